@@ -1,0 +1,2 @@
+//! The pptp program: a few lines over the library.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The pptpctl program: a few lines over the library.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The throw-away world of `pptpctl demo`: two network namespaces and the server side of the machines.

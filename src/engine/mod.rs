@@ -1,0 +1,1 @@
+//! The child process: event loop and data path around the protocol machines, without privileges.

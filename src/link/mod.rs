@@ -1,0 +1,1 @@
+//! Effects on the host: apply and undo steps, ledger, routes, pid files.

@@ -1,0 +1,1 @@
+//! Sockets, tunnel device, routing sockets, signals.

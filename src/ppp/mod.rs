@@ -1,0 +1,1 @@
+//! Pure RFC 1661 family: LCP, authentication, CCP and MPPE, IPCP, IPV6CP, link phases.

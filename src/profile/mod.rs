@@ -1,0 +1,1 @@
+//! What a person wrote: files become validated profiles, or errors with a caret.

@@ -1,0 +1,1 @@
+//! One process per tunnel: state machine, retry policy, control socket, status, readiness.
