@@ -4,6 +4,7 @@
 //! [`signals`] turns signals into readable descriptors, [`wait`] is the one place that blocks.
 
 pub mod channel;
+pub mod packets;
 pub mod signals;
 pub mod transport;
 pub mod wait;

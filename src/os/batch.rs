@@ -7,12 +7,13 @@
     reason = "nix ties the buffers of recvmmsg to one lifetime, so they could not be reused"
 )]
 
-use std::{io, os::fd::AsFd};
+use std::{io, ops::Range, os::fd::AsFd};
 
 /// A fixed number of equally large buffers, of which the first [`Batch::filled`] hold a datagram.
 pub struct Batch {
     space: Vec<u8>,
-    lengths: Vec<usize>,
+    /// Where the datagram stands in its buffer.
+    places: Vec<Range<usize>>,
     slot: usize,
     filled: usize,
 }
@@ -21,7 +22,7 @@ impl Batch {
     /// `count` buffers of `size` bytes each.
     #[must_use]
     pub fn new(count: usize, size: usize) -> Self {
-        Self { space: vec![0; count * size], lengths: vec![0; count], slot: size, filled: 0 }
+        Self { space: vec![0; count * size], places: vec![0..0; count], slot: size, filled: 0 }
     }
 
     /// How many datagrams it holds now.
@@ -33,7 +34,7 @@ impl Batch {
     /// Whether another datagram would not fit.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.filled == self.lengths.len()
+        self.filled == self.places.len()
     }
 
     /// Forgets what it holds.
@@ -41,15 +42,15 @@ impl Batch {
         self.filled = 0;
     }
 
-    /// Lets `write` fill the next buffer and say how many bytes it used; `None` leaves the batch as it was.
-    pub fn push(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+    /// Lets `write` fill the next buffer and say which bytes of it are the datagram; `None` leaves the batch as
+    /// it was. Gives whether the batch has grown.
+    pub fn push(&mut self, write: impl FnOnce(&mut [u8]) -> Option<Range<usize>>) -> bool {
         let start = self.filled * self.slot;
         let Some(buffer) = self.space.get_mut(start..start + self.slot) else { return false };
         let Some(used) = write(buffer) else { return false };
-        if let Some(length) = self.lengths.get_mut(self.filled) {
-            *length = used.min(self.slot);
-            self.filled += 1;
-        }
+        let Some(place) = self.places.get_mut(self.filled) else { return false };
+        *place = used.start.min(self.slot)..used.end.min(self.slot);
+        self.filled += 1;
         true
     }
 
@@ -58,9 +59,9 @@ impl Batch {
         let filled = self.filled;
         self.space
             .chunks_exact_mut(self.slot.max(1))
-            .zip(&self.lengths)
+            .zip(&self.places)
             .take(filled)
-            .filter_map(|(buffer, length)| buffer.get_mut(..*length))
+            .filter_map(|(buffer, place)| buffer.get_mut(place.clone()))
     }
 
     /// Receives as many datagrams as are waiting and fit, without blocking. `Ok(0)` means none was waiting.
@@ -127,8 +128,8 @@ mod system {
                 )
             };
             let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
-            for (length, header) in self.lengths.iter_mut().zip(&headers).take(got) {
-                *length = header.msg_len as usize;
+            for (place, header) in self.places.iter_mut().zip(&headers).take(got) {
+                *place = 0..header.msg_len as usize;
             }
             Ok(got)
         }
@@ -152,12 +153,13 @@ mod system {
             let mut headers: [libc::mmsghdr; MOST] = unsafe { std::mem::zeroed() };
             let mut count: libc::c_uint = 0;
             let waiting = self.filled.saturating_sub(from);
-            let buffers = self.space.chunks_exact_mut(self.slot.max(1)).zip(&self.lengths);
-            for (((buffer, length), vector), header) in
+            let buffers = self.space.chunks_exact_mut(self.slot.max(1)).zip(&self.places);
+            for (((buffer, place), vector), header) in
                 buffers.skip(from).take(waiting).zip(&mut vectors).zip(&mut headers)
             {
-                vector.iov_base = buffer.as_mut_ptr().cast();
-                vector.iov_len = (*length).min(buffer.len());
+                let datagram = buffer.get_mut(place.clone()).unwrap_or_default();
+                vector.iov_base = datagram.as_mut_ptr().cast();
+                vector.iov_len = datagram.len();
                 header.msg_hdr.msg_iov = vector;
                 header.msg_hdr.msg_iovlen = 1;
                 count += 1;
@@ -187,9 +189,9 @@ mod system {
         pub(super) fn receive_some(&mut self, socket: impl AsFd) -> io::Result<usize> {
             let fd = socket.as_fd().as_raw_fd();
             let mut got = 0;
-            for (buffer, length) in self.space.chunks_exact_mut(self.slot.max(1)).zip(&mut self.lengths) {
+            for (buffer, place) in self.space.chunks_exact_mut(self.slot.max(1)).zip(&mut self.places) {
                 match recv(fd, buffer, MsgFlags::MSG_DONTWAIT) {
-                    Ok(size) => *length = size,
+                    Ok(size) => *place = 0..size,
                     Err(error) if got == 0 => return Err(error.into()),
                     Err(_) => break,
                 }
@@ -221,12 +223,13 @@ mod tests {
         let mut out = Batch::new(8, 16);
         for n in 0..8_u8 {
             assert!(out.push(|buffer| {
-                buffer[..usize::from(n)].fill(n);
-                Some(usize::from(n))
+                let place = 3..3 + usize::from(n);
+                buffer[place.clone()].fill(n);
+                Some(place)
             }));
         }
         assert!(out.is_full());
-        assert!(!out.push(|_| Some(1)), "a ninth does not fit");
+        assert!(!out.push(|_| Some(0..1)), "a ninth does not fit");
         assert_eq!(out.send(&a).unwrap(), 8);
         assert_eq!(out.filled(), 0);
         let mut into = Batch::new(5, 16);
@@ -242,7 +245,7 @@ mod tests {
         let (a, b) = UnixDatagram::pair().unwrap();
         drop(b);
         let mut out = Batch::new(1, 4);
-        out.push(|_| Some(4));
+        out.push(|_| Some(0..4));
         assert!(out.send(&a).is_err());
         assert_eq!(out.filled(), 0);
     }
