@@ -4,10 +4,13 @@
 //! the engine talks to; everything else is a part of it. Frames enter and leave without HDLC framing, as GRE
 //! carries them (RFC 2637 §4).
 
+pub mod auth;
 pub mod automaton;
 pub mod ccp;
+pub mod crypto;
 pub mod ipcp;
 pub mod ipv6cp;
 pub mod lcp;
 pub mod link;
+pub mod mppe;
 pub mod wire;
