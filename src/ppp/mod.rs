@@ -6,11 +6,9 @@
 
 pub mod auth;
 pub mod automaton;
-pub mod ccp;
+
 pub mod crypto;
-pub mod ipcp;
-pub mod ipv6cp;
-pub mod lcp;
+
 pub mod link;
 pub mod mppe;
 pub mod wire;

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Answer, Automaton, Event, Input, OptionSet, PacketDrop, REASON_MAX, Reply, Signal, State, Verdict};
+use super::{
+    Answer, Automaton, Event, Input, OptionSet, PacketDrop, REASON_MAX, Reply, Signal, State, Verdict,
+};
 use crate::ppp::wire::{HEADER_LEN, Options, Packet, code};
 
 impl<O: OptionSet> Automaton<O> {

@@ -73,13 +73,13 @@ pub fn split(frame: &mut [u8]) -> Result<(u16, &mut [u8]), FrameError> {
 ///
 /// [`FrameError`] when the protocol field is missing, cut or impossible.
 pub fn split_protocol(bytes: &mut [u8]) -> Result<(u16, &mut [u8]), FrameError> {
-    match bytes {
-        [] => Err(FrameError::Short),
-        [first, rest @ ..] if *first & 1 == 1 => Ok((u16::from(*first), rest)),
-        [_] => Err(FrameError::Short),
-        [first, second, rest @ ..] if *second & 1 == 1 => Ok((u16::from_be_bytes([*first, *second]), rest)),
-        [..] => Err(FrameError::Protocol),
-    }
+    let (number, length) = match *bytes {
+        [first, ..] if first & 1 == 1 => (u16::from(first), 1),
+        [] | [_] => return Err(FrameError::Short),
+        [first, second, ..] if second & 1 == 1 => (u16::from_be_bytes([first, second]), 2),
+        [..] => return Err(FrameError::Protocol),
+    };
+    Ok((number, bytes.get_mut(length..).ok_or(FrameError::Short)?))
 }
 
 /// How the header of frames that we send may be shortened; both need the peer's consent.
