@@ -89,7 +89,14 @@ struct IoCounters {
 }
 
 impl Engine {
-    fn new(spec: Spec, password: Secret, channel: Channel, tcp: TcpStream, gre: OwnedFd, tun: OwnedFd) -> io::Result<Self> {
+    fn new(
+        spec: Spec,
+        password: Secret,
+        channel: Channel,
+        tcp: TcpStream,
+        gre: OwnedFd,
+        tun: OwnedFd,
+    ) -> io::Result<Self> {
         let now = Instant::now();
         let mut call_id = [0; 2];
         getrandom::fill(&mut call_id).map_err(io::Error::other)?;
@@ -264,7 +271,11 @@ impl Engine {
             && deadline <= now
         {
             self.connect = Connect::Closed;
-            let waited = Failure::new(Phase::Connect, FailureKind::ConnectTimeout, format!("no answer from {}", self.server));
+            let waited = Failure::new(
+                Phase::Connect,
+                FailureKind::ConnectTimeout,
+                format!("no answer from {}", self.server),
+            );
             self.session.fail(now, waited);
         }
         if self.session.next_timeout().is_some_and(|due| due <= now) {
@@ -357,7 +368,11 @@ impl Engine {
         ]);
         let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let (user, system) = ticks::cpu_time();
-        Statistics { counters, cpu_micros: (micros(user), micros(system)), sleeps: ticks::voluntary_switches() }
+        Statistics {
+            counters,
+            cpu_micros: (micros(user), micros(system)),
+            sleeps: ticks::voluntary_switches(),
+        }
     }
 }
 

@@ -140,7 +140,9 @@ impl FromEngine {
                     && statistics.counters.iter().all(|(name, _)| is_plain(name) && name.len() <= 64)
             }
             Self::Down(failure) => {
-                is_plain(&failure.detail) && failure.hints.len() <= 8 && failure.hints.iter().all(|h| is_plain(h))
+                is_plain(&failure.detail)
+                    && failure.hints.len() <= 8
+                    && failure.hints.iter().all(|h| is_plain(h))
             }
         };
         if sound { Ok(message) } else { Err("a text that is too long or has control characters".to_owned()) }
@@ -166,7 +168,11 @@ fn is_plain(text: &str) -> bool {
 
 fn is_host(address: Ipv4Addr) -> bool {
     let first = address.octets()[0];
-    !(address.is_unspecified() || address.is_loopback() || address.is_broadcast() || first == 0 || first >= 224)
+    !(address.is_unspecified()
+        || address.is_loopback()
+        || address.is_broadcast()
+        || first == 0
+        || first >= 224)
 }
 
 #[cfg(test)]
@@ -180,7 +186,9 @@ mod tests {
 
     #[test]
     fn a_sound_link_passes() {
-        assert!(matches!(through(&FromEngine::Up(LinkUp::example())), Ok(FromEngine::Up(link)) if link == LinkUp::example()));
+        assert!(
+            matches!(through(&FromEngine::Up(LinkUp::example())), Ok(FromEngine::Up(link)) if link == LinkUp::example())
+        );
     }
 
     #[test]

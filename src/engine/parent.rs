@@ -124,7 +124,11 @@ impl Helper {
             Ok(Some(status)) => status.to_string(),
             _ => {
                 self.kill();
-                self.child.try_wait().ok().flatten().map_or_else(|| "gone".to_owned(), |status| status.to_string())
+                self.child
+                    .try_wait()
+                    .ok()
+                    .flatten()
+                    .map_or_else(|| "gone".to_owned(), |status| status.to_string())
             }
         }
     }
@@ -141,7 +145,13 @@ impl Engine {
     ///
     /// # Errors
     /// When the process cannot be made or does not take what it is given.
-    pub fn start(spec: Spec, password: &Secret, tcp: BorrowedFd<'_>, gre: BorrowedFd<'_>, tun: BorrowedFd<'_>) -> io::Result<Self> {
+    pub fn start(
+        spec: Spec,
+        password: &Secret,
+        tcp: BorrowedFd<'_>,
+        gre: BorrowedFd<'_>,
+        tun: BorrowedFd<'_>,
+    ) -> io::Result<Self> {
         let helper = Helper::start(ENGINE, &spec.name, spec.loglevel)?;
         let start = serde_json::to_vec(&ToEngine::Start(Box::new(spec)))?;
         helper.channel.send(&start, &[tcp, gre, tun])?;
@@ -165,7 +175,8 @@ impl Engine {
 
     /// Says something to the engine. That it is gone already is noticed elsewhere.
     pub fn say(&self, message: &ToEngine) {
-        let said = serde_json::to_vec(message).map_err(io::Error::other).and_then(|m| self.0.channel.send(&m, &[]));
+        let said =
+            serde_json::to_vec(message).map_err(io::Error::other).and_then(|m| self.0.channel.send(&m, &[]));
         if let Err(error) = said {
             tracing::debug!(%error, "engine not told");
         }

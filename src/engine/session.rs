@@ -308,11 +308,15 @@ impl Session {
 
     fn call_up(&mut self, now: Instant, call_id: u16, peer_call_id: u16, speed: u32) {
         let Some(config) = self.link_config.take() else { return };
-        self.enter(Phase::Lcp, format!("call {call_id}, the server's {peer_call_id}, {} Mbit/s", speed / 1_000_000));
+        self.enter(
+            Phase::Lcp,
+            format!("call {call_id}, the server's {peer_call_id}, {} Mbit/s", speed / 1_000_000),
+        );
         let flow = Flow::new(
             FlowConfig {
                 local_call_id: call_id,
                 peer_call_id,
+                window: RECEIVE_WINDOW,
                 reorder: self.spec.reorder.map_or(Reorder::Off, |max| Reorder::Adaptive { max }),
                 missing_window: self.spec.missing_window,
             },
@@ -394,7 +398,7 @@ impl Session {
 /// Puts the GRE header right before the frame that stands at [`GRE_HEADER`].
 fn with_header(flow: &mut Flow, now: Instant, length: usize, out: &mut [u8]) -> Option<Range<usize>> {
     let mut header = [0; GRE_HEADER];
-    let size = flow.header(now, u16::try_from(length).ok()?, &mut header)?;
+    let size = flow.header(now, length, &mut header)?;
     let start = GRE_HEADER.checked_sub(size)?;
     out.get_mut(start..GRE_HEADER)?.copy_from_slice(header.get(..size)?);
     Some(start..GRE_HEADER + length)

@@ -15,7 +15,9 @@ pub fn of_control(phase: Phase, end: &ControlEnd) -> Failure {
     let kind = match end {
         ControlEnd::Stopped => FailureKind::Interrupted,
         ControlEnd::SccrpTimeout | ControlEnd::SccrqTimeout => FailureKind::ControlSilent,
-        ControlEnd::Refused { .. } | ControlEnd::Version { .. } | ControlEnd::NotPptp => FailureKind::ControlRefused,
+        ControlEnd::Refused { .. } | ControlEnd::Version { .. } | ControlEnd::NotPptp => {
+            FailureKind::ControlRefused
+        }
         ControlEnd::EchoTimeout => FailureKind::PeerLost,
         ControlEnd::PeerStopped { .. } | ControlEnd::PeerClosed | ControlEnd::Protocol(_) => cut_short(phase),
     };
@@ -58,7 +60,9 @@ pub fn of_connect(error: &std::io::Error) -> Failure {
     let kind = match error.kind() {
         ErrorKind::ConnectionRefused => FailureKind::ConnectionRefused,
         ErrorKind::TimedOut => FailureKind::ConnectTimeout,
-        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => FailureKind::NoRoute,
+        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
+            FailureKind::NoRoute
+        }
         _ => FailureKind::ConnectTimeout,
     };
     let detail = match kind {

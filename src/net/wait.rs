@@ -28,25 +28,26 @@ pub enum Interest {
 ///
 /// # Errors
 /// The kernel's, when a descriptor is bad.
-pub fn until<const N: usize>(
-    interests: [Option<(BorrowedFd<'_>, Interest)>; N],
-    deadline: Option<Instant>,
-) -> io::Result<[bool; N]> {
-    let mut places = [None; N];
-    let mut fds = Vec::with_capacity(N);
-    for (place, interest) in places.iter_mut().zip(&interests) {
-        if let Some((fd, interest)) = interest {
-            *place = Some(fds.len());
-            fds.push(PollFd::new(*fd, flags(*interest)));
-        }
-    }
+pub fn any(interests: &[(BorrowedFd<'_>, Interest)], deadline: Option<Instant>) -> io::Result<Vec<bool>> {
+    let mut fds: Vec<PollFd<'_>> = interests.iter().map(|(fd, interest)| PollFd::new(*fd, flags(*interest))).collect();
     match poll(&mut fds, timeout(deadline)) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(error) => return Err(error.into()),
     }
-    Ok(places.map(|place| {
-        place.and_then(|at| fds.get(at)).and_then(PollFd::revents).is_some_and(|revents| !revents.is_empty())
-    }))
+    Ok(fds.iter().map(|fd| fd.revents().is_some_and(|revents| !revents.is_empty())).collect())
+}
+
+/// The same for a fixed set of places, of which some may be empty.
+///
+/// # Errors
+/// As [`any`].
+pub fn until<const N: usize>(
+    interests: [Option<(BorrowedFd<'_>, Interest)>; N],
+    deadline: Option<Instant>,
+) -> io::Result<[bool; N]> {
+    let watched: Vec<_> = interests.iter().flatten().copied().collect();
+    let mut ready = any(&watched, deadline)?.into_iter();
+    Ok(interests.map(|interest| interest.is_some() && ready.next().unwrap_or(false)))
 }
 
 fn flags(interest: Interest) -> PollFlags {

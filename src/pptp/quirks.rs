@@ -3,7 +3,7 @@
 //! The rows say what differs in the client's own messages; `control` asks here and knows no server by name.
 
 /// A kind of server with needs of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Quirks {
     /// A server like any other.
     #[default]

@@ -68,11 +68,12 @@ pub fn live() -> Vec<String> {
 }
 
 fn ask(name: &str, request: Request, wait: Duration) -> Result<(Answer, UnixStream), ClientError> {
-    let mut stream = UnixStream::connect(paths::control_socket(name)).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotUp,
-        io::ErrorKind::PermissionDenied => ClientError::Denied(error),
-        _ => ClientError::Silent(error),
-    })?;
+    let mut stream =
+        UnixStream::connect(paths::control_socket(name)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotUp,
+            io::ErrorKind::PermissionDenied => ClientError::Denied(error),
+            _ => ClientError::Silent(error),
+        })?;
     let answer = converse(&mut stream, request, wait).map_err(ClientError::Silent)?;
     match answer {
         Answer::Refused(why) => Err(ClientError::Refused(why)),

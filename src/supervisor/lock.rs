@@ -90,7 +90,8 @@ impl Lock {
 /// Whether a supervisor holds the lock of this profile. Leaves nothing behind.
 #[must_use]
 pub fn is_held(name: &str) -> bool {
-    let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(paths::lock_file(name)) else {
+    let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(paths::lock_file(name))
+    else {
         return false;
     };
     matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock))
@@ -101,7 +102,9 @@ pub fn is_held(name: &str) -> bool {
 pub fn names() -> Vec<String> {
     let Ok(entries) = fs::read_dir(paths::control_dir()) else { return Vec::new() };
     let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok()?.strip_suffix(".lock").map(str::to_owned))
+        .filter_map(|entry| {
+            entry.ok()?.file_name().into_string().ok()?.strip_suffix(".lock").map(str::to_owned)
+        })
         .collect();
     names.sort();
     names
@@ -119,7 +122,14 @@ fn make_control_dir() -> io::Result<()> {
 }
 
 fn open(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
 }
 
 fn is_still_at(file: &File, path: &PathBuf) -> bool {
@@ -129,8 +139,8 @@ fn is_still_at(file: &File, path: &PathBuf) -> bool {
     }
 }
 
-fn pid_in(mut file: File) -> u32 {
+fn pid_in(file: File) -> u32 {
     let mut text = String::new();
-    let _unreadable = file.by_ref().take(32).read_to_string(&mut text);
+    let _unreadable = file.take(32).read_to_string(&mut text);
     text.trim().parse().unwrap_or(0)
 }

@@ -229,11 +229,8 @@ impl Machine {
     }
 
     fn stop(&mut self) {
-        let outcome = if self.ever_up {
-            Ok(())
-        } else {
-            Err(Failure::new(self.phase, FailureKind::Interrupted, ""))
-        };
+        let outcome =
+            if self.ever_up { Ok(()) } else { Err(Failure::new(self.phase, FailureKind::Interrupted, "")) };
         self.end(outcome);
     }
 
@@ -291,7 +288,8 @@ impl Machine {
         if let Some(at) = self.addresses.iter().position(|address| Some(*address) == self.last_good) {
             self.addresses.swap(0, at);
         }
-        let nothing = Failure::new(Phase::Resolve, FailureKind::NameNotResolved, "the answer has no IPv4 address");
+        let nothing =
+            Failure::new(Phase::Resolve, FailureKind::NameNotResolved, "the answer has no IPv4 address");
         self.next_address(now, random, nothing);
     }
 

@@ -30,7 +30,7 @@ pub const PAP: u16 = 0xc023;
 pub const CHAP: u16 = 0xc223;
 
 /// How a peer proves itself. Ordered weakest to strongest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum AuthProtocol {
     /// Password in clear (RFC 1334).
     Pap,

@@ -41,7 +41,7 @@ pub mod option {
 }
 
 /// How long the RC4 session key is. Ordered weakest to strongest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Strength {
     /// 40 secret bits of 64.
     Bits40,
@@ -95,7 +95,7 @@ impl fmt::Display for Strength {
 }
 
 /// Whether a link may, must or must not be encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum Demand {
     /// Never offered, refused when asked for.
     Off,
@@ -107,7 +107,7 @@ pub enum Demand {
 }
 
 /// What a side wants of MPPE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Policy {
     /// Whether at all.
     pub demand: Demand,
