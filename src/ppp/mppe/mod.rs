@@ -6,6 +6,7 @@
 
 mod keys;
 mod opener;
+mod plausible;
 mod schedule;
 mod sealer;
 #[cfg(test)]
@@ -14,8 +15,8 @@ mod tests;
 use std::fmt;
 
 pub use keys::{End, Keys};
-pub use opener::{MppeDrop, Opener};
-pub use sealer::{SealError, Sealer};
+pub use opener::{LATE_WINDOW, MppeDrop, Opener};
+pub use sealer::{ResetStyle, SealError, Sealer};
 
 /// Bytes that MPPE puts before the ciphertext: flags and coherency count (RFC 3078 §3).
 pub const HEADER: usize = 2;
@@ -132,7 +133,11 @@ pub const fn carries(protocol: u16) -> bool {
     matches!(protocol, 0x0021..=0x00fa)
 }
 
+/// A: the tables were started for this packet.
 const FLUSHED: u8 = 0x80;
+/// C: compressed by MPPC.
+const COMPRESSED: u8 = 0x20;
+/// D: encrypted.
 const ENCRYPTED: u8 = 0x10;
 const COUNT_MASK: u16 = 0x0fff;
 
