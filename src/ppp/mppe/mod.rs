@@ -135,8 +135,6 @@ pub const fn carries(protocol: u16) -> bool {
 
 /// A: the tables were started for this packet.
 const FLUSHED: u8 = 0x80;
-/// C: compressed by MPPC.
-const COMPRESSED: u8 = 0x20;
 /// D: encrypted.
 const ENCRYPTED: u8 = 0x10;
 const COUNT_MASK: u16 = 0x0fff;

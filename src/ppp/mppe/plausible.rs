@@ -1,16 +1,20 @@
 //! Whether decrypted bytes look like a packet. MPPE has no integrity check; this is what tells a right key from a
 //! wrong one when the stream has to be found again.
 
-use super::{carries, protocol_of};
+use super::carries;
 
 /// How many bytes of a packet the checks look at.
 pub(super) const START: usize = 12;
 
-/// In sequence, where the key is known to be right: a protocol that MPPE carries, or one of the control protocols
-/// that some peers encrypt although RFC 3078 §3 tells them not to.
+/// In sequence, where the key is known to be right: a protocol that MPPE carries (IP, IPX or compressed TCP when its
+/// field is compressed to one byte), or one of the control protocols that some peers encrypt although RFC 3078 §3
+/// tells them not to. One in 60 random packets.
 pub(super) fn carried(packet: &[u8]) -> bool {
-    let control = |protocol| matches!(protocol, 0x8021 | 0x8057 | 0x80fd | 0xc021 | 0xc023 | 0xc025 | 0xc223);
-    protocol_of(packet).is_some_and(|protocol| carries(protocol) || control(protocol))
+    match packet {
+        [low, ..] if low & 1 == 1 => matches!(low, 0x21 | 0x2b | 0x2d | 0x2f | 0x57),
+        [0xc0, 0x21 | 0x23 | 0x25, ..] | [0xc2, 0x23, ..] | [0x80, 0x21 | 0x57 | 0xfd, ..] => true,
+        _ => likely(packet),
+    }
 }
 
 /// Two bytes of protocol field naming a protocol that MPPE carries: one in 600 random packets.
