@@ -4,6 +4,8 @@
 //! allocate nothing. The negotiation (CCP option 18) belongs to the link: here are only the bits it exchanges.
 //! Nothing here protects integrity; MPPE has none.
 
+#[doc(hidden)]
+pub mod fuzz;
 mod keys;
 mod opener;
 mod plausible;

@@ -45,6 +45,8 @@ pub enum MppeDrop {
 
 /// Above this the two ends do not share a key, or the peer does not speak MPPE (SANITY_MAX in Linux).
 const HOPELESS: u32 = 1600;
+/// Stateless mode: a jump over more packets than this must lead to an IP packet; over fewer, to any that MPPE carries.
+const SHORT_JUMP: u16 = 256;
 /// How many key changes more than the count tells are tried in stateful mode: a peer that changes its key for each
 /// Reset-Request has done so for packets that never arrived.
 const UNSEEN_RESETS: u16 = 16;
@@ -140,7 +142,7 @@ impl Opener {
         let Some(before) = before else {
             return if plausible::carried(body) { Ok(()) } else { self.garbage_in_sequence() };
         };
-        if plausible::whole(body) || plausible::likely(body) {
+        if plausible::whole(body) || (ahead <= SHORT_JUMP && plausible::likely(body)) {
             return Ok(());
         }
         self.schedule.restore(&before);
@@ -182,11 +184,12 @@ impl Opener {
             ResetStyle::NewKey if !flag_packet => 1,
             ResetStyle::NewKey | ResetStyle::SameKey => 0,
         };
+        let unbroken = count == self.expected && !self.discarding;
         let found = self.first_that(&base, preferred, plausible::whole_start, body).or_else(|| {
             self.schedule.restore(&base);
             self.schedule.rekey_times(preferred);
             let start: [u8; plausible::START] = self.schedule.preview(body);
-            plausible::likely(&start).then_some(preferred)
+            (unbroken && plausible::carried(&start)).then_some(preferred)
         });
         let Some(changes) = found else {
             self.schedule.restore(&before);

@@ -73,8 +73,8 @@ fn the_first_packets_have_the_headers_that_ppp_mppe_sends() {
 
     let (mut sealer, _) = pair(Strength::Bits128, true);
     assert_eq!(seal(&mut sealer, 0)[..2], [0x10, 0x00]);
-    for n in 1..255 {
-        assert_eq!(seal(&mut sealer, n)[..2], [0x10, n as u8]);
+    for n in 1..=254_u8 {
+        assert_eq!(seal(&mut sealer, n.into())[..2], [0x10, n]);
     }
     assert_eq!(seal(&mut sealer, 255)[..2], [0x90, 0xff], "flag packet");
     assert_eq!(seal(&mut sealer, 256)[..2], [0x11, 0x00]);
@@ -159,8 +159,8 @@ fn late_and_duplicate_packets_disturb_nothing() {
             })
             .collect();
         assert_eq!(opener.open(&mut old[699].clone()), Err(MppeDrop::Duplicate));
-        for n in 700 - usize::from(LATE_WINDOW)..699 {
-            assert_eq!(opener.open(&mut old[n].clone()), Err(MppeDrop::Late), "{n}");
+        for packet in &old[700 - usize::from(LATE_WINDOW)..699] {
+            assert_eq!(opener.open(&mut packet.clone()), Err(MppeDrop::Late));
         }
         assert!(!opener.needs_reset());
         assert_eq!(opener.open(&mut seal(&mut sealer, 1)).unwrap(), plain(1));
