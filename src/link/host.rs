@@ -123,7 +123,9 @@ impl Host for crate::net::netlink::Netlink {
 
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
         let tun = tun::open(unit)?;
-        self.no_automatic_ipv6(&tun.name).map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
+        self.no_automatic_ipv6(&tun.name)
+            .and_then(|()| self.keep_second_address(&tun.name))
+            .map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
         Ok(tun)
     }
 }
