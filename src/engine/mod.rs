@@ -1,1 +1,15 @@
 //! The child process: event loop and data path around the protocol machines, without privileges.
+//!
+//! [`parent`] is the supervisor's half: it starts a child and talks with it in the words of [`message`].
+//! [`child`] is the engine process, [`resolver`] a smaller one that looks up one name. Between the sockets and
+//! the machines stands [`session`], which is pure. [`failure`] is the one list of what can go wrong.
+
+pub mod child;
+pub mod failure;
+pub mod message;
+pub mod parent;
+pub mod resolver;
+pub mod session;
+pub mod spec;
+pub mod statistics;
+pub mod verdict;

@@ -1,1 +1,54 @@
-//! Effects on the host: apply and undo steps, ledger, routes, pid files.
+//! Effects on the host: performing and undoing the steps of a plan, with a ledger on disk.
+//!
+//! Owns the [`Ledger`](ledger::Ledger) (each step is in it, fsynced, before it is performed), the deeds behind
+//! each step and their undoing, and [`recover`] for what a dead supervisor left. Does not own the choice of
+//! steps (`plan`) nor the talk with the kernel (`net`).
+//!
+//! The rules of undoing: walk backwards, collect every error, never stop early; compare before removing, so
+//! that what someone else changed meanwhile stays; what is gone already is fine; doing it twice is harmless.
+
+mod deeds;
+mod error;
+mod host;
+pub mod ledger;
+mod pidfile;
+mod recover;
+mod session;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use self::{
+    error::{Cause, Deed, LinkError},
+    host::Host,
+    recover::{Recovered, Recovery, recover},
+    session::Session,
+};
+use crate::plan::Platform;
+
+/// The directories that this room writes to; tests give it others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Where `tunX.pid` goes.
+    pub run: PathBuf,
+    /// Where the ledgers are; made (0700) when it is missing.
+    pub state: PathBuf,
+}
+
+impl Places {
+    /// The platform's own.
+    #[must_use]
+    pub fn system(platform: Platform) -> Self {
+        Self { run: platform.run_dir().into(), state: platform.state_dir().into() }
+    }
+
+    /// The ledger of a profile.
+    #[must_use]
+    pub fn ledger(&self, profile: &str) -> PathBuf {
+        self.state.join(format!("{profile}.ledger"))
+    }
+}

@@ -1,1 +1,12 @@
 //! What differs between Linux, FreeBSD, OpenBSD and NetBSD; the only room with unsafe code.
+//!
+//! [`paths`] are the platform's directories, [`privileges`] is how the engine gives up what it does not need,
+//! [`peer`] asks who is at the other end of a Unix socket, and [`batch`] moves many datagrams with one
+//! system call. Nothing in here knows what the bytes mean.
+
+pub mod batch;
+pub mod paths;
+pub mod peer;
+pub mod privileges;
+pub mod rights;
+pub mod ticks;

@@ -1,1 +1,14 @@
 //! Pure RFC 1661 family: LCP, authentication, CCP and MPPE, IPCP, IPV6CP, link phases.
+//!
+//! Bytes and time in, bytes and events out: no clock, no random source and no socket in here. [`link::Link`] is what
+//! the engine talks to; everything else is a part of it. Frames enter and leave without HDLC framing, as GRE
+//! carries them (RFC 2637 §4).
+
+pub mod auth;
+pub mod automaton;
+
+pub mod crypto;
+
+pub mod link;
+pub mod mppe;
+pub mod wire;

@@ -1,0 +1,422 @@
+//! The engine process: one loop around one [`Session`], without privileges.
+//!
+//! It gets its descriptors from the supervisor, gives up everything else before it reads a byte from the wire,
+//! and ends when the supervisor does. Per round it moves at most [`BATCH`] packets in each direction, so that
+//! neither direction, nor the control connection, waits for the other for long.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    os::fd::{AsFd, OwnedFd},
+    time::Instant,
+};
+
+use super::{
+    failure::{Failure, FailureKind, Phase},
+    message::{FromEngine, Statistics, ToEngine, plain},
+    session::{Event, Session},
+    spec::Spec,
+    verdict,
+};
+use crate::{
+    net::{
+        channel::Channel,
+        packets, transport,
+        wait::{self, Interest},
+    },
+    os::{
+        batch::Batch,
+        paths,
+        privileges::{self, Files},
+        ticks,
+    },
+    secret::Secret,
+};
+
+/// Packets per direction and round, and per system call on the GRE socket.
+const BATCH: usize = 64;
+
+/// The largest datagram that we take: an Ethernet frame with room to spare. A larger one is cut, and the flow
+/// then drops it by its length.
+const DATAGRAM: usize = 2048;
+
+/// The whole life of an engine process, whose standard input is its channel.
+///
+/// # Errors
+/// When it cannot give up root, or its parent does not speak to it as agreed.
+pub fn main(loglevel: u8) -> io::Result<()> {
+    start_log(loglevel);
+    let channel = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
+    let jail = paths::control_dir().join(format!(".engine-{}", std::process::id()));
+    privileges::drop_all(Files::Nothing(&jail))?;
+    privileges::die_with_parent();
+    let Some((spec, descriptors)) = receive_start(&channel)? else { return Ok(()) };
+    let Some(password) = receive_password(&channel)? else { return Ok(()) };
+    let [tcp, gre, tun] = descriptors;
+    Engine::new(spec, password, channel, tcp.into(), gre, tun)?.run()
+}
+
+struct Engine {
+    session: Session,
+    channel: Channel,
+    tcp: TcpStream,
+    gre: OwnedFd,
+    tun: OwnedFd,
+    server: std::net::SocketAddrV4,
+    connect: Connect,
+    incoming: Batch,
+    outgoing: Batch,
+    packet: Vec<u8>,
+    io: IoCounters,
+    /// What the GRE socket last complained of: it tells why nothing comes back.
+    gre_error: Option<String>,
+    ended: bool,
+}
+
+enum Connect {
+    Until(Instant),
+    Done,
+    /// The other side has closed, or we have.
+    Closed,
+}
+
+#[derive(Default)]
+struct IoCounters {
+    gre_receive_errors: u64,
+    gre_send_errors: u64,
+    not_ipv4: u64,
+    tun_refused: u64,
+}
+
+impl Engine {
+    fn new(
+        spec: Spec,
+        password: Secret,
+        channel: Channel,
+        tcp: TcpStream,
+        gre: OwnedFd,
+        tun: OwnedFd,
+    ) -> io::Result<Self> {
+        let now = Instant::now();
+        let mut call_id = [0; 2];
+        getrandom::fill(&mut call_id).map_err(io::Error::other)?;
+        let server = spec.server;
+        let connect = Connect::Until(now + spec.limits.connect);
+        // If the system has no random bytes now, it had some a moment ago: zeros would be worse than an end.
+        let random = Box::new(|bytes: &mut [u8]| {
+            if getrandom::fill(bytes).is_err() {
+                std::process::abort();
+            }
+        });
+        let session = Session::new(spec, password, u16::from_be_bytes(call_id).max(1), random, now);
+        transport::only_call(&gre, session.call_id());
+        Ok(Self {
+            session,
+            channel,
+            tcp,
+            gre,
+            tun,
+            server,
+            connect,
+            incoming: Batch::new(BATCH, DATAGRAM),
+            outgoing: Batch::new(BATCH, DATAGRAM),
+            packet: vec![0; DATAGRAM - Session::overhead()],
+            io: IoCounters::default(),
+            gre_error: None,
+            ended: false,
+        })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        if let Err(error) = transport::start_connect(&self.tcp, self.server) {
+            self.session.fail(Instant::now(), verdict::of_connect(&error));
+        }
+        loop {
+            self.flush(Instant::now());
+            self.tell()?;
+            if self.ended {
+                return Ok(());
+            }
+            let ready = self.wait()?;
+            let now = Instant::now();
+            if ready.channel && !self.hear(now)? {
+                // The supervisor is gone: nobody wants this tunnel any more.
+                return Ok(());
+            }
+            if ready.tcp {
+                self.tcp_ready(now);
+            }
+            if ready.gre {
+                self.receive_gre(now);
+            }
+            if ready.tun {
+                self.receive_tun(now)?;
+            }
+            self.expire(now);
+        }
+    }
+
+    fn wait(&self) -> io::Result<Ready> {
+        let (tcp, deadline) = match self.connect {
+            Connect::Until(deadline) => (Some(Interest::Writable), Some(deadline)),
+            Connect::Done if self.session.tcp_output().is_empty() => (Some(Interest::Readable), None),
+            Connect::Done => (Some(Interest::Both), None),
+            Connect::Closed => (None, None),
+        };
+        let deadline = [deadline, self.session.next_timeout()].into_iter().flatten().min();
+        let [channel, tcp, gre, tun] = wait::until(
+            [
+                Some((self.channel.as_fd(), Interest::Readable)),
+                tcp.map(|interest| (self.tcp.as_fd(), interest)),
+                Some((self.gre.as_fd(), Interest::Readable)),
+                self.session.is_up().then(|| (self.tun.as_fd(), Interest::Readable)),
+            ],
+            deadline,
+        )?;
+        Ok(Ready { channel, tcp, gre, tun })
+    }
+
+    /// Hears the supervisor out; `false` when it is gone.
+    fn hear(&mut self, now: Instant) -> io::Result<bool> {
+        loop {
+            match self.channel.receive(false) {
+                Ok(Some(message)) => match serde_json::from_slice(&message.bytes)? {
+                    ToEngine::Stop => {
+                        let stopped = Failure::new(self.session.phase(), FailureKind::Interrupted, "");
+                        self.session.fail(now, stopped);
+                    }
+                    ToEngine::Query => self.say(&FromEngine::Statistics(self.statistics()))?,
+                    ToEngine::Start(_) => return Err(io::Error::other("started twice")),
+                },
+                Ok(None) => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn tcp_ready(&mut self, now: Instant) {
+        match self.connect {
+            Connect::Until(_) => match transport::connect_result(&self.tcp) {
+                Ok(()) => {
+                    self.connect = Connect::Done;
+                    let from = transport::local_address(&self.tcp)
+                        .map_or_else(String::new, |address| format!(" from {address}"));
+                    self.session.connected(now, format!("{}{from}", self.server));
+                }
+                Err(error) => {
+                    self.connect = Connect::Closed;
+                    self.session.fail(now, verdict::of_connect(&error));
+                }
+            },
+            Connect::Done => self.read_tcp(now),
+            Connect::Closed => {}
+        }
+    }
+
+    fn read_tcp(&mut self, now: Instant) {
+        let mut bytes = [0; 4096];
+        match self.tcp.read(&mut bytes) {
+            Ok(0) => {
+                self.connect = Connect::Closed;
+                self.session.tcp_closed(now);
+            }
+            Ok(size) => self.session.tcp_input(now, bytes.get(..size).unwrap_or_default()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => {
+                tracing::info!("control connection: {error}");
+                self.connect = Connect::Closed;
+                self.session.tcp_closed(now);
+            }
+        }
+    }
+
+    fn receive_gre(&mut self, now: Instant) {
+        if let Err(error) = self.incoming.receive(&self.gre) {
+            self.io.gre_receive_errors += 1;
+            self.note_gre_error(&error);
+            return;
+        }
+        let Self { session, tun, incoming, io, .. } = self;
+        for datagram in incoming.datagrams() {
+            let Some(packet) = transport::strip_ip_header(datagram) else {
+                io.not_ipv4 += 1;
+                continue;
+            };
+            session.gre_input(now, packet, &mut |ip| {
+                if !packets::send(&*tun, ip) {
+                    io.tun_refused += 1;
+                }
+            });
+        }
+        session.after(now);
+    }
+
+    fn receive_tun(&mut self, now: Instant) -> io::Result<()> {
+        let Self { session, tun, outgoing, packet, .. } = self;
+        for _ in 0..BATCH {
+            let Some(size) = packets::receive(&*tun, packet)? else { break };
+            let Some(ip) = packet.get(..size) else { break };
+            outgoing.push(|out| session.tun_input(now, ip, out));
+            if outgoing.is_full() {
+                break;
+            }
+        }
+        self.send_gre();
+        Ok(())
+    }
+
+    fn expire(&mut self, now: Instant) {
+        if let Connect::Until(deadline) = self.connect
+            && deadline <= now
+        {
+            self.connect = Connect::Closed;
+            let waited = Failure::new(
+                Phase::Connect,
+                FailureKind::ConnectTimeout,
+                format!("no answer from {}", self.server),
+            );
+            self.session.fail(now, waited);
+        }
+        if self.session.next_timeout().is_some_and(|due| due <= now) {
+            let Self { session, tun, io, .. } = self;
+            session.handle_timeout(now, &mut |ip| {
+                if !packets::send(&*tun, ip) {
+                    io.tun_refused += 1;
+                }
+            });
+        }
+    }
+
+    /// Sends what the machines have ready.
+    fn flush(&mut self, now: Instant) {
+        loop {
+            let Self { session, outgoing, .. } = self;
+            while outgoing.push(|out| session.gre_output(now, out)) {}
+            if self.outgoing.filled() == 0 {
+                break;
+            }
+            self.send_gre();
+        }
+        self.session.after(now);
+        while matches!(self.connect, Connect::Done) && !self.session.tcp_output().is_empty() {
+            match self.tcp.write(self.session.tcp_output()) {
+                Ok(size) => self.session.tcp_sent(size),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        self.connect = Connect::Closed;
+                        self.session.tcp_closed(now);
+                    }
+                    break;
+                }
+            }
+        }
+    }
+
+    fn send_gre(&mut self) {
+        if let Err(error) = self.outgoing.send(&self.gre) {
+            self.io.gre_send_errors += 1;
+            // A full queue is the network's ordinary way to say slow down.
+            if !matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN)) {
+                self.note_gre_error(&error);
+            }
+        }
+    }
+
+    fn note_gre_error(&mut self, error: &io::Error) {
+        let text = error.to_string();
+        if self.gre_error.as_ref() != Some(&text) {
+            tracing::info!("GRE socket: {text}");
+            self.gre_error = Some(text);
+        }
+    }
+
+    /// Tells the supervisor what happened.
+    fn tell(&mut self) -> io::Result<()> {
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::Phase(phase, detail) => self.say(&FromEngine::Phase { phase, detail })?,
+                Event::Up(link) => self.say(&FromEngine::Up(link))?,
+                Event::Down(mut failure) => {
+                    self.flush(Instant::now());
+                    if failure.kind == FailureKind::GreFiltered
+                        && let Some(error) = &self.gre_error
+                    {
+                        failure.detail = plain(&format!("{}; the GRE socket says: {error}", failure.detail));
+                    }
+                    tracing::debug!(counters = ?self.statistics().counters.iter().filter(|(_, n)| *n > 0).collect::<Vec<_>>());
+                    self.say(&FromEngine::Down(failure))?;
+                    self.ended = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&self, message: &FromEngine) -> io::Result<()> {
+        self.channel.send(&serde_json::to_vec(message)?, &[])
+    }
+
+    fn statistics(&self) -> Statistics {
+        let mut counters = self.session.counters();
+        counters.extend([
+            ("io.gre_receive_errors".to_owned(), self.io.gre_receive_errors),
+            ("io.gre_send_errors".to_owned(), self.io.gre_send_errors),
+            ("io.not_ipv4".to_owned(), self.io.not_ipv4),
+            ("io.tun_refused".to_owned(), self.io.tun_refused),
+        ]);
+        let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let (user, system) = ticks::cpu_time();
+        Statistics {
+            counters,
+            cpu_micros: (micros(user), micros(system)),
+            sleeps: ticks::voluntary_switches(),
+        }
+    }
+}
+
+struct Ready {
+    channel: bool,
+    tcp: bool,
+    gre: bool,
+    tun: bool,
+}
+
+fn receive_start(channel: &Channel) -> io::Result<Option<(Spec, [OwnedFd; 3])>> {
+    let Some(message) = channel.receive(true)? else { return Ok(None) };
+    let ToEngine::Start(spec) = serde_json::from_slice(&message.bytes)? else {
+        return Err(io::Error::other("the first message is not a start"));
+    };
+    let descriptors = <[OwnedFd; 3]>::try_from(message.descriptors)
+        .map_err(|got| io::Error::other(format!("{} descriptors instead of 3", got.len())))?;
+    Ok(Some((*spec, descriptors)))
+}
+
+fn receive_password(channel: &Channel) -> io::Result<Option<Secret>> {
+    let Some(mut message) = channel.receive(true)? else { return Ok(None) };
+    if message.bytes.first() != Some(&b'p') {
+        return Err(io::Error::other("the second message is not a password"));
+    }
+    message.bytes.remove(0);
+    Ok(Some(Secret::new(message.bytes)))
+}
+
+/// One line per event to the pipe that the supervisor reads: level, space, text.
+fn start_log(loglevel: u8) {
+    let level = match loglevel {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::INFO,
+        _ => tracing::Level::DEBUG,
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .finish();
+    if tracing::subscriber::set_global_default(subscriber).is_err() {
+        tracing::debug!("a subscriber is set already");
+    }
+}

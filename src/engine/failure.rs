@@ -1,0 +1,263 @@
+//! What can go wrong with a tunnel: one variant, one exit code and one sentence for each.
+//!
+//! The engine says what it saw, the supervisor adds what it knows of the host, the command line prints both
+//! and ends with the code. The table in `pptpctl(8)` is this enum.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The way of a tunnel from a name to packets, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The server's name becomes addresses.
+    Resolve,
+    /// TCP to port 1723.
+    Connect,
+    /// SCCRQ, SCCRP (RFC 2637 §2.1, §2.2).
+    Control,
+    /// OCRQ, OCRP (RFC 2637 §2.7, §2.8).
+    Call,
+    /// LCP, and with it the first GRE packet of the server.
+    Lcp,
+    /// PAP, CHAP or MS-CHAP.
+    Authentication,
+    /// CCP with MPPE.
+    Encryption,
+    /// IPCP.
+    Addresses,
+    /// The steps on this host: device, addresses, routes.
+    Routes,
+    /// Packets may flow.
+    Up,
+}
+
+impl Phase {
+    /// The word that `up` and `status` show.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Control => "control",
+            Self::Call => "call",
+            Self::Lcp => "lcp",
+            Self::Authentication => "authentication",
+            Self::Encryption => "encryption",
+            Self::Addresses => "addresses",
+            Self::Routes => "routes",
+            Self::Up => "up",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What went wrong, as a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The name has no address, or no resolver answered.
+    NameNotResolved,
+    /// Nothing listens on port 1723.
+    ConnectionRefused,
+    /// No answer to TCP at all.
+    ConnectTimeout,
+    /// TCP is fine, and nobody answers the SCCRQ.
+    ControlSilent,
+    /// The server refused the control connection.
+    ControlRefused,
+    /// The server refused the call.
+    CallRefused,
+    /// The server never answered the OCRQ.
+    CallTimeout,
+    /// Call up, and nothing comes back on protocol 47.
+    GreFiltered,
+    /// LCP did not come to an agreement.
+    LcpFailed,
+    /// The server does not accept us, or could not prove itself.
+    AuthenticationFailed,
+    /// The encryption that the profile demands was not to be had.
+    EncryptionRefused,
+    /// IPCP gave no address.
+    NoAddress,
+    /// No tunnel device.
+    NoTun,
+    /// A step on this host failed.
+    LinkStep,
+    /// `down` (or a signal) while the tunnel was coming up.
+    Interrupted,
+    /// The kernel knows no way to the server.
+    NoRoute,
+    /// The server ended a tunnel that was up.
+    PeerEnded,
+    /// The server went silent while the tunnel was up.
+    PeerLost,
+    /// A defect of ours, or of the system under us.
+    Internal,
+}
+
+impl FailureKind {
+    /// All of them, for documents and tests.
+    pub const ALL: [Self; 19] = [
+        Self::NameNotResolved,
+        Self::ConnectionRefused,
+        Self::ConnectTimeout,
+        Self::ControlSilent,
+        Self::ControlRefused,
+        Self::CallRefused,
+        Self::CallTimeout,
+        Self::GreFiltered,
+        Self::LcpFailed,
+        Self::AuthenticationFailed,
+        Self::EncryptionRefused,
+        Self::NoAddress,
+        Self::NoTun,
+        Self::LinkStep,
+        Self::Interrupted,
+        Self::NoRoute,
+        Self::PeerEnded,
+        Self::PeerLost,
+        Self::Internal,
+    ];
+
+    /// The exit status of `pptpctl up`; each its own, and none that means something else elsewhere.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Internal => 1,
+            Self::NameNotResolved => 10,
+            Self::ConnectionRefused => 11,
+            Self::ConnectTimeout => 12,
+            Self::ControlSilent => 13,
+            Self::ControlRefused => 14,
+            Self::CallRefused => 15,
+            Self::CallTimeout => 16,
+            Self::GreFiltered => 17,
+            Self::LcpFailed => 18,
+            Self::AuthenticationFailed => 19,
+            Self::EncryptionRefused => 20,
+            Self::NoAddress => 21,
+            Self::NoTun => 22,
+            Self::LinkStep => 23,
+            Self::Interrupted => 24,
+            Self::NoRoute => 25,
+            Self::PeerEnded => 26,
+            Self::PeerLost => 27,
+        }
+    }
+
+    /// What happened, in a few words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NameNotResolved => "the server's name could not be resolved",
+            Self::ConnectionRefused => "connection refused",
+            Self::ConnectTimeout => "no answer to the TCP connection",
+            Self::ControlSilent => "the server does not answer PPTP",
+            Self::ControlRefused => "the server refused the control connection",
+            Self::CallRefused => "the server refused the call",
+            Self::CallTimeout => "the server did not answer the call request",
+            Self::GreFiltered => "GRE is filtered: nothing comes back on IP protocol 47",
+            Self::LcpFailed => "the PPP link could not be agreed on",
+            Self::AuthenticationFailed => "authentication failed",
+            Self::EncryptionRefused => "no encryption that this profile accepts",
+            Self::NoAddress => "the server gave no address",
+            Self::NoTun => "no tunnel device",
+            Self::LinkStep => "a step on this host failed",
+            Self::Interrupted => "taken down before it was up",
+            Self::NoRoute => "no route to the server",
+            Self::PeerEnded => "the server ended the tunnel",
+            Self::PeerLost => "the server went silent",
+            Self::Internal => "internal error",
+        }
+    }
+
+    /// Whether another server address is worth a try at once.
+    #[must_use]
+    pub const fn is_about_this_address(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectionRefused
+                | Self::ConnectTimeout
+                | Self::ControlSilent
+                | Self::ControlRefused
+                | Self::CallTimeout
+                | Self::GreFiltered
+                | Self::NoRoute
+        )
+    }
+
+    /// Whether a lost tunnel must not be dialled again: trying would lock an account, or hide a refusal.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::AuthenticationFailed | Self::EncryptionRefused | Self::Interrupted | Self::NoTun)
+    }
+}
+
+/// One failure, with all that a person at a hotel needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// How far it had come.
+    pub phase: Phase,
+    /// Its class.
+    pub kind: FailureKind,
+    /// What exactly was seen; may be empty. Texts of the peer are cleaned before they get here.
+    pub detail: String,
+    /// What to check, each a sentence.
+    pub hints: Vec<String>,
+}
+
+impl Failure {
+    /// A failure without hints.
+    #[must_use]
+    pub fn new(phase: Phase, kind: FailureKind, detail: impl Into<String>) -> Self {
+        Self { phase, kind, detail: detail.into(), hints: Vec::new() }
+    }
+
+    /// The same with one more thing to check.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.phase, self.kind.words())?;
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_its_own_exit_code_and_words() {
+        for (at, kind) in FailureKind::ALL.iter().enumerate() {
+            for other in FailureKind::ALL.iter().skip(at + 1) {
+                assert_ne!(kind.exit_code(), other.exit_code(), "{kind:?} {other:?}");
+                assert_ne!(kind.words(), other.words());
+            }
+            assert!(!(2..10).contains(&kind.exit_code()), "2 to 9 belong to the command line");
+        }
+    }
+
+    #[test]
+    fn a_failure_names_phase_class_and_detail() {
+        let failure = Failure::new(Phase::Authentication, FailureKind::AuthenticationFailed, "error 691");
+        assert_eq!(failure.to_string(), "authentication: authentication failed: error 691");
+    }
+}

@@ -1,0 +1,232 @@
+//! The words between supervisor and engine, and how strictly the supervisor reads them.
+//!
+//! The engine parses everything that comes from the wire, so the supervisor treats what the engine says as it
+//! would treat a stranger: bounded sizes, known fields only, addresses that make sense, texts that cannot
+//! drive a terminal. A message that breaks a rule ends the engine.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    failure::{Failure, Phase},
+    spec::Spec,
+};
+
+/// The longest text that a message may carry, in bytes.
+pub const LONGEST_TEXT: usize = 600;
+
+/// From the supervisor to the engine.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ToEngine {
+    /// Begin. The descriptors of TCP, GRE and tun come with it; the password is the next message, bare.
+    Start(Box<Spec>),
+    /// End politely, then say [`FromEngine::Down`].
+    Stop,
+    /// Answer with [`FromEngine::Statistics`].
+    Query,
+}
+
+/// From the engine to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum FromEngine {
+    /// A phase has begun; `detail` says how the one before it ended, for a person.
+    Phase {
+        /// The phase that begins.
+        phase: Phase,
+        /// What came of the one before it; may be empty.
+        detail: String,
+    },
+    /// The link carries packets, once this host is configured for it.
+    Up(LinkUp),
+    /// The answer to [`ToEngine::Query`].
+    Statistics(Statistics),
+    /// The last word.
+    Down(Failure),
+}
+
+/// What the two sides agreed on: everything that the steps on this host need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkUp {
+    /// Our address (RFC 1332 §3.3).
+    pub local: Ipv4Addr,
+    /// The peer's address.
+    pub peer: Ipv4Addr,
+    /// Resolvers that the peer named (RFC 1877), at most two.
+    pub dns: Vec<Ipv4Addr>,
+    /// WINS servers that the peer named, at most two.
+    pub wins: Vec<Ipv4Addr>,
+    /// Our IPv6 interface identifier and the peer's (RFC 5072), when IPV6CP opened.
+    pub ipv6: Option<(u64, u64)>,
+    /// The largest IP packet, in bytes, that may enter the tunnel.
+    pub mtu: u16,
+    /// `MPPE 128-bit stateless`, or `none`.
+    pub encryption: String,
+    /// `MS-CHAPv2`, or `none`.
+    pub authentication: String,
+}
+
+/// Counters by name, and what a person asks of a live tunnel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statistics {
+    /// Name and value; a drop's name says the reason.
+    pub counters: Vec<(String, u64)>,
+    /// CPU time of the engine in microseconds, user and system.
+    pub cpu_micros: (u64, u64),
+    /// How often the engine has gone to sleep: wake-ups, for those who count them.
+    pub sleeps: u64,
+}
+
+impl LinkUp {
+    /// What is wrong with it, if something is.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if !is_host(self.local) {
+            return Err("our address is none that a host can have");
+        }
+        // Some servers name no address of theirs; a point-to-point device gets along without.
+        if !is_host(self.peer) && !self.peer.is_unspecified() {
+            return Err("the peer's address is none that a host can have");
+        }
+        if self.dns.len() > 2 || self.wins.len() > 2 {
+            return Err("too many name servers");
+        }
+        if !self.dns.iter().chain(&self.wins).all(|address| is_host(*address)) {
+            return Err("a name server's address is none that a host can have");
+        }
+        if !(68..=1500).contains(&self.mtu) {
+            return Err("an MTU outside 68 to 1500");
+        }
+        if !is_plain(&self.encryption) || !is_plain(&self.authentication) {
+            return Err("a text with control characters");
+        }
+        Ok(())
+    }
+
+    /// A link for tests and for the preview of a plan: addresses of TEST-NET.
+    #[must_use]
+    pub fn example() -> Self {
+        Self {
+            local: Ipv4Addr::new(192, 0, 2, 10),
+            peer: Ipv4Addr::new(192, 0, 2, 1),
+            dns: vec![Ipv4Addr::new(192, 0, 2, 53)],
+            wins: Vec::new(),
+            ipv6: None,
+            mtu: 1396,
+            encryption: "MPPE 128-bit stateless".into(),
+            authentication: "MS-CHAPv2".into(),
+        }
+    }
+}
+
+impl FromEngine {
+    /// Reads one message of the engine.
+    ///
+    /// # Errors
+    /// What rule it breaks; the engine must then be ended.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let message: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let sound = match &message {
+            Self::Phase { detail, .. } => is_plain(detail),
+            Self::Up(link) => return link.check().map(|()| message).map_err(str::to_owned),
+            Self::Statistics(statistics) => {
+                statistics.counters.len() <= 256
+                    && statistics.counters.iter().all(|(name, _)| is_plain(name) && name.len() <= 64)
+            }
+            Self::Down(failure) => {
+                is_plain(&failure.detail)
+                    && failure.hints.len() <= 8
+                    && failure.hints.iter().all(|h| is_plain(h))
+            }
+        };
+        if sound { Ok(message) } else { Err("a text that is too long or has control characters".to_owned()) }
+    }
+}
+
+/// Makes any text fit to be sent: control characters become `?`, and what is too long is cut.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    for c in text.chars().map(|c| if c.is_control() { '?' } else { c }) {
+        if plain.len() + c.len_utf8() > LONGEST_TEXT {
+            break;
+        }
+        plain.push(c);
+    }
+    plain
+}
+
+fn is_plain(text: &str) -> bool {
+    text.len() <= LONGEST_TEXT && !text.chars().any(char::is_control)
+}
+
+fn is_host(address: Ipv4Addr) -> bool {
+    let first = address.octets()[0];
+    !(address.is_unspecified()
+        || address.is_loopback()
+        || address.is_broadcast()
+        || first == 0
+        || first >= 224)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::failure::FailureKind;
+
+    fn through(message: &FromEngine) -> Result<FromEngine, String> {
+        FromEngine::parse(&serde_json::to_vec(message).unwrap())
+    }
+
+    #[test]
+    fn a_sound_link_passes() {
+        assert!(
+            matches!(through(&FromEngine::Up(LinkUp::example())), Ok(FromEngine::Up(link)) if link == LinkUp::example())
+        );
+    }
+
+    #[test]
+    fn a_link_that_would_harm_the_host_does_not() {
+        let example = LinkUp::example();
+        for address in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "0.1.2.3"] {
+            let local = address.parse().unwrap();
+            assert!(through(&FromEngine::Up(LinkUp { local, ..example.clone() })).is_err(), "{address}");
+            assert!(through(&FromEngine::Up(LinkUp { dns: vec![local], ..example.clone() })).is_err());
+        }
+        for mtu in [0, 67, 1501, u16::MAX] {
+            assert!(through(&FromEngine::Up(LinkUp { mtu, ..example.clone() })).is_err(), "{mtu}");
+        }
+        let many = vec![example.local; 3];
+        assert!(through(&FromEngine::Up(LinkUp { dns: many, ..example.clone() })).is_err());
+        assert!(through(&FromEngine::Up(LinkUp { encryption: "\x1b[2J".into(), ..example })).is_err());
+    }
+
+    #[test]
+    fn texts_that_drive_a_terminal_or_fill_a_disk_are_refused() {
+        for text in ["a\nb".to_owned(), "\x07".to_owned(), "x".repeat(LONGEST_TEXT + 1)] {
+            let down = FromEngine::Down(Failure::new(Phase::Lcp, FailureKind::LcpFailed, text.clone()));
+            assert!(through(&down).is_err());
+            assert!(through(&FromEngine::Phase { phase: Phase::Lcp, detail: text.clone() }).is_err());
+            assert!(through(&FromEngine::Phase { phase: Phase::Lcp, detail: plain(&text) }).is_ok());
+        }
+    }
+
+    #[test]
+    fn unknown_words_are_refused() {
+        assert!(FromEngine::parse(br#"{"run":"sh"}"#).is_err());
+        assert!(FromEngine::parse(br#"{"phase":{"phase":"lcp","detail":"","more":1}}"#).is_err());
+        assert!(FromEngine::parse(b"").is_err());
+    }
+
+    #[test]
+    fn plain_cuts_between_characters() {
+        let cut = plain(&"ü".repeat(LONGEST_TEXT));
+        assert!(cut.len() <= LONGEST_TEXT && cut.chars().all(|c| c == 'ü'));
+    }
+}

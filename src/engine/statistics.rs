@@ -1,0 +1,46 @@
+//! The counters of all machines under one roof: `control.…`, `gre.…`, `ppp.…`, `drop.…`.
+
+use crate::{
+    ppp::link,
+    pptp::{control, flow},
+};
+
+/// Every counter with its name; those of the call only while there is one.
+#[must_use]
+pub fn counters(
+    control: &control::Counters,
+    flow: Option<&flow::Counters>,
+    link: Option<&link::Counters>,
+) -> Vec<(String, u64)> {
+    let mut all: Vec<(String, u64)> = Vec::new();
+    let mut add = |room: &str, name: &str, value: u64| all.push((format!("{room}.{name}"), value));
+    add("control", "messages", control.stream.messages);
+    add("control", "skipped_bytes", control.stream.skipped_bytes);
+    add("control", "unexpected", control.unexpected);
+    add("control", "unknown_call", control.unknown_call);
+    add("control", "ignored", control.ignored);
+    add("control", "echo_requests_sent", control.echo_requests_sent);
+    add("control", "echo_requests_answered", control.echo_requests_answered);
+    add("control", "echo_replies_mismatched", control.echo_replies_mismatched);
+    if let Some(flow) = flow {
+        for (name, value) in flow.named() {
+            add("gre", name, value);
+        }
+    }
+    if let Some(link) = link {
+        add("ppp", "received_packets", link.received_packets);
+        add("ppp", "received_bytes", link.received_bytes);
+        add("ppp", "sent_packets", link.sent_packets);
+        add("ppp", "sent_bytes", link.sent_bytes);
+        add("ppp", "received_control", link.received_control);
+        add("ppp", "sent_control", link.sent_control);
+        add("ppp", "echoes_sent", link.echoes_sent);
+        add("ppp", "echoes_answered", link.echoes_answered);
+        add("ppp", "renegotiations", link.renegotiations);
+        add("ppp", "resets_sent", link.resets_sent);
+        for (reason, value) in link.drops() {
+            add("drop", reason.label(), value);
+        }
+    }
+    all
+}

@@ -1,0 +1,87 @@
+//! From what a machine saw at its end to what a person is told: phase, class, words. Pure.
+
+use super::{
+    failure::{Failure, FailureKind, Phase},
+    message::plain,
+};
+use crate::{
+    ppp::link::DownReason,
+    pptp::control::{CallEnd, ControlEnd},
+};
+
+/// The control connection ended, and with it everything.
+#[must_use]
+pub fn of_control(phase: Phase, end: &ControlEnd) -> Failure {
+    let kind = match end {
+        ControlEnd::Stopped => FailureKind::Interrupted,
+        ControlEnd::SccrpTimeout | ControlEnd::SccrqTimeout => FailureKind::ControlSilent,
+        ControlEnd::Refused { .. } | ControlEnd::Version { .. } | ControlEnd::NotPptp => {
+            FailureKind::ControlRefused
+        }
+        ControlEnd::EchoTimeout => FailureKind::PeerLost,
+        ControlEnd::PeerStopped { .. } | ControlEnd::PeerClosed | ControlEnd::Protocol(_) => cut_short(phase),
+    };
+    Failure::new(phase, kind, plain(&end.to_string()))
+}
+
+/// The call ended without our asking.
+#[must_use]
+pub fn of_call(phase: Phase, end: &CallEnd) -> Failure {
+    let kind = match end {
+        CallEnd::ReplyTimeout => FailureKind::CallTimeout,
+        CallEnd::Closed => FailureKind::Interrupted,
+        CallEnd::Disconnected { .. } | CallEnd::PeerCleared | CallEnd::ControlLost => cut_short(phase),
+    };
+    Failure::new(phase, kind, plain(&end.to_string()))
+}
+
+/// The PPP link ended.
+#[must_use]
+pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
+    let kind = match reason {
+        DownReason::LcpTimeout { heard_anything: false } => FailureKind::GreFiltered,
+        DownReason::LcpTimeout { heard_anything: true } | DownReason::LcpRefused(_) | DownReason::Looped => {
+            FailureKind::LcpFailed
+        }
+        DownReason::AuthFailed(_) | DownReason::NoCommonAuth { .. } => FailureKind::AuthenticationFailed,
+        DownReason::EncryptionRefused(_) | DownReason::EncryptionLost => FailureKind::EncryptionRefused,
+        DownReason::NoAddress(_) => FailureKind::NoAddress,
+        DownReason::PeerTerminated(_) => cut_short(phase),
+        DownReason::EchoTimeout => FailureKind::PeerLost,
+        DownReason::LowerLayerDown | DownReason::Closed => FailureKind::Interrupted,
+    };
+    Failure::new(phase, kind, plain(&reason.to_string()))
+}
+
+/// TCP did not come to be.
+#[must_use]
+pub fn of_connect(error: &std::io::Error) -> Failure {
+    use std::io::ErrorKind;
+    let kind = match error.kind() {
+        ErrorKind::ConnectionRefused => FailureKind::ConnectionRefused,
+        ErrorKind::TimedOut => FailureKind::ConnectTimeout,
+        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
+            FailureKind::NoRoute
+        }
+        _ => FailureKind::ConnectTimeout,
+    };
+    let detail = match kind {
+        // The class says it already.
+        FailureKind::ConnectionRefused => String::new(),
+        _ => plain(&error.to_string()),
+    };
+    Failure::new(Phase::Connect, kind, detail)
+}
+
+/// What it means that the server hung up in this phase.
+const fn cut_short(phase: Phase) -> FailureKind {
+    match phase {
+        Phase::Resolve | Phase::Connect | Phase::Control => FailureKind::ControlRefused,
+        Phase::Call => FailureKind::CallRefused,
+        Phase::Lcp => FailureKind::LcpFailed,
+        Phase::Authentication => FailureKind::AuthenticationFailed,
+        Phase::Encryption => FailureKind::EncryptionRefused,
+        Phase::Addresses => FailureKind::NoAddress,
+        Phase::Routes | Phase::Up => FailureKind::PeerEnded,
+    }
+}

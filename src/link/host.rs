@@ -1,0 +1,127 @@
+//! What this room asks of a host: the few kernel requests behind the steps. Linux answers them by netlink,
+//! tests by a model.
+
+use std::net::IpAddr;
+
+use crate::net::{
+    routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
+    tun::{self, Tun},
+};
+
+/// A host that steps are performed on.
+pub trait Host {
+    /// Which way a packet to `to` would take now.
+    ///
+    /// # Errors
+    /// When there is no way, or the kernel could not be asked.
+    fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error>;
+
+    /// The routes that match, in the kernel's order.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked.
+    fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error>;
+
+    /// Puts a route in.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error>;
+
+    /// Removes exactly this route.
+    ///
+    /// # Errors
+    /// The kernel's refusal; [`Error::is_absent`] when it is not there.
+    fn delete_route(&mut self, route: &Route) -> Result<(), Error>;
+
+    /// The interface of this name, or `None`.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked.
+    fn link(&mut self, name: &str) -> Result<Option<Link>, Error>;
+
+    /// Sets the largest packet, in bytes.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error>;
+
+    /// Brings an interface up or down.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    fn set_up(&mut self, dev: &str, up: bool) -> Result<(), Error>;
+
+    /// Removes the interface that has this name and this number.
+    ///
+    /// # Errors
+    /// The kernel's refusal; [`Error::is_absent`] when it is gone.
+    fn delete_link(&mut self, dev: &str, index: u32) -> Result<(), Error>;
+
+    /// Gives an interface an address.
+    ///
+    /// # Errors
+    /// The kernel's refusal; [`Error::is_present`] when it has it already.
+    fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error>;
+
+    /// Takes an address from an interface.
+    ///
+    /// # Errors
+    /// The kernel's refusal; [`Error::is_absent`] when it has no such address.
+    fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error>;
+
+    /// Opens a tun device, down and without any address.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error>;
+}
+
+#[cfg(target_os = "linux")]
+impl Host for crate::net::netlink::Netlink {
+    fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
+        Self::route_to(self, to, source, None)
+    }
+
+    fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
+        Self::routes(self, filter)
+    }
+
+    fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {
+        Self::add_route(self, route, insert)
+    }
+
+    fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
+        Self::delete_route(self, route)
+    }
+
+    fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
+        Self::link(self, name)
+    }
+
+    fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error> {
+        Self::set_mtu(self, dev, mtu)
+    }
+
+    fn set_up(&mut self, dev: &str, up: bool) -> Result<(), Error> {
+        Self::set_up(self, dev, up)
+    }
+
+    fn delete_link(&mut self, dev: &str, index: u32) -> Result<(), Error> {
+        Self::delete_link(self, dev, index)
+    }
+
+    fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
+        Self::add_address(self, dev, address)
+    }
+
+    fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
+        Self::delete_address(self, dev, address)
+    }
+
+    fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
+        let tun = tun::open(unit)?;
+        self.no_automatic_ipv6(&tun.name).map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
+        Ok(tun)
+    }
+}

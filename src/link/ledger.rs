@@ -1,0 +1,426 @@
+//! The ledger: one file per profile in the state directory, one JSON object per line.
+//!
+//! The first line says whose it is; each further line is a step that is about to be performed (with what was
+//! there before), a fact learnt while performing it, or a step that has been undone. Every line is on disk
+//! before the deed. A torn last line is a step that was never begun.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cause, LinkError, Places};
+use crate::{
+    net::routes::Route,
+    plan::{Part, Step},
+};
+
+const VERSION: u32 = 1;
+/// More lines than this, and the ledger is rewritten with what is still to be undone.
+const COMPACT_LINES: usize = 512;
+/// A ledger of ours is a few kilobytes.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Whose ledger it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Of the format.
+    #[serde(rename = "pptpctl-ledger")]
+    pub version: u32,
+    /// The profile.
+    pub profile: String,
+    /// Of this run of the kernel; empty where the platform has none.
+    pub boot: String,
+    /// The network namespace, by inode; 0 where the platform has none.
+    pub netns: u64,
+    /// The supervisor.
+    pub pid: u32,
+    /// When it started, in the kernel's ticks since boot; 0 where unknown. Tells a reused pid.
+    pub start: u64,
+}
+
+impl Header {
+    /// A header for the calling process.
+    #[must_use]
+    pub fn here(profile: &str) -> Self {
+        let pid = std::process::id();
+        Self {
+            version: VERSION,
+            profile: profile.to_owned(),
+            boot: boot_id(),
+            netns: current_netns(),
+            pid,
+            start: start_of(pid).unwrap_or(0),
+        }
+    }
+
+    /// Whether the process that wrote it still runs, as far as pid and start time can tell. A lock that the
+    /// supervisor holds tells better.
+    #[must_use]
+    pub fn process_lives(&self) -> bool {
+        self.boot == boot_id()
+            && start_of(self.pid).is_some_and(|start| self.start == 0 || start == self.start)
+    }
+}
+
+/// What was there before a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Before {
+    /// Nothing.
+    Nothing,
+    /// The very same, made by someone else: nothing is done, and nothing undone.
+    Same,
+    /// The very same, made for another tunnel: the last one that needs it removes it.
+    Shared,
+    /// A route in the same place, which ours replaces.
+    Route(Box<Route>),
+    /// The default routes that are removed.
+    Routes(Vec<Route>),
+}
+
+/// A tun device by name and number: a later device of the same name is another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// `tunN`.
+    pub name: String,
+    /// The kernel's number.
+    pub index: u32,
+}
+
+/// One step that is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Counts the steps of this ledger.
+    pub number: u64,
+    /// Of which plan.
+    pub part: Part,
+    /// The step.
+    pub step: Step,
+    /// What was there before.
+    pub before: Before,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Line {
+    Do {
+        n: u64,
+        part: Part,
+        step: Step,
+        before: Before,
+        /// It takes the place of this one, and inherits what was before it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead: Option<u64>,
+    },
+    Device(Device),
+    Undone {
+        n: u64,
+    },
+}
+
+/// What a ledger says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Whose it is.
+    pub header: Header,
+    /// The tun device, once it is open.
+    pub device: Option<Device>,
+    /// The steps in force, oldest first.
+    pub entries: Vec<Entry>,
+    /// Lines in the middle that make no sense, by number.
+    pub garbled: Vec<usize>,
+    lines: usize,
+    next: u64,
+}
+
+impl Record {
+    fn new(header: Header) -> Self {
+        Self { header, device: None, entries: Vec::new(), garbled: Vec::new(), lines: 1, next: 1 }
+    }
+
+    fn take(&mut self, line: Line) {
+        self.lines += 1;
+        match line {
+            Line::Do { n, part, step, before, instead } => {
+                self.entries.retain(|entry| Some(entry.number) != instead && entry.number != n);
+                self.entries.push(Entry { number: n, part, step, before });
+                self.next = self.next.max(n.saturating_add(1));
+            }
+            Line::Device(device) => self.device = Some(device),
+            Line::Undone { n } => self.entries.retain(|entry| entry.number != n),
+        }
+    }
+}
+
+/// An open ledger.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    file: File,
+    record: Record,
+}
+
+impl Ledger {
+    /// Makes the ledger of a profile, on disk before this returns.
+    ///
+    /// # Errors
+    /// [`Cause::LedgerExists`]; or that it can't be written.
+    pub fn create(places: &Places, header: Header) -> Result<Self, LinkError> {
+        let path = places.ledger(&header.profile);
+        let failed = |error| file_error(&path, error);
+        let options = OpenOptions::new().append(true).create_new(true).mode(0o600).clone();
+        let file = match open(&options, &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(LinkError::ledger(&path, Cause::LedgerExists));
+            }
+            other => other.map_err(failed)?,
+        };
+        let mut ledger = Self { path: path.clone(), file, record: Record::new(header) };
+        let mut text = encode(&ledger.record.header).map_err(failed)?;
+        text.push(b'\n');
+        ledger.file.write_all(&text).and_then(|()| ledger.file.sync_all()).map_err(failed)?;
+        sync_dir(&path).map_err(failed)?;
+        Ok(ledger)
+    }
+
+    /// Opens the ledger that someone left. `None`: its header never reached the disk, so nothing was done.
+    ///
+    /// # Errors
+    /// When it can't be read, or is of a version that this program does not know.
+    pub fn open(path: &Path) -> Result<Option<Self>, LinkError> {
+        let failed = |error| file_error(path, error);
+        let mut file = open(OpenOptions::new().read(true).append(true), path).map_err(failed)?;
+        let Some((record, whole)) = read(&mut file, path)? else { return Ok(None) };
+        // The next line must not be glued to a torn one.
+        file.set_len(whole).map_err(failed)?;
+        Ok(Some(Self { path: path.to_owned(), file, record }))
+    }
+
+    /// What it says.
+    #[must_use]
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes down a step that is about to be performed. Returns its number.
+    ///
+    /// # Errors
+    /// When it did not reach the disk: the step must not be performed.
+    pub fn intend(
+        &mut self,
+        part: Part,
+        step: &Step,
+        before: Before,
+        instead: Option<u64>,
+    ) -> Result<u64, LinkError> {
+        let n = self.record.next;
+        self.write(Line::Do { n, part, step: step.clone(), before, instead })?;
+        Ok(n)
+    }
+
+    /// Writes down which tun device it is.
+    ///
+    /// # Errors
+    /// When it did not reach the disk.
+    pub fn device(&mut self, device: Device) -> Result<(), LinkError> {
+        self.write(Line::Device(device))
+    }
+
+    /// Writes down that a step is undone.
+    ///
+    /// # Errors
+    /// When it did not reach the disk; undoing it again is harmless.
+    pub fn undone(&mut self, n: u64) -> Result<(), LinkError> {
+        self.write(Line::Undone { n })
+    }
+
+    /// Names the calling process as the supervisor.
+    pub(super) fn adopt(&mut self) -> Result<(), LinkError> {
+        self.record.header.pid = std::process::id();
+        self.record.header.start = start_of(self.record.header.pid).unwrap_or(0);
+        self.compact().map_err(|error| file_error(&self.path, error))
+    }
+
+    /// Removes the file, if there is nothing left to undo.
+    ///
+    /// # Errors
+    /// When the file can't be removed.
+    pub fn close(self) -> Result<(), LinkError> {
+        if !self.record.entries.is_empty() {
+            return Ok(());
+        }
+        let removed = std::fs::remove_file(&self.path).and_then(|()| sync_dir(&self.path));
+        removed.map_err(|error| file_error(&self.path, error))
+    }
+
+    fn write(&mut self, line: Line) -> Result<(), LinkError> {
+        let written = encode(&line).and_then(|mut text| {
+            text.push(b'\n');
+            self.file.write_all(&text)?;
+            self.file.sync_data()
+        });
+        written.map_err(|error| file_error(&self.path, error))?;
+        self.record.take(line);
+        if self.record.lines > COMPACT_LINES {
+            self.compact().map_err(|error| file_error(&self.path, error))?;
+        }
+        Ok(())
+    }
+
+    /// A tunnel that lives for years reconnects often: keep what is in force, in a new file.
+    fn compact(&mut self) -> io::Result<()> {
+        let mut text = encode(&self.record.header)?;
+        text.push(b'\n');
+        let device = self.record.device.clone().map(Line::Device);
+        let entries = self.record.entries.iter().map(|entry| Line::Do {
+            n: entry.number,
+            part: entry.part,
+            step: entry.step.clone(),
+            before: entry.before.clone(),
+            instead: None,
+        });
+        for line in entries.chain(device) {
+            text.extend(encode(&line)?);
+            text.push(b'\n');
+        }
+        let draft = self.path.with_extension("ledger.new");
+        match std::fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = open(OpenOptions::new().append(true).create_new(true).mode(0o600), &draft)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        std::fs::rename(&draft, &self.path)?;
+        sync_dir(&self.path)?;
+        self.file = file;
+        self.record.lines = self.record.entries.len() + 2;
+        Ok(())
+    }
+}
+
+/// Reads the ledger of another tunnel without touching it; `None` when there is nothing to read.
+pub(super) fn peek(path: &Path) -> Option<Record> {
+    let mut file = open(OpenOptions::new().read(true), path).ok()?;
+    read(&mut file, path).ok().flatten().map(|(record, _)| record)
+}
+
+/// The ledgers in the state directory, by name.
+pub(super) fn list(state: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    let entries = match std::fs::read_dir(state) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(paths),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "ledger") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Holds the state directory for one process: two tunnels that share a host route must not undo it at once.
+#[derive(Debug)]
+pub(super) struct StateLock(#[expect(dead_code, reason = "held for its Drop")] nix::fcntl::Flock<File>);
+
+impl StateLock {
+    pub(super) fn take(state: &Path) -> Result<Self, LinkError> {
+        let path = state.join("lock");
+        let failed = |error| file_error(&path, error);
+        DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
+        let file = open(OpenOptions::new().write(true).create(true).mode(0o600), &path).map_err(failed)?;
+        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive)
+            .map(Self)
+            .map_err(|(_, errno)| failed(errno.into()))
+    }
+}
+
+/// Of this run of the kernel; empty where there is none to be had.
+pub(super) fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// The calling thread's network namespace, by inode.
+pub(super) fn current_netns() -> u64 {
+    std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |metadata| metadata.ino())
+}
+
+/// Whether some process or name still holds a network namespace alive.
+pub(super) fn netns_exists(inode: u64) -> bool {
+    let is_it = |path: PathBuf| std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
+    let entries = |dir: &str| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries("/run/netns").any(|entry| is_it(entry.path()))
+        || entries("/proc").any(|entry| is_it(entry.path().join("ns/net")))
+}
+
+/// When a process started; `None` when there is no such process.
+fn start_of(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // proc(5): the second field is the name in parentheses, which may hold anything; the 22nd is the start.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    // A zombie undoes nothing any more.
+    if fields.next()? == "Z" {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// What the whole lines say, and how many bytes they are. A torn last line never reached the disk whole, so
+/// its deed was never begun.
+fn read(file: &mut File, path: &Path) -> Result<Option<(Record, u64)>, LinkError> {
+    let mut bytes = Vec::new();
+    let got = Read::take(&mut *file, MAX_BYTES).read_to_end(&mut bytes);
+    got.map_err(|error| file_error(path, error))?;
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |position| position + 1);
+    bytes.truncate(end);
+    let mut lines = bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
+    let Some((_, first)) = lines.next() else { return Ok(None) };
+    let header: Header = match serde_json::from_slice(first) {
+        Ok(header) => header,
+        Err(error) => return Err(LinkError::ledger(path, Cause::Ledger(format!("not a ledger: {error}")))),
+    };
+    if header.version != VERSION {
+        let text = format!("a ledger of format {}, written by another version of pptpctl", header.version);
+        return Err(LinkError::ledger(path, Cause::Ledger(text)));
+    }
+    let mut record = Record::new(header);
+    for (number, line) in lines {
+        match serde_json::from_slice(line) {
+            Ok(line) => record.take(line),
+            Err(_) => record.garbled.push(number + 1),
+        }
+    }
+    Ok(Some((record, end as u64)))
+}
+
+fn encode(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(io::Error::other)
+}
+
+/// Never through a symbolic link that someone put there.
+fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    options.clone().custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC).open(path)
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+fn file_error(path: &Path, error: io::Error) -> LinkError {
+    LinkError::ledger(path, Cause::File { path: path.to_owned(), error })
+}

@@ -1,0 +1,72 @@
+//! `tunX.pid`: created, never overwritten while someone else lives by it, removed only while it is ours.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+
+use super::Cause;
+
+/// Writes the pid, world-readable.
+pub(super) fn write(path: &Path, pid: u32) -> Result<(), Cause> {
+    let failed = |error| Cause::File { path: path.to_owned(), error };
+    match read(path).map_err(failed)? {
+        Content::Absent => {}
+        Content::Pid(found) if found == pid => return Ok(()),
+        Content::Pid(found) if lives(found) => {
+            return Err(Cause::Taken(format!("{} belongs to process {found}, which runs", path.display())));
+        }
+        // A dead process's, or one that a crash left half written.
+        Content::Pid(_) | Content::Other => std::fs::remove_file(path).map_err(failed)?,
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
+        .open(path)
+        .map_err(failed)?;
+    file.write_all(format!("{pid}\n").as_bytes()).map_err(failed)
+}
+
+/// Removes the file if it still holds this pid, or nothing yet.
+pub(super) fn remove(path: &Path, pid: u32) -> Result<(), Cause> {
+    let failed = |error| Cause::File { path: path.to_owned(), error };
+    match read(path).map_err(failed)? {
+        Content::Pid(found) if found == pid => std::fs::remove_file(path).map_err(failed),
+        Content::Other
+            if std::fs::symlink_metadata(path).is_ok_and(|data| data.is_file() && data.len() == 0) =>
+        {
+            std::fs::remove_file(path).map_err(failed)
+        }
+        Content::Absent | Content::Pid(_) | Content::Other => Ok(()),
+    }
+}
+
+enum Content {
+    Absent,
+    Pid(u32),
+    Other,
+}
+
+fn read(path: &Path) -> io::Result<Content> {
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::Absent),
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => return Ok(Content::Other),
+        file => file?,
+    };
+    let mut text = String::new();
+    if file.take(64).read_to_string(&mut text).is_err() {
+        return Ok(Content::Other);
+    }
+    Ok(text.trim().parse().map_or(Content::Other, Content::Pid))
+}
+
+fn lives(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| pid > 0 && kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
+}

@@ -1,0 +1,86 @@
+//! Addresses of interfaces.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressMessage},
+};
+
+use super::{Error, Netlink};
+use crate::net::routes::Address;
+
+impl Netlink {
+    /// The addresses of an interface, both families.
+    ///
+    /// # Errors
+    /// ENODEV when there is no such interface.
+    pub fn addresses(&mut self, dev: &str) -> Result<Vec<Address>, Error> {
+        let index = self.index(dev)?;
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        let request = RouteNetlinkMessage::GetAddress(message);
+        self.dump(&format!("list addresses of {dev}"), &request, |found, answer| {
+            match answer {
+                Ok(RouteNetlinkMessage::NewAddress(message)) if message.header.index == index => {
+                    found.extend(read(&message));
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives an interface an address. An IPv6 address is usable at once (no duplicate address detection: the
+    /// other end of a point-to-point link has been asked already, RFC 5072 §4.1).
+    ///
+    /// # Errors
+    /// EEXIST when it has it already, ENODEV, EPERM.
+    pub fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
+        let message = self.address_message(dev, address)?;
+        let what = format!("add address {} to {dev}", address.local);
+        self.change(&what, RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Takes an address from an interface.
+    ///
+    /// # Errors
+    /// EADDRNOTAVAIL when it has no such address, ENODEV, EPERM.
+    pub fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
+        let message = self.address_message(dev, address)?;
+        let what = format!("delete address {} of {dev}", address.local);
+        self.change(&what, RouteNetlinkMessage::DelAddress(message), 0)
+    }
+
+    fn address_message(&mut self, dev: &str, address: &Address) -> Result<AddressMessage, Error> {
+        let mut message = AddressMessage::default();
+        message.header.index = self.index(dev)?;
+        message.header.prefix_len = address.prefix;
+        message.header.family = match address.local {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
+        message.attributes.push(AddressAttribute::Local(address.local));
+        message.attributes.push(AddressAttribute::Address(address.peer.unwrap_or(address.local)));
+        if address.local.is_ipv6() {
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        Ok(message)
+    }
+}
+
+fn read(message: &AddressMessage) -> Option<Address> {
+    let mut local = None;
+    let mut remote = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => local = Some(*address),
+            AddressAttribute::Address(address) => remote = Some(*address),
+            _ => {}
+        }
+    }
+    // IPv6 lists IFA_LOCAL only for an address with a peer.
+    let local = local.or(remote)?;
+    Some(Address { local, peer: remote.filter(|peer| *peer != local), prefix: message.header.prefix_len })
+}

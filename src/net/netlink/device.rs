@@ -1,0 +1,163 @@
+//! Links: by name and index, up and down, MTU, removal; a veth pair for namespaces of our own making.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{
+        AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
+        LinkInfo, LinkMessage,
+    },
+};
+
+use super::{Error, Netlink};
+use crate::net::routes::Link;
+
+impl Netlink {
+    /// The interface of this name, or `None`.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked.
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let mut found = None;
+        let outcome =
+            self.ask(&format!("look up {name}"), RouteNetlinkMessage::GetLink(message), &mut |answer| {
+                if let Ok(RouteNetlinkMessage::NewLink(link)) = answer {
+                    found = read(&link);
+                }
+                Ok(())
+            });
+        match outcome {
+            Ok(()) => Ok(found),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All interfaces.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked.
+    pub fn links(&mut self) -> Result<Vec<Link>, Error> {
+        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        self.dump("list interfaces", &request, |links, answer| {
+            if let Ok(RouteNetlinkMessage::NewLink(link)) = answer {
+                links.extend(read(&link));
+            }
+            Ok(())
+        })
+    }
+
+    /// The number of the interface of this name.
+    ///
+    /// # Errors
+    /// ENODEV when there is none.
+    pub fn index(&mut self, name: &str) -> Result<u32, Error> {
+        self.link(name)?
+            .map(|link| link.index)
+            .ok_or_else(|| Error::errno(format!("look up {name}"), nix::errno::Errno::ENODEV))
+    }
+
+    /// Sets the largest packet, in bytes.
+    ///
+    /// # Errors
+    /// ENODEV, EINVAL for a size that the device does not take, EPERM.
+    pub fn set_mtu(&mut self, name: &str, mtu: u32) -> Result<(), Error> {
+        let mut message = self.link_message(name)?;
+        message.attributes.push(LinkAttribute::Mtu(mtu));
+        self.change(&format!("set mtu of {name} to {mtu}"), RouteNetlinkMessage::SetLink(message), 0)
+    }
+
+    /// Brings the interface up or down.
+    ///
+    /// # Errors
+    /// ENODEV, EPERM.
+    pub fn set_up(&mut self, name: &str, up: bool) -> Result<(), Error> {
+        let mut message = self.link_message(name)?;
+        message.header.change_mask = LinkFlags::Up;
+        message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+        let what = format!("bring {name} {}", if up { "up" } else { "down" });
+        self.change(&what, RouteNetlinkMessage::SetLink(message), 0)
+    }
+
+    /// Keeps the kernel from giving the interface an IPv6 link-local address by itself. A host without IPv6
+    /// is fine with that already.
+    ///
+    /// # Errors
+    /// ENODEV, EPERM.
+    pub fn no_automatic_ipv6(&mut self, name: &str) -> Result<(), Error> {
+        let mut message = self.link_message(name)?;
+        let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![none])]));
+        let what = format!("turn automatic IPv6 addresses of {name} off");
+        match self.change(&what, RouteNetlinkMessage::SetLink(message), 0) {
+            Err(error) if error.errno == Some(nix::errno::Errno::EAFNOSUPPORT) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Removes an interface, if the number still has this name.
+    ///
+    /// # Errors
+    /// ENODEV when it has not, EPERM, EOPNOTSUPP for one that can't be removed.
+    pub fn delete_link(&mut self, name: &str, index: u32) -> Result<(), Error> {
+        let what = format!("delete {name}");
+        match self.link(name)? {
+            Some(link) if link.index == index => {
+                let mut message = LinkMessage::default();
+                message.header.index = index;
+                self.change(&what, RouteNetlinkMessage::DelLink(message), 0)
+            }
+            _ => Err(Error::errno(what, nix::errno::Errno::ENODEV)),
+        }
+    }
+
+    /// Makes a veth pair: `here` in this namespace, `there` in the namespace behind the descriptor (or here
+    /// too).
+    ///
+    /// # Errors
+    /// EEXIST when a name is taken, EPERM.
+    pub fn create_veth(
+        &mut self,
+        here: &str,
+        there: &str,
+        netns: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Error> {
+        let mut peer = LinkMessage::default();
+        peer.attributes.push(LinkAttribute::IfName(there.to_owned()));
+        if let Some(netns) = netns {
+            peer.attributes.push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
+        }
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(here.to_owned()));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]));
+        let what = format!("create veth pair {here} and {there}");
+        self.change(&what, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    fn link_message(&mut self, name: &str) -> Result<LinkMessage, Error> {
+        let mut message = LinkMessage::default();
+        message.header.index = self.index(name)?;
+        Ok(message)
+    }
+}
+
+fn read(message: &LinkMessage) -> Option<Link> {
+    let mut name = None;
+    let mut mtu = 0;
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name = Some(text.clone()),
+            LinkAttribute::Mtu(bytes) => mtu = *bytes,
+            _ => {}
+        }
+    }
+    let up = message.header.flags.contains(LinkFlags::Up);
+    name.map(|name| Link { index: message.header.index, name, mtu, up })
+}

@@ -1,0 +1,311 @@
+//! The exchange itself: one request, its answers, its acknowledgement.
+
+use std::io;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{setsockopt, sockopt::ReceiveTimeout},
+        time::TimeVal,
+    },
+};
+
+use super::Error;
+
+/// How long the kernel may take over one answer; it answers within the request, so this is a broken kernel.
+const PATIENCE_SECONDS: i64 = 5;
+/// As much as the kernel ever puts into one piece of a dump.
+const BUFFER: usize = 32 * 1024;
+/// A dump that changed under the kernel's hands is asked for again, so many times.
+const DUMP_ATTEMPTS: u32 = 8;
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLM_F_DUMP_INTR: u16 = 0x10;
+const NLM_F_CAPPED: u16 = 0x100;
+const NLM_F_ACK_TLVS: u16 = 0x200;
+const NLMSGERR_ATTR_MSG: u16 = 1;
+const HEADER: usize = 16;
+
+/// One answer: the message, or the bytes of one that could not be decoded and why.
+pub(super) type Answer<'a> = Result<RouteNetlinkMessage, Undecoded<'a>>;
+
+/// A message that the codec does not understand.
+pub(super) struct Undecoded<'a> {
+    /// Without its netlink header.
+    pub(super) payload: &'a [u8],
+    pub(super) why: String,
+}
+
+/// A socket to the routing part of the kernel, in the network namespace that it was opened in.
+pub struct Netlink {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Netlink {
+    /// Opens the socket in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When the kernel has no netlink or the process no descriptor left.
+    pub fn open() -> Result<Self, Error> {
+        Self::open_socket().map_err(|error| from_io("open a netlink socket", &error))
+    }
+
+    fn open_socket() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        setsockopt(&socket, ReceiveTimeout, &TimeVal::new(PATIENCE_SECONDS, 0))?;
+        // Older kernels lack these three; then answers are filtered here and refusals have numbers only.
+        for option in
+            [socket.set_netlink_get_strict_chk(true), socket.set_ext_ack(true), socket.set_cap_ack(true)]
+        {
+            drop(option);
+        }
+        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
+    }
+
+    /// A request that changes something: returns when the kernel has done it.
+    pub(super) fn change(
+        &mut self,
+        what: &str,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<(), Error> {
+        self.exchange(what, message, flags | NLM_F_ACK, &mut |_| Ok(())).map(drop)
+    }
+
+    /// A request with one answer.
+    pub(super) fn ask(
+        &mut self,
+        what: &str,
+        message: RouteNetlinkMessage,
+        take: &mut dyn FnMut(Answer<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.exchange(what, message, NLM_F_ACK, take).map(drop)
+    }
+
+    /// A request with many answers; `restart` forgets those of an attempt that the kernel called inconsistent.
+    pub(super) fn dump<T>(
+        &mut self,
+        what: &str,
+        message: &RouteNetlinkMessage,
+        mut take: impl FnMut(&mut Vec<T>, Answer<'_>) -> Result<(), Error>,
+    ) -> Result<Vec<T>, Error> {
+        for _ in 0..DUMP_ATTEMPTS {
+            let mut found = Vec::new();
+            let consistent =
+                self.exchange(what, message.clone(), NLM_F_DUMP, &mut |answer| take(&mut found, answer))?;
+            if consistent {
+                return Ok(found);
+            }
+        }
+        Err(Error::other(what, "the table changed faster than it could be read"))
+    }
+
+    /// Sends, then reads until the acknowledgement or the end of the dump. `false`: the dump is inconsistent.
+    fn exchange(
+        &mut self,
+        what: &str,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        take: &mut dyn FnMut(Answer<'_>) -> Result<(), Error>,
+    ) -> Result<bool, Error> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).map_err(|error| from_io(what, &error))?;
+
+        let mut consistent = true;
+        loop {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let outcome = self
+                .receive(what, &mut buffer)
+                .and_then(|()| read_datagram(what, &buffer, self.sequence, &mut consistent, take));
+            self.buffer = buffer;
+            match outcome? {
+                Progress::More => {}
+                Progress::Done => return Ok(consistent),
+            }
+        }
+    }
+
+    fn receive(&self, what: &str, buffer: &mut Vec<u8>) -> Result<(), Error> {
+        loop {
+            buffer.clear();
+            match self.socket.recv_from(buffer, 0) {
+                // Only the kernel speaks from port 0.
+                Ok((_, from)) if from.port_number() != 0 => {}
+                Ok((length, _)) if length > buffer.len() => {
+                    return Err(Error::other(what, "an answer of the kernel was cut short"));
+                }
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(Error::other(what, "the kernel did not answer"));
+                }
+                Err(error) => return Err(from_io(what, &error)),
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Netlink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Netlink").field("sequence", &self.sequence).finish_non_exhaustive()
+    }
+}
+
+enum Progress {
+    More,
+    Done,
+}
+
+fn read_datagram(
+    what: &str,
+    mut rest: &[u8],
+    sequence: u32,
+    consistent: &mut bool,
+    take: &mut dyn FnMut(Answer<'_>) -> Result<(), Error>,
+) -> Result<Progress, Error> {
+    while !rest.is_empty() {
+        let garbled = || Error::other(what, "the kernel's answer is garbled");
+        let frame = NetlinkBuffer::new_checked(&rest).map_err(|_| garbled())?;
+        let length = usize::try_from(frame.length()).map_err(|_| garbled())?;
+        let (kind, flags, number) = (frame.message_type(), frame.flags(), frame.sequence_number());
+        let whole = rest.get(..length).ok_or_else(garbled)?;
+        let payload = whole.get(HEADER..).ok_or_else(garbled)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        if number != sequence {
+            continue;
+        }
+        if flags & NLM_F_DUMP_INTR != 0 {
+            *consistent = false;
+        }
+        match kind {
+            NLMSG_ERROR => return refusal(what, flags, payload).map_or(Ok(Progress::Done), Err),
+            NLMSG_DONE => return code(payload).map_or(Ok(Progress::Done), |n| Err(Error::errno(what, n))),
+            _ => match NetlinkMessage::<RouteNetlinkMessage>::deserialize(whole) {
+                Ok(message) => {
+                    if let NetlinkPayload::InnerMessage(inner) = message.payload {
+                        take(Ok(inner))?;
+                    }
+                }
+                Err(error) => take(Err(Undecoded { payload, why: error.to_string() }))?,
+            },
+        }
+    }
+    Ok(Progress::More)
+}
+
+/// The error in an NLMSG_ERROR; `None` for an acknowledgement.
+fn refusal(what: &str, flags: u16, payload: &[u8]) -> Option<Error> {
+    let errno = code(payload)?;
+    let mut error = Error::errno(what, errno);
+    if flags & NLM_F_ACK_TLVS != 0 && flags & NLM_F_CAPPED != 0 {
+        error.detail = payload.get(4 + HEADER..).and_then(spoken);
+    }
+    Some(error)
+}
+
+/// The leading negative errno; `None` when it is zero or missing.
+fn code(payload: &[u8]) -> Option<Errno> {
+    let number = i32::from_ne_bytes(*payload.first_chunk()?);
+    (number != 0).then(|| Errno::from_raw(number.wrapping_neg()))
+}
+
+/// NLMSGERR_ATTR_MSG among the attributes of an extended acknowledgement.
+fn spoken(mut attributes: &[u8]) -> Option<String> {
+    while let Some([a, b, c, d]) = attributes.first_chunk() {
+        let length = usize::from(u16::from_ne_bytes([*a, *b]));
+        let value = attributes.get(4..length)?;
+        if u16::from_ne_bytes([*c, *d]) & 0x3fff == NLMSGERR_ATTR_MSG {
+            let text = value.split(|byte| *byte == 0).next().unwrap_or_default();
+            return Some(String::from_utf8_lossy(text).trim_end_matches('.').to_owned());
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+fn from_io(what: &str, error: &io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(number) => Error::errno(what, Errno::from_raw(number)),
+        None => Error::other(what, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_message(sequence: u32, code: i32, flags: u16, text: Option<&str>) -> Vec<u8> {
+        let mut body = code.to_ne_bytes().to_vec();
+        body.extend([0; HEADER]);
+        if let Some(text) = text {
+            let length = u16::try_from(4 + text.len() + 1).unwrap();
+            body.extend(length.to_ne_bytes());
+            body.extend(NLMSGERR_ATTR_MSG.to_ne_bytes());
+            body.extend(text.as_bytes());
+            body.push(0);
+            body.resize(body.len().next_multiple_of(4), 0);
+        }
+        let mut whole = u32::try_from(HEADER + body.len()).unwrap().to_ne_bytes().to_vec();
+        whole.extend(NLMSG_ERROR.to_ne_bytes());
+        whole.extend(flags.to_ne_bytes());
+        whole.extend(sequence.to_ne_bytes());
+        whole.extend([0; 4]);
+        whole.extend(body);
+        whole
+    }
+
+    fn read(bytes: &[u8]) -> Result<Progress, Error> {
+        read_datagram("add route", bytes, 7, &mut true, &mut |_| Ok(()))
+    }
+
+    #[test]
+    fn an_acknowledgement_ends_the_exchange() {
+        assert!(matches!(read(&error_message(7, 0, 0, None)), Ok(Progress::Done)));
+    }
+
+    #[test]
+    fn an_answer_to_an_older_request_is_passed_over() {
+        assert!(matches!(read(&error_message(6, -17, 0, None)), Ok(Progress::More)));
+        let mut both = error_message(6, -17, 0, None);
+        both.extend(error_message(7, 0, 0, None));
+        assert!(matches!(read(&both), Ok(Progress::Done)));
+    }
+
+    #[test]
+    fn a_refusal_has_the_kernels_number_and_words() {
+        let flags = NLM_F_CAPPED | NLM_F_ACK_TLVS;
+        let Err(error) = read(&error_message(7, -101, flags, Some("Nexthop has invalid gateway"))) else {
+            panic!("a refusal")
+        };
+        assert_eq!(error.errno, Some(Errno::ENETUNREACH));
+        assert_eq!(
+            error.to_string(),
+            "add route: Network is unreachable (Nexthop has invalid gateway, ENETUNREACH)"
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            drop(read(&bytes));
+            drop(spoken(&bytes));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The one place that blocks: poll(2) until a descriptor is ready or a moment has come.
+
+use std::{
+    io,
+    os::fd::BorrowedFd,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+
+/// What a descriptor is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Something to read, or the other end gone.
+    Readable,
+    /// Room to write.
+    Writable,
+    /// Either.
+    Both,
+}
+
+/// Waits until one of the descriptors is ready or `deadline` has come, and says which are ready, by position.
+/// An error or a hang-up counts as ready: the read that follows says what it was. An interruption by a signal
+/// returns with nothing ready.
+///
+/// # Errors
+/// The kernel's, when a descriptor is bad.
+pub fn any(interests: &[(BorrowedFd<'_>, Interest)], deadline: Option<Instant>) -> io::Result<Vec<bool>> {
+    let mut fds: Vec<PollFd<'_>> = interests.iter().map(|(fd, interest)| PollFd::new(*fd, flags(*interest))).collect();
+    match poll(&mut fds, timeout(deadline)) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(fds.iter().map(|fd| fd.revents().is_some_and(|revents| !revents.is_empty())).collect())
+}
+
+/// The same for a fixed set of places, of which some may be empty.
+///
+/// # Errors
+/// As [`any`].
+pub fn until<const N: usize>(
+    interests: [Option<(BorrowedFd<'_>, Interest)>; N],
+    deadline: Option<Instant>,
+) -> io::Result<[bool; N]> {
+    let watched: Vec<_> = interests.iter().flatten().copied().collect();
+    let mut ready = any(&watched, deadline)?.into_iter();
+    Ok(interests.map(|interest| interest.is_some() && ready.next().unwrap_or(false)))
+}
+
+fn flags(interest: Interest) -> PollFlags {
+    match interest {
+        Interest::Readable => PollFlags::POLLIN,
+        Interest::Writable => PollFlags::POLLOUT,
+        Interest::Both => PollFlags::POLLIN | PollFlags::POLLOUT,
+    }
+}
+
+/// Rounded up to the next millisecond: waking early would only mean to wait once more.
+fn timeout(deadline: Option<Instant>) -> PollTimeout {
+    let Some(deadline) = deadline else { return PollTimeout::NONE };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let millis = left.saturating_add(Duration::from_micros(999)).as_millis();
+    PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io::Write, os::fd::AsFd, os::unix::net::UnixStream};
+
+    #[test]
+    fn says_which_one_is_ready() {
+        let (a, mut b) = UnixStream::pair().unwrap();
+        let (c, _d) = UnixStream::pair().unwrap();
+        b.write_all(b"x").unwrap();
+        let ready = until(
+            [Some((c.as_fd(), Interest::Readable)), None, Some((a.as_fd(), Interest::Readable))],
+            Some(Instant::now()),
+        );
+        assert_eq!(ready.unwrap(), [false, false, true]);
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_does_not_wait() {
+        let (a, _b) = UnixStream::pair().unwrap();
+        let past = Instant::now();
+        assert_eq!(until([Some((a.as_fd(), Interest::Readable))], Some(past)).unwrap(), [false]);
+    }
+
+    #[test]
+    fn a_hang_up_is_ready() {
+        let (a, b) = UnixStream::pair().unwrap();
+        drop(b);
+        assert_eq!(until([Some((a.as_fd(), Interest::Readable))], None).unwrap(), [true]);
+    }
+}

@@ -1,0 +1,40 @@
+//! The platform's directories and programs. System places are constants of ours; per-user places come from
+//! the `directories` crate, in `profile`.
+
+use std::path::{Path, PathBuf};
+
+/// Where profiles of root live.
+pub const CONFIG_DIR: &str = "/etc/pptpctl";
+
+/// Where pid files live: `tunX.pid`, as the man page of pptp(8) says.
+pub const RUN_DIR: &str = if cfg!(target_os = "linux") { "/run" } else { "/var/run" };
+
+/// Where ledgers live. They outlast a reboot on purpose: a resolv.conf does, too.
+pub const STATE_DIR: &str = if cfg!(target_os = "linux") { "/var/lib/pptpctl" } else { "/var/db/pptpctl" };
+
+/// Where each profile's log is kept.
+pub const LOG_DIR: &str = "/var/log/pptpctl";
+
+/// The directory of control sockets and locks.
+#[must_use]
+pub fn control_dir() -> PathBuf {
+    Path::new(RUN_DIR).join("pptpctl")
+}
+
+/// The control socket of a profile.
+#[must_use]
+pub fn control_socket(name: &str) -> PathBuf {
+    control_dir().join(format!("{name}.sock"))
+}
+
+/// The lock that a profile's live supervisor holds.
+#[must_use]
+pub fn lock_file(name: &str) -> PathBuf {
+    control_dir().join(format!("{name}.lock"))
+}
+
+/// The log of a profile.
+#[must_use]
+pub fn log_file(name: &str) -> PathBuf {
+    Path::new(LOG_DIR).join(format!("{name}.log"))
+}

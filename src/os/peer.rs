@@ -1,0 +1,29 @@
+//! Who is at the other end of a Unix socket, as the kernel says it.
+
+use std::{io, os::unix::net::UnixStream};
+
+/// The effective user id of the process that connected.
+///
+/// # Errors
+/// The kernel's, when the socket is not connected.
+pub fn uid(stream: &UnixStream) -> io::Result<u32> {
+    #[cfg(target_os = "linux")]
+    {
+        let credentials = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?;
+        Ok(credentials.uid())
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let (uid, _) = nix::unistd::getpeereid(stream)?;
+        Ok(uid.as_raw())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn our_own_other_end_is_us() {
+        let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(super::uid(&a).unwrap(), nix::unistd::geteuid().as_raw());
+    }
+}

@@ -1,0 +1,120 @@
+//! How a child process gives up what it does not need, before it reads a byte from the wire.
+//!
+//! The order matters: the jail and the groups need root, so they come first; the user id goes last and for
+//! good (real, effective and saved). Going from uid 0 to another clears every capability set.
+
+use std::{io, path::Path};
+
+use nix::{
+    errno::Errno,
+    sys::resource::{Resource, setrlimit},
+    unistd::{Gid, Uid, User, chdir, chroot, getegid, geteuid, getgid, getuid, setgroups},
+};
+
+/// The user that unprivileged children become: our own if the packager made it, else `nobody`.
+const USERS: [&str; 3] = ["_pptpctl", "pptpctl", "nobody"];
+
+/// What every platform calls the last resort.
+const NOBODY: u32 = 65_534;
+
+/// How much of the file system the child keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files<'a> {
+    /// All that the unprivileged user may read: the resolver needs `/etc`.
+    Keep,
+    /// Nothing: the root becomes a directory made at this path and removed again at once.
+    Nothing(&'a Path),
+}
+
+/// Gives up root for good, then proves it.
+///
+/// # Errors
+/// What the kernel refused. The caller must end: it may still be root. Not being root in the first place is
+/// no error; what can be given up without root is given up.
+pub fn drop_all(files: Files<'_>) -> io::Result<()> {
+    let root = geteuid().is_root();
+    let (uid, gid) = if root { unprivileged_user() } else { (getuid(), getgid()) };
+    if root {
+        if let Files::Nothing(path) = files {
+            enter_empty_jail(path)?;
+        }
+        setgroups(&[gid])?;
+        set_ids(uid, gid)?;
+    }
+    limit(Resource::RLIMIT_CORE, 0)?;
+    // A resolver may have to read what NSS wants; the engine opens nothing ever again.
+    if files != Files::Keep {
+        limit(Resource::RLIMIT_FSIZE, 0)?;
+        limit(Resource::RLIMIT_NPROC, 0)?;
+    }
+    platform_lock()?;
+    if root && (getuid().is_root() || geteuid().is_root() || getegid().as_raw() == 0) {
+        return Err(io::Error::other("still root after giving up root"));
+    }
+    if root && nix::unistd::setuid(Uid::from_raw(0)) != Err(Errno::EPERM) {
+        return Err(io::Error::other("root could be had back"));
+    }
+    Ok(())
+}
+
+/// Ends this process when its parent dies, as far as the platform can promise it; everywhere the end of the
+/// parent's socket says the same.
+pub fn die_with_parent() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL) {
+        tracing::debug!(%error, "no parent-death signal");
+    }
+}
+
+fn unprivileged_user() -> (Uid, Gid) {
+    USERS
+        .iter()
+        .find_map(|name| User::from_name(name).ok().flatten())
+        .filter(|user| !user.uid.is_root())
+        .map_or((Uid::from_raw(NOBODY), Gid::from_raw(NOBODY)), |user| (user.uid, user.gid))
+}
+
+/// A root directory that no longer exists: every look-up in it fails, and nothing can be made in it.
+fn enter_empty_jail(path: &Path) -> io::Result<()> {
+    nix::unistd::mkdir(path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IXUSR)?;
+    let entered = chdir(path);
+    std::fs::remove_dir(path)?;
+    entered?;
+    chroot(".")?;
+    Ok(())
+}
+
+fn limit(resource: Resource, most: u64) -> io::Result<()> {
+    let most = most as nix::sys::resource::rlim_t;
+    setrlimit(resource, most, most)?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "netbsd"))]
+fn set_ids(uid: Uid, gid: Gid) -> io::Result<()> {
+    nix::unistd::setresgid(gid, gid, gid)?;
+    nix::unistd::setresuid(uid, uid, uid)?;
+    Ok(())
+}
+
+/// NetBSD has no setres*id; for root, setgid(2) and setuid(2) set all three.
+#[cfg(target_os = "netbsd")]
+fn set_ids(uid: Uid, gid: Gid) -> io::Result<()> {
+    nix::unistd::setgid(gid)?;
+    nix::unistd::setuid(uid)?;
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn platform_lock() -> io::Result<()> {
+    nix::sys::prctl::set_no_new_privs()?;
+    // Nobody who shares our uid may look into our memory, where a password has been.
+    nix::sys::prctl::set_dumpable(false)?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "the same shape on every platform")]
+fn platform_lock() -> io::Result<()> {
+    Ok(())
+}

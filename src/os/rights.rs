@@ -1,0 +1,58 @@
+//! Descriptors that travel over a Unix socket (`SCM_RIGHTS`).
+#![expect(unsafe_code, reason = "nix hands received descriptors over as bare numbers")]
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+
+/// The most descriptors that one message may carry.
+pub const MOST_DESCRIPTORS: usize = 4;
+
+/// What one recvmsg(2) brought.
+#[derive(Debug)]
+pub struct Received {
+    /// Bytes written to the buffer; 0 at the end of the stream.
+    pub size: usize,
+    /// The descriptors, ours to close, closed on exec.
+    pub descriptors: Vec<OwnedFd>,
+    /// Whether bytes or descriptors did not fit.
+    pub cut: bool,
+}
+
+/// Sends `bytes` as one message, with descriptors.
+///
+/// # Errors
+/// The kernel's.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
+/// Receives one message.
+///
+/// # Errors
+/// The kernel's; `WouldBlock` when `wait` is false and nothing is there.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> io::Result<Received> {
+    let mut control = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
+    let mut flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    if !wait {
+        flags |= MsgFlags::MSG_DONTWAIT;
+    }
+    let mut vectors = [IoSliceMut::new(buffer)];
+    let received = recvmsg::<()>(socket.as_raw_fd(), &mut vectors, Some(&mut control), flags)?;
+    let mut descriptors = Vec::new();
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(raw) = message {
+            // SAFETY: the kernel has just made these descriptors for this process, and nobody else knows them.
+            descriptors.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    let cut = received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+    Ok(Received { size: received.bytes, descriptors, cut })
+}

@@ -1,0 +1,25 @@
+//! Two small facts about processes that the ledger and the status need.
+
+use std::time::Duration;
+
+/// CPU time that this process has spent so far, user and system.
+#[must_use]
+pub fn cpu_time() -> (Duration, Duration) {
+    let Ok(usage) = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF) else {
+        return (Duration::ZERO, Duration::ZERO);
+    };
+    (duration(usage.user_time()), duration(usage.system_time()))
+}
+
+/// How often this process has slept and woken of its own will: a measure of idleness.
+#[must_use]
+pub fn voluntary_switches() -> u64 {
+    nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF)
+        .map_or(0, |usage| u64::try_from(usage.voluntary_context_switches()).unwrap_or(0))
+}
+
+fn duration(value: nix::sys::time::TimeVal) -> Duration {
+    let seconds = u64::try_from(value.tv_sec()).unwrap_or(0);
+    let micros = u64::try_from(value.tv_usec()).unwrap_or(0);
+    Duration::from_secs(seconds) + Duration::from_micros(micros)
+}

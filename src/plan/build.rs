@@ -1,0 +1,122 @@
+//! Which steps a profile needs.
+
+use std::{net::IpAddr, path::Path};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::{Part, Plan, Platform, Step, Symbol, Value};
+use crate::profile::{DefaultRoute, Mtu, Profile};
+
+/// What is done before anything is sent to the server.
+#[must_use]
+pub fn transport(profile: &Profile, platform: Platform) -> Plan {
+    let mut steps = vec![Step::OpenTun { unit: profile.unit }];
+    // RFC 2637 runs over IPv4 only, so only IPv4 routes can swallow the server.
+    let within: Vec<IpNet> =
+        tunnel_prefixes(profile).into_iter().filter(|prefix| matches!(prefix, IpNet::V4(_))).collect();
+    if !within.is_empty() {
+        steps.push(Step::HostRoute {
+            server: literal_server(profile),
+            way: Value::Open(Symbol::Gateway),
+            within,
+        });
+    }
+    let plan = Plan { platform, part: Part::Transport, steps, notes: Vec::new() };
+    // A literal address may already decide whether the host route is needed.
+    plan.resolve(&super::Facts::default())
+}
+
+/// What is done when the link is up. `run_dir` is where `tunX.pid` goes.
+#[must_use]
+pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
+    let tun = || match profile.unit {
+        Some(unit) => Value::Known(format!("tun{unit}")),
+        None => Value::Open(Symbol::Tun),
+    };
+    let mtu = match profile.mtu {
+        Mtu::Auto => Value::Open(Symbol::Mtu),
+        Mtu::Bytes(bytes) => Value::Known(bytes),
+    };
+    let mut steps = vec![
+        Step::Mtu { tun: tun(), mtu },
+        Step::Address {
+            tun: tun(),
+            local: Value::Open(Symbol::Local),
+            peer: Some(Value::Open(Symbol::Peer)),
+        },
+    ];
+    if profile.ppp.ipv6 {
+        steps.push(Step::Address6 {
+            tun: tun(),
+            local: Value::Open(Symbol::Local6),
+            peer: Value::Open(Symbol::Peer6),
+        });
+    }
+    steps.push(Step::Up { tun: tun() });
+    steps.push(Step::PidFile { dir: run_dir.to_owned(), tun: tun(), pid: Value::Open(Symbol::Pid) });
+
+    let route = |dest: IpNet, metric, table| Step::Route {
+        tun: tun(),
+        dest,
+        metric,
+        table,
+        // The routing sockets of the BSDs name the next hop by its address.
+        peer: (platform != Platform::Linux && matches!(dest, IpNet::V4(_)))
+            .then_some(Value::Open(Symbol::Peer)),
+    };
+    let speaks = |dest: &IpNet| profile.ppp.ipv6 || matches!(dest, IpNet::V4(_));
+    let split = profile.routes.iter().filter(|wanted| speaks(&wanted.prefix));
+    steps.extend(split.map(|wanted| route(wanted.prefix, wanted.metric, wanted.table)));
+
+    let families: &[bool] = if profile.ppp.ipv6 { &[false, true] } else { &[false] };
+    for &ipv6 in families {
+        match profile.default_route {
+            // Policy routing is a later issue's; the profile is refused before it gets here.
+            None | Some(DefaultRoute::Policy) => {}
+            Some(DefaultRoute::Replace) => {
+                steps.push(Step::RemoveDefault { ipv6 });
+                steps.push(route(everything(ipv6), None, None));
+            }
+            Some(DefaultRoute::Halves) => {
+                steps.extend(halves(ipv6).into_iter().map(|half| route(half, None, None)));
+            }
+        }
+    }
+    let mut notes = Vec::new();
+    if !profile.ppp.ipv6 && profile.routes.iter().any(|wanted| matches!(wanted.prefix, IpNet::V6(_))) {
+        notes.push("ppp.ipv6 is off: the IPv6 routes are left out".to_owned());
+    }
+    Plan { platform, part: Part::Network, steps, notes }
+}
+
+/// 0/1 and 128/1, or ::/1 and 8000::/1: together everything, each more specific than a default route.
+pub(super) fn halves(ipv6: bool) -> [IpNet; 2] {
+    if ipv6 {
+        [0, 1_u128 << 127].map(|bits| IpNet::V6(Ipv6Net::new_assert(bits.into(), 1)))
+    } else {
+        [0, 1_u32 << 31].map(|bits| IpNet::V4(Ipv4Net::new_assert(bits.into(), 1)))
+    }
+}
+
+fn everything(ipv6: bool) -> IpNet {
+    if ipv6 { IpNet::V6(Ipv6Net::default()) } else { IpNet::V4(Ipv4Net::default()) }
+}
+
+/// The prefixes that will lead into the tunnel. Routes in tables of their own count too: a rule may lead the
+/// transport there.
+fn tunnel_prefixes(profile: &Profile) -> Vec<IpNet> {
+    match profile.default_route {
+        Some(DefaultRoute::Halves | DefaultRoute::Replace) => vec![everything(false)],
+        None | Some(DefaultRoute::Policy) => profile.routes.iter().map(|route| route.prefix).collect(),
+    }
+}
+
+/// The server's address, if there is one server and it was written as an address.
+fn literal_server(profile: &Profile) -> Value<IpAddr> {
+    match profile.servers.as_slice() {
+        [only] => only
+            .literal()
+            .map_or(Value::Open(Symbol::Server), |address| Value::Known(IpAddr::V4(*address.ip()))),
+        _ => Value::Open(Symbol::Server),
+    }
+}

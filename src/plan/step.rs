@@ -1,0 +1,187 @@
+//! The steps themselves, and what makes two of them the same.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{Platform, Symbol, Value, Way, words};
+
+/// One reversible deed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Step {
+    /// Opens the tun device. Undone by closing it: it goes with its last descriptor.
+    OpenTun {
+        /// The N of tunN; `None` takes the first free one.
+        unit: Option<u32>,
+    },
+    /// A route to the server alone, by the way that the kernel uses now.
+    HostRoute {
+        /// The address really called.
+        server: Value<IpAddr>,
+        /// The way.
+        way: Value<Way>,
+        /// Needed only if the server is in one of these (the prefixes that will lead into the tunnel).
+        within: Vec<IpNet>,
+    },
+    /// The largest packet of the tun device. Undone by setting what it was.
+    Mtu {
+        /// The device.
+        tun: Value<String>,
+        /// Bytes.
+        mtu: Value<u16>,
+    },
+    /// Our address, and the peer's, on the tun device.
+    Address {
+        /// The device.
+        tun: Value<String>,
+        /// Ours.
+        local: Value<Ipv4Addr>,
+        /// The other end; `None` when no route to it is wanted.
+        peer: Option<Value<Ipv4Addr>>,
+    },
+    /// Our IPv6 link-local address on the tun device, from the interface identifiers of IPV6CP (RFC 5072 §5).
+    Address6 {
+        /// The device.
+        tun: Value<String>,
+        /// Ours.
+        local: Value<Ipv6Addr>,
+        /// The other end.
+        peer: Value<Ipv6Addr>,
+    },
+    /// Brings the tun device up.
+    Up {
+        /// The device.
+        tun: Value<String>,
+    },
+    /// Writes the supervisor's process number to `tunX.pid`.
+    PidFile {
+        /// The platform's run directory.
+        dir: PathBuf,
+        /// The device, which names the file.
+        tun: Value<String>,
+        /// What is written.
+        pid: Value<u32>,
+    },
+    /// A route into the tunnel.
+    Route {
+        /// The device.
+        tun: Value<String>,
+        /// Where to.
+        dest: IpNet,
+        /// Lower is preferred; `None` leaves it to the platform.
+        metric: Option<u32>,
+        /// A routing table by number; `None` is the main one.
+        table: Option<u32>,
+        /// The next hop, for platforms whose routes name the peer instead of the device.
+        peer: Option<Value<Ipv4Addr>>,
+    },
+    /// Removes the default routes of the main table; each is remembered and put back.
+    RemoveDefault {
+        /// IPv6 instead of IPv4.
+        ipv6: bool,
+    },
+}
+
+/// The place on the host that a step occupies: a step with the same key takes it over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// The one tun device of the tunnel.
+    Tun,
+    /// The host route to one address.
+    HostRoute(Value<IpAddr>),
+    /// The MTU of a device.
+    Mtu(Value<String>),
+    /// One IPv4 address of a device: local and peer.
+    Address(Value<String>, Value<Ipv4Addr>, Option<Value<Ipv4Addr>>),
+    /// One IPv6 address of a device.
+    Address6(Value<String>, Value<Ipv6Addr>, Value<Ipv6Addr>),
+    /// Whether a device is up.
+    Up(Value<String>),
+    /// One file.
+    File(PathBuf),
+    /// One route: prefix, table, metric.
+    Route(IpNet, Option<u32>, Option<u32>),
+    /// The default routes of a family.
+    Default(bool),
+}
+
+impl Step {
+    /// The place that it occupies.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match self {
+            Self::OpenTun { .. } => Key::Tun,
+            Self::HostRoute { server, .. } => Key::HostRoute(server.clone()),
+            Self::Mtu { tun, .. } => Key::Mtu(tun.clone()),
+            Self::Address { tun, local, peer } => Key::Address(tun.clone(), local.clone(), peer.clone()),
+            Self::Address6 { tun, local, peer } => Key::Address6(tun.clone(), local.clone(), peer.clone()),
+            Self::Up { tun } => Key::Up(tun.clone()),
+            Self::PidFile { dir, tun, .. } => Key::File(pid_file(dir, tun)),
+            Self::Route { dest, metric, table, .. } => Key::Route(*dest, *table, *metric),
+            Self::RemoveDefault { ipv6 } => Key::Default(*ipv6),
+        }
+    }
+
+    /// The symbols in it that are still open.
+    #[must_use]
+    pub fn open(&self) -> Vec<Symbol> {
+        let open = match self {
+            Self::OpenTun { .. } | Self::RemoveDefault { .. } => Vec::new(),
+            Self::HostRoute { server, way, .. } => vec![server.open(), way.open()],
+            Self::Mtu { tun, mtu } => vec![tun.open(), mtu.open()],
+            Self::Address { tun, local, peer } => {
+                vec![tun.open(), local.open(), peer.as_ref().and_then(Value::open)]
+            }
+            Self::Address6 { tun, local, peer } => vec![tun.open(), local.open(), peer.open()],
+            Self::Up { tun } => vec![tun.open()],
+            Self::PidFile { tun, pid, .. } => vec![tun.open(), pid.open()],
+            Self::Route { tun, peer, .. } => vec![tun.open(), peer.as_ref().and_then(Value::open)],
+        };
+        open.into_iter().flatten().collect()
+    }
+
+    /// Whether a reboot undoes it by itself.
+    #[must_use]
+    pub const fn is_volatile(&self) -> bool {
+        match self {
+            // The kernel's tables start empty, and so does the run directory.
+            Self::OpenTun { .. }
+            | Self::HostRoute { .. }
+            | Self::Mtu { .. }
+            | Self::Address { .. }
+            | Self::Address6 { .. }
+            | Self::Up { .. }
+            | Self::PidFile { .. }
+            | Self::Route { .. }
+            | Self::RemoveDefault { .. } => true,
+        }
+    }
+
+    /// Whether it is done to a network namespace, and goes away with it.
+    #[must_use]
+    pub const fn is_in_namespace(&self) -> bool {
+        !matches!(self, Self::PidFile { .. })
+    }
+
+    /// What is done, in the platform's words.
+    #[must_use]
+    pub fn line(&self, platform: Platform) -> String {
+        words::line(self, platform)
+    }
+
+    /// What undoes it, in the platform's words; `None` when it goes away with the tun device.
+    #[must_use]
+    pub fn undo_line(&self, platform: Platform) -> Option<String> {
+        words::undo_line(self, platform)
+    }
+}
+
+/// `tunX.pid` in the run directory.
+pub(super) fn pid_file(dir: &Path, tun: &Value<String>) -> PathBuf {
+    dir.join(format!("{tun}.pid"))
+}

@@ -1,0 +1,100 @@
+//! A value that may not be known yet: the same plan is printed before the call and performed after it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Something known, or the symbol for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value<T> {
+    /// Not known yet.
+    Open(Symbol),
+    /// Known.
+    Known(T),
+}
+
+impl<T> Value<T> {
+    /// The value, when it is known.
+    pub const fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Open(_) => None,
+        }
+    }
+
+    /// The symbol, when it is not.
+    pub const fn open(&self) -> Option<Symbol> {
+        match self {
+            Self::Known(_) => None,
+            Self::Open(symbol) => Some(*symbol),
+        }
+    }
+}
+
+impl<T: Clone> Value<T> {
+    /// Takes the value over from a fact, if this is open and the fact is there.
+    pub(super) fn fill(&mut self, fact: Option<&T>) {
+        if let (Self::Open(_), Some(value)) = (&self, fact) {
+            *self = Self::Known(value.clone());
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Value<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(value) => value.fmt(f),
+            Self::Open(symbol) => symbol.fmt(f),
+        }
+    }
+}
+
+/// The facts that a plan may have to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Symbol {
+    /// The server's address, from its name.
+    #[serde(rename = "<server>")]
+    Server,
+    /// The gateway (or device) by which the kernel reaches the server.
+    #[serde(rename = "<gateway>")]
+    Gateway,
+    /// The tun device, when its unit is not fixed.
+    #[serde(rename = "<tun>")]
+    Tun,
+    /// The MTU that the path and the peer allow.
+    #[serde(rename = "<mtu>")]
+    Mtu,
+    /// Our address in the tunnel (IPCP).
+    #[serde(rename = "<local>")]
+    Local,
+    /// The peer's address in the tunnel (IPCP).
+    #[serde(rename = "<peer>")]
+    Peer,
+    /// Our link-local address in the tunnel (IPV6CP).
+    #[serde(rename = "<local6>")]
+    Local6,
+    /// The peer's link-local address in the tunnel (IPV6CP).
+    #[serde(rename = "<peer6>")]
+    Peer6,
+    /// The supervisor's process number.
+    #[serde(rename = "<pid>")]
+    Pid,
+}
+
+impl fmt::Display for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Server => "<server>",
+            Self::Gateway => "<gateway>",
+            // As the man page writes it.
+            Self::Tun => "tunX",
+            Self::Mtu => "<mtu>",
+            Self::Local => "<local>",
+            Self::Peer => "<peer>",
+            Self::Local6 => "<local6>",
+            Self::Peer6 => "<peer6>",
+            Self::Pid => "<pid>",
+        })
+    }
+}

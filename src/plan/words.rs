@@ -1,0 +1,128 @@
+//! A step in the words of the platform's own tools: what an administrator would type to the same effect.
+//!
+//! Nothing of this is run; the deeds go through the kernel's routing sockets. Linux speaks ip(8), the BSDs
+//! ifconfig(8) and route(8).
+
+use ipnet::IpNet;
+
+use super::{Platform, Step, Symbol, Value, Way, step::pid_file};
+
+/// What is done.
+pub(super) fn line(step: &Step, platform: Platform) -> String {
+    match (step, platform) {
+        (Step::OpenTun { unit: Some(unit) }, _) => format!("open tun{unit}"),
+        (Step::OpenTun { unit: None }, _) => "open the first free tun device (tunX)".to_owned(),
+        (Step::PidFile { dir, tun, pid }, _) => format!("write {pid} to {}", pid_file(dir, tun).display()),
+        (_, Platform::Linux) => linux(step, "add"),
+        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "add"),
+    }
+}
+
+/// What undoes it.
+pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
+    Some(match (step, platform) {
+        (Step::OpenTun { unit: Some(unit) }, _) => format!("close tun{unit}"),
+        (Step::OpenTun { unit: None }, _) => "close tunX".to_owned(),
+        (Step::PidFile { dir, tun, .. }, _) => format!("remove {}", pid_file(dir, tun).display()),
+        (Step::RemoveDefault { ipv6 }, _) => {
+            format!("put back the default route{} as it was", if *ipv6 { " for IPv6" } else { "" })
+        }
+        // The size means nothing to a device that is about to go.
+        (Step::Mtu { .. }, _) => return None,
+        (Step::Up { tun }, Platform::Linux) => format!("ip link set {tun} down"),
+        (Step::Up { tun }, _) => format!("ifconfig {tun} down"),
+        (_, Platform::Linux) => linux(step, "del"),
+        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "delete"),
+    })
+}
+
+fn linux(step: &Step, verb: &str) -> String {
+    match step {
+        Step::HostRoute { server, way, within } => {
+            let way = match way {
+                Value::Known(Way::By { gateway: Some(gateway), dev, .. }) => {
+                    format!("via {gateway} dev {dev}")
+                }
+                Value::Known(Way::By { gateway: None, dev, .. }) => format!("dev {dev}"),
+                Value::Known(Way::ThisHost) => "dev lo".to_owned(),
+                Value::Open(symbol) => format!("via {symbol}"),
+            };
+            format!("ip route {verb} {server} {way}{}", condition(server, within))
+        }
+        Step::Mtu { tun, mtu } => format!("ip link set {tun} mtu {mtu}"),
+        Step::Address { tun, local, peer: Some(peer) } => {
+            format!("ip address {verb} {local} peer {peer} dev {tun}")
+        }
+        Step::Address { tun, local, peer: None } => format!("ip address {verb} {local}/32 dev {tun}"),
+        Step::Address6 { tun, local, peer } => {
+            format!("ip -6 address {verb} {local} peer {peer}/64 dev {tun}")
+        }
+        Step::Up { tun } => format!("ip link set {tun} up"),
+        Step::Route { tun, dest, metric, table, .. } => {
+            let family = if matches!(dest, IpNet::V6(_)) { " -6" } else { "" };
+            let metric = metric.map_or(String::new(), |metric| format!(" metric {metric}"));
+            let table = table.map_or(String::new(), |table| format!(" table {table}"));
+            format!("ip{family} route {verb} {} dev {tun}{metric}{table}", place(dest))
+        }
+        Step::RemoveDefault { ipv6 } => {
+            format!("ip{} route del default (remembered, put back on down)", if *ipv6 { " -6" } else { "" })
+        }
+        Step::OpenTun { .. } | Step::PidFile { .. } => String::new(),
+    }
+}
+
+fn bsd(step: &Step, verb: &str) -> String {
+    match step {
+        Step::HostRoute { server, way, within } => {
+            let way = match way {
+                Value::Known(Way::By { gateway: Some(gateway), .. }) => gateway.to_string(),
+                Value::Known(Way::By { gateway: None, dev, .. }) => format!("-interface {dev}"),
+                Value::Known(Way::ThisHost) => "-interface lo0".to_owned(),
+                Value::Open(symbol) => symbol.to_string(),
+            };
+            format!("route {verb} -host {server} {way}{}", condition(server, within))
+        }
+        Step::Mtu { tun, mtu } => format!("ifconfig {tun} mtu {mtu}"),
+        Step::Address { tun, local, peer } => match (peer, verb) {
+            (_, "delete") => format!("ifconfig {tun} inet {local} delete"),
+            (Some(peer), _) => format!("ifconfig {tun} inet {local} {peer} netmask 255.255.255.255"),
+            (None, _) => format!("ifconfig {tun} inet {local} {local} netmask 255.255.255.255"),
+        },
+        Step::Address6 { tun, local, .. } if verb == "delete" => {
+            format!("ifconfig {tun} inet6 {local} delete")
+        }
+        Step::Address6 { tun, local, .. } => format!("ifconfig {tun} inet6 {local} prefixlen 64"),
+        Step::Up { tun } => format!("ifconfig {tun} up"),
+        Step::Route { tun, dest, peer, .. } => {
+            let family = if matches!(dest, IpNet::V6(_)) { " -inet6" } else { "" };
+            let to = match dest.prefix_len() {
+                0 => "default".to_owned(),
+                _ => format!("-net {dest}"),
+            };
+            match peer {
+                Some(peer) => format!("route {verb}{family} {to} {peer}"),
+                None => format!("route {verb}{family} {to} -interface {tun}"),
+            }
+        }
+        Step::RemoveDefault { ipv6 } => {
+            format!(
+                "route delete{} default (remembered, put back on down)",
+                if *ipv6 { " -inet6" } else { "" }
+            )
+        }
+        Step::OpenTun { .. } | Step::PidFile { .. } => String::new(),
+    }
+}
+
+/// When the host route depends on an address that is not known yet.
+fn condition(server: &Value<std::net::IpAddr>, within: &[IpNet]) -> String {
+    if server.known().is_some() || within.iter().any(|prefix| prefix.prefix_len() == 0) {
+        return String::new();
+    }
+    let list: Vec<String> = within.iter().map(ToString::to_string).collect();
+    format!(" (only if {} is in {})", Symbol::Server, list.join(" or "))
+}
+
+fn place(dest: &IpNet) -> String {
+    if dest.prefix_len() == 0 { "default".to_owned() } else { dest.to_string() }
+}

@@ -1,0 +1,356 @@
+//! The side that proves itself (RFC 1334 and RFC 1994 call it the peer).
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use sha1::{Digest, Sha1};
+use zeroize::Zeroizing;
+
+use super::{
+    AuthDrop, AuthFailure, AuthProtocol, Credentials, Event, FailureKind, Timer, Timing,
+    packet::{Packet, chap, counted, pap, put_counted},
+    text::printable,
+};
+use crate::ppp::{crypto, mppe};
+
+/// Proves who we are, once or, with CHAP, as often as the server asks.
+pub struct Client {
+    protocol: AuthProtocol,
+    credentials: Credentials,
+    seed: Zeroizing<[u8; 16]>,
+    timing: Timing,
+    started: Instant,
+    state: State,
+    /// What we sent last and what a fitting reply is.
+    attempt: Option<Attempt>,
+    sent: u32,
+    wait: Duration,
+    resend_at: Option<Instant>,
+    peer_name: String,
+    output: Option<Vec<u8>>,
+    events: VecDeque<Event>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Waiting for a challenge or for a reply.
+    Open,
+    /// Accepted once; renewed challenges are answered.
+    Accepted,
+    Failed,
+}
+
+/// A request or response on the wire.
+struct Attempt {
+    identifier: u8,
+    challenge: Vec<u8>,
+    packet: Vec<u8>,
+    answered: bool,
+    /// MS-CHAPv2: what the server must send.
+    proof: Option<[u8; crypto::AUTHENTICATOR_RESPONSE]>,
+    keys: Option<mppe::Keys>,
+}
+
+/// Longest user name that we send with CHAP: RFC 2759 §4 allows 256 characters.
+const LONGEST_NAME: usize = 1024;
+
+impl Client {
+    /// Starts: PAP sends its request at once, the others wait for the challenge. `random` seeds the challenges
+    /// that MS-CHAPv2 makes of its own and must be fresh for each link.
+    #[must_use]
+    pub fn new(
+        protocol: AuthProtocol,
+        credentials: Credentials,
+        random: [u8; 16],
+        now: Instant,
+        timing: Timing,
+    ) -> Self {
+        let mut client = Self {
+            protocol,
+            credentials,
+            seed: Zeroizing::new(random),
+            timing,
+            started: now,
+            state: State::Open,
+            attempt: None,
+            sent: 0,
+            wait: timing.retransmit,
+            resend_at: None,
+            peer_name: String::new(),
+            output: None,
+            events: VecDeque::new(),
+        };
+        if client.credentials.name().len() > LONGEST_NAME {
+            client.fail(AuthFailure::new(FailureKind::DoesNotFit, protocol));
+        } else if protocol == AuthProtocol::Pap {
+            client.request(now);
+        }
+        client
+    }
+
+    /// Takes a packet of PPP protocol `protocol`, PPP header off.
+    ///
+    /// # Errors
+    /// Why the packet was dropped.
+    pub fn handle_input(&mut self, now: Instant, protocol: u16, packet: &[u8]) -> Result<(), AuthDrop> {
+        if protocol != self.protocol.ppp_protocol() {
+            return Err(AuthDrop::WrongProtocol);
+        }
+        if self.state == State::Failed {
+            return Err(AuthDrop::Finished);
+        }
+        let packet = Packet::parse(packet)?;
+        match (self.protocol, packet.code) {
+            (AuthProtocol::Pap, pap::ACK) => self.accepted(packet.identifier, pap_message(packet.data)),
+            (AuthProtocol::Pap, pap::NAK) => self.refused(packet.identifier, pap_message(packet.data)),
+            (AuthProtocol::Pap, _) => Err(AuthDrop::UnexpectedCode),
+            (_, chap::CHALLENGE) => self.challenged(now, packet),
+            (_, chap::SUCCESS) => self.accepted(packet.identifier, packet.data),
+            (_, chap::FAILURE) => self.refused(packet.identifier, packet.data),
+            _ => Err(AuthDrop::UnexpectedCode),
+        }
+    }
+
+    /// Repeats or gives up what is due by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.state != State::Open {
+            return;
+        }
+        if now >= self.started + self.timing.limit {
+            self.fail(AuthFailure::new(FailureKind::Timeout, self.protocol));
+        } else if self.resend_at.is_some_and(|due| now >= due) {
+            if self.protocol == AuthProtocol::Pap {
+                self.request(now);
+            } else {
+                self.send(now);
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do, and what.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
+        if self.state != State::Open {
+            return None;
+        }
+        let end = self.started + self.timing.limit;
+        match self.resend_at {
+            Some(due) if due < end => Some((due, Timer::Retransmit)),
+            _ => Some((end, Timer::GiveUp)),
+        }
+    }
+
+    /// A packet to send: PPP protocol number, and the packet without PPP header.
+    pub fn poll_output(&mut self) -> Option<(u16, Vec<u8>)> {
+        self.output.take().map(|packet| (self.protocol.ppp_protocol(), packet))
+    }
+
+    /// What came of it.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The protocol spoken.
+    #[must_use]
+    pub fn protocol(&self) -> AuthProtocol {
+        self.protocol
+    }
+
+    /// PAP: RFC 1334 §2.2.1 wants a new identifier for each request.
+    fn request(&mut self, now: Instant) {
+        let identifier = self.attempt.as_ref().map_or(1, |last| last.identifier.wrapping_add(1));
+        let mut data = Zeroizing::new(Vec::with_capacity(512));
+        let fits = put_counted(&mut data, self.credentials.name().as_bytes())
+            .and_then(|()| put_counted(&mut data, self.credentials.password.expose()));
+        let packet = fits.and_then(|()| Packet { code: pap::REQUEST, identifier, data: &data }.encode());
+        match packet {
+            Some(packet) => self.begin(now, Attempt::new(identifier, &[], packet)),
+            None => self.fail(AuthFailure::new(FailureKind::DoesNotFit, self.protocol)),
+        }
+    }
+
+    fn challenged(&mut self, now: Instant, packet: Packet<'_>) -> Result<(), AuthDrop> {
+        let (challenge, name) = counted(packet.data)?;
+        let repeated = |last: &Attempt| last.identifier == packet.identifier && last.challenge == challenge;
+        if self.attempt.as_ref().is_some_and(repeated) {
+            // The same question gets the same answer: another one would give the two ends different keys if
+            // both answers reach the server.
+            self.output = self.attempt.as_ref().map(|last| last.packet.clone());
+            return Ok(());
+        }
+        let (value, proof, keys) = self.response(packet.identifier, challenge)?;
+        let mut data = Vec::with_capacity(1 + value.len() + LONGEST_NAME);
+        put_counted(&mut data, &value).ok_or(AuthDrop::BadValue)?;
+        data.extend(self.credentials.name().as_bytes());
+        let response = Packet { code: chap::RESPONSE, identifier: packet.identifier, data: &data };
+        let bytes = response.encode().ok_or(AuthDrop::BadValue)?;
+        self.peer_name = printable(name);
+        self.sent = 0;
+        self.begin(now, Attempt { proof, keys, ..Attempt::new(packet.identifier, challenge, bytes) });
+        Ok(())
+    }
+
+    /// The value of a CHAP Response, what the server must prove, and the keys that follow.
+    #[expect(clippy::type_complexity, reason = "three results of one computation, used once")]
+    fn response(
+        &self,
+        identifier: u8,
+        challenge: &[u8],
+    ) -> Result<(Vec<u8>, Option<[u8; crypto::AUTHENTICATOR_RESPONSE]>, Option<mppe::Keys>), AuthDrop> {
+        let password = self.credentials.password.expose();
+        match self.protocol {
+            AuthProtocol::Pap => Err(AuthDrop::UnexpectedCode),
+            AuthProtocol::ChapMd5 if challenge.is_empty() => Err(AuthDrop::BadValue),
+            AuthProtocol::ChapMd5 => {
+                Ok((crypto::chap_md5(identifier, password, challenge).to_vec(), None, None))
+            }
+            AuthProtocol::MsChapV1 => {
+                let challenge = challenge.try_into().map_err(|_| AuthDrop::BadValue)?;
+                let hash = crypto::NtHash::of(password);
+                // RFC 2433 §4: LM response (none), NT response, and the flag that says to use the latter.
+                let mut value = vec![0; crypto::NT_RESPONSE];
+                value.extend(crypto::challenge_response(challenge, &hash));
+                value.push(1);
+                let lm = crypto::LmHash::of(password);
+                Ok((value, None, Some(mppe::Keys::from_ms_chap_v1(&hash, lm.as_ref(), challenge))))
+            }
+            AuthProtocol::MsChapV2 => {
+                let challenge = challenge.try_into().map_err(|_| AuthDrop::BadValue)?;
+                let hash = crypto::NtHash::of(password);
+                let name = self.credentials.name();
+                let own = self.own_challenge(identifier, challenge);
+                let nt = crypto::nt_response(&own, challenge, name.as_bytes(), &hash);
+                let proof = crypto::authenticator_response(&hash, &nt, &own, challenge, name.as_bytes());
+                // RFC 2759 §4: our challenge, eight reserved zeros, NT response, flags.
+                let mut value = own.to_vec();
+                value.extend([0; 8]);
+                value.extend(nt);
+                value.push(0);
+                let keys = mppe::Keys::from_ms_chap_v2(mppe::End::Client, &hash, &nt);
+                Ok((value, Some(proof), Some(keys)))
+            }
+        }
+    }
+
+    /// A challenge that no one can foresee and that differs for each question of the server.
+    fn own_challenge(&self, identifier: u8, challenge: &[u8; 16]) -> [u8; 16] {
+        let mut sha = Sha1::new();
+        sha.update(*self.seed);
+        sha.update([identifier]);
+        sha.update(challenge);
+        let digest: [u8; 20] = sha.finalize().into();
+        let mut own = [0; 16];
+        for (slot, byte) in own.iter_mut().zip(digest) {
+            *slot = byte;
+        }
+        own
+    }
+
+    fn accepted(&mut self, identifier: u8, message: &[u8]) -> Result<(), AuthDrop> {
+        let attempt = self.attempt_for(identifier)?;
+        attempt.answered = true;
+        let proof = attempt.proof;
+        let keys = attempt.keys.take();
+        let message = match proof {
+            Some(proof) => match proven(message, &proof) {
+                Some(words) => words,
+                None => {
+                    let words = printable(message);
+                    let failure = AuthFailure::new(FailureKind::ServerNotProven, self.protocol);
+                    self.fail(AuthFailure { message: words, ..failure });
+                    return Ok(());
+                }
+            },
+            None => message,
+        };
+        if self.state == State::Open {
+            self.state = State::Accepted;
+            self.resend_at = None;
+            let message = Some(printable(message)).filter(|text| !text.is_empty());
+            self.events.push_back(Event::Success { peer_name: self.peer_name.clone(), message, keys });
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, identifier: u8, message: &[u8]) -> Result<(), AuthDrop> {
+        self.attempt_for(identifier)?.answered = true;
+        self.fail(AuthFailure::from_message(self.protocol, message));
+        Ok(())
+    }
+
+    /// The attempt that a reply with this identifier is for, unless it has had its reply.
+    fn attempt_for(&mut self, identifier: u8) -> Result<&mut Attempt, AuthDrop> {
+        let sent = self.sent;
+        let pap = self.protocol == AuthProtocol::Pap;
+        let attempt = self.attempt.as_mut().ok_or(AuthDrop::UnexpectedCode)?;
+        // Every PAP request asks the same, so a late reply to an earlier one is as good.
+        let back = u32::from(attempt.identifier.wrapping_sub(identifier));
+        let fits = if pap { back < sent } else { back == 0 };
+        match (fits, attempt.answered) {
+            (true, false) => Ok(attempt),
+            (true, true) => Err(AuthDrop::UnexpectedCode),
+            (false, _) => Err(AuthDrop::StaleIdentifier),
+        }
+    }
+
+    fn begin(&mut self, now: Instant, attempt: Attempt) {
+        self.attempt = Some(attempt);
+        self.send(now);
+    }
+
+    /// Sends the present attempt. RFC 1994 leaves repetition to the server, whose question comes again when our
+    /// answer was lost; but no one else repeats for a lost Success, so we do until we have been accepted.
+    fn send(&mut self, now: Instant) {
+        if let Some(attempt) = &self.attempt {
+            self.output = Some(attempt.packet.clone());
+        }
+        if self.sent == 0 {
+            self.wait = self.timing.retransmit;
+        }
+        self.sent = self.sent.saturating_add(1);
+        self.resend_at = (self.sent < self.timing.attempts).then(|| now + self.wait);
+        self.wait = (self.wait * 2).min(self.timing.retransmit_max);
+    }
+
+    fn fail(&mut self, failure: AuthFailure) {
+        self.state = State::Failed;
+        self.resend_at = None;
+        self.attempt = None;
+        self.output = None;
+        let peer_name = std::mem::take(&mut self.peer_name);
+        self.events.push_back(Event::Failure(AuthFailure { peer_name, ..failure }));
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("protocol", &self.protocol)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Attempt {
+    fn new(identifier: u8, challenge: &[u8], packet: Vec<u8>) -> Self {
+        Self { identifier, challenge: challenge.to_vec(), packet, answered: false, proof: None, keys: None }
+    }
+}
+
+/// Message of a PAP reply; some servers leave even its length out.
+fn pap_message(data: &[u8]) -> &[u8] {
+    counted(data).map_or(&[], |(message, _)| message)
+}
+
+/// `S=… M=…` (RFC 2759 §5): the words after M when the proof is right.
+fn proven<'a>(message: &'a [u8], proof: &[u8; crypto::AUTHENTICATOR_RESPONSE]) -> Option<&'a [u8]> {
+    let (received, rest) = message.split_at_checked(proof.len())?;
+    if !crypto::same_authenticator_response(received, proof) {
+        return None;
+    }
+    let rest = rest.trim_ascii_start();
+    Some(rest.strip_prefix(b"M=").unwrap_or(rest))
+}

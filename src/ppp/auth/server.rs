@@ -1,0 +1,337 @@
+//! The side that asks for proof (RFC 1334 and RFC 1994 call it the authenticator).
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use super::{
+    AuthDrop, AuthFailure, AuthProtocol, Event, FailureKind, Lookup, Timer, Timing, Users,
+    packet::{Packet, chap, counted, pap, put_counted},
+    text::printable,
+};
+use crate::ppp::{crypto, mppe};
+
+/// Asks the peer for proof, once or, with CHAP, again by [`Server::rechallenge`].
+pub struct Server {
+    protocol: AuthProtocol,
+    name: String,
+    users: Users,
+    challenge: [u8; 16],
+    timing: Timing,
+    started: Instant,
+    state: State,
+    identifier: u8,
+    /// Identifier and packet of the reply given last, repeated when the peer repeats itself (RFC 1994 §4.2).
+    verdict: Option<(u8, Vec<u8>)>,
+    sent: u32,
+    wait: Duration,
+    resend_at: Option<Instant>,
+    output: Option<Vec<u8>>,
+    events: VecDeque<Event>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The first proof is awaited.
+    Asking,
+    Accepted,
+    /// A further proof is awaited while the link is up.
+    AskingAgain,
+    Failed,
+}
+
+/// What a proof was worth.
+enum Judgement {
+    Right { message: Vec<u8>, keys: Option<mppe::Keys> },
+    Wrong(u32),
+}
+
+/// ERROR_AUTHENTICATION_FAILURE (RFC 2759 §6).
+const AUTHENTICATION_FAILURE: u32 = 691;
+
+impl Server {
+    /// Starts: CHAP sends its challenge at once, PAP waits for the request. `name` is what we call ourselves;
+    /// `challenge` must be random (MS-CHAPv1 uses its first eight bytes, PAP none).
+    #[must_use]
+    pub fn new(
+        protocol: AuthProtocol,
+        name: &str,
+        users: Users,
+        challenge: [u8; 16],
+        now: Instant,
+        timing: Timing,
+    ) -> Self {
+        let mut server = Self {
+            protocol,
+            name: name.to_owned(),
+            users,
+            challenge,
+            timing,
+            started: now,
+            state: State::Asking,
+            identifier: 0,
+            verdict: None,
+            sent: 0,
+            wait: timing.retransmit,
+            resend_at: None,
+            output: None,
+            events: VecDeque::new(),
+        };
+        if protocol != AuthProtocol::Pap {
+            server.ask(now);
+        }
+        server
+    }
+
+    /// Takes a packet of PPP protocol `protocol`, PPP header off.
+    ///
+    /// # Errors
+    /// Why the packet was dropped.
+    pub fn handle_input(&mut self, _now: Instant, protocol: u16, packet: &[u8]) -> Result<(), AuthDrop> {
+        if protocol != self.protocol.ppp_protocol() {
+            return Err(AuthDrop::WrongProtocol);
+        }
+        let packet = Packet::parse(packet)?;
+        match (self.protocol, packet.code) {
+            (AuthProtocol::Pap, pap::REQUEST) => self.requested(packet),
+            (AuthProtocol::Pap, _) => Err(AuthDrop::UnexpectedCode),
+            (_, chap::RESPONSE) => self.responded(packet),
+            _ => Err(AuthDrop::UnexpectedCode),
+        }
+    }
+
+    /// Asks for proof again on a link that is up (RFC 1994 §2), with a fresh random challenge. A right answer is
+    /// not reported and changes no key. Does nothing for PAP or before the first success.
+    pub fn rechallenge(&mut self, now: Instant, challenge: [u8; 16]) {
+        if self.state == State::Accepted && self.protocol != AuthProtocol::Pap {
+            self.challenge = challenge;
+            self.state = State::AskingAgain;
+            self.started = now;
+            self.sent = 0;
+            self.identifier = self.identifier.wrapping_add(1);
+            self.ask(now);
+        }
+    }
+
+    /// Repeats or gives up what is due by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if !self.is_asking() {
+            return;
+        }
+        if now >= self.started + self.timing.limit {
+            self.fail(AuthFailure::new(FailureKind::Timeout, self.protocol));
+        } else if self.resend_at.is_some_and(|due| now >= due) {
+            self.ask(now);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do, and what.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
+        if !self.is_asking() {
+            return None;
+        }
+        let end = self.started + self.timing.limit;
+        match self.resend_at {
+            Some(due) if due < end => Some((due, Timer::Retransmit)),
+            _ => Some((end, Timer::GiveUp)),
+        }
+    }
+
+    /// A packet to send: PPP protocol number, and the packet without PPP header.
+    pub fn poll_output(&mut self) -> Option<(u16, Vec<u8>)> {
+        self.output.take().map(|packet| (self.protocol.ppp_protocol(), packet))
+    }
+
+    /// What came of it.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The protocol spoken.
+    #[must_use]
+    pub fn protocol(&self) -> AuthProtocol {
+        self.protocol
+    }
+
+    fn is_asking(&self) -> bool {
+        matches!(self.state, State::Asking | State::AskingAgain)
+    }
+
+    fn ask(&mut self, now: Instant) {
+        let length = if self.protocol == AuthProtocol::MsChapV1 { crypto::SHORT_CHALLENGE } else { 16 };
+        let mut data = Vec::with_capacity(1 + length + self.name.len());
+        let whole = put_counted(&mut data, self.challenge.get(..length).unwrap_or_default());
+        data.extend(self.name.as_bytes());
+        self.output = whole.and_then(|()| {
+            Packet { code: chap::CHALLENGE, identifier: self.identifier, data: &data }.encode()
+        });
+        if self.sent == 0 {
+            self.wait = self.timing.retransmit;
+        }
+        self.sent = self.sent.saturating_add(1);
+        self.resend_at = (self.sent < self.timing.attempts).then(|| now + self.wait);
+        self.wait = (self.wait * 2).min(self.timing.retransmit_max);
+    }
+
+    fn requested(&mut self, packet: Packet<'_>) -> Result<(), AuthDrop> {
+        let (name, rest) = counted(packet.data)?;
+        let (password, _) = counted(rest)?;
+        if !self.is_asking() {
+            // The reply was lost; it is given again under the identifier that the peer waits for.
+            let code = if self.state == State::Failed { pap::NAK } else { pap::ACK };
+            self.output = Packet { code, identifier: packet.identifier, data: &[0] }.encode();
+            return Ok(());
+        }
+        let judgement = match self.lookup(name) {
+            Lookup::Password(right) if crypto::same(right.expose(), password) => {
+                Judgement::Right { message: Vec::new(), keys: None }
+            }
+            Lookup::Password(_) | Lookup::Unknown => Judgement::Wrong(AUTHENTICATION_FAILURE),
+            Lookup::Refused(code) => Judgement::Wrong(code),
+        };
+        self.conclude(packet.identifier, name, judgement);
+        Ok(())
+    }
+
+    fn responded(&mut self, packet: Packet<'_>) -> Result<(), AuthDrop> {
+        let (value, name) = counted(packet.data)?;
+        if packet.identifier != self.identifier {
+            return Err(AuthDrop::StaleIdentifier);
+        }
+        if !self.is_asking() {
+            if let Some((identifier, verdict)) = &self.verdict
+                && *identifier == packet.identifier
+            {
+                self.output = Some(verdict.clone());
+                return Ok(());
+            }
+            return Err(AuthDrop::UnexpectedCode);
+        }
+        let expected = match self.protocol {
+            AuthProtocol::Pap => return Err(AuthDrop::UnexpectedCode),
+            AuthProtocol::ChapMd5 => 16,
+            AuthProtocol::MsChapV1 | AuthProtocol::MsChapV2 => 49,
+        };
+        if value.len() != expected {
+            return Err(AuthDrop::BadValue);
+        }
+        let judgement = match self.lookup(name) {
+            Lookup::Password(secret) => self.judge(packet.identifier, value, name, secret.expose()),
+            Lookup::Unknown => Judgement::Wrong(AUTHENTICATION_FAILURE),
+            Lookup::Refused(code) => Judgement::Wrong(code),
+        };
+        self.conclude(packet.identifier, name, judgement);
+        Ok(())
+    }
+
+    fn lookup(&self, name: &[u8]) -> Lookup {
+        self.users.lookup(&String::from_utf8_lossy(name))
+    }
+
+    fn judge(&self, identifier: u8, value: &[u8], name: &[u8], password: &[u8]) -> Judgement {
+        let wrong = Judgement::Wrong(AUTHENTICATION_FAILURE);
+        match self.protocol {
+            AuthProtocol::Pap => wrong,
+            AuthProtocol::ChapMd5 => {
+                let right = crypto::chap_md5(identifier, password, &self.challenge);
+                if crypto::same(&right, value) { right_with(b"Access granted", None) } else { wrong }
+            }
+            AuthProtocol::MsChapV1 => {
+                let ([.., 1], Some(sent), Some(challenge)) =
+                    (value, field(value, crypto::NT_RESPONSE), field(&self.challenge, 0))
+                else {
+                    return wrong;
+                };
+                let hash = crypto::NtHash::of(password);
+                let right: [u8; crypto::NT_RESPONSE] = crypto::challenge_response(&challenge, &hash);
+                if !crypto::same(&right, &sent as &[u8; crypto::NT_RESPONSE]) {
+                    return wrong;
+                }
+                let lm = crypto::LmHash::of(password);
+                right_with(
+                    b"Access granted",
+                    Some(mppe::Keys::from_ms_chap_v1(&hash, lm.as_ref(), &challenge)),
+                )
+            }
+            AuthProtocol::MsChapV2 => {
+                let (Some(peer), Some(sent)) = (field(value, 0), field(value, 24)) else { return wrong };
+                let hash = crypto::NtHash::of(password);
+                let right = crypto::nt_response(&peer, &self.challenge, name, &hash);
+                if !crypto::same(&right, &sent as &[u8; crypto::NT_RESPONSE]) {
+                    return wrong;
+                }
+                let proof = crypto::authenticator_response(&hash, &right, &peer, &self.challenge, name);
+                let message = [proof.as_slice(), b" M=Access granted"].concat();
+                right_with(&message, Some(mppe::Keys::from_ms_chap_v2(mppe::End::Server, &hash, &right)))
+            }
+        }
+    }
+
+    fn conclude(&mut self, identifier: u8, name: &[u8], judgement: Judgement) {
+        let (code, text) = match &judgement {
+            Judgement::Right { message, .. } => (chap::SUCCESS, message.clone()),
+            Judgement::Wrong(code) => (chap::FAILURE, self.failure_text(*code)),
+        };
+        let packet = if self.protocol == AuthProtocol::Pap {
+            let code = if code == chap::SUCCESS { pap::ACK } else { pap::NAK };
+            Packet { code, identifier, data: &[0] }.encode()
+        } else {
+            Packet { code, identifier, data: &text }.encode()
+        };
+        self.verdict = packet.clone().map(|packet| (identifier, packet));
+        self.resend_at = None;
+        match judgement {
+            Judgement::Right { keys, .. } => {
+                if self.state == State::Asking {
+                    let peer_name = printable(name);
+                    self.events.push_back(Event::Success { peer_name, message: None, keys });
+                }
+                self.state = State::Accepted;
+            }
+            Judgement::Wrong(code) => {
+                let failure = AuthFailure::new(FailureKind::of_code(code), self.protocol);
+                self.fail(AuthFailure { code: Some(code), peer_name: printable(name), ..failure });
+            }
+        }
+        self.output = packet;
+    }
+
+    /// RFC 2433 §6 and RFC 2759 §6. No retry is offered, so the challenge in it is of no use to anyone.
+    fn failure_text(&self, code: u32) -> Vec<u8> {
+        match self.protocol {
+            AuthProtocol::Pap | AuthProtocol::ChapMd5 => b"Access denied".to_vec(),
+            AuthProtocol::MsChapV1 => format!("E={code} R=0 C={} V=2", "0".repeat(16)).into_bytes(),
+            AuthProtocol::MsChapV2 => {
+                format!("E={code} R=0 C={} V=3 M=Access denied", "0".repeat(32)).into_bytes()
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: AuthFailure) {
+        self.state = State::Failed;
+        self.resend_at = None;
+        self.output = None;
+        self.events.push_back(Event::Failure(failure));
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("protocol", &self.protocol)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+fn right_with(message: &[u8], keys: Option<mppe::Keys>) -> Judgement {
+    Judgement::Right { message: message.to_vec(), keys }
+}
+
+/// `N` bytes from `at`.
+fn field<const N: usize>(value: &[u8], at: usize) -> Option<[u8; N]> {
+    value.get(at..)?.first_chunk::<N>().copied()
+}

@@ -1,0 +1,362 @@
+//! The option negotiation automaton (RFC 1661 §4), generic over a protocol's options.
+//!
+//! Owns states, restart timer, counters and identifiers, and the packets with codes 1 to 7. Does not own what an
+//! option means ([`OptionSet`]) nor what a layer's going up or down entails ([`Signal`]). Two habits that RFC 1661
+//! leaves open: a retransmission keeps its identifier, so that a late answer still counts, and only the first answer
+//! to a request is looked at, so that a duplicated Configure-Ack cannot tear an open layer down.
+
+mod options;
+mod receive;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+pub use options::{OptionSet, Reply, Verdict};
+pub use table::{Action, Event, State, transition};
+
+use crate::ppp::wire::{PacketBuilder, code};
+
+/// Longest reason, in bytes, that a Terminate-Request carries or that is kept of the peer's.
+const REASON_MAX: usize = 200;
+
+/// Packets and signals that wait to be fetched; the owner fetches them after every call, so this is never reached.
+const QUEUE_MAX: usize = 32;
+
+/// A peer that has refused so many times Max-Failure requests in a row will not agree.
+const GIVE_UP_FACTOR: u32 = 4;
+
+/// Timers and counters (RFC 1661 §4.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Wait before the first retransmission. Short, because pptpd with a connect delay may not hear the first request.
+    pub first: Duration,
+    /// The wait doubles with each retransmission up to this (the RFC's 3 s restart timer).
+    pub cap: Duration,
+    /// Max-Configure: transmissions of a Configure-Request without an answer.
+    pub max_configure: u32,
+    /// Max-Terminate: transmissions of a Terminate-Request without an answer.
+    pub max_terminate: u32,
+    /// Max-Failure: Configure-Naks before they become Rejects.
+    pub max_failure: u32,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(1),
+            cap: Duration::from_secs(3),
+            max_configure: 10,
+            max_terminate: 2,
+            max_failure: 5,
+        }
+    }
+}
+
+/// What the automaton tells its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// This layer is up.
+    Up,
+    /// This layer is down; unless Finished follows it negotiates anew.
+    Down,
+    /// The lower layer is needed.
+    Started,
+    /// This layer has ended and will not start again by itself.
+    Finished(Finish),
+    /// The peer sent a Terminate-Request with this reason (cut to 200 bytes), in whatever state.
+    TerminateRequested(Vec<u8>),
+    /// The peer does not know a code that we can do without.
+    CodeRejected(u8),
+}
+
+/// Why a layer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// Max-Configure requests without an agreement.
+    Timeout,
+    /// One side asked to terminate, and that is done.
+    Terminated,
+    /// The peer rejected the protocol or one of its basic codes.
+    Rejected,
+    /// The peer refuses whatever we ask for.
+    NotConverging,
+}
+
+/// Why a packet was ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketDrop {
+    /// The length field is impossible.
+    Malformed,
+    /// The option list is cut or has an impossible length.
+    BadOptions,
+    /// A reply to no outstanding request, or one that does not fit the request.
+    Unmatched,
+    /// The lower layer is not up.
+    NotReady,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// Handled.
+    Done,
+    /// A code of the protocol's own (see [`OptionSet::knows_code`]): the owner handles it.
+    Extra(crate::ppp::wire::Packet<'a>),
+    /// Ignored.
+    Dropped(PacketDrop),
+}
+
+/// One protocol's automaton with its options.
+#[derive(Debug)]
+pub struct Automaton<O> {
+    options: O,
+    timing: Timing,
+    state: State,
+    /// Transmissions that are left before a timeout is final.
+    restart: u32,
+    /// Wait before the next retransmission.
+    interval: Duration,
+    deadline: Option<Instant>,
+    next_id: u8,
+    request_id: u8,
+    /// Options of the Configure-Request that is out, and whether it has been answered.
+    request: Vec<u8>,
+    answered: bool,
+    naks_sent: u32,
+    refusals: u32,
+    close_reason: Vec<u8>,
+    /// Rejected packets are returned cut to this many bytes.
+    reject_limit: usize,
+    output: VecDeque<Vec<u8>>,
+    signals: VecDeque<Signal>,
+}
+
+impl<O: OptionSet> Automaton<O> {
+    /// An automaton in state Initial.
+    pub fn new(options: O, timing: Timing) -> Self {
+        Self {
+            options,
+            timing,
+            state: State::Initial,
+            restart: 0,
+            interval: timing.first,
+            deadline: None,
+            next_id: 1,
+            request_id: 0,
+            request: Vec::new(),
+            answered: true,
+            naks_sent: 0,
+            refusals: 0,
+            close_reason: Vec::new(),
+            reject_limit: 128,
+            output: VecDeque::new(),
+            signals: VecDeque::new(),
+        }
+    }
+
+    /// The lower layer came up. Not an event when it is up already.
+    pub fn lower_up(&mut self, now: Instant) {
+        self.apply(now, Event::Up, None);
+    }
+
+    /// The lower layer went down. Not an event when it is down already.
+    pub fn lower_down(&mut self, now: Instant) {
+        self.apply(now, Event::Down, None);
+    }
+
+    /// Administrative Open.
+    pub fn open(&mut self, now: Instant) {
+        self.apply(now, Event::Open, None);
+    }
+
+    /// Administrative Close; the reason goes into the Terminate-Request.
+    pub fn close(&mut self, now: Instant, reason: &str) {
+        self.close_reason = reason.as_bytes().get(..REASON_MAX).unwrap_or(reason.as_bytes()).to_vec();
+        self.apply(now, Event::Close, None);
+    }
+
+    /// The peer does not know this protocol (RFC 1661 §5.7).
+    pub fn protocol_rejected(&mut self, now: Instant) {
+        self.apply(now, Event::RejectFatal, None);
+    }
+
+    /// Retransmits or gives up if the restart timer has expired; otherwise nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        self.deadline = None;
+        let event = if self.restart > 0 { Event::TimeoutRetry } else { Event::TimeoutFinal };
+        self.apply(now, event, None);
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The next packet to send, without frame header.
+    pub fn poll_output(&mut self) -> Option<Vec<u8>> {
+        self.output.pop_front()
+    }
+
+    /// The next thing to know.
+    pub fn poll_signal(&mut self) -> Option<Signal> {
+        self.signals.pop_front()
+    }
+
+    /// The state of RFC 1661 §4.2.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether the layer is up.
+    pub fn is_opened(&self) -> bool {
+        self.state == State::Opened
+    }
+
+    /// The protocol's options.
+    pub fn options(&self) -> &O {
+        &self.options
+    }
+
+    /// The protocol's options, to be changed.
+    pub fn options_mut(&mut self) -> &mut O {
+        &mut self.options
+    }
+
+    /// Rejected packets are returned cut to this many bytes, header included: the peer's MRU (RFC 1661 §5.6, §5.7).
+    pub fn set_reject_limit(&mut self, bytes: usize) {
+        self.reject_limit = bytes;
+    }
+
+    /// Sends a packet of the protocol's own under a fresh identifier, which is returned.
+    pub fn send_new(&mut self, code: u8, data: &[u8]) -> u8 {
+        let id = self.fresh_id();
+        self.send(code, id, data);
+        id
+    }
+
+    /// Sends a packet of the protocol's own.
+    pub fn send(&mut self, code: u8, id: u8, data: &[u8]) {
+        if self.output.len() < QUEUE_MAX {
+            let mut packet = PacketBuilder::new(code, id);
+            packet.bytes(data);
+            self.output.push_back(packet.finish());
+        }
+    }
+
+    /// Sends a rejected packet back, cut so that the peer can take it.
+    pub fn send_reject(&mut self, code: u8, head: &[u8], rejected: &[u8]) {
+        let room = self.reject_limit.saturating_sub(crate::ppp::wire::HEADER_LEN + head.len());
+        let mut data = head.to_vec();
+        data.extend_from_slice(rejected.get(..room).unwrap_or(rejected));
+        self.send_new(code, &data);
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        if self.signals.len() < QUEUE_MAX {
+            self.signals.push_back(signal);
+        }
+    }
+
+    fn fresh_id(&mut self) -> u8 {
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        id
+    }
+
+    /// Carries one event out. `what` is the packet that the event came with, for the actions that answer it.
+    fn apply(&mut self, now: Instant, event: Event, what: Option<Answer<'_>>) {
+        let Some((actions, next)) = transition(self.state, event) else { return };
+        let fresh = next.negotiating() && !self.state.negotiating();
+        let finish = match event {
+            Event::TimeoutFinal if self.refusals >= self.give_up_at() => Finish::NotConverging,
+            Event::TimeoutFinal if self.state.negotiating() => Finish::Timeout,
+            Event::RejectFatal => Finish::Rejected,
+            _ => Finish::Terminated,
+        };
+        self.state = next;
+        if fresh {
+            self.options.restart();
+            self.naks_sent = 0;
+            self.refusals = 0;
+            self.interval = self.timing.first;
+        }
+        for action in actions {
+            match action {
+                Action::LayerUp => self.signal(Signal::Up),
+                Action::LayerDown => self.signal(Signal::Down),
+                Action::LayerStarted => self.signal(Signal::Started),
+                Action::LayerFinished => self.signal(Signal::Finished(finish)),
+                Action::InitRestart => self.init_restart(),
+                Action::ZeroRestart => {
+                    self.restart = 0;
+                    self.deadline = now.checked_add(self.timing.cap);
+                }
+                Action::SendRequest => self.send_request(now, event == Event::TimeoutRetry),
+                Action::SendTerminate => self.send_terminate(now),
+                Action::SendAck | Action::SendNak | Action::SendTerminateAck | Action::SendCodeReject => {
+                    if let Some(what) = &what {
+                        self.answer(what);
+                    }
+                }
+                // Echo belongs to LCP alone, which answers it itself; it needs its magic number.
+                Action::SendEcho => {}
+            }
+        }
+        if !self.state.timed() {
+            self.deadline = None;
+        }
+    }
+
+    fn init_restart(&mut self) {
+        let terminating = matches!(self.state, State::Closing | State::Stopping);
+        self.restart = if terminating { self.timing.max_terminate } else { self.timing.max_configure };
+        self.interval = self.timing.first;
+    }
+
+    fn send_request(&mut self, now: Instant, again: bool) {
+        if !again {
+            self.request_id = self.fresh_id();
+            self.request.clear();
+            self.options.request(&mut self.request);
+        }
+        self.answered = false;
+        let request = std::mem::take(&mut self.request);
+        self.send(code::CONFIGURE_REQUEST, self.request_id, &request);
+        self.request = request;
+        self.arm(now);
+    }
+
+    fn send_terminate(&mut self, now: Instant) {
+        let reason = self.close_reason.clone();
+        self.send_new(code::TERMINATE_REQUEST, &reason);
+        self.arm(now);
+    }
+
+    fn arm(&mut self, now: Instant) {
+        self.restart = self.restart.saturating_sub(1);
+        self.deadline = now.checked_add(self.interval);
+        self.interval = self.interval.saturating_mul(2).min(self.timing.cap.max(self.timing.first));
+    }
+
+    fn give_up_at(&self) -> u32 {
+        self.timing.max_failure.saturating_mul(GIVE_UP_FACTOR).max(1)
+    }
+}
+
+/// A packet that an action answers.
+enum Answer<'a> {
+    /// Configure-Request: its identifier, its options and what we think of them.
+    Configure { id: u8, options: crate::ppp::wire::Options<'a>, verdict: Verdict },
+    /// Terminate-Request, or anything at all where Terminate-Ack is the answer.
+    Terminate { id: u8 },
+    /// A packet with an unknown code, whole.
+    Unknown { packet: &'a [u8] },
+}

@@ -1,0 +1,287 @@
+//! The hashes and responses of CHAP-MD5, MS-CHAP and MS-CHAPv2, as functions of bytes.
+//!
+//! RFC 1994 §4.1 (MD5 response), RFC 2433 appendix A (MS-CHAPv1), RFC 2759 §8 (MS-CHAPv2). Key derivation for
+//! MPPE is in [`crate::ppp::mppe`]; packets and machines are in [`crate::ppp::auth`]. These algorithms are
+//! broken by today's measure and are here because the protocol has no others; see SECURITY.md.
+
+use des::{
+    Des,
+    cipher::{Array, BlockCipherEncrypt, KeyInit},
+};
+use md4::{Digest, Md4};
+use md5::Md5;
+use sha1::Sha1;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+/// Length of an MS-CHAPv1 challenge, and of what both dialects feed to DES, in bytes.
+pub const SHORT_CHALLENGE: usize = 8;
+/// Length of an MS-CHAPv2 challenge, the server's or the client's, in bytes.
+pub const LONG_CHALLENGE: usize = 16;
+/// Length of an NT response in bytes.
+pub const NT_RESPONSE: usize = 24;
+/// Length of `S=` and 40 hexadecimal digits.
+pub const AUTHENTICATOR_RESPONSE: usize = 42;
+
+/// `NtPasswordHash`: MD4 of the password in UTF-16LE (RFC 2759 §8.3). As good as the password, so it is wiped.
+#[derive(Clone)]
+pub struct NtHash(Zeroizing<[u8; 16]>);
+
+impl NtHash {
+    /// Hashes a password given in UTF-8. Bytes that are no UTF-8 are taken as Latin-1, one character each, which
+    /// is what pppd does with every password.
+    #[must_use]
+    pub fn of(password: &[u8]) -> Self {
+        let mut md4 = Md4::new();
+        match std::str::from_utf8(password) {
+            Ok(text) => text.encode_utf16().for_each(|unit| md4.update(unit.to_le_bytes())),
+            Err(_) => password.iter().for_each(|byte| md4.update([*byte, 0])),
+        }
+        Self(wipe(md4.finalize().into()))
+    }
+
+    /// `HashNtPasswordHash`: MD4 of the hash (RFC 2759 §8.4), the root of MPPE's 128-bit keys.
+    #[must_use]
+    pub fn hashed(&self) -> Zeroizing<[u8; 16]> {
+        wipe(Md4::digest(*self.0).into())
+    }
+
+    /// The 16 bytes themselves.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// `LmPasswordHash` (RFC 2433 §A.1). We never send a response made of it; MPPE at 40 and 56 bit after MS-CHAPv1
+/// takes its key from it (RFC 3079 §2.1, §2.2).
+#[derive(Clone)]
+pub struct LmHash(Zeroizing<[u8; 16]>);
+
+impl LmHash {
+    /// Hashes a password of 0 to 14 ASCII characters. `None` for any other: it has no LAN Manager hash that
+    /// both ends would agree on, because that depends on the server's OEM code page.
+    #[must_use]
+    pub fn of(password: &[u8]) -> Option<Self> {
+        let mut upper = Zeroizing::new([0_u8; 14]);
+        if !password.is_ascii() || password.len() > upper.len() {
+            return None;
+        }
+        for (slot, byte) in upper.iter_mut().zip(password) {
+            *slot = byte.to_ascii_uppercase();
+        }
+        let mut hash = Zeroizing::new([0_u8; 16]);
+        for (half, key) in hash.chunks_exact_mut(8).zip(upper.chunks_exact(7)) {
+            half.copy_from_slice(&des_encrypt(key, *b"KGS!@#$%"));
+        }
+        Some(Self(hash))
+    }
+
+    /// The 16 bytes themselves.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// CHAP with MD5: MD5(identifier ‖ secret ‖ challenge) (RFC 1994 §4.1).
+#[must_use]
+pub fn chap_md5(identifier: u8, secret: &[u8], challenge: &[u8]) -> [u8; 16] {
+    let mut md5 = Md5::new();
+    md5.update([identifier]);
+    md5.update(secret);
+    md5.update(challenge);
+    md5.finalize().into()
+}
+
+/// `ChallengeResponse`: the challenge under three DES keys cut from the hash (RFC 2759 §8.5). This is the whole
+/// of MS-CHAPv1's NT response (RFC 2433 §A.4).
+#[must_use]
+pub fn challenge_response(challenge: &[u8; SHORT_CHALLENGE], hash: &NtHash) -> [u8; NT_RESPONSE] {
+    let mut padded = Zeroizing::new([0_u8; 21]);
+    for (slot, byte) in padded.iter_mut().zip(hash.expose()) {
+        *slot = *byte;
+    }
+    let mut response = [0; NT_RESPONSE];
+    for (third, key) in response.chunks_exact_mut(8).zip(padded.chunks_exact(7)) {
+        third.copy_from_slice(&des_encrypt(key, *challenge));
+    }
+    response
+}
+
+/// `ChallengeHash` (RFC 2759 §8.2). The name is hashed without its domain, as every implementation does.
+#[must_use]
+pub fn challenge_hash(
+    peer_challenge: &[u8; LONG_CHALLENGE],
+    authenticator_challenge: &[u8; LONG_CHALLENGE],
+    name: &[u8],
+) -> [u8; SHORT_CHALLENGE] {
+    let mut sha = Sha1::new();
+    sha.update(peer_challenge);
+    sha.update(authenticator_challenge);
+    sha.update(without_domain(name));
+    let digest: [u8; 20] = sha.finalize().into();
+    first(&digest)
+}
+
+/// `GenerateNTResponse` (RFC 2759 §8.1).
+#[must_use]
+pub fn nt_response(
+    peer_challenge: &[u8; LONG_CHALLENGE],
+    authenticator_challenge: &[u8; LONG_CHALLENGE],
+    name: &[u8],
+    hash: &NtHash,
+) -> [u8; NT_RESPONSE] {
+    challenge_response(&challenge_hash(peer_challenge, authenticator_challenge, name), hash)
+}
+
+/// `GenerateAuthenticatorResponse`: `S=` and 40 upper-case hexadecimal digits (RFC 2759 §8.7).
+#[must_use]
+pub fn authenticator_response(
+    hash: &NtHash,
+    nt_response: &[u8; NT_RESPONSE],
+    peer_challenge: &[u8; LONG_CHALLENGE],
+    authenticator_challenge: &[u8; LONG_CHALLENGE],
+    name: &[u8],
+) -> [u8; AUTHENTICATOR_RESPONSE] {
+    let mut sha = Sha1::new();
+    sha.update(*hash.hashed());
+    sha.update(nt_response);
+    sha.update(b"Magic server to client signing constant");
+    let digest = sha.finalize();
+
+    let mut sha = Sha1::new();
+    sha.update(digest);
+    sha.update(challenge_hash(peer_challenge, authenticator_challenge, name));
+    sha.update(b"Pad to make it do more than one iteration");
+
+    let mut text = [0; AUTHENTICATOR_RESPONSE];
+    let digits = sha.finalize().into_iter().flat_map(|byte| [hex_digit(byte >> 4), hex_digit(byte & 15)]);
+    for (slot, byte) in text.iter_mut().zip(b"S=".iter().copied().chain(digits)) {
+        *slot = byte;
+    }
+    text
+}
+
+/// Whether what the peer sent equals what we computed, in time that depends on the lengths only. Hexadecimal
+/// digits in lower case are accepted: some servers print them so.
+#[must_use]
+pub fn same_authenticator_response(received: &[u8], expected: &[u8; AUTHENTICATOR_RESPONSE]) -> bool {
+    let mut upper = [0; AUTHENTICATOR_RESPONSE];
+    for (slot, byte) in upper.iter_mut().zip(received) {
+        *slot = byte.to_ascii_uppercase();
+    }
+    received.len() == expected.len() && same(&upper, expected)
+}
+
+/// Comparison of two byte strings in constant time.
+#[must_use]
+pub fn same(left: &[u8], right: &[u8]) -> bool {
+    left.ct_eq(right).into()
+}
+
+/// `user` of `DOMAIN\user`: what follows the last backslash.
+#[must_use]
+pub fn without_domain(name: &[u8]) -> &[u8] {
+    name.rsplit(|byte| *byte == b'\\').next().unwrap_or(name)
+}
+
+/// `DesEncrypt` (RFC 2759 §8.6): 56 bits of key are spread over eight bytes; DES ignores the parity bits.
+fn des_encrypt(key: &[u8], clear: [u8; 8]) -> [u8; 8] {
+    let mut bits = key.iter().take(7).fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte));
+    let mut spread = 0_u64;
+    for shift in (0..56).step_by(7).rev() {
+        spread = (spread << 8) | ((bits >> shift) & 0x7f) << 1;
+    }
+    let mut spread_key = Array(spread.to_be_bytes());
+    let des = Des::new(&spread_key);
+    let mut block = Array(clear);
+    des.encrypt_block(&mut block);
+    bits.zeroize();
+    spread.zeroize();
+    spread_key.0.zeroize();
+    block.0
+}
+
+fn hex_digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 }
+}
+
+fn wipe(mut bytes: [u8; 16]) -> Zeroizing<[u8; 16]> {
+    let kept = Zeroizing::new(bytes);
+    bytes.zeroize();
+    kept
+}
+
+fn first<const N: usize>(digest: &[u8; 20]) -> [u8; N] {
+    let mut cut = [0; N];
+    for (slot, byte) in cut.iter_mut().zip(digest) {
+        *slot = *byte;
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USER: &[u8] = b"User";
+    const PASSWORD: &[u8] = b"clientPass";
+
+    fn auth_challenge() -> [u8; 16] {
+        unhex("5B5D7C7D7B3F2F3E3C2C602132262628")
+    }
+
+    fn peer_challenge() -> [u8; 16] {
+        unhex("21402324255E262A28295F2B3A337C7E")
+    }
+
+    #[test]
+    fn rfc_2759_section_9_2() {
+        assert_eq!(challenge_hash(&peer_challenge(), &auth_challenge(), USER), unhex("D02E4386BCE91226"));
+        let hash = NtHash::of(PASSWORD);
+        assert_eq!(*hash.expose(), unhex("44EBBA8D5312B8D611474411F56989AE"));
+        assert_eq!(*hash.hashed(), unhex("41C00C584BD2D91C4017A2A12FA59F3F"));
+        let response = nt_response(&peer_challenge(), &auth_challenge(), USER, &hash);
+        assert_eq!(response, unhex("82309ECD8D708B5EA08FAA3981CD83544233114A3D85D6DF"));
+        let answer = authenticator_response(&hash, &response, &peer_challenge(), &auth_challenge(), USER);
+        assert_eq!(&answer, b"S=407A5589115FD0D6209F510FE9C04566932CDA56");
+    }
+
+    /// RFC 2759 §9.3: how DES keys look with and without parity; DES ignores it, so both give the same block.
+    #[test]
+    fn rfc_2759_section_9_3() {
+        let raw: [u8; 7] = unhex("FCD80ED88F5E0A");
+        let with_parity = Des::new(&Array(unhex::<8>("FD6D1CB8EB3D5C15")));
+        let mut block = Array(*b"12345678");
+        // The RFC prints its keys for another password; what can be held to is the spreading rule itself.
+        with_parity.encrypt_block(&mut block);
+        assert_ne!(block.0, *b"12345678");
+        assert_ne!(des_encrypt(&raw, *b"12345678"), *b"12345678");
+    }
+
+    #[test]
+    fn the_domain_is_not_hashed() {
+        let bare = challenge_hash(&peer_challenge(), &auth_challenge(), b"User");
+        assert_eq!(challenge_hash(&peer_challenge(), &auth_challenge(), b"WORK\\User"), bare);
+        assert_eq!(without_domain(b"A\\B\\c"), b"c");
+        assert_eq!(without_domain(b""), b"");
+        assert_eq!(without_domain(b"dom\\"), b"");
+    }
+
+    #[test]
+    fn authenticator_responses_compare_whole() {
+        let expected = b"S=407A5589115FD0D6209F510FE9C04566932CDA56";
+        assert!(same_authenticator_response(expected, expected));
+        assert!(same_authenticator_response(b"S=407a5589115fd0d6209f510fe9c04566932cda56", expected));
+        assert!(!same_authenticator_response(b"S=407A5589115FD0D6209F510FE9C04566932CDA57", expected));
+        assert!(!same_authenticator_response(b"S=407A5589115FD0D6209F510FE9C04566932CDA5", expected));
+        assert!(!same_authenticator_response(b"", expected));
+    }
+
+    fn unhex<const N: usize>(text: &str) -> [u8; N] {
+        let bytes: Vec<u8> =
+            (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect();
+        bytes.try_into().unwrap()
+    }
+}

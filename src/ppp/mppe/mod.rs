@@ -1,0 +1,146 @@
+//! Microsoft Point-to-Point Encryption: keys (RFC 3079) and the data path (RFC 3078).
+//!
+//! [`Keys`] come out of an authentication; [`Sealer`] and [`Opener`] are one direction each of the data path and
+//! allocate nothing. The negotiation (CCP option 18) belongs to the link: here are only the bits it exchanges.
+//! Nothing here protects integrity; MPPE has none.
+
+mod keys;
+mod opener;
+mod schedule;
+mod sealer;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+pub use keys::{End, Keys};
+pub use opener::{MppeDrop, Opener};
+pub use sealer::{SealError, Sealer};
+
+/// Bytes that MPPE puts before the ciphertext: flags and coherency count (RFC 3078 §3).
+pub const HEADER: usize = 2;
+
+/// Bits of the CCP option's four bytes, most significant byte first (RFC 3078 §2).
+pub mod option {
+    /// CCP option type of MPPE and MPPC.
+    pub const TYPE: u8 = 18;
+    /// Length of the whole option, type and length included.
+    pub const LENGTH: u8 = 6;
+    /// H: stateless mode, a new key for every packet.
+    pub const STATELESS: u32 = 0x0100_0000;
+    /// M: 56-bit keys.
+    pub const BITS_56: u32 = 0x0000_0080;
+    /// S: 128-bit keys.
+    pub const BITS_128: u32 = 0x0000_0040;
+    /// L: 40-bit keys.
+    pub const BITS_40: u32 = 0x0000_0020;
+    /// D: obsolete; never offered, ignored when it comes.
+    pub const OBSOLETE: u32 = 0x0000_0010;
+    /// C: MPPC compression, which we do not do.
+    pub const COMPRESSION: u32 = 0x0000_0001;
+}
+
+/// How long the RC4 session key is. Ordered weakest to strongest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Strength {
+    /// 40 secret bits of 64.
+    Bits40,
+    /// 56 secret bits of 64.
+    Bits56,
+    /// 128 bits.
+    Bits128,
+}
+
+impl Strength {
+    /// Weakest to strongest.
+    pub const ALL: [Self; 3] = [Self::Bits40, Self::Bits56, Self::Bits128];
+
+    /// Its bit in the CCP option.
+    #[must_use]
+    pub const fn bit(self) -> u32 {
+        match self {
+            Self::Bits40 => option::BITS_40,
+            Self::Bits56 => option::BITS_56,
+            Self::Bits128 => option::BITS_128,
+        }
+    }
+
+    /// The number that people use for it.
+    #[must_use]
+    pub const fn bits(self) -> u16 {
+        match self {
+            Self::Bits40 => 40,
+            Self::Bits56 => 56,
+            Self::Bits128 => 128,
+        }
+    }
+
+    /// The inverse of [`Self::bits`].
+    #[must_use]
+    pub fn from_bits(bits: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|strength| strength.bits() == bits)
+    }
+
+    /// The strongest whose bit is set in the CCP option and that lies in `min..=max`.
+    #[must_use]
+    pub fn strongest(supported: u32, min: Self, max: Self) -> Option<Self> {
+        Self::ALL.into_iter().rev().find(|one| (min..=max).contains(one) && supported & one.bit() != 0)
+    }
+}
+
+impl fmt::Display for Strength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MPPE-{}", self.bits())
+    }
+}
+
+/// Whether a link may, must or must not be encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub enum Demand {
+    /// Never offered, refused when asked for.
+    Off,
+    /// Offered; the link comes up without it when the peer refuses.
+    #[default]
+    Allow,
+    /// No data leaves without it.
+    Require,
+}
+
+/// What a side wants of MPPE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Policy {
+    /// Whether at all.
+    pub demand: Demand,
+    /// Weakest key accepted.
+    pub min: Strength,
+    /// Strongest key offered.
+    pub max: Strength,
+    /// Whether stateful mode is acceptable (stateless is always preferred).
+    pub stateful: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { demand: Demand::Allow, min: Strength::Bits40, max: Strength::Bits128, stateful: false }
+    }
+}
+
+/// Whether a PPP protocol number is one that MPPE carries: 0x0021 to 0x00fa (RFC 3078 §3). Control protocols
+/// such as LCP, CCP and IPCP always travel outside.
+#[must_use]
+pub const fn carries(protocol: u16) -> bool {
+    matches!(protocol, 0x0021..=0x00fa)
+}
+
+const FLUSHED: u8 = 0x80;
+const ENCRYPTED: u8 = 0x10;
+const COUNT_MASK: u16 = 0x0fff;
+
+/// What the first bytes of a packet say its PPP protocol is, with or without protocol field compression.
+fn protocol_of(packet: &[u8]) -> Option<u16> {
+    match packet {
+        [low, ..] if low & 1 == 1 => Some(u16::from(*low)),
+        [high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
+        _ => None,
+    }
+}

@@ -1,0 +1,156 @@
+//! What a flow has met, under the names that pptp(8) uses in its statistics.
+
+use std::{fmt, time::Duration};
+
+use crate::pptp::gre::GreDrop;
+
+/// Why a packet was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Drop {
+    /// Not a packet of PPTP.
+    Gre(GreDrop),
+    /// Of another call: with a raw socket each tunnel to a server sees them all.
+    WrongCall,
+    /// Has been received already.
+    Duplicate,
+    /// Too late: what comes behind it has been delivered.
+    UnderWindow,
+    /// Too far ahead to be believed, so far.
+    OverWindow,
+}
+
+impl Drop {
+    /// The label in statistics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gre(gre) => gre.name(),
+            Self::WrongCall => "wrong_call",
+            Self::Duplicate => "duplicate",
+            Self::UnderWindow => "under_window",
+            Self::OverWindow => "over_window",
+        }
+    }
+}
+
+impl fmt::Display for Drop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gre(gre) => gre.fmt(f),
+            Self::WrongCall => f.write_str("packet of another call"),
+            Self::Duplicate => f.write_str("duplicate packet"),
+            Self::UnderWindow => f.write_str("packet too late"),
+            Self::OverWindow => f.write_str("packet too far ahead"),
+        }
+    }
+}
+
+/// Counts since the call came up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets delivered, empty ones included.
+    pub rx_accepted: u64,
+    /// Sequence numbers given up.
+    pub rx_lost: u64,
+    /// Packets dropped as too late.
+    pub rx_under_window: u64,
+    /// Packets dropped as too far ahead.
+    pub rx_over_window: u64,
+    /// Packets that waited for an earlier one.
+    pub rx_buffered: u64,
+    /// Packets dropped as duplicates.
+    pub rx_duplicate: u64,
+    /// Packets dropped because their payload is cut short.
+    pub rx_truncated: u64,
+    /// Packets dropped because their header is cut short.
+    pub rx_short_header: u64,
+    /// Packets dropped for their GRE version.
+    pub rx_version: u64,
+    /// Packets dropped because they do not carry PPP.
+    pub rx_protocol: u64,
+    /// Packets dropped for want of a key.
+    pub rx_no_key: u64,
+    /// Packets dropped for forbidden flags.
+    pub rx_flags: u64,
+    /// Packets dropped because their payload has no sequence number.
+    pub rx_no_sequence: u64,
+    /// Packets of other calls.
+    pub rx_wrong_call: u64,
+    /// Packets with a sequence number and no payload, not delivered.
+    pub rx_empty: u64,
+    /// Acknowledgements received, alone or with data.
+    pub rx_acks: u64,
+    /// Acknowledgements of what was never sent, ignored.
+    pub rx_acks_invalid: u64,
+    /// Times that the peer's sequence numbers were taken to have begun anew.
+    pub rx_restarts: u64,
+    /// Gaps closed in time by the packet that was missing.
+    pub rx_repaired: u64,
+    /// Data headers made.
+    pub tx_sent: u64,
+    /// Acknowledgements sent alone.
+    pub tx_acks: u64,
+    /// Payloads too long for GRE.
+    pub tx_oversize: u64,
+    /// Time between the last packet measured and its acknowledgement, which the peer may delay.
+    pub round_trip: Option<Duration>,
+}
+
+impl Counters {
+    /// Every count with its label.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, u64); 22] {
+        [
+            ("rx_accepted", self.rx_accepted),
+            ("rx_lost", self.rx_lost),
+            ("rx_under_window", self.rx_under_window),
+            ("rx_over_window", self.rx_over_window),
+            ("rx_buffered", self.rx_buffered),
+            ("rx_duplicate", self.rx_duplicate),
+            ("rx_truncated", self.rx_truncated),
+            ("rx_short_header", self.rx_short_header),
+            ("rx_version", self.rx_version),
+            ("rx_protocol", self.rx_protocol),
+            ("rx_no_key", self.rx_no_key),
+            ("rx_flags", self.rx_flags),
+            ("rx_no_sequence", self.rx_no_sequence),
+            ("rx_wrong_call", self.rx_wrong_call),
+            ("rx_empty", self.rx_empty),
+            ("rx_acks", self.rx_acks),
+            ("rx_acks_invalid", self.rx_acks_invalid),
+            ("rx_restarts", self.rx_restarts),
+            ("rx_repaired", self.rx_repaired),
+            ("tx_sent", self.tx_sent),
+            ("tx_acks", self.tx_acks),
+            ("tx_oversize", self.tx_oversize),
+        ]
+    }
+
+    /// Packets dropped because they are not PPTP's, pptp(8)'s "invalid".
+    #[must_use]
+    pub const fn rx_invalid(&self) -> u64 {
+        self.rx_short_header
+            + self.rx_version
+            + self.rx_protocol
+            + self.rx_no_key
+            + self.rx_flags
+            + self.rx_no_sequence
+    }
+
+    pub(super) const fn count(&mut self, drop: Drop) {
+        let counter = match drop {
+            Drop::Gre(GreDrop::ShortHeader) => &mut self.rx_short_header,
+            Drop::Gre(GreDrop::Truncated) => &mut self.rx_truncated,
+            Drop::Gre(GreDrop::Version) => &mut self.rx_version,
+            Drop::Gre(GreDrop::Protocol) => &mut self.rx_protocol,
+            Drop::Gre(GreDrop::NoKey) => &mut self.rx_no_key,
+            Drop::Gre(GreDrop::Flags) => &mut self.rx_flags,
+            Drop::Gre(GreDrop::NoSequence) => &mut self.rx_no_sequence,
+            Drop::WrongCall => &mut self.rx_wrong_call,
+            Drop::Duplicate => &mut self.rx_duplicate,
+            Drop::UnderWindow => &mut self.rx_under_window,
+            Drop::OverWindow => &mut self.rx_over_window,
+        };
+        *counter += 1;
+    }
+}

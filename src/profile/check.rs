@@ -1,0 +1,127 @@
+//! What must hold between the keys of one profile, and what is allowed and probably not wanted.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+
+use super::{
+    AuthProtocol, DefaultRoute, Host, Leak, MppeMode, MppeStrength, Mtu, PasswordSource, Profile,
+    report::Draft, source::Span,
+};
+
+/// Where the value of each key stands.
+type Spans = BTreeMap<&'static str, Span>;
+
+/// Everything about one profile; `header` stands for keys that were not written.
+pub(super) fn profile(profile: &Profile, spans: &Spans, header: Span, drafts: &mut Vec<Draft>) {
+    let at = |key: &str| spans.get(key).copied().unwrap_or(header);
+    authentication(profile, at, drafts);
+    link(profile, at, drafts);
+    routes(profile, at, drafts);
+    if profile.retry.first > profile.retry.max {
+        let title = "`retry.first` is longer than `retry.max`";
+        drafts.push(Draft::error(at("retry.first"), title, "the first wait is the shortest"));
+    }
+}
+
+fn authentication(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+    let keys = |protocol: &AuthProtocol| protocol.gives_mppe_keys();
+    if profile.mppe.mode == MppeMode::Require && !profile.auth.is_empty() {
+        if !profile.auth.iter().any(keys) {
+            let title = "`mppe` is required, and no protocol in `auth` gives it keys";
+            let draft = Draft::error(at("auth"), title, "add \"mschapv2\"");
+            drafts.push(draft.help(
+                "or give up encryption: mppe = \"off\" (mppe is \"require-128\" unless said otherwise)",
+            ));
+        } else if let Some(weak) = profile.auth.iter().find(|protocol| !keys(protocol)) {
+            let title = format!("`{}` gives no keys, but `mppe` is required", weak.name());
+            drafts.push(Draft::warning(at("auth"), title, "a server that chooses it is hung up on"));
+        }
+    }
+    if profile.auth.contains(&AuthProtocol::Pap) {
+        let label = "any server that asks for PAP is sent the password in clear";
+        drafts.push(Draft::warning(at("auth"), "PAP is accepted", label));
+    }
+    if profile.auth.contains(&AuthProtocol::MsChapV1) {
+        let label = "the server does not prove itself, and the password can be worked out";
+        drafts.push(Draft::warning(at("auth"), "MS-CHAPv1 is accepted", label));
+    }
+    match (profile.mppe.mode, profile.mppe.min) {
+        (MppeMode::Off, _) => {
+            drafts.push(Draft::warning(
+                at("mppe"),
+                "no encryption",
+                "everything in the tunnel can be read on the way",
+            ));
+        }
+        (MppeMode::Allow, _) => {
+            let label = "someone on the way can have it switched off; \"require-128\" is safer";
+            drafts.push(Draft::warning(at("mppe"), "encryption is optional", label));
+        }
+        (MppeMode::Require, MppeStrength::Bits40 | MppeStrength::Bits56) => {
+            let label = "keys this short are found by trying; \"require-128\" is safer";
+            drafts.push(Draft::warning(at("mppe"), "weak encryption is accepted", label));
+        }
+        (MppeMode::Require, MppeStrength::Bits128) => {}
+    }
+    if matches!(profile.password, PasswordSource::Inline(_)) {
+        let label = "password.file or password.command keeps it out of this file";
+        drafts.push(Draft::warning(at("password"), "the password stands in the profile", label));
+    }
+}
+
+fn link(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+    let wants_ipv6 = profile.ppp.ipv6;
+    if let Mtu::Bytes(mtu) = profile.mtu {
+        if wants_ipv6 && mtu < 1280 {
+            drafts.push(Draft::error(
+                at("mtu"),
+                "IPv6 needs an MTU of at least 1280",
+                "1280 or more, or \"auto\"",
+            ));
+        }
+        // 1500 less IPv4 20, GRE 16, PPP 4 (RFC 2637 §4.1).
+        if mtu > 1460 {
+            let label = "more than 1460 means fragments on most paths";
+            drafts.push(Draft::warning(at("mtu"), "large MTU", label));
+        }
+    }
+    if !wants_ipv6 && profile.routes.iter().any(|route| matches!(route.prefix, IpNet::V6(_))) {
+        let draft =
+            Draft::error(at("routes"), "an IPv6 route without IPv6 in the tunnel", "add ppp.ipv6 = true");
+        drafts.push(draft);
+    }
+    if profile.leak == Leak::Block && profile.default_route.is_none() && profile.routes.is_empty() {
+        let label = "nothing is meant for the tunnel: no `routes`, no `default`";
+        drafts.push(Draft::warning(at("leak"), "the kill switch has nothing to guard", label));
+    }
+    if profile.pf.is_some() && profile.nftables.is_some() {
+        let label = "pf is for the BSDs, nftables for Linux";
+        drafts.push(Draft::warning(at("nftables"), "`pf` and `nftables` in one profile", label));
+    }
+}
+
+fn routes(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+    for server in &profile.servers {
+        let Host::Address(address) = server.host else { continue };
+        let itself = IpNet::from(IpAddr::V4(address));
+        if profile.routes.iter().any(|route| route.prefix == itself && route.table.is_none()) {
+            let title = format!("the route to {address} would send the tunnel into itself");
+            drafts.push(Draft::error(at("routes"), title, "this is the server's own address: leave it out"));
+        }
+    }
+    let covered =
+        profile.routes.iter().any(|route| route.table.is_none() && matches!(route.prefix, IpNet::V4(_)));
+    if covered && profile.default_route.is_some() {
+        let label = "everything goes through the tunnel already";
+        drafts.push(Draft::warning(at("routes"), "`routes` beside `default`", label));
+    }
+    if profile.default_route == Some(DefaultRoute::Replace) && profile.servers.iter().any(is_loopback) {
+        let label = "this server is on the host itself";
+        drafts.push(Draft::warning(at("server"), "a default route through a tunnel to loopback", label));
+    }
+}
+
+fn is_loopback(server: &super::Server) -> bool {
+    matches!(server.host, Host::Address(address) if address.is_loopback())
+}

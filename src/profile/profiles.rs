@@ -1,0 +1,225 @@
+//! All profiles of one run: from files to a table of names, with everything that is wrong with them.
+//!
+//! An error in one profile makes that profile unusable and no other. A file that is not TOML, or may not be
+//! believed, makes all of its profiles unusable, because nothing in it is sure.
+
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
+
+use super::{
+    Profile, ProfileName, Severity,
+    files::{self, Locations},
+    nearest::nearest,
+    privacy, read,
+    report::{Draft, Excerpt, Finding, Report, Style},
+    source::{Source, Span},
+};
+
+/// A syntax error often has others in its train; the first few are enough.
+const MAX_SYNTAX_ERRORS: usize = 5;
+
+/// What was found in the files.
+pub struct Profiles {
+    entries: BTreeMap<ProfileName, Entry>,
+    report: Report,
+}
+
+struct Entry {
+    at: Excerpt,
+    /// Absent when it has an error.
+    profile: Option<Profile>,
+}
+
+/// Why a name gives no profile. `Display` is the message for the person, possibly of several lines.
+#[derive(Debug)]
+pub enum LookupError {
+    /// No file that could be read has it.
+    Unknown {
+        /// As asked for.
+        name: String,
+        /// A name that may have been meant.
+        nearest: Option<ProfileName>,
+        /// Files that could not be read, where it may be.
+        files: Report,
+    },
+    /// It is there and wrong.
+    Broken {
+        /// As asked for.
+        name: ProfileName,
+        /// The errors, all of them.
+        report: Report,
+    },
+}
+
+impl Profiles {
+    /// Reads the files. Never fails as a whole: what is wrong stands in [`Profiles::report`].
+    #[must_use]
+    pub fn load(locations: &Locations) -> Self {
+        let (sources, findings) = files::read(locations);
+        let mut profiles = Self::empty();
+        for finding in findings {
+            profiles.report.push(finding);
+        }
+        for source in sources {
+            profiles.add(source);
+        }
+        profiles
+    }
+
+    /// Reads a text as if it were the file at `path`. `is_private`: whether it may hold an inline password.
+    #[must_use]
+    pub fn from_text(path: &Path, text: &str, is_private: bool) -> Self {
+        let mut profiles = Self::empty();
+        profiles.add(Source::new(path, text.to_owned(), is_private));
+        profiles
+    }
+
+    /// The profile of that name.
+    ///
+    /// # Errors
+    /// [`LookupError::Unknown`] with the nearest name, or [`LookupError::Broken`] with all of its errors.
+    pub fn get(&self, name: &str) -> Result<&Profile, LookupError> {
+        match self.entries.get_key_value(name) {
+            Some((_, Entry { profile: Some(profile), .. })) => Ok(profile),
+            Some((name, _)) => {
+                let report = self.report_where(|finding| finding.profile.as_ref() == Some(name));
+                Err(LookupError::Broken { name: name.clone(), report })
+            }
+            None => Err(LookupError::Unknown {
+                name: name.to_owned(),
+                nearest: nearest(name, self.names().map(ProfileName::as_str))
+                    .and_then(|name| name.parse().ok()),
+                files: self
+                    .report_where(|finding| finding.profile.is_none() && finding.severity == Severity::Error),
+            }),
+        }
+    }
+
+    /// All names, those of broken profiles too, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &ProfileName> {
+        self.entries.keys()
+    }
+
+    /// All names, each with its profile when it is usable, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = (&ProfileName, Option<&Profile>)> {
+        self.entries.iter().map(|(name, entry)| (name, entry.profile.as_ref()))
+    }
+
+    /// Everything that was found in all files: what `check` prints.
+    #[must_use]
+    pub const fn report(&self) -> &Report {
+        &self.report
+    }
+
+    const fn empty() -> Self {
+        Self { entries: BTreeMap::new(), report: Report { errors: Vec::new(), warnings: Vec::new() } }
+    }
+
+    fn report_where(&self, wanted: impl Fn(&Finding) -> bool) -> Report {
+        let pick = |list: &[Finding]| list.iter().filter(|finding| wanted(finding)).cloned().collect();
+        Report { errors: pick(&self.report.errors), warnings: pick(&self.report.warnings) }
+    }
+
+    fn add(&mut self, mut source: Source) {
+        // The tree borrows its text while the source learns from the tree what to hide.
+        let text: Zeroizing<String> = source.text.clone();
+        let (root, errors) = DeTable::parse_recoverable(&text);
+        if !errors.is_empty() {
+            source.hide_suspicious_regions();
+            for error in errors.iter().take(MAX_SYNTAX_ERRORS) {
+                let at = error.span().map_or(Span { start: 0, end: 0 }, Span::from);
+                let draft =
+                    Draft::error(at, "this is not TOML, so none of the file is used", error.message());
+                self.report.push(draft.finish(&source, None));
+            }
+            return;
+        }
+        privacy::hide_secrets(&mut source, root.get_ref());
+        for draft in strangers(root.get_ref()) {
+            self.report.push(draft.finish(&source, None));
+        }
+        let Some(DeValue::Table(tables)) = root.get_ref().get("profile").map(|value| value.get_ref()) else {
+            return;
+        };
+        let mut tables: Vec<_> =
+            tables.iter().map(|(key, value)| (Span::from(key.span()), key, value)).collect();
+        tables.sort_by_key(|(header, ..)| *header);
+        for (header, key, value) in tables {
+            match ProfileName::new(key.get_ref()) {
+                Ok(name) => self.add_profile(&source, name, header, value.get_ref()),
+                Err(why) => {
+                    let draft = Draft::error(header, "this cannot be the name of a profile", why.to_string());
+                    self.report.push(draft.finish(&source, None));
+                }
+            }
+        }
+    }
+
+    fn add_profile(&mut self, source: &Source, name: ProfileName, header: Span, value: &DeValue<'_>) {
+        let (profile, findings) = read::profile(source, &name, header, value);
+        for finding in findings {
+            self.report.push(finding);
+        }
+        let at = source.excerpt(header);
+        match self.entries.get_mut(&name) {
+            None => {
+                self.entries.insert(name, Entry { at, profile });
+            }
+            Some(first) => {
+                let mut finding = Finding::error(format!("profile `{name}` stands in two files"));
+                finding.at = Some(at);
+                finding.label = "again".to_owned();
+                finding.also = Some((first.at.clone(), "first".to_owned()));
+                finding.profile = Some(name);
+                first.profile = None;
+                self.report.push(finding);
+            }
+        }
+    }
+}
+
+/// What stands at the top of a file and is not `profile`.
+fn strangers(root: &DeTable<'_>) -> Vec<Draft> {
+    let mut drafts = Vec::new();
+    for (key, value) in root {
+        let (word, at) = (key.get_ref().as_ref(), Span::from(key.span()));
+        let is_table = matches!(value.get_ref(), DeValue::Table(_));
+        let label = match word {
+            "profile" if is_table => continue,
+            "profile" => "a profile has a name: [profile.NAME]".to_owned(),
+            _ if is_table && nearest(word, ["profile"]).is_some() => "did you mean `profile`?".to_owned(),
+            _ if is_table && ProfileName::new(word).is_ok() => format!("did you mean [profile.{word}]?"),
+            _ => "keys stand below a [profile.NAME]".to_owned(),
+        };
+        drafts.push(Draft::error(at, format!("unknown key `{word}`"), label));
+    }
+    drafts.sort_by_key(|draft| draft.at);
+    drafts
+}
+
+impl LookupError {
+    /// The message, drawn as asked.
+    #[must_use]
+    pub fn render(&self, style: Style) -> String {
+        match self {
+            Self::Broken { report, .. } => report.render(style),
+            Self::Unknown { name, nearest, files } => {
+                let mut finding = Finding::error(format!("there is no profile `{name}`"));
+                finding.help.extend(nearest.as_ref().map(|nearest| format!("did you mean `{nearest}`?")));
+                let mut parts = vec![finding.render(style)];
+                parts.extend((!files.is_empty()).then(|| files.render(style)));
+                parts.join("\n\n")
+            }
+        }
+    }
+}
+
+impl fmt::Display for LookupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Style::Plain))
+    }
+}
+
+impl std::error::Error for LookupError {}

@@ -1,0 +1,176 @@
+//! Every key that a `[profile.NAME]` table may hold, and which of them this version does not perform yet.
+//!
+//! Two tables and nothing else: reading is `read`'s, and the manual page is held against [`KEYS`] by a test.
+//! A later version that implements something removes its row from [`GATE`]; the reader needs no change.
+
+use toml::de::DeValue;
+
+/// The full path of each key, in the order of the manual page. A table is known by its children.
+pub const KEYS: &[&str] = &[
+    "server",
+    "phone",
+    "quirks",
+    "localbind",
+    "logstring",
+    "loglevel",
+    "missing-window",
+    "timeouts.resolve",
+    "timeouts.connect",
+    "timeouts.control",
+    "timeouts.call",
+    "timeouts.gre",
+    "timeouts.lcp",
+    "timeouts.auth",
+    "timeouts.network",
+    "timeouts.stop",
+    "timeouts.reorder",
+    "timeouts.idle-wait",
+    "timeouts.max-echo-wait",
+    "user",
+    "domain",
+    "password",
+    "password.file",
+    "password.command",
+    "password.fd",
+    "password.credential",
+    "auth",
+    "mppe",
+    "ppp.backend",
+    "ppp.options",
+    "ppp.label",
+    "ppp.lcp-echo-interval",
+    "ppp.lcp-echo-failure",
+    "ppp.mru",
+    "ppp.ipv6",
+    "unit",
+    "mtu",
+    "routes",
+    "routes.to",
+    "routes.metric",
+    "routes.table",
+    "peer-routes",
+    "exclude",
+    "default",
+    "default.mode",
+    "leak",
+    "dns",
+    "dns.servers",
+    "dns.domains",
+    "dns.search",
+    "dns.backend",
+    "pf.anchor",
+    "pf.file",
+    "nftables.file",
+    "nat",
+    "mss",
+    "hooks.up",
+    "hooks.down",
+    "hooks.timeout",
+    "link.netns",
+    "link.rdomain",
+    "link.fib",
+    "retry.first",
+    "retry.max",
+    "retry.attempts",
+    "retry.forever",
+    "retry.jitter",
+    "autostart",
+];
+
+/// One thing that the schema has a place for and that this version does not do.
+pub struct Gate {
+    /// The key or the table, by its full path.
+    pub key: &'static str,
+    /// The values that work already: strings as they are, booleans as `true` and `false`.
+    pub works: &'static [&'static str],
+    /// What is missing, as the end of a sentence.
+    pub missing: &'static str,
+}
+
+/// What is refused with "not supported yet", never silently ignored.
+pub const GATE: &[Gate] = &[
+    Gate { key: "ppp.backend", works: &["builtin"], missing: "pppd(8) and ppp(8) as the PPP side" },
+    Gate { key: "ppp.options", works: &[], missing: "options for an external PPP" },
+    Gate { key: "ppp.label", works: &[], missing: "labels of ppp.conf" },
+    Gate { key: "peer-routes", works: &["false"], missing: "routes that the server offers" },
+    Gate { key: "exclude", works: &[], missing: "prefixes that stay outside the tunnel" },
+    Gate { key: "default.mode", works: &["halves", "replace"], missing: "the default route by policy rules" },
+    Gate { key: "leak", works: &["allow"], missing: "the kill switch" },
+    Gate { key: "dns", works: &["none"], missing: "changing the host's resolvers" },
+    Gate { key: "pf", works: &[], missing: "loading pf anchors" },
+    Gate { key: "nftables", works: &[], missing: "loading nftables rules" },
+    Gate { key: "nat", works: &["false"], missing: "masquerading" },
+    Gate { key: "mss", works: &["off"], missing: "MSS clamping" },
+    Gate { key: "hooks", works: &[], missing: "programs at link-up and link-down" },
+    Gate { key: "link", works: &[], missing: "namespaces, routing domains and FIBs" },
+    Gate { key: "autostart", works: &["false"], missing: "starting at boot" },
+];
+
+/// Whether this version performs the key, at least for some values.
+#[must_use]
+pub fn is_supported(key: &str) -> bool {
+    !GATE.iter().any(|gate| {
+        gate.works.is_empty()
+            && (gate.key == key || key.strip_prefix(gate.key).is_some_and(|r| r.starts_with('.')))
+    })
+}
+
+/// The gate that this value of this key runs into.
+pub(super) fn gate(key: &str, value: &DeValue<'_>) -> Option<&'static Gate> {
+    let gate = GATE.iter().find(|gate| gate.key == key)?;
+    let works = match value {
+        DeValue::String(text) => gate.works.contains(&text.as_ref()),
+        DeValue::Boolean(true) => gate.works.contains(&"true"),
+        DeValue::Boolean(false) => gate.works.contains(&"false"),
+        DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => false,
+    };
+    (!works).then_some(gate)
+}
+
+/// The names that a table knows; `""` is the profile itself.
+pub(super) fn children(table: &str) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = Vec::new();
+    for key in KEYS {
+        let rest = if table.is_empty() {
+            Some(*key)
+        } else {
+            key.strip_prefix(table).and_then(|rest| rest.strip_prefix('.'))
+        };
+        let name = rest.and_then(|rest| rest.split('.').next());
+        names.extend(name.filter(|name| !names.contains(name)));
+    }
+    names
+}
+
+/// Whether a key of the profile may be written as a table.
+pub(super) fn is_table(key: &str) -> bool {
+    !children(key).is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_are_the_next_segment_once() {
+        assert_eq!(children("default"), ["mode"]);
+        assert_eq!(children("password"), ["file", "command", "fd", "credential"]);
+        let top = children("");
+        assert_eq!(top.iter().filter(|name| **name == "ppp").count(), 1);
+        assert!(top.contains(&"timeouts") && !top.contains(&"reorder"));
+        assert!(children("ser").is_empty());
+    }
+
+    #[test]
+    fn every_gate_is_on_a_key_or_a_table_of_the_schema() {
+        for gate in GATE {
+            assert!(KEYS.contains(&gate.key) || is_table(gate.key), "{}", gate.key);
+        }
+        assert!(is_supported("leak") && is_supported("retry.first"));
+        assert!(!is_supported("hooks.up") && !is_supported("exclude"));
+    }
+}

@@ -1,0 +1,255 @@
+//! One file's text, and which parts of it a message may show.
+//!
+//! A snippet is cut out of the file only through [`Source::excerpt`], which knows the lines that hold, or may
+//! hold, a password. When the file parses, the tree says exactly where secrets are (`privacy`); words such as
+//! "password" in comments hide their line as well. When it does not parse, nothing is sure, so every line that
+//! looks like a password's is hidden, and what follows it until another known key begins.
+
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+use super::{nearest::distance, schema};
+
+/// A range of bytes in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl From<Range<usize>> for Span {
+    fn from(range: Range<usize>) -> Self {
+        Self { start: range.start, end: range.end }
+    }
+}
+
+/// A file that was read, with the facts that decide what may be taken from it.
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) text: Zeroizing<String>,
+    /// Whether no one but its owner can read the file, and the owner is root or the person: an inline password may be here.
+    pub(super) is_private: bool,
+    /// Per line: the offset from which on it is hidden.
+    cuts: Vec<Option<usize>>,
+}
+
+/// One line that may be shown, secrets already replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt {
+    /// The file.
+    pub file: PathBuf,
+    /// Line, counted from 1.
+    pub line: usize,
+    /// Column in characters, counted from 1.
+    pub column: usize,
+    /// The line as it may be shown.
+    pub(super) shown: String,
+    /// The bytes of `shown` that are meant.
+    pub(super) mark: Range<usize>,
+}
+
+impl Excerpt {
+    /// The place alone.
+    #[must_use]
+    pub fn origin(&self) -> super::Origin {
+        super::Origin { file: self.file.clone(), line: self.line, column: self.column }
+    }
+}
+
+/// Stands for what is not shown.
+const HIDDEN: &str = "(not shown: may hold a password)";
+
+impl Source {
+    pub(super) fn new(path: &Path, text: String, is_private: bool) -> Self {
+        let lines = text.split('\n').count();
+        Self { path: path.to_owned(), text: Zeroizing::new(text), is_private, cuts: vec![None; lines] }
+    }
+
+    /// Hides from `start` to the end of that line, and the lines after it up to the one that `end` is in.
+    pub(super) fn hide(&mut self, span: Span) {
+        let (first, _) = self.line_of(span.start);
+        let (last, _) = self.line_of(span.end.max(span.start));
+        for line in first..=last {
+            let from = if line == first { span.start } else { self.line_start(line) };
+            if let Some(cut) = self.cuts.get_mut(line) {
+                *cut = Some(cut.map_or(from, |old| old.min(from)));
+            }
+        }
+    }
+
+    /// For a file that parses: what else looks like a password (comments, mostly) is hidden by the line.
+    pub(super) fn hide_suspicious_lines(&mut self) {
+        for (line, text) in self.text.split('\n').enumerate() {
+            let start = offset_in(&self.text, text);
+            if let Some(cut @ None) = self.cuts.get_mut(line) {
+                *cut = is_suspicious(text).then_some(start);
+            }
+        }
+    }
+
+    /// For a file that does not parse: also hides what may belong to a suspicious line.
+    pub(super) fn hide_suspicious_regions(&mut self) {
+        let (mut hiding, mut to_the_end) = (false, false);
+        for (line, text) in self.text.split('\n').enumerate() {
+            let start = offset_in(&self.text, text);
+            let suspicious = is_suspicious(text) || has_escape(text);
+            hiding = to_the_end || suspicious || (hiding && !begins_known_key(text));
+            to_the_end = to_the_end || (hiding && (text.contains("\"\"\"") || text.contains("'''")));
+            if let Some(cut) = self.cuts.get_mut(line)
+                && hiding
+            {
+                *cut = Some(start);
+            }
+        }
+    }
+
+    /// The line in which `span` begins, marked as far as it reaches in that line.
+    pub(super) fn excerpt(&self, span: Span) -> Excerpt {
+        let (line, column) = self.line_of(span.start);
+        let start = self.line_start(line);
+        let text = self.text.get(start..).unwrap_or("").split('\n').next().unwrap_or("");
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        let cut = self.cuts.get(line).copied().flatten().map(|cut| cut.saturating_sub(start));
+        let seen = text.get(..cut.unwrap_or(text.len())).unwrap_or(text);
+
+        let within = |at: usize| floor(seen, at.saturating_sub(start));
+        let (from, to) = (within(span.start), within(span.end.max(span.start)));
+        let mut shown = clean(seen.get(..from).unwrap_or(""));
+        let mark_start = shown.len();
+        shown.push_str(&clean(seen.get(from..to).unwrap_or("")));
+        let mut mark = mark_start..shown.len();
+        shown.push_str(&clean(seen.get(to..).unwrap_or("")));
+        if cut.is_some() {
+            if !shown.is_empty() && !shown.ends_with(' ') {
+                shown.push(' ');
+            }
+            if mark.is_empty() {
+                mark = shown.len()..shown.len() + HIDDEN.len();
+            }
+            shown.push_str(HIDDEN);
+        }
+        Excerpt { file: self.path.clone(), line: line + 1, column, shown, mark }
+    }
+
+    /// Line counted from 0, column in characters counted from 1.
+    fn line_of(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..floor(&self.text, offset)).unwrap_or("");
+        let line = before.bytes().filter(|byte| *byte == b'\n').count();
+        (line, before.rsplit('\n').next().unwrap_or("").chars().count() + 1)
+    }
+
+    fn line_start(&self, line: usize) -> usize {
+        self.text.split('\n').nth(line).map_or(self.text.len(), |text| offset_in(&self.text, text))
+    }
+}
+
+/// Where a part of `whole` begins in it.
+fn offset_in(whole: &str, part: &str) -> usize {
+    part.as_ptr().addr().saturating_sub(whole.as_ptr().addr())
+}
+
+/// The nearest character boundary at or before `at`.
+fn floor(text: &str, at: usize) -> usize {
+    text.floor_char_boundary(at.min(text.len()))
+}
+
+/// What would move a terminal's cursor is replaced; a tab becomes a space so that columns stay columns.
+fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\t' => ' ',
+            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+                '\u{fffd}'
+            }
+            c => c,
+        })
+        .collect()
+}
+
+/// Whether a word of the line is a secret's name, well or badly spelt.
+fn is_suspicious(line: &str) -> bool {
+    const PARTS: &[&str] = &["pass", "pwd", "secret", "authkey", "psk", "token"];
+    let lower = line.to_lowercase();
+    PARTS.iter().any(|part| lower.contains(part))
+        || lower.split(|c: char| !c.is_alphanumeric()).any(|word| distance(word, "password") <= 3)
+}
+
+/// A backslash can spell a key in a way that only a parser reads.
+fn has_escape(line: &str) -> bool {
+    ["\\u", "\\U", "\\x"].iter().any(|escape| line.contains(escape))
+}
+
+/// Whether a statement that is certainly not part of a value begins here.
+fn begins_known_key(line: &str) -> bool {
+    let line = line.trim_start();
+    let word: String = line.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    let rest = line.get(word.len()..).unwrap_or("").trim_start();
+    line.starts_with("[profile.")
+        || (rest.starts_with(['=', '.'])
+            && word != "password"
+            && schema::children("").contains(&word.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(source: &Source, needle: &str) -> String {
+        let start = source.text.find(needle).unwrap();
+        source.excerpt(Span { start, end: start + needle.len() }).shown
+    }
+
+    #[test]
+    fn an_excerpt_marks_the_bytes_that_are_meant() {
+        let source = Source::new(Path::new("f"), "a = 1\r\n\tüb = 22\n".to_owned(), true);
+        let excerpt = source.excerpt(Span { start: 13, end: 15 });
+        assert_eq!((excerpt.line, excerpt.column), (2, 7));
+        assert_eq!(&excerpt.shown[excerpt.mark.clone()], "22");
+        assert_eq!(excerpt.shown, " üb = 22");
+        // Past the end, and in the middle of a character.
+        assert_eq!(source.excerpt(Span { start: 400, end: 500 }).line, 3);
+        assert_eq!(source.excerpt(Span { start: 9, end: 9 }).column, 2);
+    }
+
+    #[test]
+    fn hidden_parts_are_replaced() {
+        let mut source =
+            Source::new(Path::new("f"), "p = '''one\ntwo\nthree''' # x\nuser = 1\n".to_owned(), true);
+        source.hide(Span { start: 1, end: 22 });
+        assert_eq!(shown(&source, "one"), format!("p {HIDDEN}"));
+        assert_eq!(shown(&source, "two"), HIDDEN);
+        assert_eq!(shown(&source, "# x"), HIDDEN);
+        assert_eq!(shown(&source, "user"), "user = 1");
+    }
+
+    #[test]
+    fn a_broken_file_hides_what_may_follow_a_password() {
+        let text = "user = 1\npasswrd = \n hunter2\nmtu = 3\n\"p\\u0061ss\" = 1\nphone = 2\npassword = \"\"\"\nx\nmtu = 9";
+        let mut source = Source::new(Path::new("f"), text.to_owned(), true);
+        source.hide_suspicious_regions();
+        for (needle, visible) in [
+            ("user", true),
+            ("hunter2", false),
+            ("mtu = 3", true),
+            ("phone", true),
+            ("\nx", false),
+            ("mtu = 9", false),
+        ] {
+            assert_eq!(shown(&source, needle.trim_start()) != HIDDEN, visible, "{needle}");
+        }
+    }
+
+    #[test]
+    fn suspicious_words() {
+        for line in ["pasword = 1", "# Passwort: x", "pssword", "{ authkey = 2 }", "passwd", "PWD=1"] {
+            assert!(is_suspicious(line), "{line}");
+        }
+        for line in ["routes = [\"10.0.0.0/8\"]", "user = \"alice\"", ""] {
+            assert!(!is_suspicious(line), "{line}");
+        }
+    }
+}

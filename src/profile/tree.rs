@@ -1,0 +1,252 @@
+//! Typed access to the TOML tree that collects every error instead of stopping at the first.
+//!
+//! Each read names the full path of its key, so that the gate of `schema` and the messages follow by themselves.
+//! No message here quotes a value.
+
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    nearest::nearest,
+    report::Draft,
+    schema,
+    source::Span,
+    values::{self, Advice},
+};
+
+/// Reads one profile's table.
+pub(super) struct Reader {
+    pub(super) drafts: Vec<Draft>,
+    /// Where the value of each key that was read stands; the lints point there.
+    pub(super) spans: BTreeMap<&'static str, Span>,
+}
+
+/// A value and the key that it belongs to.
+#[derive(Clone, Copy)]
+pub(super) struct Value<'t> {
+    pub(super) path: &'static str,
+    pub(super) at: Span,
+    pub(super) value: &'t DeValue<'t>,
+}
+
+impl Reader {
+    pub(super) const fn new() -> Self {
+        Self { drafts: Vec::new(), spans: BTreeMap::new() }
+    }
+
+    /// The value of a key, unless the key is absent or this version does not perform it.
+    pub(super) fn take<'t>(&mut self, table: &'t DeTable<'t>, path: &'static str) -> Option<Value<'t>> {
+        let name = path.rsplit('.').next()?;
+        let (key, value) = table.get_key_value(name)?;
+        let at = Span::from(value.span());
+        if let Some(gate) = schema::gate(path, value.get_ref()) {
+            let label = match gate.works {
+                [] => "leave it out".to_owned(),
+                works => format!("this version knows only {}", works.join(" and ")),
+            };
+            let title = format!("`{path}`: not supported yet: {}", gate.missing);
+            self.drafts.push(Draft::error(Span::from(key.span()), title, label));
+            return None;
+        }
+        self.spans.insert(path, at);
+        Some(Value { path, at, value: value.get_ref() })
+    }
+
+    /// The table under a key, its own keys checked.
+    pub(super) fn table<'t>(
+        &mut self,
+        table: &'t DeTable<'t>,
+        path: &'static str,
+    ) -> Option<&'t DeTable<'t>> {
+        let value = self.take(table, path)?;
+        self.as_table(value)
+    }
+
+    pub(super) fn as_table<'t>(&mut self, value: Value<'t>) -> Option<&'t DeTable<'t>> {
+        if let DeValue::Table(inner) = value.value {
+            self.check_keys(inner, value.path);
+            return Some(inner);
+        }
+        let keys = schema::children(value.path).join(", ");
+        self.wrong_type(value, &format!("a table with {keys}"));
+        None
+    }
+
+    /// Reports each key that the schema does not know.
+    pub(super) fn check_keys(&mut self, table: &DeTable<'_>, path: &str) {
+        let known = schema::children(path);
+        for key in table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
+            let word = key.get_ref().as_ref();
+            let label = match nearest(word, known.iter().copied()) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None if known.len() <= 12 => format!("known are {}", known.join(", ")),
+                None => "pptpctl.toml(5) lists the keys".to_owned(),
+            };
+            // What stands under `password` may be the password, even where a key should be.
+            let title = match path {
+                "" => format!("unknown key `{word}`"),
+                "password" => "unknown key in `password`".to_owned(),
+                path => format!("unknown key `{word}` in `{path}`"),
+            };
+            self.drafts.push(Draft::error(Span::from(key.span()), title, label));
+        }
+    }
+
+    pub(super) fn bad(&mut self, value: Value<'_>, advice: impl Into<String>) {
+        self.drafts.push(Draft::error(value.at, format!("bad value for `{}`", value.path), advice));
+    }
+
+    pub(super) fn wrong_type(&mut self, value: Value<'_>, wanted: &str) {
+        self.bad(value, format!("expected {wanted}, found {}", kind(value.value)));
+    }
+
+    pub(super) fn str<'t>(&mut self, value: Value<'t>) -> Option<&'t str> {
+        if let DeValue::String(text) = value.value {
+            return Some(text);
+        }
+        self.wrong_type(value, "a string");
+        None
+    }
+
+    /// A string through one of the parsers of `values`.
+    pub(super) fn parse<T>(
+        &mut self,
+        value: Value<'_>,
+        parse: impl Fn(&str) -> Result<T, Advice>,
+    ) -> Option<T> {
+        let text = self.str(value)?;
+        parse(text).map_err(|advice| self.bad(value, advice)).ok()
+    }
+
+    /// [`Reader::take`] and [`Reader::parse`] in one.
+    pub(super) fn parsed<T>(
+        &mut self,
+        table: &DeTable<'_>,
+        path: &'static str,
+        parse: impl Fn(&str) -> Result<T, Advice>,
+    ) -> Option<T> {
+        let value = self.take(table, path)?;
+        self.parse(value, parse)
+    }
+
+    pub(super) fn bool(&mut self, table: &DeTable<'_>, path: &'static str) -> Option<bool> {
+        let value = self.take(table, path)?;
+        if let DeValue::Boolean(it) = value.value {
+            return Some(*it);
+        }
+        self.wrong_type(value, "true or false");
+        None
+    }
+
+    pub(super) fn integer(
+        &mut self,
+        table: &DeTable<'_>,
+        path: &'static str,
+        range: RangeInclusive<u32>,
+    ) -> Option<u32> {
+        let value = self.take(table, path)?;
+        self.as_integer(value, range)
+    }
+
+    pub(super) fn as_integer(&mut self, value: Value<'_>, range: RangeInclusive<u32>) -> Option<u32> {
+        let wanted = format!("a number from {} to {}", range.start(), range.end());
+        let DeValue::Integer(number) = value.value else {
+            self.wrong_type(value, &wanted);
+            return None;
+        };
+        let number = u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| range.contains(n));
+        if number.is_none() {
+            self.bad(value, wanted);
+        }
+        number
+    }
+
+    /// A length of time within the range, or the default.
+    pub(super) fn duration(
+        &mut self,
+        table: &DeTable<'_>,
+        path: &'static str,
+        range: RangeInclusive<Duration>,
+        default: Duration,
+    ) -> Duration {
+        let Some(value) = self.take(table, path) else { return default };
+        self.as_duration(value, range).unwrap_or(default)
+    }
+
+    pub(super) fn as_duration(
+        &mut self,
+        value: Value<'_>,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        if let DeValue::Integer(number) = value.value {
+            self.bad(value, format!("a length of time has a unit: \"{number}s\" or \"{number}ms\""));
+            return None;
+        }
+        let time = self.parse(value, values::duration)?;
+        if !range.contains(&time) {
+            let (from, to) = (values::show(*range.start()), values::show(*range.end()));
+            self.bad(value, format!("from \"{from}\" to \"{to}\""));
+            return None;
+        }
+        Some(time)
+    }
+
+    /// The elements of a list.
+    pub(super) fn list<'t>(&mut self, value: Value<'t>) -> Option<Vec<Value<'t>>> {
+        if let DeValue::Array(items) = value.value {
+            return Some(
+                items
+                    .iter()
+                    .map(|item| Value {
+                        path: value.path,
+                        at: Span::from(item.span()),
+                        value: item.get_ref(),
+                    })
+                    .collect(),
+            );
+        }
+        self.wrong_type(value, "a list");
+        None
+    }
+
+    /// The elements of a list, or the one value where a list of one is meant.
+    pub(super) fn one_or_list<'t>(&mut self, value: Value<'t>) -> Vec<Value<'t>> {
+        match value.value {
+            DeValue::Array(_) => self.list(value).unwrap_or_default(),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Table(_) => vec![value],
+        }
+    }
+
+    /// An argument vector: a program and its arguments.
+    pub(super) fn argv(&mut self, value: Value<'_>) -> Option<Vec<String>> {
+        let items = self.list(value)?;
+        if items.is_empty() {
+            self.bad(value, "a program and its arguments, like [\"pass\", \"show\", \"vpn\"]");
+            return None;
+        }
+        let words: Vec<_> = items.iter().filter_map(|item| self.str(*item)).map(str::to_owned).collect();
+        if words.iter().any(|word| word.contains('\0')) || words.first().is_some_and(String::is_empty) {
+            self.bad(value, "a program and its arguments, without NUL characters");
+            return None;
+        }
+        (words.len() == items.len()).then_some(words)
+    }
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

@@ -1,0 +1,305 @@
+//! From the text of one value to its type. Each function says, as its error, what would be right; the sentence
+//! stands beside the caret.
+
+use std::{net::Ipv4Addr, net::Ipv6Addr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+
+use super::{
+    AuthProtocol, DefaultRoute, DnsBackend, Host, Leak, Mppe, MppeMode, MppeStrength, PppBackend, Quirks,
+    Server, nearest::nearest,
+};
+
+/// What would be right.
+pub(super) type Advice = String;
+
+/// The names of an enumeration's values, with what they stand for.
+pub(super) type Words<T> = &'static [(&'static str, T)];
+
+pub(super) const QUIRKS: Words<Quirks> = &[("none", Quirks::None), ("BEZEQ_ISRAEL", Quirks::BezeqIsrael)];
+pub(super) const AUTH: Words<AuthProtocol> = &[
+    ("mschapv2", AuthProtocol::MsChapV2),
+    ("mschap", AuthProtocol::MsChapV1),
+    ("chap", AuthProtocol::ChapMd5),
+    ("pap", AuthProtocol::Pap),
+];
+pub(super) const BACKENDS: Words<PppBackend> =
+    &[("builtin", PppBackend::Builtin), ("pppd", PppBackend::Pppd), ("ppp", PppBackend::Ppp)];
+pub(super) const DEFAULT_MODES: Words<DefaultRoute> =
+    &[("policy", DefaultRoute::Policy), ("halves", DefaultRoute::Halves), ("replace", DefaultRoute::Replace)];
+pub(super) const LEAKS: Words<Leak> = &[("allow", Leak::Allow), ("block", Leak::Block)];
+pub(super) const DNS_BACKENDS: Words<DnsBackend> = &[
+    ("auto", DnsBackend::Auto),
+    ("resolved", DnsBackend::Resolved),
+    ("resolvconf", DnsBackend::Resolvconf),
+    ("resolvd", DnsBackend::Resolvd),
+    ("unwind", DnsBackend::Unwind),
+    ("file", DnsBackend::File),
+];
+const MPPE: Words<(MppeMode, MppeStrength)> = &[
+    ("off", (MppeMode::Off, MppeStrength::Bits40)),
+    ("allow", (MppeMode::Allow, MppeStrength::Bits40)),
+    ("require-40", (MppeMode::Require, MppeStrength::Bits40)),
+    ("require-56", (MppeMode::Require, MppeStrength::Bits56)),
+    ("require-128", (MppeMode::Require, MppeStrength::Bits128)),
+];
+
+/// One of a few words, spelt exactly.
+pub(super) fn word<T: Copy>(text: &str, words: Words<T>) -> Result<T, Advice> {
+    if let Some((_, value)) = words.iter().find(|(name, _)| *name == text) {
+        return Ok(*value);
+    }
+    let names: Vec<_> = words.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    let list = names.join(", ");
+    Err(match nearest(text, words.iter().map(|(name, _)| *name)) {
+        Some(name) => format!("did you mean \"{name}\"? known are {list}"),
+        None => format!("known are {list}"),
+    })
+}
+
+/// `off`, `allow`, `require-40`, `require-56` or `require-128`, the last four perhaps with `+stateful`.
+pub(super) fn mppe(text: &str) -> Result<Mppe, Advice> {
+    let (text, stateful) = text.strip_suffix("+stateful").map_or((text, false), |text| (text, true));
+    let (mode, min) = word(text, MPPE)
+        .map_err(|advice| format!("{advice}; \"+stateful\" may follow, \"stateless\" is the rule"))?;
+    if stateful && mode == MppeMode::Off {
+        return Err("\"off\" has no \"+stateful\"".to_owned());
+    }
+    Ok(Mppe { mode, min, stateful })
+}
+
+/// A whole number and its unit: `ms`, `s`, `m` or `h`.
+pub(super) fn duration(text: &str) -> Result<Duration, Advice> {
+    let advice = || "a whole number and ms, s, m or h, like \"300ms\", \"10s\", \"2m\"".to_owned();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).ok_or_else(advice)?;
+    let number: u64 = number.parse().map_err(|_| advice())?;
+    let millis = match unit {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => return Err(advice()),
+    };
+    millis.map(Duration::from_millis).ok_or_else(advice)
+}
+
+/// As [`duration`] reads it, in the largest unit that fits.
+pub(super) fn show(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    match millis {
+        m if m > 0 && m % 3_600_000 == 0 => format!("{}h", m / 3_600_000),
+        m if m > 0 && m % 60_000 == 0 => format!("{}m", m / 60_000),
+        m if m % 1_000 == 0 => format!("{}s", m / 1_000),
+        m => format!("{m}ms"),
+    }
+}
+
+/// `HOST` or `HOST:PORT`; the host a name or an IPv4 address.
+pub(super) fn server(text: &str) -> Result<Server, Advice> {
+    if text.starts_with('[') || text.parse::<Ipv6Addr>().is_ok() {
+        return Err("PPTP runs over IPv4: a host name or an IPv4 address".to_owned());
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => {
+            let valid = port.bytes().all(|b| b.is_ascii_digit());
+            let port = port.parse::<u16>().ok().filter(|port| valid && *port != 0);
+            (host, port.ok_or_else(|| "after the colon comes a port, 1 to 65535".to_owned())?)
+        }
+        None => (text, Server::PORT),
+    };
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        return match address {
+            a if a.is_unspecified() || a.is_broadcast() || a.is_multicast() => {
+                Err("the address of one host".to_owned())
+            }
+            a => Ok(Server { host: Host::Address(a), port }),
+        };
+    }
+    Ok(Server { host: Host::Name(domain(host)?), port })
+}
+
+/// A domain name in its ASCII form (RFC 1123 §2.1, and underscores, which exist).
+pub(super) fn domain(text: &str) -> Result<String, Advice> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if name.is_empty() {
+        return Err("a host name, not nothing".to_owned());
+    }
+    if !name.is_ascii() {
+        return Err("the name in its ASCII form (xn--…)".to_owned());
+    }
+    let good = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if name.len() > 253 || !name.split('.').all(good) {
+        return Err("letters, digits, dashes and dots, like \"vpn.example.net\"".to_owned());
+    }
+    if name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit())) {
+        return Err("this ends like an IPv4 address and is none: four numbers from 0 to 255".to_owned());
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+/// A prefix whose host bits are zero; an address alone is a prefix of full length.
+pub(super) fn prefix(text: &str) -> Result<IpNet, Advice> {
+    let net = match text.parse::<IpNet>() {
+        Ok(net) => net,
+        Err(_) => match text.parse::<std::net::IpAddr>() {
+            Ok(address) => IpNet::from(address),
+            Err(_) => return Err("an address and a prefix length, like \"10.42.0.0/16\"".to_owned()),
+        },
+    };
+    if net != net.trunc() {
+        return Err(format!("bits are set behind the prefix length: did you mean \"{}\"?", net.trunc()));
+    }
+    Ok(net)
+}
+
+/// An IPv4 address of this host.
+pub(super) fn local_address(text: &str) -> Result<Ipv4Addr, Advice> {
+    match text.parse::<Ipv4Addr>() {
+        Ok(a) if !(a.is_unspecified() || a.is_broadcast() || a.is_multicast()) => Ok(a),
+        Ok(_) | Err(_) => Err("an IPv4 address of this host, like \"192.0.2.7\"".to_owned()),
+    }
+}
+
+/// Any IP address.
+pub(super) fn address(text: &str) -> Result<std::net::IpAddr, Advice> {
+    text.parse().map_err(|_| "an IP address".to_owned())
+}
+
+/// Text that can go into a message or a log line: 1 to `max` bytes, no control characters.
+pub(super) fn printable(text: &str, max: usize) -> Result<String, Advice> {
+    if text.is_empty() || text.len() > max || text.chars().any(char::is_control) {
+        return Err(format!("1 to {max} bytes without control characters"));
+    }
+    Ok(text.to_owned())
+}
+
+/// An absolute path.
+pub(super) fn path(text: &str) -> Result<PathBuf, Advice> {
+    if !text.starts_with('/') || text.contains('\0') {
+        return Err("an absolute path, beginning with /".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// The name of a systemd credential: one file name.
+pub(super) fn credential(text: &str) -> Result<String, Advice> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@' | b':');
+    if text.is_empty() || text.len() > 255 || text == "." || text == ".." || !text.bytes().all(good) {
+        return Err("the name after LoadCredential=, without a path".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// `"0%"` to `"100%"`.
+pub(super) fn percent(text: &str) -> Result<u8, Advice> {
+    let number = text.strip_suffix('%').filter(|n| n.bytes().all(|b| b.is_ascii_digit()));
+    number
+        .and_then(|number| number.parse().ok())
+        .filter(|percent| *percent <= 100)
+        .ok_or_else(|| "\"0%\" to \"100%\"".to_owned())
+}
+
+/// The name of a pf anchor or of a network namespace: it becomes an argument or a path.
+pub(super) fn plain_name(text: &str) -> Result<String, Advice> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');
+    let bad = text.is_empty() || text.len() > 255 || text.starts_with(['-', '/', '.']) || text.contains("..");
+    if bad || !text.bytes().all(good) {
+        return Err("a name of letters, digits, dots, dashes and underscores".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [("300ms", 300), ("10s", 10_000), ("2m", 120_000), ("1h", 3_600_000), ("0s", 0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(show(Duration::from_millis(millis)), text);
+        }
+        for text in
+            ["", "10", "s", "1.5s", "-1s", "10 s", "1m30s", "99999999999999999999s", "9999999999999999999h"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn servers() {
+        let of = |text: &str| server(text).map(|server| server.to_string());
+        assert_eq!(of("VPN.Example.net").unwrap(), "vpn.example.net");
+        assert_eq!(of("203.0.113.9:1724").unwrap(), "203.0.113.9:1724");
+        assert_eq!(of("localhost:1723").unwrap(), "localhost");
+        for bad in [
+            "",
+            ":1723",
+            "a:",
+            "a:0",
+            "a:+1",
+            "a:65536",
+            "a b",
+            "-a",
+            "203.0.113.999",
+            "1.2.3",
+            "::1",
+            "[::1]:1723",
+            "0.0.0.0",
+            "224.0.0.1",
+            "ä.de",
+            "a..b",
+            "user@host",
+        ] {
+            assert!(server(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn prefixes() {
+        assert_eq!(prefix("10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
+        assert_eq!(prefix("2001:db8::/32").unwrap().to_string(), "2001:db8::/32");
+        assert!(prefix("10.42.1.0/16").unwrap_err().contains("10.42.0.0/16"));
+        for bad in ["10.0.0.0/33", "10.0.0/8", "", "default", "10.0.0.0/255.0.0.0"] {
+            assert!(prefix(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn encryption() {
+        for text in [
+            "off",
+            "allow",
+            "allow+stateful",
+            "require-40",
+            "require-56",
+            "require-128",
+            "require-128+stateful",
+        ] {
+            assert_eq!(mppe(text).unwrap().to_string(), text);
+        }
+        assert!(mppe("require128").unwrap_err().contains("did you mean \"require-128\""));
+        assert!(mppe("off+stateful").is_err());
+        assert!(mppe("required").is_err());
+    }
+
+    #[test]
+    fn small_things() {
+        assert_eq!(percent("20%"), Ok(20));
+        assert!(percent("101%").is_err() && percent("20").is_err() && percent("+5%").is_err());
+        assert!(credential("vpn.pw").is_ok() && credential("../x").is_err() && credential("..").is_err());
+        assert!(path("/a").is_ok() && path("a").is_err() && path("~/a").is_err());
+        assert!(printable("a", 1).is_ok() && printable("ab", 1).is_err() && printable("\n", 9).is_err());
+        assert!(
+            plain_name("pptpctl/vpn").is_ok() && plain_name("-F").is_err() && plain_name("a/../b").is_err()
+        );
+        assert!(local_address("192.0.2.1").is_ok() && local_address("0.0.0.0").is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! The client half: how `status` and `down` ask a supervisor.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+
+use super::{
+    lock,
+    status::{Answer, Request, Status},
+};
+use crate::os::paths;
+
+/// A status is at hand at once; a supervisor that takes longer is stuck.
+const STATUS_WAIT: Duration = Duration::from_secs(5);
+
+/// The longest that a polite end may take: three waits of `timeouts.stop` at most a minute each, and the steps.
+const DOWN_WAIT: Duration = Duration::from_secs(240);
+
+/// An answer is one line, and none is longer than this.
+const LONGEST: u64 = 1024 * 1024;
+
+/// Why a supervisor could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No supervisor lives for this profile.
+    #[error("not up")]
+    NotUp,
+    /// The socket may not be used by this user.
+    #[error("only root may ask: {0}")]
+    Denied(io::Error),
+    /// There is one, and it does not answer as it should.
+    #[error("the supervisor does not answer: {0}")]
+    Silent(io::Error),
+    /// It answered that it does not want to.
+    #[error("the supervisor refused: {0}")]
+    Refused(String),
+}
+
+/// Where the tunnel of this profile is.
+///
+/// # Errors
+/// As [`ClientError`] says.
+pub fn status(name: &str) -> Result<Status, ClientError> {
+    match ask(name, Request::Status, STATUS_WAIT)?.0 {
+        Answer::Status(status) => Ok(*status),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Takes the tunnel down and waits until its supervisor has ended. Returns what could not be undone.
+///
+/// # Errors
+/// As [`ClientError`] says.
+pub fn down(name: &str) -> Result<Vec<String>, ClientError> {
+    let (answer, mut stream) = ask(name, Request::Down, DOWN_WAIT)?;
+    let Answer::Down { problems } = answer else { return Err(unexpected(answer)) };
+    // The connection ends with the process: when `down` returns, a new `up` finds nothing in its way.
+    let _end = stream.read(&mut [0; 1]);
+    Ok(problems)
+}
+
+/// The profiles whose supervisors live, by name.
+#[must_use]
+pub fn live() -> Vec<String> {
+    lock::names().into_iter().filter(|name| lock::is_held(name)).collect()
+}
+
+fn ask(name: &str, request: Request, wait: Duration) -> Result<(Answer, UnixStream), ClientError> {
+    let mut stream =
+        UnixStream::connect(paths::control_socket(name)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotUp,
+            io::ErrorKind::PermissionDenied => ClientError::Denied(error),
+            _ => ClientError::Silent(error),
+        })?;
+    let answer = converse(&mut stream, request, wait).map_err(ClientError::Silent)?;
+    match answer {
+        Answer::Refused(why) => Err(ClientError::Refused(why)),
+        answer => Ok((answer, stream)),
+    }
+}
+
+fn converse(stream: &mut UnixStream, request: Request, wait: Duration) -> io::Result<Answer> {
+    stream.set_read_timeout(Some(wait))?;
+    stream.set_write_timeout(Some(STATUS_WAIT))?;
+    stream.write_all(format!("{}\n", serde_json::to_string(&request)?).as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream.try_clone()?.take(LONGEST)).read_line(&mut line)?;
+    if line.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"));
+    }
+    Ok(serde_json::from_str(&line)?)
+}
+
+fn unexpected(answer: Answer) -> ClientError {
+    match answer {
+        Answer::Refused(why) => ClientError::Refused(why),
+        _ => ClientError::Silent(io::Error::from(io::ErrorKind::InvalidData)),
+    }
+}

@@ -1,0 +1,112 @@
+//! From a profile to what the engine is told.
+
+use std::net::SocketAddrV4;
+
+use crate::{
+    engine::spec::{self, Limits, Spec},
+    profile::{AuthProtocol, LogLevel, MppeMode, MppeStrength, Mtu, Profile, Quirks, Reorder},
+};
+
+/// The specification of one dial. `path_mtu` is the largest IP packet on the way to the server, in bytes.
+#[must_use]
+pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16) -> Spec {
+    let timeouts = &profile.timeouts;
+    Spec {
+        name: profile.name.as_str().to_owned(),
+        loglevel: match profile.loglevel {
+            LogLevel::Quiet => 0,
+            LogLevel::Normal => 1,
+            LogLevel::Verbose => 2,
+        },
+        server,
+        limits: Limits {
+            connect: timeouts.connect,
+            control: timeouts.control,
+            call: timeouts.call,
+            gre: timeouts.gre,
+            lcp: timeouts.lcp,
+            auth: timeouts.auth,
+            network: timeouts.network,
+            stop: timeouts.stop,
+        },
+        quirks: match profile.quirks {
+            Quirks::None => spec::Quirks::None,
+            Quirks::BezeqIsrael => spec::Quirks::BezeqIsrael,
+        },
+        phone: profile.phone.clone(),
+        idle_wait: timeouts.idle_wait,
+        max_echo_wait: timeouts.max_echo_wait,
+        reorder: match timeouts.reorder {
+            Reorder::Off => None,
+            Reorder::Hold(longest) => Some(longest),
+        },
+        missing_window: profile.missing_window,
+        user: profile.user.clone(),
+        domain: profile.domain.clone(),
+        auth: profile.auth.iter().map(|protocol| auth(*protocol)).collect(),
+        mppe: spec::Policy {
+            demand: match profile.mppe.mode {
+                MppeMode::Off => spec::Demand::Off,
+                MppeMode::Allow => spec::Demand::Allow,
+                MppeMode::Require => spec::Demand::Require,
+            },
+            min: strength(profile.mppe.min),
+            max: spec::Strength::Bits128,
+            stateful: profile.mppe.stateful,
+        },
+        lcp_echo: profile.ppp.echo.map(|echo| (echo.interval, echo.failures)),
+        mru: profile.ppp.mru,
+        mtu_limit: match profile.mtu {
+            Mtu::Auto => inner_mtu(path_mtu),
+            Mtu::Bytes(bytes) => bytes.min(inner_mtu(path_mtu)),
+        },
+        ipv6: profile.ppp.ipv6,
+        want_dns: true,
+    }
+}
+
+/// What is left of an IP packet for a PPP information field: less IPv4 (20), enhanced GRE with sequence and
+/// acknowledgement (16), address and control (2), protocol (2).
+#[must_use]
+pub const fn inner_mtu(path_mtu: u16) -> u16 {
+    const HEADERS: u16 = 20 + 16 + 2 + 2;
+    let left = path_mtu.saturating_sub(HEADERS);
+    if left > 1500 - HEADERS {
+        1500 - HEADERS
+    } else if left < 128 {
+        // Less than that is no path at all; the first large packet will tell.
+        128
+    } else {
+        left
+    }
+}
+
+const fn auth(protocol: AuthProtocol) -> spec::AuthProtocol {
+    match protocol {
+        AuthProtocol::Pap => spec::AuthProtocol::Pap,
+        AuthProtocol::ChapMd5 => spec::AuthProtocol::ChapMd5,
+        AuthProtocol::MsChapV1 => spec::AuthProtocol::MsChapV1,
+        AuthProtocol::MsChapV2 => spec::AuthProtocol::MsChapV2,
+    }
+}
+
+const fn strength(strength: MppeStrength) -> spec::Strength {
+    match strength {
+        MppeStrength::Bits40 => spec::Strength::Bits40,
+        MppeStrength::Bits56 => spec::Strength::Bits56,
+        MppeStrength::Bits128 => spec::Strength::Bits128,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ethernet_leaves_1460_and_nothing_leaves_more() {
+        assert_eq!(inner_mtu(1500), 1460);
+        assert_eq!(inner_mtu(9000), 1460);
+        assert_eq!(inner_mtu(1492), 1452, "PPPoE");
+        assert_eq!(inner_mtu(0), 128);
+    }
+}

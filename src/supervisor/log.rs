@@ -1,0 +1,170 @@
+//! The log of one profile: a file that never grows past twice [`LARGEST`], or standard error in the foreground.
+//!
+//! The supervisor is its only writer; what the engine has to say comes through a pipe and is written here.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use tracing::level_filters::LevelFilter;
+
+use crate::profile::LogLevel;
+
+/// When the file is this large it becomes `NAME.log.1`, and a new one begins.
+pub const LARGEST: u64 = 2 * 1024 * 1024;
+
+/// Opens the log and sends everything that this process traces there.
+///
+/// # Errors
+/// When the directory or the file cannot be made, or is a symbolic link.
+pub fn to_file(path: &Path, level: LogLevel) -> io::Result<()> {
+    let file = RotatingFile::open(path)?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(filter(level))
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(Mutex::new(file))
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)
+}
+
+/// Sends everything that this process traces to standard error.
+pub fn to_stderr(level: LogLevel) {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(filter(level))
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .finish();
+    if tracing::subscriber::set_global_default(subscriber).is_err() {
+        tracing::debug!("a subscriber is set already");
+    }
+}
+
+/// `loglevel` as a filter.
+#[must_use]
+pub fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Quiet => LevelFilter::WARN,
+        LogLevel::Normal => LevelFilter::INFO,
+        LogLevel::Verbose => LevelFilter::DEBUG,
+    }
+}
+
+struct RotatingFile {
+    path: PathBuf,
+    file: File,
+    size: u64,
+}
+
+impl RotatingFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        if let Some(dir) = path.parent() {
+            match fs::DirBuilder::new().mode(0o750).create(dir) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)?;
+        let size = file.metadata()?.size();
+        Ok(Self { path: path.to_owned(), file, size })
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let mut old = self.path.clone().into_os_string();
+        old.push(".1");
+        fs::rename(&self.path, old)?;
+        *self = Self::open(&self.path.clone())?;
+        Ok(())
+    }
+}
+
+impl Write for RotatingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.size > LARGEST {
+            // A log that cannot be rotated is still better written than lost; try again later.
+            self.size = 0;
+            let _stays = self.rotate();
+        }
+        let written = self.file.write(bytes)?;
+        self.size += u64::try_from(written).unwrap_or(0);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Writes lines that came from the engine, cleaned: it must not drive the terminal of whoever reads the log.
+#[derive(Debug, Default)]
+pub struct EngineLog {
+    rest: Vec<u8>,
+}
+
+impl EngineLog {
+    /// Takes in what was read from the engine's standard error and logs the whole lines.
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            log_line(&line);
+        }
+        // A line without an end is an attack or an accident; either way it is bounded.
+        if self.rest.len() > 4096 {
+            log_line(&std::mem::take(&mut self.rest));
+        }
+    }
+}
+
+fn log_line(line: &[u8]) {
+    let text = String::from_utf8_lossy(line);
+    let text = text.trim();
+    let (level, rest) = text.split_once(' ').unwrap_or(("", text));
+    let rest = crate::engine::message::plain(rest.trim());
+    match level {
+        "ERROR" => tracing::error!("engine: {rest}"),
+        "WARN" => tracing::warn!("engine: {rest}"),
+        "INFO" => tracing::info!("engine: {rest}"),
+        "DEBUG" => tracing::debug!("engine: {rest}"),
+        "" if rest.is_empty() => {}
+        _ => tracing::warn!("engine: {}", crate::engine::message::plain(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_bounded_and_keeps_one_predecessor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub").join("vpn.log");
+        let mut log = RotatingFile::open(&path).unwrap();
+        let line = [b'x'; 1024];
+        for _ in 0..(LARGEST / 1024 * 3) {
+            log.write_all(&line).unwrap();
+        }
+        let sizes: u64 =
+            fs::read_dir(path.parent().unwrap()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+        assert!(sizes <= 2 * LARGEST + 4096, "{sizes}");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vpn.log");
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
+        assert!(RotatingFile::open(&path).is_err());
+    }
+}

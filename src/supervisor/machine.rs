@@ -1,0 +1,335 @@
+//! The supervisor's decisions, pure: what happened goes in, what to do comes out.
+//!
+//! ```text
+//!            ┌────────────── next address, next server ─────────────┐
+//!            ▼                                                      │
+//!  Start ► Resolving ► Dialing ► Configuring ► Up ── lost ──► (failed)
+//!            ▲                                                 │    │ never up, or final, or tried enough
+//!            └─────────── Waiting (backoff) ◄──────────────────┘    ▼
+//!                                             Stopping ──────────► Ended
+//! ```
+//!
+//! It owns neither sockets nor steps: the loop in `run` performs the [`Action`]s in order and feeds back what
+//! came of them. The first `up` tries every address of every server once; after the tunnel has been up once,
+//! a loss leads to new attempts by the retry policy, except after a failure that trying again cannot mend.
+
+use std::{
+    collections::VecDeque,
+    net::{Ipv4Addr, SocketAddrV4},
+    time::{Duration, Instant},
+};
+
+use super::backoff::{Backoff, Policy};
+use crate::{
+    engine::failure::{Failure, FailureKind, Phase},
+    engine::message::LinkUp,
+    profile::{Host, Server},
+};
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Go.
+    Start,
+    /// The resolver's answer for the server that was asked for.
+    Resolved(Result<Vec<Ipv4Addr>, Failure>),
+    /// Sockets, host route or engine could not be had for the address that was dialled.
+    DialFailed(Failure),
+    /// The engine has reached a phase.
+    Phase(Phase),
+    /// The engine's link carries packets.
+    LinkUp(LinkUp),
+    /// The steps on this host are done, or why not.
+    Configured(Result<(), Failure>),
+    /// The engine has ended, with its last word.
+    EngineEnded(Failure),
+    /// `down`, or a signal.
+    Stop,
+    /// The moment that [`Machine::next_timeout`] named has come.
+    Timeout,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Look the name up, within the profile's limit.
+    Resolve(Server),
+    /// Host route, sockets, engine; towards this address.
+    Dial(SocketAddrV4),
+    /// Perform the steps for this link, then say [`Input::Configured`].
+    Configure(LinkUp),
+    /// The tunnel carries packets: tell whoever waits.
+    Ready,
+    /// The tunnel is gone and comes back later: tell whoever watches.
+    Waiting(Duration),
+    /// Ask the engine (or the resolver) to end politely; [`Input::EngineEnded`] follows.
+    StopChild,
+    /// Undo everything and end with this.
+    End(Result<(), Failure>),
+}
+
+/// What `status` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Looking up a server's name.
+    Resolving,
+    /// On the way to a link.
+    Dialing,
+    /// The link is there, the steps are being done.
+    Configuring,
+    /// Packets may flow.
+    Up,
+    /// Until the next attempt.
+    Waiting,
+    /// On the way down.
+    Stopping,
+    /// Over.
+    Ended,
+}
+
+impl State {
+    /// The word for a person.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Resolving => "resolving",
+            Self::Dialing => "connecting",
+            Self::Configuring => "configuring",
+            Self::Up => "up",
+            Self::Waiting => "waiting",
+            Self::Stopping => "stopping",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// One tunnel, from `up` to `down`.
+#[derive(Debug)]
+pub struct Machine {
+    servers: Vec<Server>,
+    backoff: Backoff,
+    state: State,
+    phase: Phase,
+    /// Servers of this round that have not been tried.
+    untried: VecDeque<Server>,
+    /// Addresses of the present server that have not been tried.
+    addresses: VecDeque<SocketAddrV4>,
+    dialled: Option<SocketAddrV4>,
+    last_good: Option<SocketAddrV4>,
+    ever_up: bool,
+    /// Whether a resolver or an engine runs, which has to end before we do.
+    child: bool,
+    /// Why we stop, once the child has ended.
+    outcome: Option<Result<(), Failure>>,
+    wake: Option<Instant>,
+    actions: VecDeque<Action>,
+}
+
+impl Machine {
+    /// A machine that waits for [`Input::Start`].
+    #[must_use]
+    pub fn new(servers: Vec<Server>, retry: Policy) -> Self {
+        Self {
+            servers,
+            backoff: Backoff::new(retry),
+            state: State::Resolving,
+            phase: Phase::Resolve,
+            untried: VecDeque::new(),
+            addresses: VecDeque::new(),
+            dialled: None,
+            last_good: None,
+            ever_up: false,
+            child: false,
+            outcome: None,
+            wake: None,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// What to do next, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to say [`Input::Timeout`].
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// Where the tunnel is.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The phase of the present attempt.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The address of the present attempt.
+    #[must_use]
+    pub fn server(&self) -> Option<SocketAddrV4> {
+        self.dialled
+    }
+
+    /// Failures in a row.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.backoff.failures()
+    }
+
+    /// Takes in what happened. `random` is for the jitter of a wait.
+    pub fn handle(&mut self, now: Instant, random: u16, input: Input) {
+        match (self.state, input) {
+            (State::Ended, _) => {}
+            (_, Input::Stop) => self.stop(),
+            (State::Stopping, Input::EngineEnded(_) | Input::Resolved(_) | Input::DialFailed(_)) => {
+                self.child = false;
+                self.finish();
+            }
+            // What the engine said before it heard us.
+            (State::Stopping, _) => {}
+            (_, Input::Start) => self.new_round(now, random),
+            (State::Waiting, Input::Timeout) if self.wake.is_some_and(|wake| wake <= now) => {
+                self.new_round(now, random);
+            }
+            (_, Input::Timeout) => {}
+            (State::Resolving, Input::Resolved(Ok(addresses))) => self.resolved(now, random, &addresses),
+            (State::Resolving, Input::Resolved(Err(failure))) => {
+                self.child = false;
+                self.failed(now, random, failure);
+            }
+            (_, Input::Resolved(_)) => {}
+            (_, Input::DialFailed(failure) | Input::EngineEnded(failure)) => {
+                self.child = false;
+                self.failed(now, random, failure);
+            }
+            (State::Dialing, Input::Phase(phase)) => self.phase = phase,
+            (_, Input::Phase(_)) => {}
+            (State::Dialing | State::Up, Input::LinkUp(link)) => {
+                self.state = State::Configuring;
+                self.phase = Phase::Routes;
+                self.actions.push_back(Action::Configure(link));
+            }
+            (_, Input::LinkUp(_)) => {}
+            (State::Configuring, Input::Configured(Ok(()))) => {
+                self.state = State::Up;
+                self.phase = Phase::Up;
+                self.ever_up = true;
+                self.last_good = self.dialled;
+                self.backoff.reset();
+                self.actions.push_back(Action::Ready);
+            }
+            (State::Configuring, Input::Configured(Err(failure))) => self.end(Err(failure)),
+            (_, Input::Configured(_)) => {}
+        }
+    }
+
+    fn stop(&mut self) {
+        let outcome =
+            if self.ever_up { Ok(()) } else { Err(Failure::new(self.phase, FailureKind::Interrupted, "")) };
+        self.end(outcome);
+    }
+
+    /// Ends with `outcome`, after the child has; the first reason stays.
+    fn end(&mut self, outcome: Result<(), Failure>) {
+        if self.state == State::Stopping {
+            return;
+        }
+        self.state = State::Stopping;
+        self.wake = None;
+        self.outcome = Some(outcome);
+        if self.child {
+            self.actions.push_back(Action::StopChild);
+        } else {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        self.state = State::Ended;
+        self.actions.push_back(Action::End(self.outcome.take().unwrap_or(Ok(()))));
+    }
+
+    fn new_round(&mut self, now: Instant, random: u16) {
+        self.wake = None;
+        self.untried = self.servers.iter().cloned().collect();
+        self.addresses.clear();
+        let nothing = Failure::new(Phase::Resolve, FailureKind::NameNotResolved, "no server in the profile");
+        self.next_server(now, random, nothing);
+    }
+
+    fn next_server(&mut self, now: Instant, random: u16, last: Failure) {
+        match self.untried.pop_front() {
+            Some(Server { host: Host::Address(address), port }) => {
+                self.addresses.push_back(SocketAddrV4::new(address, port));
+                self.next_address(now, random, last);
+            }
+            Some(server) => {
+                self.state = State::Resolving;
+                self.phase = Phase::Resolve;
+                self.dialled = None;
+                self.child = true;
+                // Kept in front so that the answer knows its port.
+                self.untried.push_front(server.clone());
+                self.actions.push_back(Action::Resolve(server));
+            }
+            None => self.round_failed(now, random, last),
+        }
+    }
+
+    fn resolved(&mut self, now: Instant, random: u16, found: &[Ipv4Addr]) {
+        self.child = false;
+        let Some(server) = self.untried.pop_front() else { return };
+        self.addresses = found.iter().map(|address| SocketAddrV4::new(*address, server.port)).collect();
+        if let Some(at) = self.addresses.iter().position(|address| Some(*address) == self.last_good) {
+            self.addresses.swap(0, at);
+        }
+        let nothing =
+            Failure::new(Phase::Resolve, FailureKind::NameNotResolved, "the answer has no IPv4 address");
+        self.next_address(now, random, nothing);
+    }
+
+    fn next_address(&mut self, now: Instant, random: u16, last: Failure) {
+        let Some(address) = self.addresses.pop_front() else { return self.next_server(now, random, last) };
+        self.state = State::Dialing;
+        self.phase = Phase::Connect;
+        self.dialled = Some(address);
+        self.child = true;
+        self.actions.push_back(Action::Dial(address));
+    }
+
+    fn failed(&mut self, now: Instant, random: u16, failure: Failure) {
+        match failure.kind {
+            FailureKind::NameNotResolved => {
+                self.untried.pop_front();
+                self.next_server(now, random, failure);
+            }
+            // Only an attempt moves on to the next address; a tunnel that was up starts a new round.
+            kind if kind.is_about_this_address() && self.state == State::Dialing => {
+                self.next_address(now, random, failure);
+            }
+            _ => self.round_failed(now, random, failure),
+        }
+    }
+
+    fn round_failed(&mut self, now: Instant, random: u16, failure: Failure) {
+        if !self.ever_up || failure.kind.is_final() {
+            return self.end(Err(failure));
+        }
+        match self.backoff.next(random) {
+            Some(wait) => {
+                self.state = State::Waiting;
+                self.wake = Some(now + wait);
+                self.actions.push_back(Action::Waiting(wait));
+            }
+            None => self.end(Err(failure)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

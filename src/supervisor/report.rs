@@ -1,0 +1,118 @@
+//! What a coming-up tunnel says to whoever waits for it: the `up` in the foreground of a daemon, or its terminal.
+
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::failure::{Failure, Phase};
+
+/// One piece of news.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Progress {
+    /// A phase has begun, at this many milliseconds; `detail` is how the phase before it ended.
+    Phase {
+        /// The phase that begins.
+        phase: Phase,
+        /// What came of the one before; may be empty.
+        detail: String,
+        /// Since the start, in milliseconds.
+        at_ms: u64,
+    },
+    /// Something that the person should know, though it goes on.
+    Note(String),
+    /// An attempt failed, and another one follows at once.
+    Attempt(Failure),
+    /// Packets may flow.
+    Ready {
+        /// The device.
+        tun: String,
+        /// Since the start, in milliseconds.
+        at_ms: u64,
+    },
+    /// It is over before it was up.
+    Failed(Failure),
+}
+
+/// Where news goes.
+#[derive(Debug)]
+pub enum Reporter {
+    /// To the `up` that waits at the other end; dropped once it is ready, or gone.
+    Pipe(Option<UnixStream>),
+    /// To a function: the foreground renders by itself.
+    Call(fn(&str, &Progress), String),
+}
+
+impl Reporter {
+    /// A pair: the reporter for the daemon, and the end from which [`listen`] reads.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn pipe() -> io::Result<(Self, UnixStream)> {
+        let (daemon, waiting) = UnixStream::pair()?;
+        Ok((Self::Pipe(Some(daemon)), waiting))
+    }
+
+    /// Passes one piece of news on. Nobody listening is no error: the tunnel goes on without an audience.
+    pub fn say(&mut self, progress: &Progress) {
+        match self {
+            Self::Call(render, name) => render(name, progress),
+            Self::Pipe(stream) => {
+                let Some(open) = stream else { return };
+                let sent = serde_json::to_string(progress)
+                    .map_err(io::Error::other)
+                    .and_then(|line| open.write_all(format!("{line}\n").as_bytes()));
+                if sent.is_err() || matches!(progress, Progress::Ready { .. } | Progress::Failed(_)) {
+                    *stream = None;
+                }
+            }
+        }
+    }
+}
+
+/// Reads news until the last of it, handing each piece to `each`.
+///
+/// # Errors
+/// When the daemon ended without a last word.
+pub fn listen(stream: UnixStream, mut each: impl FnMut(&Progress)) -> io::Result<Result<(), Failure>> {
+    for line in BufReader::new(stream).lines() {
+        let progress: Progress = serde_json::from_str(&line?).map_err(io::Error::other)?;
+        each(&progress);
+        match progress {
+            Progress::Ready { .. } => return Ok(Ok(())),
+            Progress::Failed(failure) => return Ok(Err(failure)),
+            Progress::Phase { .. } | Progress::Note(_) | Progress::Attempt(_) => {}
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the supervisor ended without a word"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::failure::FailureKind;
+
+    #[test]
+    fn news_arrives_in_order_and_the_last_word_ends_it() {
+        let (mut reporter, waiting) = Reporter::pipe().unwrap();
+        let phase = Progress::Phase { phase: Phase::Connect, detail: "ok\u{1f600}".into(), at_ms: 3 };
+        let failed = Progress::Failed(Failure::new(Phase::Lcp, FailureKind::GreFiltered, ""));
+        for news in [&phase, &failed, &phase] {
+            reporter.say(news);
+        }
+        let mut seen = Vec::new();
+        let end = listen(waiting, |progress| seen.push(progress.clone())).unwrap();
+        assert_eq!(seen, [phase, failed]);
+        assert_eq!(end.unwrap_err().kind, FailureKind::GreFiltered);
+    }
+
+    #[test]
+    fn a_daemon_that_dies_silently_is_noticed() {
+        let (reporter, waiting) = Reporter::pipe().unwrap();
+        drop(reporter);
+        assert!(listen(waiting, |_| {}).is_err());
+    }
+}
