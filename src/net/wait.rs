@@ -29,7 +29,8 @@ pub enum Interest {
 /// # Errors
 /// The kernel's, when a descriptor is bad.
 pub fn any(interests: &[(BorrowedFd<'_>, Interest)], deadline: Option<Instant>) -> io::Result<Vec<bool>> {
-    let mut fds: Vec<PollFd<'_>> = interests.iter().map(|(fd, interest)| PollFd::new(*fd, flags(*interest))).collect();
+    let mut fds: Vec<PollFd<'_>> =
+        interests.iter().map(|(fd, interest)| PollFd::new(*fd, flags(*interest))).collect();
     match poll(&mut fds, timeout(deadline)) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(error) => return Err(error.into()),

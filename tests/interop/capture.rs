@@ -36,9 +36,11 @@ impl Capture {
     /// Starts it, and returns when it sees packets.
     pub fn start(lab: &Lab) -> Self {
         let file = lab.case_dir().join("session.pcap");
-        let mut command = on_wire(&["tcpdump", "-n", "-p", "-i", "cli", "-s0", "-U", "-B", "32768", "-Z", "root", "-w"]);
+        let mut command =
+            on_wire(&["tcpdump", "-n", "-p", "-i", "cli", "-s0", "-U", "-B", "32768", "-Z", "root", "-w"]);
         command.arg(&file).arg("ip proto 47 or tcp port 1723");
-        let mut tcpdump = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut tcpdump =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = tcpdump.stderr.as_mut().unwrap();
         let mut line = String::new();
         BufReader::with_capacity(1, stderr).read_line(&mut line).unwrap();
@@ -128,11 +130,31 @@ const PPP_COMPRESSED: &str = "0x00fd";
 
 /// Reads a capture file and judges the client's half of it.
 pub fn judge(file: &Path) -> Verdict {
-    assert!(fs::metadata(file).is_ok_and(|metadata| metadata.len() >= 24), "no capture in {}", file.display());
+    assert!(
+        fs::metadata(file).is_ok_and(|metadata| metadata.len() >= 24),
+        "no capture in {}",
+        file.display()
+    );
     let mut tshark = Command::new("tshark");
-    tshark.args(["-n", "-r"]).arg(file).args(["-Y", &format!("ip.src == {CLIENT}"), "-T", "fields", "-E", "aggregator=|"]);
-    tshark.args(["-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"]);
-    FIELDS.iter().for_each(|field| drop(tshark.args(["-e", field])));
+    tshark.args(["-n", "-r"]).arg(file).args([
+        "-Y",
+        &format!("ip.src == {CLIENT}"),
+        "-T",
+        "fields",
+        "-E",
+        "aggregator=|",
+    ]);
+    tshark.args([
+        "-o",
+        "ip.check_checksum:TRUE",
+        "-o",
+        "tcp.check_checksum:TRUE",
+        "-o",
+        "udp.check_checksum:TRUE",
+    ]);
+    for field in FIELDS {
+        tshark.args(["-e", field]);
+    }
     let output = tshark.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "tshark: {}", String::from_utf8_lossy(&output.stderr));
     let mut verdict = Verdict::default();
@@ -151,13 +173,15 @@ pub fn judge(file: &Path) -> Verdict {
             verdict.clear += usize::from([PPP_IP, PPP_IPV6].contains(&protocol));
             verdict.sealed += usize::from(protocol == PPP_COMPRESSED);
         }
-        let types = field("pptp.control_message_type").split('|').filter_map(|kind| kind.parse().ok());
+        let types = field("pptp.control_message_type").split('|').filter_map(|kind| kind.parse::<u16>().ok());
         verdict.messages.extend(types);
         if field("pptp.control_message_type").split('|').any(|kind| kind == OCRQ) {
             calls.values_mut().for_each(|call| call.may_restart = true);
         }
         verdict.control += usize::from(!field("pptp.control_message_type").is_empty());
-        verdict.faults.extend(faults.into_iter().map(|fault| format!("frame {}: {fault}", field("frame.number"))));
+        verdict
+            .faults
+            .extend(faults.into_iter().map(|fault| format!("frame {}: {fault}", field("frame.number"))));
     }
     verdict.attempts = verdict.messages.iter().filter(|kind| **kind == 1).count();
     verdict
@@ -173,7 +197,8 @@ fn dissector_faults<'a>(field: &impl Fn(&str) -> &'a str) -> Vec<String> {
         let (severity, group): (u32, u32) = (severity.parse().unwrap(), group.parse().unwrap());
         // Losses and retransmissions are TCP's business; a warning of any other kind is ours.
         if severity >= SEVERITY_ERROR || (severity == SEVERITY_WARN && group != GROUP_SEQUENCE) {
-            faults.push(format!("{} (severity {severity:#x}, group {group:#x})", field("_ws.expert.message")));
+            faults
+                .push(format!("{} (severity {severity:#x}, group {group:#x})", field("_ws.expert.message")));
         }
     }
     faults
@@ -201,7 +226,9 @@ impl Call {
         };
         let (has_sequence, has_ack) = (flags & 0x1000 != 0, flags & 0x0080 != 0);
         if flags & !0x1080 != 0x2001 {
-            faults.push(format!("flags {flags:#06x}: key and version 1, sequence and acknowledgement, and nothing else"));
+            faults.push(format!(
+                "flags {flags:#06x}: key and version 1, sequence and acknowledgement, and nothing else"
+            ));
         }
         let header = 20 + 8 + 4 * u32::from(has_sequence) + 4 * u32::from(has_ack);
         if ip != header + payload {

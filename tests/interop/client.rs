@@ -110,13 +110,19 @@ impl<'a> Client<'a> {
     pub fn try_status(&self, name: &str) -> Option<Value> {
         let output = self.command(&["status", name, "--json"]).stdin(Stdio::null()).output().unwrap();
         let value: Value = serde_json::from_slice(&output.stdout).ok()?;
-        let one = if let Value::Array(all) = value { all.into_iter().find(|one| one["name"] == name)? } else { value };
+        let one = if let Value::Array(all) = value {
+            all.into_iter().find(|one| one["name"] == name)?
+        } else {
+            value
+        };
         one["supervisor_pid"].as_u64().filter(|pid| *pid != 0).map(|_| one)
     }
 
     /// `status NAME --json` of a tunnel that is there.
     pub fn status(&self, name: &str) -> Value {
-        let status = self.try_status(name).unwrap_or_else(|| panic!("no status of {name}: {}", self.run(&["status", name]).text));
+        let status = self
+            .try_status(name)
+            .unwrap_or_else(|| panic!("no status of {name}: {}", self.run(&["status", name]).text));
         note(format_args!("status {name}: {status}"));
         status
     }
@@ -161,7 +167,8 @@ pub struct Running {
 impl Running {
     /// Starts `command` with both streams caught.
     pub fn spawn(mut command: Command, name: String) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let streams = vec![thread::spawn(|| read_all(stdout)), thread::spawn(|| read_all(stderr))];
         Self { child, name, started: Instant::now(), streams }
@@ -188,10 +195,17 @@ impl Running {
         };
         let took = self.started.elapsed();
         let streams = std::mem::take(&mut self.streams);
-        let closed = wait_for(Duration::from_secs(2), || streams.iter().all(JoinHandle::is_finished).then_some(()));
-        assert!(closed.is_some(), "pptpctl {} has ended, but something it started keeps its output open", self.name);
+        let closed =
+            wait_for(Duration::from_secs(2), || streams.iter().all(JoinHandle::is_finished).then_some(()));
+        assert!(
+            closed.is_some(),
+            "pptpctl {} has ended, but something it started keeps its output open",
+            self.name
+        );
         let text: String = streams.into_iter().map(|stream| stream.join().unwrap()).collect();
-        let code = status.code().unwrap_or_else(|| 128 + std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or(0));
+        let code = status
+            .code()
+            .unwrap_or_else(|| 128 + std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or(0));
         note(format_args!("pptpctl {} -> {code} after {took:.1?}\n{text}", self.name));
         Done { code, text, took }
     }
@@ -213,8 +227,10 @@ fn read_all(mut stream: impl Read) -> String {
 /// The processes that run the binary under test (or another from its directory).
 pub fn processes(lab: &Lab) -> Vec<i32> {
     let ours = lab.binary().parent().unwrap();
-    let all = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    all.filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(ours))).collect()
+    let all =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    all.filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(ours)))
+        .collect()
 }
 
 /// Ends them all, by pid, and waits until they are gone.
@@ -227,18 +243,24 @@ pub fn kill_all(lab: &Lab) {
 
 /// Whether a process is there, and not merely waiting to be reaped.
 pub fn is_alive(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.rsplit(')').next().unwrap().starts_with(" Z"))
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().starts_with(" Z"))
 }
 
 /// What a process may do, from /proc/PID/status.
 pub fn proc_status(pid: i32) -> BTreeMap<String, String> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    text.lines().filter_map(|line| line.split_once(':')).map(|(key, value)| (key.to_owned(), value.trim().to_owned())).collect()
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
+        .collect()
 }
 
 /// The tun devices that are there, with their flags as the kernel writes them.
 pub fn tun_links() -> Vec<(String, String)> {
     let links = fs::read_dir("/sys/class/net").unwrap().map(|entry| entry.unwrap().path());
     let flags = |link: &Path| fs::read_to_string(link.join("tun_flags")).ok();
-    links.filter_map(|link| Some((link.file_name()?.to_str()?.to_owned(), flags(&link)?.trim().to_owned()))).collect()
+    links
+        .filter_map(|link| Some((link.file_name()?.to_str()?.to_owned(), flags(&link)?.trim().to_owned())))
+        .collect()
 }

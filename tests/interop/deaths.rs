@@ -48,7 +48,10 @@ fn supervisor(lab: &Lab, loaded: bool) {
     let status = client.status("vpn");
     signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
     let engine = pid(&status, "engine_pid");
-    assert!(wait_for(SOON, || (!is_alive(engine)).then_some(())).is_some(), "the engine outlives its supervisor");
+    assert!(
+        wait_for(SOON, || (!is_alive(engine)).then_some(())).is_some(),
+        "the engine outlives its supervisor"
+    );
     drop(load);
     recover(&client);
     before.assert_restored(lab);
@@ -63,7 +66,10 @@ fn engine(lab: &Lab, loaded: bool) {
     let status = client.status("vpn");
     signal(pid(&status, "engine_pid"), Signal::SIGKILL);
     let supervisor = pid(&status, "supervisor_pid");
-    assert!(wait_for(SOON, || (!is_alive(supervisor)).then_some(())).is_some(), "the supervisor does not notice");
+    assert!(
+        wait_for(SOON, || (!is_alive(supervisor)).then_some(())).is_some(),
+        "the supervisor does not notice"
+    );
     drop(load);
     before.assert_restored(lab);
     recover(&client);
@@ -121,14 +127,18 @@ fn next_up_recovers(lab: &Lab) {
 
 fn recover_leaves_the_living_alone(lab: &Lab) {
     let before = Snapshot::take();
-    let client = Client::new(lab, &[vpn(), Profile::new("second", MPPE128).set("routes", "[\"10.99.0.53/32\"]")]);
+    let client =
+        Client::new(lab, &[vpn(), Profile::new("second", MPPE128).set("routes", "[\"10.99.0.53/32\"]")]);
     client.up("second");
     let alone = Snapshot::take();
     client.up("vpn");
     let status = client.status("vpn");
     signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
     let engine = pid(&status, "engine_pid");
-    assert!(wait_for(SOON, || (!is_alive(engine)).then_some(())).is_some(), "the engine outlives its supervisor");
+    assert!(
+        wait_for(SOON, || (!is_alive(engine)).then_some(())).is_some(),
+        "the engine outlives its supervisor"
+    );
     recover(&client);
     alone.assert_same();
     traffic::assert_dns();
@@ -158,7 +168,8 @@ fn kill_both(client: &Client, lab: &Lab) {
     let status = client.status("vpn");
     signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
     // It may have ended already, of grief.
-    let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid(&status, "engine_pid")), Signal::SIGKILL);
+    let _gone =
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid(&status, "engine_pid")), Signal::SIGKILL);
     assert!(wait_for(SOON, || processes(lab).is_empty().then_some(())).is_some(), "processes are left");
 }
 
@@ -185,7 +196,8 @@ impl Load {
         };
         let thread = wanted.then(|| thread::spawn(download));
         if wanted {
-            let flows = wait_for(Duration::from_secs(20), || (rounds.load(Ordering::Relaxed) > 0).then_some(()));
+            let flows =
+                wait_for(Duration::from_secs(20), || (rounds.load(Ordering::Relaxed) > 0).then_some(()));
             assert!(flows.is_some(), "no load");
             // Somewhere in the next one.
             thread::sleep(Duration::from_millis(100));

@@ -17,8 +17,10 @@ pub const CASES: &[Case] = &[
     ("failures::usage", usage),
     ("failures::profile", profile),
     ("failures::not_root", not_root),
-    ("failures::name_not_resolved", |lab| fails(lab, at("nowhere.lab.test"), 10, &["nowhere.lab.test"])),
-    ("failures::connection_refused", |lab| fails(lab, at("198.51.100.32"), 11, &["refused"])),
+    ("failures::name_not_resolved", |lab| {
+        drop(fails(lab, at("nowhere.lab.test"), 10, &["nowhere.lab.test"]))
+    }),
+    ("failures::connection_refused", |lab| drop(fails(lab, at("198.51.100.32"), 11, &["refused"]))),
     ("failures::connect_timeout", |lab| {
         let done = fails(lab, at("198.51.100.31").set("timeouts.connect", "\"2s\""), 12, &["TCP"]);
         assert_within(&done, 2.0);
@@ -46,7 +48,8 @@ pub const CASES: &[Case] = &[
         drop(with_peer(lab, Manner::RefusesCall(7, 0, 0), at_peer(), 15, &["refused", "prohibited"]));
     }),
     ("failures::call_ignored", |lab| {
-        let done = with_peer(lab, Manner::IgnoresCall, at_peer().set("timeouts.call", "\"2s\""), 16, &["call"]);
+        let done =
+            with_peer(lab, Manner::IgnoresCall, at_peer().set("timeouts.call", "\"2s\""), 16, &["call"]);
         assert_within(&done, 2.0);
     }),
     ("failures::call_without_gre", |lab| {
@@ -119,7 +122,12 @@ fn fails_somehow(lab: &Lab, profile: Profile) -> Done {
 fn with_peer(lab: &Lab, manner: Manner, profile: Profile, code: i32, words: &[&str]) -> Done {
     let peer = Peer::start(manner);
     let done = fails(lab, profile, code, words);
-    assert_eq!(peer.heard().iter().filter(|kind| **kind == 1).count(), 1, "more than one attempt: {:?}", peer.heard());
+    assert_eq!(
+        peer.heard().iter().filter(|kind| **kind == 1).count(),
+        1,
+        "more than one attempt: {:?}",
+        peer.heard()
+    );
     done
 }
 

@@ -1,12 +1,7 @@
 //! What the host looks like to everyone else: taken before a case and compared after it, byte for byte.
 
 use std::{
-    collections::BTreeMap,
-    fs,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    process::Command,
-    time::Duration,
+    collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path, process::Command, time::Duration,
 };
 
 use crate::{
@@ -72,10 +67,17 @@ impl Snapshot {
                 text.push_str(&format!("  {part}:\n"));
                 let missing = |from: &str, other: &str, sign| {
                     let other: Vec<&str> = other.lines().collect();
-                    from.lines().filter(|line| !other.contains(line)).map(|line| format!("    {sign} {line}\n")).collect::<String>()
+                    from.lines()
+                        .filter(|line| !other.contains(line))
+                        .map(|line| format!("    {sign} {line}\n"))
+                        .collect::<String>()
                 };
                 let (went, came) = (missing(before, after, '-'), missing(after, before, '+'));
-                text.push_str(if went.is_empty() && came.is_empty() { "    (the order changed)\n" } else { &went });
+                text.push_str(if went.is_empty() && came.is_empty() {
+                    "    (the order changed)\n"
+                } else {
+                    &went
+                });
                 text.push_str(&came);
             }
         }

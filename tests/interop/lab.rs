@@ -30,7 +30,12 @@ impl Lab {
         let script = PathBuf::from(env::var_os("LAB").expect("not inside the lab"));
         let state = Path::new(STATE);
         fs::create_dir_all(state.join("secret")).unwrap();
-        for (file, password) in [("labpass", "labpass\n"), ("wrong", "not this\n"), ("spaced", "pass word\n"), ("fixed", "fixedpass\n")] {
+        for (file, password) in [
+            ("labpass", "labpass\n"),
+            ("wrong", "not this\n"),
+            ("spaced", "pass word\n"),
+            ("fixed", "fixedpass\n"),
+        ] {
             let path = state.join("secret").join(file);
             fs::write(&path, password).unwrap();
             fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -61,7 +66,8 @@ impl Lab {
 
     /// Runs a shell command inside the guest and returns what it printed; it must succeed.
     pub fn guest(&self, command: &str) -> String {
-        let output = Command::new(&self.script).arg("exec").arg(command).stdin(Stdio::null()).output().unwrap();
+        let output =
+            Command::new(&self.script).arg("exec").arg(command).stdin(Stdio::null()).output().unwrap();
         note(format_args!("guest$ {command}\n{}", text(&output)));
         assert!(output.status.success(), "in the guest: {command}: {}", text(&output));
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -84,7 +90,15 @@ impl Lab {
     /// Drops all traffic with `address` until the guard is dropped: the cable is out.
     pub fn unplugged(&self, address: &str) -> Unplugged<'_> {
         self.wire(&["nft", "add", "table", "ip", "unplugged"]);
-        self.wire(&["nft", "add", "chain", "ip", "unplugged", "forward", "{ type filter hook forward priority -1; }"]);
+        self.wire(&[
+            "nft",
+            "add",
+            "chain",
+            "ip",
+            "unplugged",
+            "forward",
+            "{ type filter hook forward priority -1; }",
+        ]);
         for side in ["saddr", "daddr"] {
             self.wire(&["nft", "add", "rule", "ip", "unplugged", "forward", "ip", side, address, "drop"]);
         }

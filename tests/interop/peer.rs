@@ -72,7 +72,9 @@ impl Peer {
             while !its_stop.load(Ordering::Relaxed) {
                 match listener.accept() {
                     Ok((stream, from)) => drop(serve(manner, stream, from, &its_stop, &its_heard)),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(5)),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        thread::sleep(Duration::from_millis(5))
+                    }
                     Err(error) => panic!("accept: {error}"),
                 }
             }
@@ -96,7 +98,13 @@ impl Drop for Peer {
     }
 }
 
-fn serve(manner: Manner, mut stream: TcpStream, from: SocketAddr, stop: &AtomicBool, heard: &Mutex<Vec<u8>>) -> std::io::Result<()> {
+fn serve(
+    manner: Manner,
+    mut stream: TcpStream,
+    from: SocketAddr,
+    stop: &AtomicBool,
+    heard: &Mutex<Vec<u8>>,
+) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_millis(50)))?;
     let mut gre = (manner == Manner::NeverAgrees).then(|| Chatter::new(from));

@@ -29,11 +29,14 @@ pub const CASES: &[Case] = &[
         });
     }),
     ("reconnects::the_line_goes_dead", |lab| {
-        let profile = vpn("198.51.100.19").set("ppp.lcp-echo-interval", "\"1s\"").set("ppp.lcp-echo-failure", "3");
+        let profile =
+            vpn("198.51.100.19").set("ppp.lcp-echo-interval", "\"1s\"").set("ppp.lcp-echo-failure", "3");
         lost(lab, profile, |lab| {
             let _dead = lab.unplugged("198.51.100.19");
             let client = Client::again(lab);
-            let noticed = wait_for(Duration::from_secs(15), || client.try_status("vpn").filter(|status| status["state"] != "up"));
+            let noticed = wait_for(Duration::from_secs(15), || {
+                client.try_status("vpn").filter(|status| status["state"] != "up")
+            });
             assert!(noticed.is_some(), "silence is not noticed");
         });
     }),
@@ -43,7 +46,10 @@ pub const CASES: &[Case] = &[
 ];
 
 fn vpn(server: &str) -> Profile {
-    Profile::new("vpn", server).set("retry.first", "\"200ms\"").set("timeouts.connect", "\"2s\"").set("timeouts.stop", "\"1s\"")
+    Profile::new("vpn", server)
+        .set("retry.first", "\"200ms\"")
+        .set("timeouts.connect", "\"2s\"")
+        .set("timeouts.stop", "\"1s\"")
 }
 
 /// After `break_it`, the same supervisor has the tunnel up again.
@@ -64,7 +70,8 @@ fn lost(lab: &Lab, profile: Profile, break_it: fn(&Lab)) {
     report(format_args!("{case}: carries packets again after {:.1?}", broken.elapsed()));
     let changed = during.differences(&Snapshot::take());
     // The address inside may be another; what a person set up around the tunnel may not.
-    let address_only = changed.lines().filter(|line| line.starts_with("    ")).all(|line| line.contains("10.77."));
+    let address_only =
+        changed.lines().filter(|line| line.starts_with("    ")).all(|line| line.contains("10.77."));
     assert!(address_only, "the host looks different after the tunnel came back:\n{changed}");
     client.down("vpn");
     before.assert_restored(lab);
@@ -75,7 +82,9 @@ fn lost(lab: &Lab, profile: Profile, break_it: fn(&Lab)) {
 
 fn came_back(client: &Client, first: &Value) -> Value {
     let back = wait_for(Duration::from_secs(40), || {
-        client.try_status("vpn").filter(|status| status["state"] == "up" && status["reconnects"].as_u64() > first["reconnects"].as_u64())
+        client.try_status("vpn").filter(|status| {
+            status["state"] == "up" && status["reconnects"].as_u64() > first["reconnects"].as_u64()
+        })
     });
     back.unwrap_or_else(|| panic!("does not come back: {:?}", client.try_status("vpn")))
 }

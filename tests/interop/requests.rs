@@ -66,7 +66,11 @@ fn up_twice(lab: &Lab) {
     let again = client.run(&["up", "vpn"]);
     assert_eq!(again.code, 5, "{}", again.text);
     during.assert_same();
-    assert_eq!(pid(&client.status("vpn"), "engine_pid"), pid(&first, "engine_pid"), "the second up disturbed the first");
+    assert_eq!(
+        pid(&client.status("vpn"), "engine_pid"),
+        pid(&first, "engine_pid"),
+        "the second up disturbed the first"
+    );
     assert!(traffic::ping(traffic::INSIDE, SOON).is_some());
     client.down("vpn");
     before.assert_restored(lab);
@@ -124,7 +128,8 @@ fn interrupt_during_up(lab: &Lab) {
 
 fn two_profiles(lab: &Lab) {
     let before = Snapshot::take();
-    let client = Client::new(lab, &[vpn(), Profile::new("second", MPPE128).set("routes", "[\"10.99.0.53/32\"]")]);
+    let client =
+        Client::new(lab, &[vpn(), Profile::new("second", MPPE128).set("routes", "[\"10.99.0.53/32\"]")]);
     let (one, two) = (client.start(&["up", "vpn"]), client.start(&["up", "second"]));
     assert_eq!((one.finish().code, two.finish().code), (0, 0));
     let (first, second) = (client.status("vpn"), client.status("second"));
@@ -184,14 +189,22 @@ fn changed_meanwhile(lab: &Lab) {
     let client = Client::new(lab, &[vpn()]);
     client.up("vpn");
     let tun = client.status("vpn")["tun"].as_str().unwrap().to_owned();
-    let ip = |args: &str| assert!(std::process::Command::new("ip").args(args.split(' ')).status().unwrap().success(), "ip {args}");
+    let ip = |args: &str| {
+        assert!(
+            std::process::Command::new("ip").args(args.split(' ')).status().unwrap().success(),
+            "ip {args}"
+        )
+    };
     ip(&format!("route del 10.99.0.0/16 dev {tun}"));
     ip("route add 10.99.0.0/16 via 192.0.2.1");
     let done = client.run(&["down", "vpn"]);
     assert_eq!(done.code, 0, "{}", done.text);
     assert!(tun_links().is_empty());
     let differences = before.differences(&Snapshot::take());
-    assert!(differences.contains("+ ") && differences.contains("10.99.0.0/16 via 192.0.2.1"), "somebody else's route is gone");
+    assert!(
+        differences.contains("+ ") && differences.contains("10.99.0.0/16 via 192.0.2.1"),
+        "somebody else's route is gone"
+    );
     ip("route del 10.99.0.0/16 via 192.0.2.1");
     before.assert_restored(lab);
 

@@ -101,12 +101,19 @@ fn enter_lab(cases: usize) -> ExitCode {
     } else if !missing.is_empty() {
         format!("missing: {missing} (contrib/test installs them)")
     } else {
-        let error = Command::new(script).arg("run").arg(env::current_exe().unwrap()).args(env::args_os().skip(1)).exec();
+        let error = Command::new(script)
+            .arg("run")
+            .arg(env::current_exe().unwrap())
+            .args(env::args_os().skip(1))
+            .exec();
         format!("the lab does not start: {error}")
     };
     let must = env::var("CI").is_ok_and(|ci| ci == "true");
     println!("\n{} {cases} interoperability tests: {lack}", if must { "cannot run" } else { "skipping" });
-    println!("\ntest result: {}. 0 passed; 0 failed; {cases} ignored; 0 measured; 0 filtered out\n", if must { "FAILED" } else { "ok" });
+    println!(
+        "\ntest result: {}. 0 passed; 0 failed; {cases} ignored; 0 measured; 0 filtered out\n",
+        if must { "FAILED" } else { "ok" }
+    );
     ExitCode::from(u8::from(must))
 }
 
@@ -136,7 +143,8 @@ impl Choice {
     }
 
     fn takes(&self, name: &str) -> bool {
-        let matches = |filter: &String| if self.exact { name == filter } else { name.contains(filter.as_str()) };
+        let matches =
+            |filter: &String| if self.exact { name == filter } else { name.contains(filter.as_str()) };
         (self.filters.is_empty() || self.filters.iter().any(matches)) && !self.skip.iter().any(matches)
     }
 }

@@ -15,9 +15,13 @@ use crate::{
 
 pub const CASES: &[Case] = &[
     ("sessions::mschapv2_mppe128", |lab| session(lab, Profile::new("vpn", MPPE128), &SEALED_128)),
-    ("sessions::mschapv2_clear", |lab| session(lab, clear("198.51.100.11", "mschapv2"), &Expect { auth: "v2", ..CLEAR })),
+    ("sessions::mschapv2_clear", |lab| {
+        session(lab, clear("198.51.100.11", "mschapv2"), &Expect { auth: "v2", ..CLEAR })
+    }),
     ("sessions::pap", |lab| session(lab, clear("198.51.100.12", "pap"), &Expect { auth: "pap", ..CLEAR })),
-    ("sessions::chap_md5", |lab| session(lab, clear("198.51.100.13", "chap"), &Expect { auth: "md5", ..CLEAR })),
+    ("sessions::chap_md5", |lab| {
+        session(lab, clear("198.51.100.13", "chap"), &Expect { auth: "md5", ..CLEAR })
+    }),
     ("sessions::mschapv1_mppe128", |lab| {
         let profile = Profile::new("vpn", "198.51.100.14").set("auth", "[\"mschap\"]");
         session(lab, profile, &Expect { auth: "v1", ..SEALED_128 });
@@ -39,7 +43,8 @@ pub const CASES: &[Case] = &[
         session(lab, profile, &Expect { auth: "v2", ..CLEAR });
     }),
     ("sessions::every_protocol_acceptable", |lab| {
-        let profile = Profile::new("vpn", MPPE128).set("auth", "[\"mschapv2\", \"mschap\", \"chap\", \"pap\"]");
+        let profile =
+            Profile::new("vpn", MPPE128).set("auth", "[\"mschapv2\", \"mschap\", \"chap\", \"pap\"]");
         session(lab, profile, &SEALED_128);
     }),
     ("sessions::by_name", |lab| session(lab, Profile::new("vpn", "vpn.lab.test"), &SEALED_128)),
@@ -71,7 +76,8 @@ fn session(lab: &Lab, profile: Profile, expect: &Expect) {
     let client = Client::new(lab, &[profile]);
     let capture = Capture::start(lab);
     let up = client.up("vpn");
-    let ping = traffic::ping(traffic::INSIDE, Duration::from_secs(3)).expect("no answer to ping right after up");
+    let ping =
+        traffic::ping(traffic::INSIDE, Duration::from_secs(3)).expect("no answer to ping right after up");
     let case = lab.case_dir().file_name().unwrap().to_string_lossy().into_owned();
     report(format_args!("{case}: up in {:.0?}, first ping after {:.0?}", up.took, up.took + ping));
     let status = client.status("vpn");
@@ -114,7 +120,11 @@ fn assert_engine_is_confined(status: &Value) {
     for ids in ["Uid", "Gid"] {
         assert!(facts[ids].split_whitespace().all(|id| id != "0"), "{ids} of the engine: {}", facts[ids]);
     }
-    assert!(facts["Groups"].split_whitespace().all(|id| id != "0"), "groups of the engine: {}", facts["Groups"]);
+    assert!(
+        facts["Groups"].split_whitespace().all(|id| id != "0"),
+        "groups of the engine: {}",
+        facts["Groups"]
+    );
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert_eq!(u64::from_str_radix(&facts[set], 16).unwrap(), 0, "{set} of the engine");
     }
@@ -124,14 +134,18 @@ fn assert_engine_is_confined(status: &Value) {
         let arguments = String::from_utf8_lossy(&names(pid)).into_owned();
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let environment = String::from_utf8_lossy(&environment);
-        assert!(!arguments.contains("labpass\0") && !environment.contains("=labpass"), "the password is visible: {arguments}");
+        assert!(
+            !arguments.contains("labpass\0") && !environment.contains("=labpass"),
+            "the password is visible: {arguments}"
+        );
     }
 }
 
 /// The pid file is the supervisor's, and the control directory is closed to others.
 fn assert_files(status: &Value) {
     let tun = status["tun"].as_str().unwrap();
-    let pid_file = fs::read_to_string(format!("/run/{tun}.pid")).unwrap_or_else(|error| panic!("/run/{tun}.pid: {error}"));
+    let pid_file = fs::read_to_string(format!("/run/{tun}.pid"))
+        .unwrap_or_else(|error| panic!("/run/{tun}.pid: {error}"));
     assert_eq!(pid_file.trim(), status["supervisor_pid"].to_string());
     let socket = fs::metadata("/run/pptpctl/vpn.sock").expect("the control socket");
     let mode = std::os::unix::fs::MetadataExt::mode(&socket);
@@ -143,7 +157,12 @@ fn assert_secrecy(verdict: &Verdict, sealed: bool) {
         assert_eq!(verdict.clear, 0, "packets left in clear though MPPE is required");
         assert!(verdict.sealed > 2000, "4 MiB went some other way: {} sealed packets", verdict.sealed);
     } else {
-        assert!(verdict.clear > 2000 && verdict.sealed == 0, "{} clear, {} sealed", verdict.clear, verdict.sealed);
+        assert!(
+            verdict.clear > 2000 && verdict.sealed == 0,
+            "{} clear, {} sealed",
+            verdict.clear,
+            verdict.sealed
+        );
     }
 }
 
@@ -174,7 +193,10 @@ fn user_with_domain_and_spaces(lab: &Lab) {
     let client = Client::new(lab, &[domain, apart, spaces]);
     for name in ["domain", "apart", "spaces"] {
         client.up(name);
-        assert!(traffic::ping(traffic::INSIDE, Duration::from_secs(3)).is_some(), "{name}: no answer to ping");
+        assert!(
+            traffic::ping(traffic::INSIDE, Duration::from_secs(3)).is_some(),
+            "{name}: no answer to ping"
+        );
         client.down(name);
         before.assert_restored(lab);
     }
@@ -186,7 +208,10 @@ fn default_route(lab: &Lab) {
     let client = Client::new(lab, &[profile]);
     client.up("vpn");
     // The server itself must still be reached outside the tunnel, or the tunnel would swallow itself.
-    assert!(traffic::ping(traffic::INTERNET, Duration::from_secs(3)).is_some(), "the Internet does not answer");
+    assert!(
+        traffic::ping(traffic::INTERNET, Duration::from_secs(3)).is_some(),
+        "the Internet does not answer"
+    );
     traffic::exercise();
     client.down("vpn");
     before.assert_restored(lab);

@@ -9,10 +9,7 @@ use std::{
 
 use md5::{Digest, Md5};
 
-use crate::{
-    lab::text,
-    runner::note,
-};
+use crate::{lab::text, runner::note};
 
 /// The host inside, reachable through a tunnel only.
 pub const INSIDE: &str = "10.99.0.1";
@@ -29,7 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn ping(address: &str, limit: Duration) -> Option<Duration> {
     let started = Instant::now();
     let seconds = format!("{:.2}", limit.as_secs_f32());
-    let output = Command::new("ping").args(["-n", "-q", "-c1", "-W", &seconds, address]).stdin(Stdio::null()).output().unwrap();
+    let output = Command::new("ping")
+        .args(["-n", "-q", "-c1", "-W", &seconds, address])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     note(format_args!("ping {address}: {}", text(&output).lines().last().unwrap_or_default()));
     output.status.success().then(|| started.elapsed())
 }
@@ -81,7 +82,10 @@ pub fn assert_dns() {
         Some(answer[..length].to_vec())
     });
     let answer = found.expect("no answer from the resolver inside");
-    assert!(answer.starts_with(b"\x12\x34\x85\x80") && answer.ends_with(&[10, 99, 0, 1]), "a strange answer: {answer:x?}");
+    assert!(
+        answer.starts_with(b"\x12\x34\x85\x80") && answer.ends_with(&[10, 99, 0, 1]),
+        "a strange answer: {answer:x?}"
+    );
 }
 
 /// HTTP GET from the inside.
@@ -102,7 +106,8 @@ fn request(head: &str, body: &[u8]) -> io::Result<Vec<u8>> {
     stream.write_all(body)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let end =
+        answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     if !answer.starts_with(b"HTTP/1.0 200") && !answer.starts_with(b"HTTP/1.1 200") {
         return Err(io::Error::other(String::from_utf8_lossy(&answer[..end]).into_owned()));
     }
