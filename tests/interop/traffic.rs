@@ -31,7 +31,10 @@ pub fn ping(address: &str, limit: Duration) -> Option<Duration> {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    note(format_args!("ping {address}: {}", text(&output).lines().last().unwrap_or_default()));
+    note(format_args!(
+        "ping {address}: {}",
+        text(&output).lines().find(|line| line.contains("packets")).unwrap_or_default()
+    ));
     output.status.success().then(|| started.elapsed())
 }
 
