@@ -1,2 +1,7 @@
 //! The pptpctl program: a few lines over the library.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pptpctl::cli::main()
+}

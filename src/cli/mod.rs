@@ -1,1 +1,51 @@
 //! What a person types and sees: arguments, rendering, exit codes.
+//!
+//! Each command is a file; [`args`] says what can be typed, [`exit`] with which status it ends, [`render`] how a
+//! tunnel that comes up looks. Nothing in here touches the host but through `supervisor`.
+
+pub mod args;
+mod check;
+mod down;
+pub mod exit;
+mod list;
+mod logs;
+mod output;
+mod recover;
+mod render;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+
+/// The whole of `pptpctl`.
+#[must_use]
+pub fn main() -> ExitCode {
+    // The children that the supervisor makes of this program have no command line for people.
+    if let Some(code) = crate::supervisor::child_main() {
+        return code;
+    }
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are no errors; a closed pipe at the other end is none either.
+            let _closed = error.print();
+            return if error.use_stderr() { exit::USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let config = args.config.as_deref();
+    let code = match &args.command {
+        Command::Up(up) => up::main(config, up),
+        Command::Down { name } => down::main(name),
+        Command::Status { name, json } => status::main(config, name.as_deref(), *json),
+        Command::List { names, json } => list::main(config, *names, *json),
+        Command::Check => check::main(config),
+        Command::Logs { name, follow } => logs::main(name, *follow),
+        Command::Recover => recover::main(),
+        Command::Demo => exit::INTERNAL,
+    };
+    code.into()
+}

@@ -189,7 +189,8 @@ fn withdraw(
 /// with the same metric meanwhile.
 fn put_back(host: &mut dyn Host, ipv6: bool, saved: &[Route]) -> Result<(), Cause> {
     let now = host.routes(&Filter::to(default_prefix(ipv6), MAIN_TABLE))?;
-    let (kept, foreign): (Vec<&Route>, Vec<&Route>) = now.iter().partition(|route| saved.contains(route));
+    let (kept, foreign): (Vec<&Route>, Vec<&Route>) =
+        now.iter().filter(|route| !route.is_ours()).partition(|route| saved.contains(route));
     let superseded = |old: &Route| {
         foreign.iter().any(|new| {
             new.metric == old.metric

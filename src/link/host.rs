@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use super::LinkError;
+
 use crate::net::{
     routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
     tun::{self, Tun},
@@ -121,7 +123,33 @@ impl Host for crate::net::netlink::Netlink {
 
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
         let tun = tun::open(unit)?;
-        self.no_automatic_ipv6(&tun.name).map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
+        self.no_automatic_ipv6(&tun.name)
+            .and_then(|()| self.keep_second_address(&tun.name))
+            .map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
         Ok(tun)
     }
+}
+
+/// The host that this program runs on.
+///
+/// # Errors
+/// When the kernel's routing socket can't be had, or this platform's is not supported yet.
+pub fn system() -> Result<Box<dyn Host>, LinkError> {
+    #[cfg(target_os = "linux")]
+    {
+        let host = crate::net::netlink::Netlink::open().map_err(LinkError::observing)?;
+        Ok(Box::new(host))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let errno = nix::errno::Errno::EOPNOTSUPP;
+        Err(LinkError::observing(Error::errno("change routes on this platform".to_owned(), errno)))
+    }
+}
+
+/// The MTU of a device of this host, in bytes, when it is known and fits an IP packet.
+#[must_use]
+pub fn device_mtu(dev: &str) -> Option<u16> {
+    let link = system().ok()?.link(dev).ok()??;
+    u16::try_from(link.mtu).ok()
 }

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 pub use self::{
     error::{Cause, Deed, LinkError},
-    host::Host,
+    host::{Host, device_mtu, system as system_host},
     recover::{Recovered, Recovery, recover},
     session::Session,
 };

@@ -44,6 +44,12 @@ impl Signals {
         [self.end.as_fd(), self.statistics.as_fd()]
     }
 
+    /// The descriptor of [`Request::End`] alone.
+    #[must_use]
+    pub fn end(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+
     /// The next request that came, if one did. Several of a kind that came together count once.
     pub fn take(&mut self) -> Option<Request> {
         if drain(&mut self.end) {

@@ -186,21 +186,27 @@ pub fn without_domain(name: &[u8]) -> &[u8] {
     name.rsplit(|byte| *byte == b'\\').next().unwrap_or(name)
 }
 
-/// `DesEncrypt` (RFC 2759 §8.6): 56 bits of key are spread over eight bytes; DES ignores the parity bits.
+/// `DesEncrypt` (RFC 2759 §8.6).
 fn des_encrypt(key: &[u8], clear: [u8; 8]) -> [u8; 8] {
+    let mut key = Array(des_key(key));
+    let des = Des::new(&key);
+    let mut block = Array(clear);
+    des.encrypt_block(&mut block);
+    key.0.zeroize();
+    block.0
+}
+
+/// Spreads 56 bits of key over eight bytes, seven in each; DES ignores the lowest, which would be parity.
+fn des_key(key: &[u8]) -> [u8; 8] {
     let mut bits = key.iter().take(7).fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte));
     let mut spread = 0_u64;
     for shift in (0..56).step_by(7).rev() {
         spread = (spread << 8) | ((bits >> shift) & 0x7f) << 1;
     }
-    let mut spread_key = Array(spread.to_be_bytes());
-    let des = Des::new(&spread_key);
-    let mut block = Array(clear);
-    des.encrypt_block(&mut block);
+    let bytes = spread.to_be_bytes();
     bits.zeroize();
     spread.zeroize();
-    spread_key.0.zeroize();
-    block.0
+    bytes
 }
 
 fn hex_digit(nibble: u8) -> u8 {
@@ -248,16 +254,58 @@ mod tests {
         assert_eq!(&answer, b"S=407A5589115FD0D6209F510FE9C04566932CDA56");
     }
 
-    /// RFC 2759 §9.3: how DES keys look with and without parity; DES ignores it, so both give the same block.
+    /// RFC 2759 §9.3 and RFC 2433 §B.3. The keys printed there have odd parity in their lowest bits.
     #[test]
-    fn rfc_2759_section_9_3() {
-        let raw: [u8; 7] = unhex("FCD80ED88F5E0A");
-        let with_parity = Des::new(&Array(unhex::<8>("FD6D1CB8EB3D5C15")));
-        let mut block = Array(*b"12345678");
-        // The RFC prints its keys for another password; what can be held to is the spreading rule itself.
-        with_parity.encrypt_block(&mut block);
-        assert_ne!(block.0, *b"12345678");
-        assert_ne!(des_encrypt(&raw, *b"12345678"), *b"12345678");
+    fn des_keys_are_spread() {
+        for (raw, printed) in
+            [("FC156AF7EDCD6C", "FD0B5B5E7F6E34D9"), ("0EDDE333 7D427F", "0E6E796737EA08FE")]
+        {
+            let with_parity = unhex::<8>(printed);
+            let spread = des_key(&unhex::<7>(raw));
+            assert_eq!(spread, with_parity.map(|byte| byte & 0xfe));
+            assert!(with_parity.iter().all(|byte| byte.count_ones() % 2 == 1));
+        }
+    }
+
+    #[test]
+    fn rfc_2433_section_b_2() {
+        let hash = NtHash::of(b"MyPw");
+        assert_eq!(*hash.expose(), unhex("FC156AF7EDCD6C0EDDE3337D427F4EAC"));
+        assert_eq!(
+            challenge_response(&unhex("102DB5DF085D3041"), &hash),
+            unhex("4E9D3C8F9CFD385D5BF4D3246791956CA4C351AB409A3D61")
+        );
+    }
+
+    #[test]
+    fn lan_manager_hashes() {
+        // RFC 3079 §2.5.1; the others are the widely printed values for these passwords.
+        let hash = |password: &[u8]| *LmHash::of(password).unwrap().expose();
+        assert_eq!(hash(b"clientPass"), unhex("76A152936096D7830E23902274 04AFD2"));
+        assert_eq!(hash(b"CLIENTPASS"), hash(b"clientPass"));
+        assert_eq!(hash(b""), unhex("AAD3B435B51404EEAAD3B435B51404EE"));
+        assert!(LmHash::of(b"12345678901234").is_some());
+        assert!(LmHash::of(b"123456789012345").is_none());
+        assert!(LmHash::of("pässword".as_bytes()).is_none());
+    }
+
+    #[test]
+    fn nt_hashes_are_of_utf_16() {
+        assert_eq!(*NtHash::of(b"").expose(), unhex("31D6CFE0D16AE931B73C59D7E0C089C0"));
+        let by_hand = |units: &[u16]| -> [u8; 16] {
+            Md4::digest(units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<_>>()).into()
+        };
+        assert_eq!(*NtHash::of("ü".as_bytes()).expose(), by_hand(&[0xfc]));
+        assert_eq!(*NtHash::of("\u{1f511}".as_bytes()).expose(), by_hand(&[0xd83d, 0xdd11]));
+        assert_eq!(*NtHash::of(b"\xfc").expose(), by_hand(&[0xfc]), "Latin-1 when it is no UTF-8");
+    }
+
+    /// RFC 1994 has no vector; what can be checked is the order of what is hashed.
+    #[test]
+    fn chap_md5_hashes_identifier_secret_challenge() {
+        let direct: [u8; 16] = Md5::digest(b"\x01secretchallenge").into();
+        assert_eq!(chap_md5(1, b"secret", b"challenge"), direct);
+        assert_ne!(chap_md5(2, b"secret", b"challenge"), direct);
     }
 
     #[test]
@@ -280,6 +328,7 @@ mod tests {
     }
 
     fn unhex<const N: usize>(text: &str) -> [u8; N] {
+        let text = text.replace(' ', "");
         let bytes: Vec<u8> =
             (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect();
         bytes.try_into().unwrap()

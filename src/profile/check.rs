@@ -1,27 +1,29 @@
 //! What must hold between the keys of one profile, and what is allowed and probably not wanted.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::{
     AuthProtocol, DefaultRoute, Host, Leak, MppeMode, MppeStrength, Mtu, PasswordSource, Profile,
-    report::Draft, source::Span,
+    report::Draft, source::Span, tree::Reader,
 };
 
-/// Where the value of each key stands.
-type Spans = BTreeMap<&'static str, Span>;
-
 /// Everything about one profile; `header` stands for keys that were not written.
-pub(super) fn profile(profile: &Profile, spans: &Spans, header: Span, drafts: &mut Vec<Draft>) {
-    let at = |key: &str| spans.get(key).copied().unwrap_or(header);
-    authentication(profile, at, drafts);
-    link(profile, at, drafts);
-    routes(profile, at, drafts);
-    if profile.retry.first > profile.retry.max {
+pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span) {
+    let mut drafts = std::mem::take(&mut reader.drafts);
+    let at = |key: &str| reader.spans.get(key).copied().unwrap_or(header);
+    let failed = |keys: &[&str]| keys.iter().any(|key| reader.failed.contains(key));
+    if !failed(&["auth", "mppe"]) {
+        authentication(profile, at, &mut drafts);
+    }
+    link(profile, at, &mut drafts);
+    routes(profile, at, &mut drafts);
+    if profile.retry.first > profile.retry.max && !failed(&["retry.first", "retry.max"]) {
         let title = "`retry.first` is longer than `retry.max`";
         drafts.push(Draft::error(at("retry.first"), title, "the first wait is the shortest"));
     }
+    reader.drafts = drafts;
 }
 
 fn authentication(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {

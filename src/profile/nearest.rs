@@ -1,13 +1,13 @@
 //! "Did you mean …": the nearest of a few words.
 
-/// The candidate that a typing error most probably meant, if any is near enough.
+/// The candidate that a typing error most probably meant, if any is near enough; of equals the first.
 pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let limit = (word.chars().count() / 3).max(1);
     candidates
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit)
-        .min()
+        .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 

@@ -1,30 +1,28 @@
 //! Which parts of a file that parses hold secrets: everything under `password`, and every value whose key the
-//! schema does not know (it may be a misspelt password).
+//! schema does not know, unless the key is clearly a slip for one that holds no secret.
 
 use toml::de::{DeTable, DeValue};
 
 use super::{
+    nearest::nearest,
     schema,
-    source::{Source, Span},
+    source::{Source, Span, is_suspicious},
 };
 
 /// Hides them in the source, and then whatever else looks suspicious.
 pub(super) fn hide_secrets(source: &mut Source, root: &DeTable<'_>) {
     let mut spans = Vec::new();
-    for (key, value) in root {
-        match (key.get_ref().as_ref(), value.get_ref()) {
-            ("profile", DeValue::Table(profiles)) => {
-                for (name, profile) in profiles {
-                    entry(
-                        Span::from(name.span()),
-                        Span::from(profile.span()),
-                        profile.get_ref(),
-                        "",
-                        &mut spans,
-                    );
+    for item in items(root) {
+        match item.value {
+            DeValue::Table(profiles) if item.name == "profile" => {
+                for profile in items(profiles) {
+                    match profile.value {
+                        DeValue::Table(keys) => within(keys, "", &mut spans),
+                        _ => everything(profile, &mut spans),
+                    }
                 }
             }
-            _ => everything(Span::from(key.span()), Span::from(value.span()), value.get_ref(), &mut spans),
+            _ => everything(item, &mut spans),
         }
     }
     for span in spans {
@@ -33,63 +31,80 @@ pub(super) fn hide_secrets(source: &mut Source, root: &DeTable<'_>) {
     source.hide_suspicious_lines();
 }
 
-/// A value that is known by its key: looked into where it is a table, or a list of tables.
-fn entry(key: Span, at: Span, value: &DeValue<'_>, path: &str, spans: &mut Vec<Span>) {
-    let is_table = path.is_empty() || schema::is_table(path);
-    match value {
-        DeValue::Table(table) if is_table => within(table, path, spans),
-        DeValue::Array(items) if path == "routes" => {
-            for item in items {
-                if let DeValue::Table(table) = item.get_ref() {
-                    within(table, path, spans);
+/// A key of a table and what it stands for.
+#[derive(Clone, Copy)]
+struct Item<'t> {
+    name: &'t str,
+    key: Span,
+    at: Span,
+    value: &'t DeValue<'t>,
+}
+
+fn items<'t>(table: &'t DeTable<'t>) -> impl Iterator<Item = Item<'t>> {
+    table.iter().map(|(key, value)| Item {
+        name: key.get_ref(),
+        key: Span::from(key.span()),
+        at: Span::from(value.span()),
+        value: value.get_ref(),
+    })
+}
+
+/// A table that the schema knows; `""` is the profile itself.
+fn within(table: &DeTable<'_>, path: &str, spans: &mut Vec<Span>) {
+    let known = schema::children(path);
+    for item in items(table) {
+        let path = if path.is_empty() { item.name.to_owned() } else { format!("{path}.{}", item.name) };
+        match item.value {
+            _ if path == "password" => password(item, spans),
+            _ if !known.contains(&item.name) => {
+                if !is_slip(item.name, &known) {
+                    everything(item, spans);
                 }
             }
+            DeValue::Table(inner) if schema::is_table(&path) => within(inner, &path, spans),
+            DeValue::Table(_) => everything(item, spans),
+            DeValue::Array(entries) if path == "routes" => {
+                for entry in entries {
+                    if let DeValue::Table(inner) = entry.get_ref() {
+                        within(inner, &path, spans);
+                    }
+                }
+            }
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_) => {}
         }
-        DeValue::Table(_) => everything(key, at, value, spans),
-        _ if path.is_empty() => everything(key, at, value, spans),
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Array(_) => {}
     }
 }
 
-fn within(table: &DeTable<'_>, path: &str, spans: &mut Vec<Span>) {
-    let known = schema::children(path);
-    for (key, value) in table {
-        let name = key.get_ref().as_ref();
-        let (key, at) = (Span::from(key.span()), Span::from(value.span()));
-        if path.is_empty() && name == "password" {
-            password(key, at, value.get_ref(), spans);
-        } else if known.contains(&name) {
-            let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-            entry(key, at, value.get_ref(), &path, spans);
-        } else {
-            everything(key, at, value.get_ref(), spans);
-        }
-    }
+/// Whether an unknown key is clearly a slip for one that holds no secret.
+fn is_slip(name: &str, known: &[&str]) -> bool {
+    !is_suspicious(name) && nearest(name, known.iter().copied()).is_some_and(|meant| meant != "password")
 }
 
 /// Under `password` even the keys are hidden, unless they are ours.
-fn password(key: Span, at: Span, value: &DeValue<'_>, spans: &mut Vec<Span>) {
-    let DeValue::Table(table) = value else { return everything(key, at, value, spans) };
-    for (key, value) in table {
-        let (span, at) = (Span::from(key.span()), Span::from(value.span()));
-        everything(span, at, value.get_ref(), spans);
-        if !schema::children("password").contains(&key.get_ref().as_ref()) {
-            spans.push(span);
+fn password(item: Item<'_>, spans: &mut Vec<Span>) {
+    let DeValue::Table(table) = item.value else { return everything(item, spans) };
+    for inner in items(table) {
+        everything(Item { name: "password", ..inner }, spans);
+        if !schema::children("password").contains(&inner.name) {
+            spans.push(inner.key);
         }
     }
 }
 
-/// From the end of the key to the end of the value, which for a dotted table may be scattered over lines.
-fn everything(key: Span, at: Span, value: &DeValue<'_>, spans: &mut Vec<Span>) {
-    match value {
+/// From the end of the key to the end of the value, which for a dotted table may be scattered over lines. Under
+/// a name that sounds like a secret's, the keys of such a table are hidden too.
+fn everything(item: Item<'_>, spans: &mut Vec<Span>) {
+    match item.value {
         DeValue::Table(table) if !table.is_empty() => {
-            for (key, value) in table {
-                everything(Span::from(key.span()), Span::from(value.span()), value.get_ref(), spans);
+            let secret = is_suspicious(item.name);
+            for inner in items(table) {
+                spans.extend(secret.then_some(inner.key));
+                everything(Item { name: if secret { item.name } else { inner.name }, ..inner }, spans);
             }
         }
         DeValue::Table(_)
@@ -98,6 +113,6 @@ fn everything(key: Span, at: Span, value: &DeValue<'_>, spans: &mut Vec<Span>) {
         | DeValue::Float(_)
         | DeValue::Boolean(_)
         | DeValue::Datetime(_)
-        | DeValue::Array(_) => spans.push(Span { start: key.end, end: at.end.max(key.end) }),
+        | DeValue::Array(_) => spans.push(Span { start: item.key.end, end: item.at.end.max(item.key.end) }),
     }
 }

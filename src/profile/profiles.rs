@@ -128,10 +128,11 @@ impl Profiles {
         let (root, errors) = DeTable::parse_recoverable(&text);
         if !errors.is_empty() {
             source.hide_suspicious_regions();
-            for error in errors.iter().take(MAX_SYNTAX_ERRORS) {
-                let at = error.span().map_or(Span { start: 0, end: 0 }, Span::from);
-                let draft =
-                    Draft::error(at, "this is not TOML, so none of the file is used", error.message());
+            let place = |error: &toml::de::Error| error.span().map_or(Span { start: 0, end: 0 }, Span::from);
+            let mut errors: Vec<_> = errors.iter().map(|error| (place(error), error.message())).collect();
+            errors.sort();
+            for (at, message) in errors.into_iter().take(MAX_SYNTAX_ERRORS) {
+                let draft = Draft::error(at, "this is not TOML, so none of the file is used", message);
                 self.report.push(draft.finish(&source, None));
             }
             return;

@@ -8,8 +8,11 @@ use std::{ffi::OsString, time::Duration};
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Echo, LogLevel, PasswordSource, Profile, ProfileName, Reorder, Server, check, read_host,
+    Echo, Host, LogLevel, PasswordSource, Profile, ProfileName, Reorder, Server, check,
+    nearest::nearest,
+    read_host,
     report::{Draft, Finding},
+    schema,
     source::{Source, Span},
     tree::Reader,
     values,
@@ -21,6 +24,13 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const SHORTEST: Duration = Duration::from_millis(100);
 
+/// What has no default, and what to do about it.
+const REQUIRED: &[(&str, &str)] = &[
+    ("server", "add server = \"vpn.example.net\""),
+    ("user", "add user = \"…\""),
+    ("password", "add password.file, password.command, password.fd or password.credential"),
+];
+
 /// Reads `[profile.NAME]`; the profile is there when no finding is an error.
 pub(super) fn profile(
     source: &Source,
@@ -30,49 +40,48 @@ pub(super) fn profile(
 ) -> (Option<Profile>, Vec<Finding>) {
     let mut reader = Reader::new();
     let profile = match value {
-        DeValue::Table(table) => read(&mut reader, source, name, header, table),
+        DeValue::Table(table) => Some(read(&mut reader, source, name, header, table)),
         _ => {
-            let label = format!("write [profile.{name}] and its keys below it");
+            let label = if schema::children("").contains(&name.as_str()) {
+                "a profile has a name: write [profile.NAME] above its keys".to_owned()
+            } else {
+                format!("write [profile.{name}] and its keys below it")
+            };
             reader.drafts.push(Draft::error(header, format!("profile `{name}` is not a table"), label));
             None
         }
     };
-    let Reader { mut drafts, spans } = reader;
     if let Some(profile) = &profile {
-        check::profile(profile, &spans, header, &mut drafts);
+        check::profile(profile, &mut reader, header);
     }
+    let Reader { mut drafts, .. } = reader;
     let failed = drafts.iter().any(|draft| draft.severity == super::Severity::Error);
     drafts.sort_by_key(|draft| draft.at);
     let findings = drafts.into_iter().map(|draft| draft.finish(source, Some(name))).collect();
     (profile.filter(|_| !failed), findings)
 }
 
-/// The profile as far as it could be read; `None` when something that has no default is missing.
+/// The profile as far as it could be read: where something is wrong, a draft says so and a default stands for it.
 fn read(
     reader: &mut Reader,
     source: &Source,
     name: &ProfileName,
     header: Span,
     table: &DeTable<'_>,
-) -> Option<Profile> {
+) -> Profile {
     reader.check_keys(table, "");
-    let missing = |reader: &mut Reader, key: &str, label: &str| {
-        if !table.contains_key(key) {
-            let title = format!("profile `{name}` has no `{key}`");
-            reader.drafts.push(Draft::error(header, title, label));
+    let known = schema::children("");
+    for (key, label) in REQUIRED {
+        // A slip in the key has been reported already.
+        let meant = |word: &str| word == *key || nearest(word, known.iter().copied()) == Some(*key);
+        if !table.keys().any(|word| meant(word.get_ref())) {
+            reader.drafts.push(Draft::error(header, format!("profile `{name}` has no `{key}`"), *label));
         }
-    };
+    }
     let servers = servers(reader, table);
-    missing(reader, "server", "add server = \"vpn.example.net\"");
     let user = user(reader, table);
-    missing(reader, "user", "add user = \"…\"");
     let password = password(reader, source, table);
-    missing(reader, "password", "add password.file, password.command, password.fd or password.credential");
-
-    // Reading goes on without them, so that everything else that is wrong is said in the same run.
-    let complete = !servers.is_empty() && user.is_some() && password.is_some();
-    let server =
-        servers.first().cloned().unwrap_or(Server { host: super::Host::Name(String::new()), port: 0 });
+    let server = servers.first().cloned().unwrap_or(Server { host: Host::Name(String::new()), port: 0 });
     let (user, domain) = user.unwrap_or_default();
     let password = password.unwrap_or(PasswordSource::Fd(0));
     let mut profile = Profile::new(name.clone(), server, &user, password);
@@ -85,7 +94,7 @@ fn read(
     ppp(reader, table, &mut profile);
     retry(reader, table, &mut profile);
     read_host::read(reader, table, &mut profile);
-    complete.then_some(profile)
+    profile
 }
 
 fn servers(reader: &mut Reader, table: &DeTable<'_>) -> Vec<Server> {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
 
 pub use super::source::Excerpt;
 use super::{
@@ -104,11 +104,19 @@ impl Finding {
         };
         let title = level.primary_title(one_line(&self.title));
         let mut group = Group::with_title(title);
+        let same_line = |(at, _): &&(Excerpt, String)| {
+            self.at.as_ref().is_some_and(|first| (&first.file, first.line) == (&at.file, at.line))
+        };
+        let beside = self.also.as_ref().filter(same_line);
         if let Some(at) = &self.at {
-            group = group.element(snippet(at, &self.label, AnnotationKind::Primary));
+            let mut snippet = snippet(at).annotation(annotation(at, &self.label, AnnotationKind::Primary));
+            if let Some((at, label)) = beside {
+                snippet = snippet.annotation(annotation(at, label, AnnotationKind::Context));
+            }
+            group = group.element(snippet);
         }
-        if let Some((at, label)) = &self.also {
-            group = group.element(snippet(at, label, AnnotationKind::Primary));
+        if let (Some((at, label)), None) = (&self.also, beside) {
+            group = group.element(snippet(at).annotation(annotation(at, label, AnnotationKind::Primary)));
         }
         for line in &self.help {
             group = group.element(Level::HELP.message(one_line(line)));
@@ -182,19 +190,13 @@ impl Draft {
     }
 }
 
-fn snippet<'a>(
-    at: &'a Excerpt,
-    label: &'a str,
-    kind: AnnotationKind,
-) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    let mut annotation = kind.span(at.mark.clone());
-    if !label.is_empty() {
-        annotation = annotation.label(one_line(label));
-    }
-    Snippet::source(at.shown.as_str())
-        .line_start(at.line)
-        .path(one_line(&at.file.display().to_string()))
-        .annotation(annotation)
+fn snippet(at: &Excerpt) -> Snippet<'_, Annotation<'_>> {
+    Snippet::source(at.shown.as_str()).line_start(at.line).path(one_line(&at.file.display().to_string()))
+}
+
+fn annotation<'a>(at: &Excerpt, label: &'a str, kind: AnnotationKind) -> Annotation<'a> {
+    let annotation = kind.span(at.mark.clone());
+    if label.is_empty() { annotation } else { annotation.label(one_line(label)) }
 }
 
 /// File and profile names come from outside; they may not reach the terminal as control characters.

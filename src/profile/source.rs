@@ -2,8 +2,8 @@
 //!
 //! A snippet is cut out of the file only through [`Source::excerpt`], which knows the lines that hold, or may
 //! hold, a password. When the file parses, the tree says exactly where secrets are (`privacy`); words such as
-//! "password" in comments hide their line as well. When it does not parse, nothing is sure, so every line that
-//! looks like a password's is hidden, and what follows it until another known key begins.
+//! "password" in comments hide their line as well. When it does not parse, nothing is sure, so only lines that begin
+//! with a header or a known key are shown, and of those none that looks like a password's.
 
 use std::{
     ops::Range,
@@ -33,6 +33,8 @@ pub(super) struct Source {
     pub(super) text: Zeroizing<String>,
     /// Whether no one but its owner can read the file, and the owner is root or the person: an inline password may be here.
     pub(super) is_private: bool,
+    /// Where each line begins.
+    starts: Vec<usize>,
     /// Per line: the offset from which on it is hidden.
     cuts: Vec<Option<usize>>,
 }
@@ -65,8 +67,9 @@ const HIDDEN: &str = "(not shown: may hold a password)";
 
 impl Source {
     pub(super) fn new(path: &Path, text: String, is_private: bool) -> Self {
-        let lines = text.split('\n').count();
-        Self { path: path.to_owned(), text: Zeroizing::new(text), is_private, cuts: vec![None; lines] }
+        let starts: Vec<_> = text.split('\n').map(|line| offset_in(&text, line)).collect();
+        let cuts = vec![None; starts.len()];
+        Self { path: path.to_owned(), text: Zeroizing::new(text), is_private, starts, cuts }
     }
 
     /// Hides from `start` to the end of that line, and the lines after it up to the one that `end` is in.
@@ -91,13 +94,13 @@ impl Source {
         }
     }
 
-    /// For a file that does not parse: also hides what may belong to a suspicious line.
+    /// For a file that does not parse: hides all but what is certainly harmless.
     pub(super) fn hide_suspicious_regions(&mut self) {
-        let (mut hiding, mut to_the_end) = (false, false);
+        let mut to_the_end = false;
         for (line, text) in self.text.split('\n').enumerate() {
             let start = offset_in(&self.text, text);
-            let suspicious = is_suspicious(text) || has_escape(text);
-            hiding = to_the_end || suspicious || (hiding && !begins_known_key(text));
+            let suspicious = is_suspicious(text) || has_escape(text) || has_torn_password(text);
+            let hiding = to_the_end || suspicious || !is_harmless(text);
             to_the_end = to_the_end || (hiding && (text.contains("\"\"\"") || text.contains("'''")));
             if let Some(cut) = self.cuts.get_mut(line)
                 && hiding
@@ -137,13 +140,14 @@ impl Source {
 
     /// Line counted from 0, column in characters counted from 1.
     fn line_of(&self, offset: usize) -> (usize, usize) {
-        let before = self.text.get(..floor(&self.text, offset)).unwrap_or("");
-        let line = before.bytes().filter(|byte| *byte == b'\n').count();
-        (line, before.rsplit('\n').next().unwrap_or("").chars().count() + 1)
+        let offset = floor(&self.text, offset);
+        let line = self.starts.partition_point(|start| *start <= offset).saturating_sub(1);
+        let before = self.text.get(self.line_start(line)..offset).unwrap_or("");
+        (line, before.chars().count() + 1)
     }
 
     fn line_start(&self, line: usize) -> usize {
-        self.text.split('\n').nth(line).map_or(self.text.len(), |text| offset_in(&self.text, text))
+        self.starts.get(line).copied().unwrap_or(self.text.len())
     }
 }
 
@@ -171,11 +175,30 @@ fn clean(text: &str) -> String {
 }
 
 /// Whether a word of the line is a secret's name, well or badly spelt.
-fn is_suspicious(line: &str) -> bool {
+pub(super) fn is_suspicious(line: &str) -> bool {
     const PARTS: &[&str] = &["pass", "pwd", "secret", "authkey", "psk", "token"];
+    const WORDS: &[&str] = &["pw", "pin", "key"];
     let lower = line.to_lowercase();
     PARTS.iter().any(|part| lower.contains(part))
-        || lower.split(|c: char| !c.is_alphanumeric()).any(|word| distance(word, "password") <= 3)
+        || lower
+            .split(|c: char| !c.is_alphanumeric())
+            .any(|word| WORDS.contains(&word) || distance(word, "password") <= 3)
+}
+
+/// Whether the word stands there in pieces, as in `pass"word`: compared without what is between the letters.
+fn has_torn_password(line: &str) -> bool {
+    let letters: Vec<char> =
+        line.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    // Nobody writes such lines by hand, and comparing at every place of them takes time.
+    if letters.len() > 512 {
+        return true;
+    }
+    (0..letters.len()).filter(|at| letters.get(*at).is_some_and(|c| "pasw".contains(*c))).any(|at| {
+        (5..=9).filter_map(|length| letters.get(at..at + length)).any(|window| {
+            let window: String = window.iter().collect();
+            distance(&window, "password") <= 3
+        })
+    })
 }
 
 /// A backslash can spell a key in a way that only a parser reads.
@@ -183,12 +206,13 @@ fn has_escape(line: &str) -> bool {
     ["\\u", "\\U", "\\x"].iter().any(|escape| line.contains(escape))
 }
 
-/// Whether a statement that is certainly not part of a value begins here.
-fn begins_known_key(line: &str) -> bool {
+/// Whether a statement that has nothing to do with a password begins here, or nothing but brackets stands here.
+fn is_harmless(line: &str) -> bool {
     let line = line.trim_start();
     let word: String = line.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
     let rest = line.get(word.len()..).unwrap_or("").trim_start();
     line.starts_with("[profile.")
+        || line.chars().all(|c| c.is_whitespace() || "[]{},".contains(c))
         || (rest.starts_with(['=', '.'])
             && word != "password"
             && schema::children("").contains(&word.as_str()))
@@ -206,7 +230,7 @@ mod tests {
     #[test]
     fn an_excerpt_marks_the_bytes_that_are_meant() {
         let source = Source::new(Path::new("f"), "a = 1\r\n\tüb = 22\n".to_owned(), true);
-        let excerpt = source.excerpt(Span { start: 13, end: 15 });
+        let excerpt = source.excerpt(Span { start: 14, end: 16 });
         assert_eq!((excerpt.line, excerpt.column), (2, 7));
         assert_eq!(&excerpt.shown[excerpt.mark.clone()], "22");
         assert_eq!(excerpt.shown, " üb = 22");

@@ -20,6 +20,8 @@ pub(super) struct Reader {
     pub(super) drafts: Vec<Draft>,
     /// Where the value of each key that was read stands; the lints point there.
     pub(super) spans: BTreeMap<&'static str, Span>,
+    /// Keys whose value was no good: what they would have had to do with others is not judged.
+    pub(super) failed: Vec<&'static str>,
 }
 
 /// A value and the key that it belongs to.
@@ -32,7 +34,7 @@ pub(super) struct Value<'t> {
 
 impl Reader {
     pub(super) const fn new() -> Self {
-        Self { drafts: Vec::new(), spans: BTreeMap::new() }
+        Self { drafts: Vec::new(), spans: BTreeMap::new(), failed: Vec::new() }
     }
 
     /// The value of a key, unless the key is absent or this version does not perform it.
@@ -43,7 +45,10 @@ impl Reader {
         if let Some(gate) = schema::gate(path, value.get_ref()) {
             let label = match gate.works {
                 [] => "leave it out".to_owned(),
-                works => format!("this version knows only {}", works.join(" and ")),
+                works => format!(
+                    "this version knows only {}",
+                    works.iter().map(literal).collect::<Vec<_>>().join(" and ")
+                ),
             };
             let title = format!("`{path}`: not supported yet: {}", gate.missing);
             self.drafts.push(Draft::error(Span::from(key.span()), title, label));
@@ -94,6 +99,7 @@ impl Reader {
     }
 
     pub(super) fn bad(&mut self, value: Value<'_>, advice: impl Into<String>) {
+        self.failed.push(value.path);
         self.drafts.push(Draft::error(value.at, format!("bad value for `{}`", value.path), advice));
     }
 
@@ -237,6 +243,11 @@ impl Reader {
         }
         (words.len() == items.len()).then_some(words)
     }
+}
+
+/// A value of the gate as it is written in TOML.
+fn literal(text: &&str) -> String {
+    if matches!(*text, "true" | "false") { (*text).to_owned() } else { format!("\"{text}\"") }
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {

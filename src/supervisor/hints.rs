@@ -69,7 +69,10 @@ fn encryption(profile: &Profile) -> Vec<String> {
             hints.push("MPPE needs MS-CHAP: auth = [\"mschapv2\"]".to_owned());
         }
         hints.push("an old server may only do 40 bits, or stateful mode: mppe = \"require-40\", \"require-128+stateful\"".to_owned());
-        hints.push("without encryption anyone on the way can read along; if that is right: mppe = \"off\"".to_owned());
+        hints.push(
+            "without encryption anyone on the way can read along; if that is right: mppe = \"off\""
+                .to_owned(),
+        );
     }
     hints
 }

@@ -1,13 +1,19 @@
 //! What a coming-up tunnel says to whoever waits for it: the `up` in the foreground of a daemon, or its terminal.
 
 use std::{
-    io::{self, BufRead, BufReader, Write},
-    os::unix::net::UnixStream,
+    io::{self, Read, Write},
+    os::{fd::AsFd, unix::net::UnixStream},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::failure::{Failure, Phase};
+use crate::{
+    engine::failure::{Failure, Phase},
+    net::{
+        signals::{self, Signals},
+        wait::{self, Interest},
+    },
+};
 
 /// One piece of news.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,15 +44,20 @@ pub enum Progress {
 }
 
 /// Where news goes.
-#[derive(Debug)]
 pub enum Reporter {
     /// To the `up` that waits at the other end; dropped once it is ready, or gone.
     Pipe(Option<UnixStream>),
     /// To a function: the foreground renders by itself.
-    Call(fn(&str, &Progress), String),
+    Call(Box<dyn FnMut(&Progress)>),
 }
 
 impl Reporter {
+    /// Hands news to a function.
+    #[must_use]
+    pub fn call(render: impl FnMut(&Progress) + 'static) -> Self {
+        Self::Call(Box::new(render))
+    }
+
     /// A pair: the reporter for the daemon, and the end from which [`listen`] reads.
     ///
     /// # Errors
@@ -59,7 +70,7 @@ impl Reporter {
     /// Passes one piece of news on. Nobody listening is no error: the tunnel goes on without an audience.
     pub fn say(&mut self, progress: &Progress) {
         match self {
-            Self::Call(render, name) => render(name, progress),
+            Self::Call(render) => render(progress),
             Self::Pipe(stream) => {
                 let Some(open) = stream else { return };
                 let sent = serde_json::to_string(progress)
@@ -73,21 +84,46 @@ impl Reporter {
     }
 }
 
-/// Reads news until the last of it, handing each piece to `each`.
+/// Reads news until the last of it, handing each piece to `each`. A signal that asks this process to end calls
+/// `interrupted`; the last word then still follows.
 ///
 /// # Errors
 /// When the daemon ended without a last word.
-pub fn listen(stream: UnixStream, mut each: impl FnMut(&Progress)) -> io::Result<Result<(), Failure>> {
-    for line in BufReader::new(stream).lines() {
-        let progress: Progress = serde_json::from_str(&line?).map_err(io::Error::other)?;
-        each(&progress);
-        match progress {
-            Progress::Ready { .. } => return Ok(Ok(())),
-            Progress::Failed(failure) => return Ok(Err(failure)),
-            Progress::Phase { .. } | Progress::Note(_) | Progress::Attempt(_) => {}
+pub fn listen(
+    mut stream: UnixStream,
+    mut interrupted: impl FnMut(),
+    mut each: impl FnMut(&Progress),
+) -> io::Result<Result<(), Failure>> {
+    let mut signals = Signals::listen()?;
+    let mut text = Vec::new();
+    loop {
+        let [news, end] = wait::until(
+            [Some((stream.as_fd(), Interest::Readable)), Some((signals.end(), Interest::Readable))],
+            None,
+        )?;
+        if end && signals.take() == Some(signals::Request::End) {
+            interrupted();
+        }
+        if !news {
+            continue;
+        }
+        let mut bytes = [0; 4096];
+        let size = stream.read(&mut bytes)?;
+        if size == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the supervisor ended without a word"));
+        }
+        text.extend_from_slice(bytes.get(..size).unwrap_or_default());
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = text.drain(..=end).collect();
+            let progress: Progress = serde_json::from_slice(&line).map_err(io::Error::other)?;
+            each(&progress);
+            match progress {
+                Progress::Ready { .. } => return Ok(Ok(())),
+                Progress::Failed(failure) => return Ok(Err(failure)),
+                Progress::Phase { .. } | Progress::Note(_) | Progress::Attempt(_) => {}
+            }
         }
     }
-    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the supervisor ended without a word"))
 }
 
 #[cfg(test)]
@@ -104,7 +140,7 @@ mod tests {
             reporter.say(news);
         }
         let mut seen = Vec::new();
-        let end = listen(waiting, |progress| seen.push(progress.clone())).unwrap();
+        let end = listen(waiting, || {}, |progress| seen.push(progress.clone())).unwrap();
         assert_eq!(seen, [phase, failed]);
         assert_eq!(end.unwrap_err().kind, FailureKind::GreFiltered);
     }
@@ -113,6 +149,6 @@ mod tests {
     fn a_daemon_that_dies_silently_is_noticed() {
         let (reporter, waiting) = Reporter::pipe().unwrap();
         drop(reporter);
-        assert!(listen(waiting, |_| {}).is_err());
+        assert!(listen(waiting, || {}, |_| {}).is_err());
     }
 }

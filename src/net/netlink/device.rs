@@ -2,17 +2,21 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
-        AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
-        LinkInfo, LinkMessage,
+        AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
+        LinkFlags, LinkInfo, LinkMessage,
     },
 };
 
 use super::{Error, Netlink};
 use crate::net::routes::Link;
+
+const IFLA_INET_CONF: u16 = 1;
+const NLA_F_NESTED: u16 = 0x8000;
+const IPV4_DEVCONF_PROMOTE_SECONDARIES: u16 = 20;
 
 impl Netlink {
     /// The interface of this name, or `None`.
@@ -97,6 +101,26 @@ impl Netlink {
             Err(error) if error.errno == Some(nix::errno::Errno::EAFNOSUPPORT) => Ok(()),
             outcome => outcome,
         }
+    }
+
+    /// Lets a second address of the same prefix outlive the first one. Without it the kernel takes the second
+    /// away together with the first, and with the last address all routes of the interface.
+    ///
+    /// # Errors
+    /// ENODEV, EPERM.
+    pub fn keep_second_address(&mut self, name: &str) -> Result<(), Error> {
+        let mut message = self.link_message(name)?;
+        // IFLA_INET_CONF, as it is set: one attribute per setting, its number as the type.
+        let mut setting = 8_u16.to_ne_bytes().to_vec();
+        setting.extend(IPV4_DEVCONF_PROMOTE_SECONDARIES.to_ne_bytes());
+        setting.extend(1_u32.to_ne_bytes());
+        let conf = AfSpecInet::Other(DefaultNla::new(IFLA_INET_CONF | NLA_F_NESTED, setting));
+        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![conf])]));
+        self.change(
+            &format!("let addresses of {name} outlive each other"),
+            RouteNetlinkMessage::SetLink(message),
+            0,
+        )
     }
 
     /// Removes an interface, if the number still has this name.

@@ -8,6 +8,8 @@
 
 mod client;
 mod failure;
+#[doc(hidden)]
+pub mod fuzz;
 mod packet;
 mod server;
 #[cfg(test)]

@@ -129,7 +129,8 @@ mod tests {
         #[test]
         fn decode_of_encode(code: u8, identifier: u8, data in proptest::collection::vec(any::<u8>(), 0..600)) {
             let packet = Packet { code, identifier, data: &data };
-            prop_assert_eq!(Packet::parse(&packet.encode().unwrap()), Ok(packet));
+            let bytes = packet.encode().unwrap();
+            prop_assert_eq!(Packet::parse(&bytes), Ok(packet));
         }
 
         #[test]

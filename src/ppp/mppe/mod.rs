@@ -4,8 +4,11 @@
 //! allocate nothing. The negotiation (CCP option 18) belongs to the link: here are only the bits it exchanges.
 //! Nothing here protects integrity; MPPE has none.
 
+#[doc(hidden)]
+pub mod fuzz;
 mod keys;
 mod opener;
+mod plausible;
 mod schedule;
 mod sealer;
 #[cfg(test)]
@@ -14,8 +17,8 @@ mod tests;
 use std::fmt;
 
 pub use keys::{End, Keys};
-pub use opener::{MppeDrop, Opener};
-pub use sealer::{SealError, Sealer};
+pub use opener::{LATE_WINDOW, MppeDrop, Opener};
+pub use sealer::{ResetStyle, SealError, Sealer};
 
 /// Bytes that MPPE puts before the ciphertext: flags and coherency count (RFC 3078 §3).
 pub const HEADER: usize = 2;
@@ -132,7 +135,9 @@ pub const fn carries(protocol: u16) -> bool {
     matches!(protocol, 0x0021..=0x00fa)
 }
 
+/// A: the tables were started for this packet.
 const FLUSHED: u8 = 0x80;
+/// D: encrypted.
 const ENCRYPTED: u8 = 0x10;
 const COUNT_MASK: u16 = 0x0fff;
 

@@ -1,6 +1,6 @@
 //! One direction's session key and RC4 tables (RFC 3078 §7, RFC 3079 §3.4 `GetNewKeyFromSHA`).
 
-use rc4::{KeyInit, Rc4, StreamCipher};
+use rc4::{KeyInit, Rc4, StreamCipher, cipher::InOutBuf};
 use sha1::{Digest, Sha1};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -31,31 +31,38 @@ impl Schedule {
         let mut schedule = Self { hashed, key_len, strength, rc4 };
         let mut key = schedule.next_key();
         schedule.adopt(&mut key);
+        schedule.reinitialize();
         Some(schedule)
     }
 
     /// Changes the session key and starts RC4 with it (RFC 3078 §7.3).
     pub(super) fn rekey(&mut self) {
-        let mut key = self.next_key();
-        let mut own = Zeroizing::new(*key);
-        if let Some(own) = own.get_mut(..self.key_len) {
-            if let Ok(mut rc4) = Rc4::new_from_slice(own) {
-                rc4.apply_keystream(own);
+        self.rekey_times(1);
+    }
+
+    /// [`Self::rekey`] so many times over; only the last key's tables are made.
+    pub(super) fn rekey_times(&mut self, times: u16) {
+        for _ in 0..times {
+            let mut key = self.next_key();
+            let mut own = Zeroizing::new(*key);
+            if let (Some(own), Some(key)) = (own.get_mut(..self.key_len), key.get_mut(..self.key_len))
+                && let Ok(mut rc4) = Rc4::new_from_slice(own)
+            {
+                rc4.apply_keystream(key);
+                own.zeroize();
             }
-            if let Some(key) = key.get_mut(..self.key_len) {
-                key.copy_from_slice(own);
-            }
+            self.adopt(&mut key);
         }
-        self.adopt(&mut key);
+        if times > 0 {
+            self.reinitialize();
+        }
     }
 
     /// Starts RC4 again with the present session key.
     pub(super) fn reinitialize(&mut self) {
-        if let Some(key) = self.hashed.get(self.key_len + 40..).and_then(|rest| rest.get(..self.key_len)) {
-            // RC4 takes any key of 1 to 256 bytes; these are 8 or 16.
-            if let Ok(rc4) = Rc4::new_from_slice(key) {
-                self.rc4 = rc4;
-            }
+        // RC4 takes any key of 1 to 256 bytes; these are 8 or 16.
+        if let Ok(rc4) = Rc4::new_from_slice(self.session_key()) {
+            self.rc4 = rc4;
         }
     }
 
@@ -64,10 +71,43 @@ impl Schedule {
         self.rc4.apply_keystream(buffer);
     }
 
+    /// Runs RC4 from `from` to `to`; `false`, with nothing done, when their lengths differ.
+    pub(super) fn apply_to(&mut self, from: &[u8], to: &mut [u8]) -> bool {
+        InOutBuf::new(from, to).map(|buffers| self.rc4.apply_keystream_inout(buffers)).is_ok()
+    }
+
+    /// What the session key would make of the start of `sealed`, were it the first that it is used for. Neither
+    /// the key nor the cipher's state changes.
+    pub(super) fn preview<const N: usize>(&self, sealed: &[u8]) -> [u8; N] {
+        let mut start = [0; N];
+        for (slot, byte) in start.iter_mut().zip(sealed) {
+            *slot = *byte;
+        }
+        if let Ok(mut rc4) = Rc4::new_from_slice(self.session_key()) {
+            rc4.apply_keystream(&mut start);
+        }
+        start
+    }
+
     /// The session key in force.
-    #[cfg(test)]
     pub(super) fn session_key(&self) -> &[u8] {
-        &self.hashed[self.key_len + 40..][..self.key_len]
+        self.hashed.get(self.key_len + 40..).and_then(|rest| rest.get(..self.key_len)).unwrap_or_default()
+    }
+
+    /// The session key, to be given to [`Self::restore`].
+    pub(super) fn snapshot(&self) -> Zeroizing<[u8; 16]> {
+        let mut key = Zeroizing::new([0; 16]);
+        for (slot, byte) in key.iter_mut().zip(self.session_key()) {
+            *slot = *byte;
+        }
+        key
+    }
+
+    /// Puts an earlier session key back. RC4's tables stay what they are: the next use must start them.
+    pub(super) fn restore(&mut self, key: &[u8; 16]) {
+        for (slot, byte) in self.hashed.iter_mut().skip(self.key_len + 40).take(self.key_len).zip(key) {
+            *slot = *byte;
+        }
     }
 
     /// SHA-1 over start and session key, before it is cut and salted.
@@ -82,7 +122,7 @@ impl Schedule {
         key
     }
 
-    /// Salts a short key (RFC 3079 §3.1: 40 bit D1 26 9E, §3.2: 56 bit D1), keeps it, starts RC4 with it.
+    /// Salts a short key (RFC 3079 §3.1: 40 bit D1 26 9E, §3.2: 56 bit D1) and keeps it.
     fn adopt(&mut self, key: &mut [u8; 16]) {
         let salt: &[u8] = match self.strength {
             Strength::Bits40 => &[0xd1, 0x26, 0x9e],
@@ -92,9 +132,6 @@ impl Schedule {
         for (slot, byte) in key.iter_mut().zip(salt) {
             *slot = *byte;
         }
-        for (slot, byte) in self.hashed.iter_mut().skip(self.key_len + 40).take(self.key_len).zip(key) {
-            *slot = *byte;
-        }
-        self.reinitialize();
+        self.restore(key);
     }
 }

@@ -17,6 +17,8 @@ mod calls;
 mod config;
 mod event;
 mod receive;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::{

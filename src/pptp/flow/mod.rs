@@ -19,6 +19,8 @@ mod counters;
 mod hold;
 mod order;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 

@@ -6,6 +6,8 @@
 mod fields;
 mod messages;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use fields::Text;
 pub use messages::{

@@ -1,0 +1,10 @@
+//! One call's GRE packets: a script of packets, timeouts and sends.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    if let Err(broken) = pptpctl::pptp::fuzzing::gre_flow(data) {
+        panic!("{broken}");
+    }
+});

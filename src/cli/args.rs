@@ -1,0 +1,73 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// PPTP tunnels by name: brings them up, keeps them up, puts everything back.
+#[derive(Debug, Parser)]
+#[command(name = "pptpctl", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Args {
+    /// Read profiles from FILE (and profiles.d beside it) instead of /etc/pptpctl/profiles.toml
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring a tunnel up; returns when it carries packets, or says which phase failed and why
+    Up(Up),
+    /// Take a tunnel down and put everything back
+    Down {
+        /// The profile
+        name: String,
+    },
+    /// Show where tunnels are: all, or one with its details
+    Status {
+        /// The profile
+        name: Option<String>,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the profiles and their state
+    List {
+        /// Only the names, one a line
+        #[arg(long)]
+        names: bool,
+        /// As JSON, for programs
+        #[arg(long, conflicts_with = "names")]
+        json: bool,
+    },
+    /// Check all profiles: errors and doubtful settings
+    Check,
+    /// Show the log of a tunnel
+    Logs {
+        /// The profile
+        name: String,
+        /// Go on showing what comes
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Undo what a supervisor that died has left
+    Recover,
+    /// Show a whole tunnel between two throw-away network namespaces
+    Demo,
+}
+
+/// `up`.
+#[derive(Debug, clap::Args)]
+pub struct Up {
+    /// The profile
+    pub name: String,
+    /// Stay in the foreground until the tunnel ends; tells systemd when it is ready
+    #[arg(long)]
+    pub foreground: bool,
+    /// Only show what would be done on this host, and how it would be undone
+    #[arg(long)]
+    pub dry_run: bool,
+}

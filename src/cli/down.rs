@@ -1,0 +1,60 @@
+//! `down`: asks the supervisor, waits until everything is undone; or undoes what a dead one left.
+
+use super::{
+    exit::{self, Code},
+    output::{self, error, line},
+};
+use crate::{
+    profile::ProfileName,
+    supervisor::{self, ClientError, client},
+};
+
+/// Runs the command.
+pub fn main(name: &str) -> Code {
+    match down(name) {
+        Ok(code) | Err(code) => code,
+    }
+}
+
+fn down(name: &str) -> Result<Code, Code> {
+    output::need_root("down")?;
+    // The name becomes part of a path; the profile itself need not be there any more.
+    if let Err(wrong) = ProfileName::new(name) {
+        error(wrong);
+        return Err(exit::PROFILE);
+    }
+    match client::down(name) {
+        Ok(problems) if problems.is_empty() => {
+            line(format_args!("{name}: down"));
+            Ok(exit::OK)
+        }
+        Ok(problems) => {
+            problems.iter().for_each(error);
+            error(format_args!(
+                "{name}: down, but not everything could be put back; `pptpctl recover` tries again"
+            ));
+            Err(exit::NOT_UNDONE)
+        }
+        Err(ClientError::NotUp) => clean_up(name),
+        Err(wrong) => {
+            error(format_args!("{name}: {wrong}"));
+            Err(exit::INTERNAL)
+        }
+    }
+}
+
+fn clean_up(name: &str) -> Result<Code, Code> {
+    let recovery = supervisor::recover(None);
+    recovery.errors.iter().for_each(error);
+    let ours = recovery.recovered.iter().find(|recovered| recovered.profile == name);
+    match ours {
+        Some(recovered) => {
+            line(format_args!("{name}: its supervisor had died; put back {} steps", recovered.steps));
+            Ok(exit::OK)
+        }
+        None => {
+            error(format_args!("{name} is not up"));
+            Err(exit::NOT_UP)
+        }
+    }
+}

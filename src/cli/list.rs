@@ -1,0 +1,58 @@
+//! `list`: the profiles and where their tunnels are.
+
+use std::path::Path;
+
+use super::{
+    exit::{self, Code},
+    output::{self, line},
+};
+use crate::{
+    profile::{Profile, ProfileName},
+    supervisor::{ClientError, client},
+};
+
+/// Runs the command.
+pub fn main(config: Option<&Path>, names: bool, json: bool) -> Code {
+    let profiles = match output::profiles(config) {
+        Ok(profiles) => profiles,
+        Err(code) => return code,
+    };
+    if names {
+        profiles.names().for_each(line);
+        return exit::OK;
+    }
+    if json {
+        let all: Vec<_> = profiles
+            .iter()
+            .map(|(name, profile)| {
+                serde_json::json!({ "name": name.as_str(), "state": state(name, profile), "profile": profile.map(Profile::summary) })
+            })
+            .collect();
+        line(serde_json::Value::Array(all));
+        return exit::OK;
+    }
+    if profiles.names().next().is_none() {
+        output::complain(profiles.report().render(output::style()));
+        return if profiles.report().errors.is_empty() { exit::OK } else { exit::PROFILE };
+    }
+    let width = profiles.names().map(|name| name.as_str().len()).max().unwrap_or(0).max(7);
+    line(format_args!("{:<width$}  {:<11}  SERVER", "PROFILE", "STATE"));
+    for (name, profile) in profiles.iter() {
+        let servers =
+            profile.map(|p| p.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+        let servers = servers.unwrap_or_else(|| "(see `pptpctl check`)".to_owned());
+        line(format_args!("{:<width$}  {:<11}  {servers}", name.as_str(), state(name, profile)));
+    }
+    exit::OK
+}
+
+fn state(name: &ProfileName, profile: Option<&Profile>) -> String {
+    match client::status(name.as_str()) {
+        Ok(status) => status.state,
+        Err(ClientError::NotUp) if profile.is_none() => "invalid".to_owned(),
+        Err(ClientError::NotUp) => "down".to_owned(),
+        // There is a socket, and it is root's.
+        Err(ClientError::Denied(_)) => "running".to_owned(),
+        Err(_) => "stuck".to_owned(),
+    }
+}

@@ -1,0 +1,108 @@
+//! Lines to the person. A pipe that is closed at the other end is no error: they have seen enough.
+
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+    path::Path,
+};
+
+use super::exit::{self, Code};
+use crate::profile::{Locations, LookupError, Profile, Profiles, Style};
+
+/// One line to standard output.
+pub fn line(text: impl Display) {
+    let _closed = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// One line to standard error.
+pub fn complain(text: impl Display) {
+    let _closed = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// An error without a place in a file.
+pub fn error(text: impl Display) {
+    complain(format_args!("pptpctl: {text}"));
+}
+
+/// How reports to standard error are drawn.
+pub fn style() -> Style {
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    if colour { Style::Colour } else { Style::Plain }
+}
+
+/// All profiles, or the exit status after the reason has been shown.
+pub fn profiles(config: Option<&Path>) -> Result<Profiles, Code> {
+    match Locations::find(config) {
+        Ok(locations) => Ok(Profiles::load(&locations)),
+        Err(nowhere) => {
+            error(nowhere);
+            Err(exit::PROFILE)
+        }
+    }
+}
+
+/// One profile, or the exit status after the reason has been shown.
+pub fn profile(config: Option<&Path>, name: &str) -> Result<Profile, Code> {
+    let profiles = profiles(config)?;
+    profiles.get(name).cloned().map_err(|wrong: LookupError| {
+        complain(wrong.render(style()));
+        exit::PROFILE
+    })
+}
+
+/// Whether this process is root; if not, says so.
+pub fn need_root(command: &str) -> Result<(), Code> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    error(format_args!(
+        "{command} needs root (routes, the tun device and raw sockets are root's): try sudo or doas"
+    ));
+    Err(exit::NOT_ROOT)
+}
+
+/// Seconds as a person says them.
+pub fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min {} s", seconds % 60),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+/// Bytes as a person says them.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut left = count;
+    let mut last = 0;
+    for unit in UNITS {
+        if left < 1024 {
+            return if unit == "B" {
+                format!("{left} B")
+            } else {
+                format!("{left}.{} {unit}", last * 10 / 1024)
+            };
+        }
+        last = left % 1024;
+        left /= 1024;
+    }
+    format!("{count} B")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_well() {
+        assert_eq!(duration(59), "59 s");
+        assert_eq!(duration(61), "1 min 1 s");
+        assert_eq!(duration(7_320), "2 h 2 min");
+        assert_eq!(duration(90_000), "1 d 1 h");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(5 * 1024 * 1024), "5.0 MiB");
+    }
+}

@@ -1,0 +1,174 @@
+//! `up`: everything that can be wrong before a packet is sent, then the supervisor.
+
+use std::{
+    io::{self, IsTerminal},
+    path::Path,
+    process,
+    time::Instant,
+};
+
+use daemonize::{Daemonize, Outcome};
+
+use super::{
+    args::Up,
+    exit::{self, Code},
+    output::{self, error, line},
+    render::Screen,
+};
+use crate::{
+    plan::{self, Platform},
+    profile::{Profile, SecretAccess},
+    supervisor::{self, Failure, FailureKind, Job, Lock, LockError, Phase, Reporter, log, report},
+};
+
+/// Runs the command.
+pub fn main(config: Option<&Path>, args: &Up) -> Code {
+    match up(config, args) {
+        Ok(code) | Err(code) => code,
+    }
+}
+
+fn up(config: Option<&Path>, args: &Up) -> Result<Code, Code> {
+    let started = Instant::now();
+    if !args.dry_run {
+        output::need_root("up")?;
+    }
+    let profile = output::profile(config, &args.name)?;
+    if args.dry_run {
+        show_plan(&profile);
+        return Ok(exit::OK);
+    }
+    let lock = lock(&args.name)?;
+    // From here on, whatever goes wrong lets the lock go again.
+    let prepared = recover(&args.name).and_then(|()| password(&profile));
+    let password = match prepared {
+        Ok(password) => password,
+        Err(code) => {
+            lock.release();
+            return Err(code);
+        }
+    };
+    let job = Job { profile, password, lock, started };
+    if args.foreground { foreground(job) } else { background(job) }
+}
+
+/// The steps that `up` would perform, and how they would be undone: the same plan.
+fn show_plan(profile: &Profile) {
+    let platform = Platform::host();
+    let transport = plan::transport(profile, platform);
+    let network = plan::network(profile, platform, Path::new(platform.run_dir()));
+    line(format_args!("# {}: before anything is sent", profile.name));
+    transport.lines().for_each(line);
+    line("# when the link is up");
+    network.lines().for_each(line);
+    line("# down");
+    network.undo_lines().chain(transport.undo_lines()).for_each(line);
+    for note in transport.notes.iter().chain(&network.notes) {
+        line(format_args!("# {note}"));
+    }
+}
+
+fn lock(name: &str) -> Result<Lock, Code> {
+    Lock::acquire(name).map_err(|refused| match refused {
+        LockError::Held(pid) => {
+            let state = supervisor::client::status(name)
+                .map_or_else(|_| "coming up".to_owned(), |status| status.state);
+            error(format_args!(
+                "{name} is {state} already (supervisor {pid}); `pptpctl down {name}` ends it"
+            ));
+            exit::ALREADY_UP
+        }
+        LockError::Io { .. } => {
+            error(refused);
+            exit::INTERNAL
+        }
+    })
+}
+
+/// What dead supervisors have left would be in the way, of this profile and maybe of others.
+fn recover(name: &str) -> Result<(), Code> {
+    let recovery = supervisor::recover(Some(name));
+    for recovered in &recovery.recovered {
+        let steps = recovered.steps;
+        line(format_args!(
+            "{}: put back {steps} steps that a supervisor which died had left",
+            recovered.profile
+        ));
+    }
+    for wrong in &recovery.errors {
+        error(wrong);
+    }
+    // Another profile's remains are a warning; only our own ledger is in the way, and `run` says so.
+    Ok(())
+}
+
+fn password(profile: &Profile) -> Result<crate::secret::Secret, Code> {
+    profile.password.load(&SecretAccess::of_this_process()).map_err(|wrong| {
+        error(format_args!("{}: {wrong}", profile.name));
+        exit::PROFILE
+    })
+}
+
+fn foreground(job: Job) -> Result<Code, Code> {
+    let mut screen = Screen::new(job.profile.name.as_str());
+    // A person at a terminal wants the phases; the journal wants the log.
+    let reporter = if io::stdout().is_terminal() {
+        log::to_stderr(crate::profile::LogLevel::Quiet);
+        Reporter::call(move |progress| screen.show(progress))
+    } else {
+        log::to_stderr(job.profile.loglevel);
+        Reporter::call(|_| {})
+    };
+    Ok(supervisor::run(job, reporter).map_or_else(|failure| Code::of(&failure), |()| exit::OK))
+}
+
+fn background(job: Job) -> Result<Code, Code> {
+    let name = job.profile.name.as_str().to_owned();
+    let internal = |error: io::Error| {
+        output::error(format_args!("{name}: {error}"));
+        exit::INTERNAL
+    };
+    let (mut reporter, waiting) = Reporter::pipe().map_err(internal)?;
+    match Daemonize::new().working_directory("/").umask(0o077).execute() {
+        Outcome::Parent(Ok(_)) => {
+            drop((reporter, job));
+            wait_for(&name, waiting)
+        }
+        Outcome::Parent(Err(error)) => {
+            job.lock.release();
+            output::error(format_args!("{name}: no daemon: {error}"));
+            Err(exit::INTERNAL)
+        }
+        Outcome::Child(daemonized) => {
+            drop(waiting);
+            let log = daemonized.map_err(|error| error.to_string()).and_then(|_| {
+                supervisor::log_to_file(&name, job.profile.loglevel).map_err(|error| error.to_string())
+            });
+            if let Err(error) = log {
+                job.lock.release();
+                let failure = Failure::new(Phase::Resolve, FailureKind::Internal, format!("no log: {error}"));
+                reporter.say(&report::Progress::Failed(failure));
+                process::exit(i32::from(exit::INTERNAL.number()));
+            }
+            let end = supervisor::run(job, reporter);
+            process::exit(i32::from(end.map_or_else(|failure| Code::of(&failure), |()| exit::OK).number()));
+        }
+    }
+}
+
+/// Draws what the daemon reports, until it is up or has failed. Ctrl-C takes it down again.
+fn wait_for(name: &str, waiting: std::os::unix::net::UnixStream) -> Result<Code, Code> {
+    let mut screen = Screen::new(name);
+    let interrupted = || {
+        // What it could not undo it says in its last report, which is still to come.
+        let _reported = supervisor::client::down(name);
+    };
+    match report::listen(waiting, interrupted, |progress| screen.show(progress)) {
+        Ok(Ok(())) => Ok(exit::OK),
+        Ok(Err(failure)) => Err(Code::of(&failure)),
+        Err(wrong) => {
+            error(format_args!("{name}: {wrong}; `pptpctl recover` puts back what it may have left"));
+            Err(exit::INTERNAL)
+        }
+    }
+}

@@ -1,0 +1,120 @@
+use super::*;
+
+#[test]
+fn silence_ends_exactly_after_both_waits() {
+    let config =
+        Config { idle_wait: Some(20 * SECOND), max_echo_wait: 5 * SECOND, ..Config::client(Quirks::None) };
+    let (mut client, start) = client(config);
+    client.open_call(start, CallRequest::new(7)).unwrap();
+    client.handle_input(start, &encoded(call_reply(7, 99)));
+    events(&mut client);
+    take_output(&mut client);
+
+    assert_eq!(client.next_timeout(), Some((start + 20 * SECOND, Timer::Idle)));
+    client.handle_timeout(start + 20 * SECOND - MS);
+    assert_eq!(take_output(&mut client), b"");
+    client.handle_timeout(start + 20 * SECOND);
+    assert_eq!(sent(&mut client), [wire::EchoRequest { identifier: 1 }.into()]);
+
+    assert_eq!(client.next_timeout(), Some((start + 25 * SECOND, Timer::EchoReply)));
+    client.handle_timeout(start + 25 * SECOND - MS);
+    assert!(events(&mut client).is_empty());
+    client.handle_timeout(start + 25 * SECOND);
+    assert_eq!(
+        events(&mut client),
+        [
+            Event::CallDown { call_id: 7, reason: CallEnd::ControlLost },
+            Event::Closed(ControlEnd::EchoTimeout)
+        ]
+    );
+    assert_eq!(names(&sent(&mut client)), ["CallClearRequest", "StopControlConnectionRequest"]);
+}
+
+#[test]
+fn identifiers_count_the_replies() {
+    let (mut client, start) = client(Config::client(Quirks::None));
+    let mut now = start;
+    for identifier in 1..4 {
+        now = client.next_timeout().unwrap().0;
+        client.handle_timeout(now);
+        assert_eq!(sent(&mut client), [wire::EchoRequest { identifier }.into()]);
+        now += 30 * MS;
+        client.handle_input(now, &encoded(wire::EchoReply { identifier, result: 1, error: 0 }));
+        assert_eq!(client.counters().echo_round_trip, Some(30 * MS));
+    }
+    assert_eq!(client.next_timeout(), Some((now + 60 * SECOND, Timer::Idle)));
+}
+
+#[test]
+fn any_sign_of_life_counts_but_only_the_reply_moves_the_identifier() {
+    let (mut client, start) = client(Config::client(Quirks::None));
+    client.handle_timeout(start + 60 * SECOND);
+    assert_eq!(sent(&mut client), [wire::EchoRequest { identifier: 1 }.into()]);
+    let now = start + 70 * SECOND;
+    client.handle_input(now, &encoded(wire::EchoReply { identifier: 9, result: 1, error: 0 }));
+    assert_eq!(client.counters().echo_replies_mismatched, 1);
+    assert_eq!(client.next_timeout(), Some((now + 60 * SECOND, Timer::Idle)));
+    client.handle_timeout(now + 60 * SECOND);
+    assert_eq!(sent(&mut client), [wire::EchoRequest { identifier: 1 }.into()]);
+}
+
+#[test]
+fn the_peers_requests_are_answered_and_put_ours_off() {
+    let (mut client, start) = client(Config::client(Quirks::None));
+    let now = start + 59 * SECOND;
+    client.handle_input(now, &encoded(wire::EchoRequest { identifier: 77 }));
+    assert_eq!(sent(&mut client), [wire::EchoReply { identifier: 77, result: 1, error: 0 }.into()]);
+    client.handle_timeout(start + 60 * SECOND);
+    assert_eq!(take_output(&mut client), b"");
+    assert_eq!(client.next_timeout(), Some((now + 60 * SECOND, Timer::Idle)));
+}
+
+#[test]
+fn without_idle_wait_there_are_no_requests() {
+    let (client, _) = client(Config { idle_wait: None, ..Config::client(Quirks::None) });
+    assert_eq!(client.next_timeout(), None);
+}
+
+#[test]
+fn without_max_echo_wait_a_request_may_stay_unanswered() {
+    let config = Config { max_echo_wait: Duration::ZERO, ..Config::client(Quirks::None) };
+    let (mut client, start) = client(config);
+    client.handle_timeout(start + 60 * SECOND);
+    assert_eq!(client.next_timeout(), None);
+    client.handle_timeout(start + 6000 * SECOND);
+    assert!(client.is_established());
+}
+
+#[test]
+fn two_of_us_keep_each_other_alive_for_a_day() {
+    let mut pair = Pair::established();
+    let end = pair.now + 24 * 3600 * SECOND;
+    while pair.now < end {
+        pair.step();
+    }
+    assert!(pair.client.is_established() && pair.server.is_established());
+    let client = pair.client.counters();
+    let server = pair.server.counters();
+    let requests = client.echo_requests_sent + server.echo_requests_sent;
+    // Each request also tells the other side that we live: both together ask no more than once a minute
+    // each.
+    assert!((24 * 60..=2 * 24 * 60).contains(&requests), "{requests}");
+    assert_eq!(client.echo_replies_mismatched + server.echo_replies_mismatched, 0);
+}
+
+#[test]
+fn both_notice_a_dead_network() {
+    let mut pair = Pair::established();
+    pair.call(3);
+    pair.dead = true;
+    let start = pair.now;
+    while !(pair.client.is_ended() && pair.server.is_ended()) {
+        pair.step();
+    }
+    assert_eq!(pair.now - start, 120 * SECOND);
+    let ends = [
+        Event::CallDown { call_id: 3, reason: CallEnd::ControlLost },
+        Event::Closed(ControlEnd::EchoTimeout),
+    ];
+    assert_eq!(pair.client_events, ends);
+}

@@ -1,0 +1,194 @@
+//! Stories of one control connection: two machines in memory under a virtual clock, or one machine and a
+//! peer that the test plays itself.
+
+mod bytes;
+mod calls;
+mod keepalive;
+mod limits;
+mod start;
+mod stop;
+
+use super::*;
+use crate::pptp::{quirks::Quirks, wire::StartControlConnectionReply};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A client and a server. Each `step` of virtual time goes to the next thing that is due.
+struct Pair {
+    client: Control,
+    server: Control,
+    now: Instant,
+    client_events: Vec<Event>,
+    server_events: Vec<Event>,
+    /// How the bytes are cut on their way.
+    cut: usize,
+    /// The network is gone in both directions.
+    dead: bool,
+}
+
+impl Pair {
+    fn new(client: Config, server: Config) -> Self {
+        let now = Instant::now();
+        let mut pair = Self {
+            client: Control::new(client, now),
+            server: Control::new(server, now),
+            now,
+            client_events: Vec::new(),
+            server_events: Vec::new(),
+            cut: usize::MAX,
+            dead: false,
+        };
+        pair.client.connected(now);
+        pair.server.connected(now);
+        pair
+    }
+
+    fn established() -> Self {
+        let mut pair = Self::new(Config::client(Quirks::None), Config::server("pac"));
+        pair.drive();
+        assert!(pair.client.is_established() && pair.server.is_established());
+        pair.client_events.clear();
+        pair.server_events.clear();
+        pair
+    }
+
+    /// Lets bytes go to and fro until there are none; the server accepts each call as call id 1000 + the
+    /// client's.
+    fn drive(&mut self) {
+        loop {
+            let from_client = take_output(&mut self.client);
+            let from_server = take_output(&mut self.server);
+            if from_client.is_empty() && from_server.is_empty() {
+                break;
+            }
+            if self.dead {
+                continue;
+            }
+            for part in from_client.chunks(self.cut) {
+                self.server.handle_input(self.now, part);
+            }
+            for part in from_server.chunks(self.cut) {
+                self.client.handle_input(self.now, part);
+            }
+            while let Some(event) = self.server.poll_event() {
+                if let Event::IncomingCall { peer_call_id, .. } = event {
+                    let accept = CallAccept::new(1000 + peer_call_id);
+                    self.server.accept_call(self.now, peer_call_id, accept).unwrap();
+                }
+                self.server_events.push(event);
+            }
+        }
+        self.client_events.extend(events(&mut self.client));
+        self.server_events.extend(events(&mut self.server));
+    }
+
+    fn step(&mut self) {
+        let next = [self.client.next_timeout(), self.server.next_timeout()];
+        if let Some((at, _)) = next.into_iter().flatten().min_by_key(|(at, _)| *at) {
+            self.now = at;
+            self.client.handle_timeout(at);
+            self.server.handle_timeout(at);
+        }
+        self.drive();
+    }
+
+    /// A call that is up on both sides.
+    fn call(&mut self, call_id: u16) {
+        self.client.open_call(self.now, CallRequest::new(call_id)).unwrap();
+        self.drive();
+        let up = |event: &Event| matches!(event, Event::CallUp { call_id: id, .. } if *id == call_id);
+        assert!(self.client_events.iter().any(up), "{:?}", self.client_events);
+        self.client_events.clear();
+        self.server_events.clear();
+    }
+}
+
+/// A client whose server the test plays, established.
+fn client(config: Config) -> (Control, Instant) {
+    let (mut client, now) = starting(config);
+    client.handle_input(now, &encoded(start_reply()));
+    assert!(matches!(events(&mut client)[..], [Event::Established { .. }]));
+    (client, now)
+}
+
+/// A client whose server the test plays, and which has sent its first request.
+fn starting(config: Config) -> (Control, Instant) {
+    let now = Instant::now();
+    let mut client = Control::new(config, now);
+    client.connected(now);
+    take_output(&mut client);
+    (client, now)
+}
+
+/// A client with call 7 up, whose server has call id 99 for it.
+fn client_with_call() -> (Control, Instant) {
+    let (mut client, now) = client(Config::client(Quirks::None));
+    client.open_call(now, CallRequest::new(7)).unwrap();
+    client.handle_input(now, &encoded(call_reply(7, 99)));
+    assert!(matches!(events(&mut client)[..], [Event::CallUp { call_id: 7, peer_call_id: 99, .. }]));
+    take_output(&mut client);
+    (client, now)
+}
+
+fn start_reply() -> StartControlConnectionReply {
+    StartControlConnectionReply {
+        version: wire::VERSION,
+        result: 1,
+        error: 0,
+        framing: 3,
+        bearer: 3,
+        max_channels: 1,
+        firmware: 1,
+        host_name: Text::new("pac"),
+        vendor: Text::new("test"),
+    }
+}
+
+fn call_reply(client: u16, server: u16) -> wire::OutgoingCallReply {
+    wire::OutgoingCallReply {
+        call_id: server,
+        peer_call_id: client,
+        result: 1,
+        error: 0,
+        cause: 0,
+        connect_speed: 10_000_000,
+        window: 16,
+        delay: 0,
+        channel: 0,
+    }
+}
+
+fn disconnect(call_id: u16) -> wire::CallDisconnectNotify {
+    wire::CallDisconnectNotify { call_id, result: 3, error: 0, cause: 16, statistics: Text::EMPTY }
+}
+
+fn encoded(message: impl Into<Message>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    message.into().encode(&mut bytes);
+    bytes
+}
+
+fn take_output(control: &mut Control) -> Vec<u8> {
+    let bytes = control.poll_output().to_vec();
+    control.consume_output(bytes.len());
+    bytes
+}
+
+/// What has been sent, as messages.
+fn sent(control: &mut Control) -> Vec<Message> {
+    let bytes = take_output(control);
+    let mut bytes = &bytes[..];
+    let mut decoder = StreamDecoder::default();
+    let messages = std::iter::from_fn(|| decoder.next_message(&mut bytes)).collect();
+    assert_eq!(decoder.counters().skipped_bytes, 0);
+    messages
+}
+
+fn names(messages: &[Message]) -> Vec<&'static str> {
+    messages.iter().map(Message::name).collect()
+}
+
+fn events(control: &mut Control) -> Vec<Event> {
+    std::iter::from_fn(|| control.poll_event()).collect()
+}

@@ -1,0 +1,175 @@
+//! The control connection against a peer, an owner and a clock that do anything.
+
+use std::time::{Duration, Instant};
+
+use super::{Script, hold};
+use crate::pptp::{
+    control::{CallAccept, CallRequest, Config, Control, Event},
+    quirks::Quirks,
+    wire::{Message, StreamDecoder},
+};
+
+/// Most bytes that may lie in the output: the limit and one message.
+const MAX_OUTPUT: usize = 64 * 1024 + 220;
+/// Most events that may wait: the limit, one for each call, and the last.
+const MAX_EVENTS: usize = 1024 + 128 + 1;
+
+/// Runs a script against one control connection.
+///
+/// # Errors
+/// Says which of the promises did not hold.
+pub fn control(data: &[u8]) -> Result<(), String> {
+    let mut script = Script(data);
+    let setup = script.byte();
+    let config = match setup & 3 {
+        0 | 1 => Config::client(Quirks::None),
+        2 => Config::client(Quirks::BezeqIsrael),
+        _ => Config::server("fuzz"),
+    };
+    let mut run = Run::new(config, setup & 4 != 0);
+    while !script.is_over() {
+        run.step(&mut script)?;
+    }
+    run.finish()
+}
+
+struct Run {
+    control: Control,
+    now: Instant,
+    /// The output must be whole messages, whatever the input was.
+    output: StreamDecoder,
+    /// The input once more, byte for byte: how TCP cuts it must not matter.
+    whole: StreamDecoder,
+    single: StreamDecoder,
+    offered: Vec<u16>,
+    closed: bool,
+}
+
+impl Run {
+    fn new(config: Config, connected: bool) -> Self {
+        let now = Instant::now();
+        let mut control = Control::new(config, now);
+        if connected {
+            control.connected(now);
+        }
+        Self {
+            control,
+            now,
+            output: StreamDecoder::default(),
+            whole: StreamDecoder::default(),
+            single: StreamDecoder::default(),
+            offered: Vec::new(),
+            closed: false,
+        }
+    }
+
+    fn step(&mut self, script: &mut Script<'_>) -> Result<(), String> {
+        let now = self.now;
+        match script.byte() % 12 {
+            0 | 1 => {
+                let count = usize::from(script.byte());
+                self.input(script.bytes(count))?;
+            }
+            2 => {
+                // A header that is right, for a body that need not be.
+                let kind = u16::from(script.byte() % 17);
+                let length = Message::length_of(kind).unwrap_or(14);
+                let mut bytes = Vec::from(length.to_be_bytes());
+                bytes.extend([0, 1, 0x1A, 0x2B, 0x3C, 0x4D]);
+                bytes.extend(kind.to_be_bytes());
+                bytes.extend([0, 0]);
+                let shown = usize::from(script.byte()).min(usize::from(length) - bytes.len());
+                bytes.extend(script.bytes(shown));
+                bytes.resize(usize::from(length), 0);
+                self.input(&bytes)?;
+            }
+            3 => self.pass(Duration::from_millis(u64::from(script.u16())))?,
+            4 => self.to_next_timeout()?,
+            5 => self.control.connected(now),
+            6 => {
+                let mut request = CallRequest::new(u16::from(script.byte()));
+                request.phone = (script.byte() & 1 == 1).then(|| "5551234".repeat(20));
+                let _ = self.control.open_call(now, request);
+            }
+            7 => {
+                let _ = self.control.close_call(now, u16::from(script.byte()));
+            }
+            8 => self.control.stop(now),
+            9 => {
+                let how = script.byte();
+                if let Some(peer) = self.offered.pop() {
+                    let _ = match how & 1 {
+                        0 => self.control.accept_call(now, peer, CallAccept::new(u16::from(how))),
+                        _ => self.control.refuse_call(now, peer, how, how, u16::from(how)),
+                    };
+                }
+            }
+            10 => self.fetch_output(usize::from(script.u16())),
+            _ => self.fetch_events(usize::from(script.byte()))?,
+        }
+        hold(self.control.poll_output().len() <= MAX_OUTPUT, "the output is without bound")
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        self.control.stop(self.now);
+        for _ in 0..4 {
+            self.to_next_timeout()?;
+        }
+        hold(self.control.is_ended(), "stopping has no end")?;
+        hold(self.control.next_timeout().is_none(), "a timer runs after the end")?;
+        self.fetch_output(usize::MAX);
+        hold(self.output.counters().skipped_bytes == 0, "the output is not made of messages")?;
+        self.fetch_events(MAX_EVENTS)?;
+        hold(self.control.poll_event().is_none(), "events are without bound")?;
+        hold(self.closed, "the end was not told")
+    }
+
+    fn input(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.control.handle_input(self.now, bytes);
+        let mut rest = bytes;
+        while let Some(message) = self.whole.next_message(&mut rest) {
+            let mut again = Vec::new();
+            message.encode(&mut again);
+            hold(Message::decode(&again) == Some(message), "a message does not survive encoding")?;
+        }
+        for byte in bytes {
+            self.single.next_message(&mut std::slice::from_ref(byte));
+        }
+        hold(self.whole.counters() == self.single.counters(), "it matters how TCP cuts the stream")
+    }
+
+    fn pass(&mut self, time: Duration) -> Result<(), String> {
+        self.now += time;
+        self.control.handle_timeout(self.now);
+        let next = self.control.next_timeout();
+        hold(next.is_none_or(|(at, _)| at > self.now), "a timer stays due: the event loop would spin")
+    }
+
+    fn to_next_timeout(&mut self) -> Result<(), String> {
+        let next = self.control.next_timeout().map_or(self.now, |(at, _)| at);
+        self.pass(next.saturating_duration_since(self.now))
+    }
+
+    fn fetch_output(&mut self, count: usize) {
+        let bytes = self.control.poll_output();
+        let count = count.min(bytes.len());
+        let mut bytes = bytes.get(..count).unwrap_or_default();
+        while self.output.next_message(&mut bytes).is_some() {}
+        self.control.consume_output(count);
+    }
+
+    fn fetch_events(&mut self, count: usize) -> Result<(), String> {
+        for _ in 0..count {
+            let Some(event) = self.control.poll_event() else { break };
+            hold(!self.closed, "an event follows the end")?;
+            match event {
+                Event::IncomingCall { peer_call_id, .. } if self.offered.len() < 256 => {
+                    self.offered.push(peer_call_id);
+                }
+                Event::Closed(_) => self.closed = true,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! What dead supervisors have left: the steps in their ledgers, and their files in the control directory.
+
+use std::{fs, path::PathBuf};
+
+use super::lock;
+use crate::{
+    link::{self, LinkError, Places, Recovered},
+    os::paths,
+    plan::Platform,
+};
+
+/// What was found and done.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// Tunnels whose steps were undone.
+    pub recovered: Vec<Recovered>,
+    /// Tunnels that are alive.
+    pub alive: Vec<String>,
+    /// Sockets, locks and pid files of dead supervisors that were removed.
+    pub removed: Vec<PathBuf>,
+    /// What could not be undone.
+    pub errors: Vec<LinkError>,
+}
+
+/// Undoes what every dead supervisor left. `own` is the profile whose lock the caller itself holds: its ledger
+/// is a dead one's.
+#[must_use]
+pub fn recover(own: Option<&str>) -> Recovery {
+    let places = Places::system(Platform::host());
+    let steps = match link::system_host() {
+        Ok(mut host) => {
+            let alive = |header: &link::ledger::Header| {
+                Some(header.profile.as_str()) != own && lock::is_held(&header.profile)
+            };
+            link::recover(&places, host.as_mut(), &alive)
+        }
+        Err(error) => link::Recovery { errors: vec![error], ..link::Recovery::default() },
+    };
+    Recovery {
+        recovered: steps.recovered,
+        alive: steps.alive,
+        removed: remove_files(own),
+        errors: steps.errors,
+    }
+}
+
+/// The lock of a dead supervisor is free: whoever takes it may remove what the dead one left beside it.
+fn remove_files(own: Option<&str>) -> Vec<PathBuf> {
+    let mut removed = Vec::new();
+    for name in lock::names() {
+        if Some(name.as_str()) == own {
+            continue;
+        }
+        let Ok(lock) = lock::Lock::acquire(&name) else { continue };
+        let socket = paths::control_socket(&name);
+        if fs::remove_file(&socket).is_ok() {
+            removed.push(socket);
+        }
+        removed.push(paths::lock_file(&name));
+        lock.release();
+    }
+    removed
+}

@@ -1,0 +1,87 @@
+//! What a person is told about a profile, to the letter: each `tests/profile_cases/NAME.toml` has its answer in
+//! `NAME.out`. After a wanted change run with `UPDATE_CASES=1` and read the difference.
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use pptpctl::profile::{Profiles, Style};
+
+#[test]
+fn every_case_has_its_answer() {
+    let mut wrong = Vec::new();
+    let cases = cases();
+    assert!(cases.len() >= 8, "{cases:?}");
+    for case in cases {
+        let text = fs::read_to_string(&case).unwrap();
+        let name = case.file_name().unwrap();
+        let profiles = Profiles::from_text(Path::new(name), &text, true);
+        let usable = profiles.iter().filter(|(_, profile)| profile.is_some()).map(|(name, _)| name.as_str());
+        let usable = usable.collect::<Vec<_>>().join(" ");
+        let answer = format!("{}\n\nusable: {usable}\n", profiles.report().render(Style::Plain));
+        let expected = case.with_extension("out");
+        if std::env::var_os("UPDATE_CASES").is_some() {
+            fs::write(&expected, &answer).unwrap();
+        }
+        if fs::read_to_string(&expected).unwrap_or_default() != answer {
+            wrong.push(format!("{}:\n{answer}", expected.display()));
+        }
+        assert!(!answer.contains("hunter2"), "{answer}");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn colours_only_when_asked_for() {
+    let profiles = Profiles::from_text(Path::new("f"), "x = 1", true);
+    assert!(!profiles.report().render(Style::Plain).contains('\u{1b}'));
+    assert!(profiles.report().render(Style::Colour).contains('\u{1b}'));
+}
+
+#[test]
+fn what_a_file_holds_does_not_steer_the_terminal() {
+    let text =
+        "[profile.\"a\u{1b}[2J\"]\n\"\\u001b[31mkey\" = \"\u{202e}x\"\n[profile.b]\nuser = \"\\u001b[2J\"\n";
+    let said = Profiles::from_text(Path::new("f\u{1b}[2J"), text, true).report().render(Style::Plain);
+    assert!(!said.contains('\u{1b}') && !said.contains('\u{202e}'), "{said:?}");
+}
+
+#[test]
+fn columns_are_characters() {
+    let profiles =
+        Profiles::from_text(Path::new("f"), "[profile.a]\nuser = \"ü\"\nserver = [\"ä\"]\r\n", true);
+    let at = profiles
+        .report()
+        .errors
+        .iter()
+        .filter_map(|finding| finding.at.clone())
+        .find(|at| at.line == 3)
+        .unwrap();
+    assert_eq!(at.origin().to_string(), "f:3:11");
+}
+
+#[test]
+fn an_unknown_name_suggests_the_nearest_and_a_broken_one_says_why() {
+    let text = "[profile.office]\nserver = 1\nuser = 'u'\npassword.fd = 3\n\
+                [profile.home]\nserver = 'a.example'\nuser = 'u'\npassword.fd = 3\n";
+    let profiles = Profiles::from_text(Path::new("f"), text, true);
+    assert_eq!(profiles.get("home").unwrap().user, "u");
+    assert_eq!(
+        profiles.get("hoem").unwrap_err().to_string(),
+        "error: there is no profile `hoem`\n |\n = help: did you mean `home`?"
+    );
+    let broken = profiles.get("office").unwrap_err().to_string();
+    assert!(broken.contains("bad value for `server`") && broken.contains("f:2:10"), "{broken}");
+    let unknown = Profiles::from_text(Path::new("f"), "[", true).get("x").unwrap_err().to_string();
+    assert!(unknown.contains("there is no profile `x`") && unknown.contains("this is not TOML"), "{unknown}");
+}
+
+fn cases() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/profile_cases");
+    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
+    paths.sort();
+    paths
+}
