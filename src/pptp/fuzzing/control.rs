@@ -84,7 +84,7 @@ impl Run {
                 self.input(&bytes)?;
             }
             3 => self.pass(Duration::from_millis(u64::from(script.u16())))?,
-            4 => self.to_next_timeout()?,
+            4 => self.jump_to_next_timeout()?,
             5 => self.control.connected(now),
             6 => {
                 let mut request = CallRequest::new(u16::from(script.byte()));
@@ -113,7 +113,7 @@ impl Run {
     fn finish(&mut self) -> Result<(), String> {
         self.control.stop(self.now);
         for _ in 0..4 {
-            self.to_next_timeout()?;
+            self.jump_to_next_timeout()?;
         }
         hold(self.control.is_ended(), "stopping has no end")?;
         hold(self.control.next_timeout().is_none(), "a timer runs after the end")?;
@@ -145,7 +145,7 @@ impl Run {
         hold(next.is_none_or(|(at, _)| at > self.now), "a timer stays due: the event loop would spin")
     }
 
-    fn to_next_timeout(&mut self) -> Result<(), String> {
+    fn jump_to_next_timeout(&mut self) -> Result<(), String> {
         let next = self.control.next_timeout().map_or(self.now, |(at, _)| at);
         self.pass(next.saturating_duration_since(self.now))
     }
