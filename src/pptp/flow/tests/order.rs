@@ -113,6 +113,18 @@ fn a_gap_on_a_busy_link_waits_two_milliseconds() {
 }
 
 #[test]
+fn up_to_fifteen_packets_make_no_busy_link() {
+    let mut receiver = Receiver::running();
+    for seq in 3..=17 {
+        receiver.arrive(seq).unwrap();
+        receiver.pass(MS);
+    }
+    assert_eq!((&receiver.delivered[..], receiver.gap_timeout()), (&[1][..], Some(15 * MS)));
+    receiver.arrive(18).unwrap();
+    assert_eq!(receiver.delivered.len(), 17);
+}
+
+#[test]
 fn the_limit_caps_the_wait() {
     let reorder = Reorder::Adaptive { max: 10 * MS };
     let mut receiver = Receiver::new(FlowConfig { reorder, ..config() });
