@@ -2,4 +2,5 @@
 
 pub mod auth;
 pub mod crypto;
+pub mod hdlc;
 pub mod mppe;
