@@ -12,5 +12,6 @@ pub mod ipcp;
 pub mod ipv6cp;
 pub mod lcp;
 pub mod link;
+pub mod hdlc;
 pub mod mppe;
 pub mod wire;
