@@ -50,6 +50,7 @@ impl Link {
         }
         let mut ccp = Automaton::new(ccp, self.config.timing.negotiation.lasting(self.config.timing.network));
         ccp.set_reject_limit(usize::from(self.lcp.options().peer().mru));
+        ccp.expect_response_time(self.lcp.response_time());
         ccp.open(now);
         ccp.lower_up(now);
         self.ccp = Some(ccp);
@@ -266,10 +267,12 @@ impl Link {
         }
         let limit = usize::from(self.lcp.options().peer().mru);
         self.ipcp.set_reject_limit(limit);
+        self.ipcp.expect_response_time(self.lcp.response_time());
         self.ipcp.open(now);
         self.ipcp.lower_up(now);
         if let Some(ipv6cp) = &mut self.ipv6cp {
             ipv6cp.set_reject_limit(limit);
+            ipv6cp.expect_response_time(self.lcp.response_time());
             ipv6cp.open(now);
             ipv6cp.lower_up(now);
         }
@@ -380,7 +383,10 @@ impl Link {
     /// CCP's own codes (RFC 1962 §3.1).
     fn receive_reset(&mut self, packet: Packet<'_>) -> Result<(), LinkDrop> {
         match (packet.code, &mut self.cipher) {
-            (code::RESET_REQUEST, Cipher::On { sealer: Some(sealer), .. }) => {
+            (code::RESET_REQUEST, Cipher::On { sealer: Some(sealer), opener, .. }) => {
+                if let Some(style) = opener.as_ref().and_then(Opener::reset_style) {
+                    sealer.set_reset_style(style);
+                }
                 sealer.handle_reset_request();
                 // RFC 3078 does without the Ack, but Linux's receiver discards everything until it has it.
                 if let Some(ccp) = &mut self.ccp {
