@@ -21,6 +21,8 @@ mod data;
 mod ending;
 mod establish;
 mod event;
+#[doc(hidden)]
+pub mod fuzz;
 mod network;
 #[cfg(test)]
 mod tests;

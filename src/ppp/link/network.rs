@@ -160,21 +160,21 @@ impl Link {
     fn pump_ccp(&mut self, now: Instant) -> bool {
         let mut busy = false;
         loop {
-            let Some(ccp) = &mut self.ccp else { return busy };
-            if let Some(packet) = ccp.poll_output() {
-                self.send(protocol::CCP, &packet);
-                continue;
-            }
-            let refusal = ccp.options().refusal().map(str::to_owned);
             if self.phase != Phase::Network {
                 return busy;
             }
+            // Before the packets: with the end of it all goes the request that the refusal led to.
+            let refusal = self.ccp.as_ref().and_then(|ccp| ccp.options().refusal().map(str::to_owned));
             if let Some(words) = refusal.filter(|_| self.cipher.is_undecided()) {
                 self.without_encryption(now, words);
                 busy = true;
                 continue;
             }
             let Some(ccp) = &mut self.ccp else { return busy };
+            if let Some(packet) = ccp.poll_output() {
+                self.send(protocol::CCP, &packet);
+                continue;
+            }
             let Some(signal) = ccp.poll_signal() else { return busy };
             let renegotiating = ccp.state().negotiating();
             busy = true;
