@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn texts_are_made_printable() {
-        assert_eq!(termination_words(b"MPPE required but peer negotiation failed").1, true);
+        assert!(termination_words(b"MPPE required but peer negotiation failed").1);
         assert_eq!(termination_words(b"bye\x1b[31m"), ("bye [31m".to_owned(), false));
         assert_eq!(termination_words(b"").0, "");
     }
