@@ -114,6 +114,12 @@ impl Link {
         } else if unproven && !self.lcp.options().offered().is_empty() {
             // We refused what it proposed, and it gave up: pppd opens LCP without, and then ends the link.
             self.no_common_auth()
+        } else if self.config.mppe.demand == Demand::Require
+            && self.phase == Phase::Network
+            && !self.up
+            && !self.cipher.is_on()
+        {
+            DownReason::EncryptionRefused(format!("before it was agreed: {otherwise}"))
         } else {
             otherwise
         }
