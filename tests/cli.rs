@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test cli` writes the files anew. What a command says must be the same for root and
 //! for others; where it is not, the command is run as nobody.
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use std::{
     fs,
@@ -46,6 +47,7 @@ fn a_name_that_is_not_there_is_status_3_with_the_nearest() {
     let mut desk = Desk::with("profiles.toml");
     assert_eq!(desk.run(&["up", "--dry-run", "t-splti"]), 3);
     assert_eq!(desk.run(&["up", "--dry-run", "elsewhere"]), 3);
+    assert_eq!(desk.run(&["status", "t-splti"]), 3);
     assert_eq!(desk.run(&["status", "../etc"]), 3);
     assert_eq!(desk.run(&["logs", "Vpn"]), 3);
     desk.compare("unknown_profile");
