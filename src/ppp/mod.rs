@@ -6,9 +6,11 @@
 
 pub mod auth;
 pub mod automaton;
-
+pub mod ccp;
 pub mod crypto;
-
+pub mod ipcp;
+pub mod ipv6cp;
+pub mod lcp;
 pub mod link;
 pub mod mppe;
 pub mod wire;

@@ -185,6 +185,13 @@ impl<O: OptionSet> Automaton<O> {
         self.apply(now, Event::RejectFatal, None);
     }
 
+    /// Falls silent for good, whatever the state. Packets that wait to be sent stay.
+    pub fn stop(&mut self) {
+        self.state = State::Initial;
+        self.deadline = None;
+        self.signals.clear();
+    }
+
     /// Retransmits or gives up if the restart timer has expired; otherwise nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline.is_none_or(|deadline| now < deadline) {

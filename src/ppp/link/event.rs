@@ -100,7 +100,7 @@ pub enum DownReason {
     },
     /// The encryption that was asked for cannot be had; the words say why.
     EncryptionRefused(String),
-    /// Required encryption ended while the link was up.
+    /// The encryption of a link that was up ended, and going on in clear is out of the question.
     EncryptionLost,
     /// No usable address; the words say why.
     NoAddress(String),
@@ -144,9 +144,7 @@ impl fmt::Display for DownReason {
                 write!(f, "no authentication protocol in common: the peer offered {offered}")
             }
             Self::EncryptionRefused(words) => write!(f, "no encryption: {words}"),
-            Self::EncryptionLost => {
-                f.write_str("the required encryption ended, and nothing may travel in clear")
-            }
+            Self::EncryptionLost => f.write_str("the encryption ended, and nothing may travel in clear"),
             Self::NoAddress(words) => write!(f, "no address: {words}"),
             Self::PeerTerminated(words) if words.is_empty() => f.write_str("the peer ended the link"),
             Self::PeerTerminated(words) => write!(f, "the peer ended the link: {words}"),

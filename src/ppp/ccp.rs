@@ -1,0 +1,191 @@
+//! The options of the Compression Control Protocol (RFC 1962), of which there is one: MPPE (RFC 3078 §2).
+//!
+//! Owns the negotiation of option 18 under a [`Policy`]. Does not own keys and packets ([`crate::ppp::mppe`]) nor what
+//! follows from a refusal (the link). Every real compression is rejected; MPPC, which shares the option, is nakked away.
+//!
+//! A Configure-Request says what its sender can *receive* (RFC 1962 §4): our acknowledged request describes
+//! the packets that come, the peer's the packets that go.
+
+use crate::ppp::{
+    automaton::{OptionSet, Reply},
+    mppe::{Demand, Policy, Strength, option},
+    wire::{Options, RawOption, code, protocol, push},
+};
+
+/// What was agreed for one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// Key length.
+    pub strength: Strength,
+    /// Whether the key changes only every 256 packets.
+    pub stateful: bool,
+}
+
+/// CCP's options.
+#[derive(Debug)]
+pub struct Ccp {
+    policy: Policy,
+    /// Strengths of the policy for which there are keys, as option bits.
+    allowed: u32,
+    /// What our next request asks for, as option bits; nothing once the peer has refused.
+    asking: Option<u32>,
+    receive: Option<Agreed>,
+    send: Option<Agreed>,
+    refusal: Option<String>,
+}
+
+impl Ccp {
+    /// `available` are the strengths for which the authentication gave keys
+    /// ([`Keys::supported_bits`](crate::ppp::mppe::Keys::supported_bits)).
+    #[must_use]
+    pub fn new(policy: Policy, available: u32) -> Self {
+        let allowed = Strength::ALL
+            .into_iter()
+            .filter(|one| (policy.min..=policy.max).contains(one))
+            .fold(0, |bits, one| bits | one.bit() & available);
+        Self { policy, allowed, asking: None, receive: None, send: None, refusal: None }
+    }
+
+    /// Whether policy and keys have any strength in common.
+    #[must_use]
+    pub fn possible(&self) -> bool {
+        self.policy.demand != Demand::Off && self.allowed != 0
+    }
+
+    /// What was agreed for packets that we receive, valid while CCP is up.
+    #[must_use]
+    pub fn receive(&self) -> Option<Agreed> {
+        self.receive
+    }
+
+    /// What was agreed for packets that we send, valid while CCP is up.
+    #[must_use]
+    pub fn send(&self) -> Option<Agreed> {
+        self.send
+    }
+
+    /// Why the peer will not encrypt towards us, once it has refused.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
+    fn refuse(&mut self, words: String) {
+        self.asking = None;
+        self.refusal.get_or_insert(words);
+    }
+
+    /// The strongest of these bits that the policy allows.
+    fn strongest(&self, bits: u32) -> Option<Strength> {
+        Strength::strongest(bits & self.allowed, self.policy.min, self.policy.max)
+    }
+
+    /// What we would rather be asked for.
+    fn better_than(&self, bits: u32) -> u32 {
+        let strength = self.strongest(bits).or_else(|| self.strongest(self.allowed)).map_or(0, Strength::bit);
+        let stateless = if self.policy.stateful { bits & option::STATELESS } else { option::STATELESS };
+        strength | stateless
+    }
+
+    fn judge_mppe(&self, asked: RawOption<'_>, reply: &mut Reply) {
+        if !self.possible() {
+            return reply.reject(asked);
+        }
+        let bits = asked.array().map(u32::from_be_bytes);
+        let better = self.better_than(bits.unwrap_or(option::STATELESS));
+        if bits != Some(better) {
+            reply.nak(asked, &better.to_be_bytes());
+        }
+    }
+}
+
+impl OptionSet for Ccp {
+    const PROTOCOL: u16 = protocol::CCP;
+
+    fn restart(&mut self) {
+        // Stateless always goes first: it survives loss without a round trip for each.
+        self.asking = self.possible().then_some(self.allowed | option::STATELESS);
+        self.receive = None;
+        self.send = None;
+        self.refusal = None;
+    }
+
+    fn request(&self, out: &mut Vec<u8>) {
+        if let Some(bits) = self.asking {
+            push(out, option::TYPE, &bits.to_be_bytes());
+        }
+    }
+
+    fn acked(&mut self) {
+        self.receive = self.asking.and_then(|bits| Agreed::from_bits(bits, self.policy));
+    }
+
+    fn nakked(&mut self, options: Options<'_>, insists: bool) {
+        let Some(asking) = self.asking else { return };
+        let Some(bits) = options.find(option::TYPE).and_then(|wish| wish.array()).map(u32::from_be_bytes)
+        else {
+            return;
+        };
+        let Some(strength) = self.strongest(bits) else {
+            return self.refuse(format!(
+                "the peer offers {}, which is not among the allowed {} to {}",
+                words(bits),
+                self.policy.min,
+                self.policy.max
+            ));
+        };
+        let stateless = if self.policy.stateful { bits & option::STATELESS } else { option::STATELESS };
+        let next = strength.bit() | stateless;
+        if insists && next == asking {
+            let what = if bits & option::STATELESS == 0 { "stateful MPPE" } else { "MPPE on other terms" };
+            return self.refuse(format!("the peer insists on {what}"));
+        }
+        self.asking = Some(next);
+    }
+
+    fn rejected(&mut self, options: Options<'_>) {
+        if options.find(option::TYPE).is_some() {
+            self.refuse(format!("the peer refuses {}", words(self.asking.unwrap_or(self.allowed))));
+        }
+    }
+
+    fn judge(&mut self, options: Options<'_>, reply: &mut Reply) {
+        for asked in options {
+            match asked.kind {
+                option::TYPE => self.judge_mppe(asked, reply),
+                _ => reply.reject(asked),
+            }
+        }
+        // Only where nothing goes without it: pppd without MPPE ignores the hint and would stall the negotiation.
+        if self.policy.demand == Demand::Require && options.find(option::TYPE).is_none() {
+            reply.suggest(option::TYPE, &self.better_than(option::STATELESS).to_be_bytes());
+        }
+    }
+
+    fn accept(&mut self, options: Options<'_>) {
+        let bits = options.find(option::TYPE).and_then(|asked| asked.array()).map(u32::from_be_bytes);
+        self.send = bits.and_then(|bits| Agreed::from_bits(bits, self.policy));
+    }
+
+    fn knows_code(&self, code: u8) -> bool {
+        matches!(code, code::RESET_REQUEST | code::RESET_ACK)
+    }
+}
+
+impl Agreed {
+    fn from_bits(bits: u32, policy: Policy) -> Option<Self> {
+        let strength = Strength::strongest(bits, policy.min, policy.max)?;
+        Some(Self { strength, stateful: bits & option::STATELESS == 0 })
+    }
+}
+
+/// Option bits for a person: "MPPE-128", "MPPE-40/MPPE-128 stateful", "no MPPE".
+fn words(bits: u32) -> String {
+    let strengths: Vec<_> =
+        Strength::ALL.into_iter().filter(|one| bits & one.bit() != 0).map(|one| one.to_string()).collect();
+    match (strengths.is_empty(), bits & option::STATELESS) {
+        (true, _) => "no MPPE".to_owned(),
+        (false, 0) => format!("{} stateful", strengths.join("/")),
+        (false, _) => strengths.join("/"),
+    }
+}

@@ -1,0 +1,263 @@
+//! The options of the Internet Protocol Control Protocol (RFC 1332), with name servers (RFC 1877).
+//!
+//! Owns the negotiation of addresses for both roles. Van Jacobson compression (option 2) and the deprecated
+//! IP-Addresses (option 1) are rejected, as is whatever else exists. Addresses that no host can have are not taken,
+//! whoever sends them.
+
+use std::net::Ipv4Addr;
+
+use crate::ppp::{
+    automaton::{OptionSet, Reply},
+    wire::{Options, RawOption, protocol, push},
+};
+
+/// Option types (RFC 1332 §3, RFC 1877 §1).
+pub mod option {
+    /// IP-Address.
+    pub const ADDRESS: u8 = 3;
+    /// Primary and secondary DNS server, in the order of asking.
+    pub const DNS: [u8; 2] = [129, 131];
+    /// Primary and secondary NBNS server.
+    pub const WINS: [u8; 2] = [130, 132];
+}
+
+/// One of the four servers that a client can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slot {
+    kind: u8,
+    /// Client: what we ask for, nothing once the peer has none. Server: what we give.
+    address: Option<Ipv4Addr>,
+}
+
+/// Which side we are.
+#[derive(Clone, Debug)]
+enum Side {
+    Client { wanted: Ipv4Addr, dns: bool, wins: bool },
+    Server { gives: Ipv4Addr },
+}
+
+/// IPCP's options.
+#[derive(Debug)]
+pub struct Ipcp {
+    side: Side,
+    address: Ipv4Addr,
+    /// Whether the address is asked for; a server's may be rejected without harm.
+    asks_address: bool,
+    slots: [Slot; 4],
+    peer: Option<Ipv4Addr>,
+    refusal: Option<String>,
+}
+
+impl Ipcp {
+    /// A client that asks for `wanted` (unspecified: for any address) and for name servers.
+    #[must_use]
+    pub fn client(wanted: Ipv4Addr, dns: bool, wins: bool) -> Self {
+        Self::new(Side::Client { wanted, dns, wins }, wanted, [&[], &[]])
+    }
+
+    /// A server at `local` that gives the client the address `gives`, and these name servers (at most two of each).
+    #[must_use]
+    pub fn server(local: Ipv4Addr, gives: Ipv4Addr, dns: &[Ipv4Addr], wins: &[Ipv4Addr]) -> Self {
+        Self::new(Side::Server { gives }, local, [dns, wins])
+    }
+
+    fn new(side: Side, address: Ipv4Addr, [dns, wins]: [&[Ipv4Addr]; 2]) -> Self {
+        let [dns_first, dns_second] = option::DNS;
+        let [wins_first, wins_second] = option::WINS;
+        let slot = |kind, list: &[Ipv4Addr], at| Slot { kind, address: list.get(at).copied() };
+        let slots = [
+            slot(dns_first, dns, 0),
+            slot(wins_first, wins, 0),
+            slot(dns_second, dns, 1),
+            slot(wins_second, wins, 1),
+        ];
+        Self { side, address, asks_address: true, slots, peer: None, refusal: None }
+    }
+
+    /// Our address, valid while IPCP is up.
+    #[must_use]
+    pub fn local(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// The peer's address, if it said.
+    #[must_use]
+    pub fn peer(&self) -> Option<Ipv4Addr> {
+        self.peer
+    }
+
+    /// The name servers that the peer gave, usable ones only, each once.
+    #[must_use]
+    pub fn dns(&self) -> Vec<Ipv4Addr> {
+        self.given(option::DNS)
+    }
+
+    /// The NBNS servers that the peer gave, likewise.
+    #[must_use]
+    pub fn wins(&self) -> Vec<Ipv4Addr> {
+        self.given(option::WINS)
+    }
+
+    /// Why there is no address for us, once that is clear.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
+    fn given(&self, kinds: [u8; 2]) -> Vec<Ipv4Addr> {
+        let mut list = Vec::new();
+        for slot in self.slots.iter().filter(|slot| kinds.contains(&slot.kind)) {
+            if let Some(address) = slot.address.filter(|one| usable(*one) && !list.contains(one)) {
+                list.push(address);
+            }
+        }
+        list
+    }
+
+    fn refuse(&mut self, words: &str) {
+        self.refusal.get_or_insert_with(|| words.to_owned());
+    }
+
+    fn slot(&mut self, kind: u8) -> Option<&mut Slot> {
+        self.slots.iter_mut().find(|slot| slot.kind == kind)
+    }
+
+    fn nakked_address(&mut self, wish: Option<Ipv4Addr>) {
+        let Side::Client { .. } = self.side else { return };
+        match wish {
+            Some(address) if usable(address) => self.address = address,
+            Some(Ipv4Addr::UNSPECIFIED) => {
+                self.refuse("the server answered with 0.0.0.0: it has none to give")
+            }
+            Some(address) => self.refuse(&format!("the server gave {address}, which no host can have")),
+            None => self.refuse("the server's answer was malformed"),
+        }
+    }
+
+    fn judge_address(&self, option: RawOption<'_>, reply: &mut Reply) {
+        let asked = address_in(option);
+        match self.side {
+            Side::Client { .. } => {
+                if !asked.is_some_and(usable) {
+                    reply.reject(option);
+                }
+            }
+            Side::Server { gives } => {
+                if asked != Some(gives) {
+                    reply.nak(option, &gives.octets());
+                }
+            }
+        }
+    }
+
+    fn judge_slot(&mut self, option: RawOption<'_>, reply: &mut Reply) {
+        let asked = address_in(option);
+        let given = match self.side {
+            Side::Client { .. } => None,
+            Side::Server { .. } => self.slot(option.kind).and_then(|slot| slot.address),
+        };
+        match given {
+            None => reply.reject(option),
+            Some(address) if asked == Some(address) => {}
+            Some(address) => reply.nak(option, &address.octets()),
+        }
+    }
+}
+
+impl OptionSet for Ipcp {
+    const PROTOCOL: u16 = protocol::IPCP;
+
+    fn restart(&mut self) {
+        if let Side::Client { wanted, dns, wins } = self.side {
+            // After a renegotiation the same address is asked for again: the server may well have it still.
+            if wanted != Ipv4Addr::UNSPECIFIED {
+                self.address = wanted;
+            }
+            for slot in &mut self.slots {
+                let ask = if option::DNS.contains(&slot.kind) { dns } else { wins };
+                slot.address = ask.then_some(Ipv4Addr::UNSPECIFIED);
+            }
+        }
+        self.asks_address = true;
+        self.peer = None;
+        self.refusal = None;
+    }
+
+    fn request(&self, out: &mut Vec<u8>) {
+        if self.asks_address {
+            push(out, option::ADDRESS, &self.address.octets());
+        }
+        if let Side::Client { .. } = self.side {
+            for slot in &self.slots {
+                if let Some(address) = slot.address {
+                    push(out, slot.kind, &address.octets());
+                }
+            }
+        }
+    }
+
+    fn acked(&mut self) {
+        if self.asks_address && !usable(self.address) {
+            self.refuse("the server left us without one (it acknowledged 0.0.0.0)");
+        }
+    }
+
+    fn nakked(&mut self, options: Options<'_>, insists: bool) {
+        for wish in options {
+            let address = address_in(wish);
+            if wish.kind == option::ADDRESS {
+                self.nakked_address(address);
+            } else if let Side::Client { .. } = self.side
+                && let Some(slot) = self.slot(wish.kind)
+                && slot.address.is_some()
+            {
+                slot.address = address.filter(|one| *one != Ipv4Addr::UNSPECIFIED && !insists);
+            }
+        }
+    }
+
+    fn rejected(&mut self, options: Options<'_>) {
+        for option in options {
+            if option.kind == option::ADDRESS {
+                self.asks_address = false;
+                if let Side::Client { .. } = self.side {
+                    self.refuse("the server refuses to give one");
+                }
+            } else if let Side::Client { .. } = self.side
+                && let Some(slot) = self.slot(option.kind)
+            {
+                slot.address = None;
+            }
+        }
+    }
+
+    fn judge(&mut self, options: Options<'_>, reply: &mut Reply) {
+        for option in options {
+            match option.kind {
+                option::ADDRESS => self.judge_address(option, reply),
+                129..=132 => self.judge_slot(option, reply),
+                _ => reply.reject(option),
+            }
+        }
+        if let Side::Server { gives } = self.side
+            && options.find(option::ADDRESS).is_none()
+        {
+            reply.suggest(option::ADDRESS, &gives.octets());
+        }
+    }
+
+    fn accept(&mut self, options: Options<'_>) {
+        self.peer = options.find(option::ADDRESS).and_then(address_in);
+    }
+}
+
+/// Whether a host can have this address.
+#[must_use]
+pub fn usable(address: Ipv4Addr) -> bool {
+    let [first, ..] = address.octets();
+    first != 0 && first < 224 && !address.is_loopback()
+}
+
+fn address_in(option: RawOption<'_>) -> Option<Ipv4Addr> {
+    option.array::<4>().map(Ipv4Addr::from)
+}

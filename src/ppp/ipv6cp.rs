@@ -1,0 +1,104 @@
+//! The options of the IPv6 Control Protocol (RFC 5072): the interface identifier, for either role.
+//!
+//! Addresses beyond the link-local ones come by other means (RFC 4862, RFC 8415) and are not ours to negotiate. IPv6
+//! compression (option 2) is rejected.
+
+use crate::ppp::{
+    automaton::{OptionSet, Reply},
+    wire::{Options, protocol, push},
+};
+
+/// Interface-Identifier (RFC 5072 §4.1).
+pub const INTERFACE_ID: u8 = 1;
+
+const NONE: [u8; 8] = [0; 8];
+
+/// IPV6CP's options.
+#[derive(Debug)]
+pub struct Ipv6cp {
+    local: [u8; 8],
+    /// What a peer is given that has no identifier of its own, or ours.
+    spare: [u8; 8],
+    peer: [u8; 8],
+    asks: bool,
+}
+
+impl Ipv6cp {
+    /// `random` becomes our identifier and, should it need one, the peer's.
+    #[must_use]
+    pub fn new(random: [[u8; 8]; 2]) -> Self {
+        let [local, mut spare] = random.map(local_scope);
+        if spare == local
+            && let Some(last) = spare.last_mut()
+        {
+            *last ^= 1;
+        }
+        Self { local, spare, peer: NONE, asks: true }
+    }
+
+    /// Our identifier.
+    #[must_use]
+    pub fn local(&self) -> [u8; 8] {
+        self.local
+    }
+
+    /// The peer's identifier, valid while IPV6CP is up; zero when it did not say.
+    #[must_use]
+    pub fn peer(&self) -> [u8; 8] {
+        self.peer
+    }
+}
+
+impl OptionSet for Ipv6cp {
+    const PROTOCOL: u16 = protocol::IPV6CP;
+
+    fn restart(&mut self) {
+        self.peer = NONE;
+        self.asks = true;
+    }
+
+    fn request(&self, out: &mut Vec<u8>) {
+        if self.asks {
+            push(out, INTERFACE_ID, &self.local);
+        }
+    }
+
+    fn acked(&mut self) {}
+
+    fn nakked(&mut self, options: Options<'_>, insists: bool) {
+        if let Some(wish) = options.find(INTERFACE_ID).and_then(|wish| wish.array())
+            && wish != NONE
+        {
+            self.local = wish;
+            self.asks = !insists;
+        }
+    }
+
+    fn rejected(&mut self, options: Options<'_>) {
+        if options.find(INTERFACE_ID).is_some() {
+            self.asks = false;
+        }
+    }
+
+    fn judge(&mut self, options: Options<'_>, reply: &mut Reply) {
+        for option in options {
+            if option.kind != INTERFACE_ID {
+                reply.reject(option);
+            } else if option.array().is_none_or(|asked| asked == NONE || asked == self.local) {
+                reply.nak(option, &self.spare);
+            }
+        }
+    }
+
+    fn accept(&mut self, options: Options<'_>) {
+        self.peer = options.find(INTERFACE_ID).and_then(|option| option.array()).unwrap_or(NONE);
+    }
+}
+
+/// A random identifier is not globally unique and must say so: the u bit is cleared (RFC 5072 §4.1). Never zero.
+fn local_scope(mut random: [u8; 8]) -> [u8; 8] {
+    let [first, .., last] = &mut random;
+    *first &= !0x02;
+    *last |= 0x01;
+    random
+}

@@ -1,0 +1,368 @@
+//! The options of the Link Control Protocol (RFC 1661 §6, RFC 1662 §7.1 for the ACCM), for a link without HDLC.
+//!
+//! Owns what is asked for, how the peer's wishes are judged, and the magic number with its loop detection
+//! (RFC 1661 §6.4). Does not own Echo, Protocol-Reject and what happens when LCP is up: that is the link's. Multilink,
+//! callback, link quality and whatever else exists are rejected.
+
+mod magic;
+#[cfg(test)]
+mod tests;
+
+pub use magic::MagicSource;
+
+use crate::ppp::{
+    auth::AuthProtocol,
+    automaton::{OptionSet, Reply},
+    wire::{Options, RawOption, code, protocol, push},
+};
+
+/// Option types (RFC 1661 §6; IANA "PPP LCP Configuration Options").
+pub mod option {
+    /// Maximum-Receive-Unit.
+    pub const MRU: u8 = 1;
+    /// Async-Control-Character-Map; means nothing without HDLC, but every peer sends it.
+    pub const ACCM: u8 = 2;
+    /// Authentication-Protocol.
+    pub const AUTH: u8 = 3;
+    /// Magic-Number.
+    pub const MAGIC: u8 = 5;
+    /// Protocol-Field-Compression.
+    pub const PFC: u8 = 7;
+    /// Address-and-Control-Field-Compression.
+    pub const ACFC: u8 = 8;
+}
+
+/// MRU of a peer that does not say (RFC 1661 §6.1).
+pub const DEFAULT_MRU: u16 = 1500;
+
+/// Smallest MRU that is taken seriously, as in pppd.
+const MIN_MRU: u16 = 128;
+
+/// So many signs of a loop, and it is one.
+const LOOPS_MAX: u32 = 5;
+
+/// More proposals than the acceptable ones and these, and the peer has nothing for us.
+const SPARE_PROPOSALS: usize = 3;
+
+/// Which side of the authentication we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthStance {
+    /// We prove ourselves, if asked, with one of these.
+    Prove(Vec<AuthProtocol>),
+    /// We demand one of these of the peer, the first first; none at all if empty.
+    Demand(Vec<AuthProtocol>),
+}
+
+/// What the peer's acknowledged request says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The largest information field that it receives, in bytes.
+    pub mru: u16,
+    /// How we are to prove ourselves.
+    pub auth: Option<AuthProtocol>,
+    /// Its magic number.
+    pub magic: Option<u32>,
+    /// It takes compressed protocol fields.
+    pub pfc: bool,
+    /// It takes frames without address and control bytes.
+    pub acfc: bool,
+}
+
+/// Why there is no point in going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Whatever the peer proposes is not acceptable, or it accepts none of our demands.
+    NoCommonAuth,
+    /// We are talking to ourselves.
+    Looped,
+}
+
+/// LCP's options.
+#[derive(Debug)]
+pub struct Lcp {
+    mru: u16,
+    stance: AuthStance,
+    source: MagicSource,
+    ours: Ours,
+    peer: Peer,
+    offered: Vec<String>,
+    proposals: usize,
+    suggested_magic: Option<u32>,
+    loops: u32,
+    trouble: Option<Trouble>,
+}
+
+/// What our next request asks for.
+#[derive(Clone, Copy, Debug)]
+struct Ours {
+    mru: Option<u16>,
+    accm: Option<u32>,
+    auth: Option<AuthProtocol>,
+    magic: Option<u32>,
+    pfc: bool,
+    acfc: bool,
+}
+
+impl Lcp {
+    /// `mru` in bytes.
+    #[must_use]
+    pub fn new(mru: u16, mut stance: AuthStance, source: MagicSource) -> Self {
+        if let AuthStance::Prove(list) = &mut stance {
+            list.sort_unstable_by(|a, b| b.cmp(a));
+        }
+        let ours = Ours { mru: None, accm: None, auth: None, magic: None, pfc: false, acfc: false };
+        Self {
+            mru,
+            stance,
+            source,
+            ours,
+            peer: Peer::SILENT,
+            offered: Vec::new(),
+            proposals: 0,
+            suggested_magic: None,
+            loops: 0,
+            trouble: None,
+        }
+    }
+
+    /// What was agreed for the peer's receiving, valid while LCP is up.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Our magic number, 0 when there is none, as it goes into Echo packets (RFC 1661 §5.8).
+    #[must_use]
+    pub fn magic(&self) -> u32 {
+        self.ours.magic.unwrap_or(0)
+    }
+
+    /// How the peer is to prove itself.
+    #[must_use]
+    pub fn demanded(&self) -> Option<AuthProtocol> {
+        self.ours.auth
+    }
+
+    /// What the peer proposed of authentication, as far as it was not acceptable.
+    #[must_use]
+    pub fn offered(&self) -> &[String] {
+        &self.offered
+    }
+
+    /// Set as soon as there is no point in going on.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble
+    }
+
+    fn judge_auth(&mut self, option: RawOption<'_>, reply: &mut Reply) {
+        let AuthStance::Prove(acceptable) = &self.stance else { return reply.reject(option) };
+        if AuthProtocol::from_lcp_option(option.data).is_some_and(|one| acceptable.contains(&one)) {
+            return;
+        }
+        let limit = acceptable.len() + SPARE_PROPOSALS;
+        // The strongest first, then the others in turn: a peer may know only one of them.
+        let better = acceptable.get(self.proposals % acceptable.len().max(1)).map(|one| one.lcp_option());
+        self.note_offer(option.data);
+        self.proposals = self.proposals.saturating_add(1);
+        match better {
+            Some(better) if self.proposals <= limit => reply.nak(option, better),
+            _ => {
+                self.trouble.get_or_insert(Trouble::NoCommonAuth);
+                reply.reject(option);
+            }
+        }
+    }
+
+    fn judge_magic(&mut self, option: RawOption<'_>, reply: &mut Reply) {
+        let theirs = option.array().map(u32::from_be_bytes);
+        if theirs.is_some_and(|magic| magic != 0 && Some(magic) != self.ours.magic) {
+            return;
+        }
+        if theirs.is_some() && theirs == self.ours.magic {
+            self.note_loop();
+        }
+        let better = self.source.draw();
+        self.suggested_magic = Some(better);
+        reply.nak(option, &better.to_be_bytes());
+    }
+
+    fn note_loop(&mut self) {
+        self.loops = self.loops.saturating_add(1);
+        if self.loops >= LOOPS_MAX {
+            self.trouble.get_or_insert(Trouble::Looped);
+        }
+    }
+
+    fn note_offer(&mut self, value: &[u8]) {
+        let words = auth_words(value);
+        if !self.offered.contains(&words) && self.offered.len() < 8 {
+            self.offered.push(words);
+        }
+    }
+
+    /// The peer does not want the authentication that we demand: the next one that is acceptable to both.
+    fn demand_other(&mut self, wish: Option<&[u8]>) {
+        let AuthStance::Demand(list) = &self.stance else { return };
+        let Some(current) = self.ours.auth else { return };
+        let wished =
+            wish.and_then(AuthProtocol::from_lcp_option).filter(|one| list.contains(one) && *one != current);
+        let following = list.iter().copied().skip_while(|one| *one != current).nth(1);
+        if let Some(wish) = wish {
+            self.note_offer(wish);
+        }
+        self.proposals = self.proposals.saturating_add(1);
+        match wished.or(following) {
+            Some(next) if self.proposals <= SPARE_PROPOSALS * 2 => self.ours.auth = Some(next),
+            _ => {
+                self.trouble.get_or_insert(Trouble::NoCommonAuth);
+            }
+        }
+    }
+}
+
+impl Peer {
+    const SILENT: Self = Self { mru: DEFAULT_MRU, auth: None, magic: None, pfc: false, acfc: false };
+}
+
+impl OptionSet for Lcp {
+    const PROTOCOL: u16 = protocol::LCP;
+
+    fn restart(&mut self) {
+        let demand = match &self.stance {
+            AuthStance::Demand(list) => list.first().copied(),
+            AuthStance::Prove(_) => None,
+        };
+        self.ours = Ours {
+            mru: Some(self.mru).filter(|mru| *mru != DEFAULT_MRU),
+            accm: Some(0),
+            auth: demand,
+            magic: Some(self.source.draw()),
+            pfc: true,
+            acfc: true,
+        };
+        self.peer = Peer::SILENT;
+        self.offered.clear();
+        self.proposals = 0;
+        self.loops = 0;
+        self.suggested_magic = None;
+        self.trouble = None;
+    }
+
+    fn request(&self, out: &mut Vec<u8>) {
+        let ours = &self.ours;
+        if let Some(mru) = ours.mru {
+            push(out, option::MRU, &mru.to_be_bytes());
+        }
+        if let Some(map) = ours.accm {
+            push(out, option::ACCM, &map.to_be_bytes());
+        }
+        if let Some(auth) = ours.auth {
+            push(out, option::AUTH, auth.lcp_option());
+        }
+        if let Some(magic) = ours.magic {
+            push(out, option::MAGIC, &magic.to_be_bytes());
+        }
+        if ours.pfc {
+            push(out, option::PFC, &[]);
+        }
+        if ours.acfc {
+            push(out, option::ACFC, &[]);
+        }
+    }
+
+    fn acked(&mut self) {}
+
+    fn nakked(&mut self, options: Options<'_>, insists: bool) {
+        for wish in options {
+            match wish.kind {
+                option::MRU => {
+                    let smaller =
+                        wish.array().map(u16::from_be_bytes).filter(|mru| (MIN_MRU..self.mru).contains(mru));
+                    self.ours.mru = smaller.filter(|_| !insists);
+                }
+                option::ACCM => {
+                    let more = wish.array().map_or(0, u32::from_be_bytes);
+                    self.ours.accm = self.ours.accm.map(|map| map | more).filter(|_| !insists);
+                }
+                option::AUTH => self.demand_other(Some(wish.data)),
+                option::MAGIC => {
+                    // Our own Nak come back (RFC 1661 §6.4).
+                    if self.suggested_magic.is_some()
+                        && wish.array().map(u32::from_be_bytes) == self.suggested_magic
+                    {
+                        self.note_loop();
+                    }
+                    self.ours.magic = Some(self.source.draw());
+                }
+                option::PFC => self.ours.pfc = !insists,
+                option::ACFC => self.ours.acfc = !insists,
+                // Options that the peer would like us to ask for.
+                _ => {}
+            }
+        }
+    }
+
+    fn rejected(&mut self, options: Options<'_>) {
+        for option in options {
+            match option.kind {
+                option::MRU => self.ours.mru = None,
+                option::ACCM => self.ours.accm = None,
+                option::AUTH => {
+                    self.trouble.get_or_insert(Trouble::NoCommonAuth);
+                }
+                option::MAGIC => self.ours.magic = None,
+                option::PFC => self.ours.pfc = false,
+                option::ACFC => self.ours.acfc = false,
+                _ => {}
+            }
+        }
+    }
+
+    fn judge(&mut self, options: Options<'_>, reply: &mut Reply) {
+        for option in options {
+            match option.kind {
+                option::MRU => {
+                    if option.array().map(u16::from_be_bytes).is_none_or(|mru| mru < MIN_MRU) {
+                        reply.nak(option, &DEFAULT_MRU.to_be_bytes());
+                    }
+                }
+                option::ACCM if option.data.len() == 4 => {}
+                option::ACCM => reply.nak(option, &[0; 4]),
+                option::AUTH => self.judge_auth(option, reply),
+                option::MAGIC => self.judge_magic(option, reply),
+                option::PFC | option::ACFC if option.data.is_empty() => {}
+                _ => reply.reject(option),
+            }
+        }
+    }
+
+    fn accept(&mut self, options: Options<'_>) {
+        let value = |kind| options.find(kind);
+        self.peer = Peer {
+            mru: value(option::MRU).and_then(|mru| mru.array()).map_or(DEFAULT_MRU, u16::from_be_bytes),
+            auth: value(option::AUTH).and_then(|auth| AuthProtocol::from_lcp_option(auth.data)),
+            magic: value(option::MAGIC).and_then(|magic| magic.array()).map(u32::from_be_bytes),
+            pfc: value(option::PFC).is_some(),
+            acfc: value(option::ACFC).is_some(),
+        };
+    }
+
+    fn knows_code(&self, code: u8) -> bool {
+        (code::PROTOCOL_REJECT..=code::TIME_REMAINING).contains(&code)
+    }
+}
+
+/// A name for the value of an Authentication-Protocol option.
+fn auth_words(value: &[u8]) -> String {
+    if let Some(known) = AuthProtocol::from_lcp_option(value) {
+        return known.to_string();
+    }
+    match value {
+        [0xC2, 0x27, ..] => "EAP".to_owned(),
+        [0xC0, 0x27, ..] => "SPAP".to_owned(),
+        [0xC2, 0x23, algorithm, ..] => format!("CHAP with algorithm {algorithm}"),
+        [high, low, ..] => format!("protocol {:04X}", u16::from_be_bytes([*high, *low])),
+        _ => "a malformed option".to_owned(),
+    }
+}

@@ -1,0 +1,196 @@
+//! How a link ends, and how the reason for it is found.
+
+use std::time::Instant;
+
+use super::{DownReason, Event, Link, Phase, Role};
+use crate::ppp::{auth::printable, mppe::Demand};
+
+/// Windows puts its error number behind its magic number and this mark into a Terminate-Request.
+const WINDOWS_MARK: [u8; 4] = [0x00, 0x3C, 0xCD, 0x74];
+
+impl Link {
+    /// Ends the link politely: Terminate-Request, and `Down(reason)` once it is answered or the limit is over.
+    pub fn close(&mut self, now: Instant, reason: DownReason) {
+        self.fail(now, reason);
+        self.pump(now);
+    }
+
+    /// The tunnel below went away: ends the link at once, with the best reason that is known.
+    pub fn lower_down(&mut self, now: Instant) {
+        let reason = self.explained(DownReason::LowerLayerDown);
+        self.leave(now);
+        self.dead(reason);
+    }
+
+    /// Our side wants the end. Everything above LCP stops now.
+    pub(super) fn fail(&mut self, now: Instant, reason: DownReason) {
+        match self.phase {
+            Phase::Dead | Phase::Terminate => {}
+            Phase::Idle => self.dead(reason),
+            Phase::Establish | Phase::Authenticate | Phase::Network => {
+                self.leave(now);
+                let words =
+                    if reason == DownReason::Closed { "User request".to_owned() } else { reason.to_string() };
+                self.phase = Phase::Terminate;
+                self.phase_end = now.checked_add(self.config.timing.terminate);
+                self.ending = Some(reason);
+                self.lcp.close(now, &words);
+            }
+        }
+    }
+
+    /// The end, reported once.
+    pub(super) fn dead(&mut self, reason: DownReason) {
+        if self.phase == Phase::Dead {
+            return;
+        }
+        self.phase = Phase::Dead;
+        self.phase_end = None;
+        self.ccp_patience_end = None;
+        self.echo.next = None;
+        self.up = false;
+        self.auth = None;
+        self.keys = None;
+        self.ccp = None;
+        self.ipv6cp = None;
+        self.cipher = super::Cipher::Undecided;
+        self.addressing = false;
+        self.lcp.stop();
+        self.ipcp.stop();
+        let reason = self.ending.take().unwrap_or(reason);
+        // Never lost, however full the queue.
+        self.events.push_back(Event::Down(reason));
+    }
+
+    /// The limit of the present phase is over.
+    pub(super) fn phase_over(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Establish => {
+                let reason = self.explained(DownReason::LcpTimeout { heard_anything: self.heard_anything });
+                self.dead(reason);
+            }
+            Phase::Network if self.config.mppe.demand == Demand::Require && !self.cipher.is_on() => {
+                let reason = if self.ccp_openings > 0 {
+                    DownReason::EncryptionLost
+                } else {
+                    let words = "the peer did not agree on encryption in time";
+                    DownReason::EncryptionRefused(words.to_owned())
+                };
+                self.fail(now, reason);
+            }
+            Phase::Network => {
+                self.fail(
+                    now,
+                    DownReason::NoAddress("the peer did not agree on addresses in time".to_owned()),
+                );
+            }
+            // The authentication keeps its own limit; Terminate's is the end of all patience.
+            Phase::Terminate | Phase::Idle | Phase::Authenticate | Phase::Dead => {
+                self.dead(DownReason::Closed)
+            }
+        }
+    }
+
+    /// The peer's LCP Terminate-Request; the automaton has acknowledged it.
+    pub(super) fn peer_terminates(&mut self, data: &[u8]) {
+        if self.phase == Phase::Establish && !self.peer_began {
+            // Left over from a session before this one.
+            return;
+        }
+        let (words, about_encryption) = termination_words(data);
+        let reason = if self.phase == Phase::Network && !self.up && about_encryption {
+            DownReason::EncryptionRefused(format!("the peer ended the link: {words}"))
+        } else {
+            self.explained(DownReason::PeerTerminated(words))
+        };
+        self.dead(reason);
+    }
+
+    /// The reason behind an end that says little by itself.
+    pub(super) fn explained(&self, otherwise: DownReason) -> DownReason {
+        let unproven = self.authenticated.is_none() && !self.up && self.phase != Phase::Authenticate;
+        if let Some(reason) = &self.ending {
+            reason.clone()
+        } else if unproven && !self.lcp.options().offered().is_empty() {
+            // We refused what it proposed, and it gave up: pppd opens LCP without, and then ends the link.
+            self.no_common_auth()
+        } else {
+            otherwise
+        }
+    }
+
+    pub(super) fn no_common_auth(&self) -> DownReason {
+        let offered = self.lcp.options().offered();
+        let for_keys_alone = |name: &String| self.config.accept.iter().any(|one| one.to_string() == *name);
+        if self.config.mppe.demand == Demand::Require {
+            if !self.config.accept.iter().any(|one| one.gives_keys()) {
+                return self.no_keys();
+            }
+            if let Some(name) = offered.iter().find(|name| for_keys_alone(name)) {
+                return DownReason::EncryptionRefused(format!(
+                    "MPPE takes its keys from MS-CHAP, and the peer wants {name}"
+                ));
+            }
+        }
+        let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+        DownReason::NoCommonAuth { offered }
+    }
+
+    /// Encryption is required and there is nothing to make keys of.
+    pub(super) fn no_keys(&self) -> DownReason {
+        let needs = "MPPE takes its keys from MS-CHAP, and";
+        DownReason::EncryptionRefused(match (self.authenticated, &self.config.role) {
+            (Some(protocol), _) if protocol.gives_keys() => {
+                format!("{protocol} with this password gives no key of an allowed strength")
+            }
+            (Some(protocol), _) => format!("{needs} the authentication was {protocol}"),
+            (None, _) if !self.config.accept.iter().any(|one| one.gives_keys()) => {
+                let list: Vec<_> = self.config.accept.iter().map(ToString::to_string).collect();
+                let list = if list.is_empty() { "nothing".to_owned() } else { list.join(", ") };
+                format!("{needs} only {list} is acceptable for authentication")
+            }
+            (None, Role::Client(_)) => format!("{needs} the server asks for no authentication"),
+            (None, Role::Server(_)) => format!("{needs} nobody was authenticated"),
+        })
+    }
+}
+
+/// What a Terminate-Request says, and whether it is about encryption.
+fn termination_words(data: &[u8]) -> (String, bool) {
+    if let Some((head, code)) = data.get(4..).and_then(|rest| rest.split_first_chunk::<4>())
+        && *head == WINDOWS_MARK
+        && let Some(code) = code.first_chunk::<4>()
+    {
+        let code = u32::from_be_bytes(*code);
+        let words = match code {
+            741 | 742 => ": the required data encryption is not supported by both ends",
+            718 => ": no answer in time",
+            691 => ": wrong user name or password",
+            _ => "",
+        };
+        return (format!("error {code}{words}"), matches!(code, 741 | 742));
+    }
+    let words = printable(data);
+    let about_encryption = words.contains("MPPE") || words.to_ascii_lowercase().contains("encryption");
+    (words, about_encryption)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::termination_words;
+
+    #[test]
+    fn windows_error_numbers_are_read() {
+        let data = [0x0D, 0x43, 0x12, 0x33, 0x00, 0x3C, 0xCD, 0x74, 0x00, 0x00, 0x02, 0xE6];
+        let (words, about_encryption) = termination_words(&data);
+        assert!(words.starts_with("error 742: "), "{words}");
+        assert!(about_encryption);
+    }
+
+    #[test]
+    fn texts_are_made_printable() {
+        assert_eq!(termination_words(b"MPPE required but peer negotiation failed").1, true);
+        assert_eq!(termination_words(b"bye\x1b[31m"), ("bye [31m".to_owned(), false));
+        assert_eq!(termination_words(b"").0, "");
+    }
+}

@@ -1,0 +1,269 @@
+//! Establish and Authenticate: LCP's signals and its codes beyond negotiation, Echo, and proving who is who.
+
+use std::time::Instant;
+
+use super::{Authenticator, DownReason, Event, Link, LinkDrop, Phase, Role, draw};
+use crate::ppp::{
+    auth,
+    automaton::{Finish, Input, Signal},
+    lcp::Trouble,
+    wire::{FrameHeader, HEADER_LEN, Packet, code, protocol},
+};
+
+/// A peer that starts over so often without ever letting the link come up will not.
+const RESTARTS_MAX: u32 = 5;
+
+impl Link {
+    pub(super) fn receive_lcp(&mut self, now: Instant, packet: &[u8]) -> Result<(), LinkDrop> {
+        self.peer_began |= packet.first() == Some(&code::CONFIGURE_REQUEST);
+        let handled = match self.lcp.handle_input(now, packet) {
+            Input::Done => Ok(()),
+            Input::Dropped(why) => Err(why.into()),
+            Input::Extra(packet) if self.lcp.is_opened() => return self.receive_lcp_extra(now, packet),
+            Input::Extra(_) => Err(LinkDrop::WrongPhase),
+        };
+        self.echo.heard |= handled.is_ok();
+        handled
+    }
+
+    pub(super) fn receive_auth(&mut self, now: Instant, number: u16, packet: &[u8]) -> Result<(), LinkDrop> {
+        let handled = match &mut self.auth {
+            Some(Authenticator::Client(client)) => client.handle_input(now, number, packet),
+            Some(Authenticator::Server(server)) => server.handle_input(now, number, packet),
+            None => return Err(LinkDrop::WrongPhase),
+        };
+        self.echo.heard |= handled.is_ok();
+        handled.map_err(LinkDrop::Auth)
+    }
+
+    /// A protocol that we do not speak, or not in this configuration (RFC 1661 §5.7).
+    pub(super) fn reject_protocol(&mut self, number: u16, information: &[u8]) -> Result<(), LinkDrop> {
+        if self.phase != Phase::Network || !self.lcp.is_opened() {
+            return Err(LinkDrop::WrongPhase);
+        }
+        self.lcp.send_reject(code::PROTOCOL_REJECT, &number.to_be_bytes(), information);
+        Err(LinkDrop::UnknownProtocol)
+    }
+
+    pub(super) fn pump_lcp(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        self.flush_lcp();
+        while let Some(signal) = self.lcp.poll_signal() {
+            busy = true;
+            match signal {
+                Signal::Up => self.lcp_up(now),
+                Signal::Down => self.lcp_lost(now),
+                Signal::Started => {}
+                Signal::Finished(finish) => self.lcp_finished(finish),
+                Signal::TerminateRequested(reason) => self.peer_terminates(&reason),
+                Signal::CodeRejected(code) => {
+                    if code == code::ECHO_REQUEST {
+                        self.echo.next = None;
+                    }
+                }
+            }
+            self.flush_lcp();
+        }
+        if matches!(self.phase, Phase::Establish) {
+            match self.lcp.options().trouble() {
+                Some(Trouble::NoCommonAuth) => {
+                    let reason = self.no_common_auth();
+                    self.fail(now, reason);
+                    busy = true;
+                }
+                Some(Trouble::Looped) => {
+                    self.dead(DownReason::Looped);
+                    busy = true;
+                }
+                None => {}
+            }
+        }
+        busy
+    }
+
+    fn flush_lcp(&mut self) {
+        while let Some(packet) = self.lcp.poll_output() {
+            self.send(protocol::LCP, &packet);
+        }
+    }
+
+    fn lcp_up(&mut self, now: Instant) {
+        let peer = self.lcp.options().peer();
+        self.header = FrameHeader { acfc: peer.acfc, pfc: peer.pfc };
+        self.lcp.set_reject_limit(usize::from(peer.mru));
+        let auth = match self.config.role {
+            Role::Client(_) => peer.auth,
+            Role::Server(_) => self.lcp.options().demanded(),
+        };
+        self.event(Event::LcpUp { peer_mru: peer.mru, auth });
+        self.echo.unanswered = 0;
+        self.echo.next = self.config.echo.and_then(|echo| now.checked_add(echo.interval));
+        self.phase_end = None;
+        let Some(protocol) = auth else { return self.enter_network(now) };
+        self.phase = Phase::Authenticate;
+        let timing = auth::Timing { limit: self.config.timing.auth, ..auth::Timing::default() };
+        let random = draw(&mut self.config.random);
+        self.auth = Some(match &self.config.role {
+            Role::Client(client) => {
+                let credentials = client.credentials.clone();
+                Authenticator::Client(auth::Client::new(protocol, credentials, random, now, timing))
+            }
+            Role::Server(server) => {
+                let users = server.users.clone();
+                Authenticator::Server(auth::Server::new(protocol, &server.name, users, random, now, timing))
+            }
+        });
+    }
+
+    /// LCP was open and is not any more. Either the peer starts over, or a termination is under way.
+    fn lcp_lost(&mut self, now: Instant) {
+        self.leave(now);
+        if self.lcp.state().negotiating() && self.phase != Phase::Terminate {
+            self.phase = Phase::Establish;
+            self.phase_end = now.checked_add(self.config.timing.lcp);
+            self.counters.renegotiations = self.counters.renegotiations.saturating_add(1);
+            self.restarts = self.restarts.saturating_add(1);
+            self.event(Event::Renegotiating);
+            if self.restarts > RESTARTS_MAX {
+                self.fail(now, DownReason::LcpRefused("the peer keeps starting over".to_owned()));
+            }
+        }
+    }
+
+    fn lcp_finished(&mut self, finish: Finish) {
+        let reason = match finish {
+            Finish::Timeout => self.explained(DownReason::LcpTimeout { heard_anything: self.heard_anything }),
+            Finish::Terminated => self.explained(DownReason::Closed),
+            Finish::Rejected => DownReason::LcpRefused("the peer rejects LCP itself".to_owned()),
+            Finish::NotConverging => {
+                DownReason::LcpRefused("the peer refuses whatever we ask for".to_owned())
+            }
+        };
+        self.dead(reason);
+    }
+
+    pub(super) fn pump_auth(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        loop {
+            let (output, event) = match &mut self.auth {
+                Some(Authenticator::Client(client)) => (client.poll_output(), client.poll_event()),
+                Some(Authenticator::Server(server)) => (server.poll_output(), server.poll_event()),
+                None => return busy,
+            };
+            if output.is_none() && event.is_none() {
+                return busy;
+            }
+            busy = true;
+            if let Some((number, packet)) = output {
+                self.send(number, &packet);
+            }
+            match event {
+                Some(auth::Event::Success { peer_name, message, keys }) => {
+                    let Some(protocol) = self.auth.as_ref().map(Authenticator::protocol) else { continue };
+                    self.authenticated = Some(protocol);
+                    self.keys = keys;
+                    self.event(Event::Authenticated { protocol, peer_name, message });
+                    self.enter_network(now);
+                }
+                Some(auth::Event::Failure(failure)) => self.fail(now, DownReason::AuthFailed(failure)),
+                None => {}
+            }
+        }
+    }
+
+    /// Codes 8 to 13, while LCP is open.
+    fn receive_lcp_extra(&mut self, now: Instant, packet: Packet<'_>) -> Result<(), LinkDrop> {
+        match packet.code {
+            code::ECHO_REQUEST => self.echo_requested(packet),
+            code::ECHO_REPLY => return self.echo_answered(packet),
+            code::PROTOCOL_REJECT => self.protocol_rejected(now, packet),
+            // Discard-Request, Identification and Time-Remaining want no answer.
+            _ => Ok(()),
+        }?;
+        self.echo.heard = true;
+        Ok(())
+    }
+
+    fn echo_requested(&mut self, packet: Packet<'_>) -> Result<(), LinkDrop> {
+        let (theirs, rest) = packet.data.split_first_chunk::<4>().ok_or(LinkDrop::MalformedPacket)?;
+        let ours = self.lcp.options().magic();
+        if ours != 0 && u32::from_be_bytes(*theirs) == ours {
+            self.dead(DownReason::Looped);
+            return Ok(());
+        }
+        let room = usize::from(self.lcp.options().peer().mru).saturating_sub(HEADER_LEN + theirs.len());
+        let mut data = ours.to_be_bytes().to_vec();
+        data.extend_from_slice(rest.get(..room).unwrap_or(rest));
+        self.lcp.send(code::ECHO_REPLY, packet.id, &data);
+        Ok(())
+    }
+
+    fn echo_answered(&mut self, packet: Packet<'_>) -> Result<(), LinkDrop> {
+        let (theirs, _) = packet.data.split_first_chunk::<4>().ok_or(LinkDrop::MalformedPacket)?;
+        let ours = self.lcp.options().magic();
+        let own_voice = ours != 0 && u32::from_be_bytes(*theirs) == ours;
+        if self.echo.unanswered == 0 || own_voice {
+            return Err(LinkDrop::UnmatchedReply);
+        }
+        // Not "heard": a silent peer is asked at each interval, or it would be at each second one.
+        self.echo.unanswered = 0;
+        self.counters.echoes_answered = self.counters.echoes_answered.saturating_add(1);
+        Ok(())
+    }
+
+    pub(super) fn look_for_life(&mut self, now: Instant) {
+        let Some(echo) = self.config.echo else { return };
+        if !self.lcp.is_opened() {
+            return;
+        }
+        self.echo.next = now.checked_add(echo.interval);
+        if std::mem::take(&mut self.echo.heard) {
+            self.echo.unanswered = 0;
+            return;
+        }
+        if self.echo.unanswered >= echo.failures {
+            // The peer may still hear us; it is told, but not waited for.
+            self.lcp.close(now, "Peer not responding");
+            self.flush_lcp();
+            return self.dead(DownReason::EchoTimeout);
+        }
+        self.echo.unanswered = self.echo.unanswered.saturating_add(1);
+        self.counters.echoes_sent = self.counters.echoes_sent.saturating_add(1);
+        let magic = self.lcp.options().magic().to_be_bytes();
+        self.lcp.send_new(code::ECHO_REQUEST, &magic);
+    }
+
+    fn protocol_rejected(&mut self, now: Instant, packet: Packet<'_>) -> Result<(), LinkDrop> {
+        let (number, _) = packet.data.split_first_chunk::<2>().ok_or(LinkDrop::MalformedPacket)?;
+        match u16::from_be_bytes(*number) {
+            protocol::LCP => self.lcp.protocol_rejected(now),
+            protocol::CCP => {
+                if let Some(ccp) = &mut self.ccp {
+                    ccp.protocol_rejected(now);
+                }
+            }
+            protocol::IPCP => self.ipcp.protocol_rejected(now),
+            protocol::IPV6CP => {
+                if let Some(ipv6cp) = &mut self.ipv6cp {
+                    ipv6cp.protocol_rejected(now);
+                }
+            }
+            protocol::PAP | protocol::CHAP if self.phase == Phase::Authenticate => {
+                let words = "the peer rejects the authentication that was agreed";
+                self.fail(now, DownReason::LcpRefused(words.to_owned()));
+            }
+            // A data protocol: the peer is between two states, or does not want that packet. Nothing to undo.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Authenticator {
+    fn protocol(&self) -> auth::AuthProtocol {
+        match self {
+            Self::Client(client) => client.protocol(),
+            Self::Server(server) => server.protocol(),
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Network phase: encryption first, then addresses, then data.
+//!
+//! IPCP starts once it is clear whether the link is encrypted. With encryption required that means: once MPPE is open
+//! both ways; a peer's earlier request is kept and answered then, so that nobody waits for a retransmission. With
+//! encryption allowed it may also start because the peer's does.
+
+use std::time::Instant;
+
+use super::{Cipher, DownReason, Event, InterfaceIds, Link, LinkDrop, LinkUp, Mppe, Phase};
+use crate::ppp::{
+    auth::printable,
+    automaton::{Automaton, Finish, Input, Signal},
+    ccp::{Agreed, Ccp},
+    mppe::{Demand, Keys, Opener, Sealer},
+    wire::{Packet, code, protocol},
+};
+
+/// Each time CCP comes up, MPPE starts over with the same keys, and so with the same key stream (RFC 3079 §4). A peer
+/// that makes us do so again and again is no friend.
+const CCP_OPENINGS_MAX: u32 = 16;
+
+/// Longest request that is kept for later, in bytes.
+const HELD_MAX: usize = 256;
+
+/// The last Configure-Request of each network protocol that came too early to be answered.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    ccp: Option<Vec<u8>>,
+    ipcp: Option<Vec<u8>>,
+    ipv6cp: Option<Vec<u8>>,
+}
+
+impl Link {
+    pub(super) fn enter_network(&mut self, now: Instant) {
+        self.phase = Phase::Network;
+        self.phase_end = now.checked_add(self.config.timing.network);
+        let policy = self.config.mppe;
+        let available = self.keys.as_ref().map_or(0, Keys::supported_bits);
+        let ccp = Ccp::new(policy, available);
+        match (policy.demand, ccp.possible()) {
+            (Demand::Require, false) => {
+                let reason = self.no_keys();
+                return self.fail(now, reason);
+            }
+            (Demand::Off, _) | (Demand::Allow, false) => return self.settle(now, Cipher::Clear),
+            (Demand::Allow, true) => {
+                self.ccp_patience_end = now.checked_add(self.config.timing.ccp_patience);
+            }
+            (Demand::Require, true) => {}
+        }
+        let mut ccp = Automaton::new(ccp, self.config.timing.negotiation.lasting(self.config.timing.network));
+        ccp.set_reject_limit(usize::from(self.lcp.options().peer().mru));
+        ccp.open(now);
+        ccp.lower_up(now);
+        self.ccp = Some(ccp);
+        if let Some(early) = self.held.ccp.take() {
+            self.replay(protocol::CCP, now, &early);
+        }
+    }
+
+    /// Gives up everything above LCP: it went down.
+    pub(super) fn leave(&mut self, now: Instant) {
+        let had_ipv6 = self.ipv6cp.as_ref().is_some_and(Automaton::is_opened);
+        self.auth = None;
+        self.authenticated = None;
+        self.keys = None;
+        self.ccp = None;
+        self.ipcp.lower_down(now);
+        if let Some(ipv6cp) = &mut self.ipv6cp {
+            ipv6cp.lower_down(now);
+        }
+        // What these two have to say about it is known.
+        while self.ipcp.poll_signal().is_some() {}
+        while self.ipv6cp.as_mut().is_some_and(|ipv6cp| ipv6cp.poll_signal().is_some()) {}
+        if had_ipv6 {
+            self.event(Event::Ipv6Down);
+        }
+        self.addressing = false;
+        self.held = Held::default();
+        self.cipher = Cipher::Undecided;
+        self.reported = None;
+        self.ccp_openings = 0;
+        self.up = false;
+        self.ccp_patience_end = None;
+        self.echo.next = None;
+    }
+
+    pub(super) fn receive_ccp(&mut self, now: Instant, packet: &[u8]) -> Result<(), LinkDrop> {
+        if self.phase == Phase::Authenticate {
+            return keep(&mut self.held.ccp, packet, LinkDrop::WrongPhase);
+        }
+        if self.phase != Phase::Network {
+            return Err(LinkDrop::WrongPhase);
+        }
+        let Some(ccp) = &mut self.ccp else { return self.reject_protocol(protocol::CCP, packet) };
+        match ccp.handle_input(now, packet) {
+            Input::Done => Ok(()),
+            Input::Dropped(why) => Err(why.into()),
+            Input::Extra(packet) if ccp.is_opened() => self.receive_reset(packet),
+            Input::Extra(_) => Err(LinkDrop::WrongPhase),
+        }?;
+        self.echo.heard = true;
+        Ok(())
+    }
+
+    pub(super) fn receive_ipcp(&mut self, now: Instant, packet: &[u8]) -> Result<(), LinkDrop> {
+        match self.phase {
+            Phase::Authenticate => return keep(&mut self.held.ipcp, packet, LinkDrop::WrongPhase),
+            Phase::Network => {}
+            _ => return Err(LinkDrop::WrongPhase),
+        }
+        if !self.addressing {
+            if self.config.mppe.demand == Demand::Require {
+                return keep(&mut self.held.ipcp, packet, LinkDrop::BeforeEncryption);
+            }
+            self.start_addressing(now);
+        }
+        match self.ipcp.handle_input(now, packet) {
+            Input::Done => self.echo.heard = true,
+            Input::Extra(_) => return Err(LinkDrop::MalformedPacket),
+            Input::Dropped(why) => return Err(why.into()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn receive_ipv6cp(&mut self, now: Instant, packet: &[u8]) -> Result<(), LinkDrop> {
+        let addressing = self.addressing;
+        let Some(ipv6cp) = &mut self.ipv6cp else { return self.reject_protocol(protocol::IPV6CP, packet) };
+        match self.phase {
+            Phase::Authenticate => return keep(&mut self.held.ipv6cp, packet, LinkDrop::WrongPhase),
+            Phase::Network if !addressing => {
+                return keep(&mut self.held.ipv6cp, packet, LinkDrop::BeforeEncryption);
+            }
+            Phase::Network => {}
+            _ => return Err(LinkDrop::WrongPhase),
+        }
+        match ipv6cp.handle_input(now, packet) {
+            Input::Done => self.echo.heard = true,
+            Input::Extra(_) => return Err(LinkDrop::MalformedPacket),
+            Input::Dropped(why) => return Err(why.into()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn pump_network(&mut self, now: Instant) -> bool {
+        let mut busy = self.pump_ccp(now);
+        busy |= self.pump_ipcp(now);
+        busy |= self.pump_ipv6cp();
+        busy
+    }
+
+    /// The peer does not react to CCP, and we may do without.
+    pub(super) fn ccp_silent(&mut self, now: Instant) {
+        if self.config.mppe.demand == Demand::Allow && self.cipher.is_undecided() {
+            self.settle(now, Cipher::Clear);
+        }
+    }
+
+    fn pump_ccp(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        loop {
+            let Some(ccp) = &mut self.ccp else { return busy };
+            if let Some(packet) = ccp.poll_output() {
+                self.send(protocol::CCP, &packet);
+                continue;
+            }
+            let refusal = ccp.options().refusal().map(str::to_owned);
+            if self.phase != Phase::Network {
+                return busy;
+            }
+            if let Some(words) = refusal.filter(|_| self.cipher.is_undecided()) {
+                self.without_encryption(now, words);
+                busy = true;
+                continue;
+            }
+            let Some(ccp) = &mut self.ccp else { return busy };
+            let Some(signal) = ccp.poll_signal() else { return busy };
+            let renegotiating = ccp.state().negotiating();
+            busy = true;
+            match signal {
+                Signal::Up => self.ccp_up(now),
+                Signal::Down if renegotiating => self.ccp_restarted(now),
+                Signal::Down => self.without_encryption(now, "the peer ended it".to_owned()),
+                Signal::Finished(finish) => self.without_encryption(now, ccp_end(finish).to_owned()),
+                Signal::TerminateRequested(reason) => {
+                    let said = printable(&reason);
+                    let words = if said.is_empty() {
+                        "the peer ended the negotiation of encryption".to_owned()
+                    } else {
+                        format!("the peer ended the negotiation of encryption: {said}")
+                    };
+                    self.without_encryption(now, words);
+                }
+                Signal::Started | Signal::CodeRejected(_) => {}
+            }
+        }
+    }
+
+    fn ccp_up(&mut self, now: Instant) {
+        let (Some(ccp), Some(keys)) = (&self.ccp, &self.keys) else { return };
+        self.ccp_openings = self.ccp_openings.saturating_add(1);
+        if self.ccp_openings > CCP_OPENINGS_MAX {
+            return self.fail(now, DownReason::EncryptionLost);
+        }
+        let (send, receive) = (ccp.options().send(), ccp.options().receive());
+        let sealer = send.and_then(|one| Sealer::new(keys, one.strength, one.stateful));
+        let opener = receive.and_then(|one| Opener::new(keys, one.strength, one.stateful));
+        let mppe = Mppe::of(send, receive);
+        match (sealer, opener, mppe) {
+            (Some(sealer), Some(opener), Some(mppe)) => self.settle(now, Cipher::both(sealer, opener, mppe)),
+            _ if self.config.mppe.demand == Demand::Require => {
+                self.without_encryption(now, "the peer wants one direction in clear".to_owned());
+            }
+            (None, None, _) => self.settle(now, Cipher::Clear),
+            (sealer, opener, _) => self.settle(now, Cipher::On { sealer, opener, mppe: None }),
+        }
+    }
+
+    /// The peer negotiates CCP anew. Until that is done nothing leaves that was encrypted before.
+    fn ccp_restarted(&mut self, now: Instant) {
+        if self.cipher.is_on() {
+            self.cipher = Cipher::Undecided;
+            match self.config.mppe.demand {
+                Demand::Require => self.phase_end = now.checked_add(self.config.timing.network),
+                Demand::Allow | Demand::Off => {
+                    self.ccp_patience_end = now.checked_add(self.config.timing.ccp_patience);
+                }
+            }
+        }
+    }
+
+    /// There is no encryption, or none any more.
+    fn without_encryption(&mut self, now: Instant, words: String) {
+        if self.phase != Phase::Network {
+            return;
+        }
+        match self.config.mppe.demand {
+            Demand::Require if self.ccp_openings > 0 => self.fail(now, DownReason::EncryptionLost),
+            Demand::Require => self.fail(now, DownReason::EncryptionRefused(words)),
+            Demand::Allow | Demand::Off => self.settle(now, Cipher::Clear),
+        }
+    }
+
+    /// It is decided how packets travel: the only place where a link becomes clear.
+    fn settle(&mut self, now: Instant, cipher: Cipher) {
+        if self.config.mppe.demand == Demand::Require && !cipher.is_on() {
+            return self.fail(now, DownReason::EncryptionLost);
+        }
+        let mppe = cipher.mppe();
+        self.cipher = cipher;
+        self.ccp_patience_end = None;
+        if self.up {
+            self.phase_end = None;
+        }
+        if self.reported != Some(mppe) {
+            self.reported = Some(mppe);
+            self.event(Event::Encryption(mppe));
+        }
+        self.start_addressing(now);
+        self.check_up();
+    }
+
+    fn start_addressing(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.addressing, true) {
+            return;
+        }
+        let limit = usize::from(self.lcp.options().peer().mru);
+        self.ipcp.set_reject_limit(limit);
+        self.ipcp.open(now);
+        self.ipcp.lower_up(now);
+        if let Some(ipv6cp) = &mut self.ipv6cp {
+            ipv6cp.set_reject_limit(limit);
+            ipv6cp.open(now);
+            ipv6cp.lower_up(now);
+        }
+        for number in [protocol::IPCP, protocol::IPV6CP] {
+            let early =
+                if number == protocol::IPCP { self.held.ipcp.take() } else { self.held.ipv6cp.take() };
+            if let Some(early) = early {
+                self.replay(number, now, &early);
+            }
+        }
+    }
+
+    fn replay(&mut self, number: u16, now: Instant, packet: &[u8]) {
+        let handled = match number {
+            protocol::CCP => self.receive_ccp(now, packet),
+            protocol::IPCP => self.receive_ipcp(now, packet),
+            _ => self.receive_ipv6cp(now, packet),
+        };
+        if let Err(reason) = handled {
+            self.counters.drop(reason);
+        }
+    }
+
+    fn pump_ipcp(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        loop {
+            if let Some(packet) = self.ipcp.poll_output() {
+                self.send(protocol::IPCP, &packet);
+                continue;
+            }
+            if self.phase == Phase::Network
+                && let Some(words) = self.ipcp.options().refusal().map(str::to_owned)
+            {
+                self.fail(now, DownReason::NoAddress(words));
+                return true;
+            }
+            let Some(signal) = self.ipcp.poll_signal() else { return busy };
+            busy = true;
+            match signal {
+                Signal::Up => self.check_up(),
+                Signal::Down if self.ipcp.state().negotiating() => self.ipcp_restarted(now),
+                Signal::Down => self.without_addresses(now, "the peer ended IPCP".to_owned()),
+                Signal::Finished(finish) => self.without_addresses(now, ipcp_end(finish).to_owned()),
+                Signal::TerminateRequested(reason) => {
+                    let said = printable(&reason);
+                    self.without_addresses(now, format!("the peer ended IPCP {said}").trim_end().to_owned());
+                }
+                Signal::Started | Signal::CodeRejected(_) => {}
+            }
+        }
+    }
+
+    fn ipcp_restarted(&mut self, now: Instant) {
+        if std::mem::take(&mut self.up) {
+            self.phase_end = now.checked_add(self.config.timing.network);
+            self.counters.renegotiations = self.counters.renegotiations.saturating_add(1);
+            self.event(Event::Renegotiating);
+        }
+    }
+
+    fn without_addresses(&mut self, now: Instant, words: String) {
+        let reason = if self.up { DownReason::PeerTerminated(words) } else { DownReason::NoAddress(words) };
+        self.fail(now, reason);
+    }
+
+    fn pump_ipv6cp(&mut self) -> bool {
+        let mut busy = false;
+        while let Some(packet) = self.ipv6cp.as_mut().and_then(Automaton::poll_output) {
+            self.send(protocol::IPV6CP, &packet);
+        }
+        while let Some(signal) = self.ipv6cp.as_mut().and_then(Automaton::poll_signal) {
+            busy = true;
+            match (signal, self.interface_ids()) {
+                (Signal::Up, Some(ids)) if self.up => self.event(Event::Ipv6Up(ids)),
+                (Signal::Down, _) if self.up => self.event(Event::Ipv6Down),
+                _ => {}
+            }
+        }
+        busy
+    }
+
+    fn check_up(&mut self) {
+        if self.up || self.cipher.is_undecided() || !self.ipcp.is_opened() {
+            return;
+        }
+        self.up = true;
+        self.restarts = 0;
+        self.phase_end = None;
+        let ipcp = self.ipcp.options();
+        let up = LinkUp {
+            local: ipcp.local(),
+            peer: ipcp.peer().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
+            dns: ipcp.dns(),
+            wins: ipcp.wins(),
+            ipv6: self.interface_ids(),
+            mtu: self.mtu(),
+            mppe: self.cipher.mppe(),
+            auth: self.authenticated,
+        };
+        self.event(Event::Up(up));
+    }
+
+    fn interface_ids(&self) -> Option<InterfaceIds> {
+        let ipv6cp = self.ipv6cp.as_ref().filter(|ipv6cp| ipv6cp.is_opened())?;
+        Some(InterfaceIds { local: ipv6cp.options().local(), peer: ipv6cp.options().peer() })
+    }
+
+    /// CCP's own codes (RFC 1962 §3.1).
+    fn receive_reset(&mut self, packet: Packet<'_>) -> Result<(), LinkDrop> {
+        match (packet.code, &mut self.cipher) {
+            (code::RESET_REQUEST, Cipher::On { sealer: Some(sealer), .. }) => {
+                sealer.handle_reset_request();
+                // RFC 3078 does without the Ack, but Linux's receiver discards everything until it has it.
+                if let Some(ccp) = &mut self.ccp {
+                    ccp.send(code::RESET_ACK, packet.id, &[]);
+                }
+                Ok(())
+            }
+            (code::RESET_ACK, Cipher::On { opener: Some(opener), .. }) => {
+                opener.handle_reset_ack();
+                Ok(())
+            }
+            _ => Err(LinkDrop::WrongPhase),
+        }
+    }
+}
+
+impl Mppe {
+    /// The two directions in one word: the weaker key, and stateful if either is.
+    fn of(send: Option<Agreed>, receive: Option<Agreed>) -> Option<Self> {
+        let (send, receive) = (send?, receive?);
+        Some(Self {
+            strength: send.strength.min(receive.strength),
+            stateful: send.stateful || receive.stateful,
+        })
+    }
+}
+
+/// Keeps a Configure-Request for later; anything else is dropped for this reason.
+fn keep(slot: &mut Option<Vec<u8>>, packet: &[u8], otherwise: LinkDrop) -> Result<(), LinkDrop> {
+    if packet.first() != Some(&code::CONFIGURE_REQUEST) || packet.len() > HELD_MAX {
+        return Err(otherwise);
+    }
+    *slot = Some(packet.to_vec());
+    Ok(())
+}
+
+fn ccp_end(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Timeout => "the peer does not answer the negotiation of encryption",
+        Finish::Terminated => "the peer ended the negotiation of encryption",
+        Finish::Rejected => "the peer does not do encryption at all (it rejects CCP)",
+        Finish::NotConverging => "the two ends agree on no way to encrypt",
+    }
+}
+
+fn ipcp_end(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Timeout => "the peer does not answer IPCP",
+        Finish::Terminated => "the peer ended IPCP",
+        Finish::Rejected => "the peer does not do IPv4 (it rejects IPCP)",
+        Finish::NotConverging => "the two ends agree on no address",
+    }
+}
