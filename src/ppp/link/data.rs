@@ -13,7 +13,10 @@ const RESET_AGAIN: Duration = Duration::from_millis(500);
 
 /// How packets travel at present.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one for each link; a box would only cost the data path a detour")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each link; a box would only cost the data path a detour"
+)]
 pub(super) enum Cipher {
     /// Not known yet, or being negotiated anew: they do not travel at all.
     Undecided,
