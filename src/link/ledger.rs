@@ -359,12 +359,14 @@ pub(super) fn current_netns() -> u64 {
     std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |metadata| metadata.ino())
 }
 
-/// Whether some process or name still holds a network namespace alive.
+/// Whether some thread or name still holds a network namespace alive.
 pub(super) fn netns_exists(inode: u64) -> bool {
     let is_it = |path: PathBuf| std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
-    let entries = |dir: &str| std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries("/run/netns").any(|entry| is_it(entry.path()))
-        || entries("/proc").any(|entry| is_it(entry.path().join("ns/net")))
+    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries(Path::new("/run/netns")).any(|name| is_it(name.path()))
+        || entries(Path::new("/proc"))
+            .flat_map(|process| entries(&process.path().join("task")))
+            .any(|thread| is_it(thread.path().join("ns/net")))
 }
 
 /// When a process started; `None` when there is no such process.

@@ -138,6 +138,10 @@ impl Session {
             self.tun = Some(tun);
             return Ok(());
         }
+        // The earlier process may still run for a moment; its file must not look like someone else's.
+        if let (Step::PidFile { .. }, Some(entry)) = (step, &held) {
+            deeds::undo(self.host.as_mut(), &entry.step, &entry.before, None, false).map_err(failed)?;
+        }
         // A step that takes over the place of an earlier one of ours inherits what was there before both.
         let (before, instead) = match held {
             Some(entry) if entry.before != Before::Same => (entry.before, Some(entry.number)),

@@ -1,1 +1,265 @@
+use std::net::Ipv4Addr;
 
+use super::*;
+use crate::{
+    profile::{DefaultRoute, Mtu, PasswordSource, Profile, Route, Server},
+    secret::Secret,
+};
+
+/// The man page's router: one network behind the tunnel, a fixed unit, a fixed MTU.
+fn router() -> Profile {
+    let mut profile = profile("vpn-gateway.net");
+    profile.unit = Some(0);
+    profile.mtu = Mtu::Bytes(1400);
+    profile.routes = vec![Route::to("10.42.0.0/16".parse().unwrap())];
+    profile
+}
+
+/// The man page's stand-alone client.
+fn client(mode: DefaultRoute) -> Profile {
+    Profile { default_route: Some(mode), ..profile("vpn-gateway.net") }
+}
+
+#[test]
+fn dry_run_of_the_router() {
+    let [transport, network] = both(&router(), Platform::Linux);
+    insta::assert_snapshot!(transport, @"
+    open tun0
+    ip route add <server> via <gateway> (only if <server> is in 10.42.0.0/16)
+    ");
+    insta::assert_snapshot!(network, @"
+    ip link set tun0 mtu 1400
+    ip address add <local> peer <peer> dev tun0
+    ip link set tun0 up
+    write <pid> to /run/tun0.pid
+    ip route add 10.42.0.0/16 dev tun0
+    ");
+}
+
+#[test]
+fn dry_run_of_the_client() {
+    let [transport, network] = both(&client(DefaultRoute::Replace), Platform::Linux);
+    insta::assert_snapshot!(transport, @"
+    open the first free tun device (tunX)
+    ip route add <server> via <gateway>
+    ");
+    insta::assert_snapshot!(network, @"
+    ip link set tunX mtu <mtu>
+    ip address add <local> peer <peer> dev tunX
+    ip link set tunX up
+    write <pid> to /run/tunX.pid
+    ip route del default (remembered, put back on down)
+    ip route add default dev tunX
+    ");
+    let undo: Vec<String> =
+        network_plan(&client(DefaultRoute::Replace), Platform::Linux).undo_lines().collect();
+    insta::assert_snapshot!(undo.join("\n"), @"
+    ip route del default dev tunX
+    put back the default route as it was
+    remove /run/tunX.pid
+    ip link set tunX down
+    ip address del <local> peer <peer> dev tunX
+    ");
+}
+
+#[test]
+fn dry_run_of_the_client_on_openbsd() {
+    let [transport, network] = both(&client(DefaultRoute::Halves), Platform::OpenBsd);
+    insta::assert_snapshot!(transport, @"
+    open the first free tun device (tunX)
+    route add -host <server> <gateway>
+    ");
+    insta::assert_snapshot!(network, @"
+    ifconfig tunX mtu <mtu>
+    ifconfig tunX inet <local> <peer> netmask 255.255.255.255
+    ifconfig tunX up
+    write <pid> to /var/run/tunX.pid
+    route add -net 0.0.0.0/1 <peer>
+    route add -net 128.0.0.0/1 <peer>
+    ");
+}
+
+#[test]
+fn ipv6_has_its_own_steps() {
+    let mut profile = client(DefaultRoute::Halves);
+    profile.ppp.ipv6 = true;
+    profile.routes =
+        vec![Route { prefix: "2001:db8:42::/48".parse().unwrap(), metric: Some(50), table: Some(7000) }];
+    let plan = network_plan(&profile, Platform::Linux);
+    insta::assert_snapshot!(text(&plan), @"
+    ip link set tunX mtu <mtu>
+    ip address add <local> peer <peer> dev tunX
+    ip -6 address add <local6> peer <peer6>/64 dev tunX
+    ip link set tunX up
+    write <pid> to /run/tunX.pid
+    ip -6 route add 2001:db8:42::/48 dev tunX metric 50 table 7000
+    ip route add 0.0.0.0/1 dev tunX
+    ip route add 128.0.0.0/1 dev tunX
+    ip -6 route add ::/1 dev tunX
+    ip -6 route add 8000::/1 dev tunX
+    ");
+    // A server that does not speak it.
+    let resolved = plan.resolve(&facts());
+    insta::assert_snapshot!(text(&resolved), @"
+    ip link set tun3 mtu 1396
+    ip address add 10.99.0.2 peer 10.99.0.1 dev tun3
+    ip link set tun3 up
+    write 4711 to /run/tun3.pid
+    ip route add 0.0.0.0/1 dev tun3
+    ip route add 128.0.0.0/1 dev tun3
+    note: the server does not speak IPv6: the IPv6 addresses and routes are left out
+    ");
+    assert!(resolved.open().is_empty());
+    // One that does.
+    let ipv6 = Ipv6::from_identifiers(0x0200_00ff_fe00_0001, 1);
+    let resolved = plan.resolve(&Facts { ipv6, ..facts() });
+    assert!(text(&resolved).contains("ip -6 address add fe80::200:ff:fe00:1 peer fe80::1/64 dev tun3"));
+    assert!(resolved.open().is_empty() && resolved.notes.is_empty());
+}
+
+#[test]
+fn the_host_route_is_there_when_it_is_needed_and_only_then() {
+    let host_route =
+        |profile: &Profile, facts: &Facts| transport(profile, Platform::Linux).resolve(facts).lines().nth(1);
+    let elsewhere = host_route(&router(), &facts());
+    assert_eq!(elsewhere, None, "203.0.113.9 is not in 10.42.0.0/16");
+
+    let inside = Facts { server: Some("10.42.0.7".parse().unwrap()), ..facts() };
+    assert_eq!(
+        host_route(&router(), &inside).as_deref(),
+        Some("ip route add 10.42.0.7 via 192.0.2.1 dev eth0")
+    );
+    let by_default = host_route(&client(DefaultRoute::Replace), &facts());
+    assert_eq!(by_default.as_deref(), Some("ip route add 203.0.113.9 via 192.0.2.1 dev eth0"));
+
+    let way = Some(Way::By { gateway: None, dev: "eth0".to_owned(), source: None });
+    let on_link = host_route(&client(DefaultRoute::Halves), &Facts { way, ..facts() });
+    assert_eq!(on_link.as_deref(), Some("ip route add 203.0.113.9 dev eth0"));
+
+    let this_host = Facts { way: Some(Way::ThisHost), ..facts() };
+    assert_eq!(host_route(&client(DefaultRoute::Halves), &this_host), None);
+
+    // A literal address decides at once.
+    let mut literal = profile("203.0.113.9");
+    literal.routes = router().routes;
+    assert_eq!(transport(&literal, Platform::Linux).steps.len(), 1);
+    literal.routes.push(Route::to("203.0.113.0/24".parse().unwrap()));
+    assert_eq!(
+        transport(&literal, Platform::Linux).lines().nth(1).as_deref(),
+        Some("ip route add 203.0.113.9 via <gateway>")
+    );
+}
+
+#[test]
+fn a_default_that_must_stay_becomes_halves() {
+    let plan = network_plan(&client(DefaultRoute::Replace), Platform::Linux);
+    let keep_default =
+        KeepDefault { ipv4: Some("the route \"default\" has a lifetime".to_owned()), ipv6: None };
+    let resolved = plan.resolve(&Facts { keep_default, ..facts() });
+    insta::assert_snapshot!(text(&resolved), @r#"
+    ip link set tun3 mtu 1396
+    ip address add 10.99.0.2 peer 10.99.0.1 dev tun3
+    ip link set tun3 up
+    write 4711 to /run/tun3.pid
+    ip route add 0.0.0.0/1 dev tun3
+    ip route add 128.0.0.0/1 dev tun3
+    note: the route "default" has a lifetime: it stays, and two halves go through the tunnel instead
+    "#);
+}
+
+#[test]
+fn a_peer_that_is_the_server_gets_no_route() {
+    let peer = Some(Ipv4Addr::new(203, 0, 113, 9));
+    let resolved =
+        network_plan(&client(DefaultRoute::Halves), Platform::Linux).resolve(&Facts { peer, ..facts() });
+    assert_eq!(resolved.lines().nth(1).as_deref(), Some("ip address add 10.99.0.2/32 dev tun3"));
+    assert_eq!(resolved.notes.len(), 1);
+}
+
+#[test]
+fn a_wanted_mtu_gives_way_to_what_the_path_allows() {
+    let resolved = network_plan(&router(), Platform::Linux).resolve(&facts());
+    assert_eq!(resolved.lines().next().as_deref(), Some("ip link set tun0 mtu 1396"));
+    assert_eq!(resolved.notes, ["mtu 1400 lowered to the 1396 that path and peer allow"]);
+    let mtu = Some(1436);
+    let resolved = network_plan(&router(), Platform::Linux).resolve(&Facts { mtu, ..facts() });
+    assert_eq!(resolved.lines().next().as_deref(), Some("ip link set tun0 mtu 1400"));
+}
+
+#[test]
+fn facts_may_come_one_by_one() {
+    let plan = network_plan(&client(DefaultRoute::Replace), Platform::Linux);
+    assert_eq!(plan.open(), [Symbol::Tun, Symbol::Mtu, Symbol::Local, Symbol::Peer, Symbol::Pid]);
+    let all = facts();
+    let half = Facts { tun: all.tun.clone(), pid: all.pid, ..Facts::default() };
+    let step = plan.resolve(&half);
+    assert_eq!(step.open(), [Symbol::Mtu, Symbol::Local, Symbol::Peer]);
+    assert_eq!(step.resolve(&all), plan.resolve(&all));
+}
+
+#[test]
+fn ipv6_routes_without_ipv6_are_told() {
+    let mut profile = router();
+    profile.routes.push(Route::to("2001:db8:42::/48".parse().unwrap()));
+    let plan = network_plan(&profile, Platform::Linux);
+    assert_eq!(plan.notes, ["ppp.ipv6 is off: the IPv6 routes are left out"]);
+    assert_eq!(plan.steps.len(), 5);
+}
+
+#[test]
+fn steps_survive_the_ledger() {
+    let mut profile = client(DefaultRoute::Replace);
+    profile.ppp.ipv6 = true;
+    for platform in [Platform::Linux, Platform::OpenBsd] {
+        for plan in [transport(&profile, platform), network_plan(&profile, platform)] {
+            for plan in [plan.resolve(&Facts { ipv6: Ipv6::from_identifiers(2, 1), ..facts() }), plan] {
+                for step in plan.steps {
+                    let text = serde_json::to_string(&step).unwrap();
+                    assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step, "{text}");
+                }
+            }
+        }
+    }
+}
+
+// Helpers.
+
+fn profile(server: &str) -> Profile {
+    let host = match server.parse() {
+        Ok(address) => crate::profile::Host::Address(address),
+        Err(_) => crate::profile::Host::Name(server.to_owned()),
+    };
+    let server = Server { host, port: Server::PORT };
+    Profile::new("vpn".parse().unwrap(), server, "User", PasswordSource::Inline(Secret::from("MySecret")))
+}
+
+fn facts() -> Facts {
+    Facts {
+        server: Some("203.0.113.9".parse().unwrap()),
+        way: Some(Way::By {
+            gateway: Some("192.0.2.1".parse().unwrap()),
+            dev: "eth0".to_owned(),
+            source: Some("192.0.2.2".parse().unwrap()),
+        }),
+        tun: Some("tun3".to_owned()),
+        mtu: Some(1396),
+        local: Some(Ipv4Addr::new(10, 99, 0, 2)),
+        peer: Some(Ipv4Addr::new(10, 99, 0, 1)),
+        ipv6: Ipv6::Absent,
+        pid: Some(4711),
+        keep_default: KeepDefault::default(),
+    }
+}
+
+fn network_plan(profile: &Profile, platform: Platform) -> Plan {
+    network(profile, platform, std::path::Path::new(platform.run_dir()))
+}
+
+fn both(profile: &Profile, platform: Platform) -> [String; 2] {
+    [text(&transport(profile, platform)), text(&network_plan(profile, platform))]
+}
+
+/// Without the indentation.
+fn text(plan: &Plan) -> String {
+    plan.to_string().lines().map(str::trim_start).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,266 @@
+//! The client under test: a profile, `pptpctl` with it, and what /proc says of the processes it left running.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::{
+    lab::{Lab, STATE, wait_for},
+    runner::note,
+};
+
+/// Nothing that `pptpctl` does may take longer than this here.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// One profile, as TOML keys and values. What is not set is the product's default.
+pub struct Profile {
+    name: &'static str,
+    keys: BTreeMap<&'static str, String>,
+}
+
+impl Profile {
+    /// The lab's ordinary user calling `server`, with a route to what is inside.
+    pub fn new(name: &'static str, server: &str) -> Self {
+        let keys = BTreeMap::from([
+            ("server", format!("{server:?}")),
+            ("user", "\"labuser\"".to_owned()),
+            ("password.file", format!("\"{STATE}/secret/labpass\"")),
+            ("routes", "[\"10.99.0.0/16\"]".to_owned()),
+        ]);
+        Self { name, keys }
+    }
+
+    /// The same with `key = value`; the value is TOML.
+    pub fn set(mut self, key: &'static str, value: &str) -> Self {
+        self.keys.insert(key, value.to_owned());
+        self
+    }
+
+    fn toml(&self) -> String {
+        let keys: String = self.keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        format!("[profile.{}]\n{keys}\n", self.name)
+    }
+}
+
+/// `pptpctl` with the profiles of one case.
+pub struct Client<'a> {
+    lab: &'a Lab,
+    config: PathBuf,
+}
+
+impl<'a> Client<'a> {
+    /// Writes the profiles.
+    pub fn new(lab: &'a Lab, profiles: &[Profile]) -> Self {
+        let config = lab.case_dir().join("profiles.toml");
+        let text: String = profiles.iter().map(Profile::toml).collect();
+        note(&text);
+        fs::write(&config, text).unwrap();
+        Self { lab, config }
+    }
+
+    /// The profiles that this case has written already.
+    pub fn again(lab: &'a Lab) -> Self {
+        Self { lab, config: lab.case_dir().join("profiles.toml") }
+    }
+
+    /// `pptpctl --config FILE ARGS`, not yet started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.lab.binary());
+        command.arg("--config").arg(&self.config).args(args);
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self, args: &[&str]) -> Done {
+        self.start(args).finish()
+    }
+
+    /// Starts it.
+    pub fn start(&self, args: &[&str]) -> Running {
+        Running::spawn(self.command(args), args.join(" "))
+    }
+
+    /// `up NAME`, which must succeed.
+    pub fn up(&self, name: &str) -> Done {
+        let done = self.run(&["up", name]);
+        assert_eq!(done.code, 0, "up {name}: {}", done.text);
+        done
+    }
+
+    /// `down NAME`, which must succeed.
+    pub fn down(&self, name: &str) -> Done {
+        let done = self.run(&["down", name]);
+        assert_eq!(done.code, 0, "down {name}: {}", done.text);
+        done
+    }
+
+    /// `status NAME --json`; `None` when it is not up or says so by its exit status.
+    pub fn try_status(&self, name: &str) -> Option<Value> {
+        let output = self.command(&["status", name, "--json"]).stdin(Stdio::null()).output().unwrap();
+        let value: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let one = if let Value::Array(all) = value {
+            all.into_iter().find(|one| one["name"] == name)?
+        } else {
+            value
+        };
+        one["supervisor_pid"].as_u64().filter(|pid| *pid != 0).map(|_| one)
+    }
+
+    /// `status NAME --json` of a tunnel that is there.
+    pub fn status(&self, name: &str) -> Value {
+        let status = self
+            .try_status(name)
+            .unwrap_or_else(|| panic!("no status of {name}: {}", self.run(&["status", name]).text));
+        note(format_args!("status {name}: {status}"));
+        status
+    }
+
+    /// Waits until `status` shows this state, and returns it.
+    pub fn wait_state(&self, name: &str, limit: Duration, state: &str) -> Value {
+        let found = wait_for(limit, || self.try_status(name).filter(|status| status["state"] == state));
+        found.unwrap_or_else(|| panic!("{name} not {state} within {limit:?}: {:?}", self.try_status(name)))
+    }
+}
+
+/// A pid out of a status.
+pub fn pid(status: &Value, key: &str) -> i32 {
+    i32::try_from(status[key].as_u64().unwrap_or_else(|| panic!("no {key} in {status}"))).unwrap()
+}
+
+/// Sends a signal; the process must exist.
+pub fn signal(pid: i32, signal: Signal) {
+    note(format_args!("kill -{signal} {pid}"));
+    kill(Pid::from_raw(pid), signal).unwrap();
+}
+
+/// A finished command.
+#[derive(Debug)]
+pub struct Done {
+    /// Its exit status; 128 + N when a signal ended it.
+    pub code: i32,
+    /// Standard output and standard error, in this order.
+    pub text: String,
+    /// From start to end.
+    pub took: Duration,
+}
+
+/// A command in progress. Dropping it kills it.
+pub struct Running {
+    child: Child,
+    name: String,
+    started: Instant,
+    streams: Vec<JoinHandle<String>>,
+}
+
+impl Running {
+    /// Starts `command` with both streams caught.
+    pub fn spawn(mut command: Command, name: String) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let streams = vec![thread::spawn(|| read_all(stdout)), thread::spawn(|| read_all(stderr))];
+        Self { child, name, started: Instant::now(), streams }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end, and for that of its streams: what it left in the background must not hold them.
+    pub fn finish(mut self) -> Done {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(self.started.elapsed() < PATIENCE, "pptpctl {} does not end", self.name);
+            thread::sleep(Duration::from_millis(2));
+        };
+        let took = self.started.elapsed();
+        let streams = std::mem::take(&mut self.streams);
+        let closed =
+            wait_for(Duration::from_secs(2), || streams.iter().all(JoinHandle::is_finished).then_some(()));
+        assert!(
+            closed.is_some(),
+            "pptpctl {} has ended, but something it started keeps its output open",
+            self.name
+        );
+        let text: String = streams.into_iter().map(|stream| stream.join().unwrap()).collect();
+        let code = status
+            .code()
+            .unwrap_or_else(|| 128 + std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or(0));
+        note(format_args!("pptpctl {} -> {code} after {took:.1?}\n{text}", self.name));
+        Done { code, text, took }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn read_all(mut stream: impl Read) -> String {
+    let mut bytes = Vec::new();
+    let _partial = stream.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The processes that run the binary under test (or another from its directory).
+pub fn processes(lab: &Lab) -> Vec<i32> {
+    let ours = lab.binary().parent().unwrap();
+    let all =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    all.filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(ours)))
+        .collect()
+}
+
+/// Ends them all, by pid, and waits until they are gone.
+pub fn kill_all(lab: &Lab) {
+    for pid in processes(lab) {
+        let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    let _stuck = wait_for(Duration::from_secs(2), || processes(lab).is_empty().then_some(()));
+}
+
+/// Whether a process is there, and not merely waiting to be reaped.
+pub fn is_alive(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().starts_with(" Z"))
+}
+
+/// What a process may do, from /proc/PID/status.
+pub fn proc_status(pid: i32) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
+        .collect()
+}
+
+/// The tun devices that are there, with their flags as the kernel writes them.
+pub fn tun_links() -> Vec<(String, String)> {
+    let links = fs::read_dir("/sys/class/net").unwrap().map(|entry| entry.unwrap().path());
+    let flags = |link: &Path| fs::read_to_string(link.join("tun_flags")).ok();
+    links
+        .filter_map(|link| Some((link.file_name()?.to_str()?.to_owned(), flags(&link)?.trim().to_owned())))
+        .collect()
+}

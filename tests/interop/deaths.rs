@@ -1,0 +1,215 @@
+//! Sudden death of supervisor, engine and both, idle and under load: afterwards `recover`, or the next `up`, leaves nothing.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    client::{Client, Profile, is_alive, pid, processes, signal},
+    host::Snapshot,
+    lab::{Lab, wait_for},
+    runner::{Case, note},
+    sessions::MPPE128,
+    traffic,
+};
+
+pub const CASES: &[Case] = &[
+    ("deaths::supervisor_idle", |lab| supervisor(lab, false)),
+    ("deaths::supervisor_under_load", |lab| supervisor(lab, true)),
+    ("deaths::engine_idle", |lab| engine(lab, false)),
+    ("deaths::engine_under_load", |lab| engine(lab, true)),
+    ("deaths::both_idle", |lab| both(lab, false)),
+    ("deaths::both_under_load", |lab| both(lab, true)),
+    ("deaths::both_with_the_default_route", both_with_the_default_route),
+    ("deaths::engine_comes_back", engine_comes_back),
+    ("deaths::the_next_up_recovers_by_itself", next_up_recovers),
+    ("deaths::recover_leaves_the_living_alone", recover_leaves_the_living_alone),
+    ("deaths::during_up", during_up),
+];
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn vpn() -> Profile {
+    Profile::new("vpn", MPPE128)
+}
+
+fn supervisor(lab: &Lab, loaded: bool) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[vpn()]);
+    client.up("vpn");
+    let load = Load::start(loaded);
+    let status = client.status("vpn");
+    signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
+    let engine = pid(&status, "engine_pid");
+    assert!(
+        wait_for(SOON, || (!is_alive(engine)).then_some(())).is_some(),
+        "the engine outlives its supervisor"
+    );
+    drop(load);
+    recover(&client);
+    before.assert_restored(lab);
+}
+
+fn engine(lab: &Lab, loaded: bool) {
+    let before = Snapshot::take();
+    // Told not to dial again, the supervisor has nothing left to do: it tidies up by itself.
+    let client = Client::new(lab, &[vpn().set("retry.attempts", "0")]);
+    client.up("vpn");
+    let load = Load::start(loaded);
+    let status = client.status("vpn");
+    signal(pid(&status, "engine_pid"), Signal::SIGKILL);
+    let supervisor = pid(&status, "supervisor_pid");
+    assert!(
+        wait_for(SOON, || (!is_alive(supervisor)).then_some(())).is_some(),
+        "the supervisor does not notice"
+    );
+    drop(load);
+    before.assert_restored(lab);
+    recover(&client);
+    before.assert_restored(lab);
+}
+
+fn both(lab: &Lab, loaded: bool) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[vpn()]);
+    client.up("vpn");
+    let load = Load::start(loaded);
+    kill_both(&client, lab);
+    drop(load);
+    recover(&client);
+    before.assert_restored(lab);
+}
+
+fn both_with_the_default_route(lab: &Lab) {
+    for mode in ["replace", "halves"] {
+        let before = Snapshot::take();
+        let client = Client::new(lab, &[vpn().set("routes", "[]").set("default", &format!("{mode:?}"))]);
+        client.up("vpn");
+        kill_both(&client, lab);
+        recover(&client);
+        before.assert_restored(lab);
+    }
+}
+
+fn engine_comes_back(lab: &Lab) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[vpn().set("retry.first", "\"100ms\"")]);
+    client.up("vpn");
+    let old = pid(&client.status("vpn"), "engine_pid");
+    signal(old, Signal::SIGKILL);
+    let back = wait_for(Duration::from_secs(20), || {
+        let status = client.try_status("vpn")?;
+        (status["state"] == "up" && status["engine_pid"].as_u64() != u64::try_from(old).ok()).then_some(())
+    });
+    assert!(back.is_some(), "the tunnel does not come back: {:?}", client.try_status("vpn"));
+    assert!(traffic::answers_within(traffic::INSIDE, SOON));
+    client.down("vpn");
+    before.assert_restored(lab);
+}
+
+fn next_up_recovers(lab: &Lab) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[vpn()]);
+    client.up("vpn");
+    kill_both(&client, lab);
+    client.up("vpn");
+    assert!(traffic::ping(traffic::INSIDE, SOON).is_some());
+    client.down("vpn");
+    before.assert_restored(lab);
+}
+
+fn recover_leaves_the_living_alone(lab: &Lab) {
+    let before = Snapshot::take();
+    let client =
+        Client::new(lab, &[vpn(), Profile::new("second", MPPE128).set("routes", "[\"10.99.0.53/32\"]")]);
+    client.up("second");
+    let alone = Snapshot::take();
+    client.up("vpn");
+    let status = client.status("vpn");
+    signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
+    let engine = pid(&status, "engine_pid");
+    assert!(
+        wait_for(SOON, || (!is_alive(engine)).then_some(())).is_some(),
+        "the engine outlives its supervisor"
+    );
+    recover(&client);
+    alone.assert_same();
+    traffic::assert_dns();
+    client.down("second");
+    before.assert_restored(lab);
+}
+
+/// Killed at many moments on the way up: whatever was half done is undone.
+fn during_up(lab: &Lab) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[vpn()]);
+    for delay in [5, 20, 50, 100, 150, 200, 300, 500] {
+        note(format_args!("kill after {delay} ms"));
+        let up = client.start(&["up", "vpn"]);
+        thread::sleep(Duration::from_millis(delay));
+        processes(lab).into_iter().for_each(|pid| {
+            let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+        });
+        drop(up);
+        assert!(wait_for(SOON, || processes(lab).is_empty().then_some(())).is_some(), "processes are left");
+        recover(&client);
+        before.assert_restored(lab);
+    }
+}
+
+fn kill_both(client: &Client, lab: &Lab) {
+    let status = client.status("vpn");
+    signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
+    // It may have ended already, of grief.
+    let _gone =
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid(&status, "engine_pid")), Signal::SIGKILL);
+    assert!(wait_for(SOON, || processes(lab).is_empty().then_some(())).is_some(), "processes are left");
+}
+
+fn recover(client: &Client) {
+    let done = client.run(&["recover"]);
+    assert_eq!(done.code, 0, "recover: {}", done.text);
+}
+
+/// A download that goes on until it is dropped; only there to keep the tunnel busy.
+struct Load {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Starts it and returns when bytes flow; does nothing when `wanted` is false.
+    fn start(wanted: bool) -> Self {
+        let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (its_stop, its_rounds) = (Arc::clone(&stop), Arc::clone(&rounds));
+        let download = move || {
+            while !its_stop.load(Ordering::Relaxed) && traffic::get("/4M.bin").is_ok() {
+                its_rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let thread = wanted.then(|| thread::spawn(download));
+        if wanted {
+            let flows =
+                wait_for(Duration::from_secs(20), || (rounds.load(Ordering::Relaxed) > 0).then_some(()));
+            assert!(flows.is_some(), "no load");
+            // Somewhere in the next one.
+            thread::sleep(Duration::from_millis(100));
+        }
+        Self { stop, thread }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Its connection hangs now that the tunnel is gone: it ends by its own time limit, and nobody waits for it.
+        drop(self.thread.take());
+    }
+}

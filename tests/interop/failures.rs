@@ -1,0 +1,205 @@
+//! Everything that keeps a tunnel from coming up: its own exit status and sentence for each, within the time that the
+//! profile allows, and nothing left behind.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use crate::{
+    capture::Capture,
+    client::{Client, Done, Profile, Running},
+    host::Snapshot,
+    lab::Lab,
+    peer::{self, Manner, Peer},
+    runner::Case,
+    sessions::MPPE128,
+};
+
+pub const CASES: &[Case] = &[
+    ("failures::usage", usage),
+    ("failures::profile", profile),
+    ("failures::not_root", not_root),
+    ("failures::name_not_resolved", |lab| {
+        drop(fails(lab, at("nowhere.lab.test"), 10, &["nowhere.lab.test"]))
+    }),
+    ("failures::connection_refused", |lab| drop(fails(lab, at("198.51.100.32"), 11, &["refused"]))),
+    ("failures::connect_timeout", |lab| {
+        let done = fails(lab, at("198.51.100.31").set("timeouts.connect", "\"2s\""), 12, &["TCP"]);
+        assert_within(&done, 2.0);
+    }),
+    ("failures::no_route", |lab| drop(fails(lab, at("100.64.0.1"), 25, &["no route"]))),
+    ("failures::server_silent", |lab| {
+        let done = with_peer(lab, Manner::Silent, at_peer().set("timeouts.control", "\"2s\""), 13, &["PPTP"]);
+        assert_within(&done, 2.0);
+    }),
+    ("failures::server_hangs_up", |lab| drop(with_peer(lab, Manner::HangsUp, at_peer(), 14, &["closed"]))),
+    ("failures::server_is_no_pptp_server", |lab| {
+        let profile = at_peer().set("timeouts.control", "\"2s\"");
+        let _peer = Peer::start(Manner::SpeaksHttp);
+        let done = fails_somehow(lab, profile);
+        assert!([13, 14].contains(&done.code), "{} is neither silence nor refusal", done.code);
+    }),
+    ("failures::control_refused", |lab| {
+        // Result 4: the requester is not authorized (RFC 2637 §2.2).
+        drop(with_peer(lab, Manner::RefusesControl(4), at_peer(), 14, &["refused", "authori"]));
+    }),
+    ("failures::call_refused_busy", |lab| {
+        drop(with_peer(lab, Manner::RefusesCall(4, 0, 17), at_peer(), 15, &["refused", "busy"]));
+    }),
+    ("failures::call_refused_by_policy", |lab| {
+        drop(with_peer(lab, Manner::RefusesCall(7, 0, 0), at_peer(), 15, &["refused", "prohibited"]));
+    }),
+    ("failures::call_ignored", |lab| {
+        let done =
+            with_peer(lab, Manner::IgnoresCall, at_peer().set("timeouts.call", "\"2s\""), 16, &["call"]);
+        assert_within(&done, 2.0);
+    }),
+    ("failures::call_without_gre", |lab| {
+        let done = with_peer(lab, Manner::NoGre, at_peer().set("timeouts.gre", "\"2s\""), 17, &["GRE", "47"]);
+        assert_within(&done, 2.0);
+    }),
+    ("failures::gre_filtered_on_the_way", |lab| {
+        let done = fails(lab, at("198.51.100.30").set("timeouts.gre", "\"2s\""), 17, &["GRE", "47"]);
+        assert_within(&done, 2.0);
+    }),
+    ("failures::lcp_never_agrees", |lab| {
+        let profile = at_peer().set("timeouts.lcp", "\"3s\"");
+        let done = with_peer(lab, Manner::NeverAgrees, profile, 18, &["LCP"]);
+        assert_within(&done, 3.0);
+    }),
+    ("failures::wrong_password_mschapv2", |lab| wrong_password(lab, at(MPPE128), &["691"])),
+    ("failures::wrong_password_mschapv1", |lab| {
+        wrong_password(lab, at("198.51.100.14").set("auth", "[\"mschap\"]"), &["691"]);
+    }),
+    ("failures::wrong_password_chap", |lab| {
+        wrong_password(lab, at("198.51.100.13").set("auth", "[\"chap\"]").set("mppe", "\"off\""), &[]);
+    }),
+    ("failures::wrong_password_pap", |lab| {
+        wrong_password(lab, at("198.51.100.12").set("auth", "[\"pap\"]").set("mppe", "\"off\""), &[]);
+    }),
+    ("failures::no_common_authentication", |lab| {
+        // The server insists on PAP, the profile on MS-CHAPv2: the password must not be sent.
+        drop(fails(lab, at("198.51.100.12"), 19, &["pap"]));
+    }),
+    ("failures::encryption_not_offered", |lab| drop(fails(lab, at("198.51.100.11"), 20, &["encryption"]))),
+    ("failures::encryption_too_weak", |lab| drop(fails(lab, at("198.51.100.15"), 20, &["encryption"]))),
+    ("failures::encryption_demanded_by_the_server", |lab| {
+        drop(fails(lab, at(MPPE128).set("mppe", "\"off\""), 20, &["encryption"]));
+    }),
+    ("failures::no_address", |lab| {
+        let done = fails(lab, at("198.51.100.18").set("timeouts.network", "\"5s\""), 21, &["address"]);
+        assert_within(&done, 0.0);
+    }),
+    ("failures::no_tun_device", no_tun_device),
+    ("failures::link_step", link_step),
+];
+
+fn at(server: &str) -> Profile {
+    Profile::new("vpn", server)
+}
+
+fn at_peer() -> Profile {
+    at(peer::ADDRESS)
+}
+
+/// `up` fails with this status, saying these words (in any case), and leaves nothing.
+fn fails(lab: &Lab, profile: Profile, code: i32, words: &[&str]) -> Done {
+    let done = fails_somehow(lab, profile);
+    assert_eq!(done.code, code, "{}", done.text);
+    let text = done.text.to_lowercase();
+    let lack: Vec<_> = words.iter().filter(|word| !text.contains(&word.to_lowercase())).collect();
+    assert!(lack.is_empty(), "does not say {lack:?}: {}", done.text);
+    done
+}
+
+fn fails_somehow(lab: &Lab, profile: Profile) -> Done {
+    let before = Snapshot::take();
+    let done = Client::new(lab, &[profile]).run(&["up", "vpn"]);
+    assert!(done.code != 0, "up succeeds");
+    assert!(!done.text.contains("labpass"), "the password is shown");
+    before.assert_restored(lab);
+    done
+}
+
+fn with_peer(lab: &Lab, manner: Manner, profile: Profile, code: i32, words: &[&str]) -> Done {
+    let peer = Peer::start(manner);
+    let done = fails(lab, profile, code, words);
+    assert_eq!(
+        peer.heard().iter().filter(|kind| **kind == 1).count(),
+        1,
+        "more than one attempt: {:?}",
+        peer.heard()
+    );
+    done
+}
+
+/// It took the phase's own limit and little else: the rest of `up`, and a polite end.
+fn assert_within(done: &Done, limit: f32) {
+    let took = done.took.as_secs_f32();
+    assert!(took >= limit * 0.9 && took < limit + 5.0, "took {took:.1} s, the profile says {limit} s");
+}
+
+fn wrong_password(lab: &Lab, profile: Profile, words: &[&str]) {
+    let capture = Capture::start(lab);
+    let done = fails(lab, profile.set("password.file", "\"/run/lab/secret/wrong\""), 19, words);
+    assert!(!done.text.contains("not this"), "the password is shown");
+    let verdict = capture.finish();
+    verdict.assert_clean();
+    assert_eq!(verdict.attempts, 1, "a wrong password is tried again: that locks accounts");
+}
+
+fn usage(lab: &Lab) {
+    let client = Client::new(lab, &[at(MPPE128)]);
+    for args in [&["up"][..], &["upp", "vpn"], &["up", "vpn", "--no-such-option"], &["down"]] {
+        assert_eq!(client.run(args).code, 2, "{args:?}");
+    }
+}
+
+fn profile(lab: &Lab) {
+    let unknown = Client::new(lab, &[at(MPPE128)]).run(&["up", "vpm"]);
+    assert_eq!(unknown.code, 3, "{}", unknown.text);
+    assert!(unknown.text.contains("vpn"), "does not suggest the nearest: {}", unknown.text);
+    let invalid = fails(lab, at(MPPE128).set("mppe", "\"require-129\""), 3, &["profiles.toml", "mppe"]);
+    assert!(invalid.text.contains("require-128"), "does not say what would be right: {}", invalid.text);
+    fails(lab, at(MPPE128).set("leak", "\"block\""), 3, &["not supported yet"]);
+}
+
+fn not_root(lab: &Lab) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[at(MPPE128)]);
+    let nobody = |args: &[&str]| {
+        let pptpctl = client.command(args);
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"]);
+        command.arg(pptpctl.get_program()).args(pptpctl.get_args());
+        Running::spawn(command, format!("{} (as nobody)", args.join(" "))).finish()
+    };
+    let up = nobody(&["up", "vpn"]);
+    assert_eq!(up.code, 4, "{}", up.text);
+    assert!(up.text.contains("root"), "{}", up.text);
+    assert_eq!(nobody(&["down", "vpn"]).code, 4);
+    assert_eq!(nobody(&["recover"]).code, 4);
+    before.assert_restored(lab);
+}
+
+/// A host whose kernel or container has no tun: /dev/net is empty for this one process.
+fn no_tun_device(lab: &Lab) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[at(MPPE128)]);
+    let up = client.command(&["up", "vpn"]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", "mount -t tmpfs none /dev/net && exec \"$@\"", "sh"]);
+    command.arg(up.get_program()).args(up.get_args());
+    let done = Running::spawn(command, "up vpn (without /dev/net/tun)".to_owned()).finish();
+    assert_eq!(done.code, 22, "{}", done.text);
+    assert!(done.text.contains("/dev/net/tun"), "{}", done.text);
+    before.assert_restored(lab);
+}
+
+/// What stands in the way of the pid file is not ours to remove: `up` fails, undoes the steps before, and leaves it.
+fn link_step(lab: &Lab) {
+    let obstacle = Path::new("/run/tun9.pid");
+    std::fs::create_dir(obstacle).unwrap();
+    let done = fails(lab, at(MPPE128).set("unit", "9"), 23, &["tun9"]);
+    assert!(done.took < Duration::from_secs(10));
+    assert!(obstacle.is_dir(), "somebody else's directory is gone");
+    std::fs::remove_dir(obstacle).unwrap();
+}

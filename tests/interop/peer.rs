@@ -1,0 +1,207 @@
+//! Peers that fail in ways in which a real pptpd does not: played by a thread on the wire, byte by byte from RFC 2637,
+//! so that nothing of the code under test is on both sides.
+
+use std::{
+    fs::File,
+    io::{ErrorKind, Read, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use nix::sched::{CloneFlags, setns};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::runner::note;
+
+/// Where peers live: the wire has all of 203.0.113.0/24.
+pub const ADDRESS: &str = "203.0.113.10";
+
+const COOKIE: [u8; 4] = [0x1a, 0x2b, 0x3c, 0x4d];
+const SCCRQ: u8 = 1;
+const STOP_REQUEST: u8 = 3;
+const ECHO_REQUEST: u8 = 5;
+const OCRQ: u8 = 7;
+
+/// How a peer misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Accepts TCP, reads, never says a word.
+    Silent,
+    /// Closes the connection when the SCCRQ has arrived.
+    HangsUp,
+    /// Is no PPTP server at all.
+    SpeaksHttp,
+    /// Start-Control-Connection-Reply with this result code (RFC 2637 §2.2).
+    RefusesControl(u8),
+    /// Outgoing-Call-Reply with these result, error and cause codes (RFC 2637 §2.8).
+    RefusesCall(u8, u8, u16),
+    /// Never answers the Outgoing-Call-Request.
+    IgnoresCall,
+    /// Connects the call, and no GRE comes back.
+    NoGre,
+    /// Connects the call, sends LCP Configure-Requests and answers none.
+    NeverAgrees,
+}
+
+/// A running peer; ends when dropped.
+pub struct Peer {
+    stop: Arc<AtomicBool>,
+    heard: Arc<Mutex<Vec<u8>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Peer {
+    /// Starts one on [`ADDRESS`] and returns when it listens.
+    pub fn start(manner: Manner) -> Self {
+        note(format_args!("peer on {ADDRESS}: {manner:?}"));
+        let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (ready, listening) = mpsc::channel();
+        let (its_stop, its_heard) = (Arc::clone(&stop), Arc::clone(&heard));
+        let thread = thread::spawn(move || {
+            // A network namespace is a thread's own: this thread moves to the wire for good.
+            setns(File::open("/run/netns/wire").unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+            let listener = TcpListener::bind((ADDRESS, 1723)).unwrap();
+            listener.set_nonblocking(true).unwrap();
+            ready.send(()).unwrap();
+            while !its_stop.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok((stream, from)) => drop(serve(manner, stream, from, &its_stop, &its_heard)),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        thread::sleep(Duration::from_millis(5))
+                    }
+                    Err(error) => panic!("accept: {error}"),
+                }
+            }
+        });
+        listening.recv().unwrap();
+        Self { stop, heard, thread: Some(thread) }
+    }
+
+    /// Types of the control messages that have arrived, in order.
+    pub fn heard(&self) -> Vec<u8> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(Err(error)) = self.thread.take().map(JoinHandle::join) {
+            eprintln!("the peer of this case panicked: {error:?}");
+        }
+    }
+}
+
+fn serve(
+    manner: Manner,
+    mut stream: TcpStream,
+    from: SocketAddr,
+    stop: &AtomicBool,
+    heard: &Mutex<Vec<u8>>,
+) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(Duration::from_millis(50)))?;
+    let mut gre = (manner == Manner::NeverAgrees).then(|| Chatter::new(from));
+    let mut pending = Vec::new();
+    let mut buffer = [0; 2048];
+    while !stop.load(Ordering::Relaxed) {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => pending.extend_from_slice(&buffer[..length]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error),
+        }
+        while let Some(message) = next_message(&mut pending) {
+            heard.lock().unwrap().push(message[9]);
+            if manner == Manner::HangsUp {
+                return Ok(());
+            }
+            if let Some(gre) = gre.as_mut().filter(|_| message[9] == OCRQ) {
+                gre.call = Some([message[12], message[13]]);
+            }
+            stream.write_all(&answer(manner, &message))?;
+        }
+        gre.iter_mut().for_each(Chatter::speak);
+    }
+    Ok(())
+}
+
+/// One whole control message from the front of what has arrived.
+fn next_message(pending: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let length = usize::from(u16::from_be_bytes([*pending.first()?, *pending.get(1)?]));
+    (length >= 12 && pending.len() >= length).then(|| pending.drain(..length).collect())
+}
+
+/// What this kind of peer replies; empty when it says nothing.
+fn answer(manner: Manner, message: &[u8]) -> Vec<u8> {
+    match (manner, message[9]) {
+        (Manner::Silent | Manner::HangsUp, _) => Vec::new(),
+        (Manner::SpeaksHttp, _) => b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n".to_vec(),
+        (Manner::RefusesControl(result), SCCRQ) => sccrp(result),
+        (_, SCCRQ) => sccrp(1),
+        (Manner::IgnoresCall, OCRQ) => Vec::new(),
+        (Manner::RefusesCall(result, error, cause), OCRQ) => ocrp(message, result, error, cause),
+        (_, OCRQ) => ocrp(message, 1, 0, 0),
+        // Result 1: closed as asked.
+        (_, STOP_REQUEST) => control(4, &[1, 0, 0, 0]),
+        (_, ECHO_REQUEST) => control(6, &[&message[12..16], &[1, 0, 0, 0]].concat()),
+        _ => Vec::new(),
+    }
+}
+
+fn control(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(12 + body.len()).unwrap().to_be_bytes();
+    [&length[..], &[0, 1], &COOKIE, &[0, kind, 0, 0], body].concat()
+}
+
+/// RFC 2637 §2.2: version 1.0, result, error, framing and bearer capabilities, channels, firmware, host name, vendor.
+fn sccrp(result: u8) -> Vec<u8> {
+    let mut body = vec![1, 0, result, 0, 0, 0, 0, 3, 0, 0, 0, 3, 0, 1, 0, 1];
+    body.resize(16 + 64 + 64, 0);
+    body[16..20].copy_from_slice(b"fake");
+    control(2, &body)
+}
+
+/// RFC 2637 §2.8: call id, peer's call id, result, error, cause, connect speed, window, delay, channel.
+fn ocrp(request: &[u8], result: u8, error: u8, cause: u16) -> Vec<u8> {
+    let mut body = vec![0x12, 0x34, request[12], request[13], result, error];
+    body.extend_from_slice(&cause.to_be_bytes());
+    body.extend_from_slice(&[0, 1, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0]);
+    control(8, &body)
+}
+
+/// Sends an LCP Configure-Request in GRE now and then.
+struct Chatter {
+    socket: Socket,
+    to: SocketAddr,
+    call: Option<[u8; 2]>,
+    sequence: u32,
+    due: Instant,
+}
+
+impl Chatter {
+    fn new(client: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(47))).unwrap();
+        let address: Ipv4Addr = ADDRESS.parse().unwrap();
+        socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+        let IpAddr::V4(to) = client.ip() else { panic!("{client} is not IPv4") };
+        Self { socket, to: SocketAddr::from((to, 0)), call: None, sequence: 0, due: Instant::now() }
+    }
+
+    fn speak(&mut self) {
+        let Some(call) = self.call.filter(|_| Instant::now() >= self.due) else { return };
+        self.due = Instant::now() + Duration::from_millis(300);
+        self.sequence += 1;
+        // FF 03 C021, Configure-Request with a magic number only.
+        let lcp = [0xff, 3, 0xc0, 0x21, 1, self.sequence as u8, 0, 10, 5, 6, 0xde, 0xad, 0xbe, 0xef];
+        let header = [0x30, 0x01, 0x88, 0x0b, 0, lcp.len() as u8, call[0], call[1]];
+        let packet = [&header[..], &self.sequence.to_be_bytes(), &lcp].concat();
+        let _gone = self.socket.send_to(&packet, &self.to.into());
+    }
+}

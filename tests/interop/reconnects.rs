@@ -1,0 +1,133 @@
+//! A tunnel that was up and is lost comes back by itself, except where trying again would do harm.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{
+    capture::Capture,
+    client::{Client, Profile, is_alive, pid},
+    host::Snapshot,
+    lab::{Lab, wait_for},
+    runner::{Case, report},
+    sessions::MPPE128,
+    traffic,
+};
+
+pub const CASES: &[Case] = &[
+    ("reconnects::the_call_ends", |lab| lost(lab, vpn(MPPE128), |lab| lab.server("drop", "mppe128"))),
+    ("reconnects::the_server_restarts", |lab| {
+        lost(lab, vpn(MPPE128), |lab| {
+            lab.server("stop", "mppe128");
+            lab.server("start", "mppe128");
+        });
+    }),
+    ("reconnects::the_server_dies", |lab| {
+        lost(lab, vpn(MPPE128), |lab| {
+            lab.server("kill", "mppe128");
+            lab.server("start", "mppe128");
+        });
+    }),
+    ("reconnects::the_line_goes_dead", |lab| {
+        let profile =
+            vpn("198.51.100.19").set("ppp.lcp-echo-interval", "\"1s\"").set("ppp.lcp-echo-failure", "3");
+        lost(lab, profile, |lab| {
+            let _dead = lab.unplugged("198.51.100.19");
+            let client = Client::again(lab);
+            let noticed = wait_for(Duration::from_secs(15), || {
+                client.try_status("vpn").filter(|status| status["state"] != "up")
+            });
+            assert!(noticed.is_some(), "silence is not noticed");
+        });
+    }),
+    ("reconnects::not_after_the_password_has_changed", password_has_changed),
+    ("reconnects::attempts_are_counted_and_spaced", attempts_are_spaced),
+    ("reconnects::down_while_waiting", down_while_waiting),
+];
+
+fn vpn(server: &str) -> Profile {
+    Profile::new("vpn", server)
+        .set("retry.first", "\"200ms\"")
+        .set("timeouts.connect", "\"2s\"")
+        .set("timeouts.stop", "\"1s\"")
+}
+
+/// After `break_it`, the same supervisor has the tunnel up again.
+fn lost(lab: &Lab, profile: Profile, break_it: fn(&Lab)) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[profile]);
+    let capture = Capture::start(lab);
+    client.up("vpn");
+    assert!(traffic::ping(traffic::INSIDE, Duration::from_secs(3)).is_some());
+    let during = Snapshot::take();
+    let first = client.status("vpn");
+    break_it(lab);
+    let broken = Instant::now();
+    let back = came_back(&client, &first);
+    assert_eq!(pid(&back, "supervisor_pid"), pid(&first, "supervisor_pid"), "another supervisor");
+    assert!(traffic::answers_within(traffic::INSIDE, Duration::from_secs(5)), "it is up and carries nothing");
+    let case = lab.case_dir().file_name().unwrap().to_string_lossy().into_owned();
+    report(format_args!("{case}: carries packets again after {:.1?}", broken.elapsed()));
+    let changed = during.differences(&Snapshot::take());
+    // The address inside may be another; what a person set up around the tunnel may not.
+    let address_only =
+        changed.lines().filter(|line| line.starts_with("    ")).all(|line| line.contains("10.77."));
+    assert!(address_only, "the host looks different after the tunnel came back:\n{changed}");
+    client.down("vpn");
+    before.assert_restored(lab);
+    let verdict = capture.finish();
+    verdict.assert_clean();
+    assert_eq!(verdict.clear, 0, "packets left in clear on the way back");
+}
+
+fn came_back(client: &Client, first: &Value) -> Value {
+    let back = wait_for(Duration::from_secs(40), || {
+        client.try_status("vpn").filter(|status| {
+            status["state"] == "up" && status["reconnects"].as_u64() > first["reconnects"].as_u64()
+        })
+    });
+    back.unwrap_or_else(|| panic!("does not come back: {:?}", client.try_status("vpn")))
+}
+
+fn password_has_changed(lab: &Lab) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[vpn(MPPE128)]);
+    let capture = Capture::start(lab);
+    client.up("vpn");
+    let supervisor = pid(&client.status("vpn"), "supervisor_pid");
+    lab.guest("sed -i.bak 's/^labuser .*/labuser * changed */' /etc/ppp/chap-secrets");
+    lab.server("drop", "mppe128");
+    let ended = wait_for(Duration::from_secs(15), || (!is_alive(supervisor)).then_some(()));
+    lab.guest("mv /etc/ppp/chap-secrets.bak /etc/ppp/chap-secrets");
+    assert!(ended.is_some(), "still trying with a password that was refused: {:?}", client.try_status("vpn"));
+    assert_eq!(capture.finish().attempts, 2, "one session, and one refusal");
+    before.assert_restored(lab);
+}
+
+fn attempts_are_spaced(lab: &Lab) {
+    let before = Snapshot::take();
+    let profile = vpn(MPPE128).set("retry.attempts", "3").set("retry.jitter", "0");
+    let client = Client::new(lab, &[profile]);
+    client.up("vpn");
+    let supervisor = pid(&client.status("vpn"), "supervisor_pid");
+    lab.server("kill", "mppe128");
+    let killed = Instant::now();
+    let ended = wait_for(Duration::from_secs(20), || (!is_alive(supervisor)).then_some(killed.elapsed()));
+    lab.server("start", "mppe128");
+    let took = ended.unwrap_or_else(|| panic!("does not give up: {:?}", client.try_status("vpn")));
+    // 200, 400 and 800 ms.
+    assert!(took > Duration::from_millis(1300), "gave up after {took:?} already");
+    before.assert_restored(lab);
+}
+
+fn down_while_waiting(lab: &Lab) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[vpn(MPPE128).set("retry.first", "\"30s\"")]);
+    client.up("vpn");
+    lab.server("kill", "mppe128");
+    client.wait_state("vpn", Duration::from_secs(10), "waiting");
+    lab.server("start", "mppe128");
+    let done = client.down("vpn");
+    assert!(done.took < Duration::from_secs(5), "down waits for the next attempt: {:?}", done.took);
+    before.assert_restored(lab);
+}

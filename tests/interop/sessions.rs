@@ -1,0 +1,235 @@
+//! Each kind of server: up, use it in every way, look at it from all sides, down, and nothing is left.
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    capture::{Capture, Verdict},
+    client::{Client, Profile, is_alive, pid, proc_status, tun_links},
+    host::Snapshot,
+    lab::Lab,
+    runner::{Case, note, report},
+    traffic,
+};
+
+pub const CASES: &[Case] = &[
+    ("sessions::mschapv2_mppe128", |lab| session(lab, Profile::new("vpn", MPPE128), &SEALED_128)),
+    ("sessions::mschapv2_clear", |lab| {
+        session(lab, clear("198.51.100.11", "mschapv2"), &Expect { auth: "v2", ..CLEAR })
+    }),
+    ("sessions::pap", |lab| session(lab, clear("198.51.100.12", "pap"), &Expect { auth: "pap", ..CLEAR })),
+    ("sessions::chap_md5", |lab| {
+        session(lab, clear("198.51.100.13", "chap"), &Expect { auth: "md5", ..CLEAR })
+    }),
+    ("sessions::mschapv1_mppe128", |lab| {
+        let profile = Profile::new("vpn", "198.51.100.14").set("auth", "[\"mschap\"]");
+        session(lab, profile, &Expect { auth: "v1", ..SEALED_128 });
+    }),
+    ("sessions::mppe40", |lab| {
+        let profile = Profile::new("vpn", "198.51.100.15").set("mppe", "\"require-40\"");
+        session(lab, profile, &Expect { mppe: &["40", "stateless"], ..SEALED_128 });
+    }),
+    ("sessions::mppe128_stateful", |lab| {
+        let profile = Profile::new("vpn", "198.51.100.16").set("mppe", "\"require-128+stateful\"");
+        session(lab, profile, &SEALED_128);
+    }),
+    ("sessions::compression_turned_down", |lab| {
+        let profile = clear("198.51.100.17", "mschapv2").set("ppp.ipv6", "true");
+        session(lab, profile, &Expect { auth: "v2", ..CLEAR });
+    }),
+    ("sessions::mppe_welcome_but_not_offered", |lab| {
+        let profile = clear("198.51.100.11", "mschapv2").set("mppe", "\"allow\"");
+        session(lab, profile, &Expect { auth: "v2", ..CLEAR });
+    }),
+    ("sessions::every_protocol_acceptable", |lab| {
+        let profile =
+            Profile::new("vpn", MPPE128).set("auth", "[\"mschapv2\", \"mschap\", \"chap\", \"pap\"]");
+        session(lab, profile, &SEALED_128);
+    }),
+    ("sessions::by_name", |lab| session(lab, Profile::new("vpn", "vpn.lab.test"), &SEALED_128)),
+    ("sessions::second_server_of_two", second_server_of_two),
+    ("sessions::user_with_domain_and_spaces", user_with_domain_and_spaces),
+    ("sessions::default_route", default_route),
+    ("sessions::fixed_unit_and_address", fixed_unit_and_address),
+];
+
+/// MS-CHAPv2 and MPPE-128 stateless: what most servers ask for.
+pub const MPPE128: &str = "198.51.100.10";
+
+/// What `status` and the wire must show.
+struct Expect {
+    auth: &'static str,
+    /// Words of `mppe`; empty for none.
+    mppe: &'static [&'static str],
+}
+
+const SEALED_128: Expect = Expect { auth: "v2", mppe: &["128", "stateless"] };
+const CLEAR: Expect = Expect { auth: "", mppe: &[] };
+
+fn clear(server: &str, auth: &str) -> Profile {
+    Profile::new("vpn", server).set("auth", &format!("[{auth:?}]")).set("mppe", "\"off\"")
+}
+
+fn session(lab: &Lab, profile: Profile, expect: &Expect) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[profile]);
+    let capture = Capture::start(lab);
+    let up = client.up("vpn");
+    let ping =
+        traffic::ping(traffic::INSIDE, Duration::from_secs(3)).expect("no answer to ping right after up");
+    let case = lab.case_dir().file_name().unwrap().to_string_lossy().into_owned();
+    report(format_args!("{case}: up in {:.0?}, first ping after {:.0?}", up.took, up.took + ping));
+    let status = client.status("vpn");
+    assert_status(&status, expect);
+    assert_engine_is_confined(&status);
+    assert_files(&status);
+    traffic::exercise();
+    client.down("vpn");
+    assert!(client.try_status("vpn").is_none(), "there is a status after down");
+    before.assert_restored(lab);
+    let verdict = capture.finish();
+    verdict.assert_clean();
+    assert_secrecy(&verdict, !expect.mppe.is_empty());
+    assert_polite_end(&verdict);
+    assert_eq!(verdict.attempts, 1, "more than one attempt");
+}
+
+fn assert_status(status: &Value, expect: &Expect) {
+    assert_eq!(status["state"], "up", "{status}");
+    let text = |key: &str| status[key].as_str().unwrap_or_default().to_lowercase();
+    assert!(text("auth").contains(expect.auth), "auth is {}, not {}", status["auth"], expect.auth);
+    for word in expect.mppe {
+        assert!(text("mppe").contains(word), "mppe is {}, without {word}", status["mppe"]);
+    }
+    if expect.mppe.is_empty() {
+        assert!(["", "none", "off"].contains(&&*text("mppe")), "mppe is {}, not none", status["mppe"]);
+    }
+    let tun = text("tun");
+    assert!(tun_links().iter().any(|(name, _)| *name == tun), "no such device: {tun}");
+    assert!(text("local").starts_with("10.77.") && text("peer").starts_with("10.77."), "{status}");
+    assert!(status["counters"].is_object() && status["since"].is_number(), "{status}");
+}
+
+/// Root does not parse the network: the engine has no privileges and no way to new ones.
+fn assert_engine_is_confined(status: &Value) {
+    let (engine, supervisor) = (pid(status, "engine_pid"), pid(status, "supervisor_pid"));
+    assert!(is_alive(engine) && is_alive(supervisor) && engine != supervisor, "{status}");
+    let facts: BTreeMap<String, String> = proc_status(engine);
+    note(format_args!("engine {engine}: {facts:?}"));
+    for ids in ["Uid", "Gid"] {
+        assert!(facts[ids].split_whitespace().all(|id| id != "0"), "{ids} of the engine: {}", facts[ids]);
+    }
+    assert!(
+        facts["Groups"].split_whitespace().all(|id| id != "0"),
+        "groups of the engine: {}",
+        facts["Groups"]
+    );
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(u64::from_str_radix(&facts[set], 16).unwrap(), 0, "{set} of the engine");
+    }
+    assert_eq!(facts["NoNewPrivs"], "1", "the engine may gain privileges");
+    let names = |pid: i32| fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    for pid in [engine, supervisor] {
+        let arguments = String::from_utf8_lossy(&names(pid)).into_owned();
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let environment = String::from_utf8_lossy(&environment);
+        assert!(
+            !arguments.contains("labpass\0") && !environment.contains("=labpass"),
+            "the password is visible: {arguments}"
+        );
+    }
+}
+
+/// The pid file is the supervisor's, and the control directory is closed to others.
+fn assert_files(status: &Value) {
+    let tun = status["tun"].as_str().unwrap();
+    let pid_file = fs::read_to_string(format!("/run/{tun}.pid"))
+        .unwrap_or_else(|error| panic!("/run/{tun}.pid: {error}"));
+    assert_eq!(pid_file.trim(), status["supervisor_pid"].to_string());
+    let socket = fs::metadata("/run/pptpctl/vpn.sock").expect("the control socket");
+    let mode = std::os::unix::fs::MetadataExt::mode(&socket);
+    assert_eq!(mode & 0o077, 0, "the control socket is open to others: {mode:o}");
+}
+
+fn assert_secrecy(verdict: &Verdict, sealed: bool) {
+    if sealed {
+        assert_eq!(verdict.clear, 0, "packets left in clear though MPPE is required");
+        assert!(verdict.sealed > 2000, "4 MiB went some other way: {} sealed packets", verdict.sealed);
+    } else {
+        assert!(
+            verdict.clear > 2000 && verdict.sealed == 0,
+            "{} clear, {} sealed",
+            verdict.clear,
+            verdict.sealed
+        );
+    }
+}
+
+/// RFC 2637 §2.12, §2.3: Call-Clear-Request (12), then Stop-Control-Connection-Request (3).
+fn assert_polite_end(verdict: &Verdict) {
+    let end: Vec<u16> = verdict.messages.iter().copied().filter(|kind| [12, 3].contains(kind)).collect();
+    assert_eq!(end, [12, 3], "the end is not polite: {:?}", verdict.messages);
+}
+
+fn second_server_of_two(lab: &Lab) {
+    let before = Snapshot::take();
+    let profile = Profile::new("vpn", "").set("server", "[\"198.51.100.32\", \"198.51.100.10\"]");
+    let client = Client::new(lab, &[profile]);
+    client.up("vpn");
+    assert!(traffic::ping(traffic::INSIDE, Duration::from_secs(3)).is_some());
+    assert!(client.status("vpn")["server"].as_str().unwrap().starts_with(MPPE128));
+    client.down("vpn");
+    before.assert_restored(lab);
+}
+
+fn user_with_domain_and_spaces(lab: &Lab) {
+    let before = Snapshot::take();
+    let domain = Profile::new("domain", MPPE128).set("user", r#""LAB\\labuser""#);
+    let apart = Profile::new("apart", MPPE128).set("domain", "\"LAB\"");
+    let spaces = Profile::new("spaces", MPPE128)
+        .set("user", "\"user space\"")
+        .set("password.file", "\"/run/lab/secret/spaced\"");
+    let client = Client::new(lab, &[domain, apart, spaces]);
+    for name in ["domain", "apart", "spaces"] {
+        client.up(name);
+        assert!(
+            traffic::ping(traffic::INSIDE, Duration::from_secs(3)).is_some(),
+            "{name}: no answer to ping"
+        );
+        client.down(name);
+        before.assert_restored(lab);
+    }
+}
+
+fn default_route(lab: &Lab) {
+    let before = Snapshot::take();
+    let profile = Profile::new("vpn", MPPE128).set("routes", "[]").set("default", "\"replace\"");
+    let client = Client::new(lab, &[profile]);
+    client.up("vpn");
+    // The server itself must still be reached outside the tunnel, or the tunnel would swallow itself.
+    assert!(
+        traffic::ping(traffic::INTERNET, Duration::from_secs(3)).is_some(),
+        "the Internet does not answer"
+    );
+    traffic::exercise();
+    client.down("vpn");
+    before.assert_restored(lab);
+    assert!(traffic::ping(MPPE128, Duration::from_secs(1)).is_some(), "the old default route does not work");
+}
+
+fn fixed_unit_and_address(lab: &Lab) {
+    let before = Snapshot::take();
+    let profile = Profile::new("vpn", MPPE128)
+        .set("user", "\"fixeduser\"")
+        .set("password.file", "\"/run/lab/secret/fixed\"")
+        .set("unit", "7");
+    let client = Client::new(lab, &[profile]);
+    client.up("vpn");
+    let status = client.status("vpn");
+    assert_eq!((&status["tun"], &status["local"]), (&Value::from("tun7"), &Value::from("10.77.10.7")));
+    assert_files(&status);
+    assert!(traffic::ping(traffic::INSIDE, Duration::from_secs(3)).is_some());
+    client.down("vpn");
+    before.assert_restored(lab);
+}

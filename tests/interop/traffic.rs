@@ -1,0 +1,122 @@
+//! What a person would do with a tunnel: ping, fetch, send, look up a name.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use md5::{Digest, Md5};
+
+use crate::{lab::text, runner::note};
+
+/// The host inside, reachable through a tunnel only.
+pub const INSIDE: &str = "10.99.0.1";
+/// Its name server.
+pub const INSIDE_DNS: &str = "10.99.0.53";
+/// A host that only the server's side can reach: the Internet behind a default route.
+pub const INTERNET: &str = "198.18.0.1";
+/// What is carried each way.
+pub const BULK: usize = 4 << 20;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One echo, with the time until its answer; `None` when there was none within the limit.
+pub fn ping(address: &str, limit: Duration) -> Option<Duration> {
+    let started = Instant::now();
+    let seconds = format!("{:.2}", limit.as_secs_f32());
+    let output = Command::new("ping")
+        .args(["-n", "-q", "-c1", "-W", &seconds, address])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    note(format_args!(
+        "ping {address}: {}",
+        text(&output).lines().find(|line| line.contains("packets")).unwrap_or_default()
+    ));
+    output.status.success().then(|| started.elapsed())
+}
+
+/// Pings until it answers, at most so long.
+pub fn answers_within(address: &str, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    while Instant::now() < end {
+        if ping(address, Duration::from_millis(500)).is_some() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Everything that a tunnel is for, with checksums.
+pub fn exercise() {
+    assert!(ping(INSIDE, Duration::from_secs(3)).is_some(), "no answer to ping");
+    assert_dns();
+    let expected = String::from_utf8(get("/4M.md5").unwrap()).unwrap();
+    let started = Instant::now();
+    let file = get("/4M.bin").unwrap();
+    note(format_args!("4 MiB down in {:.1?}", started.elapsed()));
+    assert_eq!(file.len(), BULK, "the download is cut short");
+    assert_eq!(md5_hex(&file), expected.trim(), "the download is damaged");
+    assert_upload();
+}
+
+/// 4 MiB to the inside; it answers with the checksum of what arrived.
+pub fn assert_upload() {
+    let started = Instant::now();
+    // Every length of run and every byte occurs; what matters is that a swap or a hole changes the sum.
+    let file: Vec<u8> = (0..BULK as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 23) as u8).collect();
+    let answer = String::from_utf8(post("/cgi-bin/upload", &file).unwrap()).unwrap();
+    note(format_args!("4 MiB up in {:.1?}", started.elapsed()));
+    assert_eq!(answer.trim(), md5_hex(&file), "the upload is damaged");
+}
+
+/// A name, asked of the resolver inside.
+pub fn assert_dns() {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let query = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x04host\x06inside\x04test\0\0\x01\0\x01";
+    let mut answer = [0; 512];
+    let found = (0..3).find_map(|_| {
+        socket.send_to(query, (INSIDE_DNS, 53)).ok()?;
+        let (length, from) = socket.recv_from(&mut answer).ok()?;
+        assert_eq!(from.ip().to_string(), INSIDE_DNS);
+        Some(answer[..length].to_vec())
+    });
+    let answer = found.expect("no answer from the resolver inside");
+    assert!(
+        answer.starts_with(b"\x12\x34\x85\x80") && answer.ends_with(&[10, 99, 0, 1]),
+        "a strange answer: {answer:x?}"
+    );
+}
+
+/// HTTP GET from the inside.
+pub fn get(path: &str) -> io::Result<Vec<u8>> {
+    request(&format!("GET {path} HTTP/1.0\r\n\r\n"), &[])
+}
+
+fn post(path: &str, body: &[u8]) -> io::Result<Vec<u8>> {
+    request(&format!("POST {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n", body.len()), body)
+}
+
+fn request(head: &str, body: &[u8]) -> io::Result<Vec<u8>> {
+    let server = SocketAddr::new(INSIDE.parse().unwrap(), 80);
+    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end =
+        answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    if !answer.starts_with(b"HTTP/1.0 200") && !answer.starts_with(b"HTTP/1.1 200") {
+        return Err(io::Error::other(String::from_utf8_lossy(&answer[..end]).into_owned()));
+    }
+    Ok(answer.split_off(end + 4))
+}
+
+fn md5_hex(bytes: &[u8]) -> String {
+    Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
