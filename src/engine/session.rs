@@ -373,6 +373,13 @@ impl Session {
         self.up = false;
         self.gre_due = None;
         if self.ending.is_none() {
+            // The link sees frames only; a server that merely acknowledges is heard as well.
+            let reason = match reason {
+                DownReason::LcpTimeout { .. } if self.call.as_ref().is_some_and(|call| call.heard) => {
+                    &DownReason::LcpTimeout { heard_anything: true }
+                }
+                other => other,
+            };
             self.ending = Some(verdict::of_link(self.phase, reason));
         }
         self.control.stop(now);
