@@ -187,7 +187,9 @@ impl FailureKind {
                 | Self::ConnectTimeout
                 | Self::ControlSilent
                 | Self::ControlRefused
+                | Self::CallRefused
                 | Self::CallTimeout
+                | Self::NoAddress
                 | Self::GreFiltered
                 | Self::NoRoute
         )

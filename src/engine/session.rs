@@ -435,6 +435,8 @@ fn link_config(spec: &Spec, password: Secret, random: link::Random) -> link::Con
     config.accept.clone_from(&spec.auth);
     config.mppe = spec.mppe;
     config.ipv6 = spec.ipv6;
+    // pptpd starts a pppd for each call, which hears nothing of what came before it was there.
+    config.timing.negotiation.first = std::time::Duration::from_millis(200);
     config.timing.lcp = spec.limits.lcp;
     config.timing.auth = spec.limits.auth;
     config.timing.network = spec.limits.network;

@@ -34,6 +34,7 @@ use crate::{
     os::paths,
     profile::LogLevel,
 };
+pub use crate::{link::Recovered, os::descriptors::Inherited};
 
 /// If this process was started as a child of a supervisor: its whole life, and its exit status.
 #[must_use]

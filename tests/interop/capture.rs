@@ -5,11 +5,11 @@
 
 use std::{
     collections::HashMap,
-    fs,
-    io::{BufRead, BufReader, Read},
+    fs::{self, File},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
     time::Duration,
 };
 
@@ -36,8 +36,21 @@ impl Capture {
     /// Starts it, and returns when it sees packets.
     pub fn start(lab: &Lab) -> Self {
         let file = lab.case_dir().join("session.pcap");
-        let mut command =
-            on_wire(&["tcpdump", "-n", "-p", "-i", "cli", "-s0", "-U", "-B", "32768", "-Z", "root", "-w"]);
+        let mut command = on_wire(&[
+            "tcpdump",
+            "-n",
+            "-p",
+            "-i",
+            "cli",
+            "-s0",
+            "-U",
+            "--immediate-mode",
+            "-B",
+            "65536",
+            "-Z",
+            "root",
+            "-w",
+        ]);
         command.arg(&file).arg("ip proto 47 or tcp port 1723");
         let mut tcpdump =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -50,8 +63,11 @@ impl Capture {
 
     /// Ends it and reads what we sent.
     pub fn finish(mut self) -> Verdict {
-        // What the client sent last is in the kernel's buffer until tcpdump has read it; it polls at least this often.
-        thread::sleep(Duration::from_millis(100));
+        // Packets wait in the kernel until tcpdump has read them: one more of our own, and when that is in the file, all are.
+        let marker: SocketAddr = "192.0.2.1:1723".parse().unwrap();
+        let _refused = TcpStream::connect_timeout(&marker, Duration::from_secs(1));
+        let complete = wait_for(Duration::from_secs(10), || ends_with_marker(&self.file).then_some(()));
+        assert!(complete.is_some(), "tcpdump does not keep up");
         kill(Pid::from_raw(i32::try_from(self.tcpdump.id()).unwrap()), Signal::SIGINT).unwrap();
         let ended = wait_for(Duration::from_secs(10), || self.tcpdump.try_wait().unwrap());
         assert!(ended.is_some(), "tcpdump does not end");
@@ -60,6 +76,18 @@ impl Capture {
         assert!(said.contains("\n0 packets dropped by kernel"), "the capture has holes: {said}");
         judge(&self.file)
     }
+}
+
+/// Whether the SYN to the wire's own address is among the last packets.
+fn ends_with_marker(file: &Path) -> bool {
+    let mut tail = Vec::new();
+    let mut file = File::open(file).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.seek(SeekFrom::Start(length.saturating_sub(2048))).unwrap();
+    file.read_to_end(&mut tail).unwrap();
+    // From 192.0.2.2 to 192.0.2.1, any port, to port 1723.
+    let addresses = [192, 0, 2, 2, 192, 0, 2, 1];
+    tail.windows(12).any(|window| window.starts_with(&addresses) && window.ends_with(&1723_u16.to_be_bytes()))
 }
 
 impl Drop for Capture {
@@ -78,6 +106,8 @@ pub struct Verdict {
     pub attempts: usize,
     /// Types of all control messages, in order (RFC 2637 §2).
     pub messages: Vec<u16>,
+    /// LCP Terminate-Requests (RFC 1661 §5.5) among the data.
+    pub terminates: usize,
     /// GRE packets with a payload.
     pub data: usize,
     /// Payloads that are IP or IPv6 in clear.
@@ -111,6 +141,7 @@ const FIELDS: &[&str] = &[
     "gre.sequence_number",
     "gre.ack_number",
     "ppp.protocol",
+    "ppp.code",
     "pptp.control_message_type",
     "_ws.malformed",
     "_ws.expert.severity",
@@ -127,6 +158,7 @@ const OCRQ: &str = "7";
 const PPP_IP: &str = "0x0021";
 const PPP_IPV6: &str = "0x0057";
 const PPP_COMPRESSED: &str = "0x00fd";
+const PPP_LCP: &str = "0xc021";
 
 /// Reads a capture file and judges the client's half of it.
 pub fn judge(file: &Path) -> Verdict {
@@ -170,6 +202,7 @@ pub fn judge(file: &Path) -> Verdict {
             faults.extend(call.gre_faults(&first));
             let protocol = first("ppp.protocol");
             verdict.data += usize::from(!protocol.is_empty());
+            verdict.terminates += usize::from(protocol == PPP_LCP && first("ppp.code") == "5");
             verdict.clear += usize::from([PPP_IP, PPP_IPV6].contains(&protocol));
             verdict.sealed += usize::from(protocol == PPP_COMPRESSED);
         }

@@ -123,7 +123,12 @@ impl<'a> Client<'a> {
         let status = self
             .try_status(name)
             .unwrap_or_else(|| panic!("no status of {name}: {}", self.run(&["status", name]).text));
-        note(format_args!("status {name}: {status}"));
+        let mut shown = status.clone();
+        // Most counters are zero, and say so at length.
+        if let Some(counters) = shown["counters"].as_object_mut() {
+            counters.retain(|_, count| *count != 0);
+        }
+        note(format_args!("status {name}: {shown}"));
         status
     }
 

@@ -51,6 +51,8 @@ pub fn main(cases: &[Case]) -> ExitCode {
     }
     let _stale = fs::remove_dir_all(artifacts());
     let lab = Lab::open();
+    // Said once, under the case that it belongs to.
+    panic::set_hook(Box::new(|panic| note(format_args!("{panic}"))));
     println!("\nrunning {} tests", chosen.len());
     let failed: Vec<&str> = chosen.iter().filter(|case| !run(&lab, case)).map(|(name, _)| *name).collect();
     REPORT.with_borrow(|report| {
