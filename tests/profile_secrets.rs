@@ -146,7 +146,7 @@ fn edits() -> impl Strategy<Value = Vec<(prop::sample::Index, Option<char>)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn mangled_files_do_not_leak(shape in prop::sample::select(SHAPES.to_vec()), edits in edits()) {

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "pptpctl", version, max_term_width = 100, disable_help_subcommand = true)]
 pub struct Args {
-    /// Read profiles from FILE (and profiles.d beside it) instead of /etc/pptpctl/profiles.toml
+    /// Read profiles from FILE and profiles.d beside it (else: /etc/pptpctl for root, ~/.config/pptpctl)
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// What to do

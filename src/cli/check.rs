@@ -19,7 +19,15 @@ pub fn main(config: Option<&Path>) -> Code {
     }
     let (errors, warnings) = (report.errors.len(), report.warnings.len());
     let count = profiles.names().count();
-    let profiles = if count == 1 { "profile" } else { "profiles" };
-    line(format_args!("{count} {profiles}, {errors} errors, {warnings} warnings"));
+    line(format_args!(
+        "{}, {}, {}",
+        many(count, "profile"),
+        many(errors, "error"),
+        many(warnings, "warning")
+    ));
     if errors == 0 { exit::OK } else { exit::PROFILE }
+}
+
+fn many(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }

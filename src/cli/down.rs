@@ -3,6 +3,7 @@
 use super::{
     exit::{self, Code},
     output::{self, error, line},
+    recover,
 };
 use crate::{
     profile::ProfileName,
@@ -45,11 +46,14 @@ fn down(name: &str) -> Result<Code, Code> {
 
 fn clean_up(name: &str) -> Result<Code, Code> {
     let recovery = supervisor::recover(None);
+    for recovered in &recovery.recovered {
+        line(recover::words(recovered));
+    }
     recovery.errors.iter().for_each(error);
-    let ours = recovery.recovered.iter().find(|recovered| recovered.profile == name);
-    match ours {
-        Some(recovered) => {
-            line(format_args!("{name}: its supervisor had died; put back {} steps", recovered.steps));
+    match recovery.recovered.iter().find(|recovered| recovered.profile == name) {
+        Some(_) if !recovery.errors.is_empty() => Err(exit::NOT_UNDONE),
+        Some(_) => {
+            line(format_args!("{name}: down; its supervisor had died"));
             Ok(exit::OK)
         }
         None => {

@@ -22,6 +22,10 @@ pub const NOT_ROOT: Code = Code(4);
 pub const ALREADY_UP: Code = Code(5);
 /// The tunnel is not up.
 pub const NOT_UP: Code = Code(6);
+/// The demo may not make namespaces here, or the system has none.
+pub const NO_NAMESPACES: Code = Code(7);
+/// The demo has no tunnel device, as [`FailureKind::NoTun`].
+pub const NO_TUN: Code = Code(FailureKind::NoTun.exit_code());
 /// Something could not be undone.
 pub const NOT_UNDONE: Code = Code(FailureKind::LinkStep.exit_code());
 

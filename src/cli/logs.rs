@@ -28,7 +28,10 @@ pub fn main(name: &str, follow: bool) -> Code {
         Ok(()) => exit::OK,
         Err(wrong) if wrong.kind() == io::ErrorKind::BrokenPipe => exit::OK,
         Err(wrong) if wrong.kind() == io::ErrorKind::NotFound => {
-            error(format_args!("{name} has no log yet: it has never been brought up ({})", path.display()));
+            error(format_args!(
+                "no log of {name} ({}): never brought up, or only with --foreground, whose log is in the journal",
+                path.display()
+            ));
             exit::NOT_UP
         }
         Err(wrong) if wrong.kind() == io::ErrorKind::PermissionDenied => {
@@ -46,7 +49,10 @@ fn show(path: &Path, follow: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let mut file = File::open(path)?;
     io::copy(&mut file, &mut out)?;
-    while follow {
+    if !follow {
+        return out.flush();
+    }
+    loop {
         out.flush()?;
         std::thread::sleep(LOOK);
         io::copy(&mut file, &mut out)?;
@@ -57,7 +63,6 @@ fn show(path: &Path, follow: bool) -> io::Result<()> {
             file.seek(SeekFrom::Start(0))?;
         }
     }
-    out.flush()
 }
 
 fn has_moved(file: &File, path: &Path) -> bool {

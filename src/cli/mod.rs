@@ -28,6 +28,9 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::supervisor::child_main() {
         return code;
     }
+    if let Some(code) = crate::demo::child_main() {
+        return code;
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -45,7 +48,18 @@ pub fn main() -> ExitCode {
         Command::Check => check::main(config),
         Command::Logs { name, follow } => logs::main(name, *follow),
         Command::Recover => recover::main(),
-        Command::Demo => exit::INTERNAL,
+        Command::Demo => demo(),
     };
     code.into()
+}
+
+fn demo() -> exit::Code {
+    use crate::demo::Outcome;
+    match crate::demo::main() {
+        Outcome::Shown => exit::OK,
+        Outcome::NotRoot => exit::NOT_ROOT,
+        Outcome::NoTun => exit::NO_TUN,
+        Outcome::NoNamespaces => exit::NO_NAMESPACES,
+        Outcome::Failed => exit::INTERNAL,
+    }
 }

@@ -50,6 +50,17 @@ pub fn profile(config: Option<&Path>, name: &str) -> Result<Profile, Code> {
     })
 }
 
+/// Whether the files have a profile of that name, valid or not; if not, says so.
+pub fn is_known(config: Option<&Path>, name: &str) -> Result<(), Code> {
+    match profiles(config)?.get(name) {
+        Err(wrong @ LookupError::Unknown { .. }) => {
+            complain(wrong.render(style()));
+            Err(exit::PROFILE)
+        }
+        Ok(_) | Err(LookupError::Broken { .. }) => Ok(()),
+    }
+}
+
 /// Whether this process is root; if not, says so.
 pub fn need_root(command: &str) -> Result<(), Code> {
     if nix::unistd::geteuid().is_root() {

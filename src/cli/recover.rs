@@ -4,7 +4,7 @@ use super::{
     exit::{self, Code},
     output::{self, error, line},
 };
-use crate::supervisor;
+use crate::supervisor::{self, Recovered};
 
 /// Runs the command.
 pub fn main() -> Code {
@@ -13,11 +13,7 @@ pub fn main() -> Code {
     }
     let recovery = supervisor::recover(None);
     for recovered in &recovery.recovered {
-        if recovered.gone {
-            line(format_args!("{}: gone with a restart or its namespace; ledger closed", recovered.profile));
-        } else {
-            line(format_args!("{}: put back {} steps", recovered.profile, recovered.steps));
-        }
+        line(words(recovered));
     }
     for name in &recovery.alive {
         line(format_args!("{name}: alive, left alone"));
@@ -30,4 +26,14 @@ pub fn main() -> Code {
         line("nothing to put back");
     }
     if recovery.errors.is_empty() { exit::OK } else { exit::NOT_UNDONE }
+}
+
+/// What was done for one tunnel.
+pub fn words(recovered: &Recovered) -> String {
+    let Recovered { profile, steps, gone } = recovered;
+    if *gone {
+        format!("{profile}: gone with a restart or its namespace; nothing was left to put back")
+    } else {
+        format!("{profile}: put back {steps} steps that a supervisor which died had left")
+    }
 }

@@ -34,9 +34,9 @@ impl Screen {
                 self.close(&format!("done on {tun}"), *at_ms);
                 line(format_args!("{}: up on {tun} after {} s", self.name, seconds(*at_ms)));
             }
-            Progress::Failed(failure) => {
+            Progress::Failed { failure, problems } => {
                 self.phase = None;
-                explain(&self.name, failure);
+                explain(&self.name, failure, problems);
             }
         }
     }
@@ -50,12 +50,17 @@ impl Screen {
 }
 
 /// A failure, for a person.
-pub fn explain(name: &str, failure: &Failure) {
+pub fn explain(name: &str, failure: &Failure, problems: &[String]) {
     complain(format_args!("{name}: failed in phase {failure}"));
     for hint in &failure.hints {
         complain(format_args!("  - {hint}"));
     }
-    complain(format_args!("  everything is as before; `pptpctl logs {name}` has the details"));
+    if problems.is_empty() {
+        complain(format_args!("  everything is as before; `pptpctl logs {name}` has the details"));
+    }
+    for problem in problems {
+        complain(format_args!("  not put back: {problem}"));
+    }
 }
 
 fn seconds(ms: u64) -> String {

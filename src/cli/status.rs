@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::{
     exit::{self, Code},
-    output::{bytes, duration, error, line},
+    output::{self, bytes, duration, error, line},
 };
 use crate::{
     profile::{Locations, ProfileName, Profiles},
@@ -14,12 +14,12 @@ use crate::{
 /// Runs the command.
 pub fn main(config: Option<&Path>, name: Option<&str>, json: bool) -> Code {
     match name {
-        Some(name) => one(name, json),
+        Some(name) => one(config, name, json),
         None => all(config, json),
     }
 }
 
-fn one(name: &str, json: bool) -> Code {
+fn one(config: Option<&Path>, name: &str, json: bool) -> Code {
     if let Err(wrong) = ProfileName::new(name) {
         error(wrong);
         return exit::PROFILE;
@@ -34,6 +34,10 @@ fn one(name: &str, json: bool) -> Code {
             exit::OK
         }
         Err(ClientError::NotUp) => {
+            // Neither up nor in the files: most likely mistyped.
+            if let Err(code) = output::is_known(config, name) {
+                return code;
+            }
             if json {
                 line(serde_json::json!({ "name": name, "state": "down" }));
             } else {

@@ -13,12 +13,13 @@ use super::{
     args::Up,
     exit::{self, Code},
     output::{self, error, line},
+    recover,
     render::Screen,
 };
 use crate::{
     plan::{self, Platform},
     profile::{Profile, SecretAccess},
-    supervisor::{self, Failure, FailureKind, Job, Lock, LockError, Phase, Reporter, log, report},
+    supervisor::{self, Failure, FailureKind, Inherited, Job, Lock, LockError, Phase, Reporter, log, report},
 };
 
 /// Runs the command.
@@ -30,6 +31,8 @@ pub fn main(config: Option<&Path>, args: &Up) -> Code {
 
 fn up(config: Option<&Path>, args: &Up) -> Result<Code, Code> {
     let started = Instant::now();
+    // Kept until the password has been read: it may come through one of them.
+    let inherited = Inherited::at_start();
     if !args.dry_run {
         output::need_root("up")?;
     }
@@ -39,10 +42,12 @@ fn up(config: Option<&Path>, args: &Up) -> Result<Code, Code> {
         return Ok(exit::OK);
     }
     let lock = lock(&args.name)?;
-    // From here on, whatever goes wrong lets the lock go again.
-    let prepared = recover(&args.name).and_then(|()| password(&profile));
-    let password = match prepared {
-        Ok(password) => password,
+    put_back_remains(&args.name);
+    let password = match password(&profile) {
+        Ok(password) => {
+            inherited.close();
+            password
+        }
         Err(code) => {
             lock.release();
             return Err(code);
@@ -69,7 +74,12 @@ fn show_plan(profile: &Profile) {
 }
 
 fn lock(name: &str) -> Result<Lock, Code> {
-    Lock::acquire(name).map_err(|refused| match refused {
+    let signed = Lock::acquire(name).and_then(|mut lock| {
+        // The supervisor signs again when it is there; until then it is this process that can be asked.
+        lock.sign()?;
+        Ok(lock)
+    });
+    signed.map_err(|refused| match refused {
         LockError::Held(pid) => {
             let state = supervisor::client::status(name)
                 .map_or_else(|_| "coming up".to_owned(), |status| status.state);
@@ -86,20 +96,15 @@ fn lock(name: &str) -> Result<Lock, Code> {
 }
 
 /// What dead supervisors have left would be in the way, of this profile and maybe of others.
-fn recover(name: &str) -> Result<(), Code> {
+fn put_back_remains(name: &str) {
     let recovery = supervisor::recover(Some(name));
     for recovered in &recovery.recovered {
-        let steps = recovered.steps;
-        line(format_args!(
-            "{}: put back {steps} steps that a supervisor which died had left",
-            recovered.profile
-        ));
+        line(recover::words(recovered));
     }
     for wrong in &recovery.errors {
         error(wrong);
     }
     // Another profile's remains are a warning; only our own ledger is in the way, and `run` says so.
-    Ok(())
 }
 
 fn password(profile: &Profile) -> Result<crate::secret::Secret, Code> {
@@ -147,7 +152,7 @@ fn background(job: Job) -> Result<Code, Code> {
             if let Err(error) = log {
                 job.lock.release();
                 let failure = Failure::new(Phase::Resolve, FailureKind::Internal, format!("no log: {error}"));
-                reporter.say(&report::Progress::Failed(failure));
+                reporter.say(&report::Progress::Failed { failure, problems: Vec::new() });
                 process::exit(i32::from(exit::INTERNAL.number()));
             }
             let end = supervisor::run(job, reporter);

@@ -187,7 +187,9 @@ impl FailureKind {
                 | Self::ConnectTimeout
                 | Self::ControlSilent
                 | Self::ControlRefused
+                | Self::CallRefused
                 | Self::CallTimeout
+                | Self::NoAddress
                 | Self::GreFiltered
                 | Self::NoRoute
         )
@@ -230,11 +232,11 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.phase, self.kind.words())?;
-        if !self.detail.is_empty() {
-            write!(f, ": {}", self.detail)?;
-        }
-        Ok(())
+        let words = self.kind.words();
+        // A machine's own sentence may begin with the same words; once is enough.
+        let detail = self.detail.strip_prefix(words).unwrap_or(&self.detail).trim_start_matches(": ");
+        write!(f, "{}: {words}", self.phase)?;
+        if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
     }
 }
 
@@ -259,5 +261,14 @@ mod tests {
     fn a_failure_names_phase_class_and_detail() {
         let failure = Failure::new(Phase::Authentication, FailureKind::AuthenticationFailed, "error 691");
         assert_eq!(failure.to_string(), "authentication: authentication failed: error 691");
+    }
+
+    #[test]
+    fn what_the_class_says_the_detail_does_not_say_again() {
+        let kind = FailureKind::AuthenticationFailed;
+        let failure = Failure::new(Phase::Authentication, kind, "authentication failed: error 691");
+        assert_eq!(failure.to_string(), "authentication: authentication failed: error 691");
+        let failure = Failure::new(Phase::Call, FailureKind::CallTimeout, FailureKind::CallTimeout.words());
+        assert_eq!(failure.to_string(), "call: the server did not answer the call request");
     }
 }

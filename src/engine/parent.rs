@@ -65,6 +65,8 @@ impl Helper {
             .args([OsStr::new(role), OsStr::new(&loglevel.to_string())])
             .env_clear()
             .current_dir("/")
+            // Ctrl-C at the terminal of `up --foreground` is for the supervisor, which then ends us politely.
+            .process_group(0)
             .stdin(Stdio::from(theirs.into_fd()))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

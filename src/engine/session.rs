@@ -182,12 +182,12 @@ impl Session {
 
     /// Must follow every round of inputs: turns what the machines report into events.
     pub fn after(&mut self, now: Instant) {
+        // The link first: when both end in one round, it is the link that knows why.
+        self.link_events(now);
         while let Some(event) = self.control.poll_event() {
             self.control_event(now, event);
         }
-        while let Some(event) = self.call.as_mut().and_then(|call| call.link.poll_event()) {
-            self.link_event(now, event);
-        }
+        self.link_events(now);
     }
 
     /// Does what is due.
@@ -265,6 +265,12 @@ impl Session {
         self.events.push_back(Event::Phase(phase, plain(&detail)));
     }
 
+    fn link_events(&mut self, now: Instant) {
+        while let Some(event) = self.call.as_mut().and_then(|call| call.link.poll_event()) {
+            self.link_event(now, event);
+        }
+    }
+
     fn control_event(&mut self, now: Instant, event: control::Event) {
         match event {
             control::Event::Established { peer } => {
@@ -287,9 +293,8 @@ impl Session {
                 self.fail(now, Failure::new(Phase::Call, FailureKind::CallRefused, words));
             }
             control::Event::CallDown { reason, .. } => {
-                if let Some(call) = &mut self.call {
-                    call.link.lower_down(now);
-                }
+                // The server may hang up because of what our link has told it: then the link says why.
+                self.lower_down(now);
                 if self.ending.is_none() && reason != CallEnd::ControlLost {
                     self.ending = Some(verdict::of_call(self.phase, &reason));
                     self.gre_due = None;
@@ -372,7 +377,15 @@ impl Session {
     fn link_down(&mut self, now: Instant, reason: &DownReason) {
         self.up = false;
         self.gre_due = None;
-        if self.ending.is_none() {
+        // That the call went away is no reason; who took it away has one.
+        if self.ending.is_none() && *reason != DownReason::LowerLayerDown {
+            // The link sees frames only; a server that merely acknowledges is heard as well.
+            let reason = match reason {
+                DownReason::LcpTimeout { .. } if self.call.as_ref().is_some_and(|call| call.heard) => {
+                    &DownReason::LcpTimeout { heard_anything: true }
+                }
+                other => other,
+            };
             self.ending = Some(verdict::of_link(self.phase, reason));
         }
         self.control.stop(now);
@@ -382,10 +395,15 @@ impl Session {
         }
     }
 
-    fn closed(&mut self, now: Instant, end: &ControlEnd) {
+    fn lower_down(&mut self, now: Instant) {
         if let Some(call) = &mut self.call {
             call.link.lower_down(now);
         }
+        self.link_events(now);
+    }
+
+    fn closed(&mut self, now: Instant, end: &ControlEnd) {
+        self.lower_down(now);
         self.up = false;
         let failure = self.ending.take().unwrap_or_else(|| verdict::of_control(self.phase, end));
         self.ending = Some(failure.clone());
@@ -417,6 +435,8 @@ fn link_config(spec: &Spec, password: Secret, random: link::Random) -> link::Con
     config.accept.clone_from(&spec.auth);
     config.mppe = spec.mppe;
     config.ipv6 = spec.ipv6;
+    // pptpd starts a pppd for each call, which hears nothing of what came before it was there.
+    config.timing.negotiation.first = std::time::Duration::from_millis(200);
     config.timing.lcp = spec.limits.lcp;
     config.timing.auth = spec.limits.auth;
     config.timing.network = spec.limits.network;

@@ -50,7 +50,16 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
         DownReason::EchoTimeout => FailureKind::PeerLost,
         DownReason::LowerLayerDown | DownReason::Closed => FailureKind::Interrupted,
     };
-    Failure::new(phase, kind, plain(&reason.to_string()))
+    // The class has its words already; what follows it is what exactly was seen.
+    let detail = match reason {
+        DownReason::AuthFailed(failure) if failure.message.is_empty() => failure.to_string(),
+        DownReason::AuthFailed(failure) => format!("{failure}; the server says: {}", failure.message),
+        DownReason::EncryptionRefused(words)
+        | DownReason::NoAddress(words)
+        | DownReason::LcpRefused(words) => words.clone(),
+        other => other.to_string(),
+    };
+    Failure::new(phase, kind, plain(&detail))
 }
 
 /// TCP did not come to be.

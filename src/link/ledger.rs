@@ -339,11 +339,11 @@ pub(super) struct StateLock(#[expect(dead_code, reason = "held for its Drop")] n
 
 impl StateLock {
     pub(super) fn take(state: &Path) -> Result<Self, LinkError> {
-        let path = state.join("lock");
-        let failed = |error| file_error(&path, error);
+        let failed = |error| file_error(state, error);
         DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
-        let file = open(OpenOptions::new().write(true).create(true).mode(0o600), &path).map_err(failed)?;
-        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive)
+        // The directory itself is the lock: a file in it would be one more thing left behind.
+        let directory = open(OpenOptions::new().read(true), state).map_err(failed)?;
+        nix::fcntl::Flock::lock(directory, nix::fcntl::FlockArg::LockExclusive)
             .map(Self)
             .map_err(|(_, errno)| failed(errno.into()))
     }
@@ -361,7 +361,11 @@ pub(super) fn current_netns() -> u64 {
 
 /// Whether some thread or name still holds a network namespace alive.
 pub(super) fn netns_exists(inode: u64) -> bool {
-    let is_it = |path: PathBuf| std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
+    // Not being allowed to look is no proof that it is gone.
+    let is_it = |path: PathBuf| match std::fs::metadata(path) {
+        Ok(metadata) => metadata.ino() == inode,
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    };
     let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries(Path::new("/run/netns")).any(|name| is_it(name.path()))
         || entries(Path::new("/proc"))

@@ -1,9 +1,9 @@
 //! `tunX.pid`: created, never overwritten while someone else lives by it, removed only while it is ours.
 
 use std::{
-    fs::OpenOptions,
+    fs::{OpenOptions, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -30,6 +30,8 @@ pub(super) fn write(path: &Path, pid: u32) -> Result<(), Cause> {
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
         .open(path)
         .map_err(failed)?;
+    // The supervisor's umask is for its sockets; whoever may look for the pid may read it.
+    file.set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
     file.write_all(format!("{pid}\n").as_bytes()).map_err(failed)
 }
 

@@ -58,6 +58,11 @@ pub enum Error {
 /// # Errors
 /// [`Error`]: which of the usual reasons it is.
 pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
+    // tun-rs would make the node by itself and leave it behind, and would not say that it was missing.
+    #[cfg(target_os = "linux")]
+    if !std::path::Path::new("/dev/net/tun").exists() {
+        return Err(explain(Errno::ENOENT.into(), unit));
+    }
     let mut builder = tun_rs::DeviceBuilder::new().inherit_enable_state().packet_information(false);
     if let Some(unit) = unit {
         let name = format!("tun{unit}");

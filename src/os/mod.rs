@@ -5,6 +5,9 @@
 //! system call. Nothing in here knows what the bytes mean.
 
 pub mod batch;
+#[cfg(target_os = "linux")]
+pub mod capabilities;
+pub mod descriptors;
 pub mod paths;
 pub mod peer;
 pub mod privileges;

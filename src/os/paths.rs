@@ -1,16 +1,10 @@
-//! The platform's directories and programs. System places are constants of ours; per-user places come from
-//! the `directories` crate, in `profile`.
+//! The platform's directories for a running tunnel. Where profiles are is `profile`'s to say, where ledgers are
+//! `plan`'s.
 
 use std::path::{Path, PathBuf};
 
-/// Where profiles of root live.
-pub const CONFIG_DIR: &str = "/etc/pptpctl";
-
 /// Where pid files live: `tunX.pid`, as the man page of pptp(8) says.
 pub const RUN_DIR: &str = if cfg!(target_os = "linux") { "/run" } else { "/var/run" };
-
-/// Where ledgers live. They outlast a reboot on purpose: a resolv.conf does, too.
-pub const STATE_DIR: &str = if cfg!(target_os = "linux") { "/var/lib/pptpctl" } else { "/var/db/pptpctl" };
 
 /// Where each profile's log is kept.
 pub const LOG_DIR: &str = "/var/log/pptpctl";

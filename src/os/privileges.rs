@@ -39,6 +39,7 @@ pub fn drop_all(files: Files<'_>) -> io::Result<()> {
             enter_empty_jail(path)?;
         }
         setgroups(&[gid])?;
+        empty_bounding_set();
         set_ids(uid, gid)?;
     }
     limit(Resource::RLIMIT_CORE, 0)?;
@@ -103,6 +104,14 @@ fn set_ids(uid: Uid, gid: Gid) -> io::Result<()> {
     nix::unistd::setgid(gid)?;
     nix::unistd::setuid(uid)?;
     Ok(())
+}
+
+/// Not even a set-uid program could get a capability back; no_new_privs says the same once more.
+fn empty_bounding_set() {
+    #[cfg(target_os = "linux")]
+    for capability in 0..64 {
+        super::capabilities::drop_from_bounding_set(capability);
+    }
 }
 
 #[cfg(target_os = "linux")]

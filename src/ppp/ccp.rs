@@ -189,3 +189,100 @@ fn words(bits: u32) -> String {
         (false, _) => strengths.join("/"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ppp::automaton::Verdict;
+
+    const H: u32 = option::STATELESS;
+    const S: u32 = option::BITS_128;
+    const M: u32 = option::BITS_56;
+    const L: u32 = option::BITS_40;
+
+    fn ccp(demand: Demand, min: Strength, max: Strength, stateful: bool) -> Ccp {
+        let mut ccp = Ccp::new(Policy { demand, min, max, stateful }, S | M | L);
+        ccp.restart();
+        ccp
+    }
+
+    fn verdict(ccp: &mut Ccp, list: &[u8]) -> Verdict {
+        let mut reply = Reply::new(true);
+        ccp.judge(Options::parse(list).unwrap(), &mut reply);
+        reply.verdict()
+    }
+
+    fn mppe(bits: u32) -> Vec<u8> {
+        let mut list = Vec::new();
+        push(&mut list, option::TYPE, &bits.to_be_bytes());
+        list
+    }
+
+    #[test]
+    fn requests_are_judged_by_the_policy() {
+        use Strength::{Bits40, Bits128};
+        for (min, max, stateful, asked, wanted) in [
+            (Bits40, Bits128, false, H | S, None),
+            (Bits40, Bits128, false, H | L, None),
+            (Bits40, Bits128, false, H | S | M | L, Some(H | S)),
+            (Bits40, Bits128, false, S, Some(H | S)),
+            (Bits40, Bits128, true, S, None),
+            (Bits40, Bits128, true, S | L, Some(S)),
+            (Bits40, Bits40, false, H | S | L, Some(H | L)),
+            (Bits128, Bits128, false, H | L, Some(H | S)),
+            (Bits128, Bits128, false, H, Some(H | S)),
+            (Bits40, Bits128, false, H | S | option::COMPRESSION, Some(H | S)),
+            (Bits40, Bits128, false, option::COMPRESSION, Some(H | S)),
+            (Bits40, Bits128, false, H | S | option::OBSOLETE, Some(H | S)),
+        ] {
+            let mut ccp = ccp(Demand::Allow, min, max, stateful);
+            let expected = wanted.map_or(Verdict::Ack, |bits| Verdict::Nak(mppe(bits)));
+            assert_eq!(verdict(&mut ccp, &mppe(asked)), expected, "{asked:#x} under {min}..{max}");
+        }
+    }
+
+    #[test]
+    fn other_compressions_are_rejected_alone() {
+        let mut ccp = ccp(Demand::Require, Strength::Bits128, Strength::Bits128, false);
+        let mut list = vec![21, 3, 0x2F, 26, 4, 0x78, 0];
+        list.extend(mppe(H | S | L));
+        assert_eq!(verdict(&mut ccp, &list), Verdict::Reject(vec![21, 3, 0x2F, 26, 4, 0x78, 0]));
+    }
+
+    #[test]
+    fn an_empty_request_is_enough_unless_encryption_is_required() {
+        let mut allow = ccp(Demand::Allow, Strength::Bits40, Strength::Bits128, false);
+        assert_eq!(verdict(&mut allow, &[]), Verdict::Ack);
+        let mut require = ccp(Demand::Require, Strength::Bits40, Strength::Bits128, false);
+        assert_eq!(verdict(&mut require, &[]), Verdict::Nak(mppe(H | S)));
+    }
+
+    #[test]
+    fn a_nak_narrows_what_is_asked() {
+        let mut ccp = ccp(Demand::Require, Strength::Bits40, Strength::Bits128, false);
+        let mut out = Vec::new();
+        ccp.request(&mut out);
+        assert_eq!(out, mppe(H | S | M | L));
+        ccp.nakked(Options::parse(&mppe(L)).unwrap(), false);
+        out.clear();
+        ccp.request(&mut out);
+        assert_eq!(out, mppe(H | L), "stateless all the same: the policy says so");
+        ccp.nakked(Options::parse(&mppe(L)).unwrap(), true);
+        assert_eq!(ccp.refusal(), Some("the peer insists on stateful MPPE"));
+        out.clear();
+        ccp.request(&mut out);
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn keys_limit_what_is_offered() {
+        let policy = Policy { demand: Demand::Require, ..Policy::default() };
+        assert!(!Ccp::new(policy, 0).possible());
+        let mut ccp = Ccp::new(policy, S);
+        ccp.restart();
+        let mut out = Vec::new();
+        ccp.request(&mut out);
+        assert_eq!(out, mppe(H | S));
+        assert_eq!(verdict(&mut ccp, &mppe(H | L)), Verdict::Nak(mppe(H | S)));
+    }
+}

@@ -261,3 +261,112 @@ pub fn usable(address: Ipv4Addr) -> bool {
 fn address_in(option: RawOption<'_>) -> Option<Ipv4Addr> {
     option.array::<4>().map(Ipv4Addr::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ppp::automaton::Verdict;
+
+    const GATE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+    const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
+    fn client() -> Ipcp {
+        let mut ipcp = Ipcp::client(Ipv4Addr::UNSPECIFIED, true, true);
+        ipcp.restart();
+        ipcp
+    }
+
+    fn list(options: &[(u8, [u8; 4])]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (kind, address) in options {
+            push(&mut out, *kind, address);
+        }
+        out
+    }
+
+    fn verdict(ipcp: &mut Ipcp, list: &[u8]) -> Verdict {
+        let mut reply = Reply::new(true);
+        ipcp.judge(Options::parse(list).unwrap(), &mut reply);
+        reply.verdict()
+    }
+
+    #[test]
+    fn a_client_takes_what_it_is_given() {
+        let mut ipcp = client();
+        let given = list(&[
+            (3, GUEST.octets()),
+            (129, [8, 8, 8, 8]),
+            (130, [10, 0, 0, 5]),
+            (131, [8, 8, 8, 8]),
+            (132, [0, 0, 0, 0]),
+        ]);
+        ipcp.nakked(Options::parse(&given).unwrap(), false);
+        let mut out = Vec::new();
+        ipcp.request(&mut out);
+        assert_eq!(out, given[..24]);
+        ipcp.acked();
+        assert_eq!(ipcp.local(), GUEST);
+        assert_eq!(ipcp.dns(), [Ipv4Addr::new(8, 8, 8, 8)], "each once");
+        assert_eq!(ipcp.wins(), [Ipv4Addr::new(10, 0, 0, 5)]);
+        assert_eq!(ipcp.refusal(), None);
+    }
+
+    #[test]
+    fn addresses_that_no_host_has_are_refused() {
+        for address in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255], [0, 1, 2, 3]] {
+            let mut ipcp = client();
+            ipcp.nakked(Options::parse(&list(&[(3, address)])).unwrap(), false);
+            assert!(ipcp.refusal().is_some(), "{address:?}");
+            let mut ipcp = client();
+            let asked = list(&[(3, address)]);
+            assert_eq!(verdict(&mut ipcp, &asked), Verdict::Reject(asked.clone()));
+        }
+        // A name server that is none is left out, without harm.
+        let mut ipcp = client();
+        ipcp.nakked(Options::parse(&list(&[(129, [127, 0, 0, 1])])).unwrap(), false);
+        assert!(ipcp.dns().is_empty() && ipcp.refusal().is_none());
+    }
+
+    #[test]
+    fn a_client_without_an_address_says_why() {
+        let mut ipcp = client();
+        ipcp.rejected(Options::parse(&list(&[(3, [0; 4])])).unwrap());
+        assert!(ipcp.refusal().unwrap().contains("refuses"));
+        let mut ipcp = client();
+        ipcp.acked();
+        assert!(ipcp.refusal().unwrap().contains("acknowledged 0.0.0.0"));
+        let mut ipcp = client();
+        ipcp.rejected(
+            Options::parse(&list(&[(129, [0; 4]), (130, [0; 4]), (131, [0; 4]), (132, [0; 4])])).unwrap(),
+        );
+        let mut out = Vec::new();
+        ipcp.request(&mut out);
+        assert_eq!(out, [3, 6, 0, 0, 0, 0], "servers are no condition");
+        assert_eq!(ipcp.refusal(), None);
+    }
+
+    #[test]
+    fn header_compression_and_old_options_are_rejected() {
+        let vj = [2, 6, 0, 0x2D, 0x0F, 1];
+        let old = [1, 10, 10, 0, 0, 1, 0, 0, 0, 0];
+        let dns = [129, 6, 0, 0, 0, 0];
+        for asked in [&vj[..], &old, &dns, &[4, 6, 1, 2, 3, 4], &[3, 5, 1, 2, 3]] {
+            assert_eq!(verdict(&mut client(), asked), Verdict::Reject(asked.to_vec()));
+        }
+    }
+
+    #[test]
+    fn a_server_gives_and_insists() {
+        let mut ipcp = Ipcp::server(GATE, GUEST, &[GATE], &[]);
+        ipcp.restart();
+        assert_eq!(verdict(&mut ipcp, &[]), Verdict::Nak(list(&[(3, GUEST.octets())])));
+        assert_eq!(verdict(&mut ipcp, &list(&[(3, [0; 4])])), Verdict::Nak(list(&[(3, GUEST.octets())])));
+        assert_eq!(verdict(&mut ipcp, &list(&[(3, GUEST.octets())])), Verdict::Ack);
+        let two = list(&[(3, GUEST.octets()), (129, [0; 4]), (131, [0; 4])]);
+        assert_eq!(verdict(&mut ipcp, &two), Verdict::Reject(list(&[(131, [0; 4])])));
+        let one = list(&[(3, GUEST.octets()), (129, [0; 4])]);
+        assert_eq!(verdict(&mut ipcp, &one), Verdict::Nak(list(&[(129, GATE.octets())])));
+        ipcp.rejected(Options::parse(&list(&[(3, GATE.octets())])).unwrap());
+        assert_eq!(ipcp.refusal(), None, "a client need not know our address");
+    }
+}

@@ -31,7 +31,7 @@ impl Ipv6cp {
         if spare == local
             && let Some(last) = spare.last_mut()
         {
-            *last ^= 1;
+            *last ^= 2;
         }
         Self { local, spare, peer: NONE, asks: true }
     }
@@ -101,4 +101,36 @@ fn local_scope(mut random: [u8; 8]) -> [u8; 8] {
     *first &= !0x02;
     *last |= 0x01;
     random
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ppp::automaton::Verdict;
+
+    #[test]
+    fn identifiers_differ_are_local_and_never_zero() {
+        for random in [[[0; 8]; 2], [[0xFF; 8]; 2], [[1; 8], [2; 8]]] {
+            let set = Ipv6cp::new(random);
+            assert!(set.local != set.spare && set.local != NONE && set.spare != NONE);
+            assert_eq!((set.local[0] & 2, set.spare[0] & 2), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_peer_with_ours_or_none_is_given_another() {
+        let mut set = Ipv6cp::new([[5; 8], [9; 8]]);
+        for bad in [set.local, NONE] {
+            let mut list = Vec::new();
+            push(&mut list, INTERFACE_ID, &bad);
+            let mut reply = Reply::new(true);
+            set.judge(Options::parse(&list).unwrap(), &mut reply);
+            let mut better = Vec::new();
+            push(&mut better, INTERFACE_ID, &set.spare);
+            assert_eq!(reply.verdict(), Verdict::Nak(better));
+        }
+        let mut reply = Reply::new(true);
+        set.judge(Options::parse(&[2, 4, 0, 0x4F]).unwrap(), &mut reply);
+        assert_eq!(reply.verdict(), Verdict::Reject(vec![2, 4, 0, 0x4F]));
+    }
 }

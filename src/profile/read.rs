@@ -38,7 +38,7 @@ pub(super) fn profile(
     header: Span,
     value: &DeValue<'_>,
 ) -> (Option<Profile>, Vec<Finding>) {
-    let mut reader = Reader::new();
+    let mut reader = Reader::new(schema::gate);
     let profile = match value {
         DeValue::Table(table) => Some(read(&mut reader, source, name, header, table)),
         _ => {
@@ -299,3 +299,6 @@ fn retry(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
         out.jitter_percent = percent;
     }
 }
+
+#[cfg(test)]
+mod tests;

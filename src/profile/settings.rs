@@ -40,7 +40,8 @@ pub struct Profile {
     pub user: String,
     /// `domain`, or what stood before the backslash in `user = "DOMAIN\\name"`.
     pub domain: Option<String>,
-    /// `password`: where the password comes from; it is fetched when it is needed, never kept here (unless inline).
+    /// `password`: where the password comes from. It is fetched once per `up` (a descriptor or a PIN cannot be
+    /// asked twice), and not kept here unless inline.
     pub password: PasswordSource,
     /// `auth`: the protocols that we accept, strongest first, each once, never empty.
     pub auth: Vec<AuthProtocol>,
@@ -473,7 +474,7 @@ pub enum PasswordSource {
     File(PathBuf),
     /// `password.command`: program and arguments, never a shell; the first line of its output.
     Command(Vec<OsString>),
-    /// `password.fd`: an open file descriptor of the `pptpctl` that was started.
+    /// `password.fd`: an open file descriptor of the `pptpctl` that was started; can be read once.
     Fd(i32),
     /// `password.credential`: a name in systemd's `$CREDENTIALS_DIRECTORY`.
     Credential(String),

@@ -6,15 +6,20 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, Write},
+    io::{self, Seek, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use crate::os::paths;
 
-/// Opening and removing may cross each other; more than a few times means that something else is wrong.
-const TRIES: usize = 16;
+/// Opening and removing may cross each other, and `recover` holds each free lock for a moment; what lasts longer
+/// than this is something else.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often a lock that nobody has signed is looked at again.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The lock of one profile, held.
 #[derive(Debug)]
@@ -47,34 +52,49 @@ impl Lock {
     pub fn acquire(name: &str) -> Result<Self, LockError> {
         let path = paths::lock_file(name);
         let failed = |error| LockError::Io { path: path.clone(), error };
-        for _ in 0..TRIES {
+        let patience = Instant::now() + PATIENCE;
+        loop {
             make_control_dir().map_err(failed)?;
             let file = match open(&path) {
                 Ok(file) => file,
                 // The last one out has just removed the directory.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && Instant::now() < patience => {
+                    continue;
+                }
                 Err(error) => return Err(failed(error)),
             };
             match file.try_lock() {
                 Ok(()) => {}
-                Err(fs::TryLockError::WouldBlock) => return Err(LockError::Held(pid_in(file))),
+                Err(fs::TryLockError::WouldBlock) => match pid_in(&path) {
+                    // Whoever has just taken it, or only looks whether it is stale, has not signed (yet).
+                    0 if Instant::now() < patience => {
+                        std::thread::sleep(LOOK);
+                        continue;
+                    }
+                    pid => return Err(LockError::Held(pid)),
+                },
                 Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
             }
             if is_still_at(&file, &path) {
                 return Ok(Self { file, path });
             }
+            if Instant::now() >= patience {
+                return Err(failed(io::Error::other("it keeps changing under us")));
+            }
         }
-        Err(failed(io::Error::other("it keeps changing under us")))
     }
 
     /// Writes the pid of this process into it, for [`LockError::Held`].
     ///
     /// # Errors
     /// The file system's.
-    pub fn sign(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.rewind()?;
-        writeln!(self.file, "{}", std::process::id())
+    pub fn sign(&mut self) -> Result<(), LockError> {
+        let signed = self
+            .file
+            .set_len(0)
+            .and_then(|()| self.file.rewind())
+            .and_then(|()| writeln!(self.file, "{}", std::process::id()));
+        signed.map_err(|error| LockError::Io { path: self.path.clone(), error })
     }
 
     /// Removes the file, and the control directory when nothing else is in it, then lets go.
@@ -121,7 +141,7 @@ fn make_control_dir() -> io::Result<()> {
     if ours { Ok(()) } else { Err(io::Error::other("the control directory is not ours alone to write")) }
 }
 
-fn open(path: &PathBuf) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -132,15 +152,13 @@ fn open(path: &PathBuf) -> io::Result<File> {
         .open(path)
 }
 
-fn is_still_at(file: &File, path: &PathBuf) -> bool {
+fn is_still_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(ours), Ok(there)) => ours.ino() == there.ino() && ours.dev() == there.dev(),
         _ => false,
     }
 }
 
-fn pid_in(file: File) -> u32 {
-    let mut text = String::new();
-    let _unreadable = file.take(32).read_to_string(&mut text);
-    text.trim().parse().unwrap_or(0)
+fn pid_in(path: &Path) -> u32 {
+    fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }

@@ -64,7 +64,7 @@ struct RotatingFile {
 impl RotatingFile {
     fn open(path: &Path) -> io::Result<Self> {
         if let Some(dir) = path.parent() {
-            match fs::DirBuilder::new().mode(0o750).create(dir) {
+            match fs::DirBuilder::new().mode(0o700).create(dir) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
             }
@@ -72,7 +72,7 @@ impl RotatingFile {
         let file = OpenOptions::new()
             .append(true)
             .create(true)
-            .mode(0o640)
+            .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)?;
         let size = file.metadata()?.size();

@@ -26,6 +26,10 @@ use crate::{
     profile::{Host, Server},
 };
 
+/// A tunnel that was up for so long was a good one: the next loss is the first again. A server that accepts
+/// and hangs up at once is not dialled at the shortest wait for ever.
+const STABLE: Duration = Duration::from_secs(30);
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -117,6 +121,7 @@ pub struct Machine {
     dialled: Option<SocketAddrV4>,
     last_good: Option<SocketAddrV4>,
     ever_up: bool,
+    up_since: Option<Instant>,
     /// Whether a resolver or an engine runs, which has to end before we do.
     child: bool,
     /// Why we stop, once the child has ended.
@@ -139,6 +144,7 @@ impl Machine {
             dialled: None,
             last_good: None,
             ever_up: false,
+            up_since: None,
             child: false,
             outcome: None,
             wake: None,
@@ -220,7 +226,7 @@ impl Machine {
                 self.phase = Phase::Up;
                 self.ever_up = true;
                 self.last_good = self.dialled;
-                self.backoff.reset();
+                self.up_since.get_or_insert(now);
                 self.actions.push_back(Action::Ready);
             }
             (State::Configuring, Input::Configured(Err(failure))) => self.end(Err(failure)),
@@ -303,6 +309,9 @@ impl Machine {
     }
 
     fn failed(&mut self, now: Instant, random: u16, failure: Failure) {
+        if self.up_since.take().is_some_and(|since| now.saturating_duration_since(since) >= STABLE) {
+            self.backoff.reset();
+        }
         match failure.kind {
             FailureKind::NameNotResolved => {
                 self.untried.pop_front();

@@ -34,14 +34,16 @@ use crate::{
     os::paths,
     profile::LogLevel,
 };
+pub use crate::{link::Recovered, os::descriptors::Inherited};
 
 /// If this process was started as a child of a supervisor: its whole life, and its exit status.
 #[must_use]
 pub fn child_main() -> Option<ExitCode> {
-    let mut arguments = std::env::args().skip(1);
+    // A person's arguments may be no text at all, which `args` would not survive.
+    let mut arguments = std::env::args_os().skip(1);
     let role = arguments.next()?;
-    let loglevel = arguments.next().and_then(|level| level.parse().ok()).unwrap_or(1);
-    let ended = match role.as_str() {
+    let loglevel = arguments.next().and_then(|level| level.to_str()?.parse().ok()).unwrap_or(1);
+    let ended = match role.to_str()? {
         parent::ENGINE => child::main(loglevel),
         parent::RESOLVER => resolver::main(),
         _ => return None,

@@ -40,7 +40,12 @@ pub enum Progress {
         at_ms: u64,
     },
     /// It is over before it was up.
-    Failed(Failure),
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// What could not be put back, one sentence each.
+        problems: Vec<String>,
+    },
 }
 
 /// Where news goes.
@@ -76,7 +81,7 @@ impl Reporter {
                 let sent = serde_json::to_string(progress)
                     .map_err(io::Error::other)
                     .and_then(|line| open.write_all(format!("{line}\n").as_bytes()));
-                if sent.is_err() || matches!(progress, Progress::Ready { .. } | Progress::Failed(_)) {
+                if sent.is_err() || matches!(progress, Progress::Ready { .. } | Progress::Failed { .. }) {
                     *stream = None;
                 }
             }
@@ -119,7 +124,7 @@ pub fn listen(
             each(&progress);
             match progress {
                 Progress::Ready { .. } => return Ok(Ok(())),
-                Progress::Failed(failure) => return Ok(Err(failure)),
+                Progress::Failed { failure, .. } => return Ok(Err(failure)),
                 Progress::Phase { .. } | Progress::Note(_) | Progress::Attempt(_) => {}
             }
         }
@@ -135,7 +140,8 @@ mod tests {
     fn news_arrives_in_order_and_the_last_word_ends_it() {
         let (mut reporter, waiting) = Reporter::pipe().unwrap();
         let phase = Progress::Phase { phase: Phase::Connect, detail: "ok\u{1f600}".into(), at_ms: 3 };
-        let failed = Progress::Failed(Failure::new(Phase::Lcp, FailureKind::GreFiltered, ""));
+        let failure = Failure::new(Phase::Lcp, FailureKind::GreFiltered, "");
+        let failed = Progress::Failed { failure, problems: vec!["a route stays".into()] };
         for news in [&phase, &failed, &phase] {
             reporter.say(news);
         }

@@ -63,13 +63,15 @@ pub struct Job {
 /// # Errors
 /// Why the tunnel did not come up, or did not stay up and was given up on.
 pub fn run(job: Job, reporter: Reporter) -> Result<(), Failure> {
+    // Sockets and files are ours alone unless they say otherwise.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let name = job.profile.name.clone();
     match Supervisor::new(job, reporter) {
         Ok(mut supervisor) => supervisor.run(),
         Err((mut reporter, lock, failure)) => {
             tracing::error!("{name}: {failure}");
             lock.release();
-            reporter.say(&Progress::Failed(failure.clone()));
+            reporter.say(&Progress::Failed { failure: failure.clone(), problems: Vec::new() });
             Err(failure)
         }
     }
@@ -92,6 +94,10 @@ struct Supervisor {
     /// When those who asked for a status are answered without the engine's counters.
     query_due: Option<Instant>,
     live: Option<Live>,
+    /// SIGUSR1: the next statistics are for the log.
+    log_statistics: bool,
+    /// The tunnel was up and has been lost.
+    lost: bool,
     reconnects: u64,
     last_failure: Option<Failure>,
     end: Option<Result<(), Failure>>,
@@ -117,6 +123,7 @@ impl Supervisor {
         let name = profile.name.as_str();
         let ready = lock
             .sign()
+            .map_err(io::Error::other)
             .and_then(|()| Ok((Signals::listen()?, Control::listen(name)?)))
             .map_err(|error| Failure::new(Phase::Resolve, FailureKind::Internal, error.to_string()));
         let opened = ready.and_then(|(signals, control)| {
@@ -148,6 +155,8 @@ impl Supervisor {
             child_due: None,
             query_due: None,
             live: None,
+            log_statistics: false,
+            lost: false,
             reconnects: 0,
             last_failure: None,
             end: None,
@@ -327,7 +336,7 @@ impl Supervisor {
 
     fn ready(&mut self) {
         let tun = self.tun_name().unwrap_or_default();
-        if self.last_failure.is_some() {
+        if std::mem::take(&mut self.lost) {
             self.reconnects += 1;
         }
         tracing::info!("{}: up on {tun}", self.profile.log_name());
@@ -354,7 +363,10 @@ impl Supervisor {
             Ok(()) => tracing::info!("{}: down", self.profile.log_name()),
             Err(failure) => {
                 tracing::error!("{}: {failure}", self.profile.log_name());
-                self.reporter.say(&Progress::Failed(failure.clone()));
+                for hint in &failure.hints {
+                    tracing::info!("{}: check: {hint}", self.profile.log_name());
+                }
+                self.reporter.say(&Progress::Failed { failure: failure.clone(), problems: problems.clone() });
             }
         }
         self.control.answer(Request::Down, &Answer::Down { problems });
@@ -391,10 +403,15 @@ impl Supervisor {
             match request {
                 signals::Request::End => self.handle(Input::Stop),
                 signals::Request::Statistics => {
-                    let status = self.status(None);
-                    tracing::info!("{}: {} {}", self.profile.log_name(), status.state, status.phase);
+                    let (state, phase) = (self.machine.state().word(), self.machine.phase());
+                    tracing::info!(
+                        "{}: {state}, phase {phase}, {} reconnects",
+                        self.profile.log_name(),
+                        self.reconnects
+                    );
                     if let Child::Engine(engine) = &self.child {
                         engine.say(&ToEngine::Query);
+                        self.log_statistics = true;
                     }
                 }
             }
@@ -446,7 +463,11 @@ impl Supervisor {
             }
             FromEngine::Up(link) => self.handle(Input::LinkUp(link)),
             FromEngine::Statistics(statistics) => {
-                tracing::debug!(?statistics);
+                if std::mem::take(&mut self.log_statistics) {
+                    for (name, value) in statistics.counters.iter().filter(|(_, value)| *value > 0) {
+                        tracing::info!("{}: {name} {value}", self.profile.log_name());
+                    }
+                }
                 self.answer_status(Some(&statistics));
             }
             FromEngine::Down(failure) => {
@@ -468,7 +489,7 @@ impl Supervisor {
 
     fn engine_ended(&mut self, failure: Failure) {
         self.kill_child();
-        self.live = None;
+        self.lost |= self.live.take().is_some();
         if self.query_due.is_some() {
             self.answer_status(None);
         }

@@ -3,7 +3,9 @@
 //! Owns states, restart timer, counters and identifiers, and the packets with codes 1 to 7. Does not own what an
 //! option means ([`OptionSet`]) nor what a layer's going up or down entails ([`Signal`]). Two habits that RFC 1661
 //! leaves open: a retransmission keeps its identifier, so that a late answer still counts, and only the first answer
-//! to a request is looked at, so that a duplicated Configure-Ack cannot tear an open layer down.
+//! to a request is looked at, so that a duplicated Configure-Ack cannot tear an open layer down. And one where it is
+//! stricter: the very request that opened a layer, seen again, is taken for a retransmission that crossed our Ack and
+//! acknowledged again, a few times; by the letter each would tear the layer down, and on a slow path for ever.
 
 mod options;
 mod receive;
@@ -26,6 +28,10 @@ const REASON_MAX: usize = 200;
 
 /// Packets and signals that wait to be fetched; the owner fetches them after every call, so this is never reached.
 const QUEUE_MAX: usize = 32;
+
+/// Copies of the request that opened the layer that are taken for retransmissions; a peer that sends more of them has
+/// really started over, with the same identifier and options.
+const COPIES_MAX: u32 = 3;
 
 /// A peer that has refused so many times Max-Failure requests in a row will not agree.
 const GIVE_UP_FACTOR: u32 = 4;
@@ -127,6 +133,13 @@ pub struct Automaton<O> {
     /// Options of the Configure-Request that is out, and whether it has been answered.
     request: Vec<u8>,
     answered: bool,
+    /// When that request was first sent.
+    request_sent: Option<Instant>,
+    /// The longest that the peer has taken for an answer, lost packets included.
+    response_time: Duration,
+    /// The peer's request that was acknowledged last, and how many copies of it were seen since.
+    acknowledged: Option<(u8, Vec<u8>)>,
+    copies: u32,
     naks_sent: u32,
     refusals: u32,
     close_reason: Vec<u8>,
@@ -150,6 +163,10 @@ impl<O: OptionSet> Automaton<O> {
             request_id: 0,
             request: Vec::new(),
             answered: true,
+            request_sent: None,
+            response_time: Duration::ZERO,
+            acknowledged: None,
+            copies: 0,
             naks_sent: 0,
             refusals: 0,
             close_reason: Vec::new(),
@@ -242,6 +259,17 @@ impl<O: OptionSet> Automaton<O> {
         self.reject_limit = bytes;
     }
 
+    /// The longest that the peer has taken to answer a request.
+    pub fn response_time(&self) -> Duration {
+        self.response_time
+    }
+
+    /// What is known of the peer's response time from elsewhere. Retransmissions wait twice as long at least, as far
+    /// as [`Timing::cap`] allows: on a slow path, a copy of an answered request would make the peer start over.
+    pub fn expect_response_time(&mut self, time: Duration) {
+        self.response_time = self.response_time.max(time);
+    }
+
     /// Sends a packet of the protocol's own under a fresh identifier, which is returned.
     pub fn send_new(&mut self, code: u8, data: &[u8]) -> u8 {
         let id = self.fresh_id();
@@ -293,7 +321,7 @@ impl<O: OptionSet> Automaton<O> {
             self.options.restart();
             self.naks_sent = 0;
             self.refusals = 0;
-            self.interval = self.timing.first;
+            self.interval = self.first_wait();
         }
         for action in actions {
             match action {
@@ -304,7 +332,7 @@ impl<O: OptionSet> Automaton<O> {
                 Action::InitRestart => self.init_restart(),
                 Action::ZeroRestart => {
                     self.restart = 0;
-                    self.deadline = now.checked_add(self.timing.cap);
+                    self.deadline = now.checked_add(self.first_wait());
                 }
                 Action::SendRequest => self.send_request(now, event == Event::TimeoutRetry),
                 Action::SendTerminate => self.send_terminate(now),
@@ -325,7 +353,12 @@ impl<O: OptionSet> Automaton<O> {
     fn init_restart(&mut self) {
         let terminating = matches!(self.state, State::Closing | State::Stopping);
         self.restart = if terminating { self.timing.max_terminate } else { self.timing.max_configure };
-        self.interval = self.timing.first;
+        self.interval = self.first_wait();
+    }
+
+    fn first_wait(&self) -> Duration {
+        let slow = self.response_time.saturating_mul(2).min(self.timing.cap);
+        self.timing.first.max(slow)
     }
 
     fn send_request(&mut self, now: Instant, again: bool) {
@@ -333,6 +366,7 @@ impl<O: OptionSet> Automaton<O> {
             self.request_id = self.fresh_id();
             self.request.clear();
             self.options.request(&mut self.request);
+            self.request_sent = Some(now);
         }
         self.answered = false;
         let request = std::mem::take(&mut self.request);

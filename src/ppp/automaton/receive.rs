@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::{
-    Answer, Automaton, Event, Input, OptionSet, PacketDrop, REASON_MAX, Reply, Signal, State, Verdict,
+    Answer, Automaton, COPIES_MAX, Event, Input, OptionSet, PacketDrop, REASON_MAX, Reply, Signal, State,
+    Verdict,
 };
 use crate::ppp::wire::{HEADER_LEN, Options, Packet, code};
 
@@ -47,6 +48,10 @@ impl<O: OptionSet> Automaton<O> {
         match self.state {
             State::Closed => self.apply(now, Event::RequestGood, Some(Answer::Terminate { id: packet.id })),
             State::Closing | State::Stopping => {}
+            State::Opened if self.is_copy(packet) => {
+                self.copies += 1;
+                self.send(code::CONFIGURE_ACK, packet.id, packet.data);
+            }
             _ => {
                 // A request in Opened begins a new negotiation, with a fresh count of failures.
                 let persuading = self.naks_sent < self.timing.max_failure || !self.state.negotiating();
@@ -65,7 +70,7 @@ impl<O: OptionSet> Automaton<O> {
             if !self.answers_request(packet) || packet.data != self.request {
                 return Err(PacketDrop::Unmatched);
             }
-            self.answered = true;
+            self.note_answer(now);
             self.refusals = 0;
             self.options.acked();
         }
@@ -83,7 +88,7 @@ impl<O: OptionSet> Automaton<O> {
             if reject && !self.requested_all_of(options) {
                 return Err(PacketDrop::Unmatched);
             }
-            self.answered = true;
+            self.note_answer(now);
             self.refusals = self.refusals.saturating_add(1);
             if reject {
                 self.options.rejected(options);
@@ -120,6 +125,18 @@ impl<O: OptionSet> Automaton<O> {
         !self.answered && packet.id == self.request_id
     }
 
+    fn note_answer(&mut self, now: Instant) {
+        self.answered = true;
+        if let Some(sent) = self.request_sent {
+            self.expect_response_time(now.saturating_duration_since(sent));
+        }
+    }
+
+    fn is_copy(&self, packet: Packet<'_>) -> bool {
+        self.copies < COPIES_MAX
+            && self.acknowledged.as_ref().is_some_and(|(id, data)| *id == packet.id && data == packet.data)
+    }
+
     fn requested_all_of(&self, options: Options<'_>) -> bool {
         Options::parse(&self.request)
             .is_some_and(|ours| options.iter().all(|option| ours.iter().any(|mine| mine == option)))
@@ -131,6 +148,8 @@ impl<O: OptionSet> Automaton<O> {
             Answer::Configure { id, options, verdict: Verdict::Ack } => {
                 self.naks_sent = 0;
                 self.options.accept(*options);
+                self.acknowledged = Some((*id, options.as_bytes().to_vec()));
+                self.copies = 0;
                 self.send(code::CONFIGURE_ACK, *id, options.as_bytes());
             }
             Answer::Configure { id, verdict: Verdict::Nak(list), .. } => {

@@ -160,6 +160,10 @@ impl Lcp {
         if AuthProtocol::from_lcp_option(option.data).is_some_and(|one| acceptable.contains(&one)) {
             return;
         }
+        if reply.rejects() {
+            // Only the rejects will be sent; the next request brings this one back.
+            return;
+        }
         let limit = acceptable.len() + SPARE_PROPOSALS;
         // The strongest first, then the others in turn: a peer may know only one of them.
         let better = acceptable.get(self.proposals % acceptable.len().max(1)).map(|one| one.lcp_option());
@@ -320,7 +324,9 @@ impl OptionSet for Lcp {
     }
 
     fn judge(&mut self, options: Options<'_>, reply: &mut Reply) {
-        for option in options {
+        let (auth, others): (Vec<_>, Vec<_>) =
+            options.into_iter().partition(|option| option.kind == option::AUTH);
+        for option in others {
             match option.kind {
                 option::MRU => {
                     if option.array().map(u16::from_be_bytes).is_none_or(|mru| mru < MIN_MRU) {
@@ -329,11 +335,13 @@ impl OptionSet for Lcp {
                 }
                 option::ACCM if option.data.len() == 4 => {}
                 option::ACCM => reply.nak(option, &[0; 4]),
-                option::AUTH => self.judge_auth(option, reply),
                 option::MAGIC => self.judge_magic(option, reply),
                 option::PFC | option::ACFC if option.data.is_empty() => {}
                 _ => reply.reject(option),
             }
+        }
+        for option in auth {
+            self.judge_auth(option, reply);
         }
     }
 

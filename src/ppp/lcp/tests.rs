@@ -1,1 +1,145 @@
+use super::*;
+use crate::ppp::automaton::Verdict;
 
+fn client(accept: &[AuthProtocol]) -> Lcp {
+    let mut lcp = Lcp::new(1500, AuthStance::Prove(accept.to_vec()), MagicSource::new([1; 8]));
+    lcp.restart();
+    lcp
+}
+
+fn server(demand: &[AuthProtocol]) -> Lcp {
+    let mut lcp = Lcp::new(1400, AuthStance::Demand(demand.to_vec()), MagicSource::new([2; 8]));
+    lcp.restart();
+    lcp
+}
+
+fn verdict(lcp: &mut Lcp, list: &[u8]) -> Verdict {
+    let mut reply = Reply::new(true);
+    lcp.judge(Options::parse(list).unwrap(), &mut reply);
+    reply.verdict()
+}
+
+fn request(lcp: &Lcp) -> Vec<u8> {
+    let mut out = Vec::new();
+    lcp.request(&mut out);
+    out
+}
+
+const EAP: [u8; 4] = [3, 4, 0xC2, 0x27];
+const PAP: [u8; 4] = [3, 4, 0xC0, 0x23];
+const MD5: [u8; 5] = [3, 5, 0xC2, 0x23, 5];
+const V1: [u8; 5] = [3, 5, 0xC2, 0x23, 0x80];
+const V2: [u8; 5] = [3, 5, 0xC2, 0x23, 0x81];
+
+#[test]
+fn what_multilink_callback_and_quality_peers_ask_is_rejected() {
+    for option in [
+        &[4, 8, 0xC0, 0x25, 0, 0, 0, 0][..],
+        &[13, 3, 6],
+        &[17, 4, 6, 0x4E],
+        &[18, 2],
+        &[19, 9, 1, 1, 2, 3, 4, 5, 6],
+        &[0, 2],
+        &[99, 2],
+        &[7, 3, 1],
+    ] {
+        assert_eq!(verdict(&mut client(&[]), option), Verdict::Reject(option.to_vec()));
+    }
+}
+
+#[test]
+fn an_unacceptable_proposal_is_answered_with_the_strongest_first() {
+    let mut lcp = client(&[AuthProtocol::MsChapV1, AuthProtocol::MsChapV2]);
+    // In one packet with something to be rejected it is not counted: only the reject is sent.
+    let mut both = EAP.to_vec();
+    both.extend([13, 3, 6]);
+    assert_eq!(verdict(&mut lcp, &both), Verdict::Reject(vec![13, 3, 6]));
+    assert_eq!(verdict(&mut lcp, &EAP), Verdict::Nak(V2.to_vec()));
+    assert_eq!(verdict(&mut lcp, &PAP), Verdict::Nak(V1.to_vec()));
+    assert_eq!(verdict(&mut lcp, &V1), Verdict::Ack);
+    assert_eq!(lcp.offered(), ["EAP", "PAP"]);
+    assert_eq!(lcp.trouble(), None);
+}
+
+#[test]
+fn a_peer_that_offers_nothing_acceptable_is_trouble_in_the_end() {
+    let mut lcp = client(&[AuthProtocol::MsChapV2]);
+    for _ in 0..4 {
+        assert_eq!(verdict(&mut lcp, &MD5), Verdict::Nak(V2.to_vec()));
+    }
+    assert_eq!(verdict(&mut lcp, &MD5), Verdict::Reject(MD5.to_vec()));
+    assert_eq!(lcp.trouble(), Some(Trouble::NoCommonAuth));
+    // And nothing is acceptable to who accepts nothing.
+    let mut lcp = client(&[]);
+    assert_eq!(verdict(&mut lcp, &V2), Verdict::Reject(V2.to_vec()));
+    assert_eq!(lcp.trouble(), Some(Trouble::NoCommonAuth));
+}
+
+#[test]
+fn a_server_goes_down_its_list() {
+    let mut lcp = server(&[AuthProtocol::MsChapV2, AuthProtocol::ChapMd5, AuthProtocol::Pap]);
+    assert_eq!(lcp.demanded(), Some(AuthProtocol::MsChapV2));
+    lcp.nakked(Options::parse(&PAP).unwrap(), false);
+    assert_eq!(lcp.demanded(), Some(AuthProtocol::Pap), "the peer's wish, since it is on the list");
+    lcp.nakked(Options::parse(&EAP).unwrap(), false);
+    assert_eq!(lcp.trouble(), Some(Trouble::NoCommonAuth), "the list is at its end");
+    let mut lcp = server(&[AuthProtocol::MsChapV2]);
+    lcp.rejected(Options::parse(&V2).unwrap());
+    assert_eq!(lcp.trouble(), Some(Trouble::NoCommonAuth));
+    // A client has nothing to demand of a server.
+    assert_eq!(verdict(&mut server(&[]), &V2), Verdict::Reject(V2.to_vec()));
+}
+
+#[test]
+fn our_own_magic_number_is_nakked_and_counted() {
+    let mut lcp = client(&[]);
+    let own = lcp.magic().to_be_bytes();
+    let looped: Vec<u8> = [5, 6].into_iter().chain(own).collect();
+    for round in 0..LOOPS_MAX {
+        assert_eq!(lcp.trouble(), None, "{round}");
+        assert!(matches!(verdict(&mut lcp, &looped), Verdict::Nak(_)));
+    }
+    assert_eq!(lcp.trouble(), Some(Trouble::Looped));
+    // Zero is no magic number (RFC 1661 §6.4), but no loop either.
+    let mut lcp = client(&[]);
+    assert!(matches!(verdict(&mut lcp, &[5, 6, 0, 0, 0, 0]), Verdict::Nak(_)));
+    assert_eq!(lcp.loops, 0);
+}
+
+#[test]
+fn a_nak_is_followed_as_far_as_it_makes_sense() {
+    let mut lcp = server(&[]);
+    lcp.nakked(Options::parse(&[1, 4, 0x05, 0x00, 2, 6, 0, 0x0A, 0, 0]).unwrap(), false);
+    let now = request(&lcp);
+    assert!(now.starts_with(&[1, 4, 0x05, 0x00, 2, 6, 0, 0x0A, 0, 0]), "{now:?}");
+    // An absurd MRU is not taken; without the option the default holds.
+    lcp.nakked(Options::parse(&[1, 4, 0, 1]).unwrap(), false);
+    assert!(!request(&lcp).starts_with(&[1]));
+    lcp.rejected(Options::parse(&[2, 6, 0, 0x0A, 0, 0, 7, 2, 8, 2]).unwrap());
+    assert_eq!(request(&lcp)[..2], [5, 6], "the magic number is all that is left");
+    lcp.rejected(Options::parse(&request(&lcp)).unwrap());
+    assert_eq!((request(&lcp).len(), lcp.magic()), (0, 0));
+}
+
+#[test]
+fn the_peers_values_count_once_acknowledged() {
+    let mut lcp = client(&[AuthProtocol::MsChapV2]);
+    let list = [1, 4, 0x05, 0x78, 3, 5, 0xC2, 0x23, 0x81, 5, 6, 9, 9, 9, 9, 7, 2, 8, 2];
+    assert_eq!(verdict(&mut lcp, &list), Verdict::Ack);
+    assert_eq!(lcp.peer(), Peer::SILENT);
+    lcp.accept(Options::parse(&list).unwrap());
+    let auth = Some(AuthProtocol::MsChapV2);
+    assert_eq!(lcp.peer(), Peer { mru: 1400, auth, magic: Some(0x0909_0909), pfc: true, acfc: true });
+    assert_eq!(verdict(&mut lcp, &[1, 4, 0, 127]), Verdict::Nak(vec![1, 4, 0x05, 0xDC]));
+    assert_eq!(verdict(&mut lcp, &[1, 3, 0]), Verdict::Nak(vec![1, 4, 0x05, 0xDC]));
+}
+
+#[test]
+fn magic_numbers_are_never_zero_and_rarely_the_same() {
+    let mut source = MagicSource::new([0; 8]);
+    let mut numbers: Vec<_> = (0..1000).map(|_| source.draw()).collect();
+    assert!(!numbers.contains(&0));
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 1000);
+}

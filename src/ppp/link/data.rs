@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::{DownReason, Link, LinkDrop, Mppe, Phase, Received};
 use crate::ppp::{
-    mppe::{self, Demand, MppeDrop, Opener, Sealer},
-    wire::{code, protocol, split_protocol},
+    mppe::{Demand, Opener, SealError, Sealer},
+    wire::{self, code, protocol, split_protocol},
 };
 
-/// While an answer to a CCP Reset-Request is awaited, it is asked again so often.
-const RESET_AGAIN: Duration = Duration::from_millis(500);
+/// A CCP Reset-Request that has not helped is repeated so often, as pppd does.
+const RESET_AGAIN: Duration = Duration::from_secs(1);
 
 /// How packets travel at present.
 #[derive(Debug)]
@@ -58,14 +58,11 @@ impl Link {
             Cipher::On { sealer: Some(sealer), .. } => {
                 let start = header.emit(protocol::COMPRESSED, out).ok_or(LinkDrop::NoRoom)?;
                 let sealed = out.get_mut(start..).ok_or(LinkDrop::NoRoom)?;
-                let inner = sealed.get_mut(mppe::HEADER..).ok_or(LinkDrop::NoRoom)?;
-                // The inner protocol number stays uncompressed, as Windows wants it.
-                let (field, payload) = inner.split_first_chunk_mut::<2>().ok_or(LinkDrop::NoRoom)?;
-                *field = number.to_be_bytes();
-                payload.get_mut(..ip.len()).ok_or(LinkDrop::NoRoom)?.copy_from_slice(ip);
-                let length = mppe::HEADER + 2 + ip.len();
-                let packet = sealed.get_mut(..length).ok_or(LinkDrop::NoRoom)?;
-                sealer.seal_in_place(packet).map_err(|_| LinkDrop::NotIp)?;
+                // The inner protocol number stays uncompressed, as every peer reads it.
+                let length = sealer.seal_parts(number, ip, sealed).map_err(|why| match why {
+                    SealError::NoRoom => LinkDrop::NoRoom,
+                    SealError::NotCarried => LinkDrop::BadIp,
+                })?;
                 Ok(start + length)
             }
             // Belt and braces: a required cipher is never clear, and if it were, nothing would leave.
@@ -87,54 +84,61 @@ impl Link {
         number: u16,
         information: &'a mut [u8],
     ) -> Received<'a> {
-        let opened = self.open_data(number, information);
-        match opened {
-            Ok(ip) => {
-                self.echo.heard = true;
-                self.counters.received_packets = self.counters.received_packets.saturating_add(1);
-                self.counters.received_bytes = self.counters.received_bytes.saturating_add(bytes(ip));
-                Received::Ip(ip)
+        match self.open_data(number, information) {
+            Ok((version @ (protocol::IPV4 | protocol::IPV6), ip)) => match self.deliver(ip, version) {
+                Ok(()) => Received::Ip(ip),
+                Err(reason) => Received::Dropped(self.counters.drop(reason)),
+            },
+            // Some peers encrypt control packets too, although RFC 3078 §3 tells them not to.
+            Ok((inner, packet)) if number == protocol::COMPRESSED && wire::is_control(inner) => {
+                self.receive_control(now, inner, packet)
             }
+            Ok(_) => Received::Dropped(self.counters.drop(LinkDrop::NotIp)),
             Err(reason) => {
                 if matches!(reason, LinkDrop::Mppe(_)) {
-                    self.after_bad_packet(now, reason);
+                    self.after_bad_packet(now);
                 }
                 Received::Dropped(self.counters.drop(reason))
             }
         }
     }
 
-    fn open_data<'a>(&mut self, number: u16, information: &'a mut [u8]) -> Result<&'a [u8], LinkDrop> {
+    /// What the cipher lets through: protocol number and information field.
+    fn open_data<'a>(&mut self, number: u16, information: &'a mut [u8]) -> Result<(u16, &'a [u8]), LinkDrop> {
         if self.phase != Phase::Network {
             return Err(LinkDrop::WrongPhase);
         }
         let required = self.config.mppe.demand == Demand::Require;
-        let (number, ip) = match (&mut self.cipher, number) {
+        match (&mut self.cipher, number) {
             (Cipher::On { opener: Some(opener), .. }, protocol::COMPRESSED) => {
                 let plain = opener.open(information).map_err(LinkDrop::Mppe)?;
-                split_protocol(plain).map_err(|_| LinkDrop::NotIp)?
+                self.reset_sent = None;
+                let (number, packet) = split_protocol(plain).map_err(|_| LinkDrop::NotIp)?;
+                Ok((number, packet))
             }
-            (_, protocol::COMPRESSED) => return Err(LinkDrop::EncryptedUnexpected),
-            (Cipher::On { opener: Some(_), .. }, _) => return Err(LinkDrop::ClearRefused),
-            (_, _) if required => return Err(LinkDrop::ClearRefused),
-            (Cipher::Undecided, _) => return Err(LinkDrop::WrongPhase),
-            (Cipher::Clear | Cipher::On { opener: None, .. }, number) => (number, information),
-        };
-        match number {
-            protocol::IPV4 | protocol::IPV6 => {}
-            _ => return Err(LinkDrop::NotIp),
+            (_, protocol::COMPRESSED) => Err(LinkDrop::EncryptedUnexpected),
+            (Cipher::On { opener: Some(_), .. }, _) => Err(LinkDrop::ClearRefused),
+            (_, _) if required => Err(LinkDrop::ClearRefused),
+            (Cipher::Undecided, _) => Err(LinkDrop::WrongPhase),
+            (Cipher::Clear | Cipher::On { opener: None, .. }, number) => Ok((number, information)),
         }
+    }
+
+    /// Whether an IP packet that came may go to the tunnel device; counts it if so.
+    fn deliver(&mut self, ip: &[u8], number: u16) -> Result<(), LinkDrop> {
         if !self.up {
             return Err(LinkDrop::WrongPhase);
         }
-        if self
-            .protocol_of(ip)
-            .map_err(|why| if why == LinkDrop::NotUp { LinkDrop::WrongPhase } else { why })?
-            != number
-        {
-            return Err(LinkDrop::BadIp);
+        match self.protocol_of(ip) {
+            Ok(version) if version == number => {}
+            Ok(_) => return Err(LinkDrop::BadIp),
+            Err(LinkDrop::NotUp) => return Err(LinkDrop::WrongPhase),
+            Err(reason) => return Err(reason),
         }
-        Ok(ip)
+        self.echo.heard = true;
+        self.counters.received_packets = self.counters.received_packets.saturating_add(1);
+        self.counters.received_bytes = self.counters.received_bytes.saturating_add(bytes(ip));
+        Ok(())
     }
 
     /// The PPP protocol of an IP packet, if that version may flow.
@@ -148,16 +152,15 @@ impl Link {
     }
 
     /// Asks the peer for a fresh start where that helps, and gives up where nothing does.
-    fn after_bad_packet(&mut self, now: Instant, reason: LinkDrop) {
+    fn after_bad_packet(&mut self, now: Instant) {
         let Cipher::On { opener: Some(opener), .. } = &mut self.cipher else { return };
         if opener.is_hopeless() {
             self.fail(now, DownReason::EncryptionLost);
             return self.pump(now);
         }
-        let waiting = reason == LinkDrop::Mppe(MppeDrop::AwaitingReset);
-        let long_ago = self.reset_sent.is_none_or(|at| now.saturating_duration_since(at) >= RESET_AGAIN);
-        if (opener.needs_reset() || waiting)
-            && long_ago
+        let due = self.reset_sent.is_none_or(|at| now.saturating_duration_since(at) >= RESET_AGAIN);
+        if opener.needs_reset()
+            && due
             && let Some(ccp) = &mut self.ccp
         {
             ccp.send_new(code::RESET_REQUEST, &[]);

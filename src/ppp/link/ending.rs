@@ -114,6 +114,12 @@ impl Link {
         } else if unproven && !self.lcp.options().offered().is_empty() {
             // We refused what it proposed, and it gave up: pppd opens LCP without, and then ends the link.
             self.no_common_auth()
+        } else if self.config.mppe.demand == Demand::Require
+            && self.phase == Phase::Network
+            && !self.up
+            && !self.cipher.is_on()
+        {
+            DownReason::EncryptionRefused(format!("before it was agreed: {otherwise}"))
         } else {
             otherwise
         }
@@ -189,7 +195,7 @@ mod tests {
 
     #[test]
     fn texts_are_made_printable() {
-        assert_eq!(termination_words(b"MPPE required but peer negotiation failed").1, true);
+        assert!(termination_words(b"MPPE required but peer negotiation failed").1);
         assert_eq!(termination_words(b"bye\x1b[31m"), ("bye [31m".to_owned(), false));
         assert_eq!(termination_words(b"").0, "");
     }

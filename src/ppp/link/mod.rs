@@ -21,6 +21,8 @@ mod data;
 mod ending;
 mod establish;
 mod event;
+#[doc(hidden)]
+pub mod fuzz;
 mod network;
 #[cfg(test)]
 mod tests;
@@ -220,10 +222,16 @@ impl Link {
             Ok(parts) => parts,
             Err(error) => return Received::Dropped(self.counters.drop(error.into())),
         };
-        let handled = match number {
+        match number {
             protocol::IPV4 | protocol::IPV6 | protocol::COMPRESSED => {
-                return self.receive_data(now, number, information);
+                self.receive_data(now, number, information)
             }
+            _ => self.receive_control(now, number, information),
+        }
+    }
+
+    fn receive_control<'a>(&mut self, now: Instant, number: u16, information: &[u8]) -> Received<'a> {
+        let handled = match number {
             protocol::LCP => self.receive_lcp(now, information),
             protocol::PAP | protocol::CHAP => self.receive_auth(now, number, information),
             protocol::CCP => self.receive_ccp(now, information),

@@ -39,7 +39,8 @@ impl Link {
         let ccp = Ccp::new(policy, available);
         match (policy.demand, ccp.possible()) {
             (Demand::Require, false) => {
-                let reason = self.no_keys();
+                let refused_all = self.authenticated.is_none() && !self.lcp.options().offered().is_empty();
+                let reason = if refused_all { self.no_common_auth() } else { self.no_keys() };
                 return self.fail(now, reason);
             }
             (Demand::Off, _) | (Demand::Allow, false) => return self.settle(now, Cipher::Clear),
@@ -50,6 +51,7 @@ impl Link {
         }
         let mut ccp = Automaton::new(ccp, self.config.timing.negotiation.lasting(self.config.timing.network));
         ccp.set_reject_limit(usize::from(self.lcp.options().peer().mru));
+        ccp.expect_response_time(self.lcp.response_time());
         ccp.open(now);
         ccp.lower_up(now);
         self.ccp = Some(ccp);
@@ -159,21 +161,21 @@ impl Link {
     fn pump_ccp(&mut self, now: Instant) -> bool {
         let mut busy = false;
         loop {
-            let Some(ccp) = &mut self.ccp else { return busy };
-            if let Some(packet) = ccp.poll_output() {
-                self.send(protocol::CCP, &packet);
-                continue;
-            }
-            let refusal = ccp.options().refusal().map(str::to_owned);
             if self.phase != Phase::Network {
                 return busy;
             }
+            // Before the packets: with the end of it all goes the request that the refusal led to.
+            let refusal = self.ccp.as_ref().and_then(|ccp| ccp.options().refusal().map(str::to_owned));
             if let Some(words) = refusal.filter(|_| self.cipher.is_undecided()) {
                 self.without_encryption(now, words);
                 busy = true;
                 continue;
             }
             let Some(ccp) = &mut self.ccp else { return busy };
+            if let Some(packet) = ccp.poll_output() {
+                self.send(protocol::CCP, &packet);
+                continue;
+            }
             let Some(signal) = ccp.poll_signal() else { return busy };
             let renegotiating = ccp.state().negotiating();
             busy = true;
@@ -266,10 +268,12 @@ impl Link {
         }
         let limit = usize::from(self.lcp.options().peer().mru);
         self.ipcp.set_reject_limit(limit);
+        self.ipcp.expect_response_time(self.lcp.response_time());
         self.ipcp.open(now);
         self.ipcp.lower_up(now);
         if let Some(ipv6cp) = &mut self.ipv6cp {
             ipv6cp.set_reject_limit(limit);
+            ipv6cp.expect_response_time(self.lcp.response_time());
             ipv6cp.open(now);
             ipv6cp.lower_up(now);
         }
@@ -380,7 +384,10 @@ impl Link {
     /// CCP's own codes (RFC 1962 §3.1).
     fn receive_reset(&mut self, packet: Packet<'_>) -> Result<(), LinkDrop> {
         match (packet.code, &mut self.cipher) {
-            (code::RESET_REQUEST, Cipher::On { sealer: Some(sealer), .. }) => {
+            (code::RESET_REQUEST, Cipher::On { sealer: Some(sealer), opener, .. }) => {
+                if let Some(style) = opener.as_ref().and_then(Opener::reset_style) {
+                    sealer.set_reset_style(style);
+                }
                 sealer.handle_reset_request();
                 // RFC 3078 does without the Ack, but Linux's receiver discards everything until it has it.
                 if let Some(ccp) = &mut self.ccp {

@@ -82,6 +82,13 @@ pub fn split_protocol(bytes: &mut [u8]) -> Result<(u16, &mut [u8]), FrameError> 
     Ok((number, bytes.get_mut(length..).ok_or(FrameError::Short)?))
 }
 
+/// Whether a protocol number is one of a control protocol: NCPs from 8000, LCP and authentication from C000
+/// (RFC 1661 §2).
+#[must_use]
+pub const fn is_control(number: u16) -> bool {
+    number >= 0x8000
+}
+
 /// How the header of frames that we send may be shortened; both need the peer's consent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameHeader {

@@ -8,7 +8,8 @@
 //! * A gap holds up what follows for as long as reordering has been seen to take (`hold`), then its numbers
 //!   count as lost. What follows by 256 numbers or more pushes the gap out at once.
 //! * The first packet sets the base. If its number is above 1, earlier ones may have been overtaken: it waits
-//!   as behind a gap, and those up to 16 numbers earlier are still taken. Numbers before it are not lost.
+//!   as behind a gap, and earlier ones are still taken: all of them if it is below 256, for peers begin at 0
+//!   or 1, else 16. What never came in front of the first that did is not counted as lost.
 //! * What is over the window (64 Ki numbers ahead; `missing_window` if set) is dropped as a stray, but four
 //!   such packets near each other are the truth: the peer is there now.
 //! * Four packets behind what was delivered, near each other, after a second in which nothing else came, mean
@@ -38,7 +39,7 @@ const BELIEVABLE: u32 = 0x1_0000;
 const CONVINCING: u8 = 4;
 /// How long nothing else must have come before strays behind us can convince.
 const RESTART_SILENCE: Duration = Duration::from_secs(1);
-/// How much earlier than the first packet one may be.
+/// How much earlier than the first packet one may be, if the peer has begun just anywhere.
 const BEFORE_FIRST: u32 = 16;
 
 /// What order is worth.
@@ -102,8 +103,9 @@ pub struct Flow {
     stage: Stage,
     strays: Strays,
     acks: Acks,
-    /// Packets taken, for counting what followed a gap.
-    arrivals: u32,
+    /// Packets with a higher number than any before, for counting what followed a gap: one that merely fills
+    /// an earlier gap proves nothing.
+    advances: u32,
     /// The last number sent; the first is 1, as pptp(8)'s.
     sent: u32,
     counters: Counters,
@@ -135,7 +137,7 @@ impl Flow {
             stage: Stage::Silent,
             strays: Strays::default(),
             acks: Acks::new(config.window, now),
-            arrivals: 0,
+            advances: 0,
             sent: 0,
             counters: Counters::default(),
         }
@@ -231,7 +233,7 @@ impl Flow {
         self.end = self.expected;
         self.stage = Stage::Running;
         self.last = now;
-        self.arrivals = self.arrivals.wrapping_add(1);
+        self.advances = self.advances.wrapping_add(1);
         self.ring.set(seq, Mark::Delivered);
         self.strays.forget();
         self.acks.received(now, seq);

@@ -34,11 +34,14 @@ impl Strays {
 impl Flow {
     /// The first packet is `seq`: see the module's words on the base.
     pub(super) fn begin(&mut self, now: Instant, seq: u32) {
-        let before = match self.config.missing_window {
-            _ if self.hold.is_none() || seq <= 1 => 0,
-            Some(window) => BEFORE_FIRST.min(window.saturating_sub(1)),
-            None => BEFORE_FIRST,
+        let before = match seq {
+            _ if self.hold.is_none() => 0,
+            0 | 1 => 0,
+            // Every peer known begins at 0 or 1: all that is in front of it may yet come.
+            2..SLOTS => seq,
+            _ => BEFORE_FIRST,
         };
+        let before = self.config.missing_window.map_or(before, |window| before.min(window.saturating_sub(1)));
         self.expected = seq.saturating_sub(before);
         self.end = self.expected;
         self.last = now;
@@ -74,7 +77,6 @@ impl Flow {
             self.give_up_to(seq.wrapping_sub(SLOTS - 1), deliver);
         }
         self.strays.forget();
-        self.arrivals = self.arrivals.wrapping_add(1);
         self.last = now;
         self.note_arrival(now, seq);
         self.acks.received(now, self.end.wrapping_sub(1));
@@ -106,8 +108,8 @@ impl Flow {
         if self.expected == self.end {
             return None;
         }
-        let Mark::Missing { since, arrivals } = self.ring.mark(self.expected) else { return None };
-        let later = self.arrivals.wrapping_sub(arrivals).wrapping_add(1);
+        let Mark::Missing { since, advances } = self.ring.mark(self.expected) else { return None };
+        let later = self.advances.wrapping_sub(advances);
         let wait = self.hold.as_ref().map_or(Duration::ZERO, |hold| hold.wait(later));
         Some(since + wait)
     }
@@ -185,10 +187,11 @@ impl Flow {
             return;
         }
         while self.end != seq {
-            self.ring.set(self.end, Mark::Missing { since: now, arrivals: self.arrivals });
+            self.ring.set(self.end, Mark::Missing { since: now, advances: self.advances });
             self.end = self.end.wrapping_add(1);
         }
         self.end = seq.wrapping_add(1);
+        self.advances = self.advances.wrapping_add(1);
     }
 
     fn deliver_waiting(&mut self, deliver: &mut impl FnMut(&mut [u8])) {

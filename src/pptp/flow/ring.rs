@@ -18,8 +18,8 @@ type Buffer = Box<[u8; SLOT_SIZE]>;
 pub(super) enum Mark {
     /// Nothing.
     Unknown,
-    /// Not here, although a later one was at `since`, the `arrivals`th packet.
-    Missing { since: Instant, arrivals: u32 },
+    /// Not here, although a later one was at `since`, when the flow had advanced `advances` times.
+    Missing { since: Instant, advances: u32 },
     /// Here, waiting.
     Waiting,
     /// Has been delivered.
@@ -103,6 +103,12 @@ impl Ring {
         for slot in self.slots.iter_mut() {
             slot.mark = Mark::Unknown;
         }
+    }
+
+    /// How many buffers have been made.
+    #[cfg(test)]
+    pub fn buffers(&self) -> usize {
+        self.spare.len() + self.slots.iter().filter(|slot| slot.buffer.is_some()).count()
     }
 
     #[expect(clippy::indexing_slicing, reason = "one byte cannot be out of 256 slots")]

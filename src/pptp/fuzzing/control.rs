@@ -71,35 +71,26 @@ impl Run {
                 self.input(script.bytes(count))?;
             }
             2 => {
-                // A header that is right, for a body that need not be.
-                let kind = u16::from(script.byte() % 17);
-                let length = Message::length_of(kind).unwrap_or(14);
-                let mut bytes = Vec::from(length.to_be_bytes());
-                bytes.extend([0, 1, 0x1A, 0x2B, 0x3C, 0x4D]);
-                bytes.extend(kind.to_be_bytes());
-                bytes.extend([0, 0]);
-                let shown = usize::from(script.byte()).min(usize::from(length) - bytes.len());
-                bytes.extend(script.bytes(shown));
-                bytes.resize(usize::from(length), 0);
+                let bytes = likely_message(script);
                 self.input(&bytes)?;
             }
             3 => self.pass(Duration::from_millis(u64::from(script.u16())))?,
-            4 => self.to_next_timeout()?,
+            4 => self.jump_to_next_timeout()?,
             5 => self.control.connected(now),
             6 => {
-                let mut request = CallRequest::new(u16::from(script.byte()));
+                let mut request = CallRequest::new(u16::from(script.byte() % 4));
                 request.phone = (script.byte() & 1 == 1).then(|| "5551234".repeat(20));
                 let _ = self.control.open_call(now, request);
             }
             7 => {
-                let _ = self.control.close_call(now, u16::from(script.byte()));
+                let _ = self.control.close_call(now, u16::from(script.byte() % 4));
             }
             8 => self.control.stop(now),
             9 => {
                 let how = script.byte();
                 if let Some(peer) = self.offered.pop() {
                     let _ = match how & 1 {
-                        0 => self.control.accept_call(now, peer, CallAccept::new(u16::from(how))),
+                        0 => self.control.accept_call(now, peer, CallAccept::new(u16::from(how >> 1 & 3))),
                         _ => self.control.refuse_call(now, peer, how, how, u16::from(how)),
                     };
                 }
@@ -113,7 +104,7 @@ impl Run {
     fn finish(&mut self) -> Result<(), String> {
         self.control.stop(self.now);
         for _ in 0..4 {
-            self.to_next_timeout()?;
+            self.jump_to_next_timeout()?;
         }
         hold(self.control.is_ended(), "stopping has no end")?;
         hold(self.control.next_timeout().is_none(), "a timer runs after the end")?;
@@ -145,7 +136,7 @@ impl Run {
         hold(next.is_none_or(|(at, _)| at > self.now), "a timer stays due: the event loop would spin")
     }
 
-    fn to_next_timeout(&mut self) -> Result<(), String> {
+    fn jump_to_next_timeout(&mut self) -> Result<(), String> {
         let next = self.control.next_timeout().map_or(self.now, |(at, _)| at);
         self.pass(next.saturating_duration_since(self.now))
     }
@@ -172,4 +163,27 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// A message whose header is right and whose body is likely to mean something: the version is ours, call ids
+/// are small, a call is accepted. The script may then overwrite the body's beginning.
+fn likely_message(script: &mut Script<'_>) -> Vec<u8> {
+    let kind = u16::from(script.byte() % 17);
+    let ids = script.byte();
+    let mut body = match kind {
+        1 | 2 => vec![1, 0, 1, 0],
+        5 | 6 => vec![0, 0, 0, ids],
+        _ => vec![0, ids & 3, 0, ids >> 2 & 3, 1 + (ids >> 7), 0],
+    };
+    let count = usize::from(script.byte() % 8);
+    let shown = script.bytes(count);
+    body.splice(..shown.len().min(body.len()), shown.iter().copied());
+    let length = Message::length_of(kind).unwrap_or(18);
+    let mut bytes = Vec::from(length.to_be_bytes());
+    bytes.extend([0, 1, 0x1A, 0x2B, 0x3C, 0x4D]);
+    bytes.extend(kind.to_be_bytes());
+    bytes.extend([0, 0]);
+    bytes.extend(body);
+    bytes.resize(usize::from(length), 0);
+    bytes
 }

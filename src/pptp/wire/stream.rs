@@ -90,7 +90,12 @@ impl StreamDecoder {
 
     /// Removes the message at the front; `None` if its type is unknown.
     fn take_message(&mut self) -> Option<Message> {
-        let header = Header::read(self.held())?;
+        let Some(header) = Header::read(self.held()) else {
+            // `slide` left nothing else in front; but whatever happens, the stream goes on.
+            self.counters.skipped_bytes += 1;
+            self.drop_front(1);
+            return None;
+        };
         let length = usize::from(header.length);
         let message = self.held().get(..length).and_then(Message::decode);
         self.drop_front(length);

@@ -113,8 +113,8 @@ fn a_lost_tunnel_is_dialled_again_with_growing_waits_until_the_policy_says_enoug
     story.now += Duration::from_secs(2);
     assert_eq!(story.say(Input::Timeout), [dial(A)]);
     story.bring_up();
-    assert_eq!(story.machine.failures(), 0, "up again: the count starts over");
-    story.fail(FailureKind::PeerEnded);
+    story.now += STABLE;
+    assert_eq!(story.fail(FailureKind::PeerEnded), [Action::Waiting(Duration::from_secs(1))], "starts over");
     story.now += Duration::from_secs(1);
     story.say(Input::Timeout);
     story.fail(FailureKind::ConnectTimeout);
@@ -171,4 +171,18 @@ fn a_step_that_fails_takes_the_link_down_again() {
     let wrong = Failure::new(Phase::Routes, FailureKind::LinkStep, "no such device");
     assert_eq!(story.say(Input::Configured(Err(wrong.clone()))), [Action::StopChild]);
     assert_eq!(story.fail(FailureKind::Interrupted), [Action::End(Err(wrong))]);
+}
+
+#[test]
+fn a_server_that_hangs_up_at_once_is_dialled_less_and_less_often() {
+    let mut story = Story::of(&[literal(A)]);
+    story.say(Input::Start);
+    story.bring_up();
+    for wait in [1, 2] {
+        assert_eq!(story.fail(FailureKind::PeerEnded), [Action::Waiting(Duration::from_secs(wait))]);
+        story.now += Duration::from_secs(wait);
+        story.say(Input::Timeout);
+        story.bring_up();
+    }
+    assert!(matches!(story.fail(FailureKind::PeerEnded).as_slice(), [Action::End(Err(_))]));
 }

@@ -48,6 +48,17 @@ fn a_peer_that_makes_and_breaks_calls_without_reading_is_left() {
 }
 
 #[test]
+fn a_peer_that_reads_nothing_at_all_is_left() {
+    let mut pair = Pair::established();
+    pair.client.open_call(pair.now, CallRequest::new(1)).unwrap();
+    let flood = take_output(&mut pair.client).repeat(10_000);
+    pair.server.handle_input(pair.now, &flood);
+    assert!(pair.server.poll_output().len() <= MAX_OUTPUT + 220);
+    let end = ControlEnd::Protocol("the peer does not read what we send");
+    assert_eq!(events(&mut pair.server).last(), Some(&Event::Closed(end)));
+}
+
+#[test]
 fn link_info_never_ends_a_connection() {
     let (mut client, now) = client_with_call();
     let info = wire::SetLinkInfo { peer_call_id: 7, send_accm: u32::MAX, receive_accm: u32::MAX };

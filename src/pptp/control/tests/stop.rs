@@ -34,7 +34,8 @@ fn a_silent_peer_delays_the_end_by_two_waits_at_most() {
 
 #[test]
 fn stopping_ends_in_every_state() {
-    let states: [(&str, fn() -> (Control, Instant)); 8] = [
+    type State = fn() -> (Control, Instant);
+    let states: [(&str, State); 8] = [
         ("before TCP", || {
             let now = Instant::now();
             (Control::new(Config::client(Quirks::None), now), now)

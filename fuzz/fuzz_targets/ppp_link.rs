@@ -1,0 +1,4 @@
+//! A PPP link in any phase, against frames and operations of any kind.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pptpctl::ppp::link::fuzz::drive(data));

@@ -1,0 +1,109 @@
+//! ICMP Echo (RFC 792) over a raw socket, as ping(8) does it.
+
+use std::{
+    io::{self, Read},
+    net::{Ipv4Addr, SocketAddrV4},
+    time::{Duration, Instant},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::net::transport;
+
+const ECHO_REQUEST: u8 = 8;
+const ECHO_REPLY: u8 = 0;
+
+/// What a request carries, in bytes; ping(8)'s.
+const PAYLOAD: usize = 56;
+
+/// Asks a host whether it is there, and says how long the answer took.
+///
+/// # Errors
+/// `TimedOut` after `limit`; otherwise the kernel's.
+pub fn ping(host: Ipv4Addr, sequence: u16, limit: Duration) -> io::Result<Duration> {
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+    socket.connect(&SocketAddrV4::new(host, 0).into())?;
+    let identifier = u16::try_from(std::process::id() & 0xffff).unwrap_or(1);
+    let sent = Instant::now();
+    socket.send(&request(identifier, sequence))?;
+    loop {
+        let left = limit.saturating_sub(sent.elapsed());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        socket.set_read_timeout(Some(left))?;
+        let mut buffer = [0; 512];
+        let size = match (&socket).read(&mut buffer) {
+            Ok(size) => size,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let datagram = buffer.get_mut(..size).unwrap_or_default();
+        if transport::strip_ip_header(datagram).is_some_and(|icmp| answers(icmp, identifier, sequence)) {
+            return Ok(sent.elapsed());
+        }
+    }
+}
+
+fn request(identifier: u16, sequence: u16) -> Vec<u8> {
+    let mut packet = vec![ECHO_REQUEST, 0, 0, 0];
+    packet.extend_from_slice(&identifier.to_be_bytes());
+    packet.extend_from_slice(&sequence.to_be_bytes());
+    packet.resize(8 + PAYLOAD, 0x55);
+    let [high, low] = checksum(&packet).to_be_bytes();
+    if let [_, _, first, second, ..] = packet.as_mut_slice() {
+        (*first, *second) = (high, low);
+    }
+    packet
+}
+
+fn answers(icmp: &[u8], identifier: u16, sequence: u16) -> bool {
+    let &[kind, _, _, _, i0, i1, s0, s1, ..] = icmp else { return false };
+    kind == ECHO_REPLY
+        && u16::from_be_bytes([i0, i1]) == identifier
+        && u16::from_be_bytes([s0, s1]) == sequence
+}
+
+/// The internet checksum (RFC 1071).
+fn checksum(bytes: &[u8]) -> u16 {
+    let mut sum: u32 = 0;
+    for pair in bytes.chunks(2) {
+        let word = match *pair {
+            [high, low] => u16::from_be_bytes([high, low]),
+            [high] => u16::from_be_bytes([high, 0]),
+            _ => 0,
+        };
+        sum += u32::from(word);
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_sums_up_to_nothing() {
+        let packet = request(0x1234, 7);
+        assert_eq!(packet.len(), 64);
+        assert_eq!(checksum(&packet), 0);
+    }
+
+    #[test]
+    fn the_sum_of_rfc_1071() {
+        assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
+        assert_eq!(checksum(&[0xff]), 0x00ff);
+    }
+
+    #[test]
+    fn only_our_own_answer_counts() {
+        let mut reply = request(1, 2);
+        assert!(!answers(&reply, 1, 2), "a request is no answer");
+        reply[0] = ECHO_REPLY;
+        assert!(answers(&reply, 1, 2));
+        assert!(!answers(&reply, 2, 2) && !answers(&reply, 1, 3) && !answers(&reply[..7], 1, 2));
+    }
+}

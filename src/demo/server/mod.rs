@@ -1,0 +1,348 @@
+//! A PPTP server around the machines in their other role: one process, one thread, everything bounded.
+//!
+//! Many control connections on TCP 1723, one raw GRE socket for all calls, one tun device per call. It is there for
+//! the demo and for tests; it forwards nothing, keeps no accounts, and lives only as long as its standard input.
+
+mod call;
+mod connection;
+mod page;
+mod road;
+mod setup;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{TcpListener, TcpStream},
+    os::fd::{AsFd, OwnedFd},
+    os::unix::net::UnixStream,
+    time::Instant,
+};
+
+use call::Call;
+use connection::Connection;
+use page::Page;
+use road::Road;
+pub use setup::{ROLE, main};
+
+use super::{
+    orders::{Orders, Trouble},
+    pool::Pool,
+    table::{CallTable, Key, NoCall},
+};
+use crate::{
+    net::{
+        netlink::Netlink,
+        transport,
+        wait::{self, Interest},
+    },
+    ppp::link,
+    pptp::control::{self, CallAccept},
+};
+
+/// The most control connections at a time.
+const MOST_CONNECTIONS: usize = 64;
+
+/// The largest packet that we make.
+const PACKET: usize = 2048;
+
+struct Server {
+    orders: Orders,
+    listener: TcpListener,
+    road: Road,
+    page: Page,
+    netlink: Netlink,
+    /// Ends when whoever gave the orders does.
+    master: OwnedFd,
+    /// Readable when a child of ours has ended, in case we are the first process of a namespace.
+    orphans: Option<UnixStream>,
+    connections: BTreeMap<u64, Connection>,
+    last_connection: u64,
+    /// Connections that are accepted and then ignored.
+    ignored: Vec<TcpStream>,
+    calls: CallTable<Call>,
+    pool: Pool,
+    /// GRE packets of no call.
+    no_call: u64,
+}
+
+/// What became ready, in the order in which it was waited for.
+struct Ready {
+    master: bool,
+    orphans: bool,
+    listener: bool,
+    gre: bool,
+    page: bool,
+    connections: Vec<u64>,
+    tuns: Vec<u16>,
+}
+
+impl Server {
+    fn run(mut self) -> io::Result<()> {
+        loop {
+            self.settle(Instant::now());
+            let ready = self.wait()?;
+            let now = Instant::now();
+            if ready.master {
+                return Ok(());
+            }
+            if ready.orphans {
+                self.reap();
+            }
+            if ready.listener {
+                self.accept(now);
+            }
+            for id in ready.connections {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.read(now);
+                }
+            }
+            if ready.gre {
+                self.road.receive(now);
+            }
+            while let Some((source, mut packet)) = self.road.arrived(now) {
+                self.receive_gre(now, source, &mut packet);
+            }
+            let Self { calls, road, .. } = &mut self;
+            for (key, call) in calls.iter_mut().filter(|(key, _)| ready.tuns.contains(&key.call_id)) {
+                if let Err(error) = call.receive_tun(now, |packet| road.send(now, key.peer, packet)) {
+                    tracing::warn!("call {}: its device is gone: {error}", key.call_id);
+                }
+            }
+            let page_due = self.page.next_timeout().is_some_and(|due| due <= now);
+            if ready.page || page_due {
+                self.page.serve(now);
+            }
+            self.expire(now);
+        }
+    }
+
+    fn wait(&self) -> io::Result<Ready> {
+        let mut interests = vec![
+            (self.master.as_fd(), Interest::Readable),
+            (self.listener.as_fd(), Interest::Readable),
+            (self.road.fd(), Interest::Readable),
+        ];
+        let mut connections = Vec::new();
+        for (id, connection) in &self.connections {
+            connections.push(*id);
+            interests.push(connection.interest());
+        }
+        let mut tuns = Vec::new();
+        for (key, call) in self.calls.iter() {
+            if let Some(tun) = call.tun() {
+                tuns.push(key.call_id);
+                interests.push((tun, Interest::Readable));
+            }
+        }
+        if let Some(orphans) = &self.orphans {
+            interests.push((orphans.as_fd(), Interest::Readable));
+        }
+        interests.extend(self.page.interests());
+        let mut ready = wait::any(&interests, self.deadline())?.into_iter();
+        let mut next = || ready.next().unwrap_or(false);
+        let (master, listener, gre) = (next(), next(), next());
+        connections.retain(|_| next());
+        tuns.retain(|_| next());
+        let orphans = self.orphans.is_some() && next();
+        let page = ready.any(|ready| ready);
+        Ok(Ready { master, orphans, listener, gre, page, connections, tuns })
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let controls = self.connections.values().filter_map(|one| Some(one.control.next_timeout()?.0));
+        let calls = self.calls.iter().filter_map(|(_, call)| call.next_timeout());
+        controls.chain(calls).chain(self.road.next_timeout()).chain(self.page.next_timeout()).min()
+    }
+
+    fn expire(&mut self, now: Instant) {
+        for connection in self.connections.values_mut() {
+            connection.control.handle_timeout(now);
+        }
+        for (_, call) in self.calls.iter_mut() {
+            call.handle_timeout(now);
+        }
+        self.road.depart(now);
+    }
+
+    fn accept(&mut self, now: Instant) {
+        while let Ok((stream, from)) = self.listener.accept() {
+            let std::net::SocketAddr::V4(from) = from else { continue };
+            if self.connections.len() + self.ignored.len() >= MOST_CONNECTIONS {
+                continue;
+            }
+            if self.orders.trouble == Some(Trouble::SilentControl) {
+                self.ignored.push(stream);
+                continue;
+            }
+            self.last_connection += 1;
+            match Connection::new(stream, *from.ip(), &self.orders, now) {
+                Ok(connection) => {
+                    self.connections.insert(self.last_connection, connection);
+                }
+                Err(error) => tracing::warn!("{from}: {error}"),
+            }
+        }
+    }
+
+    fn receive_gre(&mut self, now: Instant, source: std::net::Ipv4Addr, datagram: &mut [u8]) {
+        let found = match transport::strip_ip_header(datagram) {
+            Some(packet) => self.calls.of_packet(source, packet).map(|call| call.receive(now, packet)),
+            None => Err(NoCall::Short),
+        };
+        if let Err(reason) = found {
+            self.no_call += 1;
+            tracing::debug!("{source}: a GRE packet of no call: {reason:?}");
+        }
+    }
+
+    /// Turns what the machines report into deeds, and sends what they have ready, until all is quiet.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            self.flush_calls(now);
+            let mut busy = false;
+            let ids: Vec<u64> = self.connections.keys().copied().collect();
+            for id in ids {
+                while let Some(event) =
+                    self.connections.get_mut(&id).and_then(|connection| connection.control.poll_event())
+                {
+                    busy = true;
+                    self.control_event(now, id, event);
+                }
+            }
+            let keys: Vec<Key> = self.calls.iter().map(|(key, _)| key).collect();
+            for key in keys {
+                while let Some(event) = self.calls.get_mut(key.call_id).and_then(Call::poll_event) {
+                    busy = true;
+                    self.link_event(now, key, event);
+                }
+            }
+            for connection in self.connections.values_mut() {
+                connection.write(now);
+            }
+            if !busy {
+                break;
+            }
+        }
+        self.connections.retain(|_, connection| !connection.is_over());
+    }
+
+    fn flush_calls(&mut self, now: Instant) {
+        let mut out = [0; PACKET];
+        for (key, call) in self.calls.iter_mut() {
+            while let Some(range) = call.output(now, &mut out) {
+                self.road.send(now, key.peer, out.get(range).unwrap_or_default());
+            }
+        }
+    }
+
+    fn control_event(&mut self, now: Instant, id: u64, event: control::Event) {
+        match event {
+            control::Event::Established { peer } => {
+                tracing::info!("connection {id}: {} ({})", peer.vendor, peer.host_name);
+            }
+            control::Event::IncomingCall { peer_call_id, .. } => self.incoming_call(now, id, peer_call_id),
+            control::Event::CallDown { call_id, reason } => {
+                tracing::info!("call {call_id}: {reason}");
+                self.end_call(now, call_id);
+            }
+            control::Event::Closed(end) => {
+                tracing::info!("connection {id}: {end}");
+                let lost: Vec<u16> = self
+                    .calls
+                    .iter()
+                    .filter(|(_, call)| call.connection == id)
+                    .map(|(key, _)| key.call_id)
+                    .collect();
+                for call_id in lost {
+                    self.end_call(now, call_id);
+                }
+            }
+            // The call was put in its place when it was accepted; a client's business; a hint about framing.
+            control::Event::CallUp { .. }
+            | control::Event::CallRefused { .. }
+            | control::Event::SetLinkInfo { .. } => {}
+        }
+    }
+
+    fn incoming_call(&mut self, now: Instant, id: u64, peer_call_id: u16) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        match self.orders.trouble {
+            Some(Trouble::SilentCall) => return,
+            Some(Trouble::RefuseCall { result, error, cause }) => {
+                log_refused(connection.control.refuse_call(now, peer_call_id, result, error, cause));
+                return;
+            }
+            _ => {}
+        }
+        let place = self.calls.next_key(connection.peer).zip(self.pool.take());
+        let Some((key, address)) = place else {
+            // 4: no channel free (RFC 2637 §2.8).
+            log_refused(connection.control.refuse_call(now, peer_call_id, 4, 0, 0));
+            return;
+        };
+        let accept = CallAccept::new(key.call_id);
+        match connection.control.accept_call(now, peer_call_id, accept) {
+            Ok(()) => {
+                let ids = (key.call_id, peer_call_id);
+                self.calls.insert(key, Call::new(&self.orders, id, ids, accept.window, address, now));
+            }
+            Err(error) => {
+                tracing::warn!("connection {id}: {error}");
+                self.pool.give_back(address);
+            }
+        }
+    }
+
+    fn link_event(&mut self, now: Instant, key: Key, event: link::Event) {
+        match event {
+            link::Event::Up(up) => {
+                tracing::info!("call {}: up: {up:?}", key.call_id);
+                let Self { calls, netlink, .. } = self;
+                let Some(call) = calls.get_mut(key.call_id) else { return };
+                if let Err(error) = call.up(netlink, &up) {
+                    tracing::error!("call {}: {error}", key.call_id);
+                    self.hang_up(now, key);
+                }
+            }
+            link::Event::Down(reason) => {
+                tracing::info!("call {}: {reason}", key.call_id);
+                self.flush_calls(now);
+                self.hang_up(now, key);
+            }
+            other => tracing::info!("call {}: {other:?}", key.call_id),
+        }
+    }
+
+    fn hang_up(&mut self, now: Instant, key: Key) {
+        let Some(call) = self.calls.get_mut(key.call_id) else { return };
+        if let Some(connection) = self.connections.get_mut(&call.connection)
+            && let Err(error) = connection.control.close_call(now, key.call_id)
+        {
+            tracing::debug!("call {}: {error}", key.call_id);
+        }
+    }
+
+    fn end_call(&mut self, now: Instant, call_id: u16) {
+        if let Some(mut call) = self.calls.remove(call_id) {
+            call.lower_down(now);
+            tracing::info!("call {call_id}: counted {}, road {:?}", call.counted(), self.road.counters());
+            self.pool.give_back(call.address);
+        }
+    }
+
+    /// Orphans become children of a namespace's first process, which has to see them off.
+    fn reap(&mut self) {
+        use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+        if let Some(orphans) = &mut self.orphans {
+            let mut bytes = [0; 64];
+            while matches!(io::Read::read(orphans, &mut bytes), Ok(size) if size > 0) {}
+        }
+        while !matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(_)) {}
+    }
+}
+
+fn log_refused(refused: Result<(), control::CallError>) {
+    if let Err(error) = refused {
+        tracing::warn!("a call could not be refused: {error}");
+    }
+}

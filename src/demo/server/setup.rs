@@ -1,0 +1,149 @@
+//! From orders to a server that is ready: a namespace, a wire to the client's, sockets.
+//!
+//! It says `ready` on standard output when a client may call, or `failed: ` and why.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufRead, Write},
+    net::{IpAddr, Ipv4Addr, TcpListener},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+use super::{Server, page::Page, road::Road};
+use crate::{
+    demo::{
+        orders::{Orders, Trouble},
+        pool::Pool,
+        table::CallTable,
+        world::CLIENT_DEVICE,
+    },
+    net::{
+        netlink::Netlink,
+        routes::{Address, Error},
+    },
+    os::privileges,
+    pptp::wire,
+};
+
+/// The hidden subcommand under which this program is a server.
+pub const ROLE: &str = "__serve";
+
+/// The server's end of the wire.
+const DEVICE: &str = "wire";
+
+/// The whole life of a server process.
+///
+/// # Errors
+/// When it could not be set up, which it has said by then, or its sockets are gone.
+pub fn main() -> io::Result<()> {
+    privileges::die_with_parent();
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    let ready = serde_json::from_str::<Orders>(&line).map_err(io::Error::from).and_then(Server::set_up);
+    let said = match &ready {
+        Ok(_) => "ready\n".to_owned(),
+        Err(error) => format!("failed: {error}\n"),
+    };
+    io::stdout().lock().write_all(said.as_bytes())?;
+    io::stdout().lock().flush()?;
+    ready?.run()
+}
+
+impl Server {
+    fn set_up(orders: Orders) -> io::Result<Self> {
+        if orders.talk {
+            start_log();
+        }
+        let orphans = if std::process::id() == 1 { Some(first_process()?) } else { None };
+        let netlink = make_wire(&orders).map_err(io::Error::other)?;
+        let listener = TcpListener::bind((orders.address, wire::PORT))?;
+        listener.set_nonblocking(true)?;
+        let blocked = orders.trouble == Some(Trouble::DropGre);
+        let road = Road::open(orders.address, orders.inbound, orders.outbound, blocked)?;
+        let page = Page::listen(orders.office)?;
+        let mut last_id = [0; 2];
+        getrandom::fill(&mut last_id).map_err(io::Error::other)?;
+        Ok(Self {
+            listener,
+            road,
+            page,
+            netlink,
+            master: master()?,
+            orphans,
+            connections: BTreeMap::new(),
+            last_connection: 0,
+            ignored: Vec::new(),
+            calls: CallTable::new(u16::from_ne_bytes(last_id)),
+            pool: Pool::new(orders.first, orders.addresses),
+            no_call: 0,
+            orders,
+        })
+    }
+}
+
+fn master() -> io::Result<OwnedFd> {
+    io::stdin().as_fd().try_clone_to_owned()
+}
+
+/// What the first process of a process namespace owes the others: a /proc that knows them, and their burial.
+fn first_process() -> io::Result<UnixStream> {
+    let none: Option<&str> = None;
+    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), "/proc", Some("proc"), safe, none)?;
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, theirs)?;
+    Ok(ours)
+}
+
+/// Leaves the client's namespace for a new one, with a wire between the two.
+fn make_wire(orders: &Orders) -> Result<Netlink, Error> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| Error::other(what, error.to_string())
+    };
+    let outside = File::open("/proc/thread-self/ns/net").map_err(failed("open the client's namespace"))?;
+    let mut client = Netlink::open()?;
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| Error::errno("make a network namespace", errno))?;
+    let mut server = Netlink::open()?;
+    server.create_veth(DEVICE, CLIENT_DEVICE, Some(outside.as_fd()))?;
+    for (netlink, device, address) in
+        [(&mut server, DEVICE, orders.address), (&mut client, CLIENT_DEVICE, orders.client)]
+    {
+        netlink.no_automatic_ipv6(device)?;
+        netlink.add_address(device, &host_address(address, 24))?;
+    }
+    // The server first, so that the wire is whole when the client's end comes up.
+    server.set_up(DEVICE, true)?;
+    client.set_up(CLIENT_DEVICE, true)?;
+    for netlink in [&mut server, &mut client] {
+        netlink.set_up("lo", true)?;
+    }
+    server.add_address("lo", &host_address(orders.office, 32))?;
+    Ok(server)
+}
+
+const fn host_address(local: Ipv4Addr, prefix: u8) -> Address {
+    Address { local: IpAddr::V4(local), peer: None, prefix }
+}
+
+fn start_log() {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .finish();
+    if tracing::subscriber::set_global_default(subscriber).is_err() {
+        tracing::debug!("a subscriber is set already");
+    }
+}

@@ -1,0 +1,241 @@
+//! Bytes to frames.
+
+use std::fmt;
+
+use super::{Accm, ESCAPE, FLAG, TURNED, fcs, plain_run};
+
+/// Finds the frames in a stream that arrives in pieces of any size.
+pub struct Decoder {
+    /// What control characters are ignored when they come unescaped.
+    accm: Accm,
+    /// The frame so far, escapes undone, FCS included.
+    pub(super) frame: Vec<u8>,
+    longest: usize,
+    state: State,
+    counters: Counters,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before the first flag, or after something too long: waiting for a flag.
+    Hunting,
+    Inside,
+    /// The last byte was an escape.
+    Escaped,
+}
+
+/// Why a frame was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HdlcDrop {
+    /// The FCS does not fit: bytes were lost or damaged.
+    BadFcs,
+    /// Fewer than two bytes beside the FCS (RFC 1662 §3.1 allows no shorter frame to be told from noise).
+    Short,
+    /// Longer than the bound.
+    Long,
+    /// The sender broke it off with escape and flag (RFC 1662 §4.3).
+    Aborted,
+    /// Bytes before the first flag, such as what a chat script left.
+    Noise,
+}
+
+/// How often what happened, since the start. They wrap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames delivered.
+    pub frames: u64,
+    /// Frames dropped, in the order of [`HdlcDrop::ALL`].
+    pub drops: [u64; 5],
+}
+
+impl Decoder {
+    /// A decoder for frames of at most `longest` bytes without FCS. Its memory is bounded by that, whatever comes.
+    #[must_use]
+    pub fn new(longest: usize) -> Self {
+        Self {
+            accm: Accm::NONE,
+            frame: Vec::with_capacity(longest + 2),
+            longest,
+            state: State::Hunting,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Control characters that the sender escapes, so that unescaped ones are someone else's and ignored. None at
+    /// first: a pty adds nothing, and without having seen the negotiation all bytes must be kept.
+    pub const fn set_accm(&mut self, accm: Accm) {
+        self.accm = accm;
+    }
+
+    /// Takes the next bytes of the stream; hands each good frame, FCS off, to `deliver` in order.
+    pub fn feed(&mut self, bytes: &[u8], mut deliver: impl FnMut(&mut [u8])) {
+        let controls = self.accm != Accm::NONE;
+        let mut rest = bytes;
+        if self.state == State::Hunting {
+            rest = self.hunt(rest);
+        }
+        while let Some((first, after)) = rest.split_first() {
+            let (first, after) = (*first, after);
+            if self.state == State::Escaped {
+                rest = after;
+                match first {
+                    FLAG => {
+                        self.drop_frame(HdlcDrop::Aborted);
+                        self.begin();
+                    }
+                    // An escape, and what someone on the way put in, do not count as the escaped byte.
+                    _ if self.accm.contains(first) => {}
+                    _ => {
+                        self.state = State::Inside;
+                        rest = self.take_one(first ^ TURNED, after);
+                    }
+                }
+                continue;
+            }
+            match first {
+                FLAG => {
+                    self.finish(&mut deliver);
+                    self.begin();
+                    rest = after;
+                }
+                ESCAPE => match after.split_first() {
+                    Some((second, after)) if *second != FLAG && !self.accm.contains(*second) => {
+                        rest = self.take_one(second ^ TURNED, after);
+                    }
+                    _ => {
+                        self.state = State::Escaped;
+                        rest = after;
+                    }
+                },
+                _ if controls && first < 0x20 => {
+                    rest = if self.accm.contains(first) { after } else { self.take_one(first, after) };
+                }
+                _ => {
+                    let (run, after) = rest.split_at(plain_run(rest, controls).clamp(1, rest.len()));
+                    rest = self.take(run, after);
+                }
+            }
+        }
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Adds to the frame. Gives what is left to read: `after`, or, when the frame has become too long, what follows
+    /// the next flag.
+    fn take<'a>(&mut self, run: &[u8], after: &'a [u8]) -> &'a [u8] {
+        if self.frame.len() + run.len() > self.longest + 2 {
+            return self.too_long(after);
+        }
+        self.frame.extend_from_slice(run);
+        after
+    }
+
+    /// [`Self::take`] for one byte.
+    fn take_one<'a>(&mut self, byte: u8, after: &'a [u8]) -> &'a [u8] {
+        if self.frame.len() >= self.longest + 2 {
+            return self.too_long(after);
+        }
+        self.frame.push(byte);
+        after
+    }
+
+    #[cold]
+    fn too_long<'a>(&mut self, after: &'a [u8]) -> &'a [u8] {
+        self.drop_frame(HdlcDrop::Long);
+        self.frame.clear();
+        self.state = State::Hunting;
+        self.seek(after)
+    }
+
+    fn hunt<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        // After a frame that was too long its rest is no further noise.
+        let first = self.counters == Counters::default();
+        if first && bytes.first().is_some_and(|byte| *byte != FLAG) {
+            self.drop_frame(HdlcDrop::Noise);
+        }
+        self.seek(bytes)
+    }
+
+    /// Goes behind the next flag, if there is one.
+    fn seek<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        match bytes.iter().position(|byte| *byte == FLAG) {
+            Some(at) => {
+                self.begin();
+                bytes.get(at + 1..).unwrap_or_default()
+            }
+            None => &[],
+        }
+    }
+
+    fn begin(&mut self) {
+        self.frame.clear();
+        self.state = State::Inside;
+    }
+
+    fn finish(&mut self, deliver: &mut impl FnMut(&mut [u8])) {
+        let length = self.frame.len();
+        // Two flags in a row are the end of one frame and the beginning of the next, or fill time.
+        if length == 0 {
+            return;
+        }
+        if length < 4 {
+            self.drop_frame(HdlcDrop::Short);
+        } else if fcs::update(fcs::INIT, &self.frame) != fcs::GOOD {
+            self.drop_frame(HdlcDrop::BadFcs);
+        } else if let Some(frame) = self.frame.get_mut(..length - 2) {
+            self.counters.frames = self.counters.frames.wrapping_add(1);
+            deliver(frame);
+        }
+    }
+
+    fn drop_frame(&mut self, reason: HdlcDrop) {
+        if let Some(counter) = self.counters.drops.get_mut(reason as usize) {
+            *counter = counter.wrapping_add(1);
+        }
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder")
+            .field("state", &self.state)
+            .field("held", &self.frame.len())
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Counters {
+    /// How many frames were dropped for `reason`.
+    #[must_use]
+    pub fn dropped(&self, reason: HdlcDrop) -> u64 {
+        self.drops.get(reason as usize).copied().unwrap_or_default()
+    }
+}
+
+impl HdlcDrop {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [Self::BadFcs, Self::Short, Self::Long, Self::Aborted, Self::Noise];
+
+    /// The reason's name as a metrics label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::BadFcs => "hdlc_bad_fcs",
+            Self::Short => "hdlc_short",
+            Self::Long => "hdlc_long",
+            Self::Aborted => "hdlc_aborted",
+            Self::Noise => "hdlc_noise",
+        }
+    }
+}
+
+impl fmt::Display for HdlcDrop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}

@@ -1,0 +1,221 @@
+//! Encoder against decoder, and streams that no encoder wrote.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn an_lcp_frame_as_rfc_1662_has_it() {
+    let mut out = Vec::new();
+    Encoder::new(Accm::NONE).encode(&[0xff, 0x03, 0xc0, 0x21, 0x01, 0x7e], &mut out);
+    // LCP has all its control characters escaped whatever the map says.
+    assert_eq!(out[..11], [0x7e, 0xff, 0x7d, 0x23, 0xc0, 0x21, 0x7d, 0x21, 0x7d, 0x5e, out[10]]);
+    assert_eq!(out.last(), Some(&0x7e));
+    assert_eq!(decode(&out), [vec![0xff, 0x03, 0xc0, 0x21, 0x01, 0x7e]]);
+}
+
+#[test]
+fn the_map_says_what_is_escaped() {
+    let frame: Vec<u8> = [0x21_u8].into_iter().chain(0..=255).collect();
+    for (accm, escaped) in [(Accm::ALL, 34), (Accm::NONE, 2), (Accm(0x000a_0000), 4), (Accm(1), 3)] {
+        let mut out = Vec::new();
+        Encoder::new(accm).encode(&frame, &mut out);
+        let body = &out[1..out.len() - 1];
+        let check = !fcs::update(fcs::INIT, &frame);
+        let in_check = check.to_le_bytes().into_iter().filter(|byte| accm.contains(*byte)).count();
+        assert_eq!(body.iter().filter(|byte| **byte == 0x7d).count(), escaped + in_check, "{accm:?}");
+        assert!(!body.iter().any(|byte| *byte == 0x7e || accm.contains(*byte)));
+        assert_eq!(decode(&out), std::slice::from_ref(&frame));
+    }
+}
+
+#[test]
+fn frames_in_a_row_share_a_flag() {
+    let (mut out, mut second) = (Vec::new(), Vec::new());
+    let encoder = Encoder::default();
+    encoder.encode(b"one!", &mut out);
+    let first = out.clone();
+    encoder.encode(b"two!", &mut out);
+    encoder.encode(b"two!", &mut second);
+    assert_eq!(out, [&first, &second[1..]].concat());
+    assert_eq!(decode(&out), [b"one!", b"two!"]);
+}
+
+#[test]
+fn each_drop_is_counted_and_the_next_frame_is_good() {
+    let mut good = Vec::new();
+    Encoder::default().encode(b"good", &mut good);
+    let mut damaged = good.clone();
+    damaged[2] ^= 0x40;
+    let mut aborted = good[..4].to_vec();
+    aborted.extend([0x7d, 0x7e]);
+    let long = [&[0x7e][..], &[b'x'; 200], &[0x7e]].concat();
+    for (reason, bytes) in [
+        (HdlcDrop::BadFcs, damaged),
+        (HdlcDrop::Short, vec![0x7e, b'a', b'b', b'c', 0x7e]),
+        (HdlcDrop::Long, long),
+        (HdlcDrop::Aborted, aborted),
+        (HdlcDrop::Noise, b"login: \r\n".to_vec()),
+    ] {
+        let mut decoder = Decoder::new(100);
+        let mut frames = Vec::new();
+        decoder.feed(&bytes, |_| panic!("{reason} delivered"));
+        decoder.feed(&good, |frame| frames.push(frame.to_vec()));
+        assert_eq!(frames, [b"good"], "{reason}");
+        for other in HdlcDrop::ALL {
+            assert_eq!(decoder.counters().dropped(other), u64::from(other == reason), "{reason}: {other}");
+        }
+        assert_eq!(decoder.counters().frames, 1);
+    }
+}
+
+#[test]
+fn the_bound_is_exact() {
+    for (length, delivered) in [(99, 1), (100, 1), (101, 0)] {
+        let mut bytes = Vec::new();
+        Encoder::default().encode(&vec![0x7e; length], &mut bytes);
+        let mut decoder = Decoder::new(100);
+        let mut frames = 0;
+        decoder.feed(&bytes, |_| frames += 1);
+        assert_eq!(frames, delivered, "{length}");
+        assert!(decoder.frame.capacity() <= 102);
+    }
+}
+
+#[test]
+fn what_someone_puts_in_is_ignored_where_the_map_is_known() {
+    let mut bytes = Vec::new();
+    Encoder::new(Accm::ALL).encode(&[0x21, 1, 2, 3, 0x7d], &mut bytes);
+    let with_noise: Vec<u8> = bytes.iter().flat_map(|byte| [0x11, *byte, 0x13]).collect();
+    let mut decoder = Decoder::new(100);
+    decoder.set_accm(Accm(0x000a_0000));
+    let mut frames = Vec::new();
+    decoder.feed(&with_noise, |frame| frames.push(frame.to_vec()));
+    assert_eq!(frames, [[0x21, 1, 2, 3, 0x7d]]);
+    assert!(decode(&with_noise).is_empty(), "without the map the bytes count, and spoil the FCS");
+}
+
+#[test]
+fn an_empty_configure_request_and_other_short_frames_pass() {
+    for frame in
+        [&[0x80, 0x21, 1, 1, 0, 4][..], &[0xff, 0x03, 0x80, 0x21, 1, 1, 0, 4], &[0xfd, 0x90], &[0x21, 0x45]]
+    {
+        let mut out = Vec::new();
+        Encoder::default().encode(frame, &mut out);
+        assert_eq!(decode(&out), [frame.to_vec()]);
+    }
+}
+
+/// Not a test of speed, but the way to see it: `cargo test --release --lib hdlc::tests::speed -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    let mut seed = 1_u32;
+    let random: Vec<u8> = (0..1400)
+        .map(|_| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            seed.to_be_bytes()[0]
+        })
+        .collect();
+    for (name, frame) in [("random", random), ("text", vec![b'x'; 1400]), ("zeros", vec![0; 1400])] {
+        for accm in [Accm::ALL, Accm::NONE] {
+            let mut out = Vec::with_capacity(encoded_max(1400));
+            let rounds = 100_000_u32;
+            let begin = std::time::Instant::now();
+            for _ in 0..rounds {
+                out.clear();
+                Encoder::new(accm).encode(std::hint::black_box(&frame), &mut out);
+            }
+            let encoding = begin.elapsed() / rounds;
+            let mut decoder = Decoder::new(1600);
+            let begin = std::time::Instant::now();
+            for _ in 0..rounds {
+                decoder.feed(std::hint::black_box(&out), |_| {});
+            }
+            println!("{name} {accm:x?}: encode {encoding:?}, decode {:?}", begin.elapsed() / rounds);
+            assert_eq!(decoder.counters().frames, u64::from(rounds));
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    Decoder::new(2000).feed(bytes, |frame| frames.push(frame.to_vec()));
+    frames
+}
+
+/// Bytes among which those that matter to HDLC are common.
+fn bytes(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![any::<u8>(), 0..0x20_u8, Just(FLAG), Just(ESCAPE), Just(0x5e_u8)];
+    proptest::collection::vec(byte, length)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn decode_of_encode(
+        frames in proptest::collection::vec(bytes(2..300), 0..6),
+        accm in prop_oneof![any::<u32>(), Just(0), Just(u32::MAX)],
+        pieces in proptest::collection::vec(1..50_usize, 1..40),
+    ) {
+        let mut stream = Vec::new();
+        for frame in &frames {
+            let before = stream.len();
+            Encoder::new(Accm(accm)).encode(frame, &mut stream);
+            prop_assert!(stream.len() - before <= encoded_max(frame.len()));
+        }
+        for receive in [0, accm] {
+            let mut decoder = Decoder::new(300);
+            decoder.set_accm(Accm(receive));
+            let mut got = Vec::new();
+            let mut rest = &stream[..];
+            for piece in pieces.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (now, later) = rest.split_at((*piece).min(rest.len()));
+                decoder.feed(now, |frame| got.push(frame.to_vec()));
+                rest = later;
+            }
+            prop_assert_eq!(&got, &frames);
+            prop_assert_eq!(decoder.counters().drops, [0; 5]);
+        }
+    }
+
+    #[test]
+    fn any_stream_is_survived_and_pieces_do_not_matter(stream in bytes(0..600), cut in 0..600_usize, accm: u32) {
+        let run = |pieces: &[&[u8]]| {
+            let mut decoder = Decoder::new(64);
+            decoder.set_accm(Accm(accm));
+            let mut got = Vec::new();
+            for piece in pieces {
+                decoder.feed(piece, |frame| got.push(frame.to_vec()));
+                assert!(decoder.frame.len() <= 66);
+            }
+            (got, *decoder.counters())
+        };
+        let (head, tail) = stream.split_at(cut.min(stream.len()));
+        let whole = run(&[&stream]);
+        prop_assert_eq!(&run(&[head, tail]), &whole);
+        let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+        prop_assert_eq!(&run(&bytes), &whole);
+    }
+
+    #[test]
+    fn runs_end_at_the_first_special_byte(stream in bytes(0..100), controls: bool) {
+        let expected = stream.iter().position(|byte| is_special(*byte, controls)).unwrap_or(stream.len());
+        prop_assert_eq!(plain_run(&stream, controls), expected);
+    }
+
+    #[test]
+    fn one_damaged_byte_is_seen(frame in bytes(2..100), at in 0..100_usize, mask in 1..=255_u8) {
+        let mut stream = Vec::new();
+        Encoder::default().encode(&frame, &mut stream);
+        let at = 1 + at % (stream.len() - 2);
+        stream[at] ^= mask;
+        for got in decode(&stream) {
+            prop_assert_ne!(got, frame.clone());
+        }
+    }
+}

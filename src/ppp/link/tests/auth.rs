@@ -1,0 +1,161 @@
+//! Who proves what to whom, and what it is called when they cannot agree.
+
+use std::time::Duration;
+
+use super::pair::{Pair, Side, client_config, policy, server_config};
+use crate::{
+    ppp::{
+        auth::{AuthProtocol, Credentials, FailureKind},
+        link::{Config, DownReason, Event, Role},
+        mppe::Demand,
+        wire::protocol,
+    },
+    secret::Secret,
+};
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn every_protocol_with_every_encryption_policy() {
+    for auth in AuthProtocol::ALL {
+        for client in [Demand::Off, Demand::Allow, Demand::Require] {
+            for server in [Demand::Off, Demand::Allow, Demand::Require] {
+                let mut pair = Pair::new(
+                    Config { accept: vec![auth], mppe: policy(client), ..client_config() },
+                    Config { accept: vec![auth], mppe: policy(server), ..server_config() },
+                )
+                .open();
+                pair.run(LONG);
+                let required = client == Demand::Require || server == Demand::Require;
+                let possible = auth.gives_keys() && client != Demand::Off && server != Demand::Off;
+                let case = format!("{auth}, client {client:?}, server {server:?}: {:?}", pair.client_events);
+                match (required, possible) {
+                    (true, false) => {
+                        assert!(pair.client_up().is_none(), "{case}");
+                        let reasons = [pair.client_down().unwrap(), pair.server_down().unwrap()];
+                        let named = |one: &&DownReason| matches!(one, DownReason::EncryptionRefused(_));
+                        assert!(reasons.iter().any(named), "{case} {reasons:?}");
+                        if client == Demand::Require || auth.gives_keys() {
+                            assert!(named(&reasons[0]), "{case}");
+                        }
+                    }
+                    _ => {
+                        let up = pair.client_up().unwrap_or_else(|| panic!("{case}"));
+                        assert_eq!(up.auth, Some(auth), "{case}");
+                        assert_eq!(up.mppe.is_some(), possible, "{case}");
+                        assert!(pair.client_down().is_none(), "{case}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_password_is_sent_that_cannot_lead_to_required_encryption() {
+    let mut pair = Pair::new(
+        Config {
+            accept: vec![AuthProtocol::Pap, AuthProtocol::MsChapV2],
+            mppe: policy(Demand::Require),
+            ..client_config()
+        },
+        Config { accept: vec![AuthProtocol::Pap], ..server_config() },
+    )
+    .open();
+    pair.run(LONG);
+    let Some(DownReason::EncryptionRefused(words)) = pair.client_down() else {
+        panic!("{:?}", pair.client_events)
+    };
+    assert!(words.contains("MS-CHAP") && words.contains("PAP"), "{words}");
+    assert!(pair.of_protocol(&[protocol::PAP, protocol::CHAP]).is_empty());
+}
+
+#[test]
+fn a_wrong_password_ends_both_sides_with_its_error() {
+    for auth in AuthProtocol::ALL {
+        let mut config = Config { accept: vec![auth], ..client_config() };
+        if let Role::Client(client) = &mut config.role {
+            client.credentials =
+                Credentials { user: "alice".to_owned(), domain: None, password: Secret::from("sesame open") };
+        }
+        let mut pair = Pair::new(config, Config { accept: vec![auth], ..server_config() }).open();
+        pair.run(LONG);
+        for reason in [pair.client_down(), pair.server_down()] {
+            let Some(DownReason::AuthFailed(failure)) = reason else { panic!("{auth}: {reason:?}") };
+            assert_eq!(failure.kind, FailureKind::Rejected, "{auth}");
+        }
+        let Some(DownReason::AuthFailed(failure)) = pair.client_down() else { unreachable!() };
+        assert_eq!(failure.code, auth.gives_keys().then_some(691), "{auth}");
+        assert!(pair.of_protocol(&[protocol::IPCP, protocol::CCP]).is_empty(), "{auth}");
+    }
+}
+
+#[test]
+fn the_two_find_what_they_have_in_common() {
+    use AuthProtocol::{ChapMd5, MsChapV1, MsChapV2, Pap};
+    for (client, server, found) in [
+        (&[MsChapV2][..], &[Pap, MsChapV2][..], MsChapV2),
+        (&[Pap, MsChapV2], &[ChapMd5, MsChapV1, MsChapV2], MsChapV2),
+        (&[Pap, ChapMd5], &[MsChapV2, Pap], Pap),
+        (&[Pap, ChapMd5, MsChapV1, MsChapV2], &[ChapMd5], ChapMd5),
+        (&[MsChapV1], &[MsChapV2, MsChapV1], MsChapV1),
+    ] {
+        let pair = Pair::with_auth(client, server).up();
+        assert_eq!(pair.client_up().unwrap().auth, Some(found), "{client:?} {server:?}");
+    }
+}
+
+#[test]
+fn nothing_in_common_is_said_with_what_was_offered() {
+    let mut pair = Pair::with_auth(&[AuthProtocol::MsChapV2], &[AuthProtocol::Pap]).open();
+    pair.run(LONG);
+    assert_eq!(pair.client_down(), Some(&DownReason::NoCommonAuth { offered: "PAP".to_owned() }));
+    assert_eq!(pair.server_down(), Some(&DownReason::NoCommonAuth { offered: "MS-CHAPv2".to_owned() }));
+}
+
+#[test]
+fn a_server_that_asks_for_nothing_is_fine_unless_encryption_is_required() {
+    let mut pair = Pair::with_auth(&[AuthProtocol::MsChapV2], &[]).up();
+    assert_eq!(pair.client_up().unwrap().auth, None);
+    assert!(!pair.client_events.iter().any(|event| matches!(event, Event::Authenticated { .. })));
+    pair.send_ip(Side::Client, &super::pair::ip(40, 1)).unwrap();
+
+    let mut pair = Pair::new(
+        Config { mppe: policy(Demand::Require), ..client_config() },
+        Config { accept: vec![], mppe: policy(Demand::Off), ..server_config() },
+    )
+    .open();
+    pair.run(LONG);
+    let Some(DownReason::EncryptionRefused(words)) = pair.client_down() else {
+        panic!("{:?}", pair.client_events)
+    };
+    assert!(words.contains("no authentication"), "{words}");
+}
+
+#[test]
+fn contradictory_wishes_are_explained() {
+    let mut pair = Pair::new(
+        Config { accept: vec![AuthProtocol::Pap], mppe: policy(Demand::Require), ..client_config() },
+        server_config(),
+    )
+    .open();
+    pair.run(LONG);
+    let Some(DownReason::EncryptionRefused(words)) = pair.client_down() else {
+        panic!("{:?}", pair.client_events)
+    };
+    assert!(words.contains("only PAP is acceptable"), "{words}");
+}
+
+#[test]
+fn a_server_that_falls_silent_during_authentication() {
+    let mut pair = Pair::with_auth(&[AuthProtocol::MsChapV2], &[AuthProtocol::MsChapV2]).open();
+    while !pair.client_events.iter().any(|event| matches!(event, Event::LcpUp { .. })) {
+        pair.run(Duration::from_millis(5));
+    }
+    pair.cut = [true, true];
+    pair.run(LONG);
+    let Some(DownReason::AuthFailed(failure)) = pair.client_down() else {
+        panic!("{:?}", pair.client_events)
+    };
+    assert_eq!(failure.kind, FailureKind::Timeout);
+}

@@ -1,0 +1,291 @@
+//! What leaves, and what is let in, while encryption is open, pending, lost or refused.
+
+use std::time::Duration;
+
+use super::pair::{Pair, Side, client_config, ip, only, policy, server_config};
+use crate::ppp::{
+    link::{Config, DownReason, Event, LinkDrop, Mppe},
+    mppe::{Demand, Policy, Strength},
+    wire::{Packet, code, control_frame, protocol},
+};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn required() -> Pair {
+    Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).up()
+}
+
+fn ccp(code: u8, id: u8, data: &[u8]) -> Vec<u8> {
+    control_frame(protocol::CCP, &Packet { code, id, data }.to_vec())
+}
+
+#[test]
+fn each_strength_in_both_modes() {
+    for strength in Strength::ALL {
+        for stateful in [false, true] {
+            let policy = Policy { stateful, ..only(strength) };
+            let mut pair = Pair::with_mppe(policy, policy).up();
+            // Stateless goes first, and the other side takes it.
+            assert_eq!(pair.client_up().unwrap().mppe, Some(Mppe { strength, stateful: false }));
+            for number in 0..600_u16 {
+                let [_, fill] = number.to_be_bytes();
+                pair.send_ip(Side::Client, &ip(100, fill)).unwrap();
+                pair.send_ip(Side::Server, &ip(1400, fill)).unwrap();
+            }
+            pair.run(LONG);
+            assert_eq!(pair.server_ip.len(), 600);
+            assert_eq!(pair.client_ip.len(), 600);
+            assert_eq!(pair.client_ip[299], ip(1400, 43));
+            assert_eq!(pair.clear_frames(), 0);
+        }
+    }
+}
+
+#[test]
+fn the_strongest_that_both_allow() {
+    let wide = policy(Demand::Require);
+    for strength in Strength::ALL {
+        let pair = Pair::with_mppe(wide, only(strength)).up();
+        assert_eq!(pair.client_up().unwrap().mppe.unwrap().strength, strength);
+        let pair = Pair::with_mppe(only(strength), wide).up();
+        assert_eq!(pair.client_up().unwrap().mppe.unwrap().strength, strength);
+    }
+    assert_eq!(
+        Pair::with_mppe(wide, wide).up().client_up().unwrap().mppe.unwrap().strength,
+        Strength::Bits128
+    );
+}
+
+#[test]
+fn no_common_strength_is_refused_with_both_in_the_words() {
+    let mut pair = Pair::with_mppe(only(Strength::Bits128), only(Strength::Bits40)).open();
+    pair.run(LONG);
+    let words = pair.client_down().unwrap().to_string();
+    assert!(matches!(pair.client_down(), Some(DownReason::EncryptionRefused(_))), "{words}");
+    assert!(words.contains("MPPE-128") && words.contains("MPPE-40"), "{words}");
+    assert_eq!(pair.clear_frames(), 0);
+}
+
+#[test]
+fn a_peer_without_ccp_is_left_or_taken_in_clear() {
+    let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Off)).open();
+    pair.run(LONG);
+    let Some(DownReason::EncryptionRefused(words)) = pair.client_down() else {
+        panic!("{:?}", pair.client_events)
+    };
+    assert!(words.contains("rejects CCP"), "{words}");
+    assert!(pair.of_protocol(&[protocol::IPCP]).iter().all(|(from, _)| *from == Side::Server));
+
+    let pair = Pair::with_mppe(policy(Demand::Allow), policy(Demand::Off)).up();
+    assert_eq!(pair.client_up().unwrap().mppe, None);
+    assert!(pair.client_events.contains(&Event::Encryption(None)));
+    // The refusal came with the first answer: nobody waited.
+    assert!(pair.tap.len() < 40);
+}
+
+#[test]
+fn nothing_leaves_before_encryption_is_open() {
+    let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).open();
+    for _ in 0..100 {
+        if pair.client_up().is_some() {
+            break;
+        }
+        assert!(pair.send_ip(Side::Client, &ip(60, 1)).is_err());
+        // IPCP does not begin on either side before both have MPPE.
+        if !pair.client_events.iter().any(|event| matches!(event, Event::Encryption(Some(_)))) {
+            assert!(pair.of_protocol(&[protocol::IPCP]).iter().all(|(from, _)| *from != Side::Client));
+        }
+        pair.run(Duration::from_millis(5));
+    }
+    assert!(pair.client_up().is_some());
+    pair.send_ip(Side::Client, &ip(60, 1)).unwrap();
+    assert_eq!(pair.clear_frames(), 0);
+}
+
+#[test]
+fn an_early_address_request_is_kept_until_encryption_is_open() {
+    // A server that only allows encryption, and starts IPCP with a peer that does: its first request comes early.
+    let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Allow)).open();
+    while !pair.client_events.iter().any(|event| matches!(event, Event::Authenticated { .. })) {
+        pair.run(Duration::from_millis(1));
+    }
+    let request = [1, 9, 0, 10, 3, 6, 10, 9, 0, 1];
+    pair.deliver(Side::Client, control_frame(protocol::IPCP, &request));
+    pair.collect();
+    assert!(pair.of_protocol(&[protocol::IPCP]).is_empty(), "not answered yet");
+    pair.run(Duration::from_millis(200));
+    let answered = pair
+        .of_protocol(&[protocol::IPCP])
+        .into_iter()
+        .any(|(from, frame)| from == Side::Client && frame[4] == code::CONFIGURE_ACK && frame[5] == 9);
+    assert!(answered);
+    // Anything but a request has no place there, and is named.
+    let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Allow)).open();
+    while !pair.client_events.iter().any(|event| matches!(event, Event::Authenticated { .. })) {
+        pair.run(Duration::from_millis(1));
+    }
+    pair.deliver(Side::Client, control_frame(protocol::IPCP, &[2, 1, 0, 4]));
+    assert_eq!(pair.client.counters().dropped(LinkDrop::BeforeEncryption), 1);
+}
+
+#[test]
+fn clear_packets_are_refused_with_a_name() {
+    let mut pair = required();
+    let mut clear = vec![0xFF, 0x03, 0x00, 0x21];
+    clear.extend(ip(60, 1));
+    pair.deliver(Side::Client, clear);
+    assert!(pair.client_ip.is_empty());
+    assert_eq!(pair.client.counters().dropped(LinkDrop::ClearRefused), 1);
+}
+
+#[test]
+fn the_peer_ends_ccp() {
+    for how in [
+        ccp(code::TERMINATE_REQUEST, 77, b"no more"),
+        control_frame(protocol::LCP, &Packet { code: 8, id: 9, data: &[0x80, 0xFD, 1, 1, 0, 4] }.to_vec()),
+        ccp(code::CODE_REJECT, 7, &[1, 1, 0, 4]),
+    ] {
+        let mut pair = required();
+        pair.deliver(Side::Client, how);
+        assert!(pair.send_ip(Side::Client, &ip(60, 1)).is_err(), "not in the same moment either");
+        pair.run(LONG);
+        assert_eq!(pair.client_down(), Some(&DownReason::EncryptionLost));
+        assert_eq!(pair.clear_frames(), 0);
+    }
+}
+
+#[test]
+fn the_peer_ends_ccp_where_clear_will_do() {
+    let mut pair = Pair::with_mppe(policy(Demand::Allow), policy(Demand::Allow)).up();
+    let encrypted = pair.client.mtu();
+    pair.deliver(Side::Client, ccp(code::TERMINATE_REQUEST, 77, b""));
+    pair.collect();
+    assert_eq!(pair.client_events.last(), Some(&Event::Encryption(None)));
+    assert!(pair.client_down().is_none());
+    assert_eq!(pair.client.mtu(), encrypted + 4);
+}
+
+#[test]
+fn a_renegotiation_of_ccp_holds_everything_back() {
+    for demand in [Demand::Require, Demand::Allow] {
+        let mut pair = Pair::with_mppe(policy(demand), policy(demand)).up();
+        let request = [18, 6, 0x01, 0, 0, 0x40];
+        pair.deliver(Side::Client, ccp(code::CONFIGURE_REQUEST, 99, &request));
+        assert_eq!(pair.send_ip(Side::Client, &ip(60, 1)), Err(LinkDrop::EncryptionPending));
+        pair.collect();
+        // Our request makes the server renegotiate too; the next packet is encrypted with new state.
+        pair.run(Duration::from_secs(5));
+        pair.send_ip(Side::Client, &ip(60, 2)).unwrap();
+        pair.send_ip(Side::Server, &ip(60, 3)).unwrap();
+        pair.run(Duration::from_secs(1));
+        assert_eq!(pair.server_ip, [ip(60, 2)], "{demand:?}");
+        assert_eq!(pair.client_ip, [ip(60, 3)], "{demand:?}");
+        assert_eq!(pair.clear_frames(), 0);
+    }
+}
+
+#[test]
+fn a_renegotiation_that_never_ends_is_a_loss() {
+    let mut pair = required();
+    pair.cut = [true, true];
+    pair.deliver(Side::Client, ccp(code::CONFIGURE_REQUEST, 99, &[18, 6, 0x01, 0, 0, 0x40]));
+    for _ in 0..40 {
+        pair.run(Duration::from_secs(1));
+        assert!(pair.send_ip(Side::Client, &ip(60, 1)).is_err());
+    }
+    assert_eq!(pair.client_down(), Some(&DownReason::EncryptionLost));
+    assert_eq!(pair.clear_frames(), 0);
+}
+
+#[test]
+fn a_peer_that_renegotiates_ccp_for_ever_is_left() {
+    let mut pair = required();
+    for round in 0..40_u8 {
+        pair.deliver(Side::Client, ccp(code::CONFIGURE_REQUEST, 100 + round, &[18, 6, 0x01, 0, 0, 0x40]));
+        pair.run(Duration::from_secs(5));
+    }
+    assert_eq!(pair.client_down(), Some(&DownReason::EncryptionLost));
+}
+
+#[test]
+fn a_silent_ccp_is_waited_for_only_so_long() {
+    for (demand, expected) in [(Demand::Allow, true), (Demand::Require, false)] {
+        let mut pair = Pair::new(
+            Config { mppe: policy(demand), ..client_config() },
+            Config { mppe: policy(Demand::Allow), ..server_config() },
+        )
+        .open();
+        // The server's CCP never gets through, its IPCP does.
+        for _ in 0..8000 {
+            pair.run(Duration::from_millis(5));
+            pair.lose(Side::Client, protocol::CCP);
+            pair.lose(Side::Server, protocol::CCP);
+        }
+        assert_eq!(pair.client_up().is_some(), expected, "{demand:?}: {:?}", pair.client_events);
+        if demand == Demand::Require {
+            assert!(matches!(pair.client_down(), Some(DownReason::EncryptionRefused(_))));
+        }
+    }
+}
+
+#[test]
+fn stateful_mode_recovers_from_loss_by_reset() {
+    let mut pair = stateful_pair();
+    for number in 0..200_u8 {
+        pair.weather.loss = if number % 20 == 10 { 1000 } else { 0 };
+        pair.send_ip(Side::Server, &ip(100, number))
+            .unwrap_or_else(|why| panic!("{number} {why} {:?} {:?}", pair.client_events, pair.server_events));
+        pair.weather.loss = 0;
+        pair.run(Duration::from_millis(100));
+    }
+    assert_eq!(pair.client.counters().resets_sent, 10, "{:?}", pair.client);
+    // For each loss the lost one and the one that showed the loss are missing.
+    assert!(pair.client_ip.len() >= 180, "{}", pair.client_ip.len());
+    assert!(pair.client_down().is_none());
+}
+
+#[test]
+fn a_lost_reset_request_is_repeated() {
+    let mut pair = stateful_pair();
+    pair.cut = [true, true];
+    pair.send_ip(Side::Server, &ip(100, 1)).unwrap();
+    pair.cut = [true, false];
+    for number in 0..20 {
+        pair.send_ip(Side::Server, &ip(100, number)).unwrap();
+        pair.run(Duration::from_millis(100));
+    }
+    assert!(pair.client_ip.is_empty());
+    assert!((2..=3).contains(&pair.client.counters().resets_sent), "{}", pair.client.counters().resets_sent);
+    pair.cut = [false, false];
+    for number in 0..20 {
+        pair.send_ip(Side::Server, &ip(100, number)).unwrap();
+        pair.run(Duration::from_millis(100));
+    }
+    assert!(pair.client_ip.len() > 10);
+}
+
+/// Both sides stateful: the stateless wish of each is lost, and turned down in the other's name.
+fn stateful_pair() -> Pair {
+    let policy = Policy { stateful: true, ..only(Strength::Bits128) };
+    let mut pair = Pair::with_mppe(policy, policy).open();
+    for side in [Side::Client, Side::Server] {
+        let request = loop {
+            pair.run(Duration::from_millis(1));
+            if let Some(request) = pair.lose(side, protocol::CCP).pop() {
+                break request;
+            }
+        };
+        let nak = ccp(code::CONFIGURE_NAK, request[5], &[18, 6, 0, 0, 0, 0x40]);
+        pair.deliver(side, nak);
+        pair.collect();
+    }
+    pair.run(Duration::from_secs(5));
+    assert_eq!(
+        pair.client_events.iter().rev().find_map(|event| match event {
+            Event::Encryption(mppe) => Some(*mppe),
+            _ => None,
+        }),
+        Some(Some(Mppe { strength: Strength::Bits128, stateful: true }))
+    );
+    pair
+}

@@ -1,0 +1,296 @@
+//! How links end, start over, and fall silent.
+
+use std::time::Duration;
+
+use super::pair::{Pair, Side, client_config, ip, policy, server_config};
+use crate::ppp::{
+    link::{Config, DownReason, Echo, Event, LinkDrop, Phase, Role, Timing},
+    mppe::Demand,
+    wire::{Packet, code, control_frame, protocol},
+};
+
+const LONG: Duration = Duration::from_secs(300);
+
+fn both() -> Pair {
+    Pair::new(client_config(), server_config())
+}
+
+fn lcp(code: u8, id: u8, data: &[u8]) -> Vec<u8> {
+    control_frame(protocol::LCP, &Packet { code, id, data }.to_vec())
+}
+
+#[test]
+fn a_polite_end_is_answered_at_once() {
+    let mut pair = both().up();
+    let asked = pair.now;
+    pair.client.close(pair.now, DownReason::Closed);
+    pair.collect();
+    assert_eq!(pair.client.phase(), Phase::Terminate);
+    assert!(pair.send_ip(Side::Client, &ip(40, 1)).is_err());
+    while pair.client_down().is_none() {
+        pair.run(Duration::from_millis(1));
+    }
+    assert!(pair.now - asked < Duration::from_millis(50));
+    assert_eq!(pair.client_down(), Some(&DownReason::Closed));
+    assert_eq!(pair.server_down(), Some(&DownReason::PeerTerminated("User request".to_owned())));
+}
+
+#[test]
+fn a_polite_end_waits_only_so_long() {
+    let mut pair = both().up();
+    pair.cut = [true, true];
+    pair.client.close(pair.now, DownReason::Closed);
+    pair.run(Timing::default().terminate);
+    assert_eq!(pair.client_down(), Some(&DownReason::Closed));
+    assert_eq!(pair.client.next_timeout(), None);
+}
+
+#[test]
+fn closing_and_losing_the_tunnel_at_any_moment_ends_once() {
+    for millis in 0..150 {
+        let mut pair = both().open();
+        pair.run(Duration::from_millis(millis));
+        pair.client.close(pair.now, DownReason::Closed);
+        pair.client.close(pair.now, DownReason::EchoTimeout);
+        pair.server.lower_down(pair.now);
+        pair.server.lower_down(pair.now);
+        pair.run(LONG);
+        assert_eq!(pair.client_down(), Some(&DownReason::Closed), "{millis}");
+        assert_eq!(pair.server_down(), Some(&DownReason::LowerLayerDown), "{millis}");
+    }
+    let mut pair = both();
+    pair.client.close(pair.now, DownReason::Closed);
+    pair.collect();
+    assert_eq!(pair.client_down(), Some(&DownReason::Closed));
+}
+
+#[test]
+fn silence_from_the_start_is_told_from_silence_later() {
+    let limit = Duration::from_secs(8);
+    let config = || Config { timing: Timing { lcp: limit, ..Timing::default() }, ..client_config() };
+    let mut pair = Pair::new(config(), server_config()).open();
+    pair.cut = [true, true];
+    pair.lose(Side::Server, protocol::LCP);
+    pair.run(limit);
+    assert_eq!(pair.client_down(), Some(&DownReason::LcpTimeout { heard_anything: false }));
+    let times = pair.of_protocol(&[protocol::LCP]).iter().filter(|(from, _)| *from == Side::Client).count();
+    assert_eq!(times, 4, "at 0, 1, 3 and 6 seconds");
+
+    let mut pair = Pair::new(config(), server_config()).open();
+    pair.cut = [true, false];
+    pair.lose(Side::Client, protocol::LCP);
+    pair.run(limit);
+    assert_eq!(pair.client_down(), Some(&DownReason::LcpTimeout { heard_anything: true }));
+}
+
+#[test]
+fn the_lcp_limit_is_kept_however_long() {
+    let limit = Duration::from_secs(120);
+    let config = Config { timing: Timing { lcp: limit, ..Timing::default() }, ..client_config() };
+    let mut pair = Pair::new(config, server_config()).open();
+    pair.cut = [true, true];
+    pair.run(limit - Duration::from_millis(1));
+    assert!(pair.client_down().is_none());
+    pair.run(Duration::from_millis(1));
+    assert!(pair.client_down().is_some());
+}
+
+#[test]
+fn a_dead_peer_is_noticed_by_echo() {
+    let echo = Some(Echo { interval: Duration::from_secs(10), failures: 3 });
+    let mut pair = Pair::new(Config { echo, ..client_config() }, server_config()).up();
+    pair.run(Duration::from_secs(60));
+    assert!(pair.client.counters().echoes_answered >= 5);
+    pair.cut = [false, true];
+    let silent = pair.now;
+    while pair.client_down().is_none() {
+        pair.run(Duration::from_millis(100));
+    }
+    assert_eq!(pair.client_down(), Some(&DownReason::EchoTimeout));
+    let took = pair.now - silent;
+    assert!(took >= Duration::from_secs(30) && took <= Duration::from_secs(51), "{took:?}");
+    // The peer, which does hear us, is told.
+    pair.run(Duration::from_secs(1));
+    assert!(matches!(pair.server_down(), Some(DownReason::PeerTerminated(_))));
+}
+
+#[test]
+fn a_peer_that_sends_is_not_asked() {
+    let echo = Some(Echo { interval: Duration::from_secs(10), failures: 3 });
+    let mut pair =
+        Pair::new(Config { echo, ..client_config() }, Config { echo: None, ..server_config() }).up();
+    for number in 0..30 {
+        pair.send_ip(Side::Server, &ip(40, number)).unwrap();
+        pair.run(Duration::from_secs(5));
+    }
+    assert_eq!(pair.client.counters().echoes_sent, 0);
+}
+
+#[test]
+fn a_peer_without_echo_is_not_asked_again() {
+    let echo = Some(Echo { interval: Duration::from_secs(10), failures: 3 });
+    let mut pair = Pair::new(Config { echo, ..client_config() }, server_config()).up();
+    pair.deliver(Side::Client, lcp(code::CODE_REJECT, 3, &[9, 1, 0, 8, 0, 0, 0, 0]));
+    pair.cut = [true, true];
+    pair.run(LONG);
+    assert_eq!(pair.client.counters().echoes_sent, 0);
+    assert!(pair.client_down().is_none());
+}
+
+#[test]
+fn the_peer_may_start_over() {
+    for demand in [Demand::Require, Demand::Off] {
+        let mut pair = Pair::with_mppe(policy(demand), policy(demand)).up();
+        // The server restarts its LCP with a request of its own making.
+        pair.server.restart_lcp(pair.now);
+        pair.collect();
+        pair.run(Duration::from_millis(15));
+        assert!(pair.client_events.contains(&Event::Renegotiating));
+        assert!(pair.send_ip(Side::Client, &ip(40, 1)).is_err());
+        pair.run(Duration::from_secs(10));
+        let ups = pair.client_events.iter().filter(|event| matches!(event, Event::Up(_))).count();
+        assert_eq!(ups, 2, "{:?}", pair.client_events);
+        pair.send_ip(Side::Client, &ip(40, 2)).unwrap();
+        pair.run(Duration::from_secs(1));
+        assert_eq!(pair.server_ip, [ip(40, 2)]);
+        assert_eq!(pair.clear_frames(), usize::from(demand == Demand::Off));
+    }
+}
+
+#[test]
+fn a_peer_that_only_ever_starts_over_is_left() {
+    let mut pair = both().open();
+    for round in 0..10 {
+        let began = |pair: &Pair| {
+            pair.client_events.iter().filter(|event| matches!(event, Event::LcpUp { .. })).count()
+        };
+        while began(&pair) <= round && pair.client_down().is_none() {
+            pair.run(Duration::from_millis(5));
+            pair.lose(Side::Client, protocol::CHAP);
+            pair.lose(Side::Server, protocol::CHAP);
+        }
+        pair.server.restart_lcp(pair.now);
+        pair.collect();
+    }
+    let Some(DownReason::LcpRefused(words)) = pair.client_down() else { panic!("{:?}", pair.client_events) };
+    assert!(words.contains("starting over"), "{words}");
+}
+
+#[test]
+fn a_loop_is_recognised_while_negotiating_and_later() {
+    let mut pair = both();
+    pair.client.open(pair.now);
+    for _ in 0..50 {
+        while let Some(mut frame) = pair.client.poll_output() {
+            pair.client.handle_input(pair.now, &mut frame);
+        }
+        pair.now += Duration::from_millis(20);
+    }
+    pair.collect();
+    assert_eq!(pair.client_down(), Some(&DownReason::Looped));
+
+    let echo = Some(Echo { interval: Duration::from_secs(10), failures: 3 });
+    let mut pair =
+        Pair::new(Config { echo, ..client_config() }, Config { echo: None, ..server_config() }).up();
+    let quiet = pair.tap.len();
+    pair.run(Duration::from_secs(11));
+    let (_, echo) = pair.tap[quiet].clone();
+    pair.deliver(Side::Client, echo);
+    pair.collect();
+    assert_eq!(pair.client_down(), Some(&DownReason::Looped));
+}
+
+#[test]
+fn the_peers_words_are_kept() {
+    let mut pair = both().up();
+    pair.deliver(Side::Client, lcp(code::TERMINATE_REQUEST, 1, b"Link inactive\x07"));
+    pair.collect();
+    assert_eq!(pair.client_down(), Some(&DownReason::PeerTerminated("Link inactive".to_owned())));
+    // Acknowledged before the end.
+    assert_eq!(pair.tap.last().unwrap().1[4], code::TERMINATE_ACK);
+}
+
+#[test]
+fn a_terminate_request_of_an_earlier_session_ends_nothing() {
+    let mut pair = both();
+    pair.client.open(pair.now);
+    pair.deliver(Side::Client, lcp(code::TERMINATE_REQUEST, 1, b""));
+    pair.collect();
+    assert!(pair.client_down().is_none());
+    pair.server.open(pair.now);
+    pair.collect();
+    pair.run(Duration::from_secs(10));
+    assert!(pair.client_up().is_some());
+}
+
+#[test]
+fn pppds_refusal_of_a_client_without_mppe_is_about_encryption() {
+    let mut pair = Pair::with_mppe(policy(Demand::Off), policy(Demand::Allow)).open();
+    while !pair.client_events.iter().any(|event| matches!(event, Event::Authenticated { .. })) {
+        pair.run(Duration::from_millis(1));
+    }
+    let words = b"MPPE required but peer negotiation failed";
+    pair.deliver(Side::Client, lcp(code::TERMINATE_REQUEST, 5, words));
+    pair.collect();
+    assert!(matches!(pair.client_down(), Some(DownReason::EncryptionRefused(_))));
+}
+
+#[test]
+fn a_server_without_addresses() {
+    let mut config = server_config();
+    if let Role::Server(server) = &mut config.role {
+        server.peer = std::net::Ipv4Addr::UNSPECIFIED;
+    }
+    let mut pair = Pair::new(client_config(), config).open();
+    pair.run(LONG);
+    let Some(DownReason::NoAddress(words)) = pair.client_down() else { panic!("{:?}", pair.client_events) };
+    assert!(words.contains("0.0.0.0"), "{words}");
+}
+
+#[test]
+fn ipcp_refused_ended_and_silent() {
+    let at_network = || {
+        let mut pair = Pair::with_mppe(policy(Demand::Off), policy(Demand::Off)).open();
+        while pair.lose(Side::Client, protocol::IPCP).is_empty() {
+            pair.run(Duration::from_millis(1));
+        }
+        pair
+    };
+    let reject = lcp(code::PROTOCOL_REJECT, 9, &[0x80, 0x21, 1, 1, 0, 4]);
+    let ended = control_frame(protocol::IPCP, &[5, 9, 0, 4]);
+    for (frame, words) in [(reject, "rejects IPCP"), (ended, "ended IPCP")] {
+        let mut pair = at_network();
+        pair.deliver(Side::Client, frame);
+        pair.run(LONG);
+        let Some(DownReason::NoAddress(said)) = pair.client_down() else {
+            panic!("{:?}", pair.client_events)
+        };
+        assert!(said.contains(words), "{said}");
+    }
+    let mut pair = at_network();
+    let began = pair.now;
+    pair.cut = [true, true];
+    while pair.client_down().is_none() {
+        pair.run(Duration::from_millis(100));
+    }
+    assert!(matches!(pair.client_down(), Some(DownReason::NoAddress(_))), "{:?}", pair.client_down());
+    assert!(pair.now - began <= Timing::default().network + Timing::default().terminate);
+}
+
+#[test]
+fn ipcp_ended_by_a_peer_that_is_up() {
+    let mut pair = both().up();
+    pair.deliver(Side::Client, control_frame(protocol::IPCP, &[5, 9, 0, 4]));
+    pair.run(LONG);
+    assert!(matches!(pair.client_down(), Some(DownReason::PeerTerminated(_))));
+}
+
+#[test]
+fn ipcp_renegotiated_comes_up_again() {
+    let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).up();
+    pair.deliver(Side::Client, control_frame(protocol::IPCP, &[1, 99, 0, 10, 3, 6, 10, 9, 0, 1]));
+    assert_eq!(pair.send_ip(Side::Client, &ip(40, 1)), Err(LinkDrop::NotUp));
+    pair.run(Duration::from_secs(10));
+    assert_eq!(pair.client_events.iter().filter(|event| matches!(event, Event::Up(_))).count(), 2);
+    pair.send_ip(Side::Client, &ip(40, 1)).unwrap();
+}

@@ -1,0 +1,116 @@
+//! Bytes and operations of any kind, against a link in any phase.
+
+use std::time::Duration;
+
+use proptest::{collection::vec, prelude::*};
+
+use super::pair::{Pair, Side, client_config, ip, policy, server_config};
+use crate::ppp::{
+    link::{Config, LinkDrop, Received, fuzz},
+    mppe::Demand,
+    wire::{Packet, control_frame, protocol},
+};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_story(data in vec(any::<u8>(), 0..800)) {
+        fuzz::drive(&data);
+    }
+
+    #[test]
+    fn any_packets_while_up(role in any::<u8>(), packets in vec((0..12_u8, any::<u8>(), any::<u8>(), vec(any::<u8>(), 0..20)), 0..60)) {
+        let mut story = vec![role, 4];
+        story.extend([4; 60]);
+        for (number, code, id, data) in packets {
+            story.extend([1, number, code, id, u8::try_from(data.len()).unwrap()]);
+            story.extend(data);
+            story.extend([4, 6, 40]);
+        }
+        fuzz::drive(&story);
+    }
+
+    #[test]
+    fn any_frame_in_clear_and_encrypted(frames in vec(vec(any::<u8>(), 0..100), 1..40), required in any::<bool>()) {
+        let demand = if required { Demand::Require } else { Demand::Off };
+        let mut pair = Pair::with_mppe(policy(demand), policy(demand)).up();
+        for mut frame in frames {
+            let received = pair.client.handle_input(pair.now, &mut frame);
+            if let Received::Ip(packet) = received {
+                prop_assert!(matches!(packet.first().map(|first| first >> 4), Some(4)));
+            }
+        }
+        pair.collect();
+        pair.run(Duration::from_secs(1));
+        prop_assert!(pair.tap.len() < 400);
+    }
+}
+
+#[test]
+fn a_flood_of_requests_is_answered_one_by_one_and_bounded() {
+    let mut pair = Pair::new(client_config(), server_config()).up();
+    for round in 0..10_000_u32 {
+        let [.., high, low] = round.to_be_bytes();
+        let number = [protocol::IPCP, protocol::CCP, protocol::LCP, 0x8235][usize::from(low % 4)];
+        let packet = Packet { code: high % 16, id: low, data: &[3, 6, 10, 0, high, low] };
+        pair.client.handle_input(pair.now, &mut control_frame(number, &packet.to_vec()));
+    }
+    // Nothing was fetched all the while.
+    let mut waiting = 0;
+    while pair.client.poll_output().is_some() {
+        waiting += 1;
+    }
+    assert!(waiting <= 64, "{waiting}");
+}
+
+#[test]
+fn a_queue_that_nobody_fetches_is_counted() {
+    let mut pair = Pair::new(client_config(), server_config()).up();
+    for _ in 0..100 {
+        pair.client.handle_input(pair.now, &mut control_frame(0x8235, &[0; 8]));
+    }
+    assert_eq!(pair.client.counters().dropped(LinkDrop::QueueFull), 36);
+}
+
+#[test]
+fn every_prefix_and_every_bit_of_a_session() {
+    let pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).up();
+    let frames: Vec<_> =
+        pair.tap.iter().filter(|(from, _)| *from == Side::Server).map(|(_, f)| f.clone()).collect();
+    for (at, frame) in frames.iter().enumerate() {
+        for change in 0..frame.len() * 9 {
+            let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).open();
+            for _ in 0..at {
+                pair.run(Duration::from_millis(10));
+            }
+            let mut broken = frame.clone();
+            if change < frame.len() {
+                broken.truncate(change);
+            } else {
+                let bit = change - frame.len();
+                broken[bit / 8] ^= 1 << (bit % 8);
+            }
+            pair.deliver(Side::Client, broken);
+            pair.collect();
+            let mut out = [0; 100];
+            if let Ok(length) = pair.client.encapsulate(&ip(40, 1), &mut out) {
+                assert_eq!(out[0], 0xFD, "{length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_timeout_that_is_not_due_does_nothing() {
+    let mut pair = Pair::new(client_config(), Config { ipv6: true, ..server_config() }).open();
+    for _ in 0..60 {
+        let due = pair.client.next_timeout();
+        let before = format!("{:?}", pair.client);
+        pair.client.handle_timeout(pair.now);
+        assert!(pair.client.poll_output().is_none() && pair.client.poll_event().is_none());
+        assert_eq!(format!("{:?}", pair.client), before);
+        assert_eq!(pair.client.next_timeout(), due);
+        pair.run(Duration::from_millis(3));
+    }
+}

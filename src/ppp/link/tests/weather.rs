@@ -1,0 +1,87 @@
+//! Loss, duplication, reordering and long ways: the link comes up all the same, and stays honest.
+
+use std::time::Duration;
+
+use super::pair::{Pair, Side, Weather, ip, policy};
+use crate::ppp::{auth::AuthProtocol, link::Config, mppe::Demand};
+
+#[test]
+fn up_through_all_weathers() {
+    let mut slow = 0;
+    for dice in 0..60 {
+        for demand in [Demand::Require, Demand::Off] {
+            let mut pair = Pair::with_mppe(policy(demand), policy(demand)).seeded(dice);
+            pair.weather =
+                Weather { latency: Duration::from_millis(20), loss: 100, duplication: 100, reordering: 100 };
+            let mut pair = pair.open();
+            pair.run(Duration::from_secs(60));
+            let fine = pair.client_up().is_some();
+            slow += u32::from(!fine);
+            if demand == Demand::Require {
+                assert_eq!(pair.clear_frames(), 0, "{dice}");
+            }
+        }
+    }
+    // Weather that loses ten in a hundred may break a negotiation of twenty frames now and then, but rarely.
+    assert!(slow <= 6, "{slow} of 120");
+}
+
+#[test]
+fn duplicates_alone_change_nothing() {
+    for auth in AuthProtocol::ALL {
+        let mut pair = Pair::with_auth(&[auth], &[auth]);
+        pair.weather.duplication = 1000;
+        let mut pair = pair.open();
+        pair.run(Duration::from_secs(30));
+        assert!(pair.client_up().is_some(), "{auth}: {:?}", pair.client_events);
+    }
+}
+
+#[test]
+fn a_way_round_the_world() {
+    for latency in [300, 700, 1400] {
+        let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require));
+        pair.weather.latency = Duration::from_millis(latency);
+        let mut pair = pair.open();
+        pair.run(Duration::from_secs(60));
+        assert!(pair.client_up().is_some(), "{latency} ms: {:?}", pair.client_events);
+        pair.send_ip(Side::Client, &ip(500, 3)).unwrap();
+        pair.run(Duration::from_secs(5));
+        assert_eq!(pair.server_ip.len(), 1);
+    }
+}
+
+#[test]
+fn one_side_late() {
+    // pptpd with a connect delay hears nothing at first.
+    let mut pair =
+        Pair::new(super::pair::client_config(), Config { ipv6: true, ..super::pair::server_config() });
+    pair.client.open(pair.now);
+    pair.collect();
+    pair.lose(Side::Client, crate::ppp::wire::protocol::LCP);
+    pair.run(Duration::from_millis(900));
+    pair.server.open(pair.now);
+    pair.collect();
+    let opened = pair.now;
+    while pair.client_up().is_none() {
+        pair.run(Duration::from_millis(1));
+    }
+    assert!(pair.now - opened < Duration::from_millis(300), "{:?}", pair.now - opened);
+}
+
+#[test]
+fn encrypted_data_survives_loss_and_duplication() {
+    let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).up();
+    pair.weather = Weather { latency: Duration::from_millis(5), loss: 100, duplication: 50, reordering: 0 };
+    for number in 0..2000_u16 {
+        let [_, fill] = number.to_be_bytes();
+        pair.send_ip(Side::Server, &ip(200, fill)).unwrap();
+    }
+    pair.run(Duration::from_secs(2));
+    assert!(pair.client_ip.len() > 1700, "{}", pair.client_ip.len());
+    assert!(
+        pair.client_ip
+            .iter()
+            .all(|packet| packet.len() == 200 && packet[4..].iter().all(|b| *b == packet[1]))
+    );
+}

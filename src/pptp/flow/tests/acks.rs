@@ -1,0 +1,92 @@
+use super::*;
+
+#[test]
+fn one_packet_waits_half_a_second_for_data_to_ride_on() {
+    let mut receiver = Receiver::running();
+    assert_eq!(receiver.flow.next_timeout(), Some((receiver.now + 500 * MS, Timer::Ack)));
+    receiver.now += 499 * MS;
+    assert_eq!(receiver.flow.poll_ack(receiver.now), None);
+    receiver.now += MS;
+    let ack = [0x20, 0x81, 0x88, 0x0B, 0, 0, 0x22, 0x22, 0, 0, 0, 1];
+    assert_eq!(receiver.flow.poll_ack(receiver.now), Some(ack));
+    assert_eq!(receiver.flow.poll_ack(receiver.now), None);
+    assert_eq!(receiver.flow.next_timeout(), None);
+    assert_eq!(receiver.counters().tx_acks, 1);
+}
+
+#[test]
+fn two_packets_are_acknowledged_at_once_in_a_window_of_three() {
+    let mut receiver = Receiver::running();
+    receiver.arrive(2).unwrap();
+    assert_eq!(receiver.flow.poll_ack(receiver.now).unwrap()[8..], [0, 0, 0, 2]);
+    assert_eq!(receiver.flow.next_timeout(), None);
+}
+
+#[test]
+fn a_wide_window_is_acknowledged_by_quarters_or_after_twenty_milliseconds() {
+    let mut receiver = Receiver::new(FlowConfig { window: 64, ..config() });
+    receiver.arrive_all(1..=15);
+    assert_eq!(receiver.flow.poll_ack(receiver.now), None);
+    assert_eq!(receiver.flow.next_timeout(), Some((receiver.now + 20 * MS, Timer::Ack)));
+    receiver.arrive(16).unwrap();
+    assert_eq!(receiver.flow.poll_ack(receiver.now).unwrap()[8..], [0, 0, 0, 16]);
+    receiver.arrive_all([17, 18]);
+    assert_eq!(receiver.flow.poll_ack(receiver.now + 20 * MS).unwrap()[8..], [0, 0, 0, 18]);
+}
+
+#[test]
+fn data_carries_what_is_owed_and_numbers_begin_at_one() {
+    let mut receiver = Receiver::new(config());
+    let mut out = [0; MAX_HEADER];
+    assert_eq!(receiver.flow.header(receiver.now, 5, &mut out), Some(12));
+    assert_eq!(out[..12], [0x30, 0x01, 0x88, 0x0B, 0, 5, 0x22, 0x22, 0, 0, 0, 1]);
+    receiver.arrive_all([1, 2]);
+    assert_eq!(receiver.flow.header(receiver.now, 5, &mut out), Some(16));
+    assert_eq!(out, [0x30, 0x81, 0x88, 0x0B, 0, 5, 0x22, 0x22, 0, 0, 0, 2, 0, 0, 0, 2]);
+    assert_eq!(receiver.flow.poll_ack(receiver.now + 1000 * MS), None);
+    assert_eq!(receiver.flow.header(receiver.now, 5, &mut out), Some(12));
+    assert_eq!((receiver.counters().tx_sent, receiver.counters().tx_acks), (3, 0));
+}
+
+#[test]
+fn what_waits_for_order_is_acknowledged_too_and_strays_are_not() {
+    let mut receiver = Receiver::running();
+    receiver.arrive(3).unwrap();
+    receiver.arrive(1_000_000).unwrap_err();
+    receiver.arrive(1).unwrap_err();
+    assert_eq!(receiver.flow.poll_ack(receiver.now).unwrap()[8..], [0, 0, 0, 3]);
+    receiver.arrive_all([2, 4]);
+    assert_eq!(receiver.flow.poll_ack(receiver.now).unwrap()[8..], [0, 0, 0, 4], "never backwards");
+}
+
+#[test]
+fn a_payload_beyond_sixteen_bits_has_no_header() {
+    let mut receiver = Receiver::new(config());
+    let mut out = [0; MAX_HEADER];
+    assert_eq!(receiver.flow.header(receiver.now, 65_536, &mut out), None);
+    assert_eq!(receiver.flow.header(receiver.now, 65_535, &mut out), Some(12));
+    assert_eq!(out[8..12], [0, 0, 0, 1], "no number is used up in vain");
+    assert_eq!(receiver.counters().tx_oversize, 1);
+}
+
+#[test]
+fn acknowledgements_measure_the_round_trip() {
+    let mut receiver = Receiver::new(config());
+    let mut out = [0; MAX_HEADER];
+    receiver.flow.header(receiver.now, 5, &mut out);
+    receiver.now += 10 * MS;
+    receiver.flow.header(receiver.now, 5, &mut out);
+    receiver.now += 10 * MS;
+    let mut ack = |ack: u32, now: Instant| {
+        let mut out = [0; MAX_HEADER];
+        let length = gre::emit(Header { call_id: LOCAL, seq: None, ack: Some(ack) }, 0, &mut out);
+        receiver.flow.receive(now, &mut out[..length], &mut |_| panic!()).unwrap();
+        *receiver.flow.counters()
+    };
+    let now = receiver.now;
+    assert_eq!(ack(3, now).rx_acks_invalid, 1, "never sent");
+    assert_eq!(ack(3, now).round_trip, None);
+    assert_eq!(ack(2, now).round_trip, Some(20 * MS), "covers the one that is measured");
+    assert_eq!(ack(2, now + 50 * MS).round_trip, Some(20 * MS), "a repeated one measures nothing");
+    assert_eq!(ack(1, now + 50 * MS).rx_acks, 3);
+}

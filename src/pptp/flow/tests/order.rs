@@ -1,0 +1,376 @@
+use super::*;
+
+#[test]
+fn packets_in_order_are_handed_on_where_they_lie() {
+    let mut receiver = Receiver::new(config());
+    for seq in 1..1000 {
+        let mut packet = packet(seq, 100);
+        let inside = packet.as_ptr_range();
+        let mut seen = 0;
+        receiver
+            .flow
+            .receive(receiver.now, &mut packet, &mut |payload| {
+                assert!(inside.contains(&payload.as_ptr()));
+                assert_eq!((number(payload), payload.len()), (seq, 100));
+                seen += 1;
+            })
+            .unwrap();
+        assert_eq!(seen, 1);
+    }
+    assert_eq!(receiver.counters(), Counters { rx_accepted: 999, ..Counters::default() });
+}
+
+#[test]
+fn a_swap_is_repaired_without_waiting() {
+    let mut receiver = Receiver::running();
+    receiver.arrive_all([3, 2, 4]);
+    assert_eq!(receiver.delivered, [1, 2, 3, 4]);
+    assert_eq!((receiver.counters().rx_buffered, receiver.counters().rx_repaired), (1, 1));
+    assert_eq!(receiver.counters().rx_lost, 0);
+}
+
+#[test]
+fn a_duplicate_does_not_harm_the_packet_that_waits() {
+    let mut receiver = Receiver::running();
+    receiver.arrive_all(2..=8);
+    receiver.arrive(10).unwrap();
+    assert_eq!(receiver.arrive(10), Err(Drop::Duplicate));
+    receiver.arrive_all([11, 9]);
+    assert_eq!(receiver.delivered, (1..=11).collect::<Vec<_>>());
+    for seq in 1..=11 {
+        assert_eq!(receiver.arrive(seq), Err(Drop::Duplicate), "{seq}");
+    }
+    // The same as the very first packets, as the defect was seen.
+    let mut receiver = Receiver::new(config());
+    receiver.arrive(10).unwrap();
+    assert_eq!(receiver.arrive(10), Err(Drop::Duplicate));
+    receiver.arrive_all([11, 9]);
+    receiver.pass(30 * MS);
+    assert_eq!(receiver.delivered, [9, 10, 11]);
+}
+
+#[test]
+fn what_a_packet_claims_beyond_its_end_is_not_delivered() {
+    let mut receiver = Receiver::running();
+    for missing in 1..=20 {
+        let mut packet = packet(2, 60);
+        packet.truncate(packet.len() - missing);
+        assert_eq!(receiver.receive(&mut packet), Err(Drop::Gre(gre::GreDrop::Truncated)));
+    }
+    assert_eq!(receiver.delivered, [1]);
+    assert_eq!(receiver.counters().rx_truncated, 20);
+    assert_eq!(receiver.counters().rx_invalid(), 0, "counted once, by its name");
+}
+
+#[test]
+fn other_calls_packets_are_not_ours() {
+    let mut receiver = Receiver::running();
+    let mut foreign = packet(2, 4);
+    foreign[6] ^= 1;
+    assert_eq!(receiver.receive(&mut foreign), Err(Drop::WrongCall));
+    // Call id 0 is as good as any: a quirk needs it.
+    let mut receiver = Receiver::new(FlowConfig::new(0, PEER));
+    let mut zero = packet(1, 4);
+    zero[6..8].fill(0);
+    receiver.receive(&mut zero).unwrap();
+    assert_eq!(receiver.delivered, [1]);
+}
+
+#[test]
+fn a_gap_on_a_quiet_link_waits_thirty_milliseconds() {
+    let mut receiver = Receiver::running();
+    receiver.arrive(3).unwrap();
+    assert_eq!(receiver.gap_timeout(), Some(30 * MS));
+    receiver.pass(10 * MS);
+    receiver.arrive(4).unwrap();
+    assert_eq!(receiver.gap_timeout(), Some(20 * MS), "since the gap was seen, not since the last packet");
+    receiver.pass(20 * MS - Duration::from_nanos(1));
+    assert_eq!(receiver.delivered, [1]);
+    receiver.pass(Duration::from_nanos(1));
+    assert_eq!(receiver.delivered, [1, 3, 4]);
+    assert_eq!(receiver.counters().rx_lost, 1);
+    assert_eq!(receiver.arrive(2), Err(Drop::UnderWindow), "order is kept");
+    assert_eq!(receiver.arrive(2), Err(Drop::Duplicate));
+    assert_eq!(receiver.arrive(3), Err(Drop::Duplicate));
+}
+
+#[test]
+fn a_gap_on_a_busy_link_waits_two_milliseconds() {
+    let mut receiver = Receiver::running();
+    for seq in 3..=22 {
+        receiver.arrive(seq).unwrap();
+        receiver.now += Duration::from_micros(100);
+    }
+    assert_eq!(receiver.delivered, [1]);
+    receiver.arrive(23).unwrap();
+    assert_eq!(receiver.delivered.len(), 22, "by the packet that comes then: no timer is needed");
+    assert_eq!(receiver.gap_timeout(), None);
+    let mut receiver = Receiver::running();
+    receiver.arrive_all(3..=30);
+    assert_eq!(receiver.delivered, [1], "many packets at once are no proof: time has to pass too");
+    receiver.pass(2 * MS);
+    assert_eq!(receiver.delivered.len(), 29);
+}
+
+#[test]
+fn up_to_fifteen_packets_make_no_busy_link() {
+    let mut receiver = Receiver::running();
+    for seq in 3..=17 {
+        receiver.arrive(seq).unwrap();
+        receiver.pass(MS);
+    }
+    assert_eq!((&receiver.delivered[..], receiver.gap_timeout()), (&[1][..], Some(15 * MS)));
+    receiver.arrive(18).unwrap();
+    assert_eq!(receiver.delivered.len(), 17);
+}
+
+#[test]
+fn the_limit_caps_the_wait() {
+    let reorder = Reorder::Adaptive { max: 10 * MS };
+    let mut receiver = Receiver::new(FlowConfig { reorder, ..config() });
+    receiver.arrive_all([1, 3]);
+    assert_eq!(receiver.gap_timeout(), Some(10 * MS));
+}
+
+#[test]
+fn patience_grows_with_what_comes_late_and_shrinks_with_losses() {
+    let mut receiver = Receiver::running();
+    let mut late = 0;
+    // Every second packet takes 100 ms longer than the one behind it.
+    for seq in (2..40).step_by(2) {
+        receiver.arrive(seq + 1).unwrap();
+        for _ in 0..100 {
+            receiver.pass(MS);
+        }
+        late += u32::from(receiver.arrive(seq).is_err());
+    }
+    assert_eq!(late, 2, "30 ms, 60 ms, then enough");
+    assert!(receiver.gap_timeout().is_none());
+    receiver.arrive(42).unwrap();
+    assert_eq!(receiver.gap_timeout(), Some(200 * MS));
+    for seq in (44..200).step_by(2) {
+        receiver.pass(300 * MS);
+        receiver.arrive(seq).unwrap();
+    }
+    assert_eq!(receiver.gap_timeout(), Some(30 * MS));
+}
+
+#[test]
+fn the_classic_clients_own_disorder_loses_nothing() {
+    // --test-type 1 swaps two; 2 sends the 11th before the ten in front of it; 3 sends eleven backwards.
+    let disorders: [fn(u32) -> Vec<u32>; 3] = [
+        |at| vec![at + 1, at],
+        |at| std::iter::once(at + 10).chain(at..at + 10).collect(),
+        |at| (at..=at + 10).rev().collect(),
+    ];
+    for disorder in disorders {
+        for gap in [Duration::from_micros(20), MS, 100 * MS, Duration::from_secs(2)] {
+            let mut receiver = Receiver::new(config());
+            let mut next = 1;
+            while next < 2000 {
+                for seq in next..next + 20 {
+                    receiver.pass(gap);
+                    receiver.arrive(seq).unwrap();
+                }
+                next += 20;
+                let burst = disorder(next);
+                next += u32::try_from(burst.len()).unwrap();
+                receiver.pass(gap);
+                receiver.arrive_all(burst);
+            }
+            assert_eq!(receiver.delivered, (1..next).collect::<Vec<_>>(), "every {gap:?}");
+        }
+    }
+}
+
+#[test]
+fn numbers_wrap() {
+    let mut receiver = Receiver::new(config());
+    let start = u32::MAX - 300;
+    receiver.arrive(start).unwrap();
+    receiver.pass(30 * MS);
+    for step in (1..600).step_by(2) {
+        receiver.arrive_all([start.wrapping_add(step + 1), start.wrapping_add(step)]);
+    }
+    assert_eq!(receiver.delivered, (0..=600).map(|step| start.wrapping_add(step)).collect::<Vec<_>>());
+    assert_eq!(receiver.counters().rx_lost, 0);
+}
+
+#[test]
+fn the_first_packet_sets_the_base() {
+    for first in [0, 1] {
+        let mut receiver = Receiver::new(config());
+        receiver.arrive(first).unwrap();
+        assert_eq!(receiver.delivered, [first], "at once");
+    }
+    let mut receiver = Receiver::new(config());
+    receiver.arrive_all([2, 1]);
+    receiver.pass(30 * MS);
+    assert_eq!(receiver.delivered, [1, 2]);
+    // However many were overtaken at the beginning.
+    let mut receiver = Receiver::new(config());
+    receiver.arrive_all((1..=200).rev());
+    receiver.pass(30 * MS);
+    assert_eq!(receiver.delivered, (1..=200).collect::<Vec<_>>());
+    let mut receiver = Receiver::new(config());
+    receiver.arrive_all([5000, 4999, 5001]);
+    receiver.pass(30 * MS);
+    receiver.arrive_all([5003]);
+    receiver.pass(30 * MS);
+    assert_eq!(receiver.delivered, [4999, 5000, 5001, 5003]);
+    assert_eq!(receiver.counters().rx_lost, 1, "what was before the first is not lost");
+    assert_eq!(receiver.arrive(4998), Err(Drop::UnderWindow));
+    // Once it has been delivered, not even the one before it is taken: order is kept.
+    let mut receiver = Receiver::running();
+    assert_eq!(receiver.arrive(0), Err(Drop::UnderWindow));
+    // A narrow window does not shut out the first packet.
+    let mut receiver = Receiver::new(FlowConfig { missing_window: Some(1), ..config() });
+    receiver.arrive_all([5000, 5001]);
+    assert_eq!(receiver.delivered, [5000, 5001]);
+}
+
+#[test]
+fn without_buffer_a_gap_is_taken_at_once_and_lateness_is_not() {
+    let mut receiver = Receiver::new(FlowConfig { reorder: Reorder::Off, ..config() });
+    receiver.arrive_all([7, 9, 10, 1000, 1001]);
+    assert_eq!(receiver.delivered, [7, 9, 10, 1000, 1001]);
+    assert_eq!(receiver.counters().rx_lost, 1 + 989);
+    assert_eq!(receiver.counters().rx_buffered, 0);
+    assert_eq!(receiver.arrive(8), Err(Drop::UnderWindow));
+    assert_eq!(receiver.arrive(999), Err(Drop::UnderWindow));
+    assert_eq!(receiver.arrive(1000), Err(Drop::Duplicate));
+    assert_eq!(receiver.gap_timeout(), None);
+}
+
+#[test]
+fn more_losses_than_the_ring_holds_are_no_obstacle() {
+    for jump in [255, 256, 257, 301, 1000, 60_000] {
+        for mut receiver in [Receiver::running(), {
+            let mut receiver = Receiver::running();
+            receiver.arrive_all([3, 5]);
+            receiver
+        }] {
+            let waiting = receiver.counters().rx_buffered;
+            receiver.arrive(1 + jump).unwrap();
+            receiver.arrive(2 + jump).unwrap();
+            receiver.pass(60 * MS);
+            assert_eq!(receiver.delivered[receiver.delivered.len() - 2..], [1 + jump, 2 + jump]);
+            assert_eq!(receiver.delivered.len() as u64, 3 + waiting);
+            assert_eq!(receiver.counters().rx_lost, u64::from(jump) - 1 - waiting);
+        }
+    }
+}
+
+#[test]
+fn a_stray_from_far_ahead_changes_nothing_but_four_are_the_truth() {
+    let mut receiver = Receiver::running();
+    assert_eq!(receiver.arrive(1_000_000), Err(Drop::OverWindow));
+    receiver.arrive_all(2..10);
+    for seq in [1_000_000, 2_000_000, 1_000_000, 2_000_000, 2_000_000, 2_000_000] {
+        assert_eq!(receiver.arrive(seq), Err(Drop::OverWindow), "neither repeated nor scattered");
+    }
+    receiver.arrive(10).unwrap();
+    for seq in [3_000_000, 3_000_001, 3_000_003] {
+        assert_eq!(receiver.arrive(seq), Err(Drop::OverWindow));
+    }
+    receiver.arrive_all([3_000_004, 3_000_005]);
+    assert_eq!(receiver.delivered[9..], [10, 3_000_004, 3_000_005]);
+    assert_eq!((receiver.counters().rx_lost, receiver.counters().rx_restarts), (0, 1));
+}
+
+#[test]
+fn missing_window_never_stalls_for_good() {
+    let mut receiver = Receiver::new(FlowConfig { missing_window: Some(300), ..config() });
+    receiver.arrive(1).unwrap();
+    receiver.arrive(300).unwrap();
+    receiver.pass(30 * MS);
+    assert_eq!(receiver.delivered, [1, 300]);
+    for seq in 1000..1003 {
+        assert_eq!(receiver.arrive(seq), Err(Drop::OverWindow));
+    }
+    receiver.arrive_all(1003..1010);
+    assert_eq!(receiver.delivered[2..], (1003..1010).collect::<Vec<_>>());
+    assert_eq!(receiver.counters().rx_lost, 298 + 702);
+}
+
+#[test]
+fn a_peer_that_begins_anew_is_followed_after_a_silence() {
+    let mut receiver = Receiver::running();
+    receiver.arrive_all(2..=1000);
+    for seq in 1..=4 {
+        assert_eq!(receiver.arrive(seq), Err(Drop::UnderWindow), "no silence, no beginning");
+    }
+    receiver.pass(Duration::from_secs(1));
+    for seq in 1..=3 {
+        assert_eq!(receiver.arrive(seq), Err(Drop::UnderWindow));
+    }
+    receiver.arrive_all(4..=10);
+    assert_eq!(receiver.delivered[1000..], (4..=10).collect::<Vec<_>>());
+    assert_eq!(receiver.counters().rx_restarts, 1);
+    // Late duplicates of what was delivered never look like that.
+    receiver.pass(Duration::from_secs(5));
+    for seq in 4..=10 {
+        assert_eq!(receiver.arrive(seq), Err(Drop::Duplicate));
+    }
+}
+
+#[test]
+fn a_payload_too_long_to_wait_pushes_the_gap_out() {
+    let mut receiver = Receiver::running();
+    receiver.arrive_all([3, 5]);
+    receiver.receive(&mut packet(8, 8000)).unwrap();
+    receiver.arrive(9).unwrap();
+    assert_eq!(receiver.delivered, [1, 3, 5, 8, 9]);
+    assert_eq!(receiver.counters().rx_lost, 4);
+    receiver.receive(&mut packet(10, 8000)).unwrap();
+    assert_eq!(receiver.delivered.last(), Some(&10), "in order any length is right");
+    // The same for one that closes a gap in the middle.
+    receiver.arrive_all([12, 15]);
+    receiver.receive(&mut packet(14, 8000)).unwrap();
+    assert_eq!(receiver.delivered[6..], [12, 14, 15]);
+}
+
+#[test]
+fn payloads_of_any_length_that_fits_come_through_the_ring_whole() {
+    let mut receiver = Receiver::running();
+    let mut seen = Vec::new();
+    for (seq, length) in [(4, 2048), (3, 4), (5, 1532)] {
+        receiver.receive(&mut packet(seq, length)).unwrap();
+    }
+    let mut first = packet(2, 10);
+    receiver
+        .flow
+        .receive(receiver.now, &mut first, &mut |payload| {
+            assert!(payload[4..].iter().all(|byte| *byte == 0x5A));
+            seen.push((number(payload), payload.len()));
+        })
+        .unwrap();
+    assert_eq!(seen, [(2, 10), (3, 4), (4, 2048), (5, 1532)]);
+}
+
+#[test]
+fn an_empty_packet_uses_up_its_number_only() {
+    let mut receiver = Receiver::running();
+    let mut empty = packet(2, 4);
+    empty[5] = 0;
+    receiver.receive(&mut empty).unwrap();
+    let mut later = packet(4, 4);
+    later[5] = 0;
+    receiver.receive(&mut later).unwrap();
+    receiver.arrive(3).unwrap();
+    assert_eq!(receiver.delivered, [1, 3]);
+    assert_eq!((receiver.counters().rx_empty, receiver.counters().rx_accepted), (2, 4));
+}
+
+#[test]
+fn every_second_packet_lost_forever_is_bounded_work_and_memory() {
+    let mut receiver = Receiver::running();
+    for seq in (3..20_001).step_by(2) {
+        receiver.now += Duration::from_micros(50);
+        receiver.arrive(seq).unwrap();
+    }
+    receiver.pass(30 * MS);
+    assert_eq!(receiver.delivered.len(), 10_000);
+    // 2 ms of packets at 20 000 a second wait at once, and a few more.
+    assert!(receiver.flow.ring.buffers() <= 42, "{}", receiver.flow.ring.buffers());
+}

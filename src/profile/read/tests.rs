@@ -1,0 +1,114 @@
+use std::path::{Path, PathBuf};
+
+use super::super::{
+    AuthProtocol, DefaultRoute, DnsBackend, DnsServers, Leak, MppeMode, MppeStrength, Mss, Mtu, PppBackend,
+    Quirks, Retry, Route,
+};
+use super::*;
+
+/// Reads the keys as if every gate were open.
+fn open(keys: &str) -> (Profile, Vec<String>) {
+    let source = Source::new(Path::new("f"), keys.to_owned(), true);
+    let table = DeTable::parse(keys).unwrap();
+    let mut reader = Reader::new(|_, _| None);
+    let name = ProfileName::new("x").unwrap();
+    let header = Span { start: 0, end: 0 };
+    let profile = read(&mut reader, &source, &name, header, table.get_ref());
+    check::profile(&profile, &mut reader, header);
+    (profile, reader.drafts.into_iter().map(|draft| draft.title).collect())
+}
+
+#[test]
+fn every_key_reaches_its_field() {
+    let (profile, drafts) = open(include_str!("everything.toml"));
+    assert_eq!(drafts, ["MS-CHAPv1 is accepted", "`pf` and `nftables` in one profile"]);
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        profile.servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["a.example:99", "192.0.2.1"]
+    );
+    assert_eq!((profile.phone.as_deref(), profile.quirks), (Some("12#3"), Quirks::BezeqIsrael));
+    assert_eq!(profile.localbind.unwrap().to_string(), "192.0.2.7");
+    assert_eq!((profile.log_name(), profile.loglevel), ("log", LogLevel::Verbose));
+    assert_eq!(profile.missing_window, Some(300));
+    let t = &profile.timeouts;
+    let phases = [t.resolve, t.connect, t.control, t.call, t.gre, t.lcp, t.auth, t.network, t.stop];
+    assert_eq!(phases.map(|limit| limit.as_secs()), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!((t.reorder, t.idle_wait, t.max_echo_wait), (Reorder::Off, None, seconds(10)));
+    assert_eq!((profile.user.as_str(), profile.domain.as_deref()), ("alice", Some("EXAMPLE")));
+    assert!(matches!(&profile.password, PasswordSource::Command(argv) if argv.len() == 3));
+    assert_eq!(profile.auth, [AuthProtocol::MsChapV2, AuthProtocol::MsChapV1]);
+    assert_eq!((profile.mppe.mode, profile.mppe.min), (MppeMode::Require, MppeStrength::Bits128));
+    assert!(profile.mppe.stateful);
+    assert_eq!((profile.ppp.backend, profile.ppp.label.as_deref()), (PppBackend::Pppd, Some("vpn")));
+    assert_eq!(profile.ppp.options, ["noauth", "debug"]);
+    assert_eq!(profile.ppp.echo, Some(Echo { interval: seconds(11), failures: 12 }));
+    assert_eq!((profile.ppp.mru, profile.ppp.ipv6), (Some(1400), true));
+    assert_eq!((profile.unit, profile.mtu), (Some(7), Mtu::Bytes(1300)));
+    let to = |text: &str| Route::to(text.parse().unwrap());
+    let first = Route { metric: Some(5), table: Some(100), ..to("10.0.0.0/8") };
+    assert_eq!(profile.routes, [first, to("192.0.2.9/32"), to("2001:db8::/32")]);
+    assert!(profile.peer_routes && profile.nat && profile.autostart);
+    assert_eq!(profile.exclude, ["192.168.0.0/16".parse().unwrap()]);
+    assert_eq!((profile.default_route, profile.leak), (None, Leak::Block));
+    assert_eq!(profile.dns.servers, DnsServers::Fixed(vec!["192.0.2.53".parse().unwrap()]));
+    assert_eq!(
+        (profile.dns.domains, profile.dns.search),
+        (vec!["corp".to_owned()], vec!["a.corp".to_owned()])
+    );
+    assert_eq!((profile.dns.backend, profile.mss), (DnsBackend::Resolvconf, Mss::Bytes(1200)));
+    let pf = profile.pf.unwrap();
+    assert_eq!((pf.anchor.as_str(), pf.file), ("vpn", PathBuf::from("/etc/pf.conf.vpn")));
+    assert_eq!(profile.nftables.unwrap().file, PathBuf::from("/etc/nftables.vpn"));
+    assert_eq!(
+        (profile.hooks.up, profile.hooks.down),
+        (vec!["/bin/up".to_owned()], vec!["/bin/down".to_owned()])
+    );
+    assert_eq!(profile.hooks.timeout, seconds(13));
+    let link = profile.link;
+    assert_eq!((link.netns.as_deref(), link.rdomain, link.fib), (Some("inner"), Some(1), Some(2)));
+    let retry = Retry { first: seconds(14), max: seconds(15), attempts: Some(16), jitter_percent: 17 };
+    assert_eq!(profile.retry, retry);
+}
+
+#[test]
+fn no_key_is_forgotten_above() {
+    let text = include_str!("everything.toml");
+    for key in schema::KEYS {
+        let last = key.rsplit('.').next().unwrap();
+        // Two that exclude another which is there.
+        let other = matches!(
+            *key,
+            "password.file" | "password.fd" | "password.credential" | "default.mode" | "retry.forever"
+        );
+        assert!(other || text.contains(last), "{key}");
+    }
+}
+
+#[test]
+fn short_forms_and_their_opposites() {
+    let head = "server = 'a.example'\nuser = 'D\\u'\npassword = 'x'\n";
+    let of = |keys: &str| open(&format!("{head}{keys}")).0;
+    assert_eq!((of("").user.as_str(), of("").domain.as_deref()), ("u", Some("D")));
+    assert_eq!(of("default = true").default_route, Some(DefaultRoute::Replace));
+    assert_eq!(of("default.mode = 'halves'").default_route, Some(DefaultRoute::Halves));
+    assert_eq!(of("default.mode = 'policy'").default_route, Some(DefaultRoute::Policy));
+    assert_eq!(of("default = false").default_route, None);
+    assert_eq!(of("dns = 'peer'").dns.servers, DnsServers::Peer);
+    assert_eq!(of("dns.domains = 'corp'").dns.servers, DnsServers::Peer);
+    assert_eq!(of("dns = 'none'").dns.servers, DnsServers::None);
+    assert_eq!((of("mss = 'auto'").mss, of("mss = 'off'").mss, of("").mss), (Mss::Auto, Mss::Off, Mss::Off));
+    assert_eq!((of("mtu = 'auto'").mtu, of("").mtu), (Mtu::Auto, Mtu::Auto));
+    assert_eq!(of("timeouts.idle-wait = '0s'").timeouts.idle_wait, None);
+    assert_eq!(of("timeouts.reorder = '1s'").timeouts.reorder, Reorder::Hold(SECOND));
+    assert_eq!(of("ppp.lcp-echo-interval = 'off'").ppp.echo, None);
+    assert_eq!(of("ppp.lcp-echo-failure = 2").ppp.echo.unwrap().failures, 2);
+    assert_eq!(
+        (of("retry.forever = true").retry.attempts, of("retry.max = '2s'").retry.attempts),
+        (None, None)
+    );
+    assert_eq!(of("retry.forever = false").retry.attempts, Some(0));
+    assert_eq!(of("retry.first = '5m'").retry.max, 5 * MINUTE);
+    assert_eq!(of("auth = 'pap'\nmppe = 'off'").auth, [AuthProtocol::Pap]);
+    assert_eq!(of("loglevel = 0").loglevel, LogLevel::Quiet);
+}

@@ -1,0 +1,211 @@
+//! `pptpctl demo` as a newcomer runs it: that it works, and that nothing is left, however it ends.
+//!
+//! Needs root and /dev/net/tun; fails where they are missing. What stands for the host here is a network namespace
+//! of the test's own, so that nobody else's comings and goings count.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// How long an ordinary demo may take, and what the kernel may need to clear away.
+const LIMIT: Duration = Duration::from_secs(10);
+
+#[test]
+fn the_whole_story_is_told_and_nothing_is_left() {
+    let host = Host::new();
+    let before = host.state();
+    let started = Instant::now();
+    let output = demo().output().unwrap();
+    let took = started.elapsed();
+    let (text, errors) = texts(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}\n{errors}");
+    assert_eq!(errors, "", "nothing to complain of");
+    for expected in [
+        "1. A server in a network namespace of its own",
+        "$ pptpctl --config /run/demo.toml up demo",
+        "authentication  MS-CHAPv2, accepted by demo-server",
+        "encryption      MPPE-128 stateless",
+        "demo: up on tun0 after",
+        "192.168.77.1 answers after",
+        "says: Hello 10.77.0.100, you have come through the tunnel.",
+        "$ pptpctl status demo",
+        "security     authentication MS-CHAPv2, encryption MPPE-128 stateless",
+        "demo: down",
+        "yes: 2 interfaces",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is missing in\n{text}");
+    }
+    assert!(took < LIMIT, "{took:?}");
+    host.assert_nothing_left(&before);
+}
+
+#[test]
+fn nothing_is_left_when_it_is_cut_short() {
+    let host = Host::new();
+    let before = host.state();
+    for (moment, signal) in [
+        ("1. A server", Signal::SIGINT),
+        ("2. The tunnel", Signal::SIGTERM),
+        ("connect ", Signal::SIGKILL),
+        ("3. A ping", Signal::SIGINT),
+        ("5. How it is", Signal::SIGKILL),
+        ("6. Down again", Signal::SIGKILL),
+    ] {
+        let mut child = demo().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        assert!(read_until(&mut child, moment), "the demo ended before {moment:?}");
+        assert!(!processes().is_empty(), "the test does not see what it looks for");
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+        assert!(!child.wait().unwrap().success(), "{moment}: {signal}");
+        host.assert_nothing_left(&before);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_stop_it() {
+    let host = Host::new();
+    let before = host.state();
+    let mut child = demo().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    assert!(read_until(&mut child, "1. A server"));
+    // `read_until` has closed the pipe.
+    assert!(child.wait().unwrap().success());
+    host.assert_nothing_left(&before);
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let host = Host::new();
+    let before = host.state();
+    let mut as_nobody = demo();
+    as_nobody.uid(65_534).gid(65_534);
+    let output = as_nobody.output().unwrap();
+    let (_, errors) = texts(&output);
+    assert_eq!(output.status.code(), Some(4), "{errors}");
+    assert!(errors.contains("only root can: sudo "), "{errors}");
+
+    // A container: root, but not allowed to make namespaces.
+    let output = Command::new("setpriv")
+        .args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin", &program(), "demo"])
+        .output()
+        .expect("setpriv(1) of util-linux is needed");
+    let (_, errors) = texts(&output);
+    assert_eq!(output.status.code(), Some(7), "{errors}");
+    assert!(errors.contains("could not make namespaces") && errors.contains("container"), "{errors}");
+
+    host.hide_tun();
+    let output = demo().output().unwrap();
+    let (_, errors) = texts(&output);
+    assert_eq!(output.status.code(), Some(22), "{errors}");
+    assert!(errors.contains("/dev/net/tun is missing"), "{errors}");
+    assert!(fs::read_dir("/dev/net").unwrap().next().is_none(), "it made the device node by itself");
+    host.assert_nothing_left(&before);
+}
+
+fn demo() -> Command {
+    let mut command = Command::new(program());
+    command.arg("demo").stdin(Stdio::null());
+    command
+}
+
+/// The program, at a place where everyone may run it.
+fn program() -> String {
+    Host::PROGRAM.to_owned()
+}
+
+/// Reads what it says until a line has `word` in it, then closes the pipe.
+fn read_until(child: &mut Child, word: &str) -> bool {
+    let stdout = child.stdout.take().unwrap();
+    BufReader::new(stdout).lines().map_while(Result::ok).any(|line| line.contains(word))
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// What the demo takes for the host. One at a time, because all look for processes of the same program.
+struct Host {
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Host {
+    const PROGRAM: &'static str = "/run/pptpctl-under-test";
+
+    fn new() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS) {
+            panic!("the demo makes network namespaces: run its tests as root (unshare: {errno})");
+        }
+        mount(&["--make-rprivate", "/"]);
+        mount(&["-t", "tmpfs", "tmpfs", "/run"]);
+        // The build directory may lie where nobody but root may look.
+        fs::write(Self::PROGRAM, "").unwrap();
+        mount(&["--bind", env!("CARGO_BIN_EXE_pptpctl"), Self::PROGRAM]);
+        Self { _alone: alone }
+    }
+
+    fn hide_tun(&self) {
+        mount(&["-t", "tmpfs", "tmpfs", "/dev/net"]);
+    }
+
+    fn state(&self) -> String {
+        let mut text = String::new();
+        for arguments in
+            ["-d link", "addr", "route show table all", "-6 route show table all", "rule", "netns"]
+        {
+            let output = Command::new("ip").args(arguments.split(' ')).output().expect("ip(8) is needed");
+            text.push_str(&String::from_utf8_lossy(&output.stdout));
+        }
+        let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
+        // Apart from what a test itself has hidden.
+        for mount in mounts.lines().filter(|mount| !mount.contains(" /dev/net ")) {
+            text.push_str(&format!("{mount}\n"));
+        }
+        for place in ["/run", "/var/lib/pptpctl", "/var/log/pptpctl", "/etc/pptpctl"] {
+            let mut names: Vec<PathBuf> =
+                fs::read_dir(place).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+            names.sort();
+            text.push_str(&format!("{place}: {names:?}\n"));
+        }
+        text
+    }
+
+    #[track_caller]
+    fn assert_nothing_left(&self, before: &str) {
+        // A process that was killed takes a moment to be gone.
+        let deadline = Instant::now() + LIMIT;
+        while !processes().is_empty() {
+            assert!(Instant::now() < deadline, "processes are left: {:?}", processes());
+            std::thread::yield_now();
+        }
+        assert_eq!(before, self.state());
+    }
+}
+
+fn mount(arguments: &[&str]) {
+    assert!(Command::new("mount").args(arguments).status().unwrap().success(), "mount {arguments:?}");
+}
+
+/// Every live process that runs the program under test, wherever its namespaces let it see that from.
+fn processes() -> Vec<String> {
+    let file = |path: &Path| fs::metadata(path).ok().map(|facts| (facts.dev(), facts.ino()));
+    let program = file(Path::new(env!("CARGO_BIN_EXE_pptpctl")));
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|entry| file(&entry.path().join("exe")) == program)
+        .map(|entry| fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default().replace('\0', " "))
+        .collect()
+}

@@ -1,0 +1,114 @@
+//! The manual page, the example and the examples in the manual page against the reader.
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+use std::{fs, io::ErrorKind, path::Path, process::Command};
+
+use pptpctl::profile::{Profiles, Style, schema};
+
+#[test]
+fn the_example_is_valid_as_it_stands() {
+    let profiles =
+        Profiles::from_text(Path::new("profiles.example.toml"), &file("profiles.example.toml"), false);
+    assert!(profiles.report().errors.is_empty(), "{}", profiles.report());
+    let warnings: Vec<_> = profiles.report().warnings.iter().map(|warning| warning.title.as_str()).collect();
+    assert_eq!(warnings, ["no encryption"], "the old modem is the only doubtful one");
+    let names: Vec<_> = profiles.names().map(|name| name.as_str()).collect();
+    assert_eq!(names, ["bezeq", "branch", "office", "reference", "vpn"]);
+}
+
+#[test]
+fn the_reference_profile_shows_the_defaults() {
+    let profiles = Profiles::from_text(Path::new("x"), &file("profiles.example.toml"), false);
+    let (reference, plain) = (profiles.get("reference").unwrap(), profiles.get("office").unwrap());
+    assert_eq!(reference.timeouts, plain.timeouts);
+    assert_eq!(reference.retry, plain.retry);
+    assert_eq!((reference.mppe, &reference.auth, reference.mtu), (plain.mppe, &plain.auth, plain.mtu));
+    assert_eq!((reference.ppp.echo, reference.ppp.backend), (plain.ppp.echo, plain.ppp.backend));
+    assert_eq!((reference.loglevel, reference.quirks), (plain.loglevel, plain.quirks));
+}
+
+#[test]
+fn every_key_is_in_the_example() {
+    let text = file("profiles.example.toml");
+    let not_yet = text.split_once("does not do yet").map(|(_, rest)| rest).unwrap();
+    for key in schema::KEYS {
+        let place = if schema::is_supported(key) { text.as_str() } else { not_yet };
+        let last = key.rsplit('.').next().unwrap();
+        assert!(
+            words(place).any(|word| word == *key || word == last),
+            "{key} is not in profiles.example.toml"
+        );
+    }
+}
+
+#[test]
+fn every_key_is_in_the_manual_and_the_gated_ones_say_so() {
+    let manual = file("man/pptpctl.toml.5");
+    for key in schema::KEYS {
+        let item =
+            |line: &str| line.starts_with(".It Ic ") && line.split([' ', ',']).any(|word| word == *key);
+        assert!(manual.lines().any(item), "no .It Ic {key}");
+    }
+    for line in manual.lines().filter_map(|line| line.strip_prefix(".It Ic ")) {
+        for key in line.split(" , ").filter(|key| !key.contains(' ')) {
+            assert!(schema::KEYS.contains(&key), "the manual knows {key}, the reader does not");
+        }
+    }
+    let said = manual.replace('\n', " ").to_lowercase().matches("supported yet").count();
+    assert!(said >= 8, "{said}");
+}
+
+#[test]
+fn the_examples_in_the_manual_are_valid() {
+    let manual = file("man/pptpctl.toml.5");
+    let mut examples = 0;
+    for part in manual.split(".Bd -literal -offset indent\n").skip(1) {
+        let text = part.split(".Ed").next().unwrap();
+        let profiles = Profiles::from_text(Path::new("example"), text, false);
+        assert!(profiles.report().errors.is_empty(), "{}", profiles.report());
+        examples += profiles.iter().count();
+    }
+    assert_eq!(examples, 4);
+}
+
+#[test]
+fn the_manual_is_clean_mdoc() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/pptpctl.toml.5");
+    let output = match Command::new("mandoc").args(["-Tlint"]).arg(path).output() {
+        Ok(output) => output,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return eprintln!("skipped: mandoc is not installed");
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let said = String::from_utf8(output.stdout).unwrap();
+    // Which other manuals are installed is the host's affair.
+    let complaints: Vec<_> =
+        said.lines().filter(|line| !line.contains("referenced manual not found")).collect();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn each_gate_refuses_what_it_is_there_for() {
+    let text = file("profiles.example.toml");
+    let not_yet = text.split_once("are accepted.").map(|(_, rest)| rest).unwrap();
+    let mut refused = 0;
+    for line in not_yet.lines().filter_map(|line| line.strip_prefix('#')).filter(|line| line.contains(" = "))
+    {
+        let profile =
+            format!("[profile.a]\nserver = 'a.example'\nuser = 'u'\npassword.fd = 3\nroutes = []\n{line}\n");
+        let profiles = Profiles::from_text(Path::new("x"), &profile, false);
+        let said = profiles.report().render(Style::Plain);
+        assert!(said.contains("not supported yet") && profiles.get("a").is_err(), "{line}\n{said}");
+        refused += 1;
+    }
+    assert_eq!(refused, 13);
+}
+
+fn file(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && !"-._".contains(c)).map(|word| word.trim_matches('.'))
+}

@@ -1,0 +1,169 @@
+//! Where profiles come from, in which order, and which files are not believed.
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::Path,
+};
+
+use nix::unistd::Uid;
+use pptpctl::profile::{Locations, Profiles};
+use tempfile::TempDir;
+
+/// A profile without anything wrong in it.
+fn good(name: &str) -> String {
+    format!("[profile.{name}]\nserver = 'a.example'\nuser = 'u'\npassword.fd = 3\n")
+}
+
+fn place() -> (TempDir, Locations) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    let locations = Locations {
+        file: path.join("profiles.toml"),
+        directory: path.join("profiles.d"),
+        as_root: Uid::effective().is_root(),
+        named: false,
+    };
+    (directory, locations)
+}
+
+fn write(path: &Path, text: &str, mode: u32) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn names(profiles: &Profiles) -> Vec<&str> {
+    profiles.names().map(|name| name.as_str()).collect()
+}
+
+#[test]
+fn one_file_and_those_beside_it() {
+    let (_guard, locations) = place();
+    write(&locations.file, &good("main"), 0o644);
+    fs::create_dir(&locations.directory).unwrap();
+    write(&locations.directory.join("b.toml"), &good("second"), 0o644);
+    write(&locations.directory.join("a.toml"), &good("first"), 0o644);
+    write(&locations.directory.join(".hidden.toml"), "[", 0o644);
+    write(&locations.directory.join("c.toml~"), "[", 0o644);
+    let profiles = Profiles::load(&locations);
+    assert!(profiles.report().is_empty(), "{}", profiles.report());
+    assert_eq!(names(&profiles), ["first", "main", "second"]);
+    let origin = profiles.get("first").unwrap().origin.clone().unwrap();
+    assert_eq!((origin.file, origin.line, origin.column), (locations.directory.join("a.toml"), 1, 10));
+}
+
+#[test]
+fn the_directory_alone_is_enough() {
+    let (_guard, locations) = place();
+    fs::create_dir(&locations.directory).unwrap();
+    write(&locations.directory.join("a.toml"), &good("a"), 0o644);
+    let profiles = Profiles::load(&locations);
+    assert!(profiles.report().is_empty(), "{}", profiles.report());
+}
+
+#[test]
+fn nothing_there_says_where_it_looked_and_how_to_start() {
+    let (_guard, mut locations) = place();
+    let said = Profiles::load(&locations).report().to_string();
+    assert!(said.contains("there are no profiles yet") && said.contains("profiles.example.toml"), "{said}");
+    assert!(said.contains(&locations.file.display().to_string()), "{said}");
+    locations.named = true;
+    let said = Profiles::load(&locations).report().to_string();
+    assert!(said.contains("cannot read") && said.contains("No such file"), "{said}");
+}
+
+#[test]
+fn a_name_in_two_files_is_an_error_with_both_places() {
+    let (_guard, locations) = place();
+    write(&locations.file, &good("vpn"), 0o644);
+    fs::create_dir(&locations.directory).unwrap();
+    write(&locations.directory.join("x.toml"), &format!("{}{}", good("ok"), good("vpn")), 0o644);
+    let profiles = Profiles::load(&locations);
+    let said = profiles.get("vpn").unwrap_err().to_string();
+    assert!(said.contains("profile `vpn` stands in two files"), "{said}");
+    assert!(said.contains("profiles.toml:1:10") && said.contains("x.toml:5:10"), "{said}");
+    assert!(profiles.get("ok").is_ok());
+}
+
+#[test]
+fn a_broken_file_leaves_the_others_alone() {
+    let (_guard, locations) = place();
+    write(&locations.file, &good("vpn"), 0o644);
+    fs::create_dir(&locations.directory).unwrap();
+    write(&locations.directory.join("a.toml"), "[profile.a\n", 0o644);
+    fs::write(locations.directory.join("b.toml"), b"# \n\xff = 1\n").unwrap();
+    fs::create_dir(locations.directory.join("c.toml")).unwrap();
+    write(&locations.directory.join("d.toml"), &"#".repeat(1024 * 1024 + 1), 0o644);
+    let profiles = Profiles::load(&locations);
+    assert!(profiles.get("vpn").is_ok());
+    let said = profiles.report().to_string();
+    for part in
+        ["a.toml:1:11", "b.toml:2: not UTF-8", "c.toml is not a regular file", "d.toml is larger than"]
+    {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+}
+
+#[test]
+fn a_pipe_does_not_hang_it() {
+    let (_guard, locations) = place();
+    nix::unistd::mkfifo(&locations.file, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    let said = Profiles::load(&locations).report().to_string();
+    assert!(said.contains("is not a regular file"), "{said}");
+}
+
+#[test]
+fn root_believes_only_what_root_alone_can_write() {
+    let (guard, locations) = place();
+    let refusal = |locations: &Locations| Profiles::load(locations).report().to_string();
+    for mode in [0o664, 0o646, 0o666] {
+        write(&locations.file, &good("vpn"), mode);
+        let said = refusal(&Locations { as_root: true, ..locations.clone() });
+        if Uid::effective().is_root() {
+            assert!(said.contains("can be written by others") && said.contains("chmod go-w"), "{said}");
+        } else {
+            assert!(said.contains("not to root"), "{said}");
+        }
+        assert!(refusal(&Locations { as_root: false, ..locations.clone() }).is_empty());
+    }
+    if !Uid::effective().is_root() {
+        return eprintln!("the rest needs root");
+    }
+    write(&locations.file, &good("vpn"), 0o644);
+    assert!(refusal(&locations).is_empty());
+    // A directory in which others could put another file there; a sticky one is like /tmp.
+    fs::set_permissions(guard.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(refusal(&locations).contains("can be written by others"));
+    fs::set_permissions(guard.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    assert!(refusal(&locations).is_empty());
+    chown(&locations.file, Some(65_534), None).unwrap();
+    assert!(refusal(&locations).contains("belongs to user 65534, not to root"));
+    // A link is judged by what it leads to.
+    let link = guard.path().join("link.toml");
+    symlink(&locations.file, &link).unwrap();
+    assert!(refusal(&Locations { file: link, ..locations }).contains("belongs to user 65534"));
+}
+
+#[test]
+fn an_inline_password_wants_a_private_file() {
+    let (_guard, locations) = place();
+    let text = "[profile.a]\nserver = 'a.example'\nuser = 'u'\npassword = 'hunter2'\n";
+    write(&locations.file, text, 0o640);
+    let said = Profiles::load(&locations).get("a").unwrap_err().to_string();
+    assert!(said.contains("chmod 600") && !said.contains("hunter2"), "{said}");
+    write(&locations.file, text, 0o600);
+    assert!(Profiles::load(&locations).get("a").is_ok());
+}
+
+#[test]
+fn config_names_the_file_and_its_neighbours() {
+    let locations = Locations::find(Some(Path::new("/x/my.toml"))).unwrap();
+    assert_eq!(locations.directory, Path::new("/x/profiles.d"));
+    assert!(locations.named);
+    assert_eq!(Locations::find(Some(Path::new("my.toml"))).unwrap().directory, Path::new("profiles.d"));
+    if Uid::effective().is_root() {
+        assert_eq!(Locations::find(None).unwrap().file, Path::new("/etc/pptpctl/profiles.toml"));
+    }
+}

@@ -1,0 +1,179 @@
+//! The ways to a password, and everything that is refused on them.
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+use std::{
+    ffi::OsString,
+    fs,
+    fs::File,
+    io::{Seek, Write},
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use nix::unistd::Uid;
+use pptpctl::profile::{MAX_PASSWORD, PasswordSource, SecretAccess};
+use tempfile::TempDir;
+
+/// The password, or the message.
+fn load(source: &PasswordSource) -> Result<Vec<u8>, String> {
+    load_with(source, &SecretAccess { limit: Duration::from_secs(20), ..SecretAccess::of_this_process() })
+}
+
+fn load_with(source: &PasswordSource, access: &SecretAccess<'_>) -> Result<Vec<u8>, String> {
+    source.load(access).map(|secret| secret.expose().to_vec()).map_err(|error| error.to_string())
+}
+
+fn file(directory: &Path, content: &[u8], mode: u32) -> PathBuf {
+    let path = directory.join("password");
+    let _ = fs::remove_file(&path);
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+fn shell(script: &str) -> PasswordSource {
+    PasswordSource::Command(["sh", "-c", script].map(OsString::from).to_vec())
+}
+
+#[test]
+fn a_file_is_one_line() {
+    let directory = TempDir::new().unwrap();
+    let of = |content: &[u8]| load(&PasswordSource::File(file(directory.path(), content, 0o600)));
+    assert_eq!(of(b"hunter2").unwrap(), b"hunter2");
+    assert_eq!(of(b"hunter2\n").unwrap(), b"hunter2");
+    assert_eq!(of(b"hunter2\r\n").unwrap(), b"hunter2");
+    assert_eq!(of(b" h\xfcnt er \n").unwrap(), b" h\xfcnt er ");
+    assert!(of(b"").unwrap_err().contains("is empty"));
+    assert!(of(b"\n").unwrap_err().contains("is empty"));
+    assert!(of(b"hunter2\n\n").unwrap_err().contains("more than one line"));
+    assert!(of(b"a\nhunter2").unwrap_err().contains("more than one line"));
+    assert!(of(b"hun\0ter2").unwrap_err().contains("NUL"));
+    assert_eq!(of(&[b'x'; MAX_PASSWORD]).unwrap().len(), MAX_PASSWORD);
+    assert_eq!(of(&[&[b'x'; MAX_PASSWORD], b"\r\n".as_slice()].concat()).unwrap().len(), MAX_PASSWORD);
+    assert!(of(&[b'x'; MAX_PASSWORD + 1]).unwrap_err().contains("longer than"));
+    assert!(of(&vec![b'x'; 1 << 20]).unwrap_err().contains("longer than"));
+}
+
+#[test]
+fn a_file_is_ours_alone() {
+    let directory = TempDir::new().unwrap();
+    for mode in [0o640, 0o604, 0o620, 0o644, 0o601] {
+        let said = load(&PasswordSource::File(file(directory.path(), b"hunter2", mode))).unwrap_err();
+        assert!(said.contains("chmod 600") && said.contains(&format!("{mode:04o}")), "{said}");
+    }
+    let path = file(directory.path(), b"hunter2", 0o400);
+    assert!(load(&PasswordSource::File(path.clone())).is_ok());
+    if Uid::effective().is_root() {
+        chown(&path, Some(65_534), None).unwrap();
+        let said = load(&PasswordSource::File(path)).unwrap_err();
+        assert!(said.contains("belongs to user 65534"), "{said}");
+    }
+}
+
+#[test]
+fn only_regular_files() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    assert!(load(&PasswordSource::File(path)).unwrap_err().contains("not a regular file"));
+    assert!(load(&PasswordSource::File("/dev/null".into())).unwrap_err().contains("not a regular file"));
+    assert!(load(&PasswordSource::File(directory.path().into())).unwrap_err().contains("not a regular file"));
+    assert!(
+        load(&PasswordSource::File("/nonexistent/x".into()))
+            .unwrap_err()
+            .contains("cannot read the password")
+    );
+}
+
+#[test]
+fn a_command_gives_its_first_line() {
+    assert_eq!(load(&shell("echo hunter2; echo url: x")).unwrap(), b"hunter2");
+    assert_eq!(load(&shell("printf hunter2")).unwrap(), b"hunter2");
+    assert_eq!(load(&shell("printf 'hunter2\\r\\n'")).unwrap(), b"hunter2");
+    assert!(load(&shell("true")).unwrap_err().contains("is empty"));
+    assert!(load(&shell("echo; echo hunter2")).unwrap_err().contains("is empty"));
+    let said = load(&shell("echo hunter2; exit 3")).unwrap_err();
+    assert!(said.contains("exit status: 3") && !said.contains("hunter2"), "{said}");
+    assert!(load(&shell("echo hunter2; kill -9 $$")).unwrap_err().contains("signal: 9"));
+    let missing = PasswordSource::Command(vec!["/nonexistent/prog".into(), "hunter2".into()]);
+    let said = load(&missing).unwrap_err();
+    assert!(said.contains("cannot run") && !said.contains("hunter2"), "{said}");
+    assert!(load(&PasswordSource::Command(vec![])).is_err());
+}
+
+#[test]
+fn a_command_is_no_shell() {
+    let source = PasswordSource::Command(vec!["echo".into(), "$HOME;`id`".into()]);
+    assert_eq!(load(&source).unwrap(), b"$HOME;`id`");
+}
+
+#[test]
+fn a_command_is_bounded() {
+    let short = SecretAccess { limit: Duration::from_millis(300), ..SecretAccess::of_this_process() };
+    let start = Instant::now();
+    assert!(load_with(&shell("exec sleep 60"), &short).unwrap_err().contains("no password from"));
+    assert!(load_with(&shell("exec >&-; exec sleep 60"), &short).unwrap_err().contains("no password from"));
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(load(&shell("exec yes")).unwrap_err().contains("writes without end"));
+    assert!(load(&shell("exec cat /dev/zero")).unwrap_err().contains("writes without end"));
+    assert!(load(&shell("printf '%02000d' 1")).unwrap_err().contains("longer than"));
+}
+
+#[test]
+fn an_agent_in_the_background_does_not_hold_it_up() {
+    let start = Instant::now();
+    assert_eq!(load(&shell("sleep 15 & echo hunter2")).unwrap(), b"hunter2");
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_descriptor_gives_its_first_line() {
+    let open = |_| {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(b"hunter2\nmore")?;
+        file.rewind()?;
+        Ok(file)
+    };
+    let access = SecretAccess { open_fd: &open, ..SecretAccess::of_this_process() };
+    assert_eq!(load_with(&PasswordSource::Fd(9), &access).unwrap(), b"hunter2");
+    assert!(load(&PasswordSource::Fd(1000)).unwrap_err().contains("descriptor 1000"));
+
+    // A pipe that stays open: the line is enough, and silence ends.
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let reader = File::from(std::os::fd::OwnedFd::from(reader));
+    writer.write_all(b"hunter2\n").unwrap();
+    let open = |_| reader.try_clone();
+    let access =
+        SecretAccess { open_fd: &open, limit: Duration::from_millis(200), ..SecretAccess::of_this_process() };
+    assert_eq!(load_with(&PasswordSource::Fd(9), &access).unwrap(), b"hunter2");
+    assert!(
+        load_with(&PasswordSource::Fd(9), &access).unwrap_err().contains("no password from descriptor 9")
+    );
+}
+
+#[test]
+fn the_process_opens_its_own_descriptors() {
+    use std::os::fd::AsRawFd;
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"hunter2\n").unwrap();
+    assert_eq!(load(&PasswordSource::Fd(file.as_raw_fd())).unwrap(), b"hunter2");
+}
+
+#[test]
+fn a_credential_comes_from_the_directory_that_systemd_made() {
+    let directory = TempDir::new().unwrap();
+    file(directory.path(), b"hunter2\n", 0o440);
+    let source = PasswordSource::Credential("password".to_owned());
+    let with = SecretAccess { credentials: Some(directory.path().into()), ..SecretAccess::of_this_process() };
+    assert_eq!(load_with(&source, &with).unwrap(), b"hunter2");
+    let without = SecretAccess { credentials: None, ..SecretAccess::of_this_process() };
+    assert!(load_with(&source, &without).unwrap_err().contains("LoadCredential="));
+}
+
+#[test]
+fn debug_names_no_argument() {
+    let source = PasswordSource::Command(vec!["echo".into(), "hunter2".into()]);
+    assert_eq!(format!("{source:?}"), "Command(Some(\"echo\"))");
+    assert_eq!(format!("{:?}", PasswordSource::Inline("hunter2".into())), "Inline(…)");
+}
