@@ -186,10 +186,7 @@ fn answer(head: &str, from: SocketAddr) -> Answer {
                 let (name, value) = line.split_once(':')?;
                 if name.eq_ignore_ascii_case("content-length") { value.trim().parse().ok() } else { None }
             });
-            length.map_or_else(
-                || Answer::Response(response("411 Length Required", b"")),
-                |length| Answer::Receive(length),
-            )
+            length.map_or_else(|| Answer::Response(response("411 Length Required", b"")), Answer::Receive)
         }
         _ => Answer::Response(response("405 Method Not Allowed", b"")),
     }
