@@ -9,12 +9,7 @@
 
 mod world;
 
-use std::{
-    fs,
-    os::unix::process::CommandExt,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::process::CommandExt, process::Stdio};
 
 use nix::mount::{MsFlags, mount};
 use pptpctl::{
@@ -196,10 +191,7 @@ fn taken_down_while_it_comes_up() {
         let before = world.state();
         let mut up = world.command(&["up", "vpn"]);
         let up = up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while !text(&world.run(&["status", "vpn"]).stdout).contains("phase call") {
-            assert!(Instant::now() < deadline, "it does not get to the call");
-        }
+        world.wait_for(|| text(&world.run(&["status", "vpn"]).stdout).contains("phase call"));
         assert_eq!(world.run(&["down", "vpn"]).status.code(), Some(0));
         let output = up.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(24), "{}", text(&output.stderr));
@@ -253,6 +245,91 @@ fn assert_not_up(world: &World, before: &str) {
     assert!(text(&down.stderr).contains("vpn is not up"), "{}", text(&down.stderr));
     assert_eq!(world.run(&["status", "vpn"]).status.code(), Some(6));
     world.assert_state(before);
+}
+
+#[test]
+fn two_tunnels_to_one_server() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let one = fs::read_to_string(World::CONFIG).unwrap();
+        let other = one.replace("[profile.vpn]", "[profile.other]").replace("192.168.77.0", "192.168.78.0");
+        fs::write(World::CONFIG, one + &other).unwrap();
+        let before = world.state();
+        world.up();
+        let during = world.state();
+        let output = world.run(&["up", "other"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let status = text(&world.run(&["status"]).stdout);
+        assert!(status.contains("vpn: up on tun0") && status.contains("other: up on tun1"), "{status}");
+        download(world.orders.office, 100_000);
+        assert!(world.run(&["down", "other"]).status.success());
+        world.assert_state(&during);
+        download(world.orders.office, 100_000);
+        world.down(&before);
+    });
+}
+
+#[test]
+fn the_engine_is_nobody_and_may_nothing() {
+    in_world(sound(), |world| {
+        world.profile("");
+        world.up();
+        let engine = world.pid("engine_pid");
+        let status = world.shell(&format!("cat /proc/{engine}/status"));
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim_start_matches(':').split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert!(field("Uid").iter().chain(&field("Gid")).all(|id| id != "0"), "{status}");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(field(set), ["0000000000000000"], "{set}");
+        }
+        assert_eq!(field("NoNewPrivs"), ["1"]);
+        let files = world.shell(&format!("ls /proc/{engine}/root/ | wc -l; ls /proc/{engine}/fd | wc -l"));
+        let files: Vec<u32> = files.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        // Channel, null, log, TCP, GRE, tun.
+        assert!(matches!(files[..], [0, descriptors] if descriptors <= 7), "{files:?}");
+    });
+}
+
+#[test]
+fn what_a_killed_supervisor_leaves_is_put_back() {
+    for both in [false, true] {
+        in_world(sound(), move |world| {
+            world.profile("default = { mode = \"halves\" }");
+            let before = world.state();
+            world.up();
+            let (supervisor, engine) = (world.pid("supervisor_pid"), world.pid("engine_pid"));
+            let victims = if both { format!("{supervisor} {engine}") } else { supervisor.to_string() };
+            world.shell(&format!("kill -9 {victims}"));
+            // The engine ends when it finds its supervisor gone, and the device with it.
+            let gone = format!("! kill -0 {supervisor} 2>&- && ! kill -0 {engine} 2>&- && echo gone || echo alive");
+            world.wait_for(|| world.shell(&gone) == "gone\n");
+            let recovered = world.run(&["recover"]);
+            assert_eq!(recovered.status.code(), Some(0), "{}", text(&recovered.stderr));
+            world.assert_state(&before);
+            // And it can be had again.
+            world.up();
+            world.down(&before);
+        });
+    }
+}
+
+#[test]
+fn a_killed_engine_is_replaced() {
+    in_world(sound(), |world| {
+        world.profile("retry = { first = \"100ms\" }");
+        let before = world.state();
+        world.up();
+        let engine = world.pid("engine_pid");
+        world.shell(&format!("kill -9 {engine}"));
+        world.wait_for(|| {
+            let status = text(&world.run(&["status", "vpn"]).stdout);
+            status.contains("vpn: up on tun0") && !status.contains(&format!("engine {engine}"))
+        });
+        download(world.orders.office, 10_000);
+        world.down(&before);
+    });
 }
 
 #[test]

@@ -57,6 +57,9 @@ pub fn end_of_world(world: thread::JoinHandle<()>) {
 }
 
 impl World {
+    /// The profiles' file.
+    pub const CONFIG: &'static str = "/run/test.toml";
+    /// The program, at a place where everyone may run it.
     pub const PROGRAM: &'static str = "/run/pptpctl-under-test";
 
     /// Writes the profile `vpn`; `extra` comes over the usual lines, key by key.
@@ -73,18 +76,43 @@ impl World {
             .chain(extra.lines())
             .map(|line| format!("{line}\n"))
             .collect();
-        fs::write("/run/test.toml", text).unwrap();
-        fs::set_permissions("/run/test.toml", fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(Self::CONFIG, text).unwrap();
+        fs::set_permissions(Self::CONFIG, fs::Permissions::from_mode(0o644)).unwrap();
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(Self::PROGRAM);
-        command.args(["--config", "/run/test.toml"]).args(arguments).stdin(Stdio::null());
+        command.args(["--config", Self::CONFIG]).args(arguments).stdin(Stdio::null());
         command
     }
 
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
+    }
+
+    /// What a shell in this world says; a process out here has other numbers.
+    #[track_caller]
+    pub fn shell(&self, script: &str) -> String {
+        let output = Command::new("sh").args(["-c", script]).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// A process of the tunnel, by its name in the status.
+    #[track_caller]
+    pub fn pid(&self, which: &str) -> u64 {
+        let status = self.run(&["status", "vpn", "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        status[which].as_u64().expect("a process id")
+    }
+
+    /// Waits until something has happened.
+    #[track_caller]
+    pub fn wait_for(&self, happened: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !happened() {
+            assert!(Instant::now() < deadline, "it does not happen");
+        }
     }
 
     /// `up` fails with this exit status, in this phase, in these words, within so many seconds.
@@ -163,10 +191,8 @@ impl World {
 
 /// Every file with its content; an empty directory is nothing.
 fn files(path: &Path, state: &mut String) {
-    // The ledgers' lock is made once and stays: to remove a lock that others may wait for would be a race.
-    let stays = [Path::new(World::PROGRAM), Path::new("/var/lib/pptpctl/lock")];
     if !path.is_dir() {
-        if !stays.contains(&path) {
+        if path != Path::new(World::PROGRAM) {
             state.push_str(&format!("{}={}\n", path.display(), fs::read_to_string(path).unwrap_or_default()));
         }
         return;
