@@ -19,7 +19,11 @@ pub fn main(config: Option<&Path>, names: bool, json: bool) -> Code {
     };
     if names {
         profiles.names().for_each(line);
-        return exit::OK;
+        return if profiles.report().errors.iter().any(|error| error.profile.is_none()) {
+            exit::PROFILE
+        } else {
+            exit::OK
+        };
     }
     if json {
         let all: Vec<_> = profiles

@@ -166,7 +166,8 @@ fn is_plain(text: &str) -> bool {
     text.len() <= LONGEST_TEXT && !text.chars().any(char::is_control)
 }
 
-fn is_host(address: Ipv4Addr) -> bool {
+/// Whether a host on a network can have this address.
+pub(super) fn is_host(address: Ipv4Addr) -> bool {
     let first = address.octets()[0];
     !(address.is_unspecified()
         || address.is_loopback()

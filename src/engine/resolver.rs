@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::message::plain;
+use super::message::{is_host, plain};
 use crate::{
     net::channel::Channel,
     os::privileges::{self, Files},
@@ -36,6 +36,8 @@ impl Answer {
     pub fn parse(bytes: &[u8]) -> Self {
         match serde_json::from_slice(bytes) {
             Ok(Self::Found(mut addresses)) => {
+                // What no server can have is not dialled, whoever says so.
+                addresses.retain(|address| is_host(*address) || address.is_loopback());
                 addresses.truncate(MOST);
                 Self::Found(addresses)
             }
@@ -97,6 +99,8 @@ mod tests {
         let many = Answer::Found(vec![Ipv4Addr::LOCALHOST; 100]);
         let Answer::Found(kept) = Answer::parse(&serde_json::to_vec(&many).unwrap()) else { panic!() };
         assert_eq!(kept.len(), MOST);
+        let odd = br#"{"found":["0.0.0.0","224.0.0.1","255.255.255.255","192.0.2.1"]}"#;
+        assert_eq!(Answer::parse(odd), Answer::Found(vec![Ipv4Addr::new(192, 0, 2, 1)]));
         assert_eq!(Answer::parse(b"{\"failed\":\"a\\u001bb\"}"), Answer::Failed("a?b".into()));
     }
 }

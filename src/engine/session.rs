@@ -4,7 +4,11 @@
 //! come out. It does no I/O and reads no clock, so two of them (or one and a server) can be joined in memory.
 //! Data packets pass through [`Session::gre_input`] and [`Session::tun_input`] without an allocation.
 
-use std::{collections::VecDeque, ops::Range, time::Instant};
+use std::{
+    collections::VecDeque,
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use super::{
     failure::{Failure, FailureKind, Phase},
@@ -31,6 +35,13 @@ pub const GRE_HEADER: usize = 16;
 /// Packets that we buffer, as announced in the call request: what the reorder ring holds at ease.
 const RECEIVE_WINDOW: u16 = 64;
 
+/// How long the server may take to show that it is through with IPCP; one that answers no LCP Echo is believed
+/// after that.
+const PROOF_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long until it is asked once more.
+const PROOF_AGAIN: Duration = Duration::from_millis(250);
+
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
@@ -53,10 +64,19 @@ pub struct Session {
     phase: Phase,
     /// No GRE packet of the server by then means that they are filtered.
     gre_due: Option<Instant>,
+    /// The link is up for us; whether it is for the server as well, an LCP Echo shows: it has our last
+    /// Configure-Ack when it answers what came after that, and the first packet will not find a door still shut.
+    proof: Option<Proof>,
     /// Why it ends, while the polite end is under way.
     ending: Option<Failure>,
     up: bool,
     events: VecDeque<Event>,
+}
+
+struct Proof {
+    up: LinkUp,
+    again: Instant,
+    until: Instant,
 }
 
 struct Call {
@@ -84,6 +104,7 @@ impl Session {
             call_id: spec.quirks.differences().call_id.unwrap_or(call_id),
             phase: Phase::Connect,
             gre_due: None,
+            proof: None,
             ending: None,
             up: false,
             events: VecDeque::new(),
@@ -202,6 +223,7 @@ impl Session {
             link.handle_timeout(now);
         }
         self.after(now);
+        self.prove(now);
         if self.gre_due.is_some_and(|due| due <= now) {
             self.gre_due = None;
             if self.ending.is_none() && self.call.as_ref().is_some_and(|call| !call.heard) {
@@ -223,6 +245,7 @@ impl Session {
             call.and_then(|call| call.flow.next_timeout()).map(|(at, _)| at),
             call.and_then(|call| call.link.next_timeout()).map(|(at, _)| at),
             self.gre_due,
+            self.proof.as_ref().map(|proof| proof.again.min(proof.until)),
         ]
         .into_iter()
         .flatten()
@@ -258,6 +281,26 @@ impl Session {
             call.map(|call| call.flow.counters()),
             call.map(|call| call.link.counters()),
         )
+    }
+
+    /// Asks for the proof when it is time to, or does without.
+    fn prove(&mut self, now: Instant) {
+        let (Some(proof), Some(call)) = (&mut self.proof, &mut self.call) else { return };
+        if proof.until <= now {
+            tracing::info!("the server answers no LCP Echo; taken to be up");
+            self.proven();
+        } else if proof.again <= now {
+            proof.again = now + PROOF_AGAIN;
+            call.link.probe(now);
+        }
+    }
+
+    fn proven(&mut self) {
+        if let (Some(proof), None) = (self.proof.take(), &self.ending) {
+            self.up = true;
+            self.phase = Phase::Up;
+            self.events.push_back(Event::Up(proof.up));
+        }
     }
 
     fn enter(&mut self, phase: Phase, detail: String) {
@@ -350,16 +393,18 @@ impl Session {
             }
             link::Event::Up(up) => {
                 if self.ending.is_none() {
-                    self.up = true;
-                    self.phase = Phase::Up;
-                    self.events.push_back(Event::Up(link_up(&up)));
+                    let proof = Proof { up: link_up(&up), again: now, until: now + PROOF_LIMIT };
+                    self.proof = Some(proof);
+                    self.prove(now);
                 }
             }
+            link::Event::PeerAnswered => self.proven(),
             link::Event::Ipv6Up(ids) => tracing::debug!(?ids, "IPv6 may flow"),
             link::Event::Ipv6Down => tracing::debug!("IPv6 may not flow"),
             link::Event::Renegotiating => {
                 tracing::info!("the server starts the link over");
                 self.up = false;
+                self.proof = None;
             }
             link::Event::Down(reason) => self.link_down(now, &reason),
         }
@@ -376,6 +421,7 @@ impl Session {
 
     fn link_down(&mut self, now: Instant, reason: &DownReason) {
         self.up = false;
+        self.proof = None;
         self.gre_due = None;
         // That the call went away is no reason; who took it away has one.
         if self.ending.is_none() && *reason != DownReason::LowerLayerDown {

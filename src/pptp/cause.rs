@@ -24,7 +24,7 @@ pub fn call_refusal_words(result: u8, error: u8, cause: u16) -> String {
         4 => "busy",
         5 => "no dial tone",
         6 => "the call did not come up in time",
-        7 => "the server does not accept the call",
+        7 => "the server does not accept the call, it is administratively prohibited",
         _ => return with_cause(with_error(format!("unknown result {result}"), error), cause),
     };
     with_cause(with_error(format!("{words} (result {result})"), error), cause)

@@ -240,10 +240,14 @@ pub fn processes(lab: &Lab) -> Vec<i32> {
 
 /// Ends them all, by pid, and waits until they are gone.
 pub fn kill_all(lab: &Lab) {
-    for pid in processes(lab) {
-        let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    let all = processes(lab);
+    note(format_args!("kill -9 {all:?}"));
+    for pid in &all {
+        let _gone = kill(Pid::from_raw(*pid), Signal::SIGKILL);
     }
-    let _stuck = wait_for(Duration::from_secs(2), || processes(lab).is_empty().then_some(()));
+    // A dying process loses its /proc/PID/exe before its locks: what counts is that nothing but a zombie is left.
+    let gone = wait_for(Duration::from_secs(5), || all.iter().all(|pid| !is_alive(*pid)).then_some(()));
+    assert!(gone.is_some() && processes(lab).is_empty(), "processes outlive kill -9: {:?}", processes(lab));
 }
 
 /// Whether a process is there, and not merely waiting to be reaped.

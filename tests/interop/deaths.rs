@@ -12,7 +12,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use crate::{
-    client::{Client, Profile, is_alive, pid, processes, signal},
+    client::{Client, Profile, is_alive, kill_all, pid, processes, signal},
     host::Snapshot,
     lab::{Lab, wait_for},
     runner::{Case, note},
@@ -90,7 +90,8 @@ fn both(lab: &Lab, loaded: bool) {
 fn both_with_the_default_route(lab: &Lab) {
     for mode in ["replace", "halves"] {
         let before = Snapshot::take();
-        let client = Client::new(lab, &[vpn().set("routes", "[]").set("default", &format!("{mode:?}"))]);
+        let client =
+            Client::new(lab, &[vpn().set("routes", "[]").set("default", &format!("{{ mode = {mode:?} }}"))]);
         client.up("vpn");
         kill_both(&client, lab);
         recover(&client);
@@ -109,7 +110,7 @@ fn engine_comes_back(lab: &Lab) {
         (status["state"] == "up" && status["engine_pid"].as_u64() != u64::try_from(old).ok()).then_some(())
     });
     assert!(back.is_some(), "the tunnel does not come back: {:?}", client.try_status("vpn"));
-    assert!(traffic::answers_within(traffic::INSIDE, SOON));
+    assert!(traffic::ping(traffic::INSIDE, SOON).is_some());
     client.down("vpn");
     before.assert_restored(lab);
 }
@@ -154,11 +155,8 @@ fn during_up(lab: &Lab) {
         note(format_args!("kill after {delay} ms"));
         let up = client.start(&["up", "vpn"]);
         thread::sleep(Duration::from_millis(delay));
-        processes(lab).into_iter().for_each(|pid| {
-            let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
-        });
+        kill_all(lab);
         drop(up);
-        assert!(wait_for(SOON, || processes(lab).is_empty().then_some(())).is_some(), "processes are left");
         recover(&client);
         before.assert_restored(lab);
     }
@@ -166,11 +164,9 @@ fn during_up(lab: &Lab) {
 
 fn kill_both(client: &Client, lab: &Lab) {
     let status = client.status("vpn");
-    signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
-    // It may have ended already, of grief.
-    let _gone =
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid(&status, "engine_pid")), Signal::SIGKILL);
-    assert!(wait_for(SOON, || processes(lab).is_empty().then_some(())).is_some(), "processes are left");
+    let both = [pid(&status, "supervisor_pid"), pid(&status, "engine_pid")];
+    assert!(both.iter().all(|pid| processes(lab).contains(pid)), "{both:?} are not all there");
+    kill_all(lab);
 }
 
 fn recover(client: &Client) {

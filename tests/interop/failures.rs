@@ -186,7 +186,7 @@ fn no_tun_device(lab: &Lab) {
     let client = Client::new(lab, &[at(MPPE128)]);
     let up = client.command(&["up", "vpn"]);
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", "mount -t tmpfs none /dev/net && exec \"$@\"", "sh"]);
+    command.args(["--mount", "sh", "-c", "mount -t tmpfs -o ro none /dev/net && exec \"$@\"", "sh"]);
     command.arg(up.get_program()).args(up.get_args());
     let done = Running::spawn(command, "up vpn (without /dev/net/tun)".to_owned()).finish();
     assert_eq!(done.code, 22, "{}", done.text);

@@ -116,7 +116,7 @@ impl Lab {
 
     /// A failed case may have left a tunnel behind: the next one should not suffer for it.
     pub fn clean_up_after_failure(&self) {
-        client::kill_all(self);
+        let _stuck = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| client::kill_all(self)));
         let _best_effort = Command::new(self.binary()).arg("recover").stdin(Stdio::null()).output();
         for (name, _) in client::tun_links() {
             let _best_effort = Command::new("ip").args(["link", "del", &name]).status();

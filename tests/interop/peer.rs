@@ -27,6 +27,7 @@ const SCCRQ: u8 = 1;
 const STOP_REQUEST: u8 = 3;
 const ECHO_REQUEST: u8 = 5;
 const OCRQ: u8 = 7;
+const CALL_CLEAR: u8 = 12;
 
 /// How a peer misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +149,8 @@ fn answer(manner: Manner, message: &[u8]) -> Vec<u8> {
         (Manner::IgnoresCall, OCRQ) => Vec::new(),
         (Manner::RefusesCall(result, error, cause), OCRQ) => ocrp(message, result, error, cause),
         (_, OCRQ) => ocrp(message, 1, 0, 0),
+        // Call-Disconnect-Notify: result 4, because it was requested (RFC 2637 §2.13).
+        (_, CALL_CLEAR) => control(13, &[&[0x12, 0x34, 4, 0][..], &[0; 132]].concat()),
         // Result 1: closed as asked.
         (_, STOP_REQUEST) => control(4, &[1, 0, 0, 0]),
         (_, ECHO_REQUEST) => control(6, &[&message[12..16], &[1, 0, 0, 0]].concat()),

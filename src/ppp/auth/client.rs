@@ -47,7 +47,8 @@ enum State {
 struct Attempt {
     identifier: u8,
     challenge: Vec<u8>,
-    packet: Vec<u8>,
+    /// Wiped when done with: PAP's holds the password.
+    packet: Zeroizing<Vec<u8>>,
     answered: bool,
     /// MS-CHAPv2: what the server must send.
     proof: Option<[u8; crypto::AUTHENTICATOR_RESPONSE]>,
@@ -178,7 +179,7 @@ impl Client {
         if self.attempt.as_ref().is_some_and(repeated) {
             // The same question gets the same answer: another one would give the two ends different keys if
             // both answers reach the server.
-            self.output = self.attempt.as_ref().map(|last| last.packet.clone());
+            self.output = self.attempt.as_ref().map(|last| last.packet.to_vec());
             return Ok(());
         }
         let (value, proof, keys) = self.response(packet.identifier, challenge)?;
@@ -305,7 +306,7 @@ impl Client {
     /// answer was lost; but no one else repeats for a lost Success, so we do until we have been accepted.
     fn send(&mut self, now: Instant) {
         if let Some(attempt) = &self.attempt {
-            self.output = Some(attempt.packet.clone());
+            self.output = Some(attempt.packet.to_vec());
         }
         if self.sent == 0 {
             self.wait = self.timing.retransmit;
@@ -336,7 +337,14 @@ impl fmt::Debug for Client {
 
 impl Attempt {
     fn new(identifier: u8, challenge: &[u8], packet: Vec<u8>) -> Self {
-        Self { identifier, challenge: challenge.to_vec(), packet, answered: false, proof: None, keys: None }
+        Self {
+            identifier,
+            challenge: challenge.to_vec(),
+            packet: Zeroizing::new(packet),
+            answered: false,
+            proof: None,
+            keys: None,
+        }
     }
 }
 

@@ -144,7 +144,7 @@ impl Event {
 }
 
 /// One cell of the table: what to do, in order, and the state afterwards. `None` for the cells that the RFC marks
-/// "-": the event cannot occur there. The restart option [r] and the passive option [p] are not implemented.
+/// "-": the event cannot occur there. Its restart option (r) and passive option (p) are not implemented.
 #[must_use]
 pub const fn transition(state: State, event: Event) -> Option<(&'static [Action], State)> {
     use Action::{

@@ -87,7 +87,7 @@ impl Decoder {
                     _ if self.accm.contains(first) => {}
                     _ => {
                         self.state = State::Inside;
-                        rest = self.take(&[first ^ TURNED], after);
+                        rest = self.take_one(first ^ TURNED, after);
                     }
                 }
                 continue;
@@ -98,12 +98,17 @@ impl Decoder {
                     self.begin();
                     rest = after;
                 }
-                ESCAPE => {
-                    self.state = State::Escaped;
-                    rest = after;
-                }
+                ESCAPE => match after.split_first() {
+                    Some((second, after)) if *second != FLAG && !self.accm.contains(*second) => {
+                        rest = self.take_one(second ^ TURNED, after);
+                    }
+                    _ => {
+                        self.state = State::Escaped;
+                        rest = after;
+                    }
+                },
                 _ if controls && first < 0x20 => {
-                    rest = if self.accm.contains(first) { after } else { self.take(&[first], after) };
+                    rest = if self.accm.contains(first) { after } else { self.take_one(first, after) };
                 }
                 _ => {
                     let (run, after) = rest.split_at(plain_run(rest, controls).clamp(1, rest.len()));
@@ -122,10 +127,24 @@ impl Decoder {
     /// Adds to the frame. Gives what is left to read: `after`, or, when the frame has become too long, what follows
     /// the next flag.
     fn take<'a>(&mut self, run: &[u8], after: &'a [u8]) -> &'a [u8] {
-        if self.frame.len() + run.len() <= self.longest + 2 {
-            self.frame.extend_from_slice(run);
-            return after;
+        if self.frame.len() + run.len() > self.longest + 2 {
+            return self.too_long(after);
         }
+        self.frame.extend_from_slice(run);
+        after
+    }
+
+    /// [`Self::take`] for one byte.
+    fn take_one<'a>(&mut self, byte: u8, after: &'a [u8]) -> &'a [u8] {
+        if self.frame.len() >= self.longest + 2 {
+            return self.too_long(after);
+        }
+        self.frame.push(byte);
+        after
+    }
+
+    #[cold]
+    fn too_long<'a>(&mut self, after: &'a [u8]) -> &'a [u8] {
         self.drop_frame(HdlcDrop::Long);
         self.frame.clear();
         self.state = State::Hunting;

@@ -101,6 +101,8 @@ fn escape_chunk(chunk: [u8; 8], accm: Accm, out: &mut Vec<u8>) {
     out.truncate(length);
 }
 
+/// Written so that no part of it is skipped.
 fn must_escape(byte: u8, accm: Accm) -> bool {
-    (byte == FLAG) | (byte == ESCAPE) | accm.contains(byte)
+    let control = (byte < 0x20) & (accm.0 >> (byte & 0x1f) & 1 == 1);
+    (byte == FLAG) | (byte == ESCAPE) | control
 }

@@ -44,24 +44,24 @@ impl Accm {
 /// How many bytes at the start of `bytes` are surely neither flag nor escape nor, with `controls`, below 0x20.
 /// Looks at eight at a time.
 fn plain_run(bytes: &[u8], controls: bool) -> usize {
-    let mut run = 0;
-    for chunk in bytes.chunks(8) {
-        let special = chunk.first_chunk::<8>().map_or(u64::MAX, |chunk| specials(*chunk, controls));
+    let (chunks, tail) = bytes.as_chunks::<8>();
+    for (number, chunk) in chunks.iter().enumerate() {
+        let special = specials(*chunk, controls);
         if special != 0 {
-            let tail = chunk.iter().take_while(|byte| !is_special(**byte, controls)).count();
-            return run + tail;
+            return 8 * number + special.trailing_zeros() as usize / 8;
         }
-        run += chunk.len();
     }
-    run
+    let rest = tail.iter().take_while(|byte| !is_special(**byte, controls)).count();
+    8 * chunks.len() + rest
 }
 
-/// Whether any of eight bytes is special: zero when none is.
+/// Zero when none of eight bytes is special. Otherwise the lowest bit that is set lies in the first that is; the
+/// bits above it may lie.
 fn specials(chunk: [u8; 8], controls: bool) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let word = u64::from_ne_bytes(chunk);
-    // A byte borrows when it is smaller than what is taken from it; those that had their high bit set cannot have.
+    let word = u64::from_le_bytes(chunk);
+    // A byte smaller than what is taken from it borrows, which sets its high bit; one that had it set is not small.
     let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
     let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
     let low = if controls { below(word, 0x20) } else { 0 };

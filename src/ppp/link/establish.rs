@@ -208,7 +208,20 @@ impl Link {
         // Not "heard": a silent peer is asked at each interval, or it would be at each second one.
         self.echo.unanswered = 0;
         self.counters.echoes_answered = self.counters.echoes_answered.saturating_add(1);
+        if std::mem::take(&mut self.echo.probing) {
+            self.event(Event::PeerAnswered);
+        }
         Ok(())
+    }
+
+    /// Asks the peer for a sign of life now; [`Event::PeerAnswered`] follows when it comes. Frames are handled in
+    /// order, so the answer also says that the peer has taken in everything that was sent before.
+    pub fn probe(&mut self, now: Instant) {
+        if self.lcp.is_opened() {
+            self.echo.probing = true;
+            self.ask_for_life();
+            self.pump(now);
+        }
     }
 
     pub(super) fn look_for_life(&mut self, now: Instant) {
@@ -227,6 +240,10 @@ impl Link {
             self.flush_lcp();
             return self.dead(DownReason::EchoTimeout);
         }
+        self.ask_for_life();
+    }
+
+    fn ask_for_life(&mut self) {
         self.echo.unanswered = self.echo.unanswered.saturating_add(1);
         self.counters.echoes_sent = self.counters.echoes_sent.saturating_add(1);
         let magic = self.lcp.options().magic().to_be_bytes();

@@ -32,6 +32,8 @@ pub enum Event {
     Encryption(Option<Mppe>),
     /// IP packets may flow. Comes again, maybe with other values, after a renegotiation.
     Up(LinkUp),
+    /// The answer to [`Link::probe`](super::Link::probe).
+    PeerAnswered,
     /// IPv6 packets may flow as well.
     Ipv6Up(InterfaceIds),
     /// IPv6 packets may not flow any more.

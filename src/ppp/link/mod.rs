@@ -152,6 +152,8 @@ struct EchoState {
     unanswered: u32,
     /// Whether anything came since the last look.
     heard: bool,
+    /// Whether the owner waits for [`Event::PeerAnswered`].
+    probing: bool,
 }
 
 impl Link {

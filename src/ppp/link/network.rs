@@ -39,7 +39,8 @@ impl Link {
         let ccp = Ccp::new(policy, available);
         match (policy.demand, ccp.possible()) {
             (Demand::Require, false) => {
-                let reason = self.no_keys();
+                let refused_all = self.authenticated.is_none() && !self.lcp.options().offered().is_empty();
+                let reason = if refused_all { self.no_common_auth() } else { self.no_keys() };
                 return self.fail(now, reason);
             }
             (Demand::Off, _) | (Demand::Allow, false) => return self.settle(now, Cipher::Clear),

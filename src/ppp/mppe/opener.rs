@@ -41,6 +41,8 @@ pub enum MppeDrop {
     AwaitingReset,
     /// What came out is no packet that MPPE carries: other keys, or damage.
     Garbage,
+    /// Not looked at: too much was wrong before ([`Opener::is_hopeless`]).
+    Hopeless,
 }
 
 /// Above this the two ends do not share a key, or the peer does not speak MPPE (SANITY_MAX in Linux).
@@ -65,6 +67,10 @@ impl Opener {
     /// # Errors
     /// [`MppeDrop`]; the packet's bytes are then of no use.
     pub fn open<'a>(&mut self, packet: &'a mut [u8]) -> Result<&'a mut [u8], MppeDrop> {
+        if self.is_hopeless() {
+            // A jump costs up to 3583 key changes; no one gets those for ever.
+            return Err(MppeDrop::Hopeless);
+        }
         let (header, body) = packet.split_first_chunk_mut::<HEADER>().ok_or(MppeDrop::Short)?;
         let result = self.decide(*header, body);
         self.offences = match result {
@@ -75,7 +81,7 @@ impl Opener {
                 self.offences.saturating_add(100)
             }
             Err(MppeDrop::Late | MppeDrop::Duplicate) => self.offences.saturating_add(1),
-            Err(MppeDrop::Short | MppeDrop::AwaitingReset) => self.offences,
+            Err(MppeDrop::Short | MppeDrop::AwaitingReset | MppeDrop::Hopeless) => self.offences,
         };
         result.map(|()| body)
     }
@@ -91,7 +97,7 @@ impl Opener {
     /// the stream whole, and it may arrive before or after this (RFC 3078 §8.2).
     pub fn handle_reset_ack(&mut self) {}
 
-    /// Whether so much was wrong that the link should end.
+    /// Whether so much was wrong that the link should end. Nothing is opened any more.
     #[must_use]
     pub fn is_hopeless(&self) -> bool {
         self.offences >= HOPELESS
@@ -240,7 +246,7 @@ impl fmt::Debug for Opener {
 
 impl MppeDrop {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Short,
         Self::NotEncrypted,
         Self::NotFlushed,
@@ -248,6 +254,7 @@ impl MppeDrop {
         Self::Late,
         Self::AwaitingReset,
         Self::Garbage,
+        Self::Hopeless,
     ];
 
     /// The reason's name as a metrics label.
@@ -261,6 +268,7 @@ impl MppeDrop {
             Self::Late => "mppe_late",
             Self::AwaitingReset => "mppe_awaiting_reset",
             Self::Garbage => "mppe_garbage",
+            Self::Hopeless => "mppe_hopeless",
         }
     }
 }

@@ -208,6 +208,7 @@ fn a_peer_with_other_keys_is_hopeless_soon() {
             sent += 1;
             assert!(sent < 300, "stateful {stateful}");
         }
+        assert_eq!(opener.open(&mut seal(&mut sealer, sent)), Err(MppeDrop::Hopeless));
     }
 }
 

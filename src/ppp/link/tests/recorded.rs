@@ -8,7 +8,7 @@ use crate::{
         auth::{self, AuthProtocol, Credentials, Users},
         link::{Config, DownReason, Event, Link, LinkUp, Received, Role},
         mppe::{Demand, Strength},
-        wire::{control_frame, protocol},
+        wire::{Packet, control_frame, protocol},
     },
     secret::Secret,
 };
@@ -197,6 +197,35 @@ fn pppd_with_noccp() {
     expect(&mut link, "ff03 80fd 01 01 000a 1206 010000e0");
     feed(&mut link, now, reject);
     expect(&mut link, "ff03 8021 01 01 0016 0306 00000000 8106 00000000 8306 00000000");
+}
+
+/// As pppd with require-pap does: our Nak makes it drop the demand, open LCP, and then end the link.
+#[test]
+fn pppd_whose_only_authentication_is_refused() {
+    use AuthProtocol::{MsChapV2, Pap};
+    for (accept, demand, refused) in [
+        (vec![MsChapV2], Demand::Allow, "in common: the peer offered PAP"),
+        (vec![MsChapV2], Demand::Require, "in common: the peer offered PAP"),
+        (vec![MsChapV2, Pap], Demand::Require, "from MS-CHAP, and the peer wants PAP"),
+    ] {
+        let (mut link, now) = open(Config { accept, mppe: policy(demand), ..client_config() });
+        let mut ack = expect(&mut link, OUR_LCP);
+        feed(
+            &mut link,
+            now,
+            "ff03 c021 01 01 001c 0104 0578 0206 00000000 0304 c023 0506 3d9ae13c 0702 0802",
+        );
+        expect(&mut link, "ff03 c021 03 01 0009 0305 c223 81");
+        feed(&mut link, now, "ff03 c021 01 02 0018 0104 0578 0206 00000000 0506 3d9ae13c 0702 0802");
+        ack[4] = 2;
+        link.handle_input(now, &mut ack);
+        // [LCP TermReq id=0x3 "peer refused to authenticate"]
+        let words = b"peer refused to authenticate";
+        let packet = Packet { code: 5, id: 3, data: words }.to_vec();
+        link.handle_input(now, &mut control_frame(protocol::LCP, &packet));
+        let reason = down(&mut link).unwrap().to_string();
+        assert!(reason.contains(refused), "{reason}");
+    }
 }
 
 #[test]

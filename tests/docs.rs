@@ -1,0 +1,265 @@
+//! What the documents say is true: README, ARCHITECTURE, the manual page and the systemd unit against the code.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a document that can't be read fails the test")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use clap::CommandFactory;
+use pptpctl::{
+    cli::{args::Args, exit},
+    profile::schema,
+    supervisor::FailureKind,
+};
+
+const DOCUMENTS: &[&str] =
+    &["README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "contrib/README.md"];
+
+/// What a path in a document may begin with.
+const PLACES: &[&str] = &["src/", "tests/", "man/", "contrib/", "fuzz/", ".ci/"];
+
+#[test]
+fn the_rooms_of_the_architecture_are_the_arrows_of_the_test() {
+    let text = read("ARCHITECTURE.md");
+    let mut documented = BTreeMap::new();
+    for row in table_below(&text, "## Rooms") {
+        let [room, _, uses] = row.as_slice() else { panic!("a row with other than three cells: {row:?}") };
+        documented.insert(code_spans(room).concat(), code_spans(uses).into_iter().collect::<BTreeSet<_>>());
+    }
+    assert_eq!(documented, arrows());
+}
+
+#[test]
+fn every_path_in_the_documents_exists() {
+    let mut missing = Vec::new();
+    for document in DOCUMENTS {
+        let text = read(document);
+        let named = code_spans(&text).into_iter().filter(|span| PLACES.iter().any(|p| span.starts_with(p)));
+        let linked = links(&text).into_iter().map(|link| match Path::new(document).parent() {
+            Some(parent) => parent.join(link).to_string_lossy().into_owned(),
+            None => link,
+        });
+        for path in named.chain(linked) {
+            // Commands: the first word is the path. Patterns: the directory that they are in.
+            let path = path.split(' ').next().unwrap_or_default();
+            let path = match path.split_once('*') {
+                Some((before, _)) => before.rsplit_once('/').map_or(".", |(directory, _)| directory),
+                None => path,
+            };
+            if !root().join(path).exists() {
+                missing.push(format!("{document}: {path}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn the_table_of_readme_names_what_is_there() {
+    let text = read("README.md");
+    for row in table_below(&text, "## Where things are") {
+        for path in code_spans(row.first().map_or("", String::as_str)) {
+            assert!(root().join(&path).exists(), "README.md: {path}");
+        }
+    }
+}
+
+#[test]
+fn the_documents_mention_only_commands_and_options_that_exist() {
+    let command = Args::command();
+    let known: BTreeSet<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    for document in DOCUMENTS {
+        let text = code_of(&read(document));
+        for (_, line) in text.match_indices("pptpctl ").map(|(at, _)| (at, &text[at + 8..])) {
+            let line = line.lines().next().unwrap_or_default();
+            let line = line.split(['#', '|', ';', '`']).next().unwrap_or_default();
+            let Some(word) = line.split_whitespace().next() else { continue };
+            if !word.chars().all(|c| c.is_ascii_lowercase()) {
+                continue;
+            }
+            assert!(known.contains(word), "{document}: pptpctl {word}");
+            let subcommand = command.find_subcommand(word).unwrap();
+            for option in line.split_whitespace().filter_map(|word| word.strip_prefix("--")) {
+                let all = longs(subcommand).into_iter().chain(longs(&command));
+                assert!(
+                    all.collect::<Vec<_>>().contains(&option.to_owned()),
+                    "{document}: {word} --{option}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_key_in_the_documents_is_in_the_schema() {
+    let tables: BTreeSet<&str> = schema::KEYS.iter().filter_map(|key| Some(key.split_once('.')?.0)).collect();
+    let is_key = |word: &str| word.split_once('.').is_some_and(|(table, _)| tables.contains(table));
+    for document in DOCUMENTS {
+        for span in code_spans(&read(document)) {
+            let key = span.split([' ', '=']).next().unwrap_or_default();
+            // `retry.first` is a key; `pf.conf` and the like would have to be told apart here.
+            assert!(!is_key(key) || schema::KEYS.contains(&key), "{document}: `{key}`");
+        }
+    }
+    let page = read("man/pptpctl.8");
+    for key in page.lines().filter_map(|line| line.strip_prefix(".Ic ")) {
+        let key = key.split(' ').next().unwrap_or_default();
+        let known = schema::KEYS.contains(&key) || tables.contains(key);
+        assert!(known, "man/pptpctl.8: .Ic {key}");
+    }
+}
+
+#[test]
+fn the_manual_page_has_every_command_and_option() {
+    let page = read("man/pptpctl.8");
+    let command = Args::command();
+    for subcommand in command.get_subcommands() {
+        let name = subcommand.get_name();
+        let entry = entry_of(&page, &format!(".It Cm {name}"));
+        for long in longs(subcommand) {
+            assert!(entry.contains(&format!("Fl -{long}")), "man/pptpctl.8: {name} --{long}");
+        }
+        assert!(page.contains(&format!("\n.Cm {name}\n")), "man/pptpctl.8, SYNOPSIS: {name}");
+    }
+    for long in longs(&command).into_iter().chain(["help".to_owned(), "version".to_owned()]) {
+        assert!(page.contains(&format!("\n.It Fl -{long}")), "man/pptpctl.8: --{long}");
+    }
+    // And the other way round.
+    let known: BTreeSet<_> = command.get_subcommands().map(|c| c.get_name()).collect();
+    for line in page.lines().filter_map(|line| line.strip_prefix(".It Cm ")) {
+        let name = line.split(' ').next().unwrap_or_default();
+        assert!(known.contains(name), "man/pptpctl.8: there is no command {name}");
+    }
+}
+
+#[test]
+fn the_manual_page_has_every_exit_status() {
+    let page = read("man/pptpctl.8");
+    let section = page.split(".Sh EXIT STATUS").nth(1).and_then(|rest| rest.split("\n.Sh ").next()).unwrap();
+    let mut rows = BTreeMap::new();
+    for item in section.split("\n.It ").skip(1) {
+        let (number, words) = item.split_once('\n').unwrap();
+        let words = words.replace('\n', " ");
+        assert!(rows.insert(number.parse::<u8>().unwrap(), words).is_none(), "{number} stands there twice");
+    }
+    for kind in FailureKind::ALL {
+        let code = kind.exit_code();
+        let row = rows.get(&code).unwrap_or_else(|| panic!("no row for {code}, {kind:?}"));
+        assert!(row.starts_with(kind.words()), "{code}: {row:?} does not begin with {:?}", kind.words());
+    }
+    let own = [exit::OK, exit::USAGE, exit::PROFILE, exit::NOT_ROOT, exit::ALREADY_UP, exit::NOT_UP];
+    let mut codes: BTreeSet<u8> = FailureKind::ALL.iter().map(|kind| kind.exit_code()).collect();
+    codes.extend(own.map(|code| code.number()));
+    assert_eq!(rows.keys().copied().collect::<BTreeSet<_>>(), codes);
+    assert_eq!((exit::INTERNAL.number(), exit::NOT_UNDONE.number()), (1, 23), "said in words in the page");
+}
+
+#[test]
+fn the_manual_pages_are_clean() {
+    let pages: Vec<PathBuf> = fs::read_dir(root().join("man"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e.len() == 1))
+        .collect();
+    assert!(!pages.is_empty());
+    // The style level complains of references to pages that this machine happens not to have.
+    let checked = Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).args(&pages).output();
+    match checked {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+        Err(error) if std::env::var_os("CI").is_none() => println!("not checked: mandoc: {error}"),
+        Err(error) => panic!("mandoc: {error}"),
+    }
+}
+
+#[test]
+fn the_systemd_unit_does_not_repeat_what_cannot_be_mended() {
+    let unit = read("contrib/systemd/pptpctl@.service");
+    let list = |key: &str| -> BTreeSet<u8> {
+        let value = unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        value.split(' ').map(|code| code.parse().unwrap()).collect()
+    };
+    let mut wanted: BTreeSet<u8> =
+        [exit::USAGE, exit::PROFILE, exit::NOT_ROOT, exit::ALREADY_UP].map(|code| code.number()).into();
+    let finals = FailureKind::ALL.iter().filter(|k| k.is_final() && **k != FailureKind::Interrupted);
+    wanted.extend(finals.map(|kind| kind.exit_code()));
+    assert_eq!(list("RestartPreventExitStatus="), wanted);
+    assert_eq!(list("SuccessExitStatus="), [FailureKind::Interrupted.exit_code()].into());
+    assert!(unit.contains("\nType=notify\n") && unit.contains(" up --foreground %i\n"));
+}
+
+#[test]
+fn the_changelog_has_this_version() {
+    assert!(read("CHANGELOG.md").contains(&format!("\n## [{}]", env!("CARGO_PKG_VERSION"))));
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The constant of `tests/arrows.rs`, which is a program of its own.
+fn arrows() -> BTreeMap<String, BTreeSet<String>> {
+    let text = read("tests/arrows.rs");
+    let start = text.find("const ARROWS").unwrap();
+    let constant = text[start..].split("\n];").next().unwrap();
+    let rows = constant.split("\n    (").skip(1);
+    rows.map(|row| {
+        let mut words = row.split('"').skip(1).step_by(2).map(str::to_owned);
+        (words.next().unwrap(), words.collect())
+    })
+    .collect()
+}
+
+/// The cells of the first table below a heading, without head and rule.
+fn table_below(text: &str, heading: &str) -> Vec<Vec<String>> {
+    let (_, rest) = text.split_once(&format!("{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    let rows =
+        rest.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    rows.skip(2)
+        .map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+        .collect()
+}
+
+/// What stands between backticks, blocks of code apart.
+fn code_spans(text: &str) -> Vec<String> {
+    let mut spans = Vec::new();
+    for (at, part) in text.split("```").enumerate() {
+        if at % 2 == 0 {
+            spans.extend(part.split('`').skip(1).step_by(2).map(|span| span.replace('\n', " ")));
+        }
+    }
+    spans
+}
+
+/// Blocks of code and spans of code, one after the other.
+fn code_of(text: &str) -> String {
+    let blocks: Vec<&str> = text.split("```").skip(1).step_by(2).collect();
+    format!("{}\n{}", blocks.join("\n"), code_spans(text).join("\n"))
+}
+
+/// Targets of links to files of ours.
+fn links(text: &str) -> Vec<String> {
+    let targets = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+    targets.filter(|target| !target.contains("://")).map(str::to_owned).collect()
+}
+
+fn longs(command: &clap::Command) -> Vec<String> {
+    command.get_arguments().filter_map(|argument| argument.get_long()).map(str::to_owned).collect()
+}
+
+/// From this item to the next command's.
+fn entry_of<'a>(page: &'a str, item: &str) -> &'a str {
+    let start = page
+        .match_indices(item)
+        .find(|(at, _)| page[at + item.len()..].starts_with([' ', '\n']))
+        .unwrap_or_else(|| panic!("man/pptpctl.8 has no {item}"))
+        .0;
+    let rest = &page[start + item.len()..];
+    rest.split("\n.It Cm ").next().unwrap_or(rest)
+}
