@@ -3,6 +3,8 @@
 //! Needs root and /dev/net/tun; fails where they are missing. What stands for the host here is a network namespace
 //! of the test's own, so that nobody else's comings and goings count.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
+
 use std::{
     fs,
     io::{BufRead, BufReader},

@@ -4,32 +4,25 @@
 //! Each test has a world of its own: namespaces that hold the client and a server of ours, which goes wrong on
 //! purpose. Needs root, /dev/net/tun and ip(8); fails where they are missing.
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::{Ipv4Addr, TcpStream},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
-    path::Path,
-    process::{Command, Output, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
+#![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
+
+mod world;
+
+use std::{fs, os::unix::process::CommandExt, process::Stdio};
 
 use nix::mount::{MsFlags, mount};
 use pptpctl::{
     demo::{
         orders::{Orders, Trouble},
         weather::Climate,
-        world::{self, Server},
     },
     ppp::{
         auth::AuthProtocol,
         mppe::{Demand, Policy},
     },
 };
-use sha1::{Digest, Sha1};
-
-const PASSWORD: &str = "correct horse battery staple";
+use world::{PASSWORD, World, download, end_of_world, in_world, new_world, text, upload};
 
 #[test]
 fn a_name_that_nobody_knows() {
@@ -161,7 +154,7 @@ fn encryption_is_refused() {
         world.fails_within(
             20,
             "encryption",
-            &["no encryption that this profile accepts: no encryption: ", "require-128"],
+            &["no encryption that this profile accepts: the peer does not do", "require-128"],
             4.0,
         );
     });
@@ -174,7 +167,7 @@ fn no_address_is_given() {
         world.fails_within(
             21,
             "addresses",
-            &["the server gave no address: no address: the peer did not agree on addresses in time"],
+            &["the server gave no address: the peer did not agree on addresses in time"],
             4.0,
         );
     });
@@ -198,10 +191,7 @@ fn taken_down_while_it_comes_up() {
         let before = world.state();
         let mut up = world.command(&["up", "vpn"]);
         let up = up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while !text(&world.run(&["status", "vpn"]).stdout).contains("phase call") {
-            assert!(Instant::now() < deadline, "it does not get to the call");
-        }
+        world.wait_for(|| text(&world.run(&["status", "vpn"]).stdout).contains("phase call"));
         assert_eq!(world.run(&["down", "vpn"]).status.code(), Some(0));
         let output = up.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(24), "{}", text(&output.stderr));
@@ -255,6 +245,91 @@ fn assert_not_up(world: &World, before: &str) {
     assert!(text(&down.stderr).contains("vpn is not up"), "{}", text(&down.stderr));
     assert_eq!(world.run(&["status", "vpn"]).status.code(), Some(6));
     world.assert_state(before);
+}
+
+#[test]
+fn two_tunnels_to_one_server() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let one = fs::read_to_string(World::CONFIG).unwrap();
+        let other = one.replace("[profile.vpn]", "[profile.other]").replace("192.168.77.0", "192.168.78.0");
+        fs::write(World::CONFIG, one + &other).unwrap();
+        let before = world.state();
+        world.up();
+        let during = world.state();
+        let output = world.run(&["up", "other"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let status = text(&world.run(&["status"]).stdout);
+        assert!(status.contains("vpn: up on tun0") && status.contains("other: up on tun1"), "{status}");
+        download(world.orders.office, 100_000);
+        assert!(world.run(&["down", "other"]).status.success());
+        world.assert_state(&during);
+        download(world.orders.office, 100_000);
+        world.down(&before);
+    });
+}
+
+#[test]
+fn the_engine_is_nobody_and_may_nothing() {
+    in_world(sound(), |world| {
+        world.profile("");
+        world.up();
+        let engine = world.pid("engine_pid");
+        let status = world.shell(&format!("cat /proc/{engine}/status"));
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim_start_matches(':').split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert!(field("Uid").iter().chain(&field("Gid")).all(|id| id != "0"), "{status}");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(field(set), ["0000000000000000"], "{set}");
+        }
+        assert_eq!(field("NoNewPrivs"), ["1"]);
+        let files = world.shell(&format!("ls /proc/{engine}/root/ | wc -l; ls /proc/{engine}/fd | wc -l"));
+        let files: Vec<u32> = files.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        // Channel, null, log, TCP, GRE, tun.
+        assert!(matches!(files[..], [0, descriptors] if descriptors <= 7), "{files:?}");
+    });
+}
+
+#[test]
+fn what_a_killed_supervisor_leaves_is_put_back() {
+    for both in [false, true] {
+        in_world(sound(), move |world| {
+            world.profile("default = { mode = \"halves\" }");
+            let before = world.state();
+            world.up();
+            let (supervisor, engine) = (world.pid("supervisor_pid"), world.pid("engine_pid"));
+            let victims = if both { format!("{supervisor} {engine}") } else { supervisor.to_string() };
+            world.shell(&format!("kill -9 {victims}"));
+            // The engine ends when it finds its supervisor gone, and the device with it.
+            let gone = format!("! kill -0 {supervisor} 2>&- && ! kill -0 {engine} 2>&- && echo gone || echo alive");
+            world.wait_for(|| world.shell(&gone) == "gone\n");
+            let recovered = world.run(&["recover"]);
+            assert_eq!(recovered.status.code(), Some(0), "{}", text(&recovered.stderr));
+            world.assert_state(&before);
+            // And it can be had again.
+            world.up();
+            world.down(&before);
+        });
+    }
+}
+
+#[test]
+fn a_killed_engine_is_replaced() {
+    in_world(sound(), |world| {
+        world.profile("retry = { first = \"100ms\" }");
+        let before = world.state();
+        world.up();
+        let engine = world.pid("engine_pid");
+        world.shell(&format!("kill -9 {engine}"));
+        world.wait_for(|| {
+            let status = text(&world.run(&["status", "vpn"]).stdout);
+            status.contains("vpn: up on tun0") && !status.contains(&format!("engine {engine}"))
+        });
+        download(world.orders.office, 10_000);
+        world.down(&before);
+    });
 }
 
 #[test]
@@ -333,211 +408,4 @@ fn trouble(trouble: Trouble) -> Orders {
 
 fn no_mppe() -> Policy {
     Policy { demand: Demand::Off, ..sound().mppe }
-}
-
-/// A client's namespaces and a server.
-struct World {
-    orders: Orders,
-    _server: Server,
-}
-
-/// Runs `test` in a world of its own.
-fn in_world(orders: Orders, test: impl FnOnce(&World) + Send + 'static) {
-    end_of_world(new_world(orders, test));
-}
-
-/// Begins `test` in a world of its own. The thread is one of its own too, because it leaves the host for good.
-fn new_world(orders: Orders, test: impl FnOnce(&World) + Send + 'static) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
-        if let Err((what, error)) = world::enter() {
-            panic!("could not {what} ({error}): these tests make namespaces, run them as root");
-        }
-        let server = Server::start(Path::new(env!("CARGO_BIN_EXE_pptpctl")), &orders).expect("a server");
-        // The build directory may lie where nobody but root may look.
-        fs::write(World::PROGRAM, "").unwrap();
-        let none: Option<&str> = None;
-        mount(Some(env!("CARGO_BIN_EXE_pptpctl")), World::PROGRAM, none, MsFlags::MS_BIND, none).unwrap();
-        fs::write("/run/test.password", format!("{PASSWORD}\n")).unwrap();
-        fs::set_permissions("/run/test.password", fs::Permissions::from_mode(0o600)).unwrap();
-        settle();
-        test(&World { orders, _server: server });
-    })
-}
-
-fn end_of_world(world: thread::JoinHandle<()>) {
-    if let Err(panic) = world.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-impl World {
-    const PROGRAM: &'static str = "/run/pptpctl-under-test";
-
-    /// Writes the profile `vpn`; `extra` comes over the usual lines, key by key.
-    fn profile(&self, extra: &str) {
-        let usual = "server = \"192.0.2.1\"\nuser = \"tester\"\nmppe = \"require-128\"\nroutes = [\"192.168.77.0/24\"]\n\
-             password.file = \"/run/test.password\"\nloglevel = 2\n\
-             timeouts = { resolve = \"2s\", connect = \"1s\", control = \"1s\", call = \"1s\", gre = \"1s\", lcp = \"2s\", \
-             auth = \"2s\", network = \"2s\", stop = \"500ms\" }\n";
-        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
-        let over: Vec<String> = extra.lines().map(key).collect();
-        let kept = usual.lines().filter(|line| !over.contains(&key(line)));
-        let text: String = std::iter::once("[profile.vpn]")
-            .chain(kept)
-            .chain(extra.lines())
-            .map(|line| format!("{line}\n"))
-            .collect();
-        fs::write("/run/test.toml", text).unwrap();
-        fs::set_permissions("/run/test.toml", fs::Permissions::from_mode(0o644)).unwrap();
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(Self::PROGRAM);
-        command.args(["--config", "/run/test.toml"]).args(arguments).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// `up` fails with this exit status, in this phase, in these words, within so many seconds.
-    #[track_caller]
-    fn fails_within(&self, code: i32, phase: &str, words: &[&str], seconds: f64) {
-        let before = self.state();
-        let started = Instant::now();
-        let output = self.run(&["up", "vpn"]);
-        let took = started.elapsed().as_secs_f64();
-        let said = text(&output.stderr);
-        println!("{}{said}exit status {code} after {took:.2} s", text(&output.stdout));
-        assert_eq!(output.status.code(), Some(code), "{}\n{said}", text(&output.stdout));
-        let in_phase =
-            if phase.is_empty() { String::new() } else { format!("vpn: failed in phase {phase}:") };
-        for word in words.iter().copied().chain([in_phase.as_str()]) {
-            assert!(said.contains(word), "{word:?} is missing in\n{said}");
-        }
-        // Room for a busy machine; a timeout that is not the profile's is ten seconds and more.
-        assert!(took < seconds + 2.0, "it took {took} s:\n{said}");
-        assert!(!said.contains(PASSWORD));
-        let kind = said.split(": ").nth(1).unwrap_or_default();
-        assert_eq!(said.matches(kind).count(), 1, "it says {kind:?} twice:\n{said}");
-        self.assert_state(&before);
-        assert_eq!(self.run(&["status", "vpn"]).status.code(), Some(6), "it is still there");
-    }
-
-    #[track_caller]
-    fn up(&self) {
-        let output = self.run(&["up", "vpn"]);
-        let log = || fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap_or_default();
-        print!("{}", text(&output.stdout));
-        assert!(output.status.success(), "{}{}\n{}", text(&output.stdout), text(&output.stderr), log());
-    }
-
-    #[track_caller]
-    fn down(&self, before: &str) {
-        let output = self.run(&["down", "vpn"]);
-        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-        self.assert_state(before);
-    }
-
-    /// Everything that a tunnel can change on its host.
-    fn state(&self) -> String {
-        let mut state = String::new();
-        for arguments in [
-            "-d -j route show table all",
-            "-d -6 -j route show table all",
-            "-d -j rule",
-            "-d -6 -j rule",
-            "-j addr",
-            "-d -j link",
-        ] {
-            let json = ip(&arguments.split(' ').collect::<Vec<_>>()).replace("},{", "},\n{");
-            state.push_str(&format!("{arguments}\n{json}\n"));
-        }
-        for place in ["/run", "/var/lib", "/etc/resolv.conf"] {
-            files(Path::new(place), &mut state);
-        }
-        state
-    }
-
-    #[track_caller]
-    fn assert_state(&self, before: &str) {
-        let after = self.state();
-        let without = |one: &str, other: &str| {
-            one.lines()
-                .filter(|line| !other.lines().any(|same| same == *line))
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
-        let (lost, left) = (without(before, &after), without(&after, before));
-        assert!(before == after, "not as before\nlost: {lost:#?}\nleft: {left:#?}");
-    }
-}
-
-/// Every file with its content; an empty directory is nothing.
-fn files(path: &Path, state: &mut String) {
-    // The ledgers' lock is made once and stays: to remove a lock that others may wait for would be a race.
-    let stays = [Path::new(World::PROGRAM), Path::new("/var/lib/pptpctl/lock")];
-    if !path.is_dir() {
-        if !stays.contains(&path) {
-            state.push_str(&format!("{}={}\n", path.display(), fs::read_to_string(path).unwrap_or_default()));
-        }
-        return;
-    }
-    let mut entries: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
-    entries.sort();
-    entries.iter().for_each(|entry| files(entry, state));
-}
-
-#[track_caller]
-fn ip(arguments: &[&str]) -> String {
-    let output = Command::new("ip").args(arguments).output().expect("ip(8) of iproute2 is needed");
-    assert!(output.status.success(), "ip {arguments:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// Waits until the wire is running, which the kernel writes down a moment after it was brought up.
-fn settle() {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !ip(&["-j", "link", "show", world::CLIENT_DEVICE]).contains(r#""operstate":"UP""#) {
-        assert!(Instant::now() < deadline, "the wire does not come up");
-        thread::yield_now();
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-#[track_caller]
-fn download(host: Ipv4Addr, size: usize) {
-    let (head, body) = http(host, &format!("GET /file/{size} HTTP/1.1\r\n\r\n"), &[]);
-    assert_eq!(body.len(), size, "{head}");
-    assert!(head.contains(&format!("X-Sha1: {}\r\n", sha1(&body))), "{head}");
-}
-
-#[track_caller]
-fn upload(host: Ipv4Addr, size: usize) {
-    let body: Vec<u8> = (0..size).map(|at| (at * at / 7 % 251) as u8).collect();
-    let (head, digest) = http(host, &format!("PUT /x HTTP/1.1\r\nContent-Length: {size}\r\n\r\n"), &body);
-    assert_eq!(text(&digest), sha1(&body), "{head}");
-}
-
-#[track_caller]
-fn http(host: Ipv4Addr, head: &str, body: &[u8]) -> (String, Vec<u8>) {
-    let limit = Duration::from_secs(60);
-    let mut stream = TcpStream::connect_timeout(&(host, 80).into(), limit).unwrap();
-    stream.set_read_timeout(Some(limit)).unwrap();
-    stream.set_write_timeout(Some(limit)).unwrap();
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(body).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer") + 4;
-    let body = answer.split_off(end);
-    (text(&answer), body)
-}
-
-fn sha1(bytes: &[u8]) -> String {
-    Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,0 +1,256 @@
+//! A client's namespaces, a server of ours at the other end of the wire, and what a person would do there.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::mount::{MsFlags, mount};
+use pptpctl::demo::{
+    orders::Orders,
+    world::{self, Server},
+};
+use sha1::{Digest, Sha1};
+
+/// What the user `tester` has to know.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// A client's namespaces and a server.
+pub struct World {
+    pub orders: Orders,
+    _server: Server,
+}
+
+/// Runs `test` in a world of its own.
+pub fn in_world(orders: Orders, test: impl FnOnce(&World) + Send + 'static) {
+    end_of_world(new_world(orders, test));
+}
+
+/// Begins `test` in a world of its own. The thread is one of its own too, because it leaves the host for good.
+pub fn new_world(orders: Orders, test: impl FnOnce(&World) + Send + 'static) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        if let Err((what, error)) = world::enter() {
+            panic!("could not {what} ({error}): these tests make namespaces, run them as root");
+        }
+        let server = Server::start(Path::new(env!("CARGO_BIN_EXE_pptpctl")), &orders).expect("a server");
+        // The build directory may lie where nobody but root may look.
+        fs::write(World::PROGRAM, "").unwrap();
+        let none: Option<&str> = None;
+        mount(Some(env!("CARGO_BIN_EXE_pptpctl")), World::PROGRAM, none, MsFlags::MS_BIND, none).unwrap();
+        fs::write("/run/test.password", format!("{PASSWORD}\n")).unwrap();
+        fs::set_permissions("/run/test.password", fs::Permissions::from_mode(0o600)).unwrap();
+        settle();
+        test(&World { orders, _server: server });
+    })
+}
+
+pub fn end_of_world(world: thread::JoinHandle<()>) {
+    if let Err(panic) = world.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+impl World {
+    /// The profiles' file.
+    pub const CONFIG: &'static str = "/run/test.toml";
+    /// The program, at a place where everyone may run it.
+    pub const PROGRAM: &'static str = "/run/pptpctl-under-test";
+
+    /// Writes the profile `vpn`; `extra` comes over the usual lines, key by key.
+    pub fn profile(&self, extra: &str) {
+        let usual = "server = \"192.0.2.1\"\nuser = \"tester\"\nmppe = \"require-128\"\nroutes = [\"192.168.77.0/24\"]\n\
+             password.file = \"/run/test.password\"\nloglevel = 2\n\
+             timeouts = { resolve = \"2s\", connect = \"1s\", control = \"1s\", call = \"1s\", gre = \"1s\", lcp = \"2s\", \
+             auth = \"2s\", network = \"2s\", stop = \"500ms\" }\n";
+        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let over: Vec<String> = extra.lines().map(key).collect();
+        let kept = usual.lines().filter(|line| !over.contains(&key(line)));
+        let text: String = std::iter::once("[profile.vpn]")
+            .chain(kept)
+            .chain(extra.lines())
+            .map(|line| format!("{line}\n"))
+            .collect();
+        fs::write(Self::CONFIG, text).unwrap();
+        fs::set_permissions(Self::CONFIG, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(Self::PROGRAM);
+        command.args(["--config", Self::CONFIG]).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// What a shell in this world says; a process out here has other numbers.
+    #[track_caller]
+    pub fn shell(&self, script: &str) -> String {
+        let output = Command::new("sh").args(["-c", script]).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// A process of the tunnel, by its name in the status.
+    #[track_caller]
+    pub fn pid(&self, which: &str) -> u64 {
+        let status = self.run(&["status", "vpn", "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        status[which].as_u64().expect("a process id")
+    }
+
+    /// Waits until something has happened.
+    #[track_caller]
+    pub fn wait_for(&self, happened: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !happened() {
+            assert!(Instant::now() < deadline, "it does not happen");
+        }
+    }
+
+    /// `up` fails with this exit status, in this phase, in these words, within so many seconds.
+    #[track_caller]
+    pub fn fails_within(&self, code: i32, phase: &str, words: &[&str], seconds: f64) {
+        let before = self.state();
+        let started = Instant::now();
+        let output = self.run(&["up", "vpn"]);
+        let took = started.elapsed().as_secs_f64();
+        let said = text(&output.stderr);
+        // Shown when the test fails, and with --nocapture.
+        println!("{}{said}exit status {code} after {took:.2} s", text(&output.stdout));
+        assert_eq!(output.status.code(), Some(code), "{}\n{said}", text(&output.stdout));
+        let in_phase =
+            if phase.is_empty() { String::new() } else { format!("vpn: failed in phase {phase}:") };
+        for word in words.iter().copied().chain([in_phase.as_str()]) {
+            assert!(said.contains(word), "{word:?} is missing in\n{said}");
+        }
+        // Room for a busy machine; a timeout that is not the profile's is ten seconds and more.
+        assert!(took < seconds + 2.0, "it took {took} s:\n{said}");
+        assert!(!said.contains(PASSWORD));
+        let kind = said.split(": ").nth(1).unwrap_or_default();
+        assert_eq!(said.matches(kind).count(), 1, "it says {kind:?} twice:\n{said}");
+        self.assert_state(&before);
+        assert_eq!(self.run(&["status", "vpn"]).status.code(), Some(6), "it is still there");
+    }
+
+    #[track_caller]
+    pub fn up(&self) {
+        let output = self.run(&["up", "vpn"]);
+        let log = || fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap_or_default();
+        print!("{}", text(&output.stdout));
+        assert!(output.status.success(), "{}{}\n{}", text(&output.stdout), text(&output.stderr), log());
+    }
+
+    #[track_caller]
+    pub fn down(&self, before: &str) {
+        let output = self.run(&["down", "vpn"]);
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        self.assert_state(before);
+    }
+
+    /// Everything that a tunnel can change on its host.
+    pub fn state(&self) -> String {
+        let mut state = String::new();
+        for arguments in [
+            "-d -j route show table all",
+            "-d -6 -j route show table all",
+            "-d -j rule",
+            "-d -6 -j rule",
+            "-j addr",
+            "-d -j link",
+        ] {
+            let json = ip(&arguments.split(' ').collect::<Vec<_>>()).replace("},{", "},\n{");
+            state.push_str(&format!("{arguments}\n{json}\n"));
+        }
+        for place in ["/run", "/var/lib", "/etc/resolv.conf"] {
+            files(Path::new(place), &mut state);
+        }
+        state
+    }
+
+    #[track_caller]
+    pub fn assert_state(&self, before: &str) {
+        let after = self.state();
+        let without = |one: &str, other: &str| {
+            one.lines()
+                .filter(|line| !other.lines().any(|same| same == *line))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let (lost, left) = (without(before, &after), without(&after, before));
+        assert!(before == after, "not as before\nlost: {lost:#?}\nleft: {left:#?}");
+    }
+}
+
+/// Every file with its content; an empty directory is nothing.
+fn files(path: &Path, state: &mut String) {
+    if !path.is_dir() {
+        if path != Path::new(World::PROGRAM) {
+            state.push_str(&format!("{}={}\n", path.display(), fs::read_to_string(path).unwrap_or_default()));
+        }
+        return;
+    }
+    let mut entries: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    entries.iter().for_each(|entry| files(entry, state));
+}
+
+#[track_caller]
+fn ip(arguments: &[&str]) -> String {
+    let output = Command::new("ip").args(arguments).output().expect("ip(8) of iproute2 is needed");
+    assert!(output.status.success(), "ip {arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Waits until the wire is running, which the kernel writes down a moment after it was brought up.
+fn settle() {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !ip(&["-j", "link", "show", world::CLIENT_DEVICE]).contains(r#""operstate":"UP""#) {
+        assert!(Instant::now() < deadline, "the wire does not come up");
+        thread::yield_now();
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+pub fn download(host: Ipv4Addr, size: usize) {
+    let (head, body) = http(host, &format!("GET /file/{size} HTTP/1.1\r\n\r\n"), &[]);
+    assert_eq!(body.len(), size, "{head}");
+    assert!(head.contains(&format!("X-Sha1: {}\r\n", sha1(&body))), "{head}");
+}
+
+#[track_caller]
+pub fn upload(host: Ipv4Addr, size: usize) {
+    let body: Vec<u8> = (0..=250).cycle().zip(3_u8..=201).map(|(a, b)| a ^ b).cycle().take(size).collect();
+    let (head, digest) = http(host, &format!("PUT /x HTTP/1.1\r\nContent-Length: {size}\r\n\r\n"), &body);
+    assert_eq!(text(&digest), sha1(&body), "{head}");
+}
+
+#[track_caller]
+fn http(host: Ipv4Addr, head: &str, body: &[u8]) -> (String, Vec<u8>) {
+    let limit = Duration::from_secs(60);
+    let mut stream = TcpStream::connect_timeout(&(host, 80).into(), limit).unwrap();
+    stream.set_read_timeout(Some(limit)).unwrap();
+    stream.set_write_timeout(Some(limit)).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer") + 4;
+    let body = answer.split_off(end);
+    (text(&answer), body)
+}
+
+fn sha1(bytes: &[u8]) -> String {
+    Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
