@@ -414,6 +414,7 @@ fn start_log(loglevel: u8) {
         .without_time()
         .with_target(false)
         .with_ansi(false)
+        .log_internal_errors(false)
         .with_writer(io::stderr)
         .finish();
     if tracing::subscriber::set_global_default(subscriber).is_err() {
