@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Seek, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -134,6 +134,8 @@ fn make_control_dir() -> io::Result<()> {
     let dir = paths::control_dir();
     match fs::DirBuilder::new().mode(0o755).create(&dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        // Whatever the umask of whoever runs us: `list` and `status` of other users look for sockets in it.
+        Ok(()) => fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?,
         other => return other,
     }
     let found = fs::symlink_metadata(&dir)?;
