@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+
 use crate::os::paths;
 
 /// Opening and removing may cross each other, and `recover` holds each free lock for a moment; what lasts longer
@@ -117,6 +119,12 @@ pub fn is_held(name: &str) -> bool {
     matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock))
 }
 
+/// The process that has signed the lock of this profile; 0 if none that lives has.
+#[must_use]
+pub fn signer(name: &str) -> u32 {
+    pid_in(&paths::lock_file(name))
+}
+
 /// The profiles that have a lock file, live or not.
 #[must_use]
 pub fn names() -> Vec<String> {
@@ -161,6 +169,12 @@ fn is_still_at(file: &File, path: &Path) -> bool {
     }
 }
 
+/// Who has signed; 0 if nobody has, or a dead one: whoever holds it now has not yet.
 fn pid_in(path: &Path) -> u32 {
-    fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    let signed = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let lives = |pid: &u32| {
+        let pid = i32::try_from(*pid).ok().filter(|pid| *pid > 0);
+        pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
+    };
+    signed.filter(lives).unwrap_or(0)
 }
