@@ -103,6 +103,8 @@ struct Supervisor {
 struct Live {
     link: LinkUp,
     since: SystemTime,
+    /// The same moment on a clock that nobody sets.
+    began: Instant,
 }
 
 type Refused = (Reporter, Lock, Failure);
