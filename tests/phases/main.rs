@@ -13,6 +13,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
 
+mod abuse;
 mod world;
 
 use std::{fs, os::unix::process::CommandExt, process::Stdio};
