@@ -107,6 +107,22 @@ struct Live {
     began: Instant,
 }
 
+impl Drop for Supervisor {
+    /// A defect of ours has ended the loop before it came to its end: what was done to the host is undone all
+    /// the same.
+    fn drop(&mut self) {
+        let Some(link) = self.link.take() else { return };
+        self.kill_child();
+        for problem in link.unwind() {
+            tracing::error!("{}: {problem}", self.profile.log_name());
+        }
+        self.control.close();
+        if let Some(lock) = self.lock.take() {
+            lock.release();
+        }
+    }
+}
+
 type Refused = (Reporter, Lock, Failure);
 
 impl Supervisor {
