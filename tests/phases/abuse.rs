@@ -73,6 +73,19 @@ fn an_engine_that_does_not_listen_keeps_nobody_from_taking_it_down() {
 }
 
 #[test]
+fn those_who_ask_nothing_keep_nobody_from_asking() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        world.up();
+        let silent: Vec<_> = (0..40).map(|_| UnixStream::connect(SOCKET).unwrap()).collect();
+        assert!(text(&world.run(&["status", "vpn"]).stdout).contains("up on"));
+        world.down(&before);
+        drop(silent);
+    });
+}
+
+#[test]
 fn everyone_may_look_into_the_control_directory_whatever_the_umask() {
     in_world(sound(), |world| {
         world.profile("");
