@@ -303,7 +303,8 @@ fn what_a_killed_supervisor_leaves_is_put_back() {
             let victims = if both { format!("{supervisor} {engine}") } else { supervisor.to_string() };
             world.shell(&format!("kill -9 {victims}"));
             // The engine ends when it finds its supervisor gone, and the device with it.
-            let gone = format!("! kill -0 {supervisor} 2>&- && ! kill -0 {engine} 2>&- && echo gone || echo alive");
+            let gone =
+                format!("! kill -0 {supervisor} 2>&- && ! kill -0 {engine} 2>&- && echo gone || echo alive");
             world.wait_for(|| world.shell(&gone) == "gone\n");
             let recovered = world.run(&["recover"]);
             assert_eq!(recovered.status.code(), Some(0), "{}", text(&recovered.stderr));
