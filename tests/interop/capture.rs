@@ -176,8 +176,8 @@ pub fn judge(file: &Path) -> Verdict {
         "-E",
         "aggregator=|",
     ]);
-    // Inside a tunnel in clear there are other people's packets: how they lose and repeat them is not our doing.
-    tshark.args(["-o", "tcp.desegment_tcp_streams:FALSE", "--disable-protocol", "http"]);
+    // Inside a tunnel in clear there are other people's packets: how those are pieced together is not our doing.
+    tshark.args(["--disable-protocol", "http"]);
     tshark.args([
         "-o",
         "ip.check_checksum:TRUE",
