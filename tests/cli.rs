@@ -58,7 +58,7 @@ fn no_profiles_at_all() {
     let mut desk = Desk::new();
     assert_eq!(desk.run(&["check"]), 3);
     assert_eq!(desk.run(&["list"]), 3);
-    assert_eq!(desk.run(&["list", "--names"]), 0);
+    assert_eq!(desk.run(&["list", "--names"]), 3);
     desk.compare("no_profiles");
 }
 

@@ -103,7 +103,7 @@ impl World {
     pub fn pid(&self, which: &str) -> u64 {
         let status = self.run(&["status", "vpn", "--json"]);
         let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-        status[which].as_u64().expect("a process id")
+        status.get(which).and_then(serde_json::Value::as_u64).expect("a process id")
     }
 
     /// Waits until something has happened.
