@@ -60,7 +60,16 @@ fn one(config: Option<&Path>, name: &str, json: bool) -> Code {
 fn all(config: Option<&Path>, json: bool) -> Code {
     let mut names: BTreeSet<String> = client::live().into_iter().collect();
     if let Ok(locations) = Locations::find(config) {
-        names.extend(Profiles::load(&locations).names().map(|name| name.as_str().to_owned()));
+        let profiles = Profiles::load(&locations);
+        let alone = !names.is_empty();
+        names.extend(profiles.names().map(|name| name.as_str().to_owned()));
+        // Tunnels whose profile is in no file are shown without a word about files that are not there.
+        if !(alone && profiles.names().next().is_none())
+            && let Err(code) = output::unread(&profiles)
+            && names.is_empty()
+        {
+            return code;
+        }
     }
     if json {
         let all: Vec<serde_json::Value> = names
