@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
 
+mod abuse;
 mod world;
 
 use std::{fs, os::unix::process::CommandExt, process::Stdio};

@@ -96,7 +96,7 @@ impl Supervisor {
         match done {
             Ok(network) => {
                 self.notes(&network.notes);
-                self.live = Some(Live { link: up, since: SystemTime::now() });
+                self.live = Some(Live { link: up, since: SystemTime::now(), began: Instant::now() });
                 self.handle(Input::Configured(Ok(())));
             }
             Err(error) => {
