@@ -3,15 +3,9 @@
 use std::net::SocketAddrV4;
 
 use crate::{
-    engine::failure::{Failure, FailureKind},
+    engine::failure::{Failure, FailureKind, NO_COMMON_AUTH, UNIT_TAKEN},
     profile::{MppeMode, Profile},
 };
-
-/// What `ppp` says when no protocol of the profile suits the server.
-const NONE_IN_COMMON: &str = "no authentication protocol in common";
-
-/// What `net` says when the unit is taken.
-const TAKEN: &str = " is in use";
 
 /// The failure with its hints.
 #[must_use]
@@ -46,14 +40,14 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
                 .to_owned(),
         ],
         FailureKind::LcpFailed => vec!["`pptpctl logs` with loglevel = 2 shows what the two sides asked for".to_owned()],
-        FailureKind::AuthenticationFailed if failure.detail.contains(NONE_IN_COMMON) => common(profile),
+        FailureKind::AuthenticationFailed if failure.detail.contains(NO_COMMON_AUTH) => common(profile),
         FailureKind::AuthenticationFailed => vec![
             "check user, domain and password; it is not tried again by itself, so that no account gets locked".to_owned(),
             "some servers want the domain: user = \"DOMAIN\\\\name\"".to_owned(),
         ],
         FailureKind::EncryptionRefused => encryption(profile),
         FailureKind::NoAddress => vec!["the server's pool of addresses may be empty: ask its administrator".to_owned()],
-        FailureKind::NoTun if failure.detail.contains(TAKEN) => taken(profile),
+        FailureKind::NoTun if failure.detail.contains(UNIT_TAKEN) => taken(profile),
         FailureKind::NoTun => vec![
             "is the tun driver there? (/dev/net/tun; in a container it must be passed in)".to_owned(),
         ],
@@ -107,19 +101,18 @@ fn encryption(profile: &Profile) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{engine::failure::Phase, net::tun, ppp};
+    use crate::engine::failure::Phase;
 
-    /// The two sentences that are recognised are the ones that are said.
     #[test]
-    fn what_is_recognised_is_what_is_said() {
-        let said = ppp::link::DownReason::NoCommonAuth { offered: "PAP".into() }.to_string();
+    fn each_cause_has_its_own_advice() {
+        let said = format!("{NO_COMMON_AUTH}: the peer offered PAP");
         let hints = hints_of(FailureKind::AuthenticationFailed, &said);
         assert!(hints.contains("auth = [\"mschapv2\"]") && hints.contains("\"pap\""), "{hints}");
-        assert!(!hints.contains("password;"), "the password was never asked for: {hints}");
-        let hints = hints_of(FailureKind::NoTun, &tun::Error::InUse(7).to_string());
+        assert!(!hints.contains("check user"), "the password was never asked for: {hints}");
+        assert!(hints_of(FailureKind::AuthenticationFailed, "error 691").contains("check user"));
+        let hints = hints_of(FailureKind::NoTun, &format!("tun7{UNIT_TAKEN}"));
         assert!(hints.contains("tun7") && hints.contains("unit = 7") && !hints.contains("driver"), "{hints}");
-        let hints = hints_of(FailureKind::NoTun, "/dev/net/tun is missing");
-        assert!(hints.contains("driver"), "{hints}");
+        assert!(hints_of(FailureKind::NoTun, "/dev/net/tun is missing").contains("driver"));
     }
 
     fn hints_of(kind: FailureKind, detail: &str) -> String {
