@@ -50,7 +50,7 @@ pub fn main() -> ExitCode {
         Command::Recover => recover::main(),
         Command::Demo => demo(),
     };
-    code.into()
+    output::unless_lost(code).into()
 }
 
 fn demo() -> exit::Code {

@@ -43,16 +43,12 @@ fn up(config: Option<&Path>, args: &Up) -> Result<Code, Code> {
     }
     let lock = lock(&args.name)?;
     put_back_remains(&args.name);
-    let password = match password(&profile) {
-        Ok(password) => {
-            inherited.close();
-            password
-        }
-        Err(code) => {
-            lock.release();
-            return Err(code);
-        }
-    };
+    // Getting the password may need the network that has just been put back, and a person who is not there. Nothing
+    // is held meanwhile, so that nothing is left when they lose patience.
+    lock.release();
+    let password = password(&profile)?;
+    inherited.close();
+    let lock = self::lock(&args.name)?;
     let job = Job { profile, password, lock, started };
     if args.foreground { foreground(job) } else { background(job) }
 }
@@ -108,7 +104,11 @@ fn put_back_remains(name: &str) {
 }
 
 fn password(profile: &Profile) -> Result<crate::secret::Secret, Code> {
-    profile.password.load(&SecretAccess::of_this_process()).map_err(|wrong| {
+    let access = SecretAccess::of_this_process();
+    if let Some(place) = profile.password.waits_for() {
+        line(format_args!("  {:<15} from {place}, within {} s", "password", access.limit.as_secs()));
+    }
+    profile.password.load(&access).map_err(|wrong| {
         error(format_args!("{}: {wrong}", profile.name));
         exit::PROFILE
     })

@@ -383,11 +383,9 @@ pub(super) fn current_netns() -> u64 {
 
 /// Whether some thread or name still holds a network namespace alive.
 pub(super) fn netns_exists(inode: u64) -> bool {
-    // Not being allowed to look is no proof that it is gone.
-    let is_it = |path: PathBuf| match std::fs::metadata(path) {
-        Ok(metadata) => metadata.ino() == inode,
-        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
-    };
+    // A process that may not be looked at (init, in some containers) counts as elsewhere: to be held up for ever by
+    // a namespace that is gone would be worse than to leave the routes of a nameless one to its own end.
+    let is_it = |path: PathBuf| std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
     let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries(Path::new("/run/netns")).any(|name| is_it(name.path()))
         || entries(Path::new("/proc"))

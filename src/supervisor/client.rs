@@ -10,7 +10,7 @@ use super::{
     lock,
     status::{Answer, Request, Status},
 };
-use crate::os::paths;
+use crate::{link::Places, os::paths, plan::Platform};
 
 /// A status is at hand at once; a supervisor that takes longer is stuck.
 const STATUS_WAIT: Duration = Duration::from_secs(5);
@@ -34,6 +34,9 @@ pub enum ClientError {
     /// Someone holds the lock, and has no socket yet: `up` waits for the password.
     #[error("process {0} is about to bring it up and cannot be asked yet; SIGTERM ends it")]
     NotYet(u32),
+    /// None lives, and the last one has left something on this host.
+    #[error("its supervisor has died; `pptpctl recover` puts back what it left")]
+    Died,
     /// The socket may not be used by this user.
     #[error("only root may ask: {0}")]
     Denied(io::Error),
@@ -85,9 +88,15 @@ pub fn live() -> Vec<String> {
     lock::names().into_iter().filter(|name| lock::is_held(name)).collect()
 }
 
+/// A ledger without a supervisor. Only root can see that; for others such a tunnel is not up.
+fn has_died(name: &str) -> bool {
+    Places::system(Platform::host()).ledger(name).exists() && !lock::is_held(name)
+}
+
 fn ask(name: &str, request: Request, wait: Duration) -> Result<(Answer, UnixStream), ClientError> {
     let mut stream =
         UnixStream::connect(paths::control_socket(name)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if has_died(name) => ClientError::Died,
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotUp,
             io::ErrorKind::PermissionDenied => ClientError::Denied(error),
             _ => ClientError::Silent(error),

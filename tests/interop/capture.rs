@@ -126,6 +126,11 @@ impl Verdict {
             self.control, self.data, self.clear, self.sealed
         ));
         assert!(self.control > 0, "the capture has none of our control messages");
+        self.assert_no_faults();
+    }
+
+    /// Panics when anything is wrong with what we sent, if we sent anything.
+    pub fn assert_no_faults(&self) {
         let shown: Vec<&String> = self.faults.iter().take(10).collect();
         assert!(self.faults.is_empty(), "{} faults in what we sent, first: {shown:#?}", self.faults.len());
     }

@@ -68,7 +68,7 @@ impl World {
              password.file = \"/run/test.password\"\nloglevel = 2\n\
              timeouts = { resolve = \"2s\", connect = \"1s\", control = \"1s\", call = \"1s\", gre = \"1s\", lcp = \"2s\", \
              auth = \"2s\", network = \"2s\", stop = \"500ms\" }\n";
-        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let key = |line: &str| line.split(['=', '.']).next().unwrap_or_default().trim().to_owned();
         let over: Vec<String> = extra.lines().map(key).collect();
         let kept = usual.lines().filter(|line| !over.contains(&key(line)));
         let text: String = std::iter::once("[profile.vpn]")
@@ -103,7 +103,7 @@ impl World {
     pub fn pid(&self, which: &str) -> u64 {
         let status = self.run(&["status", "vpn", "--json"]);
         let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-        status[which].as_u64().expect("a process id")
+        status.get(which).and_then(serde_json::Value::as_u64).expect("a process id")
     }
 
     /// Waits until something has happened.
