@@ -128,7 +128,8 @@ fn down_ends_what_waits_for_its_password() {
         let before = world.state();
         let mut up = world.command(&["up", "vpn"]);
         let up = up.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        world.wait_for(|| Path::new("/run/pptpctl/vpn.lock").exists());
+        // Signed, and therefore held.
+        world.wait_for(|| fs::metadata("/run/pptpctl/vpn.lock").is_ok_and(|lock| lock.len() > 0));
         let down = world.run(&["down", "vpn"]);
         let up = up.wait_with_output().unwrap();
         assert_eq!(down.status.code(), Some(0), "{}{}", text(&down.stderr), text(&up.stderr));
