@@ -103,6 +103,8 @@ struct Supervisor {
 struct Live {
     link: LinkUp,
     since: SystemTime,
+    /// The same moment on a clock that nobody sets.
+    began: Instant,
 }
 
 type Refused = (Reporter, Lock, Failure);
@@ -295,8 +297,7 @@ impl Supervisor {
                         self.reconnects
                     );
                     if let Child::Engine(engine) = &self.child {
-                        engine.say(&ToEngine::Query);
-                        self.log_statistics = true;
+                        self.log_statistics = engine.say(&ToEngine::Query);
                     }
                 }
             }
@@ -321,10 +322,12 @@ impl Supervisor {
             match request {
                 Request::Down => self.handle(Input::Stop),
                 Request::Status => match &self.child {
-                    Child::Engine(engine) => {
-                        engine.say(&ToEngine::Query);
+                    // One question is enough for all who ask while it is open.
+                    Child::Engine(_) if self.query_due.is_some() => {}
+                    Child::Engine(engine) if engine.say(&ToEngine::Query) => {
                         self.query_due = Some(Instant::now() + QUERY_WAIT);
                     }
+                    Child::Engine(_) => self.answer_status(None),
                     Child::None | Child::Resolver(_) => self.answer_status(None),
                 },
             }

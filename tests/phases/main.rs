@@ -7,9 +7,16 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
 
+mod abuse;
 mod world;
 
-use std::{fs, os::unix::process::CommandExt, process::Stdio};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::{net::UnixDatagram, process::CommandExt},
+    process::Stdio,
+    time::Duration,
+};
 
 use nix::mount::{MsFlags, mount};
 use pptpctl::{
@@ -306,6 +313,11 @@ fn what_a_killed_supervisor_leaves_is_put_back() {
             let gone =
                 format!("! kill -0 {supervisor} 2>&- && ! kill -0 {engine} 2>&- && echo gone || echo alive");
             world.wait_for(|| world.shell(&gone) == "gone\n");
+            // Until then `status` tells it apart from a tunnel that is down.
+            let status = world.run(&["status", "vpn"]);
+            assert_eq!(status.status.code(), Some(6));
+            assert!(text(&status.stdout).contains("`pptpctl recover` puts back"), "{}", text(&status.stdout));
+            assert!(text(&world.run(&["list"]).stdout).contains("vpn      died"));
             let recovered = world.run(&["recover"]);
             assert_eq!(recovered.status.code(), Some(0), "{}", text(&recovered.stderr));
             world.assert_state(&before);
@@ -314,6 +326,57 @@ fn what_a_killed_supervisor_leaves_is_put_back() {
             world.down(&before);
         });
     }
+}
+
+/// `Type=notify`: READY=1 comes when packets flow, and not before; STOPPING=1 on the way down.
+#[test]
+fn systemd_is_told() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        let systemd = UnixDatagram::bind("/run/notify.sock").unwrap();
+        systemd.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut up = world.command(&["up", "--foreground", "vpn"]);
+        let mut up = up.env("NOTIFY_SOCKET", "/run/notify.sock").stderr(Stdio::null()).spawn().unwrap();
+        let hear = || {
+            let mut bytes = [0; 512];
+            let size = systemd.recv(&mut bytes).expect("another word to systemd");
+            text(&bytes[..size])
+        };
+        let mut words = vec![hear()];
+        while !words.last().unwrap().contains("READY=1") {
+            words.push(hear());
+        }
+        assert_eq!(words.pop().unwrap(), "READY=1\nSTATUS=up on tun0");
+        assert_eq!(words.first().unwrap(), "STATUS=connect");
+        assert_eq!(words.last().unwrap(), "STATUS=routes");
+        download(world.orders.office, 10_000);
+        assert!(world.run(&["down", "vpn"]).status.success());
+        assert_eq!(hear(), "STOPPING=1");
+        assert!(up.wait().unwrap().success());
+        drop(systemd);
+        fs::remove_file("/run/notify.sock").unwrap();
+        world.assert_state(&before);
+    });
+}
+
+/// Nothing is held while a person is asked: Ctrl-C there leaves nothing.
+#[test]
+fn waiting_for_a_password_leaves_nothing() {
+    in_world(sound(), |world| {
+        world.profile("password.command = [\"sleep\", \"60\"]");
+        let before = world.state();
+        let mut up = world.command(&["up", "vpn"]);
+        let mut up = up.process_group(0).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(up.stdout.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert!(line.contains("password") && line.contains("from the command sleep"), "{line}");
+        assert_eq!(world.run(&["down", "vpn"]).status.code(), Some(6));
+        world.shell(&format!("kill -INT -{}", up.id()));
+        assert!(!up.wait().unwrap().success());
+        world.assert_state(&before);
+    });
 }
 
 #[test]

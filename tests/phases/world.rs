@@ -68,7 +68,7 @@ impl World {
              password.file = \"/run/test.password\"\nloglevel = 2\n\
              timeouts = { resolve = \"2s\", connect = \"1s\", control = \"1s\", call = \"1s\", gre = \"1s\", lcp = \"2s\", \
              auth = \"2s\", network = \"2s\", stop = \"500ms\" }\n";
-        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let key = |line: &str| line.split(['=', '.']).next().unwrap_or_default().trim().to_owned();
         let over: Vec<String> = extra.lines().map(key).collect();
         let kept = usual.lines().filter(|line| !over.contains(&key(line)));
         let text: String = std::iter::once("[profile.vpn]")
@@ -108,7 +108,7 @@ impl World {
 
     /// Waits until something has happened.
     #[track_caller]
-    pub fn wait_for(&self, happened: impl Fn() -> bool) {
+    pub fn wait_for(&self, mut happened: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !happened() {
             assert!(Instant::now() < deadline, "it does not happen");

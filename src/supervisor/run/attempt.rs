@@ -16,7 +16,7 @@ use crate::{
         parent::{Engine, Resolver},
     },
     link::{self, Cause, LinkError, Places},
-    net::transport,
+    net::{transport, tun},
     plan::{self, Facts, Platform},
     profile::{Host, Server},
     supervisor::{dial, machine::Input},
@@ -96,7 +96,7 @@ impl Supervisor {
         match done {
             Ok(network) => {
                 self.notes(&network.notes);
-                self.live = Some(Live { link: up, since: SystemTime::now() });
+                self.live = Some(Live { link: up, since: SystemTime::now(), began: Instant::now() });
                 self.handle(Input::Configured(Ok(())));
             }
             Err(error) => {
@@ -132,8 +132,14 @@ fn route_failure(error: &LinkError) -> Failure {
 }
 
 fn step_failure(phase: Phase, error: &LinkError) -> Failure {
-    let kind = if matches!(error.cause, Cause::Tun(_)) { FailureKind::NoTun } else { FailureKind::LinkStep };
-    Failure::new(phase, kind, error.to_string())
+    let words = error.to_string();
+    match &error.cause {
+        Cause::Tun(tun::Error::InUse(unit)) => Failure::new(phase, FailureKind::NoTun, words)
+            .hint(format!("`pptpctl status` shows whether another tunnel has it; `ip -d link show tun{unit}`, what it is"))
+            .hint(format!("without unit = {unit} in the profile a free one is taken")),
+        Cause::Tun(_) => Failure::new(phase, FailureKind::NoTun, words),
+        _ => Failure::new(phase, FailureKind::LinkStep, words),
+    }
 }
 
 fn socket_failure(which: &str, localbind: Option<Ipv4Addr>, error: &io::Error) -> Failure {

@@ -13,6 +13,9 @@ use crate::{
     supervisor::machine::Input,
 };
 
+/// Messages of an engine that are heard before signals and the control socket are looked at again.
+const MOST_MESSAGES: usize = 64;
+
 /// What runs for this tunnel beside us.
 pub(super) enum Child {
     None,
@@ -24,10 +27,14 @@ impl Supervisor {
     pub(super) fn stop_child(&mut self) {
         match &self.child {
             Child::Engine(engine) => {
-                engine.say(&ToEngine::Stop);
-                // LCP Terminate, Call-Clear, Stop: each has its own limit; then patience ends.
-                self.child_due =
-                    Some(Instant::now() + self.profile.timeouts.stop * 3 + Duration::from_secs(1));
+                // LCP Terminate, Call-Clear, Stop: each has its own limit; then patience ends. One that does not
+                // even take the word has had none for it.
+                let patience = if engine.say(&ToEngine::Stop) {
+                    self.profile.timeouts.stop * 3 + Duration::from_secs(1)
+                } else {
+                    Duration::ZERO
+                };
+                self.child_due = Some(Instant::now() + patience);
             }
             Child::Resolver(_) => {
                 self.kill_child();
@@ -70,8 +77,9 @@ impl Supervisor {
                 }
             }
             Child::Engine(_) => {
-                // Bounded by what the channel holds; between messages the machine has its say.
-                while let Child::Engine(engine) = &self.child {
+                // Bounded, so that one that talks without end keeps nobody else from being heard.
+                for _ in 0..MOST_MESSAGES {
+                    let Child::Engine(engine) = &self.child else { break };
                     match engine.hear() {
                         Said::Message(message) => self.engine_said(message),
                         Said::Nothing => break,

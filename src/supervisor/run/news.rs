@@ -39,7 +39,7 @@ impl Supervisor {
             mppe: link.map(|link| link.encryption.clone()),
             auth: link.map(|link| link.authentication.clone()),
             since: live.and_then(|live| Some(live.since.duration_since(UNIX_EPOCH).ok()?.as_secs())),
-            uptime: live.and_then(|live| Some(live.since.elapsed().ok()?.as_secs())),
+            uptime: live.map(|live| live.began.elapsed().as_secs()),
             next_attempt_in: match self.machine.state() {
                 State::Waiting => {
                     self.machine.next_timeout().map(|at| at.saturating_duration_since(now).as_secs())
