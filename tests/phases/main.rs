@@ -18,12 +18,19 @@ mod world;
 use std::{
     fs,
     io::{BufRead, BufReader},
-    os::unix::{net::UnixDatagram, process::CommandExt},
+    os::unix::{
+        net::UnixDatagram,
+        process::{CommandExt, ExitStatusExt},
+    },
     process::Stdio,
     time::Duration,
 };
 
-use nix::mount::{MsFlags, mount};
+use nix::{
+    mount::{MsFlags, mount},
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 use pptpctl::{
     demo::{
         orders::{Orders, Trouble},
@@ -376,10 +383,12 @@ fn waiting_for_a_password_leaves_nothing() {
         let mut said = BufReader::new(up.stdout.take().unwrap());
         let mut line = String::new();
         said.read_line(&mut line).unwrap();
+        let down = world.run(&["down", "vpn"]).status.code();
+        // The terminal's Ctrl-C: to the command as well.
+        killpg(Pid::from_raw(up.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+        let up = up.wait().unwrap();
         assert!(line.contains("password") && line.contains("from the command sleep"), "{line}");
-        assert_eq!(world.run(&["down", "vpn"]).status.code(), Some(6));
-        world.shell(&format!("kill -INT -{}", up.id()));
-        assert!(!up.wait().unwrap().success());
+        assert_eq!((down, up.signal()), (Some(6), Some(2)));
         world.assert_state(&before);
     });
 }
