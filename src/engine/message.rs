@@ -131,7 +131,7 @@ impl FromEngine {
     /// # Errors
     /// What rule it breaks; the engine must then be ended.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let message: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let message: Self = serde_json::from_slice(bytes).map_err(|error| plain(&error.to_string()))?;
         let sound = match &message {
             Self::Phase { detail, .. } => is_plain(detail),
             Self::Up(link) => return link.check().map(|()| message).map_err(str::to_owned),
@@ -223,6 +223,15 @@ mod tests {
         assert!(FromEngine::parse(br#"{"run":"sh"}"#).is_err());
         assert!(FromEngine::parse(br#"{"phase":{"phase":"lcp","detail":"","more":1}}"#).is_err());
         assert!(FromEngine::parse(b"").is_err());
+    }
+
+    #[test]
+    fn what_is_said_of_a_refused_message_is_fit_for_a_terminal() {
+        let long = format!("{{\"{}\":1}}", "x".repeat(10_000));
+        for message in [r#"{"\u001b]0;owned\u0007":1}"#, long.as_str()] {
+            let why = FromEngine::parse(message.as_bytes()).unwrap_err();
+            assert!(is_plain(&why), "{why:?}");
+        }
     }
 
     #[test]

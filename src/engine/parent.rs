@@ -175,18 +175,23 @@ impl Engine {
         &self.0
     }
 
-    /// Says something to the engine. That it is gone already is noticed elsewhere.
-    pub fn say(&self, message: &ToEngine) {
+    /// Says something to the engine, without waiting for it: one that is stuck must not hold its supervisor up.
+    /// Gives whether it was taken. That the engine is gone already is noticed elsewhere.
+    pub fn say(&self, message: &ToEngine) -> bool {
         let said =
-            serde_json::to_vec(message).map_err(io::Error::other).and_then(|m| self.0.channel.send(&m, &[]));
-        if let Err(error) = said {
+            serde_json::to_vec(message).map_err(io::Error::other).and_then(|m| self.0.channel.offer(&m));
+        if let Err(error) = &said {
             tracing::debug!(%error, "engine not told");
         }
+        said.is_ok()
     }
 
     /// The next message, without blocking.
     pub fn hear(&self) -> Said {
         match self.0.channel.receive(false) {
+            Ok(Some(message)) if !message.descriptors.is_empty() => {
+                Said::Ended("the engine broke a rule: descriptors".to_owned())
+            }
             Ok(Some(message)) => match FromEngine::parse(&message.bytes) {
                 Ok(message) => Said::Message(message),
                 Err(rule) => Said::Ended(format!("the engine broke a rule: {rule}")),

@@ -59,7 +59,14 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
         | DownReason::LcpRefused(words) => words.clone(),
         other => other.to_string(),
     };
-    Failure::new(phase, kind, plain(&detail))
+    let failure = Failure::new(phase, kind, plain(&detail));
+    match reason {
+        // User and password have not been asked for: the usual hints would lead astray.
+        DownReason::NoCommonAuth { .. } => failure
+            .hint("the server offers none of the profile's auth = […]; to accept what it does offer, name it there")
+            .hint("with auth = [\"pap\"] the password crosses the network in clear"),
+        _ => failure,
+    }
 }
 
 /// TCP did not come to be.

@@ -3,7 +3,7 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -18,6 +18,10 @@ const STATUS_WAIT: Duration = Duration::from_secs(5);
 /// The longest that a polite end may take: three waits of `timeouts.stop` at most a minute each, and the steps.
 const DOWN_WAIT: Duration = Duration::from_secs(240);
 
+/// How long a supervisor that has its lock may take to be there to be asked, and how often it is tried.
+const COMING_WAIT: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(10);
+
 /// An answer is one line, and none is longer than this.
 const LONGEST: u64 = 1024 * 1024;
 
@@ -27,6 +31,9 @@ pub enum ClientError {
     /// No supervisor lives for this profile.
     #[error("not up")]
     NotUp,
+    /// Someone holds the lock, and has no socket yet: `up` waits for the password.
+    #[error("process {0} is about to bring it up and cannot be asked yet; SIGTERM ends it")]
+    NotYet(u32),
     /// None lives, and the last one has left something on this host.
     #[error("its supervisor has died; `pptpctl recover` puts back what it left")]
     Died,
@@ -57,7 +64,18 @@ pub fn status(name: &str) -> Result<Status, ClientError> {
 /// # Errors
 /// As [`ClientError`] says.
 pub fn down(name: &str) -> Result<Vec<String>, ClientError> {
-    let (answer, mut stream) = ask(name, Request::Down, DOWN_WAIT)?;
+    let patience = Instant::now() + COMING_WAIT;
+    let (answer, mut stream) = loop {
+        match ask(name, Request::Down, DOWN_WAIT) {
+            Err(ClientError::NotUp) if lock::is_held(name) => {
+                if Instant::now() >= patience {
+                    return Err(ClientError::NotYet(lock::signer(name)));
+                }
+                std::thread::sleep(LOOK);
+            }
+            outcome => break outcome?,
+        }
+    };
     let Answer::Down { problems } = answer else { return Err(unexpected(answer)) };
     // The connection ends with the process: when `down` returns, a new `up` finds nothing in its way.
     let _end = stream.read(&mut [0; 1]);
@@ -83,7 +101,15 @@ fn ask(name: &str, request: Request, wait: Duration) -> Result<(Answer, UnixStre
             io::ErrorKind::PermissionDenied => ClientError::Denied(error),
             _ => ClientError::Silent(error),
         })?;
-    let answer = converse(&mut stream, request, wait).map_err(ClientError::Silent)?;
+    let answer = converse(&mut stream, request, wait).map_err(|error| match error.kind() {
+        // It has ended with our question unread, or while we asked.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+            if !lock::is_held(name) =>
+        {
+            ClientError::NotUp
+        }
+        _ => ClientError::Silent(error),
+    })?;
     match answer {
         Answer::Refused(why) => Err(ClientError::Refused(why)),
         answer => Ok((answer, stream)),

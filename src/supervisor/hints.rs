@@ -3,13 +3,16 @@
 use std::net::SocketAddrV4;
 
 use crate::{
-    engine::failure::{Failure, FailureKind, NO_COMMON_AUTH, UNIT_TAKEN},
+    engine::failure::{Failure, FailureKind},
     profile::{MppeMode, Profile},
 };
 
-/// The failure with its hints.
+/// The failure with its hints. One that brought hints along knows better than its class, and keeps them.
 #[must_use]
 pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) -> Failure {
+    if !failure.hints.is_empty() {
+        return failure;
+    }
     let to = server.map_or_else(|| "the server".to_owned(), |server| server.ip().to_string());
     let hints = match failure.kind {
         FailureKind::NameNotResolved => vec![
@@ -40,14 +43,12 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
                 .to_owned(),
         ],
         FailureKind::LcpFailed => vec!["`pptpctl logs` with loglevel = 2 shows what the two sides asked for".to_owned()],
-        FailureKind::AuthenticationFailed if failure.detail.contains(NO_COMMON_AUTH) => common(profile),
         FailureKind::AuthenticationFailed => vec![
             "check user, domain and password; it is not tried again by itself, so that no account gets locked".to_owned(),
             "some servers want the domain: user = \"DOMAIN\\\\name\"".to_owned(),
         ],
         FailureKind::EncryptionRefused => encryption(profile),
         FailureKind::NoAddress => vec!["the server's pool of addresses may be empty: ask its administrator".to_owned()],
-        FailureKind::NoTun if failure.detail.contains(UNIT_TAKEN) => taken(profile),
         FailureKind::NoTun => vec![
             "is the tun driver there? (/dev/net/tun; in a container it must be passed in)".to_owned(),
         ],
@@ -62,25 +63,6 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
 
 fn servers(profile: &Profile) -> String {
     profile.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn common(profile: &Profile) -> Vec<String> {
-    let accepted: Vec<_> = profile.auth.iter().map(|auth| format!("\"{}\"", auth.name())).collect();
-    vec![
-        format!("the profile accepts only auth = [{}]", accepted.join(", ")),
-        "to accept what the server offers, name it there too; with \"pap\" the password crosses the network in clear"
-            .to_owned(),
-    ]
-}
-
-fn taken(profile: &Profile) -> Vec<String> {
-    let Some(unit) = profile.unit else { return Vec::new() };
-    vec![
-        format!(
-            "`pptpctl status` shows whether another tunnel has it; `ip -d link show tun{unit}` shows what it is"
-        ),
-        format!("without unit = {unit} in the profile a free one is taken"),
-    ]
 }
 
 fn encryption(profile: &Profile) -> Vec<String> {
@@ -104,20 +86,24 @@ mod tests {
     use crate::engine::failure::Phase;
 
     #[test]
-    fn each_cause_has_its_own_advice() {
-        let said = format!("{NO_COMMON_AUTH}: the peer offered PAP");
-        let hints = hints_of(FailureKind::AuthenticationFailed, &said);
-        assert!(hints.contains("auth = [\"mschapv2\"]") && hints.contains("\"pap\""), "{hints}");
-        assert!(!hints.contains("check user"), "the password was never asked for: {hints}");
-        assert!(hints_of(FailureKind::AuthenticationFailed, "error 691").contains("check user"));
-        let hints = hints_of(FailureKind::NoTun, &format!("tun7{UNIT_TAKEN}"));
-        assert!(hints.contains("tun7") && hints.contains("unit = 7") && !hints.contains("driver"), "{hints}");
-        assert!(hints_of(FailureKind::NoTun, "/dev/net/tun is missing").contains("driver"));
-    }
-
-    fn hints_of(kind: FailureKind, detail: &str) -> String {
-        let text = "[profile.x]\nserver = '192.0.2.1'\nuser = 'u'\npassword.fd = 3\nunit = 7\n";
+    fn every_class_has_its_hints_and_a_failure_that_brings_its_own_keeps_them() {
+        let text = "[profile.x]\nserver = '192.0.2.1'\nuser = 'u'\npassword.fd = 3\n";
         let profiles = crate::profile::Profiles::from_text(std::path::Path::new("x"), text, true);
-        add(Failure::new(Phase::Connect, kind, detail), profiles.get("x").unwrap(), None).hints.join("\n")
+        let profile = profiles.get("x").unwrap();
+        let server = Some("192.0.2.1:1723".parse().unwrap());
+        for kind in FailureKind::ALL {
+            let hints = add(Failure::new(Phase::Connect, kind, ""), profile, server).hints;
+            let speaks_for_itself = matches!(
+                kind,
+                FailureKind::LinkStep
+                    | FailureKind::Interrupted
+                    | FailureKind::PeerEnded
+                    | FailureKind::PeerLost
+                    | FailureKind::Internal
+            );
+            assert_eq!(hints.is_empty(), speaks_for_itself, "{kind:?}");
+        }
+        let own = Failure::new(Phase::Connect, FailureKind::NoTun, "").hint("mine");
+        assert_eq!(add(own, profile, server).hints, ["mine"]);
     }
 }

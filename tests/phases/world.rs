@@ -108,7 +108,7 @@ impl World {
 
     /// Waits until something has happened.
     #[track_caller]
-    pub fn wait_for(&self, happened: impl Fn() -> bool) {
+    pub fn wait_for(&self, mut happened: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !happened() {
             assert!(Instant::now() < deadline, "it does not happen");
