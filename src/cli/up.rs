@@ -43,12 +43,16 @@ fn up(config: Option<&Path>, args: &Up) -> Result<Code, Code> {
     }
     let lock = lock(&args.name)?;
     put_back_remains(&args.name);
-    // Getting the password may need the network that has just been put back, and a person who is not there. Nothing
-    // is held meanwhile, so that nothing is left when they lose patience.
-    lock.release();
-    let password = password(&profile)?;
-    inherited.close();
-    let lock = self::lock(&args.name)?;
+    let password = match password(&profile) {
+        Ok(password) => {
+            inherited.close();
+            password
+        }
+        Err(code) => {
+            lock.release();
+            return Err(code);
+        }
+    };
     let job = Job { profile, password, lock, started };
     if args.foreground { foreground(job) } else { background(job) }
 }
@@ -104,14 +108,29 @@ fn put_back_remains(name: &str) {
 }
 
 fn password(profile: &Profile) -> Result<crate::secret::Secret, Code> {
-    let access = SecretAccess::of_this_process();
     if let Some(place) = profile.password.waits_for() {
-        line(format_args!("  {:<15} from {place}, within {} s", "password", access.limit.as_secs()));
+        line(format_args!(
+            "  {:<15} from {place}, within {} s",
+            "password",
+            SecretAccess::of_this_process().limit.as_secs()
+        ));
     }
-    profile.password.load(&access).map_err(|wrong| {
-        error(format_args!("{}: {wrong}", profile.name));
-        exit::PROFILE
-    })
+    let source = profile.password.clone();
+    // Whoever is asked may not be there: Ctrl-C must leave nothing, the lock neither.
+    match supervisor::unless_ended(move || source.load(&SecretAccess::of_this_process())) {
+        Ok(Some(loaded)) => loaded.map_err(|wrong| {
+            error(format_args!("{}: {wrong}", profile.name));
+            exit::PROFILE
+        }),
+        Ok(None) => {
+            error(format_args!("{}: {}", profile.name, FailureKind::Interrupted.words()));
+            Err(Code::of_kind(FailureKind::Interrupted))
+        }
+        Err(wrong) => {
+            error(format_args!("{}: {wrong}", profile.name));
+            Err(exit::INTERNAL)
+        }
+    }
 }
 
 fn foreground(job: Job) -> Result<Code, Code> {
