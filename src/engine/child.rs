@@ -1,7 +1,7 @@
 //! The engine process: one loop around one [`Session`], without privileges.
 //!
 //! It gets its descriptors from the supervisor, gives up everything else before it reads a byte from the wire,
-//! and ends when the supervisor does. Per round it moves at most [`BATCH`] packets in each direction, so that
+//! and ends when the supervisor does. Per round it moves at most `BATCH` packets in each direction, so that
 //! neither direction, nor the control connection, waits for the other for long.
 
 use std::{

@@ -45,6 +45,8 @@ struct World {
     wire: VecDeque<(Instant, Wire)>,
     trouble: Trouble,
     server_policy: Policy,
+    /// So long after the start the server's PPP is not there: what is sent to it is lost, and it says nothing.
+    deaf_for: Duration,
     seen: Vec<String>,
     up: Option<(Duration, LinkUp)>,
     down: Option<(Duration, Failure)>,
@@ -67,6 +69,7 @@ impl World {
             wire: VecDeque::new(),
             trouble,
             server_policy: Policy::default(),
+            deaf_for: Duration::ZERO,
             seen: Vec::new(),
             up: None,
             down: None,
@@ -90,6 +93,7 @@ impl World {
             });
             let next = [
                 self.wire.front().map(|(at, _)| *at),
+                Some(self.start + self.deaf_for).filter(|at| *at > self.now),
                 self.client.next_timeout(),
                 self.control.next_timeout().map(|(at, _)| at),
                 server,
@@ -102,8 +106,11 @@ impl World {
             self.client.handle_timeout(self.now, &mut |_| {});
             self.control.handle_timeout(self.now);
             if let Some((flow, link)) = &mut self.call {
-                flow.handle_timeout(self.now, &mut |_| {});
-                link.handle_timeout(self.now);
+                let now = self.now;
+                flow.handle_timeout(now, &mut |frame| {
+                    link.handle_input(now, frame);
+                });
+                link.handle_timeout(now);
             }
             self.deliver();
         }
@@ -130,6 +137,9 @@ impl World {
     }
 
     fn server_gre(&mut self, packet: &mut [u8]) {
+        if self.now - self.start < self.deaf_for {
+            return;
+        }
         let Some((flow, link)) = &mut self.call else { return };
         let (now, got) = (self.now, &mut self.server_got);
         let taken = flow.receive(now, packet, &mut |frame| {
@@ -184,8 +194,7 @@ impl World {
                     let users = Users::table(vec![("alice".into(), Secret::from("right"))]);
                     let mut config = link::Config::server("lab", users, INSIDE, GIVEN, random(2));
                     config.mppe = self.server_policy;
-                    let mut link = Link::new(config, self.now);
-                    link.open(self.now);
+                    let link = Link::new(config, self.now);
                     self.call = Some((Flow::new(FlowConfig::new(call_id, peer_call_id), self.now), link));
                 }
                 control::Event::CallDown { .. } => self.call = None,
@@ -195,7 +204,11 @@ impl World {
     }
 
     fn serve_link(&mut self, arrival: Instant) {
+        if self.now - self.start < self.deaf_for {
+            return;
+        }
         let Some((flow, link)) = &mut self.call else { return };
+        link.open(self.now);
         while link.poll_event().is_some() {}
         let mut out = vec![0; 2048];
         while let Some(frame) = link.poll_output() {
@@ -392,5 +405,17 @@ fn a_stop_at_any_moment_ends_politely_within_its_limits() {
         assert_eq!(*failure, stop, "after {millis} ms");
         assert!(*at <= (asked - world.start) + Duration::from_secs(4), "{at:?}");
         assert!(world.client.poll_event().is_none(), "nothing comes after the end");
+    }
+}
+
+#[test]
+fn a_server_whose_ppp_starts_late_is_met_as_soon_as_it_speaks() {
+    // Between two retransmissions, whenever that is: the next one is not waited for.
+    for late in [130, 330, 700, 1300] {
+        let mut world = World::new(Trouble::None, spec(), "right");
+        world.deaf_for = Duration::from_millis(late);
+        world.run(Duration::from_secs(10));
+        let (at, _) = world.up.as_ref().unwrap();
+        assert!(*at < Duration::from_millis(late) + LATENCY * 40, "late by {late} ms, up at {at:?}");
     }
 }
