@@ -129,7 +129,7 @@ impl Engine {
 
     fn run(mut self) -> io::Result<()> {
         if let Err(error) = transport::start_connect(&self.tcp, self.server) {
-            self.session.fail(Instant::now(), verdict::of_connect(&error));
+            self.session.fail(Instant::now(), verdict::of_connect(self.server, &error));
         }
         loop {
             self.flush(Instant::now());
@@ -206,7 +206,7 @@ impl Engine {
                 }
                 Err(error) => {
                     self.connect = Connect::Closed;
-                    self.session.fail(now, verdict::of_connect(&error));
+                    self.session.fail(now, verdict::of_connect(self.server, &error));
                 }
             },
             Connect::Done => self.read_tcp(now),

@@ -44,7 +44,10 @@ pub struct Engine(Helper);
 
 /// The resolver of one name.
 #[derive(Debug)]
-pub struct Resolver(Helper);
+pub struct Resolver {
+    helper: Helper,
+    name: String,
+}
 
 /// What came from an engine.
 #[derive(Debug)]
@@ -211,24 +214,30 @@ impl Resolver {
     pub fn start(name: &str, loglevel: u8) -> io::Result<Self> {
         let helper = Helper::start(RESOLVER, name, loglevel)?;
         helper.channel.send(name.as_bytes(), &[])?;
-        Ok(Self(helper))
+        Ok(Self { helper, name: name.to_owned() })
+    }
+
+    /// The name that is looked up.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The process.
     pub fn helper(&mut self) -> &mut Helper {
-        &mut self.0
+        &mut self.helper
     }
 
     /// The process, to wait on.
     #[must_use]
     pub fn process(&self) -> &Helper {
-        &self.0
+        &self.helper
     }
 
     /// The answer; due when the channel is readable. The error is a sentence.
     #[must_use]
     pub fn answer(&self) -> Option<Answer> {
-        match self.0.channel.receive(false) {
+        match self.helper.channel.receive(false) {
             Ok(Some(message)) => Some(Answer::parse(&message.bytes)),
             Ok(None) => Some(Answer::Failed("the resolver ended without a word".to_owned())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,

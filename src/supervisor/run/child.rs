@@ -67,11 +67,16 @@ impl Supervisor {
         match &self.child {
             Child::Resolver(resolver) => {
                 let Some(answer) = resolver.answer() else { return };
+                let name = resolver.name().to_owned();
                 self.kill_child();
                 match answer {
                     resolver::Answer::Found(addresses) => self.handle(Input::Resolved(Ok(addresses))),
                     resolver::Answer::Failed(why) => {
-                        let failure = Failure::new(Phase::Resolve, FailureKind::NameNotResolved, why);
+                        let failure = Failure::new(
+                            Phase::Resolve,
+                            FailureKind::NameNotResolved,
+                            format!("{name}: {why}"),
+                        );
                         self.failed(failure, |failure| Input::Resolved(Err(failure)));
                     }
                 }
