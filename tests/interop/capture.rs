@@ -181,8 +181,8 @@ pub fn judge(file: &Path) -> Verdict {
         "-E",
         "aggregator=|",
     ]);
-    // Inside a tunnel in clear there are other people's packets: how those are pieced together is not our doing.
-    tshark.args(["--disable-protocol", "http"]);
+    // Inside a tunnel in clear there are other people's packets: how those are pieced together, or asked again, is not our doing.
+    tshark.args(["--disable-protocol", "http", "--disable-protocol", "dns"]);
     tshark.args([
         "-o",
         "ip.check_checksum:TRUE",
