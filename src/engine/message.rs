@@ -17,7 +17,7 @@ use super::{
 pub const LONGEST_TEXT: usize = 600;
 
 /// From the supervisor to the engine.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ToEngine {
     /// Begin. The descriptors of TCP, GRE and tun come with it; the password is the next message, bare.
@@ -29,7 +29,7 @@ pub enum ToEngine {
 }
 
 /// From the engine to the supervisor.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FromEngine {
     /// A phase has begun; `detail` says how the one before it ended, for a person.
@@ -175,6 +175,9 @@ pub(super) fn is_host(address: Ipv4Addr) -> bool {
         || first == 0
         || first >= 224)
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {

@@ -450,3 +450,6 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 fn file_error(path: &Path, error: io::Error) -> LinkError {
     LinkError::ledger(path, Cause::File { path: path.to_owned(), error })
 }
+
+#[cfg(test)]
+mod tests;

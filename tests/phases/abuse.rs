@@ -33,7 +33,7 @@ fn a_log_that_nobody_reads_any_more_ends_no_tunnel() {
         world.profile("");
         let before = world.state();
         let mut up = world.command(&["up", "vpn", "--foreground"]);
-        let mut up = up.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut up = world.spawn(up.stdout(Stdio::null()).stderr(Stdio::piped()));
         drop(up.stderr.take());
         world.wait_for(|| up_or_over(world, &mut up));
         assert!(up.try_wait().unwrap().is_none(), "it ended");
@@ -65,7 +65,7 @@ fn an_engine_that_does_not_listen_keeps_nobody_from_taking_it_down() {
             drop(askers);
         }
         let started = Instant::now();
-        let mut down = world.command(&["down", "vpn"]).stdout(Stdio::null()).spawn().unwrap();
+        let mut down = world.spawn(world.command(&["down", "vpn"]).stdout(Stdio::null()));
         world.wait_for(|| down.try_wait().unwrap().is_some());
         assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
         world.assert_state(&before);
@@ -127,11 +127,11 @@ fn down_ends_what_waits_for_its_password() {
         fs::write(World::CONFIG, slow).unwrap();
         let before = world.state();
         let mut up = world.command(&["up", "vpn"]);
-        let up = up.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let up = world.spawn(up.stdout(Stdio::null()).stderr(Stdio::piped()));
         // Signed, and therefore held.
         world.wait_for(|| fs::metadata("/run/pptpctl/vpn.lock").is_ok_and(|lock| lock.len() > 0));
         let down = world.run(&["down", "vpn"]);
-        let up = up.wait_with_output().unwrap();
+        let up = up.wait_with_output();
         assert_eq!(down.status.code(), Some(0), "{}{}", text(&down.stderr), text(&up.stderr));
         assert_eq!(up.status.code(), Some(24), "{}", text(&up.stderr));
         world.assert_state(&before);

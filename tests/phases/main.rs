@@ -8,11 +8,13 @@
 #![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
 
 mod abuse;
+mod onlookers;
 mod world;
 
 use std::{
     fs,
     io::{BufRead, BufReader},
+    net::UdpSocket,
     os::unix::{net::UnixDatagram, process::CommandExt},
     process::Stdio,
     time::Duration,
@@ -40,6 +42,22 @@ fn a_name_that_nobody_knows() {
     in_world(sound(), |world| {
         world.profile(r#"server = "no-such-host.invalid""#);
         world.fails_within(10, "resolve", &["the server's name could not be resolved"], 3.0);
+    });
+}
+
+#[test]
+fn no_resolver_answers() {
+    in_world(sound(), |world| {
+        world.profile("server = \"vpn.example.net\"");
+        let resolver = UdpSocket::bind("127.0.0.1:53").unwrap();
+        resolver.set_nonblocking(true).unwrap();
+        let none: Option<&str> = None;
+        fs::write("/run/resolv.conf", "nameserver 127.0.0.1\n").unwrap();
+        mount(Some("/run/resolv.conf"), "/etc/resolv.conf", none, MsFlags::MS_BIND, none).unwrap();
+        world.fails_within(10, "resolve", &["the server's name could not be resolved", "2 s"], 2.0);
+        let mut query = [0; 512];
+        let size = resolver.recv(&mut query).expect("a query");
+        assert!(text(&query[..size]).contains("example"), "{:?}", text(&query[..size]));
     });
 }
 
@@ -151,6 +169,26 @@ fn the_password_is_wrong() {
 }
 
 #[test]
+fn the_server_cannot_prove_itself() {
+    in_world(trouble(Trouble::WrongProof), |world| {
+        world.profile("retry = { first = \"1s\", attempts = 5 }");
+        let words = [
+            "authentication failed: the server did not prove that it knows the password",
+            "may not be the server",
+        ];
+        world.fails_within(19, "authentication", &words, 2.0);
+    });
+}
+
+#[test]
+fn authentication_is_never_answered() {
+    in_world(trouble(Trouble::DeafAuth), |world| {
+        world.profile("");
+        world.fails_within(19, "authentication", &["the peer stopped answering during authentication"], 3.0);
+    });
+}
+
+#[test]
 fn no_authentication_in_common() {
     in_world(Orders { auth: vec![AuthProtocol::Pap], mppe: no_mppe(), ..sound() }, |world| {
         world.profile(r#"mppe = "off""#);
@@ -201,10 +239,10 @@ fn taken_down_while_it_comes_up() {
         world.profile("timeouts = { call = \"60s\" }");
         let before = world.state();
         let mut up = world.command(&["up", "vpn"]);
-        let up = up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let up = world.spawn(up.stdout(Stdio::piped()).stderr(Stdio::piped()));
         world.wait_for(|| text(&world.run(&["status", "vpn"]).stdout).contains("phase call"));
         assert_eq!(world.run(&["down", "vpn"]).status.code(), Some(0));
-        let output = up.wait_with_output().unwrap();
+        let output = up.wait_with_output();
         assert_eq!(output.status.code(), Some(24), "{}", text(&output.stderr));
         world.assert_state(&before);
     });
@@ -341,7 +379,7 @@ fn systemd_is_told() {
         let systemd = UnixDatagram::bind("/run/notify.sock").unwrap();
         systemd.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut up = world.command(&["up", "--foreground", "vpn"]);
-        let mut up = up.env("NOTIFY_SOCKET", "/run/notify.sock").stderr(Stdio::null()).spawn().unwrap();
+        let mut up = world.spawn(up.env("NOTIFY_SOCKET", "/run/notify.sock").stderr(Stdio::null()));
         let hear = || {
             let mut bytes = [0; 512];
             let size = systemd.recv(&mut bytes).expect("another word to systemd");
@@ -371,7 +409,7 @@ fn waiting_for_a_password_leaves_nothing() {
         world.profile("password.command = [\"sleep\", \"60\"]");
         let before = world.state();
         let mut up = world.command(&["up", "vpn"]);
-        let mut up = up.process_group(0).stdout(Stdio::piped()).spawn().unwrap();
+        let mut up = world.spawn(up.process_group(0).stdout(Stdio::piped()));
         let mut said = BufReader::new(up.stdout.take().unwrap());
         let mut line = String::new();
         said.read_line(&mut line).unwrap();

@@ -4,9 +4,10 @@ use std::{
     fs,
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream},
+    ops::{Deref, DerefMut},
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -25,6 +26,39 @@ pub const PASSWORD: &str = "correct horse battery staple";
 pub struct World {
     pub orders: Orders,
     _server: Server,
+}
+
+/// A process of the test's own. A test that fails must not leave it: its world ends only when every process in it is
+/// dead and buried, and nobody but us can bury this one.
+pub struct Running(Option<Child>);
+
+impl Running {
+    pub fn wait_with_output(mut self) -> Output {
+        self.0.take().expect("taken only here and in drop").wait_with_output().unwrap()
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.0.as_ref().expect("taken only when it is over")
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.0.as_mut().expect("taken only when it is over")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ended_by_itself = child.kill();
+            let _status = child.wait();
+        }
+    }
 }
 
 /// Runs `test` in a world of its own.
@@ -88,6 +122,12 @@ impl World {
 
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
+    }
+
+    /// Starts a process that ends with the test.
+    #[track_caller]
+    pub fn spawn(&self, command: &mut Command) -> Running {
+        Running(Some(command.spawn().unwrap()))
     }
 
     /// What a shell in this world says; a process out here has other numbers.
