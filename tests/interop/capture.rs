@@ -153,10 +153,11 @@ const FIELDS: &[&str] = &[
     "_ws.expert.group",
     "_ws.expert.message",
 ];
-/// Expert severity "Error", and the group in which TCP's own analysis of losses is reported (both from tshark's dictionary).
+/// tshark's expert severities, and the groups of TCP's own analysis of losses and of checksums (a wrong one is an error).
 const SEVERITY_ERROR: u32 = 0x0080_0000;
 const SEVERITY_WARN: u32 = 0x0060_0000;
 const GROUP_SEQUENCE: u32 = 0x0200_0000;
+const GROUP_CHECKSUM: u32 = 0x0100_0000;
 /// Outgoing-Call-Request (RFC 2637 §2.7): a later call may be given the call id of an earlier one.
 const OCRQ: &str = "7";
 /// PPP protocols of clear IP, clear IPv6 and compressed datagrams.
@@ -235,8 +236,9 @@ fn dissector_faults<'a>(field: &impl Fn(&str) -> &'a str) -> Vec<String> {
     let experts = field("_ws.expert.severity").split('|').zip(field("_ws.expert.group").split('|'));
     for (severity, group) in experts.filter(|(severity, _)| !severity.is_empty()) {
         let (severity, group): (u32, u32) = (severity.parse().unwrap(), group.parse().unwrap());
-        // Losses and retransmissions are TCP's business; a warning of any other kind is ours.
-        if severity >= SEVERITY_ERROR || (severity == SEVERITY_WARN && group != GROUP_SEQUENCE) {
+        // Losses are TCP's business, and the kernel may write a TCP checksum of zero as all ones; any other warning is ours.
+        let theirs = [GROUP_SEQUENCE, GROUP_CHECKSUM].contains(&group);
+        if severity >= SEVERITY_ERROR || (severity == SEVERITY_WARN && !theirs) {
             faults
                 .push(format!("{} (severity {severity:#x}, group {group:#x})", field("_ws.expert.message")));
         }
