@@ -66,7 +66,9 @@ pub(super) fn perform(host: &mut dyn Host, step: &Step, before: &Before) -> Resu
         Step::OpenTun { .. } => {}
         Step::RemoveDefault { .. } => {
             if let Before::Routes(routes) = before {
-                for route in routes {
+                // The last first: whatever is still there when we die stands before what has to be put back, and
+                // of two with one metric the kernel uses the one in front.
+                for route in routes.iter().rev() {
                     gone(host.delete_route(route))?;
                 }
             }

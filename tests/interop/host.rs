@@ -93,8 +93,8 @@ impl Snapshot {
     }
 }
 
-/// What stays on purpose once there was a tunnel: the place of ledgers and the lock that guards it. A ledger may not stay.
-const STAYS: &[&str] = &["/var/lib/pptpctl 40700 (0, 0) ", "/var/lib/pptpctl/lock 100600 (0, 0) "];
+/// What stays on purpose once there was a tunnel: the place of ledgers, empty.
+const STAYS: &[&str] = &["/var/lib/pptpctl 40700 (0, 0) "];
 
 /// Kind, mode, owner and content of everything below, in order.
 fn list(path: &Path, listing: &mut String) {

@@ -73,7 +73,7 @@ fn nobody_listens() {
 fn nobody_answers_tcp() {
     in_world(sound(), |world| {
         world.profile(r#"server = "192.0.2.77""#);
-        world.fails_within(12, "connect", &["no answer to the TCP connection", "192.0.2.77"], 2.0);
+        world.fails_within(12, "connect", &["no answer to the TCP connection", "192.0.2.77"], 4.5);
     });
 }
 

@@ -100,7 +100,7 @@ impl World {
     pub fn profile(&self, extra: &str) {
         let usual = "server = \"192.0.2.1\"\nuser = \"tester\"\nmppe = \"require-128\"\nroutes = [\"192.168.77.0/24\"]\n\
              password.file = \"/run/test.password\"\nloglevel = 2\n\
-             timeouts = { resolve = \"2s\", connect = \"1s\", control = \"1s\", call = \"1s\", gre = \"1s\", lcp = \"2s\", \
+             timeouts = { resolve = \"2s\", connect = \"3s\", control = \"1s\", call = \"1s\", gre = \"1s\", lcp = \"2s\", \
              auth = \"2s\", network = \"2s\", stop = \"500ms\" }\n";
         let key = |line: &str| line.split(['=', '.']).next().unwrap_or_default().trim().to_owned();
         let over: Vec<String> = extra.lines().map(key).collect();
