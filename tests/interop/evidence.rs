@@ -91,6 +91,12 @@ fn a_changed_host_is_noticed(lab: &Lab) {
         assert!(!before.differences(&Snapshot::take()).is_empty(), "{path} is not noticed");
         fs::remove_file(path).unwrap();
     }
+    let large = "/var/lib/ours.large";
+    fs::write(large, [b'a'; 8192]).unwrap();
+    let with_large = Snapshot::take();
+    fs::write(large, [&[b'b'; 1][..], &[b'a'; 8191]].concat()).unwrap();
+    assert!(with_large.differences(&Snapshot::take()).contains(large), "one byte of {large} is not noticed");
+    fs::remove_file(large).unwrap();
     let resolvers = fs::read("/etc/resolv.conf").unwrap();
     fs::write("/etc/resolv.conf", "nameserver 10.99.0.53\n").unwrap();
     assert!(before.differences(&Snapshot::take()).contains("10.99.0.53"), "resolv.conf is not noticed");

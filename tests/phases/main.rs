@@ -15,9 +15,8 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::UdpSocket,
-    os::unix::{net::UnixDatagram, process::CommandExt},
+    os::unix::process::CommandExt,
     process::Stdio,
-    time::Duration,
 };
 
 use nix::{
@@ -368,38 +367,6 @@ fn what_a_killed_supervisor_leaves_is_put_back() {
             world.down(&before);
         });
     }
-}
-
-/// `Type=notify`: READY=1 comes when packets flow, and not before; STOPPING=1 on the way down.
-#[test]
-fn systemd_is_told() {
-    in_world(sound(), |world| {
-        world.profile("");
-        let before = world.state();
-        let systemd = UnixDatagram::bind("/run/notify.sock").unwrap();
-        systemd.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let mut up = world.command(&["up", "--foreground", "vpn"]);
-        let mut up = world.spawn(up.env("NOTIFY_SOCKET", "/run/notify.sock").stderr(Stdio::null()));
-        let hear = || {
-            let mut bytes = [0; 512];
-            let size = systemd.recv(&mut bytes).expect("another word to systemd");
-            text(&bytes[..size])
-        };
-        let mut words = vec![hear()];
-        while !words.last().unwrap().contains("READY=1") {
-            words.push(hear());
-        }
-        assert_eq!(words.pop().unwrap(), "READY=1\nSTATUS=up on tun0");
-        assert_eq!(words.first().unwrap(), "STATUS=connect");
-        assert_eq!(words.last().unwrap(), "STATUS=routes");
-        download(world.orders.office, 10_000);
-        assert!(world.run(&["down", "vpn"]).status.success());
-        assert_eq!(hear(), "STOPPING=1");
-        assert!(up.wait().unwrap().success());
-        drop(systemd);
-        fs::remove_file("/run/notify.sock").unwrap();
-        world.assert_state(&before);
-    });
 }
 
 /// While a person is asked nobody else can begin, and Ctrl-C there leaves nothing.

@@ -1,10 +1,14 @@
-//! What is shown, and to whom: the plan before, the log while it grows, a live tunnel to those who may not see it; and
-//! that a test that fails here fails.
+//! What is shown, and to whom: the plan before, the log while it grows, its state to systemd, nothing to those who may
+//! not see it. And that a test that fails here fails.
 
 use std::{
     fs,
     io::{BufRead, BufReader, ErrorKind},
-    os::unix::{fs::PermissionsExt, net::UnixStream, process::CommandExt},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixDatagram, UnixStream},
+        process::CommandExt,
+    },
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -19,11 +23,12 @@ use pptpctl::{
 
 use super::{
     sound,
-    world::{in_world, new_world, text},
+    world::{download, in_world, new_world, text},
 };
 
 const NOBODY: u32 = 65_534;
 const SOCKET: &str = "/run/pptpctl/vpn.sock";
+const LOG: &str = "/var/log/pptpctl/vpn.log";
 
 #[test]
 fn nobody_is_told_nothing_of_a_live_tunnel() {
@@ -61,8 +66,6 @@ fn nobody_is_told_nothing_of_a_live_tunnel() {
         world.down(&before);
     });
 }
-
-const LOG: &str = "/var/log/pptpctl/vpn.log";
 
 #[test]
 fn a_followed_log_goes_on_after_a_rotation() {
@@ -148,6 +151,38 @@ fn fill(line: &str, performed: &[Step], pid: u64) -> String {
     // The server is on the wire itself. The device that is yet to be chosen is named so, whichever it becomes.
     line = line.replace("via <gateway>", "dev eth0");
     if line.contains("(tunX)") || line == "close tunX" { line } else { line.replace("tunX", "tun0") }
+}
+
+/// `Type=notify`: READY=1 comes when packets flow, and not before; STOPPING=1 on the way down.
+#[test]
+fn systemd_is_told() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        let systemd = UnixDatagram::bind("/run/notify.sock").unwrap();
+        systemd.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut up = world.command(&["up", "--foreground", "vpn"]);
+        let mut up = world.spawn(up.env("NOTIFY_SOCKET", "/run/notify.sock").stderr(Stdio::null()));
+        let hear = || {
+            let mut bytes = [0; 512];
+            let size = systemd.recv(&mut bytes).expect("another word to systemd");
+            text(&bytes[..size])
+        };
+        let mut words = vec![hear()];
+        while !words.last().unwrap().contains("READY=1") {
+            words.push(hear());
+        }
+        assert_eq!(words.pop().unwrap(), "READY=1\nSTATUS=up on tun0");
+        assert_eq!(words.first().unwrap(), "STATUS=connect");
+        assert_eq!(words.last().unwrap(), "STATUS=routes");
+        download(world.orders.office, 10_000);
+        assert!(world.run(&["down", "vpn"]).status.success());
+        assert_eq!(hear(), "STOPPING=1");
+        assert!(up.wait().unwrap().success());
+        drop(systemd);
+        fs::remove_file("/run/notify.sock").unwrap();
+        world.assert_state(&before);
+    });
 }
 
 /// The kernel ends a world only when each of its processes has been buried: one that a failing test forgets would be

@@ -332,11 +332,8 @@ impl OptionSet for Lcp {
             match option.kind {
                 _ if is_unknown(option) => reply.reject(option),
                 option::AUTH => self.judge_auth(option, some_unknown, reply),
-                option::MRU => {
-                    if option.array().map(u16::from_be_bytes).is_none_or(|mru| mru < MIN_MRU) {
-                        reply.nak(option, &DEFAULT_MRU.to_be_bytes());
-                    }
-                }
+                option::MRU if option.array().map(u16::from_be_bytes).is_some_and(|mru| mru >= MIN_MRU) => {}
+                option::MRU => reply.nak(option, &DEFAULT_MRU.to_be_bytes()),
                 option::ACCM if option.data.len() == 4 => {}
                 option::ACCM => reply.nak(option, &[0; 4]),
                 option::MAGIC => self.judge_magic(option, reply),
