@@ -202,7 +202,7 @@ impl Gateway {
                     Some((self.gre.as_fd(), gre)),
                     ppp.map(|interest| (self.ppp.as_fd(), interest)),
                 ],
-                self.tunnel.next_timeout(),
+                if self.tunnel.stream().holds() { Some(Instant::now()) } else { self.tunnel.next_timeout() },
             )?;
             let now = Instant::now();
             if (end || statistics) && !self.signal(log) {
@@ -218,6 +218,9 @@ impl Gateway {
             }
             if ppp && !self.gre_full && !self.receive_ppp(now, log) {
                 break;
+            }
+            if !ppp && self.tunnel.stream().holds() {
+                self.take_ppp(now, 0);
             }
             self.expire(now);
         }
@@ -282,29 +285,39 @@ impl Gateway {
             let size = match nix::unistd::read(&self.ppp, &mut self.buffer) {
                 Ok(0) => return self.ppp_is_gone(log, "end of file"),
                 Ok(size) => size,
-                Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => return true,
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(nix::errno::Errno::EAGAIN) => {
+                    self.take_ppp(now, 0);
+                    return true;
+                }
                 Err(error) => return self.ppp_is_gone(log, error.desc()),
             };
             self.check_mode(size, log);
-            let Self { tunnel, disorder, gre, outgoing, buffer, io, gre_full, .. } = self;
-            let bytes = buffer.get(..size).unwrap_or_default();
-            tunnel.ppp_input(now, bytes, |header, frame| {
-                let mut queue = |header: &[u8], frame: &[u8]| {
-                    if outgoing.is_full() {
-                        *gre_full |= send(outgoing, gre, io);
-                    }
-                    push(outgoing, header, frame);
-                };
-                match disorder {
-                    Some(disorder) => disorder.pass(&[header, frame].concat(), |packet| queue(packet, &[])),
-                    None => queue(header, frame),
-                }
-            });
+            self.take_ppp(now, size);
             if self.outgoing.is_full() || self.gre_full {
                 break;
             }
         }
         true
+    }
+
+    /// So many bytes of the buffer were read; 0 if there was nothing more.
+    fn take_ppp(&mut self, now: Instant, size: usize) {
+        let Self { tunnel, disorder, gre, outgoing, buffer, io, gre_full, .. } = self;
+        let mut queue = |header: &[u8], frame: &[u8]| {
+            if outgoing.is_full() {
+                *gre_full |= send(outgoing, gre, io);
+            }
+            push(outgoing, header, frame);
+        };
+        let each = |header: &[u8], frame: &[u8]| match disorder {
+            Some(disorder) => disorder.pass(&[header, frame].concat(), |packet| queue(packet, &[])),
+            None => queue(header, frame),
+        };
+        match size {
+            0 => tunnel.ppp_quiet(now, each),
+            _ => tunnel.ppp_input(now, buffer.get(..size).unwrap_or_default(), each),
+        }
     }
 
     fn ppp_is_gone(&mut self, log: &mut Log, why: &str) -> bool {

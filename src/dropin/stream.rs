@@ -32,9 +32,15 @@ enum Framing {
         encoder: Encoder,
         watch: AccmWatch,
     },
-    /// The lengths of the frames that wait.
-    Sync(VecDeque<usize>),
+    /// The lengths of the frames that wait; and what was read and may be the beginning of a frame only.
+    Sync {
+        lengths: VecDeque<usize>,
+        held: Vec<u8>,
+    },
 }
+
+/// A pty holds so many bytes for its reader: a read that gives as many may end inside a frame.
+const PTY_FULL: usize = 4095;
 
 /// Frames, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +64,7 @@ impl Stream {
     #[must_use]
     pub fn new(synchronous: bool) -> Self {
         let framing = if synchronous {
-            Framing::Sync(VecDeque::new())
+            Framing::Sync { lengths: VecDeque::new(), held: Vec::new() }
         } else {
             let decoder = Box::new(Decoder::new(LONGEST));
             Framing::Async { decoder, encoder: Encoder::default(), watch: AccmWatch::default() }
@@ -69,7 +75,7 @@ impl Stream {
     /// Whether one write is one frame.
     #[must_use]
     pub const fn is_synchronous(&self) -> bool {
-        matches!(self.framing, Framing::Sync(_))
+        matches!(self.framing, Framing::Sync { .. })
     }
 
     /// What one read gave; each good frame goes to `deliver`, in order.
@@ -84,16 +90,32 @@ impl Stream {
                 });
                 counters.hdlc = decoder.counters().drops;
             }
-            Framing::Sync(_) => {
-                let mut rest = bytes;
-                while !rest.is_empty() {
-                    let (frame, after) = rest.split_at(sync::first_frame(rest).clamp(1, rest.len()));
-                    counters.from_ppp += 1;
-                    counters.ppp_joined += u64::from(rest.len() == bytes.len() && !after.is_empty());
-                    deliver(frame);
-                    rest = after;
-                }
+            Framing::Sync { held, .. } => {
+                let mut joined = std::mem::take(held);
+                let rest = if joined.is_empty() {
+                    bytes
+                } else {
+                    joined.extend_from_slice(bytes);
+                    &joined
+                };
+                let unsure = if bytes.len() >= PTY_FULL { LONGEST } else { 0 };
+                let left = counters.cut(rest, unsure, &mut deliver);
+                held.extend_from_slice(left);
             }
+        }
+    }
+
+    /// Whether something was read that only [`quiet`](Self::quiet) or the next read completes.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        matches!(&self.framing, Framing::Sync { held, .. } if !held.is_empty())
+    }
+
+    /// There is no more to read at present: what was held is whole.
+    pub fn quiet(&mut self, mut deliver: impl FnMut(&[u8])) {
+        if let Framing::Sync { held, .. } = &mut self.framing {
+            let held = std::mem::take(held);
+            self.counters.cut(&held, 0, &mut deliver);
         }
     }
 
@@ -102,7 +124,7 @@ impl Stream {
         let waiting = self.waiting.len() - self.sent;
         let room = match self.framing {
             Framing::Async { .. } => encoded_max(frame.len()),
-            Framing::Sync(_) => frame.len(),
+            Framing::Sync { .. } => frame.len(),
         };
         if waiting + room > BOUND || frame.len() > LONGEST {
             self.counters.ppp_full += 1;
@@ -115,7 +137,7 @@ impl Stream {
                 encoder.set_accm(watch.daemon_gets(frame));
                 encoder.encode(frame, &mut self.waiting);
             }
-            Framing::Sync(lengths) => {
+            Framing::Sync { lengths, .. } => {
                 self.waiting.extend_from_slice(frame);
                 lengths.push_back(frame.len());
             }
@@ -127,7 +149,7 @@ impl Stream {
     pub fn to_write(&self) -> &[u8] {
         let end = match &self.framing {
             Framing::Async { .. } => self.waiting.len(),
-            Framing::Sync(lengths) => self.sent + lengths.front().copied().unwrap_or_default(),
+            Framing::Sync { lengths, .. } => self.sent + lengths.front().copied().unwrap_or_default(),
         };
         self.waiting.get(self.sent..end).unwrap_or_default()
     }
@@ -135,7 +157,7 @@ impl Stream {
     /// So many bytes of it were taken. The rest of a synchronous frame is of no use to anyone.
     pub fn written(&mut self, count: usize) {
         let mut gone = count;
-        if let Framing::Sync(lengths) = &mut self.framing
+        if let Framing::Sync { lengths, .. } = &mut self.framing
             && let Some(length) = lengths.pop_front()
         {
             self.counters.ppp_cut += u64::from(count < length);
@@ -164,6 +186,22 @@ impl Stream {
 }
 
 impl Counters {
+    /// Delivers the frames of one read; gives back a last one that is shorter than `unsure` bytes.
+    fn cut<'a>(&mut self, bytes: &'a [u8], unsure: usize, deliver: &mut impl FnMut(&[u8])) -> &'a [u8] {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (frame, after) = rest.split_at(sync::first_frame(rest).clamp(1, rest.len()));
+            if after.is_empty() && frame.len() < unsure {
+                return frame;
+            }
+            self.from_ppp += 1;
+            self.ppp_joined += u64::from(rest.len() == bytes.len() && !after.is_empty());
+            deliver(frame);
+            rest = after;
+        }
+        rest
+    }
+
     /// Every count with its label.
     #[must_use]
     pub fn named(&self) -> Vec<(&'static str, u64)> {
@@ -231,6 +269,25 @@ mod tests {
                 assert!(stream.waiting.len() <= 2 * BOUND);
             }
         }
+    }
+
+    #[test]
+    fn a_frame_that_a_full_pty_has_cut_in_two_is_whole_again() {
+        let frames: Vec<Vec<u8>> =
+            (0..8_u8).map(|n| [&[0xfd, 0x90, n][..], &vec![n ^ 0x55; 1373]].concat()).collect();
+        let bytes = frames.concat();
+        let (mut stream, mut got) = (Stream::new(true), Vec::new());
+        for piece in bytes.chunks(PTY_FULL) {
+            stream.read(piece, |frame| got.push(frame.to_vec()));
+        }
+        assert_eq!(got, frames);
+        let (mut stream, mut got) = (Stream::new(true), Vec::new());
+        stream.read(&bytes, |frame| got.push(frame.to_vec()));
+        assert_eq!(got.len(), 7, "the last may have been cut");
+        assert!(stream.holds());
+        stream.quiet(|frame| got.push(frame.to_vec()));
+        assert_eq!(got, frames);
+        assert!(!stream.holds());
     }
 
     #[test]

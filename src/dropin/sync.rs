@@ -11,6 +11,11 @@
 
 use crate::ppp::wire::{ADDRESS_CONTROL, is_control, protocol};
 
+/// The four flags before an MPPE packet's coherency count (RFC 3078 §3.1).
+const FLAGS: usize = 0xf000;
+/// One of them: not just compressed.
+const ENCRYPTED: usize = 0x1000;
+
 /// The length of the first frame in what one read gave. Never 0 for bytes that are not empty.
 #[must_use]
 pub fn first_frame(bytes: &[u8]) -> usize {
@@ -59,18 +64,19 @@ impl Head {
     }
 }
 
-/// Where the frame after an encrypted one begins. With both address and protocol compressed away a header is too
-/// short to be told from ciphertext, and no cut is made.
+/// Where the frame after an encrypted one begins: at a header of the same form, with the same flags and the next
+/// coherency count. In its shortest form, address and protocol compressed, that is 24 bits, which ciphertext holds by
+/// chance in one of 12 000 frames of full size; the two frames that this costs are fewer than those that not cutting
+/// would, for a reader is late more often than that.
 fn next_after_encrypted(bytes: &[u8], head: &Head) -> Option<usize> {
-    let header = bytes.get(..head.length).filter(|header| header.len() >= 2)?;
-    let count = be16(bytes, head.length)?;
-    let next = (count + 1) & 0x0fff;
+    let header = bytes.get(..head.length)?;
+    let first = be16(bytes, head.length).filter(|first| first & ENCRYPTED != 0)?;
+    let next = (first & FLAGS) | ((first + 1) & !FLAGS);
     // The shortest encrypted frame has its count and one byte of protocol.
     let from = head.length + 3;
     (from..bytes.len()).find(|at| {
         let rest = bytes.get(*at..).unwrap_or_default();
-        let encrypted = rest.starts_with(header)
-            && be16(rest, head.length).is_some_and(|count| count & 0x0fff == next && count & 0x1000 != 0);
+        let encrypted = rest.starts_with(header) && be16(rest, head.length) == Some(next);
         encrypted || is_last_lcp(rest)
     })
 }
@@ -126,6 +132,7 @@ mod tests {
             vec![lcp.clone(), ipcp.clone(), ipv4(20)],
             vec![encrypted(&full, 0xffe, 60), encrypted(&full, 0xfff, 1), encrypted(&full, 0, 1400)],
             vec![encrypted(&[0x00, 0xfd], 5, 60), encrypted(&[0x00, 0xfd], 6, 90)],
+            vec![encrypted(&[0xfd], 5, 60), encrypted(&[0xfd], 6, 90), encrypted(&[0xfd], 7, 1)],
             vec![encrypted(&full, 5, 60), lcp],
         ] {
             assert_eq!(cut(&frames.concat()), frames);

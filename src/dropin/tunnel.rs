@@ -68,12 +68,13 @@ impl Tunnel {
     /// What one read of the PPP stream gave; `send` gets the GRE packet of each frame, header and payload apart.
     pub fn ppp_input(&mut self, now: Instant, bytes: &[u8], mut send: impl FnMut(&[u8], &[u8])) {
         let Self { flow, stream, .. } = self;
-        stream.read(bytes, |frame| {
-            let mut header = [0; MAX_HEADER];
-            if let Some(length) = flow.header(now, frame.len(), &mut header) {
-                send(header.get(..length).unwrap_or_default(), frame);
-            }
-        });
+        stream.read(bytes, |frame| with_header(flow, now, frame, &mut send));
+    }
+
+    /// There is no more to read at present.
+    pub fn ppp_quiet(&mut self, now: Instant, mut send: impl FnMut(&[u8], &[u8])) {
+        let Self { flow, stream, .. } = self;
+        stream.quiet(|frame| with_header(flow, now, frame, &mut send));
     }
 
     /// A lone acknowledgement, if one is due; gives its place in `out`.
@@ -104,6 +105,13 @@ impl Tunnel {
     #[must_use]
     pub const fn counters(&self) -> (&crate::pptp::flow::Counters, &super::stream::Counters) {
         (self.flow.counters(), self.stream.counters())
+    }
+}
+
+fn with_header(flow: &mut Flow, now: Instant, frame: &[u8], send: &mut impl FnMut(&[u8], &[u8])) {
+    let mut header = [0; MAX_HEADER];
+    if let Some(length) = flow.header(now, frame.len(), &mut header) {
+        send(header.get(..length).unwrap_or_default(), frame);
     }
 }
 
