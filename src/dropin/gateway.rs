@@ -202,7 +202,7 @@ impl Gateway {
                     Some((self.gre.as_fd(), gre)),
                     ppp.map(|interest| (self.ppp.as_fd(), interest)),
                 ],
-                if self.tunnel.stream().holds() { Some(Instant::now()) } else { self.tunnel.next_timeout() },
+                self.tunnel.next_timeout(Instant::now()),
             )?;
             let now = Instant::now();
             if (end || statistics) && !self.signal(log) {
@@ -219,7 +219,7 @@ impl Gateway {
             if ppp && !self.gre_full && !self.receive_ppp(now, log) {
                 break;
             }
-            if !ppp && self.tunnel.stream().holds() {
+            if !ppp {
                 self.take_ppp(now, 0);
             }
             self.expire(now);

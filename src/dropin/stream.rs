@@ -4,7 +4,10 @@
 //! daemon does not read in time waits here up to a bound, and is dropped and counted beyond it: a daemon that
 //! stands still must not keep us from the network. Pure: reading and writing is the gateway's.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use super::{linkinfo::AccmWatch, sync};
 use crate::ppp::hdlc::{Decoder, Encoder, HdlcDrop, encoded_max};
@@ -32,15 +35,24 @@ enum Framing {
         encoder: Encoder,
         watch: AccmWatch,
     },
-    /// The lengths of the frames that wait; and what was read and may be the beginning of a frame only.
     Sync {
+        /// The lengths of the frames that wait for the daemon.
         lengths: VecDeque<usize>,
+        /// What was read and may be the beginning of a frame only.
         held: Vec<u8>,
+        /// The last read came late.
+        overrun: bool,
+        /// What is held is whole after all.
+        due: Option<Instant>,
     },
 }
 
-/// A pty holds so many bytes for its reader: a read that gives as many may end inside a frame.
+/// A pty holds so many bytes for its reader. A read that gives as many came late: there is more where that came from,
+/// and the kernel is about to hand it on.
 const PTY_FULL: usize = 4095;
+
+/// How long the rest of a frame may take then, which is the kernel's own business.
+const REST: Duration = Duration::from_millis(2);
 
 /// Frames, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +76,7 @@ impl Stream {
     #[must_use]
     pub fn new(synchronous: bool) -> Self {
         let framing = if synchronous {
-            Framing::Sync { lengths: VecDeque::new(), held: Vec::new() }
+            Framing::Sync { lengths: VecDeque::new(), held: Vec::new(), overrun: false, due: None }
         } else {
             let decoder = Box::new(Decoder::new(LONGEST));
             Framing::Async { decoder, encoder: Encoder::default(), watch: AccmWatch::default() }
@@ -78,7 +90,8 @@ impl Stream {
         matches!(self.framing, Framing::Sync { .. })
     }
 
-    /// What one read gave; each good frame goes to `deliver`, in order.
+    /// What one read gave; each good frame goes to `deliver`, in order. Reading goes on until there is nothing more,
+    /// and then [`quiet`](Self::quiet) follows: a pty whose reader was late may have cut a frame in two.
     pub fn read(&mut self, bytes: &[u8], mut deliver: impl FnMut(&[u8])) {
         let counters = &mut self.counters;
         match &mut self.framing {
@@ -90,32 +103,41 @@ impl Stream {
                 });
                 counters.hdlc = decoder.counters().drops;
             }
-            Framing::Sync { held, .. } => {
-                let mut joined = std::mem::take(held);
-                let rest = if joined.is_empty() {
+            Framing::Sync { held, overrun, due, .. } => {
+                *overrun = bytes.len() >= PTY_FULL;
+                *due = None;
+                let mut before = std::mem::take(held);
+                let whole = before.is_empty() || before.len() >= LONGEST || sync::follows(&before, bytes);
+                let rest = if whole {
+                    counters.cut(&before, 0, &mut deliver);
                     bytes
                 } else {
-                    joined.extend_from_slice(bytes);
-                    &joined
+                    before.extend_from_slice(bytes);
+                    &before
                 };
-                let unsure = if bytes.len() >= PTY_FULL { LONGEST } else { 0 };
-                let left = counters.cut(rest, unsure, &mut deliver);
-                held.extend_from_slice(left);
+                held.extend_from_slice(counters.cut(rest, LONGEST, &mut deliver));
             }
         }
     }
 
-    /// Whether something was read that only [`quiet`](Self::quiet) or the next read completes.
-    #[must_use]
-    pub const fn holds(&self) -> bool {
-        matches!(&self.framing, Framing::Sync { held, .. } if !held.is_empty())
+    /// There is no more to read at present: what was held is whole, unless the daemon's end was full. To be called
+    /// again when [`next_timeout`](Self::next_timeout) says so.
+    pub fn quiet(&mut self, now: Instant, mut deliver: impl FnMut(&[u8])) {
+        let Framing::Sync { held, overrun, due, .. } = &mut self.framing else { return };
+        if held.is_empty() || (*overrun && *due.get_or_insert(now + REST) > now) {
+            return;
+        }
+        *due = None;
+        let held = std::mem::take(held);
+        self.counters.cut(&held, 0, &mut deliver);
     }
 
-    /// There is no more to read at present: what was held is whole.
-    pub fn quiet(&mut self, mut deliver: impl FnMut(&[u8])) {
-        if let Framing::Sync { held, .. } = &mut self.framing {
-            let held = std::mem::take(held);
-            self.counters.cut(&held, 0, &mut deliver);
+    /// When [`quiet`](Self::quiet) is to be called: `Some(None)` is at once, if there is nothing to read.
+    #[must_use]
+    pub const fn next_timeout(&self) -> Option<Option<Instant>> {
+        match &self.framing {
+            Framing::Sync { held, due, .. } if !held.is_empty() => Some(*due),
+            _ => None,
         }
     }
 
@@ -243,9 +265,11 @@ mod tests {
                 here.push(&[0xfd, 0x90, 0x7e, 0x7d]);
             }
             let mut got = Vec::new();
+            let now = Instant::now();
             let piece = if synchronous { usize::MAX } else { 3 };
             for write in drain(&mut here, piece) {
                 there.read(&write, |frame| got.push(frame.to_vec()));
+                there.quiet(now, |frame| got.push(frame.to_vec()));
             }
             assert_eq!(got, [&FRAME[..], &[0xfd, 0x90, 0x7e, 0x7d]].repeat(3));
             assert_eq!((here.counters().to_ppp, there.counters().from_ppp), (6, 6));
@@ -275,19 +299,24 @@ mod tests {
     fn a_frame_that_a_full_pty_has_cut_in_two_is_whole_again() {
         let frames: Vec<Vec<u8>> =
             (0..8_u8).map(|n| [&[0xfd, 0x90, n][..], &vec![n ^ 0x55; 1373]].concat()).collect();
-        let bytes = frames.concat();
-        let (mut stream, mut got) = (Stream::new(true), Vec::new());
-        for piece in bytes.chunks(PTY_FULL) {
-            stream.read(piece, |frame| got.push(frame.to_vec()));
+        let (bytes, now) = (frames.concat(), Instant::now());
+        for size in [4095, 1376, 1000, 700] {
+            let (mut stream, mut got) = (Stream::new(true), Vec::new());
+            for piece in bytes.chunks(size) {
+                stream.read(piece, |frame| got.push(frame.to_vec()));
+            }
+            stream.quiet(now + REST, |frame| got.push(frame.to_vec()));
+            assert_eq!(got, frames, "{size}");
         }
-        assert_eq!(got, frames);
         let (mut stream, mut got) = (Stream::new(true), Vec::new());
         stream.read(&bytes, |frame| got.push(frame.to_vec()));
         assert_eq!(got.len(), 7, "the last may have been cut");
-        assert!(stream.holds());
-        stream.quiet(|frame| got.push(frame.to_vec()));
+        assert_eq!(stream.next_timeout(), Some(None));
+        stream.quiet(now, |frame| got.push(frame.to_vec()));
+        assert_eq!((got.len(), stream.next_timeout()), (7, Some(Some(now + REST))), "its end is under way");
+        stream.quiet(now + REST, |frame| got.push(frame.to_vec()));
         assert_eq!(got, frames);
-        assert!(!stream.holds());
+        assert_eq!(stream.next_timeout(), None);
     }
 
     #[test]

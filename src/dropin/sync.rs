@@ -35,6 +35,20 @@ pub fn first_frame(bytes: &[u8]) -> usize {
     }
 }
 
+/// Whether what one read gave begins with a new frame and does not continue `before`, the end of what another gave.
+#[must_use]
+pub fn follows(before: &[u8], bytes: &[u8]) -> bool {
+    let Some(next) = Head::read(bytes) else { return false };
+    match Head::read(before) {
+        Some(head) if head.number == protocol::COMPRESSED && next.number == protocol::COMPRESSED => {
+            before.get(..head.length).is_some_and(|header| bytes.starts_with(header))
+                && next_count(before, &head) == be16(bytes, head.length)
+        }
+        Some(head) if head.number == protocol::COMPRESSED => is_control(next.number),
+        _ => true,
+    }
+}
+
 /// How a frame begins.
 struct Head {
     number: u16,
@@ -70,8 +84,7 @@ impl Head {
 /// would, for a reader is late more often than that.
 fn next_after_encrypted(bytes: &[u8], head: &Head) -> Option<usize> {
     let header = bytes.get(..head.length)?;
-    let first = be16(bytes, head.length).filter(|first| first & ENCRYPTED != 0)?;
-    let next = (first & FLAGS) | ((first + 1) & !FLAGS);
+    let next = next_count(bytes, head)?;
     // The shortest encrypted frame has its count and one byte of protocol.
     let from = head.length + 3;
     (from..bytes.len()).find(|at| {
@@ -79,6 +92,12 @@ fn next_after_encrypted(bytes: &[u8], head: &Head) -> Option<usize> {
         let encrypted = rest.starts_with(header) && be16(rest, head.length) == Some(next);
         encrypted || is_last_lcp(rest)
     })
+}
+
+/// Flags and count of the encrypted frame after this one.
+fn next_count(bytes: &[u8], head: &Head) -> Option<usize> {
+    let first = be16(bytes, head.length).filter(|first| first & ENCRYPTED != 0)?;
+    Some((first & FLAGS) | ((first + 1) & !FLAGS))
 }
 
 /// LCP goes without compression of its header always (RFC 1661 §6.6), so it can be told by it and by a length that

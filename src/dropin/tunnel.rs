@@ -74,7 +74,7 @@ impl Tunnel {
     /// There is no more to read at present.
     pub fn ppp_quiet(&mut self, now: Instant, mut send: impl FnMut(&[u8], &[u8])) {
         let Self { flow, stream, .. } = self;
-        stream.quiet(|frame| with_header(flow, now, frame, &mut send));
+        stream.quiet(now, |frame| with_header(flow, now, frame, &mut send));
     }
 
     /// A lone acknowledgement, if one is due; gives its place in `out`.
@@ -90,10 +90,12 @@ impl Tunnel {
         flow.handle_timeout(now, &mut |frame| stream.push(frame));
     }
 
-    /// When that is.
+    /// When that, or [`ppp_quiet`](Self::ppp_quiet), is due.
     #[must_use]
-    pub fn next_timeout(&self) -> Option<Instant> {
-        self.flow.next_timeout().map(|(at, _)| at)
+    pub fn next_timeout(&self, now: Instant) -> Option<Instant> {
+        let flow = self.flow.next_timeout().map(|(at, _)| at);
+        let stream = self.stream.next_timeout().map(|at| at.unwrap_or(now));
+        flow.into_iter().chain(stream).min()
     }
 
     /// The PPP stream.
@@ -164,6 +166,7 @@ mod tests {
             }
             let mut sent = Vec::new();
             tunnel.ppp_input(now, &bytes, |header, payload| sent.push([header, payload].concat()));
+            tunnel.ppp_quiet(now, |header, payload| sent.push([header, payload].concat()));
             let expected = [&[0x30, 0x01, 0x88, 0x0b, 0, 9, 0, 9, 0, 0, 0, 1][..], &frame].concat();
             assert_eq!(sent, [expected]);
             tunnel.gre_input(now, &mut packet(1, &frame), &mut |line| panic!("{line}"));

@@ -270,7 +270,11 @@ impl Daemon {
             }
             let now = Instant::now();
             assert!(now < end, "not done in {LIMIT:?}");
-            let wake = self.link.next_timeout().map_or(end, |(at, _)| at.min(end));
+            let mut wake = self.link.next_timeout().map_or(end, |(at, _)| at.min(end));
+            if let Some(at) = self.stream.next_timeout() {
+                self.read(&[]);
+                wake = wake.min(at.unwrap_or(now));
+            }
             let millis = wake.saturating_duration_since(now).as_millis() + 1;
             let mut fds = [PollFd::new(ppp.as_fd(), PollFlags::POLLIN)];
             poll(&mut fds, PollTimeout::try_from(i32::try_from(millis).unwrap()).unwrap()).unwrap();
@@ -292,8 +296,10 @@ impl Daemon {
                 packets.push(ip.to_vec());
             }
         };
-        stream.read(bytes, &mut take);
-        stream.quiet(take);
+        if !bytes.is_empty() {
+            stream.read(bytes, &mut take);
+        }
+        stream.quiet(Instant::now(), take);
     }
 
     /// Brings the link up and pings the server's end so many times with so much data, all of it answered.
