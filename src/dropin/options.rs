@@ -359,7 +359,8 @@ mod tests {
             change(&mut options);
             options
         };
-        let table: [(&str, fn(&mut Options)); 19] = [
+        type Change = fn(&mut Options);
+        let table: [(&str, Change); 19] = [
             ("--phone 555", |o| o.phone = Some("555".into())),
             ("--nolaunchpppd", |o| o.no_launch = true),
             ("--quirks BEZEQ_ISRAEL", |o| o.quirks = Quirks::BezeqIsrael),

@@ -40,19 +40,19 @@ enum Framing {
         lengths: VecDeque<usize>,
         /// What was read and may be the beginning of a frame only.
         held: Vec<u8>,
-        /// The last read came late.
-        overrun: bool,
+        /// Bytes read since there was last nothing to read.
+        run: usize,
         /// What is held is whole after all.
         due: Option<Instant>,
     },
 }
 
-/// A pty holds so many bytes for its reader. A read that gives as many came late: there is more where that came from,
-/// and the kernel is about to hand it on.
+/// A pty holds so many bytes for its reader. Only when it was full is a frame cut, and then so many have been read since
+/// it was last empty; the kernel is about to hand on the rest.
 const PTY_FULL: usize = 4095;
 
 /// How long the rest of a frame may take then, which is the kernel's own business.
-const REST: Duration = Duration::from_millis(2);
+const REST: Duration = Duration::from_millis(5);
 
 /// Frames, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Stream {
     #[must_use]
     pub fn new(synchronous: bool) -> Self {
         let framing = if synchronous {
-            Framing::Sync { lengths: VecDeque::new(), held: Vec::new(), overrun: false, due: None }
+            Framing::Sync { lengths: VecDeque::new(), held: Vec::new(), run: 0, due: None }
         } else {
             let decoder = Box::new(Decoder::new(LONGEST));
             Framing::Async { decoder, encoder: Encoder::default(), watch: AccmWatch::default() }
@@ -103,8 +103,8 @@ impl Stream {
                 });
                 counters.hdlc = decoder.counters().drops;
             }
-            Framing::Sync { held, overrun, due, .. } => {
-                *overrun = bytes.len() >= PTY_FULL;
+            Framing::Sync { held, run, due, .. } => {
+                *run += bytes.len();
                 *due = None;
                 let mut before = std::mem::take(held);
                 let whole = before.is_empty() || before.len() >= LONGEST || sync::follows(&before, bytes);
@@ -123,11 +123,12 @@ impl Stream {
     /// There is no more to read at present: what was held is whole, unless the daemon's end was full. To be called
     /// again when [`next_timeout`](Self::next_timeout) says so.
     pub fn quiet(&mut self, now: Instant, mut deliver: impl FnMut(&[u8])) {
-        let Framing::Sync { held, overrun, due, .. } = &mut self.framing else { return };
-        if held.is_empty() || (*overrun && *due.get_or_insert(now + REST) > now) {
+        let Framing::Sync { held, run, due, .. } = &mut self.framing else { return };
+        if !held.is_empty() && *run >= PTY_FULL && *due.get_or_insert(now + REST) > now {
             return;
         }
         *due = None;
+        *run = 0;
         let held = std::mem::take(held);
         self.counters.cut(&held, 0, &mut deliver);
     }
@@ -305,7 +306,9 @@ mod tests {
             for piece in bytes.chunks(size) {
                 stream.read(piece, |frame| got.push(frame.to_vec()));
             }
-            stream.quiet(now + REST, |frame| got.push(frame.to_vec()));
+            for at in [now, now + REST] {
+                stream.quiet(at, |frame| got.push(frame.to_vec()));
+            }
             assert_eq!(got, frames, "{size}");
         }
         let (mut stream, mut got) = (Stream::new(true), Vec::new());

@@ -1,8 +1,6 @@
 //! A world for one test of the `pptp` program: namespaces of its own for network, mounts and processes, a log, a
 //! server, and a PPP daemon's stand-in made of the link machine.
 
-#![allow(dead_code, reason = "each test program uses a part")]
-
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -215,6 +213,8 @@ pub struct Daemon {
     waiting: Vec<Vec<u8>>,
     pub up: Option<link::LinkUp>,
     pub packets: Vec<Vec<u8>>,
+    /// Pings of a round that may be lost.
+    pub tolerance: usize,
 }
 
 impl Daemon {
@@ -228,7 +228,15 @@ impl Daemon {
         }
         let mut link = Link::new(config, Instant::now());
         link.open(Instant::now());
-        Self { link, sync, stream: Stream::new(sync), waiting: Vec::new(), up: None, packets: Vec::new() }
+        Self {
+            link,
+            sync,
+            stream: Stream::new(sync),
+            waiting: Vec::new(),
+            up: None,
+            packets: Vec::new(),
+            tolerance: 0,
+        }
     }
 
     pub fn send(&mut self, ip: &[u8]) {
@@ -269,13 +277,19 @@ impl Daemon {
                 }
             }
             let now = Instant::now();
-            assert!(now < end, "not done in {LIMIT:?}");
+            if now >= end {
+                for pid in processes("pptpgw") {
+                    kill(Pid::from_raw(pid), Signal::SIGUSR1).unwrap();
+                }
+                std::thread::sleep(Duration::from_millis(300));
+                panic!("not done in {LIMIT:?}: {} packets, {:?}", self.packets.len(), self.stream);
+            }
             let mut wake = self.link.next_timeout().map_or(end, |(at, _)| at.min(end));
             if let Some(at) = self.stream.next_timeout() {
-                self.read(&[]);
                 wake = wake.min(at.unwrap_or(now));
             }
-            let millis = wake.saturating_duration_since(now).as_millis() + 1;
+            let micros = wake.saturating_duration_since(now).as_micros();
+            let millis = micros.div_ceil(1000);
             let mut fds = [PollFd::new(ppp.as_fd(), PollFlags::POLLIN)];
             poll(&mut fds, PollTimeout::try_from(i32::try_from(millis).unwrap()).unwrap()).unwrap();
             if fds[0].any() == Some(true) {
@@ -283,12 +297,14 @@ impl Daemon {
                 let size = nix::unistd::read(ppp, &mut bytes).unwrap_or(0);
                 assert!(size > 0, "the PPP stream has ended");
                 self.read(&bytes[..size]);
+            } else {
+                self.read(&[]);
             }
             self.link.handle_timeout(Instant::now());
         }
     }
 
-    /// With the program's own reading of the stream, which a PPP daemon's kernel does as well or better.
+    /// With the program's own reading of the stream; nothing means that there is nothing to read.
     fn read(&mut self, bytes: &[u8]) {
         let Self { link, stream, packets, .. } = self;
         let mut take = |frame: &[u8]| {
@@ -296,10 +312,10 @@ impl Daemon {
                 packets.push(ip.to_vec());
             }
         };
-        if !bytes.is_empty() {
-            stream.read(bytes, &mut take);
+        match bytes {
+            [] => stream.quiet(Instant::now(), take),
+            _ => stream.read(bytes, &mut take),
         }
-        stream.quiet(Instant::now(), take);
     }
 
     /// Brings the link up and pings the server's end so many times with so much data, all of it answered.
@@ -307,16 +323,20 @@ impl Daemon {
     pub fn ping(&mut self, ppp: &OwnedFd, count: u16, data: usize) {
         self.run(ppp, |daemon| daemon.up.is_some());
         let local = self.up.as_ref().unwrap().local;
+        // What a round was not waited for comes in the next: they differ in size.
+        let answered =
+            move |daemon: &mut Self| daemon.packets.iter().filter(|ip| ip.len() == 28 + data).count();
         self.packets.clear();
         for number in 0..count {
             self.send(&echo_request(local.octets(), [10, 77, 0, 1], number, data));
             // A window of eight: a pty has only so much room, and this is no test of speed.
-            let wanted = usize::from(number).saturating_sub(8);
-            self.run(ppp, |daemon| daemon.packets.len() >= wanted);
+            let wanted = usize::from(number).saturating_sub(8 + self.tolerance);
+            self.run(ppp, |daemon| answered(daemon) >= wanted);
         }
-        self.run(ppp, |daemon| daemon.packets.len() >= usize::from(count));
-        for packet in &self.packets {
-            assert_eq!((packet[9], packet[20], packet.len()), (1, 0, 28 + data), "an echo reply");
+        let wanted = usize::from(count).saturating_sub(self.tolerance);
+        self.run(ppp, |daemon| answered(daemon) >= wanted);
+        for packet in self.packets.iter().filter(|ip| ip.len() == 28 + data) {
+            assert_eq!((packet[9], packet[20]), (1, 0), "an echo reply");
         }
     }
 }

@@ -1,14 +1,5 @@
 //! The call manager: calls of several clients on one control connection, the classic program among them, and what
-//! goes over that connection byte for byte. Needs root; each test is in a world of its own.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test's helpers fail the test"
-)]
-
-mod pptp_world;
+//! goes over that connection byte for byte.
 
 use std::{
     io::Write,
@@ -17,8 +8,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::world::*;
 use nix::sys::signal::Signal;
-use pptp_world::*;
 
 const LINE: &str = "192.0.2.1 --nolaunchpppd";
 
@@ -46,26 +37,26 @@ fn two_calls_share(first: &str, second: &str) {
 
 #[test]
 fn two_of_ours() {
-    in_world("two_of_ours", || two_calls_share(OURS, OURS));
+    in_world("manager::two_of_ours", || two_calls_share(OURS, OURS));
 }
 
 #[test]
 fn the_classic_program_comes_to_our_manager() {
     if classic() {
-        in_world("the_classic_program_comes_to_our_manager", || two_calls_share(OURS, CLASSIC));
+        in_world("manager::the_classic_program_comes_to_our_manager", || two_calls_share(OURS, CLASSIC));
     }
 }
 
 #[test]
 fn we_come_to_the_classic_programs_manager() {
     if classic() {
-        in_world("we_come_to_the_classic_programs_manager", || two_calls_share(CLASSIC, OURS));
+        in_world("manager::we_come_to_the_classic_programs_manager", || two_calls_share(CLASSIC, OURS));
     }
 }
 
 #[test]
 fn many_at_once_make_one_manager() {
-    in_world("many_at_once_make_one_manager", || {
+    in_world("manager::many_at_once_make_one_manager", || {
         let _log = Syslog::start();
         let _server = Server::start("");
         let mut all: Vec<Pptp> = (0..8).map(|_| Pptp::start(OURS, LINE, Pipe::Socket)).collect();
@@ -94,7 +85,7 @@ fn the_classic_client_hears_of_the_end_from_our_manager() {
     if !classic() {
         return;
     }
-    in_world("the_classic_client_hears_of_the_end_from_our_manager", || {
+    in_world("manager::the_classic_client_hears_of_the_end_from_our_manager", || {
         let _log = Syslog::start();
         let server = Server::start("");
         let mut ours = Pptp::start(OURS, LINE, Pipe::Socket);
@@ -181,7 +172,7 @@ fn padded(text: &str) -> Vec<u8> {
 
 #[test]
 fn the_bytes_are_those_of_the_classic_program() {
-    in_world("the_bytes_are_those_of_the_classic_program", || {
+    in_world("manager::the_bytes_are_those_of_the_classic_program", || {
         world_with_an_address(|| {
             for (more, phone) in [("", ""), (" --phone 5551234", "5551234")] {
                 let sccrq = [
@@ -213,7 +204,7 @@ fn the_bytes_are_those_of_the_classic_program() {
 /// Defect 5: the classic program of today drops the answer to call id 0, so the bytes are those of the table.
 #[test]
 fn the_bytes_of_the_quirk() {
-    in_world("the_bytes_of_the_quirk", || {
+    in_world("manager::the_bytes_of_the_quirk", || {
         world_with_an_address(|| {
             for (more, phone) in [("", "RELAY_PPP1"), (" --phone 42", "42")] {
                 let sccrq = [

@@ -1,14 +1,5 @@
 //! `pptp --nolaunchpppd` as a PPP daemon runs it, against our own server: both framings, both kinds of pipe, the
-//! processes, the log, the ends. Needs root; each test is in a world of its own.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test's helpers fail the test"
-)]
-
-mod pptp_world;
+//! processes, the log, the ends.
 
 use std::{
     fs,
@@ -18,14 +9,14 @@ use std::{
     },
 };
 
+use crate::world::*;
 use nix::sys::signal::Signal;
-use pptp_world::*;
 
 const LINE: &str = "192.0.2.1 --nolaunchpppd --loglevel 1 --logstring nm-pptp-service-1";
 
 #[test]
 fn ppp_passes_in_both_framings_over_both_pipes() {
-    in_world("ppp_passes_in_both_framings_over_both_pipes", || {
+    in_world("tunnel::ppp_passes_in_both_framings_over_both_pipes", || {
         let _log = Syslog::start();
         let server = Server::start("");
         for (sync, pipe) in
@@ -35,6 +26,8 @@ fn ppp_passes_in_both_framings_over_both_pipes() {
             let line = if sync { format!("{LINE} --sync") } else { LINE.to_owned() };
             let mut pptp = Pptp::start(OURS, &line, pipe);
             let mut daemon = Daemon::new(sync, true);
+            // On a machine under load a pty loses a synchronous frame now and then: see SYNCHRONOUS FRAMING in pptp(8).
+            daemon.tolerance = if sync && pipe == Pipe::Pty { 3 } else { 0 };
             for size in [0, 36, 1370] {
                 daemon.ping(&pptp.ppp, 100, size);
             }
@@ -48,7 +41,7 @@ fn ppp_passes_in_both_framings_over_both_pipes() {
 
 #[test]
 fn processes_files_route_log_and_ends() {
-    in_world("processes_files_route_log_and_ends", || {
+    in_world("tunnel::processes_files_route_log_and_ends", || {
         let mut log = Syslog::start();
         let _server = Server::start("");
         let before = output("ip", &["-4", "route", "show", "table", "all"]);
@@ -65,7 +58,7 @@ fn processes_files_route_log_and_ends() {
             "{status}"
         );
         assert!(!status.contains("\nUid:\t0"), "{status}");
-        assert_eq!(fs::read_dir(format!("/proc/{}/fd", pptp.child.id())).unwrap().count() <= 16, true);
+        assert!(fs::read_dir(format!("/proc/{}/fd", pptp.child.id())).unwrap().count() <= 16);
 
         assert_eq!(sockets(), ["255.255.255.255:192.0.2.1"]);
         let socket = fs::metadata("/var/run/pptp/255.255.255.255:192.0.2.1").unwrap();
@@ -108,7 +101,7 @@ fn processes_files_route_log_and_ends() {
 
 #[test]
 fn a_host_route_that_was_there_stays_and_one_can_do_without() {
-    in_world("a_host_route_that_was_there_stays_and_one_can_do_without", || {
+    in_world("tunnel::a_host_route_that_was_there_stays_and_one_can_do_without", || {
         let _server = Server::start("");
         let device = output("ip", &["-o", "route", "get", SERVER]);
         let device = device.split(" dev ").nth(1).unwrap().split(' ').next().unwrap();
@@ -134,7 +127,7 @@ fn a_host_route_that_was_there_stays_and_one_can_do_without() {
 
 #[test]
 fn a_failure_is_said_and_nothing_is_left() {
-    in_world("a_failure_is_said_and_nothing_is_left", || {
+    in_world("tunnel::a_failure_is_said_and_nothing_is_left", || {
         let mut log = Syslog::start();
         // Nobody there, no way there.
         let mut pptp = Pptp::start(OURS, "127.0.0.1 --nolaunchpppd", Pipe::Socket);
@@ -154,7 +147,7 @@ fn a_failure_is_said_and_nothing_is_left() {
 
 #[test]
 fn the_server_hangs_up() {
-    in_world("the_server_hangs_up", || {
+    in_world("tunnel::the_server_hangs_up", || {
         let server = Server::start("");
         let mut pptp = Pptp::start(OURS, LINE, Pipe::Socket);
         Daemon::new(false, true).ping(&pptp.ppp, 1, 0);
