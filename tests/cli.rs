@@ -8,7 +8,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 /// Nobody, on every system.
@@ -58,7 +58,8 @@ fn no_profiles_at_all() {
     let mut desk = Desk::new();
     assert_eq!(desk.run(&["check"]), 3);
     assert_eq!(desk.run(&["list"]), 3);
-    assert_eq!(desk.run(&["list", "--names"]), 0);
+    assert_eq!(desk.run(&["list", "--names"]), 3);
+    assert_eq!(desk.run(&["up", "--dry-run", "office"]), 3);
     desk.compare("no_profiles");
 }
 
@@ -82,6 +83,38 @@ fn bad_profiles() {
     assert_eq!(desk.run(&["up", "--dry-run", "t-not-yet"]), 3);
     assert_eq!(desk.run(&["up", "--dry-run", "t-good"]), 0, "others' errors are not its own");
     desk.compare("bad_profiles");
+}
+
+#[test]
+fn a_broken_file_beside_good_ones_is_not_passed_over() {
+    let mut desk = Desk::with("profiles.toml");
+    let beside = desk.place.path().join("profiles.d");
+    fs::create_dir(&beside).unwrap();
+    fs::write(beside.join("more.toml"), "[profile.more\n").unwrap();
+    assert_eq!(desk.run(&["check"]), 3);
+    assert_eq!(desk.run(&["list"]), 3);
+    assert_eq!(desk.run(&["list", "--names"]), 3);
+    assert_eq!(desk.run(&["up", "--dry-run", "more"]), 3);
+    assert_eq!(desk.run(&["up", "--dry-run", "t-split"]), 0, "its own file is good");
+    desk.compare("broken_neighbour");
+}
+
+#[test]
+fn output_that_is_lost_is_an_error_and_a_closed_pipe_is_none() {
+    let desk = Desk::with("profiles.toml");
+    let run = |out: Stdio| {
+        let mut command = Command::new(&desk.program);
+        command.arg("--config").arg(&desk.profiles).args(["list", "--json"]);
+        command.stdout(out).stderr(Stdio::piped()).output().unwrap()
+    };
+    let full = run(fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into());
+    assert_eq!(full.status.code(), Some(1));
+    let said = String::from_utf8(full.stderr).unwrap();
+    assert_eq!(said, "pptpctl: standard output: No space left on device (os error 28)\n");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let closed = run(writer.into());
+    assert_eq!((closed.status.code(), closed.stderr.as_slice()), (Some(0), &b""[..]));
 }
 
 #[test]
@@ -203,7 +236,7 @@ impl Desk {
             .env_clear()
             .env("PATH", path)
             .current_dir(self.place.path())
-            .stdin(std::process::Stdio::null())
+            .stdin(Stdio::null())
             .output()
             .unwrap();
         self.write_down(arguments, &output);

@@ -96,6 +96,12 @@ fn what_is_missing_is_said() {
     assert_eq!(output.status.code(), Some(4), "{errors}");
     assert!(errors.contains("only root can: sudo "), "{errors}");
 
+    // Root by name only.
+    let output = Command::new("unshare").args(["-Ur", &program(), "demo"]).output().unwrap();
+    let (_, errors) = texts(&output);
+    assert_eq!(output.status.code(), Some(7), "{errors}");
+    assert!(errors.contains("user namespace"), "{errors}");
+
     // A container: root, but not allowed to make namespaces.
     let output = Command::new("setpriv")
         .args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin", &program(), "demo"])

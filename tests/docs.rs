@@ -150,7 +150,15 @@ fn the_manual_page_has_every_exit_status() {
         let row = rows.get(&code).unwrap_or_else(|| panic!("no row for {code}, {kind:?}"));
         assert!(row.starts_with(kind.words()), "{code}: {row:?} does not begin with {:?}", kind.words());
     }
-    let own = [exit::OK, exit::USAGE, exit::PROFILE, exit::NOT_ROOT, exit::ALREADY_UP, exit::NOT_UP];
+    let own = [
+        exit::OK,
+        exit::USAGE,
+        exit::PROFILE,
+        exit::NOT_ROOT,
+        exit::ALREADY_UP,
+        exit::NOT_UP,
+        exit::NO_NAMESPACES,
+    ];
     let mut codes: BTreeSet<u8> = FailureKind::ALL.iter().map(|kind| kind.exit_code()).collect();
     codes.extend(own.map(|code| code.number()));
     assert_eq!(rows.keys().copied().collect::<BTreeSet<_>>(), codes);

@@ -3,7 +3,10 @@
 
 use std::{fs, io::ErrorKind, path::Path, process::Command};
 
-use pptpctl::profile::{Profiles, Style, schema};
+use pptpctl::{
+    plan::{self, Facts, Ipv6, Plan, Platform, Way},
+    profile::{Profiles, Style, schema},
+};
 
 #[test]
 fn the_example_is_valid_as_it_stands() {
@@ -14,6 +17,58 @@ fn the_example_is_valid_as_it_stands() {
     assert_eq!(warnings, ["no encryption"], "the old modem is the only doubtful one");
     let names: Vec<_> = profiles.names().map(|name| name.as_str()).collect();
     assert_eq!(names, ["bezeq", "branch", "office", "reference", "vpn"]);
+}
+
+/// Every profile of the example, on every system: a plan with nothing left open once the facts are there, and an undoing
+/// for each step.
+#[test]
+fn every_profile_of_the_example_can_be_planned() {
+    let profiles = Profiles::from_text(Path::new("x"), &file("profiles.example.toml"), false);
+    let mut planned = 0;
+    for (name, profile) in profiles.iter() {
+        let profile = profile.unwrap();
+        for platform in [Platform::Linux, Platform::FreeBsd, Platform::OpenBsd, Platform::NetBsd] {
+            let transport = plan::transport(profile, platform);
+            let network = plan::network(profile, platform, Path::new(platform.run_dir()));
+            for plan in [&transport, &network] {
+                let resolved = plan.resolve(&facts());
+                assert_eq!(resolved.open(), [], "{name} on {}:\n{resolved}", platform.name());
+                let steps = resolved.steps.len();
+                assert!(steps > 0 && resolved.undo_lines().count() <= steps, "{name}:\n{resolved}");
+            }
+            assert!(has(&transport, "tun"), "{name}:\n{transport}");
+            // Where the profile sends packets, the plan does.
+            let prefixes = profile.routes.iter().map(|route| route.prefix.to_string());
+            for prefix in prefixes.chain(profile.default_route.map(|_| "tun".to_owned())) {
+                assert!(has(&network, &prefix), "{name} lacks {prefix}:\n{network}");
+            }
+            planned += 1;
+        }
+    }
+    assert_eq!(planned, 5 * 4);
+}
+
+fn has(plan: &Plan, word: &str) -> bool {
+    plan.lines().any(|line| line.contains(word))
+}
+
+/// What a host with one gateway and a peer with IPv6 bring.
+fn facts() -> Facts {
+    Facts {
+        server: Some("203.0.113.9".parse().unwrap()),
+        way: Some(Way::By {
+            gateway: Some("192.0.2.1".parse().unwrap()),
+            dev: "eth0".to_owned(),
+            source: Some("192.0.2.2".parse().unwrap()),
+        }),
+        tun: Some("tun0".to_owned()),
+        mtu: Some(1396),
+        local: Some("10.77.10.100".parse().unwrap()),
+        peer: Some("10.77.10.1".parse().unwrap()),
+        ipv6: Ipv6::from_identifiers(2, 1),
+        pid: Some(4711),
+        ..Facts::default()
+    }
 }
 
 #[test]

@@ -158,6 +158,31 @@ fn an_inline_password_wants_a_private_file() {
 }
 
 #[test]
+fn a_check_looks_at_the_password_files() {
+    let (guard, locations) = place();
+    let secret = |name: &str| guard.path().join(name);
+    let mut text = String::new();
+    for name in ["fine", "open", "absent", "empty"] {
+        text += &good(name).replace("password.fd = 3", &format!("password.file = {:?}", secret(name)));
+    }
+    write(&locations.file, &text, 0o644);
+    write(&secret("fine"), "hunter2\n", 0o600);
+    write(&secret("open"), "hunter2\n", 0o640);
+    write(&secret("empty"), "", 0o600);
+    let mut profiles = Profiles::load(&locations);
+    assert!(profiles.report().is_empty(), "reading profiles looks at no password: {}", profiles.report());
+    profiles.probe_passwords();
+    let said = profiles.report().to_string();
+    let titles = |findings: &[pptpctl::profile::Finding]| {
+        findings.iter().map(|finding| finding.profile.clone().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(titles(&profiles.report().errors), ["empty", "open"], "{said}");
+    assert_eq!(titles(&profiles.report().warnings), ["absent"], "{said}");
+    assert!(said.contains("chmod 600") && said.contains("profiles.toml:5:10"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
 fn config_names_the_file_and_its_neighbours() {
     let locations = Locations::find(Some(Path::new("/x/my.toml"))).unwrap();
     assert_eq!(locations.directory, Path::new("/x/profiles.d"));

@@ -72,6 +72,21 @@ fn a_file_is_ours_alone() {
 }
 
 #[test]
+fn what_is_missing_says_how_to_make_it() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("office");
+    let said = load(&PasswordSource::File(path.clone())).unwrap_err();
+    assert_eq!(
+        said,
+        format!("there is no password file {0}: write one with (umask 077; cat > {0})", path.display())
+    );
+    let said = load(&PasswordSource::Fd(1000)).unwrap_err();
+    assert!(said.contains("descriptor 1000 is not open") && said.contains("NAME 1000<FILE"), "{said}");
+    let said = load(&PasswordSource::Command(vec!["true".into()])).unwrap_err();
+    assert_eq!(said, "the password from the password command true is empty");
+}
+
+#[test]
 fn only_regular_files() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("pipe");
@@ -82,7 +97,7 @@ fn only_regular_files() {
     assert!(
         load(&PasswordSource::File("/nonexistent/x".into()))
             .unwrap_err()
-            .contains("cannot read the password")
+            .contains("there is no password file")
     );
 }
 

@@ -9,10 +9,11 @@ use super::{
 
 /// Runs the command.
 pub fn main(config: Option<&Path>) -> Code {
-    let profiles = match output::profiles(config) {
+    let mut profiles = match output::profiles(config) {
         Ok(profiles) => profiles,
         Err(code) => return code,
     };
+    profiles.probe_passwords();
     let report = profiles.report();
     if !report.is_empty() {
         complain(report.render(output::style()));

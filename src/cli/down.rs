@@ -36,7 +36,7 @@ fn down(name: &str) -> Result<Code, Code> {
             ));
             Err(exit::NOT_UNDONE)
         }
-        Err(ClientError::NotUp) => clean_up(name),
+        Err(ClientError::NotUp | ClientError::Died) => clean_up(name),
         Err(wrong) => {
             error(format_args!("{name}: {wrong}"));
             Err(exit::INTERNAL)
@@ -57,7 +57,12 @@ fn clean_up(name: &str) -> Result<Code, Code> {
             Ok(exit::OK)
         }
         None => {
-            error(format_args!("{name} is not up"));
+            let up = client::live();
+            if up.is_empty() {
+                error(format_args!("{name} is not up"));
+            } else {
+                error(format_args!("{name} is not up; these are: {}", up.join(", ")));
+            }
             Err(exit::NOT_UP)
         }
     }

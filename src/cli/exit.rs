@@ -33,7 +33,13 @@ impl Code {
     /// Of a failure of `up`.
     #[must_use]
     pub const fn of(failure: &Failure) -> Self {
-        Self(failure.kind.exit_code())
+        Self::of_kind(failure.kind)
+    }
+
+    /// Of a class of failures of `up`.
+    #[must_use]
+    pub const fn of_kind(kind: FailureKind) -> Self {
+        Self(kind.exit_code())
     }
 
     /// The number.

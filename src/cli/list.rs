@@ -17,13 +17,11 @@ pub fn main(config: Option<&Path>, names: bool, json: bool) -> Code {
         Ok(profiles) => profiles,
         Err(code) => return code,
     };
+    // What could not be read may hold more than what is listed.
+    let whole = || output::unread(&profiles).map_or_else(|code| code, |()| exit::OK);
     if names {
         profiles.names().for_each(line);
-        return if profiles.report().errors.iter().any(|error| error.profile.is_none()) {
-            exit::PROFILE
-        } else {
-            exit::OK
-        };
+        return whole();
     }
     if json {
         let all: Vec<_> = profiles
@@ -33,11 +31,10 @@ pub fn main(config: Option<&Path>, names: bool, json: bool) -> Code {
             })
             .collect();
         line(serde_json::Value::Array(all));
-        return exit::OK;
+        return whole();
     }
     if profiles.names().next().is_none() {
-        output::complain(profiles.report().render(output::style()));
-        return if profiles.report().errors.is_empty() { exit::OK } else { exit::PROFILE };
+        return whole();
     }
     let width = profiles.names().map(|name| name.as_str().len()).max().unwrap_or(0).max(7);
     line(format_args!("{:<width$}  {:<11}  SERVER", "PROFILE", "STATE"));
@@ -47,7 +44,7 @@ pub fn main(config: Option<&Path>, names: bool, json: bool) -> Code {
         let servers = servers.unwrap_or_else(|| "(see `pptpctl check`)".to_owned());
         line(format_args!("{:<width$}  {:<11}  {servers}", name.as_str(), state(name, profile)));
     }
-    exit::OK
+    whole()
 }
 
 fn state(name: &ProfileName, profile: Option<&Profile>) -> String {
@@ -55,6 +52,7 @@ fn state(name: &ProfileName, profile: Option<&Profile>) -> String {
         Ok(status) => status.state,
         Err(ClientError::NotUp) if profile.is_none() => "invalid".to_owned(),
         Err(ClientError::NotUp) => "down".to_owned(),
+        Err(ClientError::Died) => "died".to_owned(),
         // There is a socket, and it is root's.
         Err(ClientError::Denied(_)) => "running".to_owned(),
         Err(_) => "stuck".to_owned(),

@@ -55,9 +55,11 @@ fn show(path: &Path, follow: bool) -> io::Result<()> {
     loop {
         out.flush()?;
         std::thread::sleep(LOOK);
+        // Asked before the rest is read: nothing is written any more to a file that has moved away, so what is read
+        // after that is its end. The other way round, lines between the two would be lost.
+        let moved = has_moved(&file, path);
         io::copy(&mut file, &mut out)?;
-        // After a rotation the rest is in the old file, which has just been read to its end.
-        if has_moved(&file, path) {
+        if moved {
             file = File::open(path)?;
         } else if file.stream_position()? > file.metadata()?.size() {
             file.seek(SeekFrom::Start(0))?;

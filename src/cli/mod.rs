@@ -1,6 +1,6 @@
 //! What a person types and sees: arguments, rendering, exit codes.
 //!
-//! Each command is a file; [`args`] says what can be typed, [`exit`] with which status it ends, [`render`] how a
+//! Each command is a file; [`args`] says what can be typed, [`exit`] with which status it ends, `render` how a
 //! tunnel that comes up looks. Nothing in here touches the host but through `supervisor`.
 
 pub mod args;
@@ -50,7 +50,7 @@ pub fn main() -> ExitCode {
         Command::Recover => recover::main(),
         Command::Demo => demo(),
     };
-    code.into()
+    output::unless_lost(code).into()
 }
 
 fn demo() -> exit::Code {

@@ -1,17 +1,31 @@
-//! Lines to the person. A pipe that is closed at the other end is no error: they have seen enough.
+//! Lines to the person. A pipe that is closed at the other end is no error: they have seen enough. A full disk is one.
 
 use std::{
     fmt::Display,
     io::{self, IsTerminal, Write},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use super::exit::{self, Code};
 use crate::profile::{Locations, LookupError, Profile, Profiles, Style};
 
+/// Something that was asked for did not get out.
+static LOST: AtomicBool = AtomicBool::new(false);
+
 /// One line to standard output.
 pub fn line(text: impl Display) {
-    let _closed = writeln!(io::stdout().lock(), "{text}");
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(wrong) if wrong.kind() != io::ErrorKind::BrokenPipe && !LOST.swap(true, Ordering::Relaxed) => {
+            error(format_args!("standard output: {wrong}"));
+        }
+        _ => {}
+    }
+}
+
+/// This exit status, unless it would say that all went well although output was lost.
+pub fn unless_lost(code: Code) -> Code {
+    if code == exit::OK && LOST.load(Ordering::Relaxed) { exit::INTERNAL } else { code }
 }
 
 /// One line to standard error.
@@ -39,6 +53,18 @@ pub fn profiles(config: Option<&Path>) -> Result<Profiles, Code> {
             Err(exit::PROFILE)
         }
     }
+}
+
+/// Says which files could not be read, and so may hold more profiles than those that are shown.
+pub fn unread(profiles: &Profiles) -> Result<(), Code> {
+    let mut report = profiles.report().clone();
+    report.warnings.clear();
+    report.errors.retain(|error| error.profile.is_none());
+    if report.is_empty() {
+        return Ok(());
+    }
+    complain(report.render(style()));
+    Err(exit::PROFILE)
 }
 
 /// One profile, or the exit status after the reason has been shown.

@@ -45,6 +45,14 @@ fn one(config: Option<&Path>, name: &str, json: bool) -> Code {
             }
             exit::NOT_UP
         }
+        Err(died @ ClientError::Died) => {
+            if json {
+                line(serde_json::json!({ "name": name, "state": "died" }));
+            } else {
+                line(format_args!("{name}: {died}"));
+            }
+            exit::NOT_UP
+        }
         Err(wrong @ ClientError::Denied(_)) => {
             error(format_args!("{name}: {wrong}"));
             exit::NOT_ROOT
@@ -60,7 +68,16 @@ fn one(config: Option<&Path>, name: &str, json: bool) -> Code {
 fn all(config: Option<&Path>, json: bool) -> Code {
     let mut names: BTreeSet<String> = client::live().into_iter().collect();
     if let Ok(locations) = Locations::find(config) {
-        names.extend(Profiles::load(&locations).names().map(|name| name.as_str().to_owned()));
+        let profiles = Profiles::load(&locations);
+        let alone = !names.is_empty();
+        names.extend(profiles.names().map(|name| name.as_str().to_owned()));
+        // Tunnels whose profile is in no file are shown without a word about files that are not there.
+        if !(alone && profiles.names().next().is_none())
+            && let Err(code) = output::unread(&profiles)
+            && names.is_empty()
+        {
+            return code;
+        }
     }
     if json {
         let all: Vec<serde_json::Value> = names
@@ -68,6 +85,8 @@ fn all(config: Option<&Path>, json: bool) -> Code {
             .map(|name| match client::status(name) {
                 Ok(status) => to_json(&status),
                 Err(ClientError::NotUp) => serde_json::json!({ "name": name, "state": "down" }),
+                Err(ClientError::Died) => serde_json::json!({ "name": name, "state": "died" }),
+                Err(ClientError::Denied(_)) => serde_json::json!({ "name": name, "state": "running" }),
                 Err(wrong) => {
                     serde_json::json!({ "name": name, "state": "unknown", "error": wrong.to_string() })
                 }
@@ -83,6 +102,7 @@ fn all(config: Option<&Path>, json: bool) -> Code {
         match client::status(name) {
             Ok(status) => line(headline(&status)),
             Err(ClientError::NotUp) => line(format_args!("{name}: down")),
+            Err(ClientError::Denied(_)) => line(format_args!("{name}: running; only root may ask for more")),
             Err(wrong) => line(format_args!("{name}: {wrong}")),
         }
     }

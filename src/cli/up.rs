@@ -108,10 +108,29 @@ fn put_back_remains(name: &str) {
 }
 
 fn password(profile: &Profile) -> Result<crate::secret::Secret, Code> {
-    profile.password.load(&SecretAccess::of_this_process()).map_err(|wrong| {
-        error(format_args!("{}: {wrong}", profile.name));
-        exit::PROFILE
-    })
+    if let Some(place) = profile.password.waits_for() {
+        line(format_args!(
+            "  {:<15} from {place}, within {} s",
+            "password",
+            SecretAccess::of_this_process().limit.as_secs()
+        ));
+    }
+    let source = profile.password.clone();
+    // Whoever is asked may not be there: Ctrl-C must leave nothing, the lock neither.
+    match supervisor::unless_ended(move || source.load(&SecretAccess::of_this_process())) {
+        Ok(Some(loaded)) => loaded.map_err(|wrong| {
+            error(format_args!("{}: {wrong}", profile.name));
+            exit::PROFILE
+        }),
+        Ok(None) => {
+            error(format_args!("{}: {}", profile.name, FailureKind::Interrupted.words()));
+            Err(Code::of_kind(FailureKind::Interrupted))
+        }
+        Err(wrong) => {
+            error(format_args!("{}: {wrong}", profile.name));
+            Err(exit::INTERNAL)
+        }
+    }
 }
 
 fn foreground(job: Job) -> Result<Code, Code> {

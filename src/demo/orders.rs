@@ -77,6 +77,10 @@ pub enum Trouble {
     MuteLcp,
     /// The server speaks LCP and hears nothing of what the client says.
     DeafLcp,
+    /// Once LCP is up, whatever the client says to prove itself is lost.
+    DeafAuth,
+    /// The server's own proof in MS-CHAPv2 (RFC 2759 §5) is another than the right one.
+    WrongProof,
     /// Whatever the client says in IPCP is lost.
     NoIpcp,
 }

@@ -30,8 +30,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How many pings.
 const PINGS: u16 = 3;
 
+/// What to do where root is not quite root.
+const IN_CONTAINER: &str =
+    "root in a container is often not allowed to: give it --privileged, or run it on the host";
+
 /// Why it did not work.
-struct Failed(String);
+enum Failed {
+    /// This system does not let us.
+    Denied(String),
+    /// It should have.
+    Defect(String),
+}
 
 /// Tells the whole story.
 pub fn tell() -> Outcome {
@@ -53,7 +62,11 @@ pub fn tell() -> Outcome {
             );
             Outcome::Shown
         }
-        Err(Failed(why)) => {
+        Err(Failed::Denied(why)) => {
+            complain(format_args!("this system does not allow it: {why}\n  {IN_CONTAINER}"));
+            Outcome::NoNamespaces
+        }
+        Err(Failed::Defect(why)) => {
             complain(format_args!("it did not work: {why}\n  nothing is left of it; please report this"));
             Outcome::Failed
         }
@@ -70,17 +83,28 @@ fn prepare() -> Result<(), (Outcome, String)> {
         );
         return Err((Outcome::NotRoot, words));
     }
+    if !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| has_nobody(&map)) {
+        let words = format!(
+            "in this user namespace there is nobody but root, and the engine could not give up root\n  {IN_CONTAINER}"
+        );
+        return Err((Outcome::NoNamespaces, words));
+    }
     world::enter().map_err(|(what, error)| {
-        let mut words = format!("it could not {what}: {error}");
-        if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) {
-            words.push_str(
-                "\n  root in a container is often not allowed to: give it --privileged, or run it on the host",
-            );
-        }
-        (Outcome::NoNamespaces, words)
+        (Outcome::NoNamespaces, format!("it could not {what}: {error}\n  {IN_CONTAINER}"))
     })?;
     // In our own namespace: the host does not see it come and go.
     tun::open(None).map(drop).map_err(|error| (Outcome::NoTun, error.to_string()))
+}
+
+/// Whether a user namespace has more users than a few: user 65534 is who the engine may become.
+fn has_nobody(uid_map: &str) -> bool {
+    uid_map.lines().any(|line| {
+        let mut fields = line.split_whitespace().map(|field| field.parse::<u64>().ok());
+        match (fields.next().flatten(), fields.nth(1).flatten()) {
+            (Some(first), Some(count)) => (first..first.saturating_add(count)).contains(&65_534),
+            _ => false,
+        }
+    })
 }
 
 fn show() -> Result<(), Failed> {
@@ -117,7 +141,7 @@ fn show() -> Result<(), Failed> {
     step(7, "Is everything as before?");
     let after = Snapshot::take()?;
     if before != after {
-        return Err(Failed(format!("this was before:\n{before}\nand this is after:\n{after}")));
+        return Err(Failed::Defect(format!("this was before:\n{before}\nand this is after:\n{after}")));
     }
     say(format_args!("yes: {}", before.summary()));
     drop(server);
@@ -127,7 +151,7 @@ fn show() -> Result<(), Failed> {
 /// A sound server, whose password nobody knows but this run.
 fn orders() -> Result<Orders, Failed> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|error| Failed(format!("no random bytes: {error}")))?;
+    getrandom::fill(&mut random).map_err(|error| Failed::Defect(format!("no random bytes: {error}")))?;
     let password = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let users = vec![("newcomer".to_owned(), password)];
     Ok(Orders { users, host_name: "demo-server".to_owned(), ..Orders::default() })
@@ -172,7 +196,7 @@ fn pptpctl(arguments: &[&str]) -> Result<(), Failed> {
         }
     }
     let status = child.wait().map_err(failed(&shown))?;
-    if status.success() { Ok(()) } else { Err(Failed(format!("`{shown}` ended with {status}"))) }
+    if status.success() { Ok(()) } else { Err(Failed::Defect(format!("`{shown}` ended with {status}"))) }
 }
 
 /// Everything in this namespace that a tunnel can change.
@@ -186,7 +210,7 @@ struct Snapshot {
 
 impl Snapshot {
     fn take() -> Result<Self, Failed> {
-        let asked = |error: crate::net::routes::Error| Failed(error.to_string());
+        let asked = |error: crate::net::routes::Error| Failed::Defect(error.to_string());
         let mut netlink = Netlink::open().map_err(asked)?;
         let links = netlink.links().map_err(asked)?;
         let mut addresses = Vec::new();
@@ -241,7 +265,14 @@ fn files(directory: &Path) -> Vec<String> {
 
 fn failed(what: &str) -> impl Fn(io::Error) -> Failed {
     let what = what.to_owned();
-    move |error| Failed(format!("{what}: {error}"))
+    move |error| {
+        let words = format!("{what}: {error}");
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            Failed::Denied(words)
+        } else {
+            Failed::Defect(words)
+        }
+    }
 }
 
 fn step(number: u8, title: &str) {
@@ -259,4 +290,22 @@ fn line(text: impl Display) {
 
 fn complain(text: impl Display) {
     let _closed = writeln!(io::stderr().lock(), "pptpctl demo: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_of_root_alone_is_seen() {
+        assert!(has_nobody("         0          0 4294967295\n"), "no user namespace at all");
+        assert!(has_nobody("0 1000 1\n1 100000 65536\n"), "a rootless container");
+        assert!(!has_nobody("         0       1000          1\n"), "unshare -Ur");
+        assert!(!has_nobody("") && !has_nobody("0 0"));
+    }
+
+    #[test]
+    fn the_office_is_a_network() {
+        assert_eq!(network(Ipv4Addr::new(192, 168, 77, 1)), Ipv4Addr::new(192, 168, 77, 0));
+    }
 }

@@ -59,7 +59,7 @@ impl Server {
     /// [`enter`].
     ///
     /// # Errors
-    /// Why it is not ready, in words.
+    /// Why it is not ready, in words; `PermissionDenied` where a container or a policy forbids what it needs.
     pub fn start(program: &Path, orders: &Orders) -> io::Result<Self> {
         let child = Command::new(program)
             .arg(server::ROLE)
@@ -72,6 +72,7 @@ impl Server {
         server.give(orders)?;
         match server.first_word()?.trim_end().split_once(": ") {
             None => Ok(server),
+            Some(("denied", why)) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned())),
             Some((_, why)) => Err(io::Error::other(why.to_owned())),
         }
     }

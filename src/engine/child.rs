@@ -1,7 +1,7 @@
 //! The engine process: one loop around one [`Session`], without privileges.
 //!
 //! It gets its descriptors from the supervisor, gives up everything else before it reads a byte from the wire,
-//! and ends when the supervisor does. Per round it moves at most [`BATCH`] packets in each direction, so that
+//! and ends when the supervisor does. Per round it moves at most `BATCH` packets in each direction, so that
 //! neither direction, nor the control connection, waits for the other for long.
 
 use std::{
@@ -129,7 +129,7 @@ impl Engine {
 
     fn run(mut self) -> io::Result<()> {
         if let Err(error) = transport::start_connect(&self.tcp, self.server) {
-            self.session.fail(Instant::now(), verdict::of_connect(&error));
+            self.session.fail(Instant::now(), verdict::of_connect(self.server, &error));
         }
         loop {
             self.flush(Instant::now());
@@ -150,7 +150,7 @@ impl Engine {
                 self.receive_gre(now);
             }
             if ready.tun {
-                self.receive_tun(now)?;
+                self.receive_tun(now);
             }
             self.expire(now);
         }
@@ -206,7 +206,7 @@ impl Engine {
                 }
                 Err(error) => {
                     self.connect = Connect::Closed;
-                    self.session.fail(now, verdict::of_connect(&error));
+                    self.session.fail(now, verdict::of_connect(self.server, &error));
                 }
             },
             Connect::Done => self.read_tcp(now),
@@ -252,10 +252,18 @@ impl Engine {
         session.after(now);
     }
 
-    fn receive_tun(&mut self, now: Instant) -> io::Result<()> {
+    fn receive_tun(&mut self, now: Instant) {
         let Self { session, tun, outgoing, packet, .. } = self;
         for _ in 0..BATCH {
-            let Some(size) = packets::receive(&*tun, packet)? else { break };
+            let size = match packets::receive(&*tun, packet) {
+                Ok(Some(size)) => size,
+                Ok(None) => break,
+                Err(error) => {
+                    let words = format!("the tun device is gone: {error}");
+                    session.fail(now, Failure::new(session.phase(), FailureKind::LinkStep, plain(&words)));
+                    break;
+                }
+            };
             let Some(ip) = packet.get(..size) else { break };
             outgoing.push(|out| session.tun_input(now, ip, out));
             if outgoing.is_full() {
@@ -263,7 +271,6 @@ impl Engine {
             }
         }
         self.send_gre();
-        Ok(())
     }
 
     fn expire(&mut self, now: Instant) {
@@ -414,6 +421,7 @@ fn start_log(loglevel: u8) {
         .without_time()
         .with_target(false)
         .with_ansi(false)
+        .log_internal_errors(false)
         .with_writer(io::stderr)
         .finish();
     if tracing::subscriber::set_global_default(subscriber).is_err() {

@@ -202,6 +202,12 @@ impl FailureKind {
     }
 }
 
+/// How `ppp` begins when no protocol of the profile suits the server: other hints help than after a wrong password.
+pub const NO_COMMON_AUTH: &str = "no authentication protocol in common";
+
+/// How `net` puts it when the unit is taken: the driver is there.
+pub const UNIT_TAKEN: &str = " is in use";
+
 /// One failure, with all that a person at a hotel needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -261,6 +267,14 @@ mod tests {
     fn a_failure_names_phase_class_and_detail() {
         let failure = Failure::new(Phase::Authentication, FailureKind::AuthenticationFailed, "error 691");
         assert_eq!(failure.to_string(), "authentication: authentication failed: error 691");
+    }
+
+    #[test]
+    fn what_the_hints_recognise_is_what_is_said() {
+        let said = crate::ppp::link::DownReason::NoCommonAuth { offered: "PAP".into() }.to_string();
+        assert!(said.starts_with(NO_COMMON_AUTH), "{said}");
+        let said = crate::net::tun::Error::InUse(7).to_string();
+        assert!(said.contains(UNIT_TAKEN), "{said}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
 pub const LONGEST_TEXT: usize = 600;
 
 /// From the supervisor to the engine.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ToEngine {
     /// Begin. The descriptors of TCP, GRE and tun come with it; the password is the next message, bare.
@@ -29,7 +29,7 @@ pub enum ToEngine {
 }
 
 /// From the engine to the supervisor.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FromEngine {
     /// A phase has begun; `detail` says how the one before it ended, for a person.
@@ -131,7 +131,7 @@ impl FromEngine {
     /// # Errors
     /// What rule it breaks; the engine must then be ended.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let message: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let message: Self = serde_json::from_slice(bytes).map_err(|error| plain(&error.to_string()))?;
         let sound = match &message {
             Self::Phase { detail, .. } => is_plain(detail),
             Self::Up(link) => return link.check().map(|()| message).map_err(str::to_owned),
@@ -175,6 +175,9 @@ pub(super) fn is_host(address: Ipv4Addr) -> bool {
         || first == 0
         || first >= 224)
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {
@@ -223,6 +226,15 @@ mod tests {
         assert!(FromEngine::parse(br#"{"run":"sh"}"#).is_err());
         assert!(FromEngine::parse(br#"{"phase":{"phase":"lcp","detail":"","more":1}}"#).is_err());
         assert!(FromEngine::parse(b"").is_err());
+    }
+
+    #[test]
+    fn what_is_said_of_a_refused_message_is_fit_for_a_terminal() {
+        let long = format!("{{\"{}\":1}}", "x".repeat(10_000));
+        for message in [r#"{"\u001b]0;owned\u0007":1}"#, long.as_str()] {
+            let why = FromEngine::parse(message.as_bytes()).unwrap_err();
+            assert!(is_plain(&why), "{why:?}");
+        }
     }
 
     #[test]

@@ -44,7 +44,10 @@ pub struct Engine(Helper);
 
 /// The resolver of one name.
 #[derive(Debug)]
-pub struct Resolver(Helper);
+pub struct Resolver {
+    helper: Helper,
+    name: String,
+}
 
 /// What came from an engine.
 #[derive(Debug)]
@@ -175,18 +178,23 @@ impl Engine {
         &self.0
     }
 
-    /// Says something to the engine. That it is gone already is noticed elsewhere.
-    pub fn say(&self, message: &ToEngine) {
+    /// Says something to the engine, without waiting for it: one that is stuck must not hold its supervisor up.
+    /// Gives whether it was taken. That the engine is gone already is noticed elsewhere.
+    pub fn say(&self, message: &ToEngine) -> bool {
         let said =
-            serde_json::to_vec(message).map_err(io::Error::other).and_then(|m| self.0.channel.send(&m, &[]));
-        if let Err(error) = said {
+            serde_json::to_vec(message).map_err(io::Error::other).and_then(|m| self.0.channel.offer(&m));
+        if let Err(error) = &said {
             tracing::debug!(%error, "engine not told");
         }
+        said.is_ok()
     }
 
     /// The next message, without blocking.
     pub fn hear(&self) -> Said {
         match self.0.channel.receive(false) {
+            Ok(Some(message)) if !message.descriptors.is_empty() => {
+                Said::Ended("the engine broke a rule: descriptors".to_owned())
+            }
             Ok(Some(message)) => match FromEngine::parse(&message.bytes) {
                 Ok(message) => Said::Message(message),
                 Err(rule) => Said::Ended(format!("the engine broke a rule: {rule}")),
@@ -206,24 +214,30 @@ impl Resolver {
     pub fn start(name: &str, loglevel: u8) -> io::Result<Self> {
         let helper = Helper::start(RESOLVER, name, loglevel)?;
         helper.channel.send(name.as_bytes(), &[])?;
-        Ok(Self(helper))
+        Ok(Self { helper, name: name.to_owned() })
+    }
+
+    /// The name that is looked up.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The process.
     pub fn helper(&mut self) -> &mut Helper {
-        &mut self.0
+        &mut self.helper
     }
 
     /// The process, to wait on.
     #[must_use]
     pub fn process(&self) -> &Helper {
-        &self.0
+        &self.helper
     }
 
     /// The answer; due when the channel is readable. The error is a sentence.
     #[must_use]
     pub fn answer(&self) -> Option<Answer> {
-        match self.0.channel.receive(false) {
+        match self.helper.channel.receive(false) {
             Ok(Some(message)) => Some(Answer::parse(&message.bytes)),
             Ok(None) => Some(Answer::Failed("the resolver ended without a word".to_owned())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,

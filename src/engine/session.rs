@@ -502,3 +502,6 @@ fn link_up(up: &link::LinkUp) -> LinkUp {
         authentication: up.auth.map_or_else(|| "none".to_owned(), |auth| auth.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

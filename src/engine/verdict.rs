@@ -1,5 +1,7 @@
 //! From what a machine saw at its end to what a person is told: phase, class, words. Pure.
 
+use std::net::SocketAddrV4;
+
 use super::{
     failure::{Failure, FailureKind, Phase},
     message::plain,
@@ -59,27 +61,34 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
         | DownReason::LcpRefused(words) => words.clone(),
         other => other.to_string(),
     };
-    Failure::new(phase, kind, plain(&detail))
+    let failure = Failure::new(phase, kind, plain(&detail));
+    match reason {
+        // User and password have not been asked for: the usual hints would lead astray.
+        DownReason::NoCommonAuth { .. } => failure
+            .hint("the server offers none of the profile's auth = […]; to accept what it does offer, name it there")
+            .hint("with auth = [\"pap\"] the password crosses the network in clear"),
+        _ => failure,
+    }
 }
 
-/// TCP did not come to be.
+/// TCP to this server did not come to be.
 #[must_use]
-pub fn of_connect(error: &std::io::Error) -> Failure {
+pub fn of_connect(server: SocketAddrV4, error: &std::io::Error) -> Failure {
     use std::io::ErrorKind;
-    let kind = match error.kind() {
-        ErrorKind::ConnectionRefused => FailureKind::ConnectionRefused,
-        ErrorKind::TimedOut => FailureKind::ConnectTimeout,
+    let (kind, words) = match error.kind() {
+        ErrorKind::ConnectionRefused => (FailureKind::ConnectionRefused, String::new()),
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
-            FailureKind::NoRoute
+            (FailureKind::NoRoute, error.to_string())
         }
-        _ => FailureKind::ConnectTimeout,
+        // What connect(2) says when a rule of this host rejects the packet.
+        ErrorKind::PermissionDenied => {
+            (FailureKind::NoRoute, format!("{error}; a firewall on this host forbids it"))
+        }
+        _ => (FailureKind::ConnectTimeout, error.to_string()),
     };
-    let detail = match kind {
-        // The class says it already.
-        FailureKind::ConnectionRefused => String::new(),
-        _ => plain(&error.to_string()),
-    };
-    Failure::new(Phase::Connect, kind, detail)
+    // The class says what happened; with several servers it matters to which.
+    let detail = if words.is_empty() { server.to_string() } else { format!("{server}: {words}") };
+    Failure::new(Phase::Connect, kind, plain(&detail))
 }
 
 /// What it means that the server hung up in this phase.

@@ -163,6 +163,8 @@ pub struct Ledger {
     path: PathBuf,
     file: File,
     record: Record,
+    /// A write has left a torn line at the end, which could not be cut off either.
+    torn: bool,
 }
 
 impl Ledger {
@@ -180,7 +182,7 @@ impl Ledger {
             }
             other => other.map_err(failed)?,
         };
-        let mut ledger = Self { path: path.clone(), file, record: Record::new(header) };
+        let mut ledger = Self { path: path.clone(), file, record: Record::new(header), torn: false };
         let mut text = encode(&ledger.record.header).map_err(failed)?;
         text.push(b'\n');
         ledger.file.write_all(&text).and_then(|()| ledger.file.sync_all()).map_err(failed)?;
@@ -198,7 +200,7 @@ impl Ledger {
         let Some((record, whole)) = read(&mut file, path)? else { return Ok(None) };
         // The next line must not be glued to a torn one.
         file.set_len(whole).map_err(failed)?;
-        Ok(Some(Self { path: path.to_owned(), file, record }))
+        Ok(Some(Self { path: path.to_owned(), file, record, torn: false }))
     }
 
     /// What it says.
@@ -265,17 +267,37 @@ impl Ledger {
     }
 
     fn write(&mut self, line: Line) -> Result<(), LinkError> {
-        let written = encode(&line).and_then(|mut text| {
-            text.push(b'\n');
-            self.file.write_all(&text)?;
-            self.file.sync_data()
-        });
+        let written = encode(&line).and_then(|text| self.append(text));
         written.map_err(|error| file_error(&self.path, error))?;
         self.record.take(line);
-        if self.record.lines > COMPACT_LINES {
-            self.compact().map_err(|error| file_error(&self.path, error))?;
+        if self.record.lines > COMPACT_LINES
+            && let Err(error) = self.compact()
+        {
+            // It is as good as before, only longer than it need be; after as many lines it is tried again.
+            tracing::warn!(%error, path = %self.path.display(), "ledger not compacted");
+            let _none = std::fs::remove_file(self.draft());
+            self.record.lines = 0;
         }
         Ok(())
+    }
+
+    /// A full disk takes half a line. The next one must not be glued to it: neither could be read again.
+    fn append(&mut self, mut text: Vec<u8>) -> io::Result<()> {
+        if self.torn {
+            text.insert(0, b'\n');
+        }
+        text.push(b'\n');
+        let whole = self.file.metadata()?.len();
+        let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => self.torn = false,
+            Err(_) => self.torn |= self.file.set_len(whole).is_err(),
+        }
+        written
+    }
+
+    fn draft(&self) -> PathBuf {
+        self.path.with_extension("ledger.new")
     }
 
     /// A tunnel that lives for years reconnects often: keep what is in force, in a new file.
@@ -294,7 +316,7 @@ impl Ledger {
             text.extend(encode(&line)?);
             text.push(b'\n');
         }
-        let draft = self.path.with_extension("ledger.new");
+        let draft = self.draft();
         match std::fs::remove_file(&draft) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -303,10 +325,10 @@ impl Ledger {
         file.write_all(&text)?;
         file.sync_all()?;
         std::fs::rename(&draft, &self.path)?;
-        sync_dir(&self.path)?;
         self.file = file;
+        self.torn = false;
         self.record.lines = self.record.entries.len() + 2;
-        Ok(())
+        sync_dir(&self.path)
     }
 }
 
@@ -361,11 +383,9 @@ pub(super) fn current_netns() -> u64 {
 
 /// Whether some thread or name still holds a network namespace alive.
 pub(super) fn netns_exists(inode: u64) -> bool {
-    // Not being allowed to look is no proof that it is gone.
-    let is_it = |path: PathBuf| match std::fs::metadata(path) {
-        Ok(metadata) => metadata.ino() == inode,
-        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
-    };
+    // A process that may not be looked at (init, in some containers) counts as elsewhere: to be held up for ever by
+    // a namespace that is gone would be worse than to leave the routes of a nameless one to its own end.
+    let is_it = |path: PathBuf| std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
     let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries(Path::new("/run/netns")).any(|name| is_it(name.path()))
         || entries(Path::new("/proc"))
@@ -430,3 +450,6 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 fn file_error(path: &Path, error: io::Error) -> LinkError {
     LinkError::ledger(path, Cause::File { path: path.to_owned(), error })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Effects on the host: performing and undoing the steps of a plan, with a ledger on disk.
 //!
 //! Owns the [`Ledger`](ledger::Ledger) (each step is in it, fsynced, before it is performed), the deeds behind
-//! each step and their undoing, and [`recover`] for what a dead supervisor left. Does not own the choice of
+//! each step and their undoing, and [`recover()`] for what a dead supervisor left. Does not own the choice of
 //! steps (`plan`) nor the talk with the kernel (`net`).
 //!
 //! The rules of undoing: walk backwards, collect every error, never stop early; compare before removing, so

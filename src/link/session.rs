@@ -88,6 +88,9 @@ impl Session {
             return Err(LinkError::doing(step, Cause::Unresolved(open)));
         }
         let _lock = StateLock::take(&self.places.state)?;
+        if plan.part == Part::Transport {
+            self.forget_lost_device()?;
+        }
         for step in &plan.steps {
             let held =
                 self.ledger.record().entries.iter().find(|entry| entry.step.key() == step.key()).cloned();
@@ -127,6 +130,23 @@ impl Session {
         errors.extend(self.ledger.close().err());
         drop(lock);
         errors
+    }
+
+    /// Someone may have taken the device away, and with it everything that was done to it: then a new one is
+    /// opened. What keeps traffic from leaving another way stays.
+    fn forget_lost_device(&mut self) -> Result<(), LinkError> {
+        let (Some(_), Some(device)) = (&self.tun, self.ledger.record().device.clone()) else { return Ok(()) };
+        let found = self.host.link(&device.name).map_err(LinkError::observing)?;
+        if found.is_some_and(|link| link.index == device.index) {
+            return Ok(());
+        }
+        let mut lost = self.ledger.record().entries.clone();
+        lost.retain(|entry| entry.step.is_of_device());
+        for entry in lost.iter().rev() {
+            undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry)?;
+        }
+        self.tun = None;
+        Ok(())
     }
 
     fn take_step(&mut self, part: Part, step: &Step, held: Option<Entry>) -> Result<(), LinkError> {

@@ -56,10 +56,22 @@ impl Channel {
     /// # Errors
     /// `EMSGSIZE` when it is too large, `EPIPE` when the other end is gone.
     pub fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_or_wait(bytes, descriptors, true)
+    }
+
+    /// Sends one message, or none: an end that must not depend on the other never waits for it.
+    ///
+    /// # Errors
+    /// As [`Channel::send`]; `WouldBlock` when the other end is behind.
+    pub fn offer(&self, bytes: &[u8]) -> io::Result<()> {
+        self.send_or_wait(bytes, &[], false)
+    }
+
+    fn send_or_wait(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>], wait: bool) -> io::Result<()> {
         if bytes.len() > LARGEST || bytes.is_empty() || descriptors.len() > rights::MOST_DESCRIPTORS {
             return Err(nix::errno::Errno::EMSGSIZE.into());
         }
-        rights::send(self.0.as_fd(), bytes, descriptors)
+        rights::send(self.0.as_fd(), bytes, descriptors, wait)
     }
 
     /// The next message; `Ok(None)` when the other end is gone.
@@ -68,7 +80,14 @@ impl Channel {
     /// `WouldBlock` when `wait` is false and nothing is there; `InvalidData` for a message that was cut.
     pub fn receive(&self, wait: bool) -> io::Result<Option<Message>> {
         let mut bytes = vec![0; LARGEST];
-        let received = rights::receive(self.0.as_fd(), &mut bytes, wait)?;
+        let received = match rights::receive(self.0.as_fd(), &mut bytes, wait) {
+            // The other end went without having read all that we sent; what it has said before is still there,
+            // and its last word counts.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                rights::receive(self.0.as_fd(), &mut bytes, wait)?
+            }
+            received => received?,
+        };
         if received.cut {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "message cut short"));
         }
@@ -104,6 +123,23 @@ mod tests {
         assert_eq!(other.receive(true).unwrap().unwrap().bytes, b"through");
         drop(a);
         assert!(b.receive(true).unwrap().is_none(), "the end is told");
+    }
+
+    #[test]
+    fn the_last_word_is_heard_of_one_who_did_not_listen_any_more() {
+        let (a, b) = Channel::pair().unwrap();
+        a.send(b"a question", &[]).unwrap();
+        b.send(b"the last word", &[]).unwrap();
+        drop(b);
+        assert_eq!(a.receive(false).unwrap().unwrap().bytes, b"the last word");
+        assert!(a.receive(false).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_offer_does_not_wait() {
+        let (a, _b) = Channel::pair().unwrap();
+        let full = (0..100_000).find_map(|_| a.offer(b"x").err()).expect("an end to its room");
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub enum Error {
     )]
     Permission,
     /// The unit that was asked for is taken.
-    #[error("tun{0} is in use: another program holds it; free it or choose another unit")]
+    #[error("tun{0} is in use: there is a device of that name already")]
     InUse(u32),
     /// Anything else.
     #[error("no tun device: {0}")]

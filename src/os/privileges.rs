@@ -77,7 +77,11 @@ fn unprivileged_user() -> (Uid, Gid) {
 
 /// A root directory that no longer exists: every look-up in it fails, and nothing can be made in it.
 fn enter_empty_jail(path: &Path) -> io::Result<()> {
-    nix::unistd::mkdir(path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IXUSR)?;
+    match nix::unistd::mkdir(path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IXUSR) {
+        // One who had our number was killed right here; only root makes directories where this is.
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
     let entered = chdir(path);
     std::fs::remove_dir(path)?;
     entered?;

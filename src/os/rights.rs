@@ -11,6 +11,10 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 /// The most descriptors that one message may carry.
 pub const MOST_DESCRIPTORS: usize = 4;
 
+/// The most that the kernel lets anyone send at once (SCM_MAX_FD). There is room for all of them, because those
+/// that a cut message has brought are in our table already and would stay there.
+const MOST_SENT: usize = 253;
+
 /// What one recvmsg(2) brought.
 #[derive(Debug)]
 pub struct Received {
@@ -18,19 +22,28 @@ pub struct Received {
     pub size: usize,
     /// The descriptors, ours to close, closed on exec.
     pub descriptors: Vec<OwnedFd>,
-    /// Whether bytes or descriptors did not fit.
+    /// Whether there was more than fits, or than [`MOST_DESCRIPTORS`].
     pub cut: bool,
 }
 
 /// Sends `bytes` as one message, with descriptors.
 ///
 /// # Errors
-/// The kernel's.
-pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// The kernel's; `WouldBlock` when `wait` is false and there is no room.
+pub fn send(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    wait: bool,
+) -> io::Result<()> {
     let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
     let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None)?;
+    let mut flags = MsgFlags::MSG_NOSIGNAL;
+    if !wait {
+        flags |= MsgFlags::MSG_DONTWAIT;
+    }
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, flags, None)?;
     Ok(())
 }
 
@@ -39,7 +52,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]
 /// # Errors
 /// The kernel's; `WouldBlock` when `wait` is false and nothing is there.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> io::Result<Received> {
-    let mut control = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
+    let mut control = nix::cmsg_space!([RawFd; MOST_SENT]);
     let mut flags = MsgFlags::MSG_CMSG_CLOEXEC;
     if !wait {
         flags |= MsgFlags::MSG_DONTWAIT;
@@ -53,6 +66,24 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> io::Res
             descriptors.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
-    let cut = received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+    let cut = received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
+        || descriptors.len() > MOST_DESCRIPTORS;
     Ok(Received { size: received.bytes, descriptors, cut })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io::Read, os::fd::AsFd, os::unix::net::UnixStream};
+
+    #[test]
+    fn descriptors_that_nobody_wants_are_closed() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut end, other) = UnixStream::pair().unwrap();
+        send(theirs.as_fd(), b"x", &[other.as_fd(); MOST_DESCRIPTORS + 3], true).unwrap();
+        drop(other);
+        assert!(receive(ours.as_fd(), &mut [0; 8], true).unwrap().cut);
+        end.set_nonblocking(true).unwrap();
+        assert_eq!(end.read(&mut [0; 8]).unwrap(), 0, "one of them is still open");
+    }
 }

@@ -168,6 +168,12 @@ impl Step {
         !matches!(self, Self::PidFile { .. })
     }
 
+    /// Whether it is done to the tun device, or says which one it is.
+    #[must_use]
+    pub const fn is_of_device(&self) -> bool {
+        !matches!(self, Self::HostRoute { .. } | Self::RemoveDefault { .. })
+    }
+
     /// What is done, in the platform's words.
     #[must_use]
     pub fn line(&self, platform: Platform) -> String {

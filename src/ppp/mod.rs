@@ -15,3 +15,6 @@ pub mod lcp;
 pub mod link;
 pub mod mppe;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;

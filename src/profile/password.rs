@@ -54,6 +54,14 @@ pub enum SecretError {
         /// What the system said.
         error: io::Error,
     },
+    /// There is no such file.
+    #[error("there is no password file {}: write one with (umask 077; cat > {})", .0.display(), .0.display())]
+    Missing(PathBuf),
+    /// Whoever started us did not pass this descriptor on.
+    #[error(
+        "descriptor {0} is not open, so no password comes from it: it is opened like this: pptpctl up NAME {0}<FILE"
+    )]
+    NotOpen(i32),
     /// A directory, a device, a pipe.
     #[error("the password file {} is not a regular file", .0.display())]
     NotRegular(PathBuf),
@@ -110,7 +118,7 @@ pub enum SecretError {
         limit: Duration,
     },
     /// More than 64 KiB came out of the command.
-    #[error("the password command {0} writes without end")]
+    #[error("{0} writes without end")]
     TooMuch(String),
     /// Not started by systemd with `LoadCredential=`.
     #[error(
@@ -151,8 +159,10 @@ impl PasswordSource {
             }
             Self::Fd(fd) => {
                 let place = format!("descriptor {fd}");
-                let file = (access.open_fd)(*fd)
-                    .map_err(|error| SecretError::Read { place: place.clone(), error })?;
+                let file = (access.open_fd)(*fd).map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => SecretError::NotOpen(*fd),
+                    _ => SecretError::Read { place: place.clone(), error },
+                })?;
                 let mut line = Line::new();
                 let deadline = Instant::now() + access.limit;
                 while !line.is_whole && line.wait(file.as_fd(), &place, deadline, access.limit)? != Heard::End
@@ -168,6 +178,30 @@ impl PasswordSource {
             Self::Inline(secret) => Ok(secret.clone()),
         }
     }
+
+    /// What [`PasswordSource::load`] would say of a password file now, without asking anyone for anything: commands,
+    /// descriptors and credentials are there only when a tunnel comes up, and pass.
+    ///
+    /// # Errors
+    /// As for `load`.
+    pub fn probe(&self) -> Result<(), SecretError> {
+        match self {
+            Self::File(path) => from_file(path, true).map(drop),
+            Self::Command(_) | Self::Fd(_) | Self::Credential(_) | Self::Inline(_) => Ok(()),
+        }
+    }
+
+    /// Where a password comes from that someone may have to be waited for: a person, or another program.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        match self {
+            Self::Command(argv) => {
+                argv.first().map(|program| format!("the command {}", program.to_string_lossy()))
+            }
+            Self::Fd(fd) => Some(format!("descriptor {fd}")),
+            Self::File(_) | Self::Credential(_) | Self::Inline(_) => None,
+        }
+    }
 }
 
 fn open_fd(fd: i32) -> io::Result<File> {
@@ -181,7 +215,10 @@ fn open_fd(fd: i32) -> io::Result<File> {
 /// shows access lists as group bits.
 fn from_file(path: &Path, guarded: bool) -> Result<Secret, SecretError> {
     let place = path.display().to_string();
-    let failed = |error| SecretError::Read { place: place.clone(), error };
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound if guarded => SecretError::Missing(path.to_owned()),
+        _ => SecretError::Read { place: place.clone(), error },
+    };
     // O_NONBLOCK: opening a pipe must not hang before we see that it is one. All checks are made on the open
     // file, so that nothing can be swapped in between.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
@@ -219,7 +256,8 @@ fn from_command(mut command: Command, program: &str, limit: Duration) -> Result<
     let deadline = Instant::now() + limit;
     let spawned = command.stdin(Stdio::inherit()).stderr(Stdio::inherit()).stdout(Stdio::piped()).spawn();
     let mut child = spawned.map_err(|error| SecretError::Spawn { program: program.to_owned(), error })?;
-    let result = listen(&mut child, program, deadline, limit);
+    let place = format!("the password command {program}");
+    let result = listen(&mut child, &place, deadline, limit);
     if result.is_err() {
         // It may have ended by itself; both calls then have nothing to do.
         let _ = child.kill();
@@ -229,24 +267,24 @@ fn from_command(mut command: Command, program: &str, limit: Duration) -> Result<
     if !status.success() {
         return Err(SecretError::Failed { program: program.to_owned(), status });
     }
-    line.finish(program)
+    line.finish(&place)
 }
 
 /// Reads until the command has ended and its output with it.
 fn listen(
     child: &mut Child,
-    program: &str,
+    place: &str,
     deadline: Instant,
     limit: Duration,
 ) -> Result<(Line, ExitStatus), SecretError> {
-    let failed = |error| SecretError::Read { place: program.to_owned(), error };
+    let failed = |error| SecretError::Read { place: place.to_owned(), error };
     let output = child.stdout.take().ok_or_else(|| failed(io::Error::other("no pipe")))?;
     let mut line = Line::new();
     let mut nap = Duration::from_millis(1);
     let mut open = true;
     loop {
         if open {
-            match line.wait(output.as_fd(), program, deadline, limit)? {
+            match line.wait(output.as_fd(), place, deadline, limit)? {
                 Heard::Something => continue,
                 Heard::End => open = false,
                 Heard::Nothing => {}
@@ -260,7 +298,7 @@ fn listen(
             return Ok((line, status));
         }
         if Instant::now() >= deadline {
-            return Err(SecretError::TimedOut { place: program.to_owned(), limit });
+            return Err(SecretError::TimedOut { place: place.to_owned(), limit });
         }
     }
 }

@@ -3,13 +3,13 @@
 //! An error in one profile makes that profile unusable and no other. A file that is not TOML, or may not be
 //! believed, makes all of its profiles unusable, because nothing in it is sure.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{collections::BTreeMap, fmt, io::ErrorKind, path::Path};
 
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use super::{
-    Profile, ProfileName, Severity,
+    Profile, ProfileName, SecretError, Severity,
     files::{self, Locations},
     nearest::nearest,
     privacy, read,
@@ -111,6 +111,25 @@ impl Profiles {
     #[must_use]
     pub const fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// Looks at the password files as well, which only root may be able to: what `up` would say of them becomes a
+    /// finding of the report. A file that is not there yet is a warning, one that will never do is an error.
+    pub fn probe_passwords(&mut self) {
+        for (name, Entry { at, profile }) in &self.entries {
+            let Some(Err(wrong)) = profile.as_ref().map(|profile| profile.password.probe()) else { continue };
+            let severity = match &wrong {
+                SecretError::Read { error, .. } if error.kind() == ErrorKind::PermissionDenied => continue,
+                SecretError::Missing(_) => Severity::Warning,
+                _ => Severity::Error,
+            };
+            let mut finding = Finding::error(wrong.to_string());
+            finding.severity = severity;
+            finding.profile = Some(name.clone());
+            finding.at = Some(at.clone());
+            finding.label = "its `password.file`".to_owned();
+            self.report.push(finding);
+        }
     }
 
     const fn empty() -> Self {

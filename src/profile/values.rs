@@ -217,7 +217,44 @@ pub(super) fn plain_name(text: &str) -> Result<String, Advice> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read(millis: u64, address: std::net::IpAddr, length: u8, v4: Ipv4Addr, port in 1_u16..) {
+            let time = Duration::from_millis(millis);
+            prop_assert_eq!(duration(&show(time)), Ok(time));
+            let most = if address.is_ipv4() { 32 } else { 128 };
+            let net = IpNet::new(address, length.min(most)).unwrap().trunc();
+            prop_assert_eq!(prefix(&net.to_string()), Ok(net));
+            prop_assert_eq!(prefix(&address.to_string()), Ok(IpNet::from(address)));
+            let one = Server { host: Host::Address(v4), port };
+            let nowhere = v4.is_unspecified() || v4.is_broadcast() || v4.is_multicast();
+            prop_assert_eq!(server(&one.to_string()).ok(), if nowhere { None } else { Some(one) });
+        }
+
+        /// Nothing panics, and what is taken is shown in a form that means the same.
+        #[test]
+        fn any_text_is_read_or_refused(text in prop_oneof![any::<String>(), "[0-9a-fA-F:./msh%-]{0,24}"]) {
+            if let Ok(time) = duration(&text) {
+                prop_assert_eq!(duration(&show(time)), Ok(time), "{}", show(time));
+            }
+            if let Ok(net) = prefix(&text) {
+                prop_assert_eq!(prefix(&net.to_string()), Ok(net));
+            }
+            if let Ok(one) = server(&text) {
+                prop_assert_eq!(server(&one.to_string()), Ok(one));
+            }
+            if let Ok(kept) = printable(&text, 32) {
+                prop_assert_eq!(kept, text.clone());
+            }
+            for refused in [local_address(&text).err(), mppe(&text).err(), percent(&text).err()] {
+                prop_assert!(refused.is_none_or(|advice| !advice.is_empty()));
+            }
+        }
+    }
 
     #[test]
     fn durations() {

@@ -3,20 +3,24 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
     lock,
     status::{Answer, Request, Status},
 };
-use crate::os::paths;
+use crate::{link::Places, os::paths, plan::Platform};
 
 /// A status is at hand at once; a supervisor that takes longer is stuck.
 const STATUS_WAIT: Duration = Duration::from_secs(5);
 
 /// The longest that a polite end may take: three waits of `timeouts.stop` at most a minute each, and the steps.
 const DOWN_WAIT: Duration = Duration::from_secs(240);
+
+/// How long a supervisor that has its lock may take to be there to be asked, and how often it is tried.
+const COMING_WAIT: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// An answer is one line, and none is longer than this.
 const LONGEST: u64 = 1024 * 1024;
@@ -27,6 +31,12 @@ pub enum ClientError {
     /// No supervisor lives for this profile.
     #[error("not up")]
     NotUp,
+    /// Someone holds the lock, and has no socket yet: `up` waits for the password.
+    #[error("process {0} is about to bring it up and cannot be asked yet; SIGTERM ends it")]
+    NotYet(u32),
+    /// None lives, and the last one has left something on this host.
+    #[error("its supervisor has died; `pptpctl recover` puts back what it left")]
+    Died,
     /// The socket may not be used by this user.
     #[error("only root may ask: {0}")]
     Denied(io::Error),
@@ -54,7 +64,18 @@ pub fn status(name: &str) -> Result<Status, ClientError> {
 /// # Errors
 /// As [`ClientError`] says.
 pub fn down(name: &str) -> Result<Vec<String>, ClientError> {
-    let (answer, mut stream) = ask(name, Request::Down, DOWN_WAIT)?;
+    let patience = Instant::now() + COMING_WAIT;
+    let (answer, mut stream) = loop {
+        match ask(name, Request::Down, DOWN_WAIT) {
+            Err(ClientError::NotUp) if lock::is_held(name) => {
+                if Instant::now() >= patience {
+                    return Err(ClientError::NotYet(lock::signer(name)));
+                }
+                std::thread::sleep(LOOK);
+            }
+            outcome => break outcome?,
+        }
+    };
     let Answer::Down { problems } = answer else { return Err(unexpected(answer)) };
     // The connection ends with the process: when `down` returns, a new `up` finds nothing in its way.
     let _end = stream.read(&mut [0; 1]);
@@ -67,14 +88,28 @@ pub fn live() -> Vec<String> {
     lock::names().into_iter().filter(|name| lock::is_held(name)).collect()
 }
 
+/// A ledger without a supervisor. Only root can see that; for others such a tunnel is not up.
+fn has_died(name: &str) -> bool {
+    Places::system(Platform::host()).ledger(name).exists() && !lock::is_held(name)
+}
+
 fn ask(name: &str, request: Request, wait: Duration) -> Result<(Answer, UnixStream), ClientError> {
     let mut stream =
         UnixStream::connect(paths::control_socket(name)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if has_died(name) => ClientError::Died,
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotUp,
             io::ErrorKind::PermissionDenied => ClientError::Denied(error),
             _ => ClientError::Silent(error),
         })?;
-    let answer = converse(&mut stream, request, wait).map_err(ClientError::Silent)?;
+    let answer = converse(&mut stream, request, wait).map_err(|error| match error.kind() {
+        // It has ended with our question unread, or while we asked.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+            if !lock::is_held(name) =>
+        {
+            ClientError::NotUp
+        }
+        _ => ClientError::Silent(error),
+    })?;
     match answer {
         Answer::Refused(why) => Err(ClientError::Refused(why)),
         answer => Ok((answer, stream)),

@@ -23,7 +23,8 @@ use crate::os::{paths, peer};
 /// The longest request, in bytes.
 const LONGEST: usize = 1024;
 
-/// Clients at a time; one more has to wait in the kernel's queue.
+/// Clients at a time; one more takes the place of the oldest that has asked nothing, or has to wait in the
+/// kernel's queue.
 const MOST_CLIENTS: usize = 16;
 
 /// The socket and those who are connected.
@@ -61,16 +62,29 @@ impl Control {
 
     /// Everything to wait on; [`Control::handle`] is due when one of them is readable.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let listener = (self.clients.len() < MOST_CLIENTS).then(|| self.listener.as_fd());
+        let listener = self.has_room().then(|| self.listener.as_fd());
         // Those who wait for an answer are watched too: when they go, their place is free.
         listener.into_iter().chain(self.clients.iter().map(|client| client.stream.as_fd()))
     }
 
     /// Takes in whoever and whatever has come, without blocking; what has been asked newly is returned.
     pub fn handle(&mut self) -> Vec<Request> {
-        while self.clients.len() < MOST_CLIENTS {
+        // What those who are here have asked comes first: they keep their places.
+        let mut asked = self.read();
+        while self.has_room() {
             match self.listener.accept() {
-                Ok((stream, _)) => self.clients.extend(admit(stream)),
+                Ok((stream, _)) => {
+                    let Some(client) = admit(stream) else { continue };
+                    if self.clients.len() >= MOST_CLIENTS {
+                        asked.extend(self.read());
+                    }
+                    if self.clients.len() >= MOST_CLIENTS
+                        && let Some(silent) = self.clients.iter().position(|client| client.asked.is_none())
+                    {
+                        self.clients.remove(silent);
+                    }
+                    self.clients.push(client);
+                }
                 Err(error) => {
                     if error.kind() != io::ErrorKind::WouldBlock {
                         tracing::debug!(%error, "control socket");
@@ -79,6 +93,11 @@ impl Control {
                 }
             }
         }
+        asked.extend(self.read());
+        asked
+    }
+
+    fn read(&mut self) -> Vec<Request> {
         let mut asked = Vec::new();
         self.clients.retain_mut(|client| {
             let Some(fresh) = client.read() else { return false };
@@ -86,6 +105,10 @@ impl Control {
             true
         });
         asked
+    }
+
+    fn has_room(&self) -> bool {
+        self.clients.len() < MOST_CLIENTS || self.clients.iter().any(|client| client.asked.is_none())
     }
 
     /// Answers everyone who asked this, and lets them go.

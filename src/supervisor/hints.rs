@@ -7,9 +7,12 @@ use crate::{
     profile::{MppeMode, Profile},
 };
 
-/// The failure with its hints.
+/// The failure with its hints. One that brought hints along knows better than its class, and keeps them.
 #[must_use]
 pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) -> Failure {
+    if !failure.hints.is_empty() {
+        return failure;
+    }
     let to = server.map_or_else(|| "the server".to_owned(), |server| server.ip().to_string());
     let hints = match failure.kind {
         FailureKind::NameNotResolved => vec![
@@ -75,4 +78,32 @@ fn encryption(profile: &Profile) -> Vec<String> {
         );
     }
     hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::failure::Phase;
+
+    #[test]
+    fn every_class_has_its_hints_and_a_failure_that_brings_its_own_keeps_them() {
+        let text = "[profile.x]\nserver = '192.0.2.1'\nuser = 'u'\npassword.fd = 3\n";
+        let profiles = crate::profile::Profiles::from_text(std::path::Path::new("x"), text, true);
+        let profile = profiles.get("x").unwrap();
+        let server = Some("192.0.2.1:1723".parse().unwrap());
+        for kind in FailureKind::ALL {
+            let hints = add(Failure::new(Phase::Connect, kind, ""), profile, server).hints;
+            let speaks_for_itself = matches!(
+                kind,
+                FailureKind::LinkStep
+                    | FailureKind::Interrupted
+                    | FailureKind::PeerEnded
+                    | FailureKind::PeerLost
+                    | FailureKind::Internal
+            );
+            assert_eq!(hints.is_empty(), speaks_for_itself, "{kind:?}");
+        }
+        let own = Failure::new(Phase::Connect, FailureKind::NoTun, "").hint("mine");
+        assert_eq!(add(own, profile, server).hints, ["mine"]);
+    }
 }

@@ -7,10 +7,12 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Seek, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
 use crate::os::paths;
 
@@ -117,6 +119,12 @@ pub fn is_held(name: &str) -> bool {
     matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock))
 }
 
+/// The process that has signed the lock of this profile; 0 if none that lives has.
+#[must_use]
+pub fn signer(name: &str) -> u32 {
+    pid_in(&paths::lock_file(name))
+}
+
 /// The profiles that have a lock file, live or not.
 #[must_use]
 pub fn names() -> Vec<String> {
@@ -134,6 +142,8 @@ fn make_control_dir() -> io::Result<()> {
     let dir = paths::control_dir();
     match fs::DirBuilder::new().mode(0o755).create(&dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        // Whatever the umask of whoever runs us: `list` and `status` of other users look for sockets in it.
+        Ok(()) => fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?,
         other => return other,
     }
     let found = fs::symlink_metadata(&dir)?;
@@ -159,6 +169,12 @@ fn is_still_at(file: &File, path: &Path) -> bool {
     }
 }
 
+/// Who has signed; 0 if nobody has, or a dead one: whoever holds it now has not yet.
 fn pid_in(path: &Path) -> u32 {
-    fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    let signed = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let lives = |pid: &u32| {
+        let pid = i32::try_from(*pid).ok().filter(|pid| *pid > 0);
+        pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
+    };
+    signed.filter(lives).unwrap_or(0)
 }

@@ -27,6 +27,9 @@ pub fn to_file(path: &Path, level: LogLevel) -> io::Result<()> {
         .with_max_level(filter(level))
         .with_target(false)
         .with_ansi(false)
+        // What cannot be written is lost. Complaining of that on standard error would be a panic when that is a
+        // closed pipe or a full disk, and with the supervisor would go the undoing.
+        .log_internal_errors(false)
         .with_writer(Mutex::new(file))
         .finish();
     tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)
@@ -38,6 +41,7 @@ pub fn to_stderr(level: LogLevel) {
         .with_max_level(filter(level))
         .with_target(false)
         .with_ansi(false)
+        .log_internal_errors(false)
         .with_writer(io::stderr)
         .finish();
     if tracing::subscriber::set_global_default(subscriber).is_err() {

@@ -13,6 +13,7 @@ pub mod lock;
 pub mod log;
 pub mod machine;
 pub mod notify;
+mod patience;
 mod recovery;
 pub mod report;
 mod run;
@@ -23,6 +24,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 pub use self::{
     client::ClientError,
     lock::{Lock, LockError},
+    patience::unless_ended,
     recovery::{Recovery, recover},
     report::{Progress, Reporter},
     run::{Job, run},

@@ -1,6 +1,9 @@
 //! Readiness for systemd: one datagram to `$NOTIFY_SOCKET` (sd_notify(3)), when there is one.
 
-use std::{env, ffi::OsStr, io, os::unix::ffi::OsStrExt, os::unix::net::UnixDatagram};
+use std::{env, ffi::OsStr, io, os::unix::ffi::OsStrExt, os::unix::net::UnixDatagram, time::Duration};
+
+/// A service manager that takes nothing for so long is not told.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The tunnel carries packets.
 pub fn ready(status: &str) {
@@ -26,6 +29,7 @@ fn tell(message: &str) {
 
 fn send(socket: &OsStr, message: &[u8]) -> io::Result<()> {
     let from = UnixDatagram::unbound()?;
+    from.set_write_timeout(Some(PATIENCE))?;
     #[cfg(target_os = "linux")]
     if let Some(name) = socket.as_bytes().strip_prefix(b"@") {
         use std::os::linux::net::SocketAddrExt;

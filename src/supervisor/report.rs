@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read, Write},
     os::{fd::AsFd, unix::net::UnixStream},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,9 @@ use crate::{
         wait::{self, Interest},
     },
 };
+
+/// How long the last word waits for one who does not listen.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// One piece of news.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,23 +73,40 @@ impl Reporter {
     /// The kernel's.
     pub fn pipe() -> io::Result<(Self, UnixStream)> {
         let (daemon, waiting) = UnixStream::pair()?;
+        daemon.set_nonblocking(true)?;
         Ok((Self::Pipe(Some(daemon)), waiting))
     }
 
-    /// Passes one piece of news on. Nobody listening is no error: the tunnel goes on without an audience.
+    /// Passes one piece of news on. Nobody listening is no error: the tunnel goes on without an audience. One who
+    /// has fallen asleep (an `up` that was stopped, or whose terminal was) misses what does not fit any more, and
+    /// keeps nobody from going on.
     pub fn say(&mut self, progress: &Progress) {
         match self {
             Self::Call(render) => render(progress),
             Self::Pipe(stream) => {
                 let Some(open) = stream else { return };
+                let last = matches!(progress, Progress::Ready { .. } | Progress::Failed { .. });
                 let sent = serde_json::to_string(progress)
                     .map_err(io::Error::other)
-                    .and_then(|line| open.write_all(format!("{line}\n").as_bytes()));
-                if sent.is_err() || matches!(progress, Progress::Ready { .. } | Progress::Failed { .. }) {
+                    .and_then(|line| tell(open, &format!("{line}\n"), last));
+                if last || sent.is_err() {
                     *stream = None;
                 }
             }
         }
+    }
+}
+
+/// A line goes whole or not at all: it is far smaller than what the kernel would cut in two. The last word may
+/// wait for a moment.
+fn tell(stream: &mut UnixStream, line: &str, last: bool) -> io::Result<()> {
+    if last {
+        stream.set_nonblocking(false)?;
+        stream.set_write_timeout(Some(LAST_WORD))?;
+    }
+    match stream.write_all(line.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && !last => Ok(()),
+        told => told,
     }
 }
 
@@ -149,6 +170,18 @@ mod tests {
         let end = listen(waiting, || {}, |progress| seen.push(progress.clone())).unwrap();
         assert_eq!(seen, [phase, failed]);
         assert_eq!(end.unwrap_err().kind, FailureKind::GreFiltered);
+    }
+
+    #[test]
+    fn an_audience_that_has_fallen_asleep_holds_nobody_up() {
+        let (mut reporter, waiting) = Reporter::pipe().unwrap();
+        let note = Progress::Note("x".repeat(500));
+        let started = std::time::Instant::now();
+        (0..2000).for_each(|_| reporter.say(&note));
+        assert!(started.elapsed() < LAST_WORD, "{:?}", started.elapsed());
+        reporter.say(&Progress::Ready { tun: "tun0".into(), at_ms: 1 });
+        assert!(started.elapsed() < 3 * LAST_WORD, "{:?}", started.elapsed());
+        drop(waiting);
     }
 
     #[test]

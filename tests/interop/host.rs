@@ -1,8 +1,16 @@
 //! What the host looks like to everyone else: taken before a case and compared after it, byte for byte.
 
 use std::{
-    collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path, process::Command, time::Duration,
+    collections::{BTreeMap, HashMap},
+    fs::{self, Metadata},
+    os::unix::fs::MetadataExt,
+    path::Path,
+    process::Command,
+    sync::{LazyLock, Mutex},
+    time::Duration,
 };
+
+use sha1::{Digest, Sha1};
 
 use crate::{
     client,
@@ -100,7 +108,7 @@ fn list(path: &Path, listing: &mut String) {
     } else if metadata.is_file() && metadata.len() < 4096 {
         String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).escape_debug().to_string()
     } else if metadata.is_file() {
-        format!("{} bytes", metadata.len())
+        format!("{} bytes {}", metadata.len(), digest(path, &metadata))
     } else {
         String::new()
     };
@@ -115,4 +123,26 @@ fn list(path: &Path, listing: &mut String) {
         entries.sort();
         entries.iter().for_each(|entry| list(entry, listing));
     }
+}
+
+/// File system, inode, size, and when content and inode last changed: a file with the same is the same.
+type Version = (u64, u64, u64, (i64, i64), (i64, i64));
+
+/// The SHA-1 of a file. Each version of it is read once: a hundred snapshots of /var/lib would take minutes.
+fn digest(path: &Path, metadata: &Metadata) -> String {
+    static KNOWN: LazyLock<Mutex<HashMap<Version, String>>> = LazyLock::new(Mutex::default);
+    let version = (
+        metadata.dev(),
+        metadata.ino(),
+        metadata.size(),
+        (metadata.mtime(), metadata.mtime_nsec()),
+        (metadata.ctime(), metadata.ctime_nsec()),
+    );
+    if let Some(known) = KNOWN.lock().unwrap().get(&version) {
+        return known.clone();
+    }
+    let Ok(bytes) = fs::read(path) else { return "unreadable".to_owned() };
+    let digest: String = Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    KNOWN.lock().unwrap().insert(version, digest.clone());
+    digest
 }

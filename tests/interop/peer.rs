@@ -115,7 +115,12 @@ fn serve(
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(length) => pending.extend_from_slice(&buffer[..length]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            // A receive with a time limit is not restarted after a signal or a stop (signal(7)).
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {}
             Err(error) => return Err(error),
         }
         while let Some(message) = next_message(&mut pending) {

@@ -110,8 +110,8 @@ fn attempts_are_spaced(lab: &Lab) {
     let client = Client::new(lab, &[profile]);
     client.up("vpn");
     let supervisor = pid(&client.status("vpn"), "supervisor_pid");
-    lab.server("kill", "mppe128");
     let killed = Instant::now();
+    lab.server("kill", "mppe128");
     let ended = wait_for(Duration::from_secs(20), || (!is_alive(supervisor)).then_some(killed.elapsed()));
     lab.server("start", "mppe128");
     let took = ended.unwrap_or_else(|| panic!("does not give up: {:?}", client.try_status("vpn")));

@@ -30,7 +30,8 @@ pub const CASES: &[Case] = &[
         let profile = Profile::new("vpn", "198.51.100.15").set("mppe", "\"require-40\"");
         session(lab, profile, &Expect { mppe: &["40", "stateless"], ..SEALED_128 });
     }),
-    ("sessions::mppe128_stateful", |lab| {
+    // pppd prefers stateless too, so that is what comes of it; stateful on the wire is for the tests in memory.
+    ("sessions::mppe128_stateful_welcome", |lab| {
         let profile = Profile::new("vpn", "198.51.100.16").set("mppe", "\"require-128+stateful\"");
         session(lab, profile, &SEALED_128);
     }),
@@ -47,6 +48,8 @@ pub const CASES: &[Case] = &[
             Profile::new("vpn", MPPE128).set("auth", "[\"mschapv2\", \"mschap\", \"chap\", \"pap\"]");
         session(lab, profile, &SEALED_128);
     }),
+    ("sessions::lossy_and_reordering_line", lossy_and_reordering_line),
+    ("sessions::stays_up_while_idle", stays_up_while_idle),
     ("sessions::by_name", |lab| session(lab, Profile::new("vpn", "vpn.lab.test"), &SEALED_128)),
     ("sessions::second_server_of_two", second_server_of_two),
     ("sessions::user_with_domain_and_spaces", user_with_domain_and_spaces),
@@ -171,6 +174,72 @@ fn assert_polite_end(verdict: &Verdict) {
     assert!(verdict.terminates > 0, "no LCP Terminate-Request");
     let asked = &verdict.messages[2..];
     assert!([12, 3].starts_with(asked), "the end is not polite: {:?}", verdict.messages);
+}
+
+/// What the server sends is lost, delayed and overtaken; TCP gets through all the same, and nothing is damaged.
+fn lossy_and_reordering_line(lab: &Lab) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[Profile::new("vpn", MPPE128)]);
+    let capture = Capture::start(lab);
+    client.up("vpn");
+    lab.guest("tc qdisc add dev vec0 root netem delay 5ms loss 1% reorder 10% 50% duplicate 1%");
+    let outcome = std::panic::catch_unwind(traffic::exercise);
+    lab.guest("tc qdisc del dev vec0 root");
+    let counters = client.status("vpn")["counters"].clone();
+    if let Err(cause) = outcome {
+        std::panic::resume_unwind(cause);
+    }
+    for name in ["gre.rx_buffered", "gre.rx_lost", "gre.rx_duplicate"] {
+        assert!(
+            counters[name].as_u64() > Some(0),
+            "{name} is {}: the line was not that bad?",
+            counters[name]
+        );
+    }
+    client.down("vpn");
+    before.assert_restored(lab);
+    capture.finish().assert_clean();
+}
+
+/// Both sides' echoes, on the control connection and in LCP, keep an idle tunnel alive; and what idling costs.
+fn stays_up_while_idle(lab: &Lab) {
+    const IDLE: Duration = Duration::from_secs(6);
+    let before = Snapshot::take();
+    let often = Profile::new("often", "198.51.100.19")
+        .set("timeouts.idle-wait", "\"1s\"")
+        .set("timeouts.max-echo-wait", "\"1s\"")
+        .set("ppp.lcp-echo-interval", "\"1s\"")
+        .set("ppp.lcp-echo-failure", "2");
+    let seldom = Profile::new("seldom", MPPE128).set("routes", "[]");
+    let client = Client::new(lab, &[often, seldom]);
+    client.up("often");
+    client.up("seldom");
+    let first = client.status("often");
+    let quiet = client.status("seldom");
+    let processes = [pid(&quiet, "supervisor_pid"), pid(&quiet, "engine_pid")];
+    let wakes = || processes.map(|pid| proc_status(pid)["voluntary_ctxt_switches"].parse::<u64>().unwrap());
+    let asleep = wakes();
+    std::thread::sleep(IDLE);
+    let awake = wakes();
+    let per_minute = |at: usize| (awake[at] - asleep[at]) * 60 / IDLE.as_secs();
+    let resident = processes.map(|pid| proc_status(pid)["VmRSS"].clone());
+    report(format_args!("idle supervisor: {}, {} wake-ups a minute", resident[0], per_minute(0)));
+    report(format_args!("idle engine: {}, {} wake-ups a minute", resident[1], per_minute(1)));
+    let later = client.status("often");
+    for key in ["state", "engine_pid", "reconnects", "local"] {
+        assert_eq!(later[key], first[key], "{key}");
+    }
+    // Our echoes on the control connection, and our answers to the server's LCP echoes: about one a second of each.
+    for name in ["control.echo_requests_sent", "ppp.sent_control"] {
+        let more = later["counters"][name]
+            .as_u64()
+            .zip(first["counters"][name].as_u64())
+            .map(|(now, then)| now - then);
+        assert!(more > Some(IDLE.as_secs() / 2), "{name}: {more:?} more in {IDLE:?}");
+    }
+    client.down("often");
+    client.down("seldom");
+    before.assert_restored(lab);
 }
 
 fn second_server_of_two(lab: &Lab) {

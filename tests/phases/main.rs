@@ -4,20 +4,27 @@
 //! Each test has a world of its own: namespaces that hold the client and a server of ours, which goes wrong on
 //! purpose. Needs root, /dev/net/tun and ip(8); fails where they are missing.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test's helpers fail the test"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
 
+mod abuse;
+mod onlookers;
 mod world;
 
-use std::{fs, os::unix::process::CommandExt, process::Stdio};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::UdpSocket,
+    os::unix::{net::UnixDatagram, process::CommandExt},
+    process::Stdio,
+    time::Duration,
+};
 
-use nix::mount::{MsFlags, mount};
+use nix::{
+    mount::{MsFlags, mount},
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 use pptpctl::{
     demo::{
         orders::{Orders, Trouble},
@@ -35,6 +42,22 @@ fn a_name_that_nobody_knows() {
     in_world(sound(), |world| {
         world.profile(r#"server = "no-such-host.invalid""#);
         world.fails_within(10, "resolve", &["the server's name could not be resolved"], 3.0);
+    });
+}
+
+#[test]
+fn no_resolver_answers() {
+    in_world(sound(), |world| {
+        world.profile("server = \"vpn.example.net\"");
+        let resolver = UdpSocket::bind("127.0.0.1:53").unwrap();
+        resolver.set_nonblocking(true).unwrap();
+        let none: Option<&str> = None;
+        fs::write("/run/resolv.conf", "nameserver 127.0.0.1\n").unwrap();
+        mount(Some("/run/resolv.conf"), "/etc/resolv.conf", none, MsFlags::MS_BIND, none).unwrap();
+        world.fails_within(10, "resolve", &["the server's name could not be resolved", "2 s"], 2.0);
+        let mut query = [0; 512];
+        let size = resolver.recv(&mut query).expect("a query");
+        assert!(text(&query[..size]).contains("example"), "{:?}", text(&query[..size]));
     });
 }
 
@@ -146,6 +169,26 @@ fn the_password_is_wrong() {
 }
 
 #[test]
+fn the_server_cannot_prove_itself() {
+    in_world(trouble(Trouble::WrongProof), |world| {
+        world.profile("retry = { first = \"1s\", attempts = 5 }");
+        let words = [
+            "authentication failed: the server did not prove that it knows the password",
+            "may not be the server",
+        ];
+        world.fails_within(19, "authentication", &words, 2.0);
+    });
+}
+
+#[test]
+fn authentication_is_never_answered() {
+    in_world(trouble(Trouble::DeafAuth), |world| {
+        world.profile("");
+        world.fails_within(19, "authentication", &["the peer stopped answering during authentication"], 3.0);
+    });
+}
+
+#[test]
 fn no_authentication_in_common() {
     in_world(Orders { auth: vec![AuthProtocol::Pap], mppe: no_mppe(), ..sound() }, |world| {
         world.profile(r#"mppe = "off""#);
@@ -196,10 +239,10 @@ fn taken_down_while_it_comes_up() {
         world.profile("timeouts = { call = \"60s\" }");
         let before = world.state();
         let mut up = world.command(&["up", "vpn"]);
-        let up = up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let up = world.spawn(up.stdout(Stdio::piped()).stderr(Stdio::piped()));
         world.wait_for(|| text(&world.run(&["status", "vpn"]).stdout).contains("phase call"));
         assert_eq!(world.run(&["down", "vpn"]).status.code(), Some(0));
-        let output = up.wait_with_output().unwrap();
+        let output = up.wait_with_output();
         assert_eq!(output.status.code(), Some(24), "{}", text(&output.stderr));
         world.assert_state(&before);
     });
@@ -312,6 +355,11 @@ fn what_a_killed_supervisor_leaves_is_put_back() {
             let gone =
                 format!("! kill -0 {supervisor} 2>&- && ! kill -0 {engine} 2>&- && echo gone || echo alive");
             world.wait_for(|| world.shell(&gone) == "gone\n");
+            // Until then `status` tells it apart from a tunnel that is down.
+            let status = world.run(&["status", "vpn"]);
+            assert_eq!(status.status.code(), Some(6));
+            assert!(text(&status.stdout).contains("`pptpctl recover` puts back"), "{}", text(&status.stdout));
+            assert!(text(&world.run(&["list"]).stdout).contains("vpn      died"));
             let recovered = world.run(&["recover"]);
             assert_eq!(recovered.status.code(), Some(0), "{}", text(&recovered.stderr));
             world.assert_state(&before);
@@ -320,6 +368,59 @@ fn what_a_killed_supervisor_leaves_is_put_back() {
             world.down(&before);
         });
     }
+}
+
+/// `Type=notify`: READY=1 comes when packets flow, and not before; STOPPING=1 on the way down.
+#[test]
+fn systemd_is_told() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        let systemd = UnixDatagram::bind("/run/notify.sock").unwrap();
+        systemd.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut up = world.command(&["up", "--foreground", "vpn"]);
+        let mut up = world.spawn(up.env("NOTIFY_SOCKET", "/run/notify.sock").stderr(Stdio::null()));
+        let hear = || {
+            let mut bytes = [0; 512];
+            let size = systemd.recv(&mut bytes).expect("another word to systemd");
+            text(&bytes[..size])
+        };
+        let mut words = vec![hear()];
+        while !words.last().unwrap().contains("READY=1") {
+            words.push(hear());
+        }
+        assert_eq!(words.pop().unwrap(), "READY=1\nSTATUS=up on tun0");
+        assert_eq!(words.first().unwrap(), "STATUS=connect");
+        assert_eq!(words.last().unwrap(), "STATUS=routes");
+        download(world.orders.office, 10_000);
+        assert!(world.run(&["down", "vpn"]).status.success());
+        assert_eq!(hear(), "STOPPING=1");
+        assert!(up.wait().unwrap().success());
+        drop(systemd);
+        fs::remove_file("/run/notify.sock").unwrap();
+        world.assert_state(&before);
+    });
+}
+
+/// While a person is asked nobody else can begin, and Ctrl-C there leaves nothing.
+#[test]
+fn waiting_for_a_password_leaves_nothing() {
+    in_world(sound(), |world| {
+        world.profile("password.command = [\"sleep\", \"60\"]");
+        let before = world.state();
+        let mut up = world.command(&["up", "vpn"]);
+        let mut up = world.spawn(up.process_group(0).stdout(Stdio::piped()));
+        let mut said = BufReader::new(up.stdout.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        let again = world.run(&["up", "vpn"]).status.code();
+        // The terminal's Ctrl-C: to the command as well.
+        killpg(Pid::from_raw(up.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+        let up = up.wait().unwrap();
+        assert!(line.contains("password") && line.contains("from the command sleep"), "{line}");
+        assert_eq!((again, up.code()), (Some(5), Some(24)));
+        world.assert_state(&before);
+    });
 }
 
 #[test]

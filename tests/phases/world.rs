@@ -4,9 +4,10 @@ use std::{
     fs,
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream},
+    ops::{Deref, DerefMut},
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -25,6 +26,39 @@ pub const PASSWORD: &str = "correct horse battery staple";
 pub struct World {
     pub orders: Orders,
     _server: Server,
+}
+
+/// A process of the test's own. A test that fails must not leave it: its world ends only when every process in it is
+/// dead and buried, and nobody but us can bury this one.
+pub struct Running(Option<Child>);
+
+impl Running {
+    pub fn wait_with_output(mut self) -> Output {
+        self.0.take().expect("taken only here and in drop").wait_with_output().unwrap()
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.0.as_ref().expect("taken only when it is over")
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.0.as_mut().expect("taken only when it is over")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ended_by_itself = child.kill();
+            let _status = child.wait();
+        }
+    }
 }
 
 /// Runs `test` in a world of its own.
@@ -68,7 +102,7 @@ impl World {
              password.file = \"/run/test.password\"\nloglevel = 2\n\
              timeouts = { resolve = \"2s\", connect = \"1s\", control = \"1s\", call = \"1s\", gre = \"1s\", lcp = \"2s\", \
              auth = \"2s\", network = \"2s\", stop = \"500ms\" }\n";
-        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let key = |line: &str| line.split(['=', '.']).next().unwrap_or_default().trim().to_owned();
         let over: Vec<String> = extra.lines().map(key).collect();
         let kept = usual.lines().filter(|line| !over.contains(&key(line)));
         let text: String = std::iter::once("[profile.vpn]")
@@ -90,6 +124,12 @@ impl World {
         self.command(arguments).output().unwrap()
     }
 
+    /// Starts a process that ends with the test.
+    #[track_caller]
+    pub fn spawn(&self, command: &mut Command) -> Running {
+        Running(Some(command.spawn().unwrap()))
+    }
+
     /// What a shell in this world says; a process out here has other numbers.
     #[track_caller]
     pub fn shell(&self, script: &str) -> String {
@@ -103,12 +143,12 @@ impl World {
     pub fn pid(&self, which: &str) -> u64 {
         let status = self.run(&["status", "vpn", "--json"]);
         let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-        status[which].as_u64().expect("a process id")
+        status.get(which).and_then(serde_json::Value::as_u64).expect("a process id")
     }
 
     /// Waits until something has happened.
     #[track_caller]
-    pub fn wait_for(&self, happened: impl Fn() -> bool) {
+    pub fn wait_for(&self, mut happened: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !happened() {
             assert!(Instant::now() < deadline, "it does not happen");

@@ -28,6 +28,9 @@ use crate::{
 /// Room in front of a frame for the largest GRE header (RFC 2637 §4.1).
 const GRE_HEADER: usize = 16;
 
+/// The code of a CHAP Success (RFC 1994 §4.2).
+const CHAP_SUCCESS: u8 = 3;
+
 /// Packets from the tun device at a time, so that one call does not keep the others waiting.
 const BATCH: usize = 64;
 
@@ -118,7 +121,10 @@ impl Call {
 
     /// The next GRE packet that is no data: a control frame, or a lone acknowledgement.
     pub fn output(&mut self, now: Instant, out: &mut [u8]) -> Option<Range<usize>> {
-        while let Some(frame) = self.link.poll_output() {
+        while let Some(mut frame) = self.link.poll_output() {
+            if self.trouble == Some(Trouble::WrongProof) {
+                bend_proof(&mut frame);
+            }
             if let Some(place) = out.get_mut(GRE_HEADER..GRE_HEADER + frame.len()) {
                 place.copy_from_slice(&frame);
                 if let Some(range) = with_header(&mut self.flow, now, frame.len(), out) {
@@ -178,6 +184,9 @@ fn deliver(
 ) {
     let lost = match trouble {
         Some(Trouble::DeafLcp) => true,
+        Some(Trouble::DeafAuth) => {
+            wire::split(frame).is_ok_and(|(number, _)| matches!(number, protocol::PAP | protocol::CHAP))
+        }
         Some(Trouble::NoIpcp) => wire::split(frame).is_ok_and(|(number, _)| number == protocol::IPCP),
         _ => false,
     };
@@ -188,6 +197,13 @@ fn deliver(
         && !tun.is_some_and(|tun| packets::send(&tun.fd, ip))
     {
         *refused += 1;
+    }
+}
+
+/// Changes the first digit of the proof in an MS-CHAPv2 Success, `S=` and forty digits (RFC 2759 §5).
+fn bend_proof(frame: &mut [u8]) {
+    if let Ok((protocol::CHAP, [CHAP_SUCCESS, _, _, _, b'S', b'=', digit, ..])) = wire::split(frame) {
+        *digit = if *digit == b'0' { b'1' } else { b'0' };
     }
 }
 

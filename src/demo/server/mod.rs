@@ -102,12 +102,7 @@ impl Server {
             while let Some((source, mut packet)) = self.road.arrived(now) {
                 self.receive_gre(now, source, &mut packet);
             }
-            let Self { calls, road, .. } = &mut self;
-            for (key, call) in calls.iter_mut().filter(|(key, _)| ready.tuns.contains(&key.call_id)) {
-                if let Err(error) = call.receive_tun(now, |packet| road.send(now, key.peer, packet)) {
-                    tracing::warn!("call {}: its device is gone: {error}", key.call_id);
-                }
-            }
+            self.receive_tuns(now, &ready.tuns);
             let page_due = self.page.next_timeout().is_some_and(|due| due <= now);
             if ready.page || page_due {
                 self.page.serve(now);
@@ -192,6 +187,20 @@ impl Server {
         if let Err(reason) = found {
             self.no_call += 1;
             tracing::debug!("{source}: a GRE packet of no call: {reason:?}");
+        }
+    }
+
+    fn receive_tuns(&mut self, now: Instant, ready: &[u16]) {
+        let Self { calls, road, .. } = self;
+        let mut lost = Vec::new();
+        for (key, call) in calls.iter_mut().filter(|(key, _)| ready.contains(&key.call_id)) {
+            if let Err(error) = call.receive_tun(now, |packet| road.send(now, key.peer, packet)) {
+                tracing::warn!("call {}: its device is gone: {error}", key.call_id);
+                lost.push(key);
+            }
+        }
+        for key in lost {
+            self.hang_up(now, key);
         }
     }
 

@@ -57,7 +57,9 @@ impl Page {
             let writes = visitor.sent < visitor.response.len();
             (visitor.stream.as_fd(), if writes { Interest::Writable } else { Interest::Readable })
         });
-        std::iter::once((self.listener.as_fd(), Interest::Readable)).chain(visitors)
+        // Whoever comes when the house is full waits outside, and does not keep us awake.
+        let door = (self.visitors.len() < MOST_VISITORS).then(|| (self.listener.as_fd(), Interest::Readable));
+        door.into_iter().chain(visitors)
     }
 
     /// When the next visitor has been here too long.

@@ -1,6 +1,6 @@
 //! From orders to a server that is ready: a namespace, a wire to the client's, sockets.
 //!
-//! It says `ready` on standard output when a client may call, or `failed: ` and why.
+//! It says `ready` on standard output when a client may call, or `failed: ` or `denied: ` and why.
 
 use std::{
     collections::BTreeMap,
@@ -51,6 +51,7 @@ pub fn main() -> io::Result<()> {
     let ready = serde_json::from_str::<Orders>(&line).map_err(io::Error::from).and_then(Server::set_up);
     let said = match &ready {
         Ok(_) => "ready\n".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => format!("denied: {error}\n"),
         Err(error) => format!("failed: {error}\n"),
     };
     io::stdout().lock().write_all(said.as_bytes())?;
@@ -64,7 +65,7 @@ impl Server {
             start_log();
         }
         let orphans = if std::process::id() == 1 { Some(first_process()?) } else { None };
-        let netlink = make_wire(&orders).map_err(io::Error::other)?;
+        let netlink = make_wire(&orders).map_err(of_kernel)?;
         let listener = TcpListener::bind((orders.address, wire::PORT))?;
         listener.set_nonblocking(true)?;
         let blocked = orders.trouble == Some(Trouble::DropGre);
@@ -130,6 +131,11 @@ fn make_wire(orders: &Orders) -> Result<Netlink, Error> {
     }
     server.add_address("lo", &host_address(orders.office, 32))?;
     Ok(server)
+}
+
+fn of_kernel(error: Error) -> io::Error {
+    let kind = error.errno.map_or(io::ErrorKind::Other, |errno| io::Error::from(errno).kind());
+    io::Error::new(kind, error)
 }
 
 const fn host_address(local: Ipv4Addr, prefix: u8) -> Address {

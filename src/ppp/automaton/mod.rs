@@ -128,6 +128,8 @@ pub struct Automaton<O> {
     /// Wait before the next retransmission.
     interval: Duration,
     deadline: Option<Instant>,
+    /// When our last Configure-Request was sent.
+    requested: Option<Instant>,
     next_id: u8,
     request_id: u8,
     /// Options of the Configure-Request that is out, and whether it has been answered.
@@ -159,6 +161,7 @@ impl<O: OptionSet> Automaton<O> {
             restart: 0,
             interval: timing.first,
             deadline: None,
+            requested: None,
             next_id: 1,
             request_id: 0,
             request: Vec::new(),
@@ -207,6 +210,18 @@ impl<O: OptionSet> Automaton<O> {
         self.state = State::Initial;
         self.deadline = None;
         self.signals.clear();
+    }
+
+    /// The peer has been heard for the first time. A request of ours that has been waiting for a while went to
+    /// nobody (a server may start its PPP only when the call is up), so it is sent again now, not when the timer
+    /// comes round.
+    pub fn peer_appeared(&mut self, now: Instant) {
+        let waiting =
+            self.requested.is_some_and(|at| now.saturating_duration_since(at) >= self.timing.first / 4);
+        if waiting && !self.answered && matches!(self.state, State::ReqSent | State::AckSent) {
+            self.deadline = Some(now);
+            self.handle_timeout(now);
+        }
     }
 
     /// Retransmits or gives up if the restart timer has expired; otherwise nothing.
@@ -372,6 +387,7 @@ impl<O: OptionSet> Automaton<O> {
         let request = std::mem::take(&mut self.request);
         self.send(code::CONFIGURE_REQUEST, self.request_id, &request);
         self.request = request;
+        self.requested = Some(now);
         self.arm(now);
     }
 

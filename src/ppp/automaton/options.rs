@@ -76,12 +76,6 @@ impl Reply {
         }
     }
 
-    /// Whether something has been rejected, so that no Nak will be sent this time.
-    #[must_use]
-    pub fn rejects(&self) -> bool {
-        !self.rejects.is_empty()
-    }
-
     /// The verdict: rejects go first and alone (RFC 1661 §5.4).
     #[must_use]
     pub fn verdict(self) -> Verdict {

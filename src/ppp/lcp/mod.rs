@@ -155,13 +155,14 @@ impl Lcp {
         self.trouble
     }
 
-    fn judge_auth(&mut self, option: RawOption<'_>, reply: &mut Reply) {
+    /// `postponed`: other options are rejected, which only leaves room for rejects (RFC 1661 §5.4).
+    fn judge_auth(&mut self, option: RawOption<'_>, postponed: bool, reply: &mut Reply) {
         let AuthStance::Prove(acceptable) = &self.stance else { return reply.reject(option) };
         if AuthProtocol::from_lcp_option(option.data).is_some_and(|one| acceptable.contains(&one)) {
             return;
         }
-        if reply.rejects() {
-            // Only the rejects will be sent; the next request brings this one back.
+        if postponed {
+            // The next request brings this one back: it has cost none of its tries.
             return;
         }
         let limit = acceptable.len() + SPARE_PROPOSALS;
@@ -324,10 +325,13 @@ impl OptionSet for Lcp {
     }
 
     fn judge(&mut self, options: Options<'_>, reply: &mut Reply) {
-        let (auth, others): (Vec<_>, Vec<_>) =
-            options.into_iter().partition(|option| option.kind == option::AUTH);
-        for option in others {
+        // One by one as they come, for the order of an answer is that of the request (RFC 1661 §5.3, §5.4), and peers
+        // discard what is in another.
+        let some_unknown = options.iter().any(is_unknown);
+        for option in options {
             match option.kind {
+                _ if is_unknown(option) => reply.reject(option),
+                option::AUTH => self.judge_auth(option, some_unknown, reply),
                 option::MRU => {
                     if option.array().map(u16::from_be_bytes).is_none_or(|mru| mru < MIN_MRU) {
                         reply.nak(option, &DEFAULT_MRU.to_be_bytes());
@@ -336,12 +340,8 @@ impl OptionSet for Lcp {
                 option::ACCM if option.data.len() == 4 => {}
                 option::ACCM => reply.nak(option, &[0; 4]),
                 option::MAGIC => self.judge_magic(option, reply),
-                option::PFC | option::ACFC if option.data.is_empty() => {}
-                _ => reply.reject(option),
+                _ => {}
             }
-        }
-        for option in auth {
-            self.judge_auth(option, reply);
         }
     }
 
@@ -358,6 +358,15 @@ impl OptionSet for Lcp {
 
     fn knows_code(&self, code: u8) -> bool {
         (code::PROTOCOL_REJECT..=code::TIME_REMAINING).contains(&code)
+    }
+}
+
+/// Whether an option is one that we do not do, or has a value where none belongs.
+fn is_unknown(option: RawOption<'_>) -> bool {
+    match option.kind {
+        option::MRU | option::ACCM | option::AUTH | option::MAGIC => false,
+        option::PFC | option::ACFC => !option.data.is_empty(),
+        _ => true,
     }
 }
 

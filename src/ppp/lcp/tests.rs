@@ -61,6 +61,19 @@ fn an_unacceptable_proposal_is_answered_with_the_strongest_first() {
     assert_eq!(lcp.trouble(), None);
 }
 
+/// RFC 1661 §5.3, §5.4; pppd discards an answer that is in another order.
+#[test]
+fn an_answer_keeps_the_order_of_the_request() {
+    let zero = [5, 6, 0, 0, 0, 0];
+    let Verdict::Nak(naks) = verdict(&mut client(&[AuthProtocol::MsChapV2]), &[&EAP[..], &zero].concat())
+    else {
+        panic!("not nakked");
+    };
+    assert_eq!(naks[..7], [&V2[..], &[5, 6]].concat());
+    let asked = [&V2[..], &[13, 3, 6]].concat();
+    assert_eq!(verdict(&mut server(&[]), &asked), Verdict::Reject(asked));
+}
+
 #[test]
 fn a_peer_that_offers_nothing_acceptable_is_trouble_in_the_end() {
     let mut lcp = client(&[AuthProtocol::MsChapV2]);

@@ -218,7 +218,11 @@ impl Link {
         match self.phase {
             Phase::Idle => return Received::Dropped(self.counters.drop(LinkDrop::WrongPhase)),
             Phase::Dead => return Received::Dropped(self.counters.drop(LinkDrop::Ended)),
-            _ => self.heard_anything = true,
+            _ if !self.heard_anything => {
+                self.heard_anything = true;
+                self.lcp.peer_appeared(now);
+            }
+            _ => {}
         }
         let (number, information) = match wire::split(frame) {
             Ok(parts) => parts,

@@ -1,10 +1,10 @@
 //! Packets through a link that is up: sizes, headers, versions, and what does not belong there.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use super::pair::{CLIENT, DNS, Pair, SERVER, Side, client_config, ip, ipv6, policy, server_config};
 use crate::ppp::{
-    link::{Config, Event, InterfaceIds, Link, LinkDrop, LinkUp, Received},
+    link::{Config, Event, InterfaceIds, Link, LinkDrop, LinkUp, Received, Role},
     mppe::Demand,
     wire::{control_frame, protocol},
 };
@@ -34,6 +34,30 @@ fn a_link_comes_up_with_all_that_was_agreed() {
     assert_eq!(order, [0, 1, 2, 3]);
     // On a quiet path of 10 ms nothing is retransmitted: ten round trips are plenty.
     assert!(pair.client.counters().sent_control <= 12, "{:?}", pair.client.counters());
+}
+
+#[test]
+fn name_servers_of_both_kinds_are_handed_over() {
+    let four = [53, 54, 137, 138].map(|last| Ipv4Addr::new(10, 9, 0, last));
+    let (mut client, mut server) = (client_config(), server_config());
+    if let (Role::Client(client), Role::Server(server)) = (&mut client.role, &mut server.role) {
+        client.wins = true;
+        (server.dns, server.wins) = (four[..2].to_vec(), four[2..].to_vec());
+    }
+    let pair = Pair::new(client, server).up();
+    let LinkUp { dns, wins, .. } = pair.client_up().unwrap();
+    assert_eq!((dns.as_slice(), wins.as_slice()), (&four[..2], &four[2..]));
+}
+
+#[test]
+fn wins_servers_are_not_asked_for_unless_wanted() {
+    let mut server = server_config();
+    if let Role::Server(server) = &mut server.role {
+        server.wins = vec![DNS];
+    }
+    let pair = Pair::new(client_config(), server).up();
+    let LinkUp { dns, wins, .. } = pair.client_up().unwrap();
+    assert_eq!((dns.as_slice(), wins.as_slice()), ([DNS].as_slice(), [].as_slice()));
 }
 
 #[test]

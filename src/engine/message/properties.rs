@@ -1,0 +1,197 @@
+//! Every message survives its way through the channel, and what the engine says breaks a rule or nothing.
+
+use std::{net::SocketAddrV4, time::Duration};
+
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{Index, select},
+};
+
+use super::*;
+use crate::engine::{
+    failure::FailureKind,
+    resolver,
+    spec::{AuthProtocol, Demand, Limits, Policy, Quirks, Strength},
+};
+
+proptest! {
+    #[test]
+    fn what_the_supervisor_says_survives(message in to_engine()) {
+        let bytes = serde_json::to_vec(&message).unwrap();
+        prop_assert_eq!(serde_json::from_slice::<ToEngine>(&bytes).unwrap(), message);
+    }
+
+    #[test]
+    fn what_a_sound_engine_says_survives(message in from_engine()) {
+        let bytes = serde_json::to_vec(&message).unwrap();
+        prop_assert_eq!(FromEngine::parse(&bytes), Ok(message));
+    }
+
+    /// Any bytes, and sound messages with a few bytes changed: refused in words that are fit for a terminal, or sound.
+    #[test]
+    fn what_a_lost_engine_says_harms_nobody(
+        message in from_engine(),
+        changes in vec((any::<Index>(), any::<u8>()), 0..6),
+        noise in vec(any::<u8>(), 0..200),
+    ) {
+        let mut bytes = serde_json::to_vec(&message).unwrap();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        for bytes in [bytes, noise] {
+            match FromEngine::parse(&bytes) {
+                Err(why) => prop_assert!(is_plain(&why), "{why:?}"),
+                Ok(FromEngine::Up(link)) => prop_assert_eq!(link.check(), Ok(())),
+                Ok(FromEngine::Phase { detail, .. }) => prop_assert!(is_plain(&detail)),
+                Ok(FromEngine::Down(failure)) => prop_assert!(is_plain(&failure.detail)),
+                Ok(FromEngine::Statistics(statistics)) => prop_assert!(statistics.counters.len() <= 256),
+            }
+            let _no_panic = serde_json::from_slice::<ToEngine>(&bytes).is_ok();
+            match resolver::Answer::parse(&bytes) {
+                resolver::Answer::Found(found) => prop_assert!(found.len() <= resolver::MOST),
+                resolver::Answer::Failed(why) => prop_assert!(is_plain(&why), "{why:?}"),
+            }
+        }
+    }
+
+    /// However long and whatever its signs, the engine can say it.
+    #[test]
+    fn any_text_made_plain_may_be_said(text in any::<String>(), times in 1_usize..200) {
+        let detail = plain(&text.repeat(times));
+        let bytes = serde_json::to_vec(&FromEngine::Phase { phase: Phase::Lcp, detail: detail.clone() }).unwrap();
+        prop_assert_eq!(FromEngine::parse(&bytes), Ok(FromEngine::Phase { phase: Phase::Lcp, detail }));
+    }
+}
+
+fn to_engine() -> impl Strategy<Value = ToEngine> {
+    prop_oneof![
+        1 => Just(()).prop_map(|()| ToEngine::Stop),
+        1 => Just(()).prop_map(|()| ToEngine::Query),
+        8 => spec().prop_map(|spec| ToEngine::Start(Box::new(spec))),
+    ]
+}
+
+fn spec() -> impl Strategy<Value = Spec> {
+    let who =
+        (any::<String>(), 0_u8..3, option::of(any::<String>()), any::<String>(), option::of(any::<String>()));
+    let call = (
+        any::<(u32, u16)>(),
+        vec(any::<Duration>(), 9),
+        option::of(any::<Duration>()),
+        option::of(any::<Duration>()),
+        option::of(any::<u32>()),
+    );
+    let link = (
+        vec(select(&AuthProtocol::ALL[..]), 0..5),
+        policy(),
+        option::of(any::<(Duration, u32)>()),
+        option::of(any::<u16>()),
+        any::<u16>(),
+    );
+    let quirks = select(&[Quirks::None, Quirks::BezeqIsrael][..]);
+    (who, call, link, quirks, any::<(bool, bool)>()).prop_map(
+        |(who, call, link, quirks, (ipv6, want_dns))| {
+            let (name, loglevel, phone, user, domain) = who;
+            let ((address, port), times, idle_wait, reorder, missing_window) = call;
+            let (auth, mppe, lcp_echo, mru, mtu_limit) = link;
+            let limits = Limits {
+                connect: times[0],
+                control: times[1],
+                call: times[2],
+                gre: times[3],
+                lcp: times[4],
+                auth: times[5],
+                network: times[6],
+                stop: times[7],
+            };
+            let server = SocketAddrV4::new(address.into(), port);
+            let max_echo_wait = times[8];
+            Spec {
+                name,
+                loglevel,
+                server,
+                limits,
+                quirks,
+                phone,
+                idle_wait,
+                max_echo_wait,
+                reorder,
+                missing_window,
+                user,
+                domain,
+                auth,
+                mppe,
+                lcp_echo,
+                mru,
+                mtu_limit,
+                ipv6,
+                want_dns,
+            }
+        },
+    )
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let demand = select(&[Demand::Off, Demand::Allow, Demand::Require][..]);
+    let strength = || select(&Strength::ALL[..]);
+    (demand, strength(), strength(), any::<bool>()).prop_map(|(demand, min, max, stateful)| Policy {
+        demand,
+        min,
+        max,
+        stateful,
+    })
+}
+
+fn from_engine() -> impl Strategy<Value = FromEngine> {
+    let phases = [
+        Phase::Resolve,
+        Phase::Connect,
+        Phase::Control,
+        Phase::Call,
+        Phase::Lcp,
+        Phase::Authentication,
+        Phase::Encryption,
+        Phase::Addresses,
+        Phase::Routes,
+        Phase::Up,
+    ];
+    let phase = select(phases.to_vec());
+    let counters = vec(("[a-z_.]{0,64}", any::<u64>()), 0..=256);
+    prop_oneof![
+        (phase.clone(), words()).prop_map(|(phase, detail)| FromEngine::Phase { phase, detail }),
+        link_up().prop_map(FromEngine::Up),
+        (counters, any::<(u64, u64)>(), any::<u64>()).prop_map(|(counters, cpu_micros, sleeps)| {
+            FromEngine::Statistics(Statistics { counters, cpu_micros, sleeps })
+        }),
+        (phase, select(&FailureKind::ALL[..]), words(), vec(words(), 0..=8)).prop_map(
+            |(phase, kind, detail, hints)| FromEngine::Down(Failure { phase, kind, detail, hints })
+        ),
+    ]
+}
+
+fn link_up() -> impl Strategy<Value = LinkUp> {
+    let host =
+        || any::<u32>().prop_map(Ipv4Addr::from).prop_filter("a host has it", |address| is_host(*address));
+    let peer = prop_oneof![4 => host(), 1 => Just(Ipv4Addr::UNSPECIFIED)];
+    (
+        (host(), peer, vec(host(), 0..=2), vec(host(), 0..=2)),
+        (option::of(any::<(u64, u64)>()), 68_u16..=1500, words(), words()),
+    )
+        .prop_map(|((local, peer, dns, wins), (ipv6, mtu, encryption, authentication))| LinkUp {
+            local,
+            peer,
+            dns,
+            wins,
+            ipv6,
+            mtu,
+            encryption,
+            authentication,
+        })
+}
+
+fn words() -> impl Strategy<Value = String> {
+    any::<String>().prop_map(|text| plain(&text))
+}

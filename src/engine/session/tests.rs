@@ -1,0 +1,421 @@
+//! A dial and the server's machines in one memory, under a virtual clock: the stories that `up` tells.
+
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::{
+    engine::spec::{Limits, Quirks},
+    ppp::{
+        auth::{AuthProtocol, Users},
+        link::Phase as LinkPhase,
+        mppe::{Demand, Policy, Strength},
+    },
+    pptp::control::CallAccept,
+};
+
+const LATENCY: Duration = Duration::from_millis(10);
+const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const GIVEN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
+/// What goes wrong, and where.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    None,
+    SilentControl,
+    RefusesCall,
+    SilentCall,
+    NoGre,
+    NoEchoReply,
+    HangsUpWhen(LinkPhase),
+}
+
+enum Wire {
+    ToServer(Vec<u8>),
+    ToClient(Vec<u8>),
+    GreToServer(Vec<u8>),
+    GreToClient(Vec<u8>),
+}
+
+struct World {
+    now: Instant,
+    start: Instant,
+    client: Session,
+    control: Control,
+    call: Option<(Flow, Link)>,
+    wire: VecDeque<(Instant, Wire)>,
+    trouble: Trouble,
+    server_policy: Policy,
+    /// So long after the start the server's PPP is not there: what is sent to it is lost, and it says nothing.
+    deaf_for: Duration,
+    seen: Vec<String>,
+    up: Option<(Duration, LinkUp)>,
+    down: Option<(Duration, Failure)>,
+    server_got: Vec<Vec<u8>>,
+}
+
+impl World {
+    fn new(trouble: Trouble, spec: Spec, password: &str) -> Self {
+        let now = Instant::now();
+        let mut control = Control::new(control::Config::server("lab"), now);
+        control.connected(now);
+        let mut client = Session::new(spec, Secret::from(password), 77, random(1), now);
+        client.connected(now, "here".into());
+        Self {
+            now,
+            start: now,
+            client,
+            control,
+            call: None,
+            wire: VecDeque::new(),
+            trouble,
+            server_policy: Policy::default(),
+            deaf_for: Duration::ZERO,
+            seen: Vec::new(),
+            up: None,
+            down: None,
+            server_got: Vec::new(),
+        }
+    }
+
+    /// Lets time pass, event by event, until it is over or `limit` has passed.
+    fn run(&mut self, limit: Duration) -> &mut Self {
+        let end = self.now + limit;
+        for _ in 0..20_000 {
+            self.exchange();
+            if self.down.is_some() {
+                return self;
+            }
+            let server = self.call.as_ref().and_then(|(flow, link)| {
+                [flow.next_timeout().map(|t| t.0), link.next_timeout().map(|t| t.0)]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            });
+            let next = [
+                self.wire.front().map(|(at, _)| *at),
+                Some(self.start + self.deaf_for).filter(|at| *at > self.now),
+                self.client.next_timeout(),
+                self.control.next_timeout().map(|(at, _)| at),
+                server,
+            ];
+            let Some(next) = next.into_iter().flatten().min().filter(|next| *next <= end) else {
+                self.now = end;
+                return self;
+            };
+            self.now = self.now.max(next);
+            self.client.handle_timeout(self.now, &mut |_| {});
+            self.control.handle_timeout(self.now);
+            if let Some((flow, link)) = &mut self.call {
+                let now = self.now;
+                flow.handle_timeout(now, &mut |frame| {
+                    link.handle_input(now, frame);
+                });
+                link.handle_timeout(now);
+            }
+            self.deliver();
+        }
+        panic!("no end of events");
+    }
+
+    fn deliver(&mut self) {
+        while self.wire.front().is_some_and(|(at, _)| *at <= self.now) {
+            let Some((_, what)) = self.wire.pop_front() else { return };
+            match what {
+                Wire::ToServer(bytes) => {
+                    if self.trouble != Trouble::SilentControl {
+                        self.control.handle_input(self.now, &bytes);
+                    }
+                }
+                Wire::ToClient(bytes) => self.client.tcp_input(self.now, &bytes),
+                Wire::GreToServer(mut packet) => self.server_gre(&mut packet),
+                Wire::GreToClient(mut packet) => {
+                    self.client.gre_input(self.now, &mut packet, &mut |_| {});
+                    self.client.after(self.now);
+                }
+            }
+        }
+    }
+
+    fn server_gre(&mut self, packet: &mut [u8]) {
+        if self.now - self.start < self.deaf_for {
+            return;
+        }
+        let Some((flow, link)) = &mut self.call else { return };
+        let (now, got) = (self.now, &mut self.server_got);
+        let taken = flow.receive(now, packet, &mut |frame| {
+            if let Received::Ip(ip) = link.handle_input(now, frame) {
+                got.push(ip.to_vec());
+            }
+        });
+        taken.unwrap();
+    }
+
+    /// Everything that the machines have ready goes on the wire.
+    fn exchange(&mut self) {
+        let arrival = self.now + LATENCY;
+        self.client.after(self.now);
+        let bytes = self.client.tcp_output().to_vec();
+        self.client.tcp_sent(bytes.len());
+        if !bytes.is_empty() {
+            self.wire.push_back((arrival, Wire::ToServer(bytes)));
+        }
+        let mut out = vec![0; 2048];
+        while let Some(place) = self.client.gre_output(self.now, &mut out) {
+            self.wire.push_back((arrival, Wire::GreToServer(out[place].to_vec())));
+        }
+        while let Some(event) = self.client.poll_event() {
+            let at = self.now - self.start;
+            match event {
+                Event::Phase(phase, _) => self.seen.push(phase.word().to_owned()),
+                Event::Up(link) => self.up = Some((at, link)),
+                Event::Down(failure) => self.down = Some((at, failure)),
+            }
+        }
+        self.serve();
+        let bytes = self.control.poll_output().to_vec();
+        self.control.consume_output(bytes.len());
+        if !bytes.is_empty() {
+            self.wire.push_back((arrival, Wire::ToClient(bytes)));
+        }
+        self.serve_link(arrival);
+    }
+
+    fn serve(&mut self) {
+        while let Some(event) = self.control.poll_event() {
+            match event {
+                control::Event::IncomingCall { peer_call_id, .. } => match self.trouble {
+                    Trouble::RefusesCall => {
+                        self.control.refuse_call(self.now, peer_call_id, 4, 0, 0).unwrap()
+                    }
+                    Trouble::SilentCall => {}
+                    _ => self.control.accept_call(self.now, peer_call_id, CallAccept::new(9)).unwrap(),
+                },
+                control::Event::CallUp { call_id, peer_call_id, .. } => {
+                    let users = Users::table(vec![("alice".into(), Secret::from("right"))]);
+                    let mut config = link::Config::server("lab", users, INSIDE, GIVEN, random(2));
+                    config.mppe = self.server_policy;
+                    let link = Link::new(config, self.now);
+                    self.call = Some((Flow::new(FlowConfig::new(call_id, peer_call_id), self.now), link));
+                }
+                control::Event::CallDown { .. } => self.call = None,
+                _ => {}
+            }
+        }
+    }
+
+    fn serve_link(&mut self, arrival: Instant) {
+        if self.now - self.start < self.deaf_for {
+            return;
+        }
+        let Some((flow, link)) = &mut self.call else { return };
+        link.open(self.now);
+        while link.poll_event().is_some() {}
+        let mut out = vec![0; 2048];
+        while let Some(frame) = link.poll_output() {
+            // FF 03 C0 21 and the code: 10 is an Echo-Reply.
+            let is_reply = frame.get(2..5) == Some(&[0xc0, 0x21, 10]);
+            if self.trouble == Trouble::NoGre || (self.trouble == Trouble::NoEchoReply && is_reply) {
+                continue;
+            }
+            out[GRE_HEADER..GRE_HEADER + frame.len()].copy_from_slice(&frame);
+            let place = with_header(flow, self.now, frame.len(), &mut out).unwrap();
+            self.wire.push_back((arrival, Wire::GreToClient(out[place].to_vec())));
+        }
+        if let Some(ack) = flow.poll_ack(self.now)
+            && self.trouble != Trouble::NoGre
+        {
+            self.wire.push_back((arrival, Wire::GreToClient(ack.to_vec())));
+        }
+        if self.trouble == Trouble::HangsUpWhen(link.phase()) {
+            self.control.close_call(self.now, 9).unwrap();
+        }
+    }
+
+    fn failure(&self) -> (&Duration, &Failure) {
+        self.down.as_ref().map(|(at, failure)| (at, failure)).expect("it ended")
+    }
+}
+
+fn spec() -> Spec {
+    let second = Duration::from_secs(1);
+    Spec {
+        name: "vpn".into(),
+        loglevel: 1,
+        server: "192.0.2.1:1723".parse().unwrap(),
+        limits: Limits {
+            connect: 5 * second,
+            control: 6 * second,
+            call: 7 * second,
+            gre: 8 * second,
+            lcp: 9 * second,
+            auth: 9 * second,
+            network: 9 * second,
+            stop: second,
+        },
+        quirks: Quirks::None,
+        phone: None,
+        idle_wait: Some(60 * second),
+        max_echo_wait: 60 * second,
+        reorder: Some(Duration::from_millis(300)),
+        missing_window: None,
+        user: "alice".into(),
+        domain: None,
+        auth: vec![AuthProtocol::MsChapV2],
+        mppe: Policy {
+            demand: Demand::Require,
+            min: Strength::Bits128,
+            max: Strength::Bits128,
+            stateful: false,
+        },
+        lcp_echo: None,
+        mru: None,
+        mtu_limit: 1460,
+        ipv6: false,
+        want_dns: true,
+    }
+}
+
+fn random(seed: u8) -> link::Random {
+    let mut next = seed;
+    Box::new(move |bytes| {
+        for byte in bytes {
+            next = next.wrapping_mul(37).wrapping_add(11);
+            *byte = next;
+        }
+    })
+}
+
+fn tried(trouble: Trouble) -> World {
+    let mut world = World::new(trouble, spec(), "right");
+    world.run(Duration::from_secs(60));
+    world
+}
+
+#[test]
+fn the_phases_come_in_order_and_end_in_a_proven_link() {
+    let world = tried(Trouble::None);
+    assert_eq!(world.seen, ["control", "call", "lcp", "authentication", "encryption", "addresses"]);
+    let (at, link) = world.up.as_ref().unwrap();
+    assert_eq!((link.local, link.peer, link.mtu), (GIVEN, INSIDE, 1456));
+    assert!(link.encryption.contains("128") && link.authentication.contains("MS-CHAPv2"), "{link:?}");
+    assert!(*at < LATENCY * 40, "only round trips, no waits: {at:?}");
+    assert!(world.client.is_up());
+}
+
+#[test]
+fn no_packet_leaves_before_the_link_is_proven_nor_after_it_ends() {
+    let ping = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1];
+    let mut world = World::new(Trouble::None, spec(), "right");
+    let mut out = vec![0; 2048];
+    assert!(world.client.tun_input(world.now, &ping, &mut out).is_none());
+    world.run(Duration::from_secs(5));
+    let place = world.client.tun_input(world.now, &ping, &mut out).unwrap();
+    assert!(!out[place.clone()].windows(ping.len()).any(|part| part == ping), "not in clear");
+    world.wire.push_back((world.now, Wire::GreToServer(out[place].to_vec())));
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.server_got, [ping.to_vec()]);
+    let stop = Failure::new(Phase::Up, FailureKind::Interrupted, "");
+    world.client.fail(world.now, stop);
+    assert!(!world.client.is_up());
+    world.run(Duration::from_secs(10));
+    assert!(world.client.tun_input(world.now, &ping, &mut out).is_none());
+}
+
+#[test]
+fn a_server_that_answers_no_echo_is_believed_after_a_second() {
+    let world = tried(Trouble::NoEchoReply);
+    let (at, _) = world.up.as_ref().unwrap();
+    assert!((PROOF_LIMIT..PROOF_LIMIT + LATENCY * 40).contains(at), "{at:?}");
+    assert!(world.down.is_none());
+}
+
+#[test]
+fn each_silence_ends_at_its_own_limit_in_its_own_phase() {
+    let cases = [
+        (Trouble::SilentControl, FailureKind::ControlSilent, Phase::Control, 6),
+        (Trouble::SilentCall, FailureKind::CallTimeout, Phase::Call, 7),
+        (Trouble::NoGre, FailureKind::GreFiltered, Phase::Lcp, 8),
+    ];
+    for (trouble, kind, phase, seconds) in cases {
+        let world = tried(trouble);
+        let (at, failure) = world.failure();
+        assert_eq!((failure.kind, failure.phase), (kind, phase), "{failure}");
+        // And the polite end after it, whose waits are a second each.
+        let limit = Duration::from_secs(seconds);
+        assert!((limit..limit + Duration::from_secs(4)).contains(at), "{kind:?} at {at:?}");
+    }
+}
+
+#[test]
+fn a_refused_call_says_why() {
+    let world = tried(Trouble::RefusesCall);
+    let (_, failure) = world.failure();
+    assert_eq!(failure.kind, FailureKind::CallRefused);
+    assert!(failure.detail.contains("busy"), "{failure}");
+}
+
+#[test]
+fn a_wrong_password_is_an_authentication_failure() {
+    let mut world = World::new(Trouble::None, spec(), "wrong");
+    world.run(Duration::from_secs(60));
+    let (_, failure) = world.failure();
+    assert_eq!((failure.kind, failure.phase), (FailureKind::AuthenticationFailed, Phase::Authentication));
+    assert!(failure.detail.contains("691"), "{failure}");
+}
+
+#[test]
+fn encryption_that_the_server_does_not_do_is_refused() {
+    let mut world = World::new(Trouble::None, spec(), "right");
+    world.server_policy = Policy { demand: Demand::Off, ..Policy::default() };
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.failure().1.kind, FailureKind::EncryptionRefused);
+    assert!(world.up.is_none());
+}
+
+#[test]
+fn a_server_that_hangs_up_is_named_by_the_phase_in_which_it_did() {
+    let cases = [
+        (LinkPhase::Establish, FailureKind::LcpFailed),
+        (LinkPhase::Authenticate, FailureKind::AuthenticationFailed),
+    ];
+    for (phase, kind) in cases {
+        let world = tried(Trouble::HangsUpWhen(phase));
+        assert_eq!(world.failure().1.kind, kind, "{}", world.failure().1);
+    }
+    let mut late = World::new(Trouble::None, spec(), "right");
+    late.run(Duration::from_secs(5));
+    late.control.close_call(late.now, 9).unwrap();
+    late.run(Duration::from_secs(5));
+    assert_eq!(late.failure().1.kind, FailureKind::PeerEnded);
+}
+
+#[test]
+fn a_stop_at_any_moment_ends_politely_within_its_limits() {
+    for millis in (0..400).step_by(7) {
+        let mut world = World::new(Trouble::None, spec(), "right");
+        world.run(Duration::from_millis(millis));
+        let asked = world.now;
+        let stop = Failure::new(world.client.phase(), FailureKind::Interrupted, "");
+        world.client.fail(asked, stop.clone());
+        world
+            .client
+            .fail(asked, Failure::new(Phase::Up, FailureKind::Internal, "a second reason changes nothing"));
+        world.run(Duration::from_secs(30));
+        let (at, failure) = world.failure();
+        assert_eq!(*failure, stop, "after {millis} ms");
+        assert!(*at <= (asked - world.start) + Duration::from_secs(4), "{at:?}");
+        assert!(world.client.poll_event().is_none(), "nothing comes after the end");
+    }
+}
+
+#[test]
+fn a_server_whose_ppp_starts_late_is_met_as_soon_as_it_speaks() {
+    // Between two retransmissions, whenever that is: the next one is not waited for.
+    for late in [130, 330, 700, 1300] {
+        let mut world = World::new(Trouble::None, spec(), "right");
+        world.deaf_for = Duration::from_millis(late);
+        world.run(Duration::from_secs(10));
+        let (at, _) = world.up.as_ref().unwrap();
+        assert!(*at < Duration::from_millis(late) + LATENCY * 40, "late by {late} ms, up at {at:?}");
+    }
+}

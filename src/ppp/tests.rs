@@ -1,0 +1,305 @@
+//! What holds for the options of all four protocols: what one side writes the other reads, two sides that can agree do,
+//! and no bytes whatever break anything.
+
+use std::net::Ipv4Addr;
+
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::{
+    auth::AuthProtocol,
+    automaton::{OptionSet, Reply, Verdict},
+    ccp::{Agreed, Ccp},
+    ipcp::{self, Ipcp},
+    ipv6cp::Ipv6cp,
+    lcp::{AuthStance, Lcp, MagicSource, Peer},
+    mppe::{Demand, Policy, Strength},
+    wire::{Options, push},
+};
+
+/// What can befall an option set, with a list from the peer.
+#[derive(Clone, Debug)]
+enum Deed {
+    Restart,
+    Acked,
+    Nakked(Vec<u8>, bool),
+    Rejected(Vec<u8>),
+    /// A request, and whether Naks are still sent.
+    Asked(Vec<u8>, bool),
+}
+
+proptest! {
+    #[test]
+    fn lcp_means_what_it_says(
+        mru in 128_u16..,
+        demand in proptest::option::of(select(&AuthProtocol::ALL[..])),
+        seed: [u8; 8],
+        left_out in vec(select(&[1_u8, 2, 5, 7, 8][..]), 0..5),
+    ) {
+        let mut ours = Lcp::new(mru, AuthStance::Demand(demand.into_iter().collect()), MagicSource::new(seed));
+        ours.restart();
+        let all = request(&ours);
+        let rejected: Vec<u8> = parsed(&all).iter().filter(|one| left_out.contains(&one.kind)).fold(
+            Vec::new(),
+            |mut list, one| {
+                push(&mut list, one.kind, one.data);
+                list
+            },
+        );
+        ours.rejected(parsed(&rejected));
+        let mut theirs = Lcp::new(1500, AuthStance::Prove(AuthProtocol::ALL.to_vec()), MagicSource::new([7; 8]));
+        theirs.restart();
+        let asked = request(&ours);
+        prop_assume!(ours.magic() != theirs.magic());
+        let has = |kind| !left_out.contains(&kind);
+        // Without a magic number there is none to be judged; everything else is fine with a peer that takes all.
+        prop_assert_eq!(answer(&mut theirs, &asked), Verdict::Ack);
+        prop_assert_eq!(theirs.peer(), Peer {
+            mru: if has(1) { mru } else { 1500 },
+            auth: demand,
+            magic: has(5).then(|| ours.magic()),
+            pfc: has(7),
+            acfc: has(8),
+        });
+        prop_assert_eq!(ours.demanded(), demand);
+    }
+
+    #[test]
+    fn ipcp_gives_what_it_was_told_to_give(
+        local in host(),
+        gives in host(),
+        wanted in prop_oneof![Just(Ipv4Addr::UNSPECIFIED), host()],
+        dns in vec(host(), 0..3),
+        wins in vec(host(), 0..3),
+        (ask_dns, ask_wins) in any::<(bool, bool)>(),
+    ) {
+        let mut client = Ipcp::client(wanted, ask_dns, ask_wins);
+        let mut server = Ipcp::server(local, gives, &dns, &wins);
+        prop_assert!(agree(&mut client, &mut server), "{client:?} {server:?}");
+        prop_assert_eq!((client.local(), client.peer()), (gives, Some(local)));
+        prop_assert_eq!((server.local(), server.peer()), (local, Some(gives)));
+        prop_assert_eq!((client.refusal(), server.refusal()), (None, None));
+        let each_once = |mut list: Vec<Ipv4Addr>, asked: bool| {
+            list.dedup();
+            if asked { list } else { Vec::new() }
+        };
+        prop_assert_eq!(client.dns(), each_once(dns, ask_dns));
+        prop_assert_eq!(client.wins(), each_once(wins, ask_wins));
+    }
+
+    #[test]
+    fn ipv6cp_makes_each_sides_identifier_known(ours: [[u8; 8]; 2], theirs: [[u8; 8]; 2], same: bool) {
+        let mut one = Ipv6cp::new(ours);
+        let mut other = Ipv6cp::new(if same { ours } else { theirs });
+        prop_assert!(agree(&mut one, &mut other), "{one:?} {other:?}");
+        prop_assert_eq!((one.peer(), other.peer()), (other.local(), one.local()));
+        prop_assert!(one.local() != other.local() && one.local() != [0; 8] && other.local() != [0; 8]);
+    }
+
+    /// Both know the same of each direction, and nothing that either's policy forbids.
+    #[test]
+    fn ccp_agrees_within_both_policies_or_says_why_not(
+        (ours, our_keys) in policy(),
+        (theirs, their_keys) in policy(),
+    ) {
+        let mut one = Ccp::new(ours, our_keys);
+        let mut other = Ccp::new(theirs, their_keys);
+        let agreed = agree(&mut one, &mut other);
+        if agreed {
+            prop_assert_eq!((one.receive(), one.send()), (other.send(), other.receive()));
+            for Agreed { strength, stateful } in one.receive().into_iter().chain(one.send()) {
+                for (policy, keys) in [(ours, our_keys), (theirs, their_keys)] {
+                    prop_assert!(policy.demand != Demand::Off);
+                    prop_assert!((policy.min..=policy.max).contains(&strength) && keys & strength.bit() != 0);
+                    prop_assert!(!stateful || policy.stateful, "stateful");
+                }
+            }
+        }
+        let allowed = |(policy, keys): (Policy, u32)| Strength::ALL.into_iter().filter(move |one| {
+            policy.demand != Demand::Off && (policy.min..=policy.max).contains(one) && keys & one.bit() != 0
+        });
+        let common = allowed((ours, our_keys)).filter(|one| allowed((theirs, their_keys)).any(|all| all == *one)).max();
+        if let Some(strongest) = common && agreed {
+            let expected = Some(Agreed { strength: strongest, stateful: false });
+            prop_assert_eq!((one.receive(), one.send()), (expected, expected));
+        }
+        if common.is_none() {
+            prop_assert!(one.receive().is_none() && one.send().is_none(), "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_break_lcp(deeds in deeds(&[1, 2, 3, 5, 7, 8]), server: bool, seed: [u8; 8]) {
+        let list = AuthProtocol::ALL.to_vec();
+        let stance = if server { AuthStance::Demand(list) } else { AuthStance::Prove(list) };
+        let mut set = Lcp::new(1400, stance, MagicSource::new(seed));
+        befall(&mut set, &deeds)?;
+        prop_assert!(set.offered().len() <= 8);
+    }
+
+    #[test]
+    fn no_bytes_break_ipcp(deeds in deeds(&[3, 129, 130, 131, 132]), server: bool) {
+        let [a, b] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last));
+        let mut set =
+            if server { Ipcp::server(a, b, &[a], &[b]) } else { Ipcp::client(Ipv4Addr::UNSPECIFIED, true, true) };
+        befall(&mut set, &deeds)?;
+        prop_assert!(set.dns().iter().chain(&set.wins()).all(|address| ipcp::usable(*address)));
+        if server {
+            prop_assert_eq!(set.local(), a);
+        }
+    }
+
+    #[test]
+    fn no_bytes_break_ipv6cp(deeds in deeds(&[1]), random: [[u8; 8]; 2]) {
+        let mut set = Ipv6cp::new(random);
+        befall(&mut set, &deeds)?;
+        prop_assert!(set.local() != [0; 8]);
+    }
+
+    #[test]
+    fn no_bytes_break_ccp(deeds in deeds(&[18]), (policy, keys) in policy()) {
+        let mut set = Ccp::new(policy, keys);
+        befall(&mut set, &deeds)?;
+        for agreed in set.receive().into_iter().chain(set.send()) {
+            prop_assert!((policy.min..=policy.max).contains(&agreed.strength));
+        }
+    }
+}
+
+/// Does all of it, and holds every list that the set writes to the rules: it can be read, Naks and Rejects hold
+/// what was asked for in its order (RFC 1661 §5.3, §5.4), and what is acknowledged is taken over.
+fn befall<S: OptionSet>(set: &mut S, deeds: &[Deed]) -> Result<(), TestCaseError> {
+    set.restart();
+    for deed in deeds {
+        match deed {
+            Deed::Restart => set.restart(),
+            Deed::Acked => set.acked(),
+            Deed::Nakked(bytes, insists) => {
+                if let Some(list) = Options::parse(bytes) {
+                    set.nakked(list, *insists);
+                }
+            }
+            Deed::Rejected(bytes) => {
+                if let Some(list) = Options::parse(bytes) {
+                    set.rejected(list);
+                }
+            }
+            Deed::Asked(bytes, persuading) => {
+                let Some(list) = Options::parse(bytes) else { continue };
+                let mut reply = Reply::new(*persuading);
+                set.judge(list, &mut reply);
+                match reply.verdict() {
+                    Verdict::Ack => set.accept(list),
+                    Verdict::Nak(naks) => {
+                        prop_assert!(*persuading && !naks.is_empty());
+                        let mut asked = list.iter();
+                        for nak in parsed(&naks) {
+                            // What the peer had left out comes last.
+                            let hint = list.find(nak.kind).is_none();
+                            prop_assert!(
+                                hint || asked.any(|one| one.kind == nak.kind),
+                                "{nak:?} of {list:?}"
+                            );
+                            if hint {
+                                asked.by_ref().for_each(drop);
+                            }
+                        }
+                    }
+                    Verdict::Reject(rejects) => {
+                        let mut asked = list.iter();
+                        for reject in parsed(&rejects) {
+                            prop_assert!(asked.any(|one| one == reject), "{reject:?} of {list:?}");
+                        }
+                    }
+                }
+            }
+        }
+        prop_assert!(Options::parse(&request(set)).is_some());
+    }
+    Ok(())
+}
+
+/// Lets both sides ask until each has acknowledged the other; false when they do not get there in ten rounds.
+fn agree<A: OptionSet, B: OptionSet>(one: &mut A, other: &mut B) -> bool {
+    one.restart();
+    other.restart();
+    let (mut ours, mut theirs) = (false, false);
+    for round in 0..10 {
+        ours = ours || ask(one, other, round);
+        theirs = theirs || ask(other, one, round);
+    }
+    ours && theirs
+}
+
+/// One Configure-Request and its answer; whether it was acknowledged.
+fn ask<A: OptionSet, B: OptionSet>(asks: &mut A, judges: &mut B, round: u32) -> bool {
+    match answer(judges, &request(asks)) {
+        Verdict::Ack => asks.acked(),
+        Verdict::Nak(naks) => {
+            asks.nakked(parsed(&naks), round > 5);
+            return false;
+        }
+        Verdict::Reject(rejects) => {
+            asks.rejected(parsed(&rejects));
+            return false;
+        }
+    }
+    true
+}
+
+fn answer(set: &mut impl OptionSet, asked: &[u8]) -> Verdict {
+    let mut reply = Reply::new(true);
+    set.judge(parsed(asked), &mut reply);
+    let verdict = reply.verdict();
+    if verdict == Verdict::Ack {
+        set.accept(parsed(asked));
+    }
+    verdict
+}
+
+fn request(set: &impl OptionSet) -> Vec<u8> {
+    let mut out = Vec::new();
+    set.request(&mut out);
+    out
+}
+
+fn parsed(list: &[u8]) -> Options<'_> {
+    Options::parse(list).unwrap()
+}
+
+fn host() -> impl Strategy<Value = Ipv4Addr> {
+    any::<u32>().prop_map(Ipv4Addr::from).prop_filter("a host has it", |address| ipcp::usable(*address))
+}
+
+fn policy() -> impl Strategy<Value = (Policy, u32)> {
+    let strength = || select(&Strength::ALL[..]);
+    let demand = select(&[Demand::Off, Demand::Allow, Demand::Require][..]);
+    (demand, strength(), strength(), any::<bool>(), vec(strength(), 0..4)).prop_map(
+        |(demand, one, other, stateful, keys)| {
+            let policy = Policy { demand, min: one.min(other), max: one.max(other), stateful };
+            (policy, keys.into_iter().fold(0, |bits, key| bits | key.bit()))
+        },
+    )
+}
+
+/// Deeds with lists of any bytes, and with well-formed ones of these and other kinds in which lengths are often right.
+fn deeds(kinds: &'static [u8]) -> impl Strategy<Value = Vec<Deed>> {
+    let kind = prop_oneof![4 => select(kinds), 1 => any::<u8>()];
+    let length = select(&[0_usize, 1, 2, 3, 4, 4, 8, 8, 9, 253][..]);
+    let byte =
+        prop_oneof![3 => any::<u8>(), 1 => Just(0), 1 => select(&[0xC2, 0x23, 0xC0, 0x80, 0x81, 5][..])];
+    let option = (kind, length.prop_flat_map(move |length| vec(byte.clone(), length)));
+    let formed = vec(option, 0..6).prop_map(|options| {
+        let mut list = Vec::new();
+        options.iter().for_each(|(kind, data)| push(&mut list, *kind, data));
+        list
+    });
+    let list = prop_oneof![4 => formed, 1 => vec(any::<u8>(), 0..64)].boxed();
+    let deed = prop_oneof![
+        1 => Just(Deed::Restart),
+        1 => Just(Deed::Acked),
+        3 => (list.clone(), any::<bool>()).prop_map(|(list, insists)| Deed::Nakked(list, insists)),
+        2 => list.clone().prop_map(Deed::Rejected),
+        4 => (list, any::<bool>()).prop_map(|(list, persuading)| Deed::Asked(list, persuading)),
+    ];
+    vec(deed, 0..16)
+}

@@ -1,0 +1,156 @@
+//! One attempt: the name looked up, the way and the sockets made, the engine started, this host configured.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    time::{Instant, SystemTime},
+};
+
+use super::{Child, Live, Supervisor};
+use crate::{
+    engine::{
+        failure::{Failure, FailureKind, Phase},
+        message::LinkUp,
+        parent::{Engine, Resolver},
+    },
+    link::{self, Cause, LinkError, Places},
+    net::{transport, tun},
+    plan::{self, Facts, Platform},
+    profile::{Host, Server},
+    supervisor::{dial, machine::Input},
+};
+
+/// The largest IP packet on a way of which the kernel knows nothing better, in bytes.
+const ETHERNET: u16 = 1500;
+
+impl Supervisor {
+    pub(super) fn resolve(&mut self, server: &Server) {
+        let Host::Name(name) = &server.host else { return };
+        self.say_phase(Phase::Resolve, "");
+        match Resolver::start(name, 1) {
+            Ok(resolver) => {
+                self.child = Child::Resolver(resolver);
+                self.child_due = Some(Instant::now() + self.profile.timeouts.resolve);
+            }
+            Err(error) => {
+                let failure =
+                    Failure::new(Phase::Resolve, FailureKind::Internal, format!("resolver: {error}"));
+                self.failed(failure, |failure| Input::Resolved(Err(failure)));
+            }
+        }
+    }
+
+    /// Host route, sockets, engine: in this order, so that the first packet already goes the right way.
+    pub(super) fn dial(&mut self, server: SocketAddrV4) -> Result<(), Failure> {
+        self.say_phase(Phase::Connect, "");
+        let localbind = self.profile.localbind;
+        let Some(link) = &mut self.link else { return Err(internal("the link is closed")) };
+        let facts = link.facts(*server.ip(), localbind).map_err(|error| route_failure(&error))?;
+        let transport = plan::transport(&self.profile, Platform::host()).resolve(&facts);
+        link.perform(&transport).map_err(|error| step_failure(Phase::Connect, &error))?;
+        let notes = transport.notes.clone();
+        let path_mtu = path_mtu(&facts);
+        let options = transport::Options { local: localbind, mark: 0 };
+        let tcp =
+            transport::tcp_socket(&options).map_err(|error| socket_failure("TCP", localbind, &error))?;
+        let gre = transport::gre_socket(*server.ip(), &options)
+            .map_err(|error| socket_failure("GRE", localbind, &error))?;
+        let tun = self.tun()?;
+        let spec = dial::spec(&self.profile, server, path_mtu);
+        let engine = Engine::start(spec, &self.password, tcp.as_fd(), gre.as_fd(), tun.as_fd())
+            .map_err(|error| internal(&format!("the engine does not start: {error}")))?;
+        self.child = Child::Engine(engine);
+        self.child_due = None;
+        self.notes(&notes);
+        Ok(())
+    }
+
+    fn tun(&self) -> Result<OwnedFd, Failure> {
+        let tun = self.link.as_ref().and_then(link::Session::tun).ok_or_else(|| internal("no tun device"))?;
+        tun.share().map_err(|error| internal(&error.to_string()))
+    }
+
+    pub(super) fn configure(&mut self, up: LinkUp) {
+        let server = self.machine.server().map_or(Ipv4Addr::UNSPECIFIED, |server| *server.ip());
+        let localbind = self.profile.localbind;
+        let Some(link) = &mut self.link else { return };
+        let done = link.facts(server, localbind).and_then(|facts| {
+            let facts = Facts {
+                mtu: Some(up.mtu),
+                local: Some(up.local),
+                peer: Some(up.peer),
+                ipv6: up
+                    .ipv6
+                    .map_or(plan::Ipv6::Absent, |(local, peer)| plan::Ipv6::from_identifiers(local, peer)),
+                ..facts
+            };
+            let run = Path::new(Platform::host().run_dir());
+            let network = plan::network(&self.profile, Platform::host(), run).resolve(&facts);
+            link.perform(&network)?;
+            Ok(network)
+        });
+        let words = format!("{} → {}, MTU {}", up.local, up.peer, up.mtu);
+        self.say_phase(Phase::Routes, &words);
+        match done {
+            Ok(network) => {
+                self.notes(&network.notes);
+                self.live = Some(Live { link: up, since: SystemTime::now(), began: Instant::now() });
+                self.handle(Input::Configured(Ok(())));
+            }
+            Err(error) => {
+                let failure = step_failure(Phase::Routes, &error);
+                self.failed(failure, |failure| Input::Configured(Err(failure)));
+            }
+        }
+    }
+}
+
+/// Begins the ledger of this tunnel.
+pub(super) fn open_link(name: &str) -> Result<link::Session, Failure> {
+    let places = Places::system(Platform::host());
+    link::system_host()
+        .and_then(|host| link::Session::open(&places, name, host))
+        .map_err(|error| step_failure(Phase::Resolve, &error))
+}
+
+/// The largest packet on the way, as far as this host knows.
+fn path_mtu(facts: &Facts) -> u16 {
+    let Some(plan::Way::By { dev, .. }) = &facts.way else { return ETHERNET };
+    link::device_mtu(dev).unwrap_or(ETHERNET)
+}
+
+fn internal(words: &str) -> Failure {
+    Failure::new(Phase::Connect, FailureKind::Internal, words)
+}
+
+fn route_failure(error: &LinkError) -> Failure {
+    let unreachable = matches!(&error.cause, Cause::Kernel(error) if error.is_unreachable());
+    let kind = if unreachable { FailureKind::NoRoute } else { FailureKind::LinkStep };
+    Failure::new(Phase::Connect, kind, error.to_string())
+}
+
+fn step_failure(phase: Phase, error: &LinkError) -> Failure {
+    let words = error.to_string();
+    match &error.cause {
+        Cause::Tun(tun::Error::InUse(unit)) => Failure::new(phase, FailureKind::NoTun, words)
+            .hint(format!("`pptpctl status` shows whether another tunnel has it; `ip -d link show tun{unit}`, what it is"))
+            .hint(format!("without unit = {unit} in the profile a free one is taken")),
+        Cause::Tun(_) => Failure::new(phase, FailureKind::NoTun, words),
+        _ => Failure::new(phase, FailureKind::LinkStep, words),
+    }
+}
+
+fn socket_failure(which: &str, localbind: Option<Ipv4Addr>, error: &io::Error) -> Failure {
+    match (error.kind(), localbind) {
+        (io::ErrorKind::AddrNotAvailable, Some(address)) => {
+            let words = format!("localbind = \"{address}\" is none of this host's addresses");
+            Failure::new(Phase::Connect, FailureKind::NoRoute, words)
+        }
+        (io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable, _) => {
+            Failure::new(Phase::Connect, FailureKind::NoRoute, error.to_string())
+        }
+        _ => internal(&format!("{which} socket: {error}")),
+    }
+}
