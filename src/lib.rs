@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod demo;
+pub mod dropin;
 pub mod engine;
 pub mod link;
 pub mod net;

@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("profile", &[]),
     ("plan", &["profile"]),
     ("supervisor", &["profile", "plan", "engine", "link", "net", "os"]),
+    ("dropin", &["pptp", "ppp", "net", "os"]),
     ("engine", &["pptp", "ppp", "net", "os"]),
     ("pptp", &[]),
     ("ppp", &[]),

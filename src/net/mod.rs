@@ -9,8 +9,11 @@ pub mod channel;
 #[cfg(target_os = "linux")]
 pub mod netlink;
 pub mod packets;
+pub mod pty;
 pub mod routes;
 pub mod signals;
+pub mod stdio;
+pub mod syslog;
 pub mod transport;
 pub mod tun;
 pub mod wait;

@@ -38,6 +38,14 @@ impl Signals {
         Ok(Self { end: stream(&[SIGTERM, SIGINT, SIGHUP])?, statistics: stream(&[SIGUSR1])? })
     }
 
+    /// Starts to listen, but leaves SIGHUP alone: it ends the process as if nobody listened.
+    ///
+    /// # Errors
+    /// The kernel's, for the pipes or the handlers.
+    pub fn listen_but_for_hangup() -> io::Result<Self> {
+        Ok(Self { end: stream(&[SIGTERM, SIGINT])?, statistics: stream(&[SIGUSR1])? })
+    }
+
     /// The descriptors to wait on.
     #[must_use]
     pub fn fds(&self) -> [BorrowedFd<'_>; 2] {

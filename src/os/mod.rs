@@ -11,5 +11,6 @@ pub mod descriptors;
 pub mod paths;
 pub mod peer;
 pub mod privileges;
+pub mod process;
 pub mod rights;
 pub mod ticks;

@@ -202,6 +202,12 @@ impl Flow {
         out.first_chunk().copied()
     }
 
+    /// The number of the next packet to deliver; 0 before the first has come.
+    #[must_use]
+    pub const fn expected(&self) -> u32 {
+        self.expected
+    }
+
     /// What has been met so far.
     #[must_use]
     pub const fn counters(&self) -> &Counters {

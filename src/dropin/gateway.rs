@@ -1,0 +1,397 @@
+//! The process of one tunnel, `pptpgw` in ps(1): standard input on one side, GRE on the other.
+//!
+//! As root it opens the GRE socket and gets a call from the call manager; then it keeps four descriptors and nothing
+//! else. It ends with status 0 when the PPP daemon, the manager or a signal ends it.
+
+use std::{
+    io::{self, Read, Write},
+    net::Ipv4Addr,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    disorder::Disorder,
+    log::Log,
+    manager::{Place, Spec, keeper},
+    options::Options,
+    statistics,
+    stream::LONGEST,
+    tunnel::Tunnel,
+};
+use crate::{
+    net::{
+        channel::Channel,
+        signals::{Request, Signals},
+        stdio, transport,
+        wait::{self, Interest},
+    },
+    os::{
+        batch::Batch,
+        privileges::{self, Files},
+    },
+};
+
+/// Packets per direction and round.
+const BATCH: usize = 64;
+/// Largest datagram: a frame, GRE and IP headers with options.
+const DATAGRAM: usize = LONGEST + 16 + 60;
+/// How long the manager may take: its own limits for TCP, SCCRP and OCRP, and a little.
+const CALL_LIMIT: Duration = Duration::from_secs(65);
+/// How often a manager that vanishes is replaced.
+const ATTEMPTS: u32 = 3;
+/// Bytes that may wait in the GRE socket for the network: many times a batch.
+const SEND_BUFFER: usize = 1024 * 1024;
+
+/// Opens everything and runs the tunnel until it ends. `daemon` is the PPP daemon's process id if we started it.
+///
+/// # Errors
+/// What kept the tunnel from coming up, as a sentence.
+pub fn run(options: &Options, server: Ipv4Addr, log: &mut Log, daemon: Option<i32>) -> Result<(), String> {
+    let sockets = transport::Options { local: options.local_bind, mark: options.mark };
+    let gre = transport::gre_socket(server, &sockets)
+        .map_err(|error| format!("Cannot bind GRE socket: {error}"))?;
+    if let Err(error) = socket2::SockRef::from(&gre).set_send_buffer_size(SEND_BUFFER) {
+        log.log("main", format!("send buffer of the GRE socket: {error}"));
+    }
+    let spec = Spec::new(options, server);
+    let (manager, call_id, peer_call_id) = call(&spec, daemon.unwrap_or(0))?;
+    transport::only_call(&gre, call_id);
+    let gateway = Gateway::prepare(options, manager, gre, (call_id, peer_call_id), daemon.is_some())
+        .map_err(|error| error.to_string())?;
+    gateway.run(log).map_err(|error| error.to_string())
+}
+
+/// Gets a call from the server's manager, starting one if there is none.
+fn call(spec: &Spec, daemon: i32) -> Result<(UnixStream, u16, u16), String> {
+    let place = Place::new(spec.local, *spec.server.ip());
+    let deadline = Instant::now() + CALL_LIMIT;
+    let mut own = i32::try_from(std::process::id()).unwrap_or_default();
+    own = own.max(0);
+    for _ in 0..ATTEMPTS {
+        let (mut stream, manager) = reach(&place, spec).map_err(|error| format!("call manager: {error}"))?;
+        let hello = [daemon.to_ne_bytes(), own.to_ne_bytes()].concat();
+        // A manager that is just ending takes nothing more: then there is another attempt.
+        if stream.write_all(&hello).is_ok()
+            && let Some([a, b, c, d]) = answer(&mut stream, deadline).map_err(|error| error.to_string())?
+        {
+            return Ok((stream, u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])));
+        }
+        if let Some(manager) = manager
+            && let Ok(Some(why)) = manager.receive(false)
+        {
+            return Err(format!("Call manager: {}", String::from_utf8_lossy(&why.bytes)));
+        }
+    }
+    Err(format!("Could not get a call after {ATTEMPTS} tries"))
+}
+
+/// The manager, and if we have just started it, the channel over which it says why it failed.
+fn reach(place: &Place, spec: &Spec) -> io::Result<(UnixStream, Option<Channel>)> {
+    let held = place.lock()?;
+    match place.connect() {
+        Ok(stream) => return Ok((stream, None)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {}
+        Err(error) => return Err(error),
+    }
+    let (listener, inode) = place.listen(&held)?;
+    let manager = keeper::start(spec, &listener, inode)?;
+    Ok((place.connect()?, Some(manager)))
+}
+
+/// The two call ids, or `None` when the manager ends without.
+fn answer(stream: &mut UnixStream, deadline: Instant) -> io::Result<Option<[u8; 4]>> {
+    let mut got = [0; 4];
+    let mut filled = 0;
+    while let Some(rest) = got.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let [ready] = wait::until([Some((stream.as_fd(), Interest::Readable))], Some(deadline))?;
+        if !ready {
+            if deadline <= Instant::now() {
+                return Err(io::Error::other("the call manager does not answer"));
+            }
+            continue;
+        }
+        match stream.read(rest) {
+            Ok(0) => return Ok(None),
+            Ok(size) => filled += size,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(got))
+}
+
+struct Gateway {
+    tunnel: Tunnel,
+    disorder: Option<Disorder>,
+    ppp: stdio::Input,
+    gre: OwnedFd,
+    manager: UnixStream,
+    signals: Signals,
+    incoming: Batch,
+    outgoing: Batch,
+    buffer: Vec<u8>,
+    io: statistics::Io,
+    /// The GRE socket has no room.
+    gre_full: bool,
+    heard_ppp: bool,
+}
+
+impl Gateway {
+    /// From here on without privileges.
+    fn prepare(
+        options: &Options,
+        manager: UnixStream,
+        gre: OwnedFd,
+        ids: (u16, u16),
+        launched: bool,
+    ) -> io::Result<Self> {
+        let signals = Signals::listen_but_for_hangup()?;
+        manager.set_nonblocking(true)?;
+        if launched {
+            io::stdout().lock().write_all(b"up\n")?;
+            io::stdout().lock().flush()?;
+            if !options.debug {
+                let _leader_already = nix::unistd::setsid();
+            }
+        }
+        stdio::let_go_of_output()?;
+        stdio::let_go_of_errors()?;
+        let ppp = stdio::Input::take()?;
+        let jail = Place::directory().join(format!(".tunnel-{}", std::process::id()));
+        privileges::drop_all(Files::Nothing(&jail))?;
+        Ok(Self {
+            tunnel: Tunnel::new(options, ids.0, ids.1, Instant::now()),
+            disorder: Disorder::new(options.test_type, options.test_rate),
+            ppp,
+            gre,
+            manager,
+            signals,
+            incoming: Batch::new(BATCH, DATAGRAM),
+            outgoing: Batch::new(BATCH, DATAGRAM),
+            buffer: vec![0; 64 * 1024],
+            io: statistics::Io::default(),
+            gre_full: false,
+            heard_ppp: false,
+        })
+    }
+
+    fn run(mut self, log: &mut Log) -> io::Result<()> {
+        loop {
+            if !self.write_ppp(log) {
+                break;
+            }
+            self.send();
+            let ppp = match (self.gre_full, self.tunnel.stream().to_write().is_empty()) {
+                (false, true) => Some(Interest::Readable),
+                (false, false) => Some(Interest::Both),
+                (true, true) => None,
+                (true, false) => Some(Interest::Writable),
+            };
+            let gre = if self.gre_full { Interest::Both } else { Interest::Readable };
+            let [end, statistics] = self.signals.fds();
+            let [end, statistics, manager, gre, ppp] = wait::until(
+                [
+                    Some((end, Interest::Readable)),
+                    Some((statistics, Interest::Readable)),
+                    Some((self.manager.as_fd(), Interest::Readable)),
+                    Some((self.gre.as_fd(), gre)),
+                    ppp.map(|interest| (self.ppp.as_fd(), interest)),
+                ],
+                self.tunnel.next_timeout(Instant::now()),
+            )?;
+            let now = Instant::now();
+            if (end || statistics) && !self.signal(log) {
+                break;
+            }
+            if manager && self.manager_is_gone() {
+                log.log("main", "the call manager has ended the call");
+                break;
+            }
+            if gre {
+                self.gre_full = false;
+                self.receive_gre(now, log);
+            }
+            if ppp && !self.gre_full && !self.receive_ppp(now, log) {
+                break;
+            }
+            if !ppp {
+                self.take_ppp(now, 0);
+            }
+            self.expire(now);
+        }
+        if let Some(mut disorder) = self.disorder.take() {
+            let Self { outgoing, .. } = &mut self;
+            disorder.finish(|packet| {
+                push(outgoing, packet, &[]);
+            });
+            self.send();
+        }
+        Ok(())
+    }
+
+    /// `false` at a signal that asks for the end.
+    fn signal(&mut self, log: &mut Log) -> bool {
+        while let Some(request) = self.signals.take() {
+            match request {
+                Request::End => return false,
+                Request::Statistics => {
+                    let (flow, stream) = self.tunnel.counters();
+                    for line in statistics::lines(flow, stream, &self.io) {
+                        log.log("pptp_gre_stats", line);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// It has nothing to say but its end.
+    fn manager_is_gone(&mut self) -> bool {
+        let mut bytes = [0; 16];
+        match self.manager.read(&mut bytes) {
+            Ok(0) => true,
+            Ok(_) => false,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+        }
+    }
+
+    fn receive_gre(&mut self, now: Instant, log: &mut Log) {
+        let Self { tunnel, gre, incoming, io, .. } = self;
+        if let Err(error) = incoming.receive(gre) {
+            // Of a connected socket: an ICMP error. The peer may be back in a moment.
+            io.rx_errors += 1;
+            if io.rx_errors == 1 {
+                log.log("decaps_gre", format!("GRE socket: {error}"));
+            }
+            return;
+        }
+        for datagram in incoming.datagrams() {
+            let Some(packet) = transport::strip_ip_header(datagram) else {
+                io.rx_not_ipv4 += 1;
+                continue;
+            };
+            tunnel.gre_input(now, packet, &mut |line| log.log("decaps_gre", line));
+        }
+    }
+
+    /// `false` when the PPP daemon is gone.
+    fn receive_ppp(&mut self, now: Instant, log: &mut Log) -> bool {
+        for _ in 0..BATCH {
+            let size = match nix::unistd::read(&self.ppp, &mut self.buffer) {
+                Ok(0) => return self.ppp_is_gone(log, "end of file"),
+                Ok(size) => size,
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(nix::errno::Errno::EAGAIN) => {
+                    self.take_ppp(now, 0);
+                    return true;
+                }
+                Err(error) => return self.ppp_is_gone(log, error.desc()),
+            };
+            self.check_mode(size, log);
+            self.take_ppp(now, size);
+            if self.outgoing.is_full() || self.gre_full {
+                break;
+            }
+        }
+        true
+    }
+
+    /// So many bytes of the buffer were read; 0 if there was nothing more.
+    fn take_ppp(&mut self, now: Instant, size: usize) {
+        let Self { tunnel, disorder, gre, outgoing, buffer, io, gre_full, .. } = self;
+        let mut queue = |header: &[u8], frame: &[u8]| {
+            if outgoing.is_full() {
+                *gre_full |= send(outgoing, gre, io);
+            }
+            push(outgoing, header, frame);
+        };
+        let each = |header: &[u8], frame: &[u8]| match disorder {
+            Some(disorder) => disorder.pass(&[header, frame].concat(), |packet| queue(packet, &[])),
+            None => queue(header, frame),
+        };
+        match size {
+            0 => tunnel.ppp_quiet(now, each),
+            _ => tunnel.ppp_input(now, buffer.get(..size).unwrap_or_default(), each),
+        }
+    }
+
+    fn ppp_is_gone(&mut self, log: &mut Log, why: &str) -> bool {
+        log.log("decaps_hdlc", format!("short read (-1): {why}"));
+        log.log("decaps_hdlc", "pppd may have shutdown, see pppd log");
+        false
+    }
+
+    /// Says so when the two ends do not agree on `--sync`, for nothing else would.
+    fn check_mode(&mut self, size: usize, log: &mut Log) {
+        if std::mem::replace(&mut self.heard_ppp, true) {
+            return;
+        }
+        let bytes = self.buffer.get(..size).unwrap_or_default();
+        if self.tunnel.stream().is_synchronous() && bytes.starts_with(&[0x7e, 0xff, 0x7d, 0x23]) {
+            log.warn("decaps_hdlc", "pptp --sync option is active, yet the ppp mode is asynchronous!");
+        } else if !self.tunnel.stream().is_synchronous() && bytes.starts_with(&[0xff, 0x03]) {
+            log.warn("decaps_hdlc", "The ppp mode is synchronous, yet no pptp --sync option is specified!");
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.tunnel.handle_timeout(now);
+        let Self { tunnel, outgoing, .. } = self;
+        outgoing.push(|out| tunnel.ack(now, out));
+    }
+
+    /// Writes what waits for the PPP daemon, as far as it takes it; `false` when it is gone.
+    fn write_ppp(&mut self, log: &mut Log) -> bool {
+        let stream = self.tunnel.stream();
+        while !stream.to_write().is_empty() {
+            match nix::unistd::write(&self.ppp, stream.to_write()) {
+                Ok(size) => {
+                    stream.written(size);
+                    if stream.is_synchronous() && !stream.to_write().is_empty() {
+                        // The kernel passes on what a pty holds when it next runs; were the next frame there by then,
+                        // the two would become one.
+                        std::thread::yield_now();
+                    }
+                }
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(nix::errno::Errno::EAGAIN) => break,
+                Err(error) => return self.ppp_is_gone(log, error.desc()),
+            }
+        }
+        true
+    }
+
+    fn send(&mut self) {
+        self.gre_full |= send(&mut self.outgoing, &self.gre, &mut self.io);
+    }
+}
+
+/// Sends the batch; gives whether the socket has no room for more.
+fn send(outgoing: &mut Batch, gre: &OwnedFd, io: &mut statistics::Io) -> bool {
+    let count = outgoing.filled();
+    if count == 0 {
+        return false;
+    }
+    match outgoing.send(gre) {
+        Ok(_) => false,
+        Err(error) => {
+            io.tx_failed += count as u64;
+            error.kind() == io::ErrorKind::WouldBlock
+        }
+    }
+}
+
+fn push(outgoing: &mut Batch, header: &[u8], frame: &[u8]) {
+    outgoing.push(|out| {
+        let end = header.len() + frame.len();
+        let (head, tail) = out.get_mut(..end)?.split_at_mut(header.len());
+        head.copy_from_slice(header);
+        tail.copy_from_slice(frame);
+        Some(0..end)
+    });
+}

@@ -1,0 +1,352 @@
+//! The manager's root part: clients, their processes, the host route, the socket's end. It parses nothing that
+//! comes from the wire.
+//!
+//! Lives from its first client to its last. A client that is still in the queue of the socket when it ends sees
+//! the socket close and starts the next manager: so there is one control connection at a time.
+
+use std::{
+    io::{self, Read, Write},
+    os::{
+        fd::AsFd,
+        unix::net::{UnixListener, UnixStream},
+    },
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use super::{
+    message::{FromWorker, Spec, ToWorker},
+    place::Place,
+};
+use crate::{
+    dropin::{log::Log, processes},
+    net::{
+        channel::Channel,
+        signals::Signals,
+        transport,
+        wait::{self, Interest},
+    },
+    os::{
+        peer,
+        process::{self, Process},
+    },
+};
+
+/// Clients at a time: as many calls as a control connection carries.
+const MOST_CLIENTS: usize = 128;
+/// How long a client may take to say who it is, and the first to come at all.
+const HELLO_LIMIT: Duration = Duration::from_secs(10);
+/// How long the polite end may take: CDN and StopCCRP have two seconds each.
+const STOP_LIMIT: Duration = Duration::from_secs(6);
+/// Two pids, as the client writes them.
+const HELLO: usize = 8;
+
+/// Starts a manager that takes over a listening socket. Gives a channel over which it says why it failed, if it does
+/// before the first call is up.
+///
+/// # Errors
+/// When the process cannot be made.
+pub fn start(spec: &Spec, listener: &UnixListener, inode: u64) -> io::Result<Channel> {
+    let (_child, channel) = processes::start(processes::MANAGER, "pptp: call manager")?;
+    channel.send(&serde_json::to_vec(&(spec, inode))?, &[listener.as_fd()])?;
+    Ok(channel)
+}
+
+/// The whole life of the process.
+///
+/// # Errors
+/// When its starter does not speak to it as agreed, or a descriptor goes bad.
+pub fn main() -> io::Result<()> {
+    process::set_name(c"pptpcm");
+    let _leader_already = nix::unistd::setsid();
+    let starter = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
+    let Some(start) = starter.receive(true)? else { return Ok(()) };
+    let (spec, inode): (Spec, u64) = serde_json::from_slice(&start.bytes)?;
+    let listener = start.descriptors.into_iter().next().ok_or_else(|| io::Error::other("no socket"))?;
+    let place = Place::new(spec.local, *spec.server.ip());
+    let mut log = Log::open(&spec.log_string);
+    let ended = Signals::listen().and_then(|signals| {
+        let route = host_route(&spec, &mut log);
+        let tcp = transport::tcp_socket(&transport::Options { local: spec.local, mark: spec.mark })?;
+        let (child, worker) = processes::start(processes::CONTROL, "pptp: control connection")?;
+        worker.send(&serde_json::to_vec(&ToWorker::Start(Box::new(spec)))?, &[tcp.as_fd()])?;
+        drop(tcp);
+        let keeper = Keeper {
+            listener: listener.into(),
+            signals,
+            child,
+            worker,
+            clients: Vec::new(),
+            last_client: 0,
+            served: false,
+            stop_by: None,
+            first_by: Instant::now() + HELLO_LIMIT,
+            served_one: false,
+        };
+        let ended = keeper.run(&mut log, &starter, &place, inode);
+        drop(route);
+        ended
+    });
+    if let Err(error) = &ended {
+        log.fatal("callmgr_main", error.to_string());
+        let _gone = starter.send(error.to_string().as_bytes(), &[]);
+        remove(&place, inode);
+    }
+    ended
+}
+
+struct Keeper {
+    listener: UnixListener,
+    signals: Signals,
+    child: Child,
+    worker: Channel,
+    clients: Vec<Client>,
+    last_client: u32,
+    /// Some client has come.
+    served: bool,
+    /// Some call has been up.
+    served_one: bool,
+    /// When the polite end has taken long enough.
+    stop_by: Option<Instant>,
+    /// When the first client must have come.
+    first_by: Instant,
+}
+
+struct Client {
+    number: u32,
+    stream: UnixStream,
+    state: State,
+}
+
+enum State {
+    Hello { said: Vec<u8>, until: Instant },
+    Waiting(Vec<Process>),
+    Up(Vec<Process>),
+}
+
+impl Keeper {
+    fn run(mut self, log: &mut Log, starter: &Channel, place: &Place, inode: u64) -> io::Result<()> {
+        let why = loop {
+            self.stop_if_idle()?;
+            if self.stop_by.is_some_and(|by| by <= Instant::now()) {
+                break "the control connection did not end in time".to_owned();
+            }
+            let mut interests = vec![
+                (self.worker.as_fd(), Interest::Readable),
+                (self.signals.end(), Interest::Readable),
+                (self.listener.as_fd(), Interest::Readable),
+            ];
+            if self.clients.len() >= MOST_CLIENTS || self.stop_by.is_some() {
+                interests.pop();
+            }
+            let fixed = interests.len();
+            interests.extend(self.clients.iter().map(|client| (client.stream.as_fd(), Interest::Readable)));
+            let ready = wait::any(&interests, self.deadline())?;
+            let (fixed, each) = ready.split_at(fixed);
+            let each: Vec<bool> = each.to_vec();
+            let (worker, end) = (fixed.first() == Some(&true), fixed.get(1) == Some(&true));
+            let listener = fixed.get(2) == Some(&true);
+            self.hear_clients(&each)?;
+            if listener {
+                self.accept(log);
+            }
+            if end && self.signals.take().is_some() {
+                self.stop()?;
+            }
+            if worker && let Some(why) = self.hear_worker()? {
+                break why;
+            }
+        };
+        // Still under the lock until the socket is gone: nobody finds it half dead.
+        if !self.served_one {
+            let _gone = starter.send(why.as_bytes(), &[]);
+        }
+        let held = place.lock();
+        if let Ok(held) = &held {
+            place.remove(held, inode);
+        }
+        for client in self.clients.drain(..) {
+            client.end();
+        }
+        drop(self.listener);
+        drop(held);
+        if self.stop_by.is_some_and(|by| by <= Instant::now()) {
+            self.child.kill()?;
+        }
+        self.child.wait().map(drop)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let hellos = self.clients.iter().filter_map(|client| match client.state {
+            State::Hello { until, .. } => Some(until),
+            State::Waiting(_) | State::Up(_) => None,
+        });
+        let first = Some(self.first_by).filter(|_| !self.served);
+        hellos.chain(self.stop_by).chain(first).min()
+    }
+
+    fn stop_if_idle(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        self.clients.retain(|client| !matches!(client.state, State::Hello { until, .. } if until <= now));
+        if self.clients.is_empty() && (self.served || self.first_by <= now) {
+            self.stop()?;
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) -> io::Result<()> {
+        if self.stop_by.is_none() {
+            self.stop_by = Some(Instant::now() + STOP_LIMIT);
+            self.say(&ToWorker::Stop)?;
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, log: &mut Log) {
+        while self.clients.len() < MOST_CLIENTS
+            && let Ok((stream, _)) = self.listener.accept()
+        {
+            let uid = peer::uid(&stream).unwrap_or(u32::MAX);
+            if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
+                log.warn("callmgr_main", format!("user {uid} wanted a call and was turned away"));
+                continue;
+            }
+            if stream.set_nonblocking(true).is_err() {
+                continue;
+            }
+            self.served = true;
+            self.last_client = self.last_client.wrapping_add(1);
+            let state = State::Hello { said: Vec::new(), until: Instant::now() + HELLO_LIMIT };
+            self.clients.push(Client { number: self.last_client, stream, state });
+        }
+    }
+
+    /// `ready` is for the clients in their order.
+    fn hear_clients(&mut self, ready: &[bool]) -> io::Result<()> {
+        let mut ready = ready.iter();
+        let mut said = Vec::new();
+        self.clients.retain_mut(|client| {
+            if ready.next() != Some(&true) {
+                return true;
+            }
+            let heard = client.hear();
+            said.extend(match (&heard, &client.state) {
+                (Heard::Hello, _) => Some(ToWorker::Open(client.number)),
+                (Heard::Gone, State::Waiting(_) | State::Up(_)) => Some(ToWorker::Close(client.number)),
+                _ => None,
+            });
+            !matches!(heard, Heard::Gone)
+        });
+        said.iter().try_for_each(|message| self.say(message))
+    }
+
+    /// Gives why all is over, when it is.
+    fn hear_worker(&mut self) -> io::Result<Option<String>> {
+        loop {
+            let message = match self.worker.receive(false) {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(Some("the control connection's process ended".to_owned())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            match serde_json::from_slice(&message.bytes)? {
+                FromWorker::Up(number, call_id, peer_call_id) => {
+                    self.served_one = true;
+                    if let Some(client) = self.clients.iter_mut().find(|client| client.number == number) {
+                        client.up(call_id, peer_call_id);
+                    }
+                }
+                FromWorker::Down(number, _) => {
+                    if let Some(at) = self.clients.iter().position(|client| client.number == number) {
+                        self.clients.swap_remove(at).end_now();
+                    }
+                }
+                FromWorker::Ended(why) => return Ok(Some(why)),
+            }
+        }
+    }
+
+    fn say(&self, message: &ToWorker) -> io::Result<()> {
+        match self.worker.send(&serde_json::to_vec(message)?, &[]) {
+            // It is gone; its end of the channel says so next.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+}
+
+enum Heard {
+    Nothing,
+    Hello,
+    Gone,
+}
+
+impl Client {
+    fn hear(&mut self) -> Heard {
+        let mut bytes = [0; 64];
+        let bytes = match self.stream.read(&mut bytes) {
+            Ok(0) => return Heard::Gone,
+            Ok(size) => bytes.get(..size).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
+            Err(_) => return Heard::Gone,
+        };
+        let State::Hello { said, .. } = &mut self.state else { return Heard::Nothing };
+        said.extend_from_slice(bytes);
+        let Some([a, b, c, d, e, f, g, h]) = said.first_chunk::<HELLO>().copied() else {
+            return Heard::Nothing;
+        };
+        let pids = [i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h])];
+        // Held from now on, so that what is ended later is what said so now, and not a later bearer of the number.
+        let processes = pids.into_iter().filter(|pid| *pid > 1).filter_map(|pid| Process::open(pid).ok());
+        self.state = State::Waiting(processes.collect());
+        Heard::Hello
+    }
+
+    fn up(&mut self, call_id: u16, peer_call_id: u16) {
+        let State::Waiting(processes) = &mut self.state else { return };
+        let processes = std::mem::take(processes);
+        let [a, b] = call_id.to_ne_bytes();
+        let [c, d] = peer_call_id.to_ne_bytes();
+        // Four bytes fit any socket buffer; that the client is gone is heard from its end of the socket.
+        let _gone = self.stream.write(&[a, b, c, d]);
+        self.state = State::Up(processes);
+    }
+
+    /// Its call is over: its processes are told, as the classic client expects, which watches nothing else.
+    fn end_now(self) {
+        if let State::Waiting(processes) | State::Up(processes) = &self.state {
+            for process in processes {
+                let _gone = process.terminate();
+            }
+        }
+    }
+
+    /// The manager is over. One that waits for its first call may try again with another manager.
+    fn end(self) {
+        if matches!(self.state, State::Up(_)) {
+            self.end_now();
+        }
+    }
+}
+
+fn remove(place: &Place, inode: u64) {
+    if let Ok(held) = place.lock() {
+        place.remove(&held, inode);
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn host_route(spec: &Spec, log: &mut Log) -> Option<super::route::HostRoute> {
+    if !spec.host_route {
+        return None;
+    }
+    super::route::HostRoute::make(*spec.server.ip(), spec.local, spec.mark).unwrap_or_else(|error| {
+        log.warn("route_add", error.to_string());
+        None
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn host_route(_spec: &Spec, _log: &mut Log) -> Option<()> {
+    None
+}

@@ -1,0 +1,314 @@
+//! The manager's unprivileged part: the control connection and its calls, and nothing else.
+//!
+//! It gets a TCP socket that is not connected yet, gives up root, and only then reads what comes from the wire. It
+//! names clients by numbers that the keeper chose, and ends when the keeper does.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use super::{
+    message::{FromWorker, Spec, ToWorker},
+    place::Place,
+};
+use crate::{
+    dropin::log::Log,
+    net::{
+        channel::Channel,
+        transport,
+        wait::{self, Interest},
+    },
+    os::{
+        privileges::{self, Files},
+        process,
+    },
+    pptp::{
+        cause,
+        control::{CallEnd, CallRequest, Config, Control, ControlEnd, Event},
+    },
+};
+
+/// How long TCP may take to connect; does not depend on `--idle-wait`.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+
+/// Call ids that are tried; the connection has far fewer calls than there are ids.
+const ID_ATTEMPTS: u32 = 16;
+
+/// The whole life of the process.
+///
+/// # Errors
+/// When it cannot give up root, or its keeper does not speak to it as agreed.
+pub fn main() -> io::Result<()> {
+    process::set_name(c"pptpcm");
+    let channel = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
+    let Some(start) = channel.receive(true)? else { return Ok(()) };
+    let ToWorker::Start(spec) = serde_json::from_slice(&start.bytes)? else {
+        return Err(io::Error::other("the first message is no start"));
+    };
+    let tcp = start.descriptors.into_iter().next().ok_or_else(|| io::Error::other("no socket"))?;
+    let log = Log::open(&spec.log_string);
+    let jail = Place::directory().join(format!(".control-{}", std::process::id()));
+    privileges::drop_all(Files::Nothing(&jail))?;
+    let config = Config {
+        idle_wait: spec.idle_wait,
+        max_echo_wait: spec.max_echo_wait,
+        ..Config::client(spec.quirks)
+    };
+    let now = Instant::now();
+    let worker = Worker {
+        control: Control::new(config, now),
+        connect: Connect::Until(now + CONNECT_LIMIT),
+        tcp: tcp.into(),
+        waiting: Vec::new(),
+        calls: Vec::new(),
+        ended: None,
+        spec: *spec,
+        channel,
+        log,
+    };
+    worker.run()
+}
+
+struct Worker {
+    spec: Spec,
+    log: Log,
+    channel: Channel,
+    tcp: TcpStream,
+    connect: Connect,
+    control: Control,
+    /// Clients whose call waits for the control connection.
+    waiting: Vec<u32>,
+    /// Our call id and whose it is.
+    calls: Vec<(u16, u32)>,
+    ended: Option<String>,
+}
+
+enum Connect {
+    Until(Instant),
+    Done,
+    Closed,
+}
+
+impl Worker {
+    fn run(mut self) -> io::Result<()> {
+        if let Err(error) = transport::start_connect(&self.tcp, self.spec.server) {
+            self.no_connection(&error);
+        }
+        loop {
+            let now = Instant::now();
+            self.events(now)?;
+            self.write(now);
+            // What ended it may have had last words of its own.
+            self.events(now)?;
+            if let Some(why) = self.ended.take() {
+                return self.say(&FromWorker::Ended(why));
+            }
+            let (tcp, connect_until) = match self.connect {
+                Connect::Until(until) => (Some(Interest::Writable), Some(until)),
+                Connect::Done if self.control.poll_output().is_empty() => (Some(Interest::Readable), None),
+                Connect::Done => (Some(Interest::Both), None),
+                Connect::Closed => (None, None),
+            };
+            let timers = [connect_until, self.control.next_timeout().map(|(at, _)| at)];
+            let [keeper, tcp] = wait::until(
+                [
+                    Some((self.channel.as_fd(), Interest::Readable)),
+                    tcp.map(|interest| (self.tcp.as_fd(), interest)),
+                ],
+                timers.into_iter().flatten().min(),
+            )?;
+            let now = Instant::now();
+            if keeper && !self.hear(now)? {
+                self.control.stop(now);
+                self.write(now);
+                return Ok(());
+            }
+            if tcp {
+                self.tcp_ready(now);
+            }
+            if let Connect::Until(until) = self.connect
+                && until <= now
+            {
+                self.no_connection(&io::ErrorKind::TimedOut.into());
+            }
+            self.control.handle_timeout(now);
+        }
+    }
+
+    /// Hears the keeper out; `false` when it is gone.
+    fn hear(&mut self, now: Instant) -> io::Result<bool> {
+        loop {
+            match self.channel.receive(false) {
+                Ok(Some(message)) => match serde_json::from_slice(&message.bytes)? {
+                    ToWorker::Open(client) if self.control.is_established() => self.open(now, client)?,
+                    ToWorker::Open(client) => self.waiting.push(client),
+                    ToWorker::Close(client) => self.close(now, client),
+                    ToWorker::Stop => self.control.stop(now),
+                    ToWorker::Start(_) => return Err(io::Error::other("started twice")),
+                },
+                Ok(None) => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn open(&mut self, now: Instant, client: u32) -> io::Result<()> {
+        let mut refused = String::new();
+        for _ in 0..ID_ATTEMPTS {
+            let mut id = [0; 2];
+            getrandom::fill(&mut id).map_err(io::Error::other)?;
+            let phone = self.spec.phone.clone();
+            let request = CallRequest { phone, ..CallRequest::new(u16::from_ne_bytes(id).max(1)) };
+            match self.control.open_call(now, request) {
+                Ok(call_id) => {
+                    self.calls.push((call_id, client));
+                    return Ok(());
+                }
+                Err(error) => refused = error.to_string(),
+            }
+        }
+        self.say(&FromWorker::Down(client, refused))
+    }
+
+    fn close(&mut self, now: Instant, client: u32) {
+        self.waiting.retain(|waiting| *waiting != client);
+        let Some((call_id, _)) = self.calls.iter().find(|(_, of)| *of == client).copied() else { return };
+        if let Err(error) = self.control.close_call(now, call_id) {
+            self.log.log("close", error.to_string());
+        }
+    }
+
+    fn tcp_ready(&mut self, now: Instant) {
+        match self.connect {
+            Connect::Until(_) => match transport::connect_result(&self.tcp) {
+                Ok(()) => {
+                    self.connect = Connect::Done;
+                    self.control.connected(now);
+                }
+                Err(error) => self.no_connection(&error),
+            },
+            Connect::Done => {
+                let mut bytes = [0; 4096];
+                match self.tcp.read(&mut bytes) {
+                    Ok(0) => self.closed(now),
+                    Ok(size) => self.control.handle_input(now, bytes.get(..size).unwrap_or_default()),
+                    Err(error) if passing(&error) => {}
+                    Err(_) => self.closed(now),
+                }
+            }
+            Connect::Closed => {}
+        }
+    }
+
+    fn write(&mut self, now: Instant) {
+        while matches!(self.connect, Connect::Done) && !self.control.poll_output().is_empty() {
+            match self.tcp.write(self.control.poll_output()) {
+                Ok(size) => self.control.consume_output(size),
+                Err(error) if passing(&error) => break,
+                Err(_) => self.closed(now),
+            }
+        }
+    }
+
+    fn closed(&mut self, now: Instant) {
+        self.connect = Connect::Closed;
+        self.control.handle_closed(now);
+    }
+
+    fn no_connection(&mut self, error: &io::Error) {
+        self.connect = Connect::Closed;
+        let why = format!("no connection to {}: {error}", self.spec.server);
+        self.log.warn("open_inetsock", &why);
+        self.ended = Some(why);
+    }
+
+    fn events(&mut self, now: Instant) -> io::Result<()> {
+        while let Some(event) = self.control.poll_event() {
+            self.event(now, event)?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, now: Instant, event: Event) -> io::Result<()> {
+        match event {
+            Event::Established { .. } => {
+                self.note("ctrlp_disp", "Received Start Control Connection Reply");
+                self.note("ctrlp_disp", "Client connection established.");
+                for client in std::mem::take(&mut self.waiting) {
+                    self.open(now, client)?;
+                }
+            }
+            Event::CallUp { call_id, peer_call_id, .. } => {
+                let text =
+                    format!("Outgoing call established (call ID {call_id}, peer's call ID {peer_call_id}).");
+                self.note("ctrlp_disp", &text);
+                if let Some((_, client)) = self.calls.iter().find(|(id, _)| *id == call_id).copied() {
+                    self.say(&FromWorker::Up(client, call_id, peer_call_id))?;
+                }
+            }
+            Event::CallRefused { call_id, result, error, cause } => {
+                let words = cause::call_refusal_words(result, error, cause);
+                self.log.warn(
+                    "ctrlp_disp",
+                    format!("Our outgoing call request [callid {call_id}] has not been accepted: {words}"),
+                );
+                self.call_over(call_id, &words)?;
+            }
+            Event::CallDown { call_id, reason } => {
+                let line = match &reason {
+                    CallEnd::PeerCleared => "Received Call Clear Request.".to_owned(),
+                    CallEnd::Disconnected { .. } => {
+                        format!("Call disconnect notification received (call id {call_id}): {reason}")
+                    }
+                    other => format!("call {call_id}: {other}"),
+                };
+                self.note("ctrlp_disp", &line);
+                self.call_over(call_id, &reason.to_string())?;
+            }
+            Event::SetLinkInfo { send_accm, receive_accm, .. } => self.note(
+                "ctrlp_disp",
+                &format!(
+                    "PPP_SET_LINKINFO received (send ACCM {send_accm:08x}, receive ACCM {receive_accm:08x})"
+                ),
+            ),
+            Event::Closed(end) => {
+                match end {
+                    ControlEnd::Stopped => {}
+                    ControlEnd::EchoTimeout => {
+                        self.log
+                            .log("pptp_conn_close", "closing control connection due to missing echo reply");
+                    }
+                    ref other => self.log.warn("pptp_conn_close", other.to_string()),
+                }
+                self.ended = Some(end.to_string());
+            }
+            Event::IncomingCall { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn call_over(&mut self, call_id: u16, why: &str) -> io::Result<()> {
+        let Some(at) = self.calls.iter().position(|(id, _)| *id == call_id) else { return Ok(()) };
+        let (_, client) = self.calls.swap_remove(at);
+        self.say(&FromWorker::Down(client, why.to_owned()))
+    }
+
+    #[track_caller]
+    fn note(&mut self, function: &str, text: &str) {
+        if self.spec.log_level > 0 {
+            self.log.log(function, text);
+        }
+    }
+
+    fn say(&self, message: &FromWorker) -> io::Result<()> {
+        self.channel.send(&serde_json::to_vec(message)?, &[])
+    }
+}
+
+fn passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

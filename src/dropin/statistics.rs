@@ -1,0 +1,55 @@
+//! The statistics that SIGUSR1 writes to the log: the classic program's fifteen, then ours.
+
+use crate::pptp::flow;
+
+use super::stream;
+
+/// What only the sockets know.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Io {
+    /// Errors that the GRE socket reported on receiving.
+    pub rx_errors: u64,
+    /// Datagrams without an IPv4 header.
+    pub rx_not_ipv4: u64,
+    /// Packets in batches of which not all could be sent.
+    pub tx_failed: u64,
+}
+
+/// The lines.
+#[must_use]
+pub fn lines(flow: &flow::Counters, stream: &stream::Counters, io: &Io) -> Vec<String> {
+    let classic = [
+        ("rx accepted ", flow.rx_accepted),
+        ("rx lost     ", flow.rx_lost),
+        ("rx under win", flow.rx_under_window + flow.rx_duplicate),
+        ("rx over  win", flow.rx_over_window),
+        ("rx buffered ", flow.rx_buffered),
+        ("rx OS errors", io.rx_errors),
+        ("rx truncated", flow.rx_truncated),
+        ("rx invalid  ", flow.rx_invalid() + io.rx_not_ipv4),
+        ("rx acks     ", flow.rx_acks),
+        ("tx sent     ", flow.tx_sent),
+        ("tx failed   ", io.tx_failed),
+        // Datagrams are sent whole or not at all.
+        ("tx short    ", 0),
+        ("tx acks     ", flow.tx_acks),
+        ("tx oversize ", flow.tx_oversize),
+        (
+            "round trip  ",
+            flow.round_trip.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
+        ),
+    ];
+    let mut lines = vec!["GRE statistics:".to_owned()];
+    lines.extend(classic.map(|(name, count)| {
+        let unit = if name.starts_with("round") { " usecs" } else { "" };
+        format!("{name} = {count}{unit}")
+    }));
+    lines.extend(
+        stream
+            .named()
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| format!("{name} = {count}")),
+    );
+    lines
+}

@@ -1,0 +1,229 @@
+//! One call's packets, pure: GRE on one side, the PPP stream on the other.
+//!
+//! Wires [`Flow`] to [`Stream`], and writes the lines about single packets that people look for in the log.
+
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use super::{options::Options, stream::Stream};
+use crate::pptp::{
+    flow::{Drop, Flow, FlowConfig, Reorder},
+    gre::{self, MAX_HEADER},
+};
+
+/// Packets that we say we buffer: the classic client's number.
+const WINDOW: u16 = 3;
+
+/// The call.
+#[derive(Debug)]
+pub struct Tunnel {
+    flow: Flow,
+    stream: Stream,
+    log_level: u8,
+}
+
+impl Tunnel {
+    /// The call with these identifiers has just come up.
+    #[must_use]
+    pub fn new(options: &Options, call_id: u16, peer_call_id: u16, now: Instant) -> Self {
+        let config = FlowConfig {
+            local_call_id: call_id,
+            peer_call_id,
+            window: WINDOW,
+            reorder: options.reorder.map_or(Reorder::Off, |max: Duration| Reorder::Adaptive { max }),
+            missing_window: options.missing_window,
+        };
+        Self { flow: Flow::new(config, now), stream: Stream::new(options.sync), log_level: options.log_level }
+    }
+
+    /// A GRE packet without its IP header. `remark` gets what the log should say of it.
+    pub fn gre_input(&mut self, now: Instant, packet: &mut [u8], remark: &mut impl FnMut(String)) {
+        let Self { flow, stream, log_level } = self;
+        if *log_level == 0 {
+            let _counted = flow.receive(now, packet, &mut |frame| stream.push(frame));
+            return;
+        }
+        let seq = gre::parse(packet).ok().and_then(|(header, _)| header.seq);
+        let buffered = flow.counters().rx_buffered;
+        let expecting = flow.expected();
+        let taken = flow.receive(now, packet, &mut |frame| stream.push(frame));
+        let Some(seq) = seq else { return };
+        match taken {
+            Err(Drop::Duplicate | Drop::UnderWindow) => {
+                remark(format!("discarding duplicate or old packet {seq} (expecting {expecting})"));
+            }
+            Err(Drop::OverWindow) => {
+                remark(format!("discarding bogus packet {seq} (expecting {expecting})"));
+            }
+            Ok(()) if flow.counters().rx_buffered != buffered => {
+                remark(format!("buffering packet {seq} (expecting {expecting}, lost or reordered)"));
+            }
+            Ok(()) if *log_level >= 2 => remark(format!("accepting packet {seq}")),
+            Ok(()) | Err(Drop::Gre(_) | Drop::WrongCall) => {}
+        }
+    }
+
+    /// What one read of the PPP stream gave; `send` gets the GRE packet of each frame, header and payload apart.
+    pub fn ppp_input(&mut self, now: Instant, bytes: &[u8], mut send: impl FnMut(&[u8], &[u8])) {
+        let Self { flow, stream, .. } = self;
+        stream.read(bytes, |frame| with_header(flow, now, frame, &mut send));
+    }
+
+    /// There is no more to read at present.
+    pub fn ppp_quiet(&mut self, now: Instant, mut send: impl FnMut(&[u8], &[u8])) {
+        let Self { flow, stream, .. } = self;
+        stream.quiet(now, |frame| with_header(flow, now, frame, &mut send));
+    }
+
+    /// A lone acknowledgement, if one is due; gives its place in `out`.
+    pub fn ack(&mut self, now: Instant, out: &mut [u8]) -> Option<Range<usize>> {
+        let ack = self.flow.poll_ack(now)?;
+        out.get_mut(..ack.len())?.copy_from_slice(&ack);
+        Some(0..ack.len())
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let Self { flow, stream, .. } = self;
+        flow.handle_timeout(now, &mut |frame| stream.push(frame));
+    }
+
+    /// When that, or [`ppp_quiet`](Self::ppp_quiet), is due.
+    #[must_use]
+    pub fn next_timeout(&self, now: Instant) -> Option<Instant> {
+        let flow = self.flow.next_timeout().map(|(at, _)| at);
+        let stream = self.stream.next_timeout().map(|at| at.unwrap_or(now));
+        flow.into_iter().chain(stream).min()
+    }
+
+    /// The PPP stream.
+    pub const fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// The flow's counters and the stream's.
+    #[must_use]
+    pub const fn counters(&self) -> (&crate::pptp::flow::Counters, &super::stream::Counters) {
+        (self.flow.counters(), self.stream.counters())
+    }
+}
+
+fn with_header(flow: &mut Flow, now: Instant, frame: &[u8], send: &mut impl FnMut(&[u8], &[u8])) {
+    let mut header = [0; MAX_HEADER];
+    if let Some(length) = flow.header(now, frame.len(), &mut header) {
+        send(header.get(..length).unwrap_or_default(), frame);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dropin::options::{self, Request},
+        ppp::hdlc::{Decoder, Encoder},
+    };
+
+    fn tunnel(line: &str) -> (Tunnel, Instant) {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let Ok(Request::Run(options, _)) = options::parse(&words) else { panic!("{line}") };
+        let now = Instant::now();
+        (Tunnel::new(&options, 7, 9, now), now)
+    }
+
+    fn packet(seq: u32, payload: &[u8]) -> Vec<u8> {
+        let mut out = [0; MAX_HEADER];
+        let header = gre::Header { call_id: 7, seq: Some(seq), ack: None };
+        let length = gre::emit(header, u16::try_from(payload.len()).unwrap(), &mut out);
+        [&out[..length], payload].concat()
+    }
+
+    fn received(tunnel: &mut Tunnel) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        let mut decoder = Decoder::new(2000);
+        while !tunnel.stream().to_write().is_empty() {
+            let bytes = tunnel.stream().to_write().to_vec();
+            tunnel.stream().written(bytes.len());
+            if tunnel.stream().is_synchronous() {
+                frames.push(bytes);
+            } else {
+                decoder.feed(&bytes, |frame| frames.push(frame.to_vec()));
+            }
+        }
+        frames
+    }
+
+    #[test]
+    fn frames_become_packets_and_packets_frames() {
+        for line in ["h", "h --sync"] {
+            let (mut tunnel, now) = tunnel(line);
+            let frame = [0xff, 0x03, 0x00, 0xfd, 0x90, 0, 1, 2, 3];
+            let mut bytes = frame.to_vec();
+            if line == "h" {
+                bytes.clear();
+                Encoder::default().encode(&frame, &mut bytes);
+            }
+            let mut sent = Vec::new();
+            tunnel.ppp_input(now, &bytes, |header, payload| sent.push([header, payload].concat()));
+            tunnel.ppp_quiet(now, |header, payload| sent.push([header, payload].concat()));
+            let expected = [&[0x30, 0x01, 0x88, 0x0b, 0, 9, 0, 9, 0, 0, 0, 1][..], &frame].concat();
+            assert_eq!(sent, [expected]);
+            tunnel.gre_input(now, &mut packet(1, &frame), &mut |line| panic!("{line}"));
+            assert_eq!(received(&mut tunnel), [frame]);
+        }
+    }
+
+    /// Defect 2 of the classic program: of 3, 3, 4, 2 only 2 and 4 arrive.
+    #[test]
+    fn a_duplicate_behind_a_gap_loses_nothing() {
+        let (mut tunnel, now) = tunnel("h");
+        let mut lines = Vec::new();
+        for seq in [1, 3, 3, 4, 2] {
+            let frame = [0x21, u8::try_from(seq).unwrap()];
+            tunnel.gre_input(now, &mut packet(seq, &frame), &mut |line| lines.push(line));
+        }
+        tunnel.handle_timeout(now + Duration::from_secs(1));
+        assert_eq!(received(&mut tunnel), [[0x21, 1], [0x21, 2], [0x21, 3], [0x21, 4]]);
+        assert!(
+            lines.contains(&"discarding duplicate or old packet 3 (expecting 2)".to_owned()),
+            "{lines:?}"
+        );
+    }
+
+    /// Defect 3: a payload that is cut short is not filled up from an old buffer.
+    #[test]
+    fn a_packet_that_is_cut_short_is_dropped() {
+        let (mut tunnel, now) = tunnel("h");
+        let mut short = packet(1, &[0x21; 60]);
+        short.truncate(52);
+        tunnel.gre_input(now, &mut short, &mut |_| {});
+        assert!(received(&mut tunnel).is_empty());
+        assert_eq!(tunnel.counters().0.rx_truncated, 1);
+    }
+
+    /// Defects 4 and 6.
+    #[test]
+    fn lost_packets_are_counted_and_a_small_missing_window_holds() {
+        let (mut nobuffer, now) = tunnel("h --nobuffer");
+        for seq in [1, 5] {
+            nobuffer.gre_input(now, &mut packet(seq, &[0x21, 0]), &mut |_| {});
+        }
+        assert_eq!(nobuffer.counters().0.rx_lost, 3);
+        let (mut small, now) = tunnel("h --missing-window 5");
+        for seq in [1, 20] {
+            small.gre_input(now, &mut packet(seq, &[0x21, 0]), &mut |_| {});
+        }
+        assert_eq!(small.counters().0.rx_over_window, 1);
+    }
+
+    #[test]
+    fn level_two_tells_of_every_packet_and_level_zero_of_none() {
+        for (level, expected) in [(0, 0), (1, 0), (2, 1)] {
+            let (mut tunnel, now) = tunnel(&format!("h --loglevel {level}"));
+            let mut lines = Vec::new();
+            tunnel.gre_input(now, &mut packet(1, &[0x21, 0]), &mut |line| lines.push(line));
+            assert_eq!(lines.len(), expected, "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Another process, held so that a later one with the same number is not mistaken for it (pidfd_open(2)).
+//!
+//! Where the platform has no such thing the number is all there is; the caller then has to know by other means
+//! that the process is still there.
+#![cfg_attr(
+    target_os = "linux",
+    expect(unsafe_code, reason = "no crate of ours has words for pidfd_open(2)")
+)]
+
+use std::io;
+
+/// A process that was there when this was made.
+#[derive(Debug)]
+pub struct Process(
+    #[cfg(target_os = "linux")] std::os::fd::OwnedFd,
+    #[cfg(not(target_os = "linux"))] nix::unistd::Pid,
+);
+
+#[cfg(target_os = "linux")]
+impl Process {
+    /// Takes hold of the process with this number.
+    ///
+    /// # Errors
+    /// ESRCH when there is none; ENOSYS before Linux 5.3.
+    pub fn open(pid: i32) -> io::Result<Self> {
+        use std::os::fd::{FromRawFd, OwnedFd};
+        // SAFETY: pidfd_open takes two numbers and touches no memory of ours.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+        // SAFETY: the kernel has just made this descriptor for us, closed on exec, and nobody else knows it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Asks it to end (SIGTERM).
+    ///
+    /// # Errors
+    /// ESRCH when it is gone, EPERM.
+    pub fn terminate(&self) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        // SAFETY: a descriptor that we own, a number, no siginfo, no flags.
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.0.as_raw_fd(),
+                libc::SIGTERM,
+                std::ptr::null::<libc::siginfo_t>(),
+                0,
+            )
+        };
+        if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Process {
+    /// Takes hold of the process with this number.
+    ///
+    /// # Errors
+    /// ESRCH when there is none.
+    pub fn open(pid: i32) -> io::Result<Self> {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        nix::sys::signal::kill(pid, None)?;
+        Ok(Self(pid))
+    }
+
+    /// Asks it to end (SIGTERM).
+    ///
+    /// # Errors
+    /// ESRCH when it is gone, EPERM.
+    pub fn terminate(&self) -> io::Result<()> {
+        Ok(nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGTERM)?)
+    }
+}
+
+/// The name of this process in ps(1) and for killall(1), at most 15 bytes, where that can be set.
+pub fn set_name(name: &std::ffi::CStr) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_name(name) {
+        tracing::debug!(%error, "no name");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_gone_is_not_mistaken_for_another() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let held = Process::open(i32::try_from(child.id()).unwrap()).unwrap();
+        held.terminate().unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert!(held.terminate().is_err());
+        assert!(Process::open(-1).is_err());
+    }
+}

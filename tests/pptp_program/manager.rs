@@ -1,0 +1,231 @@
+//! The call manager: calls of several clients on one control connection, the classic program among them, and what
+//! goes over that connection byte for byte.
+
+use std::{
+    io::Write,
+    net::{TcpListener, TcpStream},
+    os::unix::process::ExitStatusExt,
+    process::{Command, Stdio},
+};
+
+use crate::world::*;
+use nix::sys::signal::Signal;
+
+const LINE: &str = "192.0.2.1 --nolaunchpppd";
+
+/// Whoever comes first is the manager; the second call is on the same connection, and outlives the first.
+fn two_calls_share(first: &str, second: &str) {
+    let _log = Syslog::start();
+    let _server = Server::start("");
+    let mut a = Pptp::start(first, LINE, Pipe::Socket);
+    let mut ppp_a = Daemon::new(false, true);
+    ppp_a.ping(&a.ppp, 5, 100);
+    let mut b = Pptp::start(second, LINE, Pipe::Socket);
+    let mut ppp_b = Daemon::new(false, true);
+    ppp_b.ping(&b.ppp, 5, 100);
+    ppp_a.ping(&a.ppp, 5, 100);
+    assert_eq!((connections(), sockets().len()), (1, 1), "{first} and {second}");
+
+    a.signal(Signal::SIGTERM);
+    assert_eq!(a.wait().code(), Some(0));
+    ppp_b.ping(&b.ppp, 5, 100);
+    assert_eq!((connections(), sockets().len()), (1, 1));
+    b.signal(Signal::SIGTERM);
+    assert_eq!(b.wait().code(), Some(0));
+    eventually("the manager's end", || sockets().is_empty() && processes("pptpcm").is_empty());
+}
+
+#[test]
+fn two_of_ours() {
+    in_world("manager::two_of_ours", || two_calls_share(OURS, OURS));
+}
+
+#[test]
+fn the_classic_program_comes_to_our_manager() {
+    if classic() {
+        in_world("manager::the_classic_program_comes_to_our_manager", || two_calls_share(OURS, CLASSIC));
+    }
+}
+
+#[test]
+fn we_come_to_the_classic_programs_manager() {
+    if classic() {
+        in_world("manager::we_come_to_the_classic_programs_manager", || two_calls_share(CLASSIC, OURS));
+    }
+}
+
+#[test]
+fn many_at_once_make_one_manager() {
+    in_world("manager::many_at_once_make_one_manager", || {
+        let _log = Syslog::start();
+        let _server = Server::start("");
+        let mut all: Vec<Pptp> = (0..8).map(|_| Pptp::start(OURS, LINE, Pipe::Socket)).collect();
+        for pptp in &all {
+            Daemon::new(false, true).ping(&pptp.ppp, 1, 0);
+        }
+        assert_eq!((connections(), sockets().len(), processes("pptpcm").len()), (1, 1, 2));
+        // The manager is killed: every tunnel ends, and the next one finds a dead socket and starts anew.
+        for pid in processes("pptpcm") {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        }
+        for pptp in &mut all {
+            assert_eq!(pptp.wait().code(), Some(0));
+        }
+        assert_eq!(sockets().len(), 1, "nobody was there to remove it");
+        let mut again = Pptp::start(OURS, LINE, Pipe::Socket);
+        Daemon::new(false, true).ping(&again.ppp, 1, 0);
+        again.signal(Signal::SIGTERM);
+        again.wait();
+        eventually("the manager's end", || sockets().is_empty() && processes("pptpcm").is_empty());
+    });
+}
+
+#[test]
+fn the_classic_client_hears_of_the_end_from_our_manager() {
+    if !classic() {
+        return;
+    }
+    in_world("manager::the_classic_client_hears_of_the_end_from_our_manager", || {
+        let _log = Syslog::start();
+        let server = Server::start("");
+        let mut ours = Pptp::start(OURS, LINE, Pipe::Socket);
+        Daemon::new(false, true).ping(&ours.ppp, 1, 0);
+        let mut theirs = Pptp::start(CLASSIC, LINE, Pipe::Socket);
+        Daemon::new(false, true).ping(&theirs.ppp, 1, 0);
+        drop(server);
+        assert_eq!(ours.wait().code(), Some(0));
+        assert_eq!(theirs.wait().code(), Some(0));
+    });
+}
+
+/// Answers one client and writes down what it says: lengths as in field.md, call ids made zero.
+fn record(program: &str, more: &str) -> Vec<Vec<u8>> {
+    let listener = TcpListener::bind("192.0.2.9:1723").unwrap();
+    let line = format!("192.0.2.9 --nolaunchpppd --nohostroute{more}");
+    let mut pptp = Pptp::start(program, &line, Pipe::Socket);
+    let (mut tcp, _) = listener.accept().unwrap();
+    tcp.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut said = vec![message(&mut tcp).unwrap()];
+    let mut reply = said[0].clone();
+    reply[9] = 2;
+    reply[14] = 1;
+    tcp.write_all(&reply).unwrap();
+    said.push(message(&mut tcp).unwrap());
+    let id = [said[1][12], said[1][13]];
+    let mut reply =
+        vec![0, 32, 0, 1, 0x1a, 0x2b, 0x3c, 0x4d, 0, 8, 0, 0, 0x12, 0x34, id[0], id[1], 1, 0, 0, 0];
+    reply.extend([0, 1, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0]);
+    tcp.write_all(&reply).unwrap();
+    if more.contains("quirks") {
+        said.push(message(&mut tcp).unwrap());
+    }
+    // The tunnel is up when it has a name of its own and the socket's answer: when it acknowledges nothing of it by
+    // name, its end must wait until it is past the answer. The classic one lets go of its standard error then.
+    let pid = pptp.child.id();
+    eventually("the tunnel", || {
+        std::fs::read_link(format!("/proc/{pid}/fd/2")).is_ok_and(|to| to.ends_with("null"))
+    });
+    pptp.signal(Signal::SIGTERM);
+    let status = pptp.wait();
+    assert!(status.code() == Some(0) || status.signal() == Some(15), "{status}");
+    said.push(message(&mut tcp).unwrap());
+    for (number, at) in [(1, 12), (said.len() - 1, 12)] {
+        if !more.contains("quirks") {
+            assert_eq!(said[number][at..at + 2], id);
+            said[number][at..at + 2].fill(0);
+        }
+    }
+    drop(tcp);
+    eventually("the manager's end", || sockets().is_empty() && processes("pptpcm").is_empty());
+    said
+}
+
+fn message(tcp: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut message = read_exactly(tcp, 2)?;
+    let length = usize::from(u16::from_be_bytes([message[0], message[1]]));
+    message.extend(read_exactly(tcp, length - 2)?);
+    Some(message)
+}
+
+fn world_with_an_address(inside: impl FnOnce()) {
+    assert!(
+        Command::new("ip")
+            .args(["addr", "add", "192.0.2.9/32", "dev", "lo"])
+            .stdin(Stdio::null())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let _log = Syslog::start();
+    inside();
+}
+
+fn header(length: u8, kind: u8) -> Vec<u8> {
+    vec![0, length, 0, 1, 0x1a, 0x2b, 0x3c, 0x4d, 0, kind, 0, 0]
+}
+
+fn padded(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.resize(64, 0);
+    bytes
+}
+
+#[test]
+fn the_bytes_are_those_of_the_classic_program() {
+    in_world("manager::the_bytes_are_those_of_the_classic_program", || {
+        world_with_an_address(|| {
+            for (more, phone) in [("", ""), (" --phone 5551234", "5551234")] {
+                let sccrq = [
+                    header(156, 1),
+                    vec![1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 3, 0xff, 0xff, 0, 1],
+                    padded("local"),
+                    padded("cananian"),
+                ]
+                .concat();
+                let ocrq = [
+                    header(168, 7),
+                    vec![0, 0, 0, 0, 0, 0, 9, 0x60, 0, 0x98, 0x96, 0x80, 0, 0, 0, 3, 0, 0, 0, 3, 0, 3, 0, 0],
+                    vec![0, u8::try_from(phone.len()).unwrap(), 0, 0],
+                    padded(phone),
+                    padded(""),
+                ]
+                .concat();
+                let ccr = [header(16, 12), vec![0, 0, 0, 0]].concat();
+                let expected = [sccrq, ocrq, ccr];
+                assert_eq!(record(OURS, more), expected, "ours{more}");
+                if classic() {
+                    assert_eq!(record(CLASSIC, more), expected, "the classic program's{more}");
+                }
+            }
+        });
+    });
+}
+
+/// Defect 5: the classic program of today drops the answer to call id 0, so the bytes are those of the table.
+#[test]
+fn the_bytes_of_the_quirk() {
+    in_world("manager::the_bytes_of_the_quirk", || {
+        world_with_an_address(|| {
+            for (more, phone) in [("", "RELAY_PPP1"), (" --phone 42", "42")] {
+                let sccrq = [
+                    header(156, 1),
+                    vec![1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0x60, 0x21],
+                    padded("RELAY_PPP1"),
+                    padded("MS Win NT"),
+                ]
+                .concat();
+                let ocrq = [
+                    header(168, 7),
+                    vec![0, 0, 0, 0, 0, 0, 9, 0x60, 0, 0x98, 0x96, 0x80, 0, 0, 0, 2, 0, 0, 0, 3, 0, 3, 0, 0],
+                    vec![0, u8::try_from(phone.len()).unwrap(), 0, 0],
+                    padded(phone),
+                    padded(""),
+                ]
+                .concat();
+                let sli = [header(24, 15), vec![0x12, 0x34, 0, 0], vec![0xff; 8]].concat();
+                let ccr = [header(16, 12), vec![0, 0, 0, 0]].concat();
+                assert_eq!(record(OURS, &format!(" --quirks BEZEQ_ISRAEL{more}")), [sccrq, ocrq, sli, ccr]);
+            }
+        });
+    });
+}

@@ -1,0 +1,158 @@
+//! `pptp --nolaunchpppd` as a PPP daemon runs it, against our own server: both framings, both kinds of pipe, the
+//! processes, the log, the ends.
+
+use std::{
+    fs,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::ExitStatusExt,
+    },
+};
+
+use crate::world::*;
+use nix::sys::signal::Signal;
+
+const LINE: &str = "192.0.2.1 --nolaunchpppd --loglevel 1 --logstring nm-pptp-service-1";
+
+#[test]
+fn ppp_passes_in_both_framings_over_both_pipes() {
+    in_world("tunnel::ppp_passes_in_both_framings_over_both_pipes", || {
+        let _log = Syslog::start();
+        let server = Server::start("");
+        for (sync, pipe) in
+            [(false, Pipe::Socket), (false, Pipe::Pty), (true, Pipe::Socket), (true, Pipe::Pty)]
+        {
+            println!("sync {sync}, {pipe:?}");
+            let line = if sync { format!("{LINE} --sync") } else { LINE.to_owned() };
+            let mut pptp = Pptp::start(OURS, &line, pipe);
+            let mut daemon = Daemon::new(sync, true);
+            // On a machine under load a pty loses a synchronous frame now and then: see SYNCHRONOUS FRAMING in pptp(8).
+            daemon.tolerance = if sync && pipe == Pipe::Pty { 3 } else { 0 };
+            for size in [0, 36, 1370] {
+                daemon.ping(&pptp.ppp, 100, size);
+            }
+            pptp.signal(Signal::SIGTERM);
+            assert_eq!(pptp.wait().code(), Some(0));
+            eventually("the manager's end", || sockets().is_empty() && processes("pptpcm").is_empty());
+        }
+        drop(server);
+    });
+}
+
+#[test]
+fn processes_files_route_log_and_ends() {
+    in_world("tunnel::processes_files_route_log_and_ends", || {
+        let mut log = Syslog::start();
+        let _server = Server::start("");
+        let before = output("ip", &["-4", "route", "show", "table", "all"]);
+        let mut pptp = Pptp::start(OURS, LINE, Pipe::Socket);
+        let mut daemon = Daemon::new(false, true);
+        daemon.ping(&pptp.ppp, 3, 10);
+
+        assert_eq!(processes("pptpgw"), [i32::try_from(pptp.child.id()).unwrap()]);
+        assert_eq!(processes("pptpcm").len(), 2, "keeper and worker");
+        assert!(processes("pptp").is_empty(), "killall pptp must not hit the tunnel");
+        let status = fs::read_to_string(format!("/proc/{}/status", pptp.child.id())).unwrap();
+        assert!(
+            status.contains("\nNoNewPrivs:\t1\n") && status.contains("\nCapEff:\t0000000000000000\n"),
+            "{status}"
+        );
+        assert!(!status.contains("\nUid:\t0"), "{status}");
+        assert!(fs::read_dir(format!("/proc/{}/fd", pptp.child.id())).unwrap().count() <= 16);
+
+        assert_eq!(sockets(), ["255.255.255.255:192.0.2.1"]);
+        let socket = fs::metadata("/var/run/pptp/255.255.255.255:192.0.2.1").unwrap();
+        assert_eq!((socket.mode() & 0o777, socket.uid()), (0o600, 0));
+        assert_eq!(fs::metadata("/var/run/pptp").unwrap().permissions().mode() & 0o777, 0o750);
+        assert!(output("ip", &["route"]).contains("\n192.0.2.1 dev"), "{}", output("ip", &["route"]));
+
+        for line in [
+            "nm-pptp-service-1 log[ctrlp_disp:worker.rs:",
+            "]: Client connection established.",
+            "]: Outgoing call established (call ID ",
+        ] {
+            log.wait_for(line);
+        }
+        pptp.signal(Signal::SIGUSR1);
+        let line = log.wait_for("]: rx accepted  = ");
+        assert!(
+            line.starts_with(&format!("<29>pptp[{}]: nm-pptp-service-1 log[", pptp.child.id())),
+            "{line}"
+        );
+        log.wait_for("]: round trip   = ");
+        daemon.ping(&pptp.ppp, 3, 10);
+
+        pptp.signal(Signal::SIGHUP);
+        assert_eq!(pptp.wait().signal(), Some(1));
+        eventually("the manager's end", || processes("pptpcm").is_empty());
+        assert!(sockets().is_empty());
+        assert_eq!(output("ip", &["-4", "route", "show", "table", "all"]), before);
+
+        // The same at once again, and the end of the PPP daemon this time.
+        let mut pptp = Pptp::start(OURS, LINE, Pipe::Pty);
+        Daemon::new(false, true).ping(&pptp.ppp, 3, 10);
+        pptp.ppp = fs::File::open("/dev/null").unwrap().into();
+        assert_eq!(pptp.wait().code(), Some(0));
+        log.wait_for("pppd may have shutdown, see pppd log");
+        eventually("the manager's end", || processes("pptpcm").is_empty());
+        assert_eq!(output("ip", &["-4", "route", "show", "table", "all"]), before);
+    });
+}
+
+#[test]
+fn a_host_route_that_was_there_stays_and_one_can_do_without() {
+    in_world("tunnel::a_host_route_that_was_there_stays_and_one_can_do_without", || {
+        let _server = Server::start("");
+        let device = output("ip", &["-o", "route", "get", SERVER]);
+        let device = device.split(" dev ").nth(1).unwrap().split(' ').next().unwrap();
+        let none = output("ip", &["route"]);
+        let mut pptp = Pptp::start(OURS, "192.0.2.1 --nolaunchpppd --nohostroute", Pipe::Socket);
+        Daemon::new(false, true).ping(&pptp.ppp, 1, 0);
+        assert_eq!(output("ip", &["route"]), none);
+        pptp.signal(Signal::SIGTERM);
+        pptp.wait();
+        eventually("the manager's end", || processes("pptpcm").is_empty());
+
+        output("ip", &["route", "add", "192.0.2.1", "dev", device, "proto", "static"]);
+        let before = output("ip", &["route"]);
+        let mut pptp = Pptp::start(OURS, "192.0.2.1 --nolaunchpppd", Pipe::Socket);
+        Daemon::new(false, true).ping(&pptp.ppp, 1, 0);
+        assert_eq!(output("ip", &["route"]), before);
+        pptp.signal(Signal::SIGINT);
+        assert_eq!(pptp.wait().code(), Some(0));
+        eventually("the manager's end", || processes("pptpcm").is_empty());
+        assert_eq!(output("ip", &["route"]), before);
+    });
+}
+
+#[test]
+fn a_failure_is_said_and_nothing_is_left() {
+    in_world("tunnel::a_failure_is_said_and_nothing_is_left", || {
+        let mut log = Syslog::start();
+        // Nobody there, no way there.
+        let mut pptp = Pptp::start(OURS, "127.0.0.1 --nolaunchpppd", Pipe::Socket);
+        assert_eq!(pptp.wait().code(), Some(1));
+        log.wait_for("no connection to 127.0.0.1:1723: Connection refused");
+        log.wait_for("anon fatal[");
+        let mut pptp = Pptp::start(OURS, "198.51.100.1 --nolaunchpppd", Pipe::Socket);
+        assert_eq!(pptp.wait().code(), Some(1));
+        // The call is refused: the classic program dies by the manager's signal.
+        let _server = Server::start(r#","trouble":{"refuse-call":{"result":7,"error":0,"cause":0}}"#);
+        let mut pptp = Pptp::start(OURS, "192.0.2.1 --nolaunchpppd", Pipe::Socket);
+        assert_eq!(pptp.wait().signal(), Some(15));
+        log.wait_for("has not been accepted");
+        eventually("the manager's end", || processes("pptpcm").is_empty() && sockets().is_empty());
+    });
+}
+
+#[test]
+fn the_server_hangs_up() {
+    in_world("tunnel::the_server_hangs_up", || {
+        let server = Server::start("");
+        let mut pptp = Pptp::start(OURS, LINE, Pipe::Socket);
+        Daemon::new(false, true).ping(&pptp.ppp, 1, 0);
+        drop(server);
+        assert_eq!(pptp.wait().code(), Some(0));
+        eventually("the manager's end", || processes("pptpcm").is_empty() && sockets().is_empty());
+    });
+}

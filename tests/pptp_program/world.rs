@@ -1,0 +1,435 @@
+//! A world for one test of the `pptp` program: namespaces of its own for network, mounts and processes, a log, a
+//! server, and a PPP daemon's stand-in made of the link machine.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{fs::FileTypeExt, net::UnixDatagram},
+    },
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use pptpctl::{
+    dropin::stream::Stream,
+    ppp::{
+        auth::Credentials,
+        hdlc::Encoder,
+        link::{self, Link, Received},
+    },
+    secret::Secret,
+};
+
+pub const SERVER: &str = "192.0.2.1";
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Runs `inside` as the first process of a world that ends with it.
+pub fn in_world(test: &str, inside: impl FnOnce()) {
+    if std::env::var_os("PPTP_WORLD").is_some() {
+        return inside();
+    }
+    let setup = "set -e
+        mount -t tmpfs tmp /run
+        mkdir -p /run/dev && mount -t tmpfs tmp /run/dev && mkdir /run/dev/pts /run/dev/shm /run/dev/net
+        for node in null zero full random urandom tty net/tun; do : >/run/dev/$node; mount --bind /dev/$node /run/dev/$node; done
+        mount -t devpts -o newinstance,ptmxmode=666 devpts /run/dev/pts; ln -s pts/ptmx /run/dev/ptmx
+        ln -s /proc/self/fd /run/dev/fd
+        mount --move /run/dev /dev
+        ip link set lo up
+        exec \"$@\"";
+    let status = Command::new("unshare")
+        .args([
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "--propagation",
+            "private",
+        ])
+        .args(["sh", "-c", setup, "world"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads", "1"])
+        .env("PPTP_WORLD", "1")
+        .stdin(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{test} failed in its world (root is needed)");
+}
+
+/// What was logged, read as it comes.
+pub struct Syslog(mpsc::Receiver<String>, Vec<String>);
+
+impl Syslog {
+    pub fn start() -> Self {
+        let socket = UnixDatagram::bind("/dev/log").unwrap();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(size) = socket.recv(&mut bytes) {
+                let line = String::from_utf8_lossy(&bytes[..size]).into_owned();
+                println!("log: {line}");
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self(receiver, Vec::new())
+    }
+
+    /// Waits for a line with this in it.
+    #[track_caller]
+    pub fn wait_for(&mut self, words: &str) -> String {
+        if let Some(line) = self.1.iter().find(|line| line.contains(words)) {
+            return line.clone();
+        }
+        let end = Instant::now() + LIMIT;
+        while let Ok(line) = self.0.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            self.1.push(line.clone());
+            if line.contains(words) {
+                return line;
+            }
+        }
+        panic!("no line with {words:?} in {:#?}", self.1);
+    }
+}
+
+/// Our own server in a namespace beside ours. Ends when dropped.
+pub struct Server(Child);
+
+impl Server {
+    pub fn start(more: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pptpctl"))
+            .arg("__serve")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let orders = format!("{{\"users\":[[\"user\",\"secret\"]],\"talk\":true{more}}}\n");
+        child.stdin.as_mut().unwrap().write_all(orders.as_bytes()).unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut ready).unwrap();
+        assert_eq!(ready, "ready\n");
+        Self(child)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _status = self.0.wait();
+    }
+}
+
+/// A `pptp` with its standard input in our hands.
+pub struct Pptp {
+    pub child: Child,
+    pub ppp: OwnedFd,
+    gone: bool,
+}
+
+pub const OURS: &str = env!("CARGO_BIN_EXE_pptp");
+pub const CLASSIC: &str = "/usr/sbin/pptp";
+
+impl Pptp {
+    pub fn start(program: &str, line: &str, pipe: Pipe) -> Self {
+        let (ours, theirs) = pipe.open();
+        let child = Command::new(program)
+            .args(line.split(' '))
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { child, ppp: ours, gone: false }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        self.gone = true;
+        let end = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "pptp does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Pptp {
+    fn drop(&mut self) {
+        if !self.gone {
+            let _gone = self.child.kill();
+            let _gone = self.child.wait();
+        }
+    }
+}
+
+/// What the PPP stream runs over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pipe {
+    /// As ppp(8) does it.
+    Socket,
+    /// As pppd(8) does it: the master is the program's.
+    Pty,
+}
+
+impl Pipe {
+    /// Ours and the program's.
+    fn open(self) -> (OwnedFd, OwnedFd) {
+        match self {
+            Self::Socket => {
+                let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+                (ours.into(), theirs.into())
+            }
+            Self::Pty => {
+                let pty = pptpctl::net::pty::Pty::open().unwrap();
+                (pty.slave, pty.master)
+            }
+        }
+    }
+}
+
+/// The stand-in for a PPP daemon.
+pub struct Daemon {
+    pub link: Link,
+    sync: bool,
+    stream: Stream,
+    waiting: Vec<Vec<u8>>,
+    pub up: Option<link::LinkUp>,
+    pub packets: Vec<Vec<u8>>,
+    /// Pings of a round that may be lost.
+    pub tolerance: usize,
+}
+
+impl Daemon {
+    pub fn new(sync: bool, require_mppe: bool) -> Self {
+        let random = Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).unwrap());
+        let credentials =
+            Credentials { user: "user".into(), domain: None, password: Secret::new(b"secret".to_vec()) };
+        let mut config = link::Config::client(credentials, random);
+        if require_mppe {
+            config.mppe.demand = pptpctl::ppp::mppe::Demand::Require;
+        }
+        let mut link = Link::new(config, Instant::now());
+        link.open(Instant::now());
+        Self {
+            link,
+            sync,
+            stream: Stream::new(sync),
+            waiting: Vec::new(),
+            up: None,
+            packets: Vec::new(),
+            tolerance: 0,
+        }
+    }
+
+    pub fn send(&mut self, ip: &[u8]) {
+        let mut frame = vec![0; ip.len() + 64];
+        let length = self.link.encapsulate(ip, &mut frame).unwrap();
+        frame.truncate(length);
+        self.waiting.push(frame);
+    }
+
+    /// Runs the link until `done`, at most for [`LIMIT`].
+    #[track_caller]
+    pub fn run(&mut self, ppp: &OwnedFd, mut done: impl FnMut(&mut Self) -> bool) {
+        let end = Instant::now() + LIMIT;
+        loop {
+            while let Some(event) = self.link.poll_event() {
+                match event {
+                    link::Event::Up(up) => self.up = Some(up),
+                    link::Event::Down(reason) => panic!("link down: {reason}"),
+                    _ => {}
+                }
+            }
+            if done(self) {
+                return;
+            }
+            while let Some(frame) = self.link.poll_output() {
+                self.waiting.push(frame);
+            }
+            for frame in std::mem::take(&mut self.waiting) {
+                let mut bytes = frame;
+                if !self.sync {
+                    let frame = std::mem::take(&mut bytes);
+                    Encoder::default().encode(&frame, &mut bytes);
+                }
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let sent = nix::unistd::write(ppp, rest).unwrap();
+                    rest = &rest[sent..];
+                }
+            }
+            let now = Instant::now();
+            if now >= end {
+                for pid in processes("pptpgw") {
+                    kill(Pid::from_raw(pid), Signal::SIGUSR1).unwrap();
+                }
+                std::thread::sleep(Duration::from_millis(300));
+                panic!("not done in {LIMIT:?}: {} packets, {:?}", self.packets.len(), self.stream);
+            }
+            let mut wake = self.link.next_timeout().map_or(end, |(at, _)| at.min(end));
+            if let Some(at) = self.stream.next_timeout() {
+                wake = wake.min(at.unwrap_or(now));
+            }
+            let micros = wake.saturating_duration_since(now).as_micros();
+            let millis = micros.div_ceil(1000);
+            let mut fds = [PollFd::new(ppp.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, PollTimeout::try_from(i32::try_from(millis).unwrap()).unwrap()).unwrap();
+            if fds[0].any() == Some(true) {
+                let mut bytes = [0; 65536];
+                let size = nix::unistd::read(ppp, &mut bytes).unwrap_or(0);
+                assert!(size > 0, "the PPP stream has ended");
+                self.read(&bytes[..size]);
+            } else {
+                self.read(&[]);
+            }
+            self.link.handle_timeout(Instant::now());
+        }
+    }
+
+    /// With the program's own reading of the stream; nothing means that there is nothing to read.
+    fn read(&mut self, bytes: &[u8]) {
+        let Self { link, stream, packets, .. } = self;
+        let mut take = |frame: &[u8]| {
+            if let Received::Ip(ip) = link.handle_input(Instant::now(), &mut frame.to_vec()) {
+                packets.push(ip.to_vec());
+            }
+        };
+        match bytes {
+            [] => stream.quiet(Instant::now(), take),
+            _ => stream.read(bytes, &mut take),
+        }
+    }
+
+    /// Brings the link up and pings the server's end so many times with so much data, all of it answered.
+    #[track_caller]
+    pub fn ping(&mut self, ppp: &OwnedFd, count: u16, data: usize) {
+        self.run(ppp, |daemon| daemon.up.is_some());
+        let local = self.up.as_ref().unwrap().local;
+        // What a round was not waited for comes in the next: they differ in size.
+        let answered =
+            move |daemon: &mut Self| daemon.packets.iter().filter(|ip| ip.len() == 28 + data).count();
+        self.packets.clear();
+        for number in 0..count {
+            self.send(&echo_request(local.octets(), [10, 77, 0, 1], number, data));
+            // A window of eight: a pty has only so much room, and this is no test of speed.
+            let wanted = usize::from(number).saturating_sub(8 + self.tolerance);
+            self.run(ppp, |daemon| answered(daemon) >= wanted);
+        }
+        let wanted = usize::from(count).saturating_sub(self.tolerance);
+        self.run(ppp, |daemon| answered(daemon) >= wanted);
+        for packet in self.packets.iter().filter(|ip| ip.len() == 28 + data) {
+            assert_eq!((packet[9], packet[20]), (1, 0), "an echo reply");
+        }
+    }
+}
+
+fn echo_request(from: [u8; 4], to: [u8; 4], number: u16, data: usize) -> Vec<u8> {
+    let mut icmp = vec![8, 0, 0, 0, 0, 7];
+    icmp.extend(number.to_be_bytes());
+    icmp.extend((0..data).map(|n| u8::try_from((n * 31 + usize::from(number)) % 256).unwrap()));
+    let sum = checksum(&icmp);
+    icmp[2..4].copy_from_slice(&sum);
+    let length = u16::try_from(20 + icmp.len()).unwrap().to_be_bytes();
+    let mut ip = vec![0x45, 0, length[0], length[1], 0, 0, 0, 0, 64, 1, 0, 0];
+    ip.extend(from);
+    ip.extend(to);
+    let sum = checksum(&ip);
+    ip[10..12].copy_from_slice(&sum);
+    [ip, icmp].concat()
+}
+
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let mut sum: u32 = bytes
+        .chunks(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])))
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!u16::try_from(sum).unwrap()).to_be_bytes()
+}
+
+/// Living processes with this name.
+pub fn processes(name: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        if status.starts_with(&format!("Name:\t{name}\n")) && !status.contains("State:\tZ") {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// Waits until it holds, by looking again: for what nobody tells of.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !holds() {
+        assert!(Instant::now() < end, "{what}: not in {LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub fn output(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Established connections to port 1723.
+pub fn connections() -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    table
+        .lines()
+        .filter(|line| {
+            line.split_whitespace().nth(2).is_some_and(|to| to.ends_with(":06BB"))
+                && line.split_whitespace().nth(3) == Some("01")
+        })
+        .count()
+}
+
+/// The sockets of call managers.
+pub fn sockets() -> Vec<String> {
+    let entries = fs::read_dir("/var/run/pptp").into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
+/// Whether the classic program is here; where nothing may be skipped, it must be.
+pub fn classic() -> bool {
+    let here = Path::new(CLASSIC).exists();
+    assert!(here || std::env::var_os("CI").is_none(), "{CLASSIC} is missing (Debian: pptp-linux)");
+    if !here {
+        println!("skipped: no {CLASSIC} (Debian: pptp-linux)");
+    }
+    here
+}
+
+/// Reads exactly so much.
+pub fn read_exactly(from: &mut impl Read, count: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    from.read_exact(&mut bytes).ok().map(|()| bytes)
+}
