@@ -45,7 +45,8 @@ pub fn in_world(test: &str, inside: impl FnOnce()) {
         ln -s /proc/self/fd /run/dev/fd
         mount --move /run/dev /dev
         ip link set lo up
-        exec \"$@\"";
+        # Whoever runs the tests may ignore SIGHUP (nohup does), and a child inherits that.
+        exec env --default-signal=HUP \"$@\"";
     let status = Command::new("unshare")
         .args([
             "--net",
