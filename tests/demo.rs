@@ -121,8 +121,9 @@ fn what_is_missing_is_said() {
 }
 
 fn demo() -> Command {
-    let mut command = Command::new(program());
-    command.arg("demo").stdin(Stdio::null());
+    // Whoever runs the tests may ignore SIGINT (a job in the background does), and a child inherits that.
+    let mut command = Command::new("env");
+    command.args(["--default-signal", &program(), "demo"]).stdin(Stdio::null());
     command
 }
 
