@@ -8,10 +8,14 @@
 //! that what someone else changed meanwhile stays; what is gone already is fine; doing it twice is harmless.
 
 mod deeds;
+mod dns;
 mod error;
+mod firewall;
+mod hook;
 mod host;
 pub mod ledger;
 mod pidfile;
+mod policy;
 mod recover;
 mod session;
 
