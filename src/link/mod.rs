@@ -16,6 +16,7 @@ mod host;
 pub mod ledger;
 mod pidfile;
 mod policy;
+pub mod program;
 mod recover;
 mod session;
 
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 pub use self::{
     error::{Cause, Deed, LinkError},
     host::{Host, device_mtu, system as system_host},
+    program::{Output, Program, ProgramError},
     recover::{Recovered, Recovery, recover},
     session::Session,
 };
