@@ -1,8 +1,6 @@
 //! Replays the committed corpora of the fuzz targets, and random scripts beside them, so that what fuzzing has found
 //! stays found without a fuzzer.
 
-#![expect(clippy::unwrap_used, reason = "a test; clippy.toml exempts only the functions marked as one")]
-
 use std::{collections::BTreeSet, fs, path::Path};
 
 use pptpctl::{
