@@ -14,6 +14,7 @@ mod dns;
 mod facts;
 mod firewall;
 mod hook;
+mod backend;
 mod policy;
 mod step;
 mod value;
@@ -30,6 +31,7 @@ pub use self::{
     facts::{Facts, Ipv6, KeepDefault, Way},
     firewall::{FirewallKey, FirewallStep},
     hook::{HookKey, HookStep},
+    backend::{Daemon, PppKey, PppStep, link_name},
     policy::{PolicyKey, PolicyStep},
     step::{Key, Step},
     value::{Symbol, Value},
