@@ -65,7 +65,14 @@ pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<Before, Cause>
 }
 
 /// Performs a step whose place holds `before`. Opening the tun device is the session's, which keeps it.
-pub(super) fn perform(host: &mut dyn Host, step: &Step, before: &Before) -> Result<(), Cause> {
+///
+/// What a person should know about how it went is added to `notes`.
+pub(super) fn perform(
+    host: &mut dyn Host,
+    step: &Step,
+    before: &Before,
+    notes: &mut Vec<String>,
+) -> Result<(), Cause> {
     match step {
         Step::OpenTun { .. } => {}
         Step::RemoveDefault { .. } => {
@@ -98,7 +105,7 @@ pub(super) fn perform(host: &mut dyn Host, step: &Step, before: &Before) -> Resu
             }
         }
         Step::Policy(step) => policy::perform(host, step, before)?,
-        Step::Firewall(step) => firewall::perform(host, step, before)?,
+        Step::Firewall(step) => firewall::perform(host, step, notes)?,
         Step::Dns(step) => dns::perform(host, step, before)?,
         Step::Hook(step) => hook::perform(host, step, before)?,
     }
@@ -114,7 +121,7 @@ pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &Before) -> Result
             if in_place_of(host, &wanted)?.is_none() { add(host, wanted, Insert::New) } else { Ok(()) }
         }
         Step::Policy(step) => policy::renew(host, step, before),
-        Step::Firewall(step) => firewall::renew(host, step, before),
+        Step::Firewall(step) => firewall::renew(host, step),
         Step::Dns(step) => dns::renew(host, step, before),
         Step::Hook(step) => hook::renew(host, step, before),
         _ => Ok(()),
@@ -171,7 +178,7 @@ pub(super) fn undo(
             _ => Ok(()),
         },
         Step::Policy(step) => policy::undo(host, step, before, device),
-        Step::Firewall(step) => firewall::undo(host, step, before, device),
+        Step::Firewall(step) => firewall::undo(host, step, device),
         Step::Dns(step) => dns::undo(host, step, before, device),
         Step::Hook(step) => hook::undo(host, step, before, device),
     }

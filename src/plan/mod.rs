@@ -28,7 +28,7 @@ pub use self::{
     build::{network, transport},
     dns::{DnsKey, DnsStep},
     facts::{Facts, Ipv6, KeepDefault, Way},
-    firewall::{FirewallKey, FirewallStep},
+    firewall::{Clamp, FirewallKey, FirewallStep, Macros, PfRules, nft_removal, nft_text},
     hook::{HookKey, HookStep},
     policy::{PolicyKey, PolicyStep},
     step::{Key, Step},

@@ -27,7 +27,7 @@ pub(super) fn read(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profi
     profile.pf = pf(reader, table);
     let nftables = reader.table(table, "nftables");
     profile.nftables = nftables.and_then(|table| {
-        let file = reader.parsed(table, "nftables.file", values::path);
+        let file = reader.parsed(table, "nftables.file", values::rules_file);
         required(reader, table, "nftables", "file");
         Some(Nftables { file: file? })
     });
@@ -200,7 +200,7 @@ fn dns(reader: &mut Reader, table: &DeTable<'_>) -> Dns {
 
 fn pf(reader: &mut Reader, table: &DeTable<'_>) -> Option<Pf> {
     let table = reader.table(table, "pf")?;
-    let anchor = reader.parsed(table, "pf.anchor", values::plain_name);
+    let anchor = reader.parsed(table, "pf.anchor", values::anchor);
     let file = reader.parsed(table, "pf.file", values::path);
     required(reader, table, "pf", "anchor");
     required(reader, table, "pf", "file");
