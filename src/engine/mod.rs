@@ -2,11 +2,12 @@
 //!
 //! [`parent`] is the supervisor's half: it starts a child and talks with it in the words of [`message`].
 //! [`child`] is the engine process, [`resolver`] a smaller one that looks up one name. Between the sockets and
-//! the machines stands [`session`], which is pure. [`failure`] is the one list of what can go wrong.
+//! the machines stands [`session`], which is pure; [`mss`] looks at what passes. [`failure`] is the one list of what can go wrong.
 
 pub mod child;
 pub mod failure;
 pub mod message;
+pub mod mss;
 pub mod parent;
 pub mod resolver;
 pub mod session;

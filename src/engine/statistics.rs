@@ -1,5 +1,6 @@
-//! The counters of all machines under one roof: `control.…`, `gre.…`, `ppp.…`, `drop.…`.
+//! The counters of all machines under one roof: `control.…`, `gre.…`, `ppp.…`, `drop.…`, `mss.…`.
 
+use super::mss;
 use crate::{
     ppp::link,
     pptp::{control, flow},
@@ -11,6 +12,7 @@ pub fn counters(
     control: &control::Counters,
     flow: Option<&flow::Counters>,
     link: Option<&link::Counters>,
+    mss: mss::Counters,
 ) -> Vec<(String, u64)> {
     let mut all: Vec<(String, u64)> = Vec::new();
     let mut add = |room: &str, name: &str, value: u64| all.push((format!("{room}.{name}"), value));
@@ -41,6 +43,8 @@ pub fn counters(
         for (reason, value) in link.drops() {
             add("drop", reason.label(), value);
         }
+        add("mss", "lowered_in", mss.lowered_in);
+        add("mss", "lowered_out", mss.lowered_out);
     }
     all
 }

@@ -51,11 +51,11 @@ fn mtu(reader: &mut Reader, table: &DeTable<'_>) -> Mtu {
 }
 
 fn mss(reader: &mut Reader, table: &DeTable<'_>) -> Mss {
-    let Some(value) = reader.take(table, "mss") else { return Mss::Off };
+    let Some(value) = reader.take(table, "mss") else { return Mss::default() };
     match value.value {
         DeValue::String(text) if text == "off" => Mss::Off,
         DeValue::String(text) if text == "auto" => Mss::Auto,
-        _ => bytes(reader, value, "\"auto\", \"off\"").map_or(Mss::Off, Mss::Bytes),
+        _ => bytes(reader, value, "\"auto\", \"off\"").map_or(Mss::default(), Mss::Bytes),
     }
 }
 

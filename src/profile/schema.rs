@@ -97,7 +97,6 @@ pub const GATE: &[Gate] = &[
     Gate { key: "default.mode", works: &["halves", "replace"], missing: "the default route by policy rules" },
     Gate { key: "leak", works: &["allow"], missing: "the kill switch" },
     Gate { key: "dns", works: &["none"], missing: "changing the host's resolvers" },
-    Gate { key: "mss", works: &["off"], missing: "MSS clamping" },
     Gate { key: "hooks", works: &[], missing: "programs at link-up and link-down" },
     Gate { key: "link", works: &[], missing: "namespaces, routing domains and FIBs" },
     Gate { key: "autostart", works: &["false"], missing: "starting at boot" },
