@@ -14,6 +14,7 @@ use super::{
     bridge::{self, Bridge},
     failure::{Failure, FailureKind, Phase},
     message::{LinkUp, plain},
+    mss::{Clamper, Way},
     side::Side,
     spec::{Limits, Spec},
     verdict,
@@ -36,6 +37,9 @@ pub const GRE_HEADER: usize = 16;
 
 /// Packets that we buffer, as announced in the call request: what the reorder ring holds at ease.
 const RECEIVE_WINDOW: u16 = 64;
+
+/// No IP packet through the tunnel is larger, in bytes: the MRU of PPP is at most 1500, with room to spare.
+const LARGEST_PACKET: usize = 2048;
 
 /// How long the server may take to show that it is through with IPCP; one that answers no LCP Echo is believed
 /// after that.
@@ -72,6 +76,7 @@ pub struct Session {
     /// Why it ends, while the polite end is under way.
     ending: Option<Failure>,
     up: bool,
+    mss: Clamper,
     events: VecDeque<Event>,
 }
 
@@ -109,6 +114,7 @@ impl Session {
             proof: None,
             ending: None,
             up: false,
+            mss: Clamper::new(LARGEST_PACKET),
             events: VecDeque::new(),
             spec,
         }
@@ -157,10 +163,10 @@ impl Session {
 
     /// A GRE packet without its IP header; IP packets for the tun device come out through `to_tun`.
     pub fn gre_input(&mut self, now: Instant, packet: &mut [u8], to_tun: &mut impl FnMut(&[u8])) {
-        let Some(Call { flow, link, heard }) = &mut self.call else { return };
+        let Self { call: Some(Call { flow, link, heard }), mss, .. } = self else { return };
         let taken = flow.receive(now, packet, &mut |frame| {
             if let Received::Ip(ip) = link.handle_input(now, frame) {
-                to_tun(ip);
+                to_tun(mss.pass(Way::In, ip));
             }
         });
         *heard |= taken.is_ok();
@@ -169,7 +175,9 @@ impl Session {
     /// An IP packet from the tun device. Gives the place of the GRE packet in `out`, or `None` when it was
     /// dropped and counted. `out` needs the packet's length and [`Session::overhead`].
     pub fn tun_input(&mut self, now: Instant, packet: &[u8], out: &mut [u8]) -> Option<Range<usize>> {
-        let Call { flow, link, .. } = self.call.as_mut()?;
+        let Self { call, mss, .. } = self;
+        let Call { flow, link, .. } = call.as_mut()?;
+        let packet = mss.pass(Way::Out, packet);
         let length = link.encapsulate(packet, out.get_mut(GRE_HEADER..)?).ok()?;
         with_header(flow, now, length, out)
     }
@@ -249,10 +257,10 @@ impl Session {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant, to_tun: &mut impl FnMut(&[u8])) {
         self.control.handle_timeout(now);
-        if let Some(Call { flow, link, .. }) = &mut self.call {
+        if let Self { call: Some(Call { flow, link, .. }), mss, .. } = self {
             flow.handle_timeout(now, &mut |frame| {
                 if let Received::Ip(ip) = link.handle_input(now, frame) {
-                    to_tun(ip);
+                    to_tun(mss.pass(Way::In, ip));
                 }
             });
             link.handle_timeout(now);
@@ -316,6 +324,7 @@ impl Session {
             call.map(|call| call.flow.counters()),
             call.and_then(|call| call.link.link_counters()),
             call.and_then(|call| call.link.pty_counters()),
+            self.mss.counters(),
         )
     }
 
@@ -436,6 +445,7 @@ impl Session {
             }
             link::Event::Up(up) => {
                 if self.ending.is_none() {
+                    self.mss.set(self.spec.mss, up.mtu);
                     let proof = Proof { up: link_up(&up), again: now, until: now + PROOF_LIMIT };
                     self.proof = Some(proof);
                     self.prove(now);

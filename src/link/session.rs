@@ -23,6 +23,10 @@ pub struct Session {
     ledger: Ledger,
     host: Box<dyn Host>,
     tun: Option<Tun>,
+    notes: Vec<String>,
+    /// Steps of the ledger, by number, that failed half-way: that they are in it does not mean that they are in
+    /// force.
+    unsure: Vec<u64>,
 }
 
 impl Session {
@@ -41,7 +45,7 @@ impl Session {
     pub fn open_as(places: &Places, header: Header, host: Box<dyn Host>) -> Result<Self, LinkError> {
         let _lock = StateLock::take(&places.state)?;
         let ledger = Ledger::create(places, header)?;
-        Ok(Self { places: places.clone(), ledger, host, tun: None })
+        Ok(Self { places: places.clone(), ledger, host, tun: None, notes: Vec::new(), unsure: Vec::new() })
     }
 
     /// The supervisor's process has changed (it daemonized): the ledger names the new one.
@@ -72,9 +76,17 @@ impl Session {
         let found = self.host.link(name).map_err(LinkError::observing)?;
         let Some(link) = found else {
             let errno = nix::errno::Errno::ENODEV;
-            return Err(LinkError::observing(crate::net::routes::Error::errno(format!("look up {name}"), errno)));
+            return Err(LinkError::observing(crate::net::routes::Error::errno(
+                format!("look up {name}"),
+                errno,
+            )));
         };
         self.ledger.device(Device { name: link.name, index: link.index })
+    }
+
+    /// What a person should know about how the steps went, one sentence each; what is new since it was asked last.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     /// What this host says about the way to a server: enough to resolve a transport plan. `source` is the
@@ -90,6 +102,7 @@ impl Session {
             tun: self.ledger.record().device.as_ref().map(|device| device.name.clone()),
             pid: Some(self.ledger.record().header.pid),
             keep_default: self.keep_default(),
+            forwarding: self.host.forwards(),
             ..Facts::default()
         })
     }
@@ -114,7 +127,11 @@ impl Session {
             let held =
                 self.ledger.record().entries.iter().find(|entry| entry.step.key() == step.key()).cloned();
             match held {
-                Some(entry) if entry.step == *step && entry.part == plan.part => {
+                Some(entry)
+                    if entry.step == *step
+                        && entry.part == plan.part
+                        && !self.unsure.contains(&entry.number) =>
+                {
                     deeds::renew(self.host.as_mut(), step, &entry.before)
                         .map_err(|cause| LinkError::doing(step, cause))?;
                 }
@@ -190,8 +207,10 @@ impl Session {
             }
             None => (deeds::observe(self.host.as_mut(), step).map_err(failed)?, None),
         };
-        self.ledger.intend(part, step, before.clone(), instead)?;
-        deeds::perform(self.host.as_mut(), step, &before).map_err(failed)
+        let number = self.ledger.intend(part, step, before.clone(), instead)?;
+        deeds::perform(self.host.as_mut(), step, &before, &mut self.notes)
+            .inspect_err(|_| self.unsure.push(number))
+            .map_err(failed)
     }
 
     /// The kernel's way to the server; past our own tunnel, if it has swallowed the server meanwhile.

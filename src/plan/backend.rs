@@ -219,7 +219,10 @@ impl PppStep {
                     ),
                     _ => format!("ifconfig {tun} inet {local} {peer} mtu {mtu} up"),
                 };
-                format!("{daemon} does: {device}; write its pid to {}", run.join(format!("{tun}.pid")).display())
+                format!(
+                    "{daemon} does: {device}; write its pid to {}",
+                    run.join(format!("{tun}.pid")).display()
+                )
             }
         }
     }

@@ -31,6 +31,8 @@ pub struct Facts {
     pub pid: Option<u32>,
     /// Why a default route can't be replaced on this host.
     pub keep_default: KeepDefault,
+    /// Whether this host forwards IPv4 packets; `None` where that is not known.
+    pub forwarding: Option<bool>,
 }
 
 /// What came of IPV6CP.
@@ -201,6 +203,12 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
                 let (tun, peer) = (tun.clone(), peer.clone());
                 plan.steps.push(Step::Route { tun, dest: half, metric, table: None, peer });
             }
+        }
+        Step::Firewall(step) => {
+            if let Some(text) = step.note(facts) {
+                note(plan, text);
+            }
+            plan.steps.push(Step::Firewall(step));
         }
         step => plan.steps.push(step),
     }

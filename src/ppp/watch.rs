@@ -171,8 +171,7 @@ impl Watch {
             }
             code::CONFIGURE_NAK | code::CONFIGURE_REJECT if from == From::Daemon => {
                 let options = Options::parse(packet.data);
-                self.auth_refused |=
-                    options.is_some_and(|options| options.find(lcp::option::AUTH).is_some());
+                self.auth_refused |= options.is_some_and(|options| options.find(lcp::option::AUTH).is_some());
             }
             code::TERMINATE_REQUEST => self.terminate(from, packet.data),
             _ => {}

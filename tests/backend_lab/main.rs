@@ -57,7 +57,10 @@ const CASES: &[(&str, &[&str])] = &[
     ("bad", &["up: 29", "state: as before"]),
     ("missing", &["up: 28", "/dev/ppp is missing", "state: as before"]),
     ("server", &["up: 0", "reconnected: 1", " 0% packet loss", "down: 0", "state: as before"]),
-    ("pppd", &["up: 0", "reconnected: 1", "reconnected: 2", " 0% packet loss", "down: 0", "state: as before"]),
+    (
+        "pppd",
+        &["up: 0", "reconnected: 1", "reconnected: 2", " 0% packet loss", "down: 0", "state: as before"],
+    ),
     ("supervisor", &["up: 0", "recover: 0", "state: as before"]),
     ("all", &["up: 0", "recover: 0", "state: as before"]),
     ("stopped", &["up: 0", "down: 0", "state: as before"]),

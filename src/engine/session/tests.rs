@@ -273,6 +273,7 @@ fn spec() -> Spec {
         ipv6: false,
         want_dns: true,
         external: false,
+        mss: crate::engine::mss::Clamp::Auto,
     }
 }
 

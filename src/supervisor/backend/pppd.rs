@@ -34,10 +34,8 @@ pub fn options(profile: &Profile, password: Option<&Secret>, limit: u16) -> Zero
     let (mtu, mru) = sizes(profile, limit);
     out.option("mtu", &[&mtu.to_string()]);
     out.option("mru", &[&mru.to_string()]);
-    let (interval, failures) = profile
-        .ppp
-        .echo
-        .map_or((0, 0), |echo| (echo.interval.as_secs().max(1), echo.failures));
+    let (interval, failures) =
+        profile.ppp.echo.map_or((0, 0), |echo| (echo.interval.as_secs().max(1), echo.failures));
     out.option("lcp-echo-interval", &[&interval.to_string()]);
     out.option("lcp-echo-failure", &[&failures.to_string()]);
     // Compression before encryption is of no use, and GRE loses what these would need every packet of.

@@ -101,13 +101,14 @@ impl Supervisor {
             let run = Path::new(Platform::host().run_dir());
             let network = plan::network(&self.profile, Platform::host(), run).resolve(&facts);
             link.perform(&network)?;
-            Ok(network)
+            let notes = [network.notes, link.take_notes()].concat();
+            Ok(notes)
         });
         let words = format!("{} → {}, MTU {}", up.local, up.peer, up.mtu);
         self.say_phase(Phase::Routes, &words);
         match done {
-            Ok(network) => {
-                self.notes(&network.notes);
+            Ok(notes) => {
+                self.notes(&notes);
                 self.live = Some(Live { link: up, since: SystemTime::now(), began: Instant::now() });
                 self.handle(Input::Configured(Ok(())));
             }
