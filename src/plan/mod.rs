@@ -26,10 +26,10 @@ use std::fmt;
 
 pub use self::{
     build::{network, transport},
-    dns::{DnsKey, DnsStep},
+    dns::{DnsKey, DnsStep, MOST_SERVERS, RESOLV_CONF, Resolver, dns_notes, no_split},
     facts::{Facts, Ipv6, KeepDefault, Way},
     firewall::{FirewallKey, FirewallStep},
-    hook::{HookKey, HookStep},
+    hook::{HookKey, HookStep, Moment},
     policy::{PolicyKey, PolicyStep},
     step::{Key, Step},
     value::{Symbol, Value},
