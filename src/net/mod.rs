@@ -2,10 +2,11 @@
 //!
 //! [`channel`] joins supervisor and engine, [`transport`] makes the TCP and GRE sockets of a tunnel, [`tun`]
 //! opens the device and [`packets`] moves what goes through it, [`routes`] are the words for what the kernel is
-//! asked and `netlink` is how Linux is asked, [`signals`] turns signals into readable descriptors, and
-//! [`wait`] is the one place that blocks.
+//! asked and `netlink` is how Linux is asked, [`signals`] turns signals into readable descriptors,
+//! [`filewatch`] hears of files that are written, and [`wait`] is the one place that blocks.
 
 pub mod channel;
+pub mod filewatch;
 #[cfg(target_os = "linux")]
 pub mod netlink;
 pub mod packets;

@@ -12,6 +12,7 @@ pub mod hints;
 pub mod lock;
 pub mod log;
 pub mod machine;
+mod names;
 pub mod notify;
 mod patience;
 mod recovery;

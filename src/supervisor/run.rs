@@ -7,13 +7,14 @@
 mod attempt;
 mod child;
 mod news;
+mod resolvers;
 
 use std::{
     io,
     time::{Duration, Instant, SystemTime},
 };
 
-use self::child::Child;
+use self::{child::Child, resolvers::Resolvers};
 use super::{
     backoff,
     control::Control,
@@ -90,6 +91,7 @@ struct Supervisor {
     /// When those who asked for a status are answered without the engine's counters.
     query_due: Option<Instant>,
     live: Option<Live>,
+    resolvers: Resolvers,
     /// SIGUSR1: the next statistics are for the log.
     log_statistics: bool,
     /// The tunnel was up and has been lost.
@@ -163,6 +165,7 @@ impl Supervisor {
             child_due: None,
             query_due: None,
             live: None,
+            resolvers: Resolvers::default(),
             log_statistics: false,
             lost: false,
             reconnects: 0,
@@ -193,6 +196,7 @@ impl Supervisor {
         let deadline =
             [self.machine.next_timeout(), self.child_due, self.query_due].into_iter().flatten().min();
         let (mut signals, mut control, mut channel, mut log) = (false, false, false, false);
+        let mut files = false;
         {
             let process = match &self.child {
                 Child::None => None,
@@ -210,6 +214,10 @@ impl Supervisor {
                     fds.push((stderr, Interest::Readable));
                     flags.push(&mut log);
                 }
+            }
+            if let Some(fd) = self.resolvers.fd() {
+                fds.push((fd, Interest::Readable));
+                flags.push(&mut files);
             }
             let fixed = fds.len();
             fds.extend(self.control.fds().map(|fd| (fd, Interest::Readable)));
@@ -231,6 +239,9 @@ impl Supervisor {
         }
         if control {
             self.serve();
+        }
+        if files {
+            self.files_changed();
         }
         self.expire();
         Ok(())
@@ -276,6 +287,7 @@ impl Supervisor {
     /// Undoes everything; only then does anyone hear of the end.
     fn finish(&mut self, outcome: Result<(), Failure>) {
         notify::stopping();
+        self.look_at_resolvers();
         self.child = Child::None;
         self.live = None;
         let errors = self.link.take().map(link::Session::unwind).unwrap_or_default();
@@ -358,12 +370,13 @@ impl Supervisor {
         if self.child_due.is_some_and(|due| due <= now) {
             self.child_due = None;
             match &self.child {
-                Child::Resolver(_) => {
+                Child::Resolver(resolver) => {
+                    let name = resolver.name().to_owned();
                     self.kill_child();
                     let seconds = self.profile.timeouts.resolve.as_secs_f32();
                     let late = format!("no answer from the resolver within {seconds} s");
                     let failure = Failure::new(Phase::Resolve, FailureKind::NameNotResolved, late);
-                    self.failed(failure, |failure| Input::Resolved(Err(failure)));
+                    self.name_resolved(&name, Err(failure));
                 }
                 Child::Engine(_) => self.engine_gone("the engine did not end in time"),
                 Child::None => {}
