@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
-    Cause, Host, LinkError, Places, deeds,
+    Cause, Host, LinkError, Places, deeds, dns,
     ledger::{self, Before, Device, Entry, Header, Ledger, StateLock},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         routes::{Filter, Kind, MAIN_TABLE, Route},
         tun::Tun,
     },
-    plan::{Facts, KeepDefault, Key, Part, Plan, Step, Way},
+    plan::{DnsStep, Facts, KeepDefault, Key, Part, Plan, Step, Way},
 };
 
 /// What one tunnel has done to this host: plans are performed through it, and taken back.
@@ -154,6 +154,32 @@ impl Session {
         Ok(())
     }
 
+    /// What of the resolvers that were set is not in force any more: someone else has changed it. One sentence each.
+    pub fn resolver_problems(&mut self) -> Vec<String> {
+        let steps: Vec<DnsStep> = self.resolver_steps().cloned().collect();
+        let outcomes = steps.iter().map(|step| dns::problem(self.host.as_mut(), step));
+        outcomes.filter_map(|outcome| outcome.unwrap_or_else(|error| Some(error.to_string()))).collect()
+    }
+
+    /// The files whose change may mean that [`Session::resolver_problems`] has something to say.
+    #[must_use]
+    pub fn resolver_files(&self) -> Vec<std::path::PathBuf> {
+        self.resolver_steps().filter_map(dns::watched).collect()
+    }
+
+    /// Whether names are asked through the tunnel: all of them, so that none can be while it is away.
+    #[must_use]
+    pub fn resolves_all_names(&self) -> bool {
+        self.resolver_steps().any(|step| step.domains.is_empty())
+    }
+
+    fn resolver_steps(&self) -> impl Iterator<Item = &DnsStep> {
+        self.ledger.record().entries.iter().filter_map(|entry| match &entry.step {
+            Step::Dns(step) => Some(step),
+            _ => None,
+        })
+    }
+
     /// Undoes everything, the last step first, and closes the tun device. Nothing stops it; what went wrong
     /// is in the list. The ledger is removed when nothing is left that trying again could undo.
     #[must_use = "these are the steps that could not be undone"]
@@ -251,7 +277,7 @@ impl Session {
             match &entry.before {
                 Before::Routes(kept) => routes.extend(kept.iter().cloned()),
                 Before::Route(kept) => routes.push((**kept).clone()),
-                Before::Nothing | Before::Same | Before::Shared => {}
+                Before::Nothing | Before::Same | Before::Shared | Before::File(_) => {}
             }
         }
         let usable = |route: &&Route| {

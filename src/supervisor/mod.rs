@@ -13,6 +13,7 @@ pub mod hints;
 pub mod lock;
 pub mod log;
 pub mod machine;
+mod names;
 pub mod notify;
 mod patience;
 mod recovery;

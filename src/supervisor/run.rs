@@ -8,13 +8,14 @@ mod attempt;
 mod child;
 mod news;
 mod ppp;
+mod resolvers;
 
 use std::{
     io,
     time::{Duration, Instant, SystemTime},
 };
 
-use self::child::Child;
+use self::{child::Child, resolvers::Resolvers};
 use super::{
     backoff,
     control::Control,
@@ -93,6 +94,7 @@ struct Supervisor {
     /// When those who asked for a status are answered without the engine's counters.
     query_due: Option<Instant>,
     live: Option<Live>,
+    resolvers: Resolvers,
     /// SIGUSR1: the next statistics are for the log.
     log_statistics: bool,
     /// The tunnel was up and has been lost.
@@ -168,6 +170,7 @@ impl Supervisor {
             child_due: None,
             query_due: None,
             live: None,
+            resolvers: Resolvers::default(),
             log_statistics: false,
             lost: false,
             reconnects: 0,
@@ -201,6 +204,7 @@ impl Supervisor {
             .min();
         let (mut signals, mut control, mut channel, mut log) = (false, false, false, false);
         let mut daemon = [false; 2];
+        let mut files = false;
         {
             let process = match &self.child {
                 Child::None => None,
@@ -222,6 +226,10 @@ impl Supervisor {
             for (fd, flag) in self.ppp_fds().into_iter().zip(&mut daemon) {
                 fds.extend(fd.map(|fd| (fd, Interest::Readable)));
                 flags.extend(fd.map(|_| flag));
+            }
+            if let Some(fd) = self.resolvers.fd() {
+                fds.push((fd, Interest::Readable));
+                flags.push(&mut files);
             }
             let fixed = fds.len();
             fds.extend(self.control.fds().map(|fd| (fd, Interest::Readable)));
@@ -245,6 +253,9 @@ impl Supervisor {
         self.serve_ppp(log, ended);
         if control {
             self.serve();
+        }
+        if files {
+            self.files_changed();
         }
         self.expire();
         Ok(())
@@ -291,6 +302,7 @@ impl Supervisor {
     fn finish(&mut self, outcome: Result<(), Failure>) {
         notify::stopping();
         self.drop_ppp();
+        self.look_at_resolvers();
         self.child = Child::None;
         self.live = None;
         let errors = self.link.take().map(link::Session::unwind).unwrap_or_default();
@@ -373,12 +385,13 @@ impl Supervisor {
         if self.child_due.is_some_and(|due| due <= now) {
             self.child_due = None;
             match &self.child {
-                Child::Resolver(_) => {
+                Child::Resolver(resolver) => {
+                    let name = resolver.name().to_owned();
                     self.kill_child();
                     let seconds = self.profile.timeouts.resolve.as_secs_f32();
                     let late = format!("no answer from the resolver within {seconds} s");
                     let failure = Failure::new(Phase::Resolve, FailureKind::NameNotResolved, late);
-                    self.failed(failure, |failure| Input::Resolved(Err(failure)));
+                    self.name_resolved(&name, Err(failure));
                 }
                 Child::Engine(_) => self.engine_gone("the engine did not end in time"),
                 Child::None => {}

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     os::fd::{AsFd, OwnedFd},
     path::Path,
     time::{Instant, SystemTime},
@@ -29,6 +29,9 @@ const ETHERNET: u16 = 1500;
 impl Supervisor {
     pub(super) fn resolve(&mut self, server: &Server) {
         let Host::Name(name) = &server.host else { return };
+        if let Some(known) = self.instead_of_asking(name) {
+            return self.handle(Input::Resolved(Ok(known)));
+        }
         self.say_phase(Phase::Resolve, "");
         match Resolver::start(name, 1) {
             Ok(resolver) => {
@@ -93,13 +96,17 @@ impl Supervisor {
                 mtu: Some(up.mtu),
                 local: Some(up.local),
                 peer: Some(up.peer),
+                dns: Some(up.dns.iter().copied().map(IpAddr::V4).collect()),
+                resolver: self.profile.dns.is_wanted().then(link::resolver_in_charge),
                 ipv6: up
                     .ipv6
                     .map_or(plan::Ipv6::Absent, |(local, peer)| plan::Ipv6::from_identifiers(local, peer)),
                 ..facts
             };
             let run = Path::new(Platform::host().run_dir());
-            let network = plan::network(&self.profile, Platform::host(), run).resolve(&facts);
+            let mut network = plan::network(&self.profile, Platform::host(), run).resolve(&facts);
+            let servers = self.profile.dns.servers_of(&up.dns);
+            network.notes.extend(plan::dns_notes(&self.profile, facts.resolver, &servers));
             link.perform(&network)?;
             let notes = [network.notes, link.take_notes()].concat();
             Ok(notes)
@@ -109,6 +116,7 @@ impl Supervisor {
         match done {
             Ok(notes) => {
                 self.notes(&notes);
+                self.watch_resolvers();
                 self.live = Some(Live { link: up, since: SystemTime::now(), began: Instant::now() });
                 self.handle(Input::Configured(Ok(())));
             }
