@@ -18,6 +18,7 @@ mod pidfile;
 mod policy;
 mod recover;
 mod session;
+mod way;
 
 #[cfg(test)]
 mod model;

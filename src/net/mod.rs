@@ -2,7 +2,8 @@
 //!
 //! [`channel`] joins supervisor and engine, [`transport`] makes the TCP and GRE sockets of a tunnel, [`tun`]
 //! opens the device and [`packets`] moves what goes through it, [`routes`] are the words for what the kernel is
-//! asked and `netlink` is how Linux is asked, [`signals`] turns signals into readable descriptors, and
+//! asked and `netlink` is how Linux is asked, [`signals`] turns signals into readable descriptors and
+//! [`sleep`] the machine's waking up, and
 //! [`wait`] is the one place that blocks.
 
 pub mod channel;
@@ -12,8 +13,10 @@ pub mod packets;
 pub mod pty;
 pub mod routes;
 pub mod signals;
+pub mod sleep;
 pub mod stdio;
 pub mod syslog;
 pub mod transport;
 pub mod tun;
 pub mod wait;
+pub mod watch;

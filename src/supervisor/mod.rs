@@ -7,7 +7,8 @@
 pub mod backoff;
 pub mod client;
 pub mod control;
-pub mod dial;
+pub mod debounce;
+mod dial;
 pub mod hints;
 pub mod lock;
 pub mod log;

@@ -2,18 +2,20 @@
 //!
 //! It is the only part of a tunnel that keeps root. It reads nothing from the network: the resolver and the
 //! engine do that in processes of their own, and what they say is checked before it gets here. `attempt` begins
-//! an attempt and configures this host, `child` deals with those processes, `news` tells how it goes.
+//! an attempt and configures this host, `child` deals with those processes, `roam` follows the network, `news` tells how
+//! it goes.
 
 mod attempt;
 mod child;
 mod news;
+mod roam;
 
 use std::{
     io,
     time::{Duration, Instant, SystemTime},
 };
 
-use self::child::Child;
+use self::{child::Child, roam::Roam};
 use super::{
     backoff,
     control::Control,
@@ -90,6 +92,7 @@ struct Supervisor {
     /// When those who asked for a status are answered without the engine's counters.
     query_due: Option<Instant>,
     live: Option<Live>,
+    roam: Roam,
     /// SIGUSR1: the next statistics are for the log.
     log_statistics: bool,
     /// The tunnel was up and has been lost.
@@ -163,6 +166,7 @@ impl Supervisor {
             child_due: None,
             query_due: None,
             live: None,
+            roam: Roam::new(),
             log_statistics: false,
             lost: false,
             reconnects: 0,
@@ -190,9 +194,12 @@ impl Supervisor {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let deadline =
-            [self.machine.next_timeout(), self.child_due, self.query_due].into_iter().flatten().min();
+        let deadline = [self.machine.next_timeout(), self.child_due, self.query_due, self.roam.due()]
+            .into_iter()
+            .flatten()
+            .min();
         let (mut signals, mut control, mut channel, mut log) = (false, false, false, false);
+        let (mut network, mut clock) = (false, false);
         {
             let process = match &self.child {
                 Child::None => None,
@@ -209,6 +216,13 @@ impl Supervisor {
                 if let Some(stderr) = stderr {
                     fds.push((stderr, Interest::Readable));
                     flags.push(&mut log);
+                }
+            }
+            let [watch, sleep] = self.roam.fds();
+            for (fd, flag) in [(watch, &mut network), (sleep, &mut clock)] {
+                if let Some(fd) = fd {
+                    fds.push((fd, Interest::Readable));
+                    flags.push(flag);
                 }
             }
             let fixed = fds.len();
@@ -232,6 +246,7 @@ impl Supervisor {
         if control {
             self.serve();
         }
+        self.roam.hear(network, clock, deadline);
         self.expire();
         Ok(())
     }
@@ -257,6 +272,14 @@ impl Supervisor {
                 tracing::info!("{}: next attempt in {:.1} s", self.profile.log_name(), wait.as_secs_f32());
                 notify::status(&format!("waiting {:.0} s for the next attempt", wait.as_secs_f32()));
             }
+            Action::NoNetwork => {
+                tracing::info!("{}: no network; waits for one", self.profile.log_name());
+                notify::status("waiting for a network");
+            }
+            Action::Look => self.look(),
+            Action::Repin => self.repin(),
+            Action::Probe => self.probe(),
+            Action::Abandon(failure) => self.abandon(failure),
             Action::StopChild => self.stop_child(),
             Action::End(outcome) => self.finish(outcome),
         }
@@ -372,5 +395,6 @@ impl Supervisor {
         if self.machine.next_timeout().is_some_and(|due| due <= now) {
             self.handle(Input::Timeout);
         }
+        self.roam_on(now);
     }
 }

@@ -17,8 +17,8 @@ use crate::{
     },
     link::{self, Cause, LinkError, Places},
     net::{transport, tun},
-    plan::{self, Facts, Platform},
-    profile::{Host, Server},
+    plan::{self, Facts, Plan, Platform},
+    profile::{Host, Profile, Server},
     supervisor::{dial, machine::Input},
 };
 
@@ -47,7 +47,9 @@ impl Supervisor {
         self.say_phase(Phase::Connect, "");
         let localbind = self.profile.localbind;
         let Some(link) = &mut self.link else { return Err(internal("the link is closed")) };
-        let facts = link.facts(*server.ip(), localbind).map_err(|error| route_failure(&error))?;
+        let facts = link.facts(*server.ip(), localbind);
+        self.roam.dials(&mut self.machine, &facts);
+        let facts = facts.map_err(|error| route_failure(&error))?;
         let transport = plan::transport(&self.profile, Platform::host()).resolve(&facts);
         link.perform(&transport).map_err(|error| step_failure(Phase::Connect, &error))?;
         let notes = transport.notes.clone();
@@ -57,6 +59,7 @@ impl Supervisor {
             transport::tcp_socket(&options).map_err(|error| socket_failure("TCP", localbind, &error))?;
         let gre = transport::gre_socket(*server.ip(), &options)
             .map_err(|error| socket_failure("GRE", localbind, &error))?;
+        self.roam.connected_from(transport::local_address(&gre));
         let tun = self.tun()?;
         let spec = dial::spec(&self.profile, server, path_mtu);
         let engine = Engine::start(spec, &self.password, tcp.as_fd(), gre.as_fd(), tun.as_fd())
@@ -77,17 +80,7 @@ impl Supervisor {
         let localbind = self.profile.localbind;
         let Some(link) = &mut self.link else { return };
         let done = link.facts(server, localbind).and_then(|facts| {
-            let facts = Facts {
-                mtu: Some(up.mtu),
-                local: Some(up.local),
-                peer: Some(up.peer),
-                ipv6: up
-                    .ipv6
-                    .map_or(plan::Ipv6::Absent, |(local, peer)| plan::Ipv6::from_identifiers(local, peer)),
-                ..facts
-            };
-            let run = Path::new(Platform::host().run_dir());
-            let network = plan::network(&self.profile, Platform::host(), run).resolve(&facts);
+            let network = network_plan(&self.profile, facts, &up);
             link.perform(&network)?;
             Ok(network)
         });
@@ -105,6 +98,19 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// What the host needs for this link.
+pub(super) fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
+    let facts = Facts {
+        mtu: Some(up.mtu),
+        local: Some(up.local),
+        peer: Some(up.peer),
+        ipv6: up.ipv6.map_or(plan::Ipv6::Absent, |(local, peer)| plan::Ipv6::from_identifiers(local, peer)),
+        ..facts
+    };
+    let run = Path::new(Platform::host().run_dir());
+    plan::network(profile, Platform::host(), run).resolve(&facts)
 }
 
 /// Begins the ledger of this tunnel.
