@@ -2,7 +2,7 @@
 //!
 //! [`channel`] joins supervisor and engine, [`transport`] makes the TCP and GRE sockets of a tunnel, [`tun`]
 //! opens the device and [`packets`] moves what goes through it, [`routes`] are the words for what the kernel is
-//! asked and `netlink` is how Linux is asked, [`signals`] turns signals into readable descriptors, and
+//! asked, `netlink` is how Linux is asked and [`rtsock`] the language of the BSDs' kernels, [`signals`] turns signals into readable descriptors, and
 //! [`wait`] is the one place that blocks.
 
 pub mod channel;
@@ -11,6 +11,7 @@ pub mod netlink;
 pub mod packets;
 pub mod pty;
 pub mod routes;
+pub mod rtsock;
 pub mod signals;
 pub mod stdio;
 pub mod syslog;
