@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    Cause, Host,
+    Cause, Host, dns, firewall, hook,
     ledger::{Before, Device},
-    pidfile,
+    pidfile, policy,
 };
 use crate::{
     net::routes::{Address, Filter, Hop, Insert, MAIN_TABLE, Route, default_metric, default_prefix},
@@ -57,6 +57,10 @@ pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<Before, Cause>
         | Step::Address6 { .. }
         | Step::Up { .. }
         | Step::PidFile { .. } => Ok(Before::Nothing),
+        Step::Policy(step) => policy::observe(host, step),
+        Step::Firewall(step) => firewall::observe(host, step),
+        Step::Dns(step) => dns::observe(host, step),
+        Step::Hook(step) => hook::observe(host, step),
     }
 }
 
@@ -93,6 +97,10 @@ pub(super) fn perform(host: &mut dyn Host, step: &Step, before: &Before) -> Resu
                 pidfile::write(&path, *known(pid)?)?;
             }
         }
+        Step::Policy(step) => policy::perform(host, step, before)?,
+        Step::Firewall(step) => firewall::perform(host, step, before)?,
+        Step::Dns(step) => dns::perform(host, step, before)?,
+        Step::Hook(step) => hook::perform(host, step, before)?,
     }
     Ok(())
 }
@@ -105,6 +113,10 @@ pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &Before) -> Result
             let wanted = route_of(step)?;
             if in_place_of(host, &wanted)?.is_none() { add(host, wanted, Insert::New) } else { Ok(()) }
         }
+        Step::Policy(step) => policy::renew(host, step, before),
+        Step::Firewall(step) => firewall::renew(host, step, before),
+        Step::Dns(step) => dns::renew(host, step, before),
+        Step::Hook(step) => hook::renew(host, step, before),
         _ => Ok(()),
     }
 }
@@ -158,6 +170,10 @@ pub(super) fn undo(
             Key::File(path) => pidfile::remove(&path, *known(pid)?),
             _ => Ok(()),
         },
+        Step::Policy(step) => policy::undo(host, step, before, device),
+        Step::Firewall(step) => firewall::undo(host, step, before, device),
+        Step::Dns(step) => dns::undo(host, step, before, device),
+        Step::Hook(step) => hook::undo(host, step, before, device),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use super::ProgramError;
 use crate::{
     net::{routes, tun},
     plan::{Platform, Step, Symbol},
@@ -46,6 +47,9 @@ pub enum Cause {
         /// Why.
         error: io::Error,
     },
+    /// A program that the step needs did not do it.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// Someone else has the place: another tunnel, or a live process.
     #[error("{0}")]
     Taken(String),

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::LinkError;
+use super::{LinkError, Output, Program, ProgramError};
 
 use crate::net::{
     routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
@@ -77,6 +77,14 @@ pub trait Host {
     /// # Errors
     /// Why there is none.
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error>;
+
+    /// Runs a program and waits for its end, at most for its limit.
+    ///
+    /// # Errors
+    /// Why it did not run to its end; that it ended badly is in the output.
+    fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
+        program.run()
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -8,10 +8,15 @@
 //! that what someone else changed meanwhile stays; what is gone already is fine; doing it twice is harmless.
 
 mod deeds;
+mod dns;
 mod error;
+mod firewall;
+mod hook;
 mod host;
 pub mod ledger;
 mod pidfile;
+mod policy;
+pub mod program;
 mod recover;
 mod session;
 
@@ -25,6 +30,7 @@ use std::path::PathBuf;
 pub use self::{
     error::{Cause, Deed, LinkError},
     host::{Host, device_mtu, system as system_host},
+    program::{Output, Program, ProgramError},
     recover::{Recovered, Recovery, recover},
     session::Session,
 };

@@ -150,6 +150,10 @@ fn fill(step: &mut Step, facts: &Facts) {
                 peer.fill(facts.peer.as_ref());
             }
         }
+        Step::Policy(step) => step.fill(facts),
+        Step::Firewall(step) => step.fill(facts),
+        Step::Dns(step) => step.fill(facts),
+        Step::Hook(step) => step.fill(facts),
     }
 }
 

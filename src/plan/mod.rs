@@ -10,7 +10,11 @@
 //! the tunnel into itself. [`network`] is performed when the link is up.
 
 mod build;
+mod dns;
 mod facts;
+mod firewall;
+mod hook;
+mod policy;
 mod step;
 mod value;
 mod words;
@@ -22,7 +26,11 @@ use std::fmt;
 
 pub use self::{
     build::{network, transport},
+    dns::{DnsKey, DnsStep},
     facts::{Facts, Ipv6, KeepDefault, Way},
+    firewall::{FirewallKey, FirewallStep},
+    hook::{HookKey, HookStep},
+    policy::{PolicyKey, PolicyStep},
     step::{Key, Step},
     value::{Symbol, Value},
 };

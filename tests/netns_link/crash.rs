@@ -3,7 +3,7 @@
 use std::{cell::Cell, net::IpAddr, rc::Rc};
 
 use pptpctl::{
-    link::{Cause, Host, Session, recover},
+    link::{Cause, Host, Output, Program, ProgramError, Session, recover},
     net::{
         netlink::Netlink,
         routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
@@ -223,5 +223,13 @@ impl Host for Mortal {
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
         self.budget.spend().map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
         self.host.open_tun(unit)
+    }
+
+    fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
+        self.budget.spend().map_err(|error| ProgramError::Spawn {
+            program: program.name(),
+            error: std::io::Error::other(error),
+        })?;
+        self.host.run(program)
     }
 }

@@ -17,6 +17,7 @@ use std::{
 use super::{
     message::{FromWorker, Spec, ToWorker},
     place::Place,
+    route::HostRoute,
 };
 use crate::{
     dropin::{log::Log, processes},
@@ -76,6 +77,7 @@ pub fn main() -> io::Result<()> {
             signals,
             child,
             worker,
+            route,
             clients: Vec::new(),
             last_client: 0,
             served: false,
@@ -83,9 +85,7 @@ pub fn main() -> io::Result<()> {
             first_by: Instant::now() + HELLO_LIMIT,
             served_one: false,
         };
-        let ended = keeper.run(&mut log, &starter, &place, inode);
-        drop(route);
-        ended
+        keeper.run(&mut log, &starter, &place, inode)
     });
     if let Err(error) = &ended {
         log.fatal("callmgr_main", error.to_string());
@@ -100,6 +100,7 @@ struct Keeper {
     signals: Signals,
     child: Child,
     worker: Channel,
+    route: Option<HostRoute>,
     clients: Vec<Client>,
     last_client: u32,
     /// Some client has come.
@@ -131,28 +132,14 @@ impl Keeper {
             if self.stop_by.is_some_and(|by| by <= Instant::now()) {
                 break "the control connection did not end in time".to_owned();
             }
-            let mut interests = vec![
-                (self.worker.as_fd(), Interest::Readable),
-                (self.signals.end(), Interest::Readable),
-                (self.listener.as_fd(), Interest::Readable),
-            ];
-            if self.clients.len() >= MOST_CLIENTS || self.stop_by.is_some() {
-                interests.pop();
-            }
-            let fixed = interests.len();
-            interests.extend(self.clients.iter().map(|client| (client.stream.as_fd(), Interest::Readable)));
-            let ready = wait::any(&interests, self.deadline())?;
-            let (fixed, each) = ready.split_at(fixed);
-            let each: Vec<bool> = each.to_vec();
-            let (worker, end) = (fixed.first() == Some(&true), fixed.get(1) == Some(&true));
-            let listener = fixed.get(2) == Some(&true);
-            self.hear_clients(&each)?;
+            let [worker, end, listener, route] = self.wait()?;
             if listener {
                 self.accept(log);
             }
             if end && self.signals.take().is_some() {
                 self.stop()?;
             }
+            self.follow_the_network(route, log);
             if worker && let Some(why) = self.hear_worker()? {
                 break why;
             }
@@ -176,13 +163,46 @@ impl Keeper {
         self.child.wait().map(drop)
     }
 
+    /// Waits, hears the clients out that have something to say, and gives whether there is something from the worker,
+    /// from the signals, at the socket, and about the network.
+    fn wait(&mut self) -> io::Result<[bool; 4]> {
+        let open = self.clients.len() < MOST_CLIENTS && self.stop_by.is_none();
+        let fixed = [
+            Some(self.worker.as_fd()),
+            Some(self.signals.end()),
+            open.then(|| self.listener.as_fd()),
+            self.route.as_ref().and_then(HostRoute::fd),
+        ];
+        let clients = self.clients.iter().map(|client| client.stream.as_fd());
+        let interests: Vec<_> =
+            fixed.iter().flatten().copied().chain(clients).map(|fd| (fd, Interest::Readable)).collect();
+        let mut ready = wait::any(&interests, self.deadline())?.into_iter();
+        let fixed = fixed.map(|place| place.is_some() && ready.next().unwrap_or(false));
+        self.hear_clients(&ready.collect::<Vec<_>>())?;
+        Ok(fixed)
+    }
+
+    fn follow_the_network(&mut self, changed: bool, log: &mut Log) {
+        let Some(route) = &mut self.route else { return };
+        let now = Instant::now();
+        if changed {
+            route.changed(now);
+        }
+        match route.handle_timeout(now) {
+            Ok(None) => {}
+            Ok(Some(route)) => log.log("route_add", format!("the network has changed: {route}")),
+            Err(error) => log.warn("route_add", error.to_string()),
+        }
+    }
+
     fn deadline(&self) -> Option<Instant> {
         let hellos = self.clients.iter().filter_map(|client| match client.state {
             State::Hello { until, .. } => Some(until),
             State::Waiting(_) | State::Up(_) => None,
         });
         let first = Some(self.first_by).filter(|_| !self.served);
-        hellos.chain(self.stop_by).chain(first).min()
+        let route = self.route.as_ref().and_then(HostRoute::next_timeout);
+        hellos.chain(self.stop_by).chain(first).chain(route).min()
     }
 
     fn stop_if_idle(&mut self) -> io::Result<()> {
@@ -335,18 +355,12 @@ fn remove(place: &Place, inode: u64) {
     }
 }
 
-#[cfg(target_os = "linux")]
-fn host_route(spec: &Spec, log: &mut Log) -> Option<super::route::HostRoute> {
+fn host_route(spec: &Spec, log: &mut Log) -> Option<HostRoute> {
     if !spec.host_route {
         return None;
     }
-    super::route::HostRoute::make(*spec.server.ip(), spec.local, spec.mark).unwrap_or_else(|error| {
+    HostRoute::make(*spec.server.ip(), spec.local, spec.mark).unwrap_or_else(|error| {
         log.warn("route_add", error.to_string());
         None
     })
-}
-
-#[cfg(not(target_os = "linux"))]
-fn host_route(_spec: &Spec, _log: &mut Log) -> Option<()> {
-    None
 }

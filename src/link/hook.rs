@@ -1,0 +1,35 @@
+//! Programs of the user's own at link-up and link-down.
+
+use super::{
+    Cause, Host,
+    ledger::{Before, Device},
+};
+use crate::plan::HookStep;
+
+/// What is at the place of a step now.
+///
+/// # Errors
+/// Why the step must not be performed.
+pub(super) fn observe(_host: &mut dyn Host, _step: &HookStep) -> Result<Before, Cause> {
+    Ok(Before::Nothing)
+}
+
+/// Performs a step whose place holds `before`.
+pub(super) fn perform(_host: &mut dyn Host, _step: &HookStep, _before: &Before) -> Result<(), Cause> {
+    Ok(())
+}
+
+/// Performs a step again that is in force, if something took its effect away meanwhile.
+pub(super) fn renew(_host: &mut dyn Host, _step: &HookStep, _before: &Before) -> Result<(), Cause> {
+    Ok(())
+}
+
+/// Undoes a step. What is gone already is fine; what someone else changed meanwhile stays.
+pub(super) fn undo(
+    _host: &mut dyn Host,
+    _step: &HookStep,
+    _before: &Before,
+    _device: Option<&Device>,
+) -> Result<(), Cause> {
+    Ok(())
+}
