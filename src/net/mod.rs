@@ -5,7 +5,10 @@
 //! asked, `netlink` is how Linux is asked and [`rtsock`] the language of the BSDs' kernels, [`signals`] turns signals into readable descriptors, and
 //! [`wait`] is the one place that blocks.
 
+#[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
+pub mod bsd;
 pub mod channel;
+pub mod ifreq;
 #[cfg(target_os = "linux")]
 pub mod netlink;
 pub mod packets;
@@ -18,3 +21,11 @@ pub mod syslog;
 pub mod transport;
 pub mod tun;
 pub mod wait;
+
+/// How the kernel of this system is asked about routes and interfaces, and how it tells of changes.
+pub mod kernel {
+    #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
+    pub use super::bsd::{Kernel, Watch};
+    #[cfg(target_os = "linux")]
+    pub use super::netlink::{Netlink as Kernel, Watch};
+}

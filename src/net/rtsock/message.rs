@@ -78,6 +78,18 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// Whether something has changed, or may have: all but answers to questions and what is of no concern.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        match self {
+            Self::Route(news) => news.action != Action::Get && news.errno == 0,
+            Self::Interface(_) | Self::Address(_) | Self::Announce { .. } | Self::Desync => true,
+            Self::Other { .. } => false,
+        }
+    }
+}
+
 /// An interface, by what the kernel said of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
