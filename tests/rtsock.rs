@@ -19,6 +19,7 @@ use std::{
 };
 
 use pptpctl::net::{
+    ifreq::{IN6_IFREQ, Requests},
     routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route},
     rtsock::{
         Action, AddressNews, Field, Gateway, Interface, InterfaceNews, Layout, LinkState, Message, Refused,
@@ -247,6 +248,20 @@ fn neighbours_clones_and_broadcasts_are_no_routes() {
 }
 
 #[test]
+fn news_are_told_from_answers() {
+    for layout in &Layout::ALL {
+        let vectors = vectors(layout);
+        for (name, bytes) in &vectors {
+            let change = !name.starts_with("get") && !name.starts_with("got");
+            assert_eq!(only(layout, bytes).is_change(), change, "{name} of {}", layout.name);
+        }
+        let mut refused = vectors["add_net"].clone();
+        refused[layout.route.errno.at] = 17;
+        assert!(!only(layout, &refused).is_change(), "what was refused has changed nothing");
+    }
+}
+
+#[test]
 fn what_could_not_be_put_back_is_said() {
     let openbsd = &Layout::OPENBSD;
     let Message::Route(news) = only(openbsd, &vectors(openbsd)["add_labelled"]) else { panic!("a route") };
@@ -388,7 +403,9 @@ fn hex(bytes: &[u8]) -> String {
 fn assertions(layout: &Layout) -> String {
     let mut c = "/* Written by tests/rtsock.rs out of the layouts; compiled by contrib/cross headers. */\n"
         .to_owned();
-    for header in ["sys/types.h", "sys/socket.h", "net/if.h", "net/if_dl.h", "net/route.h", "netinet/in.h"] {
+    let headers = ["sys/types.h", "sys/socket.h", "sys/ioctl.h", "sys/sockio.h", "net/if.h", "net/if_dl.h"];
+    let more = ["net/if_tun.h", "net/route.h", "netinet/in.h", "netinet/in_var.h", "netinet6/in6_var.h"];
+    for header in headers.into_iter().chain(more) {
         writeln!(c, "#include <{header}>").unwrap();
     }
     c.push_str("#include <stddef.h>\n#define AT(s, f, a, w) \\\n\t_Static_assert(offsetof(struct s, f) == a && sizeof(((struct s *)0)->f) == w, #s \".\" #f)\n");
@@ -511,6 +528,44 @@ fn assertions(layout: &Layout) -> String {
     if layout.labels {
         is("RTA_LABEL", 1 << 10);
         is("sizeof(struct sockaddr_rtlabel)", 34);
+    }
+    let requests = Requests::ALL.iter().find(|requests| requests.name == layout.name).unwrap();
+    for (what, value) in [
+        ("AF_INET6", u64::from(requests.inet6)),
+        ("sizeof(struct ifreq)", requests.ifreq as u64),
+        ("sizeof(struct ifaliasreq)", requests.ifaliasreq as u64),
+        ("sizeof(struct in6_aliasreq)", requests.in6_aliasreq as u64),
+        ("SIOCGIFFLAGS", requests.get_flags),
+        ("SIOCSIFFLAGS", requests.set_flags),
+        ("SIOCGIFMTU", requests.get_mtu),
+        ("SIOCSIFMTU", requests.set_mtu),
+        ("SIOCAIFADDR", requests.add_address),
+        ("SIOCDIFADDR", requests.delete_address),
+        ("SIOCAIFADDR_IN6", requests.add_address6),
+        ("SIOCDIFADDR_IN6", requests.delete_address6),
+        ("TUNSIFMODE", requests.tun_mode),
+        (if requests.no_dad == 0 { "" } else { "IN6_IFF_NODAD" }, requests.no_dad.into()),
+        (if requests.tun_head.is_some() { "TUNSIFHEAD" } else { "" }, requests.tun_head.unwrap_or(0)),
+        (
+            if requests.tun_transient.is_some() { "TUNSTRANSIENT" } else { "" },
+            requests.tun_transient.unwrap_or(0),
+        ),
+        // What src/net/ifreq.rs and src/net/bsd take to be the same everywhere.
+        ("sizeof(struct in6_ifreq)", IN6_IFREQ as u64),
+        ("offsetof(struct ifreq, ifr_flags)", 16),
+        ("offsetof(struct ifreq, ifr_mtu)", 16),
+        ("offsetof(struct ifaliasreq, ifra_addr)", 16),
+        ("offsetof(struct ifaliasreq, ifra_mask)", 48),
+        ("offsetof(struct in6_aliasreq, ifra_addr)", 16),
+        ("offsetof(struct in6_aliasreq, ifra_prefixmask)", 72),
+        ("offsetof(struct in6_aliasreq, ifra_flags)", 100),
+        ("offsetof(struct in6_aliasreq, ifra_lifetime.ia6t_vltime)", 120),
+        ("offsetof(struct in6_aliasreq, ifra_lifetime.ia6t_pltime)", 124),
+        ("IFF_LOOPBACK", 0x8),
+        ("IFF_POINTOPOINT", 0x10),
+        ("IFF_MULTICAST", 0x8000),
+    ] {
+        is(what, value);
     }
     c
 }

@@ -1,10 +1,15 @@
 /* Written by tests/rtsock.rs out of the layouts; compiled by contrib/cross headers. */
 #include <sys/types.h>
 #include <sys/socket.h>
+#include <sys/ioctl.h>
+#include <sys/sockio.h>
 #include <net/if.h>
 #include <net/if_dl.h>
+#include <net/if_tun.h>
 #include <net/route.h>
 #include <netinet/in.h>
+#include <netinet/in_var.h>
+#include <netinet6/in6_var.h>
 #include <stddef.h>
 #define AT(s, f, a, w) \
 	_Static_assert(offsetof(struct s, f) == a && sizeof(((struct s *)0)->f) == w, #s "." #f)
@@ -84,3 +89,29 @@ IS(RTA_IFA, 0x20);
 IS(RTA_BRD, 0x80);
 IS(RTA_LABEL, 0x400);
 IS(sizeof(struct sockaddr_rtlabel), 0x22);
+IS(AF_INET6, 0x18);
+IS(sizeof(struct ifreq), 0x20);
+IS(sizeof(struct ifaliasreq), 0x40);
+IS(sizeof(struct in6_aliasreq), 0x80);
+IS(SIOCGIFFLAGS, 0xc0206911);
+IS(SIOCSIFFLAGS, 0x80206910);
+IS(SIOCGIFMTU, 0xc020697e);
+IS(SIOCSIFMTU, 0x8020697f);
+IS(SIOCAIFADDR, 0x8040691a);
+IS(SIOCDIFADDR, 0x80206919);
+IS(SIOCAIFADDR_IN6, 0x8080691a);
+IS(SIOCDIFADDR_IN6, 0x81206919);
+IS(TUNSIFMODE, 0x8004745d);
+IS(sizeof(struct in6_ifreq), 0x120);
+IS(offsetof(struct ifreq, ifr_flags), 0x10);
+IS(offsetof(struct ifreq, ifr_mtu), 0x10);
+IS(offsetof(struct ifaliasreq, ifra_addr), 0x10);
+IS(offsetof(struct ifaliasreq, ifra_mask), 0x30);
+IS(offsetof(struct in6_aliasreq, ifra_addr), 0x10);
+IS(offsetof(struct in6_aliasreq, ifra_prefixmask), 0x48);
+IS(offsetof(struct in6_aliasreq, ifra_flags), 0x64);
+IS(offsetof(struct in6_aliasreq, ifra_lifetime.ia6t_vltime), 0x78);
+IS(offsetof(struct in6_aliasreq, ifra_lifetime.ia6t_pltime), 0x7c);
+IS(IFF_LOOPBACK, 0x8);
+IS(IFF_POINTOPOINT, 0x10);
+IS(IFF_MULTICAST, 0x8000);
