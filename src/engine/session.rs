@@ -11,9 +11,11 @@ use std::{
 };
 
 use super::{
+    bridge::{self, Bridge},
     failure::{Failure, FailureKind, Phase},
     message::{LinkUp, plain},
-    spec::Spec,
+    side::Side,
+    spec::{Limits, Spec},
     verdict,
 };
 use crate::{
@@ -81,7 +83,7 @@ struct Proof {
 
 struct Call {
     flow: Flow,
-    link: Link,
+    link: Side,
     heard: bool,
 }
 
@@ -172,6 +174,39 @@ impl Session {
         with_header(flow, now, length, out)
     }
 
+    /// What one read of the daemon's pty gave; `send` gets each GRE packet, header and frame apart.
+    pub fn pty_input(&mut self, now: Instant, bytes: &[u8], mut send: impl FnMut(&[u8], &[u8])) {
+        let Some(Call { flow, link: Side::External(bridge), .. }) = &mut self.call else { return };
+        bridge.from_daemon(now, bytes, |frame| {
+            let mut header = [0; GRE_HEADER];
+            if let Some(size) = flow.header(now, frame.len(), &mut header) {
+                send(header.get(..size).unwrap_or_default(), frame);
+            }
+        });
+    }
+
+    /// Bytes for the daemon's pty; [`Session::pty_sent`] takes them away.
+    #[must_use]
+    pub fn pty_output(&self) -> &[u8] {
+        match &self.call {
+            Some(Call { link: Side::External(bridge), .. }) => bridge.to_write(),
+            _ => &[],
+        }
+    }
+
+    /// So many bytes have gone.
+    pub fn pty_sent(&mut self, count: usize) {
+        if let Some(Call { link: Side::External(bridge), .. }) = &mut self.call {
+            bridge.written(count);
+        }
+    }
+
+    /// Whether someone else speaks PPP, at the other end of a pty.
+    #[must_use]
+    pub const fn is_external(&self) -> bool {
+        self.spec.external
+    }
+
     /// Bytes by which a GRE packet may be longer than its IP packet.
     #[must_use]
     pub const fn overhead() -> usize {
@@ -243,7 +278,7 @@ impl Session {
         [
             self.control.next_timeout().map(|(at, _)| at),
             call.and_then(|call| call.flow.next_timeout()).map(|(at, _)| at),
-            call.and_then(|call| call.link.next_timeout()).map(|(at, _)| at),
+            call.and_then(|call| call.link.next_timeout()),
             self.gre_due,
             self.proof.as_ref().map(|proof| proof.again.min(proof.until)),
         ]
@@ -279,7 +314,8 @@ impl Session {
         super::statistics::counters(
             &self.control.counters(),
             call.map(|call| call.flow.counters()),
-            call.map(|call| call.link.counters()),
+            call.and_then(|call| call.link.link_counters()),
+            call.and_then(|call| call.link.pty_counters()),
         )
     }
 
@@ -370,8 +406,15 @@ impl Session {
             },
             now,
         );
-        let mut link = Link::new(config, now);
-        link.open(now);
+        let link = if self.spec.external {
+            let Limits { lcp, auth, network, .. } = self.spec.limits;
+            let limits = bridge::Limits { lcp, auth, network };
+            Side::External(Bridge::new(limits, self.spec.mtu_limit, now))
+        } else {
+            let mut link = Link::new(config, now);
+            link.open(now);
+            Side::Builtin(link)
+        };
         self.gre_due = Some(now + self.spec.limits.gre);
         self.call = Some(Call { flow, link, heard: false });
     }

@@ -1,5 +1,7 @@
-//! The counters of all machines under one roof: `control.…`, `gre.…`, `ppp.…`, `drop.…`.
+//! The counters of all machines under one roof: `control.…`, `gre.…`, `ppp.…`, `drop.…`,
+//! `pty.…`.
 
+use super::bridge;
 use crate::{
     ppp::link,
     pptp::{control, flow},
@@ -11,6 +13,7 @@ pub fn counters(
     control: &control::Counters,
     flow: Option<&flow::Counters>,
     link: Option<&link::Counters>,
+    pty: Option<&bridge::Counters>,
 ) -> Vec<(String, u64)> {
     let mut all: Vec<(String, u64)> = Vec::new();
     let mut add = |room: &str, name: &str, value: u64| all.push((format!("{room}.{name}"), value));
@@ -40,6 +43,11 @@ pub fn counters(
         add("ppp", "resets_sent", link.resets_sent);
         for (reason, value) in link.drops() {
             add("drop", reason.label(), value);
+        }
+    }
+    if let Some(pty) = pty {
+        for (name, value) in pty.named() {
+            add("pty", name, value);
         }
     }
     all

@@ -58,6 +58,28 @@ impl Session {
         self.tun.as_ref()
     }
 
+    /// The name of the tunnel's device: of the tun device, or of an external PPP's.
+    #[must_use]
+    pub fn device_name(&self) -> Option<&str> {
+        Some(self.ledger.record().device.as_ref()?.name.as_str())
+    }
+
+    /// An external PPP has made its device: the steps that follow are about that one.
+    ///
+    /// # Errors
+    /// When it is not there, or the ledger can't be written.
+    pub fn external_device(&mut self, name: &str) -> Result<(), LinkError> {
+        let found = self.host.link(name).map_err(LinkError::observing)?;
+        let Some(link) = found else {
+            let errno = nix::errno::Errno::ENODEV;
+            return Err(LinkError::observing(crate::net::routes::Error::errno(
+                format!("look up {name}"),
+                errno,
+            )));
+        };
+        self.ledger.device(Device { name: link.name, index: link.index })
+    }
+
     /// What this host says about the way to a server: enough to resolve a transport plan. `source` is the
     /// profile's localbind.
     ///

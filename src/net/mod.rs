@@ -2,19 +2,22 @@
 //!
 //! [`channel`] joins supervisor and engine, [`transport`] makes the TCP and GRE sockets of a tunnel, [`tun`]
 //! opens the device and [`packets`] moves what goes through it, [`routes`] are the words for what the kernel is
-//! asked, `netlink` is how Linux is asked and [`rtsock`] the language of the BSDs' kernels, [`signals`] turns signals into readable descriptors, and
-//! [`wait`] is the one place that blocks.
+//! asked, `netlink` is how Linux is asked and [`rtsock`] the language of the BSDs' kernels, [`signals`] turns signals
+//! into readable descriptors, and [`wait`] is the one place that blocks. [`lookup`] asks for names, and [`said`] checks
+//! what such a child says.
 
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
 pub mod bsd;
 pub mod channel;
 pub mod ifreq;
+pub mod lookup;
 #[cfg(target_os = "linux")]
 pub mod netlink;
 pub mod packets;
 pub mod pty;
 pub mod routes;
 pub mod rtsock;
+pub mod said;
 pub mod signals;
 pub mod stdio;
 pub mod syslog;

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::Path};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Part, Plan, Platform, Step, Symbol, Value};
+use super::{Part, Plan, Platform, Step, Symbol, Value, backend};
 use crate::profile::{DefaultRoute, Mtu, Profile};
 
 /// What is done before anything is sent to the server.
@@ -21,6 +21,7 @@ pub fn transport(profile: &Profile, platform: Platform) -> Plan {
             within,
         });
     }
+    backend::transport(profile, platform, &mut steps);
     let plan = Plan { platform, part: Part::Transport, steps, notes: Vec::new() };
     // A literal address may already decide whether the host route is needed.
     plan.resolve(&super::Facts::default())
@@ -29,10 +30,7 @@ pub fn transport(profile: &Profile, platform: Platform) -> Plan {
 /// What is done when the link is up. `run_dir` is where `tunX.pid` goes.
 #[must_use]
 pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
-    let tun = || match profile.unit {
-        Some(unit) => Value::Known(format!("tun{unit}")),
-        None => Value::Open(Symbol::Tun),
-    };
+    let tun = || backend::device(profile);
     let mtu = match profile.mtu {
         Mtu::Auto => Value::Open(Symbol::Mtu),
         Mtu::Bytes(bytes) => Value::Known(bytes),
@@ -82,6 +80,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
             }
         }
     }
+    backend::network(profile, run_dir, &mut steps);
     let mut notes = Vec::new();
     if !profile.ppp.ipv6 && profile.routes.iter().any(|wanted| matches!(wanted.prefix, IpNet::V6(_))) {
         notes.push("ppp.ipv6 is off: the IPv6 routes are left out".to_owned());

@@ -150,6 +150,7 @@ fn fill(step: &mut Step, facts: &Facts) {
                 peer.fill(facts.peer.as_ref());
             }
         }
+        Step::Ppp(step) => step.fill(facts),
         Step::Policy(step) => step.fill(facts),
         Step::Firewall(step) => step.fill(facts),
         Step::Dns(step) => step.fill(facts),
@@ -220,7 +221,7 @@ impl Facts {
         match symbol {
             Symbol::Server => self.server.is_some(),
             Symbol::Gateway => self.way.is_some(),
-            Symbol::Tun => self.tun.is_some(),
+            Symbol::Tun | Symbol::Ppp => self.tun.is_some(),
             Symbol::Mtu => self.mtu.is_some(),
             Symbol::Local => self.local.is_some(),
             Symbol::Peer => self.peer.is_some(),

@@ -9,6 +9,7 @@
 //! route to the server by the way that the kernel uses now, so that a later default or split route can't send
 //! the tunnel into itself. [`network`] is performed when the link is up.
 
+mod backend;
 mod build;
 mod dns;
 mod facts;
@@ -25,6 +26,7 @@ mod tests;
 use std::fmt;
 
 pub use self::{
+    backend::{Daemon, PppKey, PppStep, link_name},
     build::{network, transport},
     dns::{DnsKey, DnsStep},
     facts::{Facts, Ipv6, KeepDefault, Way},

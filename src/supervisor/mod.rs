@@ -4,6 +4,7 @@
 //! other half, for `status` and `down`; [`report`] is how a waiting `up` hears how it goes; [`recover`] undoes
 //! what a supervisor left that died.
 
+pub mod backend;
 pub mod backoff;
 pub mod client;
 pub mod control;

@@ -7,6 +7,7 @@
 mod attempt;
 mod child;
 mod news;
+mod ppp;
 
 use std::{
     io,
@@ -84,6 +85,8 @@ struct Supervisor {
     control: Control,
     signals: Signals,
     child: Child,
+    /// With an external PPP, that of the present attempt.
+    ppp: Option<ppp::External>,
     engine_log: EngineLog,
     /// When a child that was asked to end, or a resolver, is ended without asking.
     child_due: Option<Instant>,
@@ -111,6 +114,7 @@ impl Drop for Supervisor {
     /// A defect of ours has ended the loop before it came to its end: what was done to the host is undone all
     /// the same.
     fn drop(&mut self) {
+        self.drop_ppp();
         let Some(link) = self.link.take() else { return };
         self.kill_child();
         for problem in link.unwind() {
@@ -159,6 +163,7 @@ impl Supervisor {
             control,
             signals,
             child: Child::None,
+            ppp: None,
             engine_log: EngineLog::default(),
             child_due: None,
             query_due: None,
@@ -190,9 +195,12 @@ impl Supervisor {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let deadline =
-            [self.machine.next_timeout(), self.child_due, self.query_due].into_iter().flatten().min();
+        let deadline = [self.machine.next_timeout(), self.child_due, self.query_due, self.ppp_due()]
+            .into_iter()
+            .flatten()
+            .min();
         let (mut signals, mut control, mut channel, mut log) = (false, false, false, false);
+        let mut daemon = [false; 2];
         {
             let process = match &self.child {
                 Child::None => None,
@@ -210,6 +218,10 @@ impl Supervisor {
                     fds.push((stderr, Interest::Readable));
                     flags.push(&mut log);
                 }
+            }
+            for (fd, flag) in self.ppp_fds().into_iter().zip(&mut daemon) {
+                fds.extend(fd.map(|fd| (fd, Interest::Readable)));
+                flags.extend(fd.map(|_| flag));
             }
             let fixed = fds.len();
             fds.extend(self.control.fds().map(|fd| (fd, Interest::Readable)));
@@ -229,6 +241,8 @@ impl Supervisor {
         if channel {
             self.hear_child();
         }
+        let [log, ended] = daemon;
+        self.serve_ppp(log, ended);
         if control {
             self.serve();
         }
@@ -276,6 +290,7 @@ impl Supervisor {
     /// Undoes everything; only then does anyone hear of the end.
     fn finish(&mut self, outcome: Result<(), Failure>) {
         notify::stopping();
+        self.drop_ppp();
         self.child = Child::None;
         self.live = None;
         let errors = self.link.take().map(link::Session::unwind).unwrap_or_default();

@@ -272,6 +272,7 @@ fn spec() -> Spec {
         mtu_limit: 1460,
         ipv6: false,
         want_dns: true,
+        external: false,
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use super::{Child, Live, Supervisor};
+use super::{Child, Live, Supervisor, ppp::External};
 use crate::{
     engine::{
         failure::{Failure, FailureKind, Phase},
@@ -19,6 +19,7 @@ use crate::{
     net::{transport, tun},
     plan::{self, Facts, Platform},
     profile::{Host, Server},
+    secret::Secret,
     supervisor::{dial, machine::Input},
 };
 
@@ -57,14 +58,25 @@ impl Supervisor {
             transport::tcp_socket(&options).map_err(|error| socket_failure("TCP", localbind, &error))?;
         let gre = transport::gre_socket(*server.ip(), &options)
             .map_err(|error| socket_failure("GRE", localbind, &error))?;
-        let tun = self.tun()?;
         let spec = dial::spec(&self.profile, server, path_mtu);
-        let engine = Engine::start(spec, &self.password, tcp.as_fd(), gre.as_fd(), tun.as_fd())
+        let (tun, password) = self.device(spec.mtu_limit)?;
+        let engine = Engine::start(spec, &password, tcp.as_fd(), gre.as_fd(), tun.as_fd())
             .map_err(|error| internal(&format!("the engine does not start: {error}")))?;
         self.child = Child::Engine(engine);
         self.child_due = None;
         self.notes(&notes);
         Ok(())
+    }
+
+    /// The tun device and the password; or the engine's end of a daemon's line, and no password, which the engine has
+    /// no use for then.
+    fn device(&mut self, mtu_limit: u16) -> Result<(OwnedFd, Secret), Failure> {
+        let Some(daemon) = plan::Daemon::of(&self.profile) else {
+            return Ok((self.tun()?, self.password.clone()));
+        };
+        let (external, line) = External::prepare(daemon, self.profile.unit, mtu_limit)?;
+        self.ppp = Some(external);
+        Ok((line, Secret::new(Vec::new())))
     }
 
     fn tun(&self) -> Result<OwnedFd, Failure> {
@@ -121,7 +133,7 @@ fn path_mtu(facts: &Facts) -> u16 {
     link::device_mtu(dev).unwrap_or(ETHERNET)
 }
 
-fn internal(words: &str) -> Failure {
+pub(super) fn internal(words: &str) -> Failure {
     Failure::new(Phase::Connect, FailureKind::Internal, words)
 }
 
