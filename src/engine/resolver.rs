@@ -5,8 +5,8 @@
 
 use std::io;
 
-pub use crate::net::lookup::{Answer, MOST};
 use crate::net::lookup;
+pub use crate::net::lookup::{Answer, MOST};
 
 /// The whole life of a resolver process, whose standard input is its channel.
 ///

@@ -11,6 +11,7 @@
 
 mod defects;
 mod docs;
+mod hostile;
 mod manager;
 mod peer;
 mod tunnel;

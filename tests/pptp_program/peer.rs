@@ -28,7 +28,8 @@ pub fn against_the_classic(test: &str, fault: &str, body: fn(&str, &mut Syslog) 
         assert_eq!(body(OURS, &mut log), Ok(()), "our program");
         no_manager();
         if classic() {
-            let found = body(CLASSIC, &mut log).expect_err("the classic program passes: the test shows nothing");
+            let found =
+                body(CLASSIC, &mut log).expect_err("the classic program passes: the test shows nothing");
             println!("the classic program: {found}");
             assert!(found.contains(fault), "the classic program fails, but otherwise than known: {found}");
         }
@@ -63,7 +64,11 @@ impl Peer {
 
     /// The command line for it.
     pub fn line(&self, more: &str) -> String {
-        format!("{} --nolaunchpppd --nohostroute{}{more}", self.address, if more.is_empty() { "" } else { " " })
+        format!(
+            "{} --nolaunchpppd --nohostroute{}{more}",
+            self.address,
+            if more.is_empty() { "" } else { " " }
+        )
     }
 
     /// The next control connection, if one comes in so much time.
@@ -123,8 +128,7 @@ impl Call {
     pub fn packet(&self, seq: u32, ack: Option<u32>, payload: &[u8]) -> Vec<u8> {
         let mut header = [0; gre::MAX_HEADER];
         let length = u16::try_from(payload.len()).unwrap();
-        let length =
-            gre::emit(gre::Header { call_id: self.id, seq: Some(seq), ack }, length, &mut header);
+        let length = gre::emit(gre::Header { call_id: self.id, seq: Some(seq), ack }, length, &mut header);
         [&header[..length], payload].concat()
     }
 
@@ -248,8 +252,28 @@ pub fn start_reply(request: &[u8]) -> Vec<u8> {
 /// Outgoing-Call-Reply, result 1.
 pub fn call_reply(request: &[u8], call_id: u16) -> Vec<u8> {
     let [high, low] = call_id.to_be_bytes();
-    let mut reply =
-        vec![0, 32, 0, 1, 0x1a, 0x2b, 0x3c, 0x4d, 0, 8, 0, 0, high, low, request[12], request[13], 1, 0, 0, 0];
+    let mut reply = vec![
+        0,
+        32,
+        0,
+        1,
+        0x1a,
+        0x2b,
+        0x3c,
+        0x4d,
+        0,
+        8,
+        0,
+        0,
+        high,
+        low,
+        request[12],
+        request[13],
+        1,
+        0,
+        0,
+        0,
+    ];
     reply.extend([0, 1, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0]);
     reply
 }

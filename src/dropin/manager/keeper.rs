@@ -290,13 +290,17 @@ impl Keeper {
     /// that waits for nothing, is not.
     fn obey(&mut self, message: FromWorker, starter: &Channel) -> Result<Option<String>, String> {
         let number = match message {
-            FromWorker::Up(number, ..) | FromWorker::Down(number, _) | FromWorker::Silent(number, _) => number,
+            FromWorker::Up(number, ..) | FromWorker::Down(number, _) | FromWorker::Silent(number, _) => {
+                number
+            }
             FromWorker::Ended(why) => return Ok(Some(why)),
         };
         if number == 0 || number > self.last_client {
             return Err(format!("there is no client {number}"));
         }
-        let Some(at) = self.clients.iter().position(|client| client.number == number) else { return Ok(None) };
+        let Some(at) = self.clients.iter().position(|client| client.number == number) else {
+            return Ok(None);
+        };
         match message {
             FromWorker::Up(_, call_id, peer_call_id) => {
                 let client = self.clients.get_mut(at).ok_or("no such client")?;

@@ -1,11 +1,6 @@
 //! No host route is made on this system: the same words as where one is.
 
-use std::{
-    fmt, io,
-    net::Ipv4Addr,
-    os::fd::BorrowedFd,
-    time::Instant,
-};
+use std::{fmt, io, net::Ipv4Addr, os::fd::BorrowedFd, time::Instant};
 
 /// There is none.
 pub enum HostRoute {}

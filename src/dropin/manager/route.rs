@@ -102,7 +102,8 @@ impl HostRoute {
         let routes = self.netlink.routes(&MAIN)?;
         let present = self.made.as_ref().filter(|made| routes.iter().any(|found| is_the_one(found, made)));
         let to_server = |route: &Route| route.dest == host(self.server);
-        if routes.iter().any(|route| to_server(route) && present.is_none_or(|made| !is_the_one(route, made))) {
+        if routes.iter().any(|route| to_server(route) && present.is_none_or(|made| !is_the_one(route, made)))
+        {
             return Ok(false);
         }
         let tunnels: Vec<String> = self

@@ -295,12 +295,7 @@ impl Worker {
         Ok(())
     }
 
-    fn call_over(
-        &mut self,
-        call_id: u16,
-        why: &str,
-        told: fn(u32, String) -> FromWorker,
-    ) -> io::Result<()> {
+    fn call_over(&mut self, call_id: u16, why: &str, told: fn(u32, String) -> FromWorker) -> io::Result<()> {
         let Some(at) = self.calls.iter().position(|(id, _)| *id == call_id) else { return Ok(()) };
         let (_, client) = self.calls.swap_remove(at);
         self.say(told(client, why.to_owned()))

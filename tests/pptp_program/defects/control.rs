@@ -90,9 +90,7 @@ fn defect_14_a_silent_server_is_given_up() {
         let mut waiting = Vec::new();
         let mut peers = Vec::new();
         for program in programs {
-            for (silent, wait) in
-                [("TCP", 0), ("TCP", 60), ("control", 0), ("control", 1), ("call", 0)]
-            {
+            for (silent, wait) in [("TCP", 0), ("TCP", 60), ("control", 0), ("control", 1), ("call", 0)] {
                 last += 1;
                 let peer = Peer::at(last);
                 if silent == "TCP" {

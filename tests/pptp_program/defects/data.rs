@@ -83,30 +83,42 @@ fn defect_03_a_packet_that_is_cut_short_is_dropped() {
 /// With `--nobuffer` the classic program counts after it has gone on.
 #[test]
 fn defect_04_lost_packets_are_counted() {
-    against_the_classic("defects::data::defect_04_lost_packets_are_counted", "-1 are lost", |program, log| {
-        let mut call = Peer::at(9).call(program, "--nobuffer", Pipe::Socket);
-        for seq in [1, 5] {
-            call.send(seq, &numbered(seq, 40));
-        }
-        call.frames(COMES, |frames| frames.len() == 2);
-        let lost = call.statistic(log, "rx lost");
-        call.end();
-        if lost == 3 { Ok(()) } else { Err(format!("three packets are missing, and {lost} are lost")) }
-    });
+    against_the_classic(
+        "defects::data::defect_04_lost_packets_are_counted",
+        "-1 are lost",
+        |program, log| {
+            let mut call = Peer::at(9).call(program, "--nobuffer", Pipe::Socket);
+            for seq in [1, 5] {
+                call.send(seq, &numbered(seq, 40));
+            }
+            call.frames(COMES, |frames| frames.len() == 2);
+            let lost = call.statistic(log, "rx lost");
+            call.end();
+            if lost == 3 { Ok(()) } else { Err(format!("three packets are missing, and {lost} are lost")) }
+        },
+    );
 }
 
 #[test]
 fn defect_04_acknowledgements_are_counted() {
-    against_the_classic("defects::data::defect_04_acknowledgements_are_counted", "0 are counted", |program, log| {
-        let mut call = Peer::at(9).call(program, "", Pipe::Socket);
-        call.write_frame(&numbered(0, 40));
-        let sent = call.receive(COMES).unwrap().seq;
-        call.send_raw(&call.packet(1, sent, &numbered(1, 40)));
-        call.frames(COMES, |frames| frames.len() == 1);
-        let acks = call.statistic(log, "rx acks");
-        call.end();
-        if acks == 1 { Ok(()) } else { Err(format!("one acknowledgement has come, and {acks} are counted")) }
-    });
+    against_the_classic(
+        "defects::data::defect_04_acknowledgements_are_counted",
+        "0 are counted",
+        |program, log| {
+            let mut call = Peer::at(9).call(program, "", Pipe::Socket);
+            call.write_frame(&numbered(0, 40));
+            let sent = call.receive(COMES).unwrap().seq;
+            call.send_raw(&call.packet(1, sent, &numbered(1, 40)));
+            call.frames(COMES, |frames| frames.len() == 1);
+            let acks = call.statistic(log, "rx acks");
+            call.end();
+            if acks == 1 {
+                Ok(())
+            } else {
+                Err(format!("one acknowledgement has come, and {acks} are counted"))
+            }
+        },
+    );
 }
 
 #[test]

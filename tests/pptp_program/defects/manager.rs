@@ -36,10 +36,11 @@ fn defect_09_two_that_come_at_once_have_one_manager() {
         |program, _| {
             let peer = Peer::at(9);
             // Nobody answers while both come.
-            for rule in
-                ["add table ip slow", "add chain ip slow out { type filter hook output priority 0; }",
-                 "add rule ip slow out tcp dport 1723 drop"]
-            {
+            for rule in [
+                "add table ip slow",
+                "add chain ip slow out { type filter hook output priority 0; }",
+                "add rule ip slow out tcp dport 1723 drop",
+            ] {
                 output("nft", &[rule]);
             }
             let _a = Pptp::start(program, &peer.line(""), Pipe::Socket);
