@@ -14,5 +14,6 @@ mod docs;
 mod hostile;
 mod manager;
 mod peer;
+mod sockets;
 mod tunnel;
 mod world;
