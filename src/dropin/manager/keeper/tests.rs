@@ -13,7 +13,7 @@ fn keeper() -> (Keeper, [UnixStream; 2]) {
         Client { number: 2, stream: b, state: State::Waiting(Vec::new()) },
     ];
     let keeper = Keeper {
-        listener: UnixListener::bind(directory.join("socket")).unwrap(),
+        listener: UnixListener::bind(directory.path().join("socket")).unwrap(),
         signals: Signals::none().unwrap(),
         child: Command::new("true").stdin(Stdio::null()).spawn().unwrap(),
         worker,
