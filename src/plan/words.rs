@@ -13,6 +13,11 @@ pub(super) fn line(step: &Step, platform: Platform) -> String {
         (Step::OpenTun { unit: Some(unit) }, _) => format!("open tun{unit}"),
         (Step::OpenTun { unit: None }, _) => "open the first free tun device (tunX)".to_owned(),
         (Step::PidFile { dir, tun, pid }, _) => format!("write {pid} to {}", pid_file(dir, tun).display()),
+        (Step::Ppp(step), _) => step.line(platform),
+        (Step::Policy(step), _) => step.line(platform),
+        (Step::Firewall(step), _) => step.line(platform),
+        (Step::Dns(step), _) => step.line(platform),
+        (Step::Hook(step), _) => step.line(platform),
         (_, Platform::Linux) => linux(step, "add"),
         (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "add"),
     }
@@ -27,6 +32,11 @@ pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
         (Step::RemoveDefault { ipv6 }, _) => {
             format!("put back the default route{} as it was", if *ipv6 { " for IPv6" } else { "" })
         }
+        (Step::Ppp(step), _) => return step.undo_line(platform),
+        (Step::Policy(step), _) => return step.undo_line(platform),
+        (Step::Firewall(step), _) => return step.undo_line(platform),
+        (Step::Dns(step), _) => return step.undo_line(platform),
+        (Step::Hook(step), _) => return step.undo_line(platform),
         // The size means nothing to a device that is about to go.
         (Step::Mtu { .. }, _) => return None,
         (Step::Up { tun }, Platform::Linux) => format!("ip link set {tun} down"),
@@ -67,7 +77,13 @@ fn linux(step: &Step, verb: &str) -> String {
         Step::RemoveDefault { ipv6 } => {
             format!("ip{} route del default (remembered, put back on down)", if *ipv6 { " -6" } else { "" })
         }
-        Step::OpenTun { .. } | Step::PidFile { .. } => String::new(),
+        Step::OpenTun { .. }
+        | Step::PidFile { .. }
+        | Step::Ppp(_)
+        | Step::Policy(_)
+        | Step::Firewall(_)
+        | Step::Dns(_)
+        | Step::Hook(_) => String::new(),
     }
 }
 
@@ -110,7 +126,13 @@ fn bsd(step: &Step, verb: &str) -> String {
                 if *ipv6 { " -inet6" } else { "" }
             )
         }
-        Step::OpenTun { .. } | Step::PidFile { .. } => String::new(),
+        Step::OpenTun { .. }
+        | Step::PidFile { .. }
+        | Step::Ppp(_)
+        | Step::Policy(_)
+        | Step::Firewall(_)
+        | Step::Dns(_)
+        | Step::Hook(_) => String::new(),
     }
 }
 
