@@ -4,12 +4,15 @@
 //! come out. It does no I/O and reads no clock, so two of them (or one and a server) can be joined in memory.
 //! Data packets pass through [`Session::gre_input`] and [`Session::tun_input`] without an allocation.
 
+mod doubt;
+
 use std::{
     collections::VecDeque,
     ops::Range,
     time::{Duration, Instant},
 };
 
+use self::doubt::Doubt;
 use super::{
     bridge::{self, Bridge},
     failure::{Failure, FailureKind, Phase},
@@ -73,6 +76,10 @@ pub struct Session {
     /// The link is up for us; whether it is for the server as well, an LCP Echo shows: it has our last
     /// Configure-Ack when it answers what came after that, and the first packet will not find a door still shut.
     proof: Option<Proof>,
+    /// Whether the server is still there, while that is in doubt.
+    doubt: Option<Doubt>,
+    /// How long the server took over an LCP Echo; `None`: it has never answered one.
+    round_trip: Option<Duration>,
     /// Why it ends, while the polite end is under way.
     ending: Option<Failure>,
     up: bool,
@@ -82,6 +89,7 @@ pub struct Session {
 
 struct Proof {
     up: LinkUp,
+    began: Instant,
     again: Instant,
     until: Instant,
 }
@@ -90,6 +98,8 @@ struct Call {
     flow: Flow,
     link: Side,
     heard: bool,
+    /// When a packet of this call came last.
+    last_heard: Option<Instant>,
 }
 
 impl Session {
@@ -112,6 +122,8 @@ impl Session {
             phase: Phase::Connect,
             gre_due: None,
             proof: None,
+            doubt: None,
+            round_trip: None,
             ending: None,
             up: false,
             mss: Clamper::new(LARGEST_PACKET),
@@ -163,13 +175,16 @@ impl Session {
 
     /// A GRE packet without its IP header; IP packets for the tun device come out through `to_tun`.
     pub fn gre_input(&mut self, now: Instant, packet: &mut [u8], to_tun: &mut impl FnMut(&[u8])) {
-        let Self { call: Some(Call { flow, link, heard }), mss, .. } = self else { return };
+        let Self { call: Some(Call { flow, link, heard, last_heard }), mss, .. } = self else { return };
         let taken = flow.receive(now, packet, &mut |frame| {
             if let Received::Ip(ip) = link.handle_input(now, frame) {
                 to_tun(mss.pass(Way::In, ip));
             }
         });
-        *heard |= taken.is_ok();
+        if taken.is_ok() {
+            *heard = true;
+            *last_heard = Some(now);
+        }
     }
 
     /// An IP packet from the tun device. Gives the place of the GRE packet in `out`, or `None` when it was
@@ -267,6 +282,7 @@ impl Session {
         }
         self.after(now);
         self.prove(now);
+        self.settle_doubt(now);
         if self.gre_due.is_some_and(|due| due <= now) {
             self.gre_due = None;
             if self.ending.is_none() && self.call.as_ref().is_some_and(|call| !call.heard) {
@@ -289,6 +305,7 @@ impl Session {
             call.and_then(|call| call.link.next_timeout()),
             self.gre_due,
             self.proof.as_ref().map(|proof| proof.again.min(proof.until)),
+            self.doubt.as_ref().map(Doubt::next_timeout),
         ]
         .into_iter()
         .flatten()
@@ -425,7 +442,7 @@ impl Session {
             Side::Builtin(link)
         };
         self.gre_due = Some(now + self.spec.limits.gre);
-        self.call = Some(Call { flow, link, heard: false });
+        self.call = Some(Call { flow, link, heard: false, last_heard: None });
     }
 
     fn link_event(&mut self, now: Instant, event: link::Event) {
@@ -446,18 +463,19 @@ impl Session {
             link::Event::Up(up) => {
                 if self.ending.is_none() {
                     self.mss.set(self.spec.mss, up.mtu);
-                    let proof = Proof { up: link_up(&up), again: now, until: now + PROOF_LIMIT };
+                    let proof = Proof { up: link_up(&up), began: now, again: now, until: now + PROOF_LIMIT };
                     self.proof = Some(proof);
                     self.prove(now);
                 }
             }
-            link::Event::PeerAnswered => self.proven(),
+            link::Event::PeerAnswered => self.answered(now),
             link::Event::Ipv6Up(ids) => tracing::debug!(?ids, "IPv6 may flow"),
             link::Event::Ipv6Down => tracing::debug!("IPv6 may not flow"),
             link::Event::Renegotiating => {
                 tracing::info!("the server starts the link over");
                 self.up = false;
                 self.proof = None;
+                self.doubt = None;
             }
             link::Event::Down(reason) => self.link_down(now, &reason),
         }
@@ -475,6 +493,7 @@ impl Session {
     fn link_down(&mut self, now: Instant, reason: &DownReason) {
         self.up = false;
         self.proof = None;
+        self.doubt = None;
         self.gre_due = None;
         // That the call went away is no reason; who took it away has one.
         if self.ending.is_none() && *reason != DownReason::LowerLayerDown {

@@ -21,6 +21,7 @@ mod policy;
 pub mod program;
 mod recover;
 mod session;
+mod way;
 
 #[cfg(test)]
 mod model;

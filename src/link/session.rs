@@ -7,11 +7,8 @@ use super::{
     ledger::{self, Before, Device, Entry, Header, Ledger, StateLock},
 };
 use crate::{
-    net::{
-        routes::{Filter, Kind, MAIN_TABLE, Route},
-        tun::Tun,
-    },
-    plan::{DnsStep, Facts, KeepDefault, Key, Part, Plan, Step, Way},
+    net::{routes::Filter, tun::Tun},
+    plan::{DnsStep, Facts, KeepDefault, Key, Part, Plan, Step},
 };
 
 /// What one tunnel has done to this host: plans are performed through it, and taken back.
@@ -19,14 +16,16 @@ use crate::{
 /// Dropping it undoes nothing, as a crash would; [`Session::unwind`] does.
 #[must_use = "dropping a session leaves its steps to `recover`"]
 pub struct Session {
-    places: Places,
-    ledger: Ledger,
-    host: Box<dyn Host>,
+    pub(super) places: Places,
+    pub(super) ledger: Ledger,
+    pub(super) host: Box<dyn Host>,
     tun: Option<Tun>,
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
     /// Steps of the ledger, by number, that failed half-way: that they are in it does not mean that they are in
     /// force.
     unsure: Vec<u64>,
+    /// Whether the main table alone told the kernel's way when it was last asked without a host route of ours.
+    pub(super) by_the_table: bool,
 }
 
 impl Session {
@@ -45,7 +44,15 @@ impl Session {
     pub fn open_as(places: &Places, header: Header, host: Box<dyn Host>) -> Result<Self, LinkError> {
         let _lock = StateLock::take(&places.state)?;
         let ledger = Ledger::create(places, header)?;
-        Ok(Self { places: places.clone(), ledger, host, tun: None, notes: Vec::new(), unsure: Vec::new() })
+        Ok(Self {
+            places: places.clone(),
+            ledger,
+            host,
+            tun: None,
+            notes: Vec::new(),
+            unsure: Vec::new(),
+            by_the_table: false,
+        })
     }
 
     /// The supervisor's process has changed (it daemonized): the ledger names the new one.
@@ -132,6 +139,9 @@ impl Session {
                         && entry.part == plan.part
                         && !self.unsure.contains(&entry.number) =>
                 {
+                    if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (step, &entry.before) {
+                        self.remove_again(&entry, *ipv6, kept)?;
+                    }
                     deeds::renew(self.host.as_mut(), step, &entry.before)
                         .map_err(|cause| LinkError::doing(step, cause))?;
                 }
@@ -237,63 +247,6 @@ impl Session {
         deeds::perform(self.host.as_mut(), step, &before, &mut self.notes)
             .inspect_err(|_| self.unsure.push(number))
             .map_err(failed)
-    }
-
-    /// The kernel's way to the server; past our own tunnel, if it has swallowed the server meanwhile.
-    fn way_to(&mut self, server: IpAddr, source: Option<IpAddr>) -> Result<Way, LinkError> {
-        let own = self.ledger.record().device.as_ref().map(|device| device.name.clone());
-        let answer = self.host.route_to(server, source);
-        match answer {
-            Ok(way) if way.local => Ok(Way::ThisHost),
-            Ok(way) if own.as_ref() != Some(&way.dev) => {
-                Ok(Way::By { gateway: way.gateway, dev: way.dev, source: way.source })
-            }
-            refused => {
-                let past = self.way_past(server, own.as_deref(), source)?;
-                match (past, refused) {
-                    (Some(way), _) => Ok(way),
-                    (None, Err(error)) => Err(LinkError::observing(error)),
-                    (None, Ok(_)) => Err(LinkError::observing(crate::net::routes::Error::errno(
-                        format!("find the way to {server} outside the tunnel"),
-                        nix::errno::Errno::ENETUNREACH,
-                    ))),
-                }
-            }
-        }
-    }
-
-    /// The way that the kernel would take if our tunnel were not there: by the main table without our routes,
-    /// and with those that we keep from it. Only asked when the kernel can't say so itself.
-    fn way_past(
-        &mut self,
-        server: IpAddr,
-        own: Option<&str>,
-        source: Option<IpAddr>,
-    ) -> Result<Option<Way>, LinkError> {
-        let Some(own) = own else { return Ok(None) };
-        let filter = Filter { ipv6: server.is_ipv6(), table: Some(MAIN_TABLE), dest: None };
-        let mut routes = self.host.routes(&filter).map_err(LinkError::observing)?;
-        for entry in &self.ledger.record().entries {
-            match &entry.before {
-                Before::Routes(kept) => routes.extend(kept.iter().cloned()),
-                Before::Route(kept) => routes.push((**kept).clone()),
-                Before::Nothing | Before::Same | Before::Shared | Before::File(_) => {}
-            }
-        }
-        let usable = |route: &&Route| {
-            route.kind == Kind::Unicast
-                && route.dest.contains(&server)
-                && !route.leaves_by(own)
-                && !(route.is_ours() && route.dest.prefix_len() >= 32)
-        };
-        let best = routes
-            .iter()
-            .filter(usable)
-            .max_by_key(|route| (route.dest.prefix_len(), std::cmp::Reverse(route.metric)));
-        Ok(best.and_then(|route| {
-            let hop = route.hops.first()?;
-            Some(Way::By { gateway: hop.via, dev: hop.dev.clone()?, source: source.or(route.source) })
-        }))
     }
 
     /// Why default routes can't be replaced here. Once they are replaced the question is settled.

@@ -99,6 +99,20 @@ pub enum Way {
     ThisHost,
 }
 
+impl Way {
+    /// Whether packets take the same path: the same gateway and device, whatever address they carry.
+    #[must_use]
+    pub fn is_same_path(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::ThisHost, Self::ThisHost) => true,
+            (Self::By { gateway, dev, .. }, Self::By { gateway: other_gateway, dev: other_dev, .. }) => {
+                gateway == other_gateway && dev == other_dev
+            }
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

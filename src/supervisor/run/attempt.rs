@@ -17,8 +17,8 @@ use crate::{
     },
     link::{self, Cause, LinkError, Places},
     net::{transport, tun},
-    plan::{self, Facts, Platform},
-    profile::{Host, Server},
+    plan::{self, Facts, Plan, Platform},
+    profile::{Host, Profile, Server},
     secret::Secret,
     supervisor::{dial, machine::Input},
 };
@@ -51,7 +51,9 @@ impl Supervisor {
         self.say_phase(Phase::Connect, "");
         let localbind = self.profile.localbind;
         let Some(link) = &mut self.link else { return Err(internal("the link is closed")) };
-        let facts = link.facts(*server.ip(), localbind).map_err(|error| route_failure(&error))?;
+        let facts = link.facts(*server.ip(), localbind);
+        self.roam.dials(&mut self.machine, &facts);
+        let facts = facts.map_err(|error| route_failure(&error))?;
         let transport = plan::transport(&self.profile, Platform::host()).resolve(&facts);
         link.perform(&transport).map_err(|error| step_failure(Phase::Connect, &error))?;
         let notes = transport.notes.clone();
@@ -61,6 +63,7 @@ impl Supervisor {
             transport::tcp_socket(&options).map_err(|error| socket_failure("TCP", localbind, &error))?;
         let gre = transport::gre_socket(*server.ip(), &options)
             .map_err(|error| socket_failure("GRE", localbind, &error))?;
+        self.roam.connected_from(transport::local_address(&gre));
         let spec = dial::spec(&self.profile, server, path_mtu);
         let (tun, password) = self.device(spec.mtu_limit)?;
         let engine = Engine::start(spec, &password, tcp.as_fd(), gre.as_fd(), tun.as_fd())
@@ -92,21 +95,7 @@ impl Supervisor {
         let localbind = self.profile.localbind;
         let Some(link) = &mut self.link else { return };
         let done = link.facts(server, localbind).and_then(|facts| {
-            let facts = Facts {
-                mtu: Some(up.mtu),
-                local: Some(up.local),
-                peer: Some(up.peer),
-                dns: Some(up.dns.iter().copied().map(IpAddr::V4).collect()),
-                resolver: self.profile.dns.is_wanted().then(link::resolver_in_charge),
-                ipv6: up
-                    .ipv6
-                    .map_or(plan::Ipv6::Absent, |(local, peer)| plan::Ipv6::from_identifiers(local, peer)),
-                ..facts
-            };
-            let run = Path::new(Platform::host().run_dir());
-            let mut network = plan::network(&self.profile, Platform::host(), run).resolve(&facts);
-            let servers = self.profile.dns.servers_of(&up.dns);
-            network.notes.extend(plan::dns_notes(&self.profile, facts.resolver, &servers));
+            let network = network_plan(&self.profile, facts, &up);
             link.perform(&network)?;
             let notes = [network.notes, link.take_notes()].concat();
             Ok(notes)
@@ -126,6 +115,23 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// What the host needs for this link.
+pub(super) fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
+    let facts = Facts {
+        mtu: Some(up.mtu),
+        local: Some(up.local),
+        peer: Some(up.peer),
+        dns: Some(up.dns.iter().copied().map(IpAddr::V4).collect()),
+        resolver: profile.dns.is_wanted().then(link::resolver_in_charge),
+        ipv6: up.ipv6.map_or(plan::Ipv6::Absent, |(local, peer)| plan::Ipv6::from_identifiers(local, peer)),
+        ..facts
+    };
+    let run = Path::new(Platform::host().run_dir());
+    let mut network = plan::network(profile, Platform::host(), run).resolve(&facts);
+    network.notes.extend(plan::dns_notes(profile, facts.resolver, &profile.dns.servers_of(&up.dns)));
+    network
 }
 
 /// Begins the ledger of this tunnel.
