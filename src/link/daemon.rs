@@ -113,7 +113,16 @@ mod tests {
     #[test]
     fn a_pid_file_names_process_and_device() {
         assert_eq!(parse("1234\nppp0\n"), Some(Found { pid: 1234, device: "ppp0".into() }));
-        for wrong in ["", "1234\n", "x\nppp0\n", "0\nppp0\n", "1\nppp0\n", "12\n../x\n", "12\n.x\n", "12\naaaaaaaaaaaaaaaa\n"] {
+        for wrong in [
+            "",
+            "1234\n",
+            "x\nppp0\n",
+            "0\nppp0\n",
+            "1\nppp0\n",
+            "12\n../x\n",
+            "12\n.x\n",
+            "12\naaaaaaaaaaaaaaaa\n",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    Cause, Host, dns, firewall, hook,
+    Cause, Host, daemon, dns, firewall, hook,
     ledger::{Before, Device},
-    daemon, pidfile, policy,
+    pidfile, policy,
 };
 use crate::{
     net::routes::{Address, Filter, Hop, Insert, MAIN_TABLE, Route, default_metric, default_prefix},

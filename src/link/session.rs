@@ -64,7 +64,8 @@ impl Session {
         Some(self.ledger.record().device.as_ref()?.name.as_str())
     }
 
-    /// An external PPP has made its device: the steps that follow are about that one.
+    /// An external PPP has made its device: the steps that follow are about that one, and what was done to an earlier one
+    /// went with it.
     ///
     /// # Errors
     /// When it is not there, or the ledger can't be written.
@@ -72,9 +73,17 @@ impl Session {
         let found = self.host.link(name).map_err(LinkError::observing)?;
         let Some(link) = found else {
             let errno = nix::errno::Errno::ENODEV;
-            return Err(LinkError::observing(crate::net::routes::Error::errno(format!("look up {name}"), errno)));
+            return Err(LinkError::observing(crate::net::routes::Error::errno(
+                format!("look up {name}"),
+                errno,
+            )));
         };
-        self.ledger.device(Device { name: link.name, index: link.index })
+        let device = Device { name: link.name, index: link.index };
+        if self.ledger.record().device.as_ref().is_some_and(|earlier| *earlier != device) {
+            let _lock = StateLock::take(&self.places.state)?;
+            self.undo_of_device()?;
+        }
+        self.ledger.device(device)
     }
 
     /// What this host says about the way to a server: enough to resolve a transport plan. `source` is the
@@ -159,12 +168,17 @@ impl Session {
         if found.is_some_and(|link| link.index == device.index) {
             return Ok(());
         }
+        self.undo_of_device()?;
+        self.tun = None;
+        Ok(())
+    }
+
+    fn undo_of_device(&mut self) -> Result<(), LinkError> {
         let mut lost = self.ledger.record().entries.clone();
         lost.retain(|entry| entry.step.is_of_device());
         for entry in lost.iter().rev() {
             undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry)?;
         }
-        self.tun = None;
         Ok(())
     }
 

@@ -9,12 +9,12 @@
 //! route to the server by the way that the kernel uses now, so that a later default or split route can't send
 //! the tunnel into itself. [`network`] is performed when the link is up.
 
+mod backend;
 mod build;
 mod dns;
 mod facts;
 mod firewall;
 mod hook;
-mod backend;
 mod policy;
 mod step;
 mod value;
@@ -26,12 +26,12 @@ mod tests;
 use std::fmt;
 
 pub use self::{
+    backend::{Daemon, PppKey, PppStep, link_name},
     build::{network, transport},
     dns::{DnsKey, DnsStep},
     facts::{Facts, Ipv6, KeepDefault, Way},
     firewall::{FirewallKey, FirewallStep},
     hook::{HookKey, HookStep},
-    backend::{Daemon, PppKey, PppStep, link_name},
     policy::{PolicyKey, PolicyStep},
     step::{Key, Step},
     value::{Symbol, Value},

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Platform, Symbol, Value, Way,
+    backend::{PppKey, PppStep},
     dns::{DnsKey, DnsStep},
     firewall::{FirewallKey, FirewallStep},
     hook::{HookKey, HookStep},
-    backend::{PppKey, PppStep},
     policy::{PolicyKey, PolicyStep},
     words,
 };

@@ -171,8 +171,7 @@ impl Watch {
             }
             code::CONFIGURE_NAK | code::CONFIGURE_REJECT if from == From::Daemon => {
                 let options = Options::parse(packet.data);
-                self.auth_refused |=
-                    options.is_some_and(|options| options.find(lcp::option::AUTH).is_some());
+                self.auth_refused |= options.is_some_and(|options| options.find(lcp::option::AUTH).is_some());
             }
             code::TERMINATE_REQUEST => self.terminate(from, packet.data),
             _ => {}
@@ -213,7 +212,8 @@ impl Watch {
     /// Either end hangs up. When it is the daemon, its exit status says why, but for what only its words tell.
     fn terminate(&mut self, from: From, words: &[u8]) {
         let reason = match from {
-            _ if self.stage == Stage::Lcp && self.auth_refused => {
+            // A server that wants proof may first agree to none, and hang up then.
+            _ if self.auth_refused && self.demanded().is_none() && self.stage <= Stage::Encryption => {
                 DownReason::NoCommonAuth { offered: self.offered.join(", ") }
             }
             From::Peer => DownReason::PeerTerminated(printable(words)),

@@ -15,8 +15,14 @@ const LONGEST_LABEL: usize = 64;
 
 /// Options of pppd(8) that are not for a profile to give, and why.
 const PPPD: &[(&[&str], &str)] = &[
-    (&["nodetach", "detach", "updetach", "up_sdnotify"], "pptpctl starts pppd itself and keeps it in the foreground"),
-    (&["pty", "socket", "notty", "connect", "disconnect", "init", "welcome", "sync"], "the line is pptpctl's"),
+    (
+        &["nodetach", "detach", "updetach", "up_sdnotify"],
+        "pptpctl starts pppd itself and keeps it in the foreground",
+    ),
+    (
+        &["pty", "socket", "notty", "connect", "disconnect", "init", "welcome", "sync"],
+        "the line is pptpctl's",
+    ),
     (&["file", "call"], "write the options here, one by one"),
     (&["persist", "demand", "holdoff", "maxfail"], "dialling again is pptpctl's: see `retry`"),
     (
@@ -39,19 +45,48 @@ const PPPD: &[(&[&str], &str)] = &[
     ),
     (
         &[
-            "auth", "require-pap", "+pap", "require-chap", "+chap", "require-mschap", "+mschap", "require-mschap-v2",
-            "+mschap-v2", "require-eap",
+            "auth",
+            "require-pap",
+            "+pap",
+            "require-chap",
+            "+chap",
+            "require-mschap",
+            "+mschap",
+            "require-mschap-v2",
+            "+mschap-v2",
+            "require-eap",
         ],
         "a server does not log in to its client; what we accept is the profile's `auth`",
     ),
     (
-        &["refuse-pap", "-pap", "refuse-chap", "-chap", "refuse-mschap", "-mschap", "refuse-mschap-v2", "-mschap-v2"],
+        &[
+            "refuse-pap",
+            "-pap",
+            "refuse-chap",
+            "-chap",
+            "refuse-mschap",
+            "-mschap",
+            "refuse-mschap-v2",
+            "-mschap-v2",
+        ],
         "this is the profile's `auth`",
     ),
     (
         &[
-            "mppe", "+mppe", "require-mppe", "require-mppe-40", "+mppe-40", "require-mppe-128", "+mppe-128", "nomppe",
-            "nomppe-40", "nomppe-128", "mppe-stateful", "nomppe-stateful", "noccp", "-ccp",
+            "mppe",
+            "+mppe",
+            "require-mppe",
+            "require-mppe-40",
+            "+mppe-40",
+            "require-mppe-128",
+            "+mppe-128",
+            "nomppe",
+            "nomppe-40",
+            "nomppe-128",
+            "mppe-stateful",
+            "nomppe-stateful",
+            "noccp",
+            "-ccp",
         ],
         "this is the profile's `mppe`",
     ),
@@ -61,13 +96,22 @@ const PPPD: &[(&[&str], &str)] = &[
 const PPP: &[(&[&str], &str)] = &[
     (&["set authname", "set authkey"], "this is the profile's `user` and `password`"),
     (&["set device", "set speed", "set phone", "set dial", "set login"], "the line is pptpctl's"),
-    (&["set mppe", "enable mppe", "disable mppe", "accept mppe", "deny mppe"], "this is the profile's `mppe`"),
+    (
+        &["set mppe", "enable mppe", "disable mppe", "accept mppe", "deny mppe"],
+        "this is the profile's `mppe`",
+    ),
     (&["set mtu", "set mru"], "this is the profile's `mtu` and `ppp.mru`"),
-    (&["set redial", "set reconnect", "set autoload", "set mode"], "dialling again is pptpctl's: see `retry`"),
+    (
+        &["set redial", "set reconnect", "set autoload", "set mode"],
+        "dialling again is pptpctl's: see `retry`",
+    ),
     (&["add", "add!", "delete", "delete!"], "routes are pptpctl's: see `default` and `routes`"),
     (&["enable dns", "disable dns", "resolv"], "this is the profile's `dns`"),
     (&["nat"], "this is the profile's `nat`"),
-    (&["dial", "open", "close", "down", "quit", "bye", "load", "term"], "pptpctl brings the link up and down"),
+    (
+        &["dial", "open", "close", "down", "quit", "bye", "load", "term"],
+        "pptpctl brings the link up and down",
+    ),
     (&["shell", "bg"], "the profile's `hooks` run programs"),
 ];
 
@@ -182,13 +226,18 @@ mod tests {
 
     #[test]
     fn what_the_profile_says_is_not_said_again() {
-        for wrong in ["nodetach", "password", "defaultroute", "nomppe", "unit", "/dev/ttyS0", "file", "usepeerdns"] {
+        for wrong in
+            ["nodetach", "password", "defaultroute", "nomppe", "unit", "/dev/ttyS0", "file", "usepeerdns"]
+        {
             assert!(option(PppBackend::Pppd, wrong).is_err(), "{wrong}");
         }
-        for right in ["debug", "lcp-restart", "1", "nobsdcomp", "ipcp-restart", "noauth", "10.0.0.9:", "a b"] {
+        for right in ["debug", "lcp-restart", "1", "nobsdcomp", "ipcp-restart", "noauth", "10.0.0.9:", "a b"]
+        {
             assert_eq!(option(PppBackend::Pppd, right).as_deref(), Ok(right));
         }
-        for wrong in ["set  authkey x", "add default HISADDR", "!include x", "! ls", "nat enable yes", "set mppe 40"] {
+        for wrong in
+            ["set  authkey x", "add default HISADDR", "!include x", "! ls", "nat enable yes", "set mppe 40"]
+        {
             assert!(option(PppBackend::Ppp, wrong).is_err(), "{wrong}");
         }
         for right in ["set log Phase", "enable lqr", "set additional 1", "disable mppe2"] {

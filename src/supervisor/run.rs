@@ -195,8 +195,10 @@ impl Supervisor {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let deadline =
-            [self.machine.next_timeout(), self.child_due, self.query_due, self.ppp_due()].into_iter().flatten().min();
+        let deadline = [self.machine.next_timeout(), self.child_due, self.query_due, self.ppp_due()]
+            .into_iter()
+            .flatten()
+            .min();
         let (mut signals, mut control, mut channel, mut log) = (false, false, false, false);
         let mut daemon = [false; 2];
         {

@@ -44,7 +44,8 @@ const IDLE_TALK: &[&str] = &[
 /// Whether a line of the daemon may say why it ended.
 #[must_use]
 pub fn is_telling(line: &str) -> bool {
-    !line.is_empty() && (line.starts_with("MPPE required") || !IDLE_TALK.iter().any(|idle| line.starts_with(idle)))
+    !line.is_empty()
+        && (line.starts_with("MPPE required") || !IDLE_TALK.iter().any(|idle| line.starts_with(idle)))
 }
 
 /// How the daemon of a tunnel ended.
@@ -173,12 +174,16 @@ mod tests {
             assert_eq!(of_pppd(End::Status(status), phase, "").kind, kind, "{status} {phase}");
         }
         let killed = of_pppd(End::Signal(9), Phase::Up, "");
-        assert_eq!((killed.kind, killed.detail.as_str()), (FailureKind::PppFailed, "pppd was ended by signal 9"));
+        assert_eq!(
+            (killed.kind, killed.detail.as_str()),
+            (FailureKind::PppFailed, "pppd was ended by signal 9")
+        );
     }
 
     #[test]
     fn the_last_telling_line_says_why() {
-        let said = ["Using interface ppp0", "MPPE required but peer negotiation failed", "Connection terminated."];
+        let said =
+            ["Using interface ppp0", "MPPE required but peer negotiation failed", "Connection terminated."];
         let words = said.into_iter().rfind(|line| is_telling(line)).unwrap();
         let failure = of_pppd(End::Status(16), Phase::Encryption, words);
         assert_eq!(failure.kind, FailureKind::EncryptionRefused);

@@ -9,7 +9,10 @@ pub mod pppd;
 #[cfg(test)]
 mod tests;
 
-use crate::profile::{MppeMode, Mtu, Profile};
+use crate::{
+    plan::Daemon,
+    profile::{MppeMode, Mtu, Profile},
+};
 
 /// What stands where the password would, for people.
 pub const HIDDEN: &str = "(not shown)";
@@ -21,6 +24,24 @@ const MPPE: u16 = 4;
 #[must_use]
 pub fn link_name(profile: &Profile) -> String {
     crate::plan::link_name(profile.name.as_str())
+}
+
+/// What the daemon of a profile is told, for people: a title, and lines without the password. On a path that carries
+/// packets of 1500 bytes.
+#[must_use]
+pub fn told(profile: &Profile) -> Option<(String, Vec<String>)> {
+    let limit = super::dial::inner_mtu(1500);
+    let (title, text) = match Daemon::of(profile)? {
+        Daemon::Pppd => {
+            let text = pppd::options(profile, None, limit);
+            ("pppd is told".to_owned(), String::from_utf8_lossy(&text).into_owned())
+        }
+        Daemon::Ppp => {
+            let title = format!("ppp {} is told", ppp::arguments(profile).join(" "));
+            (title, ppp::section(profile, None, limit).to_string())
+        }
+    };
+    Some((title, text.lines().map(str::to_owned).collect()))
 }
 
 /// The user as servers expect it (RFC 2759 §4).

@@ -32,11 +32,7 @@ impl Supervisor {
                 let Child::Engine(engine) = &self.child else { return };
                 // LCP Terminate, Call-Clear, Stop: each has its own limit; then patience ends. One that does not
                 // even take the word has had none for it.
-                let patience = if engine.say(&ToEngine::Stop) {
-                    patience
-                } else {
-                    Duration::ZERO
-                };
+                let patience = if engine.say(&ToEngine::Stop) { patience } else { Duration::ZERO };
                 self.child_due = Some(Instant::now() + patience);
             }
             Child::Resolver(_) => {

@@ -25,7 +25,7 @@ use crate::{
         failure::{Failure, FailureKind, Phase},
         message::{LinkUp, ToEngine, plain},
     },
-    link::{self, daemon},
+    link::daemon,
     net::{pty::Pty, wait},
     os::{paths, process},
     plan::{Daemon, Platform},
@@ -140,7 +140,12 @@ impl Supervisor {
         };
         match started {
             Ok(running) => {
-                tracing::info!("{}: {} runs, process {}", profile.log_name(), external.which.name(), running.child.id());
+                tracing::info!(
+                    "{}: {} runs, process {}",
+                    profile.log_name(),
+                    external.which.name(),
+                    running.child.id()
+                );
                 external.running = Some(running);
             }
             Err(error) => {
@@ -177,7 +182,7 @@ impl Supervisor {
             return;
         };
         let noted = link.as_mut().map_or(Ok(()), |link| link.external_device(&device));
-        let up = LinkUp { local, peer: peer.unwrap_or(up.peer), mtu: link::device_mtu(&device).unwrap_or(up.mtu), ..up };
+        let up = LinkUp { local, peer: peer.unwrap_or(up.peer), ..up };
         match noted.map_err(|error| error.to_string()).and_then(|()| up.check().map_err(str::to_owned)) {
             Ok(()) => self.handle(Input::LinkUp(up)),
             Err(words) => {
@@ -204,7 +209,9 @@ impl Supervisor {
     }
 
     fn read_ppp_log(&mut self) {
-        let Self { ppp: Some(External { running: Some(running), which, .. }), profile, .. } = self else { return };
+        let Self { ppp: Some(External { running: Some(running), which, .. }), profile, .. } = self else {
+            return;
+        };
         running.read_log(|line| tracing::info!("{}: {}: {line}", profile.log_name(), which.name()));
     }
 
@@ -227,7 +234,9 @@ impl Supervisor {
     /// Ends the daemon while the call is still there for its LCP Terminate: politely, for a bounded time.
     pub(super) fn end_ppp(&mut self) {
         let patience = self.profile.timeouts.stop;
-        let Some(Some(mut running)) = self.ppp.as_mut().map(|external| external.running.take()) else { return };
+        let Some(Some(mut running)) = self.ppp.as_mut().map(|external| external.running.take()) else {
+            return;
+        };
         if let Err(error) = running.held.terminate() {
             tracing::debug!(%error, "daemon not told");
         }
@@ -327,7 +336,9 @@ impl Running {
                 let ready = wait::until([Some((end, wait::Interest::Readable)), log], Some(deadline));
                 ready.is_ok_and(|[ended, _]| ended)
             }
-            None => matches!(self.child.try_wait(), Ok(Some(_))) || self.held.wait_until(slice).unwrap_or(false),
+            None => {
+                matches!(self.child.try_wait(), Ok(Some(_))) || self.held.wait_until(slice).unwrap_or(false)
+            }
         }
     }
 
@@ -407,13 +418,12 @@ fn launch(mut command: Command, file: Option<PathBuf>) -> io::Result<Running> {
 fn observe(device: &str) -> Option<(std::net::Ipv4Addr, Option<std::net::Ipv4Addr>)> {
     use nix::net::if_::InterfaceFlags;
     let all = nix::ifaddrs::getifaddrs().ok()?;
-    all.filter(|entry| entry.interface_name == device && entry.flags.contains(InterfaceFlags::IFF_UP)).find_map(
-        |entry| {
+    all.filter(|entry| entry.interface_name == device && entry.flags.contains(InterfaceFlags::IFF_UP))
+        .find_map(|entry| {
             let local = entry.address.as_ref()?.as_sockaddr_in()?.ip();
             let peer = entry.destination.as_ref().and_then(|peer| Some(peer.as_sockaddr_in()?.ip()));
             Some((local, peer))
-        },
-    )
+        })
 }
 
 /// The tun device whose pid file names this process.

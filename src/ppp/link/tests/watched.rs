@@ -108,5 +108,8 @@ fn whatever_passes_does_no_harm() {
         let from = if number % 3 == 0 { From::Daemon } else { From::Peer };
         watch.frame(from, &frame);
     }
-    assert!(std::iter::from_fn(|| watch.poll_event()).count() <= 64, "events that nobody fetches are bounded");
+    assert!(
+        std::iter::from_fn(|| watch.poll_event()).count() <= 64,
+        "events that nobody fetches are bounded"
+    );
 }
