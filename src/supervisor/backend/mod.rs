@@ -9,16 +9,14 @@ pub mod pppd;
 #[cfg(test)]
 mod tests;
 
+use super::dial;
 use crate::{
     plan::Daemon,
-    profile::{MppeMode, Mtu, Profile},
+    profile::{Mtu, Profile},
 };
 
 /// What stands where the password would, for people.
 pub const HIDDEN: &str = "(not shown)";
-
-/// Bytes that MPPE adds to a packet, which the daemons take off the MTU that they are told.
-const MPPE: u16 = 4;
 
 /// The name of the tunnel for a daemon: of its pid file with pppd, of its label with ppp.
 #[must_use]
@@ -30,7 +28,7 @@ pub fn link_name(profile: &Profile) -> String {
 /// packets of 1500 bytes.
 #[must_use]
 pub fn told(profile: &Profile) -> Option<(String, Vec<String>)> {
-    let limit = super::dial::inner_mtu(1500);
+    let limit = dial::inner_mtu(1500);
     let (title, text) = match Daemon::of(profile)? {
         Daemon::Pppd => {
             let text = pppd::options(profile, None, limit);
@@ -54,10 +52,10 @@ fn user(profile: &Profile) -> String {
 
 /// MTU and MRU, in bytes, for the daemon; `limit` is what the path carries in one information field.
 fn sizes(profile: &Profile, limit: u16) -> (u16, u16) {
-    let overhead = if profile.mppe.mode == MppeMode::Off { 0 } else { MPPE };
     let mtu = match profile.mtu {
         Mtu::Auto => limit,
-        Mtu::Bytes(bytes) => bytes.saturating_add(overhead).min(limit),
+        // The daemons take MPPE's bytes off what they are told.
+        Mtu::Bytes(bytes) => bytes.saturating_add(dial::mppe_overhead(profile)).min(limit),
     };
     (mtu, profile.ppp.mru.unwrap_or(limit))
 }
