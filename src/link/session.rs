@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
-    Cause, Host, LinkError, Places, deeds,
+    Cause, Host, LinkError, Places, deeds, dns,
     ledger::{self, Before, Device, Entry, Header, Ledger, StateLock},
 };
 use crate::{
     net::{routes::Filter, tun::Tun},
-    plan::{Facts, KeepDefault, Key, Part, Plan, Step},
+    plan::{DnsStep, Facts, KeepDefault, Key, Part, Plan, Step},
 };
 
 /// What one tunnel has done to this host: plans are performed through it, and taken back.
@@ -20,6 +20,10 @@ pub struct Session {
     pub(super) ledger: Ledger,
     pub(super) host: Box<dyn Host>,
     tun: Option<Tun>,
+    pub(super) notes: Vec<String>,
+    /// Steps of the ledger, by number, that failed half-way: that they are in it does not mean that they are in
+    /// force.
+    unsure: Vec<u64>,
     /// Whether the main table alone told the kernel's way when it was last asked without a host route of ours.
     pub(super) by_the_table: bool,
 }
@@ -40,7 +44,15 @@ impl Session {
     pub fn open_as(places: &Places, header: Header, host: Box<dyn Host>) -> Result<Self, LinkError> {
         let _lock = StateLock::take(&places.state)?;
         let ledger = Ledger::create(places, header)?;
-        Ok(Self { places: places.clone(), ledger, host, tun: None, by_the_table: false })
+        Ok(Self {
+            places: places.clone(),
+            ledger,
+            host,
+            tun: None,
+            notes: Vec::new(),
+            unsure: Vec::new(),
+            by_the_table: false,
+        })
     }
 
     /// The supervisor's process has changed (it daemonized): the ledger names the new one.
@@ -57,6 +69,33 @@ impl Session {
         self.tun.as_ref()
     }
 
+    /// The name of the tunnel's device: of the tun device, or of an external PPP's.
+    #[must_use]
+    pub fn device_name(&self) -> Option<&str> {
+        Some(self.ledger.record().device.as_ref()?.name.as_str())
+    }
+
+    /// An external PPP has made its device: the steps that follow are about that one.
+    ///
+    /// # Errors
+    /// When it is not there, or the ledger can't be written.
+    pub fn external_device(&mut self, name: &str) -> Result<(), LinkError> {
+        let found = self.host.link(name).map_err(LinkError::observing)?;
+        let Some(link) = found else {
+            let errno = nix::errno::Errno::ENODEV;
+            return Err(LinkError::observing(crate::net::routes::Error::errno(
+                format!("look up {name}"),
+                errno,
+            )));
+        };
+        self.ledger.device(Device { name: link.name, index: link.index })
+    }
+
+    /// What a person should know about how the steps went, one sentence each; what is new since it was asked last.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
     /// What this host says about the way to a server: enough to resolve a transport plan. `source` is the
     /// profile's localbind.
     ///
@@ -70,6 +109,7 @@ impl Session {
             tun: self.ledger.record().device.as_ref().map(|device| device.name.clone()),
             pid: Some(self.ledger.record().header.pid),
             keep_default: self.keep_default(),
+            forwarding: self.host.forwards(),
             ..Facts::default()
         })
     }
@@ -94,7 +134,11 @@ impl Session {
             let held =
                 self.ledger.record().entries.iter().find(|entry| entry.step.key() == step.key()).cloned();
             match held {
-                Some(entry) if entry.step == *step && entry.part == plan.part => {
+                Some(entry)
+                    if entry.step == *step
+                        && entry.part == plan.part
+                        && !self.unsure.contains(&entry.number) =>
+                {
                     if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (step, &entry.before) {
                         self.remove_again(&entry, *ipv6, kept)?;
                     }
@@ -118,6 +162,32 @@ impl Session {
             undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry)?;
         }
         Ok(())
+    }
+
+    /// What of the resolvers that were set is not in force any more: someone else has changed it. One sentence each.
+    pub fn resolver_problems(&mut self) -> Vec<String> {
+        let steps: Vec<DnsStep> = self.resolver_steps().cloned().collect();
+        let outcomes = steps.iter().map(|step| dns::problem(self.host.as_mut(), step));
+        outcomes.filter_map(|outcome| outcome.unwrap_or_else(|error| Some(error.to_string()))).collect()
+    }
+
+    /// The files whose change may mean that [`Session::resolver_problems`] has something to say.
+    #[must_use]
+    pub fn resolver_files(&self) -> Vec<std::path::PathBuf> {
+        self.resolver_steps().filter_map(dns::watched).collect()
+    }
+
+    /// Whether names are asked through the tunnel: all of them, so that none can be while it is away.
+    #[must_use]
+    pub fn resolves_all_names(&self) -> bool {
+        self.resolver_steps().any(|step| step.domains.is_empty())
+    }
+
+    fn resolver_steps(&self) -> impl Iterator<Item = &DnsStep> {
+        self.ledger.record().entries.iter().filter_map(|entry| match &entry.step {
+            Step::Dns(step) => Some(step),
+            _ => None,
+        })
     }
 
     /// Undoes everything, the last step first, and closes the tun device. Nothing stops it; what went wrong
@@ -173,8 +243,10 @@ impl Session {
             }
             None => (deeds::observe(self.host.as_mut(), step).map_err(failed)?, None),
         };
-        self.ledger.intend(part, step, before.clone(), instead)?;
-        deeds::perform(self.host.as_mut(), step, &before).map_err(failed)
+        let number = self.ledger.intend(part, step, before.clone(), instead)?;
+        deeds::perform(self.host.as_mut(), step, &before, &mut self.notes)
+            .inspect_err(|_| self.unsure.push(number))
+            .map_err(failed)
     }
 
     /// Why default routes can't be replaced here. Once they are replaced the question is settled.

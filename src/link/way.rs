@@ -144,7 +144,7 @@ impl Session {
         let mut before: Vec<Route> = kept.iter().filter(|old| !superseded(old, &fresh)).cloned().collect();
         before.extend(fresh.iter().cloned());
         self.ledger.intend(entry.part, &entry.step, Before::Routes(before), Some(entry.number))?;
-        deeds::perform(self.host.as_mut(), &entry.step, &Before::Routes(fresh))
+        deeds::perform(self.host.as_mut(), &entry.step, &Before::Routes(fresh), &mut self.notes)
             .map_err(|cause| LinkError::doing(&entry.step, cause))
     }
 }

@@ -4,6 +4,7 @@
 //! other half, for `status` and `down`; [`report`] is how a waiting `up` hears how it goes; [`recover`] undoes
 //! what a supervisor left that died.
 
+pub mod backend;
 pub mod backoff;
 pub mod client;
 pub mod control;
@@ -13,6 +14,7 @@ pub mod hints;
 pub mod lock;
 pub mod log;
 pub mod machine;
+mod names;
 pub mod notify;
 mod patience;
 mod recovery;

@@ -8,6 +8,8 @@
 mod attempt;
 mod child;
 mod news;
+mod ppp;
+mod resolvers;
 mod roam;
 
 use std::{
@@ -15,7 +17,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use self::{child::Child, roam::Roam};
+use self::{child::Child, resolvers::Resolvers, roam::Roam};
 use super::{
     backoff,
     control::Control,
@@ -86,12 +88,15 @@ struct Supervisor {
     control: Control,
     signals: Signals,
     child: Child,
+    /// With an external PPP, that of the present attempt.
+    ppp: Option<ppp::External>,
     engine_log: EngineLog,
     /// When a child that was asked to end, or a resolver, is ended without asking.
     child_due: Option<Instant>,
     /// When those who asked for a status are answered without the engine's counters.
     query_due: Option<Instant>,
     live: Option<Live>,
+    resolvers: Resolvers,
     roam: Roam,
     /// SIGUSR1: the next statistics are for the log.
     log_statistics: bool,
@@ -114,6 +119,7 @@ impl Drop for Supervisor {
     /// A defect of ours has ended the loop before it came to its end: what was done to the host is undone all
     /// the same.
     fn drop(&mut self) {
+        self.drop_ppp();
         let Some(link) = self.link.take() else { return };
         self.kill_child();
         for problem in link.unwind() {
@@ -162,10 +168,12 @@ impl Supervisor {
             control,
             signals,
             child: Child::None,
+            ppp: None,
             engine_log: EngineLog::default(),
             child_due: None,
             query_due: None,
             live: None,
+            resolvers: Resolvers::default(),
             roam: Roam::new(),
             log_statistics: false,
             lost: false,
@@ -194,11 +202,14 @@ impl Supervisor {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let deadline = [self.machine.next_timeout(), self.child_due, self.query_due, self.roam.due()]
-            .into_iter()
-            .flatten()
-            .min();
+        let deadline =
+            [self.machine.next_timeout(), self.child_due, self.query_due, self.ppp_due(), self.roam.due()]
+                .into_iter()
+                .flatten()
+                .min();
         let (mut signals, mut control, mut channel, mut log) = (false, false, false, false);
+        let mut daemon = [false; 2];
+        let mut files = false;
         let (mut network, mut clock) = (false, false);
         {
             let process = match &self.child {
@@ -218,12 +229,15 @@ impl Supervisor {
                     flags.push(&mut log);
                 }
             }
+            for (fd, flag) in self.ppp_fds().into_iter().zip(&mut daemon) {
+                fds.extend(fd.map(|fd| (fd, Interest::Readable)));
+                flags.extend(fd.map(|_| flag));
+            }
             let [watch, sleep] = self.roam.fds();
-            for (fd, flag) in [(watch, &mut network), (sleep, &mut clock)] {
-                if let Some(fd) = fd {
-                    fds.push((fd, Interest::Readable));
-                    flags.push(flag);
-                }
+            for (fd, flag) in [(self.resolvers.fd(), &mut files), (watch, &mut network), (sleep, &mut clock)]
+            {
+                fds.extend(fd.map(|fd| (fd, Interest::Readable)));
+                flags.extend(fd.map(|_| flag));
             }
             let fixed = fds.len();
             fds.extend(self.control.fds().map(|fd| (fd, Interest::Readable)));
@@ -243,8 +257,13 @@ impl Supervisor {
         if channel {
             self.hear_child();
         }
+        let [log, ended] = daemon;
+        self.serve_ppp(log, ended);
         if control {
             self.serve();
+        }
+        if files {
+            self.files_changed();
         }
         self.roam.hear(network, clock, deadline);
         self.expire();
@@ -299,6 +318,8 @@ impl Supervisor {
     /// Undoes everything; only then does anyone hear of the end.
     fn finish(&mut self, outcome: Result<(), Failure>) {
         notify::stopping();
+        self.drop_ppp();
+        self.look_at_resolvers();
         self.child = Child::None;
         self.live = None;
         let errors = self.link.take().map(link::Session::unwind).unwrap_or_default();
@@ -381,12 +402,13 @@ impl Supervisor {
         if self.child_due.is_some_and(|due| due <= now) {
             self.child_due = None;
             match &self.child {
-                Child::Resolver(_) => {
+                Child::Resolver(resolver) => {
+                    let name = resolver.name().to_owned();
                     self.kill_child();
                     let seconds = self.profile.timeouts.resolve.as_secs_f32();
                     let late = format!("no answer from the resolver within {seconds} s");
                     let failure = Failure::new(Phase::Resolve, FailureKind::NameNotResolved, late);
-                    self.failed(failure, |failure| Input::Resolved(Err(failure)));
+                    self.name_resolved(&name, Err(failure));
                 }
                 Child::Engine(_) => self.engine_gone("the engine did not end in time"),
                 Child::None => {}

@@ -140,7 +140,7 @@ impl Keeper {
                 self.stop()?;
             }
             self.follow_the_network(route, log);
-            if worker && let Some(why) = self.hear_worker()? {
+            if worker && let Some(why) = self.hear_worker(log, starter)? {
                 break why;
             }
         };
@@ -149,6 +149,8 @@ impl Keeper {
             let _gone = starter.send(why.as_bytes(), &[]);
         }
         let held = place.lock();
+        // Before the next manager looks for one.
+        drop(self.route.take());
         if let Ok(held) = &held {
             place.remove(held, inode);
         }
@@ -261,7 +263,7 @@ impl Keeper {
     }
 
     /// Gives why all is over, when it is.
-    fn hear_worker(&mut self) -> io::Result<Option<String>> {
+    fn hear_worker(&mut self, log: &mut Log, starter: &Channel) -> io::Result<Option<String>> {
         loop {
             let message = match self.worker.receive(false) {
                 Ok(Some(message)) => message,
@@ -269,21 +271,56 @@ impl Keeper {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
             };
-            match serde_json::from_slice(&message.bytes)? {
-                FromWorker::Up(number, call_id, peer_call_id) => {
-                    self.served_one = true;
-                    if let Some(client) = self.clients.iter_mut().find(|client| client.number == number) {
-                        client.up(call_id, peer_call_id);
-                    }
+            let obeyed = FromWorker::parse(&message.bytes).and_then(|message| self.obey(message, starter));
+            match obeyed {
+                Ok(None) => {}
+                Ok(Some(why)) => return Ok(Some(why)),
+                Err(rule) => {
+                    // Captured, or mad: nothing more is heard from it.
+                    self.child.kill()?;
+                    let why = format!("the control connection's process broke a rule: {rule}");
+                    log.warn("callmgr_main", &why);
+                    return Ok(Some(why));
                 }
-                FromWorker::Down(number, _) => {
-                    if let Some(at) = self.clients.iter().position(|client| client.number == number) {
-                        self.clients.swap_remove(at).end_now();
-                    }
-                }
-                FromWorker::Ended(why) => return Ok(Some(why)),
             }
         }
+    }
+
+    /// Does what the worker says, if that can be: a client that has gone meanwhile is passed over, one that never was, or
+    /// that waits for nothing, is not.
+    fn obey(&mut self, message: FromWorker, starter: &Channel) -> Result<Option<String>, String> {
+        let number = match message {
+            FromWorker::Up(number, ..) | FromWorker::Down(number, _) | FromWorker::Silent(number, _) => {
+                number
+            }
+            FromWorker::Ended(why) => return Ok(Some(why)),
+        };
+        if number == 0 || number > self.last_client {
+            return Err(format!("there is no client {number}"));
+        }
+        let Some(at) = self.clients.iter().position(|client| client.number == number) else {
+            return Ok(None);
+        };
+        match message {
+            FromWorker::Up(_, call_id, peer_call_id) => {
+                let client = self.clients.get_mut(at).ok_or("no such client")?;
+                client.up(call_id, peer_call_id)?;
+                self.served_one = true;
+            }
+            FromWorker::Down(..) | FromWorker::Silent(..) | FromWorker::Ended(_) => {
+                let client = self.clients.swap_remove(at);
+                if matches!(client.state, State::Hello { .. }) {
+                    return Err(format!("client {number} has not asked for a call"));
+                }
+                if let FromWorker::Silent(_, why) = message {
+                    // No signal: it reads the end of its socket, and here why.
+                    let _gone = starter.offer(why.as_bytes());
+                } else {
+                    client.end_now();
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn say(&self, message: &ToWorker) -> io::Result<()> {
@@ -322,14 +359,17 @@ impl Client {
         Heard::Hello
     }
 
-    fn up(&mut self, call_id: u16, peer_call_id: u16) {
-        let State::Waiting(processes) = &mut self.state else { return };
+    fn up(&mut self, call_id: u16, peer_call_id: u16) -> Result<(), String> {
+        let State::Waiting(processes) = &mut self.state else {
+            return Err(format!("client {} waits for no call", self.number));
+        };
         let processes = std::mem::take(processes);
         let [a, b] = call_id.to_ne_bytes();
         let [c, d] = peer_call_id.to_ne_bytes();
         // Four bytes fit any socket buffer; that the client is gone is heard from its end of the socket.
         let _gone = self.stream.write(&[a, b, c, d]);
         self.state = State::Up(processes);
+        Ok(())
     }
 
     /// Its call is over: its processes are told, as the classic client expects, which watches nothing else.

@@ -280,6 +280,8 @@ fn spec() -> Spec {
         mtu_limit: 1460,
         ipv6: false,
         want_dns: true,
+        external: false,
+        mss: crate::engine::mss::Clamp::Auto,
     }
 }
 
