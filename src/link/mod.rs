@@ -13,6 +13,8 @@ mod error;
 mod firewall;
 mod hook;
 mod host;
+#[cfg(target_os = "linux")]
+mod inside;
 pub mod ledger;
 mod pidfile;
 mod policy;
@@ -29,7 +31,7 @@ use std::path::PathBuf;
 
 pub use self::{
     error::{Cause, Deed, LinkError},
-    host::{Host, device_mtu, system as system_host},
+    host::{Host, Place, device_mtu, enter, system as system_host},
     program::{Output, Program, ProgramError},
     recover::{Recovered, Recovery, recover},
     session::Session,

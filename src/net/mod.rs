@@ -9,6 +9,8 @@ pub mod channel;
 pub mod lookup;
 #[cfg(target_os = "linux")]
 pub mod netlink;
+#[cfg(target_os = "linux")]
+pub mod netns;
 pub mod packets;
 pub mod pty;
 pub mod routes;

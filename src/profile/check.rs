@@ -97,6 +97,16 @@ fn link(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
         let label = "nothing is meant for the tunnel: no `routes`, no `default`";
         drafts.push(Draft::warning(at("leak"), "the kill switch has nothing to guard", label));
     }
+    if profile.link.netns.is_some() {
+        let label = "nothing else leads out of a network namespace of its own";
+        for (key, written) in
+            [("leak", profile.leak == Leak::Block), ("exclude", !profile.exclude.is_empty())]
+        {
+            if written {
+                drafts.push(Draft::error(at(key), format!("`{key}` beside `link.netns`"), label));
+            }
+        }
+    }
     if profile.pf.is_some() && profile.nftables.is_some() {
         let label = "pf is for the BSDs, nftables for Linux";
         drafts.push(Draft::warning(at("nftables"), "`pf` and `nftables` in one profile", label));

@@ -98,7 +98,8 @@ pub const GATE: &[Gate] = &[
     Gate { key: "leak", works: &["allow"], missing: "the kill switch" },
     Gate { key: "dns", works: &["none"], missing: "changing the host's resolvers" },
     Gate { key: "hooks", works: &[], missing: "programs at link-up and link-down" },
-    Gate { key: "link", works: &[], missing: "namespaces, routing domains and FIBs" },
+    Gate { key: "link.rdomain", works: &[], missing: "routing domains (OpenBSD)" },
+    Gate { key: "link.fib", works: &[], missing: "FIBs (FreeBSD)" },
     Gate { key: "autostart", works: &["false"], missing: "starting at boot" },
 ];
 

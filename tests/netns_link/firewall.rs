@@ -21,6 +21,7 @@ use pptpctl::{
 };
 
 use crate::namespace::{Lab, SERVER, assert_none, ip, link_facts, nft, profile, split, with_default};
+use crate::netns::Room;
 
 /// The person's own rules: a table, a set with elements, counters that have counted.
 const FOREIGN: &str = "\
@@ -153,7 +154,7 @@ fn forwarded_traffic_is_masqueraded_into_the_tunnel() {
     Lab::run(|lab| {
         lab.one_uplink();
         feed(FOREIGN);
-        let _lan = lan();
+        let lan = lan();
         let before = lab.state();
         let mut profile = Profile { nat: true, ..profile() };
         profile.routes = vec![split("10.42.0.0/16")];
@@ -170,7 +171,7 @@ fn forwarded_traffic_is_masqueraded_into_the_tunnel() {
 
         let tun = session.tun().unwrap().share().unwrap();
         let pinging = Command::new("ip")
-            .args(["netns", "exec", LAN, "ping", "-c", "1", "-W", "20", "10.42.0.5"])
+            .args(["netns", "exec", &lan.name, "ping", "-c", "1", "-W", "20", "10.42.0.5"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -226,33 +227,20 @@ fn the_example_filters() {
     });
 }
 
-const LAN: &str = "pptpctl-test-lan";
-
 const FOREIGN_TABLES: &str = "table inet mine\ntable ip nat\n";
 
-/// A namespace with 192.168.77.2 behind our 192.168.77.1; gone when this is dropped.
-struct Lan;
-
-fn lan() -> Lan {
-    drop(Lan);
-    ip(&["netns", "add", LAN]);
-    ip(&["link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", LAN]);
+/// A namespace with 192.168.77.2 behind our 192.168.77.1.
+fn lan() -> Room {
+    let lan = Room::new("lan");
+    ip(&["link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", &lan.name]);
     ip(&["addr", "add", "192.168.77.1/24", "dev", "lan0"]);
     ip(&["link", "set", "lan0", "up"]);
     for arguments in
         ["addr add 192.168.77.2/24 dev eth0", "link set eth0 up", "route add default via 192.168.77.1"]
     {
-        let mut all = vec!["-n", LAN];
-        all.extend(arguments.split(' '));
-        ip(&all);
+        lan.ip(arguments);
     }
-    Lan
-}
-
-impl Drop for Lan {
-    fn drop(&mut self) {
-        drop(Command::new("ip").args(["netns", "del", LAN]).stderr(Stdio::null()).status());
-    }
+    lan
 }
 
 fn with_rules(file: &Path) -> Profile {
@@ -289,7 +277,7 @@ fn foreign() -> String {
 }
 
 /// The first packet that the kernel sends into the tunnel and that is the one meant.
-fn from_tunnel(tun: &OwnedFd, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+pub fn from_tunnel(tun: &OwnedFd, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut packet = vec![0; 2048];
     loop {
@@ -305,7 +293,7 @@ fn from_tunnel(tun: &OwnedFd, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
 }
 
 /// Turns an echo request into its reply: addresses swapped, type 0, and the checksum by what the type was.
-fn answer_ping(packet: &mut [u8]) {
+pub fn answer_ping(packet: &mut [u8]) {
     let (from, to) = (packet[12..16].to_vec(), packet[16..20].to_vec());
     packet[12..16].copy_from_slice(&to);
     packet[16..20].copy_from_slice(&from);
