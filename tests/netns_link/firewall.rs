@@ -16,7 +16,7 @@ use pptpctl::{
         packets,
         wait::{self, Interest},
     },
-    plan::Facts,
+    plan::{Clamp, Facts, FirewallStep, Macros, Value, nft_text},
     profile::{DefaultRoute, Nftables, Profile},
 };
 
@@ -192,6 +192,30 @@ fn forwarded_traffic_is_masqueraded_into_the_tunnel() {
         fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
         assert_none(session.unwind());
         lab.assert_state(&before, "");
+    });
+}
+
+/// What takes the place of our own clamping where pppd(8) moves the packets: nft(8) takes it as we write it.
+#[test]
+fn segment_sizes_are_clamped_by_nft_too() {
+    Lab::run(|_| {
+        let macros = Macros {
+            tun: Value::Known("ppp0".to_owned()),
+            local: Value::Known(Ipv4Addr::new(10, 99, 0, 2)),
+            peer: Value::Known(Ipv4Addr::new(10, 99, 0, 1)),
+            server: Value::Known(SERVER.into()),
+        };
+        let mss = Some(Clamp::Mtu(Value::Known(1400)));
+        let step = FirewallStep::Nft { table: "pptpctl_vpn".to_owned(), file: None, nat: true, mss, macros };
+        feed(&nft_text(&step).unwrap());
+        let table = nft(&["list", "chain", "inet", "pptpctl_vpn", "pptpctl_mss"]);
+        for (way, family, size) in [("oifname", "ipv4", 1360), ("iifname", "ipv6", 1340)] {
+            let rule = format!("{way} \"ppp0\" meta nfproto {family} tcp flags syn / fin,syn,rst");
+            assert!(
+                table.lines().any(|line| line.contains(&rule) && line.ends_with(&format!("set {size}"))),
+                "{table}"
+            );
+        }
     });
 }
 
