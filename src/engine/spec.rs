@@ -55,6 +55,9 @@ pub struct Spec {
     pub ipv6: bool,
     /// Ask for resolvers.
     pub want_dns: bool,
+    /// Someone else speaks PPP: the third descriptor is a pty and not a tun device. User, password and what else is
+    /// negotiated are that one's business then.
+    pub external: bool,
     /// How large TCP segments through the tunnel may be.
     pub mss: Clamp,
 }

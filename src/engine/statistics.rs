@@ -1,6 +1,6 @@
-//! The counters of all machines under one roof: `control.…`, `gre.…`, `ppp.…`, `drop.…`, `mss.…`.
+//! The counters of all machines under one roof: `control.…`, `gre.…`, `ppp.…`, `drop.…`, `mss.…`, `pty.…`.
 
-use super::mss;
+use super::{bridge, mss};
 use crate::{
     ppp::link,
     pptp::{control, flow},
@@ -12,6 +12,7 @@ pub fn counters(
     control: &control::Counters,
     flow: Option<&flow::Counters>,
     link: Option<&link::Counters>,
+    pty: Option<&bridge::Counters>,
     mss: mss::Counters,
 ) -> Vec<(String, u64)> {
     let mut all: Vec<(String, u64)> = Vec::new();
@@ -45,6 +46,11 @@ pub fn counters(
         }
         add("mss", "lowered_in", mss.lowered_in);
         add("mss", "lowered_out", mss.lowered_out);
+    }
+    if let Some(pty) = pty {
+        for (name, value) in pty.named() {
+            add("pty", name, value);
+        }
     }
     all
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    Cause, Host, dns, firewall, hook,
+    Cause, Host, daemon, dns, firewall, hook,
     ledger::{Before, Device},
     pidfile, policy,
 };
@@ -57,6 +57,7 @@ pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<Before, Cause>
         | Step::Address6 { .. }
         | Step::Up { .. }
         | Step::PidFile { .. } => Ok(Before::Nothing),
+        Step::Ppp(step) => daemon::observe(host, step),
         Step::Policy(step) => policy::observe(host, step),
         Step::Firewall(step) => firewall::observe(host, step),
         Step::Dns(step) => dns::observe(host, step),
@@ -104,6 +105,8 @@ pub(super) fn perform(
                 pidfile::write(&path, *known(pid)?)?;
             }
         }
+        // The daemon is started by the supervisor, which holds its line, when there is a call.
+        Step::Ppp(_) => {}
         Step::Policy(step) => policy::perform(host, step, before)?,
         Step::Firewall(step) => firewall::perform(host, step, notes)?,
         Step::Dns(step) => dns::perform(host, step, before)?,
@@ -177,6 +180,7 @@ pub(super) fn undo(
             Key::File(path) => pidfile::remove(&path, *known(pid)?),
             _ => Ok(()),
         },
+        Step::Ppp(step) => daemon::undo(step),
         Step::Policy(step) => policy::undo(host, step, before, device),
         Step::Firewall(step) => firewall::undo(host, step, device),
         Step::Dns(step) => dns::undo(host, step, before, device),

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::{LinkError, Output, Program, ProgramError};
+use super::{FileDeed, LinkError, Output, Program, ProgramError};
 
 use crate::net::{
     routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
@@ -112,6 +112,14 @@ pub trait Host {
     /// Why it did not run to its end; that it ended badly is in the output.
     fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
         program.run()
+    }
+
+    /// Changes a file.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    fn file(&mut self, deed: &FileDeed<'_>) -> std::io::Result<()> {
+        deed.perform()
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, LinkError, Place, Places};
+use super::{Cause, LinkError, Place, Places, SavedFile};
 use crate::{
     net::routes::Route,
     plan::{Part, Step},
@@ -94,6 +94,8 @@ pub enum Before {
     Route(Box<Route>),
     /// The default routes that are removed.
     Routes(Vec<Route>),
+    /// A file, which ours replaces.
+    File(Box<SavedFile>),
 }
 
 /// A tun device by name and number: a later device of the same name is another.

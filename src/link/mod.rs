@@ -7,9 +7,11 @@
 //! The rules of undoing: walk backwards, collect every error, never stop early; compare before removing, so
 //! that what someone else changed meanwhile stays; what is gone already is fine; doing it twice is harmless.
 
+pub mod daemon;
 mod deeds;
 mod dns;
 mod error;
+mod files;
 mod firewall;
 mod hook;
 mod host;
@@ -21,6 +23,7 @@ mod policy;
 pub mod program;
 mod recover;
 mod session;
+mod way;
 
 #[cfg(test)]
 mod model;
@@ -30,7 +33,9 @@ mod tests;
 use std::path::PathBuf;
 
 pub use self::{
+    dns::{SavedFile, detect as resolver_in_charge},
     error::{Cause, Deed, LinkError},
+    files::{FileDeed, Looks},
     host::{Host, Place, device_mtu, enter, system as system_host},
     program::{Output, Program, ProgramError},
     recover::{Recovered, Recovery, recover},

@@ -249,6 +249,8 @@ fn facts() -> Facts {
         pid: Some(4711),
         keep_default: KeepDefault::default(),
         forwarding: None,
+        dns: Some(Vec::new()),
+        resolver: None,
     }
 }
 

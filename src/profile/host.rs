@@ -2,7 +2,11 @@
 //!
 //! Pure data; which steps follow from it on which platform is `plan`'s to decide.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -79,6 +83,24 @@ pub struct Dns {
     pub search: Vec<String>,
     /// `dns.backend`: how the host is told.
     pub backend: DnsBackend,
+}
+
+impl Dns {
+    /// Whether the host's resolvers are changed at all.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.servers != DnsServers::None
+    }
+
+    /// The resolvers that are set when the peer has named these.
+    #[must_use]
+    pub fn servers_of(&self, peer: &[Ipv4Addr]) -> Vec<IpAddr> {
+        match &self.servers {
+            DnsServers::None => Vec::new(),
+            DnsServers::Peer => peer.iter().copied().map(IpAddr::V4).collect(),
+            DnsServers::Fixed(servers) => servers.clone(),
+        }
+    }
 }
 
 /// The resolvers of [`Dns`].

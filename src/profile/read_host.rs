@@ -213,6 +213,12 @@ fn hooks(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
     for (path, argv) in [("hooks.up", &mut out.up), ("hooks.down", &mut out.down)] {
         if let Some(value) = reader.take(table, path) {
             *argv = reader.argv(value).unwrap_or_default();
+            if argv.first().is_some_and(|program| !program.starts_with('/')) {
+                reader.bad(
+                    value,
+                    "a program by its absolute path, like [\"/usr/local/libexec/vpn-up\", \"arg\"]",
+                );
+            }
         }
     }
     let range = Duration::from_secs(1)..=Duration::from_secs(3600);

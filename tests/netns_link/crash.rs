@@ -3,7 +3,7 @@
 use std::{cell::Cell, net::IpAddr, rc::Rc};
 
 use pptpctl::{
-    link::{Cause, Host, Output, Place, Program, ProgramError, Session, recover},
+    link::{Cause, FileDeed, Host, Output, Place, Program, ProgramError, Session, recover},
     net::{
         netlink::Netlink,
         routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
@@ -285,5 +285,10 @@ impl Host for Mortal {
             error: std::io::Error::other(error),
         })?;
         self.host.run(program)
+    }
+
+    fn file(&mut self, deed: &FileDeed<'_>) -> std::io::Result<()> {
+        self.budget.spend().map_err(std::io::Error::other)?;
+        deed.perform()
     }
 }

@@ -92,8 +92,8 @@ fn spec() -> impl Strategy<Value = Spec> {
         any::<u16>(),
     );
     let quirks = select(&[Quirks::None, Quirks::BezeqIsrael][..]);
-    (who, call, link, quirks, any::<(bool, bool)>(), clamp()).prop_map(
-        |(who, call, link, quirks, (ipv6, want_dns), mss)| {
+    (who, call, link, quirks, any::<(bool, bool, bool)>(), clamp()).prop_map(
+        |(who, call, link, quirks, (ipv6, want_dns, external), mss)| {
             let (name, loglevel, phone, user, domain) = who;
             let ((address, port), times, idle_wait, reorder, missing_window) = call;
             let (auth, mppe, lcp_echo, mru, mtu_limit) = link;
@@ -129,6 +129,7 @@ fn spec() -> impl Strategy<Value = Spec> {
                 mtu_limit,
                 ipv6,
                 want_dns,
+                external,
                 mss,
             }
         },
