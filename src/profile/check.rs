@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     AuthProtocol, DefaultRoute, DnsBackend, DnsServers, Host, Leak, MppeMode, MppeStrength, Mtu,
-    PasswordSource, Profile, backend, report::Draft, source::Span, tree::Reader,
+    PasswordSource, PppBackend, Profile, backend, report::Draft, source::Span, tree::Reader,
 };
 
 /// Everything about one profile; `header` stands for keys that were not written.
