@@ -7,6 +7,7 @@
 
 mod crash;
 mod defaults;
+mod mortal;
 mod namespace;
 mod netlink;
 mod tunnels;
