@@ -2,7 +2,10 @@
 //!
 //! It gets its descriptors from the supervisor, gives up everything else before it reads a byte from the wire,
 //! and ends when the supervisor does. Per round it moves at most `BATCH` packets in each direction, so that
-//! neither direction, nor the control connection, waits for the other for long.
+//! neither direction, nor the control connection, waits for the other for long. With an external PPP the tun device is a
+//! pty (`pty`).
+
+mod pty;
 
 use std::{
     io::{self, Read, Write},
@@ -61,7 +64,10 @@ struct Engine {
     channel: Channel,
     tcp: TcpStream,
     gre: OwnedFd,
+    /// The tun device, or the daemon's pty.
     tun: OwnedFd,
+    /// Nobody has the other end of the pty any more.
+    pty_gone: bool,
     server: std::net::SocketAddrV4,
     connect: Connect,
     incoming: Batch,
@@ -116,6 +122,7 @@ impl Engine {
             tcp,
             gre,
             tun,
+            pty_gone: false,
             server,
             connect,
             incoming: Batch::new(BATCH, DATAGRAM),
@@ -149,7 +156,9 @@ impl Engine {
             if ready.gre {
                 self.receive_gre(now);
             }
-            if ready.tun {
+            if ready.tun && self.session.is_external() {
+                self.receive_pty(now);
+            } else if ready.tun {
                 self.receive_tun(now);
             }
             self.expire(now);
@@ -169,11 +178,23 @@ impl Engine {
                 Some((self.channel.as_fd(), Interest::Readable)),
                 tcp.map(|interest| (self.tcp.as_fd(), interest)),
                 Some((self.gre.as_fd(), Interest::Readable)),
-                self.session.is_up().then(|| (self.tun.as_fd(), Interest::Readable)),
+                self.tun_interest().map(|interest| (self.tun.as_fd(), interest)),
             ],
             deadline,
         )?;
         Ok(Ready { channel, tcp, gre, tun })
+    }
+
+    fn tun_interest(&self) -> Option<Interest> {
+        if !self.session.is_external() {
+            self.session.is_up().then_some(Interest::Readable)
+        } else if self.pty_gone {
+            None
+        } else if self.session.pty_output().is_empty() {
+            Some(Interest::Readable)
+        } else {
+            Some(Interest::Both)
+        }
     }
 
     /// Hears the supervisor out; `false` when it is gone.
@@ -185,6 +206,7 @@ impl Engine {
                         let stopped = Failure::new(self.session.phase(), FailureKind::Interrupted, "");
                         self.session.fail(now, stopped);
                     }
+                    ToEngine::Probe => self.session.probe(now),
                     ToEngine::Query => self.say(&FromEngine::Statistics(self.statistics()))?,
                     ToEngine::Start(_) => return Err(io::Error::other("started twice")),
                 },
@@ -306,6 +328,7 @@ impl Engine {
             self.send_gre();
         }
         self.session.after(now);
+        self.write_pty();
         while matches!(self.connect, Connect::Done) && !self.session.tcp_output().is_empty() {
             match self.tcp.write(self.session.tcp_output()) {
                 Ok(size) => self.session.tcp_sent(size),

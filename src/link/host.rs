@@ -78,6 +78,11 @@ pub trait Host {
     /// Why there is none.
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error>;
 
+    /// Whether it forwards IPv4 packets between its interfaces; `None` where that is not known.
+    fn forwards(&mut self) -> Option<bool> {
+        None
+    }
+
     /// Runs a program and waits for its end, at most for its limit.
     ///
     /// # Errors
@@ -143,6 +148,11 @@ impl Host for crate::net::netlink::Netlink {
             .and_then(|()| self.keep_second_address(&tun.name))
             .map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
         Ok(tun)
+    }
+
+    fn forwards(&mut self) -> Option<bool> {
+        let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").ok()?;
+        Some(text.trim() != "0")
     }
 }
 

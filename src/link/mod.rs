@@ -7,6 +7,7 @@
 //! The rules of undoing: walk backwards, collect every error, never stop early; compare before removing, so
 //! that what someone else changed meanwhile stays; what is gone already is fine; doing it twice is harmless.
 
+pub mod daemon;
 mod deeds;
 mod dns;
 mod error;
@@ -20,6 +21,7 @@ mod policy;
 pub mod program;
 mod recover;
 mod session;
+mod way;
 
 #[cfg(test)]
 mod model;

@@ -7,11 +7,8 @@ use super::{
     ledger::{self, Before, Device, Entry, Header, Ledger, StateLock},
 };
 use crate::{
-    net::{
-        routes::{Filter, Kind, MAIN_TABLE, Route},
-        tun::Tun,
-    },
-    plan::{DnsStep, Facts, KeepDefault, Key, Part, Plan, Step, Way},
+    net::{routes::Filter, tun::Tun},
+    plan::{DnsStep, Facts, KeepDefault, Key, Part, Plan, Step},
 };
 
 /// What one tunnel has done to this host: plans are performed through it, and taken back.
@@ -19,10 +16,16 @@ use crate::{
 /// Dropping it undoes nothing, as a crash would; [`Session::unwind`] does.
 #[must_use = "dropping a session leaves its steps to `recover`"]
 pub struct Session {
-    places: Places,
-    ledger: Ledger,
-    host: Box<dyn Host>,
+    pub(super) places: Places,
+    pub(super) ledger: Ledger,
+    pub(super) host: Box<dyn Host>,
     tun: Option<Tun>,
+    pub(super) notes: Vec<String>,
+    /// Steps of the ledger, by number, that failed half-way: that they are in it does not mean that they are in
+    /// force.
+    unsure: Vec<u64>,
+    /// Whether the main table alone told the kernel's way when it was last asked without a host route of ours.
+    pub(super) by_the_table: bool,
 }
 
 impl Session {
@@ -41,7 +44,15 @@ impl Session {
     pub fn open_as(places: &Places, header: Header, host: Box<dyn Host>) -> Result<Self, LinkError> {
         let _lock = StateLock::take(&places.state)?;
         let ledger = Ledger::create(places, header)?;
-        Ok(Self { places: places.clone(), ledger, host, tun: None })
+        Ok(Self {
+            places: places.clone(),
+            ledger,
+            host,
+            tun: None,
+            notes: Vec::new(),
+            unsure: Vec::new(),
+            by_the_table: false,
+        })
     }
 
     /// The supervisor's process has changed (it daemonized): the ledger names the new one.
@@ -58,6 +69,33 @@ impl Session {
         self.tun.as_ref()
     }
 
+    /// The name of the tunnel's device: of the tun device, or of an external PPP's.
+    #[must_use]
+    pub fn device_name(&self) -> Option<&str> {
+        Some(self.ledger.record().device.as_ref()?.name.as_str())
+    }
+
+    /// An external PPP has made its device: the steps that follow are about that one.
+    ///
+    /// # Errors
+    /// When it is not there, or the ledger can't be written.
+    pub fn external_device(&mut self, name: &str) -> Result<(), LinkError> {
+        let found = self.host.link(name).map_err(LinkError::observing)?;
+        let Some(link) = found else {
+            let errno = nix::errno::Errno::ENODEV;
+            return Err(LinkError::observing(crate::net::routes::Error::errno(
+                format!("look up {name}"),
+                errno,
+            )));
+        };
+        self.ledger.device(Device { name: link.name, index: link.index })
+    }
+
+    /// What a person should know about how the steps went, one sentence each; what is new since it was asked last.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
     /// What this host says about the way to a server: enough to resolve a transport plan. `source` is the
     /// profile's localbind.
     ///
@@ -71,6 +109,7 @@ impl Session {
             tun: self.ledger.record().device.as_ref().map(|device| device.name.clone()),
             pid: Some(self.ledger.record().header.pid),
             keep_default: self.keep_default(),
+            forwarding: self.host.forwards(),
             ..Facts::default()
         })
     }
@@ -95,7 +134,14 @@ impl Session {
             let held =
                 self.ledger.record().entries.iter().find(|entry| entry.step.key() == step.key()).cloned();
             match held {
-                Some(entry) if entry.step == *step && entry.part == plan.part => {
+                Some(entry)
+                    if entry.step == *step
+                        && entry.part == plan.part
+                        && !self.unsure.contains(&entry.number) =>
+                {
+                    if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (step, &entry.before) {
+                        self.remove_again(&entry, *ipv6, kept)?;
+                    }
                     deeds::renew(self.host.as_mut(), step, &entry.before)
                         .map_err(|cause| LinkError::doing(step, cause))?;
                 }
@@ -197,65 +243,10 @@ impl Session {
             }
             None => (deeds::observe(self.host.as_mut(), step).map_err(failed)?, None),
         };
-        self.ledger.intend(part, step, before.clone(), instead)?;
-        deeds::perform(self.host.as_mut(), step, &before).map_err(failed)
-    }
-
-    /// The kernel's way to the server; past our own tunnel, if it has swallowed the server meanwhile.
-    fn way_to(&mut self, server: IpAddr, source: Option<IpAddr>) -> Result<Way, LinkError> {
-        let own = self.ledger.record().device.as_ref().map(|device| device.name.clone());
-        let answer = self.host.route_to(server, source);
-        match answer {
-            Ok(way) if way.local => Ok(Way::ThisHost),
-            Ok(way) if own.as_ref() != Some(&way.dev) => {
-                Ok(Way::By { gateway: way.gateway, dev: way.dev, source: way.source })
-            }
-            refused => {
-                let past = self.way_past(server, own.as_deref(), source)?;
-                match (past, refused) {
-                    (Some(way), _) => Ok(way),
-                    (None, Err(error)) => Err(LinkError::observing(error)),
-                    (None, Ok(_)) => Err(LinkError::observing(crate::net::routes::Error::errno(
-                        format!("find the way to {server} outside the tunnel"),
-                        nix::errno::Errno::ENETUNREACH,
-                    ))),
-                }
-            }
-        }
-    }
-
-    /// The way that the kernel would take if our tunnel were not there: by the main table without our routes,
-    /// and with those that we keep from it. Only asked when the kernel can't say so itself.
-    fn way_past(
-        &mut self,
-        server: IpAddr,
-        own: Option<&str>,
-        source: Option<IpAddr>,
-    ) -> Result<Option<Way>, LinkError> {
-        let Some(own) = own else { return Ok(None) };
-        let filter = Filter { ipv6: server.is_ipv6(), table: Some(MAIN_TABLE), dest: None };
-        let mut routes = self.host.routes(&filter).map_err(LinkError::observing)?;
-        for entry in &self.ledger.record().entries {
-            match &entry.before {
-                Before::Routes(kept) => routes.extend(kept.iter().cloned()),
-                Before::Route(kept) => routes.push((**kept).clone()),
-                Before::Nothing | Before::Same | Before::Shared | Before::File(_) => {}
-            }
-        }
-        let usable = |route: &&Route| {
-            route.kind == Kind::Unicast
-                && route.dest.contains(&server)
-                && !route.leaves_by(own)
-                && !(route.is_ours() && route.dest.prefix_len() >= 32)
-        };
-        let best = routes
-            .iter()
-            .filter(usable)
-            .max_by_key(|route| (route.dest.prefix_len(), std::cmp::Reverse(route.metric)));
-        Ok(best.and_then(|route| {
-            let hop = route.hops.first()?;
-            Some(Way::By { gateway: hop.via, dev: hop.dev.clone()?, source: source.or(route.source) })
-        }))
+        let number = self.ledger.intend(part, step, before.clone(), instead)?;
+        deeds::perform(self.host.as_mut(), step, &before, &mut self.notes)
+            .inspect_err(|_| self.unsure.push(number))
+            .map_err(failed)
     }
 
     /// Why default routes can't be replaced here. Once they are replaced the question is settled.

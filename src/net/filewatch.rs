@@ -31,7 +31,8 @@ impl FileWatch {
             let written = AddWatchFlags::IN_CLOSE_WRITE;
             for file in &files {
                 let directory = file.parent().unwrap_or_else(|| Path::new("/"));
-                inotify.add_watch(directory, written | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE)?;
+                inotify
+                    .add_watch(directory, written | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE)?;
                 if file.exists() {
                     inotify.add_watch(file, written)?;
                 }

@@ -2,19 +2,24 @@
 //!
 //! [`channel`] joins supervisor and engine, [`transport`] makes the TCP and GRE sockets of a tunnel, [`tun`]
 //! opens the device and [`packets`] moves what goes through it, [`routes`] are the words for what the kernel is
-//! asked and `netlink` is how Linux is asked, [`signals`] turns signals into readable descriptors,
-//! [`filewatch`] hears of files that are written, and [`wait`] is the one place that blocks.
+//! asked and `netlink` is how Linux is asked, [`signals`] turns signals into readable descriptors, [`sleep`] the
+//! machine's waking up and [`filewatch`] the writing of files, and [`wait`] is the one place that blocks. [`lookup`]
+//! asks for names, and [`said`] checks what such a child says.
 
 pub mod channel;
 pub mod filewatch;
+pub mod lookup;
 #[cfg(target_os = "linux")]
 pub mod netlink;
 pub mod packets;
 pub mod pty;
 pub mod routes;
+pub mod said;
 pub mod signals;
+pub mod sleep;
 pub mod stdio;
 pub mod syslog;
 pub mod transport;
 pub mod tun;
 pub mod wait;
+pub mod watch;

@@ -240,7 +240,10 @@ impl DnsStep {
         let search = if search.is_empty() { search } else { format!(", search {search}") };
         match self.resolver {
             Value::Known(Resolver::File) => {
-                format!("write nameserver {servers}{search} to {} (remembered, put back on down)", self.file.display())
+                format!(
+                    "write nameserver {servers}{search} to {} (remembered, put back on down)",
+                    self.file.display()
+                )
             }
             Value::Known(Resolver::Resolvconf) => format!("{lines} (nameserver {servers}{search})"),
             Value::Known(_) => lines,
@@ -249,7 +252,9 @@ impl DnsStep {
                     [] => "all names".to_owned(),
                     domains => format!("names in {}", domains.join(", ")),
                 };
-                format!("ask {servers} for {names}{search}, by systemd-resolved, resolvconf or {RESOLV_CONF}, whatever this host has")
+                format!(
+                    "ask {servers} for {names}{search}, by systemd-resolved, resolvconf or {RESOLV_CONF}, whatever this host has"
+                )
             }
         }
     }
@@ -303,7 +308,8 @@ pub fn no_split(resolver: Resolver, domains: &[String], servers: &[IpAddr]) -> O
     if domains.is_empty() || resolver.splits() {
         return None;
     }
-    let (first, server) = (domains.first()?, servers.first().map_or("ADDRESS".to_owned(), ToString::to_string));
+    let (first, server) =
+        (domains.first()?, servers.first().map_or("ADDRESS".to_owned(), ToString::to_string));
     let instead = match resolver {
         Resolver::Unwind | Resolver::Resolvd => format!(
             "put `forwarder {{ {server} }}` and `force accept bogus forwarder {{ {first} }}` into /etc/unwind.conf(5), \
@@ -314,14 +320,14 @@ pub fn no_split(resolver: Resolver, domains: &[String], servers: &[IpAddr]) -> O
              profile; without `dns.domains` all names are asked through the tunnel"
         ),
     };
-    Some(format!("{resolver} can't ask other resolvers for some domains only ({}): {instead}", domains.join(", ")))
+    Some(format!(
+        "{resolver} can't ask other resolvers for some domains only ({}): {instead}",
+        domains.join(", ")
+    ))
 }
 
 fn leads_everywhere(profile: &Profile) -> bool {
-    matches!(
-        profile.default_route,
-        Some(DefaultRoute::Policy | DefaultRoute::Halves | DefaultRoute::Replace)
-    )
+    matches!(profile.default_route, Some(DefaultRoute::Policy | DefaultRoute::Halves | DefaultRoute::Replace))
 }
 
 fn words(words: &[&str]) -> Vec<String> {

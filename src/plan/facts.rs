@@ -35,6 +35,8 @@ pub struct Facts {
     pub resolver: Option<Resolver>,
     /// Why a default route can't be replaced on this host.
     pub keep_default: KeepDefault,
+    /// Whether this host forwards IPv4 packets; `None` where that is not known.
+    pub forwarding: Option<bool>,
 }
 
 /// What came of IPV6CP.
@@ -97,6 +99,20 @@ pub enum Way {
     ThisHost,
 }
 
+impl Way {
+    /// Whether packets take the same path: the same gateway and device, whatever address they carry.
+    #[must_use]
+    pub fn is_same_path(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::ThisHost, Self::ThisHost) => true,
+            (Self::By { gateway, dev, .. }, Self::By { gateway: other_gateway, dev: other_dev, .. }) => {
+                gateway == other_gateway && dev == other_dev
+            }
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -154,6 +170,7 @@ fn fill(step: &mut Step, facts: &Facts) {
                 peer.fill(facts.peer.as_ref());
             }
         }
+        Step::Ppp(step) => step.fill(facts),
         Step::Policy(step) => step.fill(facts),
         Step::Firewall(step) => step.fill(facts),
         Step::Dns(step) => step.fill(facts),
@@ -205,6 +222,12 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
                 plan.steps.push(Step::Route { tun, dest: half, metric, table: None, peer });
             }
         }
+        Step::Firewall(step) => {
+            if let Some(text) = step.note(facts) {
+                note(plan, text);
+            }
+            plan.steps.push(Step::Firewall(step));
+        }
         Step::Dns(ref dns) if dns.servers.known().is_some_and(Vec::is_empty) => {
             note(plan, "the server named no resolvers: those of this host stay".to_owned());
         }
@@ -227,7 +250,7 @@ impl Facts {
         match symbol {
             Symbol::Server => self.server.is_some(),
             Symbol::Gateway => self.way.is_some(),
-            Symbol::Tun => self.tun.is_some(),
+            Symbol::Tun | Symbol::Ppp => self.tun.is_some(),
             Symbol::Mtu => self.mtu.is_some(),
             Symbol::Local => self.local.is_some(),
             Symbol::Peer => self.peer.is_some(),

@@ -197,7 +197,8 @@ impl HookStep {
 /// An argument vector for people: what a word holds does not blur where it ends.
 fn shown(argv: &[String]) -> String {
     let plain = |word: &str| {
-        !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic() && !"\"'\\$`*?[]{}()<>|&;~#!".contains(c))
+        !word.is_empty()
+            && word.chars().all(|c| c.is_ascii_graphic() && !"\"'\\$`*?[]{}()<>|&;~#!".contains(c))
     };
     let words = argv.iter().map(|word| if plain(word) { word.clone() } else { format!("{word:?}") });
     words.collect::<Vec<_>>().join(" ")

@@ -9,6 +9,7 @@
 //! route to the server by the way that the kernel uses now, so that a later default or split route can't send
 //! the tunnel into itself. [`network`] is performed when the link is up.
 
+mod backend;
 mod build;
 mod dns;
 mod facts;
@@ -25,10 +26,11 @@ mod tests;
 use std::fmt;
 
 pub use self::{
+    backend::{Daemon, PppKey, PppStep, link_name},
     build::{network, transport},
     dns::{DnsKey, DnsStep, MOST_SERVERS, RESOLV_CONF, Resolver, dns_notes, no_split},
     facts::{Facts, Ipv6, KeepDefault, Way},
-    firewall::{FirewallKey, FirewallStep},
+    firewall::{Clamp, FirewallKey, FirewallStep, Macros, PfRules, nft_removal, nft_text},
     hook::{HookKey, HookStep, Moment},
     policy::{PolicyKey, PolicyStep},
     step::{Key, Step},

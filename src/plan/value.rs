@@ -62,6 +62,9 @@ pub enum Symbol {
     /// The tun device, when its unit is not fixed.
     #[serde(rename = "<tun>")]
     Tun,
+    /// pppd's device, when its unit is not fixed.
+    #[serde(rename = "<ppp>")]
+    Ppp,
     /// The MTU that the path and the peer allow.
     #[serde(rename = "<mtu>")]
     Mtu,
@@ -95,6 +98,7 @@ impl fmt::Display for Symbol {
             Self::Gateway => "<gateway>",
             // As the man page writes it.
             Self::Tun => "tunX",
+            Self::Ppp => "pppX",
             Self::Mtu => "<mtu>",
             Self::Local => "<local>",
             Self::Peer => "<peer>",

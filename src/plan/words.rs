@@ -13,6 +13,7 @@ pub(super) fn line(step: &Step, platform: Platform) -> String {
         (Step::OpenTun { unit: Some(unit) }, _) => format!("open tun{unit}"),
         (Step::OpenTun { unit: None }, _) => "open the first free tun device (tunX)".to_owned(),
         (Step::PidFile { dir, tun, pid }, _) => format!("write {pid} to {}", pid_file(dir, tun).display()),
+        (Step::Ppp(step), _) => step.line(platform),
         (Step::Policy(step), _) => step.line(platform),
         (Step::Firewall(step), _) => step.line(platform),
         (Step::Dns(step), _) => step.line(platform),
@@ -31,6 +32,7 @@ pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
         (Step::RemoveDefault { ipv6 }, _) => {
             format!("put back the default route{} as it was", if *ipv6 { " for IPv6" } else { "" })
         }
+        (Step::Ppp(step), _) => return step.undo_line(platform),
         (Step::Policy(step), _) => return step.undo_line(platform),
         (Step::Firewall(step), _) => return step.undo_line(platform),
         (Step::Dns(step), _) => return step.undo_line(platform),
@@ -77,6 +79,7 @@ fn linux(step: &Step, verb: &str) -> String {
         }
         Step::OpenTun { .. }
         | Step::PidFile { .. }
+        | Step::Ppp(_)
         | Step::Policy(_)
         | Step::Firewall(_)
         | Step::Dns(_)
@@ -125,6 +128,7 @@ fn bsd(step: &Step, verb: &str) -> String {
         }
         Step::OpenTun { .. }
         | Step::PidFile { .. }
+        | Step::Ppp(_)
         | Step::Policy(_)
         | Step::Firewall(_)
         | Step::Dns(_)

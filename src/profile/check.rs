@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    AuthProtocol, DefaultRoute, DnsBackend, DnsServers, Host, Leak, MppeMode, MppeStrength, Mtu, PasswordSource, Profile,
-    report::Draft, source::Span, tree::Reader,
+    AuthProtocol, DefaultRoute, DnsBackend, DnsServers, Host, Leak, MppeMode, MppeStrength, Mtu,
+    PasswordSource, Profile, backend, report::Draft, source::Span, tree::Reader,
 };
 
 /// Everything about one profile; `header` stands for keys that were not written.
@@ -19,6 +19,9 @@ pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span) {
     }
     link(profile, at, &mut drafts);
     routes(profile, at, &mut drafts);
+    if !failed(&["ppp.backend", "mppe"]) {
+        backend::check(profile, std::env::consts::OS, at, &mut drafts);
+    }
     dns(profile, at, &mut drafts);
     if profile.retry.first > profile.retry.max && !failed(&["retry.first", "retry.max"]) {
         let title = "`retry.first` is longer than `retry.max`";

@@ -153,11 +153,11 @@ pub struct Nftables {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mss {
     /// `"off"`.
-    #[default]
     Off,
     /// `"auto"`: to the tunnel's MTU less the headers.
+    #[default]
     Auto,
-    /// To so many bytes.
+    /// That, and at most so many bytes over IPv4, 20 less over IPv6.
     Bytes(u16),
 }
 

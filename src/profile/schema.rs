@@ -89,17 +89,10 @@ pub struct Gate {
 
 /// What is refused with "not supported yet", never silently ignored.
 pub const GATE: &[Gate] = &[
-    Gate { key: "ppp.backend", works: &["builtin"], missing: "pppd(8) and ppp(8) as the PPP side" },
-    Gate { key: "ppp.options", works: &[], missing: "options for an external PPP" },
-    Gate { key: "ppp.label", works: &[], missing: "labels of ppp.conf" },
     Gate { key: "peer-routes", works: &["false"], missing: "routes that the server offers" },
     Gate { key: "exclude", works: &[], missing: "prefixes that stay outside the tunnel" },
     Gate { key: "default.mode", works: &["halves", "replace"], missing: "the default route by policy rules" },
     Gate { key: "leak", works: &["allow"], missing: "the kill switch" },
-    Gate { key: "pf", works: &[], missing: "loading pf anchors" },
-    Gate { key: "nftables", works: &[], missing: "loading nftables rules" },
-    Gate { key: "nat", works: &["false"], missing: "masquerading" },
-    Gate { key: "mss", works: &["off"], missing: "MSS clamping" },
     Gate { key: "link", works: &[], missing: "namespaces, routing domains and FIBs" },
 ];
 

@@ -2,19 +2,22 @@
 //!
 //! It is the only part of a tunnel that keeps root. It reads nothing from the network: the resolver and the
 //! engine do that in processes of their own, and what they say is checked before it gets here. `attempt` begins
-//! an attempt and configures this host, `child` deals with those processes, `news` tells how it goes.
+//! an attempt and configures this host, `child` deals with those processes, `roam` follows the network, `news` tells how
+//! it goes.
 
 mod attempt;
 mod child;
 mod news;
+mod ppp;
 mod resolvers;
+mod roam;
 
 use std::{
     io,
     time::{Duration, Instant, SystemTime},
 };
 
-use self::{child::Child, resolvers::Resolvers};
+use self::{child::Child, resolvers::Resolvers, roam::Roam};
 use super::{
     backoff,
     control::Control,
@@ -85,6 +88,8 @@ struct Supervisor {
     control: Control,
     signals: Signals,
     child: Child,
+    /// With an external PPP, that of the present attempt.
+    ppp: Option<ppp::External>,
     engine_log: EngineLog,
     /// When a child that was asked to end, or a resolver, is ended without asking.
     child_due: Option<Instant>,
@@ -92,6 +97,7 @@ struct Supervisor {
     query_due: Option<Instant>,
     live: Option<Live>,
     resolvers: Resolvers,
+    roam: Roam,
     /// SIGUSR1: the next statistics are for the log.
     log_statistics: bool,
     /// The tunnel was up and has been lost.
@@ -113,6 +119,7 @@ impl Drop for Supervisor {
     /// A defect of ours has ended the loop before it came to its end: what was done to the host is undone all
     /// the same.
     fn drop(&mut self) {
+        self.drop_ppp();
         let Some(link) = self.link.take() else { return };
         self.kill_child();
         for problem in link.unwind() {
@@ -161,11 +168,13 @@ impl Supervisor {
             control,
             signals,
             child: Child::None,
+            ppp: None,
             engine_log: EngineLog::default(),
             child_due: None,
             query_due: None,
             live: None,
             resolvers: Resolvers::default(),
+            roam: Roam::new(),
             log_statistics: false,
             lost: false,
             reconnects: 0,
@@ -194,9 +203,14 @@ impl Supervisor {
 
     fn wait(&mut self) -> io::Result<()> {
         let deadline =
-            [self.machine.next_timeout(), self.child_due, self.query_due].into_iter().flatten().min();
+            [self.machine.next_timeout(), self.child_due, self.query_due, self.ppp_due(), self.roam.due()]
+                .into_iter()
+                .flatten()
+                .min();
         let (mut signals, mut control, mut channel, mut log) = (false, false, false, false);
+        let mut daemon = [false; 2];
         let mut files = false;
+        let (mut network, mut clock) = (false, false);
         {
             let process = match &self.child {
                 Child::None => None,
@@ -215,9 +229,15 @@ impl Supervisor {
                     flags.push(&mut log);
                 }
             }
-            if let Some(fd) = self.resolvers.fd() {
-                fds.push((fd, Interest::Readable));
-                flags.push(&mut files);
+            for (fd, flag) in self.ppp_fds().into_iter().zip(&mut daemon) {
+                fds.extend(fd.map(|fd| (fd, Interest::Readable)));
+                flags.extend(fd.map(|_| flag));
+            }
+            let [watch, sleep] = self.roam.fds();
+            for (fd, flag) in [(self.resolvers.fd(), &mut files), (watch, &mut network), (sleep, &mut clock)]
+            {
+                fds.extend(fd.map(|fd| (fd, Interest::Readable)));
+                flags.extend(fd.map(|_| flag));
             }
             let fixed = fds.len();
             fds.extend(self.control.fds().map(|fd| (fd, Interest::Readable)));
@@ -237,12 +257,15 @@ impl Supervisor {
         if channel {
             self.hear_child();
         }
+        let [log, ended] = daemon;
+        self.serve_ppp(log, ended);
         if control {
             self.serve();
         }
         if files {
             self.files_changed();
         }
+        self.roam.hear(network, clock, deadline);
         self.expire();
         Ok(())
     }
@@ -268,6 +291,14 @@ impl Supervisor {
                 tracing::info!("{}: next attempt in {:.1} s", self.profile.log_name(), wait.as_secs_f32());
                 notify::status(&format!("waiting {:.0} s for the next attempt", wait.as_secs_f32()));
             }
+            Action::NoNetwork => {
+                tracing::info!("{}: no network; waits for one", self.profile.log_name());
+                notify::status("waiting for a network");
+            }
+            Action::Look => self.look(),
+            Action::Repin => self.repin(),
+            Action::Probe => self.probe(),
+            Action::Abandon(failure) => self.abandon(failure),
             Action::StopChild => self.stop_child(),
             Action::End(outcome) => self.finish(outcome),
         }
@@ -287,6 +318,7 @@ impl Supervisor {
     /// Undoes everything; only then does anyone hear of the end.
     fn finish(&mut self, outcome: Result<(), Failure>) {
         notify::stopping();
+        self.drop_ppp();
         self.look_at_resolvers();
         self.child = Child::None;
         self.live = None;
@@ -385,5 +417,6 @@ impl Supervisor {
         if self.machine.next_timeout().is_some_and(|due| due <= now) {
             self.handle(Input::Timeout);
         }
+        self.roam_on(now);
     }
 }

@@ -3,7 +3,7 @@
 use pptpctl::{
     link::{Cause, Session, recover},
     net::netlink::Netlink,
-    profile::{DefaultRoute, Profile},
+    profile::{DefaultRoute, Nftables, Profile},
 };
 
 use crate::{
@@ -132,9 +132,12 @@ fn requests_of_up(lab: &Lab, profile: &Profile) -> usize {
 }
 
 fn everything() -> [(&'static str, Profile); 2] {
+    let rules = crate::firewall::example("nftables.vpn");
     [DefaultRoute::Replace, DefaultRoute::Halves].map(|mode| {
         let mut profile = with_default(mode);
         profile.ppp.ipv6 = true;
+        profile.nat = true;
+        profile.nftables = Some(Nftables { file: rules.clone() });
         profile.routes = vec![split("10.42.0.0/16"), split("192.0.2.128/25"), split("2001:db8:42::/48")];
         (mode.name(), profile)
     })

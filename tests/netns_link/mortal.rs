@@ -93,6 +93,10 @@ impl Host for Mortal {
         self.host.delete_address(dev, address)
     }
 
+    fn forwards(&mut self) -> Option<bool> {
+        self.host.forwards()
+    }
+
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
         self.budget.spend().map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
         self.host.open_tun(unit)

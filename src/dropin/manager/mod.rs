@@ -14,7 +14,7 @@
 pub mod keeper;
 mod message;
 mod place;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), path = "no_route.rs")]
 mod route;
 pub mod worker;
 

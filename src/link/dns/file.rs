@@ -51,11 +51,14 @@ const NEW: Looks = Looks { mode: 0o644, uid: 0, gid: 0 };
 pub(super) fn observe(step: &DnsStep) -> Result<SavedFile, Cause> {
     let shown = step.file.display();
     let refuse = |why: String| Cause::CannotRestore(format!("{shown}: {why}"));
-    let path = files::target(&step.file)
-        .map_err(|error| refuse(format!("a symbolic link that leads nowhere ({error}); what made it does not run")))?;
-    let found = files::read(&path).map_err(|error| refuse(format!("leads to {}: {error}", path.display())))?;
+    let path = files::target(&step.file).map_err(|error| {
+        refuse(format!("a symbolic link that leads nowhere ({error}); what made it does not run"))
+    })?;
+    let found =
+        files::read(&path).map_err(|error| refuse(format!("leads to {}: {error}", path.display())))?;
     let Some(found) = found else {
-        let looks = Looks { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw(), ..NEW };
+        let looks =
+            Looks { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw(), ..NEW };
         return Ok(SavedFile { looks, ..SavedFile::of(path, None) });
     };
     let Looks { uid, mode, .. } = found.looks;
@@ -73,7 +76,9 @@ pub(super) fn observe(step: &DnsStep) -> Result<SavedFile, Cause> {
         Some(owner) if owner.trim_end_matches(':') == step.profile => {
             let cleaned = text::without_block(&found.content, &step.profile);
             let Some(cleaned) = cleaned else {
-                return Err(refuse("the end of our own old block is missing: take it out by hand".to_owned()));
+                return Err(refuse(
+                    "the end of our own old block is missing: take it out by hand".to_owned(),
+                ));
             };
             Ok(SavedFile::of(path, Some((cleaned, found.looks))))
         }
@@ -150,7 +155,8 @@ pub(super) fn problem(step: &DnsStep, servers: &[IpAddr]) -> Option<String> {
         return None;
     }
     let who = String::from_utf8_lossy(&content).lines().next().unwrap_or_default().to_owned();
-    let who = if who.starts_with('#') { format!(", under the line \"{}\"", who.trim()) } else { String::new() };
+    let who =
+        if who.starts_with('#') { format!(", under the line \"{}\"", who.trim()) } else { String::new() };
     Some(format!(
         "someone else has written {}: it has {} now{who}; the tunnel's resolvers are not asked",
         step.file.display(),

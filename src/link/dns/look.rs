@@ -55,7 +55,8 @@ pub(super) fn resolved_runs() -> bool {
 }
 
 fn look() -> Look {
-    let program = |name: &str| Some(Program::find(name, &[])).filter(Program::is_there).map(|found| found.path);
+    let program =
+        |name: &str| Some(Program::find(name, &[])).filter(Program::is_there).map(|found| found.path);
     let target = files::target(Path::new(RESOLV_CONF)).ok();
     let found = target.as_ref().and_then(|target| files::read(target).ok().flatten());
     Look {
@@ -72,9 +73,12 @@ fn look() -> Look {
 fn decide(look: &Look) -> Resolver {
     let within = |dir: &str| look.target.as_ref().is_some_and(|target| target.starts_with(dir));
     let asked = within("/run/systemd/resolve")
-        || text::nameservers(&look.content).iter().any(|server| ["127.0.0.53", "127.0.0.54"].contains(&server.to_string().as_str()))
+        || text::nameservers(&look.content)
+            .iter()
+            .any(|server| ["127.0.0.53", "127.0.0.54"].contains(&server.to_string().as_str()))
         || look.nsswitch.lines().any(|line| {
-            line.strip_prefix("hosts:").is_some_and(|hosts| hosts.split_whitespace().any(|word| word == "resolve"))
+            line.strip_prefix("hosts:")
+                .is_some_and(|hosts| hosts.split_whitespace().any(|word| word == "resolve"))
         });
     if look.resolved && look.resolvectl && asked {
         return Resolver::Resolved;
@@ -110,7 +114,8 @@ mod tests {
         // It runs, and nobody asks it.
         let idle = Look { content: b"nameserver 192.0.2.53\n".to_vec(), ..stub("/etc/resolv.conf") };
         assert_eq!(decide(&idle), Resolver::File);
-        let nss = Look { nsswitch: "passwd: files\nhosts: files resolve [!UNAVAIL=return] dns\n".into(), ..idle };
+        let nss =
+            Look { nsswitch: "passwd: files\nhosts: files resolve [!UNAVAIL=return] dns\n".into(), ..idle };
         assert_eq!(decide(&nss), Resolver::Resolved);
         // It was stopped.
         let stopped = Look { resolved: false, ..stub("/run/systemd/resolve/stub-resolv.conf") };

@@ -28,10 +28,12 @@ pub(super) fn observe(_host: &mut dyn Host, step: &DnsStep) -> Result<Before, Ca
     }
     match resolver {
         Resolver::File => file::observe(step).map(|saved| Before::File(Box::new(saved))),
-        Resolver::Resolvd | Resolver::Unwind if Platform::host() != Platform::OpenBsd => {
-            Err(Cause::Taken(format!("{resolver} is OpenBSD's; dns.backend = \"auto\" finds what this host has")))
+        Resolver::Resolvd | Resolver::Unwind if Platform::host() != Platform::OpenBsd => Err(Cause::Taken(
+            format!("{resolver} is OpenBSD's; dns.backend = \"auto\" finds what this host has"),
+        )),
+        Resolver::Resolved | Resolver::Resolvconf | Resolver::Resolvd | Resolver::Unwind => {
+            Ok(Before::Nothing)
         }
-        Resolver::Resolved | Resolver::Resolvconf | Resolver::Resolvd | Resolver::Unwind => Ok(Before::Nothing),
     }
 }
 

@@ -58,9 +58,11 @@ pub(super) fn with_block(content: &[u8], step: &DnsStep) -> Vec<u8> {
     text.push_str(&format!("{END}{profile}\n"));
     let mut bytes = text.into_bytes();
     for line in content.split_inclusive(|byte| *byte == b'\n') {
-        let counts = |word: &[u8]| line.strip_prefix(word).is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_whitespace));
-        let replaced = counts(b"nameserver")
-            || (!step.search.is_empty() && (counts(b"search") || counts(b"domain")));
+        let counts = |word: &[u8]| {
+            line.strip_prefix(word).is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_whitespace))
+        };
+        let replaced =
+            counts(b"nameserver") || (!step.search.is_empty() && (counts(b"search") || counts(b"domain")));
         if replaced {
             bytes.extend(kept_mark(profile).bytes());
         }

@@ -8,7 +8,9 @@ mod address;
 mod device;
 mod route;
 mod socket;
+mod watch;
 
 pub use socket::Netlink;
+pub use watch::Watch;
 
 pub use super::routes::Error;

@@ -62,7 +62,10 @@ fn split_dns_is_for_those_who_can() {
     assert_eq!(no_split(Resolver::Resolved, &profile.dns.domains, &servers), None);
     assert_eq!(no_split(Resolver::File, &[], &servers), None);
     let said = no_split(Resolver::File, &profile.dns.domains, &servers).unwrap();
-    assert!(said.contains("/etc/resolv.conf can't") && said.contains("server=/corp.example/10.99.0.53"), "{said}");
+    assert!(
+        said.contains("/etc/resolv.conf can't") && said.contains("server=/corp.example/10.99.0.53"),
+        "{said}"
+    );
     let said = no_split(Resolver::Resolvd, &profile.dns.domains, &servers).unwrap();
     assert!(said.contains("force accept bogus forwarder { corp.example }"), "{said}");
 }
@@ -84,7 +87,10 @@ fn a_resolver_that_no_route_leads_to_is_told() {
     let servers = facts().dns.unwrap();
     let notes = dns_notes(&profile, None, &servers);
     assert_eq!(notes.len(), 1, "{notes:?}");
-    assert!(notes[0].contains("10.99.0.54") && notes[0].contains("routes = [\"10.99.0.54/32\"]"), "{notes:?}");
+    assert!(
+        notes[0].contains("10.99.0.54") && notes[0].contains("routes = [\"10.99.0.54/32\"]"),
+        "{notes:?}"
+    );
     profile.peer_routes = true;
     assert!(dns_notes(&profile, None, &servers).is_empty());
     let notes = dns_notes(&with_dns(), Some(Resolver::Resolvd), &servers);
@@ -101,8 +107,13 @@ fn another_namespace_has_a_file_of_its_own() {
 
 #[test]
 fn a_step_survives_the_ledger() {
-    for resolver in [Resolver::Resolved, Resolver::Resolvconf, Resolver::Resolvd, Resolver::Unwind, Resolver::File] {
-        for plan in [plan(&with_dns(), Platform::Linux).resolve(&Facts { resolver: Some(resolver), ..facts() }), plan(&with_dns(), Platform::Linux)] {
+    for resolver in
+        [Resolver::Resolved, Resolver::Resolvconf, Resolver::Resolvd, Resolver::Unwind, Resolver::File]
+    {
+        for plan in [
+            plan(&with_dns(), Platform::Linux).resolve(&Facts { resolver: Some(resolver), ..facts() }),
+            plan(&with_dns(), Platform::Linux),
+        ] {
             let step = plan.steps.last().unwrap();
             let text = serde_json::to_string(step).unwrap();
             assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), *step, "{text}");

@@ -62,7 +62,9 @@ impl Supervisor {
     }
 
     pub(super) fn tun_name(&self) -> Option<String> {
-        Some(self.link.as_ref()?.tun()?.name.clone())
+        // An external PPP takes its device along when it ends.
+        let there = self.ppp.is_none() || self.live.is_some();
+        Some(self.link.as_ref()?.device_name()?.to_owned()).filter(|_| there)
     }
 
     pub(super) fn say_phase(&mut self, phase: Phase, detail: &str) {

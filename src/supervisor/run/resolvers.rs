@@ -63,7 +63,9 @@ impl Supervisor {
             if !files.is_empty() {
                 match FileWatch::new(files) {
                     Ok(watch) => self.resolvers.watch = Some(watch),
-                    Err(error) => tracing::debug!(%error, "resolv.conf is looked at only for status and down"),
+                    Err(error) => {
+                        tracing::debug!(%error, "resolv.conf is looked at only for status and down")
+                    }
                 }
             }
         }

@@ -58,7 +58,9 @@ fn a_link_stays_a_link_and_its_target_is_written() {
 fn odd_targets_are_refused() {
     let refused = |desk: &Desk| observe(&desk.step).unwrap_err().to_string();
     let desk = Desk::new();
-    for (target, words) in [("nowhere", "leads nowhere"), ("/dev/null", "not a regular file"), ("/", "not a regular file")] {
+    for (target, words) in
+        [("nowhere", "leads nowhere"), ("/dev/null", "not a regular file"), ("/", "not a regular file")]
+    {
         std::os::unix::fs::symlink(target, &desk.step.file).unwrap();
         let said = refused(&desk);
         assert!(said.contains(words), "{target}: {said}");

@@ -43,7 +43,8 @@ proptest! {
 
 #[test]
 fn what_programs_read_is_ours_alone() {
-    let before = b"# by hand\ndomain example.net\nnameserver 192.0.2.53\nnameserver 192.0.2.54\noptions edns0\n";
+    let before =
+        b"# by hand\ndomain example.net\nnameserver 192.0.2.53\nnameserver 192.0.2.54\noptions edns0\n";
     let with = String::from_utf8(with_block(before, &step(false))).unwrap();
     insta::assert_snapshot!(with, @r"
     # BEGIN pptpctl vpn: only while this tunnel is up; `pptpctl down vpn` puts back what was here
