@@ -50,7 +50,7 @@ fn up(config: Option<&Path>, name: &str, args: &Up) -> Result<Code, Code> {
     }
     let profile = output::profile(config, name)?;
     if args.dry_run {
-        show_plan(&profile);
+        show_plan(&profile, args.platform.unwrap_or(Platform::host()));
         return Ok(exit::OK);
     }
     let lock = lock(name)?;
@@ -70,8 +70,7 @@ fn up(config: Option<&Path>, name: &str, args: &Up) -> Result<Code, Code> {
 }
 
 /// The steps that `up` would perform, and how they would be undone: the same plan.
-fn show_plan(profile: &Profile) {
-    let platform = Platform::host();
+fn show_plan(profile: &Profile, platform: Platform) {
     let transport = plan::transport(profile, platform);
     let network = plan::network(profile, platform, Path::new(platform.run_dir()));
     line(format_args!("# {}: before anything is sent", profile.name));

@@ -1,5 +1,5 @@
 //! What this room asks of a host: the few kernel requests behind the steps. Linux answers them by netlink,
-//! tests by a model.
+//! the BSDs by their routing socket and by ioctl(2), tests by a model.
 
 use std::net::IpAddr;
 
@@ -100,8 +100,7 @@ pub trait Host {
     }
 }
 
-#[cfg(target_os = "linux")]
-impl Host for crate::net::netlink::Netlink {
+impl Host for crate::net::kernel::Kernel {
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
         Self::route_to(self, to, source, None)
     }
@@ -144,6 +143,7 @@ impl Host for crate::net::netlink::Netlink {
 
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
         let tun = tun::open(unit)?;
+        #[cfg(target_os = "linux")]
         self.no_automatic_ipv6(&tun.name)
             .and_then(|()| self.keep_second_address(&tun.name))
             .map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
@@ -159,18 +159,9 @@ impl Host for crate::net::netlink::Netlink {
 /// The host that this program runs on.
 ///
 /// # Errors
-/// When the kernel's routing socket can't be had, or this platform's is not supported yet.
+/// When the kernel's routing socket can't be had.
 pub fn system() -> Result<Box<dyn Host>, LinkError> {
-    #[cfg(target_os = "linux")]
-    {
-        let host = crate::net::netlink::Netlink::open().map_err(LinkError::observing)?;
-        Ok(Box::new(host))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let errno = nix::errno::Errno::EOPNOTSUPP;
-        Err(LinkError::observing(Error::errno("change routes on this platform".to_owned(), errno)))
-    }
+    Ok(Box::new(crate::net::kernel::Kernel::open().map_err(LinkError::observing)?))
 }
 
 /// The MTU of a device of this host, in bytes, when it is known and fits an IP packet.

@@ -51,6 +51,9 @@ pub enum Platform {
 }
 
 impl Platform {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Linux, Self::FreeBsd, Self::OpenBsd, Self::NetBsd];
+
     /// The one that this program was built for.
     #[must_use]
     pub const fn host() -> Self {
