@@ -14,7 +14,8 @@ fn those_that_want_to_come_up() {
         let one = fs::read_to_string(World::CONFIG).unwrap();
         let two = one.replace("profile.vpn", "profile.two").replace("192.168.77.0/24", "192.168.78.0/24");
         let dead = one.replace("profile.vpn", "profile.dead").replace("192.0.2.1", "192.0.2.1:9");
-        let idle = one.replace("profile.vpn", "profile.idle").replace("autostart = true", "autostart = false");
+        let idle =
+            one.replace("profile.vpn", "profile.idle").replace("autostart = true", "autostart = false");
         fs::write(World::CONFIG, format!("{one}{two}{dead}{idle}")).unwrap();
         let before = town.world.state();
         let output = town.world.run(&["up", "--autostart"]);

@@ -143,7 +143,12 @@ fn the_servers_own_name_is_remembered() {
 fn what_cannot_be_had_is_refused_and_nothing_is_left() {
     in_town(|town| {
         town.world.profile("dns = { domains = [\"corp.example\"] }");
-        town.world.fails_within(23, "routes", &["can't ask other resolvers for some domains only", "dnsmasq"], 3.0);
+        town.world.fails_within(
+            23,
+            "routes",
+            &["can't ask other resolvers for some domains only", "dnsmasq"],
+            3.0,
+        );
         fs::set_permissions("/etc/resolv.conf", fs::Permissions::from_mode(0o666)).unwrap();
         town.world.profile("dns = \"peer\"");
         town.world.fails_within(23, "routes", &["can be written by others than root"], 3.0);
@@ -163,7 +168,11 @@ fn a_resolver_outside_the_tunnel_is_told() {
         town.world.profile("routes = [\"192.168.99.0/24\"]\ndns = \"peer\"");
         let before = town.world.state();
         town.world.up();
-        assert!(town.log().contains(&format!("the resolver {FAR} is in none of the tunnel's routes")), "{}", town.log());
+        assert!(
+            town.log().contains(&format!("the resolver {FAR} is in none of the tunnel's routes")),
+            "{}",
+            town.log()
+        );
         town.world.down(&before);
     });
 }

@@ -17,7 +17,9 @@ const TELLS: &str = "#!/bin/sh\necho \"$# $* $(id -u) $(pwd) $(umask)\" >>/run/t
 fn up_and_down_are_told_everything() {
     in_town(|town| {
         script(HOOK, TELLS);
-        town.world.profile(&format!("hooks = {{ up = [\"{HOOK}\", \"a b\", \"$HOME\"], down = [\"{HOOK}\", \"bye\"] }}"));
+        town.world.profile(&format!(
+            "hooks = {{ up = [\"{HOOK}\", \"a b\", \"$HOME\"], down = [\"{HOOK}\", \"bye\"] }}"
+        ));
         let before = town.world.state();
         town.world.up();
         assert_eq!(trace(), "2 a b $HOME 0 / 0022\n");
@@ -55,7 +57,10 @@ fn up_and_down_are_told_everything() {
 #[test]
 fn one_that_fails_fails_up_and_everything_is_undone() {
     in_town(|town| {
-        script(HOOK, "#!/bin/sh\necho $1 >>/run/trace\n[ $1 = down ] || { echo 'no such share' >&2; exit 7; }\n");
+        script(
+            HOOK,
+            "#!/bin/sh\necho $1 >>/run/trace\n[ $1 = down ] || { echo 'no such share' >&2; exit 7; }\n",
+        );
         town.world.profile(&format!(
             "dns = \"peer\"\nhooks = {{ up = [\"{HOOK}\", \"up\"], down = [\"{HOOK}\", \"down\"] }}"
         ));
@@ -103,7 +108,12 @@ fn one_that_others_can_write_is_not_run() {
         town.world.fails_within(23, "routes", &["can be written by others than root", "chmod go-w"], 3.0);
         assert!(!fs::exists(TRACE).unwrap());
         town.world.profile("hooks.up = [\"/etc/pptpctl/nothing\"]");
-        town.world.fails_within(23, "routes", &["hooks.up is not run: /etc/pptpctl/nothing: No such file"], 3.0);
+        town.world.fails_within(
+            23,
+            "routes",
+            &["hooks.up is not run: /etc/pptpctl/nothing: No such file"],
+            3.0,
+        );
     });
 }
 

@@ -9,6 +9,7 @@
 
 mod autostart;
 mod crash;
+mod examples;
 mod files;
 mod hooks;
 mod managers;

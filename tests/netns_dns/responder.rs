@@ -43,7 +43,8 @@ impl Responder {
     /// In this network namespace.
     pub fn start(starter: &Starter, namespace: &str, at: Ipv4Addr, names: &[(&str, Ipv4Addr)]) -> Self {
         let namespace = File::open(namespace).unwrap_or_else(|error| panic!("{namespace}: {error}"));
-        let names: Vec<(String, Ipv4Addr)> = names.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect();
+        let names: Vec<(String, Ipv4Addr)> =
+            names.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect();
         let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (ready, is_ready) = channel();
         let (end, ended) = channel();
@@ -104,7 +105,8 @@ fn answer(query: &[u8], names: &[(String, Ipv4Addr)]) -> Option<(String, Vec<u8>
     let known = names.iter().find(|(other, _)| *other == name).map(|(_, address)| *address);
     let record = known.filter(|_| kind == 1);
     let code = if known.is_some() { 0 } else { 3 };
-    let mut reply = vec![header[0], header[1], 0x81, 0x80 | code, 0, 1, 0, u8::from(record.is_some()), 0, 0, 0, 0];
+    let mut reply =
+        vec![header[0], header[1], 0x81, 0x80 | code, 0, 1, 0, u8::from(record.is_some()), 0, 0, 0, 0];
     reply.extend(question);
     if let Some(address) = record {
         reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);

@@ -26,7 +26,8 @@ pub const NEAR_SAYS: &str = "192.0.2.66";
 /// What the far one says.
 pub const FAR_SAYS: &str = "192.168.77.66";
 /// What no tunnel has touched.
-pub const RESOLV_CONF: &str = "# by hand\nnameserver 192.0.2.2\nsearch lan.example\noptions timeout:1 attempts:1\n";
+pub const RESOLV_CONF: &str =
+    "# by hand\nnameserver 192.0.2.2\nsearch lan.example\noptions timeout:1 attempts:1\n";
 
 pub struct Town<'a> {
     pub world: &'a World,
@@ -37,13 +38,19 @@ pub struct Town<'a> {
 /// Runs a test in a world with an /etc of its own, and two resolvers that disagree.
 pub fn in_town(test: impl FnOnce(&Town<'_>) + Send + 'static) {
     let users = vec![("tester".to_owned(), PASSWORD.to_owned())];
+    in_town_of(Orders { users, dns: vec![FAR], ..Orders::default() }, test);
+}
+
+/// The same with another server, whose first resolver is the far one.
+pub fn in_town_of(orders: Orders, test: impl FnOnce(&Town<'_>) + Send + 'static) {
     let starter = Starter::new();
-    in_world(Orders { users, dns: vec![FAR], ..Orders::default() }, move |world| {
+    in_world(orders, move |world| {
         private_etc();
         fs::write("/etc/resolv.conf", RESOLV_CONF).unwrap();
         let names = [
             ("who.example", NEAR_SAYS.parse().unwrap()),
             ("vpn.example", Ipv4Addr::new(192, 0, 2, 1)),
+            ("vpn-gateway.net", Ipv4Addr::new(192, 0, 2, 1)),
             ("near.example", Ipv4Addr::new(192, 0, 2, 67)),
         ];
         // This thread is no process of its own world, so /proc does not know it; whom it starts is.
@@ -52,8 +59,11 @@ pub fn in_town(test: impl FnOnce(&Town<'_>) + Send + 'static) {
         let here = format!("/proc/{}/ns/net", world.shell("pgrep -n -x cat").trim());
         let near = Responder::start(&starter, &here, NEAR, &names);
         drop((input, neighbour));
-        let names = [("who.example", FAR_SAYS.parse().unwrap()), ("host.corp.example", Ipv4Addr::new(192, 168, 77, 9))];
-        let far = Responder::start(&starter, "/proc/1/ns/net", FAR, &names);
+        let names = [
+            ("who.example", FAR_SAYS.parse().unwrap()),
+            ("host.corp.example", Ipv4Addr::new(192, 168, 77, 9)),
+        ];
+        let far = Responder::start(&starter, "/proc/1/ns/net", world.orders.dns[0], &names);
         test(&Town { world, near, far });
     });
 }
