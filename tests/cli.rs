@@ -138,8 +138,8 @@ fn a_dry_run_shows_the_plan_of_each_kind() {
 #[test]
 fn a_dry_run_for_another_system_speaks_its_words() {
     let mut desk = Desk::with("manual_page.toml");
-    for system in ["freebsd", "openbsd", "netbsd"] {
-        for profile in ["client", "router"] {
+    for system in ["freebsd", "openbsd", "netbsd", "linux"] {
+        for profile in ["client", "router", "scripts"] {
             assert_eq!(desk.run(&["up", "--dry-run", "--platform", system, profile]), 0);
         }
     }

@@ -8,6 +8,7 @@
 mod crash;
 mod defaults;
 mod firewall;
+mod mortal;
 mod namespace;
 mod netlink;
 mod netns;
