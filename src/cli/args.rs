@@ -70,4 +70,7 @@ pub struct Up {
     /// Only show what would be done on this host, and how it would be undone
     #[arg(long)]
     pub dry_run: bool,
+    /// With --dry-run: what would be done on a host of that system
+    #[arg(long, value_name = "SYSTEM", requires = "dry_run", value_parser = ["linux", "freebsd", "openbsd", "netbsd"])]
+    pub platform: Option<String>,
 }

@@ -38,7 +38,8 @@ fn up(config: Option<&Path>, args: &Up) -> Result<Code, Code> {
     }
     let profile = output::profile(config, &args.name)?;
     if args.dry_run {
-        show_plan(&profile);
+        let named = args.platform.as_deref().and_then(Platform::named);
+        show_plan(&profile, named.unwrap_or_else(Platform::host));
         return Ok(exit::OK);
     }
     let lock = lock(&args.name)?;
@@ -58,8 +59,7 @@ fn up(config: Option<&Path>, args: &Up) -> Result<Code, Code> {
 }
 
 /// The steps that `up` would perform, and how they would be undone: the same plan.
-fn show_plan(profile: &Profile) {
-    let platform = Platform::host();
+fn show_plan(profile: &Profile, platform: Platform) {
     let transport = plan::transport(profile, platform);
     let network = plan::network(profile, platform, Path::new(platform.run_dir()));
     line(format_args!("# {}: before anything is sent", profile.name));

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
+
 use super::{
     Cause, Host, LinkError, Places, deeds,
     ledger::{self, Before, Device, Entry, Header, Ledger, StateLock},
@@ -11,7 +13,9 @@ use crate::{
         routes::{Filter, Kind, MAIN_TABLE, Route},
         tun::Tun,
     },
-    plan::{Facts, KeepDefault, Key, Part, Plan, Step, Way},
+    plan::{
+        FIRST_TABLE, Facts, KeepDefault, Key, Part, Plan, PolicyRule, PolicyStep, SLOTS, Step, Value, Way,
+    },
 };
 
 /// What one tunnel has done to this host: plans are performed through it, and taken back.
@@ -44,14 +48,6 @@ impl Session {
         Ok(Self { places: places.clone(), ledger, host, tun: None })
     }
 
-    /// The supervisor's process has changed (it daemonized): the ledger names the new one.
-    ///
-    /// # Errors
-    /// When the ledger can't be rewritten.
-    pub fn adopt(&mut self) -> Result<(), LinkError> {
-        self.ledger.adopt()
-    }
-
     /// The tun device, once a transport plan has been performed.
     #[must_use]
     pub const fn tun(&self) -> Option<&Tun> {
@@ -71,8 +67,17 @@ impl Session {
             tun: self.ledger.record().device.as_ref().map(|device| device.name.clone()),
             pid: Some(self.ledger.record().header.pid),
             keep_default: self.keep_default(),
+            table: Some(self.table()),
             ..Facts::default()
         })
+    }
+
+    /// How the kernel reaches each of these prefixes, the tunnel aside: the facts behind `exclude`. `None` where it
+    /// has no way now.
+    pub fn outside(&mut self, prefixes: &[IpNet]) -> Vec<(IpNet, Option<Way>)> {
+        // The first host of a prefix: the prefix's own address may be a broadcast address, which has a way of its own.
+        let host = |prefix: &IpNet| prefix.hosts().next().unwrap_or_else(|| prefix.network());
+        prefixes.iter().map(|prefix| (*prefix, self.way_to(host(prefix), None).ok())).collect()
     }
 
     /// Makes the host be as the plan says. The first time every step is performed; later only what differs
@@ -178,10 +183,16 @@ impl Session {
     /// The kernel's way to the server; past our own tunnel, if it has swallowed the server meanwhile.
     fn way_to(&mut self, server: IpAddr, source: Option<IpAddr>) -> Result<Way, LinkError> {
         let own = self.ledger.record().device.as_ref().map(|device| device.name.clone());
-        let answer = self.host.route_to(server, source);
+        let mark = self.ledger.record().entries.iter().find_map(|entry| match &entry.step {
+            Step::Policy(step @ PolicyStep::Rule { rule: PolicyRule::Tunnel, .. }) => step.table(),
+            _ => None,
+        });
+        let answer = self.host.route_to_marked(server, source, mark);
+        // A way that we have pinned ourselves is what the kernel says since then, wherever the host is by now.
+        let pinned = self.pinned().any(|dest| dest.contains(&server));
         match answer {
             Ok(way) if way.local => Ok(Way::ThisHost),
-            Ok(way) if own.as_ref() != Some(&way.dev) => {
+            Ok(way) if own.as_ref() != Some(&way.dev) && !pinned => {
                 Ok(Way::By { gateway: way.gateway, dev: way.dev, source: way.source })
             }
             refused => {
@@ -206,30 +217,75 @@ impl Session {
         own: Option<&str>,
         source: Option<IpAddr>,
     ) -> Result<Option<Way>, LinkError> {
-        let Some(own) = own else { return Ok(None) };
         let filter = Filter { ipv6: server.is_ipv6(), table: Some(MAIN_TABLE), dest: None };
         let mut routes = self.host.routes(&filter).map_err(LinkError::observing)?;
+        let pinned: Vec<IpNet> = self.pinned().collect();
+        routes.retain(|route| {
+            let ours = route.is_ours() && (pinned.contains(&route.dest) || route.dest.prefix_len() >= 32);
+            !ours && own.is_none_or(|own| !route.leaves_by(own))
+        });
+        let live = routes.clone();
         for entry in &self.ledger.record().entries {
             match &entry.before {
-                Before::Routes(kept) => routes.extend(kept.iter().cloned()),
+                // What DHCP has made in their stead since we took them away is the truth now.
+                Before::Routes(kept) => {
+                    routes.extend(kept.iter().filter(|old| !deeds::superseded(old, live.iter())).cloned());
+                }
                 Before::Route(kept) => routes.push((**kept).clone()),
                 Before::Nothing | Before::Same | Before::Shared => {}
             }
         }
-        let usable = |route: &&Route| {
-            route.kind == Kind::Unicast
-                && route.dest.contains(&server)
-                && !route.leaves_by(own)
-                && !(route.is_ours() && route.dest.prefix_len() >= 32)
-        };
+        let usable = |route: &&Route| route.kind == Kind::Unicast && route.dest.contains(&server);
+        // Of several with one metric the kernel uses the one in front, which `max_by_key` takes when it comes last.
         let best = routes
             .iter()
+            .rev()
             .filter(usable)
             .max_by_key(|route| (route.dest.prefix_len(), std::cmp::Reverse(route.metric)));
         Ok(best.and_then(|route| {
             let hop = route.hops.first()?;
             Some(Way::By { gateway: hop.via, dev: hop.dev.clone()?, source: source.or(route.source) })
         }))
+    }
+
+    /// The prefixes whose way we have pinned.
+    fn pinned(&self) -> impl Iterator<Item = IpNet> + '_ {
+        let entries = self.ledger.record().entries.iter().filter(|entry| entry.before != Before::Same);
+        entries.filter_map(|entry| match &entry.step {
+            Step::HostRoute { server: Value::Known(server), .. } => Some(IpNet::from(*server)),
+            Step::Policy(PolicyStep::Outside { dest, .. }) => Some(*dest),
+            _ => None,
+        })
+    }
+
+    /// The routing table of this tunnel: the one that it has, or one that nobody uses, neither as a table nor as a
+    /// mark. The same profile finds the same one again as long as it is free.
+    fn table(&mut self) -> u32 {
+        let held = self.ledger.record().entries.iter().find_map(|entry| table_of(&entry.step));
+        if let Some(table) = held {
+            return table;
+        }
+        let mut used: Vec<u32> = Vec::new();
+        for ipv6 in [false, true] {
+            let rules = self.host.rules(ipv6).unwrap_or_default();
+            used.extend(rules.iter().flat_map(|rule| [Some(rule.table), rule.mark]).flatten());
+        }
+        let ledgers = ledger::list(&self.places.state).unwrap_or_default();
+        let others = ledgers.iter().filter(|path| *path != self.ledger.path());
+        for record in others.filter_map(|path| ledger::peek(path)) {
+            used.extend(record.entries.iter().filter_map(|entry| table_of(&entry.step)));
+        }
+        let start = hash(&self.ledger.record().header.profile);
+        let mut candidates = (0..SLOTS).map(|nth| FIRST_TABLE + start.wrapping_add(nth) % SLOTS);
+        let free = candidates.find(|table| !used.contains(table) && self.is_empty(*table));
+        free.unwrap_or(FIRST_TABLE + start % SLOTS)
+    }
+
+    fn is_empty(&mut self, table: u32) -> bool {
+        [false, true].into_iter().all(|ipv6| {
+            let filter = Filter { ipv6, table: Some(table), dest: None };
+            self.host.routes(&filter).is_ok_and(|routes| routes.is_empty())
+        })
     }
 
     /// Why default routes can't be replaced here. Once they are replaced the question is settled.
@@ -258,6 +314,19 @@ impl std::fmt::Debug for Session {
     }
 }
 
+/// The own table that a step names.
+const fn table_of(step: &Step) -> Option<u32> {
+    match step {
+        Step::Policy(step) => step.table(),
+        _ => None,
+    }
+}
+
+/// FNV-1a: any spread will do, and it has to be the same tomorrow.
+fn hash(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
 /// Undoes every step of a ledger, network before transport, the last step first.
 pub(super) fn unwind(host: &mut dyn Host, ledger: &mut Ledger, places: &Places) -> Vec<LinkError> {
     let mut entries = ledger.record().entries.clone();
@@ -271,8 +340,8 @@ fn undo_entry(
     places: &Places,
     entry: &Entry,
 ) -> Result<(), LinkError> {
-    let needed =
-        matches!(entry.step, Step::HostRoute { .. }) && needed_elsewhere(places, ledger, &entry.step.key());
+    let shared = matches!(entry.step, Step::HostRoute { .. } | Step::Policy(PolicyStep::Outside { .. }));
+    let needed = shared && needed_elsewhere(places, ledger, &entry.step.key());
     let device = ledger.record().device.clone();
     let outcome = deeds::undo(host, &entry.step, &entry.before, device.as_ref(), needed)
         .map_err(|cause| LinkError::undoing(&entry.step, cause));

@@ -13,6 +13,7 @@ mod build;
 mod dns;
 mod facts;
 mod firewall;
+mod guard;
 mod hook;
 mod policy;
 mod step;
@@ -30,7 +31,7 @@ pub use self::{
     facts::{Facts, Ipv6, KeepDefault, Way},
     firewall::{FirewallKey, FirewallStep},
     hook::{HookKey, HookStep},
-    policy::{PolicyKey, PolicyStep},
+    policy::{FIRST_TABLE, PolicyKey, PolicyRule, PolicyStep, SLOTS},
     step::{Key, Step},
     value::{Symbol, Value},
 };
@@ -61,6 +62,12 @@ impl Platform {
         } else {
             Self::Linux
         }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Linux, Self::FreeBsd, Self::OpenBsd, Self::NetBsd].into_iter().find(|one| one.name() == name)
     }
 
     /// Where pid files live.
@@ -131,6 +138,17 @@ impl Plan {
         open.sort_unstable();
         open.dedup();
         open
+    }
+
+    /// The mark that the transport's sockets must have; `None` when they need none.
+    #[must_use]
+    pub fn mark(&self) -> Option<u32> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Policy(PolicyStep::Rule {
+                rule: PolicyRule::Tunnel, table: Value::Known(table), ..
+            }) => Some(*table),
+            _ => None,
+        })
     }
 
     /// One line per step, in the platform's own words, in order.

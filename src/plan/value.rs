@@ -80,6 +80,9 @@ pub enum Symbol {
     /// The supervisor's process number.
     #[serde(rename = "<pid>")]
     Pid,
+    /// The tunnel's own routing table, which is also the mark of its transport (Linux).
+    #[serde(rename = "<table>")]
+    Table,
 }
 
 impl fmt::Display for Symbol {
@@ -95,6 +98,7 @@ impl fmt::Display for Symbol {
             Self::Local6 => "<local6>",
             Self::Peer6 => "<peer6>",
             Self::Pid => "<pid>",
+            Self::Table => "<table>",
         })
     }
 }

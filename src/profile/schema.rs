@@ -93,9 +93,6 @@ pub const GATE: &[Gate] = &[
     Gate { key: "ppp.options", works: &[], missing: "options for an external PPP" },
     Gate { key: "ppp.label", works: &[], missing: "labels of ppp.conf" },
     Gate { key: "peer-routes", works: &["false"], missing: "routes that the server offers" },
-    Gate { key: "exclude", works: &[], missing: "prefixes that stay outside the tunnel" },
-    Gate { key: "default.mode", works: &["halves", "replace"], missing: "the default route by policy rules" },
-    Gate { key: "leak", works: &["allow"], missing: "the kill switch" },
     Gate { key: "dns", works: &["none"], missing: "changing the host's resolvers" },
     Gate { key: "pf", works: &[], missing: "loading pf anchors" },
     Gate { key: "nftables", works: &[], missing: "loading nftables rules" },
@@ -171,6 +168,5 @@ mod tests {
             assert!(KEYS.contains(&gate.key) || is_table(gate.key), "{}", gate.key);
         }
         assert!(is_supported("leak") && is_supported("retry.first"));
-        assert!(!is_supported("hooks.up") && !is_supported("exclude"));
     }
 }

@@ -7,9 +7,10 @@ use pptpctl::{
     net::{
         netlink::Netlink,
         routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
+        rules::Rule,
         tun::{self, Tun},
     },
-    profile::{DefaultRoute, Profile},
+    profile::{DefaultRoute, Leak, Profile},
 };
 
 use crate::namespace::{Lab, assert_none, enter_new_namespace, split, with_default};
@@ -41,7 +42,9 @@ fn killed_at_every_point_of_up() {
         let all = Lab::run(|lab| requests_of_up(lab, &profile));
         assert!(all > 8, "{name}: only {all} requests");
         for point in 0..=all {
-            for engine_alive in [false, true] {
+            // What the engine holds is the device; what that means for the steps is the same with the kill switch.
+            let engines = if profile.leak == Leak::Block { vec![point % 2 == 0] } else { vec![false, true] };
+            for engine_alive in engines {
                 Lab::run(|lab| {
                     lab.two_uplinks();
                     let before = lab.state();
@@ -134,13 +137,21 @@ fn requests_of_up(lab: &Lab, profile: &Profile) -> usize {
     used
 }
 
-fn everything() -> [(&'static str, Profile); 2] {
-    [DefaultRoute::Replace, DefaultRoute::Halves].map(|mode| {
+/// Each mode, without and with the kill switch, with split routes and what stays outside, both families.
+fn everything() -> Vec<(String, Profile)> {
+    let modes = [DefaultRoute::Policy, DefaultRoute::Replace, DefaultRoute::Halves];
+    let both = modes.into_iter().flat_map(|mode| [(mode, Leak::Allow), (mode, Leak::Block)]);
+    both.map(|(mode, leak)| {
         let mut profile = with_default(mode);
+        profile.leak = leak;
         profile.ppp.ipv6 = true;
         profile.routes = vec![split("10.42.0.0/16"), split("192.0.2.128/25"), split("2001:db8:42::/48")];
-        (mode.name(), profile)
+        profile.exclude = ["10.42.7.0/24", "198.18.0.0/15", "2001:db8:99::/48"]
+            .map(|prefix| prefix.parse().unwrap())
+            .to_vec();
+        (format!("{} {leak:?}", mode.name()), profile)
     })
+    .collect()
 }
 
 /// A process that dies after so many changes to the kernel: every later request fails.
@@ -175,6 +186,29 @@ struct Mortal {
 impl Host for Mortal {
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
         Host::route_to(&mut self.host, to, source)
+    }
+
+    fn route_to_marked(
+        &mut self,
+        to: IpAddr,
+        source: Option<IpAddr>,
+        mark: Option<u32>,
+    ) -> Result<RouteTo, Error> {
+        Host::route_to_marked(&mut self.host, to, source, mark)
+    }
+
+    fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
+        self.host.rules(ipv6)
+    }
+
+    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        self.budget.spend()?;
+        self.host.add_rule(rule)
+    }
+
+    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        self.budget.spend()?;
+        self.host.delete_rule(rule)
     }
 
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {

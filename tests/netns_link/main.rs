@@ -7,6 +7,9 @@
 
 mod crash;
 mod defaults;
+mod far;
+mod leaks;
 mod namespace;
 mod netlink;
+mod policy;
 mod tunnels;

@@ -7,6 +7,7 @@
 mod address;
 mod device;
 mod route;
+mod rule;
 mod socket;
 
 pub use socket::Netlink;

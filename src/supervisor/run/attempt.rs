@@ -18,7 +18,7 @@ use crate::{
     link::{self, Cause, LinkError, Places},
     net::{transport, tun},
     plan::{self, Facts, Platform},
-    profile::{Host, Server},
+    profile::{Host, Profile, Server},
     supervisor::{dial, machine::Input},
 };
 
@@ -47,12 +47,12 @@ impl Supervisor {
         self.say_phase(Phase::Connect, "");
         let localbind = self.profile.localbind;
         let Some(link) = &mut self.link else { return Err(internal("the link is closed")) };
-        let facts = link.facts(*server.ip(), localbind).map_err(|error| route_failure(&error))?;
+        let facts = facts(link, &self.profile, *server.ip()).map_err(|error| route_failure(&error))?;
         let transport = plan::transport(&self.profile, Platform::host()).resolve(&facts);
         link.perform(&transport).map_err(|error| step_failure(Phase::Connect, &error))?;
         let notes = transport.notes.clone();
         let path_mtu = path_mtu(&facts);
-        let options = transport::Options { local: localbind, mark: 0 };
+        let options = transport::Options { local: localbind, mark: transport.mark().unwrap_or(0) };
         let tcp =
             transport::tcp_socket(&options).map_err(|error| socket_failure("TCP", localbind, &error))?;
         let gre = transport::gre_socket(*server.ip(), &options)
@@ -74,9 +74,8 @@ impl Supervisor {
 
     pub(super) fn configure(&mut self, up: LinkUp) {
         let server = self.machine.server().map_or(Ipv4Addr::UNSPECIFIED, |server| *server.ip());
-        let localbind = self.profile.localbind;
         let Some(link) = &mut self.link else { return };
-        let done = link.facts(server, localbind).and_then(|facts| {
+        let done = facts(link, &self.profile, server).and_then(|facts| {
             let facts = Facts {
                 mtu: Some(up.mtu),
                 local: Some(up.local),
@@ -113,6 +112,17 @@ pub(super) fn open_link(name: &str) -> Result<link::Session, Failure> {
     link::system_host()
         .and_then(|host| link::Session::open(&places, name, host))
         .map_err(|error| step_failure(Phase::Resolve, &error))
+}
+
+/// What this host says now about the way to a server and to what stays outside the tunnel: what a transport plan is
+/// resolved with, at each dial and whenever the ways may have changed.
+pub(super) fn facts(
+    link: &mut link::Session,
+    profile: &Profile,
+    server: Ipv4Addr,
+) -> Result<Facts, LinkError> {
+    let facts = link.facts(server, profile.localbind)?;
+    Ok(Facts { outside: link.outside(&profile.exclude), ..facts })
 }
 
 /// The largest packet on the way, as far as this host knows.
