@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    Cause, Host, dns, firewall, hook,
+    Cause, Host, daemon, dns, firewall, hook,
     ledger::{Before, Device},
     pidfile, policy,
 };
@@ -57,6 +57,7 @@ pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<Before, Cause>
         | Step::Address6 { .. }
         | Step::Up { .. }
         | Step::PidFile { .. } => Ok(Before::Nothing),
+        Step::Ppp(step) => daemon::observe(host, step),
         Step::Policy(step) => policy::observe(host, step),
         Step::Firewall(step) => firewall::observe(host, step),
         Step::Dns(step) => dns::observe(host, step),
@@ -65,7 +66,14 @@ pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<Before, Cause>
 }
 
 /// Performs a step whose place holds `before`. Opening the tun device is the session's, which keeps it.
-pub(super) fn perform(host: &mut dyn Host, step: &Step, before: &Before) -> Result<(), Cause> {
+///
+/// What a person should know about how it went is added to `notes`.
+pub(super) fn perform(
+    host: &mut dyn Host,
+    step: &Step,
+    before: &Before,
+    notes: &mut Vec<String>,
+) -> Result<(), Cause> {
     match step {
         Step::OpenTun { .. } => {}
         Step::RemoveDefault { .. } => {
@@ -97,8 +105,10 @@ pub(super) fn perform(host: &mut dyn Host, step: &Step, before: &Before) -> Resu
                 pidfile::write(&path, *known(pid)?)?;
             }
         }
+        // The daemon is started by the supervisor, which holds its line, when there is a call.
+        Step::Ppp(_) => {}
         Step::Policy(step) => policy::perform(host, step, before)?,
-        Step::Firewall(step) => firewall::perform(host, step, before)?,
+        Step::Firewall(step) => firewall::perform(host, step, notes)?,
         Step::Dns(step) => dns::perform(host, step, before)?,
         Step::Hook(step) => hook::perform(host, step, before)?,
     }
@@ -114,7 +124,7 @@ pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &Before) -> Result
             if in_place_of(host, &wanted)?.is_none() { add(host, wanted, Insert::New) } else { Ok(()) }
         }
         Step::Policy(step) => policy::renew(host, step, before),
-        Step::Firewall(step) => firewall::renew(host, step, before),
+        Step::Firewall(step) => firewall::renew(host, step),
         Step::Dns(step) => dns::renew(host, step, before),
         Step::Hook(step) => hook::renew(host, step, before),
         _ => Ok(()),
@@ -170,9 +180,10 @@ pub(super) fn undo(
             Key::File(path) => pidfile::remove(&path, *known(pid)?),
             _ => Ok(()),
         },
+        Step::Ppp(step) => daemon::undo(step),
         Step::Policy(_) if needed => Ok(()),
         Step::Policy(step) => policy::undo(host, step, before),
-        Step::Firewall(step) => firewall::undo(host, step, before, device),
+        Step::Firewall(step) => firewall::undo(host, step, device),
         Step::Dns(step) => dns::undo(host, step, before, device),
         Step::Hook(step) => hook::undo(host, step, before, device),
     }
@@ -289,8 +300,12 @@ pub(super) fn route_by(dest: IpNet, way: &Way) -> Result<Route, Cause> {
 fn route_of(step: &Step) -> Result<Route, Cause> {
     match step {
         Step::HostRoute { server, way, .. } => route_by(IpNet::from(*known(server)?), known(way)?),
-        Step::Route { tun, dest, metric, table, .. } => {
+        Step::Route { tun, dest, metric, table, peer } => {
             let mut route = Route::through(*dest, known(tun)?);
+            if let (Some(peer), Some(hop)) = (peer, route.hops.first_mut()) {
+                // The BSDs: the plan for Linux names none.
+                hop.via = Some(IpAddr::V4(*known(peer)?));
+            }
             route.metric = default_metric(dest, *metric);
             route.table = table.as_ref().map_or(Ok(MAIN_TABLE), |table| known(table).copied())?;
             Ok(route)

@@ -1,9 +1,9 @@
 //! What this room asks of a host: the few kernel requests behind the steps. Linux answers them by netlink,
-//! tests by a model.
+//! the BSDs by their routing socket and by ioctl(2), tests by a model.
 
 use std::net::IpAddr;
 
-use super::LinkError;
+use super::{FileDeed, LinkError, Output, Program, ProgramError};
 
 use crate::net::{
     routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
@@ -115,10 +115,30 @@ pub trait Host {
     /// # Errors
     /// Why there is none.
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error>;
+
+    /// Whether it forwards IPv4 packets between its interfaces; `None` where that is not known.
+    fn forwards(&mut self) -> Option<bool> {
+        None
+    }
+
+    /// Runs a program and waits for its end, at most for its limit.
+    ///
+    /// # Errors
+    /// Why it did not run to its end; that it ended badly is in the output.
+    fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
+        program.run()
+    }
+
+    /// Changes a file.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    fn file(&mut self, deed: &FileDeed<'_>) -> std::io::Result<()> {
+        deed.perform()
+    }
 }
 
-#[cfg(target_os = "linux")]
-impl Host for crate::net::netlink::Netlink {
+impl Host for crate::net::kernel::Kernel {
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
         Self::route_to(self, to, source, None)
     }
@@ -182,28 +202,25 @@ impl Host for crate::net::netlink::Netlink {
 
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
         let tun = tun::open(unit)?;
+        #[cfg(target_os = "linux")]
         self.no_automatic_ipv6(&tun.name)
             .and_then(|()| self.keep_second_address(&tun.name))
             .map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
         Ok(tun)
+    }
+
+    fn forwards(&mut self) -> Option<bool> {
+        let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").ok()?;
+        Some(text.trim() != "0")
     }
 }
 
 /// The host that this program runs on.
 ///
 /// # Errors
-/// When the kernel's routing socket can't be had, or this platform's is not supported yet.
+/// When the kernel's routing socket can't be had.
 pub fn system() -> Result<Box<dyn Host>, LinkError> {
-    #[cfg(target_os = "linux")]
-    {
-        let host = crate::net::netlink::Netlink::open().map_err(LinkError::observing)?;
-        Ok(Box::new(host))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let errno = nix::errno::Errno::EOPNOTSUPP;
-        Err(LinkError::observing(Error::errno("change routes on this platform".to_owned(), errno)))
-    }
+    Ok(Box::new(crate::net::kernel::Kernel::open().map_err(LinkError::observing)?))
 }
 
 /// The MTU of a device of this host, in bytes, when it is known and fits an IP packet.

@@ -13,9 +13,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, LinkError, Places};
+use super::{Cause, LinkError, Places, SavedFile};
 use crate::{
     net::routes::Route,
+    os::boot,
     plan::{Part, Step},
 };
 
@@ -51,10 +52,10 @@ impl Header {
         Self {
             version: VERSION,
             profile: profile.to_owned(),
-            boot: boot_id(),
+            boot: boot::id(),
             netns: current_netns(),
             pid,
-            start: start_of(pid).unwrap_or(0),
+            start: boot::start_of(pid).unwrap_or(0),
         }
     }
 
@@ -62,8 +63,8 @@ impl Header {
     /// supervisor holds tells better.
     #[must_use]
     pub fn process_lives(&self) -> bool {
-        self.boot == boot_id()
-            && start_of(self.pid).is_some_and(|start| self.start == 0 || start == self.start)
+        self.boot == boot::id()
+            && boot::start_of(self.pid).is_some_and(|start| self.start == 0 || start == self.start)
     }
 }
 
@@ -81,6 +82,8 @@ pub enum Before {
     Route(Box<Route>),
     /// The default routes that are removed.
     Routes(Vec<Route>),
+    /// A file, which ours replaces.
+    File(Box<SavedFile>),
 }
 
 /// A tun device by name and number: a later device of the same name is another.
@@ -364,11 +367,6 @@ impl StateLock {
     }
 }
 
-/// Of this run of the kernel; empty where there is none to be had.
-pub(super) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
-}
-
 /// The calling thread's network namespace, by inode.
 pub(super) fn current_netns() -> u64 {
     std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |metadata| metadata.ino())
@@ -384,19 +382,6 @@ pub(super) fn netns_exists(inode: u64) -> bool {
         || entries(Path::new("/proc"))
             .flat_map(|process| entries(&process.path().join("task")))
             .any(|thread| is_it(thread.path().join("ns/net")))
-}
-
-/// When a process started; `None` when there is no such process.
-fn start_of(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // proc(5): the second field is the name in parentheses, which may hold anything; the 22nd is the start.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    // A zombie undoes nothing any more.
-    if fields.next()? == "Z" {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
 }
 
 /// What the whole lines say, and how many bytes they are. A torn last line never reached the disk whole, so

@@ -7,17 +7,21 @@
 //! The rules of undoing: walk backwards, collect every error, never stop early; compare before removing, so
 //! that what someone else changed meanwhile stays; what is gone already is fine; doing it twice is harmless.
 
+pub mod daemon;
 mod deeds;
 mod dns;
 mod error;
+mod files;
 mod firewall;
 mod hook;
 mod host;
 pub mod ledger;
 mod pidfile;
 mod policy;
+pub mod program;
 mod recover;
 mod session;
+mod way;
 
 #[cfg(test)]
 mod model;
@@ -27,8 +31,11 @@ mod tests;
 use std::path::PathBuf;
 
 pub use self::{
+    dns::{SavedFile, detect as resolver_in_charge},
     error::{Cause, Deed, LinkError},
+    files::{FileDeed, Looks},
     host::{Host, device_mtu, system as system_host},
+    program::{Output, Program, ProgramError},
     recover::{Recovered, Recovery, recover},
     session::Session,
 };

@@ -5,7 +5,7 @@ use std::{cell::RefCell, fs::File, net::IpAddr, rc::Rc};
 
 use nix::errno::Errno;
 
-use super::Host;
+use super::{FileDeed, Host, Output, Program, ProgramError};
 use crate::net::{
     routes::{Address, Error, Filter, Insert, Kind, Link, MAIN_TABLE, Route, RouteTo},
     rules::Rule,
@@ -48,7 +48,11 @@ pub(super) struct Model {
     /// So many changes more, and the process dies.
     pub(super) budget: Rc<RefCell<usize>>,
     next: Rc<RefCell<u32>>,
+    answer: Answer,
 }
+
+/// What programs say on the model: from the run and what it changed, to its outcome.
+pub(super) type Answer = Rc<dyn Fn(&Program, &mut State) -> Result<Output, ProgramError>>;
 
 impl Model {
     pub(super) fn new(state: State) -> Self {
@@ -56,12 +60,18 @@ impl Model {
             state: Rc::new(RefCell::new(state)),
             budget: Rc::new(RefCell::new(usize::MAX)),
             next: Rc::new(RefCell::new(100)),
+            answer: Rc::new(|program, _| Err(ProgramError::Missing { program: program.name() })),
         }
     }
 
     /// Another process on the same host, that dies after so many changes.
     pub(super) fn restart(&self, budget: usize) -> Self {
         Self { budget: Rc::new(RefCell::new(budget)), ..self.clone() }
+    }
+
+    /// The same host, with programs that answer so.
+    pub(super) fn with_programs(self, answer: Answer) -> Self {
+        Self { answer, ..self }
     }
 
     /// What the kernel does when the last descriptor of a tun device is closed.
@@ -235,5 +245,19 @@ impl Host for Model {
         };
         state.links.push(Link { index, name: name.clone(), mtu: 1500, up: false });
         Ok(Tun { fd: File::open("/dev/null")?.into(), name, index })
+    }
+
+    fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
+        self.spend().map_err(|error| ProgramError::Spawn {
+            program: program.name(),
+            error: std::io::Error::other(error),
+        })?;
+        let answer = Rc::clone(&self.answer);
+        answer(program, &mut self.state.borrow_mut())
+    }
+
+    fn file(&mut self, deed: &FileDeed<'_>) -> std::io::Result<()> {
+        self.spend().map_err(std::io::Error::other)?;
+        deed.perform()
     }
 }

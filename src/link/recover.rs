@@ -7,6 +7,7 @@ use super::{
     ledger::{self, Header, Ledger, StateLock},
     session,
 };
+use crate::os::boot;
 
 /// What [`recover`] found and did.
 #[derive(Debug, Default)]
@@ -75,7 +76,7 @@ fn recover_one(
         recovery.errors.push(LinkError::ledger(path, Cause::Ledger(text)));
     }
     let steps = ledger.record().entries.len();
-    let rebooted = header.boot != ledger::boot_id();
+    let rebooted = header.boot != boot::id();
     let elsewhere = !rebooted && header.netns != ledger::current_netns();
     if elsewhere && ledger::netns_exists(header.netns) {
         let text =

@@ -5,17 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::{
-    Cause, Host, LinkError, Places, deeds,
+    Cause, Host, LinkError, Places, deeds, dns,
     ledger::{self, Before, Device, Entry, Header, Ledger, StateLock},
 };
 use crate::{
-    net::{
-        routes::{Filter, Kind, MAIN_TABLE, Route},
-        tun::Tun,
-    },
-    plan::{
-        FIRST_TABLE, Facts, KeepDefault, Key, Part, Plan, PolicyRule, PolicyStep, SLOTS, Step, Value, Way,
-    },
+    net::{routes::Filter, tun::Tun},
+    plan::{DnsStep, FIRST_TABLE, Facts, KeepDefault, Key, Part, Plan, PolicyStep, SLOTS, Step, Way},
 };
 
 /// What one tunnel has done to this host: plans are performed through it, and taken back.
@@ -23,10 +18,16 @@ use crate::{
 /// Dropping it undoes nothing, as a crash would; [`Session::unwind`] does.
 #[must_use = "dropping a session leaves its steps to `recover`"]
 pub struct Session {
-    places: Places,
-    ledger: Ledger,
-    host: Box<dyn Host>,
+    pub(super) places: Places,
+    pub(super) ledger: Ledger,
+    pub(super) host: Box<dyn Host>,
     tun: Option<Tun>,
+    pub(super) notes: Vec<String>,
+    /// Steps of the ledger, by number, that failed half-way: that they are in it does not mean that they are in
+    /// force.
+    unsure: Vec<u64>,
+    /// Whether the main table alone told the kernel's way when it was last asked without a host route of ours.
+    pub(super) by_the_table: bool,
 }
 
 impl Session {
@@ -45,13 +46,48 @@ impl Session {
     pub fn open_as(places: &Places, header: Header, host: Box<dyn Host>) -> Result<Self, LinkError> {
         let _lock = StateLock::take(&places.state)?;
         let ledger = Ledger::create(places, header)?;
-        Ok(Self { places: places.clone(), ledger, host, tun: None })
+        Ok(Self {
+            places: places.clone(),
+            ledger,
+            host,
+            tun: None,
+            notes: Vec::new(),
+            unsure: Vec::new(),
+            by_the_table: false,
+        })
     }
 
     /// The tun device, once a transport plan has been performed.
     #[must_use]
     pub const fn tun(&self) -> Option<&Tun> {
         self.tun.as_ref()
+    }
+
+    /// The name of the tunnel's device: of the tun device, or of an external PPP's.
+    #[must_use]
+    pub fn device_name(&self) -> Option<&str> {
+        Some(self.ledger.record().device.as_ref()?.name.as_str())
+    }
+
+    /// An external PPP has made its device: the steps that follow are about that one.
+    ///
+    /// # Errors
+    /// When it is not there, or the ledger can't be written.
+    pub fn external_device(&mut self, name: &str) -> Result<(), LinkError> {
+        let found = self.host.link(name).map_err(LinkError::observing)?;
+        let Some(link) = found else {
+            let errno = nix::errno::Errno::ENODEV;
+            return Err(LinkError::observing(crate::net::routes::Error::errno(
+                format!("look up {name}"),
+                errno,
+            )));
+        };
+        self.ledger.device(Device { name: link.name, index: link.index })
+    }
+
+    /// What a person should know about how the steps went, one sentence each; what is new since it was asked last.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     /// What this host says about the way to a server: enough to resolve a transport plan. `source` is the
@@ -68,6 +104,7 @@ impl Session {
             pid: Some(self.ledger.record().header.pid),
             keep_default: self.keep_default(),
             table: Some(self.table()),
+            forwarding: self.host.forwards(),
             ..Facts::default()
         })
     }
@@ -77,7 +114,11 @@ impl Session {
     pub fn outside(&mut self, prefixes: &[IpNet]) -> Vec<(IpNet, Option<Way>)> {
         // The first host of a prefix: the prefix's own address may be a broadcast address, which has a way of its own.
         let host = |prefix: &IpNet| prefix.hosts().next().unwrap_or_else(|| prefix.network());
-        prefixes.iter().map(|prefix| (*prefix, self.way_to(host(prefix), None).ok())).collect()
+        // What is known of the server's way is not what is known of theirs.
+        let by_the_table = self.by_the_table;
+        let ways = prefixes.iter().map(|prefix| (*prefix, self.way_to(host(prefix), None).ok())).collect();
+        self.by_the_table = by_the_table;
+        ways
     }
 
     /// Makes the host be as the plan says. The first time every step is performed; later only what differs
@@ -100,7 +141,14 @@ impl Session {
             let held =
                 self.ledger.record().entries.iter().find(|entry| entry.step.key() == step.key()).cloned();
             match held {
-                Some(entry) if entry.step == *step && entry.part == plan.part => {
+                Some(entry)
+                    if entry.step == *step
+                        && entry.part == plan.part
+                        && !self.unsure.contains(&entry.number) =>
+                {
+                    if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (step, &entry.before) {
+                        self.remove_again(&entry, *ipv6, kept)?;
+                    }
                     deeds::renew(self.host.as_mut(), step, &entry.before)
                         .map_err(|cause| LinkError::doing(step, cause))?;
                 }
@@ -121,6 +169,32 @@ impl Session {
             undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry)?;
         }
         Ok(())
+    }
+
+    /// What of the resolvers that were set is not in force any more: someone else has changed it. One sentence each.
+    pub fn resolver_problems(&mut self) -> Vec<String> {
+        let steps: Vec<DnsStep> = self.resolver_steps().cloned().collect();
+        let outcomes = steps.iter().map(|step| dns::problem(self.host.as_mut(), step));
+        outcomes.filter_map(|outcome| outcome.unwrap_or_else(|error| Some(error.to_string()))).collect()
+    }
+
+    /// The files whose change may mean that [`Session::resolver_problems`] has something to say.
+    #[must_use]
+    pub fn resolver_files(&self) -> Vec<std::path::PathBuf> {
+        self.resolver_steps().filter_map(dns::watched).collect()
+    }
+
+    /// Whether names are asked through the tunnel: all of them, so that none can be while it is away.
+    #[must_use]
+    pub fn resolves_all_names(&self) -> bool {
+        self.resolver_steps().any(|step| step.domains.is_empty())
+    }
+
+    fn resolver_steps(&self) -> impl Iterator<Item = &DnsStep> {
+        self.ledger.record().entries.iter().filter_map(|entry| match &entry.step {
+            Step::Dns(step) => Some(step),
+            _ => None,
+        })
     }
 
     /// Undoes everything, the last step first, and closes the tun device. Nothing stops it; what went wrong
@@ -176,86 +250,10 @@ impl Session {
             }
             None => (deeds::observe(self.host.as_mut(), step).map_err(failed)?, None),
         };
-        self.ledger.intend(part, step, before.clone(), instead)?;
-        deeds::perform(self.host.as_mut(), step, &before).map_err(failed)
-    }
-
-    /// The kernel's way to the server; past our own tunnel, if it has swallowed the server meanwhile.
-    fn way_to(&mut self, server: IpAddr, source: Option<IpAddr>) -> Result<Way, LinkError> {
-        let own = self.ledger.record().device.as_ref().map(|device| device.name.clone());
-        let mark = self.ledger.record().entries.iter().find_map(|entry| match &entry.step {
-            Step::Policy(step @ PolicyStep::Rule { rule: PolicyRule::Tunnel, .. }) => step.table(),
-            _ => None,
-        });
-        let answer = self.host.route_to_marked(server, source, mark);
-        // A way that we have pinned ourselves is what the kernel says since then, wherever the host is by now.
-        let pinned = self.pinned().any(|dest| dest.contains(&server));
-        match answer {
-            Ok(way) if way.local => Ok(Way::ThisHost),
-            Ok(way) if own.as_ref() != Some(&way.dev) && !pinned => {
-                Ok(Way::By { gateway: way.gateway, dev: way.dev, source: way.source })
-            }
-            refused => {
-                let past = self.way_past(server, own.as_deref(), source)?;
-                match (past, refused) {
-                    (Some(way), _) => Ok(way),
-                    (None, Err(error)) => Err(LinkError::observing(error)),
-                    (None, Ok(_)) => Err(LinkError::observing(crate::net::routes::Error::errno(
-                        format!("find the way to {server} outside the tunnel"),
-                        nix::errno::Errno::ENETUNREACH,
-                    ))),
-                }
-            }
-        }
-    }
-
-    /// The way that the kernel would take if our tunnel were not there: by the main table without our routes,
-    /// and with those that we keep from it. Only asked when the kernel can't say so itself.
-    fn way_past(
-        &mut self,
-        server: IpAddr,
-        own: Option<&str>,
-        source: Option<IpAddr>,
-    ) -> Result<Option<Way>, LinkError> {
-        let filter = Filter { ipv6: server.is_ipv6(), table: Some(MAIN_TABLE), dest: None };
-        let mut routes = self.host.routes(&filter).map_err(LinkError::observing)?;
-        let pinned: Vec<IpNet> = self.pinned().collect();
-        routes.retain(|route| {
-            let ours = route.is_ours() && (pinned.contains(&route.dest) || route.dest.prefix_len() >= 32);
-            !ours && own.is_none_or(|own| !route.leaves_by(own))
-        });
-        let live = routes.clone();
-        for entry in &self.ledger.record().entries {
-            match &entry.before {
-                // What DHCP has made in their stead since we took them away is the truth now.
-                Before::Routes(kept) => {
-                    routes.extend(kept.iter().filter(|old| !deeds::superseded(old, live.iter())).cloned());
-                }
-                Before::Route(kept) => routes.push((**kept).clone()),
-                Before::Nothing | Before::Same | Before::Shared => {}
-            }
-        }
-        let usable = |route: &&Route| route.kind == Kind::Unicast && route.dest.contains(&server);
-        // Of several with one metric the kernel uses the one in front, which `max_by_key` takes when it comes last.
-        let best = routes
-            .iter()
-            .rev()
-            .filter(usable)
-            .max_by_key(|route| (route.dest.prefix_len(), std::cmp::Reverse(route.metric)));
-        Ok(best.and_then(|route| {
-            let hop = route.hops.first()?;
-            Some(Way::By { gateway: hop.via, dev: hop.dev.clone()?, source: source.or(route.source) })
-        }))
-    }
-
-    /// The prefixes whose way we have pinned.
-    fn pinned(&self) -> impl Iterator<Item = IpNet> + '_ {
-        let entries = self.ledger.record().entries.iter().filter(|entry| entry.before != Before::Same);
-        entries.filter_map(|entry| match &entry.step {
-            Step::HostRoute { server: Value::Known(server), .. } => Some(IpNet::from(*server)),
-            Step::Policy(PolicyStep::Outside { dest, .. }) => Some(*dest),
-            _ => None,
-        })
+        let number = self.ledger.intend(part, step, before.clone(), instead)?;
+        deeds::perform(self.host.as_mut(), step, &before, &mut self.notes)
+            .inspect_err(|_| self.unsure.push(number))
+            .map_err(failed)
     }
 
     /// The routing table of this tunnel: the one that it has, or one that nobody uses, neither as a table nor as a

@@ -7,7 +7,9 @@ use std::{net::IpAddr, path::Path};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Part, Plan, Platform, Step, Symbol, Value, guard};
+use super::{
+    Part, Plan, Platform, Step, Symbol, Value, backend, dns::DnsStep, firewall, guard, hook::HookStep,
+};
 use crate::profile::{DefaultRoute, Mtu, Profile};
 
 /// What is done before anything is sent to the server.
@@ -28,6 +30,7 @@ pub fn transport(profile: &Profile, platform: Platform) -> Plan {
             within,
         });
     }
+    backend::transport(profile, platform, &mut steps);
     let plan = Plan { platform, part: Part::Transport, steps, notes: guard::notes(profile, platform) };
     // A literal address may already decide whether the host route is needed.
     plan.resolve(&super::Facts::default())
@@ -36,10 +39,7 @@ pub fn transport(profile: &Profile, platform: Platform) -> Plan {
 /// What is done when the link is up. `run_dir` is where `tunX.pid` goes.
 #[must_use]
 pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
-    let tun = || match profile.unit {
-        Some(unit) => Value::Known(format!("tun{unit}")),
-        None => Value::Open(Symbol::Tun),
-    };
+    let tun = || backend::device(profile);
     let mtu = match profile.mtu {
         Mtu::Auto => Value::Open(Symbol::Mtu),
         Mtu::Bytes(bytes) => Value::Known(bytes),
@@ -59,6 +59,9 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
             peer: Value::Open(Symbol::Peer6),
         });
     }
+    // Before the first packet can pass.
+    let (filters, mut notes) = firewall::steps(profile, platform, &tun());
+    steps.extend(filters.into_iter().map(Step::Firewall));
     steps.push(Step::Up { tun: tun() });
     steps.push(Step::PidFile { dir: run_dir.to_owned(), tun: tun(), pid: Value::Open(Symbol::Pid) });
 
@@ -104,7 +107,10 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
             steps.push(route(everything(ipv6), None, Some(Value::Open(Symbol::Table))));
         }
     }
-    let mut notes = Vec::new();
+    backend::network(profile, run_dir, &mut steps);
+    steps.extend(DnsStep::of(profile, platform, tun()).map(Step::Dns));
+    // Last, so that a user's program finds everything done, and at the end everything still there.
+    steps.extend(HookStep::of(profile, tun()).map(Step::Hook));
     if !profile.ppp.ipv6 && profile.routes.iter().any(|wanted| matches!(wanted.prefix, IpNet::V6(_))) {
         notes.push("ppp.ipv6 is off: the IPv6 routes are left out".to_owned());
     }

@@ -9,6 +9,7 @@
 //! route to the server by the way that the kernel uses now, so that a later default or split route can't send
 //! the tunnel into itself. [`network`] is performed when the link is up.
 
+mod backend;
 mod build;
 mod dns;
 mod facts;
@@ -26,11 +27,12 @@ mod tests;
 use std::fmt;
 
 pub use self::{
+    backend::{Daemon, PppKey, PppStep, link_name},
     build::{network, transport},
-    dns::{DnsKey, DnsStep},
+    dns::{DnsKey, DnsStep, MOST_SERVERS, RESOLV_CONF, Resolver, dns_notes, no_split},
     facts::{Facts, Ipv6, KeepDefault, Way},
-    firewall::{FirewallKey, FirewallStep},
-    hook::{HookKey, HookStep},
+    firewall::{Clamp, FirewallKey, FirewallStep, Macros, PfRules, nft_removal, nft_text},
+    hook::{HookKey, HookStep, Moment},
     policy::{FIRST_TABLE, PolicyKey, PolicyRule, PolicyStep, SLOTS},
     step::{Key, Step},
     value::{Symbol, Value},
@@ -50,6 +52,9 @@ pub enum Platform {
 }
 
 impl Platform {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Linux, Self::FreeBsd, Self::OpenBsd, Self::NetBsd];
+
     /// The one that this program was built for.
     #[must_use]
     pub const fn host() -> Self {
@@ -62,12 +67,6 @@ impl Platform {
         } else {
             Self::Linux
         }
-    }
-
-    /// The one of that name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        [Self::Linux, Self::FreeBsd, Self::OpenBsd, Self::NetBsd].into_iter().find(|one| one.name() == name)
     }
 
     /// Where pid files live.

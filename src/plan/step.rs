@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Platform, Symbol, Value, Way,
+    backend::{PppKey, PppStep},
     dns::{DnsKey, DnsStep},
     firewall::{FirewallKey, FirewallStep},
     hook::{HookKey, HookStep},
@@ -92,6 +93,8 @@ pub enum Step {
         /// IPv6 instead of IPv4.
         ipv6: bool,
     },
+    /// An external PPP.
+    Ppp(PppStep),
     /// Policy routing and the kill switch.
     Policy(PolicyStep),
     /// The packet filter.
@@ -123,6 +126,8 @@ pub enum Key {
     Route(IpNet, Option<Value<u32>>, Option<u32>),
     /// The default routes of a family.
     Default(bool),
+    /// Of a [`PppStep`].
+    Ppp(PppKey),
     /// Of a [`PolicyStep`].
     Policy(PolicyKey),
     /// Of a [`FirewallStep`].
@@ -147,6 +152,7 @@ impl Step {
             Self::PidFile { dir, tun, .. } => Key::File(pid_file(dir, tun)),
             Self::Route { dest, metric, table, .. } => Key::Route(*dest, table.clone(), *metric),
             Self::RemoveDefault { ipv6 } => Key::Default(*ipv6),
+            Self::Ppp(step) => Key::Ppp(step.key()),
             Self::Policy(step) => Key::Policy(step.key()),
             Self::Firewall(step) => Key::Firewall(step.key()),
             Self::Dns(step) => Key::Dns(step.key()),
@@ -170,6 +176,7 @@ impl Step {
             Self::Route { tun, peer, table, .. } => {
                 vec![tun.open(), peer.as_ref().and_then(Value::open), table.as_ref().and_then(Value::open)]
             }
+            Self::Ppp(step) => return step.open(),
             Self::Policy(step) => return step.open(),
             Self::Firewall(step) => return step.open(),
             Self::Dns(step) => return step.open(),
@@ -192,6 +199,7 @@ impl Step {
             | Self::PidFile { .. }
             | Self::Route { .. }
             | Self::RemoveDefault { .. } => true,
+            Self::Ppp(step) => step.is_volatile(),
             Self::Policy(step) => step.is_volatile(),
             Self::Firewall(step) => step.is_volatile(),
             Self::Dns(step) => step.is_volatile(),
@@ -204,6 +212,7 @@ impl Step {
     pub const fn is_in_namespace(&self) -> bool {
         match self {
             Self::PidFile { .. } => false,
+            Self::Ppp(step) => step.is_in_namespace(),
             Self::Policy(step) => step.is_in_namespace(),
             Self::Firewall(step) => step.is_in_namespace(),
             Self::Dns(step) => step.is_in_namespace(),
@@ -224,6 +233,7 @@ impl Step {
     pub const fn is_of_device(&self) -> bool {
         match self {
             Self::HostRoute { .. } | Self::RemoveDefault { .. } => false,
+            Self::Ppp(step) => step.is_of_device(),
             Self::Policy(step) => step.is_of_device(),
             Self::Firewall(step) => step.is_of_device(),
             Self::Dns(step) => step.is_of_device(),

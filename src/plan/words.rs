@@ -13,12 +13,13 @@ pub(super) fn line(step: &Step, platform: Platform) -> String {
         (Step::OpenTun { unit: Some(unit) }, _) => format!("open tun{unit}"),
         (Step::OpenTun { unit: None }, _) => "open the first free tun device (tunX)".to_owned(),
         (Step::PidFile { dir, tun, pid }, _) => format!("write {pid} to {}", pid_file(dir, tun).display()),
+        (Step::Ppp(step), _) => step.line(platform),
         (Step::Policy(step), _) => step.line(platform),
         (Step::Firewall(step), _) => step.line(platform),
         (Step::Dns(step), _) => step.line(platform),
         (Step::Hook(step), _) => step.line(platform),
         (_, Platform::Linux) => linux(step, "add"),
-        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "add"),
+        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "add", platform),
     }
 }
 
@@ -31,6 +32,7 @@ pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
         (Step::RemoveDefault { ipv6 }, _) => {
             format!("put back the default route{} as it was", if *ipv6 { " for IPv6" } else { "" })
         }
+        (Step::Ppp(step), _) => return step.undo_line(platform),
         (Step::Policy(step), _) => return step.undo_line(platform),
         (Step::Firewall(step), _) => return step.undo_line(platform),
         (Step::Dns(step), _) => return step.undo_line(platform),
@@ -40,7 +42,7 @@ pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
         (Step::Up { tun }, Platform::Linux) => format!("ip link set {tun} down"),
         (Step::Up { tun }, _) => format!("ifconfig {tun} down"),
         (_, Platform::Linux) => linux(step, "del"),
-        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "delete"),
+        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "delete", platform),
     })
 }
 
@@ -69,6 +71,7 @@ fn linux(step: &Step, verb: &str) -> String {
         }
         Step::OpenTun { .. }
         | Step::PidFile { .. }
+        | Step::Ppp(_)
         | Step::Policy(_)
         | Step::Firewall(_)
         | Step::Dns(_)
@@ -76,7 +79,7 @@ fn linux(step: &Step, verb: &str) -> String {
     }
 }
 
-fn bsd(step: &Step, verb: &str) -> String {
+fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
     match step {
         Step::HostRoute { server, way, within } => {
             format!("route {verb} -host {server} {}{}", bsd_way(way), condition(server, within))
@@ -92,15 +95,24 @@ fn bsd(step: &Step, verb: &str) -> String {
         }
         Step::Address6 { tun, local, .. } => format!("ifconfig {tun} inet6 {local} prefixlen 64"),
         Step::Up { tun } => format!("ifconfig {tun} up"),
-        Step::Route { tun, dest, peer, .. } => {
+        Step::Route { tun, dest, metric, table, peer } => {
             let family = if matches!(dest, IpNet::V6(_)) { " -inet6" } else { "" };
             let to = match dest.prefix_len() {
                 0 => "default".to_owned(),
                 _ => format!("-net {dest}"),
             };
+            // OpenBSD's tables and priorities, FreeBSD's tables (FIBs); NetBSD has neither.
+            let (before, behind) = match (platform, table, metric) {
+                (Platform::OpenBsd, table, metric) => (
+                    table.as_ref().map_or(String::new(), |table| format!(" -T {table}")),
+                    metric.map_or(String::new(), |metric| format!(" -priority {metric}")),
+                ),
+                (Platform::FreeBsd, Some(table), _) => (String::new(), format!(" -fib {table}")),
+                _ => (String::new(), String::new()),
+            };
             match peer {
-                Some(peer) => format!("route {verb}{family} {to} {peer}"),
-                None => format!("route {verb}{family} {to} -interface {tun}"),
+                Some(peer) => format!("route{before} {verb}{family} {to} {peer}{behind}"),
+                None => format!("route{before} {verb}{family} {to} -interface {tun}{behind}"),
             }
         }
         Step::RemoveDefault { ipv6 } => {
@@ -111,6 +123,7 @@ fn bsd(step: &Step, verb: &str) -> String {
         }
         Step::OpenTun { .. }
         | Step::PidFile { .. }
+        | Step::Ppp(_)
         | Step::Policy(_)
         | Step::Firewall(_)
         | Step::Dns(_)

@@ -3,14 +3,14 @@
 use std::{cell::Cell, net::IpAddr, rc::Rc};
 
 use pptpctl::{
-    link::{Cause, Host, Session, recover},
+    link::{Cause, FileDeed, Host, Output, Program, ProgramError, Session, recover},
     net::{
         netlink::Netlink,
         routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
         rules::Rule,
         tun::{self, Tun},
     },
-    profile::{DefaultRoute, Leak, Profile},
+    profile::{DefaultRoute, Leak, Nftables, Profile},
 };
 
 use crate::namespace::{Lab, assert_none, enter_new_namespace, split, with_default};
@@ -139,12 +139,15 @@ fn requests_of_up(lab: &Lab, profile: &Profile) -> usize {
 
 /// Each mode, without and with the kill switch, with split routes and what stays outside, both families.
 fn everything() -> Vec<(String, Profile)> {
+    let rules = crate::firewall::example("nftables.vpn");
     let modes = [DefaultRoute::Policy, DefaultRoute::Replace, DefaultRoute::Halves];
     let both = modes.into_iter().flat_map(|mode| [(mode, Leak::Allow), (mode, Leak::Block)]);
     both.map(|(mode, leak)| {
         let mut profile = with_default(mode);
         profile.leak = leak;
         profile.ppp.ipv6 = true;
+        profile.nat = true;
+        profile.nftables = Some(Nftables { file: rules.clone() });
         profile.routes = vec![split("10.42.0.0/16"), split("192.0.2.128/25"), split("2001:db8:42::/48")];
         profile.exclude = ["10.42.7.0/24", "198.18.0.0/15", "2001:db8:99::/48"]
             .map(|prefix| prefix.parse().unwrap())
@@ -254,8 +257,25 @@ impl Host for Mortal {
         self.host.delete_address(dev, address)
     }
 
+    fn forwards(&mut self) -> Option<bool> {
+        self.host.forwards()
+    }
+
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
         self.budget.spend().map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
         self.host.open_tun(unit)
+    }
+
+    fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
+        self.budget.spend().map_err(|error| ProgramError::Spawn {
+            program: program.name(),
+            error: std::io::Error::other(error),
+        })?;
+        self.host.run(program)
+    }
+
+    fn file(&mut self, deed: &FileDeed<'_>) -> std::io::Result<()> {
+        self.budget.spend().map_err(std::io::Error::other)?;
+        deed.perform()
     }
 }

@@ -9,7 +9,9 @@
     reason = "a test's helpers fail the test, and say what they saw"
 )]
 
+mod defects;
 mod docs;
 mod manager;
+mod peer;
 mod tunnel;
 mod world;

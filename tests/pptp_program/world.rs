@@ -91,17 +91,23 @@ impl Syslog {
     /// Waits for a line with this in it.
     #[track_caller]
     pub fn wait_for(&mut self, words: &str) -> String {
-        if let Some(line) = self.1.iter().find(|line| line.contains(words)) {
+        self.wait_where(words, |line| line.contains(words))
+    }
+
+    /// Waits for a line of which this holds.
+    #[track_caller]
+    pub fn wait_where(&mut self, what: &str, holds: impl Fn(&str) -> bool) -> String {
+        if let Some(line) = self.1.iter().find(|line| holds(line)) {
             return line.clone();
         }
         let end = Instant::now() + LIMIT;
         while let Ok(line) = self.0.recv_timeout(end.saturating_duration_since(Instant::now())) {
             self.1.push(line.clone());
-            if line.contains(words) {
+            if holds(&line) {
                 return line;
             }
         }
-        panic!("no line with {words:?} in {:#?}", self.1);
+        panic!("no line with {what:?} in {:#?}", self.1);
     }
 }
 
@@ -122,6 +128,20 @@ impl Server {
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut ready).unwrap();
         assert_eq!(ready, "ready\n");
         Self(child)
+    }
+
+    /// Runs a program where the server is.
+    #[track_caller]
+    pub fn run(&self, program: &str, args: &[&str]) {
+        let mut there = self.enter(program);
+        assert!(there.args(args).stdin(Stdio::null()).status().unwrap().success(), "{program} {args:?}");
+    }
+
+    /// A program that is to run where the server is.
+    pub fn enter(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.0.id())).arg(program);
+        command
     }
 }
 

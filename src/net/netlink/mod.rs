@@ -9,7 +9,9 @@ mod device;
 mod route;
 mod rule;
 mod socket;
+mod watch;
 
 pub use socket::Netlink;
+pub use watch::Watch;
 
 pub use super::routes::Error;
