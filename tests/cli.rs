@@ -149,6 +149,19 @@ fn a_dry_run_for_another_system_speaks_its_words() {
 }
 
 #[test]
+fn a_dry_run_shows_what_another_system_would_do() {
+    let mut desk = Desk::with("profiles.toml");
+    for platform in ["linux", "freebsd", "openbsd", "netbsd"] {
+        for profile in ["t-default", "t-guarded"] {
+            assert_eq!(desk.run(&["up", "--dry-run", "--platform", platform, profile]), 0);
+        }
+    }
+    assert_eq!(desk.run(&["up", "--platform", "openbsd", "t-default"]), 2, "only to look at");
+    assert_eq!(desk.run(&["up", "--dry-run", "--platform", "plan9", "t-default"]), 2);
+    desk.compare("platforms");
+}
+
+#[test]
 fn a_tunnel_that_is_down_is_status_6() {
     let mut desk = Desk::with("profiles.toml");
     assert_eq!(desk.run(&["status", "t-split"]), 6);

@@ -128,7 +128,7 @@ impl Supervisor {
     pub(super) fn repin(&mut self) {
         let (Some(server), Some(link)) = (self.machine.server(), &mut self.link) else { return };
         let Some(live) = &self.live else { return };
-        let done = link.facts(*server.ip(), self.profile.localbind).and_then(|facts| {
+        let done = attempt::facts(link, &self.profile, *server.ip()).and_then(|facts| {
             let transport = plan::transport(&self.profile, Platform::host()).resolve(&facts);
             link.perform(&transport)?;
             link.perform(&attempt::network_plan(&self.profile, facts, &live.link))
