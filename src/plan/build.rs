@@ -85,6 +85,11 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     if !profile.ppp.ipv6 && profile.routes.iter().any(|wanted| matches!(wanted.prefix, IpNet::V6(_))) {
         notes.push("ppp.ipv6 is off: the IPv6 routes are left out".to_owned());
     }
+    if matches!(platform, Platform::FreeBsd | Platform::NetBsd)
+        && profile.routes.iter().any(|wanted| wanted.metric.is_some())
+    {
+        notes.push("routes have no metric on this system: it is left out".to_owned());
+    }
     Plan { platform, part: Part::Network, steps, notes }
 }
 
