@@ -26,7 +26,11 @@ pub enum Command {
     /// Take a tunnel down and put everything back
     Down {
         /// The profile
-        name: String,
+        #[arg(required_unless_present = "autostart")]
+        name: Option<String>,
+        /// Every profile with autostart = true
+        #[arg(long, conflicts_with = "name")]
+        autostart: bool,
     },
     /// Show where tunnels are: all, or one with its details
     Status {
@@ -65,7 +69,11 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct Up {
     /// The profile
-    pub name: String,
+    #[arg(required_unless_present = "autostart")]
+    pub name: Option<String>,
+    /// Every profile with autostart = true, one after the other
+    #[arg(long, conflicts_with_all = ["name", "foreground"])]
+    pub autostart: bool,
     /// Stay in the foreground until the tunnel ends; tells systemd when it is ready
     #[arg(long)]
     pub foreground: bool,

@@ -166,6 +166,9 @@ fn show(status: &Status) {
     if status.reconnects > 0 {
         field("came back", format!("{} times", status.reconnects));
     }
+    for warning in &status.warnings {
+        field("warning", warning.clone());
+    }
     if let Some(failure) = &status.last_failure {
         field("last failure", failure.to_string());
     }

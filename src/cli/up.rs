@@ -11,6 +11,7 @@ use daemonize::{Daemonize, Outcome};
 
 use super::{
     args::Up,
+    autostart,
     exit::{self, Code},
     output::{self, error, line},
     recover,
@@ -24,25 +25,36 @@ use crate::{
 
 /// Runs the command.
 pub fn main(config: Option<&Path>, args: &Up) -> Code {
-    match up(config, args) {
+    match &args.name {
+        Some(name) => one(config, name, args),
+        None => autostart::each(config, |name| match one(config, name, args) {
+            // Someone was faster.
+            exit::ALREADY_UP => exit::OK,
+            code => code,
+        }),
+    }
+}
+
+fn one(config: Option<&Path>, name: &str, args: &Up) -> Code {
+    match up(config, name, args) {
         Ok(code) | Err(code) => code,
     }
 }
 
-fn up(config: Option<&Path>, args: &Up) -> Result<Code, Code> {
+fn up(config: Option<&Path>, name: &str, args: &Up) -> Result<Code, Code> {
     let started = Instant::now();
     // Kept until the password has been read: it may come through one of them.
     let inherited = Inherited::at_start();
     if !args.dry_run {
         output::need_root("up")?;
     }
-    let profile = output::profile(config, &args.name)?;
+    let profile = output::profile(config, name)?;
     if args.dry_run {
         show_plan(&profile, args.platform.unwrap_or(Platform::host()));
         return Ok(exit::OK);
     }
-    let lock = lock(&args.name)?;
-    put_back_remains(&args.name);
+    let lock = lock(name)?;
+    put_back_remains(name);
     let password = match password(&profile) {
         Ok(password) => {
             inherited.close();

@@ -209,6 +209,7 @@ impl Engine {
                         let stopped = Failure::new(self.session.phase(), FailureKind::Interrupted, "");
                         self.session.fail(now, stopped);
                     }
+                    ToEngine::Probe => self.session.probe(now),
                     ToEngine::Query => self.say(&FromEngine::Statistics(self.statistics()))?,
                     ToEngine::Start(_) => return Err(io::Error::other("started twice")),
                 },

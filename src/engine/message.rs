@@ -26,6 +26,9 @@ pub enum ToEngine {
     Stop,
     /// Answer with [`FromEngine::Statistics`].
     Query,
+    /// The network under the tunnel may be another one: see at once whether the server is still there, and end if
+    /// it is not.
+    Probe,
 }
 
 /// From the engine to the supervisor.

@@ -66,7 +66,14 @@ pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<Before, Cause>
 }
 
 /// Performs a step whose place holds `before`. Opening the tun device is the session's, which keeps it.
-pub(super) fn perform(host: &mut dyn Host, step: &Step, before: &Before) -> Result<(), Cause> {
+///
+/// What a person should know about how it went is added to `notes`.
+pub(super) fn perform(
+    host: &mut dyn Host,
+    step: &Step,
+    before: &Before,
+    notes: &mut Vec<String>,
+) -> Result<(), Cause> {
     match step {
         Step::OpenTun { .. } => {}
         Step::RemoveDefault { .. } => {
@@ -101,7 +108,7 @@ pub(super) fn perform(host: &mut dyn Host, step: &Step, before: &Before) -> Resu
         // The daemon is started by the supervisor, which holds its line, when there is a call.
         Step::Ppp(_) => {}
         Step::Policy(step) => policy::perform(host, step, before)?,
-        Step::Firewall(step) => firewall::perform(host, step, before)?,
+        Step::Firewall(step) => firewall::perform(host, step, notes)?,
         Step::Dns(step) => dns::perform(host, step, before)?,
         Step::Hook(step) => hook::perform(host, step, before)?,
     }
@@ -117,7 +124,7 @@ pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &Before) -> Result
             if in_place_of(host, &wanted)?.is_none() { add(host, wanted, Insert::New) } else { Ok(()) }
         }
         Step::Policy(step) => policy::renew(host, step, before),
-        Step::Firewall(step) => firewall::renew(host, step, before),
+        Step::Firewall(step) => firewall::renew(host, step),
         Step::Dns(step) => dns::renew(host, step, before),
         Step::Hook(step) => hook::renew(host, step, before),
         _ => Ok(()),
@@ -175,7 +182,7 @@ pub(super) fn undo(
         },
         Step::Ppp(step) => daemon::undo(step),
         Step::Policy(step) => policy::undo(host, step, before, device),
-        Step::Firewall(step) => firewall::undo(host, step, before, device),
+        Step::Firewall(step) => firewall::undo(host, step, device),
         Step::Dns(step) => dns::undo(host, step, before, device),
         Step::Hook(step) => hook::undo(host, step, before, device),
     }

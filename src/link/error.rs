@@ -105,6 +105,10 @@ impl LinkError {
     pub(super) fn is_final(&self) -> bool {
         match &self.cause {
             Cause::Kernel(error) => error.errno.is_some() && !error.is_permission(),
+            // The user's own program has had its turn; it must not keep the tunnel from ever coming up again.
+            Cause::Program(_) | Cause::Taken(_) => {
+                matches!(&self.deed, Deed::Undo(step) if matches!(**step, Step::Hook(_)))
+            }
             _ => false,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::{LinkError, Output, Program, ProgramError};
+use super::{FileDeed, LinkError, Output, Program, ProgramError};
 
 use crate::net::{
     routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
@@ -78,12 +78,25 @@ pub trait Host {
     /// Why there is none.
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error>;
 
+    /// Whether it forwards IPv4 packets between its interfaces; `None` where that is not known.
+    fn forwards(&mut self) -> Option<bool> {
+        None
+    }
+
     /// Runs a program and waits for its end, at most for its limit.
     ///
     /// # Errors
     /// Why it did not run to its end; that it ended badly is in the output.
     fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
         program.run()
+    }
+
+    /// Changes a file.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    fn file(&mut self, deed: &FileDeed<'_>) -> std::io::Result<()> {
+        deed.perform()
     }
 }
 
@@ -135,6 +148,11 @@ impl Host for crate::net::kernel::Kernel {
             .and_then(|()| self.keep_second_address(&tun.name))
             .map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
         Ok(tun)
+    }
+
+    fn forwards(&mut self) -> Option<bool> {
+        let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").ok()?;
+        Some(text.trim() != "0")
     }
 }
 

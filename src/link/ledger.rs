@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, LinkError, Places};
+use super::{Cause, LinkError, Places, SavedFile};
 use crate::{
     net::routes::Route,
     os::boot,
@@ -82,6 +82,8 @@ pub enum Before {
     Route(Box<Route>),
     /// The default routes that are removed.
     Routes(Vec<Route>),
+    /// A file, which ours replaces.
+    File(Box<SavedFile>),
 }
 
 /// A tun device by name and number: a later device of the same name is another.

@@ -11,6 +11,7 @@ pub mod daemon;
 mod deeds;
 mod dns;
 mod error;
+mod files;
 mod firewall;
 mod hook;
 mod host;
@@ -20,6 +21,7 @@ mod policy;
 pub mod program;
 mod recover;
 mod session;
+mod way;
 
 #[cfg(test)]
 mod model;
@@ -29,7 +31,9 @@ mod tests;
 use std::path::PathBuf;
 
 pub use self::{
+    dns::{SavedFile, detect as resolver_in_charge},
     error::{Cause, Deed, LinkError},
+    files::{FileDeed, Looks},
     host::{Host, device_mtu, system as system_host},
     program::{Output, Program, ProgramError},
     recover::{Recovered, Recovery, recover},

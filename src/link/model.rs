@@ -5,7 +5,7 @@ use std::{cell::RefCell, fs::File, net::IpAddr, rc::Rc};
 
 use nix::errno::Errno;
 
-use super::{Host, Output, Program, ProgramError};
+use super::{FileDeed, Host, Output, Program, ProgramError};
 use crate::net::{
     routes::{Address, Error, Filter, Insert, Kind, Link, MAIN_TABLE, Route, RouteTo},
     tun::{self, Tun},
@@ -226,5 +226,10 @@ impl Host for Model {
         })?;
         let answer = Rc::clone(&self.answer);
         answer(program, &mut self.state.borrow_mut())
+    }
+
+    fn file(&mut self, deed: &FileDeed<'_>) -> std::io::Result<()> {
+        self.spend().map_err(std::io::Error::other)?;
+        deed.perform()
     }
 }

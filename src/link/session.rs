@@ -3,15 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
-    Cause, Host, LinkError, Places, deeds,
+    Cause, Host, LinkError, Places, deeds, dns,
     ledger::{self, Before, Device, Entry, Header, Ledger, StateLock},
 };
 use crate::{
-    net::{
-        routes::{Filter, Kind, MAIN_TABLE, Route},
-        tun::Tun,
-    },
-    plan::{Facts, KeepDefault, Key, Part, Plan, Step, Way},
+    net::{routes::Filter, tun::Tun},
+    plan::{DnsStep, Facts, KeepDefault, Key, Part, Plan, Step},
 };
 
 /// What one tunnel has done to this host: plans are performed through it, and taken back.
@@ -19,10 +16,16 @@ use crate::{
 /// Dropping it undoes nothing, as a crash would; [`Session::unwind`] does.
 #[must_use = "dropping a session leaves its steps to `recover`"]
 pub struct Session {
-    places: Places,
-    ledger: Ledger,
-    host: Box<dyn Host>,
+    pub(super) places: Places,
+    pub(super) ledger: Ledger,
+    pub(super) host: Box<dyn Host>,
     tun: Option<Tun>,
+    pub(super) notes: Vec<String>,
+    /// Steps of the ledger, by number, that failed half-way: that they are in it does not mean that they are in
+    /// force.
+    unsure: Vec<u64>,
+    /// Whether the main table alone told the kernel's way when it was last asked without a host route of ours.
+    pub(super) by_the_table: bool,
 }
 
 impl Session {
@@ -41,7 +44,15 @@ impl Session {
     pub fn open_as(places: &Places, header: Header, host: Box<dyn Host>) -> Result<Self, LinkError> {
         let _lock = StateLock::take(&places.state)?;
         let ledger = Ledger::create(places, header)?;
-        Ok(Self { places: places.clone(), ledger, host, tun: None })
+        Ok(Self {
+            places: places.clone(),
+            ledger,
+            host,
+            tun: None,
+            notes: Vec::new(),
+            unsure: Vec::new(),
+            by_the_table: false,
+        })
     }
 
     /// The supervisor's process has changed (it daemonized): the ledger names the new one.
@@ -80,6 +91,11 @@ impl Session {
         self.ledger.device(Device { name: link.name, index: link.index })
     }
 
+    /// What a person should know about how the steps went, one sentence each; what is new since it was asked last.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
     /// What this host says about the way to a server: enough to resolve a transport plan. `source` is the
     /// profile's localbind.
     ///
@@ -93,6 +109,7 @@ impl Session {
             tun: self.ledger.record().device.as_ref().map(|device| device.name.clone()),
             pid: Some(self.ledger.record().header.pid),
             keep_default: self.keep_default(),
+            forwarding: self.host.forwards(),
             ..Facts::default()
         })
     }
@@ -117,7 +134,14 @@ impl Session {
             let held =
                 self.ledger.record().entries.iter().find(|entry| entry.step.key() == step.key()).cloned();
             match held {
-                Some(entry) if entry.step == *step && entry.part == plan.part => {
+                Some(entry)
+                    if entry.step == *step
+                        && entry.part == plan.part
+                        && !self.unsure.contains(&entry.number) =>
+                {
+                    if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (step, &entry.before) {
+                        self.remove_again(&entry, *ipv6, kept)?;
+                    }
                     deeds::renew(self.host.as_mut(), step, &entry.before)
                         .map_err(|cause| LinkError::doing(step, cause))?;
                 }
@@ -138,6 +162,32 @@ impl Session {
             undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry)?;
         }
         Ok(())
+    }
+
+    /// What of the resolvers that were set is not in force any more: someone else has changed it. One sentence each.
+    pub fn resolver_problems(&mut self) -> Vec<String> {
+        let steps: Vec<DnsStep> = self.resolver_steps().cloned().collect();
+        let outcomes = steps.iter().map(|step| dns::problem(self.host.as_mut(), step));
+        outcomes.filter_map(|outcome| outcome.unwrap_or_else(|error| Some(error.to_string()))).collect()
+    }
+
+    /// The files whose change may mean that [`Session::resolver_problems`] has something to say.
+    #[must_use]
+    pub fn resolver_files(&self) -> Vec<std::path::PathBuf> {
+        self.resolver_steps().filter_map(dns::watched).collect()
+    }
+
+    /// Whether names are asked through the tunnel: all of them, so that none can be while it is away.
+    #[must_use]
+    pub fn resolves_all_names(&self) -> bool {
+        self.resolver_steps().any(|step| step.domains.is_empty())
+    }
+
+    fn resolver_steps(&self) -> impl Iterator<Item = &DnsStep> {
+        self.ledger.record().entries.iter().filter_map(|entry| match &entry.step {
+            Step::Dns(step) => Some(step),
+            _ => None,
+        })
     }
 
     /// Undoes everything, the last step first, and closes the tun device. Nothing stops it; what went wrong
@@ -193,65 +243,10 @@ impl Session {
             }
             None => (deeds::observe(self.host.as_mut(), step).map_err(failed)?, None),
         };
-        self.ledger.intend(part, step, before.clone(), instead)?;
-        deeds::perform(self.host.as_mut(), step, &before).map_err(failed)
-    }
-
-    /// The kernel's way to the server; past our own tunnel, if it has swallowed the server meanwhile.
-    fn way_to(&mut self, server: IpAddr, source: Option<IpAddr>) -> Result<Way, LinkError> {
-        let own = self.ledger.record().device.as_ref().map(|device| device.name.clone());
-        let answer = self.host.route_to(server, source);
-        match answer {
-            Ok(way) if way.local => Ok(Way::ThisHost),
-            Ok(way) if own.as_ref() != Some(&way.dev) => {
-                Ok(Way::By { gateway: way.gateway, dev: way.dev, source: way.source })
-            }
-            refused => {
-                let past = self.way_past(server, own.as_deref(), source)?;
-                match (past, refused) {
-                    (Some(way), _) => Ok(way),
-                    (None, Err(error)) => Err(LinkError::observing(error)),
-                    (None, Ok(_)) => Err(LinkError::observing(crate::net::routes::Error::errno(
-                        format!("find the way to {server} outside the tunnel"),
-                        nix::errno::Errno::ENETUNREACH,
-                    ))),
-                }
-            }
-        }
-    }
-
-    /// The way that the kernel would take if our tunnel were not there: by the main table without our routes,
-    /// and with those that we keep from it. Only asked when the kernel can't say so itself.
-    fn way_past(
-        &mut self,
-        server: IpAddr,
-        own: Option<&str>,
-        source: Option<IpAddr>,
-    ) -> Result<Option<Way>, LinkError> {
-        let Some(own) = own else { return Ok(None) };
-        let filter = Filter { ipv6: server.is_ipv6(), table: Some(MAIN_TABLE), dest: None };
-        let mut routes = self.host.routes(&filter).map_err(LinkError::observing)?;
-        for entry in &self.ledger.record().entries {
-            match &entry.before {
-                Before::Routes(kept) => routes.extend(kept.iter().cloned()),
-                Before::Route(kept) => routes.push((**kept).clone()),
-                Before::Nothing | Before::Same | Before::Shared => {}
-            }
-        }
-        let usable = |route: &&Route| {
-            route.kind == Kind::Unicast
-                && route.dest.contains(&server)
-                && !route.leaves_by(own)
-                && !(route.is_ours() && route.dest.prefix_len() >= 32)
-        };
-        let best = routes
-            .iter()
-            .filter(usable)
-            .max_by_key(|route| (route.dest.prefix_len(), std::cmp::Reverse(route.metric)));
-        Ok(best.and_then(|route| {
-            let hop = route.hops.first()?;
-            Some(Way::By { gateway: hop.via, dev: hop.dev.clone()?, source: source.or(route.source) })
-        }))
+        let number = self.ledger.intend(part, step, before.clone(), instead)?;
+        deeds::perform(self.host.as_mut(), step, &before, &mut self.notes)
+            .inspect_err(|_| self.unsure.push(number))
+            .map_err(failed)
     }
 
     /// Why default routes can't be replaced here. Once they are replaced the question is settled.

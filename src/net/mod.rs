@@ -3,12 +3,13 @@
 //! [`channel`] joins supervisor and engine, [`transport`] makes the TCP and GRE sockets of a tunnel, [`tun`]
 //! opens the device and [`packets`] moves what goes through it, [`routes`] are the words for what the kernel is
 //! asked, `netlink` is how Linux is asked and [`rtsock`] the language of the BSDs' kernels, [`signals`] turns signals
-//! into readable descriptors, and [`wait`] is the one place that blocks. [`lookup`] asks for names, and [`said`] checks
-//! what such a child says.
+//! into readable descriptors, [`sleep`] the machine's waking up and [`filewatch`] the writing of files, and [`wait`] is
+//! the one place that blocks. [`lookup`] asks for names, and [`said`] checks what such a child says.
 
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
 pub mod bsd;
 pub mod channel;
+pub mod filewatch;
 pub mod ifreq;
 pub mod lookup;
 #[cfg(target_os = "linux")]
@@ -19,6 +20,7 @@ pub mod routes;
 pub mod rtsock;
 pub mod said;
 pub mod signals;
+pub mod sleep;
 pub mod stdio;
 pub mod syslog;
 pub mod transport;

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::Path};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Part, Plan, Platform, Step, Symbol, Value, backend};
+use super::{Part, Plan, Platform, Step, Symbol, Value, backend, dns::DnsStep, firewall, hook::HookStep};
 use crate::profile::{DefaultRoute, Mtu, Profile};
 
 /// What is done before anything is sent to the server.
@@ -50,6 +50,9 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
             peer: Value::Open(Symbol::Peer6),
         });
     }
+    // Before the first packet can pass.
+    let (filters, mut notes) = firewall::steps(profile, platform, &tun());
+    steps.extend(filters.into_iter().map(Step::Firewall));
     steps.push(Step::Up { tun: tun() });
     steps.push(Step::PidFile { dir: run_dir.to_owned(), tun: tun(), pid: Value::Open(Symbol::Pid) });
 
@@ -81,7 +84,9 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
         }
     }
     backend::network(profile, run_dir, &mut steps);
-    let mut notes = Vec::new();
+    steps.extend(DnsStep::of(profile, platform, tun()).map(Step::Dns));
+    // Last, so that a user's program finds everything done, and at the end everything still there.
+    steps.extend(HookStep::of(profile, tun()).map(Step::Hook));
     if !profile.ppp.ipv6 && profile.routes.iter().any(|wanted| matches!(wanted.prefix, IpNet::V6(_))) {
         notes.push("ppp.ipv6 is off: the IPv6 routes are left out".to_owned());
     }

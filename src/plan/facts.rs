@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, Step, Symbol, Value, build};
+use super::{Plan, Resolver, Step, Symbol, Value, build};
 
 /// What is known so far. Everything starts unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,14 @@ pub struct Facts {
     pub ipv6: Ipv6,
     /// The supervisor's process number.
     pub pid: Option<u32>,
+    /// The resolvers that the peer named; none when it named none.
+    pub dns: Option<Vec<IpAddr>>,
+    /// What is in charge of this host's resolvers.
+    pub resolver: Option<Resolver>,
     /// Why a default route can't be replaced on this host.
     pub keep_default: KeepDefault,
+    /// Whether this host forwards IPv4 packets; `None` where that is not known.
+    pub forwarding: Option<bool>,
 }
 
 /// What came of IPV6CP.
@@ -91,6 +97,20 @@ pub enum Way {
     },
     /// The server is this host: no route can send it astray.
     ThisHost,
+}
+
+impl Way {
+    /// Whether packets take the same path: the same gateway and device, whatever address they carry.
+    #[must_use]
+    pub fn is_same_path(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::ThisHost, Self::ThisHost) => true,
+            (Self::By { gateway, dev, .. }, Self::By { gateway: other_gateway, dev: other_dev, .. }) => {
+                gateway == other_gateway && dev == other_dev
+            }
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Way {
@@ -202,6 +222,15 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
                 plan.steps.push(Step::Route { tun, dest: half, metric, table: None, peer });
             }
         }
+        Step::Firewall(step) => {
+            if let Some(text) = step.note(facts) {
+                note(plan, text);
+            }
+            plan.steps.push(Step::Firewall(step));
+        }
+        Step::Dns(ref dns) if dns.servers.known().is_some_and(Vec::is_empty) => {
+            note(plan, "the server named no resolvers: those of this host stay".to_owned());
+        }
         step => plan.steps.push(step),
     }
 }
@@ -227,6 +256,8 @@ impl Facts {
             Symbol::Peer => self.peer.is_some(),
             Symbol::Local6 | Symbol::Peer6 => matches!(self.ipv6, Ipv6::Open { .. }),
             Symbol::Pid => self.pid.is_some(),
+            Symbol::Dns => self.dns.is_some(),
+            Symbol::Resolver => self.resolver.is_some(),
         }
     }
 }

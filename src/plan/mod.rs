@@ -28,10 +28,10 @@ use std::fmt;
 pub use self::{
     backend::{Daemon, PppKey, PppStep, link_name},
     build::{network, transport},
-    dns::{DnsKey, DnsStep},
+    dns::{DnsKey, DnsStep, MOST_SERVERS, RESOLV_CONF, Resolver, dns_notes, no_split},
     facts::{Facts, Ipv6, KeepDefault, Way},
-    firewall::{FirewallKey, FirewallStep},
-    hook::{HookKey, HookStep},
+    firewall::{Clamp, FirewallKey, FirewallStep, Macros, PfRules, nft_removal, nft_text},
+    hook::{HookKey, HookStep, Moment},
     policy::{PolicyKey, PolicyStep},
     step::{Key, Step},
     value::{Symbol, Value},

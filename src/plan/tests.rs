@@ -248,6 +248,9 @@ fn facts() -> Facts {
         ipv6: Ipv6::Absent,
         pid: Some(4711),
         keep_default: KeepDefault::default(),
+        forwarding: None,
+        dns: Some(Vec::new()),
+        resolver: None,
     }
 }
 

@@ -83,6 +83,12 @@ pub enum Symbol {
     /// The supervisor's process number.
     #[serde(rename = "<pid>")]
     Pid,
+    /// The resolvers that the peer names (RFC 1877).
+    #[serde(rename = "<dns>")]
+    Dns,
+    /// What is in charge of this host's resolvers.
+    #[serde(rename = "<resolver>")]
+    Resolver,
 }
 
 impl fmt::Display for Symbol {
@@ -99,6 +105,8 @@ impl fmt::Display for Symbol {
             Self::Local6 => "<local6>",
             Self::Peer6 => "<peer6>",
             Self::Pid => "<pid>",
+            Self::Dns => "<dns>",
+            Self::Resolver => "<resolver>",
         })
     }
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    AuthProtocol, DefaultRoute, Host, Leak, MppeMode, MppeStrength, Mtu, PasswordSource, Profile, backend,
-    report::Draft, source::Span, tree::Reader,
+    AuthProtocol, DefaultRoute, DnsBackend, DnsServers, Host, Leak, MppeMode, MppeStrength, Mtu,
+    PasswordSource, Profile, backend, report::Draft, source::Span, tree::Reader,
 };
 
 /// Everything about one profile; `header` stands for keys that were not written.
@@ -22,6 +22,7 @@ pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span) {
     if !failed(&["ppp.backend", "mppe"]) {
         backend::check(profile, std::env::consts::OS, at, &mut drafts);
     }
+    dns(profile, at, &mut drafts);
     if profile.retry.first > profile.retry.max && !failed(&["retry.first", "retry.max"]) {
         let title = "`retry.first` is longer than `retry.max`";
         drafts.push(Draft::error(at("retry.first"), title, "the first wait is the shortest"));
@@ -124,6 +125,40 @@ fn routes(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>)
     if profile.default_route == Some(DefaultRoute::Replace) && profile.servers.iter().any(is_loopback) {
         let label = "this server is on the host itself";
         drafts.push(Draft::warning(at("server"), "a default route through a tunnel to loopback", label));
+    }
+}
+
+fn dns(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+    let dns = &profile.dns;
+    let place = |key: &str| if dns.backend == DnsBackend::Auto { at("dns") } else { at(key) };
+    let splits = matches!(dns.backend, DnsBackend::Auto | DnsBackend::Resolved);
+    if !dns.domains.is_empty() && (!splits || profile.link.netns.is_some()) {
+        let title = "`dns.domains` needs systemd-resolved";
+        let label = "this can't ask other resolvers for some domains only";
+        drafts.push(Draft::error(place("dns.backend"), title, label).help(
+            "without `dns.domains` all names are asked through the tunnel; or dns = \"none\", and a local resolver \
+             (dnsmasq, unbound, unwind) that forwards these domains",
+        ));
+    }
+    if profile.link.netns.is_some()
+        && dns.is_wanted()
+        && !matches!(dns.backend, DnsBackend::Auto | DnsBackend::File)
+    {
+        let title = "a network namespace has a resolv.conf of its own";
+        let label = "leave it out: /etc/netns/NAME/resolv.conf is written";
+        drafts.push(Draft::error(at("dns.backend"), title, label));
+    }
+    // The ones that a server names are looked at when it has.
+    if let DnsServers::Fixed(servers) = &dns.servers
+        && profile.default_route.is_none()
+        && !profile.peer_routes
+    {
+        let routed = |server: &IpAddr| profile.routes.iter().any(|route| route.prefix.contains(server));
+        for server in servers.iter().filter(|server| !routed(server) && !server.is_loopback()) {
+            let title = format!("the resolver {server} is in none of `routes`");
+            let label = "so it is asked outside the tunnel";
+            drafts.push(Draft::warning(at("dns.servers"), title, label));
+        }
     }
 }
 

@@ -2,7 +2,11 @@
 //!
 //! Pure data; which steps follow from it on which platform is `plan`'s to decide.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -81,6 +85,24 @@ pub struct Dns {
     pub backend: DnsBackend,
 }
 
+impl Dns {
+    /// Whether the host's resolvers are changed at all.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.servers != DnsServers::None
+    }
+
+    /// The resolvers that are set when the peer has named these.
+    #[must_use]
+    pub fn servers_of(&self, peer: &[Ipv4Addr]) -> Vec<IpAddr> {
+        match &self.servers {
+            DnsServers::None => Vec::new(),
+            DnsServers::Peer => peer.iter().copied().map(IpAddr::V4).collect(),
+            DnsServers::Fixed(servers) => servers.clone(),
+        }
+    }
+}
+
 /// The resolvers of [`Dns`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DnsServers {
@@ -131,11 +153,11 @@ pub struct Nftables {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mss {
     /// `"off"`.
-    #[default]
     Off,
     /// `"auto"`: to the tunnel's MTU less the headers.
+    #[default]
     Auto,
-    /// To so many bytes.
+    /// That, and at most so many bytes over IPv4, 20 less over IPv6.
     Bytes(u16),
 }
 

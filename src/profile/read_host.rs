@@ -27,7 +27,7 @@ pub(super) fn read(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profi
     profile.pf = pf(reader, table);
     let nftables = reader.table(table, "nftables");
     profile.nftables = nftables.and_then(|table| {
-        let file = reader.parsed(table, "nftables.file", values::path);
+        let file = reader.parsed(table, "nftables.file", values::rules_file);
         required(reader, table, "nftables", "file");
         Some(Nftables { file: file? })
     });
@@ -51,11 +51,11 @@ fn mtu(reader: &mut Reader, table: &DeTable<'_>) -> Mtu {
 }
 
 fn mss(reader: &mut Reader, table: &DeTable<'_>) -> Mss {
-    let Some(value) = reader.take(table, "mss") else { return Mss::Off };
+    let Some(value) = reader.take(table, "mss") else { return Mss::default() };
     match value.value {
         DeValue::String(text) if text == "off" => Mss::Off,
         DeValue::String(text) if text == "auto" => Mss::Auto,
-        _ => bytes(reader, value, "\"auto\", \"off\"").map_or(Mss::Off, Mss::Bytes),
+        _ => bytes(reader, value, "\"auto\", \"off\"").map_or(Mss::default(), Mss::Bytes),
     }
 }
 
@@ -200,7 +200,7 @@ fn dns(reader: &mut Reader, table: &DeTable<'_>) -> Dns {
 
 fn pf(reader: &mut Reader, table: &DeTable<'_>) -> Option<Pf> {
     let table = reader.table(table, "pf")?;
-    let anchor = reader.parsed(table, "pf.anchor", values::plain_name);
+    let anchor = reader.parsed(table, "pf.anchor", values::anchor);
     let file = reader.parsed(table, "pf.file", values::path);
     required(reader, table, "pf", "anchor");
     required(reader, table, "pf", "file");
@@ -213,6 +213,12 @@ fn hooks(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
     for (path, argv) in [("hooks.up", &mut out.up), ("hooks.down", &mut out.down)] {
         if let Some(value) = reader.take(table, path) {
             *argv = reader.argv(value).unwrap_or_default();
+            if argv.first().is_some_and(|program| !program.starts_with('/')) {
+                reader.bad(
+                    value,
+                    "a program by its absolute path, like [\"/usr/local/libexec/vpn-up\", \"arg\"]",
+                );
+            }
         }
     }
     let range = Duration::from_secs(1)..=Duration::from_secs(3600);

@@ -187,6 +187,25 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Advice> {
     Ok(PathBuf::from(text))
 }
 
+/// A rules file whose path stands between quotes in the text that includes it, where nft(8) also expands patterns.
+pub(super) fn rules_file(text: &str) -> Result<PathBuf, Advice> {
+    if text
+        .chars()
+        .any(|c| c.is_control() || matches!(c, '"' | '\\' | '*' | '?' | '[' | ']' | '{' | '}' | '~'))
+    {
+        return Err("an absolute path without quotes, backslashes, braces or patterns".to_owned());
+    }
+    path(text)
+}
+
+/// The name of an anchor; pfctl(8) keeps those that begin with `_` to itself.
+pub(super) fn anchor(text: &str) -> Result<String, Advice> {
+    if text.split('/').any(|part| part.is_empty() || part.starts_with('_')) {
+        return Err("a name whose parts begin with a letter or a digit".to_owned());
+    }
+    plain_name(text)
+}
+
 /// The name of a systemd credential: one file name.
 pub(super) fn credential(text: &str) -> Result<String, Advice> {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@' | b':');

@@ -3,13 +3,13 @@
 use std::{cell::Cell, net::IpAddr, rc::Rc};
 
 use pptpctl::{
-    link::{Cause, Host, Output, Program, ProgramError, Session, recover},
+    link::{Cause, FileDeed, Host, Output, Program, ProgramError, Session, recover},
     net::{
         netlink::Netlink,
         routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
         tun::{self, Tun},
     },
-    profile::{DefaultRoute, Profile},
+    profile::{DefaultRoute, Nftables, Profile},
 };
 
 use crate::namespace::{Lab, assert_none, enter_new_namespace, split, with_default};
@@ -135,9 +135,12 @@ fn requests_of_up(lab: &Lab, profile: &Profile) -> usize {
 }
 
 fn everything() -> [(&'static str, Profile); 2] {
+    let rules = crate::firewall::example("nftables.vpn");
     [DefaultRoute::Replace, DefaultRoute::Halves].map(|mode| {
         let mut profile = with_default(mode);
         profile.ppp.ipv6 = true;
+        profile.nat = true;
+        profile.nftables = Some(Nftables { file: rules.clone() });
         profile.routes = vec![split("10.42.0.0/16"), split("192.0.2.128/25"), split("2001:db8:42::/48")];
         (mode.name(), profile)
     })
@@ -220,6 +223,10 @@ impl Host for Mortal {
         self.host.delete_address(dev, address)
     }
 
+    fn forwards(&mut self) -> Option<bool> {
+        self.host.forwards()
+    }
+
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
         self.budget.spend().map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
         self.host.open_tun(unit)
@@ -231,5 +238,10 @@ impl Host for Mortal {
             error: std::io::Error::other(error),
         })?;
         self.host.run(program)
+    }
+
+    fn file(&mut self, deed: &FileDeed<'_>) -> std::io::Result<()> {
+        self.budget.spend().map_err(std::io::Error::other)?;
+        deed.perform()
     }
 }

@@ -97,7 +97,7 @@ fn short_forms_and_their_opposites() {
     assert_eq!(of("dns = 'peer'").dns.servers, DnsServers::Peer);
     assert_eq!(of("dns.domains = 'corp'").dns.servers, DnsServers::Peer);
     assert_eq!(of("dns = 'none'").dns.servers, DnsServers::None);
-    assert_eq!((of("mss = 'auto'").mss, of("mss = 'off'").mss, of("").mss), (Mss::Auto, Mss::Off, Mss::Off));
+    assert_eq!((of("mss = 'auto'").mss, of("mss = 'off'").mss, of("").mss), (Mss::Auto, Mss::Off, Mss::Auto));
     assert_eq!((of("mtu = 'auto'").mtu, of("").mtu), (Mtu::Auto, Mtu::Auto));
     assert_eq!(of("timeouts.idle-wait = '0s'").timeouts.idle_wait, None);
     assert_eq!(of("timeouts.reorder = '1s'").timeouts.reorder, Reorder::Hold(SECOND));
