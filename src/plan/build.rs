@@ -11,6 +11,9 @@ use crate::profile::{DefaultRoute, Mtu, Profile};
 #[must_use]
 pub fn transport(profile: &Profile, platform: Platform) -> Plan {
     let mut steps = vec![Step::OpenTun { unit: profile.unit }];
+    if platform == Platform::OpenBsd && profile.link.gre_allow {
+        steps.push(Step::AllowGre);
+    }
     // RFC 2637 runs over IPv4 only, so only IPv4 routes can swallow the server.
     let within: Vec<IpNet> =
         tunnel_prefixes(profile).into_iter().filter(|prefix| matches!(prefix, IpNet::V4(_))).collect();

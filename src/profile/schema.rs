@@ -69,6 +69,7 @@ pub const KEYS: &[&str] = &[
     "link.netns",
     "link.rdomain",
     "link.fib",
+    "link.gre-allow",
     "retry.first",
     "retry.max",
     "retry.attempts",
@@ -93,7 +94,9 @@ pub const GATE: &[Gate] = &[
     Gate { key: "exclude", works: &[], missing: "prefixes that stay outside the tunnel" },
     Gate { key: "default.mode", works: &["halves", "replace"], missing: "the default route by policy rules" },
     Gate { key: "leak", works: &["allow"], missing: "the kill switch" },
-    Gate { key: "link", works: &[], missing: "namespaces, routing domains and FIBs" },
+    Gate { key: "link.netns", works: &[], missing: "tunnels in a network namespace" },
+    Gate { key: "link.rdomain", works: &[], missing: "tunnels in a routing domain" },
+    Gate { key: "link.fib", works: &[], missing: "tunnels in a routing table" },
 ];
 
 /// Whether this version performs the key, at least for some values.
