@@ -349,7 +349,10 @@ fn undo_entry(
     places: &Places,
     entry: &Entry,
 ) -> Result<(), LinkError> {
-    let shared = matches!(entry.step, Step::HostRoute { .. } | Step::Policy(PolicyStep::Outside { .. }));
+    let shared = matches!(
+        entry.step,
+        Step::HostRoute { .. } | Step::AllowGre | Step::Policy(PolicyStep::Outside { .. })
+    );
     let needed = shared && needed_elsewhere(places, ledger, &entry.step.key());
     let device = ledger.record().device.clone();
     let outcome = deeds::undo(host, &entry.step, &entry.before, device.as_ref(), needed)
@@ -365,6 +368,8 @@ fn needed_elsewhere(places: &Places, own: &Ledger, key: &Key) -> bool {
     ledgers.iter().filter(|path| *path != own.path()).filter_map(|path| ledger::peek(path)).any(|record| {
         let here = record.header.boot == own.record().header.boot
             && record.header.netns == own.record().header.netns;
-        here && record.entries.iter().any(|entry| entry.step.key() == *key && entry.before != Before::Same)
+        // A route that was there for the other one is someone else's; that GRE was allowed was perhaps our doing.
+        let needs = |entry: &Entry| entry.before != Before::Same || *key == Key::AllowGre;
+        here && record.entries.iter().any(|entry| entry.step.key() == *key && needs(entry))
     })
 }
