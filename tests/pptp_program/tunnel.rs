@@ -20,7 +20,9 @@ fn ppp_passes_without_a_loss() {
         let _log = Syslog::start();
         let server = Server::start("");
         // The window of eight is more than a pty holds of the longest: frames come joined and cut in two.
-        for (sync, pipe) in [(false, Pipe::Socket), (false, Pipe::Pty), (true, Pipe::Socket), (true, Pipe::Pty)] {
+        for (sync, pipe) in
+            [(false, Pipe::Socket), (false, Pipe::Pty), (true, Pipe::Socket), (true, Pipe::Pty)]
+        {
             println!("sync {sync}, {pipe:?}");
             let line = if sync { format!("{LINE} --sync") } else { LINE.to_owned() };
             let mut pptp = Pptp::start(OURS, &line, pipe);
