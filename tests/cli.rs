@@ -134,6 +134,33 @@ fn a_dry_run_shows_the_plan_of_each_kind() {
     desk.compare("dry_run");
 }
 
+/// The examples of the manual page of pptp(8), as an administrator of each system would type them.
+#[test]
+fn a_dry_run_for_another_system_speaks_its_words() {
+    let mut desk = Desk::with("manual_page.toml");
+    for system in ["freebsd", "openbsd", "netbsd", "linux"] {
+        for profile in ["client", "router", "scripts"] {
+            assert_eq!(desk.run(&["up", "--dry-run", "--platform", system, profile]), 0);
+        }
+    }
+    assert_eq!(desk.run(&["up", "--dry-run", "--platform", "plan9", "client"]), 2);
+    assert_eq!(desk.run(&["up", "--platform", "openbsd", "client"]), 2);
+    desk.compare("dry_run_platforms");
+}
+
+#[test]
+fn a_dry_run_shows_what_another_system_would_do() {
+    let mut desk = Desk::with("profiles.toml");
+    for platform in ["linux", "freebsd", "openbsd", "netbsd"] {
+        for profile in ["t-default", "t-guarded"] {
+            assert_eq!(desk.run(&["up", "--dry-run", "--platform", platform, profile]), 0);
+        }
+    }
+    assert_eq!(desk.run(&["up", "--platform", "openbsd", "t-default"]), 2, "only to look at");
+    assert_eq!(desk.run(&["up", "--dry-run", "--platform", "plan9", "t-default"]), 2);
+    desk.compare("platforms");
+}
+
 #[test]
 fn a_tunnel_that_is_down_is_status_6() {
     let mut desk = Desk::with("profiles.toml");

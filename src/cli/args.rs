@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::plan::Platform;
+
 /// PPTP tunnels by name: brings them up, keeps them up, puts everything back.
 #[derive(Debug, Parser)]
 #[command(name = "pptpctl", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -24,7 +26,11 @@ pub enum Command {
     /// Take a tunnel down and put everything back
     Down {
         /// The profile
-        name: String,
+        #[arg(required_unless_present = "autostart")]
+        name: Option<String>,
+        /// Every profile with autostart = true
+        #[arg(long, conflicts_with = "name")]
+        autostart: bool,
     },
     /// Show where tunnels are: all, or one with its details
     Status {
@@ -63,11 +69,23 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct Up {
     /// The profile
-    pub name: String,
+    #[arg(required_unless_present = "autostart")]
+    pub name: Option<String>,
+    /// Every profile with autostart = true, one after the other
+    #[arg(long, conflicts_with_all = ["name", "foreground"])]
+    pub autostart: bool,
     /// Stay in the foreground until the tunnel ends; tells systemd when it is ready
     #[arg(long)]
     pub foreground: bool,
     /// Only show what would be done on this host, and how it would be undone
     #[arg(long)]
     pub dry_run: bool,
+    /// The same for a host of another system: linux, freebsd, openbsd or netbsd
+    #[arg(long, requires = "dry_run", value_name = "SYSTEM", value_parser = platform)]
+    pub platform: Option<Platform>,
+}
+
+fn platform(name: &str) -> Result<Platform, String> {
+    let known = Platform::ALL.into_iter().find(|platform| platform.name() == name);
+    known.ok_or_else(|| "one of linux, freebsd, openbsd and netbsd".to_owned())
 }

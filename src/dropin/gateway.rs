@@ -45,12 +45,49 @@ const CALL_LIMIT: Duration = Duration::from_secs(65);
 const ATTEMPTS: u32 = 3;
 /// Bytes that may wait in the GRE socket for the network: many times a batch.
 const SEND_BUFFER: usize = 1024 * 1024;
+/// What a read of a pty gives at most on Linux, in general.
+const PTY_READ: usize = 4095;
+/// Linux passes on what a pty was given when it next runs. A frame of this length or more is passed on by itself then; a
+/// shorter one may become one with what is there already.
+const JOINED: usize = 256;
 
-/// Opens everything and runs the tunnel until it ends. `daemon` is the PPP daemon's process id if we started it.
+/// Opens everything, with the first of the servers that gives us a call, and runs the tunnel until it ends. `daemon` is
+/// the PPP daemon's process id if we started it.
 ///
 /// # Errors
-/// What kept the tunnel from coming up, as a sentence.
-pub fn run(options: &Options, server: Ipv4Addr, log: &mut Log, daemon: Option<i32>) -> Result<(), String> {
+/// What kept the tunnel from coming up with the last of them, as a sentence.
+pub fn run(
+    options: &Options,
+    servers: &[Ipv4Addr],
+    log: &mut Log,
+    daemon: Option<i32>,
+) -> Result<(), String> {
+    let mut refused = "no server".to_owned();
+    for (tried, server) in servers.iter().enumerate() {
+        match dial(options, *server, log, daemon) {
+            Ok((manager, gre, ids)) => {
+                let gateway = Gateway::prepare(options, manager, gre, ids, daemon.is_some())
+                    .map_err(|error| error.to_string())?;
+                return gateway.run(log).map_err(|error| error.to_string());
+            }
+            Err(why) => {
+                if tried + 1 < servers.len() {
+                    log.warn("main", format!("{server}: {why}; trying the next address"));
+                }
+                refused = why;
+            }
+        }
+    }
+    Err(refused)
+}
+
+/// Everything that root is needed for: the manager's socket, the GRE socket, the two call ids.
+fn dial(
+    options: &Options,
+    server: Ipv4Addr,
+    log: &mut Log,
+    daemon: Option<i32>,
+) -> Result<(UnixStream, OwnedFd, (u16, u16)), String> {
     let sockets = transport::Options { local: options.local_bind, mark: options.mark };
     let gre = transport::gre_socket(server, &sockets)
         .map_err(|error| format!("Cannot bind GRE socket: {error}"))?;
@@ -60,9 +97,7 @@ pub fn run(options: &Options, server: Ipv4Addr, log: &mut Log, daemon: Option<i3
     let spec = Spec::new(options, server);
     let (manager, call_id, peer_call_id) = call(&spec, daemon.unwrap_or(0))?;
     transport::only_call(&gre, call_id);
-    let gateway = Gateway::prepare(options, manager, gre, (call_id, peer_call_id), daemon.is_some())
-        .map_err(|error| error.to_string())?;
-    gateway.run(log).map_err(|error| error.to_string())
+    Ok((manager, gre, (call_id, peer_call_id)))
 }
 
 /// Gets a call from the server's manager, starting one if there is none.
@@ -129,6 +164,7 @@ struct Gateway {
     tunnel: Tunnel,
     disorder: Option<Disorder>,
     ppp: stdio::Input,
+    pty: bool,
     gre: OwnedFd,
     manager: UnixStream,
     signals: Signals,
@@ -167,6 +203,7 @@ impl Gateway {
         Ok(Self {
             tunnel: Tunnel::new(options, ids.0, ids.1, Instant::now()),
             disorder: Disorder::new(options.test_type, options.test_rate),
+            pty: ppp.is_terminal(),
             ppp,
             gre,
             manager,
@@ -294,7 +331,8 @@ impl Gateway {
             };
             self.check_mode(size, log);
             self.take_ppp(now, size);
-            if self.outgoing.is_full() || self.gre_full {
+            // What gives so little is empty; to be told so would cost another call.
+            if size < PTY_READ || self.outgoing.is_full() || self.gre_full {
                 break;
             }
         }
@@ -348,16 +386,22 @@ impl Gateway {
     /// Writes what waits for the PPP daemon, as far as it takes it; `false` when it is gone.
     fn write_ppp(&mut self, log: &mut Log) -> bool {
         let stream = self.tunnel.stream();
+        let one_by_one = self.pty && stream.is_synchronous();
+        let mut joinable = false;
         while !stream.to_write().is_empty() {
-            match nix::unistd::write(&self.ppp, stream.to_write()) {
-                Ok(size) => {
-                    stream.written(size);
-                    if stream.is_synchronous() && !stream.to_write().is_empty() {
-                        // The kernel passes on what a pty holds when it next runs; were the next frame there by then,
-                        // the two would become one.
-                        std::thread::yield_now();
-                    }
+            if one_by_one {
+                if joinable && stream.to_write().len() < JOINED {
+                    std::thread::yield_now();
                 }
+                joinable = true;
+                // Where poll(2) sees room, the whole frame has room; a write alone would give away a part of it.
+                match wait::until([Some((self.ppp.as_fd(), Interest::Writable))], Some(Instant::now())) {
+                    Ok([true]) => {}
+                    _ => break,
+                }
+            }
+            match nix::unistd::write(&self.ppp, stream.to_write()) {
+                Ok(size) => stream.written(size),
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(nix::errno::Errno::EAGAIN) => break,
                 Err(error) => return self.ppp_is_gone(log, error.desc()),

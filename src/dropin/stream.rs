@@ -1,15 +1,12 @@
 //! The PPP stream: what goes over the pty, pipe or socket to the PPP daemon, both ways, as bytes.
 //!
-//! Asynchronous (RFC 1662 §4) or, with `--sync`, one frame to a write (see [`sync`]). What the
+//! Asynchronous (RFC 1662 §4) or, with `--sync`, one frame to a write (see [`sync`](super::sync)). What the
 //! daemon does not read in time waits here up to a bound, and is dropped and counted beyond it: a daemon that
 //! stands still must not keep us from the network. Pure: reading and writing is the gateway's.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Instant};
 
-use super::{linkinfo::AccmWatch, sync};
+use super::{linkinfo::AccmWatch, sync::Cutter};
 use crate::ppp::hdlc::{Decoder, Encoder, HdlcDrop, encoded_max};
 
 /// The longest frame, as the classic program has it.
@@ -38,21 +35,9 @@ enum Framing {
     Sync {
         /// The lengths of the frames that wait for the daemon.
         lengths: VecDeque<usize>,
-        /// What was read and may be the beginning of a frame only.
-        held: Vec<u8>,
-        /// Bytes read since there was last nothing to read.
-        run: usize,
-        /// What is held is whole after all.
-        due: Option<Instant>,
+        cutter: Cutter,
     },
 }
-
-/// A pty holds so many bytes for its reader. Only when it was full is a frame cut, and then so many have been read since
-/// it was last empty; the kernel is about to hand on the rest.
-const PTY_FULL: usize = 4095;
-
-/// How long the rest of a frame may take then, which is the kernel's own business.
-const REST: Duration = Duration::from_millis(5);
 
 /// Frames, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +52,10 @@ pub struct Counters {
     pub ppp_cut: u64,
     /// Synchronous reads that gave more than one frame.
     pub ppp_joined: u64,
+    /// Beginnings of synchronous frames that the daemon's side gave up and wrote again.
+    pub ppp_stub: u64,
+    /// Synchronous bytes that hold no end of a frame for longer than a frame can be.
+    pub ppp_long: u64,
     /// Frames from the daemon dropped, in the order of [`HdlcDrop::ALL`].
     pub hdlc: [u64; 5],
 }
@@ -76,7 +65,7 @@ impl Stream {
     #[must_use]
     pub fn new(synchronous: bool) -> Self {
         let framing = if synchronous {
-            Framing::Sync { lengths: VecDeque::new(), held: Vec::new(), run: 0, due: None }
+            Framing::Sync { lengths: VecDeque::new(), cutter: Cutter::default() }
         } else {
             let decoder = Box::new(Decoder::new(LONGEST));
             Framing::Async { decoder, encoder: Encoder::default(), watch: AccmWatch::default() }
@@ -103,42 +92,24 @@ impl Stream {
                 });
                 counters.hdlc = decoder.counters().drops;
             }
-            Framing::Sync { held, run, due, .. } => {
-                *run += bytes.len();
-                *due = None;
-                let mut before = std::mem::take(held);
-                let whole = before.is_empty() || before.len() >= LONGEST || sync::follows(&before, bytes);
-                let rest = if whole {
-                    counters.cut(&before, 0, &mut deliver);
-                    bytes
-                } else {
-                    before.extend_from_slice(bytes);
-                    &before
-                };
-                held.extend_from_slice(counters.cut(rest, LONGEST, &mut deliver));
-            }
+            Framing::Sync { cutter, .. } => cutter.read(bytes, counters, deliver),
         }
     }
 
     /// There is no more to read at present: what was held is whole, unless the daemon's end was full. To be called
     /// again when [`next_timeout`](Self::next_timeout) says so.
-    pub fn quiet(&mut self, now: Instant, mut deliver: impl FnMut(&[u8])) {
-        let Framing::Sync { held, run, due, .. } = &mut self.framing else { return };
-        if !held.is_empty() && *run >= PTY_FULL && *due.get_or_insert(now + REST) > now {
-            return;
+    pub fn quiet(&mut self, now: Instant, deliver: impl FnMut(&[u8])) {
+        if let Framing::Sync { cutter, .. } = &mut self.framing {
+            cutter.quiet(now, &mut self.counters, deliver);
         }
-        *due = None;
-        *run = 0;
-        let held = std::mem::take(held);
-        self.counters.cut(&held, 0, &mut deliver);
     }
 
     /// When [`quiet`](Self::quiet) is to be called: `Some(None)` is at once, if there is nothing to read.
     #[must_use]
     pub const fn next_timeout(&self) -> Option<Option<Instant>> {
         match &self.framing {
-            Framing::Sync { held, due, .. } if !held.is_empty() => Some(*due),
-            _ => None,
+            Framing::Sync { cutter, .. } => cutter.next_timeout(),
+            Framing::Async { .. } => None,
         }
     }
 
@@ -209,22 +180,6 @@ impl Stream {
 }
 
 impl Counters {
-    /// Delivers the frames of one read; gives back a last one that is shorter than `unsure` bytes.
-    fn cut<'a>(&mut self, bytes: &'a [u8], unsure: usize, deliver: &mut impl FnMut(&[u8])) -> &'a [u8] {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let (frame, after) = rest.split_at(sync::first_frame(rest).clamp(1, rest.len()));
-            if after.is_empty() && frame.len() < unsure {
-                return frame;
-            }
-            self.from_ppp += 1;
-            self.ppp_joined += u64::from(rest.len() == bytes.len() && !after.is_empty());
-            deliver(frame);
-            rest = after;
-        }
-        rest
-    }
-
     /// Every count with its label.
     #[must_use]
     pub fn named(&self) -> Vec<(&'static str, u64)> {
@@ -234,6 +189,8 @@ impl Counters {
             ("ppp_full", self.ppp_full),
             ("ppp_cut", self.ppp_cut),
             ("ppp_joined", self.ppp_joined),
+            ("ppp_stub", self.ppp_stub),
+            ("ppp_long", self.ppp_long),
         ];
         named.extend(HdlcDrop::ALL.map(HdlcDrop::label).into_iter().zip(self.hdlc));
         named
@@ -294,32 +251,6 @@ mod tests {
                 assert!(stream.waiting.len() <= 2 * BOUND);
             }
         }
-    }
-
-    #[test]
-    fn a_frame_that_a_full_pty_has_cut_in_two_is_whole_again() {
-        let frames: Vec<Vec<u8>> =
-            (0..8_u8).map(|n| [&[0xfd, 0x90, n][..], &vec![n ^ 0x55; 1373]].concat()).collect();
-        let (bytes, now) = (frames.concat(), Instant::now());
-        for size in [4095, 1376, 1000, 700] {
-            let (mut stream, mut got) = (Stream::new(true), Vec::new());
-            for piece in bytes.chunks(size) {
-                stream.read(piece, |frame| got.push(frame.to_vec()));
-            }
-            for at in [now, now + REST] {
-                stream.quiet(at, |frame| got.push(frame.to_vec()));
-            }
-            assert_eq!(got, frames, "{size}");
-        }
-        let (mut stream, mut got) = (Stream::new(true), Vec::new());
-        stream.read(&bytes, |frame| got.push(frame.to_vec()));
-        assert_eq!(got.len(), 7, "the last may have been cut");
-        assert_eq!(stream.next_timeout(), Some(None));
-        stream.quiet(now, |frame| got.push(frame.to_vec()));
-        assert_eq!((got.len(), stream.next_timeout()), (7, Some(Some(now + REST))), "its end is under way");
-        stream.quiet(now + REST, |frame| got.push(frame.to_vec()));
-        assert_eq!(got, frames);
-        assert_eq!(stream.next_timeout(), None);
     }
 
     #[test]

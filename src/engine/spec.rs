@@ -4,6 +4,7 @@ use std::{net::SocketAddrV4, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use super::mss::Clamp;
 pub use crate::{
     ppp::{
         auth::AuthProtocol,
@@ -57,6 +58,8 @@ pub struct Spec {
     /// Someone else speaks PPP: the third descriptor is a pty and not a tun device. User, password and what else is
     /// negotiated are that one's business then.
     pub external: bool,
+    /// How large TCP segments through the tunnel may be.
+    pub mss: Clamp,
 }
 
 /// The limit of each phase.

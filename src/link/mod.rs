@@ -11,14 +11,19 @@ pub mod daemon;
 mod deeds;
 mod dns;
 mod error;
+mod files;
 mod firewall;
 mod hook;
 mod host;
+#[cfg(target_os = "linux")]
+mod inside;
 pub mod ledger;
 mod pidfile;
 mod policy;
+pub mod program;
 mod recover;
 mod session;
+mod way;
 
 #[cfg(test)]
 mod model;
@@ -28,8 +33,11 @@ mod tests;
 use std::path::PathBuf;
 
 pub use self::{
+    dns::{SavedFile, detect as resolver_in_charge},
     error::{Cause, Deed, LinkError},
-    host::{Host, device_mtu, system as system_host},
+    files::{FileDeed, Looks},
+    host::{Host, Place, device_mtu, enter, system as system_host},
+    program::{Output, Program, ProgramError},
     recover::{Recovered, Recovery, recover},
     session::Session,
 };

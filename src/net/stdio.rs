@@ -27,6 +27,12 @@ impl Input {
         fcntl(&fd, FcntlArg::F_SETFL(before | OFlag::O_NONBLOCK))?;
         Ok(Self { fd, before })
     }
+
+    /// Whether it is a terminal, which is a pty's.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        std::io::IsTerminal::is_terminal(&self.fd)
+    }
 }
 
 impl AsFd for Input {

@@ -141,6 +141,42 @@ impl Process {
     }
 }
 
+/// Becomes readable when a child of ours ends: pidfd_open(2) on Linux, kqueue(2) elsewhere.
+#[derive(Debug)]
+pub struct Exit(std::os::fd::OwnedFd);
+
+impl Exit {
+    /// Of a child that has not been waited for yet.
+    ///
+    /// # Errors
+    /// ENOSYS before Linux 5.3; elsewhere also ESRCH, when it has ended already.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        {
+            Ok(Self(Process::open(i32::try_from(pid).map_err(io::Error::other)?)?.0))
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
+            let queue = Kqueue::new()?;
+            let ident = usize::try_from(pid).map_err(io::Error::other)?;
+            let flags = EvFlags::EV_ADD;
+            let end = KEvent::new(ident, EventFilter::EVFILT_PROC, flags, FilterFlag::NOTE_EXIT, 0, 0);
+            queue.kevent(&[end], &mut [], None)?;
+            let fd: std::os::fd::OwnedFd = queue.into();
+            // A kqueue is not inherited by fork(2), but exec(2) would keep its number.
+            nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+            Ok(Self(fd))
+        }
+    }
+}
+
+impl std::os::fd::AsFd for Exit {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// The name of this process in ps(1) and for killall(1), at most 15 bytes, where that can be set.
 pub fn set_name(name: &std::ffi::CStr) {
     #[cfg(target_os = "linux")]

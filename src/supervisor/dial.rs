@@ -4,7 +4,9 @@ use std::net::SocketAddrV4;
 
 use crate::{
     engine::spec::{self, Limits, Spec},
-    profile::{AuthProtocol, LogLevel, MppeMode, MppeStrength, Mtu, PppBackend, Profile, Quirks, Reorder},
+    profile::{
+        AuthProtocol, LogLevel, MppeMode, MppeStrength, Mss, Mtu, PppBackend, Profile, Quirks, Reorder,
+    },
 };
 
 /// The specification of one dial. `path_mtu` is the largest IP packet on the way to the server, in bytes.
@@ -64,6 +66,11 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16) -> Spec {
         ipv6: profile.ppp.ipv6,
         want_dns: true,
         external: profile.ppp.backend != PppBackend::Builtin,
+        mss: match profile.mss {
+            Mss::Off => spec::Clamp::Off,
+            Mss::Auto => spec::Clamp::Auto,
+            Mss::Bytes(bytes) => spec::Clamp::Bytes(bytes),
+        },
     }
 }
 

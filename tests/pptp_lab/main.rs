@@ -1,6 +1,5 @@
 //! Debian's pppd with our `pptp` in its `pty`, and `pptp` that starts pppd itself, against the real pptpd, inside the
-//! lab's guest, whose kernel has PPP: asynchronous, encrypted and clear, 4 MiB both ways. `--sync` was run here too and
-//! passed, but is no case of every run: see `tests/pptp_program/tunnel.rs`.
+//! lab's guest, whose kernel has PPP: asynchronous and synchronous, encrypted and clear, 4 MiB both ways.
 //!
 //! Needs what `tests/lab/lab` needs; skipped where that is missing, unless nothing may be (CI).
 
@@ -20,7 +19,10 @@ use std::{
 const CALLS: &[(&str, &str, &str, u8, bool)] = &[
     ("pty", "", "require-mppe-128", 10, true),
     ("pty", "", "nomppe noccp", 11, false),
+    ("pty", "--sync", "sync require-mppe-128", 10, true),
+    ("pty", "--sync", "sync nomppe noccp", 11, false),
     ("launch", "", "require-mppe-128", 10, true),
+    ("launch", "--sync --debug", "sync require-mppe-128", 10, true),
 ];
 
 const RIGHT: &[&str] = &[

@@ -13,7 +13,7 @@ use super::*;
 use crate::engine::{
     failure::FailureKind,
     resolver,
-    spec::{AuthProtocol, Demand, Limits, Policy, Quirks, Strength},
+    spec::{AuthProtocol, Clamp, Demand, Limits, Policy, Quirks, Strength},
 };
 
 proptest! {
@@ -92,8 +92,8 @@ fn spec() -> impl Strategy<Value = Spec> {
         any::<u16>(),
     );
     let quirks = select(&[Quirks::None, Quirks::BezeqIsrael][..]);
-    (who, call, link, quirks, any::<(bool, bool, bool)>()).prop_map(
-        |(who, call, link, quirks, (ipv6, want_dns, external))| {
+    (who, call, link, quirks, any::<(bool, bool, bool)>(), clamp()).prop_map(
+        |(who, call, link, quirks, (ipv6, want_dns, external), mss)| {
             let (name, loglevel, phone, user, domain) = who;
             let ((address, port), times, idle_wait, reorder, missing_window) = call;
             let (auth, mppe, lcp_echo, mru, mtu_limit) = link;
@@ -130,9 +130,14 @@ fn spec() -> impl Strategy<Value = Spec> {
                 ipv6,
                 want_dns,
                 external,
+                mss,
             }
         },
     )
+}
+
+fn clamp() -> impl Strategy<Value = Clamp> {
+    prop_oneof![Just(Clamp::Off), Just(Clamp::Auto), any::<u16>().prop_map(Clamp::Bytes)]
 }
 
 fn policy() -> impl Strategy<Value = Policy> {

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     os::fd::{AsFd, OwnedFd},
     path::Path,
     time::{Instant, SystemTime},
@@ -17,8 +17,8 @@ use crate::{
     },
     link::{self, Cause, LinkError, Places},
     net::{transport, tun},
-    plan::{self, Facts, Platform},
-    profile::{Host, Server},
+    plan::{self, Facts, Plan, Platform},
+    profile::{Host, Profile, Server},
     secret::Secret,
     supervisor::{dial, machine::Input},
 };
@@ -29,6 +29,9 @@ const ETHERNET: u16 = 1500;
 impl Supervisor {
     pub(super) fn resolve(&mut self, server: &Server) {
         let Host::Name(name) = &server.host else { return };
+        if let Some(known) = self.instead_of_asking(name) {
+            return self.handle(Input::Resolved(Ok(known)));
+        }
         self.say_phase(Phase::Resolve, "");
         match Resolver::start(name, 1) {
             Ok(resolver) => {
@@ -48,16 +51,19 @@ impl Supervisor {
         self.say_phase(Phase::Connect, "");
         let localbind = self.profile.localbind;
         let Some(link) = &mut self.link else { return Err(internal("the link is closed")) };
-        let facts = link.facts(*server.ip(), localbind).map_err(|error| route_failure(&error))?;
+        let facts = facts(link, &self.profile, *server.ip());
+        self.roam.dials(&mut self.machine, &facts);
+        let facts = facts.map_err(|error| route_failure(&error))?;
         let transport = plan::transport(&self.profile, Platform::host()).resolve(&facts);
         link.perform(&transport).map_err(|error| step_failure(Phase::Connect, &error))?;
         let notes = transport.notes.clone();
         let path_mtu = path_mtu(&facts);
-        let options = transport::Options { local: localbind, mark: 0 };
+        let options = transport::Options { local: localbind, mark: transport.mark().unwrap_or(0) };
         let tcp =
             transport::tcp_socket(&options).map_err(|error| socket_failure("TCP", localbind, &error))?;
         let gre = transport::gre_socket(*server.ip(), &options)
             .map_err(|error| socket_failure("GRE", localbind, &error))?;
+        self.roam.connected_from(transport::local_address(&gre));
         let spec = dial::spec(&self.profile, server, path_mtu);
         let (tun, password) = self.device(spec.mtu_limit)?;
         let engine = Engine::start(spec, &password, tcp.as_fd(), gre.as_fd(), tun.as_fd())
@@ -86,28 +92,19 @@ impl Supervisor {
 
     pub(super) fn configure(&mut self, up: LinkUp) {
         let server = self.machine.server().map_or(Ipv4Addr::UNSPECIFIED, |server| *server.ip());
-        let localbind = self.profile.localbind;
         let Some(link) = &mut self.link else { return };
-        let done = link.facts(server, localbind).and_then(|facts| {
-            let facts = Facts {
-                mtu: Some(up.mtu),
-                local: Some(up.local),
-                peer: Some(up.peer),
-                ipv6: up
-                    .ipv6
-                    .map_or(plan::Ipv6::Absent, |(local, peer)| plan::Ipv6::from_identifiers(local, peer)),
-                ..facts
-            };
-            let run = Path::new(Platform::host().run_dir());
-            let network = plan::network(&self.profile, Platform::host(), run).resolve(&facts);
+        let done = facts(link, &self.profile, server).and_then(|facts| {
+            let network = network_plan(&self.profile, facts, &up);
             link.perform(&network)?;
-            Ok(network)
+            let notes = [network.notes, link.take_notes()].concat();
+            Ok(notes)
         });
         let words = format!("{} → {}, MTU {}", up.local, up.peer, up.mtu);
         self.say_phase(Phase::Routes, &words);
         match done {
-            Ok(network) => {
-                self.notes(&network.notes);
+            Ok(notes) => {
+                self.notes(&notes);
+                self.watch_resolvers();
                 self.live = Some(Live { link: up, since: SystemTime::now(), began: Instant::now() });
                 self.handle(Input::Configured(Ok(())));
             }
@@ -119,12 +116,44 @@ impl Supervisor {
     }
 }
 
+/// What the host needs for this link.
+pub(super) fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
+    let facts = Facts {
+        mtu: Some(up.mtu),
+        local: Some(up.local),
+        peer: Some(up.peer),
+        dns: Some(up.dns.iter().copied().map(IpAddr::V4).collect()),
+        resolver: profile.dns.is_wanted().then(link::resolver_in_charge),
+        ipv6: up.ipv6.map_or(plan::Ipv6::Absent, |(local, peer)| plan::Ipv6::from_identifiers(local, peer)),
+        ..facts
+    };
+    let run = Path::new(Platform::host().run_dir());
+    let mut network = plan::network(profile, Platform::host(), run).resolve(&facts);
+    network.notes.extend(plan::dns_notes(profile, facts.resolver, &profile.dns.servers_of(&up.dns)));
+    network
+}
+
 /// Begins the ledger of this tunnel.
-pub(super) fn open_link(name: &str) -> Result<link::Session, Failure> {
+pub(super) fn open_link(profile: &Profile) -> Result<link::Session, Failure> {
     let places = Places::system(Platform::host());
     link::system_host()
-        .and_then(|host| link::Session::open(&places, name, host))
+        .and_then(|host| match &profile.link.netns {
+            Some(netns) => link::enter(host.as_ref(), netns),
+            None => Ok(host),
+        })
+        .and_then(|host| link::Session::open(&places, profile.name.as_str(), host))
         .map_err(|error| step_failure(Phase::Resolve, &error))
+}
+
+/// What this host says now about the way to a server and to what stays outside the tunnel: what a transport plan is
+/// resolved with, at each dial and whenever the ways may have changed.
+pub(super) fn facts(
+    link: &mut link::Session,
+    profile: &Profile,
+    server: Ipv4Addr,
+) -> Result<Facts, LinkError> {
+    let facts = link.facts(server, profile.localbind)?;
+    Ok(Facts { outside: link.outside(&profile.exclude), ..facts })
 }
 
 /// The largest packet on the way, as far as this host knows.

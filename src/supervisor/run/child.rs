@@ -74,14 +74,14 @@ impl Supervisor {
                 let name = resolver.name().to_owned();
                 self.kill_child();
                 match answer {
-                    resolver::Answer::Found(addresses) => self.handle(Input::Resolved(Ok(addresses))),
+                    resolver::Answer::Found(addresses) => self.name_resolved(&name, Ok(addresses)),
                     resolver::Answer::Failed(why) => {
                         let failure = Failure::new(
                             Phase::Resolve,
                             FailureKind::NameNotResolved,
                             format!("{name}: {why}"),
                         );
-                        self.failed(failure, |failure| Input::Resolved(Err(failure)));
+                        self.name_resolved(&name, Err(failure));
                     }
                 }
             }

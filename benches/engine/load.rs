@@ -1,0 +1,313 @@
+//! What an engine is given to do, and what it makes of it.
+
+use std::{
+    fmt,
+    os::fd::{AsFd, OwnedFd},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd::{read, write},
+};
+use pptpctl::{
+    net::transport::strip_ip_header,
+    os::batch::Batch,
+    ppp::hdlc::{Decoder, Encoder},
+    pptp::gre::{self, Header, MAX_HEADER},
+};
+use socket2::{SockFilter, SockRef};
+
+use crate::{
+    TIME, WARM,
+    engine::{Engine, Program},
+    world::World,
+};
+
+/// Packets that the source keeps under way.
+const UNDER_WAY: u64 = 64;
+/// Frames that are compared with what was sent, before each measurement.
+const COMPARED: usize = 20;
+/// How long something may take that takes microseconds.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What is varied.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
+    pub sync: bool,
+    pub length: usize,
+    /// From the pty to the network.
+    pub out: bool,
+}
+
+impl Cell {
+    pub fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for sync in [false, true] {
+            for length in [1400, 100] {
+                all.extend([true, false].map(|out| Self { sync, length, out }));
+            }
+        }
+        all
+    }
+
+    /// A PPP frame that looks like an IPv4 packet with random content.
+    pub fn frame(&self) -> Vec<u8> {
+        let length = u16::try_from(self.length - 4).unwrap().to_be_bytes();
+        let mut frame = vec![0xff, 0x03, 0x00, 0x21, 0x45, 0, length[0], length[1]];
+        let mut seed = 1_u32;
+        while frame.len() < self.length {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            frame.push(seed.to_be_bytes()[0]);
+        }
+        frame
+    }
+
+    /// The frame as a PPP daemon writes it.
+    fn encoded(&self) -> Vec<u8> {
+        let frame = self.frame();
+        if self.sync {
+            return frame;
+        }
+        let mut encoded = Vec::new();
+        Encoder::default().encode(&frame, &mut encoded);
+        encoded
+    }
+
+    pub fn on_the_pty(&self) -> usize {
+        self.encoded().len()
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let framing = if self.sync { "sync" } else { "async" };
+        write!(f, "{framing:5} {:4} {}", self.length, if self.out { "out" } else { "in" })
+    }
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    /// Packets per second.
+    pub rate: f64,
+    /// Nanoseconds of user CPU per packet.
+    pub user: f64,
+    /// Of all CPU.
+    pub cpu: f64,
+    /// Packets that did not arrive.
+    pub lost: u64,
+}
+
+/// One measurement of one program.
+pub fn run(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
+    filter(&engine.gre, true);
+    compare(engine, cell, frame);
+    filter(&engine.gre, false);
+    if cell.out { outwards(engine, cell) } else { inwards(engine, cell, frame) }
+}
+
+/// What is sent is what arrives.
+fn compare(engine: &mut Engine, cell: &Cell, frame: &[u8]) {
+    let floor = engine.program == Program::Floor;
+    let encoded = cell.encoded();
+    let expected = if floor { &encoded } else { frame };
+    let mut source = Source::new(cell, engine, frame);
+    for number in 0..COMPARED {
+        let mut bytes = vec![0; 1 << 16];
+        if cell.out {
+            let mut rest = &encoded[..];
+            while !rest.is_empty() {
+                rest = &rest[write(&engine.ppp, rest).unwrap()..];
+            }
+            loop {
+                wait(&engine.gre, "a packet");
+                let size = read(&engine.gre, &mut bytes).unwrap();
+                let packet = strip_ip_header(&mut bytes[..size]).unwrap();
+                let payload = if floor { &*packet } else { &packet[gre::parse(packet).unwrap().1] };
+                // Acknowledgements of the measurement before.
+                if !payload.is_empty() {
+                    assert!(payload == expected, "{:?} {cell}: frame {number} is another", engine.program);
+                    break;
+                }
+            }
+            continue;
+        }
+        source.send(engine, 1);
+        let (mut got, mut decoder, mut filled) = (Vec::new(), Decoder::new(9000), 0);
+        while got.is_empty() {
+            wait(&engine.ppp, "a frame");
+            let size = read(&engine.ppp, &mut bytes[filled..]).unwrap();
+            let new = &bytes[filled..filled + size];
+            filled += size;
+            if floor || cell.sync {
+                got.extend((filled >= expected.len()).then(|| bytes[..filled].to_vec()));
+            } else {
+                decoder.feed(new, |frame| got.push(frame.to_vec()));
+            }
+        }
+        assert!(got == [expected], "{:?} {cell}: frame {number} is another", engine.program);
+    }
+}
+
+/// The generator writes for as long as it is let; the veth counts.
+fn outwards(engine: &Engine, cell: &Cell) -> Sample {
+    let encoded = cell.encoded();
+    // A daemon with its own HDLC hands over what it has; with --sync one write is one frame.
+    let block = if cell.sync { encoded } else { encoded.repeat((4096 / encoded.len()).max(1)) };
+    let end = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Whole frames only: the next measurement begins with one.
+            while !end.load(Ordering::Relaxed) {
+                let mut rest = &block[..];
+                while !rest.is_empty() {
+                    rest = &rest[write(&engine.ppp, rest).unwrap()..];
+                }
+            }
+        });
+        let sample = measure(engine, World::sent);
+        end.store(true, Ordering::Relaxed);
+        sample
+    })
+}
+
+/// The source keeps some packets under way; the reader of the pty counts.
+fn inwards(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
+    let (end, arrived, lost) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let length = cell.on_the_pty() as u64;
+    let flags = engine.program != Program::Floor && !cell.sync;
+    let mut source = Source::new(cell, engine, frame);
+    let ppp = engine.ppp.try_clone().unwrap();
+    let (gre, ppp) = (engine.gre.try_clone().unwrap(), &ppp);
+    let mut sent = 0;
+    let sample = thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut bytes, mut all, mut before) = (vec![0; 1 << 16], 0, 0x7e);
+            while !end.load(Ordering::Relaxed) {
+                if !ready(ppp, 50) {
+                    continue;
+                }
+                let size = read(ppp, &mut bytes).unwrap();
+                if flags {
+                    // Each flag behind anything but a flag ends a frame.
+                    let ends =
+                        bytes[..size].windows(2).filter(|pair| pair[1] == 0x7e && pair[0] != 0x7e).count();
+                    let first = u64::from(bytes[0] == 0x7e && before != 0x7e);
+                    before = bytes[size - 1];
+                    arrived.fetch_add(ends as u64 + first, Ordering::Relaxed);
+                } else {
+                    all += size as u64;
+                    arrived.store(all / length, Ordering::Relaxed);
+                }
+            }
+        });
+        scope.spawn(|| {
+            let mut progress = (0, Instant::now());
+            while !end.load(Ordering::Relaxed) {
+                let now = arrived.load(Ordering::Relaxed);
+                let gone = lost.load(Ordering::Relaxed);
+                let under_way = sent - now.min(sent) - gone.min(sent - now.min(sent));
+                if now != progress.0 {
+                    progress = (now, Instant::now());
+                } else if under_way > 0 && progress.1.elapsed() > Duration::from_millis(500) {
+                    lost.fetch_add(under_way, Ordering::Relaxed);
+                    continue;
+                }
+                if under_way + 16 > UNDER_WAY {
+                    thread::yield_now();
+                    continue;
+                }
+                source.send_on(&gre, 16);
+                sent += 16;
+            }
+        });
+        let sample = measure(engine, || arrived.load(Ordering::Relaxed));
+        end.store(true, Ordering::Relaxed);
+        sample
+    });
+    engine.seq = source.seq;
+    drain(&engine.ppp);
+    Sample { lost: lost.into_inner(), ..sample }
+}
+
+fn measure(engine: &Engine, count: impl Fn() -> u64) -> Sample {
+    thread::sleep(WARM);
+    let (begin, packets, cpu) = (Instant::now(), count(), engine.cpu());
+    thread::sleep(TIME);
+    let (time, packets, after) = (begin.elapsed(), count() - packets, engine.cpu());
+    assert!(packets > 0, "{:?}: nothing arrives", engine.program);
+    let packets = packets as f64;
+    let all = (after.0 - cpu.0) as f64 / packets;
+    let (user, system) = ((after.1 - cpu.1) as f64, (after.2 - cpu.2) as f64);
+    let user = all * user / (user + system).max(1.0);
+    Sample { rate: packets / time.as_secs_f64(), user, cpu: all, lost: 0 }
+}
+
+/// Packets for an engine.
+struct Source {
+    batch: Batch,
+    payload: Vec<u8>,
+    call: Option<u16>,
+    seq: u32,
+}
+
+impl Source {
+    fn new(cell: &Cell, engine: &Engine, frame: &[u8]) -> Self {
+        let floor = engine.program == Program::Floor;
+        let payload = if floor { cell.encoded() } else { frame.to_vec() };
+        let call = (!floor).then_some(engine.call);
+        Self { batch: Batch::new(16, 9000), payload, call, seq: engine.seq }
+    }
+
+    fn send(&mut self, engine: &mut Engine, count: usize) {
+        self.send_on(&engine.gre, count);
+        engine.seq = self.seq;
+    }
+
+    fn send_on(&mut self, gre: &OwnedFd, count: usize) {
+        for _ in 0..count {
+            let Self { batch, payload, call, seq } = self;
+            *seq = seq.wrapping_add(1);
+            batch.push(|out| {
+                let mut header = [0; MAX_HEADER];
+                let length = call.map_or(0, |call_id| {
+                    let fields = Header { call_id, seq: Some(*seq), ack: None };
+                    gre::emit(fields, u16::try_from(payload.len()).unwrap(), &mut header)
+                });
+                out[..length].copy_from_slice(&header[..length]);
+                out[length..length + payload.len()].copy_from_slice(payload);
+                Some(0..length + payload.len())
+            });
+        }
+        self.batch.send(gre).unwrap();
+    }
+}
+
+/// With `open`, packets reach the socket; without, they end there.
+fn filter(gre: &OwnedFd, open: bool) {
+    const RETURN: u16 = 0x06;
+    let most = if open { u32::MAX } else { 0 };
+    SockRef::from(gre).attach_filter(&[SockFilter::new(RETURN, 0, 0, most)]).unwrap();
+}
+
+fn ready(fd: &OwnedFd, millis: u16) -> bool {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::from(millis)).unwrap() > 0
+}
+
+fn wait(fd: &OwnedFd, what: &str) {
+    let limit = u16::try_from(LIMIT.as_millis()).unwrap();
+    assert!(ready(fd, limit), "{what} did not come within {LIMIT:?}");
+}
+
+/// Reads until there is nothing for a while.
+fn drain(ppp: &OwnedFd) {
+    let (mut bytes, end) = (vec![0; 1 << 16], Instant::now() + LIMIT);
+    while ready(ppp, 100) {
+        read(ppp, &mut bytes).unwrap();
+        assert!(Instant::now() < end, "an engine that does not stop");
+    }
+}

@@ -1,0 +1,203 @@
+//! Two network namespaces with a veth pair between them, mounts and processes of our own, and the server's side of the
+//! control connection. All of it ends with the first process.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::UnixDatagram,
+    },
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sched::{CloneFlags, setns, unshare};
+use pptpctl::pptp::wire::{
+    EchoReply, Message, OutgoingCallReply, StartControlConnectionReply, StreamDecoder, Text, VERSION,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Where the engines are.
+const NEAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
+const DEVICE: &str = "near";
+/// How long a call may take to come up: the classic program alone sleeps for a second.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The world, as the namespace of the engines sees it.
+pub struct World {
+    near: File,
+    far: File,
+    calls: Arc<Mutex<HashMap<Ipv4Addr, u16>>>,
+}
+
+/// Runs `inside` in a world that ends with it.
+pub fn inside(inside: impl FnOnce(&World)) {
+    if std::env::var_os("BENCH_WORLD").is_none() {
+        return enter();
+    }
+    // Nobody reads the log, but it is there.
+    let log = UnixDatagram::bind("/dev/log").unwrap();
+    thread::spawn(move || while log.recv(&mut [0; 4096]).is_ok() {});
+    inside(&World::new());
+}
+
+fn enter() {
+    let setup = "set -e
+        mount -t tmpfs tmp /run
+        mkdir -p /run/dev && mount -t tmpfs tmp /run/dev && mkdir /run/dev/pts
+        for node in null zero full random urandom tty; do : >/run/dev/$node; mount --bind /dev/$node /run/dev/$node; done
+        mount -t devpts -o newinstance,ptmxmode=666 devpts /run/dev/pts; ln -s pts/ptmx /run/dev/ptmx
+        ln -s /proc/self/fd /run/dev/fd
+        mount --move /run/dev /dev
+        exec env --default-signal BENCH_WORLD=1 \"$@\"";
+    let status = Command::new("unshare")
+        .args([
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "--propagation",
+            "private",
+        ])
+        .args(["sh", "-c", setup, "world"])
+        .arg(std::env::current_exe().unwrap())
+        .args(std::env::args().skip(1))
+        .stdin(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "the measurement failed in its world (root is needed): {status}");
+}
+
+impl World {
+    fn new() -> Self {
+        let own = || File::open("/proc/thread-self/ns/net").unwrap();
+        let near = own();
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let far = own();
+        let there = format!("/proc/{}/fd/{}", std::process::id(), near.as_raw_fd());
+        ip("link add far mtu 9000 type veth peer name near mtu 9000");
+        ip(&format!("link set {DEVICE} netns {there}"));
+        ip("link set lo up");
+        for host in 1..=9 {
+            ip(&format!("addr add 192.0.2.{host}/24 dev far"));
+        }
+        ip("link set far up");
+        let calls = Arc::default();
+        serve(&calls);
+        setns(&near, CloneFlags::CLONE_NEWNET).unwrap();
+        ip("link set lo up");
+        ip(&format!("addr add {NEAR}/24 dev {DEVICE}"));
+        ip(&format!("link set {DEVICE} up"));
+        Self { near, far, calls }
+    }
+
+    /// A raw GRE socket of the server at `address`.
+    pub fn gre(&self, address: Ipv4Addr) -> OwnedFd {
+        setns(&self.far, CloneFlags::CLONE_NEWNET).unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(47))).unwrap();
+        socket.bind(&SocketAddrV4::new(address, 0).into()).unwrap();
+        socket.connect(&SocketAddrV4::new(NEAR, 0).into()).unwrap();
+        socket.set_send_buffer_size(4 << 20).unwrap();
+        setns(&self.near, CloneFlags::CLONE_NEWNET).unwrap();
+        socket.into()
+    }
+
+    /// The call id of the engine that called the server at `address`.
+    pub fn call(&self, address: Ipv4Addr) -> u16 {
+        let end = Instant::now() + LIMIT;
+        loop {
+            if let Some(call) = self.calls.lock().unwrap().get(&address) {
+                return *call;
+            }
+            assert!(Instant::now() < end, "no call to {address} within {LIMIT:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Packets that have left the engines' namespace.
+    pub fn sent() -> u64 {
+        let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        let line = table.lines().find_map(|line| line.trim().strip_prefix("near:")).unwrap();
+        line.split_whitespace().nth(9).unwrap().parse().unwrap()
+    }
+}
+
+fn ip(words: &str) {
+    let status = Command::new("ip").args(words.split(' ')).stdin(Stdio::null()).status().unwrap();
+    assert!(status.success(), "ip {words}: {status}");
+}
+
+fn serve(calls: &Arc<Mutex<HashMap<Ipv4Addr, u16>>>) {
+    let listener = TcpListener::bind("0.0.0.0:1723").unwrap();
+    let calls = Arc::clone(calls);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let calls = Arc::clone(&calls);
+            thread::spawn(move || converse(stream, &calls));
+        }
+    });
+}
+
+/// One control connection, until its end.
+fn converse(mut stream: TcpStream, calls: &Mutex<HashMap<Ipv4Addr, u16>>) {
+    let IpAddr::V4(address) = stream.local_addr().unwrap().ip() else { return };
+    let (mut decoder, mut bytes) = (StreamDecoder::default(), [0; 512]);
+    while let Ok(size @ 1..) = stream.read(&mut bytes) {
+        let mut input = &bytes[..size];
+        while let Some(message) = decoder.next_message(&mut input) {
+            let mut out = Vec::new();
+            if let Some(reply) = reply(&message) {
+                reply.encode(&mut out);
+            }
+            if stream.write_all(&out).is_err() {
+                return;
+            }
+            if let Message::OutgoingCallRequest(request) = message {
+                calls.lock().unwrap().insert(address, request.call_id);
+            }
+        }
+    }
+}
+
+fn reply(message: &Message) -> Option<Message> {
+    Some(match message {
+        Message::StartControlConnectionRequest(_) => StartControlConnectionReply {
+            version: VERSION,
+            result: 1,
+            error: 0,
+            framing: 3,
+            bearer: 3,
+            max_channels: 1,
+            firmware: 1,
+            host_name: Text::new("bench"),
+            vendor: Text::EMPTY,
+        }
+        .into(),
+        Message::OutgoingCallRequest(request) => OutgoingCallReply {
+            call_id: PEER_CALL,
+            peer_call_id: request.call_id,
+            result: 1,
+            error: 0,
+            cause: 0,
+            connect_speed: 10_000_000,
+            window: 64,
+            delay: 0,
+            channel: 0,
+        }
+        .into(),
+        Message::EchoRequest(request) => {
+            EchoReply { identifier: request.identifier, result: 1, error: 0 }.into()
+        }
+        _ => return None,
+    })
+}
+
+/// The server's identifier of every call.
+pub const PEER_CALL: u16 = 4711;

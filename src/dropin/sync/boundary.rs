@@ -1,0 +1,373 @@
+//! Where the first frame ends in bytes that may hold several, and nothing between them. Pure.
+//!
+//! An end is believed only where it is certain: by the length that a control packet or an IP packet states, if what
+//! follows looks like a frame too; and between MPPE frames, which state none, at the next header with the next
+//! coherency count (RFC 3078 §3.1). A length inside the frame alone is never believed (padding is allowed, RFC 1661 §2),
+//! which is what made the classic program lose encrypted, compressed and short frames.
+
+use crate::ppp::wire::{ADDRESS_CONTROL, protocol};
+
+/// The four flags before an MPPE packet's coherency count (RFC 3078 §3.1).
+const FLAGS: u16 = 0xf000;
+/// One of them: not just compressed.
+const ENCRYPTED: u16 = 0x1000;
+/// Longer than this is no beginning of a frame that Linux gives up on when the pty is full: it fills up the last buffer
+/// then, and buffers have rooms for multiples of 256 bytes.
+pub(super) const STUB: usize = 256;
+
+/// The control protocols that PPP daemons speak: that a number is one of any control protocol is true of one in eight
+/// places in ciphertext. The last is ECP (RFC 1968).
+const CONTROL: [u16; 8] = [
+    protocol::LCP,
+    protocol::PAP,
+    protocol::CHAP,
+    protocol::EAP,
+    protocol::CCP,
+    protocol::IPCP,
+    protocol::IPV6CP,
+    0x8053,
+];
+/// LCP's and CCP's, the highest of all their codes.
+const HIGHEST_CODE: u8 = 15;
+
+/// What the beginning of some bytes is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// A frame of so many bytes, with others behind it.
+    Frame(usize),
+    /// A frame that takes up all bytes, by its own word.
+    Whole,
+    /// So many bytes of a frame that was not finished, and begins again behind them.
+    Stub(usize),
+    /// A frame that takes up all bytes, or the beginning of one: nothing tells.
+    Open,
+}
+
+/// The encrypted frame that passed last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Last {
+    header: [u8; 4],
+    width: usize,
+    next: u16,
+    length: usize,
+}
+
+impl Last {
+    /// Of a frame, if it is an encrypted one.
+    pub(super) fn of(frame: &[u8]) -> Option<Self> {
+        let head = Head::read(frame).filter(|head| head.number == protocol::COMPRESSED)?;
+        let mut header = [0; 4];
+        header.get_mut(..head.length)?.copy_from_slice(frame.get(..head.length)?);
+        Some(Self { header, width: head.length, next: after(count(frame, &head)?), length: frame.len() })
+    }
+
+    /// Whether a frame with this count begins here.
+    fn begins(&self, bytes: &[u8], count: u16) -> bool {
+        bytes.starts_with(self.header.get(..self.width).unwrap_or_default())
+            && be16(bytes, self.width) == Some(count)
+    }
+}
+
+/// What is first in `bytes`, if `last` passed before.
+pub(super) fn first(bytes: &[u8], last: Option<&Last>) -> First {
+    let Some(head) = Head::read(bytes) else { return unknown(bytes, last) };
+    if head.number == protocol::COMPRESSED {
+        return Last::of(bytes).map_or(First::Open, |this| encrypted(bytes, &this, last));
+    }
+    match stated(bytes, &head) {
+        Some(end) if end == bytes.len() => First::Whole,
+        Some(end) if bytes.get(end..).is_some_and(|rest| Head::read(rest).is_some()) => First::Frame(end),
+        _ => First::Open,
+    }
+}
+
+/// What `bytes`, which were read apart, make of `before`, which may be a whole frame or the beginning of one.
+pub(super) fn apart(before: &[u8], bytes: &[u8]) -> First {
+    let Some(head) = Head::read(before) else {
+        return if Head::read(bytes).is_some() { First::Whole } else { First::Open };
+    };
+    let again =
+        before.len() >= 8 && bytes.starts_with(before.get(..before.len().min(16)).unwrap_or_default());
+    if head.number == protocol::COMPRESSED {
+        let Some(this) = Last::of(before) else { return First::Open };
+        if this.begins(bytes, this.next) {
+            return First::Whole;
+        }
+        if again {
+            return First::Stub(before.len());
+        }
+        let control = Head::read(bytes).is_some_and(|next| CONTROL.contains(&next.number));
+        return if control { First::Whole } else { First::Open };
+    }
+    match stated(before, &head) {
+        Some(end) if end > before.len() && again => First::Stub(before.len()),
+        Some(end) if end > before.len() => First::Open,
+        _ if Head::read(bytes).is_some() => First::Whole,
+        _ => First::Open,
+    }
+}
+
+/// How a frame begins.
+struct Head {
+    number: u16,
+    /// Bytes up to the information field.
+    length: usize,
+}
+
+impl Head {
+    /// Only of protocols that occur between PPP daemons: anything else may be the middle of something.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (before, rest) = match bytes.strip_prefix(&ADDRESS_CONTROL) {
+            Some(rest) => (2, rest),
+            None => (0, bytes),
+        };
+        let (number, width) = match rest {
+            [first, ..] if first & 1 == 1 => (u16::from(*first), 1),
+            [first, second, ..] if second & 1 == 1 => (u16::from_be_bytes([*first, *second]), 2),
+            _ => return None,
+        };
+        let body = rest.get(width..).unwrap_or_default();
+        let known = match number {
+            protocol::IPV4 => body.first().is_none_or(|first| (0x45..=0x4f).contains(first)),
+            protocol::IPV6 => body.first().is_none_or(|first| first >> 4 == 6),
+            protocol::COMPRESSED => true,
+            number => width == 2 && CONTROL.contains(&number) && Self::is_control_packet(body),
+        };
+        known.then_some(Self { number, length: before + width })
+    }
+
+    /// Code, identifier, length (RFC 1661 §5).
+    fn is_control_packet(body: &[u8]) -> bool {
+        body.first().is_some_and(|code| (1..=HIGHEST_CODE).contains(code))
+            && be16(body, 2).is_some_and(|length| (4..=body.len()).contains(&usize::from(length)))
+    }
+}
+
+/// Where the frame ends by its own word.
+fn stated(bytes: &[u8], head: &Head) -> Option<usize> {
+    let body = bytes.get(head.length..)?;
+    let length = match head.number {
+        protocol::IPV4 => usize::from(be16(body, 2)?),
+        protocol::IPV6 => usize::from(be16(body, 4)?) + 40,
+        number if CONTROL.contains(&number) => {
+            be16(body, 2).map(usize::from).filter(|length| *length >= 4)?
+        }
+        _ => return None,
+    };
+    Some(head.length + length)
+}
+
+/// An encrypted frame ends where one of the same form begins, with the same flags and the next coherency count. In its
+/// shortest form, address and protocol compressed, that is 24 bits, which ciphertext holds by chance in one of 12 000
+/// frames of full size. So a header of that form counts less than one where the frame before it is as long as the one
+/// before that.
+fn encrypted(bytes: &[u8], this: &Last, last: Option<&Last>) -> First {
+    // The shortest encrypted frame has its count and one byte of protocol.
+    let from = this.width + 3;
+    let certain = this.width == 4;
+    let mut found = None;
+    for at in candidates(bytes, from, this) {
+        let rest = bytes.get(at..).unwrap_or_default();
+        match found {
+            None if at < STUB && this.begins(rest, before(this.next)) => return First::Stub(at),
+            None if is_lcp(rest) => return First::Frame(at),
+            _ if this.begins(rest, this.next) => {
+                if certain || last.is_some_and(|last| last.length == at) {
+                    return First::Frame(at);
+                }
+                found = found.or(Some(at));
+            }
+            Some(first) if at >= first + from && this.begins(rest, after(this.next)) => break,
+            _ => {}
+        }
+    }
+    found.map_or(First::Open, First::Frame)
+}
+
+/// What is no frame that we know ends where the next encrypted one begins; or the one after that, for this may be the
+/// rest of what was given up.
+fn unknown(bytes: &[u8], last: Option<&Last>) -> First {
+    let Some(last) = last else { return First::Open };
+    let mut found = candidates(bytes, 1, last).filter(|at| {
+        let rest = bytes.get(*at..).unwrap_or_default();
+        last.begins(rest, last.next) || last.begins(rest, after(last.next))
+    });
+    found.next().map_or(First::Open, First::Frame)
+}
+
+/// Where a frame like this one, or LCP, could begin, judged by its first byte. By sixteens, for most have neither.
+fn candidates(bytes: &[u8], from: usize, like: &Last) -> impl Iterator<Item = usize> {
+    let [a, b] = [like.header[0], ADDRESS_CONTROL[0]];
+    let rest = bytes.get(from..).unwrap_or_default();
+    rest.chunks(16)
+        .enumerate()
+        .filter(move |(_, chunk)| chunk.iter().fold(false, |any, byte| any | (*byte == a) | (*byte == b)))
+        .flat_map(move |(number, chunk)| {
+            let start = from + 16 * number;
+            chunk
+                .iter()
+                .enumerate()
+                .filter(move |(_, byte)| **byte == a || **byte == b)
+                .map(move |(at, _)| start + at)
+        })
+}
+
+/// LCP goes without compression of its header always (RFC 1661 §6.6), so it can be told by it and by a length at the end of
+/// which a frame or nothing follows.
+fn is_lcp(rest: &[u8]) -> bool {
+    rest.starts_with(&[0xff, 0x03, 0xc0, 0x21])
+        && be16(rest, 6).filter(|length| *length >= 4).is_some_and(|length| {
+            rest.get(4 + usize::from(length)..)
+                .is_some_and(|rest| rest.is_empty() || Head::read(rest).is_some())
+        })
+}
+
+/// Flags and count of an encrypted frame.
+fn count(bytes: &[u8], head: &Head) -> Option<u16> {
+    be16(bytes, head.length).filter(|count| count & ENCRYPTED != 0)
+}
+
+/// Of the frame after it.
+const fn after(count: u16) -> u16 {
+    (count & FLAGS) | (count.wrapping_add(1) & !FLAGS)
+}
+
+/// Of the frame before it.
+const fn before(count: u16) -> u16 {
+    (count & FLAGS) | (count.wrapping_sub(1) & !FLAGS)
+}
+
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    let pair = bytes.get(at..at + 2)?;
+    Some(u16::from_be_bytes(pair.try_into().ok()?))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cut(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+        let (mut frames, mut last) = (Vec::new(), None);
+        while !bytes.is_empty() {
+            let end = match first(bytes, last.as_ref()) {
+                First::Frame(end) => end,
+                First::Whole | First::Open => bytes.len(),
+                First::Stub(end) => {
+                    bytes = &bytes[end..];
+                    continue;
+                }
+            };
+            let (frame, rest) = bytes.split_at(end);
+            last = Last::of(frame).or(last);
+            frames.push(frame.to_vec());
+            bytes = rest;
+        }
+        frames
+    }
+
+    pub fn ipv4(length: u8) -> Vec<u8> {
+        let mut frame = vec![0xff, 0x03, 0x00, 0x21, 0x45, 0, 0, length];
+        frame.resize(4 + usize::from(length), 7);
+        frame
+    }
+
+    pub fn encrypted(header: &[u8], count: u16, length: usize) -> Vec<u8> {
+        let mut frame = header.to_vec();
+        frame.extend((0x9000 | count).to_be_bytes());
+        frame.extend((0..length).map(|n| u8::try_from(n * 37 % 251).unwrap()));
+        frame
+    }
+
+    pub const FULL: [u8; 4] = [0xff, 0x03, 0x00, 0xfd];
+    const LCP: [u8; 12] = [0xff, 0x03, 0xc0, 0x21, 9, 1, 0, 8, 1, 2, 3, 4];
+
+    #[test]
+    fn frames_of_every_kind_are_told_apart_when_they_come_together() {
+        let (lcp, ipcp) = (LCP.to_vec(), vec![0x80, 0x21, 1, 1, 0, 4]);
+        for frames in [
+            vec![ipv4(40), ipv4(84)],
+            vec![lcp.clone(), ipcp, ipv4(20)],
+            vec![encrypted(&FULL, 0xffe, 60), encrypted(&FULL, 0xfff, 1), encrypted(&FULL, 0, 1400)],
+            vec![encrypted(&[0x00, 0xfd], 5, 60), encrypted(&[0x00, 0xfd], 6, 90)],
+            vec![encrypted(&[0xfd], 5, 60), encrypted(&[0xfd], 6, 90), encrypted(&[0xfd], 7, 1)],
+            vec![encrypted(&FULL, 5, 60), lcp.clone()],
+            vec![encrypted(&[0xfd], 5, 60), lcp.clone(), encrypted(&[0xfd], 6, 1400), lcp],
+        ] {
+            assert_eq!(cut(&frames.concat()), frames);
+        }
+    }
+
+    #[test]
+    fn one_frame_stays_one() {
+        for frame in [
+            vec![0x80, 0x21, 1, 1, 0, 4],
+            vec![0xff, 0x03, 0x80, 0x21, 1, 1, 0, 4],
+            vec![0x21, 0x45, 0, 0, 0xff],
+            vec![0xfd, 0x90, 0x01, 0x33],
+            vec![1],
+            encrypted(&FULL, 7, 1400),
+            [ipv4(40), vec![0; 10]].concat(),
+        ] {
+            assert_eq!(cut(&frame), [frame]);
+        }
+    }
+
+    #[test]
+    fn a_header_that_ciphertext_holds_by_chance_does_not_count_against_a_better_one() {
+        let mut frames: Vec<_> = (0..4).map(|count| encrypted(&[0xfd], count, 1400)).collect();
+        frames[1][700..703].copy_from_slice(&[0xfd, 0x90, 2]);
+        frames[2][30..33].copy_from_slice(&[0xfd, 0x90, 3]);
+        assert_eq!(cut(&frames.concat()), frames);
+    }
+
+    #[test]
+    fn what_a_full_pty_cut_short_and_what_is_no_frame_costs_no_other() {
+        let frames: Vec<_> = (0..4).map(|count| encrypted(&[0xfd], count, 90)).collect();
+        // As the kernel's PPP does: the beginning, and later all of it again.
+        let again =
+            [&frames[0], &frames[1][..50], &frames[1], &frames[2], &frames[3]].map(|part| part.to_vec());
+        assert_eq!(cut(&again.concat()), frames);
+        // The rest of a frame whose beginning was given up, by itself and behind the frame before.
+        let torn = [&frames[0], &frames[1][..50], &frames[2], &frames[3]].map(|part| part.to_vec());
+        assert_eq!(cut(&torn.concat()), torn);
+        let (rest, last) = (&frames[1][50..], Last::of(&frames[1][..50]));
+        let bytes = [rest, &frames[2], &frames[3]].concat();
+        assert_eq!(first(&bytes, last.as_ref()), First::Frame(rest.len()));
+    }
+
+    #[test]
+    fn what_comes_apart_from_a_beginning_ends_it_goes_on_with_it_or_begins_it_again() {
+        let this = encrypted(&[0xfd], 5, 90);
+        let next = encrypted(&[0xfd], 6, 90);
+        for (before, bytes, expected) in [
+            (&this[..], &next[..], First::Whole),
+            (&this[..40], &this[40..], First::Open),
+            (&this[..40], &this[..], First::Stub(40)),
+            (&this[..], &LCP[..], First::Whole),
+            // What was taken for a control packet once, and tore two frames.
+            (&this[..40], &[0xfa, 0xc3, 0xac, 0x31, 0, 9, 1, 2, 3, 4, 5, 6, 7], First::Open),
+            (&ipv4(60)[..], &ipv4(40)[..], First::Whole),
+            (&ipv4(60)[..30], &ipv4(60)[30..], First::Open),
+            (&ipv4(60)[..30], &ipv4(60)[..], First::Stub(30)),
+            (&ipv4(60)[..30], &[0x21, 0x45][..], First::Open),
+        ] {
+            assert_eq!(apart(before, bytes), expected, "{before:x?} {bytes:x?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_end_is_inside_and_never_at_the_beginning(
+            bytes in proptest::collection::vec(any::<u8>(), 1..300),
+            last in proptest::collection::vec(any::<u8>(), 0..20),
+        ) {
+            for last in [None, Last::of(&last), Last::of(&encrypted(&[bytes[0]], 1, 9))] {
+                if let First::Frame(end) | First::Stub(end) = first(&bytes, last.as_ref()) {
+                    prop_assert!((1..bytes.len()).contains(&end));
+                }
+            }
+        }
+    }
+}
