@@ -152,11 +152,7 @@ impl Session {
                         && entry.part == plan.part
                         && !self.unsure.contains(&entry.number) =>
                 {
-                    if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (step, &entry.before) {
-                        self.remove_again(&entry, *ipv6, kept)?;
-                    }
-                    deeds::renew(self.host.as_mut(), step, &entry.before)
-                        .map_err(|cause| LinkError::doing(step, cause))?;
+                    self.renew_entry(&entry)?;
                 }
                 held => self.take_step(plan.part, step, held)?,
             }
@@ -175,6 +171,34 @@ impl Session {
             undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry)?;
         }
         Ok(())
+    }
+
+    /// Puts back what of our routes and rules something has taken away meanwhile: a device that went down takes its
+    /// routes along.
+    ///
+    /// # Errors
+    /// The first step that could not be renewed; those after it are looked at all the same.
+    pub fn renew_routes(&mut self) -> Result<(), LinkError> {
+        let _lock = StateLock::take(&self.places.state)?;
+        let mut first = Ok(());
+        for entry in self.ledger.record().entries.clone() {
+            let route = matches!(
+                entry.step,
+                Step::HostRoute { .. } | Step::Route { .. } | Step::RemoveDefault { .. } | Step::Policy(_)
+            );
+            if route && !self.unsure.contains(&entry.number) {
+                first = first.and(self.renew_entry(&entry));
+            }
+        }
+        first
+    }
+
+    fn renew_entry(&mut self, entry: &Entry) -> Result<(), LinkError> {
+        if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (&entry.step, &entry.before) {
+            self.remove_again(entry, *ipv6, kept)?;
+        }
+        deeds::renew(self.host.as_mut(), &entry.step, &entry.before)
+            .map_err(|cause| LinkError::doing(&entry.step, cause))
     }
 
     /// What of the resolvers that were set is not in force any more: someone else has changed it. One sentence each.
