@@ -221,8 +221,14 @@ fn put_back(host: &mut dyn Host, ipv6: bool, saved: &[Route]) -> Result<(), Caus
     let now = host.routes(&Filter::to(default_prefix(ipv6), MAIN_TABLE))?;
     let (kept, foreign): (Vec<&Route>, Vec<&Route>) =
         now.iter().filter(|route| !route.is_ours()).partition(|route| saved.contains(route));
-    let superseded = |old: &Route| superseded(old, foreign.iter().copied());
-    let mut failure = None;
+    let superseded = |old: &Route| {
+        foreign.iter().any(|new| {
+            new.metric == old.metric
+                || new.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(|dev| old.leaves_by(dev)))
+        })
+    };
+    let mut others = !kept.is_empty();
+    let (mut failure, mut stranded) = (None, None);
     for old in saved {
         if kept.contains(&old) || superseded(old) {
             continue;
@@ -230,21 +236,30 @@ fn put_back(host: &mut dyn Host, ipv6: bool, saved: &[Route]) -> Result<(), Caus
         // Behind what has its metric: several are put back in the order in which they were listed.
         match host.add_route(old, Insert::Append) {
             Err(error) if error.is_present() => {}
+            // Its network has gone meanwhile, and would have taken the route along.
+            Err(_) if !is_plugged(host, old)? => {}
             // The host has moved on to another network and has a default route there.
             Err(_) if !foreign.is_empty() => {}
-            outcome => failure = failure.or(outcome.err()),
+            Err(error) if error.is_unreachable() => stranded = stranded.or(Some(error)),
+            Err(error) => failure = failure.or(Some(error)),
+            Ok(()) => others = true,
         }
     }
-    failure.map_or(Ok(()), |error| Err(error.into()))
+    // One whose gateway is on no link any more is missed only if there is no other.
+    match failure.or(stranded.filter(|_| !others)) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
 }
 
-/// Whether one of these stands where a default route did: for the same device, or with the same metric.
-pub(super) fn superseded<'a>(old: &Route, mut now: impl Iterator<Item = &'a Route>) -> bool {
-    now.any(|new| {
-        new.dest == old.dest
-            && (new.metric == old.metric
-                || new.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(|dev| old.leaves_by(dev))))
-    })
+/// Whether the devices of a route are there and up.
+fn is_plugged(host: &mut dyn Host, route: &Route) -> Result<bool, Cause> {
+    for dev in route.hops.iter().filter_map(|hop| hop.dev.as_deref()) {
+        if !host.link(dev)?.is_some_and(|link| link.up) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Adds a route; a gateway that no address of the device covers (as at some hosters) is taken as on the link,

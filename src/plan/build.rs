@@ -23,7 +23,8 @@ pub fn transport(profile: &Profile, platform: Platform) -> Plan {
         .into_iter()
         .filter(|prefix| matches!(prefix, IpNet::V4(_)))
         .collect();
-    if !within.is_empty() {
+    // In a namespace of its own nothing of the tunnel's can lead the transport astray.
+    if !within.is_empty() && !inside(profile, platform) {
         steps.push(Step::HostRoute {
             server: literal_server(profile),
             way: Value::Open(Symbol::Gateway),
@@ -63,7 +64,10 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     let (filters, mut notes) = firewall::steps(profile, platform, &tun());
     steps.extend(filters.into_iter().map(Step::Firewall));
     steps.push(Step::Up { tun: tun() });
-    steps.push(Step::PidFile { dir: run_dir.to_owned(), tun: tun(), pid: Value::Open(Symbol::Pid) });
+    // tunX is a name of this namespace; the run directory is everyone's.
+    if !inside(profile, platform) {
+        steps.push(Step::PidFile { dir: run_dir.to_owned(), tun: tun(), pid: Value::Open(Symbol::Pid) });
+    }
 
     let route = |dest: IpNet, metric, table| Step::Route {
         tun: tun(),
@@ -97,7 +101,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
                 steps.push(route(everything(ipv6), None, None));
                 // What refuses is more specific than a default route, so that none that comes meanwhile (DHCP) is
                 // followed; the way into the tunnel has to stand before it.
-                if guard::is_on(profile) {
+                if guard::is_on(profile, platform) {
                     steps.extend(halved().map(|half| route(half, None, None)));
                 }
             }
@@ -106,6 +110,9 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
         if guard::has_table_for_names(profile, platform) {
             steps.push(route(everything(ipv6), None, Some(Value::Open(Symbol::Table))));
         }
+    }
+    if profile.link.netns.is_some() && !inside(profile, platform) {
+        notes.push("link.netns is Linux's: the tunnel stays where it is on the BSDs".to_owned());
     }
     backend::network(profile, run_dir, &mut steps);
     steps.extend(DnsStep::of(profile, platform, tun()).map(Step::Dns));
@@ -121,13 +128,20 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
 ///
 /// On Linux by policy rules: the main table stays as it is, so there is nothing to follow when the host roams and
 /// nothing to put back. The BSDs have no such rules; there two halves leave the old default route where dhclient put
-/// it, and are gone with the device whatever becomes of us.
+/// it, and are gone with the device whatever becomes of us. In a namespace of its own the tunnel has the default route:
+/// there is no other way out that it could get into conflict with.
 pub(super) fn default_mode(profile: &Profile, platform: Platform) -> Option<DefaultRoute> {
     match (profile.default_route?, platform) {
+        _ if inside(profile, platform) => Some(DefaultRoute::Replace),
         (DefaultRoute::Auto | DefaultRoute::Policy, Platform::Linux) => Some(DefaultRoute::Policy),
         (DefaultRoute::Auto | DefaultRoute::Policy, _) => Some(DefaultRoute::Halves),
         (mode, _) => Some(mode),
     }
+}
+
+/// Whether the tunnel lives in a network namespace other than the transport's.
+pub(super) fn inside(profile: &Profile, platform: Platform) -> bool {
+    platform == Platform::Linux && profile.link.netns.is_some()
 }
 
 /// 0/1 and 128/1, or ::/1 and 8000::/1: together everything, each more specific than a default route.

@@ -1,19 +1,16 @@
 //! kill -9 at every point of `up`, of `down` and of `recover`.
 
-use std::{cell::Cell, net::IpAddr, rc::Rc};
-
 use pptpctl::{
-    link::{Cause, FileDeed, Host, Output, Program, ProgramError, Session, recover},
-    net::{
-        netlink::Netlink,
-        routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
-        rules::Rule,
-        tun::{self, Tun},
-    },
+    link::{Cause, Session, recover},
+    net::netlink::Netlink,
     profile::{DefaultRoute, Leak, Nftables, Profile},
 };
 
-use crate::namespace::{Lab, assert_none, enter_new_namespace, split, with_default};
+use crate::{
+    mortal::Budget,
+    namespace::{Lab, assert_none, enter_new_namespace, split, with_default},
+    netns::Room,
+};
 
 #[test]
 fn a_live_supervisors_ledger_is_left_alone() {
@@ -125,6 +122,40 @@ fn another_namespaces_ledger_is_left_to_it() {
     });
 }
 
+/// The same for a tunnel in a namespace of its own: it is as before, and so is this one.
+#[test]
+fn killed_at_every_point_inside_of_a_namespace() {
+    for down in [false, true] {
+        for point in 0.. {
+            let finished = Lab::run(|lab| {
+                lab.two_uplinks();
+                let room = Room::new("crash");
+                let (before, inside) = (lab.state(), room.state());
+                let budget = Budget::of(if down { usize::MAX } else { point });
+                let host = budget.host().enter(&room.name).unwrap();
+                let mut session = lab.session_with("vpn", host);
+                let mut finished = lab.bring_up(&mut session, &room.profile()).is_ok();
+                let engine = down.then(|| session.tun().unwrap().share().unwrap());
+                drop(session);
+                if down {
+                    let interrupted = recover(&lab.places, Budget::of(point).host().as_mut(), &|_| false);
+                    finished = interrupted.errors.is_empty();
+                }
+                drop(engine);
+                lab.recover();
+                let when = format!("killed at request {point}, down {down}");
+                lab.assert_state(&before, &when);
+                assert_eq!(room.state(), inside, "{when}");
+                finished
+            });
+            if finished {
+                assert!(point > 3, "only {point} requests");
+                break;
+            }
+        }
+    }
+}
+
 // Helpers.
 
 fn requests_of_up(lab: &Lab, profile: &Profile) -> usize {
@@ -132,7 +163,7 @@ fn requests_of_up(lab: &Lab, profile: &Profile) -> usize {
     let budget = Budget::of(usize::MAX);
     let mut session = lab.session_with("vpn", budget.host());
     lab.bring_up(&mut session, profile).unwrap();
-    let used = usize::MAX - budget.0.get();
+    let used = budget.used(usize::MAX);
     assert_none(session.unwind());
     used
 }
@@ -155,127 +186,4 @@ fn everything() -> Vec<(String, Profile)> {
         (format!("{} {leak:?}", mode.name()), profile)
     })
     .collect()
-}
-
-/// A process that dies after so many changes to the kernel: every later request fails.
-#[derive(Clone)]
-struct Budget(Rc<Cell<usize>>);
-
-impl Budget {
-    fn of(requests: usize) -> Self {
-        Self(Rc::new(Cell::new(requests)))
-    }
-
-    fn host(&self) -> Box<dyn Host> {
-        Box::new(Mortal { host: Netlink::open().unwrap(), budget: self.clone() })
-    }
-
-    fn spend(&self) -> Result<(), Error> {
-        match self.0.get().checked_sub(1) {
-            Some(left) => {
-                self.0.set(left);
-                Ok(())
-            }
-            None => Err(Error::other("killed", "killed")),
-        }
-    }
-}
-
-struct Mortal {
-    host: Netlink,
-    budget: Budget,
-}
-
-impl Host for Mortal {
-    fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
-        Host::route_to(&mut self.host, to, source)
-    }
-
-    fn route_to_marked(
-        &mut self,
-        to: IpAddr,
-        source: Option<IpAddr>,
-        mark: Option<u32>,
-    ) -> Result<RouteTo, Error> {
-        Host::route_to_marked(&mut self.host, to, source, mark)
-    }
-
-    fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
-        self.host.rules(ipv6)
-    }
-
-    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.add_rule(rule)
-    }
-
-    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_rule(rule)
-    }
-
-    fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
-        self.host.routes(filter)
-    }
-
-    fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.add_route(route, insert)
-    }
-
-    fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_route(route)
-    }
-
-    fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
-        self.host.link(name)
-    }
-
-    fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.set_mtu(dev, mtu)
-    }
-
-    fn set_up(&mut self, dev: &str, up: bool) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.set_up(dev, up)
-    }
-
-    fn delete_link(&mut self, dev: &str, index: u32) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_link(dev, index)
-    }
-
-    fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.add_address(dev, address)
-    }
-
-    fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_address(dev, address)
-    }
-
-    fn forwards(&mut self) -> Option<bool> {
-        self.host.forwards()
-    }
-
-    fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
-        self.budget.spend().map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
-        self.host.open_tun(unit)
-    }
-
-    fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
-        self.budget.spend().map_err(|error| ProgramError::Spawn {
-            program: program.name(),
-            error: std::io::Error::other(error),
-        })?;
-        self.host.run(program)
-    }
-
-    fn file(&mut self, deed: &FileDeed<'_>) -> std::io::Result<()> {
-        self.budget.spend().map_err(std::io::Error::other)?;
-        deed.perform()
-    }
 }
