@@ -227,6 +227,13 @@ impl Session {
         })
     }
 
+    /// Whether the kill switch is on: what is meant for the tunnel has no other way.
+    #[must_use]
+    pub fn blocks(&self) -> bool {
+        let entries = &self.ledger.record().entries;
+        entries.iter().any(|entry| matches!(entry.step, Step::Policy(PolicyStep::Block { .. })))
+    }
+
     /// Undoes everything, the last step first, and closes the tun device. Nothing stops it; what went wrong
     /// is in the list. The ledger is removed when nothing is left that trying again could undo.
     #[must_use = "these are the steps that could not be undone"]
