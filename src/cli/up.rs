@@ -75,6 +75,10 @@ fn show_plan(profile: &Profile, platform: Platform) {
     let network = plan::network(profile, platform, Path::new(platform.run_dir()));
     line(format_args!("# {}: before anything is sent", profile.name));
     transport.lines().for_each(line);
+    if let Some((title, told)) = supervisor::backend::told(profile) {
+        line(format_args!("# {title}"));
+        told.iter().for_each(line);
+    }
     line("# when the link is up");
     network.lines().for_each(line);
     line("# down");
