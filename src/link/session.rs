@@ -43,7 +43,7 @@ impl Session {
     /// As [`Session::open`].
     pub fn open_as(places: &Places, header: Header, host: Box<dyn Host>) -> Result<Self, LinkError> {
         let _lock = StateLock::take(&places.state)?;
-        let ledger = Ledger::create(places, header)?;
+        let ledger = Ledger::create(places, header.at(host.place()))?;
         Ok(Self {
             places: places.clone(),
             ledger,

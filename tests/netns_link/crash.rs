@@ -9,6 +9,7 @@ use pptpctl::{
 use crate::{
     mortal::Budget,
     namespace::{Lab, assert_none, enter_new_namespace, split, with_default},
+    netns::Room,
 };
 
 #[test]
@@ -117,6 +118,40 @@ fn another_namespaces_ledger_is_left_to_it() {
         assert!(recovery.errors.is_empty() && recovery.recovered[0].gone, "{recovery:?}");
         lab.assert_state(&before, "the pid file goes, the routes here stay");
     });
+}
+
+/// The same for a tunnel in a namespace of its own: it is as before, and so is this one.
+#[test]
+fn killed_at_every_point_inside_of_a_namespace() {
+    for down in [false, true] {
+        for point in 0.. {
+            let finished = Lab::run(|lab| {
+                lab.two_uplinks();
+                let room = Room::new("crash");
+                let (before, inside) = (lab.state(), room.state());
+                let budget = Budget::of(if down { usize::MAX } else { point });
+                let host = budget.host().enter(&room.name).unwrap();
+                let mut session = lab.session_with("vpn", host);
+                let mut finished = lab.bring_up(&mut session, &room.profile()).is_ok();
+                let engine = down.then(|| session.tun().unwrap().share().unwrap());
+                drop(session);
+                if down {
+                    let interrupted = recover(&lab.places, Budget::of(point).host().as_mut(), &|_| false);
+                    finished = interrupted.errors.is_empty();
+                }
+                drop(engine);
+                lab.recover();
+                let when = format!("killed at request {point}, down {down}");
+                lab.assert_state(&before, &when);
+                assert_eq!(room.state(), inside, "{when}");
+                finished
+            });
+            if finished {
+                assert!(point > 3, "only {point} requests");
+                break;
+            }
+        }
+    }
 }
 
 // Helpers.

@@ -11,4 +11,5 @@ mod firewall;
 mod mortal;
 mod namespace;
 mod netlink;
+mod netns;
 mod tunnels;

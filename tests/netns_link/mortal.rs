@@ -3,7 +3,7 @@
 use std::{cell::Cell, net::IpAddr, rc::Rc};
 
 use pptpctl::{
-    link::{FileDeed, Host, Output, Program, ProgramError},
+    link::{FileDeed, Host, Output, Place, Program, ProgramError},
     net::{
         netlink::Netlink,
         routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
@@ -21,7 +21,11 @@ impl Budget {
     }
 
     pub fn host(&self) -> Box<dyn Host> {
-        Box::new(Mortal { host: Netlink::open().unwrap(), budget: self.clone() })
+        self.of_host(Box::new(Netlink::open().unwrap()))
+    }
+
+    pub fn of_host(&self, host: Box<dyn Host>) -> Box<dyn Host> {
+        Box::new(Mortal { host, budget: self.clone() })
     }
 
     /// How many requests were made of so many.
@@ -41,13 +45,13 @@ impl Budget {
 }
 
 struct Mortal {
-    host: Netlink,
+    host: Box<dyn Host>,
     budget: Budget,
 }
 
 impl Host for Mortal {
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
-        Host::route_to(&mut self.host, to, source)
+        self.host.route_to(to, source)
     }
 
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
@@ -91,6 +95,14 @@ impl Host for Mortal {
     fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
         self.budget.spend()?;
         self.host.delete_address(dev, address)
+    }
+
+    fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
+        Ok(self.budget.of_host(self.host.enter(netns)?))
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.host.place()
     }
 
     fn forwards(&mut self) -> Option<bool> {
