@@ -128,7 +128,7 @@ fn compare(engine: &mut Engine, cell: &Cell, frame: &[u8]) {
         if cell.out {
             let mut rest = &encoded[..];
             while !rest.is_empty() {
-                rest = &rest[write(&engine.ppp, rest).unwrap()..];
+                rest = &rest[give(engine, rest)..];
             }
             loop {
                 wait(&engine.gre, "a packet");
@@ -164,6 +164,11 @@ fn outwards(engine: &Engine, cell: &Cell) -> Sample {
     if cell.sync { frame_by_frame(engine, cell) } else { as_a_stream(engine, cell) }
 }
 
+/// Writes to the pty, as far as it takes it.
+fn give(engine: &Engine, bytes: &[u8]) -> usize {
+    write(&engine.ppp, bytes).unwrap_or_else(|error| panic!("{:?} has gone: {error}", engine.program))
+}
+
 /// The generator writes for as long as it is let; the veth counts.
 fn as_a_stream(engine: &Engine, cell: &Cell) -> Sample {
     let encoded = cell.encoded();
@@ -176,7 +181,7 @@ fn as_a_stream(engine: &Engine, cell: &Cell) -> Sample {
             while !end.load(Ordering::Relaxed) {
                 let mut rest = &block[..];
                 while !rest.is_empty() {
-                    rest = &rest[write(&engine.ppp, rest).unwrap()..];
+                    rest = &rest[give(engine, rest)..];
                 }
             }
         });
@@ -203,7 +208,7 @@ fn frame_by_frame(engine: &Engine, cell: &Cell) -> Sample {
         });
         scope.spawn(|| {
             pace.keep(most, 1, || {
-                let size = write(&engine.ppp, &frame).unwrap();
+                let size = give(engine, &frame);
                 assert_eq!(size, frame.len(), "a pty that is not full takes a frame whole");
             });
         });
