@@ -1,8 +1,10 @@
 //! What can be typed.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
+
+use crate::plan::Platform;
 
 /// PPTP tunnels by name: brings them up, keeps them up, puts everything back.
 #[derive(Debug, Parser)]
@@ -24,12 +26,27 @@ pub enum Command {
     /// Take a tunnel down and put everything back
     Down {
         /// The profile
-        name: String,
+        #[arg(required_unless_present = "autostart")]
+        name: Option<String>,
+        /// Every profile with autostart = true
+        #[arg(long, conflicts_with = "name")]
+        autostart: bool,
     },
     /// Show where tunnels are: all, or one with its details
     Status {
         /// The profile
         name: Option<String>,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show which way packets go while a tunnel is there, and why
+    Routes {
+        /// The profile
+        name: String,
+        /// Addresses to ask about; without any, all that the tunnel has done
+        #[arg(value_name = "DEST")]
+        destinations: Vec<IpAddr>,
         /// As JSON, for programs
         #[arg(long)]
         json: bool,
@@ -63,11 +80,23 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct Up {
     /// The profile
-    pub name: String,
+    #[arg(required_unless_present = "autostart")]
+    pub name: Option<String>,
+    /// Every profile with autostart = true, one after the other
+    #[arg(long, conflicts_with_all = ["name", "foreground"])]
+    pub autostart: bool,
     /// Stay in the foreground until the tunnel ends; tells systemd when it is ready
     #[arg(long)]
     pub foreground: bool,
     /// Only show what would be done on this host, and how it would be undone
     #[arg(long)]
     pub dry_run: bool,
+    /// The same for a host of another system: linux, freebsd, openbsd or netbsd
+    #[arg(long, requires = "dry_run", value_name = "SYSTEM", value_parser = platform)]
+    pub platform: Option<Platform>,
+}
+
+fn platform(name: &str) -> Result<Platform, String> {
+    let known = Platform::ALL.into_iter().find(|platform| platform.name() == name);
+    known.ok_or_else(|| "one of linux, freebsd, openbsd and netbsd".to_owned())
 }

@@ -1,6 +1,9 @@
 //! `down`: asks the supervisor, waits until everything is undone; or undoes what a dead one left.
 
+use std::path::Path;
+
 use super::{
+    autostart,
     exit::{self, Code},
     output::{self, error, line},
     recover,
@@ -11,7 +14,17 @@ use crate::{
 };
 
 /// Runs the command.
-pub fn main(name: &str) -> Code {
+pub fn main(config: Option<&Path>, name: Option<&str>) -> Code {
+    match name {
+        Some(name) => one(name),
+        None => autostart::each(config, |name| match one(name) {
+            exit::NOT_UP => exit::OK,
+            code => code,
+        }),
+    }
+}
+
+fn one(name: &str) -> Code {
     match down(name) {
         Ok(code) | Err(code) => code,
     }

@@ -4,6 +4,7 @@
 //! tunnel that comes up looks. Nothing in here touches the host but through `supervisor`.
 
 pub mod args;
+mod autostart;
 mod check;
 mod down;
 pub mod exit;
@@ -12,6 +13,7 @@ mod logs;
 mod output;
 mod recover;
 mod render;
+mod routes;
 mod status;
 mod up;
 
@@ -42,8 +44,9 @@ pub fn main() -> ExitCode {
     let config = args.config.as_deref();
     let code = match &args.command {
         Command::Up(up) => up::main(config, up),
-        Command::Down { name } => down::main(name),
+        Command::Down { name, .. } => down::main(config, name.as_deref()),
         Command::Status { name, json } => status::main(config, name.as_deref(), *json),
+        Command::Routes { name, destinations, json } => routes::main(config, name, destinations, *json),
         Command::List { names, json } => list::main(config, *names, *json),
         Command::Check => check::main(config),
         Command::Logs { name, follow } => logs::main(name, *follow),

@@ -123,6 +123,7 @@ fn headline(status: &Status) -> String {
         ("waiting", _) => {
             format!("{name}: waiting, next attempt in {}", duration(status.next_attempt_in.unwrap_or(0)))
         }
+        ("no network", _) => format!("{name}: no network, waiting for one"),
         (state, _) => format!("{name}: {state}, phase {}", status.phase),
     }
 }
@@ -165,6 +166,9 @@ fn show(status: &Status) {
     }
     if status.reconnects > 0 {
         field("came back", format!("{} times", status.reconnects));
+    }
+    for warning in &status.warnings {
+        field("warning", warning.clone());
     }
     if let Some(failure) = &status.last_failure {
         field("last failure", failure.to_string());

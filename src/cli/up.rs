@@ -11,6 +11,7 @@ use daemonize::{Daemonize, Outcome};
 
 use super::{
     args::Up,
+    autostart,
     exit::{self, Code},
     output::{self, error, line},
     recover,
@@ -24,25 +25,36 @@ use crate::{
 
 /// Runs the command.
 pub fn main(config: Option<&Path>, args: &Up) -> Code {
-    match up(config, args) {
+    match &args.name {
+        Some(name) => one(config, name, args),
+        None => autostart::each(config, |name| match one(config, name, args) {
+            // Someone was faster.
+            exit::ALREADY_UP => exit::OK,
+            code => code,
+        }),
+    }
+}
+
+fn one(config: Option<&Path>, name: &str, args: &Up) -> Code {
+    match up(config, name, args) {
         Ok(code) | Err(code) => code,
     }
 }
 
-fn up(config: Option<&Path>, args: &Up) -> Result<Code, Code> {
+fn up(config: Option<&Path>, name: &str, args: &Up) -> Result<Code, Code> {
     let started = Instant::now();
     // Kept until the password has been read: it may come through one of them.
     let inherited = Inherited::at_start();
     if !args.dry_run {
         output::need_root("up")?;
     }
-    let profile = output::profile(config, &args.name)?;
+    let profile = output::profile(config, name)?;
     if args.dry_run {
-        show_plan(&profile);
+        show_plan(&profile, args.platform.unwrap_or(Platform::host()));
         return Ok(exit::OK);
     }
-    let lock = lock(&args.name)?;
-    put_back_remains(&args.name);
+    let lock = lock(name)?;
+    put_back_remains(name);
     let password = match password(&profile) {
         Ok(password) => {
             inherited.close();
@@ -58,16 +70,23 @@ fn up(config: Option<&Path>, args: &Up) -> Result<Code, Code> {
 }
 
 /// The steps that `up` would perform, and how they would be undone: the same plan.
-fn show_plan(profile: &Profile) {
-    let platform = Platform::host();
+fn show_plan(profile: &Profile, platform: Platform) {
     let transport = plan::transport(profile, platform);
     let network = plan::network(profile, platform, Path::new(platform.run_dir()));
+    let step = |text: String| match &profile.link.netns {
+        Some(netns) if platform == Platform::Linux => line(plan::line_inside(netns, &text)),
+        _ => line(text),
+    };
     line(format_args!("# {}: before anything is sent", profile.name));
-    transport.lines().for_each(line);
+    transport.lines().for_each(step);
+    if let Some((title, told)) = supervisor::backend::told(profile) {
+        line(format_args!("# {title}"));
+        told.iter().for_each(line);
+    }
     line("# when the link is up");
-    network.lines().for_each(line);
+    network.lines().for_each(step);
     line("# down");
-    network.undo_lines().chain(transport.undo_lines()).for_each(line);
+    network.undo_lines().chain(transport.undo_lines()).for_each(step);
     for note in transport.notes.iter().chain(&network.notes) {
         line(format_args!("# {note}"));
     }

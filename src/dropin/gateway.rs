@@ -51,11 +51,43 @@ const PTY_READ: usize = 4095;
 /// shorter one may become one with what is there already.
 const JOINED: usize = 256;
 
-/// Opens everything and runs the tunnel until it ends. `daemon` is the PPP daemon's process id if we started it.
+/// Opens everything, with the first of the servers that gives us a call, and runs the tunnel until it ends. `daemon` is
+/// the PPP daemon's process id if we started it.
 ///
 /// # Errors
-/// What kept the tunnel from coming up, as a sentence.
-pub fn run(options: &Options, server: Ipv4Addr, log: &mut Log, daemon: Option<i32>) -> Result<(), String> {
+/// What kept the tunnel from coming up with the last of them, as a sentence.
+pub fn run(
+    options: &Options,
+    servers: &[Ipv4Addr],
+    log: &mut Log,
+    daemon: Option<i32>,
+) -> Result<(), String> {
+    let mut refused = "no server".to_owned();
+    for (tried, server) in servers.iter().enumerate() {
+        match dial(options, *server, log, daemon) {
+            Ok((manager, gre, ids)) => {
+                let gateway = Gateway::prepare(options, manager, gre, ids, daemon.is_some())
+                    .map_err(|error| error.to_string())?;
+                return gateway.run(log).map_err(|error| error.to_string());
+            }
+            Err(why) => {
+                if tried + 1 < servers.len() {
+                    log.warn("main", format!("{server}: {why}; trying the next address"));
+                }
+                refused = why;
+            }
+        }
+    }
+    Err(refused)
+}
+
+/// Everything that root is needed for: the manager's socket, the GRE socket, the two call ids.
+fn dial(
+    options: &Options,
+    server: Ipv4Addr,
+    log: &mut Log,
+    daemon: Option<i32>,
+) -> Result<(UnixStream, OwnedFd, (u16, u16)), String> {
     let sockets = transport::Options { local: options.local_bind, mark: options.mark };
     let gre = transport::gre_socket(server, &sockets)
         .map_err(|error| format!("Cannot bind GRE socket: {error}"))?;
@@ -65,9 +97,7 @@ pub fn run(options: &Options, server: Ipv4Addr, log: &mut Log, daemon: Option<i3
     let spec = Spec::new(options, server);
     let (manager, call_id, peer_call_id) = call(&spec, daemon.unwrap_or(0))?;
     transport::only_call(&gre, call_id);
-    let gateway = Gateway::prepare(options, manager, gre, (call_id, peer_call_id), daemon.is_some())
-        .map_err(|error| error.to_string())?;
-    gateway.run(log).map_err(|error| error.to_string())
+    Ok((manager, gre, (call_id, peer_call_id)))
 }
 
 /// Gets a call from the server's manager, starting one if there is none.

@@ -1,6 +1,6 @@
 //! The `pptp` program, the drop-in for pptp(8): the PPP daemon is someone else's, the tunnel is ours.
 //!
-//! Owns its command line ([`options`]), the PPP stream on standard input ([`stream`], [`sync`]), the process of one
+//! Owns its command line ([`options`]), the server's addresses (`server`), the PPP stream on standard input ([`stream`], [`sync`]), the process of one
 //! tunnel ([`gateway`]) and the call manager that tunnels to one server share ([`manager`]). What it says and how it
 //! ends is the classic program's; where it does better on purpose, `man/pptp.8` says so. RFC 2637 itself is in
 //! `pptp`.
@@ -13,6 +13,7 @@ pub mod log;
 pub mod manager;
 pub mod options;
 mod processes;
+mod server;
 pub mod statistics;
 pub mod stream;
 pub mod sync;
@@ -20,14 +21,16 @@ pub mod tunnel;
 
 use std::{
     io::{self, Write},
-    net::{IpAddr, Ipv4Addr, ToSocketAddrs},
     process::ExitCode,
 };
 
 use log::{Log, complain};
-use options::{Options, Request};
+use options::Request;
 
-use crate::os::{descriptors::Inherited, process};
+use crate::{
+    net::lookup,
+    os::{descriptors::Inherited, process},
+};
 
 /// The whole program.
 #[must_use]
@@ -38,6 +41,7 @@ pub fn main() -> ExitCode {
     match words.split_first() {
         Some((role, _)) if role == processes::MANAGER => ended(manager::keeper::main()),
         Some((role, _)) if role == processes::CONTROL => ended(manager::worker::main()),
+        Some((role, _)) if role == processes::RESOLVER => ended(lookup::main()),
         Some((role, rest)) if role == processes::GATEWAY => match rest.split_first() {
             Some((pid, rest)) => tunnel(rest, pid.parse().ok()),
             None => ExitCode::FAILURE,
@@ -72,7 +76,8 @@ fn tunnel(words: &[String], daemon: Option<i32>) -> ExitCode {
     for remark in remarks {
         log.warn("main", remark);
     }
-    let up = resolve(&options).and_then(|server| gateway::run(&options, server, &mut log, daemon));
+    let up = server::addresses(&options.host)
+        .and_then(|servers| gateway::run(&options, &servers, &mut log, daemon));
     match up {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -84,20 +89,4 @@ fn tunnel(words: &[String], daemon: Option<i32>) -> ExitCode {
 
 fn say(text: &str) -> ExitCode {
     ended(io::stdout().lock().write_all(text.as_bytes()))
-}
-
-/// The host's first IPv4 address.
-fn resolve(options: &Options) -> Result<Ipv4Addr, String> {
-    let host = &options.host;
-    if let Ok(address) = host.parse() {
-        return Ok(address);
-    }
-    let found = (host.as_str(), 0).to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
-    found
-        .into_iter()
-        .find_map(|address| match address.ip() {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        })
-        .ok_or_else(|| format!("{host} has no IPv4 address"))
 }

@@ -15,6 +15,8 @@ pub const GATEWAY: &str = "--__gateway";
 pub const MANAGER: &str = "--__manager";
 /// The manager's unprivileged part.
 pub const CONTROL: &str = "--__control";
+/// The one that looks the server's name up, without privileges.
+pub const RESOLVER: &str = "--__resolve";
 
 /// Starts a process that speaks to us over its standard input only.
 ///

@@ -2,7 +2,10 @@
 //!
 //! It gets its descriptors from the supervisor, gives up everything else before it reads a byte from the wire,
 //! and ends when the supervisor does. Per round it moves at most `BATCH` packets in each direction, so that
-//! neither direction, nor the control connection, waits for the other for long.
+//! neither direction, nor the control connection, waits for the other for long. With an external PPP the tun device is a
+//! pty (`pty`).
+
+mod pty;
 
 use std::{
     io::{self, Read, Write},
@@ -27,7 +30,7 @@ use crate::{
     os::{
         batch::Batch,
         paths,
-        privileges::{self, Files},
+        privileges::{self, Files, Use},
         ticks,
     },
     secret::Secret,
@@ -61,7 +64,10 @@ struct Engine {
     channel: Channel,
     tcp: TcpStream,
     gre: OwnedFd,
+    /// The tun device, or the daemon's pty.
     tun: OwnedFd,
+    /// Nobody has the other end of the pty any more.
+    pty_gone: bool,
     server: std::net::SocketAddrV4,
     connect: Connect,
     incoming: Batch,
@@ -70,6 +76,7 @@ struct Engine {
     io: IoCounters,
     /// What the GRE socket last complained of: it tells why nothing comes back.
     gre_error: Option<String>,
+    confined: bool,
     ended: bool,
 }
 
@@ -116,6 +123,7 @@ impl Engine {
             tcp,
             gre,
             tun,
+            pty_gone: false,
             server,
             connect,
             incoming: Batch::new(BATCH, DATAGRAM),
@@ -123,6 +131,7 @@ impl Engine {
             packet: vec![0; DATAGRAM - Session::overhead()],
             io: IoCounters::default(),
             gre_error: None,
+            confined: false,
             ended: false,
         })
     }
@@ -145,11 +154,14 @@ impl Engine {
             }
             if ready.tcp {
                 self.tcp_ready(now);
+                self.confine()?;
             }
             if ready.gre {
                 self.receive_gre(now);
             }
-            if ready.tun {
+            if ready.tun && self.session.is_external() {
+                self.receive_pty(now);
+            } else if ready.tun {
                 self.receive_tun(now);
             }
             self.expire(now);
@@ -169,11 +181,23 @@ impl Engine {
                 Some((self.channel.as_fd(), Interest::Readable)),
                 tcp.map(|interest| (self.tcp.as_fd(), interest)),
                 Some((self.gre.as_fd(), Interest::Readable)),
-                self.session.is_up().then(|| (self.tun.as_fd(), Interest::Readable)),
+                self.tun_interest().map(|interest| (self.tun.as_fd(), interest)),
             ],
             deadline,
         )?;
         Ok(Ready { channel, tcp, gre, tun })
+    }
+
+    fn tun_interest(&self) -> Option<Interest> {
+        if !self.session.is_external() {
+            self.session.is_up().then_some(Interest::Readable)
+        } else if self.pty_gone {
+            None
+        } else if self.session.pty_output().is_empty() {
+            Some(Interest::Readable)
+        } else {
+            Some(Interest::Both)
+        }
     }
 
     /// Hears the supervisor out; `false` when it is gone.
@@ -185,6 +209,7 @@ impl Engine {
                         let stopped = Failure::new(self.session.phase(), FailureKind::Interrupted, "");
                         self.session.fail(now, stopped);
                     }
+                    ToEngine::Probe => self.session.probe(now),
                     ToEngine::Query => self.say(&FromEngine::Statistics(self.statistics()))?,
                     ToEngine::Start(_) => return Err(io::Error::other("started twice")),
                 },
@@ -193,6 +218,20 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Once it is connected it needs nothing but what it has.
+    fn confine(&mut self) -> io::Result<()> {
+        if !self.confined && matches!(self.connect, Connect::Done) {
+            privileges::confine(&[
+                (self.channel.as_fd(), Use::Stream),
+                (self.tcp.as_fd(), Use::Socket),
+                (self.gre.as_fd(), Use::Socket),
+                (self.tun.as_fd(), Use::Stream),
+            ])?;
+            self.confined = true;
+        }
+        Ok(())
     }
 
     fn tcp_ready(&mut self, now: Instant) {
@@ -306,6 +345,7 @@ impl Engine {
             self.send_gre();
         }
         self.session.after(now);
+        self.write_pty();
         while matches!(self.connect, Connect::Done) && !self.session.tcp_output().is_empty() {
             match self.tcp.write(self.session.tcp_output()) {
                 Ok(size) => self.session.tcp_sent(size),

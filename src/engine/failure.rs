@@ -98,13 +98,17 @@ pub enum FailureKind {
     PeerEnded,
     /// The server went silent while the tunnel was up.
     PeerLost,
+    /// The external PPP that the profile asks for is not there.
+    NoPpp,
+    /// The external PPP ended for a reason of its own.
+    PppFailed,
     /// A defect of ours, or of the system under us.
     Internal,
 }
 
 impl FailureKind {
     /// All of them, for documents and tests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::NameNotResolved,
         Self::ConnectionRefused,
         Self::ConnectTimeout,
@@ -123,6 +127,8 @@ impl FailureKind {
         Self::NoRoute,
         Self::PeerEnded,
         Self::PeerLost,
+        Self::NoPpp,
+        Self::PppFailed,
         Self::Internal,
     ];
 
@@ -149,6 +155,8 @@ impl FailureKind {
             Self::NoRoute => 25,
             Self::PeerEnded => 26,
             Self::PeerLost => 27,
+            Self::NoPpp => 28,
+            Self::PppFailed => 29,
         }
     }
 
@@ -174,6 +182,8 @@ impl FailureKind {
             Self::NoRoute => "no route to the server",
             Self::PeerEnded => "the server ended the tunnel",
             Self::PeerLost => "the server went silent",
+            Self::NoPpp => "no external PPP",
+            Self::PppFailed => "the PPP daemon failed",
             Self::Internal => "internal error",
         }
     }
@@ -198,7 +208,14 @@ impl FailureKind {
     /// Whether a lost tunnel must not be dialled again: trying would lock an account, or hide a refusal.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::AuthenticationFailed | Self::EncryptionRefused | Self::Interrupted | Self::NoTun)
+        matches!(
+            self,
+            Self::AuthenticationFailed
+                | Self::EncryptionRefused
+                | Self::Interrupted
+                | Self::NoTun
+                | Self::NoPpp
+        )
     }
 }
 

@@ -8,13 +8,13 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::net::said::{LONGEST_TEXT, plain};
+use crate::net::said::{is_host, is_plain};
+
 use super::{
     failure::{Failure, Phase},
     spec::Spec,
 };
-
-/// The longest text that a message may carry, in bytes.
-pub const LONGEST_TEXT: usize = 600;
 
 /// From the supervisor to the engine.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub enum ToEngine {
     Stop,
     /// Answer with [`FromEngine::Statistics`].
     Query,
+    /// The network under the tunnel may be another one: see at once whether the server is still there, and end if
+    /// it is not.
+    Probe,
 }
 
 /// From the engine to the supervisor.
@@ -147,33 +150,6 @@ impl FromEngine {
         };
         if sound { Ok(message) } else { Err("a text that is too long or has control characters".to_owned()) }
     }
-}
-
-/// Makes any text fit to be sent: control characters become `?`, and what is too long is cut.
-#[must_use]
-pub fn plain(text: &str) -> String {
-    let mut plain = String::new();
-    for c in text.chars().map(|c| if c.is_control() { '?' } else { c }) {
-        if plain.len() + c.len_utf8() > LONGEST_TEXT {
-            break;
-        }
-        plain.push(c);
-    }
-    plain
-}
-
-fn is_plain(text: &str) -> bool {
-    text.len() <= LONGEST_TEXT && !text.chars().any(char::is_control)
-}
-
-/// Whether a host on a network can have this address.
-pub(super) fn is_host(address: Ipv4Addr) -> bool {
-    let first = address.octets()[0];
-    !(address.is_unspecified()
-        || address.is_loopback()
-        || address.is_broadcast()
-        || first == 0
-        || first >= 224)
 }
 
 #[cfg(test)]

@@ -19,7 +19,10 @@ use super::{
     resolver::Answer,
     spec::Spec,
 };
-use crate::{net::channel::Channel, secret::Secret};
+use crate::{
+    net::{channel::Channel, wait},
+    secret::Secret,
+};
 
 /// The hidden subcommand under which this program is the engine.
 pub const ENGINE: &str = "__engine";
@@ -76,7 +79,7 @@ impl Helper {
             .spawn()?;
         let stderr = child.stderr.take();
         if let Some(pipe) = &stderr {
-            set_nonblocking(pipe.as_fd())?;
+            wait::never_block(pipe.as_fd())?;
         }
         Ok(Self { child, channel: ours, stderr })
     }
@@ -249,11 +252,4 @@ impl Resolver {
 /// The program that runs, even if a newer one has taken its place on disk meanwhile: both halves must agree.
 fn own_program() -> io::Result<std::path::PathBuf> {
     if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
-}
-
-fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
-    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok(())
 }

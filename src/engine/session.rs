@@ -4,16 +4,22 @@
 //! come out. It does no I/O and reads no clock, so two of them (or one and a server) can be joined in memory.
 //! Data packets pass through [`Session::gre_input`] and [`Session::tun_input`] without an allocation.
 
+mod doubt;
+
 use std::{
     collections::VecDeque,
     ops::Range,
     time::{Duration, Instant},
 };
 
+use self::doubt::Doubt;
 use super::{
+    bridge::{self, Bridge},
     failure::{Failure, FailureKind, Phase},
     message::{LinkUp, plain},
-    spec::Spec,
+    mss::{Clamper, Way},
+    side::Side,
+    spec::{Limits, Spec},
     verdict,
 };
 use crate::{
@@ -34,6 +40,9 @@ pub const GRE_HEADER: usize = 16;
 
 /// Packets that we buffer, as announced in the call request: what the reorder ring holds at ease.
 const RECEIVE_WINDOW: u16 = 64;
+
+/// No IP packet through the tunnel is larger, in bytes: the MRU of PPP is at most 1500, with room to spare.
+const LARGEST_PACKET: usize = 2048;
 
 /// How long the server may take to show that it is through with IPCP; one that answers no LCP Echo is believed
 /// after that.
@@ -67,22 +76,30 @@ pub struct Session {
     /// The link is up for us; whether it is for the server as well, an LCP Echo shows: it has our last
     /// Configure-Ack when it answers what came after that, and the first packet will not find a door still shut.
     proof: Option<Proof>,
+    /// Whether the server is still there, while that is in doubt.
+    doubt: Option<Doubt>,
+    /// How long the server took over an LCP Echo; `None`: it has never answered one.
+    round_trip: Option<Duration>,
     /// Why it ends, while the polite end is under way.
     ending: Option<Failure>,
     up: bool,
+    mss: Clamper,
     events: VecDeque<Event>,
 }
 
 struct Proof {
     up: LinkUp,
+    began: Instant,
     again: Instant,
     until: Instant,
 }
 
 struct Call {
     flow: Flow,
-    link: Link,
+    link: Side,
     heard: bool,
+    /// When a packet of this call came last.
+    last_heard: Option<Instant>,
 }
 
 impl Session {
@@ -105,8 +122,11 @@ impl Session {
             phase: Phase::Connect,
             gre_due: None,
             proof: None,
+            doubt: None,
+            round_trip: None,
             ending: None,
             up: false,
+            mss: Clamper::new(LARGEST_PACKET),
             events: VecDeque::new(),
             spec,
         }
@@ -155,21 +175,59 @@ impl Session {
 
     /// A GRE packet without its IP header; IP packets for the tun device come out through `to_tun`.
     pub fn gre_input(&mut self, now: Instant, packet: &mut [u8], to_tun: &mut impl FnMut(&[u8])) {
-        let Some(Call { flow, link, heard }) = &mut self.call else { return };
+        let Self { call: Some(Call { flow, link, heard, last_heard }), mss, .. } = self else { return };
         let taken = flow.receive(now, packet, &mut |frame| {
             if let Received::Ip(ip) = link.handle_input(now, frame) {
-                to_tun(ip);
+                to_tun(mss.pass(Way::In, ip));
             }
         });
-        *heard |= taken.is_ok();
+        if taken.is_ok() {
+            *heard = true;
+            *last_heard = Some(now);
+        }
     }
 
     /// An IP packet from the tun device. Gives the place of the GRE packet in `out`, or `None` when it was
     /// dropped and counted. `out` needs the packet's length and [`Session::overhead`].
     pub fn tun_input(&mut self, now: Instant, packet: &[u8], out: &mut [u8]) -> Option<Range<usize>> {
-        let Call { flow, link, .. } = self.call.as_mut()?;
+        let Self { call, mss, .. } = self;
+        let Call { flow, link, .. } = call.as_mut()?;
+        let packet = mss.pass(Way::Out, packet);
         let length = link.encapsulate(packet, out.get_mut(GRE_HEADER..)?).ok()?;
         with_header(flow, now, length, out)
+    }
+
+    /// What one read of the daemon's pty gave; `send` gets each GRE packet, header and frame apart.
+    pub fn pty_input(&mut self, now: Instant, bytes: &[u8], mut send: impl FnMut(&[u8], &[u8])) {
+        let Some(Call { flow, link: Side::External(bridge), .. }) = &mut self.call else { return };
+        bridge.from_daemon(now, bytes, |frame| {
+            let mut header = [0; GRE_HEADER];
+            if let Some(size) = flow.header(now, frame.len(), &mut header) {
+                send(header.get(..size).unwrap_or_default(), frame);
+            }
+        });
+    }
+
+    /// Bytes for the daemon's pty; [`Session::pty_sent`] takes them away.
+    #[must_use]
+    pub fn pty_output(&self) -> &[u8] {
+        match &self.call {
+            Some(Call { link: Side::External(bridge), .. }) => bridge.to_write(),
+            _ => &[],
+        }
+    }
+
+    /// So many bytes have gone.
+    pub fn pty_sent(&mut self, count: usize) {
+        if let Some(Call { link: Side::External(bridge), .. }) = &mut self.call {
+            bridge.written(count);
+        }
+    }
+
+    /// Whether someone else speaks PPP, at the other end of a pty.
+    #[must_use]
+    pub const fn is_external(&self) -> bool {
+        self.spec.external
     }
 
     /// Bytes by which a GRE packet may be longer than its IP packet.
@@ -214,16 +272,17 @@ impl Session {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant, to_tun: &mut impl FnMut(&[u8])) {
         self.control.handle_timeout(now);
-        if let Some(Call { flow, link, .. }) = &mut self.call {
+        if let Self { call: Some(Call { flow, link, .. }), mss, .. } = self {
             flow.handle_timeout(now, &mut |frame| {
                 if let Received::Ip(ip) = link.handle_input(now, frame) {
-                    to_tun(ip);
+                    to_tun(mss.pass(Way::In, ip));
                 }
             });
             link.handle_timeout(now);
         }
         self.after(now);
         self.prove(now);
+        self.settle_doubt(now);
         if self.gre_due.is_some_and(|due| due <= now) {
             self.gre_due = None;
             if self.ending.is_none() && self.call.as_ref().is_some_and(|call| !call.heard) {
@@ -243,9 +302,10 @@ impl Session {
         [
             self.control.next_timeout().map(|(at, _)| at),
             call.and_then(|call| call.flow.next_timeout()).map(|(at, _)| at),
-            call.and_then(|call| call.link.next_timeout()).map(|(at, _)| at),
+            call.and_then(|call| call.link.next_timeout()),
             self.gre_due,
             self.proof.as_ref().map(|proof| proof.again.min(proof.until)),
+            self.doubt.as_ref().map(Doubt::next_timeout),
         ]
         .into_iter()
         .flatten()
@@ -279,7 +339,9 @@ impl Session {
         super::statistics::counters(
             &self.control.counters(),
             call.map(|call| call.flow.counters()),
-            call.map(|call| call.link.counters()),
+            call.and_then(|call| call.link.link_counters()),
+            call.and_then(|call| call.link.pty_counters()),
+            self.mss.counters(),
         )
     }
 
@@ -370,10 +432,17 @@ impl Session {
             },
             now,
         );
-        let mut link = Link::new(config, now);
-        link.open(now);
+        let link = if self.spec.external {
+            let Limits { lcp, auth, network, .. } = self.spec.limits;
+            let limits = bridge::Limits { lcp, auth, network };
+            Side::External(Bridge::new(limits, self.spec.mtu_limit, now))
+        } else {
+            let mut link = Link::new(config, now);
+            link.open(now);
+            Side::Builtin(link)
+        };
         self.gre_due = Some(now + self.spec.limits.gre);
-        self.call = Some(Call { flow, link, heard: false });
+        self.call = Some(Call { flow, link, heard: false, last_heard: None });
     }
 
     fn link_event(&mut self, now: Instant, event: link::Event) {
@@ -393,18 +462,20 @@ impl Session {
             }
             link::Event::Up(up) => {
                 if self.ending.is_none() {
-                    let proof = Proof { up: link_up(&up), again: now, until: now + PROOF_LIMIT };
+                    self.mss.set(self.spec.mss, up.mtu);
+                    let proof = Proof { up: link_up(&up), began: now, again: now, until: now + PROOF_LIMIT };
                     self.proof = Some(proof);
                     self.prove(now);
                 }
             }
-            link::Event::PeerAnswered => self.proven(),
+            link::Event::PeerAnswered => self.answered(now),
             link::Event::Ipv6Up(ids) => tracing::debug!(?ids, "IPv6 may flow"),
             link::Event::Ipv6Down => tracing::debug!("IPv6 may not flow"),
             link::Event::Renegotiating => {
                 tracing::info!("the server starts the link over");
                 self.up = false;
                 self.proof = None;
+                self.doubt = None;
             }
             link::Event::Down(reason) => self.link_down(now, &reason),
         }
@@ -422,6 +493,7 @@ impl Session {
     fn link_down(&mut self, now: Instant, reason: &DownReason) {
         self.up = false;
         self.proof = None;
+        self.doubt = None;
         self.gre_due = None;
         // That the call went away is no reason; who took it away has one.
         if self.ending.is_none() && *reason != DownReason::LowerLayerDown {

@@ -4,6 +4,7 @@ use std::{net::SocketAddrV4, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use super::mss::Clamp;
 pub use crate::{
     ppp::{
         auth::AuthProtocol,
@@ -54,6 +55,11 @@ pub struct Spec {
     pub ipv6: bool,
     /// Ask for resolvers.
     pub want_dns: bool,
+    /// Someone else speaks PPP: the third descriptor is a pty and not a tun device. User, password and what else is
+    /// negotiated are that one's business then.
+    pub external: bool,
+    /// How large TCP segments through the tunnel may be.
+    pub mss: Clamp,
 }
 
 /// The limit of each phase.

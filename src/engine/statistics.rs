@@ -1,5 +1,6 @@
-//! The counters of all machines under one roof: `control.…`, `gre.…`, `ppp.…`, `drop.…`.
+//! The counters of all machines under one roof: `control.…`, `gre.…`, `ppp.…`, `drop.…`, `mss.…`, `pty.…`.
 
+use super::{bridge, mss};
 use crate::{
     ppp::link,
     pptp::{control, flow},
@@ -11,6 +12,8 @@ pub fn counters(
     control: &control::Counters,
     flow: Option<&flow::Counters>,
     link: Option<&link::Counters>,
+    pty: Option<&bridge::Counters>,
+    mss: mss::Counters,
 ) -> Vec<(String, u64)> {
     let mut all: Vec<(String, u64)> = Vec::new();
     let mut add = |room: &str, name: &str, value: u64| all.push((format!("{room}.{name}"), value));
@@ -40,6 +43,13 @@ pub fn counters(
         add("ppp", "resets_sent", link.resets_sent);
         for (reason, value) in link.drops() {
             add("drop", reason.label(), value);
+        }
+        add("mss", "lowered_in", mss.lowered_in);
+        add("mss", "lowered_out", mss.lowered_out);
+    }
+    if let Some(pty) = pty {
+        for (name, value) in pty.named() {
+            add("pty", name, value);
         }
     }
     all

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    Cause, Host,
+    Cause, Host, daemon, dns, firewall, gre, hook,
     ledger::{Before, Device},
-    pidfile,
+    pidfile, policy,
 };
 use crate::{
     net::routes::{Address, Filter, Hop, Insert, MAIN_TABLE, Route, default_metric, default_prefix},
@@ -57,11 +57,24 @@ pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<Before, Cause>
         | Step::Address6 { .. }
         | Step::Up { .. }
         | Step::PidFile { .. } => Ok(Before::Nothing),
+        Step::Ppp(step) => daemon::observe(host, step),
+        Step::AllowGre => gre::observe(host),
+        Step::Policy(step) => policy::observe(host, step),
+        Step::Firewall(step) => firewall::observe(host, step),
+        Step::Dns(step) => dns::observe(host, step),
+        Step::Hook(step) => hook::observe(host, step),
     }
 }
 
 /// Performs a step whose place holds `before`. Opening the tun device is the session's, which keeps it.
-pub(super) fn perform(host: &mut dyn Host, step: &Step, before: &Before) -> Result<(), Cause> {
+///
+/// What a person should know about how it went is added to `notes`.
+pub(super) fn perform(
+    host: &mut dyn Host,
+    step: &Step,
+    before: &Before,
+    notes: &mut Vec<String>,
+) -> Result<(), Cause> {
     match step {
         Step::OpenTun { .. } => {}
         Step::RemoveDefault { .. } => {
@@ -93,6 +106,13 @@ pub(super) fn perform(host: &mut dyn Host, step: &Step, before: &Before) -> Resu
                 pidfile::write(&path, *known(pid)?)?;
             }
         }
+        // The daemon is started by the supervisor, which holds its line, when there is a call.
+        Step::Ppp(_) => {}
+        Step::AllowGre => gre::perform(host, before)?,
+        Step::Policy(step) => policy::perform(host, step, before)?,
+        Step::Firewall(step) => firewall::perform(host, step, notes)?,
+        Step::Dns(step) => dns::perform(host, step, before)?,
+        Step::Hook(step) => hook::perform(host, step, before)?,
     }
     Ok(())
 }
@@ -105,6 +125,11 @@ pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &Before) -> Result
             let wanted = route_of(step)?;
             if in_place_of(host, &wanted)?.is_none() { add(host, wanted, Insert::New) } else { Ok(()) }
         }
+        Step::AllowGre => gre::renew(host, before),
+        Step::Policy(step) => policy::renew(host, step, before),
+        Step::Firewall(step) => firewall::renew(host, step),
+        Step::Dns(step) => dns::renew(host, step, before),
+        Step::Hook(step) => hook::renew(host, step, before),
         _ => Ok(()),
     }
 }
@@ -158,6 +183,13 @@ pub(super) fn undo(
             Key::File(path) => pidfile::remove(&path, *known(pid)?),
             _ => Ok(()),
         },
+        Step::Ppp(step) => daemon::undo(step),
+        Step::AllowGre => gre::undo(host, before, needed),
+        Step::Policy(_) if needed => Ok(()),
+        Step::Policy(step) => policy::undo(host, step, before),
+        Step::Firewall(step) => firewall::undo(host, step, device),
+        Step::Dns(step) => dns::undo(host, step, before, device),
+        Step::Hook(step) => hook::undo(host, step, before, device),
     }
 }
 
@@ -168,7 +200,7 @@ pub(super) fn cannot_restore(route: &Route) -> Option<String> {
 }
 
 /// Takes our route away and puts back what it replaced.
-fn withdraw(
+pub(super) fn withdraw(
     host: &mut dyn Host,
     wanted: &Route,
     before: &Before,
@@ -193,13 +225,9 @@ fn put_back(host: &mut dyn Host, ipv6: bool, saved: &[Route]) -> Result<(), Caus
     let now = host.routes(&Filter::to(default_prefix(ipv6), MAIN_TABLE))?;
     let (kept, foreign): (Vec<&Route>, Vec<&Route>) =
         now.iter().filter(|route| !route.is_ours()).partition(|route| saved.contains(route));
-    let superseded = |old: &Route| {
-        foreign.iter().any(|new| {
-            new.metric == old.metric
-                || new.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(|dev| old.leaves_by(dev)))
-        })
-    };
-    let mut failure = None;
+    let superseded = |old: &Route| superseded(old, foreign.iter().copied());
+    let mut others = !kept.is_empty();
+    let (mut failure, mut stranded) = (None, None);
     for old in saved {
         if kept.contains(&old) || superseded(old) {
             continue;
@@ -207,17 +235,44 @@ fn put_back(host: &mut dyn Host, ipv6: bool, saved: &[Route]) -> Result<(), Caus
         // Behind what has its metric: several are put back in the order in which they were listed.
         match host.add_route(old, Insert::Append) {
             Err(error) if error.is_present() => {}
+            // Its network has gone meanwhile, and would have taken the route along.
+            Err(_) if !is_plugged(host, old)? => {}
             // The host has moved on to another network and has a default route there.
             Err(_) if !foreign.is_empty() => {}
-            outcome => failure = failure.or(outcome.err()),
+            Err(error) if error.is_unreachable() => stranded = stranded.or(Some(error)),
+            Err(error) => failure = failure.or(Some(error)),
+            Ok(()) => others = true,
         }
     }
-    failure.map_or(Ok(()), |error| Err(error.into()))
+    // One whose gateway is on no link any more is missed only if there is no other.
+    match failure.or(stranded.filter(|_| !others)) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// Whether the devices of a route are there and up.
+fn is_plugged(host: &mut dyn Host, route: &Route) -> Result<bool, Cause> {
+    for dev in route.hops.iter().filter_map(|hop| hop.dev.as_deref()) {
+        if !host.link(dev)?.is_some_and(|link| link.up) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether one of these stands where a default route did: for the same device, or with the same metric.
+pub(super) fn superseded<'a>(old: &Route, mut now: impl Iterator<Item = &'a Route>) -> bool {
+    now.any(|new| {
+        new.dest == old.dest
+            && (new.metric == old.metric
+                || new.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(|dev| old.leaves_by(dev))))
+    })
 }
 
 /// Adds a route; a gateway that no address of the device covers (as at some hosters) is taken as on the link,
 /// since it is the gateway that the kernel uses already.
-fn add(host: &mut dyn Host, route: Route, insert: Insert) -> Result<(), Cause> {
+pub(super) fn add(host: &mut dyn Host, route: Route, insert: Insert) -> Result<(), Cause> {
     match host.add_route(&route, insert) {
         Err(error) if error.is_unreachable() && route.hops.iter().any(|hop| hop.via.is_some()) => {
             let mut route = route;
@@ -231,7 +286,7 @@ fn add(host: &mut dyn Host, route: Route, insert: Insert) -> Result<(), Cause> {
 }
 
 /// What the kernel lists with the key of this route; ours first, if several share the key.
-fn in_place_of(host: &mut dyn Host, wanted: &Route) -> Result<Option<Route>, Cause> {
+pub(super) fn in_place_of(host: &mut dyn Host, wanted: &Route) -> Result<Option<Route>, Cause> {
     let mut found = host.routes(&Filter::to(wanted.dest, wanted.table))?;
     found.retain(|route| route.same_key(wanted));
     found.sort_by_key(|route| !route.is_ours());
@@ -244,33 +299,38 @@ fn lives(host: &mut dyn Host, device: Option<&Device>, name: &str) -> Result<boo
     Ok(host.link(name)?.is_some_and(|link| link.index == device.index))
 }
 
-fn gone(outcome: Result<(), crate::net::routes::Error>) -> Result<(), Cause> {
+pub(super) fn gone(outcome: Result<(), crate::net::routes::Error>) -> Result<(), Cause> {
     match outcome {
         Err(error) if error.is_absent() => Ok(()),
         outcome => Ok(outcome?),
     }
 }
 
+/// A route of ours that goes a given way.
+pub(super) fn route_by(dest: IpNet, way: &Way) -> Result<Route, Cause> {
+    let Way::By { gateway, dev, source } = way else {
+        return Err(Cause::Taken(format!("{dest} is this host")));
+    };
+    let mut route = Route::through(dest, dev);
+    if let Some(gateway) = gateway {
+        route.hops = vec![Hop { via: Some(*gateway), dev: Some(dev.clone()), onlink: false, weight: 0 }];
+        route.scope = 0;
+    }
+    route.source = *source;
+    Ok(route)
+}
+
 fn route_of(step: &Step) -> Result<Route, Cause> {
     match step {
-        Step::HostRoute { server, way, .. } => {
-            let server = *known(server)?;
-            let Way::By { gateway, dev, source } = known(way)? else {
-                return Err(Cause::Taken(format!("{server} is this host")));
-            };
-            let mut route = Route::through(IpNet::from(server), dev);
-            if let Some(gateway) = gateway {
-                route.hops =
-                    vec![Hop { via: Some(*gateway), dev: Some(dev.clone()), onlink: false, weight: 0 }];
-                route.scope = 0;
-            }
-            route.source = *source;
-            Ok(route)
-        }
-        Step::Route { tun, dest, metric, table, .. } => {
+        Step::HostRoute { server, way, .. } => route_by(IpNet::from(*known(server)?), known(way)?),
+        Step::Route { tun, dest, metric, table, peer } => {
             let mut route = Route::through(*dest, known(tun)?);
+            if let (Some(peer), Some(hop)) = (peer, route.hops.first_mut()) {
+                // The BSDs: the plan for Linux names none.
+                hop.via = Some(IpAddr::V4(*known(peer)?));
+            }
             route.metric = default_metric(dest, *metric);
-            route.table = table.unwrap_or(MAIN_TABLE);
+            route.table = table.as_ref().map_or(Ok(MAIN_TABLE), |table| known(table).copied())?;
             Ok(route)
         }
         _ => Err(Cause::Ledger("not a route".to_owned())),
@@ -293,7 +353,7 @@ fn address_of(step: &Step) -> Result<Address, Cause> {
     }
 }
 
-fn known<T>(value: &Value<T>) -> Result<&T, Cause> {
+pub(super) fn known<T>(value: &Value<T>) -> Result<&T, Cause> {
     match value {
         Value::Known(value) => Ok(value),
         Value::Open(symbol) => Err(Cause::Unresolved(vec![*symbol])),

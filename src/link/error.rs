@@ -2,6 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use super::ProgramError;
 use crate::{
     net::{routes, tun},
     plan::{Platform, Step, Symbol},
@@ -46,6 +47,9 @@ pub enum Cause {
         /// Why.
         error: io::Error,
     },
+    /// A program that the step needs did not do it.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// Someone else has the place: another tunnel, or a live process.
     #[error("{0}")]
     Taken(String),
@@ -91,16 +95,14 @@ impl LinkError {
         }
     }
 
-    /// Whether there is no tun device to be had.
-    #[must_use]
-    pub const fn is_no_tun(&self) -> bool {
-        matches!(self.cause, Cause::Tun(_))
-    }
-
     /// Whether trying again can't help: the kernel said no for a reason that lies in what is asked.
     pub(super) fn is_final(&self) -> bool {
         match &self.cause {
             Cause::Kernel(error) => error.errno.is_some() && !error.is_permission(),
+            // The user's own program has had its turn; it must not keep the tunnel from ever coming up again.
+            Cause::Program(_) | Cause::Taken(_) => {
+                matches!(&self.deed, Deed::Undo(step) if matches!(**step, Step::Hook(_)))
+            }
             _ => false,
         }
     }

@@ -1,14 +1,24 @@
 //! What this room asks of a host: the few kernel requests behind the steps. Linux answers them by netlink,
-//! tests by a model.
+//! the BSDs by their routing socket and by ioctl(2), tests by a model.
 
 use std::net::IpAddr;
 
-use super::LinkError;
+use super::{FileDeed, LinkError, Output, Program, ProgramError};
 
 use crate::net::{
     routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
+    rules::Rule,
     tun::{self, Tun},
 };
+
+/// A network namespace of this host that has a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// As in ip-netns(8).
+    pub name: String,
+    /// The kernel's number for it.
+    pub inode: u64,
+}
 
 /// A host that steps are performed on.
 pub trait Host {
@@ -17,6 +27,43 @@ pub trait Host {
     /// # Errors
     /// When there is no way, or the kernel could not be asked.
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error>;
+
+    /// The same for a packet with this mark (Linux).
+    ///
+    /// # Errors
+    /// When there is no way, or the kernel could not be asked.
+    fn route_to_marked(
+        &mut self,
+        to: IpAddr,
+        source: Option<IpAddr>,
+        _mark: Option<u32>,
+    ) -> Result<RouteTo, Error> {
+        self.route_to(to, source)
+    }
+
+    /// The rules of policy routing of a family, in the kernel's order; none where there is no such thing.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked.
+    fn rules(&mut self, _ipv6: bool) -> Result<Vec<Rule>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// Puts a rule in.
+    ///
+    /// # Errors
+    /// The kernel's refusal; [`Error::is_present`] when it is there already.
+    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        Err(Error::errno(format!("add rule {rule}"), nix::errno::Errno::EOPNOTSUPP))
+    }
+
+    /// Removes exactly this rule.
+    ///
+    /// # Errors
+    /// The kernel's refusal; [`Error::is_absent`] when it is not there.
+    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        Err(Error::errno(format!("delete rule {rule}"), nix::errno::Errno::EOPNOTSUPP))
+    }
 
     /// The routes that match, in the kernel's order.
     ///
@@ -77,12 +124,67 @@ pub trait Host {
     /// # Errors
     /// Why there is none.
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error>;
+
+    /// The same host as seen from its network namespace of this name, where tunnels then live. The way to a server
+    /// is still asked for here.
+    ///
+    /// # Errors
+    /// When there is none of that name; EOPNOTSUPP where there is no such thing.
+    fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
+        Err(Error::errno(format!("enter network namespace {netns}"), nix::errno::Errno::EOPNOTSUPP))
+    }
+
+    /// The namespace that was entered; `None` when this is simply the host.
+    fn place(&self) -> Option<Place> {
+        None
+    }
+
+    /// Whether it forwards IPv4 packets between its interfaces; `None` where that is not known.
+    fn forwards(&mut self) -> Option<bool> {
+        None
+    }
+
+    /// Runs a program and waits for its end, at most for its limit.
+    ///
+    /// # Errors
+    /// Why it did not run to its end; that it ended badly is in the output.
+    fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
+        program.run()
+    }
+
+    /// Changes a file.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    fn file(&mut self, deed: &FileDeed<'_>) -> std::io::Result<()> {
+        deed.perform()
+    }
 }
 
-#[cfg(target_os = "linux")]
-impl Host for crate::net::netlink::Netlink {
+impl Host for crate::net::kernel::Kernel {
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
         Self::route_to(self, to, source, None)
+    }
+
+    fn route_to_marked(
+        &mut self,
+        to: IpAddr,
+        source: Option<IpAddr>,
+        mark: Option<u32>,
+    ) -> Result<RouteTo, Error> {
+        Self::route_to(self, to, source, mark)
+    }
+
+    fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
+        Self::rules(self, ipv6)
+    }
+
+    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        Self::add_rule(self, rule)
+    }
+
+    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        Self::delete_rule(self, rule)
     }
 
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
@@ -123,28 +225,37 @@ impl Host for crate::net::netlink::Netlink {
 
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
         let tun = tun::open(unit)?;
+        #[cfg(target_os = "linux")]
         self.no_automatic_ipv6(&tun.name)
             .and_then(|()| self.keep_second_address(&tun.name))
             .map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
         Ok(tun)
+    }
+
+    fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
+        Ok(Box::new(super::inside::Inside::open(netns)?))
+    }
+
+    fn forwards(&mut self) -> Option<bool> {
+        let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").ok()?;
+        Some(text.trim() != "0")
     }
 }
 
 /// The host that this program runs on.
 ///
 /// # Errors
-/// When the kernel's routing socket can't be had, or this platform's is not supported yet.
+/// When the kernel's routing socket can't be had.
 pub fn system() -> Result<Box<dyn Host>, LinkError> {
-    #[cfg(target_os = "linux")]
-    {
-        let host = crate::net::netlink::Netlink::open().map_err(LinkError::observing)?;
-        Ok(Box::new(host))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let errno = nix::errno::Errno::EOPNOTSUPP;
-        Err(LinkError::observing(Error::errno("change routes on this platform".to_owned(), errno)))
-    }
+    Ok(Box::new(crate::net::kernel::Kernel::open().map_err(LinkError::observing)?))
+}
+
+/// The host as seen from its network namespace of this name.
+///
+/// # Errors
+/// As [`Host::enter`].
+pub fn enter(host: &dyn Host, netns: &str) -> Result<Box<dyn Host>, LinkError> {
+    host.enter(netns).map_err(LinkError::observing)
 }
 
 /// The MTU of a device of this host, in bytes, when it is known and fits an IP packet.

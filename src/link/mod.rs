@@ -7,13 +7,25 @@
 //! The rules of undoing: walk backwards, collect every error, never stop early; compare before removing, so
 //! that what someone else changed meanwhile stays; what is gone already is fine; doing it twice is harmless.
 
+pub mod daemon;
 mod deeds;
+mod dns;
 mod error;
+mod files;
+mod firewall;
+mod gre;
+mod hook;
 mod host;
+#[cfg(target_os = "linux")]
+mod inside;
 pub mod ledger;
 mod pidfile;
+mod policy;
+pub mod program;
 mod recover;
 mod session;
+mod trace;
+mod way;
 
 #[cfg(test)]
 mod model;
@@ -23,10 +35,14 @@ mod tests;
 use std::path::PathBuf;
 
 pub use self::{
+    dns::{SavedFile, detect as resolver_in_charge},
     error::{Cause, Deed, LinkError},
-    host::{Host, device_mtu, system as system_host},
+    files::{FileDeed, Looks},
+    host::{Host, Place, device_mtu, enter, system as system_host},
+    program::{Output, Program, ProgramError},
     recover::{Recovered, Recovery, recover},
     session::Session,
+    trace::{Goes, InForce, Trace},
 };
 use crate::plan::Platform;
 

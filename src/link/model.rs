@@ -5,9 +5,10 @@ use std::{cell::RefCell, fs::File, net::IpAddr, rc::Rc};
 
 use nix::errno::Errno;
 
-use super::Host;
+use super::{FileDeed, Host, Output, Program, ProgramError};
 use crate::net::{
     routes::{Address, Error, Filter, Insert, Kind, Link, MAIN_TABLE, Route, RouteTo},
+    rules::Rule,
     tun::{self, Tun},
 };
 
@@ -18,6 +19,8 @@ pub(super) struct State {
     pub(super) routes: Vec<Route>,
     pub(super) links: Vec<Link>,
     pub(super) addresses: Vec<(String, Address)>,
+    /// In the kernel's order.
+    pub(super) rules: Vec<Rule>,
 }
 
 impl State {
@@ -45,7 +48,11 @@ pub(super) struct Model {
     /// So many changes more, and the process dies.
     pub(super) budget: Rc<RefCell<usize>>,
     next: Rc<RefCell<u32>>,
+    answer: Answer,
 }
+
+/// What programs say on the model: from the run and what it changed, to its outcome.
+pub(super) type Answer = Rc<dyn Fn(&Program, &mut State) -> Result<Output, ProgramError>>;
 
 impl Model {
     pub(super) fn new(state: State) -> Self {
@@ -53,12 +60,18 @@ impl Model {
             state: Rc::new(RefCell::new(state)),
             budget: Rc::new(RefCell::new(usize::MAX)),
             next: Rc::new(RefCell::new(100)),
+            answer: Rc::new(|program, _| Err(ProgramError::Missing { program: program.name() })),
         }
     }
 
     /// Another process on the same host, that dies after so many changes.
     pub(super) fn restart(&self, budget: usize) -> Self {
         Self { budget: Rc::new(RefCell::new(budget)), ..self.clone() }
+    }
+
+    /// The same host, with programs that answer so.
+    pub(super) fn with_programs(self, answer: Answer) -> Self {
+        Self { answer, ..self }
     }
 
     /// What the kernel does when the last descriptor of a tun device is closed.
@@ -87,9 +100,11 @@ impl Model {
 impl Host for Model {
     fn route_to(&mut self, to: IpAddr, _source: Option<IpAddr>) -> Result<RouteTo, Error> {
         let state = self.state.borrow();
+        // Of several with one metric the first counts.
         let best = state
             .routes
             .iter()
+            .rev()
             .filter(|route| {
                 route.table == MAIN_TABLE && route.dest.contains(&to) && route.kind == Kind::Unicast
             })
@@ -103,6 +118,29 @@ impl Host for Model {
             mtu: None,
             local: false,
         })
+    }
+
+    fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
+        Ok(self.state.borrow().rules.iter().filter(|rule| rule.ipv6 == ipv6).cloned().collect())
+    }
+
+    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        self.spend()?;
+        let mut state = self.state.borrow_mut();
+        if state.rules.contains(rule) {
+            return Err(Error::errno("add rule", Errno::EEXIST));
+        }
+        state.rules.push(rule.clone());
+        state.rules.sort_by_key(|rule| rule.priority);
+        Ok(())
+    }
+
+    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        self.spend()?;
+        let mut state = self.state.borrow_mut();
+        let place = state.rules.iter().position(|other| other == rule);
+        state.rules.remove(place.ok_or_else(|| Error::errno("delete rule", Errno::ENOENT))?);
+        Ok(())
     }
 
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
@@ -207,5 +245,19 @@ impl Host for Model {
         };
         state.links.push(Link { index, name: name.clone(), mtu: 1500, up: false });
         Ok(Tun { fd: File::open("/dev/null")?.into(), name, index })
+    }
+
+    fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
+        self.spend().map_err(|error| ProgramError::Spawn {
+            program: program.name(),
+            error: std::io::Error::other(error),
+        })?;
+        let answer = Rc::clone(&self.answer);
+        answer(program, &mut self.state.borrow_mut())
+    }
+
+    fn file(&mut self, deed: &FileDeed<'_>) -> std::io::Result<()> {
+        self.spend().map_err(std::io::Error::other)?;
+        deed.perform()
     }
 }

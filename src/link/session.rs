@@ -2,16 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
+
 use super::{
-    Cause, Host, LinkError, Places, deeds,
+    Cause, Host, LinkError, Places, deeds, dns,
     ledger::{self, Before, Device, Entry, Header, Ledger, StateLock},
 };
 use crate::{
-    net::{
-        routes::{Filter, Kind, MAIN_TABLE, Route},
-        tun::Tun,
-    },
-    plan::{Facts, KeepDefault, Key, Part, Plan, Step, Way},
+    net::{routes::Filter, tun::Tun},
+    plan::{DnsStep, FIRST_TABLE, Facts, KeepDefault, Key, Part, Plan, PolicyStep, SLOTS, Step, Way},
 };
 
 /// What one tunnel has done to this host: plans are performed through it, and taken back.
@@ -19,10 +18,16 @@ use crate::{
 /// Dropping it undoes nothing, as a crash would; [`Session::unwind`] does.
 #[must_use = "dropping a session leaves its steps to `recover`"]
 pub struct Session {
-    places: Places,
-    ledger: Ledger,
-    host: Box<dyn Host>,
+    pub(super) places: Places,
+    pub(super) ledger: Ledger,
+    pub(super) host: Box<dyn Host>,
     tun: Option<Tun>,
+    pub(super) notes: Vec<String>,
+    /// Steps of the ledger, by number, that failed half-way: that they are in it does not mean that they are in
+    /// force.
+    unsure: Vec<u64>,
+    /// Whether the main table alone told the kernel's way when it was last asked without a host route of ours.
+    pub(super) by_the_table: bool,
 }
 
 impl Session {
@@ -40,22 +45,55 @@ impl Session {
     /// As [`Session::open`].
     pub fn open_as(places: &Places, header: Header, host: Box<dyn Host>) -> Result<Self, LinkError> {
         let _lock = StateLock::take(&places.state)?;
-        let ledger = Ledger::create(places, header)?;
-        Ok(Self { places: places.clone(), ledger, host, tun: None })
-    }
-
-    /// The supervisor's process has changed (it daemonized): the ledger names the new one.
-    ///
-    /// # Errors
-    /// When the ledger can't be rewritten.
-    pub fn adopt(&mut self) -> Result<(), LinkError> {
-        self.ledger.adopt()
+        let ledger = Ledger::create(places, header.at(host.place()))?;
+        Ok(Self {
+            places: places.clone(),
+            ledger,
+            host,
+            tun: None,
+            notes: Vec::new(),
+            unsure: Vec::new(),
+            by_the_table: false,
+        })
     }
 
     /// The tun device, once a transport plan has been performed.
     #[must_use]
     pub const fn tun(&self) -> Option<&Tun> {
         self.tun.as_ref()
+    }
+
+    /// The name of the tunnel's device: of the tun device, or of an external PPP's.
+    #[must_use]
+    pub fn device_name(&self) -> Option<&str> {
+        Some(self.ledger.record().device.as_ref()?.name.as_str())
+    }
+
+    /// An external PPP has made its device: the steps that follow are about that one, and what was done to an earlier one
+    /// went with it.
+    ///
+    /// # Errors
+    /// When it is not there, or the ledger can't be written.
+    pub fn external_device(&mut self, name: &str) -> Result<(), LinkError> {
+        let found = self.host.link(name).map_err(LinkError::observing)?;
+        let Some(link) = found else {
+            let errno = nix::errno::Errno::ENODEV;
+            return Err(LinkError::observing(crate::net::routes::Error::errno(
+                format!("look up {name}"),
+                errno,
+            )));
+        };
+        let device = Device { name: link.name, index: link.index };
+        if self.ledger.record().device.as_ref().is_some_and(|earlier| *earlier != device) {
+            let _lock = StateLock::take(&self.places.state)?;
+            self.undo_of_device()?;
+        }
+        self.ledger.device(device)
+    }
+
+    /// What a person should know about how the steps went, one sentence each; what is new since it was asked last.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     /// What this host says about the way to a server: enough to resolve a transport plan. `source` is the
@@ -71,8 +109,22 @@ impl Session {
             tun: self.ledger.record().device.as_ref().map(|device| device.name.clone()),
             pid: Some(self.ledger.record().header.pid),
             keep_default: self.keep_default(),
+            table: Some(self.table()),
+            forwarding: self.host.forwards(),
             ..Facts::default()
         })
+    }
+
+    /// How the kernel reaches each of these prefixes, the tunnel aside: the facts behind `exclude`. `None` where it
+    /// has no way now.
+    pub fn outside(&mut self, prefixes: &[IpNet]) -> Vec<(IpNet, Option<Way>)> {
+        // The first host of a prefix: the prefix's own address may be a broadcast address, which has a way of its own.
+        let host = |prefix: &IpNet| prefix.hosts().next().unwrap_or_else(|| prefix.network());
+        // What is known of the server's way is not what is known of theirs.
+        let by_the_table = self.by_the_table;
+        let ways = prefixes.iter().map(|prefix| (*prefix, self.way_to(host(prefix), None).ok())).collect();
+        self.by_the_table = by_the_table;
+        ways
     }
 
     /// Makes the host be as the plan says. The first time every step is performed; later only what differs
@@ -95,9 +147,12 @@ impl Session {
             let held =
                 self.ledger.record().entries.iter().find(|entry| entry.step.key() == step.key()).cloned();
             match held {
-                Some(entry) if entry.step == *step && entry.part == plan.part => {
-                    deeds::renew(self.host.as_mut(), step, &entry.before)
-                        .map_err(|cause| LinkError::doing(step, cause))?;
+                Some(entry)
+                    if entry.step == *step
+                        && entry.part == plan.part
+                        && !self.unsure.contains(&entry.number) =>
+                {
+                    self.renew_entry(&entry)?;
                 }
                 held => self.take_step(plan.part, step, held)?,
             }
@@ -116,6 +171,67 @@ impl Session {
             undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry)?;
         }
         Ok(())
+    }
+
+    /// Puts back what of our routes and rules something has taken away meanwhile: a device that went down takes its
+    /// routes along.
+    ///
+    /// # Errors
+    /// The first step that could not be renewed; those after it are looked at all the same.
+    pub fn renew_routes(&mut self) -> Result<(), LinkError> {
+        let _lock = StateLock::take(&self.places.state)?;
+        let mut first = Ok(());
+        for entry in self.ledger.record().entries.clone() {
+            let route = matches!(
+                entry.step,
+                Step::HostRoute { .. } | Step::Route { .. } | Step::RemoveDefault { .. } | Step::Policy(_)
+            );
+            if route && !self.unsure.contains(&entry.number) {
+                first = first.and(self.renew_entry(&entry));
+            }
+        }
+        first
+    }
+
+    fn renew_entry(&mut self, entry: &Entry) -> Result<(), LinkError> {
+        if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (&entry.step, &entry.before) {
+            self.remove_again(entry, *ipv6, kept)?;
+        }
+        deeds::renew(self.host.as_mut(), &entry.step, &entry.before)
+            .map_err(|cause| LinkError::doing(&entry.step, cause))
+    }
+
+    /// What of the resolvers that were set is not in force any more: someone else has changed it. One sentence each.
+    pub fn resolver_problems(&mut self) -> Vec<String> {
+        let steps: Vec<DnsStep> = self.resolver_steps().cloned().collect();
+        let outcomes = steps.iter().map(|step| dns::problem(self.host.as_mut(), step));
+        outcomes.filter_map(|outcome| outcome.unwrap_or_else(|error| Some(error.to_string()))).collect()
+    }
+
+    /// The files whose change may mean that [`Session::resolver_problems`] has something to say.
+    #[must_use]
+    pub fn resolver_files(&self) -> Vec<std::path::PathBuf> {
+        self.resolver_steps().filter_map(dns::watched).collect()
+    }
+
+    /// Whether names are asked through the tunnel: all of them, so that none can be while it is away.
+    #[must_use]
+    pub fn resolves_all_names(&self) -> bool {
+        self.resolver_steps().any(|step| step.domains.is_empty())
+    }
+
+    fn resolver_steps(&self) -> impl Iterator<Item = &DnsStep> {
+        self.ledger.record().entries.iter().filter_map(|entry| match &entry.step {
+            Step::Dns(step) => Some(step),
+            _ => None,
+        })
+    }
+
+    /// Whether the kill switch is on: what is meant for the tunnel has no other way.
+    #[must_use]
+    pub fn blocks(&self) -> bool {
+        let entries = &self.ledger.record().entries;
+        entries.iter().any(|entry| matches!(entry.step, Step::Policy(PolicyStep::Block { .. })))
     }
 
     /// Undoes everything, the last step first, and closes the tun device. Nothing stops it; what went wrong
@@ -140,12 +256,17 @@ impl Session {
         if found.is_some_and(|link| link.index == device.index) {
             return Ok(());
         }
+        self.undo_of_device()?;
+        self.tun = None;
+        Ok(())
+    }
+
+    fn undo_of_device(&mut self) -> Result<(), LinkError> {
         let mut lost = self.ledger.record().entries.clone();
         lost.retain(|entry| entry.step.is_of_device());
         for entry in lost.iter().rev() {
             undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry)?;
         }
-        self.tun = None;
         Ok(())
     }
 
@@ -171,65 +292,40 @@ impl Session {
             }
             None => (deeds::observe(self.host.as_mut(), step).map_err(failed)?, None),
         };
-        self.ledger.intend(part, step, before.clone(), instead)?;
-        deeds::perform(self.host.as_mut(), step, &before).map_err(failed)
+        let number = self.ledger.intend(part, step, before.clone(), instead)?;
+        deeds::perform(self.host.as_mut(), step, &before, &mut self.notes)
+            .inspect_err(|_| self.unsure.push(number))
+            .map_err(failed)
     }
 
-    /// The kernel's way to the server; past our own tunnel, if it has swallowed the server meanwhile.
-    fn way_to(&mut self, server: IpAddr, source: Option<IpAddr>) -> Result<Way, LinkError> {
-        let own = self.ledger.record().device.as_ref().map(|device| device.name.clone());
-        let answer = self.host.route_to(server, source);
-        match answer {
-            Ok(way) if way.local => Ok(Way::ThisHost),
-            Ok(way) if own.as_ref() != Some(&way.dev) => {
-                Ok(Way::By { gateway: way.gateway, dev: way.dev, source: way.source })
-            }
-            refused => {
-                let past = self.way_past(server, own.as_deref(), source)?;
-                match (past, refused) {
-                    (Some(way), _) => Ok(way),
-                    (None, Err(error)) => Err(LinkError::observing(error)),
-                    (None, Ok(_)) => Err(LinkError::observing(crate::net::routes::Error::errno(
-                        format!("find the way to {server} outside the tunnel"),
-                        nix::errno::Errno::ENETUNREACH,
-                    ))),
-                }
-            }
+    /// The routing table of this tunnel: the one that it has, or one that nobody uses, neither as a table nor as a
+    /// mark. The same profile finds the same one again as long as it is free.
+    fn table(&mut self) -> u32 {
+        let held = self.ledger.record().entries.iter().find_map(|entry| table_of(&entry.step));
+        if let Some(table) = held {
+            return table;
         }
+        let mut used: Vec<u32> = Vec::new();
+        for ipv6 in [false, true] {
+            let rules = self.host.rules(ipv6).unwrap_or_default();
+            used.extend(rules.iter().flat_map(|rule| [Some(rule.table), rule.mark]).flatten());
+        }
+        let ledgers = ledger::list(&self.places.state).unwrap_or_default();
+        let others = ledgers.iter().filter(|path| *path != self.ledger.path());
+        for record in others.filter_map(|path| ledger::peek(path)) {
+            used.extend(record.entries.iter().filter_map(|entry| table_of(&entry.step)));
+        }
+        let start = hash(&self.ledger.record().header.profile);
+        let mut candidates = (0..SLOTS).map(|nth| FIRST_TABLE + start.wrapping_add(nth) % SLOTS);
+        let free = candidates.find(|table| !used.contains(table) && self.is_empty(*table));
+        free.unwrap_or(FIRST_TABLE + start % SLOTS)
     }
 
-    /// The way that the kernel would take if our tunnel were not there: by the main table without our routes,
-    /// and with those that we keep from it. Only asked when the kernel can't say so itself.
-    fn way_past(
-        &mut self,
-        server: IpAddr,
-        own: Option<&str>,
-        source: Option<IpAddr>,
-    ) -> Result<Option<Way>, LinkError> {
-        let Some(own) = own else { return Ok(None) };
-        let filter = Filter { ipv6: server.is_ipv6(), table: Some(MAIN_TABLE), dest: None };
-        let mut routes = self.host.routes(&filter).map_err(LinkError::observing)?;
-        for entry in &self.ledger.record().entries {
-            match &entry.before {
-                Before::Routes(kept) => routes.extend(kept.iter().cloned()),
-                Before::Route(kept) => routes.push((**kept).clone()),
-                Before::Nothing | Before::Same | Before::Shared => {}
-            }
-        }
-        let usable = |route: &&Route| {
-            route.kind == Kind::Unicast
-                && route.dest.contains(&server)
-                && !route.leaves_by(own)
-                && !(route.is_ours() && route.dest.prefix_len() >= 32)
-        };
-        let best = routes
-            .iter()
-            .filter(usable)
-            .max_by_key(|route| (route.dest.prefix_len(), std::cmp::Reverse(route.metric)));
-        Ok(best.and_then(|route| {
-            let hop = route.hops.first()?;
-            Some(Way::By { gateway: hop.via, dev: hop.dev.clone()?, source: source.or(route.source) })
-        }))
+    fn is_empty(&mut self, table: u32) -> bool {
+        [false, true].into_iter().all(|ipv6| {
+            let filter = Filter { ipv6, table: Some(table), dest: None };
+            self.host.routes(&filter).is_ok_and(|routes| routes.is_empty())
+        })
     }
 
     /// Why default routes can't be replaced here. Once they are replaced the question is settled.
@@ -258,6 +354,19 @@ impl std::fmt::Debug for Session {
     }
 }
 
+/// The own table that a step names.
+const fn table_of(step: &Step) -> Option<u32> {
+    match step {
+        Step::Policy(step) => step.table(),
+        _ => None,
+    }
+}
+
+/// FNV-1a: any spread will do, and it has to be the same tomorrow.
+fn hash(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
 /// Undoes every step of a ledger, network before transport, the last step first.
 pub(super) fn unwind(host: &mut dyn Host, ledger: &mut Ledger, places: &Places) -> Vec<LinkError> {
     let mut entries = ledger.record().entries.clone();
@@ -271,8 +380,11 @@ fn undo_entry(
     places: &Places,
     entry: &Entry,
 ) -> Result<(), LinkError> {
-    let needed =
-        matches!(entry.step, Step::HostRoute { .. }) && needed_elsewhere(places, ledger, &entry.step.key());
+    let shared = matches!(
+        entry.step,
+        Step::HostRoute { .. } | Step::AllowGre | Step::Policy(PolicyStep::Outside { .. })
+    );
+    let needed = shared && needed_elsewhere(places, ledger, &entry.step.key());
     let device = ledger.record().device.clone();
     let outcome = deeds::undo(host, &entry.step, &entry.before, device.as_ref(), needed)
         .map_err(|cause| LinkError::undoing(&entry.step, cause));
@@ -287,6 +399,8 @@ fn needed_elsewhere(places: &Places, own: &Ledger, key: &Key) -> bool {
     ledgers.iter().filter(|path| *path != own.path()).filter_map(|path| ledger::peek(path)).any(|record| {
         let here = record.header.boot == own.record().header.boot
             && record.header.netns == own.record().header.netns;
-        here && record.entries.iter().any(|entry| entry.step.key() == *key && entry.before != Before::Same)
+        // A route that was there for the other one is someone else's; that GRE was allowed was perhaps our doing.
+        let needs = |entry: &Entry| entry.before != Before::Same || *key == Key::AllowGre;
+        here && record.entries.iter().any(|entry| entry.step.key() == *key && needs(entry))
     })
 }

@@ -1,3 +1,5 @@
+mod roaming;
+
 use std::{fs, io::Write, net::Ipv4Addr, os::unix::fs::PermissionsExt};
 
 use proptest::prelude::*;
@@ -236,7 +238,6 @@ fn a_new_supervisor_takes_the_pid_file_over() {
     let mut session = session(&places, &model);
     // Process 1 lives, and stands for the parent that is about to exit.
     session.perform(&Plan { steps: vec![file(1)], ..empty(Part::Network) }).unwrap();
-    session.adopt().unwrap();
     session.perform(&Plan { steps: vec![file(2)], ..empty(Part::Network) }).unwrap();
     assert_eq!(fs::read_to_string(places.run.join("tun0.pid")).unwrap(), "2\n");
     assert!(session.unwind().is_empty());
@@ -269,7 +270,7 @@ fn hosts() -> impl Strategy<Value = State> {
     let others = proptest::sample::subsequence(nets.to_vec(), 0..=nets.len());
     (metrics, metrics6, others).prop_map(|(metrics, metrics6, others)| {
         let mut state = State::default();
-        state.device("up0");
+        uplink(&mut state, "up0", "192.0.2.0/24");
         for (nth, metric) in metrics.into_iter().enumerate() {
             state.route(by_gateway("0.0.0.0/0", &format!("192.0.2.{}", nth + 1), metric));
         }
@@ -286,9 +287,15 @@ fn hosts() -> impl Strategy<Value = State> {
 
 fn laptop() -> State {
     let mut state = State::default();
-    state.device("up0");
+    uplink(&mut state, "up0", "192.0.2.0/24");
     state.route(by_gateway("0.0.0.0/0", "192.0.2.1", 100));
     state
+}
+
+/// A device with the network that is on its link.
+fn uplink(state: &mut State, dev: &str, net: &str) {
+    state.device(dev);
+    state.route(Route { protocol: 2, ..Route::through(net.parse().unwrap(), dev) });
 }
 
 fn by_gateway(dest: &str, via: &str, metric: u32) -> Route {

@@ -64,6 +64,17 @@ pub fn until<const N: usize>(
     Ok(interests.map(|interest| interest.is_some() && ready.next().unwrap_or(false)))
 }
 
+/// Makes reading from and writing to a descriptor give [`io::ErrorKind::WouldBlock`] instead of waiting.
+///
+/// # Errors
+/// The kernel's, when the descriptor is bad.
+pub fn never_block(fd: BorrowedFd<'_>) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
 /// Whether a descriptor is ready at present; an error counts, as with [`any`].
 #[must_use]
 pub fn is_ready(fd: BorrowedFd<'_>, interest: Interest) -> bool {

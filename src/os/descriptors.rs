@@ -29,6 +29,16 @@ impl Inherited {
     }
 }
 
+/// Marks every descriptor of this process from 3 on so that a program which is executed does not get it. What a
+/// library opened without that mark would otherwise outlive us in a program that someone's hook leaves running.
+pub fn keep_from_children() {
+    let dir = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    for fd in numbers_in(Path::new(dir)).into_iter().filter(|fd| *fd > 2) {
+        // SAFETY: F_SETFD changes a flag of whatever the number stands for; a stale number gives EBADF.
+        let _stale = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
 fn numbers_in(dir: &Path) -> Vec<RawFd> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()

@@ -19,11 +19,29 @@ pub fn uid(stream: &UnixStream) -> io::Result<u32> {
     }
 }
 
+/// The process that listens there or connected; `None` where the kernel does not say.
+#[must_use]
+pub fn pid(stream: &UnixStream) -> Option<i32> {
+    #[cfg(target_os = "linux")]
+    {
+        let credentials = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials);
+        credentials.ok().map(|credentials| credentials.pid()).filter(|pid| *pid > 0)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _asked = stream;
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn our_own_other_end_is_us() {
         let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
         assert_eq!(super::uid(&a).unwrap(), nix::unistd::geteuid().as_raw());
+        if cfg!(target_os = "linux") {
+            assert_eq!(super::pid(&a), i32::try_from(std::process::id()).ok());
+        }
     }
 }

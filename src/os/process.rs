@@ -7,7 +7,7 @@
     expect(unsafe_code, reason = "no crate of ours has words for pidfd_open(2)")
 )]
 
-use std::io;
+use std::{io, time::Instant};
 
 /// A process that was there when this was made.
 #[derive(Debug)]
@@ -36,13 +36,50 @@ impl Process {
     /// # Errors
     /// ESRCH when it is gone, EPERM.
     pub fn terminate(&self) -> io::Result<()> {
+        self.signal(libc::SIGTERM)
+    }
+
+    /// Ends it without asking (SIGKILL).
+    ///
+    /// # Errors
+    /// ESRCH when it is gone, EPERM.
+    pub fn kill(&self) -> io::Result<()> {
+        self.signal(libc::SIGKILL)
+    }
+
+    /// A descriptor that is readable once the process has ended, where the platform has one.
+    #[must_use]
+    pub fn end_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        Some(std::os::fd::AsFd::as_fd(&self.0))
+    }
+
+    /// Waits for its end; `false` when the moment came first.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let millis = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+            let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(&self.0), PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)) {
+                Ok(0) => return Ok(false),
+                Ok(_) => return Ok(true),
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn signal(&self, number: i32) -> io::Result<()> {
         use std::os::fd::AsRawFd;
         // SAFETY: a descriptor that we own, a number, no siginfo, no flags.
         let sent = unsafe {
             libc::syscall(
                 libc::SYS_pidfd_send_signal,
                 self.0.as_raw_fd(),
-                libc::SIGTERM,
+                number,
                 std::ptr::null::<libc::siginfo_t>(),
                 0,
             )
@@ -69,6 +106,74 @@ impl Process {
     /// ESRCH when it is gone, EPERM.
     pub fn terminate(&self) -> io::Result<()> {
         Ok(nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGTERM)?)
+    }
+
+    /// Ends it without asking (SIGKILL).
+    ///
+    /// # Errors
+    /// ESRCH when it is gone, EPERM.
+    pub fn kill(&self) -> io::Result<()> {
+        Ok(nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGKILL)?)
+    }
+
+    /// A descriptor that is readable once the process has ended, where the platform has one.
+    #[must_use]
+    pub fn end_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
+
+    /// Waits for its end; `false` when the moment came first.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
+        /// How often a platform without descriptors for processes is asked.
+        const LOOK: std::time::Duration = std::time::Duration::from_millis(10);
+        loop {
+            if nix::sys::signal::kill(self.0, None) == Err(nix::errno::Errno::ESRCH) {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// Becomes readable when a child of ours ends: pidfd_open(2) on Linux, kqueue(2) elsewhere.
+#[derive(Debug)]
+pub struct Exit(std::os::fd::OwnedFd);
+
+impl Exit {
+    /// Of a child that has not been waited for yet.
+    ///
+    /// # Errors
+    /// ENOSYS before Linux 5.3; elsewhere also ESRCH, when it has ended already.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        {
+            Ok(Self(Process::open(i32::try_from(pid).map_err(io::Error::other)?)?.0))
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
+            let queue = Kqueue::new()?;
+            let ident = usize::try_from(pid).map_err(io::Error::other)?;
+            let flags = EvFlags::EV_ADD;
+            let end = KEvent::new(ident, EventFilter::EVFILT_PROC, flags, FilterFlag::NOTE_EXIT, 0, 0);
+            queue.kevent(&[end], &mut [], None)?;
+            let fd: std::os::fd::OwnedFd = queue.into();
+            // A kqueue is not inherited by fork(2), but exec(2) would keep its number.
+            nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+            Ok(Self(fd))
+        }
+    }
+}
+
+impl std::os::fd::AsFd for Exit {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, Step, Symbol, Value, build};
+use super::{Plan, PolicyStep, Resolver, Step, Symbol, Value, build};
 
 /// What is known so far. Everything starts unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,18 @@ pub struct Facts {
     pub ipv6: Ipv6,
     /// The supervisor's process number.
     pub pid: Option<u32>,
+    /// The resolvers that the peer named; none when it named none.
+    pub dns: Option<Vec<IpAddr>>,
+    /// What is in charge of this host's resolvers.
+    pub resolver: Option<Resolver>,
     /// Why a default route can't be replaced on this host.
     pub keep_default: KeepDefault,
+    /// A routing table that nobody else has, and a mark of the same number.
+    pub table: Option<u32>,
+    /// How the kernel reaches each prefix that stays outside, without the tunnel; `None` when it does not.
+    pub outside: Vec<(IpNet, Option<Way>)>,
+    /// Whether this host forwards IPv4 packets; `None` where that is not known.
+    pub forwarding: Option<bool>,
 }
 
 /// What came of IPV6CP.
@@ -93,6 +103,20 @@ pub enum Way {
     ThisHost,
 }
 
+impl Way {
+    /// Whether packets take the same path: the same gateway and device, whatever address they carry.
+    #[must_use]
+    pub fn is_same_path(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::ThisHost, Self::ThisHost) => true,
+            (Self::By { gateway, dev, .. }, Self::By { gateway: other_gateway, dev: other_dev, .. }) => {
+                gateway == other_gateway && dev == other_dev
+            }
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -116,7 +140,7 @@ pub(super) fn resolve(plan: &Plan, facts: &Facts) -> Plan {
 
 fn fill(step: &mut Step, facts: &Facts) {
     match step {
-        Step::OpenTun { .. } | Step::RemoveDefault { .. } => {}
+        Step::OpenTun { .. } | Step::RemoveDefault { .. } | Step::AllowGre => {}
         Step::HostRoute { server, way, .. } => {
             server.fill(facts.server.as_ref());
             way.fill(facts.way.as_ref());
@@ -144,12 +168,20 @@ fn fill(step: &mut Step, facts: &Facts) {
             tun.fill(facts.tun.as_ref());
             pid.fill(facts.pid.as_ref());
         }
-        Step::Route { tun, peer, .. } => {
+        Step::Route { tun, peer, table, .. } => {
             tun.fill(facts.tun.as_ref());
+            if let Some(table) = table {
+                table.fill(facts.table.as_ref());
+            }
             if let Some(peer) = peer {
                 peer.fill(facts.peer.as_ref());
             }
         }
+        Step::Ppp(step) => step.fill(facts),
+        Step::Policy(step) => step.fill(facts),
+        Step::Firewall(step) => step.fill(facts),
+        Step::Dns(step) => step.fill(facts),
+        Step::Hook(step) => step.fill(facts),
     }
 }
 
@@ -194,8 +226,28 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
         {
             for half in build::halves(matches!(dest, IpNet::V6(_))) {
                 let (tun, peer) = (tun.clone(), peer.clone());
-                plan.steps.push(Step::Route { tun, dest: half, metric, table: None, peer });
+                let half = Step::Route { tun, dest: half, metric, table: None, peer };
+                if !plan.steps.contains(&half) {
+                    plan.steps.push(half);
+                }
             }
+        }
+        Step::Policy(PolicyStep::Outside { way: Value::Known(Way::ThisHost), .. }) => {}
+        Step::Policy(PolicyStep::Outside { dest, way: Value::Open(_) })
+            if facts.outside.iter().any(|(prefix, way)| *prefix == dest && way.is_none()) =>
+        {
+            note(plan, format!("there is no way to {dest} outside the tunnel now"));
+        }
+        // Asked for twice: the halves behind a default route that had to stay, and those of the kill switch.
+        Step::Route { .. } if plan.steps.contains(&step) => {}
+        Step::Firewall(step) => {
+            if let Some(text) = step.note(facts) {
+                note(plan, text);
+            }
+            plan.steps.push(Step::Firewall(step));
+        }
+        Step::Dns(ref dns) if dns.servers.known().is_some_and(Vec::is_empty) => {
+            note(plan, "the server named no resolvers: those of this host stay".to_owned());
         }
         step => plan.steps.push(step),
     }
@@ -216,12 +268,15 @@ impl Facts {
         match symbol {
             Symbol::Server => self.server.is_some(),
             Symbol::Gateway => self.way.is_some(),
-            Symbol::Tun => self.tun.is_some(),
+            Symbol::Tun | Symbol::Ppp => self.tun.is_some(),
             Symbol::Mtu => self.mtu.is_some(),
             Symbol::Local => self.local.is_some(),
             Symbol::Peer => self.peer.is_some(),
             Symbol::Local6 | Symbol::Peer6 => matches!(self.ipv6, Ipv6::Open { .. }),
             Symbol::Pid => self.pid.is_some(),
+            Symbol::Table => self.table.is_some(),
+            Symbol::Dns => self.dns.is_some(),
+            Symbol::Resolver => self.resolver.is_some(),
         }
     }
 }

@@ -9,8 +9,14 @@
 //! route to the server by the way that the kernel uses now, so that a later default or split route can't send
 //! the tunnel into itself. [`network`] is performed when the link is up.
 
+mod backend;
 mod build;
+mod dns;
 mod facts;
+mod firewall;
+mod guard;
+mod hook;
+mod policy;
 mod step;
 mod value;
 mod words;
@@ -21,8 +27,13 @@ mod tests;
 use std::fmt;
 
 pub use self::{
+    backend::{Daemon, PppKey, PppStep, link_name},
     build::{network, transport},
+    dns::{DnsKey, DnsStep, MOST_SERVERS, RESOLV_CONF, Resolver, dns_notes, no_split},
     facts::{Facts, Ipv6, KeepDefault, Way},
+    firewall::{Clamp, FirewallKey, FirewallStep, Macros, PfRules, nft_removal, nft_text},
+    hook::{HookKey, HookStep, Moment},
+    policy::{FIRST_TABLE, PolicyKey, PolicyRule, PolicyStep, SLOTS},
     step::{Key, Step},
     value::{Symbol, Value},
 };
@@ -41,6 +52,9 @@ pub enum Platform {
 }
 
 impl Platform {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Linux, Self::FreeBsd, Self::OpenBsd, Self::NetBsd];
+
     /// The one that this program was built for.
     #[must_use]
     pub const fn host() -> Self {
@@ -108,6 +122,20 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
+/// A line of a plan for a tunnel that lives in a named network namespace (Linux).
+#[must_use]
+pub fn line_inside(netns: &str, line: &str) -> String {
+    if let Some(rest) = line.strip_prefix("ip ") {
+        format!("ip -n {netns} {rest}")
+    } else if line.starts_with("nft ") {
+        format!("ip netns exec {netns} {line}")
+    } else if line.starts_with("open ") || line.starts_with("close ") {
+        format!("{line} in network namespace {netns}")
+    } else {
+        line.to_owned()
+    }
+}
+
 impl Plan {
     /// The same plan with every symbol replaced whose value is among the facts. Steps that turn out not to
     /// be needed are dropped; a note says what was decided on the way.
@@ -123,6 +151,17 @@ impl Plan {
         open.sort_unstable();
         open.dedup();
         open
+    }
+
+    /// The mark that the transport's sockets must have; `None` when they need none.
+    #[must_use]
+    pub fn mark(&self) -> Option<u32> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Policy(PolicyStep::Rule {
+                rule: PolicyRule::Tunnel, table: Value::Known(table), ..
+            }) => Some(*table),
+            _ => None,
+        })
     }
 
     /// One line per step, in the platform's own words, in order.

@@ -8,7 +8,15 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Platform, Symbol, Value, Way, words};
+use super::{
+    Platform, Symbol, Value, Way,
+    backend::{PppKey, PppStep},
+    dns::{DnsKey, DnsStep},
+    firewall::{FirewallKey, FirewallStep},
+    hook::{HookKey, HookStep},
+    policy::{PolicyKey, PolicyStep},
+    words,
+};
 
 /// One reversible deed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +84,7 @@ pub enum Step {
         /// Lower is preferred; `None` leaves it to the platform.
         metric: Option<u32>,
         /// A routing table by number; `None` is the main one.
-        table: Option<u32>,
+        table: Option<Value<u32>>,
         /// The next hop, for platforms whose routes name the peer instead of the device.
         peer: Option<Value<Ipv4Addr>>,
     },
@@ -85,6 +93,18 @@ pub enum Step {
         /// IPv6 instead of IPv4.
         ipv6: bool,
     },
+    /// Lets GRE packets through to us: OpenBSD's `net.inet.gre.allow`.
+    AllowGre,
+    /// An external PPP.
+    Ppp(PppStep),
+    /// Policy routing and the kill switch.
+    Policy(PolicyStep),
+    /// The packet filter.
+    Firewall(FirewallStep),
+    /// The resolvers.
+    Dns(DnsStep),
+    /// A program of the user's own.
+    Hook(HookStep),
 }
 
 /// The place on the host that a step occupies: a step with the same key takes it over.
@@ -105,9 +125,21 @@ pub enum Key {
     /// One file.
     File(PathBuf),
     /// One route: prefix, table, metric.
-    Route(IpNet, Option<u32>, Option<u32>),
+    Route(IpNet, Option<Value<u32>>, Option<u32>),
     /// The default routes of a family.
     Default(bool),
+    /// `net.inet.gre.allow`.
+    AllowGre,
+    /// Of a [`PppStep`].
+    Ppp(PppKey),
+    /// Of a [`PolicyStep`].
+    Policy(PolicyKey),
+    /// Of a [`FirewallStep`].
+    Firewall(FirewallKey),
+    /// Of a [`DnsStep`].
+    Dns(DnsKey),
+    /// Of a [`HookStep`].
+    Hook(HookKey),
 }
 
 impl Step {
@@ -122,8 +154,14 @@ impl Step {
             Self::Address6 { tun, local, peer } => Key::Address6(tun.clone(), local.clone(), peer.clone()),
             Self::Up { tun } => Key::Up(tun.clone()),
             Self::PidFile { dir, tun, .. } => Key::File(pid_file(dir, tun)),
-            Self::Route { dest, metric, table, .. } => Key::Route(*dest, *table, *metric),
+            Self::Route { dest, metric, table, .. } => Key::Route(*dest, table.clone(), *metric),
             Self::RemoveDefault { ipv6 } => Key::Default(*ipv6),
+            Self::AllowGre => Key::AllowGre,
+            Self::Ppp(step) => Key::Ppp(step.key()),
+            Self::Policy(step) => Key::Policy(step.key()),
+            Self::Firewall(step) => Key::Firewall(step.key()),
+            Self::Dns(step) => Key::Dns(step.key()),
+            Self::Hook(step) => Key::Hook(step.key()),
         }
     }
 
@@ -131,7 +169,7 @@ impl Step {
     #[must_use]
     pub fn open(&self) -> Vec<Symbol> {
         let open = match self {
-            Self::OpenTun { .. } | Self::RemoveDefault { .. } => Vec::new(),
+            Self::OpenTun { .. } | Self::RemoveDefault { .. } | Self::AllowGre => Vec::new(),
             Self::HostRoute { server, way, .. } => vec![server.open(), way.open()],
             Self::Mtu { tun, mtu } => vec![tun.open(), mtu.open()],
             Self::Address { tun, local, peer } => {
@@ -140,7 +178,14 @@ impl Step {
             Self::Address6 { tun, local, peer } => vec![tun.open(), local.open(), peer.open()],
             Self::Up { tun } => vec![tun.open()],
             Self::PidFile { tun, pid, .. } => vec![tun.open(), pid.open()],
-            Self::Route { tun, peer, .. } => vec![tun.open(), peer.as_ref().and_then(Value::open)],
+            Self::Route { tun, peer, table, .. } => {
+                vec![tun.open(), peer.as_ref().and_then(Value::open), table.as_ref().and_then(Value::open)]
+            }
+            Self::Ppp(step) => return step.open(),
+            Self::Policy(step) => return step.open(),
+            Self::Firewall(step) => return step.open(),
+            Self::Dns(step) => return step.open(),
+            Self::Hook(step) => return step.open(),
         };
         open.into_iter().flatten().collect()
     }
@@ -158,20 +203,56 @@ impl Step {
             | Self::Up { .. }
             | Self::PidFile { .. }
             | Self::Route { .. }
+            | Self::AllowGre
             | Self::RemoveDefault { .. } => true,
+            Self::Ppp(step) => step.is_volatile(),
+            Self::Policy(step) => step.is_volatile(),
+            Self::Firewall(step) => step.is_volatile(),
+            Self::Dns(step) => step.is_volatile(),
+            Self::Hook(step) => step.is_volatile(),
         }
     }
 
     /// Whether it is done to a network namespace, and goes away with it.
     #[must_use]
     pub const fn is_in_namespace(&self) -> bool {
-        !matches!(self, Self::PidFile { .. })
+        match self {
+            Self::PidFile { .. } => false,
+            Self::Ppp(step) => step.is_in_namespace(),
+            Self::Policy(step) => step.is_in_namespace(),
+            Self::Firewall(step) => step.is_in_namespace(),
+            Self::Dns(step) => step.is_in_namespace(),
+            Self::Hook(step) => step.is_in_namespace(),
+            Self::OpenTun { .. }
+            | Self::HostRoute { .. }
+            | Self::Mtu { .. }
+            | Self::Address { .. }
+            | Self::Address6 { .. }
+            | Self::Up { .. }
+            | Self::Route { .. }
+            | Self::AllowGre
+            | Self::RemoveDefault { .. } => true,
+        }
     }
 
     /// Whether it is done to the tun device, or says which one it is.
     #[must_use]
     pub const fn is_of_device(&self) -> bool {
-        !matches!(self, Self::HostRoute { .. } | Self::RemoveDefault { .. })
+        match self {
+            Self::HostRoute { .. } | Self::RemoveDefault { .. } | Self::AllowGre => false,
+            Self::Ppp(step) => step.is_of_device(),
+            Self::Policy(step) => step.is_of_device(),
+            Self::Firewall(step) => step.is_of_device(),
+            Self::Dns(step) => step.is_of_device(),
+            Self::Hook(step) => step.is_of_device(),
+            Self::OpenTun { .. }
+            | Self::Mtu { .. }
+            | Self::Address { .. }
+            | Self::Address6 { .. }
+            | Self::Up { .. }
+            | Self::PidFile { .. }
+            | Self::Route { .. } => true,
+        }
     }
 
     /// What is done, in the platform's words.

@@ -248,6 +248,11 @@ fn facts() -> Facts {
         ipv6: Ipv6::Absent,
         pid: Some(4711),
         keep_default: KeepDefault::default(),
+        table: Some(FIRST_TABLE + 9),
+        outside: Vec::new(),
+        forwarding: None,
+        dns: Some(Vec::new()),
+        resolver: None,
     }
 }
 
@@ -262,4 +267,45 @@ fn both(profile: &Profile, platform: Platform) -> [String; 2] {
 /// Without the indentation.
 fn text(plan: &Plan) -> String {
     plan.to_string().lines().map(str::trim_start).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn tables_and_priorities_in_the_words_of_each_system() {
+    let mut profile = router();
+    let mut wanted = Route::to("10.43.0.0/16".parse().unwrap());
+    (wanted.table, wanted.metric) = (Some(5), Some(12));
+    profile.routes = vec![wanted];
+    let words = |platform| {
+        let plan = network_plan(&profile, platform);
+        let both = [plan.lines().last(), plan.undo_lines().next()];
+        both.map(Option::unwrap)
+    };
+    assert_eq!(
+        words(Platform::OpenBsd),
+        [
+            "route -T 5 add -net 10.43.0.0/16 <peer> -priority 12",
+            "route -T 5 delete -net 10.43.0.0/16 <peer> -priority 12"
+        ]
+    );
+    assert_eq!(
+        words(Platform::FreeBsd),
+        ["route add -net 10.43.0.0/16 <peer> -fib 5", "route delete -net 10.43.0.0/16 <peer> -fib 5"]
+    );
+    assert_eq!(
+        words(Platform::NetBsd),
+        ["route add -net 10.43.0.0/16 <peer>", "route delete -net 10.43.0.0/16 <peer>"]
+    );
+}
+
+#[test]
+fn gre_is_allowed_on_openbsd_alone_and_when_asked() {
+    let mut profile = router();
+    let asks = |profile: &Profile, platform| transport(profile, platform).steps.contains(&Step::AllowGre);
+    assert!(Platform::ALL.into_iter().all(|platform| !asks(&profile, platform)));
+    profile.link.gre_allow = true;
+    for platform in Platform::ALL {
+        assert_eq!(asks(&profile, platform), platform == Platform::OpenBsd);
+    }
+    let plan = transport(&profile, Platform::OpenBsd);
+    assert!(plan.lines().any(|line| line == "sysctl net.inet.gre.allow=1"));
 }

@@ -62,6 +62,9 @@ pub enum Symbol {
     /// The tun device, when its unit is not fixed.
     #[serde(rename = "<tun>")]
     Tun,
+    /// pppd's device, when its unit is not fixed.
+    #[serde(rename = "<ppp>")]
+    Ppp,
     /// The MTU that the path and the peer allow.
     #[serde(rename = "<mtu>")]
     Mtu,
@@ -80,6 +83,15 @@ pub enum Symbol {
     /// The supervisor's process number.
     #[serde(rename = "<pid>")]
     Pid,
+    /// The tunnel's own routing table, which is also the mark of its transport (Linux).
+    #[serde(rename = "<table>")]
+    Table,
+    /// The resolvers that the peer names (RFC 1877).
+    #[serde(rename = "<dns>")]
+    Dns,
+    /// What is in charge of this host's resolvers.
+    #[serde(rename = "<resolver>")]
+    Resolver,
 }
 
 impl fmt::Display for Symbol {
@@ -89,12 +101,16 @@ impl fmt::Display for Symbol {
             Self::Gateway => "<gateway>",
             // As the man page writes it.
             Self::Tun => "tunX",
+            Self::Ppp => "pppX",
             Self::Mtu => "<mtu>",
             Self::Local => "<local>",
             Self::Peer => "<peer>",
             Self::Local6 => "<local6>",
             Self::Peer6 => "<peer6>",
             Self::Pid => "<pid>",
+            Self::Table => "<table>",
+            Self::Dns => "<dns>",
+            Self::Resolver => "<resolver>",
         })
     }
 }

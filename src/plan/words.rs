@@ -13,8 +13,14 @@ pub(super) fn line(step: &Step, platform: Platform) -> String {
         (Step::OpenTun { unit: Some(unit) }, _) => format!("open tun{unit}"),
         (Step::OpenTun { unit: None }, _) => "open the first free tun device (tunX)".to_owned(),
         (Step::PidFile { dir, tun, pid }, _) => format!("write {pid} to {}", pid_file(dir, tun).display()),
+        (Step::Ppp(step), _) => step.line(platform),
+        (Step::AllowGre, _) => "sysctl net.inet.gre.allow=1".to_owned(),
+        (Step::Policy(step), _) => step.line(platform),
+        (Step::Firewall(step), _) => step.line(platform),
+        (Step::Dns(step), _) => step.line(platform),
+        (Step::Hook(step), _) => step.line(platform),
         (_, Platform::Linux) => linux(step, "add"),
-        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "add"),
+        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "add", platform),
     }
 }
 
@@ -27,27 +33,27 @@ pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
         (Step::RemoveDefault { ipv6 }, _) => {
             format!("put back the default route{} as it was", if *ipv6 { " for IPv6" } else { "" })
         }
+        (Step::Ppp(step), _) => return step.undo_line(platform),
+        (Step::AllowGre, _) => {
+            "sysctl net.inet.gre.allow=0 (if it was, and no other tunnel needs it)".to_owned()
+        }
+        (Step::Policy(step), _) => return step.undo_line(platform),
+        (Step::Firewall(step), _) => return step.undo_line(platform),
+        (Step::Dns(step), _) => return step.undo_line(platform),
+        (Step::Hook(step), _) => return step.undo_line(platform),
         // The size means nothing to a device that is about to go.
         (Step::Mtu { .. }, _) => return None,
         (Step::Up { tun }, Platform::Linux) => format!("ip link set {tun} down"),
         (Step::Up { tun }, _) => format!("ifconfig {tun} down"),
         (_, Platform::Linux) => linux(step, "del"),
-        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "delete"),
+        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "delete", platform),
     })
 }
 
 fn linux(step: &Step, verb: &str) -> String {
     match step {
         Step::HostRoute { server, way, within } => {
-            let way = match way {
-                Value::Known(Way::By { gateway: Some(gateway), dev, .. }) => {
-                    format!("via {gateway} dev {dev}")
-                }
-                Value::Known(Way::By { gateway: None, dev, .. }) => format!("dev {dev}"),
-                Value::Known(Way::ThisHost) => "dev lo".to_owned(),
-                Value::Open(symbol) => format!("via {symbol}"),
-            };
-            format!("ip route {verb} {server} {way}{}", condition(server, within))
+            format!("ip route {verb} {server} {}{}", linux_way(way), condition(server, within))
         }
         Step::Mtu { tun, mtu } => format!("ip link set {tun} mtu {mtu}"),
         Step::Address { tun, local, peer: Some(peer) } => {
@@ -61,26 +67,27 @@ fn linux(step: &Step, verb: &str) -> String {
         Step::Route { tun, dest, metric, table, .. } => {
             let family = if matches!(dest, IpNet::V6(_)) { " -6" } else { "" };
             let metric = metric.map_or(String::new(), |metric| format!(" metric {metric}"));
-            let table = table.map_or(String::new(), |table| format!(" table {table}"));
+            let table = table.as_ref().map_or(String::new(), |table| format!(" table {table}"));
             format!("ip{family} route {verb} {} dev {tun}{metric}{table}", place(dest))
         }
         Step::RemoveDefault { ipv6 } => {
             format!("ip{} route del default (remembered, put back on down)", if *ipv6 { " -6" } else { "" })
         }
-        Step::OpenTun { .. } | Step::PidFile { .. } => String::new(),
+        Step::OpenTun { .. }
+        | Step::PidFile { .. }
+        | Step::Ppp(_)
+        | Step::AllowGre
+        | Step::Policy(_)
+        | Step::Firewall(_)
+        | Step::Dns(_)
+        | Step::Hook(_) => String::new(),
     }
 }
 
-fn bsd(step: &Step, verb: &str) -> String {
+fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
     match step {
         Step::HostRoute { server, way, within } => {
-            let way = match way {
-                Value::Known(Way::By { gateway: Some(gateway), .. }) => gateway.to_string(),
-                Value::Known(Way::By { gateway: None, dev, .. }) => format!("-interface {dev}"),
-                Value::Known(Way::ThisHost) => "-interface lo0".to_owned(),
-                Value::Open(symbol) => symbol.to_string(),
-            };
-            format!("route {verb} -host {server} {way}{}", condition(server, within))
+            format!("route {verb} -host {server} {}{}", bsd_way(way), condition(server, within))
         }
         Step::Mtu { tun, mtu } => format!("ifconfig {tun} mtu {mtu}"),
         Step::Address { tun, local, peer } => match (peer, verb) {
@@ -93,15 +100,24 @@ fn bsd(step: &Step, verb: &str) -> String {
         }
         Step::Address6 { tun, local, .. } => format!("ifconfig {tun} inet6 {local} prefixlen 64"),
         Step::Up { tun } => format!("ifconfig {tun} up"),
-        Step::Route { tun, dest, peer, .. } => {
+        Step::Route { tun, dest, metric, table, peer } => {
             let family = if matches!(dest, IpNet::V6(_)) { " -inet6" } else { "" };
             let to = match dest.prefix_len() {
                 0 => "default".to_owned(),
                 _ => format!("-net {dest}"),
             };
+            // OpenBSD's tables and priorities, FreeBSD's tables (FIBs); NetBSD has neither.
+            let (before, behind) = match (platform, table, metric) {
+                (Platform::OpenBsd, table, metric) => (
+                    table.as_ref().map_or(String::new(), |table| format!(" -T {table}")),
+                    metric.map_or(String::new(), |metric| format!(" -priority {metric}")),
+                ),
+                (Platform::FreeBsd, Some(table), _) => (String::new(), format!(" -fib {table}")),
+                _ => (String::new(), String::new()),
+            };
             match peer {
-                Some(peer) => format!("route {verb}{family} {to} {peer}"),
-                None => format!("route {verb}{family} {to} -interface {tun}"),
+                Some(peer) => format!("route{before} {verb}{family} {to} {peer}{behind}"),
+                None => format!("route{before} {verb}{family} {to} -interface {tun}{behind}"),
             }
         }
         Step::RemoveDefault { ipv6 } => {
@@ -110,7 +126,14 @@ fn bsd(step: &Step, verb: &str) -> String {
                 if *ipv6 { " -inet6" } else { "" }
             )
         }
-        Step::OpenTun { .. } | Step::PidFile { .. } => String::new(),
+        Step::OpenTun { .. }
+        | Step::PidFile { .. }
+        | Step::Ppp(_)
+        | Step::AllowGre
+        | Step::Policy(_)
+        | Step::Firewall(_)
+        | Step::Dns(_)
+        | Step::Hook(_) => String::new(),
     }
 }
 
@@ -123,6 +146,24 @@ fn condition(server: &Value<std::net::IpAddr>, within: &[IpNet]) -> String {
     format!(" (only if {} is in {})", Symbol::Server, list.join(" or "))
 }
 
-fn place(dest: &IpNet) -> String {
+pub(super) fn linux_way(way: &Value<Way>) -> String {
+    match way {
+        Value::Known(Way::By { gateway: Some(gateway), dev, .. }) => format!("via {gateway} dev {dev}"),
+        Value::Known(Way::By { gateway: None, dev, .. }) => format!("dev {dev}"),
+        Value::Known(Way::ThisHost) => "dev lo".to_owned(),
+        Value::Open(symbol) => format!("via {symbol}"),
+    }
+}
+
+pub(super) fn bsd_way(way: &Value<Way>) -> String {
+    match way {
+        Value::Known(Way::By { gateway: Some(gateway), .. }) => gateway.to_string(),
+        Value::Known(Way::By { gateway: None, dev, .. }) => format!("-interface {dev}"),
+        Value::Known(Way::ThisHost) => "-interface lo0".to_owned(),
+        Value::Open(symbol) => symbol.to_string(),
+    }
+}
+
+pub(super) fn place(dest: &IpNet) -> String {
     if dest.prefix_len() == 0 { "default".to_owned() } else { dest.to_string() }
 }

@@ -14,6 +14,7 @@ pub mod ipv6cp;
 pub mod lcp;
 pub mod link;
 pub mod mppe;
+pub mod watch;
 pub mod wire;
 
 #[cfg(test)]

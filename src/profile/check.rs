@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    AuthProtocol, DefaultRoute, Host, Leak, MppeMode, MppeStrength, Mtu, PasswordSource, Profile,
-    report::Draft, source::Span, tree::Reader,
+    AuthProtocol, DefaultRoute, DnsBackend, DnsServers, Host, Leak, MppeMode, MppeStrength, Mtu,
+    PasswordSource, PppBackend, Profile, backend, report::Draft, source::Span, tree::Reader,
 };
 
 /// Everything about one profile; `header` stands for keys that were not written.
@@ -19,6 +19,10 @@ pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span) {
     }
     link(profile, at, &mut drafts);
     routes(profile, at, &mut drafts);
+    if !failed(&["ppp.backend", "mppe"]) {
+        backend::check(profile, std::env::consts::OS, at, &mut drafts);
+    }
+    dns(profile, at, &mut drafts);
     if profile.retry.first > profile.retry.max && !failed(&["retry.first", "retry.max"]) {
         let title = "`retry.first` is longer than `retry.max`";
         drafts.push(Draft::error(at("retry.first"), title, "the first wait is the shortest"));
@@ -97,6 +101,21 @@ fn link(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
         let label = "nothing is meant for the tunnel: no `routes`, no `default`";
         drafts.push(Draft::warning(at("leak"), "the kill switch has nothing to guard", label));
     }
+    if profile.link.netns.is_some() {
+        let label = "nothing else leads out of a network namespace of its own";
+        for (key, written) in
+            [("leak", profile.leak == Leak::Block), ("exclude", !profile.exclude.is_empty())]
+        {
+            if written {
+                drafts.push(Draft::error(at(key), format!("`{key}` beside `link.netns`"), label));
+            }
+        }
+        if profile.ppp.backend != PppBackend::Builtin {
+            let title = "`link.netns` needs the builtin PPP";
+            let label = "pppd and ppp make their device where they run";
+            drafts.push(Draft::error(at("link.netns"), title, label));
+        }
+    }
     if profile.pf.is_some() && profile.nftables.is_some() {
         let label = "pf is for the BSDs, nftables for Linux";
         drafts.push(Draft::warning(at("nftables"), "`pf` and `nftables` in one profile", label));
@@ -112,6 +131,20 @@ fn routes(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>)
             drafts.push(Draft::error(at("routes"), title, "this is the server's own address: leave it out"));
         }
     }
+    for excluded in &profile.exclude {
+        if excluded.prefix_len() < 2 {
+            let title = format!("`exclude` leaves nothing for the tunnel: {excluded}");
+            drafts.push(Draft::error(at("exclude"), title, "a longer prefix"));
+        }
+        if profile.routes.iter().any(|route| route.prefix == *excluded && route.table.is_none()) {
+            let title = format!("{excluded} is in `routes` and in `exclude`");
+            drafts.push(Draft::error(at("exclude"), title, "it can't be both"));
+        }
+    }
+    if !profile.exclude.is_empty() && profile.default_route.is_none() && profile.routes.is_empty() {
+        let label = "nothing goes through the tunnel: no `routes`, no `default`";
+        drafts.push(Draft::warning(at("exclude"), "there is nothing to exclude from", label));
+    }
     let covered =
         profile.routes.iter().any(|route| route.table.is_none() && matches!(route.prefix, IpNet::V4(_)));
     if covered && profile.default_route.is_some() {
@@ -121,6 +154,40 @@ fn routes(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>)
     if profile.default_route == Some(DefaultRoute::Replace) && profile.servers.iter().any(is_loopback) {
         let label = "this server is on the host itself";
         drafts.push(Draft::warning(at("server"), "a default route through a tunnel to loopback", label));
+    }
+}
+
+fn dns(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+    let dns = &profile.dns;
+    let place = |key: &str| if dns.backend == DnsBackend::Auto { at("dns") } else { at(key) };
+    let splits = matches!(dns.backend, DnsBackend::Auto | DnsBackend::Resolved);
+    if !dns.domains.is_empty() && (!splits || profile.link.netns.is_some()) {
+        let title = "`dns.domains` needs systemd-resolved";
+        let label = "this can't ask other resolvers for some domains only";
+        drafts.push(Draft::error(place("dns.backend"), title, label).help(
+            "without `dns.domains` all names are asked through the tunnel; or dns = \"none\", and a local resolver \
+             (dnsmasq, unbound, unwind) that forwards these domains",
+        ));
+    }
+    if profile.link.netns.is_some()
+        && dns.is_wanted()
+        && !matches!(dns.backend, DnsBackend::Auto | DnsBackend::File)
+    {
+        let title = "a network namespace has a resolv.conf of its own";
+        let label = "leave it out: /etc/netns/NAME/resolv.conf is written";
+        drafts.push(Draft::error(at("dns.backend"), title, label));
+    }
+    // The ones that a server names are looked at when it has.
+    if let DnsServers::Fixed(servers) = &dns.servers
+        && profile.default_route.is_none()
+        && !profile.peer_routes
+    {
+        let routed = |server: &IpAddr| profile.routes.iter().any(|route| route.prefix.contains(server));
+        for server in servers.iter().filter(|server| !routed(server) && !server.is_loopback()) {
+            let title = format!("the resolver {server} is in none of `routes`");
+            let label = "so it is asked outside the tunnel";
+            drafts.push(Draft::warning(at("dns.servers"), title, label));
+        }
     }
 }
 

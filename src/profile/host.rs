@@ -2,7 +2,11 @@
 //!
 //! Pure data; which steps follow from it on which platform is `plan`'s to decide.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -38,11 +42,13 @@ impl Route {
 /// How `default` sends everything through the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultRoute {
+    /// `auto`: what suits the platform best. This is also what `true` means.
+    Auto,
     /// `policy`: our own packets are marked, the rest follows a table of our own (Linux).
     Policy,
     /// `halves`: 0/1 and 128/1 beside a host route to the server; the old default stays.
     Halves,
-    /// `replace`: the old default is saved, replaced and restored. This is also what `true` means.
+    /// `replace`: the old default is saved, replaced and restored.
     Replace,
 }
 
@@ -51,6 +57,7 @@ impl DefaultRoute {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Policy => "policy",
             Self::Halves => "halves",
             Self::Replace => "replace",
@@ -79,6 +86,24 @@ pub struct Dns {
     pub search: Vec<String>,
     /// `dns.backend`: how the host is told.
     pub backend: DnsBackend,
+}
+
+impl Dns {
+    /// Whether the host's resolvers are changed at all.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.servers != DnsServers::None
+    }
+
+    /// The resolvers that are set when the peer has named these.
+    #[must_use]
+    pub fn servers_of(&self, peer: &[Ipv4Addr]) -> Vec<IpAddr> {
+        match &self.servers {
+            DnsServers::None => Vec::new(),
+            DnsServers::Peer => peer.iter().copied().map(IpAddr::V4).collect(),
+            DnsServers::Fixed(servers) => servers.clone(),
+        }
+    }
 }
 
 /// The resolvers of [`Dns`].
@@ -131,11 +156,11 @@ pub struct Nftables {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mss {
     /// `"off"`.
-    #[default]
     Off,
     /// `"auto"`: to the tunnel's MTU less the headers.
+    #[default]
     Auto,
-    /// To so many bytes.
+    /// That, and at most so many bytes over IPv4, 20 less over IPv6.
     Bytes(u16),
 }
 
@@ -165,4 +190,6 @@ pub struct LinkPlace {
     pub rdomain: Option<u32>,
     /// `link.fib`: a routing table number (FreeBSD).
     pub fib: Option<u32>,
+    /// `link.gre-allow`: OpenBSD's `net.inet.gre.allow` is set while the tunnel is there.
+    pub gre_allow: bool,
 }

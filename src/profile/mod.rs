@@ -11,6 +11,7 @@
 //!            └────────────────────────► report ◄──────────────────────┘
 //! ```
 
+mod backend;
 mod check;
 mod files;
 mod host;

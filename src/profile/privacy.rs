@@ -63,6 +63,13 @@ fn within(table: &DeTable<'_>, path: &str, spans: &mut Vec<Span>) {
             }
             DeValue::Table(inner) if schema::is_table(&path) => within(inner, &path, spans),
             DeValue::Table(_) => everything(item, spans),
+            // A password has no place among the options, and is not shown for having been put there.
+            DeValue::Array(entries) if path == "ppp.options" => {
+                let suspicious = |text: &str| is_suspicious(text) || text.contains("key");
+                if entries.iter().any(|entry| entry.get_ref().as_str().is_some_and(suspicious)) {
+                    everything(item, spans);
+                }
+            }
             DeValue::Array(entries) if path == "routes" => {
                 for entry in entries {
                     if let DeValue::Table(inner) = entry.get_ref() {

@@ -8,7 +8,7 @@ use std::{ffi::OsString, time::Duration};
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Echo, Host, LogLevel, PasswordSource, Profile, ProfileName, Reorder, Server, check,
+    Echo, Host, LogLevel, PasswordSource, Profile, ProfileName, Reorder, Server, backend, check,
     nearest::nearest,
     read_host,
     report::{Draft, Finding},
@@ -23,6 +23,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const SHORTEST: Duration = Duration::from_millis(100);
+
+/// Options for an external PPP: a pipe holds so many of the longest at once, each byte written as four.
+const MOST_OPTIONS: usize = 48;
 
 /// What has no default, and what to do about it.
 const REQUIRED: &[(&str, &str)] = &[
@@ -257,9 +260,13 @@ fn ppp(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
     }
     if let Some(value) = reader.take(table, "ppp.options") {
         let items = reader.list(value).unwrap_or_default();
-        out.options = items.into_iter().filter_map(|item| reader.str(item)).map(str::to_owned).collect();
+        let given = |item| reader.parse(item, |text| backend::option(out.backend, text));
+        out.options = items.into_iter().filter_map(given).collect();
+        if out.options.len() > MOST_OPTIONS {
+            reader.bad(value, format!("at most {MOST_OPTIONS} options"));
+        }
     }
-    out.label = reader.parsed(table, "ppp.label", |text| values::printable(text, 64));
+    out.label = reader.parsed(table, "ppp.label", backend::label);
     let mut echo = Echo::default();
     if let Some(failures) = reader.integer(table, "ppp.lcp-echo-failure", 1..=100) {
         echo.failures = failures;

@@ -27,7 +27,7 @@ pub(super) fn read(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profi
     profile.pf = pf(reader, table);
     let nftables = reader.table(table, "nftables");
     profile.nftables = nftables.and_then(|table| {
-        let file = reader.parsed(table, "nftables.file", values::path);
+        let file = reader.parsed(table, "nftables.file", values::rules_file);
         required(reader, table, "nftables", "file");
         Some(Nftables { file: file? })
     });
@@ -35,9 +35,10 @@ pub(super) fn read(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profi
     profile.mss = mss(reader, table);
     hooks(reader, table, profile);
     if let Some(table) = reader.table(table, "link") {
-        profile.link.netns = reader.parsed(table, "link.netns", values::plain_name);
+        profile.link.netns = reader.parsed(table, "link.netns", values::netns);
         profile.link.rdomain = reader.integer(table, "link.rdomain", 0..=255);
         profile.link.fib = reader.integer(table, "link.fib", 0..=65_535);
+        profile.link.gre_allow = reader.bool(table, "link.gre-allow").unwrap_or(false);
     }
     profile.autostart = reader.bool(table, "autostart").unwrap_or(false);
 }
@@ -51,11 +52,11 @@ fn mtu(reader: &mut Reader, table: &DeTable<'_>) -> Mtu {
 }
 
 fn mss(reader: &mut Reader, table: &DeTable<'_>) -> Mss {
-    let Some(value) = reader.take(table, "mss") else { return Mss::Off };
+    let Some(value) = reader.take(table, "mss") else { return Mss::default() };
     match value.value {
         DeValue::String(text) if text == "off" => Mss::Off,
         DeValue::String(text) if text == "auto" => Mss::Auto,
-        _ => bytes(reader, value, "\"auto\", \"off\"").map_or(Mss::Off, Mss::Bytes),
+        _ => bytes(reader, value, "\"auto\", \"off\"").map_or(Mss::default(), Mss::Bytes),
     }
 }
 
@@ -137,14 +138,18 @@ fn overlaps(reader: &mut Reader, routes: &[(Route, Span)]) {
 fn exclude(reader: &mut Reader, table: &DeTable<'_>) -> Vec<IpNet> {
     let Some(value) = reader.take(table, "exclude") else { return Vec::new() };
     let items = reader.list(value).unwrap_or_default();
-    items.into_iter().filter_map(|item| reader.parse(item, values::prefix)).collect()
+    let mut prefixes: Vec<IpNet> =
+        items.into_iter().filter_map(|item| reader.parse(item, values::prefix)).collect();
+    prefixes.sort();
+    prefixes.dedup();
+    prefixes
 }
 
 /// `true`, `false`, or a table with `mode`.
 fn default_route(reader: &mut Reader, table: &DeTable<'_>) -> Option<DefaultRoute> {
     let value = reader.take(table, "default")?;
     match value.value {
-        DeValue::Boolean(true) => Some(DefaultRoute::Replace),
+        DeValue::Boolean(true) => Some(DefaultRoute::Auto),
         DeValue::Boolean(false) => None,
         DeValue::Table(table) => {
             reader.check_keys(table, "default");
@@ -200,7 +205,7 @@ fn dns(reader: &mut Reader, table: &DeTable<'_>) -> Dns {
 
 fn pf(reader: &mut Reader, table: &DeTable<'_>) -> Option<Pf> {
     let table = reader.table(table, "pf")?;
-    let anchor = reader.parsed(table, "pf.anchor", values::plain_name);
+    let anchor = reader.parsed(table, "pf.anchor", values::anchor);
     let file = reader.parsed(table, "pf.file", values::path);
     required(reader, table, "pf", "anchor");
     required(reader, table, "pf", "file");
@@ -213,6 +218,12 @@ fn hooks(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
     for (path, argv) in [("hooks.up", &mut out.up), ("hooks.down", &mut out.down)] {
         if let Some(value) = reader.take(table, path) {
             *argv = reader.argv(value).unwrap_or_default();
+            if argv.first().is_some_and(|program| !program.starts_with('/')) {
+                reader.bad(
+                    value,
+                    "a program by its absolute path, like [\"/usr/local/libexec/vpn-up\", \"arg\"]",
+                );
+            }
         }
     }
     let range = Duration::from_secs(1)..=Duration::from_secs(3600);

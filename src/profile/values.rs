@@ -25,8 +25,12 @@ pub(super) const AUTH: Words<AuthProtocol> = &[
 ];
 pub(super) const BACKENDS: Words<PppBackend> =
     &[("builtin", PppBackend::Builtin), ("pppd", PppBackend::Pppd), ("ppp", PppBackend::Ppp)];
-pub(super) const DEFAULT_MODES: Words<DefaultRoute> =
-    &[("policy", DefaultRoute::Policy), ("halves", DefaultRoute::Halves), ("replace", DefaultRoute::Replace)];
+pub(super) const DEFAULT_MODES: Words<DefaultRoute> = &[
+    ("auto", DefaultRoute::Auto),
+    ("policy", DefaultRoute::Policy),
+    ("halves", DefaultRoute::Halves),
+    ("replace", DefaultRoute::Replace),
+];
 pub(super) const LEAKS: Words<Leak> = &[("allow", Leak::Allow), ("block", Leak::Block)];
 pub(super) const DNS_BACKENDS: Words<DnsBackend> = &[
     ("auto", DnsBackend::Auto),
@@ -185,6 +189,33 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Advice> {
         return Err("an absolute path, beginning with /".to_owned());
     }
     Ok(PathBuf::from(text))
+}
+
+/// A rules file whose path stands between quotes in the text that includes it, where nft(8) also expands patterns.
+pub(super) fn rules_file(text: &str) -> Result<PathBuf, Advice> {
+    if text
+        .chars()
+        .any(|c| c.is_control() || matches!(c, '"' | '\\' | '*' | '?' | '[' | ']' | '{' | '}' | '~'))
+    {
+        return Err("an absolute path without quotes, backslashes, braces or patterns".to_owned());
+    }
+    path(text)
+}
+
+/// The name of an anchor; pfctl(8) keeps those that begin with `_` to itself.
+pub(super) fn anchor(text: &str) -> Result<String, Advice> {
+    if text.split('/').any(|part| part.is_empty() || part.starts_with('_')) {
+        return Err("a name whose parts begin with a letter or a digit".to_owned());
+    }
+    plain_name(text)
+}
+
+/// A network namespace of ip-netns(8): one file name.
+pub(super) fn netns(text: &str) -> Result<String, Advice> {
+    plain_name(text)
+        .ok()
+        .filter(|name| !name.contains('/'))
+        .ok_or_else(|| "the name of a network namespace, as `ip netns` shows it".to_owned())
 }
 
 /// The name of a systemd credential: one file name.

@@ -4,7 +4,9 @@ use std::net::SocketAddrV4;
 
 use crate::{
     engine::spec::{self, Limits, Spec},
-    profile::{AuthProtocol, LogLevel, MppeMode, MppeStrength, Mtu, Profile, Quirks, Reorder},
+    profile::{
+        AuthProtocol, LogLevel, MppeMode, MppeStrength, Mss, Mtu, PppBackend, Profile, Quirks, Reorder,
+    },
 };
 
 /// The specification of one dial. `path_mtu` is the largest IP packet on the way to the server, in bytes.
@@ -58,10 +60,17 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16) -> Spec {
         mru: profile.ppp.mru,
         mtu_limit: match profile.mtu {
             Mtu::Auto => inner_mtu(path_mtu),
-            Mtu::Bytes(bytes) => bytes.min(inner_mtu(path_mtu)),
+            // The profile means the device's; what MPPE puts before a packet comes on top.
+            Mtu::Bytes(bytes) => bytes.saturating_add(mppe_overhead(profile)).min(inner_mtu(path_mtu)),
         },
         ipv6: profile.ppp.ipv6,
         want_dns: true,
+        external: profile.ppp.backend != PppBackend::Builtin,
+        mss: match profile.mss {
+            Mss::Off => spec::Clamp::Off,
+            Mss::Auto => spec::Clamp::Auto,
+            Mss::Bytes(bytes) => spec::Clamp::Bytes(bytes),
+        },
     }
 }
 
@@ -79,6 +88,12 @@ pub const fn inner_mtu(path_mtu: u16) -> u16 {
     } else {
         left
     }
+}
+
+/// Bytes that MPPE adds to each packet (RFC 3078 §3), if there may be any.
+#[must_use]
+pub fn mppe_overhead(profile: &Profile) -> u16 {
+    if profile.mppe.mode == MppeMode::Off { 0 } else { 4 }
 }
 
 const fn auth(protocol: AuthProtocol) -> spec::AuthProtocol {

@@ -52,6 +52,11 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
         FailureKind::NoTun => vec![
             "is the tun driver there? (/dev/net/tun; in a container it must be passed in)".to_owned(),
         ],
+        FailureKind::NoPpp => vec![
+            "on Linux: install the package ppp, and `modprobe ppp_async`; in a container /dev/ppp must be passed in".to_owned(),
+            "ppp.backend = \"builtin\" needs no other program".to_owned(),
+        ],
+        FailureKind::PppFailed => vec!["`pptpctl logs` shows what the PPP daemon says".to_owned()],
         FailureKind::LinkStep
         | FailureKind::Interrupted
         | FailureKind::PeerEnded

@@ -5,13 +5,17 @@
 //!            ▼                                                      │
 //!  Start ► Resolving ► Dialing ► Configuring ► Up ── lost ──► (failed)
 //!            ▲                                                 │    │ never up, or final, or tried enough
-//!            └─────────── Waiting (backoff) ◄──────────────────┘    ▼
-//!                                             Stopping ──────────► Ended
+//!            ├─────────── Waiting (backoff) ◄──────────────────┤    ▼
+//!            └─────────── NoNetwork ◄──────────────────────────┘  Stopping ► Ended
 //! ```
+//!
+//! What a change of the network means is decided in `roaming`.
 //!
 //! It owns neither sockets nor steps: the loop in `run` performs the [`Action`]s in order and feeds back what
 //! came of them. The first `up` tries every address of every server once; after the tunnel has been up once,
 //! a loss leads to new attempts by the retry policy, except after a failure that trying again cannot mend.
+
+mod roaming;
 
 use std::{
     collections::VecDeque,
@@ -19,6 +23,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::roaming::Network;
+pub use self::roaming::Outlook;
 use super::backoff::{Backoff, Policy};
 use crate::{
     engine::failure::{Failure, FailureKind, Phase},
@@ -47,6 +53,10 @@ pub enum Input {
     Configured(Result<(), Failure>),
     /// The engine has ended, with its last word.
     EngineEnded(Failure),
+    /// The network may have changed; what it looks like now.
+    Network(Outlook),
+    /// This host has slept, or was stopped for a while.
+    Woke,
     /// `down`, or a signal.
     Stop,
     /// The moment that [`Machine::next_timeout`] named has come.
@@ -66,6 +76,18 @@ pub enum Action {
     Ready,
     /// The tunnel is gone and comes back later: tell whoever watches.
     Waiting(Duration),
+    /// There is no way to the server: say so, and then say [`Input::Network`] when that changes.
+    NoNetwork,
+    /// Say [`Input::Network`] now.
+    Look,
+    /// Host route and all that hangs on the way to the server, by the way that there is now.
+    Repin,
+    /// The same way as before: put back what of our routes has gone.
+    Renew,
+    /// Have the engine see whether the server is still there.
+    Probe,
+    /// End the engine or the resolver at once, for this reason; nothing follows.
+    Abandon(Failure),
     /// Ask the engine (or the resolver) to end politely; [`Input::EngineEnded`] follows.
     StopChild,
     /// Undo everything and end with this.
@@ -85,6 +107,8 @@ pub enum State {
     Up,
     /// Until the next attempt.
     Waiting,
+    /// Until there is a way to the server.
+    NoNetwork,
     /// On the way down.
     Stopping,
     /// Over.
@@ -101,6 +125,7 @@ impl State {
             Self::Configuring => "configuring",
             Self::Up => "up",
             Self::Waiting => "waiting",
+            Self::NoNetwork => "no network",
             Self::Stopping => "stopping",
             Self::Ended => "ended",
         }
@@ -127,6 +152,7 @@ pub struct Machine {
     /// Why we stop, once the child has ended.
     outcome: Option<Result<(), Failure>>,
     wake: Option<Instant>,
+    network: Network,
     actions: VecDeque<Action>,
 }
 
@@ -148,6 +174,7 @@ impl Machine {
             child: false,
             outcome: None,
             wake: None,
+            network: Network::default(),
             actions: VecDeque::new(),
         }
     }
@@ -202,7 +229,12 @@ impl Machine {
             (State::Waiting, Input::Timeout) if self.wake.is_some_and(|wake| wake <= now) => {
                 self.new_round(now, random);
             }
+            (State::NoNetwork, Input::Timeout) if self.wake.is_some_and(|wake| wake <= now) => {
+                self.look_again(now);
+            }
             (_, Input::Timeout) => {}
+            (_, Input::Network(outlook)) => self.network_changed(now, random, outlook),
+            (_, Input::Woke) => self.woke(now, random),
             (State::Resolving, Input::Resolved(Ok(addresses))) => self.resolved(now, random, &addresses),
             (State::Resolving, Input::Resolved(Err(failure))) => {
                 self.child = false;
@@ -262,6 +294,7 @@ impl Machine {
 
     fn new_round(&mut self, now: Instant, random: u16) {
         self.wake = None;
+        self.forget_ways();
         self.untried = self.servers.iter().cloned().collect();
         self.addresses.clear();
         let nothing = Failure::new(Phase::Resolve, FailureKind::NameNotResolved, "no server in the profile");
@@ -309,10 +342,9 @@ impl Machine {
     }
 
     fn failed(&mut self, now: Instant, random: u16, failure: Failure) {
-        if self.up_since.take().is_some_and(|since| now.saturating_duration_since(since) >= STABLE) {
-            self.backoff.reset();
-        }
+        self.was_up_until(now);
         match failure.kind {
+            kind if self.state == State::Up && !kind.is_final() && self.lost_to_the_network(now, random) => {}
             FailureKind::NameNotResolved => {
                 self.untried.pop_front();
                 self.next_server(now, random, failure);
@@ -325,9 +357,18 @@ impl Machine {
         }
     }
 
+    fn was_up_until(&mut self, now: Instant) {
+        if self.up_since.take().is_some_and(|since| now.saturating_duration_since(since) >= STABLE) {
+            self.backoff.reset();
+        }
+    }
+
     fn round_failed(&mut self, now: Instant, random: u16, failure: Failure) {
         if !self.ever_up || failure.kind.is_final() {
             return self.end(Err(failure));
+        }
+        if self.waits_for_network(now) {
+            return;
         }
         match self.backoff.next(random) {
             Some(wait) => {

@@ -4,18 +4,22 @@
 //! other half, for `status` and `down`; [`report`] is how a waiting `up` hears how it goes; [`recover`] undoes
 //! what a supervisor left that died.
 
+pub mod backend;
 pub mod backoff;
 pub mod client;
 pub mod control;
-pub mod dial;
+pub mod debounce;
+mod dial;
 pub mod hints;
 pub mod lock;
 pub mod log;
 pub mod machine;
+mod names;
 pub mod notify;
 mod patience;
 mod recovery;
 pub mod report;
+pub mod routes;
 mod run;
 pub mod status;
 

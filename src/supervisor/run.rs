@@ -2,18 +2,22 @@
 //!
 //! It is the only part of a tunnel that keeps root. It reads nothing from the network: the resolver and the
 //! engine do that in processes of their own, and what they say is checked before it gets here. `attempt` begins
-//! an attempt and configures this host, `child` deals with those processes, `news` tells how it goes.
+//! an attempt and configures this host, `child` deals with those processes, `roam` follows the network, `news` tells how
+//! it goes.
 
 mod attempt;
 mod child;
 mod news;
+mod ppp;
+mod resolvers;
+mod roam;
 
 use std::{
     io,
     time::{Duration, Instant, SystemTime},
 };
 
-use self::child::Child;
+use self::{child::Child, resolvers::Resolvers, roam::Roam};
 use super::{
     backoff,
     control::Control,
@@ -84,12 +88,16 @@ struct Supervisor {
     control: Control,
     signals: Signals,
     child: Child,
+    /// With an external PPP, that of the present attempt.
+    ppp: Option<ppp::External>,
     engine_log: EngineLog,
     /// When a child that was asked to end, or a resolver, is ended without asking.
     child_due: Option<Instant>,
     /// When those who asked for a status are answered without the engine's counters.
     query_due: Option<Instant>,
     live: Option<Live>,
+    resolvers: Resolvers,
+    roam: Roam,
     /// SIGUSR1: the next statistics are for the log.
     log_statistics: bool,
     /// The tunnel was up and has been lost.
@@ -111,6 +119,7 @@ impl Drop for Supervisor {
     /// A defect of ours has ended the loop before it came to its end: what was done to the host is undone all
     /// the same.
     fn drop(&mut self) {
+        self.drop_ppp();
         let Some(link) = self.link.take() else { return };
         self.kill_child();
         for problem in link.unwind() {
@@ -135,7 +144,7 @@ impl Supervisor {
             .and_then(|()| Ok((Signals::listen()?, Control::listen(name)?)))
             .map_err(|error| Failure::new(Phase::Resolve, FailureKind::Internal, error.to_string()));
         let opened = ready.and_then(|(signals, control)| {
-            let link = attempt::open_link(name).inspect_err(|_| control.close())?;
+            let link = attempt::open_link(&profile).inspect_err(|_| control.close())?;
             Ok((signals, control, link))
         });
         let (signals, control, link) = match opened {
@@ -159,10 +168,13 @@ impl Supervisor {
             control,
             signals,
             child: Child::None,
+            ppp: None,
             engine_log: EngineLog::default(),
             child_due: None,
             query_due: None,
             live: None,
+            resolvers: Resolvers::default(),
+            roam: Roam::new(),
             log_statistics: false,
             lost: false,
             reconnects: 0,
@@ -191,8 +203,14 @@ impl Supervisor {
 
     fn wait(&mut self) -> io::Result<()> {
         let deadline =
-            [self.machine.next_timeout(), self.child_due, self.query_due].into_iter().flatten().min();
+            [self.machine.next_timeout(), self.child_due, self.query_due, self.ppp_due(), self.roam.due()]
+                .into_iter()
+                .flatten()
+                .min();
         let (mut signals, mut control, mut channel, mut log) = (false, false, false, false);
+        let mut daemon = [false; 2];
+        let mut files = false;
+        let (mut network, mut clock) = (false, false);
         {
             let process = match &self.child {
                 Child::None => None,
@@ -210,6 +228,16 @@ impl Supervisor {
                     fds.push((stderr, Interest::Readable));
                     flags.push(&mut log);
                 }
+            }
+            for (fd, flag) in self.ppp_fds().into_iter().zip(&mut daemon) {
+                fds.extend(fd.map(|fd| (fd, Interest::Readable)));
+                flags.extend(fd.map(|_| flag));
+            }
+            let [watch, sleep] = self.roam.fds();
+            for (fd, flag) in [(self.resolvers.fd(), &mut files), (watch, &mut network), (sleep, &mut clock)]
+            {
+                fds.extend(fd.map(|fd| (fd, Interest::Readable)));
+                flags.extend(fd.map(|_| flag));
             }
             let fixed = fds.len();
             fds.extend(self.control.fds().map(|fd| (fd, Interest::Readable)));
@@ -229,9 +257,15 @@ impl Supervisor {
         if channel {
             self.hear_child();
         }
+        let [log, ended] = daemon;
+        self.serve_ppp(log, ended);
         if control {
             self.serve();
         }
+        if files {
+            self.files_changed();
+        }
+        self.roam.hear(network, clock, deadline);
         self.expire();
         Ok(())
     }
@@ -257,6 +291,15 @@ impl Supervisor {
                 tracing::info!("{}: next attempt in {:.1} s", self.profile.log_name(), wait.as_secs_f32());
                 notify::status(&format!("waiting {:.0} s for the next attempt", wait.as_secs_f32()));
             }
+            Action::NoNetwork => {
+                tracing::info!("{}: no network; waits for one", self.profile.log_name());
+                notify::status("waiting for a network");
+            }
+            Action::Look => self.look(),
+            Action::Repin => self.repin(),
+            Action::Renew => self.renew(),
+            Action::Probe => self.probe(),
+            Action::Abandon(failure) => self.abandon(failure),
             Action::StopChild => self.stop_child(),
             Action::End(outcome) => self.finish(outcome),
         }
@@ -276,6 +319,8 @@ impl Supervisor {
     /// Undoes everything; only then does anyone hear of the end.
     fn finish(&mut self, outcome: Result<(), Failure>) {
         notify::stopping();
+        self.drop_ppp();
+        self.look_at_resolvers();
         self.child = Child::None;
         self.live = None;
         let errors = self.link.take().map(link::Session::unwind).unwrap_or_default();
@@ -358,12 +403,13 @@ impl Supervisor {
         if self.child_due.is_some_and(|due| due <= now) {
             self.child_due = None;
             match &self.child {
-                Child::Resolver(_) => {
+                Child::Resolver(resolver) => {
+                    let name = resolver.name().to_owned();
                     self.kill_child();
                     let seconds = self.profile.timeouts.resolve.as_secs_f32();
                     let late = format!("no answer from the resolver within {seconds} s");
                     let failure = Failure::new(Phase::Resolve, FailureKind::NameNotResolved, late);
-                    self.failed(failure, |failure| Input::Resolved(Err(failure)));
+                    self.name_resolved(&name, Err(failure));
                 }
                 Child::Engine(_) => self.engine_gone("the engine did not end in time"),
                 Child::None => {}
@@ -372,5 +418,6 @@ impl Supervisor {
         if self.machine.next_timeout().is_some_and(|due| due <= now) {
             self.handle(Input::Timeout);
         }
+        self.roam_on(now);
     }
 }

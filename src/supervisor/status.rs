@@ -74,6 +74,9 @@ pub struct Status {
     pub next_attempt_in: Option<u64>,
     /// How often the tunnel has come back by itself.
     pub reconnects: u64,
+    /// What is not as it should be on this host, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Why it was lost last, or why the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,

@@ -1,18 +1,16 @@
 //! kill -9 at every point of `up`, of `down` and of `recover`.
 
-use std::{cell::Cell, net::IpAddr, rc::Rc};
-
 use pptpctl::{
-    link::{Cause, Host, Session, recover},
-    net::{
-        netlink::Netlink,
-        routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
-        tun::{self, Tun},
-    },
-    profile::{DefaultRoute, Profile},
+    link::{Cause, Session, recover},
+    net::netlink::Netlink,
+    profile::{DefaultRoute, Leak, Nftables, Profile},
 };
 
-use crate::namespace::{Lab, assert_none, enter_new_namespace, split, with_default};
+use crate::{
+    mortal::Budget,
+    namespace::{Lab, assert_none, enter_new_namespace, split, with_default},
+    netns::Room,
+};
 
 #[test]
 fn a_live_supervisors_ledger_is_left_alone() {
@@ -41,7 +39,9 @@ fn killed_at_every_point_of_up() {
         let all = Lab::run(|lab| requests_of_up(lab, &profile));
         assert!(all > 8, "{name}: only {all} requests");
         for point in 0..=all {
-            for engine_alive in [false, true] {
+            // What the engine holds is the device; what that means for the steps is the same with the kill switch.
+            let engines = if profile.leak == Leak::Block { vec![point % 2 == 0] } else { vec![false, true] };
+            for engine_alive in engines {
                 Lab::run(|lab| {
                     lab.two_uplinks();
                     let before = lab.state();
@@ -122,6 +122,40 @@ fn another_namespaces_ledger_is_left_to_it() {
     });
 }
 
+/// The same for a tunnel in a namespace of its own: it is as before, and so is this one.
+#[test]
+fn killed_at_every_point_inside_of_a_namespace() {
+    for down in [false, true] {
+        for point in 0.. {
+            let finished = Lab::run(|lab| {
+                lab.two_uplinks();
+                let room = Room::new("crash");
+                let (before, inside) = (lab.state(), room.state());
+                let budget = Budget::of(if down { usize::MAX } else { point });
+                let host = budget.host().enter(&room.name).unwrap();
+                let mut session = lab.session_with("vpn", host);
+                let mut finished = lab.bring_up(&mut session, &room.profile()).is_ok();
+                let engine = down.then(|| session.tun().unwrap().share().unwrap());
+                drop(session);
+                if down {
+                    let interrupted = recover(&lab.places, Budget::of(point).host().as_mut(), &|_| false);
+                    finished = interrupted.errors.is_empty();
+                }
+                drop(engine);
+                lab.recover();
+                let when = format!("killed at request {point}, down {down}");
+                lab.assert_state(&before, &when);
+                assert_eq!(room.state(), inside, "{when}");
+                finished
+            });
+            if finished {
+                assert!(point > 3, "only {point} requests");
+                break;
+            }
+        }
+    }
+}
+
 // Helpers.
 
 fn requests_of_up(lab: &Lab, profile: &Profile) -> usize {
@@ -129,99 +163,27 @@ fn requests_of_up(lab: &Lab, profile: &Profile) -> usize {
     let budget = Budget::of(usize::MAX);
     let mut session = lab.session_with("vpn", budget.host());
     lab.bring_up(&mut session, profile).unwrap();
-    let used = usize::MAX - budget.0.get();
+    let used = budget.used(usize::MAX);
     assert_none(session.unwind());
     used
 }
 
-fn everything() -> [(&'static str, Profile); 2] {
-    [DefaultRoute::Replace, DefaultRoute::Halves].map(|mode| {
+/// Each mode, without and with the kill switch, with split routes and what stays outside, both families.
+fn everything() -> Vec<(String, Profile)> {
+    let rules = crate::firewall::example("nftables.vpn");
+    let modes = [DefaultRoute::Policy, DefaultRoute::Replace, DefaultRoute::Halves];
+    let both = modes.into_iter().flat_map(|mode| [(mode, Leak::Allow), (mode, Leak::Block)]);
+    both.map(|(mode, leak)| {
         let mut profile = with_default(mode);
+        profile.leak = leak;
         profile.ppp.ipv6 = true;
+        profile.nat = true;
+        profile.nftables = Some(Nftables { file: rules.clone() });
         profile.routes = vec![split("10.42.0.0/16"), split("192.0.2.128/25"), split("2001:db8:42::/48")];
-        (mode.name(), profile)
+        profile.exclude = ["10.42.7.0/24", "198.18.0.0/15", "2001:db8:99::/48"]
+            .map(|prefix| prefix.parse().unwrap())
+            .to_vec();
+        (format!("{} {leak:?}", mode.name()), profile)
     })
-}
-
-/// A process that dies after so many changes to the kernel: every later request fails.
-#[derive(Clone)]
-struct Budget(Rc<Cell<usize>>);
-
-impl Budget {
-    fn of(requests: usize) -> Self {
-        Self(Rc::new(Cell::new(requests)))
-    }
-
-    fn host(&self) -> Box<dyn Host> {
-        Box::new(Mortal { host: Netlink::open().unwrap(), budget: self.clone() })
-    }
-
-    fn spend(&self) -> Result<(), Error> {
-        match self.0.get().checked_sub(1) {
-            Some(left) => {
-                self.0.set(left);
-                Ok(())
-            }
-            None => Err(Error::other("killed", "killed")),
-        }
-    }
-}
-
-struct Mortal {
-    host: Netlink,
-    budget: Budget,
-}
-
-impl Host for Mortal {
-    fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
-        Host::route_to(&mut self.host, to, source)
-    }
-
-    fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
-        self.host.routes(filter)
-    }
-
-    fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.add_route(route, insert)
-    }
-
-    fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_route(route)
-    }
-
-    fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
-        self.host.link(name)
-    }
-
-    fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.set_mtu(dev, mtu)
-    }
-
-    fn set_up(&mut self, dev: &str, up: bool) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.set_up(dev, up)
-    }
-
-    fn delete_link(&mut self, dev: &str, index: u32) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_link(dev, index)
-    }
-
-    fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.add_address(dev, address)
-    }
-
-    fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_address(dev, address)
-    }
-
-    fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
-        self.budget.spend().map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
-        self.host.open_tun(unit)
-    }
+    .collect()
 }

@@ -1,12 +1,18 @@
 //! Plans on a real kernel: each test in a network namespace of its own, with a real tun device, real routes
 //! by netlink, and `ip -j` as the witness that everything is byte for byte as before.
 //!
-//! Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN), /dev/net/tun and ip(8); fails where they are missing.
+//! Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN), /dev/net/tun, ip(8) and nft(8); fails where they are missing.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 
 mod crash;
 mod defaults;
+mod far;
+mod firewall;
+mod leaks;
+mod mortal;
 mod namespace;
 mod netlink;
+mod netns;
+mod policy;
 mod tunnels;

@@ -119,6 +119,7 @@ impl Lab {
         server: Ipv4Addr,
     ) -> Result<Plan, LinkError> {
         let mut facts = session.facts(server, None)?;
+        facts.outside = session.outside(&profile.exclude);
         session.perform(&plan::transport(profile, Platform::Linux).resolve(&facts))?;
         link_facts(&mut facts, session);
         let network = self.network(profile).resolve(&facts);
@@ -163,6 +164,7 @@ impl Lab {
             let json = ip(&arguments.split(' ').collect::<Vec<_>>()).replace("},{", "},\n{");
             text.push_str(&format!("{arguments}\n{json}\n"));
         }
+        text.push_str(&format!("nft: {}\n", nft(&["-j", "list", "ruleset"])));
         text.push_str(&format!("run: {:?}\n", self.run_files()));
         text
     }
@@ -214,6 +216,14 @@ pub fn ip(arguments: &[&str]) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {}: {errors}", arguments.join(" "));
     String::from_utf8(output.stdout).unwrap().replace(" \n", "\n")
+}
+
+#[track_caller]
+pub fn nft(arguments: &[&str]) -> String {
+    let output = Command::new("nft").args(arguments).output().expect("nft(8) of nftables is needed");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "nft {}: {errors}", arguments.join(" "));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 pub fn list(dir: &Path) -> Vec<String> {

@@ -3,13 +3,18 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a test's helpers fail the test, and say what they saw"
 )]
 
+mod defects;
 mod docs;
+mod hostile;
 mod manager;
+mod peer;
+mod sockets;
 mod tunnel;
 mod world;

@@ -91,17 +91,23 @@ impl Syslog {
     /// Waits for a line with this in it.
     #[track_caller]
     pub fn wait_for(&mut self, words: &str) -> String {
-        if let Some(line) = self.1.iter().find(|line| line.contains(words)) {
+        self.wait_where(words, |line| line.contains(words))
+    }
+
+    /// Waits for a line of which this holds.
+    #[track_caller]
+    pub fn wait_where(&mut self, what: &str, holds: impl Fn(&str) -> bool) -> String {
+        if let Some(line) = self.1.iter().find(|line| holds(line)) {
             return line.clone();
         }
         let end = Instant::now() + LIMIT;
         while let Ok(line) = self.0.recv_timeout(end.saturating_duration_since(Instant::now())) {
             self.1.push(line.clone());
-            if line.contains(words) {
+            if holds(&line) {
                 return line;
             }
         }
-        panic!("no line with {words:?} in {:#?}", self.1);
+        panic!("no line with {what:?} in {:#?}", self.1);
     }
 }
 
@@ -122,6 +128,25 @@ impl Server {
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut ready).unwrap();
         assert_eq!(ready, "ready\n");
         Self(child)
+    }
+
+    /// Runs a program where the server is.
+    #[track_caller]
+    pub fn run(&self, program: &str, args: &[&str]) {
+        let mut there = self.enter(program);
+        assert!(there.args(args).stdin(Stdio::null()).status().unwrap().success(), "{program} {args:?}");
+    }
+
+    /// A program that is to run where the server is.
+    pub fn enter(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.namespace())).arg(program);
+        command
+    }
+
+    /// Its network.
+    pub fn namespace(&self) -> String {
+        format!("/proc/{}/ns/net", self.0.id())
     }
 }
 
@@ -252,21 +277,7 @@ impl Daemon {
             if done(self) {
                 return;
             }
-            while let Some(frame) = self.link.poll_output() {
-                self.waiting.push(frame);
-            }
-            for frame in std::mem::take(&mut self.waiting) {
-                let mut bytes = frame;
-                if !self.sync {
-                    let frame = std::mem::take(&mut bytes);
-                    Encoder::default().encode(&frame, &mut bytes);
-                }
-                let mut rest = &bytes[..];
-                while !rest.is_empty() {
-                    let sent = nix::unistd::write(ppp, rest).unwrap();
-                    rest = &rest[sent..];
-                }
-            }
+            self.write(ppp);
             let now = Instant::now();
             if now >= end {
                 for pid in processes("pptpgw") {
@@ -292,6 +303,25 @@ impl Daemon {
                 self.read(&[]);
             }
             self.link.handle_timeout(Instant::now());
+        }
+    }
+
+    /// Writes what is to be sent.
+    pub fn write(&mut self, ppp: &OwnedFd) {
+        while let Some(frame) = self.link.poll_output() {
+            self.waiting.push(frame);
+        }
+        for frame in std::mem::take(&mut self.waiting) {
+            let mut bytes = frame;
+            if !self.sync {
+                let frame = std::mem::take(&mut bytes);
+                Encoder::default().encode(&frame, &mut bytes);
+            }
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let sent = nix::unistd::write(ppp, rest).unwrap();
+                rest = &rest[sent..];
+            }
         }
     }
 
@@ -347,7 +377,7 @@ fn echo_request(from: [u8; 4], to: [u8; 4], number: u16, data: usize) -> Vec<u8>
     [ip, icmp].concat()
 }
 
-fn checksum(bytes: &[u8]) -> [u8; 2] {
+pub fn checksum(bytes: &[u8]) -> [u8; 2] {
     let mut sum: u32 = bytes
         .chunks(2)
         .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])))

@@ -17,6 +17,7 @@ use std::{
 use super::{
     message::{FromWorker, Spec, ToWorker},
     place::Place,
+    route::HostRoute,
 };
 use crate::{
     dropin::{log::Log, processes},
@@ -76,6 +77,7 @@ pub fn main() -> io::Result<()> {
             signals,
             child,
             worker,
+            route,
             clients: Vec::new(),
             last_client: 0,
             served: false,
@@ -83,9 +85,7 @@ pub fn main() -> io::Result<()> {
             first_by: Instant::now() + HELLO_LIMIT,
             served_one: false,
         };
-        let ended = keeper.run(&mut log, &starter, &place, inode);
-        drop(route);
-        ended
+        keeper.run(&mut log, &starter, &place, inode)
     });
     if let Err(error) = &ended {
         log.fatal("callmgr_main", error.to_string());
@@ -100,6 +100,7 @@ struct Keeper {
     signals: Signals,
     child: Child,
     worker: Channel,
+    route: Option<HostRoute>,
     clients: Vec<Client>,
     last_client: u32,
     /// Some client has come.
@@ -131,29 +132,15 @@ impl Keeper {
             if self.stop_by.is_some_and(|by| by <= Instant::now()) {
                 break "the control connection did not end in time".to_owned();
             }
-            let mut interests = vec![
-                (self.worker.as_fd(), Interest::Readable),
-                (self.signals.end(), Interest::Readable),
-                (self.listener.as_fd(), Interest::Readable),
-            ];
-            if self.clients.len() >= MOST_CLIENTS || self.stop_by.is_some() {
-                interests.pop();
-            }
-            let fixed = interests.len();
-            interests.extend(self.clients.iter().map(|client| (client.stream.as_fd(), Interest::Readable)));
-            let ready = wait::any(&interests, self.deadline())?;
-            let (fixed, each) = ready.split_at(fixed);
-            let each: Vec<bool> = each.to_vec();
-            let (worker, end) = (fixed.first() == Some(&true), fixed.get(1) == Some(&true));
-            let listener = fixed.get(2) == Some(&true);
-            self.hear_clients(&each)?;
+            let [worker, end, listener, route] = self.wait()?;
             if listener {
                 self.accept(log);
             }
             if end && self.signals.take().is_some() {
                 self.stop()?;
             }
-            if worker && let Some(why) = self.hear_worker()? {
+            self.follow_the_network(route, log);
+            if worker && let Some(why) = self.hear_worker(log, starter)? {
                 break why;
             }
         };
@@ -162,6 +149,8 @@ impl Keeper {
             let _gone = starter.send(why.as_bytes(), &[]);
         }
         let held = place.lock();
+        // Before the next manager looks for one.
+        drop(self.route.take());
         if let Ok(held) = &held {
             place.remove(held, inode);
         }
@@ -176,13 +165,46 @@ impl Keeper {
         self.child.wait().map(drop)
     }
 
+    /// Waits, hears the clients out that have something to say, and gives whether there is something from the worker,
+    /// from the signals, at the socket, and about the network.
+    fn wait(&mut self) -> io::Result<[bool; 4]> {
+        let open = self.clients.len() < MOST_CLIENTS && self.stop_by.is_none();
+        let fixed = [
+            Some(self.worker.as_fd()),
+            Some(self.signals.end()),
+            open.then(|| self.listener.as_fd()),
+            self.route.as_ref().and_then(HostRoute::fd),
+        ];
+        let clients = self.clients.iter().map(|client| client.stream.as_fd());
+        let interests: Vec<_> =
+            fixed.iter().flatten().copied().chain(clients).map(|fd| (fd, Interest::Readable)).collect();
+        let mut ready = wait::any(&interests, self.deadline())?.into_iter();
+        let fixed = fixed.map(|place| place.is_some() && ready.next().unwrap_or(false));
+        self.hear_clients(&ready.collect::<Vec<_>>())?;
+        Ok(fixed)
+    }
+
+    fn follow_the_network(&mut self, changed: bool, log: &mut Log) {
+        let Some(route) = &mut self.route else { return };
+        let now = Instant::now();
+        if changed {
+            route.changed(now);
+        }
+        match route.handle_timeout(now) {
+            Ok(None) => {}
+            Ok(Some(route)) => log.log("route_add", format!("the network has changed: {route}")),
+            Err(error) => log.warn("route_add", error.to_string()),
+        }
+    }
+
     fn deadline(&self) -> Option<Instant> {
         let hellos = self.clients.iter().filter_map(|client| match client.state {
             State::Hello { until, .. } => Some(until),
             State::Waiting(_) | State::Up(_) => None,
         });
         let first = Some(self.first_by).filter(|_| !self.served);
-        hellos.chain(self.stop_by).chain(first).min()
+        let route = self.route.as_ref().and_then(HostRoute::next_timeout);
+        hellos.chain(self.stop_by).chain(first).chain(route).min()
     }
 
     fn stop_if_idle(&mut self) -> io::Result<()> {
@@ -241,7 +263,7 @@ impl Keeper {
     }
 
     /// Gives why all is over, when it is.
-    fn hear_worker(&mut self) -> io::Result<Option<String>> {
+    fn hear_worker(&mut self, log: &mut Log, starter: &Channel) -> io::Result<Option<String>> {
         loop {
             let message = match self.worker.receive(false) {
                 Ok(Some(message)) => message,
@@ -249,21 +271,56 @@ impl Keeper {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
             };
-            match serde_json::from_slice(&message.bytes)? {
-                FromWorker::Up(number, call_id, peer_call_id) => {
-                    self.served_one = true;
-                    if let Some(client) = self.clients.iter_mut().find(|client| client.number == number) {
-                        client.up(call_id, peer_call_id);
-                    }
+            let obeyed = FromWorker::parse(&message.bytes).and_then(|message| self.obey(message, starter));
+            match obeyed {
+                Ok(None) => {}
+                Ok(Some(why)) => return Ok(Some(why)),
+                Err(rule) => {
+                    // Captured, or mad: nothing more is heard from it.
+                    self.child.kill()?;
+                    let why = format!("the control connection's process broke a rule: {rule}");
+                    log.warn("callmgr_main", &why);
+                    return Ok(Some(why));
                 }
-                FromWorker::Down(number, _) => {
-                    if let Some(at) = self.clients.iter().position(|client| client.number == number) {
-                        self.clients.swap_remove(at).end_now();
-                    }
-                }
-                FromWorker::Ended(why) => return Ok(Some(why)),
             }
         }
+    }
+
+    /// Does what the worker says, if that can be: a client that has gone meanwhile is passed over, one that never was, or
+    /// that waits for nothing, is not.
+    fn obey(&mut self, message: FromWorker, starter: &Channel) -> Result<Option<String>, String> {
+        let number = match message {
+            FromWorker::Up(number, ..) | FromWorker::Down(number, _) | FromWorker::Silent(number, _) => {
+                number
+            }
+            FromWorker::Ended(why) => return Ok(Some(why)),
+        };
+        if number == 0 || number > self.last_client {
+            return Err(format!("there is no client {number}"));
+        }
+        let Some(at) = self.clients.iter().position(|client| client.number == number) else {
+            return Ok(None);
+        };
+        match message {
+            FromWorker::Up(_, call_id, peer_call_id) => {
+                let client = self.clients.get_mut(at).ok_or("no such client")?;
+                client.up(call_id, peer_call_id)?;
+                self.served_one = true;
+            }
+            FromWorker::Down(..) | FromWorker::Silent(..) | FromWorker::Ended(_) => {
+                let client = self.clients.swap_remove(at);
+                if matches!(client.state, State::Hello { .. }) {
+                    return Err(format!("client {number} has not asked for a call"));
+                }
+                if let FromWorker::Silent(_, why) = message {
+                    // No signal: it reads the end of its socket, and here why.
+                    let _gone = starter.offer(why.as_bytes());
+                } else {
+                    client.end_now();
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn say(&self, message: &ToWorker) -> io::Result<()> {
@@ -302,14 +359,17 @@ impl Client {
         Heard::Hello
     }
 
-    fn up(&mut self, call_id: u16, peer_call_id: u16) {
-        let State::Waiting(processes) = &mut self.state else { return };
+    fn up(&mut self, call_id: u16, peer_call_id: u16) -> Result<(), String> {
+        let State::Waiting(processes) = &mut self.state else {
+            return Err(format!("client {} waits for no call", self.number));
+        };
         let processes = std::mem::take(processes);
         let [a, b] = call_id.to_ne_bytes();
         let [c, d] = peer_call_id.to_ne_bytes();
         // Four bytes fit any socket buffer; that the client is gone is heard from its end of the socket.
         let _gone = self.stream.write(&[a, b, c, d]);
         self.state = State::Up(processes);
+        Ok(())
     }
 
     /// Its call is over: its processes are told, as the classic client expects, which watches nothing else.
@@ -335,18 +395,15 @@ fn remove(place: &Place, inode: u64) {
     }
 }
 
-#[cfg(target_os = "linux")]
-fn host_route(spec: &Spec, log: &mut Log) -> Option<super::route::HostRoute> {
+fn host_route(spec: &Spec, log: &mut Log) -> Option<HostRoute> {
     if !spec.host_route {
         return None;
     }
-    super::route::HostRoute::make(*spec.server.ip(), spec.local, spec.mark).unwrap_or_else(|error| {
+    HostRoute::make(*spec.server.ip(), spec.local, spec.mark).unwrap_or_else(|error| {
         log.warn("route_add", error.to_string());
         None
     })
 }
 
-#[cfg(not(target_os = "linux"))]
-fn host_route(_spec: &Spec, _log: &mut Log) -> Option<()> {
-    None
-}
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     dropin::options::Options,
+    net::said::{is_plain, plain},
     pptp::{quirks::Quirks, wire},
 };
 
@@ -70,12 +71,65 @@ pub enum ToWorker {
 }
 
 /// From worker to keeper.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromWorker {
     /// A client's call is up: our identifier, the server's.
     Up(u32, u16, u16),
     /// A client's call is over, or was never made; why.
     Down(u32, String),
+    /// The server has not answered a client's request for a call; in words.
+    Silent(u32, String),
     /// All is over; why. The last message.
     Ended(String),
+}
+
+impl FromWorker {
+    /// Its bytes; texts are made fit to be read.
+    ///
+    /// # Errors
+    /// None that is known: it has no maps.
+    pub fn encode(self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&match self {
+            Self::Up(..) => self,
+            Self::Down(client, why) => Self::Down(client, plain(&why)),
+            Self::Silent(client, why) => Self::Silent(client, plain(&why)),
+            Self::Ended(why) => Self::Ended(plain(&why)),
+        })
+    }
+
+    /// Reads one as one would a stranger's: the worker parses what the network says, and the keeper is root.
+    ///
+    /// # Errors
+    /// What rule it breaks; the worker must then be ended.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let message = serde_json::from_slice(bytes).map_err(|error| plain(&error.to_string()))?;
+        match &message {
+            Self::Down(_, why) | Self::Silent(_, why) | Self::Ended(why) if !is_plain(why) => {
+                Err("a text that is too long or has control characters".to_owned())
+            }
+            _ => Ok(message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_worker_says_arrives_and_what_it_may_not_say_does_not() {
+        for message in
+            [FromWorker::Up(1, 2, 3), FromWorker::Down(1, "busy".into()), FromWorker::Ended("over".into())]
+        {
+            assert_eq!(FromWorker::parse(&message.clone().encode().unwrap()), Ok(message));
+        }
+        let loud = FromWorker::Ended("\u{1b}[2J".into());
+        assert!(FromWorker::parse(&serde_json::to_vec(&loud).unwrap()).is_err());
+        assert_eq!(FromWorker::parse(&loud.encode().unwrap()), Ok(FromWorker::Ended("?[2J".into())));
+        let long = FromWorker::Down(1, "x".repeat(20_000));
+        assert!(FromWorker::parse(&serde_json::to_vec(&long).unwrap()).is_err());
+        for bytes in [&b""[..], b"{}", br#"{"Run":"sh"}"#, br#"{"Up":[1,2]}"#, br#"{"Up":[1,2,65536]}"#] {
+            assert!(FromWorker::parse(bytes).is_err());
+        }
+    }
 }

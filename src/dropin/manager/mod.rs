@@ -14,7 +14,6 @@
 pub mod keeper;
 mod message;
 mod place;
-#[cfg(target_os = "linux")]
 mod route;
 pub mod worker;
 

@@ -104,7 +104,7 @@ impl Worker {
             // What ended it may have had last words of its own.
             self.events(now)?;
             if let Some(why) = self.ended.take() {
-                return self.say(&FromWorker::Ended(why));
+                return self.say(FromWorker::Ended(why));
             }
             let (tcp, connect_until) = match self.connect {
                 Connect::Until(until) => (Some(Interest::Writable), Some(until)),
@@ -171,7 +171,7 @@ impl Worker {
                 Err(error) => refused = error.to_string(),
             }
         }
-        self.say(&FromWorker::Down(client, refused))
+        self.say(FromWorker::Down(client, refused))
     }
 
     fn close(&mut self, now: Instant, client: u32) {
@@ -247,7 +247,7 @@ impl Worker {
                     format!("Outgoing call established (call ID {call_id}, peer's call ID {peer_call_id}).");
                 self.note("ctrlp_disp", &text);
                 if let Some((_, client)) = self.calls.iter().find(|(id, _)| *id == call_id).copied() {
-                    self.say(&FromWorker::Up(client, call_id, peer_call_id))?;
+                    self.say(FromWorker::Up(client, call_id, peer_call_id))?;
                 }
             }
             Event::CallRefused { call_id, result, error, cause } => {
@@ -256,7 +256,7 @@ impl Worker {
                     "ctrlp_disp",
                     format!("Our outgoing call request [callid {call_id}] has not been accepted: {words}"),
                 );
-                self.call_over(call_id, &words)?;
+                self.call_over(call_id, &words, FromWorker::Down)?;
             }
             Event::CallDown { call_id, reason } => {
                 let line = match &reason {
@@ -267,7 +267,11 @@ impl Worker {
                     other => format!("call {call_id}: {other}"),
                 };
                 self.note("ctrlp_disp", &line);
-                self.call_over(call_id, &reason.to_string())?;
+                let told = match reason {
+                    CallEnd::ReplyTimeout => FromWorker::Silent,
+                    _ => FromWorker::Down,
+                };
+                self.call_over(call_id, &reason.to_string(), told)?;
             }
             Event::SetLinkInfo { send_accm, receive_accm, .. } => self.note(
                 "ctrlp_disp",
@@ -291,10 +295,10 @@ impl Worker {
         Ok(())
     }
 
-    fn call_over(&mut self, call_id: u16, why: &str) -> io::Result<()> {
+    fn call_over(&mut self, call_id: u16, why: &str, told: fn(u32, String) -> FromWorker) -> io::Result<()> {
         let Some(at) = self.calls.iter().position(|(id, _)| *id == call_id) else { return Ok(()) };
         let (_, client) = self.calls.swap_remove(at);
-        self.say(&FromWorker::Down(client, why.to_owned()))
+        self.say(told(client, why.to_owned()))
     }
 
     #[track_caller]
@@ -304,8 +308,8 @@ impl Worker {
         }
     }
 
-    fn say(&self, message: &FromWorker) -> io::Result<()> {
-        self.channel.send(&serde_json::to_vec(message)?, &[])
+    fn say(&self, message: FromWorker) -> io::Result<()> {
+        self.channel.send(&message.encode()?, &[])
     }
 }
 

@@ -13,7 +13,7 @@ use super::*;
 use crate::engine::{
     failure::FailureKind,
     resolver,
-    spec::{AuthProtocol, Demand, Limits, Policy, Quirks, Strength},
+    spec::{AuthProtocol, Clamp, Demand, Limits, Policy, Quirks, Strength},
 };
 
 proptest! {
@@ -70,6 +70,7 @@ fn to_engine() -> impl Strategy<Value = ToEngine> {
     prop_oneof![
         1 => Just(()).prop_map(|()| ToEngine::Stop),
         1 => Just(()).prop_map(|()| ToEngine::Query),
+        1 => Just(()).prop_map(|()| ToEngine::Probe),
         8 => spec().prop_map(|spec| ToEngine::Start(Box::new(spec))),
     ]
 }
@@ -92,8 +93,8 @@ fn spec() -> impl Strategy<Value = Spec> {
         any::<u16>(),
     );
     let quirks = select(&[Quirks::None, Quirks::BezeqIsrael][..]);
-    (who, call, link, quirks, any::<(bool, bool)>()).prop_map(
-        |(who, call, link, quirks, (ipv6, want_dns))| {
+    (who, call, link, quirks, any::<(bool, bool, bool)>(), clamp()).prop_map(
+        |(who, call, link, quirks, (ipv6, want_dns, external), mss)| {
             let (name, loglevel, phone, user, domain) = who;
             let ((address, port), times, idle_wait, reorder, missing_window) = call;
             let (auth, mppe, lcp_echo, mru, mtu_limit) = link;
@@ -129,9 +130,15 @@ fn spec() -> impl Strategy<Value = Spec> {
                 mtu_limit,
                 ipv6,
                 want_dns,
+                external,
+                mss,
             }
         },
     )
+}
+
+fn clamp() -> impl Strategy<Value = Clamp> {
+    prop_oneof![Just(Clamp::Off), Just(Clamp::Auto), any::<u16>().prop_map(Clamp::Bytes)]
 }
 
 fn policy() -> impl Strategy<Value = Policy> {

@@ -1,5 +1,7 @@
 //! A dial and the server's machines in one memory, under a virtual clock: the stories that `up` tells.
 
+mod doubt;
+
 use std::net::Ipv4Addr;
 
 use super::*;
@@ -47,6 +49,8 @@ struct World {
     server_policy: Policy,
     /// So long after the start the server's PPP is not there: what is sent to it is lost, and it says nothing.
     deaf_for: Duration,
+    /// Nothing arrives any more.
+    cut: bool,
     seen: Vec<String>,
     up: Option<(Duration, LinkUp)>,
     down: Option<(Duration, Failure)>,
@@ -70,6 +74,7 @@ impl World {
             trouble,
             server_policy: Policy::default(),
             deaf_for: Duration::ZERO,
+            cut: false,
             seen: Vec::new(),
             up: None,
             down: None,
@@ -120,6 +125,9 @@ impl World {
     fn deliver(&mut self) {
         while self.wire.front().is_some_and(|(at, _)| *at <= self.now) {
             let Some((_, what)) = self.wire.pop_front() else { return };
+            if self.cut {
+                continue;
+            }
             match what {
                 Wire::ToServer(bytes) => {
                     if self.trouble != Trouble::SilentControl {
@@ -272,6 +280,8 @@ fn spec() -> Spec {
         mtu_limit: 1460,
         ipv6: false,
         want_dns: true,
+        external: false,
+        mss: crate::engine::mss::Clamp::Auto,
     }
 }
 

@@ -55,6 +55,23 @@ impl Netlink {
         })
     }
 
+    /// Interfaces with exactly one other end, which tunnels are: their numbers and names.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked.
+    pub fn point_to_points(&mut self) -> Result<Vec<(u32, String)>, Error> {
+        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        self.dump("list interfaces", &request, |found, answer| {
+            if let Ok(RouteNetlinkMessage::NewLink(message)) = answer
+                && message.header.flags.contains(LinkFlags::Pointopoint)
+                && let Some(link) = read(&message)
+            {
+                found.push((link.index, link.name));
+            }
+            Ok(())
+        })
+    }
+
     /// The number of the interface of this name.
     ///
     /// # Errors

@@ -7,8 +7,11 @@
 mod address;
 mod device;
 mod route;
+mod rule;
 mod socket;
+mod watch;
 
 pub use socket::Netlink;
+pub use watch::Watch;
 
 pub use super::routes::Error;

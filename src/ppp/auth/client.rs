@@ -1,16 +1,13 @@
 //! The side that proves itself (RFC 1334 and RFC 1994 call it the peer).
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, fmt, time::Instant};
 
 use sha1::{Digest, Sha1};
 use zeroize::Zeroizing;
 
 use super::{
     AuthDrop, AuthFailure, AuthProtocol, Credentials, Event, FailureKind, Timer, Timing,
+    pace::{Due, Pace},
     packet::{Packet, chap, counted, pap, put_counted},
     text::printable,
 };
@@ -21,14 +18,10 @@ pub struct Client {
     protocol: AuthProtocol,
     credentials: Credentials,
     seed: Zeroizing<[u8; 16]>,
-    timing: Timing,
-    started: Instant,
+    pace: Pace,
     state: State,
     /// What we sent last and what a fitting reply is.
     attempt: Option<Attempt>,
-    sent: u32,
-    wait: Duration,
-    resend_at: Option<Instant>,
     peer_name: String,
     output: Option<Vec<u8>>,
     events: VecDeque<Event>,
@@ -73,13 +66,9 @@ impl Client {
             protocol,
             credentials,
             seed: Zeroizing::new(random),
-            timing,
-            started: now,
+            pace: Pace::new(timing, now),
             state: State::Open,
             attempt: None,
-            sent: 0,
-            wait: timing.retransmit,
-            resend_at: None,
             peer_name: String::new(),
             output: None,
             events: VecDeque::new(),
@@ -120,28 +109,18 @@ impl Client {
         if self.state != State::Open {
             return;
         }
-        if now >= self.started + self.timing.limit {
-            self.fail(AuthFailure::new(FailureKind::Timeout, self.protocol));
-        } else if self.resend_at.is_some_and(|due| now >= due) {
-            if self.protocol == AuthProtocol::Pap {
-                self.request(now);
-            } else {
-                self.send(now);
-            }
+        match self.pace.due(now) {
+            Due::GiveUp => self.fail(AuthFailure::new(FailureKind::Timeout, self.protocol)),
+            Due::Resend if self.protocol == AuthProtocol::Pap => self.request(now),
+            Due::Resend => self.send(now),
+            Due::Nothing => {}
         }
     }
 
     /// When [`Self::handle_timeout`] has something to do, and what.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
-        if self.state != State::Open {
-            return None;
-        }
-        let end = self.started + self.timing.limit;
-        match self.resend_at {
-            Some(due) if due < end => Some((due, Timer::Retransmit)),
-            _ => Some((end, Timer::GiveUp)),
-        }
+        (self.state == State::Open).then(|| self.pace.next_timeout())
     }
 
     /// A packet to send: PPP protocol number, and the packet without PPP header.
@@ -189,7 +168,7 @@ impl Client {
         let response = Packet { code: chap::RESPONSE, identifier: packet.identifier, data: &data };
         let bytes = response.encode().ok_or(AuthDrop::BadValue)?;
         self.peer_name = printable(name);
-        self.sent = 0;
+        self.pace.another_packet();
         self.begin(now, Attempt { proof, keys, ..Attempt::new(packet.identifier, challenge, bytes) });
         Ok(())
     }
@@ -269,7 +248,7 @@ impl Client {
         };
         if self.state == State::Open {
             self.state = State::Accepted;
-            self.resend_at = None;
+            self.pace.answered();
             let message = Some(printable(message)).filter(|text| !text.is_empty());
             self.events.push_back(Event::Success { peer_name: self.peer_name.clone(), message, keys });
         }
@@ -284,7 +263,7 @@ impl Client {
 
     /// The attempt that a reply with this identifier is for, unless it has had its reply.
     fn attempt_for(&mut self, identifier: u8) -> Result<&mut Attempt, AuthDrop> {
-        let sent = self.sent;
+        let sent = self.pace.times();
         let pap = self.protocol == AuthProtocol::Pap;
         let attempt = self.attempt.as_mut().ok_or(AuthDrop::UnexpectedCode)?;
         // Every PAP request asks the same, so a late reply to an earlier one is as good.
@@ -308,17 +287,12 @@ impl Client {
         if let Some(attempt) = &self.attempt {
             self.output = Some(attempt.packet.to_vec());
         }
-        if self.sent == 0 {
-            self.wait = self.timing.retransmit;
-        }
-        self.sent = self.sent.saturating_add(1);
-        self.resend_at = (self.sent < self.timing.attempts).then(|| now + self.wait);
-        self.wait = (self.wait * 2).min(self.timing.retransmit_max);
+        self.pace.sent(now);
     }
 
     fn fail(&mut self, failure: AuthFailure) {
         self.state = State::Failed;
-        self.resend_at = None;
+        self.pace.answered();
         self.attempt = None;
         self.output = None;
         let peer_name = std::mem::take(&mut self.peer_name);

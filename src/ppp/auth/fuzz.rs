@@ -1,4 +1,4 @@
-//! What the fuzz target `ppp_auth` runs; also replayed over its corpus by `tests/fuzz_corpus_auth.rs`.
+//! What the fuzz target `ppp_auth` runs; also replayed over its corpus by `tests/fuzz_corpora.rs`.
 
 use std::time::{Duration, Instant};
 

@@ -10,6 +10,7 @@ mod client;
 mod failure;
 #[doc(hidden)]
 pub mod fuzz;
+mod pace;
 mod packet;
 mod server;
 #[cfg(test)]

@@ -1,13 +1,10 @@
 //! The side that asks for proof (RFC 1334 and RFC 1994 call it the authenticator).
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, fmt, time::Instant};
 
 use super::{
     AuthDrop, AuthFailure, AuthProtocol, Event, FailureKind, Lookup, Timer, Timing, Users,
+    pace::{Due, Pace},
     packet::{Packet, chap, counted, pap, put_counted},
     text::printable,
 };
@@ -19,15 +16,11 @@ pub struct Server {
     name: String,
     users: Users,
     challenge: [u8; 16],
-    timing: Timing,
-    started: Instant,
+    pace: Pace,
     state: State,
     identifier: u8,
     /// Identifier and packet of the reply given last, repeated when the peer repeats itself (RFC 1994 §4.2).
     verdict: Option<(u8, Vec<u8>)>,
-    sent: u32,
-    wait: Duration,
-    resend_at: Option<Instant>,
     output: Option<Vec<u8>>,
     events: VecDeque<Event>,
 }
@@ -68,14 +61,10 @@ impl Server {
             name: name.to_owned(),
             users,
             challenge,
-            timing,
-            started: now,
+            pace: Pace::new(timing, now),
             state: State::Asking,
             identifier: 0,
             verdict: None,
-            sent: 0,
-            wait: timing.retransmit,
-            resend_at: None,
             output: None,
             events: VecDeque::new(),
         };
@@ -108,8 +97,7 @@ impl Server {
         if self.state == State::Accepted && self.protocol != AuthProtocol::Pap {
             self.challenge = challenge;
             self.state = State::AskingAgain;
-            self.started = now;
-            self.sent = 0;
+            self.pace.restart(now);
             self.identifier = self.identifier.wrapping_add(1);
             self.ask(now);
         }
@@ -120,24 +108,17 @@ impl Server {
         if !self.is_asking() {
             return;
         }
-        if now >= self.started + self.timing.limit {
-            self.fail(AuthFailure::new(FailureKind::Timeout, self.protocol));
-        } else if self.resend_at.is_some_and(|due| now >= due) {
-            self.ask(now);
+        match self.pace.due(now) {
+            Due::GiveUp => self.fail(AuthFailure::new(FailureKind::Timeout, self.protocol)),
+            Due::Resend => self.ask(now),
+            Due::Nothing => {}
         }
     }
 
     /// When [`Self::handle_timeout`] has something to do, and what.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
-        if !self.is_asking() {
-            return None;
-        }
-        let end = self.started + self.timing.limit;
-        match self.resend_at {
-            Some(due) if due < end => Some((due, Timer::Retransmit)),
-            _ => Some((end, Timer::GiveUp)),
-        }
+        self.is_asking().then(|| self.pace.next_timeout())
     }
 
     /// A packet to send: PPP protocol number, and the packet without PPP header.
@@ -168,12 +149,7 @@ impl Server {
         self.output = whole.and_then(|()| {
             Packet { code: chap::CHALLENGE, identifier: self.identifier, data: &data }.encode()
         });
-        if self.sent == 0 {
-            self.wait = self.timing.retransmit;
-        }
-        self.sent = self.sent.saturating_add(1);
-        self.resend_at = (self.sent < self.timing.attempts).then(|| now + self.wait);
-        self.wait = (self.wait * 2).min(self.timing.retransmit_max);
+        self.pace.sent(now);
     }
 
     fn requested(&mut self, packet: Packet<'_>) -> Result<(), AuthDrop> {
@@ -282,7 +258,7 @@ impl Server {
             Packet { code, identifier, data: &text }.encode()
         };
         self.verdict = packet.clone().map(|packet| (identifier, packet));
-        self.resend_at = None;
+        self.pace.answered();
         match judgement {
             Judgement::Right { keys, .. } => {
                 if self.state == State::Asking {
@@ -312,7 +288,7 @@ impl Server {
 
     fn fail(&mut self, failure: AuthFailure) {
         self.state = State::Failed;
-        self.resend_at = None;
+        self.pace.answered();
         self.output = None;
         self.events.push_back(Event::Failure(failure));
     }

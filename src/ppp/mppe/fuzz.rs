@@ -1,4 +1,4 @@
-//! What the fuzz target `ppp_mppe` runs; also replayed over its corpus by `tests/fuzz_corpus_auth.rs`.
+//! What the fuzz target `ppp_mppe` runs; also replayed over its corpus by `tests/fuzz_corpora.rs`.
 
 use super::{End, HEADER, Keys, LATE_WINDOW, Opener, ResetStyle, Sealer, Strength};
 use crate::ppp::crypto::NtHash;

@@ -34,6 +34,11 @@ impl Keepalive {
         self.silent = false;
     }
 
+    /// Whether the peer has said anything after this moment.
+    pub fn heard_after(&self, moment: Instant) -> bool {
+        self.heard > moment
+    }
+
     fn ask(&mut self, now: Instant) -> u32 {
         self.asked = Some(now);
         self.silent = true;
@@ -94,6 +99,42 @@ impl Control {
         self.end_if_unbearable();
     }
 
+    /// Asks for a sign of life at once, as after a change of the network; unless Echo-Requests are off. The usual
+    /// limit for the answer applies; who wants to know sooner looks at [`heard_after`](Self::heard_after).
+    pub fn probe(&mut self, now: Instant) {
+        if self.phase == Phase::Established && self.keepalive.idle_wait.is_some() {
+            self.send_echo(now);
+        }
+    }
+
+    /// Whether the peer has said anything after this moment.
+    #[must_use]
+    pub fn heard_after(&self, moment: Instant) -> bool {
+        self.keepalive.heard_after(moment)
+    }
+
+    /// The peer is gone, as its owner knows: it is told, should it still hear us, and not waited for.
+    pub fn give_up(&mut self) {
+        if matches!(self.phase, Phase::Idle | Phase::Ended) {
+            return;
+        }
+        // Should only its half of the path be dead, the peer can still free its calls.
+        if self.config.role == Role::Pns {
+            let ids: Vec<u16> = self.calls.iter().map(|call| call.local).collect();
+            for call_id in ids {
+                self.send(wire::CallClearRequest { call_id });
+            }
+        }
+        self.send_stop(stop_reason::NONE);
+        self.end(ControlEnd::EchoTimeout);
+    }
+
+    fn send_echo(&mut self, now: Instant) {
+        let identifier = self.keepalive.ask(now);
+        self.counters.echo_requests_sent += 1;
+        self.send(wire::EchoRequest { identifier });
+    }
+
     fn start_timeout(&mut self) {
         if self.config.role == Role::Pns {
             self.send_stop(stop_reason::NONE);
@@ -107,22 +148,8 @@ impl Control {
 
     fn keep_alive(&mut self, now: Instant) {
         match self.keepalive.next_timeout() {
-            Some((at, Timer::Idle)) if at <= now => {
-                let identifier = self.keepalive.ask(now);
-                self.counters.echo_requests_sent += 1;
-                self.send(wire::EchoRequest { identifier });
-            }
-            Some((at, Timer::EchoReply)) if at <= now => {
-                // Should only its half of the path be dead, the peer can still free its calls.
-                if self.config.role == Role::Pns {
-                    let ids: Vec<u16> = self.calls.iter().map(|call| call.local).collect();
-                    for call_id in ids {
-                        self.send(wire::CallClearRequest { call_id });
-                    }
-                }
-                self.send_stop(stop_reason::NONE);
-                self.end(ControlEnd::EchoTimeout);
-            }
+            Some((at, Timer::Idle)) if at <= now => self.send_echo(now),
+            Some((at, Timer::EchoReply)) if at <= now => self.give_up(),
             _ => {}
         }
     }

@@ -33,6 +33,11 @@ impl Hold {
         Self { max, measure: Duration::ZERO }
     }
 
+    /// The longest wait of all.
+    pub const fn max(&self) -> Duration {
+        self.max
+    }
+
     /// The wait behind a gap that `later` packets have followed.
     pub fn wait(&self, later: u32) -> Duration {
         if later >= MANY { self.busy() } else { self.quiet() }

@@ -5,8 +5,8 @@
 //!
 //! Receiving is liberal, and never stands still:
 //!
-//! * A gap holds up what follows for as long as reordering has been seen to take (`hold`), then its numbers
-//!   count as lost. What follows by 256 numbers or more pushes the gap out at once.
+//! * A gap holds up what follows for as long as reordering has been seen to take (`hold`), counted anew while it is
+//!   being filled, then its numbers count as lost. What follows by 256 numbers or more pushes the gap out at once.
 //! * The first packet sets the base. If its number is above 1, earlier ones may have been overtaken: it waits
 //!   as behind a gap, and earlier ones are still taken: all of them if it is below 256, for peers begin at 0
 //!   or 1, else 16. What never came in front of the first that did is not counted as lost.
@@ -106,6 +106,8 @@ pub struct Flow {
     /// Packets with a higher number than any before, for counting what followed a gap: one that merely fills
     /// an earlier gap proves nothing.
     advances: u32,
+    /// The last gap of which a part has come: when it was noticed, and when that part came.
+    filled: Option<(Instant, Instant)>,
     /// The last number sent; the first is 1, as pptp(8)'s.
     sent: u32,
     counters: Counters,
@@ -138,6 +140,7 @@ impl Flow {
             strays: Strays::default(),
             acks: Acks::new(config.window, now),
             advances: 0,
+            filled: None,
             sent: 0,
             counters: Counters::default(),
         }

@@ -1,6 +1,6 @@
 //! What happens to a packet that is not the next one, and to the gap in front of it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{
     BEFORE_FIRST, BELIEVABLE, CONVINCING, Drop, Flow, RESTART_SILENCE, Stage, hand_over,
@@ -110,8 +110,14 @@ impl Flow {
         }
         let Mark::Missing { since, advances } = self.ring.mark(self.expected) else { return None };
         let later = self.advances.wrapping_sub(advances);
-        let wait = self.hold.as_ref().map_or(Duration::ZERO, |hold| hold.wait(later));
-        Some(since + wait)
+        let Some(hold) = &self.hold else { return Some(since) };
+        // A gap of which a part has come lately is being filled. Whoever receives may also have been away from the
+        // processor for a while, and finds what came meanwhile all at once.
+        let from = match self.filled {
+            Some((gap, at)) if gap == since => at,
+            _ => since,
+        };
+        Some((from + hold.wait(later)).min(since + hold.max()))
     }
 
     /// A packet behind what was delivered: dropped by its name, unless it is the one that convinces us that
@@ -180,6 +186,7 @@ impl Flow {
         if seq.wrapping_sub(self.end).cast_signed() < 0 {
             if let Mark::Missing { since, .. } = self.ring.mark(seq) {
                 self.counters.rx_repaired += 1;
+                self.filled = Some((since, now));
                 if let Some(hold) = &mut self.hold {
                     hold.came(now.saturating_duration_since(since));
                 }

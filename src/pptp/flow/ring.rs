@@ -38,12 +38,19 @@ struct Slot {
 pub(super) struct Ring {
     slots: Box<[Slot; SLOTS as usize]>,
     spare: Vec<Buffer>,
+    #[cfg(test)]
+    looks: std::cell::Cell<u64>,
 }
 
 impl Ring {
     pub fn new() -> Self {
         let slots = std::array::from_fn(|_| Slot { seq: 0, mark: Mark::Unknown, length: 0, buffer: None });
-        Self { slots: Box::new(slots), spare: Vec::new() }
+        Self {
+            slots: Box::new(slots),
+            spare: Vec::new(),
+            #[cfg(test)]
+            looks: std::cell::Cell::default(),
+        }
     }
 
     /// What is known about `seq`.
@@ -111,13 +118,23 @@ impl Ring {
         self.spare.len() + self.slots.iter().filter(|slot| slot.buffer.is_some()).count()
     }
 
+    /// How often it has been looked into.
+    #[cfg(test)]
+    pub fn looks(&self) -> u64 {
+        self.looks.get()
+    }
+
     #[expect(clippy::indexing_slicing, reason = "one byte cannot be out of 256 slots")]
     fn slot(&self, seq: u32) -> &Slot {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
         &self.slots[index(seq)]
     }
 
     #[expect(clippy::indexing_slicing, reason = "one byte cannot be out of 256 slots")]
     fn slot_mut(&mut self, seq: u32) -> &mut Slot {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
         &mut self.slots[index(seq)]
     }
 }

@@ -21,7 +21,17 @@ fn open(keys: &str) -> (Profile, Vec<String>) {
 #[test]
 fn every_key_reaches_its_field() {
     let (profile, drafts) = open(include_str!("everything.toml"));
-    assert_eq!(drafts, ["MS-CHAPv1 is accepted", "`pf` and `nftables` in one profile"]);
+    // Everything at once is more than one tunnel can have.
+    let contradictions = [
+        "MS-CHAPv1 is accepted",
+        "`pf` and `nftables` in one profile",
+        "`ppp.label` without ppp.backend = \"ppp\"",
+        "MS-CHAPv1 beside MS-CHAPv2 with pppd",
+        "`peer-routes` with an external PPP",
+        "`dns.domains` needs systemd-resolved",
+        "a network namespace has a resolv.conf of its own",
+    ];
+    assert_eq!(drafts, contradictions);
     let seconds = Duration::from_secs;
     assert_eq!(
         profile.servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -67,6 +77,7 @@ fn every_key_reaches_its_field() {
     assert_eq!(profile.hooks.timeout, seconds(13));
     let link = profile.link;
     assert_eq!((link.netns.as_deref(), link.rdomain, link.fib), (Some("inner"), Some(1), Some(2)));
+    assert!(link.gre_allow);
     let retry = Retry { first: seconds(14), max: seconds(15), attempts: Some(16), jitter_percent: 17 };
     assert_eq!(profile.retry, retry);
 }
@@ -90,14 +101,14 @@ fn short_forms_and_their_opposites() {
     let head = "server = 'a.example'\nuser = 'D\\u'\npassword = 'x'\n";
     let of = |keys: &str| open(&format!("{head}{keys}")).0;
     assert_eq!((of("").user.as_str(), of("").domain.as_deref()), ("u", Some("D")));
-    assert_eq!(of("default = true").default_route, Some(DefaultRoute::Replace));
+    assert_eq!(of("default = true").default_route, Some(DefaultRoute::Auto));
     assert_eq!(of("default.mode = 'halves'").default_route, Some(DefaultRoute::Halves));
     assert_eq!(of("default.mode = 'policy'").default_route, Some(DefaultRoute::Policy));
     assert_eq!(of("default = false").default_route, None);
     assert_eq!(of("dns = 'peer'").dns.servers, DnsServers::Peer);
     assert_eq!(of("dns.domains = 'corp'").dns.servers, DnsServers::Peer);
     assert_eq!(of("dns = 'none'").dns.servers, DnsServers::None);
-    assert_eq!((of("mss = 'auto'").mss, of("mss = 'off'").mss, of("").mss), (Mss::Auto, Mss::Off, Mss::Off));
+    assert_eq!((of("mss = 'auto'").mss, of("mss = 'off'").mss, of("").mss), (Mss::Auto, Mss::Off, Mss::Auto));
     assert_eq!((of("mtu = 'auto'").mtu, of("").mtu), (Mtu::Auto, Mtu::Auto));
     assert_eq!(of("timeouts.idle-wait = '0s'").timeouts.idle_wait, None);
     assert_eq!(of("timeouts.reorder = '1s'").timeouts.reorder, Reorder::Hold(SECOND));

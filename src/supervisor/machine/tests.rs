@@ -1,5 +1,7 @@
 //! The stories of a tunnel, told to the machine under a virtual clock.
 
+mod roaming;
+
 use super::*;
 
 const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

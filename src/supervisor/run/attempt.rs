@@ -2,13 +2,13 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     os::fd::{AsFd, OwnedFd},
     path::Path,
     time::{Instant, SystemTime},
 };
 
-use super::{Child, Live, Supervisor};
+use super::{Child, Live, Supervisor, ppp::External};
 use crate::{
     engine::{
         failure::{Failure, FailureKind, Phase},
@@ -17,8 +17,9 @@ use crate::{
     },
     link::{self, Cause, LinkError, Places},
     net::{transport, tun},
-    plan::{self, Facts, Platform},
-    profile::{Host, Server},
+    plan::{self, Facts, Plan, Platform},
+    profile::{Host, Profile, Server},
+    secret::Secret,
     supervisor::{dial, machine::Input},
 };
 
@@ -28,7 +29,15 @@ const ETHERNET: u16 = 1500;
 impl Supervisor {
     pub(super) fn resolve(&mut self, server: &Server) {
         let Host::Name(name) = &server.host else { return };
+        if let Some(known) = self.instead_of_asking(name) {
+            return self.handle(Input::Resolved(Ok(known)));
+        }
         self.say_phase(Phase::Resolve, "");
+        self.ask(name);
+    }
+
+    /// Starts to look a name up; [`Supervisor::name_resolved`] hears the end.
+    pub(super) fn ask(&mut self, name: &str) {
         match Resolver::start(name, 1) {
             Ok(resolver) => {
                 self.child = Child::Resolver(resolver);
@@ -37,7 +46,7 @@ impl Supervisor {
             Err(error) => {
                 let failure =
                     Failure::new(Phase::Resolve, FailureKind::Internal, format!("resolver: {error}"));
-                self.failed(failure, |failure| Input::Resolved(Err(failure)));
+                self.name_resolved(name, Err(failure));
             }
         }
     }
@@ -47,24 +56,38 @@ impl Supervisor {
         self.say_phase(Phase::Connect, "");
         let localbind = self.profile.localbind;
         let Some(link) = &mut self.link else { return Err(internal("the link is closed")) };
-        let facts = link.facts(*server.ip(), localbind).map_err(|error| route_failure(&error))?;
+        let facts = facts(link, &self.profile, *server.ip());
+        self.roam.dials(&mut self.machine, &facts);
+        let facts = facts.map_err(|error| route_failure(&error))?;
         let transport = plan::transport(&self.profile, Platform::host()).resolve(&facts);
         link.perform(&transport).map_err(|error| step_failure(Phase::Connect, &error))?;
         let notes = transport.notes.clone();
         let path_mtu = path_mtu(&facts);
-        let options = transport::Options { local: localbind, mark: 0 };
+        let options = transport::Options { local: localbind, mark: transport.mark().unwrap_or(0) };
         let tcp =
             transport::tcp_socket(&options).map_err(|error| socket_failure("TCP", localbind, &error))?;
         let gre = transport::gre_socket(*server.ip(), &options)
             .map_err(|error| socket_failure("GRE", localbind, &error))?;
-        let tun = self.tun()?;
+        self.roam.connected_from(transport::local_address(&gre));
         let spec = dial::spec(&self.profile, server, path_mtu);
-        let engine = Engine::start(spec, &self.password, tcp.as_fd(), gre.as_fd(), tun.as_fd())
+        let (tun, password) = self.device(spec.mtu_limit)?;
+        let engine = Engine::start(spec, &password, tcp.as_fd(), gre.as_fd(), tun.as_fd())
             .map_err(|error| internal(&format!("the engine does not start: {error}")))?;
         self.child = Child::Engine(engine);
         self.child_due = None;
         self.notes(&notes);
         Ok(())
+    }
+
+    /// The tun device and the password; or the engine's end of a daemon's line, and no password, which the engine has
+    /// no use for then.
+    fn device(&mut self, mtu_limit: u16) -> Result<(OwnedFd, Secret), Failure> {
+        let Some(daemon) = plan::Daemon::of(&self.profile) else {
+            return Ok((self.tun()?, self.password.clone()));
+        };
+        let (external, line) = External::prepare(daemon, self.profile.unit, mtu_limit)?;
+        self.ppp = Some(external);
+        Ok((line, Secret::new(Vec::new())))
     }
 
     fn tun(&self) -> Result<OwnedFd, Failure> {
@@ -74,28 +97,19 @@ impl Supervisor {
 
     pub(super) fn configure(&mut self, up: LinkUp) {
         let server = self.machine.server().map_or(Ipv4Addr::UNSPECIFIED, |server| *server.ip());
-        let localbind = self.profile.localbind;
         let Some(link) = &mut self.link else { return };
-        let done = link.facts(server, localbind).and_then(|facts| {
-            let facts = Facts {
-                mtu: Some(up.mtu),
-                local: Some(up.local),
-                peer: Some(up.peer),
-                ipv6: up
-                    .ipv6
-                    .map_or(plan::Ipv6::Absent, |(local, peer)| plan::Ipv6::from_identifiers(local, peer)),
-                ..facts
-            };
-            let run = Path::new(Platform::host().run_dir());
-            let network = plan::network(&self.profile, Platform::host(), run).resolve(&facts);
+        let done = facts(link, &self.profile, server).and_then(|facts| {
+            let network = network_plan(&self.profile, facts, &up);
             link.perform(&network)?;
-            Ok(network)
+            let notes = [network.notes, link.take_notes()].concat();
+            Ok(notes)
         });
         let words = format!("{} → {}, MTU {}", up.local, up.peer, up.mtu);
         self.say_phase(Phase::Routes, &words);
         match done {
-            Ok(network) => {
-                self.notes(&network.notes);
+            Ok(notes) => {
+                self.notes(&notes);
+                self.watch_resolvers();
                 self.live = Some(Live { link: up, since: SystemTime::now(), began: Instant::now() });
                 self.handle(Input::Configured(Ok(())));
             }
@@ -107,12 +121,44 @@ impl Supervisor {
     }
 }
 
+/// What the host needs for this link.
+fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
+    let facts = Facts {
+        mtu: Some(up.mtu),
+        local: Some(up.local),
+        peer: Some(up.peer),
+        dns: Some(up.dns.iter().copied().map(IpAddr::V4).collect()),
+        resolver: profile.dns.is_wanted().then(link::resolver_in_charge),
+        ipv6: up.ipv6.map_or(plan::Ipv6::Absent, |(local, peer)| plan::Ipv6::from_identifiers(local, peer)),
+        ..facts
+    };
+    let run = Path::new(Platform::host().run_dir());
+    let mut network = plan::network(profile, Platform::host(), run).resolve(&facts);
+    network.notes.extend(plan::dns_notes(profile, facts.resolver, &profile.dns.servers_of(&up.dns)));
+    network
+}
+
 /// Begins the ledger of this tunnel.
-pub(super) fn open_link(name: &str) -> Result<link::Session, Failure> {
+pub(super) fn open_link(profile: &Profile) -> Result<link::Session, Failure> {
     let places = Places::system(Platform::host());
     link::system_host()
-        .and_then(|host| link::Session::open(&places, name, host))
+        .and_then(|host| match &profile.link.netns {
+            Some(netns) => link::enter(host.as_ref(), netns),
+            None => Ok(host),
+        })
+        .and_then(|host| link::Session::open(&places, profile.name.as_str(), host))
         .map_err(|error| step_failure(Phase::Resolve, &error))
+}
+
+/// What this host says now about the way to a server and to what stays outside the tunnel: what a transport plan is
+/// resolved with, at each dial and whenever the ways may have changed.
+pub(super) fn facts(
+    link: &mut link::Session,
+    profile: &Profile,
+    server: Ipv4Addr,
+) -> Result<Facts, LinkError> {
+    let facts = link.facts(server, profile.localbind)?;
+    Ok(Facts { outside: link.outside(&profile.exclude), ..facts })
 }
 
 /// The largest packet on the way, as far as this host knows.
@@ -121,7 +167,7 @@ fn path_mtu(facts: &Facts) -> u16 {
     link::device_mtu(dev).unwrap_or(ETHERNET)
 }
 
-fn internal(words: &str) -> Failure {
+pub(super) fn internal(words: &str) -> Failure {
     Failure::new(Phase::Connect, FailureKind::Internal, words)
 }
 

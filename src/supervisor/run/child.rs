@@ -26,14 +26,13 @@ pub(super) enum Child {
 impl Supervisor {
     pub(super) fn stop_child(&mut self) {
         match &self.child {
-            Child::Engine(engine) => {
+            Child::Engine(_) => {
+                self.end_ppp();
+                let patience = self.stop_patience();
+                let Child::Engine(engine) = &self.child else { return };
                 // LCP Terminate, Call-Clear, Stop: each has its own limit; then patience ends. One that does not
                 // even take the word has had none for it.
-                let patience = if engine.say(&ToEngine::Stop) {
-                    self.profile.timeouts.stop * 3 + Duration::from_secs(1)
-                } else {
-                    Duration::ZERO
-                };
+                let patience = if engine.say(&ToEngine::Stop) { patience } else { Duration::ZERO };
                 self.child_due = Some(Instant::now() + patience);
             }
             Child::Resolver(_) => {
@@ -46,6 +45,11 @@ impl Supervisor {
                 self.handle(Input::EngineEnded(stopped));
             }
         }
+    }
+
+    /// How long the engine's polite end may take.
+    pub(super) fn stop_patience(&self) -> Duration {
+        self.profile.timeouts.stop * 3 + Duration::from_secs(1)
     }
 
     pub(super) fn kill_child(&mut self) {
@@ -70,14 +74,14 @@ impl Supervisor {
                 let name = resolver.name().to_owned();
                 self.kill_child();
                 match answer {
-                    resolver::Answer::Found(addresses) => self.handle(Input::Resolved(Ok(addresses))),
+                    resolver::Answer::Found(addresses) => self.name_resolved(&name, Ok(addresses)),
                     resolver::Answer::Failed(why) => {
                         let failure = Failure::new(
                             Phase::Resolve,
                             FailureKind::NameNotResolved,
                             format!("{name}: {why}"),
                         );
-                        self.failed(failure, |failure| Input::Resolved(Err(failure)));
+                        self.name_resolved(&name, Err(failure));
                     }
                 }
             }
@@ -101,8 +105,11 @@ impl Supervisor {
             FromEngine::Phase { phase, detail } => {
                 self.say_phase(phase, &detail);
                 self.handle(Input::Phase(phase));
+                if phase == Phase::Lcp {
+                    self.start_ppp();
+                }
             }
-            FromEngine::Up(link) => self.handle(Input::LinkUp(link)),
+            FromEngine::Up(link) => self.link_up(link),
             FromEngine::Statistics(statistics) => {
                 if std::mem::take(&mut self.log_statistics) {
                     for (name, value) in statistics.counters.iter().filter(|(_, value)| *value > 0) {
@@ -129,6 +136,11 @@ impl Supervisor {
     }
 
     fn engine_ended(&mut self, failure: Failure) {
+        // A daemon that ended first knows why; otherwise the engine does, which saw both ends of it.
+        let failure = match self.drop_ppp() {
+            Some(verdict) if failure.kind == FailureKind::Interrupted => verdict,
+            _ => failure,
+        };
         self.kill_child();
         self.lost |= self.live.take().is_some();
         if self.query_due.is_some() {

@@ -17,6 +17,7 @@ use crate::{
 impl Supervisor {
     pub(super) fn answer_status(&mut self, statistics: Option<&Statistics>) {
         self.query_due = None;
+        self.look_at_resolvers();
         let status = self.status(statistics);
         self.control.answer(Request::Status, &Answer::Status(Box::new(status)));
     }
@@ -47,6 +48,7 @@ impl Supervisor {
                 _ => None,
             },
             reconnects: self.reconnects,
+            warnings: self.resolvers.problems.clone(),
             last_failure: self.last_failure.clone(),
             supervisor_pid: std::process::id(),
             engine_pid: match &self.child {
@@ -60,7 +62,9 @@ impl Supervisor {
     }
 
     pub(super) fn tun_name(&self) -> Option<String> {
-        Some(self.link.as_ref()?.tun()?.name.clone())
+        // An external PPP takes its device along when it ends.
+        let there = self.ppp.is_none() || self.live.is_some();
+        Some(self.link.as_ref()?.device_name()?.to_owned()).filter(|_| there)
     }
 
     pub(super) fn say_phase(&mut self, phase: Phase, detail: &str) {

@@ -7,4 +7,5 @@ mod endings;
 mod hostile;
 mod pair;
 mod recorded;
+mod watched;
 mod weather;

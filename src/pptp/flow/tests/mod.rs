@@ -3,6 +3,7 @@
 mod acks;
 mod network;
 mod order;
+mod work;
 
 use super::*;
 

@@ -374,3 +374,40 @@ fn every_second_packet_lost_forever_is_bounded_work_and_memory() {
     // 2 ms of packets at 20 000 a second wait at once, and a few more.
     assert!(receiver.flow.ring.buffers() <= 42, "{}", receiver.flow.ring.buffers());
 }
+
+/// The receiver has been away for a moment, between the packet that overtook and those that it overtook. They came in
+/// time, and only it is late: a batch of them has one moment.
+#[test]
+fn what_came_while_we_were_away_is_not_given_up() {
+    for reversed in [false, true] {
+        let mut receiver = Receiver::running();
+        receiver.arrive(12).unwrap();
+        receiver.now += 100 * MS;
+        let mut held: Vec<u32> = (2..=11).collect();
+        if reversed {
+            held.reverse();
+        }
+        receiver.arrive_all(held);
+        receiver.arrive_all([13]);
+        assert_eq!(receiver.delivered, (1..=13).collect::<Vec<_>>());
+        assert_eq!(receiver.counters().rx_lost, 0);
+    }
+}
+
+#[test]
+fn a_gap_that_is_being_filled_waits_no_longer_than_the_limit() {
+    let mut receiver = Receiver::running();
+    receiver.arrive(100).unwrap();
+    for seq in (50..99).rev() {
+        receiver.now += 20 * MS;
+        // What comes too late is dropped as such.
+        let _dropped = receiver.arrive(seq);
+    }
+    assert_eq!(receiver.delivered.last(), Some(&100), "after 0.3 s");
+    // Another gap's filling does not count.
+    let mut receiver = Receiver::running();
+    receiver.arrive(3).unwrap();
+    receiver.now += 20 * MS;
+    receiver.arrive_all([5, 4]);
+    assert_eq!(receiver.gap_timeout(), Some(10 * MS));
+}

@@ -1,0 +1,38 @@
+//! `--autostart`: a command for every profile that has `autostart = true`.
+
+use std::path::Path;
+
+use super::{
+    exit::{self, Code},
+    output::{self, complain, line},
+};
+use crate::profile::Profile;
+
+/// Does it for each, one after the other, and goes on after a failure. The first failure is the exit status.
+pub fn each(config: Option<&Path>, mut command: impl FnMut(&str) -> Code) -> Code {
+    let profiles = match output::profiles(config) {
+        Ok(profiles) => profiles,
+        Err(code) => return code,
+    };
+    let mut first = exit::OK;
+    // What can't be read may be one of them.
+    let mut report = profiles.report().clone();
+    report.warnings.clear();
+    if !report.is_empty() {
+        complain(report.render(output::style()));
+        first = exit::PROFILE;
+    }
+    let wanted = |profile: Option<&Profile>| profile.is_some_and(|profile| profile.autostart);
+    let names: Vec<&str> =
+        profiles.iter().filter(|(_, profile)| wanted(*profile)).map(|(name, _)| name.as_str()).collect();
+    if names.is_empty() {
+        line("no profile has autostart = true");
+    }
+    for name in names {
+        let code = command(name);
+        if first == exit::OK {
+            first = code;
+        }
+    }
+    first
+}

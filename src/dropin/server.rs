@@ -1,0 +1,57 @@
+//! The server's addresses: as they were written, or looked up by a process without privileges.
+
+use std::{
+    io,
+    net::Ipv4Addr,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use super::processes;
+use crate::net::{
+    channel::Channel,
+    lookup::Answer,
+    wait::{self, Interest},
+};
+
+/// How long a look-up may take: a little more than the C library tries two name servers twice, five seconds each.
+const LIMIT: Duration = Duration::from_secs(25);
+
+/// The host's IPv4 addresses, in the order in which they are to be tried; at least one.
+///
+/// # Errors
+/// Why there is none, as a sentence.
+pub fn addresses(host: &str) -> Result<Vec<Ipv4Addr>, String> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![address]);
+    }
+    match look_up(host).map_err(|error| format!("{host}: {error}"))? {
+        Answer::Found(addresses) if addresses.is_empty() => Err(format!("{host} has no IPv4 address")),
+        Answer::Found(addresses) => Ok(addresses),
+        Answer::Failed(why) => Err(format!("{host}: {why}")),
+    }
+}
+
+fn look_up(host: &str) -> io::Result<Answer> {
+    let (mut child, channel) = processes::start(processes::RESOLVER, "pptp: resolve")?;
+    let answer = channel.send(host.as_bytes(), &[]).and_then(|()| answer(&channel, Instant::now() + LIMIT));
+    // It has nothing left to do, or has taken too long.
+    child.kill()?;
+    child.wait()?;
+    answer
+}
+
+fn answer(channel: &Channel, deadline: Instant) -> io::Result<Answer> {
+    loop {
+        let [ready] = wait::until([Some((channel.as_fd(), Interest::Readable))], Some(deadline))?;
+        if ready {
+            return match channel.receive(false)? {
+                Some(message) => Ok(Answer::parse(&message.bytes)),
+                None => Ok(Answer::Failed("the look-up ended without an answer".to_owned())),
+            };
+        }
+        if deadline <= Instant::now() {
+            return Ok(Answer::Failed("the look-up took too long".to_owned()));
+        }
+    }
+}

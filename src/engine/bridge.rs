@@ -1,0 +1,323 @@
+//! The call's PPP when someone else speaks it: pppd(8) or ppp(8) at the other end of a pty.
+//!
+//! Owns the asynchronous framing towards the daemon (RFC 1662 §4), what waits for it up to a bound, the
+//! [`Watch`] that learns how far the two ends have come, and the limit of each phase. Answers to the same calls as
+//! [`Link`](crate::ppp::link::Link), so that the session need not know who speaks. Pure: reading and writing the pty
+//! is the engine process's.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use crate::ppp::{
+    auth::{AuthFailure, AuthProtocol, FailureKind},
+    hdlc::{Decoder, Encoder, HdlcDrop, encoded_max},
+    link::{DownReason, Event},
+    watch::{From, Watch},
+};
+
+/// The longest frame that is taken from the daemon, in bytes: what a buffer of the engine holds behind a GRE header.
+pub const LONGEST: usize = 2000;
+
+/// Bytes that wait for the daemon at most; beyond it frames are dropped and counted.
+const BOUND: usize = 256 * 1024;
+
+/// How long each phase may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// LCP.
+    pub lcp: Duration,
+    /// Authentication.
+    pub auth: Duration,
+    /// Encryption and addresses together.
+    pub network: Duration,
+}
+
+/// What has passed, since the call came up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames from the daemon.
+    pub from_ppp: u64,
+    /// Frames for the daemon, taken.
+    pub to_ppp: u64,
+    /// Frames for the daemon dropped, because it does not read.
+    pub ppp_full: u64,
+    /// Frames from the daemon dropped, in the order of [`HdlcDrop::ALL`].
+    pub hdlc: [u64; 5],
+}
+
+/// The daemon's side of a call.
+pub struct Bridge {
+    watch: Watch,
+    decoder: Decoder,
+    encoder: Encoder,
+    /// What waits for the daemon, from `sent` on.
+    waiting: Vec<u8>,
+    sent: usize,
+    counters: Counters,
+    limits: Limits,
+    phase_end: Option<Instant>,
+    spoken: Option<AuthProtocol>,
+    stage: Stage,
+    ended: bool,
+    events: VecDeque<Event>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Lcp,
+    Authentication,
+    Network,
+    Up,
+}
+
+impl Bridge {
+    /// The call has just come up. `mtu_limit` is what the path carries in one information field, in bytes.
+    #[must_use]
+    pub fn new(limits: Limits, mtu_limit: u16, now: Instant) -> Self {
+        Self {
+            watch: Watch::new(mtu_limit),
+            decoder: Decoder::new(LONGEST),
+            encoder: Encoder::default(),
+            waiting: Vec::new(),
+            sent: 0,
+            counters: Counters::default(),
+            phase_end: Some(now + limits.lcp),
+            limits,
+            spoken: None,
+            stage: Stage::Lcp,
+            ended: false,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// A frame of the peer: waits for the daemon, or is dropped and counted.
+    pub fn from_peer(&mut self, now: Instant, frame: &[u8]) {
+        self.watch.frame(From::Peer, frame);
+        self.look(now);
+        if self.waiting.len() - self.sent + encoded_max(frame.len()) > BOUND {
+            self.counters.ppp_full += 1;
+            return;
+        }
+        self.counters.to_ppp += 1;
+        // To the front once that is cheap, so that the memory stays within twice the bound.
+        if self.sent > BOUND / 2 {
+            self.waiting.drain(..self.sent);
+            self.sent = 0;
+        }
+        self.encoder.set_accm(self.watch.accm_for(frame));
+        self.encoder.encode(frame, &mut self.waiting);
+    }
+
+    /// What one read of the pty gave; `deliver` gets each good frame for the peer.
+    pub fn from_daemon(&mut self, now: Instant, bytes: &[u8], mut deliver: impl FnMut(&[u8])) {
+        let Self { watch, decoder, counters, .. } = self;
+        decoder.feed(bytes, |frame| {
+            counters.from_ppp += 1;
+            watch.frame(From::Daemon, frame);
+            deliver(frame);
+        });
+        self.counters.hdlc = self.decoder.counters().drops;
+        self.look(now);
+    }
+
+    /// What to write to the pty.
+    #[must_use]
+    pub fn to_write(&self) -> &[u8] {
+        self.waiting.get(self.sent..).unwrap_or_default()
+    }
+
+    /// So many bytes of it were taken.
+    pub fn written(&mut self, count: usize) {
+        self.sent = (self.sent + count).min(self.waiting.len());
+        if self.sent == self.waiting.len() {
+            self.waiting.clear();
+            self.sent = 0;
+        }
+    }
+
+    /// What happened, in order, in the words of a link.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The daemon has been asked to end by whoever started it: here the link is over at once.
+    pub fn close(&mut self, reason: DownReason) {
+        self.end(reason);
+    }
+
+    /// That the peer is through with IPCP is the daemon's to find out.
+    pub fn probe(&mut self) {
+        self.events.push_back(Event::PeerAnswered);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[must_use]
+    pub const fn next_timeout(&self) -> Option<Instant> {
+        self.phase_end
+    }
+
+    /// A phase that takes longer than it may ends the link.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.phase_end.is_none_or(|end| end > now) {
+            return;
+        }
+        let reason = match self.stage {
+            Stage::Lcp => DownReason::LcpTimeout { heard_anything: self.watch.heard_peer() },
+            Stage::Authentication => {
+                let protocol = self.spoken.unwrap_or(AuthProtocol::MsChapV2);
+                DownReason::AuthFailed(AuthFailure::new(FailureKind::Timeout, protocol))
+            }
+            Stage::Network | Stage::Up => {
+                DownReason::NoAddress("encryption and addresses took too long".to_owned())
+            }
+        };
+        self.end(reason);
+    }
+
+    /// What has been met so far.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn look(&mut self, now: Instant) {
+        while let Some(event) = self.watch.poll_event() {
+            if self.ended {
+                continue;
+            }
+            match &event {
+                Event::LcpUp { auth, .. } => {
+                    self.spoken = *auth;
+                    match auth {
+                        Some(_) => self.enter(Stage::Authentication, Some(now + self.limits.auth)),
+                        None => self.enter(Stage::Network, Some(now + self.limits.network)),
+                    }
+                }
+                Event::Authenticated { .. } => self.enter(Stage::Network, Some(now + self.limits.network)),
+                Event::Up(_) => self.enter(Stage::Up, None),
+                Event::Renegotiating => self.enter(Stage::Lcp, Some(now + self.limits.lcp)),
+                Event::Down(_) => {
+                    self.ended = true;
+                    self.phase_end = None;
+                }
+                Event::Encryption(_) | Event::PeerAnswered | Event::Ipv6Up(_) | Event::Ipv6Down => {}
+            }
+            self.events.push_back(event);
+        }
+    }
+
+    const fn enter(&mut self, stage: Stage, end: Option<Instant>) {
+        self.stage = stage;
+        self.phase_end = end;
+    }
+
+    fn end(&mut self, reason: DownReason) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.phase_end = None;
+            self.events.push_back(Event::Down(reason));
+        }
+    }
+}
+
+impl Counters {
+    /// Every count with its label.
+    #[must_use]
+    pub fn named(&self) -> Vec<(&'static str, u64)> {
+        let mut named =
+            vec![("from_ppp", self.from_ppp), ("to_ppp", self.to_ppp), ("ppp_full", self.ppp_full)];
+        named.extend(HdlcDrop::ALL.map(HdlcDrop::label).into_iter().zip(self.hdlc));
+        named
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: [u8; 8] = [0xff, 0x03, 0x80, 0x21, 1, 1, 0, 4];
+
+    fn bridge(now: Instant) -> Bridge {
+        let second = Duration::from_secs(1);
+        Bridge::new(Limits { lcp: second, auth: 2 * second, network: 3 * second }, 1460, now)
+    }
+
+    fn ended(bridge: &mut Bridge) -> Option<DownReason> {
+        std::iter::from_fn(|| bridge.poll_event())
+            .find_map(|event| if let Event::Down(reason) = event { Some(reason) } else { None })
+    }
+
+    #[test]
+    fn frames_pass_both_ways_and_a_damaged_one_is_counted() {
+        let now = Instant::now();
+        let (mut ours, mut theirs) = (bridge(now), bridge(now));
+        for _ in 0..3 {
+            ours.from_peer(now, &FRAME);
+        }
+        let mut bytes = ours.to_write().to_vec();
+        let damaged = bytes.len() - 4;
+        bytes[damaged] ^= 1;
+        let mut got = Vec::new();
+        for piece in bytes.chunks(3) {
+            theirs.from_daemon(now, piece, |frame| got.push(frame.to_vec()));
+            ours.written(piece.len());
+        }
+        assert_eq!(got, [FRAME, FRAME]);
+        assert!(ours.to_write().is_empty());
+        assert_eq!((ours.counters().to_ppp, theirs.counters().from_ppp), (3, 2));
+        assert_eq!(theirs.counters().hdlc[HdlcDrop::BadFcs as usize], 1);
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_read_costs_frames_and_no_memory() {
+        let now = Instant::now();
+        let mut bridge = bridge(now);
+        for round in 0..20_000 {
+            bridge.from_peer(now, &[0x21; 1400]);
+            if round % 3 == 0 {
+                bridge.written(1000);
+            }
+            assert!(bridge.waiting.len() <= 2 * BOUND);
+        }
+        let counters = bridge.counters();
+        assert!(counters.ppp_full > 0 && counters.to_ppp + counters.ppp_full == 20_000);
+    }
+
+    #[test]
+    fn each_phase_has_its_limit_and_its_reason() {
+        let now = Instant::now();
+        let mut silent = bridge(now);
+        silent.handle_timeout(now);
+        assert_eq!(ended(&mut silent), None, "nothing is due");
+        silent.handle_timeout(now + Duration::from_secs(1));
+        assert_eq!(ended(&mut silent), Some(DownReason::LcpTimeout { heard_anything: false }));
+        assert_eq!(silent.next_timeout(), None);
+        let mut mute = bridge(now);
+        // Both agree on MS-CHAPv2, and then nothing.
+        let wish = [0xff, 0x03, 0xc0, 0x21, 1, 1, 0, 9, 3, 5, 0xc2, 0x23, 0x81];
+        let mut ack = wish;
+        ack[4] = 2;
+        mute.from_peer(now, &wish);
+        let mut bytes = Vec::new();
+        Encoder::default().encode(&ack, &mut bytes);
+        mute.from_daemon(now, &bytes, |_| {});
+        mute.from_peer(now, &[0xff, 0x03, 0xc0, 0x21, 2, 1, 0, 4]);
+        assert!(matches!(mute.poll_event(), Some(Event::LcpUp { auth: Some(AuthProtocol::MsChapV2), .. })));
+        assert_eq!(mute.next_timeout(), Some(now + Duration::from_secs(2)));
+        mute.handle_timeout(now + Duration::from_secs(2));
+        assert!(
+            matches!(ended(&mut mute), Some(DownReason::AuthFailed(failure)) if failure.kind == FailureKind::Timeout)
+        );
+    }
+
+    #[test]
+    fn the_end_is_told_once() {
+        let now = Instant::now();
+        let mut bridge = bridge(now);
+        bridge.close(DownReason::Closed);
+        bridge.close(DownReason::LowerLayerDown);
+        assert_eq!(ended(&mut bridge), Some(DownReason::Closed));
+        assert_eq!(ended(&mut bridge), None);
+    }
+}

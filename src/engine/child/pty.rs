@@ -1,0 +1,64 @@
+//! The pty of a PPP daemon in the place of the tun device: bytes in and out, never blocking.
+
+use std::time::Instant;
+
+use nix::errno::Errno;
+
+use super::{BATCH, Engine};
+
+/// Bytes per read.
+const READ: usize = 16 * 1024;
+
+impl Engine {
+    /// Reads what the daemon has written and sends its frames.
+    pub(super) fn receive_pty(&mut self, now: Instant) {
+        let mut bytes = [0; READ];
+        for _ in 0..BATCH {
+            match nix::unistd::read(&self.tun, &mut bytes) {
+                Ok(0) => self.pty_gone = true,
+                Ok(size) => {
+                    self.frames_from_pty(now, bytes.get(..size).unwrap_or_default());
+                    // A full batch has gone already; the rest waits for the next round.
+                    if size == READ {
+                        break;
+                    }
+                    continue;
+                }
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => {}
+                // EIO: the other end is closed, and whoever holds it knows why.
+                Err(_) => self.pty_gone = true,
+            }
+            break;
+        }
+        self.send_gre();
+    }
+
+    fn frames_from_pty(&mut self, now: Instant, bytes: &[u8]) {
+        let Self { session, outgoing, gre, io, .. } = self;
+        session.pty_input(now, bytes, |header, frame| {
+            if outgoing.is_full() && outgoing.send(&*gre).is_err() {
+                io.gre_send_errors += 1;
+            }
+            outgoing.push(|out| {
+                let end = header.len() + frame.len();
+                let (head, tail) = out.get_mut(..end)?.split_at_mut(header.len());
+                head.copy_from_slice(header);
+                tail.copy_from_slice(frame);
+                Some(0..end)
+            });
+        });
+    }
+
+    /// Writes what waits for the daemon, as far as it takes it.
+    pub(super) fn write_pty(&mut self) {
+        while !self.pty_gone && !self.session.pty_output().is_empty() {
+            match nix::unistd::write(&self.tun, self.session.pty_output()) {
+                Ok(size) => self.session.pty_sent(size),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => break,
+                Err(_) => self.pty_gone = true,
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Packet filters: the tables of nftables and the anchors of pf that a plan asks for, loaded by nft(8) and
+//! pfctl(8). What they hold is `plan`'s.
+
+mod nft;
+mod pf;
+#[cfg(test)]
+mod tests;
+
+use std::{io, os::unix::fs::MetadataExt, path::Path};
+
+use super::{
+    Cause, Host,
+    ledger::{Before, Device},
+};
+use crate::plan::{FirewallStep, Platform};
+
+/// What is at the place of a step now.
+///
+/// # Errors
+/// [`Cause::Taken`] when there is something that we did not put there; that the filter could not be asked.
+pub(super) fn observe(host: &mut dyn Host, step: &FirewallStep) -> Result<Before, Cause> {
+    match step {
+        FirewallStep::Nft { table, .. } => nft::observe(host, table)?,
+        FirewallStep::Pf { anchor, .. } => pf::observe(host, anchor)?,
+    }
+    Ok(Before::Nothing)
+}
+
+/// Performs a step. What a person should know about how it went is added to `notes`.
+pub(super) fn perform(
+    host: &mut dyn Host,
+    step: &FirewallStep,
+    notes: &mut Vec<String>,
+) -> Result<(), Cause> {
+    match step {
+        FirewallStep::Nft { file, .. } => {
+            file.as_deref().map_or(Ok(()), check_file)?;
+            nft::load(host, step)
+        }
+        FirewallStep::Pf { anchor, rules, macros } => {
+            if let crate::plan::PfRules::File(file) = rules {
+                check_file(file)?;
+            }
+            pf::load(host, anchor, rules, macros)?;
+            notes.extend(pf::doubts(host, anchor, rules, Platform::host()));
+            Ok(())
+        }
+    }
+}
+
+/// Performs a step again that is in force, if someone has taken its effect away meanwhile (a reload of the host's
+/// own rules flushes all of them).
+pub(super) fn renew(host: &mut dyn Host, step: &FirewallStep) -> Result<(), Cause> {
+    match step {
+        FirewallStep::Nft { table, .. } => {
+            if nft::is_there(host, table)? {
+                Ok(())
+            } else {
+                nft::load(host, step)
+            }
+        }
+        // pfctl -F rules leaves anchors alone.
+        FirewallStep::Pf { .. } => Ok(()),
+    }
+}
+
+/// Undoes a step. What is gone already is fine.
+pub(super) fn undo(host: &mut dyn Host, step: &FirewallStep, device: Option<&Device>) -> Result<(), Cause> {
+    match step {
+        FirewallStep::Nft { table, .. } => nft::remove(host, table),
+        FirewallStep::Pf { anchor, macros, .. } => pf::flush(host, anchor, macros, device),
+    }
+}
+
+/// The rules are loaded by root: whoever may write the file is as good as root.
+fn check_file(path: &Path) -> Result<(), Cause> {
+    let failed = |error| Cause::File { path: path.to_owned(), error };
+    let found = std::fs::metadata(path).map_err(failed)?;
+    let wrong = if !found.is_file() {
+        "not a file"
+    } else if found.mode() & 0o022 != 0 {
+        "others than its owner may write it, and root would load what they write; chmod go-w"
+    } else if found.uid() != 0 && found.uid() != nix::unistd::geteuid().as_raw() {
+        "it does not belong to root, and root would load what its owner writes; chown root"
+    } else {
+        return Ok(());
+    };
+    Err(failed(io::Error::other(wrong)))
+}

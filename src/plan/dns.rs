@@ -1,0 +1,342 @@
+//! The resolvers of this host: which programs are run for them, with which words.
+//!
+//! The argument vectors are data, for every platform; `link::dns` runs them, and edits resolv.conf(5) where
+//! nothing better is there. Which of them is in charge of a host is a fact ([`Symbol::Resolver`]).
+
+use std::{fmt, net::IpAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{Facts, Platform, Symbol, Value};
+use crate::profile::{DefaultRoute, DnsBackend, DnsServers, Profile};
+
+/// Where every program looks for its resolvers.
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// What is in charge of a host's resolvers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resolver {
+    /// systemd-resolved, by resolvectl(1).
+    Resolved,
+    /// resolvconf(8): Debian's or openresolv.
+    Resolvconf,
+    /// OpenBSD's resolvd(8), by route(8) nameserver.
+    Resolvd,
+    /// OpenBSD's unwind(8), which hears the same proposals.
+    Unwind,
+    /// Nothing: resolv.conf(5) itself is written.
+    File,
+}
+
+impl Resolver {
+    /// The one that a profile forces, if it does.
+    #[must_use]
+    pub const fn forced(backend: DnsBackend) -> Option<Self> {
+        Some(match backend {
+            DnsBackend::Auto => return None,
+            DnsBackend::Resolved => Self::Resolved,
+            DnsBackend::Resolvconf => Self::Resolvconf,
+            DnsBackend::Resolvd => Self::Resolvd,
+            DnsBackend::Unwind => Self::Unwind,
+            DnsBackend::File => Self::File,
+        })
+    }
+
+    /// The one that is part of a system, where there is no choice.
+    const fn of(platform: Platform) -> Option<Self> {
+        match platform {
+            Platform::Linux => None,
+            // openresolv is in the base system of both.
+            Platform::FreeBsd | Platform::NetBsd => Some(Self::Resolvconf),
+            Platform::OpenBsd => Some(Self::Resolvd),
+        }
+    }
+
+    /// Whether it can send the names of some domains one way and all others another.
+    #[must_use]
+    pub const fn splits(self) -> bool {
+        // unwind(8) does, by its own configuration, which nobody can change while it runs.
+        matches!(self, Self::Resolved)
+    }
+}
+
+impl fmt::Display for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolved => "systemd-resolved",
+            Self::Resolvconf => "resolvconf",
+            Self::Resolvd => "resolvd",
+            Self::Unwind => "unwind",
+            Self::File => RESOLV_CONF,
+        })
+    }
+}
+
+/// The host asks these resolvers while the tunnel is up: for all names, or for those of some domains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsStep {
+    /// The profile: the mark in resolv.conf names it.
+    pub profile: String,
+    /// The tun device.
+    pub tun: Value<String>,
+    /// The resolvers, the first is asked first.
+    pub servers: Value<Vec<IpAddr>>,
+    /// Only names below these are asked of them; empty for all names.
+    pub domains: Vec<String>,
+    /// Appended to short names.
+    pub search: Vec<String>,
+    /// What is told.
+    pub resolver: Value<Resolver>,
+    /// resolv.conf(5); tests give another.
+    pub file: PathBuf,
+}
+
+/// The place on the host that such a step occupies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DnsKey {
+    /// The resolvers of a device.
+    Device(Value<String>),
+    /// The resolvers in a file.
+    File(PathBuf),
+}
+
+impl DnsStep {
+    /// The step that a profile wants, if it does.
+    pub(super) fn of(profile: &Profile, platform: Platform, tun: Value<String>) -> Option<Self> {
+        let servers = match &profile.dns.servers {
+            DnsServers::None => return None,
+            DnsServers::Peer => Value::Open(Symbol::Dns),
+            DnsServers::Fixed(servers) => Value::Known(servers.clone()),
+        };
+        let resolver = Resolver::forced(profile.dns.backend).or(Resolver::of(platform));
+        // ip-netns(8) shows this file to whatever it runs in the namespace; nothing else is in charge there.
+        let inner = profile.link.netns.as_ref().map(|netns| format!("/etc/netns/{netns}/resolv.conf"));
+        let resolver = if inner.is_some() { Some(Resolver::File) } else { resolver };
+        Some(Self {
+            profile: profile.name.as_str().to_owned(),
+            tun,
+            servers,
+            domains: profile.dns.domains.clone(),
+            search: profile.dns.search.clone(),
+            resolver: resolver.map_or(Value::Open(Symbol::Resolver), Value::Known),
+            file: inner.unwrap_or_else(|| RESOLV_CONF.to_owned()).into(),
+        })
+    }
+
+    pub(super) fn key(&self) -> DnsKey {
+        match self.resolver {
+            Value::Known(Resolver::File) => DnsKey::File(self.file.clone()),
+            _ => DnsKey::Device(self.tun.clone()),
+        }
+    }
+
+    pub(super) fn open(&self) -> Vec<Symbol> {
+        [self.tun.open(), self.servers.open(), self.resolver.open()].into_iter().flatten().collect()
+    }
+
+    pub(super) fn fill(&mut self, facts: &Facts) {
+        self.tun.fill(facts.tun.as_ref());
+        self.servers.fill(facts.dns.as_ref());
+        self.resolver.fill(facts.resolver.as_ref());
+    }
+
+    /// What resolvconf(8) leaves in /etc, and the file itself, outlive the kernel.
+    pub(super) const fn is_volatile(&self) -> bool {
+        self.is_of_device()
+    }
+
+    pub(super) const fn is_in_namespace(&self) -> bool {
+        self.is_of_device()
+    }
+
+    pub(super) const fn is_of_device(&self) -> bool {
+        !matches!(self.resolver, Value::Known(Resolver::Resolvconf | Resolver::File))
+    }
+
+    /// The programs that bring it about, in order; none for a file. The first word is the program.
+    #[must_use]
+    pub fn programs(&self) -> Vec<Vec<String>> {
+        let tun = self.tun.to_string();
+        let servers = self.server_words();
+        match self.resolver {
+            Value::Known(Resolver::Resolved) => vec![
+                [words(&["resolvectl", "dns", &tun]), servers].concat(),
+                [words(&["resolvectl", "domain", &tun]), self.routing_domains()].concat(),
+                words(&[
+                    "resolvectl",
+                    "default-route",
+                    &tun,
+                    if self.domains.is_empty() { "yes" } else { "no" },
+                ]),
+            ],
+            Value::Known(Resolver::Resolvconf) => {
+                vec![words(&["resolvconf", "-a", &self.record(), "-m", "0", "-x"])]
+            }
+            Value::Known(Resolver::Resolvd | Resolver::Unwind) => {
+                vec![[words(&["route", "nameserver", &tun]), servers].concat()]
+            }
+            Value::Known(Resolver::File) | Value::Open(_) => Vec::new(),
+        }
+    }
+
+    /// The programs that take it back.
+    #[must_use]
+    pub fn undo_programs(&self) -> Vec<Vec<String>> {
+        let tun = self.tun.to_string();
+        match self.resolver {
+            Value::Known(Resolver::Resolved) => vec![words(&["resolvectl", "revert", &tun])],
+            Value::Known(Resolver::Resolvconf) => vec![words(&["resolvconf", "-d", &self.record()])],
+            Value::Known(Resolver::Resolvd | Resolver::Unwind) => {
+                vec![words(&["route", "nameserver", &tun])]
+            }
+            Value::Known(Resolver::File) | Value::Open(_) => Vec::new(),
+        }
+    }
+
+    /// The name under which resolvconf(8) keeps what we tell: interface, dot, program.
+    #[must_use]
+    pub fn record(&self) -> String {
+        format!("{}.pptpctl", self.tun)
+    }
+
+    /// In the syntax of resolv.conf(5), a line each.
+    #[must_use]
+    pub fn resolv_conf(&self) -> String {
+        let mut text = String::new();
+        if !self.search.is_empty() {
+            text.push_str(&format!("search {}\n", self.search.join(" ")));
+        }
+        for server in self.servers.known().into_iter().flatten() {
+            text.push_str(&format!("nameserver {server}\n"));
+        }
+        text
+    }
+
+    /// The domains of resolvectl(1): `~` routes names without appending the domain to short ones; `~.` is every
+    /// name.
+    #[must_use]
+    pub fn routing_domains(&self) -> Vec<String> {
+        let route_only = self.domains.iter().filter(|domain| !self.search.contains(domain));
+        let mut domains: Vec<String> = route_only.map(|domain| format!("~{domain}")).collect();
+        if self.domains.is_empty() {
+            domains.push("~.".to_owned());
+        }
+        domains.extend(self.search.iter().cloned());
+        domains
+    }
+
+    fn server_words(&self) -> Vec<String> {
+        match &self.servers {
+            Value::Known(servers) => servers.iter().map(ToString::to_string).collect(),
+            Value::Open(symbol) => vec![symbol.to_string()],
+        }
+    }
+
+    pub(super) fn line(&self, _platform: Platform) -> String {
+        let lines = joined(&self.programs());
+        let (servers, search) = (self.server_words().join(" "), self.search.join(" "));
+        let search = if search.is_empty() { search } else { format!(", search {search}") };
+        match self.resolver {
+            Value::Known(Resolver::File) => {
+                format!(
+                    "write nameserver {servers}{search} to {} (remembered, put back on down)",
+                    self.file.display()
+                )
+            }
+            Value::Known(Resolver::Resolvconf) => format!("{lines} (nameserver {servers}{search})"),
+            Value::Known(_) => lines,
+            Value::Open(_) => {
+                let names = match self.domains.as_slice() {
+                    [] => "all names".to_owned(),
+                    domains => format!("names in {}", domains.join(", ")),
+                };
+                format!(
+                    "ask {servers} for {names}{search}, by systemd-resolved, resolvconf or {RESOLV_CONF}, whatever this host has"
+                )
+            }
+        }
+    }
+
+    pub(super) fn undo_line(&self, _platform: Platform) -> Option<String> {
+        Some(match self.resolver {
+            Value::Known(Resolver::File) => format!("put back {} as it was", self.file.display()),
+            Value::Known(_) => joined(&self.undo_programs()),
+            Value::Open(_) => "put back the resolvers as they were".to_owned(),
+        })
+    }
+}
+
+/// What a person should know about the resolvers that a profile gets: what they are may be known only when the
+/// peer has named them.
+#[must_use]
+pub fn dns_notes(profile: &Profile, resolver: Option<Resolver>, servers: &[IpAddr]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if profile.dns.servers == DnsServers::None || servers.is_empty() {
+        return notes;
+    }
+    // Routes that the server offers are not known here.
+    if !leads_everywhere(profile) && !profile.peer_routes {
+        let routed = |server: &&IpAddr| profile.routes.iter().any(|route| route.prefix.contains(*server));
+        for server in servers.iter().filter(|server| !routed(server)) {
+            notes.push(format!(
+                "the resolver {server} is in none of the tunnel's routes, so it is asked outside the tunnel; \
+                 routes = [\"{}\"] leads it in",
+                IpNet::from(*server)
+            ));
+        }
+    }
+    if matches!(resolver, Some(Resolver::Resolvd | Resolver::Unwind)) && !profile.dns.search.is_empty() {
+        notes.push(format!(
+            "resolvd takes no search domains: add `search {}` to {RESOLV_CONF} yourself",
+            profile.dns.search.join(" ")
+        ));
+    }
+    if servers.len() > MOST_SERVERS && matches!(resolver, Some(Resolver::File | Resolver::Resolvconf)) {
+        notes.push(format!("resolv.conf(5) knows {MOST_SERVERS} resolvers; the others are not asked"));
+    }
+    notes
+}
+
+/// MAXNS of resolv.conf(5).
+pub const MOST_SERVERS: usize = 3;
+
+/// Why a profile's split DNS can't be had of this resolver.
+#[must_use]
+pub fn no_split(resolver: Resolver, domains: &[String], servers: &[IpAddr]) -> Option<String> {
+    if domains.is_empty() || resolver.splits() {
+        return None;
+    }
+    let (first, server) =
+        (domains.first()?, servers.first().map_or("ADDRESS".to_owned(), ToString::to_string));
+    let instead = match resolver {
+        Resolver::Unwind | Resolver::Resolvd => format!(
+            "put `forwarder {{ {server} }}` and `force accept bogus forwarder {{ {first} }}` into /etc/unwind.conf(5), \
+             and dns = \"none\" into the profile"
+        ),
+        _ => format!(
+            "systemd-resolved can, or a local dnsmasq with server=/{first}/{server} and dns = \"none\" in the \
+             profile; without `dns.domains` all names are asked through the tunnel"
+        ),
+    };
+    Some(format!(
+        "{resolver} can't ask other resolvers for some domains only ({}): {instead}",
+        domains.join(", ")
+    ))
+}
+
+fn leads_everywhere(profile: &Profile) -> bool {
+    matches!(profile.default_route, Some(DefaultRoute::Policy | DefaultRoute::Halves | DefaultRoute::Replace))
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn joined(programs: &[Vec<String>]) -> String {
+    programs.iter().map(|argv| argv.join(" ")).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests;

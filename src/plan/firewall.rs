@@ -1,0 +1,358 @@
+//! Packet filters: a table of nftables, an anchor of pf. What they hold is text, made here; loading it is
+//! `link`'s.
+//!
+//! On Linux a profile has one table, `inet pptpctl_NAME`, replaced and deleted as a whole. On the BSDs it has the
+//! anchor that it names, and for `nat` one below `pptpctl/`, so that neither undoes the other. A rules file is
+//! given the facts of the link as macros: `vpn_if`, `vpn_local`, `vpn_peer`, `vpn_server`.
+
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Facts, Platform, Symbol, Value};
+use crate::profile::{Mss, PppBackend, Profile};
+
+/// One reversible deed of this kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum FirewallStep {
+    /// Loads a table of nftables.
+    Nft {
+        /// Its name, in the family inet.
+        table: String,
+        /// The person's rules: what stands between the braces of the table.
+        file: Option<PathBuf>,
+        /// Forwarded traffic gets our address in the tunnel.
+        nat: bool,
+        /// TCP connections that are forwarded get a segment size that fits.
+        mss: Option<Clamp>,
+        /// What the rules can refer to.
+        macros: Macros,
+    },
+    /// Loads an anchor of pf.
+    Pf {
+        /// Its name.
+        anchor: String,
+        /// What is loaded into it.
+        rules: PfRules,
+        /// What the rules can refer to.
+        macros: Macros,
+    },
+}
+
+/// What an anchor of pf is filled with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PfRules {
+    /// The person's file.
+    File(PathBuf),
+    /// Translation of forwarded traffic, as FreeBSD and NetBSD write it (`nat on`).
+    Nat,
+    /// The same as OpenBSD writes it since 4.7 (`match out … nat-to`).
+    NatTo,
+}
+
+/// How large a TCP segment may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clamp {
+    /// What a packet of this many bytes leaves after the headers.
+    Mtu(Value<u16>),
+    /// So many bytes over IPv4, and 20 less over IPv6, whose header is larger by that.
+    Bytes(u16),
+}
+
+/// The facts that a rules file can refer to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Macros {
+    /// `vpn_if`: the device.
+    #[serde(rename = "if")]
+    pub tun: Value<String>,
+    /// `vpn_local`: our address in the tunnel.
+    pub local: Value<Ipv4Addr>,
+    /// `vpn_peer`: the peer's.
+    pub peer: Value<Ipv4Addr>,
+    /// `vpn_server`: the server that was called.
+    pub server: Value<IpAddr>,
+}
+
+/// The place on the host that such a step occupies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum FirewallKey {
+    /// A table of nftables in the family inet.
+    Table(String),
+    /// An anchor of pf.
+    Anchor(String),
+}
+
+/// What a profile wants of the packet filter of this platform, and what it wants in vain.
+pub(super) fn steps(
+    profile: &Profile,
+    platform: Platform,
+    tun: &Value<String>,
+) -> (Vec<FirewallStep>, Vec<String>) {
+    let macros = Macros {
+        tun: tun.clone(),
+        local: Value::Open(Symbol::Local),
+        peer: Value::Open(Symbol::Peer),
+        server: Value::Open(Symbol::Server),
+    };
+    let mut notes = Vec::new();
+    let mut steps = Vec::new();
+    if platform == Platform::Linux {
+        if profile.pf.is_some() {
+            notes.push("pf is the BSDs': the anchor is left out on Linux".to_owned());
+        }
+        // The builtin PPP does it by itself, and sees both directions.
+        let mss = match (profile.ppp.backend, profile.mss) {
+            (PppBackend::Builtin, _) | (_, Mss::Off) => None,
+            (_, Mss::Auto) => Some(Clamp::Mtu(Value::Open(Symbol::Mtu))),
+            (_, Mss::Bytes(bytes)) => Some(Clamp::Bytes(bytes)),
+        };
+        let file = profile.nftables.as_ref().map(|nftables| nftables.file.clone());
+        if file.is_some() || profile.nat || mss.is_some() {
+            let table = format!("pptpctl_{}", profile.name);
+            steps.push(FirewallStep::Nft { table, file, nat: profile.nat, mss, macros });
+        }
+        return (steps, notes);
+    }
+    if profile.nftables.is_some() {
+        notes.push("nftables is Linux's: its file is left out on the BSDs".to_owned());
+    }
+    if profile.nat {
+        let rules = if platform == Platform::OpenBsd { PfRules::NatTo } else { PfRules::Nat };
+        let anchor = format!("pptpctl/{}", profile.name);
+        steps.push(FirewallStep::Pf { anchor, rules, macros: macros.clone() });
+    }
+    if let Some(pf) = &profile.pf {
+        let rules = PfRules::File(pf.file.clone());
+        steps.push(FirewallStep::Pf { anchor: pf.anchor.clone(), rules, macros });
+    }
+    (steps, notes)
+}
+
+/// The whole input of nft(8) that puts the table in, replacing what it held, in one transaction. `None` while a
+/// fact is missing.
+#[must_use]
+pub fn nft_text(step: &FirewallStep) -> Option<String> {
+    let FirewallStep::Nft { table, file, nat, mss, macros } = step else { return None };
+    let mut text = String::new();
+    for (name, value) in macros.pairs()? {
+        // An interface's name is a string, addresses are not.
+        let quote = if name == "vpn_if" { "\"" } else { "" };
+        let _infallible = writeln!(text, "define {name} = {quote}{value}{quote}");
+    }
+    text.push_str(&nft_removal(table));
+    let _infallible = writeln!(text, "table inet {table} {{");
+    if *nat {
+        text.push_str(
+            "\tchain pptpctl_nat {\n\
+             \t\ttype nat hook postrouting priority 100; policy accept;\n\
+             \t\toifname $vpn_if ip saddr != $vpn_local masquerade\n\
+             \t}\n",
+        );
+    }
+    if let Some(clamp) = mss {
+        let (v4, v6) = clamp.sizes()?;
+        text.push_str("\tchain pptpctl_mss {\n\t\ttype filter hook forward priority -150; policy accept;\n");
+        for way in ["oifname", "iifname"] {
+            for (family, size) in [("ipv4", v4), ("ipv6", v6)] {
+                let _infallible = writeln!(
+                    text,
+                    "\t\t{way} $vpn_if meta nfproto {family} tcp flags & (fin | syn | rst) == syn \
+                     tcp option maxseg size set {size}"
+                );
+            }
+        }
+        text.push_str("\t}\n");
+    }
+    if let Some(file) = file {
+        let _infallible = writeln!(text, "\tinclude \"{}\"", file.display());
+    }
+    text.push_str("}\n");
+    Some(text)
+}
+
+/// The input of nft(8) that takes a table away, whether or not it is there.
+#[must_use]
+pub fn nft_removal(table: &str) -> String {
+    format!("table inet {table}\ndelete table inet {table}\n")
+}
+
+impl PfRules {
+    /// What pfctl(8) reads from its standard input; `None` for a file, which it reads by itself.
+    #[must_use]
+    pub const fn text(&self) -> Option<&'static str> {
+        match self {
+            Self::File(_) => None,
+            Self::Nat => Some("nat on $vpn_if inet from ! ($vpn_if) to any -> ($vpn_if)\n"),
+            Self::NatTo => Some("match out on $vpn_if inet from ! ($vpn_if) to any nat-to ($vpn_if)\n"),
+        }
+    }
+
+    /// The kinds of anchor that the main ruleset must have for these rules to be evaluated.
+    #[must_use]
+    pub const fn anchors(&self, platform: Platform) -> &'static [&'static str] {
+        match (self, platform) {
+            (Self::File(_) | Self::NatTo | Self::Nat, Platform::OpenBsd) => &["anchor"],
+            (Self::Nat | Self::NatTo, _) => &["nat-anchor"],
+            (Self::File(_), _) => &["nat-anchor", "anchor"],
+        }
+    }
+
+    fn place(&self) -> &Path {
+        match self {
+            Self::File(file) => file,
+            Self::Nat | Self::NatTo => Path::new("-"),
+        }
+    }
+}
+
+impl Clamp {
+    /// The largest segment over IPv4 and over IPv6, in bytes: less an IP and a TCP header without options
+    /// (RFC 6691 §2). `None` while the MTU is not known.
+    fn sizes(&self) -> Option<(u16, u16)> {
+        Some(match self {
+            Self::Mtu(mtu) => (mtu.known()?.saturating_sub(40), mtu.known()?.saturating_sub(60)),
+            Self::Bytes(bytes) => (*bytes, bytes.saturating_sub(20)),
+        })
+    }
+
+    const fn open(&self) -> Option<Symbol> {
+        match self {
+            Self::Mtu(mtu) => mtu.open(),
+            Self::Bytes(_) => None,
+        }
+    }
+}
+
+impl Macros {
+    /// Name and value of each; `None` while one is missing.
+    #[must_use]
+    pub fn pairs(&self) -> Option<[(&'static str, String); 4]> {
+        self.open().is_empty().then(|| self.words())
+    }
+
+    fn words(&self) -> [(&'static str, String); 4] {
+        [
+            ("vpn_if", self.tun.to_string()),
+            ("vpn_local", self.local.to_string()),
+            ("vpn_peer", self.peer.to_string()),
+            ("vpn_server", self.server.to_string()),
+        ]
+    }
+
+    fn open(&self) -> Vec<Symbol> {
+        let Self { tun, local, peer, server } = self;
+        [tun.open(), local.open(), peer.open(), server.open()].into_iter().flatten().collect()
+    }
+
+    fn fill(&mut self, facts: &Facts) {
+        self.tun.fill(facts.tun.as_ref());
+        self.local.fill(facts.local.as_ref());
+        self.peer.fill(facts.peer.as_ref());
+        self.server.fill(facts.server.as_ref());
+    }
+}
+
+impl FirewallStep {
+    pub(super) fn key(&self) -> FirewallKey {
+        match self {
+            Self::Nft { table, .. } => FirewallKey::Table(table.clone()),
+            Self::Pf { anchor, .. } => FirewallKey::Anchor(anchor.clone()),
+        }
+    }
+
+    pub(super) fn open(&self) -> Vec<Symbol> {
+        match self {
+            Self::Nft { macros, mss, .. } => {
+                let mut open = macros.open();
+                open.extend(mss.as_ref().and_then(Clamp::open));
+                open
+            }
+            Self::Pf { macros, .. } => macros.open(),
+        }
+    }
+
+    pub(super) fn fill(&mut self, facts: &Facts) {
+        match self {
+            Self::Nft { macros, mss, .. } => {
+                macros.fill(facts);
+                if let Some(Clamp::Mtu(mtu)) = mss {
+                    mtu.fill(facts.mtu.as_ref());
+                }
+            }
+            Self::Pf { macros, .. } => macros.fill(facts),
+        }
+    }
+
+    /// What a person should know about it, by the facts.
+    pub(super) fn note(&self, facts: &Facts) -> Option<String> {
+        let nat = match self {
+            Self::Nft { nat, .. } => *nat,
+            Self::Pf { rules, .. } => !matches!(rules, PfRules::File(_)),
+        };
+        let key = match self {
+            Self::Nft { .. } => "net.ipv4.ip_forward",
+            Self::Pf { .. } => "net.inet.ip.forwarding",
+        };
+        (nat && facts.forwarding == Some(false)).then(|| {
+            format!("nat = true, but this host does not forward packets: `sysctl {key}=1` makes it do so")
+        })
+    }
+
+    pub(super) const fn is_volatile(&self) -> bool {
+        true
+    }
+
+    pub(super) const fn is_in_namespace(&self) -> bool {
+        true
+    }
+
+    /// It stays while a lost device is replaced: rules that are gone meanwhile would keep nothing out.
+    pub(super) const fn is_of_device(&self) -> bool {
+        false
+    }
+
+    pub(super) fn line(&self, _platform: Platform) -> String {
+        match self {
+            Self::Nft { table, file, nat, mss, macros } => {
+                let mut parts = Vec::new();
+                parts.extend(nat.then(|| "masquerade what is forwarded".to_owned()));
+                parts.extend(mss.as_ref().map(|clamp| match clamp {
+                    Clamp::Mtu(mtu) => format!("MSS for MTU {mtu}"),
+                    Clamp::Bytes(bytes) => format!("MSS {bytes}"),
+                }));
+                parts.extend(file.as_ref().map(|file| format!("include \"{}\"", file.display())));
+                let defines: Vec<String> =
+                    macros.words().iter().map(|(name, value)| format!("{name}={value}")).collect();
+                format!("nft add table inet {table}: {} ({})", parts.join(", "), defines.join(" "))
+            }
+            Self::Pf { anchor, rules, macros } => {
+                let macros: String = macros
+                    .words()
+                    .iter()
+                    .fold(String::new(), |text, (name, value)| format!("{text} -D {name}={value}"));
+                let said = rules.text().map_or_else(String::new, |text| format!(": {}", text.trim_end()));
+                format!("pfctl -a {anchor}{macros} -f {}{said}", rules.place().display())
+            }
+        }
+    }
+
+    pub(super) fn undo_line(&self, _platform: Platform) -> Option<String> {
+        Some(match self {
+            Self::Nft { table, .. } => format!("nft delete table inet {table}"),
+            Self::Pf { anchor, macros, .. } => {
+                let Macros { tun, local, .. } = macros;
+                format!("pfctl -a {anchor} -F all; the states of {tun} and {local} are killed")
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

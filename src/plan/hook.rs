@@ -1,0 +1,205 @@
+//! A program of the user's own, when the tunnel is up and before it is taken down.
+//!
+//! One step for both: the ledger knows of the down hook before the up hook runs, and has everything that it needs
+//! to run in another process. The environment is the usual one: the names that pppd(8) gives to its `ip-up` and
+//! Debian's `/etc/ppp/ip-up` to its scripts, some of openvpn(8)'s, and our own.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Facts, Ipv6, Platform, Symbol, Value};
+use crate::profile::{DnsServers, Profile};
+
+/// The user's programs, and what they are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookStep {
+    /// The profile.
+    pub profile: String,
+    /// Run when everything else is done; empty for none.
+    pub up: Vec<String>,
+    /// Run before anything is undone; empty for none.
+    pub down: Vec<String>,
+    /// How long each may take, in milliseconds.
+    pub limit_ms: u64,
+    /// The tun device.
+    pub tun: Value<String>,
+    /// The address really called.
+    pub server: Value<IpAddr>,
+    /// Our address in the tunnel.
+    pub local: Value<Ipv4Addr>,
+    /// The peer's.
+    pub peer: Value<Ipv4Addr>,
+    /// Of the tunnel, in bytes.
+    pub mtu: Value<u16>,
+    /// The resolvers that the peer named, or the profile's own.
+    pub dns: Value<Vec<IpAddr>>,
+    /// Our link-local address and the peer's, where IPv6 is open.
+    pub ipv6: Option<(Ipv6Addr, Ipv6Addr)>,
+}
+
+/// The place on the host that such a step occupies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HookKey {
+    /// There is one for each tunnel.
+    Hooks,
+}
+
+/// Which of the two programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// `hooks.up`.
+    Up,
+    /// `hooks.down`.
+    Down,
+}
+
+impl Moment {
+    /// The word for people and for `PPTPCTL_ACTION`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+impl HookStep {
+    /// The step that a profile wants, if it does.
+    pub(super) fn of(profile: &Profile, tun: Value<String>) -> Option<Self> {
+        if profile.hooks.up.is_empty() && profile.hooks.down.is_empty() {
+            return None;
+        }
+        Some(Self {
+            profile: profile.name.as_str().to_owned(),
+            up: profile.hooks.up.clone(),
+            down: profile.hooks.down.clone(),
+            limit_ms: u64::try_from(profile.hooks.timeout.as_millis()).unwrap_or(u64::MAX),
+            tun,
+            server: Value::Open(Symbol::Server),
+            local: Value::Open(Symbol::Local),
+            peer: Value::Open(Symbol::Peer),
+            mtu: Value::Open(Symbol::Mtu),
+            dns: match &profile.dns.servers {
+                DnsServers::Fixed(servers) => Value::Known(servers.clone()),
+                DnsServers::Peer | DnsServers::None => Value::Open(Symbol::Dns),
+            },
+            ipv6: None,
+        })
+    }
+
+    /// The program and its arguments; empty for none.
+    #[must_use]
+    pub fn argv(&self, moment: Moment) -> &[String] {
+        match moment {
+            Moment::Up => &self.up,
+            Moment::Down => &self.down,
+        }
+    }
+
+    /// What the program is told. Both are told the same, but for the action.
+    #[must_use]
+    pub fn environment(&self, moment: Moment) -> Vec<(String, String)> {
+        let (tun, local, peer) = (self.tun.to_string(), self.local.to_string(), self.peer.to_string());
+        let (mtu, server) = (self.mtu.to_string(), self.server.to_string());
+        let mut all: Vec<(&str, String)> = vec![
+            ("IFNAME", tun.clone()),
+            ("DEVICE", tun.clone()),
+            ("IPLOCAL", local.clone()),
+            ("IPREMOTE", peer.clone()),
+            ("LINKNAME", self.profile.clone()),
+            ("PEERNAME", server.clone()),
+            ("PPP_IFACE", tun.clone()),
+            ("PPP_LOCAL", local.clone()),
+            ("PPP_REMOTE", peer.clone()),
+            ("PPP_IPPARAM", self.profile.clone()),
+            ("dev", tun),
+            ("script_type", self.script_type(moment).to_owned()),
+            ("ifconfig_local", local),
+            ("ifconfig_remote", peer),
+            ("tun_mtu", mtu.clone()),
+            ("PPTPCTL_ACTION", moment.word().to_owned()),
+            ("PPTPCTL_PROFILE", self.profile.clone()),
+            ("PPTPCTL_SERVER", server),
+            ("PPTPCTL_MTU", mtu),
+        ];
+        let dns = self.dns.known().map(Vec::as_slice).unwrap_or_default();
+        for (name, server) in ["DNS1", "DNS2"].into_iter().zip(dns) {
+            all.push((name, server.to_string()));
+        }
+        let list: Vec<String> = dns.iter().map(ToString::to_string).collect();
+        all.push(("PPTPCTL_DNS", list.join(" ")));
+        if let Some((ours, theirs)) = self.ipv6 {
+            all.extend([("LLLOCAL", ours.to_string()), ("LLREMOTE", theirs.to_string())]);
+        }
+        all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    const fn script_type(&self, moment: Moment) -> &'static str {
+        // openvpn(8)'s words are the same.
+        moment.word()
+    }
+
+    pub(super) const fn key(&self) -> HookKey {
+        HookKey::Hooks
+    }
+
+    pub(super) fn open(&self) -> Vec<Symbol> {
+        let open = [
+            self.tun.open(),
+            self.server.open(),
+            self.local.open(),
+            self.peer.open(),
+            self.mtu.open(),
+            self.dns.open(),
+        ];
+        open.into_iter().flatten().collect()
+    }
+
+    pub(super) fn fill(&mut self, facts: &Facts) {
+        self.tun.fill(facts.tun.as_ref());
+        self.server.fill(facts.server.as_ref());
+        self.local.fill(facts.local.as_ref());
+        self.peer.fill(facts.peer.as_ref());
+        self.mtu.fill(facts.mtu.as_ref());
+        self.dns.fill(facts.dns.as_ref());
+        if let Ipv6::Open { local, peer } = facts.ipv6 {
+            self.ipv6 = Some((local, peer));
+        }
+    }
+
+    /// What a user's program has done may survive a reboot; only its down hook knows.
+    pub(super) const fn is_volatile(&self) -> bool {
+        false
+    }
+
+    pub(super) const fn is_in_namespace(&self) -> bool {
+        true
+    }
+
+    pub(super) const fn is_of_device(&self) -> bool {
+        true
+    }
+
+    pub(super) fn line(&self, _platform: Platform) -> String {
+        match self.up.as_slice() {
+            [] => "remember the down hook".to_owned(),
+            up => format!("run {}", shown(up)),
+        }
+    }
+
+    pub(super) fn undo_line(&self, _platform: Platform) -> Option<String> {
+        (!self.down.is_empty()).then(|| format!("run {}", shown(&self.down)))
+    }
+}
+
+/// An argument vector for people: what a word holds does not blur where it ends.
+fn shown(argv: &[String]) -> String {
+    let plain = |word: &str| {
+        !word.is_empty()
+            && word.chars().all(|c| c.is_ascii_graphic() && !"\"'\\$`*?[]{}()<>|&;~#!".contains(c))
+    };
+    let words = argv.iter().map(|word| if plain(word) { word.clone() } else { format!("{word:?}") });
+    words.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,115 @@
+//! Someone who only watches learns what the client itself learns.
+
+use std::time::Duration;
+
+use super::pair::{CLIENT, DNS, Pair, SERVER, Side, client_config, policy, server_config};
+use crate::ppp::{
+    auth::AuthProtocol,
+    hdlc::Accm,
+    link::{Config, DownReason, Event, Mppe},
+    mppe::{Demand, Strength},
+    watch::{From, Watch},
+};
+
+/// What a watcher between the two says of all that was sent.
+fn watched(pair: &Pair) -> (Watch, Vec<Event>) {
+    let mut watch = Watch::new(1400);
+    for (side, frame) in &pair.tap {
+        watch.frame(if *side == Side::Client { From::Daemon } else { From::Peer }, frame);
+    }
+    let events = std::iter::from_fn(|| watch.poll_event()).collect();
+    (watch, events)
+}
+
+fn limited(mut config: Config) -> Config {
+    config.mtu_limit = 1400;
+    config
+}
+
+/// The client's events without those that it has for its own sake.
+fn learnt(pair: &Pair) -> Vec<Event> {
+    let own = |event: &&Event| !matches!(event, Event::PeerAnswered);
+    pair.client_events.iter().filter(own).cloned().collect()
+}
+
+#[test]
+fn a_link_is_seen_to_come_up_as_its_end_sees_it() {
+    for demand in [Demand::Off, Demand::Require] {
+        let mut client = limited(client_config());
+        client.mppe = policy(demand);
+        let mut server = server_config();
+        server.mppe = policy(demand);
+        let pair = Pair::new(client, server).up();
+        let (watch, events) = watched(&pair);
+        assert_eq!(events, learnt(&pair), "{demand:?}");
+        let Some(Event::Up(up)) = events.last() else { panic!("{events:?}") };
+        assert_eq!((up.local, up.peer, up.dns.as_slice()), (CLIENT, SERVER, &[DNS][..]));
+        let encrypted = Mppe { strength: Strength::Bits128, stateful: false };
+        assert_eq!(up.mppe, (demand == Demand::Require).then_some(encrypted));
+        assert_eq!(up.auth, Some(AuthProtocol::MsChapV2));
+        assert!(watch.heard_peer());
+        assert_eq!(watch.accm_for(&[0xff, 0x03, 0x00, 0xfd, 1]), Accm::NONE, "the client asks for that");
+        assert_eq!(watch.accm_for(&[0x21, 0x45]), Accm::NONE);
+        assert_eq!(watch.accm_for(&[0xff, 0x03, 0xc0, 0x21, 1, 1, 0, 4]), Accm::ALL);
+    }
+}
+
+#[test]
+fn a_refusal_is_seen_with_its_words() {
+    let mut client = limited(client_config());
+    if let crate::ppp::link::Role::Client(role) = &mut client.role {
+        role.credentials.password = crate::secret::Secret::from("wrong");
+    }
+    let mut pair = Pair::new(client, server_config()).open();
+    pair.run(Duration::from_secs(10));
+    let (_, events) = watched(&pair);
+    let failure = events.iter().find_map(|event| match event {
+        Event::Down(DownReason::AuthFailed(failure)) => Some(failure),
+        _ => None,
+    });
+    let failure = failure.unwrap_or_else(|| panic!("{events:?}"));
+    assert_eq!((failure.protocol, failure.code), (AuthProtocol::MsChapV2, Some(691)));
+}
+
+#[test]
+fn no_common_authentication_names_what_was_on_offer() {
+    let mut pair = Pair::with_auth(&[AuthProtocol::MsChapV2], &[AuthProtocol::Pap]).open();
+    pair.run(Duration::from_secs(40));
+    let (_, events) = watched(&pair);
+    assert!(
+        matches!(events.as_slice(), [Event::Down(DownReason::NoCommonAuth { offered })] if offered == "PAP"),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_link_that_starts_over_is_told_of_again() {
+    let mut pair = Pair::new(limited(client_config()), server_config()).up();
+    let now = pair.now;
+    pair.server.restart_lcp(now);
+    pair.run(Duration::from_secs(5));
+    let (_, events) = watched(&pair);
+    let count = |wanted: fn(&Event) -> bool| events.iter().filter(|event| wanted(event)).count();
+    assert_eq!(count(|event| matches!(event, Event::Renegotiating)), 1, "{events:?}");
+    assert_eq!(count(|event| matches!(event, Event::Up(_))), 2, "{events:?}");
+}
+
+#[test]
+fn whatever_passes_does_no_harm() {
+    let pair = Pair::new(limited(client_config()), server_config()).up();
+    let mut watch = Watch::new(1400);
+    for (number, (_, frame)) in pair.tap.iter().cycle().take(2000).enumerate() {
+        let mut frame = frame.clone();
+        let length = frame.len();
+        if let Some(byte) = frame.get_mut(number * 7 % length) {
+            *byte ^= u8::try_from(number % 251).unwrap();
+        }
+        frame.truncate(length - number % 5 % length);
+        let from = if number % 3 == 0 { From::Daemon } else { From::Peer };
+        watch.frame(from, &frame);
+    }
+    assert!(
+        std::iter::from_fn(|| watch.poll_event()).count() <= 64,
+        "events that nobody fetches are bounded"
+    );
+}

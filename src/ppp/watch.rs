@@ -1,0 +1,416 @@
+//! What two other PPP ends agree on, learnt by watching their frames pass (RFC 1661, 1332, 1877, 2759, 3078, 5072).
+//!
+//! For a call whose PPP is spoken by pppd(8) or ppp(8): it reports the milestones of [`link`](super::link) in its own
+//! words, and never changes a frame. An agreement counts when its Configure-Ack has passed in both directions. Negotiation
+//! is not encrypted by anyone (RFC 3078 §2.2: only protocols below 0x00fb are), so all of it can be seen. It owns no
+//! timers; whoever feeds it knows how long each phase may take.
+
+use std::{collections::VecDeque, net::Ipv4Addr};
+
+use super::{
+    auth::{AuthFailure, AuthProtocol, printable},
+    hdlc::Accm,
+    ipcp, ipv6cp, lcp,
+    link::{DownReason, Event, InterfaceIds, LinkUp, MPPE_OVERHEAD, Mppe},
+    mppe::{self, Strength},
+    wire::{ADDRESS_CONTROL, Options, Packet, code, protocol},
+};
+
+/// CHAP's Challenge, Success and Failure (RFC 1994 §4), PAP's Ack and Nak (RFC 1334 §2.2).
+const CHALLENGE: u8 = 1;
+const SUCCESS: u8 = 3;
+const FAILURE: u8 = 4;
+const PAP_ACK: u8 = 2;
+const PAP_NAK: u8 = 3;
+
+/// What the daemon says when it may not go on in clear, in pppd and in ppp alike.
+const NO_ENCRYPTION: &[u8] = b"MPPE required";
+
+/// Different demands of one peer that are remembered.
+const MOST_OFFERS: usize = 8;
+
+/// Events that nobody fetches are dropped beyond this; the peer can cause them at will.
+const MOST_EVENTS: usize = 64;
+
+/// Whose frame it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// The PPP daemon on this host.
+    Daemon,
+    /// The other end of the tunnel.
+    Peer,
+}
+
+/// The watcher of one link.
+#[derive(Debug, Default)]
+pub struct Watch {
+    lcp: Agreement<Lcp>,
+    ccp: Agreement<u32>,
+    ipcp: Agreement<Addresses>,
+    ipv6cp: Agreement<[u8; 8]>,
+    /// How far it has been reported.
+    stage: Stage,
+    authenticated: Option<AuthProtocol>,
+    /// What the peer called itself when it asked for proof.
+    peer_name: String,
+    /// What it wanted to be spoken, and whether the daemon has said no to any of it.
+    offered: Vec<String>,
+    auth_refused: bool,
+    mtu_limit: u16,
+    heard_peer: bool,
+    events: VecDeque<Event>,
+}
+
+/// What each side asked for and the other acknowledged.
+#[derive(Debug)]
+struct Agreement<T> {
+    /// The daemon's wish, acknowledged by the peer.
+    daemon: Option<T>,
+    /// The peer's wish, acknowledged by the daemon.
+    peer: Option<T>,
+}
+
+impl<T> Default for Agreement<T> {
+    fn default() -> Self {
+        Self { daemon: None, peer: None }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lcp {
+    mru: u16,
+    accm: Accm,
+    auth: Option<AuthProtocol>,
+}
+
+#[derive(Clone, Debug)]
+struct Addresses {
+    own: Ipv4Addr,
+    dns: Vec<Ipv4Addr>,
+    wins: Vec<Ipv4Addr>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    #[default]
+    Lcp,
+    Authentication,
+    Encryption,
+    Addresses,
+    Up,
+    Over,
+}
+
+impl Watch {
+    /// A watcher of a link that has not begun. `mtu_limit` is what the path carries in one information field, in bytes.
+    #[must_use]
+    pub fn new(mtu_limit: u16) -> Self {
+        Self { mtu_limit, ..Self::default() }
+    }
+
+    /// A frame passes, as GRE carries it. Data costs one look at its first bytes.
+    pub fn frame(&mut self, from: From, frame: &[u8]) {
+        self.heard_peer |= from == From::Peer;
+        let rest = without_address(frame);
+        let [high, low, body @ ..] = rest else { return };
+        let number = u16::from_be_bytes([*high, *low]);
+        // Below 0xc000 there is data, which has one or two bytes of protocol; above, always two (RFC 1661 §6.5).
+        if number < 0x8000 || self.stage == Stage::Over {
+            return;
+        }
+        let Some(packet) = Packet::parse(body) else { return };
+        match number {
+            protocol::LCP => self.lcp(from, packet),
+            protocol::PAP | protocol::CHAP if from == From::Peer => self.auth(number, packet),
+            protocol::CCP => self.ccp(from, packet),
+            protocol::IPCP => self.ipcp(from, packet),
+            protocol::IPV6CP => self.ipv6cp(from, packet),
+            _ => {}
+        }
+    }
+
+    /// With which map a frame for the daemon is to be escaped (RFC 1662 §7.1): all control characters in negotiation and
+    /// until the peer has acknowledged the daemon's own map.
+    #[must_use]
+    pub fn accm_for(&self, frame: &[u8]) -> Accm {
+        match &self.lcp.daemon {
+            Some(lcp) if is_data(frame) => lcp.accm,
+            _ => Accm::ALL,
+        }
+    }
+
+    /// What happened, in order.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether any frame of the peer has passed.
+    #[must_use]
+    pub const fn heard_peer(&self) -> bool {
+        self.heard_peer
+    }
+
+    /// The authentication protocol that the peer demands, once that is agreed.
+    #[must_use]
+    pub fn demanded(&self) -> Option<AuthProtocol> {
+        self.lcp.peer.as_ref().and_then(|lcp| lcp.auth)
+    }
+
+    fn lcp(&mut self, from: From, packet: Packet<'_>) {
+        match packet.code {
+            code::CONFIGURE_REQUEST => self.lcp_request(from, packet),
+            code::CONFIGURE_ACK => {
+                let Some(options) = Options::parse(packet.data) else { return };
+                let agreed = read_lcp(options);
+                *self.lcp.acknowledged_by(from) = Some(agreed);
+                if let (Stage::Lcp, Some(_), Some(peer)) = (self.stage, &self.lcp.daemon, &self.lcp.peer) {
+                    let (peer_mru, auth) = (peer.mru, peer.auth);
+                    self.stage = if auth.is_some() { Stage::Authentication } else { Stage::Encryption };
+                    self.say(Event::LcpUp { peer_mru, auth });
+                }
+            }
+            code::CONFIGURE_NAK | code::CONFIGURE_REJECT if from == From::Daemon => {
+                let options = Options::parse(packet.data);
+                self.auth_refused |= options.is_some_and(|options| options.find(lcp::option::AUTH).is_some());
+            }
+            code::TERMINATE_REQUEST => self.terminate(from, packet.data),
+            _ => {}
+        }
+    }
+
+    /// A Configure-Request takes back what was agreed, and in a link that was open begins everything anew (RFC 1661
+    /// §4.1, Opened and RCR).
+    fn lcp_request(&mut self, from: From, packet: Packet<'_>) {
+        if self.stage > Stage::Lcp {
+            if self.stage == Stage::Up {
+                self.say(Event::Renegotiating);
+            }
+            self.stage = Stage::Lcp;
+            self.authenticated = None;
+            self.lcp = Agreement::default();
+            self.ccp = Agreement::default();
+            self.ipcp = Agreement::default();
+            self.ipv6cp = Agreement::default();
+        }
+        *self.lcp.asked_by(from) = None;
+        if from == From::Peer
+            && let Some(option) = Options::parse(packet.data).and_then(|all| all.find(lcp::option::AUTH))
+        {
+            let name = AuthProtocol::from_lcp_option(option.data).map_or_else(
+                || match option.data {
+                    [high, low, ..] => format!("protocol 0x{high:02x}{low:02x}"),
+                    _ => "an unknown protocol".to_owned(),
+                },
+                |protocol| protocol.to_string(),
+            );
+            if !self.offered.contains(&name) && self.offered.len() < MOST_OFFERS {
+                self.offered.push(name);
+            }
+        }
+    }
+
+    /// Either end hangs up. When it is the daemon, its exit status says why, but for what only its words tell.
+    fn terminate(&mut self, from: From, words: &[u8]) {
+        let reason = match from {
+            // A server that wants proof may first agree to none, and hang up then.
+            _ if self.auth_refused && self.demanded().is_none() && self.stage <= Stage::Encryption => {
+                DownReason::NoCommonAuth { offered: self.offered.join(", ") }
+            }
+            From::Peer => DownReason::PeerTerminated(printable(words)),
+            From::Daemon if words.starts_with(NO_ENCRYPTION) => {
+                DownReason::EncryptionRefused(printable(words))
+            }
+            From::Daemon => return,
+        };
+        self.over(reason);
+    }
+
+    fn auth(&mut self, number: u16, packet: Packet<'_>) {
+        let Some(spoken) = self.demanded().filter(|spoken| spoken.ppp_protocol() == number) else { return };
+        if self.stage != Stage::Authentication {
+            return;
+        }
+        match (number, packet.code) {
+            (protocol::CHAP, CHALLENGE) => {
+                let name = packet.data.split_first().and_then(|(size, rest)| rest.get(usize::from(*size)..));
+                self.peer_name = name.map(printable).unwrap_or_default();
+            }
+            (protocol::CHAP, SUCCESS) => self.accepted(spoken, packet.data),
+            (protocol::PAP, PAP_ACK) => self.accepted(spoken, packet.data.get(1..).unwrap_or_default()),
+            (protocol::CHAP, FAILURE) => self.refused(spoken, packet.data),
+            (protocol::PAP, PAP_NAK) => self.refused(spoken, packet.data.get(1..).unwrap_or_default()),
+            _ => {}
+        }
+    }
+
+    fn accepted(&mut self, protocol: AuthProtocol, message: &[u8]) {
+        self.stage = Stage::Encryption;
+        self.authenticated = Some(protocol);
+        // MS-CHAPv2 puts its own proof before the words (RFC 2759 §5).
+        let words = match protocol {
+            AuthProtocol::MsChapV2 => {
+                let at = message.windows(2).position(|pair| pair == b"M=");
+                at.and_then(|at| message.get(at + 2..)).unwrap_or_default()
+            }
+            _ => message,
+        };
+        let message = Some(printable(words)).filter(|words| !words.is_empty());
+        self.say(Event::Authenticated { protocol, peer_name: self.peer_name.clone(), message });
+    }
+
+    fn refused(&mut self, protocol: AuthProtocol, message: &[u8]) {
+        let failure = AuthFailure::from_message(protocol, message);
+        self.over(DownReason::AuthFailed(AuthFailure { peer_name: self.peer_name.clone(), ..failure }));
+    }
+
+    fn ccp(&mut self, from: From, packet: Packet<'_>) {
+        match packet.code {
+            code::CONFIGURE_REQUEST => *self.ccp.asked_by(from) = None,
+            code::CONFIGURE_ACK => {
+                let bits = Options::parse(packet.data)
+                    .and_then(|options| options.find(mppe::option::TYPE))
+                    .and_then(|option| option.array())
+                    .map(u32::from_be_bytes);
+                *self.ccp.acknowledged_by(from) = bits;
+                if let (Stage::Encryption, Some(mppe)) = (self.stage, self.mppe()) {
+                    self.stage = Stage::Addresses;
+                    self.say(Event::Encryption(Some(mppe)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The weaker of what the two directions agreed on.
+    fn mppe(&self) -> Option<Mppe> {
+        let (daemon, peer) = (self.ccp.daemon?, self.ccp.peer?);
+        let strength = |bits| Strength::strongest(bits, Strength::Bits40, Strength::Bits128);
+        let strength = strength(daemon)?.min(strength(peer)?);
+        Some(Mppe { strength, stateful: daemon & peer & mppe::option::STATELESS == 0 })
+    }
+
+    fn ipcp(&mut self, from: From, packet: Packet<'_>) {
+        match packet.code {
+            code::CONFIGURE_REQUEST => *self.ipcp.asked_by(from) = None,
+            code::CONFIGURE_ACK => {
+                let Some(options) = Options::parse(packet.data) else { return };
+                *self.ipcp.acknowledged_by(from) = Some(read_ipcp(options));
+                self.addressed();
+            }
+            _ => {}
+        }
+    }
+
+    fn addressed(&mut self) {
+        let (Some(daemon), Some(peer)) = (&self.ipcp.daemon, &self.ipcp.peer) else { return };
+        let (daemon, peer) = (daemon.clone(), peer.own);
+        match self.stage {
+            Stage::Encryption => self.say(Event::Encryption(self.mppe())),
+            Stage::Addresses => {}
+            // Addresses that change in a link that is up are the daemon's to apply, and told anew.
+            Stage::Up => self.say(Event::Renegotiating),
+            Stage::Lcp | Stage::Authentication | Stage::Over => return,
+        }
+        self.stage = Stage::Up;
+        let mppe = self.mppe();
+        let overhead = if mppe.is_some() { MPPE_OVERHEAD } else { 0 };
+        let mru = self.lcp.peer.as_ref().map_or(lcp::DEFAULT_MRU, |lcp| lcp.mru);
+        let ids = (self.ipv6cp.daemon, self.ipv6cp.peer);
+        self.say(Event::Up(LinkUp {
+            local: daemon.own,
+            peer,
+            dns: daemon.dns,
+            wins: daemon.wins,
+            ipv6: if let (Some(local), Some(peer)) = ids { Some(InterfaceIds { local, peer }) } else { None },
+            mtu: mru.min(self.mtu_limit).saturating_sub(overhead),
+            mppe,
+            auth: self.authenticated,
+        }));
+    }
+
+    fn ipv6cp(&mut self, from: From, packet: Packet<'_>) {
+        match packet.code {
+            code::CONFIGURE_REQUEST => *self.ipv6cp.asked_by(from) = None,
+            code::CONFIGURE_ACK => {
+                let id = Options::parse(packet.data)
+                    .and_then(|options| options.find(ipv6cp::INTERFACE_ID))
+                    .and_then(|option| option.array());
+                *self.ipv6cp.acknowledged_by(from) = id;
+                if let (Stage::Up, Some(local), Some(peer)) =
+                    (self.stage, self.ipv6cp.daemon, self.ipv6cp.peer)
+                {
+                    self.say(Event::Ipv6Up(InterfaceIds { local, peer }));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn over(&mut self, reason: DownReason) {
+        self.stage = Stage::Over;
+        self.say(Event::Down(reason));
+    }
+
+    fn say(&mut self, event: Event) {
+        if self.events.len() < MOST_EVENTS {
+            self.events.push_back(event);
+        }
+    }
+}
+
+impl<T> Agreement<T> {
+    /// Where the wish of this end stands.
+    const fn asked_by(&mut self, from: From) -> &mut Option<T> {
+        match from {
+            From::Daemon => &mut self.daemon,
+            From::Peer => &mut self.peer,
+        }
+    }
+
+    /// Where the wish stands that this end acknowledges: the other's.
+    const fn acknowledged_by(&mut self, from: From) -> &mut Option<T> {
+        match from {
+            From::Daemon => &mut self.peer,
+            From::Peer => &mut self.daemon,
+        }
+    }
+}
+
+fn read_lcp(options: Options<'_>) -> Lcp {
+    let find = |kind| options.find(kind);
+    let mru = find(lcp::option::MRU).and_then(|option| option.array()).map(u16::from_be_bytes);
+    let accm = find(lcp::option::ACCM).and_then(|option| option.array()).map(u32::from_be_bytes);
+    Lcp {
+        mru: mru.unwrap_or(lcp::DEFAULT_MRU),
+        accm: accm.map_or(Accm::ALL, Accm),
+        auth: find(lcp::option::AUTH).and_then(|option| AuthProtocol::from_lcp_option(option.data)),
+    }
+}
+
+fn read_ipcp(options: Options<'_>) -> Addresses {
+    let address = |kind: u8| options.find(kind)?.array::<4>().map(Ipv4Addr::from);
+    let listed = |kinds: [u8; 2]| {
+        let mut found: Vec<Ipv4Addr> = kinds.into_iter().filter_map(address).collect();
+        found.dedup();
+        found.retain(|address| ipcp::usable(*address));
+        found
+    };
+    Addresses {
+        own: address(ipcp::option::ADDRESS).unwrap_or(Ipv4Addr::UNSPECIFIED),
+        dns: listed(ipcp::option::DNS),
+        wins: listed(ipcp::option::WINS),
+    }
+}
+
+fn without_address(frame: &[u8]) -> &[u8] {
+    frame.strip_prefix(&ADDRESS_CONTROL).unwrap_or(frame)
+}
+
+/// With its protocol field whole or compressed (RFC 1661 §6.5).
+fn is_data(frame: &[u8]) -> bool {
+    match without_address(frame) {
+        [first, ..] if first & 1 == 1 => true,
+        [high, ..] => *high < 0x80,
+        [] => false,
+    }
+}

@@ -1,0 +1,272 @@
+//! What may be written for an external PPP: which system has which daemon, which of its options are derived from
+//! the profile already or would undo what is, and what of a profile a daemon has no words for. Pure tables.
+
+use super::{
+    AuthProtocol, DnsServers, MppeMode, MppeStrength, PppBackend, Profile,
+    report::Draft,
+    source::Span,
+    values::{self, Advice},
+};
+
+/// The longest option, in bytes: pppd's words are shorter than 1024, ppp's lines than 512.
+const LONGEST: usize = 255;
+/// Room for the name of a label in a file of ours, in bytes.
+const LONGEST_LABEL: usize = 64;
+
+/// Options of pppd(8) that are not for a profile to give, and why.
+const PPPD: &[(&[&str], &str)] = &[
+    (
+        &["nodetach", "detach", "updetach", "up_sdnotify"],
+        "pptpctl starts pppd itself and keeps it in the foreground",
+    ),
+    (
+        &["pty", "socket", "notty", "connect", "disconnect", "init", "welcome", "sync"],
+        "the line is pptpctl's",
+    ),
+    (&["file", "call"], "write the options here, one by one"),
+    (&["persist", "demand", "holdoff", "maxfail"], "dialling again is pptpctl's: see `retry`"),
+    (
+        &["defaultroute", "defaultroute6", "replacedefaultroute", "defaultroute-metric"],
+        "routes are pptpctl's: see `default` and `routes`",
+    ),
+    (&["unit", "ifname"], "the device is named by the profile's `unit`"),
+    (&["linkname", "logfile", "logfd", "nolog", "nologfd"], "pptpctl finds pppd, and its messages, by this"),
+    (&["user", "name"], "this is the profile's `user` and `domain`"),
+    (&["password"], "this is the profile's `password`"),
+    (&["show-password"], "it would write the password to the log"),
+    (&["dryrun", "dump"], "`pptpctl up --dry-run` shows what pppd is told"),
+    (&["noip", "-ip"], "without an IPv4 address there is no tunnel"),
+    (&["+ipv6", "ipv6", "noipv6"], "this is the profile's `ppp.ipv6`"),
+    (&["usepeerdns"], "this is the profile's `dns`"),
+    (&["mtu", "mru"], "this is the profile's `mtu` and `ppp.mru`"),
+    (
+        &["lcp-echo-interval", "lcp-echo-failure"],
+        "this is the profile's `ppp.lcp-echo-interval` and `ppp.lcp-echo-failure`",
+    ),
+    (
+        &[
+            "auth",
+            "require-pap",
+            "+pap",
+            "require-chap",
+            "+chap",
+            "require-mschap",
+            "+mschap",
+            "require-mschap-v2",
+            "+mschap-v2",
+            "require-eap",
+        ],
+        "a server does not log in to its client; what we accept is the profile's `auth`",
+    ),
+    (
+        &[
+            "refuse-pap",
+            "-pap",
+            "refuse-chap",
+            "-chap",
+            "refuse-mschap",
+            "-mschap",
+            "refuse-mschap-v2",
+            "-mschap-v2",
+        ],
+        "this is the profile's `auth`",
+    ),
+    (
+        &[
+            "mppe",
+            "+mppe",
+            "require-mppe",
+            "require-mppe-40",
+            "+mppe-40",
+            "require-mppe-128",
+            "+mppe-128",
+            "nomppe",
+            "nomppe-40",
+            "nomppe-128",
+            "mppe-stateful",
+            "nomppe-stateful",
+            "noccp",
+            "-ccp",
+        ],
+        "this is the profile's `mppe`",
+    ),
+];
+
+/// Commands of ppp(8), by their first words.
+const PPP: &[(&[&str], &str)] = &[
+    (&["set authname", "set authkey"], "this is the profile's `user` and `password`"),
+    (&["set device", "set speed", "set phone", "set dial", "set login"], "the line is pptpctl's"),
+    (
+        &["set mppe", "enable mppe", "disable mppe", "accept mppe", "deny mppe"],
+        "this is the profile's `mppe`",
+    ),
+    (&["set mtu", "set mru"], "this is the profile's `mtu` and `ppp.mru`"),
+    (
+        &["set redial", "set reconnect", "set autoload", "set mode"],
+        "dialling again is pptpctl's: see `retry`",
+    ),
+    (&["add", "add!", "delete", "delete!"], "routes are pptpctl's: see `default` and `routes`"),
+    (&["enable dns", "disable dns", "resolv"], "this is the profile's `dns`"),
+    (&["nat"], "this is the profile's `nat`"),
+    (
+        &["dial", "open", "close", "down", "quit", "bye", "load", "term"],
+        "pptpctl brings the link up and down",
+    ),
+    (&["shell", "bg"], "the profile's `hooks` run programs"),
+];
+
+/// One of `ppp.options`.
+///
+/// # Errors
+/// Why it may not be given, or what it should look like.
+pub(super) fn option(backend: PppBackend, text: &str) -> Result<String, Advice> {
+    let option = values::printable(text, LONGEST)?;
+    let forbidden = match backend {
+        PppBackend::Builtin => return Ok(option),
+        PppBackend::Pppd if option.starts_with("/dev/") => Some("the line is pptpctl's"),
+        PppBackend::Pppd => {
+            PPPD.iter().find(|(names, _)| names.contains(&option.as_str())).map(|(_, why)| *why)
+        }
+        PppBackend::Ppp if option.starts_with('!') => Some("one command of ppp, and no shell's"),
+        PppBackend::Ppp => {
+            let words: Vec<&str> = option.split_whitespace().collect();
+            let starts = |name: &&str| words.starts_with(&name.split(' ').collect::<Vec<_>>());
+            PPP.iter().find(|(names, _)| names.iter().any(starts)).map(|(_, why)| *why)
+        }
+    };
+    match forbidden {
+        Some(why) => Err(why.to_owned()),
+        None => Ok(option),
+    }
+}
+
+/// `ppp.label`: a word that can stand before a colon in ppp.conf.
+///
+/// # Errors
+/// What it should look like.
+pub(super) fn label(text: &str) -> Result<String, Advice> {
+    let fits = (1..=LONGEST_LABEL).contains(&text.len())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        && !text.starts_with('-');
+    if fits { Ok(text.to_owned()) } else { Err("letters, digits, `.`, `_` and `-`, at most 64".to_owned()) }
+}
+
+/// What must hold between backend, system and the rest of the profile. `os` is `std::env::consts::OS`.
+pub(super) fn check(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+    let backend = profile.ppp.backend;
+    if let Some((title, why)) = missing(backend, os) {
+        let mut draft = Draft::error(at("ppp.backend"), title, why)
+            .help("ppp.backend = \"builtin\", the default, needs no other program");
+        if os == "linux" {
+            draft = draft.help("ppp.backend = \"pppd\" uses Linux's pppd(8)");
+        }
+        drafts.push(draft);
+    }
+    if backend == PppBackend::Builtin && !profile.ppp.options.is_empty() {
+        let label = "these are for pppd or ppp: add ppp.backend";
+        drafts.push(Draft::error(at("ppp.options"), "`ppp.options` without an external PPP", label));
+    }
+    if backend != PppBackend::Ppp && profile.ppp.label.is_some() {
+        let label = "labels are of ppp(8)'s ppp.conf";
+        drafts.push(Draft::error(at("ppp.label"), "`ppp.label` without ppp.backend = \"ppp\"", label));
+    }
+    if backend == PppBackend::Pppd {
+        pppd(profile, &at, drafts);
+    }
+    if backend != PppBackend::Builtin && profile.peer_routes {
+        let label = "only the builtin PPP can ask for them";
+        drafts.push(Draft::error(at("peer-routes"), "`peer-routes` with an external PPP", label));
+    }
+}
+
+/// Why this system does not have this daemon.
+fn missing(backend: PppBackend, os: &str) -> Option<(&'static str, &'static str)> {
+    match (backend, os) {
+        (PppBackend::Builtin, _) | (PppBackend::Pppd, "linux") | (PppBackend::Ppp, "freebsd") => None,
+        (PppBackend::Pppd, "freebsd") => Some(("FreeBSD has no pppd(8)", "its PPP daemon is \"ppp\"")),
+        (PppBackend::Pppd, _) => {
+            Some(("the pppd(8) of this system knows neither MPPE nor MS-CHAPv2", "it cannot carry PPTP"))
+        }
+        (PppBackend::Ppp, "linux") => Some(("Linux has no ppp(8)", "this is FreeBSD's PPP daemon")),
+        (PppBackend::Ppp, _) => {
+            Some(("ppp(8) is not part of this system", "FreeBSD has it; OpenBSD gave it up in 5.8"))
+        }
+    }
+}
+
+/// What pppd has no words for.
+fn pppd(profile: &Profile, at: &impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+    match (profile.mppe.mode, profile.mppe.min) {
+        (MppeMode::Allow, _) => {
+            let label = "pppd demands encryption or refuses it: \"require-128\" or \"off\"";
+            drafts.push(Draft::error(at("mppe"), "pppd cannot take encryption or leave it", label));
+        }
+        (MppeMode::Require, MppeStrength::Bits56) => {
+            let label = "\"require-128\", or \"require-40\" for 40 or 128 bits";
+            drafts.push(Draft::error(at("mppe"), "pppd knows no 56-bit encryption", label));
+        }
+        (MppeMode::Off | MppeMode::Require, _) => {}
+    }
+    if profile.mppe.mode == MppeMode::Require
+        && profile.auth.contains(&AuthProtocol::MsChapV1)
+        && profile.auth.contains(&AuthProtocol::MsChapV2)
+    {
+        let label = "pppd would take either";
+        drafts.push(Draft::warning(at("auth"), "MS-CHAPv1 beside MS-CHAPv2 with pppd", label));
+    }
+    if matches!(profile.dns.servers, DnsServers::Peer) {
+        let label = "and /etc/ppp/ip-up may change resolvers beside us";
+        drafts.push(Draft::warning(at("dns"), "pppd writes /etc/ppp/resolv.conf as well", label));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_profile_says_is_not_said_again() {
+        for wrong in
+            ["nodetach", "password", "defaultroute", "nomppe", "unit", "/dev/ttyS0", "file", "usepeerdns"]
+        {
+            assert!(option(PppBackend::Pppd, wrong).is_err(), "{wrong}");
+        }
+        for right in ["debug", "lcp-restart", "1", "nobsdcomp", "ipcp-restart", "noauth", "10.0.0.9:", "a b"]
+        {
+            assert_eq!(option(PppBackend::Pppd, right).as_deref(), Ok(right));
+        }
+        for wrong in
+            ["set  authkey x", "add default HISADDR", "!include x", "! ls", "nat enable yes", "set mppe 40"]
+        {
+            assert!(option(PppBackend::Ppp, wrong).is_err(), "{wrong}");
+        }
+        for right in ["set log Phase", "enable lqr", "set additional 1", "disable mppe2"] {
+            assert_eq!(option(PppBackend::Ppp, right).as_deref(), Ok(right));
+        }
+        assert!(option(PppBackend::Ppp, "set log x\nquit").is_err());
+        assert!(option(PppBackend::Pppd, &"x".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn labels_are_words() {
+        for right in ["vpn", "My.VPN_2-b"] {
+            assert_eq!(label(right).as_deref(), Ok(right));
+        }
+        for wrong in ["", "a b", "-direct", "a:", "ü", &"x".repeat(65)] {
+            assert!(label(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_system_has_its_daemon() {
+        for (backend, has) in [
+            (PppBackend::Builtin, &["linux", "freebsd", "openbsd", "netbsd"][..]),
+            (PppBackend::Pppd, &["linux"]),
+            (PppBackend::Ppp, &["freebsd"]),
+        ] {
+            for os in ["linux", "freebsd", "openbsd", "netbsd"] {
+                assert_eq!(missing(backend, os).is_none(), has.contains(&os), "{backend:?} {os}");
+            }
+        }
+    }
+}

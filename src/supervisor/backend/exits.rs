@@ -1,0 +1,193 @@
+//! What it means how a PPP daemon ended: its exit status, and the last words that say why, as one of our failures. Pure.
+
+use crate::{
+    engine::failure::{Failure, FailureKind, Phase},
+    plan::Daemon,
+};
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With an exit status.
+    Status(i32),
+    /// By a signal.
+    Signal(i32),
+}
+
+/// Lines that say nothing about why.
+const IDLE_TALK: &[&str] = &[
+    "Connection terminated",
+    "Modem hangup",
+    "Exit.",
+    "Terminating on signal",
+    "Hangup (SIGHUP)",
+    "Connect time ",
+    "Sent ",
+    "Connect: ",
+    "Using interface ",
+    "Renamed interface ",
+    "sent [",
+    "rcvd [",
+    "using channel ",
+    "Script ",
+    "cbcp_",
+    "Waiting for ",
+    "local  IP address",
+    "remote IP address",
+    "CHAP authentication succeeded",
+    "PAP authentication succeeded",
+    "MPPE ",
+    "Overriding mtu ",
+    "Plugin ",
+];
+
+/// Whether a line of the daemon may say why it ended.
+#[must_use]
+pub fn is_telling(line: &str) -> bool {
+    !line.is_empty()
+        && (line.starts_with("MPPE required") || !IDLE_TALK.iter().any(|idle| line.starts_with(idle)))
+}
+
+/// How the daemon of a tunnel ended.
+#[must_use]
+pub fn of(daemon: Daemon, end: End, phase: Phase, words: &str) -> Failure {
+    match daemon {
+        Daemon::Pppd => of_pppd(end, phase, words),
+        Daemon::Ppp => of_ppp(end, phase, words),
+    }
+}
+
+/// ppp(8), whose exit statuses are sysexits(3)'s idea of its own (EX_NORMAL 0, EX_START 1, EX_SOCK 2, EX_MODEM 3,
+/// EX_DIAL 4, EX_DEAD 5, EX_DONE 6, EX_REBOOT 7, EX_ERRDEAD 8, EX_HANGUP 9, EX_TERMINATE 10, EX_NODIAL 11, EX_NOLOGIN
+/// 12): none names the phase, so the phase does.
+#[must_use]
+pub fn of_ppp(end: End, phase: Phase, words: &str) -> Failure {
+    let (kind, meaning) = match end {
+        End::Signal(number) => (FailureKind::PppFailed, format!("ppp was ended by signal {number}")),
+        End::Status(1..=3) => (FailureKind::PppFailed, "ppp could not start".to_owned()),
+        End::Status(_) => (cut_short(phase), "ppp ended".to_owned()),
+    };
+    let detail = if words.is_empty() { meaning } else { format!("{meaning}: {words}") };
+    let failure = Failure::new(phase, kind, detail);
+    if kind == FailureKind::PppFailed {
+        failure
+            .hint("does /etc/ppp/ppp.conf begin with the line `!include $PPTPCTL_PPP_CONF`?")
+            .hint("ppp(8) writes to /var/log/ppp.log")
+    } else {
+        failure
+    }
+}
+
+/// pppd(8), EXIT STATUS. `phase` is how far it had come, `words` the last line that [`is_telling`].
+#[must_use]
+pub fn of_pppd(end: End, phase: Phase, words: &str) -> Failure {
+    let (kind, meaning) = match end {
+        End::Signal(number) => (FailureKind::PppFailed, format!("pppd was ended by signal {number}")),
+        End::Status(status) => (pppd_kind(status, phase, words), format!("pppd: {}", pppd_words(status))),
+    };
+    let detail = if words.is_empty() { meaning } else { format!("{meaning}: {words}") };
+    let failure = Failure::new(phase, kind, detail);
+    match (kind, end) {
+        (FailureKind::NoPpp, _) => failure
+            .hint("does this kernel have PPP? `modprobe ppp_async` should load it, and /dev/ppp be there")
+            .hint("ppp.backend = \"builtin\" needs neither"),
+        (FailureKind::PppFailed, End::Status(2)) => failure
+            .hint("are ppp.options and /etc/ppp/options what this pppd knows? `pppd --version`; 2.4.8 is the oldest that does")
+            .hint("`pptpctl up --dry-run` shows what it is told, `pptpctl logs` what it says"),
+        (FailureKind::PppFailed, _) => failure.hint("`pptpctl logs` shows what pppd says"),
+        _ => failure,
+    }
+}
+
+fn pppd_kind(status: i32, phase: Phase, words: &str) -> FailureKind {
+    match status {
+        _ if words.starts_with("MPPE required") => FailureKind::EncryptionRefused,
+        4 => FailureKind::NoPpp,
+        11 | 19 => FailureKind::AuthenticationFailed,
+        15 => FailureKind::PeerLost,
+        17 => FailureKind::LcpFailed,
+        0 | 10 | 12 | 13 | 16 => cut_short(phase),
+        _ => FailureKind::PppFailed,
+    }
+}
+
+/// What it means that a link ends in this phase for no reason of its own.
+const fn cut_short(phase: Phase) -> FailureKind {
+    match phase {
+        Phase::Resolve | Phase::Connect | Phase::Control | Phase::Call | Phase::Lcp => FailureKind::LcpFailed,
+        Phase::Authentication => FailureKind::AuthenticationFailed,
+        Phase::Encryption => FailureKind::EncryptionRefused,
+        Phase::Addresses => FailureKind::NoAddress,
+        Phase::Routes | Phase::Up => FailureKind::PeerEnded,
+    }
+}
+
+const fn pppd_words(status: i32) -> &'static str {
+    match status {
+        0 => "the link ended",
+        1 => "fatal error (1)",
+        2 => "an option that it does not take (2)",
+        3 => "it is not root (3)",
+        4 => "the kernel has no PPP (4)",
+        5 => "ended by someone's signal (5)",
+        6 => "the device is locked (6)",
+        7 => "the device could not be opened (7)",
+        10 => "no agreement with the server (10)",
+        11 => "the server did not prove itself (11)",
+        12 => "idle for too long (12)",
+        13 => "the time was up (13)",
+        15 => "no answer to LCP echo (15)",
+        16 => "the line was hung up (16)",
+        17 => "the line is looped back (17)",
+        19 => "the server does not accept us (19)",
+        _ => "an unexpected exit status",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_has_its_class() {
+        for (status, phase, kind) in [
+            (1, Phase::Lcp, FailureKind::PppFailed),
+            (2, Phase::Lcp, FailureKind::PppFailed),
+            (3, Phase::Lcp, FailureKind::PppFailed),
+            (4, Phase::Lcp, FailureKind::NoPpp),
+            (5, Phase::Up, FailureKind::PppFailed),
+            (8, Phase::Lcp, FailureKind::PppFailed),
+            (9, Phase::Lcp, FailureKind::PppFailed),
+            (10, Phase::Lcp, FailureKind::LcpFailed),
+            (10, Phase::Encryption, FailureKind::EncryptionRefused),
+            (10, Phase::Addresses, FailureKind::NoAddress),
+            (11, Phase::Authentication, FailureKind::AuthenticationFailed),
+            (12, Phase::Up, FailureKind::PeerEnded),
+            (13, Phase::Up, FailureKind::PeerEnded),
+            (15, Phase::Up, FailureKind::PeerLost),
+            (16, Phase::Up, FailureKind::PeerEnded),
+            (16, Phase::Authentication, FailureKind::AuthenticationFailed),
+            (17, Phase::Lcp, FailureKind::LcpFailed),
+            (19, Phase::Authentication, FailureKind::AuthenticationFailed),
+            (77, Phase::Up, FailureKind::PppFailed),
+        ] {
+            assert_eq!(of_pppd(End::Status(status), phase, "").kind, kind, "{status} {phase}");
+        }
+        let killed = of_pppd(End::Signal(9), Phase::Up, "");
+        assert_eq!(
+            (killed.kind, killed.detail.as_str()),
+            (FailureKind::PppFailed, "pppd was ended by signal 9")
+        );
+    }
+
+    #[test]
+    fn the_last_telling_line_says_why() {
+        let said =
+            ["Using interface ppp0", "MPPE required but peer negotiation failed", "Connection terminated."];
+        let words = said.into_iter().rfind(|line| is_telling(line)).unwrap();
+        let failure = of_pppd(End::Status(16), Phase::Encryption, words);
+        assert_eq!(failure.kind, FailureKind::EncryptionRefused);
+        assert!(failure.detail.ends_with("MPPE required but peer negotiation failed"), "{failure}");
+        assert!(!is_telling("MPPE 128-bit stateless compression enabled") && !is_telling(""));
+    }
+}

@@ -1,0 +1,185 @@
+//! Following the network: what the kernel tells of it, what it looks like then, and what the machine wants done.
+
+use std::{
+    net::{Ipv4Addr, UdpSocket},
+    os::fd::{AsFd, BorrowedFd},
+    time::{Duration, Instant},
+};
+
+use super::{Child, Supervisor, attempt};
+use crate::{
+    engine::{failure::Failure, message::ToEngine},
+    link::{self, Cause, LinkError},
+    net::{kernel::Watch, sleep::Sleep},
+    plan::{self, Facts, Platform},
+    supervisor::{
+        debounce::Debounce,
+        hints,
+        machine::{Input, Machine, Outlook, State},
+        report::Progress,
+    },
+};
+
+/// A wait that ends so much later than it should was a stop of this process, or of the whole machine under a
+/// hypervisor: the peer may have given up on us.
+const OVERSLEPT: Duration = Duration::from_secs(5);
+
+/// The ears of a supervisor.
+pub(super) struct Roam {
+    /// Without it nothing is known of changes, and the backoff alone decides when to try again.
+    watch: Option<Watch>,
+    sleep: Option<Sleep>,
+    burst: Debounce,
+    woke: bool,
+    /// The address that the present connection has.
+    local: Option<Ipv4Addr>,
+}
+
+impl Roam {
+    pub(super) fn new() -> Self {
+        let watch =
+            Watch::open().inspect_err(|error| tracing::warn!("changes of the network go unnoticed: {error}"));
+        let sleep = Sleep::watch().inspect_err(|error| tracing::debug!(%error, "sleep goes unnoticed"));
+        Self { watch: watch.ok(), sleep: sleep.ok(), burst: Debounce::default(), woke: false, local: None }
+    }
+
+    /// The routing messages, and the clock.
+    pub(super) fn fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        [self.watch.as_ref().map(AsFd::as_fd), self.sleep.as_ref().and_then(Sleep::fd)]
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.burst.due()
+    }
+
+    /// Takes in what has come; `deadline` is when the wait should have ended.
+    pub(super) fn hear(&mut self, network: bool, clock: bool, deadline: Option<Instant>) {
+        let now = Instant::now();
+        if network && self.watch.as_mut().is_some_and(Watch::drain) {
+            self.burst.notice(now);
+        }
+        if clock && self.sleep.as_mut().is_some_and(|sleep| sleep.rearm().is_err()) {
+            // It would be readable for ever.
+            self.sleep = None;
+        }
+        let slept = self.sleep.as_mut().and_then(Sleep::slept);
+        let overslept = deadline.is_some_and(|deadline| now > deadline + OVERSLEPT);
+        self.woke |= slept.is_some() || overslept;
+    }
+
+    /// The network as a dial sees it.
+    pub(super) fn dials(&mut self, machine: &mut Machine, facts: &Result<Facts, LinkError>) {
+        self.local = None;
+        if self.watch.is_none() {
+            return;
+        }
+        match facts {
+            Ok(facts) => machine.sees(facts.way.clone()),
+            Err(error) if is_unreachable(error) => machine.sees(None),
+            Err(_) => {}
+        }
+    }
+
+    pub(super) fn connected_from(&mut self, local: Option<Ipv4Addr>) {
+        self.local = local;
+    }
+}
+
+impl Supervisor {
+    /// What has been heard, once it is time to act on it.
+    pub(super) fn roam_on(&mut self, now: Instant) {
+        if std::mem::take(&mut self.roam.woke) {
+            tracing::info!("{}: this host has slept", self.profile.log_name());
+            self.handle(Input::Woke);
+        }
+        if self.roam.burst.take(now) {
+            self.look();
+        }
+    }
+
+    /// Tells the machine what the network looks like now.
+    pub(super) fn look(&mut self) {
+        let began = Instant::now();
+        if let Some(outlook) = self.outlook() {
+            tracing::debug!("{}: the network: {outlook:?}", self.profile.log_name());
+            self.handle(Input::Network(outlook));
+        }
+        let now = Instant::now();
+        self.roam.burst.looked(now, now.saturating_duration_since(began));
+    }
+
+    /// `None` when there is nothing to look for, or the kernel cannot be asked: then all stays as it is.
+    fn outlook(&mut self) -> Option<Outlook> {
+        let server = *self.machine.looks_for()?.ip();
+        let way = match self.link.as_mut()?.facts(server, self.profile.localbind) {
+            Ok(facts) => facts.way,
+            Err(error) if is_unreachable(&error) => None,
+            Err(error) => {
+                tracing::warn!("{}: {error}", self.profile.log_name());
+                return None;
+            }
+        };
+        let connected = matches!(self.machine.state(), State::Dialing | State::Configuring | State::Up);
+        let address_stays = !connected || self.roam.local.is_none_or(is_ours);
+        Some(Outlook { way, address_stays })
+    }
+
+    /// Everything that hangs on the way to the server, and every route of ours that something took away.
+    pub(super) fn repin(&mut self) {
+        let (Some(server), Some(link)) = (self.machine.server(), &mut self.link) else { return };
+        let done = attempt::facts(link, &self.profile, *server.ip()).and_then(|facts| {
+            let words = facts.way.as_ref().map(ToString::to_string).unwrap_or_default();
+            tracing::info!("{}: the way to {} is {words} now", self.profile.log_name(), server.ip());
+            link.perform(&plan::transport(&self.profile, Platform::host()).resolve(&facts))
+        });
+        self.warn_of(done);
+        self.renew();
+    }
+
+    /// Every route of ours that something took away.
+    pub(super) fn renew(&mut self) {
+        let done = self.link.as_mut().map_or(Ok(()), link::Session::renew_routes);
+        self.warn_of(done);
+    }
+
+    /// The network is between two states more often than not: what comes next is another notice.
+    fn warn_of(&self, done: Result<(), LinkError>) {
+        if let Err(error) = done {
+            tracing::warn!("{}: after a change of the network: {error}", self.profile.log_name());
+        }
+    }
+
+    pub(super) fn probe(&mut self) {
+        if let Child::Engine(engine) = &self.child {
+            engine.say(&ToEngine::Probe);
+        }
+    }
+
+    /// The engine's or resolver's work is of no use any more.
+    pub(super) fn abandon(&mut self, failure: Failure) {
+        self.read_log();
+        // The engine first: its end of the line hangs up, and a daemon does not try to be polite.
+        self.kill_child();
+        let _its_own_verdict = self.drop_ppp();
+        self.lost |= self.live.take().is_some();
+        if self.query_due.is_some() {
+            self.answer_status(None);
+        }
+        let failure = hints::add(failure, &self.profile, self.machine.server());
+        tracing::warn!("{}: {failure}", self.profile.log_name());
+        self.last_failure = Some(failure.clone());
+        self.reporter.say(&Progress::Attempt(failure));
+    }
+}
+
+/// Whether an address is one of this host's: then a socket can have it.
+fn is_ours(address: Ipv4Addr) -> bool {
+    match UdpSocket::bind((address, 0)) {
+        Ok(_) => true,
+        Err(error) => error.kind() != std::io::ErrorKind::AddrNotAvailable,
+    }
+}
+
+fn is_unreachable(error: &LinkError) -> bool {
+    matches!(&error.cause, Cause::Kernel(error) if error.is_unreachable())
+}

@@ -1,0 +1,187 @@
+//! Defects of the data path: 1, 2, 3, 4, 6, 13.
+
+use std::{fs, time::Duration};
+
+use crate::{peer::*, world::*};
+
+/// For what has to come, however busy the machine is.
+const COMES: Duration = LIMIT;
+
+/// The classic program takes bytes 6 and 7 for the length of an IP or LCP packet.
+#[test]
+fn defect_01_synchronous_framing_carries_every_frame() {
+    against_the_classic(
+        "defects::data::defect_01_synchronous_framing_carries_every_frame",
+        "lost",
+        |program, _| {
+            let call = Peer::at(9).call(program, "--sync", Pipe::Socket);
+            let mut encrypted = vec![0xff, 0x03, 0x00, 0xfd, 0x90, 0x01];
+            encrypted.extend([0xa5; 200]);
+            let mut compressed = vec![0xfd, 0x90, 0x02];
+            compressed.extend([0x5a; 90]);
+            let frames =
+                [("MPPE", encrypted), ("ACFC and PFC", compressed), ("IPCP", vec![0x80, 0x21, 1, 1, 0, 4])];
+            let mut lost = Vec::new();
+            for (name, frame) in frames {
+                call.write(&frame);
+                // What comes is this one; a program that has lost it sends the next, of which it cannot be in doubt.
+                let got = call.receive(comes_in(program)).map(|packet| packet.payload);
+                if got.as_ref() != Some(&frame) {
+                    lost.push(name);
+                }
+            }
+            let echo = [0xff, 0x03, 0xc0, 0x21, 9, 1, 0, 12, 0, 0, 0, 0, 1, 2, 3, 4];
+            call.write(&echo);
+            let got = call.receive(COMES).expect("LCP passes");
+            call.end();
+            assert!(got.payload.ends_with(&echo), "{got:?}");
+            if lost.is_empty() { Ok(()) } else { Err(format!("lost: {lost:?}")) }
+        },
+    );
+}
+
+/// The classic program gives the wrong one of the two back to its free list.
+#[test]
+fn defect_02_a_duplicate_behind_a_gap_loses_nothing() {
+    against_the_classic(
+        "defects::data::defect_02_a_duplicate_behind_a_gap_loses_nothing",
+        "delivered [8, 9, 12]",
+        |program, _| {
+            let mut call = Peer::at(9).call(program, "", Pipe::Socket);
+            for seq in [8, 10, 10, 11, 9, 12] {
+                call.send(seq, &numbered(seq, 40));
+            }
+            let got = numbers(&call.frames(COMES, |frames| numbers(frames).contains(&12)));
+            call.end();
+            if got == [8, 9, 10, 11, 12] { Ok(()) } else { Err(format!("delivered {got:?}")) }
+        },
+    );
+}
+
+/// The classic program forgets the IP header when it compares the lengths.
+#[test]
+fn defect_03_a_packet_that_is_cut_short_is_dropped() {
+    against_the_classic(
+        "defects::data::defect_03_a_packet_that_is_cut_short_is_dropped",
+        "[1, 2, 3]",
+        |program, _| {
+            let mut call = Peer::at(9).call(program, "", Pipe::Socket);
+            call.send(1, &numbered(1, 100));
+            let mut short = call.packet(2, None, &numbered(2, 100));
+            short.truncate(short.len() - 15);
+            call.send_raw(&short);
+            call.send(3, &numbered(3, 100));
+            let got = numbers(&call.frames(COMES, |frames| numbers(frames).contains(&3)));
+            call.end();
+            if got == [1, 3] { Ok(()) } else { Err(format!("delivered {got:?}")) }
+        },
+    );
+}
+
+/// With `--nobuffer` the classic program counts after it has gone on.
+#[test]
+fn defect_04_lost_packets_are_counted() {
+    against_the_classic(
+        "defects::data::defect_04_lost_packets_are_counted",
+        "-1 are lost",
+        |program, log| {
+            let mut call = Peer::at(9).call(program, "--nobuffer", Pipe::Socket);
+            for seq in [1, 5] {
+                call.send(seq, &numbered(seq, 40));
+            }
+            call.frames(COMES, |frames| frames.len() == 2);
+            let lost = call.statistic(log, "rx lost");
+            call.end();
+            if lost == 3 { Ok(()) } else { Err(format!("three packets are missing, and {lost} are lost")) }
+        },
+    );
+}
+
+#[test]
+fn defect_04_acknowledgements_are_counted() {
+    against_the_classic(
+        "defects::data::defect_04_acknowledgements_are_counted",
+        "0 are counted",
+        |program, log| {
+            let mut call = Peer::at(9).call(program, "", Pipe::Socket);
+            call.write_frame(&numbered(0, 40));
+            let sent = call.receive(COMES).unwrap().seq;
+            call.send_raw(&call.packet(1, sent, &numbered(1, 40)));
+            call.frames(COMES, |frames| frames.len() == 1);
+            let acks = call.statistic(log, "rx acks");
+            call.end();
+            if acks == 1 {
+                Ok(())
+            } else {
+                Err(format!("one acknowledgement has come, and {acks} are counted"))
+            }
+        },
+    );
+}
+
+#[test]
+fn defect_06_a_small_missing_window_holds() {
+    against_the_classic("defects::data::defect_06_a_small_missing_window_holds", "20", |program, _| {
+        let mut call = Peer::at(9).call(program, "--missing-window 5", Pipe::Socket);
+        for seq in [1, 20] {
+            call.send(seq, &numbered(seq, 40));
+        }
+        // A program that believed 20 lets go of it at the latest after 0.3 s.
+        let got = call.frames(defect_shows_in(program), |frames| numbers(frames).contains(&20));
+        let got = numbers(&got);
+        call.end();
+        if got == [1] { Ok(()) } else { Err(format!("delivered {got:?}")) }
+    });
+}
+
+/// Packets of 1 KiB for a daemon that reads nothing: all are acknowledged, in the memory of before, the other direction
+/// goes on, and when the daemon reads again, it gets what comes then.
+#[test]
+fn defect_13_a_daemon_that_does_not_read_stops_nothing() {
+    const PACKETS: u32 = 4000;
+    against_the_classic(
+        "defects::data::defect_13_a_daemon_that_does_not_read_stops_nothing",
+        "no acknowledgement",
+        |program, _| {
+            let mut call = Peer::at(9).call(program, "--loglevel 0", Pipe::Pty);
+            let before = memory(&call);
+            call.send(1, &numbered(1, 1024));
+            assert_eq!(call.receive(COMES).expect("one is acknowledged").ack, Some(1));
+            let mut acknowledged = 1;
+            for seq in 2..=PACKETS {
+                call.send(seq, &numbered(seq, 1024));
+                while seq > acknowledged + 32 {
+                    match call.receive(comes_in(program)) {
+                        Some(packet) => acknowledged = packet.ack.unwrap_or(acknowledged),
+                        None => return Err(format!("no acknowledgement after {acknowledged} of {seq}")),
+                    }
+                }
+            }
+            let more = memory(&call).saturating_sub(before);
+            assert!(more < 2048, "{more} KiB more for {PACKETS} KiB");
+            call.write_frame(&numbered(7, 40));
+            while call.receive(COMES).expect("the other direction stands still").payload != numbered(7, 40) {}
+            // What waited comes first; then what is sent now.
+            let last = PACKETS + 1;
+            let mut seq = last;
+            let mut got = Vec::new();
+            while !numbers(&got).iter().any(|number| *number >= last) {
+                call.send(seq, &numbered(seq, 100));
+                seq += 1;
+                got.extend(call.frames(Duration::from_millis(100), |frames| {
+                    numbers(frames).iter().any(|number| *number >= last)
+                }));
+            }
+            assert!(numbers(&got).is_sorted(), "{:?}", numbers(&got));
+            call.end();
+            Ok(())
+        },
+    );
+}
+
+/// KiB that the program has in memory.
+fn memory(call: &Call) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", call.pptp.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

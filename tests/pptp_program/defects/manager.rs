@@ -1,0 +1,161 @@
+//! Defects of the call manager: 9, 11.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::{fs::MetadataExt, net::UnixStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+
+use crate::{peer::*, world::*};
+
+#[test]
+fn defect_09_the_socket_is_not_for_all_the_world() {
+    against_the_classic(
+        "defects::manager::defect_09_the_socket_is_not_for_all_the_world",
+        "777",
+        |program, _| {
+            let call = Peer::at(9).call(program, "", Pipe::Socket);
+            let mode = fs::metadata(socket()).unwrap().mode() & 0o777;
+            call.end();
+            if mode & 0o077 == 0 { Ok(()) } else { Err(format!("mode {mode:o}")) }
+        },
+    );
+}
+
+/// The classic program looks for a manager, and binds only when TCP is connected: whoever comes in between starts
+/// another.
+#[test]
+fn defect_09_two_that_come_at_once_have_one_manager() {
+    against_the_classic(
+        "defects::manager::defect_09_two_that_come_at_once_have_one_manager",
+        "2 control connections",
+        |program, _| {
+            let peer = Peer::at(9);
+            // Nobody answers while both come.
+            for rule in [
+                "add table ip slow",
+                "add chain ip slow out { type filter hook output priority 0; }",
+                "add rule ip slow out tcp dport 1723 drop",
+            ] {
+                output("nft", &[rule]);
+            }
+            let _a = Pptp::start(program, &peer.line(""), Pipe::Socket);
+            eventually("a manager that connects", || connecting() == 1);
+            let _b = Pptp::start(program, &peer.line(""), Pipe::Socket);
+            let end = Instant::now() + defect_shows_in(program);
+            while connecting() == 1 && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let count = connecting();
+            output("nft", &["delete table ip slow"]);
+            if count != 1 {
+                return Err(format!("{count} control connections"));
+            }
+            let mut tcp = peer.accept();
+            let sccrq = message(&mut tcp).unwrap();
+            tcp.write_all(&start_reply(&sccrq)).unwrap();
+            for _ in 0..2 {
+                let ocrq = message(&mut tcp).unwrap();
+                tcp.write_all(&call_reply(&ocrq, peer.call_id)).unwrap();
+            }
+            Ok(())
+        },
+    );
+}
+
+/// Five times, with no pause.
+#[test]
+fn defect_09_it_starts_again_as_soon_as_it_has_stopped() {
+    in_world("defects::manager::defect_09_it_starts_again_as_soon_as_it_has_stopped", || {
+        let _log = Syslog::start();
+        let _server = Server::start("");
+        for _ in 0..5 {
+            let mut pptp = Pptp::start(OURS, "192.0.2.1 --nolaunchpppd", Pipe::Socket);
+            Daemon::new(false, true).ping(&pptp.ppp, 1, 0);
+            pptp.signal(Signal::SIGTERM);
+            assert_eq!(pptp.wait().code(), Some(0));
+        }
+        no_manager();
+    });
+}
+
+/// A client of the manager's names its process; that ends, and another gets its number; then the server ends
+/// the call.
+#[test]
+fn defect_11_the_heir_of_a_process_number_is_left_alone() {
+    against_the_classic(
+        "defects::manager::defect_11_the_heir_of_a_process_number_is_left_alone",
+        "killed",
+        |program, _| {
+            let mut call = Peer::at(9).call(program, "", Pipe::Socket);
+            let mut daemon = sleep();
+            let pid = i32::try_from(daemon.id()).unwrap();
+            let mut client = UnixStream::connect(socket()).unwrap();
+            client.write_all(&[pid.to_ne_bytes(), 0_i32.to_ne_bytes()].concat()).unwrap();
+            let ocrq = message(&mut call.tcp).unwrap();
+            call.tcp.write_all(&call_reply(&ocrq, 0x7777)).unwrap();
+            assert_eq!(client.read(&mut [0; 8]).unwrap(), 4, "two call ids");
+
+            daemon.kill().unwrap();
+            daemon.wait().unwrap();
+            let mut heir = heir(pid);
+            // The server ends that call: Call-Disconnect-Notify.
+            let mut cdn = vec![0, 148, 0, 1, 0x1a, 0x2b, 0x3c, 0x4d, 0, 13, 0, 0, 0x77, 0x77, 1, 0];
+            cdn.resize(148, 0);
+            call.tcp.write_all(&cdn).unwrap();
+            assert_eq!(client.read(&mut [0; 8]).unwrap(), 0, "the manager lets go of it");
+            // The one who would send a signal has ended then; to die of it may take a while.
+            call.end();
+            let end = Instant::now() + defect_shows_in(program);
+            let mut killed = heir.try_wait().unwrap();
+            while killed.is_none() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(10));
+                killed = heir.try_wait().unwrap();
+            }
+            heir.kill().unwrap();
+            heir.wait().unwrap();
+            killed.map_or(Ok(()), |status| Err(format!("the heir was killed: {status}")))
+        },
+    );
+}
+
+fn socket() -> String {
+    let sockets = sockets();
+    assert_eq!(sockets.len(), 1, "{sockets:?}");
+    format!("/var/run/pptp/{}", sockets[0])
+}
+
+fn sleep() -> Child {
+    Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap()
+}
+
+/// A process with exactly this number, which is free.
+fn heir(pid: i32) -> Child {
+    let end = Instant::now() + LIMIT;
+    loop {
+        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+        let mut child = sleep();
+        if i32::try_from(child.id()) == Ok(pid) {
+            return child;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(Instant::now() < end, "no process gets number {pid}");
+    }
+}
+
+/// TCP connections to port 1723 that are not answered yet.
+fn connecting() -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    table
+        .lines()
+        .filter(|line| {
+            let mut words = line.split_whitespace().skip(2);
+            words.next().is_some_and(|to| to.ends_with(":06BB")) && words.next() == Some("02")
+        })
+        .count()
+}

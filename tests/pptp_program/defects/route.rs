@@ -1,0 +1,166 @@
+//! Defect 8: the host route.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use nix::sys::signal::Signal;
+
+use crate::{peer::*, world::*};
+
+const LINE: &str = "192.0.2.1 --nolaunchpppd";
+
+#[test]
+fn defect_08_the_host_route_goes_with_the_tunnel() {
+    against_the_classic(
+        "defects::route::defect_08_the_host_route_goes_with_the_tunnel",
+        "left",
+        |program, _| {
+            let server = Server::start("");
+            let before = routes();
+            let pptp = tunnel(program);
+            assert_ne!(routes(), before, "there is one");
+            end(pptp);
+            let after = routes();
+            over(server);
+            if after == before { Ok(()) } else { Err(format!("left behind:\n{after}")) }
+        },
+    );
+}
+
+/// As where there is none, with NixOS.
+#[test]
+fn defect_08_the_host_route_needs_no_program() {
+    against_the_classic(
+        "defects::route::defect_08_the_host_route_needs_no_program",
+        "no host route",
+        |program, _| {
+            let server = Server::start("");
+            let before = kernels_routes();
+            let broken = "/run/ip";
+            fs::write(broken, "#!/bin/sh\nexit 127\n").unwrap();
+            fs::set_permissions(broken, fs::Permissions::from_mode(0o755)).unwrap();
+            let ip = fs::canonicalize("/bin/ip").unwrap().display().to_string();
+            output("mount", &["--bind", broken, &ip]);
+            let pptp = tunnel(program);
+            let during = kernels_routes();
+            output("umount", &[&ip]);
+            end(pptp);
+            over(server);
+            if during == before { Err("no host route".to_owned()) } else { Ok(()) }
+        },
+    );
+}
+
+/// The server is behind a router, and that changes while the tunnel is up. Then the tunnel takes the default route, and
+/// the router changes again: the way to the server never leads into the tunnel.
+#[test]
+fn defect_08_the_host_route_follows_the_network() {
+    against_the_classic(
+        "defects::route::defect_08_the_host_route_follows_the_network",
+        "via 192.0.2.11",
+        |program, log| {
+            let server = Server::start("");
+            let device = two_routers(&server);
+            ip(&["route", "add", "default", "via", "192.0.2.11"]);
+            let pptp = Pptp::start(program, LINE, Pipe::Socket);
+            let mut daemon = Daemon::new(false, true);
+            daemon.ping(&pptp.ppp, 1, 0);
+            assert!(way().contains("via 192.0.2.11"), "{}", way());
+            assert!(output("ip", &["route"]).contains("192.0.2.1 via 192.0.2.11"), "it is pinned");
+
+            ip(&["route", "replace", "default", "via", "192.0.2.12"]);
+            if program == CLASSIC {
+                // It has nothing that would listen: what ours has done at once, it does not do while ours does all of it.
+                std::thread::sleep(std::time::Duration::from_secs(2));
+                let way = way();
+                end(pptp);
+                over(server);
+                return if way.contains("via 192.0.2.12") { Ok(()) } else { Err(way) };
+            }
+            eventually("the new way", || way().contains("via 192.0.2.12"));
+            log.wait_for("the network has changed: 192.0.2.1/32 via 192.0.2.12");
+            daemon.ping(&pptp.ppp, 1, 10);
+
+            // A point-to-point device that came after us is the tunnel. It takes the default route, with no metric.
+            ip(&["tuntap", "add", "tunnel0", "mode", "tun"]);
+            ip(&["link", "set", "tunnel0", "up"]);
+            ip(&["route", "replace", "default", "dev", "tunnel0"]);
+            ip(&["route", "add", "default", "via", "192.0.2.11", "metric", "100"]);
+            eventually("the way back", || way().contains("via 192.0.2.11"));
+            // Nothing but the tunnel is left: the route stays where it was.
+            ip(&["route", "del", "default", "via", "192.0.2.11", "metric", "100"]);
+            ip(&["route", "add", "198.51.100.0/24", "dev", &device]);
+            daemon.ping(&pptp.ppp, 3, 20);
+            assert!(way().contains("via 192.0.2.11"), "{}", way());
+            // What someone else makes is left alone, and where it goes ours comes back.
+            ip(&["route", "replace", "192.0.2.1", "via", "192.0.2.12", "proto", "static"]);
+            ip(&["route", "add", "default", "via", "192.0.2.11", "metric", "100"]);
+            daemon.ping(&pptp.ppp, 3, 30);
+            assert!(way().contains("via 192.0.2.12"), "{}", way());
+            ip(&["route", "del", "192.0.2.1", "via", "192.0.2.12"]);
+            eventually("ours again", || way().contains("via 192.0.2.11"));
+            // The device goes down, which takes every route with it, and comes up.
+            ip(&["link", "set", &device, "down"]);
+            eventually("no way but the tunnel", || way().contains("tunnel0"));
+            ip(&["link", "set", &device, "up"]);
+            ip(&["route", "add", "192.0.2.12", "dev", &device]);
+            ip(&["route", "add", "default", "via", "192.0.2.12", "metric", "100"]);
+            eventually("the way after", || way().contains("via 192.0.2.12"));
+            daemon.ping(&pptp.ppp, 3, 40);
+            end(pptp);
+            assert!(!output("ip", &["route"]).contains("192.0.2.1 "), "{}", output("ip", &["route"]));
+            ip(&["link", "del", "tunnel0"]);
+            over(server);
+            Ok(())
+        },
+    );
+}
+
+/// Our end of the wire without a route to all that is on it, but to two routers, both of which are the server's host.
+/// Gives the device.
+fn two_routers(server: &Server) -> String {
+    let way = way();
+    let device = way.split(" dev ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    ip(&["addr", "flush", "dev", &device]);
+    ip(&["addr", "add", "192.0.2.2/32", "dev", &device]);
+    for router in ["192.0.2.11", "192.0.2.12"] {
+        ip(&["route", "add", router, "dev", &device]);
+        server.run("ip", &["addr", "add", &format!("{router}/24"), "dev", "wire"]);
+    }
+    device
+}
+
+fn tunnel(program: &str) -> Pptp {
+    let pptp = Pptp::start(program, LINE, Pipe::Socket);
+    Daemon::new(false, true).ping(&pptp.ppp, 1, 0);
+    pptp
+}
+
+fn end(mut pptp: Pptp) {
+    pptp.signal(Signal::SIGTERM);
+    assert_eq!(pptp.wait().code(), Some(0));
+    no_manager();
+}
+
+/// Ends the server, and waits until its end of the wire is gone, and with it ours.
+fn over(server: Server) {
+    drop(server);
+    eventually("the wire's end", || !fs::read_to_string("/proc/net/dev").unwrap().contains("eth0:"));
+}
+
+#[track_caller]
+fn ip(args: &[&str]) {
+    assert!(std::process::Command::new("ip").args(args).status().unwrap().success(), "{args:?}");
+}
+
+fn routes() -> String {
+    output("ip", &["-4", "route", "show", "table", "all"])
+}
+
+fn way() -> String {
+    output("ip", &["-4", "-o", "route", "get", SERVER])
+}
+
+/// Without ip(8).
+fn kernels_routes() -> String {
+    fs::read_to_string("/proc/net/route").unwrap()
+}
