@@ -27,6 +27,7 @@ fn every_key_reaches_its_field() {
         "`pf` and `nftables` in one profile",
         "`ppp.label` without ppp.backend = \"ppp\"",
         "MS-CHAPv1 beside MS-CHAPv2 with pppd",
+        "`mss` needs the builtin PPP",
         "`peer-routes` with an external PPP",
         "`dns.domains` needs systemd-resolved",
         "a network namespace has a resolv.conf of its own",
