@@ -2,7 +2,7 @@
 //! the profile already or would undo what is, and what of a profile a daemon has no words for. Pure tables.
 
 use super::{
-    AuthProtocol, DnsServers, MppeMode, MppeStrength, Mss, PppBackend, Profile,
+    AuthProtocol, DnsServers, MppeMode, MppeStrength, PppBackend, Profile,
     report::Draft,
     source::Span,
     values::{self, Advice},
@@ -172,10 +172,6 @@ pub(super) fn check(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, draf
     }
     if backend == PppBackend::Pppd {
         pppd(profile, &at, drafts);
-    }
-    if backend != PppBackend::Builtin && matches!(profile.mss, Mss::Bytes(_)) {
-        let label = "with a daemon the packets do not pass through us; `nftables` can clamp them";
-        drafts.push(Draft::error(at("mss"), "`mss` needs the builtin PPP", label));
     }
     if backend != PppBackend::Builtin && profile.peer_routes {
         let label = "only the builtin PPP can ask for them";

@@ -24,10 +24,12 @@ fn every_key_reaches_its_field() {
     // Everything at once is more than one tunnel can have.
     let contradictions = [
         "MS-CHAPv1 is accepted",
+        "`leak` beside `link.netns`",
+        "`exclude` beside `link.netns`",
+        "`link.netns` needs the builtin PPP",
         "`pf` and `nftables` in one profile",
         "`ppp.label` without ppp.backend = \"ppp\"",
         "MS-CHAPv1 beside MS-CHAPv2 with pppd",
-        "`mss` needs the builtin PPP",
         "`peer-routes` with an external PPP",
         "`dns.domains` needs systemd-resolved",
         "a network namespace has a resolv.conf of its own",
