@@ -17,6 +17,9 @@ use crate::profile::{DefaultRoute, Mtu, Profile};
 pub fn transport(profile: &Profile, platform: Platform) -> Plan {
     let mut steps = guard::before_all(profile, platform);
     steps.push(Step::OpenTun { unit: profile.unit });
+    if platform == Platform::OpenBsd && profile.link.gre_allow {
+        steps.push(Step::AllowGre);
+    }
     steps.extend(guard::outside(profile, platform));
     // RFC 2637 runs over IPv4 only, so only IPv4 routes can swallow the server.
     let within: Vec<IpNet> = tunnel_prefixes(profile, platform)
@@ -101,7 +104,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
                 steps.push(route(everything(ipv6), None, None));
                 // What refuses is more specific than a default route, so that none that comes meanwhile (DHCP) is
                 // followed; the way into the tunnel has to stand before it.
-                if guard::is_on(profile) {
+                if guard::is_on(profile, platform) {
                     steps.extend(halved().map(|half| route(half, None, None)));
                 }
             }
@@ -120,6 +123,11 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     steps.extend(HookStep::of(profile, tun()).map(Step::Hook));
     if !profile.ppp.ipv6 && profile.routes.iter().any(|wanted| matches!(wanted.prefix, IpNet::V6(_))) {
         notes.push("ppp.ipv6 is off: the IPv6 routes are left out".to_owned());
+    }
+    if matches!(platform, Platform::FreeBsd | Platform::NetBsd)
+        && profile.routes.iter().any(|wanted| wanted.metric.is_some())
+    {
+        notes.push("routes have no metric on this system: it is left out".to_owned());
     }
     Plan { platform, part: Part::Network, steps, notes }
 }
