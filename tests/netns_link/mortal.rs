@@ -61,7 +61,7 @@ impl Host for Mortal {
         source: Option<IpAddr>,
         mark: Option<u32>,
     ) -> Result<RouteTo, Error> {
-        Host::route_to_marked(&mut self.host, to, source, mark)
+        self.host.route_to_marked(to, source, mark)
     }
 
     fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
