@@ -68,9 +68,9 @@ fn facts() -> Facts {
         peer: Some("10.77.10.1".parse().unwrap()),
         ipv6: Ipv6::from_identifiers(2, 1),
         pid: Some(4711),
-        table: Some(plan::FIRST_TABLE),
         dns: Some(vec!["10.77.10.53".parse().unwrap()]),
         resolver: Some(Resolver::Resolved),
+        table: Some(plan::FIRST_TABLE),
         ..Facts::default()
     }
 }

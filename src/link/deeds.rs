@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    Cause, Host, daemon, dns, firewall, hook,
+    Cause, Host, daemon, dns, firewall, gre, hook,
     ledger::{Before, Device},
     pidfile, policy,
 };
@@ -58,6 +58,7 @@ pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<Before, Cause>
         | Step::Up { .. }
         | Step::PidFile { .. } => Ok(Before::Nothing),
         Step::Ppp(step) => daemon::observe(host, step),
+        Step::AllowGre => gre::observe(host),
         Step::Policy(step) => policy::observe(host, step),
         Step::Firewall(step) => firewall::observe(host, step),
         Step::Dns(step) => dns::observe(host, step),
@@ -107,6 +108,7 @@ pub(super) fn perform(
         }
         // The daemon is started by the supervisor, which holds its line, when there is a call.
         Step::Ppp(_) => {}
+        Step::AllowGre => gre::perform(host, before)?,
         Step::Policy(step) => policy::perform(host, step, before)?,
         Step::Firewall(step) => firewall::perform(host, step, notes)?,
         Step::Dns(step) => dns::perform(host, step, before)?,
@@ -123,6 +125,7 @@ pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &Before) -> Result
             let wanted = route_of(step)?;
             if in_place_of(host, &wanted)?.is_none() { add(host, wanted, Insert::New) } else { Ok(()) }
         }
+        Step::AllowGre => gre::renew(host, before),
         Step::Policy(step) => policy::renew(host, step, before),
         Step::Firewall(step) => firewall::renew(host, step),
         Step::Dns(step) => dns::renew(host, step, before),
@@ -181,6 +184,7 @@ pub(super) fn undo(
             _ => Ok(()),
         },
         Step::Ppp(step) => daemon::undo(step),
+        Step::AllowGre => gre::undo(host, before, needed),
         Step::Policy(_) if needed => Ok(()),
         Step::Policy(step) => policy::undo(host, step, before),
         Step::Firewall(step) => firewall::undo(host, step, device),
@@ -221,12 +225,7 @@ fn put_back(host: &mut dyn Host, ipv6: bool, saved: &[Route]) -> Result<(), Caus
     let now = host.routes(&Filter::to(default_prefix(ipv6), MAIN_TABLE))?;
     let (kept, foreign): (Vec<&Route>, Vec<&Route>) =
         now.iter().filter(|route| !route.is_ours()).partition(|route| saved.contains(route));
-    let superseded = |old: &Route| {
-        foreign.iter().any(|new| {
-            new.metric == old.metric
-                || new.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(|dev| old.leaves_by(dev)))
-        })
-    };
+    let superseded = |old: &Route| superseded(old, foreign.iter().copied());
     let mut others = !kept.is_empty();
     let (mut failure, mut stranded) = (None, None);
     for old in saved {
@@ -260,6 +259,15 @@ fn is_plugged(host: &mut dyn Host, route: &Route) -> Result<bool, Cause> {
         }
     }
     Ok(true)
+}
+
+/// Whether one of these stands where a default route did: for the same device, or with the same metric.
+pub(super) fn superseded<'a>(old: &Route, mut now: impl Iterator<Item = &'a Route>) -> bool {
+    now.any(|new| {
+        new.dest == old.dest
+            && (new.metric == old.metric
+                || new.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(|dev| old.leaves_by(dev))))
+    })
 }
 
 /// Adds a route; a gateway that no address of the device covers (as at some hosters) is taken as on the link,

@@ -13,6 +13,7 @@ mod dns;
 mod error;
 mod files;
 mod firewall;
+mod gre;
 mod hook;
 mod host;
 #[cfg(target_os = "linux")]

@@ -152,11 +152,7 @@ impl Session {
                         && entry.part == plan.part
                         && !self.unsure.contains(&entry.number) =>
                 {
-                    if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (step, &entry.before) {
-                        self.remove_again(&entry, *ipv6, kept)?;
-                    }
-                    deeds::renew(self.host.as_mut(), step, &entry.before)
-                        .map_err(|cause| LinkError::doing(step, cause))?;
+                    self.renew_entry(&entry)?;
                 }
                 held => self.take_step(plan.part, step, held)?,
             }
@@ -175,6 +171,34 @@ impl Session {
             undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry)?;
         }
         Ok(())
+    }
+
+    /// Puts back what of our routes and rules something has taken away meanwhile: a device that went down takes its
+    /// routes along.
+    ///
+    /// # Errors
+    /// The first step that could not be renewed; those after it are looked at all the same.
+    pub fn renew_routes(&mut self) -> Result<(), LinkError> {
+        let _lock = StateLock::take(&self.places.state)?;
+        let mut first = Ok(());
+        for entry in self.ledger.record().entries.clone() {
+            let route = matches!(
+                entry.step,
+                Step::HostRoute { .. } | Step::Route { .. } | Step::RemoveDefault { .. } | Step::Policy(_)
+            );
+            if route && !self.unsure.contains(&entry.number) {
+                first = first.and(self.renew_entry(&entry));
+            }
+        }
+        first
+    }
+
+    fn renew_entry(&mut self, entry: &Entry) -> Result<(), LinkError> {
+        if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (&entry.step, &entry.before) {
+            self.remove_again(entry, *ipv6, kept)?;
+        }
+        deeds::renew(self.host.as_mut(), &entry.step, &entry.before)
+            .map_err(|cause| LinkError::doing(&entry.step, cause))
     }
 
     /// What of the resolvers that were set is not in force any more: someone else has changed it. One sentence each.
@@ -356,7 +380,10 @@ fn undo_entry(
     places: &Places,
     entry: &Entry,
 ) -> Result<(), LinkError> {
-    let shared = matches!(entry.step, Step::HostRoute { .. } | Step::Policy(PolicyStep::Outside { .. }));
+    let shared = matches!(
+        entry.step,
+        Step::HostRoute { .. } | Step::AllowGre | Step::Policy(PolicyStep::Outside { .. })
+    );
     let needed = shared && needed_elsewhere(places, ledger, &entry.step.key());
     let device = ledger.record().device.clone();
     let outcome = deeds::undo(host, &entry.step, &entry.before, device.as_ref(), needed)
@@ -372,6 +399,8 @@ fn needed_elsewhere(places: &Places, own: &Ledger, key: &Key) -> bool {
     ledgers.iter().filter(|path| *path != own.path()).filter_map(|path| ledger::peek(path)).any(|record| {
         let here = record.header.boot == own.record().header.boot
             && record.header.netns == own.record().header.netns;
-        here && record.entries.iter().any(|entry| entry.step.key() == *key && entry.before != Before::Same)
+        // A route that was there for the other one is someone else's; that GRE was allowed was perhaps our doing.
+        let needs = |entry: &Entry| entry.before != Before::Same || *key == Key::AllowGre;
+        here && record.entries.iter().any(|entry| entry.step.key() == *key && needs(entry))
     })
 }

@@ -99,7 +99,7 @@ impl Session {
                 _ => {}
             }
         }
-        kept.retain(|route| !superseded(route, &live));
+        kept.retain(|route| !deeds::superseded(route, live.iter().filter(|new| !new.is_ours())));
         let mut candidates: Vec<(bool, Route)> = Vec::new();
         for route in &kept {
             if self.still_leads(route, live.iter().chain(&kept))? {
@@ -166,21 +166,13 @@ impl Session {
             tracing::warn!("a new default route stays beside the tunnel's: {reason}");
             return Ok(());
         }
-        let mut before: Vec<Route> = kept.iter().filter(|old| !superseded(old, &fresh)).cloned().collect();
+        let mut before: Vec<Route> =
+            kept.iter().filter(|old| !deeds::superseded(old, fresh.iter())).cloned().collect();
         before.extend(fresh.iter().cloned());
         self.ledger.intend(entry.part, &entry.step, Before::Routes(before), Some(entry.number))?;
         deeds::perform(self.host.as_mut(), &entry.step, &Before::Routes(fresh), &mut self.notes)
             .map_err(|cause| LinkError::doing(&entry.step, cause))
     }
-}
-
-/// Whether a route that we keep would not be there any more without us: the one that came has its metric, or is
-/// the same device's.
-pub(super) fn superseded(old: &Route, now: &[Route]) -> bool {
-    now.iter().filter(|new| new.dest == old.dest && !new.is_ours()).any(|new| {
-        new.metric == old.metric
-            || new.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(|dev| old.leaves_by(dev)))
-    })
 }
 
 fn unreachable(server: IpAddr) -> Error {

@@ -17,6 +17,9 @@ use crate::profile::{DefaultRoute, Mtu, Profile};
 pub fn transport(profile: &Profile, platform: Platform) -> Plan {
     let mut steps = guard::before_all(profile, platform);
     steps.push(Step::OpenTun { unit: profile.unit });
+    if platform == Platform::OpenBsd && profile.link.gre_allow {
+        steps.push(Step::AllowGre);
+    }
     steps.extend(guard::outside(profile, platform));
     // RFC 2637 runs over IPv4 only, so only IPv4 routes can swallow the server.
     let within: Vec<IpNet> = tunnel_prefixes(profile, platform)
@@ -121,15 +124,25 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     if !profile.ppp.ipv6 && profile.routes.iter().any(|wanted| matches!(wanted.prefix, IpNet::V6(_))) {
         notes.push("ppp.ipv6 is off: the IPv6 routes are left out".to_owned());
     }
+    if matches!(platform, Platform::FreeBsd | Platform::NetBsd)
+        && profile.routes.iter().any(|wanted| wanted.metric.is_some())
+    {
+        notes.push("routes have no metric on this system: it is left out".to_owned());
+    }
     Plan { platform, part: Part::Network, steps, notes }
+}
+
+/// Whether the tunnel lives in a network namespace other than the transport's.
+pub(super) fn inside(profile: &Profile, platform: Platform) -> bool {
+    platform == Platform::Linux && profile.link.netns.is_some()
 }
 
 /// How everything goes through the tunnel on this platform; `None` when it does not, and never `Auto`.
 ///
 /// On Linux by policy rules: the main table stays as it is, so there is nothing to follow when the host roams and
-/// nothing to put back. The BSDs have no such rules; there two halves leave the old default route where dhclient put
-/// it, and are gone with the device whatever becomes of us. In a namespace of its own the tunnel has the default route:
-/// there is no other way out that it could get into conflict with.
+/// nothing to put back; in a namespace of the tunnel's own there is no other way out that it could get into conflict
+/// with, so it simply is the default route there. The BSDs have no such rules; there two halves leave the old default
+/// route where dhclient put it, and are gone with the device whatever becomes of us.
 pub(super) fn default_mode(profile: &Profile, platform: Platform) -> Option<DefaultRoute> {
     match (profile.default_route?, platform) {
         _ if inside(profile, platform) => Some(DefaultRoute::Replace),
@@ -137,11 +150,6 @@ pub(super) fn default_mode(profile: &Profile, platform: Platform) -> Option<Defa
         (DefaultRoute::Auto | DefaultRoute::Policy, _) => Some(DefaultRoute::Halves),
         (mode, _) => Some(mode),
     }
-}
-
-/// Whether the tunnel lives in a network namespace other than the transport's.
-pub(super) fn inside(profile: &Profile, platform: Platform) -> bool {
-    platform == Platform::Linux && profile.link.netns.is_some()
 }
 
 /// 0/1 and 128/1, or ::/1 and 8000::/1: together everything, each more specific than a default route.

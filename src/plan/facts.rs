@@ -140,7 +140,7 @@ pub(super) fn resolve(plan: &Plan, facts: &Facts) -> Plan {
 
 fn fill(step: &mut Step, facts: &Facts) {
     match step {
-        Step::OpenTun { .. } | Step::RemoveDefault { .. } => {}
+        Step::OpenTun { .. } | Step::RemoveDefault { .. } | Step::AllowGre => {}
         Step::HostRoute { server, way, .. } => {
             server.fill(facts.server.as_ref());
             way.fill(facts.way.as_ref());

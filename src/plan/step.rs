@@ -93,6 +93,8 @@ pub enum Step {
         /// IPv6 instead of IPv4.
         ipv6: bool,
     },
+    /// Lets GRE packets through to us: OpenBSD's `net.inet.gre.allow`.
+    AllowGre,
     /// An external PPP.
     Ppp(PppStep),
     /// Policy routing and the kill switch.
@@ -126,6 +128,8 @@ pub enum Key {
     Route(IpNet, Option<Value<u32>>, Option<u32>),
     /// The default routes of a family.
     Default(bool),
+    /// `net.inet.gre.allow`.
+    AllowGre,
     /// Of a [`PppStep`].
     Ppp(PppKey),
     /// Of a [`PolicyStep`].
@@ -152,6 +156,7 @@ impl Step {
             Self::PidFile { dir, tun, .. } => Key::File(pid_file(dir, tun)),
             Self::Route { dest, metric, table, .. } => Key::Route(*dest, table.clone(), *metric),
             Self::RemoveDefault { ipv6 } => Key::Default(*ipv6),
+            Self::AllowGre => Key::AllowGre,
             Self::Ppp(step) => Key::Ppp(step.key()),
             Self::Policy(step) => Key::Policy(step.key()),
             Self::Firewall(step) => Key::Firewall(step.key()),
@@ -164,7 +169,7 @@ impl Step {
     #[must_use]
     pub fn open(&self) -> Vec<Symbol> {
         let open = match self {
-            Self::OpenTun { .. } | Self::RemoveDefault { .. } => Vec::new(),
+            Self::OpenTun { .. } | Self::RemoveDefault { .. } | Self::AllowGre => Vec::new(),
             Self::HostRoute { server, way, .. } => vec![server.open(), way.open()],
             Self::Mtu { tun, mtu } => vec![tun.open(), mtu.open()],
             Self::Address { tun, local, peer } => {
@@ -198,6 +203,7 @@ impl Step {
             | Self::Up { .. }
             | Self::PidFile { .. }
             | Self::Route { .. }
+            | Self::AllowGre
             | Self::RemoveDefault { .. } => true,
             Self::Ppp(step) => step.is_volatile(),
             Self::Policy(step) => step.is_volatile(),
@@ -224,6 +230,7 @@ impl Step {
             | Self::Address6 { .. }
             | Self::Up { .. }
             | Self::Route { .. }
+            | Self::AllowGre
             | Self::RemoveDefault { .. } => true,
         }
     }
@@ -232,7 +239,7 @@ impl Step {
     #[must_use]
     pub const fn is_of_device(&self) -> bool {
         match self {
-            Self::HostRoute { .. } | Self::RemoveDefault { .. } => false,
+            Self::HostRoute { .. } | Self::RemoveDefault { .. } | Self::AllowGre => false,
             Self::Ppp(step) => step.is_of_device(),
             Self::Policy(step) => step.is_of_device(),
             Self::Firewall(step) => step.is_of_device(),

@@ -14,6 +14,7 @@ pub(super) fn line(step: &Step, platform: Platform) -> String {
         (Step::OpenTun { unit: None }, _) => "open the first free tun device (tunX)".to_owned(),
         (Step::PidFile { dir, tun, pid }, _) => format!("write {pid} to {}", pid_file(dir, tun).display()),
         (Step::Ppp(step), _) => step.line(platform),
+        (Step::AllowGre, _) => "sysctl net.inet.gre.allow=1".to_owned(),
         (Step::Policy(step), _) => step.line(platform),
         (Step::Firewall(step), _) => step.line(platform),
         (Step::Dns(step), _) => step.line(platform),
@@ -33,6 +34,9 @@ pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
             format!("put back the default route{} as it was", if *ipv6 { " for IPv6" } else { "" })
         }
         (Step::Ppp(step), _) => return step.undo_line(platform),
+        (Step::AllowGre, _) => {
+            "sysctl net.inet.gre.allow=0 (if it was, and no other tunnel needs it)".to_owned()
+        }
         (Step::Policy(step), _) => return step.undo_line(platform),
         (Step::Firewall(step), _) => return step.undo_line(platform),
         (Step::Dns(step), _) => return step.undo_line(platform),
@@ -72,6 +76,7 @@ fn linux(step: &Step, verb: &str) -> String {
         Step::OpenTun { .. }
         | Step::PidFile { .. }
         | Step::Ppp(_)
+        | Step::AllowGre
         | Step::Policy(_)
         | Step::Firewall(_)
         | Step::Dns(_)
@@ -124,6 +129,7 @@ fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
         Step::OpenTun { .. }
         | Step::PidFile { .. }
         | Step::Ppp(_)
+        | Step::AllowGre
         | Step::Policy(_)
         | Step::Firewall(_)
         | Step::Dns(_)

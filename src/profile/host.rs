@@ -190,4 +190,6 @@ pub struct LinkPlace {
     pub rdomain: Option<u32>,
     /// `link.fib`: a routing table number (FreeBSD).
     pub fib: Option<u32>,
+    /// `link.gre-allow`: OpenBSD's `net.inet.gre.allow` is set while the tunnel is there.
+    pub gre_allow: bool,
 }

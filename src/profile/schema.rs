@@ -69,6 +69,7 @@ pub const KEYS: &[&str] = &[
     "link.netns",
     "link.rdomain",
     "link.fib",
+    "link.gre-allow",
     "retry.first",
     "retry.max",
     "retry.attempts",

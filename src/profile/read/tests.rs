@@ -80,6 +80,7 @@ fn every_key_reaches_its_field() {
     assert_eq!(profile.hooks.timeout, seconds(13));
     let link = profile.link;
     assert_eq!((link.netns.as_deref(), link.rdomain, link.fib), (Some("inner"), Some(1), Some(2)));
+    assert!(link.gre_allow);
     let retry = Retry { first: seconds(14), max: seconds(15), attempts: Some(16), jitter_percent: 17 };
     assert_eq!(profile.retry, retry);
 }

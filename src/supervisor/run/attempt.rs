@@ -122,7 +122,7 @@ impl Supervisor {
 }
 
 /// What the host needs for this link.
-pub(super) fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
+fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
     let facts = Facts {
         mtu: Some(up.mtu),
         local: Some(up.local),
