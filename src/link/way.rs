@@ -23,6 +23,11 @@ impl Session {
         let own = self.ledger.record().device.as_ref().map(|device| device.name.clone());
         let refused = match self.host.route_to(server, source) {
             Ok(way) if way.local => return Ok(Way::ThisHost),
+            // The tunnel lives in another namespace: nothing of it is in the way, whatever its device is called.
+            Ok(way) if self.host.place().is_some() => {
+                return Ok(Way::By { gateway: way.gateway, dev: way.dev, source: way.source });
+            }
+            Err(error) if self.host.place().is_some() => return Err(LinkError::observing(error)),
             Ok(way) if own.as_ref() == Some(&way.dev) => unreachable(server),
             Ok(way) => {
                 let way = Way::By { gateway: way.gateway, dev: way.dev, source: way.source };
