@@ -128,7 +128,7 @@ fn an_inline_password_in_a_file_for_everyone_is_refused() {
 #[test]
 fn a_dry_run_shows_the_plan_of_each_kind() {
     let mut desk = Desk::with("profiles.toml");
-    for profile in ["t-split", "t-default", "t-halves", "t-ipv6"] {
+    for profile in ["t-split", "t-default", "t-halves", "t-ipv6", "t-pppd"] {
         assert_eq!(desk.run(&["up", "--dry-run", profile]), 0);
     }
     desk.compare("dry_run");

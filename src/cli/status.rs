@@ -123,6 +123,7 @@ fn headline(status: &Status) -> String {
         ("waiting", _) => {
             format!("{name}: waiting, next attempt in {}", duration(status.next_attempt_in.unwrap_or(0)))
         }
+        ("no network", _) => format!("{name}: no network, waiting for one"),
         (state, _) => format!("{name}: {state}, phase {}", status.phase),
     }
 }

@@ -230,7 +230,8 @@ fn put_back(host: &mut dyn Host, ipv6: bool, saved: &[Route]) -> Result<(), Caus
                 || new.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(|dev| old.leaves_by(dev)))
         })
     };
-    let mut failure = None;
+    let mut others = !kept.is_empty();
+    let (mut failure, mut stranded) = (None, None);
     for old in saved {
         if kept.contains(&old) || superseded(old) {
             continue;
@@ -238,12 +239,30 @@ fn put_back(host: &mut dyn Host, ipv6: bool, saved: &[Route]) -> Result<(), Caus
         // Behind what has its metric: several are put back in the order in which they were listed.
         match host.add_route(old, Insert::Append) {
             Err(error) if error.is_present() => {}
+            // Its network has gone meanwhile, and would have taken the route along.
+            Err(_) if !is_plugged(host, old)? => {}
             // The host has moved on to another network and has a default route there.
             Err(_) if !foreign.is_empty() => {}
-            outcome => failure = failure.or(outcome.err()),
+            Err(error) if error.is_unreachable() => stranded = stranded.or(Some(error)),
+            Err(error) => failure = failure.or(Some(error)),
+            Ok(()) => others = true,
         }
     }
-    failure.map_or(Ok(()), |error| Err(error.into()))
+    // One whose gateway is on no link any more is missed only if there is no other.
+    match failure.or(stranded.filter(|_| !others)) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// Whether the devices of a route are there and up.
+fn is_plugged(host: &mut dyn Host, route: &Route) -> Result<bool, Cause> {
+    for dev in route.hops.iter().filter_map(|hop| hop.dev.as_deref()) {
+        if !host.link(dev)?.is_some_and(|link| link.up) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Adds a route; a gateway that no address of the device covers (as at some hosters) is taken as on the link,

@@ -10,6 +10,15 @@ use crate::net::{
     tun::{self, Tun},
 };
 
+/// A network namespace of this host that has a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// As in ip-netns(8).
+    pub name: String,
+    /// The kernel's number for it.
+    pub inode: u64,
+}
+
 /// A host that steps are performed on.
 pub trait Host {
     /// Which way a packet to `to` would take now.
@@ -77,6 +86,20 @@ pub trait Host {
     /// # Errors
     /// Why there is none.
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error>;
+
+    /// The same host as seen from its network namespace of this name, where tunnels then live. The way to a server
+    /// is still asked for here.
+    ///
+    /// # Errors
+    /// When there is none of that name; EOPNOTSUPP where there is no such thing.
+    fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
+        Err(Error::errno(format!("enter network namespace {netns}"), nix::errno::Errno::EOPNOTSUPP))
+    }
+
+    /// The namespace that was entered; `None` when this is simply the host.
+    fn place(&self) -> Option<Place> {
+        None
+    }
 
     /// Whether it forwards IPv4 packets between its interfaces; `None` where that is not known.
     fn forwards(&mut self) -> Option<bool> {
@@ -150,9 +173,19 @@ impl Host for crate::net::kernel::Kernel {
         Ok(tun)
     }
 
+    fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
+        #[cfg(target_os = "linux")]
+        {
+            Ok(Box::new(super::inside::Inside::open(netns)?))
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            Err(Error::other(format!("enter the network namespace {netns}"), "only Linux has them"))
+        }
+    }
+
     fn forwards(&mut self) -> Option<bool> {
-        let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").ok()?;
-        Some(text.trim() != "0")
+        crate::os::forwarding::ipv4()
     }
 }
 
@@ -162,6 +195,14 @@ impl Host for crate::net::kernel::Kernel {
 /// When the kernel's routing socket can't be had.
 pub fn system() -> Result<Box<dyn Host>, LinkError> {
     Ok(Box::new(crate::net::kernel::Kernel::open().map_err(LinkError::observing)?))
+}
+
+/// The host as seen from its network namespace of this name.
+///
+/// # Errors
+/// As [`Host::enter`].
+pub fn enter(host: &dyn Host, netns: &str) -> Result<Box<dyn Host>, LinkError> {
+    host.enter(netns).map_err(LinkError::observing)
 }
 
 /// The MTU of a device of this host, in bytes, when it is known and fits an IP packet.

@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, LinkError, Places, SavedFile};
+use super::{Cause, LinkError, Place, Places, SavedFile};
 use crate::{
     net::routes::Route,
     os::boot,
@@ -36,8 +36,11 @@ pub struct Header {
     pub profile: String,
     /// Of this run of the kernel; empty where the platform has none.
     pub boot: String,
-    /// The network namespace, by inode; 0 where the platform has none.
+    /// The network namespace of the tunnel, by inode; 0 where the platform has none.
     pub netns: u64,
+    /// Its name, when it is not the one that the supervisor runs in.
+    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
+    pub netns_name: Option<String>,
     /// The supervisor.
     pub pid: u32,
     /// When it started, in the kernel's ticks since boot; 0 where unknown. Tells a reused pid.
@@ -54,8 +57,18 @@ impl Header {
             profile: profile.to_owned(),
             boot: boot::id(),
             netns: current_netns(),
+            netns_name: None,
             pid,
             start: boot::start_of(pid).unwrap_or(0),
+        }
+    }
+
+    /// The same for a tunnel that lives in a namespace of its own.
+    #[must_use]
+    pub(super) fn at(self, place: Option<Place>) -> Self {
+        match place {
+            Some(Place { name, inode }) => Self { netns: inode, netns_name: Some(name), ..self },
+            None => self,
         }
     }
 
@@ -110,6 +123,10 @@ pub struct Entry {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every line is of the large kind, and one lives at a time"
+)]
 enum Line {
     Do {
         n: u64,

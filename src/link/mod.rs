@@ -16,6 +16,8 @@ mod firewall;
 mod gre;
 mod hook;
 mod host;
+#[cfg(target_os = "linux")]
+mod inside;
 pub mod ledger;
 mod pidfile;
 mod policy;
@@ -35,7 +37,7 @@ pub use self::{
     dns::{SavedFile, detect as resolver_in_charge},
     error::{Cause, Deed, LinkError},
     files::{FileDeed, Looks},
-    host::{Host, device_mtu, system as system_host},
+    host::{Host, Place, device_mtu, enter, system as system_host},
     program::{Output, Program, ProgramError},
     recover::{Recovered, Recovery, recover},
     session::Session,

@@ -77,8 +77,14 @@ fn recover_one(
     }
     let steps = ledger.record().entries.len();
     let rebooted = header.boot != boot::id();
-    let elsewhere = !rebooted && header.netns != ledger::current_netns();
-    if elsewhere && ledger::netns_exists(header.netns) {
+    // A namespace that was made anew under the same name is another one.
+    let mut inside = match &header.netns_name {
+        Some(name) if !rebooted => host.enter(name).ok(),
+        _ => None,
+    };
+    inside = inside.filter(|inside| inside.place().is_some_and(|place| place.inode == header.netns));
+    let elsewhere = !rebooted && inside.is_none() && header.netns != ledger::current_netns();
+    if elsewhere && header.netns_name.is_none() && ledger::netns_exists(header.netns) {
         let text =
             format!("made in another network namespace (inode {}); recover it from there", header.netns);
         return Err(LinkError::ledger(path, Cause::Ledger(text)));
@@ -89,6 +95,10 @@ fn recover_one(
             ledger.undone(entry.number)?;
         }
     }
+    let host = match &mut inside {
+        Some(inside) => inside.as_mut(),
+        None => host,
+    };
     recovery.errors.extend(session::unwind(host, &mut ledger, places));
     recovery.recovered.push(Recovered { profile: header.profile, steps, gone: rebooted || elsewhere });
     ledger.close()

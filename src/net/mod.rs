@@ -14,6 +14,8 @@ pub mod ifreq;
 pub mod lookup;
 #[cfg(target_os = "linux")]
 pub mod netlink;
+#[cfg(target_os = "linux")]
+pub mod netns;
 pub mod packets;
 pub mod pty;
 pub mod routes;

@@ -121,6 +121,20 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
+/// A line of a plan for a tunnel that lives in a named network namespace (Linux).
+#[must_use]
+pub fn line_inside(netns: &str, line: &str) -> String {
+    if let Some(rest) = line.strip_prefix("ip ") {
+        format!("ip -n {netns} {rest}")
+    } else if line.starts_with("nft ") {
+        format!("ip netns exec {netns} {line}")
+    } else if line.starts_with("open ") || line.starts_with("close ") {
+        format!("{line} in network namespace {netns}")
+    } else {
+        line.to_owned()
+    }
+}
+
 impl Plan {
     /// The same plan with every symbol replaced whose value is among the facts. Steps that turn out not to
     /// be needed are dropped; a note says what was decided on the way.

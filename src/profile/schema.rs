@@ -94,9 +94,8 @@ pub const GATE: &[Gate] = &[
     Gate { key: "exclude", works: &[], missing: "prefixes that stay outside the tunnel" },
     Gate { key: "default.mode", works: &["halves", "replace"], missing: "the default route by policy rules" },
     Gate { key: "leak", works: &["allow"], missing: "the kill switch" },
-    Gate { key: "link.netns", works: &[], missing: "tunnels in a network namespace" },
-    Gate { key: "link.rdomain", works: &[], missing: "tunnels in a routing domain" },
-    Gate { key: "link.fib", works: &[], missing: "tunnels in a routing table" },
+    Gate { key: "link.rdomain", works: &[], missing: "routing domains (OpenBSD)" },
+    Gate { key: "link.fib", works: &[], missing: "FIBs (FreeBSD)" },
 ];
 
 /// Whether this version performs the key, at least for some values.

@@ -76,7 +76,10 @@ impl Session {
             }
             return;
         }
-        let heard = last_heard.is_some_and(|at| at > doubt.since) || self.control.heard_after(doubt.since);
+        // What was on its way when the network changed says nothing.
+        let lately = doubt.until - patience / 2;
+        let heard = last_heard.is_some_and(|at| at > lately);
+        let heard = heard || (self.round_trip.is_none() && self.control.heard_after(doubt.since));
         // One that answers no LCP Echo at all shows itself in another way.
         if heard && self.round_trip.is_none() {
             self.doubt = None;

@@ -42,14 +42,14 @@ fn a_dead_path_is_left_within_a_second_and_without_a_polite_end() {
 }
 
 #[test]
-fn a_path_that_passes_tcp_alone_is_left_a_little_later() {
+fn a_path_that_passes_tcp_alone_is_no_path() {
     let mut world = up(Trouble::None);
     let probed = world.now;
     world.deaf_for = Duration::from_secs(3600);
     world.client.probe(probed);
     world.run(Duration::from_secs(60));
     let took = given_up(&world, probed);
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]

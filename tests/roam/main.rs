@@ -1,0 +1,346 @@
+//! The network changes under a tunnel: uplinks come and go, with other gateways and other addresses, and the tunnel
+//! follows without a packet of it leaving in clear.
+//!
+//! Each test has a world of its own: namespaces for a laptop with two uplinks, two routers, and a server of ours that
+//! both lead to. Needs root, /dev/net/tun, ip(8) and nsenter(1); fails where they are missing. What it took to carry
+//! packets again is printed: `cargo test --test roam -- --nocapture`.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
+#![expect(clippy::indexing_slicing, reason = "packets whose length the kernel has checked")]
+#![expect(clippy::print_stdout, reason = "how long it took is what one wants to know")]
+
+mod onlookers;
+mod world;
+
+use std::{
+    fs,
+    net::UdpSocket,
+    process::Stdio,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use onlookers::{Eyes, Pings};
+use world::{World, bind, in_world, text, thread_on_laptop, write_private};
+
+/// The ways in which all traffic goes through the tunnel.
+const MODES: [&str; 2] = ["halves", "replace"];
+
+const LITERAL: &str = "\"192.0.2.1\"";
+
+fn everything(mode: &str) -> String {
+    format!("default = {{ mode = \"{mode}\" }}")
+}
+
+/// Back and forth between two networks. The first move leaves the old address where it is, as when a cable is plugged
+/// in beside Wi-Fi; the second takes it away.
+#[track_caller]
+fn moves_twice(name: &'static str, extra: String) {
+    in_world(move |world| {
+        world.plug(1, 100);
+        world.profile(LITERAL, &extra);
+        let up = world.up();
+        let (eyes, pings) = (Eyes::open(), Pings::start());
+        pings.carries_after(Instant::now(), || world.log());
+
+        world.plug(2, 50);
+        let moved = Instant::now();
+        world.wait_for("another connection", || world.status()["reconnects"] == 1);
+        pings.carries_after(Instant::now(), || world.log());
+        let first = pings.longest_silence(moved);
+
+        world.plug(1, 100);
+        thread::sleep(Duration::from_secs(1));
+        let moved = Instant::now();
+        world.unplug(2);
+        world.wait_for("another connection", || {
+            world.status()["reconnects"] == 2 && world.status()["state"] == "up"
+        });
+        pings.carries_after(Instant::now(), || world.log());
+        let second = pings.longest_silence(moved);
+        println!(
+            "{name}: up in {} ms; silent for {} ms when a better network came, for {} ms when its network went",
+            up.as_millis(),
+            first.as_millis(),
+            second.as_millis()
+        );
+        // Ten times what a quiet machine needs.
+        assert!(first < Duration::from_secs(15) && second < Duration::from_secs(15), "{}", world.log());
+        assert_eq!(world.log().matches("next attempt in").count(), 0, "it waited:\n{}", world.log());
+        eyes.saw_only_the_tunnel_by(&["up1", "up2"]);
+        drop(pings);
+        world.down();
+    });
+}
+
+#[test]
+fn the_default_route_moves_twice_in_halves() {
+    moves_twice("halves", everything(MODES[0]));
+}
+
+#[test]
+fn the_default_route_moves_twice_in_replace() {
+    moves_twice("replace", everything(MODES[1]));
+}
+
+/// Only some networks through the tunnel; no host route is needed.
+#[test]
+fn the_default_route_moves_twice_with_split_routes() {
+    moves_twice("split", "routes = [\"192.168.77.0/24\"]".to_owned());
+}
+
+/// The kernel's own routes of a device go when it goes down, ours with them: put back when it is up again, on the same
+/// connection.
+#[test]
+fn a_cable_that_is_out_for_a_moment_costs_no_connection() {
+    in_world(|world| {
+        world.plug(1, 100);
+        world.profile(LITERAL, &everything("halves"));
+        world.up();
+        let engine = world.status()["engine_pid"].clone();
+        let (eyes, pings) = (Eyes::open(), Pings::start());
+        // Within one look.
+        world.laptop(
+            "ip link set up1 down; ip link set up1 up; ip route add default via 10.1.0.1 dev up1 metric 100",
+        );
+        let back = Instant::now();
+        let took = pings.carries_after(back, || world.log());
+        println!("a moment without a cable: carries again after {} ms", took.as_millis());
+        assert_eq!(world.status()["engine_pid"], engine, "{}", world.log());
+        let routes = world.routes().join("\n");
+        assert!(routes.contains("192.0.2.1 via 10.1.0.1 dev up1 table main proto 112"), "{routes}");
+        eyes.saw_only_the_tunnel_by(&["up1"]);
+        drop(pings);
+        world.down();
+    });
+}
+
+/// A minute without any network: nothing is tried, nobody wakes up, nothing leaves; and then it is back at once.
+#[test]
+fn the_uplink_is_gone_for_a_minute() {
+    in_world(|world| {
+        world.plug(1, 100);
+        world.profile(LITERAL, &everything("halves"));
+        world.up();
+        let (eyes, pings) = (Eyes::open(), Pings::start());
+        pings.carries_after(Instant::now(), || world.log());
+        world.unplug(1);
+        world.wait_state("no network");
+        let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
+        let shown = text(&world.run(&["status", "vpn"]).stdout);
+        assert!(shown.contains("vpn: no network"), "{shown}");
+        assert!(world.status()["engine_pid"].is_null());
+        let (attempts, sleeps) = (dials(world), wake_ups(world, supervisor));
+        thread::sleep(Duration::from_secs(60));
+        let woken = wake_ups(world, supervisor) - sleeps;
+        assert_eq!(dials(world), attempts, "dialled without a network:\n{}", world.log());
+        // The status before; a look a minute; and room.
+        assert!(woken <= 10, "{woken} wake-ups in a minute without a network");
+        world.plug(1, 100);
+        let back = Instant::now();
+        let took = pings.carries_after(back, || world.log());
+        println!("a minute without network: {woken} wake-ups; carries again after {} ms", took.as_millis());
+        assert_eq!(world.status()["reconnects"], 1);
+        eyes.saw_only_the_tunnel_by(&["up1"]);
+        drop(pings);
+        world.down();
+    });
+}
+
+fn dials(world: &World) -> usize {
+    world.log().matches("vpn: connect").count()
+}
+
+fn wake_ups(world: &World, pid: u64) -> u64 {
+    let status = world.laptop(&format!("cat /proc/{pid}/status"));
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.unwrap().trim().parse().unwrap()
+}
+
+/// A storm of changes that concern nobody.
+#[test]
+fn a_thousand_changes_are_a_few_looks() {
+    in_world(|world| {
+        world.plug(1, 100);
+        world.profile(LITERAL, &everything("halves"));
+        world.up();
+        let engine = world.status()["engine_pid"].clone();
+        let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
+        let ticks = || -> u64 {
+            let stat = world.laptop(&format!("cat /proc/{supervisor}/stat"));
+            stat.split_whitespace().skip(13).take(2).map(|n| n.parse::<u64>().unwrap()).sum()
+        };
+        let before = ticks();
+        world.laptop("for n in $(seq 500); do echo route add 10.99.$((n % 200)).0/24 dev up1; echo route del 10.99.$((n % 200)).0/24 dev up1; done | ip -batch -");
+        // More than the socket holds, while nobody reads.
+        world.laptop(&format!("kill -STOP {supervisor}"));
+        world.laptop("for n in $(seq 20000); do echo route add 10.99.$((n % 200)).0/24 dev up1; echo route del 10.99.$((n % 200)).0/24 dev up1; done | ip -batch -");
+        world.laptop(&format!("kill -CONT {supervisor}"));
+        world.plug(2, 50);
+        world.wait_for("the host route by the new way", || {
+            world.routes().iter().any(|route| route.contains("192.0.2.1 via 10.2.0.1 dev up2"))
+        });
+        let spent = ticks() - before;
+        println!("41000 changes: {spent} ticks of CPU");
+        assert!(spent < 500, "{spent} ticks of CPU");
+        world.wait_for("another engine", || {
+            let status = world.status();
+            status["state"] == "up" && status["engine_pid"] != engine
+        });
+        world.down();
+    });
+}
+
+#[test]
+fn a_dial_in_progress_begins_anew_on_another_network() {
+    in_world(|world| {
+        world.plug(1, 100);
+        // Nothing gets through there.
+        world.shell("nsenter --net=/run/netns/r1 sh -c 'echo 0 > /proc/sys/net/ipv4/ip_forward'");
+        world.profile(LITERAL, &everything("halves"));
+        let mut up = world.command(&["up", "vpn"]);
+        let up = up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        world.wait_for("the dial", || world.status()["phase"] == "connect");
+        world.plug(2, 50);
+        let moved = Instant::now();
+        let output = up.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        println!("a dial in progress: up {} ms after the new network", moved.elapsed().as_millis());
+        assert!(text(&output.stderr).contains("the network has changed"), "{}", text(&output.stderr));
+        world.down();
+    });
+}
+
+#[test]
+fn a_server_that_was_restarted_is_dialled_again() {
+    in_world(|world| {
+        world.plug(1, 100);
+        let server = world.second_server();
+        world.profile(
+            "\"198.51.100.1\"",
+            &format!("{}\nretry = {{ first = \"200ms\", max = \"1s\" }}", everything("halves")),
+        );
+        world.up();
+        let (eyes, pings) = (Eyes::open(), Pings::start());
+        pings.carries_after(Instant::now(), || world.log());
+        drop(server);
+        world.wait_for("the loss", || world.status()["state"] != "up");
+        let _server = world.second_server();
+        let back = Instant::now();
+        world.wait_for("the tunnel", || world.status()["reconnects"] == 1 && world.status()["state"] == "up");
+        let took = pings.carries_after(back, || world.log());
+        println!("server restarted: carries again after {} ms", took.as_millis());
+        eyes.saw_only_the_tunnel_by(&["up1"]);
+        drop(pings);
+        world.down();
+    });
+}
+
+/// A name with two addresses, of which nobody answers at the first: at the start, and not again after a move.
+#[test]
+fn a_name_with_two_addresses_the_first_dead() {
+    in_world(|world| {
+        world.plug(1, 100);
+        // It ends with the world, for no more questions come then.
+        let (ready, listening) = mpsc::channel();
+        let _resolver = thread_on_laptop(move || {
+            let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            ready.send(()).unwrap();
+            while answer(&socket) {}
+        });
+        listening.recv().unwrap();
+        write_private("/run/resolv.conf", "nameserver 127.0.0.1\noptions timeout:1\n", 0o644);
+        bind("/run/resolv.conf", "/etc/resolv.conf");
+        world.profile("\"vpn.example.net\"", &everything("halves"));
+        let up = world.up();
+        let log = world.log();
+        let failed = log.find("192.0.2.77").unwrap_or(usize::MAX);
+        assert!(failed < log.find("192.0.2.1:1723 from").unwrap_or(0), "the dead one was not first:\n{log}");
+        assert_eq!(world.status()["server"], "192.0.2.1:1723");
+        let (eyes, pings) = (Eyes::open(), Pings::start());
+        world.plug(2, 50);
+        world.unplug(1);
+        let moved = Instant::now();
+        let took = pings.carries_after(moved, || world.log());
+        println!(
+            "two addresses: up in {} ms; carries again {} ms after a move",
+            up.as_millis(),
+            took.as_millis()
+        );
+        assert_eq!(world.log().matches("no answer from 192.0.2.77").count(), 1, "{}", world.log());
+        eyes.saw_only_the_tunnel_by(&["up2"]);
+        drop(pings);
+        world.down();
+    });
+}
+
+/// Answers every question for an A record with two addresses, and every other one with none.
+fn answer(socket: &UdpSocket) -> bool {
+    let mut query = [0; 512];
+    let Ok((size, from)) = socket.recv_from(&mut query) else { return false };
+    let end = query[12..size].iter().position(|byte| *byte == 0).unwrap() + 12 + 5;
+    let wants_a = query[end - 4..end - 2] == [0, 1];
+    let mut reply = query[..end].to_vec();
+    reply[2..4].copy_from_slice(&[0x81, 0x80]);
+    reply[6..12].copy_from_slice(&[0, if wants_a { 2 } else { 0 }, 0, 0, 0, 0]);
+    if wants_a {
+        for address in [[192, 0, 2, 77], [192, 0, 2, 1]] {
+            reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+            reply.extend(address);
+        }
+    }
+    socket.send_to(&reply, from).is_ok()
+}
+
+/// What DHCP does while the tunnel is up stays as DHCP left it.
+#[test]
+fn a_foreign_default_route_is_not_clobbered_by_down() {
+    for mode in MODES {
+        in_world(move |world| {
+            world.plug(1, 100);
+            world.laptop("ip route replace default via 10.1.0.254 dev up1 metric 100");
+            let wanted = world.routes();
+            world.laptop("ip route replace default via 10.1.0.1 dev up1 metric 100");
+            world.profile(LITERAL, &everything(mode));
+            world.up();
+            let log = |what: &str| format!("{what}\n{}", world.log());
+            // Another lease, with another router; a look later, and it is long done.
+            world.laptop("ip route replace default via 10.1.0.254 dev up1 metric 100");
+            world.wait_for("the host route by the new way", || {
+                world.routes().iter().any(|route| route.contains("192.0.2.1 via 10.1.0.254 dev up1"))
+            });
+            let during = world.laptop("ip route show default");
+            if mode == "replace" {
+                assert!(during.lines().count() == 1 && during.contains("tun0"), "{}", log(&during));
+            } else {
+                assert!(during.contains("via 10.1.0.254"), "{}", log(&during));
+            }
+            world.down();
+            assert_eq!(world.routes(), wanted, "{}", log(mode));
+        });
+    }
+}
+
+/// Whoever puts a default route into the very place of ours gives the place back, and finds it as he left it at the end.
+#[test]
+fn a_default_route_in_the_place_of_ours() {
+    in_world(|world| {
+        world.laptop(
+            "ip link set up1 up; ip addr add 10.1.0.10/24 dev up1; ip route add default via 10.1.0.254",
+        );
+        let wanted = world.routes();
+        world.laptop("ip route replace default via 10.1.0.1");
+        world.profile(LITERAL, &everything("replace"));
+        world.up();
+        world.laptop("ip route replace default via 10.1.0.254");
+        world.wait_for("our default route", || {
+            let default = world.laptop("ip route show default");
+            default.lines().count() == 1 && default.contains("tun0")
+        });
+        world.down();
+        assert_eq!(world.routes(), wanted, "{}", world.log());
+        assert!(fs::read_dir("/var/lib/pptpctl").unwrap().next().is_none());
+    });
+}

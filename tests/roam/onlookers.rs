@@ -1,0 +1,237 @@
+//! Who watches: a sender of pings into the tunnel, which knows from when on they come back, and an eye on each uplink
+//! that sees everything which leaves the laptop.
+
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::AsRawFd,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket,
+    sockopt::ReceiveTimeout,
+};
+use nix::sys::time::TimeVal;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::world::{LIMIT, OFFICE, SERVER, thread_on_laptop};
+
+/// A ping so often.
+const EVERY: Duration = Duration::from_millis(5);
+
+#[derive(Default)]
+struct Journal {
+    sent: BTreeMap<u16, Instant>,
+    /// When it was sent, when the answer came.
+    answered: Vec<(Instant, Instant)>,
+}
+
+/// Pings to the office, from the laptop, all the time.
+pub struct Pings {
+    journal: Arc<Mutex<Journal>>,
+    stop: Arc<AtomicBool>,
+    thread: mpsc::Receiver<()>,
+}
+
+impl Pings {
+    pub fn start() -> Self {
+        let (journal, stop) = (Arc::new(Mutex::new(Journal::default())), Arc::new(AtomicBool::new(false)));
+        let (ours, stopped) = (journal.clone(), stop.clone());
+        let thread = thread_on_laptop(move || ping(&ours, &stopped));
+        Self { journal, stop, thread }
+    }
+
+    /// How long after `since` the first answer came to a ping that was sent after it.
+    #[track_caller]
+    pub fn carries_after(&self, since: Instant, log: impl Fn() -> String) -> Duration {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let journal = self.journal.lock().unwrap();
+            if let Some((_, answered)) = journal.answered.iter().find(|(sent, _)| *sent >= since) {
+                return *answered - since;
+            }
+            drop(journal);
+            assert!(Instant::now() < deadline, "nothing comes back through the tunnel\n{}", log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The longest time since then in which nothing came back.
+    pub fn longest_silence(&self, since: Instant) -> Duration {
+        let journal = self.journal.lock().unwrap();
+        let answers = journal.answered.iter().map(|(_, answered)| *answered).filter(|at| *at > since);
+        let mut last = since;
+        let gaps = answers.map(|at| at - std::mem::replace(&mut last, at));
+        gaps.max().unwrap_or(Duration::MAX)
+    }
+}
+
+impl Drop for Pings {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _panicked = self.thread.recv();
+    }
+}
+
+fn ping(journal: &Mutex<Journal>, stop: &AtomicBool) {
+    let mut socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap();
+    socket.set_read_timeout(Some(EVERY)).unwrap();
+    let to = SocketAddrV4::new(Ipv4Addr::from(OFFICE), 0).into();
+    let (mut number, mut due) = (0_u16, Instant::now());
+    let mut bytes = [0; 256];
+    while !stop.load(Ordering::Relaxed) {
+        let now = Instant::now();
+        if now >= due {
+            due = now + EVERY;
+            number = number.wrapping_add(1);
+            let [high, low] = number.to_be_bytes();
+            let mut request = [8, 0, 0, 0, 0x70, 0x70, high, low];
+            let sum = request.chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(two[1])).sum::<u32>();
+            let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+            request[2..4].copy_from_slice(&sum.to_be_bytes());
+            // Refused when there is no way at all.
+            if socket.send_to(&request, &to).is_ok() {
+                journal.lock().unwrap().sent.insert(number, now);
+            }
+        }
+        if let Ok(size) = socket.read(&mut bytes)
+            && let Some([0, 0, _, _, 0x70, 0x70, high, low]) = bytes[..size].get(20..28)
+        {
+            let mut journal = journal.lock().unwrap();
+            if let Some(sent) = journal.sent.remove(&u16::from_be_bytes([*high, *low])) {
+                journal.answered.push((sent, Instant::now()));
+            }
+        }
+    }
+}
+
+/// Everything that passes the two uplinks.
+pub struct Eyes {
+    seen: Arc<Mutex<Seen>>,
+    stop: Arc<AtomicBool>,
+    thread: mpsc::Receiver<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    tunnel: BTreeMap<String, usize>,
+    others: BTreeMap<String, usize>,
+}
+
+impl Eyes {
+    pub fn open() -> Self {
+        let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
+        let (ours, stopped) = (seen.clone(), stop.clone());
+        let (ready, open) = mpsc::channel();
+        let thread = thread_on_laptop(move || watch(&ours, &stopped, &ready));
+        open.recv().unwrap();
+        Self { seen, stop, thread }
+    }
+
+    /// Nothing but the tunnel's own packets left the laptop, and of those some by each of these uplinks.
+    #[track_caller]
+    pub fn saw_only_the_tunnel_by(mut self, uplinks: &[&str]) {
+        self.close();
+        let seen = self.seen.lock().unwrap();
+        assert!(seen.others.is_empty(), "it left in clear: {:#?}", seen.others);
+        for uplink in uplinks {
+            assert!(seen.tunnel.contains_key(*uplink), "nothing by {uplink}: {:?}", seen.tunnel);
+        }
+    }
+
+    fn close(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _panicked = self.thread.recv();
+    }
+}
+
+impl Drop for Eyes {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn watch(seen: &Mutex<Seen>, stop: &AtomicBool, ready: &mpsc::Sender<()>) {
+    let names: BTreeMap<usize, &str> = ["up1", "up2"]
+        .into_iter()
+        .map(|name| (usize::try_from(nix::net::if_::if_nametoindex(name).unwrap()).unwrap(), name))
+        .collect();
+    let eye =
+        socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll).unwrap();
+    setsockopt(&eye, ReceiveTimeout, &TimeVal::new(0, 50_000)).unwrap();
+    ready.send(()).unwrap();
+    let mut frame = [0; 2048];
+    while !stop.load(Ordering::Relaxed) {
+        let Ok((size, Some(from))) = recvfrom::<LinkAddr>(eye.as_raw_fd(), &mut frame) else { continue };
+        let Some(name) = names.get(&from.ifindex()) else { continue };
+        let mut seen = seen.lock().unwrap();
+        match judge(&frame[..size]) {
+            Verdict::Tunnel => *seen.tunnel.entry((*name).to_owned()).or_default() += 1,
+            Verdict::Housekeeping => {}
+            Verdict::Other(what) => *seen.others.entry(format!("{name}: {what}")).or_default() += 1,
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    /// TCP 1723 or GRE, with the server.
+    Tunnel,
+    /// ARP, neighbour discovery, and what routers complain about.
+    Housekeeping,
+    Other(String),
+}
+
+fn judge(frame: &[u8]) -> Verdict {
+    let (kind, packet) = (u16::from_be_bytes([frame[12], frame[13]]), &frame[14..]);
+    match kind {
+        0x0806 => Verdict::Housekeeping,
+        // Next header: hop-by-hop options (multicast listeners) or ICMPv6.
+        0x86dd if matches!(packet[6], 0 | 58) => Verdict::Housekeeping,
+        0x0800 => {
+            let (protocol, from, to) = (packet[9], &packet[12..16], &packet[16..20]);
+            let with_server = [from, to].iter().any(|end| **end == SERVER || **end == [198, 51, 100, 1]);
+            let transport = &packet[usize::from(packet[0] & 15) * 4..];
+            let ports = || [0, 2].map(|at| u16::from_be_bytes([transport[at], transport[at + 1]]));
+            match protocol {
+                47 if with_server => Verdict::Tunnel,
+                6 if with_server && ports().contains(&1723) => Verdict::Tunnel,
+                // Our own kernel's answer to what still comes for a call that was left.
+                1 if with_server && transport[0] == 3 => Verdict::Housekeeping,
+                // A router's errors: unreachable, redirect, time exceeded.
+                1 if to[0] == 10 && matches!(transport[0], 3 | 5 | 11) => Verdict::Housekeeping,
+                _ => Verdict::Other(format!(
+                    "protocol {protocol} from {} to {}",
+                    Ipv4Addr::new(from[0], from[1], from[2], from[3]),
+                    Ipv4Addr::new(to[0], to[1], to[2], to[3])
+                )),
+            }
+        }
+        other => Verdict::Other(format!("ethertype {other:#06x}")),
+    }
+}
+
+#[test]
+fn the_judge_knows_a_leak() {
+    let ip = |protocol: u8, to: [u8; 4]| {
+        let mut frame = vec![0; 14 + 20 + 20];
+        frame[12] = 8;
+        frame[14] = 0x45;
+        frame[23] = protocol;
+        frame[26..30].copy_from_slice(&[10, 1, 0, 10]);
+        frame[30..34].copy_from_slice(&to);
+        frame
+    };
+    assert_eq!(judge(&ip(47, SERVER)), Verdict::Tunnel);
+    assert!(matches!(judge(&ip(47, [192, 0, 2, 9])), Verdict::Other(_)));
+    assert!(matches!(judge(&ip(1, OFFICE)), Verdict::Other(_)), "a ping in clear");
+    assert!(matches!(judge(&ip(6, SERVER)), Verdict::Other(_)), "another port");
+    assert!(matches!(judge(&ip(1, SERVER)), Verdict::Other(_)), "a ping of the server");
+}

@@ -1,0 +1,296 @@
+//! A laptop with two uplinks, a router behind each, and a server that both lead to.
+//!
+//! ```text
+//!  laptop                 r1                    core                    server
+//!  up1 10.1.0.10 ── 10.1.0.1 lan|wan .2 ── .1 c1 │
+//!                                                │ eth0 192.0.2.2 ── 192.0.2.1, office 192.168.77.1
+//!  up2 10.2.0.10 ── 10.2.0.1 lan|wan .6 ── .5 c2 │
+//!                         r2                    (the test's own thread)
+//! ```
+//!
+//! The routers pass nothing that has the other network's address (BCP 38), as providers do: a connection does not
+//! outlive a move by accident.
+
+use std::{
+    cell::Cell,
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns},
+};
+use pptpctl::demo::{
+    orders::Orders,
+    world::{self, Server},
+};
+
+/// What the user `tester` has to know.
+pub const PASSWORD: &str = "correct horse battery staple";
+/// Where the server is.
+pub const SERVER: [u8; 4] = [192, 0, 2, 1];
+/// What only the tunnel leads to.
+pub const OFFICE: [u8; 4] = [192, 168, 77, 1];
+/// The longest that anything here may take; a quiet machine needs a tenth of it.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+const ROADS: &str = "set -e
+    echo 1 > /proc/sys/net/ipv4/ip_forward
+    ip netns add laptop; ip -n laptop link set lo up
+    for n in 1 2; do
+        ip netns add r$n
+        w=$((n * 4 - 3))
+        ip link add c$n type veth peer name wan netns r$n
+        ip addr add 203.0.113.$w/30 dev c$n; ip link set c$n up
+        ip -n r$n addr add 203.0.113.$((w + 1))/30 dev wan; ip -n r$n link set wan up
+        ip -n r$n route add default via 203.0.113.$w
+        ip -n r$n link add lan type veth peer name up$n netns laptop
+        ip -n r$n addr add 10.$n.0.1/24 dev lan; ip -n r$n link set lan up
+        nsenter --net=/run/netns/r$n sh -c '
+            echo 1 > /proc/sys/net/ipv4/ip_forward
+            echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter; echo 1 > /proc/sys/net/ipv4/conf/lan/rp_filter'
+        ip route add 10.$n.0.0/24 via 203.0.113.$((w + 1))
+    done
+    nsenter -t 1 -n ip route add default via 192.0.2.2";
+
+/// The laptop's world.
+pub struct World {
+    _server: Server,
+}
+
+/// A server that can be started over, on a network of its own behind the core.
+pub struct SecondServer(Child);
+
+/// Runs `test` in a world of its own, on a thread of its own, which leaves the host for good.
+pub fn in_world(test: impl FnOnce(&World) + Send + 'static) {
+    let (jobs, for_us) = mpsc::channel::<Job>();
+    let world = thread::spawn(move || {
+        JOBS.set(Some(jobs));
+        if let Err((what, error)) = world::enter() {
+            panic!("could not {what} ({error}): these tests make namespaces, run them as root");
+        }
+        let server = Server::start(Path::new(env!("CARGO_BIN_EXE_pptpctl")), &orders()).expect("a server");
+        // The build directory may lie where nobody but root may look.
+        fs::write(World::PROGRAM, "").unwrap();
+        bind(env!("CARGO_BIN_EXE_pptpctl"), World::PROGRAM);
+        write_private("/run/test.password", &format!("{PASSWORD}\n"), 0o600);
+        let world = World { _server: server };
+        world.shell(ROADS);
+        test(&world);
+        JOBS.set(None);
+    });
+    while let Ok(job) = for_us.recv() {
+        thread::spawn(job);
+    }
+    if let Err(panic) = world.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn orders() -> Orders {
+    Orders { users: vec![("tester".to_owned(), PASSWORD.to_owned())], ..Orders::default() }
+}
+
+pub fn bind(from: &str, to: &str) {
+    let none: Option<&str> = None;
+    mount(Some(from), to, none, MsFlags::MS_BIND, none).unwrap();
+}
+
+pub fn write_private(path: &str, text: &str, mode: u32) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+impl World {
+    /// The profiles' file.
+    pub const CONFIG: &'static str = "/run/test.toml";
+    /// The program, at a place where everyone may run it.
+    pub const PROGRAM: &'static str = "/run/pptpctl-under-test";
+
+    /// Writes the profile `vpn`.
+    pub fn profile(&self, server: &str, extra: &str) {
+        let text = format!(
+            "[profile.vpn]\nserver = {server}\nuser = \"tester\"\nmppe = \"require-128\"\nloglevel = 2\n\
+             password.file = \"/run/test.password\"\n\
+             timeouts = {{ resolve = \"5s\", connect = \"3s\", control = \"3s\", call = \"3s\", gre = \"3s\", stop = \"1s\" }}\n\
+             {extra}\n"
+        );
+        write_private(Self::CONFIG, &text, 0o644);
+    }
+
+    /// What a shell says, in the core of the network.
+    #[track_caller]
+    pub fn shell(&self, script: &str) -> String {
+        said(Command::new("sh").args(["-c", script]), script)
+    }
+
+    /// What a shell says on the laptop.
+    #[track_caller]
+    pub fn laptop(&self, script: &str) -> String {
+        said(&mut inside("laptop", &["sh", "-c", script]), script)
+    }
+
+    /// `pptpctl` on the laptop.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = inside("laptop", &[Self::PROGRAM, "--config", Self::CONFIG]);
+        command.args(arguments);
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Plugs an uplink in, as DHCP would: address and default route.
+    pub fn plug(&self, uplink: u8, metric: u32) {
+        self.laptop(&format!(
+            "ip link set up{uplink} up && ip addr replace 10.{uplink}.0.10/24 dev up{uplink} && \
+             ip route replace default via 10.{uplink}.0.1 dev up{uplink} metric {metric}"
+        ));
+    }
+
+    /// Takes an uplink's network away, as when a DHCP client lets go of it.
+    pub fn unplug(&self, uplink: u8) {
+        self.laptop(&format!("ip addr flush dev up{uplink}; ip link set up{uplink} down"));
+    }
+
+    /// How long `up` took.
+    #[track_caller]
+    pub fn up(&self) -> Duration {
+        let started = Instant::now();
+        let output = self.run(&["up", "vpn"]);
+        assert!(output.status.success(), "{}{}\n{}", text(&output.stdout), text(&output.stderr), self.log());
+        started.elapsed()
+    }
+
+    #[track_caller]
+    pub fn down(&self) {
+        let output = self.run(&["down", "vpn"]);
+        assert!(output.status.success(), "{}{}\n{}", text(&output.stdout), text(&output.stderr), self.log());
+    }
+
+    #[track_caller]
+    pub fn status(&self) -> serde_json::Value {
+        let output = self.run(&["status", "vpn", "--json"]);
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub fn wait_state(&self, state: &str) {
+        self.wait_for(state, || self.status()["state"] == state);
+    }
+
+    /// Waits until something has happened.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, mut happened: impl FnMut() -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        while !happened() {
+            assert!(
+                Instant::now() < deadline,
+                "it does not happen: {what}\n{}\n{}",
+                self.status(),
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap_or_default()
+    }
+
+    /// Every IPv4 route and rule of the laptop, sorted.
+    pub fn routes(&self) -> Vec<String> {
+        let text = self.laptop("ip -4 -d route show table all; ip -d rule");
+        let mut lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+        lines.sort();
+        lines
+    }
+
+    /// A server at 198.51.100.1, for the first time or once more.
+    pub fn second_server(&self) -> SecondServer {
+        self.shell(
+            "set -e; ip netns del s2 2>&- || true; ip link del c3 2>&- || true; ip netns add s2
+             ip link add c3 type veth peer name wan netns s2
+             ip addr add 203.0.113.9/30 dev c3; ip link set c3 up
+             ip -n s2 addr add 203.0.113.10/30 dev wan; ip -n s2 link set wan up; ip -n s2 link set lo up
+             ip -n s2 route add default via 203.0.113.9
+             ip route add 198.51.100.0/24 via 203.0.113.10
+             nsenter --net=/run/netns/s2 sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'",
+        );
+        let orders =
+            Orders { address: [198, 51, 100, 1].into(), client: [198, 51, 100, 2].into(), ..orders() };
+        let mut child = inside("s2", &[Self::PROGRAM, pptpctl::demo::server::ROLE])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = serde_json::to_vec(&orders).unwrap();
+        line.push(b'\n');
+        child.stdin.as_mut().unwrap().write_all(&line).unwrap();
+        let mut word = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut word).unwrap();
+        assert_eq!(word, "ready\n");
+        // The server has left for a namespace of its own, which has no name; its process has.
+        self.shell(
+            "for p in /proc/[0-9]*; do
+                 tr '\\0' ' ' < $p/cmdline | grep -q __serve && [ ${p#/proc/} != 1 ] && \
+                     nsenter --net=$p/ns/net ip route add default via 198.51.100.2
+             done; true",
+        );
+        SecondServer(child)
+    }
+}
+
+impl Drop for SecondServer {
+    fn drop(&mut self) {
+        let _ended_by_itself = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    /// Whose children will be in another process namespace cannot have threads (clone(2)): the test's first thread
+    /// makes them for the one that is in the world.
+    static JOBS: Cell<Option<mpsc::Sender<Job>>> = const { Cell::new(None) };
+}
+
+/// Runs `work` on a thread in the laptop's network; its result comes by the channel.
+pub fn thread_on_laptop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
+    let namespace = fs::File::open("/run/netns/laptop").unwrap();
+    let (result, done) = mpsc::channel();
+    let jobs = JOBS.take().expect("called in a world");
+    let job = move || {
+        setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+        let _nobody_waits = result.send(work());
+    };
+    jobs.send(Box::new(job)).unwrap();
+    JOBS.set(Some(jobs));
+    done
+}
+
+fn inside(namespace: &str, words: &[&str]) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{namespace}")).args(words).stdin(Stdio::null());
+    command
+}
+
+#[track_caller]
+fn said(command: &mut Command, what: &str) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{what}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
