@@ -7,6 +7,7 @@ use super::{FileDeed, LinkError, Output, Program, ProgramError};
 
 use crate::net::{
     routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
+    rules::Rule,
     tun::{self, Tun},
 };
 
@@ -26,6 +27,43 @@ pub trait Host {
     /// # Errors
     /// When there is no way, or the kernel could not be asked.
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error>;
+
+    /// The same for a packet with this mark (Linux).
+    ///
+    /// # Errors
+    /// When there is no way, or the kernel could not be asked.
+    fn route_to_marked(
+        &mut self,
+        to: IpAddr,
+        source: Option<IpAddr>,
+        _mark: Option<u32>,
+    ) -> Result<RouteTo, Error> {
+        self.route_to(to, source)
+    }
+
+    /// The rules of policy routing of a family, in the kernel's order; none where there is no such thing.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked.
+    fn rules(&mut self, _ipv6: bool) -> Result<Vec<Rule>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// Puts a rule in.
+    ///
+    /// # Errors
+    /// The kernel's refusal; [`Error::is_present`] when it is there already.
+    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        Err(Error::errno(format!("add rule {rule}"), nix::errno::Errno::EOPNOTSUPP))
+    }
+
+    /// Removes exactly this rule.
+    ///
+    /// # Errors
+    /// The kernel's refusal; [`Error::is_absent`] when it is not there.
+    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        Err(Error::errno(format!("delete rule {rule}"), nix::errno::Errno::EOPNOTSUPP))
+    }
 
     /// The routes that match, in the kernel's order.
     ///
@@ -126,6 +164,27 @@ pub trait Host {
 impl Host for crate::net::kernel::Kernel {
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
         Self::route_to(self, to, source, None)
+    }
+
+    fn route_to_marked(
+        &mut self,
+        to: IpAddr,
+        source: Option<IpAddr>,
+        mark: Option<u32>,
+    ) -> Result<RouteTo, Error> {
+        Self::route_to(self, to, source, mark)
+    }
+
+    fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
+        Self::rules(self, ipv6)
+    }
+
+    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        Self::add_rule(self, rule)
+    }
+
+    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        Self::delete_rule(self, rule)
     }
 
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {

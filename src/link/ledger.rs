@@ -267,13 +267,6 @@ impl Ledger {
         self.write(Line::Undone { n })
     }
 
-    /// Names the calling process as the supervisor.
-    pub(super) fn adopt(&mut self) -> Result<(), LinkError> {
-        self.record.header.pid = std::process::id();
-        self.record.header.start = boot::start_of(self.record.header.pid).unwrap_or(0);
-        self.compact().map_err(|error| file_error(&self.path, error))
-    }
-
     /// Removes the file, if there is nothing left to undo.
     ///
     /// # Errors

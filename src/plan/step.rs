@@ -84,7 +84,7 @@ pub enum Step {
         /// Lower is preferred; `None` leaves it to the platform.
         metric: Option<u32>,
         /// A routing table by number; `None` is the main one.
-        table: Option<u32>,
+        table: Option<Value<u32>>,
         /// The next hop, for platforms whose routes name the peer instead of the device.
         peer: Option<Value<Ipv4Addr>>,
     },
@@ -125,7 +125,7 @@ pub enum Key {
     /// One file.
     File(PathBuf),
     /// One route: prefix, table, metric.
-    Route(IpNet, Option<u32>, Option<u32>),
+    Route(IpNet, Option<Value<u32>>, Option<u32>),
     /// The default routes of a family.
     Default(bool),
     /// `net.inet.gre.allow`.
@@ -154,7 +154,7 @@ impl Step {
             Self::Address6 { tun, local, peer } => Key::Address6(tun.clone(), local.clone(), peer.clone()),
             Self::Up { tun } => Key::Up(tun.clone()),
             Self::PidFile { dir, tun, .. } => Key::File(pid_file(dir, tun)),
-            Self::Route { dest, metric, table, .. } => Key::Route(*dest, *table, *metric),
+            Self::Route { dest, metric, table, .. } => Key::Route(*dest, table.clone(), *metric),
             Self::RemoveDefault { ipv6 } => Key::Default(*ipv6),
             Self::AllowGre => Key::AllowGre,
             Self::Ppp(step) => Key::Ppp(step.key()),
@@ -178,7 +178,9 @@ impl Step {
             Self::Address6 { tun, local, peer } => vec![tun.open(), local.open(), peer.open()],
             Self::Up { tun } => vec![tun.open()],
             Self::PidFile { tun, pid, .. } => vec![tun.open(), pid.open()],
-            Self::Route { tun, peer, .. } => vec![tun.open(), peer.as_ref().and_then(Value::open)],
+            Self::Route { tun, peer, table, .. } => {
+                vec![tun.open(), peer.as_ref().and_then(Value::open), table.as_ref().and_then(Value::open)]
+            }
             Self::Ppp(step) => return step.open(),
             Self::Policy(step) => return step.open(),
             Self::Firewall(step) => return step.open(),

@@ -248,6 +248,8 @@ fn facts() -> Facts {
         ipv6: Ipv6::Absent,
         pid: Some(4711),
         keep_default: KeepDefault::default(),
+        table: Some(FIRST_TABLE + 9),
+        outside: Vec::new(),
         forwarding: None,
         dns: Some(Vec::new()),
         resolver: None,

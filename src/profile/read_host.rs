@@ -138,14 +138,18 @@ fn overlaps(reader: &mut Reader, routes: &[(Route, Span)]) {
 fn exclude(reader: &mut Reader, table: &DeTable<'_>) -> Vec<IpNet> {
     let Some(value) = reader.take(table, "exclude") else { return Vec::new() };
     let items = reader.list(value).unwrap_or_default();
-    items.into_iter().filter_map(|item| reader.parse(item, values::prefix)).collect()
+    let mut prefixes: Vec<IpNet> =
+        items.into_iter().filter_map(|item| reader.parse(item, values::prefix)).collect();
+    prefixes.sort();
+    prefixes.dedup();
+    prefixes
 }
 
 /// `true`, `false`, or a table with `mode`.
 fn default_route(reader: &mut Reader, table: &DeTable<'_>) -> Option<DefaultRoute> {
     let value = reader.take(table, "default")?;
     match value.value {
-        DeValue::Boolean(true) => Some(DefaultRoute::Replace),
+        DeValue::Boolean(true) => Some(DefaultRoute::Auto),
         DeValue::Boolean(false) => None,
         DeValue::Table(table) => {
             reader.check_keys(table, "default");

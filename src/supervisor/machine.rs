@@ -82,6 +82,8 @@ pub enum Action {
     Look,
     /// Host route and all that hangs on the way to the server, by the way that there is now.
     Repin,
+    /// The same way as before: put back what of our routes has gone.
+    Renew,
     /// Have the engine see whether the server is still there.
     Probe,
     /// End the engine or the resolver at once, for this reason; nothing follows.

@@ -297,6 +297,7 @@ impl Supervisor {
             }
             Action::Look => self.look(),
             Action::Repin => self.repin(),
+            Action::Renew => self.renew(),
             Action::Probe => self.probe(),
             Action::Abandon(failure) => self.abandon(failure),
             Action::StopChild => self.stop_child(),

@@ -30,6 +30,9 @@ const CONTROL: [u16; 8] = [
 /// LCP's and CCP's, the highest of all their codes.
 const HIGHEST_CODE: u8 = 15;
 
+/// So many equal bytes are no chance: they reach to an IP packet's identification.
+const AGAIN: usize = 10;
+
 /// What the beginning of some bytes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum First {
@@ -77,8 +80,15 @@ pub(super) fn first(bytes: &[u8], last: Option<&Last>) -> First {
     match stated(bytes, &head) {
         Some(end) if end == bytes.len() => First::Whole,
         Some(end) if bytes.get(end..).is_some_and(|rest| Head::read(rest).is_some()) => First::Frame(end),
-        _ => First::Open,
+        Some(_) => again(bytes).map_or(First::Open, First::Stub),
+        None => First::Open,
     }
+}
+
+/// Where a frame that does not end where it says begins again, if it does.
+fn again(bytes: &[u8]) -> Option<usize> {
+    let begin = bytes.get(..AGAIN)?;
+    (AGAIN..STUB).find(|at| bytes.get(*at..).is_some_and(|rest| rest.starts_with(begin)))
 }
 
 /// What `bytes`, which were read apart, make of `before`, which may be a whole frame or the beginning of one.
@@ -329,6 +339,8 @@ pub(super) mod tests {
         let again =
             [&frames[0], &frames[1][..50], &frames[1], &frames[2], &frames[3]].map(|part| part.to_vec());
         assert_eq!(cut(&again.concat()), frames);
+        let ip = [ipv4(60)[..30].to_vec(), ipv4(60), ipv4(40)].concat();
+        assert_eq!(cut(&ip), [ipv4(60), ipv4(40)]);
         // The rest of a frame whose beginning was given up, by itself and behind the frame before.
         let torn = [&frames[0], &frames[1][..50], &frames[2], &frames[3]].map(|part| part.to_vec());
         assert_eq!(cut(&torn.concat()), torn);

@@ -101,7 +101,7 @@ fn short_forms_and_their_opposites() {
     let head = "server = 'a.example'\nuser = 'D\\u'\npassword = 'x'\n";
     let of = |keys: &str| open(&format!("{head}{keys}")).0;
     assert_eq!((of("").user.as_str(), of("").domain.as_deref()), ("u", Some("D")));
-    assert_eq!(of("default = true").default_route, Some(DefaultRoute::Replace));
+    assert_eq!(of("default = true").default_route, Some(DefaultRoute::Auto));
     assert_eq!(of("default.mode = 'halves'").default_route, Some(DefaultRoute::Halves));
     assert_eq!(of("default.mode = 'policy'").default_route, Some(DefaultRoute::Policy));
     assert_eq!(of("default = false").default_route, None);
