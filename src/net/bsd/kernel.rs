@@ -251,7 +251,6 @@ impl Kernel {
     ///
     /// # Errors
     /// None.
-    #[expect(clippy::unnecessary_wraps, reason = "the same shape on every platform")]
     pub fn rules(&mut self, _ipv6: bool) -> Result<Vec<Rule>, Error> {
         Ok(Vec::new())
     }
