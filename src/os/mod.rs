@@ -11,6 +11,7 @@ pub mod bsd;
 #[cfg(target_os = "linux")]
 pub mod capabilities;
 pub mod descriptors;
+pub mod forwarding;
 pub mod paths;
 pub mod peer;
 pub mod privileges;
