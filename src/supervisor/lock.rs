@@ -114,6 +114,13 @@ impl Lock {
     }
 }
 
+/// Removes the control directory if nothing is in it: whoever made it has died before it made its lock, or after it
+/// removed it.
+pub fn remove_empty_dir() -> Option<PathBuf> {
+    let dir = paths::control_dir();
+    fs::remove_dir(&dir).is_ok().then_some(dir)
+}
+
 /// Whether a supervisor holds the lock of this profile. Leaves nothing behind.
 #[must_use]
 pub fn is_held(name: &str) -> bool {
