@@ -8,7 +8,7 @@ use std::{net::IpAddr, path::Path};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
-    Part, Plan, Platform, Step, Symbol, Value, backend, dns::DnsStep, firewall, guard, hook::HookStep,
+    Part, Plan, Platform, Step, Symbol, Value, backend, dns::DnsStep, firewall, guard, hook::HookStep, offered,
 };
 use crate::profile::{DefaultRoute, Mtu, Profile};
 
@@ -114,6 +114,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
             steps.push(route(everything(ipv6), None, Some(Value::Open(Symbol::Table))));
         }
     }
+    notes.extend(offered::note(profile, platform));
     if profile.link.netns.is_some() && !inside(profile, platform) {
         notes.push("link.netns is Linux's: the tunnel stays where it is on the BSDs".to_owned());
     }

@@ -16,6 +16,7 @@ mod facts;
 mod firewall;
 mod guard;
 mod hook;
+mod offered;
 mod policy;
 mod step;
 mod value;
@@ -33,6 +34,7 @@ pub use self::{
     facts::{Facts, Ipv6, KeepDefault, Way},
     firewall::{Clamp, FirewallKey, FirewallStep, Macros, PfRules, nft_removal, nft_text},
     hook::{HookKey, HookStep, Moment},
+    offered::{OFFERED_METRIC, with_offered},
     policy::{FIRST_TABLE, PolicyKey, PolicyRule, PolicyStep, SLOTS},
     step::{Key, Step},
     value::{Symbol, Value},

@@ -90,7 +90,6 @@ pub struct Gate {
 
 /// What is refused with "not supported yet", never silently ignored.
 pub const GATE: &[Gate] = &[
-    Gate { key: "peer-routes", works: &["false"], missing: "routes that the server offers" },
     Gate { key: "link.rdomain", works: &[], missing: "routing domains (OpenBSD)" },
     Gate { key: "link.fib", works: &[], missing: "FIBs (FreeBSD)" },
 ];

@@ -96,6 +96,8 @@ struct Supervisor {
     /// When those who asked for a status are answered without the engine's counters.
     query_due: Option<Instant>,
     live: Option<Live>,
+    /// The profile with the routes that the server has offered; with `peer-routes` and after the first answer.
+    offered: Option<Profile>,
     resolvers: Resolvers,
     roam: Roam,
     /// SIGUSR1: the next statistics are for the log.
@@ -173,6 +175,7 @@ impl Supervisor {
             child_due: None,
             query_due: None,
             live: None,
+            offered: None,
             resolvers: Resolvers::default(),
             roam: Roam::new(),
             log_statistics: false,

@@ -2,12 +2,13 @@
 //! time, and nothing left behind. And a tunnel over a bad road, which must not fail.
 //!
 //! Each test has a world of its own: namespaces that hold the client and a server of ours, which goes wrong on
-//! purpose. Needs root, /dev/net/tun and ip(8); fails where they are missing.
+//! purpose. Needs root, /dev/net/tun, ip(8) and dnsmasq(8); fails where they are missing.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
 
 mod abuse;
+mod offers;
 mod onlookers;
 mod world;
 

@@ -210,4 +210,4 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

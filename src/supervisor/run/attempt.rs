@@ -59,7 +59,9 @@ impl Supervisor {
         let facts = facts(link, &self.profile, *server.ip());
         self.roam.dials(&mut self.machine, &facts);
         let facts = facts.map_err(|error| route_failure(&error))?;
-        let transport = plan::transport(&self.profile, Platform::host()).resolve(&facts);
+        // What was offered last time stays until there is an answer again: the kill switch is for that too.
+        let planned = self.offered.as_ref().unwrap_or(&self.profile);
+        let transport = plan::transport(planned, Platform::host()).resolve(&facts);
         link.perform(&transport).map_err(|error| step_failure(Phase::Connect, &error))?;
         let notes = transport.notes.clone();
         let path_mtu = path_mtu(&facts);
@@ -97,11 +99,17 @@ impl Supervisor {
 
     pub(super) fn configure(&mut self, up: LinkUp) {
         let server = self.machine.server().map_or(Ipv4Addr::UNSPECIFIED, |server| *server.ip());
+        let noted = self.take_offered(server, &up);
         let Some(link) = &mut self.link else { return };
-        let done = facts(link, &self.profile, server).and_then(|facts| {
-            let network = network_plan(&self.profile, facts, &up);
+        let planned = self.offered.as_ref().unwrap_or(&self.profile);
+        let done = facts(link, planned, server).and_then(|facts| {
+            // First of all: what was offered may cover the server.
+            if self.offered.is_some() {
+                link.perform(&plan::transport(planned, Platform::host()).resolve(&facts))?;
+            }
+            let network = network_plan(planned, facts, &up);
             link.perform(&network)?;
-            let notes = [network.notes, link.take_notes()].concat();
+            let notes = [noted, network.notes, link.take_notes()].concat();
             Ok(notes)
         });
         let words = format!("{} → {}, MTU {}", up.local, up.peer, up.mtu);
@@ -118,6 +126,31 @@ impl Supervisor {
                 self.failed(failure, |failure| Input::Configured(Err(failure)));
             }
         }
+    }
+}
+
+impl Supervisor {
+    /// Puts the routes of this link's server beside those of the profile, and says so.
+    fn take_offered(&mut self, server: Ipv4Addr, up: &LinkUp) -> Vec<String> {
+        if !self.profile.peer_routes {
+            return Vec::new();
+        }
+        let (routes, words) = match &up.routes {
+            Some(routes) => (routes.as_slice(), format!("the server offers {} routes", routes.len())),
+            // A question that was lost must not open what the kill switch closes.
+            None if self.offered.is_some() => {
+                return vec!["peer-routes: the server did not answer; what it offered before stays".to_owned()];
+            }
+            None => (&[][..], "the server did not answer (DHCPINFORM): there are no routes from it".to_owned()),
+        };
+        let with = plan::with_offered(&self.profile, Platform::host(), server, up.peer, routes);
+        let left_out = routes.len() + self.profile.routes.len() - with.routes.len();
+        let left_out = match left_out {
+            0 => String::new(),
+            some => format!(", {some} of them for nothing: named already, excluded, or an end of the tunnel"),
+        };
+        self.offered = Some(with);
+        vec![format!("peer-routes: {words}{left_out}")]
     }
 }
 

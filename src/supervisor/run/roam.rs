@@ -130,7 +130,8 @@ impl Supervisor {
         let done = attempt::facts(link, &self.profile, *server.ip()).and_then(|facts| {
             let words = facts.way.as_ref().map(ToString::to_string).unwrap_or_default();
             tracing::info!("{}: the way to {} is {words} now", self.profile.log_name(), server.ip());
-            link.perform(&plan::transport(&self.profile, Platform::host()).resolve(&facts))
+            let planned = self.offered.as_ref().unwrap_or(&self.profile);
+            link.perform(&plan::transport(planned, Platform::host()).resolve(&facts))
         });
         self.warn_of(done);
         self.renew();

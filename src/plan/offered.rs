@@ -1,0 +1,57 @@
+//! The routes that a server offers (`peer-routes`): which of them are followed, and how.
+//!
+//! They are planned like `routes` of the profile, so that what holds for those (the host route that keeps the server
+//! outside, the kill switch, resolvers) holds for them. On Linux their metric is worse than what anyone else sets: they
+//! replace nothing. Does not own the question, nor what a server may offer at all; both are the engine's.
+
+use std::net::Ipv4Addr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::{Platform, build::inside};
+use crate::profile::{Profile, Route};
+
+/// Linux: behind the routes of NetworkManager (up to 20600 for what has no connectivity) and dhcpcd (up to 4003), in
+/// front of what the kill switch refuses with.
+pub const OFFERED_METRIC: u32 = 1_000_000;
+
+/// The profile as if it had named these routes itself. Left out are: those it names already, what is to stay outside,
+/// and the tunnel's own ends, which have their routes. `server` is the address that is called, `peer` the far end of
+/// the tunnel.
+#[must_use]
+pub fn with_offered(
+    profile: &Profile,
+    platform: Platform,
+    server: Ipv4Addr,
+    peer: Ipv4Addr,
+    offered: &[Ipv4Net],
+) -> Profile {
+    let mut with = profile.clone();
+    with.peer_routes = false;
+    // The other systems know no metrics, or others.
+    let metric = (platform == Platform::Linux).then_some(OFFERED_METRIC);
+    // In a namespace of its own the tunnel cannot swallow its transport.
+    let own_end = |prefix: &Ipv4Net| {
+        (*prefix == Ipv4Net::from(server) && !inside(profile, platform)) || *prefix == Ipv4Net::from(peer)
+    };
+    for offered in offered.iter().filter(|prefix| !own_end(prefix)) {
+        let prefix = IpNet::V4(*offered);
+        let named = with.routes.iter().any(|route| route.prefix == prefix && route.table.is_none());
+        if !named && !profile.exclude.iter().any(|outside| outside.contains(&prefix)) {
+            with.routes.push(Route { metric, ..Route::to(prefix) });
+        }
+    }
+    with
+}
+
+/// What a plan that is made before the server was asked says about it.
+pub(super) fn note(profile: &Profile, platform: Platform) -> Option<String> {
+    let behind = if platform == Platform::Linux {
+        format!(", with metric {OFFERED_METRIC}")
+    } else {
+        String::new()
+    };
+    profile.peer_routes.then(|| {
+        format!("peer-routes: routes that the server offers are added{behind}; and one to <server> alone, if it is in one")
+    })
+}
