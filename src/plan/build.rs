@@ -8,7 +8,8 @@ use std::{net::IpAddr, path::Path};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
-    Part, Plan, Platform, Step, Symbol, Value, backend, dns::DnsStep, firewall, guard, hook::HookStep, offered,
+    Part, Plan, Platform, Step, Symbol, Value, backend, dns::DnsStep, firewall, guard, hook::HookStep,
+    offered,
 };
 use crate::profile::{DefaultRoute, Mtu, Profile};
 

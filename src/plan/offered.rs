@@ -46,11 +46,8 @@ pub fn with_offered(
 
 /// What a plan that is made before the server was asked says about it.
 pub(super) fn note(profile: &Profile, platform: Platform) -> Option<String> {
-    let behind = if platform == Platform::Linux {
-        format!(", with metric {OFFERED_METRIC}")
-    } else {
-        String::new()
-    };
+    let behind =
+        if platform == Platform::Linux { format!(", with metric {OFFERED_METRIC}") } else { String::new() };
     profile.peer_routes.then(|| {
         format!("peer-routes: routes that the server offers are added{behind}; and one to <server> alone, if it is in one")
     })

@@ -1,10 +1,6 @@
 //! `peer-routes`: dnsmasq(8) behind the tunnel answers our DHCPINFORM.
 
-use std::{
-    io::{BufRead, BufReader},
-    net::Ipv4Addr,
-    process::{Command, Stdio},
-};
+use std::{fs, net::Ipv4Addr, process::Command};
 
 use crate::{
     sound,
@@ -25,7 +21,7 @@ fn the_servers_routes_lead_into_the_tunnel() {
             let before = world.state();
             let output = world.run(&["up", "vpn"]);
             let said = text(&output.stdout) + &text(&output.stderr);
-            println!("{said}");
+            println!("{said}{}", fs::read_to_string("/var/log/dnsmasq.log").unwrap());
             assert!(output.status.success(), "{said}");
             assert!(said.contains("the server offers 6 routes"), "{said}");
             let routes = world.shell("ip route show proto 112");
@@ -66,22 +62,19 @@ fn a_server_that_leaves_it_unanswered_is_as_good() {
 /// Debian's dnsmasq in the server's namespace, ready to be asked. It knows nothing of tunnels: any device will do.
 fn dnsmasq(world: &World, more: &[&str]) -> Running {
     let inner: Ipv4Addr = world.orders.inner;
+    let log = "/var/log/dnsmasq.log";
     let mut dnsmasq = world.spawn(
         Command::new("nsenter")
             .args(["-t", "1", "-n", "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"])
-            .args(["--user=root", "--leasefile-ro", "--pid-file=", "--log-facility=-", "--log-dhcp"])
+            .args(["--user=root", "--leasefile-ro", "--pid-file=", "--log-dhcp"])
+            .arg(format!("--log-facility={log}"))
             .arg(format!("--dhcp-range={inner},static,255.255.255.0"))
-            .args(more)
-            .stderr(Stdio::piped()),
+            .args(more),
     );
-    let mut heard = BufReader::new(dnsmasq.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("started") {
-        line.clear();
-        assert_ne!(heard.read_line(&mut line).unwrap(), 0, "dnsmasq(8) has ended, or is not installed");
-        print!("{line}");
-    }
-    // What it says later is of use in a test that fails, and must not stop it.
-    std::thread::spawn(move || heard.lines().map_while(Result::ok).for_each(|line| println!("{line}")));
+    world.wait_for(|| {
+        let ended = dnsmasq.try_wait().unwrap();
+        assert!(ended.is_none(), "dnsmasq(8) is not installed, or does not like its arguments: {ended:?}");
+        fs::read_to_string(log).unwrap_or_default().contains("started")
+    });
     dnsmasq
 }

@@ -139,9 +139,13 @@ impl Supervisor {
             Some(routes) => (routes.as_slice(), format!("the server offers {} routes", routes.len())),
             // A question that was lost must not open what the kill switch closes.
             None if self.offered.is_some() => {
-                return vec!["peer-routes: the server did not answer; what it offered before stays".to_owned()];
+                return vec![
+                    "peer-routes: the server did not answer; what it offered before stays".to_owned(),
+                ];
             }
-            None => (&[][..], "the server did not answer (DHCPINFORM): there are no routes from it".to_owned()),
+            None => {
+                (&[][..], "the server did not answer (DHCPINFORM): there are no routes from it".to_owned())
+            }
         };
         let with = plan::with_offered(&self.profile, Platform::host(), server, up.peer, routes);
         let left_out = routes.len() + self.profile.routes.len() - with.routes.len();
