@@ -5,10 +5,13 @@ use std::net::IpAddr;
 
 use super::{FileDeed, LinkError, Output, Program, ProgramError};
 
-use crate::net::{
-    routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
-    rules::Rule,
-    tun::{self, Tun},
+use crate::{
+    net::{
+        routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
+        rules::Rule,
+        tun::{self, Tun},
+    },
+    os::crash,
 };
 
 /// A network namespace of this host that has a name.
@@ -224,7 +227,9 @@ impl Host for crate::net::kernel::Kernel {
     }
 
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
+        crash::point(format_args!("open a tun device"));
         let tun = tun::open(unit)?;
+        crash::point(format_args!("know the tun device"));
         #[cfg(target_os = "linux")]
         self.no_automatic_ipv6(&tun.name)
             .and_then(|()| self.keep_second_address(&tun.name))
@@ -233,12 +238,18 @@ impl Host for crate::net::kernel::Kernel {
     }
 
     fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
-        Ok(Box::new(super::inside::Inside::open(netns)?))
+        #[cfg(target_os = "linux")]
+        {
+            Ok(Box::new(super::inside::Inside::open(netns)?))
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            Err(Error::other(format!("enter the network namespace {netns}"), "only Linux has them"))
+        }
     }
 
     fn forwards(&mut self) -> Option<bool> {
-        let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").ok()?;
-        Some(text.trim() != "0")
+        crate::os::forwarding::ipv4()
     }
 }
 

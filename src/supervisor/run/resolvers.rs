@@ -47,7 +47,7 @@ impl Supervisor {
             self.resolvers.names.found(name, addresses);
         }
         let wanted = self.resolvers.held.take().unwrap_or_else(|| (name.to_owned(), answer));
-        if let Some(next) = self.to_ask_in_time(name) {
+        if let Some(next) = self.next_to_ask_in_time(name) {
             self.resolvers.held = Some(wanted);
             self.ask(&next);
             return;
@@ -66,7 +66,7 @@ impl Supervisor {
     }
 
     /// With the kill switch on nobody can be asked: so all servers' names are asked for before.
-    fn to_ask_in_time(&mut self, just_asked: &str) -> Option<String> {
+    fn next_to_ask_in_time(&mut self, just_asked: &str) -> Option<String> {
         self.resolvers.asked.push(just_asked.to_owned());
         let blocks = self.link.as_ref().is_some_and(crate::link::Session::blocks);
         if self.profile.leak != Leak::Block || blocks {
