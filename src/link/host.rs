@@ -5,10 +5,13 @@ use std::net::IpAddr;
 
 use super::{FileDeed, LinkError, Output, Program, ProgramError};
 
-use crate::net::{
-    routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
-    rules::Rule,
-    tun::{self, Tun},
+use crate::{
+    net::{
+        routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
+        rules::Rule,
+        tun::{self, Tun},
+    },
+    os::crash,
 };
 
 /// A network namespace of this host that has a name.
@@ -224,7 +227,9 @@ impl Host for crate::net::kernel::Kernel {
     }
 
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
+        crash::point(format_args!("open a tun device"));
         let tun = tun::open(unit)?;
+        crash::point(format_args!("know the tun device"));
         #[cfg(target_os = "linux")]
         self.no_automatic_ipv6(&tun.name)
             .and_then(|()| self.keep_second_address(&tun.name))

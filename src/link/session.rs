@@ -227,6 +227,23 @@ impl Session {
         })
     }
 
+    /// Undoes everything but the kill switch and what belongs to it (rules, what stays outside): that is left to
+    /// `recover`, or to the next `up`, in the ledger.
+    #[must_use = "these are the steps that could not be undone"]
+    pub fn unwind_but_guard(mut self) -> Vec<LinkError> {
+        let (_lock, mut errors) = match StateLock::take(&self.places.state) {
+            Ok(lock) => (Some(lock), Vec::new()),
+            Err(error) => (None, vec![error]),
+        };
+        let mut entries = self.ledger.record().entries.clone();
+        entries.retain(|entry| !matches!(entry.step, Step::Policy(_)));
+        entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
+        for entry in &entries {
+            errors.extend(undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry).err());
+        }
+        errors
+    }
+
     /// Whether the kill switch is on: what is meant for the tunnel has no other way.
     #[must_use]
     pub fn blocks(&self) -> bool {

@@ -10,6 +10,7 @@ pub mod boot;
 pub mod bsd;
 #[cfg(target_os = "linux")]
 pub mod capabilities;
+pub mod crash;
 pub mod descriptors;
 pub mod forwarding;
 pub mod paths;

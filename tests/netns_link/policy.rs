@@ -201,6 +201,12 @@ fn the_way_of_a_packet_is_told_with_its_reason() {
                 assert!(trace.rule.unwrap().contains("not fwmark"));
             }
             drop(session);
+            // Another test's child may hold the device for as long as it takes to start a program.
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            while ip(&["-o", "link"]).contains("tun0") {
+                assert!(std::time::Instant::now() < deadline, "the device stays");
+                std::thread::yield_now();
+            }
             expect(&[("1.1.1.1", Goes::Blocked, "unreachable", "away")]);
             lab.recover();
             assert!(InForce::of(&lab.places, "vpn").is_none());
