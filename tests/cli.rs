@@ -18,7 +18,7 @@ const NOBODY: u32 = 65_534;
 fn help_and_version() {
     let mut desk = Desk::new();
     desk.run(&["--help"]);
-    for command in ["up", "down", "status", "list", "check", "logs", "recover", "demo"] {
+    for command in ["up", "down", "status", "routes", "list", "check", "logs", "recover", "demo"] {
         desk.run(&[command, "--help"]);
     }
     desk.run(&["--version"]);

@@ -115,7 +115,9 @@ fn every_key_is_in_the_manual_and_the_gated_ones_say_so() {
         }
     }
     let said = manual.replace('\n', " ").to_lowercase().matches("supported yet").count();
-    assert!(said >= 8, "{said}");
+    let gates = schema::GATE.iter().filter_map(|gate| gate.key.split('.').next());
+    let gates: std::collections::BTreeSet<&str> = gates.collect();
+    assert!(said >= gates.len(), "{said} for {gates:?}");
 }
 
 #[test]

@@ -32,6 +32,8 @@ const UNDER_WAY: u64 = 64;
 const STEP: u64 = 16;
 /// What does not come for so long does not come: many times what 64 packets take.
 const GIVEN_UP: Duration = Duration::from_millis(500);
+/// After so much silence nothing is under way any more, whatever the numbers say.
+const SILENCE: Duration = Duration::from_secs(2);
 /// Bytes that a pty holds for its reader.
 const PTY_HOLDS: usize = 4095;
 /// Frames that are compared with what was sent, before each measurement.
@@ -126,7 +128,7 @@ fn compare(engine: &mut Engine, cell: &Cell, frame: &[u8]) {
         if cell.out {
             let mut rest = &encoded[..];
             while !rest.is_empty() {
-                rest = &rest[write(&engine.ppp, rest).unwrap()..];
+                rest = &rest[give(engine, rest)..];
             }
             loop {
                 wait(&engine.gre, "a packet");
@@ -162,6 +164,11 @@ fn outwards(engine: &Engine, cell: &Cell) -> Sample {
     if cell.sync { frame_by_frame(engine, cell) } else { as_a_stream(engine, cell) }
 }
 
+/// Writes to the pty, as far as it takes it.
+fn give(engine: &Engine, bytes: &[u8]) -> usize {
+    write(&engine.ppp, bytes).unwrap_or_else(|error| panic!("{:?} has gone: {error}", engine.program))
+}
+
 /// The generator writes for as long as it is let; the veth counts.
 fn as_a_stream(engine: &Engine, cell: &Cell) -> Sample {
     let encoded = cell.encoded();
@@ -174,7 +181,7 @@ fn as_a_stream(engine: &Engine, cell: &Cell) -> Sample {
             while !end.load(Ordering::Relaxed) {
                 let mut rest = &block[..];
                 while !rest.is_empty() {
-                    rest = &rest[write(&engine.ppp, rest).unwrap()..];
+                    rest = &rest[give(engine, rest)..];
                 }
             }
         });
@@ -192,18 +199,16 @@ fn frame_by_frame(engine: &Engine, cell: &Cell) -> Sample {
     let sample = thread::scope(|scope| {
         scope.spawn(|| {
             let mut batch = Batch::new(64, 9000);
-            while pace.goes_on() {
-                if ready(&engine.gre, 50) {
-                    batch.receive(&engine.gre).unwrap();
-                    // Acknowledgements are shorter than any frame.
-                    let frames = batch.datagrams().filter(|packet| packet.len() >= frame.len()).count();
-                    pace.arrived.fetch_add(frames as u64, Ordering::Relaxed);
-                }
-            }
+            pace.take_all(&engine.gre, || {
+                batch.receive(&engine.gre).unwrap();
+                // Acknowledgements are shorter than any frame.
+                let frames = batch.datagrams().filter(|packet| packet.len() >= frame.len()).count();
+                pace.arrived.fetch_add(frames as u64, Ordering::Relaxed);
+            });
         });
         scope.spawn(|| {
             pace.keep(most, 1, || {
-                let size = write(&engine.ppp, &frame).unwrap();
+                let size = give(engine, &frame);
                 assert_eq!(size, frame.len(), "a pty that is not full takes a frame whole");
             });
         });
@@ -222,10 +227,7 @@ fn inwards(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
     let sample = thread::scope(|scope| {
         scope.spawn(|| {
             let (mut bytes, mut all, mut before) = (vec![0; 1 << 16], 0, 0x7e);
-            while pace.goes_on() {
-                if !ready(ppp, 50) {
-                    continue;
-                }
+            pace.take_all(ppp, || {
                 let size = read(ppp, &mut bytes).unwrap();
                 if flags {
                     // Each flag behind anything but a flag ends a frame.
@@ -238,7 +240,7 @@ fn inwards(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
                     all += size as u64;
                     pace.arrived.store(all / length, Ordering::Relaxed);
                 }
-            }
+            });
         });
         scope.spawn(|| pace.keep(UNDER_WAY, STEP, || source.send_on(gre, STEP)));
         pace.measure(engine)
@@ -252,6 +254,7 @@ fn inwards(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
 #[derive(Default)]
 struct Pace {
     end: AtomicBool,
+    sent: AtomicU64,
     arrived: AtomicU64,
     lost: AtomicU64,
 }
@@ -261,12 +264,30 @@ impl Pace {
         !self.end.load(Ordering::Relaxed)
     }
 
+    fn under_way(&self) -> u64 {
+        let gone = self.arrived.load(Ordering::Relaxed) + self.lost.load(Ordering::Relaxed);
+        self.sent.load(Ordering::Relaxed).saturating_sub(gone)
+    }
+
+    /// Takes with `take` what comes from `fd`, until the end and then what is still under way.
+    fn take_all(&self, fd: &OwnedFd, mut take: impl FnMut()) {
+        let mut silent = Duration::ZERO;
+        while self.goes_on() || (self.under_way() > 0 && silent < SILENCE) {
+            if ready(fd, 50) {
+                silent = Duration::ZERO;
+                take();
+            } else {
+                silent += Duration::from_millis(50);
+            }
+        }
+    }
+
     /// Sends `step` at a time so that at most so many are under way.
     fn keep(&self, most: u64, step: u64, mut send: impl FnMut()) {
-        let (mut sent, mut before, mut since) = (0_u64, 0, Instant::now());
+        let (mut before, mut since) = (0, Instant::now());
         while self.goes_on() {
             let arrived = self.arrived.load(Ordering::Relaxed);
-            let under_way = sent.saturating_sub(arrived + self.lost.load(Ordering::Relaxed));
+            let under_way = self.under_way();
             if arrived != before {
                 (before, since) = (arrived, Instant::now());
             } else if under_way > 0 && since.elapsed() > GIVEN_UP {
@@ -277,8 +298,8 @@ impl Pace {
                 thread::yield_now();
                 continue;
             }
+            self.sent.fetch_add(step, Ordering::Relaxed);
             send();
-            sent += step;
         }
     }
 

@@ -47,7 +47,6 @@ fn set(host: &mut dyn Host, allow: bool) -> Result<(), Cause> {
 mod tests {
     use std::{cell::Cell, rc::Rc};
 
-    use super::*;
     use crate::{
         link::{
             Output, Places, Session,

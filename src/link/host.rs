@@ -238,12 +238,18 @@ impl Host for crate::net::kernel::Kernel {
     }
 
     fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
-        Ok(Box::new(super::inside::Inside::open(netns)?))
+        #[cfg(target_os = "linux")]
+        {
+            Ok(Box::new(super::inside::Inside::open(netns)?))
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            Err(Error::other(format!("enter the network namespace {netns}"), "only Linux has them"))
+        }
     }
 
     fn forwards(&mut self) -> Option<bool> {
-        let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").ok()?;
-        Some(text.trim() != "0")
+        crate::os::forwarding::ipv4()
     }
 }
 

@@ -24,6 +24,7 @@ mod policy;
 pub mod program;
 mod recover;
 mod session;
+mod trace;
 mod way;
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use self::{
     program::{Output, Program, ProgramError},
     recover::{Recovered, Recovery, recover},
     session::Session,
+    trace::{Goes, InForce, Trace},
 };
 use crate::plan::Platform;
 

@@ -227,6 +227,30 @@ impl Session {
         })
     }
 
+    /// Undoes everything but the kill switch and what belongs to it (rules, what stays outside): that is left to
+    /// `recover`, or to the next `up`, in the ledger.
+    #[must_use = "these are the steps that could not be undone"]
+    pub fn unwind_but_guard(mut self) -> Vec<LinkError> {
+        let (_lock, mut errors) = match StateLock::take(&self.places.state) {
+            Ok(lock) => (Some(lock), Vec::new()),
+            Err(error) => (None, vec![error]),
+        };
+        let mut entries = self.ledger.record().entries.clone();
+        entries.retain(|entry| !matches!(entry.step, Step::Policy(_)));
+        entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
+        for entry in &entries {
+            errors.extend(undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry).err());
+        }
+        errors
+    }
+
+    /// Whether the kill switch is on: what is meant for the tunnel has no other way.
+    #[must_use]
+    pub fn blocks(&self) -> bool {
+        let entries = &self.ledger.record().entries;
+        entries.iter().any(|entry| matches!(entry.step, Step::Policy(PolicyStep::Block { .. })))
+    }
+
     /// Undoes everything, the last step first, and closes the tun device. Nothing stops it; what went wrong
     /// is in the list. The ledger is removed when nothing is left that trying again could undo.
     #[must_use = "these are the steps that could not be undone"]

@@ -29,6 +29,11 @@ impl Session {
         });
         let refused = match self.host.route_to_marked(server, source, mark) {
             Ok(way) if way.local => return Ok(Way::ThisHost),
+            // The tunnel lives in another namespace: nothing of it is in the way, whatever its device is called.
+            Ok(way) if self.host.place().is_some() => {
+                return Ok(Way::By { gateway: way.gateway, dev: way.dev, source: way.source });
+            }
+            Err(error) if self.host.place().is_some() => return Err(LinkError::observing(error)),
             Ok(way) if own.as_ref() == Some(&way.dev) => unreachable(server),
             Ok(way) => {
                 let way = Way::By { gateway: way.gateway, dev: way.dev, source: way.source };

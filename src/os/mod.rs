@@ -12,6 +12,7 @@ pub mod bsd;
 pub mod capabilities;
 pub mod crash;
 pub mod descriptors;
+pub mod forwarding;
 pub mod paths;
 pub mod peer;
 pub mod privileges;

@@ -104,7 +104,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
                 steps.push(route(everything(ipv6), None, None));
                 // What refuses is more specific than a default route, so that none that comes meanwhile (DHCP) is
                 // followed; the way into the tunnel has to stand before it.
-                if guard::is_on(profile) {
+                if guard::is_on(profile, platform) {
                     steps.extend(halved().map(|half| route(half, None, None)));
                 }
             }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::{
     Platform, PolicyRule, PolicyStep, Step, Symbol, Value,
-    build::{default_mode, everything, halves, literal_server},
+    build::{default_mode, everything, halves, inside, literal_server},
 };
 use crate::profile::{DefaultRoute, Leak, Profile};
 
@@ -17,15 +17,15 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const GRE: u8 = 47;
 
-/// Whether there is a kill switch.
-pub(super) fn is_on(profile: &Profile) -> bool {
-    profile.leak == Leak::Block
+/// Whether there is a kill switch. From a namespace of the tunnel's own nothing else leads out.
+pub(super) fn is_on(profile: &Profile, platform: Platform) -> bool {
+    profile.leak == Leak::Block && !inside(profile, platform)
 }
 
 /// Rules, and what refuses: before the first packet, before the tun device.
 pub(super) fn before_all(profile: &Profile, platform: Platform) -> Vec<Step> {
     let mut steps = Vec::new();
-    if is_on(profile) {
+    if is_on(profile, platform) {
         let guarded = profile.routes.iter().filter(|route| is_divisible(platform, &route.prefix));
         steps.extend(guarded.map(|route| block(route.prefix, route.table.map(Value::Known))));
     }
@@ -34,22 +34,22 @@ pub(super) fn before_all(profile: &Profile, platform: Platform) -> Vec<Step> {
         Some(DefaultRoute::Policy) => {
             // Of an IPv6 that the tunnel does not speak, nothing is led anywhere unless it is to be stopped.
             let families: &[bool] =
-                if profile.ppp.ipv6 || is_on(profile) { &[false, true] } else { &[false] };
+                if profile.ppp.ipv6 || is_on(profile, platform) { &[false, true] } else { &[false] };
             for &ipv6 in families {
-                if is_on(profile) {
+                if is_on(profile, platform) {
                     steps.push(block(everything(ipv6), Some(own_table())));
                 }
                 steps.extend(throws(profile, ipv6));
                 if !ipv6 {
                     steps.extend(server_rules(profile));
                 }
-                if is_on(profile) {
+                if is_on(profile, platform) {
                     steps.extend(name_rules(ipv6));
                 }
                 steps.extend([PolicyRule::Main, PolicyRule::Tunnel].map(|kind| rule(kind, ipv6)));
             }
         }
-        Some(DefaultRoute::Halves | DefaultRoute::Replace) if is_on(profile) => {
+        Some(DefaultRoute::Halves | DefaultRoute::Replace) if is_on(profile, platform) => {
             for ipv6 in [false, true] {
                 steps.extend(halves(ipv6).map(|half| block(half, None)));
                 if has_table_for_names(profile, platform) {
@@ -67,13 +67,16 @@ pub(super) fn before_all(profile: &Profile, platform: Platform) -> Vec<Step> {
 /// Routes that keep `exclude` on the way that the kernel uses now: where the main table leads into the tunnel. (In
 /// the tunnel's own table a prefix is left out by a `throw`, which needs no way.)
 pub(super) fn outside(profile: &Profile, platform: Platform) -> Vec<Step> {
-    let speaks = |dest: &IpNet| profile.ppp.ipv6 || is_on(profile) || matches!(dest, IpNet::V4(_));
+    if inside(profile, platform) {
+        return Vec::new();
+    }
+    let speaks = |dest: &IpNet| profile.ppp.ipv6 || is_on(profile, platform) || matches!(dest, IpNet::V4(_));
     let by_main =
         matches!(default_mode(profile, platform), Some(DefaultRoute::Halves | DefaultRoute::Replace));
-    let inside = |dest: &IpNet| {
+    let covered = |dest: &IpNet| {
         by_main || profile.routes.iter().any(|route| route.table.is_none() && route.prefix.contains(dest))
     };
-    let excluded = profile.exclude.iter().filter(|dest| speaks(dest) && inside(dest));
+    let excluded = profile.exclude.iter().filter(|dest| speaks(dest) && covered(dest));
     excluded
         .map(|dest| Step::Policy(PolicyStep::Outside { dest: *dest, way: Value::Open(Symbol::Gateway) }))
         .collect()
@@ -81,7 +84,7 @@ pub(super) fn outside(profile: &Profile, platform: Platform) -> Vec<Step> {
 
 /// The tunnel's routes to a prefix, so that they come before the one that refuses.
 pub(super) fn in_front_of_block(profile: &Profile, platform: Platform, dest: IpNet) -> Vec<IpNet> {
-    if platform == Platform::Linux || !is_on(profile) {
+    if platform == Platform::Linux || !is_on(profile, platform) {
         return vec![dest];
     }
     match dest.subnets(dest.prefix_len() + 1) {
@@ -95,7 +98,7 @@ pub(super) fn in_front_of_block(profile: &Profile, platform: Platform, dest: IpN
 pub(super) fn has_table_for_names(profile: &Profile, platform: Platform) -> bool {
     let by_main =
         matches!(default_mode(profile, platform), Some(DefaultRoute::Halves | DefaultRoute::Replace));
-    platform == Platform::Linux && is_on(profile) && by_main
+    platform == Platform::Linux && is_on(profile, platform) && by_main
 }
 
 /// What a person should know.
@@ -105,10 +108,10 @@ pub(super) fn notes(profile: &Profile, platform: Platform) -> Vec<String> {
         if profile.default_route == Some(DefaultRoute::Policy) {
             notes.push("policy rules are Linux's: two halves go through the tunnel instead".to_owned());
         }
-        if is_on(profile) && profile.default_route.is_some() {
+        if is_on(profile, platform) && profile.default_route.is_some() {
             notes.push("a resolver on the link can still be asked: guard port 53 with pf".to_owned());
         }
-        let alone = is_on(profile) && profile.default_route.is_none();
+        let alone = is_on(profile, platform) && profile.default_route.is_none();
         for route in profile.routes.iter().filter(|_| alone) {
             if !is_divisible(platform, &route.prefix) {
                 notes.push(format!("the kill switch can't guard a single address here: {}", route.prefix));

@@ -127,6 +127,7 @@ fn another_namespaces_ledger_is_left_to_it() {
 fn killed_at_every_point_inside_of_a_namespace() {
     for down in [false, true] {
         for point in 0.. {
+            assert!(point < 200, "down {down}: it never comes to its end");
             let finished = Lab::run(|lab| {
                 lab.two_uplinks();
                 let room = Room::new("crash");
@@ -177,8 +178,9 @@ fn everything() -> Vec<(String, Profile)> {
         let mut profile = with_default(mode);
         profile.leak = leak;
         profile.ppp.ipv6 = true;
-        profile.nat = true;
-        profile.nftables = Some(Nftables { file: rules.clone() });
+        // Each program that is run takes its time; what it does has nothing to do with the kill switch.
+        profile.nat = leak == Leak::Allow;
+        profile.nftables = profile.nat.then(|| Nftables { file: rules.clone() });
         profile.routes = vec![split("10.42.0.0/16"), split("192.0.2.128/25"), split("2001:db8:42::/48")];
         profile.exclude = ["10.42.7.0/24", "198.18.0.0/15", "2001:db8:99::/48"]
             .map(|prefix| prefix.parse().unwrap())

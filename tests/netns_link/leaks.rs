@@ -16,7 +16,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     far::{Far, Heard},
-    namespace::{Lab, SERVER, ip, profile, split, with_default},
+    namespace::{Lab, SERVER, assert_none, ip, profile, split, with_default},
 };
 
 /// Everything that a tunnel for everything is meant for: far hosts of both families, resolvers wherever they are.
@@ -52,6 +52,31 @@ fn nothing_for_a_split_route_leaks_and_the_rest_is_free() {
     let meant = ["10.42.1.1:9", "10.42.1.1:53", "203.0.113.77:9", "[2001:db8:77::1]:9"];
     let free = ["1.1.1.1:9", "192.0.2.1:53", "10.42.7.1:9", "[2001:db8:78::1]:9"];
     nothing_leaks("split", &profile, &meant, &free);
+}
+
+/// A tunnel that was up and is given up on (wrong password, tried enough) is not down: nobody has said so.
+#[test]
+fn a_tunnel_that_is_given_up_on_keeps_its_kill_switch() {
+    for mode in [DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
+        Lab::run(|lab| {
+            lab.one_uplink();
+            let mut far = Far::of_up0();
+            let before = lab.state();
+            let mut profile = with_default(mode);
+            profile.leak = Leak::Block;
+            let mut session = lab.session("vpn");
+            lab.bring_up(&mut session, &profile).unwrap();
+            assert!(session.blocks());
+            assert_none(session.unwind_but_guard());
+            for to in FOR_ALL {
+                send(to.parse().unwrap());
+            }
+            let heard = far.hear_until_all_clear();
+            assert!(heard.iter().all(|packet| packet.port == 7), "{}: {heard:?}", mode.name());
+            lab.recover();
+            lab.assert_state(&before, mode.name());
+        });
+    }
 }
 
 fn nothing_leaks(name: &str, profile: &Profile, meant: &[&str], free: &[&str]) {

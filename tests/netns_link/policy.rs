@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use pptpctl::{
-    link::Cause,
+    link::{Cause, Goes, InForce},
     net::netlink::Netlink,
     plan::{self, FIRST_TABLE, Platform, SLOTS, Way},
     profile::{DefaultRoute, Leak},
@@ -159,6 +159,58 @@ fn what_is_excluded_stays_outside_in_every_mode_and_follows_the_host() {
                 }
             });
         }
+    }
+}
+
+/// What `pptpctl routes` says is what the kernel does, with the rule and the route behind it, alive and dead.
+#[test]
+fn the_way_of_a_packet_is_told_with_its_reason() {
+    for mode in [DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
+        Lab::run(|lab| {
+            lab.one_uplink();
+            let mut profile = with_default(mode);
+            profile.leak = Leak::Block;
+            profile.exclude = vec!["198.18.0.0/15".parse().unwrap()];
+            assert!(InForce::of(&lab.places, "vpn").is_none());
+            let mut session = lab.session("vpn");
+            lab.bring_up(&mut session, &profile).unwrap();
+            let expect = |wanted: &[(&str, Goes, &str, &str)]| {
+                let in_force = InForce::of(&lab.places, "vpn").unwrap();
+                for (to, goes, route, why) in wanted {
+                    let trace = in_force.trace(&mut Netlink::open().unwrap(), to.parse().unwrap()).unwrap();
+                    assert_eq!(trace.goes, *goes, "{} {trace:?}", mode.name());
+                    assert!(trace.why.contains(why), "{} {trace:?}", mode.name());
+                    assert!(trace.route.unwrap_or_default().contains(route), "{} {to}", mode.name());
+                }
+            };
+            let around = [
+                ("192.0.2.2", Goes::Here, "", "this host"),
+                ("198.18.7.7", Goes::Outside, "via 192.0.2.1", "excluded"),
+                ("192.0.2.99", Goes::Outside, "192.0.2.0/24", "more specific"),
+                ("2001:db8:5::1", Goes::Blocked, "unreachable", "block"),
+            ];
+            expect(&around);
+            expect(&[("1.1.1.1", Goes::Tunnel, "dev tun0", "tunnel")]);
+            let lines: Vec<String> =
+                InForce::of(&lab.places, "vpn").unwrap().lines(Platform::Linux).collect();
+            assert!(lines.iter().any(|line| line.contains("unreachable")), "{lines:?}");
+            if mode == DefaultRoute::Policy {
+                let in_force = InForce::of(&lab.places, "vpn").unwrap();
+                let trace =
+                    in_force.trace(&mut Netlink::open().unwrap(), "1.1.1.1".parse().unwrap()).unwrap();
+                assert!(trace.rule.unwrap().contains("not fwmark"));
+            }
+            drop(session);
+            // Another test's child may hold the device for as long as it takes to start a program.
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            while ip(&["-o", "link"]).contains("tun0") {
+                assert!(std::time::Instant::now() < deadline, "the device stays");
+                std::thread::yield_now();
+            }
+            expect(&[("1.1.1.1", Goes::Blocked, "unreachable", "away")]);
+            lab.recover();
+            assert!(InForce::of(&lab.places, "vpn").is_none());
+        });
     }
 }
 

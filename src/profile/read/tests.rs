@@ -24,6 +24,9 @@ fn every_key_reaches_its_field() {
     // Everything at once is more than one tunnel can have.
     let contradictions = [
         "MS-CHAPv1 is accepted",
+        "`leak` beside `link.netns`",
+        "`exclude` beside `link.netns`",
+        "`link.netns` needs the builtin PPP",
         "`pf` and `nftables` in one profile",
         "`ppp.label` without ppp.backend = \"ppp\"",
         "MS-CHAPv1 beside MS-CHAPv2 with pppd",

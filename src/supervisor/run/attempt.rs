@@ -33,6 +33,11 @@ impl Supervisor {
             return self.handle(Input::Resolved(Ok(known)));
         }
         self.say_phase(Phase::Resolve, "");
+        self.ask(name);
+    }
+
+    /// Starts to look a name up; [`Supervisor::name_resolved`] hears the end.
+    pub(super) fn ask(&mut self, name: &str) {
         match Resolver::start(name, 1) {
             Ok(resolver) => {
                 self.child = Child::Resolver(resolver);
@@ -41,7 +46,7 @@ impl Supervisor {
             Err(error) => {
                 let failure =
                     Failure::new(Phase::Resolve, FailureKind::Internal, format!("resolver: {error}"));
-                self.failed(failure, |failure| Input::Resolved(Err(failure)));
+                self.name_resolved(name, Err(failure));
             }
         }
     }
