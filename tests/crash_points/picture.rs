@@ -72,8 +72,9 @@ fn network(inside: &[&str], picture: &mut String) {
 #[track_caller]
 fn said(inside: &[&str], words: &[&str], input: &str) -> String {
     let all: Vec<&str> = inside.iter().chain(words).copied().collect();
-    let mut child = Command::new(all[0])
-        .args(&all[1..])
+    // env(1) runs what it is given.
+    let mut child = Command::new("env")
+        .args(&all)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

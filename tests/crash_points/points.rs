@@ -3,18 +3,19 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    os::unix::fs::PermissionsExt,
     path::Path,
-    process::Output,
+    process::{Command, Output},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
+use nix::mount::{MsFlags, mount};
 use pptpctl::demo::orders::Orders;
 
 use crate::{
     picture::{assert_same, picture, processes},
-    town::{RESOLV_CONF, private_etc, script},
     world::{PASSWORD, World, end_of_world, new_world, text},
 };
 
@@ -29,6 +30,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// A busy machine is not what this is about.
 const PATIENT: &str = "timeouts = { resolve = \"30s\", connect = \"30s\", control = \"30s\", call = \"30s\", gre = \"30s\", \
     lcp = \"30s\", auth = \"30s\", network = \"30s\", stop = \"500ms\" }\n";
+const RESOLV_CONF: &str = "# by hand\nnameserver 192.0.2.2\nsearch lan.example\n";
 const HOOK: &str =
     "#!/bin/sh\ncase $1 in\nup) echo \"$IFNAME\" >/etc/hooked;;\ndown) rm -f /etc/hooked;;\nesac\n";
 
@@ -182,7 +184,9 @@ fn in_worlds(profile: &str, go: impl Fn(&Here<'_>, u32) -> (bool, String) + Send
 fn furnish(world: &World, profile: &str) {
     private_etc();
     fs::write("/etc/resolv.conf", RESOLV_CONF).unwrap();
-    script("/etc/pptpctl/hook", HOOK);
+    fs::create_dir_all("/etc/pptpctl").unwrap();
+    fs::write("/etc/pptpctl/hook", HOOK).unwrap();
+    fs::set_permissions("/etc/pptpctl/hook", fs::Permissions::from_mode(0o755)).unwrap();
     fs::copy(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/examples/nftables.vpn"),
         "/etc/nftables.vpn",
@@ -213,6 +217,16 @@ fn furnish(world: &World, profile: &str) {
     // The first tunnel makes the directories that stay.
     let (up, down) = (world.run(&["up", "vpn"]), world.run(&["down", "vpn"]));
     assert!(up.status.success() && down.status.success(), "{}{}\n{}", words(&up), words(&down), log());
+}
+
+/// An /etc that nobody else sees.
+fn private_etc() {
+    let none: Option<&str> = None;
+    mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
+    assert!(Command::new("cp").args(["-a", "/etc/.", "/mnt/"]).status().unwrap().success());
+    mount(Some("/mnt"), "/etc", none, MsFlags::MS_MOVE, none).unwrap();
+    // It may lead to a place of the host's.
+    fs::remove_file("/etc/resolv.conf").unwrap();
 }
 
 fn dying_at(point: u32) -> [(&'static str, String); 2] {
