@@ -128,10 +128,24 @@ fn an_inline_password_in_a_file_for_everyone_is_refused() {
 #[test]
 fn a_dry_run_shows_the_plan_of_each_kind() {
     let mut desk = Desk::with("profiles.toml");
-    for profile in ["t-split", "t-default", "t-halves", "t-ipv6"] {
+    for profile in ["t-split", "t-default", "t-halves", "t-ipv6", "t-pppd"] {
         assert_eq!(desk.run(&["up", "--dry-run", profile]), 0);
     }
     desk.compare("dry_run");
+}
+
+/// The examples of the manual page of pptp(8), as an administrator of each system would type them.
+#[test]
+fn a_dry_run_for_another_system_speaks_its_words() {
+    let mut desk = Desk::with("manual_page.toml");
+    for system in ["freebsd", "openbsd", "netbsd"] {
+        for profile in ["client", "router"] {
+            assert_eq!(desk.run(&["up", "--dry-run", "--platform", system, profile]), 0);
+        }
+    }
+    assert_eq!(desk.run(&["up", "--dry-run", "--platform", "plan9", "client"]), 2);
+    assert_eq!(desk.run(&["up", "--platform", "openbsd", "client"]), 2);
+    desk.compare("dry_run_platforms");
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::plan::Platform;
+
 /// PPTP tunnels by name: brings them up, keeps them up, puts everything back.
 #[derive(Debug, Parser)]
 #[command(name = "pptpctl", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -78,4 +80,12 @@ pub struct Up {
     /// Only show what would be done on this host, and how it would be undone
     #[arg(long)]
     pub dry_run: bool,
+    /// The same for a host of another system: linux, freebsd, openbsd or netbsd
+    #[arg(long, requires = "dry_run", value_name = "SYSTEM", value_parser = platform)]
+    pub platform: Option<Platform>,
+}
+
+fn platform(name: &str) -> Result<Platform, String> {
+    let known = Platform::ALL.into_iter().find(|platform| platform.name() == name);
+    known.ok_or_else(|| "one of linux, freebsd, openbsd and netbsd".to_owned())
 }

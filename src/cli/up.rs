@@ -50,7 +50,7 @@ fn up(config: Option<&Path>, name: &str, args: &Up) -> Result<Code, Code> {
     }
     let profile = output::profile(config, name)?;
     if args.dry_run {
-        show_plan(&profile);
+        show_plan(&profile, args.platform.unwrap_or(Platform::host()));
         return Ok(exit::OK);
     }
     let lock = lock(name)?;
@@ -70,16 +70,23 @@ fn up(config: Option<&Path>, name: &str, args: &Up) -> Result<Code, Code> {
 }
 
 /// The steps that `up` would perform, and how they would be undone: the same plan.
-fn show_plan(profile: &Profile) {
-    let platform = Platform::host();
+fn show_plan(profile: &Profile, platform: Platform) {
     let transport = plan::transport(profile, platform);
     let network = plan::network(profile, platform, Path::new(platform.run_dir()));
+    let step = |text: String| match &profile.link.netns {
+        Some(netns) if platform == Platform::Linux => line(plan::line_inside(netns, &text)),
+        _ => line(text),
+    };
     line(format_args!("# {}: before anything is sent", profile.name));
-    transport.lines().for_each(line);
+    transport.lines().for_each(step);
+    if let Some((title, told)) = supervisor::backend::told(profile) {
+        line(format_args!("# {title}"));
+        told.iter().for_each(|told| line(told));
+    }
     line("# when the link is up");
-    network.lines().for_each(line);
+    network.lines().for_each(step);
     line("# down");
-    network.undo_lines().chain(transport.undo_lines()).for_each(line);
+    network.undo_lines().chain(transport.undo_lines()).for_each(step);
     for note in transport.notes.iter().chain(&network.notes) {
         line(format_args!("# {note}"));
     }

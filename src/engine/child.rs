@@ -30,7 +30,7 @@ use crate::{
     os::{
         batch::Batch,
         paths,
-        privileges::{self, Files},
+        privileges::{self, Files, Use},
         ticks,
     },
     secret::Secret,
@@ -76,6 +76,7 @@ struct Engine {
     io: IoCounters,
     /// What the GRE socket last complained of: it tells why nothing comes back.
     gre_error: Option<String>,
+    confined: bool,
     ended: bool,
 }
 
@@ -130,6 +131,7 @@ impl Engine {
             packet: vec![0; DATAGRAM - Session::overhead()],
             io: IoCounters::default(),
             gre_error: None,
+            confined: false,
             ended: false,
         })
     }
@@ -152,6 +154,7 @@ impl Engine {
             }
             if ready.tcp {
                 self.tcp_ready(now);
+                self.confine()?;
             }
             if ready.gre {
                 self.receive_gre(now);
@@ -215,6 +218,20 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Once it is connected it needs nothing but what it has.
+    fn confine(&mut self) -> io::Result<()> {
+        if !self.confined && matches!(self.connect, Connect::Done) {
+            privileges::confine(&[
+                (self.channel.as_fd(), Use::Stream),
+                (self.tcp.as_fd(), Use::Socket),
+                (self.gre.as_fd(), Use::Socket),
+                (self.tun.as_fd(), Use::Stream),
+            ])?;
+            self.confined = true;
+        }
+        Ok(())
     }
 
     fn tcp_ready(&mut self, now: Instant) {

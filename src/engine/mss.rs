@@ -138,7 +138,7 @@ fn lower_at(packet: &mut [u8], tcp: usize, at: usize, end: usize, limit: u16) ->
     let Some(old) = word(packet, at).filter(|old| *old > limit) else { return false };
     let Some(checksum) = word(packet, tcp + 16) else { return false };
     // At an odd place the value's bytes belong to two words of the sum, the other way round.
-    let of_sum = |value: u16| if (at - tcp) % 2 == 0 { value } else { value.swap_bytes() };
+    let of_sum = |value: u16| if (at - tcp).is_multiple_of(2) { value } else { value.swap_bytes() };
     put(packet, at, limit);
     put(packet, tcp + 16, updated(checksum, of_sum(old), of_sum(limit)));
     true

@@ -313,8 +313,12 @@ fn route_of(step: &Step) -> Result<Route, Cause> {
             route.source = *source;
             Ok(route)
         }
-        Step::Route { tun, dest, metric, table, .. } => {
+        Step::Route { tun, dest, metric, table, peer } => {
             let mut route = Route::through(*dest, known(tun)?);
+            if let (Some(peer), Some(hop)) = (peer, route.hops.first_mut()) {
+                // The BSDs: the plan for Linux names none.
+                hop.via = Some(IpAddr::V4(*known(peer)?));
+            }
             route.metric = default_metric(dest, *metric);
             route.table = table.unwrap_or(MAIN_TABLE);
             Ok(route)

@@ -1,5 +1,5 @@
 //! What this room asks of a host: the few kernel requests behind the steps. Linux answers them by netlink,
-//! tests by a model.
+//! the BSDs by their routing socket and by ioctl(2), tests by a model.
 
 use std::net::IpAddr;
 
@@ -9,6 +9,15 @@ use crate::net::{
     routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
     tun::{self, Tun},
 };
+
+/// A network namespace of this host that has a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// As in ip-netns(8).
+    pub name: String,
+    /// The kernel's number for it.
+    pub inode: u64,
+}
 
 /// A host that steps are performed on.
 pub trait Host {
@@ -78,6 +87,20 @@ pub trait Host {
     /// Why there is none.
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error>;
 
+    /// The same host as seen from its network namespace of this name, where tunnels then live. The way to a server
+    /// is still asked for here.
+    ///
+    /// # Errors
+    /// When there is none of that name; EOPNOTSUPP where there is no such thing.
+    fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
+        Err(Error::errno(format!("enter network namespace {netns}"), nix::errno::Errno::EOPNOTSUPP))
+    }
+
+    /// The namespace that was entered; `None` when this is simply the host.
+    fn place(&self) -> Option<Place> {
+        None
+    }
+
     /// Whether it forwards IPv4 packets between its interfaces; `None` where that is not known.
     fn forwards(&mut self) -> Option<bool> {
         None
@@ -100,8 +123,7 @@ pub trait Host {
     }
 }
 
-#[cfg(target_os = "linux")]
-impl Host for crate::net::netlink::Netlink {
+impl Host for crate::net::kernel::Kernel {
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
         Self::route_to(self, to, source, None)
     }
@@ -144,10 +166,15 @@ impl Host for crate::net::netlink::Netlink {
 
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
         let tun = tun::open(unit)?;
+        #[cfg(target_os = "linux")]
         self.no_automatic_ipv6(&tun.name)
             .and_then(|()| self.keep_second_address(&tun.name))
             .map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
         Ok(tun)
+    }
+
+    fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
+        Ok(Box::new(super::inside::Inside::open(netns)?))
     }
 
     fn forwards(&mut self) -> Option<bool> {
@@ -159,18 +186,17 @@ impl Host for crate::net::netlink::Netlink {
 /// The host that this program runs on.
 ///
 /// # Errors
-/// When the kernel's routing socket can't be had, or this platform's is not supported yet.
+/// When the kernel's routing socket can't be had.
 pub fn system() -> Result<Box<dyn Host>, LinkError> {
-    #[cfg(target_os = "linux")]
-    {
-        let host = crate::net::netlink::Netlink::open().map_err(LinkError::observing)?;
-        Ok(Box::new(host))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let errno = nix::errno::Errno::EOPNOTSUPP;
-        Err(LinkError::observing(Error::errno("change routes on this platform".to_owned(), errno)))
-    }
+    Ok(Box::new(crate::net::kernel::Kernel::open().map_err(LinkError::observing)?))
+}
+
+/// The host as seen from its network namespace of this name.
+///
+/// # Errors
+/// As [`Host::enter`].
+pub fn enter(host: &dyn Host, netns: &str) -> Result<Box<dyn Host>, LinkError> {
+    host.enter(netns).map_err(LinkError::observing)
 }
 
 /// The MTU of a device of this host, in bytes, when it is known and fits an IP packet.

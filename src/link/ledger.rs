@@ -13,9 +13,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, LinkError, Places, SavedFile};
+use super::{Cause, LinkError, Place, Places, SavedFile};
 use crate::{
     net::routes::Route,
+    os::boot,
     plan::{Part, Step},
 };
 
@@ -35,8 +36,11 @@ pub struct Header {
     pub profile: String,
     /// Of this run of the kernel; empty where the platform has none.
     pub boot: String,
-    /// The network namespace, by inode; 0 where the platform has none.
+    /// The network namespace of the tunnel, by inode; 0 where the platform has none.
     pub netns: u64,
+    /// Its name, when it is not the one that the supervisor runs in.
+    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
+    pub netns_name: Option<String>,
     /// The supervisor.
     pub pid: u32,
     /// When it started, in the kernel's ticks since boot; 0 where unknown. Tells a reused pid.
@@ -51,10 +55,20 @@ impl Header {
         Self {
             version: VERSION,
             profile: profile.to_owned(),
-            boot: boot_id(),
+            boot: boot::id(),
             netns: current_netns(),
+            netns_name: None,
             pid,
-            start: start_of(pid).unwrap_or(0),
+            start: boot::start_of(pid).unwrap_or(0),
+        }
+    }
+
+    /// The same for a tunnel that lives in a namespace of its own.
+    #[must_use]
+    pub(super) fn at(self, place: Option<Place>) -> Self {
+        match place {
+            Some(Place { name, inode }) => Self { netns: inode, netns_name: Some(name), ..self },
+            None => self,
         }
     }
 
@@ -62,8 +76,8 @@ impl Header {
     /// supervisor holds tells better.
     #[must_use]
     pub fn process_lives(&self) -> bool {
-        self.boot == boot_id()
-            && start_of(self.pid).is_some_and(|start| self.start == 0 || start == self.start)
+        self.boot == boot::id()
+            && boot::start_of(self.pid).is_some_and(|start| self.start == 0 || start == self.start)
     }
 }
 
@@ -109,6 +123,10 @@ pub struct Entry {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every line is of the large kind, and one lives at a time"
+)]
 enum Line {
     Do {
         n: u64,
@@ -252,7 +270,7 @@ impl Ledger {
     /// Names the calling process as the supervisor.
     pub(super) fn adopt(&mut self) -> Result<(), LinkError> {
         self.record.header.pid = std::process::id();
-        self.record.header.start = start_of(self.record.header.pid).unwrap_or(0);
+        self.record.header.start = boot::start_of(self.record.header.pid).unwrap_or(0);
         self.compact().map_err(|error| file_error(&self.path, error))
     }
 
@@ -373,11 +391,6 @@ impl StateLock {
     }
 }
 
-/// Of this run of the kernel; empty where there is none to be had.
-pub(super) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
-}
-
 /// The calling thread's network namespace, by inode.
 pub(super) fn current_netns() -> u64 {
     std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |metadata| metadata.ino())
@@ -393,19 +406,6 @@ pub(super) fn netns_exists(inode: u64) -> bool {
         || entries(Path::new("/proc"))
             .flat_map(|process| entries(&process.path().join("task")))
             .any(|thread| is_it(thread.path().join("ns/net")))
-}
-
-/// When a process started; `None` when there is no such process.
-fn start_of(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // proc(5): the second field is the name in parentheses, which may hold anything; the 22nd is the start.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    // A zombie undoes nothing any more.
-    if fields.next()? == "Z" {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
 }
 
 /// What the whole lines say, and how many bytes they are. A torn last line never reached the disk whole, so

@@ -15,6 +15,8 @@ mod files;
 mod firewall;
 mod hook;
 mod host;
+#[cfg(target_os = "linux")]
+mod inside;
 pub mod ledger;
 mod pidfile;
 mod policy;
@@ -34,7 +36,7 @@ pub use self::{
     dns::{SavedFile, detect as resolver_in_charge},
     error::{Cause, Deed, LinkError},
     files::{FileDeed, Looks},
-    host::{Host, device_mtu, system as system_host},
+    host::{Host, Place, device_mtu, enter, system as system_host},
     program::{Output, Program, ProgramError},
     recover::{Recovered, Recovery, recover},
     session::Session,

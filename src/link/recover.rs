@@ -7,6 +7,7 @@ use super::{
     ledger::{self, Header, Ledger, StateLock},
     session,
 };
+use crate::os::boot;
 
 /// What [`recover`] found and did.
 #[derive(Debug, Default)]
@@ -75,9 +76,15 @@ fn recover_one(
         recovery.errors.push(LinkError::ledger(path, Cause::Ledger(text)));
     }
     let steps = ledger.record().entries.len();
-    let rebooted = header.boot != ledger::boot_id();
-    let elsewhere = !rebooted && header.netns != ledger::current_netns();
-    if elsewhere && ledger::netns_exists(header.netns) {
+    let rebooted = header.boot != boot::id();
+    // A namespace that was made anew under the same name is another one.
+    let mut inside = match &header.netns_name {
+        Some(name) if !rebooted => host.enter(name).ok(),
+        _ => None,
+    };
+    inside = inside.filter(|inside| inside.place().is_some_and(|place| place.inode == header.netns));
+    let elsewhere = !rebooted && inside.is_none() && header.netns != ledger::current_netns();
+    if elsewhere && header.netns_name.is_none() && ledger::netns_exists(header.netns) {
         let text =
             format!("made in another network namespace (inode {}); recover it from there", header.netns);
         return Err(LinkError::ledger(path, Cause::Ledger(text)));
@@ -88,6 +95,10 @@ fn recover_one(
             ledger.undone(entry.number)?;
         }
     }
+    let host = match &mut inside {
+        Some(inside) => inside.as_mut(),
+        None => host,
+    };
     recovery.errors.extend(session::unwind(host, &mut ledger, places));
     recovery.recovered.push(Recovered { profile: header.profile, steps, gone: rebooted || elsewhere });
     ledger.close()

@@ -43,7 +43,7 @@ impl Session {
     /// As [`Session::open`].
     pub fn open_as(places: &Places, header: Header, host: Box<dyn Host>) -> Result<Self, LinkError> {
         let _lock = StateLock::take(&places.state)?;
-        let ledger = Ledger::create(places, header)?;
+        let ledger = Ledger::create(places, header.at(host.place()))?;
         Ok(Self {
             places: places.clone(),
             ledger,
@@ -75,7 +75,8 @@ impl Session {
         Some(self.ledger.record().device.as_ref()?.name.as_str())
     }
 
-    /// An external PPP has made its device: the steps that follow are about that one.
+    /// An external PPP has made its device: the steps that follow are about that one, and what was done to an earlier one
+    /// went with it.
     ///
     /// # Errors
     /// When it is not there, or the ledger can't be written.
@@ -88,7 +89,12 @@ impl Session {
                 errno,
             )));
         };
-        self.ledger.device(Device { name: link.name, index: link.index })
+        let device = Device { name: link.name, index: link.index };
+        if self.ledger.record().device.as_ref().is_some_and(|earlier| *earlier != device) {
+            let _lock = StateLock::take(&self.places.state)?;
+            self.undo_of_device()?;
+        }
+        self.ledger.device(device)
     }
 
     /// What a person should know about how the steps went, one sentence each; what is new since it was asked last.
@@ -236,12 +242,17 @@ impl Session {
         if found.is_some_and(|link| link.index == device.index) {
             return Ok(());
         }
+        self.undo_of_device()?;
+        self.tun = None;
+        Ok(())
+    }
+
+    fn undo_of_device(&mut self) -> Result<(), LinkError> {
         let mut lost = self.ledger.record().entries.clone();
         lost.retain(|entry| entry.step.is_of_device());
         for entry in lost.iter().rev() {
             undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry)?;
         }
-        self.tun = None;
         Ok(())
     }
 

@@ -2,18 +2,24 @@
 //!
 //! [`channel`] joins supervisor and engine, [`transport`] makes the TCP and GRE sockets of a tunnel, [`tun`]
 //! opens the device and [`packets`] moves what goes through it, [`routes`] are the words for what the kernel is
-//! asked and `netlink` is how Linux is asked, [`signals`] turns signals into readable descriptors, [`sleep`] the
-//! machine's waking up and [`filewatch`] the writing of files, and [`wait`] is the one place that blocks. [`lookup`]
-//! asks for names, and [`said`] checks what such a child says.
+//! asked, `netlink` is how Linux is asked and [`rtsock`] the language of the BSDs' kernels, [`signals`] turns signals
+//! into readable descriptors, [`sleep`] the machine's waking up and [`filewatch`] the writing of files, and [`wait`] is
+//! the one place that blocks. [`lookup`] asks for names, and [`said`] checks what such a child says.
 
+#[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
+pub mod bsd;
 pub mod channel;
 pub mod filewatch;
+pub mod ifreq;
 pub mod lookup;
 #[cfg(target_os = "linux")]
 pub mod netlink;
+#[cfg(target_os = "linux")]
+pub mod netns;
 pub mod packets;
 pub mod pty;
 pub mod routes;
+pub mod rtsock;
 pub mod said;
 pub mod signals;
 pub mod sleep;
@@ -22,4 +28,11 @@ pub mod syslog;
 pub mod transport;
 pub mod tun;
 pub mod wait;
-pub mod watch;
+
+/// How the kernel of this system is asked about routes and interfaces, and how it tells of changes.
+pub mod kernel {
+    #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
+    pub use super::bsd::{Kernel, Watch};
+    #[cfg(target_os = "linux")]
+    pub use super::netlink::{Netlink as Kernel, Watch};
+}

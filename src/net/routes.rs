@@ -290,6 +290,14 @@ pub fn default_prefix(ipv6: bool) -> IpNet {
 /// The metric that the kernel will list for a route that is added with this one.
 #[must_use]
 pub fn default_metric(dest: &IpNet, metric: Option<u32>) -> u32 {
+    if cfg!(target_os = "openbsd") {
+        // The priority of a static route (RTP_STATIC).
+        return metric.unwrap_or(8);
+    }
+    if cfg!(any(target_os = "freebsd", target_os = "netbsd")) {
+        // There routes have none.
+        return 0;
+    }
     match (dest, metric) {
         (IpNet::V6(_), None | Some(0)) => IPV6_DEFAULT_METRIC,
         (IpNet::V4(_), None) => 0,

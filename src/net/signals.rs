@@ -46,6 +46,15 @@ impl Signals {
         Ok(Self { end: stream(&[SIGTERM, SIGINT])?, statistics: stream(&[SIGUSR1])? })
     }
 
+    /// None ever come: a test must not take the tests' own signals away.
+    ///
+    /// # Errors
+    /// The kernel's, for the pipes.
+    #[cfg(test)]
+    pub fn none() -> io::Result<Self> {
+        Ok(Self { end: stream(&[])?, statistics: stream(&[])? })
+    }
+
     /// The descriptors to wait on.
     #[must_use]
     pub fn fds(&self) -> [BorrowedFd<'_>; 2] {

@@ -1,13 +1,14 @@
-//! The tunnel device: one small facade over tun-rs, so that nothing else in the house knows that crate.
+//! The tunnel device: one small facade over tun-rs on Linux, so that nothing else in the house knows that crate, and
+//! over the nodes of the BSDs (`net::bsd`).
 //!
 //! Owns opening a tun device (layer 3, no packet information, non-blocking) and the errors of that. Does not
 //! own its addresses, MTU or state: those are steps of a plan. A device lives as long as its last open
-//! descriptor: when supervisor and engine are both gone the kernel removes it, with every route and address.
+//! descriptor: when supervisor and engine are both gone the kernel removes it, with every route and address (on NetBSD,
+//! it takes those away and leaves the device).
 
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd;
+use std::{io, os::fd::OwnedFd};
 
 use nix::errno::Errno;
 
@@ -51,15 +52,30 @@ pub enum Error {
     Other(#[from] io::Error),
 }
 
+#[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
+pub use super::bsd::tun::open;
+
+const NO_NODE: &str = if cfg!(target_os = "linux") {
+    "/dev/net/tun is missing (in a container it must be passed in)"
+} else {
+    "its node is missing: MAKEDEV(8) makes /dev/tunN, and a jail needs a devfs rule for it"
+};
+
+const NO_DRIVER: &str = if cfg!(target_os = "linux") {
+    "the kernel has no tun driver (modprobe tun, or a kernel with CONFIG_TUN)"
+} else {
+    "the kernel has no tun driver (FreeBSD: kldload if_tuntap)"
+};
+
 /// Opens `tunN`, or with `None` the first free unit.
 ///
 /// The device has no address, is down, and gives no link-local address of its own until a plan says so.
 ///
 /// # Errors
 /// [`Error`]: which of the usual reasons it is.
+#[cfg(target_os = "linux")]
 pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
     // tun-rs would make the node by itself and leave it behind, and would not say that it was missing.
-    #[cfg(target_os = "linux")]
     if !std::path::Path::new("/dev/net/tun").exists() {
         return Err(explain(Errno::ENOENT.into(), unit));
     }
@@ -73,8 +89,6 @@ pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
         }
         builder = builder.name(name);
     }
-    #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
-    let builder = builder.associate_route(false);
     let device = builder.build_sync().map_err(|error| explain(error, unit))?;
     let name = device.name()?;
     let index = device.if_index()?;
@@ -85,15 +99,11 @@ pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
     Ok(Tun { fd, name, index })
 }
 
-fn explain(error: io::Error, unit: Option<u32>) -> Error {
+pub(super) fn explain(error: io::Error, unit: Option<u32>) -> Error {
     match (error.raw_os_error().map(Errno::from_raw), unit) {
         (Some(Errno::EBUSY | Errno::EEXIST), Some(unit)) => Error::InUse(unit),
-        (Some(Errno::ENOENT), _) => {
-            Error::Missing("/dev/net/tun is missing (in a container it must be passed in)")
-        }
-        (Some(Errno::ENODEV | Errno::ENXIO), _) => {
-            Error::Missing("the kernel has no tun driver (modprobe tun, or a kernel with CONFIG_TUN)")
-        }
+        (Some(Errno::ENOENT), _) => Error::Missing(NO_NODE),
+        (Some(Errno::ENODEV | Errno::ENXIO), _) => Error::Missing(NO_DRIVER),
         (Some(Errno::EPERM | Errno::EACCES), _) => Error::Permission,
         _ => Error::Other(error),
     }

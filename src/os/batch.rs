@@ -2,9 +2,12 @@
 //! recv(2) and send(2) where it has not (OpenBSD).
 //!
 //! A [`Batch`] owns its buffers and is reused for ever: nothing on this path allocates.
-#![expect(
-    unsafe_code,
-    reason = "nix ties the buffers of recvmmsg to one lifetime, so they could not be reused"
+#![cfg_attr(
+    any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"),
+    expect(
+        unsafe_code,
+        reason = "nix ties the buffers of recvmmsg to one lifetime, so they could not be reused"
+    )
 )]
 
 use std::{io, ops::Range, os::fd::AsFd};
@@ -129,7 +132,8 @@ mod system {
             };
             let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
             for (place, header) in self.places.iter_mut().zip(&headers).take(got) {
-                *place = 0..header.msg_len as usize;
+                // As wide as each system pleases.
+                *place = 0..usize::try_from(header.msg_len).unwrap_or(0);
             }
             Ok(got)
         }

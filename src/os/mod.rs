@@ -5,6 +5,9 @@
 //! system call. Nothing in here knows what the bytes mean.
 
 pub mod batch;
+pub mod boot;
+#[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
+pub mod bsd;
 #[cfg(target_os = "linux")]
 pub mod capabilities;
 pub mod descriptors;

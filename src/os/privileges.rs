@@ -55,7 +55,58 @@ pub fn drop_all(files: Files<'_>) -> io::Result<()> {
     if root && nix::unistd::setuid(Uid::from_raw(0)) != Err(Errno::EPERM) {
         return Err(io::Error::other("root could be had back"));
     }
+    // Last: whoever asks for a user id after this breaks a promise, and is killed.
+    promise_at_start(files)
+}
+
+/// What a child still needs that has its descriptors and its password yet to come.
+fn promise_at_start(files: Files<'_>) -> io::Result<()> {
+    #[cfg(target_os = "openbsd")]
+    super::bsd::sandbox::promise(match files {
+        // A resolver reads /etc/resolv.conf and asks.
+        Files::Keep => c"stdio recvfd rpath dns",
+        // The engine connects; the drop-in may have to open its log anew.
+        Files::Nothing(_) => c"stdio recvfd inet unix",
+    })?;
+    #[cfg(not(target_os = "openbsd"))]
+    let _ = files;
     Ok(())
+}
+
+/// How a descriptor of [`confine`] is still used.
+pub use self::confinement::{Use, confine};
+
+mod confinement {
+    use std::{io, os::fd::BorrowedFd};
+
+    #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
+    pub use crate::os::bsd::sandbox::Use;
+
+    /// What a descriptor is still good for.
+    #[cfg(target_os = "linux")]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Use {
+        /// Reading, writing, waiting.
+        Stream,
+        /// The same for a socket whose peer is set, and its errors and addresses.
+        Socket,
+    }
+
+    /// The second half of giving up, once nothing will be connected or received any more: these descriptors are
+    /// all that is left. On Linux the first half has done it.
+    ///
+    /// # Errors
+    /// What the kernel refused. The caller must end.
+    pub fn confine(descriptors: &[(BorrowedFd<'_>, Use)]) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        let _ = descriptors;
+        #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
+        {
+            crate::os::bsd::sandbox::promise(c"stdio inet")?;
+            crate::os::bsd::sandbox::confine(descriptors)?;
+        }
+        Ok(())
+    }
 }
 
 /// Ends this process when its parent dies, as far as the platform can promise it; everywhere the end of the
@@ -90,7 +141,7 @@ fn enter_empty_jail(path: &Path) -> io::Result<()> {
 }
 
 fn limit(resource: Resource, most: u64) -> io::Result<()> {
-    let most = most as nix::sys::resource::rlim_t;
+    let most = nix::sys::resource::rlim_t::try_from(most).map_err(io::Error::other)?;
     setrlimit(resource, most, most)?;
     Ok(())
 }

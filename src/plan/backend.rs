@@ -1,5 +1,6 @@
-//! The steps of a tunnel whose PPP is pppd(8)'s or ppp(8)'s: it makes the device and gives it addresses, MTU and a pid
-//! file itself, so these steps of ours are left out, and what it does instead is said.
+//! The steps of a tunnel whose PPP is pppd(8)'s or ppp(8)'s: it makes the device and gives it addresses and a pid file
+//! itself, so these steps of ours are left out, and what it does instead is said. The MTU stays ours: pppd takes MPPE's
+//! four bytes off once for each request of the server's.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -48,8 +49,6 @@ pub enum PppStep {
         local: Value<Ipv4Addr>,
         /// The other end.
         peer: Value<Ipv4Addr>,
-        /// The largest packet, in bytes.
-        mtu: Value<u16>,
         /// Where its pid files are.
         run: PathBuf,
     },
@@ -144,21 +143,13 @@ pub(super) fn transport(profile: &Profile, platform: Platform, steps: &mut Vec<S
 pub(super) fn network(profile: &Profile, run: &Path, steps: &mut Vec<Step>) {
     let Some(daemon) = Daemon::of(profile) else { return };
     steps.retain(|step| {
-        !matches!(
-            step,
-            Step::Mtu { .. }
-                | Step::Address { .. }
-                | Step::Address6 { .. }
-                | Step::Up { .. }
-                | Step::PidFile { .. }
-        )
+        !matches!(step, Step::Address { .. } | Step::Address6 { .. } | Step::Up { .. } | Step::PidFile { .. })
     });
     let does = PppStep::Does {
         daemon,
         tun: device(profile),
         local: Value::Open(Symbol::Local),
         peer: Value::Open(Symbol::Peer),
-        mtu: Value::Open(Symbol::Mtu),
         run: run.to_owned(),
     };
     steps.insert(0, Step::Ppp(does));
@@ -175,18 +166,17 @@ impl PppStep {
     pub(super) fn open(&self) -> Vec<Symbol> {
         match self {
             Self::Start { .. } => Vec::new(),
-            Self::Does { tun, local, peer, mtu, .. } => {
-                [tun.open(), local.open(), peer.open(), mtu.open()].into_iter().flatten().collect()
+            Self::Does { tun, local, peer, .. } => {
+                [tun.open(), local.open(), peer.open()].into_iter().flatten().collect()
             }
         }
     }
 
     pub(super) fn fill(&mut self, facts: &Facts) {
-        if let Self::Does { tun, local, peer, mtu, .. } = self {
+        if let Self::Does { tun, local, peer, .. } = self {
             tun.fill(facts.tun.as_ref());
             local.fill(facts.local.as_ref());
             peer.fill(facts.peer.as_ref());
-            mtu.fill(facts.mtu.as_ref());
         }
     }
 
@@ -211,13 +201,13 @@ impl PppStep {
                 let number = unit.map_or_else(|| "X".to_owned(), |unit| unit.to_string());
                 format!("start {} once the call is up, for {}{number}", daemon.name(), daemon.device())
             }
-            Self::Does { daemon, tun, local, peer, mtu, run } => {
+            Self::Does { daemon, tun, local, peer, run } => {
                 let daemon = daemon.name();
                 let device = match platform {
-                    Platform::Linux => format!(
-                        "ip address add {local} peer {peer} dev {tun}; ip link set {tun} mtu {mtu} up"
-                    ),
-                    _ => format!("ifconfig {tun} inet {local} {peer} mtu {mtu} up"),
+                    Platform::Linux => {
+                        format!("ip address add {local} peer {peer} dev {tun}; ip link set {tun} up")
+                    }
+                    _ => format!("ifconfig {tun} inet {local} {peer} up"),
                 };
                 format!(
                     "{daemon} does: {device}; write its pid to {}",

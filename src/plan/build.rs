@@ -14,7 +14,8 @@ pub fn transport(profile: &Profile, platform: Platform) -> Plan {
     // RFC 2637 runs over IPv4 only, so only IPv4 routes can swallow the server.
     let within: Vec<IpNet> =
         tunnel_prefixes(profile).into_iter().filter(|prefix| matches!(prefix, IpNet::V4(_))).collect();
-    if !within.is_empty() {
+    // In a namespace of its own nothing of the tunnel's can lead the transport astray.
+    if !within.is_empty() && !inside(profile, platform) {
         steps.push(Step::HostRoute {
             server: literal_server(profile),
             way: Value::Open(Symbol::Gateway),
@@ -54,7 +55,10 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     let (filters, mut notes) = firewall::steps(profile, platform, &tun());
     steps.extend(filters.into_iter().map(Step::Firewall));
     steps.push(Step::Up { tun: tun() });
-    steps.push(Step::PidFile { dir: run_dir.to_owned(), tun: tun(), pid: Value::Open(Symbol::Pid) });
+    // tunX is a name of this namespace; the run directory is everyone's.
+    if !inside(profile, platform) {
+        steps.push(Step::PidFile { dir: run_dir.to_owned(), tun: tun(), pid: Value::Open(Symbol::Pid) });
+    }
 
     let route = |dest: IpNet, metric, table| Step::Route {
         tun: tun(),
@@ -71,7 +75,11 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
 
     let families: &[bool] = if profile.ppp.ipv6 { &[false, true] } else { &[false] };
     for &ipv6 in families {
-        match profile.default_route {
+        // There is no other way out of a namespace of its own that a default route could get into conflict with.
+        let mode = profile
+            .default_route
+            .map(|mode| if inside(profile, platform) { DefaultRoute::Replace } else { mode });
+        match mode {
             // Policy routing is a later issue's; the profile is refused before it gets here.
             None | Some(DefaultRoute::Policy) => {}
             Some(DefaultRoute::Replace) => {
@@ -83,6 +91,9 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
             }
         }
     }
+    if profile.link.netns.is_some() && !inside(profile, platform) {
+        notes.push("link.netns is Linux's: the tunnel stays where it is on the BSDs".to_owned());
+    }
     backend::network(profile, run_dir, &mut steps);
     steps.extend(DnsStep::of(profile, platform, tun()).map(Step::Dns));
     // Last, so that a user's program finds everything done, and at the end everything still there.
@@ -91,6 +102,11 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
         notes.push("ppp.ipv6 is off: the IPv6 routes are left out".to_owned());
     }
     Plan { platform, part: Part::Network, steps, notes }
+}
+
+/// Whether the tunnel lives in a network namespace other than the transport's.
+pub(super) fn inside(profile: &Profile, platform: Platform) -> bool {
+    platform == Platform::Linux && profile.link.netns.is_some()
 }
 
 /// 0/1 and 128/1, or ::/1 and 8000::/1: together everything, each more specific than a default route.

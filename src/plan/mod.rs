@@ -51,6 +51,9 @@ pub enum Platform {
 }
 
 impl Platform {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Linux, Self::FreeBsd, Self::OpenBsd, Self::NetBsd];
+
     /// The one that this program was built for.
     #[must_use]
     pub const fn host() -> Self {
@@ -116,6 +119,20 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What a person should know about how this plan came to be: one sentence each.
     pub notes: Vec<String>,
+}
+
+/// A line of a plan for a tunnel that lives in a named network namespace (Linux).
+#[must_use]
+pub fn line_inside(netns: &str, line: &str) -> String {
+    if let Some(rest) = line.strip_prefix("ip ") {
+        format!("ip -n {netns} {rest}")
+    } else if line.starts_with("nft ") {
+        format!("ip netns exec {netns} {line}")
+    } else if line.starts_with("open ") || line.starts_with("close ") {
+        format!("{line} in network namespace {netns}")
+    } else {
+        line.to_owned()
+    }
 }
 
 impl Plan {

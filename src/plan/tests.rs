@@ -266,3 +266,31 @@ fn both(profile: &Profile, platform: Platform) -> [String; 2] {
 fn text(plan: &Plan) -> String {
     plan.to_string().lines().map(str::trim_start).collect::<Vec<_>>().join("\n")
 }
+
+#[test]
+fn tables_and_priorities_in_the_words_of_each_system() {
+    let mut profile = router();
+    let mut wanted = Route::to("10.43.0.0/16".parse().unwrap());
+    (wanted.table, wanted.metric) = (Some(5), Some(12));
+    profile.routes = vec![wanted];
+    let words = |platform| {
+        let plan = network_plan(&profile, platform);
+        let both = [plan.lines().last(), plan.undo_lines().next()];
+        both.map(Option::unwrap)
+    };
+    assert_eq!(
+        words(Platform::OpenBsd),
+        [
+            "route -T 5 add -net 10.43.0.0/16 <peer> -priority 12",
+            "route -T 5 delete -net 10.43.0.0/16 <peer> -priority 12"
+        ]
+    );
+    assert_eq!(
+        words(Platform::FreeBsd),
+        ["route add -net 10.43.0.0/16 <peer> -fib 5", "route delete -net 10.43.0.0/16 <peer> -fib 5"]
+    );
+    assert_eq!(
+        words(Platform::NetBsd),
+        ["route add -net 10.43.0.0/16 <peer>", "route delete -net 10.43.0.0/16 <peer>"]
+    );
+}

@@ -19,7 +19,7 @@ pub(super) fn line(step: &Step, platform: Platform) -> String {
         (Step::Dns(step), _) => step.line(platform),
         (Step::Hook(step), _) => step.line(platform),
         (_, Platform::Linux) => linux(step, "add"),
-        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "add"),
+        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "add", platform),
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
         (Step::Up { tun }, Platform::Linux) => format!("ip link set {tun} down"),
         (Step::Up { tun }, _) => format!("ifconfig {tun} down"),
         (_, Platform::Linux) => linux(step, "del"),
-        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "delete"),
+        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "delete", platform),
     })
 }
 
@@ -87,7 +87,7 @@ fn linux(step: &Step, verb: &str) -> String {
     }
 }
 
-fn bsd(step: &Step, verb: &str) -> String {
+fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
     match step {
         Step::HostRoute { server, way, within } => {
             let way = match way {
@@ -109,15 +109,24 @@ fn bsd(step: &Step, verb: &str) -> String {
         }
         Step::Address6 { tun, local, .. } => format!("ifconfig {tun} inet6 {local} prefixlen 64"),
         Step::Up { tun } => format!("ifconfig {tun} up"),
-        Step::Route { tun, dest, peer, .. } => {
+        Step::Route { tun, dest, metric, table, peer } => {
             let family = if matches!(dest, IpNet::V6(_)) { " -inet6" } else { "" };
             let to = match dest.prefix_len() {
                 0 => "default".to_owned(),
                 _ => format!("-net {dest}"),
             };
+            // OpenBSD's tables and priorities, FreeBSD's tables (FIBs); NetBSD has neither.
+            let (before, behind) = match (platform, table, metric) {
+                (Platform::OpenBsd, table, metric) => (
+                    table.map_or(String::new(), |table| format!(" -T {table}")),
+                    metric.map_or(String::new(), |metric| format!(" -priority {metric}")),
+                ),
+                (Platform::FreeBsd, Some(table), _) => (String::new(), format!(" -fib {table}")),
+                _ => (String::new(), String::new()),
+            };
             match peer {
-                Some(peer) => format!("route {verb}{family} {to} {peer}"),
-                None => format!("route {verb}{family} {to} -interface {tun}"),
+                Some(peer) => format!("route{before} {verb}{family} {to} {peer}{behind}"),
+                None => format!("route{before} {verb}{family} {to} -interface {tun}{behind}"),
             }
         }
         Step::RemoveDefault { ipv6 } => {

@@ -212,7 +212,8 @@ impl Watch {
     /// Either end hangs up. When it is the daemon, its exit status says why, but for what only its words tell.
     fn terminate(&mut self, from: From, words: &[u8]) {
         let reason = match from {
-            _ if self.stage == Stage::Lcp && self.auth_refused => {
+            // A server that wants proof may first agree to none, and hang up then.
+            _ if self.auth_refused && self.demanded().is_none() && self.stage <= Stage::Encryption => {
                 DownReason::NoCommonAuth { offered: self.offered.join(", ") }
             }
             From::Peer => DownReason::PeerTerminated(printable(words)),

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     AuthProtocol, DefaultRoute, DnsBackend, DnsServers, Host, Leak, MppeMode, MppeStrength, Mtu,
-    PasswordSource, Profile, backend, report::Draft, source::Span, tree::Reader,
+    PasswordSource, PppBackend, Profile, backend, report::Draft, source::Span, tree::Reader,
 };
 
 /// Everything about one profile; `header` stands for keys that were not written.
@@ -100,6 +100,21 @@ fn link(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     if profile.leak == Leak::Block && profile.default_route.is_none() && profile.routes.is_empty() {
         let label = "nothing is meant for the tunnel: no `routes`, no `default`";
         drafts.push(Draft::warning(at("leak"), "the kill switch has nothing to guard", label));
+    }
+    if profile.link.netns.is_some() {
+        let label = "nothing else leads out of a network namespace of its own";
+        for (key, written) in
+            [("leak", profile.leak == Leak::Block), ("exclude", !profile.exclude.is_empty())]
+        {
+            if written {
+                drafts.push(Draft::error(at(key), format!("`{key}` beside `link.netns`"), label));
+            }
+        }
+        if profile.ppp.backend != PppBackend::Builtin {
+            let title = "`link.netns` needs the builtin PPP";
+            let label = "pppd and ppp make their device where they run";
+            drafts.push(Draft::error(at("link.netns"), title, label));
+        }
     }
     if profile.pf.is_some() && profile.nftables.is_some() {
         let label = "pf is for the BSDs, nftables for Linux";

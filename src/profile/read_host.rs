@@ -35,7 +35,7 @@ pub(super) fn read(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profi
     profile.mss = mss(reader, table);
     hooks(reader, table, profile);
     if let Some(table) = reader.table(table, "link") {
-        profile.link.netns = reader.parsed(table, "link.netns", values::plain_name);
+        profile.link.netns = reader.parsed(table, "link.netns", values::netns);
         profile.link.rdomain = reader.integer(table, "link.rdomain", 0..=255);
         profile.link.fib = reader.integer(table, "link.fib", 0..=65_535);
     }

@@ -93,7 +93,8 @@ pub const GATE: &[Gate] = &[
     Gate { key: "exclude", works: &[], missing: "prefixes that stay outside the tunnel" },
     Gate { key: "default.mode", works: &["halves", "replace"], missing: "the default route by policy rules" },
     Gate { key: "leak", works: &["allow"], missing: "the kill switch" },
-    Gate { key: "link", works: &[], missing: "namespaces, routing domains and FIBs" },
+    Gate { key: "link.rdomain", works: &[], missing: "routing domains (OpenBSD)" },
+    Gate { key: "link.fib", works: &[], missing: "FIBs (FreeBSD)" },
 ];
 
 /// Whether this version performs the key, at least for some values.

@@ -206,6 +206,14 @@ pub(super) fn anchor(text: &str) -> Result<String, Advice> {
     plain_name(text)
 }
 
+/// A network namespace of ip-netns(8): one file name.
+pub(super) fn netns(text: &str) -> Result<String, Advice> {
+    plain_name(text)
+        .ok()
+        .filter(|name| !name.contains('/'))
+        .ok_or_else(|| "the name of a network namespace, as `ip netns` shows it".to_owned())
+}
+
 /// The name of a systemd credential: one file name.
 pub(super) fn credential(text: &str) -> Result<String, Advice> {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@' | b':');

@@ -60,7 +60,8 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16) -> Spec {
         mru: profile.ppp.mru,
         mtu_limit: match profile.mtu {
             Mtu::Auto => inner_mtu(path_mtu),
-            Mtu::Bytes(bytes) => bytes.min(inner_mtu(path_mtu)),
+            // The profile means the device's; what MPPE puts before a packet comes on top.
+            Mtu::Bytes(bytes) => bytes.saturating_add(mppe_overhead(profile)).min(inner_mtu(path_mtu)),
         },
         ipv6: profile.ppp.ipv6,
         want_dns: true,
@@ -87,6 +88,12 @@ pub const fn inner_mtu(path_mtu: u16) -> u16 {
     } else {
         left
     }
+}
+
+/// Bytes that MPPE adds to each packet (RFC 3078 §3), if there may be any.
+#[must_use]
+pub fn mppe_overhead(profile: &Profile) -> u16 {
+    if profile.mppe.mode == MppeMode::Off { 0 } else { 4 }
 }
 
 const fn auth(protocol: AuthProtocol) -> spec::AuthProtocol {

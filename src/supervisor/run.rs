@@ -144,7 +144,7 @@ impl Supervisor {
             .and_then(|()| Ok((Signals::listen()?, Control::listen(name)?)))
             .map_err(|error| Failure::new(Phase::Resolve, FailureKind::Internal, error.to_string()));
         let opened = ready.and_then(|(signals, control)| {
-            let link = attempt::open_link(name).inspect_err(|_| control.close())?;
+            let link = attempt::open_link(&profile).inspect_err(|_| control.close())?;
             Ok((signals, control, link))
         });
         let (signals, control, link) = match opened {

@@ -25,7 +25,7 @@ const CASES: &[(&str, &[&str])] = &[
             "status: mppe",
             "status: auth",
             "status: device",
-            "status: mtu",
+            "mtu 1300 ",
             "password: nowhere",
             "route: there",
             "pid file: pppd's",

@@ -3,7 +3,7 @@
 use std::{cell::Cell, net::IpAddr, rc::Rc};
 
 use pptpctl::{
-    link::{Cause, FileDeed, Host, Output, Program, ProgramError, Session, recover},
+    link::{Cause, FileDeed, Host, Output, Place, Program, ProgramError, Session, recover},
     net::{
         netlink::Netlink,
         routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
@@ -13,6 +13,7 @@ use pptpctl::{
 };
 
 use crate::namespace::{Lab, assert_none, enter_new_namespace, split, with_default};
+use crate::netns::Room;
 
 #[test]
 fn a_live_supervisors_ledger_is_left_alone() {
@@ -122,6 +123,40 @@ fn another_namespaces_ledger_is_left_to_it() {
     });
 }
 
+/// The same for a tunnel in a namespace of its own: it is as before, and so is this one.
+#[test]
+fn killed_at_every_point_inside_of_a_namespace() {
+    for down in [false, true] {
+        for point in 0.. {
+            let finished = Lab::run(|lab| {
+                lab.two_uplinks();
+                let room = Room::new("crash");
+                let (before, inside) = (lab.state(), room.state());
+                let budget = Budget::of(if down { usize::MAX } else { point });
+                let host = budget.host().enter(&room.name).unwrap();
+                let mut session = lab.session_with("vpn", host);
+                let mut finished = lab.bring_up(&mut session, &room.profile()).is_ok();
+                let engine = down.then(|| session.tun().unwrap().share().unwrap());
+                drop(session);
+                if down {
+                    let interrupted = recover(&lab.places, Budget::of(point).host().as_mut(), &|_| false);
+                    finished = interrupted.errors.is_empty();
+                }
+                drop(engine);
+                lab.recover();
+                let when = format!("killed at request {point}, down {down}");
+                lab.assert_state(&before, &when);
+                assert_eq!(room.state(), inside, "{when}");
+                finished
+            });
+            if finished {
+                assert!(point > 3, "only {point} requests");
+                break;
+            }
+        }
+    }
+}
+
 // Helpers.
 
 fn requests_of_up(lab: &Lab, profile: &Profile) -> usize {
@@ -156,7 +191,11 @@ impl Budget {
     }
 
     fn host(&self) -> Box<dyn Host> {
-        Box::new(Mortal { host: Netlink::open().unwrap(), budget: self.clone() })
+        self.of_host(Box::new(Netlink::open().unwrap()))
+    }
+
+    fn of_host(&self, host: Box<dyn Host>) -> Box<dyn Host> {
+        Box::new(Mortal { host, budget: self.clone() })
     }
 
     fn spend(&self) -> Result<(), Error> {
@@ -171,13 +210,13 @@ impl Budget {
 }
 
 struct Mortal {
-    host: Netlink,
+    host: Box<dyn Host>,
     budget: Budget,
 }
 
 impl Host for Mortal {
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
-        Host::route_to(&mut self.host, to, source)
+        self.host.route_to(to, source)
     }
 
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
@@ -221,6 +260,14 @@ impl Host for Mortal {
     fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
         self.budget.spend()?;
         self.host.delete_address(dev, address)
+    }
+
+    fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
+        Ok(self.budget.of_host(self.host.enter(netns)?))
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.host.place()
     }
 
     fn forwards(&mut self) -> Option<bool> {

@@ -16,11 +16,12 @@ use pptpctl::{
         packets,
         wait::{self, Interest},
     },
-    plan::Facts,
+    plan::{Clamp, Facts, FirewallStep, Macros, Value, nft_text},
     profile::{DefaultRoute, Nftables, Profile},
 };
 
 use crate::namespace::{Lab, SERVER, assert_none, ip, link_facts, nft, profile, split, with_default};
+use crate::netns::Room;
 
 /// The person's own rules: a table, a set with elements, counters that have counted.
 const FOREIGN: &str = "\
@@ -153,7 +154,7 @@ fn forwarded_traffic_is_masqueraded_into_the_tunnel() {
     Lab::run(|lab| {
         lab.one_uplink();
         feed(FOREIGN);
-        let _lan = lan();
+        let lan = lan();
         let before = lab.state();
         let mut profile = Profile { nat: true, ..profile() };
         profile.routes = vec![split("10.42.0.0/16")];
@@ -170,7 +171,7 @@ fn forwarded_traffic_is_masqueraded_into_the_tunnel() {
 
         let tun = session.tun().unwrap().share().unwrap();
         let pinging = Command::new("ip")
-            .args(["netns", "exec", LAN, "ping", "-c", "1", "-W", "20", "10.42.0.5"])
+            .args(["netns", "exec", &lan.name, "ping", "-c", "1", "-W", "20", "10.42.0.5"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -191,6 +192,30 @@ fn forwarded_traffic_is_masqueraded_into_the_tunnel() {
         fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
         assert_none(session.unwind());
         lab.assert_state(&before, "");
+    });
+}
+
+/// What takes the place of our own clamping where pppd(8) moves the packets: nft(8) takes it as we write it.
+#[test]
+fn segment_sizes_are_clamped_by_nft_too() {
+    Lab::run(|_| {
+        let macros = Macros {
+            tun: Value::Known("ppp0".to_owned()),
+            local: Value::Known(Ipv4Addr::new(10, 99, 0, 2)),
+            peer: Value::Known(Ipv4Addr::new(10, 99, 0, 1)),
+            server: Value::Known(SERVER.into()),
+        };
+        let mss = Some(Clamp::Mtu(Value::Known(1400)));
+        let step = FirewallStep::Nft { table: "pptpctl_vpn".to_owned(), file: None, nat: true, mss, macros };
+        feed(&nft_text(&step).unwrap());
+        let table = nft(&["list", "chain", "inet", "pptpctl_vpn", "pptpctl_mss"]);
+        for (way, family, size) in [("oifname", "ipv4", 1360), ("iifname", "ipv6", 1340)] {
+            let rule = format!("{way} \"ppp0\" meta nfproto {family} tcp flags syn / fin,syn,rst");
+            assert!(
+                table.lines().any(|line| line.contains(&rule) && line.ends_with(&format!("set {size}"))),
+                "{table}"
+            );
+        }
     });
 }
 
@@ -226,33 +251,20 @@ fn the_example_filters() {
     });
 }
 
-const LAN: &str = "pptpctl-test-lan";
-
 const FOREIGN_TABLES: &str = "table inet mine\ntable ip nat\n";
 
-/// A namespace with 192.168.77.2 behind our 192.168.77.1; gone when this is dropped.
-struct Lan;
-
-fn lan() -> Lan {
-    drop(Lan);
-    ip(&["netns", "add", LAN]);
-    ip(&["link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", LAN]);
+/// A namespace with 192.168.77.2 behind our 192.168.77.1.
+fn lan() -> Room {
+    let lan = Room::new("lan");
+    ip(&["link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", &lan.name]);
     ip(&["addr", "add", "192.168.77.1/24", "dev", "lan0"]);
     ip(&["link", "set", "lan0", "up"]);
     for arguments in
         ["addr add 192.168.77.2/24 dev eth0", "link set eth0 up", "route add default via 192.168.77.1"]
     {
-        let mut all = vec!["-n", LAN];
-        all.extend(arguments.split(' '));
-        ip(&all);
+        lan.ip(arguments);
     }
-    Lan
-}
-
-impl Drop for Lan {
-    fn drop(&mut self) {
-        drop(Command::new("ip").args(["netns", "del", LAN]).stderr(Stdio::null()).status());
-    }
+    lan
 }
 
 fn with_rules(file: &Path) -> Profile {
@@ -289,7 +301,7 @@ fn foreign() -> String {
 }
 
 /// The first packet that the kernel sends into the tunnel and that is the one meant.
-fn from_tunnel(tun: &OwnedFd, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+pub fn from_tunnel(tun: &OwnedFd, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut packet = vec![0; 2048];
     loop {
@@ -305,7 +317,7 @@ fn from_tunnel(tun: &OwnedFd, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
 }
 
 /// Turns an echo request into its reply: addresses swapped, type 0, and the checksum by what the type was.
-fn answer_ping(packet: &mut [u8]) {
+pub fn answer_ping(packet: &mut [u8]) {
     let (from, to) = (packet[12..16].to_vec(), packet[16..20].to_vec());
     packet[12..16].copy_from_slice(&to);
     packet[16..20].copy_from_slice(&from);

@@ -10,4 +10,5 @@ mod defaults;
 mod firewall;
 mod namespace;
 mod netlink;
+mod netns;
 mod tunnels;

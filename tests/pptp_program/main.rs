@@ -3,6 +3,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
@@ -11,7 +12,9 @@
 
 mod defects;
 mod docs;
+mod hostile;
 mod manager;
 mod peer;
+mod sockets;
 mod tunnel;
 mod world;

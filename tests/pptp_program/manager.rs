@@ -3,12 +3,12 @@
 
 use std::{
     io::Write,
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     os::unix::process::ExitStatusExt,
     process::{Command, Stdio},
 };
 
-use crate::world::*;
+use crate::{peer::message, world::*};
 use nix::sys::signal::Signal;
 
 const LINE: &str = "192.0.2.1 --nolaunchpppd";
@@ -138,13 +138,6 @@ fn record(program: &str, more: &str) -> Vec<Vec<u8>> {
     drop(tcp);
     eventually("the manager's end", || sockets().is_empty() && processes("pptpcm").is_empty());
     said
-}
-
-fn message(tcp: &mut TcpStream) -> Option<Vec<u8>> {
-    let mut message = read_exactly(tcp, 2)?;
-    let length = usize::from(u16::from_be_bytes([message[0], message[1]]));
-    message.extend(read_exactly(tcp, length - 2)?);
-    Some(message)
 }
 
 fn world_with_an_address(inside: impl FnOnce()) {

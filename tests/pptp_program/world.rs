@@ -140,8 +140,13 @@ impl Server {
     /// A program that is to run where the server is.
     pub fn enter(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.0.id())).arg(program);
+        command.arg(format!("--net={}", self.namespace())).arg(program);
         command
+    }
+
+    /// Its network.
+    pub fn namespace(&self) -> String {
+        format!("/proc/{}/ns/net", self.0.id())
     }
 }
 
@@ -272,21 +277,7 @@ impl Daemon {
             if done(self) {
                 return;
             }
-            while let Some(frame) = self.link.poll_output() {
-                self.waiting.push(frame);
-            }
-            for frame in std::mem::take(&mut self.waiting) {
-                let mut bytes = frame;
-                if !self.sync {
-                    let frame = std::mem::take(&mut bytes);
-                    Encoder::default().encode(&frame, &mut bytes);
-                }
-                let mut rest = &bytes[..];
-                while !rest.is_empty() {
-                    let sent = nix::unistd::write(ppp, rest).unwrap();
-                    rest = &rest[sent..];
-                }
-            }
+            self.write(ppp);
             let now = Instant::now();
             if now >= end {
                 for pid in processes("pptpgw") {
@@ -312,6 +303,25 @@ impl Daemon {
                 self.read(&[]);
             }
             self.link.handle_timeout(Instant::now());
+        }
+    }
+
+    /// Writes what is to be sent.
+    pub fn write(&mut self, ppp: &OwnedFd) {
+        while let Some(frame) = self.link.poll_output() {
+            self.waiting.push(frame);
+        }
+        for frame in std::mem::take(&mut self.waiting) {
+            let mut bytes = frame;
+            if !self.sync {
+                let frame = std::mem::take(&mut bytes);
+                Encoder::default().encode(&frame, &mut bytes);
+            }
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let sent = nix::unistd::write(ppp, rest).unwrap();
+                rest = &rest[sent..];
+            }
         }
     }
 
@@ -367,7 +377,7 @@ fn echo_request(from: [u8; 4], to: [u8; 4], number: u16, data: usize) -> Vec<u8>
     [ip, icmp].concat()
 }
 
-fn checksum(bytes: &[u8]) -> [u8; 2] {
+pub fn checksum(bytes: &[u8]) -> [u8; 2] {
     let mut sum: u32 = bytes
         .chunks(2)
         .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])))

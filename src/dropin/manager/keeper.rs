@@ -404,3 +404,6 @@ fn host_route(spec: &Spec, log: &mut Log) -> Option<HostRoute> {
         None
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,6 @@
 pub mod keeper;
 mod message;
 mod place;
-#[cfg_attr(not(target_os = "linux"), path = "no_route.rs")]
 mod route;
 pub mod worker;
 

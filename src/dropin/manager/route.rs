@@ -16,7 +16,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::net::{
-    netlink::{Netlink, Watch},
+    kernel::{Kernel, Watch},
     routes::{Error, Filter, Hop, Insert, Kind, MAIN_TABLE, PROTOCOL, Route, RouteTo},
 };
 
@@ -25,7 +25,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 
 /// The route; dropping it removes it.
 pub struct HostRoute {
-    netlink: Netlink,
+    kernel: Kernel,
     server: Ipv4Addr,
     /// The way of the start, while it is not to be followed by the main table.
     fixed: Option<RouteTo>,
@@ -45,18 +45,18 @@ impl HostRoute {
     pub fn make(server: Ipv4Addr, local: Option<Ipv4Addr>, mark: u32) -> Result<Option<Self>, Error> {
         // First of all, so that no change is missed.
         let watch = Watch::open()?;
-        let mut netlink = Netlink::open()?;
+        let mut kernel = Kernel::open()?;
         let mark = Some(mark).filter(|mark| *mark != 0);
-        let way = netlink.route_to(server.into(), local.map(IpAddr::V4), mark)?;
+        let way = kernel.route_to(server.into(), local.map(IpAddr::V4), mark)?;
         if way.local {
             return Ok(None);
         }
-        let before = netlink.point_to_points()?.into_iter().map(|(index, _)| index).collect();
-        let routes = netlink.routes(&MAIN)?;
+        let before = kernel.point_to_points()?.into_iter().map(|(index, _)| index).collect();
+        let routes = kernel.routes(&MAIN)?;
         let by_the_table = best(&routes, server, |_| false)
             .is_some_and(|route| route.hops.iter().any(|hop| leads(hop, &way)));
         let mut made = Self {
-            netlink,
+            kernel,
             server,
             fixed: Some(way).filter(|_| !by_the_table),
             before,
@@ -99,7 +99,7 @@ impl HostRoute {
 
     /// Makes the route what it should be; whether there was something to do.
     fn follow(&mut self) -> Result<bool, Error> {
-        let routes = self.netlink.routes(&MAIN)?;
+        let routes = self.kernel.routes(&MAIN)?;
         let present = self.made.as_ref().filter(|made| routes.iter().any(|found| is_the_one(found, made)));
         let to_server = |route: &Route| route.dest == host(self.server);
         if routes.iter().any(|route| to_server(route) && present.is_none_or(|made| !is_the_one(route, made)))
@@ -107,7 +107,7 @@ impl HostRoute {
             return Ok(false);
         }
         let tunnels: Vec<String> = self
-            .netlink
+            .kernel
             .point_to_points()?
             .into_iter()
             .filter(|(index, _)| !self.before.contains(index))
@@ -133,7 +133,7 @@ impl HostRoute {
             }
         };
         let insert = if present.is_some() { Insert::Replace } else { Insert::New };
-        match self.netlink.add_route(&wanted, insert) {
+        match self.kernel.add_route(&wanted, insert) {
             Ok(()) => {
                 self.made = Some(wanted);
                 Ok(true)
@@ -146,11 +146,11 @@ impl HostRoute {
 
 impl Drop for HostRoute {
     fn drop(&mut self) {
-        let Self { netlink, server, made, .. } = self;
+        let Self { kernel, server, made, .. } = self;
         let Some(made) = made else { return };
-        let there = netlink.routes(&Filter::to(host(*server), MAIN_TABLE));
+        let there = kernel.routes(&Filter::to(host(*server), MAIN_TABLE));
         if there.is_ok_and(|found| found.iter().any(|found| is_the_one(found, made)))
-            && let Err(error) = netlink.delete_route(made)
+            && let Err(error) = kernel.delete_route(made)
         {
             tracing::debug!(%error, "host route");
         }

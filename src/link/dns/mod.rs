@@ -78,7 +78,7 @@ pub(super) fn undo(
         Resolver::Resolved | Resolver::Resolvd | Resolver::Unwind => {
             let ours = device.filter(|device| device.name == tun);
             let found = host.link(&tun)?;
-            if !ours.zip(found).is_some_and(|(ours, found)| ours.index == found.index) {
+            if ours.zip(found).is_none_or(|(ours, found)| ours.index != found.index) {
                 return Ok(());
             }
             for program in programs(step, &step.undo_programs()) {

@@ -64,7 +64,7 @@ pub fn of(daemon: Daemon, end: End, phase: Phase, words: &str) -> Failure {
 pub fn of_ppp(end: End, phase: Phase, words: &str) -> Failure {
     let (kind, meaning) = match end {
         End::Signal(number) => (FailureKind::PppFailed, format!("ppp was ended by signal {number}")),
-        End::Status(1 | 2 | 3) => (FailureKind::PppFailed, "ppp could not start".to_owned()),
+        End::Status(1..=3) => (FailureKind::PppFailed, "ppp could not start".to_owned()),
         End::Status(_) => (cut_short(phase), "ppp ended".to_owned()),
     };
     let detail = if words.is_empty() { meaning } else { format!("{meaning}: {words}") };

@@ -9,18 +9,37 @@ pub mod pppd;
 #[cfg(test)]
 mod tests;
 
-use crate::profile::{MppeMode, Mtu, Profile};
+use super::dial;
+use crate::{
+    plan::Daemon,
+    profile::{Mtu, Profile},
+};
 
 /// What stands where the password would, for people.
 pub const HIDDEN: &str = "(not shown)";
-
-/// Bytes that MPPE adds to a packet, which the daemons take off the MTU that they are told.
-const MPPE: u16 = 4;
 
 /// The name of the tunnel for a daemon: of its pid file with pppd, of its label with ppp.
 #[must_use]
 pub fn link_name(profile: &Profile) -> String {
     crate::plan::link_name(profile.name.as_str())
+}
+
+/// What the daemon of a profile is told, for people: a title, and lines without the password. On a path that carries
+/// packets of 1500 bytes.
+#[must_use]
+pub fn told(profile: &Profile) -> Option<(String, Vec<String>)> {
+    let limit = dial::inner_mtu(1500);
+    let (title, text) = match Daemon::of(profile)? {
+        Daemon::Pppd => {
+            let text = pppd::options(profile, None, limit);
+            ("pppd is told".to_owned(), String::from_utf8_lossy(&text).into_owned())
+        }
+        Daemon::Ppp => {
+            let title = format!("ppp {} is told", ppp::arguments(profile).join(" "));
+            (title, ppp::section(profile, None, limit).to_string())
+        }
+    };
+    Some((title, text.lines().map(str::to_owned).collect()))
 }
 
 /// The user as servers expect it (RFC 2759 §4).
@@ -33,10 +52,10 @@ fn user(profile: &Profile) -> String {
 
 /// MTU and MRU, in bytes, for the daemon; `limit` is what the path carries in one information field.
 fn sizes(profile: &Profile, limit: u16) -> (u16, u16) {
-    let overhead = if profile.mppe.mode == MppeMode::Off { 0 } else { MPPE };
     let mtu = match profile.mtu {
         Mtu::Auto => limit,
-        Mtu::Bytes(bytes) => bytes.saturating_add(overhead).min(limit),
+        // The daemons take MPPE's bytes off what they are told.
+        Mtu::Bytes(bytes) => bytes.saturating_add(dial::mppe_overhead(profile)).min(limit),
     };
     (mtu, profile.ppp.mru.unwrap_or(limit))
 }

@@ -38,6 +38,10 @@ pub fn options(profile: &Profile, password: Option<&Secret>, limit: u16) -> Zero
         profile.ppp.echo.map_or((0, 0), |echo| (echo.interval.as_secs().max(1), echo.failures));
     out.option("lcp-echo-interval", &[&interval.to_string()]);
     out.option("lcp-echo-failure", &[&failures.to_string()]);
+    // pptpd starts a pppd for each call, which hears nothing of what came before it was there: the second request
+    // should not be three seconds behind the first. Thirty seconds in all, as ever.
+    out.option("lcp-restart", &["1"]);
+    out.option("lcp-max-configure", &["30"]);
     // Compression before encryption is of no use, and GRE loses what these would need every packet of.
     for flag in ["nobsdcomp", "nodeflate", "novj"] {
         out.option(flag, &[]);

@@ -135,10 +135,14 @@ fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
 }
 
 /// Begins the ledger of this tunnel.
-pub(super) fn open_link(name: &str) -> Result<link::Session, Failure> {
+pub(super) fn open_link(profile: &Profile) -> Result<link::Session, Failure> {
     let places = Places::system(Platform::host());
     link::system_host()
-        .and_then(|host| link::Session::open(&places, name, host))
+        .and_then(|host| match &profile.link.netns {
+            Some(netns) => link::enter(host.as_ref(), netns),
+            None => Ok(host),
+        })
+        .and_then(|host| link::Session::open(&places, profile.name.as_str(), host))
         .map_err(|error| step_failure(Phase::Resolve, &error))
 }
 

@@ -25,7 +25,7 @@ use crate::{
         failure::{Failure, FailureKind, Phase},
         message::{LinkUp, ToEngine, plain},
     },
-    link::{self, daemon},
+    link::daemon,
     net::{pty::Pty, wait},
     os::{paths, process},
     plan::{Daemon, Platform},
@@ -182,12 +182,7 @@ impl Supervisor {
             return;
         };
         let noted = link.as_mut().map_or(Ok(()), |link| link.external_device(&device));
-        let up = LinkUp {
-            local,
-            peer: peer.unwrap_or(up.peer),
-            mtu: link::device_mtu(&device).unwrap_or(up.mtu),
-            ..up
-        };
+        let up = LinkUp { local, peer: peer.unwrap_or(up.peer), ..up };
         match noted.map_err(|error| error.to_string()).and_then(|()| up.check().map_err(str::to_owned)) {
             Ok(()) => self.handle(Input::LinkUp(up)),
             Err(words) => {

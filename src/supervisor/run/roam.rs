@@ -10,7 +10,7 @@ use super::{Child, Supervisor};
 use crate::{
     engine::{failure::Failure, message::ToEngine},
     link::{self, Cause, LinkError},
-    net::{sleep::Sleep, watch::Watch},
+    net::{kernel::Watch, sleep::Sleep},
     plan::{self, Facts, Platform},
     supervisor::{
         debounce::Debounce,

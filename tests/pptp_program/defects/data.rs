@@ -6,8 +6,6 @@ use crate::{peer::*, world::*};
 
 /// For what has to come, however busy the machine is.
 const COMES: Duration = LIMIT;
-/// For what a program that has the defect never sends.
-const NEVER: Duration = Duration::from_secs(3);
 
 /// The classic program takes bytes 6 and 7 for the length of an IP or LCP packet.
 #[test]
@@ -27,7 +25,7 @@ fn defect_01_synchronous_framing_carries_every_frame() {
             for (name, frame) in frames {
                 call.write(&frame);
                 // What comes is this one; a program that has lost it sends the next, of which it cannot be in doubt.
-                let got = call.receive(NEVER).map(|packet| packet.payload);
+                let got = call.receive(comes_in(program)).map(|packet| packet.payload);
                 if got.as_ref() != Some(&frame) {
                     lost.push(name);
                 }
@@ -129,7 +127,7 @@ fn defect_06_a_small_missing_window_holds() {
             call.send(seq, &numbered(seq, 40));
         }
         // A program that believed 20 lets go of it at the latest after 0.3 s.
-        let got = call.frames(NEVER, |frames| numbers(frames).contains(&20));
+        let got = call.frames(defect_shows_in(program), |frames| numbers(frames).contains(&20));
         let got = numbers(&got);
         call.end();
         if got == [1] { Ok(()) } else { Err(format!("delivered {got:?}")) }
@@ -153,8 +151,7 @@ fn defect_13_a_daemon_that_does_not_read_stops_nothing() {
             for seq in 2..=PACKETS {
                 call.send(seq, &numbered(seq, 1024));
                 while seq > acknowledged + 32 {
-                    let limit = if program == CLASSIC { NEVER } else { COMES };
-                    match call.receive(limit) {
+                    match call.receive(comes_in(program)) {
                         Some(packet) => acknowledged = packet.ack.unwrap_or(acknowledged),
                         None => return Err(format!("no acknowledgement after {acknowledged} of {seq}")),
                     }

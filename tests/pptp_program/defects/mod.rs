@@ -1,6 +1,6 @@
 //! The fourteen known defects of pptp-linux 1.10.0, one test for each, by its number. Where the classic program is
 //! installed it is held to the very same body and has to fail in the way that is known: so the test is known to find
-//! the defect. Three are shown beside a model of the classic behaviour instead.
+//! the defect. Number 12 is shown beside a model of the classic behaviour instead.
 //!
 //! | | defect | here | the classic program | also |
 //! |---|---|---|---|---|

@@ -1,0 +1,10 @@
+//! The BSDs' routing sockets: what a kernel sends.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    if let Err(broken) = pptpctl::net::rtsock::fuzzing::messages(data) {
+        panic!("{broken}");
+    }
+});

@@ -1,0 +1,386 @@
+//! One kernel's routes and interfaces.
+//!
+//! Each request has a routing socket of its own, so that no answer can be taken for another's; answers are matched
+//! by process and number all the same, because every routing socket hears everything.
+
+use std::{
+    io::{self, Read, Write},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{LAYOUT, REQUESTS};
+use crate::{
+    net::{
+        ifreq::{flags_in, mtu_in},
+        routes::{Address, Error, Filter, Insert, Link, MAIN_TABLE, Route, RouteTo},
+        rtsock::{Action, Gateway, Message, Request, RouteNews, from_route, read, to_route},
+    },
+    os::bsd::{control, sysctl},
+};
+
+/// A kernel answers at once; this is for one that does not.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest message that is read: OpenBSD's RTM_MAXSIZE; the others' are shorter.
+const LONGEST: usize = 2048;
+
+/// RTF_LOCAL is the layout's; a route to an own address leads to the loopback interface besides.
+const LOOPBACK: u16 = 0x8;
+const UP: u16 = 0x1;
+const POINT_TO_POINT: u16 = 0x10;
+
+/// A kernel, as this process sees it: its routing table is the one that this process has.
+#[derive(Debug)]
+pub struct Kernel {
+    /// For ioctl(2): interfaces are spoken of on a socket of the family of the address.
+    inet: Socket,
+    inet6: Option<Socket>,
+    table: u16,
+    sequence: i32,
+}
+
+impl Kernel {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn open() -> Result<Self, Error> {
+        let open = |domain| Socket::new(domain, Type::DGRAM, None);
+        let inet = open(Domain::IPV4).map_err(|error| refused("open a socket", &error))?;
+        // A kernel without IPv6 is fine.
+        Ok(Self { inet, inet6: open(Domain::IPV6).ok(), table: sysctl::own_table(), sequence: 0 })
+    }
+
+    /// Which way the kernel would send a packet to `to` now (RTM_GET). It can't be asked for a packet from another
+    /// source, or with a mark.
+    ///
+    /// # Errors
+    /// ENETUNREACH or EHOSTUNREACH when there is no way.
+    pub fn route_to(
+        &mut self,
+        to: IpAddr,
+        source: Option<IpAddr>,
+        _mark: Option<u32>,
+    ) -> Result<RouteTo, Error> {
+        let what = format!("find the way to {to}");
+        let request = Request { table: self.table_in_requests(), ..Request::get(to) };
+        let answer = self.ask(&what, request)?;
+        let dev = match (answer.interface.name.as_str(), answer.interface.index) {
+            ("", 0) => return Err(Error::errno(what, Errno::ENETUNREACH)),
+            ("", index) => name_of(index).ok_or_else(|| Error::errno(what, Errno::ENXIO))?,
+            (name, _) => name.to_owned(),
+        };
+        let gateway = match answer.gateway {
+            Some(Gateway::Address(gateway)) if answer.flags & 0x2 != 0 => Some(gateway),
+            _ => None,
+        };
+        let loopback = self.flags(&dev).is_ok_and(|flags| flags & LOOPBACK != 0);
+        Ok(RouteTo {
+            gateway,
+            dev,
+            source: source.or(answer.source),
+            mtu: u32::try_from(answer.mtu).ok().filter(|mtu| *mtu != 0),
+            local: loopback || answer.flags & LAYOUT.flags.local != 0,
+        })
+    }
+
+    /// The routes that match, in the kernel's order. Without a table, or with the usual one, those of this process.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked, or what it lists can't be read.
+    pub fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
+        const WHAT: &str = "list routes";
+        let table = match filter.table {
+            None | Some(MAIN_TABLE) => self.table,
+            Some(table) => u16::try_from(table).map_err(|_| Error::errno(WHAT, Errno::EINVAL))?,
+        };
+        let family = if filter.ipv6 { libc::AF_INET6 } else { libc::AF_INET };
+        let mut number = vec![libc::CTL_NET, libc::PF_ROUTE, 0, family, libc::NET_RT_DUMP, 0];
+        if cfg!(not(target_os = "netbsd")) {
+            number.push(table.into());
+        }
+        let listed = sysctl::read(&number).map_err(|error| refused(WHAT, &error))?;
+        let mut routes = Vec::new();
+        for message in read(LAYOUT, &listed) {
+            let Message::Route(news) = message.map_err(|garbled| Error::other(WHAT, garbled.to_string()))?
+            else {
+                continue;
+            };
+            let Some(mut route) = to_route(LAYOUT, &news, self.table, &name_of) else { continue };
+            if table != self.table {
+                route.table = table.into();
+            }
+            if filter.dest.is_none_or(|dest| dest == route.dest) {
+                routes.push(route);
+            }
+        }
+        Ok(routes)
+    }
+
+    /// Puts a route into its table.
+    ///
+    /// # Errors
+    /// EEXIST for [`Insert::New`] when its place is taken; ENETUNREACH for a gateway that is not on a link; EPERM.
+    pub fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {
+        let what = format!("add route {route}");
+        let held = self.in_place_of(route)?;
+        match (insert, held) {
+            // FreeBSD would make two ways of one: it is asked for only by name.
+            (Insert::New, Some(_)) => Err(Error::errno(what, Errno::EEXIST)),
+            (Insert::New | Insert::Append, _) | (Insert::Replace, None) => {
+                self.change(&what, Action::Add, route)
+            }
+            (Insert::Replace, Some(held)) => self.replace(&what, &held, route),
+        }
+    }
+
+    /// In one step where the kernel can; what came of it is looked at, because not every kernel changes everything
+    /// that it is asked to.
+    fn replace(&mut self, what: &str, held: &Route, route: &Route) -> Result<(), Error> {
+        let changed = self.change(what, Action::Change, route);
+        let now = self.in_place_of(route)?;
+        let done =
+            |now: &Route| now.same_way(route) && now.protocol == route.protocol && now.kind == route.kind;
+        if changed.is_ok() && now.as_ref().is_some_and(done) {
+            return Ok(());
+        }
+        if let Some(now) = now {
+            match self.delete_route(&now) {
+                Err(error) if error.is_absent() => {}
+                outcome => outcome?,
+            }
+        }
+        self.change(what, Action::Add, route).inspect_err(|_| {
+            // Better what was there than nothing.
+            if let Err(error) = self.change(what, Action::Add, held) {
+                tracing::warn!(%error, "the route that was to be replaced could not be put back");
+            }
+        })
+    }
+
+    /// Removes exactly this route.
+    ///
+    /// # Errors
+    /// ESRCH when it is not there, EPERM.
+    pub fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
+        self.change(&format!("delete route {route}"), Action::Delete, route)
+    }
+
+    /// The interface of this name, or `None`.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked.
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
+        let Ok(index) = nix::net::if_::if_nametoindex(name) else { return Ok(None) };
+        let found = self.flags(name).and_then(|flags| Ok((flags, self.mtu(name)?)));
+        match found {
+            Ok((flags, mtu)) => Ok(Some(Link { index, name: name.to_owned(), mtu, up: flags & UP != 0 })),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets the largest packet, in bytes.
+    ///
+    /// # Errors
+    /// ENXIO, EINVAL for a size that the device does not take, EPERM.
+    pub fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error> {
+        let argument = REQUESTS.mtu(dev, mtu);
+        self.request(&format!("set mtu of {dev} to {mtu}"), REQUESTS.set_mtu, argument).map(drop)
+    }
+
+    /// Brings the interface up or down.
+    ///
+    /// # Errors
+    /// ENXIO, EPERM.
+    pub fn set_up(&mut self, dev: &str, up: bool) -> Result<(), Error> {
+        let flags = self.flags(dev)?;
+        let wanted = if up { flags | UP } else { flags & !UP };
+        let what = format!("bring {dev} {}", if up { "up" } else { "down" });
+        self.request(&what, REQUESTS.set_flags, REQUESTS.flags(dev, wanted)).map(drop)
+    }
+
+    /// Lets an interface go, if the number still has this name. A tun device goes with its last descriptor (FreeBSD,
+    /// OpenBSD) or stays, down and without addresses, as one that was made by hand would (NetBSD): to destroy one
+    /// that is open waits for ever.
+    ///
+    /// # Errors
+    /// ENXIO when the number has another name, EPERM.
+    pub fn delete_link(&mut self, dev: &str, index: u32) -> Result<(), Error> {
+        match self.link(dev)? {
+            Some(link) if link.index == index => self.set_up(dev, false),
+            _ => Err(Error::errno(format!("delete {dev}"), Errno::ENXIO)),
+        }
+    }
+
+    /// Gives an interface an address.
+    ///
+    /// # Errors
+    /// ENXIO, EPERM, EEXIST when it has it already.
+    pub fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
+        let what = format!("add address {} to {dev}", address.local);
+        self.change_address(&what, address, REQUESTS.add(dev, address))
+    }
+
+    /// Takes an address from an interface.
+    ///
+    /// # Errors
+    /// EADDRNOTAVAIL when it has no such address, ENXIO, EPERM.
+    pub fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
+        let what = format!("delete address {} of {dev}", address.local);
+        self.change_address(&what, address, REQUESTS.delete(dev, address))
+    }
+
+    /// The point-to-point interfaces: number and name.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked.
+    pub fn point_to_points(&mut self) -> Result<Vec<(u32, String)>, Error> {
+        let all = nix::net::if_::if_nameindex().map_err(|errno| Error::errno("list interfaces", errno))?;
+        let all = all.iter().map(|one| (one.index(), one.name().to_string_lossy().into_owned()));
+        // One that has gone meanwhile is none.
+        Ok(all.filter(|(_, name)| self.flags(name).is_ok_and(|flags| flags & POINT_TO_POINT != 0)).collect())
+    }
+
+    fn change(&mut self, what: &str, action: Action, route: &Route) -> Result<(), Error> {
+        let request = from_route(LAYOUT, action, route, self.table, &index_of)
+            .map_err(|detail| Error::other(what, detail))?;
+        let mut socket = self.routing_socket(what, route.table)?;
+        let bytes = self.number(request).encode(LAYOUT).map_err(|no| Error::other(what, no.to_string()))?;
+        // The kernel's answer is the outcome of the write.
+        match socket.write(&bytes) {
+            Ok(written) if written == bytes.len() => Ok(()),
+            Ok(_) => Err(Error::other(what, "the kernel took only a part of the request")),
+            Err(error) => Err(refused(what, &error)),
+        }
+    }
+
+    fn ask(&mut self, what: &str, request: Request) -> Result<RouteNews, Error> {
+        let request = self.number(request);
+        let bytes = request.encode(LAYOUT).map_err(|no| Error::other(what, no.to_string()))?;
+        let mut socket = self.routing_socket(what, MAIN_TABLE)?;
+        match socket.write(&bytes) {
+            Ok(_) => {}
+            // No route at all.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+                return Err(Error::errno(what, Errno::ENETUNREACH));
+            }
+            Err(error) => return Err(refused(what, &error)),
+        }
+        let pid = nix::unistd::getpid().as_raw();
+        let deadline = Instant::now() + PATIENCE;
+        let mut buffer = [0; LONGEST];
+        while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        {
+            socket.set_read_timeout(Some(left)).map_err(|error| refused(what, &error))?;
+            let size = match socket.read(&mut buffer) {
+                Ok(size) => size,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // More happened than the kernel could keep for us. Our answer may be among what was lost.
+                Err(error) => return Err(refused(what, &error)),
+            };
+            for message in read(LAYOUT, buffer.get(..size).unwrap_or_default()) {
+                match message {
+                    Ok(Message::Route(news)) if news.answers(pid, request.seq) => {
+                        return match news.errno {
+                            0 => Ok(*news),
+                            libc::ESRCH => Err(Error::errno(what, Errno::ENETUNREACH)),
+                            number => Err(Error::errno(what, Errno::from_raw(number))),
+                        };
+                    }
+                    // Another's, or one that is not ours to read.
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+        Err(Error::other(what, "the kernel did not answer"))
+    }
+
+    fn routing_socket(&self, what: &str, table: u32) -> Result<Socket, Error> {
+        let socket = Socket::new(Domain::from(libc::AF_ROUTE), Type::RAW, Some(Protocol::from(0)))
+            .map_err(|error| refused(what, &error))?;
+        // FreeBSD's requests are about the FIB of their socket; OpenBSD's say their table themselves.
+        #[cfg(target_os = "freebsd")]
+        if table != MAIN_TABLE && table != u32::from(self.table) {
+            socket.set_fib(table).map_err(|error| refused(what, &error))?;
+        }
+        #[cfg(target_os = "netbsd")]
+        if table != MAIN_TABLE {
+            return Err(Error::other(what, "NetBSD has only one routing table"));
+        }
+        #[cfg(target_os = "openbsd")]
+        let _ = table;
+        Ok(socket)
+    }
+
+    fn number(&mut self, request: Request) -> Request {
+        self.sequence = self.sequence.wrapping_add(1);
+        Request { seq: self.sequence, ..request }
+    }
+
+    fn table_in_requests(&self) -> u16 {
+        if LAYOUT.route.tableid.is_some() { self.table } else { 0 }
+    }
+
+    fn in_place_of(&mut self, route: &Route) -> Result<Option<Route>, Error> {
+        let held = self.routes(&Filter::to(route.dest, route.table))?;
+        Ok(held.into_iter().find(|held| held.same_key(route)))
+    }
+
+    fn flags(&self, dev: &str) -> Result<u16, Error> {
+        let what = format!("look up {dev}");
+        let argument = self.request(&what, REQUESTS.get_flags, REQUESTS.named(dev))?;
+        flags_in(&argument).ok_or_else(|| Error::errno(what, Errno::EINVAL))
+    }
+
+    fn mtu(&self, dev: &str) -> Result<u32, Error> {
+        let what = format!("look up the mtu of {dev}");
+        let argument = self.request(&what, REQUESTS.get_mtu, REQUESTS.named(dev))?;
+        mtu_in(&argument).ok_or_else(|| Error::errno(what, Errno::EINVAL))
+    }
+
+    fn change_address(
+        &self,
+        what: &str,
+        address: &Address,
+        request: Option<(u64, Vec<u8>)>,
+    ) -> Result<(), Error> {
+        let socket = match (&self.inet6, address.local.is_ipv6()) {
+            (Some(inet6), true) => inet6,
+            (None, true) => return Err(Error::errno(what, Errno::EAFNOSUPPORT)),
+            (_, false) => &self.inet,
+        };
+        let (request, mut argument) = request.ok_or_else(|| Error::errno(what, Errno::ENXIO))?;
+        control::request(socket, request, &mut argument).map_err(|error| refused(what, &error))
+    }
+
+    fn request(&self, what: &str, request: u64, argument: Option<Vec<u8>>) -> Result<Vec<u8>, Error> {
+        // A name that is too long is none of an interface.
+        let mut argument = argument.ok_or_else(|| Error::errno(what, Errno::ENXIO))?;
+        control::request(&self.inet, request, &mut argument).map_err(|error| refused(what, &error))?;
+        Ok(argument)
+    }
+}
+
+/// The name of an interface, by number.
+fn name_of(index: u16) -> Option<String> {
+    let name = nix::net::if_::if_indextoname(index.into()).ok()?;
+    Some(name.to_string_lossy().into_owned())
+}
+
+/// The number of an interface, by name.
+fn index_of(name: &str) -> Option<u16> {
+    u16::try_from(nix::net::if_::if_nametoindex(name).ok()?).ok()
+}
+
+fn refused(what: &str, error: &io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(number) => Error::errno(what, Errno::from_raw(number)),
+        None => Error::other(what, error.to_string()),
+    }
+}

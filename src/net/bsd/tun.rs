@@ -1,0 +1,64 @@
+//! Opening a tun device by its node: /dev/tunN, which makes the interface if it is not there (tun(4)).
+
+use std::{
+    fs::OpenOptions,
+    io,
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
+};
+
+use nix::{errno::Errno, net::if_::if_nametoindex};
+
+use super::REQUESTS;
+use crate::{
+    net::tun::{Error, Tun, explain},
+    os::bsd::control,
+};
+
+/// Units that are tried when any will do.
+const UNITS: u32 = 256;
+
+/// IFF_POINTOPOINT and IFF_MULTICAST.
+const MODE: i32 = 0x8010;
+
+/// Opens `tunN`, or with `None` the first that nobody has open.
+///
+/// # Errors
+/// [`Error`]: which of the usual reasons it is.
+pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
+    if let Some(unit) = unit {
+        return open_unit(unit).map_err(|error| explain(error, Some(unit)));
+    }
+    for unit in 0..UNITS {
+        match open_unit(unit) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+            outcome => return outcome.map_err(|error| explain(error, None)),
+        }
+    }
+    Err(Error::Other(io::Error::other(format!("tun0 to tun{} are in use", UNITS - 1))))
+}
+
+fn open_unit(unit: u32) -> io::Result<Tun> {
+    let name = format!("tun{unit}");
+    let existed = if_nametoindex(name.as_str()).is_ok();
+    let node = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(format!("/dev/{name}"))?;
+    let fd = OwnedFd::from(node);
+    let set = |request: u64, value: i32| control::request(&fd, request, &mut value.to_ne_bytes());
+    set(REQUESTS.tun_mode, MODE)?;
+    if let Some(head) = REQUESTS.tun_head {
+        set(head, 1)?;
+    }
+    // One that the administrator made stays when we go; ours goes.
+    if let (Some(transient), false) = (REQUESTS.tun_transient, existed) {
+        match set(transient, 1) {
+            // FreeBSD before 13.
+            Err(error) if error.raw_os_error() == Some(Errno::ENOTTY as i32) => {}
+            outcome => outcome?,
+        }
+    }
+    let index = if_nametoindex(name.as_str())?;
+    Ok(Tun { fd, name, index })
+}

@@ -1,0 +1,300 @@
+//! The arguments of the BSDs' interface ioctl(2)s (netintro(4)): pure, for every system at once.
+//!
+//! Owns the numbers of the requests and the bytes of their arguments, as data per system ([`Requests`]), held to the
+//! systems' headers like [`rtsock`](super::rtsock). Does not own the socket that they are made on: `net::bsd` does.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::routes::Address;
+
+/// Where the first socket address stands in every argument: behind the name (IFNAMSIZ).
+const FIRST: usize = 16;
+
+/// `sizeof(struct sockaddr_in)`, `sizeof(struct sockaddr_in6)`.
+const IN4: usize = 16;
+const IN6: usize = 28;
+
+/// The requests of one system, and the sizes of their arguments where these differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requests {
+    /// `freebsd`, `openbsd` or `netbsd`.
+    pub name: &'static str,
+    /// AF_INET6.
+    pub inet6: u8,
+    /// `sizeof(struct ifreq)`.
+    pub ifreq: usize,
+    /// `sizeof(struct ifaliasreq)`.
+    pub ifaliasreq: usize,
+    /// `sizeof(struct in6_aliasreq)`.
+    pub in6_aliasreq: usize,
+    /// SIOCGIFFLAGS.
+    pub get_flags: u64,
+    /// SIOCSIFFLAGS.
+    pub set_flags: u64,
+    /// SIOCGIFMTU.
+    pub get_mtu: u64,
+    /// SIOCSIFMTU.
+    pub set_mtu: u64,
+    /// SIOCAIFADDR.
+    pub add_address: u64,
+    /// SIOCDIFADDR.
+    pub delete_address: u64,
+    /// SIOCAIFADDR_IN6.
+    pub add_address6: u64,
+    /// SIOCDIFADDR_IN6.
+    pub delete_address6: u64,
+    /// IN6_IFF_NODAD: no duplicate address detection; 0 where it can't be asked for (OpenBSD).
+    pub no_dad: u32,
+    /// TUNSIFMODE.
+    pub tun_mode: u64,
+    /// TUNSIFHEAD; `None` where packets always have their family before them (OpenBSD).
+    pub tun_head: Option<u64>,
+    /// TUNSTRANSIENT: the interface goes with its last descriptor (FreeBSD); OpenBSD's does so by itself.
+    pub tun_transient: Option<u64>,
+}
+
+/// `sizeof(struct in6_ifreq)`, the same everywhere.
+pub const IN6_IFREQ: usize = 288;
+
+/// Where `struct in6_aliasreq` has its mask, its flags and its lifetimes: the same everywhere.
+const MASK6: usize = 72;
+const FLAGS6: usize = 100;
+const LIFETIMES: std::ops::Range<usize> = 120..128;
+
+impl Requests {
+    /// FreeBSD 14.
+    pub const FREEBSD: Self = Self {
+        name: "freebsd",
+        inet6: 28,
+        ifreq: 32,
+        ifaliasreq: 68,
+        in6_aliasreq: 136,
+        get_flags: 0xc020_6911,
+        set_flags: 0x8020_6910,
+        get_mtu: 0xc020_6933,
+        set_mtu: 0x8020_6934,
+        add_address: 0x8044_692b,
+        delete_address: 0x8020_6919,
+        add_address6: 0x8088_691b,
+        delete_address6: 0x8120_6919,
+        no_dad: 0x20,
+        tun_mode: 0x8004_745e,
+        tun_head: Some(0x8004_7460),
+        tun_transient: Some(0x8004_7462),
+    };
+
+    /// OpenBSD 7.
+    pub const OPENBSD: Self = Self {
+        name: "openbsd",
+        inet6: 24,
+        ifreq: 32,
+        ifaliasreq: 64,
+        in6_aliasreq: 128,
+        get_flags: 0xc020_6911,
+        set_flags: 0x8020_6910,
+        get_mtu: 0xc020_697e,
+        set_mtu: 0x8020_697f,
+        add_address: 0x8040_691a,
+        delete_address: 0x8020_6919,
+        add_address6: 0x8080_691a,
+        delete_address6: 0x8120_6919,
+        no_dad: 0,
+        tun_mode: 0x8004_745d,
+        tun_head: None,
+        tun_transient: None,
+    };
+
+    /// NetBSD 10.
+    pub const NETBSD: Self = Self {
+        name: "netbsd",
+        inet6: 24,
+        ifreq: 144,
+        ifaliasreq: 64,
+        in6_aliasreq: 128,
+        get_flags: 0xc090_6911,
+        set_flags: 0x8090_6910,
+        get_mtu: 0xc090_697e,
+        set_mtu: 0x8090_697f,
+        add_address: 0x8040_691a,
+        delete_address: 0x8090_6919,
+        add_address6: 0x8080_696b,
+        delete_address6: 0x8120_6919,
+        no_dad: 0x20,
+        tun_mode: 0x8004_7458,
+        tun_head: Some(0x8004_7442),
+        tun_transient: None,
+    };
+
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::FREEBSD, Self::OPENBSD, Self::NETBSD];
+
+    /// An argument with nothing but the interface's name, to be filled in by the kernel. `None` when the name is too
+    /// long for any interface.
+    #[must_use]
+    pub fn named(&self, dev: &str) -> Option<Vec<u8>> {
+        named(dev, self.ifreq)
+    }
+
+    /// The argument of SIOCSIFFLAGS. Only the low half: the high half is FreeBSD's, and kept.
+    #[must_use]
+    pub fn flags(&self, dev: &str, flags: u16) -> Option<Vec<u8>> {
+        let mut argument = named(dev, self.ifreq)?;
+        put(&mut argument, FIRST, &flags.to_ne_bytes());
+        Some(argument)
+    }
+
+    /// The argument of SIOCSIFMTU.
+    #[must_use]
+    pub fn mtu(&self, dev: &str, mtu: u32) -> Option<Vec<u8>> {
+        let mut argument = named(dev, self.ifreq)?;
+        put(&mut argument, FIRST, &mtu.to_ne_bytes());
+        Some(argument)
+    }
+
+    /// Request and argument that give an interface an address. A point-to-point link without a peer gets its own
+    /// address for one, as ifconfig(8) would be told.
+    #[must_use]
+    pub fn add(&self, dev: &str, address: &Address) -> Option<(u64, Vec<u8>)> {
+        match address.local {
+            IpAddr::V4(local) => {
+                let mut argument = named(dev, self.ifaliasreq)?;
+                let peer = match address.peer {
+                    Some(IpAddr::V4(peer)) => peer,
+                    _ => local,
+                };
+                put(&mut argument, FIRST, &in4(local));
+                put(&mut argument, FIRST + IN4, &in4(peer));
+                put(&mut argument, FIRST + 2 * IN4, &in4(mask4(address.prefix)));
+                Some((self.add_address, argument))
+            }
+            IpAddr::V6(local) => {
+                let mut argument = named(dev, self.in6_aliasreq)?;
+                put(&mut argument, FIRST, &self.in6(local));
+                // Without a destination: with one the prefix would have to be 128.
+                put(&mut argument, MASK6, &self.in6(mask6(address.prefix)));
+                put(&mut argument, FLAGS6, &self.no_dad.to_ne_bytes());
+                // ND6_INFINITE_LIFETIME, valid and preferred.
+                put(&mut argument, LIFETIMES.start, &[0xff; 8]);
+                Some((self.add_address6, argument))
+            }
+        }
+    }
+
+    /// Request and argument that take an address from an interface.
+    #[must_use]
+    pub fn delete(&self, dev: &str, address: &Address) -> Option<(u64, Vec<u8>)> {
+        match address.local {
+            IpAddr::V4(local) => {
+                let mut argument = named(dev, self.ifreq)?;
+                put(&mut argument, FIRST, &in4(local));
+                Some((self.delete_address, argument))
+            }
+            IpAddr::V6(local) => {
+                let mut argument = named(dev, IN6_IFREQ)?;
+                put(&mut argument, FIRST, &self.in6(local));
+                Some((self.delete_address6, argument))
+            }
+        }
+    }
+
+    fn in6(&self, address: Ipv6Addr) -> Vec<u8> {
+        let mut bytes = vec![28, self.inet6, 0, 0, 0, 0, 0, 0];
+        bytes.extend(address.octets());
+        bytes.resize(IN6, 0);
+        bytes
+    }
+}
+
+/// The flags that SIOCGIFFLAGS has filled in: the low half.
+#[must_use]
+pub fn flags_in(argument: &[u8]) -> Option<u16> {
+    Some(u16::from_ne_bytes(*argument.get(FIRST..)?.first_chunk()?))
+}
+
+/// The MTU that SIOCGIFMTU has filled in, in bytes.
+#[must_use]
+pub fn mtu_in(argument: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(*argument.get(FIRST..)?.first_chunk()?))
+}
+
+fn named(dev: &str, size: usize) -> Option<Vec<u8>> {
+    // With a byte that ends it.
+    if dev.is_empty() || dev.len() >= FIRST || dev.contains('\0') {
+        return None;
+    }
+    let mut argument = vec![0; size];
+    put(&mut argument, 0, dev.as_bytes());
+    Some(argument)
+}
+
+fn put(argument: &mut [u8], at: usize, bytes: &[u8]) {
+    for (to, from) in argument.iter_mut().skip(at).zip(bytes) {
+        *to = *from;
+    }
+}
+
+fn in4(address: Ipv4Addr) -> [u8; IN4] {
+    let [a, b, c, d] = address.octets();
+    [16, 2, 0, 0, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+fn mask4(prefix: u8) -> Ipv4Addr {
+    Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0))
+}
+
+fn mask6(prefix: u8) -> Ipv6Addr {
+    Ipv6Addr::from_bits(u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks() {
+        assert_eq!(mask4(32), Ipv4Addr::BROADCAST);
+        assert_eq!(mask4(8), Ipv4Addr::new(255, 0, 0, 0));
+        assert_eq!(mask4(0), Ipv4Addr::UNSPECIFIED);
+        assert_eq!(mask6(64).segments(), [0xffff, 0xffff, 0xffff, 0xffff, 0, 0, 0, 0]);
+        assert_eq!(mask6(0), Ipv6Addr::UNSPECIFIED);
+    }
+
+    #[test]
+    fn a_name_that_no_interface_can_have_is_refused() {
+        for system in Requests::ALL {
+            assert!(system.named("tun7").is_some());
+            assert_eq!(system.named("0123456789abcdef"), None, "IFNAMSIZ counts the byte that ends it");
+            assert_eq!(system.named(""), None);
+        }
+    }
+
+    /// Bits 16 to 28 of a request are the size of its argument (sys/ioccom.h): the kernel copies so many bytes.
+    #[test]
+    fn each_argument_is_as_long_as_its_request_says() {
+        let local = |text: &str| Address { local: text.parse().unwrap(), peer: None, prefix: 32 };
+        for system in Requests::ALL {
+            let length = |request: u64| usize::try_from(request >> 16 & 0x1fff).unwrap();
+            for (request, argument) in [
+                (system.get_flags, system.named("tun7").unwrap()),
+                (system.set_flags, system.flags("tun7", 1).unwrap()),
+                (system.get_mtu, system.named("tun7").unwrap()),
+                (system.set_mtu, system.mtu("tun7", 1400).unwrap()),
+                system.add("tun7", &local("10.1.2.3")).unwrap(),
+                system.delete("tun7", &local("10.1.2.3")).unwrap(),
+                system.add("tun7", &local("fe80::1")).unwrap(),
+                system.delete("tun7", &local("fe80::1")).unwrap(),
+            ] {
+                assert_eq!(argument.len(), length(request), "{request:#x} on {}", system.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_fills_in_is_read() {
+        let argument = Requests::NETBSD.mtu("tun7", 1400).unwrap();
+        assert_eq!(mtu_in(&argument), Some(1400));
+        let argument = Requests::NETBSD.flags("tun7", 0x8051).unwrap();
+        assert_eq!(flags_in(&argument), Some(0x8051));
+        assert_eq!(mtu_in(&[0; 19]), None);
+    }
+}

@@ -1,0 +1,169 @@
+//! Between a system's routes and the words that every platform shares.
+//!
+//! What [`Route`] has no word for goes into its `beyond`, so that nobody removes what could not be put back. A
+//! route's `metric` is OpenBSD's priority, and 0 elsewhere; its `protocol` is [`PROTOCOL`] for ours, and for
+//! others holds the RTF_PROTO flags and RTF_STATIC, so that those are put back too.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::{Action, Gateway, Layout, Request, RouteNews};
+use crate::net::routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route};
+
+/// The flags that are the same everywhere.
+const UP: u32 = 0x1;
+const REJECT: u32 = 0x8;
+const DYNAMIC: u32 = 0x10;
+const STATIC: u32 = 0x800;
+const BLACKHOLE: u32 = 0x1000;
+const PROTO2: u32 = 0x4000;
+const PROTO1: u32 = 0x8000;
+
+/// Linux's number for the MTU of a route (RTAX_MTU), which [`Route::metrics`] speaks.
+const METRIC_MTU: u16 = 2;
+
+/// A route of a table, or of an announcement; `None` for what a system keeps beside its routes (neighbours,
+/// clones, broadcast addresses) or what is of another family. `main` is the table that this process uses, `names`
+/// knows interfaces by number.
+pub fn to_route(
+    layout: &Layout,
+    news: &RouteNews,
+    main: u16,
+    names: &dyn Fn(u16) -> Option<String>,
+) -> Option<Route> {
+    let flags = news.flags;
+    if flags & (layout.flags.not_a_route | layout.flags.broadcast) != 0 || flags & UP == 0 {
+        return None;
+    }
+    let dest = news.dest?;
+    let mut beyond = Vec::new();
+    if flags & layout.flags.beyond != 0 {
+        beyond.push("flags that the kernel alone sets".to_owned());
+    }
+    if flags & DYNAMIC != 0 {
+        beyond.push("come from a redirect".to_owned());
+    }
+    if news.expire != 0 {
+        beyond.push("a time at which it ends".to_owned());
+    }
+    if let Some(label) = &news.label {
+        beyond.push(format!("the label \"{label}\""));
+    }
+    let kind = match flags {
+        flags if flags & layout.flags.local != 0 => Kind::Local,
+        flags if flags & BLACKHOLE != 0 => Kind::Blackhole,
+        flags if flags & REJECT != 0 => Kind::Unreachable,
+        _ => Kind::Unicast,
+    };
+    let dev = device(news, names);
+    let hop = match news.gateway {
+        _ if kind == Kind::Blackhole || kind == Kind::Unreachable => None,
+        Some(Gateway::Address(via)) => Some(Hop { via: Some(via), dev, onlink: false, weight: 0 }),
+        Some(Gateway::Link(_)) | None => Some(Hop { via: None, dev, onlink: false, weight: 0 }),
+    };
+    let table =
+        if layout.route.tableid.is_some() && news.table != main { news.table.into() } else { MAIN_TABLE };
+    let metrics = match u32::try_from(news.mtu) {
+        Ok(mtu) if mtu != 0 => vec![(METRIC_MTU, mtu)],
+        _ => Vec::new(),
+    };
+    Some(Route {
+        dest: dest.trunc(),
+        table,
+        metric: news.priority.into(),
+        tos: 0,
+        kind,
+        scope: 0,
+        protocol: protocol(layout, flags),
+        hops: hop.into_iter().collect(),
+        source: None,
+        metrics,
+        preference: None,
+        realm: None,
+        beyond,
+    })
+}
+
+/// The request that does something to a route. `index` knows interfaces by name.
+///
+/// # Errors
+/// In words: what the system's routes have no place for, or an interface that is not there.
+pub fn from_route(
+    layout: &Layout,
+    action: Action,
+    route: &Route,
+    main: u16,
+    index: &dyn Fn(&str) -> Option<u16>,
+) -> Result<Request, String> {
+    let mut request = Request::new(action, route.dest.trunc());
+    request.flags = flags(layout, route.protocol);
+    let localhost = || match route.dest {
+        IpNet::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpNet::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    match route.kind {
+        Kind::Unicast => {
+            let [hop] = route.hops.as_slice() else {
+                return Err(format!("a route with {} ways", route.hops.len()));
+            };
+            if let Some(dev) = &hop.dev {
+                request.index = index(dev).ok_or_else(|| format!("there is no interface {dev}"))?;
+            }
+            request.gateway = Some(hop.via.map_or(Gateway::Link(request.index), Gateway::Address));
+        }
+        Kind::Blackhole => {
+            request.flags |= BLACKHOLE;
+            request.gateway = Some(Gateway::Address(localhost()));
+        }
+        Kind::Unreachable | Kind::Prohibit => {
+            request.flags |= REJECT;
+            request.gateway = Some(Gateway::Address(localhost()));
+        }
+        Kind::Local | Kind::Throw | Kind::Other(_) => {
+            return Err(format!("a route of the kind {}", route.kind));
+        }
+    }
+    request.source = route.source;
+    request.mtu = route.metrics.iter().find(|(metric, _)| *metric == METRIC_MTU).map_or(0, |(_, mtu)| *mtu);
+    request.table = match (route.table, layout.route.tableid) {
+        (MAIN_TABLE, Some(_)) => main,
+        (table, Some(_)) => u16::try_from(table).map_err(|_| format!("table {table}"))?,
+        // FreeBSD's requests are about the FIB of their socket; NetBSD has but one table.
+        (_, None) => 0,
+    };
+    if layout.route.priority.is_some() {
+        // RTP_MAX is 63; the bit above says that an interface is down.
+        request.priority = u8::try_from(route.metric)
+            .ok()
+            .filter(|priority| *priority < 64)
+            .ok_or_else(|| format!("a priority of {}: the greatest is 63", route.metric))?;
+    }
+    Ok(request)
+}
+
+fn device(news: &RouteNews, names: &dyn Fn(u16) -> Option<String>) -> Option<String> {
+    let named = Some(news.interface.name.clone()).filter(|name| !name.is_empty());
+    let by_gateway = match news.gateway {
+        Some(Gateway::Link(index)) => index,
+        _ => 0,
+    };
+    let by_number = |index: u16| (index != 0).then(|| names(index)).flatten();
+    named.or_else(|| by_number(news.interface.index)).or_else(|| by_number(by_gateway))
+}
+
+fn protocol(layout: &Layout, flags: u32) -> u8 {
+    if flags & layout.flags.ours == layout.flags.ours {
+        return PROTOCOL;
+    }
+    let bit = |flag: u32, bit: u8| if flag != 0 && flags & flag == flag { bit } else { 0 };
+    bit(STATIC, 1) | bit(PROTO1, 2) | bit(PROTO2, 4) | bit(layout.flags.proto3, 8)
+}
+
+fn flags(layout: &Layout, protocol: u8) -> u32 {
+    if protocol == PROTOCOL {
+        return Request::our_flags(layout);
+    }
+    let flag = |bit: u8, flag: u32| if protocol & bit != 0 { flag } else { 0 };
+    flag(1, STATIC) | flag(2, PROTO1) | flag(4, PROTO2) | flag(8, layout.flags.proto3)
+}

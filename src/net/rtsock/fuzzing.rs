@@ -1,0 +1,46 @@
+//! What fuzzing and the replay of its corpus hold the codec to. The first byte of the input chooses the system,
+//! the rest is what a kernel sent.
+
+use super::{Action, Garbled, Layout, Message, from_route, read, to_route};
+
+/// Reads the bytes as messages, and writes every route among them that could be written.
+///
+/// # Errors
+/// The rule that was broken, in words.
+pub fn messages(data: &[u8]) -> Result<(), String> {
+    let Some((choice, bytes)) = data.split_first() else { return Ok(()) };
+    let Some(layout) = Layout::ALL.get(usize::from(*choice) % Layout::ALL.len()) else { return Ok(()) };
+    let found: Vec<Result<Message, Garbled>> = read(layout, bytes).collect();
+    // The shortest message is its length, version and type.
+    if found.len() > bytes.len() / 4 + 1 {
+        return Err(format!("{} messages in {} bytes", found.len(), bytes.len()));
+    }
+    for message in found {
+        match message {
+            Ok(Message::Route(news)) => {
+                let Some(route) = to_route(layout, &news, 0, &|_| Some("em0".to_owned())) else { continue };
+                let Ok(request) = from_route(layout, Action::Add, &route, 0, &|_| Some(1)) else { continue };
+                let written = request.encode(layout).map_err(|refused| refused.to_string())?;
+                let again = read(layout, &written).next();
+                let Some(Ok(Message::Route(again))) = again else {
+                    return Err(format!("{route} was written as {written:?}, which reads {again:?}"));
+                };
+                let back = to_route(layout, &again, 0, &|_| Some("em0".to_owned()));
+                // What can't be written is in `beyond`.
+                let mut wanted = route.clone();
+                wanted.beyond.clear();
+                // A request names its interface by number only.
+                for dev in wanted.hops.iter_mut().filter_map(|hop| hop.dev.as_mut()) {
+                    "em0".clone_into(dev);
+                }
+                if back.as_ref() != Some(&wanted) {
+                    return Err(format!("{wanted:?} became {back:?}"));
+                }
+            }
+            Ok(_) => {}
+            Err(garbled) if garbled.at < bytes.len() => {}
+            Err(garbled) => return Err(format!("{garbled}, of {}", bytes.len())),
+        }
+    }
+    Ok(())
+}

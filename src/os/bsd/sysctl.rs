@@ -1,0 +1,217 @@
+//! sysctl(3): values and tables by number, and the few that this program reads.
+#![expect(unsafe_code, reason = "no crate of ours has sysctl(3)")]
+
+use std::io;
+
+/// How often a table may have grown between the question for its size and the one for itself.
+const TRIES: usize = 8;
+
+/// Room beyond the size that the kernel said, because tables grow.
+const HEADROOM: usize = 4096;
+
+/// A value or a table, by its number.
+///
+/// # Errors
+/// The kernel's: `ENOENT` or `EOPNOTSUPP` when there is no such thing.
+pub fn read(number: &[i32]) -> io::Result<Vec<u8>> {
+    for _ in 0..TRIES {
+        let size = ask(number, &mut [])?;
+        let mut value = vec![0; size + HEADROOM];
+        match ask(number, &mut value) {
+            Ok(got) => {
+                value.truncate(got);
+                return Ok(value);
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(nix::errno::Errno::ENOMEM.into())
+}
+
+/// Asks for a value; with no room for it, for its size.
+fn ask(number: &[i32], room: &mut [u8]) -> io::Result<usize> {
+    let mut size = room.len();
+    let into = if room.is_empty() { std::ptr::null_mut() } else { room.as_mut_ptr().cast() };
+    let count = libc::c_uint::try_from(number.len()).unwrap_or(0);
+    // SAFETY: `number` has `count` numbers, which the kernel only reads; it writes at most `size` bytes to `into`,
+    // which is null or has so many.
+    let outcome = unsafe {
+        libc::sysctl(number.as_ptr().cast_mut(), count, into, &raw mut size, std::ptr::null_mut(), 0)
+    };
+    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(size) }
+}
+
+/// Sets a value that is an `int`.
+///
+/// # Errors
+/// The kernel's: `EPERM` without the right.
+pub fn write_int(number: &[i32], value: i32) -> io::Result<()> {
+    let mut value = value;
+    let count = libc::c_uint::try_from(number.len()).unwrap_or(0);
+    // SAFETY: `number` has `count` numbers and `value` the size that is given; the kernel reads both, and is given
+    // no room for the old value.
+    let outcome = unsafe {
+        libc::sysctl(
+            number.as_ptr().cast_mut(),
+            count,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            (&raw mut value).cast(),
+            size_of::<i32>(),
+        )
+    };
+    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A value by its name.
+///
+/// # Errors
+/// The kernel's: `ENOENT` when there is no such name.
+#[cfg(any(target_os = "freebsd", target_os = "netbsd"))]
+pub fn read_named(name: &std::ffi::CStr) -> io::Result<Vec<u8>> {
+    let mut number = [0; 24];
+    let mut count = number.len();
+    // SAFETY: the name ends with a zero byte; the kernel writes at most `count` numbers to `number`, which has so
+    // many, and how many there were to `count`.
+    let outcome = unsafe { libc::sysctlnametomib(name.as_ptr(), number.as_mut_ptr(), &raw mut count) };
+    if outcome == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    read(number.get(..count).unwrap_or_default())
+}
+
+/// The value of an `int`.
+#[must_use]
+pub fn int(value: &[u8]) -> Option<i32> {
+    Some(i32::from_ne_bytes(*value.first_chunk()?))
+}
+
+/// What tells this run of the kernel from every other; empty when it can't be had.
+///
+/// FreeBSD has a random number for it. The others do not: there it is the moment at which process 1 was started,
+/// which, unlike `kern.boottime`, does not move when the clock is set.
+#[must_use]
+pub fn boot_id() -> String {
+    #[cfg(target_os = "freebsd")]
+    let found = read_named(c"kern.boot_id")
+        .ok()
+        .filter(|id| id.len() == 16)
+        .map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect());
+    #[cfg(not(target_os = "freebsd"))]
+    let found = start_of(1).map(|micros| format!("init-{micros}"));
+    found.unwrap_or_default()
+}
+
+/// When a process was started, in microseconds; `None` when there is none, or only what is left of it. Comparable
+/// with other processes of the same boot only.
+#[must_use]
+#[cfg(target_os = "freebsd")]
+pub fn start_of(pid: u32) -> Option<u64> {
+    let pid = i32::try_from(pid).ok()?;
+    let process: libc::kinfo_proc = fetch(&[libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, pid])?;
+    // SZOMB.
+    if process.ki_stat == 5 {
+        return None;
+    }
+    // It is the time of boot plus the time since: the first moves when the clock is set, so it is taken out.
+    let boot: libc::timeval = fetch(&[libc::CTL_KERN, libc::KERN_BOOTTIME])?;
+    let micros = |time: libc::timeval| time.tv_sec.checked_mul(1_000_000)?.checked_add(time.tv_usec);
+    u64::try_from(micros(process.ki_start)?.checked_sub(micros(boot)?)?).ok()
+}
+
+/// When a process was started, in microseconds; `None` when there is none, or only what is left of it. Comparable
+/// with other processes of the same boot only.
+#[must_use]
+#[cfg(target_os = "openbsd")]
+pub fn start_of(pid: u32) -> Option<u64> {
+    let pid = i32::try_from(pid).ok()?;
+    let size = i32::try_from(size_of::<libc::kinfo_proc>()).ok()?;
+    let number = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, pid, size, 1];
+    let process: libc::kinfo_proc = fetch(&number)?;
+    // SZOMB and SDEAD.
+    if matches!(process.p_stat, 5 | 6) {
+        return None;
+    }
+    process.p_ustart_sec.checked_mul(1_000_000)?.checked_add(u64::from(process.p_ustart_usec))
+}
+
+/// When a process was started, in microseconds; `None` when there is none, or only what is left of it. Comparable
+/// with other processes of the same boot only.
+#[must_use]
+#[cfg(target_os = "netbsd")]
+pub fn start_of(pid: u32) -> Option<u64> {
+    let pid = i32::try_from(pid).ok()?;
+    let size = i32::try_from(size_of::<libc::kinfo_proc2>()).ok()?;
+    let number = [libc::CTL_KERN, libc::KERN_PROC2, libc::KERN_PROC_PID, pid, size, 1];
+    let process: libc::kinfo_proc2 = fetch(&number)?;
+    // LSZOMB.
+    if process.p_stat == 5 {
+        return None;
+    }
+    u64::from(process.p_ustart_sec).checked_mul(1_000_000)?.checked_add(u64::from(process.p_ustart_usec))
+}
+
+/// A structure of plain numbers.
+fn fetch<T: Plain>(number: &[i32]) -> Option<T> {
+    let value = read(number).ok()?;
+    if value.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: there are as many bytes as `T` has, they need no alignment to be read so, and any bytes are a `T`.
+    Some(unsafe { std::ptr::read_unaligned(value.as_ptr().cast()) })
+}
+
+/// Structures of which any bytes are a value.
+///
+/// # Safety
+/// That is what the implementation promises.
+unsafe trait Plain {}
+
+// SAFETY: numbers, arrays of them, and pointers that nobody follows.
+#[cfg(any(target_os = "freebsd", target_os = "openbsd"))]
+unsafe impl Plain for libc::kinfo_proc {}
+// SAFETY: as above.
+#[cfg(target_os = "netbsd")]
+unsafe impl Plain for libc::kinfo_proc2 {}
+// SAFETY: two numbers.
+#[cfg(target_os = "freebsd")]
+unsafe impl Plain for libc::timeval {}
+
+/// The routing table that this process uses: FreeBSD's FIB, OpenBSD's rtable; NetBSD has but one.
+#[must_use]
+pub fn own_table() -> u16 {
+    #[cfg(target_os = "freebsd")]
+    let table = read_named(c"net.my_fibnum").ok().and_then(|value| int(&value));
+    #[cfg(target_os = "openbsd")]
+    let table = {
+        unsafe extern "C" {
+            fn getrtable() -> libc::c_int;
+        }
+        // SAFETY: getrtable(2) takes nothing and always succeeds.
+        Some(unsafe { getrtable() })
+    };
+    #[cfg(target_os = "netbsd")]
+    let table = Some(0);
+    table.and_then(|table| u16::try_from(table).ok()).unwrap_or(0)
+}
+
+/// `net.inet.gre.allow`: without it OpenBSD's kernel lets nobody have GRE packets. `None` when it can't be read.
+#[cfg(target_os = "openbsd")]
+#[must_use]
+pub fn gre_allowed() -> Option<bool> {
+    read(&GRE_ALLOW).ok().and_then(|value| int(&value)).map(|value| value != 0)
+}
+
+/// Sets `net.inet.gre.allow`.
+///
+/// # Errors
+/// The kernel's: `EPERM` without the right, or above securelevel 1.
+#[cfg(target_os = "openbsd")]
+pub fn allow_gre(allow: bool) -> io::Result<()> {
+    write_int(&GRE_ALLOW, allow.into())
+}
+
+/// CTL_NET, PF_INET, IPPROTO_GRE, GRECTL_ALLOW (netinet/ip_gre.h).
+#[cfg(target_os = "openbsd")]
+const GRE_ALLOW: [i32; 4] = [libc::CTL_NET, libc::PF_INET, 47, 1];
