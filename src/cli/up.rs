@@ -81,7 +81,7 @@ fn show_plan(profile: &Profile, platform: Platform) {
     transport.lines().for_each(step);
     if let Some((title, told)) = supervisor::backend::told(profile) {
         line(format_args!("# {title}"));
-        told.iter().for_each(|told| line(told));
+        told.iter().for_each(line);
     }
     line("# when the link is up");
     network.lines().for_each(step);

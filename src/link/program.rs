@@ -14,13 +14,16 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, killpg},
+    sys::{
+        signal::{Signal, killpg},
+        stat::{Mode, umask},
+    },
     unistd::Pid,
 };
 
 use crate::{
     net::wait::{self, Interest},
-    os::{descriptors, process::Exit},
+    os::{crash, descriptors, process::Exit},
 };
 
 /// Where programs are looked for: never in the `$PATH` of whoever called us.
@@ -148,6 +151,7 @@ impl Program {
         if !self.path.is_absolute() {
             return Err(ProgramError::Missing { program: self.name() });
         }
+        crash::point(format_args!("run {self}"));
         let mut run = Run::start(self).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ProgramError::Missing { program: self.path.display().to_string() },
             _ => ProgramError::Spawn { program: self.name(), error },
@@ -220,8 +224,10 @@ struct Heard<T> {
 impl Run {
     fn start(program: &Program) -> io::Result<Self> {
         descriptors::keep_from_children();
+        // Our own files are private; what a program writes may be for everyone, as a resolv.conf(5) is.
+        let ours = umask(Mode::from_bits_truncate(0o022));
         let input = program.input.clone().unwrap_or_default();
-        let mut child = Command::new(&program.path)
+        let child = Command::new(&program.path)
             .args(&program.args)
             .env_clear()
             .env("PATH", PATH)
@@ -233,7 +239,9 @@ impl Run {
             .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()?;
+            .spawn();
+        umask(ours);
+        let mut child = child?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let exit =
             Exit::of(child.id()).inspect_err(|error| tracing::debug!(%error, "looked for instead")).ok();

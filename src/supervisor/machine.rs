@@ -208,6 +208,12 @@ impl Machine {
         self.dialled
     }
 
+    /// Whether the tunnel has ever carried packets.
+    #[must_use]
+    pub fn was_up(&self) -> bool {
+        self.ever_up
+    }
+
     /// Failures in a row.
     #[must_use]
     pub fn failures(&self) -> u32 {

@@ -1,19 +1,16 @@
 //! kill -9 at every point of `up`, of `down` and of `recover`.
 
-use std::{cell::Cell, net::IpAddr, rc::Rc};
-
 use pptpctl::{
-    link::{Cause, FileDeed, Host, Output, Place, Program, ProgramError, Session, recover},
-    net::{
-        netlink::Netlink,
-        routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
-        tun::{self, Tun},
-    },
-    profile::{DefaultRoute, Nftables, Profile},
+    link::{Cause, Session, recover},
+    net::netlink::Netlink,
+    profile::{DefaultRoute, Leak, Nftables, Profile},
 };
 
-use crate::namespace::{Lab, assert_none, enter_new_namespace, split, with_default};
-use crate::netns::Room;
+use crate::{
+    mortal::Budget,
+    namespace::{Lab, assert_none, enter_new_namespace, split, with_default},
+    netns::Room,
+};
 
 #[test]
 fn a_live_supervisors_ledger_is_left_alone() {
@@ -42,7 +39,9 @@ fn killed_at_every_point_of_up() {
         let all = Lab::run(|lab| requests_of_up(lab, &profile));
         assert!(all > 8, "{name}: only {all} requests");
         for point in 0..=all {
-            for engine_alive in [false, true] {
+            // What the engine holds is the device; what that means for the steps is the same with the kill switch.
+            let engines = if profile.leak == Leak::Block { vec![point % 2 == 0] } else { vec![false, true] };
+            for engine_alive in engines {
                 Lab::run(|lab| {
                     lab.two_uplinks();
                     let before = lab.state();
@@ -128,6 +127,7 @@ fn another_namespaces_ledger_is_left_to_it() {
 fn killed_at_every_point_inside_of_a_namespace() {
     for down in [false, true] {
         for point in 0.. {
+            assert!(point < 200, "down {down}: it never comes to its end");
             let finished = Lab::run(|lab| {
                 lab.two_uplinks();
                 let room = Room::new("crash");
@@ -164,131 +164,28 @@ fn requests_of_up(lab: &Lab, profile: &Profile) -> usize {
     let budget = Budget::of(usize::MAX);
     let mut session = lab.session_with("vpn", budget.host());
     lab.bring_up(&mut session, profile).unwrap();
-    let used = usize::MAX - budget.0.get();
+    let used = budget.used(usize::MAX);
     assert_none(session.unwind());
     used
 }
 
-fn everything() -> [(&'static str, Profile); 2] {
+/// Each mode, without and with the kill switch, with split routes and what stays outside, both families.
+fn everything() -> Vec<(String, Profile)> {
     let rules = crate::firewall::example("nftables.vpn");
-    [DefaultRoute::Replace, DefaultRoute::Halves].map(|mode| {
+    let modes = [DefaultRoute::Policy, DefaultRoute::Replace, DefaultRoute::Halves];
+    let both = modes.into_iter().flat_map(|mode| [(mode, Leak::Allow), (mode, Leak::Block)]);
+    both.map(|(mode, leak)| {
         let mut profile = with_default(mode);
+        profile.leak = leak;
         profile.ppp.ipv6 = true;
-        profile.nat = true;
-        profile.nftables = Some(Nftables { file: rules.clone() });
+        // Each program that is run takes its time; what it does has nothing to do with the kill switch.
+        profile.nat = leak == Leak::Allow;
+        profile.nftables = profile.nat.then(|| Nftables { file: rules.clone() });
         profile.routes = vec![split("10.42.0.0/16"), split("192.0.2.128/25"), split("2001:db8:42::/48")];
-        (mode.name(), profile)
+        profile.exclude = ["10.42.7.0/24", "198.18.0.0/15", "2001:db8:99::/48"]
+            .map(|prefix| prefix.parse().unwrap())
+            .to_vec();
+        (format!("{} {leak:?}", mode.name()), profile)
     })
-}
-
-/// A process that dies after so many changes to the kernel: every later request fails.
-#[derive(Clone)]
-struct Budget(Rc<Cell<usize>>);
-
-impl Budget {
-    fn of(requests: usize) -> Self {
-        Self(Rc::new(Cell::new(requests)))
-    }
-
-    fn host(&self) -> Box<dyn Host> {
-        self.of_host(Box::new(Netlink::open().unwrap()))
-    }
-
-    fn of_host(&self, host: Box<dyn Host>) -> Box<dyn Host> {
-        Box::new(Mortal { host, budget: self.clone() })
-    }
-
-    fn spend(&self) -> Result<(), Error> {
-        match self.0.get().checked_sub(1) {
-            Some(left) => {
-                self.0.set(left);
-                Ok(())
-            }
-            None => Err(Error::other("killed", "killed")),
-        }
-    }
-}
-
-struct Mortal {
-    host: Box<dyn Host>,
-    budget: Budget,
-}
-
-impl Host for Mortal {
-    fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
-        self.host.route_to(to, source)
-    }
-
-    fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
-        self.host.routes(filter)
-    }
-
-    fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.add_route(route, insert)
-    }
-
-    fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_route(route)
-    }
-
-    fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
-        self.host.link(name)
-    }
-
-    fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.set_mtu(dev, mtu)
-    }
-
-    fn set_up(&mut self, dev: &str, up: bool) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.set_up(dev, up)
-    }
-
-    fn delete_link(&mut self, dev: &str, index: u32) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_link(dev, index)
-    }
-
-    fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.add_address(dev, address)
-    }
-
-    fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_address(dev, address)
-    }
-
-    fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
-        Ok(self.budget.of_host(self.host.enter(netns)?))
-    }
-
-    fn place(&self) -> Option<Place> {
-        self.host.place()
-    }
-
-    fn forwards(&mut self) -> Option<bool> {
-        self.host.forwards()
-    }
-
-    fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
-        self.budget.spend().map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
-        self.host.open_tun(unit)
-    }
-
-    fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
-        self.budget.spend().map_err(|error| ProgramError::Spawn {
-            program: program.name(),
-            error: std::io::Error::other(error),
-        })?;
-        self.host.run(program)
-    }
-
-    fn file(&mut self, deed: &FileDeed<'_>) -> std::io::Result<()> {
-        self.budget.spend().map_err(std::io::Error::other)?;
-        deed.perform()
-    }
+    .collect()
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Child, Supervisor};
+use super::{Child, Supervisor, attempt};
 use crate::{
     engine::{failure::Failure, message::ToEngine},
     link::{self, Cause, LinkError},
@@ -127,7 +127,7 @@ impl Supervisor {
     /// Everything that hangs on the way to the server, and every route of ours that something took away.
     pub(super) fn repin(&mut self) {
         let (Some(server), Some(link)) = (self.machine.server(), &mut self.link) else { return };
-        let done = link.facts(*server.ip(), self.profile.localbind).and_then(|facts| {
+        let done = attempt::facts(link, &self.profile, *server.ip()).and_then(|facts| {
             let words = facts.way.as_ref().map(ToString::to_string).unwrap_or_default();
             tracing::info!("{}: the way to {} is {words} now", self.profile.log_name(), server.ip());
             link.perform(&plan::transport(&self.profile, Platform::host()).resolve(&facts))

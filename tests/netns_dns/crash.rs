@@ -1,0 +1,135 @@
+//! kill -9 at every request, every file that is changed and every program that is run.
+
+use std::{fs, path::Path, process::Command};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+use pptpctl::{
+    link::recover,
+    profile::{DefaultRoute, DnsBackend, DnsServers, Profile},
+};
+
+use crate::{
+    mortal::Budget,
+    namespace::{Lab, with_default},
+    town::{RESOLV_CONF, install, private_etc, script},
+};
+
+const HOOK: &str = "/etc/pptpctl/hook";
+
+#[test]
+fn a_plain_file_and_hooks() {
+    killed_everywhere(&with_backend(DnsBackend::File), || {});
+}
+
+#[test]
+fn openresolv_and_hooks() {
+    killed_everywhere(&with_backend(DnsBackend::Resolvconf), || {
+        install(&["openresolv"]);
+        mount_empty("/run");
+        fs::write("/etc/resolvconf.conf", "resolv_conf=/etc/resolv.conf\n").unwrap();
+        // Its own, so that there is something to come back to.
+        let told = Command::new("sh")
+            .args(["-c", "echo nameserver 192.0.2.2 | resolvconf -a up0.dhclient"])
+            .status()
+            .unwrap();
+        assert!(told.success());
+    });
+}
+
+// Helpers.
+
+fn with_backend(backend: DnsBackend) -> Profile {
+    let mut profile = with_default(DefaultRoute::Halves);
+    profile.dns.servers = DnsServers::Fixed(vec!["10.99.0.53".parse().unwrap()]);
+    profile.dns.search = vec!["corp.example".to_owned()];
+    profile.dns.backend = backend;
+    profile.hooks.up = vec![HOOK.to_owned(), "up".to_owned()];
+    profile.hooks.down = vec![HOOK.to_owned(), "down".to_owned()];
+    profile
+}
+
+/// Both directions in one namespace each: what is undone after a crash is the host that the next one begins with.
+fn killed_everywhere(profile: &Profile, prepare: impl Fn() + Send + Sync) {
+    let points = in_lab(&prepare, |lab| {
+        let before = whole(lab);
+        let budget = Budget::of(usize::MAX);
+        let mut session = lab.session_with("vpn", budget.host());
+        lab.bring_up(&mut session, profile).unwrap();
+        let up = budget.used(usize::MAX);
+        let engine = session.tun().unwrap().share().unwrap();
+        drop(session);
+        let budget = Budget::of(usize::MAX);
+        let recovery = recover(&lab.places, budget.host().as_mut(), &|_| false);
+        assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
+        drop(engine);
+        assert_same(&before, &whole(lab), "after a whole round");
+        (up, budget.used(usize::MAX))
+    });
+    println!("{} points of up, {} of down", points.0, points.1);
+    assert!(points.0 > 8 && points.1 > 7, "{points:?}");
+    in_lab(&prepare, |lab| {
+        let before = whole(lab);
+        for point in 0..=points.0 {
+            let mut session = lab.session_with("vpn", Budget::of(point).host());
+            let outcome = lab.bring_up(&mut session, profile);
+            assert_eq!(outcome.is_ok(), point >= points.0, "at {point}: {outcome:?}");
+            drop(session);
+            lab.recover();
+            assert_same(&before, &whole(lab), &format!("killed at request {point} of up"));
+        }
+        for point in 0..=points.1 {
+            let mut session = lab.session("vpn");
+            lab.bring_up(&mut session, profile).unwrap();
+            // The device stays, as it does with an engine that lives a little longer.
+            let engine = session.tun().unwrap().share().unwrap();
+            drop(session);
+            let interrupted = recover(&lab.places, Budget::of(point).host().as_mut(), &|_| false);
+            assert_eq!(interrupted.errors.is_empty(), point >= points.1, "at {point}: {interrupted:?}");
+            drop(engine);
+            lab.recover();
+            assert_same(&before, &whole(lab), &format!("killed at request {point} of down"));
+        }
+    });
+}
+
+fn in_lab<T: Send>(prepare: &(impl Fn() + Sync), test: impl FnOnce(&Lab) -> T + Send) -> T {
+    Lab::run(|lab| {
+        let none: Option<&str> = None;
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        private_etc();
+        fs::write("/etc/resolv.conf", RESOLV_CONF).unwrap();
+        script(HOOK, "#!/bin/sh\nexit 0\n");
+        prepare();
+        lab.two_uplinks();
+        test(lab)
+    })
+}
+
+fn mount_empty(place: &str) {
+    mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
+}
+
+/// Routes, addresses and links, and every file that resolvers have.
+fn whole(lab: &Lab) -> String {
+    let mut text = lab.state();
+    let files = Command::new("sh")
+        .args(["-c", "ls -la --time-style=+ /etc | grep -v ' \\.\\{1,2\\}$'; cat /etc/resolv.conf; cd /run && find resolvconf -type f 2>/dev/null | sort | xargs -r head -v -n 100"])
+        .output()
+        .unwrap();
+    assert!(Path::new("/etc/resolv.conf").exists());
+    text.push_str(&String::from_utf8_lossy(&files.stdout));
+    text
+}
+
+#[track_caller]
+fn assert_same(before: &str, after: &str, when: &str) {
+    let only = |a: &str, b: &str| -> Vec<String> {
+        a.lines().filter(|line| !b.lines().any(|other| other == *line)).map(str::to_owned).collect()
+    };
+    let (lost, left) = (only(before, after), only(after, before));
+    assert!(before == after, "{when}: not as before\nlost: {lost:#?}\nleft: {left:#?}");
+}

@@ -1,0 +1,137 @@
+//! The two examples of the manual page, as they stand in `contrib/examples`: from `up` to `down`.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::Ipv4Addr,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use pptpctl::demo::orders::Orders;
+
+use crate::{
+    town::{FAR_SAYS, NEAR_SAYS, Town, in_town_of},
+    world::{World, text},
+};
+
+const OFFICE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 1);
+
+#[test]
+fn a_client_on_its_own() {
+    in_town_of(orders(), |town| {
+        install("client.toml");
+        let before = everything(town);
+        town.asks("who.example", NEAR_SAYS);
+        town.world.up();
+        town.near.asked();
+        assert!(page(town, "").contains("10.77.0.100"), "{}", page(town, ""));
+        town.asks("who.example", FAR_SAYS);
+        assert_eq!(town.near.asked(), Vec::<String>::new(), "a name left beside the tunnel");
+        // Everything goes that way, and the tunnel itself does not.
+        assert!(town.world.shell("ip route get 198.51.100.1").contains("dev tun0"));
+        assert!(town.world.shell("ip route get 10.42.0.1").contains("dev tun0"));
+        assert_eq!(town.status()["warnings"], serde_json::Value::Null);
+        assert!(town.world.run(&["down", "vpn"]).status.success());
+        assert_eq!(everything(town), before);
+        town.asks("who.example", NEAR_SAYS);
+    });
+}
+
+#[test]
+fn a_router() {
+    in_town_of(orders(), |town| {
+        install("router.toml");
+        let rules = examples().join("nftables.vpn");
+        fs::copy(rules, "/etc/nftables.vpn").unwrap();
+        // A host behind this one, whose network nobody else knows.
+        let lan = town.spawn(Command::new("unshare").args(["--net", "sleep", "1000"]));
+        let host = town.world.shell("until pgrep -x sleep; do :; done").trim().to_owned();
+        town.world.shell(&format!(
+            "sysctl -qw net.ipv4.ip_forward=1
+             ip link add lan0 type veth peer name eth0 netns {host}
+             ip link set lan0 addrgenmode none
+             ip address add 172.31.9.1/24 dev lan0; ip link set lan0 up
+             nsenter -t {host} -n sh -c 'ip link set lo up; ip address add 172.31.9.2/24 dev eth0; ip link set eth0 up
+               ip route add default via 172.31.9.1'"
+        ));
+        let inside = format!("nsenter -t {host} -n ");
+        town.world.wait_for(|| town.world.shell("ip -o link show lan0").contains("LOWER_UP"));
+        let before = everything(town);
+        town.world.up();
+        let said = page(town, &inside);
+        // The office sees the tunnel's address, not the host's own.
+        assert!(said.contains("10.77.0.100") && !said.contains("172.31.9.2"), "{said}");
+        segments_fit(town, &inside);
+        // The rules are in force, for our device and addresses.
+        let ruleset = town.world.shell("nft list ruleset");
+        assert!(ruleset.contains("iifname \"tun0\" ip saddr 10.77.0.1 accept"), "{ruleset}");
+        assert!(town.world.run(&["down", "vpn"]).status.success());
+        assert_eq!(everything(town), before);
+        // And as the unit at boot brings it up.
+        assert!(town.world.run(&["up", "--autostart"]).status.success());
+        assert!(page(town, &inside).contains("10.77.0.100"));
+        assert!(town.world.run(&["down", "--autostart"]).status.success());
+        assert_eq!(everything(town), before);
+        drop(lan);
+    });
+}
+
+// Helpers.
+
+fn orders() -> Orders {
+    let users = vec![("User".to_owned(), "MySecret".to_owned())];
+    Orders { users, dns: vec![OFFICE], office: OFFICE, ..Orders::default() }
+}
+
+/// As the first lines of the example say.
+fn install(example: &str) {
+    fs::create_dir_all("/etc/pptpctl/secrets").unwrap();
+    fs::write("/etc/pptpctl/secrets/vpn", "MySecret\n").unwrap();
+    fs::set_permissions("/etc/pptpctl/secrets/vpn", fs::Permissions::from_mode(0o600)).unwrap();
+    fs::copy(examples().join(example), World::CONFIG).unwrap();
+    fs::set_permissions(World::CONFIG, fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+fn examples() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/examples")
+}
+
+/// What a host on an Ethernet offers, 1460 bytes, has become what the tunnel leaves when the office sees it.
+fn segments_fit(town: &Town<'_>, inside: &str) {
+    let first = "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn and dst port 80";
+    let mut capture = town.spawn(
+        Command::new("nsenter")
+            .args(["-t", "1", "-n", "tcpdump", "-lnvi", "any", "-c", "1", first])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
+    let mut heard = BufReader::new(capture.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listening on") {
+        line.clear();
+        assert_ne!(heard.read_line(&mut line).unwrap(), 0, "tcpdump has ended");
+    }
+    page(town, inside);
+    let mut seen = String::new();
+    capture.stdout.take().unwrap().read_to_string(&mut seen).unwrap();
+    let mtu = town.world.shell("ip -o link show tun0 | sed 's/.* mtu \\([0-9]*\\).*/\\1/'");
+    let fits = mtu.trim().parse::<u16>().unwrap() - 40;
+    assert!(fits < 1460 && seen.contains(&format!("mss {fits},")), "MTU {mtu}: {seen}");
+    let counters = &town.status()["counters"];
+    assert!(counters["mss.lowered_out"].as_u64().is_some_and(|count| count > 0), "{counters}");
+}
+
+/// What the office's web server says to whoever asks.
+#[track_caller]
+fn page(town: &Town<'_>, inside: &str) -> String {
+    let ask = format!("exec 3<>/dev/tcp/{OFFICE}/80; printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3; cat <&3");
+    town.world.shell(&format!("{inside}timeout 60 bash -c '{ask}'"))
+}
+
+fn everything(town: &Town<'_>) -> String {
+    let output = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    town.world.state() + &text(&output.stdout)
+}

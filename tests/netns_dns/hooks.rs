@@ -1,0 +1,164 @@
+//! The user's own programs, run as a supervisor runs them.
+
+use std::fs;
+
+use crate::town::{in_town, script};
+
+const HOOK: &str = "/etc/pptpctl/hook";
+/// What the hooks leave: a line each.
+const TRACE: &str = "/run/trace";
+
+/// Writes down what it was told, and what it holds.
+const TELLS: &str = "#!/bin/sh\necho \"$# $* $(id -u) $(pwd) $(umask)\" >>/run/trace\n\
+    env | sort >/run/env.$PPTPCTL_ACTION\nls -l /proc/self/fd | grep -v /proc | grep -c -e tun -e socket >/run/fds\n\
+    ip -o address show $IFNAME >/run/addresses.$PPTPCTL_ACTION\ncat >/run/input\necho said; echo complained >&2\n";
+
+#[test]
+fn up_and_down_are_told_everything() {
+    in_town(|town| {
+        script(HOOK, TELLS);
+        town.world.profile(&format!(
+            "hooks = {{ up = [\"{HOOK}\", \"a b\", \"$HOME\"], down = [\"{HOOK}\", \"bye\"] }}"
+        ));
+        let before = town.world.state();
+        town.world.up();
+        assert_eq!(trace(), "2 a b $HOME 0 / 0022\n");
+        let environment = fs::read_to_string("/run/env.up").unwrap();
+        for line in [
+            "DNS1=192.168.77.1",
+            "IFNAME=tun0",
+            "IPLOCAL=10.77.0.100",
+            "IPREMOTE=10.77.0.1",
+            "LANG=C",
+            "PEERNAME=192.0.2.1",
+            "PPP_IFACE=tun0",
+            "PPTPCTL_ACTION=up",
+            "PPTPCTL_PROFILE=vpn",
+            "PPTPCTL_SERVER=192.0.2.1",
+            "script_type=up",
+        ] {
+            assert!(environment.lines().any(|other| other == line), "{line} is not in\n{environment}");
+        }
+        // Nothing of whoever called us.
+        assert!(!environment.contains("HOME=") && !environment.contains("CARGO"), "{environment}");
+        assert_eq!(fs::read_to_string("/run/fds").unwrap(), "0\n");
+        assert_eq!(fs::read_to_string("/run/input").unwrap(), "");
+        assert!(town.log().contains("vpn: up hook: said") && town.log().contains("vpn: up hook: complained"));
+        assert!(town.world.run(&["down", "vpn"]).status.success());
+        assert_eq!(trace(), "2 a b $HOME 0 / 0022\n1 bye 0 / 0022\n");
+        // The tunnel was still there.
+        let at_down = fs::read_to_string("/run/addresses.down").unwrap();
+        assert!(at_down.contains("10.77.0.100"), "{at_down}");
+        sweep();
+        town.world.assert_state(&before);
+    });
+}
+
+#[test]
+fn one_that_fails_fails_up_and_everything_is_undone() {
+    in_town(|town| {
+        script(
+            HOOK,
+            "#!/bin/sh\necho $1 >>/run/trace\n[ $1 = down ] || { echo 'no such share' >&2; exit 7; }\n",
+        );
+        town.world.profile(&format!(
+            "dns = \"peer\"\nhooks = {{ up = [\"{HOOK}\", \"up\"], down = [\"{HOOK}\", \"down\"] }}"
+        ));
+        let before = town.world.state();
+        let output = town.world.run(&["up", "vpn"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(23), "{said}");
+        assert!(said.contains("hook: failed (exit status 7): no such share"), "{said}");
+        assert_eq!(trace(), "up\ndown\n");
+        sweep();
+        town.world.assert_state(&before);
+        // A down hook that fails is told, and does not keep the tunnel from coming up again.
+        script(HOOK, "#!/bin/sh\n[ $1 = up ] || { echo 'not mounted' >&2; exit 8; }\n");
+        for _ in 0..2 {
+            town.world.up();
+            let output = town.world.run(&["down", "vpn"]);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(23), "{said}");
+            assert!(said.contains("exit status 8") && said.contains("not mounted"), "{said}");
+            town.world.assert_state(&before);
+        }
+    });
+}
+
+#[test]
+fn one_that_hangs_is_ended() {
+    in_town(|town| {
+        script(HOOK, "#!/bin/sh\necho begun; sleep 1000\n");
+        town.world.profile(&format!("hooks = {{ up = [\"{HOOK}\"], timeout = \"1s\" }}"));
+        let before = town.world.state();
+        let output = town.world.run(&["up", "vpn"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(23), "{said}");
+        assert!(said.contains("not done after 1s"), "{said}");
+        town.world.assert_state(&before);
+    });
+}
+
+#[test]
+fn one_that_others_can_write_is_not_run() {
+    in_town(|town| {
+        script(HOOK, TELLS);
+        town.world.shell(&format!("chmod o+w {HOOK}"));
+        town.world.profile(&format!("hooks.up = [\"{HOOK}\"]"));
+        town.world.fails_within(23, "routes", &["can be written by others than root", "chmod go-w"], 3.0);
+        assert!(!fs::exists(TRACE).unwrap());
+        town.world.profile("hooks.up = [\"/etc/pptpctl/nothing\"]");
+        town.world.fails_within(
+            23,
+            "routes",
+            &["hooks.up is not run: /etc/pptpctl/nothing: No such file"],
+            3.0,
+        );
+    });
+}
+
+#[test]
+fn the_ledger_knows_the_down_hook() {
+    in_town(|town| {
+        script(HOOK, "#!/bin/sh\necho $PPTPCTL_ACTION $IFNAME $IPLOCAL >>/run/trace\n");
+        town.world.profile(&format!("hooks = {{ up = [\"{HOOK}\"], down = [\"{HOOK}\"] }}"));
+        let before = town.world.state();
+        town.world.up();
+        town.kill_both();
+        fs::remove_file("/run/test.toml").unwrap();
+        assert!(town.world.run(&["recover"]).status.success());
+        assert_eq!(trace(), "up tun0 10.77.0.100\ndown tun0 10.77.0.100\n");
+        town.world.profile(&format!("hooks = {{ up = [\"{HOOK}\"], down = [\"{HOOK}\"] }}"));
+        sweep();
+        town.world.assert_state(&before);
+    });
+}
+
+#[test]
+fn a_reconnect_runs_no_hook_again() {
+    in_town(|town| {
+        script(HOOK, "#!/bin/sh\necho $PPTPCTL_ACTION >>/run/trace\n");
+        town.world.profile(&format!(
+            "retry = {{ first = \"100ms\" }}\nhooks = {{ up = [\"{HOOK}\"], down = [\"{HOOK}\"] }}"
+        ));
+        town.world.up();
+        let local = town.status()["local"].clone();
+        town.world.shell(&format!("kill -9 {}", town.pid("engine_pid")));
+        town.world.wait_for(|| town.status()["reconnects"] == 1);
+        let runs = if town.status()["local"] == local { "up\n" } else { "up\nup\n" };
+        assert_eq!(trace(), runs);
+        assert!(town.world.run(&["down", "vpn"]).status.success());
+        assert_eq!(trace(), format!("{runs}down\n"));
+    });
+}
+
+fn trace() -> String {
+    fs::read_to_string(TRACE).unwrap_or_default()
+}
+
+/// Takes away what the hooks have left.
+fn sweep() {
+    for name in ["trace", "env.up", "env.down", "fds", "input", "addresses.up", "addresses.down"] {
+        let _none = fs::remove_file(format!("/run/{name}"));
+    }
+}

@@ -1,0 +1,27 @@
+//! Resolvers and hooks on a real host: a plain resolv.conf, Debian's resolvconf, openresolv and systemd-resolved, each in
+//! namespaces of its own with an /etc of its own, a tunnel of ours up and down, and the C library as the one who asks.
+//!
+//! Needs root, /dev/net/tun, ip(8), dbus-daemon(1) and Debian's packages, which `tests/netns_dns/packages` unpacks
+//! without installing them; fails where they are missing.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
+#![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
+
+mod autostart;
+mod crash;
+mod examples;
+mod files;
+mod hooks;
+mod inside;
+mod managers;
+mod responder;
+mod town;
+
+#[path = "../netns_link/mortal.rs"]
+mod mortal;
+#[expect(dead_code, reason = "shared with tests/netns_link, which uses more of it")]
+#[path = "../netns_link/namespace.rs"]
+mod namespace;
+#[expect(dead_code, reason = "shared with tests/phases, which uses more of it")]
+#[path = "../phases/world.rs"]
+mod world;

@@ -1,0 +1,116 @@
+//! Someone who answers DNS: with one address for every name that is his, and with "no such name" otherwise.
+
+use std::{
+    fs::File,
+    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use nix::sched::{CloneFlags, setns};
+
+/// Starts threads for those who can't: one that has left its process namespace may start none.
+#[derive(Clone)]
+pub struct Starter(Sender<Job>);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Starter {
+    pub fn new() -> Self {
+        let (sender, jobs) = channel::<Job>();
+        thread::spawn(move || {
+            for job in jobs {
+                thread::spawn(job);
+            }
+        });
+        Self(sender)
+    }
+}
+
+/// Ends with the test.
+pub struct Responder {
+    stop: Arc<AtomicBool>,
+    asked: Arc<Mutex<Vec<String>>>,
+    ended: Receiver<()>,
+}
+
+impl Responder {
+    /// In this network namespace.
+    pub fn start(starter: &Starter, namespace: &str, at: Ipv4Addr, names: &[(&str, Ipv4Addr)]) -> Self {
+        let namespace = File::open(namespace).unwrap_or_else(|error| panic!("{namespace}: {error}"));
+        let names: Vec<(String, Ipv4Addr)> =
+            names.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect();
+        let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (ready, is_ready) = channel();
+        let (end, ended) = channel();
+        let job = {
+            let (stop, asked) = (Arc::clone(&stop), Arc::clone(&asked));
+            move || {
+                let _end: Sender<()> = end;
+                setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+                let socket = UdpSocket::bind(SocketAddrV4::new(at, 53)).unwrap();
+                socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+                ready.send(()).unwrap();
+                let mut query = [0; 512];
+                while !stop.load(Ordering::Relaxed) {
+                    let Ok((size, from)) = socket.recv_from(&mut query) else { continue };
+                    let Some((name, answer)) = answer(&query[..size], &names) else { continue };
+                    asked.lock().unwrap().push(name);
+                    let _gone = socket.send_to(&answer, from);
+                }
+            }
+        };
+        starter.0.send(Box::new(job)).unwrap();
+        is_ready.recv().expect("a responder");
+        Self { stop, asked, ended }
+    }
+
+    /// Takes what was asked since the last time.
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ended = self.ended.recv();
+    }
+}
+
+/// RFC 1035 §4: one question in, the same question and at most one record out.
+fn answer(query: &[u8], names: &[(String, Ipv4Addr)]) -> Option<(String, Vec<u8>)> {
+    let (header, mut rest) = query.split_at_checked(12)?;
+    let mut labels = Vec::new();
+    let mut length = 12;
+    loop {
+        let (&size, after) = rest.split_first()?;
+        length += 1 + usize::from(size);
+        if size == 0 {
+            rest = after;
+            break;
+        }
+        let (label, after) = after.split_at_checked(usize::from(size))?;
+        labels.push(String::from_utf8_lossy(label).to_ascii_lowercase());
+        rest = after;
+    }
+    let kind = u16::from_be_bytes([*rest.first()?, *rest.get(1)?]);
+    let question = query.get(12..length + 4)?;
+    let name = labels.join(".");
+    let known = names.iter().find(|(other, _)| *other == name).map(|(_, address)| *address);
+    let record = known.filter(|_| kind == 1);
+    let code = if known.is_some() { 0 } else { 3 };
+    let mut reply =
+        vec![header[0], header[1], 0x81, 0x80 | code, 0, 1, 0, u8::from(record.is_some()), 0, 0, 0, 0];
+    reply.extend(question);
+    if let Some(address) = record {
+        reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+        reply.extend(address.octets());
+    }
+    Some((name, reply))
+}
