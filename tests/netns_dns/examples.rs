@@ -44,6 +44,7 @@ fn a_router() {
         town.world.shell(&format!(
             "sysctl -qw net.ipv4.ip_forward=1
              ip link add lan0 type veth peer name eth0 netns {host}
+             ip link set lan0 addrgenmode none
              ip address add 172.31.9.1/24 dev lan0; ip link set lan0 up
              nsenter -t {host} -n sh -c 'ip link set lo up; ip address add 172.31.9.2/24 dev eth0; ip link set eth0 up
                ip route add default via 172.31.9.1'"
