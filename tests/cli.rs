@@ -18,7 +18,7 @@ const NOBODY: u32 = 65_534;
 fn help_and_version() {
     let mut desk = Desk::new();
     desk.run(&["--help"]);
-    for command in ["up", "down", "status", "list", "check", "logs", "recover", "demo"] {
+    for command in ["up", "down", "status", "routes", "list", "check", "logs", "recover", "demo"] {
         desk.run(&[command, "--help"]);
     }
     desk.run(&["--version"]);
@@ -146,6 +146,19 @@ fn a_dry_run_for_another_system_speaks_its_words() {
     assert_eq!(desk.run(&["up", "--dry-run", "--platform", "plan9", "client"]), 2);
     assert_eq!(desk.run(&["up", "--platform", "openbsd", "client"]), 2);
     desk.compare("dry_run_platforms");
+}
+
+#[test]
+fn a_dry_run_shows_what_another_system_would_do() {
+    let mut desk = Desk::with("profiles.toml");
+    for platform in ["linux", "freebsd", "openbsd", "netbsd"] {
+        for profile in ["t-default", "t-guarded"] {
+            assert_eq!(desk.run(&["up", "--dry-run", "--platform", platform, profile]), 0);
+        }
+    }
+    assert_eq!(desk.run(&["up", "--platform", "openbsd", "t-default"]), 2, "only to look at");
+    assert_eq!(desk.run(&["up", "--dry-run", "--platform", "plan9", "t-default"]), 2);
+    desk.compare("platforms");
 }
 
 #[test]

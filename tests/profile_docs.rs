@@ -31,7 +31,8 @@ fn every_profile_of_the_example_can_be_planned() {
             let transport = plan::transport(profile, platform);
             let network = plan::network(profile, platform, Path::new(platform.run_dir()));
             for plan in [&transport, &network] {
-                let resolved = plan.resolve(&facts());
+                let outside = profile.exclude.iter().map(|prefix| (*prefix, facts().way)).collect();
+                let resolved = plan.resolve(&Facts { outside, ..facts() });
                 assert_eq!(resolved.open(), [], "{name} on {}:\n{resolved}", platform.name());
                 let steps = resolved.steps.len();
                 assert!(steps > 0 && resolved.undo_lines().count() <= steps, "{name}:\n{resolved}");
@@ -69,6 +70,7 @@ fn facts() -> Facts {
         pid: Some(4711),
         dns: Some(vec!["10.77.10.53".parse().unwrap()]),
         resolver: Some(Resolver::Resolved),
+        table: Some(plan::FIRST_TABLE),
         ..Facts::default()
     }
 }

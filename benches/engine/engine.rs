@@ -122,8 +122,11 @@ pub fn floor(words: &[String]) {
     loop {
         let mut fds = [PollFd::new(ppp, PollFlags::POLLIN), PollFd::new(gre.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::NONE).unwrap();
-        let ready = fds.map(|fd| fd.any().unwrap());
-        while ready[0] {
+        let [from, to] = fds.map(|fd| fd.any().unwrap());
+        loop {
+            if !from {
+                break;
+            }
             match read(ppp, &mut from_ppp[filled..]) {
                 Ok(size @ 1..) => filled += size,
                 Err(Errno::EAGAIN) => break,
@@ -137,8 +140,7 @@ pub fn floor(words: &[String]) {
             from_ppp.copy_within(sent..filled, 0);
             filled -= sent;
         }
-        while ready[1] {
-            let Ok(size) = read(&gre, &mut from_gre) else { break };
+        while to && let Ok(size) = read(&gre, &mut from_gre) {
             // Without the IP header.
             let mut rest = &from_gre[20..size];
             while !rest.is_empty() {

@@ -28,6 +28,14 @@ use crate::{
 
 /// Packets that the source keeps under way.
 const UNDER_WAY: u64 = 64;
+/// How many it sends at a time.
+const STEP: u64 = 16;
+/// What does not come for so long does not come: many times what 64 packets take.
+const GIVEN_UP: Duration = Duration::from_millis(500);
+/// After so much silence nothing is under way any more, whatever the numbers say.
+const SILENCE: Duration = Duration::from_secs(2);
+/// Bytes that a pty holds for its reader.
+const PTY_HOLDS: usize = 4095;
 /// Frames that are compared with what was sent, before each measurement.
 const COMPARED: usize = 20;
 /// How long something may take that takes microseconds.
@@ -120,7 +128,7 @@ fn compare(engine: &mut Engine, cell: &Cell, frame: &[u8]) {
         if cell.out {
             let mut rest = &encoded[..];
             while !rest.is_empty() {
-                rest = &rest[write(&engine.ppp, rest).unwrap()..];
+                rest = &rest[give(engine, rest)..];
             }
             loop {
                 wait(&engine.gre, "a packet");
@@ -152,11 +160,20 @@ fn compare(engine: &mut Engine, cell: &Cell, frame: &[u8]) {
     }
 }
 
-/// The generator writes for as long as it is let; the veth counts.
 fn outwards(engine: &Engine, cell: &Cell) -> Sample {
+    if cell.sync { frame_by_frame(engine, cell) } else { as_a_stream(engine, cell) }
+}
+
+/// Writes to the pty, as far as it takes it.
+fn give(engine: &Engine, bytes: &[u8]) -> usize {
+    write(&engine.ppp, bytes).unwrap_or_else(|error| panic!("{:?} has gone: {error}", engine.program))
+}
+
+/// The generator writes for as long as it is let; the veth counts.
+fn as_a_stream(engine: &Engine, cell: &Cell) -> Sample {
     let encoded = cell.encoded();
-    // A daemon with its own HDLC hands over what it has; with --sync one write is one frame.
-    let block = if cell.sync { encoded } else { encoded.repeat((4096 / encoded.len()).max(1)) };
+    // A daemon with its own HDLC hands over what it has.
+    let block = encoded.repeat((4096 / encoded.len()).max(1));
     let end = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -164,32 +181,53 @@ fn outwards(engine: &Engine, cell: &Cell) -> Sample {
             while !end.load(Ordering::Relaxed) {
                 let mut rest = &block[..];
                 while !rest.is_empty() {
-                    rest = &rest[write(&engine.ppp, rest).unwrap()..];
+                    rest = &rest[give(engine, rest)..];
                 }
             }
         });
-        let sample = measure(engine, World::sent);
-        end.store(true, Ordering::Relaxed);
-        sample
+        let _end = AtTheEnd(&end);
+        measure(engine, World::sent)
     })
+}
+
+/// One write for each frame, and as much under way as the pty holds uncut; the server counts.
+fn frame_by_frame(engine: &Engine, cell: &Cell) -> Sample {
+    let frame = cell.encoded();
+    let most = (PTY_HOLDS / frame.len()) as u64;
+    filter(&engine.gre, true);
+    let pace = Pace::default();
+    let sample = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut batch = Batch::new(64, 9000);
+            pace.take_all(&engine.gre, || {
+                batch.receive(&engine.gre).unwrap();
+                // Acknowledgements are shorter than any frame.
+                let frames = batch.datagrams().filter(|packet| packet.len() >= frame.len()).count();
+                pace.arrived.fetch_add(frames as u64, Ordering::Relaxed);
+            });
+        });
+        scope.spawn(|| {
+            pace.keep(most, 1, || {
+                let size = give(engine, &frame);
+                assert_eq!(size, frame.len(), "a pty that is not full takes a frame whole");
+            });
+        });
+        pace.measure(engine)
+    });
+    Sample { lost: pace.lost.into_inner(), ..sample }
 }
 
 /// The source keeps some packets under way; the reader of the pty counts.
 fn inwards(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
-    let (end, arrived, lost) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let length = cell.on_the_pty() as u64;
     let flags = engine.program != Program::Floor && !cell.sync;
     let mut source = Source::new(cell, engine, frame);
-    let ppp = engine.ppp.try_clone().unwrap();
-    let (gre, ppp) = (engine.gre.try_clone().unwrap(), &ppp);
-    let mut sent = 0;
+    let (gre, ppp) = (&engine.gre, &engine.ppp);
+    let pace = Pace::default();
     let sample = thread::scope(|scope| {
         scope.spawn(|| {
             let (mut bytes, mut all, mut before) = (vec![0; 1 << 16], 0, 0x7e);
-            while !end.load(Ordering::Relaxed) {
-                if !ready(ppp, 50) {
-                    continue;
-                }
+            pace.take_all(ppp, || {
                 let size = read(ppp, &mut bytes).unwrap();
                 if flags {
                     // Each flag behind anything but a flag ends a frame.
@@ -197,40 +235,87 @@ fn inwards(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
                         bytes[..size].windows(2).filter(|pair| pair[1] == 0x7e && pair[0] != 0x7e).count();
                     let first = u64::from(bytes[0] == 0x7e && before != 0x7e);
                     before = bytes[size - 1];
-                    arrived.fetch_add(ends as u64 + first, Ordering::Relaxed);
+                    pace.arrived.fetch_add(ends as u64 + first, Ordering::Relaxed);
                 } else {
                     all += size as u64;
-                    arrived.store(all / length, Ordering::Relaxed);
+                    pace.arrived.store(all / length, Ordering::Relaxed);
                 }
-            }
+            });
         });
-        scope.spawn(|| {
-            let mut progress = (0, Instant::now());
-            while !end.load(Ordering::Relaxed) {
-                let now = arrived.load(Ordering::Relaxed);
-                let gone = lost.load(Ordering::Relaxed);
-                let under_way = sent - now.min(sent) - gone.min(sent - now.min(sent));
-                if now != progress.0 {
-                    progress = (now, Instant::now());
-                } else if under_way > 0 && progress.1.elapsed() > Duration::from_millis(500) {
-                    lost.fetch_add(under_way, Ordering::Relaxed);
-                    continue;
-                }
-                if under_way + 16 > UNDER_WAY {
-                    thread::yield_now();
-                    continue;
-                }
-                source.send_on(&gre, 16);
-                sent += 16;
-            }
-        });
-        let sample = measure(engine, || arrived.load(Ordering::Relaxed));
-        end.store(true, Ordering::Relaxed);
-        sample
+        scope.spawn(|| pace.keep(UNDER_WAY, STEP, || source.send_on(gre, STEP)));
+        pace.measure(engine)
     });
     engine.seq = source.seq;
     drain(&engine.ppp);
-    Sample { lost: lost.into_inner(), ..sample }
+    Sample { lost: pace.lost.into_inner(), ..sample }
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Pace {
+    end: AtomicBool,
+    sent: AtomicU64,
+    arrived: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Pace {
+    fn goes_on(&self) -> bool {
+        !self.end.load(Ordering::Relaxed)
+    }
+
+    fn under_way(&self) -> u64 {
+        let gone = self.arrived.load(Ordering::Relaxed) + self.lost.load(Ordering::Relaxed);
+        self.sent.load(Ordering::Relaxed).saturating_sub(gone)
+    }
+
+    /// Takes with `take` what comes from `fd`, until the end and then what is still under way.
+    fn take_all(&self, fd: &OwnedFd, mut take: impl FnMut()) {
+        let mut silent = Duration::ZERO;
+        while self.goes_on() || (self.under_way() > 0 && silent < SILENCE) {
+            if ready(fd, 50) {
+                silent = Duration::ZERO;
+                take();
+            } else {
+                silent += Duration::from_millis(50);
+            }
+        }
+    }
+
+    /// Sends `step` at a time so that at most so many are under way.
+    fn keep(&self, most: u64, step: u64, mut send: impl FnMut()) {
+        let (mut before, mut since) = (0, Instant::now());
+        while self.goes_on() {
+            let arrived = self.arrived.load(Ordering::Relaxed);
+            let under_way = self.under_way();
+            if arrived != before {
+                (before, since) = (arrived, Instant::now());
+            } else if under_way > 0 && since.elapsed() > GIVEN_UP {
+                self.lost.fetch_add(under_way, Ordering::Relaxed);
+                continue;
+            }
+            if under_way + step > most {
+                thread::yield_now();
+                continue;
+            }
+            self.sent.fetch_add(step, Ordering::Relaxed);
+            send();
+        }
+    }
+
+    fn measure(&self, engine: &Engine) -> Sample {
+        let _end = AtTheEnd(&self.end);
+        measure(engine, || self.arrived.load(Ordering::Relaxed))
+    }
+}
+
+/// Says so to the threads, also when a measurement fails.
+struct AtTheEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn measure(engine: &Engine, count: impl Fn() -> u64) -> Sample {
@@ -259,15 +344,15 @@ impl Source {
         let floor = engine.program == Program::Floor;
         let payload = if floor { cell.encoded() } else { frame.to_vec() };
         let call = (!floor).then_some(engine.call);
-        Self { batch: Batch::new(16, 9000), payload, call, seq: engine.seq }
+        Self { batch: Batch::new(64, 9000), payload, call, seq: engine.seq }
     }
 
-    fn send(&mut self, engine: &mut Engine, count: usize) {
+    fn send(&mut self, engine: &mut Engine, count: u64) {
         self.send_on(&engine.gre, count);
         engine.seq = self.seq;
     }
 
-    fn send_on(&mut self, gre: &OwnedFd, count: usize) {
+    fn send_on(&mut self, gre: &OwnedFd, count: u64) {
         for _ in 0..count {
             let Self { batch, payload, call, seq } = self;
             *seq = seq.wrapping_add(1);

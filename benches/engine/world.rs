@@ -35,10 +35,10 @@ pub struct World {
     calls: Arc<Mutex<HashMap<Ipv4Addr, u16>>>,
 }
 
-/// Runs `inside` in a world that ends with it.
-pub fn inside(inside: impl FnOnce(&World)) {
+/// Runs `inside` in a world that ends with it, after `limit` in any case.
+pub fn inside(limit: Duration, inside: impl FnOnce(&World)) {
     if std::env::var_os("BENCH_WORLD").is_none() {
-        return enter();
+        return enter(limit);
     }
     // Nobody reads the log, but it is there.
     let log = UnixDatagram::bind("/dev/log").unwrap();
@@ -46,7 +46,7 @@ pub fn inside(inside: impl FnOnce(&World)) {
     inside(&World::new());
 }
 
-fn enter() {
+fn enter(limit: Duration) {
     let setup = "set -e
         mount -t tmpfs tmp /run
         mkdir -p /run/dev && mount -t tmpfs tmp /run/dev && mkdir /run/dev/pts
@@ -55,7 +55,7 @@ fn enter() {
         ln -s /proc/self/fd /run/dev/fd
         mount --move /run/dev /dev
         exec env --default-signal BENCH_WORLD=1 \"$@\"";
-    let status = Command::new("unshare")
+    let mut world = Command::new("unshare")
         .args([
             "--net",
             "--mount",
@@ -70,8 +70,19 @@ fn enter() {
         .arg(std::env::current_exe().unwrap())
         .args(std::env::args().skip(1))
         .stdin(Stdio::null())
-        .status()
+        .spawn()
         .unwrap();
+    let end = Instant::now() + limit;
+    let status = loop {
+        if let Some(status) = world.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > end {
+            // With its first process all others end.
+            world.kill().unwrap();
+        }
+        thread::sleep(Duration::from_millis(50));
+    };
     assert!(status.success(), "the measurement failed in its world (root is needed): {status}");
 }
 

@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -36,6 +36,17 @@ pub enum Command {
     Status {
         /// The profile
         name: Option<String>,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show which way packets go while a tunnel is there, and why
+    Routes {
+        /// The profile
+        name: String,
+        /// Addresses to ask about; without any, all that the tunnel has done
+        #[arg(value_name = "DEST")]
+        destinations: Vec<IpAddr>,
         /// As JSON, for programs
         #[arg(long)]
         json: bool,

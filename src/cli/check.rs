@@ -14,6 +14,7 @@ pub fn main(config: Option<&Path>) -> Code {
         Err(code) => return code,
     };
     profiles.probe_passwords();
+    profiles.probe_rules();
     let report = profiles.report();
     if !report.is_empty() {
         complain(report.render(output::style()));

@@ -13,6 +13,7 @@ mod logs;
 mod output;
 mod recover;
 mod render;
+mod routes;
 mod status;
 mod up;
 
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Up(up) => up::main(config, up),
         Command::Down { name, .. } => down::main(config, name.as_deref()),
         Command::Status { name, json } => status::main(config, name.as_deref(), *json),
+        Command::Routes { name, destinations, json } => routes::main(config, name, destinations, *json),
         Command::List { names, json } => list::main(config, *names, *json),
         Command::Check => check::main(config),
         Command::Logs { name, follow } => logs::main(name, *follow),

@@ -395,9 +395,8 @@ impl Gateway {
                 }
                 joinable = true;
                 // Where poll(2) sees room, the whole frame has room; a write alone would give away a part of it.
-                match wait::until([Some((self.ppp.as_fd(), Interest::Writable))], Some(Instant::now())) {
-                    Ok([true]) => {}
-                    _ => break,
+                if !wait::is_ready(self.ppp.as_fd(), Interest::Writable) {
+                    break;
                 }
             }
             match nix::unistd::write(&self.ppp, stream.to_write()) {

@@ -231,3 +231,93 @@ impl Counters {
         named
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: [u8; 8] = [0xff, 0x03, 0x80, 0x21, 1, 1, 0, 4];
+
+    fn bridge(now: Instant) -> Bridge {
+        let second = Duration::from_secs(1);
+        Bridge::new(Limits { lcp: second, auth: 2 * second, network: 3 * second }, 1460, now)
+    }
+
+    fn ended(bridge: &mut Bridge) -> Option<DownReason> {
+        std::iter::from_fn(|| bridge.poll_event())
+            .find_map(|event| if let Event::Down(reason) = event { Some(reason) } else { None })
+    }
+
+    #[test]
+    fn frames_pass_both_ways_and_a_damaged_one_is_counted() {
+        let now = Instant::now();
+        let (mut ours, mut theirs) = (bridge(now), bridge(now));
+        for _ in 0..3 {
+            ours.from_peer(now, &FRAME);
+        }
+        let mut bytes = ours.to_write().to_vec();
+        let damaged = bytes.len() - 4;
+        bytes[damaged] ^= 1;
+        let mut got = Vec::new();
+        for piece in bytes.chunks(3) {
+            theirs.from_daemon(now, piece, |frame| got.push(frame.to_vec()));
+            ours.written(piece.len());
+        }
+        assert_eq!(got, [FRAME, FRAME]);
+        assert!(ours.to_write().is_empty());
+        assert_eq!((ours.counters().to_ppp, theirs.counters().from_ppp), (3, 2));
+        assert_eq!(theirs.counters().hdlc[HdlcDrop::BadFcs as usize], 1);
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_read_costs_frames_and_no_memory() {
+        let now = Instant::now();
+        let mut bridge = bridge(now);
+        for round in 0..20_000 {
+            bridge.from_peer(now, &[0x21; 1400]);
+            if round % 3 == 0 {
+                bridge.written(1000);
+            }
+            assert!(bridge.waiting.len() <= 2 * BOUND);
+        }
+        let counters = bridge.counters();
+        assert!(counters.ppp_full > 0 && counters.to_ppp + counters.ppp_full == 20_000);
+    }
+
+    #[test]
+    fn each_phase_has_its_limit_and_its_reason() {
+        let now = Instant::now();
+        let mut silent = bridge(now);
+        silent.handle_timeout(now);
+        assert_eq!(ended(&mut silent), None, "nothing is due");
+        silent.handle_timeout(now + Duration::from_secs(1));
+        assert_eq!(ended(&mut silent), Some(DownReason::LcpTimeout { heard_anything: false }));
+        assert_eq!(silent.next_timeout(), None);
+        let mut mute = bridge(now);
+        // Both agree on MS-CHAPv2, and then nothing.
+        let wish = [0xff, 0x03, 0xc0, 0x21, 1, 1, 0, 9, 3, 5, 0xc2, 0x23, 0x81];
+        let mut ack = wish;
+        ack[4] = 2;
+        mute.from_peer(now, &wish);
+        let mut bytes = Vec::new();
+        Encoder::default().encode(&ack, &mut bytes);
+        mute.from_daemon(now, &bytes, |_| {});
+        mute.from_peer(now, &[0xff, 0x03, 0xc0, 0x21, 2, 1, 0, 4]);
+        assert!(matches!(mute.poll_event(), Some(Event::LcpUp { auth: Some(AuthProtocol::MsChapV2), .. })));
+        assert_eq!(mute.next_timeout(), Some(now + Duration::from_secs(2)));
+        mute.handle_timeout(now + Duration::from_secs(2));
+        assert!(
+            matches!(ended(&mut mute), Some(DownReason::AuthFailed(failure)) if failure.kind == FailureKind::Timeout)
+        );
+    }
+
+    #[test]
+    fn the_end_is_told_once() {
+        let now = Instant::now();
+        let mut bridge = bridge(now);
+        bridge.close(DownReason::Closed);
+        bridge.close(DownReason::LowerLayerDown);
+        assert_eq!(ended(&mut bridge), Some(DownReason::Closed));
+        assert_eq!(ended(&mut bridge), None);
+    }
+}

@@ -17,6 +17,8 @@ use crate::{
 
 /// How long a daemon that nobody has may take to end politely: its line is gone already.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What a pppd of ours is told to read its options from, which tells it from others.
+pub const OPTIONS: &str = "/proc/self/fd/0";
 /// A pid file is shorter.
 const LONGEST: u64 = 256;
 
@@ -76,14 +78,16 @@ pub(super) fn undo(step: &PppStep) -> Result<(), Cause> {
     remove_pid_files(run, link, found.pid).map_err(failed)
 }
 
-/// SIGTERM, and SIGKILL when that is not heard. A process of that number that is no pppd is someone else.
+/// SIGTERM, and SIGKILL when that is not heard. A process of that number that is no pppd of ours is someone else.
 fn end(found: &Found) -> io::Result<()> {
     let Ok(pid) = i32::try_from(found.pid) else { return Ok(()) };
     let process = match Process::open(pid) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
         process => process?,
     };
-    if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() != "pppd") {
+    let is_ours = fs::read(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == OPTIONS.as_bytes()));
+    if !is_ours {
         return Ok(());
     }
     for kill in [false, true] {

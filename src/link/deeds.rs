@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    Cause, Host, daemon, dns, firewall, hook,
+    Cause, Host, daemon, dns, firewall, gre, hook,
     ledger::{Before, Device},
     pidfile, policy,
 };
@@ -58,6 +58,7 @@ pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<Before, Cause>
         | Step::Up { .. }
         | Step::PidFile { .. } => Ok(Before::Nothing),
         Step::Ppp(step) => daemon::observe(host, step),
+        Step::AllowGre => gre::observe(host),
         Step::Policy(step) => policy::observe(host, step),
         Step::Firewall(step) => firewall::observe(host, step),
         Step::Dns(step) => dns::observe(host, step),
@@ -107,6 +108,7 @@ pub(super) fn perform(
         }
         // The daemon is started by the supervisor, which holds its line, when there is a call.
         Step::Ppp(_) => {}
+        Step::AllowGre => gre::perform(host, before)?,
         Step::Policy(step) => policy::perform(host, step, before)?,
         Step::Firewall(step) => firewall::perform(host, step, notes)?,
         Step::Dns(step) => dns::perform(host, step, before)?,
@@ -123,6 +125,7 @@ pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &Before) -> Result
             let wanted = route_of(step)?;
             if in_place_of(host, &wanted)?.is_none() { add(host, wanted, Insert::New) } else { Ok(()) }
         }
+        Step::AllowGre => gre::renew(host, before),
         Step::Policy(step) => policy::renew(host, step, before),
         Step::Firewall(step) => firewall::renew(host, step),
         Step::Dns(step) => dns::renew(host, step, before),
@@ -181,7 +184,9 @@ pub(super) fn undo(
             _ => Ok(()),
         },
         Step::Ppp(step) => daemon::undo(step),
-        Step::Policy(step) => policy::undo(host, step, before, device),
+        Step::AllowGre => gre::undo(host, before, needed),
+        Step::Policy(_) if needed => Ok(()),
+        Step::Policy(step) => policy::undo(host, step, before),
         Step::Firewall(step) => firewall::undo(host, step, device),
         Step::Dns(step) => dns::undo(host, step, before, device),
         Step::Hook(step) => hook::undo(host, step, before, device),
@@ -195,7 +200,7 @@ pub(super) fn cannot_restore(route: &Route) -> Option<String> {
 }
 
 /// Takes our route away and puts back what it replaced.
-fn withdraw(
+pub(super) fn withdraw(
     host: &mut dyn Host,
     wanted: &Route,
     before: &Before,
@@ -220,12 +225,7 @@ fn put_back(host: &mut dyn Host, ipv6: bool, saved: &[Route]) -> Result<(), Caus
     let now = host.routes(&Filter::to(default_prefix(ipv6), MAIN_TABLE))?;
     let (kept, foreign): (Vec<&Route>, Vec<&Route>) =
         now.iter().filter(|route| !route.is_ours()).partition(|route| saved.contains(route));
-    let superseded = |old: &Route| {
-        foreign.iter().any(|new| {
-            new.metric == old.metric
-                || new.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(|dev| old.leaves_by(dev)))
-        })
-    };
+    let superseded = |old: &Route| superseded(old, foreign.iter().copied());
     let mut others = !kept.is_empty();
     let (mut failure, mut stranded) = (None, None);
     for old in saved {
@@ -261,9 +261,18 @@ fn is_plugged(host: &mut dyn Host, route: &Route) -> Result<bool, Cause> {
     Ok(true)
 }
 
+/// Whether one of these stands where a default route did: for the same device, or with the same metric.
+pub(super) fn superseded<'a>(old: &Route, mut now: impl Iterator<Item = &'a Route>) -> bool {
+    now.any(|new| {
+        new.dest == old.dest
+            && (new.metric == old.metric
+                || new.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(|dev| old.leaves_by(dev))))
+    })
+}
+
 /// Adds a route; a gateway that no address of the device covers (as at some hosters) is taken as on the link,
 /// since it is the gateway that the kernel uses already.
-fn add(host: &mut dyn Host, route: Route, insert: Insert) -> Result<(), Cause> {
+pub(super) fn add(host: &mut dyn Host, route: Route, insert: Insert) -> Result<(), Cause> {
     match host.add_route(&route, insert) {
         Err(error) if error.is_unreachable() && route.hops.iter().any(|hop| hop.via.is_some()) => {
             let mut route = route;
@@ -277,7 +286,7 @@ fn add(host: &mut dyn Host, route: Route, insert: Insert) -> Result<(), Cause> {
 }
 
 /// What the kernel lists with the key of this route; ours first, if several share the key.
-fn in_place_of(host: &mut dyn Host, wanted: &Route) -> Result<Option<Route>, Cause> {
+pub(super) fn in_place_of(host: &mut dyn Host, wanted: &Route) -> Result<Option<Route>, Cause> {
     let mut found = host.routes(&Filter::to(wanted.dest, wanted.table))?;
     found.retain(|route| route.same_key(wanted));
     found.sort_by_key(|route| !route.is_ours());
@@ -290,29 +299,30 @@ fn lives(host: &mut dyn Host, device: Option<&Device>, name: &str) -> Result<boo
     Ok(host.link(name)?.is_some_and(|link| link.index == device.index))
 }
 
-fn gone(outcome: Result<(), crate::net::routes::Error>) -> Result<(), Cause> {
+pub(super) fn gone(outcome: Result<(), crate::net::routes::Error>) -> Result<(), Cause> {
     match outcome {
         Err(error) if error.is_absent() => Ok(()),
         outcome => Ok(outcome?),
     }
 }
 
+/// A route of ours that goes a given way.
+pub(super) fn route_by(dest: IpNet, way: &Way) -> Result<Route, Cause> {
+    let Way::By { gateway, dev, source } = way else {
+        return Err(Cause::Taken(format!("{dest} is this host")));
+    };
+    let mut route = Route::through(dest, dev);
+    if let Some(gateway) = gateway {
+        route.hops = vec![Hop { via: Some(*gateway), dev: Some(dev.clone()), onlink: false, weight: 0 }];
+        route.scope = 0;
+    }
+    route.source = *source;
+    Ok(route)
+}
+
 fn route_of(step: &Step) -> Result<Route, Cause> {
     match step {
-        Step::HostRoute { server, way, .. } => {
-            let server = *known(server)?;
-            let Way::By { gateway, dev, source } = known(way)? else {
-                return Err(Cause::Taken(format!("{server} is this host")));
-            };
-            let mut route = Route::through(IpNet::from(server), dev);
-            if let Some(gateway) = gateway {
-                route.hops =
-                    vec![Hop { via: Some(*gateway), dev: Some(dev.clone()), onlink: false, weight: 0 }];
-                route.scope = 0;
-            }
-            route.source = *source;
-            Ok(route)
-        }
+        Step::HostRoute { server, way, .. } => route_by(IpNet::from(*known(server)?), known(way)?),
         Step::Route { tun, dest, metric, table, peer } => {
             let mut route = Route::through(*dest, known(tun)?);
             if let (Some(peer), Some(hop)) = (peer, route.hops.first_mut()) {
@@ -320,7 +330,7 @@ fn route_of(step: &Step) -> Result<Route, Cause> {
                 hop.via = Some(IpAddr::V4(*known(peer)?));
             }
             route.metric = default_metric(dest, *metric);
-            route.table = table.unwrap_or(MAIN_TABLE);
+            route.table = table.as_ref().map_or(Ok(MAIN_TABLE), |table| known(table).copied())?;
             Ok(route)
         }
         _ => Err(Cause::Ledger("not a route".to_owned())),
@@ -343,7 +353,7 @@ fn address_of(step: &Step) -> Result<Address, Cause> {
     }
 }
 
-fn known<T>(value: &Value<T>) -> Result<&T, Cause> {
+pub(super) fn known<T>(value: &Value<T>) -> Result<&T, Cause> {
     match value {
         Value::Known(value) => Ok(value),
         Value::Open(symbol) => Err(Cause::Unresolved(vec![*symbol])),

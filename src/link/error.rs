@@ -95,12 +95,6 @@ impl LinkError {
         }
     }
 
-    /// Whether there is no tun device to be had.
-    #[must_use]
-    pub const fn is_no_tun(&self) -> bool {
-        matches!(self.cause, Cause::Tun(_))
-    }
-
     /// Whether trying again can't help: the kernel said no for a reason that lies in what is asked.
     pub(super) fn is_final(&self) -> bool {
         match &self.cause {

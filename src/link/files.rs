@@ -1,6 +1,7 @@
 //! The few deeds that change a file of the host: each one request, so that a test can die between any two.
 
 use std::{
+    fmt,
     fs::{File, OpenOptions, Permissions},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
@@ -8,6 +9,8 @@ use std::{
 };
 
 use nix::unistd::{Gid, Uid, fchown};
+
+use crate::os::crash;
 
 /// A configuration file that is larger is none.
 pub(super) const MOST_BYTES: u64 = 64 * 1024;
@@ -69,10 +72,12 @@ impl FileDeed<'_> {
     /// # Errors
     /// The kernel's refusal.
     pub fn perform(&self) -> io::Result<()> {
+        crash::point(format_args!("{self}"));
         match *self {
             Self::Create { path, content, looks } => {
                 // Nobody may open it for writing before it has its owner.
                 let mut file = open(OpenOptions::new().write(true).create_new(true).mode(0o600), path)?;
+                crash::point(format_args!("fill {}", path.display()));
                 fchown(&file, Some(Uid::from_raw(looks.uid)), Some(Gid::from_raw(looks.gid)))?;
                 file.set_permissions(Permissions::from_mode(looks.mode))?;
                 file.write_all(content)?;
@@ -90,6 +95,18 @@ impl FileDeed<'_> {
                 file.sync_all()
             }
             Self::Remove { path } => std::fs::remove_file(path).and_then(|()| sync_dir(path)),
+        }
+    }
+}
+
+impl fmt::Display for FileDeed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create { path, .. } => write!(f, "make {}", path.display()),
+            Self::Rename { from, to } => write!(f, "rename {} to {}", from.display(), to.display()),
+            Self::Overwrite { path, .. } => write!(f, "overwrite {}", path.display()),
+            Self::Truncate { path, length } => write!(f, "cut {} to {length} bytes", path.display()),
+            Self::Remove { path } => write!(f, "remove {}", path.display()),
         }
     }
 }

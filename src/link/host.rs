@@ -5,9 +5,13 @@ use std::net::IpAddr;
 
 use super::{FileDeed, LinkError, Output, Program, ProgramError};
 
-use crate::net::{
-    routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
-    tun::{self, Tun},
+use crate::{
+    net::{
+        routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
+        rules::Rule,
+        tun::{self, Tun},
+    },
+    os::crash,
 };
 
 /// A network namespace of this host that has a name.
@@ -26,6 +30,43 @@ pub trait Host {
     /// # Errors
     /// When there is no way, or the kernel could not be asked.
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error>;
+
+    /// The same for a packet with this mark (Linux).
+    ///
+    /// # Errors
+    /// When there is no way, or the kernel could not be asked.
+    fn route_to_marked(
+        &mut self,
+        to: IpAddr,
+        source: Option<IpAddr>,
+        _mark: Option<u32>,
+    ) -> Result<RouteTo, Error> {
+        self.route_to(to, source)
+    }
+
+    /// The rules of policy routing of a family, in the kernel's order; none where there is no such thing.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked.
+    fn rules(&mut self, _ipv6: bool) -> Result<Vec<Rule>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// Puts a rule in.
+    ///
+    /// # Errors
+    /// The kernel's refusal; [`Error::is_present`] when it is there already.
+    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        Err(Error::errno(format!("add rule {rule}"), nix::errno::Errno::EOPNOTSUPP))
+    }
+
+    /// Removes exactly this rule.
+    ///
+    /// # Errors
+    /// The kernel's refusal; [`Error::is_absent`] when it is not there.
+    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        Err(Error::errno(format!("delete rule {rule}"), nix::errno::Errno::EOPNOTSUPP))
+    }
 
     /// The routes that match, in the kernel's order.
     ///
@@ -128,6 +169,27 @@ impl Host for crate::net::kernel::Kernel {
         Self::route_to(self, to, source, None)
     }
 
+    fn route_to_marked(
+        &mut self,
+        to: IpAddr,
+        source: Option<IpAddr>,
+        mark: Option<u32>,
+    ) -> Result<RouteTo, Error> {
+        Self::route_to(self, to, source, mark)
+    }
+
+    fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
+        Self::rules(self, ipv6)
+    }
+
+    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        Self::add_rule(self, rule)
+    }
+
+    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        Self::delete_rule(self, rule)
+    }
+
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
         Self::routes(self, filter)
     }
@@ -165,7 +227,9 @@ impl Host for crate::net::kernel::Kernel {
     }
 
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
+        crash::point(format_args!("open a tun device"));
         let tun = tun::open(unit)?;
+        crash::point(format_args!("know the tun device"));
         #[cfg(target_os = "linux")]
         self.no_automatic_ipv6(&tun.name)
             .and_then(|()| self.keep_second_address(&tun.name))
@@ -174,12 +238,18 @@ impl Host for crate::net::kernel::Kernel {
     }
 
     fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
-        Ok(Box::new(super::inside::Inside::open(netns)?))
+        #[cfg(target_os = "linux")]
+        {
+            Ok(Box::new(super::inside::Inside::open(netns)?))
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            Err(Error::other(format!("enter the network namespace {netns}"), "only Linux has them"))
+        }
     }
 
     fn forwards(&mut self) -> Option<bool> {
-        let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").ok()?;
-        Some(text.trim() != "0")
+        crate::os::forwarding::ipv4()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::net::{
     netlink::Netlink,
     netns::Netns,
     routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
+    rules::Rule,
     tun::{self, Tun},
 };
 
@@ -42,6 +43,27 @@ impl Inside {
 impl Host for Inside {
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
         Host::route_to(&mut self.outside, to, source)
+    }
+
+    fn route_to_marked(
+        &mut self,
+        to: IpAddr,
+        source: Option<IpAddr>,
+        mark: Option<u32>,
+    ) -> Result<RouteTo, Error> {
+        Host::route_to_marked(&mut self.outside, to, source, mark)
+    }
+
+    fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
+        self.inside.rules(ipv6)
+    }
+
+    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        self.inside.add_rule(rule)
+    }
+
+    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        self.inside.delete_rule(rule)
     }
 
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cause, LinkError, Place, Places, SavedFile};
 use crate::{
     net::routes::Route,
-    os::boot,
+    os::{boot, crash},
     plan::{Part, Step},
 };
 
@@ -196,6 +196,7 @@ impl Ledger {
         let path = places.ledger(&header.profile);
         let failed = |error| file_error(&path, error);
         let options = OpenOptions::new().append(true).create_new(true).mode(0o600).clone();
+        crash::point(format_args!("make the ledger"));
         let file = match open(&options, &path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(LinkError::ledger(&path, Cause::LedgerExists));
@@ -205,6 +206,7 @@ impl Ledger {
         let mut ledger = Self { path: path.clone(), file, record: Record::new(header), torn: false };
         let mut text = encode(&ledger.record.header).map_err(failed)?;
         text.push(b'\n');
+        crash::point(format_args!("head the ledger"));
         ledger.file.write_all(&text).and_then(|()| ledger.file.sync_all()).map_err(failed)?;
         sync_dir(&path).map_err(failed)?;
         Ok(ledger)
@@ -267,13 +269,6 @@ impl Ledger {
         self.write(Line::Undone { n })
     }
 
-    /// Names the calling process as the supervisor.
-    pub(super) fn adopt(&mut self) -> Result<(), LinkError> {
-        self.record.header.pid = std::process::id();
-        self.record.header.start = boot::start_of(self.record.header.pid).unwrap_or(0);
-        self.compact().map_err(|error| file_error(&self.path, error))
-    }
-
     /// Removes the file, if there is nothing left to undo.
     ///
     /// # Errors
@@ -282,6 +277,9 @@ impl Ledger {
         if !self.record.entries.is_empty() {
             return Ok(());
         }
+        // A compaction that was cut short has left it.
+        let _none = std::fs::remove_file(self.draft());
+        crash::point(format_args!("remove the ledger"));
         let removed = std::fs::remove_file(&self.path).and_then(|()| sync_dir(&self.path));
         removed.map_err(|error| file_error(&self.path, error))
     }
@@ -308,6 +306,7 @@ impl Ledger {
         }
         text.push(b'\n');
         let whole = self.file.metadata()?.len();
+        crash::point(format_args!("ledger: {}", String::from_utf8_lossy(&text).trim()));
         let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => self.torn = false,
@@ -344,6 +343,7 @@ impl Ledger {
         let mut file = open(OpenOptions::new().append(true).create_new(true).mode(0o600), &draft)?;
         file.write_all(&text)?;
         file.sync_all()?;
+        crash::point(format_args!("rename {} to {}", draft.display(), self.path.display()));
         std::fs::rename(&draft, &self.path)?;
         self.file = file;
         self.torn = false;
@@ -382,6 +382,7 @@ pub(super) struct StateLock(#[expect(dead_code, reason = "held for its Drop")] n
 impl StateLock {
     pub(super) fn take(state: &Path) -> Result<Self, LinkError> {
         let failed = |error| file_error(state, error);
+        crash::point(format_args!("make the state directory"));
         DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
         // The directory itself is the lock: a file in it would be one more thing left behind.
         let directory = open(OpenOptions::new().read(true), state).map_err(failed)?;

@@ -13,6 +13,7 @@ mod dns;
 mod error;
 mod files;
 mod firewall;
+mod gre;
 mod hook;
 mod host;
 #[cfg(target_os = "linux")]
@@ -23,6 +24,7 @@ mod policy;
 pub mod program;
 mod recover;
 mod session;
+mod trace;
 mod way;
 
 #[cfg(test)]
@@ -40,6 +42,7 @@ pub use self::{
     program::{Output, Program, ProgramError},
     recover::{Recovered, Recovery, recover},
     session::Session,
+    trace::{Goes, InForce, Trace},
 };
 use crate::plan::Platform;
 

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use super::{FileDeed, Host, Output, Program, ProgramError};
 use crate::net::{
     routes::{Address, Error, Filter, Insert, Kind, Link, MAIN_TABLE, Route, RouteTo},
+    rules::Rule,
     tun::{self, Tun},
 };
 
@@ -18,6 +19,8 @@ pub(super) struct State {
     pub(super) routes: Vec<Route>,
     pub(super) links: Vec<Link>,
     pub(super) addresses: Vec<(String, Address)>,
+    /// In the kernel's order.
+    pub(super) rules: Vec<Rule>,
 }
 
 impl State {
@@ -97,9 +100,11 @@ impl Model {
 impl Host for Model {
     fn route_to(&mut self, to: IpAddr, _source: Option<IpAddr>) -> Result<RouteTo, Error> {
         let state = self.state.borrow();
+        // Of several with one metric the first counts.
         let best = state
             .routes
             .iter()
+            .rev()
             .filter(|route| {
                 route.table == MAIN_TABLE && route.dest.contains(&to) && route.kind == Kind::Unicast
             })
@@ -113,6 +118,29 @@ impl Host for Model {
             mtu: None,
             local: false,
         })
+    }
+
+    fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
+        Ok(self.state.borrow().rules.iter().filter(|rule| rule.ipv6 == ipv6).cloned().collect())
+    }
+
+    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        self.spend()?;
+        let mut state = self.state.borrow_mut();
+        if state.rules.contains(rule) {
+            return Err(Error::errno("add rule", Errno::EEXIST));
+        }
+        state.rules.push(rule.clone());
+        state.rules.sort_by_key(|rule| rule.priority);
+        Ok(())
+    }
+
+    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        self.spend()?;
+        let mut state = self.state.borrow_mut();
+        let place = state.rules.iter().position(|other| other == rule);
+        state.rules.remove(place.ok_or_else(|| Error::errno("delete rule", Errno::ENOENT))?);
+        Ok(())
     }
 
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {

@@ -10,6 +10,7 @@ use std::{
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
 use super::Cause;
+use crate::os::crash;
 
 /// Writes the pid, world-readable.
 pub(super) fn write(path: &Path, pid: u32) -> Result<(), Cause> {
@@ -23,6 +24,7 @@ pub(super) fn write(path: &Path, pid: u32) -> Result<(), Cause> {
         // A dead process's, or one that a crash left half written.
         Content::Pid(_) | Content::Other => std::fs::remove_file(path).map_err(failed)?,
     }
+    crash::point(format_args!("make {}", path.display()));
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -32,12 +34,14 @@ pub(super) fn write(path: &Path, pid: u32) -> Result<(), Cause> {
         .map_err(failed)?;
     // The supervisor's umask is for its sockets; whoever may look for the pid may read it.
     file.set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
+    crash::point(format_args!("fill {}", path.display()));
     file.write_all(format!("{pid}\n").as_bytes()).map_err(failed)
 }
 
 /// Removes the file if it still holds this pid, or nothing yet.
 pub(super) fn remove(path: &Path, pid: u32) -> Result<(), Cause> {
     let failed = |error| Cause::File { path: path.to_owned(), error };
+    crash::point(format_args!("remove {}", path.display()));
     match read(path).map_err(failed)? {
         Content::Pid(found) if found == pid => std::fs::remove_file(path).map_err(failed),
         Content::Other

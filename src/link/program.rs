@@ -23,7 +23,7 @@ use nix::{
 
 use crate::{
     net::wait::{self, Interest},
-    os::{descriptors, process::Exit},
+    os::{crash, descriptors, process::Exit},
 };
 
 /// Where programs are looked for: never in the `$PATH` of whoever called us.
@@ -151,6 +151,7 @@ impl Program {
         if !self.path.is_absolute() {
             return Err(ProgramError::Missing { program: self.name() });
         }
+        crash::point(format_args!("run {self}"));
         let mut run = Run::start(self).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ProgramError::Missing { program: self.path.display().to_string() },
             _ => ProgramError::Spawn { program: self.name(), error },

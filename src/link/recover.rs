@@ -7,7 +7,7 @@ use super::{
     ledger::{self, Header, Ledger, StateLock},
     session,
 };
-use crate::os::boot;
+use crate::os::{boot, crash};
 
 /// What [`recover`] found and did.
 #[derive(Debug, Default)]
@@ -63,6 +63,7 @@ fn recover_one(
 ) -> Result<(), LinkError> {
     let Some(mut ledger) = Ledger::open(path)? else {
         // Its header never reached the disk: no step was begun.
+        crash::point(format_args!("remove the empty ledger"));
         return std::fs::remove_file(path)
             .map_err(|error| LinkError::ledger(path, Cause::File { path: path.to_owned(), error }));
     };

@@ -2,13 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
+
 use super::{
     Cause, Host, LinkError, Places, deeds, dns,
     ledger::{self, Before, Device, Entry, Header, Ledger, StateLock},
 };
 use crate::{
     net::{routes::Filter, tun::Tun},
-    plan::{DnsStep, Facts, KeepDefault, Key, Part, Plan, Step},
+    plan::{DnsStep, FIRST_TABLE, Facts, KeepDefault, Key, Part, Plan, PolicyStep, SLOTS, Step, Way},
 };
 
 /// What one tunnel has done to this host: plans are performed through it, and taken back.
@@ -53,14 +55,6 @@ impl Session {
             unsure: Vec::new(),
             by_the_table: false,
         })
-    }
-
-    /// The supervisor's process has changed (it daemonized): the ledger names the new one.
-    ///
-    /// # Errors
-    /// When the ledger can't be rewritten.
-    pub fn adopt(&mut self) -> Result<(), LinkError> {
-        self.ledger.adopt()
     }
 
     /// The tun device, once a transport plan has been performed.
@@ -115,9 +109,22 @@ impl Session {
             tun: self.ledger.record().device.as_ref().map(|device| device.name.clone()),
             pid: Some(self.ledger.record().header.pid),
             keep_default: self.keep_default(),
+            table: Some(self.table()),
             forwarding: self.host.forwards(),
             ..Facts::default()
         })
+    }
+
+    /// How the kernel reaches each of these prefixes, the tunnel aside: the facts behind `exclude`. `None` where it
+    /// has no way now.
+    pub fn outside(&mut self, prefixes: &[IpNet]) -> Vec<(IpNet, Option<Way>)> {
+        // The first host of a prefix: the prefix's own address may be a broadcast address, which has a way of its own.
+        let host = |prefix: &IpNet| prefix.hosts().next().unwrap_or_else(|| prefix.network());
+        // What is known of the server's way is not what is known of theirs.
+        let by_the_table = self.by_the_table;
+        let ways = prefixes.iter().map(|prefix| (*prefix, self.way_to(host(prefix), None).ok())).collect();
+        self.by_the_table = by_the_table;
+        ways
     }
 
     /// Makes the host be as the plan says. The first time every step is performed; later only what differs
@@ -145,11 +152,7 @@ impl Session {
                         && entry.part == plan.part
                         && !self.unsure.contains(&entry.number) =>
                 {
-                    if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (step, &entry.before) {
-                        self.remove_again(&entry, *ipv6, kept)?;
-                    }
-                    deeds::renew(self.host.as_mut(), step, &entry.before)
-                        .map_err(|cause| LinkError::doing(step, cause))?;
+                    self.renew_entry(&entry)?;
                 }
                 held => self.take_step(plan.part, step, held)?,
             }
@@ -168,6 +171,34 @@ impl Session {
             undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry)?;
         }
         Ok(())
+    }
+
+    /// Puts back what of our routes and rules something has taken away meanwhile: a device that went down takes its
+    /// routes along.
+    ///
+    /// # Errors
+    /// The first step that could not be renewed; those after it are looked at all the same.
+    pub fn renew_routes(&mut self) -> Result<(), LinkError> {
+        let _lock = StateLock::take(&self.places.state)?;
+        let mut first = Ok(());
+        for entry in self.ledger.record().entries.clone() {
+            let route = matches!(
+                entry.step,
+                Step::HostRoute { .. } | Step::Route { .. } | Step::RemoveDefault { .. } | Step::Policy(_)
+            );
+            if route && !self.unsure.contains(&entry.number) {
+                first = first.and(self.renew_entry(&entry));
+            }
+        }
+        first
+    }
+
+    fn renew_entry(&mut self, entry: &Entry) -> Result<(), LinkError> {
+        if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (&entry.step, &entry.before) {
+            self.remove_again(entry, *ipv6, kept)?;
+        }
+        deeds::renew(self.host.as_mut(), &entry.step, &entry.before)
+            .map_err(|cause| LinkError::doing(&entry.step, cause))
     }
 
     /// What of the resolvers that were set is not in force any more: someone else has changed it. One sentence each.
@@ -194,6 +225,30 @@ impl Session {
             Step::Dns(step) => Some(step),
             _ => None,
         })
+    }
+
+    /// Undoes everything but the kill switch and what belongs to it (rules, what stays outside): that is left to
+    /// `recover`, or to the next `up`, in the ledger.
+    #[must_use = "these are the steps that could not be undone"]
+    pub fn unwind_but_guard(mut self) -> Vec<LinkError> {
+        let (_lock, mut errors) = match StateLock::take(&self.places.state) {
+            Ok(lock) => (Some(lock), Vec::new()),
+            Err(error) => (None, vec![error]),
+        };
+        let mut entries = self.ledger.record().entries.clone();
+        entries.retain(|entry| !matches!(entry.step, Step::Policy(_)));
+        entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
+        for entry in &entries {
+            errors.extend(undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry).err());
+        }
+        errors
+    }
+
+    /// Whether the kill switch is on: what is meant for the tunnel has no other way.
+    #[must_use]
+    pub fn blocks(&self) -> bool {
+        let entries = &self.ledger.record().entries;
+        entries.iter().any(|entry| matches!(entry.step, Step::Policy(PolicyStep::Block { .. })))
     }
 
     /// Undoes everything, the last step first, and closes the tun device. Nothing stops it; what went wrong
@@ -260,6 +315,36 @@ impl Session {
             .map_err(failed)
     }
 
+    /// The routing table of this tunnel: the one that it has, or one that nobody uses, neither as a table nor as a
+    /// mark. The same profile finds the same one again as long as it is free.
+    fn table(&mut self) -> u32 {
+        let held = self.ledger.record().entries.iter().find_map(|entry| table_of(&entry.step));
+        if let Some(table) = held {
+            return table;
+        }
+        let mut used: Vec<u32> = Vec::new();
+        for ipv6 in [false, true] {
+            let rules = self.host.rules(ipv6).unwrap_or_default();
+            used.extend(rules.iter().flat_map(|rule| [Some(rule.table), rule.mark]).flatten());
+        }
+        let ledgers = ledger::list(&self.places.state).unwrap_or_default();
+        let others = ledgers.iter().filter(|path| *path != self.ledger.path());
+        for record in others.filter_map(|path| ledger::peek(path)) {
+            used.extend(record.entries.iter().filter_map(|entry| table_of(&entry.step)));
+        }
+        let start = hash(&self.ledger.record().header.profile);
+        let mut candidates = (0..SLOTS).map(|nth| FIRST_TABLE + start.wrapping_add(nth) % SLOTS);
+        let free = candidates.find(|table| !used.contains(table) && self.is_empty(*table));
+        free.unwrap_or(FIRST_TABLE + start % SLOTS)
+    }
+
+    fn is_empty(&mut self, table: u32) -> bool {
+        [false, true].into_iter().all(|ipv6| {
+            let filter = Filter { ipv6, table: Some(table), dest: None };
+            self.host.routes(&filter).is_ok_and(|routes| routes.is_empty())
+        })
+    }
+
     /// Why default routes can't be replaced here. Once they are replaced the question is settled.
     fn keep_default(&mut self) -> KeepDefault {
         let settled = |ipv6| {
@@ -286,6 +371,19 @@ impl std::fmt::Debug for Session {
     }
 }
 
+/// The own table that a step names.
+const fn table_of(step: &Step) -> Option<u32> {
+    match step {
+        Step::Policy(step) => step.table(),
+        _ => None,
+    }
+}
+
+/// FNV-1a: any spread will do, and it has to be the same tomorrow.
+fn hash(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
 /// Undoes every step of a ledger, network before transport, the last step first.
 pub(super) fn unwind(host: &mut dyn Host, ledger: &mut Ledger, places: &Places) -> Vec<LinkError> {
     let mut entries = ledger.record().entries.clone();
@@ -299,8 +397,11 @@ fn undo_entry(
     places: &Places,
     entry: &Entry,
 ) -> Result<(), LinkError> {
-    let needed =
-        matches!(entry.step, Step::HostRoute { .. }) && needed_elsewhere(places, ledger, &entry.step.key());
+    let shared = matches!(
+        entry.step,
+        Step::HostRoute { .. } | Step::AllowGre | Step::Policy(PolicyStep::Outside { .. })
+    );
+    let needed = shared && needed_elsewhere(places, ledger, &entry.step.key());
     let device = ledger.record().device.clone();
     let outcome = deeds::undo(host, &entry.step, &entry.before, device.as_ref(), needed)
         .map_err(|cause| LinkError::undoing(&entry.step, cause));
@@ -315,6 +416,8 @@ fn needed_elsewhere(places: &Places, own: &Ledger, key: &Key) -> bool {
     ledgers.iter().filter(|path| *path != own.path()).filter_map(|path| ledger::peek(path)).any(|record| {
         let here = record.header.boot == own.record().header.boot
             && record.header.netns == own.record().header.netns;
-        here && record.entries.iter().any(|entry| entry.step.key() == *key && entry.before != Before::Same)
+        // A route that was there for the other one is someone else's; that GRE was allowed was perhaps our doing.
+        let needs = |entry: &Entry| entry.before != Before::Same || *key == Key::AllowGre;
+        here && record.entries.iter().any(|entry| entry.step.key() == *key && needs(entry))
     })
 }

@@ -238,7 +238,6 @@ fn a_new_supervisor_takes_the_pid_file_over() {
     let mut session = session(&places, &model);
     // Process 1 lives, and stands for the parent that is about to exit.
     session.perform(&Plan { steps: vec![file(1)], ..empty(Part::Network) }).unwrap();
-    session.adopt().unwrap();
     session.perform(&Plan { steps: vec![file(2)], ..empty(Part::Network) }).unwrap();
     assert_eq!(fs::read_to_string(places.run.join("tun0.pid")).unwrap(), "2\n");
     assert!(session.unwind().is_empty());

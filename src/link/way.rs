@@ -7,13 +7,15 @@
 
 use std::{cmp::Reverse, net::IpAddr};
 
+use ipnet::IpNet;
+
 use super::{
     LinkError, Session, deeds,
     ledger::{Before, Entry},
 };
 use crate::{
     net::routes::{Error, Filter, Kind, MAIN_TABLE, Route},
-    plan::{Step, Value, Way},
+    plan::{PolicyRule, PolicyStep, Step, Value, Way},
 };
 
 impl Session {
@@ -21,8 +23,17 @@ impl Session {
     /// own host route, which says only which way it was.
     pub(super) fn way_to(&mut self, server: IpAddr, source: Option<IpAddr>) -> Result<Way, LinkError> {
         let own = self.ledger.record().device.as_ref().map(|device| device.name.clone());
-        let refused = match self.host.route_to(server, source) {
+        let mark = self.ledger.record().entries.iter().find_map(|entry| match &entry.step {
+            Step::Policy(step @ PolicyStep::Rule { rule: PolicyRule::Tunnel, .. }) => step.table(),
+            _ => None,
+        });
+        let refused = match self.host.route_to_marked(server, source, mark) {
             Ok(way) if way.local => return Ok(Way::ThisHost),
+            // The tunnel lives in another namespace: nothing of it is in the way, whatever its device is called.
+            Ok(way) if self.host.place().is_some() => {
+                return Ok(Way::By { gateway: way.gateway, dev: way.dev, source: way.source });
+            }
+            Err(error) if self.host.place().is_some() => return Err(LinkError::observing(error)),
             Ok(way) if own.as_ref() == Some(&way.dev) => unreachable(server),
             Ok(way) => {
                 let way = Way::By { gateway: way.gateway, dev: way.dev, source: way.source };
@@ -42,14 +53,28 @@ impl Session {
         past.ok_or_else(|| LinkError::observing(refused))
     }
 
-    /// Whether this tunnel holds a host route to the server, and which way it leads.
+    /// Whether this tunnel holds a route to the server, or to a prefix outside the tunnel that it is in, and which way
+    /// that leads.
     fn pinned(&self, server: IpAddr) -> Option<&Way> {
         self.ledger.record().entries.iter().find_map(|entry| match &entry.step {
             Step::HostRoute { server: Value::Known(to), way: Value::Known(way), .. } if *to == server => {
                 Some(way)
             }
+            Step::Policy(PolicyStep::Outside { dest, way: Value::Known(way) }) if dest.contains(&server) => {
+                Some(way)
+            }
             _ => None,
         })
+    }
+
+    /// The prefixes whose way we have pinned beside that to the server.
+    fn outside_prefixes(&self) -> Vec<IpNet> {
+        let entries = self.ledger.record().entries.iter();
+        let outside = entries.filter_map(|entry| match &entry.step {
+            Step::Policy(PolicyStep::Outside { dest, .. }) if entry.before != Before::Same => Some(*dest),
+            _ => None,
+        });
+        outside.collect()
     }
 
     /// The way that the kernel would take if our tunnel were not there: by the main table without our routes,
@@ -62,9 +87,14 @@ impl Session {
     ) -> Result<Option<Way>, LinkError> {
         let filter = Filter { ipv6: server.is_ipv6(), table: Some(MAIN_TABLE), dest: None };
         let mut live = self.host.routes(&filter).map_err(LinkError::observing)?;
+        let outside = self.outside_prefixes();
         live.retain(|route| {
-            let ours_to_host = route.is_ours() && route.dest.prefix_len() >= 32;
-            !ours_to_host && !own.is_some_and(|own| route.leaves_by(own))
+            // Host routes, what stays outside, and what refuses in the tunnel's stead.
+            let is_ours = route.is_ours()
+                && (route.dest.prefix_len() >= 32
+                    || outside.contains(&route.dest)
+                    || route.kind != Kind::Unicast);
+            !is_ours && !own.is_some_and(|own| route.leaves_by(own))
         });
         let mut kept = Vec::new();
         for entry in &self.ledger.record().entries {
@@ -74,7 +104,7 @@ impl Session {
                 _ => {}
             }
         }
-        kept.retain(|route| !superseded(route, &live));
+        kept.retain(|route| !deeds::superseded(route, live.iter().filter(|new| !new.is_ours())));
         let mut candidates: Vec<(bool, Route)> = Vec::new();
         for route in &kept {
             if self.still_leads(route, live.iter().chain(&kept))? {
@@ -141,21 +171,13 @@ impl Session {
             tracing::warn!("a new default route stays beside the tunnel's: {reason}");
             return Ok(());
         }
-        let mut before: Vec<Route> = kept.iter().filter(|old| !superseded(old, &fresh)).cloned().collect();
+        let mut before: Vec<Route> =
+            kept.iter().filter(|old| !deeds::superseded(old, fresh.iter())).cloned().collect();
         before.extend(fresh.iter().cloned());
         self.ledger.intend(entry.part, &entry.step, Before::Routes(before), Some(entry.number))?;
         deeds::perform(self.host.as_mut(), &entry.step, &Before::Routes(fresh), &mut self.notes)
             .map_err(|cause| LinkError::doing(&entry.step, cause))
     }
-}
-
-/// Whether a route that we keep would not be there any more without us: the one that came has its metric, or is
-/// the same device's.
-pub(super) fn superseded(old: &Route, now: &[Route]) -> bool {
-    now.iter().filter(|new| new.dest == old.dest && !new.is_ours()).any(|new| {
-        new.metric == old.metric
-            || new.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(|dev| old.leaves_by(dev)))
-    })
 }
 
 fn unreachable(server: IpAddr) -> Error {

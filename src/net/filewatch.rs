@@ -3,12 +3,7 @@
 //! The directory is watched, because most programs replace a file instead of writing it, and the file itself,
 //! because a container's may be a mount of its own. Nothing wakes us between two changes.
 
-use std::{
-    ffi::OsString,
-    io,
-    os::fd::BorrowedFd,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, io, os::fd::BorrowedFd, path::PathBuf};
 
 /// A watch on some files.
 #[derive(Debug)]
@@ -30,7 +25,7 @@ impl FileWatch {
             let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
             let written = AddWatchFlags::IN_CLOSE_WRITE;
             for file in &files {
-                let directory = file.parent().unwrap_or_else(|| Path::new("/"));
+                let directory = file.parent().unwrap_or_else(|| std::path::Path::new("/"));
                 inotify
                     .add_watch(directory, written | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE)?;
                 if file.exists() {

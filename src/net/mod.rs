@@ -1,10 +1,10 @@
 //! Sockets, tunnel device, routing sockets, signals: thin shells over system calls, each with one owner.
 //!
 //! [`channel`] joins supervisor and engine, [`transport`] makes the TCP and GRE sockets of a tunnel, [`tun`]
-//! opens the device and [`packets`] moves what goes through it, [`routes`] are the words for what the kernel is
-//! asked, `netlink` is how Linux is asked and [`rtsock`] the language of the BSDs' kernels, [`signals`] turns signals
-//! into readable descriptors, [`sleep`] the machine's waking up and [`filewatch`] the writing of files, and [`wait`] is
-//! the one place that blocks. [`lookup`] asks for names, and [`said`] checks what such a child says.
+//! opens the device and [`packets`] moves what goes through it, [`routes`] and [`rules`] are the words for what the
+//! kernel is asked, `netlink` is how Linux is asked and [`rtsock`] the language of the BSDs' kernels, [`signals`] turns
+//! signals into readable descriptors, [`sleep`] the machine's waking up and [`filewatch`] the writing of files, and
+//! [`wait`] is the one place that blocks. [`lookup`] asks for names, and [`said`] checks what such a child says.
 
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
 pub mod bsd;
@@ -20,6 +20,7 @@ pub mod packets;
 pub mod pty;
 pub mod routes;
 pub mod rtsock;
+pub mod rules;
 pub mod said;
 pub mod signals;
 pub mod sleep;

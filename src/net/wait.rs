@@ -38,7 +38,7 @@ pub fn any(interests: &[(BorrowedFd<'_>, Interest)], deadline: Option<Instant>) 
     Ok(fds.iter().map(|fd| fd.revents().is_some_and(|revents| !revents.is_empty())).collect())
 }
 
-/// The same for a fixed set of places, of which some may be empty.
+/// The same for a fixed set of places, of which some may be empty. Allocates nothing.
 ///
 /// # Errors
 /// As [`any`].
@@ -46,8 +46,21 @@ pub fn until<const N: usize>(
     interests: [Option<(BorrowedFd<'_>, Interest)>; N],
     deadline: Option<Instant>,
 ) -> io::Result<[bool; N]> {
-    let watched: Vec<_> = interests.iter().flatten().copied().collect();
-    let mut ready = any(&watched, deadline)?.into_iter();
+    let watched = interests.iter().flatten();
+    let Some((some, _)) = watched.clone().next() else {
+        return any(&[], deadline).map(|_| [false; N]);
+    };
+    let mut fds: [PollFd<'_>; N] = std::array::from_fn(|_| PollFd::new(*some, PollFlags::empty()));
+    let mut count = 0;
+    for (place, (fd, interest)) in fds.iter_mut().zip(watched) {
+        *place = PollFd::new(*fd, flags(*interest));
+        count += 1;
+    }
+    match poll(fds.get_mut(..count).unwrap_or_default(), timeout(deadline)) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut ready = fds.iter().map(|fd| fd.revents().is_some_and(|revents| !revents.is_empty()));
     Ok(interests.map(|interest| interest.is_some() && ready.next().unwrap_or(false)))
 }
 
@@ -60,6 +73,13 @@ pub fn never_block(fd: BorrowedFd<'_>) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
+}
+
+/// Whether a descriptor is ready at present; an error counts, as with [`any`].
+#[must_use]
+pub fn is_ready(fd: BorrowedFd<'_>, interest: Interest) -> bool {
+    let mut fds = [PollFd::new(fd, flags(interest))];
+    poll(&mut fds, PollTimeout::ZERO) != Ok(0)
 }
 
 fn flags(interest: Interest) -> PollFlags {
@@ -100,6 +120,20 @@ mod tests {
         let (a, _b) = UnixStream::pair().unwrap();
         let past = Instant::now();
         assert_eq!(until([Some((a.as_fd(), Interest::Readable))], Some(past)).unwrap(), [false]);
+    }
+
+    #[test]
+    fn places_may_be_empty_all_of_them_too() {
+        let past = Some(Instant::now());
+        assert_eq!(until([None, None], past).unwrap(), [false, false]);
+        let (a, mut b) = UnixStream::pair().unwrap();
+        assert!(!is_ready(a.as_fd(), Interest::Readable) && is_ready(a.as_fd(), Interest::Writable));
+        b.write_all(b"x").unwrap();
+        assert!(is_ready(a.as_fd(), Interest::Readable));
+        assert_eq!(
+            until([None, Some((a.as_fd(), Interest::Readable)), None], past).unwrap(),
+            [false, true, false]
+        );
     }
 
     #[test]

@@ -10,7 +10,9 @@ pub mod boot;
 pub mod bsd;
 #[cfg(target_os = "linux")]
 pub mod capabilities;
+pub mod crash;
 pub mod descriptors;
+pub mod forwarding;
 pub mod paths;
 pub mod peer;
 pub mod privileges;

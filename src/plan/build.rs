@@ -1,19 +1,31 @@
 //! Which steps a profile needs.
+//!
+//! Owns the choice among the modes of the default route and the order of the steps; `guard` adds the kill switch and
+//! what stays outside.
 
 use std::{net::IpAddr, path::Path};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Part, Plan, Platform, Step, Symbol, Value, backend, dns::DnsStep, firewall, hook::HookStep};
+use super::{
+    Part, Plan, Platform, Step, Symbol, Value, backend, dns::DnsStep, firewall, guard, hook::HookStep,
+};
 use crate::profile::{DefaultRoute, Mtu, Profile};
 
 /// What is done before anything is sent to the server.
 #[must_use]
 pub fn transport(profile: &Profile, platform: Platform) -> Plan {
-    let mut steps = vec![Step::OpenTun { unit: profile.unit }];
+    let mut steps = guard::before_all(profile, platform);
+    steps.push(Step::OpenTun { unit: profile.unit });
+    if platform == Platform::OpenBsd && profile.link.gre_allow {
+        steps.push(Step::AllowGre);
+    }
+    steps.extend(guard::outside(profile, platform));
     // RFC 2637 runs over IPv4 only, so only IPv4 routes can swallow the server.
-    let within: Vec<IpNet> =
-        tunnel_prefixes(profile).into_iter().filter(|prefix| matches!(prefix, IpNet::V4(_))).collect();
+    let within: Vec<IpNet> = tunnel_prefixes(profile, platform)
+        .into_iter()
+        .filter(|prefix| matches!(prefix, IpNet::V4(_)))
+        .collect();
     // In a namespace of its own nothing of the tunnel's can lead the transport astray.
     if !within.is_empty() && !inside(profile, platform) {
         steps.push(Step::HostRoute {
@@ -23,7 +35,7 @@ pub fn transport(profile: &Profile, platform: Platform) -> Plan {
         });
     }
     backend::transport(profile, platform, &mut steps);
-    let plan = Plan { platform, part: Part::Transport, steps, notes: Vec::new() };
+    let plan = Plan { platform, part: Part::Transport, steps, notes: guard::notes(profile, platform) };
     // A literal address may already decide whether the host route is needed.
     plan.resolve(&super::Facts::default())
 }
@@ -70,25 +82,36 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
             .then_some(Value::Open(Symbol::Peer)),
     };
     let speaks = |dest: &IpNet| profile.ppp.ipv6 || matches!(dest, IpNet::V4(_));
-    let split = profile.routes.iter().filter(|wanted| speaks(&wanted.prefix));
-    steps.extend(split.map(|wanted| route(wanted.prefix, wanted.metric, wanted.table)));
+    for wanted in profile.routes.iter().filter(|wanted| speaks(&wanted.prefix)) {
+        let table = wanted.table.map(Value::Known);
+        let parts = guard::in_front_of_block(profile, platform, wanted.prefix);
+        steps.extend(parts.into_iter().map(|part| route(part, wanted.metric, table.clone())));
+    }
 
     let families: &[bool] = if profile.ppp.ipv6 { &[false, true] } else { &[false] };
     for &ipv6 in families {
-        // There is no other way out of a namespace of its own that a default route could get into conflict with.
-        let mode = profile
-            .default_route
-            .map(|mode| if inside(profile, platform) { DefaultRoute::Replace } else { mode });
-        match mode {
-            // Policy routing is a later issue's; the profile is refused before it gets here.
-            None | Some(DefaultRoute::Policy) => {}
+        let halved = || {
+            let halves = halves(ipv6).into_iter();
+            halves.flat_map(|half| guard::in_front_of_block(profile, platform, half))
+        };
+        match default_mode(profile, platform) {
+            None | Some(DefaultRoute::Auto) => {}
+            Some(DefaultRoute::Policy) => {
+                steps.push(route(everything(ipv6), None, Some(Value::Open(Symbol::Table))));
+            }
             Some(DefaultRoute::Replace) => {
                 steps.push(Step::RemoveDefault { ipv6 });
                 steps.push(route(everything(ipv6), None, None));
+                // What refuses is more specific than a default route, so that none that comes meanwhile (DHCP) is
+                // followed; the way into the tunnel has to stand before it.
+                if guard::is_on(profile, platform) {
+                    steps.extend(halved().map(|half| route(half, None, None)));
+                }
             }
-            Some(DefaultRoute::Halves) => {
-                steps.extend(halves(ipv6).into_iter().map(|half| route(half, None, None)));
-            }
+            Some(DefaultRoute::Halves) => steps.extend(halved().map(|half| route(half, None, None))),
+        }
+        if guard::has_table_for_names(profile, platform) {
+            steps.push(route(everything(ipv6), None, Some(Value::Open(Symbol::Table))));
         }
     }
     if profile.link.netns.is_some() && !inside(profile, platform) {
@@ -101,12 +124,32 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     if !profile.ppp.ipv6 && profile.routes.iter().any(|wanted| matches!(wanted.prefix, IpNet::V6(_))) {
         notes.push("ppp.ipv6 is off: the IPv6 routes are left out".to_owned());
     }
+    if matches!(platform, Platform::FreeBsd | Platform::NetBsd)
+        && profile.routes.iter().any(|wanted| wanted.metric.is_some())
+    {
+        notes.push("routes have no metric on this system: it is left out".to_owned());
+    }
     Plan { platform, part: Part::Network, steps, notes }
 }
 
 /// Whether the tunnel lives in a network namespace other than the transport's.
 pub(super) fn inside(profile: &Profile, platform: Platform) -> bool {
     platform == Platform::Linux && profile.link.netns.is_some()
+}
+
+/// How everything goes through the tunnel on this platform; `None` when it does not, and never `Auto`.
+///
+/// On Linux by policy rules: the main table stays as it is, so there is nothing to follow when the host roams and
+/// nothing to put back; in a namespace of the tunnel's own there is no other way out that it could get into conflict
+/// with, so it simply is the default route there. The BSDs have no such rules; there two halves leave the old default
+/// route where dhclient put it, and are gone with the device whatever becomes of us.
+pub(super) fn default_mode(profile: &Profile, platform: Platform) -> Option<DefaultRoute> {
+    match (profile.default_route?, platform) {
+        _ if inside(profile, platform) => Some(DefaultRoute::Replace),
+        (DefaultRoute::Auto | DefaultRoute::Policy, Platform::Linux) => Some(DefaultRoute::Policy),
+        (DefaultRoute::Auto | DefaultRoute::Policy, _) => Some(DefaultRoute::Halves),
+        (mode, _) => Some(mode),
+    }
 }
 
 /// 0/1 and 128/1, or ::/1 and 8000::/1: together everything, each more specific than a default route.
@@ -118,21 +161,23 @@ pub(super) fn halves(ipv6: bool) -> [IpNet; 2] {
     }
 }
 
-fn everything(ipv6: bool) -> IpNet {
+pub(super) fn everything(ipv6: bool) -> IpNet {
     if ipv6 { IpNet::V6(Ipv6Net::default()) } else { IpNet::V4(Ipv4Net::default()) }
 }
 
-/// The prefixes that will lead into the tunnel. Routes in tables of their own count too: a rule may lead the
-/// transport there.
-fn tunnel_prefixes(profile: &Profile) -> Vec<IpNet> {
-    match profile.default_route {
+/// The prefixes that will lead into the tunnel for the transport too. Routes in tables of their own count: a rule may
+/// lead the transport there. By policy rules only the split routes do; the rest is not for marked packets.
+fn tunnel_prefixes(profile: &Profile, platform: Platform) -> Vec<IpNet> {
+    match default_mode(profile, platform) {
         Some(DefaultRoute::Halves | DefaultRoute::Replace) => vec![everything(false)],
-        None | Some(DefaultRoute::Policy) => profile.routes.iter().map(|route| route.prefix).collect(),
+        None | Some(DefaultRoute::Policy | DefaultRoute::Auto) => {
+            profile.routes.iter().map(|route| route.prefix).collect()
+        }
     }
 }
 
 /// The server's address, if there is one server and it was written as an address.
-fn literal_server(profile: &Profile) -> Value<IpAddr> {
+pub(super) fn literal_server(profile: &Profile) -> Value<IpAddr> {
     match profile.servers.as_slice() {
         [only] => only
             .literal()

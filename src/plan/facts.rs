@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, Resolver, Step, Symbol, Value, build};
+use super::{Plan, PolicyStep, Resolver, Step, Symbol, Value, build};
 
 /// What is known so far. Everything starts unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,10 @@ pub struct Facts {
     pub resolver: Option<Resolver>,
     /// Why a default route can't be replaced on this host.
     pub keep_default: KeepDefault,
+    /// A routing table that nobody else has, and a mark of the same number.
+    pub table: Option<u32>,
+    /// How the kernel reaches each prefix that stays outside, without the tunnel; `None` when it does not.
+    pub outside: Vec<(IpNet, Option<Way>)>,
     /// Whether this host forwards IPv4 packets; `None` where that is not known.
     pub forwarding: Option<bool>,
 }
@@ -136,7 +140,7 @@ pub(super) fn resolve(plan: &Plan, facts: &Facts) -> Plan {
 
 fn fill(step: &mut Step, facts: &Facts) {
     match step {
-        Step::OpenTun { .. } | Step::RemoveDefault { .. } => {}
+        Step::OpenTun { .. } | Step::RemoveDefault { .. } | Step::AllowGre => {}
         Step::HostRoute { server, way, .. } => {
             server.fill(facts.server.as_ref());
             way.fill(facts.way.as_ref());
@@ -164,8 +168,11 @@ fn fill(step: &mut Step, facts: &Facts) {
             tun.fill(facts.tun.as_ref());
             pid.fill(facts.pid.as_ref());
         }
-        Step::Route { tun, peer, .. } => {
+        Step::Route { tun, peer, table, .. } => {
             tun.fill(facts.tun.as_ref());
+            if let Some(table) = table {
+                table.fill(facts.table.as_ref());
+            }
             if let Some(peer) = peer {
                 peer.fill(facts.peer.as_ref());
             }
@@ -219,9 +226,20 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
         {
             for half in build::halves(matches!(dest, IpNet::V6(_))) {
                 let (tun, peer) = (tun.clone(), peer.clone());
-                plan.steps.push(Step::Route { tun, dest: half, metric, table: None, peer });
+                let half = Step::Route { tun, dest: half, metric, table: None, peer };
+                if !plan.steps.contains(&half) {
+                    plan.steps.push(half);
+                }
             }
         }
+        Step::Policy(PolicyStep::Outside { way: Value::Known(Way::ThisHost), .. }) => {}
+        Step::Policy(PolicyStep::Outside { dest, way: Value::Open(_) })
+            if facts.outside.iter().any(|(prefix, way)| *prefix == dest && way.is_none()) =>
+        {
+            note(plan, format!("there is no way to {dest} outside the tunnel now"));
+        }
+        // Asked for twice: the halves behind a default route that had to stay, and those of the kill switch.
+        Step::Route { .. } if plan.steps.contains(&step) => {}
         Step::Firewall(step) => {
             if let Some(text) = step.note(facts) {
                 note(plan, text);
@@ -256,6 +274,7 @@ impl Facts {
             Symbol::Peer => self.peer.is_some(),
             Symbol::Local6 | Symbol::Peer6 => matches!(self.ipv6, Ipv6::Open { .. }),
             Symbol::Pid => self.pid.is_some(),
+            Symbol::Table => self.table.is_some(),
             Symbol::Dns => self.dns.is_some(),
             Symbol::Resolver => self.resolver.is_some(),
         }

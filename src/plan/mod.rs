@@ -14,6 +14,7 @@ mod build;
 mod dns;
 mod facts;
 mod firewall;
+mod guard;
 mod hook;
 mod policy;
 mod step;
@@ -32,7 +33,7 @@ pub use self::{
     facts::{Facts, Ipv6, KeepDefault, Way},
     firewall::{Clamp, FirewallKey, FirewallStep, Macros, PfRules, nft_removal, nft_text},
     hook::{HookKey, HookStep, Moment},
-    policy::{PolicyKey, PolicyStep},
+    policy::{FIRST_TABLE, PolicyKey, PolicyRule, PolicyStep, SLOTS},
     step::{Key, Step},
     value::{Symbol, Value},
 };
@@ -150,6 +151,17 @@ impl Plan {
         open.sort_unstable();
         open.dedup();
         open
+    }
+
+    /// The mark that the transport's sockets must have; `None` when they need none.
+    #[must_use]
+    pub fn mark(&self) -> Option<u32> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Policy(PolicyStep::Rule {
+                rule: PolicyRule::Tunnel, table: Value::Known(table), ..
+            }) => Some(*table),
+            _ => None,
+        })
     }
 
     /// One line per step, in the platform's own words, in order.

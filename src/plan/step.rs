@@ -84,7 +84,7 @@ pub enum Step {
         /// Lower is preferred; `None` leaves it to the platform.
         metric: Option<u32>,
         /// A routing table by number; `None` is the main one.
-        table: Option<u32>,
+        table: Option<Value<u32>>,
         /// The next hop, for platforms whose routes name the peer instead of the device.
         peer: Option<Value<Ipv4Addr>>,
     },
@@ -93,6 +93,8 @@ pub enum Step {
         /// IPv6 instead of IPv4.
         ipv6: bool,
     },
+    /// Lets GRE packets through to us: OpenBSD's `net.inet.gre.allow`.
+    AllowGre,
     /// An external PPP.
     Ppp(PppStep),
     /// Policy routing and the kill switch.
@@ -123,9 +125,11 @@ pub enum Key {
     /// One file.
     File(PathBuf),
     /// One route: prefix, table, metric.
-    Route(IpNet, Option<u32>, Option<u32>),
+    Route(IpNet, Option<Value<u32>>, Option<u32>),
     /// The default routes of a family.
     Default(bool),
+    /// `net.inet.gre.allow`.
+    AllowGre,
     /// Of a [`PppStep`].
     Ppp(PppKey),
     /// Of a [`PolicyStep`].
@@ -150,8 +154,9 @@ impl Step {
             Self::Address6 { tun, local, peer } => Key::Address6(tun.clone(), local.clone(), peer.clone()),
             Self::Up { tun } => Key::Up(tun.clone()),
             Self::PidFile { dir, tun, .. } => Key::File(pid_file(dir, tun)),
-            Self::Route { dest, metric, table, .. } => Key::Route(*dest, *table, *metric),
+            Self::Route { dest, metric, table, .. } => Key::Route(*dest, table.clone(), *metric),
             Self::RemoveDefault { ipv6 } => Key::Default(*ipv6),
+            Self::AllowGre => Key::AllowGre,
             Self::Ppp(step) => Key::Ppp(step.key()),
             Self::Policy(step) => Key::Policy(step.key()),
             Self::Firewall(step) => Key::Firewall(step.key()),
@@ -164,7 +169,7 @@ impl Step {
     #[must_use]
     pub fn open(&self) -> Vec<Symbol> {
         let open = match self {
-            Self::OpenTun { .. } | Self::RemoveDefault { .. } => Vec::new(),
+            Self::OpenTun { .. } | Self::RemoveDefault { .. } | Self::AllowGre => Vec::new(),
             Self::HostRoute { server, way, .. } => vec![server.open(), way.open()],
             Self::Mtu { tun, mtu } => vec![tun.open(), mtu.open()],
             Self::Address { tun, local, peer } => {
@@ -173,7 +178,9 @@ impl Step {
             Self::Address6 { tun, local, peer } => vec![tun.open(), local.open(), peer.open()],
             Self::Up { tun } => vec![tun.open()],
             Self::PidFile { tun, pid, .. } => vec![tun.open(), pid.open()],
-            Self::Route { tun, peer, .. } => vec![tun.open(), peer.as_ref().and_then(Value::open)],
+            Self::Route { tun, peer, table, .. } => {
+                vec![tun.open(), peer.as_ref().and_then(Value::open), table.as_ref().and_then(Value::open)]
+            }
             Self::Ppp(step) => return step.open(),
             Self::Policy(step) => return step.open(),
             Self::Firewall(step) => return step.open(),
@@ -196,6 +203,7 @@ impl Step {
             | Self::Up { .. }
             | Self::PidFile { .. }
             | Self::Route { .. }
+            | Self::AllowGre
             | Self::RemoveDefault { .. } => true,
             Self::Ppp(step) => step.is_volatile(),
             Self::Policy(step) => step.is_volatile(),
@@ -222,6 +230,7 @@ impl Step {
             | Self::Address6 { .. }
             | Self::Up { .. }
             | Self::Route { .. }
+            | Self::AllowGre
             | Self::RemoveDefault { .. } => true,
         }
     }
@@ -230,7 +239,7 @@ impl Step {
     #[must_use]
     pub const fn is_of_device(&self) -> bool {
         match self {
-            Self::HostRoute { .. } | Self::RemoveDefault { .. } => false,
+            Self::HostRoute { .. } | Self::RemoveDefault { .. } | Self::AllowGre => false,
             Self::Ppp(step) => step.is_of_device(),
             Self::Policy(step) => step.is_of_device(),
             Self::Firewall(step) => step.is_of_device(),

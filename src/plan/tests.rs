@@ -248,6 +248,8 @@ fn facts() -> Facts {
         ipv6: Ipv6::Absent,
         pid: Some(4711),
         keep_default: KeepDefault::default(),
+        table: Some(FIRST_TABLE + 9),
+        outside: Vec::new(),
         forwarding: None,
         dns: Some(Vec::new()),
         resolver: None,
@@ -293,4 +295,17 @@ fn tables_and_priorities_in_the_words_of_each_system() {
         words(Platform::NetBsd),
         ["route add -net 10.43.0.0/16 <peer>", "route delete -net 10.43.0.0/16 <peer>"]
     );
+}
+
+#[test]
+fn gre_is_allowed_on_openbsd_alone_and_when_asked() {
+    let mut profile = router();
+    let asks = |profile: &Profile, platform| transport(profile, platform).steps.contains(&Step::AllowGre);
+    assert!(Platform::ALL.into_iter().all(|platform| !asks(&profile, platform)));
+    profile.link.gre_allow = true;
+    for platform in Platform::ALL {
+        assert_eq!(asks(&profile, platform), platform == Platform::OpenBsd);
+    }
+    let plan = transport(&profile, Platform::OpenBsd);
+    assert!(plan.lines().any(|line| line == "sysctl net.inet.gre.allow=1"));
 }

@@ -83,6 +83,9 @@ pub enum Symbol {
     /// The supervisor's process number.
     #[serde(rename = "<pid>")]
     Pid,
+    /// The tunnel's own routing table, which is also the mark of its transport (Linux).
+    #[serde(rename = "<table>")]
+    Table,
     /// The resolvers that the peer names (RFC 1877).
     #[serde(rename = "<dns>")]
     Dns,
@@ -105,6 +108,7 @@ impl fmt::Display for Symbol {
             Self::Local6 => "<local6>",
             Self::Peer6 => "<peer6>",
             Self::Pid => "<pid>",
+            Self::Table => "<table>",
             Self::Dns => "<dns>",
             Self::Resolver => "<resolver>",
         })

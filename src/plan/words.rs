@@ -14,6 +14,7 @@ pub(super) fn line(step: &Step, platform: Platform) -> String {
         (Step::OpenTun { unit: None }, _) => "open the first free tun device (tunX)".to_owned(),
         (Step::PidFile { dir, tun, pid }, _) => format!("write {pid} to {}", pid_file(dir, tun).display()),
         (Step::Ppp(step), _) => step.line(platform),
+        (Step::AllowGre, _) => "sysctl net.inet.gre.allow=1".to_owned(),
         (Step::Policy(step), _) => step.line(platform),
         (Step::Firewall(step), _) => step.line(platform),
         (Step::Dns(step), _) => step.line(platform),
@@ -33,6 +34,9 @@ pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
             format!("put back the default route{} as it was", if *ipv6 { " for IPv6" } else { "" })
         }
         (Step::Ppp(step), _) => return step.undo_line(platform),
+        (Step::AllowGre, _) => {
+            "sysctl net.inet.gre.allow=0 (if it was, and no other tunnel needs it)".to_owned()
+        }
         (Step::Policy(step), _) => return step.undo_line(platform),
         (Step::Firewall(step), _) => return step.undo_line(platform),
         (Step::Dns(step), _) => return step.undo_line(platform),
@@ -49,15 +53,7 @@ pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
 fn linux(step: &Step, verb: &str) -> String {
     match step {
         Step::HostRoute { server, way, within } => {
-            let way = match way {
-                Value::Known(Way::By { gateway: Some(gateway), dev, .. }) => {
-                    format!("via {gateway} dev {dev}")
-                }
-                Value::Known(Way::By { gateway: None, dev, .. }) => format!("dev {dev}"),
-                Value::Known(Way::ThisHost) => "dev lo".to_owned(),
-                Value::Open(symbol) => format!("via {symbol}"),
-            };
-            format!("ip route {verb} {server} {way}{}", condition(server, within))
+            format!("ip route {verb} {server} {}{}", linux_way(way), condition(server, within))
         }
         Step::Mtu { tun, mtu } => format!("ip link set {tun} mtu {mtu}"),
         Step::Address { tun, local, peer: Some(peer) } => {
@@ -71,7 +67,7 @@ fn linux(step: &Step, verb: &str) -> String {
         Step::Route { tun, dest, metric, table, .. } => {
             let family = if matches!(dest, IpNet::V6(_)) { " -6" } else { "" };
             let metric = metric.map_or(String::new(), |metric| format!(" metric {metric}"));
-            let table = table.map_or(String::new(), |table| format!(" table {table}"));
+            let table = table.as_ref().map_or(String::new(), |table| format!(" table {table}"));
             format!("ip{family} route {verb} {} dev {tun}{metric}{table}", place(dest))
         }
         Step::RemoveDefault { ipv6 } => {
@@ -80,6 +76,7 @@ fn linux(step: &Step, verb: &str) -> String {
         Step::OpenTun { .. }
         | Step::PidFile { .. }
         | Step::Ppp(_)
+        | Step::AllowGre
         | Step::Policy(_)
         | Step::Firewall(_)
         | Step::Dns(_)
@@ -90,13 +87,7 @@ fn linux(step: &Step, verb: &str) -> String {
 fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
     match step {
         Step::HostRoute { server, way, within } => {
-            let way = match way {
-                Value::Known(Way::By { gateway: Some(gateway), .. }) => gateway.to_string(),
-                Value::Known(Way::By { gateway: None, dev, .. }) => format!("-interface {dev}"),
-                Value::Known(Way::ThisHost) => "-interface lo0".to_owned(),
-                Value::Open(symbol) => symbol.to_string(),
-            };
-            format!("route {verb} -host {server} {way}{}", condition(server, within))
+            format!("route {verb} -host {server} {}{}", bsd_way(way), condition(server, within))
         }
         Step::Mtu { tun, mtu } => format!("ifconfig {tun} mtu {mtu}"),
         Step::Address { tun, local, peer } => match (peer, verb) {
@@ -118,7 +109,7 @@ fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
             // OpenBSD's tables and priorities, FreeBSD's tables (FIBs); NetBSD has neither.
             let (before, behind) = match (platform, table, metric) {
                 (Platform::OpenBsd, table, metric) => (
-                    table.map_or(String::new(), |table| format!(" -T {table}")),
+                    table.as_ref().map_or(String::new(), |table| format!(" -T {table}")),
                     metric.map_or(String::new(), |metric| format!(" -priority {metric}")),
                 ),
                 (Platform::FreeBsd, Some(table), _) => (String::new(), format!(" -fib {table}")),
@@ -138,6 +129,7 @@ fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
         Step::OpenTun { .. }
         | Step::PidFile { .. }
         | Step::Ppp(_)
+        | Step::AllowGre
         | Step::Policy(_)
         | Step::Firewall(_)
         | Step::Dns(_)
@@ -154,6 +146,24 @@ fn condition(server: &Value<std::net::IpAddr>, within: &[IpNet]) -> String {
     format!(" (only if {} is in {})", Symbol::Server, list.join(" or "))
 }
 
-fn place(dest: &IpNet) -> String {
+pub(super) fn linux_way(way: &Value<Way>) -> String {
+    match way {
+        Value::Known(Way::By { gateway: Some(gateway), dev, .. }) => format!("via {gateway} dev {dev}"),
+        Value::Known(Way::By { gateway: None, dev, .. }) => format!("dev {dev}"),
+        Value::Known(Way::ThisHost) => "dev lo".to_owned(),
+        Value::Open(symbol) => format!("via {symbol}"),
+    }
+}
+
+pub(super) fn bsd_way(way: &Value<Way>) -> String {
+    match way {
+        Value::Known(Way::By { gateway: Some(gateway), .. }) => gateway.to_string(),
+        Value::Known(Way::By { gateway: None, dev, .. }) => format!("-interface {dev}"),
+        Value::Known(Way::ThisHost) => "-interface lo0".to_owned(),
+        Value::Open(symbol) => symbol.to_string(),
+    }
+}
+
+pub(super) fn place(dest: &IpNet) -> String {
     if dest.prefix_len() == 0 { "default".to_owned() } else { dest.to_string() }
 }

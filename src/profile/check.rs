@@ -131,6 +131,20 @@ fn routes(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>)
             drafts.push(Draft::error(at("routes"), title, "this is the server's own address: leave it out"));
         }
     }
+    for excluded in &profile.exclude {
+        if excluded.prefix_len() < 2 {
+            let title = format!("`exclude` leaves nothing for the tunnel: {excluded}");
+            drafts.push(Draft::error(at("exclude"), title, "a longer prefix"));
+        }
+        if profile.routes.iter().any(|route| route.prefix == *excluded && route.table.is_none()) {
+            let title = format!("{excluded} is in `routes` and in `exclude`");
+            drafts.push(Draft::error(at("exclude"), title, "it can't be both"));
+        }
+    }
+    if !profile.exclude.is_empty() && profile.default_route.is_none() && profile.routes.is_empty() {
+        let label = "nothing goes through the tunnel: no `routes`, no `default`";
+        drafts.push(Draft::warning(at("exclude"), "there is nothing to exclude from", label));
+    }
     let covered =
         profile.routes.iter().any(|route| route.table.is_none() && matches!(route.prefix, IpNet::V4(_)));
     if covered && profile.default_route.is_some() {

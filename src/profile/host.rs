@@ -42,11 +42,13 @@ impl Route {
 /// How `default` sends everything through the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultRoute {
+    /// `auto`: what suits the platform best. This is also what `true` means.
+    Auto,
     /// `policy`: our own packets are marked, the rest follows a table of our own (Linux).
     Policy,
     /// `halves`: 0/1 and 128/1 beside a host route to the server; the old default stays.
     Halves,
-    /// `replace`: the old default is saved, replaced and restored. This is also what `true` means.
+    /// `replace`: the old default is saved, replaced and restored.
     Replace,
 }
 
@@ -55,6 +57,7 @@ impl DefaultRoute {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Policy => "policy",
             Self::Halves => "halves",
             Self::Replace => "replace",
@@ -187,4 +190,6 @@ pub struct LinkPlace {
     pub rdomain: Option<u32>,
     /// `link.fib`: a routing table number (FreeBSD).
     pub fib: Option<u32>,
+    /// `link.gre-allow`: OpenBSD's `net.inet.gre.allow` is set while the tunnel is there.
+    pub gre_allow: bool,
 }

@@ -3,7 +3,7 @@
 //! An error in one profile makes that profile unusable and no other. A file that is not TOML, or may not be
 //! believed, makes all of its profiles unusable, because nothing in it is sure.
 
-use std::{collections::BTreeMap, fmt, io::ErrorKind, path::Path};
+use std::{collections::BTreeMap, fmt, io::ErrorKind, os::unix::fs::MetadataExt, path::Path};
 
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
@@ -128,6 +128,34 @@ impl Profiles {
             finding.profile = Some(name.clone());
             finding.at = Some(at.clone());
             finding.label = "its `password.file`".to_owned();
+            self.report.push(finding);
+        }
+    }
+
+    /// Looks at the rules files that the profiles name: whether they are there, and nobody but root can change what
+    /// root will load. Whether they load is only known when the tunnel is up.
+    pub fn probe_rules(&mut self) {
+        for (name, Entry { at, profile }) in &self.entries {
+            let Some(profile) = profile else { continue };
+            let nftables = profile.nftables.as_ref().map(|nftables| ("nftables.file", &nftables.file));
+            let pf = profile.pf.as_ref().map(|pf| ("pf.file", &pf.file));
+            let wanted = if cfg!(target_os = "linux") { nftables } else { pf };
+            let Some((key, path)) = wanted else { continue };
+            let (severity, wrong) = match path.metadata() {
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => continue,
+                Err(error) => (Severity::Warning, format!("{}: {error}", path.display())),
+                Ok(found) if !found.is_file() => (Severity::Error, format!("{}: not a file", path.display())),
+                Ok(found) if found.mode() & 0o022 != 0 => (
+                    Severity::Error,
+                    format!("{}: others than its owner may write it; chmod go-w", path.display()),
+                ),
+                Ok(_) => continue,
+            };
+            let mut finding = Finding::error(wrong);
+            finding.severity = severity;
+            finding.profile = Some(name.clone());
+            finding.at = Some(at.clone());
+            finding.label = format!("its `{key}`");
             self.report.push(finding);
         }
     }

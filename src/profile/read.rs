@@ -24,8 +24,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// Options for an external PPP; a pipe holds them all at once.
-const MOST_OPTIONS: usize = 128;
+/// Options for an external PPP: a pipe holds so many of the longest at once, each byte written as four.
+const MOST_OPTIONS: usize = 48;
 
 /// What has no default, and what to do about it.
 const REQUIRED: &[(&str, &str)] = &[

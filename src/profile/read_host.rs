@@ -38,6 +38,7 @@ pub(super) fn read(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profi
         profile.link.netns = reader.parsed(table, "link.netns", values::netns);
         profile.link.rdomain = reader.integer(table, "link.rdomain", 0..=255);
         profile.link.fib = reader.integer(table, "link.fib", 0..=65_535);
+        profile.link.gre_allow = reader.bool(table, "link.gre-allow").unwrap_or(false);
     }
     profile.autostart = reader.bool(table, "autostart").unwrap_or(false);
 }
@@ -137,14 +138,18 @@ fn overlaps(reader: &mut Reader, routes: &[(Route, Span)]) {
 fn exclude(reader: &mut Reader, table: &DeTable<'_>) -> Vec<IpNet> {
     let Some(value) = reader.take(table, "exclude") else { return Vec::new() };
     let items = reader.list(value).unwrap_or_default();
-    items.into_iter().filter_map(|item| reader.parse(item, values::prefix)).collect()
+    let mut prefixes: Vec<IpNet> =
+        items.into_iter().filter_map(|item| reader.parse(item, values::prefix)).collect();
+    prefixes.sort();
+    prefixes.dedup();
+    prefixes
 }
 
 /// `true`, `false`, or a table with `mode`.
 fn default_route(reader: &mut Reader, table: &DeTable<'_>) -> Option<DefaultRoute> {
     let value = reader.take(table, "default")?;
     match value.value {
-        DeValue::Boolean(true) => Some(DefaultRoute::Replace),
+        DeValue::Boolean(true) => Some(DefaultRoute::Auto),
         DeValue::Boolean(false) => None,
         DeValue::Table(table) => {
             reader.check_keys(table, "default");

@@ -69,6 +69,7 @@ pub const KEYS: &[&str] = &[
     "link.netns",
     "link.rdomain",
     "link.fib",
+    "link.gre-allow",
     "retry.first",
     "retry.max",
     "retry.attempts",
@@ -90,9 +91,6 @@ pub struct Gate {
 /// What is refused with "not supported yet", never silently ignored.
 pub const GATE: &[Gate] = &[
     Gate { key: "peer-routes", works: &["false"], missing: "routes that the server offers" },
-    Gate { key: "exclude", works: &[], missing: "prefixes that stay outside the tunnel" },
-    Gate { key: "default.mode", works: &["halves", "replace"], missing: "the default route by policy rules" },
-    Gate { key: "leak", works: &["allow"], missing: "the kill switch" },
     Gate { key: "link.rdomain", works: &[], missing: "routing domains (OpenBSD)" },
     Gate { key: "link.fib", works: &[], missing: "FIBs (FreeBSD)" },
 ];

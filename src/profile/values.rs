@@ -25,8 +25,12 @@ pub(super) const AUTH: Words<AuthProtocol> = &[
 ];
 pub(super) const BACKENDS: Words<PppBackend> =
     &[("builtin", PppBackend::Builtin), ("pppd", PppBackend::Pppd), ("ppp", PppBackend::Ppp)];
-pub(super) const DEFAULT_MODES: Words<DefaultRoute> =
-    &[("policy", DefaultRoute::Policy), ("halves", DefaultRoute::Halves), ("replace", DefaultRoute::Replace)];
+pub(super) const DEFAULT_MODES: Words<DefaultRoute> = &[
+    ("auto", DefaultRoute::Auto),
+    ("policy", DefaultRoute::Policy),
+    ("halves", DefaultRoute::Halves),
+    ("replace", DefaultRoute::Replace),
+];
 pub(super) const LEAKS: Words<Leak> = &[("allow", Leak::Allow), ("block", Leak::Block)];
 pub(super) const DNS_BACKENDS: Words<DnsBackend> = &[
     ("auto", DnsBackend::Auto),

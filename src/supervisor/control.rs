@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::status::{Answer, Request};
-use crate::os::{paths, peer};
+use crate::os::{crash, paths, peer};
 
 /// The longest request, in bytes.
 const LONGEST: usize = 1024;
@@ -54,7 +54,9 @@ impl Control {
             _ => {}
         }
         // Nobody can connect between bind and chmod: the umask of a supervisor is 077.
+        crash::point(format_args!("make the control socket"));
         let listener = UnixListener::bind(&path)?;
+        crash::point(format_args!("close the control socket to others"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
         Ok(Self { listener, path, clients: Vec::new() })
@@ -131,6 +133,7 @@ impl Control {
 
     /// Removes the socket from the file system; those who wait stay connected until this is dropped.
     pub fn close(&self) {
+        crash::point(format_args!("remove the control socket"));
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "control socket stays");
         }

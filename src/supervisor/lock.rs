@@ -14,7 +14,7 @@ use std::{
 
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
-use crate::os::paths;
+use crate::os::{crash, paths};
 
 /// Opening and removing may cross each other, and `recover` holds each free lock for a moment; what lasts longer
 /// than this is something else.
@@ -56,7 +56,9 @@ impl Lock {
         let failed = |error| LockError::Io { path: path.clone(), error };
         let patience = Instant::now() + PATIENCE;
         loop {
+            crash::point(format_args!("make the control directory"));
             make_control_dir().map_err(failed)?;
+            crash::point(format_args!("open the lock"));
             let file = match open(&path) {
                 Ok(file) => file,
                 // The last one out has just removed the directory.
@@ -91,6 +93,7 @@ impl Lock {
     /// # Errors
     /// The file system's.
     pub fn sign(&mut self) -> Result<(), LockError> {
+        crash::point(format_args!("sign the lock"));
         let signed = self
             .file
             .set_len(0)
@@ -101,12 +104,21 @@ impl Lock {
 
     /// Removes the file, and the control directory when nothing else is in it, then lets go.
     pub fn release(self) {
+        crash::point(format_args!("remove the lock"));
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "lock file stays");
         }
+        crash::point(format_args!("remove the control directory"));
         // Another profile's files keep it, and that is as it should be.
         let _not_empty = fs::remove_dir(paths::control_dir());
     }
+}
+
+/// Removes the control directory if nothing is in it: whoever made it has died before it made its lock, or after it
+/// removed it.
+pub fn remove_empty_dir() -> Option<PathBuf> {
+    let dir = paths::control_dir();
+    fs::remove_dir(&dir).is_ok().then_some(dir)
 }
 
 /// Whether a supervisor holds the lock of this profile. Leaves nothing behind.

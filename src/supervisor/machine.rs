@@ -82,6 +82,8 @@ pub enum Action {
     Look,
     /// Host route and all that hangs on the way to the server, by the way that there is now.
     Repin,
+    /// The same way as before: put back what of our routes has gone.
+    Renew,
     /// Have the engine see whether the server is still there.
     Probe,
     /// End the engine or the resolver at once, for this reason; nothing follows.
@@ -204,6 +206,12 @@ impl Machine {
     #[must_use]
     pub fn server(&self) -> Option<SocketAddrV4> {
         self.dialled
+    }
+
+    /// Whether the tunnel has ever carried packets.
+    #[must_use]
+    pub fn was_up(&self) -> bool {
+        self.ever_up
     }
 
     /// Failures in a row.

@@ -19,6 +19,7 @@ pub mod notify;
 mod patience;
 mod recovery;
 pub mod report;
+pub mod routes;
 mod run;
 pub mod status;
 

@@ -16,7 +16,7 @@ pub struct Recovery {
     pub recovered: Vec<Recovered>,
     /// Tunnels that are alive.
     pub alive: Vec<String>,
-    /// Sockets, locks and pid files of dead supervisors that were removed.
+    /// Sockets and locks of dead supervisors that were removed, and the directory if they had died without them.
     pub removed: Vec<PathBuf>,
     /// What could not be undone.
     pub errors: Vec<LinkError>,
@@ -59,5 +59,6 @@ fn remove_files(own: Option<&str>) -> Vec<PathBuf> {
         removed.push(paths::lock_file(&name));
         lock.release();
     }
+    removed.extend(lock::remove_empty_dir());
     removed
 }

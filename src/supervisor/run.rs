@@ -297,6 +297,7 @@ impl Supervisor {
             }
             Action::Look => self.look(),
             Action::Repin => self.repin(),
+            Action::Renew => self.renew(),
             Action::Probe => self.probe(),
             Action::Abandon(failure) => self.abandon(failure),
             Action::StopChild => self.stop_child(),
@@ -322,7 +323,18 @@ impl Supervisor {
         self.look_at_resolvers();
         self.child = Child::None;
         self.live = None;
-        let errors = self.link.take().map(link::Session::unwind).unwrap_or_default();
+        // A tunnel that was up and is given up on has not been taken down: what is meant for it still may not leave.
+        let guarded = outcome.is_err()
+            && self.machine.was_up()
+            && self.link.as_ref().is_some_and(link::Session::blocks);
+        let unwind = if guarded { link::Session::unwind_but_guard } else { link::Session::unwind };
+        let errors = self.link.take().map(unwind).unwrap_or_default();
+        if guarded {
+            tracing::warn!(
+                "{}: leak = \"block\": what is meant for the tunnel goes nowhere until `pptpctl recover` or the next up",
+                self.profile.log_name()
+            );
+        }
         let problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
         for problem in &problems {
             tracing::error!("{}: {problem}", self.profile.log_name());

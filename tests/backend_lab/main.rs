@@ -49,6 +49,8 @@ const CASES: &[(&str, &[&str])] = &[
             "state: as before",
         ],
     ),
+    ("two", &["up: 0", " 0% packet loss", " 0% packet loss still", "down: 0", "state: as before"]),
+    ("self", &["up: 0", " 0% packet loss", "down: 0", "state: as before"]),
     ("odd", &["up: 0", "down: 0", "state: as before"]),
     ("default", &["up: 0", "default: tunnel", " 0% packet loss", "down: 0", "state: as before"]),
     ("wrong", &["up: 19", "state: as before"]),

@@ -1,6 +1,13 @@
 //! The two examples of the manual page, as they stand in `contrib/examples`: from `up` to `down`.
 
-use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::Ipv4Addr,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use pptpctl::demo::orders::Orders;
 
@@ -56,6 +63,7 @@ fn a_router() {
         let said = page(town, &inside);
         // The office sees the tunnel's address, not the host's own.
         assert!(said.contains("10.77.0.100") && !said.contains("172.31.9.2"), "{said}");
+        segments_fit(town, &inside);
         // The rules are in force, for our device and addresses.
         let ruleset = town.world.shell("nft list ruleset");
         assert!(ruleset.contains("iifname \"tun0\" ip saddr 10.77.0.1 accept"), "{ruleset}");
@@ -88,6 +96,31 @@ fn install(example: &str) {
 
 fn examples() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/examples")
+}
+
+/// What a host on an Ethernet offers, 1460 bytes, has become what the tunnel leaves when the office sees it.
+fn segments_fit(town: &Town<'_>, inside: &str) {
+    let first = "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn and dst port 80";
+    let mut capture = town.spawn(
+        Command::new("nsenter")
+            .args(["-t", "1", "-n", "tcpdump", "-lnvi", "any", "-c", "1", first])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
+    let mut heard = BufReader::new(capture.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listening on") {
+        line.clear();
+        assert_ne!(heard.read_line(&mut line).unwrap(), 0, "tcpdump has ended");
+    }
+    page(town, inside);
+    let mut seen = String::new();
+    capture.stdout.take().unwrap().read_to_string(&mut seen).unwrap();
+    let mtu = town.world.shell("ip -o link show tun0 | sed 's/.* mtu \\([0-9]*\\).*/\\1/'");
+    let fits = mtu.trim().parse::<u16>().unwrap() - 40;
+    assert!(fits < 1460 && seen.contains(&format!("mss {fits},")), "MTU {mtu}: {seen}");
+    let counters = &town.status()["counters"];
+    assert!(counters["mss.lowered_out"].as_u64().is_some_and(|count| count > 0), "{counters}");
 }
 
 /// What the office's web server says to whoever asks.

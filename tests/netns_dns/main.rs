@@ -12,6 +12,7 @@ mod crash;
 mod examples;
 mod files;
 mod hooks;
+mod inside;
 mod managers;
 mod responder;
 mod town;

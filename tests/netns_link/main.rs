@@ -7,9 +7,12 @@
 
 mod crash;
 mod defaults;
+mod far;
 mod firewall;
+mod leaks;
 mod mortal;
 mod namespace;
 mod netlink;
 mod netns;
+mod policy;
 mod tunnels;

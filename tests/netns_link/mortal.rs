@@ -7,6 +7,7 @@ use pptpctl::{
     net::{
         netlink::Netlink,
         routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
+        rules::Rule,
         tun::{self, Tun},
     },
 };
@@ -52,6 +53,29 @@ struct Mortal {
 impl Host for Mortal {
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
         self.host.route_to(to, source)
+    }
+
+    fn route_to_marked(
+        &mut self,
+        to: IpAddr,
+        source: Option<IpAddr>,
+        mark: Option<u32>,
+    ) -> Result<RouteTo, Error> {
+        self.host.route_to_marked(to, source, mark)
+    }
+
+    fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
+        self.host.rules(ipv6)
+    }
+
+    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        self.budget.spend()?;
+        self.host.add_rule(rule)
+    }
+
+    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        self.budget.spend()?;
+        self.host.delete_rule(rule)
     }
 
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {

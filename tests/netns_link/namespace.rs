@@ -119,6 +119,7 @@ impl Lab {
         server: Ipv4Addr,
     ) -> Result<Plan, LinkError> {
         let mut facts = session.facts(server, None)?;
+        facts.outside = session.outside(&profile.exclude);
         session.perform(&plan::transport(profile, Platform::Linux).resolve(&facts))?;
         link_facts(&mut facts, session);
         let network = self.network(profile).resolve(&facts);

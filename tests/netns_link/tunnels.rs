@@ -186,7 +186,8 @@ fn a_fixed_unit_is_used_or_refused() {
         // A persistent device that nobody has open would not go away with us.
         ip(&["tuntap", "add", "dev", "tun7", "mode", "tun"]);
         let mut third = lab.session("third");
-        assert!(lab.bring_up(&mut third, &profile).unwrap_err().is_no_tun());
+        let refused = lab.bring_up(&mut third, &profile).unwrap_err();
+        assert!(matches!(refused.cause, Cause::Tun(_)), "{refused}");
         assert_none(third.unwind());
         ip(&["link", "del", "tun7"]);
         lab.assert_state(&before, "");

@@ -30,6 +30,12 @@ const CONTROL: [u16; 8] = [
 /// LCP's and CCP's, the highest of all their codes.
 const HIGHEST_CODE: u8 = 15;
 
+/// So many equal bytes are no chance: they reach to an IP packet's identification.
+const AGAIN: usize = 10;
+
+/// In fewer bytes than this a header by chance is rarer than two frames that are as long as one.
+const DOUBTFUL: usize = 512;
+
 /// What the beginning of some bytes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum First {
@@ -68,17 +74,24 @@ impl Last {
     }
 }
 
-/// What is first in `bytes`, if `last` passed before.
-pub(super) fn first(bytes: &[u8], last: Option<&Last>) -> First {
+/// What is first in `bytes`, if `last` passed before. With `full` they may end in the middle of a frame.
+pub(super) fn first(bytes: &[u8], last: Option<&Last>, full: bool) -> First {
     let Some(head) = Head::read(bytes) else { return unknown(bytes, last) };
     if head.number == protocol::COMPRESSED {
-        return Last::of(bytes).map_or(First::Open, |this| encrypted(bytes, &this, last));
+        return Last::of(bytes).map_or(First::Open, |this| encrypted(bytes, &this, last, full));
     }
     match stated(bytes, &head) {
         Some(end) if end == bytes.len() => First::Whole,
         Some(end) if bytes.get(end..).is_some_and(|rest| Head::read(rest).is_some()) => First::Frame(end),
-        _ => First::Open,
+        Some(_) => again(bytes).map_or(First::Open, First::Stub),
+        None => First::Open,
     }
+}
+
+/// Where a frame that does not end where it says begins again, if it does.
+fn again(bytes: &[u8]) -> Option<usize> {
+    let begin = bytes.get(..AGAIN)?;
+    (AGAIN..STUB).find(|at| bytes.get(*at..).is_some_and(|rest| rest.starts_with(begin)))
 }
 
 /// What `bytes`, which were read apart, make of `before`, which may be a whole frame or the beginning of one.
@@ -160,8 +173,8 @@ fn stated(bytes: &[u8], head: &Head) -> Option<usize> {
 /// An encrypted frame ends where one of the same form begins, with the same flags and the next coherency count. In its
 /// shortest form, address and protocol compressed, that is 24 bits, which ciphertext holds by chance in one of 12 000
 /// frames of full size. So a header of that form counts less than one where the frame before it is as long as the one
-/// before that.
-fn encrypted(bytes: &[u8], this: &Last, last: Option<&Last>) -> First {
+/// before that; and if all there is makes one of that length, or the beginning of one, it counts only if there is a third.
+fn encrypted(bytes: &[u8], this: &Last, last: Option<&Last>, full: bool) -> First {
     // The shortest encrypted frame has its count and one byte of protocol.
     let from = this.width + 3;
     let certain = this.width == 4;
@@ -177,11 +190,14 @@ fn encrypted(bytes: &[u8], this: &Last, last: Option<&Last>) -> First {
                 }
                 found = found.or(Some(at));
             }
-            Some(first) if at >= first + from && this.begins(rest, after(this.next)) => break,
+            Some(first) if at >= first + from && this.begins(rest, after(this.next)) => {
+                return First::Frame(first);
+            }
             _ => {}
         }
     }
-    found.map_or(First::Open, First::Frame)
+    let one = last.is_some_and(|last| last.length == bytes.len() || (full && bytes.len() < last.length));
+    found.filter(|_| !one || bytes.len() < DOUBTFUL).map_or(First::Open, First::Frame)
 }
 
 /// What is no frame that we know ends where the next encrypted one begins; or the one after that, for this may be the
@@ -251,7 +267,7 @@ pub(super) mod tests {
     fn cut(mut bytes: &[u8]) -> Vec<Vec<u8>> {
         let (mut frames, mut last) = (Vec::new(), None);
         while !bytes.is_empty() {
-            let end = match first(bytes, last.as_ref()) {
+            let end = match first(bytes, last.as_ref(), false) {
                 First::Frame(end) => end,
                 First::Whole | First::Open => bytes.len(),
                 First::Stub(end) => {
@@ -320,6 +336,11 @@ pub(super) mod tests {
         frames[1][700..703].copy_from_slice(&[0xfd, 0x90, 2]);
         frames[2][30..33].copy_from_slice(&[0xfd, 0x90, 3]);
         assert_eq!(cut(&frames.concat()), frames);
+        // Nor where nothing better follows: one alone, and the beginning of one.
+        let last = Last::of(&frames[0]);
+        assert_eq!(first(&frames[1], last.as_ref(), false), First::Open);
+        assert_eq!(first(&frames[1][..1000], last.as_ref(), true), First::Open);
+        assert_eq!(first(&frames[1][..1000], last.as_ref(), false), First::Frame(700));
     }
 
     #[test]
@@ -329,12 +350,14 @@ pub(super) mod tests {
         let again =
             [&frames[0], &frames[1][..50], &frames[1], &frames[2], &frames[3]].map(|part| part.to_vec());
         assert_eq!(cut(&again.concat()), frames);
+        let ip = [ipv4(60)[..30].to_vec(), ipv4(60), ipv4(40)].concat();
+        assert_eq!(cut(&ip), [ipv4(60), ipv4(40)]);
         // The rest of a frame whose beginning was given up, by itself and behind the frame before.
         let torn = [&frames[0], &frames[1][..50], &frames[2], &frames[3]].map(|part| part.to_vec());
         assert_eq!(cut(&torn.concat()), torn);
         let (rest, last) = (&frames[1][50..], Last::of(&frames[1][..50]));
         let bytes = [rest, &frames[2], &frames[3]].concat();
-        assert_eq!(first(&bytes, last.as_ref()), First::Frame(rest.len()));
+        assert_eq!(first(&bytes, last.as_ref(), false), First::Frame(rest.len()));
     }
 
     #[test]
@@ -364,7 +387,7 @@ pub(super) mod tests {
             last in proptest::collection::vec(any::<u8>(), 0..20),
         ) {
             for last in [None, Last::of(&last), Last::of(&encrypted(&[bytes[0]], 1, 9))] {
-                if let First::Frame(end) | First::Stub(end) = first(&bytes, last.as_ref()) {
+                if let First::Frame(end) | First::Stub(end) = first(&bytes, last.as_ref(), bytes.len() % 2 == 0) {
                     prop_assert!((1..bytes.len()).contains(&end));
                 }
             }

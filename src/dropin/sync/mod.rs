@@ -107,7 +107,7 @@ impl Cutter {
         let mut rest = bytes;
         let mut joined = false;
         while !rest.is_empty() {
-            let (end, whole) = match boundary::first(rest, self.last.as_ref()) {
+            let (end, whole) = match boundary::first(rest, self.last.as_ref(), self.run >= READER_FULL) {
                 First::Frame(end) => (end.clamp(1, rest.len()), true),
                 First::Whole => (rest.len(), true),
                 First::Open => (rest.len(), self.run < READER_FULL && rest.len() < SPLIT),

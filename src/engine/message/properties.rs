@@ -70,6 +70,7 @@ fn to_engine() -> impl Strategy<Value = ToEngine> {
     prop_oneof![
         1 => Just(()).prop_map(|()| ToEngine::Stop),
         1 => Just(()).prop_map(|()| ToEngine::Query),
+        1 => Just(()).prop_map(|()| ToEngine::Probe),
         8 => spec().prop_map(|spec| ToEngine::Start(Box::new(spec))),
     ]
 }

@@ -332,6 +332,35 @@ fn no_packet_leaves_before_the_link_is_proven_nor_after_it_ends() {
 }
 
 #[test]
+fn segments_are_made_to_fit_in_both_directions() {
+    let syn = |from: [u8; 4], to: [u8; 4]| {
+        let builder = etherparse::PacketBuilder::ipv4(from, to, 64).tcp(4000, 80, 1, 65_535).syn();
+        let builder = builder.options_raw(&[2, 4, 0x05, 0xb4]).unwrap();
+        let mut packet = Vec::new();
+        builder.write(&mut packet, b"").unwrap();
+        packet
+    };
+    let fits = (1456_u16 - 40).to_be_bytes();
+    let mut world = World::new(Trouble::None, spec(), "right");
+    world.run(Duration::from_secs(5));
+    let mut out = vec![0; 2048];
+    let place = world.client.tun_input(world.now, &syn([10, 0, 0, 2], [10, 0, 0, 1]), &mut out).unwrap();
+    world.wire.push_back((world.now, Wire::GreToServer(out[place].to_vec())));
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.server_got[0][42..44], fits);
+    let (flow, link) = world.call.as_mut().unwrap();
+    let length = link.encapsulate(&syn([10, 0, 0, 1], [10, 0, 0, 2]), &mut out[GRE_HEADER..]).unwrap();
+    let place = with_header(flow, world.now, length, &mut out).unwrap();
+    let mut came = Vec::new();
+    world.client.gre_input(world.now, &mut out[place], &mut |ip| came.push(ip.to_vec()));
+    assert_eq!(came[0][42..44], fits);
+    let counters = world.client.counters();
+    for name in ["mss.lowered_in", "mss.lowered_out"] {
+        assert!(counters.contains(&(name.to_owned(), 1)), "{name}: {counters:?}");
+    }
+}
+
+#[test]
 fn a_server_that_answers_no_echo_is_believed_after_a_second() {
     let world = tried(Trouble::NoEchoReply);
     let (at, _) = world.up.as_ref().unwrap();

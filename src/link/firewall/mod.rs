@@ -9,20 +9,21 @@ mod tests;
 use std::{io, os::unix::fs::MetadataExt, path::Path};
 
 use super::{
-    Cause, Host,
+    Cause, Host, ProgramError,
     ledger::{Before, Device},
 };
-use crate::plan::{FirewallStep, Platform};
+use crate::plan::{Clamp, FirewallStep, Platform};
 
 /// What is at the place of a step now.
 ///
 /// # Errors
 /// [`Cause::Taken`] when there is something that we did not put there; that the filter could not be asked.
 pub(super) fn observe(host: &mut dyn Host, step: &FirewallStep) -> Result<Before, Cause> {
-    match step {
-        FirewallStep::Nft { table, .. } => nft::observe(host, table)?,
-        FirewallStep::Pf { anchor, .. } => pf::observe(host, anchor)?,
-    }
+    let seen = match step {
+        FirewallStep::Nft { table, .. } => nft::observe(host, table),
+        FirewallStep::Pf { anchor, .. } => pf::observe(host, anchor),
+    };
+    unless_missing(step, seen)?;
     Ok(Before::Nothing)
 }
 
@@ -35,7 +36,10 @@ pub(super) fn perform(
     match step {
         FirewallStep::Nft { file, .. } => {
             file.as_deref().map_or(Ok(()), check_file)?;
-            nft::load(host, step)
+            if !unless_missing(step, nft::load(host, step))? {
+                notes.push("nft is not on this host: TCP segment sizes are not clamped".to_owned());
+            }
+            Ok(())
         }
         FirewallStep::Pf { anchor, rules, macros } => {
             if let crate::plan::PfRules::File(file) = rules {
@@ -53,11 +57,11 @@ pub(super) fn perform(
 pub(super) fn renew(host: &mut dyn Host, step: &FirewallStep) -> Result<(), Cause> {
     match step {
         FirewallStep::Nft { table, .. } => {
-            if nft::is_there(host, table)? {
-                Ok(())
-            } else {
-                nft::load(host, step)
-            }
+            let renewed = match nft::is_there(host, table) {
+                Ok(false) => nft::load(host, step),
+                seen => seen.map(drop),
+            };
+            unless_missing(step, renewed).map(drop)
         }
         // pfctl -F rules leaves anchors alone.
         FirewallStep::Pf { .. } => Ok(()),
@@ -67,8 +71,19 @@ pub(super) fn renew(host: &mut dyn Host, step: &FirewallStep) -> Result<(), Caus
 /// Undoes a step. What is gone already is fine.
 pub(super) fn undo(host: &mut dyn Host, step: &FirewallStep, device: Option<&Device>) -> Result<(), Cause> {
     match step {
-        FirewallStep::Nft { table, .. } => nft::remove(host, table),
+        FirewallStep::Nft { table, .. } => unless_missing(step, nft::remove(host, table)).map(drop),
         FirewallStep::Pf { anchor, macros, .. } => pf::flush(host, anchor, macros, device),
+    }
+}
+
+/// What nobody has asked for in so many words (clamping where pppd(8) moves the packets) is done without, on a host
+/// that has no nft(8); `false` when it is.
+fn unless_missing(step: &FirewallStep, outcome: Result<(), Cause>) -> Result<bool, Cause> {
+    let by_default =
+        matches!(step, FirewallStep::Nft { file: None, nat: false, mss: Some(Clamp::Mtu(_)), .. });
+    match outcome {
+        Err(Cause::Program(ProgramError::Missing { .. })) if by_default => Ok(false),
+        outcome => outcome.map(|()| true),
     }
 }
 

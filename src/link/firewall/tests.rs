@@ -7,7 +7,7 @@ use crate::{
         model::{Model, State},
         recover,
     },
-    plan::{Macros, Part, PfRules, Plan, Step, Value},
+    plan::{Clamp, Macros, Part, PfRules, Plan, Step, Value},
 };
 
 /// A pfctl(8) that stands in where there is no pf: it writes down how it was called, knows one anchor, and refuses a
@@ -308,5 +308,20 @@ fn without_the_program_it_is_named() {
     let mut session = desk.session();
     let error = session.perform(&plan(vec![rules])).unwrap_err().to_string();
     assert!(error.contains("nft: no such program"), "{error}");
+    assert!(session.unwind().is_empty(), "it was refused before anything was begun");
+    // What is only the default is done without.
+    let rules = FirewallStep::Nft {
+        table: "pptpctl_vpn".to_owned(),
+        file: None,
+        nat: false,
+        mss: Some(Clamp::Mtu(Value::Known(1400))),
+        macros: match pf("x", PfRules::Nat) {
+            FirewallStep::Pf { macros, .. } | FirewallStep::Nft { macros, .. } => macros,
+        },
+    };
+    let mut session = desk.session();
+    session.perform(&plan(vec![rules.clone()])).unwrap();
+    assert_eq!(session.take_notes(), ["nft is not on this host: TCP segment sizes are not clamped"]);
+    session.perform(&plan(vec![rules])).unwrap();
     assert!(session.unwind().is_empty());
 }

@@ -16,7 +16,7 @@ use proptest::{
 use super::*;
 use crate::{
     net::routes::{Hop, Kind},
-    plan::{Symbol, Value, Way},
+    plan::{PolicyRule, PolicyStep, Symbol, Value, Way},
 };
 
 #[derive(Clone, Debug)]
@@ -24,8 +24,8 @@ enum Deed {
     Intend(Part, Box<Step>, Before, Option<Index>),
     Device(Device),
     Undone(Index),
-    /// Another process takes over, which writes the file anew.
-    Adopt,
+    /// The file is written anew, with what is in force.
+    Compact,
 }
 
 proptest! {
@@ -50,7 +50,7 @@ proptest! {
                         ledger.undone(n).unwrap();
                     }
                 }
-                Deed::Adopt => ledger.adopt().unwrap(),
+                Deed::Compact => ledger.compact().unwrap(),
             }
         }
         let read = Ledger::open(ledger.path()).unwrap().unwrap();
@@ -113,11 +113,16 @@ fn deed() -> impl Strategy<Value = Deed> {
             .prop_map(|(part, step, before, instead)| Deed::Intend(part, Box::new(step), before, instead)),
         1 => device.prop_map(Deed::Device),
         2 => any::<Index>().prop_map(Deed::Undone),
-        1 => Just(Deed::Adopt),
+        1 => Just(Deed::Compact),
     ]
 }
 
+/// Boxed: all the possibilities side by side are more than a test's stack holds.
 fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![9 => plain_step().boxed(), 3 => policy().prop_map(Step::Policy).boxed()]
+}
+
+fn plain_step() -> impl Strategy<Value = Step> {
     let tun = || value("tun[0-9]{1,4}");
     let (v4, v6) = (|| value(any::<Ipv4Addr>()), || value(any::<Ipv6Addr>()));
     prop_oneof![
@@ -133,9 +138,29 @@ fn step() -> impl Strategy<Value = Step> {
             tun,
             pid
         }),
-        (tun(), net(), option::of(any::<u32>()), option::of(any::<u32>()), option::of(v4()))
+        (tun(), net(), option::of(any::<u32>()), option::of(value(any::<u32>())), option::of(v4()))
             .prop_map(|(tun, dest, metric, table, peer)| Step::Route { tun, dest, metric, table, peer }),
         any::<bool>().prop_map(|ipv6| Step::RemoveDefault { ipv6 }),
+    ]
+}
+
+fn policy() -> impl Strategy<Value = PolicyStep> {
+    let rule = prop_oneof![
+        (value(any::<IpAddr>()), any::<u8>(), option::of(any::<u16>()))
+            .prop_map(|(server, protocol, port)| PolicyRule::Server { server, protocol, port }),
+        any::<u8>().prop_map(|protocol| PolicyRule::Names { protocol }),
+        Just(PolicyRule::Main),
+        Just(PolicyRule::Tunnel),
+    ];
+    prop_oneof![
+        (rule, any::<bool>(), value(any::<u32>())).prop_map(|(rule, ipv6, table)| PolicyStep::Rule {
+            rule,
+            ipv6,
+            table
+        }),
+        (net(), option::of(value(any::<u32>()))).prop_map(|(dest, table)| PolicyStep::Block { dest, table }),
+        (net(), value(any::<u32>())).prop_map(|(dest, table)| PolicyStep::Throw { dest, table }),
+        (net(), value(way())).prop_map(|(dest, way)| PolicyStep::Outside { dest, way }),
     ]
 }
 
@@ -160,6 +185,7 @@ fn value<T: Clone + std::fmt::Debug>(known: impl Strategy<Value = T>) -> impl St
         Symbol::Local6,
         Symbol::Peer6,
         Symbol::Pid,
+        Symbol::Table,
     ];
     prop_oneof![3 => known.prop_map(Value::Known), 1 => select(symbols.to_vec()).prop_map(Value::Open)]
 }

@@ -18,6 +18,7 @@ use crate::{
         ifreq::{flags_in, mtu_in},
         routes::{Address, Error, Filter, Insert, Link, MAIN_TABLE, Route, RouteTo},
         rtsock::{Action, Gateway, Message, Request, RouteNews, from_route, read, to_route},
+        rules::Rule,
     },
     os::bsd::{control, sysctl},
 };
@@ -244,6 +245,30 @@ impl Kernel {
         let all = all.iter().map(|one| (one.index(), one.name().to_string_lossy().into_owned()));
         // One that has gone meanwhile is none.
         Ok(all.filter(|(_, name)| self.flags(name).is_ok_and(|flags| flags & POINT_TO_POINT != 0)).collect())
+    }
+
+    /// The rules of policy routing: only Linux has such.
+    ///
+    /// # Errors
+    /// None.
+    pub fn rules(&mut self, _ipv6: bool) -> Result<Vec<Rule>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// Refused: only Linux has rules of policy routing.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn add_rule(&mut self, _rule: &Rule) -> Result<(), Error> {
+        Err(Error::other("add a rule of policy routing", "only Linux has them"))
+    }
+
+    /// There is none that could be removed.
+    ///
+    /// # Errors
+    /// ESRCH, always.
+    pub fn delete_rule(&mut self, _rule: &Rule) -> Result<(), Error> {
+        Err(Error::errno("delete a rule of policy routing", Errno::ESRCH))
     }
 
     fn change(&mut self, what: &str, action: Action, route: &Route) -> Result<(), Error> {

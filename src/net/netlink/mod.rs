@@ -7,6 +7,7 @@
 mod address;
 mod device;
 mod route;
+mod rule;
 mod socket;
 mod watch;
 

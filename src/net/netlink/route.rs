@@ -12,6 +12,8 @@ use netlink_packet_route::{
     },
 };
 
+use nix::errno::Errno;
+
 use super::{Error, Netlink, socket::Undecoded};
 use crate::net::routes::{Filter, Hop, Insert, Kind, Route, RouteTo};
 
@@ -50,7 +52,7 @@ impl Netlink {
             }
             Ok(())
         })?;
-        found.ok_or_else(|| Error::errno(what, nix::errno::Errno::ENETUNREACH))
+        found.ok_or_else(|| Error::errno(what, Errno::ENETUNREACH))
     }
 
     /// The routes that match, in the kernel's order.
@@ -65,7 +67,7 @@ impl Netlink {
             set_table(&mut message, table);
         }
         let request = RouteNetlinkMessage::GetRoute(message);
-        self.dump("list routes", &request, |routes, answer| {
+        let found = self.dump("list routes", &request, |routes, answer| {
             match answer {
                 // Entries of the route cache (learnt path MTUs) are not routes.
                 Ok(RouteNetlinkMessage::NewRoute(message))
@@ -79,7 +81,12 @@ impl Netlink {
                 _ => {}
             }
             Ok(())
-        })
+        });
+        match found {
+            // A table that nobody has put a route into yet does not exist.
+            Err(error) if filter.table.is_some() && error.errno == Some(Errno::ENOENT) => Ok(Vec::new()),
+            found => found,
+        }
     }
 
     /// Puts a route into its table.

@@ -16,6 +16,7 @@ use nix::{
 };
 
 use super::Error;
+use crate::os::crash;
 
 /// How long the kernel may take over one answer; it answers within the request, so this is a broken kernel.
 const PATIENCE_SECONDS: i64 = 5;
@@ -79,6 +80,7 @@ impl Netlink {
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> Result<(), Error> {
+        crash::point(format_args!("{what}"));
         self.exchange(what, message, flags | NLM_F_ACK, &mut |_| Ok(())).map(drop)
     }
 

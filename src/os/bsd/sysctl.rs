@@ -42,28 +42,6 @@ fn ask(number: &[i32], room: &mut [u8]) -> io::Result<usize> {
     if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(size) }
 }
 
-/// Sets a value that is an `int`.
-///
-/// # Errors
-/// The kernel's: `EPERM` without the right.
-pub fn write_int(number: &[i32], value: i32) -> io::Result<()> {
-    let mut value = value;
-    let count = libc::c_uint::try_from(number.len()).unwrap_or(0);
-    // SAFETY: `number` has `count` numbers and `value` the size that is given; the kernel reads both, and is given
-    // no room for the old value.
-    let outcome = unsafe {
-        libc::sysctl(
-            number.as_ptr().cast_mut(),
-            count,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            (&raw mut value).cast(),
-            size_of::<i32>(),
-        )
-    };
-    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 /// A value by its name.
 ///
 /// # Errors
@@ -195,23 +173,3 @@ pub fn own_table() -> u16 {
     let table = Some(0);
     table.and_then(|table| u16::try_from(table).ok()).unwrap_or(0)
 }
-
-/// `net.inet.gre.allow`: without it OpenBSD's kernel lets nobody have GRE packets. `None` when it can't be read.
-#[cfg(target_os = "openbsd")]
-#[must_use]
-pub fn gre_allowed() -> Option<bool> {
-    read(&GRE_ALLOW).ok().and_then(|value| int(&value)).map(|value| value != 0)
-}
-
-/// Sets `net.inet.gre.allow`.
-///
-/// # Errors
-/// The kernel's: `EPERM` without the right, or above securelevel 1.
-#[cfg(target_os = "openbsd")]
-pub fn allow_gre(allow: bool) -> io::Result<()> {
-    write_int(&GRE_ALLOW, allow.into())
-}
-
-/// CTL_NET, PF_INET, IPPROTO_GRE, GRECTL_ALLOW (netinet/ip_gre.h).
-#[cfg(target_os = "openbsd")]
-const GRE_ALLOW: [i32; 4] = [libc::CTL_NET, libc::PF_INET, 47, 1];

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Accm, ESCAPE, FLAG, TURNED, fcs, plain_run};
+use super::{Accm, CHUNK, ESCAPE, FLAG, ONES, TURNED, bits, copy_chunk, fcs, find, plain_run, zeros};
 
 /// Finds the frames in a stream that arrives in pieces of any size.
 pub struct Decoder {
@@ -69,11 +69,110 @@ impl Decoder {
 
     /// Takes the next bytes of the stream; hands each good frame, FCS off, to `deliver` in order.
     pub fn feed(&mut self, bytes: &[u8], mut deliver: impl FnMut(&mut [u8])) {
-        let controls = self.accm != Accm::NONE;
         let mut rest = bytes;
         if self.state == State::Hunting {
             rest = self.hunt(rest);
         }
+        if self.accm != Accm::NONE {
+            return self.feed_and_ignore(rest, deliver);
+        }
+        while !rest.is_empty() {
+            let to_flag = find(FLAG, rest);
+            let (span, after) = rest.split_at(to_flag.unwrap_or(rest.len()));
+            rest = after.get(1..).unwrap_or_default();
+            if !self.take_span(span) {
+                // Too long: nothing counts until the next flag, which is the one that was found.
+                if to_flag.is_some() {
+                    self.begin();
+                }
+            } else if to_flag.is_some() {
+                if self.state == State::Escaped {
+                    self.drop_frame(HdlcDrop::Aborted);
+                } else {
+                    self.finish(&mut deliver);
+                }
+                self.begin();
+            }
+        }
+    }
+
+    /// Adds bytes without flags to the frame, escapes undone; `false` when it has become too long. By chunks and without
+    /// a branch on the data, for encrypted data has an escape in every eight bytes.
+    fn take_span(&mut self, span: &[u8]) -> bool {
+        // What the next byte is turned by: something behind an escape only.
+        let mut turn = if self.state == State::Escaped { TURNED } else { 0 };
+        let mut rest = span;
+        while let Some((chunk, after)) = rest.split_first_chunk::<CHUNK>() {
+            if self.frame.len() + CHUNK > self.longest + 2 {
+                break;
+            }
+            rest = after;
+            turn = self.take_chunk(chunk, turn);
+        }
+        for byte in rest {
+            if turn == 0 && *byte == ESCAPE {
+                turn = TURNED;
+                continue;
+            }
+            if self.frame.len() >= self.longest + 2 {
+                self.drop_frame(HdlcDrop::Long);
+                self.frame.clear();
+                self.state = State::Hunting;
+                return false;
+            }
+            self.frame.push(byte ^ turn);
+            turn = 0;
+        }
+        self.state = if turn == 0 { State::Inside } else { State::Escaped };
+        true
+    }
+
+    /// Adds a chunk, the first byte turned by `turn`; gives what the byte behind it is turned by.
+    fn take_chunk(&mut self, chunk: &[u8; CHUNK], turn: u8) -> u8 {
+        let mut escapes = bits(chunk, |word| zeros(word ^ (ONES * u64::from(ESCAPE))));
+        if turn == 0 && escapes == 0 {
+            self.frame.extend_from_slice(chunk);
+            return 0;
+        }
+        let mut from = [0_u8; 2 * CHUNK];
+        let mut plain = [0_u8; 3 * CHUNK];
+        let (mut at, mut used) = (0_usize, 0_usize);
+        if let (Some(begin), [first, ..]) = (from.first_chunk_mut::<CHUNK>(), chunk) {
+            *begin = *chunk;
+            if turn != 0 {
+                plain[0] = first ^ turn;
+                (at, used) = (1, 1);
+                escapes &= !1;
+            }
+        }
+        while escapes != 0 {
+            let escape = escapes.trailing_zeros() as usize;
+            copy_chunk(&from, at, &mut plain, used);
+            used += escape - at;
+            at = escape + 2;
+            // The byte behind an escape is none, whatever it is.
+            escapes &= (escapes - 1) & !(2 << escape);
+            if let (Some(to), Some(byte)) = (plain.get_mut(used), from.get(escape + 1)) {
+                *to = byte ^ TURNED;
+            }
+            used += 1;
+        }
+        // The last escape may be the last byte: then what it turns is still to come.
+        let turn = if at > CHUNK { TURNED } else { 0 };
+        copy_chunk(&from, at, &mut plain, used);
+        used += CHUNK.saturating_sub(at);
+        used -= usize::from(turn != 0);
+        let length = self.frame.len() + used;
+        if let Some(whole) = plain.first_chunk::<CHUNK>() {
+            self.frame.extend_from_slice(whole);
+        }
+        self.frame.truncate(length);
+        turn
+    }
+
+    /// The same where control characters that come unescaped are ignored.
+    fn feed_and_ignore(&mut self, bytes: &[u8], mut deliver: impl FnMut(&mut [u8])) {
+        let mut rest = bytes;
         while let Some((first, after)) = rest.split_first() {
             let (first, after) = (*first, after);
             if self.state == State::Escaped {
@@ -107,11 +206,11 @@ impl Decoder {
                         rest = after;
                     }
                 },
-                _ if controls && first < 0x20 => {
+                _ if first < 0x20 => {
                     rest = if self.accm.contains(first) { after } else { self.take_one(first, after) };
                 }
                 _ => {
-                    let (run, after) = rest.split_at(plain_run(rest, controls).clamp(1, rest.len()));
+                    let (run, after) = rest.split_at(plain_run(rest, true).clamp(1, rest.len()));
                     rest = self.take(run, after);
                 }
             }
@@ -162,7 +261,7 @@ impl Decoder {
 
     /// Goes behind the next flag, if there is one.
     fn seek<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        match bytes.iter().position(|byte| *byte == FLAG) {
+        match find(FLAG, bytes) {
             Some(at) => {
                 self.begin();
                 bytes.get(at + 1..).unwrap_or_default()

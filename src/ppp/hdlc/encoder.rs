@@ -1,6 +1,6 @@
 //! Frames to bytes.
 
-use super::{Accm, ESCAPE, FLAG, TURNED, fcs, plain_run, specials};
+use super::{Accm, CHUNK, ESCAPE, FLAG, ONES, TURNED, bits, copy_chunk, fcs, zeros};
 
 /// Writes frames for the peer's receive ACCM.
 #[derive(Clone, Debug)]
@@ -54,51 +54,63 @@ fn is_lcp(frame: &[u8]) -> bool {
 }
 
 fn escape(bytes: &[u8], accm: Accm, out: &mut Vec<u8>) {
-    let controls = accm != Accm::NONE;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let (run, after) = rest.split_at(plain_run(rest, controls).min(rest.len()));
-        out.extend_from_slice(run);
-        rest = after;
-        // Escapes come in crowds (encrypted data has one in seven bytes), so go on by eights until they thin out.
-        while let Some((chunk, after)) = rest.split_first_chunk::<8>() {
-            if specials(*chunk, controls) == 0 {
-                break;
+    let (chunks, tail) = bytes.as_chunks::<CHUNK>();
+    for chunk in chunks {
+        let flags =
+            |word: u64| zeros(word ^ (ONES * u64::from(FLAG))) | zeros(word ^ (ONES * u64::from(ESCAPE)));
+        match accm {
+            Accm::NONE => escape_chunk(chunk, bits(chunk, flags), out),
+            // All control characters, and those only, have none of their three high bits.
+            Accm::ALL => {
+                escape_chunk(chunk, bits(chunk, |word| flags(word) | zeros(word & (ONES * 0xe0))), out)
             }
-            escape_chunk(*chunk, accm, out);
-            rest = after;
-        }
-        if rest.len() < 8 {
-            for byte in rest {
-                if must_escape(*byte, accm) {
-                    out.extend_from_slice(&[ESCAPE, byte ^ TURNED]);
-                } else {
-                    out.push(*byte);
-                }
-            }
-            return;
+            _ => escape_bytes(chunk, accm, out),
         }
     }
+    escape_bytes(tail, accm, out);
 }
 
-/// Eight bytes to eight to sixteen, without a branch on the data.
-fn escape_chunk(chunk: [u8; 8], accm: Accm, out: &mut Vec<u8>) {
-    let mut wide = [0_u8; 16];
-    let mut used = 0_usize;
-    for byte in chunk {
-        let escaped = u8::from(must_escape(byte, accm));
-        if let Some(slot) = wide.get_mut(used & 15) {
-            *slot = ESCAPE;
-        }
-        used += usize::from(escaped);
-        if let Some(slot) = wide.get_mut(used & 15) {
-            *slot = byte ^ (escaped * TURNED);
-        }
-        used += 1;
+/// One chunk, in which the bytes of these bits are escaped. Escapes come in crowds (encrypted data has one in seven
+/// bytes), so there is no branch but for whether there is another.
+fn escape_chunk(chunk: &[u8; CHUNK], mut escaped: u64, out: &mut Vec<u8>) {
+    if escaped == 0 {
+        out.extend_from_slice(chunk);
+        return;
     }
+    let mut from = [0_u8; 2 * CHUNK];
+    if let Some(begin) = from.first_chunk_mut::<CHUNK>() {
+        *begin = *chunk;
+    }
+    let mut wide = [0_u8; 3 * CHUNK];
+    let (mut at, mut used) = (0_usize, 0_usize);
+    while escaped != 0 {
+        let next = escaped.trailing_zeros() as usize;
+        escaped &= escaped - 1;
+        copy_chunk(&from, at, &mut wide, used);
+        used += next - at;
+        if let (Some([escape, turned]), Some(byte)) = (wide.get_mut(used..used + 2), from.get(next)) {
+            (*escape, *turned) = (ESCAPE, byte ^ TURNED);
+        }
+        used += 2;
+        at = next + 1;
+    }
+    copy_chunk(&from, at, &mut wide, used);
+    used += CHUNK - at;
     let length = out.len() + used;
-    out.extend_from_slice(&wide);
+    if let Some(whole) = wide.first_chunk::<{ 2 * CHUNK }>() {
+        out.extend_from_slice(whole);
+    }
     out.truncate(length);
+}
+
+fn escape_bytes(bytes: &[u8], accm: Accm, out: &mut Vec<u8>) {
+    for byte in bytes {
+        if must_escape(*byte, accm) {
+            out.extend_from_slice(&[ESCAPE, byte ^ TURNED]);
+        } else {
+            out.push(*byte);
+        }
+    }
 }
 
 /// Written so that no part of it is skipped.

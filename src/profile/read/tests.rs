@@ -24,6 +24,9 @@ fn every_key_reaches_its_field() {
     // Everything at once is more than one tunnel can have.
     let contradictions = [
         "MS-CHAPv1 is accepted",
+        "`leak` beside `link.netns`",
+        "`exclude` beside `link.netns`",
+        "`link.netns` needs the builtin PPP",
         "`pf` and `nftables` in one profile",
         "`ppp.label` without ppp.backend = \"ppp\"",
         "MS-CHAPv1 beside MS-CHAPv2 with pppd",
@@ -77,6 +80,7 @@ fn every_key_reaches_its_field() {
     assert_eq!(profile.hooks.timeout, seconds(13));
     let link = profile.link;
     assert_eq!((link.netns.as_deref(), link.rdomain, link.fib), (Some("inner"), Some(1), Some(2)));
+    assert!(link.gre_allow);
     let retry = Retry { first: seconds(14), max: seconds(15), attempts: Some(16), jitter_percent: 17 };
     assert_eq!(profile.retry, retry);
 }
@@ -100,7 +104,7 @@ fn short_forms_and_their_opposites() {
     let head = "server = 'a.example'\nuser = 'D\\u'\npassword = 'x'\n";
     let of = |keys: &str| open(&format!("{head}{keys}")).0;
     assert_eq!((of("").user.as_str(), of("").domain.as_deref()), ("u", Some("D")));
-    assert_eq!(of("default = true").default_route, Some(DefaultRoute::Replace));
+    assert_eq!(of("default = true").default_route, Some(DefaultRoute::Auto));
     assert_eq!(of("default.mode = 'halves'").default_route, Some(DefaultRoute::Halves));
     assert_eq!(of("default.mode = 'policy'").default_route, Some(DefaultRoute::Policy));
     assert_eq!(of("default = false").default_route, None);

@@ -82,7 +82,7 @@ impl Machine {
             }
             State::Up | State::Configuring => {
                 if way.is_some() {
-                    self.actions.push_back(Action::Repin);
+                    self.actions.push_back(if moved { Action::Repin } else { Action::Renew });
                 }
                 if moved {
                     self.probe(now);

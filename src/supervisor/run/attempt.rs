@@ -33,6 +33,11 @@ impl Supervisor {
             return self.handle(Input::Resolved(Ok(known)));
         }
         self.say_phase(Phase::Resolve, "");
+        self.ask(name);
+    }
+
+    /// Starts to look a name up; [`Supervisor::name_resolved`] hears the end.
+    pub(super) fn ask(&mut self, name: &str) {
         match Resolver::start(name, 1) {
             Ok(resolver) => {
                 self.child = Child::Resolver(resolver);
@@ -41,7 +46,7 @@ impl Supervisor {
             Err(error) => {
                 let failure =
                     Failure::new(Phase::Resolve, FailureKind::Internal, format!("resolver: {error}"));
-                self.failed(failure, |failure| Input::Resolved(Err(failure)));
+                self.name_resolved(name, Err(failure));
             }
         }
     }
@@ -51,14 +56,14 @@ impl Supervisor {
         self.say_phase(Phase::Connect, "");
         let localbind = self.profile.localbind;
         let Some(link) = &mut self.link else { return Err(internal("the link is closed")) };
-        let facts = link.facts(*server.ip(), localbind);
+        let facts = facts(link, &self.profile, *server.ip());
         self.roam.dials(&mut self.machine, &facts);
         let facts = facts.map_err(|error| route_failure(&error))?;
         let transport = plan::transport(&self.profile, Platform::host()).resolve(&facts);
         link.perform(&transport).map_err(|error| step_failure(Phase::Connect, &error))?;
         let notes = transport.notes.clone();
         let path_mtu = path_mtu(&facts);
-        let options = transport::Options { local: localbind, mark: 0 };
+        let options = transport::Options { local: localbind, mark: transport.mark().unwrap_or(0) };
         let tcp =
             transport::tcp_socket(&options).map_err(|error| socket_failure("TCP", localbind, &error))?;
         let gre = transport::gre_socket(*server.ip(), &options)
@@ -92,9 +97,8 @@ impl Supervisor {
 
     pub(super) fn configure(&mut self, up: LinkUp) {
         let server = self.machine.server().map_or(Ipv4Addr::UNSPECIFIED, |server| *server.ip());
-        let localbind = self.profile.localbind;
         let Some(link) = &mut self.link else { return };
-        let done = link.facts(server, localbind).and_then(|facts| {
+        let done = facts(link, &self.profile, server).and_then(|facts| {
             let network = network_plan(&self.profile, facts, &up);
             link.perform(&network)?;
             let notes = [network.notes, link.take_notes()].concat();
@@ -118,7 +122,7 @@ impl Supervisor {
 }
 
 /// What the host needs for this link.
-pub(super) fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
+fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
     let facts = Facts {
         mtu: Some(up.mtu),
         local: Some(up.local),
@@ -144,6 +148,17 @@ pub(super) fn open_link(profile: &Profile) -> Result<link::Session, Failure> {
         })
         .and_then(|host| link::Session::open(&places, profile.name.as_str(), host))
         .map_err(|error| step_failure(Phase::Resolve, &error))
+}
+
+/// What this host says now about the way to a server and to what stays outside the tunnel: what a transport plan is
+/// resolved with, at each dial and whenever the ways may have changed.
+pub(super) fn facts(
+    link: &mut link::Session,
+    profile: &Profile,
+    server: Ipv4Addr,
+) -> Result<Facts, LinkError> {
+    let facts = link.facts(server, profile.localbind)?;
+    Ok(Facts { outside: link.outside(&profile.exclude), ..facts })
 }
 
 /// The largest packet on the way, as far as this host knows.

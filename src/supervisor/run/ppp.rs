@@ -377,7 +377,7 @@ fn start_pppd(external: &External, options: &[u8]) -> io::Result<Running> {
     writer.write_all(options)?;
     drop(writer);
     let mut command = Command::new(pppd::PROGRAM);
-    command.arg(&external.name).args(["nodetach", "file", "/proc/self/fd/0"]).stdin(reader);
+    command.arg(&external.name).args(["nodetach", "file", daemon::OPTIONS]).stdin(reader);
     launch(command, None)
 }
 

@@ -6,6 +6,7 @@ use super::Supervisor;
 use crate::{
     engine::failure::Failure,
     net::filewatch::FileWatch,
+    profile::{Host, Leak},
     supervisor::{machine::Input, names::Names},
 };
 
@@ -14,6 +15,10 @@ use crate::{
 pub(super) struct Resolvers {
     pub(super) names: Names,
     watch: Option<FileWatch>,
+    /// Names that have been asked for before the kill switch is on.
+    asked: Vec<String>,
+    /// The answer that is wanted, while the other names are asked for.
+    held: Option<(String, Result<Vec<Ipv4Addr>, Failure>)>,
     /// What is wrong now; each is logged once.
     pub(super) problems: Vec<String>,
 }
@@ -27,7 +32,7 @@ impl Resolvers {
 impl Supervisor {
     /// The addresses to call without asking for the server's name, because nobody could be asked.
     pub(super) fn instead_of_asking(&mut self, name: &str) -> Option<Vec<Ipv4Addr>> {
-        let in_vain = self.link.as_ref().is_some_and(crate::link::Session::resolves_all_names);
+        let in_vain = self.link.as_ref().is_some_and(|link| link.resolves_all_names() || link.blocks());
         let known = self.resolvers.names.instead(name, in_vain)?;
         tracing::info!(
             "{}: {name} can't be asked for while the tunnel is away; its last addresses are called",
@@ -38,12 +43,19 @@ impl Supervisor {
 
     /// A name has been looked up, or could not be.
     pub(super) fn name_resolved(&mut self, name: &str, answer: Result<Vec<Ipv4Addr>, Failure>) {
+        if let Ok(addresses) = &answer {
+            self.resolvers.names.found(name, addresses);
+        }
+        let wanted = self.resolvers.held.take().unwrap_or_else(|| (name.to_owned(), answer));
+        if let Some(next) = self.next_to_ask_in_time(name) {
+            self.resolvers.held = Some(wanted);
+            self.ask(&next);
+            return;
+        }
+        let (name, answer) = wanted;
         match answer {
-            Ok(addresses) => {
-                self.resolvers.names.found(name, &addresses);
-                self.handle(Input::Resolved(Ok(addresses)));
-            }
-            Err(failure) => match self.resolvers.names.known(name) {
+            Ok(addresses) => self.handle(Input::Resolved(Ok(addresses))),
+            Err(failure) => match self.resolvers.names.known(&name) {
                 Some(known) => {
                     tracing::warn!("{}: {failure}; its last addresses are called", self.profile.log_name());
                     self.handle(Input::Resolved(Ok(known)));
@@ -51,6 +63,20 @@ impl Supervisor {
                 None => self.failed(failure, |failure| Input::Resolved(Err(failure))),
             },
         }
+    }
+
+    /// With the kill switch on nobody can be asked: so all servers' names are asked for before.
+    fn next_to_ask_in_time(&mut self, just_asked: &str) -> Option<String> {
+        self.resolvers.asked.push(just_asked.to_owned());
+        let blocks = self.link.as_ref().is_some_and(crate::link::Session::blocks);
+        if self.profile.leak != Leak::Block || blocks {
+            return None;
+        }
+        let names = self.profile.servers.iter().filter_map(|server| match &server.host {
+            Host::Name(name) => Some(name),
+            Host::Address(_) => None,
+        });
+        names.into_iter().find(|name| !self.resolvers.asked.contains(name)).cloned()
     }
 
     /// The steps on this host have just been performed: what they wrote is watched from now on.

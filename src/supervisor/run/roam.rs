@@ -9,7 +9,7 @@ use std::{
 use super::{Child, Supervisor, attempt};
 use crate::{
     engine::{failure::Failure, message::ToEngine},
-    link::{Cause, LinkError},
+    link::{self, Cause, LinkError},
     net::{kernel::Watch, sleep::Sleep},
     plan::{self, Facts, Platform},
     supervisor::{
@@ -127,13 +127,23 @@ impl Supervisor {
     /// Everything that hangs on the way to the server, and every route of ours that something took away.
     pub(super) fn repin(&mut self) {
         let (Some(server), Some(link)) = (self.machine.server(), &mut self.link) else { return };
-        let Some(live) = &self.live else { return };
-        let done = link.facts(*server.ip(), self.profile.localbind).and_then(|facts| {
-            let transport = plan::transport(&self.profile, Platform::host()).resolve(&facts);
-            link.perform(&transport)?;
-            link.perform(&attempt::network_plan(&self.profile, facts, &live.link))
+        let done = attempt::facts(link, &self.profile, *server.ip()).and_then(|facts| {
+            let words = facts.way.as_ref().map(ToString::to_string).unwrap_or_default();
+            tracing::info!("{}: the way to {} is {words} now", self.profile.log_name(), server.ip());
+            link.perform(&plan::transport(&self.profile, Platform::host()).resolve(&facts))
         });
-        // The network is between two states more often than not: what comes next is another notice.
+        self.warn_of(done);
+        self.renew();
+    }
+
+    /// Every route of ours that something took away.
+    pub(super) fn renew(&mut self) {
+        let done = self.link.as_mut().map_or(Ok(()), link::Session::renew_routes);
+        self.warn_of(done);
+    }
+
+    /// The network is between two states more often than not: what comes next is another notice.
+    fn warn_of(&self, done: Result<(), LinkError>) {
         if let Err(error) = done {
             tracing::warn!("{}: after a change of the network: {error}", self.profile.log_name());
         }
@@ -148,7 +158,9 @@ impl Supervisor {
     /// The engine's or resolver's work is of no use any more.
     pub(super) fn abandon(&mut self, failure: Failure) {
         self.read_log();
+        // The engine first: its end of the line hangs up, and a daemon does not try to be polite.
         self.kill_child();
+        let _its_own_verdict = self.drop_ppp();
         self.lost |= self.live.take().is_some();
         if self.query_due.is_some() {
             self.answer_status(None);

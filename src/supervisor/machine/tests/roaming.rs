@@ -32,6 +32,7 @@ fn kinds(actions: &[Action]) -> Vec<&'static str> {
         Action::NoNetwork => "no network",
         Action::Look => "look",
         Action::Repin => "repin",
+        Action::Renew => "renew",
         Action::Probe => "probe",
         Action::Abandon(_) => "abandon",
         Action::StopChild => "stop",
@@ -45,7 +46,7 @@ fn another_way_is_taken_and_the_old_connection_has_to_show_that_it_lives() {
     let mut story = up();
     assert_eq!(story.say(seen(by(2), true)), [Action::Repin, Action::Probe]);
     assert_eq!(story.machine.state(), State::Up);
-    assert_eq!(story.say(seen(by(2), true)), [Action::Repin], "the same way again is no news");
+    assert_eq!(story.say(seen(by(2), true)), [Action::Renew], "the same way again is no news");
     // It does not: no wait, and no failure is counted.
     assert_eq!(story.fail(FailureKind::PeerLost), [dial(A)]);
     assert_eq!(story.machine.failures(), 0);

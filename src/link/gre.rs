@@ -1,0 +1,153 @@
+//! OpenBSD's `net.inet.gre.allow`, without which its kernel hands GRE packets to nobody, by sysctl(8).
+//!
+//! It belongs to the whole host. What was set before us stays set; what we set is set back by the last tunnel that
+//! has asked for it, if that is the one that set it.
+
+use super::{Cause, Host, Program, ledger::Before};
+
+const NAME: &str = "net.inet.gre.allow";
+
+/// Whether GRE is allowed already: then it is none of our business.
+///
+/// # Errors
+/// When sysctl(8) does not say.
+pub(super) fn observe(host: &mut dyn Host) -> Result<Before, Cause> {
+    Ok(if allowed(host)? { Before::Same } else { Before::Nothing })
+}
+
+/// Allows it.
+pub(super) fn perform(host: &mut dyn Host, before: &Before) -> Result<(), Cause> {
+    if *before == Before::Same { Ok(()) } else { set(host, true) }
+}
+
+/// Allows it again, if someone has forbidden it meanwhile.
+pub(super) fn renew(host: &mut dyn Host, before: &Before) -> Result<(), Cause> {
+    if *before == Before::Same || allowed(host)? { Ok(()) } else { set(host, true) }
+}
+
+/// Forbids it, if it was so before and no other tunnel has asked for it.
+pub(super) fn undo(host: &mut dyn Host, before: &Before, needed: bool) -> Result<(), Cause> {
+    if *before == Before::Same || needed || !allowed(host)? { Ok(()) } else { set(host, false) }
+}
+
+fn allowed(host: &mut dyn Host) -> Result<bool, Cause> {
+    let program = Program::find("sysctl", &["-n", NAME]);
+    let output = host.run(&program)?.or_failed(&program)?;
+    Ok(output.stdout.trim() != "0")
+}
+
+fn set(host: &mut dyn Host, allow: bool) -> Result<(), Cause> {
+    let setting = format!("{NAME}={}", u8::from(allow));
+    let program = Program::find("sysctl", &[&setting]);
+    host.run(&program)?.or_failed(&program)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, rc::Rc};
+
+    use crate::{
+        link::{
+            Output, Places, Session,
+            ledger::Header,
+            model::{Model, State},
+        },
+        plan::{Part, Plan, Platform, Step},
+    };
+
+    /// An OpenBSD in so far as it has the one setting.
+    fn openbsd(setting: &Rc<Cell<bool>>) -> Model {
+        let setting = Rc::clone(setting);
+        Model::new(State::default()).with_programs(Rc::new(move |program, _| {
+            match program.to_string().as_str() {
+                "sysctl -n net.inet.gre.allow" => {}
+                "sysctl net.inet.gre.allow=1" => setting.set(true),
+                "sysctl net.inet.gre.allow=0" => setting.set(false),
+                other => unreachable!("{other}"),
+            }
+            Ok(Output {
+                code: Some(0),
+                stdout: format!("{}\n", u8::from(setting.get())),
+                ..Output::default()
+            })
+        }))
+    }
+
+    fn plan() -> Plan {
+        Plan {
+            platform: Platform::OpenBsd,
+            part: Part::Transport,
+            steps: vec![Step::AllowGre],
+            notes: Vec::new(),
+        }
+    }
+
+    /// Two tunnels that ask for it; the second after the first.
+    struct Two {
+        setting: Rc<Cell<bool>>,
+        model: Model,
+        _place: tempfile::TempDir,
+        places: Places,
+    }
+
+    impl Two {
+        fn on_a_host_that_says(allowed: bool) -> Self {
+            let setting = Rc::new(Cell::new(allowed));
+            let place = tempfile::tempdir().unwrap();
+            let places = Places { run: place.path().join("run"), state: place.path().join("state") };
+            Self { model: openbsd(&setting), setting, _place: place, places }
+        }
+
+        fn up(&self, profile: &str) -> Session {
+            let host = Box::new(self.model.clone());
+            let mut session = Session::open_as(&self.places, Header::here(profile), host).unwrap();
+            session.perform(&plan()).unwrap();
+            assert!(self.setting.get());
+            session
+        }
+    }
+
+    #[test]
+    fn it_is_allowed_while_the_tunnel_is_there() {
+        let host = Two::on_a_host_that_says(false);
+        let session = host.up("office");
+        assert!(session.unwind().is_empty());
+        assert!(!host.setting.get());
+    }
+
+    #[test]
+    fn what_the_administrator_has_set_stays() {
+        let host = Two::on_a_host_that_says(true);
+        assert!(host.up("office").unwind().is_empty());
+        assert!(host.setting.get());
+    }
+
+    #[test]
+    fn it_stays_while_another_tunnel_needs_it() {
+        let host = Two::on_a_host_that_says(false);
+        let (office, lab) = (host.up("office"), host.up("lab"));
+        assert!(office.unwind().is_empty());
+        assert!(host.setting.get());
+        assert!(lab.unwind().is_empty());
+        let (office, lab) = {
+            host.setting.set(false);
+            (host.up("office"), host.up("lab"))
+        };
+        assert!(lab.unwind().is_empty());
+        assert!(host.setting.get());
+        assert!(office.unwind().is_empty());
+        assert!(!host.setting.get());
+    }
+
+    #[test]
+    fn what_someone_forbids_meanwhile_is_allowed_again() {
+        let host = Two::on_a_host_that_says(false);
+        let mut session = host.up("office");
+        host.setting.set(false);
+        session.perform(&plan()).unwrap();
+        assert!(host.setting.get());
+        assert!(session.unwind().is_empty());
+        assert!(!host.setting.get());
+    }
+}

@@ -1,0 +1,202 @@
+//! Rules of policy routing: the list, insertion, removal; the two-way codec between [`Rule`] and rtnetlink.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, Nla};
+use netlink_packet_route::{
+    AddressFamily, IpProtocol, RouteNetlinkMessage,
+    rule::{RuleAction, RuleAttribute, RuleFlags, RuleHeader, RuleMessage, RulePortRange},
+};
+
+use super::{Error, Netlink, socket::Undecoded};
+use crate::net::rules::Rule;
+
+/// `FRA_SUPPRESS_PREFIXLEN` of a rule that suppresses nothing: -1.
+const SUPPRESSES_NOTHING: u32 = u32::MAX;
+/// A mask for all bits of a mark, which is also what the kernel takes when none is given.
+const WHOLE_MARK: u32 = u32::MAX;
+
+/// `FRA_DPORT_MASK`.
+const PORT_MASK: u16 = 29;
+
+impl Netlink {
+    /// The rules of a family, in the order in which the kernel asks them.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked.
+    pub fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
+        let mut message = RuleMessage::default();
+        message.header.family = family(ipv6);
+        self.dump("list rules", &RouteNetlinkMessage::GetRule(message), |rules, answer| {
+            match answer {
+                Ok(RouteNetlinkMessage::NewRule(message)) if message.header.family == family(ipv6) => {
+                    rules.push(read(&message));
+                }
+                Err(Undecoded { why, .. }) => return Err(Error::other("list rules", why)),
+                Ok(_) => {}
+            }
+            Ok(())
+        })
+    }
+
+    /// Puts a rule in.
+    ///
+    /// # Errors
+    /// EEXIST when it is there already; EINVAL from a kernel that knows no `ipproto` and `dport` (before 4.17); EPERM.
+    pub fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        let request = RouteNetlinkMessage::NewRule(write(rule));
+        self.change(&format!("add rule {rule}"), request, NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Removes a rule.
+    ///
+    /// # Errors
+    /// ENOENT when it is not there; EPERM.
+    pub fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        self.change(&format!("delete rule {rule}"), RouteNetlinkMessage::DelRule(write(rule)), 0)
+    }
+}
+
+fn write(rule: &Rule) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header = RuleHeader {
+        family: family(rule.ipv6),
+        dst_len: rule.to.map_or(0, |to| to.prefix_len()),
+        // Numbers above 255 fit the attribute only; the header then says "unspecified" (RT_TABLE_UNSPEC).
+        table: u8::try_from(rule.table).unwrap_or(0),
+        action: RuleAction::ToTable,
+        flags: if rule.not { RuleFlags::Invert } else { RuleFlags::empty() },
+        ..RuleHeader::default()
+    };
+    let attributes = &mut message.attributes;
+    attributes.push(RuleAttribute::Priority(rule.priority));
+    attributes.push(RuleAttribute::Table(rule.table));
+    attributes.push(RuleAttribute::Protocol(rule.protocol.into()));
+    attributes.extend(rule.to.map(|to| RuleAttribute::Destination(to.network())));
+    if let Some(mark) = rule.mark {
+        attributes.extend([RuleAttribute::FwMark(mark), RuleAttribute::FwMask(WHOLE_MARK)]);
+    }
+    attributes.extend(rule.ip_protocol.map(|number| RuleAttribute::IpProtocol(IpProtocol::from(number))));
+    attributes.extend(
+        rule.port.map(|port| RuleAttribute::DestinationPortRange(RulePortRange { start: port, end: port })),
+    );
+    attributes.extend(rule.suppress_prefix.map(RuleAttribute::SuppressPrefixLen));
+    message
+}
+
+fn read(message: &RuleMessage) -> Rule {
+    let header = &message.header;
+    let mut rule = Rule {
+        ipv6: header.family == AddressFamily::Inet6,
+        priority: 0,
+        not: header.flags.contains(RuleFlags::Invert),
+        mark: None,
+        to: None,
+        ip_protocol: None,
+        port: None,
+        suppress_prefix: None,
+        table: u32::from(header.table),
+        protocol: 0,
+        beyond: header.action != RuleAction::ToTable
+            || header.tos != 0
+            || header.src_len != 0
+            || header.flags.difference(RuleFlags::Invert) != RuleFlags::empty(),
+    };
+    let (mut mark, mut mask) = (0, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Priority(priority) => rule.priority = *priority,
+            RuleAttribute::Table(table) => rule.table = *table,
+            RuleAttribute::Protocol(protocol) => rule.protocol = u8::from(*protocol),
+            RuleAttribute::Destination(to) => rule.to = destination(*to, header.dst_len),
+            RuleAttribute::FwMark(number) => mark = *number,
+            RuleAttribute::FwMask(number) => mask = *number,
+            RuleAttribute::IpProtocol(protocol) => rule.ip_protocol = Some(u8::from(*protocol)),
+            RuleAttribute::DestinationPortRange(range) if range.start == range.end => {
+                rule.port = Some(range.start);
+            }
+            RuleAttribute::SuppressPrefixLen(SUPPRESSES_NOTHING) => {}
+            RuleAttribute::SuppressPrefixLen(length) => rule.suppress_prefix = Some(*length),
+            // "Of no group", which every rule says.
+            RuleAttribute::SuppressIfGroup(u32::MAX) => {}
+            // All bits of the port, which kernels since 6.15 say of every rule for one.
+            RuleAttribute::Other(other) if other.kind() == PORT_MASK && is_whole(other) => {}
+            _ => rule.beyond = true,
+        }
+    }
+    match mask {
+        0 => {}
+        WHOLE_MARK => rule.mark = Some(mark),
+        _ => {
+            rule.mark = Some(mark);
+            rule.beyond = true;
+        }
+    }
+    rule
+}
+
+fn is_whole(mask: &DefaultNla) -> bool {
+    let mut value = vec![0; mask.value_len()];
+    mask.emit_value(&mut value);
+    value.iter().all(|byte| *byte == u8::MAX)
+}
+
+fn destination(address: IpAddr, length: u8) -> Option<IpNet> {
+    IpNet::new(address, length).ok()
+}
+
+const fn family(ipv6: bool) -> AddressFamily {
+    if ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// What is written is read again as it was.
+        #[test]
+        fn a_rule_survives_its_message(rule in rules()) {
+            prop_assert_eq!(read(&write(&rule)), rule);
+        }
+    }
+
+    fn rules() -> impl Strategy<Value = Rule> {
+        let place = any::<(bool, u32, u32, u8, bool)>();
+        let selectors = (
+            proptest::option::of(any::<u32>()),
+            proptest::option::of((any::<u128>(), 0_u8..=32)),
+            proptest::option::of(any::<u8>()),
+            proptest::option::of(any::<u16>()),
+            proptest::option::of(0_u32..129),
+        );
+        (place, selectors).prop_map(|((ipv6, priority, table, protocol, not), selectors)| {
+            let (mark, to, ip_protocol, port, suppress_prefix) = selectors;
+            let to = to.map(|(bits, length)| {
+                let address = if ipv6 {
+                    IpAddr::V6(bits.into())
+                } else {
+                    IpAddr::V4(u32::try_from(bits >> 96).unwrap().into())
+                };
+                IpNet::new(address, length).unwrap().trunc()
+            });
+            let beyond = false;
+            Rule {
+                ipv6,
+                priority,
+                not,
+                mark,
+                to,
+                ip_protocol,
+                port,
+                suppress_prefix,
+                table,
+                protocol,
+                beyond,
+            }
+        })
+    }
+}

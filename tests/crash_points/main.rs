@@ -1,0 +1,90 @@
+//! kill -9 of the real program at every point of `up`, of `down` and of `recover`, and then `recover`: routes, rules,
+//! addresses, nftables, settings of the kernel, resolvers, run and state directory are byte for byte as before.
+//!
+//! The points are those of src/os/crash.rs. Needs root, /dev/net/tun, ip(8), nft(8); fails where they are missing.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
+#![expect(clippy::print_stdout, reason = "the number of points is a result")]
+
+mod picture;
+mod points;
+
+#[path = "../netns_dns/responder.rs"]
+#[expect(dead_code, reason = "shared with tests/netns_dns, which uses it")]
+mod responder;
+#[path = "../netns_dns/town.rs"]
+#[expect(dead_code, reason = "shared with tests/netns_dns, which uses more of it")]
+mod town;
+#[expect(dead_code, reason = "shared with tests/phases, which uses more of it")]
+#[path = "../phases/world.rs"]
+mod world;
+
+use std::{fs, path::Path};
+
+use points::{recover_dies_everywhere, up_and_down_die_everywhere};
+
+/// Everything that a profile can ask of this host, but for the way of the default route.
+const EVERYTHING: &str = "routes = [\"192.168.77.0/24\", \"10.42.0.0/16\", { to = \"10.43.0.0/16\", metric = 10 }, \
+                           { to = \"10.44.0.0/16\", table = 4400 }, \"2001:db8:42::/48\"]\n\
+    exclude = [\"10.42.7.0/24\", \"198.18.0.0/15\", \"2001:db8:99::/48\"]\n\
+    leak = \"block\"\n\
+    ppp.ipv6 = true\n\
+    nftables.file = \"/etc/nftables.vpn\"\n\
+    nat = true\n\
+    mss = 1300\n\
+    dns = { servers = [\"10.42.0.53\"], search = [\"corp.example\"], backend = \"file\" }\n\
+    hooks = { up = [\"/etc/pptpctl/hook\", \"up\"], down = [\"/etc/pptpctl/hook\", \"down\"] }\n";
+
+/// In a network namespace of its own there is nothing to keep apart.
+const INSIDE: &str = "link.netns = \"inner\"\ndefault = true\n\
+    routes = [\"192.168.77.0/24\", \"10.42.0.0/16\"]\n\
+    nftables.file = \"/etc/nftables.vpn\"\n\
+    nat = true\n\
+    mss = 1300\n\
+    hooks = { up = [\"/etc/pptpctl/hook\", \"up\"], down = [\"/etc/pptpctl/hook\", \"down\"] }\n";
+
+fn everything(mode: &str) -> String {
+    format!("default = {{ mode = \"{mode}\" }}\n{EVERYTHING}")
+}
+
+#[test]
+fn with_policy_routing() {
+    up_and_down_die_everywhere("policy", &everything("policy"));
+}
+
+#[test]
+fn with_halves_of_the_default_route() {
+    up_and_down_die_everywhere("halves", &everything("halves"));
+}
+
+#[test]
+fn with_another_default_route() {
+    up_and_down_die_everywhere("replace", &everything("replace"));
+}
+
+#[test]
+fn in_a_network_namespace() {
+    up_and_down_die_everywhere("netns", INSIDE);
+}
+
+#[test]
+fn recover_itself() {
+    for (name, profile) in
+        [("policy", everything("policy")), ("replace", everything("replace")), ("netns", INSIDE.to_owned())]
+    {
+        recover_dies_everywhere(name, &profile);
+    }
+}
+
+/// Nobody shall be able to make a program that people use kill itself: the points are in no release build.
+#[test]
+fn a_release_build_has_no_points() {
+    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/os/crash.rs")).unwrap();
+    let (outside, inside) = source.split_once("#[cfg(debug_assertions)]\nmod armed {").expect("the module");
+    let code = |line: &&str| !line.trim_start().starts_with("//");
+    assert!(!outside.lines().filter(code).any(|line| line.contains("PPTPCTL_TEST") || line.contains("kill")));
+    assert!(inside.contains("PPTPCTL_TEST_DIE_AT") && inside.trim_end().ends_with("\n}"));
+    let program = fs::read(env!("CARGO_BIN_EXE_pptpctl")).unwrap();
+    let has = |word: &[u8]| program.windows(word.len()).any(|bytes| bytes == word);
+    assert_eq!(has(b"PPTPCTL_TEST_DIE_AT"), cfg!(debug_assertions));
+}

@@ -1,0 +1,110 @@
+//! Everything that a tunnel can change on its host, as text, and the processes that run there.
+
+use std::{
+    fs,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use std::io::Write;
+
+use crate::world::{World, text};
+
+/// Where the files are that steps make, and those beside them.
+const PLACES: [&str; 3] = ["/run", "/var/lib", "/etc"];
+
+/// Routes, rules, addresses, devices, firewall and settings of the kernel, here and in the namespace `inner`, and
+/// every file.
+pub fn picture() -> String {
+    let mut picture = String::new();
+    network(&[], &mut picture);
+    network(&["ip", "netns", "exec", "inner"], &mut picture);
+    for place in PLACES {
+        files(Path::new(place), &mut picture);
+    }
+    picture
+}
+
+/// What runs in this world, but for the dead whom nobody has buried yet.
+pub fn processes() -> Vec<String> {
+    let mut processes = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap() {
+        let path = entry.unwrap().path();
+        let is_process =
+            path.file_name().unwrap().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit());
+        let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
+        let is_alive =
+            stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'));
+        if is_process && is_alive {
+            let line = fs::read(path.join("cmdline")).unwrap_or_default();
+            processes.push(text(&line).replace('\0', " "));
+        }
+    }
+    processes.sort();
+    processes
+}
+
+#[track_caller]
+pub fn assert_same(before: &str, after: &str, when: &str) {
+    let only = |a: &str, b: &str| -> Vec<String> {
+        a.lines().filter(|line| !b.lines().any(|other| other == *line)).map(str::to_owned).collect()
+    };
+    let (lost, left) = (only(before, after), only(after, before));
+    assert!(before == after, "{when}: not as before\nlost: {lost:#?}\nleft: {left:#?}");
+}
+
+fn network(inside: &[&str], picture: &mut String) {
+    let shows = "route show table all\nrule\naddr\n";
+    for (family, shows) in [("-4", format!("{shows}link\n")), ("-6", shows.to_owned())] {
+        let json = said(inside, &["ip", family, "-d", "-j", "-batch", "-"], &shows);
+        picture.push_str(&json.replace("},{", "},\n{"));
+    }
+    picture.push_str(&said(inside, &["nft", "-j", "list", "ruleset"], ""));
+    // Some can only be written.
+    let settings = "grep -rs '' /proc/sys/net/ipv4 /proc/sys/net/ipv6 | sort";
+    picture.push_str(&said(inside, &["sh", "-c", settings], ""));
+}
+
+#[track_caller]
+fn said(inside: &[&str], words: &[&str], input: &str) -> String {
+    let all: Vec<&str> = inside.iter().chain(words).copied().collect();
+    let mut child = Command::new(all[0])
+        .args(&all[1..])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && !output.stdout.is_empty(), "{all:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// A line each, with mode, owner and bytes; below /etc only what lies there itself and what is ours.
+fn files(path: &Path, picture: &mut String) {
+    if path == Path::new(World::PROGRAM) {
+        return;
+    }
+    let data = fs::symlink_metadata(path).unwrap();
+    let kind = data.file_type();
+    picture.push_str(&format!("{} {:o} {}:{}", path.display(), data.mode(), data.uid(), data.gid()));
+    if kind.is_symlink() {
+        picture.push_str(&format!(" -> {}\n", fs::read_link(path).unwrap().display()));
+    } else if kind.is_dir() {
+        picture.push('\n');
+        let of_others =
+            path.starts_with("/etc") && path != Path::new("/etc") && path != Path::new("/etc/pptpctl");
+        if !of_others {
+            let mut entries: Vec<_> =
+                fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+            entries.sort();
+            entries.iter().for_each(|entry| files(entry, picture));
+        }
+    } else if kind.is_socket() || path.starts_with("/run/netns") {
+        picture.push_str(" special\n");
+    } else {
+        picture.push_str(&format!(" {:?}\n", text(&fs::read(path).unwrap())));
+    }
+}

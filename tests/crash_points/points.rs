@@ -1,0 +1,245 @@
+//! Going through the points, one death each, in a few worlds at a time.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::Path,
+    process::Output,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use pptpctl::demo::orders::Orders;
+
+use crate::{
+    picture::{assert_same, picture, processes},
+    town::{RESOLV_CONF, private_etc, script},
+    world::{PASSWORD, World, end_of_world, new_world, text},
+};
+
+/// Each has a part of the points of one profile.
+const WORLDS: u32 = 3;
+/// Where a process writes down the points that it passes.
+const PASSED: &str = "/var/log/points";
+/// For what takes an instant on a quiet machine.
+const LIMIT: Duration = Duration::from_secs(30);
+/// A busy machine is not what this is about.
+const PATIENT: &str = "timeouts = { resolve = \"30s\", connect = \"30s\", control = \"30s\", call = \"30s\", gre = \"30s\", \
+    lcp = \"30s\", auth = \"30s\", network = \"30s\", stop = \"500ms\" }\n";
+const HOOK: &str =
+    "#!/bin/sh\ncase $1 in\nup) echo \"$IFNAME\" >/etc/hooked;;\ndown) rm -f /etc/hooked;;\nesac\n";
+
+/// Where who has died.
+type Deaths = Arc<Mutex<BTreeMap<u32, String>>>;
+
+/// `up` and then `down`, with the supervisor (and before it is there, `up` itself) killed at each point in turn.
+pub fn up_and_down_die_everywhere(name: &'static str, profile: &str) {
+    let deaths = in_worlds(profile, move |here, first, deaths| {
+        let (of_up, of_down) = here.whole_round();
+        for point in (first..).step_by(WORLDS as usize) {
+            forget_points();
+            let up = here.world.command(&["up", "vpn"]).envs(dying_at(point)).output().unwrap();
+            let down = up.status.success().then(|| here.world.run(&["down", "vpn"]));
+            let said = format!("{}{}", words(&up), down.as_ref().map(words).unwrap_or_default());
+            let Some(passed) = died_at(point) else {
+                assert!(down.is_some_and(|down| down.status.success()), "{name} alive at {point}: {said}");
+                break;
+            };
+            here.recover(&format!("{name}: killed at {point} ({passed})\n{said}"));
+            deaths.lock().unwrap().insert(point, passed);
+        }
+        (of_up, of_down)
+    });
+    report(name, "up and down", &deaths);
+}
+
+/// A tunnel whose supervisor was killed, and `recover` killed at each point in turn.
+pub fn recover_dies_everywhere(name: &'static str, profile: &str) {
+    let deaths = in_worlds(profile, move |here, first, deaths| {
+        here.whole_round();
+        for point in (first..).step_by(WORLDS as usize) {
+            let up = here.world.run(&["up", "vpn"]);
+            assert!(up.status.success(), "{name}: {}", words(&up));
+            here.world.shell(&format!("kill -9 {}", here.world.pid("supervisor_pid")));
+            here.wait_for_lock();
+            forget_points();
+            let first_try = here.world.command(&["recover"]).envs(dying_at(point)).output().unwrap();
+            let said = words(&first_try);
+            let Some(passed) = died_at(point) else {
+                assert!(first_try.status.success(), "{name} alive at {point}: {said}");
+                break;
+            };
+            here.recover(&format!("{name}: recover killed at {point} ({passed})\n{said}"));
+            deaths.lock().unwrap().insert(point, passed);
+        }
+        (0, 0)
+    });
+    report(name, "recover", &deaths);
+}
+
+// Helpers.
+
+/// One world, and what it was like before.
+struct Here<'a> {
+    world: &'a World,
+    before: String,
+    alone: Vec<String>,
+}
+
+impl Here<'_> {
+    /// Up and down without an accident, which leaves nothing either. How many points `up` and `down` have.
+    fn whole_round(&self) -> (usize, usize) {
+        forget_points();
+        let up = self.world.command(&["up", "vpn"]).env("PPTPCTL_TEST_POINTS", PASSED).output().unwrap();
+        assert!(up.status.success(), "{}\n{}", words(&up), log());
+        let of_up = points().len();
+        assert!(fs::exists("/etc/hooked").unwrap(), "the hook has not run");
+        let down = self.world.run(&["down", "vpn"]);
+        assert!(down.status.success(), "{}\n{}", words(&down), log());
+        self.wait_until_alone("down");
+        assert_same(&self.before, &picture(), "after a whole round");
+        (of_up, points().len() - of_up)
+    }
+
+    /// What has died is put back, by the first `recover` that comes along.
+    #[track_caller]
+    fn recover(&self, when: &str) {
+        self.wait_for_lock();
+        let output = self.world.run(&["recover"]);
+        assert!(output.status.success(), "{when}: {}", words(&output));
+        let again = self.world.run(&["recover"]);
+        assert_eq!(
+            text(&again.stdout),
+            "nothing to put back\n",
+            "{when}: {}{}",
+            words(&output),
+            words(&again)
+        );
+        self.wait_until_alone(when);
+        assert_same(&self.before, &picture(), &format!("{when}{}", words(&output)));
+    }
+
+    /// Whoever has seen a process die is faster than the kernel, which closes its files one by one.
+    #[track_caller]
+    fn wait_for_lock(&self) {
+        wait_for("its lock is free", || match File::open("/run/pptpctl/vpn.lock") {
+            Ok(lock) => lock.try_lock().is_ok(),
+            Err(_) => true,
+        });
+    }
+
+    #[track_caller]
+    fn wait_until_alone(&self, when: &str) {
+        let mut now = Vec::new();
+        let started = Instant::now();
+        while started.elapsed() < LIMIT {
+            now = processes();
+            if now == self.alone {
+                return;
+            }
+        }
+        panic!("{when}: still there: {now:#?}");
+    }
+}
+
+/// Runs the same in each of the worlds, with the number of its first point. Who has died where, when they agree about
+/// the number of points.
+fn in_worlds(
+    profile: &str,
+    test: impl Fn(&Here<'_>, u32, &Deaths) -> (usize, usize) + Send + Sync + 'static,
+) -> Deaths {
+    let deaths = Deaths::default();
+    let test = Arc::new(test);
+    let profile = format!("{profile}{PATIENT}");
+    let worlds: Vec<_> = (1..=WORLDS)
+        .map(|first| {
+            let (deaths, test, profile) = (Arc::clone(&deaths), Arc::clone(&test), profile.clone());
+            let users = vec![("tester".to_owned(), PASSWORD.to_owned())];
+            new_world(Orders { users, ..Orders::default() }, move |world| {
+                furnish(world, &profile);
+                let here = Here { world, before: picture(), alone: processes() };
+                test(&here, first, &deaths);
+            })
+        })
+        .collect();
+    worlds.into_iter().for_each(end_of_world);
+    deaths
+}
+
+/// What a host has of its own, so that there is something to keep: two uplinks, a firewall, a resolver.
+fn furnish(world: &World, profile: &str) {
+    private_etc();
+    fs::write("/etc/resolv.conf", RESOLV_CONF).unwrap();
+    script("/etc/pptpctl/hook", HOOK);
+    fs::copy(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/examples/nftables.vpn"),
+        "/etc/nftables.vpn",
+    )
+    .unwrap();
+    world.shell(
+        "set -e
+         echo 1 >/proc/sys/net/ipv6/conf/default/addr_gen_mode
+         echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
+         echo 1 >/proc/sys/net/ipv4/ip_forward
+         ip route add default via 192.0.2.1 dev eth0 proto dhcp src 192.0.2.2 metric 100
+         ip link add up2 type veth peer name far2; ip link set far2 up; ip link set up2 up
+         ip addr add 198.51.100.2/24 dev up2; ip addr add 2001:db8:2::2/64 dev up2 nodad
+         ip route add default via 198.51.100.1 dev up2 metric 600
+         ip -6 route add default via 2001:db8:2::1 dev up2 metric 2048
+         ip rule add from 198.51.100.2 lookup 77 priority 20000
+         nft add table inet theirs
+         nft 'add chain inet theirs input { type filter hook input priority 10; }'
+         nft add rule inet theirs input tcp dport 1 drop
+         ip netns add inner; ip -n inner link set lo up
+         ip netns exec inner nft add table ip theirs",
+    );
+    world.profile(profile);
+    wait_for("the wires run", || !world.shell("ip -j link show up").contains("LOWERLAYERDOWN"));
+    wait_for("the address is in force", || {
+        world.shell("ip -6 route show table local").contains("local 2001:db8:2::2 dev up2")
+    });
+    // The first tunnel makes the directories that stay.
+    let (up, down) = (world.run(&["up", "vpn"]), world.run(&["down", "vpn"]));
+    assert!(up.status.success() && down.status.success(), "{}{}\n{}", words(&up), words(&down), log());
+}
+
+fn report(name: &str, what: &str, deaths: &Deaths) {
+    let deaths = deaths.lock().unwrap();
+    let last = *deaths.keys().last().expect("points");
+    let missing: Vec<u32> = (1..=last).filter(|point| !deaths.contains_key(point)).collect();
+    assert!(missing.is_empty(), "{name}: nobody died at {missing:?}");
+    println!("{name}, {what}: {} points", deaths.len());
+}
+
+fn dying_at(point: u32) -> [(&'static str, String); 2] {
+    [("PPTPCTL_TEST_DIE_AT", point.to_string()), ("PPTPCTL_TEST_POINTS", PASSED.to_owned())]
+}
+
+/// What was about to be done at this point, if it was come to.
+fn died_at(point: u32) -> Option<String> {
+    points().into_iter().find_map(|line| line.strip_prefix(&format!("{point} ")).map(str::to_owned))
+}
+
+fn points() -> Vec<String> {
+    fs::read_to_string(PASSED).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+fn forget_points() {
+    let _none = fs::remove_file(PASSED);
+}
+
+fn words(output: &Output) -> String {
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
+
+fn log() -> String {
+    fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap_or_default()
+}
+
+#[track_caller]
+fn wait_for(what: &str, happened: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !happened() {
+        assert!(started.elapsed() < LIMIT, "it does not happen: {what}");
+    }
+}

@@ -1,0 +1,139 @@
+//! The network beyond the uplink: a namespace of its own with the gateway and the server in it, and an ear on the wire.
+
+use std::{
+    io::Read,
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    sync::mpsc::{self, Receiver, Sender},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::namespace::{SERVER, enter_new_namespace, ip};
+
+/// ETH_P_ALL, in network order as packet(7) wants it.
+const EVERYTHING: i32 = 0x0003_u16.to_be() as i32;
+/// Far more than the kernel needs to bring a packet through a veth pair.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One packet that came out of the uplink: where to, which protocol, which port (0 where there is none).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub to: IpAddr,
+    pub protocol: u8,
+    pub port: u16,
+}
+
+/// The far end of `up0`.
+pub struct Far {
+    wire: Socket,
+    end: Option<Sender<Vec<u8>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Far {
+    /// Takes the far end of `up0` out of the calling thread's namespace, and gives it the gateway's addresses.
+    pub fn of_up0() -> Self {
+        let here = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
+        let (ready, is_ready): (_, Receiver<(String, Socket)>) = mpsc::channel();
+        let (end, orders): (_, Receiver<Vec<u8>>) = mpsc::channel();
+        let (moved, is_moved) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            enter_new_namespace();
+            let there = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
+            let wire = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(EVERYTHING))).unwrap();
+            ready.send((there, wire)).unwrap();
+            is_moved.recv().unwrap();
+            for line in [
+                "link set up0-far up",
+                "addr add 192.0.2.1/24 dev up0-far",
+                "addr add 203.0.113.9/32 dev lo",
+                "-6 addr add 2001:db8::1/64 dev up0-far nodad",
+            ] {
+                ip(&line.split(' ').collect::<Vec<_>>());
+            }
+            ready.send((String::new(), Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap())).unwrap();
+            let gre = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(47))).unwrap();
+            gre.bind(&SocketAddr::new(IpAddr::V4(SERVER), 0).into()).unwrap();
+            // Each order is a GRE packet that the server sends to us.
+            for packet in orders {
+                let to = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 0);
+                gre.send_to(&packet, &to.into()).unwrap();
+            }
+        });
+        let (there, wire) = is_ready.recv().unwrap();
+        assert_ne!(here, there);
+        ip(&["link", "set", "up0-far", "netns", &there]);
+        moved.send(()).unwrap();
+        is_ready.recv().expect("the far end has its addresses");
+        crate::namespace::settle();
+        wire.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        Self { wire, end: Some(end), thread: Some(thread) }
+    }
+
+    /// The server sends this GRE packet.
+    pub fn send_gre(&self, packet: &[u8]) {
+        self.end.as_ref().unwrap().send(packet.to_vec()).unwrap();
+    }
+
+    /// What comes out of the uplink until a packet that surely may.
+    pub fn hear_until_all_clear(&mut self) -> Vec<Heard> {
+        // One of each family: each has to ask for the gateway's link address first.
+        let clear = |to: &str| Heard { to: to.parse().unwrap(), protocol: 17, port: 7 };
+        let mut missing = vec![clear("192.0.2.1"), clear("2001:db8::1")];
+        let deadline = Instant::now() + PATIENCE;
+        let mut heard = Vec::new();
+        let mut bytes = [0; 2048];
+        while Instant::now() < deadline {
+            // Said again, should the first have been lost while the gateway was asked for its link address.
+            UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"clear", "192.0.2.1:7").unwrap();
+            UdpSocket::bind("[::]:0").unwrap().send_to(b"clear", "[2001:db8::1]:7").unwrap();
+            while let Ok(size) = self.wire.read(&mut bytes) {
+                let Some(packet) = read(&bytes[..size]) else { continue };
+                missing.retain(|clear| *clear != packet);
+                heard.push(packet);
+                if missing.is_empty() {
+                    return heard;
+                }
+            }
+        }
+        panic!("not even the packet that may leave has come: {heard:?}");
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        self.end = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+            && !thread::panicking()
+        {
+            panic!("the far end has failed");
+        }
+    }
+}
+
+/// An IP packet of ours; `None` for what neighbours say to each other (ARP, ICMPv6, IGMP) and for what is theirs.
+fn read(packet: &[u8]) -> Option<Heard> {
+    let (to, protocol, rest): (IpAddr, u8, &[u8]) = match packet.first()? >> 4 {
+        4 => {
+            let header = usize::from(packet[0] & 15) * 4;
+            let to: [u8; 4] = packet.get(16..20)?.try_into().unwrap();
+            (to.into(), *packet.get(9)?, packet.get(header..)?)
+        }
+        6 => {
+            let to: [u8; 16] = packet.get(24..40)?.try_into().unwrap();
+            (to.into(), *packet.get(6)?, packet.get(40..)?)
+        }
+        _ => return None,
+    };
+    if !matches!(protocol, 6 | 17 | 47) || to == IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)) {
+        return None;
+    }
+    let port = match protocol {
+        47 => 0,
+        _ => u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]),
+    };
+    Some(Heard { to, protocol, port })
+}

@@ -1,0 +1,138 @@
+//! The rc.d scripts of the BSDs, against a stand-in for their rc.subr(8): that they are shell, and which commands of
+//! pptpctl they run. Whether the real rc.subr agrees is not tested here; docs/PLATFORMS.md says so.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test; clippy.toml exempts only the functions marked as one"
+)]
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// What FreeBSD's and NetBSD's scripts use of rc.subr(8).
+const RC_SUBR: &str = r#"
+load_rc_config() { . "$PLACE/rc.conf"; }
+run_rc_command() {
+  for _file in $required_files; do [ -e "$PLACE$_file" ] || { echo "missing $_file" >&2; exit 1; }; done
+  eval "_run=\$$1_cmd"
+  [ -n "$_run" ] || { echo "no command $1" >&2; exit 1; }
+  $_run
+}
+"#;
+
+/// What OpenBSD's script uses of rc.subr(8): the flags come from rc.conf.local, `rc_exec` runs the daemon.
+const OPENBSD_RC_SUBR: &str = r#"
+. "$PLACE/rc.conf"
+rc_exec() { sh -c "$1"; }
+rc_cmd() {
+  case $1 in
+    start) rc_pre && rc_start;;
+    pattern) echo "$pexp";;
+  esac
+}
+"#;
+
+#[test]
+fn freebsd_brings_up_what_rc_conf_lists() {
+    let desk = Desk::new("freebsd", RC_SUBR, "pptpctl_profiles='office lab'\n");
+    assert_eq!(desk.run(&["start"]), (true, "up office\nup lab\n".to_owned()));
+    assert_eq!(desk.run(&["stop"]), (true, "down office\ndown lab\n".to_owned()));
+    assert_eq!(desk.run(&["status"]), (true, "status office\nstatus lab\n".to_owned()));
+    assert_eq!(desk.run(&["restart"]).1, "down office\ndown lab\nup office\nup lab\n");
+}
+
+#[test]
+fn netbsd_brings_up_what_rc_conf_lists() {
+    let desk = Desk::new("netbsd", RC_SUBR, "pptpctl_profiles='office lab'\n");
+    assert_eq!(desk.run(&["start"]), (true, "up office\nup lab\n".to_owned()));
+    assert_eq!(desk.run(&["restart"]).1, "down office\ndown lab\nup office\nup lab\n");
+}
+
+#[test]
+fn one_tunnel_can_be_named() {
+    for system in ["freebsd", "netbsd"] {
+        let desk = Desk::new(system, RC_SUBR, "pptpctl_profiles='office lab'\n");
+        assert_eq!(desk.run(&["start", "home"]), (true, "up home\n".to_owned()), "{system}");
+    }
+}
+
+#[test]
+fn one_that_fails_keeps_no_other_from_its_turn_and_is_told() {
+    for system in ["freebsd", "netbsd"] {
+        let desk = Desk::new(system, RC_SUBR, "pptpctl_profiles='broken lab'\n");
+        assert_eq!(desk.run(&["start"]), (false, "up broken\nup lab\n".to_owned()), "{system}");
+        // The stand-in of pptpctl says 6 of what is called `idle`: it is not up.
+        let desk = Desk::new(system, RC_SUBR, "pptpctl_profiles='idle lab'\n");
+        assert_eq!(desk.run(&["stop"]), (true, "down idle\ndown lab\n".to_owned()), "{system}");
+        assert_eq!(desk.run(&["status"]).0, false, "{system}");
+    }
+}
+
+#[test]
+fn openbsd_brings_up_the_profile_of_its_flags() {
+    let desk = Desk::new("openbsd", OPENBSD_RC_SUBR, "daemon_flags=office\n");
+    assert_eq!(desk.run(&["start"]), (true, "up office\n".to_owned()));
+    let pattern = desk.output(&["pattern"]);
+    assert!(pattern.ends_with("/pptpctl up office\n"), "what pgrep(1) looks for: {pattern}");
+    let desk = Desk::new("openbsd", OPENBSD_RC_SUBR, "daemon_flags=\n");
+    assert_eq!(desk.run(&["start"]), (false, String::new()), "without a profile nothing is started");
+}
+
+/// A script with the stand-ins in their places.
+struct Desk {
+    place: tempfile::TempDir,
+    script: PathBuf,
+}
+
+impl Desk {
+    fn new(system: &str, rc_subr: &str, rc_conf: &str) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        fs::write(at("rc.subr"), rc_subr).unwrap();
+        fs::write(at("rc.conf"), rc_conf).unwrap();
+        fs::create_dir_all(at("etc/pptpctl")).unwrap();
+        fs::write(at("etc/pptpctl/profiles.toml"), "").unwrap();
+        let pptpctl = at("pptpctl");
+        let said = "echo \"$@\" >>\"$PLACE/said\"; case $2 in broken) exit 13;; idle) exit 6;; esac\n";
+        fs::write(&pptpctl, format!("#!/bin/sh\n{said}")).unwrap();
+        fs::set_permissions(&pptpctl, fs::Permissions::from_mode(0o755)).unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/rc.d").join(system);
+        let text = fs::read_to_string(source).unwrap();
+        let mut changed = text.clone();
+        for (from, to) in [
+            ("/etc/rc.d/rc.subr", at("rc.subr")),
+            ("/etc/rc.subr", at("rc.subr")),
+            ("/usr/local/sbin/pptpctl", pptpctl.clone()),
+            ("/usr/pkg/sbin/pptpctl", pptpctl.clone()),
+        ] {
+            changed = changed.replace(from, to.to_str().unwrap());
+        }
+        assert_ne!(changed, text);
+        let script = at("script");
+        fs::write(&script, changed).unwrap();
+        Self { place, script }
+    }
+
+    /// Whether it ended well, and what pptpctl was told to do.
+    fn run(&self, arguments: &[&str]) -> (bool, String) {
+        let said = self.place.path().join("said");
+        drop(fs::remove_file(&said));
+        let ended = self.command(arguments).status().unwrap();
+        (ended.success(), fs::read_to_string(said).unwrap_or_default())
+    }
+
+    fn output(&self, arguments: &[&str]) -> String {
+        String::from_utf8(self.command(arguments).output().unwrap().stdout).unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        command.arg(&self.script).args(arguments).env("PLACE", self.place.path());
+        command
+    }
+}
