@@ -6,9 +6,9 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
     reason = "a test's helpers fail the test"
 )]
 #![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
