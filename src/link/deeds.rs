@@ -235,30 +235,30 @@ fn put_back(host: &mut dyn Host, ipv6: bool, saved: &[Route]) -> Result<(), Caus
         // Behind what has its metric: several are put back in the order in which they were listed.
         match host.add_route(old, Insert::Append) {
             Err(error) if error.is_present() => {}
-            // Its network has gone meanwhile, and would have taken the route along.
-            Err(_) if !is_plugged(host, old)? => {}
+            // Its network has gone meanwhile, and would have taken the route along. It comes back with another.
+            Err(_) if is_unplugged(host, old)? => {}
             // The host has moved on to another network and has a default route there.
             Err(_) if !foreign.is_empty() => {}
-            Err(error) if error.is_unreachable() => stranded = stranded.or(Some(error)),
+            Err(error) if error.is_unreachable() || error.is_absent() => stranded = stranded.or(Some(error)),
             Err(error) => failure = failure.or(Some(error)),
             Ok(()) => others = true,
         }
     }
-    // One whose gateway is on no link any more is missed only if there is no other.
+    // One whose gateway is on no link any more, or whose device is none any more, is missed only if there is no other.
     match failure.or(stranded.filter(|_| !others)) {
         Some(error) => Err(error.into()),
         None => Ok(()),
     }
 }
 
-/// Whether the devices of a route are there and up.
-fn is_plugged(host: &mut dyn Host, route: &Route) -> Result<bool, Cause> {
+/// Whether a device of a route is there, but down.
+fn is_unplugged(host: &mut dyn Host, route: &Route) -> Result<bool, Cause> {
     for dev in route.hops.iter().filter_map(|hop| hop.dev.as_deref()) {
-        if !host.link(dev)?.is_some_and(|link| link.up) {
-            return Ok(false);
+        if host.link(dev)?.is_some_and(|link| !link.up) {
+            return Ok(true);
         }
     }
-    Ok(true)
+    Ok(false)
 }
 
 /// Whether one of these stands where a default route did: for the same device, or with the same metric.

@@ -23,7 +23,7 @@ pub(super) fn observe(host: &mut dyn Host, step: &FirewallStep) -> Result<Before
         FirewallStep::Nft { table, .. } => nft::observe(host, table),
         FirewallStep::Pf { anchor, .. } => pf::observe(host, anchor),
     };
-    unless_missing(step, seen)?;
+    unless_by_default(step, seen)?;
     Ok(Before::Nothing)
 }
 
@@ -36,8 +36,11 @@ pub(super) fn perform(
     match step {
         FirewallStep::Nft { file, .. } => {
             file.as_deref().map_or(Ok(()), check_file)?;
-            if !unless_missing(step, nft::load(host, step))? {
-                notes.push("nft is not on this host: TCP segment sizes are not clamped".to_owned());
+            if let Some(error) = unless_by_default(step, nft::load(host, step))? {
+                notes.push(format!(
+                    "TCP segment sizes are not clamped ({error}): what this host forwards into the tunnel may stall; \
+                     mss = \"off\" does without"
+                ));
             }
             Ok(())
         }
@@ -61,7 +64,7 @@ pub(super) fn renew(host: &mut dyn Host, step: &FirewallStep) -> Result<(), Caus
                 Ok(false) => nft::load(host, step),
                 seen => seen.map(drop),
             };
-            unless_missing(step, renewed).map(drop)
+            unless_by_default(step, renewed).map(drop)
         }
         // pfctl -F rules leaves anchors alone.
         FirewallStep::Pf { .. } => Ok(()),
@@ -71,19 +74,28 @@ pub(super) fn renew(host: &mut dyn Host, step: &FirewallStep) -> Result<(), Caus
 /// Undoes a step. What is gone already is fine.
 pub(super) fn undo(host: &mut dyn Host, step: &FirewallStep, device: Option<&Device>) -> Result<(), Cause> {
     match step {
-        FirewallStep::Nft { table, .. } => unless_missing(step, nft::remove(host, table)).map(drop),
+        FirewallStep::Nft { table, .. } => match nft::remove(host, table) {
+            Ok(()) => Ok(()),
+            // Not every kernel has tables of this family, and then it has none of this name.
+            Err(refused) => match nft::is_there(host, table) {
+                Ok(false) => Ok(()),
+                Ok(true) => Err(refused),
+                // Nor could it be looked at: what was tried by default was most likely never there.
+                Err(_) => unless_by_default(step, Err(refused)).map(drop),
+            },
+        },
         FirewallStep::Pf { anchor, macros, .. } => pf::flush(host, anchor, macros, device),
     }
 }
 
 /// What nobody has asked for in so many words (clamping where pppd(8) moves the packets) is done without, on a host
-/// that has no nft(8); `false` when it is.
-fn unless_missing(step: &FirewallStep, outcome: Result<(), Cause>) -> Result<bool, Cause> {
+/// whose nft(8) or kernel can't do it: the reason, when it is.
+fn unless_by_default(step: &FirewallStep, outcome: Result<(), Cause>) -> Result<Option<ProgramError>, Cause> {
     let by_default =
         matches!(step, FirewallStep::Nft { file: None, nat: false, mss: Some(Clamp::Mtu(_)), .. });
     match outcome {
-        Err(Cause::Program(ProgramError::Missing { .. })) if by_default => Ok(false),
-        outcome => outcome.map(|()| true),
+        Err(Cause::Program(error)) if by_default => Ok(Some(error)),
+        outcome => outcome.map(|()| None),
     }
 }
 

@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, rc::Rc};
 use super::*;
 use crate::{
     link::{
-        Places, ProgramError, Session,
+        Output, Places, ProgramError, Session,
         model::{Model, State},
         recover,
     },
@@ -293,35 +293,90 @@ fn the_brace_that_would_end_our_table() {
     }
 }
 
+fn nft(nat: bool, mss: Option<Clamp>) -> FirewallStep {
+    let macros = match pf("x", PfRules::Nat) {
+        FirewallStep::Pf { macros, .. } | FirewallStep::Nft { macros, .. } => macros,
+    };
+    FirewallStep::Nft { table: "pptpctl_vpn".to_owned(), file: None, nat, mss, macros }
+}
+
 #[test]
 fn without_the_program_it_is_named() {
     let desk = Desk::new();
-    let rules = FirewallStep::Nft {
-        table: "pptpctl_vpn".to_owned(),
-        file: None,
-        nat: true,
-        mss: None,
-        macros: match pf("x", PfRules::Nat) {
-            FirewallStep::Pf { macros, .. } | FirewallStep::Nft { macros, .. } => macros,
-        },
-    };
     let mut session = desk.session();
-    let error = session.perform(&plan(vec![rules])).unwrap_err().to_string();
+    let error = session.perform(&plan(vec![nft(true, None)])).unwrap_err().to_string();
     assert!(error.contains("nft: no such program"), "{error}");
     assert!(session.unwind().is_empty(), "it was refused before anything was begun");
     // What is only the default is done without.
-    let rules = FirewallStep::Nft {
-        table: "pptpctl_vpn".to_owned(),
-        file: None,
-        nat: false,
-        mss: Some(Clamp::Mtu(Value::Known(1400))),
-        macros: match pf("x", PfRules::Nat) {
-            FirewallStep::Pf { macros, .. } | FirewallStep::Nft { macros, .. } => macros,
-        },
-    };
+    let rules = nft(false, Some(Clamp::Mtu(Value::Known(1400))));
     let mut session = desk.session();
     session.perform(&plan(vec![rules.clone()])).unwrap();
-    assert_eq!(session.take_notes(), ["nft is not on this host: TCP segment sizes are not clamped"]);
+    insta::assert_snapshot!(session.take_notes().join("\n"), @r#"TCP segment sizes are not clamped (nft: no such program in /usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin; install it): what this host forwards into the tunnel may stall; mss = "off" does without"#);
     session.perform(&plan(vec![rules])).unwrap();
     assert!(session.unwind().is_empty());
+}
+
+/// A nft(8) whose kernel has no tables of the family inet, or none at all: what was asked for fails, what is only the
+/// default is noted, and neither has anything to complain about at the end.
+#[test]
+fn a_kernel_without_inet_tables() {
+    let clamp = |mss| nft(false, Some(mss));
+    for lists in [true, false] {
+        let refused = |code: i32, stderr: &str| {
+            Ok(Output { code: Some(code), stdout: String::new(), stderr: stderr.to_owned() })
+        };
+        let model = Model::new(State::default()).with_programs(Rc::new(move |program, _| {
+            match program.args.first().map(String::as_str) {
+                Some("list") if lists => refused(0, ""),
+                _ => {
+                    refused(1, "/dev/stdin:5:7-10: Error: Could not process rule: Operation not supported\n")
+                }
+            }
+        }));
+        let desk = Desk { model, ..Desk::new() };
+        for wanted in [nft(true, Some(Clamp::Mtu(Value::Known(1400)))), clamp(Clamp::Bytes(1300))] {
+            let mut session = desk.session();
+            let error = session.perform(&plan(vec![wanted])).unwrap_err().to_string();
+            assert!(error.contains("Operation not supported"), "{error}");
+            assert_eq!(session.unwind().len(), 0, "lists: {lists}");
+        }
+        let rules = clamp(Clamp::Mtu(Value::Known(1400)));
+        let mut session = desk.session();
+        session.perform(&plan(vec![rules.clone()])).unwrap();
+        let notes = session.take_notes();
+        assert!(matches!(&notes[..], [note] if note.contains("Operation not supported")), "{notes:?}");
+        session.perform(&plan(vec![rules])).unwrap();
+        assert!(session.take_notes().is_empty(), "told once");
+        assert_eq!(session.unwind().len(), 0, "lists: {lists}");
+        assert!(!desk.places().ledger("vpn").exists());
+    }
+}
+
+/// A table that is there and can't be taken away is told of, whoever wanted it.
+#[test]
+fn a_table_that_stays_is_told_of() {
+    let model = Model::new(State::default()).with_programs(Rc::new(|program, state| {
+        let input = String::from_utf8_lossy(program.input.as_deref().unwrap_or_default()).into_owned();
+        let done =
+            |stdout: &str| Ok(Output { code: Some(0), stdout: stdout.to_owned(), stderr: String::new() });
+        // A device stands for the table.
+        match (program.args[0].as_str(), state.links.is_empty()) {
+            ("list", false) => done("table inet pptpctl_vpn\n"),
+            ("-f", true) => {
+                state.device("table");
+                done("")
+            }
+            ("-f", false) if input.lines().count() == 2 => {
+                Ok(Output { code: Some(1), stdout: String::new(), stderr: "Error: busy\n".to_owned() })
+            }
+            _ => done(""),
+        }
+    }));
+    let desk = Desk { model, ..Desk::new() };
+    let mut session = desk.session();
+    session.perform(&plan(vec![nft(false, Some(Clamp::Mtu(Value::Known(1400))))])).unwrap();
+    assert!(session.take_notes().is_empty());
+    let errors = session.unwind();
+    assert!(matches!(&errors[..], [error] if error.to_string().contains("busy")), "{errors:?}");
+    assert!(desk.places().ledger("vpn").exists(), "trying again may help");
 }
