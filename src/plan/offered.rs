@@ -56,19 +56,16 @@ pub(super) fn note(profile: &Profile, platform: Platform) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        profile::{PasswordSource, Server},
-        secret::Secret,
-    };
+    use crate::plan::tests::profile;
 
     #[test]
     fn what_is_named_outside_or_an_end_of_the_tunnel_is_left_out() {
-        let server = Server::parse("192.0.2.1").unwrap();
-        let mut profile = Profile::new("vpn".parse().unwrap(), vec![server], "u", PasswordSource::Inline(Secret::from("p")));
+        let mut profile = profile("192.0.2.1");
         profile.peer_routes = true;
         profile.routes = vec![Route::to("10.1.0.0/16".parse().unwrap())];
         profile.exclude = vec!["10.2.0.0/16".parse().unwrap()];
-        let offered = ["10.1.0.0/16", "10.2.3.0/24", "10.0.0.0/8", "192.0.2.1/32", "10.9.0.1/32", "192.0.2.0/24"];
+        let offered =
+            ["10.1.0.0/16", "10.2.3.0/24", "10.0.0.0/8", "192.0.2.1/32", "10.9.0.1/32", "192.0.2.0/24"];
         let offered = offered.map(|prefix| prefix.parse().unwrap());
         let (server, peer) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(10, 9, 0, 1));
         for platform in Platform::ALL {

@@ -224,7 +224,7 @@ fn steps_survive_the_ledger() {
 
 // Helpers.
 
-fn profile(server: &str) -> Profile {
+pub(super) fn profile(server: &str) -> Profile {
     let host = match server.parse() {
         Ok(address) => crate::profile::Host::Address(address),
         Err(_) => crate::profile::Host::Name(server.to_owned()),
