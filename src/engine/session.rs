@@ -378,12 +378,6 @@ impl Session {
         }
     }
 
-    fn proven(&mut self, now: Instant) {
-        if let (Some(proof), None) = (self.proof.take(), &self.ending) {
-            self.ask_for_offers(now, proof.up);
-        }
-    }
-
     fn enter(&mut self, phase: Phase, detail: String) {
         self.phase = phase;
         self.events.push_back(Event::Phase(phase, plain(&detail)));

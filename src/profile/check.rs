@@ -97,7 +97,8 @@ fn link(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
             Draft::error(at("routes"), "an IPv6 route without IPv6 in the tunnel", "add ppp.ipv6 = true");
         drafts.push(draft);
     }
-    if profile.leak == Leak::Block && profile.default_route.is_none() && profile.routes.is_empty() {
+    let leads_nowhere = profile.default_route.is_none() && profile.routes.is_empty() && !profile.peer_routes;
+    if profile.leak == Leak::Block && leads_nowhere {
         let label = "nothing is meant for the tunnel: no `routes`, no `default`";
         drafts.push(Draft::warning(at("leak"), "the kill switch has nothing to guard", label));
     }
@@ -141,7 +142,8 @@ fn routes(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>)
             drafts.push(Draft::error(at("exclude"), title, "it can't be both"));
         }
     }
-    if !profile.exclude.is_empty() && profile.default_route.is_none() && profile.routes.is_empty() {
+    let leads_nowhere = profile.default_route.is_none() && profile.routes.is_empty() && !profile.peer_routes;
+    if !profile.exclude.is_empty() && leads_nowhere {
         let label = "nothing goes through the tunnel: no `routes`, no `default`";
         drafts.push(Draft::warning(at("exclude"), "there is nothing to exclude from", label));
     }

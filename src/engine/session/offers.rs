@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Event, Session};
+use super::{Event, Proof, Session};
 use crate::{
     engine::{
         failure::Phase,
@@ -62,7 +62,9 @@ impl Offers {
 }
 
 impl Session {
-    pub(super) fn ask_for_offers(&mut self, now: Instant, up: LinkUp) {
+    /// The server is through with IPCP: what is sent now arrives.
+    pub(super) fn proven(&mut self, now: Instant) {
+        let (Some(Proof { up, .. }), None) = (self.proof.take(), &self.ending) else { return };
         match self.offers.xid {
             None => self.is_up_with(up),
             Some(xid) => {
