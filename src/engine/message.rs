@@ -212,11 +212,24 @@ mod tests {
 
     #[test]
     fn routes_that_no_server_may_offer_are_refused() {
-        let up = |routes: Vec<Ipv4Net>| through(&FromEngine::Up(LinkUp { routes: Some(routes), ..LinkUp::example() }));
-        for route in ["0.0.0.0/0", "0.0.0.0/8", "10.0.0.0/7", "10.0.0.1/8", "127.0.0.0/8", "127.0.0.53/32", "169.254.7.0/24", "224.0.0.0/8", "255.255.255.255/32"] {
+        let up = |routes: Vec<Ipv4Net>| {
+            through(&FromEngine::Up(LinkUp { routes: Some(routes), ..LinkUp::example() }))
+        };
+        for route in [
+            "0.0.0.0/0",
+            "0.0.0.0/8",
+            "10.0.0.0/7",
+            "10.0.0.1/8",
+            "127.0.0.0/8",
+            "127.0.0.53/32",
+            "169.254.7.0/24",
+            "224.0.0.0/8",
+            "255.255.255.255/32",
+        ] {
             assert!(up(vec![route.parse().unwrap()]).is_err(), "{route}");
         }
-        let hosts = |count: u8| (0..count).map(|n| Ipv4Net::from(Ipv4Addr::new(10, 0, 0, n))).collect::<Vec<_>>();
+        let hosts =
+            |count: u8| (0..count).map(|n| Ipv4Net::from(Ipv4Addr::new(10, 0, 0, n))).collect::<Vec<_>>();
         assert!(up(hosts(64)).is_ok() && up(hosts(65)).is_err() && up(Vec::new()).is_ok());
     }
 

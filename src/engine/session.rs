@@ -180,7 +180,9 @@ impl Session {
 
     /// A GRE packet without its IP header; IP packets for the tun device come out through `to_tun`.
     pub fn gre_input(&mut self, now: Instant, packet: &mut [u8], to_tun: &mut impl FnMut(&[u8])) {
-        let Self { call: Some(Call { flow, link, heard, last_heard }), mss, offers, .. } = self else { return };
+        let Self { call: Some(Call { flow, link, heard, last_heard }), mss, offers, .. } = self else {
+            return;
+        };
         let taken = flow.receive(now, packet, &mut |frame| {
             if let Received::Ip(ip) = link.handle_input(now, frame)
                 && !offers.take(ip)

@@ -89,11 +89,8 @@ pub struct Gate {
 }
 
 /// What is refused with "not supported yet", never silently ignored.
-pub const GATE: &[Gate] = &[
-    Gate { key: "peer-routes", works: &["false"], missing: "routes that the server offers" },
-    Gate { key: "link.rdomain", works: &[], missing: "routing domains (OpenBSD)" },
-    Gate { key: "link.fib", works: &[], missing: "FIBs (FreeBSD)" },
-];
+pub const GATE: &[Gate] =
+    &[Gate { key: "peer-routes", works: &["false"], missing: "routes that the server offers" }];
 
 /// Whether this version performs the key, at least for some values.
 #[must_use]

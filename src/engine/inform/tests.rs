@@ -34,7 +34,10 @@ fn the_answer_ends_it_and_goes_no_further() {
     let other = Inform::new(US, PEER, 8, now);
     assert!({ other }.take(&none), "another's is for nobody else here");
     assert!(!inform.take(&wire::question(PEER, US, 7)) && !inform.is_over(now));
-    let value = [16, 10, 50, 0, 0, 0, 0, 16, 10, 50, 0, 0, 0, 0, 8, 127, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 172, 16, 0, 0, 0, 0];
+    let value = [
+        16, 10, 50, 0, 0, 0, 0, 16, 10, 50, 0, 0, 0, 0, 8, 127, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 172, 16, 0, 0,
+        0, 0,
+    ];
     assert!(inform.take(&wire::tests::reply(&wire::tests::acknowledged(&[(121, &value)]))));
     assert!(inform.is_over(now) && sent(&mut inform).is_empty());
     // A second one changes nothing.
