@@ -161,6 +161,23 @@ fn a_dry_run_shows_what_another_system_would_do() {
     desk.compare("platforms");
 }
 
+/// What belongs to one other system is shown for that one, and refused for the others.
+#[test]
+fn a_dry_run_of_a_routing_table_of_the_tunnels_own() {
+    let mut desk = Desk::with("domains.toml");
+    for (system, profile, status) in [
+        ("openbsd", "rdomain", 0),
+        ("freebsd", "fib", 0),
+        ("linux", "rdomain", 3),
+        ("freebsd", "rdomain", 3),
+        ("openbsd", "fib", 3),
+        ("netbsd", "fib", 3),
+    ] {
+        assert_eq!(desk.run(&["up", "--dry-run", "--platform", system, profile]), status);
+    }
+    desk.compare("domains");
+}
+
 #[test]
 fn a_tunnel_that_is_down_is_status_6() {
     let mut desk = Desk::with("profiles.toml");

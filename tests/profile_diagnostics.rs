@@ -9,6 +9,31 @@ use std::{
 
 use pptpctl::profile::{Profiles, Style};
 
+/// What is refused here is taken on the system that it belongs to, with what can't stand beside it there.
+#[test]
+fn a_routing_table_of_the_tunnels_own_belongs_to_one_system() {
+    let titles = |keys: &str, os: &'static str| -> Vec<String> {
+        let profile = format!(
+            "[profile.a]\nserver='a.example'\nuser='u'\npassword.fd=3\nroutes=['10.0.0.0/8']\n{keys}\n"
+        );
+        let profiles = Profiles::from_text_for(Path::new("f"), &profile, true, os);
+        assert_eq!(profiles.get("a").is_ok(), profiles.report().errors.is_empty());
+        profiles.report().errors.iter().map(|error| error.title.clone()).collect()
+    };
+    for os in ["linux", "freebsd", "openbsd", "netbsd"] {
+        let own = |key: &str, home: &str, refusal: &str| {
+            let wanted: Vec<&str> = if os == home { Vec::new() } else { vec![refusal] };
+            assert_eq!(titles(&format!("link.{key} = 3"), os), wanted, "{os}");
+        };
+        own("rdomain", "openbsd", "a routing domain is OpenBSD's: `link.rdomain`");
+        own("fib", "freebsd", "a FIB is FreeBSD's: `link.fib`");
+    }
+    assert_eq!(titles("link.rdomain = 254", "openbsd"), ["`link.rdomain` = 254"]);
+    let both = "link.fib = 3\nleak = 'block'\nexclude = ['10.1.0.0/16']";
+    assert_eq!(titles(both, "freebsd"), ["`leak` beside `link.fib`", "`exclude` beside `link.fib`"]);
+    assert_eq!(titles("link.fib = 3\nppp.backend = 'ppp'", "freebsd"), ["`link.fib` needs the builtin PPP"]);
+}
+
 #[test]
 fn every_case_has_its_answer() {
     let mut wrong = Vec::new();

@@ -539,6 +539,14 @@ fn assertions(layout: &Layout) -> String {
         ("SIOCSIFFLAGS", requests.set_flags),
         ("SIOCGIFMTU", requests.get_mtu),
         ("SIOCSIFMTU", requests.set_mtu),
+        (
+            match layout.name {
+                "openbsd" => "SIOCSIFRDOMAIN",
+                "freebsd" => "SIOCSIFFIB",
+                _ => "",
+            },
+            requests.set_domain.unwrap_or(0),
+        ),
         ("SIOCAIFADDR", requests.add_address),
         ("SIOCDIFADDR", requests.delete_address),
         ("SIOCAIFADDR_IN6", requests.add_address6),

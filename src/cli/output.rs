@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::exit::{self, Code};
-use crate::profile::{Locations, LookupError, Profile, Profiles, Style};
+use crate::{
+    plan::Platform,
+    profile::{Locations, LookupError, Profile, Profiles, Style},
+};
 
 /// Something that was asked for did not get out.
 static LOST: AtomicBool = AtomicBool::new(false);
@@ -46,8 +49,12 @@ pub fn style() -> Style {
 
 /// All profiles, or the exit status after the reason has been shown.
 pub fn profiles(config: Option<&Path>) -> Result<Profiles, Code> {
+    profiles_for(config, std::env::consts::OS)
+}
+
+fn profiles_for(config: Option<&Path>, os: &'static str) -> Result<Profiles, Code> {
     match Locations::find(config) {
-        Ok(locations) => Ok(Profiles::load(&locations)),
+        Ok(locations) => Ok(Profiles::load_for(&locations, os)),
         Err(nowhere) => {
             error(nowhere);
             Err(exit::PROFILE)
@@ -67,9 +74,9 @@ pub fn unread(profiles: &Profiles) -> Result<(), Code> {
     Err(exit::PROFILE)
 }
 
-/// One profile, or the exit status after the reason has been shown.
-pub fn profile(config: Option<&Path>, name: &str) -> Result<Profile, Code> {
-    let profiles = profiles(config)?;
+/// One profile as this platform sees it, or the exit status after the reason has been shown.
+pub fn profile(config: Option<&Path>, name: &str, platform: Platform) -> Result<Profile, Code> {
+    let profiles = profiles_for(config, platform.name())?;
     profiles.get(name).cloned().map_err(|wrong: LookupError| {
         complain(wrong.render(style()));
         exit::PROFILE

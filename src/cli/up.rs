@@ -48,9 +48,10 @@ fn up(config: Option<&Path>, name: &str, args: &Up) -> Result<Code, Code> {
     if !args.dry_run {
         output::need_root("up")?;
     }
-    let profile = output::profile(config, name)?;
+    let platform = args.platform.unwrap_or(Platform::host());
+    let profile = output::profile(config, name, platform)?;
     if args.dry_run {
-        show_plan(&profile, args.platform.unwrap_or(Platform::host()));
+        show_plan(&profile, platform);
         return Ok(exit::OK);
     }
     let lock = lock(name)?;

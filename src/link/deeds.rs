@@ -53,6 +53,7 @@ pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<Before, Cause>
         }
         Step::OpenTun { .. }
         | Step::Mtu { .. }
+        | Step::Domain { .. }
         | Step::Address { .. }
         | Step::Address6 { .. }
         | Step::Up { .. }
@@ -94,6 +95,7 @@ pub(super) fn perform(
             }
         }
         Step::Mtu { tun, mtu } => host.set_mtu(known(tun)?, u32::from(*known(mtu)?))?,
+        Step::Domain { tun, number } => host.set_domain(known(tun)?, *number)?,
         Step::Address { tun, .. } | Step::Address6 { tun, .. } => {
             match host.add_address(known(tun)?, &address_of(step)?) {
                 Err(error) if error.is_present() => {}
@@ -166,7 +168,7 @@ pub(super) fn undo(
             withdraw(host, &wanted, before, |found| alive && found.is_ours() && found.leaves_by(&tun))
         }
         // Goes with the device.
-        Step::Mtu { .. } => Ok(()),
+        Step::Mtu { .. } | Step::Domain { .. } => Ok(()),
         Step::Address { tun, .. } | Step::Address6 { tun, .. } => {
             let tun = known(tun)?;
             if lives(host, device, tun)? {

@@ -98,6 +98,15 @@ pub trait Host {
     /// The kernel's refusal.
     fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error>;
 
+    /// Places an interface in a routing domain (OpenBSD) or gives it a FIB (FreeBSD).
+    ///
+    /// # Errors
+    /// The kernel's refusal; EOPNOTSUPP where there is no such thing.
+    fn set_domain(&mut self, dev: &str, number: u32) -> Result<(), Error> {
+        let what = format!("place {dev} in routing table {number}");
+        Err(Error::errno(what, nix::errno::Errno::EOPNOTSUPP))
+    }
+
     /// Brings an interface up or down.
     ///
     /// # Errors
@@ -208,6 +217,11 @@ impl Host for crate::net::kernel::Kernel {
 
     fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error> {
         Self::set_mtu(self, dev, mtu)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn set_domain(&mut self, dev: &str, number: u32) -> Result<(), Error> {
+        Self::set_domain(self, dev, number)
     }
 
     fn set_up(&mut self, dev: &str, up: bool) -> Result<(), Error> {

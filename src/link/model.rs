@@ -19,6 +19,8 @@ pub(super) struct State {
     pub(super) routes: Vec<Route>,
     pub(super) links: Vec<Link>,
     pub(super) addresses: Vec<(String, Address)>,
+    /// Routing domains as OpenBSD has them, of devices that are not in the first.
+    pub(super) domains: Vec<(String, u32)>,
     /// In the kernel's order.
     pub(super) rules: Vec<Rule>,
 }
@@ -38,6 +40,7 @@ impl State {
         self.links.retain(|link| link.name != name);
         self.routes.retain(|route| !route.leaves_by(name));
         self.addresses.retain(|(dev, _)| dev != name);
+        self.domains.retain(|(dev, _)| dev != name);
     }
 }
 
@@ -188,6 +191,15 @@ impl Host for Model {
     fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error> {
         self.change(dev, |state, link| {
             state.links[link].mtu = mtu;
+            Ok(())
+        })
+    }
+
+    fn set_domain(&mut self, dev: &str, number: u32) -> Result<(), Error> {
+        self.change(dev, |state, _| {
+            state.domains.retain(|(name, _)| name != dev);
+            state.domains.push((dev.to_owned(), number));
+            state.addresses.retain(|(name, _)| name != dev);
             Ok(())
         })
     }

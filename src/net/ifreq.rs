@@ -35,6 +35,8 @@ pub struct Requests {
     pub get_mtu: u64,
     /// SIOCSIFMTU.
     pub set_mtu: u64,
+    /// SIOCSIFRDOMAIN (OpenBSD), SIOCSIFFIB (FreeBSD): an unsigned int where the MTU stands.
+    pub set_domain: Option<u64>,
     /// SIOCAIFADDR.
     pub add_address: u64,
     /// SIOCDIFADDR.
@@ -73,6 +75,7 @@ impl Requests {
         set_flags: 0x8020_6910,
         get_mtu: 0xc020_6933,
         set_mtu: 0x8020_6934,
+        set_domain: Some(0x8020_695d),
         add_address: 0x8044_692b,
         delete_address: 0x8020_6919,
         add_address6: 0x8088_691b,
@@ -94,6 +97,7 @@ impl Requests {
         set_flags: 0x8020_6910,
         get_mtu: 0xc020_697e,
         set_mtu: 0x8020_697f,
+        set_domain: Some(0x8020_699f),
         add_address: 0x8040_691a,
         delete_address: 0x8020_6919,
         add_address6: 0x8080_691a,
@@ -115,6 +119,7 @@ impl Requests {
         set_flags: 0x8090_6910,
         get_mtu: 0xc090_697e,
         set_mtu: 0x8090_697f,
+        set_domain: None,
         add_address: 0x8040_691a,
         delete_address: 0x8090_6919,
         add_address6: 0x8080_696b,
@@ -149,6 +154,15 @@ impl Requests {
         let mut argument = named(dev, self.ifreq)?;
         put(&mut argument, FIRST, &mtu.to_ne_bytes());
         Some(argument)
+    }
+
+    /// Request and argument that place an interface in a routing domain, or give it a FIB. `None` where there is no
+    /// such thing, and for a name that no interface can have.
+    #[must_use]
+    pub fn domain(&self, dev: &str, number: u32) -> Option<(u64, Vec<u8>)> {
+        let mut argument = named(dev, self.ifreq)?;
+        put(&mut argument, FIRST, &number.to_ne_bytes());
+        Some((self.set_domain?, argument))
     }
 
     /// Request and argument that give an interface an address. A point-to-point link without a peer gets its own
@@ -279,6 +293,7 @@ mod tests {
                 (system.set_flags, system.flags("tun7", 1).unwrap()),
                 (system.get_mtu, system.named("tun7").unwrap()),
                 (system.set_mtu, system.mtu("tun7", 1400).unwrap()),
+                system.domain("tun7", 3).unwrap_or_else(|| (system.get_mtu, system.named("tun7").unwrap())),
                 system.add("tun7", &local("10.1.2.3")).unwrap(),
                 system.delete("tun7", &local("10.1.2.3")).unwrap(),
                 system.add("tun7", &local("fe80::1")).unwrap(),
@@ -286,6 +301,16 @@ mod tests {
             ] {
                 assert_eq!(argument.len(), length(request), "{request:#x} on {}", system.name);
             }
+        }
+    }
+
+    #[test]
+    fn a_domain_stands_where_the_mtu_does() {
+        assert_eq!(Requests::NETBSD.domain("tun7", 3), None, "it has but one table");
+        for (system, request) in [(Requests::FREEBSD, 0x8020_695d), (Requests::OPENBSD, 0x8020_699f)] {
+            let (number, argument) = system.domain("tun7", 0x0102).unwrap();
+            assert_eq!((number, mtu_in(&argument)), (request, Some(0x0102)));
+            assert_eq!(system.domain("", 3), None);
         }
     }
 

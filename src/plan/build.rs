@@ -49,14 +49,16 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
         Mtu::Auto => Value::Open(Symbol::Mtu),
         Mtu::Bytes(bytes) => Value::Known(bytes),
     };
-    let mut steps = vec![
+    let domain = domain(profile, platform);
+    let mut steps: Vec<Step> = domain.into_iter().map(|number| Step::Domain { tun: tun(), number }).collect();
+    steps.extend([
         Step::Mtu { tun: tun(), mtu },
         Step::Address {
             tun: tun(),
             local: Value::Open(Symbol::Local),
             peer: Some(Value::Open(Symbol::Peer)),
         },
-    ];
+    ]);
     if profile.ppp.ipv6 {
         steps.push(Step::Address6 {
             tun: tun(),
@@ -73,11 +75,11 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
         steps.push(Step::PidFile { dir: run_dir.to_owned(), tun: tun(), pid: Value::Open(Symbol::Pid) });
     }
 
-    let route = |dest: IpNet, metric, table| Step::Route {
+    let route = |dest: IpNet, metric, table: Option<Value<u32>>| Step::Route {
         tun: tun(),
         dest,
         metric,
-        table,
+        table: table.or(domain.map(Value::Known)),
         // The routing sockets of the BSDs name the next hop by its address.
         peer: (platform != Platform::Linux && matches!(dest, IpNet::V4(_)))
             .then_some(Value::Open(Symbol::Peer)),
@@ -116,6 +118,12 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
         }
     }
     notes.extend(offered::note(profile, platform));
+    if domain.is_some() && profile.dns.is_wanted() {
+        notes.push(
+            "the resolvers are the whole host's: they are asked outside the tunnel's routing table"
+                .to_owned(),
+        );
+    }
     if profile.link.netns.is_some() && !inside(profile, platform) {
         notes.push("link.netns is Linux's: the tunnel stays where it is on the BSDs".to_owned());
     }
@@ -139,6 +147,15 @@ pub(super) fn inside(profile: &Profile, platform: Platform) -> bool {
     platform == Platform::Linux && profile.link.netns.is_some()
 }
 
+/// The routing table that the tunnel is placed in: a routing domain, or a FIB.
+fn domain(profile: &Profile, platform: Platform) -> Option<u32> {
+    match platform {
+        Platform::OpenBsd => profile.link.rdomain,
+        Platform::FreeBsd => profile.link.fib,
+        Platform::Linux | Platform::NetBsd => None,
+    }
+}
+
 /// How everything goes through the tunnel on this platform; `None` when it does not, and never `Auto`.
 ///
 /// On Linux by policy rules: the main table stays as it is, so there is nothing to follow when the host roams and
@@ -150,6 +167,8 @@ pub(super) fn default_mode(profile: &Profile, platform: Platform) -> Option<Defa
         _ if inside(profile, platform) => Some(DefaultRoute::Replace),
         (DefaultRoute::Auto | DefaultRoute::Policy, Platform::Linux) => Some(DefaultRoute::Policy),
         (DefaultRoute::Auto | DefaultRoute::Policy, _) => Some(DefaultRoute::Halves),
+        // The default routes that would be removed are not in the tunnel's table.
+        (DefaultRoute::Replace, _) if domain(profile, platform).is_some() => Some(DefaultRoute::Halves),
         (mode, _) => Some(mode),
     }
 }

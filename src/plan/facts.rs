@@ -163,7 +163,7 @@ fn fill(step: &mut Step, facts: &Facts) {
                 peer.fill(Some(theirs));
             }
         }
-        Step::Up { tun } => tun.fill(facts.tun.as_ref()),
+        Step::Up { tun } | Step::Domain { tun, .. } => tun.fill(facts.tun.as_ref()),
         Step::PidFile { tun, pid, .. } => {
             tun.fill(facts.tun.as_ref());
             pid.fill(facts.pid.as_ref());

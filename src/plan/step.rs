@@ -43,6 +43,14 @@ pub enum Step {
         /// Bytes.
         mtu: Value<u16>,
     },
+    /// Places the tun device in a routing domain (OpenBSD) or gives it a FIB (FreeBSD). Before it has an address: a
+    /// change of the domain takes them away.
+    Domain {
+        /// The device.
+        tun: Value<String>,
+        /// The routing domain, or FIB.
+        number: u32,
+    },
     /// Our address, and the peer's, on the tun device.
     Address {
         /// The device.
@@ -116,6 +124,8 @@ pub enum Key {
     HostRoute(Value<IpAddr>),
     /// The MTU of a device.
     Mtu(Value<String>),
+    /// The routing domain or FIB of a device.
+    Domain(Value<String>),
     /// One IPv4 address of a device: local and peer.
     Address(Value<String>, Value<Ipv4Addr>, Option<Value<Ipv4Addr>>),
     /// One IPv6 address of a device.
@@ -150,6 +160,7 @@ impl Step {
             Self::OpenTun { .. } => Key::Tun,
             Self::HostRoute { server, .. } => Key::HostRoute(server.clone()),
             Self::Mtu { tun, .. } => Key::Mtu(tun.clone()),
+            Self::Domain { tun, .. } => Key::Domain(tun.clone()),
             Self::Address { tun, local, peer } => Key::Address(tun.clone(), local.clone(), peer.clone()),
             Self::Address6 { tun, local, peer } => Key::Address6(tun.clone(), local.clone(), peer.clone()),
             Self::Up { tun } => Key::Up(tun.clone()),
@@ -176,7 +187,7 @@ impl Step {
                 vec![tun.open(), local.open(), peer.as_ref().and_then(Value::open)]
             }
             Self::Address6 { tun, local, peer } => vec![tun.open(), local.open(), peer.open()],
-            Self::Up { tun } => vec![tun.open()],
+            Self::Up { tun } | Self::Domain { tun, .. } => vec![tun.open()],
             Self::PidFile { tun, pid, .. } => vec![tun.open(), pid.open()],
             Self::Route { tun, peer, table, .. } => {
                 vec![tun.open(), peer.as_ref().and_then(Value::open), table.as_ref().and_then(Value::open)]
@@ -198,6 +209,7 @@ impl Step {
             Self::OpenTun { .. }
             | Self::HostRoute { .. }
             | Self::Mtu { .. }
+            | Self::Domain { .. }
             | Self::Address { .. }
             | Self::Address6 { .. }
             | Self::Up { .. }
@@ -226,6 +238,7 @@ impl Step {
             Self::OpenTun { .. }
             | Self::HostRoute { .. }
             | Self::Mtu { .. }
+            | Self::Domain { .. }
             | Self::Address { .. }
             | Self::Address6 { .. }
             | Self::Up { .. }
@@ -247,6 +260,7 @@ impl Step {
             Self::Hook(step) => step.is_of_device(),
             Self::OpenTun { .. }
             | Self::Mtu { .. }
+            | Self::Domain { .. }
             | Self::Address { .. }
             | Self::Address6 { .. }
             | Self::Up { .. }

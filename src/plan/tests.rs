@@ -309,3 +309,51 @@ fn gre_is_allowed_on_openbsd_alone_and_when_asked() {
     let plan = transport(&profile, Platform::OpenBsd);
     assert!(plan.lines().any(|line| line == "sysctl net.inet.gre.allow=1"));
 }
+
+#[test]
+fn a_routing_table_of_the_tunnels_own() {
+    let mut profile = client(DefaultRoute::Replace);
+    (profile.link.rdomain, profile.link.fib) = (Some(3), Some(4));
+    let mut own = Route::to("10.43.0.0/16".parse().unwrap());
+    own.table = Some(5);
+    profile.routes = vec![Route::to("10.42.0.0/16".parse().unwrap()), own];
+    let words = |platform, pattern: &str| -> Vec<String> {
+        let plan = network_plan(&profile, platform);
+        plan.lines().chain(plan.undo_lines()).filter(|line| line.contains(pattern)).collect()
+    };
+    let plan = network_plan(&profile, Platform::OpenBsd);
+    assert_eq!(
+        plan.lines().next().unwrap(),
+        "ifconfig tunX rdomain 3",
+        "a change of it takes addresses away"
+    );
+    assert_eq!(
+        words(Platform::OpenBsd, "route "),
+        [
+            "route -T 3 add -net 10.42.0.0/16 <peer>",
+            "route -T 5 add -net 10.43.0.0/16 <peer>",
+            "route -T 3 add -net 0.0.0.0/1 <peer>",
+            "route -T 3 add -net 128.0.0.0/1 <peer>",
+            "route -T 3 delete -net 128.0.0.0/1 <peer>",
+            "route -T 3 delete -net 0.0.0.0/1 <peer>",
+            "route -T 5 delete -net 10.43.0.0/16 <peer>",
+            "route -T 3 delete -net 10.42.0.0/16 <peer>",
+        ]
+    );
+    assert_eq!(network_plan(&profile, Platform::FreeBsd).lines().next().unwrap(), "ifconfig tunX fib 4");
+    assert_eq!(words(Platform::FreeBsd, " -fib 4").len(), 6);
+    // Nothing is taken from the usual table: the default routes there are not in the way.
+    for platform in [Platform::OpenBsd, Platform::FreeBsd] {
+        let steps = network_plan(&profile, platform).steps;
+        assert!(!steps.iter().any(|step| matches!(step, Step::RemoveDefault { .. })));
+    }
+    for platform in [Platform::Linux, Platform::NetBsd] {
+        let steps = network_plan(&profile, platform).steps;
+        assert!(!steps.iter().any(|step| matches!(step, Step::Domain { .. })), "{platform:?}");
+        assert!(steps.iter().any(|step| matches!(step, Step::RemoveDefault { .. })), "{platform:?}");
+    }
+    for step in plan.steps {
+        let text = serde_json::to_string(&step).unwrap();
+        assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step, "{text}");
+    }
+}

@@ -41,8 +41,8 @@ pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
         (Step::Firewall(step), _) => return step.undo_line(platform),
         (Step::Dns(step), _) => return step.undo_line(platform),
         (Step::Hook(step), _) => return step.undo_line(platform),
-        // The size means nothing to a device that is about to go.
-        (Step::Mtu { .. }, _) => return None,
+        // Size and place mean nothing to a device that is about to go.
+        (Step::Mtu { .. } | Step::Domain { .. }, _) => return None,
         (Step::Up { tun }, Platform::Linux) => format!("ip link set {tun} down"),
         (Step::Up { tun }, _) => format!("ifconfig {tun} down"),
         (_, Platform::Linux) => linux(step, "del"),
@@ -74,6 +74,7 @@ fn linux(step: &Step, verb: &str) -> String {
             format!("ip{} route del default (remembered, put back on down)", if *ipv6 { " -6" } else { "" })
         }
         Step::OpenTun { .. }
+        | Step::Domain { .. }
         | Step::PidFile { .. }
         | Step::Ppp(_)
         | Step::AllowGre
@@ -100,6 +101,10 @@ fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
         }
         Step::Address6 { tun, local, .. } => format!("ifconfig {tun} inet6 {local} prefixlen 64"),
         Step::Up { tun } => format!("ifconfig {tun} up"),
+        Step::Domain { tun, number } => match platform {
+            Platform::FreeBsd => format!("ifconfig {tun} fib {number}"),
+            _ => format!("ifconfig {tun} rdomain {number}"),
+        },
         Step::Route { tun, dest, metric, table, peer } => {
             let family = if matches!(dest, IpNet::V6(_)) { " -inet6" } else { "" };
             let to = match dest.prefix_len() {

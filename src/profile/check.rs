@@ -9,8 +9,9 @@ use super::{
     PasswordSource, PppBackend, Profile, backend, report::Draft, source::Span, tree::Reader,
 };
 
-/// Everything about one profile; `header` stands for keys that were not written.
-pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span) {
+/// Everything about one profile; `header` stands for keys that were not written. `os` is the system that it is for, as
+/// in [`std::env::consts::OS`].
+pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span, os: &str) {
     let mut drafts = std::mem::take(&mut reader.drafts);
     let at = |key: &str| reader.spans.get(key).copied().unwrap_or(header);
     let failed = |keys: &[&str]| keys.iter().any(|key| reader.failed.contains(key));
@@ -18,9 +19,10 @@ pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span) {
         authentication(profile, at, &mut drafts);
     }
     link(profile, at, &mut drafts);
+    domain(profile, os, at, &mut drafts);
     routes(profile, at, &mut drafts);
     if !failed(&["ppp.backend", "mppe"]) {
-        backend::check(profile, std::env::consts::OS, at, &mut drafts);
+        backend::check(profile, os, at, &mut drafts);
     }
     dns(profile, at, &mut drafts);
     if profile.retry.first > profile.retry.max && !failed(&["retry.first", "retry.max"]) {
@@ -120,6 +122,46 @@ fn link(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     if profile.pf.is_some() && profile.nftables.is_some() {
         let label = "pf is for the BSDs, nftables for Linux";
         drafts.push(Draft::warning(at("nftables"), "`pf` and `nftables` in one profile", label));
+    }
+}
+
+/// The routing table that the tunnel is placed in.
+fn domain(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+    let places = [
+        ("link.rdomain", profile.link.rdomain, "openbsd", "a routing domain is OpenBSD's"),
+        ("link.fib", profile.link.fib, "freebsd", "a FIB is FreeBSD's"),
+    ];
+    for (key, number, home, whose) in places {
+        let Some(number) = number else { continue };
+        if os != home {
+            let mut draft =
+                Draft::error(at(key), format!("{whose}: `{key}`"), "this system has none: leave it out");
+            if os == "linux" {
+                draft = draft.help("on Linux link.netns places the tunnel in a network namespace of its own");
+            }
+            drafts.push(draft.help(format!("`up --dry-run --platform {home}` shows what it does there")));
+            continue;
+        }
+        if number == 254 {
+            // As in `routes`.
+            drafts.push(Draft::error(
+                at(key),
+                format!("`{key}` = 254"),
+                "254 is the usual table: another number",
+            ));
+        }
+        for (other, written) in
+            [("leak", profile.leak == Leak::Block), ("exclude", !profile.exclude.is_empty())]
+        {
+            if written {
+                let label = "it is about the usual routing table, where nothing of this tunnel is";
+                drafts.push(Draft::error(at(other), format!("`{other}` beside `{key}`"), label));
+            }
+        }
+        if profile.ppp.backend != PppBackend::Builtin {
+            let label = "ppp(8) makes its device and its routes where it runs";
+            drafts.push(Draft::error(at(key), format!("`{key}` needs the builtin PPP"), label));
+        }
     }
 }
 

@@ -24,6 +24,8 @@ const MAX_SYNTAX_ERRORS: usize = 5;
 pub struct Profiles {
     entries: BTreeMap<ProfileName, Entry>,
     report: Report,
+    /// Which system they are for.
+    os: &'static str,
 }
 
 struct Entry {
@@ -57,8 +59,14 @@ impl Profiles {
     /// Reads the files. Never fails as a whole: what is wrong stands in [`Profiles::report`].
     #[must_use]
     pub fn load(locations: &Locations) -> Self {
+        Self::load_for(locations, std::env::consts::OS)
+    }
+
+    /// The same as if it were done on another system, named as in [`std::env::consts::OS`].
+    #[must_use]
+    pub fn load_for(locations: &Locations, os: &'static str) -> Self {
         let (sources, findings) = files::read(locations);
-        let mut profiles = Self::empty();
+        let mut profiles = Self::empty(os);
         for finding in findings {
             profiles.report.push(finding);
         }
@@ -71,7 +79,13 @@ impl Profiles {
     /// Reads a text as if it were the file at `path`. `is_private`: whether it may hold an inline password.
     #[must_use]
     pub fn from_text(path: &Path, text: &str, is_private: bool) -> Self {
-        let mut profiles = Self::empty();
+        Self::from_text_for(path, text, is_private, std::env::consts::OS)
+    }
+
+    /// The same as if it were done on another system, named as in [`std::env::consts::OS`].
+    #[must_use]
+    pub fn from_text_for(path: &Path, text: &str, is_private: bool, os: &'static str) -> Self {
+        let mut profiles = Self::empty(os);
         profiles.add(Source::new(path, text.to_owned(), is_private));
         profiles
     }
@@ -160,8 +174,8 @@ impl Profiles {
         }
     }
 
-    const fn empty() -> Self {
-        Self { entries: BTreeMap::new(), report: Report { errors: Vec::new(), warnings: Vec::new() } }
+    const fn empty(os: &'static str) -> Self {
+        Self { entries: BTreeMap::new(), report: Report { errors: Vec::new(), warnings: Vec::new() }, os }
     }
 
     fn report_where(&self, wanted: impl Fn(&Finding) -> bool) -> Report {
@@ -206,7 +220,7 @@ impl Profiles {
     }
 
     fn add_profile(&mut self, source: &Source, name: ProfileName, header: Span, value: &DeValue<'_>) {
-        let (profile, findings) = read::profile(source, &name, header, value);
+        let (profile, findings) = read::profile(source, &name, header, value, self.os);
         for finding in findings {
             self.report.push(finding);
         }

@@ -34,12 +34,13 @@ const REQUIRED: &[(&str, &str)] = &[
     ("password", "add password.file, password.command, password.fd or password.credential"),
 ];
 
-/// Reads `[profile.NAME]`; the profile is there when no finding is an error.
+/// Reads `[profile.NAME]` for a system, named as in [`std::env::consts::OS`]; the profile is there when no finding is an error.
 pub(super) fn profile(
     source: &Source,
     name: &ProfileName,
     header: Span,
     value: &DeValue<'_>,
+    os: &str,
 ) -> (Option<Profile>, Vec<Finding>) {
     let mut reader = Reader::new(schema::gate);
     let profile = match value {
@@ -55,7 +56,7 @@ pub(super) fn profile(
         }
     };
     if let Some(profile) = &profile {
-        check::profile(profile, &mut reader, header);
+        check::profile(profile, &mut reader, header, os);
     }
     let Reader { mut drafts, .. } = reader;
     let failed = drafts.iter().any(|draft| draft.severity == super::Severity::Error);

@@ -36,8 +36,8 @@ pub(super) fn read(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profi
     hooks(reader, table, profile);
     if let Some(table) = reader.table(table, "link") {
         profile.link.netns = reader.parsed(table, "link.netns", values::netns);
-        profile.link.rdomain = reader.integer(table, "link.rdomain", 0..=255);
-        profile.link.fib = reader.integer(table, "link.fib", 0..=65_535);
+        profile.link.rdomain = reader.integer(table, "link.rdomain", 1..=255);
+        profile.link.fib = reader.integer(table, "link.fib", 1..=65_535);
         profile.link.gre_allow = reader.bool(table, "link.gre-allow").unwrap_or(false);
     }
     profile.autostart = reader.bool(table, "autostart").unwrap_or(false);

@@ -89,10 +89,7 @@ pub struct Gate {
 }
 
 /// What is refused with "not supported yet", never silently ignored.
-pub const GATE: &[Gate] = &[
-    Gate { key: "link.rdomain", works: &[], missing: "routing domains (OpenBSD)" },
-    Gate { key: "link.fib", works: &[], missing: "FIBs (FreeBSD)" },
-];
+pub const GATE: &[Gate] = &[];
 
 /// Whether this version performs the key, at least for some values.
 #[must_use]

@@ -112,7 +112,8 @@ impl Kernel {
                 continue;
             };
             let Some(mut route) = to_route(LAYOUT, &news, self.table, &name_of) else { continue };
-            if table != self.table {
+            // Who asks for our own table by its number is answered by that number.
+            if filter.table.is_some_and(|asked| asked != MAIN_TABLE) {
                 route.table = table.into();
             }
             if filter.dest.is_none_or(|dest| dest == route.dest) {
@@ -192,6 +193,18 @@ impl Kernel {
     pub fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error> {
         let argument = REQUESTS.mtu(dev, mtu);
         self.request(&format!("set mtu of {dev} to {mtu}"), REQUESTS.set_mtu, argument).map(drop)
+    }
+
+    /// Places an interface in a routing domain (OpenBSD, which takes its addresses away) or gives it a FIB (FreeBSD).
+    ///
+    /// # Errors
+    /// ENXIO, EPERM, EINVAL for a number that the kernel has no table for; always on NetBSD.
+    pub fn set_domain(&mut self, dev: &str, number: u32) -> Result<(), Error> {
+        let what = format!("place {dev} in routing table {number}");
+        let Some((request, argument)) = REQUESTS.domain(dev, number) else {
+            return Err(Error::other(what, "this system has only one"));
+        };
+        self.request(&what, request, Some(argument)).map(drop)
     }
 
     /// Brings the interface up or down.

@@ -14,7 +14,7 @@ fn open(keys: &str) -> (Profile, Vec<String>) {
     let name = ProfileName::new("x").unwrap();
     let header = Span { start: 0, end: 0 };
     let profile = read(&mut reader, &source, &name, header, table.get_ref());
-    check::profile(&profile, &mut reader, header);
+    check::profile(&profile, &mut reader, header, "linux");
     (profile, reader.drafts.into_iter().map(|draft| draft.title).collect())
 }
 
@@ -28,6 +28,8 @@ fn every_key_reaches_its_field() {
         "`exclude` beside `link.netns`",
         "`link.netns` needs the builtin PPP",
         "`pf` and `nftables` in one profile",
+        "a routing domain is OpenBSD's: `link.rdomain`",
+        "a FIB is FreeBSD's: `link.fib`",
         "`ppp.label` without ppp.backend = \"ppp\"",
         "MS-CHAPv1 beside MS-CHAPv2 with pppd",
         "`peer-routes` with an external PPP",
