@@ -6,6 +6,7 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 pub use crate::net::said::{LONGEST_TEXT, plain};
@@ -15,6 +16,9 @@ use super::{
     failure::{Failure, Phase},
     spec::Spec,
 };
+
+/// Routes that a server may offer, at most.
+pub const MOST_ROUTES: usize = 64;
 
 /// From the supervisor to the engine.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +74,8 @@ pub struct LinkUp {
     pub encryption: String,
     /// `MS-CHAPv2`, or `none`.
     pub authentication: String,
+    /// Where the server offers to lead (RFC 3442); `None`: it was not asked, or did not answer.
+    pub routes: Option<Vec<Ipv4Net>>,
 }
 
 /// Counters by name, and what a person asks of a live tunnel.
@@ -109,6 +115,10 @@ impl LinkUp {
         if !is_plain(&self.encryption) || !is_plain(&self.authentication) {
             return Err("a text with control characters");
         }
+        let routes = self.routes.as_deref().unwrap_or_default();
+        if routes.len() > MOST_ROUTES || !routes.iter().all(|route| may_be_offered(*route)) {
+            return Err("routes that no server may offer, or too many");
+        }
         Ok(())
     }
 
@@ -124,8 +134,21 @@ impl LinkUp {
             mtu: 1396,
             encryption: "MPPE 128-bit stateless".into(),
             authentication: "MS-CHAPv2".into(),
+            routes: None,
         }
     }
+}
+
+/// Whether a server may lead this into the tunnel: a network or a host, not everything (`default` is for that) nor
+/// what never leaves a host or its link.
+#[must_use]
+pub fn may_be_offered(route: Ipv4Net) -> bool {
+    let address = route.network();
+    route == route.trunc()
+        && route.prefix_len() >= 8
+        && !address.is_loopback()
+        && !address.is_link_local()
+        && (1..224).contains(&address.octets()[0])
 }
 
 impl FromEngine {
@@ -185,6 +208,16 @@ mod tests {
         let many = vec![example.local; 3];
         assert!(through(&FromEngine::Up(LinkUp { dns: many, ..example.clone() })).is_err());
         assert!(through(&FromEngine::Up(LinkUp { encryption: "\x1b[2J".into(), ..example })).is_err());
+    }
+
+    #[test]
+    fn routes_that_no_server_may_offer_are_refused() {
+        let up = |routes: Vec<Ipv4Net>| through(&FromEngine::Up(LinkUp { routes: Some(routes), ..LinkUp::example() }));
+        for route in ["0.0.0.0/0", "0.0.0.0/8", "10.0.0.0/7", "10.0.0.1/8", "127.0.0.0/8", "127.0.0.53/32", "169.254.7.0/24", "224.0.0.0/8", "255.255.255.255/32"] {
+            assert!(up(vec![route.parse().unwrap()]).is_err(), "{route}");
+        }
+        let hosts = |count: u8| (0..count).map(|n| Ipv4Net::from(Ipv4Addr::new(10, 0, 0, n))).collect::<Vec<_>>();
+        assert!(up(hosts(64)).is_ok() && up(hosts(65)).is_err() && up(Vec::new()).is_ok());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! Data packets pass through [`Session::gre_input`] and [`Session::tun_input`] without an allocation.
 
 mod doubt;
+mod offers;
 
 use std::{
     collections::VecDeque,
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::doubt::Doubt;
+use self::{doubt::Doubt, offers::Offers};
 use super::{
     bridge::{self, Bridge},
     failure::{Failure, FailureKind, Phase},
@@ -76,6 +77,8 @@ pub struct Session {
     /// The link is up for us; whether it is for the server as well, an LCP Echo shows: it has our last
     /// Configure-Ack when it answers what came after that, and the first packet will not find a door still shut.
     proof: Option<Proof>,
+    /// What the server is asked for once the link is proven, and before it counts as up.
+    offers: Offers,
     /// Whether the server is still there, while that is in doubt.
     doubt: Option<Doubt>,
     /// How long the server took over an LCP Echo; `None`: it has never answered one.
@@ -105,7 +108,8 @@ struct Call {
 impl Session {
     /// A dial that waits for TCP. `call_id` is the one to ask for; a quirk may change it.
     #[must_use]
-    pub fn new(spec: Spec, password: Secret, call_id: u16, random: link::Random, now: Instant) -> Self {
+    pub fn new(spec: Spec, password: Secret, call_id: u16, mut random: link::Random, now: Instant) -> Self {
+        let offers = Offers::new(spec.peer_routes && !spec.external, &mut random);
         let config = control::Config {
             reply_timeout: spec.limits.control,
             call_timeout: spec.limits.call,
@@ -122,6 +126,7 @@ impl Session {
             phase: Phase::Connect,
             gre_due: None,
             proof: None,
+            offers,
             doubt: None,
             round_trip: None,
             ending: None,
@@ -175,9 +180,11 @@ impl Session {
 
     /// A GRE packet without its IP header; IP packets for the tun device come out through `to_tun`.
     pub fn gre_input(&mut self, now: Instant, packet: &mut [u8], to_tun: &mut impl FnMut(&[u8])) {
-        let Self { call: Some(Call { flow, link, heard, last_heard }), mss, .. } = self else { return };
+        let Self { call: Some(Call { flow, link, heard, last_heard }), mss, offers, .. } = self else { return };
         let taken = flow.receive(now, packet, &mut |frame| {
-            if let Received::Ip(ip) = link.handle_input(now, frame) {
+            if let Received::Ip(ip) = link.handle_input(now, frame)
+                && !offers.take(ip)
+            {
                 to_tun(mss.pass(Way::In, ip));
             }
         });
@@ -248,6 +255,12 @@ impl Session {
                 }
             }
         }
+        while let Some(packet) = self.offers.poll_packet() {
+            let length = out.get_mut(GRE_HEADER..).and_then(|room| link.encapsulate(&packet, room).ok());
+            if let Some(packet) = length.and_then(|length| with_header(flow, now, length, out)) {
+                return Some(packet);
+            }
+        }
         let ack = flow.poll_ack(now)?;
         out.get_mut(..ack.len())?.copy_from_slice(&ack);
         Some(0..ack.len())
@@ -267,14 +280,17 @@ impl Session {
             self.control_event(now, event);
         }
         self.link_events(now);
+        self.settle_offers(now);
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant, to_tun: &mut impl FnMut(&[u8])) {
         self.control.handle_timeout(now);
-        if let Self { call: Some(Call { flow, link, .. }), mss, .. } = self {
+        if let Self { call: Some(Call { flow, link, .. }), mss, offers, .. } = self {
             flow.handle_timeout(now, &mut |frame| {
-                if let Received::Ip(ip) = link.handle_input(now, frame) {
+                if let Received::Ip(ip) = link.handle_input(now, frame)
+                    && !offers.take(ip)
+                {
                     to_tun(mss.pass(Way::In, ip));
                 }
             });
@@ -306,6 +322,7 @@ impl Session {
             self.gre_due,
             self.proof.as_ref().map(|proof| proof.again.min(proof.until)),
             self.doubt.as_ref().map(Doubt::next_timeout),
+            self.offers.next_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -336,13 +353,15 @@ impl Session {
     #[must_use]
     pub fn counters(&self) -> Vec<(String, u64)> {
         let call = self.call.as_ref();
-        super::statistics::counters(
+        let mut counters = super::statistics::counters(
             &self.control.counters(),
             call.map(|call| call.flow.counters()),
             call.and_then(|call| call.link.link_counters()),
             call.and_then(|call| call.link.pty_counters()),
             self.mss.counters(),
-        )
+        );
+        counters.extend(self.offers.counters());
+        counters
     }
 
     /// Asks for the proof when it is time to, or does without.
@@ -350,18 +369,16 @@ impl Session {
         let (Some(proof), Some(call)) = (&mut self.proof, &mut self.call) else { return };
         if proof.until <= now {
             tracing::info!("the server answers no LCP Echo; taken to be up");
-            self.proven();
+            self.proven(now);
         } else if proof.again <= now {
             proof.again = now + PROOF_AGAIN;
             call.link.probe(now);
         }
     }
 
-    fn proven(&mut self) {
+    fn proven(&mut self, now: Instant) {
         if let (Some(proof), None) = (self.proof.take(), &self.ending) {
-            self.up = true;
-            self.phase = Phase::Up;
-            self.events.push_back(Event::Up(proof.up));
+            self.ask_for_offers(now, proof.up);
         }
     }
 
@@ -475,6 +492,7 @@ impl Session {
                 tracing::info!("the server starts the link over");
                 self.up = false;
                 self.proof = None;
+                self.offers.forget();
                 self.doubt = None;
             }
             link::Event::Down(reason) => self.link_down(now, &reason),
@@ -493,6 +511,7 @@ impl Session {
     fn link_down(&mut self, now: Instant, reason: &DownReason) {
         self.up = false;
         self.proof = None;
+        self.offers.forget();
         self.doubt = None;
         self.gre_due = None;
         // That the call went away is no reason; who took it away has one.
@@ -572,6 +591,7 @@ fn link_up(up: &link::LinkUp) -> LinkUp {
         mtu: up.mtu,
         encryption: up.mppe.map_or_else(|| "none".to_owned(), |mppe| mppe.to_string()),
         authentication: up.auth.map_or_else(|| "none".to_owned(), |auth| auth.to_string()),
+        routes: None,
     }
 }
 

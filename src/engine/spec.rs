@@ -60,6 +60,8 @@ pub struct Spec {
     pub external: bool,
     /// How large TCP segments through the tunnel may be.
     pub mss: Clamp,
+    /// Ask the server for routes ([`super::inform`]) before the link is said to be up.
+    pub peer_routes: bool,
 }
 
 /// The limit of each phase.

@@ -71,6 +71,7 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16) -> Spec {
             Mss::Auto => spec::Clamp::Auto,
             Mss::Bytes(bytes) => spec::Clamp::Bytes(bytes),
         },
+        peer_routes: profile.peer_routes,
     }
 }
 

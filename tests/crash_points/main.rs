@@ -9,12 +9,6 @@
 mod picture;
 mod points;
 
-#[path = "../netns_dns/responder.rs"]
-#[expect(dead_code, reason = "shared with tests/netns_dns, which uses it")]
-mod responder;
-#[path = "../netns_dns/town.rs"]
-#[expect(dead_code, reason = "shared with tests/netns_dns, which uses more of it")]
-mod town;
 #[expect(dead_code, reason = "shared with tests/phases, which uses more of it")]
 #[path = "../phases/world.rs"]
 mod world;

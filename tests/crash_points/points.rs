@@ -3,17 +3,19 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    os::unix::fs::PermissionsExt,
     path::Path,
-    process::Output,
+    process::{Command, Output},
     sync::{Arc, Mutex},
+    thread,
     time::{Duration, Instant},
 };
 
+use nix::mount::{MsFlags, mount};
 use pptpctl::demo::orders::Orders;
 
 use crate::{
     picture::{assert_same, picture, processes},
-    town::{RESOLV_CONF, private_etc, script},
     world::{PASSWORD, World, end_of_world, new_world, text},
 };
 
@@ -23,58 +25,53 @@ const WORLDS: u32 = 3;
 const PASSED: &str = "/var/log/points";
 /// For what takes an instant on a quiet machine.
 const LIMIT: Duration = Duration::from_secs(30);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
 /// A busy machine is not what this is about.
 const PATIENT: &str = "timeouts = { resolve = \"30s\", connect = \"30s\", control = \"30s\", call = \"30s\", gre = \"30s\", \
     lcp = \"30s\", auth = \"30s\", network = \"30s\", stop = \"500ms\" }\n";
+const RESOLV_CONF: &str = "# by hand\nnameserver 192.0.2.2\nsearch lan.example\n";
 const HOOK: &str =
     "#!/bin/sh\ncase $1 in\nup) echo \"$IFNAME\" >/etc/hooked;;\ndown) rm -f /etc/hooked;;\nesac\n";
 
-/// Where who has died.
-type Deaths = Arc<Mutex<BTreeMap<u32, String>>>;
+/// What the worlds of one profile have found.
+#[derive(Default)]
+struct Tally {
+    /// How many points `up` and `down` have when nobody dies.
+    whole: (usize, usize),
+    /// What was about to be done where someone has died.
+    deaths: BTreeMap<u32, String>,
+}
 
 /// `up` and then `down`, with the supervisor (and before it is there, `up` itself) killed at each point in turn.
 pub fn up_and_down_die_everywhere(name: &'static str, profile: &str) {
-    let deaths = in_worlds(profile, move |here, first, deaths| {
-        let (of_up, of_down) = here.whole_round();
-        for point in (first..).step_by(WORLDS as usize) {
-            forget_points();
-            let up = here.world.command(&["up", "vpn"]).envs(dying_at(point)).output().unwrap();
-            let down = up.status.success().then(|| here.world.run(&["down", "vpn"]));
-            let said = format!("{}{}", words(&up), down.as_ref().map(words).unwrap_or_default());
-            let Some(passed) = died_at(point) else {
-                assert!(down.is_some_and(|down| down.status.success()), "{name} alive at {point}: {said}");
-                break;
-            };
-            here.recover(&format!("{name}: killed at {point} ({passed})\n{said}"));
-            deaths.lock().unwrap().insert(point, passed);
-        }
-        (of_up, of_down)
+    let tally = in_worlds(profile, move |here, point| {
+        let up = here.world.command(&["up", "vpn"]).envs(dying_at(point)).output().unwrap();
+        let down = up.status.success().then(|| here.world.run(&["down", "vpn"]));
+        let said = format!(
+            "{name}: to die at {point}: {}{}",
+            words(&up),
+            down.as_ref().map(words).unwrap_or_default()
+        );
+        (down.is_some_and(|down| down.status.success()), said)
     });
-    report(name, "up and down", &deaths);
+    let (up, down) = tally.whole;
+    assert_eq!(tally.deaths.len(), up + down, "{name}: as many deaths as points");
+    println!("{name}: killed at {up} points of up and at {down} of down");
 }
 
 /// A tunnel whose supervisor was killed, and `recover` killed at each point in turn.
 pub fn recover_dies_everywhere(name: &'static str, profile: &str) {
-    let deaths = in_worlds(profile, move |here, first, deaths| {
-        here.whole_round();
-        for point in (first..).step_by(WORLDS as usize) {
-            let up = here.world.run(&["up", "vpn"]);
-            assert!(up.status.success(), "{name}: {}", words(&up));
-            here.world.shell(&format!("kill -9 {}", here.world.pid("supervisor_pid")));
-            here.wait_for_lock();
-            forget_points();
-            let first_try = here.world.command(&["recover"]).envs(dying_at(point)).output().unwrap();
-            let said = words(&first_try);
-            let Some(passed) = died_at(point) else {
-                assert!(first_try.status.success(), "{name} alive at {point}: {said}");
-                break;
-            };
-            here.recover(&format!("{name}: recover killed at {point} ({passed})\n{said}"));
-            deaths.lock().unwrap().insert(point, passed);
-        }
-        (0, 0)
+    let tally = in_worlds(profile, move |here, point| {
+        let up = here.world.run(&["up", "vpn"]);
+        assert!(up.status.success(), "{name}: {}\n{}", words(&up), log());
+        here.world.shell(&format!("kill -9 {}", here.world.pid("supervisor_pid")));
+        here.wait_for_lock();
+        let recover = here.world.command(&["recover"]).envs(dying_at(point)).output().unwrap();
+        let has_recovered = recover.status.success() && text(&recover.stdout).contains("put back");
+        (has_recovered, format!("{name}: recover to die at {point}: {}", words(&recover)))
     });
-    report(name, "recover", &deaths);
+    println!("{name}: killed at {} points of recover", tally.deaths.len());
 }
 
 // Helpers.
@@ -123,7 +120,9 @@ impl Here<'_> {
     #[track_caller]
     fn wait_for_lock(&self) {
         wait_for("its lock is free", || match File::open("/run/pptpctl/vpn.lock") {
-            Ok(lock) => lock.try_lock().is_ok(),
+            // A process that another test is just starting may have the file a little longer than we: unlocked, not
+            // only closed.
+            Ok(lock) => lock.try_lock().is_ok() && lock.unlock().is_ok(),
             Err(_) => true,
         });
     }
@@ -137,40 +136,57 @@ impl Here<'_> {
             if now == self.alone {
                 return;
             }
+            thread::sleep(PAUSE);
         }
         panic!("{when}: still there: {now:#?}");
     }
 }
 
-/// Runs the same in each of the worlds, with the number of its first point. Who has died where, when they agree about
-/// the number of points.
-fn in_worlds(
-    profile: &str,
-    test: impl Fn(&Here<'_>, u32, &Deaths) -> (usize, usize) + Send + Sync + 'static,
-) -> Deaths {
-    let deaths = Deaths::default();
-    let test = Arc::new(test);
+/// Goes through the points in some worlds, until nobody comes to the next one: then what was tried must have done all
+/// that it should. `go` says whether it has, and what was said.
+fn in_worlds(profile: &str, go: impl Fn(&Here<'_>, u32) -> (bool, String) + Send + Sync + 'static) -> Tally {
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let go = Arc::new(go);
     let profile = format!("{profile}{PATIENT}");
     let worlds: Vec<_> = (1..=WORLDS)
         .map(|first| {
-            let (deaths, test, profile) = (Arc::clone(&deaths), Arc::clone(&test), profile.clone());
+            let (tally, go, profile) = (Arc::clone(&tally), Arc::clone(&go), profile.clone());
             let users = vec![("tester".to_owned(), PASSWORD.to_owned())];
             new_world(Orders { users, ..Orders::default() }, move |world| {
                 furnish(world, &profile);
                 let here = Here { world, before: picture(), alone: processes() };
-                test(&here, first, &deaths);
+                let whole = here.whole_round();
+                tally.lock().unwrap().whole = whole;
+                for point in (first..).step_by(WORLDS as usize) {
+                    forget_points();
+                    let (is_done, said) = go(&here, point);
+                    let Some(passed) = died_at(point) else {
+                        assert!(is_done, "alive, but {said}\n{}", log());
+                        here.wait_until_alone(&said);
+                        assert_same(&here.before, &picture(), &said);
+                        break;
+                    };
+                    here.recover(&format!("dead at \"{passed}\", {said}"));
+                    tally.lock().unwrap().deaths.insert(point, passed);
+                }
             })
         })
         .collect();
     worlds.into_iter().for_each(end_of_world);
-    deaths
+    let tally = std::mem::take(&mut *tally.lock().unwrap());
+    let last = *tally.deaths.keys().last().expect("points");
+    let missing: Vec<u32> = (1..=last).filter(|point| !tally.deaths.contains_key(point)).collect();
+    assert!(missing.is_empty(), "nobody died at {missing:?} of {last}");
+    tally
 }
 
 /// What a host has of its own, so that there is something to keep: two uplinks, a firewall, a resolver.
 fn furnish(world: &World, profile: &str) {
     private_etc();
     fs::write("/etc/resolv.conf", RESOLV_CONF).unwrap();
-    script("/etc/pptpctl/hook", HOOK);
+    fs::create_dir_all("/etc/pptpctl").unwrap();
+    fs::write("/etc/pptpctl/hook", HOOK).unwrap();
+    fs::set_permissions("/etc/pptpctl/hook", fs::Permissions::from_mode(0o755)).unwrap();
     fs::copy(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/examples/nftables.vpn"),
         "/etc/nftables.vpn",
@@ -203,12 +219,14 @@ fn furnish(world: &World, profile: &str) {
     assert!(up.status.success() && down.status.success(), "{}{}\n{}", words(&up), words(&down), log());
 }
 
-fn report(name: &str, what: &str, deaths: &Deaths) {
-    let deaths = deaths.lock().unwrap();
-    let last = *deaths.keys().last().expect("points");
-    let missing: Vec<u32> = (1..=last).filter(|point| !deaths.contains_key(point)).collect();
-    assert!(missing.is_empty(), "{name}: nobody died at {missing:?}");
-    println!("{name}, {what}: {} points", deaths.len());
+/// An /etc that nobody else sees.
+fn private_etc() {
+    let none: Option<&str> = None;
+    mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
+    assert!(Command::new("cp").args(["-a", "/etc/.", "/mnt/"]).status().unwrap().success());
+    mount(Some("/mnt"), "/etc", none, MsFlags::MS_MOVE, none).unwrap();
+    // It may lead to a place of the host's.
+    fs::remove_file("/etc/resolv.conf").unwrap();
 }
 
 fn dying_at(point: u32) -> [(&'static str, String); 2] {
@@ -241,5 +259,6 @@ fn wait_for(what: &str, happened: impl Fn() -> bool) {
     let started = Instant::now();
     while !happened() {
         assert!(started.elapsed() < LIMIT, "it does not happen: {what}");
+        thread::sleep(PAUSE);
     }
 }

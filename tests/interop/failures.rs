@@ -162,7 +162,7 @@ fn profile(lab: &Lab) {
     assert!(unknown.text.contains("vpn"), "does not suggest the nearest: {}", unknown.text);
     let invalid = fails(lab, at(MPPE128).set("mppe", "\"require-129\""), 3, &["profiles.toml", "mppe"]);
     assert!(invalid.text.contains("require-128"), "does not say what would be right: {}", invalid.text);
-    fails(lab, at(MPPE128).set("leak", "\"block\""), 3, &["not supported yet"]);
+    fails(lab, at(MPPE128).set("leek", "\"block\""), 3, &["unknown key", "`leak`"]);
 }
 
 fn not_root(lab: &Lab) {

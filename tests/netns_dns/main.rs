@@ -4,7 +4,13 @@
 //! Needs root, /dev/net/tun, ip(8), dbus-daemon(1) and Debian's packages, which `tests/netns_dns/packages` unpacks
 //! without installing them; fails where they are missing.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
 #![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
 
 mod autostart;

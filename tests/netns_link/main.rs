@@ -3,7 +3,13 @@
 //!
 //! Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN), /dev/net/tun, ip(8) and nft(8); fails where they are missing.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
 
 mod crash;
 mod defaults;

@@ -25,7 +25,7 @@ use onlookers::{Eyes, Pings};
 use world::{World, bind, in_world, text, thread_on_laptop, write_private};
 
 /// The ways in which all traffic goes through the tunnel.
-const MODES: [&str; 2] = ["halves", "replace"];
+const MODES: [&str; 3] = ["halves", "replace", "policy"];
 
 const LITERAL: &str = "\"192.0.2.1\"";
 
@@ -82,6 +82,11 @@ fn the_default_route_moves_twice_in_halves() {
 #[test]
 fn the_default_route_moves_twice_in_replace() {
     moves_twice("replace", everything(MODES[1]));
+}
+
+#[test]
+fn the_default_route_moves_twice_in_policy() {
+    moves_twice("policy", everything(MODES[2]));
 }
 
 /// Only some networks through the tunnel; no host route is needed.
@@ -308,9 +313,18 @@ fn a_foreign_default_route_is_not_clobbered_by_down() {
             let log = |what: &str| format!("{what}\n{}", world.log());
             // Another lease, with another router; a look later, and it is long done.
             world.laptop("ip route replace default via 10.1.0.254 dev up1 metric 100");
-            world.wait_for("the host route by the new way", || {
-                world.routes().iter().any(|route| route.contains("192.0.2.1 via 10.1.0.254 dev up1"))
+            world.wait_for("the new way", || {
+                world.log().contains("the way to 192.0.2.1 is 10.1.0.254 dev up1 now")
             });
+            let pinned = "192.0.2.1 via 10.1.0.254 dev up1";
+            if mode == "policy" {
+                let host = world.laptop("ip route show 192.0.2.1");
+                assert!(host.is_empty(), "policy needs no host route: {}", log(&host));
+            } else {
+                world.wait_for("the host route by the new way", || {
+                    world.routes().iter().any(|route| route.contains(pinned))
+                });
+            }
             let during = world.laptop("ip route show default");
             if mode == "replace" {
                 assert!(during.lines().count() == 1 && during.contains("tun0"), "{}", log(&during));

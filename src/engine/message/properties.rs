@@ -93,8 +93,8 @@ fn spec() -> impl Strategy<Value = Spec> {
         any::<u16>(),
     );
     let quirks = select(&[Quirks::None, Quirks::BezeqIsrael][..]);
-    (who, call, link, quirks, any::<(bool, bool, bool)>(), clamp()).prop_map(
-        |(who, call, link, quirks, (ipv6, want_dns, external), mss)| {
+    (who, call, link, quirks, any::<(bool, bool, bool, bool)>(), clamp()).prop_map(
+        |(who, call, link, quirks, (ipv6, want_dns, external, peer_routes), mss)| {
             let (name, loglevel, phone, user, domain) = who;
             let ((address, port), times, idle_wait, reorder, missing_window) = call;
             let (auth, mppe, lcp_echo, mru, mtu_limit) = link;
@@ -132,6 +132,7 @@ fn spec() -> impl Strategy<Value = Spec> {
                 want_dns,
                 external,
                 mss,
+                peer_routes,
             }
         },
     )
@@ -186,8 +187,9 @@ fn link_up() -> impl Strategy<Value = LinkUp> {
     (
         (host(), peer, vec(host(), 0..=2), vec(host(), 0..=2)),
         (option::of(any::<(u64, u64)>()), 68_u16..=1500, words(), words()),
+        option::of(vec(offered(), 0..=MOST_ROUTES)),
     )
-        .prop_map(|((local, peer, dns, wins), (ipv6, mtu, encryption, authentication))| LinkUp {
+        .prop_map(|((local, peer, dns, wins), (ipv6, mtu, encryption, authentication), routes)| LinkUp {
             local,
             peer,
             dns,
@@ -196,7 +198,14 @@ fn link_up() -> impl Strategy<Value = LinkUp> {
             mtu,
             encryption,
             authentication,
+            routes,
         })
+}
+
+fn offered() -> impl Strategy<Value = Ipv4Net> {
+    (any::<u32>(), 8_u8..=32)
+        .prop_map(|(bits, width)| Ipv4Net::new(bits.into(), width).unwrap().trunc())
+        .prop_filter("a server may offer it", |route| may_be_offered(*route))
 }
 
 fn words() -> impl Strategy<Value = String> {

@@ -60,7 +60,7 @@ impl Session {
         if self.doubt.take().is_some() {
             tracing::info!("the server answers: the tunnel goes on");
         }
-        self.proven();
+        self.proven(now);
     }
 
     /// Asks again, or draws the conclusion, when it is time to.

@@ -282,6 +282,7 @@ fn spec() -> Spec {
         want_dns: true,
         external: false,
         mss: crate::engine::mss::Clamp::Auto,
+        peer_routes: false,
     }
 }
 

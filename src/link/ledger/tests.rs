@@ -240,3 +240,15 @@ fn route() -> impl Strategy<Value = Route> {
             }
         })
 }
+
+/// A crash between the two halves of a compaction leaves a second file, which goes with the first.
+#[test]
+fn a_compaction_that_was_cut_short_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = new_ledger(dir.path(), "vpn");
+    let path = ledger.path().to_owned();
+    fs::write(ledger.draft(), "half a li").unwrap();
+    drop(ledger);
+    Ledger::open(&path).unwrap().unwrap().close().unwrap();
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
+}

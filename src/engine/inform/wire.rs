@@ -1,0 +1,213 @@
+//! The bytes: DHCP (RFC 2131 §2, RFC 2132) over UDP (RFC 768) over IPv4 (RFC 791), and the classless static routes of
+//! option 121 (RFC 3442), which Microsoft's option 249 has in the same form.
+//!
+//! Owns neither when to ask nor which routes to take. Reads any bytes without a panic; what is broken is no answer.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+const SERVER_PORT: u16 = 67;
+const CLIENT_PORT: u16 = 68;
+const UDP: u8 = 17;
+const IP_HEADER: usize = 20;
+const UDP_HEADER: usize = 8;
+/// BOOTP's fixed part, before the options (RFC 2131 §2), and the cookie in front of them (§3).
+const FIXED: usize = 236;
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Relays and servers may drop what is shorter than BOOTP's 300 bytes (RFC 1542 §2.1).
+const LEAST: usize = 300;
+const SNAME: std::ops::Range<usize> = 44..108;
+const FILE: std::ops::Range<usize> = 108..236;
+
+const PAD: u8 = 0;
+const OVERLOAD: u8 = 52;
+const MESSAGE_TYPE: u8 = 53;
+const PARAMETERS: u8 = 55;
+const CLIENT_ID: u8 = 61;
+const ROUTES: u8 = 121;
+const ROUTES_MICROSOFT: u8 = 249;
+const END: u8 = 255;
+
+const REQUEST: u8 = 1;
+const REPLY: u8 = 2;
+const INFORM: u8 = 8;
+const ACK: u8 = 5;
+
+/// What a DHCPACK says about routes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Where to, in the order of the server. The gateways are left out: all of it goes into the tunnel.
+    pub routes: Vec<Ipv4Net>,
+}
+
+/// A DHCPINFORM as an IP packet.
+pub(super) fn question(local: Ipv4Addr, to: Ipv4Addr, xid: u32) -> Vec<u8> {
+    let mut message = vec![0; FIXED];
+    // As Windows fills it in: a hardware address of Ethernet's length that is nobody's (§4.3.5 has no use for it). The
+    // answer goes to ciaddr (§4.3.5), which is what the xid and this address are told apart by.
+    let hardware = hardware_address(local);
+    put(&mut message, 0, &[REQUEST, 1, 6, 0]);
+    put(&mut message, 4, &xid.to_be_bytes());
+    put(&mut message, 12, &local.octets());
+    put(&mut message, 28, &hardware);
+    message.extend(COOKIE);
+    message.extend([MESSAGE_TYPE, 1, INFORM]);
+    message.extend([CLIENT_ID, 7, 1]);
+    message.extend(hardware);
+    // RFC 3442: 121 is asked for before 3 and 33; those two are not wanted, so they are not in the list.
+    message.extend([PARAMETERS, 2, ROUTES, ROUTES_MICROSOFT]);
+    message.push(END);
+    message.resize(message.len().max(LEAST), PAD);
+    in_packet(local, to, &message)
+}
+
+/// 52:41:53 is what Windows' RAS begins with; the rest keeps two clients of one server apart.
+fn hardware_address(local: Ipv4Addr) -> [u8; 6] {
+    let [_, b, c, d] = local.octets();
+    [0x52, 0x41, 0x53, b, c, d]
+}
+
+fn in_packet(from: Ipv4Addr, to: Ipv4Addr, message: &[u8]) -> Vec<u8> {
+    // A question has a few hundred bytes.
+    let length = |bytes: usize| u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes();
+    let mut udp = Vec::with_capacity(UDP_HEADER + message.len());
+    udp.extend(CLIENT_PORT.to_be_bytes());
+    udp.extend(SERVER_PORT.to_be_bytes());
+    udp.extend(length(UDP_HEADER + message.len()));
+    udp.extend([0; 2]);
+    udp.extend(message);
+    let sum = match udp_checksum(from, to, &udp) {
+        // Zero says that there is none (RFC 768).
+        0 => u16::MAX,
+        sum => sum,
+    };
+    put(&mut udp, 6, &sum.to_be_bytes());
+    let mut packet = vec![0x45, 0];
+    packet.extend(length(IP_HEADER + udp.len()));
+    packet.extend([0, 0, 0, 0, 64, UDP, 0, 0]);
+    packet.extend(from.octets());
+    packet.extend(to.octets());
+    let sum = checksum(&[&packet]);
+    put(&mut packet, 10, &sum.to_be_bytes());
+    packet.extend(udp);
+    packet
+}
+
+/// The DHCP message in an IP packet for a DHCP client at `local`; `None`: it is something else, or broken.
+pub(super) fn to_client(packet: &[u8], local: Ipv4Addr) -> Option<&[u8]> {
+    let first = *packet.first()?;
+    let header = usize::from(first & 0x0f) * 4;
+    let whole = packet.get(..usize::from(word(packet, 2)?))?;
+    // Fragments are none of ours: an answer of that size has too much in it.
+    if first >> 4 != 4 || header < IP_HEADER || *packet.get(9)? != UDP || word(packet, 6)? & 0x3fff != 0 {
+        return None;
+    }
+    let (from, to) = (address(packet, 12)?, address(packet, 16)?);
+    if checksum(&[whole.get(..header)?]) != 0 || (to != local && to != Ipv4Addr::BROADCAST) {
+        return None;
+    }
+    let udp = whole.get(header..)?;
+    if word(udp, 0)? != SERVER_PORT || word(udp, 2)? != CLIENT_PORT {
+        return None;
+    }
+    let udp = udp.get(..usize::from(word(udp, 4)?))?;
+    if word(udp, 6)? != 0 && udp_checksum(from, to, udp) != 0 {
+        return None;
+    }
+    udp.get(UDP_HEADER..)
+}
+
+/// The DHCPACK to our question.
+pub(super) fn answer(message: &[u8], xid: u32) -> Option<Answer> {
+    let options = message.get(FIXED..)?.strip_prefix(&COOKIE)?;
+    if message.first() != Some(&REPLY) || message.get(4..8)? != xid.to_be_bytes() {
+        return None;
+    }
+    let mut fields = vec![options];
+    let overload = option(&fields, OVERLOAD).first().copied().unwrap_or(0);
+    // RFC 2131 §4.1: first `file`, then `sname`.
+    fields.extend((overload & 1 != 0).then_some(message.get(FILE)?));
+    fields.extend((overload & 2 != 0).then_some(message.get(SNAME)?));
+    if option(&fields, MESSAGE_TYPE) != [ACK] {
+        return None;
+    }
+    // RFC 3442 names one option and Microsoft's is a copy of it: who has both says the same twice.
+    let given = [ROUTES, ROUTES_MICROSOFT].map(|code| routes(&option(&fields, code)));
+    Some(Answer { routes: given.into_iter().flatten().find(|routes| !routes.is_empty()).unwrap_or_default() })
+}
+
+/// The value of an option, whose parts belong together wherever they stand (RFC 3396 §7).
+fn option(fields: &[&[u8]], wanted: u8) -> Vec<u8> {
+    let mut value = Vec::new();
+    for field in fields {
+        let mut rest = *field;
+        loop {
+            rest = match rest {
+                [PAD, rest @ ..] => rest,
+                [] | [END, ..] | [_] => break,
+                [code, length, after @ ..] => {
+                    let Some((part, rest)) = after.split_at_checked(usize::from(*length)) else { break };
+                    if *code == wanted {
+                        value.extend(part);
+                    }
+                    rest
+                }
+            };
+        }
+    }
+    value
+}
+
+/// Destination descriptors with a router each (RFC 3442, "Classless Route Option Format"); `None` when that is not
+/// what they are. Bits beyond the mask are cleared, as it says there.
+fn routes(mut bytes: &[u8]) -> Option<Vec<Ipv4Net>> {
+    let mut routes = Vec::new();
+    while let Some((&width, rest)) = bytes.split_first() {
+        let significant = usize::from(width.div_ceil(8));
+        let mut octets = [0; 4];
+        octets.get_mut(..significant)?.copy_from_slice(rest.get(..significant)?);
+        routes.push(Ipv4Net::new(octets.into(), width).ok()?.trunc());
+        bytes = rest.get(significant + 4..)?;
+    }
+    Some(routes)
+}
+
+fn udp_checksum(from: Ipv4Addr, to: Ipv4Addr, udp: &[u8]) -> u16 {
+    let length = u16::try_from(udp.len()).unwrap_or(u16::MAX).to_be_bytes();
+    checksum(&[&from.octets(), &to.octets(), &[0, UDP], &length, udp])
+}
+
+/// RFC 1071, over parts that all but the last have an even length.
+fn checksum(parts: &[&[u8]]) -> u16 {
+    let words = parts.iter().flat_map(|part| part.chunks(2));
+    let mut sum: u32 = words
+        .map(|pair| match pair {
+            [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
+            [high] => u32::from(u16::from_be_bytes([*high, 0])),
+            _ => 0,
+        })
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or(u16::MAX)
+}
+
+fn address(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
+    let four: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
+    Some(four.into())
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_be_bytes)
+}
+
+fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    if let Some(place) = bytes.get_mut(at..at + value.len()) {
+        place.copy_from_slice(value);
+    }
+}
+
+#[cfg(test)]
+mod tests;
