@@ -114,11 +114,7 @@ fn every_key_is_in_the_manual_and_the_gated_ones_say_so() {
             assert!(schema::KEYS.contains(&key), "the manual knows {key}, the reader does not");
         }
     }
-<<<<<<< HEAD
     // Each gated key says so where it is explained, and no other does.
-=======
-    // Each gated key says so where it is explained.
->>>>>>> h-backend
     for gate in schema::GATE {
         let named = |item: &str| {
             item.lines().next().is_some_and(|line| line.split([' ', ',']).any(|word| word == gate.key))
@@ -126,14 +122,11 @@ fn every_key_is_in_the_manual_and_the_gated_ones_say_so() {
         let item = manual.split(".It Ic ").skip(1).find(|item| named(item)).unwrap();
         assert!(item.replace('\n', " ").to_lowercase().contains("supported yet"), "{}", gate.key);
     }
-<<<<<<< HEAD
     let said = manual.replace('\n', " ").to_lowercase().contains("supported yet");
     assert!(
         !said || !schema::GATE.is_empty(),
         "the manual says \"supported yet\", and nothing is refused any more"
     );
-=======
->>>>>>> h-backend
 }
 
 #[test]
