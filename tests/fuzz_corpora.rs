@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use pptpctl::{
+    net::rtsock,
     ppp::{auth, link, mppe},
     pptp::fuzzing,
 };
@@ -14,6 +15,7 @@ type Drive = fn(&[u8]) -> Result<(), String>;
 
 /// Every target with a corpus, but `profile`, which tests/profile_secrets.rs replays with what it plants.
 const TARGETS: &[(&str, Drive)] = &[
+    ("net_rtsock", rtsock::fuzzing::messages),
     ("ppp_auth", |data| {
         auth::fuzz::drive(data);
         Ok(())
