@@ -24,6 +24,7 @@ mod lab;
 mod peer;
 mod reconnects;
 mod requests;
+mod roaming;
 mod runner;
 mod sessions;
 mod traffic;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         requests::CASES,
         deaths::CASES,
         reconnects::CASES,
+        roaming::CASES,
     ];
     runner::main(&cases.concat())
 }

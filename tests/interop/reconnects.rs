@@ -45,7 +45,7 @@ pub const CASES: &[Case] = &[
     ("reconnects::down_while_waiting", down_while_waiting),
 ];
 
-fn vpn(server: &str) -> Profile {
+pub fn vpn(server: &str) -> Profile {
     Profile::new("vpn", server)
         .set("retry.first", "\"200ms\"")
         .set("timeouts.connect", "\"2s\"")
@@ -80,7 +80,7 @@ fn lost(lab: &Lab, profile: Profile, break_it: fn(&Lab)) {
     assert_eq!(verdict.clear, 0, "packets left in clear on the way back");
 }
 
-fn came_back(client: &Client, first: &Value) -> Value {
+pub fn came_back(client: &Client, first: &Value) -> Value {
     let back = wait_for(Duration::from_secs(40), || {
         client.try_status("vpn").filter(|status| {
             status["state"] == "up" && status["reconnects"].as_u64() > first["reconnects"].as_u64()

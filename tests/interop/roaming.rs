@@ -1,0 +1,153 @@
+//! Another network under a live tunnel, with a real server behind: the old address goes, the default route leads
+//! elsewhere, and back. Once for each mode of the default route.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    client::{Client, pid},
+    host::Snapshot,
+    lab::Lab,
+    reconnects::{came_back, vpn},
+    runner::{Case, report},
+    sessions::MPPE128,
+    traffic,
+};
+
+pub const CASES: &[Case] = &[
+    ("roaming::policy", |lab| moves_twice(lab, "policy")),
+    ("roaming::halves", |lab| moves_twice(lab, "halves")),
+    ("roaming::replace", |lab| moves_twice(lab, "replace")),
+];
+
+fn moves_twice(lab: &Lab, mode: &str) {
+    let before = Snapshot::take();
+    let uplink = Uplink::plug(lab);
+    let eyes = Eyes::open(lab);
+    let client = Client::new(
+        lab,
+        &[vpn(MPPE128).set("routes", "[]").set("default", &format!("{{ mode = \"{mode}\" }}"))],
+    );
+    client.up("vpn");
+    assert!(traffic::ping(traffic::INSIDE, Duration::from_secs(3)).is_some());
+    let supervisor = pid(&client.status("vpn"), "supervisor_pid");
+    let pings = Pings::start();
+    let mut took = Vec::new();
+    for (gone, dev, address, gateway, metric) in [
+        ("192.0.2.2/24 dev eth0", "eth1", "192.0.3.2/24", "192.0.3.1", "100"),
+        ("192.0.3.2/24 dev eth1", "eth0", "192.0.2.2/24", "192.0.2.1", "50"),
+    ] {
+        let first = client.status("vpn");
+        ip(&format!("address del {gone}"));
+        ip(&format!("address replace {address} dev {dev}"));
+        ip(&format!("route add default via {gateway} dev {dev} metric {metric}"));
+        let moved = Instant::now();
+        let back = came_back(&client, &first);
+        assert!(
+            traffic::ping(traffic::INSIDE, Duration::from_secs(5)).is_some(),
+            "it is up and carries nothing"
+        );
+        took.push(moved.elapsed());
+        assert_eq!(pid(&back, "supervisor_pid"), supervisor, "another supervisor");
+    }
+    drop(pings);
+    traffic::exercise();
+    assert_eq!(eyes.in_clear(), 0, "packets for the tunnel left in clear");
+    client.down("vpn");
+    // What DHCP would have made is there, and nothing else; then the host gets back what went with its address.
+    assert_eq!(ip("-4 route show default").trim(), "default via 192.0.2.1 dev eth0 metric 50");
+    ip("route del default");
+    ip("route add default via 192.0.2.1");
+    ip("route add 10.250.0.0/16 via 192.0.2.1 table 99");
+    drop((uplink, eyes));
+    before.assert_restored(lab);
+    report(format_args!("roaming, {mode}: carries packets again after {took:.1?}"));
+}
+
+/// Runs ip(8) as the client.
+fn ip(arguments: &str) -> String {
+    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A second cable to the wire, without an address yet.
+struct Uplink;
+
+impl Uplink {
+    fn plug(lab: &Lab) -> Self {
+        ip("link add eth1 type veth peer name cli2 netns wire");
+        // No address by itself: it would come when it pleases.
+        ip("link set eth1 addrgenmode none");
+        lab.wire(&["ip", "address", "add", "192.0.3.1/24", "dev", "cli2"]);
+        lab.wire(&["ip", "link", "set", "cli2", "up"]);
+        for (netns, dev) in [("wire", "cli2"), ("client", "eth1")] {
+            let args =
+                ["netns", "exec", netns, "ethtool", "-K", dev, "tx", "off", "tso", "off", "gso", "off"];
+            assert!(Command::new("ip").args(args).output().unwrap().status.success(), "ethtool of {dev}");
+        }
+        ip("link set eth1 up");
+        Self
+    }
+}
+
+impl Drop for Uplink {
+    fn drop(&mut self) {
+        let _gone = Command::new("ip").args(["link", "del", "eth1"]).status();
+    }
+}
+
+/// Counts, at the other end of both cables, what should have been in the tunnel.
+struct Eyes<'a>(&'a Lab);
+
+impl<'a> Eyes<'a> {
+    fn open(lab: &'a Lab) -> Self {
+        lab.wire(&["nft", "add", "table", "ip", "eyes"]);
+        let chain = "{ type filter hook prerouting priority -300; }";
+        lab.wire(&["nft", "add", "chain", "ip", "eyes", "seen", chain]);
+        lab.wire(&[
+            "nft",
+            "add",
+            "rule",
+            "ip",
+            "eyes",
+            "seen",
+            "ip",
+            "daddr",
+            "{ 10.99.0.0/16, 10.77.0.0/16, 198.18.0.0/15 }",
+            "counter",
+        ]);
+        Self(lab)
+    }
+
+    fn in_clear(&self) -> u64 {
+        let listed = self.0.wire(&["nft", "list", "chain", "ip", "eyes", "seen"]);
+        let (_, count) = listed.split_once("counter packets ").expect("a counter");
+        count.split(' ').next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Eyes<'_> {
+    fn drop(&mut self) {
+        self.0.wire(&["nft", "delete", "table", "ip", "eyes"]);
+    }
+}
+
+/// Something to lose: questions for the other end of the tunnel, all the time.
+struct Pings(Child);
+
+impl Pings {
+    fn start() -> Self {
+        let mut ping = Command::new("ping");
+        ping.args(["-q", "-i", "0.02", "-w", "120", traffic::INSIDE]).stdin(Stdio::null());
+        Self(ping.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Pings {
+    fn drop(&mut self) {
+        let _ended = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
