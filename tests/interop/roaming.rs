@@ -54,6 +54,16 @@ fn moves_twice(lab: &Lab, mode: &str) {
     }
     drop(pings);
     traffic::exercise();
+    // By policy rules only the tunnel's own packets to the server are outside; anything else for it is like all the rest.
+    let server = if mode == "policy" { "tunnel" } else { "outside" };
+    let ways = client.run(&["routes", "vpn", traffic::INTERNET, "198.51.100.10", "192.0.2.1"]);
+    assert_eq!(ways.code, 0, "{}", ways.text);
+    for (destination, goes) in
+        [(traffic::INTERNET, "tunnel"), ("198.51.100.10", server), ("192.0.2.1", "outside")]
+    {
+        let said = ways.text.lines().find(|line| line.contains(destination)).unwrap_or_default();
+        assert!(said.contains(goes), "{destination} does not go {goes}:\n{}", ways.text);
+    }
     assert_eq!(eyes.in_clear(), 0, "packets for the tunnel left in clear");
     client.down("vpn");
     // What DHCP would have made is there, and nothing else; then the host gets back what went with its address.
