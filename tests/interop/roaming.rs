@@ -6,8 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
+
 use crate::{
-    client::{Client, pid},
+    client::{Client, pid, signal},
     host::Snapshot,
     lab::Lab,
     reconnects::{came_back, vpn},
@@ -20,6 +22,7 @@ pub const CASES: &[Case] = &[
     ("roaming::policy", |lab| moves_twice(lab, "policy")),
     ("roaming::halves", |lab| moves_twice(lab, "halves")),
     ("roaming::replace", |lab| moves_twice(lab, "replace")),
+    ("roaming::the_kill_switch_holds_without_us", the_kill_switch_holds_without_us),
 ];
 
 fn moves_twice(lab: &Lab, mode: &str) {
@@ -74,6 +77,30 @@ fn moves_twice(lab: &Lab, mode: &str) {
     drop((uplink, eyes));
     before.assert_restored(lab);
     report(format_args!("roaming, {mode}: carries packets again after {took:.1?}"));
+}
+
+/// `leak = "block"`: the server goes, then supervisor and engine are killed; until `recover` nothing leaves in clear.
+fn the_kill_switch_holds_without_us(lab: &Lab) {
+    let before = Snapshot::take();
+    let eyes = Eyes::open(lab);
+    let profile = vpn(MPPE128).set("routes", "[]").set("default", "true").set("leak", "\"block\"");
+    let client = Client::new(lab, &[profile]);
+    client.up("vpn");
+    assert!(traffic::ping(traffic::INTERNET, Duration::from_secs(3)).is_some());
+    let pings = [Pings::to(traffic::INTERNET), Pings::start()];
+    lab.server("kill", "mppe128");
+    client.wait_state("vpn", Duration::from_secs(10), "waiting");
+    assert!(traffic::ping(traffic::INTERNET, Duration::from_secs(1)).is_none(), "something answers in clear");
+    lab.server("start", "mppe128");
+    let up = client.wait_state("vpn", Duration::from_secs(40), "up");
+    signal(pid(&up, "engine_pid"), Signal::SIGKILL);
+    signal(pid(&up, "supervisor_pid"), Signal::SIGKILL);
+    assert!(traffic::ping(traffic::INTERNET, Duration::from_secs(2)).is_none(), "something answers in clear");
+    drop(pings);
+    assert_eq!(eyes.in_clear(), 0, "packets for the tunnel left in clear");
+    assert_eq!(client.run(&["recover"]).code, 0);
+    drop(eyes);
+    before.assert_restored(lab);
 }
 
 /// Runs ip(8) as the client.
@@ -150,8 +177,12 @@ struct Pings(Child);
 
 impl Pings {
     fn start() -> Self {
+        Self::to(traffic::INSIDE)
+    }
+
+    fn to(address: &str) -> Self {
         let mut ping = Command::new("ping");
-        ping.args(["-q", "-i", "0.02", "-w", "120", traffic::INSIDE]).stdin(Stdio::null());
+        ping.args(["-q", "-i", "0.02", "-w", "120", address]).stdin(Stdio::null());
         Self(ping.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 }
