@@ -102,10 +102,9 @@ impl Session {
     /// # Errors
     /// When there is no way to the server ([`crate::net::routes::Error::is_unreachable`]).
     pub fn facts(&mut self, server: Ipv4Addr, source: Option<Ipv4Addr>) -> Result<Facts, LinkError> {
-        let server = IpAddr::V4(server);
         Ok(Facts {
-            server: Some(server),
-            way: Some(self.way_to(server, source.map(IpAddr::V4))?),
+            server: Some(IpAddr::V4(server)),
+            way: Some(self.way(server, source)?),
             tun: self.ledger.record().device.as_ref().map(|device| device.name.clone()),
             pid: Some(self.ledger.record().header.pid),
             keep_default: self.keep_default(),
@@ -113,6 +112,14 @@ impl Session {
             forwarding: self.host.forwards(),
             ..Facts::default()
         })
+    }
+
+    /// Of these facts, only the way: what a change of the network is judged by.
+    ///
+    /// # Errors
+    /// As [`Session::facts`].
+    pub fn way(&mut self, server: Ipv4Addr, source: Option<Ipv4Addr>) -> Result<Way, LinkError> {
+        self.way_to(IpAddr::V4(server), source.map(IpAddr::V4))
     }
 
     /// How the kernel reaches each of these prefixes, the tunnel aside: the facts behind `exclude`. `None` where it

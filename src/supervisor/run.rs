@@ -14,6 +14,7 @@ mod roam;
 
 use std::{
     io,
+    os::fd::BorrowedFd,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -107,6 +108,28 @@ struct Supervisor {
     reconnects: u64,
     last_failure: Option<Failure>,
     end: Option<Result<(), Failure>>,
+}
+
+/// What the loop waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Signals,
+    /// The channel to the engine or the resolver.
+    Child,
+    /// What that process writes to its standard error.
+    ChildLog,
+    /// What pppd or ppp says.
+    PppLog,
+    /// Its end.
+    PppEnd,
+    /// A file of the resolvers' that is watched.
+    Files,
+    /// A message of the kernel about routes, addresses or links.
+    Network,
+    /// The wall clock was set, as after a sleep.
+    Clock,
+    /// Someone at the control socket.
+    Control,
 }
 
 /// What is known of a tunnel that is up.
@@ -210,67 +233,58 @@ impl Supervisor {
                 .into_iter()
                 .flatten()
                 .min();
-        let (mut signals, mut control, mut channel, mut log) = (false, false, false, false);
-        let mut daemon = [false; 2];
-        let mut files = false;
-        let (mut network, mut clock) = (false, false);
-        {
-            let process = match &self.child {
-                Child::None => None,
-                Child::Resolver(resolver) => Some(resolver.process().fds()),
-                Child::Engine(engine) => Some(engine.process().fds()),
-            };
-            let mut fds = Vec::new();
-            let mut flags: Vec<&mut bool> = Vec::new();
-            let [end, statistics] = self.signals.fds();
-            fds.extend([(end, Interest::Readable), (statistics, Interest::Readable)]);
-            if let Some((ours, stderr)) = process {
-                fds.push((ours, Interest::Readable));
-                flags.push(&mut channel);
-                if let Some(stderr) = stderr {
-                    fds.push((stderr, Interest::Readable));
-                    flags.push(&mut log);
-                }
-            }
-            for (fd, flag) in self.ppp_fds().into_iter().zip(&mut daemon) {
-                fds.extend(fd.map(|fd| (fd, Interest::Readable)));
-                flags.extend(fd.map(|_| flag));
-            }
-            let [watch, sleep] = self.roam.fds();
-            for (fd, flag) in [(self.resolvers.fd(), &mut files), (watch, &mut network), (sleep, &mut clock)]
-            {
-                fds.extend(fd.map(|fd| (fd, Interest::Readable)));
-                flags.extend(fd.map(|_| flag));
-            }
-            let fixed = fds.len();
-            fds.extend(self.control.fds().map(|fd| (fd, Interest::Readable)));
-            let ready = wait::any(&fds, deadline)?;
-            signals = ready.iter().take(2).any(|ready| *ready) || signals;
-            for (flag, ready) in flags.into_iter().zip(ready.iter().skip(2)) {
-                *flag = *ready;
-            }
-            control = ready.iter().skip(fixed).any(|ready| *ready) || control;
-        }
-        if signals {
+        let ready = self.readable(deadline)?;
+        let is = |source: Source| ready.contains(&source);
+        if is(Source::Signals) {
             self.signalled();
         }
-        if log {
+        if is(Source::ChildLog) {
             self.read_log();
         }
-        if channel {
+        if is(Source::Child) {
             self.hear_child();
         }
-        let [log, ended] = daemon;
-        self.serve_ppp(log, ended);
-        if control {
+        self.serve_ppp(is(Source::PppLog), is(Source::PppEnd));
+        if is(Source::Control) {
             self.serve();
         }
-        if files {
+        if is(Source::Files) {
             self.files_changed();
         }
-        self.roam.hear(network, clock, deadline);
+        self.roam.hear(is(Source::Network), is(Source::Clock), deadline);
         self.expire();
         Ok(())
+    }
+
+    /// Waits until one of the sources is readable, or until the deadline; gives those that are.
+    fn readable(&self, deadline: Option<Instant>) -> io::Result<Vec<Source>> {
+        let sources = self.sources();
+        let fds: Vec<_> = sources.iter().map(|(_, fd)| (*fd, Interest::Readable)).collect();
+        let ready = wait::any(&fds, deadline)?;
+        Ok(sources.iter().zip(ready).filter(|(_, ready)| *ready).map(|((source, _), _)| *source).collect())
+    }
+
+    fn sources(&self) -> Vec<(Source, BorrowedFd<'_>)> {
+        let process = match &self.child {
+            Child::None => None,
+            Child::Resolver(resolver) => Some(resolver.process().fds()),
+            Child::Engine(engine) => Some(engine.process().fds()),
+        };
+        let (channel, log) = process.map_or((None, None), |(channel, log)| (Some(channel), log));
+        let [ppp_log, ppp_end] = self.ppp_fds();
+        let [network, clock] = self.roam.fds();
+        let optional = [
+            (Source::Child, channel),
+            (Source::ChildLog, log),
+            (Source::PppLog, ppp_log),
+            (Source::PppEnd, ppp_end),
+            (Source::Files, self.resolvers.fd()),
+            (Source::Network, network),
+            (Source::Clock, clock),
+        ];
+        let signals = self.signals.fds().into_iter().map(|fd| (Source::Signals, fd));
+        let present = optional.into_iter().filter_map(|(source, fd)| Some((source, fd?)));
+        signals.chain(present).chain(self.control.fds().map(|fd| (Source::Control, fd))).collect()
     }
 
     fn handle(&mut self, input: Input) {

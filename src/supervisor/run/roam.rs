@@ -111,8 +111,8 @@ impl Supervisor {
     /// `None` when there is nothing to look for, or the kernel cannot be asked: then all stays as it is.
     fn outlook(&mut self) -> Option<Outlook> {
         let server = *self.machine.looks_for()?.ip();
-        let way = match self.link.as_mut()?.facts(server, self.profile.localbind) {
-            Ok(facts) => facts.way,
+        let way = match self.link.as_mut()?.way(server, self.profile.localbind) {
+            Ok(way) => Some(way),
             Err(error) if is_unreachable(&error) => None,
             Err(error) => {
                 tracing::warn!("{}: {error}", self.profile.log_name());
