@@ -105,7 +105,7 @@ fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
             Platform::FreeBsd => format!("ifconfig {tun} fib {number}"),
             _ => format!("ifconfig {tun} rdomain {number}"),
         },
-        Step::Route { tun, dest, metric, table, peer } => {
+        Step::Route { tun, dest, metric, table, peer, label } => {
             let family = if matches!(dest, IpNet::V6(_)) { " -inet6" } else { "" };
             let to = match dest.prefix_len() {
                 0 => "default".to_owned(),
@@ -120,9 +120,12 @@ fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
                 (Platform::FreeBsd, Some(table), _) => (String::new(), format!(" -fib {table}")),
                 _ => (String::new(), String::new()),
             };
+            // A route is found without it.
+            let label = label.as_ref().filter(|_| verb == "add");
+            let label = label.map_or(String::new(), |label| format!(" -label {label}"));
             match peer {
-                Some(peer) => format!("route{before} {verb}{family} {to} {peer}{behind}"),
-                None => format!("route{before} {verb}{family} {to} -interface {tun}{behind}"),
+                Some(peer) => format!("route{before} {verb}{family} {to} {peer}{behind}{label}"),
+                None => format!("route{before} {verb}{family} {to} -interface {tun}{behind}{label}"),
             }
         }
         Step::RemoveDefault { ipv6 } => {

@@ -145,8 +145,13 @@ impl Kernel {
     fn replace(&mut self, what: &str, held: &Route, route: &Route) -> Result<(), Error> {
         let changed = self.change(what, Action::Change, route);
         let now = self.in_place_of(route)?;
-        let done =
-            |now: &Route| now.same_way(route) && now.protocol == route.protocol && now.kind == route.kind;
+        // A label is changed to another, but none is taken away.
+        let done = |now: &Route| {
+            now.same_way(route)
+                && now.protocol == route.protocol
+                && now.kind == route.kind
+                && now.label == route.label
+        };
         if changed.is_ok() && now.as_ref().is_some_and(done) {
             return Ok(());
         }
