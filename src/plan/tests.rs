@@ -377,9 +377,9 @@ fn labels_of_routes_are_openbsds() {
         [
             "route add -net 10.42.0.0/16 <peer> -label vpn",
             "route add -net 10.43.0.0/16 <peer> -priority 12 -label branch",
-            "route add -inet6 -net 2001:db8::/32 -interface tunX -label vpn",
+            "route add -inet6 -net 2001:db8::/32 -link -iface tunX -label vpn",
             "route add default <peer> -label vpn",
-            "route add -inet6 default -interface tunX -label vpn",
+            "route add -inet6 default -link -iface tunX -label vpn",
         ]
     );
     assert!(plan.undo_lines().all(|line| !line.contains("-label")), "a route is found without it");

@@ -88,7 +88,7 @@ fn linux(step: &Step, verb: &str) -> String {
 fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
     match step {
         Step::HostRoute { server, way, within } => {
-            format!("route {verb} -host {server} {}{}", bsd_way(way), condition(server, within))
+            format!("route {verb} -host {server} {}{}", bsd_way(way, platform), condition(server, within))
         }
         Step::Mtu { tun, mtu } => format!("ifconfig {tun} mtu {mtu}"),
         Step::Address { tun, local, peer } => match (peer, verb) {
@@ -125,7 +125,10 @@ fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
             let label = label.map_or(String::new(), |label| format!(" -label {label}"));
             match peer {
                 Some(peer) => format!("route{before} {verb}{family} {to} {peer}{behind}{label}"),
-                None => format!("route{before} {verb}{family} {to} -interface {tun}{behind}{label}"),
+                None => {
+                    let by = bsd_device(&tun.to_string(), platform);
+                    format!("route{before} {verb}{family} {to} {by}{behind}{label}")
+                }
             }
         }
         Step::RemoveDefault { ipv6 } => {
@@ -163,12 +166,20 @@ pub(super) fn linux_way(way: &Value<Way>) -> String {
     }
 }
 
-pub(super) fn bsd_way(way: &Value<Way>) -> String {
+pub(super) fn bsd_way(way: &Value<Way>, platform: Platform) -> String {
     match way {
         Value::Known(Way::By { gateway: Some(gateway), .. }) => gateway.to_string(),
-        Value::Known(Way::By { gateway: None, dev, .. }) => format!("-interface {dev}"),
-        Value::Known(Way::ThisHost) => "-interface lo0".to_owned(),
+        Value::Known(Way::By { gateway: None, dev, .. }) => bsd_device(dev, platform),
+        Value::Known(Way::ThisHost) => bsd_device("lo0", platform),
         Value::Open(symbol) => symbol.to_string(),
+    }
+}
+
+/// A device in the place of a gateway. `-interface` takes a name on FreeBSD only, elsewhere an address.
+fn bsd_device(dev: &str, platform: Platform) -> String {
+    match platform {
+        Platform::OpenBsd | Platform::NetBsd => format!("-link -iface {dev}"),
+        Platform::FreeBsd | Platform::Linux => format!("-interface {dev}"),
     }
 }
 
