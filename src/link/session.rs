@@ -251,6 +251,22 @@ impl Session {
         errors
     }
 
+    /// The tunnel is lost, and the host is to work without it: undoes what leads into it, the last step first. The next
+    /// [`Session::perform`] of the network plan does it again. The device, and what is done to it, stays.
+    #[must_use = "these are the steps that could not be undone"]
+    pub fn let_go(&mut self) -> Vec<LinkError> {
+        let (_lock, mut errors) = match StateLock::take(&self.places.state) {
+            Ok(lock) => (Some(lock), Vec::new()),
+            Err(error) => (None, vec![error]),
+        };
+        let mut entries = self.ledger.record().entries.clone();
+        entries.retain(|entry| entry.step.leads_into_tunnel());
+        for entry in entries.iter().rev() {
+            errors.extend(undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry).err());
+        }
+        errors
+    }
+
     /// Whether the kill switch is on: what is meant for the tunnel has no other way.
     #[must_use]
     pub fn blocks(&self) -> bool {

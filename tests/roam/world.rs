@@ -148,6 +148,14 @@ impl World {
         self.command(arguments).output().unwrap()
     }
 
+    /// An /etc that nobody else sees.
+    pub fn private_etc(&self) {
+        self.shell(
+            "set -e; mount -t tmpfs -o mode=0755 tmpfs /mnt; cp -a /etc/. /mnt/; mount --move /mnt /etc
+             rm /etc/resolv.conf",
+        );
+    }
+
     /// Plugs an uplink in, as DHCP would: address and default route.
     pub fn plug(&self, uplink: u8, metric: u32) {
         self.laptop(&format!(

@@ -117,6 +117,7 @@ impl Supervisor {
         match done {
             Ok(notes) => {
                 self.notes(&notes);
+                self.without_routes = false;
                 self.watch_resolvers();
                 self.live = Some(Live { link: up, since: SystemTime::now(), began: Instant::now() });
                 self.handle(Input::Configured(Ok(())));

@@ -24,6 +24,9 @@ use crate::{
 /// hypervisor: the peer may have given up on us.
 const OVERSLEPT: Duration = Duration::from_secs(5);
 
+/// For log and status.
+pub(super) const WITHOUT_ROUTES: &str = "retry.keep-routes = false: until the tunnel is up again, what is meant for it goes another way, in clear";
+
 /// The ears of a supervisor.
 pub(super) struct Roam {
     /// Without it nothing is known of changes, and the backoff alone decides when to try again.
@@ -148,6 +151,15 @@ impl Supervisor {
         if let Err(error) = done {
             tracing::warn!("{}: after a change of the network: {error}", self.profile.log_name());
         }
+    }
+
+    /// The tunnel is lost, and the profile wants the host to work without it meanwhile.
+    pub(super) fn let_go(&mut self) {
+        tracing::info!("{}: {WITHOUT_ROUTES}", self.profile.log_name());
+        for problem in self.link.as_mut().map(link::Session::let_go).unwrap_or_default() {
+            tracing::warn!("{}: {problem}", self.profile.log_name());
+        }
+        self.without_routes = true;
     }
 
     pub(super) fn probe(&mut self) {
