@@ -9,6 +9,7 @@
 #![expect(clippy::indexing_slicing, reason = "packets whose length the kernel has checked")]
 #![expect(clippy::print_stdout, reason = "how long it took is what one wants to know")]
 
+mod displaced;
 mod lost;
 mod onlookers;
 mod world;
