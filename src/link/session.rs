@@ -141,6 +141,29 @@ impl Session {
     /// # Errors
     /// The step that failed. The steps before it stay in force: [`Session::unwind`] takes them back.
     pub fn perform(&mut self, plan: &Plan) -> Result<(), LinkError> {
+        self.extend(plan)?;
+        let _lock = StateLock::take(&self.places.state)?;
+        let wanted: Vec<Key> = plan.steps.iter().map(Step::key).collect();
+        let stale: Vec<Entry> = self
+            .ledger
+            .record()
+            .entries
+            .iter()
+            .filter(|entry| entry.part == plan.part && !wanted.contains(&entry.step.key()))
+            .rev()
+            .cloned()
+            .collect();
+        for entry in stale {
+            undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry)?;
+        }
+        Ok(())
+    }
+
+    /// The first half of [`Session::perform`]: what the plan no longer wants stays.
+    ///
+    /// # Errors
+    /// As [`Session::perform`].
+    pub fn extend(&mut self, plan: &Plan) -> Result<(), LinkError> {
         let open = plan.open();
         if let (false, Some(step)) = (open.is_empty(), plan.steps.iter().find(|step| !step.open().is_empty()))
         {
@@ -163,19 +186,6 @@ impl Session {
                 }
                 held => self.take_step(plan.part, step, held)?,
             }
-        }
-        let wanted: Vec<Key> = plan.steps.iter().map(Step::key).collect();
-        let stale: Vec<Entry> = self
-            .ledger
-            .record()
-            .entries
-            .iter()
-            .filter(|entry| entry.part == plan.part && !wanted.contains(&entry.step.key()))
-            .rev()
-            .cloned()
-            .collect();
-        for entry in stale {
-            undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry)?;
         }
         Ok(())
     }
