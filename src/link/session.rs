@@ -191,28 +191,33 @@ impl Session {
     }
 
     /// Puts back what of our routes and rules something has taken away meanwhile: a device that went down takes its
-    /// routes along.
-    ///
-    /// # Errors
-    /// The first step that could not be renewed; those after it are looked at all the same.
-    pub fn renew_routes(&mut self) -> Result<(), LinkError> {
-        let _lock = StateLock::take(&self.places.state)?;
-        let mut first = Ok(());
+    /// routes along. How many there were; and why the first that could not be put back was not, those after it were
+    /// looked at all the same.
+    pub fn renew_routes(&mut self) -> (usize, Result<(), LinkError>) {
+        let _lock = match StateLock::take(&self.places.state) {
+            Ok(lock) => lock,
+            Err(error) => return (0, Err(error)),
+        };
+        let (mut missing, mut first) = (0, Ok(()));
         for entry in self.ledger.record().entries.clone() {
             let route = matches!(
                 entry.step,
                 Step::HostRoute { .. } | Step::Route { .. } | Step::RemoveDefault { .. } | Step::Policy(_)
             );
             if route && !self.unsure.contains(&entry.number) {
-                first = first.and(self.renew_entry(&entry));
+                match self.renew_entry(&entry) {
+                    Ok(was_missing) => missing += usize::from(was_missing),
+                    Err(error) => first = first.and(Err(error)),
+                }
             }
         }
-        first
+        (missing, first)
     }
 
-    fn renew_entry(&mut self, entry: &Entry) -> Result<(), LinkError> {
+    /// Whether something had taken it away.
+    fn renew_entry(&mut self, entry: &Entry) -> Result<bool, LinkError> {
         if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (&entry.step, &entry.before) {
-            self.remove_again(entry, *ipv6, kept)?;
+            return self.remove_again(entry, *ipv6, kept);
         }
         deeds::renew(self.host.as_mut(), &entry.step, &entry.before)
             .map_err(|cause| LinkError::doing(&entry.step, cause))

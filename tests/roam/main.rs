@@ -10,6 +10,7 @@
 #![expect(clippy::print_stdout, reason = "how long it took is what one wants to know")]
 
 mod displaced;
+mod foreign;
 mod lost;
 mod onlookers;
 mod world;
@@ -174,10 +175,7 @@ fn a_thousand_changes_are_a_few_looks() {
         world.up();
         let engine = world.status()["engine_pid"].clone();
         let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
-        let ticks = || -> u64 {
-            let stat = world.laptop(&format!("cat /proc/{supervisor}/stat"));
-            stat.split_whitespace().skip(13).take(2).map(|n| n.parse::<u64>().unwrap()).sum()
-        };
+        let ticks = || world.ticks(supervisor);
         let before = ticks();
         world.laptop("for n in $(seq 500); do echo route add 10.99.$((n % 200)).0/24 dev up1; echo route del 10.99.$((n % 200)).0/24 dev up1; done | ip -batch -");
         // More than the socket holds, while nobody reads.

@@ -210,6 +210,12 @@ impl World {
         }
     }
 
+    /// What a process has used of the CPU, in ticks.
+    pub fn ticks(&self, pid: u64) -> u64 {
+        let stat = self.laptop(&format!("cat /proc/{pid}/stat"));
+        stat.split_whitespace().skip(13).take(2).map(|n| n.parse::<u64>().unwrap()).sum()
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap_or_default()
     }

@@ -63,7 +63,8 @@ impl Supervisor {
 
     fn warnings(&self) -> Vec<String> {
         let without_routes = self.without_routes.then(|| WITHOUT_ROUTES.to_owned());
-        without_routes.into_iter().chain(self.resolvers.problems.iter().cloned()).collect()
+        let about_routes = without_routes.into_iter().chain(self.contest());
+        about_routes.chain(self.resolvers.problems.iter().cloned()).collect()
     }
 
     pub(super) fn tun_name(&self) -> Option<String> {
