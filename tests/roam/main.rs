@@ -2,7 +2,7 @@
 //! follows without a packet of it leaving in clear.
 //!
 //! Each test has a world of its own: namespaces for a laptop with two uplinks, two routers, and a server of ours that
-//! both lead to. Needs root, /dev/net/tun, ip(8) and nsenter(1); fails where they are missing. What it took to carry
+//! both lead to. Needs root, /dev/net/tun, ip(8), nsenter(1), ping(8) and systemd-networkd(8); fails where they are missing. What it took to carry
 //! packets again is printed: `cargo test --test roam -- --nocapture`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
@@ -13,6 +13,7 @@ mod displaced;
 mod foreign;
 mod lost;
 mod onlookers;
+mod strict;
 mod world;
 
 use std::{
