@@ -35,6 +35,19 @@ fn a_routing_table_of_the_tunnels_own_belongs_to_one_system() {
 }
 
 #[test]
+fn netbsd_has_one_routing_table() {
+    let profile = "[profile.a]\nserver='a.example'\nuser='u'\npassword.fd=3\n\
+                   routes=[{ to = '10.0.0.0/8', table = 5 }]\n";
+    for os in ["linux", "freebsd", "openbsd", "netbsd"] {
+        let profiles = Profiles::from_text_for(Path::new("f"), profile, true, os);
+        let errors = &profiles.report().errors;
+        let titles: Vec<&str> = errors.iter().map(|error| error.title.as_str()).collect();
+        let refused = ["a routing table: `routes.table`"];
+        assert_eq!(titles, if os == "netbsd" { refused.as_slice() } else { &[] }, "{os}");
+    }
+}
+
+#[test]
 fn labels_of_routes_belong_to_openbsd() {
     let said = |keys: &str, os: &'static str| -> Vec<String> {
         let profile = format!("[profile.a]\nserver='a.example'\nuser='u'\npassword.fd=3\n{keys}\n");

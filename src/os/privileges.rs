@@ -116,7 +116,8 @@ mod confinement {
         }
         #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
         {
-            crate::os::bsd::sandbox::promise(c"stdio inet")?;
+            // Without "inet": its sockets have their peers, and it needs no other and no address.
+            crate::os::bsd::sandbox::promise(c"stdio")?;
             crate::os::bsd::sandbox::confine(descriptors)?;
         }
         Ok(())

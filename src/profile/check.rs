@@ -20,6 +20,7 @@ pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span, os: 
     }
     link(profile, at, &mut drafts);
     domain(profile, os, at, &mut drafts);
+    tables(profile, os, at, &mut drafts);
     labels(profile, os, at, &mut drafts);
     routes(profile, at, &mut drafts);
     if !failed(&["ppp.backend", "mppe"]) {
@@ -174,6 +175,14 @@ fn domain(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut V
             let label = "ppp(8) makes its device and its routes where it runs";
             drafts.push(Draft::error(at(key), format!("`{key}` needs the builtin PPP"), label));
         }
+    }
+}
+
+/// Routing tables of routes; `link.rdomain` and `link.fib` have their own refusals.
+fn tables(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+    if os == "netbsd" && profile.routes.iter().any(|route| route.table.is_some()) {
+        let label = "this system has only one: leave it out";
+        drafts.push(Draft::error(at("routes.table"), "a routing table: `routes.table`", label));
     }
 }
 
