@@ -88,9 +88,15 @@ pub fn live() -> Vec<String> {
     lock::names().into_iter().filter(|name| lock::is_held(name)).collect()
 }
 
-/// A ledger without a supervisor. Only root can see that; for others such a tunnel is not up.
+/// Whether there is a ledger: something that is to be undone, now or later. Only root can see that.
+#[must_use]
+pub fn has_remains(name: &str) -> bool {
+    Places::system(Platform::host()).ledger(name).exists()
+}
+
+/// A ledger without a supervisor. For others than root such a tunnel is not up.
 fn has_died(name: &str) -> bool {
-    Places::system(Platform::host()).ledger(name).exists() && !lock::is_held(name)
+    has_remains(name) && !lock::is_held(name)
 }
 
 fn ask(name: &str, request: Request, wait: Duration) -> Result<(Answer, UnixStream), ClientError> {
@@ -107,6 +113,9 @@ fn ask(name: &str, request: Request, wait: Duration) -> Result<(Answer, UnixStre
             if !lock::is_held(name) =>
         {
             ClientError::NotUp
+        }
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            ClientError::Silent(io::Error::other(format!("no word within {} s", wait.as_secs())))
         }
         _ => ClientError::Silent(error),
     })?;
