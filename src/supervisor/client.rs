@@ -32,7 +32,9 @@ pub enum ClientError {
     #[error("not up")]
     NotUp,
     /// Someone holds the lock, and has no socket yet: `up` waits for the password.
-    #[error("process {0} is about to bring it up and cannot be asked yet; SIGTERM ends it")]
+    #[error(
+        "process {0} is about to bring it up and cannot be asked yet, perhaps waits for the password; SIGTERM ends it"
+    )]
     NotYet(u32),
     /// None lives, and the last one has left something on this host.
     #[error("its supervisor has died; `pptpctl recover` puts back what it left")]
@@ -53,9 +55,14 @@ pub enum ClientError {
 /// # Errors
 /// As [`ClientError`] says.
 pub fn status(name: &str) -> Result<Status, ClientError> {
-    match ask(name, Request::Status, STATUS_WAIT)?.0 {
-        Answer::Status(status) => Ok(*status),
-        other => Err(unexpected(other)),
+    match ask(name, Request::Status, STATUS_WAIT) {
+        Ok((Answer::Status(status), _)) => Ok(*status),
+        Ok((other, _)) => Err(unexpected(other)),
+        // Whoever only looks at a lock holds it for a moment, and has not signed.
+        Err(ClientError::NotUp) if lock::is_held(name) && lock::signer(name) != 0 => {
+            Err(ClientError::NotYet(lock::signer(name)))
+        }
+        Err(wrong) => Err(wrong),
     }
 }
 

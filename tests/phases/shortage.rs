@@ -185,6 +185,55 @@ fn a_supervisor_that_is_stopped_is_told_by_name() {
     });
 }
 
+/// Someone clears /run under a live tunnel: it is not taken for dead, and its routes are not pulled from under it.
+#[test]
+fn a_tunnel_without_its_lock_is_still_alive() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        world.up();
+        let supervisor = world.pid("supervisor_pid");
+        let during = world.shell("ip route; ip -br address");
+        fs::remove_file("/run/pptpctl/vpn.lock").unwrap();
+        let recover = world.run(&["recover"]);
+        let said = text(&recover.stdout);
+        assert!(recover.status.success() && said.contains("vpn: alive, left alone"), "{said}");
+        // Its name can't be had twice either, though the lock was there to be taken.
+        fs::remove_dir_all("/run/pptpctl").unwrap();
+        let up = world.run(&["up", "vpn"]);
+        assert_eq!(up.status.code(), Some(23), "{}", text(&up.stderr));
+        assert!(text(&up.stderr).contains("there is a ledger already"), "{}", text(&up.stderr));
+        assert_eq!(world.shell("ip route; ip -br address"), during);
+        world.shell(&format!("kill {supervisor}"));
+        world.wait_for(|| !fs::exists("/var/lib/pptpctl/vpn.ledger").unwrap());
+        world.wait_for(|| world.state() == before);
+    });
+}
+
+#[test]
+fn while_a_password_is_waited_for_that_is_the_state() {
+    in_world(sound(), |world| {
+        from_descriptor(world, 0);
+        let before = world.state();
+        let mut up = world.spawn(world.command(&["up", "vpn"]).stdin(Stdio::piped()).stdout(Stdio::null()));
+        world.wait_for(|| fs::metadata("/run/pptpctl/vpn.lock").is_ok_and(|lock| lock.len() > 0));
+        let status = world.run(&["status", "vpn"]);
+        let said = text(&status.stdout);
+        assert_eq!(status.status.code(), Some(6), "{said}");
+        assert!(
+            said.contains("is about to bring it up") && said.contains("waits for the password"),
+            "{said}"
+        );
+        let status: serde_json::Value =
+            serde_json::from_slice(&world.run(&["status", "vpn", "--json"]).stdout).unwrap();
+        assert_eq!(status["state"], "starting");
+        assert!(text(&world.run(&["list"]).stdout).contains("starting"));
+        world.shell(&format!("kill {}", fs::read_to_string("/run/pptpctl/vpn.lock").unwrap().trim()));
+        world.wait_for(|| up.try_wait().unwrap().is_some());
+        world.assert_state(&before);
+    });
+}
+
 /// It has the password in its memory for as long as it lives.
 #[test]
 fn a_supervisor_that_crashes_writes_no_core_file() {
