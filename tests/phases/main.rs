@@ -10,6 +10,7 @@
 mod abuse;
 mod offers;
 mod onlookers;
+mod shortage;
 mod world;
 
 use std::{
