@@ -10,6 +10,8 @@
 mod abuse;
 mod offers;
 mod onlookers;
+#[path = "../lab/shown.rs"]
+mod shown;
 mod world;
 
 use std::{
