@@ -163,7 +163,7 @@ fn a_dry_run_shows_what_another_system_would_do() {
 
 /// What belongs to one other system is shown for that one, and refused for the others.
 #[test]
-fn a_dry_run_of_a_routing_table_of_the_tunnels_own() {
+fn a_dry_run_of_a_routing_table_of_the_tunnels_own_and_of_labels() {
     let mut desk = Desk::with("domains.toml");
     for (system, profile, status) in [
         ("openbsd", "rdomain", 0),
@@ -172,10 +172,21 @@ fn a_dry_run_of_a_routing_table_of_the_tunnels_own() {
         ("freebsd", "rdomain", 3),
         ("openbsd", "fib", 3),
         ("netbsd", "fib", 3),
+        ("openbsd", "labels", 0),
+        ("freebsd", "labels", 3),
     ] {
         assert_eq!(desk.run(&["up", "--dry-run", "--platform", system, profile]), status);
     }
     desk.compare("domains");
+}
+
+#[test]
+fn a_dry_run_shows_what_is_let_go_while_the_tunnel_is_lost() {
+    let mut desk = Desk::with("let_go.toml");
+    for profile in ["policy", "replace"] {
+        assert_eq!(desk.run(&["up", "--dry-run", profile]), 0);
+    }
+    desk.compare("let_go");
 }
 
 #[test]

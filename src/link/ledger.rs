@@ -382,7 +382,9 @@ pub(super) struct StateLock(#[expect(dead_code, reason = "held for its Drop")] n
 impl StateLock {
     pub(super) fn take(state: &Path) -> Result<Self, LinkError> {
         let failed = |error| file_error(state, error);
-        crash::point(format_args!("make the state directory"));
+        if !state.is_dir() {
+            crash::point(format_args!("make the state directory"));
+        }
         DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
         // The directory itself is the lock: a file in it would be one more thing left behind.
         let directory = open(OpenOptions::new().read(true), state).map_err(failed)?;

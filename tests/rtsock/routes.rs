@@ -2,10 +2,10 @@
 
 use pptpctl::net::{
     routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route},
-    rtsock::{Action, Layout, Message, RouteNews, from_route, to_route},
+    rtsock::{Action, Layout, Message, Request, RouteNews, from_route, to_route},
 };
 
-use super::{only, vectors};
+use super::{hex, only, vectors};
 
 #[test]
 fn a_route_goes_to_the_kernel_and_comes_back_the_same() {
@@ -79,13 +79,42 @@ fn neighbours_clones_and_broadcasts_are_no_routes() {
 }
 
 #[test]
-fn what_could_not_be_put_back_is_said() {
+fn a_route_with_a_label_can_be_put_back() {
     let openbsd = &Layout::OPENBSD;
-    let Message::Route(news) = only(openbsd, &vectors(openbsd)["add_labelled"]) else { panic!("a route") };
-    let route = to_route(openbsd, &news, 0, &|_| None).unwrap();
-    assert_eq!(route.beyond, ["the label \"pptpctl\""]);
+    let vector = vectors(openbsd).remove("add_labelled").unwrap();
+    let Message::Route(news) = only(openbsd, &vector) else { panic!("a route") };
+    let route = to_route(openbsd, &news, 0, &|_| Some("tun3".to_owned())).unwrap();
+    assert_eq!((route.label.as_deref(), route.beyond.as_slice()), (Some("pptpctl"), [].as_slice()));
     assert_eq!((route.table, route.metric), (5, 12));
     assert_eq!(to_route(openbsd, &news, 5, &|_| None).unwrap().table, MAIN_TABLE, "our own routing domain");
+    let bytes = |action, layout: &Layout| {
+        let request = from_route(layout, action, &route, 0, &|_| Some(3)).unwrap();
+        Request { seq: 13, ..request }.encode(layout).unwrap()
+    };
+    assert_eq!(hex(&bytes(Action::Add, openbsd)), hex(&vector));
+    let Message::Route(gone) = only(openbsd, &bytes(Action::Delete, openbsd)) else { panic!("a route") };
+    assert_eq!(gone.label, None, "a kernel finds it by the rest");
+    // Where there are none, a ledger of another system's does no harm.
+    assert!(!bytes(Action::Add, &Layout::NETBSD).windows(7).any(|part| part == b"pptpctl"));
+}
+
+#[test]
+fn what_could_not_be_put_back_is_said() {
+    let openbsd = &Layout::OPENBSD;
+    let mut vector = vectors(openbsd).remove("add_labelled").unwrap();
+    let place = vector.windows(7).position(|part| part == b"pptpctl").unwrap();
+    vector[place] = 0xff;
+    let Message::Route(mut news) = only(openbsd, &vector) else { panic!("a route") };
+    let label = |news: &RouteNews| {
+        let route = to_route(openbsd, news, 0, &|_| None).unwrap();
+        (route.label, route.beyond)
+    };
+    let beyond = (None, vec!["a label that could not be written again".to_owned()]);
+    assert_eq!(label(&news), beyond, "no text");
+    news.label = Some("x".repeat(32));
+    assert_eq!(label(&news), beyond, "longer than a kernel's");
+    news.label = Some("x".repeat(31));
+    assert_eq!(label(&news), (news.label.clone(), Vec::new()));
 }
 
 #[test]

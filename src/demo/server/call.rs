@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::Range,
     os::fd::{AsFd, BorrowedFd},
     time::Instant,
@@ -18,7 +18,7 @@ use crate::{
     },
     ppp::{
         auth::Users,
-        link::{self, Link, LinkUp, Received},
+        link::{self, InterfaceIds, Link, LinkUp, Received},
         wire::{self, protocol},
     },
     pptp::{
@@ -159,7 +159,25 @@ impl Call {
             self.tun = Some(tun);
         }
         let name = self.tun.as_ref().map_or("", |tun| tun.name.as_str());
-        netlink.set_mtu(name, u32::from(up.mtu)).map_err(|error| error.to_string())
+        netlink.set_mtu(name, u32::from(up.mtu)).map_err(|error| error.to_string())?;
+        up.ipv6.map_or(Ok(()), |ids| self.ipv6_up(netlink, ids))
+    }
+
+    /// Gives the device its link-local address (RFC 5072 §5).
+    ///
+    /// # Errors
+    /// Why it has none, in words.
+    pub fn ipv6_up(&mut self, netlink: &mut Netlink, ids: InterfaceIds) -> Result<(), String> {
+        let Some(tun) = &self.tun else { return Ok(()) };
+        let address = |id: [u8; 8]| {
+            let bits = (0xfe80_u128 << 112) | u128::from(u64::from_be_bytes(id));
+            IpAddr::V6(Ipv6Addr::from_bits(bits))
+        };
+        let address = Address { local: address(ids.local), peer: Some(address(ids.peer)), prefix: 64 };
+        match netlink.add_address(&tun.name, &address) {
+            Err(error) if !error.is_present() => Err(error.to_string()),
+            _ => Ok(()),
+        }
     }
 
     /// GRE must not flow any more.
@@ -222,5 +240,6 @@ fn link_config(orders: &Orders, address: Ipv4Addr) -> link::Config {
     }
     config.accept.clone_from(&orders.auth);
     config.mppe = orders.mppe;
+    config.ipv6 = orders.ipv6;
     config
 }
