@@ -44,19 +44,6 @@ pub fn processes() -> Vec<String> {
     processes
 }
 
-#[track_caller]
-pub fn assert_same(before: &str, after: &str, when: &str) {
-    // Comparing each line with each takes its time.
-    if before == after {
-        return;
-    }
-    let only = |a: &str, b: &str| -> Vec<String> {
-        a.lines().filter(|line| !b.lines().any(|other| other == *line)).map(str::to_owned).collect()
-    };
-    let (lost, left) = (only(before, after), only(after, before));
-    panic!("{when}: not as before\nlost: {lost:#?}\nleft: {left:#?}");
-}
-
 fn network(inside: &[&str], picture: &mut String) {
     let shows = "route show table all\nrule\naddr\n";
     for (family, shows) in [("-4", format!("{shows}link\n")), ("-6", shows.to_owned())] {

@@ -15,7 +15,8 @@ use nix::mount::{MsFlags, mount};
 use pptpctl::demo::orders::Orders;
 
 use crate::{
-    picture::{assert_same, picture, processes},
+    picture::{picture, processes},
+    shown::assert_same,
     world::{PASSWORD, World, end_of_world, new_world, text},
 };
 

@@ -11,6 +11,8 @@ mod abuse;
 mod offers;
 mod onlookers;
 mod shortage;
+#[path = "../lab/shown.rs"]
+mod shown;
 mod world;
 
 use std::{
