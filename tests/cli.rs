@@ -263,7 +263,9 @@ impl Desk {
     fn as_nobody(&mut self) {
         if nix::unistd::geteuid().is_root() {
             let copy = self.place.path().join("pptpctl");
-            fs::copy(&self.program, &copy).unwrap();
+            // By a process of its own: a copy that is open for writing here is passed on to what other tests start just
+            // then, and until those have got rid of it nobody can run it (ETXTBSY).
+            assert!(Command::new("cp").args([&self.program, &copy]).status().unwrap().success());
             fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
             if self.profiles.exists() {
                 self.chmod(0o644);

@@ -2,7 +2,7 @@
 //!
 //! Owns the data: a [`Route`] as complete as it takes to put one back after it was removed, an interface
 //! [`Address`], the answer to "which way to this host" ([`RouteTo`]), and the [`Error`] of a kernel that said
-//! no. Does not own the sockets: `netlink` speaks to Linux, the routing socket of the BSDs comes beside it.
+//! no. Does not own the sockets: `netlink` speaks to Linux, `bsd` to the BSDs.
 
 use std::{fmt, net::IpAddr};
 
