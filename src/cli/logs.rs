@@ -61,7 +61,10 @@ fn show(path: &Path, follow: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let mut file = File::open(path)?;
     pass_on(&mut file, &mut out)?;
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         // Whoever has seen enough is gone: no further line may come for days, so it is not left to the next write.
         if is_gone_within(LOOK, out.as_fd())? {
             return Ok(());
@@ -76,7 +79,6 @@ fn show(path: &Path, follow: bool) -> io::Result<()> {
             file.seek(SeekFrom::Start(0))?;
         }
     }
-    Ok(())
 }
 
 /// Waits for so long, or until nobody is left at the other end.
