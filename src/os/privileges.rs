@@ -184,6 +184,22 @@ fn empty_bounding_set() {
     }
 }
 
+/// Keeps this process's memory out of core files, for it is about to hold a password: a crash must not write that down.
+/// Programs that are run from here are as they would have been, on Linux.
+///
+/// # Errors
+/// The kernel's.
+pub fn no_core() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_dumpable(false)?;
+    #[cfg(not(target_os = "linux"))]
+    {
+        let (_, most) = nix::sys::resource::getrlimit(Resource::RLIMIT_CORE)?;
+        setrlimit(Resource::RLIMIT_CORE, 0, most)?;
+    }
+    Ok(())
+}
+
 #[cfg(target_os = "linux")]
 fn platform_lock() -> io::Result<()> {
     nix::sys::prctl::set_no_new_privs()?;

@@ -64,7 +64,7 @@ pub enum SecretError {
     },
     /// Whoever started us did not pass this descriptor on.
     #[error(
-        "descriptor {0} is not open, so no password comes from it: it is opened like this: pptpctl up NAME {0}<FILE"
+        "descriptor {0} is not open for reading, so no password comes from it: it is opened like this: pptpctl up NAME {0}<FILE"
     )]
     NotOpen(i32),
     /// A directory, a device, a pipe.

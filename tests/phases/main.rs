@@ -10,6 +10,7 @@
 mod abuse;
 mod offers;
 mod onlookers;
+mod shortage;
 #[path = "../lab/shown.rs"]
 mod shown;
 mod world;

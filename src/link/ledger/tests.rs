@@ -268,3 +268,26 @@ fn a_compaction_that_was_cut_short_leaves_nothing() {
     Ledger::open(&path).unwrap().unwrap().close().unwrap();
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
 }
+
+/// Whoever can put a file there would have root do what is in it.
+#[test]
+fn a_state_directory_that_others_can_write_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    StateLock::take(dir.path()).unwrap();
+    for mode in [0o777, 0o770, 0o702] {
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let refused = StateLock::take(dir.path()).unwrap_err().to_string();
+        let expected = format!("{}: it is not ours alone to write: ", dir.path().display());
+        assert!(refused.starts_with(&expected), "{refused}");
+    }
+}
+
+#[test]
+fn what_is_no_ledger_is_told_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vpn.ledger");
+    fs::write(&path, "\u{fffd}garbage\n").unwrap();
+    let refused = Ledger::open(&path).unwrap_err().to_string();
+    assert!(refused.contains("not a ledger") && refused.contains("remove it"), "{refused}");
+}
