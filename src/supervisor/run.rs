@@ -78,6 +78,11 @@ pub fn run(job: Job, reporter: Reporter) -> Result<(), Failure> {
     }
 }
 
+fn listen(name: &str) -> io::Result<Control> {
+    let place = crate::os::paths::control_socket(name);
+    Control::listen(name).map_err(|error| io::Error::other(format!("{}: {error}", place.display())))
+}
+
 struct Supervisor {
     profile: Profile,
     password: Secret,
@@ -168,7 +173,7 @@ impl Supervisor {
         let ready = lock
             .sign()
             .map_err(io::Error::other)
-            .and_then(|()| Ok((Signals::listen()?, Control::listen(name)?)))
+            .and_then(|()| Ok((Signals::listen()?, listen(name)?)))
             .map_err(|error| Failure::new(Phase::Resolve, FailureKind::Internal, error.to_string()));
         let opened = ready.and_then(|(signals, control)| {
             let link = attempt::open_link(&profile).inspect_err(|_| control.close())?;

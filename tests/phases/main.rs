@@ -10,6 +10,9 @@
 mod abuse;
 mod offers;
 mod onlookers;
+mod shortage;
+#[path = "../lab/shown.rs"]
+mod shown;
 mod world;
 
 use std::{
