@@ -44,9 +44,13 @@ fn down(name: &str) -> Result<Code, Code> {
         }
         Ok(problems) => {
             problems.iter().for_each(error);
-            error(format_args!(
-                "{name}: down, but not everything could be put back; `pptpctl recover` tries again"
-            ));
+            if client::has_remains(name) {
+                error(format_args!(
+                    "{name}: down, but not everything could be put back; `pptpctl recover` tries again"
+                ));
+            } else {
+                error(format_args!("{name}: down, but not all went well; trying again cannot help"));
+            }
             Err(exit::NOT_UNDONE)
         }
         Err(ClientError::NotUp | ClientError::Died) => clean_up(name),

@@ -53,6 +53,7 @@ fn state(name: &ProfileName, profile: Option<&Profile>) -> String {
         Err(ClientError::NotUp) if profile.is_none() => "invalid".to_owned(),
         Err(ClientError::NotUp) => "down".to_owned(),
         Err(ClientError::Died) => "died".to_owned(),
+        Err(ClientError::NotYet(_)) => "starting".to_owned(),
         // There is a socket, and it is root's.
         Err(ClientError::Denied(_)) => "running".to_owned(),
         Err(_) => "stuck".to_owned(),

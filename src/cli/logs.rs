@@ -2,10 +2,18 @@
 
 use std::{
     fs::File,
-    io::{self, Seek, SeekFrom, Write},
-    os::unix::fs::MetadataExt,
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
     path::Path,
     time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
 use super::{
@@ -38,6 +46,10 @@ pub fn main(name: &str, follow: bool) -> Code {
             error(format_args!("{}: {wrong}; the log is root's", path.display()));
             exit::NOT_ROOT
         }
+        Err(wrong) if wrong.get_ref().is_some_and(|inner| inner.is::<Unwritten>()) => {
+            error(wrong);
+            exit::INTERNAL
+        }
         Err(wrong) => {
             error(format_args!("{}: {wrong}", path.display()));
             exit::INTERNAL
@@ -48,17 +60,19 @@ pub fn main(name: &str, follow: bool) -> Code {
 fn show(path: &Path, follow: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let mut file = File::open(path)?;
-    io::copy(&mut file, &mut out)?;
+    pass_on(&mut file, &mut out)?;
     if !follow {
-        return out.flush();
+        return Ok(());
     }
     loop {
-        out.flush()?;
-        std::thread::sleep(LOOK);
+        // Whoever has seen enough is gone: no further line may come for days, so it is not left to the next write.
+        if is_gone_within(LOOK, out.as_fd())? {
+            return Ok(());
+        }
         // Asked before the rest is read: nothing is written any more to a file that has moved away, so what is read
         // after that is its end. The other way round, lines between the two would be lost.
         let moved = has_moved(&file, path);
-        io::copy(&mut file, &mut out)?;
+        pass_on(&mut file, &mut out)?;
         if moved {
             file = File::open(path)?;
         } else if file.stream_position()? > file.metadata()?.size() {
@@ -66,6 +80,45 @@ fn show(path: &Path, follow: bool) -> io::Result<()> {
         }
     }
 }
+
+/// Waits for so long, or until nobody is left at the other end.
+fn is_gone_within(limit: Duration, out: BorrowedFd<'_>) -> io::Result<bool> {
+    // No events: an error or a hang-up is told unasked.
+    let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    match poll(&mut [PollFd::new(out, PollFlags::empty())], limit) {
+        Ok(ended) => Ok(ended != 0),
+        Err(Errno::EINTR) => Ok(false),
+        Err(wrong) => Err(wrong.into()),
+    }
+}
+
+/// Everything from here to the end of the log. What standard output refuses is not the log's fault.
+fn pass_on(file: &mut File, out: &mut impl Write) -> io::Result<()> {
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        let size = match file.read(&mut chunk) {
+            Err(wrong) if wrong.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        let passed = match chunk.get(..size) {
+            Some(text) if size > 0 => out.write_all(text),
+            _ => return out.flush().map_err(of_output),
+        };
+        passed.map_err(of_output)?;
+    }
+}
+
+fn of_output(wrong: io::Error) -> io::Error {
+    match wrong.kind() {
+        io::ErrorKind::BrokenPipe => wrong,
+        _ => io::Error::other(Unwritten(wrong)),
+    }
+}
+
+/// Standard output, and not the log, could not be used.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output: {0}")]
+struct Unwritten(io::Error);
 
 fn has_moved(file: &File, path: &Path) -> bool {
     match (file.metadata(), std::fs::metadata(path)) {

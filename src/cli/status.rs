@@ -45,11 +45,12 @@ fn one(config: Option<&Path>, name: &str, json: bool) -> Code {
             }
             exit::NOT_UP
         }
-        Err(died @ ClientError::Died) => {
+        Err(why @ (ClientError::Died | ClientError::NotYet(_))) => {
             if json {
-                line(serde_json::json!({ "name": name, "state": "died" }));
+                let state = if matches!(why, ClientError::Died) { "died" } else { "starting" };
+                line(serde_json::json!({ "name": name, "state": state }));
             } else {
-                line(format_args!("{name}: {died}"));
+                line(format_args!("{name}: {why}"));
             }
             exit::NOT_UP
         }
@@ -86,6 +87,7 @@ fn all(config: Option<&Path>, json: bool) -> Code {
                 Ok(status) => to_json(&status),
                 Err(ClientError::NotUp) => serde_json::json!({ "name": name, "state": "down" }),
                 Err(ClientError::Died) => serde_json::json!({ "name": name, "state": "died" }),
+                Err(ClientError::NotYet(_)) => serde_json::json!({ "name": name, "state": "starting" }),
                 Err(ClientError::Denied(_)) => serde_json::json!({ "name": name, "state": "running" }),
                 Err(wrong) => {
                     serde_json::json!({ "name": name, "state": "unknown", "error": wrong.to_string() })

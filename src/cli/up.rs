@@ -25,9 +25,12 @@ use crate::{
 
 /// Runs the command.
 pub fn main(config: Option<&Path>, args: &Up) -> Code {
+    // Looked for once, before anything of ours is open; kept until the passwords have been read, which may come through
+    // some of them.
+    let inherited = Inherited::at_start();
     match &args.name {
-        Some(name) => one(config, name, args),
-        None => autostart::each(config, |name| match one(config, name, args) {
+        Some(name) => one(config, name, args, &inherited),
+        None => autostart::each(config, |name| match one(config, name, args, &inherited) {
             // Someone was faster.
             exit::ALREADY_UP => exit::OK,
             code => code,
@@ -35,16 +38,14 @@ pub fn main(config: Option<&Path>, args: &Up) -> Code {
     }
 }
 
-fn one(config: Option<&Path>, name: &str, args: &Up) -> Code {
-    match up(config, name, args) {
+fn one(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Code {
+    match up(config, name, args, inherited) {
         Ok(code) | Err(code) => code,
     }
 }
 
-fn up(config: Option<&Path>, name: &str, args: &Up) -> Result<Code, Code> {
+fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Result<Code, Code> {
     let started = Instant::now();
-    // Kept until the password has been read: it may come through one of them.
-    let inherited = Inherited::at_start();
     if !args.dry_run {
         output::need_root("up")?;
     }
@@ -56,18 +57,15 @@ fn up(config: Option<&Path>, name: &str, args: &Up) -> Result<Code, Code> {
     }
     let lock = lock(name)?;
     put_back_remains(name);
-    let password = match password(&profile) {
-        Ok(password) => {
-            inherited.close();
-            password
-        }
+    let password = match password(&profile, inherited) {
+        Ok(password) => password,
         Err(code) => {
             lock.release();
             return Err(code);
         }
     };
     let job = Job { profile, password, lock, started };
-    if args.foreground { foreground(job) } else { background(job) }
+    if args.foreground { foreground(job, inherited.clone()) } else { background(job, inherited.clone()) }
 }
 
 /// The steps that `up` would perform, and how they would be undone: the same plan.
@@ -86,6 +84,10 @@ fn show_plan(profile: &Profile, platform: Platform) {
     }
     line("# when the link is up");
     network.lines().for_each(step);
+    if !profile.retry.keep_routes {
+        line("# while the tunnel is lost, until it is up again");
+        network.let_go_lines().for_each(step);
+    }
     line("# down");
     network.undo_lines().chain(transport.undo_lines()).for_each(step);
     for note in transport.notes.iter().chain(&network.notes) {
@@ -94,10 +96,13 @@ fn show_plan(profile: &Profile, platform: Platform) {
 }
 
 fn lock(name: &str) -> Result<Lock, Code> {
-    let signed = Lock::acquire(name).and_then(|mut lock| {
-        // The supervisor signs again when it is there; until then it is this process that can be asked.
-        lock.sign()?;
-        Ok(lock)
+    // The supervisor signs again when it is there; until then it is this process that can be asked.
+    let signed = Lock::acquire(name).and_then(|mut lock| match lock.sign() {
+        Ok(()) => Ok(lock),
+        Err(refused) => {
+            lock.release();
+            Err(refused)
+        }
     });
     signed.map_err(|refused| match refused {
         LockError::Held(pid) => {
@@ -127,7 +132,7 @@ fn put_back_remains(name: &str) {
     // Another profile's remains are a warning; only our own ledger is in the way, and `run` says so.
 }
 
-fn password(profile: &Profile) -> Result<crate::secret::Secret, Code> {
+fn password(profile: &Profile, inherited: &Inherited) -> Result<crate::secret::Secret, Code> {
     if let Some(place) = profile.password.waits_for() {
         line(format_args!(
             "  {:<15} from {place}, within {} s",
@@ -136,8 +141,17 @@ fn password(profile: &Profile) -> Result<crate::secret::Secret, Code> {
         ));
     }
     let source = profile.password.clone();
+    let inherited = inherited.clone();
+    supervisor::no_core().map_err(|wrong| {
+        error(format_args!("{}: the password would be in a core file: {wrong}", profile.name));
+        exit::INTERNAL
+    })?;
     // Whoever is asked may not be there: Ctrl-C must leave nothing, the lock neither.
-    match supervisor::unless_ended(move || source.load(&SecretAccess::of_this_process())) {
+    let load = move || {
+        let open_fd = move |fd| inherited.reader(fd);
+        source.load(&SecretAccess { open_fd: &open_fd, ..SecretAccess::of_this_process() })
+    };
+    match supervisor::unless_ended(load) {
         Ok(Some(loaded)) => loaded.map_err(|wrong| {
             error(format_args!("{}: {wrong}", profile.name));
             exit::PROFILE
@@ -153,7 +167,8 @@ fn password(profile: &Profile) -> Result<crate::secret::Secret, Code> {
     }
 }
 
-fn foreground(job: Job) -> Result<Code, Code> {
+fn foreground(job: Job, inherited: Inherited) -> Result<Code, Code> {
+    inherited.close();
     let mut screen = Screen::new(job.profile.name.as_str());
     // A person at a terminal wants the phases; the journal wants the log.
     let reporter = if io::stdout().is_terminal() {
@@ -166,7 +181,7 @@ fn foreground(job: Job) -> Result<Code, Code> {
     Ok(supervisor::run(job, reporter).map_or_else(|failure| Code::of(&failure), |()| exit::OK))
 }
 
-fn background(job: Job) -> Result<Code, Code> {
+fn background(job: Job, inherited: Inherited) -> Result<Code, Code> {
     let name = job.profile.name.as_str().to_owned();
     let internal = |error: io::Error| {
         output::error(format_args!("{name}: {error}"));
@@ -184,6 +199,7 @@ fn background(job: Job) -> Result<Code, Code> {
             Err(exit::INTERNAL)
         }
         Outcome::Child(daemonized) => {
+            inherited.close();
             drop(waiting);
             let log = daemonized.map_err(|error| error.to_string()).and_then(|_| {
                 supervisor::log_to_file(&name, job.profile.loglevel).map_err(|error| error.to_string())

@@ -31,6 +31,7 @@ use crate::{
     },
     os::{
         batch::Batch,
+        jail,
         privileges::{self, Files},
     },
 };
@@ -217,7 +218,7 @@ impl Gateway {
         let ppp = stdio::Input::take()?;
         let [end, statistics] = signals.fds();
         let seldom = wait::as_one(&[end, statistics, manager.as_fd()])?;
-        let jail = Place::directory().join(format!(".tunnel-{}", std::process::id()));
+        let jail = jail::path(Place::directory(), "tunnel");
         privileges::drop_all(Files::Nothing(&jail))?;
         Ok(Self {
             tunnel: Tunnel::new(options, ids.0, ids.1, Instant::now()),

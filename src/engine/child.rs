@@ -29,9 +29,9 @@ use crate::{
     },
     os::{
         batch::Batch,
-        paths,
+        jail, paths,
         privileges::{self, Files, Use},
-        ticks,
+        usage,
     },
     secret::Secret,
 };
@@ -50,7 +50,7 @@ const DATAGRAM: usize = 2048;
 pub fn main(loglevel: u8) -> io::Result<()> {
     start_log(loglevel);
     let channel = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
-    let jail = paths::control_dir().join(format!(".engine-{}", std::process::id()));
+    let jail = jail::path(&paths::control_dir(), "engine");
     privileges::drop_all(Files::Nothing(&jail))?;
     privileges::die_with_parent();
     let Some((spec, descriptors)) = receive_start(&channel)? else { return Ok(()) };
@@ -414,11 +414,11 @@ impl Engine {
             ("io.tun_refused".to_owned(), self.io.tun_refused),
         ]);
         let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let (user, system) = ticks::cpu_time();
+        let (user, system) = usage::cpu_time();
         Statistics {
             counters,
             cpu_micros: (micros(user), micros(system)),
-            sleeps: ticks::voluntary_switches(),
+            sleeps: usage::voluntary_switches(),
         }
     }
 }

@@ -117,6 +117,8 @@ impl fmt::Display for LinkError {
                 None => write!(f, "undo {}: ", step.line(Platform::host()))?,
             },
             Deed::Observe => {}
+            // Once is enough.
+            Deed::Ledger(path) if matches!(&self.cause, Cause::File { path: same, .. } if same == path) => {}
             Deed::Ledger(path) => write!(f, "{}: ", path.display())?,
         }
         self.cause.fmt(f)

@@ -53,6 +53,16 @@ pub enum FileDeed<'a> {
         /// Which.
         path: &'a Path,
     },
+    /// A new directory for all to look into; it must not exist.
+    MakeDirectory {
+        /// Where.
+        path: &'a Path,
+    },
+    /// A directory is removed, which must be empty.
+    RemoveDirectory {
+        /// Which.
+        path: &'a Path,
+    },
 }
 
 /// Mode and owner of a file.
@@ -95,6 +105,12 @@ impl FileDeed<'_> {
                 file.sync_all()
             }
             Self::Remove { path } => std::fs::remove_file(path).and_then(|()| sync_dir(path)),
+            Self::MakeDirectory { path } => {
+                std::fs::create_dir(path)?;
+                // Whatever the umask: the programs in a namespace read what is in it, and not all of them are root's.
+                std::fs::set_permissions(path, Permissions::from_mode(0o755)).and_then(|()| sync_dir(path))
+            }
+            Self::RemoveDirectory { path } => std::fs::remove_dir(path).and_then(|()| sync_dir(path)),
         }
     }
 }
@@ -107,6 +123,8 @@ impl fmt::Display for FileDeed<'_> {
             Self::Overwrite { path, .. } => write!(f, "overwrite {}", path.display()),
             Self::Truncate { path, length } => write!(f, "cut {} to {length} bytes", path.display()),
             Self::Remove { path } => write!(f, "remove {}", path.display()),
+            Self::MakeDirectory { path } => write!(f, "make the directory {}", path.display()),
+            Self::RemoveDirectory { path } => write!(f, "remove the directory {}", path.display()),
         }
     }
 }

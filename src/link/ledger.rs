@@ -207,8 +207,12 @@ impl Ledger {
         let mut text = encode(&ledger.record.header).map_err(failed)?;
         text.push(b'\n');
         crash::point(format_args!("head the ledger"));
-        ledger.file.write_all(&text).and_then(|()| ledger.file.sync_all()).map_err(failed)?;
-        sync_dir(&path).map_err(failed)?;
+        let headed = ledger.file.write_all(&text).and_then(|()| ledger.file.sync_all());
+        if let Err(error) = headed.and_then(|()| sync_dir(&path)) {
+            // Nothing is done yet; a ledger that stays would say that a supervisor has died.
+            let _best = std::fs::remove_file(&path);
+            return Err(failed(error));
+        }
         Ok(ledger)
     }
 
@@ -377,18 +381,46 @@ pub(super) fn list(state: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Holds the state directory for one process: two tunnels that share a host route must not undo it at once.
 #[derive(Debug)]
-pub(super) struct StateLock(#[expect(dead_code, reason = "held for its Drop")] nix::fcntl::Flock<File>);
+pub(super) struct StateLock {
+    state: PathBuf,
+    held: Option<nix::fcntl::Flock<File>>,
+}
 
 impl StateLock {
     pub(super) fn take(state: &Path) -> Result<Self, LinkError> {
-        let failed = |error| file_error(state, error);
-        crash::point(format_args!("make the state directory"));
-        DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
+        let mut lock = Self { state: state.to_owned(), held: None };
+        lock.hold()?;
+        Ok(lock)
+    }
+
+    /// Does something without holding the directory: a hook may take long, and may call this program for another tunnel.
+    ///
+    /// # Errors
+    /// When the directory can't be held again, with what came of the work.
+    pub(super) fn aside<T>(&mut self, work: impl FnOnce() -> T) -> (T, Result<(), LinkError>) {
+        self.held = None;
+        let done = work();
+        (done, self.hold())
+    }
+
+    fn hold(&mut self) -> Result<(), LinkError> {
+        let failed = |error| file_error(&self.state, error);
+        if !self.state.is_dir() {
+            crash::point(format_args!("make the state directory"));
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.state).map_err(failed)?;
         // The directory itself is the lock: a file in it would be one more thing left behind.
-        let directory = open(OpenOptions::new().read(true), state).map_err(failed)?;
-        nix::fcntl::Flock::lock(directory, nix::fcntl::FlockArg::LockExclusive)
-            .map(Self)
-            .map_err(|(_, errno)| failed(errno.into()))
+        let directory = open(OpenOptions::new().read(true), &self.state).map_err(failed)?;
+        // Whoever can write a ledger can have root undo what was never done, or run a hook.
+        let found = directory.metadata().map_err(failed)?;
+        if found.uid() != nix::unistd::geteuid().as_raw() || found.mode() & 0o022 != 0 {
+            return Err(failed(io::Error::other(
+                "it is not ours alone to write: chown root and chmod 700 it",
+            )));
+        }
+        let held = nix::fcntl::Flock::lock(directory, nix::fcntl::FlockArg::LockExclusive);
+        self.held = Some(held.map_err(|(_, errno)| failed(errno.into()))?);
+        Ok(())
     }
 }
 
@@ -421,7 +453,12 @@ fn read(file: &mut File, path: &Path) -> Result<Option<(Record, u64)>, LinkError
     let Some((_, first)) = lines.next() else { return Ok(None) };
     let header: Header = match serde_json::from_slice(first) {
         Ok(header) => header,
-        Err(error) => return Err(LinkError::ledger(path, Cause::Ledger(format!("not a ledger: {error}")))),
+        Err(error) => {
+            let text = format!(
+                "not a ledger, so nothing can be undone from it: {error}; remove it when all is as it should be"
+            );
+            return Err(LinkError::ledger(path, Cause::Ledger(text)));
+        }
     };
     if header.version != VERSION {
         let text = format!("a ledger of format {}, written by another version of pptpctl", header.version);

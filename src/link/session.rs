@@ -141,12 +141,35 @@ impl Session {
     /// # Errors
     /// The step that failed. The steps before it stay in force: [`Session::unwind`] takes them back.
     pub fn perform(&mut self, plan: &Plan) -> Result<(), LinkError> {
+        self.extend(plan)?;
+        let mut lock = StateLock::take(&self.places.state)?;
+        let wanted: Vec<Key> = plan.steps.iter().map(Step::key).collect();
+        let stale: Vec<Entry> = self
+            .ledger
+            .record()
+            .entries
+            .iter()
+            .filter(|entry| entry.part == plan.part && !wanted.contains(&entry.step.key()))
+            .rev()
+            .cloned()
+            .collect();
+        for entry in stale {
+            undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry, Some(&mut lock))?;
+        }
+        Ok(())
+    }
+
+    /// The first half of [`Session::perform`]: what the plan no longer wants stays.
+    ///
+    /// # Errors
+    /// As [`Session::perform`].
+    pub fn extend(&mut self, plan: &Plan) -> Result<(), LinkError> {
         let open = plan.open();
         if let (false, Some(step)) = (open.is_empty(), plan.steps.iter().find(|step| !step.open().is_empty()))
         {
             return Err(LinkError::doing(step, Cause::Unresolved(open)));
         }
-        let _lock = StateLock::take(&self.places.state)?;
+        let mut lock = StateLock::take(&self.places.state)?;
         if plan.part == Part::Transport {
             self.forget_lost_device()?;
         }
@@ -161,48 +184,40 @@ impl Session {
                 {
                     self.renew_entry(&entry)?;
                 }
-                held => self.take_step(plan.part, step, held)?,
+                held => self.take_step(plan.part, step, held, &mut lock)?,
             }
-        }
-        let wanted: Vec<Key> = plan.steps.iter().map(Step::key).collect();
-        let stale: Vec<Entry> = self
-            .ledger
-            .record()
-            .entries
-            .iter()
-            .filter(|entry| entry.part == plan.part && !wanted.contains(&entry.step.key()))
-            .rev()
-            .cloned()
-            .collect();
-        for entry in stale {
-            undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry)?;
         }
         Ok(())
     }
 
     /// Puts back what of our routes and rules something has taken away meanwhile: a device that went down takes its
-    /// routes along.
-    ///
-    /// # Errors
-    /// The first step that could not be renewed; those after it are looked at all the same.
-    pub fn renew_routes(&mut self) -> Result<(), LinkError> {
-        let _lock = StateLock::take(&self.places.state)?;
-        let mut first = Ok(());
+    /// routes along. How many there were; and why the first that could not be put back was not, those after it were
+    /// looked at all the same.
+    pub fn renew_routes(&mut self) -> (usize, Result<(), LinkError>) {
+        let _lock = match StateLock::take(&self.places.state) {
+            Ok(lock) => lock,
+            Err(error) => return (0, Err(error)),
+        };
+        let (mut missing, mut first) = (0, Ok(()));
         for entry in self.ledger.record().entries.clone() {
             let route = matches!(
                 entry.step,
                 Step::HostRoute { .. } | Step::Route { .. } | Step::RemoveDefault { .. } | Step::Policy(_)
             );
             if route && !self.unsure.contains(&entry.number) {
-                first = first.and(self.renew_entry(&entry));
+                match self.renew_entry(&entry) {
+                    Ok(was_missing) => missing += usize::from(was_missing),
+                    Err(error) => first = first.and(Err(error)),
+                }
             }
         }
-        first
+        (missing, first)
     }
 
-    fn renew_entry(&mut self, entry: &Entry) -> Result<(), LinkError> {
+    /// Whether something had taken it away.
+    fn renew_entry(&mut self, entry: &Entry) -> Result<bool, LinkError> {
         if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (&entry.step, &entry.before) {
-            self.remove_again(entry, *ipv6, kept)?;
+            return self.remove_again(entry, *ipv6, kept);
         }
         deeds::renew(self.host.as_mut(), &entry.step, &entry.before)
             .map_err(|cause| LinkError::doing(&entry.step, cause))
@@ -238,7 +253,7 @@ impl Session {
     /// `recover`, or to the next `up`, in the ledger.
     #[must_use = "these are the steps that could not be undone"]
     pub fn unwind_but_guard(mut self) -> Vec<LinkError> {
-        let (_lock, mut errors) = match StateLock::take(&self.places.state) {
+        let (mut lock, mut errors) = match StateLock::take(&self.places.state) {
             Ok(lock) => (Some(lock), Vec::new()),
             Err(error) => (None, vec![error]),
         };
@@ -246,7 +261,25 @@ impl Session {
         entries.retain(|entry| !matches!(entry.step, Step::Policy(_)));
         entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
         for entry in &entries {
-            errors.extend(undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry).err());
+            let undone = undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry, lock.as_mut());
+            errors.extend(undone.err());
+        }
+        errors
+    }
+
+    /// The tunnel is lost, and the host is to work without it: undoes what leads into it, the last step first. The next
+    /// [`Session::perform`] of the network plan does it again. The device, and what is done to it, stays.
+    #[must_use = "these are the steps that could not be undone"]
+    pub fn let_go(&mut self) -> Vec<LinkError> {
+        let (mut lock, mut errors) = match StateLock::take(&self.places.state) {
+            Ok(lock) => (Some(lock), Vec::new()),
+            Err(error) => (None, vec![error]),
+        };
+        let mut entries = self.ledger.record().entries.clone();
+        entries.retain(|entry| entry.step.leads_into_tunnel());
+        for entry in entries.iter().rev() {
+            let undone = undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry, lock.as_mut());
+            errors.extend(undone.err());
         }
         errors
     }
@@ -262,11 +295,11 @@ impl Session {
     /// is in the list. The ledger is removed when nothing is left that trying again could undo.
     #[must_use = "these are the steps that could not be undone"]
     pub fn unwind(mut self) -> Vec<LinkError> {
-        let (lock, mut errors) = match StateLock::take(&self.places.state) {
+        let (mut lock, mut errors) = match StateLock::take(&self.places.state) {
             Ok(lock) => (Some(lock), Vec::new()),
             Err(error) => (None, vec![error]),
         };
-        errors.extend(unwind(self.host.as_mut(), &mut self.ledger, &self.places));
+        errors.extend(unwind(self.host.as_mut(), &mut self.ledger, &self.places, lock.as_mut()));
         errors.extend(self.ledger.close().err());
         drop(lock);
         errors
@@ -289,12 +322,18 @@ impl Session {
         let mut lost = self.ledger.record().entries.clone();
         lost.retain(|entry| entry.step.is_of_device());
         for entry in lost.iter().rev() {
-            undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry)?;
+            undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry, None)?;
         }
         Ok(())
     }
 
-    fn take_step(&mut self, part: Part, step: &Step, held: Option<Entry>) -> Result<(), LinkError> {
+    fn take_step(
+        &mut self,
+        part: Part,
+        step: &Step,
+        held: Option<Entry>,
+        lock: &mut StateLock,
+    ) -> Result<(), LinkError> {
         let failed = |cause: Cause| LinkError::doing(step, cause);
         if let (Step::OpenTun { unit }, None) = (step, &held) {
             self.ledger.intend(part, step, Before::Nothing, None)?;
@@ -317,9 +356,12 @@ impl Session {
             None => (deeds::observe(self.host.as_mut(), step).map_err(failed)?, None),
         };
         let number = self.ledger.intend(part, step, before.clone(), instead)?;
-        deeds::perform(self.host.as_mut(), step, &before, &mut self.notes)
-            .inspect_err(|_| self.unsure.push(number))
-            .map_err(failed)
+        let (host, notes) = (self.host.as_mut(), &mut self.notes);
+        let mut perform = || deeds::perform(host, step, &before, notes);
+        let (performed, again) =
+            if let Step::Hook(_) = step { lock.aside(perform) } else { (perform(), Ok(())) };
+        performed.inspect_err(|_| self.unsure.push(number)).map_err(failed)?;
+        again
     }
 
     /// The routing table of this tunnel: the one that it has, or one that nobody uses, neither as a table nor as a
@@ -392,10 +434,19 @@ fn hash(name: &str) -> u32 {
 }
 
 /// Undoes every step of a ledger, network before transport, the last step first.
-pub(super) fn unwind(host: &mut dyn Host, ledger: &mut Ledger, places: &Places) -> Vec<LinkError> {
+/// `lock` is what a hook is run without; a dead tunnel's ledger is held all the time, or two would undo it at once.
+pub(super) fn unwind(
+    host: &mut dyn Host,
+    ledger: &mut Ledger,
+    places: &Places,
+    mut lock: Option<&mut StateLock>,
+) -> Vec<LinkError> {
     let mut entries = ledger.record().entries.clone();
     entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
-    entries.iter().filter_map(|entry| undo_entry(host, ledger, places, entry).err()).collect()
+    entries
+        .iter()
+        .filter_map(|entry| undo_entry(host, ledger, places, entry, lock.as_deref_mut()).err())
+        .collect()
 }
 
 fn undo_entry(
@@ -403,6 +454,7 @@ fn undo_entry(
     ledger: &mut Ledger,
     places: &Places,
     entry: &Entry,
+    lock: Option<&mut StateLock>,
 ) -> Result<(), LinkError> {
     let shared = matches!(
         entry.step,
@@ -410,11 +462,15 @@ fn undo_entry(
     );
     let needed = shared && needed_elsewhere(places, ledger, &entry.step.key());
     let device = ledger.record().device.clone();
-    let outcome = deeds::undo(host, &entry.step, &entry.before, device.as_ref(), needed)
-        .map_err(|cause| LinkError::undoing(&entry.step, cause));
+    let mut undo = || deeds::undo(host, &entry.step, &entry.before, device.as_ref(), needed);
+    let (undone, again) = match (&entry.step, lock) {
+        (Step::Hook(_), Some(lock)) => lock.aside(undo),
+        _ => (undo(), Ok(())),
+    };
+    let outcome = undone.map_err(|cause| LinkError::undoing(&entry.step, cause));
     let settled = outcome.as_ref().err().is_none_or(LinkError::is_final);
     let noted = if settled { ledger.undone(entry.number) } else { Ok(()) };
-    outcome.and(noted)
+    outcome.and(noted).and(again)
 }
 
 /// Whether another tunnel's ledger holds a step with the same key.

@@ -2,10 +2,15 @@
 //! tunnel that lives for days must neither keep them open nor pass them on.
 #![expect(unsafe_code, reason = "a descriptor that nobody here owns is only a number")]
 
-use std::{os::fd::RawFd, path::Path};
+use std::{
+    fs::File,
+    io,
+    os::fd::{FromRawFd, OwnedFd, RawFd},
+    path::Path,
+};
 
 /// The descriptors from 3 on that were open when this process began.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Inherited(Vec<RawFd>);
 
 impl Inherited {
@@ -19,7 +24,29 @@ impl Inherited {
         Self(found)
     }
 
-    /// Closes them: nobody needs them any more.
+    /// What can be read from this one, for itself: the descriptor stays open.
+    ///
+    /// # Errors
+    /// `NotFound` for one that was not open at the start, or not for reading: the number may by now be that of a file of
+    /// ours. Otherwise the kernel's.
+    pub fn reader(&self, fd: RawFd) -> io::Result<File> {
+        // The standard three are always there: the runtime opens /dev/null in their place.
+        let came_along = (0..=2).contains(&fd) || self.0.contains(&fd);
+        // SAFETY: F_GETFL reads the flags of whatever the number stands for and changes nothing.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+        if !came_along || flags == -1 || flags & libc::O_ACCMODE == libc::O_WRONLY {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        // SAFETY: it makes another number for the same open file, and leaves this one as it is.
+        let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+        if copy == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the number is new, and nobody else has heard of it.
+        Ok(File::from(unsafe { OwnedFd::from_raw_fd(copy) }))
+    }
+
+    /// Closes them: nobody needs them any more. Once, in the process that goes on to work for long.
     pub fn close(self) {
         for fd in self.0 {
             // SAFETY: the number was open before this process opened anything, so no owner in here has it; a

@@ -95,6 +95,9 @@ pub enum Step {
         table: Option<Value<u32>>,
         /// The next hop, for platforms whose routes name the peer instead of the device.
         peer: Option<Value<Ipv4Addr>>,
+        /// What pf(4) and bgpd(8) know it by (OpenBSD).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
     },
     /// Removes the default routes of the main table; each is remembered and put back.
     RemoveDefault {
@@ -267,6 +270,13 @@ impl Step {
             | Self::PidFile { .. }
             | Self::Route { .. } => true,
         }
+    }
+
+    /// Whether packets go into the tunnel, or questions to its resolvers, because of it: what has to go for the host to
+    /// work without a tunnel that is lost. (The rules of a routing table lead nowhere once the table is empty.)
+    #[must_use]
+    pub const fn leads_into_tunnel(&self) -> bool {
+        matches!(self, Self::Route { .. } | Self::RemoveDefault { .. } | Self::Dns(_))
     }
 
     /// What is done, in the platform's words.

@@ -134,7 +134,7 @@ impl Profiles {
             let Some(Err(wrong)) = profile.as_ref().map(|profile| profile.password.probe()) else { continue };
             let severity = match &wrong {
                 SecretError::Read { error, .. } if error.kind() == ErrorKind::PermissionDenied => continue,
-                SecretError::Missing(_) => Severity::Warning,
+                SecretError::Missing { .. } => Severity::Warning,
                 _ => Severity::Error,
             };
             let mut finding = Finding::error(wrong.to_string());
@@ -255,7 +255,12 @@ fn strangers(root: &DeTable<'_>) -> Vec<Draft> {
             _ if is_table && ProfileName::new(word).is_ok() => format!("did you mean [profile.{word}]?"),
             _ => "keys stand below a [profile.NAME]".to_owned(),
         };
-        drafts.push(Draft::error(at, format!("unknown key `{word}`"), label));
+        let title = if word == "profile" {
+            "`profile` is not a table".to_owned()
+        } else {
+            format!("unknown key `{word}`")
+        };
+        drafts.push(Draft::error(at, title, label));
     }
     drafts.sort_by_key(|draft| draft.at);
     drafts

@@ -48,6 +48,7 @@ pub const KEYS: &[&str] = &[
     "routes.to",
     "routes.metric",
     "routes.table",
+    "routes.label",
     "peer-routes",
     "exclude",
     "default",
@@ -69,12 +70,14 @@ pub const KEYS: &[&str] = &[
     "link.netns",
     "link.rdomain",
     "link.fib",
+    "link.rtlabel",
     "link.gre-allow",
     "retry.first",
     "retry.max",
     "retry.attempts",
     "retry.forever",
     "retry.jitter",
+    "retry.keep-routes",
     "autostart",
 ];
 

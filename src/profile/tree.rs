@@ -238,7 +238,7 @@ impl Reader {
     pub(super) fn argv(&mut self, value: Value<'_>) -> Option<Vec<String>> {
         let items = self.list(value)?;
         if items.is_empty() {
-            self.bad(value, "a program and its arguments, like [\"pass\", \"show\", \"vpn\"]");
+            self.bad(value, "a program and its arguments, like [\"/usr/bin/pass\", \"show\", \"vpn\"]");
             return None;
         }
         let words: Vec<_> = items.iter().filter_map(|item| self.str(*item)).map(str::to_owned).collect();

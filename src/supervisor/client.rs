@@ -32,7 +32,9 @@ pub enum ClientError {
     #[error("not up")]
     NotUp,
     /// Someone holds the lock, and has no socket yet: `up` waits for the password.
-    #[error("process {0} is about to bring it up and cannot be asked yet; SIGTERM ends it")]
+    #[error(
+        "process {0} is about to bring it up and cannot be asked yet, perhaps waits for the password; SIGTERM ends it"
+    )]
     NotYet(u32),
     /// None lives, and the last one has left something on this host.
     #[error("its supervisor has died; `pptpctl recover` puts back what it left")]
@@ -53,9 +55,14 @@ pub enum ClientError {
 /// # Errors
 /// As [`ClientError`] says.
 pub fn status(name: &str) -> Result<Status, ClientError> {
-    match ask(name, Request::Status, STATUS_WAIT)?.0 {
-        Answer::Status(status) => Ok(*status),
-        other => Err(unexpected(other)),
+    match ask(name, Request::Status, STATUS_WAIT) {
+        Ok((Answer::Status(status), _)) => Ok(*status),
+        Ok((other, _)) => Err(unexpected(other)),
+        // Whoever only looks at a lock holds it for a moment, and has not signed.
+        Err(ClientError::NotUp) if lock::is_held(name) && lock::signer(name) != 0 => {
+            Err(ClientError::NotYet(lock::signer(name)))
+        }
+        Err(wrong) => Err(wrong),
     }
 }
 
@@ -88,9 +95,15 @@ pub fn live() -> Vec<String> {
     lock::names().into_iter().filter(|name| lock::is_held(name)).collect()
 }
 
-/// A ledger without a supervisor. Only root can see that; for others such a tunnel is not up.
+/// Whether there is a ledger: something that is to be undone, now or later. Only root can see that.
+#[must_use]
+pub fn has_remains(name: &str) -> bool {
+    Places::system(Platform::host()).ledger(name).exists()
+}
+
+/// A ledger without a supervisor. For others than root such a tunnel is not up.
 fn has_died(name: &str) -> bool {
-    Places::system(Platform::host()).ledger(name).exists() && !lock::is_held(name)
+    has_remains(name) && !lock::is_held(name)
 }
 
 fn ask(name: &str, request: Request, wait: Duration) -> Result<(Answer, UnixStream), ClientError> {
@@ -107,6 +120,9 @@ fn ask(name: &str, request: Request, wait: Duration) -> Result<(Answer, UnixStre
             if !lock::is_held(name) =>
         {
             ClientError::NotUp
+        }
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            ClientError::Silent(io::Error::other(format!("no word within {} s", wait.as_secs())))
         }
         _ => ClientError::Silent(error),
     })?;

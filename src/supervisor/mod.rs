@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod backoff;
 pub mod client;
+mod contest;
 pub mod control;
 pub mod debounce;
 mod dial;
@@ -40,7 +41,10 @@ use crate::{
     os::paths,
     profile::LogLevel,
 };
-pub use crate::{link::Recovered, os::descriptors::Inherited};
+pub use crate::{
+    link::Recovered,
+    os::{descriptors::Inherited, privileges::no_core},
+};
 
 /// If this process was started as a child of a supervisor: its whole life, and its exit status.
 #[must_use]
@@ -68,7 +72,8 @@ pub fn child_main() -> Option<ExitCode> {
 /// # Errors
 /// When the file cannot be had.
 pub fn log_to_file(name: &str, level: LogLevel) -> io::Result<()> {
-    log::to_file(&paths::log_file(name), level)
+    let path = paths::log_file(name);
+    log::to_file(&path, level).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
 }
 
 /// The log of a profile.

@@ -1,6 +1,10 @@
 //! What dead supervisors have left: the steps in their ledgers, and their files in the control directory.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use super::lock;
 use crate::{
@@ -8,6 +12,10 @@ use crate::{
     os::paths,
     plan::Platform,
 };
+
+/// How long the end of a process may take once its files are closed, and how often it is looked for.
+const DYING: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What was found and done.
 #[derive(Debug, Default)]
@@ -30,7 +38,8 @@ pub fn recover(own: Option<&str>) -> Recovery {
     let steps = match link::system_host() {
         Ok(mut host) => {
             let alive = |header: &link::ledger::Header| {
-                Some(header.profile.as_str()) != own && lock::is_held(&header.profile)
+                (Some(header.profile.as_str()) != own && lock::is_held(&header.profile))
+                    || outlives_its_lock(header)
             };
             link::recover(&places, host.as_mut(), &alive)
         }
@@ -42,6 +51,19 @@ pub fn recover(own: Option<&str>) -> Recovery {
         removed: remove_files(own),
         errors: steps.errors,
     }
+}
+
+/// Someone may have cleared the control directory, and the lock with it, under a live supervisor: its tunnel must not be
+/// taken apart. One that is just dying has let go of its lock, and is there for a moment still.
+fn outlives_its_lock(header: &link::ledger::Header) -> bool {
+    let patience = Instant::now() + DYING;
+    while header.process_lives() {
+        if Instant::now() >= patience {
+            return true;
+        }
+        std::thread::sleep(LOOK);
+    }
+    false
 }
 
 /// The lock of a dead supervisor is free: whoever takes it may remove what the dead one left beside it.

@@ -78,6 +78,11 @@ pub fn run(job: Job, reporter: Reporter) -> Result<(), Failure> {
     }
 }
 
+fn listen(name: &str) -> io::Result<Control> {
+    let place = crate::os::paths::control_socket(name);
+    Control::listen(name).map_err(|error| io::Error::other(format!("{}: {error}", place.display())))
+}
+
 struct Supervisor {
     profile: Profile,
     password: Secret,
@@ -105,6 +110,8 @@ struct Supervisor {
     log_statistics: bool,
     /// The tunnel was up and has been lost.
     lost: bool,
+    /// And what leads into it has been taken away until it is up again.
+    without_routes: bool,
     reconnects: u64,
     last_failure: Option<Failure>,
     end: Option<Result<(), Failure>>,
@@ -166,7 +173,7 @@ impl Supervisor {
         let ready = lock
             .sign()
             .map_err(io::Error::other)
-            .and_then(|()| Ok((Signals::listen()?, Control::listen(name)?)))
+            .and_then(|()| Ok((Signals::listen()?, listen(name)?)))
             .map_err(|error| Failure::new(Phase::Resolve, FailureKind::Internal, error.to_string()));
         let opened = ready.and_then(|(signals, control)| {
             let link = attempt::open_link(&profile).inspect_err(|_| control.close())?;
@@ -183,7 +190,7 @@ impl Supervisor {
             jitter_percent: profile.retry.jitter_percent,
         };
         Ok(Self {
-            machine: Machine::new(profile.servers.clone(), retry),
+            machine: Machine::new(profile.servers.clone(), retry).keeping_routes(profile.retry.keep_routes),
             profile,
             password,
             lock: Some(lock),
@@ -203,6 +210,7 @@ impl Supervisor {
             roam: Roam::new(),
             log_statistics: false,
             lost: false,
+            without_routes: false,
             reconnects: 0,
             last_failure: None,
             end: None,
@@ -304,6 +312,7 @@ impl Supervisor {
             }
             Action::Configure(link) => self.configure(link),
             Action::Ready => self.ready(),
+            Action::LetGo => self.let_go(),
             Action::Waiting(wait) => {
                 tracing::info!("{}: next attempt in {:.1} s", self.profile.log_name(), wait.as_secs_f32());
                 notify::status(&format!("waiting {:.0} s for the next attempt", wait.as_secs_f32()));

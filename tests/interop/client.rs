@@ -238,16 +238,20 @@ pub fn processes(lab: &Lab) -> Vec<i32> {
         .collect()
 }
 
-/// Ends them all, by pid, and waits until they are gone.
+/// Ends them all, by pid, and waits until they are gone. In rounds: one that forked just before it was killed has left
+/// a child that the list did not have yet.
 pub fn kill_all(lab: &Lab) {
-    let all = processes(lab);
-    note(format_args!("kill -9 {all:?}"));
-    for pid in &all {
-        let _gone = kill(Pid::from_raw(*pid), Signal::SIGKILL);
-    }
-    // A dying process loses its /proc/PID/exe before its locks: what counts is that nothing but a zombie is left.
-    let gone = wait_for(Duration::from_secs(5), || all.iter().all(|pid| !is_alive(*pid)).then_some(()));
-    assert!(gone.is_some() && processes(lab).is_empty(), "processes outlive kill -9: {:?}", processes(lab));
+    let gone = wait_for(Duration::from_secs(5), || {
+        let all = processes(lab);
+        note(format_args!("kill -9 {all:?}"));
+        for pid in &all {
+            let _gone = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+        // A dying process loses its /proc/PID/exe before its locks: what counts is that nothing but a zombie is left.
+        let dying = wait_for(Duration::from_secs(5), || all.iter().all(|pid| !is_alive(*pid)).then_some(()));
+        (dying.is_some() && processes(lab).is_empty()).then_some(())
+    });
+    assert!(gone.is_some(), "processes outlive kill -9: {:?}", processes(lab));
 }
 
 /// Whether a process is there, and not merely waiting to be reaped.

@@ -35,6 +35,44 @@ fn a_tunnel_that_lives_in_a_namespace() {
     });
 }
 
+/// `ip netns add` makes no directory for it in /etc.
+#[test]
+fn its_resolvers_are_its_own() {
+    in_town(|town| {
+        town.world.shell("ip netns add inner");
+        let files = |town: &Town<'_>| {
+            town.world.shell("test ! -e /etc/netns || find /etc/netns -printf '%p %m %U %y\\n' | sort")
+        };
+        for made in
+            ["", "mkdir /etc/netns", "mkdir /etc/netns/inner", "echo '# mine' >/etc/netns/inner/resolv.conf"]
+        {
+            town.world.shell(if made.is_empty() { "true" } else { made });
+            town.world.profile("link.netns = \"inner\"\ndefault = true\ndns = \"peer\"\n");
+            let (before, listed) = (town.world.state(), files(town));
+            for killed in [true, false] {
+                town.world.up();
+                let inside = town.world.shell("ip netns exec inner cat /etc/resolv.conf");
+                assert!(inside.contains("nameserver 192.168.77.1"), "{made}: {inside}");
+                assert!(!town.world.shell("cat /etc/resolv.conf").contains("192.168.77.1"));
+                if killed {
+                    town.kill_both();
+                    assert!(town.world.run(&["recover"]).status.success());
+                } else {
+                    assert!(town.world.run(&["down", "vpn"]).status.success());
+                }
+                town.world.assert_state(&before);
+                assert_eq!(files(town), listed, "{made}, killed {killed}");
+            }
+        }
+        // What someone else has put beside it stays, and so does the directory that it is in.
+        town.world.shell("rm -r /etc/netns");
+        town.world.up();
+        town.world.shell("echo 192.0.2.9 there >/etc/netns/inner/hosts");
+        assert!(town.world.run(&["down", "vpn"]).status.success());
+        assert_eq!(town.world.shell("cd /etc/netns; find"), ".\n./inner\n./inner/hosts\n");
+    });
+}
+
 fn links(town: &Town<'_>, place: &str) -> String {
     town.world.shell(&format!(
         "for what in link addr 'route show table all' '-6 route show table all' rule; do ip {place} $what; done"

@@ -163,3 +163,48 @@ fn a_disk_that_was_full_for_a_while_costs_no_line_of_the_ledger() {
         assert_eq!(read.record().entries.len(), steps + 1);
     });
 }
+
+/// A hook may call this program for another tunnel: nothing that both need is held while it runs.
+#[test]
+fn a_hook_may_bring_up_another_tunnel() {
+    in_world(sound(), |world| {
+        let hook = |what: &str| {
+            let (program, config) = (World::PROGRAM, World::CONFIG);
+            format!("[\"{program}\", \"--config\", \"{config}\", \"{what}\", \"two\"]")
+        };
+        world.profile("");
+        let two = fs::read_to_string(World::CONFIG).unwrap();
+        let two = two.replace("[profile.vpn]", "[profile.two]").replace("192.168.77.0", "192.168.78.0");
+        world.profile(&format!(
+            "hooks = {{ up = {}, down = {}, timeout = \"60s\" }}",
+            hook("up"),
+            hook("down")
+        ));
+        let one = fs::read_to_string(World::CONFIG).unwrap();
+        fs::write(World::CONFIG, one + &two).unwrap();
+        let before = world.state();
+        let started = Instant::now();
+        world.up();
+        let up = text(&world.run(&["status", "two"]).stdout);
+        assert!(up.contains("two: up on"), "{up}");
+        world.down(&before);
+        assert!(started.elapsed() < Duration::from_secs(50), "one waited for the other");
+    });
+}
+
+/// It has had its turn: to say that `recover` will run it again would be untrue.
+#[test]
+fn what_no_second_try_can_help_is_told_so() {
+    in_world(sound(), |world| {
+        world.profile("hooks.down = [\"/bin/false\"]");
+        let before = world.state();
+        world.up();
+        let output = world.run(&["down", "vpn"]);
+        assert_eq!(output.status.code(), Some(23));
+        let said = text(&output.stderr);
+        assert!(said.contains("run /bin/false") && said.contains("trying again cannot help"), "{said}");
+        assert!(!said.contains("recover"), "{said}");
+        assert_eq!(text(&world.run(&["recover"]).stdout), "nothing to put back\n");
+        world.assert_state(&before);
+    });
+}

@@ -10,13 +10,16 @@
 mod abuse;
 mod offers;
 mod onlookers;
+mod shortage;
+#[path = "../lab/shown.rs"]
+mod shown;
 mod world;
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::{BufRead, BufReader},
     net::UdpSocket,
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     process::Stdio,
 };
 
@@ -42,6 +45,23 @@ fn a_name_that_nobody_knows() {
     in_world(sound(), |world| {
         world.profile(r#"server = "no-such-host.invalid""#);
         world.fails_within(10, "resolve", &["the server's name could not be resolved"], 3.0);
+    });
+}
+
+/// Between the link-local addresses that IPV6CP has agreed on, through routes of ours.
+#[test]
+fn ipv6_in_the_tunnel() {
+    in_world(Orders { ipv6: true, ..sound() }, |world| {
+        world.profile("ppp.ipv6 = true\nroutes = [\"192.168.77.0/24\", \"2001:db8:42::/48\"]");
+        let before = world.state();
+        world.up();
+        let addresses = world.shell("ip -6 -o addr show dev tun0");
+        let peer = addresses.split_once("peer ").and_then(|(_, rest)| rest.split('/').next());
+        let peer = peer.unwrap_or_else(|| panic!("no address of the peer's: {addresses}"));
+        let pinged = world.shell(&format!("ping -c 1 -W 5 {peer}%tun0"));
+        assert!(pinged.contains("1 received"), "{pinged}");
+        assert!(world.shell("ip -6 route get 2001:db8:42::1").contains("dev tun0"));
+        world.down(&before);
     });
 }
 
@@ -334,6 +354,7 @@ fn the_engine_is_nobody_and_may_nothing() {
             assert_eq!(field(set), ["0000000000000000"], "{set}");
         }
         assert_eq!(field("NoNewPrivs"), ["1"]);
+        assert_eq!(field("Seccomp"), ["2"], "no filter of system calls");
         let files = world.shell(&format!("ls /proc/{engine}/root/ | wc -l; ls /proc/{engine}/fd | wc -l"));
         let files: Vec<u32> = files.split_whitespace().map(|word| word.parse().unwrap()).collect();
         // Channel, null, log, TCP, GRE, tun.
@@ -368,6 +389,27 @@ fn what_a_killed_supervisor_leaves_is_put_back() {
             world.down(&before);
         });
     }
+}
+
+/// An engine that is killed while it moves into its empty root directory leaves that behind.
+#[test]
+fn the_root_directory_of_a_killed_engine_goes() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        // No kernel gives out this number.
+        let left = "/run/pptpctl/.engine-2147483646";
+        let leave = || {
+            fs::create_dir_all(left).unwrap();
+            fs::set_permissions("/run/pptpctl", Permissions::from_mode(0o755)).unwrap();
+        };
+        leave();
+        assert_eq!(world.run(&["recover"]).status.code(), Some(0));
+        world.assert_state(&before);
+        leave();
+        world.up();
+        world.down(&before);
+    });
 }
 
 /// While a person is asked nobody else can begin, and Ctrl-C there leaves nothing.

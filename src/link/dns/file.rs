@@ -31,13 +31,26 @@ pub struct SavedFile {
     pub content: Option<String>,
     /// Mode and owner.
     pub looks: Looks,
+    /// So many of the directories that it is in were not there either: `/etc/netns/NAME` is nobody's before us.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missing: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+const fn is_zero(missing: &usize) -> bool {
+    *missing == 0
 }
 
 impl SavedFile {
     fn of(path: PathBuf, found: Option<(Vec<u8>, Looks)>) -> Self {
         let looks = found.as_ref().map_or(NEW, |(_, looks)| *looks);
         let content = found.map(|(bytes, _)| bytes.into_iter().map(char::from).collect());
-        Self { path, content, looks }
+        Self { path, content, looks, missing: 0 }
+    }
+
+    /// The directories that were not there, the outermost last.
+    fn directories(&self) -> Vec<&Path> {
+        self.path.ancestors().skip(1).take(self.missing).collect()
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -59,7 +72,8 @@ pub(super) fn observe(step: &DnsStep) -> Result<SavedFile, Cause> {
     let Some(found) = found else {
         let looks =
             Looks { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw(), ..NEW };
-        return Ok(SavedFile { looks, ..SavedFile::of(path, None) });
+        let missing = path.ancestors().skip(1).take_while(|dir| !dir.exists()).count();
+        return Ok(SavedFile { looks, missing, ..SavedFile::of(path, None) });
     };
     let Looks { uid, mode, .. } = found.looks;
     if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
@@ -97,6 +111,14 @@ pub(super) fn perform(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) ->
     let now = found.as_ref().map(|found| found.content.clone()).unwrap_or_default();
     let base = text::without_block(&now, &step.profile).unwrap_or_else(|| now.clone());
     let wanted = text::with_block(&base, step);
+    for dir in saved.directories().into_iter().rev() {
+        match host.file(&FileDeed::MakeDirectory { path: dir }) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Cause::File { path: dir.to_owned(), error });
+            }
+            _ => {}
+        }
+    }
     if now != wanted {
         put(host, path, found.as_ref(), &wanted, saved.looks).map_err(failed)?;
     }
@@ -108,6 +130,21 @@ pub(super) fn perform(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) ->
 }
 
 pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
+    undo_file(host, step, saved)?;
+    for dir in saved.directories() {
+        match host.file(&FileDeed::RemoveDirectory { path: dir }) {
+            // Someone else has put something there since, and it is theirs now.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => break,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Cause::File { path: dir.to_owned(), error });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn undo_file(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
     let path = &saved.path;
     let failed = |error| Cause::File { path: path.clone(), error };
     // A write that was cut short has left it.

@@ -82,7 +82,8 @@ pub(super) fn undo(
                 return Ok(());
             }
             for program in programs(step, &step.undo_programs()) {
-                match host.run(&program)?.or_failed(&program) {
+                let told = host.run(&program).and_then(|output| output.or_failed(&program));
+                match told {
                     // It does not run any more, and with it went what it was told.
                     Err(_) if resolver == Resolver::Resolved && !look::resolved_runs() => {}
                     outcome => drop(outcome?),

@@ -138,8 +138,22 @@ fn plain_step() -> impl Strategy<Value = Step> {
             tun,
             pid
         }),
-        (tun(), net(), option::of(any::<u32>()), option::of(value(any::<u32>())), option::of(v4()))
-            .prop_map(|(tun, dest, metric, table, peer)| Step::Route { tun, dest, metric, table, peer }),
+        (
+            tun(),
+            net(),
+            option::of(any::<u32>()),
+            option::of(value(any::<u32>())),
+            option::of(v4()),
+            option::of(any::<String>())
+        )
+            .prop_map(|(tun, dest, metric, table, peer, label)| Step::Route {
+                tun,
+                dest,
+                metric,
+                table,
+                peer,
+                label
+            }),
         any::<bool>().prop_map(|ipv6| Step::RemoveDefault { ipv6 }),
     ]
 }
@@ -217,12 +231,13 @@ fn route() -> impl Strategy<Value = Route> {
             vec(any::<(u16, u32)>(), 0..4),
             option::of(any::<u8>()),
             option::of(any::<(u16, u16)>()),
+            option::of(any::<String>()),
             vec(any::<String>(), 0..2),
         ),
     )
         .prop_map(|(key, rest)| {
             let (dest, (table, metric), (tos, scope, protocol), kind, hops) = key;
-            let (source, metrics, preference, realm, beyond) = rest;
+            let (source, metrics, preference, realm, label, beyond) = rest;
             Route {
                 dest,
                 table,
@@ -236,6 +251,7 @@ fn route() -> impl Strategy<Value = Route> {
                 metrics,
                 preference,
                 realm,
+                label,
                 beyond,
             }
         })
@@ -251,4 +267,27 @@ fn a_compaction_that_was_cut_short_leaves_nothing() {
     drop(ledger);
     Ledger::open(&path).unwrap().unwrap().close().unwrap();
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
+}
+
+/// Whoever can put a file there would have root do what is in it.
+#[test]
+fn a_state_directory_that_others_can_write_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    StateLock::take(dir.path()).unwrap();
+    for mode in [0o777, 0o770, 0o702] {
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let refused = StateLock::take(dir.path()).unwrap_err().to_string();
+        let expected = format!("{}: it is not ours alone to write: ", dir.path().display());
+        assert!(refused.starts_with(&expected), "{refused}");
+    }
+}
+
+#[test]
+fn what_is_no_ledger_is_told_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vpn.ledger");
+    fs::write(&path, "\u{fffd}garbage\n").unwrap();
+    let refused = Ledger::open(&path).unwrap_err().to_string();
+    assert!(refused.contains("not a ledger") && refused.contains("remove it"), "{refused}");
 }

@@ -2,10 +2,10 @@
 
 use std::time::{Instant, UNIX_EPOCH};
 
-use super::{Child, Supervisor};
+use super::{Child, Supervisor, roam::WITHOUT_ROUTES};
 use crate::{
     engine::{failure::Phase, message::Statistics},
-    os::ticks,
+    os::usage,
     supervisor::{
         machine::State,
         notify,
@@ -48,7 +48,7 @@ impl Supervisor {
                 _ => None,
             },
             reconnects: self.reconnects,
-            warnings: self.resolvers.problems.clone(),
+            warnings: self.warnings(),
             last_failure: self.last_failure.clone(),
             supervisor_pid: std::process::id(),
             engine_pid: match &self.child {
@@ -56,9 +56,15 @@ impl Supervisor {
                 Child::None | Child::Resolver(_) => None,
             },
             engine_cpu_micros: (!statistics.counters.is_empty()).then_some(statistics.cpu_micros),
-            sleeps: (ticks::voluntary_switches(), statistics.sleeps),
+            sleeps: (usage::voluntary_switches(), statistics.sleeps),
             counters: statistics.counters.into_iter().collect(),
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let without_routes = self.without_routes.then(|| WITHOUT_ROUTES.to_owned());
+        let about_routes = without_routes.into_iter().chain(self.contest());
+        about_routes.chain(self.resolvers.problems.iter().cloned()).collect()
     }
 
     pub(super) fn tun_name(&self) -> Option<String> {
