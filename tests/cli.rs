@@ -179,6 +179,15 @@ fn a_dry_run_of_a_routing_table_of_the_tunnels_own() {
 }
 
 #[test]
+fn a_dry_run_shows_what_is_let_go_while_the_tunnel_is_lost() {
+    let mut desk = Desk::with("let_go.toml");
+    for profile in ["policy", "replace"] {
+        assert_eq!(desk.run(&["up", "--dry-run", profile]), 0);
+    }
+    desk.compare("let_go");
+}
+
+#[test]
 fn a_tunnel_that_is_down_is_status_6() {
     let mut desk = Desk::with("profiles.toml");
     assert_eq!(desk.run(&["status", "t-split"]), 6);

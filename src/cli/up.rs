@@ -84,6 +84,10 @@ fn show_plan(profile: &Profile, platform: Platform) {
     }
     line("# when the link is up");
     network.lines().for_each(step);
+    if !profile.retry.keep_routes {
+        line("# while the tunnel is lost, until it is up again");
+        network.let_go_lines().for_each(step);
+    }
     line("# down");
     network.undo_lines().chain(transport.undo_lines()).for_each(step);
     for note in transport.notes.iter().chain(&network.notes) {

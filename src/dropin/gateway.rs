@@ -31,6 +31,7 @@ use crate::{
     },
     os::{
         batch::Batch,
+        jail,
         privileges::{self, Files},
     },
 };
@@ -198,7 +199,7 @@ impl Gateway {
         stdio::let_go_of_output()?;
         stdio::let_go_of_errors()?;
         let ppp = stdio::Input::take()?;
-        let jail = Place::directory().join(format!(".tunnel-{}", std::process::id()));
+        let jail = jail::path(Place::directory(), "tunnel");
         privileges::drop_all(Files::Nothing(&jail))?;
         Ok(Self {
             tunnel: Tunnel::new(options, ids.0, ids.1, Instant::now()),

@@ -29,7 +29,7 @@ use crate::{
     },
     os::{
         batch::Batch,
-        paths,
+        jail, paths,
         privileges::{self, Files, Use},
         ticks,
     },
@@ -50,7 +50,7 @@ const DATAGRAM: usize = 2048;
 pub fn main(loglevel: u8) -> io::Result<()> {
     start_log(loglevel);
     let channel = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
-    let jail = paths::control_dir().join(format!(".engine-{}", std::process::id()));
+    let jail = jail::path(&paths::control_dir(), "engine");
     privileges::drop_all(Files::Nothing(&jail))?;
     privileges::die_with_parent();
     let Some((spec, descriptors)) = receive_start(&channel)? else { return Ok(()) };

@@ -120,20 +120,29 @@ pub(super) fn perform(
 }
 
 /// Performs a step again that is in force, if something took its effect away meanwhile: a device that went
-/// down takes its routes along.
-pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &Before) -> Result<(), Cause> {
+/// down takes its routes along. Whether a route or a rule was missing.
+pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &Before) -> Result<bool, Cause> {
     match step {
         Step::HostRoute { .. } | Step::Route { .. } if *before != Before::Same => {
             let wanted = route_of(step)?;
-            if in_place_of(host, &wanted)?.is_none() { add(host, wanted, Insert::New) } else { Ok(()) }
+            add_if_missing(host, wanted)
         }
-        Step::AllowGre => gre::renew(host, before),
+        Step::AllowGre => gre::renew(host, before).map(|()| false),
         Step::Policy(step) => policy::renew(host, step, before),
-        Step::Firewall(step) => firewall::renew(host, step),
-        Step::Dns(step) => dns::renew(host, step, before),
-        Step::Hook(step) => hook::renew(host, step, before),
-        _ => Ok(()),
+        Step::Firewall(step) => firewall::renew(host, step).map(|()| false),
+        Step::Dns(step) => dns::renew(host, step, before).map(|()| false),
+        Step::Hook(step) => hook::renew(host, step, before).map(|()| false),
+        _ => Ok(false),
     }
+}
+
+/// Whether it was missing.
+pub(super) fn add_if_missing(host: &mut dyn Host, wanted: Route) -> Result<bool, Cause> {
+    let missing = in_place_of(host, &wanted)?.is_none();
+    if missing {
+        add(host, wanted, Insert::New)?;
+    }
+    Ok(missing)
 }
 
 /// Undoes a step. `device` is the tun device it was performed on; `needed` says that another tunnel needs

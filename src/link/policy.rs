@@ -64,21 +64,18 @@ pub(super) fn observe(host: &mut dyn Host, step: &PolicyStep) -> Result<Before, 
 /// Performs a step whose place holds `before`.
 pub(super) fn perform(host: &mut dyn Host, step: &PolicyStep, before: &Before) -> Result<(), Cause> {
     match step {
-        PolicyStep::Rule { .. } => put_in(host, step),
+        PolicyStep::Rule { .. } => put_in(host, step).map(drop),
         _ if *before == Before::Same => Ok(()),
         _ => add(host, route_of(step)?, Insert::Replace),
     }
 }
 
-/// Performs a step again that is in force, if something took its effect away meanwhile.
-pub(super) fn renew(host: &mut dyn Host, step: &PolicyStep, before: &Before) -> Result<(), Cause> {
+/// Performs a step again that is in force, if something took its effect away meanwhile; whether it did.
+pub(super) fn renew(host: &mut dyn Host, step: &PolicyStep, before: &Before) -> Result<bool, Cause> {
     match step {
         PolicyStep::Rule { .. } => put_in(host, step),
-        _ if *before == Before::Same => Ok(()),
-        _ => {
-            let wanted = route_of(step)?;
-            if in_place_of(host, &wanted)?.is_none() { add(host, wanted, Insert::New) } else { Ok(()) }
-        }
+        _ if *before == Before::Same => Ok(false),
+        _ => deeds::add_if_missing(host, route_of(step)?),
     }
 }
 
@@ -97,10 +94,11 @@ pub(super) fn undo(host: &mut dyn Host, step: &PolicyStep, before: &Before) -> R
     }
 }
 
-fn put_in(host: &mut dyn Host, step: &PolicyStep) -> Result<(), Cause> {
+/// Whether it was missing.
+fn put_in(host: &mut dyn Host, step: &PolicyStep) -> Result<bool, Cause> {
     match host.add_rule(&rule_of(step)?) {
-        Err(error) if error.is_present() => Ok(()),
-        outcome => Ok(outcome?),
+        Err(error) if error.is_present() => Ok(false),
+        outcome => Ok(outcome.map(|()| true)?),
     }
 }
 

@@ -23,7 +23,10 @@ use nix::{
 
 use crate::{
     net::wait::{self, Interest},
-    os::{crash, descriptors, process::Exit},
+    os::{
+        crash, descriptors,
+        process::{self, Exit},
+    },
 };
 
 /// Where programs are looked for: never in the `$PATH` of whoever called us.
@@ -227,7 +230,10 @@ impl Run {
         // Our own files are private; what a program writes may be for everyone, as a resolv.conf(5) is.
         let ours = umask(Mode::from_bits_truncate(0o022));
         let input = program.input.clone().unwrap_or_default();
-        let child = Command::new(&program.path)
+        let mut command = Command::new(&program.path);
+        // A rules file that is loaded after `recover` has taken the table away would stay.
+        process::end_with_us(&mut command);
+        let child = command
             .args(&program.args)
             .env_clear()
             .env("PATH", PATH)

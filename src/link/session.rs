@@ -141,6 +141,29 @@ impl Session {
     /// # Errors
     /// The step that failed. The steps before it stay in force: [`Session::unwind`] takes them back.
     pub fn perform(&mut self, plan: &Plan) -> Result<(), LinkError> {
+        self.extend(plan)?;
+        let mut lock = StateLock::take(&self.places.state)?;
+        let wanted: Vec<Key> = plan.steps.iter().map(Step::key).collect();
+        let stale: Vec<Entry> = self
+            .ledger
+            .record()
+            .entries
+            .iter()
+            .filter(|entry| entry.part == plan.part && !wanted.contains(&entry.step.key()))
+            .rev()
+            .cloned()
+            .collect();
+        for entry in stale {
+            undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry, Some(&mut lock))?;
+        }
+        Ok(())
+    }
+
+    /// The first half of [`Session::perform`]: what the plan no longer wants stays.
+    ///
+    /// # Errors
+    /// As [`Session::perform`].
+    pub fn extend(&mut self, plan: &Plan) -> Result<(), LinkError> {
         let open = plan.open();
         if let (false, Some(step)) = (open.is_empty(), plan.steps.iter().find(|step| !step.open().is_empty()))
         {
@@ -164,45 +187,37 @@ impl Session {
                 held => self.take_step(plan.part, step, held, &mut lock)?,
             }
         }
-        let wanted: Vec<Key> = plan.steps.iter().map(Step::key).collect();
-        let stale: Vec<Entry> = self
-            .ledger
-            .record()
-            .entries
-            .iter()
-            .filter(|entry| entry.part == plan.part && !wanted.contains(&entry.step.key()))
-            .rev()
-            .cloned()
-            .collect();
-        for entry in stale {
-            undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry, Some(&mut lock))?;
-        }
         Ok(())
     }
 
     /// Puts back what of our routes and rules something has taken away meanwhile: a device that went down takes its
-    /// routes along.
-    ///
-    /// # Errors
-    /// The first step that could not be renewed; those after it are looked at all the same.
-    pub fn renew_routes(&mut self) -> Result<(), LinkError> {
-        let _lock = StateLock::take(&self.places.state)?;
-        let mut first = Ok(());
+    /// routes along. How many there were; and why the first that could not be put back was not, those after it were
+    /// looked at all the same.
+    pub fn renew_routes(&mut self) -> (usize, Result<(), LinkError>) {
+        let _lock = match StateLock::take(&self.places.state) {
+            Ok(lock) => lock,
+            Err(error) => return (0, Err(error)),
+        };
+        let (mut missing, mut first) = (0, Ok(()));
         for entry in self.ledger.record().entries.clone() {
             let route = matches!(
                 entry.step,
                 Step::HostRoute { .. } | Step::Route { .. } | Step::RemoveDefault { .. } | Step::Policy(_)
             );
             if route && !self.unsure.contains(&entry.number) {
-                first = first.and(self.renew_entry(&entry));
+                match self.renew_entry(&entry) {
+                    Ok(was_missing) => missing += usize::from(was_missing),
+                    Err(error) => first = first.and(Err(error)),
+                }
             }
         }
-        first
+        (missing, first)
     }
 
-    fn renew_entry(&mut self, entry: &Entry) -> Result<(), LinkError> {
+    /// Whether something had taken it away.
+    fn renew_entry(&mut self, entry: &Entry) -> Result<bool, LinkError> {
         if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (&entry.step, &entry.before) {
-            self.remove_again(entry, *ipv6, kept)?;
+            return self.remove_again(entry, *ipv6, kept);
         }
         deeds::renew(self.host.as_mut(), &entry.step, &entry.before)
             .map_err(|cause| LinkError::doing(&entry.step, cause))
@@ -248,6 +263,22 @@ impl Session {
         for entry in &entries {
             let undone = undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry, lock.as_mut());
             errors.extend(undone.err());
+        }
+        errors
+    }
+
+    /// The tunnel is lost, and the host is to work without it: undoes what leads into it, the last step first. The next
+    /// [`Session::perform`] of the network plan does it again. The device, and what is done to it, stays.
+    #[must_use = "these are the steps that could not be undone"]
+    pub fn let_go(&mut self) -> Vec<LinkError> {
+        let (_lock, mut errors) = match StateLock::take(&self.places.state) {
+            Ok(lock) => (Some(lock), Vec::new()),
+            Err(error) => (None, vec![error]),
+        };
+        let mut entries = self.ledger.record().entries.clone();
+        entries.retain(|entry| entry.step.leads_into_tunnel());
+        for entry in entries.iter().rev() {
+            errors.extend(undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry, None).err());
         }
         errors
     }

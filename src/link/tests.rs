@@ -10,7 +10,7 @@ use super::{
     *,
 };
 use crate::{
-    net::routes::{Hop, Route},
+    net::routes::{Hop, Kind, Route},
     plan::{Facts, Ipv6, Part, Plan, Platform, Step, Value},
 };
 
@@ -64,6 +64,37 @@ proptest! {
         prop_assert_eq!(sorted(&model.state.borrow()), sorted(&once));
         prop_assert!(session.unwind().is_empty());
         prop_assert_eq!(&*model.state.borrow(), &state);
+    }
+
+    /// A lost tunnel lets go, is up again, lets go and is killed meanwhile.
+    #[test]
+    fn what_was_let_go_comes_back_and_leaves_nothing(
+        state in hosts(),
+        plans in plans(),
+        killed in prop_oneof![0_usize..12, Just(usize::MAX)],
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let places = places(dir.path());
+        let model = Model::new(state.clone());
+        let budget = model.restart(usize::MAX);
+        let mut session = session(&places, &budget);
+        bring_up(&mut session, &plans, &places).unwrap();
+        let up = sorted(&model.state.borrow());
+        prop_assert!(session.let_go().is_empty());
+        let defaults = |state: &State| -> Vec<Route> {
+            state.routes.iter().filter(|route| route.dest.prefix_len() < 2 && route.kind == Kind::Unicast).cloned().collect()
+        };
+        prop_assert_eq!(defaults(&model.state.borrow()), defaults(&state), "the old default works meanwhile");
+        bring_up(&mut session, &plans, &places).unwrap();
+        prop_assert_eq!(sorted(&model.state.borrow()), up);
+        *budget.budget.borrow_mut() = killed;
+        let whole = session.let_go().is_empty();
+        prop_assert!(whole || killed < 12);
+        drop(session);
+        let recovery = recover(&places, &mut model.restart(usize::MAX), &|_| false);
+        prop_assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
+        prop_assert_eq!(&*model.state.borrow(), &state);
+        prop_assert_eq!(files(&places.state), Vec::<String>::new());
     }
 
     #[test]

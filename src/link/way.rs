@@ -156,26 +156,28 @@ impl Session {
 
     /// Someone (DHCP, most likely) has made a default route while ours stands in the place of all of them: it is
     /// kept as the others were, to be put back at the end, and taken away. One that could not be put back stays.
+    /// Whether there was one to take away.
     pub(super) fn remove_again(
         &mut self,
         entry: &Entry,
         ipv6: bool,
         kept: &[Route],
-    ) -> Result<(), LinkError> {
+    ) -> Result<bool, LinkError> {
         let mut fresh = self.host.routes(&Filter::defaults(ipv6)).map_err(LinkError::observing)?;
         fresh.retain(|route| !route.is_ours());
         if fresh.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         if let Some(reason) = fresh.iter().find_map(deeds::cannot_restore) {
             tracing::warn!("a new default route stays beside the tunnel's: {reason}");
-            return Ok(());
+            return Ok(false);
         }
         let mut before: Vec<Route> =
             kept.iter().filter(|old| !deeds::superseded(old, fresh.iter())).cloned().collect();
         before.extend(fresh.iter().cloned());
         self.ledger.intend(entry.part, &entry.step, Before::Routes(before), Some(entry.number))?;
         deeds::perform(self.host.as_mut(), &entry.step, &Before::Routes(fresh), &mut self.notes)
+            .map(|()| true)
             .map_err(|cause| LinkError::doing(&entry.step, cause))
     }
 }

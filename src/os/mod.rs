@@ -12,7 +12,11 @@ pub mod bsd;
 pub mod capabilities;
 pub mod crash;
 pub mod descriptors;
+// On 64 bits alone: the numbers of a 32-bit system are many, one for each width of time.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+pub mod filter;
 pub mod forwarding;
+pub mod jail;
 pub mod paths;
 pub mod peer;
 pub mod privileges;

@@ -93,13 +93,18 @@ mod confinement {
     }
 
     /// The second half of giving up, once nothing will be connected or received any more: these descriptors are
-    /// all that is left. On Linux the first half has done it.
+    /// all that is left.
     ///
     /// # Errors
     /// What the kernel refused. The caller must end.
     pub fn confine(descriptors: &[(BorrowedFd<'_>, Use)]) -> io::Result<()> {
         #[cfg(target_os = "linux")]
-        let _ = descriptors;
+        {
+            // What is left of each descriptor is the same for all of them, there.
+            let _ = descriptors;
+            #[cfg(target_pointer_width = "64")]
+            crate::os::filter::only_what_the_engine_needs()?;
+        }
         #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
         {
             crate::os::bsd::sandbox::promise(c"stdio inet")?;

@@ -4,7 +4,10 @@
 //! that the process is still there.
 #![cfg_attr(
     target_os = "linux",
-    expect(unsafe_code, reason = "no crate of ours has words for pidfd_open(2)")
+    expect(
+        unsafe_code,
+        reason = "no crate of ours has words for pidfd_open(2), nor for what is done between fork and exec"
+    )
 )]
 
 use std::{io, time::Instant};
@@ -175,6 +178,33 @@ impl std::os::fd::AsFd for Exit {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Has a program that is about to be started be killed when the calling thread dies, however that comes about; not what
+/// it starts in turn. Linux only: elsewhere the program goes on by itself.
+pub fn end_with_us(command: &mut std::process::Command) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::process::CommandExt;
+
+        use nix::{
+            errno::Errno,
+            sys::{prctl::set_pdeathsig, signal::Signal},
+            unistd::{Pid, getppid},
+        };
+        let us = nix::unistd::getpid();
+        let in_child = move || {
+            set_pdeathsig(Signal::SIGKILL)?;
+            // Dead already: nobody would send it. (0 is a parent in another process namespace.)
+            let parent = getppid();
+            if parent == us || parent == Pid::from_raw(0) { Ok(()) } else { Err(Errno::ESRCH.into()) }
+        };
+        // SAFETY: between fork and exec it makes two system calls and touches no memory but its own stack: it neither
+        // allocates nor takes a lock, and an error is a number.
+        unsafe { command.pre_exec(in_child) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = command;
 }
 
 /// The name of this process in ps(1) and for killall(1), at most 15 bytes, where that can be set.

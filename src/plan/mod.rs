@@ -175,6 +175,12 @@ impl Plan {
     pub fn undo_lines(&self) -> impl Iterator<Item = String> + '_ {
         self.steps.iter().rev().filter_map(|step| step.undo_line(self.platform))
     }
+
+    /// Those of them that are done when the tunnel is lost, with `retry.keep-routes = false`.
+    pub fn let_go_lines(&self) -> impl Iterator<Item = String> + '_ {
+        let steps = self.steps.iter().rev().filter(|step| step.leads_into_tunnel());
+        steps.filter_map(|step| step.undo_line(self.platform))
+    }
 }
 
 impl fmt::Display for Plan {

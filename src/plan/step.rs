@@ -269,6 +269,13 @@ impl Step {
         }
     }
 
+    /// Whether packets go into the tunnel, or questions to its resolvers, because of it: what has to go for the host to
+    /// work without a tunnel that is lost. (The rules of a routing table lead nowhere once the table is empty.)
+    #[must_use]
+    pub const fn leads_into_tunnel(&self) -> bool {
+        matches!(self, Self::Route { .. } | Self::RemoveDefault { .. } | Self::Dns(_))
+    }
+
     /// What is done, in the platform's words.
     #[must_use]
     pub fn line(&self, platform: Platform) -> String {

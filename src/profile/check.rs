@@ -29,7 +29,18 @@ pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span, os: 
         let title = "`retry.first` is longer than `retry.max`";
         drafts.push(Draft::error(at("retry.first"), title, "the first wait is the shortest"));
     }
+    while_lost(profile, at, &mut drafts);
     reader.drafts = drafts;
+}
+
+/// What becomes of routes and resolvers while the tunnel is lost.
+fn while_lost(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+    if !profile.retry.keep_routes && profile.leak == Leak::Block {
+        let title = "`retry.keep-routes = false` beside `leak = \"block\"`";
+        let label = "without its routes, what is meant for a lost tunnel leaves in clear";
+        let draft = Draft::error(at("retry.keep-routes"), title, label);
+        drafts.push(draft.also(at("leak"), "and this is to prevent just that").help("leave one of them out"));
+    }
 }
 
 fn authentication(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {

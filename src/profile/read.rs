@@ -306,6 +306,7 @@ fn retry(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
     if let Some(percent) = reader.parsed(table, "retry.jitter", values::percent) {
         out.jitter_percent = percent;
     }
+    out.keep_routes = reader.bool(table, "retry.keep-routes").unwrap_or(true);
 }
 
 #[cfg(test)]

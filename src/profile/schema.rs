@@ -75,6 +75,7 @@ pub const KEYS: &[&str] = &[
     "retry.attempts",
     "retry.forever",
     "retry.jitter",
+    "retry.keep-routes",
     "autostart",
 ];
 

@@ -454,6 +454,8 @@ pub struct Retry {
     pub attempts: Option<u32>,
     /// `retry.jitter`: each wait is shortened or lengthened at random by up to so many percent, 0 to 100.
     pub jitter_percent: u8,
+    /// `retry.keep-routes`: whether what leads into the tunnel, routes and resolvers, stays while it is lost.
+    pub keep_routes: bool,
 }
 
 impl Default for Retry {
@@ -463,6 +465,7 @@ impl Default for Retry {
             max: Duration::from_secs(60),
             attempts: None,
             jitter_percent: 20,
+            keep_routes: true,
         }
     }
 }

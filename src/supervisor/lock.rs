@@ -14,7 +14,7 @@ use std::{
 
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
-use crate::os::{crash, paths};
+use crate::os::{crash, jail, paths};
 
 /// Opening and removing may cross each other, and `recover` holds each free lock for a moment; what lasts longer
 /// than this is something else.
@@ -110,14 +110,15 @@ impl Lock {
         }
         crash::point(format_args!("remove the control directory"));
         // Another profile's files keep it, and that is as it should be.
-        let _not_empty = fs::remove_dir(paths::control_dir());
+        let _not_empty = remove_empty_dir();
     }
 }
 
 /// Removes the control directory if nothing is in it: whoever made it has died before it made its lock, or after it
-/// removed it.
+/// removed it. An engine that was killed at the wrong moment does not keep it.
 pub fn remove_empty_dir() -> Option<PathBuf> {
     let dir = paths::control_dir();
+    jail::sweep(&dir);
     fs::remove_dir(&dir).is_ok().then_some(dir)
 }
 

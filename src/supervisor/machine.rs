@@ -74,6 +74,8 @@ pub enum Action {
     Configure(LinkUp),
     /// The tunnel carries packets: tell whoever waits.
     Ready,
+    /// The tunnel is lost: what leads into it is taken away, until [`Action::Configure`].
+    LetGo,
     /// The tunnel is gone and comes back later: tell whoever watches.
     Waiting(Duration),
     /// There is no way to the server: say so, and then say [`Input::Network`] when that changes.
@@ -153,6 +155,7 @@ pub struct Machine {
     outcome: Option<Result<(), Failure>>,
     wake: Option<Instant>,
     network: Network,
+    keeps_routes: bool,
     actions: VecDeque<Action>,
 }
 
@@ -175,8 +178,15 @@ impl Machine {
             outcome: None,
             wake: None,
             network: Network::default(),
+            keeps_routes: true,
             actions: VecDeque::new(),
         }
+    }
+
+    /// The same, and whether what leads into the tunnel stays while it is lost.
+    #[must_use]
+    pub fn keeping_routes(self, keeps_routes: bool) -> Self {
+        Self { keeps_routes, ..self }
     }
 
     /// What to do next, in order.
@@ -285,6 +295,8 @@ impl Machine {
         }
         self.state = State::Stopping;
         self.wake = None;
+        // Everything goes.
+        self.actions.retain(|action| *action != Action::LetGo);
         self.outcome = Some(outcome);
         if self.child {
             self.actions.push_back(Action::StopChild);
@@ -364,8 +376,12 @@ impl Machine {
     }
 
     fn was_up_until(&mut self, now: Instant) {
-        if self.up_since.take().is_some_and(|since| now.saturating_duration_since(since) >= STABLE) {
+        let Some(since) = self.up_since.take() else { return };
+        if now.saturating_duration_since(since) >= STABLE {
             self.backoff.reset();
+        }
+        if !self.keeps_routes {
+            self.actions.push_back(Action::LetGo);
         }
     }
 

@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod backoff;
 pub mod client;
+mod contest;
 pub mod control;
 pub mod debounce;
 mod dial;

@@ -110,6 +110,8 @@ struct Supervisor {
     log_statistics: bool,
     /// The tunnel was up and has been lost.
     lost: bool,
+    /// And what leads into it has been taken away until it is up again.
+    without_routes: bool,
     reconnects: u64,
     last_failure: Option<Failure>,
     end: Option<Result<(), Failure>>,
@@ -188,7 +190,7 @@ impl Supervisor {
             jitter_percent: profile.retry.jitter_percent,
         };
         Ok(Self {
-            machine: Machine::new(profile.servers.clone(), retry),
+            machine: Machine::new(profile.servers.clone(), retry).keeping_routes(profile.retry.keep_routes),
             profile,
             password,
             lock: Some(lock),
@@ -208,6 +210,7 @@ impl Supervisor {
             roam: Roam::new(),
             log_statistics: false,
             lost: false,
+            without_routes: false,
             reconnects: 0,
             last_failure: None,
             end: None,
@@ -309,6 +312,7 @@ impl Supervisor {
             }
             Action::Configure(link) => self.configure(link),
             Action::Ready => self.ready(),
+            Action::LetGo => self.let_go(),
             Action::Waiting(wait) => {
                 tracing::info!("{}: next attempt in {:.1} s", self.profile.log_name(), wait.as_secs_f32());
                 notify::status(&format!("waiting {:.0} s for the next attempt", wait.as_secs_f32()));

@@ -15,7 +15,7 @@ mod world;
 
 use std::{fs, path::Path};
 
-use points::{recover_dies_everywhere, up_and_down_die_everywhere};
+use points::{lost_and_back_dies_everywhere, recover_dies_everywhere, up_and_down_die_everywhere};
 
 /// Everything that a profile can ask of this host, but for the way of the default route.
 const EVERYTHING: &str = "routes = [\"192.168.77.0/24\", \"10.42.0.0/16\", { to = \"10.43.0.0/16\", metric = 10 }, \
@@ -59,6 +59,16 @@ fn with_another_default_route() {
 #[test]
 fn in_a_network_namespace() {
     up_and_down_die_everywhere("netns", INSIDE);
+}
+
+/// Lost and dialled again, with what leads into it let go meanwhile.
+#[test]
+fn with_routes_let_go_while_it_is_lost() {
+    let profile = everything("replace").replace("leak = \"block\"\n", "");
+    lost_and_back_dies_everywhere(
+        "let go",
+        &format!("{profile}retry = {{ first = \"100ms\", keep-routes = false }}\n"),
+    );
 }
 
 #[test]

@@ -60,6 +60,28 @@ pub fn up_and_down_die_everywhere(name: &'static str, profile: &str) {
     println!("{name}: killed at {up} points of up and at {down} of down");
 }
 
+/// The same with the engine killed in between, and the tunnel back by itself.
+pub fn lost_and_back_dies_everywhere(name: &'static str, profile: &str) {
+    let tally = in_worlds(profile, move |here, point| {
+        let _none = fs::remove_file("/var/log/pptpctl/vpn.log");
+        let up = here.world.command(&["up", "vpn"]).envs(dying_at(point)).output().unwrap();
+        let mut said = format!("{name}: to die at {point}: {}", words(&up));
+        if !up.status.success() {
+            return (false, said);
+        }
+        here.world.shell(&format!("kill -9 {} || true", here.world.pid("engine_pid")));
+        let status = || text(&here.world.run(&["status", "vpn", "--json"]).stdout);
+        let came_back =
+            |status: &str| status.contains("\"reconnects\":1") && status.contains("\"state\":\"up\"");
+        wait_for("it is back, or dead", || died_at(point).is_some() || came_back(&status()));
+        let let_go = log().contains("retry.keep-routes = false: until");
+        let down = here.world.run(&["down", "vpn"]);
+        said.push_str(&words(&down));
+        (down.status.success() && let_go, said)
+    });
+    println!("{name}: killed at {} points of up, loss, return and down", tally.deaths.len());
+}
+
 /// A tunnel whose supervisor was killed, and `recover` killed at each point in turn.
 pub fn recover_dies_everywhere(name: &'static str, profile: &str) {
     let tally = in_worlds(profile, move |here, point| {

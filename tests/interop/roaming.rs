@@ -120,7 +120,7 @@ fn the_eyes_see(lab: &Lab) {
         let ping =
             Command::new("ping").args(["-n", "-q", "-c1", "-W0.3", "-I", cable, traffic::INSIDE]).output();
         assert!(!ping.unwrap().status.success(), "{} answers without a tunnel", traffic::INSIDE);
-        assert!(eyes.from_client().concat().contains(from), "not seen: {:?}", eyes.from_client());
+        assert!(eyes.client_sent().concat().contains(from), "not seen: {:?}", eyes.client_sent());
     }
 }
 
@@ -182,14 +182,14 @@ impl<'a> Eyes<'a> {
     }
 
     /// What came from the client, one line for each pair of addresses.
-    fn from_client(&self) -> Vec<String> {
+    fn client_sent(&self) -> Vec<String> {
         let listed = self.0.wire(&["nft", "list", "set", "ip", "eyes", "seen"]);
         // The far ends of eth0 and eth1 are called cli and cli2.
         listed.lines().filter(|line| line.contains("\"cli")).map(|line| line.trim().to_owned()).collect()
     }
 
     fn assert_nothing_in_clear(&self) {
-        let seen = self.from_client();
+        let seen = self.client_sent();
         assert!(seen.is_empty(), "packets for the tunnel left in clear: {seen:#?}");
     }
 }

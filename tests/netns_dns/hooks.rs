@@ -134,6 +134,42 @@ fn the_ledger_knows_the_down_hook() {
     });
 }
 
+/// It would go on beside the down hook that `recover` runs.
+#[test]
+fn one_that_runs_dies_with_the_supervisor() {
+    in_town(|town| {
+        // It waits by itself: no other process of its own is in the way.
+        script(
+            HOOK,
+            "#!/bin/sh\n[ $1 = up ] || { echo down >>/run/trace; exit; }\n\
+             echo $$ >>/run/trace; read word </run/fifo; echo went on >>/run/trace\n",
+        );
+        town.world
+            .profile(&format!("hooks = {{ up = [\"{HOOK}\", \"up\"], down = [\"{HOOK}\", \"down\"] }}"));
+        let before = town.world.state();
+        town.world.shell("mkfifo /run/fifo");
+        let mut up = town.spawn(&mut town.world.command(&["up", "vpn"]));
+        town.world.wait_for(|| trace().ends_with('\n'));
+        let hook = trace().trim().to_owned();
+        let about = |pid: &str, what: &str| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let value = status.lines().find_map(|line| line.strip_prefix(what)?.split_whitespace().next());
+            value.map(str::to_owned)
+        };
+        let supervisor = about(&hook, "PPid:").unwrap();
+        assert!(about(&supervisor, "Name:").unwrap().starts_with("pptpctl"), "{supervisor}");
+        town.world.shell(&format!("kill -9 {supervisor}"));
+        town.world.wait_for(|| about(&hook, "State:").is_none_or(|state| state == "Z"));
+        assert!(!up.wait().unwrap().success());
+        let recover = town.world.run(&["recover"]);
+        assert!(recover.status.success(), "{}", String::from_utf8_lossy(&recover.stderr));
+        assert_eq!(trace(), format!("{hook}\ndown\n"));
+        fs::remove_file("/run/fifo").unwrap();
+        sweep();
+        town.world.assert_state(&before);
+    });
+}
+
 #[test]
 fn a_reconnect_runs_no_hook_again() {
     in_town(|town| {

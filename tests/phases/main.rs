@@ -14,10 +14,10 @@ mod shortage;
 mod world;
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::{BufRead, BufReader},
     net::UdpSocket,
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     process::Stdio,
 };
 
@@ -335,6 +335,7 @@ fn the_engine_is_nobody_and_may_nothing() {
             assert_eq!(field(set), ["0000000000000000"], "{set}");
         }
         assert_eq!(field("NoNewPrivs"), ["1"]);
+        assert_eq!(field("Seccomp"), ["2"], "no filter of system calls");
         let files = world.shell(&format!("ls /proc/{engine}/root/ | wc -l; ls /proc/{engine}/fd | wc -l"));
         let files: Vec<u32> = files.split_whitespace().map(|word| word.parse().unwrap()).collect();
         // Channel, null, log, TCP, GRE, tun.
@@ -369,6 +370,27 @@ fn what_a_killed_supervisor_leaves_is_put_back() {
             world.down(&before);
         });
     }
+}
+
+/// An engine that is killed while it moves into its empty root directory leaves that behind.
+#[test]
+fn the_root_directory_of_a_killed_engine_goes() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        // No kernel gives out this number.
+        let left = "/run/pptpctl/.engine-2147483646";
+        let leave = || {
+            fs::create_dir_all(left).unwrap();
+            fs::set_permissions("/run/pptpctl", Permissions::from_mode(0o755)).unwrap();
+        };
+        leave();
+        assert_eq!(world.run(&["recover"]).status.code(), Some(0));
+        world.assert_state(&before);
+        leave();
+        world.up();
+        world.down(&before);
+    });
 }
 
 /// While a person is asked nobody else can begin, and Ctrl-C there leaves nothing.

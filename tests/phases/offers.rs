@@ -57,12 +57,115 @@ fn a_server_that_leaves_it_unanswered_is_as_good() {
     });
 }
 
+/// A lost tunnel asks again: what is offered as before is not touched, what is new comes, what is gone goes, and without
+/// an answer all stays. At no moment does the tunnel go into itself.
+#[test]
+fn a_redial_follows_what_the_server_offers_then() {
+    for guarded in [false, true] {
+        in_world(sound(), move |world| {
+            let leak = if guarded { "leak = \"block\"\n" } else { "" };
+            world.profile(&format!("peer-routes = true\n{leak}retry.first = \"100ms\""));
+            let before = world.state();
+            let option = |routes: &str| format!("--dhcp-option-force=121,{routes}");
+            let both = option("10.50.0.0/16,10.77.0.1,192.0.2.0/25,10.77.0.1");
+            let first = dnsmasq(world, &[&both]);
+            world.up();
+            // Into the tunnel, past it, and refused behind it.
+            let routes = |ways: [&str; 3]| {
+                let all = world.shell("ip route show proto 112");
+                let of = |is: fn(&str) -> bool| {
+                    let words = all
+                        .lines()
+                        .filter(|line| is(line))
+                        .map(|line| line.trim_start_matches("unreachable "));
+                    let prefixes = words.filter_map(|line| line.split_whitespace().next());
+                    let mut prefixes: Vec<&str> = prefixes.collect();
+                    prefixes.sort_unstable();
+                    prefixes.join(" ")
+                };
+                let [tunnel, past, refused] = ways;
+                assert_eq!(of(|line| line.contains("dev tun0")), tunnel, "{all}");
+                assert_eq!(of(|line| line.contains("dev eth0")), past, "{all}");
+                assert_eq!(
+                    of(|line| line.starts_with("unreachable")),
+                    if guarded { refused } else { "" },
+                    "{all}"
+                );
+                assert!(world.shell("ip route get 192.0.2.1").contains("dev eth0"), "{all}");
+            };
+            let with_both = [
+                "10.50.0.0/16 192.0.2.0/25 192.168.77.0/24",
+                "192.0.2.1",
+                "10.50.0.0/16 192.0.2.0/25 192.168.77.0/24",
+            ];
+            routes(with_both);
+
+            let heard = "/var/log/routes";
+            let mut ear = Command::new("ip");
+            ear.args(["-o", "monitor", "route"]).stdout(fs::File::create(heard).unwrap());
+            let _ear = world.spawn(&mut ear);
+            let lose = |times: u64| {
+                world.shell(&format!("kill -9 {}", world.pid("engine_pid")));
+                world.wait_for(|| {
+                    let status = text(&world.run(&["status", "vpn", "--json"]).stdout);
+                    status.contains(&format!("\"reconnects\":{times},"))
+                        && status.contains("\"state\":\"up\"")
+                });
+            };
+            let deleted = || -> Vec<String> {
+                let heard = fs::read_to_string(heard).unwrap();
+                let deleted = heard.lines().filter_map(|line| line.strip_prefix("Deleted "));
+                deleted.map(str::to_owned).collect()
+            };
+            // Heard, and not only said nothing of.
+            world.shell("ip route add 198.18.0.0/15 dev lo; ip route del 198.18.0.0/15 dev lo");
+            world.wait_for(|| deleted().iter().any(|line| line.starts_with("198.18.0.0/15")));
+
+            lose(1);
+            routes(with_both);
+            assert_eq!(deleted().len(), 1, "{:?}", deleted());
+
+            drop(first);
+            let other = dnsmasq(world, &[&option("10.51.0.0/16,10.77.0.1")]);
+            lose(2);
+            let with_other = ["10.51.0.0/16 192.168.77.0/24", "", "10.51.0.0/16 192.168.77.0/24"];
+            routes(with_other);
+            let at = |start: &str| {
+                let deleted = deleted();
+                deleted
+                    .iter()
+                    .position(|line| line.starts_with(start))
+                    .unwrap_or_else(|| panic!("{start}: {deleted:?}"))
+            };
+            world.wait_for(|| deleted().iter().any(|line| line.starts_with("192.0.2.1 ")));
+            assert!(at("192.0.2.0/25 dev tun0") < at("192.0.2.1 dev eth0"), "into itself: {:?}", deleted());
+
+            drop(other);
+            lose(3);
+            routes(with_other);
+            let log = fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap();
+            assert!(log.contains("the server did not answer; what it offered before stays"), "{log}");
+
+            let nothing = dnsmasq(world, &[]);
+            lose(4);
+            routes(["192.168.77.0/24", "", "192.168.77.0/24"]);
+            drop(nothing);
+
+            let _again = dnsmasq(world, &[&both]);
+            lose(5);
+            routes(with_both);
+            world.down(&before);
+        });
+    }
+}
+
 // Helpers.
 
 /// Debian's dnsmasq in the server's namespace, ready to be asked. It knows nothing of tunnels: any device will do.
 fn dnsmasq(world: &World, more: &[&str]) -> Running {
     let inner: Ipv4Addr = world.orders.inner;
     let log = "/var/log/dnsmasq.log";
+    let _of_another = fs::remove_file(log);
     let mut dnsmasq = world.spawn(
         Command::new("nsenter")
             .args(["-t", "1", "-n", "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"])

@@ -2,14 +2,18 @@
 //! follows without a packet of it leaving in clear.
 //!
 //! Each test has a world of its own: namespaces for a laptop with two uplinks, two routers, and a server of ours that
-//! both lead to. Needs root, /dev/net/tun, ip(8) and nsenter(1); fails where they are missing. What it took to carry
+//! both lead to. Needs root, /dev/net/tun, ip(8), nsenter(1), ping(8) and systemd-networkd(8); fails where they are missing. What it took to carry
 //! packets again is printed: `cargo test --test roam -- --nocapture`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::indexing_slicing, reason = "packets whose length the kernel has checked")]
 #![expect(clippy::print_stdout, reason = "how long it took is what one wants to know")]
 
+mod displaced;
+mod foreign;
+mod lost;
 mod onlookers;
+mod strict;
 mod world;
 
 use std::{
@@ -172,10 +176,7 @@ fn a_thousand_changes_are_a_few_looks() {
         world.up();
         let engine = world.status()["engine_pid"].clone();
         let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
-        let ticks = || -> u64 {
-            let stat = world.laptop(&format!("cat /proc/{supervisor}/stat"));
-            stat.split_whitespace().skip(13).take(2).map(|n| n.parse::<u64>().unwrap()).sum()
-        };
+        let ticks = || world.ticks(supervisor);
         let before = ticks();
         world.laptop("for n in $(seq 500); do echo route add 10.99.$((n % 200)).0/24 dev up1; echo route del 10.99.$((n % 200)).0/24 dev up1; done | ip -batch -");
         // More than the socket holds, while nobody reads.

@@ -146,6 +146,14 @@ impl Eyes {
         }
     }
 
+    /// How many packets to the office have left in clear.
+    pub fn in_clear(mut self) -> usize {
+        self.close();
+        let to_office = format!("to {}", Ipv4Addr::from(OFFICE));
+        let seen = self.seen.lock().unwrap();
+        seen.others.iter().filter(|(what, _)| what.ends_with(&to_office)).map(|(_, count)| count).sum()
+    }
+
     fn close(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let _panicked = self.thread.recv();

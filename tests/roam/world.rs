@@ -148,6 +148,14 @@ impl World {
         self.command(arguments).output().unwrap()
     }
 
+    /// An /etc that nobody else sees.
+    pub fn private_etc(&self) {
+        self.shell(
+            "set -e; mount -t tmpfs -o mode=0755 tmpfs /mnt; cp -a /etc/. /mnt/; mount --move /mnt /etc
+             rm /etc/resolv.conf",
+        );
+    }
+
     /// Plugs an uplink in, as DHCP would: address and default route.
     pub fn plug(&self, uplink: u8, metric: u32) {
         self.laptop(&format!(
@@ -200,6 +208,12 @@ impl World {
             );
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// What a process has used of the CPU, in ticks.
+    pub fn ticks(&self, pid: u64) -> u64 {
+        let stat = self.laptop(&format!("cat /proc/{pid}/stat"));
+        stat.split_whitespace().skip(13).take(2).map(|n| n.parse::<u64>().unwrap()).sum()
     }
 
     pub fn log(&self) -> String {

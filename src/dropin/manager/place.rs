@@ -18,7 +18,7 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::os::peer;
+use crate::os::{jail, peer};
 
 /// The directory.
 const DIRECTORY: &str = "/var/run/pptp";
@@ -75,7 +75,9 @@ impl Place {
             .truncate(false)
             .mode(0o600)
             .open(self.directory.join(".lock"))?;
-        Flock::lock(file, FlockArg::LockExclusive).map(Held).map_err(|(_, error)| error.into())
+        let held = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+        jail::sweep(&self.directory);
+        Ok(Held(held))
     }
 
     /// The manager, if one listens.

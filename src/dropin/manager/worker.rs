@@ -22,6 +22,7 @@ use crate::{
         wait::{self, Interest},
     },
     os::{
+        jail,
         privileges::{self, Files},
         process,
     },
@@ -50,7 +51,7 @@ pub fn main() -> io::Result<()> {
     };
     let tcp = start.descriptors.into_iter().next().ok_or_else(|| io::Error::other("no socket"))?;
     let log = Log::open(&spec.log_string);
-    let jail = Place::directory().join(format!(".control-{}", std::process::id()));
+    let jail = jail::path(Place::directory(), "control");
     privileges::drop_all(Files::Nothing(&jail))?;
     let config = Config {
         idle_wait: spec.idle_wait,

@@ -35,6 +35,7 @@ fn every_key_reaches_its_field() {
         "`peer-routes` with an external PPP",
         "`dns.domains` needs systemd-resolved",
         "a network namespace has a resolv.conf of its own",
+        "`retry.keep-routes = false` beside `leak = \"block\"`",
     ];
     assert_eq!(drafts, contradictions);
     let seconds = Duration::from_secs;
@@ -83,7 +84,13 @@ fn every_key_reaches_its_field() {
     let link = profile.link;
     assert_eq!((link.netns.as_deref(), link.rdomain, link.fib), (Some("inner"), Some(1), Some(2)));
     assert!(link.gre_allow);
-    let retry = Retry { first: seconds(14), max: seconds(15), attempts: Some(16), jitter_percent: 17 };
+    let retry = Retry {
+        first: seconds(14),
+        max: seconds(15),
+        attempts: Some(16),
+        jitter_percent: 17,
+        keep_routes: false,
+    };
     assert_eq!(profile.retry, retry);
 }
 

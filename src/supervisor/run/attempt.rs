@@ -103,12 +103,14 @@ impl Supervisor {
         let Some(link) = &mut self.link else { return };
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let done = facts(link, planned, server).and_then(|facts| {
-            // First of all: what was offered may cover the server.
-            if self.offered.is_some() {
-                link.perform(&plan::transport(planned, Platform::host()).resolve(&facts))?;
-            }
+            // What is offered may cover the server, and what was offered before may have: its route comes first, and
+            // goes last.
+            let transport =
+                self.offered.is_some().then(|| plan::transport(planned, Platform::host()).resolve(&facts));
+            transport.as_ref().map_or(Ok(()), |transport| link.extend(transport))?;
             let network = network_plan(planned, facts, &up);
             link.perform(&network)?;
+            transport.as_ref().map_or(Ok(()), |transport| link.perform(transport))?;
             let notes = [noted, network.notes, link.take_notes()].concat();
             Ok(notes)
         });
@@ -117,6 +119,7 @@ impl Supervisor {
         match done {
             Ok(notes) => {
                 self.notes(&notes);
+                self.without_routes = false;
                 self.watch_resolvers();
                 self.live = Some(Live { link: up, since: SystemTime::now(), began: Instant::now() });
                 self.handle(Input::Configured(Ok(())));

@@ -2,7 +2,7 @@
 
 use std::time::{Instant, UNIX_EPOCH};
 
-use super::{Child, Supervisor};
+use super::{Child, Supervisor, roam::WITHOUT_ROUTES};
 use crate::{
     engine::{failure::Phase, message::Statistics},
     os::ticks,
@@ -48,7 +48,7 @@ impl Supervisor {
                 _ => None,
             },
             reconnects: self.reconnects,
-            warnings: self.resolvers.problems.clone(),
+            warnings: self.warnings(),
             last_failure: self.last_failure.clone(),
             supervisor_pid: std::process::id(),
             engine_pid: match &self.child {
@@ -59,6 +59,12 @@ impl Supervisor {
             sleeps: (ticks::voluntary_switches(), statistics.sleeps),
             counters: statistics.counters.into_iter().collect(),
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let without_routes = self.without_routes.then(|| WITHOUT_ROUTES.to_owned());
+        let about_routes = without_routes.into_iter().chain(self.contest());
+        about_routes.chain(self.resolvers.problems.iter().cloned()).collect()
     }
 
     pub(super) fn tun_name(&self) -> Option<String> {

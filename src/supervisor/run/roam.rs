@@ -13,6 +13,7 @@ use crate::{
     net::{kernel::Watch, sleep::Sleep},
     plan::{self, Facts, Platform},
     supervisor::{
+        contest::{self, Contest},
         debounce::Debounce,
         hints,
         machine::{Input, Machine, Outlook, State},
@@ -24,12 +25,26 @@ use crate::{
 /// hypervisor: the peer may have given up on us.
 const OVERSLEPT: Duration = Duration::from_secs(5);
 
+/// For log and status.
+pub(super) const WITHOUT_ROUTES: &str = "retry.keep-routes = false: until the tunnel is up again, what is meant for it goes another way, in clear";
+
+/// For log and status.
+fn contested() -> String {
+    format!(
+        "something changes our routes and rules again and again (systemd-networkd, a DHCP client?): they are put back \
+         at most {} times in {} s",
+        contest::MOST,
+        contest::WITHIN.as_secs()
+    )
+}
+
 /// The ears of a supervisor.
 pub(super) struct Roam {
     /// Without it nothing is known of changes, and the backoff alone decides when to try again.
     watch: Option<Watch>,
     sleep: Option<Sleep>,
     burst: Debounce,
+    contest: Contest,
     woke: bool,
     /// The address that the present connection has.
     local: Option<Ipv4Addr>,
@@ -40,7 +55,14 @@ impl Roam {
         let watch =
             Watch::open().inspect_err(|error| tracing::warn!("changes of the network go unnoticed: {error}"));
         let sleep = Sleep::watch().inspect_err(|error| tracing::debug!(%error, "sleep goes unnoticed"));
-        Self { watch: watch.ok(), sleep: sleep.ok(), burst: Debounce::default(), woke: false, local: None }
+        Self {
+            watch: watch.ok(),
+            sleep: sleep.ok(),
+            burst: Debounce::default(),
+            contest: Contest::default(),
+            woke: false,
+            local: None,
+        }
     }
 
     /// The routing messages, and the clock.
@@ -49,7 +71,7 @@ impl Roam {
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
-        self.burst.due()
+        [self.burst.due(), self.contest.due()].into_iter().flatten().min()
     }
 
     /// Takes in what has come; `deadline` is when the wait should have ended.
@@ -92,7 +114,12 @@ impl Supervisor {
             tracing::info!("{}: this host has slept", self.profile.log_name());
             self.handle(Input::Woke);
         }
-        if self.roam.burst.take(now) {
+        let again = self.roam.contest.due().is_some_and(|due| due <= now);
+        if again {
+            // Whether or not the look finds something to put back, it need not be waited for any more.
+            self.roam.contest.may(now);
+        }
+        if self.roam.burst.take(now) || again {
             self.look();
         }
     }
@@ -137,10 +164,29 @@ impl Supervisor {
         self.renew();
     }
 
-    /// Every route of ours that something took away.
+    /// Every route and rule of ours that something took away.
     pub(super) fn renew(&mut self) {
-        let done = self.link.as_mut().map_or(Ok(()), link::Session::renew_routes);
+        let now = Instant::now();
+        if !self.roam.contest.may(now) {
+            if self.roam.contest.tells() {
+                tracing::warn!("{}: {}", self.profile.log_name(), contested());
+            }
+            return;
+        }
+        let (missing, done) = self.link.as_mut().map_or((0, Ok(())), link::Session::renew_routes);
+        if missing > 0 {
+            self.roam.contest.put_back(now);
+            tracing::info!(
+                "{}: something changed {missing} of our routes and rules: put back",
+                self.profile.log_name()
+            );
+        }
         self.warn_of(done);
+    }
+
+    /// What a person should know of others who change our routes and rules.
+    pub(super) fn contest(&self) -> Option<String> {
+        self.roam.contest.goes_on(Instant::now()).then(contested)
     }
 
     /// The network is between two states more often than not: what comes next is another notice.
@@ -148,6 +194,15 @@ impl Supervisor {
         if let Err(error) = done {
             tracing::warn!("{}: after a change of the network: {error}", self.profile.log_name());
         }
+    }
+
+    /// The tunnel is lost, and the profile wants the host to work without it meanwhile.
+    pub(super) fn let_go(&mut self) {
+        tracing::info!("{}: {WITHOUT_ROUTES}", self.profile.log_name());
+        for problem in self.link.as_mut().map(link::Session::let_go).unwrap_or_default() {
+            tracing::warn!("{}: {problem}", self.profile.log_name());
+        }
+        self.without_routes = true;
     }
 
     pub(super) fn probe(&mut self) {

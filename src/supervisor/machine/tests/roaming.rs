@@ -28,6 +28,7 @@ fn kinds(actions: &[Action]) -> Vec<&'static str> {
         Action::Dial(_) => "dial",
         Action::Configure(_) => "configure",
         Action::Ready => "ready",
+        Action::LetGo => "let go",
         Action::Waiting(_) => "waiting",
         Action::NoNetwork => "no network",
         Action::Look => "look",
@@ -215,4 +216,28 @@ fn on_the_way_down_the_network_is_nobodys_business() {
     story.say(Input::Stop);
     assert_eq!(story.say(seen(None, false)), []);
     assert_eq!(story.say(Input::Woke), []);
+}
+
+/// `retry.keep-routes = false`: once for each loss, whatever follows it; and never when everything goes anyway.
+#[test]
+fn what_leads_into_a_lost_tunnel_is_let_go_if_the_profile_wants_that() {
+    let story = || {
+        let Story { machine, now } = up();
+        Story { machine: machine.keeping_routes(false), now }
+    };
+    let mut lost = story();
+    assert_eq!(kinds(&lost.fail(FailureKind::PeerLost)), ["let go", "waiting"]);
+    lost.now += Duration::from_secs(1);
+    assert_eq!(kinds(&lost.say(Input::Timeout)), ["dial"]);
+    assert_eq!(kinds(&lost.fail(FailureKind::ConnectTimeout)), ["waiting"]);
+    lost.now += Duration::from_secs(2);
+    assert_eq!(kinds(&lost.say(Input::Timeout)), ["dial"]);
+    lost.bring_up();
+    assert_eq!(kinds(&lost.say(seen(None, false))), ["let go", "abandon", "no network"]);
+    let mut moved = story();
+    assert_eq!(kinds(&moved.say(seen(by(2), false))), ["let go", "abandon", "dial"]);
+    let mut refused = story();
+    assert_eq!(kinds(&refused.fail(FailureKind::AuthenticationFailed)), ["end"]);
+    let mut stopped = story();
+    assert_eq!(kinds(&stopped.say(Input::Stop)), ["stop"]);
 }

@@ -1,0 +1,179 @@
+//! Which system calls the engine may still make on Linux (seccomp(2)), once it has all its descriptors.
+//!
+//! A list of what is allowed; everything else fails with EPERM, which a library takes for a refusal and a captured
+//! process for a wall: no file, no new socket, no other address for a socket, no other process, no code that was not
+//! there from the start. What is on the list is what the event loop, the allocator and the end of a process need, in
+//! glibc and in musl. Not filtered, because a filter cannot look behind pointers: where a raw socket sends to.
+
+use std::{collections::BTreeMap, env, io};
+
+use nix::errno::Errno;
+use seccompiler::{
+    BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter,
+};
+
+/// Allowed with whatever arguments.
+const CALLS: &[libc::c_long] = &[
+    // Packets, messages and the log.
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    // Descriptors that are there.
+    libc::SYS_close,
+    libc::SYS_fcntl,
+    libc::SYS_getpeername,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_shutdown,
+    // Time, waiting, chance.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_getrandom,
+    libc::SYS_restart_syscall,
+    // Memory, but see RESTRICTED.
+    libc::SYS_brk,
+    libc::SYS_madvise,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_futex,
+    libc::SYS_sched_yield,
+    // Signals to itself, what it has used, and its end.
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_getrusage,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// Allowed when, of the argument with this number, none of these bits are set.
+const RESTRICTED: &[(libc::c_long, u8, libc::c_int)] =
+    &[(libc::SYS_mmap, 2, libc::PROT_EXEC), (libc::SYS_mprotect, 2, libc::PROT_EXEC)];
+
+/// Leaves this thread no other calls. There is no way back.
+///
+/// # Errors
+/// The kernel's. No error: one without seccomp, and a processor for which there is no filter; there, what was given up
+/// otherwise has to do.
+pub fn only_what_the_engine_needs() -> io::Result<()> {
+    let Ok(arch) = TargetArch::try_from(env::consts::ARCH) else { return Ok(()) };
+    let program = program(arch).map_err(io::Error::other)?;
+    match apply_filter(&program) {
+        Err(Error::Prctl(error) | Error::Seccomp(error)) if is_missing(&error) => Ok(()),
+        outcome => outcome.map_err(io::Error::other),
+    }
+}
+
+fn program(arch: TargetArch) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = CALLS.iter().map(|call| (*call, Vec::new())).collect();
+    for (call, argument, bits) in RESTRICTED {
+        let bits = u64::from(bits.unsigned_abs());
+        let none =
+            SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bits), 0)?;
+        rules.insert(*call, vec![SeccompRule::new(vec![none])?]);
+    }
+    // To itself alone: abort(3).
+    let own = u64::from(std::process::id());
+    let own = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own)?;
+    rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![own])?]);
+    let refused = SeccompAction::Errno(Errno::EPERM as u32);
+    SeccompFilter::new(rules, refused, SeccompAction::Allow, arch)?.try_into()
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        io::{ErrorKind, Read, Write},
+        net::{TcpStream, UdpSocket},
+        os::unix::net::UnixStream,
+        process::Command,
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    /// In a thread of its own, which is all that the filter is for.
+    fn confined<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
+        thread::spawn(|| {
+            only_what_the_engine_needs().unwrap();
+            test()
+        })
+        .join()
+        .unwrap()
+    }
+
+    #[test]
+    fn what_it_has_still_works() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"before").unwrap();
+        let heard = confined(move || {
+            let mut heard = [0; 6];
+            ours.read_exact(&mut heard).unwrap();
+            ours.write_all(b"after").unwrap();
+            // Memory in every way that an allocator gets it, and time.
+            let big = vec![1_u8; 8 << 20];
+            thread::sleep(Duration::from_millis(1));
+            assert!(Instant::now().elapsed() < Duration::from_secs(60));
+            (heard, big.len())
+        });
+        assert_eq!(heard, (*b"before", 8 << 20));
+        let mut answer = String::new();
+        theirs.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "after");
+    }
+
+    #[test]
+    fn nothing_that_needs_a_name() {
+        let (socket, parent) = (UdpSocket::bind("127.0.0.1:0").unwrap(), nix::unistd::getppid());
+        let refused = confined(move || {
+            [
+                File::open("/etc/passwd").err(),
+                File::create("/tmp/pptpctl-filter-test").err(),
+                TcpStream::connect("127.0.0.1:1").err(),
+                UdpSocket::bind("127.0.0.1:0").err(),
+                socket.connect("127.0.0.1:9").err(),
+                Command::new("/bin/true").spawn().err(),
+                nix::sys::signal::kill(parent, None).err().map(io::Error::from),
+            ]
+            .map(|error| error.map(|error| error.kind()))
+        });
+        assert_eq!(refused, [Some(ErrorKind::PermissionDenied); 7]);
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "nobody else asks for memory like this")]
+    fn no_code_but_what_was_there() {
+        let map = |protection| {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            // SAFETY: a new mapping at a place that the kernel chooses; nobody uses it, and it is left to the end.
+            let at = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
+            if at == libc::MAP_FAILED { Err(io::Error::last_os_error().kind()) } else { Ok(()) }
+        };
+        let data = libc::PROT_READ | libc::PROT_WRITE;
+        let asked = confined(move || {
+            [map(data), map(libc::PROT_READ | libc::PROT_EXEC), map(data | libc::PROT_EXEC)]
+        });
+        assert_eq!(asked, [Ok(()), Err(ErrorKind::PermissionDenied), Err(ErrorKind::PermissionDenied)]);
+    }
+}

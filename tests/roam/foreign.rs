@@ -1,0 +1,159 @@
+//! Programs that think all routes and rules of the host theirs, and take ours away.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    LITERAL, MODES, everything,
+    onlookers::Pings,
+    world::{LIMIT, World, in_world},
+};
+
+/// Everything that has our mark, rules and routes of every table and of both families.
+const TAKE_AWAY: &str = "
+    for family in -4 -6; do
+        ip $family -d rule | sed -n 's/^\\([0-9]*\\):.*proto 112.*/\\1/p' | while read -r priority; do
+            ip $family rule del priority $priority
+        done
+        ip $family route flush table all proto 112
+    done; true";
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended_by_itself = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+fn on_laptop(words: &[&str]) -> Running {
+    let mut command = Command::new("nsenter");
+    command.arg("--net=/run/netns/laptop").args(words).stdin(Stdio::null());
+    Running(command.spawn().unwrap())
+}
+
+/// Every route and rule of ours, of both families.
+fn ours(world: &World) -> Vec<String> {
+    let ipv6 = world.laptop("ip -6 -d route show table all; ip -6 -d rule");
+    let mut all = world.routes();
+    all.extend(ipv6.lines().map(|line| format!("IPv6 {}", line.trim())));
+    all.retain(|line| line.contains("proto 112"));
+    all.sort();
+    all
+}
+
+#[test]
+fn what_was_taken_away_is_put_back() {
+    for mode in MODES {
+        for leak in ["", "leak = \"block\""] {
+            in_world(move |world| {
+                world.plug(1, 100);
+                let before = world.routes();
+                world.profile(
+                    LITERAL,
+                    &format!("{}\n{leak}\nroutes = [\"192.168.77.0/24\"]", everything(mode)),
+                );
+                world.up();
+                let up = ours(world);
+                assert!(!up.is_empty(), "{:?}", world.routes());
+                let engine = world.status()["engine_pid"].clone();
+                let pings = Pings::start();
+                pings.carries_after(Instant::now(), || world.log());
+                world.laptop(TAKE_AWAY);
+                let taken = Instant::now();
+                world.wait_for("all of it", || ours(world) == up && world.log().contains("put back"));
+                pings.carries_after(Instant::now(), || world.log());
+                println!("{mode} {leak}: all put back {} ms after it was taken", taken.elapsed().as_millis());
+                assert_eq!(world.status()["engine_pid"], engine, "{}", world.log());
+                assert!(world.status()["warnings"].is_null(), "{}", world.status());
+                drop(pings);
+                world.down();
+                assert_eq!(world.routes(), before, "{}", world.log());
+            });
+        }
+    }
+}
+
+/// Neither gives way: a few times a minute, and one warning.
+#[test]
+fn a_contest_is_not_fought_without_end() {
+    in_world(|world| {
+        world.plug(1, 100);
+        world.profile(LITERAL, &everything("policy"));
+        world.up();
+        let up = ours(world);
+        let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
+        let other = on_laptop(&["sh", "-c", &format!("while sleep 0.02; do {TAKE_AWAY}; done")]);
+        let times = || world.log().matches("routes and rules: put back").count();
+        let warnings = || world.log().matches("again and again").count();
+        world.wait_for("a warning", || warnings() == 1);
+        let (fought, ticks) = (times(), world.ticks(supervisor));
+        // Long enough for many a look.
+        thread::sleep(Duration::from_secs(3));
+        assert_eq!((times(), warnings()), (fought, 1), "{}", world.log());
+        assert!(fought <= 10, "{}", world.log());
+        assert!(world.ticks(supervisor) - ticks < 100, "{} ticks in 3 s", world.ticks(supervisor) - ticks);
+        assert!(world.status()["warnings"].to_string().contains("again and again"), "{}", world.status());
+        drop(other);
+        // A minute after the first time.
+        let given_up = Instant::now();
+        while ours(world) != up {
+            assert!(given_up.elapsed() < Duration::from_secs(60) + LIMIT, "{}", world.log());
+            thread::sleep(Duration::from_millis(100));
+        }
+        Pings::start().carries_after(Instant::now(), || world.log());
+        world.down();
+    });
+}
+
+/// The real one, with its defaults: whenever it configures a network it removes rules that it knows nothing of, and
+/// routes that lead to no device, as those of the kill switch.
+#[test]
+fn systemd_networkd_configures_a_network_while_the_tunnel_is_up() {
+    for (mode, leak) in [("policy", ""), ("policy", "leak = \"block\""), ("halves", "leak = \"block\"")] {
+        in_world(move |world| {
+            world.private_etc();
+            fs::create_dir_all("/etc/systemd/network").unwrap();
+            fs::write(
+                "/etc/systemd/network/late.network",
+                "[Match]\nName=late\n[Network]\nAddress=10.3.0.10/24\n",
+            )
+            .unwrap();
+            // Where it cannot write there is no udev(7) to wait for.
+            world.shell(
+                "mkdir -p /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp
+                 chown -R systemd-network: /run/systemd/netif
+                 nsenter --net=/run/netns/laptop mount -t sysfs -o ro none /sys",
+            );
+            let log = "/run/networkd.log";
+            let networkd = format!("exec /lib/systemd/systemd-networkd >{log} 2>&1");
+            let networkd = on_laptop(&["env", "SYSTEMD_LOG_LEVEL=debug", "sh", "-c", &networkd]);
+            let said = |words: &str| fs::read_to_string(log).unwrap_or_default().contains(words);
+            world.wait_for("systemd-networkd", || said("Enumeration completed"));
+            world.plug(1, 100);
+            world.profile(LITERAL, &format!("{}\n{leak}", everything(mode)));
+            world.up();
+            let up = ours(world);
+            let pings = Pings::start();
+            pings.carries_after(Instant::now(), || world.log());
+
+            world.laptop("ip link add late type veth peer name far; ip link set far up");
+            world.wait_for("removed", || said("Removing foreign ro"));
+            world.wait_for("put back", || {
+                ours(world) == up && world.log().contains("routes and rules: put back")
+            });
+            pings.carries_after(Instant::now(), || world.log());
+            let removed = fs::read_to_string(log).unwrap().matches("Removing foreign ro").count();
+            println!("{mode} {leak}: systemd-networkd removed {removed}, all put back");
+            drop((pings, networkd));
+            world.down();
+            assert_eq!(ours(world), Vec::<String>::new());
+        });
+    }
+}

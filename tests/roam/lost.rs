@@ -1,0 +1,101 @@
+//! A server that is gone for a while: what becomes of routes and resolvers meanwhile (`retry.keep-routes`).
+//!
+//! The office has a twin outside, which answers whoever comes to it in clear.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    MODES, everything,
+    onlookers::{Eyes, Pings},
+    world::{World, in_world},
+};
+
+const BY_HAND: &str = "# by hand\nnameserver 192.0.2.53\n";
+
+/// The tunnel's routes: in each mode, and to the office alone.
+fn ways() -> Vec<String> {
+    let split = "routes = [\"192.168.77.0/24\"]".to_owned();
+    MODES.iter().map(|mode| everything(mode)).chain([split]).collect()
+}
+
+/// Up, the server gone, the server back, down; `meanwhile` looks at what happens while it is gone.
+fn gone_for_a_while(way: &str, extra: &str, meanwhile: impl FnOnce(&World, &Pings) + Send + 'static) {
+    let keys = format!(
+        "{way}\n{extra}\ndns = {{ servers = [\"192.168.77.53\"], backend = \"file\" }}\n\
+         retry.first = \"200ms\"\nretry.max = \"500ms\""
+    );
+    in_world(move |world| {
+        world.private_etc();
+        fs::write("/etc/resolv.conf", BY_HAND).unwrap();
+        world.plug(1, 100);
+        let server = world.second_server();
+        let before = world.routes();
+        world.profile("\"198.51.100.1\"", &keys);
+        world.up();
+        assert!(resolv_conf().contains("192.168.77.53"), "{}", world.log());
+        let (eyes, pings) = (Eyes::open(), Pings::start());
+        pings.carries_after(Instant::now(), || world.log());
+        eyes.saw_only_the_tunnel_by(&["up1"]);
+        world.shell("ip addr add 192.168.77.1/32 dev lo");
+
+        drop(server);
+        world.wait_for("the loss", || world.status()["state"] != "up");
+        meanwhile(world, &pings);
+
+        let _server = world.second_server();
+        world.wait_for("the tunnel", || {
+            let status = world.status();
+            status["reconnects"] == 1 && status["state"] == "up"
+        });
+        assert!(world.status()["warnings"].is_null(), "{}", world.status());
+        let eyes = Eyes::open();
+        pings.carries_after(Instant::now(), || world.log());
+        eyes.saw_only_the_tunnel_by(&["up1"]);
+        assert!(resolv_conf().contains("192.168.77.53"), "{}", world.log());
+        drop(pings);
+        world.down();
+        assert_eq!(world.routes(), before, "{}", world.log());
+        assert_eq!(resolv_conf(), BY_HAND);
+        assert!(fs::read_dir("/var/lib/pptpctl").unwrap().next().is_none());
+    });
+}
+
+fn resolv_conf() -> String {
+    fs::read_to_string("/etc/resolv.conf").unwrap()
+}
+
+#[test]
+fn nothing_leaves_in_clear_while_the_server_is_gone() {
+    for way in ways() {
+        gone_for_a_while(&way, "", |world, _| {
+            let eyes = Eyes::open();
+            world.wait_for("attempts in vain", || world.log().matches("next attempt in").count() >= 3);
+            assert!(resolv_conf().contains("192.168.77.53"), "{}", world.log());
+            eyes.saw_only_the_tunnel_by(&["up1"]);
+        });
+    }
+}
+
+#[test]
+fn the_host_works_without_the_tunnel_if_the_profile_says_so() {
+    for way in ways() {
+        gone_for_a_while(&way, "retry.keep-routes = false", |world, pings| {
+            let (eyes, lost) = (Eyes::open(), Instant::now());
+            let took = pings.carries_after(lost, || world.log());
+            println!("without routes: the office's twin answers {} ms after the loss", took.as_millis());
+            // Dialling changes nothing of it.
+            world.wait_for("attempts in vain", || world.log().matches("next attempt in").count() >= 3);
+            pings.carries_after(Instant::now(), || world.log());
+            assert!(pings.longest_silence(lost) < Duration::from_secs(5), "{}", world.log());
+            assert!(eyes.in_clear() > 0);
+            assert_eq!(resolv_conf(), BY_HAND);
+            let default = world.laptop("ip route show default");
+            assert_eq!(default.trim(), "default via 10.1.0.1 dev up1 metric 100", "{}", world.log());
+            let warnings = world.status()["warnings"].to_string();
+            assert!(warnings.contains("retry.keep-routes = false"), "{warnings}");
+        });
+    }
+}

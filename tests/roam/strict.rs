@@ -1,0 +1,72 @@
+//! A host that takes a packet only from where it would send the answer (`rp_filter`, RFC 3704 §2.2): what works beside a
+//! tunnel for everything, what does not, and what helps. pptpctl(8), CAVEATS, says what is shown here.
+
+use std::time::Instant;
+
+use crate::{LITERAL, MODES, everything, onlookers::Pings, world::World, world::in_world};
+
+/// What the kernel has dropped because the way back is another one.
+fn dropped(world: &World) -> u64 {
+    let counters = world.laptop("grep ^TcpExt /proc/net/netstat");
+    let mut lines = counters.lines().map(str::split_whitespace);
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let (_, value) = names.zip(values).find(|(name, _)| *name == "IPReversePathFilter").unwrap();
+    value.parse().unwrap()
+}
+
+fn set(world: &World, device: &str, filter: u8) {
+    world.laptop(&format!("echo {filter} >/proc/sys/net/ipv4/conf/{device}/rp_filter"));
+}
+
+/// Whether the laptop's own address answers those beyond the router.
+fn answers_far(world: &World) -> bool {
+    world.shell("ping -c 3 -i 0.2 -W 1 10.1.0.10 || true").contains("bytes from")
+}
+
+fn answers_neighbour(world: &World) -> bool {
+    world.shell("nsenter --net=/run/netns/r1 ping -c 1 -W 5 10.1.0.10 || true").contains("bytes from")
+}
+
+/// Sends what is too long for a link on the way to the server; whether the kernel was told so.
+fn learns_of_a_narrow_link(world: &World) -> bool {
+    world.laptop("ping -c 3 -i 0.2 -W 1 -s 1400 192.168.77.1 || true");
+    world.laptop("ip route show cache").contains("mtu 1300")
+}
+
+#[test]
+fn strict_reverse_path_filtering() {
+    for mode in MODES {
+        in_world(move |world| {
+            world.plug(1, 100);
+            for device in ["all", "default", "up1"] {
+                set(world, device, 1);
+            }
+            assert!(answers_far(world) && answers_neighbour(world));
+            world.profile(LITERAL, &everything(mode));
+            world.up();
+            Pings::start().carries_after(Instant::now(), || world.log());
+            assert!(answers_neighbour(world), "{mode}");
+            assert_eq!(dropped(world), 0, "{mode}: nothing of the tunnel's");
+            assert!(!answers_far(world), "{mode}");
+            let of_far = dropped(world);
+            assert!(of_far > 0, "{mode}");
+            // Nor do errors come in.
+            world.shell("ip link set eth0 mtu 1300");
+            assert!(!learns_of_a_narrow_link(world), "{mode}");
+            let of_errors = dropped(world);
+            assert!(of_errors > of_far, "{mode}");
+            // The looser of the two counts.
+            set(world, "up1", 2);
+            assert!(learns_of_a_narrow_link(world), "{mode}");
+            assert_eq!(dropped(world), of_errors, "{mode}");
+            assert!(!answers_far(world), "{mode}: its answers go through the tunnel");
+            world.down();
+
+            set(world, "up1", 1);
+            world.profile(LITERAL, &format!("{}\nexclude = [\"203.0.113.0/24\"]", everything(mode)));
+            world.up();
+            assert!(answers_far(world), "{mode}: it stays outside");
+            world.down();
+        });
+    }
+}
