@@ -61,11 +61,11 @@ fn show(path: &Path, follow: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let mut file = File::open(path)?;
     pass_on(&mut file, &mut out)?;
-    while follow {
-        // Whoever has seen enough is gone: no further line may come for days, so it is not left to the next write.
-        if is_gone_within(LOOK, out.as_fd())? {
-            return Ok(());
-        }
+    if !follow {
+        return Ok(());
+    }
+    // Whoever has seen enough is gone: no further line may come for days, so it is not left to the next write.
+    while !is_gone_within(LOOK, out.as_fd())? {
         // Asked before the rest is read: nothing is written any more to a file that has moved away, so what is read
         // after that is its end. The other way round, lines between the two would be lost.
         let moved = has_moved(&file, path);

@@ -442,8 +442,8 @@ pub(super) fn unwind(
 ) -> Vec<LinkError> {
     let mut entries = ledger.record().entries.clone();
     entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
-    let mut undo = |entry| undo_entry(host, ledger, places, entry, lock.as_deref_mut()).err();
-    entries.iter().filter_map(|entry| undo(entry)).collect()
+    let undo = |entry| undo_entry(host, ledger, places, entry, lock.as_deref_mut()).err();
+    entries.iter().filter_map(undo).collect()
 }
 
 fn undo_entry(
