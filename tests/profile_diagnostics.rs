@@ -35,6 +35,38 @@ fn a_routing_table_of_the_tunnels_own_belongs_to_one_system() {
 }
 
 #[test]
+fn netbsd_has_one_routing_table() {
+    let profile = "[profile.a]\nserver='a.example'\nuser='u'\npassword.fd=3\n\
+                   routes=[{ to = '10.0.0.0/8', table = 5 }]\n";
+    for os in ["linux", "freebsd", "openbsd", "netbsd"] {
+        let profiles = Profiles::from_text_for(Path::new("f"), profile, true, os);
+        let errors = &profiles.report().errors;
+        let titles: Vec<&str> = errors.iter().map(|error| error.title.as_str()).collect();
+        let refused = ["a routing table: `routes.table`"];
+        assert_eq!(titles, if os == "netbsd" { refused.as_slice() } else { &[] }, "{os}");
+    }
+}
+
+#[test]
+fn labels_of_routes_belong_to_openbsd() {
+    let said = |keys: &str, os: &'static str| -> Vec<String> {
+        let profile = format!("[profile.a]\nserver='a.example'\nuser='u'\npassword.fd=3\n{keys}\n");
+        let profiles = Profiles::from_text_for(Path::new("f"), &profile, true, os);
+        let report = profiles.report();
+        report.errors.iter().chain(&report.warnings).map(|message| message.title.clone()).collect()
+    };
+    let labels = "link.rtlabel = 'vpn'\nroutes = ['10.0.0.0/8', { to = '192.0.2.0/24', label = 'branch' }]";
+    assert_eq!(said(labels, "openbsd"), [""; 0]);
+    for os in ["linux", "freebsd", "netbsd"] {
+        let refused =
+            ["link.rtlabel", "routes.label"].map(|key| format!("labels of routes are OpenBSD's: `{key}`"));
+        assert_eq!(said(labels, os), refused, "{os}");
+    }
+    assert_eq!(said("link.rtlabel = 'vpn'", "openbsd"), ["a label for nothing"]);
+    assert_eq!(said("link.rtlabel = 'vpn'\npeer-routes = true", "openbsd"), [""; 0]);
+}
+
+#[test]
 fn every_case_has_its_answer() {
     let mut wrong = Vec::new();
     let cases = cases();

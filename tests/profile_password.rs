@@ -80,6 +80,10 @@ fn what_is_missing_says_how_to_make_it() {
         said,
         format!("there is no password file {0}: write one with (umask 077; cat > {0})", path.display())
     );
+    let (directory, path) = (directory.path().join("secrets"), directory.path().join("secrets/office"));
+    let said = load(&PasswordSource::File(path.clone())).unwrap_err();
+    let wanted = format!("(umask 077; mkdir -p {}; cat > {})", directory.display(), path.display());
+    assert!(said.ends_with(&wanted), "{said}");
     let said = load(&PasswordSource::Fd(1000)).unwrap_err();
     assert!(said.contains("descriptor 1000 is not open") && said.contains("NAME 1000<FILE"), "{said}");
     let said = load(&PasswordSource::Command(vec!["true".into()])).unwrap_err();

@@ -5,7 +5,6 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -14,7 +13,7 @@ use std::{
 const RC_SUBR: &str = r#"
 load_rc_config() { . "$PLACE/rc.conf"; }
 run_rc_command() {
-  for _file in $required_files; do [ -e "$PLACE$_file" ] || { echo "missing $_file" >&2; exit 1; }; done
+  for _dir in $required_dirs; do [ -d "$PLACE$_dir" ] || { echo "missing $_dir" >&2; exit 1; }; done
   eval "_run=\$$1_cmd"
   [ -n "$_run" ] || { echo "no command $1" >&2; exit 1; }
   $_run
@@ -79,6 +78,30 @@ fn openbsd_brings_up_the_profile_of_its_flags() {
     assert_eq!(desk.run(&["start"]), (false, String::new()), "without a profile nothing is started");
 }
 
+/// Profiles may be in profiles.toml or in profiles.d: only their directory has to be there.
+#[test]
+fn without_a_directory_of_profiles_nothing_is_started() {
+    for system in ["freebsd", "netbsd"] {
+        let desk = Desk::new(system, RC_SUBR, "pptpctl_profiles=office\n");
+        fs::remove_dir(desk.place.path().join("etc/pptpctl")).unwrap();
+        assert_eq!(desk.run(&["start"]), (false, String::new()), "{system}");
+    }
+}
+
+/// The ports of these two systems want their scripts with a word for the prefix; the third takes ours as it is.
+#[test]
+fn the_scripts_of_the_ports_are_these() {
+    let read = |path: &str| {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib").join(path)).unwrap()
+    };
+    let ours = read("rc.d/freebsd").replace("Goes to /usr/local/etc/rc.d/pptpctl. In", "In");
+    let ours = ours.replace("/usr/local", "%%PREFIX%%").replace("/etc/pptpctl", "%%PREFIX%%/etc/pptpctl");
+    assert_eq!(read("ports/freebsd/net/pptpctl/files/pptpctl.in"), ours);
+    let ours = read("rc.d/openbsd").replace("Goes to /etc/rc.d/pptpctl. One", "One");
+    assert_eq!(read("ports/openbsd/net/pptpctl/pkg/pptpctl.rc"), ours.replace("/usr/local", "${TRUEPREFIX}"));
+    assert!(read("ports/netbsd/net/pptpctl/Makefile").contains("${WRKSRC}/contrib/rc.d/netbsd"));
+}
+
 /// A script with the stand-ins in their places.
 struct Desk {
     place: tempfile::TempDir,
@@ -92,11 +115,13 @@ impl Desk {
         fs::write(at("rc.subr"), rc_subr).unwrap();
         fs::write(at("rc.conf"), rc_conf).unwrap();
         fs::create_dir_all(at("etc/pptpctl")).unwrap();
-        fs::write(at("etc/pptpctl/profiles.toml"), "").unwrap();
         let pptpctl = at("pptpctl");
         let said = "echo \"$@\" >>\"$PLACE/said\"; case $2 in broken) exit 13;; idle) exit 6;; esac\n";
-        fs::write(&pptpctl, format!("#!/bin/sh\n{said}")).unwrap();
-        fs::set_permissions(&pptpctl, fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by a process of its own: a descriptor of ours would be passed on to what other tests start just then,
+        // and nobody can run a file that is open for writing (ETXTBSY).
+        let write = "printf '#!/bin/sh\\n%s' \"$2\" >\"$1\" && chmod 755 \"$1\"";
+        let written = Command::new("sh").args(["-c", write, "sh"]).arg(&pptpctl).arg(said).status();
+        assert!(written.unwrap().success());
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/rc.d").join(system);
         let text = fs::read_to_string(source).unwrap();
         let mut changed = text.clone();

@@ -40,6 +40,8 @@
     reason = "a measurement that cannot be made ends, and says what it saw"
 )]
 
+#[path = "../../tests/pptp_program/alone.rs"]
+mod alone;
 mod engine;
 mod load;
 mod table;

@@ -22,6 +22,8 @@ use pptpctl::pptp::wire::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::alone::this_program_alone;
+
 /// Where the engines are.
 const NEAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
 const DEVICE: &str = "near";
@@ -47,29 +49,8 @@ pub fn inside(limit: Duration, inside: impl FnOnce(&World)) {
 }
 
 fn enter(limit: Duration) {
-    let setup = "set -e
-        mount -t tmpfs tmp /run
-        mkdir -p /run/dev && mount -t tmpfs tmp /run/dev && mkdir /run/dev/pts
-        for node in null zero full random urandom tty; do : >/run/dev/$node; mount --bind /dev/$node /run/dev/$node; done
-        mount -t devpts -o newinstance,ptmxmode=666 devpts /run/dev/pts; ln -s pts/ptmx /run/dev/ptmx
-        ln -s /proc/self/fd /run/dev/fd
-        mount --move /run/dev /dev
-        exec env --default-signal BENCH_WORLD=1 \"$@\"";
-    let mut world = Command::new("unshare")
-        .args([
-            "--net",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "--propagation",
-            "private",
-        ])
-        .args(["sh", "-c", setup, "world"])
-        .arg(std::env::current_exe().unwrap())
+    let mut world = this_program_alone("BENCH_WORLD", "null zero full random urandom tty")
         .args(std::env::args().skip(1))
-        .stdin(Stdio::null())
         .spawn()
         .unwrap();
     let end = Instant::now() + limit;

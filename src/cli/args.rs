@@ -9,6 +9,10 @@ use crate::plan::Platform;
 /// PPTP tunnels by name: brings them up, keeps them up, puts everything back.
 #[derive(Debug, Parser)]
 #[command(name = "pptpctl", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    after_help = "`pptpctl demo` needs no server and touches nothing on this host. How to write a profile: \
+                        pptpctl.toml(5); files and exit statuses: pptpctl(8)."
+)]
 pub struct Args {
     /// Read profiles from FILE and profiles.d beside it (else: /etc/pptpctl for root, ~/.config/pptpctl)
     #[arg(long, value_name = "FILE", global = true)]
@@ -91,7 +95,7 @@ pub struct Up {
     /// Only show what would be done on this host, and how it would be undone
     #[arg(long)]
     pub dry_run: bool,
-    /// The same for a host of another system: linux, freebsd, openbsd or netbsd
+    /// With --dry-run: for a host of another system, linux, freebsd, openbsd or netbsd
     #[arg(long, requires = "dry_run", value_name = "SYSTEM", value_parser = platform)]
     pub platform: Option<Platform>,
 }

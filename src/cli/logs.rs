@@ -64,8 +64,11 @@ fn show(path: &Path, follow: bool) -> io::Result<()> {
     if !follow {
         return Ok(());
     }
-    // Whoever has seen enough is gone: no further line may come for days, so it is not left to the next write.
-    while !is_gone_within(LOOK, out.as_fd())? {
+    loop {
+        // Whoever has seen enough is gone: no further line may come for days, so it is not left to the next write.
+        if is_gone_within(LOOK, out.as_fd())? {
+            return Ok(());
+        }
         // Asked before the rest is read: nothing is written any more to a file that has moved away, so what is read
         // after that is its end. The other way round, lines between the two would be lost.
         let moved = has_moved(&file, path);
@@ -76,7 +79,6 @@ fn show(path: &Path, follow: bool) -> io::Result<()> {
             file.seek(SeekFrom::Start(0))?;
         }
     }
-    Ok(())
 }
 
 /// Waits for so long, or until nobody is left at the other end.

@@ -29,6 +29,8 @@ pub struct Orders {
     pub office: Ipv4Addr,
     /// Name servers to give.
     pub dns: Vec<Ipv4Addr>,
+    /// Whether IPv6 may flow as well, between link-local addresses.
+    pub ipv6: bool,
     /// What the server calls itself.
     pub host_name: String,
     /// The authentication that will do, the first is demanded first; empty for none.
@@ -95,6 +97,7 @@ impl Default for Orders {
             addresses: 64,
             office: Ipv4Addr::new(192, 168, 77, 1),
             dns: Vec::new(),
+            ipv6: false,
             host_name: "demo".to_owned(),
             auth: vec![AuthProtocol::MsChapV2],
             mppe: Policy {

@@ -48,6 +48,9 @@ const ATTEMPTS: u32 = 3;
 const SEND_BUFFER: usize = 1024 * 1024;
 /// What a read of a pty gives at most on Linux, in general.
 const PTY_READ: usize = 4095;
+/// Reads of it before what they gave is sent: as many as it holds. With more it is full while we send, and the daemon
+/// stands still and has to be woken up.
+const READS: usize = 3;
 /// Linux passes on what a pty was given when it next runs. A frame of this length or more is passed on by itself then; a
 /// shorter one may become one with what is there already.
 const JOINED: usize = 256;
@@ -169,6 +172,8 @@ struct Gateway {
     gre: OwnedFd,
     manager: UnixStream,
     signals: Signals,
+    /// Both of them, where the system can make one of several.
+    seldom: Option<OwnedFd>,
     incoming: Batch,
     outgoing: Batch,
     buffer: Vec<u8>,
@@ -199,6 +204,8 @@ impl Gateway {
         stdio::let_go_of_output()?;
         stdio::let_go_of_errors()?;
         let ppp = stdio::Input::take()?;
+        let [end, statistics] = signals.fds();
+        let seldom = wait::as_one(&[end, statistics, manager.as_fd()])?;
         let jail = jail::path(Place::directory(), "tunnel");
         privileges::drop_all(Files::Nothing(&jail))?;
         Ok(Self {
@@ -209,6 +216,7 @@ impl Gateway {
             gre,
             manager,
             signals,
+            seldom,
             incoming: Batch::new(BATCH, DATAGRAM),
             outgoing: Batch::new(BATCH, DATAGRAM),
             buffer: vec![0; 64 * 1024],
@@ -232,32 +240,37 @@ impl Gateway {
             };
             let gre = if self.gre_full { Interest::Both } else { Interest::Readable };
             let [end, statistics] = self.signals.fds();
-            let [end, statistics, manager, gre, ppp] = wait::until(
+            let apart = |fd| if self.seldom.is_some() { None } else { Some((fd, Interest::Readable)) };
+            let [seldom, end, statistics, manager, gre, ppp] = wait::until_which(
                 [
-                    Some((end, Interest::Readable)),
-                    Some((statistics, Interest::Readable)),
-                    Some((self.manager.as_fd(), Interest::Readable)),
+                    self.seldom.as_ref().map(|fd| (fd.as_fd(), Interest::Readable)),
+                    apart(end),
+                    apart(statistics),
+                    apart(self.manager.as_fd()),
                     Some((self.gre.as_fd(), gre)),
                     ppp.map(|interest| (self.ppp.as_fd(), interest)),
                 ],
                 self.tunnel.next_timeout(Instant::now()),
             )?;
             let now = Instant::now();
-            if (end || statistics) && !self.signal(log) {
+            if (seldom.to_read || end.to_read || statistics.to_read) && !self.signal(log) {
                 break;
             }
-            if manager && self.manager_is_gone() {
+            if (seldom.to_read || manager.to_read) && self.manager_is_gone() {
                 log.log("main", "the call manager has ended the call");
                 break;
             }
-            if gre {
+            if gre.to_write {
                 self.gre_full = false;
+            }
+            if gre.to_read {
                 self.receive_gre(now, log);
             }
-            if ppp && !self.gre_full && !self.receive_ppp(now, log) {
+            // What is written next says if the daemon is gone.
+            if ppp.to_read && !self.gre_full && !self.receive_ppp(now, log) {
                 break;
             }
-            if !ppp {
+            if !ppp.to_read {
                 self.take_ppp(now, 0);
             }
             self.expire(now);
@@ -319,7 +332,7 @@ impl Gateway {
 
     /// `false` when the PPP daemon is gone.
     fn receive_ppp(&mut self, now: Instant, log: &mut Log) -> bool {
-        for _ in 0..BATCH {
+        for _ in 0..READS {
             let size = match nix::unistd::read(&self.ppp, &mut self.buffer) {
                 Ok(0) => return self.ppp_is_gone(log, "end of file"),
                 Ok(size) => size,
@@ -401,7 +414,14 @@ impl Gateway {
                 }
             }
             match nix::unistd::write(&self.ppp, stream.to_write()) {
-                Ok(size) => stream.written(size),
+                Ok(size) => {
+                    let full = size < stream.to_write().len();
+                    stream.written(size);
+                    // To be told so would cost another call.
+                    if full && !one_by_one {
+                        break;
+                    }
+                }
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(nix::errno::Errno::EAGAIN) => break,
                 Err(error) => return self.ppp_is_gone(log, error.desc()),

@@ -1,9 +1,9 @@
 //! The `pptp` program, the drop-in for pptp(8): the PPP daemon is someone else's, the tunnel is ours.
 //!
-//! Owns its command line ([`options`]), the server's addresses (`server`), the PPP stream on standard input ([`stream`], [`sync`]), the process of one
-//! tunnel ([`gateway`]) and the call manager that tunnels to one server share ([`manager`]). What it says and how it
-//! ends is the classic program's; where it does better on purpose, `man/pptp.8` says so. RFC 2637 itself is in
-//! `pptp`.
+//! Owns its command line ([`options`]), the server's addresses (`server`), the PPP stream on standard input
+//! ([`stream`], [`sync`]), the process of one tunnel ([`gateway`]) and the call manager that tunnels to one server
+//! share ([`manager`]). What it says and how it ends is the classic program's; where it does better on purpose,
+//! `man/pptp.8` says so. RFC 2637 itself is in `pptp`.
 
 pub mod disorder;
 pub mod gateway;

@@ -31,7 +31,7 @@ use crate::{
         batch::Batch,
         jail, paths,
         privileges::{self, Files, Use},
-        ticks,
+        usage,
     },
     secret::Secret,
 };
@@ -414,11 +414,11 @@ impl Engine {
             ("io.tun_refused".to_owned(), self.io.tun_refused),
         ]);
         let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let (user, system) = ticks::cpu_time();
+        let (user, system) = usage::cpu_time();
         Statistics {
             counters,
             cpu_micros: (micros(user), micros(system)),
-            sleeps: ticks::voluntary_switches(),
+            sleeps: usage::voluntary_switches(),
         }
     }
 }

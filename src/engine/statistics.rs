@@ -1,4 +1,5 @@
-//! The counters of all machines under one roof: `control.…`, `gre.…`, `ppp.…`, `drop.…`, `mss.…`, `pty.…`.
+//! The counters of all machines under one roof: `control.…`, `gre.…`, `ppp.…`, `drop.…`, `mss.…`, `pty.…`; those of
+//! [`super::inform`] join them in the session.
 
 use super::{bridge, mss};
 use crate::{

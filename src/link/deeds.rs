@@ -334,7 +334,7 @@ pub(super) fn route_by(dest: IpNet, way: &Way) -> Result<Route, Cause> {
 fn route_of(step: &Step) -> Result<Route, Cause> {
     match step {
         Step::HostRoute { server, way, .. } => route_by(IpNet::from(*known(server)?), known(way)?),
-        Step::Route { tun, dest, metric, table, peer } => {
+        Step::Route { tun, dest, metric, table, peer, label } => {
             let mut route = Route::through(*dest, known(tun)?);
             if let (Some(peer), Some(hop)) = (peer, route.hops.first_mut()) {
                 // The BSDs: the plan for Linux names none.
@@ -342,6 +342,7 @@ fn route_of(step: &Step) -> Result<Route, Cause> {
             }
             route.metric = default_metric(dest, *metric);
             route.table = table.as_ref().map_or(Ok(MAIN_TABLE), |table| known(table).copied())?;
+            route.label = label.clone();
             Ok(route)
         }
         _ => Err(Cause::Ledger("not a route".to_owned())),

@@ -1,4 +1,5 @@
-//! OpenBSD's `net.inet.gre.allow`, without which its kernel hands GRE packets to nobody, by sysctl(8).
+//! OpenBSD's `net.inet.gre.allow`, by sysctl(8). Before 6.3 its kernel handed GRE packets to nobody while it was 0; since
+//! gre(4) was written anew (if_gre.c of 2018), what gre(4) declines goes to raw sockets whatever it says.
 //!
 //! It belongs to the whole host. What was set before us stays set; what we set is set back by the last tunnel that
 //! has asked for it, if that is the one that set it.

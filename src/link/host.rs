@@ -44,6 +44,15 @@ pub trait Host {
         self.route_to(to, source)
     }
 
+    /// The same for whoever uses this routing table: of a routing domain (OpenBSD), or a FIB (FreeBSD).
+    ///
+    /// # Errors
+    /// When there is no way, or the kernel could not be asked; EOPNOTSUPP where there is no such thing.
+    fn route_to_in(&mut self, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
+        let what = format!("find the way to {to} in routing table {table}");
+        Err(Error::errno(what, nix::errno::Errno::EOPNOTSUPP))
+    }
+
     /// The rules of policy routing of a family, in the kernel's order; none where there is no such thing.
     ///
     /// # Errors
@@ -185,6 +194,11 @@ impl Host for crate::net::kernel::Kernel {
         mark: Option<u32>,
     ) -> Result<RouteTo, Error> {
         Self::route_to(self, to, source, mark)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn route_to_in(&mut self, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
+        Self::route_to_in(self, to, table)
     }
 
     fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {

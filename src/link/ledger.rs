@@ -406,7 +406,9 @@ impl StateLock {
 
     fn hold(&mut self) -> Result<(), LinkError> {
         let failed = |error| file_error(&self.state, error);
-        crash::point(format_args!("make the state directory"));
+        if !self.state.is_dir() {
+            crash::point(format_args!("make the state directory"));
+        }
         DirBuilder::new().recursive(true).mode(0o700).create(&self.state).map_err(failed)?;
         // The directory itself is the lock: a file in it would be one more thing left behind.
         let directory = open(OpenOptions::new().read(true), &self.state).map_err(failed)?;

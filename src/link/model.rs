@@ -102,15 +102,17 @@ impl Model {
 
 impl Host for Model {
     fn route_to(&mut self, to: IpAddr, _source: Option<IpAddr>) -> Result<RouteTo, Error> {
+        self.route_to_in(to, MAIN_TABLE)
+    }
+
+    fn route_to_in(&mut self, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
         let state = self.state.borrow();
         // Of several with one metric the first counts.
         let best = state
             .routes
             .iter()
             .rev()
-            .filter(|route| {
-                route.table == MAIN_TABLE && route.dest.contains(&to) && route.kind == Kind::Unicast
-            })
+            .filter(|route| route.table == table && route.dest.contains(&to) && route.kind == Kind::Unicast)
             .max_by_key(|route| (route.dest.prefix_len(), std::cmp::Reverse(route.metric)));
         let route = best.ok_or_else(|| Error::errno("route", Errno::ENETUNREACH))?;
         let hop = &route.hops[0];

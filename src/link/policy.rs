@@ -73,6 +73,8 @@ pub(super) fn perform(host: &mut dyn Host, step: &PolicyStep, before: &Before) -
 /// Performs a step again that is in force, if something took its effect away meanwhile; whether it did.
 pub(super) fn renew(host: &mut dyn Host, step: &PolicyStep, before: &Before) -> Result<bool, Cause> {
     match step {
+        // Looked at first: what is there still must not be written again with every notice of the kernel.
+        PolicyStep::Rule { ipv6, .. } if host.rules(*ipv6)?.contains(&rule_of(step)?) => Ok(false),
         PolicyStep::Rule { .. } => put_in(host, step),
         _ if *before == Before::Same => Ok(false),
         _ => deeds::add_if_missing(host, route_of(step)?),

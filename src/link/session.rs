@@ -271,14 +271,15 @@ impl Session {
     /// [`Session::perform`] of the network plan does it again. The device, and what is done to it, stays.
     #[must_use = "these are the steps that could not be undone"]
     pub fn let_go(&mut self) -> Vec<LinkError> {
-        let (_lock, mut errors) = match StateLock::take(&self.places.state) {
+        let (mut lock, mut errors) = match StateLock::take(&self.places.state) {
             Ok(lock) => (Some(lock), Vec::new()),
             Err(error) => (None, vec![error]),
         };
         let mut entries = self.ledger.record().entries.clone();
         entries.retain(|entry| entry.step.leads_into_tunnel());
         for entry in entries.iter().rev() {
-            errors.extend(undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry, None).err());
+            let undone = undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry, lock.as_mut());
+            errors.extend(undone.err());
         }
         errors
     }
@@ -442,8 +443,10 @@ pub(super) fn unwind(
 ) -> Vec<LinkError> {
     let mut entries = ledger.record().entries.clone();
     entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
-    let undo = |entry| undo_entry(host, ledger, places, entry, lock.as_deref_mut()).err();
-    entries.iter().filter_map(undo).collect()
+    entries
+        .iter()
+        .filter_map(|entry| undo_entry(host, ledger, places, entry, lock.as_deref_mut()).err())
+        .collect()
 }
 
 fn undo_entry(

@@ -1,3 +1,4 @@
+mod openbsd;
 mod roaming;
 
 use std::{fs, io::Write, net::Ipv4Addr, os::unix::fs::PermissionsExt};
@@ -275,63 +276,6 @@ fn a_new_supervisor_takes_the_pid_file_over() {
     assert!(files(&places.run).is_empty());
 }
 
-/// As on OpenBSD: the device is placed before it has an address, its routes are in the table of the domain, and all goes
-/// with the device, wherever up or down was cut short.
-#[test]
-fn a_tunnel_in_a_routing_domain() {
-    let tun = || Value::Known("tun0".to_owned());
-    let route = |dest: &str| Step::Route {
-        tun: tun(),
-        dest: dest.parse().unwrap(),
-        metric: None,
-        table: Some(Value::Known(3)),
-        peer: Some(Value::Known(Ipv4Addr::new(10, 99, 0, 1))),
-    };
-    let transport = Plan { steps: vec![Step::OpenTun { unit: Some(0) }], ..empty(Part::Transport) };
-    let address = Step::Address {
-        tun: tun(),
-        local: Value::Known(Ipv4Addr::new(10, 99, 0, 2)),
-        peer: Some(Value::Known(Ipv4Addr::new(10, 99, 0, 1))),
-    };
-    let steps = vec![
-        Step::Domain { tun: tun(), number: 3 },
-        address,
-        Step::Up { tun: tun() },
-        route("0.0.0.0/1"),
-        route("128.0.0.0/1"),
-    ];
-    let network = Plan { steps, ..empty(Part::Network) };
-    for budget in 0.. {
-        let dir = tempfile::tempdir().unwrap();
-        let places = places(dir.path());
-        let model = Model::new(laptop());
-        let mut session = session(&places, &model.restart(budget));
-        let done = session.perform(&transport).and_then(|()| session.perform(&network)).is_ok();
-        if done {
-            // A second time, after a reconnection, nothing is left to do: there is no budget for it.
-            session.perform(&network).unwrap();
-            let state = model.state.borrow().clone();
-            assert_eq!(state.domains, [("tun0".to_owned(), 3)]);
-            assert_eq!(state.addresses.len(), 1, "the address came after the domain");
-            let inside: Vec<u32> = state
-                .routes
-                .iter()
-                .filter(|route| route.leaves_by("tun0"))
-                .map(|route| route.table)
-                .collect();
-            assert_eq!(inside, [3, 3]);
-        }
-        drop(session);
-        let recovery = recover(&places, &mut model.clone(), &|_| false);
-        assert!(recovery.errors.is_empty(), "killed at {budget}: {:?}", recovery.errors);
-        assert_eq!(*model.state.borrow(), laptop(), "killed at {budget}");
-        if done {
-            assert!(budget >= 6, "{budget}");
-            break;
-        }
-    }
-}
-
 // Helpers.
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -418,7 +362,14 @@ const fn empty(part: Part) -> Plan {
 fn bring_up(session: &mut Session, wanted: &Wanted, places: &Places) -> Result<(), LinkError> {
     let (mode, nets, ipv6) = wanted;
     let tun = || Value::Open(crate::plan::Symbol::Tun);
-    let route = |dest: ipnet::IpNet| Step::Route { tun: tun(), dest, metric: None, table: None, peer: None };
+    let route = |dest: ipnet::IpNet| Step::Route {
+        tun: tun(),
+        dest,
+        metric: None,
+        table: None,
+        peer: None,
+        label: None,
+    };
     let open = crate::plan::Symbol::Server;
     let within = if mode.is_some() { vec!["0.0.0.0/0".parse().unwrap()] } else { nets.clone() };
     let mut transport = empty(Part::Transport);

@@ -103,18 +103,28 @@ impl InForce {
         routing.map(move |entry| entry.step.line(platform))
     }
 
-    /// Where packets to `to` go that have no mark and are not of the tunnel itself.
+    /// Where packets to `to` go that have no mark and are not of the tunnel itself. With a routing table of its own
+    /// (routing domain, FIB): those of whoever uses that one.
     ///
     /// # Errors
     /// When the kernel could not be asked.
     pub fn trace(&self, host: &mut dyn Host, to: IpAddr) -> Result<Trace, LinkError> {
-        let answer = match host.route_to(to, None) {
+        let domain = self.domain();
+        let asked = match domain {
+            Some(table) => host.route_to_in(to, table),
+            None => host.route_to(to, None),
+        };
+        let answer = match asked {
             Err(error) if error.errno.is_none() || error.is_permission() => {
                 return Err(LinkError::observing(error));
             }
             answer => answer.ok(),
         };
-        let decided = if answer.as_ref().is_some_and(|way| way.local) { None } else { decide(host, to)? };
+        let decided = if answer.as_ref().is_some_and(|way| way.local) {
+            None
+        } else {
+            decide(host, to, domain.unwrap_or(MAIN_TABLE))?
+        };
         let agreed = decided.filter(|(_, route)| agrees(answer.as_ref(), route));
         let (goes, why) = self.judge(answer.as_ref(), agreed.as_ref().map(|(_, route)| route), to);
         let rule = agreed.as_ref().and_then(|(rule, route)| {
@@ -150,6 +160,14 @@ impl InForce {
         }
     }
 
+    /// The routing table that the device was placed in.
+    fn domain(&self) -> Option<u32> {
+        self.entries.iter().find_map(|entry| match entry.step {
+            Step::Domain { number, .. } => Some(number),
+            _ => None,
+        })
+    }
+
     fn is_server(&self, to: IpAddr) -> bool {
         self.entries.iter().any(
             |entry| matches!(&entry.step, Step::HostRoute { server: Value::Known(server), .. } if *server == to),
@@ -173,12 +191,12 @@ impl InForce {
     }
 }
 
-/// The rule and the route that the kernel comes to.
-fn decide(host: &mut dyn Host, to: IpAddr) -> Result<Option<(Option<Rule>, Route)>, LinkError> {
+/// The rule and the route that the kernel comes to; `table` is where it begins if it knows no rules.
+fn decide(host: &mut dyn Host, to: IpAddr, table: u32) -> Result<Option<(Option<Rule>, Route)>, LinkError> {
     let ipv6 = to.is_ipv6();
     let rules = host.rules(ipv6).map_err(LinkError::observing)?;
     let selected: Vec<(Option<Rule>, u32)> = if rules.is_empty() {
-        vec![(None, MAIN_TABLE)]
+        vec![(None, table)]
     } else {
         let for_it = rules.into_iter().filter(|rule| rule.matches(to, 0) && rule.table != LOCAL_TABLE);
         for_it.map(|rule| (Some(rule.clone()), rule.table)).collect()

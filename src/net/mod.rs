@@ -5,6 +5,8 @@
 //! kernel is asked, `netlink` is how Linux is asked and [`rtsock`] the language of the BSDs' kernels, [`signals`] turns
 //! signals into readable descriptors, [`sleep`] the machine's waking up and [`filewatch`] the writing of files, and
 //! [`wait`] is the one place that blocks. [`lookup`] asks for names, and [`said`] checks what such a child says.
+//! `netns` goes to another namespace, [`pty`] and [`stdio`] are what a PPP daemon is spoken to over, [`syslog`] is the
+//! log of the drop-in.
 
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
 pub mod bsd;

@@ -2,7 +2,7 @@
 //!
 //! Owns the data: a [`Route`] as complete as it takes to put one back after it was removed, an interface
 //! [`Address`], the answer to "which way to this host" ([`RouteTo`]), and the [`Error`] of a kernel that said
-//! no. Does not own the sockets: `netlink` speaks to Linux, the routing socket of the BSDs comes beside it.
+//! no. Does not own the sockets: `netlink` speaks to Linux, `bsd` to the BSDs.
 
 use std::{fmt, net::IpAddr};
 
@@ -53,6 +53,9 @@ pub struct Route {
     /// Source and destination realm.
     #[serde(default)]
     pub realm: Option<(u16, u16)>,
+    /// What pf(4) and bgpd(8) know it by (OpenBSD).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// What else the kernel said about it that this program could not put back: in words. Empty in the
     /// ordinary case; a route with anything here must not be removed.
     #[serde(default)]
@@ -77,6 +80,7 @@ impl Route {
             metrics: Vec::new(),
             preference: None,
             realm: None,
+            label: None,
             beyond: Vec::new(),
         }
     }
@@ -134,6 +138,9 @@ impl fmt::Display for Route {
         }
         if self.table != MAIN_TABLE {
             write!(f, " table {}", self.table)?;
+        }
+        if let Some(label) = &self.label {
+            write!(f, " label {label}")?;
         }
         Ok(())
     }

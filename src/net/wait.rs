@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -46,9 +46,29 @@ pub fn until<const N: usize>(
     interests: [Option<(BorrowedFd<'_>, Interest)>; N],
     deadline: Option<Instant>,
 ) -> io::Result<[bool; N]> {
+    Ok(until_which(interests, deadline)?.map(|ready| ready.to_read || ready.to_write))
+}
+
+/// What a descriptor is ready for, of that for which it is waited. An error or a hang-up is both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// There is something to read.
+    pub to_read: bool,
+    /// There is room to write.
+    pub to_write: bool,
+}
+
+/// As [`until`], and says what for.
+///
+/// # Errors
+/// As [`any`].
+pub fn until_which<const N: usize>(
+    interests: [Option<(BorrowedFd<'_>, Interest)>; N],
+    deadline: Option<Instant>,
+) -> io::Result<[Ready; N]> {
     let watched = interests.iter().flatten();
     let Some((some, _)) = watched.clone().next() else {
-        return any(&[], deadline).map(|_| [false; N]);
+        return any(&[], deadline).map(|_| [Ready::default(); N]);
     };
     let mut fds: [PollFd<'_>; N] = std::array::from_fn(|_| PollFd::new(*some, PollFlags::empty()));
     let mut count = 0;
@@ -60,8 +80,36 @@ pub fn until<const N: usize>(
         Ok(_) | Err(Errno::EINTR) => {}
         Err(error) => return Err(error.into()),
     }
-    let mut ready = fds.iter().map(|fd| fd.revents().is_some_and(|revents| !revents.is_empty()));
-    Ok(interests.map(|interest| interest.is_some() && ready.next().unwrap_or(false)))
+    let mut revents = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+    Ok(interests.map(|interest| match interest.and_then(|_| revents.next()) {
+        Some(revents) => Ready {
+            to_read: revents.intersects(!PollFlags::POLLOUT),
+            to_write: revents.intersects(!PollFlags::POLLIN),
+        },
+        None => Ready::default(),
+    }))
+}
+
+/// Several descriptors that seldom have something to say, as one to wait for, which is readable when one of them is: each
+/// that is waited for costs a part of what the waiting costs. `None` where the system has no such thing (epoll(7)).
+///
+/// # Errors
+/// The kernel's.
+pub fn as_one(fds: &[BorrowedFd<'_>]) -> io::Result<Option<OwnedFd>> {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        for fd in fds {
+            epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        }
+        Ok(Some(epoll.0))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = fds;
+        Ok(None)
+    }
 }
 
 /// Makes reading from and writing to a descriptor give [`io::ErrorKind::WouldBlock`] instead of waiting.
@@ -134,6 +182,36 @@ mod tests {
             until([None, Some((a.as_fd(), Interest::Readable)), None], past).unwrap(),
             [false, true, false]
         );
+    }
+
+    #[test]
+    fn says_what_each_is_ready_for() {
+        let (a, mut b) = UnixStream::pair().unwrap();
+        let both =
+            || until_which([None, Some((a.as_fd(), Interest::Both))], Some(Instant::now())).unwrap()[1];
+        assert_eq!(both(), Ready { to_read: false, to_write: true });
+        b.write_all(b"x").unwrap();
+        assert_eq!(both(), Ready { to_read: true, to_write: true });
+        let read = until_which([Some((a.as_fd(), Interest::Readable))], None).unwrap();
+        assert_eq!(read, [Ready { to_read: true, to_write: false }]);
+        drop(b);
+        assert_eq!(both(), Ready { to_read: true, to_write: true });
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn several_as_one_are_ready_as_long_as_one_of_them_is() {
+        let pairs: Vec<_> = (0..3).map(|_| UnixStream::pair().unwrap()).collect();
+        let fds: Vec<_> = pairs.iter().map(|(here, _)| here.as_fd()).collect();
+        let one = as_one(&fds).unwrap().unwrap();
+        let ready = || until([Some((one.as_fd(), Interest::Readable))], Some(Instant::now())).unwrap()[0];
+        assert!(!ready());
+        for (mut here, mut there) in pairs.iter().map(|(here, there)| (here, there)) {
+            there.write_all(b"x").unwrap();
+            assert!(ready() && ready(), "until it is read");
+            std::io::Read::read_exact(&mut here, &mut [0]).unwrap();
+            assert!(!ready());
+        }
     }
 
     #[test]

@@ -10,7 +10,13 @@
     )
 )]
 
-use std::{io, ops::Range, os::fd::AsFd};
+use std::{
+    io,
+    ops::Range,
+    os::fd::{AsFd, AsRawFd},
+};
+
+use nix::sys::socket::{MsgFlags, send};
 
 /// A fixed number of equally large buffers, of which the first [`Batch::filled`] hold a datagram.
 pub struct Batch {
@@ -19,13 +25,18 @@ pub struct Batch {
     places: Vec<Range<usize>>,
     slot: usize,
     filled: usize,
+    /// How many datagrams are asked for next: it costs something to offer a buffer, also when nothing comes.
+    offered: usize,
 }
+
+/// Buffers that are offered at least.
+const FEW: usize = 8;
 
 impl Batch {
     /// `count` buffers of `size` bytes each.
     #[must_use]
     pub fn new(count: usize, size: usize) -> Self {
-        Self { space: vec![0; count * size], places: vec![0..0; count], slot: size, filled: 0 }
+        Self { space: vec![0; count * size], places: vec![0..0; count], slot: size, filled: 0, offered: FEW }
     }
 
     /// How many datagrams it holds now.
@@ -67,7 +78,8 @@ impl Batch {
             .filter_map(|(buffer, place)| buffer.get_mut(place.clone()))
     }
 
-    /// Receives as many datagrams as are waiting and fit, without blocking. `Ok(0)` means none was waiting.
+    /// Receives datagrams that are waiting, without blocking: as many as fit, or at first fewer, and more the more came
+    /// the last time. `Ok(0)` means none was waiting.
     ///
     /// # Errors
     /// What the socket reports, such as an ICMP error of a connected socket; the batch is then empty.
@@ -76,6 +88,7 @@ impl Batch {
         match self.receive_some(socket) {
             Ok(count) => {
                 self.filled = count;
+                self.offered = (2 * count).max(FEW);
                 Ok(count)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -89,51 +102,76 @@ impl Batch {
     /// # Errors
     /// The first that the socket reports; what was behind it in the batch is dropped, as a network would.
     pub fn send(&mut self, socket: impl AsFd) -> io::Result<usize> {
-        let sent = self.send_all(socket);
+        let sent = if self.filled == 1 { self.send_one(socket) } else { self.send_all(socket) };
         self.filled = 0;
         sent
+    }
+
+    /// By itself it is cheaper without the headers of many.
+    fn send_one(&mut self, socket: impl AsFd) -> io::Result<usize> {
+        let Some(datagram) = self.datagrams().next() else { return Ok(0) };
+        send(socket.as_fd().as_raw_fd(), datagram, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?;
+        Ok(1)
     }
 }
 
 #[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"))]
 mod system {
-    use super::{AsFd, Batch, io};
-    use std::os::fd::AsRawFd;
+    use super::{AsFd, AsRawFd, Batch, io};
+    use std::mem::MaybeUninit;
 
     /// More would not make the call cheaper, and the headers live on the stack.
     const MOST: usize = 64;
 
-    impl Batch {
-        pub(super) fn receive_some(&mut self, socket: impl AsFd) -> io::Result<usize> {
-            // SAFETY: all-zero is a valid iovec and a valid mmsghdr (null pointers with length zero).
-            let mut vectors: [libc::iovec; MOST] = unsafe { std::mem::zeroed() };
-            // SAFETY: as above.
-            let mut headers: [libc::mmsghdr; MOST] = unsafe { std::mem::zeroed() };
-            let mut count: libc::c_uint = 0;
-            for ((buffer, vector), header) in
-                self.space.chunks_exact_mut(self.slot.max(1)).zip(&mut vectors).zip(&mut headers)
-            {
-                vector.iov_base = buffer.as_mut_ptr().cast();
-                vector.iov_len = buffer.len();
+    /// Headers with one vector each, of which only as many are written as are used: all of them are 5 KiB.
+    struct Headers {
+        vectors: [MaybeUninit<libc::iovec>; MOST],
+        headers: [MaybeUninit<libc::mmsghdr>; MOST],
+    }
+
+    impl Headers {
+        const fn new() -> Self {
+            Self { vectors: [MaybeUninit::uninit(); MOST], headers: [MaybeUninit::uninit(); MOST] }
+        }
+
+        /// Writes one for each buffer, and gives how many.
+        fn fill<'a>(&mut self, buffers: impl Iterator<Item = &'a mut [u8]>) -> libc::c_uint {
+            let mut count = 0;
+            for ((buffer, vector), header) in buffers.zip(&mut self.vectors).zip(&mut self.headers) {
+                let vector =
+                    vector.write(libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() });
+                // SAFETY: all-zero is a valid mmsghdr (null pointers with length zero).
+                let header = header.write(unsafe { std::mem::zeroed() });
                 header.msg_hdr.msg_iov = vector;
                 header.msg_hdr.msg_iovlen = 1;
                 count += 1;
             }
+            count
+        }
+    }
+
+    impl Batch {
+        pub(super) fn receive_some(&mut self, socket: impl AsFd) -> io::Result<usize> {
+            let mut headers = Headers::new();
+            let offered = self.offered.min(MOST);
+            let count = headers.fill(self.space.chunks_exact_mut(self.slot.max(1)).take(offered));
             // SAFETY: the first `count` headers point to one vector each, and each vector to a buffer of
             // `self.space` that nobody else touches during the call.
             let got = unsafe {
                 libc::recvmmsg(
                     socket.as_fd().as_raw_fd(),
-                    headers.as_mut_ptr(),
+                    headers.headers.as_mut_ptr().cast(),
                     count as _,
                     libc::MSG_DONTWAIT as _,
                     std::ptr::null_mut(),
                 )
             };
             let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
-            for (place, header) in self.places.iter_mut().zip(&headers).take(got) {
+            for (place, header) in self.places.iter_mut().zip(&headers.headers).take(got) {
+                // SAFETY: the kernel has filled the first `got` of the `count` headers that were written above.
+                let length = unsafe { header.assume_init_ref() }.msg_len;
                 // As wide as each system pleases.
-                *place = 0..usize::try_from(header.msg_len).unwrap_or(0);
+                *place = 0..usize::try_from(length).unwrap_or(0);
             }
             Ok(got)
         }
@@ -151,29 +189,21 @@ mod system {
         }
 
         fn send_some(&mut self, from: usize, socket: &impl AsFd) -> io::Result<usize> {
-            // SAFETY: all-zero is a valid iovec and a valid mmsghdr (null pointers with length zero).
-            let mut vectors: [libc::iovec; MOST] = unsafe { std::mem::zeroed() };
-            // SAFETY: as above.
-            let mut headers: [libc::mmsghdr; MOST] = unsafe { std::mem::zeroed() };
-            let mut count: libc::c_uint = 0;
+            let mut headers = Headers::new();
             let waiting = self.filled.saturating_sub(from);
             let buffers = self.space.chunks_exact_mut(self.slot.max(1)).zip(&self.places);
-            for (((buffer, place), vector), header) in
-                buffers.skip(from).take(waiting).zip(&mut vectors).zip(&mut headers)
-            {
-                let datagram = buffer.get_mut(place.clone()).unwrap_or_default();
-                vector.iov_base = datagram.as_mut_ptr().cast();
-                vector.iov_len = datagram.len();
-                header.msg_hdr.msg_iov = vector;
-                header.msg_hdr.msg_iovlen = 1;
-                count += 1;
-            }
+            let count = headers.fill(
+                buffers
+                    .skip(from)
+                    .take(waiting)
+                    .map(|(buffer, place)| buffer.get_mut(place.clone()).unwrap_or_default()),
+            );
             // SAFETY: the first `count` headers point to one vector each, and each vector to initialised bytes
             // of `self.space`, which the kernel only reads.
             let sent = unsafe {
                 libc::sendmmsg(
                     socket.as_fd().as_raw_fd(),
-                    headers.as_mut_ptr(),
+                    headers.headers.as_mut_ptr().cast(),
                     count as _,
                     (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
                 )
@@ -185,15 +215,16 @@ mod system {
 
 #[cfg(not(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd")))]
 mod system {
-    use super::{AsFd, Batch, io};
-    use nix::sys::socket::{MsgFlags, recv, send};
-    use std::os::fd::AsRawFd;
+    use super::{AsFd, AsRawFd, Batch, MsgFlags, io, send};
+    use nix::sys::socket::recv;
 
     impl Batch {
         pub(super) fn receive_some(&mut self, socket: impl AsFd) -> io::Result<usize> {
             let fd = socket.as_fd().as_raw_fd();
             let mut got = 0;
-            for (buffer, place) in self.space.chunks_exact_mut(self.slot.max(1)).zip(&mut self.places) {
+            for (buffer, place) in
+                self.space.chunks_exact_mut(self.slot.max(1)).zip(&mut self.places).take(self.offered)
+            {
                 match recv(fd, buffer, MsgFlags::MSG_DONTWAIT) {
                     Ok(size) => *place = 0..size,
                     Err(error) if got == 0 => return Err(error.into()),
@@ -242,6 +273,43 @@ mod tests {
         assert_eq!(first, (0..5_u8).map(|n| vec![n; usize::from(n)]).collect::<Vec<_>>());
         assert_eq!(into.receive(&b).unwrap(), 3);
         assert_eq!(into.receive(&b).unwrap(), 0, "nothing waits");
+    }
+
+    #[test]
+    fn more_is_asked_for_the_more_came() {
+        let (a, b) = UnixDatagram::pair().unwrap();
+        let mut into = Batch::new(64, 16);
+        let mut counts = Vec::new();
+        for _ in 0..5 {
+            for n in 0..20_u8 {
+                a.send(&[n; 16][..usize::from(n % 16)]).unwrap();
+            }
+            let (mut got, mut calls) = (Vec::new(), 0);
+            while into.receive(&b).unwrap() > 0 {
+                got.extend(into.datagrams().map(|datagram| datagram.to_vec()));
+                calls += 1;
+            }
+            assert_eq!(got, (0..20_u8).map(|n| vec![n; usize::from(n % 16)]).collect::<Vec<_>>());
+            counts.push(calls);
+        }
+        assert_eq!(counts, [2, 1, 1, 1, 1], "8 and then 12; from then on 24 are asked for");
+        assert_eq!(into.filled(), 0);
+    }
+
+    #[test]
+    fn one_alone_is_sent_as_well() {
+        let (a, b) = UnixDatagram::pair().unwrap();
+        let (mut out, mut into) = (Batch::new(4, 16), Batch::new(4, 16));
+        for n in 1..4_u8 {
+            out.push(|buffer| {
+                buffer[2..5].fill(n);
+                Some(2..5)
+            });
+            assert_eq!((out.send(&a).unwrap(), out.filled()), (1, 0));
+            assert_eq!(into.receive(&b).unwrap(), 1);
+            assert_eq!(into.datagrams().next().unwrap(), [n; 3]);
+        }
+        assert_eq!(out.send(&a).unwrap(), 0, "nothing is nothing");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{io, os::unix::net::UnixStream};
 
-/// The effective user id of the process that connected.
+/// The effective user id that the process at the other end had when it connected or began to listen.
+///
+/// Linux: SO_PEERCRED. The BSDs: getpeereid(3), which is LOCAL_PEERCRED on FreeBSD, SO_PEERCRED on OpenBSD and
+/// LOCAL_PEEREID on NetBSD.
 ///
 /// # Errors
 /// The kernel's, when the socket is not connected.
@@ -19,7 +22,7 @@ pub fn uid(stream: &UnixStream) -> io::Result<u32> {
     }
 }
 
-/// The process that listens there or connected; `None` where the kernel does not say.
+/// The process that listens there or connected. `None` on the BSDs, where nobody asks (their kernels could say).
 #[must_use]
 pub fn pid(stream: &UnixStream) -> Option<i32> {
     #[cfg(target_os = "linux")]

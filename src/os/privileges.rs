@@ -20,7 +20,7 @@ const NOBODY: u32 = 65_534;
 /// How much of the file system the child keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Files<'a> {
-    /// All that the unprivileged user may read: the resolver needs `/etc`.
+    /// All that the unprivileged user may read: the resolver needs `/etc`. On OpenBSD only what it needs there.
     Keep,
     /// Nothing: the root becomes a directory made at this path and removed again at once.
     Nothing(&'a Path),
@@ -62,12 +62,21 @@ pub fn drop_all(files: Files<'_>) -> io::Result<()> {
 /// What a child still needs that has its descriptors and its password yet to come.
 fn promise_at_start(files: Files<'_>) -> io::Result<()> {
     #[cfg(target_os = "openbsd")]
-    super::bsd::sandbox::promise(match files {
-        // A resolver reads /etc/resolv.conf and asks.
-        Files::Keep => c"stdio recvfd rpath dns",
-        // The engine connects; the drop-in may have to open its log anew.
-        Files::Nothing(_) => c"stdio recvfd inet unix",
-    })?;
+    {
+        use super::bsd::sandbox::{promise, show_only};
+        match files {
+            // getaddrinfo(3) reads these two, and may under "dns" alone. Without "rpath" nothing else can be opened but
+            // what the kernel lets the C library have at any time (zone files, /dev/null): the veil is for that.
+            Files::Keep => {
+                show_only(&[c"/etc/resolv.conf", c"/etc/hosts"])?;
+                promise(c"stdio dns")?;
+            }
+            // No unveil(2): there is nothing to hide in a root directory that has been removed, no descriptor of a
+            // directory to leave it by ("recvfd" takes none), and nothing can be opened without "rpath". The engine
+            // connects; the drop-in may have to open its log anew, and must find none instead of being killed.
+            Files::Nothing(_) => promise(c"stdio recvfd inet unix")?,
+        }
+    }
     #[cfg(not(target_os = "openbsd"))]
     let _ = files;
     Ok(())
@@ -107,7 +116,8 @@ mod confinement {
         }
         #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
         {
-            crate::os::bsd::sandbox::promise(c"stdio inet")?;
+            // Without "inet": its sockets have their peers, and it needs no other and no address.
+            crate::os::bsd::sandbox::promise(c"stdio")?;
             crate::os::bsd::sandbox::confine(descriptors)?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use super::{
     Part, Plan, Platform, Step, Symbol, Value, backend, dns::DnsStep, firewall, guard, hook::HookStep,
     offered,
 };
-use crate::profile::{DefaultRoute, Mtu, Profile};
+use crate::profile::{DefaultRoute, Mtu, Profile, Route};
 
 /// What is done before anything is sent to the server.
 #[must_use]
@@ -75,20 +75,21 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
         steps.push(Step::PidFile { dir: run_dir.to_owned(), tun: tun(), pid: Value::Open(Symbol::Pid) });
     }
 
-    let route = |dest: IpNet, metric, table: Option<Value<u32>>| Step::Route {
+    let route = |dest: IpNet, wanted: Option<&Route>, table: Option<Value<u32>>| Step::Route {
         tun: tun(),
         dest,
-        metric,
+        metric: wanted.and_then(|wanted| wanted.metric),
         table: table.or(domain.map(Value::Known)),
         // The routing sockets of the BSDs name the next hop by its address.
         peer: (platform != Platform::Linux && matches!(dest, IpNet::V4(_)))
             .then_some(Value::Open(Symbol::Peer)),
+        label: label(profile, platform, wanted),
     };
     let speaks = |dest: &IpNet| profile.ppp.ipv6 || matches!(dest, IpNet::V4(_));
     for wanted in profile.routes.iter().filter(|wanted| speaks(&wanted.prefix)) {
         let table = wanted.table.map(Value::Known);
         let parts = guard::in_front_of_block(profile, platform, wanted.prefix);
-        steps.extend(parts.into_iter().map(|part| route(part, wanted.metric, table.clone())));
+        steps.extend(parts.into_iter().map(|part| route(part, Some(wanted), table.clone())));
     }
 
     let families: &[bool] = if profile.ppp.ipv6 { &[false, true] } else { &[false] };
@@ -154,6 +155,12 @@ fn domain(profile: &Profile, platform: Platform) -> Option<u32> {
         Platform::FreeBsd => profile.link.fib,
         Platform::Linux | Platform::NetBsd => None,
     }
+}
+
+/// The label of a route into the tunnel: its own, else the one that all have.
+fn label(profile: &Profile, platform: Platform, wanted: Option<&Route>) -> Option<String> {
+    let own = wanted.and_then(|wanted| wanted.label.as_ref());
+    own.or(profile.link.rtlabel.as_ref()).filter(|_| platform == Platform::OpenBsd).cloned()
 }
 
 /// How everything goes through the tunnel on this platform; `None` when it does not, and never `Auto`.

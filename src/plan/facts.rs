@@ -221,12 +221,12 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
             let reason = facts.keep_default.of(ipv6).map_or("", String::as_str);
             note(plan, format!("{reason}: it stays, and two halves go through the tunnel instead"));
         }
-        Step::Route { tun, dest, metric, table: None, peer }
+        Step::Route { tun, dest, metric, table: None, peer, label }
             if dest.prefix_len() == 0 && facts.keep_default.of(matches!(dest, IpNet::V6(_))).is_some() =>
         {
             for half in build::halves(matches!(dest, IpNet::V6(_))) {
-                let (tun, peer) = (tun.clone(), peer.clone());
-                let half = Step::Route { tun, dest: half, metric, table: None, peer };
+                let (tun, peer, label) = (tun.clone(), peer.clone(), label.clone());
+                let half = Step::Route { tun, dest: half, metric, table: None, peer, label };
                 if !plan.steps.contains(&half) {
                     plan.steps.push(half);
                 }

@@ -109,7 +109,9 @@ pub(super) fn notes(profile: &Profile, platform: Platform) -> Vec<String> {
             notes.push("policy rules are Linux's: two halves go through the tunnel instead".to_owned());
         }
         if is_on(profile, platform) && profile.default_route.is_some() {
-            notes.push("a resolver on the link can still be asked: guard port 53 with pf".to_owned());
+            // NetBSD's own packet filter is npf(7).
+            let filter = if platform == Platform::NetBsd { "npf" } else { "pf" };
+            notes.push(format!("a resolver on the link can still be asked: guard port 53 with {filter}"));
         }
         let alone = is_on(profile, platform) && profile.default_route.is_none();
         for route in profile.routes.iter().filter(|_| alone) {

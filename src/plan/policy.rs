@@ -210,7 +210,7 @@ impl PolicyStep {
             }
             (Self::Outside { dest, way }, _) => {
                 let family = if matches!(dest, IpNet::V6(_)) { " -inet6" } else { "" };
-                format!("route {verb}{family} -net {dest} {}", words::bsd_way(way))
+                format!("route {verb}{family} -net {dest} {}", words::bsd_way(way, platform))
             }
         }
     }

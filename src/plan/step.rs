@@ -95,6 +95,9 @@ pub enum Step {
         table: Option<Value<u32>>,
         /// The next hop, for platforms whose routes name the peer instead of the device.
         peer: Option<Value<Ipv4Addr>>,
+        /// What pf(4) and bgpd(8) know it by (OpenBSD).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
     },
     /// Removes the default routes of the main table; each is remembered and put back.
     RemoveDefault {

@@ -84,7 +84,7 @@ fn ipv6_has_its_own_steps() {
     let mut profile = client(DefaultRoute::Halves);
     profile.ppp.ipv6 = true;
     profile.routes =
-        vec![Route { prefix: "2001:db8:42::/48".parse().unwrap(), metric: Some(50), table: Some(7000) }];
+        vec![Route { metric: Some(50), table: Some(7000), ..Route::to("2001:db8:42::/48".parse().unwrap()) }];
     let plan = network_plan(&profile, Platform::Linux);
     insta::assert_snapshot!(text(&plan), @"
     ip link set tunX mtu <mtu>
@@ -351,6 +351,52 @@ fn a_routing_table_of_the_tunnels_own() {
         let steps = network_plan(&profile, platform).steps;
         assert!(!steps.iter().any(|step| matches!(step, Step::Domain { .. })), "{platform:?}");
         assert!(steps.iter().any(|step| matches!(step, Step::RemoveDefault { .. })), "{platform:?}");
+    }
+    for step in plan.steps {
+        let text = serde_json::to_string(&step).unwrap();
+        assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step, "{text}");
+    }
+}
+
+#[test]
+fn labels_of_routes_are_openbsds() {
+    let mut profile = client(DefaultRoute::Replace);
+    profile.ppp.ipv6 = true;
+    profile.link.rtlabel = Some("vpn".to_owned());
+    let mut own = Route::to("10.43.0.0/16".parse().unwrap());
+    (own.metric, own.label) = (Some(12), Some("branch".to_owned()));
+    profile.routes =
+        vec![Route::to("10.42.0.0/16".parse().unwrap()), own, Route::to("2001:db8::/32".parse().unwrap())];
+    let words = |plan: &Plan| -> Vec<String> {
+        let lines = plan.lines().filter(|line| line.starts_with("route ") && !line.contains("delete"));
+        lines.collect()
+    };
+    let plan = network_plan(&profile, Platform::OpenBsd);
+    assert_eq!(
+        words(&plan),
+        [
+            "route add -net 10.42.0.0/16 <peer> -label vpn",
+            "route add -net 10.43.0.0/16 <peer> -priority 12 -label branch",
+            "route add -inet6 -net 2001:db8::/32 -link -iface tunX -label vpn",
+            "route add default <peer> -label vpn",
+            "route add -inet6 default -link -iface tunX -label vpn",
+        ]
+    );
+    assert!(plan.undo_lines().all(|line| !line.contains("-label")), "a route is found without it");
+    // What the server offers is of the tunnel too; so are the halves in the place of a default route that stays.
+    let offered = ["10.44.0.0/16".parse().unwrap()];
+    let (server, peer) = (Ipv4Addr::new(203, 0, 113, 9), Ipv4Addr::new(10, 99, 0, 1));
+    let with = with_offered(&profile, Platform::OpenBsd, server, peer, &offered);
+    let keep_default = KeepDefault { ipv4: Some("it is odd".to_owned()), ipv6: None };
+    let plan = network_plan(&with, Platform::OpenBsd).resolve(&Facts { keep_default, ..facts() });
+    for dest in ["10.44.0.0/16", "0.0.0.0/1", "128.0.0.0/1"] {
+        let wanted = format!("route add -net {dest} 10.99.0.1 -label vpn");
+        assert!(words(&plan).contains(&wanted), "{wanted}: {:?}", words(&plan));
+    }
+    // The way to the server is not the tunnel's.
+    assert!(transport(&profile, Platform::OpenBsd).lines().all(|line| !line.contains("-label")));
+    for platform in [Platform::Linux, Platform::FreeBsd, Platform::NetBsd] {
+        assert!(network_plan(&profile, platform).lines().all(|line| !line.contains("label")), "{platform:?}");
     }
     for step in plan.steps {
         let text = serde_json::to_string(&step).unwrap();

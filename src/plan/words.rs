@@ -88,7 +88,7 @@ fn linux(step: &Step, verb: &str) -> String {
 fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
     match step {
         Step::HostRoute { server, way, within } => {
-            format!("route {verb} -host {server} {}{}", bsd_way(way), condition(server, within))
+            format!("route {verb} -host {server} {}{}", bsd_way(way, platform), condition(server, within))
         }
         Step::Mtu { tun, mtu } => format!("ifconfig {tun} mtu {mtu}"),
         Step::Address { tun, local, peer } => match (peer, verb) {
@@ -105,7 +105,7 @@ fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
             Platform::FreeBsd => format!("ifconfig {tun} fib {number}"),
             _ => format!("ifconfig {tun} rdomain {number}"),
         },
-        Step::Route { tun, dest, metric, table, peer } => {
+        Step::Route { tun, dest, metric, table, peer, label } => {
             let family = if matches!(dest, IpNet::V6(_)) { " -inet6" } else { "" };
             let to = match dest.prefix_len() {
                 0 => "default".to_owned(),
@@ -120,9 +120,15 @@ fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
                 (Platform::FreeBsd, Some(table), _) => (String::new(), format!(" -fib {table}")),
                 _ => (String::new(), String::new()),
             };
+            // A route is found without it.
+            let label = label.as_ref().filter(|_| verb == "add");
+            let label = label.map_or(String::new(), |label| format!(" -label {label}"));
             match peer {
-                Some(peer) => format!("route{before} {verb}{family} {to} {peer}{behind}"),
-                None => format!("route{before} {verb}{family} {to} -interface {tun}{behind}"),
+                Some(peer) => format!("route{before} {verb}{family} {to} {peer}{behind}{label}"),
+                None => {
+                    let by = bsd_device(&tun.to_string(), platform);
+                    format!("route{before} {verb}{family} {to} {by}{behind}{label}")
+                }
             }
         }
         Step::RemoveDefault { ipv6 } => {
@@ -160,12 +166,20 @@ pub(super) fn linux_way(way: &Value<Way>) -> String {
     }
 }
 
-pub(super) fn bsd_way(way: &Value<Way>) -> String {
+pub(super) fn bsd_way(way: &Value<Way>, platform: Platform) -> String {
     match way {
         Value::Known(Way::By { gateway: Some(gateway), .. }) => gateway.to_string(),
-        Value::Known(Way::By { gateway: None, dev, .. }) => format!("-interface {dev}"),
-        Value::Known(Way::ThisHost) => "-interface lo0".to_owned(),
+        Value::Known(Way::By { gateway: None, dev, .. }) => bsd_device(dev, platform),
+        Value::Known(Way::ThisHost) => bsd_device("lo0", platform),
         Value::Open(symbol) => symbol.to_string(),
+    }
+}
+
+/// A device in the place of a gateway. `-interface` takes a name on FreeBSD only, elsewhere an address.
+fn bsd_device(dev: &str, platform: Platform) -> String {
+    match platform {
+        Platform::OpenBsd | Platform::NetBsd => format!("-link -iface {dev}"),
+        Platform::FreeBsd | Platform::Linux => format!("-interface {dev}"),
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span, os: 
     }
     link(profile, at, &mut drafts);
     domain(profile, os, at, &mut drafts);
+    tables(profile, os, at, &mut drafts);
+    labels(profile, os, at, &mut drafts);
     routes(profile, at, &mut drafts);
     if !failed(&["ppp.backend", "mppe"]) {
         backend::check(profile, os, at, &mut drafts);
@@ -173,6 +175,32 @@ fn domain(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut V
             let label = "ppp(8) makes its device and its routes where it runs";
             drafts.push(Draft::error(at(key), format!("`{key}` needs the builtin PPP"), label));
         }
+    }
+}
+
+/// Routing tables of routes; `link.rdomain` and `link.fib` have their own refusals.
+fn tables(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+    if os == "netbsd" && profile.routes.iter().any(|route| route.table.is_some()) {
+        let label = "this system has only one: leave it out";
+        drafts.push(Draft::error(at("routes.table"), "a routing table: `routes.table`", label));
+    }
+}
+
+/// What pf(4) and bgpd(8) know routes by.
+fn labels(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+    let written = [
+        ("link.rtlabel", profile.link.rtlabel.is_some()),
+        ("routes.label", profile.routes.iter().any(|route| route.label.is_some())),
+    ];
+    for (key, _) in written.into_iter().filter(|(_, written)| *written && os != "openbsd") {
+        let title = format!("labels of routes are OpenBSD's: `{key}`");
+        let draft = Draft::error(at(key), title, "this system's routes have none: leave it out");
+        drafts.push(draft.help("`up --dry-run --platform openbsd` shows what it does there"));
+    }
+    let leads_nowhere = profile.default_route.is_none() && profile.routes.is_empty() && !profile.peer_routes;
+    if os == "openbsd" && profile.link.rtlabel.is_some() && leads_nowhere {
+        let label = "no route is made that could have it: no `routes`, no `default`";
+        drafts.push(Draft::warning(at("link.rtlabel"), "a label for nothing", label));
     }
 }
 

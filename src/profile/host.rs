@@ -21,7 +21,7 @@ pub enum Mtu {
 }
 
 /// One entry of `routes`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route {
     /// Where to; host bits are zero.
     pub prefix: IpNet,
@@ -29,13 +29,15 @@ pub struct Route {
     pub metric: Option<u32>,
     /// `table`: a Linux routing table by number; `None` is the main one.
     pub table: Option<u32>,
+    /// `label`: the route's label (OpenBSD), instead of the one of `link.rtlabel`.
+    pub label: Option<String>,
 }
 
 impl Route {
     /// A route with nothing but a prefix.
     #[must_use]
     pub fn to(prefix: IpNet) -> Self {
-        Self { prefix: prefix.trunc(), metric: None, table: None }
+        Self { prefix: prefix.trunc(), metric: None, table: None, label: None }
     }
 }
 
@@ -190,6 +192,8 @@ pub struct LinkPlace {
     pub rdomain: Option<u32>,
     /// `link.fib`: a routing table number (FreeBSD).
     pub fib: Option<u32>,
+    /// `link.rtlabel`: the label of every route that is made into the tunnel (OpenBSD).
+    pub rtlabel: Option<String>,
     /// `link.gre-allow`: OpenBSD's `net.inet.gre.allow` is set while the tunnel is there.
     pub gre_allow: bool,
 }

@@ -55,8 +55,13 @@ pub enum SecretError {
         error: io::Error,
     },
     /// There is no such file.
-    #[error("there is no password file {}: write one with (umask 077; cat > {})", .0.display(), .0.display())]
-    Missing(PathBuf),
+    #[error("there is no password file {}: write one with {}", path.display(), how_to_write(path, directory.as_deref()))]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The directory that it should be in, if that is missing too.
+        directory: Option<PathBuf>,
+    },
     /// Whoever started us did not pass this descriptor on.
     #[error(
         "descriptor {0} is not open for reading, so no password comes from it: it is opened like this: pptpctl up NAME {0}<FILE"
@@ -128,6 +133,12 @@ pub enum SecretError {
     /// The profile has no command.
     #[error("the password command is empty")]
     NoCommand,
+}
+
+/// For a shell; what the directory lacks it makes as private as the file.
+fn how_to_write(path: &Path, directory: Option<&Path>) -> String {
+    let directory = directory.map_or_else(String::new, |one| format!("mkdir -p {}; ", one.display()));
+    format!("(umask 077; {directory}cat > {})", path.display())
 }
 
 impl SecretAccess<'static> {
@@ -216,7 +227,10 @@ fn open_fd(fd: i32) -> io::Result<File> {
 fn from_file(path: &Path, guarded: bool) -> Result<Secret, SecretError> {
     let place = path.display().to_string();
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound if guarded => SecretError::Missing(path.to_owned()),
+        io::ErrorKind::NotFound if guarded => SecretError::Missing {
+            path: path.to_owned(),
+            directory: path.parent().filter(|directory| !directory.exists()).map(Path::to_owned),
+        },
         _ => SecretError::Read { place: place.clone(), error },
     };
     // O_NONBLOCK: opening a pipe must not hang before we see that it is one. All checks are made on the open

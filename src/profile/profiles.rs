@@ -134,7 +134,7 @@ impl Profiles {
             let Some(Err(wrong)) = profile.as_ref().map(|profile| profile.password.probe()) else { continue };
             let severity = match &wrong {
                 SecretError::Read { error, .. } if error.kind() == ErrorKind::PermissionDenied => continue,
-                SecretError::Missing(_) => Severity::Warning,
+                SecretError::Missing { .. } => Severity::Warning,
                 _ => Severity::Error,
             };
             let mut finding = Finding::error(wrong.to_string());

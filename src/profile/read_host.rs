@@ -38,6 +38,7 @@ pub(super) fn read(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profi
         profile.link.netns = reader.parsed(table, "link.netns", values::netns);
         profile.link.rdomain = reader.integer(table, "link.rdomain", 1..=255);
         profile.link.fib = reader.integer(table, "link.fib", 1..=65_535);
+        profile.link.rtlabel = reader.parsed(table, "link.rtlabel", values::route_label);
         profile.link.gre_allow = reader.bool(table, "link.gre-allow").unwrap_or(false);
     }
     profile.autostart = reader.bool(table, "autostart").unwrap_or(false);
@@ -89,7 +90,7 @@ fn routes(reader: &mut Reader, table: &DeTable<'_>) -> Vec<Route> {
     routes
 }
 
-/// A prefix, or a table with `to`, `metric` and `table`.
+/// A prefix, or a table with `to`, `metric`, `table` and `label`.
 fn route(reader: &mut Reader, item: Value<'_>) -> Option<Route> {
     let DeValue::Table(table) = item.value else {
         let prefix = reader.parse(item, values::prefix)?;
@@ -109,8 +110,9 @@ fn route(reader: &mut Reader, item: Value<'_>) -> Option<Route> {
             }
             number => number,
         });
+    let label = reader.parsed(table, "routes.label", values::route_label);
     let prefix = not_default(reader, to.unwrap_or(item), prefix?)?;
-    Some(Route { metric, table: number, ..Route::to(prefix) })
+    Some(Route { metric, table: number, label, ..Route::to(prefix) })
 }
 
 fn not_default(reader: &mut Reader, at: Value<'_>, prefix: IpNet) -> Option<IpNet> {

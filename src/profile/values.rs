@@ -218,6 +218,16 @@ pub(super) fn netns(text: &str) -> Result<String, Advice> {
         .ok_or_else(|| "the name of a network namespace, as `ip netns` shows it".to_owned())
 }
 
+/// The label of a route, as route(8) and pf.conf(5) take it: RTLABEL_LEN is 32 with the byte that ends it. Only what
+/// can stand between quotes in pf.conf(5) as it is.
+pub(super) fn route_label(text: &str) -> Result<String, Advice> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':' | b'/');
+    if !(1..=31).contains(&text.len()) || !text.bytes().all(good) {
+        return Err("1 to 31 letters, digits or any of . _ - : /".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// The name of a systemd credential: one file name.
 pub(super) fn credential(text: &str) -> Result<String, Advice> {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@' | b':');

@@ -38,7 +38,7 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
             format!("on this host: does a firewall drop IP protocol 47 from {to}? (nft list ruleset, pfctl -sr)"),
             "on Linux with a stateful firewall: nf_conntrack_pptp must be loaded and assigned, or GRE accepted by a rule"
                 .to_owned(),
-            "on OpenBSD: sysctl net.inet.gre.allow=1".to_owned(),
+            "on OpenBSD before 6.3: sysctl net.inet.gre.allow=1".to_owned(),
             "on the way: the router must pass PPTP (\"PPTP passthrough\"); many guest networks do not: try another network"
                 .to_owned(),
         ],

@@ -9,11 +9,12 @@
     reason = "a test's helpers fail the test, and say what they saw"
 )]
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+#[path = "../lab/guest.rs"]
+mod guest;
+
+use std::env;
+
+use guest::{Guest, in_the_lab};
 
 /// Each case of `guest`, and the lines that it must print.
 const CASES: &[(&str, &[&str])] = &[
@@ -72,63 +73,25 @@ const CASES: &[(&str, &[&str])] = &[
 
 #[test]
 fn pppd_as_the_ppp_of_a_profile() {
-    let lab = root().join("tests/lab/lab");
-    if env::var_os("LAB").is_some() {
-        return inside();
-    }
-    let missing = Command::new(&lab).arg("missing").output().unwrap().stdout;
-    let usable = missing.is_empty() && nix::unistd::geteuid().is_root() && Path::new("/dev/net/tun").exists();
-    if !usable {
-        assert!(env::var_os("CI").is_none(), "missing: {}", String::from_utf8_lossy(&missing));
-        println!("skipped: the lab is not installed, or this is not root");
-        return;
-    }
-    let status = Command::new(&lab)
-        .arg("run")
-        .arg(env::current_exe().unwrap())
-        .args(["--nocapture", "--test-threads", "1"])
-        .stdin(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success());
-}
-
-/// In the lab's client; what follows is in its guest.
-fn inside() {
-    fs::create_dir_all("/run/lab/bin").unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_pptpctl"), "/run/lab/bin/pptpctl").unwrap();
-    fs::copy(root().join("tests/backend_lab/guest"), "/run/lab/bin/guest").unwrap();
-    fs::copy(root().join("tests/lab/server"), "/run/lab/bin/server").unwrap();
-    fs::copy(root().join("tests/lab/variants"), "/run/lab/bin/variants").unwrap();
-    guest("prepare");
-    let only = env::var("BACKEND_CASE").ok();
-    let mut wrong = Vec::new();
-    for (name, right) in CASES.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)) {
-        let said = guest(&format!("case {name}"));
-        println!("{name}:\n{said}");
-        for line in *right {
-            if !said.lines().any(|said| said == *line) {
-                wrong.push(format!("{name}: no {line:?}"));
+    in_the_lab(|| {
+        let guest = Guest { seconds: 300 };
+        guest.prepare(&[
+            env!("CARGO_BIN_EXE_pptpctl"),
+            "tests/backend_lab/guest",
+            "tests/lab/server",
+            "tests/lab/variants",
+        ]);
+        let only = env::var("BACKEND_CASE").ok();
+        let mut wrong = Vec::new();
+        for (name, right) in CASES.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)) {
+            let (said, errors) = guest.run(&format!("case {name}"));
+            println!("{name}:\n{said}{errors}");
+            for line in *right {
+                if !said.lines().chain(errors.lines()).any(|said| said == *line) {
+                    wrong.push(format!("{name}: no {line:?}"));
+                }
             }
         }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-fn guest(what: &str) -> String {
-    let output = Command::new(env::var_os("LAB").unwrap())
-        .arg("exec")
-        .arg(format!("bash /run/lab/bin/guest {what}"))
-        .env("LAB_TIMEOUT", "300")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    if !output.status.success() {
-        println!("in the guest: {what}: {}", output.status);
-    }
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    });
 }

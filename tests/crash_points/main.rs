@@ -8,6 +8,8 @@
 
 mod picture;
 mod points;
+#[path = "../lab/shown.rs"]
+mod shown;
 
 #[expect(dead_code, reason = "shared with tests/phases, which uses more of it")]
 #[path = "../phases/world.rs"]

@@ -44,19 +44,6 @@ pub fn processes() -> Vec<String> {
     processes
 }
 
-#[track_caller]
-pub fn assert_same(before: &str, after: &str, when: &str) {
-    // Comparing each line with each takes its time.
-    if before == after {
-        return;
-    }
-    let only = |a: &str, b: &str| -> Vec<String> {
-        a.lines().filter(|line| !b.lines().any(|other| other == *line)).map(str::to_owned).collect()
-    };
-    let (lost, left) = (only(before, after), only(after, before));
-    panic!("{when}: not as before\nlost: {lost:#?}\nleft: {left:#?}");
-}
-
 fn network(inside: &[&str], picture: &mut String) {
     let shows = "route show table all\nrule\naddr\n";
     for (family, shows) in [("-4", format!("{shows}link\n")), ("-6", shows.to_owned())] {
@@ -93,6 +80,11 @@ fn files(path: &Path, picture: &mut String) {
     }
     let data = fs::symlink_metadata(path).unwrap();
     let kind = data.file_type();
+    // The place of ledgers stays on purpose once there was a tunnel: closed to others, and empty.
+    let stays = path == Path::new("/var/lib/pptpctl") && data.mode() == 0o40700 && data.uid() == 0;
+    if stays && fs::read_dir(path).unwrap().next().is_none() {
+        return;
+    }
     picture.push_str(&format!("{} {:o} {}:{}", path.display(), data.mode(), data.uid(), data.gid()));
     if kind.is_symlink() {
         picture.push_str(&format!(" -> {}\n", fs::read_link(path).unwrap().display()));

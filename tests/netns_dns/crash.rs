@@ -14,6 +14,7 @@ use pptpctl::{
 use crate::{
     mortal::Budget,
     namespace::{Lab, with_default},
+    shown::assert_same,
     town::{RESOLV_CONF, install, private_etc, script},
 };
 
@@ -123,13 +124,4 @@ fn whole(lab: &Lab) -> String {
     assert!(Path::new("/etc/resolv.conf").exists());
     text.push_str(&String::from_utf8_lossy(&files.stdout));
     text
-}
-
-#[track_caller]
-fn assert_same(before: &str, after: &str, when: &str) {
-    let only = |a: &str, b: &str| -> Vec<String> {
-        a.lines().filter(|line| !b.lines().any(|other| other == *line)).map(str::to_owned).collect()
-    };
-    let (lost, left) = (only(before, after), only(after, before));
-    assert!(before == after, "{when}: not as before\nlost: {lost:#?}\nleft: {left:#?}");
 }

@@ -21,6 +21,8 @@ mod hooks;
 mod inside;
 mod managers;
 mod responder;
+#[path = "../lab/shown.rs"]
+mod shown;
 mod town;
 
 #[path = "../netns_link/mortal.rs"]

@@ -21,4 +21,6 @@ mod namespace;
 mod netlink;
 mod netns;
 mod policy;
+#[path = "../lab/shown.rs"]
+mod shown;
 mod tunnels;

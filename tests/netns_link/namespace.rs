@@ -16,9 +16,18 @@ use pptpctl::{
     secret::Secret,
 };
 
+pub use crate::shown::ip;
+use crate::shown::{assert_same, everything, ip_batch};
+
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 const LOCAL: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 const PEER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+
+/// The default routes by each uplink.
+const FIRST: &str = "route add default via 192.0.2.1 dev up0 proto dhcp src 192.0.2.2 metric 100\n\
+                     route add default via 2001:db8::1 dev up0 metric 1024\n";
+const SECOND: &str = "route add default via 198.51.100.1 dev up2 metric 600\n\
+                      route add default via 2001:db8:2::1 dev up2 metric 2048\n";
 
 pub fn profile() -> Profile {
     let server =
@@ -70,29 +79,14 @@ impl Lab {
 
     pub fn one_uplink(&self) {
         uplink("up0", "192.0.2.2/24", "2001:db8::2/64");
-        ip(&[
-            "route",
-            "add",
-            "default",
-            "via",
-            "192.0.2.1",
-            "dev",
-            "up0",
-            "proto",
-            "dhcp",
-            "src",
-            "192.0.2.2",
-            "metric",
-            "100",
-        ]);
-        ip(&["-6", "route", "add", "default", "via", "2001:db8::1", "dev", "up0", "metric", "1024"]);
+        ip_batch(&[], FIRST);
     }
 
     pub fn two_uplinks(&self) {
-        self.one_uplink();
-        uplink("up2", "198.51.100.2/24", "2001:db8:2::2/64");
-        ip(&["route", "add", "default", "via", "198.51.100.1", "dev", "up2", "metric", "600"]);
-        ip(&["-6", "route", "add", "default", "via", "2001:db8:2::1", "dev", "up2", "metric", "2048"]);
+        let first = veth("up0", "192.0.2.2/24", "2001:db8::2/64");
+        ip_batch(&[], &(first + &veth("up2", "198.51.100.2/24", "2001:db8:2::2/64")));
+        settle();
+        ip_batch(&[], &[FIRST, SECOND].concat());
     }
 
     pub fn session(&self, profile: &str) -> Session {
@@ -140,30 +134,13 @@ impl Lab {
 
     #[track_caller]
     pub fn assert_state(&self, before: &str, when: &str) {
-        let after = self.state();
-        let only = |a: &str, b: &str| -> Vec<String> {
-            a.lines().filter(|line| !b.lines().any(|other| other == *line)).map(str::to_owned).collect()
-        };
-        let (lost, left) = (only(before, &after), only(&after, before));
-        assert!(before == after, "{when}: not as before\nlost: {lost:#?}\nleft: {left:#?}");
+        assert_same(before, &self.state(), when);
     }
 
     /// Everything that a plan can touch.
     pub fn state(&self) -> String {
         settle();
-        let mut text = String::new();
-        for arguments in [
-            "-d -j route show table all",
-            "-d -6 -j route show table all",
-            "-d -j rule",
-            "-d -6 -j rule",
-            "-j addr",
-            "-d -j link",
-        ] {
-            // One object per line makes the difference readable.
-            let json = ip(&arguments.split(' ').collect::<Vec<_>>()).replace("},{", "},\n{");
-            text.push_str(&format!("{arguments}\n{json}\n"));
-        }
+        let mut text = everything();
         text.push_str(&format!("nft: {}\n", nft(&["-j", "list", "ruleset"])));
         text.push_str(&format!("run: {:?}\n", self.run_files()));
         text
@@ -182,13 +159,15 @@ pub fn enter_new_namespace() {
 
 /// A veth pair whose far end stands for the network.
 pub fn uplink(name: &str, ipv4: &str, ipv6: &str) {
-    let far = format!("{name}-far");
-    ip(&["link", "add", name, "type", "veth", "peer", "name", &far]);
-    ip(&["link", "set", &far, "up"]);
-    ip(&["link", "set", name, "up"]);
-    ip(&["addr", "add", ipv4, "dev", name]);
-    ip(&["addr", "add", ipv6, "dev", name, "nodad"]);
+    ip_batch(&[], &veth(name, ipv4, ipv6));
     settle();
+}
+
+fn veth(name: &str, ipv4: &str, ipv6: &str) -> String {
+    format!(
+        "link add {name} type veth peer name {name}-far\nlink set {name}-far up\nlink set {name} up\n\
+         addr add {ipv4} dev {name}\naddr add {ipv6} dev {name} nodad\n"
+    )
 }
 
 /// Waits until every interface that is up is running and every IPv6 address has its local route: the kernel
@@ -196,26 +175,19 @@ pub fn uplink(name: &str, ipv4: &str, ipv6: &str) {
 pub fn settle() {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let running = !ip(&["-j", "link", "show", "up"]).contains("LOWERLAYERDOWN");
-        let local = ip(&["-6", "route", "show", "table", "local"]);
-        let addressed = ip(&["-6", "-o", "addr"]).lines().all(|line| {
-            let address = line.split_whitespace().nth(3).and_then(|text| text.split('/').next()).unwrap();
-            local.contains(&format!("local {address} dev"))
+        let shown = ip_batch(&["-6", "-o"], "link show up\naddr\nroute show table local\n");
+        let words = shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut addresses = words.filter_map(|words| match words.as_slice() {
+            [_, _, "inet6", address, ..] => address.split('/').next().map(str::to_owned),
+            _ => None,
         });
-        if running && addressed {
+        let addressed = addresses.all(|address| shown.contains(&format!("local {address} dev")));
+        if addressed && !shown.contains("LOWERLAYERDOWN") {
             return;
         }
         assert!(Instant::now() < deadline, "the namespace does not come to rest");
         std::thread::yield_now();
     }
-}
-
-#[track_caller]
-pub fn ip(arguments: &[&str]) -> String {
-    let output = Command::new("ip").args(arguments).output().expect("ip(8) of iproute2 is needed");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {}: {errors}", arguments.join(" "));
-    String::from_utf8(output.stdout).unwrap().replace(" \n", "\n")
 }
 
 #[track_caller]

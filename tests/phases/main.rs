@@ -11,6 +11,8 @@ mod abuse;
 mod offers;
 mod onlookers;
 mod shortage;
+#[path = "../lab/shown.rs"]
+mod shown;
 mod world;
 
 use std::{
@@ -43,6 +45,23 @@ fn a_name_that_nobody_knows() {
     in_world(sound(), |world| {
         world.profile(r#"server = "no-such-host.invalid""#);
         world.fails_within(10, "resolve", &["the server's name could not be resolved"], 3.0);
+    });
+}
+
+/// Between the link-local addresses that IPV6CP has agreed on, through routes of ours.
+#[test]
+fn ipv6_in_the_tunnel() {
+    in_world(Orders { ipv6: true, ..sound() }, |world| {
+        world.profile("ppp.ipv6 = true\nroutes = [\"192.168.77.0/24\", \"2001:db8:42::/48\"]");
+        let before = world.state();
+        world.up();
+        let addresses = world.shell("ip -6 -o addr show dev tun0");
+        let peer = addresses.split_once("peer ").and_then(|(_, rest)| rest.split('/').next());
+        let peer = peer.unwrap_or_else(|| panic!("no address of the peer's: {addresses}"));
+        let pinged = world.shell(&format!("ping -c 1 -W 5 {peer}%tun0"));
+        assert!(pinged.contains("1 received"), "{pinged}");
+        assert!(world.shell("ip -6 route get 2001:db8:42::1").contains("dev tun0"));
+        world.down(&before);
     });
 }
 

@@ -19,6 +19,8 @@ use pptpctl::demo::{
 };
 use sha1::{Digest, Sha1};
 
+use crate::shown::{assert_same, everything, ip};
+
 /// What the user `tester` has to know.
 pub const PASSWORD: &str = "correct horse battery staple";
 
@@ -197,18 +199,7 @@ impl World {
 
     /// Everything that a tunnel can change on its host.
     pub fn state(&self) -> String {
-        let mut state = String::new();
-        for arguments in [
-            "-d -j route show table all",
-            "-d -6 -j route show table all",
-            "-d -j rule",
-            "-d -6 -j rule",
-            "-j addr",
-            "-d -j link",
-        ] {
-            let json = ip(&arguments.split(' ').collect::<Vec<_>>()).replace("},{", "},\n{");
-            state.push_str(&format!("{arguments}\n{json}\n"));
-        }
+        let mut state = everything();
         for place in ["/run", "/var/lib", "/etc/resolv.conf"] {
             files(Path::new(place), &mut state);
         }
@@ -217,15 +208,7 @@ impl World {
 
     #[track_caller]
     pub fn assert_state(&self, before: &str) {
-        let after = self.state();
-        let without = |one: &str, other: &str| {
-            one.lines()
-                .filter(|line| !other.lines().any(|same| same == *line))
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
-        let (lost, left) = (without(before, &after), without(&after, before));
-        assert!(before == after, "not as before\nlost: {lost:#?}\nleft: {left:#?}");
+        assert_same(before, &self.state(), "at the end");
     }
 }
 
@@ -240,13 +223,6 @@ fn files(path: &Path, state: &mut String) {
     let mut entries: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     entries.iter().for_each(|entry| files(entry, state));
-}
-
-#[track_caller]
-fn ip(arguments: &[&str]) -> String {
-    let output = Command::new("ip").args(arguments).output().expect("ip(8) of iproute2 is needed");
-    assert!(output.status.success(), "ip {arguments:?}: {}", text(&output.stderr));
-    text(&output.stdout)
 }
 
 /// Waits until the wire is running, which the kernel writes down a moment after it was brought up.

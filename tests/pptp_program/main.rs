@@ -10,6 +10,7 @@
     reason = "a test's helpers fail the test, and say what they saw"
 )]
 
+mod alone;
 mod defects;
 mod docs;
 mod hostile;

@@ -153,6 +153,27 @@ fn world_with_an_address(inside: impl FnOnce()) {
     inside();
 }
 
+/// Start-Control-Connection-Request (RFC 2637 §2.1); framing and bearer capabilities are the same in both tables.
+fn sccrq(capabilities: u8, channels: u16, firmware: u16, host: &str, vendor: &str) -> Vec<u8> {
+    let [a, b] = channels.to_be_bytes();
+    let [c, d] = firmware.to_be_bytes();
+    let numbers = vec![1, 0, 0, 0, 0, 0, 0, capabilities, 0, 0, 0, capabilities, a, b, c, d];
+    [header(156, 1), numbers, padded(host), padded(vendor)].concat()
+}
+
+/// Outgoing-Call-Request (§2.7) of 2400 to 10,000,000 bit/s, either framing, a window of 3 and no delay.
+fn ocrq(bearer: u8, phone: &str) -> Vec<u8> {
+    let numbers =
+        vec![0, 0, 0, 0, 0, 0, 9, 0x60, 0, 0x98, 0x96, 0x80, 0, 0, 0, bearer, 0, 0, 0, 3, 0, 3, 0, 0];
+    let lengths = vec![0, u8::try_from(phone.len()).unwrap(), 0, 0];
+    [header(168, 7), numbers, lengths, padded(phone), padded("")].concat()
+}
+
+/// Call-Clear-Request (§2.12).
+fn ccr() -> Vec<u8> {
+    [header(16, 12), vec![0, 0, 0, 0]].concat()
+}
+
 fn header(length: u8, kind: u8) -> Vec<u8> {
     vec![0, length, 0, 1, 0x1a, 0x2b, 0x3c, 0x4d, 0, kind, 0, 0]
 }
@@ -168,23 +189,8 @@ fn the_bytes_are_those_of_the_classic_program() {
     in_world("manager::the_bytes_are_those_of_the_classic_program", || {
         world_with_an_address(|| {
             for (more, phone) in [("", ""), (" --phone 5551234", "5551234")] {
-                let sccrq = [
-                    header(156, 1),
-                    vec![1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 3, 0xff, 0xff, 0, 1],
-                    padded("local"),
-                    padded("cananian"),
-                ]
-                .concat();
-                let ocrq = [
-                    header(168, 7),
-                    vec![0, 0, 0, 0, 0, 0, 9, 0x60, 0, 0x98, 0x96, 0x80, 0, 0, 0, 3, 0, 0, 0, 3, 0, 3, 0, 0],
-                    vec![0, u8::try_from(phone.len()).unwrap(), 0, 0],
-                    padded(phone),
-                    padded(""),
-                ]
-                .concat();
-                let ccr = [header(16, 12), vec![0, 0, 0, 0]].concat();
-                let expected = [sccrq, ocrq, ccr];
+                let sccrq = sccrq(3, 0xffff, 1, "local", "cananian");
+                let expected = [sccrq, ocrq(3, phone), ccr()];
                 assert_eq!(record(OURS, more), expected, "ours{more}");
                 if classic() {
                     assert_eq!(record(CLASSIC, more), expected, "the classic program's{more}");
@@ -200,24 +206,10 @@ fn the_bytes_of_the_quirk() {
     in_world("manager::the_bytes_of_the_quirk", || {
         world_with_an_address(|| {
             for (more, phone) in [("", "RELAY_PPP1"), (" --phone 42", "42")] {
-                let sccrq = [
-                    header(156, 1),
-                    vec![1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0x60, 0x21],
-                    padded("RELAY_PPP1"),
-                    padded("MS Win NT"),
-                ]
-                .concat();
-                let ocrq = [
-                    header(168, 7),
-                    vec![0, 0, 0, 0, 0, 0, 9, 0x60, 0, 0x98, 0x96, 0x80, 0, 0, 0, 2, 0, 0, 0, 3, 0, 3, 0, 0],
-                    vec![0, u8::try_from(phone.len()).unwrap(), 0, 0],
-                    padded(phone),
-                    padded(""),
-                ]
-                .concat();
+                let sccrq = sccrq(1, 0, 0x6021, "RELAY_PPP1", "MS Win NT");
                 let sli = [header(24, 15), vec![0x12, 0x34, 0, 0], vec![0xff; 8]].concat();
-                let ccr = [header(16, 12), vec![0, 0, 0, 0]].concat();
-                assert_eq!(record(OURS, &format!(" --quirks BEZEQ_ISRAEL{more}")), [sccrq, ocrq, sli, ccr]);
+                let expected = [sccrq, ocrq(2, phone), sli, ccr()];
+                assert_eq!(record(OURS, &format!(" --quirks BEZEQ_ISRAEL{more}")), expected);
             }
         });
     });

@@ -29,6 +29,8 @@ use pptpctl::{
     secret::Secret,
 };
 
+use crate::alone::this_program_alone;
+
 pub const SERVER: &str = "192.0.2.1";
 pub const LIMIT: Duration = Duration::from_secs(20);
 
@@ -37,32 +39,8 @@ pub fn in_world(test: &str, inside: impl FnOnce()) {
     if std::env::var_os("PPTP_WORLD").is_some() {
         return inside();
     }
-    let setup = "set -e
-        mount -t tmpfs tmp /run
-        mkdir -p /run/dev && mount -t tmpfs tmp /run/dev && mkdir /run/dev/pts /run/dev/shm /run/dev/net
-        for node in null zero full random urandom tty net/tun; do : >/run/dev/$node; mount --bind /dev/$node /run/dev/$node; done
-        mount -t devpts -o newinstance,ptmxmode=666 devpts /run/dev/pts; ln -s pts/ptmx /run/dev/ptmx
-        ln -s /proc/self/fd /run/dev/fd
-        mount --move /run/dev /dev
-        ip link set lo up
-        # Whoever runs the tests may ignore SIGHUP (nohup does), and a child inherits that.
-        exec env --default-signal=HUP \"$@\"";
-    let status = Command::new("unshare")
-        .args([
-            "--net",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "--propagation",
-            "private",
-        ])
-        .args(["sh", "-c", setup, "world"])
-        .arg(std::env::current_exe().unwrap())
+    let status = this_program_alone("PPTP_WORLD", "null zero full random urandom tty net/tun")
         .args(["--exact", test, "--nocapture", "--test-threads", "1"])
-        .env("PPTP_WORLD", "1")
-        .stdin(Stdio::null())
         .status()
         .unwrap();
     assert!(status.success(), "{test} failed in its world (root is needed)");

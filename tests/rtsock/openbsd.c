@@ -1,4 +1,4 @@
-/* Written by tests/rtsock.rs out of the layouts; compiled by contrib/cross headers. */
+/* Written by tests/rtsock/headers.rs out of the layouts; compiled by contrib/cross headers. */
 #include <sys/types.h>
 #include <sys/socket.h>
 #include <sys/ioctl.h>

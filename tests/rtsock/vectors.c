@@ -1,5 +1,5 @@
 /*
- * Routing messages as a system's own headers lay them out, for tests/rtsock.rs. contrib/cross headers compiles this
+ * Routing messages as a system's own headers lay them out, for tests/rtsock/main.rs. contrib/cross headers compiles this
  * for each system and compares section "vectors" with the .hex file beside it (UPDATE_VECTORS=1 writes it anew).
  * Each vector: 24 bytes of name, 8 of length, the message, rounded up to 8.
  */

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::Range,
     os::fd::{AsFd, BorrowedFd},
     time::Instant,
@@ -18,15 +18,15 @@ use crate::{
     },
     ppp::{
         auth::Users,
-        link::{self, Link, LinkUp, Received},
+        link::{self, InterfaceIds, Link, LinkUp, Received},
         wire::{self, protocol},
     },
-    pptp::flow::{Flow, FlowConfig},
+    pptp::{
+        flow::{Flow, FlowConfig},
+        gre::MAX_HEADER,
+    },
     secret::Secret,
 };
-
-/// Room in front of a frame for the largest GRE header (RFC 2637 §4.1).
-const GRE_HEADER: usize = 16;
 
 /// The code of a CHAP Success (RFC 1994 §4.2).
 const CHAP_SUCCESS: u8 = 3;
@@ -106,13 +106,13 @@ impl Call {
     pub fn receive_tun(&mut self, now: Instant, mut send: impl FnMut(&[u8])) -> io::Result<()> {
         let Some(tun) = &self.tun else { return Ok(()) };
         let mut packet = [0; 2048];
-        let mut out = [0; 2048 + GRE_HEADER + Link::FRAME_OVERHEAD];
+        let mut out = [0; 2048 + MAX_HEADER + Link::FRAME_OVERHEAD];
         for _ in 0..BATCH {
             let Some(size) = packets::receive(&tun.fd, &mut packet)? else { break };
-            let (Some(ip), Some(frame)) = (packet.get(..size), out.get_mut(GRE_HEADER..)) else { break };
+            let (Some(ip), Some(frame)) = (packet.get(..size), out.get_mut(MAX_HEADER..)) else { break };
             // What the link does not take, it has counted.
             let Ok(length) = self.link.encapsulate(ip, frame) else { continue };
-            if let Some(range) = with_header(&mut self.flow, now, length, &mut out) {
+            if let Some(range) = self.flow.put_header(now, length, &mut out) {
                 send(out.get(range).unwrap_or_default());
             }
         }
@@ -125,9 +125,9 @@ impl Call {
             if self.trouble == Some(Trouble::WrongProof) {
                 bend_proof(&mut frame);
             }
-            if let Some(place) = out.get_mut(GRE_HEADER..GRE_HEADER + frame.len()) {
+            if let Some(place) = out.get_mut(MAX_HEADER..MAX_HEADER + frame.len()) {
                 place.copy_from_slice(&frame);
-                if let Some(range) = with_header(&mut self.flow, now, frame.len(), out) {
+                if let Some(range) = self.flow.put_header(now, frame.len(), out) {
                     return Some(range);
                 }
             }
@@ -159,7 +159,25 @@ impl Call {
             self.tun = Some(tun);
         }
         let name = self.tun.as_ref().map_or("", |tun| tun.name.as_str());
-        netlink.set_mtu(name, u32::from(up.mtu)).map_err(|error| error.to_string())
+        netlink.set_mtu(name, u32::from(up.mtu)).map_err(|error| error.to_string())?;
+        up.ipv6.map_or(Ok(()), |ids| self.ipv6_up(netlink, ids))
+    }
+
+    /// Gives the device its link-local address (RFC 5072 §5).
+    ///
+    /// # Errors
+    /// Why it has none, in words.
+    pub fn ipv6_up(&mut self, netlink: &mut Netlink, ids: InterfaceIds) -> Result<(), String> {
+        let Some(tun) = &self.tun else { return Ok(()) };
+        let address = |id: [u8; 8]| {
+            let bits = (0xfe80_u128 << 112) | u128::from(u64::from_be_bytes(id));
+            IpAddr::V6(Ipv6Addr::from_bits(bits))
+        };
+        let address = Address { local: address(ids.local), peer: Some(address(ids.peer)), prefix: 64 };
+        match netlink.add_address(&tun.name, &address) {
+            Err(error) if !error.is_present() => Err(error.to_string()),
+            _ => Ok(()),
+        }
     }
 
     /// GRE must not flow any more.
@@ -207,15 +225,6 @@ fn bend_proof(frame: &mut [u8]) {
     }
 }
 
-/// Puts the GRE header right before the frame that stands at [`GRE_HEADER`].
-fn with_header(flow: &mut Flow, now: Instant, length: usize, out: &mut [u8]) -> Option<Range<usize>> {
-    let mut header = [0; GRE_HEADER];
-    let size = flow.header(now, length, &mut header)?;
-    let start = GRE_HEADER.checked_sub(size)?;
-    out.get_mut(start..GRE_HEADER)?.copy_from_slice(header.get(..size)?);
-    Some(start..GRE_HEADER + length)
-}
-
 fn link_config(orders: &Orders, address: Ipv4Addr) -> link::Config {
     let users = orders.users.iter().map(|(name, password)| (name.clone(), Secret::from(password.as_str())));
     // If the system has no random bytes now, it had some a moment ago: zeros would be worse than an end.
@@ -231,5 +240,6 @@ fn link_config(orders: &Orders, address: Ipv4Addr) -> link::Config {
     }
     config.accept.clone_from(&orders.auth);
     config.mppe = orders.mppe;
+    config.ipv6 = orders.ipv6;
     config
 }

@@ -313,6 +313,14 @@ impl Server {
                     self.hang_up(now, key);
                 }
             }
+            link::Event::Ipv6Up(ids) => {
+                tracing::info!("call {}: {ids:?}", key.call_id);
+                let Self { calls, netlink, .. } = self;
+                let done = calls.get_mut(key.call_id).map_or(Ok(()), |call| call.ipv6_up(netlink, ids));
+                if let Err(error) = done {
+                    tracing::error!("call {}: {error}", key.call_id);
+                }
+            }
             link::Event::Down(reason) => {
                 tracing::info!("call {}: {reason}", key.call_id);
                 self.flush_calls(now);

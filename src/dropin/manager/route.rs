@@ -178,6 +178,7 @@ fn route(server: Ipv4Addr, hop: Hop, source: Option<IpAddr>) -> Route {
         metrics: Vec::new(),
         preference: None,
         realm: None,
+        label: None,
         beyond: Vec::new(),
     }
 }

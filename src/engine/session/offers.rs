@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Event, Proof, Session};
+use super::{Event, Session};
 use crate::{
     engine::{
         failure::Phase,
@@ -62,9 +62,8 @@ impl Offers {
 }
 
 impl Session {
-    /// The server is through with IPCP: what is sent now arrives.
-    pub(super) fn proven(&mut self, now: Instant) {
-        let (Some(Proof { up, .. }), None) = (self.proof.take(), &self.ending) else { return };
+    /// The link is proven: it is up at once, or when the server has been asked for its routes.
+    pub(super) fn ask_for_offers(&mut self, now: Instant, up: LinkUp) {
         match self.offers.xid {
             None => self.is_up_with(up),
             Some(xid) => {

@@ -9,10 +9,14 @@ use crate::{
     engine::spec::{Limits, Quirks},
     ppp::{
         auth::{AuthProtocol, Users},
-        link::Phase as LinkPhase,
+        link::{Link, Phase as LinkPhase, Received},
         mppe::{Demand, Policy, Strength},
     },
-    pptp::control::CallAccept,
+    pptp::{
+        control::CallAccept,
+        flow::{Flow, FlowConfig},
+        gre::MAX_HEADER,
+    },
 };
 
 const LATENCY: Duration = Duration::from_millis(10);
@@ -225,8 +229,8 @@ impl World {
             if self.trouble == Trouble::NoGre || (self.trouble == Trouble::NoEchoReply && is_reply) {
                 continue;
             }
-            out[GRE_HEADER..GRE_HEADER + frame.len()].copy_from_slice(&frame);
-            let place = with_header(flow, self.now, frame.len(), &mut out).unwrap();
+            out[MAX_HEADER..MAX_HEADER + frame.len()].copy_from_slice(&frame);
+            let place = flow.put_header(self.now, frame.len(), &mut out).unwrap();
             self.wire.push_back((arrival, Wire::GreToClient(out[place].to_vec())));
         }
         if let Some(ack) = flow.poll_ack(self.now)
@@ -350,8 +354,8 @@ fn segments_are_made_to_fit_in_both_directions() {
     world.run(Duration::from_secs(1));
     assert_eq!(world.server_got[0][42..44], fits);
     let (flow, link) = world.call.as_mut().unwrap();
-    let length = link.encapsulate(&syn([10, 0, 0, 1], [10, 0, 0, 2]), &mut out[GRE_HEADER..]).unwrap();
-    let place = with_header(flow, world.now, length, &mut out).unwrap();
+    let length = link.encapsulate(&syn([10, 0, 0, 1], [10, 0, 0, 2]), &mut out[MAX_HEADER..]).unwrap();
+    let place = flow.put_header(world.now, length, &mut out).unwrap();
     let mut came = Vec::new();
     world.client.gre_input(world.now, &mut out[place], &mut |ip| came.push(ip.to_vec()));
     assert_eq!(came[0][42..44], fits);
@@ -365,7 +369,7 @@ fn segments_are_made_to_fit_in_both_directions() {
 fn a_server_that_answers_no_echo_is_believed_after_a_second() {
     let world = tried(Trouble::NoEchoReply);
     let (at, _) = world.up.as_ref().unwrap();
-    assert!((PROOF_LIMIT..PROOF_LIMIT + LATENCY * 40).contains(at), "{at:?}");
+    assert!((proof::LIMIT..proof::LIMIT + LATENCY * 40).contains(at), "{at:?}");
     assert!(world.down.is_none());
 }
 

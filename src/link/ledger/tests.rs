@@ -138,8 +138,22 @@ fn plain_step() -> impl Strategy<Value = Step> {
             tun,
             pid
         }),
-        (tun(), net(), option::of(any::<u32>()), option::of(value(any::<u32>())), option::of(v4()))
-            .prop_map(|(tun, dest, metric, table, peer)| Step::Route { tun, dest, metric, table, peer }),
+        (
+            tun(),
+            net(),
+            option::of(any::<u32>()),
+            option::of(value(any::<u32>())),
+            option::of(v4()),
+            option::of(any::<String>())
+        )
+            .prop_map(|(tun, dest, metric, table, peer, label)| Step::Route {
+                tun,
+                dest,
+                metric,
+                table,
+                peer,
+                label
+            }),
         any::<bool>().prop_map(|ipv6| Step::RemoveDefault { ipv6 }),
     ]
 }
@@ -217,12 +231,13 @@ fn route() -> impl Strategy<Value = Route> {
             vec(any::<(u16, u32)>(), 0..4),
             option::of(any::<u8>()),
             option::of(any::<(u16, u16)>()),
+            option::of(any::<String>()),
             vec(any::<String>(), 0..2),
         ),
     )
         .prop_map(|(key, rest)| {
             let (dest, (table, metric), (tos, scope, protocol), kind, hops) = key;
-            let (source, metrics, preference, realm, beyond) = rest;
+            let (source, metrics, preference, realm, label, beyond) = rest;
             Route {
                 dest,
                 table,
@@ -236,6 +251,7 @@ fn route() -> impl Strategy<Value = Route> {
                 metrics,
                 preference,
                 realm,
+                label,
                 beyond,
             }
         })

@@ -16,7 +16,7 @@ const TABLE: u32 = crate::plan::FIRST_TABLE;
 fn rules_and_tables_are_asked_in_the_kernels_order() {
     let mut host = Model::new(state());
     let mut at = |to: &str| {
-        let decided = decide(&mut host, to.parse().unwrap()).unwrap();
+        let decided = decide(&mut host, to.parse().unwrap(), MAIN_TABLE).unwrap();
         decided.map(|(rule, route)| (rule.unwrap().priority, route.to_string()))
     };
     let own = |route: &str| Some((900, format!("{route} table {TABLE}")));
@@ -24,7 +24,8 @@ fn rules_and_tables_are_asked_in_the_kernels_order() {
     assert_eq!(at("192.0.2.7"), Some((800, "192.0.2.0/24 dev up0".to_owned())), "not suppressed");
     assert_eq!(at("198.18.0.1"), Some((32_766, "default via 192.0.2.1 dev up0".to_owned())), "thrown");
     host.state.borrow_mut().routes.retain(|route| !route.leaves_by("tun0"));
-    let mut at = |to: &str| decide(&mut host, to.parse().unwrap()).unwrap().map(|(_, route)| route.kind);
+    let mut at =
+        |to: &str| decide(&mut host, to.parse().unwrap(), MAIN_TABLE).unwrap().map(|(_, route)| route.kind);
     assert_eq!(at("1.1.1.1"), Some(Kind::Unreachable), "the last resort");
 }
 
@@ -60,6 +61,30 @@ fn what_the_tunnel_has_to_do_with_it_is_said() {
     assert_eq!(judge(Some(&here), None, "192.0.2.2"), Goes::Here);
     let why = |to: &str| tunnel.judge(Some(&by("up0")), None, to.parse().unwrap()).1;
     assert!(why("203.0.113.9").contains("server") && why("198.18.1.1").contains("excluded"));
+}
+
+/// As on OpenBSD: the tunnel has a routing domain, and what is asked is asked there.
+#[test]
+fn a_tunnel_in_a_routing_domain_is_asked_about_its_own_table() {
+    let mut state = state();
+    state.rules.clear();
+    let mut inside = through("0.0.0.0/0", "tun0", 3);
+    inside.hops[0].via = Some("10.99.0.1".parse().unwrap());
+    state.route(inside);
+    let mut host = Model::new(state);
+    let entry = |step| Entry { number: 1, part: Part::Network, step, before: Before::Nothing };
+    let placed = entry(Step::Domain { tun: Value::Known("tun0".to_owned()), number: 3 });
+    let traced = |entries: Vec<Entry>, host: &mut Model| {
+        let tunnel = InForce { device: Some("tun0".to_owned()), entries };
+        let trace = tunnel.trace(host, "192.0.2.7".parse().unwrap()).unwrap();
+        (trace.goes, trace.route)
+    };
+    let own = "default via 10.99.0.1 dev tun0 table 3".to_owned();
+    assert_eq!(traced(vec![placed.clone()], &mut host), (Goes::Tunnel, Some(own)));
+    assert_eq!(traced(Vec::new(), &mut host), (Goes::Outside, Some("192.0.2.0/24 dev up0".to_owned())));
+    // Nothing of the usual table leads out of there.
+    host.state.borrow_mut().routes.retain(|route| route.table != 3);
+    assert_eq!(traced(vec![placed], &mut host), (Goes::Nowhere, None));
 }
 
 fn state() -> State {

@@ -67,9 +67,26 @@ impl Kernel {
         source: Option<IpAddr>,
         _mark: Option<u32>,
     ) -> Result<RouteTo, Error> {
-        let what = format!("find the way to {to}");
-        let request = Request { table: self.table_in_requests(), ..Request::get(to) };
-        let answer = self.ask(&what, request)?;
+        self.way(&format!("find the way to {to}"), to, MAIN_TABLE)
+            .map(|way| RouteTo { source: source.or(way.source), ..way })
+    }
+
+    /// The same for whoever uses this routing table: of a routing domain (OpenBSD), or a FIB (FreeBSD).
+    ///
+    /// # Errors
+    /// As [`Kernel::route_to`]; EINVAL for a number that there is no table for; always on NetBSD, which has but one.
+    pub fn route_to_in(&mut self, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
+        self.way(&format!("find the way to {to} in routing table {table}"), to, table)
+    }
+
+    fn way(&mut self, what: &str, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
+        let number = match table {
+            MAIN_TABLE => self.table,
+            table => u16::try_from(table).map_err(|_| Error::errno(what, Errno::EINVAL))?,
+        };
+        // Elsewhere the socket says it.
+        let in_request = if LAYOUT.route.tableid.is_some() { number } else { 0 };
+        let answer = self.ask(what, table, Request { table: in_request, ..Request::get(to) })?;
         let dev = match (answer.interface.name.as_str(), answer.interface.index) {
             ("", 0) => return Err(Error::errno(what, Errno::ENETUNREACH)),
             ("", index) => name_of(index).ok_or_else(|| Error::errno(what, Errno::ENXIO))?,
@@ -83,7 +100,7 @@ impl Kernel {
         Ok(RouteTo {
             gateway,
             dev,
-            source: source.or(answer.source),
+            source: answer.source,
             mtu: u32::try_from(answer.mtu).ok().filter(|mtu| *mtu != 0),
             local: loopback || answer.flags & LAYOUT.flags.local != 0,
         })
@@ -145,8 +162,13 @@ impl Kernel {
     fn replace(&mut self, what: &str, held: &Route, route: &Route) -> Result<(), Error> {
         let changed = self.change(what, Action::Change, route);
         let now = self.in_place_of(route)?;
-        let done =
-            |now: &Route| now.same_way(route) && now.protocol == route.protocol && now.kind == route.kind;
+        // A label is changed to another, but none is taken away.
+        let done = |now: &Route| {
+            now.same_way(route)
+                && now.protocol == route.protocol
+                && now.kind == route.kind
+                && now.label == route.label
+        };
         if changed.is_ok() && now.as_ref().is_some_and(done) {
             return Ok(());
         }
@@ -297,10 +319,10 @@ impl Kernel {
         }
     }
 
-    fn ask(&mut self, what: &str, request: Request) -> Result<RouteNews, Error> {
+    fn ask(&mut self, what: &str, table: u32, request: Request) -> Result<RouteNews, Error> {
         let request = self.number(request);
         let bytes = request.encode(LAYOUT).map_err(|no| Error::other(what, no.to_string()))?;
-        let mut socket = self.routing_socket(what, MAIN_TABLE)?;
+        let mut socket = self.routing_socket(what, table)?;
         match socket.write(&bytes) {
             Ok(_) => {}
             // No route at all.
@@ -359,10 +381,6 @@ impl Kernel {
     fn number(&mut self, request: Request) -> Request {
         self.sequence = self.sequence.wrapping_add(1);
         Request { seq: self.sequence, ..request }
-    }
-
-    fn table_in_requests(&self) -> u16 {
-        if LAYOUT.route.tableid.is_some() { self.table } else { 0 }
     }
 
     fn in_place_of(&mut self, route: &Route) -> Result<Option<Route>, Error> {

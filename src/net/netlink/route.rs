@@ -211,6 +211,7 @@ fn read(message: &RouteMessage, names: &Names) -> Option<Route> {
         metrics: Vec::new(),
         preference: None,
         realm: None,
+        label: None,
         beyond: Vec::new(),
     };
     if header.source_prefix_length != 0 {

@@ -15,6 +15,9 @@ const LINK: u8 = 18;
 /// RTLABEL_LEN, with the byte that ends it.
 const LABEL: usize = 32;
 
+/// The longest label, in bytes.
+pub(super) const LONGEST_LABEL: usize = LABEL - 1;
+
 /// Where packets of a route go next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gateway {
@@ -89,7 +92,7 @@ impl Writer {
 
     /// `struct sockaddr_rtlabel`; `None` when the label does not fit.
     pub(super) fn label(&mut self, layout: &Layout, label: &str) -> Option<()> {
-        if !layout.labels || label.len() >= LABEL || label.contains('\0') {
+        if !layout.labels || label.len() > LONGEST_LABEL || label.contains('\0') {
             return None;
         }
         let mut bytes = vec![34, 0];

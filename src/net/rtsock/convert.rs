@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::{Action, Gateway, Layout, Request, RouteNews};
+use super::{Action, Gateway, Layout, Request, RouteNews, address::LONGEST_LABEL};
 use crate::net::routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route};
 
 /// The flags that are the same everywhere.
@@ -47,8 +47,12 @@ pub fn to_route(
     if news.expire != 0 {
         beyond.push("a time at which it ends".to_owned());
     }
-    if let Some(label) = &news.label {
-        beyond.push(format!("the label \"{label}\""));
+    // What is no UTF-8 has been changed in reading.
+    let as_written =
+        |label: &&String| label.len() <= LONGEST_LABEL && !label.contains(char::REPLACEMENT_CHARACTER);
+    let label = news.label.as_ref().filter(as_written).cloned();
+    if label.is_none() && news.label.is_some() {
+        beyond.push("a label that could not be written again".to_owned());
     }
     let kind = match flags {
         flags if flags & layout.flags.local != 0 => Kind::Local,
@@ -81,6 +85,7 @@ pub fn to_route(
         metrics,
         preference: None,
         realm: None,
+        label,
         beyond,
     })
 }
@@ -139,6 +144,8 @@ pub fn from_route(
             .filter(|priority| *priority < 64)
             .ok_or_else(|| format!("a priority of {}: the greatest is 63", route.metric))?;
     }
+    // A kernel finds the route that is to go by the rest.
+    request.label = route.label.clone().filter(|_| layout.labels && action != Action::Delete);
     Ok(request)
 }
 

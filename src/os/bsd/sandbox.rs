@@ -1,5 +1,13 @@
-//! What a process gives up beyond its user: pledge(2) on OpenBSD, Capsicum on FreeBSD. NetBSD has neither; there the
-//! empty root directory and the user id are all.
+//! What a process gives up beyond its user: pledge(2) and unveil(2) on OpenBSD, Capsicum on FreeBSD. NetBSD has neither;
+//! there the empty root directory and the user id are all.
+//!
+//! The supervisor, and the keeper of the drop-in, promise nothing. No promise of OpenBSD's kernel (`kern_pledge.c`) covers
+//! what they are for: "wroute" allows addresses and the MTU (SIOCAIFADDR, SIOCDIFADDR, SIOCSIFMTU), but a socket of the
+//! family AF_ROUTE can't be opened under any promise, an interface can't be brought up or down (SIOCSIFFLAGS) or placed in
+//! a domain (SIOCSIFRDOMAIN), and no sysctl(2) can be set. Who tries is killed, with half of the changes to the host made
+//! and nobody there to undo them. A veil would cover them alone: the programs that they run (route(8), pfctl(8), hooks)
+//! start without one, and a file that was forgotten is found missing when something has to be undone. So they read
+//! nothing from the network instead.
 #![cfg_attr(not(target_os = "netbsd"), expect(unsafe_code, reason = "no crate of ours has these calls"))]
 
 use std::{io, os::fd::BorrowedFd};
@@ -28,6 +36,26 @@ pub fn promise(promises: &std::ffi::CStr) -> io::Result<()> {
     }
     #[cfg(not(target_os = "openbsd"))]
     let _ = promises;
+    Ok(())
+}
+
+/// Hides the file system but for these files, which stay readable (unveil(2)). There is no way back once a promise has
+/// been made.
+///
+/// # Errors
+/// The kernel's; a file that is not there is no error, its directory has to be.
+#[cfg(target_os = "openbsd")]
+pub fn show_only(files: &[&std::ffi::CStr]) -> io::Result<()> {
+    for file in files {
+        // SAFETY: both strings end with a zero byte and are only read.
+        if unsafe { libc::unveil(file.as_ptr(), c"r".as_ptr()) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // SAFETY: two null pointers say that nothing more will be shown.
+    if unsafe { libc::unveil(std::ptr::null(), std::ptr::null()) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
     Ok(())
 }
 

@@ -1,4 +1,8 @@
-//! Client against server for every protocol, in memory, under a virtual clock.
+//! Client against server, in memory, under a virtual clock: here what holds for every protocol.
+
+mod chap;
+mod mschap;
+mod pap;
 
 use std::time::{Duration, Instant};
 
@@ -52,20 +56,6 @@ fn the_wrong_password_and_the_unknown_user_are_refused_alike() {
 }
 
 #[test]
-fn a_refused_account_says_why() {
-    let users = Users::from_fn(|_| Lookup::Refused(649));
-    let mut pair = Pair::with(AuthProtocol::MsChapV2, credentials("ann", "x"), users);
-    pair.run();
-    let Some(Event::Failure(failure)) = pair.client_event() else { panic!() };
-    assert_eq!(failure.kind, FailureKind::NoDialIn);
-    assert_eq!(failure.message, "Access denied");
-    assert_eq!(
-        failure.to_string(),
-        "the account has no permission to dial in: ask the server's administrator (MS-CHAPv2, error 649)"
-    );
-}
-
-#[test]
 fn a_domain_travels_but_is_not_hashed() {
     for (user, domain) in [("ann", Some("WORK")), ("WORK\\ann", None)] {
         for protocol in AuthProtocol::ALL {
@@ -92,115 +82,6 @@ fn what_does_not_fit_is_said_at_once() {
         assert_eq!(failure.kind, FailureKind::DoesNotFit);
         assert!(pair.client.poll_output().is_none());
     }
-}
-
-#[test]
-fn a_server_that_proves_nothing_ends_the_link() {
-    let cases: [fn(&mut Vec<u8>); 7] = [
-        |message| message[41] ^= 1,
-        |message| message[2] ^= 1,
-        |message| message.truncate(41),
-        Vec::clear,
-        |message| *message = b"M=Welcome".to_vec(),
-        |message| message[..2].copy_from_slice(b"T="),
-        |message| message.insert(0, b' '),
-    ];
-    for (number, tamper) in cases.into_iter().enumerate() {
-        let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
-        pair.deliver_to_client();
-        pair.deliver_to_server();
-        let (protocol, reply) = pair.server.poll_output().unwrap();
-        let packet = Packet::parse(&reply).unwrap();
-        let mut message = packet.data.to_vec();
-        tamper(&mut message);
-        let reply = Packet { data: &message, ..packet }.encode().unwrap();
-        pair.client.handle_input(pair.now, protocol, &reply).unwrap();
-        let Some(Event::Failure(failure)) = pair.client_event() else { panic!("case {number}") };
-        assert_eq!(failure.kind, FailureKind::ServerNotProven, "case {number}");
-        assert!(!failure.kind.may_pass());
-        assert_eq!(pair.client.handle_input(pair.now, protocol, &reply), Err(AuthDrop::Finished));
-    }
-}
-
-#[test]
-fn a_proof_without_words_is_enough() {
-    for end in ["", " ", " M=", " M=Hello", "\0"] {
-        let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
-        pair.deliver_to_client();
-        pair.deliver_to_server();
-        let (protocol, reply) = pair.server.poll_output().unwrap();
-        let packet = Packet::parse(&reply).unwrap();
-        let message = [&packet.data[..42], end.as_bytes()].concat();
-        let reply = Packet { data: &message, ..packet }.encode().unwrap();
-        pair.client.handle_input(pair.now, protocol, &reply).unwrap();
-        let Some(Event::Success { message, .. }) = pair.client_event() else { panic!("{end:?}") };
-        assert_eq!(message.as_deref(), (end == " M=Hello").then_some("Hello"));
-    }
-}
-
-#[test]
-fn a_renewed_challenge_is_answered_and_changes_no_key() {
-    for protocol in [AuthProtocol::ChapMd5, AuthProtocol::MsChapV1, AuthProtocol::MsChapV2] {
-        let mut pair = Pair::new(protocol, "ann", "p", "p");
-        pair.run();
-        pair.client_event().unwrap();
-        pair.server_event().unwrap();
-        for round in 0..300_u16 {
-            pair.now += 60 * SECOND;
-            let mut challenge = [0x77; 16];
-            challenge[..2].copy_from_slice(&round.to_be_bytes());
-            pair.server.rechallenge(pair.now, challenge);
-            assert!(pair.server.next_timeout().is_some());
-            pair.run();
-            assert_eq!(pair.server.next_timeout(), None, "{protocol}: answered and accepted");
-            assert!(pair.client_event().is_none() && pair.server_event().is_none(), "{protocol}");
-        }
-    }
-}
-
-#[test]
-fn a_renewed_challenge_that_fails_ends_the_link() {
-    let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
-    pair.run();
-    pair.client_event().unwrap();
-    pair.server_event().unwrap();
-    pair.server.rechallenge(pair.now, [9; 16]);
-    pair.deliver_to_client();
-    pair.client.poll_output().unwrap();
-    pair.now += 40 * SECOND;
-    pair.server.handle_timeout(pair.now);
-    let Some(Event::Failure(failure)) = pair.server_event() else { panic!() };
-    assert_eq!(failure.kind, FailureKind::Timeout);
-
-    // The client is told a lie after it has been up.
-    let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
-    pair.run();
-    pair.client_event().unwrap();
-    pair.server.rechallenge(pair.now, [9; 16]);
-    pair.deliver_to_client();
-    let (_, response) = pair.client.poll_output().unwrap();
-    let lie = Packet { code: 3, identifier: response[1], data: b"S=00 M=fine" }.encode().unwrap();
-    pair.client.handle_input(pair.now, CHAP, &lie).unwrap();
-    let Some(Event::Failure(failure)) = pair.client_event() else { panic!() };
-    assert_eq!(failure.kind, FailureKind::ServerNotProven);
-}
-
-#[test]
-fn the_same_challenge_gets_the_same_answer_and_another_gets_another() {
-    let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
-    let (_, challenge) = pair.server.poll_output().unwrap();
-    let mut answer = |bytes: &[u8]| {
-        pair.client.handle_input(pair.now, CHAP, bytes).unwrap();
-        pair.client.poll_output().unwrap().1
-    };
-    let first = answer(&challenge);
-    assert_eq!(answer(&challenge), first);
-    let mut other = challenge.clone();
-    other[1] ^= 1;
-    // Our own challenge (the first 16 bytes of the value) is a new one too.
-    assert_ne!(answer(&other)[5..21], first[5..21]);
-    other[6] ^= 1;
-    assert_ne!(answer(&other)[5..21], first[5..21]);
 }
 
 #[test]
@@ -233,25 +114,6 @@ fn silence_ends_in_time_and_with_few_packets() {
 }
 
 #[test]
-fn attempts_are_bounded() {
-    let timing = Timing { attempts: 3, ..Timing::default() };
-    let now = Instant::now();
-    let mut client = Client::new(AuthProtocol::Pap, credentials("ann", "p"), [1; 16], now, timing);
-    let mut at = Vec::new();
-    while let Some((due, timer)) = client.next_timeout() {
-        while client.poll_output().is_some() {
-            at.push(due);
-        }
-        client.handle_timeout(due - Duration::from_millis(1));
-        assert!(client.poll_output().is_none(), "not before it is due");
-        client.handle_timeout(due);
-        assert_eq!(timer == Timer::GiveUp, client.next_timeout().is_none());
-    }
-    assert_eq!(at.len(), 3);
-    assert_eq!([at[0] - now, at[1] - now, at[2] - now], [2 * SECOND, 6 * SECOND, 30 * SECOND]);
-}
-
-#[test]
 fn a_lost_verdict_is_repeated() {
     for protocol in AuthProtocol::ALL {
         for password in ["p", "wrong"] {
@@ -265,70 +127,6 @@ fn a_lost_verdict_is_repeated() {
             pair.server.handle_input(pair.now, number, &proof).unwrap();
             assert_eq!(pair.server.poll_output().unwrap(), verdict, "{protocol}");
             assert!(pair.server_event().is_some() && pair.server_event().is_none());
-        }
-    }
-}
-
-#[test]
-fn a_pap_answer_to_an_earlier_request_counts() {
-    let now = Instant::now();
-    let mut client = Client::new(AuthProtocol::Pap, credentials("ann", "p"), [1; 16], now, Timing::default());
-    let (_, first) = client.poll_output().unwrap();
-    client.handle_timeout(now + 2 * SECOND);
-    let (_, second) = client.poll_output().unwrap();
-    assert_ne!(first[1], second[1]);
-    let ack = |identifier| Packet { code: 2, identifier, data: b"\x02hi" }.encode().unwrap();
-    assert_eq!(client.handle_input(now, PAP, &ack(second[1] + 1)), Err(AuthDrop::StaleIdentifier));
-    assert_eq!(client.handle_input(now, PAP, &ack(first[1] - 1)), Err(AuthDrop::StaleIdentifier));
-    assert_eq!(client.handle_input(now, PAP, &ack(first[1])), Ok(()));
-    let Some(Event::Success { message, .. }) = client.poll_event() else { panic!() };
-    assert_eq!(message.as_deref(), Some("hi"));
-}
-
-#[test]
-fn packets_out_of_place_are_named() {
-    let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
-    let mut client = |protocol, bytes: &[u8]| pair.client.handle_input(pair.now, protocol, bytes);
-    assert_eq!(client(PAP, &[2, 1, 0, 4]), Err(AuthDrop::WrongProtocol));
-    assert_eq!(client(CHAP, &[3, 1, 0]), Err(AuthDrop::Truncated));
-    assert_eq!(client(CHAP, &[2, 1, 0, 4]), Err(AuthDrop::UnexpectedCode));
-    assert_eq!(client(CHAP, &[3, 1, 0, 4]), Err(AuthDrop::UnexpectedCode), "success before any challenge");
-    assert_eq!(client(CHAP, &[4, 1, 0, 4]), Err(AuthDrop::UnexpectedCode));
-    assert_eq!(client(CHAP, &[1, 1, 0, 13, 8, 1, 2, 3, 4, 5, 6, 7, 8]), Err(AuthDrop::BadValue));
-    pair.deliver_to_client();
-    let identifier = pair.client.poll_output().unwrap().1[1];
-    let stale = Packet { code: 4, identifier: identifier.wrapping_add(1), data: b"E=691" }.encode().unwrap();
-    assert_eq!(pair.client.handle_input(pair.now, CHAP, &stale), Err(AuthDrop::StaleIdentifier));
-
-    let mut pair = Pair::new(AuthProtocol::MsChapV1, "ann", "p", "p");
-    pair.deliver_to_client();
-    let (_, mut response) = pair.client.poll_output().unwrap();
-    let mut server = |bytes: &[u8]| pair.server.handle_input(pair.now, CHAP, bytes);
-    assert_eq!(server(&[1, 0, 0, 4]), Err(AuthDrop::UnexpectedCode));
-    assert_eq!(server(&[2, 0, 0, 6, 1, 9]), Err(AuthDrop::BadValue));
-    assert_eq!(server(&[2, 9, 0, 6, 1, 9]), Err(AuthDrop::StaleIdentifier));
-    // Without the flag that says to use the NT response there is only the LM one, which we do not take.
-    response[5 + 48] = 0;
-    assert_eq!(server(&response), Ok(()));
-    assert!(matches!(pair.server_event(), Some(Event::Failure(_))));
-}
-
-#[test]
-fn a_response_of_another_is_refused() {
-    // Every bit of the response counts; the eight reserved bytes of MS-CHAPv2 and its flags do not.
-    for protocol in [AuthProtocol::ChapMd5, AuthProtocol::MsChapV1, AuthProtocol::MsChapV2] {
-        let counts: Vec<usize> = match protocol {
-            AuthProtocol::ChapMd5 => (0..16).collect(),
-            AuthProtocol::MsChapV1 => (24..48).collect(),
-            _ => (0..16).chain(24..48).collect(),
-        };
-        for at in counts {
-            let mut pair = Pair::new(protocol, "ann", "p", "p");
-            pair.deliver_to_client();
-            let (_, mut response) = pair.client.poll_output().unwrap();
-            response[5 + at] ^= 0x10;
-            pair.server.handle_input(pair.now, CHAP, &response).unwrap();
-            assert!(matches!(pair.server_event(), Some(Event::Failure(_))), "{protocol} byte {at}");
         }
     }
 }

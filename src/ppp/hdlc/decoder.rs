@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use super::{Accm, CHUNK, ESCAPE, FLAG, ONES, TURNED, bits, copy_chunk, fcs, find, plain_run, zeros};
+use super::{
+    Accm, ESCAPE, FLAG, TURNED,
+    chunk::{CHUNK, Copy, Marks, find},
+    fcs, plain_run,
+};
 
 /// Finds the frames in a stream that arrives in pieces of any size.
 pub struct Decoder {
@@ -96,78 +100,57 @@ impl Decoder {
         }
     }
 
-    /// Adds bytes without flags to the frame, escapes undone; `false` when it has become too long. By chunks and without
-    /// a branch on the data, for encrypted data has an escape in every eight bytes.
+    /// Adds bytes without flags to the frame, escapes undone; `false` when it has become too long.
     fn take_span(&mut self, span: &[u8]) -> bool {
-        // What the next byte is turned by: something behind an escape only.
-        let mut turn = if self.state == State::Escaped { TURNED } else { 0 };
+        let (mut marks, mut copy) = (Marks::new(), Copy::new());
+        marks.set_carry(self.state == State::Escaped);
         let mut rest = span;
-        while let Some((chunk, after)) = rest.split_first_chunk::<CHUNK>() {
-            if self.frame.len() + CHUNK > self.longest + 2 {
-                break;
-            }
+        while self.frame.len() + CHUNK <= self.longest + 2 {
+            let Some((chunk, after)) = rest.split_first_chunk::<CHUNK>() else { break };
             rest = after;
-            turn = self.take_chunk(chunk, turn);
-        }
-        for byte in rest {
-            if turn == 0 && *byte == ESCAPE {
-                turn = TURNED;
-                continue;
+            if let Some(length) = unescape_chunk(chunk, CHUNK, &mut marks, &mut copy) {
+                let length = self.frame.len() + length;
+                self.frame.extend_from_slice(copy.copied_and_more::<CHUNK>().1);
+                self.frame.truncate(length);
+            } else {
+                // There is room for a chunk.
+                self.take_bytes(chunk, &mut marks);
             }
-            if self.frame.len() >= self.longest + 2 {
-                self.drop_frame(HdlcDrop::Long);
-                self.frame.clear();
-                self.state = State::Hunting;
-                return false;
-            }
-            self.frame.push(byte ^ turn);
-            turn = 0;
         }
-        self.state = if turn == 0 { State::Inside } else { State::Escaped };
+        if rest.len() < CHUNK && self.frame.len() + rest.len() <= self.longest + 2 {
+            let mut chunk = [0; CHUNK];
+            if let Some(begin) = chunk.get_mut(..rest.len()) {
+                begin.copy_from_slice(rest);
+            }
+            if unescape_chunk(&chunk, rest.len(), &mut marks, &mut copy).is_some() {
+                self.frame.extend_from_slice(copy.copied());
+                rest = &[];
+            }
+        }
+        if !self.take_bytes(rest, &mut marks) {
+            self.drop_frame(HdlcDrop::Long);
+            self.frame.clear();
+            self.state = State::Hunting;
+            return false;
+        }
+        self.state = if marks.carry() { State::Escaped } else { State::Inside };
         true
     }
 
-    /// Adds a chunk, the first byte turned by `turn`; gives what the byte behind it is turned by.
-    fn take_chunk(&mut self, chunk: &[u8; CHUNK], turn: u8) -> u8 {
-        let mut escapes = bits(chunk, |word| zeros(word ^ (ONES * u64::from(ESCAPE))));
-        if turn == 0 && escapes == 0 {
-            self.frame.extend_from_slice(chunk);
-            return 0;
-        }
-        let mut from = [0_u8; 2 * CHUNK];
-        let mut plain = [0_u8; 3 * CHUNK];
-        let (mut at, mut used) = (0_usize, 0_usize);
-        if let (Some(begin), [first, ..]) = (from.first_chunk_mut::<CHUNK>(), chunk) {
-            *begin = *chunk;
-            if turn != 0 {
-                plain[0] = first ^ turn;
-                (at, used) = (1, 1);
-                escapes &= !1;
+    /// The same one by one.
+    fn take_bytes(&mut self, bytes: &[u8], marks: &mut Marks) -> bool {
+        for byte in bytes {
+            if !marks.carry() && *byte == ESCAPE {
+                marks.set_carry(true);
+                continue;
             }
-        }
-        while escapes != 0 {
-            let escape = escapes.trailing_zeros() as usize;
-            copy_chunk(&from, at, &mut plain, used);
-            used += escape - at;
-            at = escape + 2;
-            // The byte behind an escape is none, whatever it is.
-            escapes &= (escapes - 1) & !(2 << escape);
-            if let (Some(to), Some(byte)) = (plain.get_mut(used), from.get(escape + 1)) {
-                *to = byte ^ TURNED;
+            if self.frame.len() >= self.longest + 2 {
+                return false;
             }
-            used += 1;
+            self.frame.push(if marks.carry() { byte ^ TURNED } else { *byte });
+            marks.set_carry(false);
         }
-        // The last escape may be the last byte: then what it turns is still to come.
-        let turn = if at > CHUNK { TURNED } else { 0 };
-        copy_chunk(&from, at, &mut plain, used);
-        used += CHUNK.saturating_sub(at);
-        used -= usize::from(turn != 0);
-        let length = self.frame.len() + used;
-        if let Some(whole) = plain.first_chunk::<CHUNK>() {
-            self.frame.extend_from_slice(whole);
-        }
-        self.frame.truncate(length);
-        turn
+        true
     }
 
     /// The same where control characters that come unescaped are ignored.
@@ -296,6 +279,31 @@ impl Decoder {
             *counter = counter.wrapping_add(1);
         }
     }
+}
+
+/// Copies the first `length` bytes of the next chunk, escapes undone, and gives how many that makes. `None` where an escape
+/// stands behind an escape, which no sender writes: then nothing has happened.
+fn unescape_chunk(chunk: &[u8; CHUNK], length: usize, marks: &mut Marks, copy: &mut Copy) -> Option<usize> {
+    let carry = u64::from(marks.carry());
+    let mut escapes = marks.next(chunk, |byte| byte == ESCAPE);
+    if length < CHUNK {
+        escapes &= (1 << length) - 1;
+    }
+    if escapes & (escapes << 1 | carry) != 0 {
+        marks.set_carry(carry != 0);
+        return None;
+    }
+    copy.begin_behind(chunk, marks);
+    if length < CHUNK {
+        marks.set_carry((escapes << 1 | carry) >> length & 1 == 1);
+    }
+    while escapes != 0 {
+        copy.run_to(escapes.trailing_zeros() as usize);
+        copy.skip();
+        escapes &= escapes - 1;
+    }
+    copy.run_to(length);
+    Some(copy.copied_and_more::<CHUNK>().0)
 }
 
 impl fmt::Debug for Decoder {

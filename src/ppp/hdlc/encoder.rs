@@ -1,6 +1,10 @@
 //! Frames to bytes.
 
-use super::{Accm, CHUNK, ESCAPE, FLAG, ONES, TURNED, bits, copy_chunk, fcs, zeros};
+use super::{
+    Accm, ESCAPE, FLAG, TURNED,
+    chunk::{CHUNK, Copy, Marks},
+    fcs,
+};
 
 /// Writes frames for the peer's receive ACCM.
 #[derive(Clone, Debug)]
@@ -38,7 +42,13 @@ impl Encoder {
         let accm = if is_lcp(frame) { Accm::ALL } else { self.accm };
         let check = !fcs::update(fcs::INIT, frame);
         escape(frame, accm, out);
-        escape(&check.to_le_bytes(), accm, out);
+        for byte in check.to_le_bytes() {
+            if must_escape(byte, accm) {
+                out.extend_from_slice(&[ESCAPE, byte ^ TURNED]);
+            } else {
+                out.push(byte);
+            }
+        }
         out.push(FLAG);
     }
 }
@@ -54,63 +64,59 @@ fn is_lcp(frame: &[u8]) -> bool {
 }
 
 fn escape(bytes: &[u8], accm: Accm, out: &mut Vec<u8>) {
+    let (mut marks, mut copy) = (Marks::new(), Copy::new());
     let (chunks, tail) = bytes.as_chunks::<CHUNK>();
     for chunk in chunks {
-        let flags =
-            |word: u64| zeros(word ^ (ONES * u64::from(FLAG))) | zeros(word ^ (ONES * u64::from(ESCAPE)));
-        match accm {
-            Accm::NONE => escape_chunk(chunk, bits(chunk, flags), out),
-            // All control characters, and those only, have none of their three high bits.
-            Accm::ALL => {
-                escape_chunk(chunk, bits(chunk, |word| flags(word) | zeros(word & (ONES * 0xe0))), out)
+        let escaped = to_escape(chunk, accm, &mut marks);
+        if escaped == 0 {
+            out.extend_from_slice(chunk);
+            continue;
+        }
+        escape_chunk(chunk, escaped, CHUNK, &marks, &mut copy);
+        let (used, most) = copy.copied_and_more::<{ 2 * CHUNK }>();
+        let length = out.len() + used;
+        out.extend_from_slice(most);
+        out.truncate(length);
+    }
+    let mut chunk = [0; CHUNK];
+    if let Some(begin) = chunk.get_mut(..tail.len()) {
+        begin.copy_from_slice(tail);
+        let escaped = to_escape(&chunk, accm, &mut marks) & ((1 << tail.len()) - 1);
+        escape_chunk(&chunk, escaped, tail.len(), &marks, &mut copy);
+        out.extend_from_slice(copy.copied());
+    }
+}
+
+/// Marks the bytes that are escaped, and gives a bit for each.
+fn to_escape(chunk: &[u8; CHUNK], accm: Accm, marks: &mut Marks) -> u64 {
+    let flags = |byte| (byte == FLAG) | (byte == ESCAPE);
+    if accm == Accm::NONE {
+        return marks.next(chunk, flags);
+    }
+    let mut escaped = marks.next(chunk, |byte| flags(byte) | (byte < 0x20));
+    if accm != Accm::ALL {
+        let mut left = escaped;
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            if !chunk.get(at).is_some_and(|byte| must_escape(*byte, accm)) {
+                escaped ^= 1 << at;
+                marks.clear(at);
             }
-            _ => escape_bytes(chunk, accm, out),
+            left &= left - 1;
         }
     }
-    escape_bytes(tail, accm, out);
+    escaped
 }
 
-/// One chunk, in which the bytes of these bits are escaped. Escapes come in crowds (encrypted data has one in seven
-/// bytes), so there is no branch but for whether there is another.
-fn escape_chunk(chunk: &[u8; CHUNK], mut escaped: u64, out: &mut Vec<u8>) {
-    if escaped == 0 {
-        out.extend_from_slice(chunk);
-        return;
-    }
-    let mut from = [0_u8; 2 * CHUNK];
-    if let Some(begin) = from.first_chunk_mut::<CHUNK>() {
-        *begin = *chunk;
-    }
-    let mut wide = [0_u8; 3 * CHUNK];
-    let (mut at, mut used) = (0_usize, 0_usize);
+/// The first `length` bytes of a chunk, with an escape before the bytes of these bits.
+fn escape_chunk(chunk: &[u8; CHUNK], mut escaped: u64, length: usize, marks: &Marks, copy: &mut Copy) {
+    copy.begin(chunk, marks);
     while escaped != 0 {
-        let next = escaped.trailing_zeros() as usize;
+        copy.run_to(escaped.trailing_zeros() as usize);
+        copy.put(ESCAPE);
         escaped &= escaped - 1;
-        copy_chunk(&from, at, &mut wide, used);
-        used += next - at;
-        if let (Some([escape, turned]), Some(byte)) = (wide.get_mut(used..used + 2), from.get(next)) {
-            (*escape, *turned) = (ESCAPE, byte ^ TURNED);
-        }
-        used += 2;
-        at = next + 1;
     }
-    copy_chunk(&from, at, &mut wide, used);
-    used += CHUNK - at;
-    let length = out.len() + used;
-    if let Some(whole) = wide.first_chunk::<{ 2 * CHUNK }>() {
-        out.extend_from_slice(whole);
-    }
-    out.truncate(length);
-}
-
-fn escape_bytes(bytes: &[u8], accm: Accm, out: &mut Vec<u8>) {
-    for byte in bytes {
-        if must_escape(*byte, accm) {
-            out.extend_from_slice(&[ESCAPE, byte ^ TURNED]);
-        } else {
-            out.push(*byte);
-        }
-    }
+    copy.run_to(length);
 }
 
 /// Written so that no part of it is skipped.

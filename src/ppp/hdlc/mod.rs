@@ -9,6 +9,7 @@
 //! length inside the frame may be trusted to cut it (MPPE, ACFC, PFC and empty Configure-Requests have none where
 //! the classic client looks for it).
 
+mod chunk;
 mod decoder;
 mod encoder;
 mod fcs;
@@ -41,46 +42,6 @@ impl Accm {
     }
 }
 
-/// 1 in each byte.
-const ONES: u64 = 0x0101_0101_0101_0101;
-/// Bytes that are looked at together.
-const CHUNK: usize = 32;
-
-/// Where `byte` is first.
-fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
-    let mut before = 0;
-    for chunk in bytes.chunks(CHUNK) {
-        if chunk.iter().fold(false, |any, other| any | (*other == byte)) {
-            return chunk.iter().position(|other| *other == byte).map(|at| before + at);
-        }
-        before += chunk.len();
-    }
-    None
-}
-
-/// One bit for each byte, the lowest for the first, from a function that says for eight which have their high bit set.
-fn bits(chunk: &[u8; CHUNK], which: impl Fn(u64) -> u64) -> u64 {
-    let (words, _) = chunk.as_chunks::<8>();
-    words.iter().rev().fold(0, |bits, word| {
-        // The multiplication gathers the eight high bits in the highest byte.
-        let highs = which(u64::from_le_bytes(*word)) >> 7;
-        bits << 8 | highs.wrapping_mul(0x0102_0408_1020_4080) >> 56
-    })
-}
-
-/// The high bit of each byte that is zero, and no other bit.
-const fn zeros(word: u64) -> u64 {
-    const LOWS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    !(((word & LOWS) + LOWS) | word | LOWS)
-}
-
-/// Copies as many bytes as a chunk has, of which only the first few count: that is quicker than to count them.
-fn copy_chunk(from: &[u8; 2 * CHUNK], at: usize, to: &mut [u8; 3 * CHUNK], place: usize) {
-    if let (Some(from), Some(to)) = (from.get(at..at + CHUNK), to.get_mut(place..place + CHUNK)) {
-        to.copy_from_slice(from);
-    }
-}
-
 /// How many bytes at the start of `bytes` are surely neither flag nor escape nor, with `controls`, below 0x20.
 /// Looks at eight at a time.
 fn plain_run(bytes: &[u8], controls: bool) -> usize {
@@ -98,6 +59,7 @@ fn plain_run(bytes: &[u8], controls: bool) -> usize {
 /// Zero when none of eight bytes is special. Otherwise the lowest bit that is set lies in the first that is; the
 /// bits above it may lie.
 fn specials(chunk: [u8; 8], controls: bool) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     let word = u64::from_le_bytes(chunk);
     // A byte smaller than what is taken from it borrows, which sets its high bit; one that had it set is not small.

@@ -150,6 +150,103 @@ fn bytes(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(byte, length)
 }
 
+/// RFC 1662 §4.2 as it is written down, one byte after the other.
+fn simply_encoded(frame: &[u8], accm: Accm) -> Vec<u8> {
+    let lcp = frame.strip_prefix(&[0xff, 0x03]).unwrap_or(frame).starts_with(&[0xc0, 0x21]);
+    let map = if lcp { u32::MAX } else { accm.0 };
+    let check = frame.iter().fold(0xffff_u16, |fcs, byte| {
+        (0..8)
+            .fold(fcs ^ u16::from(*byte), |fcs, _| if fcs & 1 == 1 { (fcs >> 1) ^ 0x8408 } else { fcs >> 1 })
+    });
+    let mut out = vec![0x7e];
+    for byte in frame.iter().copied().chain((!check).to_le_bytes()) {
+        if byte == 0x7d || byte == 0x7e || (byte < 0x20 && map & (1 << byte) != 0) {
+            out.extend([0x7d, byte ^ 0x20]);
+        } else {
+            out.push(byte);
+        }
+    }
+    out.push(0x7e);
+    out
+}
+
+/// What is between the flags of a stream, escapes undone; a frame that an escape ends is broken off, and what follows the
+/// last flag is none.
+fn simply_decoded(stream: &[u8]) -> Vec<Vec<u8>> {
+    let mut spans: Vec<&[u8]> = stream.split(|byte| *byte == 0x7e).collect();
+    spans.pop();
+    let mut frames = Vec::new();
+    for span in spans.into_iter().skip(1) {
+        let (mut frame, mut bytes) = (Vec::new(), span.iter());
+        let mut broken_off = false;
+        while let Some(byte) = bytes.next() {
+            if *byte == 0x7d {
+                match bytes.next() {
+                    Some(byte) => frame.push(byte ^ 0x20),
+                    None => broken_off = true,
+                }
+            } else {
+                frame.push(*byte);
+            }
+        }
+        if !broken_off {
+            frames.push(frame);
+        }
+    }
+    frames
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn encoded_as_simply(frame in bytes(0..700), accm in prop_oneof![any::<u32>(), Just(0), Just(u32::MAX)]) {
+        let mut out = b"before".to_vec();
+        Encoder::new(Accm(accm)).encode(&frame, &mut out);
+        prop_assert_eq!(&out[6..], simply_encoded(&frame, Accm(accm)));
+        prop_assert!(out.len() - 6 <= encoded_max(frame.len()));
+    }
+
+    /// Also where escapes stand behind escapes, and wherever a read ends. The FCS is put right, so that something passes.
+    #[test]
+    fn decoded_as_simply(
+        spans in proptest::collection::vec(
+            (bytes(0..400), prop_oneof![Just(0..1_usize), Just(0..3), Just(60..70)], any::<bool>()),
+            0..5,
+        ),
+        piece in 1..200_usize,
+        longest in prop_oneof![Just(1000_usize), Just(150), Just(64)],
+    ) {
+        let mut stream = vec![0x7e];
+        for (span, escapes, whole) in &spans {
+            let mut span: Vec<u8> = span.iter().copied().filter(|byte| *byte != 0x7e).collect();
+            span.extend(escapes.clone().map(|_| 0x7d));
+            let decoded = simply_decoded(&[&[0x7e], &span[..], &[0x7e]].concat());
+            if let ([frame], true) = (&decoded[..], whole) {
+                let fcs = !fcs::update(fcs::INIT, frame);
+                for byte in fcs.to_le_bytes() {
+                    span.extend([0x7d, byte ^ 0x20]);
+                }
+            }
+            stream.extend(span);
+            stream.push(0x7e);
+        }
+        // An escape before a flag would be one of a byte otherwise.
+        let expected: Vec<Vec<u8>> = simply_decoded(&stream)
+            .into_iter()
+            .filter(|frame| (4..=longest + 2).contains(&frame.len()))
+            .filter(|frame| fcs::update(fcs::INIT, frame) == fcs::GOOD)
+            .map(|frame| frame[..frame.len() - 2].to_vec())
+            .collect();
+        let (mut decoder, mut got) = (Decoder::new(longest), Vec::new());
+        for piece in stream.chunks(piece) {
+            decoder.feed(piece, |frame| got.push(frame.to_vec()));
+            prop_assert!(decoder.frame.capacity() <= longest + 2);
+        }
+        prop_assert_eq!(got, expected);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 

@@ -9,97 +9,126 @@ use crate::ppp::crypto::NtHash;
 /// # Panics
 /// When something sealed comes out other than it went in, or cannot be opened on a clean road.
 #[doc(hidden)]
-#[expect(clippy::panic, reason = "a fuzz target reports by panicking")]
 pub fn drive(data: &[u8]) {
     let Some((&[first, ..], mut rest)) = data.split_first_chunk::<1>() else { return };
-    let strength = match first & 3 {
-        0 => Strength::Bits40,
-        1 => Strength::Bits56,
-        _ => Strength::Bits128,
-    };
-    let stateful = first & 4 != 0;
-    let hash = NtHash::of(b"fuzz");
-    let client = Keys::from_ms_chap_v2(End::Client, &hash, &[3; 24]);
-    let server = Keys::from_ms_chap_v2(End::Server, &hash, &[3; 24]);
-    let (Some(mut sealer), Some(mut opener)) =
-        (Sealer::new(&client, strength, stateful), Opener::new(&server, strength, stateful))
-    else {
-        panic!("MS-CHAPv2 gives keys of each strength");
-    };
-    sealer.set_reset_style(if first & 8 == 0 { ResetStyle::NewKey } else { ResetStyle::SameKey });
-
-    // Until something is forged, all that is opened must be what was sealed; and with no loss, all is opened.
-    let (mut honest, mut whole) = (true, true);
-    let mut held: Option<(Vec<u8>, Vec<u8>)> = None;
-    let mut since = 0_u16;
-    // Bounds the time that one input takes: key changes are slow under a sanitizer.
-    let mut budget = 1200_u16;
+    let mut road = Road::new(first);
     while let Some((&[operation, length], after)) = rest.split_first_chunk::<2>() {
         let (bytes, after) = after.split_at_checked(usize::from(length)).unwrap_or((after, &[]));
         rest = after;
-        if budget == 0 {
+        if road.budget == 0 {
             return;
         }
+        match operation & 7 {
+            0 | 1 => road.packet_arrives(bytes),
+            2 => road.packets_are_lost(bytes, u16::from(length) + 1),
+            3 => road.packet_comes_late(),
+            4 => road.forgery_arrives(bytes),
+            5 => road.packet_arrives_bent(bytes),
+            6 => road.sealer.handle_reset_request(),
+            _ => road.any_bytes_are_sealed(bytes),
+        }
+        if road.opener.is_hopeless() {
+            return;
+        }
+        if road.opener.needs_reset() && operation & 0x80 != 0 {
+            road.sealer.handle_reset_request();
+            road.opener.handle_reset_ack();
+        }
+    }
+}
+
+/// Both ends, and what may be expected of them by now.
+struct Road {
+    sealer: Sealer,
+    opener: Opener,
+    /// Nothing has been forged yet: all that is opened must be what was sealed.
+    honest: bool,
+    /// Nothing has been lost yet: all is opened.
+    whole: bool,
+    /// The packet that arrived last, plain and sealed, and how many have been sealed since.
+    last: Option<(Vec<u8>, Vec<u8>)>,
+    since: u16,
+    /// Bounds the time that one input takes: key changes are slow under a sanitizer.
+    budget: u16,
+}
+
+#[expect(clippy::panic, reason = "a fuzz target reports by panicking")]
+impl Road {
+    fn new(kind: u8) -> Self {
+        let strength = match kind & 3 {
+            0 => Strength::Bits40,
+            1 => Strength::Bits56,
+            _ => Strength::Bits128,
+        };
+        let stateful = kind & 4 != 0;
+        let hash = NtHash::of(b"fuzz");
+        let client = Keys::from_ms_chap_v2(End::Client, &hash, &[3; 24]);
+        let server = Keys::from_ms_chap_v2(End::Server, &hash, &[3; 24]);
+        let (Some(mut sealer), Some(opener)) =
+            (Sealer::new(&client, strength, stateful), Opener::new(&server, strength, stateful))
+        else {
+            panic!("MS-CHAPv2 gives keys of each strength");
+        };
+        sealer.set_reset_style(if kind & 8 == 0 { ResetStyle::NewKey } else { ResetStyle::SameKey });
+        Self { sealer, opener, honest: true, whole: true, last: None, since: 0, budget: 1200 }
+    }
+
+    fn packet_arrives(&mut self, payload: &[u8]) {
+        let plain = ip_packet(payload);
+        let mut sealed = vec![0; plain.len() + HEADER];
+        if self.sealer.seal(&plain, &mut sealed).is_err() {
+            panic!("an IP packet is not sealed");
+        }
+        let copy = sealed.clone();
+        match self.opener.open(&mut sealed) {
+            Ok(opened) if self.honest && *opened != *plain => panic!("another packet came out"),
+            Err(reason) if self.honest && self.whole => panic!("{reason} on a clean road"),
+            Ok(_) | Err(_) => {}
+        }
+        (self.last, self.since) = (Some((plain, copy)), 0);
+    }
+
+    fn packets_are_lost(&mut self, payload: &[u8], count: u16) {
+        self.whole = false;
+        self.since = self.since.saturating_add(count);
+        let plain = ip_packet(payload);
+        let mut sealed = vec![0; plain.len() + HEADER];
+        for _ in 0..count.min(self.budget) {
+            let _ = self.sealer.seal(&plain, &mut sealed);
+        }
+        self.budget = self.budget.saturating_sub(count);
+    }
+
+    /// The copy of an earlier packet: dropped, or it comes out as it was.
+    fn packet_comes_late(&mut self) {
+        if let Some((plain, mut sealed)) = self.last.take()
+            && self.since < LATE_WINDOW
+            && let Ok(opened) = self.opener.open(&mut sealed)
+            && self.honest
+            && *opened != *plain
+        {
+            panic!("an old packet came out as another");
+        }
+    }
+
+    fn forgery_arrives(&mut self, bytes: &[u8]) {
+        (self.honest, self.whole) = (false, false);
+        let _ = self.opener.open(&mut bytes.to_vec());
+        self.budget = self.budget.saturating_sub(200);
+    }
+
+    fn packet_arrives_bent(&mut self, bytes: &[u8]) {
+        (self.honest, self.whole) = (false, false);
         let plain = ip_packet(bytes);
         let mut sealed = vec![0; plain.len() + HEADER];
-        match operation & 7 {
-            0 | 1 => {
-                if sealer.seal(&plain, &mut sealed).is_err() {
-                    panic!("an IP packet is not sealed");
-                }
-                let copy = sealed.clone();
-                match opener.open(&mut sealed) {
-                    Ok(opened) if honest && *opened != *plain => panic!("another packet came out"),
-                    Err(reason) if honest && whole => panic!("{reason} on a clean road"),
-                    Ok(_) | Err(_) => {}
-                }
-                (held, since) = (Some((plain, copy)), 0);
-            }
-            2 => {
-                whole = false;
-                since = since.saturating_add(u16::from(length) + 1);
-                for _ in 0..(u16::from(length) + 1).min(budget) {
-                    let _ = sealer.seal(&plain, &mut sealed);
-                }
-                budget = budget.saturating_sub(u16::from(length) + 1);
-            }
-            3 => {
-                // The copy of an earlier packet: dropped, or it comes out as it was.
-                if let Some((plain, mut sealed)) = held.take()
-                    && since < LATE_WINDOW
-                    && let Ok(opened) = opener.open(&mut sealed)
-                    && honest
-                    && *opened != *plain
-                {
-                    panic!("an old packet came out as another");
-                }
-            }
-            4 => {
-                (honest, whole) = (false, false);
-                let _ = opener.open(&mut bytes.to_vec());
-                budget = budget.saturating_sub(200);
-            }
-            5 => {
-                (honest, whole) = (false, false);
-                let _ = sealer.seal(&plain, &mut sealed);
-                sealed.iter_mut().zip(bytes).for_each(|(byte, mask)| *byte ^= mask);
-                let _ = opener.open(&mut sealed);
-            }
-            6 => {
-                sealer.handle_reset_request();
-            }
-            _ => {
-                let _ = sealer.seal(bytes, &mut sealed);
-                whole = false;
-            }
-        }
-        if opener.is_hopeless() {
-            return;
-        }
-        if opener.needs_reset() && operation & 0x80 != 0 {
-            sealer.handle_reset_request();
-            opener.handle_reset_ack();
-        }
+        let _ = self.sealer.seal(&plain, &mut sealed);
+        sealed.iter_mut().zip(bytes).for_each(|(byte, mask)| *byte ^= mask);
+        let _ = self.opener.open(&mut sealed);
+    }
+
+    fn any_bytes_are_sealed(&mut self, bytes: &[u8]) {
+        let _ = self.sealer.seal(bytes, &mut vec![0; bytes.len() + 20 + 2 + HEADER]);
+        self.whole = false;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Microsoft Point-to-Point Encryption: keys (RFC 3079) and the data path (RFC 3078).
 //!
 //! [`Keys`] come out of an authentication; [`Sealer`] and [`Opener`] are one direction each of the data path and
-//! allocate nothing. The negotiation (CCP option 18) belongs to the link: here are only the bits it exchanges.
+//! allocate nothing. The negotiation (CCP option 18) is [`crate::ppp::ccp`]'s: here are only the bits it exchanges.
 //! Nothing here protects integrity; MPPE has none.
 
 #[doc(hidden)]

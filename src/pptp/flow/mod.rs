@@ -23,7 +23,10 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use ack::Acks;
 pub use counters::{Counters, Drop};
@@ -193,6 +196,16 @@ impl Flow {
         let header =
             Header { call_id: self.config.peer_call_id, seq: Some(self.sent), ack: self.acks.take() };
         Some(gre::emit(header, payload, out))
+    }
+
+    /// Writes the header right before the payload of so many bytes that stands at `out[MAX_HEADER..]`, and gives the
+    /// place of the whole packet. `None`: no GRE packet holds so long a payload, or `out` has no room for a header.
+    pub fn put_header(&mut self, now: Instant, payload: usize, out: &mut [u8]) -> Option<Range<usize>> {
+        let mut header = [0; MAX_HEADER];
+        let size = self.header(now, payload, &mut header)?;
+        let start = MAX_HEADER.checked_sub(size)?;
+        out.get_mut(start..MAX_HEADER)?.copy_from_slice(header.get(..size)?);
+        Some(start..MAX_HEADER + payload)
     }
 
     /// A lone acknowledgement, if one is due.

@@ -30,6 +30,8 @@ fn every_key_reaches_its_field() {
         "`pf` and `nftables` in one profile",
         "a routing domain is OpenBSD's: `link.rdomain`",
         "a FIB is FreeBSD's: `link.fib`",
+        "labels of routes are OpenBSD's: `link.rtlabel`",
+        "labels of routes are OpenBSD's: `routes.label`",
         "`ppp.label` without ppp.backend = \"ppp\"",
         "MS-CHAPv1 beside MS-CHAPv2 with pppd",
         "`peer-routes` with an external PPP",
@@ -62,7 +64,8 @@ fn every_key_reaches_its_field() {
     assert_eq!((profile.ppp.mru, profile.ppp.ipv6), (Some(1400), true));
     assert_eq!((profile.unit, profile.mtu), (Some(7), Mtu::Bytes(1300)));
     let to = |text: &str| Route::to(text.parse().unwrap());
-    let first = Route { metric: Some(5), table: Some(100), ..to("10.0.0.0/8") };
+    let first =
+        Route { metric: Some(5), table: Some(100), label: Some("branch".to_owned()), ..to("10.0.0.0/8") };
     assert_eq!(profile.routes, [first, to("192.0.2.9/32"), to("2001:db8::/32")]);
     assert!(profile.peer_routes && profile.nat && profile.autostart);
     assert_eq!(profile.exclude, ["192.168.0.0/16".parse().unwrap()]);
@@ -83,7 +86,7 @@ fn every_key_reaches_its_field() {
     assert_eq!(profile.hooks.timeout, seconds(13));
     let link = profile.link;
     assert_eq!((link.netns.as_deref(), link.rdomain, link.fib), (Some("inner"), Some(1), Some(2)));
-    assert!(link.gre_allow);
+    assert!(link.gre_allow && link.rtlabel.as_deref() == Some("vpn"));
     let retry = Retry {
         first: seconds(14),
         max: seconds(15),

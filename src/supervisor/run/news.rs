@@ -5,7 +5,7 @@ use std::time::{Instant, UNIX_EPOCH};
 use super::{Child, Supervisor, roam::WITHOUT_ROUTES};
 use crate::{
     engine::{failure::Phase, message::Statistics},
-    os::ticks,
+    os::usage,
     supervisor::{
         machine::State,
         notify,
@@ -56,7 +56,7 @@ impl Supervisor {
                 Child::None | Child::Resolver(_) => None,
             },
             engine_cpu_micros: (!statistics.counters.is_empty()).then_some(statistics.cpu_micros),
-            sleeps: (ticks::voluntary_switches(), statistics.sleeps),
+            sleeps: (usage::voluntary_switches(), statistics.sleeps),
             counters: statistics.counters.into_iter().collect(),
         }
     }

@@ -1,4 +1,4 @@
-//! Two small facts about processes that the ledger and the status need.
+//! What this process has used, as getrusage(2) says: for `status` and the log of statistics.
 
 use std::time::Duration;
 

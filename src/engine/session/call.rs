@@ -1,0 +1,126 @@
+//! The call of a dial: what the control connection reports, and what follows from it for flow and link.
+//!
+//! Owns which call is asked for and what is built when it is up. The order of the messages (RFC 2637 §3.1) is that
+//! of [`crate::pptp::control`].
+
+use std::time::Instant;
+
+use super::{Event, Session};
+use crate::{
+    engine::{
+        bridge::{self, Bridge},
+        failure::{Failure, FailureKind, Phase},
+        message::plain,
+        side::Side,
+        spec::Limits,
+        verdict,
+    },
+    ppp::link::Link,
+    pptp::{
+        cause,
+        control::{self, CallEnd, CallRequest, ControlEnd},
+        flow::{Flow, FlowConfig, Reorder},
+    },
+};
+
+/// Packets that we buffer, as announced in the call request: what the reorder ring holds at ease.
+const RECEIVE_WINDOW: u16 = 64;
+
+pub(super) struct Call {
+    pub flow: Flow,
+    pub link: Side,
+    /// A packet of this call has come at all: GRE is not filtered.
+    pub heard: bool,
+    /// When a packet of this call came last.
+    pub last_heard: Option<Instant>,
+}
+
+impl Session {
+    pub(super) fn control_event(&mut self, now: Instant, event: control::Event) {
+        match event {
+            control::Event::Established { peer } => {
+                let vendor = if peer.vendor.is_empty() { "unnamed" } else { &peer.vendor };
+                self.enter(Phase::Call, format!("{vendor} firmware {} ({})", peer.firmware, peer.host_name));
+                let request = CallRequest {
+                    phone: self.spec.phone.clone(),
+                    window: RECEIVE_WINDOW,
+                    ..CallRequest::new(self.call_id)
+                };
+                if let Err(error) = self.control.open_call(now, request) {
+                    self.fail(now, Failure::new(Phase::Call, FailureKind::Internal, error.to_string()));
+                }
+            }
+            control::Event::CallUp { call_id, peer_call_id, connect_speed, .. } => {
+                self.call_up(now, call_id, peer_call_id, connect_speed);
+            }
+            control::Event::CallRefused { result, error, cause, .. } => {
+                let words = plain(&cause::call_refusal_words(result, error, cause));
+                self.fail(now, Failure::new(Phase::Call, FailureKind::CallRefused, words));
+            }
+            control::Event::CallDown { reason, .. } => {
+                // The server may hang up because of what our link has told it: then the link says why.
+                self.lower_down(now);
+                if self.ending.is_none() && reason != CallEnd::ControlLost {
+                    self.ending = Some(verdict::of_call(self.phase, &reason));
+                    self.gre_due = None;
+                }
+                if self.ending.is_some() {
+                    self.control.stop(now);
+                }
+            }
+            control::Event::Closed(end) => self.closed(now, &end),
+            // A hint about asynchronous framing, of which there is none on our side.
+            control::Event::SetLinkInfo { .. } => {}
+            // We are the one who calls.
+            control::Event::IncomingCall { .. } => {}
+        }
+    }
+
+    fn call_up(&mut self, now: Instant, call_id: u16, peer_call_id: u16, speed: u32) {
+        let Some(config) = self.link_config.take() else { return };
+        self.enter(
+            Phase::Lcp,
+            format!("call {call_id}, the server's {peer_call_id}, {} Mbit/s", speed / 1_000_000),
+        );
+        let flow = Flow::new(
+            FlowConfig {
+                local_call_id: call_id,
+                peer_call_id,
+                window: RECEIVE_WINDOW,
+                reorder: self.spec.reorder.map_or(Reorder::Off, |max| Reorder::Adaptive { max }),
+                missing_window: self.spec.missing_window,
+            },
+            now,
+        );
+        let link = if self.spec.external {
+            let Limits { lcp, auth, network, .. } = self.spec.limits;
+            let limits = bridge::Limits { lcp, auth, network };
+            Side::External(Bridge::new(limits, self.spec.mtu_limit, now))
+        } else {
+            let mut link = Link::new(config, now);
+            link.open(now);
+            Side::Builtin(link)
+        };
+        self.gre_due = Some(now + self.spec.limits.gre);
+        self.call = Some(Call { flow, link, heard: false, last_heard: None });
+    }
+
+    /// Tells the link that there is no call below it any more, and hears why it thinks so.
+    fn lower_down(&mut self, now: Instant) {
+        if let Some(call) = &mut self.call {
+            call.link.lower_down(now);
+        }
+        self.link_events(now);
+    }
+
+    /// The control connection has ended, and with it the dial; why, is what ended it first.
+    fn closed(&mut self, now: Instant, end: &ControlEnd) {
+        self.lower_down(now);
+        self.up = false;
+        let failure = self.ending.take().unwrap_or_else(|| verdict::of_control(self.phase, end));
+        self.ending = Some(failure.clone());
+        if !matches!(self.events.back(), Some(Event::Down(_))) {
+            self.events.push_back(Event::Down(failure));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The PPP side of a dial: what the link is made from, and the phases that its events are for whoever waits.
+//!
+//! Owns the words of each phase. What is negotiated, and how, is [`crate::ppp::link`]'s (RFC 1661 §3.2).
+
+use std::time::{Duration, Instant};
+
+use super::Session;
+use crate::{
+    engine::{
+        failure::Phase,
+        message::{LinkUp, plain},
+        spec::Spec,
+        verdict,
+    },
+    ppp::{
+        auth::Credentials,
+        link::{self, DownReason},
+    },
+    secret::Secret,
+};
+
+impl Session {
+    pub(super) fn link_events(&mut self, now: Instant) {
+        while let Some(event) = self.call.as_mut().and_then(|call| call.link.poll_event()) {
+            self.link_event(now, event);
+        }
+    }
+
+    fn link_event(&mut self, now: Instant, event: link::Event) {
+        match event {
+            link::Event::LcpUp { peer_mru, auth } => {
+                let by = auth.map_or_else(|| "no authentication".to_owned(), |protocol| protocol.to_string());
+                self.enter_link_phase(Phase::Authentication, format!("MRU {peer_mru}, {by}"));
+            }
+            link::Event::Authenticated { protocol, peer_name, message } => {
+                let says = message.filter(|m| !m.is_empty()).map_or_else(String::new, |m| format!(": {m}"));
+                let name = if peer_name.is_empty() { String::new() } else { format!(" by {peer_name}") };
+                self.enter_link_phase(Phase::Encryption, format!("{protocol}, accepted{name}{says}"));
+            }
+            link::Event::Encryption(mppe) => {
+                let words = mppe.map_or_else(|| "none".to_owned(), |mppe| mppe.to_string());
+                self.enter_link_phase(Phase::Addresses, words);
+            }
+            link::Event::Up(up) => {
+                if self.ending.is_none() {
+                    self.mss.set(self.spec.mss, up.mtu);
+                    self.begin_proof(now, link_up(&up));
+                }
+            }
+            link::Event::PeerAnswered => self.answered(now),
+            link::Event::Ipv6Up(ids) => tracing::debug!(?ids, "IPv6 may flow"),
+            link::Event::Ipv6Down => tracing::debug!("IPv6 may not flow"),
+            link::Event::Renegotiating => {
+                tracing::info!("the server starts the link over");
+                self.not_up();
+            }
+            link::Event::Down(reason) => self.link_down(now, &reason),
+        }
+    }
+
+    /// After a renegotiation the phases pass once more; the supervisor has been told once.
+    fn enter_link_phase(&mut self, phase: Phase, detail: String) {
+        if phase > self.phase {
+            self.enter(phase, detail);
+        } else {
+            tracing::info!("{phase} again: {}", plain(&detail));
+        }
+    }
+
+    /// What was under way towards [`Event::Up`](super::Event::Up), or after it, is void.
+    fn not_up(&mut self) {
+        self.up = false;
+        self.proof = None;
+        self.offers.forget();
+        self.doubt = None;
+    }
+
+    fn link_down(&mut self, now: Instant, reason: &DownReason) {
+        self.not_up();
+        self.gre_due = None;
+        // That the call went away is no reason; who took it away has one.
+        if self.ending.is_none() && *reason != DownReason::LowerLayerDown {
+            // The link sees frames only; a server that merely acknowledges is heard as well.
+            let reason = match reason {
+                DownReason::LcpTimeout { .. } if self.call.as_ref().is_some_and(|call| call.heard) => {
+                    &DownReason::LcpTimeout { heard_anything: true }
+                }
+                other => other,
+            };
+            self.ending = Some(verdict::of_link(self.phase, reason));
+        }
+        self.control.stop(now);
+        // What `stop` reports at once has to be heard in this round.
+        while let Some(event) = self.control.poll_event() {
+            self.control_event(now, event);
+        }
+    }
+}
+
+pub(super) fn link_config(spec: &Spec, password: Secret, random: link::Random) -> link::Config {
+    let credentials = Credentials { user: spec.user.clone(), domain: spec.domain.clone(), password };
+    let mut config = link::Config::client(credentials, random);
+    if let link::Role::Client(client) = &mut config.role {
+        client.dns = spec.want_dns;
+        client.wins = spec.want_dns;
+    }
+    config.mru = spec.mru.unwrap_or(spec.mtu_limit);
+    config.mtu_limit = spec.mtu_limit;
+    config.echo = spec.lcp_echo.map(|(interval, failures)| link::Echo { interval, failures });
+    config.accept.clone_from(&spec.auth);
+    config.mppe = spec.mppe;
+    config.ipv6 = spec.ipv6;
+    // pptpd starts a pppd for each call, which hears nothing of what came before it was there.
+    config.timing.negotiation.first = Duration::from_millis(200);
+    config.timing.lcp = spec.limits.lcp;
+    config.timing.auth = spec.limits.auth;
+    config.timing.network = spec.limits.network;
+    config.timing.terminate = spec.limits.stop;
+    config
+}
+
+fn link_up(up: &link::LinkUp) -> LinkUp {
+    LinkUp {
+        local: up.local,
+        peer: up.peer,
+        dns: up.dns.iter().copied().filter(|address| !address.is_unspecified()).take(2).collect(),
+        wins: up.wins.iter().copied().filter(|address| !address.is_unspecified()).take(2).collect(),
+        ipv6: up.ipv6.map(|ids| (u64::from_be_bytes(ids.local), u64::from_be_bytes(ids.peer))),
+        mtu: up.mtu,
+        encryption: up.mppe.map_or_else(|| "none".to_owned(), |mppe| mppe.to_string()),
+        authentication: up.auth.map_or_else(|| "none".to_owned(), |auth| auth.to_string()),
+        routes: None,
+    }
+}

@@ -1,0 +1,57 @@
+//! The proof that the server's end of the link is open as well: an LCP Echo (RFC 1661 §5.8) that it answers.
+//!
+//! IPCP is open for us when we have acknowledged and are acknowledged; our last Configure-Ack may still be on its way,
+//! and a packet that overtakes it finds a door still shut.
+
+use std::time::{Duration, Instant};
+
+use super::Session;
+use crate::engine::message::LinkUp;
+
+/// How long the server may take to show that it is through with IPCP; one that answers no LCP Echo is believed
+/// after that.
+pub(super) const LIMIT: Duration = Duration::from_secs(1);
+
+/// How long until it is asked once more.
+const AGAIN: Duration = Duration::from_millis(250);
+
+pub(super) struct Proof {
+    /// What there is to tell once it is given.
+    up: LinkUp,
+    pub began: Instant,
+    again: Instant,
+    until: Instant,
+}
+
+impl Proof {
+    pub(super) fn next_timeout(&self) -> Instant {
+        self.again.min(self.until)
+    }
+}
+
+impl Session {
+    /// The link is up for us.
+    pub(super) fn begin_proof(&mut self, now: Instant, up: LinkUp) {
+        self.proof = Some(Proof { up, began: now, again: now, until: now + LIMIT });
+        self.prove(now);
+    }
+
+    /// Asks for the proof when it is time to, or does without.
+    pub(super) fn prove(&mut self, now: Instant) {
+        let (Some(proof), Some(call)) = (&mut self.proof, &mut self.call) else { return };
+        if proof.until <= now {
+            tracing::info!("the server answers no LCP Echo; taken to be up");
+            self.proven(now);
+        } else if proof.again <= now {
+            proof.again = now + AGAIN;
+            call.link.probe(now);
+        }
+    }
+
+    /// The server is through with IPCP: what is sent now arrives.
+    pub(super) fn proven(&mut self, now: Instant) {
+        if let (Some(Proof { up, .. }), None) = (self.proof.take(), &self.ending) {
+            self.ask_for_offers(now, up);
+        }
+    }
+}

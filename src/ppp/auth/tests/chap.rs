@@ -1,0 +1,116 @@
+//! Challenge and response (RFC 1994 §4), in each dialect: renewed, repeated, meant for another.
+
+use super::*;
+
+#[test]
+fn a_renewed_challenge_is_answered_and_changes_no_key() {
+    for protocol in [AuthProtocol::ChapMd5, AuthProtocol::MsChapV1, AuthProtocol::MsChapV2] {
+        let mut pair = Pair::new(protocol, "ann", "p", "p");
+        pair.run();
+        pair.client_event().unwrap();
+        pair.server_event().unwrap();
+        for round in 0..300_u16 {
+            pair.now += 60 * SECOND;
+            let mut challenge = [0x77; 16];
+            challenge[..2].copy_from_slice(&round.to_be_bytes());
+            pair.server.rechallenge(pair.now, challenge);
+            assert!(pair.server.next_timeout().is_some());
+            pair.run();
+            assert_eq!(pair.server.next_timeout(), None, "{protocol}: answered and accepted");
+            assert!(pair.client_event().is_none() && pair.server_event().is_none(), "{protocol}");
+        }
+    }
+}
+
+#[test]
+fn a_renewed_challenge_that_fails_ends_the_link() {
+    let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
+    pair.run();
+    pair.client_event().unwrap();
+    pair.server_event().unwrap();
+    pair.server.rechallenge(pair.now, [9; 16]);
+    pair.deliver_to_client();
+    pair.client.poll_output().unwrap();
+    pair.now += 40 * SECOND;
+    pair.server.handle_timeout(pair.now);
+    let Some(Event::Failure(failure)) = pair.server_event() else { panic!() };
+    assert_eq!(failure.kind, FailureKind::Timeout);
+
+    // The client is told a lie after it has been up.
+    let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
+    pair.run();
+    pair.client_event().unwrap();
+    pair.server.rechallenge(pair.now, [9; 16]);
+    pair.deliver_to_client();
+    let (_, response) = pair.client.poll_output().unwrap();
+    let lie = Packet { code: 3, identifier: response[1], data: b"S=00 M=fine" }.encode().unwrap();
+    pair.client.handle_input(pair.now, CHAP, &lie).unwrap();
+    let Some(Event::Failure(failure)) = pair.client_event() else { panic!() };
+    assert_eq!(failure.kind, FailureKind::ServerNotProven);
+}
+
+#[test]
+fn the_same_challenge_gets_the_same_answer_and_another_gets_another() {
+    let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
+    let (_, challenge) = pair.server.poll_output().unwrap();
+    let mut answer = |bytes: &[u8]| {
+        pair.client.handle_input(pair.now, CHAP, bytes).unwrap();
+        pair.client.poll_output().unwrap().1
+    };
+    let first = answer(&challenge);
+    assert_eq!(answer(&challenge), first);
+    let mut other = challenge.clone();
+    other[1] ^= 1;
+    // Our own challenge (the first 16 bytes of the value) is a new one too.
+    assert_ne!(answer(&other)[5..21], first[5..21]);
+    other[6] ^= 1;
+    assert_ne!(answer(&other)[5..21], first[5..21]);
+}
+
+#[test]
+fn packets_out_of_place_are_named() {
+    let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
+    let mut client = |protocol, bytes: &[u8]| pair.client.handle_input(pair.now, protocol, bytes);
+    assert_eq!(client(PAP, &[2, 1, 0, 4]), Err(AuthDrop::WrongProtocol));
+    assert_eq!(client(CHAP, &[3, 1, 0]), Err(AuthDrop::Truncated));
+    assert_eq!(client(CHAP, &[2, 1, 0, 4]), Err(AuthDrop::UnexpectedCode));
+    assert_eq!(client(CHAP, &[3, 1, 0, 4]), Err(AuthDrop::UnexpectedCode), "success before any challenge");
+    assert_eq!(client(CHAP, &[4, 1, 0, 4]), Err(AuthDrop::UnexpectedCode));
+    assert_eq!(client(CHAP, &[1, 1, 0, 13, 8, 1, 2, 3, 4, 5, 6, 7, 8]), Err(AuthDrop::BadValue));
+    pair.deliver_to_client();
+    let identifier = pair.client.poll_output().unwrap().1[1];
+    let stale = Packet { code: 4, identifier: identifier.wrapping_add(1), data: b"E=691" }.encode().unwrap();
+    assert_eq!(pair.client.handle_input(pair.now, CHAP, &stale), Err(AuthDrop::StaleIdentifier));
+
+    let mut pair = Pair::new(AuthProtocol::MsChapV1, "ann", "p", "p");
+    pair.deliver_to_client();
+    let (_, mut response) = pair.client.poll_output().unwrap();
+    let mut server = |bytes: &[u8]| pair.server.handle_input(pair.now, CHAP, bytes);
+    assert_eq!(server(&[1, 0, 0, 4]), Err(AuthDrop::UnexpectedCode));
+    assert_eq!(server(&[2, 0, 0, 6, 1, 9]), Err(AuthDrop::BadValue));
+    assert_eq!(server(&[2, 9, 0, 6, 1, 9]), Err(AuthDrop::StaleIdentifier));
+    // Without the flag that says to use the NT response there is only the LM one, which we do not take.
+    response[5 + 48] = 0;
+    assert_eq!(server(&response), Ok(()));
+    assert!(matches!(pair.server_event(), Some(Event::Failure(_))));
+}
+
+#[test]
+fn a_response_of_another_is_refused() {
+    // Every bit of the response counts; the eight reserved bytes of MS-CHAPv2 and its flags do not.
+    for protocol in [AuthProtocol::ChapMd5, AuthProtocol::MsChapV1, AuthProtocol::MsChapV2] {
+        let counts: Vec<usize> = match protocol {
+            AuthProtocol::ChapMd5 => (0..16).collect(),
+            AuthProtocol::MsChapV1 => (24..48).collect(),
+            _ => (0..16).chain(24..48).collect(),
+        };
+        for at in counts {
+            let mut pair = Pair::new(protocol, "ann", "p", "p");
+            pair.deliver_to_client();
+            let (_, mut response) = pair.client.poll_output().unwrap();
+            response[5 + at] ^= 0x10;
+            pair.server.handle_input(pair.now, CHAP, &response).unwrap();
+            assert!(matches!(pair.server_event(), Some(Event::Failure(_))), "{protocol} byte {at}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! For tests that run themselves once more in the lab's client, and a script of theirs in its guest, whose kernel has PPP.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Runs this test's program in the lab, and `inside` when it is there. Where the lab is missing nothing is run,
+/// unless nothing may be skipped (CI).
+pub fn in_the_lab(inside: impl FnOnce()) {
+    if env::var_os("LAB").is_some() {
+        return inside();
+    }
+    let lab = root().join("tests/lab/lab");
+    let missing = Command::new(&lab).arg("missing").output().unwrap().stdout;
+    let usable = missing.is_empty() && nix::unistd::geteuid().is_root() && Path::new("/dev/net/tun").exists();
+    if !usable {
+        assert!(env::var_os("CI").is_none(), "missing: {}", String::from_utf8_lossy(&missing));
+        println!("skipped: the lab is not installed, or this is not root");
+        return;
+    }
+    let status = Command::new(&lab)
+        .arg("run")
+        .arg(env::current_exe().unwrap())
+        .args(["--nocapture", "--test-threads", "1"])
+        .stdin(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// What the test's script does in the guest.
+pub struct Guest {
+    /// How long one call of it may take.
+    pub seconds: u32,
+}
+
+impl Guest {
+    /// Puts programs (absolute, or as the repository has them) where the guest finds them, and lets the script, which
+    /// is the one named `guest`, prepare itself.
+    pub fn prepare(&self, programs: &[&str]) {
+        fs::create_dir_all("/run/lab/bin").unwrap();
+        for program in programs {
+            let path = root().join(program);
+            fs::copy(&path, Path::new("/run/lab/bin").join(path.file_name().unwrap())).unwrap();
+        }
+        self.run("prepare");
+    }
+
+    /// What the script says to these words, on standard output and on standard error.
+    pub fn run(&self, words: &str) -> (String, String) {
+        let output = Command::new(env::var_os("LAB").unwrap())
+            .arg("exec")
+            .arg(format!("bash /run/lab/bin/guest {words}"))
+            .env("LAB_TIMEOUT", self.seconds.to_string())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (said, errors) = (text(&output.stdout), text(&output.stderr));
+        if !output.status.success() {
+            println!("in the guest: {words}: {}\n{errors}", output.status);
+        }
+        (said, errors)
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}

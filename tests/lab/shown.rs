@@ -1,0 +1,57 @@
+//! What ip(8) shows of the namespace that the calling thread is in, and does there, with few processes: some tests go
+//! through hundreds of namespaces.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+/// What one call says.
+#[track_caller]
+pub fn ip(arguments: &[&str]) -> String {
+    said(arguments, "")
+}
+
+/// What many say, a line each, up to the first that fails.
+#[track_caller]
+pub fn ip_batch(options: &[&str], lines: &str) -> String {
+    said(&[options, &["-batch", "-"]].concat(), lines)
+}
+
+/// Routes and rules of both families, addresses, links: an object a line, so that a difference can be read.
+#[track_caller]
+pub fn everything() -> String {
+    let both = "route show table all\nrule\n";
+    let mut shown = ip_batch(&["-d", "-j"], &format!("{both}addr\nlink\n"));
+    shown += &ip_batch(&["-6", "-d", "-j"], both);
+    shown.replace("},{", "},\n{")
+}
+
+/// That nothing has changed between two pictures; else the lines that did.
+#[track_caller]
+pub fn assert_same(before: &str, after: &str, when: &str) {
+    // Comparing each line with each takes its time.
+    if before == after {
+        return;
+    }
+    let only = |a: &str, b: &str| -> Vec<String> {
+        a.lines().filter(|line| !b.lines().any(|other| other == *line)).map(str::to_owned).collect()
+    };
+    let (lost, left) = (only(before, after), only(after, before));
+    panic!("{when}: not as before\nlost: {lost:#?}\nleft: {left:#?}");
+}
+
+fn said(arguments: &[&str], input: &str) -> String {
+    let mut child = Command::new("ip")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("ip(8) of iproute2 is needed");
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {}: {input}{errors}", arguments.join(" "));
+    String::from_utf8(output.stdout).unwrap().replace(" \n", "\n")
+}

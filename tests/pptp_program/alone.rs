@@ -1,0 +1,27 @@
+//! This program once more, alone: as the first process of namespaces of its own, and with them all of it ends.
+
+use std::process::{Command, Stdio};
+
+/// The command that does that: network, mounts and processes of its own, an empty /run, and a /dev of these nodes and
+/// new ptys. `variable` is set for it, which tells the inner one from the outer. Needs root.
+pub fn this_program_alone(variable: &str, nodes: &str) -> Command {
+    let setup = format!(
+        "set -e
+        mount -t tmpfs tmp /run
+        mkdir -p /run/dev && mount -t tmpfs tmp /run/dev && mkdir /run/dev/pts /run/dev/shm /run/dev/net
+        for node in {nodes}; do : >/run/dev/$node; mount --bind /dev/$node /run/dev/$node; done
+        mount -t devpts -o newinstance,ptmxmode=666 devpts /run/dev/pts; ln -s pts/ptmx /run/dev/ptmx
+        ln -s /proc/self/fd /run/dev/fd
+        mount --move /run/dev /dev
+        ip link set lo up
+        # Whoever runs this may ignore SIGHUP (nohup does) or SIGINT, and a child inherits that.
+        exec env --default-signal {variable}=1 \"$@\""
+    );
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["--propagation", "private", "sh", "-c", &setup, "world"])
+        .arg(std::env::current_exe().unwrap())
+        .stdin(Stdio::null());
+    command
+}

@@ -1,0 +1,131 @@
+//! Messages of the kernel as routes, and routes as requests.
+
+use pptpctl::net::{
+    routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route},
+    rtsock::{Action, Layout, Message, Request, RouteNews, from_route, to_route},
+};
+
+use super::{hex, only, vectors};
+
+#[test]
+fn a_route_goes_to_the_kernel_and_comes_back_the_same() {
+    let index = |name: &str| (name == "tun7").then_some(7_u16);
+    let names = |number: u16| (number == 7).then(|| "tun7".to_owned());
+    for layout in &Layout::ALL {
+        let through = |dest: &str, via: Option<&str>| Route {
+            metric: layout.default_priority.into(),
+            scope: 0,
+            hops: vec![Hop {
+                via: via.map(|via| via.parse().unwrap()),
+                dev: Some("tun7".to_owned()),
+                onlink: false,
+                weight: 0,
+            }],
+            ..Route::through(dest.parse().unwrap(), "tun7")
+        };
+        let mut with_mtu = through("0.0.0.0/0", Some("192.0.2.1"));
+        with_mtu.metrics = vec![(2, 1400)];
+        let mut foreign = through("10.0.0.0/8", Some("192.0.2.1"));
+        foreign.protocol = 1;
+        let mut nowhere = through("198.51.100.0/24", None);
+        (nowhere.kind, nowhere.hops) = (Kind::Blackhole, Vec::new());
+        for route in [
+            through("10.0.0.0/8", Some("192.0.2.1")),
+            through("203.0.113.9/32", Some("192.0.2.1")),
+            through("2001:db8::/32", None),
+            through("2001:db8::/32", Some("fe80::1")),
+            with_mtu,
+            foreign,
+            nowhere,
+        ] {
+            let request = from_route(layout, Action::Add, &route, 3, &index).unwrap();
+            let Message::Route(news) = only(layout, &request.encode(layout).unwrap()) else {
+                panic!("a route")
+            };
+            assert_eq!(to_route(layout, &news, 3, &names), Some(route), "{}", layout.name);
+        }
+    }
+}
+
+#[test]
+fn routes_of_ours_are_told_from_others() {
+    for layout in &Layout::ALL {
+        let Message::Route(mut news) = only(layout, &vectors(layout)["add_net"]) else { panic!("a route") };
+        let ours = |news: &RouteNews| to_route(layout, news, 0, &|_| None).unwrap().protocol == PROTOCOL;
+        assert!(ours(&news));
+        // What routing daemons set.
+        for one in [0x8000, 0x4000, layout.flags.proto3] {
+            news.flags = 0x1 | 0x2 | 0x800 | one;
+            assert!(!ours(&news), "{one:#x} alone, on {}", layout.name);
+        }
+    }
+}
+
+#[test]
+fn neighbours_clones_and_broadcasts_are_no_routes() {
+    for layout in &Layout::ALL {
+        let Message::Route(mut news) = only(layout, &vectors(layout)["add_net"]) else { panic!("a route") };
+        for flag in [0x400, layout.flags.broadcast] {
+            news.flags = 0x1 | flag;
+            assert_eq!(to_route(layout, &news, 0, &|_| None), None);
+        }
+    }
+    let openbsd = &Layout::OPENBSD;
+    let Message::Route(mut news) = only(openbsd, &vectors(openbsd)["add_net"]) else { panic!("a route") };
+    for cloned_or_cached in [0x1_0000, 0x2_0000] {
+        news.flags = 0x1 | cloned_or_cached;
+        assert_eq!(to_route(openbsd, &news, 0, &|_| None), None);
+    }
+}
+
+#[test]
+fn a_route_with_a_label_can_be_put_back() {
+    let openbsd = &Layout::OPENBSD;
+    let vector = vectors(openbsd).remove("add_labelled").unwrap();
+    let Message::Route(news) = only(openbsd, &vector) else { panic!("a route") };
+    let route = to_route(openbsd, &news, 0, &|_| Some("tun3".to_owned())).unwrap();
+    assert_eq!((route.label.as_deref(), route.beyond.as_slice()), (Some("pptpctl"), [].as_slice()));
+    assert_eq!((route.table, route.metric), (5, 12));
+    assert_eq!(to_route(openbsd, &news, 5, &|_| None).unwrap().table, MAIN_TABLE, "our own routing domain");
+    let bytes = |action, layout: &Layout| {
+        let request = from_route(layout, action, &route, 0, &|_| Some(3)).unwrap();
+        Request { seq: 13, ..request }.encode(layout).unwrap()
+    };
+    assert_eq!(hex(&bytes(Action::Add, openbsd)), hex(&vector));
+    let Message::Route(gone) = only(openbsd, &bytes(Action::Delete, openbsd)) else { panic!("a route") };
+    assert_eq!(gone.label, None, "a kernel finds it by the rest");
+    // Where there are none, a ledger of another system's does no harm.
+    assert!(!bytes(Action::Add, &Layout::NETBSD).windows(7).any(|part| part == b"pptpctl"));
+}
+
+#[test]
+fn what_could_not_be_put_back_is_said() {
+    let openbsd = &Layout::OPENBSD;
+    let mut vector = vectors(openbsd).remove("add_labelled").unwrap();
+    let place = vector.windows(7).position(|part| part == b"pptpctl").unwrap();
+    vector[place] = 0xff;
+    let Message::Route(mut news) = only(openbsd, &vector) else { panic!("a route") };
+    let label = |news: &RouteNews| {
+        let route = to_route(openbsd, news, 0, &|_| None).unwrap();
+        (route.label, route.beyond)
+    };
+    let beyond = (None, vec!["a label that could not be written again".to_owned()]);
+    assert_eq!(label(&news), beyond, "no text");
+    news.label = Some("x".repeat(32));
+    assert_eq!(label(&news), beyond, "longer than a kernel's");
+    news.label = Some("x".repeat(31));
+    assert_eq!(label(&news), (news.label.clone(), Vec::new()));
+}
+
+#[test]
+fn a_priority_that_does_not_exist_is_refused() {
+    let mut route = Route::through("10.0.0.0/8".parse().unwrap(), "tun7");
+    route.metric = 1024;
+    let refused = from_route(&Layout::OPENBSD, Action::Add, &route, 0, &|_| Some(7)).unwrap_err();
+    assert_eq!(refused, "a priority of 1024: the greatest is 63");
+    assert!(from_route(&Layout::FREEBSD, Action::Add, &route, 0, &|_| Some(7)).is_ok(), "there are none");
+    assert_eq!(
+        from_route(&Layout::FREEBSD, Action::Add, &route, 0, &|_| None).unwrap_err(),
+        "there is no interface tun7"
+    );
+}
