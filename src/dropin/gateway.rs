@@ -180,7 +180,19 @@ struct Gateway {
     io: statistics::Io,
     /// The GRE socket has no room.
     gre_full: bool,
+    room: Room,
     heard_ppp: bool,
+}
+
+/// What is known of the room for what goes to the PPP daemon, so that nobody asks the system twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// There was some before the last write.
+    Unknown,
+    /// There is some.
+    Some,
+    /// There was none when last asked; what did not fit still waits, so that its end is waited for.
+    None,
 }
 
 impl Gateway {
@@ -222,6 +234,7 @@ impl Gateway {
             buffer: vec![0; 64 * 1024],
             io: statistics::Io::default(),
             gre_full: false,
+            room: Room::Unknown,
             heard_ppp: false,
         })
     }
@@ -265,6 +278,9 @@ impl Gateway {
             }
             if gre.to_read {
                 self.receive_gre(now, log);
+            }
+            if ppp.to_write {
+                self.room = Room::Some;
             }
             // What is written next says if the daemon is gone.
             if ppp.to_read && !self.gre_full && !self.receive_ppp(now, log) {
@@ -402,28 +418,26 @@ impl Gateway {
         let stream = self.tunnel.stream();
         let one_by_one = self.pty && stream.is_synchronous();
         let mut joinable = false;
-        while !stream.to_write().is_empty() {
+        while !stream.to_write().is_empty() && self.room != Room::None {
             if one_by_one {
                 if joinable && stream.to_write().len() < JOINED {
                     std::thread::yield_now();
                 }
                 joinable = true;
                 // Where poll(2) sees room, the whole frame has room; a write alone would give away a part of it.
-                if !wait::is_ready(self.ppp.as_fd(), Interest::Writable) {
+                if self.room == Room::Unknown && !wait::is_ready(self.ppp.as_fd(), Interest::Writable) {
+                    self.room = Room::None;
                     break;
                 }
             }
             match nix::unistd::write(&self.ppp, stream.to_write()) {
                 Ok(size) => {
-                    let full = size < stream.to_write().len();
+                    let full = size < stream.to_write().len() && !stream.is_synchronous();
                     stream.written(size);
-                    // To be told so would cost another call.
-                    if full && !one_by_one {
-                        break;
-                    }
+                    self.room = if full { Room::None } else { Room::Unknown };
                 }
                 Err(nix::errno::Errno::EINTR) => {}
-                Err(nix::errno::Errno::EAGAIN) => break,
+                Err(nix::errno::Errno::EAGAIN) => self.room = Room::None,
                 Err(error) => return self.ppp_is_gone(log, error.desc()),
             }
         }

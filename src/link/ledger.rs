@@ -292,7 +292,8 @@ impl Ledger {
         let written = encode(&line).and_then(|text| self.append(text));
         written.map_err(|error| file_error(&self.path, error))?;
         self.record.take(line);
-        if self.record.lines > COMPACT_LINES
+        // One that has much in force is long by right: written anew with every line it would cost its length each time.
+        if self.record.lines > COMPACT_LINES.max(2 * self.record.entries.len() + 2)
             && let Err(error) = self.compact()
         {
             // It is as good as before, only longer than it need be; after as many lines it is tried again.

@@ -1,10 +1,10 @@
 //! What differs between Linux, FreeBSD, OpenBSD and NetBSD; the only room with unsafe code.
 //!
 //! [`paths`] are the platform's directories, [`privileges`] is how the engine gives up what it does not need, with [`jail`]
-//! for the files and, on Linux, `filter` for the system calls. [`peer`] asks who is at the other end of a Unix socket,
-//! [`rights`] sends descriptors over one, and [`batch`] moves many datagrams with one system call. [`process`] and [`boot`]
-//! tell a process from a later one with its number, [`usage`] says what this one has used, [`descriptors`] what it was
-//! born with, and [`crash`] where tests may kill it. Nothing in here knows what the bytes mean.
+//! for its empty root directory and, on Linux, `filter` for the system calls. [`peer`] asks who is at the other end of a
+//! Unix socket, [`rights`] sends descriptors over one, and [`batch`] moves many datagrams with one system call.
+//! [`process`] and [`boot`] tell a process from a later one with its number, [`usage`] says what this one has used,
+//! [`descriptors`] what it was born with, and [`crash`] where tests may kill it. Nothing in here knows what the bytes mean.
 
 pub mod batch;
 pub mod boot;

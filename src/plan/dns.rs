@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Facts, Platform, Symbol, Value};
-use crate::profile::{DefaultRoute, DnsBackend, DnsServers, Profile};
+use crate::profile::{DnsBackend, DnsServers, Profile};
 
 /// Where every program looks for its resolvers.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -277,7 +277,7 @@ pub fn dns_notes(profile: &Profile, resolver: Option<Resolver>, servers: &[IpAdd
         return notes;
     }
     // Routes that the server offers are not known here.
-    if !leads_everywhere(profile) && !profile.peer_routes {
+    if profile.default_route.is_none() && !profile.peer_routes {
         let routed = |server: &&IpAddr| profile.routes.iter().any(|route| route.prefix.contains(*server));
         for server in servers.iter().filter(|server| !routed(server)) {
             notes.push(format!(
@@ -324,10 +324,6 @@ pub fn no_split(resolver: Resolver, domains: &[String], servers: &[IpAddr]) -> O
         "{resolver} can't ask other resolvers for some domains only ({}): {instead}",
         domains.join(", ")
     ))
-}
-
-fn leads_everywhere(profile: &Profile) -> bool {
-    matches!(profile.default_route, Some(DefaultRoute::Policy | DefaultRoute::Halves | DefaultRoute::Replace))
 }
 
 fn words(words: &[&str]) -> Vec<String> {

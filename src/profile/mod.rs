@@ -18,6 +18,7 @@ mod host;
 mod name;
 mod nearest;
 mod password;
+mod ppp;
 mod privacy;
 mod profiles;
 mod read;
@@ -36,10 +37,10 @@ pub use host::{
 };
 pub use name::{InvalidName, ProfileName};
 pub use password::{MAX_LENGTH as MAX_PASSWORD, SecretAccess, SecretError};
+pub use ppp::{AuthProtocol, Echo, Mppe, MppeMode, MppeStrength, Ppp, PppBackend};
 pub use profiles::{LookupError, Profiles};
 pub use report::{Excerpt, Finding, Report, Severity, Style};
 pub use settings::{
-    AuthProtocol, Echo, Host, LogLevel, Mppe, MppeMode, MppeStrength, Origin, PasswordSource, Ppp,
-    PppBackend, Profile, Quirks, Reorder, Retry, Server, Timeouts,
+    Host, LogLevel, Origin, PasswordSource, Profile, Quirks, Reorder, Retry, Server, Timeouts,
 };
 pub use summary::Summary;

@@ -1,6 +1,7 @@
-//! The typed profile: who is called, how it is proven, how long each phase may take.
+//! The typed profile: who is called, how long each phase may take, when it is tried again.
 //!
-//! Pure data with the defaults in one place; what the tunnel does to the host is in `host`.
+//! Pure data with the defaults in one place; what PPP has to prove and to encrypt is in `ppp`, what the tunnel does to
+//! the host in `host`.
 
 use std::{
     ffi::OsString,
@@ -10,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use super::{DefaultRoute, Dns, Hooks, Leak, LinkPlace, Mss, Mtu, Nftables, Pf, ProfileName, Route};
+use super::{
+    AuthProtocol, DefaultRoute, Dns, Hooks, Leak, LinkPlace, Mppe, Mss, Mtu, Nftables, Pf, Ppp, ProfileName,
+    Route,
+};
 use crate::secret::Secret;
 
 /// One `[profile.NAME]` table, validated, every default filled in.
@@ -289,158 +293,6 @@ pub enum LogLevel {
     Normal,
     /// 2: also every message.
     Verbose,
-}
-
-/// An authentication protocol that we are ready to speak, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AuthProtocol {
-    /// `pap`: the password crosses the wire in clear (RFC 1334 §2).
-    Pap,
-    /// `chap`: CHAP with MD5 (RFC 1994).
-    ChapMd5,
-    /// `mschap`: MS-CHAPv1 (RFC 2433).
-    MsChapV1,
-    /// `mschapv2`: MS-CHAPv2 (RFC 2759); the server proves itself too.
-    MsChapV2,
-}
-
-impl AuthProtocol {
-    /// The name in profiles.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pap => "pap",
-            Self::ChapMd5 => "chap",
-            Self::MsChapV1 => "mschap",
-            Self::MsChapV2 => "mschapv2",
-        }
-    }
-
-    /// Whether MPPE keys come out of it (RFC 3079).
-    #[must_use]
-    pub const fn gives_mppe_keys(self) -> bool {
-        matches!(self, Self::MsChapV1 | Self::MsChapV2)
-    }
-}
-
-/// What encryption the profile insists on (RFC 3078).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mppe {
-    /// Off, welcome or required.
-    pub mode: MppeMode,
-    /// The weakest key that is accepted; meaningless when off.
-    pub min: MppeStrength,
-    /// Whether stateful mode is accepted too (`+stateful`); stateless is always preferred.
-    pub stateful: bool,
-}
-
-impl Default for Mppe {
-    /// 128 bits, stateless, or no tunnel.
-    fn default() -> Self {
-        Self { mode: MppeMode::Require, min: MppeStrength::Bits128, stateful: false }
-    }
-}
-
-/// Whether MPPE is negotiated at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MppeMode {
-    /// `off`: refused; everything is in clear.
-    Off,
-    /// `allow`: taken when the server offers it.
-    Allow,
-    /// `require-…`: no packet moves without it.
-    Require,
-}
-
-/// Length of the MPPE session key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MppeStrength {
-    /// 40 bits.
-    Bits40,
-    /// 56 bits.
-    Bits56,
-    /// 128 bits.
-    Bits128,
-}
-
-impl MppeStrength {
-    /// As a number.
-    #[must_use]
-    pub const fn bits(self) -> u8 {
-        match self {
-            Self::Bits40 => 40,
-            Self::Bits56 => 56,
-            Self::Bits128 => 128,
-        }
-    }
-}
-
-impl fmt::Display for Mppe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.mode {
-            MppeMode::Off => return f.write_str("off"),
-            MppeMode::Allow => f.write_str("allow")?,
-            MppeMode::Require => write!(f, "require-{}", self.min.bits())?,
-        }
-        if self.stateful { f.write_str("+stateful") } else { Ok(()) }
-    }
-}
-
-/// The PPP side of the call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ppp {
-    /// `ppp.backend`: who speaks PPP.
-    pub backend: PppBackend,
-    /// `ppp.options`: further arguments for an external backend.
-    pub options: Vec<String>,
-    /// `ppp.label`: the label of ppp.conf that ppp(8) reads first.
-    pub label: Option<String>,
-    /// `ppp.lcp-echo-interval` and `-failure`; `None` when the interval is "off".
-    pub echo: Option<Echo>,
-    /// `ppp.mru` that we ask for, in bytes; `None` leaves RFC 1661's 1500 less the overhead to the link.
-    pub mru: Option<u16>,
-    /// `ppp.ipv6`: negotiate IPV6CP.
-    pub ipv6: bool,
-}
-
-impl Default for Ppp {
-    fn default() -> Self {
-        Self {
-            backend: PppBackend::default(),
-            options: Vec::new(),
-            label: None,
-            echo: Some(Echo::default()),
-            mru: None,
-            ipv6: false,
-        }
-    }
-}
-
-/// Who speaks PPP for a profile.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PppBackend {
-    /// `builtin`: our own, on a tun device.
-    #[default]
-    Builtin,
-    /// `pppd`: pppd(8).
-    Pppd,
-    /// `ppp`: FreeBSD's ppp(8).
-    Ppp,
-}
-
-/// LCP echo: how a dead peer is noticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Echo {
-    /// Time between two Echo-Requests.
-    pub interval: Duration,
-    /// So many unanswered in a row, and the link is down; at least 1.
-    pub failures: u32,
-}
-
-impl Default for Echo {
-    fn default() -> Self {
-        Self { interval: Duration::from_secs(15), failures: 4 }
-    }
 }
 
 /// When a lost tunnel is dialled again: exponential, capped, jittered; never after a failed authentication.

@@ -74,6 +74,7 @@ impl Place {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
             .open(self.directory.join(".lock"))?;
         let held = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
         jail::sweep(&self.directory);

@@ -291,3 +291,20 @@ fn what_is_no_ledger_is_told_with_what_to_do() {
     let refused = Ledger::open(&path).unwrap_err().to_string();
     assert!(refused.contains("not a ledger") && refused.contains("remove it"), "{refused}");
 }
+
+/// A country's list of networks: the ledger is not written anew for each of them.
+#[test]
+fn a_long_ledger_is_not_written_anew_with_every_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = new_ledger(dir.path(), "vpn");
+    let inode = |ledger: &Ledger| fs::metadata(ledger.path()).unwrap().ino();
+    let (mut before, mut anew) = (inode(&ledger), 0);
+    for _ in 0..3 * COMPACT_LINES {
+        ledger.intend(Part::Network, &Step::RemoveDefault { ipv6: false }, Before::Nothing, None).unwrap();
+        let now = inode(&ledger);
+        anew += usize::from(now != before);
+        before = now;
+    }
+    assert_eq!(ledger.record().entries.len(), 3 * COMPACT_LINES);
+    assert!(anew < 3, "{anew} times");
+}

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     plan::{Plan, Step, network},
-    profile::{Host, PasswordSource, Route, Server},
+    profile::{DefaultRoute, Host, PasswordSource, Route, Server},
     secret::Secret,
 };
 
@@ -93,6 +93,14 @@ fn a_resolver_that_no_route_leads_to_is_told() {
     );
     profile.peer_routes = true;
     assert!(dns_notes(&profile, None, &servers).is_empty());
+    profile.peer_routes = false;
+    for mode in [DefaultRoute::Auto, DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
+        profile.default_route = Some(mode);
+        assert!(
+            dns_notes(&profile, None, &servers).is_empty(),
+            "everything goes through the tunnel: {mode:?}"
+        );
+    }
     let notes = dns_notes(&with_dns(), Some(Resolver::Resolvd), &servers);
     assert!(notes[0].contains("search corp.example"), "{notes:?}");
 }

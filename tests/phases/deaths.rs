@@ -1,0 +1,75 @@
+//! Who is killed, and what becomes of the tunnel and of what it had done.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
+
+use crate::{sound, world::*};
+
+#[test]
+fn what_a_killed_supervisor_leaves_is_put_back() {
+    for both in [false, true] {
+        in_world(sound(), move |world| {
+            world.profile("default = { mode = \"halves\" }");
+            let before = world.state();
+            world.up();
+            let (supervisor, engine) = (world.pid("supervisor_pid"), world.pid("engine_pid"));
+            let victims = if both { format!("{supervisor} {engine}") } else { supervisor.to_string() };
+            world.shell(&format!("kill -9 {victims}"));
+            // The engine ends when it finds its supervisor gone, and the device with it.
+            let gone =
+                format!("! kill -0 {supervisor} 2>&- && ! kill -0 {engine} 2>&- && echo gone || echo alive");
+            world.wait_for(|| world.shell(&gone) == "gone\n");
+            // Until then `status` tells it apart from a tunnel that is down.
+            let status = world.run(&["status", "vpn"]);
+            assert_eq!(status.status.code(), Some(6));
+            assert!(text(&status.stdout).contains("`pptpctl recover` puts back"), "{}", text(&status.stdout));
+            assert!(text(&world.run(&["list"]).stdout).contains("vpn      died"));
+            let recovered = world.run(&["recover"]);
+            assert_eq!(recovered.status.code(), Some(0), "{}", text(&recovered.stderr));
+            world.assert_state(&before);
+            // And it can be had again.
+            world.up();
+            world.down(&before);
+        });
+    }
+}
+
+/// An engine that is killed while it moves into its empty root directory leaves that behind.
+#[test]
+fn the_root_directory_of_a_killed_engine_goes() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        // No kernel gives out this number.
+        let left = "/run/pptpctl/.engine-2147483646";
+        let leave = || {
+            fs::create_dir_all(left).unwrap();
+            fs::set_permissions("/run/pptpctl", Permissions::from_mode(0o755)).unwrap();
+        };
+        leave();
+        assert_eq!(world.run(&["recover"]).status.code(), Some(0));
+        world.assert_state(&before);
+        leave();
+        world.up();
+        world.down(&before);
+    });
+}
+
+#[test]
+fn a_killed_engine_is_replaced() {
+    in_world(sound(), |world| {
+        world.profile("retry = { first = \"100ms\" }");
+        let before = world.state();
+        world.up();
+        let engine = world.pid("engine_pid");
+        world.shell(&format!("kill -9 {engine}"));
+        world.wait_for(|| {
+            let status = text(&world.run(&["status", "vpn"]).stdout);
+            status.contains("vpn: up on tun0") && !status.contains(&format!("engine {engine}"))
+        });
+        download(world.orders.office, 10_000);
+        world.down(&before);
+    });
+}
