@@ -44,6 +44,14 @@ impl Side {
         }
     }
 
+    /// Whether IPv6 may still come; a daemon's negotiation is only watched, and not waited for.
+    pub fn is_ipv6_undecided(&self) -> bool {
+        match self {
+            Self::Builtin(link) => link.is_ipv6_undecided(),
+            Self::External(_) => false,
+        }
+    }
+
     pub fn poll_event(&mut self) -> Option<Event> {
         match self {
             Self::Builtin(link) => link.poll_event(),

@@ -24,6 +24,7 @@ impl Session {
         while let Some(event) = self.call.as_mut().and_then(|call| call.link.poll_event()) {
             self.link_event(now, event);
         }
+        self.ipv6_decided(now);
     }
 
     fn link_event(&mut self, now: Instant, event: link::Event) {
@@ -48,7 +49,7 @@ impl Session {
                 }
             }
             link::Event::PeerAnswered => self.answered(now),
-            link::Event::Ipv6Up(ids) => tracing::debug!(?ids, "IPv6 may flow"),
+            link::Event::Ipv6Up(ids) => self.ipv6_opened(identifiers(ids)),
             link::Event::Ipv6Down => tracing::debug!("IPv6 may not flow"),
             link::Event::Renegotiating => {
                 tracing::info!("the server starts the link over");
@@ -119,13 +120,17 @@ pub(super) fn link_config(spec: &Spec, password: Secret, random: link::Random) -
     config
 }
 
+fn identifiers(ids: link::InterfaceIds) -> (u64, u64) {
+    (u64::from_be_bytes(ids.local), u64::from_be_bytes(ids.peer))
+}
+
 fn link_up(up: &link::LinkUp) -> LinkUp {
     LinkUp {
         local: up.local,
         peer: up.peer,
         dns: up.dns.iter().copied().filter(|address| !address.is_unspecified()).take(2).collect(),
         wins: up.wins.iter().copied().filter(|address| !address.is_unspecified()).take(2).collect(),
-        ipv6: up.ipv6.map(|ids| (u64::from_be_bytes(ids.local), u64::from_be_bytes(ids.peer))),
+        ipv6: up.ipv6.map(identifiers),
         mtu: up.mtu,
         encryption: up.mppe.map_or_else(|| "none".to_owned(), |mppe| mppe.to_string()),
         authentication: up.auth.map_or_else(|| "none".to_owned(), |auth| auth.to_string()),

@@ -21,18 +21,20 @@ pub(super) struct Proof {
     pub began: Instant,
     again: Instant,
     until: Instant,
+    /// It was given; only IPV6CP, which the profile wants, is not decided yet.
+    given: bool,
 }
 
 impl Proof {
     pub(super) fn next_timeout(&self) -> Instant {
-        self.again.min(self.until)
+        if self.given { self.until } else { self.again.min(self.until) }
     }
 }
 
 impl Session {
     /// The link is up for us.
     pub(super) fn begin_proof(&mut self, now: Instant, up: LinkUp) {
-        self.proof = Some(Proof { up, began: now, again: now, until: now + LIMIT });
+        self.proof = Some(Proof { up, began: now, again: now, until: now + LIMIT, given: false });
         self.prove(now);
     }
 
@@ -40,9 +42,11 @@ impl Session {
     pub(super) fn prove(&mut self, now: Instant) {
         let (Some(proof), Some(call)) = (&mut self.proof, &mut self.call) else { return };
         if proof.until <= now {
-            tracing::info!("the server answers no LCP Echo; taken to be up");
-            self.proven(now);
-        } else if proof.again <= now {
+            if !proof.given {
+                tracing::info!("the server answers no LCP Echo; taken to be up");
+            }
+            self.complete(now);
+        } else if proof.again <= now && !proof.given {
             proof.again = now + AGAIN;
             call.link.probe(now);
         }
@@ -50,6 +54,29 @@ impl Session {
 
     /// The server is through with IPCP: what is sent now arrives.
     pub(super) fn proven(&mut self, now: Instant) {
+        if let Some(proof) = &mut self.proof {
+            proof.given = true;
+            self.ipv6_decided(now);
+        }
+    }
+
+    /// IPV6CP has opened, after IPCP. Later than the proof it is of no use any more: routes follow the first word.
+    pub(super) fn ipv6_opened(&mut self, identifiers: (u64, u64)) {
+        match &mut self.proof {
+            Some(proof) => proof.up.ipv6 = Some(identifiers),
+            None => tracing::warn!("the server agreed to IPv6 too late: none until the next dial"),
+        }
+    }
+
+    /// Goes on if nothing is waited for but whether there will be IPv6, and that is known.
+    pub(super) fn ipv6_decided(&mut self, now: Instant) {
+        let undecided = self.call.as_ref().is_some_and(|call| call.link.is_ipv6_undecided());
+        if self.proof.as_ref().is_some_and(|proof| proof.given && (proof.up.ipv6.is_some() || !undecided)) {
+            self.complete(now);
+        }
+    }
+
+    fn complete(&mut self, now: Instant) {
         if let (Some(Proof { up, .. }), None) = (self.proof.take(), &self.ending) {
             self.ask_for_offers(now, up);
         }

@@ -32,6 +32,8 @@ enum Trouble {
     SilentCall,
     NoGre,
     NoEchoReply,
+    /// The server's IPV6CP comes this many milliseconds after the start, if ever.
+    Ipv6After(u64),
     HangsUpWhen(LinkPhase),
 }
 
@@ -59,6 +61,8 @@ struct World {
     up: Option<(Duration, LinkUp)>,
     down: Option<(Duration, Failure)>,
     server_got: Vec<Vec<u8>>,
+    /// What the server's PPP has to say later.
+    held: Vec<Vec<u8>>,
 }
 
 impl World {
@@ -83,6 +87,7 @@ impl World {
             up: None,
             down: None,
             server_got: Vec::new(),
+            held: Vec::new(),
         }
     }
 
@@ -103,6 +108,7 @@ impl World {
             let next = [
                 self.wire.front().map(|(at, _)| *at),
                 Some(self.start + self.deaf_for).filter(|at| *at > self.now),
+                self.ipv6_at().filter(|at| *at > self.now),
                 self.client.next_timeout(),
                 self.control.next_timeout().map(|(at, _)| at),
                 server,
@@ -206,6 +212,7 @@ impl World {
                     let users = Users::table(vec![("alice".into(), Secret::from("right"))]);
                     let mut config = link::Config::server("lab", users, INSIDE, GIVEN, random(2));
                     config.mppe = self.server_policy;
+                    config.ipv6 = matches!(self.trouble, Trouble::Ipv6After(_));
                     let link = Link::new(config, self.now);
                     self.call = Some((Flow::new(FlowConfig::new(call_id, peer_call_id), self.now), link));
                 }
@@ -219,11 +226,20 @@ impl World {
         if self.now - self.start < self.deaf_for {
             return;
         }
+        let ipv6_at = self.ipv6_at();
         let Some((flow, link)) = &mut self.call else { return };
         link.open(self.now);
         while link.poll_event().is_some() {}
         let mut out = vec![0; 2048];
-        while let Some(frame) = link.poll_output() {
+        let is_late = ipv6_at.is_some_and(|at| self.now < at);
+        let held = if is_late { Vec::new() } else { std::mem::take(&mut self.held) };
+        let mut frames: VecDeque<_> = held.into();
+        while let Some(frame) = frames.pop_front().or_else(|| link.poll_output()) {
+            // IPV6CP, with address and control or without.
+            if is_late && [frame.get(..2), frame.get(2..4)].contains(&Some(&[0x80, 0x57])) {
+                self.held.push(frame);
+                continue;
+            }
             // FF 03 C0 21 and the code: 10 is an Echo-Reply.
             let is_reply = frame.get(2..5) == Some(&[0xc0, 0x21, 10]);
             if self.trouble == Trouble::NoGre || (self.trouble == Trouble::NoEchoReply && is_reply) {
@@ -240,6 +256,13 @@ impl World {
         }
         if self.trouble == Trouble::HangsUpWhen(link.phase()) {
             self.control.close_call(self.now, 9).unwrap();
+        }
+    }
+
+    fn ipv6_at(&self) -> Option<Instant> {
+        match self.trouble {
+            Trouble::Ipv6After(late) => Some(self.start + Duration::from_millis(late)),
+            _ => None,
         }
     }
 
@@ -315,6 +338,27 @@ fn the_phases_come_in_order_and_end_in_a_proven_link() {
     assert!(link.encryption.contains("128") && link.authentication.contains("MS-CHAPv2"), "{link:?}");
     assert!(*at < LATENCY * 40, "only round trips, no waits: {at:?}");
     assert!(world.client.is_up());
+}
+
+/// IPV6CP is not in step with IPCP: `up` waits for it for a moment, and no longer.
+#[test]
+fn ipv6_may_come_after_the_addresses() {
+    for (after, is_there) in [(0, true), (400, true), (1000, true), (30_000, false)] {
+        let off = Policy { demand: Demand::Off, ..spec().mppe };
+        let mut world =
+            World::new(Trouble::Ipv6After(after), Spec { ipv6: true, mppe: off, ..spec() }, "right");
+        world.server_policy = off;
+        world.run(Duration::from_secs(60));
+        let (at, link) = world.up.as_ref().expect("up");
+        assert_eq!(link.ipv6.is_some(), is_there, "IPV6CP after {after} ms");
+        let latest = if is_there { Duration::from_millis(after) } else { proof::LIMIT };
+        assert!(*at < latest + LATENCY * 40, "IPV6CP after {after} ms: up after {at:?}");
+        assert!(world.down.is_none());
+    }
+    // And a server that has none does not keep anybody.
+    let mut world = World::new(Trouble::None, Spec { ipv6: true, ..spec() }, "right");
+    let (at, link) = world.run(Duration::from_secs(60)).up.as_ref().expect("up");
+    assert!(link.ipv6.is_none() && *at < LATENCY * 40, "{at:?}");
 }
 
 #[test]

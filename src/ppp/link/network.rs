@@ -376,6 +376,12 @@ impl Link {
         self.event(Event::Up(up));
     }
 
+    /// Whether IPV6CP may still open: it was begun, and the peer has neither agreed nor turned it down (RFC 5072 §4).
+    #[must_use]
+    pub fn is_ipv6_undecided(&self) -> bool {
+        self.ipv6cp.as_ref().is_some_and(|ipv6cp| ipv6cp.state().negotiating())
+    }
+
     fn interface_ids(&self) -> Option<InterfaceIds> {
         let ipv6cp = self.ipv6cp.as_ref().filter(|ipv6cp| ipv6cp.is_opened())?;
         Some(InterfaceIds { local: ipv6cp.options().local(), peer: ipv6cp.options().peer() })
