@@ -48,9 +48,6 @@ const ATTEMPTS: u32 = 3;
 const SEND_BUFFER: usize = 1024 * 1024;
 /// What a read of a pty gives at most on Linux, in general.
 const PTY_READ: usize = 4095;
-/// Reads of it before what they gave is sent: as many as it holds. With more it is full while we send, and the daemon
-/// stands still and has to be woken up.
-const READS: usize = 3;
 /// Linux passes on what a pty was given when it next runs. A frame of this length or more is passed on by itself then; a
 /// shorter one may become one with what is there already.
 const JOINED: usize = 256;
@@ -348,7 +345,7 @@ impl Gateway {
 
     /// `false` when the PPP daemon is gone.
     fn receive_ppp(&mut self, now: Instant, log: &mut Log) -> bool {
-        for _ in 0..READS {
+        for _ in 0..BATCH {
             let size = match nix::unistd::read(&self.ppp, &mut self.buffer) {
                 Ok(0) => return self.ppp_is_gone(log, "end of file"),
                 Ok(size) => size,
