@@ -105,6 +105,19 @@ pub fn need_root(command: &str) -> Result<(), Code> {
     Err(exit::NOT_ROOT)
 }
 
+/// Whether root is as mighty here as a tunnel needs; if not, says what is missing.
+pub fn need_all_of_root(command: &str) -> Result<(), Code> {
+    let lacking = crate::supervisor::lacking();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    error(format_args!(
+        "{command} needs more than root has here: {} (capabilities(7))\n  in a container, start it with them: --cap-add",
+        lacking.join(", ")
+    ));
+    Err(exit::NOT_ROOT)
+}
+
 /// Seconds as a person says them.
 pub fn duration(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);

@@ -48,6 +48,7 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
     let started = Instant::now();
     if !args.dry_run {
         output::need_root("up")?;
+        output::need_all_of_root("up")?;
     }
     let platform = args.platform.unwrap_or(Platform::host());
     let profile = output::profile(config, name, platform)?;

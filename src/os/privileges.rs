@@ -124,6 +124,16 @@ mod confinement {
     }
 }
 
+/// What root lacks here of what a tunnel needs, by the names of capabilities(7); only on Linux can root lack anything.
+#[must_use]
+pub fn lacking() -> Vec<&'static str> {
+    #[cfg(target_os = "linux")]
+    let lacking = super::capabilities::lacking();
+    #[cfg(not(target_os = "linux"))]
+    let lacking = Vec::new();
+    lacking
+}
+
 /// Ends this process when its parent dies, as far as the platform can promise it; everywhere the end of the
 /// parent's socket says the same.
 pub fn die_with_parent() {

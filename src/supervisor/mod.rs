@@ -43,7 +43,10 @@ use crate::{
 };
 pub use crate::{
     link::Recovered,
-    os::{descriptors::Inherited, privileges::no_core},
+    os::{
+        descriptors::Inherited,
+        privileges::{lacking, no_core},
+    },
 };
 
 /// If this process was started as a child of a supervisor: its whole life, and its exit status.

@@ -41,6 +41,22 @@ fn a_descriptor_that_nobody_passed_on_holds_no_password() {
     });
 }
 
+/// Root of a container that was given little.
+#[test]
+fn what_root_lacks_is_named_before_anything_is_done() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        let set = "--bounding-set=-setuid,-sys_chroot";
+        let words = [set, World::PROGRAM, "--config", World::CONFIG, "up", "vpn"];
+        let output = Command::new("setpriv").args(words).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{said}");
+        assert!(said.contains("here: CAP_SETUID, CAP_SYS_CHROOT (cap"), "{said}");
+        world.assert_state(&before);
+    });
+}
+
 #[test]
 fn a_descriptor_may_be_a_file_a_pipe_or_a_socket() {
     in_world(sound(), |world| {
