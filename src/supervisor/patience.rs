@@ -25,15 +25,18 @@ pub fn unless_ended<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
         result
     });
     loop {
-        let [ready, end] = wait::until(
+        let [ready, _] = wait::until(
             [Some((done.as_fd(), Interest::Readable)), Some((signals.end(), Interest::Readable))],
             None,
         )?;
+        // First of all, and whatever was ready: Ctrl-C reaches the program that is waited for as well, and that it ended
+        // by it is not what a person wants to read.
+        let ended = signals.take() == Some(Request::End);
+        if ended {
+            return Ok(None);
+        }
         if ready {
             return worker.join().map(Some).map_err(|_| io::Error::other("the work ended without a result"));
-        }
-        if end && signals.take() == Some(Request::End) {
-            return Ok(None);
         }
     }
 }
