@@ -14,6 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket,
     sockopt::ReceiveTimeout,
@@ -176,8 +178,18 @@ fn watch(seen: &Mutex<Seen>, stop: &AtomicBool, ready: &mpsc::Sender<()>) {
     setsockopt(&eye, ReceiveTimeout, &TimeVal::new(0, 50_000)).unwrap();
     ready.send(()).unwrap();
     let mut frame = [0; 2048];
-    while !stop.load(Ordering::Relaxed) {
-        let Ok((size, Some(from))) = recvfrom::<LinkAddr>(eye.as_raw_fd(), &mut frame) else { continue };
+    let mut closing = false;
+    loop {
+        if !closing && stop.load(Ordering::Relaxed) {
+            // What has passed until now counts, whenever this thread gets to it; then nothing is waited for any more.
+            closing = true;
+            fcntl(&eye, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        }
+        let (size, from) = match recvfrom::<LinkAddr>(eye.as_raw_fd(), &mut frame) {
+            Ok((size, Some(from))) => (size, from),
+            Err(Errno::EAGAIN) if closing => return,
+            _ => continue,
+        };
         let Some(name) = names.get(&from.ifindex()) else { continue };
         let mut seen = seen.lock().unwrap();
         match judge(&frame[..size]) {
