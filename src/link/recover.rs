@@ -100,7 +100,7 @@ fn recover_one(
         Some(inside) => inside.as_mut(),
         None => host,
     };
-    recovery.errors.extend(session::unwind(host, &mut ledger, places, None));
+    recovery.errors.extend(session::unwind(host, &mut ledger, places, None, |_| true));
     recovery.recovered.push(Recovered { profile: header.profile, steps, gone: rebooted || elsewhere });
     ledger.close()
 }

@@ -141,8 +141,9 @@ impl Session {
     /// # Errors
     /// The step that failed. The steps before it stay in force: [`Session::unwind`] takes them back.
     pub fn perform(&mut self, plan: &Plan) -> Result<(), LinkError> {
-        self.extend(plan)?;
+        check_resolved(plan)?;
         let mut lock = StateLock::take(&self.places.state)?;
+        self.put_in_force(plan, &mut lock)?;
         let wanted: Vec<Key> = plan.steps.iter().map(Step::key).collect();
         let stale: Vec<Entry> = self
             .ledger
@@ -164,12 +165,11 @@ impl Session {
     /// # Errors
     /// As [`Session::perform`].
     pub fn extend(&mut self, plan: &Plan) -> Result<(), LinkError> {
-        let open = plan.open();
-        if let (false, Some(step)) = (open.is_empty(), plan.steps.iter().find(|step| !step.open().is_empty()))
-        {
-            return Err(LinkError::doing(step, Cause::Unresolved(open)));
-        }
-        let mut lock = StateLock::take(&self.places.state)?;
+        check_resolved(plan)?;
+        self.put_in_force(plan, &mut StateLock::take(&self.places.state)?)
+    }
+
+    fn put_in_force(&mut self, plan: &Plan, lock: &mut StateLock) -> Result<(), LinkError> {
         if plan.part == Part::Transport {
             self.forget_lost_device()?;
         }
@@ -184,7 +184,7 @@ impl Session {
                 {
                     self.renew_entry(&entry)?;
                 }
-                held => self.take_step(plan.part, step, held, &mut lock)?,
+                held => self.take_step(plan.part, step, held, lock)?,
             }
         }
         Ok(())
@@ -253,17 +253,7 @@ impl Session {
     /// `recover`, or to the next `up`, in the ledger.
     #[must_use = "these are the steps that could not be undone"]
     pub fn unwind_but_guard(mut self) -> Vec<LinkError> {
-        let (mut lock, mut errors) = match StateLock::take(&self.places.state) {
-            Ok(lock) => (Some(lock), Vec::new()),
-            Err(error) => (None, vec![error]),
-        };
-        let mut entries = self.ledger.record().entries.clone();
-        entries.retain(|entry| !matches!(entry.step, Step::Policy(_)));
-        entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
-        for entry in &entries {
-            let undone = undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry, lock.as_mut());
-            errors.extend(undone.err());
-        }
+        let (_lock, errors) = self.undo_all(|step| !matches!(step, Step::Policy(_)));
         errors
     }
 
@@ -271,16 +261,7 @@ impl Session {
     /// [`Session::perform`] of the network plan does it again. The device, and what is done to it, stays.
     #[must_use = "these are the steps that could not be undone"]
     pub fn let_go(&mut self) -> Vec<LinkError> {
-        let (mut lock, mut errors) = match StateLock::take(&self.places.state) {
-            Ok(lock) => (Some(lock), Vec::new()),
-            Err(error) => (None, vec![error]),
-        };
-        let mut entries = self.ledger.record().entries.clone();
-        entries.retain(|entry| entry.step.leads_into_tunnel());
-        for entry in entries.iter().rev() {
-            let undone = undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry, lock.as_mut());
-            errors.extend(undone.err());
-        }
+        let (_lock, errors) = self.undo_all(Step::leads_into_tunnel);
         errors
     }
 
@@ -295,14 +276,20 @@ impl Session {
     /// is in the list. The ledger is removed when nothing is left that trying again could undo.
     #[must_use = "these are the steps that could not be undone"]
     pub fn unwind(mut self) -> Vec<LinkError> {
+        let (_lock, mut errors) = self.undo_all(|_| true);
+        errors.extend(self.ledger.close().err());
+        errors
+    }
+
+    /// Undoes the steps of which this holds, network before transport, the last first; without the lock if it is not to
+    /// be had, because what stays in force is worse. Gives the lock, for what else belongs to it.
+    fn undo_all(&mut self, which: impl Fn(&Step) -> bool) -> (Option<StateLock>, Vec<LinkError>) {
         let (mut lock, mut errors) = match StateLock::take(&self.places.state) {
             Ok(lock) => (Some(lock), Vec::new()),
             Err(error) => (None, vec![error]),
         };
-        errors.extend(unwind(self.host.as_mut(), &mut self.ledger, &self.places, lock.as_mut()));
-        errors.extend(self.ledger.close().err());
-        drop(lock);
-        errors
+        errors.extend(unwind(self.host.as_mut(), &mut self.ledger, &self.places, lock.as_mut(), which));
+        (lock, errors)
     }
 
     /// Someone may have taken the device away, and with it everything that was done to it: then a new one is
@@ -428,20 +415,31 @@ const fn table_of(step: &Step) -> Option<u32> {
     }
 }
 
+/// No step may wait for a fact that nobody has brought.
+fn check_resolved(plan: &Plan) -> Result<(), LinkError> {
+    let open = plan.open();
+    match plan.steps.iter().find(|step| !step.open().is_empty()) {
+        Some(step) if !open.is_empty() => Err(LinkError::doing(step, Cause::Unresolved(open))),
+        _ => Ok(()),
+    }
+}
+
 /// FNV-1a: any spread will do, and it has to be the same tomorrow.
 fn hash(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Undoes every step of a ledger, network before transport, the last step first.
+/// Undoes the steps of a ledger of which `which` holds, network before transport, the last step first.
 /// `lock` is what a hook is run without; a dead tunnel's ledger is held all the time, or two would undo it at once.
 pub(super) fn unwind(
     host: &mut dyn Host,
     ledger: &mut Ledger,
     places: &Places,
     mut lock: Option<&mut StateLock>,
+    which: impl Fn(&Step) -> bool,
 ) -> Vec<LinkError> {
     let mut entries = ledger.record().entries.clone();
+    entries.retain(|entry| which(&entry.step));
     entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
     entries
         .iter()
