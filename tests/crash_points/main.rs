@@ -17,7 +17,7 @@ mod world;
 
 use std::{fs, path::Path};
 
-use points::{lost_and_back_dies_everywhere, recover_dies_everywhere, up_and_down_die_everywhere};
+use points::{Device, lost_and_back_dies_everywhere, recover_dies_everywhere, up_and_down_die_everywhere};
 
 /// Everything that a profile can ask of this host, but for the way of the default route.
 const EVERYTHING: &str = "routes = [\"192.168.77.0/24\", \"10.42.0.0/16\", { to = \"10.43.0.0/16\", metric = 10 }, \
@@ -78,7 +78,15 @@ fn recover_itself() {
     for (name, profile) in
         [("policy", everything("policy")), ("replace", everything("replace")), ("netns", INSIDE.to_owned())]
     {
-        recover_dies_everywhere(name, &profile);
+        recover_dies_everywhere(name, Device::Gone, &profile);
+    }
+}
+
+/// There is more to take back then: the kernel has taken no route yet.
+#[test]
+fn recover_while_somebody_has_the_device() {
+    for (name, profile) in [("halves", everything("halves")), ("netns", INSIDE.to_owned())] {
+        recover_dies_everywhere(name, Device::Held, &profile);
     }
 }
 

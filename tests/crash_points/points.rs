@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    os::unix::fs::PermissionsExt,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixStream,
+    },
     path::Path,
     process::{Command, Output},
     sync::{Arc, Mutex},
@@ -11,8 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::mount::{MsFlags, mount};
+use nix::{
+    mount::{MsFlags, mount},
+    sys::socket::{getsockopt, sockopt::PeerCredentials},
+};
 use pptpctl::demo::orders::Orders;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use crate::{
     picture::{picture, processes},
@@ -82,13 +89,27 @@ pub fn lost_and_back_dies_everywhere(name: &'static str, profile: &str) {
     println!("{name}: killed at {} points of up, loss, return and down", tally.deaths.len());
 }
 
+/// What became of the device of a tunnel whose supervisor was killed: with it go its routes and addresses, which
+/// `recover` then need not take away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The engine has ended too, as it does at once.
+    Gone,
+    /// Somebody has it open still: the engine on a slow machine, or whom it has handed it to.
+    Held,
+}
+
 /// A tunnel whose supervisor was killed, and `recover` killed at each point in turn.
-pub fn recover_dies_everywhere(name: &'static str, profile: &str) {
+pub fn recover_dies_everywhere(name: &'static str, device: Device, profile: &str) {
     let tally = in_worlds(profile, move |here, point| {
         let up = here.world.run(&["up", "vpn"]);
         assert!(up.status.success(), "{name}: {}\n{}", words(&up), log());
+        let held = (device == Device::Held).then(open_device);
         here.world.shell(&format!("kill -9 {}", here.world.pid("supervisor_pid")));
         here.wait_for_lock();
+        here.wait_until_alone("killed");
+        let devices = here.world.shell("ip -o link show type tun; ip -n inner -o link show type tun");
+        assert_eq!(devices.lines().count(), usize::from(held.is_some()), "{name}: {devices}");
         let recover = here.world.command(&["recover"]).envs(dying_at(point)).output().unwrap();
         let has_recovered = recover.status.success() && text(&recover.stdout).contains("put back");
         (has_recovered, format!("{name}: recover to die at {point}: {}", words(&recover)))
@@ -256,6 +277,20 @@ fn private_etc() {
     mount(Some("/mnt"), "/etc", none, MsFlags::MS_MOVE, none).unwrap();
     // It may lead to a place of the host's.
     fs::remove_file("/etc/resolv.conf").unwrap();
+}
+
+/// Another descriptor of the tun device that the supervisor has open.
+fn open_device() -> File {
+    // Numbers of processes are others out here, where this one lives: the kernel translates those of a socket's peer.
+    let control = UnixStream::connect("/run/pptpctl/vpn.sock").unwrap();
+    let supervisor = getsockopt(&control, PeerCredentials).unwrap().pid();
+    let process = pidfd_open(Pid::from_raw(supervisor).unwrap(), PidfdFlags::empty()).unwrap();
+    let node = fs::metadata("/dev/net/tun").unwrap().rdev();
+    (0..256)
+        .filter_map(|number| pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).ok())
+        .map(File::from)
+        .find(|file| file.metadata().unwrap().rdev() == node)
+        .expect("the supervisor has the device open")
 }
 
 fn dying_at(point: u32) -> [(&'static str, String); 2] {
