@@ -83,7 +83,8 @@ fn recover_one(
         Some(name) if !rebooted => host.enter(name).ok(),
         _ => None,
     };
-    inside = inside.filter(|inside| inside.place().is_some_and(|place| place.namespace.is(header.namespace())));
+    inside =
+        inside.filter(|inside| inside.place().is_some_and(|place| place.namespace.is(header.namespace())));
     let elsewhere = !rebooted && inside.is_none() && !header.namespace().is(Namespace::here());
     if elsewhere && header.netns_name.is_none() && ledger::netns_exists(header.namespace()) {
         let text =

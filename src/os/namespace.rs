@@ -20,8 +20,7 @@ impl Namespace {
     /// Whether they are the same one, as far as can be told.
     #[must_use]
     pub const fn is(self, other: Self) -> bool {
-        self.inode == other.inode
-            && (self.cookie == other.cookie || self.cookie == 0 || other.cookie == 0)
+        self.inode == other.inode && (self.cookie == other.cookie || self.cookie == 0 || other.cookie == 0)
     }
 }
 
