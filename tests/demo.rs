@@ -158,6 +158,12 @@ impl Host {
             panic!("the demo makes network namespaces: run its tests as root (unshare: {errno})");
         }
         mount(&["--make-rprivate", "/"]);
+        // What others have mounted below /run (the namespaces of `ip netns`) goes when they are done with it, or now.
+        let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
+        let places = mounts.lines().rev().filter_map(|mount| mount.split(' ').nth(1));
+        for place in places.filter(|place| place.starts_with("/run/")) {
+            let _gone_meanwhile = Command::new("umount").args(["--lazy", place]).output().unwrap();
+        }
         mount(&["-t", "tmpfs", "tmpfs", "/run"]);
         // The build directory may lie where nobody but root may look.
         fs::write(Self::PROGRAM, "").unwrap();
