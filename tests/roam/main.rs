@@ -113,13 +113,16 @@ fn a_cable_that_is_out_for_a_moment_costs_no_connection() {
         let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
         world.laptop(&format!("kill -STOP {supervisor}"));
         world.laptop(
-            "ip link set up1 down; ip link set up1 up; ip route add default via 10.1.0.1 dev up1 metric 100",
+            "ip link set up1 down; sleep 1; ip link set up1 up; ip route add default via 10.1.0.1 dev up1 metric 100",
         );
         world.laptop(&format!("kill -CONT {supervisor}"));
         let back = Instant::now();
         let took = pings.carries_after(back, || world.log());
         println!("a moment without a cable: carries again after {} ms", took.as_millis());
         assert_eq!(world.status()["engine_pid"], engine, "{}", world.log());
+        world.wait_for("what was sent without the host route, and came back", || {
+            world.status()["counters"]["drop.loop"].as_u64().is_some_and(|count| count > 0)
+        });
         let routes = world.routes().join("\n");
         assert!(routes.contains("192.0.2.1 via 10.1.0.1 dev up1 table main proto 112"), "{routes}");
         eyes.saw_only_the_tunnel_by(&["up1"]);
