@@ -1,6 +1,7 @@
 //! A client's namespaces, a server of ours at the other end of the wire, and what a person would do there.
 
 use std::{
+    cell::Cell,
     fs,
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream},
@@ -27,8 +28,14 @@ pub const PASSWORD: &str = "correct horse battery staple";
 /// A client's namespaces and a server.
 pub struct World {
     pub orders: Orders,
+    /// The profile's.
+    pub timeouts: Cell<&'static str>,
     _server: Server,
 }
+
+/// For tests of what happens when they are over.
+const SHORT: &str = "timeouts = { resolve = \"2s\", connect = \"3s\", control = \"1s\", call = \"1s\", gre = \"1s\", lcp = \"2s\", \
+     auth = \"2s\", network = \"2s\", stop = \"500ms\" }";
 
 /// A process of the test's own. A test that fails must not leave it: its world ends only when every process in it is
 /// dead and buried, and nobody but us can bury this one.
@@ -82,7 +89,7 @@ pub fn new_world(orders: Orders, test: impl FnOnce(&World) + Send + 'static) -> 
         fs::write("/run/test.password", format!("{PASSWORD}\n")).unwrap();
         fs::set_permissions("/run/test.password", fs::Permissions::from_mode(0o600)).unwrap();
         settle();
-        test(&World { orders, _server: server });
+        test(&World { orders, timeouts: Cell::new(SHORT), _server: server });
     })
 }
 
@@ -101,12 +108,10 @@ impl World {
     /// Writes the profile `vpn`; `extra` comes over the usual lines, key by key.
     pub fn profile(&self, extra: &str) {
         let usual = "server = \"192.0.2.1\"\nuser = \"tester\"\nmppe = \"require-128\"\nroutes = [\"192.168.77.0/24\"]\n\
-             password.file = \"/run/test.password\"\nloglevel = 2\n\
-             timeouts = { resolve = \"2s\", connect = \"3s\", control = \"1s\", call = \"1s\", gre = \"1s\", lcp = \"2s\", \
-             auth = \"2s\", network = \"2s\", stop = \"500ms\" }\n";
+             password.file = \"/run/test.password\"\nloglevel = 2";
         let key = |line: &str| line.split(['=', '.']).next().unwrap_or_default().trim().to_owned();
         let over: Vec<String> = extra.lines().map(key).collect();
-        let kept = usual.lines().filter(|line| !over.contains(&key(line)));
+        let kept = usual.lines().chain(self.timeouts.get().lines()).filter(|line| !over.contains(&key(line)));
         let text: String = std::iter::once("[profile.vpn]")
             .chain(kept)
             .chain(extra.lines())
