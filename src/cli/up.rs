@@ -20,7 +20,9 @@ use super::{
 use crate::{
     plan::{self, Platform},
     profile::{Profile, SecretAccess},
-    supervisor::{self, Failure, FailureKind, Inherited, Job, Lock, LockError, Phase, Reporter, log, report},
+    supervisor::{
+        self, Failure, FailureKind, Inherited, Job, Lock, LockError, Phase, Reporter, Signals, log, report,
+    },
 };
 
 /// Runs the command.
@@ -58,14 +60,22 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
     }
     let lock = lock(name)?;
     put_back_remains(name);
-    let password = match password(&profile, inherited) {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(wrong) => {
+            lock.release();
+            error(format_args!("{name}: {wrong}"));
+            return Err(exit::INTERNAL);
+        }
+    };
+    let password = match password(&profile, inherited, &mut signals) {
         Ok(password) => password,
         Err(code) => {
             lock.release();
             return Err(code);
         }
     };
-    let job = Job { profile, password, lock, started };
+    let job = Job { profile, password, lock, started, signals };
     if args.foreground { foreground(job, inherited.clone()) } else { background(job, inherited.clone()) }
 }
 
@@ -133,7 +143,11 @@ fn put_back_remains(name: &str) {
     // Another profile's remains are a warning; only our own ledger is in the way, and `run` says so.
 }
 
-fn password(profile: &Profile, inherited: &Inherited) -> Result<crate::secret::Secret, Code> {
+fn password(
+    profile: &Profile,
+    inherited: &Inherited,
+    signals: &mut Signals,
+) -> Result<crate::secret::Secret, Code> {
     if let Some(place) = profile.password.waits_for() {
         line(format_args!(
             "  {:<15} from {place}, within {} s",
@@ -152,7 +166,7 @@ fn password(profile: &Profile, inherited: &Inherited) -> Result<crate::secret::S
         let open_fd = move |fd| inherited.reader(fd);
         source.load(&SecretAccess { open_fd: &open_fd, ..SecretAccess::of_this_process() })
     };
-    match supervisor::unless_ended(load) {
+    match supervisor::unless_ended(signals, load) {
         Ok(Some(loaded)) => loaded.map_err(|wrong| {
             error(format_args!("{}: {wrong}", profile.name));
             exit::PROFILE
@@ -182,7 +196,7 @@ fn foreground(job: Job, inherited: Inherited) -> Result<Code, Code> {
     Ok(supervisor::run(job, reporter).map_or_else(|failure| Code::of(&failure), |()| exit::OK))
 }
 
-fn background(job: Job, inherited: Inherited) -> Result<Code, Code> {
+fn background(mut job: Job, inherited: Inherited) -> Result<Code, Code> {
     let name = job.profile.name.as_str().to_owned();
     let internal = |error: io::Error| {
         output::error(format_args!("{name}: {error}"));
@@ -191,8 +205,10 @@ fn background(job: Job, inherited: Inherited) -> Result<Code, Code> {
     let (mut reporter, waiting) = Reporter::pipe().map_err(internal)?;
     match Daemonize::new().working_directory("/").umask(0o077).execute() {
         Outcome::Parent(Ok(_)) => {
-            drop((reporter, job));
-            wait_for(&name, waiting)
+            // The lock above all: it is the daemon's now, and must end with it.
+            let Job { signals, profile, password, lock, started: _ } = job;
+            drop((reporter, profile, password, lock));
+            wait_for(&name, waiting, signals)
         }
         Outcome::Parent(Err(error)) => {
             job.lock.release();
@@ -202,7 +218,10 @@ fn background(job: Job, inherited: Inherited) -> Result<Code, Code> {
         Outcome::Child(daemonized) => {
             inherited.close();
             drop(waiting);
-            let log = daemonized.map_err(|error| error.to_string()).and_then(|_| {
+            // Its own: those from before the fork are told to the process that waits.
+            let own = Signals::listen().map_err(|error| error.to_string());
+            let own = own.map(|signals| job.signals = signals);
+            let log = own.and(daemonized.map_err(|error| error.to_string())).and_then(|_| {
                 supervisor::log_to_file(&name, job.profile.loglevel).map_err(|error| error.to_string())
             });
             if let Err(error) = log {
@@ -218,13 +237,13 @@ fn background(job: Job, inherited: Inherited) -> Result<Code, Code> {
 }
 
 /// Draws what the daemon reports, until it is up or has failed. Ctrl-C takes it down again.
-fn wait_for(name: &str, waiting: std::os::unix::net::UnixStream) -> Result<Code, Code> {
+fn wait_for(name: &str, waiting: std::os::unix::net::UnixStream, signals: Signals) -> Result<Code, Code> {
     let mut screen = Screen::new(name);
     let interrupted = || {
         // What it could not undo it says in its last report, which is still to come.
         let _reported = supervisor::client::down(name);
     };
-    match report::listen(waiting, interrupted, |progress| screen.show(progress)) {
+    match report::listen(waiting, signals, interrupted, |progress| screen.show(progress)) {
         Ok(Ok(())) => Ok(exit::OK),
         Ok(Err(failure)) => Err(Code::of(&failure)),
         Err(wrong) => {

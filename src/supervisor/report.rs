@@ -110,17 +110,17 @@ fn tell(stream: &mut UnixStream, line: &str, last: bool) -> io::Result<()> {
     }
 }
 
-/// Reads news until the last of it, handing each piece to `each`. A signal that asks this process to end calls
-/// `interrupted`; the last word then still follows.
+/// Reads news until the last of it, handing each piece to `each`. A signal that asks this process to end, or has done so
+/// since `signals` began, calls `interrupted`; the last word then still follows.
 ///
 /// # Errors
 /// When the daemon ended without a last word.
 pub fn listen(
     mut stream: UnixStream,
+    mut signals: Signals,
     mut interrupted: impl FnMut(),
     mut each: impl FnMut(&Progress),
 ) -> io::Result<Result<(), Failure>> {
-    let mut signals = Signals::listen()?;
     let mut text = Vec::new();
     loop {
         let [news, end] = wait::until(
@@ -167,7 +167,8 @@ mod tests {
             reporter.say(news);
         }
         let mut seen = Vec::new();
-        let end = listen(waiting, || {}, |progress| seen.push(progress.clone())).unwrap();
+        let end =
+            listen(waiting, Signals::none().unwrap(), || {}, |progress| seen.push(progress.clone())).unwrap();
         assert_eq!(seen, [phase, failed]);
         assert_eq!(end.unwrap_err().kind, FailureKind::GreFiltered);
     }
@@ -188,6 +189,6 @@ mod tests {
     fn a_daemon_that_dies_silently_is_noticed() {
         let (reporter, waiting) = Reporter::pipe().unwrap();
         drop(reporter);
-        assert!(listen(waiting, || {}, |_| {}).is_err());
+        assert!(listen(waiting, Signals::none().unwrap(), || {}, |_| {}).is_err());
     }
 }

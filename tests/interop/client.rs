@@ -206,8 +206,7 @@ impl Running {
         };
         let took = self.started.elapsed();
         let streams = std::mem::take(&mut self.streams);
-        let closed =
-            wait_for(PATIENCE, || streams.iter().all(JoinHandle::is_finished).then_some(()));
+        let closed = wait_for(PATIENCE, || streams.iter().all(JoinHandle::is_finished).then_some(()));
         assert!(
             closed.is_some(),
             "pptpctl {} has ended, but something it started keeps its output open",

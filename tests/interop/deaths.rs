@@ -190,8 +190,7 @@ impl Load {
         };
         let thread = wanted.then(|| thread::spawn(download));
         if wanted {
-            let flows =
-                wait_for(PATIENCE, || (rounds.load(Ordering::Relaxed) > 0).then_some(()));
+            let flows = wait_for(PATIENCE, || (rounds.load(Ordering::Relaxed) > 0).then_some(()));
             assert!(flows.is_some(), "no load");
             // Somewhere in the next one.
             thread::sleep(Duration::from_millis(100));

@@ -34,9 +34,8 @@ pub const CASES: &[Case] = &[
         lost(lab, profile, |lab| {
             let _dead = lab.unplugged("198.51.100.19");
             let client = Client::again(lab);
-            let noticed = wait_for(PATIENCE, || {
-                client.try_status("vpn").filter(|status| status["state"] != "up")
-            });
+            let noticed =
+                wait_for(PATIENCE, || client.try_status("vpn").filter(|status| status["state"] != "up"));
             assert!(noticed.is_some(), "silence is not noticed");
         });
     }),
@@ -46,9 +45,7 @@ pub const CASES: &[Case] = &[
 ];
 
 pub fn vpn(server: &str) -> Profile {
-    Profile::new("vpn", server)
-        .set("retry.first", "\"200ms\"")
-        .set("timeouts.stop", "\"1s\"")
+    Profile::new("vpn", server).set("retry.first", "\"200ms\"").set("timeouts.stop", "\"1s\"")
 }
 
 /// After `break_it`, the same supervisor has the tunnel up again.

@@ -53,10 +53,7 @@ fn moves_twice(lab: &Lab, mode: &str) {
         ip(&format!("route add default via {gateway} dev {dev} metric {metric}"));
         let moved = Instant::now();
         let back = came_back(&client, &first);
-        assert!(
-            traffic::ping(traffic::INSIDE, PATIENCE).is_some(),
-            "it is up and carries nothing"
-        );
+        assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some(), "it is up and carries nothing");
         took.push(moved.elapsed());
         assert_eq!(pid(&back, "supervisor_pid"), supervisor, "another supervisor");
     }

@@ -79,8 +79,7 @@ fn session(lab: &Lab, profile: Profile, expect: &Expect) {
     let client = Client::new(lab, &[profile]);
     let capture = Capture::start(lab);
     let up = client.up("vpn");
-    let ping =
-        traffic::ping(traffic::INSIDE, PATIENCE).expect("no answer to ping right after up");
+    let ping = traffic::ping(traffic::INSIDE, PATIENCE).expect("no answer to ping right after up");
     let case = lab.case_dir().file_name().unwrap().to_string_lossy().into_owned();
     report(format_args!("{case}: up in {:.0?}, first ping after {:.0?}", up.took, up.took + ping));
     let status = client.status("vpn");
@@ -266,10 +265,7 @@ fn user_with_domain_and_spaces(lab: &Lab) {
     let client = Client::new(lab, &[domain, apart, spaces]);
     for name in ["domain", "apart", "spaces"] {
         client.up(name);
-        assert!(
-            traffic::ping(traffic::INSIDE, PATIENCE).is_some(),
-            "{name}: no answer to ping"
-        );
+        assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some(), "{name}: no answer to ping");
         client.down(name);
         before.assert_restored(lab);
     }
@@ -281,10 +277,7 @@ fn default_route(lab: &Lab) {
     let client = Client::new(lab, &[profile]);
     client.up("vpn");
     // The server itself must still be reached outside the tunnel, or the tunnel would swallow itself.
-    assert!(
-        traffic::ping(traffic::INTERNET, PATIENCE).is_some(),
-        "the Internet does not answer"
-    );
+    assert!(traffic::ping(traffic::INTERNET, PATIENCE).is_some(), "the Internet does not answer");
     traffic::exercise();
     client.down("vpn");
     before.assert_restored(lab);
