@@ -58,16 +58,13 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
         show_plan(&profile, platform);
         return Ok(exit::OK);
     }
+    // Before there is anything that a signal could leave behind.
+    let mut signals = Signals::listen().map_err(|wrong| {
+        error(format_args!("{name}: {wrong}"));
+        exit::INTERNAL
+    })?;
     let lock = lock(name)?;
     put_back_remains(name);
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(wrong) => {
-            lock.release();
-            error(format_args!("{name}: {wrong}"));
-            return Err(exit::INTERNAL);
-        }
-    };
     let password = match password(&profile, inherited, &mut signals) {
         Ok(password) => password,
         Err(code) => {
@@ -205,9 +202,8 @@ fn background(mut job: Job, inherited: Inherited) -> Result<Code, Code> {
     let (mut reporter, waiting) = Reporter::pipe().map_err(internal)?;
     match Daemonize::new().working_directory("/").umask(0o077).execute() {
         Outcome::Parent(Ok(_)) => {
-            // The lock above all: it is the daemon's now, and must end with it.
-            let Job { signals, profile, password, lock, started: _ } = job;
-            drop((reporter, profile, password, lock));
+            let Job { signals, lock, password, .. } = job;
+            drop((reporter, lock, password));
             wait_for(&name, waiting, signals)
         }
         Outcome::Parent(Err(error)) => {
@@ -218,15 +214,15 @@ fn background(mut job: Job, inherited: Inherited) -> Result<Code, Code> {
         Outcome::Child(daemonized) => {
             inherited.close();
             drop(waiting);
-            // Its own: those from before the fork are told to the process that waits.
-            let own = Signals::listen().map_err(|error| error.to_string());
-            let own = own.map(|signals| job.signals = signals);
-            let log = own.and(daemonized.map_err(|error| error.to_string())).and_then(|_| {
-                supervisor::log_to_file(&name, job.profile.loglevel).map_err(|error| error.to_string())
+            let ready = daemonized.map_err(|error| error.to_string()).and_then(|_| {
+                // Those that it was born with are its parent's.
+                job.signals = Signals::listen().map_err(|error| format!("no signals: {error}"))?;
+                supervisor::log_to_file(&name, job.profile.loglevel)
+                    .map_err(|error| format!("no log: {error}"))
             });
-            if let Err(error) = log {
+            if let Err(error) = ready {
                 job.lock.release();
-                let failure = Failure::new(Phase::Resolve, FailureKind::Internal, format!("no log: {error}"));
+                let failure = Failure::new(Phase::Resolve, FailureKind::Internal, error);
                 reporter.say(&report::Progress::Failed { failure, problems: Vec::new() });
                 process::exit(i32::from(exit::INTERNAL.number()));
             }

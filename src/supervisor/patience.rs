@@ -12,7 +12,7 @@ use crate::net::{
 };
 
 /// Does `work`, unless a signal asks this process to end first: then `None`, and the work is left to end with the
-/// process. What the caller holds is thus released in any case.
+/// process. What the caller holds is thus released in any case; it listens since before it held anything.
 ///
 /// # Errors
 /// The kernel's; also when `work` panics.

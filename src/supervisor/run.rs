@@ -57,7 +57,7 @@ pub struct Job {
     pub lock: Lock,
     /// When `up` was called: what the person waits from.
     pub started: Instant,
-    /// What this process has been asked since.
+    /// Of this process, since before anyone could learn its number from the lock.
     pub signals: Signals,
 }
 

@@ -210,6 +210,8 @@ impl Call {
         let ident = format!("pptp[{}]", self.pptp.child.id());
         self.pptp.signal(nix::sys::signal::Signal::SIGUSR1);
         let line = log.wait_where(name, |line| line.contains(&ident) && line.contains(name));
+        // The classic program talks to syslog(3) in its signal handler: hit by the next signal meanwhile it hangs for good.
+        log.wait_where("round trip", |line| line.contains(&ident) && line.contains("round trip"));
         let number = line.split(name).nth(1).unwrap().trim_start_matches([' ', '=']);
         number.split_whitespace().next().unwrap().parse().unwrap_or_else(|_| panic!("{line}"))
     }
