@@ -47,7 +47,8 @@ fn defect_02_a_duplicate_behind_a_gap_loses_nothing() {
         "defects::data::defect_02_a_duplicate_behind_a_gap_loses_nothing",
         "delivered [8, 9, 12]",
         |program, _| {
-            let mut call = Peer::at(9).call(program, "", Pipe::Socket);
+            // So long it waits for number 9, whenever we come to send it.
+            let mut call = Peer::at(9).call(program, "--timeout 10", Pipe::Socket);
             for seq in [8, 10, 10, 11, 9, 12] {
                 call.send(seq, &numbered(seq, 40));
             }
