@@ -166,6 +166,10 @@ fn a_descriptor_gives_its_first_line() {
     let access =
         SecretAccess { open_fd: &open, limit: Duration::from_millis(200), ..SecretAccess::of_this_process() };
     assert_eq!(load_with(&PasswordSource::Fd(9), &access).unwrap(), b"hunter2");
+    // It was typed in time, and we have slept: what is there is taken.
+    writer.write_all(b"hunter2\n").unwrap();
+    let late = SecretAccess { open_fd: &open, limit: Duration::ZERO, ..SecretAccess::of_this_process() };
+    assert_eq!(load_with(&PasswordSource::Fd(9), &late).unwrap(), b"hunter2");
     assert!(
         load_with(&PasswordSource::Fd(9), &access).unwrap_err().contains("no password from descriptor 9")
     );

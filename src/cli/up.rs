@@ -20,7 +20,9 @@ use super::{
 use crate::{
     plan::{self, Platform},
     profile::{Profile, SecretAccess},
-    supervisor::{self, Failure, FailureKind, Inherited, Job, Lock, LockError, Phase, Reporter, log, report},
+    supervisor::{
+        self, Failure, FailureKind, Inherited, Job, Lock, LockError, Phase, Reporter, Signals, log, report,
+    },
 };
 
 /// Runs the command.
@@ -56,16 +58,21 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
         show_plan(&profile, platform);
         return Ok(exit::OK);
     }
+    // Before there is anything that a signal could leave behind.
+    let mut signals = Signals::listen().map_err(|wrong| {
+        error(format_args!("{name}: {wrong}"));
+        exit::INTERNAL
+    })?;
     let lock = lock(name)?;
     put_back_remains(name);
-    let password = match password(&profile, inherited) {
+    let password = match password(&profile, inherited, &mut signals) {
         Ok(password) => password,
         Err(code) => {
             lock.release();
             return Err(code);
         }
     };
-    let job = Job { profile, password, lock, started };
+    let job = Job { profile, password, lock, started, signals };
     if args.foreground { foreground(job, inherited.clone()) } else { background(job, inherited.clone()) }
 }
 
@@ -133,7 +140,11 @@ fn put_back_remains(name: &str) {
     // Another profile's remains are a warning; only our own ledger is in the way, and `run` says so.
 }
 
-fn password(profile: &Profile, inherited: &Inherited) -> Result<crate::secret::Secret, Code> {
+fn password(
+    profile: &Profile,
+    inherited: &Inherited,
+    signals: &mut Signals,
+) -> Result<crate::secret::Secret, Code> {
     if let Some(place) = profile.password.waits_for() {
         line(format_args!(
             "  {:<15} from {place}, within {} s",
@@ -152,7 +163,7 @@ fn password(profile: &Profile, inherited: &Inherited) -> Result<crate::secret::S
         let open_fd = move |fd| inherited.reader(fd);
         source.load(&SecretAccess { open_fd: &open_fd, ..SecretAccess::of_this_process() })
     };
-    match supervisor::unless_ended(load) {
+    match supervisor::unless_ended(signals, load) {
         Ok(Some(loaded)) => loaded.map_err(|wrong| {
             error(format_args!("{}: {wrong}", profile.name));
             exit::PROFILE
@@ -182,7 +193,7 @@ fn foreground(job: Job, inherited: Inherited) -> Result<Code, Code> {
     Ok(supervisor::run(job, reporter).map_or_else(|failure| Code::of(&failure), |()| exit::OK))
 }
 
-fn background(job: Job, inherited: Inherited) -> Result<Code, Code> {
+fn background(mut job: Job, inherited: Inherited) -> Result<Code, Code> {
     let name = job.profile.name.as_str().to_owned();
     let internal = |error: io::Error| {
         output::error(format_args!("{name}: {error}"));
@@ -191,8 +202,9 @@ fn background(job: Job, inherited: Inherited) -> Result<Code, Code> {
     let (mut reporter, waiting) = Reporter::pipe().map_err(internal)?;
     match Daemonize::new().working_directory("/").umask(0o077).execute() {
         Outcome::Parent(Ok(_)) => {
-            drop((reporter, job));
-            wait_for(&name, waiting)
+            let Job { signals, lock, password, .. } = job;
+            drop((reporter, lock, password));
+            wait_for(&name, waiting, signals)
         }
         Outcome::Parent(Err(error)) => {
             job.lock.release();
@@ -202,12 +214,15 @@ fn background(job: Job, inherited: Inherited) -> Result<Code, Code> {
         Outcome::Child(daemonized) => {
             inherited.close();
             drop(waiting);
-            let log = daemonized.map_err(|error| error.to_string()).and_then(|_| {
-                supervisor::log_to_file(&name, job.profile.loglevel).map_err(|error| error.to_string())
+            let ready = daemonized.map_err(|error| error.to_string()).and_then(|_| {
+                // Those that it was born with are its parent's.
+                job.signals = Signals::listen().map_err(|error| format!("no signals: {error}"))?;
+                supervisor::log_to_file(&name, job.profile.loglevel)
+                    .map_err(|error| format!("no log: {error}"))
             });
-            if let Err(error) = log {
+            if let Err(error) = ready {
                 job.lock.release();
-                let failure = Failure::new(Phase::Resolve, FailureKind::Internal, format!("no log: {error}"));
+                let failure = Failure::new(Phase::Resolve, FailureKind::Internal, error);
                 reporter.say(&report::Progress::Failed { failure, problems: Vec::new() });
                 process::exit(i32::from(exit::INTERNAL.number()));
             }
@@ -218,13 +233,13 @@ fn background(job: Job, inherited: Inherited) -> Result<Code, Code> {
 }
 
 /// Draws what the daemon reports, until it is up or has failed. Ctrl-C takes it down again.
-fn wait_for(name: &str, waiting: std::os::unix::net::UnixStream) -> Result<Code, Code> {
+fn wait_for(name: &str, waiting: std::os::unix::net::UnixStream, signals: Signals) -> Result<Code, Code> {
     let mut screen = Screen::new(name);
     let interrupted = || {
         // What it could not undo it says in its last report, which is still to come.
         let _reported = supervisor::client::down(name);
     };
-    match report::listen(waiting, interrupted, |progress| screen.show(progress)) {
+    match report::listen(waiting, signals, interrupted, |progress| screen.show(progress)) {
         Ok(Ok(())) => Ok(exit::OK),
         Ok(Err(failure)) => Err(Code::of(&failure)),
         Err(wrong) => {

@@ -26,7 +26,7 @@ const PASSWORD: &str = "/run/demo.password";
 /// The profile.
 const NAME: &str = "demo";
 /// How long an answer through the tunnel may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How many pings.
 const PINGS: u16 = 3;
 
@@ -162,7 +162,7 @@ fn write_profile(orders: &Orders) -> io::Result<()> {
         private(PASSWORD)?.write_all(format!("{password}\n").as_bytes())?;
         let profile = format!(
             "[profile.{NAME}]\nserver = \"{}\"\nuser = \"{name}\"\npassword.file = \"{PASSWORD}\"\nauth = [\"mschapv2\"]\n\
-             mppe = \"require-128\"\nroutes = [\"{}/24\"]\ntimeouts = {{ connect = \"3s\", control = \"3s\", call = \"3s\" }}\n",
+             mppe = \"require-128\"\nroutes = [\"{}/24\"]\ntimeouts = {{ connect = \"10s\", control = \"10s\", call = \"10s\" }}\n",
             orders.address,
             network(orders.office),
         );

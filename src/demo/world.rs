@@ -27,7 +27,7 @@ pub const CLIENT_DEVICE: &str = "eth0";
 const PRIVATE: [&str; 3] = ["/run", "/var/lib", "/var/log"];
 
 /// How long a server may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes the calling thread, and the processes that it starts from now on, out of the host.
 ///

@@ -83,6 +83,14 @@ pub trait Host {
     /// When the kernel could not be asked.
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error>;
 
+    /// Every route of one table.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked, or has one that cannot be read.
+    fn table(&mut self, ipv6: bool, table: u32) -> Result<Vec<Route>, Error> {
+        self.routes(&Filter { ipv6, table: Some(table), dest: None })
+    }
+
     /// Puts a route in.
     ///
     /// # Errors
@@ -215,6 +223,11 @@ impl Host for crate::net::kernel::Kernel {
 
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
         Self::routes(self, filter)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn table(&mut self, ipv6: bool, table: u32) -> Result<Vec<Route>, Error> {
+        Self::table(self, ipv6, table)
     }
 
     fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {

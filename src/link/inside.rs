@@ -70,6 +70,10 @@ impl Host for Inside {
         self.inside.routes(filter)
     }
 
+    fn table(&mut self, ipv6: bool, table: u32) -> Result<Vec<Route>, Error> {
+        self.inside.table(ipv6, table)
+    }
+
     fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {
         self.inside.add_route(route, insert)
     }

@@ -22,6 +22,7 @@ pub mod ledger;
 mod pidfile;
 mod policy;
 pub mod program;
+mod recent;
 mod recover;
 mod session;
 mod trace;

@@ -50,6 +50,8 @@ pub(super) struct Model {
     pub(super) state: Rc<RefCell<State>>,
     /// So many changes more, and the process dies.
     pub(super) budget: Rc<RefCell<usize>>,
+    /// How often a table was read.
+    pub(super) looks: Rc<RefCell<usize>>,
     next: Rc<RefCell<u32>>,
     answer: Answer,
 }
@@ -62,6 +64,7 @@ impl Model {
         Self {
             state: Rc::new(RefCell::new(state)),
             budget: Rc::new(RefCell::new(usize::MAX)),
+            looks: Rc::default(),
             next: Rc::new(RefCell::new(100)),
             answer: Rc::new(|program, _| Err(ProgramError::Missing { program: program.name() })),
         }
@@ -149,6 +152,7 @@ impl Host for Model {
     }
 
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
+        *self.looks.borrow_mut() += 1;
         let matches = |route: &&Route| {
             filter.table.is_none_or(|table| table == route.table)
                 && filter.dest.is_none_or(|dest| dest == route.dest)

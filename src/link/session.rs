@@ -1,12 +1,16 @@
 //! One tunnel's deeds on this host, from the first step to the last undoing.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnet::IpNet;
 
 use super::{
     Cause, Host, LinkError, Places, deeds, dns,
     ledger::{self, Before, Device, Entry, Header, Ledger, StateLock},
+    recent::Recent,
 };
 use crate::{
     net::{routes::Filter, tun::Tun},
@@ -20,7 +24,7 @@ use crate::{
 pub struct Session {
     pub(super) places: Places,
     pub(super) ledger: Ledger,
-    pub(super) host: Box<dyn Host>,
+    pub(super) host: Recent<'static>,
     tun: Option<Tun>,
     pub(super) notes: Vec<String>,
     /// Steps of the ledger, by number, that failed half-way: that they are in it does not mean that they are in
@@ -49,7 +53,7 @@ impl Session {
         Ok(Self {
             places: places.clone(),
             ledger,
-            host,
+            host: Recent::own(host),
             tun: None,
             notes: Vec::new(),
             unsure: Vec::new(),
@@ -144,20 +148,14 @@ impl Session {
         check_resolved(plan)?;
         let mut lock = StateLock::take(&self.places.state)?;
         self.put_in_force(plan, &mut lock)?;
-        let wanted: Vec<Key> = plan.steps.iter().map(Step::key).collect();
-        let stale: Vec<Entry> = self
-            .ledger
-            .record()
-            .entries
-            .iter()
-            .filter(|entry| entry.part == plan.part && !wanted.contains(&entry.step.key()))
-            .rev()
-            .cloned()
-            .collect();
-        for entry in stale {
-            undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, &entry, Some(&mut lock))?;
-        }
-        Ok(())
+        let wanted: HashSet<Key> = plan.steps.iter().map(Step::key).collect();
+        let stale = |entry: &&Entry| entry.part == plan.part && !wanted.contains(&entry.step.key());
+        let stale: Vec<Entry> = self.ledger.record().entries.iter().filter(stale).rev().cloned().collect();
+        self.in_one_go(|session| {
+            stale.iter().try_for_each(|entry| {
+                undo_entry(&mut session.host, &mut session.ledger, &session.places, entry, Some(&mut lock))
+            })
+        })
     }
 
     /// The first half of [`Session::perform`]: what the plan no longer wants stays.
@@ -173,21 +171,41 @@ impl Session {
         if plan.part == Part::Transport {
             self.forget_lost_device()?;
         }
-        for step in &plan.steps {
-            let held =
-                self.ledger.record().entries.iter().find(|entry| entry.step.key() == step.key()).cloned();
-            match held {
-                Some(entry)
-                    if entry.step == *step
-                        && entry.part == plan.part
-                        && !self.unsure.contains(&entry.number) =>
-                {
-                    self.renew_entry(&entry)?;
-                }
-                held => self.take_step(plan.part, step, held, lock)?,
-            }
+        // A plan may name a place twice; then what is in force there is the first one's doing.
+        let mut held: HashMap<Key, Entry> = HashMap::new();
+        for entry in &self.ledger.record().entries {
+            held.entry(entry.step.key()).or_insert_with(|| entry.clone());
         }
-        Ok(())
+        let mut taken: HashSet<Key> = HashSet::new();
+        self.in_one_go(|session| {
+            plan.steps.iter().try_for_each(|step| {
+                let key = step.key();
+                let held = if taken.contains(&key) { session.held(&key) } else { held.remove(&key) };
+                taken.insert(key);
+                match held {
+                    Some(entry)
+                        if entry.step == *step
+                            && entry.part == plan.part
+                            && !session.unsure.contains(&entry.number) =>
+                    {
+                        session.renew_entry(&entry).map(drop)
+                    }
+                    held => session.take_step(plan.part, step, held, lock),
+                }
+            })
+        })
+    }
+
+    fn held(&self, key: &Key) -> Option<Entry> {
+        self.ledger.record().entries.iter().find(|entry| entry.step.key() == *key).cloned()
+    }
+
+    /// Step after step, each of which looks at its place first.
+    fn in_one_go<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.host.begin();
+        let done = work(self);
+        self.host.end();
+        done
     }
 
     /// Puts back what of our routes and rules something has taken away meanwhile: a device that went down takes its
@@ -198,20 +216,25 @@ impl Session {
             Ok(lock) => lock,
             Err(error) => return (0, Err(error)),
         };
-        let (mut missing, mut first) = (0, Ok(()));
-        for entry in self.ledger.record().entries.clone() {
-            let route = matches!(
-                entry.step,
-                Step::HostRoute { .. } | Step::Route { .. } | Step::RemoveDefault { .. } | Step::Policy(_)
-            );
-            if route && !self.unsure.contains(&entry.number) {
-                match self.renew_entry(&entry) {
-                    Ok(was_missing) => missing += usize::from(was_missing),
-                    Err(error) => first = first.and(Err(error)),
+        let (mut missing, mut first) = (0, None);
+        self.in_one_go(|session| {
+            for entry in session.ledger.record().entries.clone() {
+                let route = matches!(
+                    entry.step,
+                    Step::HostRoute { .. }
+                        | Step::Route { .. }
+                        | Step::RemoveDefault { .. }
+                        | Step::Policy(_)
+                );
+                if route && !session.unsure.contains(&entry.number) {
+                    match session.renew_entry(&entry) {
+                        Ok(was_missing) => missing += usize::from(was_missing),
+                        Err(error) => drop(first.get_or_insert(error)),
+                    }
                 }
             }
-        }
-        (missing, first)
+        });
+        (missing, first.map_or(Ok(()), Err))
     }
 
     /// Whether something had taken it away.
@@ -219,14 +242,14 @@ impl Session {
         if let (Step::RemoveDefault { ipv6 }, Before::Routes(kept)) = (&entry.step, &entry.before) {
             return self.remove_again(entry, *ipv6, kept);
         }
-        deeds::renew(self.host.as_mut(), &entry.step, &entry.before)
+        deeds::renew(&mut self.host, &entry.step, &entry.before)
             .map_err(|cause| LinkError::doing(&entry.step, cause))
     }
 
     /// What of the resolvers that were set is not in force any more: someone else has changed it. One sentence each.
     pub fn resolver_problems(&mut self) -> Vec<String> {
         let steps: Vec<DnsStep> = self.resolver_steps().cloned().collect();
-        let outcomes = steps.iter().map(|step| dns::problem(self.host.as_mut(), step));
+        let outcomes = steps.iter().map(|step| dns::problem(&mut self.host, step));
         outcomes.filter_map(|outcome| outcome.unwrap_or_else(|error| Some(error.to_string()))).collect()
     }
 
@@ -288,7 +311,7 @@ impl Session {
             Ok(lock) => (Some(lock), Vec::new()),
             Err(error) => (None, vec![error]),
         };
-        errors.extend(unwind(self.host.as_mut(), &mut self.ledger, &self.places, lock.as_mut(), which));
+        errors.extend(unwind(&mut self.host, &mut self.ledger, &self.places, lock.as_mut(), which));
         (lock, errors)
     }
 
@@ -309,7 +332,7 @@ impl Session {
         let mut lost = self.ledger.record().entries.clone();
         lost.retain(|entry| entry.step.is_of_device());
         for entry in lost.iter().rev() {
-            undo_entry(self.host.as_mut(), &mut self.ledger, &self.places, entry, None)?;
+            undo_entry(&mut self.host, &mut self.ledger, &self.places, entry, None)?;
         }
         Ok(())
     }
@@ -331,19 +354,19 @@ impl Session {
         }
         // The earlier process may still run for a moment; its file must not look like someone else's.
         if let (Step::PidFile { .. }, Some(entry)) = (step, &held) {
-            deeds::undo(self.host.as_mut(), &entry.step, &entry.before, None, false).map_err(failed)?;
+            deeds::undo(&mut self.host, &entry.step, &entry.before, None, false).map_err(failed)?;
         }
         // A step that takes over the place of an earlier one of ours inherits what was there before both.
         let (before, instead) = match held {
             Some(entry) if entry.before != Before::Same => (entry.before, Some(entry.number)),
             Some(entry) => {
-                let before = deeds::observe(self.host.as_mut(), step).map_err(failed)?;
+                let before = deeds::observe(&mut self.host, step).map_err(failed)?;
                 (before, Some(entry.number))
             }
-            None => (deeds::observe(self.host.as_mut(), step).map_err(failed)?, None),
+            None => (deeds::observe(&mut self.host, step).map_err(failed)?, None),
         };
         let number = self.ledger.intend(part, step, before.clone(), instead)?;
-        let (host, notes) = (self.host.as_mut(), &mut self.notes);
+        let (host, notes) = (&mut self.host, &mut self.notes);
         let mut perform = || deeds::perform(host, step, &before, notes);
         let (performed, again) =
             if let Step::Hook(_) = step { lock.aside(perform) } else { (perform(), Ok(())) };
@@ -438,12 +461,14 @@ pub(super) fn unwind(
     mut lock: Option<&mut StateLock>,
     which: impl Fn(&Step) -> bool,
 ) -> Vec<LinkError> {
+    let mut host = Recent::lent(host);
+    host.begin();
     let mut entries = ledger.record().entries.clone();
     entries.retain(|entry| which(&entry.step));
     entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
     entries
         .iter()
-        .filter_map(|entry| undo_entry(host, ledger, places, entry, lock.as_deref_mut()).err())
+        .filter_map(|entry| undo_entry(&mut host, ledger, places, entry, lock.as_deref_mut()).err())
         .collect()
 }
 

@@ -10,7 +10,7 @@ use std::{cmp::Reverse, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{
-    LinkError, Session, deeds,
+    Host as _, LinkError, Session, deeds,
     ledger::{Before, Entry},
 };
 use crate::{
@@ -176,7 +176,7 @@ impl Session {
             kept.iter().filter(|old| !deeds::superseded(old, fresh.iter())).cloned().collect();
         before.extend(fresh.iter().cloned());
         self.ledger.intend(entry.part, &entry.step, Before::Routes(before), Some(entry.number))?;
-        deeds::perform(self.host.as_mut(), &entry.step, &Before::Routes(fresh), &mut self.notes)
+        deeds::perform(&mut self.host, &entry.step, &Before::Routes(fresh), &mut self.notes)
             .map(|()| true)
             .map_err(|cause| LinkError::doing(&entry.step, cause))
     }

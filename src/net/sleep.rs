@@ -9,6 +9,10 @@ use std::{io, os::fd::BorrowedFd, time::Duration};
 /// Shorter than that is no sleep, but the time between two readings of two clocks.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// How often the two clocks are read before it is given up to read both at one moment.
+#[cfg(target_os = "linux")]
+const READINGS: usize = 8;
+
 /// The two clocks, from now on.
 #[derive(Debug)]
 pub struct Sleep {
@@ -56,9 +60,17 @@ impl Sleep {
     /// How long the machine has slept since this was last asked, if it has.
     pub fn slept(&mut self) -> Option<Duration> {
         use nix::time::{ClockId, clock_gettime};
-        let with_sleep = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;
-        let without = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
-        self.ahead.read(with_sleep.into(), without.into())
+        let read = |clock| clock_gettime(clock).map(Duration::from).ok();
+        for _ in 0..READINGS {
+            let before = read(ClockId::CLOCK_MONOTONIC)?;
+            let with_sleep = read(ClockId::CLOCK_BOOTTIME)?;
+            let after = read(ClockId::CLOCK_MONOTONIC)?;
+            // Stopped in between, the two would be far apart with nobody having slept.
+            if after.saturating_sub(before) < SHORTEST / 2 {
+                return self.ahead.read(with_sleep, after);
+            }
+        }
+        None
     }
 
     /// The descriptor is readable: makes it wait for the next jump.

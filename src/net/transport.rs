@@ -157,9 +157,11 @@ mod tests {
 
     #[test]
     fn a_refused_connection_is_known_when_writable() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Bound, so that nobody else gets the port, and nobody listens there.
+        let taken = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        taken.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let socket = tcp_socket(&Options::default()).unwrap();
-        let to = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free);
+        let to = taken.local_addr().unwrap().as_socket_ipv4().unwrap();
         if start_connect(&socket, to).is_ok() {
             let waited =
                 crate::net::wait::until([Some((socket.as_fd(), crate::net::wait::Interest::Writable))], None);

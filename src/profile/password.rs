@@ -176,8 +176,13 @@ impl PasswordSource {
                 })?;
                 let mut line = Line::new();
                 let deadline = Instant::now() + access.limit;
-                while !line.is_whole && line.wait(file.as_fd(), &place, deadline, access.limit)? != Heard::End
-                {
+                while !line.is_whole {
+                    match line.wait(file.as_fd(), &place, deadline)? {
+                        Heard::Something => {}
+                        Heard::Nothing if Instant::now() < deadline => {}
+                        Heard::Nothing => return Err(SecretError::TimedOut { place, limit: access.limit }),
+                        Heard::End => break,
+                    }
                 }
                 line.finish(&place)
             }
@@ -298,7 +303,7 @@ fn listen(
     let mut open = true;
     loop {
         if open {
-            match line.wait(output.as_fd(), place, deadline, limit)? {
+            match line.wait(output.as_fd(), place, deadline)? {
                 Heard::Something => continue,
                 Heard::End => open = false,
                 Heard::Nothing => {}
@@ -309,6 +314,8 @@ fn listen(
         }
         // Silence with the pipe still open: an agent that was started in the background may hold it for ever.
         if let Some(status) = child.try_wait().map_err(failed)? {
+            // What it said between that silence and its end is in the pipe.
+            while open && line.wait(output.as_fd(), place, Instant::now())? == Heard::Something {}
             return Ok((line, status));
         }
         if Instant::now() >= deadline {
@@ -340,19 +347,12 @@ impl Line {
         Self { bytes: Zeroizing::new(Vec::with_capacity(MAX_LENGTH + 2)), is_whole: false, total: 0 }
     }
 
-    /// Waits for at most a tick, and takes what is there.
-    fn wait(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        place: &str,
-        deadline: Instant,
-        limit: Duration,
-    ) -> Result<Heard, SecretError> {
+    /// Waits for at most a tick, and not past the deadline, and takes what is there: also when it is too late to wait,
+    /// for this process may have been stopped, and the machine asleep, since the password was typed.
+    fn wait(&mut self, fd: BorrowedFd<'_>, place: &str, deadline: Instant) -> Result<Heard, SecretError> {
         let failed = |errno: Errno| SecretError::Read { place: place.to_owned(), error: errno.into() };
-        if Instant::now() >= deadline {
-            return Err(SecretError::TimedOut { place: place.to_owned(), limit });
-        }
-        let tick = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::ZERO);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let tick = PollTimeout::try_from(TICK.min(left)).unwrap_or(PollTimeout::ZERO);
         match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], tick) {
             Ok(0) | Err(Errno::EINTR) => return Ok(Heard::Nothing),
             Ok(_) => {}

@@ -1,6 +1,6 @@
 //! From one profile's TOML table to what the tunnel does to the host: device, routes, resolvers, firewall, hooks.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
@@ -73,15 +73,16 @@ fn bytes(reader: &mut Reader, value: Value<'_>, words: &str) -> Option<u16> {
 fn routes(reader: &mut Reader, table: &DeTable<'_>) -> Vec<Route> {
     let Some(value) = reader.take(table, "routes") else { return Vec::new() };
     let mut routes: Vec<(Route, Span)> = Vec::new();
+    let mut places: HashMap<(IpNet, Option<u32>), Span> = HashMap::new();
     for item in reader.list(value).unwrap_or_default() {
         let Some(route) = route(reader, item) else { continue };
-        let same = |other: &Route| other.prefix == route.prefix && other.table == route.table;
-        if let Some((_, first)) = routes.iter().find(|(other, _)| same(other)) {
+        if let Some(first) = places.get(&(route.prefix, route.table)) {
             let draft =
                 Draft::error(item.at, format!("the route to {} stands here twice", route.prefix), "again");
             reader.drafts.push(draft.also(*first, "first"));
             continue;
         }
+        places.insert((route.prefix, route.table), item.at);
         routes.push((route, item.at));
     }
     overlaps(reader, &routes);
@@ -124,13 +125,15 @@ fn not_default(reader: &mut Reader, at: Value<'_>, prefix: IpNet) -> Option<IpNe
 }
 
 fn overlaps(reader: &mut Reader, routes: &[(Route, Span)]) {
+    // Lists of thousands are usual: by what could cover a prefix, not by all the others.
+    let kind = |route: &Route| (route.table, route.metric);
+    let numbered = routes.iter().enumerate();
+    let numbers: HashMap<_, usize> =
+        numbered.map(|(number, (route, _))| ((route.prefix.trunc(), kind(route)), number)).collect();
     for (inner, at) in routes {
-        let outer = routes.iter().find(|(outer, _)| {
-            outer.prefix != inner.prefix
-                && outer.prefix.contains(&inner.prefix)
-                && (outer.table, outer.metric) == (inner.table, inner.metric)
-        });
-        if let Some((outer, place)) = outer {
+        let wider = std::iter::successors(inner.prefix.trunc().supernet(), IpNet::supernet);
+        let outer = wider.filter_map(|prefix| numbers.get(&(prefix, kind(inner)))).min();
+        if let Some((outer, place)) = outer.and_then(|number| routes.get(*number)) {
             let title = format!("the route to {} is part of the one to {}", inner.prefix, outer.prefix);
             reader.drafts.push(Draft::warning(*at, title, "changes nothing").also(*place, "covers it"));
         }

@@ -122,14 +122,15 @@ pub fn remove_empty_dir() -> Option<PathBuf> {
     fs::remove_dir(&dir).is_ok().then_some(dir)
 }
 
-/// Whether a supervisor holds the lock of this profile. Leaves nothing behind.
+/// Whether a supervisor holds the lock of this profile. Leaves nothing behind. Whoever looks shares the lock with others
+/// who look: one must not take the other for a supervisor.
 #[must_use]
 pub fn is_held(name: &str) -> bool {
     let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(paths::lock_file(name))
     else {
         return false;
     };
-    matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock))
+    matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
 }
 
 /// The process that has signed the lock of this profile; 0 if none that lives has.

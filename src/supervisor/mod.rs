@@ -43,6 +43,7 @@ use crate::{
 };
 pub use crate::{
     link::Recovered,
+    net::signals::Signals,
     os::{
         descriptors::Inherited,
         privileges::{lacking, no_core},

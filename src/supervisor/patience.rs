@@ -12,12 +12,14 @@ use crate::net::{
 };
 
 /// Does `work`, unless a signal asks this process to end first: then `None`, and the work is left to end with the
-/// process. What the caller holds is thus released in any case.
+/// process. What the caller holds is thus released in any case; it listens since before it held anything.
 ///
 /// # Errors
 /// The kernel's; also when `work` panics.
-pub fn unless_ended<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Option<T>> {
-    let mut signals = Signals::listen()?;
+pub fn unless_ended<T: Send + 'static>(
+    signals: &mut Signals,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<Option<T>> {
     let (done, doing) = UnixStream::pair()?;
     let worker = thread::spawn(move || {
         let result = work();
@@ -47,6 +49,6 @@ mod tests {
 
     #[test]
     fn what_is_done_is_handed_on() {
-        assert_eq!(unless_ended(|| 7).unwrap(), Some(7));
+        assert_eq!(unless_ended(&mut Signals::none().unwrap(), || 7).unwrap(), Some(7));
     }
 }

@@ -57,6 +57,8 @@ pub struct Job {
     pub lock: Lock,
     /// When `up` was called: what the person waits from.
     pub started: Instant,
+    /// Of this process, since before anyone could learn its number from the lock.
+    pub signals: Signals,
 }
 
 /// Runs one tunnel from `up` to `down`. The failure has been reported by then.
@@ -168,18 +170,18 @@ type Refused = (Reporter, Lock, Failure);
 
 impl Supervisor {
     fn new(job: Job, reporter: Reporter) -> Result<Self, Refused> {
-        let Job { profile, password, mut lock, started } = job;
+        let Job { profile, password, mut lock, started, signals } = job;
         let name = profile.name.as_str();
         let ready = lock
             .sign()
             .map_err(io::Error::other)
-            .and_then(|()| Ok((Signals::listen()?, listen(name)?)))
+            .and_then(|()| listen(name))
             .map_err(|error| Failure::new(Phase::Resolve, FailureKind::Internal, error.to_string()));
-        let opened = ready.and_then(|(signals, control)| {
+        let opened = ready.and_then(|control| {
             let link = attempt::open_link(&profile).inspect_err(|_| control.close())?;
-            Ok((signals, control, link))
+            Ok((control, link))
         });
-        let (signals, control, link) = match opened {
+        let (control, link) = match opened {
             Ok(opened) => opened,
             Err(failure) => return Err((reporter, lock, failure)),
         };

@@ -260,7 +260,8 @@ fn furnish(world: &World, profile: &str) {
          ip netns exec inner nft add table ip theirs",
     );
     world.profile(profile);
-    wait_for("the wires run", || !world.shell("ip -j link show up").contains("LOWERLAYERDOWN"));
+    // eth0 and the two ends of the other one. Until the kernel has looked at them they are neither up nor down.
+    wait_for("the wires run", || world.shell("ip -o link show up").matches(" state UP ").count() == 3);
     wait_for("the address is in force", || {
         world.shell("ip -6 route show table local").contains("local 2001:db8:2::2 dev up2")
     });

@@ -10,7 +10,6 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use nix::{
@@ -19,7 +18,7 @@ use nix::{
 };
 
 use crate::{
-    lab::{Lab, on_wire, wait_for},
+    lab::{Lab, PATIENCE, on_wire, wait_for},
     runner::note,
 };
 
@@ -65,11 +64,11 @@ impl Capture {
     pub fn finish(mut self) -> Verdict {
         // Packets wait in the kernel until tcpdump has read them: one more of our own, and when that is in the file, all are.
         let marker: SocketAddr = "192.0.2.1:1723".parse().unwrap();
-        let _refused = TcpStream::connect_timeout(&marker, Duration::from_secs(1));
-        let complete = wait_for(Duration::from_secs(10), || ends_with_marker(&self.file).then_some(()));
+        let _refused = TcpStream::connect_timeout(&marker, PATIENCE);
+        let complete = wait_for(PATIENCE, || ends_with_marker(&self.file).then_some(()));
         assert!(complete.is_some(), "tcpdump does not keep up");
         kill(Pid::from_raw(i32::try_from(self.tcpdump.id()).unwrap()), Signal::SIGINT).unwrap();
-        let ended = wait_for(Duration::from_secs(10), || self.tcpdump.try_wait().unwrap());
+        let ended = wait_for(PATIENCE, || self.tcpdump.try_wait().unwrap());
         assert!(ended.is_some(), "tcpdump does not end");
         let mut said = String::new();
         self.tcpdump.stderr.take().unwrap().read_to_string(&mut said).unwrap();

@@ -17,12 +17,9 @@ use nix::{
 use serde_json::Value;
 
 use crate::{
-    lab::{Lab, STATE, wait_for},
+    lab::{Lab, PATIENCE, STATE, wait_for},
     runner::note,
 };
-
-/// Nothing that `pptpctl` does may take longer than this here.
-const PATIENCE: Duration = Duration::from_secs(45);
 
 /// One profile, as TOML keys and values. What is not set is the product's default.
 pub struct Profile {
@@ -133,9 +130,18 @@ impl<'a> Client<'a> {
     }
 
     /// Waits until `status` shows this state, and returns it.
-    pub fn wait_state(&self, name: &str, limit: Duration, state: &str) -> Value {
-        let found = wait_for(limit, || self.try_status(name).filter(|status| status["state"] == state));
-        found.unwrap_or_else(|| panic!("{name} not {state} within {limit:?}: {:?}", self.try_status(name)))
+    pub fn wait_state(&self, name: &str, state: &str) -> Value {
+        let found = wait_for(PATIENCE, || self.try_status(name).filter(|status| status["state"] == state));
+        found.unwrap_or_else(|| panic!("{name} is not {state}: {:?}", self.try_status(name)))
+    }
+
+    /// The counters of a tunnel: a status does not wait for an engine that is slow to tell them.
+    pub fn counters(&self, name: &str) -> Value {
+        let told = wait_for(PATIENCE, || {
+            let counters = self.try_status(name)?["counters"].clone();
+            counters.as_object().is_some_and(|counters| !counters.is_empty()).then_some(counters)
+        });
+        told.unwrap_or_else(|| panic!("no counters of {name}: {:?}", self.try_status(name)))
     }
 }
 
@@ -195,13 +201,12 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(self.started.elapsed() < PATIENCE, "pptpctl {} does not end", self.name);
+            assert!(self.started.elapsed() < 2 * PATIENCE, "pptpctl {} does not end", self.name);
             thread::sleep(Duration::from_millis(2));
         };
         let took = self.started.elapsed();
         let streams = std::mem::take(&mut self.streams);
-        let closed =
-            wait_for(Duration::from_secs(2), || streams.iter().all(JoinHandle::is_finished).then_some(()));
+        let closed = wait_for(PATIENCE, || streams.iter().all(JoinHandle::is_finished).then_some(()));
         assert!(
             closed.is_some(),
             "pptpctl {} has ended, but something it started keeps its output open",
@@ -241,14 +246,14 @@ pub fn processes(lab: &Lab) -> Vec<i32> {
 /// Ends them all, by pid, and waits until they are gone. In rounds: one that forked just before it was killed has left
 /// a child that the list did not have yet.
 pub fn kill_all(lab: &Lab) {
-    let gone = wait_for(Duration::from_secs(5), || {
+    let gone = wait_for(PATIENCE, || {
         let all = processes(lab);
         note(format_args!("kill -9 {all:?}"));
         for pid in &all {
             let _gone = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
         // A dying process loses its /proc/PID/exe before its locks: what counts is that nothing but a zombie is left.
-        let dying = wait_for(Duration::from_secs(5), || all.iter().all(|pid| !is_alive(*pid)).then_some(()));
+        let dying = wait_for(PATIENCE, || all.iter().all(|pid| !is_alive(*pid)).then_some(()));
         (dying.is_some() && processes(lab).is_empty()).then_some(())
     });
     assert!(gone.is_some(), "processes outlive kill -9: {:?}", processes(lab));

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use crate::{
     client::{Client, Profile, is_alive, kill_all, pid, processes, signal},
     host::Snapshot,
-    lab::{Lab, wait_for},
+    lab::{Lab, PATIENCE, wait_for},
     runner::{Case, note},
     sessions::MPPE128,
     traffic,
@@ -34,8 +34,6 @@ pub const CASES: &[Case] = &[
     ("deaths::during_up", during_up),
 ];
 
-const SOON: Duration = Duration::from_secs(5);
-
 fn vpn() -> Profile {
     Profile::new("vpn", MPPE128)
 }
@@ -49,7 +47,7 @@ fn supervisor(lab: &Lab, loaded: bool) {
     signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
     let engine = pid(&status, "engine_pid");
     assert!(
-        wait_for(SOON, || (!is_alive(engine)).then_some(())).is_some(),
+        wait_for(PATIENCE, || (!is_alive(engine)).then_some(())).is_some(),
         "the engine outlives its supervisor"
     );
     drop(load);
@@ -67,7 +65,7 @@ fn engine(lab: &Lab, loaded: bool) {
     signal(pid(&status, "engine_pid"), Signal::SIGKILL);
     let supervisor = pid(&status, "supervisor_pid");
     assert!(
-        wait_for(SOON, || (!is_alive(supervisor)).then_some(())).is_some(),
+        wait_for(PATIENCE, || (!is_alive(supervisor)).then_some(())).is_some(),
         "the supervisor does not notice"
     );
     drop(load);
@@ -105,12 +103,12 @@ fn engine_comes_back(lab: &Lab) {
     client.up("vpn");
     let old = pid(&client.status("vpn"), "engine_pid");
     signal(old, Signal::SIGKILL);
-    let back = wait_for(Duration::from_secs(20), || {
+    let back = wait_for(PATIENCE, || {
         let status = client.try_status("vpn")?;
         (status["state"] == "up" && status["engine_pid"].as_u64() != u64::try_from(old).ok()).then_some(())
     });
     assert!(back.is_some(), "the tunnel does not come back: {:?}", client.try_status("vpn"));
-    assert!(traffic::ping(traffic::INSIDE, SOON).is_some());
+    assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some());
     client.down("vpn");
     before.assert_restored(lab);
 }
@@ -121,7 +119,7 @@ fn next_up_recovers(lab: &Lab) {
     client.up("vpn");
     kill_both(&client, lab);
     client.up("vpn");
-    assert!(traffic::ping(traffic::INSIDE, SOON).is_some());
+    assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some());
     client.down("vpn");
     before.assert_restored(lab);
 }
@@ -137,7 +135,7 @@ fn recover_leaves_the_living_alone(lab: &Lab) {
     signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
     let engine = pid(&status, "engine_pid");
     assert!(
-        wait_for(SOON, || (!is_alive(engine)).then_some(())).is_some(),
+        wait_for(PATIENCE, || (!is_alive(engine)).then_some(())).is_some(),
         "the engine outlives its supervisor"
     );
     recover(&client);
@@ -192,8 +190,7 @@ impl Load {
         };
         let thread = wanted.then(|| thread::spawn(download));
         if wanted {
-            let flows =
-                wait_for(Duration::from_secs(20), || (rounds.load(Ordering::Relaxed) > 0).then_some(()));
+            let flows = wait_for(PATIENCE, || (rounds.load(Ordering::Relaxed) > 0).then_some(()));
             assert!(flows.is_some(), "no load");
             // Somewhere in the next one.
             thread::sleep(Duration::from_millis(100));

@@ -114,7 +114,7 @@ fn a_changed_host_is_noticed(lab: &Lab) {
 fn the_inside_is_closed_without_a_tunnel(_: &Lab) {
     for address in [traffic::INSIDE, traffic::INSIDE_DNS, traffic::INTERNET] {
         assert!(
-            traffic::ping(address, std::time::Duration::from_millis(300)).is_none(),
+            traffic::ping(address, std::time::Duration::from_secs(1)).is_none(),
             "{address} answers without a tunnel"
         );
     }

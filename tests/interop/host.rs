@@ -7,14 +7,13 @@ use std::{
     path::Path,
     process::Command,
     sync::{LazyLock, Mutex},
-    time::Duration,
 };
 
 use sha1::{Digest, Sha1};
 
 use crate::{
     client,
-    lab::{Lab, STATE, wait_for},
+    lab::{Lab, PATIENCE, STATE, wait_for},
 };
 
 /// Commands whose output is the host's network state. Stateless where the tool can: counters move by themselves.
@@ -54,8 +53,7 @@ impl Snapshot {
 
     /// Nothing of ours is left: all as it was, and no process. A process may take a moment to go, nothing else may.
     pub fn assert_restored(&self, lab: &Lab) {
-        let wait = Duration::from_secs(2);
-        let gone = wait_for(wait, || client::processes(lab).is_empty().then_some(()));
+        let gone = wait_for(PATIENCE, || client::processes(lab).is_empty().then_some(()));
         assert!(gone.is_some(), "processes of pptpctl are left: {:?}", client::processes(lab));
         self.assert_same();
     }

@@ -148,14 +148,19 @@ pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// How long what must happen may take: a guest or a whole machine that stands still for seconds is no failure.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Asks until the answer is there, at most so long; `None` when it never came.
 pub fn wait_for<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + limit;
     loop {
+        // Before the question: when all has stood still, those who are waited for had no time either, and are asked again.
+        let last = Instant::now() >= end;
         if let Some(answer) = ask() {
             return Some(answer);
         }
-        if Instant::now() >= end {
+        if last {
             runner::note(format_args!("(waited {limit:?} in vain)"));
             return None;
         }

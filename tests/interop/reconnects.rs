@@ -8,7 +8,7 @@ use crate::{
     capture::Capture,
     client::{Client, Profile, is_alive, pid},
     host::Snapshot,
-    lab::{Lab, wait_for},
+    lab::{Lab, PATIENCE, wait_for},
     runner::{Case, report},
     sessions::MPPE128,
     traffic,
@@ -34,9 +34,8 @@ pub const CASES: &[Case] = &[
         lost(lab, profile, |lab| {
             let _dead = lab.unplugged("198.51.100.19");
             let client = Client::again(lab);
-            let noticed = wait_for(Duration::from_secs(15), || {
-                client.try_status("vpn").filter(|status| status["state"] != "up")
-            });
+            let noticed =
+                wait_for(PATIENCE, || client.try_status("vpn").filter(|status| status["state"] != "up"));
             assert!(noticed.is_some(), "silence is not noticed");
         });
     }),
@@ -46,10 +45,7 @@ pub const CASES: &[Case] = &[
 ];
 
 pub fn vpn(server: &str) -> Profile {
-    Profile::new("vpn", server)
-        .set("retry.first", "\"200ms\"")
-        .set("timeouts.connect", "\"2s\"")
-        .set("timeouts.stop", "\"1s\"")
+    Profile::new("vpn", server).set("retry.first", "\"200ms\"").set("timeouts.stop", "\"1s\"")
 }
 
 /// After `break_it`, the same supervisor has the tunnel up again.
@@ -58,14 +54,14 @@ fn lost(lab: &Lab, profile: Profile, break_it: fn(&Lab)) {
     let client = Client::new(lab, &[profile]);
     let capture = Capture::start(lab);
     client.up("vpn");
-    assert!(traffic::ping(traffic::INSIDE, Duration::from_secs(3)).is_some());
+    assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some());
     let during = Snapshot::take();
     let first = client.status("vpn");
     break_it(lab);
     let broken = Instant::now();
     let back = came_back(&client, &first);
     assert_eq!(pid(&back, "supervisor_pid"), pid(&first, "supervisor_pid"), "another supervisor");
-    assert!(traffic::ping(traffic::INSIDE, Duration::from_secs(5)).is_some(), "it is up and carries nothing");
+    assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some(), "it is up and carries nothing");
     let case = lab.case_dir().file_name().unwrap().to_string_lossy().into_owned();
     report(format_args!("{case}: carries packets again after {:.1?}", broken.elapsed()));
     let changed = during.differences(&Snapshot::take());
@@ -81,7 +77,7 @@ fn lost(lab: &Lab, profile: Profile, break_it: fn(&Lab)) {
 }
 
 pub fn came_back(client: &Client, first: &Value) -> Value {
-    let back = wait_for(Duration::from_secs(40), || {
+    let back = wait_for(PATIENCE, || {
         client.try_status("vpn").filter(|status| {
             status["state"] == "up" && status["reconnects"].as_u64() > first["reconnects"].as_u64()
         })
@@ -97,7 +93,7 @@ fn password_has_changed(lab: &Lab) {
     let supervisor = pid(&client.status("vpn"), "supervisor_pid");
     lab.guest("sed -i.bak 's/^labuser .*/labuser * changed */' /etc/ppp/chap-secrets");
     lab.server("drop", "mppe128");
-    let ended = wait_for(Duration::from_secs(15), || (!is_alive(supervisor)).then_some(()));
+    let ended = wait_for(PATIENCE, || (!is_alive(supervisor)).then_some(()));
     lab.guest("mv /etc/ppp/chap-secrets.bak /etc/ppp/chap-secrets");
     assert!(ended.is_some(), "still trying with a password that was refused: {:?}", client.try_status("vpn"));
     assert_eq!(capture.finish().attempts, 2, "one session, and one refusal");
@@ -112,7 +108,7 @@ fn attempts_are_spaced(lab: &Lab) {
     let supervisor = pid(&client.status("vpn"), "supervisor_pid");
     let killed = Instant::now();
     lab.server("kill", "mppe128");
-    let ended = wait_for(Duration::from_secs(20), || (!is_alive(supervisor)).then_some(killed.elapsed()));
+    let ended = wait_for(PATIENCE, || (!is_alive(supervisor)).then_some(killed.elapsed()));
     lab.server("start", "mppe128");
     let took = ended.unwrap_or_else(|| panic!("does not give up: {:?}", client.try_status("vpn")));
     // 200, 400 and 800 ms.
@@ -122,12 +118,12 @@ fn attempts_are_spaced(lab: &Lab) {
 
 fn down_while_waiting(lab: &Lab) {
     let before = Snapshot::take();
-    let client = Client::new(lab, &[vpn(MPPE128).set("retry.first", "\"30s\"")]);
+    let client = Client::new(lab, &[vpn(MPPE128).set("retry.first", "\"10m\"")]);
     client.up("vpn");
     lab.server("kill", "mppe128");
-    client.wait_state("vpn", Duration::from_secs(10), "waiting");
+    client.wait_state("vpn", "waiting");
     lab.server("start", "mppe128");
-    let done = client.down("vpn");
-    assert!(done.took < Duration::from_secs(5), "down waits for the next attempt: {:?}", done.took);
+    // Long before the next attempt, or it is said not to end.
+    client.down("vpn");
     before.assert_restored(lab);
 }

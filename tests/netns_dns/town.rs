@@ -45,8 +45,6 @@ pub fn in_town(test: impl FnOnce(&Town<'_>) + Send + 'static) {
 pub fn in_town_of(orders: Orders, test: impl FnOnce(&Town<'_>) + Send + 'static) {
     let starter = Starter::new();
     in_world(orders, move |world| {
-        // The product's own: nothing here is about how long something may take.
-        world.timeouts.set("");
         private_etc();
         fs::write("/etc/resolv.conf", RESOLV_CONF).unwrap();
         let names = [

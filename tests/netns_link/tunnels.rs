@@ -366,3 +366,38 @@ impl Monitor {
         })
     }
 }
+
+/// A list as some people have it: each place is still looked at before it is taken, and again before it is given back.
+#[test]
+fn thousands_of_routes_come_and_go() {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        // What is there already: one that goes another way, and one that was made by hand for the same place later on.
+        ip(&["route", "add", "10.0.7.0/24", "via", "192.0.2.1", "dev", "up0"]);
+        let before = lab.state();
+        let mut profile = profile();
+        profile.routes = (0..2500).map(|n| split(&format!("10.{}.{}.0/24", n / 250, n % 250))).collect();
+        let mut session = lab.session("vpn");
+        lab.bring_up(&mut session, &profile).unwrap();
+        let ours = || {
+            let routes = ip(&["route", "show", "proto", PROTOCOL.to_string().as_str()]);
+            routes.lines().filter(|route| route.contains("/24 dev tun0")).count()
+        };
+        assert_eq!(ours(), 2500);
+
+        ip(&["route", "del", "10.0.9.0/24", "dev", "tun0"]);
+        ip(&["route", "del", "10.9.9.0/24", "dev", "tun0"]);
+        let (missing, outcome) = session.renew_routes();
+        outcome.unwrap();
+        assert_eq!((missing, ours()), (2, 2500));
+        assert_eq!(session.renew_routes().0, 0);
+
+        // Someone takes a place over while the tunnel is up: it is his, and stays.
+        ip(&["route", "replace", "10.0.8.0/24", "via", "192.0.2.1", "dev", "up0"]);
+        assert_none(session.unwind());
+        assert_eq!(ours(), 0);
+        assert!(ip(&["route", "show", "10.0.8.0/24"]).contains("via 192.0.2.1"));
+        ip(&["route", "del", "10.0.8.0/24"]);
+        lab.assert_state(&before, "the route by hand is back too");
+    });
+}

@@ -13,6 +13,7 @@ use std::{
 
 use nix::mount::{MsFlags, mount};
 use pptpctl::{
+    demo::orders::Trouble,
     link::{
         Places,
         ledger::{Before, Header, Ledger},
@@ -21,7 +22,7 @@ use pptpctl::{
 };
 
 use super::{
-    sound,
+    sound, trouble,
     world::{World, download, in_world, text},
 };
 
@@ -64,10 +65,9 @@ fn an_engine_that_does_not_listen_keeps_nobody_from_taking_it_down() {
             thread::sleep(Duration::from_millis(2));
             drop(askers);
         }
-        let started = Instant::now();
+        // Within LIMIT; whoever waits for the engine waits without end.
         let mut down = world.spawn(world.command(&["down", "vpn"]).stdout(Stdio::null()));
         world.wait_for(|| down.try_wait().unwrap().is_some());
-        assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
         world.assert_state(&before);
     });
 }
@@ -117,12 +117,13 @@ fn a_tunnel_whose_device_was_taken_away_gets_a_new_one() {
 
 #[test]
 fn down_ends_what_waits_for_its_password() {
-    in_world(sound(), |world| {
+    // A server that takes no call: whenever the word comes, `up` has not got there yet.
+    in_world(trouble(Trouble::SilentCall), |world| {
         world.profile("");
         let slow = fs::read_to_string(World::CONFIG).unwrap();
         let slow = slow.replace(
             "password.file = \"/run/test.password\"",
-            "password.command = [\"sh\", \"-c\", \"sleep 1; cat /run/test.password\"]",
+            "password.command = [\"sh\", \"-c\", \"sleep 0.3; cat /run/test.password\"]",
         );
         fs::write(World::CONFIG, slow).unwrap();
         let before = world.state();

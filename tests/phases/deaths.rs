@@ -66,8 +66,9 @@ fn a_killed_engine_is_replaced() {
         let engine = world.pid("engine_pid");
         world.shell(&format!("kill -9 {engine}"));
         world.wait_for(|| {
-            let status = text(&world.run(&["status", "vpn"]).stdout);
-            status.contains("vpn: up on tun0") && !status.contains(&format!("engine {engine}"))
+            let status = world.run(&["status", "vpn", "--json"]);
+            let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+            status["state"] == "up" && status["engine_pid"].as_u64().is_some_and(|now| now != engine)
         });
         download(world.orders.office, 10_000);
         world.down(&before);

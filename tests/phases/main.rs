@@ -39,7 +39,7 @@ use pptpctl::{
         mppe::{Demand, Policy},
     },
 };
-use world::{PASSWORD, World, download, end_of_world, in_world, new_world, text, upload};
+use world::{PASSWORD, World, download, end_of_world, in_world, limits, new_world, text, upload};
 
 #[test]
 fn a_name_that_nobody_knows() {
@@ -69,7 +69,7 @@ fn ipv6_in_the_tunnel() {
 #[test]
 fn no_resolver_answers() {
     in_world(sound(), |world| {
-        world.profile("server = \"vpn.example.net\"");
+        world.profile(&format!("server = \"vpn.example.net\"\n{}", limits(&[("resolve", "2s")])));
         let resolver = UdpSocket::bind("127.0.0.1:53").unwrap();
         resolver.set_nonblocking(true).unwrap();
         let none: Option<&str> = None;
@@ -93,7 +93,7 @@ fn nobody_listens() {
 #[test]
 fn nobody_answers_tcp() {
     in_world(sound(), |world| {
-        world.profile(r#"server = "192.0.2.77""#);
+        world.profile(&format!("server = \"192.0.2.77\"\n{}", limits(&[("connect", "3s")])));
         // Else the kernel gives up looking for it after three seconds, which is when we do.
         world.shell("ip neigh add 192.0.2.77 lladdr 02:00:00:00:00:77 nud permanent dev eth0");
         world.fails_within(12, "connect", &["no answer to the TCP connection", "192.0.2.77"], 4.5);
@@ -103,7 +103,7 @@ fn nobody_answers_tcp() {
 #[test]
 fn nobody_answers_pptp() {
     in_world(trouble(Trouble::SilentControl), |world| {
-        world.profile("");
+        world.profile(&limits(&[("control", "1s")]));
         world.fails_within(13, "control", &["the server does not answer PPTP", "captive portal"], 3.0);
     });
 }
@@ -143,7 +143,7 @@ fn a_full_server_refuses_the_call() {
 #[test]
 fn the_call_is_never_answered() {
     in_world(trouble(Trouble::SilentCall), |world| {
-        world.profile("");
+        world.profile(&limits(&[("call", "1s")]));
         world.fails_within(16, "call", &["the server did not answer the call request"], 3.0);
     });
 }
@@ -151,7 +151,7 @@ fn the_call_is_never_answered() {
 #[test]
 fn gre_is_filtered() {
     in_world(trouble(Trouble::DropGre), |world| {
-        world.profile("");
+        world.profile(&limits(&[("gre", "1s")]));
         let words = [
             "GRE is filtered: nothing comes back on IP protocol 47",
             "the control connection is fine",
@@ -165,7 +165,7 @@ fn gre_is_filtered() {
 #[test]
 fn lcp_finds_no_end() {
     in_world(trouble(Trouble::DeafLcp), |world| {
-        world.profile("");
+        world.profile(&limits(&[("lcp", "2s")]));
         world.fails_within(18, "lcp", &["the PPP link could not be agreed on"], 4.0);
     });
 }
@@ -174,7 +174,7 @@ fn lcp_finds_no_end() {
 #[test]
 fn lcp_is_never_spoken() {
     in_world(trouble(Trouble::MuteLcp), |world| {
-        world.profile("");
+        world.profile(&limits(&[("lcp", "2s")]));
         world.fails_within(18, "lcp", &["the PPP link could not be agreed on"], 4.0);
     });
 }
@@ -206,7 +206,7 @@ fn the_server_cannot_prove_itself() {
 #[test]
 fn authentication_is_never_answered() {
     in_world(trouble(Trouble::DeafAuth), |world| {
-        world.profile("");
+        world.profile(&limits(&[("auth", "2s")]));
         world.fails_within(19, "authentication", &["the peer stopped answering during authentication"], 3.0);
     });
 }
@@ -235,7 +235,7 @@ fn encryption_is_refused() {
 #[test]
 fn no_address_is_given() {
     in_world(trouble(Trouble::NoIpcp), |world| {
-        world.profile("");
+        world.profile(&limits(&[("network", "2s")]));
         world.fails_within(
             21,
             "addresses",
@@ -424,8 +424,7 @@ fn a_bad_road_loses_no_byte() {
             world.up();
             download(world.orders.office, 1_000_000);
             upload(world.orders.office, 500_000);
-            let status = world.run(&["status", "vpn", "--json"]);
-            let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+            let status = world.counted();
             let count = |name: &str| status["counters"][name].as_u64().unwrap_or(0);
             assert!(count("gre.rx_duplicate") > 0 && count("gre.rx_lost") > 0, "a good road? {status}");
             world.down(&before);

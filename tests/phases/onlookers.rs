@@ -23,7 +23,7 @@ use pptpctl::{
 
 use super::{
     sound,
-    world::{download, in_world, new_world, text},
+    world::{LIMIT, download, in_world, new_world, text},
 };
 
 const NOBODY: u32 = 65_534;
@@ -160,7 +160,7 @@ fn systemd_is_told() {
         world.profile("");
         let before = world.state();
         let systemd = UnixDatagram::bind("/run/notify.sock").unwrap();
-        systemd.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        systemd.set_read_timeout(Some(LIMIT)).unwrap();
         let mut up = world.command(&["up", "--foreground", "vpn"]);
         let mut up = world.spawn(up.env("NOTIFY_SOCKET", "/run/notify.sock").stderr(Stdio::null()));
         let hear = || {
@@ -200,7 +200,7 @@ fn a_test_that_fails_with_a_process_of_its_own_fails() {
         // Not by panic!, which would print what looks like a failure.
         std::panic::resume_unwind(Box::new("on purpose"));
     });
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + LIMIT;
     while !world.is_finished() {
         assert!(Instant::now() < deadline, "the world does not end");
         thread::sleep(Duration::from_millis(10));

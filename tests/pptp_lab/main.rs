@@ -42,7 +42,7 @@ const RIGHT: &[&str] = &[
 #[test]
 fn a_real_pppd_against_a_real_pptpd() {
     in_the_lab(|| {
-        let guest = Guest { seconds: 60 };
+        let guest = Guest { seconds: 600 };
         guest.prepare(&[env!("CARGO_BIN_EXE_pptp"), "tests/pptp_lab/guest"]);
         let mut wrong = Vec::new();
         for (how, pptp, pppd, octet, encrypted) in CALLS {

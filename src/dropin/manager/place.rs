@@ -123,6 +123,8 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -144,6 +146,8 @@ mod tests {
         assert_eq!(fs::metadata(&place.directory).unwrap().mode() & 0o777, 0o750);
         assert_eq!(fs::metadata(&place.socket).unwrap().mode() & 0o777, 0o600);
         place.connect().unwrap();
+        // Not only closed: what another test starts just then has it open for a moment still.
+        nix::sys::socket::shutdown(first.as_raw_fd(), nix::sys::socket::Shutdown::Both).unwrap();
         drop(first);
         assert_eq!(place.connect().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         // The stale one keeps its inode taken while it is open elsewhere, so a second gets another.

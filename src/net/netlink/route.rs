@@ -60,6 +60,23 @@ impl Netlink {
     /// # Errors
     /// When the kernel could not be asked, or lists a matching route that cannot be read.
     pub fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
+        // Of a whole table, what can be read will do.
+        self.list_routes(filter, |payload| could_match(filter, payload))
+    }
+
+    /// Every route of one table.
+    ///
+    /// # Errors
+    /// When the kernel could not be asked, or lists a route that cannot be read.
+    pub fn table(&mut self, ipv6: bool, table: u32) -> Result<Vec<Route>, Error> {
+        self.list_routes(&Filter { ipv6, table: Some(table), dest: None }, |_| true)
+    }
+
+    fn list_routes(
+        &mut self,
+        filter: &Filter,
+        is_needed: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<Route>, Error> {
         let names = self.names()?;
         let mut message = RouteMessage::default();
         message.header.address_family = if filter.ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
@@ -75,7 +92,7 @@ impl Netlink {
                 {
                     routes.extend(read(&message, &names).filter(|route| matches(filter, route)));
                 }
-                Err(Undecoded { payload, why }) if could_match(filter, payload) => {
+                Err(Undecoded { payload, why }) if is_needed(payload) => {
                     return Err(Error::other("list routes", why));
                 }
                 _ => {}
