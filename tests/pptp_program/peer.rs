@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::Signal,
+};
 use pptpctl::{
     ppp::hdlc::{Decoder, Encoder},
     pptp::gre,
@@ -152,6 +155,17 @@ impl Call {
         self.send_raw(&self.packet(seq, None, payload));
     }
 
+    /// Does something while the program does nothing: to the program it happens at once.
+    pub fn stands_still(&self, deed: impl FnOnce()) {
+        self.pptp.signal(Signal::SIGSTOP);
+        let status = format!("/proc/{}/status", self.pptp.child.id());
+        eventually("that it stands still", || {
+            std::fs::read_to_string(&status).unwrap().contains("\nState:\tT")
+        });
+        deed();
+        self.pptp.signal(Signal::SIGCONT);
+    }
+
     /// The program's next packet, if one comes in so much time.
     pub fn receive(&self, limit: Duration) -> Option<Packet> {
         let end = Instant::now() + limit;
@@ -208,7 +222,7 @@ impl Call {
     #[track_caller]
     pub fn statistic(&self, log: &mut Syslog, name: &str) -> i64 {
         let ident = format!("pptp[{}]", self.pptp.child.id());
-        self.pptp.signal(nix::sys::signal::Signal::SIGUSR1);
+        self.pptp.signal(Signal::SIGUSR1);
         let line = log.wait_where(name, |line| line.contains(&ident) && line.contains(name));
         // The classic program talks to syslog(3) in its signal handler: hit by the next signal meanwhile it hangs for good.
         log.wait_where("round trip", |line| line.contains(&ident) && line.contains("round trip"));
@@ -218,7 +232,7 @@ impl Call {
 
     /// Ends the program and waits for that and its manager's.
     pub fn end(mut self) {
-        self.pptp.signal(nix::sys::signal::Signal::SIGTERM);
+        self.pptp.signal(Signal::SIGTERM);
         self.pptp.wait();
         drop(self.tcp);
         no_manager();

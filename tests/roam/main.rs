@@ -336,11 +336,13 @@ fn a_foreign_default_route_is_not_clobbered_by_down() {
                     world.routes().iter().any(|route| route.contains(pinned))
                 });
             }
-            let during = world.laptop("ip route show default");
+            let during = || world.laptop("ip route show default");
             if mode == "replace" {
-                assert!(during.lines().count() == 1 && during.contains("tun0"), "{}", log(&during));
+                world.wait_for("our default route alone", || {
+                    during().lines().count() == 1 && during().contains("tun0")
+                });
             } else {
-                assert!(during.contains("via 10.1.0.254"), "{}", log(&during));
+                assert!(during().contains("via 10.1.0.254"), "{}", log(&during()));
             }
             world.down();
             assert_eq!(world.routes(), wanted, "{}", log(mode));

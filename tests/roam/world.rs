@@ -200,8 +200,14 @@ impl World {
 
     /// Waits until something has happened.
     #[track_caller]
-    pub fn wait_for(&self, what: &str, mut happened: impl FnMut() -> bool) {
-        let deadline = Instant::now() + LIMIT;
+    pub fn wait_for(&self, what: &str, happened: impl FnMut() -> bool) {
+        self.wait_so_long_for(LIMIT, what, happened);
+    }
+
+    /// The same for what takes longer.
+    #[track_caller]
+    pub fn wait_so_long_for(&self, limit: Duration, what: &str, mut happened: impl FnMut() -> bool) {
+        let deadline = Instant::now() + limit;
         while !happened() {
             assert!(
                 Instant::now() < deadline,
