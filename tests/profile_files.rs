@@ -171,7 +171,7 @@ fn a_check_looks_at_the_password_files() {
     write(&secret("empty"), "", 0o600);
     let mut profiles = Profiles::load(&locations);
     assert!(profiles.report().is_empty(), "reading profiles looks at no password: {}", profiles.report());
-    profiles.probe_passwords();
+    profiles.probe(&|_| Ok(()));
     let said = profiles.report().to_string();
     let titles = |findings: &[pptpctl::profile::Finding]| {
         findings.iter().map(|finding| finding.profile.clone().unwrap().to_string()).collect::<Vec<_>>()
@@ -191,4 +191,47 @@ fn config_names_the_file_and_its_neighbours() {
     if Uid::effective().is_root() {
         assert_eq!(Locations::find(None).unwrap().file, Path::new("/etc/pptpctl/profiles.toml"));
     }
+}
+
+/// What `check` looks at beside the file itself: what is not there yet is doubtful, what will never do is wrong.
+#[test]
+fn what_a_profile_names_is_looked_at() {
+    let (guard, locations) = place();
+    let there = |name: &str| guard.path().join(name);
+    write(&there("pw"), "secret\n", 0o600);
+    write(&there("open.pw"), "secret\n", 0o644);
+    write(&there("rules"), "", 0o644);
+    write(&there("open.rules"), "", 0o666);
+    write(&there("hook"), "#!/bin/sh\n", 0o755);
+    write(&there("no.program"), "", 0o644);
+    let of_host = if cfg!(target_os = "linux") { "nftables.file" } else { "pf.file" };
+    let profile = |name: &str, password: &str, rules: &str, up: &str, down: &str| {
+        let place = guard.path().display();
+        format!(
+            "[profile.{name}]\nserver = 'a.example'\nuser = 'u'\npassword.file = '{place}/{password}'\n\
+             {of_host} = '{place}/{rules}'\nhooks.up = ['{place}/{up}', 'up']\nhooks.down = ['{place}/{down}']\n"
+        )
+    };
+    let text = profile("good", "pw", "rules", "hook", "hook")
+        + &profile("later", "none.pw", "none.rules", "none.up", "none.down")
+        + &profile("never", "open.pw", "open.rules", "no.program", "no.program");
+    write(&locations.file, &text, 0o644);
+    let mut profiles = Profiles::load(&locations);
+    assert!(profiles.report().is_empty(), "{}", profiles.report());
+    profiles.probe(&|path| if path.ends_with("hook") { Ok(()) } else { Err("no program".to_owned()) });
+    let report = profiles.report();
+    let labels = |findings: &[pptpctl::profile::Finding], name: &str| -> Vec<String> {
+        let mut labels: Vec<_> = findings
+            .iter()
+            .map(|finding| {
+                assert_eq!(finding.profile.as_ref().map(|name| name.as_str()), Some(name));
+                finding.label.clone()
+            })
+            .collect();
+        labels.sort();
+        labels
+    };
+    let all = ["hooks.down", "hooks.up", of_host, "password.file"].map(|key| format!("its `{key}`"));
+    assert_eq!(labels(&report.warnings, "later"), all);
+    assert_eq!(labels(&report.errors, "never"), all);
 }

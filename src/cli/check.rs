@@ -6,6 +6,7 @@ use super::{
     exit::{self, Code},
     output::{self, complain, line},
 };
+use crate::supervisor;
 
 /// Runs the command.
 pub fn main(config: Option<&Path>) -> Code {
@@ -13,8 +14,7 @@ pub fn main(config: Option<&Path>) -> Code {
         Ok(profiles) => profiles,
         Err(code) => return code,
     };
-    profiles.probe_passwords();
-    profiles.probe_rules();
+    profiles.probe(&supervisor::may_run);
     let report = profiles.report();
     if !report.is_empty() {
         complain(report.render(output::style()));

@@ -234,6 +234,7 @@ impl Session {
             call.and_then(|call| call.link.pty_counters()),
             self.mss.counters(),
         );
+        counters.extend(call.map(|call| ("drop.loop".to_owned(), call.looped)));
         counters.extend(self.offers.counters());
         counters
     }

@@ -73,7 +73,10 @@ fn run(host: &mut dyn Host, step: &HookStep, moment: Moment) -> Result<(), Cause
 }
 
 /// Whether a program and every directory on the way to it belong to root (or to us) and can be changed by no one else.
-fn trusted(path: &Path) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn trusted(path: &Path) -> Result<(), String> {
     let place = fs::canonicalize(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let facts = fs::metadata(&place).map_err(|error| format!("{}: {error}", place.display()))?;
     if !facts.is_file() || facts.mode() & 0o111 == 0 {

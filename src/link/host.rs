@@ -11,16 +11,16 @@ use crate::{
         rules::Rule,
         tun::{self, Tun},
     },
-    os::crash,
+    os::{crash, namespace::Namespace},
 };
 
 /// A network namespace of this host that has a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Place {
     /// As in ip-netns(8).
     pub name: String,
-    /// The kernel's number for it.
-    pub inode: u64,
+    /// Which one has that name now.
+    pub namespace: Namespace,
 }
 
 /// A host that steps are performed on.

@@ -121,6 +121,6 @@ impl Host for Inside {
     }
 
     fn place(&self) -> Option<Place> {
-        Some(Place { name: self.netns.name().to_owned(), inode: self.netns.inode() })
+        Some(Place { name: self.netns.name().to_owned(), namespace: self.netns.namespace() })
     }
 }

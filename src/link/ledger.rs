@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cause, LinkError, Place, Places, SavedFile};
 use crate::{
     net::routes::Route,
-    os::{boot, crash},
+    os::{boot, crash, namespace::Namespace},
     plan::{Part, Step},
 };
 
@@ -38,6 +38,9 @@ pub struct Header {
     pub boot: String,
     /// The network namespace of the tunnel, by inode; 0 where the platform has none.
     pub netns: u64,
+    /// Its cookie: its number may be another's when it is gone. 0 where the kernel has none.
+    #[serde(default, rename = "netns-cookie", skip_serializing_if = "is_zero")]
+    pub netns_cookie: u64,
     /// Its name, when it is not the one that the supervisor runs in.
     #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
     pub netns_name: Option<String>,
@@ -52,11 +55,13 @@ impl Header {
     #[must_use]
     pub fn here(profile: &str) -> Self {
         let pid = std::process::id();
+        let Namespace { inode, cookie } = Namespace::here();
         Self {
             version: VERSION,
             profile: profile.to_owned(),
             boot: boot::id(),
-            netns: current_netns(),
+            netns: inode,
+            netns_cookie: cookie,
             netns_name: None,
             pid,
             start: boot::start_of(pid).unwrap_or(0),
@@ -67,9 +72,17 @@ impl Header {
     #[must_use]
     pub(super) fn at(self, place: Option<Place>) -> Self {
         match place {
-            Some(Place { name, inode }) => Self { netns: inode, netns_name: Some(name), ..self },
+            Some(Place { name, namespace: Namespace { inode, cookie } }) => {
+                Self { netns: inode, netns_cookie: cookie, netns_name: Some(name), ..self }
+            }
             None => self,
         }
+    }
+
+    /// The network namespace of the tunnel.
+    #[must_use]
+    pub(super) const fn namespace(&self) -> Namespace {
+        Namespace { inode: self.netns, cookie: self.netns_cookie }
     }
 
     /// Whether the process that wrote it still runs, as far as pid and start time can tell. A lock that the
@@ -425,21 +438,28 @@ impl StateLock {
     }
 }
 
-/// The calling thread's network namespace, by inode.
-pub(super) fn current_netns() -> u64 {
-    std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |metadata| metadata.ino())
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Whether some thread or name still holds a network namespace alive.
-pub(super) fn netns_exists(inode: u64) -> bool {
+#[cfg(target_os = "linux")]
+pub(super) fn netns_exists(namespace: Namespace) -> bool {
     // A process that may not be looked at (init, in some containers) counts as elsewhere: to be held up for ever by
     // a namespace that is gone would be worse than to leave the routes of a nameless one to its own end.
-    let is_it = |path: PathBuf| std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
+    let is_it = |path: PathBuf| crate::net::netns::is(&path, namespace);
     let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries(Path::new("/run/netns")).any(|name| is_it(name.path()))
         || entries(Path::new("/proc"))
             .flat_map(|process| entries(&process.path().join("task")))
             .any(|thread| is_it(thread.path().join("ns/net")))
+}
+
+/// There is one.
+#[cfg(not(target_os = "linux"))]
+pub(super) const fn netns_exists(_namespace: Namespace) -> bool {
+    true
 }
 
 /// What the whole lines say, and how many bytes they are. A torn last line never reached the disk whole, so

@@ -39,6 +39,7 @@ pub use self::{
     dns::{SavedFile, detect as resolver_in_charge},
     error::{Cause, Deed, LinkError},
     files::{FileDeed, Looks},
+    hook::trusted as may_run,
     host::{Host, Place, device_mtu, enter, system as system_host},
     program::{Output, Program, ProgramError},
     recover::{Recovered, Recovery, recover},

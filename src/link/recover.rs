@@ -7,7 +7,7 @@ use super::{
     ledger::{self, Header, Ledger, StateLock},
     session,
 };
-use crate::os::{boot, crash};
+use crate::os::{boot, crash, namespace::Namespace};
 
 /// What [`recover`] found and did.
 #[derive(Debug, Default)]
@@ -83,9 +83,10 @@ fn recover_one(
         Some(name) if !rebooted => host.enter(name).ok(),
         _ => None,
     };
-    inside = inside.filter(|inside| inside.place().is_some_and(|place| place.inode == header.netns));
-    let elsewhere = !rebooted && inside.is_none() && header.netns != ledger::current_netns();
-    if elsewhere && header.netns_name.is_none() && ledger::netns_exists(header.netns) {
+    inside =
+        inside.filter(|inside| inside.place().is_some_and(|place| place.namespace.is(header.namespace())));
+    let elsewhere = !rebooted && inside.is_none() && !header.namespace().is(Namespace::here());
+    if elsewhere && header.netns_name.is_none() && ledger::netns_exists(header.namespace()) {
         let text =
             format!("made in another network namespace (inode {}); recover it from there", header.netns);
         return Err(LinkError::ledger(path, Cause::Ledger(text)));

@@ -501,7 +501,7 @@ fn needed_elsewhere(places: &Places, own: &Ledger, key: &Key) -> bool {
     let ledgers = ledger::list(&places.state).unwrap_or_default();
     ledgers.iter().filter(|path| *path != own.path()).filter_map(|path| ledger::peek(path)).any(|record| {
         let here = record.header.boot == own.record().header.boot
-            && record.header.netns == own.record().header.netns;
+            && record.header.namespace().is(own.record().header.namespace());
         // A route that was there for the other one is someone else's; that GRE was allowed was perhaps our doing.
         let needs = |entry: &Entry| entry.before != Before::Same || *key == Key::AllowGre;
         here && record.entries.iter().any(|entry| entry.step.key() == *key && needs(entry))

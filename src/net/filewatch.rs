@@ -93,26 +93,26 @@ mod tests {
 
     /// By a process of its own, closed when this returns: a file that is open for writing here is passed on to what other
     /// tests start just then, and that it was written is told when the last of them has closed it.
-    fn write(path: &Path, text: &str) {
+    fn write(path: &Path, text: &str) -> bool {
         let words = ["-c", "printf %s \"$1\" >\"$2\"", "sh", text];
-        assert!(Command::new("sh").args(words).arg(path).status().unwrap().success());
+        Command::new("sh").args(words).arg(path).status().is_ok_and(|status| status.success())
     }
 
     #[test]
     fn written_replaced_removed_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("resolv.conf");
-        write(&file, "a");
+        assert!(write(&file, "a"));
         let watch = FileWatch::new(vec![file.clone()]).unwrap();
         assert!(!watch.take());
-        write(&dir.path().join("other"), "b");
+        assert!(write(&dir.path().join("other"), "b"));
         assert!(!watch.take());
-        write(&file, "c");
+        assert!(write(&file, "c"));
         assert!(watch.take() && !watch.take());
         fs::rename(dir.path().join("other"), &file).unwrap();
         assert!(watch.take());
         // The new one, which was never watched itself.
-        write(&file, "d");
+        assert!(write(&file, "d"));
         assert!(watch.take());
         fs::remove_file(&file).unwrap();
         assert!(watch.take() && !watch.take());

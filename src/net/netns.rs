@@ -12,6 +12,8 @@ use std::{
 
 use nix::sched::{CloneFlags, setns};
 
+use crate::os::namespace::Namespace;
+
 /// Where ip-netns(8) keeps the names.
 const NAMES: &str = "/run/netns";
 
@@ -20,18 +22,19 @@ const NAMES: &str = "/run/netns";
 pub struct Netns {
     name: String,
     file: File,
-    inode: u64,
+    namespace: Namespace,
 }
 
 impl Netns {
     /// Takes hold of it.
     ///
     /// # Errors
-    /// ENOENT when there is none of this name.
+    /// ENOENT when there is none of this name; EPERM when the calling thread may not go there, EINVAL when the name is
+    /// no network namespace.
     pub fn open(name: &str) -> io::Result<Self> {
         let file = File::open(Self::path(name))?;
-        let inode = file.metadata()?.ino();
-        Ok(Self { name: name.to_owned(), file, inode })
+        let namespace = inside(&file, Namespace::here)?;
+        Ok(Self { name: name.to_owned(), file, namespace })
     }
 
     /// Where a namespace of this name would be.
@@ -46,10 +49,10 @@ impl Netns {
         &self.name
     }
 
-    /// The kernel's number for it: a later namespace of the same name has another.
+    /// Which one it is: a later namespace of the same name is another.
     #[must_use]
-    pub const fn inode(&self) -> u64 {
-        self.inode
+    pub const fn namespace(&self) -> Namespace {
+        self.namespace
     }
 
     /// Does something there, and comes back.
@@ -57,12 +60,27 @@ impl Netns {
     /// # Errors
     /// When the calling thread may not go (EPERM), or the name is no network namespace (EINVAL).
     pub fn inside<T>(&self, deed: impl FnOnce() -> T) -> io::Result<T> {
-        let home = Home(File::open("/proc/thread-self/ns/net")?);
-        setns(&self.file, CloneFlags::CLONE_NEWNET)?;
-        let outcome = deed();
-        drop(home);
-        Ok(outcome)
+        inside(&self.file, deed)
     }
+}
+
+/// Whether this file, a name or a thread's `ns/net`, stands for that namespace.
+#[must_use]
+pub fn is(path: &Path, namespace: Namespace) -> bool {
+    // Of all that there are, few have its number: the others are not worth a visit.
+    let has_number = std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == namespace.inode);
+    has_number
+        && File::open(path)
+            .and_then(|file| inside(&file, Namespace::here))
+            .map_or(true, |found| found.is(namespace))
+}
+
+fn inside<T>(namespace: &File, deed: impl FnOnce() -> T) -> io::Result<T> {
+    let home = Home(File::open("/proc/thread-self/ns/net")?);
+    setns(namespace, CloneFlags::CLONE_NEWNET)?;
+    let outcome = deed();
+    drop(home);
+    Ok(outcome)
 }
 
 /// The namespace to come back to.

@@ -3,7 +3,7 @@
 //! [`paths`] are the platform's directories, [`privileges`] is how the engine gives up what it does not need, with [`jail`]
 //! for its empty root directory and, on Linux, `filter` for the system calls. [`peer`] asks who is at the other end of a
 //! Unix socket, [`rights`] sends descriptors over one, and [`batch`] moves many datagrams with one system call.
-//! [`process`] and [`boot`] tell a process from a later one with its number, [`usage`] says what this one has used,
+//! [`process`] and [`boot`] tell a process from a later one with its number, [`namespace`] a network namespace, [`usage`] says what this one has used,
 //! [`descriptors`] what it was born with, and [`crash`] where tests may kill it. Nothing in here knows what the bytes mean.
 
 pub mod batch;
@@ -19,6 +19,7 @@ pub mod descriptors;
 pub mod filter;
 pub mod forwarding;
 pub mod jail;
+pub mod namespace;
 pub mod paths;
 pub mod peer;
 pub mod privileges;

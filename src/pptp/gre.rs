@@ -83,6 +83,14 @@ impl fmt::Display for GreDrop {
     }
 }
 
+/// The call identifier of a packet whose IP header is off, whatever else is wrong with it: it may be a fragment.
+#[must_use]
+pub fn call_of(packet: &[u8]) -> Option<u16> {
+    let [_, more, p0, p1, _, _, c0, c1] = packet.first_chunk()?;
+    let is_enhanced = more & VERSION_MASK == VERSION && u16::from_be_bytes([*p0, *p1]) == PROTOCOL_PPP;
+    is_enhanced.then(|| u16::from_be_bytes([*c0, *c1]))
+}
+
 /// Reads the header of a packet whose IP header is off, and says where in it the payload lies.
 ///
 /// Bytes behind the payload (padding of a link layer) are left out.

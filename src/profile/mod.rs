@@ -20,6 +20,7 @@ mod nearest;
 mod password;
 mod ppp;
 mod privacy;
+mod probe;
 mod profiles;
 mod read;
 mod read_host;
@@ -38,6 +39,7 @@ pub use host::{
 pub use name::{InvalidName, ProfileName};
 pub use password::{MAX_LENGTH as MAX_PASSWORD, SecretAccess, SecretError};
 pub use ppp::{AuthProtocol, Echo, Mppe, MppeMode, MppeStrength, Ppp, PppBackend};
+pub use probe::MayRun;
 pub use profiles::{LookupError, Profiles};
 pub use report::{Excerpt, Finding, Report, Severity, Style};
 pub use settings::{

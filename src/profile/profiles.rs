@@ -3,16 +3,18 @@
 //! An error in one profile makes that profile unusable and no other. A file that is not TOML, or may not be
 //! believed, makes all of its profiles unusable, because nothing in it is sure.
 
-use std::{collections::BTreeMap, fmt, io::ErrorKind, os::unix::fs::MetadataExt, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use super::{
-    Profile, ProfileName, SecretError, Severity,
+    Profile, ProfileName, Severity,
     files::{self, Locations},
     nearest::nearest,
-    privacy, read,
+    privacy,
+    probe::{self, MayRun},
+    read,
     report::{Draft, Excerpt, Finding, Report, Style},
     source::{Source, Span},
 };
@@ -127,50 +129,18 @@ impl Profiles {
         &self.report
     }
 
-    /// Looks at the password files as well, which only root may be able to: what `up` would say of them becomes a
-    /// finding of the report. A file that is not there yet is a warning, one that will never do is an error.
-    pub fn probe_passwords(&mut self) {
+    /// Looks at what the profiles name on this host as well, which only root may be able to: what `up` would say of it
+    /// becomes a finding of the report.
+    pub fn probe(&mut self, may_run: MayRun<'_>) {
         for (name, Entry { at, profile }) in &self.entries {
-            let Some(Err(wrong)) = profile.as_ref().map(|profile| profile.password.probe()) else { continue };
-            let severity = match &wrong {
-                SecretError::Read { error, .. } if error.kind() == ErrorKind::PermissionDenied => continue,
-                SecretError::Missing { .. } => Severity::Warning,
-                _ => Severity::Error,
-            };
-            let mut finding = Finding::error(wrong.to_string());
-            finding.severity = severity;
-            finding.profile = Some(name.clone());
-            finding.at = Some(at.clone());
-            finding.label = "its `password.file`".to_owned();
-            self.report.push(finding);
-        }
-    }
-
-    /// Looks at the rules files that the profiles name: whether they are there, and nobody but root can change what
-    /// root will load. Whether they load is only known when the tunnel is up.
-    pub fn probe_rules(&mut self) {
-        for (name, Entry { at, profile }) in &self.entries {
-            let Some(profile) = profile else { continue };
-            let nftables = profile.nftables.as_ref().map(|nftables| ("nftables.file", &nftables.file));
-            let pf = profile.pf.as_ref().map(|pf| ("pf.file", &pf.file));
-            let wanted = if cfg!(target_os = "linux") { nftables } else { pf };
-            let Some((key, path)) = wanted else { continue };
-            let (severity, wrong) = match path.metadata() {
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => continue,
-                Err(error) => (Severity::Warning, format!("{}: {error}", path.display())),
-                Ok(found) if !found.is_file() => (Severity::Error, format!("{}: not a file", path.display())),
-                Ok(found) if found.mode() & 0o022 != 0 => (
-                    Severity::Error,
-                    format!("{}: others than its owner may write it; chmod go-w", path.display()),
-                ),
-                Ok(_) => continue,
-            };
-            let mut finding = Finding::error(wrong);
-            finding.severity = severity;
-            finding.profile = Some(name.clone());
-            finding.at = Some(at.clone());
-            finding.label = format!("its `{key}`");
-            self.report.push(finding);
+            for doubt in profile.iter().flat_map(|profile| probe::look(profile, may_run)) {
+                let mut finding = Finding::error(doubt.wrong);
+                finding.severity = doubt.severity;
+                finding.profile = Some(name.clone());
+                finding.at = Some(at.clone());
+                finding.label = format!("its `{}`", doubt.key);
+                self.report.push(finding);
+            }
         }
     }
 

@@ -42,7 +42,7 @@ use crate::{
     profile::LogLevel,
 };
 pub use crate::{
-    link::Recovered,
+    link::{Recovered, may_run},
     net::signals::Signals,
     os::{
         descriptors::Inherited,

@@ -5,6 +5,7 @@ use std::{
     io::Write,
     os::unix::{fs::PermissionsExt, net::UnixStream},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -93,6 +94,9 @@ fn systemd_resolved_for_some_domains() {
         // A dead supervisor: the device goes, and systemd-resolved forgets it.
         town.kill_both();
         assert!(town.world.run(&["recover"]).status.success());
+        // That it has gone systemd-resolved hears when it gets to it.
+        let end = Instant::now() + Duration::from_secs(20);
+        while town.world.state() != before && Instant::now() < end {}
         town.world.assert_state(&before);
         assert_eq!(town.ask("host.corp.example"), None);
     });

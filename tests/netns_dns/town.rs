@@ -2,8 +2,8 @@
 
 use std::{
     fs,
+    io::Write,
     net::Ipv4Addr,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -27,7 +27,7 @@ pub const NEAR_SAYS: &str = "192.0.2.66";
 pub const FAR_SAYS: &str = "192.168.77.66";
 /// What no tunnel has touched.
 pub const RESOLV_CONF: &str =
-    "# by hand\nnameserver 192.0.2.2\nsearch lan.example\noptions timeout:1 attempts:1\n";
+    "# by hand\nnameserver 192.0.2.2\nsearch lan.example\noptions timeout:10 attempts:1\n";
 
 pub struct Town<'a> {
     pub world: &'a World,
@@ -125,8 +125,15 @@ pub fn resolv_conf() -> String {
 /// A program of the administrator's.
 pub fn script(path: &str, text: &str) {
     fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    // Not by this process: a child of another test's has all that is open here until it is the program that it becomes,
+    // and what is open for writing may not be run (ETXTBSY).
+    let mut child = Command::new("sh")
+        .args(["-c", "cat >\"$1\" && chmod 755 \"$1\"", "sh", path])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
 }
 
 /// Where the packages are unpacked.

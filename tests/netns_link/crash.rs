@@ -1,5 +1,10 @@
 //! kill -9 at every point of `up`, of `down` and of `recover`.
 
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
 use pptpctl::{
     link::{Cause, Session, recover},
     net::netlink::Netlink,
@@ -106,15 +111,21 @@ fn another_namespaces_ledger_is_left_to_it() {
                 let mut session = lab.session("vpn");
                 lab.bring_up(&mut session, &with_default(DefaultRoute::Replace)).unwrap();
                 drop(session);
-                up.send(()).unwrap();
+                up.send(nix::unistd::gettid()).unwrap();
                 let _ = stopped.recv();
             });
-            is_up.recv().unwrap();
+            let thread = is_up.recv().unwrap();
             let recovery = recover(&lab.places, &mut Netlink::open().unwrap(), &|_| false);
             assert!(recovery.errors[0].to_string().contains("another network namespace"), "{recovery:?}");
             assert!(lab.places.ledger("vpn").exists());
             drop(stop);
             elsewhere.join().unwrap();
+            // A thread that has been joined may still have its namespaces for a moment.
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while fs::exists(format!("/proc/self/task/{thread}")).unwrap() {
+                assert!(Instant::now() < deadline, "the thread stays");
+                std::thread::yield_now();
+            }
         });
         let recovery = recover(&lab.places, &mut Netlink::open().unwrap(), &|_| false);
         assert!(recovery.errors.is_empty() && recovery.recovered[0].gone, "{recovery:?}");

@@ -16,6 +16,9 @@ use crate::namespace::{SERVER, enter_new_namespace, ip};
 const EVERYTHING: i32 = 0x0003_u16.to_be() as i32;
 /// Far more than the kernel needs to bring a packet through a veth pair.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The first of the ports that say that all is clear: another each time, so that one that comes late is not taken for the
+/// next.
+const CLEAR: u16 = 20_000;
 
 /// One packet that came out of the uplink: where to, which protocol, which port (0 where there is none).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,7 @@ pub struct Heard {
 /// The far end of `up0`.
 pub struct Far {
     wire: Socket,
+    clear: u16,
     end: Option<Sender<Vec<u8>>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -69,7 +73,7 @@ impl Far {
         is_ready.recv().expect("the far end has its addresses");
         crate::namespace::settle();
         wire.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        Self { wire, end: Some(end), thread: Some(thread) }
+        Self { wire, clear: CLEAR, end: Some(end), thread: Some(thread) }
     }
 
     /// The server sends this GRE packet.
@@ -77,28 +81,36 @@ impl Far {
         self.end.as_ref().unwrap().send(packet.to_vec()).unwrap();
     }
 
-    /// What comes out of the uplink until a packet that surely may.
-    pub fn hear_until_all_clear(&mut self) -> Vec<Heard> {
+    /// What comes out of the uplink until a packet that surely may has come, and each of those that are expected: what
+    /// waits for the gateway's link address may be overtaken.
+    pub fn hear_until_all_clear(&mut self, expected: &[Heard]) -> Vec<Heard> {
+        self.clear += 1;
         // One of each family: each has to ask for the gateway's link address first.
-        let clear = |to: &str| Heard { to: to.parse().unwrap(), protocol: 17, port: 7 };
-        let mut missing = vec![clear("192.0.2.1"), clear("2001:db8::1")];
+        let to: [SocketAddr; 2] = [("192.0.2.1", self.clear), ("2001:db8::1", self.clear)]
+            .map(|(to, port)| (to.parse::<IpAddr>().unwrap(), port).into());
+        let mut missing = to.map(|to| Heard { to: to.ip(), protocol: 17, port: to.port() }).to_vec();
+        missing.extend(expected);
         let deadline = Instant::now() + PATIENCE;
         let mut heard = Vec::new();
         let mut bytes = [0; 2048];
         while Instant::now() < deadline {
             // Said again, should the first have been lost while the gateway was asked for its link address.
-            UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"clear", "192.0.2.1:7").unwrap();
-            UdpSocket::bind("[::]:0").unwrap().send_to(b"clear", "[2001:db8::1]:7").unwrap();
+            for to in to {
+                let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+                UdpSocket::bind(any).unwrap().send_to(b"clear", to).unwrap();
+            }
             while let Ok(size) = self.wire.read(&mut bytes) {
                 let Some(packet) = read(&bytes[..size]) else { continue };
-                missing.retain(|clear| *clear != packet);
-                heard.push(packet);
+                missing.retain(|missing| *missing != packet);
+                if !(CLEAR..=self.clear).contains(&packet.port) {
+                    heard.push(packet);
+                }
                 if missing.is_empty() {
                     return heard;
                 }
             }
         }
-        panic!("not even the packet that may leave has come: {heard:?}");
+        panic!("{missing:?} have not come, but {heard:?}");
     }
 }
 

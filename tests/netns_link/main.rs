@@ -8,6 +8,7 @@
     clippy::indexing_slicing,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "a test's helpers fail the test"
 )]
 

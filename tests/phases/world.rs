@@ -170,7 +170,8 @@ impl World {
         let mut status = serde_json::Value::Null;
         self.wait_for(|| {
             status = serde_json::from_slice(&self.run(&["status", "vpn", "--json"]).stdout).unwrap();
-            status["counters"].as_object().is_some_and(|counters| !counters.is_empty())
+            let counters = status.get("counters").and_then(serde_json::Value::as_object);
+            counters.is_some_and(|counters| !counters.is_empty())
         });
         status
     }

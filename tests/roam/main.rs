@@ -109,14 +109,20 @@ fn a_cable_that_is_out_for_a_moment_costs_no_connection() {
         world.up();
         let engine = world.status()["engine_pid"].clone();
         let (eyes, pings) = (Eyes::open(), Pings::start());
-        // Within one look.
+        // Within one look, however long it takes.
+        let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
+        world.laptop(&format!("kill -STOP {supervisor}"));
         world.laptop(
-            "ip link set up1 down; ip link set up1 up; ip route add default via 10.1.0.1 dev up1 metric 100",
+            "ip link set up1 down; sleep 1; ip link set up1 up; ip route add default via 10.1.0.1 dev up1 metric 100",
         );
+        world.laptop(&format!("kill -CONT {supervisor}"));
         let back = Instant::now();
         let took = pings.carries_after(back, || world.log());
         println!("a moment without a cable: carries again after {} ms", took.as_millis());
         assert_eq!(world.status()["engine_pid"], engine, "{}", world.log());
+        world.wait_for("what was sent without the host route, and came back", || {
+            world.status()["counters"]["drop.loop"].as_u64().is_some_and(|count| count > 0)
+        });
         let routes = world.routes().join("\n");
         assert!(routes.contains("192.0.2.1 via 10.1.0.1 dev up1 table main proto 112"), "{routes}");
         eyes.saw_only_the_tunnel_by(&["up1"]);
@@ -204,7 +210,9 @@ fn a_dial_in_progress_begins_anew_on_another_network() {
         world.plug(1, 100);
         // Nothing gets through there.
         world.shell("nsenter --net=/run/netns/r1 sh -c 'echo 0 > /proc/sys/net/ipv4/ip_forward'");
-        world.profile(LITERAL, &everything("halves"));
+        // Long enough for another network to come.
+        let patient = "timeouts = { connect = \"60s\", stop = \"1s\" }";
+        world.profile(LITERAL, &format!("{}\n{patient}", everything("halves")));
         let mut up = world.command(&["up", "vpn"]);
         let up = up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         world.wait_for("the dial", || world.status()["phase"] == "connect");
@@ -252,12 +260,14 @@ fn a_name_with_two_addresses_the_first_dead() {
         let (ready, listening) = mpsc::channel();
         let _resolver = thread_on_laptop(move || {
             let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
-            socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
             ready.send(()).unwrap();
             while answer(&socket) {}
         });
         listening.recv().unwrap();
-        write_private("/run/resolv.conf", "nameserver 127.0.0.1\noptions timeout:1\n", 0o644);
+        // Nobody says either that nobody is there, which would come about when the wait for an answer ends.
+        world.shell("ip route add blackhole 192.0.2.77");
+        write_private("/run/resolv.conf", "nameserver 127.0.0.1\noptions timeout:5\n", 0o644);
         bind("/run/resolv.conf", "/etc/resolv.conf");
         world.profile("\"vpn.example.net\"", &everything("halves"));
         let up = world.up();

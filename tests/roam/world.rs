@@ -41,6 +41,10 @@ pub const OFFICE: [u8; 4] = [192, 168, 77, 1];
 /// The longest that anything here may take; a quiet machine needs a tenth of it.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
+/// Where nobody is at an address that is tried, that costs so long; who is there but busy may take his time.
+const TIMEOUTS: &str = "timeouts = { resolve = \"10s\", connect = \"3s\", control = \"10s\", call = \"10s\", gre = \"10s\", \
+     stop = \"1s\" }";
+
 const ROADS: &str = "set -e
     echo 1 > /proc/sys/net/ipv4/ip_forward
     ip netns add laptop; ip -n laptop link set lo up
@@ -114,13 +118,12 @@ impl World {
     /// The program, at a place where everyone may run it.
     pub const PROGRAM: &'static str = "/run/pptpctl-under-test";
 
-    /// Writes the profile `vpn`.
+    /// Writes the profile `vpn`; `extra` may have its own timeouts.
     pub fn profile(&self, server: &str, extra: &str) {
+        let timeouts = if extra.contains("timeouts") { "" } else { TIMEOUTS };
         let text = format!(
             "[profile.vpn]\nserver = {server}\nuser = \"tester\"\nmppe = \"require-128\"\nloglevel = 2\n\
-             password.file = \"/run/test.password\"\n\
-             timeouts = {{ resolve = \"5s\", connect = \"3s\", control = \"3s\", call = \"3s\", gre = \"3s\", stop = \"1s\" }}\n\
-             {extra}\n"
+             password.file = \"/run/test.password\"\n{timeouts}\n{extra}\n"
         );
         write_private(Self::CONFIG, &text, 0o644);
     }

@@ -3,7 +3,7 @@
 //! Owns the room that headers need, and what passes whom on the way: flow, link, the clamping of TCP's MSS, answers
 //! for the offers. Order and acknowledgement are [`crate::pptp::flow`]'s, PPP frames the link's. Nothing is allocated per packet.
 
-use std::{ops::Range, time::Instant};
+use std::{net::Ipv4Addr, ops::Range, time::Instant};
 
 use super::{Call, Session, offers::Offers};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         side::Side,
     },
     ppp::link::{Link, Received},
-    pptp::gre::MAX_HEADER,
+    pptp::gre::{self, MAX_HEADER},
 };
 
 /// No IP packet through the tunnel is larger, in bytes: the MRU of PPP is at most 1500, with room to spare.
@@ -21,7 +21,7 @@ pub(super) const LARGEST_PACKET: usize = 2048;
 impl Session {
     /// A GRE packet without its IP header; IP packets for the tun device come out through `to_tun`.
     pub fn gre_input(&mut self, now: Instant, packet: &mut [u8], to_tun: &mut impl FnMut(&[u8])) {
-        let Self { call: Some(Call { flow, link, heard, last_heard }), mss, offers, .. } = self else {
+        let Self { call: Some(Call { flow, link, heard, last_heard, .. }), mss, offers, .. } = self else {
             return;
         };
         let taken = flow.receive(now, packet, &mut |frame| pass_in(now, frame, link, mss, offers, to_tun));
@@ -41,8 +41,12 @@ impl Session {
     /// An IP packet from the tun device. Gives the place of the GRE packet in `out`, or `None` when it was
     /// dropped and counted. `out` needs the packet's length and [`Session::overhead`].
     pub fn tun_input(&mut self, now: Instant, packet: &[u8], out: &mut [u8]) -> Option<Range<usize>> {
-        let Self { call, mss, .. } = self;
-        let Call { flow, link, .. } = call.as_mut()?;
+        let Self { call, mss, spec, .. } = self;
+        let Call { flow, link, peer_call_id, looped, .. } = call.as_mut()?;
+        if is_own(packet, *spec.server.ip(), *peer_call_id) {
+            *looped += 1;
+            return None;
+        }
         let packet = mss.pass(Way::Out, packet);
         let length = link.encapsulate(packet, out.get_mut(MAX_HEADER..)?).ok()?;
         flow.put_header(now, length, out)
@@ -103,6 +107,19 @@ impl Session {
         out.get_mut(..ack.len())?.copy_from_slice(&ack);
         Some(0..ack.len())
     }
+}
+
+/// Whether an IP packet is one that this call has sent to the server. While an uplink is down, or until the supervisor has
+/// seen that it is up again, the route to the server is gone and another one leads there, into the tunnel: what is
+/// sent then would come back longer each time, thousands of packets that the server misses.
+fn is_own(packet: &[u8], server: Ipv4Addr, peer_call_id: u16) -> bool {
+    // Ours have no options (RFC 791 §3.1).
+    packet.split_first_chunk::<20>().is_some_and(|(ip, rest)| {
+        ip[0] == 0x45
+            && ip[9] == gre::IP_PROTOCOL
+            && ip[16..] == server.octets()
+            && gre::call_of(rest) == Some(peer_call_id)
+    })
 }
 
 /// A PPP frame of the server, in its turn: an IP packet goes on to the tun device, unless it answers the offers.

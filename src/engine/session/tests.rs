@@ -380,6 +380,34 @@ fn no_packet_leaves_before_the_link_is_proven_nor_after_it_ends() {
     assert!(world.client.tun_input(world.now, &ping, &mut out).is_none());
 }
 
+/// The uplink was down, and with it went the route to the server: what the tunnel sends comes back to it.
+#[test]
+fn what_the_tunnel_has_sent_is_not_sent_through_it() {
+    let mut world = World::new(Trouble::None, spec(), "right");
+    world.run(Duration::from_secs(5));
+    let server = spec().server.ip().octets();
+    let [a, b, c, d] = server;
+    let ping = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 2, a, b, c, d];
+    let mut out = vec![0; 2048];
+    let place =
+        world.client.tun_input(world.now, &ping, &mut out).expect("a ping of the server is none of ours");
+    let mut looped = ping.to_vec();
+    looped[9] = 47;
+    looped.extend(&out[place]);
+    let count =
+        |world: &World| world.client.counters().into_iter().find(|(name, _)| name == "drop.loop").unwrap().1;
+    assert!(world.client.tun_input(world.now, &looped, &mut out).is_none());
+    assert!(world.client.tun_input(world.now, &looped[..30], &mut out).is_none(), "the first fragment");
+    assert_eq!(count(&world), 2);
+    // Another call, and another server's.
+    for at in [27, 19] {
+        let mut other = looped.clone();
+        other[at] ^= 1;
+        assert!(world.client.tun_input(world.now, &other, &mut out).is_some(), "byte {at}");
+    }
+    assert_eq!(count(&world), 2);
+}
+
 #[test]
 fn segments_are_made_to_fit_in_both_directions() {
     let syn = |from: [u8; 4], to: [u8; 4]| {
