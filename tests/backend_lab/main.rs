@@ -74,7 +74,7 @@ const CASES: &[(&str, &[&str])] = &[
 #[test]
 fn pppd_as_the_ppp_of_a_profile() {
     in_the_lab(|| {
-        let guest = Guest { seconds: 300 };
+        let guest = Guest { seconds: 900 };
         guest.prepare(&[
             env!("CARGO_BIN_EXE_pptpctl"),
             "tests/backend_lab/guest",

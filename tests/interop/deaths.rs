@@ -1,8 +1,10 @@
 //! Sudden death of supervisor, engine and both, idle and under load: afterwards `recover`, or the next `up`, leaves nothing.
 
 use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
@@ -10,6 +12,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use socket2::SockRef;
 
 use crate::{
     client::{Client, Profile, is_alive, kill_all, pid, processes, signal},
@@ -173,36 +176,70 @@ fn recover(client: &Client) {
 }
 
 /// A download that goes on until it is dropped; only there to keep the tunnel busy.
+#[derive(Default)]
 struct Load {
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    rounds: AtomicUsize,
+    /// The connection of the present round.
+    connection: Mutex<Option<TcpStream>>,
 }
 
 impl Load {
     /// Starts it and returns when bytes flow; does nothing when `wanted` is false.
     fn start(wanted: bool) -> Self {
-        let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (its_stop, its_rounds) = (Arc::clone(&stop), Arc::clone(&rounds));
-        let download = move || {
-            while !its_stop.load(Ordering::Relaxed) && traffic::get("/4M.bin").is_ok() {
-                its_rounds.fetch_add(1, Ordering::Relaxed);
-            }
-        };
-        let thread = wanted.then(|| thread::spawn(download));
-        if wanted {
-            let flows = wait_for(PATIENCE, || (rounds.load(Ordering::Relaxed) > 0).then_some(()));
-            assert!(flows.is_some(), "no load");
-            // Somewhere in the next one.
-            thread::sleep(Duration::from_millis(100));
+        if !wanted {
+            return Self::default();
         }
-        Self { stop, thread }
+        let shared = Arc::new(Shared::default());
+        let its_own = Arc::clone(&shared);
+        let thread = Some(thread::spawn(move || its_own.download()));
+        let flows = wait_for(PATIENCE, || (shared.rounds.load(Ordering::Relaxed) > 0).then_some(()));
+        assert!(flows.is_some(), "no load");
+        // Somewhere in the next one.
+        thread::sleep(Duration::from_millis(100));
+        Self { shared, thread }
+    }
+}
+
+impl Shared {
+    fn download(&self) {
+        let server = SocketAddr::new(traffic::INSIDE.parse().unwrap(), 80);
+        while !self.stop.load(Ordering::SeqCst) {
+            let Ok(mut stream) = TcpStream::connect_timeout(&server, Duration::from_secs(2)) else {
+                continue;
+            };
+            // Its end is not told to anyone: a farewell would be repeated for minutes, and leave in clear as soon as
+            // another tunnel has the same address and no routes yet.
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            *self.connection.lock().unwrap() = stream.try_clone().ok();
+            if self.stop.load(Ordering::SeqCst) {
+                break;
+            }
+            let asked = stream.write_all(b"GET /4M.bin HTTP/1.0\r\n\r\n");
+            let mut answer = Vec::new();
+            if asked.is_ok() && stream.read_to_end(&mut answer).is_ok_and(|size| size > traffic::BULK) {
+                self.rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.connection.lock().unwrap().take();
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // Its connection hangs now that the tunnel is gone: it ends by its own time limit, and nobody waits for it.
-        drop(self.thread.take());
+        self.shared.stop.store(true, Ordering::SeqCst);
+        if let Some(connection) = &*self.shared.connection.lock().unwrap() {
+            // It hangs now that the tunnel is gone.
+            let _perhaps_closed = connection.shutdown(Shutdown::Both);
+        }
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
     }
 }

@@ -63,9 +63,10 @@ pub const CASES: &[Case] = &[
         assert_within(&done, 2.0);
     }),
     ("failures::lcp_never_agrees", |lab| {
-        let profile = at_peer().set("timeouts.lcp", "\"3s\"");
+        // Long enough for the peer to be heard at all, whoever stands still: silence is another failure.
+        let profile = at_peer().set("timeouts.lcp", "\"8s\"");
         let done = with_peer(lab, Manner::NeverAgrees, profile, 18, &["LCP"]);
-        assert_within(&done, 3.0);
+        assert_within(&done, 8.0);
     }),
     ("failures::wrong_password_mschapv2", |lab| wrong_password(lab, at(MPPE128), &["691"])),
     ("failures::wrong_password_mschapv1", |lab| {
@@ -140,11 +141,11 @@ fn with_peer(lab: &Lab, manner: Manner, profile: Profile, code: i32, words: &[&s
     done
 }
 
-/// It took the phase's own limit and little else: the rest of `up`, a polite end, and what a slow machine takes. Where the
-/// product's own limit is near, the profile's is above it: a machine that stands still makes nothing quicker.
+/// It took the phase's own limit and little else: the rest of `up`, a polite end, and what a slow machine takes. The product's
+/// own limit is told from it: where that is 30 s, it is below; where that is 10 s, above, as nothing makes a machine quicker.
 fn assert_within(done: &Done, limit: f32) {
     let took = done.took.as_secs_f32();
-    assert!(took >= limit * 0.9 && took < limit + 25.0, "took {took:.1} s, the profile says {limit} s");
+    assert!(took >= limit * 0.9 && took < limit + 17.0, "took {took:.1} s, the profile says {limit} s");
 }
 
 fn wrong_password(lab: &Lab, profile: Profile, words: &[&str]) {
