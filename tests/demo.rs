@@ -174,14 +174,19 @@ impl Host {
             let _gone_meanwhile = Command::new("umount").args(["--lazy", place]).output().unwrap();
         }
         mount(&["-t", "tmpfs", "tmpfs", "/run"]);
-        // The build directory may lie where nobody but root may look.
-        fs::write(Self::PROGRAM, "").unwrap();
-        mount(&["--bind", env!("CARGO_BIN_EXE_pptpctl"), Self::PROGRAM]);
+        // The build directory may lie where nobody but root may look. And a file that nobody else runs: what belongs to
+        // other tests is then not taken for what was left here. By a process of its own, for who has a program open for
+        // writing passes that on to what is started just then (ETXTBSY).
+        let copied = Command::new("cp").args([env!("CARGO_BIN_EXE_pptpctl"), Self::PROGRAM]).status();
+        assert!(copied.unwrap().success(), "no copy of the program");
         Self { _alone: alone }
     }
 
     fn hide_tun(&self) {
-        mount(&["-t", "tmpfs", "tmpfs", "/dev/net"]);
+        // Not by mount(8), which leaves a directory of its own in /run.
+        let none: Option<&str> = None;
+        nix::mount::mount(Some("tmpfs"), "/dev/net", Some("tmpfs"), nix::mount::MsFlags::empty(), none)
+            .unwrap();
     }
 
     fn state(&self) -> String {
@@ -222,10 +227,10 @@ fn mount(arguments: &[&str]) {
     assert!(Command::new("mount").args(arguments).status().unwrap().success(), "mount {arguments:?}");
 }
 
-/// Every live process that runs the program under test, wherever its namespaces let it see that from.
+/// Every live process that runs this host's program, wherever its namespaces let it see that from.
 fn processes() -> Vec<String> {
     let file = |path: &Path| fs::metadata(path).ok().map(|facts| (facts.dev(), facts.ino()));
-    let program = file(Path::new(env!("CARGO_BIN_EXE_pptpctl")));
+    let program = file(Path::new(Host::PROGRAM));
     fs::read_dir("/proc")
         .unwrap()
         .flatten()
