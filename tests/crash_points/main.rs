@@ -8,6 +8,8 @@
 
 mod picture;
 mod points;
+#[path = "../lab/script.rs"]
+mod script;
 #[path = "../lab/shown.rs"]
 mod shown;
 

@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    os::unix::{
-        fs::{MetadataExt, PermissionsExt},
-        net::UnixStream,
-    },
+    os::unix::{fs::MetadataExt, net::UnixStream},
     path::Path,
     process::{Command, Output},
     sync::{Arc, Mutex},
@@ -23,6 +20,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 
 use crate::{
     picture::{picture, processes},
+    script::script,
     shown::assert_same,
     world::{PASSWORD, World, end_of_world, new_world, text},
 };
@@ -234,9 +232,7 @@ fn in_worlds(profile: &str, go: impl Fn(&Here<'_>, u32) -> (bool, String) + Send
 fn furnish(world: &World, profile: &str) {
     private_etc();
     fs::write("/etc/resolv.conf", RESOLV_CONF).unwrap();
-    fs::create_dir_all("/etc/pptpctl").unwrap();
-    fs::write("/etc/pptpctl/hook", HOOK).unwrap();
-    fs::set_permissions("/etc/pptpctl/hook", fs::Permissions::from_mode(0o755)).unwrap();
+    script("/etc/pptpctl/hook", HOOK);
     fs::copy(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/examples/nftables.vpn"),
         "/etc/nftables.vpn",

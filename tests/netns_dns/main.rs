@@ -21,6 +21,8 @@ mod hooks;
 mod inside;
 mod managers;
 mod responder;
+#[path = "../lab/script.rs"]
+mod script;
 #[path = "../lab/shown.rs"]
 mod shown;
 mod town;

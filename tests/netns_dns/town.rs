@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Write,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -12,6 +11,7 @@ use std::{
 use nix::mount::{MsFlags, mount};
 use pptpctl::demo::orders::Orders;
 
+pub use crate::script::script;
 use crate::{
     responder::{Responder, Starter},
     world::{PASSWORD, Running, World, in_world, text},
@@ -120,20 +120,6 @@ impl Town<'_> {
 
 pub fn resolv_conf() -> String {
     fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
-}
-
-/// A program of the administrator's.
-pub fn script(path: &str, text: &str) {
-    fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
-    // Not by this process: a child of another test's has all that is open here until it is the program that it becomes,
-    // and what is open for writing may not be run (ETXTBSY).
-    let mut child = Command::new("sh")
-        .args(["-c", "cat >\"$1\" && chmod 755 \"$1\"", "sh", path])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
 }
 
 /// Where the packages are unpacked.
