@@ -3,7 +3,7 @@
 //! What is not there yet is a warning, for `check` may run where the profile is written; what will never do is an error.
 //! What we may not look at is nothing: root will see it.
 
-use std::{io::ErrorKind, os::unix::fs::MetadataExt, path::Path};
+use std::{fs::Metadata, io::ErrorKind, os::unix::fs::MetadataExt, path::Path};
 
 use super::{Profile, SecretError, Severity};
 
@@ -41,24 +41,32 @@ fn rules(profile: &Profile) -> Option<Doubt> {
     } else {
         ("pf.file", &profile.pf.as_ref()?.file)
     };
-    let (severity, wrong) = match path.metadata() {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
-        Err(error) => (Severity::Warning, format!("{}: {error}", path.display())),
-        Ok(found) if !found.is_file() => (Severity::Error, format!("{}: not a file", path.display())),
-        Ok(found) if found.mode() & 0o022 != 0 => {
-            (Severity::Error, format!("{}: others than its owner may write it; chmod go-w", path.display()))
+    file(key, path, |found| {
+        if !found.is_file() {
+            Err(format!("{}: not a file", path.display()))
+        } else if found.mode() & 0o022 != 0 {
+            Err(format!("{}: others than its owner may write it; chmod go-w", path.display()))
+        } else {
+            Ok(())
         }
-        Ok(_) => return None,
-    };
-    Some(Doubt { key, severity, wrong })
+    })
 }
 
 fn hook(key: &'static str, program: &str, may_run: MayRun<'_>) -> Option<Doubt> {
     let path = Path::new(program);
+    file(key, path, |_| may_run(path))
+}
+
+/// What is there is judged.
+fn file(
+    key: &'static str,
+    path: &Path,
+    judge: impl FnOnce(&Metadata) -> Result<(), String>,
+) -> Option<Doubt> {
     let (severity, wrong) = match path.metadata() {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
-        Err(error) => (Severity::Warning, format!("{program}: {error}")),
-        Ok(_) => (Severity::Error, may_run(path).err()?),
+        Err(error) => (Severity::Warning, format!("{}: {error}", path.display())),
+        Ok(found) => (Severity::Error, judge(&found).err()?),
     };
     Some(Doubt { key, severity, wrong })
 }
