@@ -33,8 +33,6 @@ pub(super) struct Call {
     pub heard: bool,
     /// When a packet of this call came last.
     pub last_heard: Option<Instant>,
-    /// The key of the GRE packets that we send.
-    pub peer_call_id: u16,
     /// Packets of this call that were to be sent through it.
     pub looped: u64,
 }
@@ -106,7 +104,7 @@ impl Session {
             Side::Builtin(link)
         };
         self.gre_due = Some(now + self.spec.limits.gre);
-        self.call = Some(Call { flow, link, heard: false, last_heard: None, peer_call_id, looped: 0 });
+        self.call = Some(Call { flow, link, heard: false, last_heard: None, looped: 0 });
     }
 
     /// Tells the link that there is no call below it any more, and hears why it thinks so.

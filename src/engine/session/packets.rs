@@ -42,8 +42,8 @@ impl Session {
     /// dropped and counted. `out` needs the packet's length and [`Session::overhead`].
     pub fn tun_input(&mut self, now: Instant, packet: &[u8], out: &mut [u8]) -> Option<Range<usize>> {
         let Self { call, mss, spec, .. } = self;
-        let Call { flow, link, peer_call_id, looped, .. } = call.as_mut()?;
-        if is_own(packet, *spec.server.ip(), *peer_call_id) {
+        let Call { flow, link, looped, .. } = call.as_mut()?;
+        if is_own(packet, *spec.server.ip(), flow.peer_call_id()) {
             *looped += 1;
             return None;
         }

@@ -224,6 +224,12 @@ impl Flow {
         self.expected
     }
 
+    /// The key of the packets that are sent: the peer's number for the call (RFC 2637 §4.1).
+    #[must_use]
+    pub const fn peer_call_id(&self) -> u16 {
+        self.config.peer_call_id
+    }
+
     /// What has been met so far.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
