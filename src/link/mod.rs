@@ -26,6 +26,7 @@ mod recent;
 mod recover;
 mod session;
 mod trace;
+mod undo;
 mod way;
 
 #[cfg(test)]

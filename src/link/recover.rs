@@ -5,7 +5,8 @@ use std::path::Path;
 use super::{
     Cause, Host, LinkError, Places,
     ledger::{self, Header, Ledger, StateLock},
-    session,
+    recent::Recent,
+    undo,
 };
 use crate::os::{boot, crash, namespace::Namespace};
 
@@ -101,7 +102,7 @@ fn recover_one(
         Some(inside) => inside.as_mut(),
         None => host,
     };
-    recovery.errors.extend(session::unwind(host, &mut ledger, places, None, |_| true));
+    recovery.errors.extend(undo::unwind(&mut Recent::lent(host), &mut ledger, places, None, |_| true));
     recovery.recovered.push(Recovered { profile: header.profile, steps, gone: rebooted || elsewhere });
     ledger.close()
 }

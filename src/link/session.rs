@@ -11,6 +11,7 @@ use super::{
     Cause, Host, LinkError, Places, deeds, dns,
     ledger::{self, Before, Device, Entry, Header, Ledger, StateLock},
     recent::Recent,
+    undo,
 };
 use crate::{
     net::{routes::Filter, tun::Tun},
@@ -153,7 +154,13 @@ impl Session {
         let stale: Vec<Entry> = self.ledger.record().entries.iter().filter(stale).rev().cloned().collect();
         self.in_one_go(|session| {
             stale.iter().try_for_each(|entry| {
-                undo_entry(&mut session.host, &mut session.ledger, &session.places, entry, Some(&mut lock))
+                undo::undo_entry(
+                    &mut session.host,
+                    &mut session.ledger,
+                    &session.places,
+                    entry,
+                    Some(&mut lock),
+                )
             })
         })
     }
@@ -180,8 +187,7 @@ impl Session {
         self.in_one_go(|session| {
             plan.steps.iter().try_for_each(|step| {
                 let key = step.key();
-                let held = if taken.contains(&key) { session.held(&key) } else { held.remove(&key) };
-                taken.insert(key);
+                let held = if taken.insert(key.clone()) { held.remove(&key) } else { session.held(&key) };
                 match held {
                     Some(entry)
                         if entry.step == *step
@@ -311,7 +317,7 @@ impl Session {
             Ok(lock) => (Some(lock), Vec::new()),
             Err(error) => (None, vec![error]),
         };
-        errors.extend(unwind(&mut self.host, &mut self.ledger, &self.places, lock.as_mut(), which));
+        errors.extend(undo::unwind(&mut self.host, &mut self.ledger, &self.places, lock.as_mut(), which));
         (lock, errors)
     }
 
@@ -332,7 +338,7 @@ impl Session {
         let mut lost = self.ledger.record().entries.clone();
         lost.retain(|entry| entry.step.is_of_device());
         for entry in lost.iter().rev() {
-            undo_entry(&mut self.host, &mut self.ledger, &self.places, entry, None)?;
+            undo::undo_entry(&mut self.host, &mut self.ledger, &self.places, entry, None)?;
         }
         Ok(())
     }
@@ -450,60 +456,4 @@ fn check_resolved(plan: &Plan) -> Result<(), LinkError> {
 /// FNV-1a: any spread will do, and it has to be the same tomorrow.
 fn hash(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
-
-/// Undoes the steps of a ledger of which `which` holds, network before transport, the last step first.
-/// `lock` is what a hook is run without; a dead tunnel's ledger is held all the time, or two would undo it at once.
-pub(super) fn unwind(
-    host: &mut dyn Host,
-    ledger: &mut Ledger,
-    places: &Places,
-    mut lock: Option<&mut StateLock>,
-    which: impl Fn(&Step) -> bool,
-) -> Vec<LinkError> {
-    let mut host = Recent::lent(host);
-    host.begin();
-    let mut entries = ledger.record().entries.clone();
-    entries.retain(|entry| which(&entry.step));
-    entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
-    entries
-        .iter()
-        .filter_map(|entry| undo_entry(&mut host, ledger, places, entry, lock.as_deref_mut()).err())
-        .collect()
-}
-
-fn undo_entry(
-    host: &mut dyn Host,
-    ledger: &mut Ledger,
-    places: &Places,
-    entry: &Entry,
-    lock: Option<&mut StateLock>,
-) -> Result<(), LinkError> {
-    let shared = matches!(
-        entry.step,
-        Step::HostRoute { .. } | Step::AllowGre | Step::Policy(PolicyStep::Outside { .. })
-    );
-    let needed = shared && needed_elsewhere(places, ledger, &entry.step.key());
-    let device = ledger.record().device.clone();
-    let mut undo = || deeds::undo(host, &entry.step, &entry.before, device.as_ref(), needed);
-    let (undone, again) = match (&entry.step, lock) {
-        (Step::Hook(_), Some(lock)) => lock.aside(undo),
-        _ => (undo(), Ok(())),
-    };
-    let outcome = undone.map_err(|cause| LinkError::undoing(&entry.step, cause));
-    let settled = outcome.as_ref().err().is_none_or(LinkError::is_final);
-    let noted = if settled { ledger.undone(entry.number) } else { Ok(()) };
-    outcome.and(noted).and(again)
-}
-
-/// Whether another tunnel's ledger holds a step with the same key.
-fn needed_elsewhere(places: &Places, own: &Ledger, key: &Key) -> bool {
-    let ledgers = ledger::list(&places.state).unwrap_or_default();
-    ledgers.iter().filter(|path| *path != own.path()).filter_map(|path| ledger::peek(path)).any(|record| {
-        let here = record.header.boot == own.record().header.boot
-            && record.header.namespace().is(own.record().header.namespace());
-        // A route that was there for the other one is someone else's; that GRE was allowed was perhaps our doing.
-        let needs = |entry: &Entry| entry.before != Before::Same || *key == Key::AllowGre;
-        here && record.entries.iter().any(|entry| entry.step.key() == *key && needs(entry))
-    })
 }
