@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 /// Runs this test's program in the lab, and `inside` when it is there. Where the lab is missing nothing is run,
@@ -41,28 +41,33 @@ impl Guest {
     /// is the one named `guest`, prepare itself.
     pub fn prepare(&self, programs: &[&str]) {
         fs::create_dir_all("/run/lab/bin").unwrap();
-        for program in programs {
+        for program in ["tests/lab/guest-lib"].iter().chain(programs) {
             let path = root().join(program);
             fs::copy(&path, Path::new("/run/lab/bin").join(path.file_name().unwrap())).unwrap();
         }
-        self.run("prepare");
+        let output = self.output("prepare");
+        assert!(output.status.success(), "guest prepare: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// What the script says to these words, on standard output and on standard error.
     pub fn run(&self, words: &str) -> (String, String) {
-        let output = Command::new(env::var_os("LAB").unwrap())
-            .arg("exec")
-            .arg(format!("bash /run/lab/bin/guest {words}"))
-            .env("LAB_TIMEOUT", self.seconds.to_string())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let output = self.output(words);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (said, errors) = (text(&output.stdout), text(&output.stderr));
         if !output.status.success() {
             println!("in the guest: {words}: {}\n{errors}", output.status);
         }
         (said, errors)
+    }
+
+    fn output(&self, words: &str) -> Output {
+        Command::new(env::var_os("LAB").unwrap())
+            .arg("exec")
+            .arg(format!("bash /run/lab/bin/guest {words}"))
+            .env("LAB_TIMEOUT", self.seconds.to_string())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 }
 
