@@ -95,8 +95,7 @@ fn the_server_loses_nothing_that_arrived() {
                 }
                 drop(capture);
                 report(program, kind, &arrived, found);
-                pptp.signal(Signal::SIGTERM);
-                pptp.wait();
+                pptp.end();
                 no_manager();
             }
         }

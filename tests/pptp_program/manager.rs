@@ -74,8 +74,7 @@ fn many_at_once_make_one_manager() {
         assert_eq!(sockets().len(), 1, "nobody was there to remove it");
         let mut again = Pptp::start(OURS, LINE, Pipe::Socket);
         Daemon::new(false, true).ping(&again.ppp, 1, 0);
-        again.signal(Signal::SIGTERM);
-        again.wait();
+        again.end();
         eventually("the manager's end", || sockets().is_empty() && processes("pptpcm").is_empty());
     });
 }

@@ -232,8 +232,7 @@ impl Call {
 
     /// Ends the program and waits for that and its manager's.
     pub fn end(mut self) {
-        self.pptp.signal(Signal::SIGTERM);
-        self.pptp.wait();
+        self.pptp.end();
         drop(self.tcp);
         no_manager();
     }

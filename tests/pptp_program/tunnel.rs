@@ -108,8 +108,7 @@ fn a_host_route_that_was_there_stays_and_one_can_do_without() {
         let mut pptp = Pptp::start(OURS, "192.0.2.1 --nolaunchpppd --nohostroute", Pipe::Socket);
         Daemon::new(false, true).ping(&pptp.ppp, 1, 0);
         assert_eq!(output("ip", &["route"]), none);
-        pptp.signal(Signal::SIGTERM);
-        pptp.wait();
+        pptp.end();
         eventually("the manager's end", || processes("pptpcm").is_empty());
 
         output("ip", &["route", "add", "192.0.2.1", "dev", device, "proto", "static"]);
