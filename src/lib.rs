@@ -3,15 +3,15 @@
 //! One sentence holds the house together: what a person wrote becomes a [`profile`]; a profile and the
 //! facts of a live link become a [`plan`]; the [`supervisor`] owns one plan and one [`engine`] process; the
 //! engine turns sockets into calls on the pure protocol machines in [`pptp`] and [`ppp`]; what they report
-//! becomes steps performed by [`link`], each written to the ledger before it is done.
+//! becomes steps performed by [`apply`], each written to the ledger before it is done.
 //!
-//! `ARCHITECTURE.md` has the map; `tests/arrows.rs` holds the imports to it.
+//! `ARCHITECTURE.md` has the map; `tests/imports.rs` holds the imports to it.
 
+pub mod apply;
 pub mod cli;
 pub mod demo;
 pub mod dropin;
 pub mod engine;
-pub mod link;
 pub mod net;
 pub mod os;
 pub mod plan;

@@ -218,9 +218,9 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The constant of `tests/arrows.rs`, which is a program of its own.
+/// The constant of `tests/imports.rs`, which is a program of its own.
 fn arrows() -> BTreeMap<String, BTreeSet<String>> {
-    let text = read("tests/arrows.rs");
+    let text = read("tests/imports.rs");
     let start = text.find("const ARROWS").unwrap();
     let constant = text[start..].split("\n];").next().unwrap();
     let rows = constant.split("\n    (").skip(1);

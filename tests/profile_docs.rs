@@ -4,7 +4,7 @@
 use std::{fs, io::ErrorKind, path::Path, process::Command};
 
 use pptpctl::{
-    plan::{self, Facts, Ipv6, Plan, Platform, Resolver, Way},
+    plan::{self, Facts, Ipv6, NextHop, Plan, Platform, Resolver},
     profile::{Profiles, Style, schema},
 };
 
@@ -31,7 +31,7 @@ fn every_profile_of_the_example_can_be_planned() {
             let transport = plan::transport(profile, platform);
             let network = plan::network(profile, platform, Path::new(platform.run_dir()));
             for plan in [&transport, &network] {
-                let outside = profile.exclude.iter().map(|prefix| (*prefix, facts().way)).collect();
+                let outside = profile.exclude.iter().map(|prefix| (*prefix, facts().next_hop)).collect();
                 let resolved = plan.resolve(&Facts { outside, ..facts() });
                 assert_eq!(resolved.open(), [], "{name} on {}:\n{resolved}", platform.name());
                 let steps = resolved.steps.len();
@@ -57,7 +57,7 @@ fn has(plan: &Plan, word: &str) -> bool {
 fn facts() -> Facts {
     Facts {
         server: Some("203.0.113.9".parse().unwrap()),
-        way: Some(Way::By {
+        next_hop: Some(NextHop::By {
             gateway: Some("192.0.2.1".parse().unwrap()),
             dev: "eth0".to_owned(),
             source: Some("192.0.2.2".parse().unwrap()),

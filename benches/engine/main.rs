@@ -40,9 +40,9 @@
     reason = "a measurement that cannot be made ends, and says what it saw"
 )]
 
-#[path = "../../tests/pptp_program/alone.rs"]
-mod alone;
 mod engine;
+#[path = "../../tests/pptp_program/isolated.rs"]
+mod isolated;
 mod load;
 mod table;
 mod world;

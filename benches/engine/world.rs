@@ -22,7 +22,7 @@ use pptpctl::pptp::wire::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::alone::this_program_alone;
+use crate::isolated::this_program_alone;
 
 /// Where the engines are.
 const NEAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);

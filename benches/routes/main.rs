@@ -28,7 +28,7 @@ use std::{
 };
 
 use pptpctl::demo::{
-    orders::Orders,
+    config::ServerConfig,
     world::{self, Server},
 };
 
@@ -43,7 +43,8 @@ fn main() {
         _ => panic!("only --rounds N is understood"),
     };
     world::enter().unwrap_or_else(|(what, error)| panic!("could not {what} ({error}): run it as root"));
-    let orders = Orders { users: vec![("user".to_owned(), "secret".to_owned())], ..Orders::default() };
+    let orders =
+        ServerConfig { users: vec![("user".to_owned(), "secret".to_owned())], ..ServerConfig::default() };
     let _server = Server::start(Path::new(PROGRAM), &orders).unwrap();
     fs::write("/run/password", "secret\n").unwrap();
     fs::set_permissions("/run/password", fs::Permissions::from_mode(0o600)).unwrap();

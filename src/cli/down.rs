@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     profile::ProfileName,
-    supervisor::{self, ClientError, client},
+    supervisor::{self, ClientError, ipc::client},
 };
 
 /// Runs the command.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     profile::{Profile, ProfileName},
-    supervisor::{ClientError, client},
+    supervisor::{ClientError, ipc::client},
 };
 
 /// Runs the command.

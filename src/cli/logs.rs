@@ -46,7 +46,7 @@ pub fn main(name: &str, follow: bool) -> Code {
             error(format_args!("{}: {wrong}; the log is root's", path.display()));
             exit::NOT_ROOT
         }
-        Err(wrong) if wrong.get_ref().is_some_and(|inner| inner.is::<Unwritten>()) => {
+        Err(wrong) if wrong.get_ref().is_some_and(|inner| inner.is::<WriteFailed>()) => {
             error(wrong);
             exit::INTERNAL
         }
@@ -111,14 +111,14 @@ fn pass_on(file: &mut File, out: &mut impl Write) -> io::Result<()> {
 fn of_output(wrong: io::Error) -> io::Error {
     match wrong.kind() {
         io::ErrorKind::BrokenPipe => wrong,
-        _ => io::Error::other(Unwritten(wrong)),
+        _ => io::Error::other(WriteFailed(wrong)),
     }
 }
 
 /// Standard output, and not the log, could not be used.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output: {0}")]
-struct Unwritten(io::Error);
+struct WriteFailed(io::Error);
 
 fn has_moved(file: &File, path: &Path) -> bool {
     match (file.metadata(), std::fs::metadata(path)) {

@@ -4,7 +4,7 @@ use super::{
     exit::{self, Code},
     output::{self, error, line},
 };
-use crate::supervisor::{self, Recovered};
+use crate::supervisor::{self, RecoveredItem};
 
 /// Runs the command.
 pub fn main() -> Code {
@@ -29,8 +29,8 @@ pub fn main() -> Code {
 }
 
 /// What was done for one tunnel.
-pub fn words(recovered: &Recovered) -> String {
-    let Recovered { profile, steps, gone } = recovered;
+pub fn words(recovered: &RecoveredItem) -> String {
+    let RecoveredItem { profile, steps, gone } = recovered;
     if *gone {
         format!("{profile}: gone with a restart or its namespace; nothing was left to put back")
     } else {

@@ -9,7 +9,8 @@ use super::{
 use crate::{
     profile::ProfileName,
     supervisor::{
-        ClientError, client,
+        ClientError,
+        ipc::client,
         routes::{Routes, Trace, routes},
     },
 };
@@ -79,7 +80,7 @@ fn show(name: &str, state: &str, server: Option<&str>, routes: &Routes, all: boo
         }
     }
     for trace in &routes.traces {
-        line(format_args!("{}: {}{}", trace.to, trace.goes.word(), way(trace)));
+        line(format_args!("{}: {}{}", trace.to, trace.disposition.word(), way(trace)));
         line(format_args!("  {}", trace.why));
         if let Some(route) = &trace.route {
             line(format_args!("  route {route}"));
@@ -100,7 +101,7 @@ fn to_json(name: &str, state: &str, server: Option<&str>, routes: &Routes) -> se
     let traces = routes.traces.iter().map(|trace| {
         serde_json::json!({
             "to": trace.to,
-            "goes": trace.goes.word(),
+            "goes": trace.disposition.word(),
             "dev": trace.dev,
             "via": trace.via,
             "route": trace.route,

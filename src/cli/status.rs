@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     profile::{Locations, ProfileName, Profiles},
-    supervisor::{ClientError, Status, client},
+    supervisor::{ClientError, Status, ipc::client},
 };
 
 /// Runs the command.

@@ -21,7 +21,8 @@ use crate::{
     plan::{self, Platform},
     profile::{Profile, SecretAccess},
     supervisor::{
-        self, Failure, FailureKind, Inherited, Job, Lock, LockError, Phase, Reporter, Signals, log, report,
+        self, Failure, FailureKind, Inherited, Lock, LockError, Phase, Reporter, Signals, TunnelJob,
+        ipc::progress, log,
     },
 };
 
@@ -72,7 +73,7 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
             return Err(code);
         }
     };
-    let job = Job { profile, password, lock, started, signals };
+    let job = TunnelJob { profile, password, lock, started, signals };
     if args.foreground { foreground(job, inherited.clone()) } else { background(job, inherited.clone()) }
 }
 
@@ -114,7 +115,7 @@ fn lock(name: &str) -> Result<Lock, Code> {
     });
     signed.map_err(|refused| match refused {
         LockError::Held(pid) => {
-            let state = supervisor::client::status(name)
+            let state = supervisor::ipc::client::status(name)
                 .map_or_else(|_| "coming up".to_owned(), |status| status.state);
             error(format_args!(
                 "{name} is {state} already (supervisor {pid}); `pptpctl down {name}` ends it"
@@ -179,7 +180,7 @@ fn password(
     }
 }
 
-fn foreground(job: Job, inherited: Inherited) -> Result<Code, Code> {
+fn foreground(job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
     inherited.close();
     let mut screen = Screen::new(job.profile.name.as_str());
     // A person at a terminal wants the phases; the journal wants the log.
@@ -193,7 +194,7 @@ fn foreground(job: Job, inherited: Inherited) -> Result<Code, Code> {
     Ok(supervisor::run(job, reporter).map_or_else(|failure| Code::of(&failure), |()| exit::OK))
 }
 
-fn background(mut job: Job, inherited: Inherited) -> Result<Code, Code> {
+fn background(mut job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
     let name = job.profile.name.as_str().to_owned();
     let internal = |error: io::Error| {
         output::error(format_args!("{name}: {error}"));
@@ -202,7 +203,7 @@ fn background(mut job: Job, inherited: Inherited) -> Result<Code, Code> {
     let (mut reporter, waiting) = Reporter::pipe().map_err(internal)?;
     match Daemonize::new().working_directory("/").umask(0o077).execute() {
         Outcome::Parent(Ok(_)) => {
-            let Job { signals, lock, password, .. } = job;
+            let TunnelJob { signals, lock, password, .. } = job;
             drop((reporter, lock, password));
             wait_for(&name, waiting, signals)
         }
@@ -223,7 +224,7 @@ fn background(mut job: Job, inherited: Inherited) -> Result<Code, Code> {
             if let Err(error) = ready {
                 job.lock.release();
                 let failure = Failure::new(Phase::Resolve, FailureKind::Internal, error);
-                reporter.say(&report::Progress::Failed { failure, problems: Vec::new() });
+                reporter.say(&progress::Progress::Failed { failure, problems: Vec::new() });
                 process::exit(i32::from(exit::INTERNAL.number()));
             }
             let end = supervisor::run(job, reporter);
@@ -237,9 +238,9 @@ fn wait_for(name: &str, waiting: std::os::unix::net::UnixStream, signals: Signal
     let mut screen = Screen::new(name);
     let interrupted = || {
         // What it could not undo it says in its last report, which is still to come.
-        let _reported = supervisor::client::down(name);
+        let _reported = supervisor::ipc::client::down(name);
     };
-    match report::listen(waiting, signals, interrupted, |progress| screen.show(progress)) {
+    match progress::listen(waiting, signals, interrupted, |progress| screen.show(progress)) {
         Ok(Ok(())) => Ok(exit::OK),
         Ok(Err(failure)) => Err(Code::of(&failure)),
         Err(wrong) => {

@@ -1,24 +1,24 @@
 //! The throw-away world of `pptpctl demo`: two network namespaces and the server side of the machines.
 //!
-//! [`orders`] is what a server is told, `server` is the process that obeys them, [`weather`] is the bad road that
+//! [`config`] is what a server is told, `server` is the process that obeys them, [`impairment`] is the bad road that
 //! tests put between the two ends. `world` makes the namespaces, `story` is what a newcomer sees, with `ping` and
 //! `fetch` as its tools. The pure parts are the same everywhere; namespaces are Linux's, and elsewhere the demo
 //! says so.
 //!
 //! Not here: the client. The demo runs the real `pptpctl up` as a person would, in a process of its own.
 
+pub mod call_table;
+pub mod config;
 #[cfg(target_os = "linux")]
 mod fetch;
-pub mod orders;
+pub mod impairment;
 #[cfg(target_os = "linux")]
 mod ping;
 pub mod pool;
 #[cfg(target_os = "linux")]
 pub mod server;
 #[cfg(target_os = "linux")]
-mod story;
-pub mod table;
-pub mod weather;
+mod tour;
 #[cfg(target_os = "linux")]
 pub mod world;
 
@@ -43,7 +43,7 @@ pub enum Outcome {
 #[must_use]
 pub fn main() -> Outcome {
     #[cfg(target_os = "linux")]
-    return story::tell();
+    return tour::tell();
     #[cfg(not(target_os = "linux"))]
     {
         use std::io::Write;

@@ -17,7 +17,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use super::{orders::Orders, server};
+use super::{config::ServerConfig, server};
 use crate::net::wait::{self, Interest};
 
 /// The client's end of the wire.
@@ -60,7 +60,7 @@ impl Server {
     ///
     /// # Errors
     /// Why it is not ready, in words; `PermissionDenied` where a container or a policy forbids what it needs.
-    pub fn start(program: &Path, orders: &Orders) -> io::Result<Self> {
+    pub fn start(program: &Path, orders: &ServerConfig) -> io::Result<Self> {
         let child = Command::new(program)
             .arg(server::ROLE)
             .env_clear()
@@ -83,7 +83,7 @@ impl Server {
         self.child.id()
     }
 
-    fn give(&mut self, orders: &Orders) -> io::Result<()> {
+    fn give(&mut self, orders: &ServerConfig) -> io::Result<()> {
         let mut line = serde_json::to_vec(orders)?;
         line.push(b'\n');
         // It stays open: its end is the server's.

@@ -14,10 +14,10 @@ use std::{
 };
 
 use super::{
-    disorder::Disorder,
     log::Log,
-    manager::{Place, Spec, keeper},
+    manager::{Place, Spec, monitor},
     options::Options,
+    reorder_test::ReorderTest,
     statistics,
     stream::LONGEST,
     tunnel::Tunnel,
@@ -134,7 +134,7 @@ fn reach(place: &Place, spec: &Spec) -> io::Result<(UnixStream, Option<Channel>)
         Err(error) => return Err(error),
     }
     let (listener, inode) = place.listen(&held)?;
-    let manager = keeper::start(spec, &listener, inode)?;
+    let manager = monitor::start(spec, &listener, inode)?;
     Ok((place.connect()?, Some(manager)))
 }
 
@@ -163,7 +163,7 @@ fn answer(stream: &mut UnixStream, deadline: Instant) -> io::Result<Option<[u8; 
 
 struct Gateway {
     tunnel: Tunnel,
-    disorder: Option<Disorder>,
+    disorder: Option<ReorderTest>,
     ppp: stdio::Input,
     pty: bool,
     gre: OwnedFd,
@@ -177,13 +177,13 @@ struct Gateway {
     io: statistics::Io,
     /// The GRE socket has no room.
     gre_full: bool,
-    room: Room,
+    room: OutputSpace,
     heard_ppp: bool,
 }
 
 /// What is known of the room for what goes to the PPP daemon, so that nobody asks the system twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Room {
+enum OutputSpace {
     /// There was some before the last write.
     Unknown,
     /// There is some.
@@ -219,7 +219,7 @@ impl Gateway {
         privileges::drop_all(Files::Nothing(&jail))?;
         Ok(Self {
             tunnel: Tunnel::new(options, ids.0, ids.1, Instant::now()),
-            disorder: Disorder::new(options.test_type, options.test_rate),
+            disorder: ReorderTest::new(options.test_type, options.test_rate),
             pty: ppp.is_terminal(),
             ppp,
             gre,
@@ -231,7 +231,7 @@ impl Gateway {
             buffer: vec![0; 64 * 1024],
             io: statistics::Io::default(),
             gre_full: false,
-            room: Room::Unknown,
+            room: OutputSpace::Unknown,
             heard_ppp: false,
         })
     }
@@ -251,7 +251,7 @@ impl Gateway {
             let gre = if self.gre_full { Interest::Both } else { Interest::Readable };
             let [end, statistics] = self.signals.fds();
             let apart = |fd| if self.seldom.is_some() { None } else { Some((fd, Interest::Readable)) };
-            let [seldom, end, statistics, manager, gre, ppp] = wait::until_which(
+            let [seldom, end, statistics, manager, gre, ppp] = wait::until_readiness(
                 [
                     self.seldom.as_ref().map(|fd| (fd.as_fd(), Interest::Readable)),
                     apart(end),
@@ -277,7 +277,7 @@ impl Gateway {
                 self.receive_gre(now, log);
             }
             if ppp.to_write {
-                self.room = Room::Some;
+                self.room = OutputSpace::Some;
             }
             // What is written next says if the daemon is gone.
             if ppp.to_read && !self.gre_full && !self.receive_ppp(now, log) {
@@ -415,15 +415,16 @@ impl Gateway {
         let stream = self.tunnel.stream();
         let one_by_one = self.pty && stream.is_synchronous();
         let mut joinable = false;
-        while !stream.to_write().is_empty() && self.room != Room::None {
+        while !stream.to_write().is_empty() && self.room != OutputSpace::None {
             if one_by_one {
                 if joinable && stream.to_write().len() < JOINED {
                     std::thread::yield_now();
                 }
                 joinable = true;
                 // Where poll(2) sees room, the whole frame has room; a write alone would give away a part of it.
-                if self.room == Room::Unknown && !wait::is_ready(self.ppp.as_fd(), Interest::Writable) {
-                    self.room = Room::None;
+                if self.room == OutputSpace::Unknown && !wait::is_ready(self.ppp.as_fd(), Interest::Writable)
+                {
+                    self.room = OutputSpace::None;
                     break;
                 }
             }
@@ -431,10 +432,10 @@ impl Gateway {
                 Ok(size) => {
                     let full = size < stream.to_write().len() && !stream.is_synchronous();
                     stream.written(size);
-                    self.room = if full { Room::None } else { Room::Unknown };
+                    self.room = if full { OutputSpace::None } else { OutputSpace::Unknown };
                 }
                 Err(nix::errno::Errno::EINTR) => {}
-                Err(nix::errno::Errno::EAGAIN) => self.room = Room::None,
+                Err(nix::errno::Errno::EAGAIN) => self.room = OutputSpace::None,
                 Err(error) => return self.ppp_is_gone(log, error.desc()),
             }
         }

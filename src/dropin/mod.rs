@@ -5,14 +5,14 @@
 //! share ([`manager`]). What it says and how it ends is the classic program's; where it does better on purpose,
 //! `man/pptp.8` says so. RFC 2637 itself is in `pptp`.
 
-pub mod disorder;
+mod accm;
 pub mod gateway;
 mod launch;
-mod linkinfo;
 pub mod log;
 pub mod manager;
 pub mod options;
 mod processes;
+pub mod reorder_test;
 mod server;
 pub mod statistics;
 pub mod stream;
@@ -39,7 +39,7 @@ pub fn main() -> ExitCode {
     let words: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     match words.split_first() {
-        Some((role, _)) if role == processes::MANAGER => ended(manager::keeper::main()),
+        Some((role, _)) if role == processes::MANAGER => ended(manager::monitor::main()),
         Some((role, _)) if role == processes::CONTROL => ended(manager::worker::main()),
         Some((role, _)) if role == processes::RESOLVER => ended(lookup::main()),
         Some((role, rest)) if role == processes::GATEWAY => match rest.split_first() {

@@ -17,7 +17,7 @@ pub struct Io {
 
 /// The lines.
 #[must_use]
-pub fn lines(flow: &flow::Counters, stream: &stream::Counters, io: &Io) -> Vec<String> {
+pub fn lines(flow: &flow::FlowCounters, stream: &stream::StreamCounters, io: &Io) -> Vec<String> {
     let classic = [
         ("rx accepted ", flow.rx_accepted),
         ("rx lost     ", flow.rx_lost),

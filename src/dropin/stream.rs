@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use super::{linkinfo::AccmWatch, sync::Cutter};
+use super::{accm::AccmWatch, sync::Cutter};
 use crate::ppp::hdlc::{Decoder, Encoder, HdlcDrop, encoded_max};
 
 /// The longest frame, as the classic program has it.
@@ -22,7 +22,7 @@ pub struct Stream {
     /// What waits for the daemon, from `sent` on.
     waiting: Vec<u8>,
     sent: usize,
-    counters: Counters,
+    counters: StreamCounters,
 }
 
 #[derive(Debug)]
@@ -41,7 +41,7 @@ enum Framing {
 
 /// Frames, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct StreamCounters {
     /// Frames from the daemon.
     pub from_ppp: u64,
     /// Frames for the daemon, taken.
@@ -70,7 +70,7 @@ impl Stream {
             let decoder = Box::new(Decoder::new(LONGEST));
             Framing::Async { decoder, encoder: Encoder::default(), watch: AccmWatch::default() }
         };
-        Self { framing, waiting: Vec::new(), sent: 0, counters: Counters::default() }
+        Self { framing, waiting: Vec::new(), sent: 0, counters: StreamCounters::default() }
     }
 
     /// Whether one write is one frame.
@@ -166,7 +166,7 @@ impl Stream {
 
     /// What has been met so far.
     #[must_use]
-    pub const fn counters(&self) -> &Counters {
+    pub const fn counters(&self) -> &StreamCounters {
         &self.counters
     }
 
@@ -179,7 +179,7 @@ impl Stream {
     }
 }
 
-impl Counters {
+impl StreamCounters {
     /// Every count with its label.
     #[must_use]
     pub fn named(&self) -> Vec<(&'static str, u64)> {

@@ -9,7 +9,7 @@ use std::{
 
 use super::{options::Options, stream::Stream};
 use crate::pptp::{
-    flow::{Drop, Flow, FlowConfig, Reorder},
+    flow::{DropReason, Flow, FlowConfig, Reorder},
     gre::{self, MAX_HEADER},
 };
 
@@ -51,17 +51,17 @@ impl Tunnel {
         let taken = flow.receive(now, packet, &mut |frame| stream.push(frame));
         let Some(seq) = seq else { return };
         match taken {
-            Err(Drop::Duplicate | Drop::UnderWindow) => {
+            Err(DropReason::Duplicate | DropReason::UnderWindow) => {
                 remark(format!("discarding duplicate or old packet {seq} (expecting {expecting})"));
             }
-            Err(Drop::OverWindow) => {
+            Err(DropReason::OverWindow) => {
                 remark(format!("discarding bogus packet {seq} (expecting {expecting})"));
             }
             Ok(()) if flow.counters().rx_buffered != buffered => {
                 remark(format!("buffering packet {seq} (expecting {expecting}, lost or reordered)"));
             }
             Ok(()) if *log_level >= 2 => remark(format!("accepting packet {seq}")),
-            Ok(()) | Err(Drop::Gre(_) | Drop::WrongCall) => {}
+            Ok(()) | Err(DropReason::Gre(_) | DropReason::WrongCall) => {}
         }
     }
 
@@ -105,7 +105,7 @@ impl Tunnel {
 
     /// The flow's counters and the stream's.
     #[must_use]
-    pub const fn counters(&self) -> (&crate::pptp::flow::Counters, &super::stream::Counters) {
+    pub const fn counters(&self) -> (&crate::pptp::flow::FlowCounters, &super::stream::StreamCounters) {
         (self.flow.counters(), self.stream.counters())
     }
 }

@@ -13,8 +13,8 @@ use std::{
 use crate::ppp::{
     auth::{AuthFailure, AuthProtocol, FailureKind},
     hdlc::{Decoder, Encoder, HdlcDrop, encoded_max},
-    link::{DownReason, Event},
-    watch::{From, Watch},
+    link::{DownReason, LinkEvent},
+    watch::{Sender, Watch},
 };
 
 /// The longest frame that is taken from the daemon, in bytes: what a buffer of the engine holds behind a GRE header.
@@ -36,7 +36,7 @@ pub struct Limits {
 
 /// What has passed, since the call came up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct BridgeCounters {
     /// Frames from the daemon.
     pub from_ppp: u64,
     /// Frames for the daemon, taken.
@@ -55,13 +55,13 @@ pub struct Bridge {
     /// What waits for the daemon, from `sent` on.
     waiting: Vec<u8>,
     sent: usize,
-    counters: Counters,
+    counters: BridgeCounters,
     limits: Limits,
     phase_end: Option<Instant>,
     spoken: Option<AuthProtocol>,
     stage: Stage,
     ended: bool,
-    events: VecDeque<Event>,
+    events: VecDeque<LinkEvent>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Bridge {
             encoder: Encoder::default(),
             waiting: Vec::new(),
             sent: 0,
-            counters: Counters::default(),
+            counters: BridgeCounters::default(),
             phase_end: Some(now + limits.lcp),
             limits,
             spoken: None,
@@ -94,7 +94,7 @@ impl Bridge {
 
     /// A frame of the peer: waits for the daemon, or is dropped and counted.
     pub fn from_peer(&mut self, now: Instant, frame: &[u8]) {
-        self.watch.frame(From::Peer, frame);
+        self.watch.frame(Sender::Peer, frame);
         self.look(now);
         if self.waiting.len() - self.sent + encoded_max(frame.len()) > BOUND {
             self.counters.ppp_full += 1;
@@ -115,7 +115,7 @@ impl Bridge {
         let Self { watch, decoder, counters, .. } = self;
         decoder.feed(bytes, |frame| {
             counters.from_ppp += 1;
-            watch.frame(From::Daemon, frame);
+            watch.frame(Sender::Daemon, frame);
             deliver(frame);
         });
         self.counters.hdlc = self.decoder.counters().drops;
@@ -138,7 +138,7 @@ impl Bridge {
     }
 
     /// What happened, in order, in the words of a link.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
     }
 
@@ -149,7 +149,7 @@ impl Bridge {
 
     /// That the peer is through with IPCP is the daemon's to find out.
     pub fn probe(&mut self) {
-        self.events.push_back(Event::PeerAnswered);
+        self.events.push_back(LinkEvent::PeerAnswered);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
@@ -178,7 +178,7 @@ impl Bridge {
 
     /// What has been met so far.
     #[must_use]
-    pub const fn counters(&self) -> &Counters {
+    pub const fn counters(&self) -> &BridgeCounters {
         &self.counters
     }
 
@@ -188,21 +188,26 @@ impl Bridge {
                 continue;
             }
             match &event {
-                Event::LcpUp { auth, .. } => {
+                LinkEvent::LcpUp { auth, .. } => {
                     self.spoken = *auth;
                     match auth {
                         Some(_) => self.enter(Stage::Authentication, Some(now + self.limits.auth)),
                         None => self.enter(Stage::Network, Some(now + self.limits.network)),
                     }
                 }
-                Event::Authenticated { .. } => self.enter(Stage::Network, Some(now + self.limits.network)),
-                Event::Up(_) => self.enter(Stage::Up, None),
-                Event::Renegotiating => self.enter(Stage::Lcp, Some(now + self.limits.lcp)),
-                Event::Down(_) => {
+                LinkEvent::Authenticated { .. } => {
+                    self.enter(Stage::Network, Some(now + self.limits.network))
+                }
+                LinkEvent::Up(_) => self.enter(Stage::Up, None),
+                LinkEvent::Renegotiating => self.enter(Stage::Lcp, Some(now + self.limits.lcp)),
+                LinkEvent::Down(_) => {
                     self.ended = true;
                     self.phase_end = None;
                 }
-                Event::Encryption(_) | Event::PeerAnswered | Event::Ipv6Up(_) | Event::Ipv6Down => {}
+                LinkEvent::Encryption(_)
+                | LinkEvent::PeerAnswered
+                | LinkEvent::Ipv6Up(_)
+                | LinkEvent::Ipv6Down => {}
             }
             self.events.push_back(event);
         }
@@ -216,12 +221,12 @@ impl Bridge {
     fn end(&mut self, reason: DownReason) {
         if !std::mem::replace(&mut self.ended, true) {
             self.phase_end = None;
-            self.events.push_back(Event::Down(reason));
+            self.events.push_back(LinkEvent::Down(reason));
         }
     }
 }
 
-impl Counters {
+impl BridgeCounters {
     /// Every count with its label.
     #[must_use]
     pub fn named(&self) -> Vec<(&'static str, u64)> {
@@ -245,7 +250,7 @@ mod tests {
 
     fn ended(bridge: &mut Bridge) -> Option<DownReason> {
         std::iter::from_fn(|| bridge.poll_event())
-            .find_map(|event| if let Event::Down(reason) = event { Some(reason) } else { None })
+            .find_map(|event| if let LinkEvent::Down(reason) = event { Some(reason) } else { None })
     }
 
     #[test]
@@ -303,7 +308,10 @@ mod tests {
         Encoder::default().encode(&ack, &mut bytes);
         mute.from_daemon(now, &bytes, |_| {});
         mute.from_peer(now, &[0xff, 0x03, 0xc0, 0x21, 2, 1, 0, 4]);
-        assert!(matches!(mute.poll_event(), Some(Event::LcpUp { auth: Some(AuthProtocol::MsChapV2), .. })));
+        assert!(matches!(
+            mute.poll_event(),
+            Some(LinkEvent::LcpUp { auth: Some(AuthProtocol::MsChapV2), .. })
+        ));
         assert_eq!(mute.next_timeout(), Some(now + Duration::from_secs(2)));
         mute.handle_timeout(now + Duration::from_secs(2));
         assert!(

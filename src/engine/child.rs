@@ -17,7 +17,7 @@ use std::{
 use super::{
     failure::{Failure, FailureKind, Phase},
     message::{FromEngine, Statistics, ToEngine, plain},
-    session::{Event, Session},
+    session::{Session, SessionEvent},
     spec::Spec,
     verdict,
 };
@@ -383,9 +383,9 @@ impl Engine {
     fn tell(&mut self) -> io::Result<()> {
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::Phase(phase, detail) => self.say(&FromEngine::Phase { phase, detail })?,
-                Event::Up(link) => self.say(&FromEngine::Up(link))?,
-                Event::Down(mut failure) => {
+                SessionEvent::Phase(phase, detail) => self.say(&FromEngine::Phase { phase, detail })?,
+                SessionEvent::Up(link) => self.say(&FromEngine::Up(link))?,
+                SessionEvent::Down(mut failure) => {
                     self.flush(Instant::now());
                     if failure.kind == FailureKind::GreFiltered
                         && let Some(error) = &self.gre_error

@@ -9,8 +9,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-pub use crate::net::said::{LONGEST_TEXT, plain};
-use crate::net::said::{is_host, is_plain};
+pub use crate::net::sanitize::{LONGEST_TEXT, plain};
+use crate::net::sanitize::{is_host, is_plain};
 
 use super::{
     failure::{Failure, Phase},

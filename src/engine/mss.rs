@@ -21,7 +21,7 @@ pub enum Clamp {
 
 /// Connections whose segment size was lowered, by direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct ClampCounters {
     /// In packets from the tunnel.
     pub lowered_in: u64,
     /// In packets into the tunnel.
@@ -49,12 +49,12 @@ pub struct Clamper {
     /// The largest segment over IPv4 and over IPv6; `None` lets everything pass.
     limits: Option<(u16, u16)>,
     room: Vec<u8>,
-    counters: Counters,
+    counters: ClampCounters,
 }
 
 /// Which way a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// From the tunnel.
     In,
     /// Into the tunnel.
@@ -65,7 +65,7 @@ impl Clamper {
     /// One that lets everything pass until [`Self::set`]. `largest` is the largest packet that will come, in bytes.
     #[must_use]
     pub fn new(largest: usize) -> Self {
-        Self { limits: None, room: Vec::with_capacity(largest), counters: Counters::default() }
+        Self { limits: None, room: Vec::with_capacity(largest), counters: ClampCounters::default() }
     }
 
     /// The link is up with this MTU, in bytes.
@@ -79,7 +79,7 @@ impl Clamper {
     }
 
     /// The packet, or a copy of it with a lower segment size.
-    pub fn pass<'a>(&'a mut self, way: Way, packet: &'a [u8]) -> &'a [u8] {
+    pub fn pass<'a>(&'a mut self, way: Direction, packet: &'a [u8]) -> &'a [u8] {
         let Some(limits) = self.limits else { return packet };
         // Hardly any packet is the first of a connection.
         if options(packet).is_none() || packet.len() > self.room.capacity() {
@@ -91,8 +91,8 @@ impl Clamper {
             return packet;
         }
         let counter = match way {
-            Way::In => &mut self.counters.lowered_in,
-            Way::Out => &mut self.counters.lowered_out,
+            Direction::In => &mut self.counters.lowered_in,
+            Direction::Out => &mut self.counters.lowered_out,
         };
         *counter = counter.saturating_add(1);
         &self.room
@@ -100,7 +100,7 @@ impl Clamper {
 
     /// What was done so far.
     #[must_use]
-    pub const fn counters(&self) -> Counters {
+    pub const fn counters(&self) -> ClampCounters {
         self.counters
     }
 }

@@ -6,21 +6,21 @@
 //!
 //! Here is what the shell calls, what is due when, and the polite end. `call` makes a call of what the control
 //! connection reports, `phases` the phases of what the link reports; `proof` and `offers` stand between IPCP and
-//! [`Event::Up`]; `packets` is the way of the data; `doubt` asks whether the server is still there.
+//! [`SessionEvent::Up`]; `packets` is the way of the data; `doubt` asks whether the server is still there.
 
 mod call;
-mod doubt;
-mod offers;
+mod liveness;
 mod packets;
+mod peer_routes;
 mod phases;
-mod proof;
+mod ready_check;
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-use self::{call::Call, doubt::Doubt, offers::Offers, proof::Proof};
+use self::{call::Call, liveness::LivenessCheck, peer_routes::PeerRoutes, ready_check::ReadyCheck};
 use super::{
     failure::{Failure, FailureKind, Phase},
     message::{LinkUp, plain},
@@ -35,7 +35,7 @@ use crate::{
 
 /// What happened.
 #[derive(Debug)]
-pub enum Event {
+pub enum SessionEvent {
     /// A phase begins; how the one before it ended.
     Phase(Phase, String),
     /// The link carries packets.
@@ -50,38 +50,38 @@ pub struct Session {
     control: Control,
     call: Option<Call>,
     /// What the link is made from, once the call is up.
-    link_config: Option<link::Config>,
+    link_config: Option<link::LinkConfig>,
     call_id: u16,
     phase: Phase,
     /// No GRE packet of the server by then means that they are filtered.
     gre_due: Option<Instant>,
     /// The link is up for us; whether it is for the server as well has to be shown yet.
-    proof: Option<Proof>,
+    proof: Option<ReadyCheck>,
     /// What the server is asked for once the link is proven, and before it counts as up.
-    offers: Offers,
+    offers: PeerRoutes,
     /// Whether the server is still there, while that is in doubt.
-    doubt: Option<Doubt>,
+    doubt: Option<LivenessCheck>,
     /// How long the server took over an LCP Echo; `None`: it has never answered one.
     round_trip: Option<Duration>,
     /// Why it ends, while the polite end is under way.
     ending: Option<Failure>,
     up: bool,
     mss: Clamper,
-    events: VecDeque<Event>,
+    events: VecDeque<SessionEvent>,
 }
 
 impl Session {
     /// A dial that waits for TCP. `call_id` is the one to ask for; a quirk may change it.
     #[must_use]
     pub fn new(spec: Spec, password: Secret, call_id: u16, mut random: link::Random, now: Instant) -> Self {
-        let offers = Offers::new(spec.peer_routes && !spec.external, &mut random);
-        let config = control::Config {
+        let offers = PeerRoutes::new(spec.peer_routes && !spec.external, &mut random);
+        let config = control::ControlConfig {
             reply_timeout: spec.limits.control,
             call_timeout: spec.limits.call,
             idle_wait: spec.idle_wait,
             max_echo_wait: spec.max_echo_wait,
             stop_timeout: spec.limits.stop,
-            ..control::Config::client(spec.quirks)
+            ..control::ControlConfig::client(spec.quirks)
         };
         Self {
             control: Control::new(config, now),
@@ -194,8 +194,8 @@ impl Session {
             call.and_then(|call| call.flow.next_timeout()).map(|(at, _)| at),
             call.and_then(|call| call.link.next_timeout()),
             self.gre_due,
-            self.proof.as_ref().map(Proof::next_timeout),
-            self.doubt.as_ref().map(Doubt::next_timeout),
+            self.proof.as_ref().map(ReadyCheck::next_timeout),
+            self.doubt.as_ref().map(LivenessCheck::next_timeout),
             self.offers.next_timeout(),
         ]
         .into_iter()
@@ -204,12 +204,12 @@ impl Session {
     }
 
     /// What happened, in order.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<SessionEvent> {
         self.events.pop_front()
     }
 
     /// Ends it politely, for this reason: LCP Terminate, Call-Clear-Request, Stop-Control-Connection-Request,
-    /// each bounded. [`Event::Down`] follows. A second call changes nothing.
+    /// each bounded. [`SessionEvent::Down`] follows. A second call changes nothing.
     pub fn fail(&mut self, now: Instant, failure: Failure) {
         if self.ending.is_some() {
             return;
@@ -241,7 +241,7 @@ impl Session {
 
     fn enter(&mut self, phase: Phase, detail: String) {
         self.phase = phase;
-        self.events.push_back(Event::Phase(phase, plain(&detail)));
+        self.events.push_back(SessionEvent::Phase(phase, plain(&detail)));
     }
 }
 

@@ -10,11 +10,11 @@ use crate::{
 /// Every counter with its name; those of the call only while there is one.
 #[must_use]
 pub fn counters(
-    control: &control::Counters,
-    flow: Option<&flow::Counters>,
-    link: Option<&link::Counters>,
-    pty: Option<&bridge::Counters>,
-    mss: mss::Counters,
+    control: &control::ControlCounters,
+    flow: Option<&flow::FlowCounters>,
+    link: Option<&link::LinkCounters>,
+    pty: Option<&bridge::BridgeCounters>,
+    mss: mss::ClampCounters,
 ) -> Vec<(String, u64)> {
     let mut all: Vec<(String, u64)> = Vec::new();
     let mut add = |room: &str, name: &str, value: u64| all.push((format!("{room}.{name}"), value));

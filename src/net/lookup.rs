@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     channel::Channel,
-    said::{is_host, plain},
+    sanitize::{is_host, plain},
 };
 use crate::os::privileges::{self, Files};
 

@@ -4,7 +4,7 @@
 //! opens the device and [`packets`] moves what goes through it, [`routes`] and [`rules`] are the words for what the
 //! kernel is asked, `netlink` is how Linux is asked and [`rtsock`] the language of the BSDs' kernels, [`signals`] turns
 //! signals into readable descriptors, [`sleep`] the machine's waking up and [`filewatch`] the writing of files, and
-//! [`wait`] is the one place that blocks. [`lookup`] asks for names, and [`said`] checks what such a child says.
+//! [`wait`] is the one place that blocks. [`lookup`] asks for names, and [`sanitize`] checks what such a child says.
 //! `netns` goes to another namespace, [`pty`] and [`stdio`] are what a PPP daemon is spoken to over, [`syslog`] is the
 //! log of the drop-in.
 
@@ -23,7 +23,7 @@ pub mod pty;
 pub mod routes;
 pub mod rtsock;
 pub mod rules;
-pub mod said;
+pub mod sanitize;
 pub mod signals;
 pub mod sleep;
 pub mod stdio;

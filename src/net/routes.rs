@@ -58,8 +58,8 @@ pub struct Route {
     pub label: Option<String>,
     /// What else the kernel said about it that this program could not put back: in words. Empty in the
     /// ordinary case; a route with anything here must not be removed.
-    #[serde(default)]
-    pub beyond: Vec<String>,
+    #[serde(default, rename = "beyond")]
+    pub unrestorable: Vec<String>,
 }
 
 impl Route {
@@ -81,7 +81,7 @@ impl Route {
             preference: None,
             realm: None,
             label: None,
-            beyond: Vec::new(),
+            unrestorable: Vec::new(),
         }
     }
 

@@ -43,8 +43,8 @@ pub struct Rule {
     /// Who made it (`FRA_PROTOCOL`); [`super::routes::PROTOCOL`] for ours.
     pub protocol: u8,
     /// What else the kernel said about it: it is none that this program would make.
-    #[serde(default)]
-    pub beyond: bool,
+    #[serde(default, rename = "beyond")]
+    pub unrestorable: bool,
 }
 
 impl Rule {
@@ -62,7 +62,7 @@ impl Rule {
             && self.to.is_none_or(|prefix| prefix.contains(&to))
             && self.ip_protocol.is_none()
             && self.port.is_none();
-        self.ipv6 == to.is_ipv6() && !self.beyond && selected != self.not
+        self.ipv6 == to.is_ipv6() && !self.unrestorable && selected != self.not
     }
 }
 

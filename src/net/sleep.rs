@@ -18,14 +18,14 @@ const READINGS: usize = 8;
 pub struct Sleep {
     #[cfg(target_os = "linux")]
     timer: nix::sys::timerfd::TimerFd,
-    ahead: Ahead,
+    ahead: ClockOffset,
 }
 
 /// How far the clock that counts sleep was ahead when they were last read.
 #[derive(Clone, Copy, Debug, Default)]
-struct Ahead(Duration);
+struct ClockOffset(Duration);
 
-impl Ahead {
+impl ClockOffset {
     /// Reads them anew; how long the machine has slept since, if it has.
     fn read(&mut self, with_sleep: Duration, without: Duration) -> Option<Duration> {
         let before = std::mem::replace(&mut self.0, with_sleep.saturating_sub(without));
@@ -44,7 +44,7 @@ impl Sleep {
         use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
         let timer =
             TimerFd::new(ClockId::CLOCK_REALTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
-        let mut sleep = Self { timer, ahead: Ahead::default() };
+        let mut sleep = Self { timer, ahead: ClockOffset::default() };
         sleep.arm()?;
         let _before = sleep.slept();
         Ok(sleep)
@@ -106,7 +106,7 @@ impl Sleep {
     /// # Errors
     /// None here.
     pub fn watch() -> io::Result<Self> {
-        Ok(Self { ahead: Ahead::default() })
+        Ok(Self { ahead: ClockOffset::default() })
     }
 
     /// Nothing to wait on.
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_counts_is_how_much_further_ahead_it_is_than_before() {
         let seconds = Duration::from_secs;
-        let mut ahead = Ahead::default();
+        let mut ahead = ClockOffset::default();
         assert_eq!(ahead.read(seconds(1000), seconds(400)), Some(seconds(600)), "slept before we came");
         assert_eq!(ahead.read(seconds(1100), seconds(500)), None);
         assert_eq!(ahead.read(seconds(1100) + SHORTEST / 2, seconds(500)), None, "two readings, two moments");

@@ -46,12 +46,12 @@ pub fn until<const N: usize>(
     interests: [Option<(BorrowedFd<'_>, Interest)>; N],
     deadline: Option<Instant>,
 ) -> io::Result<[bool; N]> {
-    Ok(until_which(interests, deadline)?.map(|ready| ready.to_read || ready.to_write))
+    Ok(until_readiness(interests, deadline)?.map(|ready| ready.to_read || ready.to_write))
 }
 
 /// What a descriptor is ready for, of that for which it is waited. An error or a hang-up is both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ready {
+pub struct Readiness {
     /// There is something to read.
     pub to_read: bool,
     /// There is room to write.
@@ -62,13 +62,13 @@ pub struct Ready {
 ///
 /// # Errors
 /// As [`any`].
-pub fn until_which<const N: usize>(
+pub fn until_readiness<const N: usize>(
     interests: [Option<(BorrowedFd<'_>, Interest)>; N],
     deadline: Option<Instant>,
-) -> io::Result<[Ready; N]> {
+) -> io::Result<[Readiness; N]> {
     let watched = interests.iter().flatten();
     let Some((some, _)) = watched.clone().next() else {
-        return any(&[], deadline).map(|_| [Ready::default(); N]);
+        return any(&[], deadline).map(|_| [Readiness::default(); N]);
     };
     let mut fds: [PollFd<'_>; N] = std::array::from_fn(|_| PollFd::new(*some, PollFlags::empty()));
     let mut count = 0;
@@ -82,11 +82,11 @@ pub fn until_which<const N: usize>(
     }
     let mut revents = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
     Ok(interests.map(|interest| match interest.and_then(|_| revents.next()) {
-        Some(revents) => Ready {
+        Some(revents) => Readiness {
             to_read: revents.intersects(!PollFlags::POLLOUT),
             to_write: revents.intersects(!PollFlags::POLLIN),
         },
-        None => Ready::default(),
+        None => Readiness::default(),
     }))
 }
 
@@ -188,14 +188,14 @@ mod tests {
     fn says_what_each_is_ready_for() {
         let (a, mut b) = UnixStream::pair().unwrap();
         let both =
-            || until_which([None, Some((a.as_fd(), Interest::Both))], Some(Instant::now())).unwrap()[1];
-        assert_eq!(both(), Ready { to_read: false, to_write: true });
+            || until_readiness([None, Some((a.as_fd(), Interest::Both))], Some(Instant::now())).unwrap()[1];
+        assert_eq!(both(), Readiness { to_read: false, to_write: true });
         b.write_all(b"x").unwrap();
-        assert_eq!(both(), Ready { to_read: true, to_write: true });
-        let read = until_which([Some((a.as_fd(), Interest::Readable))], None).unwrap();
-        assert_eq!(read, [Ready { to_read: true, to_write: false }]);
+        assert_eq!(both(), Readiness { to_read: true, to_write: true });
+        let read = until_readiness([Some((a.as_fd(), Interest::Readable))], None).unwrap();
+        assert_eq!(read, [Readiness { to_read: true, to_write: false }]);
         drop(b);
-        assert_eq!(both(), Ready { to_read: true, to_write: true });
+        assert_eq!(both(), Readiness { to_read: true, to_write: true });
     }
 
     #[cfg(target_os = "linux")]

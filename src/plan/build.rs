@@ -3,25 +3,29 @@
 //! Owns the choice among the modes of the default route and the order of the steps; `guard` adds the kill switch and
 //! what stays outside.
 
-use std::{net::IpAddr, path::Path};
+use std::path::Path;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
 use super::{
-    Part, Plan, Platform, Step, Symbol, Value, backend, dns::DnsStep, firewall, guard, hook::HookStep,
-    offered,
+    Part, Plan, Platform, Step, Symbol, Value,
+    default_route::{default_mode, domain, everything, halves, inside, literal_server, tunnel_prefixes},
+    dns::DnsStep,
+    firewall,
+    hook::HookStep,
+    kill_switch, peer_routes, ppp_daemon,
 };
 use crate::profile::{DefaultRoute, Mtu, Profile, Route};
 
 /// What is done before anything is sent to the server.
 #[must_use]
 pub fn transport(profile: &Profile, platform: Platform) -> Plan {
-    let mut steps = guard::before_all(profile, platform);
+    let mut steps = kill_switch::before_all(profile, platform);
     steps.push(Step::OpenTun { unit: profile.unit });
     if platform == Platform::OpenBsd && profile.link.gre_allow {
         steps.push(Step::AllowGre);
     }
-    steps.extend(guard::outside(profile, platform));
+    steps.extend(kill_switch::outside(profile, platform));
     // RFC 2637 runs over IPv4 only, so only IPv4 routes can swallow the server.
     let within: Vec<IpNet> = tunnel_prefixes(profile, platform)
         .into_iter()
@@ -35,8 +39,8 @@ pub fn transport(profile: &Profile, platform: Platform) -> Plan {
             within,
         });
     }
-    backend::transport(profile, platform, &mut steps);
-    let plan = Plan { platform, part: Part::Transport, steps, notes: guard::notes(profile, platform) };
+    ppp_daemon::transport(profile, platform, &mut steps);
+    let plan = Plan { platform, part: Part::Transport, steps, notes: kill_switch::notes(profile, platform) };
     // A literal address may already decide whether the host route is needed.
     plan.resolve(&super::Facts::default())
 }
@@ -44,7 +48,7 @@ pub fn transport(profile: &Profile, platform: Platform) -> Plan {
 /// What is done when the link is up. `run_dir` is where `tunX.pid` goes.
 #[must_use]
 pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
-    let tun = || backend::device(profile);
+    let tun = || ppp_daemon::device(profile);
     let mtu = match profile.mtu {
         Mtu::Auto => Value::Open(Symbol::Mtu),
         Mtu::Bytes(bytes) => Value::Known(bytes),
@@ -88,7 +92,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     let speaks = |dest: &IpNet| profile.ppp.ipv6 || matches!(dest, IpNet::V4(_));
     for wanted in profile.routes.iter().filter(|wanted| speaks(&wanted.prefix)) {
         let table = wanted.table.map(Value::Known);
-        let parts = guard::in_front_of_block(profile, platform, wanted.prefix);
+        let parts = kill_switch::in_front_of_block(profile, platform, wanted.prefix);
         steps.extend(parts.into_iter().map(|part| route(part, Some(wanted), table.clone())));
     }
 
@@ -96,7 +100,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     for &ipv6 in families {
         let halved = || {
             let halves = halves(ipv6).into_iter();
-            halves.flat_map(|half| guard::in_front_of_block(profile, platform, half))
+            halves.flat_map(|half| kill_switch::in_front_of_block(profile, platform, half))
         };
         match default_mode(profile, platform) {
             None | Some(DefaultRoute::Auto) => {}
@@ -108,17 +112,17 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
                 steps.push(route(everything(ipv6), None, None));
                 // What refuses is more specific than a default route, so that none that comes meanwhile (DHCP) is
                 // followed; the way into the tunnel has to stand before it.
-                if guard::is_on(profile, platform) {
+                if kill_switch::is_on(profile, platform) {
                     steps.extend(halved().map(|half| route(half, None, None)));
                 }
             }
             Some(DefaultRoute::Halves) => steps.extend(halved().map(|half| route(half, None, None))),
         }
-        if guard::has_table_for_names(profile, platform) {
+        if kill_switch::has_table_for_names(profile, platform) {
             steps.push(route(everything(ipv6), None, Some(Value::Open(Symbol::Table))));
         }
     }
-    notes.extend(offered::note(profile, platform));
+    notes.extend(peer_routes::note(profile, platform));
     if domain.is_some() && profile.dns.is_wanted() {
         notes.push(
             "the resolvers are the whole host's: they are asked outside the tunnel's routing table"
@@ -128,7 +132,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     if profile.link.netns.is_some() && !inside(profile, platform) {
         notes.push("link.netns is Linux's: the tunnel stays where it is on the BSDs".to_owned());
     }
-    backend::network(profile, run_dir, &mut steps);
+    ppp_daemon::network(profile, run_dir, &mut steps);
     steps.extend(DnsStep::of(profile, platform, tun()).map(Step::Dns));
     // Last, so that a user's program finds everything done, and at the end everything still there.
     steps.extend(HookStep::of(profile, tun()).map(Step::Hook));
@@ -143,73 +147,8 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     Plan { platform, part: Part::Network, steps, notes }
 }
 
-/// Whether the tunnel lives in a network namespace other than the transport's.
-pub(super) fn inside(profile: &Profile, platform: Platform) -> bool {
-    platform == Platform::Linux && profile.link.netns.is_some()
-}
-
-/// The routing table that the tunnel is placed in: a routing domain, or a FIB.
-fn domain(profile: &Profile, platform: Platform) -> Option<u32> {
-    match platform {
-        Platform::OpenBsd => profile.link.rdomain,
-        Platform::FreeBsd => profile.link.fib,
-        Platform::Linux | Platform::NetBsd => None,
-    }
-}
-
 /// The label of a route into the tunnel: its own, else the one that all have.
 fn label(profile: &Profile, platform: Platform, wanted: Option<&Route>) -> Option<String> {
     let own = wanted.and_then(|wanted| wanted.label.as_ref());
     own.or(profile.link.rtlabel.as_ref()).filter(|_| platform == Platform::OpenBsd).cloned()
-}
-
-/// How everything goes through the tunnel on this platform; `None` when it does not, and never `Auto`.
-///
-/// On Linux by policy rules: the main table stays as it is, so there is nothing to follow when the host roams and
-/// nothing to put back; in a namespace of the tunnel's own there is no other way out that it could get into conflict
-/// with, so it simply is the default route there. The BSDs have no such rules; there two halves leave the old default
-/// route where dhclient put it, and are gone with the device whatever becomes of us.
-pub(super) fn default_mode(profile: &Profile, platform: Platform) -> Option<DefaultRoute> {
-    match (profile.default_route?, platform) {
-        _ if inside(profile, platform) => Some(DefaultRoute::Replace),
-        (DefaultRoute::Auto | DefaultRoute::Policy, Platform::Linux) => Some(DefaultRoute::Policy),
-        (DefaultRoute::Auto | DefaultRoute::Policy, _) => Some(DefaultRoute::Halves),
-        // The default routes that would be removed are not in the tunnel's table.
-        (DefaultRoute::Replace, _) if domain(profile, platform).is_some() => Some(DefaultRoute::Halves),
-        (mode, _) => Some(mode),
-    }
-}
-
-/// 0/1 and 128/1, or ::/1 and 8000::/1: together everything, each more specific than a default route.
-pub(super) fn halves(ipv6: bool) -> [IpNet; 2] {
-    if ipv6 {
-        [0, 1_u128 << 127].map(|bits| IpNet::V6(Ipv6Net::new_assert(bits.into(), 1)))
-    } else {
-        [0, 1_u32 << 31].map(|bits| IpNet::V4(Ipv4Net::new_assert(bits.into(), 1)))
-    }
-}
-
-pub(super) fn everything(ipv6: bool) -> IpNet {
-    if ipv6 { IpNet::V6(Ipv6Net::default()) } else { IpNet::V4(Ipv4Net::default()) }
-}
-
-/// The prefixes that will lead into the tunnel for the transport too. Routes in tables of their own count: a rule may
-/// lead the transport there. By policy rules only the split routes do; the rest is not for marked packets.
-fn tunnel_prefixes(profile: &Profile, platform: Platform) -> Vec<IpNet> {
-    match default_mode(profile, platform) {
-        Some(DefaultRoute::Halves | DefaultRoute::Replace) => vec![everything(false)],
-        None | Some(DefaultRoute::Policy | DefaultRoute::Auto) => {
-            profile.routes.iter().map(|route| route.prefix).collect()
-        }
-    }
-}
-
-/// The server's address, if there is one server and it was written as an address.
-pub(super) fn literal_server(profile: &Profile) -> Value<IpAddr> {
-    match profile.servers.as_slice() {
-        [only] => only
-            .literal()
-            .map_or(Value::Open(Symbol::Server), |address| Value::Known(IpAddr::V4(*address.ip()))),
-        _ => Value::Open(Symbol::Server),
-    }
 }

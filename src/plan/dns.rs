@@ -1,6 +1,6 @@
 //! The resolvers of this host: which programs are run for them, with which words.
 //!
-//! The argument vectors are data, for every platform; `link::dns` runs them, and edits resolv.conf(5) where
+//! The argument vectors are data, for every platform; `apply::dns` runs them, and edits resolv.conf(5) where
 //! nothing better is there. Which of them is in charge of a host is a fact ([`Symbol::Resolver`]).
 
 use std::{fmt, net::IpAddr, path::PathBuf};

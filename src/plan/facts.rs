@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, PolicyStep, Resolver, Step, Symbol, Value, build};
+use super::{Plan, PolicyStep, Resolver, Step, Symbol, Value, default_route};
 
 /// What is known so far. Everything starts unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Facts {
     /// The server's address that is called.
     pub server: Option<IpAddr>,
     /// How the kernel reaches it.
-    pub way: Option<Way>,
+    pub next_hop: Option<NextHop>,
     /// The tun device's name.
     pub tun: Option<String>,
     /// The MTU that path and peer allow, in bytes.
@@ -38,7 +38,7 @@ pub struct Facts {
     /// A routing table that nobody else has, and a mark of the same number.
     pub table: Option<u32>,
     /// How the kernel reaches each prefix that stays outside, without the tunnel; `None` when it does not.
-    pub outside: Vec<(IpNet, Option<Way>)>,
+    pub outside: Vec<(IpNet, Option<NextHop>)>,
     /// Whether this host forwards IPv4 packets; `None` where that is not known.
     pub forwarding: Option<bool>,
 }
@@ -89,7 +89,7 @@ impl KeepDefault {
 /// How the kernel reaches the server now.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Way {
+pub enum NextHop {
     /// By a gateway, or directly on a link.
     By {
         /// The gateway; `None` when the server is on the link.
@@ -103,7 +103,7 @@ pub enum Way {
     ThisHost,
 }
 
-impl Way {
+impl NextHop {
     /// Whether packets take the same path: the same gateway and device, whatever address they carry.
     #[must_use]
     pub fn is_same_path(&self, other: &Self) -> bool {
@@ -117,7 +117,7 @@ impl Way {
     }
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for NextHop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::By { gateway: Some(gateway), dev, .. } => write!(f, "{gateway} dev {dev}"),
@@ -143,7 +143,7 @@ fn fill(step: &mut Step, facts: &Facts) {
         Step::OpenTun { .. } | Step::RemoveDefault { .. } | Step::AllowGre => {}
         Step::HostRoute { server, way, .. } => {
             server.fill(facts.server.as_ref());
-            way.fill(facts.way.as_ref());
+            way.fill(facts.next_hop.as_ref());
         }
         Step::Mtu { tun, mtu } => {
             tun.fill(facts.tun.as_ref());
@@ -188,7 +188,7 @@ fn fill(step: &mut Step, facts: &Facts) {
 /// Adds the step, or what the facts make of it.
 fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
     match step {
-        Step::HostRoute { way: Value::Known(Way::ThisHost), .. } => {
+        Step::HostRoute { way: Value::Known(NextHop::ThisHost), .. } => {
             note(plan, "the server is this host: it needs no host route".to_owned());
         }
         Step::HostRoute { server: Value::Known(server), ref within, .. }
@@ -224,7 +224,7 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
         Step::Route { tun, dest, metric, table: None, peer, label }
             if dest.prefix_len() == 0 && facts.keep_default.of(matches!(dest, IpNet::V6(_))).is_some() =>
         {
-            for half in build::halves(matches!(dest, IpNet::V6(_))) {
+            for half in default_route::halves(matches!(dest, IpNet::V6(_))) {
                 let (tun, peer, label) = (tun.clone(), peer.clone(), label.clone());
                 let half = Step::Route { tun, dest: half, metric, table: None, peer, label };
                 if !plan.steps.contains(&half) {
@@ -232,7 +232,7 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
                 }
             }
         }
-        Step::Policy(PolicyStep::Outside { way: Value::Known(Way::ThisHost), .. }) => {}
+        Step::Policy(PolicyStep::Outside { way: Value::Known(NextHop::ThisHost), .. }) => {}
         Step::Policy(PolicyStep::Outside { dest, way: Value::Open(_) })
             if facts.outside.iter().any(|(prefix, way)| *prefix == dest && way.is_none()) =>
         {
@@ -267,7 +267,7 @@ impl Facts {
     pub const fn has(&self, symbol: Symbol) -> bool {
         match symbol {
             Symbol::Server => self.server.is_some(),
-            Symbol::Gateway => self.way.is_some(),
+            Symbol::Gateway => self.next_hop.is_some(),
             Symbol::Tun | Symbol::Ppp => self.tun.is_some(),
             Symbol::Mtu => self.mtu.is_some(),
             Symbol::Local => self.local.is_some(),

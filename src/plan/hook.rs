@@ -47,14 +47,14 @@ pub enum HookKey {
 
 /// Which of the two programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum HookEvent {
     /// `hooks.up`.
     Up,
     /// `hooks.down`.
     Down,
 }
 
-impl Moment {
+impl HookEvent {
     /// The word for people and for `PPTPCTL_ACTION`.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -91,16 +91,16 @@ impl HookStep {
 
     /// The program and its arguments; empty for none.
     #[must_use]
-    pub fn argv(&self, moment: Moment) -> &[String] {
+    pub fn argv(&self, moment: HookEvent) -> &[String] {
         match moment {
-            Moment::Up => &self.up,
-            Moment::Down => &self.down,
+            HookEvent::Up => &self.up,
+            HookEvent::Down => &self.down,
         }
     }
 
     /// What the program is told. Both are told the same, but for the action.
     #[must_use]
-    pub fn environment(&self, moment: Moment) -> Vec<(String, String)> {
+    pub fn environment(&self, moment: HookEvent) -> Vec<(String, String)> {
         let (tun, local, peer) = (self.tun.to_string(), self.local.to_string(), self.peer.to_string());
         let (mtu, server) = (self.mtu.to_string(), self.server.to_string());
         let mut all: Vec<(&str, String)> = vec![
@@ -136,7 +136,7 @@ impl HookStep {
         all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    const fn script_type(&self, moment: Moment) -> &'static str {
+    const fn script_type(&self, moment: HookEvent) -> &'static str {
         // openvpn(8)'s words are the same.
         moment.word()
     }

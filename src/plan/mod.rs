@@ -9,18 +9,19 @@
 //! route to the server by the way that the kernel uses now, so that a later default or split route can't send
 //! the tunnel into itself. [`network`] is performed when the link is up.
 
-mod backend;
 mod build;
+mod default_route;
 mod dns;
 mod facts;
 mod firewall;
-mod guard;
 mod hook;
-mod offered;
-mod policy;
+mod kill_switch;
+mod peer_routes;
+mod policy_routing;
+mod ppp_daemon;
+mod render;
 mod step;
-mod value;
-mod words;
+mod symbol;
 
 #[cfg(test)]
 mod tests;
@@ -28,16 +29,16 @@ mod tests;
 use std::fmt;
 
 pub use self::{
-    backend::{Daemon, PppKey, PppStep, link_name},
     build::{network, transport},
     dns::{DnsKey, DnsStep, MOST_SERVERS, RESOLV_CONF, Resolver, dns_notes, no_split},
-    facts::{Facts, Ipv6, KeepDefault, Way},
+    facts::{Facts, Ipv6, KeepDefault, NextHop},
     firewall::{Clamp, FirewallKey, FirewallStep, Macros, PfRules, nft_removal, nft_text},
-    hook::{HookKey, HookStep, Moment},
-    offered::{OFFERED_METRIC, with_offered},
-    policy::{FIRST_TABLE, PolicyKey, PolicyRule, PolicyStep, SLOTS},
+    hook::{HookEvent, HookKey, HookStep},
+    peer_routes::{OFFERED_METRIC, with_offered},
+    policy_routing::{FIRST_TABLE, PolicyKey, PolicyRule, PolicyStep, SLOTS},
+    ppp_daemon::{Daemon, PppKey, PppStep, link_name},
     step::{Key, Step},
-    value::{Symbol, Value},
+    symbol::{Symbol, Value},
 };
 
 /// The systems that steps are planned for.

@@ -9,13 +9,13 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Platform, Symbol, Value, Way,
-    backend::{PppKey, PppStep},
+    NextHop, Platform, Symbol, Value,
     dns::{DnsKey, DnsStep},
     firewall::{FirewallKey, FirewallStep},
     hook::{HookKey, HookStep},
-    policy::{PolicyKey, PolicyStep},
-    words,
+    policy_routing::{PolicyKey, PolicyStep},
+    ppp_daemon::{PppKey, PppStep},
+    render,
 };
 
 /// One reversible deed.
@@ -32,7 +32,7 @@ pub enum Step {
         /// The address really called.
         server: Value<IpAddr>,
         /// The way.
-        way: Value<Way>,
+        way: Value<NextHop>,
         /// Needed only if the server is in one of these (the prefixes that will lead into the tunnel).
         within: Vec<IpNet>,
     },
@@ -282,13 +282,13 @@ impl Step {
     /// What is done, in the platform's words.
     #[must_use]
     pub fn line(&self, platform: Platform) -> String {
-        words::line(self, platform)
+        render::line(self, platform)
     }
 
     /// What undoes it, in the platform's words; `None` when it goes away with the tun device.
     #[must_use]
     pub fn undo_line(&self, platform: Platform) -> Option<String> {
-        words::undo_line(self, platform)
+        render::undo_line(self, platform)
     }
 }
 

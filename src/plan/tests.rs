@@ -132,11 +132,11 @@ fn the_host_route_is_there_when_it_is_needed_and_only_then() {
     let by_default = host_route(&client(DefaultRoute::Replace), &facts());
     assert_eq!(by_default.as_deref(), Some("ip route add 203.0.113.9 via 192.0.2.1 dev eth0"));
 
-    let way = Some(Way::By { gateway: None, dev: "eth0".to_owned(), source: None });
-    let on_link = host_route(&client(DefaultRoute::Halves), &Facts { way, ..facts() });
+    let way = Some(NextHop::By { gateway: None, dev: "eth0".to_owned(), source: None });
+    let on_link = host_route(&client(DefaultRoute::Halves), &Facts { next_hop: way, ..facts() });
     assert_eq!(on_link.as_deref(), Some("ip route add 203.0.113.9 dev eth0"));
 
-    let this_host = Facts { way: Some(Way::ThisHost), ..facts() };
+    let this_host = Facts { next_hop: Some(NextHop::ThisHost), ..facts() };
     assert_eq!(host_route(&client(DefaultRoute::Halves), &this_host), None);
 
     // A literal address decides at once.
@@ -236,7 +236,7 @@ pub(super) fn profile(server: &str) -> Profile {
 fn facts() -> Facts {
     Facts {
         server: Some("203.0.113.9".parse().unwrap()),
-        way: Some(Way::By {
+        next_hop: Some(NextHop::By {
             gateway: Some("192.0.2.1".parse().unwrap()),
             dev: "eth0".to_owned(),
             source: Some("192.0.2.2".parse().unwrap()),

@@ -11,7 +11,7 @@ use super::{
     ccp::{Agreed, Ccp},
     ipcp::{self, Ipcp},
     ipv6cp::Ipv6cp,
-    lcp::{AuthStance, Lcp, MagicSource, Peer},
+    lcp::{AuthStance, Lcp, MagicSource, PeerOptions},
     mppe::{Demand, Policy, Strength},
     wire::{Options, push},
 };
@@ -53,7 +53,7 @@ proptest! {
         let has = |kind| !left_out.contains(&kind);
         // Without a magic number there is none to be judged; everything else is fine with a peer that takes all.
         prop_assert_eq!(answer(&mut theirs, &asked), Verdict::Ack);
-        prop_assert_eq!(theirs.peer(), Peer {
+        prop_assert_eq!(theirs.peer(), PeerOptions {
             mru: if has(1) { mru } else { 1500 },
             auth: demand,
             magic: has(5).then(|| ours.magic()),

@@ -11,7 +11,7 @@ use super::{
     auth::{AuthFailure, AuthProtocol, printable},
     hdlc::Accm,
     ipcp, ipv6cp, lcp,
-    link::{DownReason, Event, InterfaceIds, LinkUp, MPPE_OVERHEAD, Mppe},
+    link::{DownReason, InterfaceIds, LinkEvent, LinkUp, MPPE_OVERHEAD, Mppe},
     mppe::{self, Strength},
     wire::{ADDRESS_CONTROL, Options, Packet, code, protocol},
 };
@@ -34,7 +34,7 @@ const MOST_EVENTS: usize = 64;
 
 /// Whose frame it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum Sender {
     /// The PPP daemon on this host.
     Daemon,
     /// The other end of the tunnel.
@@ -58,7 +58,7 @@ pub struct Watch {
     auth_refused: bool,
     mtu_limit: u16,
     heard_peer: bool,
-    events: VecDeque<Event>,
+    events: VecDeque<LinkEvent>,
 }
 
 /// What each side asked for and the other acknowledged.
@@ -109,8 +109,8 @@ impl Watch {
     }
 
     /// A frame passes, as GRE carries it. Data costs one look at its first bytes.
-    pub fn frame(&mut self, from: From, frame: &[u8]) {
-        self.heard_peer |= from == From::Peer;
+    pub fn frame(&mut self, from: Sender, frame: &[u8]) {
+        self.heard_peer |= from == Sender::Peer;
         let rest = without_address(frame);
         let [high, low, body @ ..] = rest else { return };
         let number = u16::from_be_bytes([*high, *low]);
@@ -121,7 +121,7 @@ impl Watch {
         let Some(packet) = Packet::parse(body) else { return };
         match number {
             protocol::LCP => self.lcp(from, packet),
-            protocol::PAP | protocol::CHAP if from == From::Peer => self.auth(number, packet),
+            protocol::PAP | protocol::CHAP if from == Sender::Peer => self.auth(number, packet),
             protocol::CCP => self.ccp(from, packet),
             protocol::IPCP => self.ipcp(from, packet),
             protocol::IPV6CP => self.ipv6cp(from, packet),
@@ -140,7 +140,7 @@ impl Watch {
     }
 
     /// What happened, in order.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
     }
 
@@ -156,7 +156,7 @@ impl Watch {
         self.lcp.peer.as_ref().and_then(|lcp| lcp.auth)
     }
 
-    fn lcp(&mut self, from: From, packet: Packet<'_>) {
+    fn lcp(&mut self, from: Sender, packet: Packet<'_>) {
         match packet.code {
             code::CONFIGURE_REQUEST => self.lcp_request(from, packet),
             code::CONFIGURE_ACK => {
@@ -166,10 +166,10 @@ impl Watch {
                 if let (Stage::Lcp, Some(_), Some(peer)) = (self.stage, &self.lcp.daemon, &self.lcp.peer) {
                     let (peer_mru, auth) = (peer.mru, peer.auth);
                     self.stage = if auth.is_some() { Stage::Authentication } else { Stage::Encryption };
-                    self.say(Event::LcpUp { peer_mru, auth });
+                    self.say(LinkEvent::LcpUp { peer_mru, auth });
                 }
             }
-            code::CONFIGURE_NAK | code::CONFIGURE_REJECT if from == From::Daemon => {
+            code::CONFIGURE_NAK | code::CONFIGURE_REJECT if from == Sender::Daemon => {
                 let options = Options::parse(packet.data);
                 self.auth_refused |= options.is_some_and(|options| options.find(lcp::option::AUTH).is_some());
             }
@@ -180,10 +180,10 @@ impl Watch {
 
     /// A Configure-Request takes back what was agreed, and in a link that was open begins everything anew (RFC 1661
     /// §4.1, Opened and RCR).
-    fn lcp_request(&mut self, from: From, packet: Packet<'_>) {
+    fn lcp_request(&mut self, from: Sender, packet: Packet<'_>) {
         if self.stage > Stage::Lcp {
             if self.stage == Stage::Up {
-                self.say(Event::Renegotiating);
+                self.say(LinkEvent::Renegotiating);
             }
             self.stage = Stage::Lcp;
             self.authenticated = None;
@@ -193,7 +193,7 @@ impl Watch {
             self.ipv6cp = Agreement::default();
         }
         *self.lcp.asked_by(from) = None;
-        if from == From::Peer
+        if from == Sender::Peer
             && let Some(option) = Options::parse(packet.data).and_then(|all| all.find(lcp::option::AUTH))
         {
             let name = AuthProtocol::from_lcp_option(option.data).map_or_else(
@@ -210,17 +210,17 @@ impl Watch {
     }
 
     /// Either end hangs up. When it is the daemon, its exit status says why, but for what only its words tell.
-    fn terminate(&mut self, from: From, words: &[u8]) {
+    fn terminate(&mut self, from: Sender, words: &[u8]) {
         let reason = match from {
             // A server that wants proof may first agree to none, and hang up then.
             _ if self.auth_refused && self.demanded().is_none() && self.stage <= Stage::Encryption => {
                 DownReason::NoCommonAuth { offered: self.offered.join(", ") }
             }
-            From::Peer => DownReason::PeerTerminated(printable(words)),
-            From::Daemon if words.starts_with(NO_ENCRYPTION) => {
+            Sender::Peer => DownReason::PeerTerminated(printable(words)),
+            Sender::Daemon if words.starts_with(NO_ENCRYPTION) => {
                 DownReason::EncryptionRefused(printable(words))
             }
-            From::Daemon => return,
+            Sender::Daemon => return,
         };
         self.over(reason);
     }
@@ -255,7 +255,7 @@ impl Watch {
             _ => message,
         };
         let message = Some(printable(words)).filter(|words| !words.is_empty());
-        self.say(Event::Authenticated { protocol, peer_name: self.peer_name.clone(), message });
+        self.say(LinkEvent::Authenticated { protocol, peer_name: self.peer_name.clone(), message });
     }
 
     fn refused(&mut self, protocol: AuthProtocol, message: &[u8]) {
@@ -263,7 +263,7 @@ impl Watch {
         self.over(DownReason::AuthFailed(AuthFailure { peer_name: self.peer_name.clone(), ..failure }));
     }
 
-    fn ccp(&mut self, from: From, packet: Packet<'_>) {
+    fn ccp(&mut self, from: Sender, packet: Packet<'_>) {
         match packet.code {
             code::CONFIGURE_REQUEST => *self.ccp.asked_by(from) = None,
             code::CONFIGURE_ACK => {
@@ -274,7 +274,7 @@ impl Watch {
                 *self.ccp.acknowledged_by(from) = bits;
                 if let (Stage::Encryption, Some(mppe)) = (self.stage, self.mppe()) {
                     self.stage = Stage::Addresses;
-                    self.say(Event::Encryption(Some(mppe)));
+                    self.say(LinkEvent::Encryption(Some(mppe)));
                 }
             }
             _ => {}
@@ -289,7 +289,7 @@ impl Watch {
         Some(Mppe { strength, stateful: daemon & peer & mppe::option::STATELESS == 0 })
     }
 
-    fn ipcp(&mut self, from: From, packet: Packet<'_>) {
+    fn ipcp(&mut self, from: Sender, packet: Packet<'_>) {
         match packet.code {
             code::CONFIGURE_REQUEST => *self.ipcp.asked_by(from) = None,
             code::CONFIGURE_ACK => {
@@ -305,10 +305,10 @@ impl Watch {
         let (Some(daemon), Some(peer)) = (&self.ipcp.daemon, &self.ipcp.peer) else { return };
         let (daemon, peer) = (daemon.clone(), peer.own);
         match self.stage {
-            Stage::Encryption => self.say(Event::Encryption(self.mppe())),
+            Stage::Encryption => self.say(LinkEvent::Encryption(self.mppe())),
             Stage::Addresses => {}
             // Addresses that change in a link that is up are the daemon's to apply, and told anew.
-            Stage::Up => self.say(Event::Renegotiating),
+            Stage::Up => self.say(LinkEvent::Renegotiating),
             Stage::Lcp | Stage::Authentication | Stage::Over => return,
         }
         self.stage = Stage::Up;
@@ -316,7 +316,7 @@ impl Watch {
         let overhead = if mppe.is_some() { MPPE_OVERHEAD } else { 0 };
         let mru = self.lcp.peer.as_ref().map_or(lcp::DEFAULT_MRU, |lcp| lcp.mru);
         let ids = (self.ipv6cp.daemon, self.ipv6cp.peer);
-        self.say(Event::Up(LinkUp {
+        self.say(LinkEvent::Up(LinkUp {
             local: daemon.own,
             peer,
             dns: daemon.dns,
@@ -328,7 +328,7 @@ impl Watch {
         }));
     }
 
-    fn ipv6cp(&mut self, from: From, packet: Packet<'_>) {
+    fn ipv6cp(&mut self, from: Sender, packet: Packet<'_>) {
         match packet.code {
             code::CONFIGURE_REQUEST => *self.ipv6cp.asked_by(from) = None,
             code::CONFIGURE_ACK => {
@@ -339,7 +339,7 @@ impl Watch {
                 if let (Stage::Up, Some(local), Some(peer)) =
                     (self.stage, self.ipv6cp.daemon, self.ipv6cp.peer)
                 {
-                    self.say(Event::Ipv6Up(InterfaceIds { local, peer }));
+                    self.say(LinkEvent::Ipv6Up(InterfaceIds { local, peer }));
                 }
             }
             _ => {}
@@ -348,10 +348,10 @@ impl Watch {
 
     fn over(&mut self, reason: DownReason) {
         self.stage = Stage::Over;
-        self.say(Event::Down(reason));
+        self.say(LinkEvent::Down(reason));
     }
 
-    fn say(&mut self, event: Event) {
+    fn say(&mut self, event: LinkEvent) {
         if self.events.len() < MOST_EVENTS {
             self.events.push_back(event);
         }
@@ -360,18 +360,18 @@ impl Watch {
 
 impl<T> Agreement<T> {
     /// Where the wish of this end stands.
-    const fn asked_by(&mut self, from: From) -> &mut Option<T> {
+    const fn asked_by(&mut self, from: Sender) -> &mut Option<T> {
         match from {
-            From::Daemon => &mut self.daemon,
-            From::Peer => &mut self.peer,
+            Sender::Daemon => &mut self.daemon,
+            Sender::Peer => &mut self.peer,
         }
     }
 
     /// Where the wish stands that this end acknowledges: the other's.
-    const fn acknowledged_by(&mut self, from: From) -> &mut Option<T> {
+    const fn acknowledged_by(&mut self, from: Sender) -> &mut Option<T> {
         match from {
-            From::Daemon => &mut self.peer,
-            From::Peer => &mut self.daemon,
+            Sender::Daemon => &mut self.peer,
+            Sender::Peer => &mut self.daemon,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{fs::Metadata, io::ErrorKind, os::unix::fs::MetadataExt, path::Path};
 use super::{Profile, SecretError, Severity};
 
 /// Something that a profile names and that will not do.
-pub(super) struct Doubt {
+pub(super) struct Problem {
     /// The key that names it.
     pub(super) key: &'static str,
     pub(super) severity: Severity,
@@ -18,24 +18,24 @@ pub(super) struct Doubt {
 /// Whether root may run a program, or why not.
 pub type MayRun<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
 
-pub(super) fn look(profile: &Profile, may_run: MayRun<'_>) -> Vec<Doubt> {
+pub(super) fn look(profile: &Profile, may_run: MayRun<'_>) -> Vec<Problem> {
     let hooks = [("hooks.up", &profile.hooks.up), ("hooks.down", &profile.hooks.down)];
     let hooks = hooks.into_iter().filter_map(|(key, argv)| hook(key, argv.first()?, may_run));
     password(profile).into_iter().chain(rules(profile)).chain(hooks).collect()
 }
 
-fn password(profile: &Profile) -> Option<Doubt> {
+fn password(profile: &Profile) -> Option<Problem> {
     let wrong = profile.password.probe().err()?;
     let severity = match &wrong {
         SecretError::Read { error, .. } if error.kind() == ErrorKind::PermissionDenied => return None,
         SecretError::Missing { .. } => Severity::Warning,
         _ => Severity::Error,
     };
-    Some(Doubt { key: "password.file", severity, wrong: wrong.to_string() })
+    Some(Problem { key: "password.file", severity, wrong: wrong.to_string() })
 }
 
 /// Whether nobody but its owner can change what root will load. Whether it loads is only known when the tunnel is up.
-fn rules(profile: &Profile) -> Option<Doubt> {
+fn rules(profile: &Profile) -> Option<Problem> {
     let (key, path) = if cfg!(target_os = "linux") {
         ("nftables.file", &profile.nftables.as_ref()?.file)
     } else {
@@ -52,7 +52,7 @@ fn rules(profile: &Profile) -> Option<Doubt> {
     })
 }
 
-fn hook(key: &'static str, program: &str, may_run: MayRun<'_>) -> Option<Doubt> {
+fn hook(key: &'static str, program: &str, may_run: MayRun<'_>) -> Option<Problem> {
     let path = Path::new(program);
     file(key, path, |_| may_run(path))
 }
@@ -62,11 +62,11 @@ fn file(
     key: &'static str,
     path: &Path,
     judge: impl FnOnce(&Metadata) -> Result<(), String>,
-) -> Option<Doubt> {
+) -> Option<Problem> {
     let (severity, wrong) = match path.metadata() {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
         Err(error) => (Severity::Warning, format!("{}: {error}", path.display())),
         Ok(found) => (Severity::Error, judge(&found).err()?),
     };
-    Some(Doubt { key, severity, wrong })
+    Some(Problem { key, severity, wrong })
 }

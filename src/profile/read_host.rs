@@ -9,7 +9,7 @@ use super::{
     DefaultRoute, Dns, DnsServers, Mss, Mtu, Nftables, Pf, Profile, Route,
     report::Draft,
     source::Span,
-    tree::{Reader, Value},
+    tree::{Reader, TomlValue},
     values,
 };
 
@@ -62,7 +62,7 @@ fn mss(reader: &mut Reader, table: &DeTable<'_>) -> Mss {
 }
 
 /// A number of bytes where a word could stand instead.
-fn bytes(reader: &mut Reader, value: Value<'_>, words: &str) -> Option<u16> {
+fn bytes(reader: &mut Reader, value: TomlValue<'_>, words: &str) -> Option<u16> {
     if let DeValue::Integer(_) = value.value {
         return reader.as_integer(value, 576..=1500).and_then(|bytes| u16::try_from(bytes).ok());
     }
@@ -92,7 +92,7 @@ fn routes(reader: &mut Reader, table: &DeTable<'_>) -> Vec<Route> {
 }
 
 /// A prefix, or a table with `to`, `metric`, `table` and `label`.
-fn route(reader: &mut Reader, item: Value<'_>) -> Option<Route> {
+fn route(reader: &mut Reader, item: TomlValue<'_>) -> Option<Route> {
     let DeValue::Table(table) = item.value else {
         let prefix = reader.parse(item, values::prefix)?;
         return not_default(reader, item, prefix).map(Route::to);
@@ -116,7 +116,7 @@ fn route(reader: &mut Reader, item: Value<'_>) -> Option<Route> {
     Some(Route { metric, table: number, label, ..Route::to(prefix) })
 }
 
-fn not_default(reader: &mut Reader, at: Value<'_>, prefix: IpNet) -> Option<IpNet> {
+fn not_default(reader: &mut Reader, at: TomlValue<'_>, prefix: IpNet) -> Option<IpNet> {
     if prefix.prefix_len() == 0 {
         reader.bad(at, "for everything, write default = true");
         return None;

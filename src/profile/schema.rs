@@ -82,7 +82,7 @@ pub const KEYS: &[&str] = &[
 ];
 
 /// One thing that the schema has a place for and that this version does not do.
-pub struct Gate {
+pub struct UnsupportedKey {
     /// The key or the table, by its full path.
     pub key: &'static str,
     /// The values that work already: strings as they are, booleans as `true` and `false`.
@@ -92,7 +92,7 @@ pub struct Gate {
 }
 
 /// What is refused with "not supported yet", never silently ignored.
-pub const GATE: &[Gate] = &[];
+pub const GATE: &[UnsupportedKey] = &[];
 
 /// Whether this version performs the key, at least for some values.
 #[must_use]
@@ -104,7 +104,7 @@ pub fn is_supported(key: &str) -> bool {
 }
 
 /// The gate that this value of this key runs into.
-pub(super) fn gate(key: &str, value: &DeValue<'_>) -> Option<&'static Gate> {
+pub(super) fn gate(key: &str, value: &DeValue<'_>) -> Option<&'static UnsupportedKey> {
     let gate = GATE.iter().find(|gate| gate.key == key)?;
     let works = match value {
         DeValue::String(text) => gate.works.contains(&text.as_ref()),

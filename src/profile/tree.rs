@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Looks for the gate that a value of a key runs into.
-pub(super) type FindGate = fn(&str, &DeValue<'_>) -> Option<&'static schema::Gate>;
+pub(super) type FindGate = fn(&str, &DeValue<'_>) -> Option<&'static schema::UnsupportedKey>;
 
 /// Reads one profile's table.
 pub(super) struct Reader {
@@ -30,7 +30,7 @@ pub(super) struct Reader {
 
 /// A value and the key that it belongs to.
 #[derive(Clone, Copy)]
-pub(super) struct Value<'t> {
+pub(super) struct TomlValue<'t> {
     pub(super) path: &'static str,
     pub(super) at: Span,
     pub(super) value: &'t DeValue<'t>,
@@ -43,7 +43,7 @@ impl Reader {
     }
 
     /// The value of a key, unless the key is absent or this version does not perform it.
-    pub(super) fn take<'t>(&mut self, table: &'t DeTable<'t>, path: &'static str) -> Option<Value<'t>> {
+    pub(super) fn take<'t>(&mut self, table: &'t DeTable<'t>, path: &'static str) -> Option<TomlValue<'t>> {
         let name = path.rsplit('.').next()?;
         let (key, value) = table.get_key_value(name)?;
         let at = Span::from(value.span());
@@ -60,7 +60,7 @@ impl Reader {
             return None;
         }
         self.spans.insert(path, at);
-        Some(Value { path, at, value: value.get_ref() })
+        Some(TomlValue { path, at, value: value.get_ref() })
     }
 
     /// The table under a key, its own keys checked.
@@ -73,7 +73,7 @@ impl Reader {
         self.as_table(value)
     }
 
-    pub(super) fn as_table<'t>(&mut self, value: Value<'t>) -> Option<&'t DeTable<'t>> {
+    pub(super) fn as_table<'t>(&mut self, value: TomlValue<'t>) -> Option<&'t DeTable<'t>> {
         if let DeValue::Table(inner) = value.value {
             self.check_keys(inner, value.path);
             return Some(inner);
@@ -103,16 +103,16 @@ impl Reader {
         }
     }
 
-    pub(super) fn bad(&mut self, value: Value<'_>, advice: impl Into<String>) {
+    pub(super) fn bad(&mut self, value: TomlValue<'_>, advice: impl Into<String>) {
         self.failed.push(value.path);
         self.drafts.push(Draft::error(value.at, format!("bad value for `{}`", value.path), advice));
     }
 
-    pub(super) fn wrong_type(&mut self, value: Value<'_>, wanted: &str) {
+    pub(super) fn wrong_type(&mut self, value: TomlValue<'_>, wanted: &str) {
         self.bad(value, format!("expected {wanted}, found {}", kind(value.value)));
     }
 
-    pub(super) fn str<'t>(&mut self, value: Value<'t>) -> Option<&'t str> {
+    pub(super) fn str<'t>(&mut self, value: TomlValue<'t>) -> Option<&'t str> {
         if let DeValue::String(text) = value.value {
             return Some(text);
         }
@@ -123,7 +123,7 @@ impl Reader {
     /// A string through one of the parsers of `values`.
     pub(super) fn parse<T>(
         &mut self,
-        value: Value<'_>,
+        value: TomlValue<'_>,
         parse: impl Fn(&str) -> Result<T, Advice>,
     ) -> Option<T> {
         let text = self.str(value)?;
@@ -160,7 +160,7 @@ impl Reader {
         self.as_integer(value, range)
     }
 
-    pub(super) fn as_integer(&mut self, value: Value<'_>, range: RangeInclusive<u32>) -> Option<u32> {
+    pub(super) fn as_integer(&mut self, value: TomlValue<'_>, range: RangeInclusive<u32>) -> Option<u32> {
         let wanted = format!("a number from {} to {}", range.start(), range.end());
         let DeValue::Integer(number) = value.value else {
             self.wrong_type(value, &wanted);
@@ -187,7 +187,7 @@ impl Reader {
 
     pub(super) fn as_duration(
         &mut self,
-        value: Value<'_>,
+        value: TomlValue<'_>,
         range: RangeInclusive<Duration>,
     ) -> Option<Duration> {
         if let DeValue::Integer(number) = value.value {
@@ -204,12 +204,12 @@ impl Reader {
     }
 
     /// The elements of a list.
-    pub(super) fn list<'t>(&mut self, value: Value<'t>) -> Option<Vec<Value<'t>>> {
+    pub(super) fn list<'t>(&mut self, value: TomlValue<'t>) -> Option<Vec<TomlValue<'t>>> {
         if let DeValue::Array(items) = value.value {
             return Some(
                 items
                     .iter()
-                    .map(|item| Value {
+                    .map(|item| TomlValue {
                         path: value.path,
                         at: Span::from(item.span()),
                         value: item.get_ref(),
@@ -222,7 +222,7 @@ impl Reader {
     }
 
     /// The elements of a list, or the one value where a list of one is meant.
-    pub(super) fn one_or_list<'t>(&mut self, value: Value<'t>) -> Vec<Value<'t>> {
+    pub(super) fn one_or_list<'t>(&mut self, value: TomlValue<'t>) -> Vec<TomlValue<'t>> {
         match value.value {
             DeValue::Array(_) => self.list(value).unwrap_or_default(),
             DeValue::String(_)
@@ -235,7 +235,7 @@ impl Reader {
     }
 
     /// An argument vector: a program and its arguments.
-    pub(super) fn argv(&mut self, value: Value<'_>) -> Option<Vec<String>> {
+    pub(super) fn argv(&mut self, value: TomlValue<'_>) -> Option<Vec<String>> {
         let items = self.list(value)?;
         if items.is_empty() {
             self.bad(value, "a program and its arguments, like [\"/usr/bin/pass\", \"show\", \"vpn\"]");

@@ -24,7 +24,7 @@ use std::{
 };
 
 use self::roaming::Network;
-pub use self::roaming::Outlook;
+pub use self::roaming::NetworkState;
 use super::backoff::{Backoff, Policy};
 use crate::{
     engine::failure::{Failure, FailureKind, Phase},
@@ -54,7 +54,7 @@ pub enum Input {
     /// The engine has ended, with its last word.
     EngineEnded(Failure),
     /// The network may have changed; what it looks like now.
-    Network(Outlook),
+    Network(NetworkState),
     /// This host has slept, or was stopped for a while.
     Woke,
     /// `down`, or a signal.
@@ -98,7 +98,7 @@ pub enum Action {
 
 /// What `status` shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum TunnelState {
     /// Looking up a server's name.
     Resolving,
     /// On the way to a link.
@@ -117,7 +117,7 @@ pub enum State {
     Ended,
 }
 
-impl State {
+impl TunnelState {
     /// The word for a person.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -139,7 +139,7 @@ impl State {
 pub struct Machine {
     servers: Vec<Server>,
     backoff: Backoff,
-    state: State,
+    state: TunnelState,
     phase: Phase,
     /// Servers of this round that have not been tried.
     untried: VecDeque<Server>,
@@ -166,7 +166,7 @@ impl Machine {
         Self {
             servers,
             backoff: Backoff::new(retry),
-            state: State::Resolving,
+            state: TunnelState::Resolving,
             phase: Phase::Resolve,
             untried: VecDeque::new(),
             addresses: VecDeque::new(),
@@ -202,7 +202,7 @@ impl Machine {
 
     /// Where the tunnel is.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> TunnelState {
         self.state
     }
 
@@ -233,26 +233,28 @@ impl Machine {
     /// Takes in what happened. `random` is for the jitter of a wait.
     pub fn handle(&mut self, now: Instant, random: u16, input: Input) {
         match (self.state, input) {
-            (State::Ended, _) => {}
+            (TunnelState::Ended, _) => {}
             (_, Input::Stop) => self.stop(),
-            (State::Stopping, Input::EngineEnded(_) | Input::Resolved(_) | Input::DialFailed(_)) => {
+            (TunnelState::Stopping, Input::EngineEnded(_) | Input::Resolved(_) | Input::DialFailed(_)) => {
                 self.child = false;
                 self.finish();
             }
             // What the engine said before it heard us.
-            (State::Stopping, _) => {}
+            (TunnelState::Stopping, _) => {}
             (_, Input::Start) => self.new_round(now, random),
-            (State::Waiting, Input::Timeout) if self.wake.is_some_and(|wake| wake <= now) => {
+            (TunnelState::Waiting, Input::Timeout) if self.wake.is_some_and(|wake| wake <= now) => {
                 self.new_round(now, random);
             }
-            (State::NoNetwork, Input::Timeout) if self.wake.is_some_and(|wake| wake <= now) => {
+            (TunnelState::NoNetwork, Input::Timeout) if self.wake.is_some_and(|wake| wake <= now) => {
                 self.look_again(now);
             }
             (_, Input::Timeout) => {}
             (_, Input::Network(outlook)) => self.network_changed(now, random, outlook),
             (_, Input::Woke) => self.woke(now, random),
-            (State::Resolving, Input::Resolved(Ok(addresses))) => self.resolved(now, random, &addresses),
-            (State::Resolving, Input::Resolved(Err(failure))) => {
+            (TunnelState::Resolving, Input::Resolved(Ok(addresses))) => {
+                self.resolved(now, random, &addresses)
+            }
+            (TunnelState::Resolving, Input::Resolved(Err(failure))) => {
                 self.child = false;
                 self.failed(now, random, failure);
             }
@@ -261,23 +263,23 @@ impl Machine {
                 self.child = false;
                 self.failed(now, random, failure);
             }
-            (State::Dialing, Input::Phase(phase)) => self.phase = phase,
+            (TunnelState::Dialing, Input::Phase(phase)) => self.phase = phase,
             (_, Input::Phase(_)) => {}
-            (State::Dialing | State::Up, Input::LinkUp(link)) => {
-                self.state = State::Configuring;
+            (TunnelState::Dialing | TunnelState::Up, Input::LinkUp(link)) => {
+                self.state = TunnelState::Configuring;
                 self.phase = Phase::Routes;
                 self.actions.push_back(Action::Configure(link));
             }
             (_, Input::LinkUp(_)) => {}
-            (State::Configuring, Input::Configured(Ok(()))) => {
-                self.state = State::Up;
+            (TunnelState::Configuring, Input::Configured(Ok(()))) => {
+                self.state = TunnelState::Up;
                 self.phase = Phase::Up;
                 self.ever_up = true;
                 self.last_good = self.dialled;
                 self.up_since.get_or_insert(now);
                 self.actions.push_back(Action::Ready);
             }
-            (State::Configuring, Input::Configured(Err(failure))) => self.end(Err(failure)),
+            (TunnelState::Configuring, Input::Configured(Err(failure))) => self.end(Err(failure)),
             (_, Input::Configured(_)) => {}
         }
     }
@@ -290,10 +292,10 @@ impl Machine {
 
     /// Ends with `outcome`, after the child has; the first reason stays.
     fn end(&mut self, outcome: Result<(), Failure>) {
-        if self.state == State::Stopping {
+        if self.state == TunnelState::Stopping {
             return;
         }
-        self.state = State::Stopping;
+        self.state = TunnelState::Stopping;
         self.wake = None;
         // Everything goes.
         self.actions.retain(|action| *action != Action::LetGo);
@@ -306,7 +308,7 @@ impl Machine {
     }
 
     fn finish(&mut self) {
-        self.state = State::Ended;
+        self.state = TunnelState::Ended;
         self.actions.push_back(Action::End(self.outcome.take().unwrap_or(Ok(()))));
     }
 
@@ -326,7 +328,7 @@ impl Machine {
                 self.next_address(now, random, last);
             }
             Some(server) => {
-                self.state = State::Resolving;
+                self.state = TunnelState::Resolving;
                 self.phase = Phase::Resolve;
                 self.dialled = None;
                 self.child = true;
@@ -352,7 +354,7 @@ impl Machine {
 
     fn next_address(&mut self, now: Instant, random: u16, last: Failure) {
         let Some(address) = self.addresses.pop_front() else { return self.next_server(now, random, last) };
-        self.state = State::Dialing;
+        self.state = TunnelState::Dialing;
         self.phase = Phase::Connect;
         self.dialled = Some(address);
         self.child = true;
@@ -362,13 +364,15 @@ impl Machine {
     fn failed(&mut self, now: Instant, random: u16, failure: Failure) {
         self.was_up_until(now);
         match failure.kind {
-            kind if self.state == State::Up && !kind.is_final() && self.lost_to_the_network(now, random) => {}
+            kind if self.state == TunnelState::Up
+                && !kind.is_final()
+                && self.lost_to_the_network(now, random) => {}
             FailureKind::NameNotResolved => {
                 self.untried.pop_front();
                 self.next_server(now, random, failure);
             }
             // Only an attempt moves on to the next address; a tunnel that was up starts a new round.
-            kind if kind.is_about_this_address() && self.state == State::Dialing => {
+            kind if kind.is_about_this_address() && self.state == TunnelState::Dialing => {
                 self.next_address(now, random, failure);
             }
             _ => self.round_failed(now, random, failure),
@@ -394,7 +398,7 @@ impl Machine {
         }
         match self.backoff.next(random) {
             Some(wait) => {
-                self.state = State::Waiting;
+                self.state = TunnelState::Waiting;
                 self.wake = Some(now + wait);
                 self.actions.push_back(Action::Waiting(wait));
             }

@@ -1,53 +1,51 @@
 //! One process per tunnel: state machine, retry policy, control socket, status, readiness.
 //!
-//! [`machine`] decides and is pure; [`run`](fn@run) is the loop that performs what it decides. [`client`] is the
-//! other half, for `status` and `down`; [`report`] is how a waiting `up` hears how it goes; [`recover`] undoes
+//! [`machine`] decides and is pure; [`run`](fn@run) is the loop that performs what it decides. [`ipc`] is how
+//! `status`, `down` and a waiting `up` reach that process; [`recover`] undoes
 //! what a supervisor left that died.
 
+mod address_cache;
 pub mod backend;
 pub mod backoff;
-pub mod client;
-mod contest;
-pub mod control;
 pub mod debounce;
-mod dial;
+mod engine_spec;
 pub mod hints;
-pub mod lock;
+mod interruptible;
+pub mod ipc;
 pub mod log;
 pub mod machine;
-mod names;
-pub mod notify;
-mod patience;
 mod recovery;
-pub mod report;
+mod restore_limit;
 pub mod routes;
 mod run;
-pub mod status;
+pub mod systemd;
 
 use std::{io, path::PathBuf, process::ExitCode};
 
 pub use self::{
-    client::ClientError,
-    lock::{Lock, LockError},
-    patience::unless_ended,
+    interruptible::unless_ended,
+    ipc::{
+        client::ClientError,
+        lock::{Lock, LockError},
+        messages::Status,
+        progress::{Progress, Reporter},
+    },
     recovery::{Recovery, recover},
-    report::{Progress, Reporter},
-    run::{Job, run},
-    status::Status,
+    run::{TunnelJob, run},
 };
 pub use crate::engine::failure::{Failure, FailureKind, Phase};
-use crate::{
-    engine::{child, parent, resolver},
-    os::paths,
-    profile::LogLevel,
-};
 pub use crate::{
-    link::{Recovered, may_run},
+    apply::{RecoveredItem, may_run},
     net::signals::Signals,
     os::{
         descriptors::Inherited,
         privileges::{lacking, no_core},
     },
+};
+use crate::{
+    engine::{child, handle, resolver},
+    os::paths,
+    profile::LogLevel,
 };
 
 /// If this process was started as a child of a supervisor: its whole life, and its exit status.
@@ -58,8 +56,8 @@ pub fn child_main() -> Option<ExitCode> {
     let role = arguments.next()?;
     let loglevel = arguments.next().and_then(|level| level.to_str()?.parse().ok()).unwrap_or(1);
     let ended = match role.to_str()? {
-        parent::ENGINE => child::main(loglevel),
-        parent::RESOLVER => resolver::main(),
+        handle::ENGINE => child::main(loglevel),
+        handle::RESOLVER => resolver::main(),
         _ => return None,
     };
     Some(match ended {

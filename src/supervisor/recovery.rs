@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::lock;
+use super::ipc::lock;
 use crate::{
-    link::{self, LinkError, Places, Recovered},
+    apply::{self, ApplyError, Directories, RecoveredItem},
     os::paths,
     plan::Platform,
 };
@@ -21,29 +21,29 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Debug, Default)]
 pub struct Recovery {
     /// Tunnels whose steps were undone.
-    pub recovered: Vec<Recovered>,
+    pub recovered: Vec<RecoveredItem>,
     /// Tunnels that are alive.
     pub alive: Vec<String>,
     /// Sockets and locks of dead supervisors that were removed, and the directory if they had died without them.
     pub removed: Vec<PathBuf>,
     /// What could not be undone.
-    pub errors: Vec<LinkError>,
+    pub errors: Vec<ApplyError>,
 }
 
 /// Undoes what every dead supervisor left. `own` is the profile whose lock the caller itself holds: its ledger
 /// is a dead one's.
 #[must_use]
 pub fn recover(own: Option<&str>) -> Recovery {
-    let places = Places::system(Platform::host());
-    let steps = match link::system_host() {
+    let places = Directories::system(Platform::host());
+    let steps = match apply::system_host() {
         Ok(mut host) => {
-            let alive = |header: &link::ledger::Header| {
+            let alive = |header: &apply::ledger::Header| {
                 (Some(header.profile.as_str()) != own && lock::is_held(&header.profile))
                     || outlives_its_lock(header)
             };
-            link::recover(&places, host.as_mut(), &alive)
+            apply::recover(&places, host.as_mut(), &alive)
         }
-        Err(error) => link::Recovery { errors: vec![error], ..link::Recovery::default() },
+        Err(error) => apply::Recovery { errors: vec![error], ..apply::Recovery::default() },
     };
     Recovery {
         recovered: steps.recovered,
@@ -55,7 +55,7 @@ pub fn recover(own: Option<&str>) -> Recovery {
 
 /// Someone may have cleared the control directory, and the lock with it, under a live supervisor: its tunnel must not be
 /// taken apart. One that is just dying has let go of its lock, and is there for a moment still.
-fn outlives_its_lock(header: &link::ledger::Header) -> bool {
+fn outlives_its_lock(header: &apply::ledger::Header) -> bool {
     let patience = Instant::now() + DYING;
     while header.process_lives() {
         if Instant::now() >= patience {

@@ -3,9 +3,9 @@
 
 use std::net::IpAddr;
 
-pub use crate::link::{Goes, Trace};
+pub use crate::apply::{Disposition, Trace};
 use crate::{
-    link::{self, InForce, LinkError, Places},
+    apply::{self, AppliedRouting, ApplyError, Directories},
     plan::Platform,
 };
 
@@ -24,10 +24,10 @@ pub struct Routes {
 ///
 /// # Errors
 /// When the kernel could not be asked.
-pub fn routes(name: &str, destinations: &[IpAddr]) -> Result<Option<Routes>, LinkError> {
+pub fn routes(name: &str, destinations: &[IpAddr]) -> Result<Option<Routes>, ApplyError> {
     let platform = Platform::host();
-    let Some(in_force) = InForce::of(&Places::system(platform), name) else { return Ok(None) };
-    let mut host = link::system_host()?;
+    let Some(in_force) = AppliedRouting::of(&Directories::system(platform), name) else { return Ok(None) };
+    let mut host = apply::system_host()?;
     let traces = destinations.iter().map(|to| in_force.trace(host.as_mut(), *to));
     Ok(Some(Routes {
         traces: traces.collect::<Result<_, _>>()?,

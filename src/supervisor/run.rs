@@ -5,12 +5,12 @@
 //! an attempt and configures this host, `child` deals with those processes, `roam` follows the network, `news` tells how
 //! it goes.
 
-mod attempt;
-mod child;
-mod news;
-mod ppp;
-mod resolvers;
-mod roam;
+mod children;
+mod dial;
+mod external_ppp;
+mod network_watch;
+mod resolver_watch;
+mod status;
 
 use std::{
     io,
@@ -18,24 +18,25 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use self::{child::Child, resolvers::Resolvers, roam::Roam};
+use self::{children::Child, network_watch::NetworkWatch, resolver_watch::ResolverWatch};
 use super::{
-    backoff,
-    control::Control,
-    hints,
-    lock::Lock,
+    backoff, hints,
+    ipc::{
+        lock::Lock,
+        messages::{Request, Response},
+        progress::{Progress, Reporter},
+        server::Control,
+    },
     log::EngineLog,
-    machine::{Action, Input, Machine, State},
-    notify,
-    report::{Progress, Reporter},
-    status::{Answer, Request},
+    machine::{Action, Input, Machine, TunnelState},
+    systemd,
 };
 use crate::{
+    apply,
     engine::{
         failure::{Failure, FailureKind, Phase},
         message::{LinkUp, ToEngine},
     },
-    link,
     net::{
         signals::{self, Signals},
         wait::{self, Interest},
@@ -48,7 +49,7 @@ use crate::{
 const QUERY_WAIT: Duration = Duration::from_secs(1);
 
 /// Everything that a tunnel is made from.
-pub struct Job {
+pub struct TunnelJob {
     /// What the person wrote.
     pub profile: Profile,
     /// What the profile does not hold.
@@ -65,7 +66,7 @@ pub struct Job {
 ///
 /// # Errors
 /// Why the tunnel did not come up, or did not stay up and was given up on.
-pub fn run(job: Job, reporter: Reporter) -> Result<(), Failure> {
+pub fn run(job: TunnelJob, reporter: Reporter) -> Result<(), Failure> {
     // Sockets and files are ours alone unless they say otherwise.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let name = job.profile.name.clone();
@@ -92,22 +93,22 @@ struct Supervisor {
     started: Instant,
     reporter: Reporter,
     machine: Machine,
-    link: Option<link::Session>,
+    changes: Option<apply::Changes>,
     control: Control,
     signals: Signals,
     child: Child,
     /// With an external PPP, that of the present attempt.
-    ppp: Option<ppp::External>,
+    ppp: Option<external_ppp::External>,
     engine_log: EngineLog,
     /// When a child that was asked to end, or a resolver, is ended without asking.
     child_due: Option<Instant>,
     /// When those who asked for a status are answered without the engine's counters.
     query_due: Option<Instant>,
-    live: Option<Live>,
+    active: Option<ActiveLink>,
     /// The profile with the routes that the server has offered; with `peer-routes` and after the first answer.
     offered: Option<Profile>,
-    resolvers: Resolvers,
-    roam: Roam,
+    resolvers: ResolverWatch,
+    network: NetworkWatch,
     /// SIGUSR1: the next statistics are for the log.
     log_statistics: bool,
     /// The tunnel was up and has been lost.
@@ -142,7 +143,7 @@ enum Source {
 }
 
 /// What is known of a tunnel that is up.
-struct Live {
+struct ActiveLink {
     link: LinkUp,
     since: SystemTime,
     /// The same moment on a clock that nobody sets.
@@ -154,9 +155,9 @@ impl Drop for Supervisor {
     /// the same.
     fn drop(&mut self) {
         self.drop_ppp();
-        let Some(link) = self.link.take() else { return };
+        let Some(link) = self.changes.take() else { return };
         self.kill_child();
-        for problem in link.unwind() {
+        for problem in link.undo_all_and_close() {
             tracing::error!("{}: {problem}", self.profile.log_name());
         }
         self.control.close();
@@ -169,8 +170,8 @@ impl Drop for Supervisor {
 type Refused = (Reporter, Lock, Failure);
 
 impl Supervisor {
-    fn new(job: Job, reporter: Reporter) -> Result<Self, Refused> {
-        let Job { profile, password, mut lock, started, signals } = job;
+    fn new(job: TunnelJob, reporter: Reporter) -> Result<Self, Refused> {
+        let TunnelJob { profile, password, mut lock, started, signals } = job;
         let name = profile.name.as_str();
         let ready = lock
             .sign()
@@ -178,7 +179,7 @@ impl Supervisor {
             .and_then(|()| listen(name))
             .map_err(|error| Failure::new(Phase::Resolve, FailureKind::Internal, error.to_string()));
         let opened = ready.and_then(|control| {
-            let link = attempt::open_link(&profile).inspect_err(|_| control.close())?;
+            let link = dial::open_link(&profile).inspect_err(|_| control.close())?;
             Ok((control, link))
         });
         let (control, link) = match opened {
@@ -198,7 +199,7 @@ impl Supervisor {
             lock: Some(lock),
             started,
             reporter,
-            link: Some(link),
+            changes: Some(link),
             control,
             signals,
             child: Child::None,
@@ -206,10 +207,10 @@ impl Supervisor {
             engine_log: EngineLog::default(),
             child_due: None,
             query_due: None,
-            live: None,
+            active: None,
             offered: None,
-            resolvers: Resolvers::default(),
-            roam: Roam::new(),
+            resolvers: ResolverWatch::default(),
+            network: NetworkWatch::new(),
             log_statistics: false,
             lost: false,
             without_routes: false,
@@ -239,7 +240,7 @@ impl Supervisor {
 
     fn wait(&mut self) -> io::Result<()> {
         let deadline =
-            [self.machine.next_timeout(), self.child_due, self.query_due, self.ppp_due(), self.roam.due()]
+            [self.machine.next_timeout(), self.child_due, self.query_due, self.ppp_due(), self.network.due()]
                 .into_iter()
                 .flatten()
                 .min();
@@ -261,7 +262,7 @@ impl Supervisor {
         if is(Source::Files) {
             self.files_changed();
         }
-        self.roam.hear(is(Source::Network), is(Source::Clock), deadline);
+        self.network.hear(is(Source::Network), is(Source::Clock), deadline);
         self.expire();
         Ok(())
     }
@@ -282,7 +283,7 @@ impl Supervisor {
         };
         let (channel, log) = process.map_or((None, None), |(channel, log)| (Some(channel), log));
         let [ppp_log, ppp_end] = self.ppp_fds();
-        let [network, clock] = self.roam.fds();
+        let [network, clock] = self.network.fds();
         let optional = [
             (Source::Child, channel),
             (Source::ChildLog, log),
@@ -317,11 +318,11 @@ impl Supervisor {
             Action::LetGo => self.let_go(),
             Action::Waiting(wait) => {
                 tracing::info!("{}: next attempt in {:.1} s", self.profile.log_name(), wait.as_secs_f32());
-                notify::status(&format!("waiting {:.0} s for the next attempt", wait.as_secs_f32()));
+                systemd::status(&format!("waiting {:.0} s for the next attempt", wait.as_secs_f32()));
             }
             Action::NoNetwork => {
                 tracing::info!("{}: no network; waits for one", self.profile.log_name());
-                notify::status("waiting for a network");
+                systemd::status("waiting for a network");
             }
             Action::Look => self.look(),
             Action::Repin => self.repin(),
@@ -339,24 +340,28 @@ impl Supervisor {
             self.reconnects += 1;
         }
         tracing::info!("{}: up on {tun}", self.profile.log_name());
-        notify::ready(&format!("up on {tun}"));
+        systemd::ready(&format!("up on {tun}"));
         let at_ms = self.elapsed_ms();
         self.reporter.say(&Progress::Ready { tun, at_ms });
     }
 
     /// Undoes everything; only then does anyone hear of the end.
     fn finish(&mut self, outcome: Result<(), Failure>) {
-        notify::stopping();
+        systemd::stopping();
         self.drop_ppp();
         self.look_at_resolvers();
         self.child = Child::None;
-        self.live = None;
+        self.active = None;
         // A tunnel that was up and is given up on has not been taken down: what is meant for it still may not leave.
         let guarded = outcome.is_err()
             && self.machine.was_up()
-            && self.link.as_ref().is_some_and(link::Session::blocks);
-        let unwind = if guarded { link::Session::unwind_but_guard } else { link::Session::unwind };
-        let errors = self.link.take().map(unwind).unwrap_or_default();
+            && self.changes.as_ref().is_some_and(apply::Changes::blocks);
+        let unwind = if guarded {
+            apply::Changes::undo_all_but_kill_switch
+        } else {
+            apply::Changes::undo_all_and_close
+        };
+        let errors = self.changes.take().map(unwind).unwrap_or_default();
         if guarded {
             tracing::warn!(
                 "{}: leak = \"block\": what is meant for the tunnel goes nowhere until `pptpctl recover` or the next up",
@@ -381,7 +386,7 @@ impl Supervisor {
                 self.reporter.say(&Progress::Failed { failure: failure.clone(), problems: problems.clone() });
             }
         }
-        self.control.answer(Request::Down, &Answer::Down { problems });
+        self.control.answer(Request::Down, &Response::Down { problems });
         self.end = Some(outcome);
     }
 
@@ -412,7 +417,7 @@ impl Supervisor {
         }
         self.handle(input(failure.clone()));
         // What comes next is either the end, which carries the failure itself, or another attempt.
-        if matches!(self.machine.state(), State::Resolving | State::Dialing) {
+        if matches!(self.machine.state(), TunnelState::Resolving | TunnelState::Dialing) {
             self.reporter.say(&Progress::Attempt(failure));
         }
     }

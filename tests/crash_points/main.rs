@@ -6,7 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::print_stdout, reason = "the number of points is a result")]
 
-mod picture;
+mod host_state;
 mod points;
 #[path = "../lab/script.rs"]
 mod script;

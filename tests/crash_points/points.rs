@@ -15,11 +15,11 @@ use nix::{
     mount::{MsFlags, mount},
     sys::socket::{getsockopt, sockopt::PeerCredentials},
 };
-use pptpctl::demo::orders::Orders;
+use pptpctl::demo::config::ServerConfig;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use crate::{
-    picture::{picture, processes},
+    host_state::{picture, processes},
     script::script,
     shown::assert_same,
     world::{PASSWORD, World, end_of_world, new_world, text},
@@ -200,7 +200,7 @@ fn in_worlds(profile: &str, go: impl Fn(&Here<'_>, u32) -> (bool, String) + Send
         .map(|first| {
             let (tally, go, profile) = (Arc::clone(&tally), Arc::clone(&go), profile.clone());
             let users = vec![("tester".to_owned(), PASSWORD.to_owned())];
-            new_world(Orders { users, ipv6: true, ..Orders::default() }, move |world| {
+            new_world(ServerConfig { users, ipv6: true, ..ServerConfig::default() }, move |world| {
                 furnish(world, &profile);
                 let here = Here { world, before: picture(), alone: processes() };
                 let whole = here.whole_round();

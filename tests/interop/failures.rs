@@ -6,7 +6,7 @@ use std::{path::Path, process::Command};
 use crate::{
     capture::Capture,
     client::{Client, Done, Profile, Running},
-    host::Snapshot,
+    host_state::Snapshot,
     lab::Lab,
     peer::{self, Manner, Peer},
     runner::Case,

@@ -16,16 +16,16 @@
 
 mod capture;
 mod client;
-mod deaths;
-mod evidence;
 mod failures;
-mod host;
+mod host_state;
+mod killed_processes;
 mod lab;
 mod peer;
 mod reconnects;
 mod requests;
 mod roaming;
 mod runner;
+mod self_test;
 mod sessions;
 mod traffic;
 
@@ -33,11 +33,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cases = [
-        evidence::CASES,
+        self_test::CASES,
         sessions::CASES,
         failures::CASES,
         requests::CASES,
-        deaths::CASES,
+        killed_processes::CASES,
         reconnects::CASES,
         roaming::CASES,
     ];

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     capture::Capture,
     client::{Client, Profile, is_alive, pid},
-    host::Snapshot,
+    host_state::Snapshot,
     lab::{Lab, PATIENCE, wait_for},
     runner::{Case, report},
     sessions::MPPE128,

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     client::{Client, Profile, pid, signal, tun_links},
-    host::Snapshot,
+    host_state::Snapshot,
     lab::{Lab, PATIENCE, wait_for},
     peer::{self, Manner, Peer},
     runner::Case,

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     client::{Client, pid, signal},
-    host::Snapshot,
+    host_state::Snapshot,
     lab::{Lab, PATIENCE, wait_for},
     reconnects::{came_back, vpn},
     runner::{Case, report},

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     capture::{Capture, Verdict},
     client::{Client, Profile, is_alive, pid, proc_status, tun_links},
-    host::Snapshot,
+    host_state::Snapshot,
     lab::{Lab, PATIENCE, wait_for},
     runner::{Case, report},
     traffic,

@@ -3,49 +3,49 @@
 use std::fs;
 
 use crate::{
-    town::in_town,
+    resolver_world::in_resolver_world,
     world::{World, text},
 };
 
 #[test]
 fn those_that_want_to_come_up() {
-    in_town(|town| {
-        town.world.profile("autostart = true");
+    in_resolver_world(|net| {
+        net.world.profile("autostart = true");
         let one = fs::read_to_string(World::CONFIG).unwrap();
         let two = one.replace("profile.vpn", "profile.two").replace("192.168.77.0/24", "192.168.78.0/24");
         let dead = one.replace("profile.vpn", "profile.dead").replace("192.0.2.1", "192.0.2.1:9");
         let idle =
             one.replace("profile.vpn", "profile.idle").replace("autostart = true", "autostart = false");
         fs::write(World::CONFIG, format!("{one}{two}{dead}{idle}")).unwrap();
-        let before = town.world.state();
-        let output = town.world.run(&["up", "--autostart"]);
+        let before = net.world.state();
+        let output = net.world.run(&["up", "--autostart"]);
         let said = text(&output.stdout) + &text(&output.stderr);
         // The one that fails is told, and keeps no other from coming up.
         assert_eq!(output.status.code(), Some(11), "{said}");
         assert!(said.contains("dead: failed in phase connect"), "{said}");
-        let is_up = |name: &str| town.world.run(&["status", name]).status.success();
+        let is_up = |name: &str| net.world.run(&["status", name]).status.success();
         assert!(is_up("vpn") && is_up("two") && !is_up("dead") && !is_up("idle"), "{said}");
         // Again: what is up is left alone.
-        let pid = town.pid("supervisor_pid");
-        assert_eq!(town.world.run(&["up", "--autostart"]).status.code(), Some(11));
-        assert_eq!(town.pid("supervisor_pid"), pid);
-        let output = town.world.run(&["down", "--autostart"]);
+        let pid = net.pid("supervisor_pid");
+        assert_eq!(net.world.run(&["up", "--autostart"]).status.code(), Some(11));
+        assert_eq!(net.pid("supervisor_pid"), pid);
+        let output = net.world.run(&["down", "--autostart"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
-        town.world.assert_state(&before);
+        net.world.assert_state(&before);
     });
 }
 
 #[test]
 fn one_that_cannot_be_read_keeps_no_other() {
-    in_town(|town| {
-        town.world.profile("autostart = true");
+    in_resolver_world(|net| {
+        net.world.profile("autostart = true");
         let one = fs::read_to_string(World::CONFIG).unwrap();
         let wrong = one.replace("profile.vpn", "profile.wrong").replace("192.0.2.1", "192.0.2.");
         fs::write(World::CONFIG, format!("{wrong}{one}")).unwrap();
-        let output = town.world.run(&["up", "--autostart"]);
+        let output = net.world.run(&["up", "--autostart"]);
         assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
-        assert!(town.world.run(&["status", "vpn"]).status.success());
-        assert_eq!(town.world.run(&["down", "--autostart"]).status.code(), Some(3));
-        assert!(!town.world.run(&["status", "vpn"]).status.success());
+        assert!(net.world.run(&["status", "vpn"]).status.success());
+        assert_eq!(net.world.run(&["down", "--autostart"]).status.code(), Some(3));
+        assert!(!net.world.run(&["status", "vpn"]).status.success());
     });
 }

@@ -7,15 +7,15 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 use pptpctl::{
-    link::recover,
+    apply::recover,
     profile::{DefaultRoute, DnsBackend, DnsServers, Profile},
 };
 
 use crate::{
-    mortal::Budget,
+    crashing_host::Budget,
     namespace::{Lab, with_default},
+    resolver_world::{RESOLV_CONF, install, private_etc, script},
     shown::assert_same,
-    town::{RESOLV_CONF, install, private_etc, script},
 };
 
 const HOOK: &str = "/etc/pptpctl/hook";

@@ -9,10 +9,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use pptpctl::demo::orders::Orders;
+use pptpctl::demo::config::ServerConfig;
 
 use crate::{
-    town::{FAR_SAYS, NEAR_SAYS, Town, in_town_of},
+    resolver_world::{FAR_SAYS, NEAR_SAYS, ResolverWorld, in_town_of},
     world::{World, text},
 };
 
@@ -20,35 +20,35 @@ const OFFICE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 1);
 
 #[test]
 fn a_client_on_its_own() {
-    in_town_of(orders(), |town| {
+    in_town_of(orders(), |net| {
         install("client.toml");
-        let before = everything(town);
-        town.asks("who.example", NEAR_SAYS);
-        town.world.up();
-        town.near.asked();
-        assert!(page(town, "").contains("10.77.0.100"), "{}", page(town, ""));
-        town.asks("who.example", FAR_SAYS);
-        assert_eq!(town.near.asked(), Vec::<String>::new(), "a name left beside the tunnel");
+        let before = everything(net);
+        net.asks("who.example", NEAR_SAYS);
+        net.world.up();
+        net.near.asked();
+        assert!(page(net, "").contains("10.77.0.100"), "{}", page(net, ""));
+        net.asks("who.example", FAR_SAYS);
+        assert_eq!(net.near.asked(), Vec::<String>::new(), "a name left beside the tunnel");
         // Everything goes that way, and the tunnel itself does not.
-        assert!(town.world.shell("ip route get 198.51.100.1").contains("dev tun0"));
-        assert!(town.world.shell("ip route get 10.42.0.1").contains("dev tun0"));
-        assert_eq!(town.status()["warnings"], serde_json::Value::Null);
-        assert!(town.world.run(&["down", "vpn"]).status.success());
-        assert_eq!(everything(town), before);
-        town.asks("who.example", NEAR_SAYS);
+        assert!(net.world.shell("ip route get 198.51.100.1").contains("dev tun0"));
+        assert!(net.world.shell("ip route get 10.42.0.1").contains("dev tun0"));
+        assert_eq!(net.status()["warnings"], serde_json::Value::Null);
+        assert!(net.world.run(&["down", "vpn"]).status.success());
+        assert_eq!(everything(net), before);
+        net.asks("who.example", NEAR_SAYS);
     });
 }
 
 #[test]
 fn a_router() {
-    in_town_of(orders(), |town| {
+    in_town_of(orders(), |net| {
         install("router.toml");
         let rules = examples().join("nftables.vpn");
         fs::copy(rules, "/etc/nftables.vpn").unwrap();
         // A host behind this one, whose network nobody else knows.
-        let lan = town.spawn(Command::new("unshare").args(["--net", "sleep", "1000"]));
-        let host = town.world.shell("until pgrep -x sleep; do :; done").trim().to_owned();
-        town.world.shell(&format!(
+        let lan = net.spawn(Command::new("unshare").args(["--net", "sleep", "1000"]));
+        let host = net.world.shell("until pgrep -x sleep; do :; done").trim().to_owned();
+        net.world.shell(&format!(
             "sysctl -qw net.ipv4.ip_forward=1
              ip link add lan0 type veth peer name eth0 netns {host}
              ip link set lan0 addrgenmode none
@@ -58,32 +58,32 @@ fn a_router() {
         ));
         let inside = format!("nsenter -t {host} -n ");
         // Its state, which is part of what is compared, follows LOWER_UP a moment later.
-        town.world.wait_for(|| town.world.shell("ip -o link show lan0").contains("state UP"));
-        let before = everything(town);
-        town.world.up();
-        let said = page(town, &inside);
+        net.world.wait_for(|| net.world.shell("ip -o link show lan0").contains("state UP"));
+        let before = everything(net);
+        net.world.up();
+        let said = page(net, &inside);
         // The office sees the tunnel's address, not the host's own.
         assert!(said.contains("10.77.0.100") && !said.contains("172.31.9.2"), "{said}");
-        segments_fit(town, &inside);
+        segments_fit(net, &inside);
         // The rules are in force, for our device and addresses.
-        let ruleset = town.world.shell("nft list ruleset");
+        let ruleset = net.world.shell("nft list ruleset");
         assert!(ruleset.contains("iifname \"tun0\" ip saddr 10.77.0.1 accept"), "{ruleset}");
-        assert!(town.world.run(&["down", "vpn"]).status.success());
-        assert_eq!(everything(town), before);
+        assert!(net.world.run(&["down", "vpn"]).status.success());
+        assert_eq!(everything(net), before);
         // And as the unit at boot brings it up.
-        assert!(town.world.run(&["up", "--autostart"]).status.success());
-        assert!(page(town, &inside).contains("10.77.0.100"));
-        assert!(town.world.run(&["down", "--autostart"]).status.success());
-        assert_eq!(everything(town), before);
+        assert!(net.world.run(&["up", "--autostart"]).status.success());
+        assert!(page(net, &inside).contains("10.77.0.100"));
+        assert!(net.world.run(&["down", "--autostart"]).status.success());
+        assert_eq!(everything(net), before);
         drop(lan);
     });
 }
 
 // Helpers.
 
-fn orders() -> Orders {
+fn orders() -> ServerConfig {
     let users = vec![("User".to_owned(), "MySecret".to_owned())];
-    Orders { users, dns: vec![OFFICE], office: OFFICE, ..Orders::default() }
+    ServerConfig { users, dns: vec![OFFICE], office: OFFICE, ..ServerConfig::default() }
 }
 
 /// As the first lines of the example say.
@@ -100,9 +100,9 @@ fn examples() -> std::path::PathBuf {
 }
 
 /// What a host on an Ethernet offers, 1460 bytes, has become what the tunnel leaves when the office sees it.
-fn segments_fit(town: &Town<'_>, inside: &str) {
+fn segments_fit(net: &ResolverWorld<'_>, inside: &str) {
     let first = "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn and dst port 80";
-    let mut capture = town.spawn(
+    let mut capture = net.spawn(
         Command::new("nsenter")
             .args(["-t", "1", "-n", "tcpdump", "-lnvi", "any", "-c", "1", first])
             .stdout(Stdio::piped())
@@ -114,26 +114,26 @@ fn segments_fit(town: &Town<'_>, inside: &str) {
         line.clear();
         assert_ne!(heard.read_line(&mut line).unwrap(), 0, "tcpdump has ended");
     }
-    page(town, inside);
+    page(net, inside);
     let mut seen = String::new();
     capture.stdout.take().unwrap().read_to_string(&mut seen).unwrap();
-    let mtu = town.world.shell("ip -o link show tun0 | sed 's/.* mtu \\([0-9]*\\).*/\\1/'");
+    let mtu = net.world.shell("ip -o link show tun0 | sed 's/.* mtu \\([0-9]*\\).*/\\1/'");
     let fits = mtu.trim().parse::<u16>().unwrap() - 40;
     assert!(fits < 1460 && seen.contains(&format!("mss {fits},")), "MTU {mtu}: {seen}");
     // An engine that is busy for a second is not waited for.
-    town.world
-        .wait_for(|| town.status()["counters"]["mss.lowered_out"].as_u64().is_some_and(|count| count > 0));
+    net.world
+        .wait_for(|| net.status()["counters"]["mss.lowered_out"].as_u64().is_some_and(|count| count > 0));
 }
 
 /// What the office's web server says to whoever asks.
 #[track_caller]
-fn page(town: &Town<'_>, inside: &str) -> String {
+fn page(net: &ResolverWorld<'_>, inside: &str) -> String {
     let ask = format!("exec 3<>/dev/tcp/{OFFICE}/80; printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3; cat <&3");
-    town.world.shell(&format!("{inside}timeout 60 bash -c '{ask}'"))
+    net.world.shell(&format!("{inside}timeout 60 bash -c '{ask}'"))
 }
 
-fn everything(town: &Town<'_>) -> String {
+fn everything(net: &ResolverWorld<'_>) -> String {
     let output = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    town.world.state() + &text(&output.stdout)
+    net.world.state() + &text(&output.stdout)
 }

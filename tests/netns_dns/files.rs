@@ -4,62 +4,62 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use nix::mount::{MsFlags, mount};
 
-use crate::town::{FAR, FAR_SAYS, NEAR_SAYS, RESOLV_CONF, in_town, resolv_conf};
+use crate::resolver_world::{FAR, FAR_SAYS, NEAR_SAYS, RESOLV_CONF, in_resolver_world, resolv_conf};
 
 #[test]
 fn names_are_asked_through_the_tunnel_and_the_file_comes_back() {
-    in_town(|town| {
+    in_resolver_world(|net| {
         fs::set_permissions("/etc/resolv.conf", fs::Permissions::from_mode(0o640)).unwrap();
-        town.asks("who.example", NEAR_SAYS);
-        town.world.profile("dns = { search = [\"corp.example\"] }");
-        let before = town.world.state();
-        town.world.up();
+        net.asks("who.example", NEAR_SAYS);
+        net.world.profile("dns = { search = [\"corp.example\"] }");
+        let before = net.world.state();
+        net.world.up();
         assert!(resolv_conf().starts_with("# BEGIN pptpctl vpn"), "{}", resolv_conf());
         assert_eq!(fs::metadata("/etc/resolv.conf").unwrap().permissions().mode() & 0o7777, 0o640);
-        town.near.asked();
-        town.asks("who.example", FAR_SAYS);
-        town.asks("host", "192.168.77.9");
-        assert_eq!(town.ask("near.example"), None);
-        assert_eq!(town.near.asked(), Vec::<String>::new(), "a name left beside the tunnel");
-        assert!(town.far.asked().contains(&"host.corp.example".to_owned()));
-        assert_eq!(town.status()["warnings"], serde_json::Value::Null);
-        town.world.down(&before);
+        net.near.asked();
+        net.asks("who.example", FAR_SAYS);
+        net.asks("host", "192.168.77.9");
+        assert_eq!(net.ask("near.example"), None);
+        assert_eq!(net.near.asked(), Vec::<String>::new(), "a name left beside the tunnel");
+        assert!(net.far.asked().contains(&"host.corp.example".to_owned()));
+        assert_eq!(net.status()["warnings"], serde_json::Value::Null);
+        net.world.down(&before);
         assert_eq!(resolv_conf(), RESOLV_CONF);
         assert_eq!(fs::metadata("/etc/resolv.conf").unwrap().permissions().mode() & 0o7777, 0o640);
-        town.asks("who.example", NEAR_SAYS);
+        net.asks("who.example", NEAR_SAYS);
     });
 }
 
 /// As in a container: the file is a mount of its own, which nothing can be renamed over.
 #[test]
 fn a_file_that_is_a_mount_is_written_in_place() {
-    in_town(|town| {
+    in_resolver_world(|net| {
         let none: Option<&str> = None;
         fs::write("/etc/of-the-host", RESOLV_CONF).unwrap();
         mount(Some("/etc/of-the-host"), "/etc/resolv.conf", none, MsFlags::MS_BIND, none).unwrap();
-        town.world.profile("dns = \"peer\"");
-        let before = town.world.state();
-        town.world.up();
-        town.asks("who.example", FAR_SAYS);
+        net.world.profile("dns = \"peer\"");
+        let before = net.world.state();
+        net.world.up();
+        net.asks("who.example", FAR_SAYS);
         assert!(!fs::exists("/etc/.resolv.conf.pptpctl").unwrap());
         // Written in place, too, is noticed.
         fs::write("/etc/resolv.conf", "nameserver 192.0.2.2\n").unwrap();
-        town.world.wait_for(|| town.log().contains("someone else has written /etc/resolv.conf"));
-        town.world.down(&before.replace(RESOLV_CONF, "nameserver 192.0.2.2\n"));
+        net.world.wait_for(|| net.log().contains("someone else has written /etc/resolv.conf"));
+        net.world.down(&before.replace(RESOLV_CONF, "nameserver 192.0.2.2\n"));
         assert_eq!(fs::read_to_string("/etc/of-the-host").unwrap(), "nameserver 192.0.2.2\n");
     });
 }
 
 #[test]
 fn after_a_crash_it_is_put_back_even_after_a_reboot() {
-    in_town(|town| {
-        town.world.profile("dns = \"peer\"");
+    in_resolver_world(|net| {
+        net.world.profile("dns = \"peer\"");
         for reboot in [false, true] {
-            let before = town.world.state();
-            town.world.up();
-            town.kill_both();
+            let before = net.world.state();
+            net.world.up();
+            net.kill_both();
             assert!(resolv_conf().starts_with("# BEGIN pptpctl vpn"));
-            assert_eq!(town.ask("who.example"), None);
+            assert_eq!(net.ask("who.example"), None);
             if reboot {
                 let ledger = "/var/lib/pptpctl/vpn.ledger";
                 let text = fs::read_to_string(ledger).unwrap();
@@ -70,109 +70,109 @@ fn after_a_crash_it_is_put_back_even_after_a_reboot() {
                     fs::remove_file(file).unwrap();
                 }
             }
-            let output = town.world.run(&["recover"]);
+            let output = net.world.run(&["recover"]);
             assert!(output.status.success(), "{output:?}");
-            town.world.assert_state(&before);
-            town.asks("who.example", NEAR_SAYS);
+            net.world.assert_state(&before);
+            net.asks("who.example", NEAR_SAYS);
         }
     });
 }
 
 #[test]
 fn the_next_up_finds_the_file_as_it_was() {
-    in_town(|town| {
-        town.world.profile("dns = \"peer\"");
-        let before = town.world.state();
-        town.world.up();
-        town.kill_both();
-        town.world.up();
-        town.asks("who.example", FAR_SAYS);
-        town.world.down(&before);
+    in_resolver_world(|net| {
+        net.world.profile("dns = \"peer\"");
+        let before = net.world.state();
+        net.world.up();
+        net.kill_both();
+        net.world.up();
+        net.asks("who.example", FAR_SAYS);
+        net.world.down(&before);
     });
 }
 
 #[test]
 fn another_manager_is_noticed_and_left_alone() {
-    in_town(|town| {
-        town.world.profile("dns = \"peer\"");
-        let before = town.world.state();
-        town.world.up();
+    in_resolver_world(|net| {
+        net.world.profile("dns = \"peer\"");
+        let before = net.world.state();
+        net.world.up();
         // As dhclient and NetworkManager do it.
         let theirs = "# Generated by NetworkManager\nnameserver 192.0.2.2\n";
         fs::write("/etc/resolv.conf.new", theirs).unwrap();
         fs::rename("/etc/resolv.conf.new", "/etc/resolv.conf").unwrap();
-        town.world.wait_for(|| town.log().contains("someone else has written /etc/resolv.conf"));
-        let said = town.status()["warnings"][0].as_str().unwrap().to_owned();
+        net.world.wait_for(|| net.log().contains("someone else has written /etc/resolv.conf"));
+        let said = net.status()["warnings"][0].as_str().unwrap().to_owned();
         assert!(said.contains("192.0.2.2") && said.contains("Generated by NetworkManager"), "{said}");
-        town.world.down(&before.replace(RESOLV_CONF, theirs));
+        net.world.down(&before.replace(RESOLV_CONF, theirs));
         assert_eq!(resolv_conf(), theirs);
     });
 }
 
 #[test]
 fn an_edit_by_hand_stays() {
-    in_town(|town| {
-        town.world.profile("dns = \"peer\"");
-        let before = town.world.state();
-        town.world.up();
+    in_resolver_world(|net| {
+        net.world.profile("dns = \"peer\"");
+        let before = net.world.state();
+        net.world.up();
         fs::write("/etc/resolv.conf", resolv_conf() + "options rotate\n").unwrap();
-        town.asks("who.example", FAR_SAYS);
-        assert_eq!(town.status()["warnings"], serde_json::Value::Null);
+        net.asks("who.example", FAR_SAYS);
+        assert_eq!(net.status()["warnings"], serde_json::Value::Null);
         let edited = format!("{RESOLV_CONF}options rotate\n");
-        town.world.down(&before.replace(RESOLV_CONF, &edited));
-        assert!(town.log().contains("only our own lines are taken out"), "{}", town.log());
+        net.world.down(&before.replace(RESOLV_CONF, &edited));
+        assert!(net.log().contains("only our own lines are taken out"), "{}", net.log());
     });
 }
 
 /// All names are asked through the tunnel, and the tunnel is away: its own server's name must not be one of them.
 #[test]
 fn the_servers_own_name_is_remembered() {
-    in_town(|town| {
-        town.world.profile("server = \"vpn.example\"\ndns = \"peer\"\nretry = { first = \"100ms\" }");
-        let before = town.world.state();
-        town.world.up();
-        town.world.shell(&format!("kill -9 {}", town.pid("engine_pid")));
-        town.world.wait_for(|| town.status()["reconnects"] == 1);
-        assert!(town.log().contains("its last addresses are called"), "{}", town.log());
-        town.asks("who.example", FAR_SAYS);
-        town.world.down(&before);
+    in_resolver_world(|net| {
+        net.world.profile("server = \"vpn.example\"\ndns = \"peer\"\nretry = { first = \"100ms\" }");
+        let before = net.world.state();
+        net.world.up();
+        net.world.shell(&format!("kill -9 {}", net.pid("engine_pid")));
+        net.world.wait_for(|| net.status()["reconnects"] == 1);
+        assert!(net.log().contains("its last addresses are called"), "{}", net.log());
+        net.asks("who.example", FAR_SAYS);
+        net.world.down(&before);
     });
 }
 
 #[test]
 fn what_cannot_be_had_is_refused_and_nothing_is_left() {
-    in_town(|town| {
-        town.world.profile("dns = { domains = [\"corp.example\"] }");
-        town.world.fails_within(
+    in_resolver_world(|net| {
+        net.world.profile("dns = { domains = [\"corp.example\"] }");
+        net.world.fails_within(
             23,
             "routes",
             &["can't ask other resolvers for some domains only", "dnsmasq"],
             3.0,
         );
         fs::set_permissions("/etc/resolv.conf", fs::Permissions::from_mode(0o666)).unwrap();
-        town.world.profile("dns = \"peer\"");
-        town.world.fails_within(23, "routes", &["can be written by others than root"], 3.0);
+        net.world.profile("dns = \"peer\"");
+        net.world.fails_within(23, "routes", &["can be written by others than root"], 3.0);
         fs::remove_file("/etc/resolv.conf").unwrap();
         std::os::unix::fs::symlink("/run/systemd/resolve/stub-resolv.conf", "/etc/resolv.conf").unwrap();
-        town.world.fails_within(23, "routes", &["leads nowhere"], 3.0);
+        net.world.fails_within(23, "routes", &["leads nowhere"], 3.0);
     });
 }
 
 #[test]
 fn a_resolver_outside_the_tunnel_is_told() {
-    in_town(|town| {
-        town.world.profile("routes = [\"192.168.99.0/24\"]\ndns = { servers = [\"192.0.2.2\"] }");
-        let output = town.world.run(&["check"]);
+    in_resolver_world(|net| {
+        net.world.profile("routes = [\"192.168.99.0/24\"]\ndns = { servers = [\"192.0.2.2\"] }");
+        let output = net.world.run(&["check"]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains("the resolver 192.0.2.2 is in none of `routes`"), "{said}");
-        town.world.profile("routes = [\"192.168.99.0/24\"]\ndns = \"peer\"");
-        let before = town.world.state();
-        town.world.up();
+        net.world.profile("routes = [\"192.168.99.0/24\"]\ndns = \"peer\"");
+        let before = net.world.state();
+        net.world.up();
         assert!(
-            town.log().contains(&format!("the resolver {FAR} is in none of the tunnel's routes")),
+            net.log().contains(&format!("the resolver {FAR} is in none of the tunnel's routes")),
             "{}",
-            town.log()
+            net.log()
         );
-        town.world.down(&before);
+        net.world.down(&before);
     });
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::town::{in_town, script};
+use crate::resolver_world::{in_resolver_world, script};
 
 const HOOK: &str = "/etc/pptpctl/hook";
 /// What the hooks leave: a line each.
@@ -15,13 +15,13 @@ const TELLS: &str = "#!/bin/sh\necho \"$# $* $(id -u) $(pwd) $(umask)\" >>/run/t
 
 #[test]
 fn up_and_down_are_told_everything() {
-    in_town(|town| {
+    in_resolver_world(|net| {
         script(HOOK, TELLS);
-        town.world.profile(&format!(
+        net.world.profile(&format!(
             "hooks = {{ up = [\"{HOOK}\", \"a b\", \"$HOME\"], down = [\"{HOOK}\", \"bye\"] }}"
         ));
-        let before = town.world.state();
-        town.world.up();
+        let before = net.world.state();
+        net.world.up();
         assert_eq!(trace(), "2 a b $HOME 0 / 0022\n");
         let environment = fs::read_to_string("/run/env.up").unwrap();
         for line in [
@@ -43,72 +43,72 @@ fn up_and_down_are_told_everything() {
         assert!(!environment.contains("HOME=") && !environment.contains("CARGO"), "{environment}");
         assert_eq!(fs::read_to_string("/run/fds").unwrap(), "0\n");
         assert_eq!(fs::read_to_string("/run/input").unwrap(), "");
-        assert!(town.log().contains("vpn: up hook: said") && town.log().contains("vpn: up hook: complained"));
-        assert!(town.world.run(&["down", "vpn"]).status.success());
+        assert!(net.log().contains("vpn: up hook: said") && net.log().contains("vpn: up hook: complained"));
+        assert!(net.world.run(&["down", "vpn"]).status.success());
         assert_eq!(trace(), "2 a b $HOME 0 / 0022\n1 bye 0 / 0022\n");
         // The tunnel was still there.
         let at_down = fs::read_to_string("/run/addresses.down").unwrap();
         assert!(at_down.contains("10.77.0.100"), "{at_down}");
         sweep();
-        town.world.assert_state(&before);
+        net.world.assert_state(&before);
     });
 }
 
 #[test]
 fn one_that_fails_fails_up_and_everything_is_undone() {
-    in_town(|town| {
+    in_resolver_world(|net| {
         script(
             HOOK,
             "#!/bin/sh\necho $1 >>/run/trace\n[ $1 = down ] || { echo 'no such share' >&2; exit 7; }\n",
         );
-        town.world.profile(&format!(
+        net.world.profile(&format!(
             "dns = \"peer\"\nhooks = {{ up = [\"{HOOK}\", \"up\"], down = [\"{HOOK}\", \"down\"] }}"
         ));
-        let before = town.world.state();
-        let output = town.world.run(&["up", "vpn"]);
+        let before = net.world.state();
+        let output = net.world.run(&["up", "vpn"]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(23), "{said}");
         assert!(said.contains("hook: failed (exit status 7): no such share"), "{said}");
         assert_eq!(trace(), "up\ndown\n");
         sweep();
-        town.world.assert_state(&before);
+        net.world.assert_state(&before);
         // A down hook that fails is told, and does not keep the tunnel from coming up again.
         script(HOOK, "#!/bin/sh\n[ $1 = up ] || { echo 'not mounted' >&2; exit 8; }\n");
         for _ in 0..2 {
-            town.world.up();
-            let output = town.world.run(&["down", "vpn"]);
+            net.world.up();
+            let output = net.world.run(&["down", "vpn"]);
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(23), "{said}");
             assert!(said.contains("exit status 8") && said.contains("not mounted"), "{said}");
-            town.world.assert_state(&before);
+            net.world.assert_state(&before);
         }
     });
 }
 
 #[test]
 fn one_that_hangs_is_ended() {
-    in_town(|town| {
+    in_resolver_world(|net| {
         script(HOOK, "#!/bin/sh\necho begun; sleep 1000\n");
-        town.world.profile(&format!("hooks = {{ up = [\"{HOOK}\"], timeout = \"1s\" }}"));
-        let before = town.world.state();
-        let output = town.world.run(&["up", "vpn"]);
+        net.world.profile(&format!("hooks = {{ up = [\"{HOOK}\"], timeout = \"1s\" }}"));
+        let before = net.world.state();
+        let output = net.world.run(&["up", "vpn"]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(23), "{said}");
         assert!(said.contains("not done after 1s"), "{said}");
-        town.world.assert_state(&before);
+        net.world.assert_state(&before);
     });
 }
 
 #[test]
 fn one_that_others_can_write_is_not_run() {
-    in_town(|town| {
+    in_resolver_world(|net| {
         script(HOOK, TELLS);
-        town.world.shell(&format!("chmod o+w {HOOK}"));
-        town.world.profile(&format!("hooks.up = [\"{HOOK}\"]"));
-        town.world.fails_within(23, "routes", &["can be written by others than root", "chmod go-w"], 3.0);
+        net.world.shell(&format!("chmod o+w {HOOK}"));
+        net.world.profile(&format!("hooks.up = [\"{HOOK}\"]"));
+        net.world.fails_within(23, "routes", &["can be written by others than root", "chmod go-w"], 3.0);
         assert!(!fs::exists(TRACE).unwrap());
-        town.world.profile("hooks.up = [\"/etc/pptpctl/nothing\"]");
-        town.world.fails_within(
+        net.world.profile("hooks.up = [\"/etc/pptpctl/nothing\"]");
+        net.world.fails_within(
             23,
             "routes",
             &["hooks.up is not run: /etc/pptpctl/nothing: No such file"],
@@ -119,37 +119,36 @@ fn one_that_others_can_write_is_not_run() {
 
 #[test]
 fn the_ledger_knows_the_down_hook() {
-    in_town(|town| {
+    in_resolver_world(|net| {
         script(HOOK, "#!/bin/sh\necho $PPTPCTL_ACTION $IFNAME $IPLOCAL >>/run/trace\n");
-        town.world.profile(&format!("hooks = {{ up = [\"{HOOK}\"], down = [\"{HOOK}\"] }}"));
-        let before = town.world.state();
-        town.world.up();
-        town.kill_both();
+        net.world.profile(&format!("hooks = {{ up = [\"{HOOK}\"], down = [\"{HOOK}\"] }}"));
+        let before = net.world.state();
+        net.world.up();
+        net.kill_both();
         fs::remove_file("/run/test.toml").unwrap();
-        assert!(town.world.run(&["recover"]).status.success());
+        assert!(net.world.run(&["recover"]).status.success());
         assert_eq!(trace(), "up tun0 10.77.0.100\ndown tun0 10.77.0.100\n");
-        town.world.profile(&format!("hooks = {{ up = [\"{HOOK}\"], down = [\"{HOOK}\"] }}"));
+        net.world.profile(&format!("hooks = {{ up = [\"{HOOK}\"], down = [\"{HOOK}\"] }}"));
         sweep();
-        town.world.assert_state(&before);
+        net.world.assert_state(&before);
     });
 }
 
 /// It would go on beside the down hook that `recover` runs.
 #[test]
 fn one_that_runs_dies_with_the_supervisor() {
-    in_town(|town| {
+    in_resolver_world(|net| {
         // It waits by itself: no other process of its own is in the way.
         script(
             HOOK,
             "#!/bin/sh\n[ $1 = up ] || { echo down >>/run/trace; exit; }\n\
              echo $$ >>/run/trace; read word </run/fifo; echo went on >>/run/trace\n",
         );
-        town.world
-            .profile(&format!("hooks = {{ up = [\"{HOOK}\", \"up\"], down = [\"{HOOK}\", \"down\"] }}"));
-        let before = town.world.state();
-        town.world.shell("mkfifo /run/fifo");
-        let mut up = town.spawn(&mut town.world.command(&["up", "vpn"]));
-        town.world.wait_for(|| trace().ends_with('\n'));
+        net.world.profile(&format!("hooks = {{ up = [\"{HOOK}\", \"up\"], down = [\"{HOOK}\", \"down\"] }}"));
+        let before = net.world.state();
+        net.world.shell("mkfifo /run/fifo");
+        let mut up = net.spawn(&mut net.world.command(&["up", "vpn"]));
+        net.world.wait_for(|| trace().ends_with('\n'));
         let hook = trace().trim().to_owned();
         let about = |pid: &str, what: &str| {
             let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -158,32 +157,32 @@ fn one_that_runs_dies_with_the_supervisor() {
         };
         let supervisor = about(&hook, "PPid:").unwrap();
         assert!(about(&supervisor, "Name:").unwrap().starts_with("pptpctl"), "{supervisor}");
-        town.world.shell(&format!("kill -9 {supervisor}"));
-        town.world.wait_for(|| about(&hook, "State:").is_none_or(|state| state == "Z"));
+        net.world.shell(&format!("kill -9 {supervisor}"));
+        net.world.wait_for(|| about(&hook, "State:").is_none_or(|state| state == "Z"));
         assert!(!up.wait().unwrap().success());
-        let recover = town.world.run(&["recover"]);
+        let recover = net.world.run(&["recover"]);
         assert!(recover.status.success(), "{}", String::from_utf8_lossy(&recover.stderr));
         assert_eq!(trace(), format!("{hook}\ndown\n"));
         fs::remove_file("/run/fifo").unwrap();
         sweep();
-        town.world.assert_state(&before);
+        net.world.assert_state(&before);
     });
 }
 
 #[test]
 fn a_reconnect_runs_no_hook_again() {
-    in_town(|town| {
+    in_resolver_world(|net| {
         script(HOOK, "#!/bin/sh\necho $PPTPCTL_ACTION >>/run/trace\n");
-        town.world.profile(&format!(
+        net.world.profile(&format!(
             "retry = {{ first = \"100ms\" }}\nhooks = {{ up = [\"{HOOK}\"], down = [\"{HOOK}\"] }}"
         ));
-        town.world.up();
-        let local = town.status()["local"].clone();
-        town.world.shell(&format!("kill -9 {}", town.pid("engine_pid")));
-        town.world.wait_for(|| town.status()["reconnects"] == 1);
-        let runs = if town.status()["local"] == local { "up\n" } else { "up\nup\n" };
+        net.world.up();
+        let local = net.status()["local"].clone();
+        net.world.shell(&format!("kill -9 {}", net.pid("engine_pid")));
+        net.world.wait_for(|| net.status()["reconnects"] == 1);
+        let runs = if net.status()["local"] == local { "up\n" } else { "up\nup\n" };
         assert_eq!(trace(), runs);
-        assert!(town.world.run(&["down", "vpn"]).status.success());
+        assert!(net.world.run(&["down", "vpn"]).status.success());
         assert_eq!(trace(), format!("{runs}down\n"));
     });
 }

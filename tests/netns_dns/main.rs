@@ -20,17 +20,17 @@ mod files;
 mod hooks;
 mod inside;
 mod managers;
+mod resolver_world;
 mod responder;
 #[path = "../lab/script.rs"]
 mod script;
 #[path = "../lab/shown.rs"]
 mod shown;
-mod town;
 
-#[path = "../netns_link/mortal.rs"]
-mod mortal;
-#[expect(dead_code, reason = "shared with tests/netns_link, which uses more of it")]
-#[path = "../netns_link/namespace.rs"]
+#[path = "../netns_apply/crashing_host.rs"]
+mod crashing_host;
+#[expect(dead_code, reason = "shared with tests/netns_apply, which uses more of it")]
+#[path = "../netns_apply/namespace.rs"]
 mod namespace;
 #[expect(dead_code, reason = "shared with tests/phases, which uses more of it")]
 #[path = "../phases/world.rs"]

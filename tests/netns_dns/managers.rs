@@ -9,47 +9,47 @@ use std::{
 };
 
 use crate::{
-    town::{FAR_SAYS, NEAR_SAYS, Town, in_town, install, resolv_conf, script},
+    resolver_world::{FAR_SAYS, NEAR_SAYS, ResolverWorld, in_resolver_world, install, resolv_conf, script},
     world::{Running, text},
 };
 
 #[test]
 fn systemd_resolved_for_all_names() {
-    in_town(|town| {
-        let _resolved = resolved(town);
-        town.asks("who.example", NEAR_SAYS);
+    in_resolver_world(|net| {
+        let _resolved = resolved(net);
+        net.asks("who.example", NEAR_SAYS);
         let links = || said("resolvectl", &["status"]);
-        town.world.profile("dns = { search = [\"corp.example\"] }");
-        let (before, told) = (town.world.state(), links());
-        town.world.up();
+        net.world.profile("dns = { search = [\"corp.example\"] }");
+        let (before, told) = (net.world.state(), links());
+        net.world.up();
         let during = links();
         assert!(during.contains("DNS Servers: 192.168.77.1") && during.contains("~."), "{during}");
-        town.near.asked();
-        town.asks("who.example", FAR_SAYS);
-        assert_eq!(town.near.asked(), Vec::<String>::new(), "a name left beside the tunnel");
-        town.asks("host", "192.168.77.9");
-        assert_eq!(town.status()["warnings"], serde_json::Value::Null);
+        net.near.asked();
+        net.asks("who.example", FAR_SAYS);
+        assert_eq!(net.near.asked(), Vec::<String>::new(), "a name left beside the tunnel");
+        net.asks("host", "192.168.77.9");
+        assert_eq!(net.status()["warnings"], serde_json::Value::Null);
         // Someone takes it away.
         said("resolvectl", &["revert", "tun0"]);
-        let warned = town.status()["warnings"][0].as_str().unwrap().to_owned();
+        let warned = net.status()["warnings"][0].as_str().unwrap().to_owned();
         assert!(warned.contains("systemd-resolved has resolvers [] and domains [] for tun0"), "{warned}");
-        town.world.down(&before);
+        net.world.down(&before);
         assert_eq!(links(), told);
-        town.asks("who.example", NEAR_SAYS);
+        net.asks("who.example", NEAR_SAYS);
     });
 }
 
 /// Each telling empties its cache, and it begins anew to find out what the resolvers can do.
 #[test]
 fn systemd_resolved_is_told_once() {
-    in_town(|town| {
-        let _resolved = resolved(town);
-        town.world.shell("cp /usr/bin/resolvectl /etc/resolvectl");
+    in_resolver_world(|net| {
+        let _resolved = resolved(net);
+        net.world.shell("cp /usr/bin/resolvectl /etc/resolvectl");
         script("/etc/recorder", "#!/bin/sh\necho \"$@\" >>/var/log/told\nexec /etc/resolvectl \"$@\"\n");
-        town.world.shell("mount --bind /etc/recorder /usr/bin/resolvectl");
-        town.world.profile("dns = \"peer\"\nretry.first = \"100ms\"");
-        let before = town.world.state();
-        town.world.up();
+        net.world.shell("mount --bind /etc/recorder /usr/bin/resolvectl");
+        net.world.profile("dns = \"peer\"\nretry.first = \"100ms\"");
+        let before = net.world.state();
+        net.world.up();
         // What only asks has two words.
         let told = || -> Vec<String> {
             let lines = fs::read_to_string("/var/log/told").unwrap();
@@ -58,106 +58,106 @@ fn systemd_resolved_is_told_once() {
         let once = told();
         assert_eq!(once, ["dns tun0 192.168.77.1", "domain tun0 ~.", "default-route tun0 yes"]);
         // The network changes, and the connection survives.
-        town.world.shell("ip route add 192.0.2.1 via 192.0.2.1 dev eth0 onlink");
-        town.world.wait_for(|| town.log().contains("the way to 192.0.2.1 is 192.0.2.1 dev eth0 now"));
-        town.world.shell("ip route del 192.0.2.1");
-        town.world.wait_for(|| town.log().matches("the way to 192.0.2.1 is").count() == 2);
-        assert_eq!(town.status()["reconnects"], 0, "{}", town.log());
+        net.world.shell("ip route add 192.0.2.1 via 192.0.2.1 dev eth0 onlink");
+        net.world.wait_for(|| net.log().contains("the way to 192.0.2.1 is 192.0.2.1 dev eth0 now"));
+        net.world.shell("ip route del 192.0.2.1");
+        net.world.wait_for(|| net.log().matches("the way to 192.0.2.1 is").count() == 2);
+        assert_eq!(net.status()["reconnects"], 0, "{}", net.log());
         // The device itself goes down and up.
-        town.world.shell("ip link set tun0 down; ip link set tun0 up");
-        town.world.wait_for(|| town.world.shell("ip route show 192.168.77.0/24").contains("tun0"));
+        net.world.shell("ip link set tun0 down; ip link set tun0 up");
+        net.world.wait_for(|| net.world.shell("ip route show 192.168.77.0/24").contains("tun0"));
         assert_eq!(told(), once);
         // It does not, and what was told is still so.
-        town.world.shell(&format!("kill -9 {}", town.pid("engine_pid")));
-        town.world.wait_for(|| town.status()["reconnects"] == 1);
+        net.world.shell(&format!("kill -9 {}", net.pid("engine_pid")));
+        net.world.wait_for(|| net.status()["reconnects"] == 1);
         assert_eq!(told(), once);
-        town.asks("who.example", FAR_SAYS);
-        town.world.down(&before);
+        net.asks("who.example", FAR_SAYS);
+        net.world.down(&before);
     });
 }
 
 #[test]
 fn systemd_resolved_for_some_domains() {
-    in_town(|town| {
-        let _resolved = resolved(town);
-        town.world.profile("dns = { domains = [\"corp.example\"] }");
-        let before = town.world.state();
-        town.world.up();
-        town.asks("host.corp.example", "192.168.77.9");
-        town.asks("who.example", NEAR_SAYS);
-        town.far.asked();
-        town.near.asked();
-        assert_eq!(town.ask("nobody.corp.example"), None);
-        assert!(!town.near.asked().iter().any(|name| name.ends_with("corp.example")));
-        assert_eq!(town.ask("nobody.example"), None);
-        assert!(!town.far.asked().contains(&"nobody.example".to_owned()));
+    in_resolver_world(|net| {
+        let _resolved = resolved(net);
+        net.world.profile("dns = { domains = [\"corp.example\"] }");
+        let before = net.world.state();
+        net.world.up();
+        net.asks("host.corp.example", "192.168.77.9");
+        net.asks("who.example", NEAR_SAYS);
+        net.far.asked();
+        net.near.asked();
+        assert_eq!(net.ask("nobody.corp.example"), None);
+        assert!(!net.near.asked().iter().any(|name| name.ends_with("corp.example")));
+        assert_eq!(net.ask("nobody.example"), None);
+        assert!(!net.far.asked().contains(&"nobody.example".to_owned()));
         // A dead supervisor: the device goes, and systemd-resolved forgets it.
-        town.kill_both();
-        assert!(town.world.run(&["recover"]).status.success());
+        net.kill_both();
+        assert!(net.world.run(&["recover"]).status.success());
         // That it has gone systemd-resolved hears when it gets to it.
         let end = Instant::now() + Duration::from_secs(20);
-        while town.world.state() != before && Instant::now() < end {}
-        town.world.assert_state(&before);
-        assert_eq!(town.ask("host.corp.example"), None);
+        while net.world.state() != before && Instant::now() < end {}
+        net.world.assert_state(&before);
+        assert_eq!(net.ask("host.corp.example"), None);
     });
 }
 
 #[test]
 fn systemd_resolved_that_dies_and_lives_again() {
-    in_town(|town| {
-        let [running, _bus] = resolved(town);
-        town.world.profile("dns = \"peer\"\nretry = { first = \"100ms\" }");
-        let before = town.world.state();
-        town.world.up();
+    in_resolver_world(|net| {
+        let [running, _bus] = resolved(net);
+        net.world.profile("dns = \"peer\"\nretry = { first = \"100ms\" }");
+        let before = net.world.state();
+        net.world.up();
         drop(running);
         // It writes down what it was told; this is one that has forgotten.
         fs::remove_dir_all("/run/systemd/resolve/netif").unwrap();
-        let _again = start_resolved(town);
-        let warned = town.status()["warnings"][0].as_str().unwrap().to_owned();
+        let _again = start_resolved(net);
+        let warned = net.status()["warnings"][0].as_str().unwrap().to_owned();
         assert!(warned.contains("systemd-resolved has"), "{warned}");
         // With the next connection it is told again.
-        town.world.shell(&format!("kill -9 {}", town.pid("engine_pid")));
-        town.world.wait_for(|| town.status()["reconnects"] == 1);
-        town.asks("who.example", FAR_SAYS);
-        assert_eq!(town.status()["warnings"], serde_json::Value::Null);
-        town.world.down(&before);
+        net.world.shell(&format!("kill -9 {}", net.pid("engine_pid")));
+        net.world.wait_for(|| net.status()["reconnects"] == 1);
+        net.asks("who.example", FAR_SAYS);
+        assert_eq!(net.status()["warnings"], serde_json::Value::Null);
+        net.world.down(&before);
     });
 }
 
 #[test]
 fn openresolv() {
-    in_town(|town| {
+    in_resolver_world(|net| {
         install(&["openresolv"]);
         fs::write("/etc/resolvconf.conf", "resolv_conf=/etc/resolv.conf\n").unwrap();
-        by_resolvconf(town, true);
+        by_resolvconf(net, true);
     });
 }
 
 #[test]
 fn debians_resolvconf() {
-    in_town(|town| {
+    in_resolver_world(|net| {
         install(&["resolvconf"]);
         fs::create_dir_all("/run/resolvconf/interface").unwrap();
         fs::write("/run/resolvconf/enable-updates", "").unwrap();
         fs::remove_file("/etc/resolv.conf").unwrap();
         std::os::unix::fs::symlink("/run/resolvconf/resolv.conf", "/etc/resolv.conf").unwrap();
-        by_resolvconf(town, false);
+        by_resolvconf(net, false);
     });
 }
 
 /// Installed, and nobody reads what it writes: then the file it is.
 #[test]
 fn a_resolvconf_that_is_not_in_charge() {
-    in_town(|town| {
+    in_resolver_world(|net| {
         install(&["resolvconf"]);
-        town.world.profile("dns = \"peer\"");
-        let before = town.world.state();
-        town.world.up();
+        net.world.profile("dns = \"peer\"");
+        let before = net.world.state();
+        net.world.up();
         assert!(resolv_conf().starts_with("# BEGIN pptpctl vpn"), "{}", resolv_conf());
-        town.world.down(&before);
+        net.world.down(&before);
         // Forced to use it, `up` finds out that it does not help.
-        town.world.profile("dns = { backend = \"resolvconf\" }");
-        let output = town.world.run(&["up", "vpn"]);
+        net.world.profile("dns = { backend = \"resolvconf\" }");
+        let output = net.world.run(&["up", "vpn"]);
         assert_eq!(output.status.code(), Some(23));
         assert!(text(&output.stderr).contains("not what resolvconf was told"), "{}", text(&output.stderr));
         assert!(!fs::exists("/run/resolvconf/interface/tun0.pptpctl").unwrap());
@@ -166,37 +166,37 @@ fn a_resolvconf_that_is_not_in_charge() {
 
 // Helpers.
 
-fn by_resolvconf(town: &Town<'_>, is_exclusive: bool) {
+fn by_resolvconf(net: &ResolverWorld<'_>, is_exclusive: bool) {
     // The client's own network, as a DHCP client would tell it.
     resolvconf("eth0.dhclient", "nameserver 192.0.2.2\n");
-    town.asks("who.example", NEAR_SAYS);
-    town.world.profile("dns = { search = [\"corp.example\"] }");
-    let before = town.world.state();
+    net.asks("who.example", NEAR_SAYS);
+    net.world.profile("dns = { search = [\"corp.example\"] }");
+    let before = net.world.state();
     for crash in [false, true] {
-        town.world.up();
-        town.near.asked();
-        town.asks("who.example", FAR_SAYS);
-        town.asks("host", "192.168.77.9");
-        assert_eq!(town.near.asked(), Vec::<String>::new());
+        net.world.up();
+        net.near.asked();
+        net.asks("who.example", FAR_SAYS);
+        net.asks("host", "192.168.77.9");
+        assert_eq!(net.near.asked(), Vec::<String>::new());
         // Everyone may read it, though the supervisor's own files are private.
         assert_eq!(fs::metadata("/etc/resolv.conf").unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(resolv_conf().contains("192.0.2.2"), !is_exclusive, "{}", resolv_conf());
         if crash {
-            town.kill_both();
-            assert!(town.world.run(&["recover"]).status.success());
-            town.world.assert_state(&before);
+            net.kill_both();
+            assert!(net.world.run(&["recover"]).status.success());
+            net.world.assert_state(&before);
         } else {
             // A lease is renewed meanwhile: resolvconf(8) keeps both.
             resolvconf("eth0.dhclient", "nameserver 192.0.2.2\nsearch lan.example\n");
-            town.asks("who.example", FAR_SAYS);
-            assert_eq!(town.status()["warnings"], serde_json::Value::Null);
+            net.asks("who.example", FAR_SAYS);
+            assert_eq!(net.status()["warnings"], serde_json::Value::Null);
             resolvconf("eth0.dhclient", "nameserver 192.0.2.2\n");
             // And someone writes the file by hand.
             fs::write("/etc/resolv.conf", "nameserver 192.0.2.2\n").unwrap();
-            town.world.wait_for(|| town.log().contains("not what resolvconf was told"));
-            town.world.down(&before);
+            net.world.wait_for(|| net.log().contains("not what resolvconf was told"));
+            net.world.down(&before);
         }
-        town.asks("who.example", NEAR_SAYS);
+        net.asks("who.example", NEAR_SAYS);
     }
 }
 
@@ -207,7 +207,7 @@ fn resolvconf(record: &str, content: &str) {
 }
 
 /// systemd-resolved with a bus of its own, and the client's own network told to it.
-fn resolved(town: &Town<'_>) -> [Running; 2] {
+fn resolved(net: &ResolverWorld<'_>) -> [Running; 2] {
     install(&["systemd-resolved", "libsystemd-shared"]);
     let passwd = fs::read_to_string("/etc/passwd").unwrap();
     if !passwd.contains("systemd-resolve:") {
@@ -219,18 +219,18 @@ fn resolved(town: &Town<'_>) -> [Running; 2] {
     fs::create_dir_all("/run/systemd").unwrap();
     let mut command = Command::new("dbus-daemon");
     command.args(["--system", "--nofork", "--nopidfile"]).stdout(Stdio::null()).stderr(Stdio::null());
-    let bus = town.spawn(&mut command);
-    town.world.wait_for(|| UnixStream::connect("/run/dbus/system_bus_socket").is_ok());
+    let bus = net.spawn(&mut command);
+    net.world.wait_for(|| UnixStream::connect("/run/dbus/system_bus_socket").is_ok());
     fs::remove_file("/etc/resolv.conf").unwrap();
     std::os::unix::fs::symlink("/run/systemd/resolve/stub-resolv.conf", "/etc/resolv.conf").unwrap();
-    [start_resolved(town), bus]
+    [start_resolved(net), bus]
 }
 
-fn start_resolved(town: &Town<'_>) -> Running {
+fn start_resolved(net: &ResolverWorld<'_>) -> Running {
     let mut command = Command::new("/usr/lib/systemd/systemd-resolved");
-    let resolved = town.spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    let resolved = net.spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
     let asked = || Command::new("resolvectl").arg("dns").output().unwrap();
-    town.world.wait_for(|| asked().status.success());
+    net.world.wait_for(|| asked().status.success());
     said("resolvectl", &["dns", "eth0", "192.0.2.2"]);
     said("resolvectl", &["default-route", "eth0", "yes"]);
     resolved

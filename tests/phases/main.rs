@@ -7,13 +7,13 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
 
-mod abuse;
-mod deaths;
-mod offers;
-mod onlookers;
-mod shortage;
+mod hostile_input;
+mod killed_processes;
+mod peer_routes;
+mod resource_exhaustion;
 #[path = "../lab/shown.rs"]
 mod shown;
+mod visible_state;
 mod world;
 
 use std::{
@@ -31,8 +31,8 @@ use nix::{
 };
 use pptpctl::{
     demo::{
-        orders::{Orders, Trouble},
-        weather::Climate,
+        config::{Fault, ServerConfig},
+        impairment::ImpairmentConfig,
     },
     ppp::{
         auth::AuthProtocol,
@@ -52,7 +52,7 @@ fn a_name_that_nobody_knows() {
 /// Between the link-local addresses that IPV6CP has agreed on, through routes of ours.
 #[test]
 fn ipv6_in_the_tunnel() {
-    in_world(Orders { ipv6: true, ..sound() }, |world| {
+    in_world(ServerConfig { ipv6: true, ..sound() }, |world| {
         world.profile("ppp.ipv6 = true\nroutes = [\"192.168.77.0/24\", \"2001:db8:42::/48\"]");
         let before = world.state();
         world.up();
@@ -102,7 +102,7 @@ fn nobody_answers_tcp() {
 
 #[test]
 fn nobody_answers_pptp() {
-    in_world(trouble(Trouble::SilentControl), |world| {
+    in_world(trouble(Fault::SilentControl), |world| {
         world.profile(&limits(&[("control", "1s")]));
         world.fails_within(13, "control", &["the server does not answer PPTP", "captive portal"], 3.0);
     });
@@ -110,7 +110,7 @@ fn nobody_answers_pptp() {
 
 #[test]
 fn the_control_connection_is_refused() {
-    in_world(trouble(Trouble::RefuseControl { result: 4, error: 0 }), |world| {
+    in_world(trouble(Fault::RefuseControl { result: 4, error: 0 }), |world| {
         world.profile("");
         world.fails_within(14, "control", &["not authorized to open a control connection (result 4)"], 2.0);
     });
@@ -118,7 +118,7 @@ fn the_control_connection_is_refused() {
 
 #[test]
 fn the_call_is_refused() {
-    in_world(trouble(Trouble::RefuseCall { result: 4, error: 0, cause: 0 }), |world| {
+    in_world(trouble(Fault::RefuseCall { result: 4, error: 0, cause: 0 }), |world| {
         world.profile("");
         world.fails_within(15, "call", &["the server refused the call", "busy (result 4)"], 3.0);
     });
@@ -126,7 +126,7 @@ fn the_call_is_refused() {
 
 #[test]
 fn the_call_is_refused_with_a_cause() {
-    in_world(trouble(Trouble::RefuseCall { result: 2, error: 4, cause: 0 }), |world| {
+    in_world(trouble(Fault::RefuseCall { result: 2, error: 4, cause: 0 }), |world| {
         world.profile("");
         world.fails_within(15, "call", &["general error (result 2)", "resource"], 3.0);
     });
@@ -134,7 +134,7 @@ fn the_call_is_refused_with_a_cause() {
 
 #[test]
 fn a_full_server_refuses_the_call() {
-    in_world(Orders { addresses: 0, ..sound() }, |world| {
+    in_world(ServerConfig { addresses: 0, ..sound() }, |world| {
         world.profile("");
         world.fails_within(15, "call", &["busy (result 4)"], 3.0);
     });
@@ -142,7 +142,7 @@ fn a_full_server_refuses_the_call() {
 
 #[test]
 fn the_call_is_never_answered() {
-    in_world(trouble(Trouble::SilentCall), |world| {
+    in_world(trouble(Fault::SilentCall), |world| {
         world.profile(&limits(&[("call", "1s")]));
         world.fails_within(16, "call", &["the server did not answer the call request"], 3.0);
     });
@@ -150,7 +150,7 @@ fn the_call_is_never_answered() {
 
 #[test]
 fn gre_is_filtered() {
-    in_world(trouble(Trouble::DropGre), |world| {
+    in_world(trouble(Fault::DropGre), |world| {
         world.profile(&limits(&[("gre", "1s")]));
         let words = [
             "GRE is filtered: nothing comes back on IP protocol 47",
@@ -164,7 +164,7 @@ fn gre_is_filtered() {
 
 #[test]
 fn lcp_finds_no_end() {
-    in_world(trouble(Trouble::DeafLcp), |world| {
+    in_world(trouble(Fault::DeafLcp), |world| {
         world.profile(&limits(&[("lcp", "2s")]));
         world.fails_within(18, "lcp", &["the PPP link could not be agreed on"], 4.0);
     });
@@ -173,7 +173,7 @@ fn lcp_finds_no_end() {
 /// GRE works, for acknowledgements come back: then it is not filtered.
 #[test]
 fn lcp_is_never_spoken() {
-    in_world(trouble(Trouble::MuteLcp), |world| {
+    in_world(trouble(Fault::MuteLcp), |world| {
         world.profile(&limits(&[("lcp", "2s")]));
         world.fails_within(18, "lcp", &["the PPP link could not be agreed on"], 4.0);
     });
@@ -193,7 +193,7 @@ fn the_password_is_wrong() {
 
 #[test]
 fn the_server_cannot_prove_itself() {
-    in_world(trouble(Trouble::WrongProof), |world| {
+    in_world(trouble(Fault::WrongProof), |world| {
         world.profile("retry = { first = \"1s\", attempts = 5 }");
         let words = [
             "authentication failed: the server did not prove that it knows the password",
@@ -205,7 +205,7 @@ fn the_server_cannot_prove_itself() {
 
 #[test]
 fn authentication_is_never_answered() {
-    in_world(trouble(Trouble::DeafAuth), |world| {
+    in_world(trouble(Fault::DeafAuth), |world| {
         world.profile(&limits(&[("auth", "2s")]));
         world.fails_within(19, "authentication", &["the peer stopped answering during authentication"], 3.0);
     });
@@ -213,7 +213,7 @@ fn authentication_is_never_answered() {
 
 #[test]
 fn no_authentication_in_common() {
-    in_world(Orders { auth: vec![AuthProtocol::Pap], mppe: no_mppe(), ..sound() }, |world| {
+    in_world(ServerConfig { auth: vec![AuthProtocol::Pap], mppe: no_mppe(), ..sound() }, |world| {
         world.profile(r#"mppe = "off""#);
         world.fails_within(19, "lcp", &["no authentication protocol in common", "PAP"], 4.0);
     });
@@ -221,7 +221,7 @@ fn no_authentication_in_common() {
 
 #[test]
 fn encryption_is_refused() {
-    in_world(Orders { mppe: no_mppe(), ..sound() }, |world| {
+    in_world(ServerConfig { mppe: no_mppe(), ..sound() }, |world| {
         world.profile(r#"mppe = "require-128""#);
         world.fails_within(
             20,
@@ -234,7 +234,7 @@ fn encryption_is_refused() {
 
 #[test]
 fn no_address_is_given() {
-    in_world(trouble(Trouble::NoIpcp), |world| {
+    in_world(trouble(Fault::NoIpcp), |world| {
         world.profile(&limits(&[("network", "2s")]));
         world.fails_within(
             21,
@@ -258,7 +258,7 @@ fn there_is_no_tun_device() {
 
 #[test]
 fn taken_down_while_it_comes_up() {
-    in_world(trouble(Trouble::SilentCall), |world| {
+    in_world(trouble(Fault::SilentCall), |world| {
         world.profile("timeouts = { call = \"60s\" }");
         let before = world.state();
         let mut up = world.command(&["up", "vpn"]);
@@ -393,7 +393,7 @@ fn it_comes_up_with_each_authentication_and_encryption() {
             if mppe.demand != Demand::Off && !auth.gives_keys() {
                 continue;
             }
-            in_world(Orders { auth: vec![auth], mppe, ..sound() }, move |world| {
+            in_world(ServerConfig { auth: vec![auth], mppe, ..sound() }, move |world| {
                 let wanted = if mppe.demand == Demand::Off { "off" } else { "require-128" };
                 world.profile(&format!(
                     "auth = [\"pap\", \"chap\", \"mschap\", \"mschapv2\"]\nmppe = \"{wanted}\""
@@ -413,12 +413,12 @@ fn it_comes_up_with_each_authentication_and_encryption() {
 
 #[test]
 fn a_bad_road_loses_no_byte() {
-    let bad = Climate { loss: 10, duplicate: 10, reorder: 50, delay: 300, hold: 2_000, seed: 1 };
+    let bad = ImpairmentConfig { loss: 10, duplicate: 10, reorder: 50, delay: 300, hold: 2_000, seed: 1 };
     for (inbound, outbound, extra) in [
-        (bad, Climate { seed: 2, ..bad }, ""),
-        (bad, Climate { seed: 4, ..bad }, "timeouts = { reorder = \"off\" }"),
+        (bad, ImpairmentConfig { seed: 2, ..bad }, ""),
+        (bad, ImpairmentConfig { seed: 4, ..bad }, "timeouts = { reorder = \"off\" }"),
     ] {
-        in_world(Orders { inbound, outbound, ..sound() }, move |world| {
+        in_world(ServerConfig { inbound, outbound, ..sound() }, move |world| {
             world.profile(extra);
             let before = world.state();
             world.up();
@@ -436,8 +436,13 @@ fn a_bad_road_loses_no_byte() {
 fn a_bad_road_does_not_keep_a_tunnel_from_coming_up() {
     let worlds: Vec<_> = (1..=4)
         .map(|seed| {
-            let bad = Climate { loss: 150, duplicate: 100, reorder: 200, delay: 500, hold: 5_000, seed };
-            let orders = Orders { inbound: bad, outbound: Climate { seed: seed + 100, ..bad }, ..sound() };
+            let bad =
+                ImpairmentConfig { loss: 150, duplicate: 100, reorder: 200, delay: 500, hold: 5_000, seed };
+            let orders = ServerConfig {
+                inbound: bad,
+                outbound: ImpairmentConfig { seed: seed + 100, ..bad },
+                ..sound()
+            };
             new_world(orders, |world| {
                 world.profile(
                     r#"timeouts = { gre = "10s", lcp = "20s", auth = "20s", network = "20s", stop = "2s" }"#,
@@ -451,12 +456,12 @@ fn a_bad_road_does_not_keep_a_tunnel_from_coming_up() {
     worlds.into_iter().for_each(end_of_world);
 }
 
-fn sound() -> Orders {
-    Orders { users: vec![("tester".to_owned(), PASSWORD.to_owned())], ..Orders::default() }
+fn sound() -> ServerConfig {
+    ServerConfig { users: vec![("tester".to_owned(), PASSWORD.to_owned())], ..ServerConfig::default() }
 }
 
-fn trouble(trouble: Trouble) -> Orders {
-    Orders { trouble: Some(trouble), ..sound() }
+fn trouble(trouble: Fault) -> ServerConfig {
+    ServerConfig { trouble: Some(trouble), ..sound() }
 }
 
 fn no_mppe() -> Policy {

@@ -14,7 +14,7 @@ use std::{
 
 use nix::mount::{MsFlags, mount};
 use pptpctl::demo::{
-    orders::Orders,
+    config::ServerConfig,
     world::{self, Server},
 };
 use sha1::{Digest, Sha1};
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// A client's namespaces and a server.
 pub struct World {
-    pub orders: Orders,
+    pub orders: ServerConfig,
     _server: Server,
 }
 
@@ -69,12 +69,12 @@ impl Drop for Running {
 }
 
 /// Runs `test` in a world of its own.
-pub fn in_world(orders: Orders, test: impl FnOnce(&World) + Send + 'static) {
+pub fn in_world(orders: ServerConfig, test: impl FnOnce(&World) + Send + 'static) {
     end_of_world(new_world(orders, test));
 }
 
 /// Begins `test` in a world of its own. The thread is one of its own too, because it leaves the host for good.
-pub fn new_world(orders: Orders, test: impl FnOnce(&World) + Send + 'static) -> thread::JoinHandle<()> {
+pub fn new_world(orders: ServerConfig, test: impl FnOnce(&World) + Send + 'static) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         if let Err((what, error)) = world::enter() {
             panic!("could not {what} ({error}): these tests make namespaces, run them as root");

@@ -10,12 +10,12 @@
     reason = "a test's helpers fail the test, and say what they saw"
 )]
 
-mod alone;
 mod defects;
 mod docs;
-mod hostile;
+mod isolated;
 mod manager;
 mod peer;
+mod reordering;
 mod sockets;
 mod tunnel;
 mod world;

@@ -29,7 +29,7 @@ use pptpctl::{
     secret::Secret,
 };
 
-use crate::alone::this_program_alone;
+use crate::isolated::this_program_alone;
 
 pub const SERVER: &str = "192.0.2.1";
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -241,7 +241,7 @@ impl Daemon {
         let random = Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).unwrap());
         let credentials =
             Credentials { user: "user".into(), domain: None, password: Secret::new(b"secret".to_vec()) };
-        let mut config = link::Config::client(credentials, random);
+        let mut config = link::LinkConfig::client(credentials, random);
         if require_mppe {
             config.mppe.demand = pptpctl::ppp::mppe::Demand::Require;
         }
@@ -264,8 +264,8 @@ impl Daemon {
         loop {
             while let Some(event) = self.link.poll_event() {
                 match event {
-                    link::Event::Up(up) => self.up = Some(up),
-                    link::Event::Down(reason) => panic!("link down: {reason}"),
+                    link::LinkEvent::Up(up) => self.up = Some(up),
+                    link::LinkEvent::Down(reason) => panic!("link down: {reason}"),
                     _ => {}
                 }
             }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     LITERAL, everything,
-    onlookers::{Eyes, Pings},
+    witness::{Eyes, Pings},
     world::{World, in_world},
 };
 

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     LITERAL, MODES, everything,
-    onlookers::Pings,
+    witness::Pings,
     world::{LIMIT, World, in_world},
 };
 

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     MODES, everything,
-    onlookers::{Eyes, Pings},
+    witness::{Eyes, Pings},
     world::{World, in_world},
 };
 

@@ -12,8 +12,8 @@
 mod displaced;
 mod foreign;
 mod lost;
-mod onlookers;
 mod strict;
+mod witness;
 mod world;
 
 use std::{
@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use onlookers::{Eyes, Pings};
+use witness::{Eyes, Pings};
 use world::{World, bind, in_world, text, thread_on_laptop, write_private};
 
 /// The ways in which all traffic goes through the tunnel.

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::{LITERAL, MODES, everything, onlookers::Pings, world::World, world::in_world};
+use crate::{LITERAL, MODES, everything, witness::Pings, world::World, world::in_world};
 
 /// What the kernel has dropped because the way back is another one.
 fn dropped(world: &World) -> u64 {

@@ -28,7 +28,7 @@ use nix::{
     sched::{CloneFlags, setns},
 };
 use pptpctl::demo::{
-    orders::Orders,
+    config::ServerConfig,
     world::{self, Server},
 };
 
@@ -98,8 +98,8 @@ pub fn in_world(test: impl FnOnce(&World) + Send + 'static) {
     }
 }
 
-fn orders() -> Orders {
-    Orders { users: vec![("tester".to_owned(), PASSWORD.to_owned())], ..Orders::default() }
+fn orders() -> ServerConfig {
+    ServerConfig { users: vec![("tester".to_owned(), PASSWORD.to_owned())], ..ServerConfig::default() }
 }
 
 pub fn bind(from: &str, to: &str) {
@@ -249,7 +249,7 @@ impl World {
              nsenter --net=/run/netns/s2 sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'",
         );
         let orders =
-            Orders { address: [198, 51, 100, 1].into(), client: [198, 51, 100, 2].into(), ..orders() };
+            ServerConfig { address: [198, 51, 100, 1].into(), client: [198, 51, 100, 2].into(), ..orders() };
         let mut child = inside("s2", &[Self::PROGRAM, pptpctl::demo::server::ROLE])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

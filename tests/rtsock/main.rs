@@ -21,8 +21,8 @@ use std::{
 };
 
 use pptpctl::net::rtsock::{
-    Action, AddressNews, Gateway, Interface, InterfaceNews, Layout, LinkState, Message, Refused, Request,
-    RouteNews, read,
+    Action, AddressChange, Gateway, Interface, InterfaceChange, Layout, LinkState, Message, Refused, Request,
+    RouteChange, read,
 };
 use proptest::prelude::*;
 
@@ -66,7 +66,7 @@ fn answers_are_read() {
         assert!(news.answers(4242, 12) && !news.answers(4242, 13) && !news.answers(1, 12));
         assert_eq!(
             *news,
-            RouteNews {
+            RouteChange {
                 action: Action::Get,
                 pid: 4242,
                 seq: 12,
@@ -99,15 +99,15 @@ fn news_are_read() {
         assert_eq!(connected.interface, Interface { index: 2, name: String::new() });
         assert_eq!(
             news("news_interface"),
-            Message::Interface(InterfaceNews { index: 4, up: true, link: LinkState::Up, mtu: 1420 })
+            Message::Interface(InterfaceChange { index: 4, up: true, link: LinkState::Up, mtu: 1420 })
         );
         assert_eq!(
             news("news_interface_down"),
-            Message::Interface(InterfaceNews { index: 1, up: false, link: LinkState::Down, mtu: 1500 })
+            Message::Interface(InterfaceChange { index: 1, up: false, link: LinkState::Down, mtu: 1500 })
         );
         assert_eq!(
             news("news_address"),
-            Message::Address(AddressNews {
+            Message::Address(AddressChange {
                 added: true,
                 index: 4,
                 local: Some("10.1.2.3".parse().unwrap()),
@@ -117,7 +117,7 @@ fn news_are_read() {
         );
         assert_eq!(
             news("news_address6_gone"),
-            Message::Address(AddressNews {
+            Message::Address(AddressChange {
                 added: false,
                 index: 4,
                 // The number of the interface that the kernel keeps in the address is taken out.

@@ -2,7 +2,7 @@
 
 use pptpctl::net::{
     routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route},
-    rtsock::{Action, Layout, Message, Request, RouteNews, from_route, to_route},
+    rtsock::{Action, Layout, Message, Request, RouteChange, from_route, to_route},
 };
 
 use super::{hex, only, vectors};
@@ -51,7 +51,7 @@ fn a_route_goes_to_the_kernel_and_comes_back_the_same() {
 fn routes_of_ours_are_told_from_others() {
     for layout in &Layout::ALL {
         let Message::Route(mut news) = only(layout, &vectors(layout)["add_net"]) else { panic!("a route") };
-        let ours = |news: &RouteNews| to_route(layout, news, 0, &|_| None).unwrap().protocol == PROTOCOL;
+        let ours = |news: &RouteChange| to_route(layout, news, 0, &|_| None).unwrap().protocol == PROTOCOL;
         assert!(ours(&news));
         // What routing daemons set.
         for one in [0x8000, 0x4000, layout.flags.proto3] {
@@ -84,7 +84,7 @@ fn a_route_with_a_label_can_be_put_back() {
     let vector = vectors(openbsd).remove("add_labelled").unwrap();
     let Message::Route(news) = only(openbsd, &vector) else { panic!("a route") };
     let route = to_route(openbsd, &news, 0, &|_| Some("tun3".to_owned())).unwrap();
-    assert_eq!((route.label.as_deref(), route.beyond.as_slice()), (Some("pptpctl"), [].as_slice()));
+    assert_eq!((route.label.as_deref(), route.unrestorable.as_slice()), (Some("pptpctl"), [].as_slice()));
     assert_eq!((route.table, route.metric), (5, 12));
     assert_eq!(to_route(openbsd, &news, 5, &|_| None).unwrap().table, MAIN_TABLE, "our own routing domain");
     let bytes = |action, layout: &Layout| {
@@ -105,14 +105,14 @@ fn what_could_not_be_put_back_is_said() {
     let place = vector.windows(7).position(|part| part == b"pptpctl").unwrap();
     vector[place] = 0xff;
     let Message::Route(mut news) = only(openbsd, &vector) else { panic!("a route") };
-    let label = |news: &RouteNews| {
+    let label = |news: &RouteChange| {
         let route = to_route(openbsd, news, 0, &|_| None).unwrap();
-        (route.label, route.beyond)
+        (route.label, route.unrestorable)
     };
-    let beyond = (None, vec!["a label that could not be written again".to_owned()]);
-    assert_eq!(label(&news), beyond, "no text");
+    let unrestorable = (None, vec!["a label that could not be written again".to_owned()]);
+    assert_eq!(label(&news), unrestorable, "no text");
     news.label = Some("x".repeat(32));
-    assert_eq!(label(&news), beyond, "longer than a kernel's");
+    assert_eq!(label(&news), unrestorable, "longer than a kernel's");
     news.label = Some("x".repeat(31));
     assert_eq!(label(&news), (news.label.clone(), Vec::new()));
 }

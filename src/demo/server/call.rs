@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    demo::orders::{Orders, Trouble},
+    demo::config::{Fault, ServerConfig},
     net::{
         netlink::Netlink,
         packets,
@@ -43,7 +43,7 @@ pub(super) struct Call {
     flow: Flow,
     link: Link,
     tun: Option<Tun>,
-    trouble: Option<Trouble>,
+    trouble: Option<Fault>,
     /// Packets that our own kernel did not take.
     tun_refused: u64,
 }
@@ -51,7 +51,7 @@ pub(super) struct Call {
 impl Call {
     /// A call that is up, with its link opened.
     pub fn new(
-        orders: &Orders,
+        orders: &ServerConfig,
         connection: u64,
         ids: (u16, u16),
         window: u16,
@@ -60,7 +60,7 @@ impl Call {
     ) -> Self {
         let (local, peer) = ids;
         let mut link = Link::new(link_config(orders, address), now);
-        if orders.trouble != Some(Trouble::MuteLcp) {
+        if orders.trouble != Some(Fault::MuteLcp) {
             link.open(now);
         }
         let flow = Flow::new(FlowConfig { window, ..FlowConfig::new(local, peer) }, now);
@@ -122,7 +122,7 @@ impl Call {
     /// The next GRE packet that is no data: a control frame, or a lone acknowledgement.
     pub fn output(&mut self, now: Instant, out: &mut [u8]) -> Option<Range<usize>> {
         while let Some(mut frame) = self.link.poll_output() {
-            if self.trouble == Some(Trouble::WrongProof) {
+            if self.trouble == Some(Fault::WrongProof) {
                 bend_proof(&mut frame);
             }
             if let Some(place) = out.get_mut(MAX_HEADER..MAX_HEADER + frame.len()) {
@@ -138,7 +138,7 @@ impl Call {
     }
 
     /// What the link reports.
-    pub fn poll_event(&mut self) -> Option<link::Event> {
+    pub fn poll_event(&mut self) -> Option<link::LinkEvent> {
         self.link.poll_event()
     }
 
@@ -196,16 +196,16 @@ fn deliver(
     now: Instant,
     link: &mut Link,
     tun: Option<&Tun>,
-    trouble: Option<Trouble>,
+    trouble: Option<Fault>,
     refused: &mut u64,
     frame: &mut [u8],
 ) {
     let lost = match trouble {
-        Some(Trouble::DeafLcp) => true,
-        Some(Trouble::DeafAuth) => {
+        Some(Fault::DeafLcp) => true,
+        Some(Fault::DeafAuth) => {
             wire::split(frame).is_ok_and(|(number, _)| matches!(number, protocol::PAP | protocol::CHAP))
         }
-        Some(Trouble::NoIpcp) => wire::split(frame).is_ok_and(|(number, _)| number == protocol::IPCP),
+        Some(Fault::NoIpcp) => wire::split(frame).is_ok_and(|(number, _)| number == protocol::IPCP),
         _ => false,
     };
     if lost {
@@ -225,7 +225,7 @@ fn bend_proof(frame: &mut [u8]) {
     }
 }
 
-fn link_config(orders: &Orders, address: Ipv4Addr) -> link::Config {
+fn link_config(orders: &ServerConfig, address: Ipv4Addr) -> link::LinkConfig {
     let users = orders.users.iter().map(|(name, password)| (name.clone(), Secret::from(password.as_str())));
     // If the system has no random bytes now, it had some a moment ago: zeros would be worse than an end.
     let random = Box::new(|bytes: &mut [u8]| {
@@ -234,7 +234,7 @@ fn link_config(orders: &Orders, address: Ipv4Addr) -> link::Config {
         }
     });
     let users = Users::table(users.collect());
-    let mut config = link::Config::server(&orders.host_name, users, orders.inner, address, random);
+    let mut config = link::LinkConfig::server(&orders.host_name, users, orders.inner, address, random);
     if let link::Role::Server(server) = &mut config.role {
         server.dns.clone_from(&orders.dns);
     }

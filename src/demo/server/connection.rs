@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    demo::orders::{Orders, Trouble},
+    demo::config::{Fault, ServerConfig},
     net::wait::Interest,
     pptp::{
         control::{self, Control},
@@ -26,7 +26,7 @@ pub(super) struct Connection {
     pub peer: Ipv4Addr,
     /// The machine.
     pub control: Control,
-    trouble: Option<Trouble>,
+    trouble: Option<Fault>,
     /// TCP is over, or about to be.
     closed: bool,
 }
@@ -36,11 +36,11 @@ impl Connection {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn new(stream: TcpStream, peer: Ipv4Addr, orders: &Orders, now: Instant) -> io::Result<Self> {
+    pub fn new(stream: TcpStream, peer: Ipv4Addr, orders: &ServerConfig, now: Instant) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        let mut config = control::Config::server(orders.host_name.clone());
-        if orders.trouble == Some(Trouble::SilentCall) {
+        let mut config = control::ControlConfig::server(orders.host_name.clone());
+        if orders.trouble == Some(Fault::SilentCall) {
             config.call_timeout = NEVER;
         }
         let mut control = Control::new(config, now);
@@ -95,7 +95,7 @@ impl Connection {
 
     /// What is said instead of a friendly Start-Control-Connection-Reply.
     fn refusal(&self, output: &[u8]) -> Option<Vec<u8>> {
-        let Some(Trouble::RefuseControl { result, error }) = self.trouble else { return None };
+        let Some(Fault::RefuseControl { result, error }) = self.trouble else { return None };
         let Some(Message::StartControlConnectionReply(mut reply)) = Message::decode(output) else {
             return None;
         };

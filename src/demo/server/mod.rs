@@ -5,8 +5,8 @@
 
 mod call;
 mod connection;
-mod page;
-mod road;
+mod gre_socket;
+mod http;
 mod setup;
 
 use std::{
@@ -20,14 +20,14 @@ use std::{
 
 use call::Call;
 use connection::Connection;
-use page::Page;
-use road::Road;
+use gre_socket::GreSocket;
+use http::HttpServer;
 pub use setup::{ROLE, main};
 
 use super::{
-    orders::{Orders, Trouble},
+    call_table::{CallTable, Key, NoCall},
+    config::{Fault, ServerConfig},
     pool::Pool,
-    table::{CallTable, Key, NoCall},
 };
 use crate::{
     net::{
@@ -46,10 +46,10 @@ const MOST_CONNECTIONS: usize = 64;
 const PACKET: usize = 2048;
 
 struct Server {
-    orders: Orders,
+    orders: ServerConfig,
     listener: TcpListener,
-    road: Road,
-    page: Page,
+    road: GreSocket,
+    page: HttpServer,
     netlink: Netlink,
     /// Ends when whoever gave the orders does.
     master: OwnedFd,
@@ -165,7 +165,7 @@ impl Server {
             if self.connections.len() + self.ignored.len() >= MOST_CONNECTIONS {
                 continue;
             }
-            if self.orders.trouble == Some(Trouble::SilentControl) {
+            if self.orders.trouble == Some(Fault::SilentControl) {
                 self.ignored.push(stream);
                 continue;
             }
@@ -244,17 +244,19 @@ impl Server {
         }
     }
 
-    fn control_event(&mut self, now: Instant, id: u64, event: control::Event) {
+    fn control_event(&mut self, now: Instant, id: u64, event: control::ControlEvent) {
         match event {
-            control::Event::Established { peer } => {
+            control::ControlEvent::Established { peer } => {
                 tracing::info!("connection {id}: {} ({})", peer.vendor, peer.host_name);
             }
-            control::Event::IncomingCall { peer_call_id, .. } => self.incoming_call(now, id, peer_call_id),
-            control::Event::CallDown { call_id, reason } => {
+            control::ControlEvent::IncomingCall { peer_call_id, .. } => {
+                self.incoming_call(now, id, peer_call_id)
+            }
+            control::ControlEvent::CallDown { call_id, reason } => {
                 tracing::info!("call {call_id}: {reason}");
                 self.end_call(now, call_id);
             }
-            control::Event::Closed(end) => {
+            control::ControlEvent::Closed(end) => {
                 tracing::info!("connection {id}: {end}");
                 let lost: Vec<u16> = self
                     .calls
@@ -267,17 +269,17 @@ impl Server {
                 }
             }
             // The call was put in its place when it was accepted; a client's business; a hint about framing.
-            control::Event::CallUp { .. }
-            | control::Event::CallRefused { .. }
-            | control::Event::SetLinkInfo { .. } => {}
+            control::ControlEvent::CallUp { .. }
+            | control::ControlEvent::CallRefused { .. }
+            | control::ControlEvent::SetLinkInfo { .. } => {}
         }
     }
 
     fn incoming_call(&mut self, now: Instant, id: u64, peer_call_id: u16) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         match self.orders.trouble {
-            Some(Trouble::SilentCall) => return,
-            Some(Trouble::RefuseCall { result, error, cause }) => {
+            Some(Fault::SilentCall) => return,
+            Some(Fault::RefuseCall { result, error, cause }) => {
                 log_refused(connection.control.refuse_call(now, peer_call_id, result, error, cause));
                 return;
             }
@@ -302,9 +304,9 @@ impl Server {
         }
     }
 
-    fn link_event(&mut self, now: Instant, key: Key, event: link::Event) {
+    fn link_event(&mut self, now: Instant, key: Key, event: link::LinkEvent) {
         match event {
-            link::Event::Up(up) => {
+            link::LinkEvent::Up(up) => {
                 tracing::info!("call {}: up: {up:?}", key.call_id);
                 let Self { calls, netlink, .. } = self;
                 let Some(call) = calls.get_mut(key.call_id) else { return };
@@ -313,7 +315,7 @@ impl Server {
                     self.hang_up(now, key);
                 }
             }
-            link::Event::Ipv6Up(ids) => {
+            link::LinkEvent::Ipv6Up(ids) => {
                 tracing::info!("call {}: {ids:?}", key.call_id);
                 let Self { calls, netlink, .. } = self;
                 let done = calls.get_mut(key.call_id).map_or(Ok(()), |call| call.ipv6_up(netlink, ids));
@@ -321,7 +323,7 @@ impl Server {
                     tracing::error!("call {}: {error}", key.call_id);
                 }
             }
-            link::Event::Down(reason) => {
+            link::LinkEvent::Down(reason) => {
                 tracing::info!("call {}: {reason}", key.call_id);
                 self.flush_calls(now);
                 self.hang_up(now, key);

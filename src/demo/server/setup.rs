@@ -18,12 +18,12 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use super::{Server, page::Page, road::Road};
+use super::{Server, gre_socket::GreSocket, http::HttpServer};
 use crate::{
     demo::{
-        orders::{Orders, Trouble},
+        call_table::CallTable,
+        config::{Fault, ServerConfig},
         pool::Pool,
-        table::CallTable,
         world::CLIENT_DEVICE,
     },
     net::{
@@ -48,7 +48,7 @@ pub fn main() -> io::Result<()> {
     privileges::die_with_parent();
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
-    let ready = serde_json::from_str::<Orders>(&line).map_err(io::Error::from).and_then(Server::set_up);
+    let ready = serde_json::from_str::<ServerConfig>(&line).map_err(io::Error::from).and_then(Server::set_up);
     let said = match &ready {
         Ok(_) => "ready\n".to_owned(),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => format!("denied: {error}\n"),
@@ -60,7 +60,7 @@ pub fn main() -> io::Result<()> {
 }
 
 impl Server {
-    fn set_up(orders: Orders) -> io::Result<Self> {
+    fn set_up(orders: ServerConfig) -> io::Result<Self> {
         if orders.talk {
             start_log();
         }
@@ -68,9 +68,9 @@ impl Server {
         let netlink = make_wire(&orders).map_err(of_kernel)?;
         let listener = TcpListener::bind((orders.address, wire::PORT))?;
         listener.set_nonblocking(true)?;
-        let blocked = orders.trouble == Some(Trouble::DropGre);
-        let road = Road::open(orders.address, orders.inbound, orders.outbound, blocked)?;
-        let page = Page::listen(orders.office)?;
+        let blocked = orders.trouble == Some(Fault::DropGre);
+        let road = GreSocket::open(orders.address, orders.inbound, orders.outbound, blocked)?;
+        let page = HttpServer::listen(orders.office)?;
         let mut last_id = [0; 2];
         getrandom::fill(&mut last_id).map_err(io::Error::other)?;
         Ok(Self {
@@ -107,7 +107,7 @@ fn first_process() -> io::Result<UnixStream> {
 }
 
 /// Leaves the client's namespace for a new one, with a wire between the two.
-fn make_wire(orders: &Orders) -> Result<Netlink, Error> {
+fn make_wire(orders: &ServerConfig) -> Result<Netlink, Error> {
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| Error::other(what, error.to_string())

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     dropin::options::Options,
-    net::said::{is_plain, plain},
+    net::sanitize::{is_plain, plain},
     pptp::{quirks::Quirks, wire},
 };
 

@@ -11,11 +11,11 @@
 //! and its own; the manager writes the two call ids, 16 bits each, all in host byte order. The call lasts as long
 //! as the client keeps its end open.
 
-pub mod keeper;
 mod message;
-mod place;
+pub mod monitor;
 mod route;
+mod socket;
 pub mod worker;
 
 pub use message::Spec;
-pub use place::Place;
+pub use socket::Place;

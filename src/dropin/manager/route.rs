@@ -179,7 +179,7 @@ fn route(server: Ipv4Addr, hop: Hop, source: Option<IpAddr>) -> Route {
         preference: None,
         realm: None,
         label: None,
-        beyond: Vec::new(),
+        unrestorable: Vec::new(),
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     message::{FromWorker, Spec, ToWorker},
-    place::Place,
+    socket::Place,
 };
 use crate::{
     dropin::log::Log,
@@ -28,7 +28,7 @@ use crate::{
     },
     pptp::{
         cause,
-        control::{CallEnd, CallRequest, Config, Control, ControlEnd, Event},
+        control::{CallEnd, CallRequest, Control, ControlConfig, ControlEnd, ControlEvent},
     },
 };
 
@@ -53,10 +53,10 @@ pub fn main() -> io::Result<()> {
     let log = Log::open(&spec.log_string);
     let jail = jail::path(Place::directory(), "control");
     privileges::drop_all(Files::Nothing(&jail))?;
-    let config = Config {
+    let config = ControlConfig {
         idle_wait: spec.idle_wait,
         max_echo_wait: spec.max_echo_wait,
-        ..Config::client(spec.quirks)
+        ..ControlConfig::client(spec.quirks)
     };
     let now = Instant::now();
     let worker = Worker {
@@ -234,16 +234,16 @@ impl Worker {
         Ok(())
     }
 
-    fn event(&mut self, now: Instant, event: Event) -> io::Result<()> {
+    fn event(&mut self, now: Instant, event: ControlEvent) -> io::Result<()> {
         match event {
-            Event::Established { .. } => {
+            ControlEvent::Established { .. } => {
                 self.note("ctrlp_disp", "Received Start Control Connection Reply");
                 self.note("ctrlp_disp", "Client connection established.");
                 for client in std::mem::take(&mut self.waiting) {
                     self.open(now, client)?;
                 }
             }
-            Event::CallUp { call_id, peer_call_id, .. } => {
+            ControlEvent::CallUp { call_id, peer_call_id, .. } => {
                 let text =
                     format!("Outgoing call established (call ID {call_id}, peer's call ID {peer_call_id}).");
                 self.note("ctrlp_disp", &text);
@@ -251,7 +251,7 @@ impl Worker {
                     self.say(FromWorker::Up(client, call_id, peer_call_id))?;
                 }
             }
-            Event::CallRefused { call_id, result, error, cause } => {
+            ControlEvent::CallRefused { call_id, result, error, cause } => {
                 let words = cause::call_refusal_words(result, error, cause);
                 self.log.warn(
                     "ctrlp_disp",
@@ -259,7 +259,7 @@ impl Worker {
                 );
                 self.call_over(call_id, &words, FromWorker::Down)?;
             }
-            Event::CallDown { call_id, reason } => {
+            ControlEvent::CallDown { call_id, reason } => {
                 let line = match &reason {
                     CallEnd::PeerCleared => "Received Call Clear Request.".to_owned(),
                     CallEnd::Disconnected { .. } => {
@@ -274,13 +274,13 @@ impl Worker {
                 };
                 self.call_over(call_id, &reason.to_string(), told)?;
             }
-            Event::SetLinkInfo { send_accm, receive_accm, .. } => self.note(
+            ControlEvent::SetLinkInfo { send_accm, receive_accm, .. } => self.note(
                 "ctrlp_disp",
                 &format!(
                     "PPP_SET_LINKINFO received (send ACCM {send_accm:08x}, receive ACCM {receive_accm:08x})"
                 ),
             ),
-            Event::Closed(end) => {
+            ControlEvent::Closed(end) => {
                 match end {
                     ControlEnd::Stopped => {}
                     ControlEnd::EchoTimeout => {
@@ -291,7 +291,7 @@ impl Worker {
                 }
                 self.ended = Some(end.to_string());
             }
-            Event::IncomingCall { .. } => {}
+            ControlEvent::IncomingCall { .. } => {}
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ const DOUBTFUL: usize = 512;
 
 /// What the beginning of some bytes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum First {
+pub(super) enum Boundary {
     /// A frame of so many bytes, with others behind it.
     Frame(usize),
     /// A frame that takes up all bytes, by its own word.
@@ -61,7 +61,7 @@ pub(super) struct Last {
 impl Last {
     /// Of a frame, if it is an encrypted one.
     pub(super) fn of(frame: &[u8]) -> Option<Self> {
-        let head = Head::read(frame).filter(|head| head.number == protocol::COMPRESSED)?;
+        let head = FrameStart::read(frame).filter(|head| head.number == protocol::COMPRESSED)?;
         let mut header = [0; 4];
         header.get_mut(..head.length)?.copy_from_slice(frame.get(..head.length)?);
         Some(Self { header, width: head.length, next: after(count(frame, &head)?), length: frame.len() })
@@ -75,16 +75,18 @@ impl Last {
 }
 
 /// What is first in `bytes`, if `last` passed before. With `full` they may end in the middle of a frame.
-pub(super) fn first(bytes: &[u8], last: Option<&Last>, full: bool) -> First {
-    let Some(head) = Head::read(bytes) else { return unknown(bytes, last) };
+pub(super) fn first(bytes: &[u8], last: Option<&Last>, full: bool) -> Boundary {
+    let Some(head) = FrameStart::read(bytes) else { return unknown(bytes, last) };
     if head.number == protocol::COMPRESSED {
-        return Last::of(bytes).map_or(First::Open, |this| encrypted(bytes, &this, last, full));
+        return Last::of(bytes).map_or(Boundary::Open, |this| encrypted(bytes, &this, last, full));
     }
     match stated(bytes, &head) {
-        Some(end) if end == bytes.len() => First::Whole,
-        Some(end) if bytes.get(end..).is_some_and(|rest| Head::read(rest).is_some()) => First::Frame(end),
-        Some(_) => again(bytes).map_or(First::Open, First::Stub),
-        None => First::Open,
+        Some(end) if end == bytes.len() => Boundary::Whole,
+        Some(end) if bytes.get(end..).is_some_and(|rest| FrameStart::read(rest).is_some()) => {
+            Boundary::Frame(end)
+        }
+        Some(_) => again(bytes).map_or(Boundary::Open, Boundary::Stub),
+        None => Boundary::Open,
     }
 }
 
@@ -95,39 +97,39 @@ fn again(bytes: &[u8]) -> Option<usize> {
 }
 
 /// What `bytes`, which were read apart, make of `before`, which may be a whole frame or the beginning of one.
-pub(super) fn apart(before: &[u8], bytes: &[u8]) -> First {
-    let Some(head) = Head::read(before) else {
-        return if Head::read(bytes).is_some() { First::Whole } else { First::Open };
+pub(super) fn apart(before: &[u8], bytes: &[u8]) -> Boundary {
+    let Some(head) = FrameStart::read(before) else {
+        return if FrameStart::read(bytes).is_some() { Boundary::Whole } else { Boundary::Open };
     };
     let again =
         before.len() >= 8 && bytes.starts_with(before.get(..before.len().min(16)).unwrap_or_default());
     if head.number == protocol::COMPRESSED {
-        let Some(this) = Last::of(before) else { return First::Open };
+        let Some(this) = Last::of(before) else { return Boundary::Open };
         if this.begins(bytes, this.next) {
-            return First::Whole;
+            return Boundary::Whole;
         }
         if again {
-            return First::Stub(before.len());
+            return Boundary::Stub(before.len());
         }
-        let control = Head::read(bytes).is_some_and(|next| CONTROL.contains(&next.number));
-        return if control { First::Whole } else { First::Open };
+        let control = FrameStart::read(bytes).is_some_and(|next| CONTROL.contains(&next.number));
+        return if control { Boundary::Whole } else { Boundary::Open };
     }
     match stated(before, &head) {
-        Some(end) if end > before.len() && again => First::Stub(before.len()),
-        Some(end) if end > before.len() => First::Open,
-        _ if Head::read(bytes).is_some() => First::Whole,
-        _ => First::Open,
+        Some(end) if end > before.len() && again => Boundary::Stub(before.len()),
+        Some(end) if end > before.len() => Boundary::Open,
+        _ if FrameStart::read(bytes).is_some() => Boundary::Whole,
+        _ => Boundary::Open,
     }
 }
 
 /// How a frame begins.
-struct Head {
+struct FrameStart {
     number: u16,
     /// Bytes up to the information field.
     length: usize,
 }
 
-impl Head {
+impl FrameStart {
     /// Only of protocols that occur between PPP daemons: anything else may be the middle of something.
     fn read(bytes: &[u8]) -> Option<Self> {
         let (before, rest) = match bytes.strip_prefix(&ADDRESS_CONTROL) {
@@ -157,7 +159,7 @@ impl Head {
 }
 
 /// Where the frame ends by its own word.
-fn stated(bytes: &[u8], head: &Head) -> Option<usize> {
+fn stated(bytes: &[u8], head: &FrameStart) -> Option<usize> {
     let body = bytes.get(head.length..)?;
     let length = match head.number {
         protocol::IPV4 => usize::from(be16(body, 2)?),
@@ -174,7 +176,7 @@ fn stated(bytes: &[u8], head: &Head) -> Option<usize> {
 /// shortest form, address and protocol compressed, that is 24 bits, which ciphertext holds by chance in one of 12 000
 /// frames of full size. So a header of that form counts less than one where the frame before it is as long as the one
 /// before that; and if all there is makes one of that length, or the beginning of one, it counts only if there is a third.
-fn encrypted(bytes: &[u8], this: &Last, last: Option<&Last>, full: bool) -> First {
+fn encrypted(bytes: &[u8], this: &Last, last: Option<&Last>, full: bool) -> Boundary {
     // The shortest encrypted frame has its count and one byte of protocol.
     let from = this.width + 3;
     let certain = this.width == 4;
@@ -182,33 +184,33 @@ fn encrypted(bytes: &[u8], this: &Last, last: Option<&Last>, full: bool) -> Firs
     for at in candidates(bytes, from, this) {
         let rest = bytes.get(at..).unwrap_or_default();
         match found {
-            None if at < STUB && this.begins(rest, before(this.next)) => return First::Stub(at),
-            None if is_lcp(rest) => return First::Frame(at),
+            None if at < STUB && this.begins(rest, before(this.next)) => return Boundary::Stub(at),
+            None if is_lcp(rest) => return Boundary::Frame(at),
             _ if this.begins(rest, this.next) => {
                 if certain || last.is_some_and(|last| last.length == at) {
-                    return First::Frame(at);
+                    return Boundary::Frame(at);
                 }
                 found = found.or(Some(at));
             }
             Some(first) if at >= first + from && this.begins(rest, after(this.next)) => {
-                return First::Frame(first);
+                return Boundary::Frame(first);
             }
             _ => {}
         }
     }
     let one = last.is_some_and(|last| last.length == bytes.len() || (full && bytes.len() < last.length));
-    found.filter(|_| !one || bytes.len() < DOUBTFUL).map_or(First::Open, First::Frame)
+    found.filter(|_| !one || bytes.len() < DOUBTFUL).map_or(Boundary::Open, Boundary::Frame)
 }
 
 /// What is no frame that we know ends where the next encrypted one begins; or the one after that, for this may be the
 /// rest of what was given up.
-fn unknown(bytes: &[u8], last: Option<&Last>) -> First {
-    let Some(last) = last else { return First::Open };
+fn unknown(bytes: &[u8], last: Option<&Last>) -> Boundary {
+    let Some(last) = last else { return Boundary::Open };
     let mut found = candidates(bytes, 1, last).filter(|at| {
         let rest = bytes.get(*at..).unwrap_or_default();
         last.begins(rest, last.next) || last.begins(rest, after(last.next))
     });
-    found.next().map_or(First::Open, First::Frame)
+    found.next().map_or(Boundary::Open, Boundary::Frame)
 }
 
 /// Where a frame like this one, or LCP, could begin, judged by its first byte. By sixteens, for most have neither.
@@ -234,12 +236,12 @@ fn is_lcp(rest: &[u8]) -> bool {
     rest.starts_with(&[0xff, 0x03, 0xc0, 0x21])
         && be16(rest, 6).filter(|length| *length >= 4).is_some_and(|length| {
             rest.get(4 + usize::from(length)..)
-                .is_some_and(|rest| rest.is_empty() || Head::read(rest).is_some())
+                .is_some_and(|rest| rest.is_empty() || FrameStart::read(rest).is_some())
         })
 }
 
 /// Flags and count of an encrypted frame.
-fn count(bytes: &[u8], head: &Head) -> Option<u16> {
+fn count(bytes: &[u8], head: &FrameStart) -> Option<u16> {
     be16(bytes, head.length).filter(|count| count & ENCRYPTED != 0)
 }
 
@@ -268,9 +270,9 @@ pub(super) mod tests {
         let (mut frames, mut last) = (Vec::new(), None);
         while !bytes.is_empty() {
             let end = match first(bytes, last.as_ref(), false) {
-                First::Frame(end) => end,
-                First::Whole | First::Open => bytes.len(),
-                First::Stub(end) => {
+                Boundary::Frame(end) => end,
+                Boundary::Whole | Boundary::Open => bytes.len(),
+                Boundary::Stub(end) => {
                     bytes = &bytes[end..];
                     continue;
                 }
@@ -338,9 +340,9 @@ pub(super) mod tests {
         assert_eq!(cut(&frames.concat()), frames);
         // Nor where nothing better follows: one alone, and the beginning of one.
         let last = Last::of(&frames[0]);
-        assert_eq!(first(&frames[1], last.as_ref(), false), First::Open);
-        assert_eq!(first(&frames[1][..1000], last.as_ref(), true), First::Open);
-        assert_eq!(first(&frames[1][..1000], last.as_ref(), false), First::Frame(700));
+        assert_eq!(first(&frames[1], last.as_ref(), false), Boundary::Open);
+        assert_eq!(first(&frames[1][..1000], last.as_ref(), true), Boundary::Open);
+        assert_eq!(first(&frames[1][..1000], last.as_ref(), false), Boundary::Frame(700));
     }
 
     #[test]
@@ -357,7 +359,7 @@ pub(super) mod tests {
         assert_eq!(cut(&torn.concat()), torn);
         let (rest, last) = (&frames[1][50..], Last::of(&frames[1][..50]));
         let bytes = [rest, &frames[2], &frames[3]].concat();
-        assert_eq!(first(&bytes, last.as_ref(), false), First::Frame(rest.len()));
+        assert_eq!(first(&bytes, last.as_ref(), false), Boundary::Frame(rest.len()));
     }
 
     #[test]
@@ -365,16 +367,16 @@ pub(super) mod tests {
         let this = encrypted(&[0xfd], 5, 90);
         let next = encrypted(&[0xfd], 6, 90);
         for (before, bytes, expected) in [
-            (&this[..], &next[..], First::Whole),
-            (&this[..40], &this[40..], First::Open),
-            (&this[..40], &this[..], First::Stub(40)),
-            (&this[..], &LCP[..], First::Whole),
+            (&this[..], &next[..], Boundary::Whole),
+            (&this[..40], &this[40..], Boundary::Open),
+            (&this[..40], &this[..], Boundary::Stub(40)),
+            (&this[..], &LCP[..], Boundary::Whole),
             // What was taken for a control packet once, and tore two frames.
-            (&this[..40], &[0xfa, 0xc3, 0xac, 0x31, 0, 9, 1, 2, 3, 4, 5, 6, 7], First::Open),
-            (&ipv4(60)[..], &ipv4(40)[..], First::Whole),
-            (&ipv4(60)[..30], &ipv4(60)[30..], First::Open),
-            (&ipv4(60)[..30], &ipv4(60)[..], First::Stub(30)),
-            (&ipv4(60)[..30], &[0x21, 0x45][..], First::Open),
+            (&this[..40], &[0xfa, 0xc3, 0xac, 0x31, 0, 9, 1, 2, 3, 4, 5, 6, 7], Boundary::Open),
+            (&ipv4(60)[..], &ipv4(40)[..], Boundary::Whole),
+            (&ipv4(60)[..30], &ipv4(60)[30..], Boundary::Open),
+            (&ipv4(60)[..30], &ipv4(60)[..], Boundary::Stub(30)),
+            (&ipv4(60)[..30], &[0x21, 0x45][..], Boundary::Open),
         ] {
             assert_eq!(apart(before, bytes), expected, "{before:x?} {bytes:x?}");
         }
@@ -387,7 +389,7 @@ pub(super) mod tests {
             last in proptest::collection::vec(any::<u8>(), 0..20),
         ) {
             for last in [None, Last::of(&last), Last::of(&encrypted(&[bytes[0]], 1, 9))] {
-                if let First::Frame(end) | First::Stub(end) = first(&bytes, last.as_ref(), bytes.len() % 2 == 0) {
+                if let Boundary::Frame(end) | Boundary::Stub(end) = first(&bytes, last.as_ref(), bytes.len() % 2 == 0) {
                     prop_assert!((1..bytes.len()).contains(&end));
                 }
             }

@@ -17,9 +17,9 @@ mod boundary;
 
 use std::time::{Duration, Instant};
 
-use boundary::{First, Last, STUB};
+use boundary::{Boundary, Last, STUB};
 
-use super::stream::{Counters, LONGEST};
+use super::stream::{LONGEST, StreamCounters};
 
 /// A pty holds so many bytes for its reader. Only when it was full can a frame be cut, and then so many have been read
 /// since it was last empty.
@@ -46,7 +46,7 @@ pub struct Cutter {
 
 impl Cutter {
     /// What one read gave; each frame goes to `deliver`, in order.
-    pub fn read(&mut self, bytes: &[u8], counters: &mut Counters, mut deliver: impl FnMut(&[u8])) {
+    pub fn read(&mut self, bytes: &[u8], counters: &mut StreamCounters, mut deliver: impl FnMut(&[u8])) {
         self.run += bytes.len();
         self.due = None;
         let mut before = std::mem::take(&mut self.held);
@@ -55,15 +55,15 @@ impl Cutter {
             before.clear();
         } else {
             match boundary::apart(&before, bytes) {
-                First::Whole | First::Frame(_) => {
+                Boundary::Whole | Boundary::Frame(_) => {
                     self.deliver(&before, counters, &mut deliver);
                     before.clear();
                 }
-                First::Stub(_) => {
+                Boundary::Stub(_) => {
                     counters.ppp_stub += 1;
                     before.clear();
                 }
-                First::Open => before.extend_from_slice(bytes),
+                Boundary::Open => before.extend_from_slice(bytes),
             }
         }
         if before.is_empty() {
@@ -77,7 +77,7 @@ impl Cutter {
 
     /// There is nothing more to read at present: what was held is whole, unless its writer may be waiting in the middle of
     /// it. To be called again when [`next_timeout`](Self::next_timeout) says so.
-    pub fn quiet(&mut self, now: Instant, counters: &mut Counters, mut deliver: impl FnMut(&[u8])) {
+    pub fn quiet(&mut self, now: Instant, counters: &mut StreamCounters, mut deliver: impl FnMut(&[u8])) {
         if !self.held.is_empty() {
             let torn = self.run >= WRITER_FULL
                 && (!cfg!(target_os = "linux") || self.held.len() < STUB || self.held.len() >= SPLIT);
@@ -101,17 +101,17 @@ impl Cutter {
     fn cut<'a>(
         &mut self,
         bytes: &'a [u8],
-        counters: &mut Counters,
+        counters: &mut StreamCounters,
         deliver: &mut impl FnMut(&[u8]),
     ) -> &'a [u8] {
         let mut rest = bytes;
         let mut joined = false;
         while !rest.is_empty() {
             let (end, whole) = match boundary::first(rest, self.last.as_ref(), self.run >= READER_FULL) {
-                First::Frame(end) => (end.clamp(1, rest.len()), true),
-                First::Whole => (rest.len(), true),
-                First::Open => (rest.len(), self.run < READER_FULL && rest.len() < SPLIT),
-                First::Stub(end) => {
+                Boundary::Frame(end) => (end.clamp(1, rest.len()), true),
+                Boundary::Whole => (rest.len(), true),
+                Boundary::Open => (rest.len(), self.run < READER_FULL && rest.len() < SPLIT),
+                Boundary::Stub(end) => {
                     counters.ppp_stub += 1;
                     rest = rest.get(end.max(1)..).unwrap_or_default();
                     continue;
@@ -131,7 +131,7 @@ impl Cutter {
         rest
     }
 
-    fn deliver(&mut self, frame: &[u8], counters: &mut Counters, deliver: &mut impl FnMut(&[u8])) {
+    fn deliver(&mut self, frame: &[u8], counters: &mut StreamCounters, deliver: &mut impl FnMut(&[u8])) {
         if frame.is_empty() {
             return;
         }
@@ -156,13 +156,13 @@ mod tests {
 
     fn read(cutter: &mut Cutter, bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut got = Vec::new();
-        cutter.read(bytes, &mut Counters::default(), |frame| got.push(frame.to_vec()));
+        cutter.read(bytes, &mut StreamCounters::default(), |frame| got.push(frame.to_vec()));
         got
     }
 
     fn quiet(cutter: &mut Cutter, now: Instant) -> Vec<Vec<u8>> {
         let mut got = Vec::new();
-        cutter.quiet(now, &mut Counters::default(), |frame| got.push(frame.to_vec()));
+        cutter.quiet(now, &mut StreamCounters::default(), |frame| got.push(frame.to_vec()));
         got
     }
 
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_is_longer_than_any_frame_is_dropped_and_counted() {
-        let (mut cutter, mut counters) = (Cutter::default(), Counters::default());
+        let (mut cutter, mut counters) = (Cutter::default(), StreamCounters::default());
         for _ in 0..3 {
             cutter.read(&[2; 4096], &mut counters, |frame| panic!("delivered {} bytes", frame.len()));
         }
@@ -247,7 +247,7 @@ mod tests {
         fn bytes_that_are_no_frames_come_out_again(
             pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..300), 1..20),
         ) {
-            let (mut cutter, mut counters, mut got) = (Cutter::default(), Counters::default(), Vec::new());
+            let (mut cutter, mut counters, mut got) = (Cutter::default(), StreamCounters::default(), Vec::new());
             let now = Instant::now();
             for piece in &pieces {
                 cutter.read(piece, &mut counters, |frame| got.extend_from_slice(frame));

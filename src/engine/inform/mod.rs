@@ -29,7 +29,7 @@ const TIMES: u32 = 3;
 
 /// What has passed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct InformCounters {
     /// Questions: packets.
     pub sent: u64,
     /// Packets to a DHCP client that are no answer of ours, or broken.
@@ -40,7 +40,7 @@ pub struct Counters {
 
 /// One exchange.
 #[derive(Debug)]
-pub struct Inform {
+pub struct InformExchange {
     local: Ipv4Addr,
     peer: Ipv4Addr,
     xid: u32,
@@ -49,10 +49,10 @@ pub struct Inform {
     until: Instant,
     waiting: VecDeque<Vec<u8>>,
     routes: Option<Vec<Ipv4Net>>,
-    counters: Counters,
+    counters: InformCounters,
 }
 
-impl Inform {
+impl InformExchange {
     /// Begins to ask. `xid` tells our answer from another's: it should be hard to guess.
     #[must_use]
     pub fn new(local: Ipv4Addr, peer: Ipv4Addr, xid: u32, now: Instant) -> Self {
@@ -65,7 +65,7 @@ impl Inform {
             until: now + LIMIT,
             waiting: VecDeque::new(),
             routes: None,
-            counters: Counters::default(),
+            counters: InformCounters::default(),
         };
         inform.handle_timeout(now);
         inform
@@ -126,7 +126,7 @@ impl Inform {
 
     /// What has passed so far.
     #[must_use]
-    pub const fn counters(&self) -> Counters {
+    pub const fn counters(&self) -> InformCounters {
         self.counters
     }
 

@@ -3,7 +3,7 @@ use super::*;
 const US: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
 const PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
-fn sent(inform: &mut Inform) -> Vec<Ipv4Addr> {
+fn sent(inform: &mut InformExchange) -> Vec<Ipv4Addr> {
     std::iter::from_fn(|| inform.poll_packet())
         .map(|packet| <[u8; 4]>::try_from(&packet[16..20]).unwrap().into())
         .collect()
@@ -12,7 +12,7 @@ fn sent(inform: &mut Inform) -> Vec<Ipv4Addr> {
 #[test]
 fn asked_three_times_and_given_up_on() {
     let began = Instant::now();
-    let mut inform = Inform::new(US, PEER, 7, began);
+    let mut inform = InformExchange::new(US, PEER, 7, began);
     let mut asked = vec![sent(&mut inform)];
     let mut now = began;
     while !inform.is_over(now) {
@@ -29,9 +29,9 @@ fn asked_three_times_and_given_up_on() {
 #[test]
 fn the_answer_ends_it_and_goes_no_further() {
     let now = Instant::now();
-    let mut inform = Inform::new(US, Ipv4Addr::UNSPECIFIED, 7, now);
+    let mut inform = InformExchange::new(US, Ipv4Addr::UNSPECIFIED, 7, now);
     let none = wire::tests::reply(&wire::tests::acknowledged(&[]));
-    let other = Inform::new(US, PEER, 8, now);
+    let other = InformExchange::new(US, PEER, 8, now);
     assert!({ other }.take(&none), "another's is for nobody else here");
     assert!(!inform.take(&wire::question(PEER, US, 7)) && !inform.is_over(now));
     let value = [

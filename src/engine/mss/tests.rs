@@ -111,8 +111,8 @@ fn what_is_not_a_first_packet_passes_as_it_is() {
     for packet in [data, fragment, udp, signed, bare, long, vec![], vec![0x45], vec![0x60; 41]] {
         let mut clamper = Clamper::new(2048);
         clamper.set(Clamp::Auto, 1400);
-        assert_eq!(clamper.pass(Way::In, &packet), packet);
-        assert_eq!(clamper.counters(), Counters::default());
+        assert_eq!(clamper.pass(Direction::In, &packet), packet);
+        assert_eq!(clamper.counters(), ClampCounters::default());
     }
 }
 
@@ -139,20 +139,20 @@ fn behind_extension_headers_too() {
 fn the_limit_follows_the_mtu_and_each_direction_is_counted() {
     let mut clamper = Clamper::new(2048);
     let (v4, v6) = (syn(false, &mss(1460), b"", false), syn(true, &mss(1440), b"", true));
-    assert_eq!(clamper.pass(Way::Out, &v4), v4, "not up yet");
+    assert_eq!(clamper.pass(Direction::Out, &v4), v4, "not up yet");
     clamper.set(Clamp::Auto, 1400);
-    assert_eq!(read(clamper.pass(Way::Out, &v4)), Some(1360));
-    assert_eq!(read(clamper.pass(Way::In, &v6)), Some(1340));
+    assert_eq!(read(clamper.pass(Direction::Out, &v4)), Some(1360));
+    assert_eq!(read(clamper.pass(Direction::In, &v6)), Some(1340));
     clamper.set(Clamp::Bytes(1200), 1400);
-    assert_eq!(read(clamper.pass(Way::Out, &v4)), Some(1200));
-    assert_eq!(read(clamper.pass(Way::Out, &v6)), Some(1180));
+    assert_eq!(read(clamper.pass(Direction::Out, &v4)), Some(1200));
+    assert_eq!(read(clamper.pass(Direction::Out, &v6)), Some(1180));
     clamper.set(Clamp::Bytes(1500), 1400);
-    assert_eq!(read(clamper.pass(Way::In, &v4)), Some(1360), "no more than the MTU leaves");
-    assert_eq!(clamper.counters(), Counters { lowered_in: 2, lowered_out: 3 });
+    assert_eq!(read(clamper.pass(Direction::In, &v4)), Some(1360), "no more than the MTU leaves");
+    assert_eq!(clamper.counters(), ClampCounters { lowered_in: 2, lowered_out: 3 });
     clamper.set(Clamp::Off, 1400);
-    assert_eq!(clamper.pass(Way::Out, &v4), v4);
+    assert_eq!(clamper.pass(Direction::Out, &v4), v4);
     // Larger than what it was made for: let through, never allocated for.
     let mut small = Clamper::new(8);
     small.set(Clamp::Auto, 1400);
-    assert_eq!(small.pass(Way::Out, &v4), v4);
+    assert_eq!(small.pass(Direction::Out, &v4), v4);
 }

@@ -5,13 +5,13 @@
 
 use std::time::Instant;
 
-use super::{Event, Session};
+use super::{Session, SessionEvent};
 use crate::{
     engine::{
         bridge::{self, Bridge},
         failure::{Failure, FailureKind, Phase},
         message::plain,
-        side::Side,
+        ppp_side::PppSide,
         spec::Limits,
         verdict,
     },
@@ -28,7 +28,7 @@ const RECEIVE_WINDOW: u16 = 64;
 
 pub(super) struct Call {
     pub flow: Flow,
-    pub link: Side,
+    pub link: PppSide,
     /// A packet of this call has come at all: GRE is not filtered.
     pub heard: bool,
     /// When a packet of this call came last.
@@ -38,9 +38,9 @@ pub(super) struct Call {
 }
 
 impl Session {
-    pub(super) fn control_event(&mut self, now: Instant, event: control::Event) {
+    pub(super) fn control_event(&mut self, now: Instant, event: control::ControlEvent) {
         match event {
-            control::Event::Established { peer } => {
+            control::ControlEvent::Established { peer } => {
                 let vendor = if peer.vendor.is_empty() { "unnamed" } else { &peer.vendor };
                 self.enter(Phase::Call, format!("{vendor} firmware {} ({})", peer.firmware, peer.host_name));
                 let request = CallRequest {
@@ -52,14 +52,14 @@ impl Session {
                     self.fail(now, Failure::new(Phase::Call, FailureKind::Internal, error.to_string()));
                 }
             }
-            control::Event::CallUp { call_id, peer_call_id, connect_speed, .. } => {
+            control::ControlEvent::CallUp { call_id, peer_call_id, connect_speed, .. } => {
                 self.call_up(now, call_id, peer_call_id, connect_speed);
             }
-            control::Event::CallRefused { result, error, cause, .. } => {
+            control::ControlEvent::CallRefused { result, error, cause, .. } => {
                 let words = plain(&cause::call_refusal_words(result, error, cause));
                 self.fail(now, Failure::new(Phase::Call, FailureKind::CallRefused, words));
             }
-            control::Event::CallDown { reason, .. } => {
+            control::ControlEvent::CallDown { reason, .. } => {
                 // The server may hang up because of what our link has told it: then the link says why.
                 self.lower_down(now);
                 if self.ending.is_none() && reason != CallEnd::ControlLost {
@@ -70,11 +70,11 @@ impl Session {
                     self.control.stop(now);
                 }
             }
-            control::Event::Closed(end) => self.closed(now, &end),
+            control::ControlEvent::Closed(end) => self.closed(now, &end),
             // A hint about asynchronous framing, of which there is none on our side.
-            control::Event::SetLinkInfo { .. } => {}
+            control::ControlEvent::SetLinkInfo { .. } => {}
             // We are the one who calls.
-            control::Event::IncomingCall { .. } => {}
+            control::ControlEvent::IncomingCall { .. } => {}
         }
     }
 
@@ -97,11 +97,11 @@ impl Session {
         let link = if self.spec.external {
             let Limits { lcp, auth, network, .. } = self.spec.limits;
             let limits = bridge::Limits { lcp, auth, network };
-            Side::External(Bridge::new(limits, self.spec.mtu_limit, now))
+            PppSide::External(Bridge::new(limits, self.spec.mtu_limit, now))
         } else {
             let mut link = Link::new(config, now);
             link.open(now);
-            Side::Builtin(link)
+            PppSide::Builtin(link)
         };
         self.gre_due = Some(now + self.spec.limits.gre);
         self.call = Some(Call { flow, link, heard: false, last_heard: None, looped: 0 });
@@ -121,8 +121,8 @@ impl Session {
         self.up = false;
         let failure = self.ending.take().unwrap_or_else(|| verdict::of_control(self.phase, end));
         self.ending = Some(failure.clone());
-        if !matches!(self.events.back(), Some(Event::Down(_))) {
-            self.events.push_back(Event::Down(failure));
+        if !matches!(self.events.back(), Some(SessionEvent::Down(_))) {
+            self.events.push_back(SessionEvent::Down(failure));
         }
     }
 }

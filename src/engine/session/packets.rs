@@ -5,11 +5,11 @@
 
 use std::{net::Ipv4Addr, ops::Range, time::Instant};
 
-use super::{Call, Session, offers::Offers};
+use super::{Call, Session, peer_routes::PeerRoutes};
 use crate::{
     engine::{
-        mss::{Clamper, Way},
-        side::Side,
+        mss::{Clamper, Direction},
+        ppp_side::PppSide,
     },
     ppp::link::{Link, Received},
     pptp::gre::{self, MAX_HEADER},
@@ -47,14 +47,14 @@ impl Session {
             *looped += 1;
             return None;
         }
-        let packet = mss.pass(Way::Out, packet);
+        let packet = mss.pass(Direction::Out, packet);
         let length = link.encapsulate(packet, out.get_mut(MAX_HEADER..)?).ok()?;
         flow.put_header(now, length, out)
     }
 
     /// What one read of the daemon's pty gave; `send` gets each GRE packet, header and frame apart.
     pub fn pty_input(&mut self, now: Instant, bytes: &[u8], mut send: impl FnMut(&[u8], &[u8])) {
-        let Some(Call { flow, link: Side::External(bridge), .. }) = &mut self.call else { return };
+        let Some(Call { flow, link: PppSide::External(bridge), .. }) = &mut self.call else { return };
         bridge.from_daemon(now, bytes, |frame| {
             let mut header = [0; MAX_HEADER];
             if let Some(size) = flow.header(now, frame.len(), &mut header) {
@@ -67,14 +67,14 @@ impl Session {
     #[must_use]
     pub fn pty_output(&self) -> &[u8] {
         match &self.call {
-            Some(Call { link: Side::External(bridge), .. }) => bridge.to_write(),
+            Some(Call { link: PppSide::External(bridge), .. }) => bridge.to_write(),
             _ => &[],
         }
     }
 
     /// So many bytes have gone.
     pub fn pty_sent(&mut self, count: usize) {
-        if let Some(Call { link: Side::External(bridge), .. }) = &mut self.call {
+        if let Some(Call { link: PppSide::External(bridge), .. }) = &mut self.call {
             bridge.written(count);
         }
     }
@@ -126,14 +126,14 @@ fn is_own(packet: &[u8], server: Ipv4Addr, peer_call_id: u16) -> bool {
 fn pass_in(
     now: Instant,
     frame: &mut [u8],
-    link: &mut Side,
+    link: &mut PppSide,
     mss: &mut Clamper,
-    offers: &mut Offers,
+    offers: &mut PeerRoutes,
     to_tun: &mut impl FnMut(&[u8]),
 ) {
     if let Received::Ip(ip) = link.handle_input(now, frame)
         && !offers.take(ip)
     {
-        to_tun(mss.pass(Way::In, ip));
+        to_tun(mss.pass(Direction::In, ip));
     }
 }

@@ -27,35 +27,35 @@ impl Session {
         self.ipv6_decided(now);
     }
 
-    fn link_event(&mut self, now: Instant, event: link::Event) {
+    fn link_event(&mut self, now: Instant, event: link::LinkEvent) {
         match event {
-            link::Event::LcpUp { peer_mru, auth } => {
+            link::LinkEvent::LcpUp { peer_mru, auth } => {
                 let by = auth.map_or_else(|| "no authentication".to_owned(), |protocol| protocol.to_string());
                 self.enter_link_phase(Phase::Authentication, format!("MRU {peer_mru}, {by}"));
             }
-            link::Event::Authenticated { protocol, peer_name, message } => {
+            link::LinkEvent::Authenticated { protocol, peer_name, message } => {
                 let says = message.filter(|m| !m.is_empty()).map_or_else(String::new, |m| format!(": {m}"));
                 let name = if peer_name.is_empty() { String::new() } else { format!(" by {peer_name}") };
                 self.enter_link_phase(Phase::Encryption, format!("{protocol}, accepted{name}{says}"));
             }
-            link::Event::Encryption(mppe) => {
+            link::LinkEvent::Encryption(mppe) => {
                 let words = mppe.map_or_else(|| "none".to_owned(), |mppe| mppe.to_string());
                 self.enter_link_phase(Phase::Addresses, words);
             }
-            link::Event::Up(up) => {
+            link::LinkEvent::Up(up) => {
                 if self.ending.is_none() {
                     self.mss.set(self.spec.mss, up.mtu);
                     self.begin_proof(now, link_up(&up));
                 }
             }
-            link::Event::PeerAnswered => self.answered(now),
-            link::Event::Ipv6Up(ids) => self.ipv6_opened(identifiers(ids)),
-            link::Event::Ipv6Down => tracing::debug!("IPv6 may not flow"),
-            link::Event::Renegotiating => {
+            link::LinkEvent::PeerAnswered => self.answered(now),
+            link::LinkEvent::Ipv6Up(ids) => self.ipv6_opened(identifiers(ids)),
+            link::LinkEvent::Ipv6Down => tracing::debug!("IPv6 may not flow"),
+            link::LinkEvent::Renegotiating => {
                 tracing::info!("the server starts the link over");
                 self.not_up();
             }
-            link::Event::Down(reason) => self.link_down(now, &reason),
+            link::LinkEvent::Down(reason) => self.link_down(now, &reason),
         }
     }
 
@@ -68,7 +68,7 @@ impl Session {
         }
     }
 
-    /// What was under way towards [`Event::Up`](super::Event::Up), or after it, is void.
+    /// What was under way towards [`SessionEvent::Up`](super::SessionEvent::Up), or after it, is void.
     fn not_up(&mut self) {
         self.up = false;
         self.proof = None;
@@ -98,9 +98,9 @@ impl Session {
     }
 }
 
-pub(super) fn link_config(spec: &Spec, password: Secret, random: link::Random) -> link::Config {
+pub(super) fn link_config(spec: &Spec, password: Secret, random: link::Random) -> link::LinkConfig {
     let credentials = Credentials { user: spec.user.clone(), domain: spec.domain.clone(), password };
-    let mut config = link::Config::client(credentials, random);
+    let mut config = link::LinkConfig::client(credentials, random);
     if let link::Role::Client(client) = &mut config.role {
         client.dns = spec.want_dns;
         client.wins = spec.want_dns;

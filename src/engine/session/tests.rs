@@ -68,7 +68,7 @@ struct World {
 impl World {
     fn new(trouble: Trouble, spec: Spec, password: &str) -> Self {
         let now = Instant::now();
-        let mut control = Control::new(control::Config::server("lab"), now);
+        let mut control = Control::new(control::ControlConfig::server("lab"), now);
         control.connected(now);
         let mut client = Session::new(spec, Secret::from(password), 77, random(1), now);
         client.connected(now, "here".into());
@@ -184,9 +184,9 @@ impl World {
         while let Some(event) = self.client.poll_event() {
             let at = self.now - self.start;
             match event {
-                Event::Phase(phase, _) => self.seen.push(phase.word().to_owned()),
-                Event::Up(link) => self.up = Some((at, link)),
-                Event::Down(failure) => self.down = Some((at, failure)),
+                SessionEvent::Phase(phase, _) => self.seen.push(phase.word().to_owned()),
+                SessionEvent::Up(link) => self.up = Some((at, link)),
+                SessionEvent::Down(failure) => self.down = Some((at, failure)),
             }
         }
         self.serve();
@@ -201,22 +201,22 @@ impl World {
     fn serve(&mut self) {
         while let Some(event) = self.control.poll_event() {
             match event {
-                control::Event::IncomingCall { peer_call_id, .. } => match self.trouble {
+                control::ControlEvent::IncomingCall { peer_call_id, .. } => match self.trouble {
                     Trouble::RefusesCall => {
                         self.control.refuse_call(self.now, peer_call_id, 4, 0, 0).unwrap()
                     }
                     Trouble::SilentCall => {}
                     _ => self.control.accept_call(self.now, peer_call_id, CallAccept::new(9)).unwrap(),
                 },
-                control::Event::CallUp { call_id, peer_call_id, .. } => {
+                control::ControlEvent::CallUp { call_id, peer_call_id, .. } => {
                     let users = Users::table(vec![("alice".into(), Secret::from("right"))]);
-                    let mut config = link::Config::server("lab", users, INSIDE, GIVEN, random(2));
+                    let mut config = link::LinkConfig::server("lab", users, INSIDE, GIVEN, random(2));
                     config.mppe = self.server_policy;
                     config.ipv6 = matches!(self.trouble, Trouble::Ipv6After(_));
                     let link = Link::new(config, self.now);
                     self.call = Some((Flow::new(FlowConfig::new(call_id, peer_call_id), self.now), link));
                 }
-                control::Event::CallDown { .. } => self.call = None,
+                control::ControlEvent::CallDown { .. } => self.call = None,
                 _ => {}
             }
         }
@@ -351,7 +351,7 @@ fn ipv6_may_come_after_the_addresses() {
         world.run(Duration::from_secs(60));
         let (at, link) = world.up.as_ref().expect("up");
         assert_eq!(link.ipv6.is_some(), is_there, "IPV6CP after {after} ms");
-        let latest = if is_there { Duration::from_millis(after) } else { proof::LIMIT };
+        let latest = if is_there { Duration::from_millis(after) } else { ready_check::LIMIT };
         assert!(*at < latest + LATENCY * 40, "IPV6CP after {after} ms: up after {at:?}");
         assert!(world.down.is_none());
     }
@@ -441,7 +441,7 @@ fn segments_are_made_to_fit_in_both_directions() {
 fn a_server_that_answers_no_echo_is_believed_after_a_second() {
     let world = tried(Trouble::NoEchoReply);
     let (at, _) = world.up.as_ref().unwrap();
-    assert!((proof::LIMIT..proof::LIMIT + LATENCY * 40).contains(at), "{at:?}");
+    assert!((ready_check::LIMIT..ready_check::LIMIT + LATENCY * 40).contains(at), "{at:?}");
     assert!(world.down.is_none());
 }
 

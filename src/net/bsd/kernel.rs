@@ -17,7 +17,7 @@ use crate::{
     net::{
         ifreq::{flags_in, mtu_in},
         routes::{Address, Error, Filter, Insert, Link, MAIN_TABLE, Route, RouteTo},
-        rtsock::{Action, Gateway, Message, Request, RouteNews, from_route, read, to_route},
+        rtsock::{Action, Gateway, Message, Request, RouteChange, from_route, read, to_route},
         rules::Rule,
     },
     os::bsd::{control, sysctl},
@@ -319,7 +319,7 @@ impl Kernel {
         }
     }
 
-    fn ask(&mut self, what: &str, table: u32, request: Request) -> Result<RouteNews, Error> {
+    fn ask(&mut self, what: &str, table: u32, request: Request) -> Result<RouteChange, Error> {
         let request = self.number(request);
         let bytes = request.encode(LAYOUT).map_err(|no| Error::other(what, no.to_string()))?;
         let mut socket = self.routing_socket(what, table)?;

@@ -135,7 +135,7 @@ impl Netlink {
     }
 
     fn route_message(&mut self, route: &Route) -> Result<RouteMessage, Error> {
-        if let Some(reason) = route.beyond.first() {
+        if let Some(reason) = route.unrestorable.first() {
             return Err(Error::other(format!("write route {route}"), format!("it has {reason}")));
         }
         let mut indices = Vec::with_capacity(route.hops.len());
@@ -229,10 +229,10 @@ fn read(message: &RouteMessage, names: &Names) -> Option<Route> {
         preference: None,
         realm: None,
         label: None,
-        beyond: Vec::new(),
+        unrestorable: Vec::new(),
     };
     if header.source_prefix_length != 0 {
-        route.beyond.push("a source prefix".to_owned());
+        route.unrestorable.push("a source prefix".to_owned());
     }
     let mut single = Hop { via: None, dev: None, onlink: false, weight: 0 };
     single.onlink = header.flags.contains(RouteFlags::Onlink);
@@ -255,7 +255,7 @@ fn read(message: &RouteMessage, names: &Names) -> Option<Route> {
                 for metric in metrics {
                     match metric_number(metric) {
                         Some(pair) => route.metrics.push(pair),
-                        None => route.beyond.push("a metric that has no number".to_owned()),
+                        None => route.unrestorable.push("a metric that has no number".to_owned()),
                     }
                 }
             }
@@ -264,23 +264,23 @@ fn read(message: &RouteMessage, names: &Names) -> Option<Route> {
             }
             RouteAttribute::Realm(realm) => route.realm = Some((realm.source, realm.destination)),
             RouteAttribute::CacheInfo(info) if info.expires != 0 => {
-                route.beyond.push("a lifetime".to_owned());
+                route.unrestorable.push("a lifetime".to_owned());
             }
             RouteAttribute::CacheInfo(_) => {}
-            RouteAttribute::NhId(id) => route.beyond.push(format!("the next-hop object {id}")),
+            RouteAttribute::NhId(id) => route.unrestorable.push(format!("the next-hop object {id}")),
             RouteAttribute::Encap(_) | RouteAttribute::EncapType(_) => {
-                route.beyond.push("an encapsulation".to_owned());
+                route.unrestorable.push("an encapsulation".to_owned());
             }
             other => {
                 use netlink_packet_core::Nla;
-                route.beyond.push(format!("attribute {}", other.kind()));
+                route.unrestorable.push(format!("attribute {}", other.kind()));
             }
         }
     }
     if single.dev.is_some() || single.via.is_some() {
         route.hops.push(single);
     }
-    route.beyond.dedup();
+    route.unrestorable.dedup();
     Some(route)
 }
 
@@ -294,7 +294,7 @@ fn read_hop(hop: &RouteNextHop, names: &Names, route: &mut Route) {
     for attribute in &hop.attributes {
         match attribute {
             RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => read.via = via(attribute),
-            _ => route.beyond.push("a next hop with more than a gateway".to_owned()),
+            _ => route.unrestorable.push("a next hop with more than a gateway".to_owned()),
         }
     }
     route.hops.push(read);

@@ -98,7 +98,7 @@ fn read(message: &RuleMessage) -> Rule {
         suppress_prefix: None,
         table: u32::from(header.table),
         protocol: 0,
-        beyond: header.action != RuleAction::ToTable
+        unrestorable: header.action != RuleAction::ToTable
             || header.tos != 0
             || header.src_len != 0
             || header.flags.difference(RuleFlags::Invert) != RuleFlags::empty(),
@@ -122,7 +122,7 @@ fn read(message: &RuleMessage) -> Rule {
             RuleAttribute::SuppressIfGroup(u32::MAX) => {}
             // All bits of the port, which kernels since 6.15 say of every rule for one.
             RuleAttribute::Other(other) if other.kind() == PORT_MASK && is_whole(other) => {}
-            _ => rule.beyond = true,
+            _ => rule.unrestorable = true,
         }
     }
     match mask {
@@ -130,7 +130,7 @@ fn read(message: &RuleMessage) -> Rule {
         WHOLE_MARK => rule.mark = Some(mark),
         _ => {
             rule.mark = Some(mark);
-            rule.beyond = true;
+            rule.unrestorable = true;
         }
     }
     rule
@@ -195,7 +195,7 @@ mod tests {
                 suppress_prefix,
                 table,
                 protocol,
-                beyond,
+                unrestorable: beyond,
             }
         })
     }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::{Action, Gateway, Layout, Request, RouteNews, address::LONGEST_LABEL};
+use super::{Action, Gateway, Layout, Request, RouteChange, address::LONGEST_LABEL};
 use crate::net::routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route};
 
 /// The flags that are the same everywhere.
@@ -28,7 +28,7 @@ const METRIC_MTU: u16 = 2;
 /// knows interfaces by number.
 pub fn to_route(
     layout: &Layout,
-    news: &RouteNews,
+    news: &RouteChange,
     main: u16,
     names: &dyn Fn(u16) -> Option<String>,
 ) -> Option<Route> {
@@ -86,7 +86,7 @@ pub fn to_route(
         preference: None,
         realm: None,
         label,
-        beyond,
+        unrestorable: beyond,
     })
 }
 
@@ -149,7 +149,7 @@ pub fn from_route(
     Ok(request)
 }
 
-fn device(news: &RouteNews, names: &dyn Fn(u16) -> Option<String>) -> Option<String> {
+fn device(news: &RouteChange, names: &dyn Fn(u16) -> Option<String>) -> Option<String> {
     let named = Some(news.interface.name.clone()).filter(|name| !name.is_empty());
     let by_gateway = match news.gateway {
         Some(Gateway::Link(index)) => index,

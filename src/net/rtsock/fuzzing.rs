@@ -1,7 +1,7 @@
 //! What fuzzing and the replay of its corpus hold the codec to. The first byte of the input chooses the system,
 //! the rest is what a kernel sent.
 
-use super::{Action, Garbled, Layout, Message, from_route, read, to_route};
+use super::{Action, Layout, MalformedMessage, Message, from_route, read, to_route};
 
 /// Reads the bytes as messages, and writes every route among them that could be written.
 ///
@@ -10,7 +10,7 @@ use super::{Action, Garbled, Layout, Message, from_route, read, to_route};
 pub fn messages(data: &[u8]) -> Result<(), String> {
     let Some((choice, bytes)) = data.split_first() else { return Ok(()) };
     let Some(layout) = Layout::ALL.get(usize::from(*choice) % Layout::ALL.len()) else { return Ok(()) };
-    let found: Vec<Result<Message, Garbled>> = read(layout, bytes).collect();
+    let found: Vec<Result<Message, MalformedMessage>> = read(layout, bytes).collect();
     // The shortest message is its length, version and type.
     if found.len() > bytes.len() / 4 + 1 {
         return Err(format!("{} messages in {} bytes", found.len(), bytes.len()));
@@ -26,9 +26,9 @@ pub fn messages(data: &[u8]) -> Result<(), String> {
                     return Err(format!("{route} was written as {written:?}, which reads {again:?}"));
                 };
                 let back = to_route(layout, &again, 0, &|_| Some("em0".to_owned()));
-                // What can't be written is in `beyond`.
+                // What can't be written is in `unrestorable`.
                 let mut wanted = route.clone();
-                wanted.beyond.clear();
+                wanted.unrestorable.clear();
                 // A request names its interface by number only.
                 for dev in wanted.hops.iter_mut().filter_map(|hop| hop.dev.as_mut()) {
                     "em0".clone_into(dev);

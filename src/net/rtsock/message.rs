@@ -55,11 +55,11 @@ impl Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// About a route: an answer to a request, or news.
-    Route(Box<RouteNews>),
+    Route(Box<RouteChange>),
     /// An interface changed: up or down, its carrier, its MTU (RTM_IFINFO).
-    Interface(InterfaceNews),
+    Interface(InterfaceChange),
     /// An interface got or lost an address (RTM_NEWADDR, RTM_DELADDR).
-    Address(AddressNews),
+    Address(AddressChange),
     /// An interface came or went (RTM_IFANNOUNCE).
     Announce {
         /// Which one.
@@ -101,7 +101,7 @@ pub struct Interface {
 
 /// A route, as a message describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteNews {
+pub struct RouteChange {
     /// What happened, or was asked for.
     pub action: Action,
     /// The process that asked; 0 for the kernel itself.
@@ -132,7 +132,7 @@ pub struct RouteNews {
     pub label: Option<String>,
 }
 
-impl RouteNews {
+impl RouteChange {
     /// Whether it answers the request with this number of this process.
     #[must_use]
     pub const fn answers(&self, pid: i32, seq: i32) -> bool {
@@ -153,7 +153,7 @@ pub enum LinkState {
 
 /// An interface, as RTM_IFINFO describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InterfaceNews {
+pub struct InterfaceChange {
     /// Its number.
     pub index: u16,
     /// Whether it is administratively up.
@@ -166,7 +166,7 @@ pub struct InterfaceNews {
 
 /// An address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressNews {
+pub struct AddressChange {
     /// Whether it was added.
     pub added: bool,
     /// The interface's number.
@@ -182,7 +182,7 @@ pub struct AddressNews {
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the kernel's message is garbled at byte {at}: {why}")]
-pub struct Garbled {
+pub struct MalformedMessage {
     /// Where the message begins that can't be read.
     pub at: usize,
     /// What is wrong with it.
@@ -191,14 +191,17 @@ pub struct Garbled {
 
 /// Reads messages, one behind the other: what one read(2) gave, or a table from sysctl(3). After an error, which
 /// can't be passed over for want of a length, there is nothing more.
-pub fn read<'a>(layout: &'a Layout, bytes: &'a [u8]) -> impl Iterator<Item = Result<Message, Garbled>> + 'a {
+pub fn read<'a>(
+    layout: &'a Layout,
+    bytes: &'a [u8],
+) -> impl Iterator<Item = Result<Message, MalformedMessage>> + 'a {
     let mut at = 0;
     std::iter::from_fn(move || {
         let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
         let from = at;
         let (length, message) = one(layout, rest);
         at = length.map_or(bytes.len(), |length| at + length);
-        Some(message.map_err(|why| Garbled { at: from, why }))
+        Some(message.map_err(|why| MalformedMessage { at: from, why }))
     })
 }
 
@@ -242,7 +245,7 @@ fn route(layout: &Layout, action: Action, bytes: &[u8]) -> Result<Message, &'sta
     let flags = get32(bytes, header.flags);
     let (index, name) = addresses.link(Place::Interface).unwrap_or_default();
     let index = if index == 0 { get16(bytes, header.index) } else { index };
-    Ok(Message::Route(Box::new(RouteNews {
+    Ok(Message::Route(Box::new(RouteChange {
         action,
         pid: get32(bytes, header.pid).cast_signed(),
         seq: get32(bytes, header.seq).cast_signed(),
@@ -268,7 +271,7 @@ fn interface(layout: &Layout, bytes: &[u8]) -> Result<Message, &'static str> {
         return Err("shorter than its header");
     }
     let state = get(bytes, header.link_state);
-    Ok(Message::Interface(InterfaceNews {
+    Ok(Message::Interface(InterfaceChange {
         index: get16(bytes, header.index),
         up: get(bytes, header.flags) & IFF_UP != 0,
         link: match state {
@@ -285,7 +288,7 @@ fn address(layout: &Layout, added: bool, bytes: &[u8]) -> Result<Message, &'stat
     let rest = body(bytes, header.size, layout.route.hdrlen)?;
     let addresses = split(layout, get32(bytes, header.addrs), rest).ok_or("an address runs past its end")?;
     let local = addresses.ip(Place::InterfaceAddress);
-    Ok(Message::Address(AddressNews {
+    Ok(Message::Address(AddressChange {
         added,
         index: get16(bytes, header.index),
         local,

@@ -21,6 +21,9 @@ pub use self::{
     address::Gateway,
     convert::{from_route, to_route},
     layout::{AddressHeader, AnnounceHeader, Field, Flags, InterfaceHeader, Kinds, Layout, RouteHeader},
-    message::{Action, AddressNews, Garbled, Interface, InterfaceNews, LinkState, Message, RouteNews, read},
+    message::{
+        Action, AddressChange, Interface, InterfaceChange, LinkState, MalformedMessage, Message, RouteChange,
+        read,
+    },
     request::{Refused, Request},
 };

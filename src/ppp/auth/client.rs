@@ -6,9 +6,9 @@ use sha1::{Digest, Sha1};
 use zeroize::Zeroizing;
 
 use super::{
-    AuthDrop, AuthFailure, AuthProtocol, Credentials, Event, FailureKind, Timer, Timing,
-    pace::{Due, Pace},
+    AuthDrop, AuthEvent, AuthFailure, AuthProtocol, Credentials, FailureKind, Timer, Timing,
     packet::{Packet, chap, counted, pap, put_counted},
+    retransmit::{Due, Retransmit},
     text::printable,
 };
 use crate::ppp::{crypto, mppe};
@@ -18,17 +18,17 @@ pub struct Client {
     protocol: AuthProtocol,
     credentials: Credentials,
     seed: Zeroizing<[u8; 16]>,
-    pace: Pace,
-    state: State,
+    pace: Retransmit,
+    state: ClientState,
     /// What we sent last and what a fitting reply is.
     attempt: Option<Attempt>,
     peer_name: String,
     output: Option<Vec<u8>>,
-    events: VecDeque<Event>,
+    events: VecDeque<AuthEvent>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ClientState {
     /// Waiting for a challenge or for a reply.
     Open,
     /// Accepted once; renewed challenges are answered.
@@ -66,8 +66,8 @@ impl Client {
             protocol,
             credentials,
             seed: Zeroizing::new(random),
-            pace: Pace::new(timing, now),
-            state: State::Open,
+            pace: Retransmit::new(timing, now),
+            state: ClientState::Open,
             attempt: None,
             peer_name: String::new(),
             output: None,
@@ -89,7 +89,7 @@ impl Client {
         if protocol != self.protocol.ppp_protocol() {
             return Err(AuthDrop::WrongProtocol);
         }
-        if self.state == State::Failed {
+        if self.state == ClientState::Failed {
             return Err(AuthDrop::Finished);
         }
         let packet = Packet::parse(packet)?;
@@ -106,7 +106,7 @@ impl Client {
 
     /// Repeats or gives up what is due by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.state != State::Open {
+        if self.state != ClientState::Open {
             return;
         }
         match self.pace.due(now) {
@@ -120,7 +120,7 @@ impl Client {
     /// When [`Self::handle_timeout`] has something to do, and what.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
-        (self.state == State::Open).then(|| self.pace.next_timeout())
+        (self.state == ClientState::Open).then(|| self.pace.next_timeout())
     }
 
     /// A packet to send: PPP protocol number, and the packet without PPP header.
@@ -129,7 +129,7 @@ impl Client {
     }
 
     /// What came of it.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<AuthEvent> {
         self.events.pop_front()
     }
 
@@ -246,11 +246,11 @@ impl Client {
             },
             None => message,
         };
-        if self.state == State::Open {
-            self.state = State::Accepted;
+        if self.state == ClientState::Open {
+            self.state = ClientState::Accepted;
             self.pace.answered();
             let message = Some(printable(message)).filter(|text| !text.is_empty());
-            self.events.push_back(Event::Success { peer_name: self.peer_name.clone(), message, keys });
+            self.events.push_back(AuthEvent::Success { peer_name: self.peer_name.clone(), message, keys });
         }
         Ok(())
     }
@@ -291,12 +291,12 @@ impl Client {
     }
 
     fn fail(&mut self, failure: AuthFailure) {
-        self.state = State::Failed;
+        self.state = ClientState::Failed;
         self.pace.answered();
         self.attempt = None;
         self.output = None;
         let peer_name = std::mem::take(&mut self.peer_name);
-        self.events.push_back(Event::Failure(AuthFailure { peer_name, ..failure }));
+        self.events.push_back(AuthEvent::Failure(AuthFailure { peer_name, ..failure }));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{AuthProtocol, Client, Credentials, Event, Server, Timing, Users};
+use super::{AuthEvent, AuthProtocol, Client, Credentials, Server, Timing, Users};
 
 /// Drives a client and a server with operations read from `data`: packets of any bytes, packets of the other side
 /// passed on, lost or bent, time going by, renewed challenges.
@@ -69,7 +69,7 @@ pub fn drive(data: &[u8]) {
             }
         }
         for event in [client.poll_event(), server.poll_event()].into_iter().flatten() {
-            if let Event::Success { peer_name, message, .. } = &event {
+            if let AuthEvent::Success { peer_name, message, .. } = &event {
                 let text = message.iter().chain([peer_name]).all(|text| !text.contains(char::is_control));
                 if !text || (!right && untouched) {
                     panic!("{event:?}");

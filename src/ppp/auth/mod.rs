@@ -2,7 +2,7 @@
 //! and MS-CHAPv2 (RFC 2759).
 //!
 //! [`Client`] proves who we are, [`Server`] asks the peer for proof; which protocol is spoken was agreed in LCP,
-//! which is the link's business, as is what happens after a [`Event`]. Machines here see the packets of protocols
+//! which is the link's business, as is what happens after a [`AuthEvent`]. Machines here see the packets of protocols
 //! C023 and C223 without their PPP header, take time as an argument, and answer a renewed challenge for as long as
 //! they live. The hashes are in [`crate::ppp::crypto`].
 
@@ -10,8 +10,8 @@ mod client;
 mod failure;
 #[doc(hidden)]
 pub mod fuzz;
-mod pace;
 mod packet;
+mod retransmit;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -203,7 +203,7 @@ pub enum Timer {
 /// What came of it. Each machine reports one `Success` or `Failure`; a `Failure` can also follow a `Success`, when
 /// a renewed challenge goes wrong. A renewed challenge that goes well is not reported and changes no key.
 #[derive(Clone)]
-pub enum Event {
+pub enum AuthEvent {
     /// The proof was accepted and, with MS-CHAPv2, the server has proven itself.
     Success {
         /// What the peer calls itself: the server's name for a client, the user name for a server. Printable.
@@ -217,7 +217,7 @@ pub enum Event {
     Failure(AuthFailure),
 }
 
-impl fmt::Debug for Event {
+impl fmt::Debug for AuthEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Success { peer_name, message, keys } => f

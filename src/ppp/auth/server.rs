@@ -3,9 +3,9 @@
 use std::{collections::VecDeque, fmt, time::Instant};
 
 use super::{
-    AuthDrop, AuthFailure, AuthProtocol, Event, FailureKind, Lookup, Timer, Timing, Users,
-    pace::{Due, Pace},
+    AuthDrop, AuthEvent, AuthFailure, AuthProtocol, FailureKind, Lookup, Timer, Timing, Users,
     packet::{Packet, chap, counted, pap, put_counted},
+    retransmit::{Due, Retransmit},
     text::printable,
 };
 use crate::ppp::{crypto, mppe};
@@ -16,17 +16,17 @@ pub struct Server {
     name: String,
     users: Users,
     challenge: [u8; 16],
-    pace: Pace,
-    state: State,
+    pace: Retransmit,
+    state: ServerState,
     identifier: u8,
     /// Identifier and packet of the reply given last, repeated when the peer repeats itself (RFC 1994 §4.2).
     verdict: Option<(u8, Vec<u8>)>,
     output: Option<Vec<u8>>,
-    events: VecDeque<Event>,
+    events: VecDeque<AuthEvent>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ServerState {
     /// The first proof is awaited.
     Asking,
     Accepted,
@@ -61,8 +61,8 @@ impl Server {
             name: name.to_owned(),
             users,
             challenge,
-            pace: Pace::new(timing, now),
-            state: State::Asking,
+            pace: Retransmit::new(timing, now),
+            state: ServerState::Asking,
             identifier: 0,
             verdict: None,
             output: None,
@@ -94,9 +94,9 @@ impl Server {
     /// Asks for proof again on a link that is up (RFC 1994 §2), with a fresh random challenge. A right answer is
     /// not reported and changes no key. Does nothing for PAP or before the first success.
     pub fn rechallenge(&mut self, now: Instant, challenge: [u8; 16]) {
-        if self.state == State::Accepted && self.protocol != AuthProtocol::Pap {
+        if self.state == ServerState::Accepted && self.protocol != AuthProtocol::Pap {
             self.challenge = challenge;
-            self.state = State::AskingAgain;
+            self.state = ServerState::AskingAgain;
             self.pace.restart(now);
             self.identifier = self.identifier.wrapping_add(1);
             self.ask(now);
@@ -127,7 +127,7 @@ impl Server {
     }
 
     /// What came of it.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<AuthEvent> {
         self.events.pop_front()
     }
 
@@ -138,7 +138,7 @@ impl Server {
     }
 
     fn is_asking(&self) -> bool {
-        matches!(self.state, State::Asking | State::AskingAgain)
+        matches!(self.state, ServerState::Asking | ServerState::AskingAgain)
     }
 
     fn ask(&mut self, now: Instant) {
@@ -157,7 +157,7 @@ impl Server {
         let (password, _) = counted(rest)?;
         if !self.is_asking() {
             // The reply was lost; it is given again under the identifier that the peer waits for.
-            let code = if self.state == State::Failed { pap::NAK } else { pap::ACK };
+            let code = if self.state == ServerState::Failed { pap::NAK } else { pap::ACK };
             self.output = Packet { code, identifier: packet.identifier, data: &[0] }.encode();
             return Ok(());
         }
@@ -261,11 +261,11 @@ impl Server {
         self.pace.answered();
         match judgement {
             Judgement::Right { keys, .. } => {
-                if self.state == State::Asking {
+                if self.state == ServerState::Asking {
                     let peer_name = printable(name);
-                    self.events.push_back(Event::Success { peer_name, message: None, keys });
+                    self.events.push_back(AuthEvent::Success { peer_name, message: None, keys });
                 }
-                self.state = State::Accepted;
+                self.state = ServerState::Accepted;
             }
             Judgement::Wrong(code) => {
                 let failure = AuthFailure::new(FailureKind::of_code(code), self.protocol);
@@ -287,10 +287,10 @@ impl Server {
     }
 
     fn fail(&mut self, failure: AuthFailure) {
-        self.state = State::Failed;
+        self.state = ServerState::Failed;
         self.pace.answered();
         self.output = None;
-        self.events.push_back(Event::Failure(failure));
+        self.events.push_back(AuthEvent::Failure(failure));
     }
 }
 

@@ -18,11 +18,11 @@ fn the_right_password_is_accepted() {
         for password in passwords(protocol) {
             let mut pair = Pair::new(protocol, "ann", &password, &password);
             pair.run();
-            let Some(Event::Success { peer_name, keys, .. }) = pair.client_event() else {
+            let Some(AuthEvent::Success { peer_name, keys, .. }) = pair.client_event() else {
                 panic!("{protocol} {password:?}")
             };
             assert_eq!(peer_name, if protocol == AuthProtocol::Pap { "" } else { "vpn.example" });
-            let Some(Event::Success { peer_name, keys: server_keys, .. }) = pair.server_event() else {
+            let Some(AuthEvent::Success { peer_name, keys: server_keys, .. }) = pair.server_event() else {
                 panic!("{protocol} {password:?}")
             };
             assert_eq!(peer_name, "ann");
@@ -42,12 +42,12 @@ fn the_wrong_password_and_the_unknown_user_are_refused_alike() {
         for (user, password) in [("ann", "wrong"), ("ann", ""), ("bob", "right")] {
             let mut pair = Pair::new(protocol, user, password, "right");
             pair.run();
-            let Some(Event::Failure(failure)) = pair.client_event() else { panic!("{protocol}") };
+            let Some(AuthEvent::Failure(failure)) = pair.client_event() else { panic!("{protocol}") };
             assert_eq!(failure.kind, FailureKind::Rejected, "{protocol} {failure:?}");
             let has_code = matches!(protocol, AuthProtocol::MsChapV1 | AuthProtocol::MsChapV2);
             assert_eq!(failure.code, has_code.then_some(691));
             assert!(!failure.retry_allowed);
-            let Some(Event::Failure(failure)) = pair.server_event() else { panic!("{protocol}") };
+            let Some(AuthEvent::Failure(failure)) = pair.server_event() else { panic!("{protocol}") };
             assert_eq!(failure.peer_name, user);
             assert!(pair.client_event().is_none() && pair.server_event().is_none());
             assert_eq!(pair.client.next_timeout(), None);
@@ -62,9 +62,11 @@ fn a_domain_travels_but_is_not_hashed() {
             let who = Credentials { user: user.into(), domain: domain.map(Into::into), password: "p".into() };
             let mut pair = Pair::with(protocol, who, Users::table(vec![("ann".into(), "p".into())]));
             pair.run();
-            let Some(Event::Success { peer_name, .. }) = pair.server_event() else { panic!("{protocol}") };
+            let Some(AuthEvent::Success { peer_name, .. }) = pair.server_event() else {
+                panic!("{protocol}")
+            };
             assert_eq!(peer_name, "WORK\\ann");
-            assert!(matches!(pair.client_event(), Some(Event::Success { .. })));
+            assert!(matches!(pair.client_event(), Some(AuthEvent::Success { .. })));
         }
     }
 }
@@ -78,7 +80,7 @@ fn what_does_not_fit_is_said_at_once() {
         (AuthProtocol::MsChapV2, &"x".repeat(5000), "p"),
     ] {
         let mut pair = Pair::new(protocol, user, password, password);
-        let Some(Event::Failure(failure)) = pair.client_event() else { panic!("{protocol}") };
+        let Some(AuthEvent::Failure(failure)) = pair.client_event() else { panic!("{protocol}") };
         assert_eq!(failure.kind, FailureKind::DoesNotFit);
         assert!(pair.client.poll_output().is_none());
     }
@@ -91,8 +93,8 @@ fn each_lost_packet_is_made_good() {
             let mut pair = Pair::new(protocol, "ann", "p", "p");
             pair.lose(lost, 1);
             pair.run_for(20 * SECOND);
-            assert!(matches!(pair.client_event(), Some(Event::Success { .. })), "{protocol} {lost}");
-            assert!(matches!(pair.server_event(), Some(Event::Success { .. })), "{protocol} {lost}");
+            assert!(matches!(pair.client_event(), Some(AuthEvent::Success { .. })), "{protocol} {lost}");
+            assert!(matches!(pair.server_event(), Some(AuthEvent::Success { .. })), "{protocol} {lost}");
         }
     }
 }
@@ -105,7 +107,7 @@ fn silence_ends_in_time_and_with_few_packets() {
         let begin = pair.now;
         pair.run_for(60 * SECOND);
         for (event, at) in [(pair.client_event(), pair.client_at), (pair.server_event(), pair.server_at)] {
-            let Some(Event::Failure(failure)) = event else { panic!("{protocol}") };
+            let Some(AuthEvent::Failure(failure)) = event else { panic!("{protocol}") };
             assert_eq!(failure.kind, FailureKind::Timeout);
             assert_eq!(at - begin, Timing::default().limit);
         }
@@ -171,10 +173,10 @@ proptest! {
         }
         // No bytes out of thin air prove anyone.
         if protocol >= AuthProtocol::MsChapV2 {
-            let accepted = matches!(pair.client_event(), Some(Event::Success { .. }));
+            let accepted = matches!(pair.client_event(), Some(AuthEvent::Success { .. }));
             prop_assert!(!accepted);
         }
-        let accepted = matches!(pair.server_event(), Some(Event::Success { .. }));
+        let accepted = matches!(pair.server_event(), Some(AuthEvent::Success { .. }));
         prop_assert!(!accepted);
     }
 
@@ -189,7 +191,7 @@ proptest! {
         }
         // Eight losses can eat up the whole of it; but never does one side take it for a refusal.
         for event in [pair.client_event(), pair.server_event()].into_iter().flatten() {
-            let accepted = matches!(event, Event::Success { .. });
+            let accepted = matches!(event, AuthEvent::Success { .. });
             prop_assert!(accepted, "{:?}", event);
         }
     }
@@ -206,7 +208,7 @@ struct Pair {
     sent: usize,
     client_at: Instant,
     server_at: Instant,
-    events: (Vec<Event>, Vec<Event>),
+    events: (Vec<AuthEvent>, Vec<AuthEvent>),
 }
 
 impl Pair {
@@ -299,12 +301,12 @@ impl Pair {
         }
     }
 
-    fn client_event(&mut self) -> Option<Event> {
+    fn client_event(&mut self) -> Option<AuthEvent> {
         self.run_events();
         (!self.events.0.is_empty()).then(|| self.events.0.remove(0))
     }
 
-    fn server_event(&mut self) -> Option<Event> {
+    fn server_event(&mut self) -> Option<AuthEvent> {
         self.run_events();
         (!self.events.1.is_empty()).then(|| self.events.1.remove(0))
     }

@@ -25,12 +25,12 @@ pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
 }
 
 /// Which bytes of a chunk are meant.
-pub(super) struct Marks {
+pub(super) struct ChunkMask {
     /// [`TURNED`] for each that is, behind the mark of the last byte of the chunk before.
     marks: [u8; CHUNK + 1],
 }
 
-impl Marks {
+impl ChunkMask {
     pub const fn new() -> Self {
         Self { marks: [0; CHUNK + 1] }
     }
@@ -76,27 +76,27 @@ fn mark(chunk: &[u8; CHUNK], marks: &mut [u8; CHUNK], which: impl Fn(u8) -> bool
 
 /// A chunk and the copy of it. Behind both there is room, because what is copied is not counted but copied by strides;
 /// what was too much is overwritten, or cut off at the end.
-pub(super) struct Copy {
+pub(super) struct EscapeBuffer {
     from: [u8; FROM + 2 * STRIDE],
     to: [u8; TO + 2 * STRIDE],
     at: usize,
     used: usize,
 }
 
-impl Copy {
+impl EscapeBuffer {
     pub const fn new() -> Self {
         Self { from: [0; FROM + 2 * STRIDE], to: [0; TO + 2 * STRIDE], at: 0, used: 0 }
     }
 
     /// Begins with a chunk of which each byte that is marked is turned.
-    pub fn begin(&mut self, chunk: &[u8; CHUNK], marks: &Marks) {
+    pub fn begin(&mut self, chunk: &[u8; CHUNK], marks: &ChunkMask) {
         if let Some(marks) = marks.marks.last_chunk() {
             self.turn(chunk, marks);
         }
     }
 
     /// Begins with a chunk of which each byte behind one that is marked is turned.
-    pub fn begin_behind(&mut self, chunk: &[u8; CHUNK], marks: &Marks) {
+    pub fn begin_behind(&mut self, chunk: &[u8; CHUNK], marks: &ChunkMask) {
         if let Some(marks) = marks.marks.first_chunk() {
             self.turn(chunk, marks);
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     Accm, ESCAPE, FLAG, TURNED,
-    chunk::{CHUNK, Copy, Marks, find},
+    chunk::{CHUNK, ChunkMask, EscapeBuffer, find},
     fcs, plain_run,
 };
 
@@ -15,12 +15,12 @@ pub struct Decoder {
     /// The frame so far, escapes undone, FCS included.
     pub(super) frame: Vec<u8>,
     longest: usize,
-    state: State,
-    counters: Counters,
+    state: DecoderState,
+    counters: DecoderCounters,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum DecoderState {
     /// Before the first flag, or after something too long: waiting for a flag.
     Hunting,
     Inside,
@@ -45,7 +45,7 @@ pub enum HdlcDrop {
 
 /// How often what happened, since the start. They wrap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct DecoderCounters {
     /// Frames delivered.
     pub frames: u64,
     /// Frames dropped, in the order of [`HdlcDrop::ALL`].
@@ -60,8 +60,8 @@ impl Decoder {
             accm: Accm::NONE,
             frame: Vec::with_capacity(longest + 2),
             longest,
-            state: State::Hunting,
-            counters: Counters::default(),
+            state: DecoderState::Hunting,
+            counters: DecoderCounters::default(),
         }
     }
 
@@ -74,7 +74,7 @@ impl Decoder {
     /// Takes the next bytes of the stream; hands each good frame, FCS off, to `deliver` in order.
     pub fn feed(&mut self, bytes: &[u8], mut deliver: impl FnMut(&mut [u8])) {
         let mut rest = bytes;
-        if self.state == State::Hunting {
+        if self.state == DecoderState::Hunting {
             rest = self.hunt(rest);
         }
         if self.accm != Accm::NONE {
@@ -90,7 +90,7 @@ impl Decoder {
                     self.begin();
                 }
             } else if to_flag.is_some() {
-                if self.state == State::Escaped {
+                if self.state == DecoderState::Escaped {
                     self.drop_frame(HdlcDrop::Aborted);
                 } else {
                     self.finish(&mut deliver);
@@ -102,8 +102,8 @@ impl Decoder {
 
     /// Adds bytes without flags to the frame, escapes undone; `false` when it has become too long.
     fn take_span(&mut self, span: &[u8]) -> bool {
-        let (mut marks, mut copy) = (Marks::new(), Copy::new());
-        marks.set_carry(self.state == State::Escaped);
+        let (mut marks, mut copy) = (ChunkMask::new(), EscapeBuffer::new());
+        marks.set_carry(self.state == DecoderState::Escaped);
         let mut rest = span;
         while self.frame.len() + CHUNK <= self.longest + 2 {
             let Some((chunk, after)) = rest.split_first_chunk::<CHUNK>() else { break };
@@ -130,15 +130,15 @@ impl Decoder {
         if !self.take_bytes(rest, &mut marks) {
             self.drop_frame(HdlcDrop::Long);
             self.frame.clear();
-            self.state = State::Hunting;
+            self.state = DecoderState::Hunting;
             return false;
         }
-        self.state = if marks.carry() { State::Escaped } else { State::Inside };
+        self.state = if marks.carry() { DecoderState::Escaped } else { DecoderState::Inside };
         true
     }
 
     /// The same one by one.
-    fn take_bytes(&mut self, bytes: &[u8], marks: &mut Marks) -> bool {
+    fn take_bytes(&mut self, bytes: &[u8], marks: &mut ChunkMask) -> bool {
         for byte in bytes {
             if !marks.carry() && *byte == ESCAPE {
                 marks.set_carry(true);
@@ -158,7 +158,7 @@ impl Decoder {
         let mut rest = bytes;
         while let Some((first, after)) = rest.split_first() {
             let (first, after) = (*first, after);
-            if self.state == State::Escaped {
+            if self.state == DecoderState::Escaped {
                 rest = after;
                 match first {
                     FLAG => {
@@ -168,7 +168,7 @@ impl Decoder {
                     // An escape, and what someone on the way put in, do not count as the escaped byte.
                     _ if self.accm.contains(first) => {}
                     _ => {
-                        self.state = State::Inside;
+                        self.state = DecoderState::Inside;
                         rest = self.take_one(first ^ TURNED, after);
                     }
                 }
@@ -185,7 +185,7 @@ impl Decoder {
                         rest = self.take_one(second ^ TURNED, after);
                     }
                     _ => {
-                        self.state = State::Escaped;
+                        self.state = DecoderState::Escaped;
                         rest = after;
                     }
                 },
@@ -202,7 +202,7 @@ impl Decoder {
 
     /// What happened so far.
     #[must_use]
-    pub const fn counters(&self) -> &Counters {
+    pub const fn counters(&self) -> &DecoderCounters {
         &self.counters
     }
 
@@ -229,13 +229,13 @@ impl Decoder {
     fn too_long<'a>(&mut self, after: &'a [u8]) -> &'a [u8] {
         self.drop_frame(HdlcDrop::Long);
         self.frame.clear();
-        self.state = State::Hunting;
+        self.state = DecoderState::Hunting;
         self.seek(after)
     }
 
     fn hunt<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         // After a frame that was too long its rest is no further noise.
-        let first = self.counters == Counters::default();
+        let first = self.counters == DecoderCounters::default();
         if first && bytes.first().is_some_and(|byte| *byte != FLAG) {
             self.drop_frame(HdlcDrop::Noise);
         }
@@ -255,7 +255,7 @@ impl Decoder {
 
     fn begin(&mut self) {
         self.frame.clear();
-        self.state = State::Inside;
+        self.state = DecoderState::Inside;
     }
 
     fn finish(&mut self, deliver: &mut impl FnMut(&mut [u8])) {
@@ -283,7 +283,12 @@ impl Decoder {
 
 /// Copies the first `length` bytes of the next chunk, escapes undone, and gives how many that makes. `None` where an escape
 /// stands behind an escape, which no sender writes: then nothing has happened.
-fn unescape_chunk(chunk: &[u8; CHUNK], length: usize, marks: &mut Marks, copy: &mut Copy) -> Option<usize> {
+fn unescape_chunk(
+    chunk: &[u8; CHUNK],
+    length: usize,
+    marks: &mut ChunkMask,
+    copy: &mut EscapeBuffer,
+) -> Option<usize> {
     let carry = u64::from(marks.carry());
     let mut escapes = marks.next(chunk, |byte| byte == ESCAPE);
     if length < CHUNK {
@@ -316,7 +321,7 @@ impl fmt::Debug for Decoder {
     }
 }
 
-impl Counters {
+impl DecoderCounters {
     /// How many frames were dropped for `reason`.
     #[must_use]
     pub fn dropped(&self, reason: HdlcDrop) -> u64 {

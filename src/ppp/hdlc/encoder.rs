@@ -2,7 +2,7 @@
 
 use super::{
     Accm, ESCAPE, FLAG, TURNED,
-    chunk::{CHUNK, Copy, Marks},
+    chunk::{CHUNK, ChunkMask, EscapeBuffer},
     fcs,
 };
 
@@ -64,7 +64,7 @@ fn is_lcp(frame: &[u8]) -> bool {
 }
 
 fn escape(bytes: &[u8], accm: Accm, out: &mut Vec<u8>) {
-    let (mut marks, mut copy) = (Marks::new(), Copy::new());
+    let (mut marks, mut copy) = (ChunkMask::new(), EscapeBuffer::new());
     let (chunks, tail) = bytes.as_chunks::<CHUNK>();
     for chunk in chunks {
         let escaped = to_escape(chunk, accm, &mut marks);
@@ -88,7 +88,7 @@ fn escape(bytes: &[u8], accm: Accm, out: &mut Vec<u8>) {
 }
 
 /// Marks the bytes that are escaped, and gives a bit for each.
-fn to_escape(chunk: &[u8; CHUNK], accm: Accm, marks: &mut Marks) -> u64 {
+fn to_escape(chunk: &[u8; CHUNK], accm: Accm, marks: &mut ChunkMask) -> u64 {
     let flags = |byte| (byte == FLAG) | (byte == ESCAPE);
     if accm == Accm::NONE {
         return marks.next(chunk, flags);
@@ -109,7 +109,13 @@ fn to_escape(chunk: &[u8; CHUNK], accm: Accm, marks: &mut Marks) -> u64 {
 }
 
 /// The first `length` bytes of a chunk, with an escape before the bytes of these bits.
-fn escape_chunk(chunk: &[u8; CHUNK], mut escaped: u64, length: usize, marks: &Marks, copy: &mut Copy) {
+fn escape_chunk(
+    chunk: &[u8; CHUNK],
+    mut escaped: u64,
+    length: usize,
+    marks: &ChunkMask,
+    copy: &mut EscapeBuffer,
+) {
     copy.begin(chunk, marks);
     while escaped != 0 {
         copy.run_to(escaped.trailing_zeros() as usize);

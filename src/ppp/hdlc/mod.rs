@@ -16,7 +16,7 @@ mod fcs;
 #[cfg(test)]
 mod tests;
 
-pub use decoder::{Counters, Decoder, HdlcDrop};
+pub use decoder::{Decoder, DecoderCounters, HdlcDrop};
 pub use encoder::{Encoder, encoded_max};
 
 /// Begins and ends each frame (RFC 1662 §3.1).

@@ -55,7 +55,7 @@ pub enum AuthStance {
 
 /// What the peer's acknowledged request says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct PeerOptions {
     /// The largest information field that it receives, in bytes.
     pub mru: u16,
     /// How we are to prove ourselves.
@@ -70,7 +70,7 @@ pub struct Peer {
 
 /// Why there is no point in going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum LcpDeadlock {
     /// Whatever the peer proposes is not acceptable, or it accepts none of our demands.
     NoCommonAuth,
     /// We are talking to ourselves.
@@ -83,18 +83,18 @@ pub struct Lcp {
     mru: u16,
     stance: AuthStance,
     source: MagicSource,
-    ours: Ours,
-    peer: Peer,
+    ours: LocalOptions,
+    peer: PeerOptions,
     offered: Vec<String>,
     proposals: usize,
     suggested_magic: Option<u32>,
     loops: u32,
-    trouble: Option<Trouble>,
+    trouble: Option<LcpDeadlock>,
 }
 
 /// What our next request asks for.
 #[derive(Clone, Copy, Debug)]
-struct Ours {
+struct LocalOptions {
     mru: Option<u16>,
     accm: Option<u32>,
     auth: Option<AuthProtocol>,
@@ -110,13 +110,13 @@ impl Lcp {
         if let AuthStance::Prove(list) = &mut stance {
             list.sort_unstable_by(|a, b| b.cmp(a));
         }
-        let ours = Ours { mru: None, accm: None, auth: None, magic: None, pfc: false, acfc: false };
+        let ours = LocalOptions { mru: None, accm: None, auth: None, magic: None, pfc: false, acfc: false };
         Self {
             mru,
             stance,
             source,
             ours,
-            peer: Peer::SILENT,
+            peer: PeerOptions::SILENT,
             offered: Vec::new(),
             proposals: 0,
             suggested_magic: None,
@@ -127,7 +127,7 @@ impl Lcp {
 
     /// What was agreed for the peer's receiving, valid while LCP is up.
     #[must_use]
-    pub fn peer(&self) -> Peer {
+    pub fn peer(&self) -> PeerOptions {
         self.peer
     }
 
@@ -151,7 +151,7 @@ impl Lcp {
 
     /// Set as soon as there is no point in going on.
     #[must_use]
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub fn trouble(&self) -> Option<LcpDeadlock> {
         self.trouble
     }
 
@@ -173,7 +173,7 @@ impl Lcp {
         match better {
             Some(better) if self.proposals <= limit => reply.nak(option, better),
             _ => {
-                self.trouble.get_or_insert(Trouble::NoCommonAuth);
+                self.trouble.get_or_insert(LcpDeadlock::NoCommonAuth);
                 reply.reject(option);
             }
         }
@@ -195,7 +195,7 @@ impl Lcp {
     fn note_loop(&mut self) {
         self.loops = self.loops.saturating_add(1);
         if self.loops >= LOOPS_MAX {
-            self.trouble.get_or_insert(Trouble::Looped);
+            self.trouble.get_or_insert(LcpDeadlock::Looped);
         }
     }
 
@@ -220,13 +220,13 @@ impl Lcp {
         match wished.or(following) {
             Some(next) if self.proposals <= SPARE_PROPOSALS * 2 => self.ours.auth = Some(next),
             _ => {
-                self.trouble.get_or_insert(Trouble::NoCommonAuth);
+                self.trouble.get_or_insert(LcpDeadlock::NoCommonAuth);
             }
         }
     }
 }
 
-impl Peer {
+impl PeerOptions {
     const SILENT: Self = Self { mru: DEFAULT_MRU, auth: None, magic: None, pfc: false, acfc: false };
 }
 
@@ -238,7 +238,7 @@ impl OptionSet for Lcp {
             AuthStance::Demand(list) => list.first().copied(),
             AuthStance::Prove(_) => None,
         };
-        self.ours = Ours {
+        self.ours = LocalOptions {
             mru: Some(self.mru).filter(|mru| *mru != DEFAULT_MRU),
             accm: Some(0),
             auth: demand,
@@ -246,7 +246,7 @@ impl OptionSet for Lcp {
             pfc: true,
             acfc: true,
         };
-        self.peer = Peer::SILENT;
+        self.peer = PeerOptions::SILENT;
         self.offered.clear();
         self.proposals = 0;
         self.loops = 0;
@@ -314,7 +314,7 @@ impl OptionSet for Lcp {
                 option::MRU => self.ours.mru = None,
                 option::ACCM => self.ours.accm = None,
                 option::AUTH => {
-                    self.trouble.get_or_insert(Trouble::NoCommonAuth);
+                    self.trouble.get_or_insert(LcpDeadlock::NoCommonAuth);
                 }
                 option::MAGIC => self.ours.magic = None,
                 option::PFC => self.ours.pfc = false,
@@ -344,7 +344,7 @@ impl OptionSet for Lcp {
 
     fn accept(&mut self, options: Options<'_>) {
         let value = |kind| options.find(kind);
-        self.peer = Peer {
+        self.peer = PeerOptions {
             mru: value(option::MRU).and_then(|mru| mru.array()).map_or(DEFAULT_MRU, u16::from_be_bytes),
             auth: value(option::AUTH).and_then(|auth| AuthProtocol::from_lcp_option(auth.data)),
             magic: value(option::MAGIC).and_then(|magic| magic.array()).map(u32::from_be_bytes),

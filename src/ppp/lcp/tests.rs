@@ -81,11 +81,11 @@ fn a_peer_that_offers_nothing_acceptable_is_trouble_in_the_end() {
         assert_eq!(verdict(&mut lcp, &MD5), Verdict::Nak(V2.to_vec()));
     }
     assert_eq!(verdict(&mut lcp, &MD5), Verdict::Reject(MD5.to_vec()));
-    assert_eq!(lcp.trouble(), Some(Trouble::NoCommonAuth));
+    assert_eq!(lcp.trouble(), Some(LcpDeadlock::NoCommonAuth));
     // And nothing is acceptable to who accepts nothing.
     let mut lcp = client(&[]);
     assert_eq!(verdict(&mut lcp, &V2), Verdict::Reject(V2.to_vec()));
-    assert_eq!(lcp.trouble(), Some(Trouble::NoCommonAuth));
+    assert_eq!(lcp.trouble(), Some(LcpDeadlock::NoCommonAuth));
 }
 
 #[test]
@@ -95,10 +95,10 @@ fn a_server_goes_down_its_list() {
     lcp.nakked(Options::parse(&PAP).unwrap(), false);
     assert_eq!(lcp.demanded(), Some(AuthProtocol::Pap), "the peer's wish, since it is on the list");
     lcp.nakked(Options::parse(&EAP).unwrap(), false);
-    assert_eq!(lcp.trouble(), Some(Trouble::NoCommonAuth), "the list is at its end");
+    assert_eq!(lcp.trouble(), Some(LcpDeadlock::NoCommonAuth), "the list is at its end");
     let mut lcp = server(&[AuthProtocol::MsChapV2]);
     lcp.rejected(Options::parse(&V2).unwrap());
-    assert_eq!(lcp.trouble(), Some(Trouble::NoCommonAuth));
+    assert_eq!(lcp.trouble(), Some(LcpDeadlock::NoCommonAuth));
     // A client has nothing to demand of a server.
     assert_eq!(verdict(&mut server(&[]), &V2), Verdict::Reject(V2.to_vec()));
 }
@@ -112,7 +112,7 @@ fn our_own_magic_number_is_nakked_and_counted() {
         assert_eq!(lcp.trouble(), None, "{round}");
         assert!(matches!(verdict(&mut lcp, &looped), Verdict::Nak(_)));
     }
-    assert_eq!(lcp.trouble(), Some(Trouble::Looped));
+    assert_eq!(lcp.trouble(), Some(LcpDeadlock::Looped));
     // Zero is no magic number (RFC 1661 §6.4), but no loop either.
     let mut lcp = client(&[]);
     assert!(matches!(verdict(&mut lcp, &[5, 6, 0, 0, 0, 0]), Verdict::Nak(_)));
@@ -139,10 +139,10 @@ fn the_peers_values_count_once_acknowledged() {
     let mut lcp = client(&[AuthProtocol::MsChapV2]);
     let list = [1, 4, 0x05, 0x78, 3, 5, 0xC2, 0x23, 0x81, 5, 6, 9, 9, 9, 9, 7, 2, 8, 2];
     assert_eq!(verdict(&mut lcp, &list), Verdict::Ack);
-    assert_eq!(lcp.peer(), Peer::SILENT);
+    assert_eq!(lcp.peer(), PeerOptions::SILENT);
     lcp.accept(Options::parse(&list).unwrap());
     let auth = Some(AuthProtocol::MsChapV2);
-    assert_eq!(lcp.peer(), Peer { mru: 1400, auth, magic: Some(0x0909_0909), pfc: true, acfc: true });
+    assert_eq!(lcp.peer(), PeerOptions { mru: 1400, auth, magic: Some(0x0909_0909), pfc: true, acfc: true });
     assert_eq!(verdict(&mut lcp, &[1, 4, 0, 127]), Verdict::Nak(vec![1, 4, 0x05, 0xDC]));
     assert_eq!(verdict(&mut lcp, &[1, 3, 0]), Verdict::Nak(vec![1, 4, 0x05, 0xDC]));
 }

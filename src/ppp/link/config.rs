@@ -16,7 +16,7 @@ pub const MTU_LIMIT: u16 = 1500 - 20 - 16 - 4;
 pub const MPPE_OVERHEAD: u16 = 4;
 
 /// A whole link's configuration.
-pub struct Config {
+pub struct LinkConfig {
     /// Which side we are, with what only that side needs.
     pub role: Role,
     /// The largest information field that we receive, in bytes; asked for in LCP unless it is the default of 1500.
@@ -122,7 +122,7 @@ impl Default for Timing {
     }
 }
 
-impl Config {
+impl LinkConfig {
     /// A client that accepts MS-CHAPv2 only, allows encryption, asks for address and name servers.
     #[must_use]
     pub fn client(credentials: Credentials, random: Random) -> Self {
@@ -155,7 +155,7 @@ impl Config {
     }
 }
 
-impl fmt::Debug for Config {
+impl fmt::Debug for LinkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("role", &self.role)

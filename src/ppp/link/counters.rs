@@ -52,7 +52,7 @@ pub enum LinkDrop {
 
 /// What a link has counted since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct LinkCounters {
     /// IP packets received.
     pub received_packets: u64,
     /// Bytes in them.
@@ -76,7 +76,7 @@ pub struct Counters {
     drops: [u64; LinkDrop::COUNT],
 }
 
-impl Counters {
+impl LinkCounters {
     /// How often this reason has occurred.
     #[must_use]
     pub fn dropped(&self, reason: LinkDrop) -> u64 {
@@ -197,7 +197,7 @@ mod tests {
             assert_eq!(reason.index(), at);
             assert!(all.iter().skip(at + 1).all(|other| other.label() != reason.label()), "{reason}");
         }
-        let mut counters = Counters::default();
+        let mut counters = LinkCounters::default();
         counters.drop(LinkDrop::Mppe(MppeDrop::Late));
         assert_eq!(counters.dropped(LinkDrop::Mppe(MppeDrop::Late)), 1);
         assert_eq!(counters.drops().map(|(_, count)| count).sum::<u64>(), 1);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{DownReason, Event, Link, Phase, Role};
+use super::{DownReason, Link, LinkEvent, Phase, Role};
 use crate::ppp::{auth::printable, mppe::Demand};
 
 /// Windows puts its error number behind its magic number and this mark into a Terminate-Request.
@@ -59,7 +59,7 @@ impl Link {
         self.ipcp.stop();
         let reason = self.ending.take().unwrap_or(reason);
         // Never lost, however full the queue.
-        self.events.push_back(Event::Down(reason));
+        self.events.push_back(LinkEvent::Down(reason));
     }
 
     /// The limit of the present phase is over.

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::{Authenticator, DownReason, Event, Link, LinkDrop, Phase, Role, draw};
+use super::{Authenticator, DownReason, Link, LinkDrop, LinkEvent, Phase, Role, draw};
 use crate::ppp::{
     auth,
     automaton::{Finish, Input, Signal},
-    lcp::Trouble,
+    lcp::LcpDeadlock,
     wire::{FrameHeader, HEADER_LEN, Packet, code, protocol},
 };
 
@@ -66,12 +66,12 @@ impl Link {
         }
         if matches!(self.phase, Phase::Establish) {
             match self.lcp.options().trouble() {
-                Some(Trouble::NoCommonAuth) => {
+                Some(LcpDeadlock::NoCommonAuth) => {
                     let reason = self.no_common_auth();
                     self.fail(now, reason);
                     busy = true;
                 }
-                Some(Trouble::Looped) => {
+                Some(LcpDeadlock::Looped) => {
                     self.dead(DownReason::Looped);
                     busy = true;
                 }
@@ -95,7 +95,7 @@ impl Link {
             Role::Client(_) => peer.auth,
             Role::Server(_) => self.lcp.options().demanded(),
         };
-        self.event(Event::LcpUp { peer_mru: peer.mru, auth });
+        self.event(LinkEvent::LcpUp { peer_mru: peer.mru, auth });
         self.echo.unanswered = 0;
         self.echo.next = self.config.echo.and_then(|echo| now.checked_add(echo.interval));
         self.phase_end = None;
@@ -123,7 +123,7 @@ impl Link {
             self.phase_end = now.checked_add(self.config.timing.lcp);
             self.counters.renegotiations = self.counters.renegotiations.saturating_add(1);
             self.restarts = self.restarts.saturating_add(1);
-            self.event(Event::Renegotiating);
+            self.event(LinkEvent::Renegotiating);
             if self.restarts > RESTARTS_MAX {
                 self.fail(now, DownReason::LcpRefused("the peer keeps starting over".to_owned()));
             }
@@ -158,14 +158,14 @@ impl Link {
                 self.send(number, &packet);
             }
             match event {
-                Some(auth::Event::Success { peer_name, message, keys }) => {
+                Some(auth::AuthEvent::Success { peer_name, message, keys }) => {
                     let Some(protocol) = self.auth.as_ref().map(Authenticator::protocol) else { continue };
                     self.authenticated = Some(protocol);
                     self.keys = keys;
-                    self.event(Event::Authenticated { protocol, peer_name, message });
+                    self.event(LinkEvent::Authenticated { protocol, peer_name, message });
                     self.enter_network(now);
                 }
-                Some(auth::Event::Failure(failure)) => self.fail(now, DownReason::AuthFailed(failure)),
+                Some(auth::AuthEvent::Failure(failure)) => self.fail(now, DownReason::AuthFailed(failure)),
                 None => {}
             }
         }
@@ -209,12 +209,12 @@ impl Link {
         self.echo.unanswered = 0;
         self.counters.echoes_answered = self.counters.echoes_answered.saturating_add(1);
         if std::mem::take(&mut self.echo.probing) {
-            self.event(Event::PeerAnswered);
+            self.event(LinkEvent::PeerAnswered);
         }
         Ok(())
     }
 
-    /// Asks the peer for a sign of life now; [`Event::PeerAnswered`] follows when it comes. Frames are handled in
+    /// Asks the peer for a sign of life now; [`LinkEvent::PeerAnswered`] follows when it comes. Frames are handled in
     /// order, so the answer also says that the peer has taken in everything that was sent before.
     pub fn probe(&mut self, now: Instant) {
         if self.lcp.is_opened() {

@@ -10,7 +10,7 @@ use crate::ppp::{
 /// A milestone. In the order in which they come: `LcpUp`, `Authenticated`, `Encryption`, `Up`; then any of them again
 /// after `Renegotiating`; `Down` once, last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum LinkEvent {
     /// LCP is open.
     LcpUp {
         /// The largest information field that the peer receives, in bytes.
@@ -73,7 +73,7 @@ pub struct LinkUp {
     pub dns: Vec<Ipv4Addr>,
     /// NBNS servers, likewise.
     pub wins: Vec<Ipv4Addr>,
-    /// Set if IPV6CP has been quicker; otherwise [`Event::Ipv6Up`] may follow.
+    /// Set if IPV6CP has been quicker; otherwise [`LinkEvent::Ipv6Up`] may follow.
     pub ipv6: Option<InterfaceIds>,
     /// For the tunnel device, in bytes.
     pub mtu: u16,

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Config, DownReason, Event, Link, Phase, Random, Received};
+use super::{DownReason, Link, LinkConfig, LinkEvent, Phase, Random, Received};
 use crate::{
     ppp::{
         auth::{AuthProtocol, Credentials, Users},
@@ -60,15 +60,19 @@ impl Stage {
             2 => vec![AuthProtocol::MsChapV1, AuthProtocol::MsChapV2],
             _ => vec![AuthProtocol::MsChapV2],
         };
-        let common =
-            |config: Config| Config { mppe, accept: accept.clone(), ipv6: role & 0x40 != 0, ..config };
+        let common = |config: LinkConfig| LinkConfig {
+            mppe,
+            accept: accept.clone(),
+            ipv6: role & 0x40 != 0,
+            ..config
+        };
         let credentials =
             Credentials { user: "user".to_owned(), domain: None, password: Secret::from("password") };
         let users = Users::table(vec![("user".to_owned(), Secret::from("password"))]);
         let [ours, theirs] = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)];
         let now = Instant::now();
-        let client = Link::new(common(Config::client(credentials, random(3))), now);
-        let server = Link::new(common(Config::server("server", users, ours, theirs, random(4))), now);
+        let client = Link::new(common(LinkConfig::client(credentials, random(3))), now);
+        let server = Link::new(common(LinkConfig::server("server", users, ours, theirs, random(4))), now);
         let (tested, other) = if role & 1 == 0 { (client, server) } else { (server, client) };
         let required = demand == Demand::Require;
         Self { now, tested, other, required, last: Vec::new(), ended: false }
@@ -166,7 +170,7 @@ impl Stage {
         assert!(self.tested.events.len() < super::QUEUE_MAX, "events grow");
         while let Some(event) = self.tested.poll_event() {
             assert!(!self.ended, "{event:?} after the end");
-            self.ended = matches!(event, Event::Down(_));
+            self.ended = matches!(event, LinkEvent::Down(_));
         }
         while self.other.poll_event().is_some() {}
         // What is not fetched by `exchange` is lost, as on any wire.

@@ -33,9 +33,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use config::{Client, Config, Echo, MPPE_OVERHEAD, MTU_LIMIT, Random, Role, Server, Timing};
-pub use counters::{Counters, LinkDrop};
-pub use event::{DownReason, Event, InterfaceIds, LinkUp, Mppe};
+pub use config::{Client, Echo, LinkConfig, MPPE_OVERHEAD, MTU_LIMIT, Random, Role, Server, Timing};
+pub use counters::{LinkCounters, LinkDrop};
+pub use event::{DownReason, InterfaceIds, LinkEvent, LinkUp, Mppe};
 
 use crate::ppp::{
     auth::{self, AuthProtocol},
@@ -48,7 +48,7 @@ use crate::ppp::{
     wire::{self, FrameHeader, protocol},
 };
 use data::Cipher;
-use network::Held;
+use network::EarlyRequests;
 
 /// Control frames and events that wait to be fetched. The owner fetches after every call, so this is not reached.
 const QUEUE_MAX: usize = 64;
@@ -104,7 +104,7 @@ pub enum Received<'a> {
 
 /// One link. Feed it frames and time; fetch output and events after every call.
 pub struct Link {
-    config: Config,
+    config: LinkConfig,
     phase: Phase,
     lcp: Automaton<Lcp>,
     auth: Option<Authenticator>,
@@ -116,7 +116,7 @@ pub struct Link {
     ipv6cp: Option<Automaton<Ipv6cp>>,
     /// Whether IPCP and IPV6CP have been let loose.
     addressing: bool,
-    held: Held,
+    held: EarlyRequests,
     cipher: Cipher,
     /// Encryption as it was last reported.
     reported: Option<Option<Mppe>>,
@@ -136,9 +136,9 @@ pub struct Link {
     /// Why we are in Terminate.
     ending: Option<DownReason>,
     reset_sent: Option<Instant>,
-    counters: Counters,
+    counters: LinkCounters,
     output: VecDeque<Vec<u8>>,
-    events: VecDeque<Event>,
+    events: VecDeque<LinkEvent>,
 }
 
 enum Authenticator {
@@ -152,7 +152,7 @@ struct EchoState {
     unanswered: u32,
     /// Whether anything came since the last look.
     heard: bool,
-    /// Whether the owner waits for [`Event::PeerAnswered`].
+    /// Whether the owner waits for [`LinkEvent::PeerAnswered`].
     probing: bool,
 }
 
@@ -162,7 +162,7 @@ impl Link {
 
     /// A link whose lower layer is still down.
     #[must_use]
-    pub fn new(mut config: Config, _now: Instant) -> Self {
+    pub fn new(mut config: LinkConfig, _now: Instant) -> Self {
         let stance = Self::auth_stance(&config);
         let source = MagicSource::new(draw(&mut config.random));
         let negotiation = config.timing.negotiation;
@@ -181,7 +181,7 @@ impl Link {
             ipcp: Automaton::new(ipcp, negotiation.lasting(config.timing.network)),
             ipv6cp: config.ipv6.then(|| Automaton::new(Ipv6cp::new(ids), negotiation)),
             addressing: false,
-            held: Held::default(),
+            held: EarlyRequests::default(),
             cipher: Cipher::Undecided,
             reported: None,
             ccp_openings: 0,
@@ -195,7 +195,7 @@ impl Link {
             restarts: 0,
             ending: None,
             reset_sent: None,
-            counters: Counters::default(),
+            counters: LinkCounters::default(),
             output: VecDeque::new(),
             events: VecDeque::new(),
             config,
@@ -310,7 +310,7 @@ impl Link {
     }
 
     /// The next event.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
     }
 
@@ -322,7 +322,7 @@ impl Link {
 
     /// What was counted.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &LinkCounters {
         &self.counters
     }
 
@@ -335,7 +335,7 @@ impl Link {
     }
 
     /// The acceptable protocols; with encryption required, those of them that give keys.
-    fn auth_stance(config: &Config) -> AuthStance {
+    fn auth_stance(config: &LinkConfig) -> AuthStance {
         let required = config.mppe.demand == Demand::Require;
         let list = config.accept.iter().copied().filter(|one| !required || one.gives_keys()).collect();
         match config.role {
@@ -365,7 +365,7 @@ impl Link {
         }
     }
 
-    fn event(&mut self, event: Event) {
+    fn event(&mut self, event: LinkEvent) {
         if self.events.len() < QUEUE_MAX {
             self.events.push_back(event);
         }

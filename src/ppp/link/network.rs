@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::{Cipher, DownReason, Event, InterfaceIds, Link, LinkDrop, LinkUp, Mppe, Phase};
+use super::{Cipher, DownReason, InterfaceIds, Link, LinkDrop, LinkEvent, LinkUp, Mppe, Phase};
 use crate::ppp::{
     auth::printable,
     automaton::{Automaton, Finish, Input, Signal},
@@ -24,7 +24,7 @@ const HELD_MAX: usize = 256;
 
 /// The last Configure-Request of each network protocol that came too early to be answered.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct EarlyRequests {
     ccp: Option<Vec<u8>>,
     ipcp: Option<Vec<u8>>,
     ipv6cp: Option<Vec<u8>>,
@@ -75,10 +75,10 @@ impl Link {
         while self.ipcp.poll_signal().is_some() {}
         while self.ipv6cp.as_mut().is_some_and(|ipv6cp| ipv6cp.poll_signal().is_some()) {}
         if had_ipv6 {
-            self.event(Event::Ipv6Down);
+            self.event(LinkEvent::Ipv6Down);
         }
         self.addressing = false;
-        self.held = Held::default();
+        self.held = EarlyRequests::default();
         self.cipher = Cipher::Undecided;
         self.reported = None;
         self.ccp_openings = 0;
@@ -256,7 +256,7 @@ impl Link {
         }
         if self.reported != Some(mppe) {
             self.reported = Some(mppe);
-            self.event(Event::Encryption(mppe));
+            self.event(LinkEvent::Encryption(mppe));
         }
         self.start_addressing(now);
         self.check_up();
@@ -330,7 +330,7 @@ impl Link {
         if std::mem::take(&mut self.up) {
             self.phase_end = now.checked_add(self.config.timing.network);
             self.counters.renegotiations = self.counters.renegotiations.saturating_add(1);
-            self.event(Event::Renegotiating);
+            self.event(LinkEvent::Renegotiating);
         }
     }
 
@@ -347,8 +347,8 @@ impl Link {
         while let Some(signal) = self.ipv6cp.as_mut().and_then(Automaton::poll_signal) {
             busy = true;
             match (signal, self.interface_ids()) {
-                (Signal::Up, Some(ids)) if self.up => self.event(Event::Ipv6Up(ids)),
-                (Signal::Down, _) if self.up => self.event(Event::Ipv6Down),
+                (Signal::Up, Some(ids)) if self.up => self.event(LinkEvent::Ipv6Up(ids)),
+                (Signal::Down, _) if self.up => self.event(LinkEvent::Ipv6Down),
                 _ => {}
             }
         }
@@ -373,7 +373,7 @@ impl Link {
             mppe: self.cipher.mppe(),
             auth: self.authenticated,
         };
-        self.event(Event::Up(up));
+        self.event(LinkEvent::Up(up));
     }
 
     /// Whether IPV6CP may still open: it was begun, and the peer has neither agreed nor turned it down (RFC 5072 §4).

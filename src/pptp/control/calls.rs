@@ -14,11 +14,11 @@ pub(super) struct Call {
     pub peer: Option<u16>,
     /// Packets that the peer buffers, as far as it has said.
     pub peer_window: u16,
-    pub state: State,
+    pub state: CallState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum CallState {
     /// Client: Outgoing-Call-Request sent.
     WaitReply { until: Instant },
     /// Server: Outgoing-Call-Request received, decision pending.
@@ -33,23 +33,23 @@ impl Call {
     /// When something about the call is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::WaitReply { until } | State::Offered { until } | State::Clearing { until, .. } => {
-                Some(until)
-            }
-            State::Up => None,
+            CallState::WaitReply { until }
+            | CallState::Offered { until }
+            | CallState::Clearing { until, .. } => Some(until),
+            CallState::Up => None,
         }
     }
 
     pub fn start_clearing(&mut self, now: Instant, timeout: Duration, announced: bool) {
-        self.state = State::Clearing { until: now + timeout, announced };
+        self.state = CallState::Clearing { until: now + timeout, announced };
     }
 
     const fn is_clearing(&self) -> bool {
-        matches!(self.state, State::Clearing { .. })
+        matches!(self.state, CallState::Clearing { .. })
     }
 
     const fn is_offered(&self) -> bool {
-        matches!(self.state, State::Offered { .. })
+        matches!(self.state, CallState::Offered { .. })
     }
 }
 

@@ -15,7 +15,7 @@ pub enum Role {
 
 /// How one control connection behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct ControlConfig {
     /// The side.
     pub role: Role,
     /// Host name to give; the first 64 bytes count.
@@ -45,7 +45,7 @@ pub struct Config {
     pub stop_timeout: Duration,
 }
 
-impl Config {
+impl ControlConfig {
     /// A client that says what the quirk's row says, with pptp(8)'s times for echoes.
     #[must_use]
     pub fn client(quirks: Quirks) -> Self {

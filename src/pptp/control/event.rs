@@ -6,7 +6,7 @@ use crate::pptp::{cause, wire::StreamCounters};
 
 /// Something that the owner of the control connection wants to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum ControlEvent {
     /// Both sides agree: calls may be made.
     Established {
         /// What the peer says of itself.
@@ -224,7 +224,7 @@ pub enum CallError {
 
 /// What the control connection has met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct ControlCounters {
     /// What the stream decoder has met.
     pub stream: StreamCounters,
     /// Messages that had no business to come then, ignored.

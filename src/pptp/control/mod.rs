@@ -26,9 +26,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use calls::{Call, Calls, State as CallState};
-pub use config::{CallAccept, CallRequest, Config, Role};
-pub use event::{CallEnd, CallError, ControlEnd, Counters, Event, Peer, Timer};
+use calls::{Call, CallState, Calls};
+pub use config::{CallAccept, CallRequest, ControlConfig, Role};
+pub use event::{CallEnd, CallError, ControlCounters, ControlEnd, ControlEvent, Peer, Timer};
 use timers::Keepalive;
 
 use crate::pptp::wire::{self, Message, StreamDecoder, Text};
@@ -52,15 +52,15 @@ mod stop_reason {
 /// The machine.
 #[derive(Debug)]
 pub struct Control {
-    config: Config,
+    config: ControlConfig,
     phase: Phase,
     decoder: StreamDecoder,
     calls: Calls,
     keepalive: Keepalive,
     next_serial: u16,
     output: Vec<u8>,
-    events: VecDeque<Event>,
-    counters: Counters,
+    events: VecDeque<ControlEvent>,
+    counters: ControlCounters,
     /// A limit has been passed: the end comes once the message at hand is dealt with.
     unbearable: Option<&'static str>,
 }
@@ -86,7 +86,7 @@ enum Phase {
 impl Control {
     /// A control connection whose TCP connection is still to come.
     #[must_use]
-    pub fn new(config: Config, now: Instant) -> Self {
+    pub fn new(config: ControlConfig, now: Instant) -> Self {
         Self {
             keepalive: Keepalive::new(config.idle_wait, config.max_echo_wait, now),
             config,
@@ -96,7 +96,7 @@ impl Control {
             next_serial: 0,
             output: Vec::new(),
             events: VecDeque::new(),
-            counters: Counters::default(),
+            counters: ControlCounters::default(),
             unbearable: None,
         }
     }
@@ -185,7 +185,7 @@ impl Control {
         Ok(call_id)
     }
 
-    /// Server: makes the call that [`Event::IncomingCall`] told of.
+    /// Server: makes the call that [`ControlEvent::IncomingCall`] told of.
     ///
     /// # Errors
     /// The call does not wait for that, or the call id is taken: see [`CallError`].
@@ -213,7 +213,7 @@ impl Control {
             delay: 0,
             channel: accept.channel,
         });
-        self.emit(Event::CallUp {
+        self.emit(ControlEvent::CallUp {
             call_id: accept.call_id,
             peer_call_id,
             peer_window,
@@ -222,7 +222,7 @@ impl Control {
         Ok(())
     }
 
-    /// Server: does not make the call that [`Event::IncomingCall`] told of.
+    /// Server: does not make the call that [`ControlEvent::IncomingCall`] told of.
     ///
     /// # Errors
     /// The call does not wait for that: see [`CallError`].
@@ -240,7 +240,7 @@ impl Control {
         Ok(())
     }
 
-    /// Ends one call; [`Event::CallDown`] follows, on the client when the server has confirmed or has had its
+    /// Ends one call; [`ControlEvent::CallDown`] follows, on the client when the server has confirmed or has had its
     /// time to.
     ///
     /// # Errors
@@ -256,13 +256,13 @@ impl Control {
             (_, Role::Pac) => {
                 self.calls.remove_local(call_id);
                 self.notify_disconnect(call_id, 3);
-                self.emit(Event::CallDown { call_id, reason: CallEnd::Closed });
+                self.emit(ControlEvent::CallDown { call_id, reason: CallEnd::Closed });
             }
         }
         Ok(())
     }
 
-    /// Ends everything politely: the calls, then the control connection; [`Event::Closed`] follows, after at
+    /// Ends everything politely: the calls, then the control connection; [`ControlEvent::Closed`] follows, after at
     /// most two times `stop_timeout`.
     pub fn stop(&mut self, now: Instant) {
         match self.phase {
@@ -300,7 +300,7 @@ impl Control {
     }
 
     /// The next event.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<ControlEvent> {
         self.events.pop_front()
     }
 
@@ -318,8 +318,8 @@ impl Control {
 
     /// What has been met so far.
     #[must_use]
-    pub fn counters(&self) -> Counters {
-        Counters { stream: *self.decoder.counters(), ..self.counters }
+    pub fn counters(&self) -> ControlCounters {
+        ControlCounters { stream: *self.decoder.counters(), ..self.counters }
     }
 
     fn check_new_call(&mut self, call_id: u16) -> Result<(), CallError> {
@@ -351,7 +351,7 @@ impl Control {
                 (CallState::Offered { .. }, Some(peer)) => self.refuse(peer, 7, 0, 0),
                 _ => {
                     self.notify_disconnect(call.local, 3);
-                    self.emit(Event::CallDown { call_id: call.local, reason: CallEnd::Closed });
+                    self.emit(ControlEvent::CallDown { call_id: call.local, reason: CallEnd::Closed });
                 }
             }
         }
@@ -401,7 +401,7 @@ impl Control {
         message.into().encode(&mut self.output);
     }
 
-    fn emit(&mut self, event: Event) {
+    fn emit(&mut self, event: ControlEvent) {
         if self.events.len() >= MAX_EVENTS {
             self.unbearable = Some("the peer makes more events than we can handle");
             return;
@@ -431,14 +431,15 @@ impl Control {
             match call.state {
                 CallState::Clearing { announced: true, .. } | CallState::Offered { .. } => {}
                 CallState::Clearing { .. } => {
-                    self.events.push_back(Event::CallDown { call_id: call.local, reason: CallEnd::Closed });
+                    self.events
+                        .push_back(ControlEvent::CallDown { call_id: call.local, reason: CallEnd::Closed });
                 }
                 CallState::WaitReply { .. } | CallState::Up => {
-                    self.events.push_back(Event::CallDown { call_id: call.local, reason });
+                    self.events.push_back(ControlEvent::CallDown { call_id: call.local, reason });
                 }
             }
         }
-        self.events.push_back(Event::Closed(end));
+        self.events.push_back(ControlEvent::Closed(end));
     }
 }
 

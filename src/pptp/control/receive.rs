@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use super::{
-    Call, CallEnd, CallState, Control, ControlEnd, Event, MAX_EVENTS, MAX_OUTPUT_FOR_ECHO, Peer, Phase, Role,
-    stop_reason,
+    Call, CallEnd, CallState, Control, ControlEnd, ControlEvent, MAX_EVENTS, MAX_OUTPUT_FOR_ECHO, Peer,
+    Phase, Role, stop_reason,
     wire::{self, Message, Text},
 };
 
@@ -140,7 +140,7 @@ impl Control {
     fn established(&mut self, now: Instant, peer: Peer) {
         self.phase = Phase::Established;
         self.keepalive.heard(now);
-        self.emit(Event::Established { peer });
+        self.emit(ControlEvent::Established { peer });
     }
 
     fn call_reply(&mut self, reply: &wire::OutgoingCallReply) {
@@ -156,7 +156,7 @@ impl Control {
                 if let Some((send_accm, receive_accm)) = self.config.quirks.differences().set_link_info {
                     self.send(wire::SetLinkInfo { peer_call_id: reply.call_id, send_accm, receive_accm });
                 }
-                self.emit(Event::CallUp {
+                self.emit(ControlEvent::CallUp {
                     call_id: reply.peer_call_id,
                     peer_call_id: reply.call_id,
                     peer_window: reply.window,
@@ -165,7 +165,7 @@ impl Control {
             }
             CallState::WaitReply { .. } => {
                 self.calls.remove_local(reply.peer_call_id);
-                self.emit(Event::CallRefused {
+                self.emit(ControlEvent::CallRefused {
                     call_id: reply.peer_call_id,
                     result: reply.result,
                     error: reply.error,
@@ -201,7 +201,7 @@ impl Control {
             peer_window: request.window,
             state: CallState::Offered { until },
         });
-        self.emit(Event::IncomingCall {
+        self.emit(ControlEvent::IncomingCall {
             peer_call_id: request.call_id,
             serial: request.serial,
             phone: request.phone.to_string(),
@@ -228,7 +228,7 @@ impl Control {
             }
         };
         if let Some(reason) = reason {
-            self.emit(Event::CallDown { call_id: call.local, reason });
+            self.emit(ControlEvent::CallDown { call_id: call.local, reason });
         }
         self.stop_when_cleared(now);
     }
@@ -248,14 +248,14 @@ impl Control {
             (Role::Pns, state) => {
                 self.notify_disconnect(call_id, 1);
                 if !matches!(state, CallState::Clearing { announced: true, .. }) {
-                    self.emit(Event::CallDown { call_id, reason: CallEnd::PeerCleared });
+                    self.emit(ControlEvent::CallDown { call_id, reason: CallEnd::PeerCleared });
                 }
             }
             // The client gave up before the decision: the owner hears of it when it decides.
             (Role::Pac, CallState::Offered { .. }) => self.refuse(call_id, 7, 0, 0),
             (Role::Pac, _) => {
                 self.notify_disconnect(call.local, 4);
-                self.emit(Event::CallDown { call_id: call.local, reason: CallEnd::PeerCleared });
+                self.emit(ControlEvent::CallDown { call_id: call.local, reason: CallEnd::PeerCleared });
             }
         }
         self.stop_when_cleared(now);
@@ -272,6 +272,10 @@ impl Control {
             self.counters.set_link_info_dropped += 1;
             return;
         }
-        self.emit(Event::SetLinkInfo { call_id, send_accm: info.send_accm, receive_accm: info.receive_accm });
+        self.emit(ControlEvent::SetLinkInfo {
+            call_id,
+            send_accm: info.send_accm,
+            receive_accm: info.receive_accm,
+        });
     }
 }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    CallEnd, CallState, Control, ControlEnd, Event, Phase, Role, Timer, calls::Call, since, stop_reason, wire,
+    CallEnd, CallState, Control, ControlEnd, ControlEvent, Phase, Role, Timer, calls::Call, since,
+    stop_reason, wire,
 };
 
 /// The keepalive of RFC 2637 §3.1.4.
@@ -165,7 +166,7 @@ impl Control {
                         call.start_clearing(now, self.config.stop_timeout, true);
                     }
                     self.send(wire::CallClearRequest { call_id: call.local });
-                    self.emit(Event::CallDown { call_id: call.local, reason: CallEnd::ReplyTimeout });
+                    self.emit(ControlEvent::CallDown { call_id: call.local, reason: CallEnd::ReplyTimeout });
                 }
                 CallState::Offered { .. } => {
                     if let Some(peer) = call.peer {
@@ -176,7 +177,7 @@ impl Control {
                 CallState::Clearing { announced, .. } => {
                     self.calls.remove_local(call.local);
                     if !announced {
-                        self.emit(Event::CallDown { call_id: call.local, reason: CallEnd::Closed });
+                        self.emit(ControlEvent::CallDown { call_id: call.local, reason: CallEnd::Closed });
                     }
                 }
                 CallState::Up => {}

@@ -6,7 +6,7 @@ use crate::pptp::gre::GreDrop;
 
 /// Why a packet was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Drop {
+pub enum DropReason {
     /// Not a packet of PPTP.
     Gre(GreDrop),
     /// Of another call: with a raw socket each tunnel to a server sees them all.
@@ -19,7 +19,7 @@ pub enum Drop {
     OverWindow,
 }
 
-impl Drop {
+impl DropReason {
     /// The label in statistics.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -33,7 +33,7 @@ impl Drop {
     }
 }
 
-impl fmt::Display for Drop {
+impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gre(gre) => gre.fmt(f),
@@ -47,7 +47,7 @@ impl fmt::Display for Drop {
 
 /// Counts since the call came up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct FlowCounters {
     /// Packets delivered, empty ones included.
     pub rx_accepted: u64,
     /// Sequence numbers given up.
@@ -96,7 +96,7 @@ pub struct Counters {
     pub round_trip: Option<Duration>,
 }
 
-impl Counters {
+impl FlowCounters {
     /// Every count with its label.
     #[must_use]
     pub const fn named(&self) -> [(&'static str, u64); 22] {
@@ -137,19 +137,19 @@ impl Counters {
             + self.rx_no_sequence
     }
 
-    pub(super) const fn count(&mut self, drop: Drop) {
+    pub(super) const fn count(&mut self, drop: DropReason) {
         let counter = match drop {
-            Drop::Gre(GreDrop::ShortHeader) => &mut self.rx_short_header,
-            Drop::Gre(GreDrop::Truncated) => &mut self.rx_truncated,
-            Drop::Gre(GreDrop::Version) => &mut self.rx_version,
-            Drop::Gre(GreDrop::Protocol) => &mut self.rx_protocol,
-            Drop::Gre(GreDrop::NoKey) => &mut self.rx_no_key,
-            Drop::Gre(GreDrop::Flags) => &mut self.rx_flags,
-            Drop::Gre(GreDrop::NoSequence) => &mut self.rx_no_sequence,
-            Drop::WrongCall => &mut self.rx_wrong_call,
-            Drop::Duplicate => &mut self.rx_duplicate,
-            Drop::UnderWindow => &mut self.rx_under_window,
-            Drop::OverWindow => &mut self.rx_over_window,
+            DropReason::Gre(GreDrop::ShortHeader) => &mut self.rx_short_header,
+            DropReason::Gre(GreDrop::Truncated) => &mut self.rx_truncated,
+            DropReason::Gre(GreDrop::Version) => &mut self.rx_version,
+            DropReason::Gre(GreDrop::Protocol) => &mut self.rx_protocol,
+            DropReason::Gre(GreDrop::NoKey) => &mut self.rx_no_key,
+            DropReason::Gre(GreDrop::Flags) => &mut self.rx_flags,
+            DropReason::Gre(GreDrop::NoSequence) => &mut self.rx_no_sequence,
+            DropReason::WrongCall => &mut self.rx_wrong_call,
+            DropReason::Duplicate => &mut self.rx_duplicate,
+            DropReason::UnderWindow => &mut self.rx_under_window,
+            DropReason::OverWindow => &mut self.rx_over_window,
         };
         *counter += 1;
     }

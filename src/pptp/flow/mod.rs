@@ -29,9 +29,9 @@ use std::{
 };
 
 use ack::Acks;
-pub use counters::{Counters, Drop};
+pub use counters::{DropReason, FlowCounters};
 use hold::Hold;
-use order::Strays;
+use order::OutlierFilter;
 use ring::{Mark, Ring};
 
 use super::gre::{self, Header, MAX_HEADER};
@@ -104,7 +104,7 @@ pub struct Flow {
     /// When the last packet was taken.
     last: Instant,
     stage: Stage,
-    strays: Strays,
+    strays: OutlierFilter,
     acks: Acks,
     /// Packets with a higher number than any before, for counting what followed a gap: one that merely fills
     /// an earlier gap proves nothing.
@@ -113,7 +113,7 @@ pub struct Flow {
     filled: Option<(Instant, Instant)>,
     /// The last number sent; the first is 1, as pptp(8)'s.
     sent: u32,
-    counters: Counters,
+    counters: FlowCounters,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,12 +140,12 @@ impl Flow {
             end: 0,
             last: now,
             stage: Stage::Silent,
-            strays: Strays::default(),
+            strays: OutlierFilter::default(),
             acks: Acks::new(config.window, now),
             advances: 0,
             filled: None,
             sent: 0,
-            counters: Counters::default(),
+            counters: FlowCounters::default(),
         }
     }
 
@@ -159,7 +159,7 @@ impl Flow {
         now: Instant,
         packet: &mut [u8],
         deliver: &mut impl FnMut(&mut [u8]),
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         let taken = self.take(now, packet, deliver);
         if let Err(drop) = taken {
             self.counters.count(drop);
@@ -232,7 +232,7 @@ impl Flow {
 
     /// What has been met so far.
     #[must_use]
-    pub const fn counters(&self) -> &Counters {
+    pub const fn counters(&self) -> &FlowCounters {
         &self.counters
     }
 
@@ -241,10 +241,10 @@ impl Flow {
         now: Instant,
         packet: &mut [u8],
         deliver: &mut impl FnMut(&mut [u8]),
-    ) -> Result<(), Drop> {
-        let (header, payload) = gre::parse(packet).map_err(Drop::Gre)?;
+    ) -> Result<(), DropReason> {
+        let (header, payload) = gre::parse(packet).map_err(DropReason::Gre)?;
         if header.call_id != self.config.local_call_id {
-            return Err(Drop::WrongCall);
+            return Err(DropReason::WrongCall);
         }
         if let Some(ack) = header.ack {
             self.acknowledged(now, ack);
@@ -281,7 +281,7 @@ impl Flow {
 }
 
 /// Delivers a payload and counts it. A packet may be empty: it uses up its number, but PPP has no use for it.
-fn hand_over(counters: &mut Counters, payload: &mut [u8], deliver: &mut impl FnMut(&mut [u8])) {
+fn hand_over(counters: &mut FlowCounters, payload: &mut [u8], deliver: &mut impl FnMut(&mut [u8])) {
     counters.rx_accepted += 1;
     if payload.is_empty() {
         counters.rx_empty += 1;

@@ -3,18 +3,18 @@
 use std::time::Instant;
 
 use super::{
-    BEFORE_FIRST, BELIEVABLE, CONVINCING, Drop, Flow, RESTART_SILENCE, Stage, hand_over,
+    BEFORE_FIRST, BELIEVABLE, CONVINCING, DropReason, Flow, RESTART_SILENCE, Stage, hand_over,
     ring::{Mark, SLOT_SIZE, SLOTS},
 };
 
 /// Packets that are not where we are, each near the one before it and behind it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Strays {
+pub(super) struct OutlierFilter {
     seq: u32,
     count: u8,
 }
 
-impl Strays {
+impl OutlierFilter {
     pub const fn forget(&mut self) {
         self.count = 0;
     }
@@ -54,7 +54,7 @@ impl Flow {
         seq: u32,
         payload: &mut [u8],
         deliver: &mut impl FnMut(&mut [u8]),
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         let mut ahead = seq.wrapping_sub(self.expected);
         if ahead.cast_signed() < 0 {
             self.check_late(now, seq)?;
@@ -62,12 +62,12 @@ impl Flow {
             ahead = 0;
         } else if ahead >= self.config.missing_window.unwrap_or(BELIEVABLE) {
             if !self.strays.convince(seq) {
-                return Err(Drop::OverWindow);
+                return Err(DropReason::OverWindow);
             }
             self.restart(seq, deliver);
             ahead = 0;
         } else if self.ring.mark(seq) == Mark::Waiting {
-            return Err(Drop::Duplicate);
+            return Err(DropReason::Duplicate);
         }
         if self.hold.is_none() || payload.len() > SLOT_SIZE {
             // It does not wait, or cannot: what is missing in front of it is given up instead.
@@ -122,9 +122,9 @@ impl Flow {
 
     /// A packet behind what was delivered: dropped by its name, unless it is the one that convinces us that
     /// the peer has begun anew.
-    fn check_late(&mut self, now: Instant, seq: u32) -> Result<(), Drop> {
+    fn check_late(&mut self, now: Instant, seq: u32) -> Result<(), DropReason> {
         match self.ring.mark(seq) {
-            Mark::Delivered => return Err(Drop::Duplicate),
+            Mark::Delivered => return Err(DropReason::Duplicate),
             Mark::Missing { since, .. } => {
                 // Given up too early: a little more patience from now on.
                 if let Some(hold) = &mut self.hold {
@@ -136,7 +136,7 @@ impl Flow {
         }
         let silence = now.saturating_duration_since(self.last);
         if silence < RESTART_SILENCE || !self.strays.convince(seq) {
-            return Err(Drop::UnderWindow);
+            return Err(DropReason::UnderWindow);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Script, hold};
 use crate::pptp::{
-    control::{CallAccept, CallRequest, Config, Control, Event},
+    control::{CallAccept, CallRequest, Control, ControlConfig, ControlEvent},
     quirks::Quirks,
     wire::{Message, StreamDecoder},
 };
@@ -22,9 +22,9 @@ pub fn control(data: &[u8]) -> Result<(), String> {
     let mut script = Script(data);
     let setup = script.byte();
     let config = match setup & 3 {
-        0 | 1 => Config::client(Quirks::None),
-        2 => Config::client(Quirks::BezeqIsrael),
-        _ => Config::server("fuzz"),
+        0 | 1 => ControlConfig::client(Quirks::None),
+        2 => ControlConfig::client(Quirks::BezeqIsrael),
+        _ => ControlConfig::server("fuzz"),
     };
     let mut run = Run::new(config, setup & 4 != 0);
     while !script.is_over() {
@@ -46,7 +46,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(config: Config, connected: bool) -> Self {
+    fn new(config: ControlConfig, connected: bool) -> Self {
         let now = Instant::now();
         let mut control = Control::new(config, now);
         if connected {
@@ -154,10 +154,10 @@ impl Run {
             let Some(event) = self.control.poll_event() else { break };
             hold(!self.closed, "an event follows the end")?;
             match event {
-                Event::IncomingCall { peer_call_id, .. } if self.offered.len() < 256 => {
+                ControlEvent::IncomingCall { peer_call_id, .. } if self.offered.len() < 256 => {
                     self.offered.push(peer_call_id);
                 }
-                Event::Closed(_) => self.closed = true,
+                ControlEvent::Closed(_) => self.closed = true,
                 _ => {}
             }
         }

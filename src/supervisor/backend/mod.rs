@@ -9,7 +9,7 @@ pub mod pppd;
 #[cfg(test)]
 mod tests;
 
-use super::dial;
+use super::engine_spec;
 use crate::{
     plan::Daemon,
     profile::{Mtu, Profile},
@@ -28,7 +28,7 @@ pub fn link_name(profile: &Profile) -> String {
 /// packets of 1500 bytes.
 #[must_use]
 pub fn told(profile: &Profile) -> Option<(String, Vec<String>)> {
-    let limit = dial::inner_mtu(1500);
+    let limit = engine_spec::inner_mtu(1500);
     let (title, text) = match Daemon::of(profile)? {
         Daemon::Pppd => {
             let text = pppd::options(profile, None, limit);
@@ -55,7 +55,7 @@ fn sizes(profile: &Profile, limit: u16) -> (u16, u16) {
     let mtu = match profile.mtu {
         Mtu::Auto => limit,
         // The daemons take MPPE's bytes off what they are told.
-        Mtu::Bytes(bytes) => bytes.saturating_add(dial::mppe_overhead(profile)).min(limit),
+        Mtu::Bytes(bytes) => bytes.saturating_add(engine_spec::mppe_overhead(profile)).min(limit),
     };
     (mtu, profile.ppp.mru.unwrap_or(limit))
 }

@@ -14,10 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Action, Machine, State};
+use super::{Action, Machine, TunnelState};
 use crate::{
     engine::failure::{Failure, FailureKind},
-    plan::Way,
+    plan::NextHop,
 };
 
 /// How long after a change of the network a loss is put down to it, and dialled again without a wait.
@@ -29,9 +29,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What the network looks like from here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outlook {
+pub struct NetworkState {
     /// The way to the server that is dialled, or was up last, past our own tunnel; `None` when there is none.
-    pub way: Option<Way>,
+    pub way: Option<NextHop>,
     /// Whether the address that the connection has, if there is one, is still this host's.
     pub address_stays: bool,
 }
@@ -40,7 +40,7 @@ pub struct Outlook {
 #[derive(Debug, Default)]
 pub(super) struct Network {
     /// The way when it was last looked at; `None`: never.
-    way: Option<Option<Way>>,
+    way: Option<Option<NextHop>>,
     /// Whether there was a way to any of the servers in this round.
     some_way: bool,
     /// Until then a loss is put down to a change of the network.
@@ -59,7 +59,7 @@ impl Machine {
     }
 
     /// What was seen of the network in passing, as in a dial: nothing has changed by it.
-    pub fn sees(&mut self, way: Option<Way>) {
+    pub fn sees(&mut self, way: Option<NextHop>) {
         self.network.some_way |= way.is_some();
         self.network.way = Some(way);
     }
@@ -70,17 +70,17 @@ impl Machine {
         self.dialled.or(self.last_good)
     }
 
-    pub(super) fn network_changed(&mut self, now: Instant, random: u16, outlook: Outlook) {
-        let Outlook { way, address_stays } = outlook;
+    pub(super) fn network_changed(&mut self, now: Instant, random: u16, outlook: NetworkState) {
+        let NetworkState { way, address_stays } = outlook;
         let before = self.network.way.replace(way.clone());
         self.network.some_way = way.is_some();
         let moved = before.is_some_and(|before| !is_same(before.as_ref(), way.as_ref()));
         match self.state {
-            State::Up | State::Configuring if !address_stays => {
+            TunnelState::Up | TunnelState::Configuring if !address_stays => {
                 self.abandon(now, "the network has changed: the address that the tunnel had is gone");
                 self.dial_or_wait(now, random);
             }
-            State::Up | State::Configuring => {
+            TunnelState::Up | TunnelState::Configuring => {
                 if way.is_some() {
                     self.actions.push_back(if moved { Action::Repin } else { Action::Renew });
                 }
@@ -88,52 +88,52 @@ impl Machine {
                     self.probe(now);
                 }
             }
-            State::Dialing if way.is_none() && self.ever_up => {
+            TunnelState::Dialing if way.is_none() && self.ever_up => {
                 self.abandon(now, "the network has gone");
                 self.no_network(now);
             }
-            State::Dialing if way.is_some() && (moved || !address_stays) => {
+            TunnelState::Dialing if way.is_some() && (moved || !address_stays) => {
                 self.abandon(now, "the network has changed meanwhile");
                 self.dial_again(now, random);
             }
-            State::Resolving if way.is_none() && self.ever_up => {
+            TunnelState::Resolving if way.is_none() && self.ever_up => {
                 self.abandon(now, "the network has gone");
                 self.no_network(now);
             }
-            State::Resolving if way.is_some() && moved => {
+            TunnelState::Resolving if way.is_some() && moved => {
                 self.abandon(now, "the network has changed meanwhile");
                 self.ask_again();
             }
-            State::Waiting if way.is_none() => self.no_network(now),
-            State::Waiting if moved => self.new_round(now, random),
-            State::NoNetwork if way.is_some() => self.new_round(now, random),
-            State::Dialing
-            | State::Resolving
-            | State::Waiting
-            | State::NoNetwork
-            | State::Stopping
-            | State::Ended => {}
+            TunnelState::Waiting if way.is_none() => self.no_network(now),
+            TunnelState::Waiting if moved => self.new_round(now, random),
+            TunnelState::NoNetwork if way.is_some() => self.new_round(now, random),
+            TunnelState::Dialing
+            | TunnelState::Resolving
+            | TunnelState::Waiting
+            | TunnelState::NoNetwork
+            | TunnelState::Stopping
+            | TunnelState::Ended => {}
         }
     }
 
     /// This host has slept: timers have stood still, and nobody knows what happened meanwhile.
     pub(super) fn woke(&mut self, now: Instant, random: u16) {
         match self.state {
-            State::Up | State::Configuring => {
+            TunnelState::Up | TunnelState::Configuring => {
                 self.probe(now);
                 self.actions.push_back(Action::Look);
             }
-            State::Dialing => {
+            TunnelState::Dialing => {
                 self.abandon(now, "this host has slept meanwhile");
                 self.dial_again(now, random);
             }
-            State::Resolving => {
+            TunnelState::Resolving => {
                 self.abandon(now, "this host has slept meanwhile");
                 self.ask_again();
             }
-            State::Waiting => self.new_round(now, random),
-            State::NoNetwork => self.actions.push_back(Action::Look),
-            State::Stopping | State::Ended => {}
+            TunnelState::Waiting => self.new_round(now, random),
+            TunnelState::NoNetwork => self.actions.push_back(Action::Look),
+            TunnelState::Stopping | TunnelState::Ended => {}
         }
     }
 
@@ -182,7 +182,7 @@ impl Machine {
     }
 
     fn no_network(&mut self, now: Instant) {
-        self.state = State::NoNetwork;
+        self.state = TunnelState::NoNetwork;
         self.wake = Some(now + LOOK_AGAIN);
         self.actions.push_back(Action::NoNetwork);
     }
@@ -205,7 +205,7 @@ impl Machine {
     }
 }
 
-fn is_same(one: Option<&Way>, other: Option<&Way>) -> bool {
+fn is_same(one: Option<&NextHop>, other: Option<&NextHop>) -> bool {
     match (one, other) {
         (None, None) => true,
         (Some(one), Some(other)) => one.is_same_path(other),

@@ -35,7 +35,7 @@ impl Story {
     fn bring_up(&mut self) {
         assert!(matches!(self.say(Input::LinkUp(LinkUp::example())).as_slice(), [Action::Configure(_)]));
         assert_eq!(self.say(Input::Configured(Ok(()))), [Action::Ready]);
-        assert_eq!(self.machine.state(), State::Up);
+        assert_eq!(self.machine.state(), TunnelState::Up);
     }
 }
 
@@ -161,7 +161,7 @@ fn down_while_waiting_ends_at_once() {
     story.say(Input::Start);
     story.bring_up();
     story.fail(FailureKind::PeerLost);
-    assert_eq!(story.machine.state(), State::Waiting);
+    assert_eq!(story.machine.state(), TunnelState::Waiting);
     assert_eq!(story.say(Input::Stop), [Action::End(Ok(()))]);
 }
 

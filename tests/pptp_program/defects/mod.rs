@@ -4,7 +4,7 @@
 //!
 //! | | defect | here | the classic program | also |
 //! |---|---|---|---|---|
-//! | 1 | `--sync` loses encrypted, compressed and short frames | `data` | fails | `src/dropin/sync.rs` |
+//! | 1 | `--sync` loses encrypted, compressed and short frames | `data` | fails | `src/dropin/sync/mod.rs` |
 //! | 2 | a duplicate behind a gap corrupts the queue | `data` | fails | `src/dropin/tunnel.rs`, `src/pptp/flow/tests/order.rs` |
 //! | 3 | a payload that is cut short is filled up from an old buffer | `data` | fails | `src/dropin/tunnel.rs`, `src/pptp/flow/tests/order.rs` |
 //! | 4 | statistics: lost packets wrap, acknowledgements are not counted | `data` | fails, each | `src/dropin/tunnel.rs` |
@@ -12,7 +12,7 @@
 //! | 6 | `--missing-window` below 300 is ignored | `data` | fails | `src/dropin/tunnel.rs`, `src/dropin/options.rs` |
 //! | 7 | an echo request before the connection is established | `control` | fails | `src/pptp/control/tests/start.rs` |
 //! | 8 | the host route: left behind, made once, by `/bin/ip` | `route` | fails, each | `src/dropin/manager/route.rs`, `tunnel.rs` |
-//! | 9 | the manager's socket: for all the world, two managers at once, no second start | `manager` | fails, the first two; it is said to have had the third in 2005 | `src/dropin/manager/place.rs` |
+//! | 9 | the manager's socket: for all the world, two managers at once, no second start | `manager` | fails, the first two; it is said to have had the third in 2005 | `src/dropin/manager/socket.rs` |
 //! | 10 | the call id is read from `/dev/random` | `control` | fails | |
 //! | 11 | whoever has the number of a dead client's process is killed | `manager` | fails | `src/os/process.rs` |
 //! | 12 | insertion into the queue walks the list | `src/pptp/flow/tests/work.rs` | a model of its list: its work is counted, not timed | |

@@ -26,7 +26,7 @@ fn a_server_that_answers_keeps_its_tunnel() {
         world.run(Duration::from_secs(20));
         assert!(world.down.is_none() && world.client.is_up());
     }
-    assert_eq!(world.client.doubt.as_ref().map(Doubt::next_timeout), None);
+    assert_eq!(world.client.doubt.as_ref().map(LivenessCheck::next_timeout), None);
 }
 
 #[test]

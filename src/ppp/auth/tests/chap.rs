@@ -33,7 +33,7 @@ fn a_renewed_challenge_that_fails_ends_the_link() {
     pair.client.poll_output().unwrap();
     pair.now += 40 * SECOND;
     pair.server.handle_timeout(pair.now);
-    let Some(Event::Failure(failure)) = pair.server_event() else { panic!() };
+    let Some(AuthEvent::Failure(failure)) = pair.server_event() else { panic!() };
     assert_eq!(failure.kind, FailureKind::Timeout);
 
     // The client is told a lie after it has been up.
@@ -45,7 +45,7 @@ fn a_renewed_challenge_that_fails_ends_the_link() {
     let (_, response) = pair.client.poll_output().unwrap();
     let lie = Packet { code: 3, identifier: response[1], data: b"S=00 M=fine" }.encode().unwrap();
     pair.client.handle_input(pair.now, CHAP, &lie).unwrap();
-    let Some(Event::Failure(failure)) = pair.client_event() else { panic!() };
+    let Some(AuthEvent::Failure(failure)) = pair.client_event() else { panic!() };
     assert_eq!(failure.kind, FailureKind::ServerNotProven);
 }
 
@@ -92,7 +92,7 @@ fn packets_out_of_place_are_named() {
     // Without the flag that says to use the NT response there is only the LM one, which we do not take.
     response[5 + 48] = 0;
     assert_eq!(server(&response), Ok(()));
-    assert!(matches!(pair.server_event(), Some(Event::Failure(_))));
+    assert!(matches!(pair.server_event(), Some(AuthEvent::Failure(_))));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_response_of_another_is_refused() {
             let (_, mut response) = pair.client.poll_output().unwrap();
             response[5 + at] ^= 0x10;
             pair.server.handle_input(pair.now, CHAP, &response).unwrap();
-            assert!(matches!(pair.server_event(), Some(Event::Failure(_))), "{protocol} byte {at}");
+            assert!(matches!(pair.server_event(), Some(AuthEvent::Failure(_))), "{protocol} byte {at}");
         }
     }
 }

@@ -7,7 +7,7 @@ fn a_refused_account_says_why() {
     let users = Users::from_fn(|_| Lookup::Refused(649));
     let mut pair = Pair::with(AuthProtocol::MsChapV2, credentials("ann", "x"), users);
     pair.run();
-    let Some(Event::Failure(failure)) = pair.client_event() else { panic!() };
+    let Some(AuthEvent::Failure(failure)) = pair.client_event() else { panic!() };
     assert_eq!(failure.kind, FailureKind::NoDialIn);
     assert_eq!(failure.message, "Access denied");
     assert_eq!(
@@ -37,7 +37,7 @@ fn a_server_that_proves_nothing_ends_the_link() {
         tamper(&mut message);
         let reply = Packet { data: &message, ..packet }.encode().unwrap();
         pair.client.handle_input(pair.now, protocol, &reply).unwrap();
-        let Some(Event::Failure(failure)) = pair.client_event() else { panic!("case {number}") };
+        let Some(AuthEvent::Failure(failure)) = pair.client_event() else { panic!("case {number}") };
         assert_eq!(failure.kind, FailureKind::ServerNotProven, "case {number}");
         assert!(!failure.kind.may_pass());
         assert_eq!(pair.client.handle_input(pair.now, protocol, &reply), Err(AuthDrop::Finished));
@@ -55,7 +55,7 @@ fn a_proof_without_words_is_enough() {
         let message = [&packet.data[..42], end.as_bytes()].concat();
         let reply = Packet { data: &message, ..packet }.encode().unwrap();
         pair.client.handle_input(pair.now, protocol, &reply).unwrap();
-        let Some(Event::Success { message, .. }) = pair.client_event() else { panic!("{end:?}") };
+        let Some(AuthEvent::Success { message, .. }) = pair.client_event() else { panic!("{end:?}") };
         assert_eq!(message.as_deref(), (end == " M=Hello").then_some("Hello"));
     }
 }

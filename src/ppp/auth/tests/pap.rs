@@ -33,6 +33,6 @@ fn a_pap_answer_to_an_earlier_request_counts() {
     assert_eq!(client.handle_input(now, PAP, &ack(second[1] + 1)), Err(AuthDrop::StaleIdentifier));
     assert_eq!(client.handle_input(now, PAP, &ack(first[1] - 1)), Err(AuthDrop::StaleIdentifier));
     assert_eq!(client.handle_input(now, PAP, &ack(first[1])), Ok(()));
-    let Some(Event::Success { message, .. }) = client.poll_event() else { panic!() };
+    let Some(AuthEvent::Success { message, .. }) = client.poll_event() else { panic!() };
     assert_eq!(message.as_deref(), Some("hi"));
 }

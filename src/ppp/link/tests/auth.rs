@@ -6,7 +6,7 @@ use super::pair::{Pair, Side, client_config, policy, server_config};
 use crate::{
     ppp::{
         auth::{AuthProtocol, Credentials, FailureKind},
-        link::{Config, DownReason, Event, Role},
+        link::{DownReason, LinkConfig, LinkEvent, Role},
         mppe::Demand,
         wire::protocol,
     },
@@ -21,8 +21,8 @@ fn every_protocol_with_every_encryption_policy() {
         for client in [Demand::Off, Demand::Allow, Demand::Require] {
             for server in [Demand::Off, Demand::Allow, Demand::Require] {
                 let mut pair = Pair::new(
-                    Config { accept: vec![auth], mppe: policy(client), ..client_config() },
-                    Config { accept: vec![auth], mppe: policy(server), ..server_config() },
+                    LinkConfig { accept: vec![auth], mppe: policy(client), ..client_config() },
+                    LinkConfig { accept: vec![auth], mppe: policy(server), ..server_config() },
                 )
                 .open();
                 pair.run(LONG);
@@ -54,12 +54,12 @@ fn every_protocol_with_every_encryption_policy() {
 #[test]
 fn no_password_is_sent_that_cannot_lead_to_required_encryption() {
     let mut pair = Pair::new(
-        Config {
+        LinkConfig {
             accept: vec![AuthProtocol::Pap, AuthProtocol::MsChapV2],
             mppe: policy(Demand::Require),
             ..client_config()
         },
-        Config { accept: vec![AuthProtocol::Pap], ..server_config() },
+        LinkConfig { accept: vec![AuthProtocol::Pap], ..server_config() },
     )
     .open();
     pair.run(LONG);
@@ -73,12 +73,12 @@ fn no_password_is_sent_that_cannot_lead_to_required_encryption() {
 #[test]
 fn a_wrong_password_ends_both_sides_with_its_error() {
     for auth in AuthProtocol::ALL {
-        let mut config = Config { accept: vec![auth], ..client_config() };
+        let mut config = LinkConfig { accept: vec![auth], ..client_config() };
         if let Role::Client(client) = &mut config.role {
             client.credentials =
                 Credentials { user: "alice".to_owned(), domain: None, password: Secret::from("sesame open") };
         }
-        let mut pair = Pair::new(config, Config { accept: vec![auth], ..server_config() }).open();
+        let mut pair = Pair::new(config, LinkConfig { accept: vec![auth], ..server_config() }).open();
         pair.run(LONG);
         for reason in [pair.client_down(), pair.server_down()] {
             let Some(DownReason::AuthFailed(failure)) = reason else { panic!("{auth}: {reason:?}") };
@@ -117,12 +117,12 @@ fn nothing_in_common_is_said_with_what_was_offered() {
 fn a_server_that_asks_for_nothing_is_fine_unless_encryption_is_required() {
     let mut pair = Pair::with_auth(&[AuthProtocol::MsChapV2], &[]).up();
     assert_eq!(pair.client_up().unwrap().auth, None);
-    assert!(!pair.client_events.iter().any(|event| matches!(event, Event::Authenticated { .. })));
+    assert!(!pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })));
     pair.send_ip(Side::Client, &super::pair::ip(40, 1)).unwrap();
 
     let mut pair = Pair::new(
-        Config { mppe: policy(Demand::Require), ..client_config() },
-        Config { accept: vec![], mppe: policy(Demand::Off), ..server_config() },
+        LinkConfig { mppe: policy(Demand::Require), ..client_config() },
+        LinkConfig { accept: vec![], mppe: policy(Demand::Off), ..server_config() },
     )
     .open();
     pair.run(LONG);
@@ -135,7 +135,7 @@ fn a_server_that_asks_for_nothing_is_fine_unless_encryption_is_required() {
 #[test]
 fn contradictory_wishes_are_explained() {
     let mut pair = Pair::new(
-        Config { accept: vec![AuthProtocol::Pap], mppe: policy(Demand::Require), ..client_config() },
+        LinkConfig { accept: vec![AuthProtocol::Pap], mppe: policy(Demand::Require), ..client_config() },
         server_config(),
     )
     .open();
@@ -149,7 +149,7 @@ fn contradictory_wishes_are_explained() {
 #[test]
 fn a_server_that_falls_silent_during_authentication() {
     let mut pair = Pair::with_auth(&[AuthProtocol::MsChapV2], &[AuthProtocol::MsChapV2]).open();
-    while !pair.client_events.iter().any(|event| matches!(event, Event::LcpUp { .. })) {
+    while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::LcpUp { .. })) {
         pair.run(Duration::from_millis(5));
     }
     pair.cut = [true, true];

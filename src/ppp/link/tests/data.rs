@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use super::pair::{CLIENT, DNS, Pair, SERVER, Side, client_config, ip, ipv6, policy, server_config};
 use crate::ppp::{
-    link::{Config, Event, InterfaceIds, Link, LinkDrop, LinkUp, Received, Role},
+    link::{InterfaceIds, Link, LinkConfig, LinkDrop, LinkEvent, LinkUp, Received, Role},
     mppe::Demand,
     wire::{control_frame, protocol},
 };
@@ -24,10 +24,10 @@ fn a_link_comes_up_with_all_that_was_agreed() {
         .client_events
         .iter()
         .map(|event| match event {
-            Event::LcpUp { .. } => 0,
-            Event::Authenticated { .. } => 1,
-            Event::Encryption(_) => 2,
-            Event::Up(_) => 3,
+            LinkEvent::LcpUp { .. } => 0,
+            LinkEvent::Authenticated { .. } => 1,
+            LinkEvent::Encryption(_) => 2,
+            LinkEvent::Up(_) => 3,
             other => panic!("{other:?}"),
         })
         .collect();
@@ -70,8 +70,8 @@ fn the_mtu_is_what_path_and_peer_allow() {
         (1500, 1300, Demand::Require, 1296),
     ] {
         let mut pair = Pair::new(
-            Config { mppe: policy(demand), mtu_limit: limit, ..client_config() },
-            Config { mppe: policy(demand), mru, ..server_config() },
+            LinkConfig { mppe: policy(demand), mtu_limit: limit, ..client_config() },
+            LinkConfig { mppe: policy(demand), mru, ..server_config() },
         )
         .up();
         assert_eq!(pair.client_up().unwrap().mtu, mtu);
@@ -153,7 +153,7 @@ fn an_unknown_protocol_is_rejected_with_its_packet() {
 
 #[test]
 fn a_protocol_reject_fits_the_peers_mru() {
-    let mut pair = Pair::new(client_config(), Config { mru: 200, ..server_config() }).up();
+    let mut pair = Pair::new(client_config(), LinkConfig { mru: 200, ..server_config() }).up();
     pair.deliver(Side::Client, control_frame(0x8235, &[7; 1400]));
     pair.collect();
     assert_eq!(pair.tap.last().unwrap().1.len(), 4 + 200);
@@ -162,12 +162,13 @@ fn a_protocol_reject_fits_the_peers_mru() {
 #[test]
 fn ipv6_flows_where_both_want_it() {
     let mut pair =
-        Pair::new(Config { ipv6: true, ..client_config() }, Config { ipv6: true, ..server_config() }).up();
+        Pair::new(LinkConfig { ipv6: true, ..client_config() }, LinkConfig { ipv6: true, ..server_config() })
+            .up();
     let ids = pair
         .client_events
         .iter()
         .find_map(|event| match event {
-            Event::Up(LinkUp { ipv6: Some(ids), .. }) | Event::Ipv6Up(ids) => Some(*ids),
+            LinkEvent::Up(LinkUp { ipv6: Some(ids), .. }) | LinkEvent::Ipv6Up(ids) => Some(*ids),
             _ => None,
         })
         .unwrap();
@@ -182,7 +183,7 @@ fn ipv6_flows_where_both_want_it() {
 
 #[test]
 fn ipv6_where_only_one_wants_it_is_rejected_and_harms_nothing() {
-    let mut pair = Pair::new(Config { ipv6: true, ..client_config() }, server_config()).up();
+    let mut pair = Pair::new(LinkConfig { ipv6: true, ..client_config() }, server_config()).up();
     pair.run(Duration::from_secs(60));
     assert!(pair.client_down().is_none());
     assert_eq!(pair.server.counters().dropped(LinkDrop::UnknownProtocol), 1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::pair::{Pair, Side, client_config, ip, only, policy, server_config};
 use crate::ppp::{
-    link::{Config, DownReason, Event, LinkDrop, Mppe},
+    link::{DownReason, LinkConfig, LinkDrop, LinkEvent, Mppe},
     mppe::{Demand, Policy, Strength},
     wire::{Packet, code, control_frame, protocol},
 };
@@ -78,7 +78,7 @@ fn a_peer_without_ccp_is_left_or_taken_in_clear() {
 
     let pair = Pair::with_mppe(policy(Demand::Allow), policy(Demand::Off)).up();
     assert_eq!(pair.client_up().unwrap().mppe, None);
-    assert!(pair.client_events.contains(&Event::Encryption(None)));
+    assert!(pair.client_events.contains(&LinkEvent::Encryption(None)));
     // The refusal came with the first answer: nobody waited.
     assert!(pair.tap.len() < 40);
 }
@@ -92,7 +92,7 @@ fn nothing_leaves_before_encryption_is_open() {
         }
         assert!(pair.send_ip(Side::Client, &ip(60, 1)).is_err());
         // IPCP does not begin on either side before both have MPPE.
-        if !pair.client_events.iter().any(|event| matches!(event, Event::Encryption(Some(_)))) {
+        if !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Encryption(Some(_)))) {
             assert!(pair.of_protocol(&[protocol::IPCP]).iter().all(|(from, _)| *from != Side::Client));
         }
         pair.run(Duration::from_millis(5));
@@ -106,7 +106,7 @@ fn nothing_leaves_before_encryption_is_open() {
 fn an_early_address_request_is_kept_until_encryption_is_open() {
     // A server that only allows encryption, and starts IPCP with a peer that does: its first request comes early.
     let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Allow)).open();
-    while !pair.client_events.iter().any(|event| matches!(event, Event::Authenticated { .. })) {
+    while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })) {
         pair.run(Duration::from_millis(1));
     }
     let request = [1, 9, 0, 10, 3, 6, 10, 9, 0, 1];
@@ -121,7 +121,7 @@ fn an_early_address_request_is_kept_until_encryption_is_open() {
     assert!(answered);
     // Anything but a request has no place there, and is named.
     let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Allow)).open();
-    while !pair.client_events.iter().any(|event| matches!(event, Event::Authenticated { .. })) {
+    while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })) {
         pair.run(Duration::from_millis(1));
     }
     pair.deliver(Side::Client, control_frame(protocol::IPCP, &[2, 1, 0, 4]));
@@ -160,7 +160,7 @@ fn the_peer_ends_ccp_where_clear_will_do() {
     let encrypted = pair.client.mtu();
     pair.deliver(Side::Client, ccp(code::TERMINATE_REQUEST, 77, b""));
     pair.collect();
-    assert_eq!(pair.client_events.last(), Some(&Event::Encryption(None)));
+    assert_eq!(pair.client_events.last(), Some(&LinkEvent::Encryption(None)));
     assert!(pair.client_down().is_none());
     assert_eq!(pair.client.mtu(), encrypted + 4);
 }
@@ -211,8 +211,8 @@ fn a_peer_that_renegotiates_ccp_for_ever_is_left() {
 fn a_silent_ccp_is_waited_for_only_so_long() {
     for (demand, expected) in [(Demand::Allow, true), (Demand::Require, false)] {
         let mut pair = Pair::new(
-            Config { mppe: policy(demand), ..client_config() },
-            Config { mppe: policy(Demand::Allow), ..server_config() },
+            LinkConfig { mppe: policy(demand), ..client_config() },
+            LinkConfig { mppe: policy(Demand::Allow), ..server_config() },
         )
         .open();
         // The server's CCP never gets through, its IPCP does.
@@ -282,7 +282,7 @@ fn stateful_pair() -> Pair {
     pair.run(Duration::from_secs(5));
     assert_eq!(
         pair.client_events.iter().rev().find_map(|event| match event {
-            Event::Encryption(mppe) => Some(*mppe),
+            LinkEvent::Encryption(mppe) => Some(*mppe),
             _ => None,
         }),
         Some(Some(Mppe { strength: Strength::Bits128, stateful: true }))

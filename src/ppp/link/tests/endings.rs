@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::pair::{Pair, Side, client_config, ip, policy, server_config};
 use crate::ppp::{
-    link::{Config, DownReason, Echo, Event, LinkDrop, Phase, Role, Timing},
+    link::{DownReason, Echo, LinkConfig, LinkDrop, LinkEvent, Phase, Role, Timing},
     mppe::Demand,
     wire::{Packet, code, control_frame, protocol},
 };
@@ -67,7 +67,7 @@ fn closing_and_losing_the_tunnel_at_any_moment_ends_once() {
 #[test]
 fn silence_from_the_start_is_told_from_silence_later() {
     let limit = Duration::from_secs(8);
-    let config = || Config { timing: Timing { lcp: limit, ..Timing::default() }, ..client_config() };
+    let config = || LinkConfig { timing: Timing { lcp: limit, ..Timing::default() }, ..client_config() };
     let mut pair = Pair::new(config(), server_config()).open();
     pair.cut = [true, true];
     pair.lose(Side::Server, protocol::LCP);
@@ -86,7 +86,7 @@ fn silence_from_the_start_is_told_from_silence_later() {
 #[test]
 fn the_lcp_limit_is_kept_however_long() {
     let limit = Duration::from_secs(120);
-    let config = Config { timing: Timing { lcp: limit, ..Timing::default() }, ..client_config() };
+    let config = LinkConfig { timing: Timing { lcp: limit, ..Timing::default() }, ..client_config() };
     let mut pair = Pair::new(config, server_config()).open();
     pair.cut = [true, true];
     pair.run(limit - Duration::from_millis(1));
@@ -98,7 +98,7 @@ fn the_lcp_limit_is_kept_however_long() {
 #[test]
 fn a_dead_peer_is_noticed_by_echo() {
     let echo = Some(Echo { interval: Duration::from_secs(10), failures: 3 });
-    let mut pair = Pair::new(Config { echo, ..client_config() }, server_config()).up();
+    let mut pair = Pair::new(LinkConfig { echo, ..client_config() }, server_config()).up();
     pair.run(Duration::from_secs(60));
     assert!(pair.client.counters().echoes_answered >= 5);
     pair.cut = [false, true];
@@ -118,7 +118,7 @@ fn a_dead_peer_is_noticed_by_echo() {
 fn a_peer_that_sends_is_not_asked() {
     let echo = Some(Echo { interval: Duration::from_secs(10), failures: 3 });
     let mut pair =
-        Pair::new(Config { echo, ..client_config() }, Config { echo: None, ..server_config() }).up();
+        Pair::new(LinkConfig { echo, ..client_config() }, LinkConfig { echo: None, ..server_config() }).up();
     for number in 0..30 {
         pair.send_ip(Side::Server, &ip(40, number)).unwrap();
         pair.run(Duration::from_secs(5));
@@ -129,7 +129,7 @@ fn a_peer_that_sends_is_not_asked() {
 #[test]
 fn a_peer_without_echo_is_not_asked_again() {
     let echo = Some(Echo { interval: Duration::from_secs(10), failures: 3 });
-    let mut pair = Pair::new(Config { echo, ..client_config() }, server_config()).up();
+    let mut pair = Pair::new(LinkConfig { echo, ..client_config() }, server_config()).up();
     pair.deliver(Side::Client, lcp(code::CODE_REJECT, 3, &[9, 1, 0, 8, 0, 0, 0, 0]));
     pair.cut = [true, true];
     pair.run(LONG);
@@ -145,10 +145,10 @@ fn the_peer_may_start_over() {
         pair.server.restart_lcp(pair.now);
         pair.collect();
         pair.run(Duration::from_millis(15));
-        assert!(pair.client_events.contains(&Event::Renegotiating));
+        assert!(pair.client_events.contains(&LinkEvent::Renegotiating));
         assert!(pair.send_ip(Side::Client, &ip(40, 1)).is_err());
         pair.run(Duration::from_secs(10));
-        let ups = pair.client_events.iter().filter(|event| matches!(event, Event::Up(_))).count();
+        let ups = pair.client_events.iter().filter(|event| matches!(event, LinkEvent::Up(_))).count();
         assert_eq!(ups, 2, "{:?}", pair.client_events);
         pair.send_ip(Side::Client, &ip(40, 2)).unwrap();
         pair.run(Duration::from_secs(1));
@@ -162,7 +162,7 @@ fn a_peer_that_only_ever_starts_over_is_left() {
     let mut pair = both().open();
     for round in 0..10 {
         let began = |pair: &Pair| {
-            pair.client_events.iter().filter(|event| matches!(event, Event::LcpUp { .. })).count()
+            pair.client_events.iter().filter(|event| matches!(event, LinkEvent::LcpUp { .. })).count()
         };
         while began(&pair) <= round && pair.client_down().is_none() {
             pair.run(Duration::from_millis(5));
@@ -191,7 +191,7 @@ fn a_loop_is_recognised_while_negotiating_and_later() {
 
     let echo = Some(Echo { interval: Duration::from_secs(10), failures: 3 });
     let mut pair =
-        Pair::new(Config { echo, ..client_config() }, Config { echo: None, ..server_config() }).up();
+        Pair::new(LinkConfig { echo, ..client_config() }, LinkConfig { echo: None, ..server_config() }).up();
     let quiet = pair.tap.len();
     pair.run(Duration::from_secs(11));
     let (_, echo) = pair.tap[quiet].clone();
@@ -226,7 +226,7 @@ fn a_terminate_request_of_an_earlier_session_ends_nothing() {
 #[test]
 fn pppds_refusal_of_a_client_without_mppe_is_about_encryption() {
     let mut pair = Pair::with_mppe(policy(Demand::Off), policy(Demand::Allow)).open();
-    while !pair.client_events.iter().any(|event| matches!(event, Event::Authenticated { .. })) {
+    while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })) {
         pair.run(Duration::from_millis(1));
     }
     let words = b"MPPE required but peer negotiation failed";
@@ -291,6 +291,6 @@ fn ipcp_renegotiated_comes_up_again() {
     pair.deliver(Side::Client, control_frame(protocol::IPCP, &[1, 99, 0, 10, 3, 6, 10, 9, 0, 1]));
     assert_eq!(pair.send_ip(Side::Client, &ip(40, 1)), Err(LinkDrop::NotUp));
     pair.run(Duration::from_secs(10));
-    assert_eq!(pair.client_events.iter().filter(|event| matches!(event, Event::Up(_))).count(), 2);
+    assert_eq!(pair.client_events.iter().filter(|event| matches!(event, LinkEvent::Up(_))).count(), 2);
     pair.send_ip(Side::Client, &ip(40, 1)).unwrap();
 }

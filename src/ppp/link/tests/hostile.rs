@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::pair::{Pair, Side, client_config, ip, policy, server_config};
 use crate::ppp::{
-    link::{Config, LinkDrop, Received, fuzz},
+    link::{LinkConfig, LinkDrop, Received, fuzz},
     mppe::Demand,
     wire::{Packet, control_frame, protocol},
 };
@@ -103,7 +103,7 @@ fn every_prefix_and_every_bit_of_a_session() {
 
 #[test]
 fn a_timeout_that_is_not_due_does_nothing() {
-    let mut pair = Pair::new(client_config(), Config { ipv6: true, ..server_config() }).open();
+    let mut pair = Pair::new(client_config(), LinkConfig { ipv6: true, ..server_config() }).open();
     for _ in 0..60 {
         let due = pair.client.next_timeout();
         let before = format!("{:?}", pair.client);

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     ppp::{
         auth::{AuthProtocol, Credentials, Users},
-        link::{Config, DownReason, Event, Link, LinkUp, Random, Received, Role},
+        link::{DownReason, Link, LinkConfig, LinkEvent, LinkUp, Random, Received, Role},
         mppe::{Demand, Policy, Strength},
         wire,
     },
@@ -43,8 +43,8 @@ pub struct Pair {
     pub cut: [bool; 2],
     /// Every frame that was sent, whether or not it arrived.
     pub tap: Vec<(Side, Vec<u8>)>,
-    pub client_events: Vec<Event>,
-    pub server_events: Vec<Event>,
+    pub client_events: Vec<LinkEvent>,
+    pub server_events: Vec<LinkEvent>,
     /// IP packets that came out.
     pub client_ip: Vec<Vec<u8>>,
     pub server_ip: Vec<Vec<u8>>,
@@ -75,15 +75,15 @@ pub fn only(strength: Strength) -> Policy {
     Policy { demand: Demand::Require, min: strength, max: strength, stateful: false }
 }
 
-pub fn client_config() -> Config {
+pub fn client_config() -> LinkConfig {
     let credentials =
         Credentials { user: "alice".to_owned(), domain: None, password: Secret::from("open sesame") };
-    Config::client(credentials, random(1))
+    LinkConfig::client(credentials, random(1))
 }
 
-pub fn server_config() -> Config {
+pub fn server_config() -> LinkConfig {
     let users = Users::table(vec![("alice".to_owned(), Secret::from("open sesame"))]);
-    let mut config = Config::server("gate", users, SERVER, CLIENT, random(2));
+    let mut config = LinkConfig::server("gate", users, SERVER, CLIENT, random(2));
     if let Role::Server(server) = &mut config.role {
         server.dns = vec![DNS];
     }
@@ -107,7 +107,7 @@ pub fn ipv6(length: usize, fill: u8) -> Vec<u8> {
 }
 
 impl Pair {
-    pub fn new(client: Config, server: Config) -> Self {
+    pub fn new(client: LinkConfig, server: LinkConfig) -> Self {
         let now = Instant::now();
         Self {
             now,
@@ -128,13 +128,16 @@ impl Pair {
 
     /// Both sides with this encryption, and everything else as it comes.
     pub fn with_mppe(client: Policy, server: Policy) -> Self {
-        Self::new(Config { mppe: client, ..client_config() }, Config { mppe: server, ..server_config() })
+        Self::new(
+            LinkConfig { mppe: client, ..client_config() },
+            LinkConfig { mppe: server, ..server_config() },
+        )
     }
 
     pub fn with_auth(client: &[AuthProtocol], server: &[AuthProtocol]) -> Self {
         Self::new(
-            Config { accept: client.to_vec(), ..client_config() },
-            Config { accept: server.to_vec(), ..server_config() },
+            LinkConfig { accept: client.to_vec(), ..client_config() },
+            LinkConfig { accept: server.to_vec(), ..server_config() },
         )
     }
 
@@ -284,17 +287,17 @@ impl Pair {
     }
 }
 
-fn up(events: &[Event]) -> Option<&LinkUp> {
-    events.iter().rev().find_map(|event| if let Event::Up(up) = event { Some(up) } else { None })
+fn up(events: &[LinkEvent]) -> Option<&LinkUp> {
+    events.iter().rev().find_map(|event| if let LinkEvent::Up(up) = event { Some(up) } else { None })
 }
 
-fn down(events: &[Event]) -> Option<&DownReason> {
+fn down(events: &[LinkEvent]) -> Option<&DownReason> {
     let all: Vec<_> = events
         .iter()
-        .filter_map(|event| if let Event::Down(reason) = event { Some(reason) } else { None })
+        .filter_map(|event| if let LinkEvent::Down(reason) = event { Some(reason) } else { None })
         .collect();
     assert!(all.len() <= 1, "one end only: {all:?}");
-    assert!(all.is_empty() || matches!(events.last(), Some(Event::Down(_))), "nothing after the end");
+    assert!(all.is_empty() || matches!(events.last(), Some(LinkEvent::Down(_))), "nothing after the end");
     all.first().copied()
 }
 

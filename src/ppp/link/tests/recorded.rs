@@ -6,7 +6,7 @@ use super::pair::{client_config, ip, only, policy, random};
 use crate::{
     ppp::{
         auth::{self, AuthProtocol, Credentials, Users},
-        link::{Config, DownReason, Event, Link, LinkUp, Received, Role},
+        link::{DownReason, Link, LinkConfig, LinkEvent, LinkUp, Received, Role},
         mppe::{Demand, Strength},
         wire::{Packet, control_frame, protocol},
     },
@@ -37,7 +37,7 @@ fn expect(link: &mut Link, hex: &str) -> Vec<u8> {
     frame
 }
 
-fn open(config: Config) -> (Link, Instant) {
+fn open(config: LinkConfig) -> (Link, Instant) {
     let now = Instant::now();
     let mut link = Link::new(config, now);
     link.open(now);
@@ -46,20 +46,20 @@ fn open(config: Config) -> (Link, Instant) {
 
 fn up(link: &mut Link) -> LinkUp {
     std::iter::from_fn(|| link.poll_event())
-        .find_map(|event| if let Event::Up(up) = event { Some(up) } else { None })
+        .find_map(|event| if let LinkEvent::Up(up) = event { Some(up) } else { None })
         .unwrap()
 }
 
 fn down(link: &mut Link) -> Option<DownReason> {
     std::iter::from_fn(|| link.poll_event())
-        .find_map(|event| if let Event::Down(reason) = event { Some(reason) } else { None })
+        .find_map(|event| if let LinkEvent::Down(reason) = event { Some(reason) } else { None })
 }
 
 const OUR_LCP: &str = "ff03 c021 01 01 0014 0206 00000000 0506 ........ 0702 0802";
 
 #[test]
 fn pppd_with_pap_and_without_ccp() {
-    let (mut link, now) = open(Config { accept: vec![AuthProtocol::Pap], ..client_config() });
+    let (mut link, now) = open(LinkConfig { accept: vec![AuthProtocol::Pap], ..client_config() });
     let request = expect(&mut link, OUR_LCP);
     // [LCP ConfReq id=0x1 <mru 1400> <asyncmap 0x0> <auth pap> <magic 0x3d9ae13c> <pcomp> <accomp>]
     feed(&mut link, now, "ff03 c021 01 01 001c 0104 0578 0206 00000000 0304 c023 0506 3d9ae13c 0702 0802");
@@ -98,7 +98,7 @@ fn pppd_with_pap_and_without_ccp() {
 }
 
 /// LCP and MS-CHAPv2 as pppd does them; the proof itself is computed, for the client's challenge is random.
-fn authenticated(config: Config) -> (Link, Instant) {
+fn authenticated(config: LinkConfig) -> (Link, Instant) {
     let (mut link, now) = open(config);
     let mut ack = expect(&mut link, OUR_LCP);
     // [LCP ConfReq id=0x1 <mru 1400> <asyncmap 0x0> <auth chap MS-v2> <magic 0x57d0a1c2> <pcomp> <accomp>]
@@ -122,7 +122,7 @@ fn authenticated(config: Config) -> (Link, Instant) {
 
 #[test]
 fn pppd_that_requires_mppe_128() {
-    let (mut link, now) = authenticated(Config { mppe: policy(Demand::Require), ..client_config() });
+    let (mut link, now) = authenticated(LinkConfig { mppe: policy(Demand::Require), ..client_config() });
     // Ours went out at once, with all that the policy allows: stateless, 128, 56 and 40 bits.
     expect(&mut link, "ff03 80fd 01 01 000a 1206 010000e0");
     // [CCP ConfReq id=0x1 <mppe +H -M +S -L -D -C>]
@@ -155,7 +155,7 @@ fn pppd_that_requires_mppe_128() {
 #[test]
 fn pppd_without_mppe_but_with_ccp() {
     for demand in [Demand::Require, Demand::Allow] {
-        let (mut link, now) = authenticated(Config { mppe: policy(demand), ..client_config() });
+        let (mut link, now) = authenticated(LinkConfig { mppe: policy(demand), ..client_config() });
         expect(&mut link, "ff03 80fd 01 01 000a 1206 010000e0");
         // [CCP ConfReq id=0x1 <deflate 15> <deflate(old#) 15> <bsd v1 15>]
         feed(&mut link, now, "80fd 01 01 000f 1a04 7800 1804 7800 1503 2f");
@@ -186,14 +186,14 @@ fn pppd_without_mppe_but_with_ccp() {
 fn pppd_with_noccp() {
     // [LCP ProtRej id=0x2 80 fd 01 01 00 0a 12 06 01 00 00 40]
     let reject = "ff03 c021 08 02 0010 80fd 0101000a 1206 01000040";
-    let (mut link, now) = authenticated(Config { mppe: only(Strength::Bits128), ..client_config() });
+    let (mut link, now) = authenticated(LinkConfig { mppe: only(Strength::Bits128), ..client_config() });
     expect(&mut link, "ff03 80fd 01 01 000a 1206 01000040");
     feed(&mut link, now, reject);
     feed(&mut link, now, "ff03 c021 06 02 0004");
     let Some(DownReason::EncryptionRefused(words)) = down(&mut link) else { panic!() };
     assert!(words.contains("rejects CCP"), "{words}");
 
-    let (mut link, now) = authenticated(Config { mppe: policy(Demand::Allow), ..client_config() });
+    let (mut link, now) = authenticated(LinkConfig { mppe: policy(Demand::Allow), ..client_config() });
     expect(&mut link, "ff03 80fd 01 01 000a 1206 010000e0");
     feed(&mut link, now, reject);
     expect(&mut link, "ff03 8021 01 01 0016 0306 00000000 8106 00000000 8306 00000000");
@@ -208,7 +208,7 @@ fn pppd_whose_only_authentication_is_refused() {
         (vec![MsChapV2], Demand::Require, "in common: the peer offered PAP"),
         (vec![MsChapV2, Pap], Demand::Require, "from MS-CHAP, and the peer wants PAP"),
     ] {
-        let (mut link, now) = open(Config { accept, mppe: policy(demand), ..client_config() });
+        let (mut link, now) = open(LinkConfig { accept, mppe: policy(demand), ..client_config() });
         let mut ack = expect(&mut link, OUR_LCP);
         feed(
             &mut link,
@@ -260,7 +260,7 @@ fn the_first_retransmission_comes_after_a_second() {
 
 #[test]
 fn a_domain_is_part_of_the_name() {
-    let mut config = Config { accept: vec![AuthProtocol::Pap], ..client_config() };
+    let mut config = LinkConfig { accept: vec![AuthProtocol::Pap], ..client_config() };
     if let Role::Client(client) = &mut config.role {
         client.credentials = Credentials {
             user: "bob".to_owned(),

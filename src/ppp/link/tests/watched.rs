@@ -6,29 +6,29 @@ use super::pair::{CLIENT, DNS, Pair, SERVER, Side, client_config, policy, server
 use crate::ppp::{
     auth::AuthProtocol,
     hdlc::Accm,
-    link::{Config, DownReason, Event, Mppe},
+    link::{DownReason, LinkConfig, LinkEvent, Mppe},
     mppe::{Demand, Strength},
-    watch::{From, Watch},
+    watch::{Sender, Watch},
 };
 
 /// What a watcher between the two says of all that was sent.
-fn watched(pair: &Pair) -> (Watch, Vec<Event>) {
+fn watched(pair: &Pair) -> (Watch, Vec<LinkEvent>) {
     let mut watch = Watch::new(1400);
     for (side, frame) in &pair.tap {
-        watch.frame(if *side == Side::Client { From::Daemon } else { From::Peer }, frame);
+        watch.frame(if *side == Side::Client { Sender::Daemon } else { Sender::Peer }, frame);
     }
     let events = std::iter::from_fn(|| watch.poll_event()).collect();
     (watch, events)
 }
 
-fn limited(mut config: Config) -> Config {
+fn limited(mut config: LinkConfig) -> LinkConfig {
     config.mtu_limit = 1400;
     config
 }
 
 /// The client's events without those that it has for its own sake.
-fn learnt(pair: &Pair) -> Vec<Event> {
-    let own = |event: &&Event| !matches!(event, Event::PeerAnswered);
+fn learnt(pair: &Pair) -> Vec<LinkEvent> {
+    let own = |event: &&LinkEvent| !matches!(event, LinkEvent::PeerAnswered);
     pair.client_events.iter().filter(own).cloned().collect()
 }
 
@@ -42,7 +42,7 @@ fn a_link_is_seen_to_come_up_as_its_end_sees_it() {
         let pair = Pair::new(client, server).up();
         let (watch, events) = watched(&pair);
         assert_eq!(events, learnt(&pair), "{demand:?}");
-        let Some(Event::Up(up)) = events.last() else { panic!("{events:?}") };
+        let Some(LinkEvent::Up(up)) = events.last() else { panic!("{events:?}") };
         assert_eq!((up.local, up.peer, up.dns.as_slice()), (CLIENT, SERVER, &[DNS][..]));
         let encrypted = Mppe { strength: Strength::Bits128, stateful: false };
         assert_eq!(up.mppe, (demand == Demand::Require).then_some(encrypted));
@@ -64,7 +64,7 @@ fn a_refusal_is_seen_with_its_words() {
     pair.run(Duration::from_secs(10));
     let (_, events) = watched(&pair);
     let failure = events.iter().find_map(|event| match event {
-        Event::Down(DownReason::AuthFailed(failure)) => Some(failure),
+        LinkEvent::Down(DownReason::AuthFailed(failure)) => Some(failure),
         _ => None,
     });
     let failure = failure.unwrap_or_else(|| panic!("{events:?}"));
@@ -77,7 +77,7 @@ fn no_common_authentication_names_what_was_on_offer() {
     pair.run(Duration::from_secs(40));
     let (_, events) = watched(&pair);
     assert!(
-        matches!(events.as_slice(), [Event::Down(DownReason::NoCommonAuth { offered })] if offered == "PAP"),
+        matches!(events.as_slice(), [LinkEvent::Down(DownReason::NoCommonAuth { offered })] if offered == "PAP"),
         "{events:?}"
     );
 }
@@ -89,9 +89,9 @@ fn a_link_that_starts_over_is_told_of_again() {
     pair.server.restart_lcp(now);
     pair.run(Duration::from_secs(5));
     let (_, events) = watched(&pair);
-    let count = |wanted: fn(&Event) -> bool| events.iter().filter(|event| wanted(event)).count();
-    assert_eq!(count(|event| matches!(event, Event::Renegotiating)), 1, "{events:?}");
-    assert_eq!(count(|event| matches!(event, Event::Up(_))), 2, "{events:?}");
+    let count = |wanted: fn(&LinkEvent) -> bool| events.iter().filter(|event| wanted(event)).count();
+    assert_eq!(count(|event| matches!(event, LinkEvent::Renegotiating)), 1, "{events:?}");
+    assert_eq!(count(|event| matches!(event, LinkEvent::Up(_))), 2, "{events:?}");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn whatever_passes_does_no_harm() {
             *byte ^= u8::try_from(number % 251).unwrap();
         }
         frame.truncate(length - number % 5 % length);
-        let from = if number % 3 == 0 { From::Daemon } else { From::Peer };
+        let from = if number % 3 == 0 { Sender::Daemon } else { Sender::Peer };
         watch.frame(from, &frame);
     }
     assert!(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::pair::{Pair, Side, Weather, ip, policy};
-use crate::ppp::{auth::AuthProtocol, link::Config, mppe::Demand};
+use crate::ppp::{auth::AuthProtocol, link::LinkConfig, mppe::Demand};
 
 #[test]
 fn up_through_all_weathers() {
@@ -55,7 +55,7 @@ fn a_way_round_the_world() {
 fn one_side_late() {
     // pptpd with a connect delay hears nothing at first.
     let mut pair =
-        Pair::new(super::pair::client_config(), Config { ipv6: true, ..super::pair::server_config() });
+        Pair::new(super::pair::client_config(), LinkConfig { ipv6: true, ..super::pair::server_config() });
     pair.client.open(pair.now);
     pair.collect();
     pair.lose(Side::Client, crate::ppp::wire::protocol::LCP);

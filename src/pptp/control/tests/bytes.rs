@@ -27,7 +27,7 @@ fn sccrq() {
     ];
     for (quirks, expected) in [(Quirks::None, plain), (Quirks::BezeqIsrael, bezeq)] {
         let now = Instant::now();
-        let mut client = Control::new(Config::client(quirks), now);
+        let mut client = Control::new(ControlConfig::client(quirks), now);
         client.connected(now);
         assert_eq!(take_output(&mut client), expected.concat());
     }
@@ -35,7 +35,7 @@ fn sccrq() {
 
 #[test]
 fn ocrq() {
-    let (mut plain, now) = client(Config::client(Quirks::None));
+    let (mut plain, now) = client(ControlConfig::client(Quirks::None));
     assert_eq!(plain.open_call(now, CallRequest::new(0x1234)), Ok(0x1234));
     let expected = [
         HEADER_OCRQ,
@@ -51,7 +51,7 @@ fn ocrq() {
 
 #[test]
 fn ocrq_with_the_quirk() {
-    let (mut bezeq, now) = client(Config::client(Quirks::BezeqIsrael));
+    let (mut bezeq, now) = client(ControlConfig::client(Quirks::BezeqIsrael));
     assert_eq!(bezeq.open_call(now, CallRequest::new(0x1234)), Ok(0));
     let expected = [
         HEADER_OCRQ,
@@ -65,14 +65,14 @@ fn ocrq_with_the_quirk() {
 #[test]
 fn a_phone_number_overrides_the_quirks() {
     for quirks in [Quirks::None, Quirks::BezeqIsrael] {
-        let (mut client, now) = client(Config::client(quirks));
+        let (mut client, now) = client(ControlConfig::client(quirks));
         let request = CallRequest { phone: Some("5551234".to_owned()), ..CallRequest::new(1) };
         client.open_call(now, request).unwrap();
         let bytes = take_output(&mut client);
         assert_eq!(bytes[36..40], [0, 7, 0, 0]);
         assert_eq!(bytes[40..104], padded(b"5551234"));
     }
-    let (mut client, now) = client(Config::client(Quirks::None));
+    let (mut client, now) = client(ControlConfig::client(Quirks::None));
     let request = CallRequest { phone: Some("7".repeat(70)), ..CallRequest::new(1) };
     client.open_call(now, request).unwrap();
     let bytes = take_output(&mut client);
@@ -82,7 +82,7 @@ fn a_phone_number_overrides_the_quirks() {
 
 #[test]
 fn sli_follows_the_reply_with_the_quirk_and_only_then() {
-    let (mut bezeq, now) = client(Config::client(Quirks::BezeqIsrael));
+    let (mut bezeq, now) = client(ControlConfig::client(Quirks::BezeqIsrael));
     bezeq.open_call(now, CallRequest::new(0x1234)).unwrap();
     take_output(&mut bezeq);
     bezeq.handle_input(now, &encoded(call_reply(0, 0x00AB)));
@@ -90,9 +90,9 @@ fn sli_follows_the_reply_with_the_quirk_and_only_then() {
         take_output(&mut bezeq),
         b"\x00\x18\x00\x01\x1A\x2B\x3C\x4D\x00\x0F\x00\x00\x00\xAB\x00\x00\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"
     );
-    assert!(matches!(events(&mut bezeq)[..], [Event::CallUp { call_id: 0, peer_call_id: 0xAB, .. }]));
+    assert!(matches!(events(&mut bezeq)[..], [ControlEvent::CallUp { call_id: 0, peer_call_id: 0xAB, .. }]));
 
-    let (mut plain, now) = client(Config::client(Quirks::None));
+    let (mut plain, now) = client(ControlConfig::client(Quirks::None));
     plain.open_call(now, CallRequest::new(0x1234)).unwrap();
     take_output(&mut plain);
     plain.handle_input(now, &encoded(call_reply(0x1234, 0x00AB)));
@@ -102,7 +102,7 @@ fn sli_follows_the_reply_with_the_quirk_and_only_then() {
 #[test]
 fn ccr_has_the_id_that_the_request_had() {
     for (quirks, id) in [(Quirks::None, 0x1234_u16), (Quirks::BezeqIsrael, 0)] {
-        let (mut client, now) = client(Config::client(quirks));
+        let (mut client, now) = client(ControlConfig::client(quirks));
         let call_id = client.open_call(now, CallRequest::new(0x1234)).unwrap();
         client.handle_input(now, &encoded(call_reply(call_id, 0x00AB)));
         take_output(&mut client);
@@ -116,11 +116,11 @@ fn ccr_has_the_id_that_the_request_had() {
 
 #[test]
 fn the_quirk_works_from_end_to_end() {
-    let mut pair = Pair::new(Config::client(Quirks::BezeqIsrael), Config::server("pac"));
+    let mut pair = Pair::new(ControlConfig::client(Quirks::BezeqIsrael), ControlConfig::server("pac"));
     pair.drive();
     assert_eq!(pair.client.open_call(pair.now, CallRequest::new(0x1234)), Ok(0));
     pair.drive();
-    let link_info = Event::SetLinkInfo { call_id: 1000, send_accm: u32::MAX, receive_accm: u32::MAX };
+    let link_info = ControlEvent::SetLinkInfo { call_id: 1000, send_accm: u32::MAX, receive_accm: u32::MAX };
     assert!(pair.server_events.contains(&link_info), "{:?}", pair.server_events);
     assert_eq!(pair.client.open_call(pair.now, CallRequest::new(2)), Err(CallError::InUse(0)));
     pair.client.stop(pair.now);
@@ -128,9 +128,14 @@ fn the_quirk_works_from_end_to_end() {
     assert_eq!(
         pair.client_events[1..],
         [
-            Event::CallUp { call_id: 0, peer_call_id: 1000, peer_window: 64, connect_speed: 100_000_000 },
-            Event::CallDown { call_id: 0, reason: CallEnd::Closed },
-            Event::Closed(ControlEnd::Stopped),
+            ControlEvent::CallUp {
+                call_id: 0,
+                peer_call_id: 1000,
+                peer_window: 64,
+                connect_speed: 100_000_000
+            },
+            ControlEvent::CallDown { call_id: 0, reason: CallEnd::Closed },
+            ControlEvent::Closed(ControlEnd::Stopped),
         ]
     );
 }

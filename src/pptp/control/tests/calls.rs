@@ -8,45 +8,48 @@ fn two_calls_share_a_connection_and_end_apart() {
     assert_eq!(pair.client.open_call(pair.now, CallRequest::new(2)), Err(CallError::InUse(2)));
     pair.client.close_call(pair.now, 1).unwrap();
     pair.drive();
-    assert_eq!(pair.client_events, [Event::CallDown { call_id: 1, reason: CallEnd::Closed }]);
-    assert_eq!(pair.server_events, [Event::CallDown { call_id: 1001, reason: CallEnd::PeerCleared }]);
+    assert_eq!(pair.client_events, [ControlEvent::CallDown { call_id: 1, reason: CallEnd::Closed }]);
+    assert_eq!(pair.server_events, [ControlEvent::CallDown { call_id: 1001, reason: CallEnd::PeerCleared }]);
     assert_eq!(pair.client.close_call(pair.now, 1), Err(CallError::Unknown(1)));
     pair.call(1);
     pair.server.close_call(pair.now, 1002).unwrap();
     pair.drive();
     let ended = CallEnd::Disconnected { result: 3, error: 0, cause: 0 };
-    assert_eq!(pair.client_events, [Event::CallDown { call_id: 2, reason: ended }]);
-    assert_eq!(pair.server_events, [Event::CallDown { call_id: 1002, reason: CallEnd::Closed }]);
+    assert_eq!(pair.client_events, [ControlEvent::CallDown { call_id: 2, reason: ended }]);
+    assert_eq!(pair.server_events, [ControlEvent::CallDown { call_id: 1002, reason: CallEnd::Closed }]);
 }
 
 #[test]
 fn a_refusal_carries_its_codes() {
-    let (mut client, now) = client(Config::client(Quirks::None));
+    let (mut client, now) = client(ControlConfig::client(Quirks::None));
     client.open_call(now, CallRequest::new(7)).unwrap();
     let reply = wire::OutgoingCallReply { result: 4, error: 0, cause: 17, ..call_reply(7, 0) };
     client.handle_input(now, &encoded(reply));
-    assert_eq!(events(&mut client), [Event::CallRefused { call_id: 7, result: 4, error: 0, cause: 17 }]);
+    assert_eq!(
+        events(&mut client),
+        [ControlEvent::CallRefused { call_id: 7, result: 4, error: 0, cause: 17 }]
+    );
     assert!(client.open_call(now, CallRequest::new(7)).is_ok(), "the id is free again");
 }
 
 #[test]
 fn result_zero_is_no_success_for_a_call() {
-    let (mut client, now) = client(Config::client(Quirks::None));
+    let (mut client, now) = client(ControlConfig::client(Quirks::None));
     client.open_call(now, CallRequest::new(7)).unwrap();
     client.handle_input(now, &encoded(wire::OutgoingCallReply { result: 0, ..call_reply(7, 5) }));
-    assert!(matches!(events(&mut client)[..], [Event::CallRefused { result: 0, .. }]));
+    assert!(matches!(events(&mut client)[..], [ControlEvent::CallRefused { result: 0, .. }]));
 }
 
 #[test]
 fn a_call_without_reply_is_cleared_at_its_own_time() {
-    let config = Config { idle_wait: None, ..Config::client(Quirks::None) };
+    let config = ControlConfig { idle_wait: None, ..ControlConfig::client(Quirks::None) };
     let (mut client, start) = client(config);
     client.open_call(start, CallRequest::new(7)).unwrap();
     take_output(&mut client);
     let due = start + 30 * SECOND;
     assert_eq!(client.next_timeout(), Some((due, Timer::Call)));
     client.handle_timeout(due);
-    assert_eq!(events(&mut client), [Event::CallDown { call_id: 7, reason: CallEnd::ReplyTimeout }]);
+    assert_eq!(events(&mut client), [ControlEvent::CallDown { call_id: 7, reason: CallEnd::ReplyTimeout }]);
     assert_eq!(sent(&mut client), [wire::CallClearRequest { call_id: 7 }.into()]);
     // What comes too late is borne, and told no more.
     client.handle_input(due, &encoded(call_reply(7, 99)));
@@ -64,7 +67,7 @@ fn a_call_that_is_being_cleared_takes_its_time_at_most() {
     assert_eq!(names(&sent(&mut client)), ["CallClearRequest"], "once");
     assert_eq!(client.next_timeout(), Some((now + 2 * SECOND, Timer::Clear)));
     client.handle_timeout(now + 2 * SECOND);
-    assert_eq!(events(&mut client), [Event::CallDown { call_id: 7, reason: CallEnd::Closed }]);
+    assert_eq!(events(&mut client), [ControlEvent::CallDown { call_id: 7, reason: CallEnd::Closed }]);
     assert!(client.is_established());
 }
 
@@ -80,7 +83,7 @@ fn the_server_ends_a_call_by_notifying() {
         reason.to_string(),
         "ended by the server: ended by the server's administration (result 3); normal call clearing (cause 16)"
     );
-    assert_eq!(events(&mut client), [Event::CallDown { call_id: 7, reason }]);
+    assert_eq!(events(&mut client), [ControlEvent::CallDown { call_id: 7, reason }]);
 }
 
 #[test]
@@ -89,7 +92,7 @@ fn the_server_ends_a_call_by_asking() {
     client.handle_input(now, &encoded(wire::CallClearRequest { call_id: 99 }));
     assert_eq!(events(&mut client), [], "the id is ours, not the server's");
     client.handle_input(now, &encoded(wire::CallClearRequest { call_id: 7 }));
-    assert_eq!(events(&mut client), [Event::CallDown { call_id: 7, reason: CallEnd::PeerCleared }]);
+    assert_eq!(events(&mut client), [ControlEvent::CallDown { call_id: 7, reason: CallEnd::PeerCleared }]);
     let [Message::CallDisconnectNotify(notify)] = &sent(&mut client)[..] else { panic!() };
     assert_eq!((notify.call_id, notify.result), (7, 1));
 }
@@ -99,7 +102,7 @@ fn a_notification_with_our_id_still_answers_our_request() {
     let (mut client, now) = client_with_call();
     client.close_call(now, 7).unwrap();
     client.handle_input(now, &encoded(disconnect(7)));
-    assert_eq!(events(&mut client), [Event::CallDown { call_id: 7, reason: CallEnd::Closed }]);
+    assert_eq!(events(&mut client), [ControlEvent::CallDown { call_id: 7, reason: CallEnd::Closed }]);
 }
 
 #[test]
@@ -128,10 +131,13 @@ fn the_server_may_refuse_or_take_too_long() {
     assert_eq!(events(&mut pair.server).len(), 2);
     pair.server.refuse_call(pair.now, 1, 7, 0, 21).unwrap();
     pair.drive();
-    assert_eq!(pair.client_events, [Event::CallRefused { call_id: 1, result: 7, error: 0, cause: 21 }]);
+    assert_eq!(
+        pair.client_events,
+        [ControlEvent::CallRefused { call_id: 1, result: 7, error: 0, cause: 21 }]
+    );
     pair.client_events.clear();
     pair.step();
-    assert_eq!(pair.client_events, [Event::CallRefused { call_id: 2, result: 6, error: 0, cause: 0 }]);
+    assert_eq!(pair.client_events, [ControlEvent::CallRefused { call_id: 2, result: 6, error: 0, cause: 0 }]);
     let late = pair.server.accept_call(pair.now, 2, CallAccept::new(9));
     assert_eq!(late, Err(CallError::Unknown(2)));
 }
@@ -161,8 +167,8 @@ fn the_classic_clients_end_is_understood() {
     assert_eq!(
         events(&mut pair.server),
         [
-            Event::CallDown { call_id: 1001, reason: CallEnd::PeerCleared },
-            Event::Closed(ControlEnd::PeerClosed)
+            ControlEvent::CallDown { call_id: 1001, reason: CallEnd::PeerCleared },
+            ControlEvent::Closed(ControlEnd::PeerClosed)
         ]
     );
 }

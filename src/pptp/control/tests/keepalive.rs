@@ -2,8 +2,11 @@ use super::*;
 
 #[test]
 fn silence_ends_exactly_after_both_waits() {
-    let config =
-        Config { idle_wait: Some(20 * SECOND), max_echo_wait: 5 * SECOND, ..Config::client(Quirks::None) };
+    let config = ControlConfig {
+        idle_wait: Some(20 * SECOND),
+        max_echo_wait: 5 * SECOND,
+        ..ControlConfig::client(Quirks::None)
+    };
     let (mut client, start) = client(config);
     client.open_call(start, CallRequest::new(7)).unwrap();
     client.handle_input(start, &encoded(call_reply(7, 99)));
@@ -23,8 +26,8 @@ fn silence_ends_exactly_after_both_waits() {
     assert_eq!(
         events(&mut client),
         [
-            Event::CallDown { call_id: 7, reason: CallEnd::ControlLost },
-            Event::Closed(ControlEnd::EchoTimeout)
+            ControlEvent::CallDown { call_id: 7, reason: CallEnd::ControlLost },
+            ControlEvent::Closed(ControlEnd::EchoTimeout)
         ]
     );
     assert_eq!(names(&sent(&mut client)), ["CallClearRequest", "StopControlConnectionRequest"]);
@@ -32,7 +35,7 @@ fn silence_ends_exactly_after_both_waits() {
 
 #[test]
 fn identifiers_count_the_replies() {
-    let (mut client, start) = client(Config::client(Quirks::None));
+    let (mut client, start) = client(ControlConfig::client(Quirks::None));
     let mut now = start;
     for identifier in 1..4 {
         now = client.next_timeout().unwrap().0;
@@ -47,7 +50,7 @@ fn identifiers_count_the_replies() {
 
 #[test]
 fn any_sign_of_life_counts_but_only_the_reply_moves_the_identifier() {
-    let (mut client, start) = client(Config::client(Quirks::None));
+    let (mut client, start) = client(ControlConfig::client(Quirks::None));
     client.handle_timeout(start + 60 * SECOND);
     assert_eq!(sent(&mut client), [wire::EchoRequest { identifier: 1 }.into()]);
     let now = start + 70 * SECOND;
@@ -60,7 +63,7 @@ fn any_sign_of_life_counts_but_only_the_reply_moves_the_identifier() {
 
 #[test]
 fn the_peers_requests_are_answered_and_put_ours_off() {
-    let (mut client, start) = client(Config::client(Quirks::None));
+    let (mut client, start) = client(ControlConfig::client(Quirks::None));
     let now = start + 59 * SECOND;
     client.handle_input(now, &encoded(wire::EchoRequest { identifier: 77 }));
     assert_eq!(sent(&mut client), [wire::EchoReply { identifier: 77, result: 1, error: 0 }.into()]);
@@ -71,13 +74,13 @@ fn the_peers_requests_are_answered_and_put_ours_off() {
 
 #[test]
 fn without_idle_wait_there_are_no_requests() {
-    let (client, _) = client(Config { idle_wait: None, ..Config::client(Quirks::None) });
+    let (client, _) = client(ControlConfig { idle_wait: None, ..ControlConfig::client(Quirks::None) });
     assert_eq!(client.next_timeout(), None);
 }
 
 #[test]
 fn without_max_echo_wait_a_request_may_stay_unanswered() {
-    let config = Config { max_echo_wait: Duration::ZERO, ..Config::client(Quirks::None) };
+    let config = ControlConfig { max_echo_wait: Duration::ZERO, ..ControlConfig::client(Quirks::None) };
     let (mut client, start) = client(config);
     client.handle_timeout(start + 60 * SECOND);
     assert_eq!(client.next_timeout(), None);
@@ -113,8 +116,8 @@ fn both_notice_a_dead_network() {
     }
     assert_eq!(pair.now - start, 120 * SECOND);
     let ends = [
-        Event::CallDown { call_id: 3, reason: CallEnd::ControlLost },
-        Event::Closed(ControlEnd::EchoTimeout),
+        ControlEvent::CallDown { call_id: 3, reason: CallEnd::ControlLost },
+        ControlEvent::Closed(ControlEnd::EchoTimeout),
     ];
     assert_eq!(pair.client_events, ends);
 }

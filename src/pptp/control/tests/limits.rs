@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_peer_that_only_asks_for_echoes_fills_a_few_kilobytes() {
-    let (mut client, now) = client(Config::client(Quirks::None));
+    let (mut client, now) = client(ControlConfig::client(Quirks::None));
     let flood = encoded(wire::EchoRequest { identifier: 1 }).repeat(10_000);
     client.handle_input(now, &flood);
     assert!(client.poll_output().len() <= MAX_OUTPUT_FOR_ECHO + 20);
@@ -15,19 +15,21 @@ fn a_peer_that_only_asks_for_echoes_fills_a_few_kilobytes() {
 
 #[test]
 fn calls_beyond_the_servers_channels_are_refused() {
-    let mut pair =
-        Pair::new(Config::client(Quirks::None), Config { max_channels: 2, ..Config::server("pac") });
+    let mut pair = Pair::new(
+        ControlConfig::client(Quirks::None),
+        ControlConfig { max_channels: 2, ..ControlConfig::server("pac") },
+    );
     pair.drive();
     pair.call(1);
     pair.call(2);
     pair.client.open_call(pair.now, CallRequest::new(3)).unwrap();
     pair.drive();
-    assert_eq!(pair.client_events, [Event::CallRefused { call_id: 3, result: 2, error: 4, cause: 0 }]);
+    assert_eq!(pair.client_events, [ControlEvent::CallRefused { call_id: 3, result: 2, error: 4, cause: 0 }]);
 }
 
 #[test]
 fn calls_of_a_client_are_limited() {
-    let (mut client, now) = client(Config::client(Quirks::None));
+    let (mut client, now) = client(ControlConfig::client(Quirks::None));
     for id in 0..128 {
         client.open_call(now, CallRequest::new(id)).unwrap();
     }
@@ -44,7 +46,7 @@ fn a_peer_that_makes_and_breaks_calls_without_reading_is_left() {
     assert!(pair.server.poll_output().len() <= MAX_OUTPUT + 220);
     let events = events(&mut pair.server);
     assert!(events.len() <= MAX_EVENTS + 1);
-    assert!(matches!(events.last(), Some(Event::Closed(ControlEnd::Protocol(_)))));
+    assert!(matches!(events.last(), Some(ControlEvent::Closed(ControlEnd::Protocol(_)))));
 }
 
 #[test]
@@ -55,7 +57,7 @@ fn a_peer_that_reads_nothing_at_all_is_left() {
     pair.server.handle_input(pair.now, &flood);
     assert!(pair.server.poll_output().len() <= MAX_OUTPUT + 220);
     let end = ControlEnd::Protocol("the peer does not read what we send");
-    assert_eq!(events(&mut pair.server).last(), Some(&Event::Closed(end)));
+    assert_eq!(events(&mut pair.server).last(), Some(&ControlEvent::Closed(end)));
 }
 
 #[test]

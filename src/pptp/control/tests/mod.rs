@@ -19,8 +19,8 @@ struct Pair {
     client: Control,
     server: Control,
     now: Instant,
-    client_events: Vec<Event>,
-    server_events: Vec<Event>,
+    client_events: Vec<ControlEvent>,
+    server_events: Vec<ControlEvent>,
     /// How the bytes are cut on their way.
     cut: usize,
     /// The network is gone in both directions.
@@ -28,7 +28,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(client: Config, server: Config) -> Self {
+    fn new(client: ControlConfig, server: ControlConfig) -> Self {
         let now = Instant::now();
         let mut pair = Self {
             client: Control::new(client, now),
@@ -45,7 +45,7 @@ impl Pair {
     }
 
     fn established() -> Self {
-        let mut pair = Self::new(Config::client(Quirks::None), Config::server("pac"));
+        let mut pair = Self::new(ControlConfig::client(Quirks::None), ControlConfig::server("pac"));
         pair.drive();
         assert!(pair.client.is_established() && pair.server.is_established());
         pair.client_events.clear();
@@ -72,7 +72,7 @@ impl Pair {
                 self.client.handle_input(self.now, part);
             }
             while let Some(event) = self.server.poll_event() {
-                if let Event::IncomingCall { peer_call_id, .. } = event {
+                if let ControlEvent::IncomingCall { peer_call_id, .. } = event {
                     let accept = CallAccept::new(1000 + peer_call_id);
                     self.server.accept_call(self.now, peer_call_id, accept).unwrap();
                 }
@@ -97,7 +97,7 @@ impl Pair {
     fn call(&mut self, call_id: u16) {
         self.client.open_call(self.now, CallRequest::new(call_id)).unwrap();
         self.drive();
-        let up = |event: &Event| matches!(event, Event::CallUp { call_id: id, .. } if *id == call_id);
+        let up = |event: &ControlEvent| matches!(event, ControlEvent::CallUp { call_id: id, .. } if *id == call_id);
         assert!(self.client_events.iter().any(up), "{:?}", self.client_events);
         self.client_events.clear();
         self.server_events.clear();
@@ -105,15 +105,15 @@ impl Pair {
 }
 
 /// A client whose server the test plays, established.
-fn client(config: Config) -> (Control, Instant) {
+fn client(config: ControlConfig) -> (Control, Instant) {
     let (mut client, now) = starting(config);
     client.handle_input(now, &encoded(start_reply()));
-    assert!(matches!(events(&mut client)[..], [Event::Established { .. }]));
+    assert!(matches!(events(&mut client)[..], [ControlEvent::Established { .. }]));
     (client, now)
 }
 
 /// A client whose server the test plays, and which has sent its first request.
-fn starting(config: Config) -> (Control, Instant) {
+fn starting(config: ControlConfig) -> (Control, Instant) {
     let now = Instant::now();
     let mut client = Control::new(config, now);
     client.connected(now);
@@ -123,10 +123,10 @@ fn starting(config: Config) -> (Control, Instant) {
 
 /// A client with call 7 up, whose server has call id 99 for it.
 fn client_with_call() -> (Control, Instant) {
-    let (mut client, now) = client(Config::client(Quirks::None));
+    let (mut client, now) = client(ControlConfig::client(Quirks::None));
     client.open_call(now, CallRequest::new(7)).unwrap();
     client.handle_input(now, &encoded(call_reply(7, 99)));
-    assert!(matches!(events(&mut client)[..], [Event::CallUp { call_id: 7, peer_call_id: 99, .. }]));
+    assert!(matches!(events(&mut client)[..], [ControlEvent::CallUp { call_id: 7, peer_call_id: 99, .. }]));
     take_output(&mut client);
     (client, now)
 }
@@ -189,6 +189,6 @@ fn names(messages: &[Message]) -> Vec<&'static str> {
     messages.iter().map(Message::name).collect()
 }
 
-fn events(control: &mut Control) -> Vec<Event> {
+fn events(control: &mut Control) -> Vec<ControlEvent> {
     std::iter::from_fn(|| control.poll_event()).collect()
 }

@@ -2,25 +2,28 @@ use super::*;
 
 #[test]
 fn both_sides_learn_who_the_other_is() {
-    let mut pair = Pair::new(Config::client(Quirks::None), Config::server("pac"));
+    let mut pair = Pair::new(ControlConfig::client(Quirks::None), ControlConfig::server("pac"));
     pair.drive();
-    let [Event::Established { peer: server }] = &pair.client_events[..] else { panic!() };
+    let [ControlEvent::Established { peer: server }] = &pair.client_events[..] else { panic!() };
     assert_eq!((&*server.host_name, &*server.vendor), ("pac", "pptpctl"));
-    let [Event::Established { peer: client }] = &pair.server_events[..] else { panic!() };
+    let [ControlEvent::Established { peer: client }] = &pair.server_events[..] else { panic!() };
     assert_eq!((&*client.host_name, &*client.vendor), ("local", "cananian"));
 }
 
 #[test]
 fn a_whole_session_survives_any_cut() {
     for cut in 1..=170 {
-        let mut pair = Pair::new(Config::client(Quirks::None), Config::server("pac"));
+        let mut pair = Pair::new(ControlConfig::client(Quirks::None), ControlConfig::server("pac"));
         pair.cut = cut;
         pair.drive();
         pair.call(5);
         pair.client.stop(pair.now);
         pair.drive();
-        assert_eq!(pair.client_events.last(), Some(&Event::Closed(ControlEnd::Stopped)), "cut {cut}");
-        assert_eq!(pair.server_events.last(), Some(&Event::Closed(ControlEnd::PeerStopped { reason: 3 })));
+        assert_eq!(pair.client_events.last(), Some(&ControlEvent::Closed(ControlEnd::Stopped)), "cut {cut}");
+        assert_eq!(
+            pair.server_events.last(),
+            Some(&ControlEvent::Closed(ControlEnd::PeerStopped { reason: 3 }))
+        );
     }
 }
 
@@ -28,13 +31,14 @@ fn a_whole_session_survives_any_cut() {
 fn silence_ends_after_the_reply_timeout_without_an_echo_request() {
     // Nor does the absence of echoes take the other timers with it.
     for idle_wait in [None, Some(SECOND)] {
-        let (mut client, start) = starting(Config { idle_wait, ..Config::client(Quirks::None) });
+        let (mut client, start) =
+            starting(ControlConfig { idle_wait, ..ControlConfig::client(Quirks::None) });
         let due = start + 10 * SECOND;
         assert_eq!(client.next_timeout(), Some((due, Timer::Start)));
         client.handle_timeout(due - MS);
         assert!(client.poll_event().is_none());
         client.handle_timeout(due);
-        assert_eq!(events(&mut client), [Event::Closed(ControlEnd::SccrpTimeout)]);
+        assert_eq!(events(&mut client), [ControlEvent::Closed(ControlEnd::SccrpTimeout)]);
         assert_eq!(names(&sent(&mut client)), ["StopControlConnectionRequest"]);
         assert_eq!(client.next_timeout(), None);
     }
@@ -43,17 +47,17 @@ fn silence_ends_after_the_reply_timeout_without_an_echo_request() {
 #[test]
 fn a_server_that_hears_nothing_ends_too() {
     let now = Instant::now();
-    let mut server = Control::new(Config::server("pac"), now);
+    let mut server = Control::new(ControlConfig::server("pac"), now);
     server.connected(now);
     assert_eq!(take_output(&mut server), b"");
     server.handle_timeout(now + 10 * SECOND);
-    assert_eq!(events(&mut server), [Event::Closed(ControlEnd::SccrqTimeout)]);
+    assert_eq!(events(&mut server), [ControlEvent::Closed(ControlEnd::SccrqTimeout)]);
 }
 
 #[test]
 fn results_zero_and_one_are_success() {
     for result in [0, 1] {
-        let (mut client, now) = starting(Config::client(Quirks::None));
+        let (mut client, now) = starting(ControlConfig::client(Quirks::None));
         client.handle_input(now, &encoded(StartControlConnectionReply { result, ..start_reply() }));
         assert!(client.is_established());
     }
@@ -61,10 +65,10 @@ fn results_zero_and_one_are_success() {
 
 #[test]
 fn refusals_say_why() {
-    let (mut client, now) = starting(Config::client(Quirks::None));
+    let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     let reply = StartControlConnectionReply { result: 4, error: 0, ..start_reply() };
     client.handle_input(now, &encoded(reply));
-    assert_eq!(events(&mut client), [Event::Closed(ControlEnd::Refused { result: 4, error: 0 })]);
+    assert_eq!(events(&mut client), [ControlEvent::Closed(ControlEnd::Refused { result: 4, error: 0 })]);
     assert_eq!(sent(&mut client), [wire::StopControlConnectionRequest { reason: 2 }.into()]);
     assert_eq!(
         ControlEnd::Refused { result: 4, error: 0 }.to_string(),
@@ -75,9 +79,9 @@ fn refusals_say_why() {
 #[test]
 fn another_version_is_not_ours() {
     for (version, result) in [(0x0200, 1), (0x0100, 5), (0, 0)] {
-        let (mut client, now) = starting(Config::client(Quirks::None));
+        let (mut client, now) = starting(ControlConfig::client(Quirks::None));
         client.handle_input(now, &encoded(StartControlConnectionReply { version, result, ..start_reply() }));
-        assert_eq!(events(&mut client), [Event::Closed(ControlEnd::Version { theirs: version })]);
+        assert_eq!(events(&mut client), [ControlEvent::Closed(ControlEnd::Version { theirs: version })]);
         assert_eq!(sent(&mut client), [wire::StopControlConnectionRequest { reason: 2 }.into()]);
     }
 }
@@ -85,7 +89,7 @@ fn another_version_is_not_ours() {
 #[test]
 fn a_server_refuses_another_version() {
     let now = Instant::now();
-    let mut server = Control::new(Config::server("pac"), now);
+    let mut server = Control::new(ControlConfig::server("pac"), now);
     server.connected(now);
     server.handle_input(
         now,
@@ -101,12 +105,12 @@ fn a_server_refuses_another_version() {
     );
     let replies = sent(&mut server);
     assert!(matches!(&replies[..], [Message::StartControlConnectionReply(reply)] if reply.result == 5));
-    assert_eq!(events(&mut server), [Event::Closed(ControlEnd::Version { theirs: 0x0200 })]);
+    assert_eq!(events(&mut server), [ControlEvent::Closed(ControlEnd::Version { theirs: 0x0200 })]);
 }
 
 #[test]
 fn junk_before_the_reply_is_passed_over() {
-    let (mut client, now) = starting(Config::client(Quirks::None));
+    let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     client.handle_input(now, b"\x00\x9C\x00\x01\x1A\x2B\x3C");
     client.handle_input(now, &encoded(start_reply()));
     assert!(client.is_established());
@@ -116,26 +120,26 @@ fn junk_before_the_reply_is_passed_over() {
 #[test]
 fn another_kind_of_server_is_told_from_a_silent_one() {
     let banner = b"SSH-2.0-OpenSSH_9.2p1\r\n";
-    let (mut client, now) = starting(Config::client(Quirks::None));
+    let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     client.handle_input(now, banner);
     client.handle_closed(now);
-    assert_eq!(events(&mut client), [Event::Closed(ControlEnd::NotPptp)]);
+    assert_eq!(events(&mut client), [ControlEvent::Closed(ControlEnd::NotPptp)]);
 
-    let (mut client, now) = starting(Config::client(Quirks::None));
+    let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     client.handle_input(now, banner);
     client.handle_timeout(now + 10 * SECOND);
-    assert_eq!(events(&mut client), [Event::Closed(ControlEnd::NotPptp)]);
+    assert_eq!(events(&mut client), [ControlEvent::Closed(ControlEnd::NotPptp)]);
 
-    let (mut client, now) = starting(Config::client(Quirks::None));
+    let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     client.handle_input(now, &banner.repeat(50));
-    assert_eq!(events(&mut client), [Event::Closed(ControlEnd::NotPptp)], "without waiting");
+    assert_eq!(events(&mut client), [ControlEvent::Closed(ControlEnd::NotPptp)], "without waiting");
 }
 
 #[test]
 fn a_peer_that_hangs_up_is_told_apart() {
-    let (mut client, now) = starting(Config::client(Quirks::None));
+    let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     client.handle_closed(now);
-    assert_eq!(events(&mut client), [Event::Closed(ControlEnd::PeerClosed)]);
+    assert_eq!(events(&mut client), [ControlEvent::Closed(ControlEnd::PeerClosed)]);
     client.handle_closed(now);
     client.handle_input(now, &encoded(start_reply()));
     assert_eq!(events(&mut client), [], "the end is told once");
@@ -143,7 +147,7 @@ fn a_peer_that_hangs_up_is_told_apart() {
 
 #[test]
 fn messages_before_their_time_are_counted_and_ignored() {
-    let (mut client, now) = starting(Config::client(Quirks::None));
+    let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     client.handle_input(now, &encoded(call_reply(1, 2)));
     client.handle_input(now, &encoded(wire::StopControlConnectionReply { result: 1, error: 0 }));
     client.handle_input(now, &encoded(start_reply()));
@@ -151,9 +155,9 @@ fn messages_before_their_time_are_counted_and_ignored() {
     assert!(client.is_established());
     assert_eq!((client.counters().unexpected, client.counters().unknown_call), (2, 1));
     assert_eq!(
-        Control::new(Config::server("pac"), now).open_call(now, CallRequest::new(1)),
+        Control::new(ControlConfig::server("pac"), now).open_call(now, CallRequest::new(1)),
         Err(CallError::Role)
     );
-    let mut early = Control::new(Config::client(Quirks::None), now);
+    let mut early = Control::new(ControlConfig::client(Quirks::None), now);
     assert_eq!(early.open_call(now, CallRequest::new(1)), Err(CallError::NotEstablished));
 }

@@ -8,12 +8,12 @@ fn a_polite_end_waits_for_each_answer() {
     client.stop(now);
     assert_eq!(take_output(&mut client), b"", "asked twice, done once");
     client.handle_input(now, &encoded(disconnect(99)));
-    assert_eq!(events(&mut client), [Event::CallDown { call_id: 7, reason: CallEnd::Closed }]);
+    assert_eq!(events(&mut client), [ControlEvent::CallDown { call_id: 7, reason: CallEnd::Closed }]);
     assert_eq!(sent(&mut client), [wire::StopControlConnectionRequest { reason: 3 }.into()]);
     client.handle_input(now, &encoded(wire::EchoRequest { identifier: 4 }));
     assert_eq!(names(&sent(&mut client)), ["EchoReply"]);
     client.handle_input(now, &encoded(wire::StopControlConnectionReply { result: 1, error: 0 }));
-    assert_eq!(events(&mut client), [Event::Closed(ControlEnd::Stopped)]);
+    assert_eq!(events(&mut client), [ControlEvent::Closed(ControlEnd::Stopped)]);
     assert_eq!(client.next_timeout(), None);
 }
 
@@ -28,22 +28,25 @@ fn a_silent_peer_delays_the_end_by_two_waits_at_most() {
     client.handle_timeout(start + 4 * SECOND);
     assert_eq!(
         events(&mut client),
-        [Event::CallDown { call_id: 7, reason: CallEnd::Closed }, Event::Closed(ControlEnd::Stopped)]
+        [
+            ControlEvent::CallDown { call_id: 7, reason: CallEnd::Closed },
+            ControlEvent::Closed(ControlEnd::Stopped)
+        ]
     );
 }
 
 #[test]
 fn stopping_ends_in_every_state() {
-    type State = fn() -> (Control, Instant);
-    let states: [(&str, State); 8] = [
+    type Setup = fn() -> (Control, Instant);
+    let states: [(&str, Setup); 8] = [
         ("before TCP", || {
             let now = Instant::now();
-            (Control::new(Config::client(Quirks::None), now), now)
+            (Control::new(ControlConfig::client(Quirks::None), now), now)
         }),
-        ("starting", || starting(Config::client(Quirks::None))),
-        ("established", || client(Config::client(Quirks::None))),
+        ("starting", || starting(ControlConfig::client(Quirks::None))),
+        ("established", || client(ControlConfig::client(Quirks::None))),
         ("call requested", || {
-            let (mut client, now) = client(Config::client(Quirks::None));
+            let (mut client, now) = client(ControlConfig::client(Quirks::None));
             client.open_call(now, CallRequest::new(7)).unwrap();
             (client, now)
         }),
@@ -74,7 +77,8 @@ fn stopping_ends_in_every_state() {
         }
         assert!(client.is_ended(), "{name}");
         assert!(now - start <= 4 * SECOND, "{name}");
-        let ends = events(&mut client).into_iter().filter(|event| matches!(event, Event::Closed(_))).count();
+        let ends =
+            events(&mut client).into_iter().filter(|event| matches!(event, ControlEvent::Closed(_))).count();
         assert_eq!(ends, 1, "{name}");
     }
 }
@@ -86,7 +90,10 @@ fn a_peer_that_hangs_up_meanwhile_is_no_error() {
     client.handle_closed(now);
     assert_eq!(
         events(&mut client),
-        [Event::CallDown { call_id: 7, reason: CallEnd::Closed }, Event::Closed(ControlEnd::Stopped)]
+        [
+            ControlEvent::CallDown { call_id: 7, reason: CallEnd::Closed },
+            ControlEvent::Closed(ControlEnd::Stopped)
+        ]
     );
 }
 
@@ -99,7 +106,7 @@ fn the_peer_stops() {
     assert_eq!(end.to_string(), "the peer stopped the control connection: the server is being shut down");
     assert_eq!(
         events(&mut client),
-        [Event::CallDown { call_id: 7, reason: CallEnd::ControlLost }, Event::Closed(end)]
+        [ControlEvent::CallDown { call_id: 7, reason: CallEnd::ControlLost }, ControlEvent::Closed(end)]
     );
 }
 
@@ -110,8 +117,8 @@ fn both_stop_at_once() {
     pair.client.stop(pair.now);
     pair.server.stop(pair.now);
     pair.drive();
-    assert_eq!(pair.client_events.last(), Some(&Event::Closed(ControlEnd::Stopped)));
-    assert_eq!(pair.server_events.last(), Some(&Event::Closed(ControlEnd::Stopped)));
+    assert_eq!(pair.client_events.last(), Some(&ControlEvent::Closed(ControlEnd::Stopped)));
+    assert_eq!(pair.server_events.last(), Some(&ControlEvent::Closed(ControlEnd::Stopped)));
 }
 
 #[test]
@@ -124,29 +131,29 @@ fn a_server_that_stops_ends_its_calls_first() {
     assert_eq!(
         pair.server_events,
         [
-            Event::CallDown { call_id: 1001, reason: CallEnd::Closed },
-            Event::CallDown { call_id: 1002, reason: CallEnd::Closed },
-            Event::Closed(ControlEnd::Stopped),
+            ControlEvent::CallDown { call_id: 1001, reason: CallEnd::Closed },
+            ControlEvent::CallDown { call_id: 1002, reason: CallEnd::Closed },
+            ControlEvent::Closed(ControlEnd::Stopped),
         ]
     );
     let ended = || CallEnd::Disconnected { result: 3, error: 0, cause: 0 };
     assert_eq!(
         pair.client_events,
         [
-            Event::CallDown { call_id: 1, reason: ended() },
-            Event::CallDown { call_id: 2, reason: ended() },
-            Event::Closed(ControlEnd::PeerStopped { reason: 3 }),
+            ControlEvent::CallDown { call_id: 1, reason: ended() },
+            ControlEvent::CallDown { call_id: 2, reason: ended() },
+            ControlEvent::Closed(ControlEnd::PeerStopped { reason: 3 }),
         ]
     );
 }
 
 #[test]
 fn a_late_reply_to_a_call_that_is_being_cleared_is_no_call() {
-    let (mut client, now) = client(Config::client(Quirks::None));
+    let (mut client, now) = client(ControlConfig::client(Quirks::None));
     client.open_call(now, CallRequest::new(7)).unwrap();
     client.stop(now);
     client.handle_input(now, &encoded(call_reply(7, 99)));
     assert_eq!(events(&mut client), []);
     client.handle_input(now, &encoded(disconnect(99)));
-    assert_eq!(events(&mut client), [Event::CallDown { call_id: 7, reason: CallEnd::Closed }]);
+    assert_eq!(events(&mut client), [ControlEvent::CallDown { call_id: 7, reason: CallEnd::Closed }]);
 }

@@ -31,7 +31,7 @@ impl Receiver {
         receiver
     }
 
-    fn arrive(&mut self, seq: u32) -> Result<(), Drop> {
+    fn arrive(&mut self, seq: u32) -> Result<(), DropReason> {
         self.receive(&mut packet(seq, 4))
     }
 
@@ -41,7 +41,7 @@ impl Receiver {
         }
     }
 
-    fn receive(&mut self, packet: &mut [u8]) -> Result<(), Drop> {
+    fn receive(&mut self, packet: &mut [u8]) -> Result<(), DropReason> {
         let delivered = &mut self.delivered;
         self.flow.receive(self.now, packet, &mut |payload| delivered.push(number(payload)))
     }
@@ -56,7 +56,7 @@ impl Receiver {
         self.flow.gap_deadline().map(|at| at - self.now)
     }
 
-    fn counters(&self) -> Counters {
+    fn counters(&self) -> FlowCounters {
         *self.flow.counters()
     }
 }

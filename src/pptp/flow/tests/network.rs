@@ -19,8 +19,8 @@ struct Fate {
 struct Outcome {
     delivered: Vec<u32>,
     delay: BTreeMap<u32, Duration>,
-    receiver: Counters,
-    sender: Counters,
+    receiver: FlowCounters,
+    sender: FlowCounters,
     /// Copies that the flow took.
     taken: HashSet<u32>,
 }

@@ -17,7 +17,7 @@ fn packets_in_order_are_handed_on_where_they_lie() {
             .unwrap();
         assert_eq!(seen, 1);
     }
-    assert_eq!(receiver.counters(), Counters { rx_accepted: 999, ..Counters::default() });
+    assert_eq!(receiver.counters(), FlowCounters { rx_accepted: 999, ..FlowCounters::default() });
 }
 
 #[test]
@@ -34,16 +34,16 @@ fn a_duplicate_does_not_harm_the_packet_that_waits() {
     let mut receiver = Receiver::running();
     receiver.arrive_all(2..=8);
     receiver.arrive(10).unwrap();
-    assert_eq!(receiver.arrive(10), Err(Drop::Duplicate));
+    assert_eq!(receiver.arrive(10), Err(DropReason::Duplicate));
     receiver.arrive_all([11, 9]);
     assert_eq!(receiver.delivered, (1..=11).collect::<Vec<_>>());
     for seq in 1..=11 {
-        assert_eq!(receiver.arrive(seq), Err(Drop::Duplicate), "{seq}");
+        assert_eq!(receiver.arrive(seq), Err(DropReason::Duplicate), "{seq}");
     }
     // The same as the very first packets, as the defect was seen.
     let mut receiver = Receiver::new(config());
     receiver.arrive(10).unwrap();
-    assert_eq!(receiver.arrive(10), Err(Drop::Duplicate));
+    assert_eq!(receiver.arrive(10), Err(DropReason::Duplicate));
     receiver.arrive_all([11, 9]);
     receiver.pass(30 * MS);
     assert_eq!(receiver.delivered, [9, 10, 11]);
@@ -55,7 +55,7 @@ fn what_a_packet_claims_beyond_its_end_is_not_delivered() {
     for missing in 1..=20 {
         let mut packet = packet(2, 60);
         packet.truncate(packet.len() - missing);
-        assert_eq!(receiver.receive(&mut packet), Err(Drop::Gre(gre::GreDrop::Truncated)));
+        assert_eq!(receiver.receive(&mut packet), Err(DropReason::Gre(gre::GreDrop::Truncated)));
     }
     assert_eq!(receiver.delivered, [1]);
     assert_eq!(receiver.counters().rx_truncated, 20);
@@ -67,7 +67,7 @@ fn other_calls_packets_are_not_ours() {
     let mut receiver = Receiver::running();
     let mut foreign = packet(2, 4);
     foreign[6] ^= 1;
-    assert_eq!(receiver.receive(&mut foreign), Err(Drop::WrongCall));
+    assert_eq!(receiver.receive(&mut foreign), Err(DropReason::WrongCall));
     // Call id 0 is as good as any: a quirk needs it.
     let mut receiver = Receiver::new(FlowConfig::new(0, PEER));
     let mut zero = packet(1, 4);
@@ -89,9 +89,9 @@ fn a_gap_on_a_quiet_link_waits_thirty_milliseconds() {
     receiver.pass(Duration::from_nanos(1));
     assert_eq!(receiver.delivered, [1, 3, 4]);
     assert_eq!(receiver.counters().rx_lost, 1);
-    assert_eq!(receiver.arrive(2), Err(Drop::UnderWindow), "order is kept");
-    assert_eq!(receiver.arrive(2), Err(Drop::Duplicate));
-    assert_eq!(receiver.arrive(3), Err(Drop::Duplicate));
+    assert_eq!(receiver.arrive(2), Err(DropReason::UnderWindow), "order is kept");
+    assert_eq!(receiver.arrive(2), Err(DropReason::Duplicate));
+    assert_eq!(receiver.arrive(3), Err(DropReason::Duplicate));
 }
 
 #[test]
@@ -219,10 +219,10 @@ fn the_first_packet_sets_the_base() {
     receiver.pass(30 * MS);
     assert_eq!(receiver.delivered, [4999, 5000, 5001, 5003]);
     assert_eq!(receiver.counters().rx_lost, 1, "what was before the first is not lost");
-    assert_eq!(receiver.arrive(4998), Err(Drop::UnderWindow));
+    assert_eq!(receiver.arrive(4998), Err(DropReason::UnderWindow));
     // Once it has been delivered, not even the one before it is taken: order is kept.
     let mut receiver = Receiver::running();
-    assert_eq!(receiver.arrive(0), Err(Drop::UnderWindow));
+    assert_eq!(receiver.arrive(0), Err(DropReason::UnderWindow));
     // A narrow window does not shut out the first packet.
     let mut receiver = Receiver::new(FlowConfig { missing_window: Some(1), ..config() });
     receiver.arrive_all([5000, 5001]);
@@ -236,9 +236,9 @@ fn without_buffer_a_gap_is_taken_at_once_and_lateness_is_not() {
     assert_eq!(receiver.delivered, [7, 9, 10, 1000, 1001]);
     assert_eq!(receiver.counters().rx_lost, 1 + 989);
     assert_eq!(receiver.counters().rx_buffered, 0);
-    assert_eq!(receiver.arrive(8), Err(Drop::UnderWindow));
-    assert_eq!(receiver.arrive(999), Err(Drop::UnderWindow));
-    assert_eq!(receiver.arrive(1000), Err(Drop::Duplicate));
+    assert_eq!(receiver.arrive(8), Err(DropReason::UnderWindow));
+    assert_eq!(receiver.arrive(999), Err(DropReason::UnderWindow));
+    assert_eq!(receiver.arrive(1000), Err(DropReason::Duplicate));
     assert_eq!(receiver.gap_timeout(), None);
 }
 
@@ -264,14 +264,14 @@ fn more_losses_than_the_ring_holds_are_no_obstacle() {
 #[test]
 fn a_stray_from_far_ahead_changes_nothing_but_four_are_the_truth() {
     let mut receiver = Receiver::running();
-    assert_eq!(receiver.arrive(1_000_000), Err(Drop::OverWindow));
+    assert_eq!(receiver.arrive(1_000_000), Err(DropReason::OverWindow));
     receiver.arrive_all(2..10);
     for seq in [1_000_000, 2_000_000, 1_000_000, 2_000_000, 2_000_000, 2_000_000] {
-        assert_eq!(receiver.arrive(seq), Err(Drop::OverWindow), "neither repeated nor scattered");
+        assert_eq!(receiver.arrive(seq), Err(DropReason::OverWindow), "neither repeated nor scattered");
     }
     receiver.arrive(10).unwrap();
     for seq in [3_000_000, 3_000_001, 3_000_003] {
-        assert_eq!(receiver.arrive(seq), Err(Drop::OverWindow));
+        assert_eq!(receiver.arrive(seq), Err(DropReason::OverWindow));
     }
     receiver.arrive_all([3_000_004, 3_000_005]);
     assert_eq!(receiver.delivered[9..], [10, 3_000_004, 3_000_005]);
@@ -286,7 +286,7 @@ fn missing_window_never_stalls_for_good() {
     receiver.pass(30 * MS);
     assert_eq!(receiver.delivered, [1, 300]);
     for seq in 1000..1003 {
-        assert_eq!(receiver.arrive(seq), Err(Drop::OverWindow));
+        assert_eq!(receiver.arrive(seq), Err(DropReason::OverWindow));
     }
     receiver.arrive_all(1003..1010);
     assert_eq!(receiver.delivered[2..], (1003..1010).collect::<Vec<_>>());
@@ -298,11 +298,11 @@ fn a_peer_that_begins_anew_is_followed_after_a_silence() {
     let mut receiver = Receiver::running();
     receiver.arrive_all(2..=1000);
     for seq in 1..=4 {
-        assert_eq!(receiver.arrive(seq), Err(Drop::UnderWindow), "no silence, no beginning");
+        assert_eq!(receiver.arrive(seq), Err(DropReason::UnderWindow), "no silence, no beginning");
     }
     receiver.pass(Duration::from_secs(1));
     for seq in 1..=3 {
-        assert_eq!(receiver.arrive(seq), Err(Drop::UnderWindow));
+        assert_eq!(receiver.arrive(seq), Err(DropReason::UnderWindow));
     }
     receiver.arrive_all(4..=10);
     assert_eq!(receiver.delivered[1000..], (4..=10).collect::<Vec<_>>());
@@ -310,7 +310,7 @@ fn a_peer_that_begins_anew_is_followed_after_a_silence() {
     // Late duplicates of what was delivered never look like that.
     receiver.pass(Duration::from_secs(5));
     for seq in 4..=10 {
-        assert_eq!(receiver.arrive(seq), Err(Drop::Duplicate));
+        assert_eq!(receiver.arrive(seq), Err(DropReason::Duplicate));
     }
 }
 

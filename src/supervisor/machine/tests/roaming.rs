@@ -1,15 +1,15 @@
 //! The network changes under a tunnel.
 
 use super::*;
-use crate::plan::Way;
+use crate::plan::NextHop;
 
-fn by(gateway: u8) -> Option<Way> {
+fn by(gateway: u8) -> Option<NextHop> {
     let gateway = Some(Ipv4Addr::new(10, 0, gateway, 1).into());
-    Some(Way::By { gateway, dev: "eth0".to_owned(), source: None })
+    Some(NextHop::By { gateway, dev: "eth0".to_owned(), source: None })
 }
 
-fn seen(way: Option<Way>, address_stays: bool) -> Input {
-    Input::Network(Outlook { way, address_stays })
+fn seen(way: Option<NextHop>, address_stays: bool) -> Input {
+    Input::Network(NetworkState { way, address_stays })
 }
 
 fn up() -> Story {
@@ -46,7 +46,7 @@ fn kinds(actions: &[Action]) -> Vec<&'static str> {
 fn another_way_is_taken_and_the_old_connection_has_to_show_that_it_lives() {
     let mut story = up();
     assert_eq!(story.say(seen(by(2), true)), [Action::Repin, Action::Probe]);
-    assert_eq!(story.machine.state(), State::Up);
+    assert_eq!(story.machine.state(), TunnelState::Up);
     assert_eq!(story.say(seen(by(2), true)), [Action::Renew], "the same way again is no news");
     // It does not: no wait, and no failure is counted.
     assert_eq!(story.fail(FailureKind::PeerLost), [dial(A)]);
@@ -74,7 +74,7 @@ fn what_must_not_be_tried_again_is_not_after_a_change_either() {
 fn an_address_that_is_gone_means_a_new_dial_at_once() {
     let mut story = up();
     assert_eq!(kinds(&story.say(seen(by(1), false))), ["abandon", "dial"]);
-    assert_eq!(story.machine.state(), State::Dialing);
+    assert_eq!(story.machine.state(), TunnelState::Dialing);
     assert_eq!(story.say(Input::Stop), [Action::StopChild], "there is a child again");
 }
 
@@ -82,7 +82,7 @@ fn an_address_that_is_gone_means_a_new_dial_at_once() {
 fn without_a_network_nothing_is_tried_until_there_is_one() {
     let mut story = up();
     assert_eq!(kinds(&story.say(seen(None, false))), ["abandon", "no network"]);
-    assert_eq!(story.machine.state(), State::NoNetwork);
+    assert_eq!(story.machine.state(), TunnelState::NoNetwork);
     assert_eq!(story.machine.state().word(), "no network");
     for _ in 0..100 {
         assert_eq!(story.say(seen(None, true)), []);
@@ -188,7 +188,7 @@ fn a_wait_is_cut_short_by_another_way_and_by_nothing_else() {
     let mut story = up();
     story.fail(FailureKind::PeerLost);
     assert_eq!(story.say(seen(by(1), true)), []);
-    assert_eq!(story.machine.state(), State::Waiting);
+    assert_eq!(story.machine.state(), TunnelState::Waiting);
     assert_eq!(story.say(seen(by(2), true)), [dial(A)]);
     story.fail(FailureKind::ConnectTimeout);
     assert_eq!(kinds(&story.say(seen(None, true))), ["no network"]);

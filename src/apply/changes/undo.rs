@@ -1,0 +1,69 @@
+//! Undoing what stands in a ledger, for the tunnel that lives and for the one that has died.
+//!
+//! Owns the order, and what another tunnel still needs. Does not own how a step is undone (`deeds`), nor which ledger
+//! (`session`, `recover`).
+
+use crate::apply::{
+    ApplyError, Directories, Host,
+    ledger::{self, Entry, Ledger, PriorState, StateLock},
+    route_cache::RouteCache,
+    steps,
+};
+use crate::plan::{Key, PolicyStep, Step};
+
+/// Undoes the steps of a ledger of which `which` holds, network before transport, the last step first.
+/// `lock` is what a hook is run without; a dead tunnel's ledger is held all the time, or two would undo it at once.
+pub(in crate::apply) fn undo_entries(
+    host: &mut RouteCache<'_>,
+    ledger: &mut Ledger,
+    places: &Directories,
+    mut lock: Option<&mut StateLock>,
+    which: impl Fn(&Step) -> bool,
+) -> Vec<ApplyError> {
+    host.begin();
+    let mut entries = ledger.record().entries.clone();
+    entries.retain(|entry| which(&entry.step));
+    entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
+    let errors = entries
+        .iter()
+        .filter_map(|entry| undo_entry(host, ledger, places, entry, lock.as_deref_mut()).err())
+        .collect();
+    host.end();
+    errors
+}
+
+pub(in crate::apply) fn undo_entry(
+    host: &mut dyn Host,
+    ledger: &mut Ledger,
+    places: &Directories,
+    entry: &Entry,
+    lock: Option<&mut StateLock>,
+) -> Result<(), ApplyError> {
+    let shared = matches!(
+        entry.step,
+        Step::HostRoute { .. } | Step::AllowGre | Step::Policy(PolicyStep::Outside { .. })
+    );
+    let needed = shared && needed_elsewhere(places, ledger, &entry.step.key());
+    let device = ledger.record().device.clone();
+    let mut undo = || steps::undo(host, &entry.step, &entry.before, device.as_ref(), needed);
+    let (undone, again) = match (&entry.step, lock) {
+        (Step::Hook(_), Some(lock)) => lock.aside(undo),
+        _ => (undo(), Ok(())),
+    };
+    let outcome = undone.map_err(|cause| ApplyError::undoing(&entry.step, cause));
+    let settled = outcome.as_ref().err().is_none_or(ApplyError::is_final);
+    let noted = if settled { ledger.undone(entry.number) } else { Ok(()) };
+    outcome.and(noted).and(again)
+}
+
+/// Whether another tunnel's ledger holds a step with the same key.
+fn needed_elsewhere(places: &Directories, own: &Ledger, key: &Key) -> bool {
+    let ledgers = ledger::list(&places.state).unwrap_or_default();
+    ledgers.iter().filter(|path| *path != own.path()).filter_map(|path| ledger::peek(path)).any(|record| {
+        let here = record.header.boot == own.record().header.boot
+            && record.header.namespace().is(own.record().header.namespace());
+        // A route that was there for the other one is someone else's; that GRE was allowed was perhaps our doing.
+        let needs = |entry: &Entry| entry.before != PriorState::Same || *key == Key::AllowGre;
+        here && record.entries.iter().any(|entry| entry.step.key() == *key && needs(entry))
+    })
+}

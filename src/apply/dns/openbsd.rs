@@ -1,0 +1,24 @@
+//! resolvd(8) and unwind(8) of OpenBSD, which take the proposals that route(8) sends for a device.
+
+use super::program::{device_is_ours, run_all};
+use crate::{
+    apply::{
+        Cause, Host,
+        ledger::{Device, PriorState},
+    },
+    plan::{DnsStep, Platform, Resolver},
+};
+
+pub(super) fn observe(resolver: Resolver) -> Result<PriorState, Cause> {
+    match Platform::host() {
+        Platform::OpenBsd => Ok(PriorState::Nothing),
+        _ => Err(Cause::Taken(format!(
+            "{resolver} is OpenBSD's; dns.backend = \"auto\" finds what this host has"
+        ))),
+    }
+}
+
+/// They forget a device that is gone by themselves.
+pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, device: Option<&Device>) -> Result<(), Cause> {
+    if device_is_ours(host, step, device)? { run_all(host, step, &step.undo_programs()) } else { Ok(()) }
+}

@@ -1,0 +1,42 @@
+//! Runs the programs of a resolver backend.
+
+use crate::{
+    apply::{Cause, Host, Output, Program, ledger::Device},
+    plan::{DnsStep, Resolver, Value},
+};
+
+/// The commands of a step, ready to run; resolvconf(8) reads the resolvers from its standard input.
+pub(super) fn programs(step: &DnsStep, all: &[Vec<String>]) -> Vec<Program> {
+    let program = |argv: &Vec<String>| {
+        let (name, args) = argv.split_first()?;
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let program = Program::find(name, &args);
+        let adds = step.resolver == Value::Known(Resolver::Resolvconf) && args.first() == Some(&"-a");
+        Some(if adds { program.with_input(step.resolv_conf()) } else { program })
+    };
+    all.iter().filter_map(program).collect()
+}
+
+pub(super) fn run(host: &mut dyn Host, program: &Program) -> Result<Output, Cause> {
+    Ok(host.run(program)?.or_failed(program)?)
+}
+
+pub(super) fn run_all(host: &mut dyn Host, step: &DnsStep, all: &[Vec<String>]) -> Result<(), Cause> {
+    programs(step, all).iter().try_for_each(|program| run(host, program).map(drop))
+}
+
+/// Whether the device that a step was performed on is still there. A later device of the same name is another one.
+pub(super) fn device_is_ours(
+    host: &mut dyn Host,
+    step: &DnsStep,
+    device: Option<&Device>,
+) -> Result<bool, Cause> {
+    let tun = known(&step.tun)?;
+    let found = host.link(&tun)?;
+    let ours = device.filter(|device| device.name == tun);
+    Ok(ours.zip(found).is_some_and(|(ours, found)| ours.index == found.index))
+}
+
+pub(super) fn known<T: Clone>(value: &Value<T>) -> Result<T, Cause> {
+    crate::apply::error::known(value).cloned()
+}

@@ -1,0 +1,253 @@
+//! resolv.conf(5) itself, where nothing better is in charge.
+//!
+//! The link is followed once, and what it leads to must be an ordinary file of root's. It is replaced by rename(2)
+//! where that can be, and written in place where it can't: a container's file is a mount of its own, and a file
+//! with several names must stay one. The marks in it say whose it is even when the ledger is lost.
+
+use std::{
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::parse;
+use crate::{
+    apply::{
+        Cause, Host,
+        files::{self, FileOp, FoundFile, Ownership},
+    },
+    plan::{DnsStep, MOST_SERVERS},
+};
+
+/// A file as it was before us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedFile {
+    /// Where the link led.
+    pub path: PathBuf,
+    /// Each byte as the character of that number, so that any bytes survive JSON; `None` when there was no file.
+    pub content: Option<String>,
+    /// Mode and owner.
+    pub looks: Ownership,
+    /// So many of the directories that it is in were not there either: `/etc/netns/NAME` is nobody's before us.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missing: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+const fn is_zero(missing: &usize) -> bool {
+    *missing == 0
+}
+
+impl SavedFile {
+    fn of(path: PathBuf, found: Option<(Vec<u8>, Ownership)>) -> Self {
+        let looks = found.as_ref().map_or(NEW, |(_, looks)| *looks);
+        let content = found.map(|(bytes, _)| bytes.into_iter().map(char::from).collect());
+        Self { path, content, looks, missing: 0 }
+    }
+
+    /// The directories that were not there, the outermost last.
+    fn directories(&self) -> Vec<&Path> {
+        self.path.ancestors().skip(1).take(self.missing).collect()
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.content.iter().flat_map(|text| text.chars()).filter_map(|c| u8::try_from(c).ok()).collect()
+    }
+}
+
+/// A file that we make.
+const NEW: Ownership = Ownership { mode: 0o644, uid: 0, gid: 0 };
+
+pub(super) fn observe(step: &DnsStep) -> Result<SavedFile, Cause> {
+    let shown = step.file.display();
+    let refuse = |why: String| Cause::CannotRestore(format!("{shown}: {why}"));
+    let path = files::target(&step.file).map_err(|error| {
+        refuse(format!("a symbolic link that leads nowhere ({error}); what made it does not run"))
+    })?;
+    let found =
+        files::read(&path).map_err(|error| refuse(format!("leads to {}: {error}", path.display())))?;
+    let Some(found) = found else {
+        let looks =
+            Ownership { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw(), ..NEW };
+        let missing = path.ancestors().skip(1).take_while(|dir| !dir.exists()).count();
+        return Ok(SavedFile { looks, missing, ..SavedFile::of(path, None) });
+    };
+    let Ownership { uid, mode, .. } = found.looks;
+    if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
+        return Err(refuse(format!(
+            "{} belongs to user {uid}, so a service keeps it and would write over us; see `dns.backend`",
+            path.display()
+        )));
+    }
+    if mode & 0o022 != 0 {
+        return Err(refuse(format!("{} can be written by others than root: chmod go-w it", path.display())));
+    }
+    match parse::owner(&found.content) {
+        // Its ledger is gone; the marks are enough.
+        Some(owner) if owner.trim_end_matches(':') == step.profile => {
+            let cleaned = parse::without_block(&found.content, &step.profile);
+            let Some(cleaned) = cleaned else {
+                return Err(refuse(
+                    "the end of our own old block is missing: take it out by hand".to_owned(),
+                ));
+            };
+            Ok(SavedFile::of(path, Some((cleaned, found.looks))))
+        }
+        Some(owner) => Err(Cause::Taken(format!(
+            "{shown} belongs to the tunnel {}, which has put its resolvers there; one at a time",
+            owner.trim_end_matches(':')
+        ))),
+        None => Ok(SavedFile::of(path, Some((found.content, found.looks)))),
+    }
+}
+
+pub(super) fn perform(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
+    let path = &saved.path;
+    let failed = |error| Cause::File { path: path.clone(), error };
+    let found = files::read(path).map_err(failed)?;
+    let now = found.as_ref().map(|found| found.content.clone()).unwrap_or_default();
+    let base = parse::without_block(&now, &step.profile).unwrap_or_else(|| now.clone());
+    let wanted = parse::with_block(&base, step);
+    for dir in saved.directories().into_iter().rev() {
+        match host.file(&FileOp::MakeDirectory { path: dir }) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Cause::File { path: dir.to_owned(), error });
+            }
+            _ => {}
+        }
+    }
+    if now != wanted {
+        put(host, path, found.as_ref(), &wanted, saved.looks).map_err(failed)?;
+    }
+    let read = files::read(path).map_err(failed)?.map(|found| found.content);
+    if read.as_deref() == Some(wanted.as_slice()) {
+        return Ok(());
+    }
+    Err(Cause::Taken(format!("{} was written by someone else at the same moment", path.display())))
+}
+
+pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
+    undo_file(host, step, saved)?;
+    for dir in saved.directories() {
+        match host.file(&FileOp::RemoveDirectory { path: dir }) {
+            // Someone else has put something there since, and it is theirs now.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => break,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Cause::File { path: dir.to_owned(), error });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn undo_file(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
+    let path = &saved.path;
+    let failed = |error| Cause::File { path: path.clone(), error };
+    // A write that was cut short has left it.
+    match host.file(&FileOp::Remove { path: &draft(path) }) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let found = match files::read(path) {
+        // Someone has put a link or something odder in its place: it is theirs.
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => return Ok(()),
+        found => found.map_err(failed)?,
+    };
+    let Some(found) = found else { return Ok(()) };
+    let before = saved.bytes();
+    let ours = parse::with_block(&before, step);
+    let untouched = found.content == ours
+        || parse::is_torn(&found.content, &before, &ours)
+        || parse::is_torn(&found.content, &ours, &before);
+    let wanted = if untouched {
+        before
+    } else if let Some(cleaned) = parse::without_block(&found.content, &step.profile) {
+        tracing::warn!(
+            "{}: {} was changed while the tunnel was up; only our own lines are taken out",
+            step.profile,
+            path.display()
+        );
+        cleaned
+    } else {
+        // Written anew by someone else: what we put there is gone already.
+        return Ok(());
+    };
+    if saved.content.is_none() && wanted.is_empty() {
+        return host.file(&FileOp::Remove { path }).map_err(failed);
+    }
+    put(host, path, Some(&found), &wanted, found.looks).map_err(failed)
+}
+
+/// Why our resolvers are not those that programs find in the file.
+pub(super) fn problem(step: &DnsStep, servers: &[IpAddr]) -> Option<String> {
+    let found = files::target(&step.file).and_then(|target| files::read(&target)).ok().flatten();
+    let content = found.map(|found| found.content).unwrap_or_default();
+    let now = parse::nameservers(&content);
+    let asked = |all: &[IpAddr]| all.iter().take(MOST_SERVERS).copied().collect::<Vec<_>>();
+    if asked(&now) == asked(servers) {
+        return None;
+    }
+    let who = String::from_utf8_lossy(&content).lines().next().unwrap_or_default().to_owned();
+    let who =
+        if who.starts_with('#') { format!(", under the line \"{}\"", who.trim()) } else { String::new() };
+    Some(format!(
+        "someone else has written {}: it has {} now{who}; the tunnel's resolvers are not asked",
+        step.file.display(),
+        parse::list(&now)
+    ))
+}
+
+/// Puts a content in place: at once where possible.
+fn put(
+    host: &mut dyn Host,
+    path: &Path,
+    found: Option<&FoundFile>,
+    content: &[u8],
+    looks: Ownership,
+) -> io::Result<()> {
+    let draft = draft(path);
+    let in_place = found.is_some_and(|found| found.has_other_names);
+    if !in_place {
+        match host.file(&FileOp::Remove { path: &draft }) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let made = host
+            .file(&FileOp::Create { path: &draft, content, ownership: looks })
+            .and_then(|()| host.file(&FileOp::Rename { from: &draft, to: path }));
+        let refused = match made {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let _none = host.file(&FileOp::Remove { path: &draft });
+        if found.is_none() || !is_of_the_place(&refused) {
+            return Err(refused);
+        }
+    }
+    let length = content.len() as u64;
+    host.file(&FileOp::Overwrite { path, content })?;
+    if found.is_some_and(|found| found.content.len() as u64 > length) {
+        host.file(&FileOp::Truncate { path, length })?;
+    }
+    Ok(())
+}
+
+/// Whether it is not the file that refuses, but the directory or the mount that it is in.
+fn is_of_the_place(error: &io::Error) -> bool {
+    [Errno::EBUSY, Errno::EXDEV, Errno::EROFS, Errno::EACCES, Errno::EPERM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
+/// Beside the file, so that it can take its place by rename(2).
+fn draft(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.pptpctl"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! systemd-resolved, by resolvectl(1).
+
+use std::net::IpAddr;
+
+use super::{
+    detect, parse,
+    program::{device_is_ours, known, programs, run},
+};
+use crate::{
+    apply::{Cause, Host, Program, ledger::Device},
+    plan::DnsStep,
+};
+
+/// It forgets a device that is gone by itself.
+pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, device: Option<&Device>) -> Result<(), Cause> {
+    if !device_is_ours(host, step, device)? {
+        return Ok(());
+    }
+    for program in programs(step, &step.undo_programs()) {
+        match run(host, &program) {
+            // A daemon that has ended has forgotten it too.
+            Err(_) if !detect::resolved_runs() => {}
+            outcome => drop(outcome?),
+        }
+    }
+    Ok(())
+}
+
+/// Compares what resolvectl(1) shows for the device with what it was told.
+pub(super) fn problem(
+    host: &mut dyn Host,
+    step: &DnsStep,
+    servers: &[IpAddr],
+) -> Result<Option<String>, Cause> {
+    let tun = known(&step.tun)?;
+    let mut ask = |what: &str| {
+        let said = run(host, &Program::find("resolvectl", &[what, &tun]))?;
+        Ok::<_, Cause>(parse::of_link(&said.stdout, &tun))
+    };
+    let (found, domains) = (ask("dns")?, ask("domain")?);
+    let lacks_server = servers.iter().any(|server| !parse::has_address(&found, *server));
+    let lacks_domain = step.routing_domains().iter().any(|domain| !domains.contains(domain));
+    Ok((lacks_server || lacks_domain).then(|| {
+        format!(
+            "systemd-resolved has resolvers [{}] and domains [{}] for {tun}, not those it was told",
+            found.join(" "),
+            domains.join(" ")
+        )
+    }))
+}

@@ -1,0 +1,165 @@
+//! Policy routing, what stays outside, and what keeps traffic from leaving by another way (the kill switch): the
+//! deeds behind [`PolicyStep`].
+//!
+//! A rule is told from all others by its priority, which belongs to one tunnel. A route that refuses is told by its
+//! kind and by who made it.
+
+use ipnet::IpNet;
+
+use super::{
+    Cause, Host,
+    error::{gone, known},
+    ledger::PriorState,
+    routes::{self, add, in_place_of, withdraw},
+};
+use crate::{
+    net::{
+        routes::{Insert, Kind, MAIN_TABLE, PROTOCOL, Route, default_metric},
+        rules::Rule,
+    },
+    plan::{PolicyRule, PolicyStep, Value},
+};
+
+/// What is at the place of a step now.
+///
+/// # Errors
+/// Why the step must not be performed.
+pub(super) fn observe(host: &mut dyn Host, step: &PolicyStep) -> Result<PriorState, Cause> {
+    match step {
+        PolicyStep::Rule { rule: PolicyRule::Tunnel, ipv6, table } => {
+            let own = *known(table)?;
+            let rules = host.rules(*ipv6)?;
+            let other = rules.iter().find(|rule| rule.is_ours() && rule.not && rule.table != own);
+            match other {
+                Some(rule) => Err(Cause::Taken(format!("another tunnel has the default route: {rule}"))),
+                None => Ok(PriorState::Nothing),
+            }
+        }
+        PolicyStep::Rule { .. } => Ok(PriorState::Nothing),
+        PolicyStep::Block { .. } | PolicyStep::Throw { .. } => {
+            let wanted = route_of(step)?;
+            match in_place_of(host, &wanted)? {
+                None => Ok(PriorState::Nothing),
+                Some(found) if found.is_ours() => {
+                    Err(Cause::Taken(format!("another tunnel has this route: {found}")))
+                }
+                Some(found) if found.kind == wanted.kind => Ok(PriorState::Same),
+                Some(found) => replaceable(found),
+            }
+        }
+        PolicyStep::Outside { .. } => {
+            let wanted = route_of(step)?;
+            match in_place_of(host, &wanted)? {
+                None => Ok(PriorState::Nothing),
+                Some(found) if found.is_ours() && found.same_way(&wanted) => Ok(PriorState::Shared),
+                Some(found) if found.is_ours() => {
+                    Err(Cause::Taken(format!("another tunnel has this route: {found}")))
+                }
+                Some(found) if found.same_way(&wanted) => Ok(PriorState::Same),
+                Some(found) => replaceable(found),
+            }
+        }
+    }
+}
+
+/// Performs a step whose place holds `before`.
+pub(super) fn perform(host: &mut dyn Host, step: &PolicyStep, before: &PriorState) -> Result<(), Cause> {
+    match step {
+        PolicyStep::Rule { .. } => put_in(host, step).map(drop),
+        _ if *before == PriorState::Same => Ok(()),
+        _ => add(host, route_of(step)?, Insert::Replace),
+    }
+}
+
+/// Performs a step again that is in force, if something took its effect away meanwhile; whether it did.
+pub(super) fn renew(host: &mut dyn Host, step: &PolicyStep, before: &PriorState) -> Result<bool, Cause> {
+    match step {
+        // Looked at first: what is there still must not be written again with every notice of the kernel.
+        PolicyStep::Rule { ipv6, .. } if host.rules(*ipv6)?.contains(&rule_of(step)?) => Ok(false),
+        PolicyStep::Rule { .. } => put_in(host, step),
+        _ if *before == PriorState::Same => Ok(false),
+        _ => routes::add_if_missing(host, route_of(step)?),
+    }
+}
+
+/// Undoes a step. What is gone already is fine; what someone else changed meanwhile stays.
+pub(super) fn undo(host: &mut dyn Host, step: &PolicyStep, before: &PriorState) -> Result<(), Cause> {
+    match step {
+        PolicyStep::Rule { ipv6, .. } => {
+            let wanted = rule_of(step)?;
+            if host.rules(*ipv6)?.contains(&wanted) { gone(host.delete_rule(&wanted)) } else { Ok(()) }
+        }
+        _ if *before == PriorState::Same => Ok(()),
+        _ => {
+            let wanted = route_of(step)?;
+            withdraw(host, &wanted, before, |found| found.is_ours() && found.kind == wanted.kind)
+        }
+    }
+}
+
+/// Whether it was missing.
+fn put_in(host: &mut dyn Host, step: &PolicyStep) -> Result<bool, Cause> {
+    match host.add_rule(&rule_of(step)?) {
+        Err(error) if error.is_present() => Ok(false),
+        outcome => Ok(outcome.map(|()| true)?),
+    }
+}
+
+fn replaceable(found: Route) -> Result<PriorState, Cause> {
+    match routes::cannot_restore(&found) {
+        Some(reason) => Err(Cause::CannotRestore(reason)),
+        None => Ok(PriorState::Route(Box::new(found))),
+    }
+}
+
+/// The rule of a step.
+fn rule_of(step: &PolicyStep) -> Result<Rule, Cause> {
+    let PolicyStep::Rule { rule: kind, ipv6, table } = step else {
+        return Err(Cause::Ledger("not a rule".to_owned()));
+    };
+    let own = *known(table)?;
+    let mut rule = Rule {
+        ipv6: *ipv6,
+        priority: kind.priority(own),
+        not: false,
+        mark: None,
+        to: None,
+        ip_protocol: None,
+        port: None,
+        suppress_prefix: None,
+        table: own,
+        protocol: PROTOCOL,
+        unrestorable: false,
+    };
+    match kind {
+        PolicyRule::Server { server, protocol, port } => {
+            rule.to = Some(IpNet::from(*known(server)?));
+            (rule.ip_protocol, rule.port, rule.table) = (Some(*protocol), *port, MAIN_TABLE);
+        }
+        PolicyRule::Names { protocol } => (rule.ip_protocol, rule.port) = (Some(*protocol), Some(53)),
+        PolicyRule::Main => (rule.suppress_prefix, rule.table) = (Some(0), MAIN_TABLE),
+        PolicyRule::Tunnel => (rule.not, rule.mark) = (true, Some(own)),
+    }
+    Ok(rule)
+}
+
+/// The route of a step.
+fn route_of(step: &PolicyStep) -> Result<Route, Cause> {
+    match step {
+        PolicyStep::Rule { .. } => Err(Cause::Ledger("not a route".to_owned())),
+        PolicyStep::Outside { dest, way } => routes::route_by(*dest, known(way)?),
+        PolicyStep::Throw { dest, table } => {
+            Ok(refusing(*dest, Kind::Throw, *known(table)?, default_metric(dest, None)))
+        }
+        PolicyStep::Block { dest, table } => {
+            let table = table.as_ref().map_or(Ok(MAIN_TABLE), |table: &Value<u32>| known(table).copied())?;
+            // Behind everything else to the same place, where the system knows metrics.
+            let last = if cfg!(target_os = "linux") { u32::MAX } else { 0 };
+            Ok(refusing(*dest, Kind::Unreachable, table, last))
+        }
+    }
+}
+
+fn refusing(dest: IpNet, kind: Kind, table: u32, metric: u32) -> Route {
+    Route { kind, table, metric, scope: 0, hops: Vec::new(), ..Route::through(dest, "") }
+}

@@ -1,0 +1,115 @@
+//! What a dead supervisor left is undone: by `pptpctl recover`, and by every `up`.
+
+use std::path::Path;
+
+use super::{
+    ApplyError, Cause, Directories, Host,
+    changes::undo,
+    ledger::{self, Header, Ledger, StateLock},
+    route_cache::RouteCache,
+};
+use crate::os::{boot, crash, namespace::Namespace};
+
+/// What [`recover`] found and did.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// Tunnels whose steps were undone, in the order of their names.
+    pub recovered: Vec<RecoveredItem>,
+    /// Tunnels that a live supervisor has: left alone.
+    pub alive: Vec<String>,
+    /// What could not be undone.
+    pub errors: Vec<ApplyError>,
+}
+
+/// One tunnel that was recovered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredItem {
+    /// The profile.
+    pub profile: String,
+    /// How many steps were in its ledger.
+    pub steps: usize,
+    /// The machine has been restarted since, or its network namespace is gone: nothing was there to undo.
+    pub gone: bool,
+}
+
+/// Undoes the steps of every ledger whose supervisor is dead. `alive` says of a header whether its supervisor
+/// lives (best by its lock). Doing it twice, or dying in the middle, is harmless.
+pub fn recover(places: &Directories, host: &mut dyn Host, alive: &dyn Fn(&Header) -> bool) -> Recovery {
+    let mut recovery = Recovery::default();
+    if !places.state.exists() {
+        return recovery;
+    }
+    let lock = StateLock::take(&places.state);
+    let paths = ledger::list(&places.state).map_err(|error| {
+        ApplyError::ledger(&places.state, Cause::File { path: places.state.clone(), error })
+    });
+    match (lock, paths) {
+        (Ok(_lock), Ok(paths)) => {
+            for path in paths {
+                if let Err(error) = recover_one(places, host, alive, &path, &mut recovery) {
+                    recovery.errors.push(error);
+                }
+            }
+        }
+        (lock, paths) => recovery.errors.extend(lock.err().into_iter().chain(paths.err())),
+    }
+    recovery
+}
+
+fn recover_one(
+    places: &Directories,
+    host: &mut dyn Host,
+    alive: &dyn Fn(&Header) -> bool,
+    path: &Path,
+    recovery: &mut Recovery,
+) -> Result<(), ApplyError> {
+    let Some(mut ledger) = Ledger::open(path)? else {
+        // Its header never reached the disk: no step was begun.
+        crash::point(format_args!("remove the empty ledger"));
+        return std::fs::remove_file(path)
+            .map_err(|error| ApplyError::ledger(path, Cause::File { path: path.to_owned(), error }));
+    };
+    let header = ledger.record().header.clone();
+    if alive(&header) {
+        recovery.alive.push(header.profile);
+        return Ok(());
+    }
+    for line in ledger.record().garbled.clone() {
+        let text = format!("line {line} can't be read; the step in it is not undone");
+        recovery.errors.push(ApplyError::ledger(path, Cause::Ledger(text)));
+    }
+    let steps = ledger.record().entries.len();
+    let rebooted = header.boot != boot::id();
+    // A namespace that was made anew under the same name is another one.
+    let mut inside = match &header.netns_name {
+        Some(name) if !rebooted => host.enter(name).ok(),
+        _ => None,
+    };
+    inside =
+        inside.filter(|inside| inside.place().is_some_and(|place| place.namespace.is(header.namespace())));
+    let elsewhere = !rebooted && inside.is_none() && !header.namespace().is(Namespace::here());
+    if elsewhere && header.netns_name.is_none() && ledger::netns_exists(header.namespace()) {
+        let text =
+            format!("made in another network namespace (inode {}); recover it from there", header.netns);
+        return Err(ApplyError::ledger(path, Cause::Ledger(text)));
+    }
+    // What went with the kernel or the namespace must not be undone again: it would hit what is there now.
+    for entry in ledger.record().entries.clone() {
+        if (rebooted && entry.step.is_volatile()) || (elsewhere && entry.step.is_in_namespace()) {
+            ledger.undone(entry.number)?;
+        }
+    }
+    let host = match &mut inside {
+        Some(inside) => inside.as_mut(),
+        None => host,
+    };
+    recovery.errors.extend(undo::undo_entries(
+        &mut RouteCache::lent(host),
+        &mut ledger,
+        places,
+        None,
+        |_| true,
+    ));
+    recovery.recovered.push(RecoveredItem { profile: header.profile, steps, gone: rebooted || elsewhere });
+    ledger.close()
+}

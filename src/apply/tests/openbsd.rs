@@ -1,0 +1,105 @@
+//! What only OpenBSD's routes have, on the model of a host and down to the bytes for its routing socket.
+
+use super::*;
+use crate::net::rtsock::{Action, Layout, Request, from_route};
+
+/// As on OpenBSD: the device is placed before it has an address, its routes are in the table of the domain, and all goes
+/// with the device, wherever up or down was cut short.
+#[test]
+fn a_tunnel_in_a_routing_domain() {
+    let tun = || Value::Known("tun0".to_owned());
+    let route = |dest: &str| Step::Route {
+        tun: tun(),
+        dest: dest.parse().unwrap(),
+        metric: None,
+        table: Some(Value::Known(3)),
+        peer: Some(Value::Known(Ipv4Addr::new(10, 99, 0, 1))),
+        label: None,
+    };
+    let transport = Plan { steps: vec![Step::OpenTun { unit: Some(0) }], ..empty(Part::Transport) };
+    let address = Step::Address {
+        tun: tun(),
+        local: Value::Known(Ipv4Addr::new(10, 99, 0, 2)),
+        peer: Some(Value::Known(Ipv4Addr::new(10, 99, 0, 1))),
+    };
+    let steps = vec![
+        Step::Domain { tun: tun(), number: 3 },
+        address,
+        Step::Up { tun: tun() },
+        route("0.0.0.0/1"),
+        route("128.0.0.0/1"),
+    ];
+    let network = Plan { steps, ..empty(Part::Network) };
+    for budget in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let places = places(dir.path());
+        let model = FakeHost::new(laptop());
+        let mut session = session(&places, &model.restart(budget));
+        let done = session.perform(&transport).and_then(|()| session.perform(&network)).is_ok();
+        if done {
+            // A second time, after a reconnection, nothing is left to do: there is no budget for it.
+            session.perform(&network).unwrap();
+            let state = model.state.borrow().clone();
+            assert_eq!(state.domains, [("tun0".to_owned(), 3)]);
+            assert_eq!(state.addresses.len(), 1, "the address came after the domain");
+            let inside: Vec<u32> = state
+                .routes
+                .iter()
+                .filter(|route| route.leaves_by("tun0"))
+                .map(|route| route.table)
+                .collect();
+            assert_eq!(inside, [3, 3]);
+        }
+        drop(session);
+        let recovery = recover(&places, &mut model.clone(), &|_| false);
+        assert!(recovery.errors.is_empty(), "killed at {budget}: {:?}", recovery.errors);
+        assert_eq!(*model.state.borrow(), laptop(), "killed at {budget}");
+        if done {
+            assert!(budget >= 6, "{budget}");
+            break;
+        }
+    }
+}
+
+/// From the step to the very bytes that OpenBSD's headers lay out, and back off again: a labelled route that stood in
+/// the place has its label again.
+#[test]
+fn a_route_with_a_label() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = places(dir.path());
+    let mut host = laptop();
+    let mut old = Route::through("10.0.0.0/8".parse().unwrap(), "up0");
+    (old.table, old.metric, old.protocol, old.label) = (5, 12, 3, Some("office".to_owned()));
+    host.route(old);
+    let model = FakeHost::new(host.clone());
+    let mut session = session(&places, &model);
+    let route = |label: &str| Step::Route {
+        tun: Value::Known("tun0".to_owned()),
+        dest: "10.0.0.0/8".parse().unwrap(),
+        metric: Some(12),
+        table: Some(Value::Known(5)),
+        peer: Some(Value::Known(Ipv4Addr::new(192, 0, 2, 1))),
+        label: Some(label.to_owned()),
+    };
+    let plan = |label: &str| Plan { steps: vec![route(label)], ..empty(Part::Network) };
+    let transport = Plan { steps: vec![Step::OpenTun { unit: Some(0) }], ..empty(Part::Transport) };
+    session.perform(&transport).unwrap();
+    session.perform(&plan("other")).unwrap();
+    session.perform(&plan("pptpctl")).unwrap();
+    let into_tunnel: Vec<Route> =
+        model.state.borrow().routes.iter().filter(|route| route.leaves_by("tun0")).cloned().collect();
+    let [made] = into_tunnel.as_slice() else { panic!("{into_tunnel:?}") };
+    let request = from_route(&Layout::OPENBSD, Action::Add, made, 0, &|_| Some(3)).unwrap();
+    let bytes = Request { seq: 13, ..request }.encode(&Layout::OPENBSD).unwrap();
+    let vectors: Vec<u8> = include_str!("../../../tests/rtsock/openbsd.hex")
+        .split_whitespace()
+        .map(|two| u8::from_str_radix(two, 16).unwrap())
+        .collect();
+    let named = vectors.windows(12).position(|part| part == b"add_labelled").unwrap();
+    // A name of 24 bytes, a length of 8, the message.
+    assert_eq!(vectors[named + 32..].iter().take(bytes.len()).copied().collect::<Vec<_>>(), bytes);
+    drop(session);
+    let recovery = recover(&places, &mut model.clone(), &|_| false);
+    assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
+    assert_eq!(*model.state.borrow(), host);
+}

@@ -1,0 +1,178 @@
+//! The network changes under a tunnel: the way to the server, and default routes that others make meanwhile.
+
+use super::*;
+use crate::plan::NextHop;
+
+/// A laptop on one network, with a tunnel in this mode.
+struct Story {
+    _dir: tempfile::TempDir,
+    places: Directories,
+    model: FakeHost,
+    session: Changes,
+    mode: Mode,
+}
+
+impl Story {
+    fn up(mode: Mode) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let places = places(dir.path());
+        let mut state = laptop();
+        uplink(&mut state, "up1", "198.51.100.0/24");
+        let model = FakeHost::new(state);
+        let session = session(&places, &model);
+        let mut story = Self { _dir: dir, places, model, session, mode };
+        story.repin();
+        story
+    }
+
+    fn repin(&mut self) {
+        bring_up(&mut self.session, &(Some(self.mode), vec![], false), &self.places).unwrap();
+    }
+
+    /// By which device the server is, past the tunnel.
+    fn way(&mut self) -> Option<String> {
+        match self.session.facts(SERVER, None) {
+            Ok(Facts { next_hop: Some(NextHop::By { dev, .. }), .. }) => Some(dev),
+            Ok(facts) => panic!("{facts:?}"),
+            Err(_) => None,
+        }
+    }
+
+    fn host_route(&self) -> Option<String> {
+        let server: ipnet::IpNet = format!("{SERVER}/32").parse().unwrap();
+        let state = self.model.state.borrow();
+        state.routes.iter().find(|route| route.dest == server).and_then(|route| route.hops[0].dev.clone())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut HostState)) {
+        change(&mut self.model.state.borrow_mut());
+    }
+
+    fn defaults(&self) -> Vec<(Option<String>, u32)> {
+        let state = self.model.state.borrow();
+        let defaults = state.routes.iter().filter(|route| route.dest.prefix_len() == 0);
+        defaults.map(|route| (route.hops[0].dev.clone(), route.metric)).collect()
+    }
+}
+
+fn other_default(metric: u32) -> Route {
+    let mut route = by_gateway("0.0.0.0/0", "198.51.100.1", metric);
+    route.hops[0].dev = Some("up1".to_owned());
+    route
+}
+
+fn is_default_of(dev: &'static str) -> impl Fn(&Route) -> bool {
+    move |route| route.dest.prefix_len() == 0 && route.leaves_by(dev)
+}
+
+fn unplugged(dev: &'static str) -> impl FnOnce(&mut HostState) {
+    move |state| {
+        state.routes.retain(|route| !route.leaves_by(dev));
+        for link in state.links.iter_mut().filter(|link| link.name == dev) {
+            link.up = false;
+        }
+    }
+}
+
+#[test]
+fn the_way_is_the_present_one_and_not_the_one_that_was_pinned() {
+    let mut story = Story::up(Mode::Halves);
+    assert_eq!(story.way().as_deref(), Some("up0"));
+    story.change(|state| {
+        state.routes.retain(|route| !is_default_of("up0")(route));
+        state.route(other_default(100));
+    });
+    assert_eq!(story.way().as_deref(), Some("up1"));
+    assert_eq!(story.host_route().as_deref(), Some("up0"), "until it is pinned again");
+    story.repin();
+    assert_eq!(story.host_route().as_deref(), Some("up1"));
+    let now = story.model.state.borrow().clone();
+    story.repin();
+    assert_eq!(*story.model.state.borrow(), now, "nothing more to do");
+    assert!(story.session.undo_all_and_close().is_empty());
+    let state = story.model.state.borrow();
+    let mut left: Vec<String> = state.routes.iter().map(ToString::to_string).collect();
+    left.sort();
+    assert_eq!(
+        left,
+        ["192.0.2.0/24 dev up0", "198.51.100.0/24 dev up1", "default via 198.51.100.1 dev up1 metric 100",]
+    );
+}
+
+#[test]
+fn no_network_is_told_from_a_pinned_way() {
+    for mode in [Mode::Halves, Mode::Replace] {
+        let mut story = Story::up(mode);
+        story.change(unplugged("up0"));
+        assert_eq!(story.way(), None, "{mode:?}");
+        story.change(|state| state.route(other_default(100)));
+        assert_eq!(story.way().as_deref(), Some("up1"), "{mode:?}");
+        story.repin();
+        assert_eq!(story.host_route().as_deref(), Some("up1"), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_default_route_that_comes_while_ours_is_in_its_place_is_kept_as_the_others_were() {
+    let mut story = Story::up(Mode::Replace);
+    assert_eq!(story.defaults(), [(Some("tun0".to_owned()), 0)]);
+    // A second network, worse than the first: that one is still the way.
+    story.change(|state| state.route(other_default(600)));
+    assert_eq!(story.way().as_deref(), Some("up0"));
+    story.repin();
+    assert_eq!(story.defaults(), [(Some("tun0".to_owned()), 0)]);
+    assert_eq!(story.way().as_deref(), Some("up0"));
+    // The first goes; what is kept of the second leads on.
+    story.change(unplugged("up0"));
+    assert_eq!(story.way().as_deref(), Some("up1"));
+    story.repin();
+    assert_eq!(story.host_route().as_deref(), Some("up1"));
+}
+
+#[test]
+fn both_default_routes_come_back_at_the_end() {
+    let mut story = Story::up(Mode::Replace);
+    story.change(|state| state.route(other_default(600)));
+    story.repin();
+    assert!(story.session.undo_all_and_close().is_empty());
+    let defaults = [("up0", 100), ("up1", 600)].map(|(dev, metric)| (Some(dev.to_owned()), metric));
+    let state = story.model.state.borrow();
+    let left = state.routes.iter().filter(|route| route.dest.prefix_len() == 0);
+    assert_eq!(left.map(|route| (route.hops[0].dev.clone(), route.metric)).collect::<Vec<_>>(), defaults);
+}
+
+#[test]
+fn one_that_took_the_place_of_ours_gives_it_back_and_has_the_place_of_the_old_one_at_the_end() {
+    let mut story = Story::up(Mode::Replace);
+    // `ip route replace default`, without a metric: the place that ours has; and the old one had another metric.
+    story.change(|state| {
+        state.routes.retain(|route| !is_default_of("tun0")(route));
+        state.route(other_default(0));
+    });
+    story.repin();
+    assert_eq!(story.defaults(), [(Some("tun0".to_owned()), 0)]);
+    assert_eq!(story.way().as_deref(), Some("up1"), "its metric is the best");
+    assert!(story.session.undo_all_and_close().is_empty());
+    let state = story.model.state.borrow();
+    let kept: Vec<u32> = state.routes.iter().filter(|r| r.dest.prefix_len() == 0).map(|r| r.metric).collect();
+    assert_eq!(kept, [0, 100]);
+}
+
+#[test]
+fn killed_at_any_request_of_taking_a_new_default_route_in_recovery_puts_it_back() {
+    for budget in 0..8 {
+        let mut story = Story::up(Mode::Replace);
+        story.change(|state| state.route(other_default(100)));
+        *story.model.budget.borrow_mut() = budget;
+        let _killed = bring_up(&mut story.session, &(Some(Mode::Replace), vec![], false), &story.places);
+        drop(story.session);
+        story.model.close_tun();
+        let mut fresh = story.model.restart(usize::MAX);
+        let recovery = recover(&story.places, &mut fresh, &|_| false);
+        assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
+        let state = story.model.state.borrow();
+        let defaults = state.routes.iter().filter(|route| route.dest.prefix_len() == 0);
+        let left: Vec<String> = defaults.map(ToString::to_string).collect();
+        assert_eq!(left, ["default via 198.51.100.1 dev up1 metric 100"], "killed at {budget}");
+    }
+}

@@ -1,0 +1,412 @@
+//! The manager's root part: clients, their processes, the host route, the socket's end. It parses nothing that
+//! comes from the wire.
+//!
+//! Lives from its first client to its last. A client that is still in the queue of the socket when it ends sees
+//! the socket close and starts the next manager: so there is one control connection at a time.
+
+use std::{
+    io::{self, Read, Write},
+    os::{
+        fd::AsFd,
+        unix::net::{UnixListener, UnixStream},
+    },
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use super::{
+    message::{FromWorker, Spec, ToWorker},
+    route::HostRoute,
+    socket::Place,
+};
+use crate::{
+    dropin::{log::Log, processes},
+    net::{
+        channel::Channel,
+        signals::Signals,
+        transport,
+        wait::{self, Interest},
+    },
+    os::{
+        peer,
+        process::{self, Process},
+    },
+};
+
+/// Clients at a time: as many calls as a control connection carries.
+const MOST_CLIENTS: usize = 128;
+/// How long a client may take to say who it is, and the first to come at all.
+const HELLO_LIMIT: Duration = Duration::from_secs(10);
+/// How long the polite end may take: CDN and StopCCRP have two seconds each.
+const STOP_LIMIT: Duration = Duration::from_secs(6);
+/// Two pids, as the client writes them.
+const HELLO: usize = 8;
+
+/// Starts a manager that takes over a listening socket. Gives a channel over which it says why it failed, if it does
+/// before the first call is up.
+///
+/// # Errors
+/// When the process cannot be made.
+pub fn start(spec: &Spec, listener: &UnixListener, inode: u64) -> io::Result<Channel> {
+    let (_child, channel) = processes::start(processes::MANAGER, "pptp: call manager")?;
+    channel.send(&serde_json::to_vec(&(spec, inode))?, &[listener.as_fd()])?;
+    Ok(channel)
+}
+
+/// The whole life of the process.
+///
+/// # Errors
+/// When its starter does not speak to it as agreed, or a descriptor goes bad.
+pub fn main() -> io::Result<()> {
+    process::set_name(c"pptpcm");
+    let _leader_already = nix::unistd::setsid();
+    let starter = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
+    let Some(start) = starter.receive(true)? else { return Ok(()) };
+    let (spec, inode): (Spec, u64) = serde_json::from_slice(&start.bytes)?;
+    let listener = start.descriptors.into_iter().next().ok_or_else(|| io::Error::other("no socket"))?;
+    let place = Place::new(spec.local, *spec.server.ip());
+    let mut log = Log::open(&spec.log_string);
+    let ended = Signals::listen().and_then(|signals| {
+        let route = host_route(&spec, &mut log);
+        let tcp = transport::tcp_socket(&transport::Options { local: spec.local, mark: spec.mark })?;
+        let (child, worker) = processes::start(processes::CONTROL, "pptp: control connection")?;
+        worker.send(&serde_json::to_vec(&ToWorker::Start(Box::new(spec)))?, &[tcp.as_fd()])?;
+        drop(tcp);
+        let keeper = Monitor {
+            listener: listener.into(),
+            signals,
+            child,
+            worker,
+            route,
+            clients: Vec::new(),
+            last_client: 0,
+            served: false,
+            stop_by: None,
+            first_by: Instant::now() + HELLO_LIMIT,
+            served_one: false,
+        };
+        keeper.run(&mut log, &starter, &place, inode)
+    });
+    if let Err(error) = &ended {
+        log.fatal("callmgr_main", error.to_string());
+        let _gone = starter.send(error.to_string().as_bytes(), &[]);
+        remove(&place, inode);
+    }
+    ended
+}
+
+struct Monitor {
+    listener: UnixListener,
+    signals: Signals,
+    child: Child,
+    worker: Channel,
+    route: Option<HostRoute>,
+    clients: Vec<Client>,
+    last_client: u32,
+    /// Some client has come.
+    served: bool,
+    /// Some call has been up.
+    served_one: bool,
+    /// When the polite end has taken long enough.
+    stop_by: Option<Instant>,
+    /// When the first client must have come.
+    first_by: Instant,
+}
+
+struct Client {
+    number: u32,
+    stream: UnixStream,
+    state: ClientState,
+}
+
+enum ClientState {
+    Hello { said: Vec<u8>, until: Instant },
+    Waiting(Vec<Process>),
+    Up(Vec<Process>),
+}
+
+impl Monitor {
+    fn run(mut self, log: &mut Log, starter: &Channel, place: &Place, inode: u64) -> io::Result<()> {
+        let why = loop {
+            self.stop_if_idle()?;
+            if self.stop_by.is_some_and(|by| by <= Instant::now()) {
+                break "the control connection did not end in time".to_owned();
+            }
+            let [worker, end, listener, route] = self.wait()?;
+            if listener {
+                self.accept(log);
+            }
+            if end && self.signals.take().is_some() {
+                self.stop()?;
+            }
+            self.follow_the_network(route, log);
+            if worker && let Some(why) = self.hear_worker(log, starter)? {
+                break why;
+            }
+        };
+        // Still under the lock until the socket is gone: nobody finds it half dead.
+        if !self.served_one {
+            let _gone = starter.send(why.as_bytes(), &[]);
+        }
+        let held = place.lock();
+        // Before the next manager looks for one.
+        drop(self.route.take());
+        if let Ok(held) = &held {
+            place.remove(held, inode);
+        }
+        for client in self.clients.drain(..) {
+            client.end();
+        }
+        drop(self.listener);
+        drop(held);
+        if self.stop_by.is_some_and(|by| by <= Instant::now()) {
+            self.child.kill()?;
+        }
+        self.child.wait().map(drop)
+    }
+
+    /// Waits, hears the clients out that have something to say, and gives whether there is something from the worker,
+    /// from the signals, at the socket, and about the network.
+    fn wait(&mut self) -> io::Result<[bool; 4]> {
+        let open = self.clients.len() < MOST_CLIENTS && self.stop_by.is_none();
+        let fixed = [
+            Some(self.worker.as_fd()),
+            Some(self.signals.end()),
+            open.then(|| self.listener.as_fd()),
+            self.route.as_ref().and_then(HostRoute::fd),
+        ];
+        let clients = self.clients.iter().map(|client| client.stream.as_fd());
+        let interests: Vec<_> =
+            fixed.iter().flatten().copied().chain(clients).map(|fd| (fd, Interest::Readable)).collect();
+        let mut ready = wait::any(&interests, self.deadline())?.into_iter();
+        let fixed = fixed.map(|place| place.is_some() && ready.next().unwrap_or(false));
+        self.hear_clients(&ready.collect::<Vec<_>>())?;
+        Ok(fixed)
+    }
+
+    fn follow_the_network(&mut self, changed: bool, log: &mut Log) {
+        let Some(route) = &mut self.route else { return };
+        let now = Instant::now();
+        if changed {
+            route.changed(now);
+        }
+        match route.handle_timeout(now) {
+            Ok(None) => {}
+            Ok(Some(route)) => log.log("route_add", format!("the network has changed: {route}")),
+            Err(error) => log.warn("route_add", error.to_string()),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let hellos = self.clients.iter().filter_map(|client| match client.state {
+            ClientState::Hello { until, .. } => Some(until),
+            ClientState::Waiting(_) | ClientState::Up(_) => None,
+        });
+        let first = Some(self.first_by).filter(|_| !self.served);
+        let route = self.route.as_ref().and_then(HostRoute::next_timeout);
+        hellos.chain(self.stop_by).chain(first).chain(route).min()
+    }
+
+    fn stop_if_idle(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        self.clients
+            .retain(|client| !matches!(client.state, ClientState::Hello { until, .. } if until <= now));
+        if self.clients.is_empty() && (self.served || self.first_by <= now) {
+            self.stop()?;
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) -> io::Result<()> {
+        if self.stop_by.is_none() {
+            self.stop_by = Some(Instant::now() + STOP_LIMIT);
+            self.say(&ToWorker::Stop)?;
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, log: &mut Log) {
+        while self.clients.len() < MOST_CLIENTS
+            && let Ok((stream, _)) = self.listener.accept()
+        {
+            let uid = peer::uid(&stream).unwrap_or(u32::MAX);
+            if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
+                log.warn("callmgr_main", format!("user {uid} wanted a call and was turned away"));
+                continue;
+            }
+            if stream.set_nonblocking(true).is_err() {
+                continue;
+            }
+            self.served = true;
+            self.last_client = self.last_client.wrapping_add(1);
+            let state = ClientState::Hello { said: Vec::new(), until: Instant::now() + HELLO_LIMIT };
+            self.clients.push(Client { number: self.last_client, stream, state });
+        }
+    }
+
+    /// `ready` is for the clients in their order.
+    fn hear_clients(&mut self, ready: &[bool]) -> io::Result<()> {
+        let mut ready = ready.iter();
+        let mut said = Vec::new();
+        self.clients.retain_mut(|client| {
+            if ready.next() != Some(&true) {
+                return true;
+            }
+            let heard = client.hear();
+            said.extend(match (&heard, &client.state) {
+                (Heard::Hello, _) => Some(ToWorker::Open(client.number)),
+                (Heard::Gone, ClientState::Waiting(_) | ClientState::Up(_)) => {
+                    Some(ToWorker::Close(client.number))
+                }
+                _ => None,
+            });
+            !matches!(heard, Heard::Gone)
+        });
+        said.iter().try_for_each(|message| self.say(message))
+    }
+
+    /// Gives why all is over, when it is.
+    fn hear_worker(&mut self, log: &mut Log, starter: &Channel) -> io::Result<Option<String>> {
+        loop {
+            let message = match self.worker.receive(false) {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(Some("the control connection's process ended".to_owned())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let obeyed = FromWorker::parse(&message.bytes).and_then(|message| self.obey(message, starter));
+            match obeyed {
+                Ok(None) => {}
+                Ok(Some(why)) => return Ok(Some(why)),
+                Err(rule) => {
+                    // Captured, or mad: nothing more is heard from it.
+                    self.child.kill()?;
+                    let why = format!("the control connection's process broke a rule: {rule}");
+                    log.warn("callmgr_main", &why);
+                    return Ok(Some(why));
+                }
+            }
+        }
+    }
+
+    /// Does what the worker says, if that can be: a client that has gone meanwhile is passed over, one that never was, or
+    /// that waits for nothing, is not.
+    fn obey(&mut self, message: FromWorker, starter: &Channel) -> Result<Option<String>, String> {
+        let number = match message {
+            FromWorker::Up(number, ..) | FromWorker::Down(number, _) | FromWorker::Silent(number, _) => {
+                number
+            }
+            FromWorker::Ended(why) => return Ok(Some(why)),
+        };
+        if number == 0 || number > self.last_client {
+            return Err(format!("there is no client {number}"));
+        }
+        let Some(at) = self.clients.iter().position(|client| client.number == number) else {
+            return Ok(None);
+        };
+        match message {
+            FromWorker::Up(_, call_id, peer_call_id) => {
+                let client = self.clients.get_mut(at).ok_or("no such client")?;
+                client.up(call_id, peer_call_id)?;
+                self.served_one = true;
+            }
+            FromWorker::Down(..) | FromWorker::Silent(..) | FromWorker::Ended(_) => {
+                let client = self.clients.swap_remove(at);
+                if matches!(client.state, ClientState::Hello { .. }) {
+                    return Err(format!("client {number} has not asked for a call"));
+                }
+                if let FromWorker::Silent(_, why) = message {
+                    // No signal: it reads the end of its socket, and here why.
+                    let _gone = starter.offer(why.as_bytes());
+                } else {
+                    client.end_now();
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn say(&self, message: &ToWorker) -> io::Result<()> {
+        match self.worker.send(&serde_json::to_vec(message)?, &[]) {
+            // It is gone; its end of the channel says so next.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+}
+
+enum Heard {
+    Nothing,
+    Hello,
+    Gone,
+}
+
+impl Client {
+    fn hear(&mut self) -> Heard {
+        let mut bytes = [0; 64];
+        let bytes = match self.stream.read(&mut bytes) {
+            Ok(0) => return Heard::Gone,
+            Ok(size) => bytes.get(..size).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
+            Err(_) => return Heard::Gone,
+        };
+        let ClientState::Hello { said, .. } = &mut self.state else { return Heard::Nothing };
+        said.extend_from_slice(bytes);
+        let Some([a, b, c, d, e, f, g, h]) = said.first_chunk::<HELLO>().copied() else {
+            return Heard::Nothing;
+        };
+        let pids = [i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h])];
+        // Held from now on, so that what is ended later is what said so now, and not a later bearer of the number.
+        let processes = pids.into_iter().filter(|pid| *pid > 1).filter_map(|pid| Process::open(pid).ok());
+        self.state = ClientState::Waiting(processes.collect());
+        Heard::Hello
+    }
+
+    fn up(&mut self, call_id: u16, peer_call_id: u16) -> Result<(), String> {
+        let ClientState::Waiting(processes) = &mut self.state else {
+            return Err(format!("client {} waits for no call", self.number));
+        };
+        let processes = std::mem::take(processes);
+        let [a, b] = call_id.to_ne_bytes();
+        let [c, d] = peer_call_id.to_ne_bytes();
+        // Four bytes fit any socket buffer; that the client is gone is heard from its end of the socket.
+        let _gone = self.stream.write(&[a, b, c, d]);
+        self.state = ClientState::Up(processes);
+        Ok(())
+    }
+
+    /// Its call is over: its processes are told, as the classic client expects, which watches nothing else.
+    fn end_now(self) {
+        if let ClientState::Waiting(processes) | ClientState::Up(processes) = &self.state {
+            for process in processes {
+                let _gone = process.terminate();
+            }
+        }
+    }
+
+    /// The manager is over. One that waits for its first call may try again with another manager.
+    fn end(self) {
+        if matches!(self.state, ClientState::Up(_)) {
+            self.end_now();
+        }
+    }
+}
+
+fn remove(place: &Place, inode: u64) {
+    if let Ok(held) = place.lock() {
+        place.remove(&held, inode);
+    }
+}
+
+fn host_route(spec: &Spec, log: &mut Log) -> Option<HostRoute> {
+    if !spec.host_route {
+        return None;
+    }
+    HostRoute::make(*spec.server.ip(), spec.local, spec.mark).unwrap_or_else(|error| {
+        log.warn("route_add", error.to_string());
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests;

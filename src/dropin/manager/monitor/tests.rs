@@ -1,0 +1,75 @@
+use std::process::{Command, Stdio};
+
+use super::*;
+
+/// A keeper with client 1, who has said nothing, and client 2, who waits for a call; and their ends.
+fn keeper() -> (Monitor, [UnixStream; 2]) {
+    let directory = tempfile::tempdir().unwrap();
+    let (worker, _) = Channel::pair().unwrap();
+    let ((a, a_end), (b, b_end)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+    let until = Instant::now() + HELLO_LIMIT;
+    let clients = vec![
+        Client { number: 1, stream: a, state: ClientState::Hello { said: Vec::new(), until } },
+        Client { number: 2, stream: b, state: ClientState::Waiting(Vec::new()) },
+    ];
+    let keeper = Monitor {
+        listener: UnixListener::bind(directory.path().join("socket")).unwrap(),
+        signals: Signals::none().unwrap(),
+        child: Command::new("true").stdin(Stdio::null()).spawn().unwrap(),
+        worker,
+        route: None,
+        clients,
+        last_client: 2,
+        served: true,
+        served_one: false,
+        stop_by: None,
+        first_by: until,
+    };
+    (keeper, [a_end, b_end])
+}
+
+/// As `hear_worker` does.
+fn hear(keeper: &mut Monitor, message: &FromWorker, starter: &Channel) -> Result<Option<String>, String> {
+    FromWorker::parse(&serde_json::to_vec(message).unwrap()).and_then(|message| keeper.obey(message, starter))
+}
+
+#[test]
+fn a_worker_that_breaks_a_rule_is_known() {
+    let over = || "over".to_owned();
+    let (starter, _its) = Channel::pair().unwrap();
+    for broken in [
+        FromWorker::Up(0, 1, 2),
+        FromWorker::Up(3, 1, 2),
+        FromWorker::Down(3, over()),
+        FromWorker::Up(1, 1, 2),
+        FromWorker::Down(1, over()),
+        FromWorker::Silent(1, over()),
+        FromWorker::Ended("\u{1b}[2J".to_owned()),
+    ] {
+        let (mut keeper, _clients) = keeper();
+        assert!(hear(&mut keeper, &broken, &starter).is_err(), "{broken:?}");
+        assert!(!keeper.served_one);
+        keeper.child.wait().unwrap();
+    }
+}
+
+#[test]
+fn what_the_worker_may_say_is_done() {
+    let (starter, its) = Channel::pair().unwrap();
+    let (mut keeper, [_first, mut second]) = self::keeper();
+    assert_eq!(hear(&mut keeper, &FromWorker::Up(2, 7, 9), &starter), Ok(None));
+    let mut ids = [0; 4];
+    second.read_exact(&mut ids).unwrap();
+    assert_eq!(ids[..], [7_u16.to_ne_bytes(), 9_u16.to_ne_bytes()].concat());
+    assert!(hear(&mut keeper, &FromWorker::Up(2, 7, 9), &starter).is_err(), "twice is once too often");
+    assert_eq!(hear(&mut keeper, &FromWorker::Ended("over".into()), &starter), Ok(Some("over".into())));
+    keeper.child.wait().unwrap();
+
+    let (mut keeper, [_first, mut second]) = self::keeper();
+    assert_eq!(hear(&mut keeper, &FromWorker::Silent(2, "no answer".into()), &starter), Ok(None));
+    assert_eq!(second.read(&mut ids).unwrap(), 0, "it reads the end");
+    assert_eq!(its.receive(false).unwrap().unwrap().bytes, b"no answer");
+    // It has gone meanwhile: nothing is wrong with that.
+    assert_eq!(hear(&mut keeper, &FromWorker::Down(2, "late".into()), &starter), Ok(None));
+    keeper.child.wait().unwrap();
+}

@@ -1,0 +1,112 @@
+//! Who speaks PPP for a call: our own [`Link`], or a daemon behind a [`Bridge`]. One set of calls for both.
+
+use std::time::Instant;
+
+use super::bridge::{self, Bridge};
+use crate::ppp::link::{self, DownReason, Link, LinkDrop, LinkEvent, Received};
+
+/// The PPP side of a call.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each call; a box would only cost the data path a detour"
+)]
+pub(super) enum PppSide {
+    /// Ours, between GRE and the tun device.
+    Builtin(Link),
+    /// A daemon's, at the other end of a pty.
+    External(Bridge),
+}
+
+impl PppSide {
+    /// A frame of the peer.
+    pub fn handle_input<'a>(&mut self, now: Instant, frame: &'a mut [u8]) -> Received<'a> {
+        match self {
+            Self::Builtin(link) => link.handle_input(now, frame),
+            Self::External(bridge) => {
+                bridge.from_peer(now, frame);
+                Received::Control
+            }
+        }
+    }
+
+    /// An IP packet for the peer; a daemon has a device of its own for them.
+    pub fn encapsulate(&mut self, ip: &[u8], out: &mut [u8]) -> Result<usize, LinkDrop> {
+        match self {
+            Self::Builtin(link) => link.encapsulate(ip, out),
+            Self::External(_) => Err(LinkDrop::NotUp),
+        }
+    }
+
+    pub fn poll_output(&mut self) -> Option<Vec<u8>> {
+        match self {
+            Self::Builtin(link) => link.poll_output(),
+            Self::External(_) => None,
+        }
+    }
+
+    /// Whether IPv6 may still come; a daemon's negotiation is only watched, and not waited for.
+    pub fn is_ipv6_undecided(&self) -> bool {
+        match self {
+            Self::Builtin(link) => link.is_ipv6_undecided(),
+            Self::External(_) => false,
+        }
+    }
+
+    pub fn poll_event(&mut self) -> Option<LinkEvent> {
+        match self {
+            Self::Builtin(link) => link.poll_event(),
+            Self::External(bridge) => bridge.poll_event(),
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match self {
+            Self::Builtin(link) => link.handle_timeout(now),
+            Self::External(bridge) => bridge.handle_timeout(now),
+        }
+    }
+
+    pub fn next_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Builtin(link) => link.next_timeout().map(|(at, _)| at),
+            Self::External(bridge) => bridge.next_timeout(),
+        }
+    }
+
+    pub fn close(&mut self, now: Instant, reason: DownReason) {
+        match self {
+            Self::Builtin(link) => link.close(now, reason),
+            Self::External(bridge) => bridge.close(reason),
+        }
+    }
+
+    pub fn lower_down(&mut self, now: Instant) {
+        match self {
+            Self::Builtin(link) => link.lower_down(now),
+            Self::External(bridge) => bridge.close(DownReason::LowerLayerDown),
+        }
+    }
+
+    pub fn probe(&mut self, now: Instant) {
+        match self {
+            Self::Builtin(link) => link.probe(now),
+            Self::External(bridge) => bridge.probe(),
+        }
+    }
+
+    /// The counters of our own PPP.
+    pub fn link_counters(&self) -> Option<&link::LinkCounters> {
+        match self {
+            Self::Builtin(link) => Some(link.counters()),
+            Self::External(_) => None,
+        }
+    }
+
+    /// The counters of the pty.
+    pub fn pty_counters(&self) -> Option<&bridge::BridgeCounters> {
+        match self {
+            Self::Builtin(_) => None,
+            Self::External(bridge) => Some(bridge.counters()),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! When a packet is repeated, and when the exchange is given up: the same for both ends.
+
+use std::time::{Duration, Instant};
+
+use super::{Timer, Timing};
+
+/// The clock of one exchange.
+#[derive(Debug)]
+pub(super) struct Retransmit {
+    timing: Timing,
+    started: Instant,
+    sent: u32,
+    wait: Duration,
+    resend_at: Option<Instant>,
+}
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Nothing,
+    Resend,
+    GiveUp,
+}
+
+impl Retransmit {
+    pub(super) const fn new(timing: Timing, now: Instant) -> Self {
+        Self { timing, started: now, sent: 0, wait: timing.retransmit, resend_at: None }
+    }
+
+    /// A new exchange: the whole time, and all attempts.
+    pub(super) const fn restart(&mut self, now: Instant) {
+        *self = Self::new(self.timing, now);
+    }
+
+    /// Another packet, in the time of the same exchange.
+    pub(super) const fn another_packet(&mut self) {
+        self.sent = 0;
+        self.wait = self.timing.retransmit;
+    }
+
+    /// The packet has been sent, once more.
+    pub(super) fn sent(&mut self, now: Instant) {
+        self.sent = self.sent.saturating_add(1);
+        self.resend_at = (self.sent < self.timing.attempts).then(|| now + self.wait);
+        self.wait = (self.wait * 2).min(self.timing.retransmit_max);
+    }
+
+    /// How often the present packet has been sent.
+    pub(super) const fn times(&self) -> u32 {
+        self.sent
+    }
+
+    /// The reply is there.
+    pub(super) const fn answered(&mut self) {
+        self.resend_at = None;
+    }
+
+    pub(super) fn due(&self, now: Instant) -> Due {
+        if now >= self.end() {
+            Due::GiveUp
+        } else if self.resend_at.is_some_and(|due| now >= due) {
+            Due::Resend
+        } else {
+            Due::Nothing
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> (Instant, Timer) {
+        match self.resend_at {
+            Some(due) if due < self.end() => (due, Timer::Retransmit),
+            _ => (self.end(), Timer::GiveUp),
+        }
+    }
+
+    fn end(&self) -> Instant {
+        self.started + self.timing.limit
+    }
+}

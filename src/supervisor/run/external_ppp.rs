@@ -1,0 +1,445 @@
+//! The external PPP of the present attempt: pppd(8) or ppp(8) on the engine's pty, from its start to its end.
+//!
+//! It is started when the call is up and ended before the call is. What it negotiates the engine watches; that its device
+//! is there, and with which addresses, the kernel says. Nothing here reads what came from the network but the
+//! daemon's log lines, which are cleaned and passed on.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{
+            fs::OpenOptionsExt,
+            process::{CommandExt, ExitStatusExt},
+        },
+    },
+    path::{Path, PathBuf},
+    process::{Child as Process, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{Child, Supervisor};
+use crate::{
+    apply::ppp_daemon,
+    engine::{
+        failure::{Failure, FailureKind, Phase},
+        message::{LinkUp, ToEngine, plain},
+    },
+    net::{pty::Pty, wait},
+    os::{paths, process},
+    plan::{Daemon, Platform},
+    supervisor::{
+        backend::{self, exits, ppp, pppd},
+        machine::{Input, TunnelState},
+    },
+};
+
+/// The daemon has written its last option of negotiation before it tells its kernel: how often that is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long a daemon that was killed may take to be gone.
+const REAP: Duration = Duration::from_secs(2);
+/// The longest line of a daemon that is kept, in bytes.
+const LONGEST_LINE: usize = 1024;
+/// Bytes of its log that are read at a time, so that one that talks without end does not keep us from everything else.
+const MOST_LOG: usize = 64 * 1024;
+
+/// The external PPP of one attempt.
+pub(super) struct External {
+    which: Daemon,
+    /// The daemon's end of the line. Kept until the daemon is gone: the engine's end hangs up with the last holder.
+    pty: OwnedFd,
+    name: PathBuf,
+    /// What the path carries in one PPP information field, in bytes.
+    limit: u16,
+    running: Option<Running>,
+    /// The engine has seen the link come up, the kernel has not: until when it may take.
+    pending: Option<(LinkUp, Instant)>,
+    look: Option<Instant>,
+    /// Why the daemon ended; the engine's own last word is only that it was told to stop.
+    verdict: Option<Failure>,
+}
+
+struct Running {
+    child: Process,
+    held: process::Process,
+    log: Option<io::PipeReader>,
+    line: Vec<u8>,
+    telling: String,
+    /// A private file, removed when the daemon is gone.
+    file: Option<PathBuf>,
+}
+
+impl External {
+    /// What is wrong with this host, before anything is sent; then a line for the daemon, and the engine's end of it.
+    pub fn prepare(which: Daemon, unit: Option<u32>, limit: u16) -> Result<(Self, OwnedFd), Failure> {
+        let missing = |words: String| Failure::new(Phase::Connect, FailureKind::NoPpp, words);
+        let program = program(which);
+        if !Path::new(program).exists() {
+            return Err(missing(format!("{program} is missing")));
+        }
+        if which == Daemon::Pppd && !Path::new("/dev/ppp").exists() {
+            return Err(missing("/dev/ppp is missing".to_owned()));
+        }
+        if let Some(unit) = unit {
+            let device = format!("{}{unit}", which.device());
+            if nix::net::if_::if_nametoindex(device.as_str()).is_ok() {
+                let words = format!("{device} is in use: there is a device of that name already");
+                return Err(Failure::new(Phase::Connect, FailureKind::NoTun, words)
+                    .hint(format!("`pptpctl status` shows whether another tunnel has it; `ip -d link show {device}`, what it is"))
+                    .hint(format!("without unit = {unit} in the profile a free one is taken")));
+            }
+        }
+        let pty = Pty::open()
+            .and_then(|pty| set_nonblocking(pty.master.as_fd()).map(|()| pty))
+            .map_err(|error| super::dial::internal(&format!("pty: {error}")))?;
+        let external = Self {
+            which,
+            pty: pty.slave,
+            name: pty.name,
+            limit,
+            running: None,
+            pending: None,
+            look: None,
+            verdict: None,
+        };
+        Ok((external, pty.master))
+    }
+
+    /// What to wait on beside everything else: the daemon's log, and its end.
+    pub fn fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        let running = self.running.as_ref();
+        [
+            running.and_then(|running| running.log.as_ref()).map(AsFd::as_fd),
+            running.and_then(|running| running.held.end_fd()),
+        ]
+    }
+}
+
+impl Supervisor {
+    pub(super) fn ppp_fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        self.ppp.as_ref().map_or([None, None], External::fds)
+    }
+
+    pub(super) fn ppp_due(&self) -> Option<Instant> {
+        self.ppp.as_ref().and_then(|external| external.look)
+    }
+
+    /// The call is up: the daemon may begin.
+    pub(super) fn start_ppp(&mut self) {
+        let Self { ppp: Some(external), profile, password, .. } = self else { return };
+        if external.running.is_some() {
+            return;
+        }
+        let started = match external.which {
+            Daemon::Pppd => start_pppd(external, &pppd::options(profile, Some(password), external.limit)),
+            Daemon::Ppp => {
+                let section = ppp::section(profile, Some(password), external.limit);
+                start_ppp(external, profile.name.as_str(), &ppp::arguments(profile), section.as_bytes())
+            }
+        };
+        match started {
+            Ok(running) => {
+                tracing::info!(
+                    "{}: {} runs, process {}",
+                    profile.log_name(),
+                    external.which.name(),
+                    running.child.id()
+                );
+                external.running = Some(running);
+            }
+            Err(error) => {
+                let words = format!("{} does not start: {error}", external.which.name());
+                external.verdict = Some(Failure::new(Phase::Lcp, FailureKind::PppFailed, words));
+                self.stop_engine();
+            }
+        }
+    }
+
+    /// The engine has seen the link come up. With a daemon that is true once the kernel says so too.
+    pub(super) fn link_up(&mut self, up: LinkUp) {
+        let patience = self.profile.timeouts.network;
+        let Some(external) = &mut self.ppp else { return self.handle(Input::LinkUp(up)) };
+        let now = Instant::now();
+        external.pending = Some((up, now + patience));
+        self.look_for_device(now);
+    }
+
+    fn look_for_device(&mut self, now: Instant) {
+        let Self { ppp: Some(external), changes: link, profile, .. } = self else { return };
+        external.look = None;
+        let Some((up, limit)) = external.pending.take() else { return };
+        let name = external.device(&backend::link_name(profile), profile.unit);
+        let found = name.and_then(|name| Some((observe(&name)?, name)));
+        let Some(((local, peer), device)) = found else {
+            if now >= limit {
+                let words = format!("{} has not given its device an address", external.which.name());
+                external.verdict = Some(Failure::new(Phase::Addresses, FailureKind::PppFailed, words));
+                return self.stop_engine();
+            }
+            external.pending = Some((up, limit));
+            external.look = Some(now + LOOK);
+            return;
+        };
+        let noted = link.as_mut().map_or(Ok(()), |link| link.external_device(&device));
+        let up = LinkUp { local, peer: peer.unwrap_or(up.peer), ..up };
+        match noted.map_err(|error| error.to_string()).and_then(|()| up.check().map_err(str::to_owned)) {
+            Ok(()) => self.handle(Input::LinkUp(up)),
+            Err(words) => {
+                external.verdict = Some(Failure::new(Phase::Addresses, FailureKind::LinkStep, plain(&words)));
+                self.stop_engine();
+            }
+        }
+    }
+
+    /// What [`Supervisor::ppp_fds`] and [`Supervisor::ppp_due`] are for.
+    pub(super) fn serve_ppp(&mut self, log: bool, ended: bool) {
+        if log {
+            self.read_ppp_log();
+        }
+        let closed = |running: &Running| running.log.is_none() && running.held.end_fd().is_none();
+        let ended = ended || self.ppp.as_ref().and_then(|ppp| ppp.running.as_ref()).is_some_and(closed);
+        if ended {
+            self.ppp_ended();
+        }
+        let now = Instant::now();
+        if self.ppp_due().is_some_and(|due| due <= now) {
+            self.look_for_device(now);
+        }
+    }
+
+    fn read_ppp_log(&mut self) {
+        let Self { ppp: Some(External { running: Some(running), which, .. }), profile, .. } = self else {
+            return;
+        };
+        running.read_log(|line| tracing::info!("{}: {}: {line}", profile.log_name(), which.name()));
+    }
+
+    /// The daemon has ended by itself, or someone has ended it.
+    fn ppp_ended(&mut self) {
+        self.read_ppp_log();
+        let phase = self.machine.phase();
+        let Some(external) = &mut self.ppp else { return };
+        let Some(mut running) = external.running.take() else { return };
+        external.pending = None;
+        external.look = None;
+        let end = running.reap();
+        let failure = exits::of(external.which, end, phase, &running.telling);
+        tracing::info!("{}: {failure}", self.profile.log_name());
+        external.verdict = Some(failure);
+        self.remove_ppp_remains(&running);
+        self.stop_engine();
+    }
+
+    /// Ends the daemon while the call is still there for its LCP Terminate: politely, for a bounded time.
+    pub(super) fn end_ppp(&mut self) {
+        let patience = self.profile.timeouts.stop;
+        let Some(Some(mut running)) = self.ppp.as_mut().map(|external| external.running.take()) else {
+            return;
+        };
+        if let Err(error) = running.held.terminate() {
+            tracing::debug!(%error, "daemon not told");
+        }
+        let deadline = Instant::now() + patience;
+        // It must not wait for us to read what it says meanwhile.
+        while !running.drained_until_ended(deadline) && Instant::now() < deadline {}
+        running.reap();
+        self.remove_ppp_remains(&running);
+        if let Some(external) = &mut self.ppp {
+            external.pending = None;
+            external.look = None;
+        }
+    }
+
+    /// The attempt is over, whoever ended it.
+    pub(super) fn drop_ppp(&mut self) -> Option<Failure> {
+        self.end_ppp();
+        self.ppp.take()?.verdict
+    }
+
+    fn stop_engine(&mut self) {
+        if let Child::Engine(engine) = &self.child
+            && self.machine.state() != TunnelState::Stopping
+        {
+            let patience = if engine.say(&ToEngine::Stop) { self.stop_patience() } else { Duration::ZERO };
+            self.child_due = Some(Instant::now() + patience);
+        }
+    }
+
+    fn remove_ppp_remains(&self, running: &Running) {
+        let run = Path::new(Platform::host().run_dir());
+        let link = backend::link_name(&self.profile);
+        let pids = ppp_daemon::remove_pid_files(run, &link, running.child.id());
+        let file = running.file.as_ref().map_or(Ok(()), std::fs::remove_file);
+        for error in [pids.err(), file.err()].into_iter().flatten() {
+            tracing::warn!("{}: what the daemon left: {error}", self.profile.log_name());
+        }
+    }
+}
+
+impl External {
+    /// The device that the daemon has made: pppd says so in its own file, ppp has been told which.
+    fn device(&self, link: &str, unit: Option<u32>) -> Option<String> {
+        let pid = self.running.as_ref()?.child.id();
+        match self.which {
+            Daemon::Pppd => {
+                let run = Path::new(Platform::host().run_dir());
+                ppp_daemon::find(run, link).filter(|found| found.pid == pid).map(|found| found.device)
+            }
+            Daemon::Ppp => unit.map(|unit| format!("{}{unit}", self.which.device())).or_else(|| tun_of(pid)),
+        }
+    }
+}
+
+impl Running {
+    fn read_log(&mut self, mut each: impl FnMut(&str)) {
+        let mut bytes = [0; 4096];
+        let mut taken = 0;
+        while taken < MOST_LOG {
+            let Some(log) = &mut self.log else { return };
+            match log.read(&mut bytes) {
+                Ok(0) => self.log = None,
+                Ok(size) => {
+                    taken += size;
+                    self.take_log(bytes.get(..size).unwrap_or_default(), &mut each);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take_log(&mut self, bytes: &[u8], each: &mut impl FnMut(&str)) {
+        for byte in bytes {
+            if *byte != b'\n' && self.line.len() < LONGEST_LINE {
+                self.line.push(*byte);
+                continue;
+            }
+            let line = plain(String::from_utf8_lossy(&std::mem::take(&mut self.line)).trim());
+            if line.is_empty() {
+                continue;
+            }
+            each(&line);
+            if exits::is_telling(&line) {
+                self.telling = line;
+            }
+        }
+    }
+
+    /// Waits for its end while what it says is read and forgotten.
+    fn drained_until_ended(&mut self, deadline: Instant) -> bool {
+        let slice = (Instant::now() + Duration::from_millis(100)).min(deadline);
+        self.read_log(|_| {});
+        match self.held.end_fd() {
+            Some(end) => {
+                let log = self.log.as_ref().map(|log| (log.as_fd(), wait::Interest::Readable));
+                let ready = wait::until([Some((end, wait::Interest::Readable)), log], Some(deadline));
+                ready.is_ok_and(|[ended, _]| ended)
+            }
+            None => {
+                matches!(self.child.try_wait(), Ok(Some(_))) || self.held.wait_until(slice).unwrap_or(false)
+            }
+        }
+    }
+
+    /// How it ended; one that has not is ended now.
+    fn reap(&mut self) -> exits::End {
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            if let Err(error) = self.child.kill() {
+                tracing::debug!(%error, "kill");
+            }
+            // SIGKILL takes effect as soon as it leaves the kernel; one that hangs there is init's.
+            let _gone = self.held.wait_until(Instant::now() + REAP);
+        }
+        self.read_log(|_| {});
+        match self.child.try_wait() {
+            Ok(Some(status)) => status
+                .code()
+                .map_or_else(|| exits::End::Signal(status.signal().unwrap_or(0)), exits::End::Status),
+            _ => exits::End::Signal(nix::libc::SIGKILL),
+        }
+    }
+}
+
+fn program(which: Daemon) -> &'static str {
+    match which {
+        Daemon::Pppd => pppd::PROGRAM,
+        Daemon::Ppp => ppp::PROGRAM,
+    }
+}
+
+/// The options come through a pipe as its standard input, which pppd opens by name: no file holds the password, and
+/// once it is read nothing does.
+fn start_pppd(external: &External, options: &[u8]) -> io::Result<Running> {
+    let (reader, mut writer) = io::pipe()?;
+    set_nonblocking(writer.as_fd())?;
+    // A pipe takes 64 KiB at once; more than that is no list of options.
+    writer.write_all(options)?;
+    drop(writer);
+    let mut command = Command::new(pppd::PROGRAM);
+    command.arg(&external.name).args(["nodetach", "file", ppp_daemon::OPTIONS]).stdin(reader);
+    launch(command, None)
+}
+
+fn start_ppp(external: &External, name: &str, arguments: &[String], section: &[u8]) -> io::Result<Running> {
+    let path = paths::control_dir().join(format!("{name}.ppp.conf"));
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+    file.write_all(section)?;
+    let mut command = Command::new(ppp::PROGRAM);
+    command.args(arguments).stdin(external.pty.try_clone()?);
+    command.env_clear().envs(ppp::environment(&path));
+    launch(command, Some(path.clone())).inspect_err(|_| {
+        let _as_well = std::fs::remove_file(&path);
+    })
+}
+
+fn launch(mut command: Command, file: Option<PathBuf>) -> io::Result<Running> {
+    let (log, theirs) = io::pipe()?;
+    set_nonblocking(log.as_fd())?;
+    if file.is_none() {
+        command.env_clear();
+    }
+    let child = command
+        .current_dir("/")
+        // Ctrl-C at the terminal of `up --foreground` is for us.
+        .process_group(0)
+        .stdout(theirs.try_clone()?)
+        .stderr(Stdio::from(theirs))
+        .spawn()?;
+    let held = process::Process::open(i32::try_from(child.id()).map_err(io::Error::other)?)?;
+    Ok(Running { child, held, log: Some(log), line: Vec::new(), telling: String::new(), file })
+}
+
+/// The addresses of a device that is up, ours and the peer's.
+fn observe(device: &str) -> Option<(std::net::Ipv4Addr, Option<std::net::Ipv4Addr>)> {
+    use nix::net::if_::InterfaceFlags;
+    let all = nix::ifaddrs::getifaddrs().ok()?;
+    all.filter(|entry| entry.interface_name == device && entry.flags.contains(InterfaceFlags::IFF_UP))
+        .find_map(|entry| {
+            let local = entry.address.as_ref()?.as_sockaddr_in()?.ip();
+            let peer = entry.destination.as_ref().and_then(|peer| Some(peer.as_sockaddr_in()?.ip()));
+            Some((local, peer))
+        })
+}
+
+/// The tun device whose pid file names this process.
+fn tun_of(pid: u32) -> Option<String> {
+    let entries = std::fs::read_dir(Platform::host().run_dir()).ok()?;
+    entries.flatten().find_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let device = name.strip_suffix(".pid").filter(|device| device.starts_with("tun"))?;
+        let text = std::fs::read_to_string(entry.path()).ok()?;
+        (text.trim().parse() == Ok(pid)).then(|| device.to_owned())
+    })
+}
+
+fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! Sudden death of supervisor, engine and both, idle and under load: afterwards `recover`, or the next `up`, leaves nothing.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use socket2::SockRef;
+
+use crate::{
+    client::{Client, Profile, is_alive, kill_all, pid, processes, signal},
+    host_state::Snapshot,
+    lab::{Lab, PATIENCE, wait_for},
+    runner::{Case, note},
+    sessions::MPPE128,
+    traffic,
+};
+
+pub const CASES: &[Case] = &[
+    ("killed_processes::supervisor_idle", |lab| supervisor(lab, false)),
+    ("killed_processes::supervisor_under_load", |lab| supervisor(lab, true)),
+    ("killed_processes::engine_idle", |lab| engine(lab, false)),
+    ("killed_processes::engine_under_load", |lab| engine(lab, true)),
+    ("killed_processes::both_idle", |lab| both(lab, false)),
+    ("killed_processes::both_under_load", |lab| both(lab, true)),
+    ("killed_processes::both_with_the_default_route", both_with_the_default_route),
+    ("killed_processes::engine_comes_back", engine_comes_back),
+    ("killed_processes::the_next_up_recovers_by_itself", next_up_recovers),
+    ("killed_processes::recover_leaves_the_living_alone", recover_leaves_the_living_alone),
+    ("killed_processes::during_up", during_up),
+];
+
+fn vpn() -> Profile {
+    Profile::new("vpn", MPPE128)
+}
+
+fn supervisor(lab: &Lab, loaded: bool) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[vpn()]);
+    client.up("vpn");
+    let load = Load::start(loaded);
+    let status = client.status("vpn");
+    signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
+    let engine = pid(&status, "engine_pid");
+    assert!(
+        wait_for(PATIENCE, || (!is_alive(engine)).then_some(())).is_some(),
+        "the engine outlives its supervisor"
+    );
+    drop(load);
+    recover(&client);
+    before.assert_restored(lab);
+}
+
+fn engine(lab: &Lab, loaded: bool) {
+    let before = Snapshot::take();
+    // Told not to dial again, the supervisor has nothing left to do: it tidies up by itself.
+    let client = Client::new(lab, &[vpn().set("retry.attempts", "0")]);
+    client.up("vpn");
+    let load = Load::start(loaded);
+    let status = client.status("vpn");
+    signal(pid(&status, "engine_pid"), Signal::SIGKILL);
+    let supervisor = pid(&status, "supervisor_pid");
+    assert!(
+        wait_for(PATIENCE, || (!is_alive(supervisor)).then_some(())).is_some(),
+        "the supervisor does not notice"
+    );
+    drop(load);
+    before.assert_restored(lab);
+    recover(&client);
+    before.assert_restored(lab);
+}
+
+fn both(lab: &Lab, loaded: bool) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[vpn()]);
+    client.up("vpn");
+    let load = Load::start(loaded);
+    kill_both(&client, lab);
+    drop(load);
+    recover(&client);
+    before.assert_restored(lab);
+}
+
+fn both_with_the_default_route(lab: &Lab) {
+    for mode in ["replace", "halves"] {
+        let before = Snapshot::take();
+        let client =
+            Client::new(lab, &[vpn().set("routes", "[]").set("default", &format!("{{ mode = {mode:?} }}"))]);
+        client.up("vpn");
+        kill_both(&client, lab);
+        recover(&client);
+        before.assert_restored(lab);
+    }
+}
+
+fn engine_comes_back(lab: &Lab) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[vpn().set("retry.first", "\"100ms\"")]);
+    client.up("vpn");
+    let old = pid(&client.status("vpn"), "engine_pid");
+    signal(old, Signal::SIGKILL);
+    let back = wait_for(PATIENCE, || {
+        let status = client.try_status("vpn")?;
+        (status["state"] == "up" && status["engine_pid"].as_u64() != u64::try_from(old).ok()).then_some(())
+    });
+    assert!(back.is_some(), "the tunnel does not come back: {:?}", client.try_status("vpn"));
+    assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some());
+    client.down("vpn");
+    before.assert_restored(lab);
+}
+
+fn next_up_recovers(lab: &Lab) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[vpn()]);
+    client.up("vpn");
+    kill_both(&client, lab);
+    client.up("vpn");
+    assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some());
+    client.down("vpn");
+    before.assert_restored(lab);
+}
+
+fn recover_leaves_the_living_alone(lab: &Lab) {
+    let before = Snapshot::take();
+    let client =
+        Client::new(lab, &[vpn(), Profile::new("second", MPPE128).set("routes", "[\"10.99.0.53/32\"]")]);
+    client.up("second");
+    let alone = Snapshot::take();
+    client.up("vpn");
+    let status = client.status("vpn");
+    signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
+    let engine = pid(&status, "engine_pid");
+    assert!(
+        wait_for(PATIENCE, || (!is_alive(engine)).then_some(())).is_some(),
+        "the engine outlives its supervisor"
+    );
+    recover(&client);
+    alone.assert_same();
+    traffic::assert_dns();
+    client.down("second");
+    before.assert_restored(lab);
+}
+
+/// Killed at many moments on the way up: whatever was half done is undone.
+fn during_up(lab: &Lab) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[vpn()]);
+    for delay in [5, 20, 50, 100, 150, 200, 300, 500] {
+        note(format_args!("kill after {delay} ms"));
+        let up = client.start(&["up", "vpn"]);
+        thread::sleep(Duration::from_millis(delay));
+        kill_all(lab);
+        drop(up);
+        recover(&client);
+        before.assert_restored(lab);
+    }
+}
+
+fn kill_both(client: &Client, lab: &Lab) {
+    let status = client.status("vpn");
+    let both = [pid(&status, "supervisor_pid"), pid(&status, "engine_pid")];
+    assert!(both.iter().all(|pid| processes(lab).contains(pid)), "{both:?} are not all there");
+    kill_all(lab);
+}
+
+fn recover(client: &Client) {
+    let done = client.run(&["recover"]);
+    assert_eq!(done.code, 0, "recover: {}", done.text);
+}
+
+/// A download that goes on until it is dropped; only there to keep the tunnel busy.
+#[derive(Default)]
+struct Load {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    rounds: AtomicUsize,
+    /// The connection of the present round.
+    connection: Mutex<Option<TcpStream>>,
+}
+
+impl Load {
+    /// Starts it and returns when bytes flow; does nothing when `wanted` is false.
+    fn start(wanted: bool) -> Self {
+        if !wanted {
+            return Self::default();
+        }
+        let shared = Arc::new(Shared::default());
+        let its_own = Arc::clone(&shared);
+        let thread = Some(thread::spawn(move || its_own.download()));
+        let flows = wait_for(PATIENCE, || (shared.rounds.load(Ordering::Relaxed) > 0).then_some(()));
+        assert!(flows.is_some(), "no load");
+        // Somewhere in the next one.
+        thread::sleep(Duration::from_millis(100));
+        Self { shared, thread }
+    }
+}
+
+impl Shared {
+    fn download(&self) {
+        let server = SocketAddr::new(traffic::INSIDE.parse().unwrap(), 80);
+        while !self.stop.load(Ordering::SeqCst) {
+            let Ok(mut stream) = TcpStream::connect_timeout(&server, Duration::from_secs(2)) else {
+                continue;
+            };
+            // Its end is not told to anyone: a farewell would be repeated for minutes, and leave in clear as soon as
+            // another tunnel has the same address and no routes yet.
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            *self.connection.lock().unwrap() = stream.try_clone().ok();
+            if self.stop.load(Ordering::SeqCst) {
+                break;
+            }
+            let asked = stream.write_all(b"GET /4M.bin HTTP/1.0\r\n\r\n");
+            let mut answer = Vec::new();
+            if asked.is_ok() && stream.read_to_end(&mut answer).is_ok_and(|size| size > traffic::BULK) {
+                self.rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.connection.lock().unwrap().take();
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        if let Some(connection) = &*self.shared.connection.lock().unwrap() {
+            // It hangs now that the tunnel is gone.
+            let _perhaps_closed = connection.shutdown(Shutdown::Both);
+        }
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+    }
+}

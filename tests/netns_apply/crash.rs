@@ -1,0 +1,202 @@
+//! kill -9 at every point of `up`, of `down` and of `recover`.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use pptpctl::{
+    apply::{Cause, Changes, recover},
+    net::netlink::Netlink,
+    profile::{DefaultRoute, Leak, Nftables, Profile},
+};
+
+use crate::{
+    crashing_host::Budget,
+    namespace::{Lab, assert_none, enter_new_namespace, split, with_default},
+    netns::Room,
+};
+
+#[test]
+fn a_live_supervisors_ledger_is_left_alone() {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        let mut session = lab.session("vpn");
+        lab.bring_up(&mut session, &with_default(DefaultRoute::Halves)).unwrap();
+        let up = lab.state();
+        let recovery = recover(&lab.places, &mut Netlink::open().unwrap(), &|header| header.process_lives());
+        assert_eq!(recovery.alive, ["vpn"]);
+        assert!(recovery.recovered.is_empty() && recovery.errors.is_empty());
+        lab.assert_state(&up, "");
+        assert!(matches!(
+            Changes::open(&lab.places, "vpn", Box::new(Netlink::open().unwrap())).unwrap_err().cause,
+            Cause::LedgerExists
+        ));
+        assert_none(session.undo_all_and_close());
+    });
+}
+
+/// kill -9 of the supervisor after each kernel request and each step of `up`: before the deed that is in the
+/// ledger already, and after it; with the engine (a second descriptor of the device) dead or alive.
+#[test]
+fn killed_at_every_point_of_up() {
+    for (name, profile) in everything() {
+        let all = Lab::run(|lab| requests_of_up(lab, &profile));
+        assert!(all > 8, "{name}: only {all} requests");
+        for point in 0..=all {
+            // What the engine holds is the device; what that means for the steps is the same with the kill switch.
+            let engines = if profile.leak == Leak::Block { vec![point % 2 == 0] } else { vec![false, true] };
+            for engine_alive in engines {
+                Lab::run(|lab| {
+                    lab.two_uplinks();
+                    let before = lab.state();
+                    let budget = Budget::of(point);
+                    let mut session = lab.session_with("vpn", budget.host());
+                    let outcome = lab.bring_up(&mut session, &profile);
+                    assert_eq!(outcome.is_ok(), point >= all, "{name} at {point}: {outcome:?}");
+                    let engine = engine_alive.then(|| session.tun().map(|tun| tun.share().unwrap()));
+                    drop(session);
+                    lab.recover();
+                    drop(engine);
+                    lab.assert_state(
+                        &before,
+                        &format!("{name}: killed at request {point}, engine {engine_alive}"),
+                    );
+                });
+            }
+        }
+    }
+}
+
+/// kill -9 in the middle of `down`, or of `recover`; then `recover`, twice.
+#[test]
+fn killed_at_every_point_of_down() {
+    for (name, profile) in everything() {
+        for point in 0.. {
+            let finished = Lab::run(|lab| {
+                lab.two_uplinks();
+                let before = lab.state();
+                let mut session = lab.session("vpn");
+                lab.bring_up(&mut session, &profile).unwrap();
+                let engine = session.tun().unwrap().share().unwrap();
+                drop(session);
+                let budget = Budget::of(point);
+                let interrupted = recover(&lab.places, budget.host().as_mut(), &|_| false);
+                drop(engine);
+                lab.recover();
+                lab.assert_state(&before, &format!("{name}: killed at request {point} of down"));
+                lab.recover();
+                interrupted.errors.is_empty()
+            });
+            if finished {
+                assert!(point > 5, "{name}: only {point} requests");
+                break;
+            }
+        }
+    }
+}
+
+/// A ledger that was made in another namespace is undone there, or is void when that namespace is gone.
+#[test]
+fn another_namespaces_ledger_is_left_to_it() {
+    Lab::run(|lab| {
+        lab.two_uplinks();
+        let before = lab.state();
+        let (up, is_up) = std::sync::mpsc::channel();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let elsewhere = scope.spawn(move || {
+                enter_new_namespace();
+                lab.two_uplinks();
+                let mut session = lab.session("vpn");
+                lab.bring_up(&mut session, &with_default(DefaultRoute::Replace)).unwrap();
+                drop(session);
+                up.send(nix::unistd::gettid()).unwrap();
+                let _ = stopped.recv();
+            });
+            let thread = is_up.recv().unwrap();
+            let recovery = recover(&lab.places, &mut Netlink::open().unwrap(), &|_| false);
+            assert!(recovery.errors[0].to_string().contains("another network namespace"), "{recovery:?}");
+            assert!(lab.places.ledger("vpn").exists());
+            drop(stop);
+            elsewhere.join().unwrap();
+            // A thread that has been joined may still have its namespaces for a moment.
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while fs::exists(format!("/proc/self/task/{thread}")).unwrap() {
+                assert!(Instant::now() < deadline, "the thread stays");
+                std::thread::yield_now();
+            }
+        });
+        let recovery = recover(&lab.places, &mut Netlink::open().unwrap(), &|_| false);
+        assert!(recovery.errors.is_empty() && recovery.recovered[0].gone, "{recovery:?}");
+        lab.assert_state(&before, "the pid file goes, the routes here stay");
+    });
+}
+
+/// The same for a tunnel in a namespace of its own: it is as before, and so is this one.
+#[test]
+fn killed_at_every_point_inside_of_a_namespace() {
+    for down in [false, true] {
+        for point in 0.. {
+            assert!(point < 200, "down {down}: it never comes to its end");
+            let finished = Lab::run(|lab| {
+                lab.two_uplinks();
+                let room = Room::new("crash");
+                let (before, inside) = (lab.state(), room.state());
+                let budget = Budget::of(if down { usize::MAX } else { point });
+                let host = budget.host().enter(&room.name).unwrap();
+                let mut session = lab.session_with("vpn", host);
+                let mut finished = lab.bring_up(&mut session, &room.profile()).is_ok();
+                let engine = down.then(|| session.tun().unwrap().share().unwrap());
+                drop(session);
+                if down {
+                    let interrupted = recover(&lab.places, Budget::of(point).host().as_mut(), &|_| false);
+                    finished = interrupted.errors.is_empty();
+                }
+                drop(engine);
+                lab.recover();
+                let when = format!("killed at request {point}, down {down}");
+                lab.assert_state(&before, &when);
+                assert_eq!(room.state(), inside, "{when}");
+                finished
+            });
+            if finished {
+                assert!(point > 3, "only {point} requests");
+                break;
+            }
+        }
+    }
+}
+
+// Helpers.
+
+fn requests_of_up(lab: &Lab, profile: &Profile) -> usize {
+    lab.two_uplinks();
+    let budget = Budget::of(usize::MAX);
+    let mut session = lab.session_with("vpn", budget.host());
+    lab.bring_up(&mut session, profile).unwrap();
+    let used = budget.used(usize::MAX);
+    assert_none(session.undo_all_and_close());
+    used
+}
+
+/// Each mode, without and with the kill switch, with split routes and what stays outside, both families.
+fn everything() -> Vec<(String, Profile)> {
+    let rules = crate::firewall::example("nftables.vpn");
+    let modes = [DefaultRoute::Policy, DefaultRoute::Replace, DefaultRoute::Halves];
+    let both = modes.into_iter().flat_map(|mode| [(mode, Leak::Allow), (mode, Leak::Block)]);
+    both.map(|(mode, leak)| {
+        let mut profile = with_default(mode);
+        profile.leak = leak;
+        profile.ppp.ipv6 = true;
+        // Each program that is run takes its time; what it does has nothing to do with the kill switch.
+        profile.nat = leak == Leak::Allow;
+        profile.nftables = profile.nat.then(|| Nftables { file: rules.clone() });
+        profile.routes = vec![split("10.42.0.0/16"), split("192.0.2.128/25"), split("2001:db8:42::/48")];
+        profile.exclude = ["10.42.7.0/24", "198.18.0.0/15", "2001:db8:99::/48"]
+            .map(|prefix| prefix.parse().unwrap())
+            .to_vec();
+        (format!("{} {leak:?}", mode.name()), profile)
+    })
+    .collect()
+}

@@ -1,0 +1,329 @@
+//! Tables of nftables, loaded by the real nft(8) into the real kernel, with packets through them.
+
+use std::{
+    fs,
+    io::Write,
+    net::Ipv4Addr,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use pptpctl::{
+    apply::{Cause, Changes, ProgramError},
+    net::{
+        packets,
+        wait::{self, Interest},
+    },
+    plan::{Clamp, Facts, FirewallStep, Macros, Value, nft_text},
+    profile::{DefaultRoute, Nftables, Profile},
+};
+
+use crate::namespace::{Lab, SERVER, assert_none, ip, link_facts, nft, profile, split, with_default};
+use crate::netns::Room;
+
+/// The person's own rules: a table, a set with elements, counters that have counted.
+const FOREIGN: &str = "\
+table inet mine {
+	set lan { type ipv4_addr; flags interval; elements = { 192.168.0.0/24 }; }
+	chain input { type filter hook input priority 10; policy accept; counter; ip saddr @lan accept; }
+}
+table ip nat {
+	chain post { type nat hook postrouting priority 100; ip saddr 172.16.0.0/12 masquerade; }
+}
+";
+
+pub fn example(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/examples").join(name);
+    // A checkout may have been made with another umask; the rules must not be others' to write.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    path
+}
+
+#[test]
+fn the_example_is_loaded_with_its_macros_and_deleted() {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        feed(FOREIGN);
+        let before = lab.state();
+        let mut session = lab.session("vpn");
+        lab.bring_up(&mut session, &with_rules(&example("nftables.vpn"))).unwrap();
+        let tun = session.tun().unwrap().name.clone();
+        let table = nft(&["list", "table", "inet", "pptpctl_vpn"]);
+        for rule in [
+            format!("iifname \"{tun}\" ip saddr 10.99.0.1 accept"),
+            format!("iifname \"{tun}\" tcp dport @open_ports accept"),
+            format!("oifname \"{tun}\" ip daddr 203.0.113.9 counter packets 0 bytes 0 reject"),
+        ] {
+            assert!(table.contains(&rule), "{rule} in {table}");
+        }
+        assert_eq!(foreign(), FOREIGN_TABLES);
+        assert_none(session.undo_all_and_close());
+        lab.assert_state(&before, "");
+    });
+}
+
+/// A reconnect gives another address: the table is replaced as a whole, and never gone in between.
+#[test]
+fn another_address_replaces_the_table() {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        let file =
+            rules(lab, "chain in { type filter hook input priority 0; ip daddr $vpn_local accept; }\n");
+        let profile = with_rules(&file);
+        let mut session = lab.session("vpn");
+        let network = lab.bring_up(&mut session, &profile).unwrap();
+        let mut facts = session.facts(SERVER, None).unwrap();
+        link_facts(&mut facts, &session);
+        let other = Facts { local: Some(Ipv4Addr::new(10, 99, 0, 77)), ..facts };
+        // What the person has written meanwhile counts then, too; a mistake leaves the old rules in force.
+        fs::write(&file, "chain in { accpet }\n").unwrap();
+        session.perform(&lab.network(&profile).resolve(&other)).unwrap_err();
+        assert!(nft(&["list", "ruleset"]).contains("ip daddr 10.99.0.2 accept"));
+        fs::write(&file, "chain in { type filter hook input priority 0; ip daddr $vpn_local drop; }\n")
+            .unwrap();
+        session.perform(&lab.network(&profile).resolve(&other)).unwrap();
+        let table = nft(&["list", "ruleset"]);
+        assert!(table.contains("ip daddr 10.99.0.77 drop") && !table.contains("10.99.0.2 "), "{table}");
+        // Someone reloads the host's own rules, which flushes all: the next time it is put right.
+        nft(&["flush", "ruleset"]);
+        session.perform(&lab.network(&profile).resolve(&other)).unwrap();
+        assert_eq!(nft(&["list", "ruleset"]), table);
+        drop(network);
+        nft(&["flush", "ruleset"]);
+        assert_none(session.undo_all_and_close());
+        assert_eq!(nft(&["list", "ruleset"]), "");
+    });
+}
+
+#[test]
+fn a_mistake_in_the_rules_fails_up_in_the_tools_own_words() {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        feed(FOREIGN);
+        let before = lab.state();
+        let text =
+            "chain in {\n\ttype filter hook input priority 0;\n\tiifname $vpn_if tcp dport 22 acccept\n}\n";
+        let file = rules(lab, text);
+        let mut session = lab.session("vpn");
+        let error = lab.bring_up(&mut session, &with_rules(&file)).unwrap_err();
+        assert!(
+            matches!(&error.cause, Cause::Program(ProgramError::Failed { code: Some(1), .. })),
+            "{error}"
+        );
+        let words = error.to_string();
+        assert!(words.contains(&format!("{}:3:", file.display())), "{words}");
+        assert!(words.contains("syntax error") && !words.contains("/dev/stdin"), "{words}");
+        assert_none(session.undo_all_and_close());
+        lab.assert_state(&before, "a mistake");
+    });
+}
+
+#[test]
+fn rules_that_must_not_be_loaded() {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        feed(FOREIGN);
+        let before = lab.state();
+        let fine = "chain x { }\n";
+        let escaping = "chain x { } # }\n}\ntable inet other {\n";
+        for (text, mode, words) in [
+            (escaping, 0o644, "rules.nft:2: this brace closes the table"),
+            (fine, 0o666, "others than its owner may write it"),
+            ("include \"/no/such/file\"\n", 0o644, "File not found: /no/such/file"),
+        ] {
+            let file = rules(lab, text);
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            refused(lab, &file, words);
+            lab.assert_state(&before, words);
+        }
+        refused(lab, Path::new("/no/such/rules.nft"), "/no/such/rules.nft: No such file");
+        refused(lab, lab.places.run.as_path(), "not a file");
+        // Someone else's table of our name is neither replaced nor deleted.
+        feed("table inet pptpctl_vpn {\n chain theirs { }\n}\n");
+        let before = lab.state();
+        refused(lab, &rules(lab, fine), "which this tunnel did not make");
+        lab.assert_state(&before, "theirs");
+    });
+}
+
+/// A LAN behind this host: what it sends into the tunnel has our address there, and the answer finds its way back.
+#[test]
+fn forwarded_traffic_is_masqueraded_into_the_tunnel() {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        feed(FOREIGN);
+        let lan = lan();
+        let before = lab.state();
+        let mut profile = Profile { nat: true, ..profile() };
+        profile.routes = vec![split("10.42.0.0/16")];
+        let mut session = lab.session("vpn");
+        let plan = lab.bring_up(&mut session, &profile).unwrap();
+        assert!(
+            plan.notes.iter().any(|note| note.contains("sysctl net.ipv4.ip_forward=1")),
+            "{:?}",
+            plan.notes
+        );
+        fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        let plan = lab.bring_up(&mut session, &profile).unwrap();
+        assert!(plan.notes.is_empty(), "{:?}", plan.notes);
+
+        let tun = session.tun().unwrap().share().unwrap();
+        let pinging = Command::new("ip")
+            .args(["netns", "exec", &lan.name, "ping", "-c", "1", "-W", "20", "10.42.0.5"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut packet = from_tunnel(&tun, |packet| packet.first() == Some(&0x45) && packet[9] == 1);
+        assert_eq!(packet[12..16], [10, 99, 0, 2], "masqueraded");
+        assert_eq!(packet[16..20], [10, 42, 0, 5]);
+        answer_ping(&mut packet);
+        assert!(packets::send(&tun, &packet));
+        let answered = pinging.wait_with_output().unwrap();
+        assert!(answered.status.success(), "{}", String::from_utf8_lossy(&answered.stdout));
+
+        // What this host sends by itself has its own address already; a bound one is translated like the LAN's.
+        let own = Command::new("ping").args(["-c", "1", "-W", "1", "10.42.0.6"]).output().unwrap();
+        assert!(!own.status.success());
+        let packet = from_tunnel(&tun, |packet| packet.get(16..20) == Some(&[10, 42, 0, 6][..]));
+        assert_eq!(packet[12..16], [10, 99, 0, 2]);
+
+        fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+        assert_none(session.undo_all_and_close());
+        lab.assert_state(&before, "");
+    });
+}
+
+/// What takes the place of our own clamping where pppd(8) moves the packets: nft(8) takes it as we write it.
+#[test]
+fn segment_sizes_are_clamped_by_nft_too() {
+    Lab::run(|_| {
+        let macros = Macros {
+            tun: Value::Known("ppp0".to_owned()),
+            local: Value::Known(Ipv4Addr::new(10, 99, 0, 2)),
+            peer: Value::Known(Ipv4Addr::new(10, 99, 0, 1)),
+            server: Value::Known(SERVER.into()),
+        };
+        let mss = Some(Clamp::Mtu(Value::Known(1400)));
+        let step = FirewallStep::Nft { table: "pptpctl_vpn".to_owned(), file: None, nat: true, mss, macros };
+        feed(&nft_text(&step).unwrap());
+        let table = nft(&["list", "chain", "inet", "pptpctl_vpn", "pptpctl_mss"]);
+        for (way, family, size) in [("oifname", "ipv4", 1360), ("iifname", "ipv6", 1340)] {
+            let rule = format!("{way} \"ppp0\" meta nfproto {family} tcp flags syn / fin,syn,rst");
+            assert!(
+                table.lines().any(|line| line.contains(&rule) && line.ends_with(&format!("set {size}"))),
+                "{table}"
+            );
+        }
+    });
+}
+
+/// The example drops what comes in uninvited, and lets the peer's packets through: with packets, not by its looks.
+#[test]
+fn the_example_filters() {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        let mut session = lab.session("vpn");
+        lab.bring_up(&mut session, &with_rules(&example("nftables.vpn"))).unwrap();
+        let tun = session.tun().unwrap().share().unwrap();
+        let dropped = || {
+            let list = nft(&["list", "chain", "inet", "pptpctl_vpn", "input"]);
+            let line = list.lines().find(|line| line.contains("drop")).unwrap().to_owned();
+            line.split_whitespace()
+                .skip_while(|word| *word != "packets")
+                .nth(1)
+                .unwrap()
+                .parse::<u32>()
+                .unwrap()
+        };
+        let udp = |from: [u8; 4]| {
+            let builder = etherparse::PacketBuilder::ipv4(from, [10, 99, 0, 2], 64).udp(53, 5353);
+            let mut packet = Vec::new();
+            builder.write(&mut packet, b"x").unwrap();
+            packet
+        };
+        assert!(packets::send(&tun, &udp([10, 99, 0, 1])));
+        assert_eq!(dropped(), 0, "the peer may");
+        assert!(packets::send(&tun, &udp([10, 42, 0, 9])));
+        assert_eq!(dropped(), 1, "a stranger may not");
+        assert_none(session.undo_all_and_close());
+    });
+}
+
+const FOREIGN_TABLES: &str = "table inet mine\ntable ip nat\n";
+
+/// A namespace with 192.168.77.2 behind our 192.168.77.1.
+fn lan() -> Room {
+    let lan = Room::new("lan");
+    ip(&["link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", &lan.name]);
+    ip(&["addr", "add", "192.168.77.1/24", "dev", "lan0"]);
+    ip(&["link", "set", "lan0", "up"]);
+    for arguments in
+        ["addr add 192.168.77.2/24 dev eth0", "link set eth0 up", "route add default via 192.168.77.1"]
+    {
+        lan.ip(arguments);
+    }
+    lan
+}
+
+fn with_rules(file: &Path) -> Profile {
+    Profile { nftables: Some(Nftables { file: file.to_owned() }), ..with_default(DefaultRoute::Halves) }
+}
+
+fn rules(lab: &Lab, text: &str) -> PathBuf {
+    let file = lab.places.run.parent().unwrap().join("rules.nft");
+    drop(fs::remove_file(&file));
+    fs::write(&file, text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    file
+}
+
+#[track_caller]
+fn refused(lab: &Lab, file: &Path, words: &str) {
+    let mut session: Changes = lab.session("vpn");
+    let error = lab.bring_up(&mut session, &with_rules(file)).unwrap_err().to_string();
+    assert!(error.contains(words), "{error}");
+    assert_none(session.undo_all_and_close());
+}
+
+fn feed(text: &str) {
+    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+fn foreign() -> String {
+    nft(&["list", "tables"])
+        .lines()
+        .filter(|line| !line.contains("pptpctl_"))
+        .fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// The first packet that the kernel sends into the tunnel and that is the one meant.
+pub fn from_tunnel(tun: &OwnedFd, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut packet = vec![0; 2048];
+    loop {
+        use std::os::fd::AsFd;
+        while let Some(size) = packets::receive(tun, &mut packet).unwrap() {
+            if wanted(&packet[..size]) {
+                return packet[..size].to_vec();
+            }
+        }
+        assert!(Instant::now() < deadline, "no such packet");
+        wait::until([Some((tun.as_fd(), Interest::Readable))], Some(deadline)).unwrap();
+    }
+}
+
+/// Turns an echo request into its reply: addresses swapped, type 0, and the checksum by what the type was.
+pub fn answer_ping(packet: &mut [u8]) {
+    let (from, to) = (packet[12..16].to_vec(), packet[16..20].to_vec());
+    packet[12..16].copy_from_slice(&to);
+    packet[16..20].copy_from_slice(&from);
+    assert_eq!(packet[20], 8);
+    packet[20] = 0;
+    let sum = u32::from(u16::from_be_bytes([packet[22], packet[23]])) + 0x0800;
+    let sum = u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    packet[22..24].copy_from_slice(&sum.to_be_bytes());
+}

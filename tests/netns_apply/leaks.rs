@@ -1,0 +1,179 @@
+//! The kill switch, with an ear on the uplink: what is meant for the tunnel does not come out of it in clear, before
+//! the tunnel is up, while it is, after it is lost and when the supervisor is dead; `down` and `recover` end that.
+
+use std::{
+    cell::RefCell,
+    io::Read,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use pptpctl::{
+    net::transport,
+    plan::{self, Platform},
+    profile::{DefaultRoute, Leak, Profile},
+};
+use socket2::{Domain, Socket, Type};
+
+use crate::{
+    namespace::{Lab, SERVER, assert_none, ip, profile, split, with_default},
+    remote_network::{Far, Heard},
+};
+
+/// Everything that a tunnel for everything is meant for: far hosts of both families, resolvers wherever they are.
+const FOR_ALL: &[&str] = &[
+    "1.1.1.1:9",
+    "192.88.99.1:9",
+    "10.42.1.1:9",
+    "8.8.8.8:53",
+    "192.0.2.1:53",
+    "[2001:db8:77::1]:9",
+    "[2001:db8::1]:53",
+];
+/// What may always leave.
+const FREE: &[&str] = &["192.0.2.1:67", "192.0.2.1:80", "198.18.0.1:9", "198.18.0.1:53"];
+
+#[test]
+fn nothing_leaks_in_any_mode() {
+    for mode in [DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
+        let mut profile = with_default(mode);
+        profile.leak = Leak::Block;
+        profile.exclude = vec!["198.18.0.0/15".parse().unwrap()];
+        nothing_leaks(mode.name(), &profile, FOR_ALL, FREE);
+    }
+}
+
+#[test]
+fn nothing_for_a_split_route_leaks_and_the_rest_is_free() {
+    let mut profile = profile();
+    profile.leak = Leak::Block;
+    profile.ppp.ipv6 = true;
+    profile.routes = vec![split("10.42.0.0/16"), split("203.0.113.0/24"), split("2001:db8:77::/48")];
+    profile.exclude = vec!["10.42.7.0/24".parse().unwrap()];
+    let meant = ["10.42.1.1:9", "10.42.1.1:53", "203.0.113.77:9", "[2001:db8:77::1]:9"];
+    let free = ["1.1.1.1:9", "192.0.2.1:53", "10.42.7.1:9", "[2001:db8:78::1]:9"];
+    nothing_leaks("split", &profile, &meant, &free);
+}
+
+/// A tunnel that was up and is given up on (wrong password, tried enough) is not down: nobody has said so.
+#[test]
+fn a_tunnel_that_is_given_up_on_keeps_its_kill_switch() {
+    for mode in [DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
+        Lab::run(|lab| {
+            lab.one_uplink();
+            let mut far = Far::of_up0();
+            let before = lab.state();
+            let mut profile = with_default(mode);
+            profile.leak = Leak::Block;
+            let mut session = lab.session("vpn");
+            lab.bring_up(&mut session, &profile).unwrap();
+            assert!(session.blocks());
+            assert_none(session.undo_all_but_kill_switch());
+            for to in FOR_ALL {
+                send(to.parse().unwrap());
+            }
+            assert_eq!(far.hear_until_all_clear(&[]), [], "{}", mode.name());
+            lab.recover();
+            lab.assert_state(&before, mode.name());
+        });
+    }
+}
+
+fn nothing_leaks(name: &str, profile: &Profile, meant: &[&str], free: &[&str]) {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        for dev in ["all", "up0"] {
+            // The strictest check of where a packet comes from.
+            std::fs::write(format!("/proc/sys/net/ipv4/conf/{dev}/rp_filter"), "1").unwrap();
+        }
+        let far = RefCell::new(Far::of_up0());
+        let before = lab.state();
+        let probe = |leaks: bool, when: &str| {
+            println!("{name}, {when}");
+            for to in meant.iter().chain(free) {
+                send(to.parse().unwrap());
+            }
+            let all_of = |to: &&str| {
+                let to: SocketAddr = to.parse().unwrap();
+                [17, 6].map(|protocol| Heard { to: to.ip(), protocol, port: to.port() })
+            };
+            let meant: Vec<Heard> = meant.iter().flat_map(all_of).collect();
+            let mut expected: Vec<Heard> = free.iter().map(|to| all_of(to)[0]).collect();
+            if leaks {
+                expected.extend(&meant);
+            }
+            let heard = far.borrow_mut().hear_until_all_clear(&expected);
+            if !leaks {
+                let leaked: Vec<&Heard> = heard.iter().filter(|packet| meant.contains(packet)).collect();
+                assert!(leaked.is_empty(), "{name}, {when}: {leaked:?}");
+            }
+        };
+        probe(true, "before up, where the ear has to hear it");
+
+        let mut session = lab.session("vpn");
+        let facts = session.facts(SERVER, None).unwrap();
+        let facts = plan::Facts { outside: session.outside(&profile.exclude), ..facts };
+        let transport = plan::transport(profile, Platform::Linux).resolve(&facts);
+        session.perform(&transport).unwrap();
+        probe(false, "before the first packet");
+
+        lab.bring_up(&mut session, profile).unwrap();
+        probe(false, "up");
+        let device = session.tun().unwrap().name.clone();
+        ip(&["link", "set", &device, "down"]);
+        probe(false, "the device down");
+        ip(&["link", "del", &device]);
+        probe(false, "the device gone");
+        lab.bring_up(&mut session, profile).unwrap();
+        probe(false, "up again");
+
+        // kill -9: the descriptors are closed, nothing else happens. Then DHCP has something to say.
+        drop(session);
+        probe(false, "the supervisor dead");
+        ip(&["route", "add", "default", "via", "192.0.2.1", "dev", "up0", "metric", "5"]);
+        probe(false, "the supervisor dead, a new default route");
+        ip(&["route", "del", "default", "via", "192.0.2.1", "dev", "up0", "metric", "5"]);
+
+        // And the transport still has its way, there and back, for whoever dials next.
+        transport_passes(&mut far.borrow_mut(), transport.mark(), name);
+
+        lab.recover();
+        probe(true, "recovered");
+        lab.assert_state(&before, name);
+    });
+}
+
+/// Sends a datagram and a SYN; that the kernel refuses is as good.
+fn send(to: SocketAddr) {
+    let any: SocketAddr = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" }.parse().unwrap();
+    let _refused = UdpSocket::bind(any).unwrap().send_to(b"meant for the tunnel", to);
+    let domain = if to.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
+    let tcp = Socket::new(domain, Type::STREAM, None).unwrap();
+    tcp.set_nonblocking(true).unwrap();
+    let _refused = tcp.connect(&to.into());
+}
+
+fn transport_passes(far: &mut Far, mark: Option<u32>, name: &str) {
+    let options = transport::Options { local: None, mark: mark.unwrap_or(0) };
+    let gre = Socket::from(transport::gre_socket(SERVER, &options).unwrap());
+    let tcp = transport::tcp_socket(&options).unwrap();
+    gre.send(b"out").unwrap();
+    transport::start_connect(&tcp, std::net::SocketAddrV4::new(SERVER, 1723)).unwrap();
+    far.hear_until_all_clear(&[(47, 0), (6, 1723)].map(|(protocol, port)| Heard {
+        to: IpAddr::V4(SERVER),
+        protocol,
+        port,
+    }));
+    far.send_gre(b"back");
+    gre.set_nonblocking(false).unwrap();
+    gre.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut bytes = [0; 100];
+    let size = (&gre).read(&mut bytes).unwrap_or_else(|error| panic!("{name}: GRE of the server: {error}"));
+    assert!(bytes[..size].ends_with(b"back"), "{name}");
+    // Nobody listens there: that the server's refusal arrives shows the way back for TCP.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while transport::connect_result(&tcp).is_ok() {
+        assert!(Instant::now() < deadline, "{name}: no answer to the SYN");
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,27 @@
+//! Plans on a real kernel: each test in a network namespace of its own, with a real tun device, real routes
+//! by netlink, and `ip -j` as the witness that everything is byte for byte as before.
+//!
+//! Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN), /dev/net/tun, ip(8) and nft(8); fails where they are missing.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test's helpers fail the test"
+)]
+
+mod crash;
+mod crashing_host;
+mod defaults;
+mod firewall;
+mod leaks;
+mod namespace;
+mod netlink;
+mod netns;
+mod policy;
+mod remote_network;
+#[path = "../lab/shown.rs"]
+mod shown;
+mod tunnels;

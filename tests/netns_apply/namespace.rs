@@ -1,0 +1,211 @@
+//! A namespace per test, the two uplinks in it, and the profiles and facts that the tests share.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use pptpctl::{
+    apply::{ApplyError, Changes, Directories, Host, recover},
+    net::netlink::Netlink,
+    plan::{self, Facts, Ipv6, Plan, Platform},
+    profile::{DefaultRoute, PasswordSource, Profile, Route as SplitRoute, Server},
+    secret::Secret,
+};
+
+pub use crate::shown::ip;
+use crate::shown::{assert_same, everything, ip_batch};
+
+pub const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+const LOCAL: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
+const PEER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+
+/// The default routes by each uplink.
+const FIRST: &str = "route add default via 192.0.2.1 dev up0 proto dhcp src 192.0.2.2 metric 100\n\
+                     route add default via 2001:db8::1 dev up0 metric 1024\n";
+const SECOND: &str = "route add default via 198.51.100.1 dev up2 metric 600\n\
+                      route add default via 2001:db8:2::1 dev up2 metric 2048\n";
+
+pub fn profile() -> Profile {
+    let server =
+        Server { host: pptpctl::profile::Host::Name("vpn.example.net".to_owned()), port: Server::PORT };
+    Profile::new("vpn".parse().unwrap(), server, "user", PasswordSource::Inline(Secret::from("secret")))
+}
+
+pub fn with_default(mode: DefaultRoute) -> Profile {
+    Profile { default_route: Some(mode), ..profile() }
+}
+
+pub fn split(prefix: &str) -> SplitRoute {
+    SplitRoute::to(prefix.parse().unwrap())
+}
+
+pub fn link_facts(facts: &mut Facts, session: &Changes) {
+    facts.tun = session.tun().map(|tun| tun.name.clone());
+    facts.mtu = Some(1400);
+    facts.local = Some(LOCAL);
+    facts.peer = Some(PEER);
+    facts.ipv6 = Ipv6::from_identifiers(2, 1);
+}
+
+#[track_caller]
+pub fn assert_none(errors: Vec<ApplyError>) {
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+/// A network namespace and its directories, for one test, on a thread of its own.
+pub struct Lab {
+    pub places: Directories,
+    _dir: tempfile::TempDir,
+}
+
+impl Lab {
+    pub fn run<T: Send>(test: impl FnOnce(&Lab) -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                enter_new_namespace();
+                let dir = tempfile::tempdir().unwrap();
+                let places = Directories { run: dir.path().join("run"), state: dir.path().join("state") };
+                fs::create_dir(&places.run).unwrap();
+                test(&Lab { places, _dir: dir })
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    pub fn one_uplink(&self) {
+        uplink("up0", "192.0.2.2/24", "2001:db8::2/64");
+        ip_batch(&[], FIRST);
+    }
+
+    pub fn two_uplinks(&self) {
+        let first = veth("up0", "192.0.2.2/24", "2001:db8::2/64");
+        ip_batch(&[], &(first + &veth("up2", "198.51.100.2/24", "2001:db8:2::2/64")));
+        settle();
+        ip_batch(&[], &[FIRST, SECOND].concat());
+    }
+
+    pub fn session(&self, profile: &str) -> Changes {
+        self.session_with(profile, Box::new(Netlink::open().unwrap()))
+    }
+
+    pub fn session_with(&self, profile: &str, host: Box<dyn Host>) -> Changes {
+        Changes::open(&self.places, profile, host).unwrap()
+    }
+
+    pub fn network(&self, profile: &Profile) -> Plan {
+        plan::network(profile, Platform::Linux, &self.places.run)
+    }
+
+    /// Both plans, as the supervisor performs them. The resolved network plan.
+    pub fn bring_up(&self, session: &mut Changes, profile: &Profile) -> Result<Plan, ApplyError> {
+        self.bring_up_to(session, profile, SERVER)
+    }
+
+    pub fn bring_up_to(
+        &self,
+        session: &mut Changes,
+        profile: &Profile,
+        server: Ipv4Addr,
+    ) -> Result<Plan, ApplyError> {
+        let mut facts = session.facts(server, None)?;
+        facts.outside = session.outside(&profile.exclude);
+        session.perform(&plan::transport(profile, Platform::Linux).resolve(&facts))?;
+        link_facts(&mut facts, session);
+        let network = self.network(profile).resolve(&facts);
+        session.perform(&network)?;
+        Ok(network)
+    }
+
+    pub fn recover(&self) {
+        let recovery = recover(&self.places, &mut Netlink::open().unwrap(), &|_| false);
+        assert_none(recovery.errors);
+        assert!(recovery.alive.is_empty());
+        assert!(!self.places.ledger("vpn").exists());
+    }
+
+    pub fn run_files(&self) -> Vec<String> {
+        list(&self.places.run)
+    }
+
+    #[track_caller]
+    pub fn assert_state(&self, before: &str, when: &str) {
+        assert_same(before, &self.state(), when);
+    }
+
+    /// Everything that a plan can touch.
+    pub fn state(&self) -> String {
+        settle();
+        let mut text = everything();
+        text.push_str(&format!("nft: {}\n", nft(&["-j", "list", "ruleset"])));
+        text.push_str(&format!("run: {:?}\n", self.run_files()));
+        text
+    }
+}
+
+pub fn enter_new_namespace() {
+    if let Err(errno) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
+        panic!("these tests make network namespaces and need root: run them as root (unshare: {errno})");
+    }
+    // Addresses of our own making only, usable at once: what is compared must not change by itself.
+    fs::write("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1").unwrap();
+    fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
+    ip(&["link", "set", "lo", "up"]);
+}
+
+/// A veth pair whose far end stands for the network.
+pub fn uplink(name: &str, ipv4: &str, ipv6: &str) {
+    ip_batch(&[], &veth(name, ipv4, ipv6));
+    settle();
+}
+
+fn veth(name: &str, ipv4: &str, ipv6: &str) -> String {
+    format!(
+        "link add {name} type veth peer name {name}-far\nlink set {name}-far up\nlink set {name} up\n\
+         addr add {ipv4} dev {name}\naddr add {ipv6} dev {name} nodad\n"
+    )
+}
+
+/// Waits until every interface that is up is running and every IPv6 address has its local route: the kernel
+/// sees to both a moment later.
+pub fn settle() {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let shown = ip_batch(&["-6", "-o"], "link show up\naddr\nroute show table local\n");
+        let words = shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut addresses = words.filter_map(|words| match words.as_slice() {
+            [_, _, "inet6", address, ..] => address.split('/').next().map(str::to_owned),
+            _ => None,
+        });
+        let addressed = addresses.all(|address| shown.contains(&format!("local {address} dev")));
+        if addressed && !shown.contains("LOWERLAYERDOWN") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the namespace does not come to rest");
+        std::thread::yield_now();
+    }
+}
+
+#[track_caller]
+pub fn nft(arguments: &[&str]) -> String {
+    let output = Command::new("nft").args(arguments).output().expect("nft(8) of nftables is needed");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "nft {}: {errors}", arguments.join(" "));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub fn list(dir: &Path) -> Vec<String> {
+    let mut files: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            format!("{}={}", path.display(), fs::read_to_string(&path).unwrap_or_default())
+        })
+        .collect();
+    files.sort();
+    files
+}

@@ -1,0 +1,184 @@
+//! Tunnels that live in a named network namespace, while the transport stays outside.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use pptpctl::{
+    apply::{Changes, Host, recover},
+    net::{netlink::Netlink, packets},
+    profile::{DefaultRoute, LinkPlace, Nftables, Profile},
+};
+
+use crate::{
+    firewall::{answer_ping, example, from_tunnel},
+    namespace::{Lab, assert_none, ip, split, with_default},
+};
+
+#[test]
+fn a_tunnel_inside_leaves_no_trace_outside() {
+    Lab::run(|lab| {
+        lab.two_uplinks();
+        let room = Room::new("inside");
+        let (before, inside) = (lab.state(), room.state());
+        let mut session = room.session(lab);
+        lab.bring_up(&mut session, &room.profile()).unwrap();
+        lab.assert_state(&before, "outside nothing has changed, no host route and no pid file either");
+        let routes = room.ip("route show");
+        assert!(routes.contains("default dev tun0") && routes.contains("10.42.0.0/16 dev tun0"), "{routes}");
+        assert!(room.ip("addr show dev tun0").contains("inet 10.99.0.2 peer 10.99.0.1/32"));
+        assert!(room.ip("link show dev tun0").contains("mtu 1400"));
+        let tables = room.exec(&["nft", "list", "tables"]);
+        assert_eq!(tables, "table inet pptpctl_vpn\n");
+
+        // A ping from inside goes through the device whose descriptor is held outside, and its answer comes back.
+        let tun = session.tun().unwrap().share().unwrap();
+        let pinging = Command::new("ip")
+            .args(["netns", "exec", &room.name, "ping", "-c", "1", "-W", "20", "198.18.0.1"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut packet = from_tunnel(&tun, |packet| packet.first() == Some(&0x45) && packet[9] == 1);
+        assert_eq!((&packet[12..16], &packet[16..20]), (&[10, 99, 0, 2][..], &[198, 18, 0, 1][..]));
+        answer_ping(&mut packet);
+        assert!(packets::send(&tun, &packet));
+        assert!(pinging.wait_with_output().unwrap().status.success());
+
+        assert_none(session.undo_all_and_close());
+        drop(tun);
+        lab.assert_state(&before, "down");
+        assert_eq!(room.state(), inside);
+    });
+}
+
+/// A device of the same name outside is another one, and stays.
+#[test]
+fn names_inside_are_not_those_outside() {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        let mut outside = lab.session("other");
+        let mut profile = with_default(DefaultRoute::Halves);
+        profile.name = "other".parse().unwrap();
+        lab.bring_up(&mut outside, &profile).unwrap();
+        let before = lab.state();
+        let room = Room::new("names");
+        let mut session = room.session(lab);
+        let fixed = Profile { unit: Some(0), ..room.profile() };
+        lab.bring_up(&mut session, &fixed).unwrap();
+        assert_eq!(session.tun().unwrap().name, outside.tun().unwrap().name);
+        drop(session);
+        // Killed: what it left inside is undone from outside.
+        let recovery =
+            recover(&lab.places, &mut Netlink::open().unwrap(), &|header| header.profile == "other");
+        assert_none(recovery.errors);
+        assert_eq!(recovery.recovered[0].profile, "vpn");
+        lab.assert_state(&before, "the other tunnel is untouched");
+        assert_none(outside.undo_all_and_close());
+    });
+}
+
+#[test]
+fn a_namespace_that_is_gone_has_nothing_to_undo() {
+    for made_anew in [false, true] {
+        Lab::run(|lab| {
+            lab.one_uplink();
+            let before = lab.state();
+            let room = Room::new("gone");
+            let mut session = room.session(lab);
+            lab.bring_up(&mut session, &room.profile()).unwrap();
+            drop(session);
+            let number = || fs::metadata(Path::new("/run/netns").join(&room.name)).unwrap().ino();
+            let old = number();
+            ip(&["netns", "del", &room.name]);
+            if made_anew {
+                ip(&["netns", "add", &room.name]);
+                room.ip("link add tun0 type veth peer name far");
+                // The kernel gives the new one the old one's number more often than not, when that is quite gone.
+                let text = fs::read_to_string(lab.places.ledger("vpn")).unwrap();
+                let header = format!("\"netns\":{old},");
+                assert!(text.contains(&header), "{text}");
+                let same = format!("\"netns\":{},", number());
+                fs::write(lab.places.ledger("vpn"), text.replacen(&header, &same, 1)).unwrap();
+            }
+            let recovery = recover(&lab.places, &mut Netlink::open().unwrap(), &|_| false);
+            assert_none(recovery.errors);
+            assert!(recovery.recovered[0].gone);
+            assert!(!lab.places.ledger("vpn").exists());
+            lab.assert_state(&before, "gone");
+            if made_anew {
+                assert!(
+                    room.ip("link show").contains("tun0"),
+                    "another namespace of the same name is left alone"
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn a_name_that_is_not_there_is_told() {
+    Lab::run(|_| {
+        let host = Netlink::open().unwrap();
+        let words = host.enter("pptpctl-no-such-name").err().unwrap().to_string();
+        assert!(words.contains("`ip netns add pptpctl-no-such-name` makes it"), "{words}");
+    });
+}
+
+/// A named network namespace of this test's own; deleted when this is dropped.
+pub struct Room {
+    pub name: String,
+}
+
+impl Room {
+    pub fn new(what: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pptpctl-test-{what}-{}-{number}", std::process::id());
+        ip(&["netns", "add", &name]);
+        Self { name }
+    }
+
+    pub fn session(&self, lab: &Lab) -> Changes {
+        lab.session_with("vpn", Netlink::open().unwrap().enter(&self.name).unwrap())
+    }
+
+    /// Everything that can be done inside.
+    pub fn profile(&self) -> Profile {
+        Profile {
+            link: LinkPlace { netns: Some(self.name.clone()), ..LinkPlace::default() },
+            nftables: Some(Nftables { file: example("nftables.vpn") }),
+            nat: true,
+            routes: vec![split("10.42.0.0/16")],
+            ..with_default(DefaultRoute::Replace)
+        }
+    }
+
+    pub fn ip(&self, arguments: &str) -> String {
+        let mut all = vec!["-n", self.name.as_str()];
+        all.extend(arguments.split(' '));
+        ip(&all)
+    }
+
+    pub fn exec(&self, command: &[&str]) -> String {
+        let output = Command::new("ip").args(["netns", "exec", &self.name]).args(command).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn state(&self) -> String {
+        let commands =
+            ["-d -j route show table all", "-d -6 -j route show table all", "-d -j rule", "-j addr"];
+        let all: Vec<String> = commands.iter().map(|command| self.ip(command)).collect();
+        all.join("\n") + &self.exec(&["nft", "-j", "list", "ruleset"])
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        drop(Command::new("ip").args(["netns", "del", &self.name]).stderr(Stdio::null()).status());
+    }
+}

@@ -1,0 +1,224 @@
+//! Policy routing: marked transport, a table of the tunnel's own, the main table untouched; what stays outside, in
+//! every mode.
+
+use std::net::IpAddr;
+
+use pptpctl::{
+    apply::{AppliedRouting, Cause, Disposition},
+    net::netlink::Netlink,
+    plan::{self, FIRST_TABLE, NextHop, Platform, SLOTS},
+    profile::{DefaultRoute, Leak},
+};
+
+use crate::namespace::{Lab, SERVER, assert_none, ip, split, with_default};
+
+#[test]
+fn the_main_table_is_not_touched_and_only_marked_packets_reach_the_server() {
+    Lab::run(|lab| {
+        lab.two_uplinks();
+        let before = lab.state();
+        let main = ip(&["route", "show", "table", "main"]);
+        let mut session = lab.session("vpn");
+        lab.bring_up(&mut session, &with_default(DefaultRoute::Auto)).unwrap();
+        let peer = "10.99.0.1 dev tun0 proto kernel scope link src 10.99.0.2 \n".replace(" \n", "\n");
+        assert_eq!(ip(&["route", "show", "table", "main"]).replace(&peer, ""), main);
+        let mark = mark(&mut session);
+        let way = |arguments: &str| ip(&arguments.split(' ').collect::<Vec<_>>());
+        assert!(way("route get 1.1.1.1").contains("dev tun0"));
+        assert!(way(&format!("route get 203.0.113.9 mark {mark}")).contains("via 192.0.2.1 dev up0"));
+        assert!(
+            way("route get 203.0.113.9").contains("dev tun0"),
+            "anything else to the server is no transport"
+        );
+        assert!(way("route get 203.0.113.9 ipproto tcp dport 1723").contains("via 192.0.2.1 dev up0"));
+        assert!(way("route get 192.0.2.99").contains("dev up0"), "the link itself");
+        // What is forwarded follows the same rules.
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "0").unwrap();
+        assert!(way("route get 1.1.1.1 from 198.51.100.77 iif up2").contains("dev tun0"));
+        assert_none(session.undo_all_and_close());
+        lab.assert_state(&before, "");
+    });
+}
+
+#[test]
+fn a_table_that_someone_uses_is_left_to_him() {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        let mut session = lab.session("vpn");
+        let first = session.facts(SERVER, None).unwrap().table.unwrap();
+        assert!((FIRST_TABLE..FIRST_TABLE + SLOTS).contains(&first));
+        assert_none(session.undo_all_and_close());
+        // As a table with a route, as a mark in a rule, as a table in a rule.
+        ip(&["route", "add", "10.1.0.0/16", "dev", "up0", "table", &first.to_string()]);
+        ip(&["-6", "rule", "add", "fwmark", &(first + 1).to_string(), "lookup", "main"]);
+        ip(&["rule", "add", "lookup", &(first + 2).to_string(), "priority", "30000"]);
+        let before = lab.state();
+        let mut session = lab.session("vpn");
+        assert_eq!(session.facts(SERVER, None).unwrap().table, Some(first + 3));
+        lab.bring_up(&mut session, &with_default(DefaultRoute::Policy)).unwrap();
+        assert_eq!(session.facts(SERVER, None).unwrap().table, Some(first + 3), "it is ours now");
+        assert_none(session.undo_all_and_close());
+        lab.assert_state(&before, "");
+    });
+}
+
+#[test]
+fn the_default_route_by_rules_belongs_to_one_tunnel() {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        let before = lab.state();
+        let mut first = lab.session("first");
+        lab.bring_up(&mut first, &with_default(DefaultRoute::Policy)).unwrap();
+        let mut second = lab.session("second");
+        let error = lab.bring_up(&mut second, &with_default(DefaultRoute::Policy)).unwrap_err();
+        assert!(matches!(&error.cause, Cause::Taken(words) if words.contains("another tunnel")), "{error}");
+        assert_none(second.undo_all_and_close());
+        assert!(ip(&["route", "get", "1.1.1.1"]).contains("dev tun0"), "the first is untouched");
+        assert_none(first.undo_all_and_close());
+        lab.assert_state(&before, "");
+    });
+}
+
+#[test]
+fn a_rule_that_someone_took_away_comes_back_with_the_next_dial() {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        let before = lab.state();
+        let mut profile = with_default(DefaultRoute::Policy);
+        profile.leak = Leak::Block;
+        let mut session = lab.session("vpn");
+        lab.bring_up(&mut session, &profile).unwrap();
+        let up = lab.state();
+        let table = mark(&mut session).to_string();
+        ip(&["rule", "flush"]);
+        ip(&["rule", "add", "priority", "32766", "lookup", "main", "proto", "kernel"]);
+        ip(&["rule", "add", "priority", "32767", "lookup", "default", "proto", "kernel"]);
+        ip(&["-6", "route", "flush", "table", &table]);
+        lab.bring_up(&mut session, &profile).unwrap();
+        lab.assert_state(&up, "after the next dial");
+        assert_none(session.undo_all_and_close());
+        lab.assert_state(&before, "");
+    });
+}
+
+#[test]
+fn what_is_excluded_stays_outside_in_every_mode_and_follows_the_host() {
+    for mode in [DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
+        for leak in [Leak::Allow, Leak::Block] {
+            Lab::run(|lab| {
+                let when = format!("{} {leak:?}", mode.name());
+                lab.one_uplink();
+                let before = lab.state();
+                let mut profile = with_default(mode);
+                profile.leak = leak;
+                profile.ppp.ipv6 = true;
+                profile.routes = vec![split("10.42.0.0/16")];
+                profile.exclude = ["198.18.0.0/15", "10.42.7.0/24", "2001:db8:99::/48"]
+                    .map(|prefix| prefix.parse().unwrap())
+                    .to_vec();
+                let mut session = lab.session("vpn");
+                lab.bring_up(&mut session, &profile).unwrap();
+                let way = |to: &str| ip(&["route", "get", to]);
+                for (to, wanted) in [
+                    ("198.18.7.7", "via 192.0.2.1 dev up0"),
+                    ("10.42.7.7", "via 192.0.2.1 dev up0"),
+                    ("10.42.8.8", "dev tun0"),
+                    ("8.8.8.8", "dev tun0"),
+                    ("2001:db8:99::7", "via 2001:db8::1 dev up0"),
+                    ("2001:db8:98::7", "dev tun0"),
+                ] {
+                    assert!(way(to).contains(wanted), "{when}: {to}: {}", way(to));
+                }
+                // The host moves to another network: the default route goes, another one comes (in the mode that has
+                // taken it away, DHCP makes it beside ours).
+                if mode != DefaultRoute::Replace {
+                    ip(&["route", "del", "default"]);
+                }
+                crate::namespace::uplink("up2", "198.51.100.2/24", "2001:db8:2::2/64");
+                ip(&["route", "add", "default", "via", "198.51.100.1", "dev", "up2", "metric", "100"]);
+                let facts = session.facts(SERVER, None).unwrap();
+                let gateway: IpAddr = "198.51.100.1".parse().unwrap();
+                assert!(
+                    matches!(&facts.next_hop, Some(NextHop::By { gateway: Some(found), .. }) if *found == gateway),
+                    "{when}: the server: {:?}",
+                    facts.next_hop
+                );
+                let facts = plan::Facts { outside: session.outside(&profile.exclude), ..facts };
+                session.perform(&plan::transport(&profile, Platform::Linux).resolve(&facts)).unwrap();
+                for to in ["198.18.7.7", "10.42.7.7"] {
+                    assert!(way(to).contains("via 198.51.100.1 dev up2"), "{when}: {to}: {}", way(to));
+                }
+                assert!(way("8.8.8.8").contains("dev tun0"), "{when}");
+                assert_none(session.undo_all_and_close());
+                ip(&["link", "del", "up2"]);
+                if mode != DefaultRoute::Replace {
+                    let old = "route add default via 192.0.2.1 dev up0 proto dhcp src 192.0.2.2 metric 100";
+                    ip(&old.split(' ').collect::<Vec<_>>());
+                    lab.assert_state(&before, &when);
+                }
+            });
+        }
+    }
+}
+
+/// What `pptpctl routes` says is what the kernel does, with the rule and the route behind it, alive and dead.
+#[test]
+fn the_way_of_a_packet_is_told_with_its_reason() {
+    for mode in [DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
+        Lab::run(|lab| {
+            lab.one_uplink();
+            let mut profile = with_default(mode);
+            profile.leak = Leak::Block;
+            profile.exclude = vec!["198.18.0.0/15".parse().unwrap()];
+            assert!(AppliedRouting::of(&lab.places, "vpn").is_none());
+            let mut session = lab.session("vpn");
+            lab.bring_up(&mut session, &profile).unwrap();
+            let expect = |wanted: &[(&str, Disposition, &str, &str)]| {
+                let in_force = AppliedRouting::of(&lab.places, "vpn").unwrap();
+                for (to, goes, route, why) in wanted {
+                    let trace = in_force.trace(&mut Netlink::open().unwrap(), to.parse().unwrap()).unwrap();
+                    assert_eq!(trace.disposition, *goes, "{} {trace:?}", mode.name());
+                    assert!(trace.why.contains(why), "{} {trace:?}", mode.name());
+                    assert!(trace.route.unwrap_or_default().contains(route), "{} {to}", mode.name());
+                }
+            };
+            let around = [
+                ("192.0.2.2", Disposition::Here, "", "this host"),
+                ("198.18.7.7", Disposition::Outside, "via 192.0.2.1", "excluded"),
+                ("192.0.2.99", Disposition::Outside, "192.0.2.0/24", "more specific"),
+                ("2001:db8:5::1", Disposition::Blocked, "unreachable", "block"),
+            ];
+            expect(&around);
+            expect(&[("1.1.1.1", Disposition::Tunnel, "dev tun0", "tunnel")]);
+            let lines: Vec<String> =
+                AppliedRouting::of(&lab.places, "vpn").unwrap().lines(Platform::Linux).collect();
+            assert!(lines.iter().any(|line| line.contains("unreachable")), "{lines:?}");
+            if mode == DefaultRoute::Policy {
+                let in_force = AppliedRouting::of(&lab.places, "vpn").unwrap();
+                let trace =
+                    in_force.trace(&mut Netlink::open().unwrap(), "1.1.1.1".parse().unwrap()).unwrap();
+                assert!(trace.rule.unwrap().contains("not fwmark"));
+            }
+            drop(session);
+            // Another test's child may hold the device for as long as it takes to start a program.
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            while ip(&["-o", "link"]).contains("tun0") {
+                assert!(std::time::Instant::now() < deadline, "the device stays");
+                std::thread::yield_now();
+            }
+            expect(&[("1.1.1.1", Disposition::Blocked, "unreachable", "away")]);
+            lab.recover();
+            assert!(AppliedRouting::of(&lab.places, "vpn").is_none());
+        });
+    }
+}
+
+/// The mark of a tunnel that is up.
+fn mark(session: &mut pptpctl::apply::Changes) -> u32 {
+    let rules = Netlink::open().unwrap().rules(false).unwrap();
+    let ours =
+        rules.iter().find(|rule| rule.is_ours() && rule.not).expect("the rule that leads into the tunnel");
+    assert_eq!(session.facts(SERVER, None).unwrap().table, Some(ours.table));
+    ours.mark.unwrap()
+}

@@ -1,0 +1,153 @@
+//! A client with a resolver in its own network and another one behind the tunnel, and what a person does there.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+use nix::mount::{MsFlags, mount};
+use pptpctl::demo::config::ServerConfig;
+
+pub use crate::script::script;
+use crate::{
+    responder::{Responder, Starter},
+    world::{PASSWORD, Running, World, in_world, text},
+};
+
+/// The resolver of the client's own network.
+pub const NEAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// The resolver behind the tunnel.
+pub const FAR: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
+/// What the near one says `who.example` is; where the server is.
+pub const NEAR_SAYS: &str = "192.0.2.66";
+/// What the far one says.
+pub const FAR_SAYS: &str = "192.168.77.66";
+/// What no tunnel has touched.
+pub const RESOLV_CONF: &str =
+    "# by hand\nnameserver 192.0.2.2\nsearch lan.example\noptions timeout:10 attempts:1\n";
+
+pub struct ResolverWorld<'a> {
+    pub world: &'a World,
+    pub near: Responder,
+    pub far: Responder,
+}
+
+/// Runs a test in a world with an /etc of its own, and two resolvers that disagree.
+pub fn in_resolver_world(test: impl FnOnce(&ResolverWorld<'_>) + Send + 'static) {
+    let users = vec![("tester".to_owned(), PASSWORD.to_owned())];
+    in_town_of(ServerConfig { users, dns: vec![FAR], ..ServerConfig::default() }, test);
+}
+
+/// The same with another server, whose first resolver is the far one.
+pub fn in_town_of(orders: ServerConfig, test: impl FnOnce(&ResolverWorld<'_>) + Send + 'static) {
+    let starter = Starter::new();
+    in_world(orders, move |world| {
+        private_etc();
+        fs::write("/etc/resolv.conf", RESOLV_CONF).unwrap();
+        let names = [
+            ("who.example", NEAR_SAYS.parse().unwrap()),
+            ("vpn.example", Ipv4Addr::new(192, 0, 2, 1)),
+            ("vpn-gateway.net", Ipv4Addr::new(192, 0, 2, 1)),
+            ("near.example", Ipv4Addr::new(192, 0, 2, 67)),
+        ];
+        // This thread is no process of its own world, so /proc does not know it; whom it starts is.
+        let mut neighbour = world.spawn(Command::new("cat").stdin(Stdio::piped()));
+        let input = neighbour.stdin.take();
+        let here = format!("/proc/{}/ns/net", world.shell("pgrep -n -x cat").trim());
+        let near = Responder::start(&starter, &here, NEAR, &names);
+        drop((input, neighbour));
+        let names = [
+            ("who.example", FAR_SAYS.parse().unwrap()),
+            ("host.corp.example", Ipv4Addr::new(192, 168, 77, 9)),
+        ];
+        let far = Responder::start(&starter, "/proc/1/ns/net", world.orders.dns[0], &names);
+        test(&ResolverWorld { world, near, far });
+    });
+}
+
+/// An /etc that nobody else sees, and that a test may fill.
+pub fn private_etc() {
+    let none: Option<&str> = None;
+    mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
+    let copied = Command::new("cp").args(["-a", "/etc/.", "/mnt/"]).status().unwrap();
+    assert!(copied.success());
+    mount(Some("/mnt"), "/etc", none, MsFlags::MS_MOVE, none).unwrap();
+    fs::remove_file("/etc/resolv.conf").unwrap();
+    // The C library shall ask DNS, and no cache or other source before it.
+    fs::write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n").unwrap();
+}
+
+impl ResolverWorld<'_> {
+    /// What a program of this host gets for a name; `None` when there is none.
+    pub fn ask(&self, name: &str) -> Option<String> {
+        let output = Command::new("getent").args(["ahostsv4", name]).output().unwrap();
+        text(&output.stdout).split_whitespace().next().map(str::to_owned)
+    }
+
+    #[track_caller]
+    pub fn asks(&self, name: &str, expected: &str) {
+        assert_eq!(self.ask(name).as_deref(), Some(expected), "{name}: {}", resolv_conf());
+    }
+
+    pub fn status(&self) -> serde_json::Value {
+        let output = self.world.run(&["status", "vpn", "--json"]);
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap_or_default()
+    }
+
+    /// The supervisor and its engine, gone at once.
+    pub fn kill_both(&self) {
+        self.world.shell(&format!("kill -9 {} {}", self.pid("supervisor_pid"), self.pid("engine_pid")));
+        self.world.wait_for(|| !self.world.shell("ip -o link").contains("tun"));
+        // Its lock is free.
+        self.world.wait_for(|| self.world.run(&["status", "vpn"]).status.code() == Some(6));
+    }
+
+    pub fn pid(&self, which: &str) -> u64 {
+        self.status().get(which).and_then(serde_json::Value::as_u64).expect("a process id")
+    }
+
+    pub fn spawn(&self, command: &mut Command) -> Running {
+        self.world.spawn(command)
+    }
+}
+
+pub fn resolv_conf() -> String {
+    fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
+}
+
+/// Where the packages are unpacked.
+pub fn packages() -> &'static Path {
+    static PLACE: OnceLock<PathBuf> = OnceLock::new();
+    PLACE.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/netns_dns/packages");
+        let output = Command::new(script).output().unwrap();
+        assert!(output.status.success(), "no packages: {}", text(&output.stderr));
+        text(&output.stdout).trim().into()
+    })
+}
+
+/// Lays packages over /usr, and their /etc into ours: as if they were installed, but for their scripts.
+pub fn install(names: &[&str]) {
+    let place = packages();
+    let layers: Vec<String> = names
+        .iter()
+        .map(|name| place.join(name).join("usr").display().to_string())
+        .chain(["/usr".to_owned()])
+        .collect();
+    let options = format!("lowerdir={}", layers.join(":"));
+    mount(Some("overlay"), "/usr", Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
+    for name in names {
+        let etc = place.join(name).join("etc");
+        if etc.exists() {
+            let copied = Command::new("cp").arg("-a").arg(etc.join(".")).arg("/etc/").status().unwrap();
+            assert!(copied.success());
+        }
+    }
+}

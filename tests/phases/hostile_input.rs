@@ -1,0 +1,211 @@
+//! What people, other programs and a stuck engine do to a tunnel: its supervisor must neither hang, nor die, nor
+//! leave anything behind.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::Path,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::mount::{MsFlags, mount};
+use pptpctl::{
+    apply::{
+        Directories,
+        ledger::{Header, Ledger, PriorState},
+    },
+    demo::config::Fault,
+    plan::{Part, Step},
+};
+
+use super::{
+    sound, trouble,
+    world::{World, download, in_world, text},
+};
+
+const SOCKET: &str = "/run/pptpctl/vpn.sock";
+
+#[test]
+fn a_log_that_nobody_reads_any_more_ends_no_tunnel() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        let mut up = world.command(&["up", "vpn", "--foreground"]);
+        let mut up = world.spawn(up.stdout(Stdio::null()).stderr(Stdio::piped()));
+        drop(up.stderr.take());
+        world.wait_for(|| up_or_over(world, &mut up));
+        assert!(up.try_wait().unwrap().is_none(), "it ended");
+        assert!(text(&world.run(&["status", "vpn"]).stdout).contains("up on"));
+        world.down(&before);
+        assert!(up.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn an_engine_that_does_not_listen_keeps_nobody_from_taking_it_down() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        world.up();
+        let engine = world.pid("engine_pid");
+        world.shell(&format!("kill -STOP {engine}"));
+        // Far more questions than the channel to the engine holds.
+        for _ in 0..100 {
+            let askers: Vec<_> = (0..8)
+                .map(|_| {
+                    let mut asker = UnixStream::connect(SOCKET).unwrap();
+                    asker.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+                    asker.write_all(b"{\"command\":\"status\"}\n").unwrap();
+                    asker
+                })
+                .collect();
+            thread::sleep(Duration::from_millis(2));
+            drop(askers);
+        }
+        // Within LIMIT; whoever waits for the engine waits without end.
+        let mut down = world.spawn(world.command(&["down", "vpn"]).stdout(Stdio::null()));
+        world.wait_for(|| down.try_wait().unwrap().is_some());
+        world.assert_state(&before);
+    });
+}
+
+#[test]
+fn those_who_ask_nothing_keep_nobody_from_asking() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        world.up();
+        let silent: Vec<_> = (0..40).map(|_| UnixStream::connect(SOCKET).unwrap()).collect();
+        assert!(text(&world.run(&["status", "vpn"]).stdout).contains("up on"));
+        world.down(&before);
+        drop(silent);
+    });
+}
+
+#[test]
+fn everyone_may_look_into_the_control_directory_whatever_the_umask() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        world.shell(&format!("umask 077; {} --config {} up vpn", World::PROGRAM, World::CONFIG));
+        assert_eq!(fs::metadata("/run/pptpctl").unwrap().permissions().mode() & 0o7777, 0o755);
+        assert_eq!(fs::metadata(SOCKET).unwrap().permissions().mode() & 0o7777, 0o600);
+        world.down(&before);
+    });
+}
+
+#[test]
+fn a_tunnel_whose_device_was_taken_away_gets_a_new_one() {
+    in_world(sound(), |world| {
+        world.profile("retry = { first = \"100ms\" }");
+        let before = world.state();
+        world.up();
+        let engine = world.pid("engine_pid");
+        world.shell("ip link delete tun0");
+        world.wait_for(|| {
+            let status = world.run(&["status", "vpn", "--json"]);
+            let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+            status["state"] == "up" && status["engine_pid"].as_u64().is_some_and(|now| now != engine)
+        });
+        download(world.orders.office, 10_000);
+        world.down(&before);
+    });
+}
+
+#[test]
+fn down_ends_what_waits_for_its_password() {
+    // A server that takes no call: whenever the word comes, `up` has not got there yet.
+    in_world(trouble(Fault::SilentCall), |world| {
+        world.profile("");
+        let slow = fs::read_to_string(World::CONFIG).unwrap();
+        let slow = slow.replace(
+            "password.file = \"/run/test.password\"",
+            "password.command = [\"sh\", \"-c\", \"sleep 0.3; cat /run/test.password\"]",
+        );
+        fs::write(World::CONFIG, slow).unwrap();
+        let before = world.state();
+        let mut up = world.command(&["up", "vpn"]);
+        let up = world.spawn(up.stdout(Stdio::null()).stderr(Stdio::piped()));
+        // Signed, and therefore held.
+        world.wait_for(|| fs::metadata("/run/pptpctl/vpn.lock").is_ok_and(|lock| lock.len() > 0));
+        let down = world.run(&["down", "vpn"]);
+        let up = up.wait_with_output();
+        assert_eq!(down.status.code(), Some(0), "{}{}", text(&down.stderr), text(&up.stderr));
+        assert_eq!(up.status.code(), Some(24), "{}", text(&up.stderr));
+        world.assert_state(&before);
+    });
+}
+
+fn up_or_over(world: &World, up: &mut std::process::Child) -> bool {
+    text(&world.run(&["status", "vpn"]).stdout).contains("up on") || up.try_wait().unwrap().is_some()
+}
+
+#[test]
+fn a_disk_that_was_full_for_a_while_costs_no_line_of_the_ledger() {
+    in_world(sound(), |_| {
+        let state = Path::new("/run/small");
+        fs::create_dir(state).unwrap();
+        mount(Some("tmpfs"), state, Some("tmpfs"), MsFlags::empty(), Some("size=16k")).unwrap();
+        fs::write(state.join("filler"), [0; 8192]).unwrap();
+        let places = Directories { run: "/run".into(), state: state.to_owned() };
+        let mut ledger = Ledger::create(&places, Header::here("vpn")).unwrap();
+        let step = Step::RemoveDefault { ipv6: false };
+        let mut steps = 0;
+        while ledger.intend(Part::Network, &step, PriorState::Nothing, None).is_ok() {
+            steps += 1;
+        }
+        fs::remove_file(state.join("filler")).unwrap();
+        ledger.intend(Part::Network, &step, PriorState::Nothing, None).unwrap();
+        let read = Ledger::open(ledger.path()).unwrap().unwrap();
+        assert_eq!(read.record().garbled, [0; 0]);
+        assert_eq!(read.record().entries.len(), steps + 1);
+    });
+}
+
+/// A hook may call this program for another tunnel: nothing that both need is held while it runs.
+#[test]
+fn a_hook_may_bring_up_another_tunnel() {
+    in_world(sound(), |world| {
+        let hook = |what: &str| {
+            let (program, config) = (World::PROGRAM, World::CONFIG);
+            format!("[\"{program}\", \"--config\", \"{config}\", \"{what}\", \"two\"]")
+        };
+        world.profile("");
+        let two = fs::read_to_string(World::CONFIG).unwrap();
+        let two = two.replace("[profile.vpn]", "[profile.two]").replace("192.168.77.0", "192.168.78.0");
+        world.profile(&format!(
+            "hooks = {{ up = {}, down = {}, timeout = \"60s\" }}",
+            hook("up"),
+            hook("down")
+        ));
+        let one = fs::read_to_string(World::CONFIG).unwrap();
+        fs::write(World::CONFIG, one + &two).unwrap();
+        let before = world.state();
+        let started = Instant::now();
+        world.up();
+        let up = text(&world.run(&["status", "two"]).stdout);
+        assert!(up.contains("two: up on"), "{up}");
+        world.down(&before);
+        assert!(started.elapsed() < Duration::from_secs(50), "one waited for the other");
+    });
+}
+
+/// It has had its turn: to say that `recover` will run it again would be untrue.
+#[test]
+fn what_no_second_try_can_help_is_told_so() {
+    in_world(sound(), |world| {
+        world.profile("hooks.down = [\"/bin/false\"]");
+        let before = world.state();
+        world.up();
+        let output = world.run(&["down", "vpn"]);
+        assert_eq!(output.status.code(), Some(23));
+        let said = text(&output.stderr);
+        assert!(said.contains("run /bin/false") && said.contains("trying again cannot help"), "{said}");
+        assert!(!said.contains("recover"), "{said}");
+        assert_eq!(text(&world.run(&["recover"]).stdout), "nothing to put back\n");
+        world.assert_state(&before);
+    });
+}

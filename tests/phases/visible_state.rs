@@ -1,0 +1,210 @@
+//! What is shown, and to whom: the plan before, the log while it grows, its state to systemd, nothing to those who may
+//! not see it. And that a test that fails here fails.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, ErrorKind},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixDatagram, UnixStream},
+        process::CommandExt,
+    },
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::unistd::{Uid, setfsuid};
+use pptpctl::{
+    apply::{Directories, ledger::Ledger},
+    plan::{Platform, Step},
+    supervisor::log::LARGEST,
+};
+
+use super::{
+    sound,
+    world::{LIMIT, download, in_world, new_world, text},
+};
+
+const NOBODY: u32 = 65_534;
+const SOCKET: &str = "/run/pptpctl/vpn.sock";
+const LOG: &str = "/var/log/pptpctl/vpn.log";
+
+#[test]
+fn nobody_is_told_nothing_of_a_live_tunnel() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        world.up();
+        let during = world.state();
+        let as_nobody =
+            |arguments: &[&str]| world.command(arguments).uid(NOBODY).gid(NOBODY).output().unwrap();
+        for arguments in
+            [&["status", "vpn"][..], &["status", "vpn", "--json"], &["down", "vpn"], &["logs", "vpn"]]
+        {
+            let output = as_nobody(arguments);
+            let said = text(&output.stdout) + &text(&output.stderr);
+            assert_eq!(output.status.code(), Some(4), "{arguments:?}: {said}");
+            assert!(!said.contains("up on") && !said.contains("10.77.0.100"), "{arguments:?}: {said}");
+        }
+        // File access goes by this user id, which is the calling thread's own.
+        setfsuid(Uid::from_raw(NOBODY));
+        let direct = UnixStream::connect(SOCKET).map_err(|error| error.kind());
+        setfsuid(Uid::from_raw(0));
+        assert!(matches!(direct, Err(ErrorKind::PermissionDenied)), "{direct:?}");
+        // And if the mode of the socket let everyone in, its owner would not.
+        fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o666)).unwrap();
+        for arguments in [["status", "vpn"], ["down", "vpn"]] {
+            let output = as_nobody(&arguments);
+            let said = text(&output.stdout) + &text(&output.stderr);
+            assert!(!output.status.success() && !said.contains("up on"), "{arguments:?}: {said}");
+        }
+        fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o600)).unwrap();
+        let log = fs::read_to_string(LOG).unwrap();
+        assert!(log.contains("control socket: refused"), "{log}");
+        world.assert_state(&during);
+        world.down(&before);
+    });
+}
+
+#[test]
+fn a_followed_log_goes_on_after_a_rotation() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        // So long that the first line of `up` makes it the predecessor.
+        let old = "an older line of this log\n".repeat(usize::try_from(LARGEST).unwrap() / 26 + 1);
+        fs::create_dir("/var/log/pptpctl").unwrap();
+        fs::write(LOG, &old).unwrap();
+        let mut follow = world.spawn(world.command(&["logs", "vpn", "--follow"]).stdout(Stdio::piped()));
+        let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let shown_before =
+            lines.by_ref().take(old.lines().count()).all(|line| line == "an older line of this log");
+        assert!(shown_before);
+        world.up();
+        world.down(&before);
+        assert_eq!(fs::read_to_string(format!("{LOG}.1")).unwrap().len(), old.len(), "it was not rotated");
+        let new = fs::read_to_string(LOG).unwrap();
+        let shown: Vec<String> = lines.take(new.lines().count()).collect();
+        assert_eq!(shown, new.lines().collect::<Vec<_>>());
+        assert!(new.contains("vpn: connect"), "{new}");
+    });
+}
+
+#[test]
+fn up_performs_what_its_dry_run_shows() {
+    for (default, gateway) in [("halves", ""), ("replace", "ip route add default via 192.0.2.200")] {
+        in_world(sound(), move |world| {
+            if !gateway.is_empty() {
+                world.shell(gateway);
+            }
+            world.profile(&format!(
+                "default = {{ mode = \"{default}\" }}\nroutes = [\"192.168.77.0/24\", \"10.42.0.0/16\"]"
+            ));
+            let before = world.state();
+            let shown = world.run(&["up", "--dry-run", "vpn"]);
+            assert!(shown.status.success(), "{}", text(&shown.stderr));
+            world.assert_state(&before);
+            world.up();
+            let performed = performed();
+            let known = |line: &str| fill(line, &performed, world.pid("supervisor_pid"));
+            let mut shown_up: Vec<String> = text(&shown.stdout).lines().map(known).collect();
+            let down = shown_up.iter().position(|line| line == "# down").expect("how it is undone");
+            let mut shown_down = shown_up.split_off(down);
+            for lines in [&mut shown_up, &mut shown_down] {
+                lines.retain(|line| !line.starts_with('#'));
+            }
+            let host = Platform::host();
+            let up: Vec<String> = performed.iter().map(|step| step.line(host)).collect();
+            assert_eq!(shown_up, up);
+            let undone: Vec<String> =
+                performed.iter().rev().filter_map(|step| step.undo_line(host)).collect();
+            assert_eq!(shown_down, undone);
+            assert!(
+                up.len() >= 9 && up.iter().any(|line| line.contains("0.0.0.0/1") || line.contains("default"))
+            );
+            world.down(&before);
+        });
+    }
+}
+
+/// The steps that a live tunnel has in force, in their order.
+fn performed() -> Vec<Step> {
+    let ledger =
+        Ledger::open(&Directories::system(Platform::host()).ledger("vpn")).unwrap().expect("a ledger");
+    let record = ledger.record();
+    assert_eq!(record.garbled, [0; 0]);
+    record.entries.iter().map(|entry| entry.step.clone()).collect()
+}
+
+/// A line of the preview with what has become known: in the ledger for what the kernel and the server had to say.
+fn fill(line: &str, performed: &[Step], pid: u64) -> String {
+    let mut line = line
+        .replace("<pid>", &pid.to_string())
+        .replace("<local>", "10.77.0.100")
+        .replace("<peer>", "10.77.0.1");
+    for step in performed {
+        if let Step::Mtu { mtu, .. } = step {
+            assert!((1_300..=1_500).contains(mtu.known().unwrap()), "{mtu}");
+            line = line.replace("<mtu>", &mtu.to_string());
+        }
+    }
+    // The server is on the wire itself. The device that is yet to be chosen is named so, whichever it becomes.
+    line = line.replace("via <gateway>", "dev eth0");
+    if line.contains("(tunX)") || line == "close tunX" { line } else { line.replace("tunX", "tun0") }
+}
+
+/// `Type=notify`: READY=1 comes when packets flow, and not before; STOPPING=1 on the way down.
+#[test]
+fn systemd_is_told() {
+    in_world(sound(), |world| {
+        world.profile("");
+        let before = world.state();
+        let systemd = UnixDatagram::bind("/run/notify.sock").unwrap();
+        systemd.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut up = world.command(&["up", "--foreground", "vpn"]);
+        let mut up = world.spawn(up.env("NOTIFY_SOCKET", "/run/notify.sock").stderr(Stdio::null()));
+        let hear = || {
+            let mut bytes = [0; 512];
+            loop {
+                match systemd.recv(&mut bytes) {
+                    Ok(size) => break text(&bytes[..size]),
+                    // A socket with a timeout is not resumed after a signal, whatever its handler asked for (signal(7)).
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => panic!("another word to systemd: {error}"),
+                }
+            }
+        };
+        let mut words = vec![hear()];
+        while !words.last().unwrap().contains("READY=1") {
+            words.push(hear());
+        }
+        assert_eq!(words.pop().unwrap(), "READY=1\nSTATUS=up on tun0");
+        assert_eq!(words.first().unwrap(), "STATUS=connect");
+        assert_eq!(words.last().unwrap(), "STATUS=routes");
+        download(world.orders.office, 10_000);
+        assert!(world.run(&["down", "vpn"]).status.success());
+        assert_eq!(hear(), "STOPPING=1");
+        assert!(up.wait().unwrap().success());
+        drop(systemd);
+        fs::remove_file("/run/notify.sock").unwrap();
+        world.assert_state(&before);
+    });
+}
+
+/// The kernel ends a world only when each of its processes has been buried: one that a failing test forgets would be
+/// waited for without end, and the failure never told.
+#[test]
+fn a_test_that_fails_with_a_process_of_its_own_fails() {
+    let world = new_world(sound(), |world| {
+        let _forgotten = world.spawn(Command::new("sleep").arg("1000"));
+        // Not by panic!, which would print what looks like a failure.
+        std::panic::resume_unwind(Box::new("on purpose"));
+    });
+    let deadline = Instant::now() + LIMIT;
+    while !world.is_finished() {
+        assert!(Instant::now() < deadline, "the world does not end");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(world.join().unwrap_err().downcast_ref(), Some(&"on purpose"));
+}
