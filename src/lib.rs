@@ -1,11 +1,11 @@
 //! pptpctl: a PPTP client for Linux, FreeBSD, OpenBSD and NetBSD.
 //!
-//! One sentence holds the house together: what a person wrote becomes a [`profile`]; a profile and the
-//! facts of a live link become a [`plan`]; the [`supervisor`] owns one plan and one [`engine`] process; the
-//! engine turns sockets into calls on the pure protocol machines in [`pptp`] and [`ppp`]; what they report
-//! becomes steps performed by [`apply`], each written to the ledger before it is done.
+//! A [`profile`] is one tunnel's configuration. A profile and the facts of a live link become a [`plan`], an
+//! ordered list of steps. The [`supervisor`] owns one plan and one [`engine`] process. The engine connects
+//! sockets to the protocol state machines in [`pptp`] and [`ppp`], which do no I/O. [`apply`] performs the
+//! steps that follow from their events, and writes each to the ledger first.
 //!
-//! `ARCHITECTURE.md` has the map; `tests/imports.rs` holds the imports to it.
+//! `ARCHITECTURE.md` describes the modules; `tests/imports.rs` checks their imports against it.
 
 pub mod apply;
 pub mod cli;

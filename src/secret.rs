@@ -1,34 +1,34 @@
-//! A secret: bytes that are wiped when dropped and that nothing can print by accident.
+//! Secret bytes that are wiped when dropped and cannot be printed by accident.
 //!
-//! There is no `Debug`, `Display`, `Serialize` or `PartialEq` here on purpose: a secret can be handed to the
-//! authentication machines and to nothing else. Every room may use this file; it uses none.
+//! `Debug`, `Display`, `Serialize` and `PartialEq` are deliberately missing: only the authentication
+//! protocols have a use for a secret. Every module may import this file; it imports none.
 
 use zeroize::Zeroizing;
 
-/// A password, as the bytes that the person typed (UTF-8 when it came from a profile).
+/// A password, as the bytes that the user typed (UTF-8 when it came from a profile).
 #[derive(Clone, Default)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// Takes the bytes over; the caller's buffer is the one that is wiped later.
+    /// Takes ownership of the bytes without copying: the caller's buffer is the one wiped on drop.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The bytes themselves, for the one computation that needs them.
+    /// Returns the bytes, for the one computation that needs them.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is nothing in it.
+    /// Returns whether the secret has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

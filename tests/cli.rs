@@ -1,7 +1,7 @@
-//! Transcripts of the command line that need neither root nor a network, held against golden files in `tests/cli`.
+//! Transcripts of commands that need neither root nor a network, compared with golden files in `tests/cli`.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test cli` writes the files anew. What a command says must be the same for root and
-//! for others; where it is not, the command is run as nobody.
+//! `UPDATE_GOLDEN=1 cargo test --test cli` rewrites the files. The output of a command must be the same for
+//! root and for other users; where it is not, the command is run as nobody.
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// Nobody, on every system.
+/// Uid and gid of nobody, on every system.
 const NOBODY: u32 = 65_534;
 
 #[test]
@@ -26,7 +26,7 @@ fn help_and_version() {
 }
 
 #[test]
-fn a_wrong_command_line_is_status_2() {
+fn invalid_command_line_exits_with_2() {
     let mut desk = Desk::new();
     for wrong in [
         &["frobnicate"][..],
@@ -43,7 +43,7 @@ fn a_wrong_command_line_is_status_2() {
 }
 
 #[test]
-fn a_name_that_is_not_there_is_status_3_with_the_nearest() {
+fn unknown_profile_exits_with_3_and_suggests_the_nearest() {
     let mut desk = Desk::with("profiles.toml");
     assert_eq!(desk.run(&["up", "--dry-run", "t-splti"]), 3);
     assert_eq!(desk.run(&["up", "--dry-run", "elsewhere"]), 3);
@@ -54,7 +54,7 @@ fn a_name_that_is_not_there_is_status_3_with_the_nearest() {
 }
 
 #[test]
-fn no_profiles_at_all() {
+fn missing_profiles_exit_with_3() {
     let mut desk = Desk::new();
     assert_eq!(desk.run(&["check"]), 3);
     assert_eq!(desk.run(&["list"]), 3);
@@ -64,7 +64,7 @@ fn no_profiles_at_all() {
 }
 
 #[test]
-fn good_profiles_with_a_warning() {
+fn valid_profiles_with_a_warning_exit_with_0() {
     let mut desk = Desk::with("profiles.toml");
     assert_eq!(desk.run(&["check"]), 0);
     assert_eq!(desk.run(&["list"]), 0);
@@ -74,7 +74,7 @@ fn good_profiles_with_a_warning() {
 }
 
 #[test]
-fn bad_profiles() {
+fn invalid_profiles_are_reported() {
     let mut desk = Desk::with("bad.toml");
     assert_eq!(desk.run(&["check"]), 3);
     assert_eq!(desk.run(&["list"]), 0);
@@ -86,7 +86,7 @@ fn bad_profiles() {
 }
 
 #[test]
-fn a_broken_file_beside_good_ones_is_not_passed_over() {
+fn broken_file_beside_valid_ones_is_reported() {
     let mut desk = Desk::with("profiles.toml");
     let beside = desk.place.path().join("profiles.d");
     fs::create_dir(&beside).unwrap();
@@ -100,7 +100,7 @@ fn a_broken_file_beside_good_ones_is_not_passed_over() {
 }
 
 #[test]
-fn output_that_is_lost_is_an_error_and_a_closed_pipe_is_none() {
+fn write_error_fails_but_a_closed_pipe_does_not() {
     let desk = Desk::with("profiles.toml");
     let run = |out: Stdio| {
         let mut command = Command::new(&desk.program);
@@ -118,7 +118,7 @@ fn output_that_is_lost_is_an_error_and_a_closed_pipe_is_none() {
 }
 
 #[test]
-fn an_inline_password_in_a_file_for_everyone_is_refused() {
+fn inline_password_in_a_world_readable_file_is_refused() {
     let mut desk = Desk::with("bad.toml");
     desk.chmod(0o644);
     assert_eq!(desk.run(&["up", "--dry-run", "t-good"]), 3);
@@ -126,7 +126,7 @@ fn an_inline_password_in_a_file_for_everyone_is_refused() {
 }
 
 #[test]
-fn a_dry_run_shows_the_plan_of_each_kind() {
+fn dry_run_shows_the_plan_of_each_kind() {
     let mut desk = Desk::with("profiles.toml");
     for profile in ["t-split", "t-default", "t-halves", "t-ipv6", "t-pppd"] {
         assert_eq!(desk.run(&["up", "--dry-run", profile]), 0);
@@ -134,9 +134,9 @@ fn a_dry_run_shows_the_plan_of_each_kind() {
     desk.compare("dry_run");
 }
 
-/// The examples of the manual page of pptp(8), as an administrator of each system would type them.
+/// The examples of the manual page of pptp(8), as an administrator of each system types them.
 #[test]
-fn a_dry_run_for_another_system_speaks_its_words() {
+fn dry_run_uses_the_commands_of_another_system() {
     let mut desk = Desk::with("manual_page.toml");
     for system in ["freebsd", "openbsd", "netbsd", "linux"] {
         for profile in ["client", "router", "scripts"] {
@@ -149,7 +149,7 @@ fn a_dry_run_for_another_system_speaks_its_words() {
 }
 
 #[test]
-fn a_dry_run_shows_what_another_system_would_do() {
+fn dry_run_shows_the_plan_for_another_system() {
     let mut desk = Desk::with("profiles.toml");
     for platform in ["linux", "freebsd", "openbsd", "netbsd"] {
         for profile in ["t-default", "t-guarded"] {
@@ -161,9 +161,9 @@ fn a_dry_run_shows_what_another_system_would_do() {
     desk.compare("platforms");
 }
 
-/// What belongs to one other system is shown for that one, and refused for the others.
+/// Settings of one system are shown for that system, and refused for the others.
 #[test]
-fn a_dry_run_of_a_routing_table_of_the_tunnels_own_and_of_labels() {
+fn dry_run_shows_routing_domains_fibs_and_labels() {
     let mut desk = Desk::with("domains.toml");
     for (system, profile, status) in [
         ("openbsd", "rdomain", 0),
@@ -181,7 +181,7 @@ fn a_dry_run_of_a_routing_table_of_the_tunnels_own_and_of_labels() {
 }
 
 #[test]
-fn a_dry_run_shows_what_is_let_go_while_the_tunnel_is_lost() {
+fn dry_run_shows_steps_undone_while_the_tunnel_is_lost() {
     let mut desk = Desk::with("let_go.toml");
     for profile in ["policy", "replace"] {
         assert_eq!(desk.run(&["up", "--dry-run", profile]), 0);
@@ -190,7 +190,7 @@ fn a_dry_run_shows_what_is_let_go_while_the_tunnel_is_lost() {
 }
 
 #[test]
-fn a_tunnel_that_is_down_is_status_6() {
+fn tunnel_that_is_down_exits_with_6() {
     let mut desk = Desk::with("profiles.toml");
     assert_eq!(desk.run(&["status", "t-split"]), 6);
     assert_eq!(desk.run(&["status", "--json", "t-split"]), 6);
@@ -201,8 +201,8 @@ fn a_tunnel_that_is_down_is_status_6() {
 }
 
 #[test]
-fn status_of_all_names_the_profiles() {
-    // No golden file: tunnels that live on this host are in it too.
+fn status_without_a_name_lists_all_profiles() {
+    // No golden file: tunnels that are up on this host are in the output, too.
     let mut desk = Desk::with("profiles.toml");
     assert_eq!(desk.run(&["status"]), 0);
     for name in ["t-default", "t-halves", "t-ipv6", "t-split"] {
@@ -211,7 +211,7 @@ fn status_of_all_names_the_profiles() {
 }
 
 #[test]
-fn what_needs_root_says_so_with_status_4() {
+fn commands_that_need_root_exit_with_4() {
     let mut desk = Desk::with("profiles.toml");
     desk.as_nobody();
     for command in [&["up", "t-split"][..], &["down", "t-split"], &["recover"], &["up", "no-such-name"]] {
@@ -221,15 +221,15 @@ fn what_needs_root_says_so_with_status_4() {
 }
 
 #[test]
-fn the_hidden_roles_do_nothing_for_a_person() {
+fn hidden_roles_fail_when_run_by_a_user() {
     let mut desk = Desk::new();
     desk.as_nobody();
-    // Their standard input is no channel; they must not hang, and not claim to have done something.
+    // Standard input is no channel: the roles must neither hang nor report success.
     assert_ne!(desk.run(&["__engine"]), 0);
     assert_ne!(desk.run(&["__resolve"]), 0);
 }
 
-/// A place of its own for one transcript: profiles, program, and what was said so far.
+/// The environment of one transcript: profiles, program, and the output so far.
 struct Desk {
     place: tempfile::TempDir,
     program: PathBuf,
@@ -247,7 +247,7 @@ impl Desk {
         Self { place, program, profiles, nobody: false, transcript: String::new() }
     }
 
-    /// With these profiles of `tests/cli`, readable by their owner alone.
+    /// Returns a desk with these profiles of `tests/cli`, readable only by their owner.
     fn with(profiles: &str) -> Self {
         let desk = Self::new();
         fs::copy(golden().join(profiles), &desk.profiles).unwrap();
@@ -259,12 +259,12 @@ impl Desk {
         fs::set_permissions(&self.profiles, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// From now on as a user without rights, who may not be able to reach the build directory.
+    /// Runs further commands as an unprivileged user, who may not be able to reach the build directory.
     fn as_nobody(&mut self) {
         if nix::unistd::geteuid().is_root() {
             let copy = self.place.path().join("pptpctl");
-            // By a process of its own: a copy that is open for writing here is passed on to what other tests start just
-            // then, and until those have got rid of it nobody can run it (ETXTBSY).
+            // Copied by another process: a file that is open for writing here is inherited by processes that
+            // other tests start at that time, and until they close it execve(2) fails with ETXTBSY.
             assert!(Command::new("cp").args([&self.program, &copy]).status().unwrap().success());
             fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
             if self.profiles.exists() {
@@ -275,7 +275,7 @@ impl Desk {
         }
     }
 
-    /// Runs it, writes down what it said, and gives its exit status.
+    /// Runs a command, records its output, and returns its exit status.
     fn run(&mut self, arguments: &[&str]) -> i32 {
         let mut command = if self.nobody {
             let mut command = Command::new("setpriv");
@@ -304,7 +304,7 @@ impl Desk {
         let place = self.place.path().to_string_lossy();
         let text = |bytes: &[u8]| {
             let text = String::from_utf8(bytes.to_vec()).unwrap();
-            // Nothing planted in a profile is ever shown, whatever is asked and whatever is wrong.
+            // Secrets in a profile are never shown, whatever the command and the error.
             assert!(!text.contains("planted"), "a secret in the output of {arguments:?}:\n{text}");
             assert!(!text.contains('\u{1b}'), "colours without a terminal");
             text.replace(&*place, "/DESK")
@@ -318,7 +318,7 @@ impl Desk {
         self.transcript += &format!("--- exit status {}\n\n", output.status.code().unwrap());
     }
 
-    /// Holds the transcript against its golden file, or writes that anew.
+    /// Compares the transcript with its golden file, or rewrites that.
     fn compare(self, name: &str) {
         let path = golden().join(format!("{name}.txt"));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {

@@ -1,7 +1,7 @@
-//! `pptpctl demo` as a newcomer runs it: that it works, and that nothing is left, however it ends.
+//! `pptpctl demo` as a user runs it: that it works, and that it leaves nothing behind, however it ends.
 //!
-//! Needs root and /dev/net/tun; fails where they are missing. What stands for the host here is a network namespace
-//! of the test's own, so that nobody else's comings and goings count.
+//! Needs root and /dev/net/tun, and fails without them. The "host" is a network namespace made by the test,
+//! so that changes by other programs do not matter.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 
@@ -22,11 +22,11 @@ use nix::{
     unistd::{Pid, pipe2},
 };
 
-/// How long an ordinary demo may take, and what the kernel may need to clear away.
+/// Limit for a demo, and for the kernel to clean up.
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
-fn the_whole_story_is_told_and_nothing_is_left() {
+fn demo_succeeds_and_leaves_nothing() {
     let host = Host::new();
     let before = host.state();
     let started = Instant::now();
@@ -55,7 +55,7 @@ fn the_whole_story_is_told_and_nothing_is_left() {
 }
 
 #[test]
-fn nothing_is_left_when_it_is_cut_short() {
+fn interrupted_demo_leaves_nothing() {
     let host = Host::new();
     let before = host.state();
     for (moment, signal) in [
@@ -76,7 +76,7 @@ fn nothing_is_left_when_it_is_cut_short() {
 }
 
 #[test]
-fn a_reader_that_goes_away_does_not_stop_it() {
+fn demo_continues_when_its_reader_exits() {
     let host = Host::new();
     let before = host.state();
     let (mut child, mut said) = halting_demo();
@@ -87,7 +87,7 @@ fn a_reader_that_goes_away_does_not_stop_it() {
 }
 
 #[test]
-fn what_is_missing_is_said() {
+fn missing_requirements_are_reported() {
     let host = Host::new();
     let before = host.state();
     let mut as_nobody = demo();
@@ -97,13 +97,13 @@ fn what_is_missing_is_said() {
     assert_eq!(output.status.code(), Some(4), "{errors}");
     assert!(errors.contains("only root can: sudo "), "{errors}");
 
-    // Root by name only.
+    // Root in a new user namespace.
     let output = Command::new("unshare").args(["-Ur", &program(), "demo"]).output().unwrap();
     let (_, errors) = texts(&output);
     assert_eq!(output.status.code(), Some(7), "{errors}");
     assert!(errors.contains("user namespace"), "{errors}");
 
-    // A container: root, but not allowed to make namespaces.
+    // As in a container: root, but not permitted to make namespaces.
     let output = Command::new("setpriv")
         .args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin", &program(), "demo"])
         .output()
@@ -122,27 +122,27 @@ fn what_is_missing_is_said() {
 }
 
 fn demo() -> Command {
-    // Whoever runs the tests may ignore SIGINT (a job in the background does), and a child inherits that.
+    // The test may have been started with SIGINT ignored, as a background job is; a child inherits that.
     let mut command = Command::new("env");
     command.args(["--default-signal", &program(), "demo"]).stdin(Stdio::null());
     command
 }
 
-/// The program, at a place where everyone may run it.
+/// Returns the path of a copy that every user may run.
 fn program() -> String {
     Host::PROGRAM.to_owned()
 }
 
-/// A demo that does not get further than one line while nobody reads on.
+/// Starts a demo that blocks after each line until the line is read.
 fn halting_demo() -> (Child, BufReader<File>) {
-    // Each line is a packet, and there is room for one (pipe(7)).
+    // Each line is a packet, and the pipe holds one (pipe(7)).
     let (hears, says) = pipe2(OFlag::O_CLOEXEC | OFlag::O_DIRECT).unwrap();
     fcntl(&says, FcntlArg::F_SETPIPE_SZ(1)).unwrap();
     let child = demo().stdout(says).stderr(Stdio::null()).spawn().unwrap();
     (child, BufReader::new(hears.into()))
 }
 
-/// Reads what it says until a line has `word` in it.
+/// Reads output up to a line that contains `word`.
 fn read_until(said: &mut impl BufRead, word: &str) -> bool {
     said.lines().map_while(Result::ok).any(|line| line.contains(word))
 }
@@ -152,7 +152,7 @@ fn texts(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// What the demo takes for the host. One at a time, because all look for processes of the same program.
+/// The demo's host. Only one at a time, as each looks for processes of the same program.
 struct Host {
     _alone: MutexGuard<'static, ()>,
 }
@@ -167,23 +167,24 @@ impl Host {
             panic!("the demo makes network namespaces: run its tests as root (unshare: {errno})");
         }
         mount(&["--make-rprivate", "/"]);
-        // What others have mounted below /run (the namespaces of `ip netns`) goes when they are done with it, or now.
+        // Mounts by other programs below /run (namespaces of `ip netns`) could disappear at any time: remove
+        // them now.
         let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
         let places = mounts.lines().rev().filter_map(|mount| mount.split(' ').nth(1));
         for place in places.filter(|place| place.starts_with("/run/")) {
             let _gone_meanwhile = Command::new("umount").args(["--lazy", place]).output().unwrap();
         }
         mount(&["-t", "tmpfs", "tmpfs", "/run"]);
-        // The build directory may lie where nobody but root may look. And a file that nobody else runs: what belongs to
-        // other tests is then not taken for what was left here. By a process of its own, for who has a program open for
-        // writing passes that on to what is started just then (ETXTBSY).
+        // The build directory may be readable by root only, and a separate file distinguishes this demo's
+        // processes from those of other tests. The copy is made by another process: a child started meanwhile
+        // would inherit a descriptor open for writing, and running the copy would fail (ETXTBSY).
         let copied = Command::new("cp").args([env!("CARGO_BIN_EXE_pptpctl"), Self::PROGRAM]).status();
         assert!(copied.unwrap().success(), "no copy of the program");
         Self { _alone: alone }
     }
 
     fn hide_tun(&self) {
-        // Not by mount(8), which leaves a directory of its own in /run.
+        // Not with mount(8), which leaves a directory in /run.
         let none: Option<&str> = None;
         nix::mount::mount(Some("tmpfs"), "/dev/net", Some("tmpfs"), nix::mount::MsFlags::empty(), none)
             .unwrap();
@@ -198,7 +199,7 @@ impl Host {
             text.push_str(&String::from_utf8_lossy(&output.stdout));
         }
         let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
-        // Apart from what a test itself has hidden.
+        // Except for the mount made by `hide_tun`.
         for mount in mounts.lines().filter(|mount| !mount.contains(" /dev/net ")) {
             text.push_str(&format!("{mount}\n"));
         }
@@ -213,7 +214,7 @@ impl Host {
 
     #[track_caller]
     fn assert_nothing_left(&self, before: &str) {
-        // A process that was killed takes a moment to be gone.
+        // A killed process takes a moment to disappear.
         let deadline = Instant::now() + LIMIT;
         while !processes().is_empty() {
             assert!(Instant::now() < deadline, "processes are left: {:?}", processes());
@@ -227,7 +228,7 @@ fn mount(arguments: &[&str]) {
     assert!(Command::new("mount").args(arguments).status().unwrap().success(), "mount {arguments:?}");
 }
 
-/// Every live process that runs this host's program, wherever its namespaces let it see that from.
+/// Returns the command lines of all processes in /proc that run the copy of the program.
 fn processes() -> Vec<String> {
     let file = |path: &Path| fs::metadata(path).ok().map(|facts| (facts.dev(), facts.ino()));
     let program = file(Path::new(Host::PROGRAM));

@@ -1,4 +1,4 @@
-//! What the documents say is true: README, ARCHITECTURE, the manual page and the systemd unit against the code.
+//! Checks documents against the code: README, ARCHITECTURE and others, the manual page and the systemd unit.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a document that can't be read fails the test")]
 
 use std::{
@@ -22,21 +22,33 @@ const DOCUMENTS: &[&str] = &[
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "contrib/README.md",
+    "docs/ADDING.md",
     "docs/PLATFORMS.md",
+    "docs/REFERENCE.md",
 ];
 
-/// What a path in a document may begin with.
+/// Prefixes that identify a path in a document.
 const PLACES: &[&str] = &["src/", "tests/", "man/", "contrib/", "fuzz/", ".ci/", "docs/"];
 
 #[test]
-fn the_rooms_of_the_architecture_are_the_arrows_of_the_test() {
+fn module_table_matches_the_import_test() {
     let text = read("ARCHITECTURE.md");
     let mut documented = BTreeMap::new();
-    for row in table_below(&text, "## Rooms") {
-        let [room, _, uses] = row.as_slice() else { panic!("a row with other than three cells: {row:?}") };
-        documented.insert(code_spans(room).concat(), code_spans(uses).into_iter().collect::<BTreeSet<_>>());
+    for row in table_below(&text, "## Modules") {
+        let [module, _, uses] = row.as_slice() else { panic!("a row with other than three cells: {row:?}") };
+        documented.insert(code_spans(module).concat(), code_spans(uses).into_iter().collect::<BTreeSet<_>>());
     }
-    assert_eq!(documented, arrows());
+    assert_eq!(documented, allowed_imports());
+}
+
+/// ARCHITECTURE.md has at most 250 lines of at most 110 columns, so that it can be read at once.
+#[test]
+fn architecture_stays_short() {
+    let text = read("ARCHITECTURE.md");
+    assert!(text.lines().count() <= 250, "{} lines", text.lines().count());
+    for (number, line) in text.lines().enumerate() {
+        assert!(line.chars().count() <= 110, "ARCHITECTURE.md:{}: longer than 110 columns", number + 1);
+    }
 }
 
 #[test]
@@ -50,7 +62,7 @@ fn every_path_in_the_documents_exists() {
             None => link,
         });
         for path in named.chain(linked) {
-            // Commands: the first word is the path. Patterns: the directory that they are in.
+            // For a command, check the first word; for a pattern, its directory.
             let path = path.split(' ').next().unwrap_or_default();
             let path = match path.split_once('*') {
                 Some((before, _)) => before.rsplit_once('/').map_or(".", |(directory, _)| directory),
@@ -65,7 +77,7 @@ fn every_path_in_the_documents_exists() {
 }
 
 #[test]
-fn the_table_of_readme_names_what_is_there() {
+fn table_of_readme_names_existing_paths() {
     let text = read("README.md");
     for row in table_below(&text, "## Where things are") {
         for path in code_spans(row.first().map_or("", String::as_str)) {
@@ -75,7 +87,7 @@ fn the_table_of_readme_names_what_is_there() {
 }
 
 #[test]
-fn the_documents_mention_only_commands_and_options_that_exist() {
+fn documents_mention_only_existing_commands() {
     let command = Args::command();
     let known: BTreeSet<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
     for document in DOCUMENTS {
@@ -107,7 +119,7 @@ fn every_key_in_the_documents_is_in_the_schema() {
     for document in DOCUMENTS {
         for span in code_spans(&read(document)) {
             let key = span.split([' ', '=']).next().unwrap_or_default();
-            // `retry.first` is a key; `pf.conf` and the like would have to be told apart here.
+            // A file name such as `pf.conf` would be taken for a key if a table had that name.
             assert!(!is_key(key) || schema::KEYS.contains(&key), "{document}: `{key}`");
         }
     }
@@ -120,7 +132,7 @@ fn every_key_in_the_documents_is_in_the_schema() {
 }
 
 #[test]
-fn the_manual_page_has_every_command_and_option() {
+fn manual_page_has_every_command_and_option() {
     let page = read("man/pptpctl.8");
     let command = Args::command();
     for subcommand in command.get_subcommands() {
@@ -134,7 +146,7 @@ fn the_manual_page_has_every_command_and_option() {
     for long in longs(&command).into_iter().chain(["help".to_owned(), "version".to_owned()]) {
         assert!(page.contains(&format!("\n.It Fl -{long}")), "man/pptpctl.8: --{long}");
     }
-    // And the other way round.
+    // Conversely, every documented command must exist.
     let known: BTreeSet<_> = command.get_subcommands().map(|c| c.get_name()).collect();
     for line in page.lines().filter_map(|line| line.strip_prefix(".It Cm ")) {
         let name = line.split(' ').next().unwrap_or_default();
@@ -143,7 +155,7 @@ fn the_manual_page_has_every_command_and_option() {
 }
 
 #[test]
-fn the_manual_page_has_every_exit_status() {
+fn manual_page_has_every_exit_status() {
     let page = read("man/pptpctl.8");
     let section = page.split(".Sh EXIT STATUS").nth(1).and_then(|rest| rest.split("\n.Sh ").next()).unwrap();
     let mut rows = BTreeMap::new();
@@ -173,14 +185,14 @@ fn the_manual_page_has_every_exit_status() {
 }
 
 #[test]
-fn the_manual_pages_are_clean() {
+fn manual_pages_pass_mandoc_lint() {
     let pages: Vec<PathBuf> = fs::read_dir(root().join("man"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|e| e.len() == 1))
         .collect();
     assert!(!pages.is_empty());
-    // The style level complains of references to pages that this machine happens not to have.
+    // The style level warns about references to pages that are not installed.
     let checked = Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).args(&pages).output();
     match checked {
         Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
@@ -190,7 +202,7 @@ fn the_manual_pages_are_clean() {
 }
 
 #[test]
-fn the_systemd_unit_does_not_repeat_what_cannot_be_mended() {
+fn systemd_unit_does_not_restart_after_final_failure() {
     let unit = read("contrib/systemd/pptpctl@.service");
     let list = |key: &str| -> BTreeSet<u8> {
         let value = unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
@@ -206,7 +218,7 @@ fn the_systemd_unit_does_not_repeat_what_cannot_be_mended() {
 }
 
 #[test]
-fn the_changelog_has_this_version() {
+fn changelog_has_this_version() {
     assert!(read("CHANGELOG.md").contains(&format!("\n## [{}]", env!("CARGO_PKG_VERSION"))));
 }
 
@@ -218,10 +230,10 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The constant of `tests/imports.rs`, which is a program of its own.
-fn arrows() -> BTreeMap<String, BTreeSet<String>> {
+/// Parses the constant `ALLOWED` of `tests/imports.rs`, which is another program.
+fn allowed_imports() -> BTreeMap<String, BTreeSet<String>> {
     let text = read("tests/imports.rs");
-    let start = text.find("const ARROWS").unwrap();
+    let start = text.find("const ALLOWED").unwrap();
     let constant = text[start..].split("\n];").next().unwrap();
     let rows = constant.split("\n    (").skip(1);
     rows.map(|row| {
@@ -231,7 +243,7 @@ fn arrows() -> BTreeMap<String, BTreeSet<String>> {
     .collect()
 }
 
-/// The cells of the first table below a heading, without head and rule.
+/// Returns the cells of the first table below a heading, without the header and delimiter rows.
 fn table_below(text: &str, heading: &str) -> Vec<Vec<String>> {
     let (_, rest) = text.split_once(&format!("{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
     let rows =
@@ -241,7 +253,7 @@ fn table_below(text: &str, heading: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What stands between backticks, blocks of code apart.
+/// Returns the text between backticks, outside code blocks.
 fn code_spans(text: &str) -> Vec<String> {
     let mut spans = Vec::new();
     for (at, part) in text.split("```").enumerate() {
@@ -252,13 +264,13 @@ fn code_spans(text: &str) -> Vec<String> {
     spans
 }
 
-/// Blocks of code and spans of code, one after the other.
+/// Returns all code blocks, then all code spans.
 fn code_of(text: &str) -> String {
     let blocks: Vec<&str> = text.split("```").skip(1).step_by(2).collect();
     format!("{}\n{}", blocks.join("\n"), code_spans(text).join("\n"))
 }
 
-/// Targets of links to files of ours.
+/// Returns the targets of links to files of this repository.
 fn links(text: &str) -> Vec<String> {
     let targets = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
     targets.filter(|target| !target.contains("://")).map(str::to_owned).collect()
@@ -268,7 +280,7 @@ fn longs(command: &clap::Command) -> Vec<String> {
     command.get_arguments().filter_map(|argument| argument.get_long()).map(str::to_owned).collect()
 }
 
-/// From this item to the next command's.
+/// Returns the text between this item and the item of the next command.
 fn entry_of<'a>(page: &'a str, item: &str) -> &'a str {
     let start = page
         .match_indices(item)

@@ -1,5 +1,5 @@
-//! Replays the committed corpora of the fuzz targets, and random scripts beside them, so that what fuzzing has found
-//! stays found without a fuzzer.
+//! Replays the committed corpora of the fuzz targets, and random scripts, so that regressions are found
+//! without a fuzzer.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -10,10 +10,10 @@ use pptpctl::{
 };
 use proptest::prelude::*;
 
-/// What a target does with one input; an error is a finding, as a panic is.
+/// Runs one input; an error is a finding, like a panic.
 type Drive = fn(&[u8]) -> Result<(), String>;
 
-/// Every target with a corpus, but `profile`, which tests/profile_secrets.rs replays with what it plants.
+/// Every target with a corpus, except `profile`, which tests/profile_secrets.rs replays with planted secrets.
 const TARGETS: &[(&str, Drive)] = &[
     ("net_rtsock", rtsock::fuzzing::messages),
     ("ppp_auth", |data| {
@@ -33,7 +33,7 @@ const TARGETS: &[(&str, Drive)] = &[
 ];
 
 #[test]
-fn every_seed_of_every_corpus() {
+fn targets_accept_every_seed_of_their_corpus() {
     for (target, drive) in TARGETS {
         let mut seeds: Vec<_> = fs::read_dir(root().join("fuzz/corpus").join(target))
             .unwrap()
@@ -48,7 +48,7 @@ fn every_seed_of_every_corpus() {
 }
 
 #[test]
-fn no_target_is_forgotten() {
+fn every_target_has_a_corpus() {
     let names = |path: &Path| -> BTreeSet<String> {
         let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
         entries.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
@@ -67,13 +67,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_scripts_of_the_control_connection(data in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn control_connection_accepts_random_scripts(data in proptest::collection::vec(any::<u8>(), 0..600)) {
         prop_assert_eq!(fuzzing::control(&data), Ok(()));
     }
 
-    /// The same, established and with a call asked for: random bytes seldom get so far.
+    /// Starts with an established control connection and a requested call, which random bytes rarely reach.
     #[test]
-    fn random_scripts_of_a_call(
+    fn call_accepts_random_scripts(
         server: bool,
         quirk: bool,
         data in proptest::collection::vec(any::<u8>(), 0..600),
@@ -88,7 +88,7 @@ proptest! {
     }
 
     #[test]
-    fn random_scripts_of_the_flow(data in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn flow_accepts_random_scripts(data in proptest::collection::vec(any::<u8>(), 0..600)) {
         prop_assert_eq!(fuzzing::gre_flow(&data), Ok(()));
     }
 }

@@ -1,5 +1,6 @@
-//! What a person is told about a profile, to the letter: each `tests/profile_cases/NAME.toml` has its answer in
-//! `NAME.out`. After a wanted change run with `UPDATE_CASES=1` and read the difference.
+//! The exact diagnostics of profiles: `NAME.out` has the expected output for each
+//! `tests/profile_cases/NAME.toml`. After an intended change run with `UPDATE_CASES=1` and review the
+//! difference.
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use std::{
@@ -9,9 +10,10 @@ use std::{
 
 use pptpctl::profile::{Profiles, Style};
 
-/// What is refused here is taken on the system that it belongs to, with what can't stand beside it there.
+/// `link.rdomain` and `link.fib` are rejected on other systems; on their own system, conflicting keys are
+/// rejected.
 #[test]
-fn a_routing_table_of_the_tunnels_own_belongs_to_one_system() {
+fn routing_domain_and_fib_are_limited_to_one_system() {
     let titles = |keys: &str, os: &'static str| -> Vec<String> {
         let profile = format!(
             "[profile.a]\nserver='a.example'\nuser='u'\npassword.fd=3\nroutes=['10.0.0.0/8']\n{keys}\n"
@@ -48,7 +50,7 @@ fn netbsd_has_one_routing_table() {
 }
 
 #[test]
-fn labels_of_routes_belong_to_openbsd() {
+fn route_labels_are_limited_to_openbsd() {
     let said = |keys: &str, os: &'static str| -> Vec<String> {
         let profile = format!("[profile.a]\nserver='a.example'\nuser='u'\npassword.fd=3\n{keys}\n");
         let profiles = Profiles::from_text_for(Path::new("f"), &profile, true, os);
@@ -67,7 +69,7 @@ fn labels_of_routes_belong_to_openbsd() {
 }
 
 #[test]
-fn every_case_has_its_answer() {
+fn cases_match_expected_output() {
     let mut wrong = Vec::new();
     let cases = cases();
     assert!(cases.len() >= 8, "{cases:?}");
@@ -91,14 +93,14 @@ fn every_case_has_its_answer() {
 }
 
 #[test]
-fn colours_only_when_asked_for() {
+fn colours_appear_only_in_colour_style() {
     let profiles = Profiles::from_text(Path::new("f"), "x = 1", true);
     assert!(!profiles.report().render(Style::Plain).contains('\u{1b}'));
     assert!(profiles.report().render(Style::Colour).contains('\u{1b}'));
 }
 
 #[test]
-fn what_a_file_holds_does_not_steer_the_terminal() {
+fn control_characters_do_not_reach_the_terminal() {
     let text =
         "[profile.\"a\u{1b}[2J\"]\n\"\\u001b[31mkey\" = \"\u{202e}x\"\n[profile.b]\nuser = \"\\u001b[2J\"\n";
     let said = Profiles::from_text(Path::new("f\u{1b}[2J"), text, true).report().render(Style::Plain);
@@ -106,7 +108,7 @@ fn what_a_file_holds_does_not_steer_the_terminal() {
 }
 
 #[test]
-fn columns_are_characters() {
+fn columns_count_characters() {
     let profiles =
         Profiles::from_text(Path::new("f"), "[profile.a]\nuser = \"ü\"\nserver = [\"ä\"]\r\n", true);
     let at = profiles
@@ -120,7 +122,7 @@ fn columns_are_characters() {
 }
 
 #[test]
-fn an_unknown_name_suggests_the_nearest_and_a_broken_one_says_why() {
+fn lookup_error_suggests_name_or_lists_errors() {
     let text = "[profile.office]\nserver = 1\nuser = 'u'\npassword.fd = 3\n\
                 [profile.home]\nserver = 'a.example'\nuser = 'u'\npassword.fd = 3\n";
     let profiles = Profiles::from_text(Path::new("f"), text, true);

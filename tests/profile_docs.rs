@@ -1,4 +1,4 @@
-//! The manual page, the example and the examples in the manual page against the reader.
+//! Compares the manual page, its examples and the example file with the reader.
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use std::{fs, io::ErrorKind, path::Path, process::Command};
@@ -9,7 +9,7 @@ use pptpctl::{
 };
 
 #[test]
-fn the_example_is_valid_as_it_stands() {
+fn example_is_valid() {
     let profiles =
         Profiles::from_text(Path::new("profiles.example.toml"), &file("profiles.example.toml"), false);
     assert!(profiles.report().errors.is_empty(), "{}", profiles.report());
@@ -19,10 +19,10 @@ fn the_example_is_valid_as_it_stands() {
     assert_eq!(names, ["bezeq", "branch", "office", "reference", "vpn"]);
 }
 
-/// Every profile of the example, on every system: a plan with nothing left open once the facts are there, and an undoing
-/// for each step.
+/// Plans every profile of the example for every system: once the facts are known, no symbol is open, and
+/// there are no more undo lines than steps.
 #[test]
-fn every_profile_of_the_example_can_be_planned() {
+fn example_profiles_can_be_planned() {
     let profiles = Profiles::from_text(Path::new("x"), &file("profiles.example.toml"), false);
     let mut planned = 0;
     for (name, profile) in profiles.iter() {
@@ -38,7 +38,7 @@ fn every_profile_of_the_example_can_be_planned() {
                 assert!(steps > 0 && resolved.undo_lines().count() <= steps, "{name}:\n{resolved}");
             }
             assert!(has(&transport, "tun"), "{name}:\n{transport}");
-            // Where the profile sends packets, the plan does.
+            // The plan has a route for each prefix of the profile.
             let prefixes = profile.routes.iter().map(|route| route.prefix.to_string());
             for prefix in prefixes.chain(profile.default_route.map(|_| "tun".to_owned())) {
                 assert!(has(&network, &prefix), "{name} lacks {prefix}:\n{network}");
@@ -53,7 +53,7 @@ fn has(plan: &Plan, word: &str) -> bool {
     plan.lines().any(|line| line.contains(word))
 }
 
-/// What a host with one gateway and a peer with IPv6 bring.
+/// Returns the facts of a host with one gateway and a peer with IPv6.
 fn facts() -> Facts {
     Facts {
         server: Some("203.0.113.9".parse().unwrap()),
@@ -76,7 +76,7 @@ fn facts() -> Facts {
 }
 
 #[test]
-fn the_reference_profile_shows_the_defaults() {
+fn reference_profile_shows_defaults() {
     let profiles = Profiles::from_text(Path::new("x"), &file("profiles.example.toml"), false);
     let (reference, plain) = (profiles.get("reference").unwrap(), profiles.get("office").unwrap());
     assert_eq!(reference.timeouts, plain.timeouts);
@@ -102,7 +102,7 @@ fn every_key_is_in_the_example() {
 }
 
 #[test]
-fn every_key_is_in_the_manual_and_the_gated_ones_say_so() {
+fn every_key_is_in_the_manual() {
     let manual = file("man/pptpctl.toml.5");
     for key in schema::KEYS {
         let item =
@@ -114,7 +114,7 @@ fn every_key_is_in_the_manual_and_the_gated_ones_say_so() {
             assert!(schema::KEYS.contains(&key), "the manual knows {key}, the reader does not");
         }
     }
-    // Each gated key says so where it is explained, and no other does.
+    // The manual marks each gated key as unsupported, and no other key.
     for gate in schema::GATE {
         let named = |item: &str| {
             item.lines().next().is_some_and(|line| line.split([' ', ',']).any(|word| word == gate.key))
@@ -130,7 +130,7 @@ fn every_key_is_in_the_manual_and_the_gated_ones_say_so() {
 }
 
 #[test]
-fn the_examples_in_the_manual_are_valid() {
+fn examples_in_the_manual_are_valid() {
     let manual = file("man/pptpctl.toml.5");
     let mut examples = 0;
     for part in manual.split(".Bd -literal -offset indent\n").skip(1) {
@@ -143,7 +143,7 @@ fn the_examples_in_the_manual_are_valid() {
 }
 
 #[test]
-fn the_manual_is_clean_mdoc() {
+fn manual_is_clean_mdoc() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/pptpctl.toml.5");
     let output = match Command::new("mandoc").args(["-Tlint"]).arg(path).output() {
         Ok(output) => output,
@@ -153,17 +153,17 @@ fn the_manual_is_clean_mdoc() {
         Err(error) => panic!("{error}"),
     };
     let said = String::from_utf8(output.stdout).unwrap();
-    // Which other manuals are installed is the host's affair.
+    // Which other manual pages are installed depends on the host.
     let complaints: Vec<_> =
         said.lines().filter(|line| !line.contains("referenced manual not found")).collect();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
 #[test]
-fn each_gate_refuses_what_it_is_there_for() {
+fn gates_reject_unsupported_keys() {
     let text = file("profiles.example.toml");
     let not_yet = text.split_once("are accepted.").map_or("", |(_, rest)| rest);
-    // Neither without the other, in all that promises it.
+    // Each document mentions unsupported keys exactly if there are gates.
     for document in ["profiles.example.toml", "README.md", "man/pptpctl.toml.5"] {
         let said = file(document).replace('\n', " ").to_lowercase();
         let promises = said.contains("not supported yet") || said.contains("does not do yet");
@@ -179,7 +179,7 @@ fn each_gate_refuses_what_it_is_there_for() {
         assert!(said.contains("not supported yet") && profiles.get("a").is_err(), "{line}\n{said}");
         refused += 1;
     }
-    // Every gate, by the key that opens it at the top of a profile.
+    // Compare the gates and the example by top-level key.
     let top = |key: &str| key.split(['.', ' ']).next().unwrap_or_default().to_owned();
     let shown: std::collections::BTreeSet<String> = not_yet
         .lines()

@@ -1,4 +1,4 @@
-//! Where profiles come from, in which order, and which files are not believed.
+//! The files with profiles: their paths, their order, and which of them are rejected.
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use std::{
@@ -11,12 +11,12 @@ use nix::unistd::Uid;
 use pptpctl::profile::{Locations, Profiles};
 use tempfile::TempDir;
 
-/// A profile without anything wrong in it.
-fn good(name: &str) -> String {
+/// Returns the text of a profile without errors.
+fn valid_profile(name: &str) -> String {
     format!("[profile.{name}]\nserver = 'a.example'\nuser = 'u'\npassword.fd = 3\n")
 }
 
-fn place() -> (TempDir, Locations) {
+fn temporary_locations() -> (TempDir, Locations) {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -24,7 +24,7 @@ fn place() -> (TempDir, Locations) {
         file: path.join("profiles.toml"),
         directory: path.join("profiles.d"),
         as_root: Uid::effective().is_root(),
-        named: false,
+        is_explicit: false,
     };
     (directory, locations)
 }
@@ -39,12 +39,12 @@ fn names(profiles: &Profiles) -> Vec<&str> {
 }
 
 #[test]
-fn one_file_and_those_beside_it() {
-    let (_guard, locations) = place();
-    write(&locations.file, &good("main"), 0o644);
+fn reads_profiles_toml_and_profiles_d() {
+    let (_guard, locations) = temporary_locations();
+    write(&locations.file, &valid_profile("main"), 0o644);
     fs::create_dir(&locations.directory).unwrap();
-    write(&locations.directory.join("b.toml"), &good("second"), 0o644);
-    write(&locations.directory.join("a.toml"), &good("first"), 0o644);
+    write(&locations.directory.join("b.toml"), &valid_profile("second"), 0o644);
+    write(&locations.directory.join("a.toml"), &valid_profile("first"), 0o644);
     write(&locations.directory.join(".hidden.toml"), "[", 0o644);
     write(&locations.directory.join("c.toml~"), "[", 0o644);
     let profiles = Profiles::load(&locations);
@@ -55,31 +55,35 @@ fn one_file_and_those_beside_it() {
 }
 
 #[test]
-fn the_directory_alone_is_enough() {
-    let (_guard, locations) = place();
+fn profiles_d_alone_is_enough() {
+    let (_guard, locations) = temporary_locations();
     fs::create_dir(&locations.directory).unwrap();
-    write(&locations.directory.join("a.toml"), &good("a"), 0o644);
+    write(&locations.directory.join("a.toml"), &valid_profile("a"), 0o644);
     let profiles = Profiles::load(&locations);
     assert!(profiles.report().is_empty(), "{}", profiles.report());
 }
 
 #[test]
-fn nothing_there_says_where_it_looked_and_how_to_start() {
-    let (_guard, mut locations) = place();
+fn missing_files_give_paths_and_advice() {
+    let (_guard, mut locations) = temporary_locations();
     let said = Profiles::load(&locations).report().to_string();
     assert!(said.contains("there are no profiles yet") && said.contains("profiles.example.toml"), "{said}");
     assert!(said.contains(&locations.file.display().to_string()), "{said}");
-    locations.named = true;
+    locations.is_explicit = true;
     let said = Profiles::load(&locations).report().to_string();
     assert!(said.contains("cannot read") && said.contains("No such file"), "{said}");
 }
 
 #[test]
-fn a_name_in_two_files_is_an_error_with_both_places() {
-    let (_guard, locations) = place();
-    write(&locations.file, &good("vpn"), 0o644);
+fn duplicate_name_is_an_error_with_both_positions() {
+    let (_guard, locations) = temporary_locations();
+    write(&locations.file, &valid_profile("vpn"), 0o644);
     fs::create_dir(&locations.directory).unwrap();
-    write(&locations.directory.join("x.toml"), &format!("{}{}", good("ok"), good("vpn")), 0o644);
+    write(
+        &locations.directory.join("x.toml"),
+        &format!("{}{}", valid_profile("ok"), valid_profile("vpn")),
+        0o644,
+    );
     let profiles = Profiles::load(&locations);
     let said = profiles.get("vpn").unwrap_err().to_string();
     assert!(said.contains("profile `vpn` stands in two files"), "{said}");
@@ -88,9 +92,9 @@ fn a_name_in_two_files_is_an_error_with_both_places() {
 }
 
 #[test]
-fn a_broken_file_leaves_the_others_alone() {
-    let (_guard, locations) = place();
-    write(&locations.file, &good("vpn"), 0o644);
+fn broken_file_does_not_affect_other_files() {
+    let (_guard, locations) = temporary_locations();
+    write(&locations.file, &valid_profile("vpn"), 0o644);
     fs::create_dir(&locations.directory).unwrap();
     write(&locations.directory.join("a.toml"), "[profile.a\n", 0o644);
     fs::write(locations.directory.join("b.toml"), b"# \n\xff = 1\n").unwrap();
@@ -107,19 +111,19 @@ fn a_broken_file_leaves_the_others_alone() {
 }
 
 #[test]
-fn a_pipe_does_not_hang_it() {
-    let (_guard, locations) = place();
+fn fifo_does_not_block_the_reader() {
+    let (_guard, locations) = temporary_locations();
     nix::unistd::mkfifo(&locations.file, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
     let said = Profiles::load(&locations).report().to_string();
     assert!(said.contains("is not a regular file"), "{said}");
 }
 
 #[test]
-fn root_believes_only_what_root_alone_can_write() {
-    let (guard, locations) = place();
+fn root_rejects_files_writable_by_other_users() {
+    let (guard, locations) = temporary_locations();
     let refusal = |locations: &Locations| Profiles::load(locations).report().to_string();
     for mode in [0o664, 0o646, 0o666] {
-        write(&locations.file, &good("vpn"), mode);
+        write(&locations.file, &valid_profile("vpn"), mode);
         let said = refusal(&Locations { as_root: true, ..locations.clone() });
         if Uid::effective().is_root() {
             assert!(said.contains("can be written by others") && said.contains("chmod go-w"), "{said}");
@@ -131,24 +135,24 @@ fn root_believes_only_what_root_alone_can_write() {
     if !Uid::effective().is_root() {
         return eprintln!("the rest needs root");
     }
-    write(&locations.file, &good("vpn"), 0o644);
+    write(&locations.file, &valid_profile("vpn"), 0o644);
     assert!(refusal(&locations).is_empty());
-    // A directory in which others could put another file there; a sticky one is like /tmp.
+    // Other users could replace the file in a writable directory, but not in a sticky one such as /tmp.
     fs::set_permissions(guard.path(), fs::Permissions::from_mode(0o777)).unwrap();
     assert!(refusal(&locations).contains("can be written by others"));
     fs::set_permissions(guard.path(), fs::Permissions::from_mode(0o1777)).unwrap();
     assert!(refusal(&locations).is_empty());
     chown(&locations.file, Some(65_534), None).unwrap();
     assert!(refusal(&locations).contains("belongs to user 65534, not to root"));
-    // A link is judged by what it leads to.
+    // For a symbolic link, its target is checked.
     let link = guard.path().join("link.toml");
     symlink(&locations.file, &link).unwrap();
     assert!(refusal(&Locations { file: link, ..locations }).contains("belongs to user 65534"));
 }
 
 #[test]
-fn an_inline_password_wants_a_private_file() {
-    let (_guard, locations) = place();
+fn inline_password_requires_a_private_file() {
+    let (_guard, locations) = temporary_locations();
     let text = "[profile.a]\nserver = 'a.example'\nuser = 'u'\npassword = 'hunter2'\n";
     write(&locations.file, text, 0o640);
     let said = Profiles::load(&locations).get("a").unwrap_err().to_string();
@@ -158,12 +162,13 @@ fn an_inline_password_wants_a_private_file() {
 }
 
 #[test]
-fn a_check_looks_at_the_password_files() {
-    let (guard, locations) = place();
+fn probe_checks_password_files() {
+    let (guard, locations) = temporary_locations();
     let secret = |name: &str| guard.path().join(name);
     let mut text = String::new();
     for name in ["fine", "open", "absent", "empty"] {
-        text += &good(name).replace("password.fd = 3", &format!("password.file = {:?}", secret(name)));
+        text +=
+            &valid_profile(name).replace("password.fd = 3", &format!("password.file = {:?}", secret(name)));
     }
     write(&locations.file, &text, 0o644);
     write(&secret("fine"), "hunter2\n", 0o600);
@@ -183,20 +188,20 @@ fn a_check_looks_at_the_password_files() {
 }
 
 #[test]
-fn config_names_the_file_and_its_neighbours() {
+fn config_option_sets_file_and_profiles_d() {
     let locations = Locations::find(Some(Path::new("/x/my.toml"))).unwrap();
     assert_eq!(locations.directory, Path::new("/x/profiles.d"));
-    assert!(locations.named);
+    assert!(locations.is_explicit);
     assert_eq!(Locations::find(Some(Path::new("my.toml"))).unwrap().directory, Path::new("profiles.d"));
     if Uid::effective().is_root() {
         assert_eq!(Locations::find(None).unwrap().file, Path::new("/etc/pptpctl/profiles.toml"));
     }
 }
 
-/// What `check` looks at beside the file itself: what is not there yet is doubtful, what will never do is wrong.
+/// `check` warns about missing files that a profile names, and reports unusable ones as errors.
 #[test]
-fn what_a_profile_names_is_looked_at() {
-    let (guard, locations) = place();
+fn probe_checks_files_named_by_profiles() {
+    let (guard, locations) = temporary_locations();
     let there = |name: &str| guard.path().join(name);
     write(&there("pw"), "secret\n", 0o600);
     write(&there("open.pw"), "secret\n", 0o644);

@@ -1,4 +1,4 @@
-//! The ways to a password, and everything that is refused on them.
+//! The sources of passwords, and the errors of each.
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use std::{
@@ -15,7 +15,7 @@ use nix::unistd::Uid;
 use pptpctl::profile::{MAX_PASSWORD, PasswordSource, SecretAccess};
 use tempfile::TempDir;
 
-/// The password, or the message.
+/// Returns the password, or the error message.
 fn load(source: &PasswordSource) -> Result<Vec<u8>, String> {
     load_with(source, &SecretAccess { limit: Duration::from_secs(20), ..SecretAccess::of_this_process() })
 }
@@ -37,7 +37,7 @@ fn shell(script: &str) -> PasswordSource {
 }
 
 #[test]
-fn a_file_is_one_line() {
+fn file_must_have_one_line() {
     let directory = TempDir::new().unwrap();
     let of = |content: &[u8]| load(&PasswordSource::File(file(directory.path(), content, 0o600)));
     assert_eq!(of(b"hunter2").unwrap(), b"hunter2");
@@ -56,7 +56,7 @@ fn a_file_is_one_line() {
 }
 
 #[test]
-fn a_file_is_ours_alone() {
+fn file_must_be_private() {
     let directory = TempDir::new().unwrap();
     for mode in [0o640, 0o604, 0o620, 0o644, 0o601] {
         let said = load(&PasswordSource::File(file(directory.path(), b"hunter2", mode))).unwrap_err();
@@ -72,7 +72,7 @@ fn a_file_is_ours_alone() {
 }
 
 #[test]
-fn what_is_missing_says_how_to_make_it() {
+fn missing_source_gives_advice() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("office");
     let said = load(&PasswordSource::File(path.clone())).unwrap_err();
@@ -91,7 +91,7 @@ fn what_is_missing_says_how_to_make_it() {
 }
 
 #[test]
-fn only_regular_files() {
+fn file_must_be_regular() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("pipe");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
@@ -106,7 +106,7 @@ fn only_regular_files() {
 }
 
 #[test]
-fn a_command_gives_its_first_line() {
+fn command_provides_its_first_line() {
     assert_eq!(load(&shell("echo hunter2; echo url: x")).unwrap(), b"hunter2");
     assert_eq!(load(&shell("printf hunter2")).unwrap(), b"hunter2");
     assert_eq!(load(&shell("printf 'hunter2\\r\\n'")).unwrap(), b"hunter2");
@@ -122,13 +122,13 @@ fn a_command_gives_its_first_line() {
 }
 
 #[test]
-fn a_command_is_no_shell() {
+fn command_is_not_run_by_a_shell() {
     let source = PasswordSource::Command(vec!["echo".into(), "$HOME;`id`".into()]);
     assert_eq!(load(&source).unwrap(), b"$HOME;`id`");
 }
 
 #[test]
-fn a_command_is_bounded() {
+fn command_is_limited_in_time_and_output() {
     let short = SecretAccess { limit: Duration::from_millis(300), ..SecretAccess::of_this_process() };
     let start = Instant::now();
     assert!(load_with(&shell("exec sleep 60"), &short).unwrap_err().contains("no password from"));
@@ -140,14 +140,14 @@ fn a_command_is_bounded() {
 }
 
 #[test]
-fn an_agent_in_the_background_does_not_hold_it_up() {
+fn background_agent_does_not_delay_command() {
     let start = Instant::now();
     assert_eq!(load(&shell("sleep 15 & echo hunter2")).unwrap(), b"hunter2");
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 
 #[test]
-fn a_descriptor_gives_its_first_line() {
+fn descriptor_provides_its_first_line() {
     let open = |_| {
         let mut file = tempfile::tempfile()?;
         file.write_all(b"hunter2\nmore")?;
@@ -158,7 +158,7 @@ fn a_descriptor_gives_its_first_line() {
     assert_eq!(load_with(&PasswordSource::Fd(9), &access).unwrap(), b"hunter2");
     assert!(load(&PasswordSource::Fd(1000)).unwrap_err().contains("descriptor 1000"));
 
-    // A pipe that stays open: the line is enough, and silence ends.
+    // A pipe that stays open: one line is enough, and without one the limit applies.
     let (reader, mut writer) = std::io::pipe().unwrap();
     let reader = File::from(std::os::fd::OwnedFd::from(reader));
     writer.write_all(b"hunter2\n").unwrap();
@@ -166,7 +166,7 @@ fn a_descriptor_gives_its_first_line() {
     let access =
         SecretAccess { open_fd: &open, limit: Duration::from_millis(200), ..SecretAccess::of_this_process() };
     assert_eq!(load_with(&PasswordSource::Fd(9), &access).unwrap(), b"hunter2");
-    // It was typed in time, and we have slept: what is there is taken.
+    // Available data is read even after the deadline.
     writer.write_all(b"hunter2\n").unwrap();
     let late = SecretAccess { open_fd: &open, limit: Duration::ZERO, ..SecretAccess::of_this_process() };
     assert_eq!(load_with(&PasswordSource::Fd(9), &late).unwrap(), b"hunter2");
@@ -176,7 +176,7 @@ fn a_descriptor_gives_its_first_line() {
 }
 
 #[test]
-fn the_process_opens_its_own_descriptors() {
+fn process_opens_its_inherited_descriptors() {
     use std::os::fd::AsRawFd;
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"hunter2\n").unwrap();
@@ -184,7 +184,7 @@ fn the_process_opens_its_own_descriptors() {
 }
 
 #[test]
-fn a_credential_comes_from_the_directory_that_systemd_made() {
+fn credential_is_read_from_credentials_directory() {
     let directory = TempDir::new().unwrap();
     file(directory.path(), b"hunter2\n", 0o440);
     let source = PasswordSource::Credential("password".to_owned());
@@ -195,7 +195,7 @@ fn a_credential_comes_from_the_directory_that_systemd_made() {
 }
 
 #[test]
-fn debug_names_no_argument() {
+fn debug_output_omits_arguments() {
     let source = PasswordSource::Command(vec!["echo".into(), "hunter2".into()]);
     assert_eq!(format!("{source:?}"), "Command(Some(\"echo\"))");
     assert_eq!(format!("{:?}", PasswordSource::Inline("hunter2".into())), "Inline(…)");

@@ -1,4 +1,5 @@
-//! No message ever shows a password, however the file is mangled; and no bytes make the reader panic.
+//! Messages never contain a password, however the file is mangled, and arbitrary bytes do not make the reader
+//! panic.
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use std::{fs, path::Path};
@@ -8,7 +9,7 @@ use proptest::prelude::*;
 
 const SECRET: &str = "Xy7-qQ!zz";
 
-/// Everything that could be shown about a text.
+/// Returns everything that could be shown about a text.
 fn shown(text: &str) -> String {
     let mut all = String::new();
     for private in [true, false] {
@@ -26,7 +27,7 @@ fn shown(text: &str) -> String {
 }
 
 #[test]
-fn nasty_places_for_a_password() {
+fn password_is_hidden_in_malformed_files() {
     let head = "[profile.a]\nserver = 'a.example'\nuser = 'u'\n";
     for line in [
         "password = \"SECRET\"\nmtu = 'x'",
@@ -106,7 +107,7 @@ fn nasty_places_for_a_password() {
 }
 
 #[test]
-fn a_good_inline_password_is_kept_and_not_shown() {
+fn valid_inline_password_is_stored_and_hidden() {
     let text = format!("profile.a = {{ server = 'a.example', user = 'u', password = '{SECRET}' }}");
     let profiles = Profiles::from_text(Path::new("p"), &text, true);
     assert_eq!(profiles.get("a").unwrap().password.kind(), "inline");
@@ -116,7 +117,7 @@ fn a_good_inline_password_is_kept_and_not_shown() {
 }
 
 #[test]
-fn the_fuzz_corpus_holds() {
+fn fuzz_corpus_does_not_leak() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/profile");
     let mut count = 0;
     for entry in fs::read_dir(directory).unwrap() {
@@ -128,7 +129,7 @@ fn the_fuzz_corpus_holds() {
     assert!(count > 5, "only {count} files");
 }
 
-/// A file with the password in one of several shapes, the secret itself not yet in it.
+/// Files with a placeholder for the password in several syntactic forms.
 const SHAPES: [&str; 5] = [
     "[profile.a]\nserver = 'a.example'\nuser = 'u'\npassword = 'SECRET'\nmtu = 1400\nroutes = ['10.0.0.0/8']\n",
     "[profile.a]\nserver = \"a\"\nuser = \"u\"\npassword = \"\"\"\nSECRET\"\"\"\nmtu = 1400\n",
@@ -137,7 +138,7 @@ const SHAPES: [&str; 5] = [
     "[profile.a]\npassword.file = '/SECRET'\npassword.command = [\n 'echo',\n 'SECRET',\n]\nmtu = [\n3]\n",
 ];
 
-/// Where to change, and what to put there; nothing to put means that one character goes.
+/// Generates edits: a position and the character to insert there; `None` deletes one character.
 fn edits() -> impl Strategy<Value = Vec<(prop::sample::Index, Option<char>)>> {
     let piece = prop::option::of(prop::sample::select(vec![
         '"', '\'', '=', '[', ']', '{', '}', '\n', '#', ',', '.', '\\', 'x',
@@ -166,17 +167,17 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in "\\PC{0,200}") {
+    fn reader_accepts_arbitrary_text(text in "\\PC{0,200}") {
         shown(&text);
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn reader_accepts_arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         shown(&String::from_utf8_lossy(&bytes));
     }
 
     #[test]
-    fn no_toml_like_text_makes_it_panic(parts in prop::collection::vec(prop::sample::select(vec![
+    fn reader_accepts_toml_fragments(parts in prop::collection::vec(prop::sample::select(vec![
         "[profile.a]\n", "[", "]", "\n", "=", "'", "\"\"\"", "{", "}", ",", ".", "#", "\r\n", "\t", "\\u00e4", "ü",
         "server", "user", "password", "routes", "retry", "timeouts", "to", "'10.0.0.0/8'", "'5s'", "true", "0x1f", "-1",
         "1e9", "[[", "]]", "default", "mode", "'replace'", "auth", "mppe", "\u{feff}", "\u{0}",

@@ -1,5 +1,5 @@
-//! The rc.d scripts of the BSDs, against a stand-in for their rc.subr(8): that they are shell, and which commands of
-//! pptpctl they run. Whether the real rc.subr agrees is not tested here; docs/PLATFORMS.md says so.
+//! Tests that the rc.d scripts of the BSDs are valid shell and run the right pptpctl commands, with a stub of
+//! rc.subr(8). The real rc.subr is not tested here (see docs/PLATFORMS.md).
 
 #![expect(clippy::unwrap_used, reason = "a test; clippy.toml exempts only the functions marked as one")]
 
@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-/// What FreeBSD's and NetBSD's scripts use of rc.subr(8).
+/// The parts of rc.subr(8) that the scripts for FreeBSD and NetBSD use.
 const RC_SUBR: &str = r#"
 load_rc_config() { . "$PLACE/rc.conf"; }
 run_rc_command() {
@@ -20,7 +20,8 @@ run_rc_command() {
 }
 "#;
 
-/// What OpenBSD's script uses of rc.subr(8): the flags come from rc.conf.local, `rc_exec` runs the daemon.
+/// The parts of rc.subr(8) that the script for OpenBSD uses: the flags from rc.conf.local, and `rc_exec`,
+/// which runs the daemon.
 const OPENBSD_RC_SUBR: &str = r#"
 . "$PLACE/rc.conf"
 rc_exec() { sh -c "$1"; }
@@ -49,7 +50,7 @@ fn netbsd_brings_up_what_rc_conf_lists() {
 }
 
 #[test]
-fn one_tunnel_can_be_named() {
+fn rc_script_accepts_one_tunnel() {
     for system in ["freebsd", "netbsd"] {
         let desk = Desk::new(system, RC_SUBR, "pptpctl_profiles='office lab'\n");
         assert_eq!(desk.run(&["start", "home"]), (true, "up home\n".to_owned()), "{system}");
@@ -57,11 +58,11 @@ fn one_tunnel_can_be_named() {
 }
 
 #[test]
-fn one_that_fails_keeps_no_other_from_its_turn_and_is_told() {
+fn rc_script_continues_after_failure_and_reports_it() {
     for system in ["freebsd", "netbsd"] {
         let desk = Desk::new(system, RC_SUBR, "pptpctl_profiles='broken lab'\n");
         assert_eq!(desk.run(&["start"]), (false, "up broken\nup lab\n".to_owned()), "{system}");
-        // The stand-in of pptpctl says 6 of what is called `idle`: it is not up.
+        // For a profile called `idle`, the stub of pptpctl exits with status 6 (not up).
         let desk = Desk::new(system, RC_SUBR, "pptpctl_profiles='idle lab'\n");
         assert_eq!(desk.run(&["stop"]), (true, "down idle\ndown lab\n".to_owned()), "{system}");
         assert!(!desk.run(&["status"]).0, "{system}");
@@ -78,9 +79,9 @@ fn openbsd_brings_up_the_profile_of_its_flags() {
     assert_eq!(desk.run(&["start"]), (false, String::new()), "without a profile nothing is started");
 }
 
-/// Profiles may be in profiles.toml or in profiles.d: only their directory has to be there.
+/// The scripts require only the directory of profiles.toml and profiles.d, not one of the two.
 #[test]
-fn without_a_directory_of_profiles_nothing_is_started() {
+fn rc_script_starts_nothing_without_profiles() {
     for system in ["freebsd", "netbsd"] {
         let desk = Desk::new(system, RC_SUBR, "pptpctl_profiles=office\n");
         fs::remove_dir(desk.place.path().join("etc/pptpctl")).unwrap();
@@ -88,9 +89,10 @@ fn without_a_directory_of_profiles_nothing_is_started() {
     }
 }
 
-/// The ports of these two systems want their scripts with a word for the prefix; the third takes ours as it is.
+/// The ports of FreeBSD and OpenBSD have copies of the scripts with a placeholder for the prefix; the NetBSD
+/// port uses the script itself.
 #[test]
-fn the_scripts_of_the_ports_are_these() {
+fn scripts_of_ports_are_identical() {
     let read = |path: &str| {
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib").join(path)).unwrap()
     };
@@ -102,7 +104,7 @@ fn the_scripts_of_the_ports_are_these() {
     assert!(read("ports/netbsd/net/pptpctl/Makefile").contains("${WRKSRC}/contrib/rc.d/netbsd"));
 }
 
-/// A script with the stand-ins in their places.
+/// A copy of an rc.d script that refers to the stubs, in a temporary directory.
 struct Desk {
     place: tempfile::TempDir,
     script: PathBuf,
@@ -117,8 +119,8 @@ impl Desk {
         fs::create_dir_all(at("etc/pptpctl")).unwrap();
         let pptpctl = at("pptpctl");
         let said = "echo \"$@\" >>\"$PLACE/said\"; case $2 in broken) exit 13;; idle) exit 6;; esac\n";
-        // Written by a process of its own: a descriptor of ours would be passed on to what other tests start just then,
-        // and nobody can run a file that is open for writing (ETXTBSY).
+        // Written by another process: children that other tests start at this time would inherit our
+        // descriptor, and a file open for writing cannot be executed (ETXTBSY).
         let write = "printf '#!/bin/sh\\n%s' \"$2\" >\"$1\" && chmod 755 \"$1\"";
         let written = Command::new("sh").args(["-c", write, "sh"]).arg(&pptpctl).arg(said).status();
         assert!(written.unwrap().success());
@@ -139,7 +141,7 @@ impl Desk {
         Self { place, script }
     }
 
-    /// Whether it ended well, and what pptpctl was told to do.
+    /// Runs the script; returns whether it succeeded, and the arguments of each pptpctl run.
     fn run(&self, arguments: &[&str]) -> (bool, String) {
         let said = self.place.path().join("said");
         drop(fs::remove_file(&said));

@@ -1,4 +1,4 @@
-//! The three programs, each with a pty as its standard input; and the third itself.
+//! The three programs, each with a pty as standard input; and the third itself, the copy loop.
 
 use std::{
     fs,
@@ -21,14 +21,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{load::Cell, world::World};
 
-/// The hidden word by which this program becomes the copy loop.
+/// Hidden argument that makes this program the copy loop.
 pub const FLOOR: &str = "__floor";
 const CLASSIC: &str = "/usr/sbin/pptp";
 const FLOOR_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
-/// How long a program may take to end.
+/// Limit for the exit of a program.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     Ours,
@@ -36,7 +35,6 @@ pub enum Program {
     Floor,
 }
 
-/// One that runs.
 pub struct Engine {
     pub program: Program,
     pub sync: bool,
@@ -44,15 +42,15 @@ pub struct Engine {
     pub ppp: OwnedFd,
     /// The server's GRE socket.
     pub gre: OwnedFd,
-    /// The key of packets to it.
+    /// Call id of packets to the program.
     pub call: u16,
-    /// The last number sent to it.
+    /// Sequence number last sent to the program.
     pub seq: u32,
     child: Child,
 }
 
 impl Engine {
-    /// Starts it and waits until its call is up.
+    /// Starts a program and waits until its call is up.
     pub fn start(program: Program, sync: bool, world: &World) -> Self {
         let host = 1 + 2 * u8::from(sync) + u8::from(program == Program::Classic);
         let address = Ipv4Addr::new(192, 0, 2, host);
@@ -66,7 +64,7 @@ impl Engine {
         Self { program, sync, ppp, gre, call, seq: 0, child }
     }
 
-    /// The copy loop, for the frames of one cell.
+    /// Starts the copy loop for the frames of one cell.
     pub fn start_floor(cell: &Cell, world: &World) -> Self {
         let gre = world.gre(FLOOR_ADDRESS);
         let length = cell.on_the_pty().to_string();
@@ -75,7 +73,7 @@ impl Engine {
         Self { program: Program::Floor, sync: cell.sync, ppp, gre, call: 0, seq: 0, child }
     }
 
-    /// What its process has used so far: all CPU in nanoseconds, and ticks of user and of system.
+    /// Returns the CPU time used so far: total in nanoseconds, and ticks of user and of system time.
     pub fn cpu(&self) -> (u64, u64, u64) {
         let pid = self.child.id();
         let number =
@@ -106,7 +104,7 @@ impl Drop for Engine {
     }
 }
 
-/// The copy loop: standard input to a raw socket in pieces of a fixed length, and back. Ends with its input.
+/// Copies standard input to a raw socket in pieces of a fixed length, and back, until the end of input.
 pub fn floor(words: &[String]) {
     let length: usize = words[0].parse().unwrap();
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(47))).unwrap();
@@ -141,7 +139,7 @@ pub fn floor(words: &[String]) {
             filled -= sent;
         }
         while to && let Ok(size) = read(&gre, &mut from_gre) {
-            // Without the IP header.
+            // Skip the IP header.
             let mut rest = &from_gre[20..size];
             while !rest.is_empty() {
                 match write(ppp, rest) {

@@ -1,4 +1,4 @@
-//! What an engine is given to do, and what it makes of it.
+//! Generates the load for an engine and measures it.
 
 use std::{
     fmt,
@@ -26,27 +26,27 @@ use crate::{
     world::World,
 };
 
-/// Packets that the source keeps under way.
+/// Packets that the source keeps in transit.
 const UNDER_WAY: u64 = 64;
-/// How many it sends at a time.
+/// Packets sent at a time.
 const STEP: u64 = 16;
-/// What does not come for so long does not come: many times what 64 packets take.
+/// A packet that takes longer than this is lost: 64 packets take a small fraction of it.
 const GIVEN_UP: Duration = Duration::from_millis(500);
-/// After so much silence nothing is under way any more, whatever the numbers say.
+/// After this long without input nothing is in transit, whatever the counters indicate.
 const SILENCE: Duration = Duration::from_secs(2);
 /// Bytes that a pty holds for its reader.
 const PTY_HOLDS: usize = 4095;
-/// Frames that are compared with what was sent, before each measurement.
+/// Frames compared with what was sent, before each measurement.
 const COMPARED: usize = 20;
-/// How long something may take that takes microseconds.
+/// Limit for operations that normally take microseconds.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What is varied.
+/// One combination of the parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct Cell {
     pub sync: bool,
     pub length: usize,
-    /// From the pty to the network.
+    /// From the pty to the network, or the other way.
     pub out: bool,
 }
 
@@ -61,7 +61,7 @@ impl Cell {
         all
     }
 
-    /// A PPP frame that looks like an IPv4 packet with random content.
+    /// Returns a PPP frame that looks like an IPv4 packet with random content.
     pub fn frame(&self) -> Vec<u8> {
         let length = u16::try_from(self.length - 4).unwrap().to_be_bytes();
         let mut frame = vec![0xff, 0x03, 0x00, 0x21, 0x45, 0, length[0], length[1]];
@@ -73,7 +73,7 @@ impl Cell {
         frame
     }
 
-    /// The frame as a PPP daemon writes it.
+    /// Returns the frame as a PPP daemon writes it.
     fn encoded(&self) -> Vec<u8> {
         let frame = self.frame();
         if self.sync {
@@ -96,20 +96,19 @@ impl fmt::Display for Cell {
     }
 }
 
-/// One measurement.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {
     /// Packets per second.
     pub rate: f64,
     /// Nanoseconds of user CPU per packet.
     pub user: f64,
-    /// Of all CPU.
+    /// All CPU time likewise.
     pub cpu: f64,
     /// Packets that did not arrive.
     pub lost: u64,
 }
 
-/// One measurement of one program.
+/// Measures one program once.
 pub fn run(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
     filter(&engine.gre, true);
     compare(engine, cell, frame);
@@ -117,7 +116,7 @@ pub fn run(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
     if cell.out { outwards(engine, cell) } else { inwards(engine, cell, frame) }
 }
 
-/// What is sent is what arrives.
+/// Checks that frames arrive as they were sent.
 fn compare(engine: &mut Engine, cell: &Cell, frame: &[u8]) {
     let floor = engine.program == Program::Floor;
     let encoded = cell.encoded();
@@ -135,7 +134,7 @@ fn compare(engine: &mut Engine, cell: &Cell, frame: &[u8]) {
                 let size = read(&engine.gre, &mut bytes).unwrap();
                 let packet = strip_ip_header(&mut bytes[..size]).unwrap();
                 let payload = if floor { &*packet } else { &packet[gre::parse(packet).unwrap().1] };
-                // Acknowledgements of the measurement before.
+                // Skip acknowledgements of the preceding measurement.
                 if !payload.is_empty() {
                     assert!(payload == expected, "{:?} {cell}: frame {number} is another", engine.program);
                     break;
@@ -164,20 +163,20 @@ fn outwards(engine: &Engine, cell: &Cell) -> Sample {
     if cell.sync { frame_by_frame(engine, cell) } else { as_a_stream(engine, cell) }
 }
 
-/// Writes to the pty, as far as it takes it.
+/// Writes to the pty and returns how many bytes it accepted.
 fn give(engine: &Engine, bytes: &[u8]) -> usize {
     write(&engine.ppp, bytes).unwrap_or_else(|error| panic!("{:?} has gone: {error}", engine.program))
 }
 
-/// The generator writes for as long as it is let; the veth counts.
+/// Writes to the pty as fast as possible; the veth counts packets.
 fn as_a_stream(engine: &Engine, cell: &Cell) -> Sample {
     let encoded = cell.encoded();
-    // A daemon with its own HDLC hands over what it has.
+    // A daemon that does its own HDLC framing writes larger blocks.
     let block = encoded.repeat((4096 / encoded.len()).max(1));
     let end = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            // Whole frames only: the next measurement begins with one.
+            // Write whole frames only: the next measurement must begin with one.
             while !end.load(Ordering::Relaxed) {
                 let mut rest = &block[..];
                 while !rest.is_empty() {
@@ -190,7 +189,7 @@ fn as_a_stream(engine: &Engine, cell: &Cell) -> Sample {
     })
 }
 
-/// One write for each frame, and as much under way as the pty holds uncut; the server counts.
+/// Writes each frame separately, with as many in transit as the pty holds uncut; the server counts.
 fn frame_by_frame(engine: &Engine, cell: &Cell) -> Sample {
     let frame = cell.encoded();
     let most = (PTY_HOLDS / frame.len()) as u64;
@@ -217,7 +216,7 @@ fn frame_by_frame(engine: &Engine, cell: &Cell) -> Sample {
     Sample { lost: pace.lost.into_inner(), ..sample }
 }
 
-/// The source keeps some packets under way; the reader of the pty counts.
+/// Keeps packets in transit to the engine; the reader of the pty counts.
 fn inwards(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
     let length = cell.on_the_pty() as u64;
     let flags = engine.program != Program::Floor && !cell.sync;
@@ -230,7 +229,7 @@ fn inwards(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
             pace.take_all(ppp, || {
                 let size = read(ppp, &mut bytes).unwrap();
                 if flags {
-                    // Each flag behind anything but a flag ends a frame.
+                    // A flag that follows anything but a flag ends a frame.
                     let ends =
                         bytes[..size].windows(2).filter(|pair| pair[1] == 0x7e && pair[0] != 0x7e).count();
                     let first = u64::from(bytes[0] == 0x7e && before != 0x7e);
@@ -250,7 +249,7 @@ fn inwards(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
     Sample { lost: pace.lost.into_inner(), ..sample }
 }
 
-/// What is under way.
+/// Counts the packets in transit.
 #[derive(Default)]
 struct Pace {
     end: AtomicBool,
@@ -269,7 +268,7 @@ impl Pace {
         self.sent.load(Ordering::Relaxed).saturating_sub(gone)
     }
 
-    /// Takes with `take` what comes from `fd`, until the end and then what is still under way.
+    /// Calls `take` while `fd` is readable, until the end and until nothing is in transit.
     fn take_all(&self, fd: &OwnedFd, mut take: impl FnMut()) {
         let mut silent = Duration::ZERO;
         while self.goes_on() || (self.under_way() > 0 && silent < SILENCE) {
@@ -282,7 +281,7 @@ impl Pace {
         }
     }
 
-    /// Sends `step` at a time so that at most so many are under way.
+    /// Sends `step` packets at a time, with at most `most` in transit.
     fn keep(&self, most: u64, step: u64, mut send: impl FnMut()) {
         let (mut before, mut since) = (0, Instant::now());
         while self.goes_on() {
@@ -309,7 +308,7 @@ impl Pace {
     }
 }
 
-/// Says so to the threads, also when a measurement fails.
+/// Stops the threads when dropped, even when a measurement fails.
 struct AtTheEnd<'a>(&'a AtomicBool);
 
 impl Drop for AtTheEnd<'_> {
@@ -331,7 +330,7 @@ fn measure(engine: &Engine, count: impl Fn() -> u64) -> Sample {
     Sample { rate: packets / time.as_secs_f64(), user, cpu: all, lost: 0 }
 }
 
-/// Packets for an engine.
+/// Source of packets to an engine.
 struct Source {
     batch: Batch,
     payload: Vec<u8>,
@@ -371,7 +370,7 @@ impl Source {
     }
 }
 
-/// With `open`, packets reach the socket; without, they end there.
+/// Attaches a socket filter that accepts all packets if `open`, and none otherwise.
 fn filter(gre: &OwnedFd, open: bool) {
     const RETURN: u16 = 0x06;
     let most = if open { u32::MAX } else { 0 };
@@ -388,7 +387,7 @@ fn wait(fd: &OwnedFd, what: &str) {
     assert!(ready(fd, limit), "{what} did not come within {LIMIT:?}");
 }
 
-/// Reads until there is nothing for a while.
+/// Reads until there is no input for 100 ms.
 fn drain(ppp: &OwnedFd) {
     let (mut bytes, end) = (vec![0; 1 << 16], Instant::now() + LIMIT);
     while ready(ppp, 100) {

@@ -1,35 +1,38 @@
-//! The engine of `pptp` alone, beside the classic program (Debian's pptp-linux) and beside a loop that only copies.
+//! Measures the engine of `pptp`, the classic program (Debian's pptp-linux), and a loop that only copies.
 //!
 //! ```text
 //! cargo bench --bench engine                    five rounds, about six minutes
 //! cargo bench --bench engine -- --rounds 9      more of them
-//! cargo bench --bench engine -- --only async    those cells that have this word in their name
+//! cargo bench --bench engine -- --only async    cells with this word in their name
 //! ```
 //!
-//! Needs root, Debian's pptp-linux, and a machine with nothing else to do. It makes its own namespaces (network, mounts,
-//! processes), which end with it.
+//! Needs root, Debian's pptp-linux, and an otherwise idle machine. It makes its own namespaces (network,
+//! mounts, processes), which end with it.
 //!
-//! A cell is a framing (asynchronous or `--sync`), a length of frame (1400 or 100 bytes) and a direction: `out` from the pty
-//! to the network, `in` the other way. Each program runs as `PROGRAM HOST --nolaunchpppd` with the master of a pty as its
-//! standard input, and we are the PPP daemon at the other end and, in a second network namespace behind a veth pair, the
-//! server. Outwards a generator writes to the pty as fast as it is let; inwards a source keeps 64 packets under way. So the
-//! engine is never without work and nothing is lost (it says so if something was). With `--sync` outwards only as many
-//! frames are under way as a pty holds uncut, which is two of 1400 bytes: from a full pty the classic program gets one
-//! frame in thirty. What arrives is compared with what was sent before each measurement.
+//! A cell is a framing (asynchronous or `--sync`), a frame length (1400 or 100 bytes) and a direction: `out`
+//! from the pty to the network, `in` the other way. Each program runs as `PROGRAM HOST --nolaunchpppd` with
+//! the master of a pty as its standard input. The benchmark is the PPP daemon at the other end and, in a
+//! second network namespace behind a veth pair, the server. Outwards, a generator writes to the pty as fast
+//! as it can; inwards, a source keeps 64 packets in transit. So the engine always has work and nothing is
+//! lost (losses are reported). With `--sync` outwards, only as many frames are in transit as a pty holds
+//! without splitting them, which is two of 1400 bytes: from a full pty the classic program gets one frame in
+//! thirty. Before each measurement, what arrives is compared with what was sent.
 //!
-//! * Packets per second: outwards counted at the veth, inwards at the pty.
-//! * CPU: what the engine's process used in that time, from `/proc/PID/schedstat`; divided into user and system as
-//!   `/proc/PID/stat` divides it, which is a sample of every tick.
-//! * The floor: the system calls that nobody gets around who handles packets one by one. Each read of the pty is sent in
-//!   pieces of the known length of a frame as it is there, escapes and all, one send(2) each; each datagram received is
-//!   written with one write(2). poll(2) only when there is nothing more. Nothing is understood, found or counted.
+//! * Packets per second: counted outwards at the veth, inwards at the pty.
+//! * CPU: what the engine's process used in that time, from `/proc/PID/schedstat`, divided into user and
+//!   system time as in `/proc/PID/stat`, which samples every tick.
+//! * The floor: the system calls that any program needs that handles packets one by one. Each read of the pty
+//!   is sent in pieces of the known frame length as they are, including escapes, with one send(2) each; each
+//!   datagram received is written with one write(2). poll(2) is called only when there is nothing more.
+//!   Nothing is parsed, searched or counted.
 //!
-//! Frames look like IPv4 packets with random content. Synchronous ones have to: the classic program loses everything else
-//! there (its defect 1; MPPE frames above all).
+//! Frames look like IPv4 packets with random content. Synchronous ones must: the classic program loses all
+//! others there (its defect 1; MPPE frames above all).
 //!
-//! Ratios are medians over the rounds, each of a round in which all three ran in turn. The goals: user CPU at most a third
-//! of the classic program's, all CPU at most that of the classic program and 1.2 times the floor's, packets per second not
-//! below the classic program's (two in a hundred are taken for noise). What misses is marked with `*`.
+//! Ratios are medians over the rounds, each taken from a round in which all three programs ran in turn. The
+//! goals: user CPU at most a third of the classic program's; all CPU at most the classic program's, and at
+//! most 1.2 times the floor's; packets per second not below the classic program's (2 % are taken for noise).
+//! Values that miss a goal are marked with `*`.
 
 #![expect(
     clippy::unwrap_used,
@@ -52,7 +55,7 @@ use std::time::Duration;
 use engine::{Engine, Program};
 use load::{Cell, Sample};
 
-/// Before a measurement, and it.
+/// Warm-up before a measurement, and its duration.
 const WARM: Duration = Duration::from_millis(150);
 const TIME: Duration = Duration::from_millis(2000);
 
@@ -64,11 +67,11 @@ fn main() {
     let after = |name: &str| words.iter().position(|word| word == name).and_then(|at| words.get(at + 1));
     let rounds = after("--rounds").map_or(5, |count| count.parse().unwrap());
     let only = after("--only").map_or("", String::as_str);
-    // cargo test --benches runs it too, but a measurement is no test.
+    // `cargo test --benches` runs this program too, but a measurement is no test.
     if !words.iter().any(|word| word == "--bench") {
         return println!("a measurement: cargo bench --bench engine");
     }
-    // Three times what it takes: a machine with other things to do is slow, and not stuck.
+    // Three times the normal time: a busy machine is slow, not stuck.
     let runs = u32::try_from(rounds * 3 * Cell::all().len()).unwrap();
     let limit = Duration::from_secs(60) + 3 * runs * (WARM + TIME);
     world::inside(limit, |world| measure(world, rounds, only));

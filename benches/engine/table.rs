@@ -1,12 +1,12 @@
-//! What came of it.
+//! Prints the results.
 
 use crate::load::{Cell, Sample};
 
-/// Of the user CPU of the classic program.
+/// Goal for user CPU, relative to the classic program.
 const USER: f64 = 1.0 / 3.0;
-/// Of all CPU of the copy loop.
+/// Goal for all CPU, relative to the copy loop.
 const FLOOR: f64 = 1.2;
-/// Two in a hundred are noise.
+/// Deviations up to this are noise.
 const NOISE: f64 = 0.02;
 
 type Samples = [[Sample; 3]];

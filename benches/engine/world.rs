@@ -1,5 +1,5 @@
-//! Two network namespaces with a veth pair between them, mounts and processes of our own, and the server's side of the
-//! control connection. All of it ends with the first process.
+//! Two network namespaces with a veth pair between them, separate mount and pid namespaces, and the server's
+//! side of the control connection. All of it ends with the first process.
 
 use std::{
     collections::HashMap,
@@ -24,25 +24,25 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::isolated::this_program_alone;
 
-/// Where the engines are.
+/// Address of the engines.
 const NEAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
 const DEVICE: &str = "near";
-/// How long a call may take to come up: the classic program alone sleeps for a second.
+/// Limit for a call to come up; the classic program sleeps for a second.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The world, as the namespace of the engines sees it.
+/// The engines' (`near`) and the server's (`far`) namespace, and call ids.
 pub struct World {
     near: File,
     far: File,
     calls: Arc<Mutex<HashMap<Ipv4Addr, u16>>>,
 }
 
-/// Runs `inside` in a world that ends with it, after `limit` in any case.
+/// Runs `inside` in new namespaces, which end with it, or after `limit`.
 pub fn inside(limit: Duration, inside: impl FnOnce(&World)) {
     if std::env::var_os("BENCH_WORLD").is_none() {
         return enter(limit);
     }
-    // Nobody reads the log, but it is there.
+    // The log is not read, but its socket must exist.
     let log = UnixDatagram::bind("/dev/log").unwrap();
     thread::spawn(move || while log.recv(&mut [0; 4096]).is_ok() {});
     inside(&World::new());
@@ -59,7 +59,7 @@ fn enter(limit: Duration) {
             break status;
         }
         if Instant::now() > end {
-            // With its first process all others end.
+            // This kills all processes in its namespace.
             world.kill().unwrap();
         }
         thread::sleep(Duration::from_millis(50));
@@ -90,7 +90,7 @@ impl World {
         Self { near, far, calls }
     }
 
-    /// A raw GRE socket of the server at `address`.
+    /// Opens a raw GRE socket of the server at `address`.
     pub fn gre(&self, address: Ipv4Addr) -> OwnedFd {
         setns(&self.far, CloneFlags::CLONE_NEWNET).unwrap();
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(47))).unwrap();
@@ -101,7 +101,7 @@ impl World {
         socket.into()
     }
 
-    /// The call id of the engine that called the server at `address`.
+    /// Returns the call id of the engine that called the server at `address`.
     pub fn call(&self, address: Ipv4Addr) -> u16 {
         let end = Instant::now() + LIMIT;
         loop {
@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    /// Packets that have left the engines' namespace.
+    /// Counts packets that have left the engines' namespace.
     pub fn sent() -> u64 {
         let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
         let line = table.lines().find_map(|line| line.trim().strip_prefix("near:")).unwrap();
@@ -137,7 +137,7 @@ fn serve(calls: &Arc<Mutex<HashMap<Ipv4Addr, u16>>>) {
     });
 }
 
-/// One control connection, until its end.
+/// Serves one control connection until its end.
 fn converse(mut stream: TcpStream, calls: &Mutex<HashMap<Ipv4Addr, u16>>) {
     let IpAddr::V4(address) = stream.local_addr().unwrap().ip() else { return };
     let (mut decoder, mut bytes) = (StreamDecoder::default(), [0; 512]);
@@ -191,5 +191,5 @@ fn reply(message: &Message) -> Option<Message> {
     })
 }
 
-/// The server's identifier of every call.
+/// Call id that the server assigns to every call.
 pub const PEER_CALL: u16 = 4711;

@@ -1,14 +1,14 @@
-//! How long `pptpctl up` and `pptpctl down` take for a profile with many routes, beside ip(8), which only adds or removes
-//! them in one batch.
+//! Measures `pptpctl up` and `pptpctl down` for a profile with many routes, and ip(8), which only adds or
+//! deletes them in one batch.
 //!
 //! ```text
 //! cargo bench --bench routes                  three rounds of 0, 1000 and 8000 routes, about a minute
 //! cargo bench --bench routes -- --rounds 5    more of them
 //! ```
 //!
-//! Needs root and /dev/net/tun. It makes its own namespaces (network, mounts, processes), which end with it, and its own
-//! server, as `pptpctl demo` does. Medians; the last columns say how often the time of ip(8) goes into what the routes add
-//! to `up` and to `down`.
+//! Needs root and /dev/net/tun. Like `pptpctl demo`, it makes its own namespaces (network, mounts,
+//! processes), which end with it, and its own server. The results are medians; the last columns are the time
+//! that the routes add to `up` and to `down`, divided by that of ip(8).
 
 #![expect(
     clippy::unwrap_used,
@@ -67,7 +67,7 @@ fn main() {
     }
 }
 
-/// Seconds of `up`, of `down`, and of ip(8) for adding and for removing.
+/// Seconds of `up`, of `down`, and of ip(8) to add and to delete.
 fn round(prefixes: &[String]) -> [f64; 4] {
     let list: Vec<String> = prefixes.iter().map(|prefix| format!("\"{prefix}\"")).collect();
     let profile = format!(

@@ -1,4 +1,4 @@
-//! The changes that one tunnel makes to this host, from the first step to the last undoing.
+//! The changes that one tunnel makes to this host, from the first step performed to the last one undone.
 
 pub(super) mod undo;
 
@@ -20,9 +20,9 @@ use crate::{
     plan::{DnsStep, FIRST_TABLE, Facts, KeepDefault, Key, NextHop, Part, Plan, PolicyStep, SLOTS, Step},
 };
 
-/// What one tunnel has done to this host: plans are performed through it, and taken back.
+/// What one tunnel has done to this host. Plans are performed and undone through it.
 ///
-/// Dropping it undoes nothing, as a crash would; [`Changes::undo_all_and_close`] does.
+/// Dropping it undoes nothing, like a crash; [`Changes::undo_all_and_close`] undoes everything.
 #[must_use = "dropping a session leaves its steps to `recover`"]
 pub struct Changes {
     pub(super) directories: Directories,
@@ -30,57 +30,56 @@ pub struct Changes {
     pub(super) host: RouteCache<'static>,
     tun: Option<Tun>,
     pub(super) notes: Vec<String>,
-    /// Steps of the ledger, by number, that failed half-way: that they are in it does not mean that they are in
-    /// force.
-    unsure: Vec<u64>,
-    /// Whether the main table alone told the kernel's way when it was last asked without a host route of ours.
-    pub(super) by_the_table: bool,
+    /// Numbers of the steps that failed half-way: they are in the ledger but perhaps not in force.
+    half_done: Vec<u64>,
+    /// Whether the main table alone gave the kernel's next hop at the last query without our host route.
+    pub(super) main_table_decides: bool,
 }
 
 impl Changes {
-    /// Opens the ledger of a profile. What a dead supervisor left must have been recovered before.
+    /// Creates the ledger of a profile. What a dead supervisor left must have been recovered before.
     ///
     /// # Errors
-    /// [`Cause::LedgerExists`]; or that the state directory can't be written.
+    /// Returns [`Cause::LedgerExists`], or an error if the state directory can't be written.
     pub fn open(places: &Directories, profile: &str, host: Box<dyn Host>) -> Result<Self, ApplyError> {
-        Self::open_as(places, Header::here(profile), host)
+        Self::open_as(places, Header::of_this_process(profile), host)
     }
 
-    /// The same for a process other than the calling one.
+    /// Does the same as [`Changes::open`] for a process other than the calling one.
     ///
     /// # Errors
     /// As [`Changes::open`].
     pub fn open_as(places: &Directories, header: Header, host: Box<dyn Host>) -> Result<Self, ApplyError> {
         let _lock = StateLock::take(&places.state)?;
-        let ledger = Ledger::create(places, header.at(host.place()))?;
+        let ledger = Ledger::create(places, header.at(host.named_netns()))?;
         Ok(Self {
             directories: places.clone(),
             ledger,
             host: RouteCache::own(host),
             tun: None,
             notes: Vec::new(),
-            unsure: Vec::new(),
-            by_the_table: false,
+            half_done: Vec::new(),
+            main_table_decides: false,
         })
     }
 
-    /// The tun device, once a transport plan has been performed.
+    /// Returns the tun device, once a transport plan has been performed.
     #[must_use]
     pub const fn tun(&self) -> Option<&Tun> {
         self.tun.as_ref()
     }
 
-    /// The name of the tunnel's device: of the tun device, or of an external PPP's.
+    /// Returns the name of the tunnel's device: the tun device, or the one of an external PPP daemon.
     #[must_use]
     pub fn device_name(&self) -> Option<&str> {
         Some(self.ledger.record().device.as_ref()?.name.as_str())
     }
 
-    /// An external PPP has made its device: the steps that follow are about that one, and what was done to an earlier one
-    /// went with it.
+    /// Records the device that an external PPP daemon has created; the following steps apply to it. The steps
+    /// applied to an earlier device are undone, as they went away with that device.
     ///
     /// # Errors
-    /// When it is not there, or the ledger can't be written.
+    /// Returns an error if the device does not exist or the ledger can't be written.
     pub fn external_device(&mut self, name: &str) -> Result<(), ApplyError> {
         let found = self.host.link(name).map_err(ApplyError::observing)?;
         let Some(link) = found else {
@@ -93,21 +92,21 @@ impl Changes {
         let device = Device { name: link.name, index: link.index };
         if self.ledger.record().device.as_ref().is_some_and(|earlier| *earlier != device) {
             let _lock = StateLock::take(&self.directories.state)?;
-            self.undo_of_device()?;
+            self.undo_device_steps()?;
         }
         self.ledger.device(device)
     }
 
-    /// What a person should know about how the steps went, one sentence each; what is new since it was asked last.
+    /// Returns the notes for the user that the steps have added since the last call, one sentence each.
     pub fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
     }
 
-    /// What this host says about the way to a server: enough to resolve a transport plan. `source` is the
-    /// profile's localbind.
+    /// Returns this host's facts about the route to a server: enough to resolve a transport plan. `source` is
+    /// the profile's localbind.
     ///
     /// # Errors
-    /// When there is no way to the server ([`crate::net::routes::Error::is_unreachable`]).
+    /// Returns an error if there is no route to the server ([`crate::net::routes::Error::is_unreachable`]).
     pub fn facts(&mut self, server: Ipv4Addr, source: Option<Ipv4Addr>) -> Result<Facts, ApplyError> {
         Ok(Facts {
             server: Some(IpAddr::V4(server)),
@@ -115,38 +114,40 @@ impl Changes {
             tun: self.ledger.record().device.as_ref().map(|device| device.name.clone()),
             pid: Some(self.ledger.record().header.pid),
             keep_default: self.keep_default(),
-            table: Some(self.table()),
+            table: Some(self.choose_table()),
             forwarding: self.host.forwards(),
             ..Facts::default()
         })
     }
 
-    /// Of these facts, only the way: what a change of the network is judged by.
+    /// Returns only the next hop of these facts; a change of the network matters if this changes.
     ///
     /// # Errors
     /// As [`Changes::facts`].
     pub fn next_hop(&mut self, server: Ipv4Addr, source: Option<Ipv4Addr>) -> Result<NextHop, ApplyError> {
-        self.way_to(IpAddr::V4(server), source.map(IpAddr::V4))
+        self.next_hop_to(IpAddr::V4(server), source.map(IpAddr::V4))
     }
 
-    /// How the kernel reaches each of these prefixes, the tunnel aside: the facts behind `exclude`. `None` where it
-    /// has no way now.
-    pub fn outside(&mut self, prefixes: &[IpNet]) -> Vec<(IpNet, Option<NextHop>)> {
-        // The first host of a prefix: the prefix's own address may be a broadcast address, which has a way of its own.
+    /// Returns how the kernel reaches each of these prefixes without the tunnel: the facts behind `exclude`.
+    /// `None` if it has no route now.
+    pub fn next_hops_outside(&mut self, prefixes: &[IpNet]) -> Vec<(IpNet, Option<NextHop>)> {
+        // Use the prefix's first host: its own address may be a broadcast address, which has its own route.
         let host = |prefix: &IpNet| prefix.hosts().next().unwrap_or_else(|| prefix.network());
-        // What is known of the server's way is not what is known of theirs.
-        let by_the_table = self.by_the_table;
-        let ways = prefixes.iter().map(|prefix| (*prefix, self.way_to(host(prefix), None).ok())).collect();
-        self.by_the_table = by_the_table;
+        // `by_the_table` is about the route to the server, not about those to the prefixes.
+        let by_the_table = self.main_table_decides;
+        let ways =
+            prefixes.iter().map(|prefix| (*prefix, self.next_hop_to(host(prefix), None).ok())).collect();
+        self.main_table_decides = by_the_table;
         ways
     }
 
-    /// Makes the host be as the plan says. The first time every step is performed; later only what differs
-    /// from the last plan for the same part: what is new first, then what is no longer wanted is undone, so
-    /// that routes into the tunnel stay and nothing leaks meanwhile.
+    /// Makes the host match the plan. The first call performs every step; later calls apply only the
+    /// difference to the last plan for the same part. New steps are performed before stale ones are undone,
+    /// so that routes into the tunnel stay and no packet leaks meanwhile.
     ///
     /// # Errors
-    /// The step that failed. The steps before it stay in force: [`Changes::undo_all_and_close`] takes them back.
+    /// Returns the error of the step that failed. The steps before it stay in force;
+    /// [`Changes::undo_all_and_close`] undoes them.
     pub fn perform(&mut self, plan: &Plan) -> Result<(), ApplyError> {
         check_resolved(plan)?;
         let mut lock = StateLock::take(&self.directories.state)?;
@@ -167,7 +168,7 @@ impl Changes {
         })
     }
 
-    /// The first half of [`Changes::perform`]: what the plan no longer wants stays.
+    /// Does the first half of [`Changes::perform`]: steps that the plan no longer contains stay in force.
     ///
     /// # Errors
     /// As [`Changes::perform`].
@@ -180,7 +181,7 @@ impl Changes {
         if plan.part == Part::Transport {
             self.forget_lost_device()?;
         }
-        // A plan may name a place twice; then what is in force there is the first one's doing.
+        // If a plan uses a key twice, the entry in force belongs to the first of the two steps.
         let mut held: HashMap<Key, Entry> = HashMap::new();
         for entry in &self.ledger.record().entries {
             held.entry(entry.step.key()).or_insert_with(|| entry.clone());
@@ -189,26 +190,27 @@ impl Changes {
         self.with_route_cache(|session| {
             plan.steps.iter().try_for_each(|step| {
                 let key = step.key();
-                let held = if taken.insert(key.clone()) { held.remove(&key) } else { session.held(&key) };
+                let held =
+                    if taken.insert(key.clone()) { held.remove(&key) } else { session.held_entry(&key) };
                 match held {
                     Some(entry)
                         if entry.step == *step
                             && entry.part == plan.part
-                            && !session.unsure.contains(&entry.number) =>
+                            && !session.half_done.contains(&entry.number) =>
                     {
                         session.renew_entry(&entry).map(drop)
                     }
-                    held => session.take_step(plan.part, step, held, lock),
+                    held => session.perform_step(plan.part, step, held, lock),
                 }
             })
         })
     }
 
-    fn held(&self, key: &Key) -> Option<Entry> {
+    fn held_entry(&self, key: &Key) -> Option<Entry> {
         self.ledger.record().entries.iter().find(|entry| entry.step.key() == *key).cloned()
     }
 
-    /// Step after step, each of which looks at its place first.
+    /// Runs a series of steps, each of which reads the routing table first, on one cache of the tables.
     fn with_route_cache<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         self.host.begin();
         let done = work(self);
@@ -216,9 +218,9 @@ impl Changes {
         done
     }
 
-    /// Puts back what of our routes and rules something has taken away meanwhile: a device that went down takes its
-    /// routes along. How many there were; and why the first that could not be put back was not, those after it were
-    /// looked at all the same.
+    /// Restores the routes and rules of ours that have disappeared: a device that goes down takes its routes
+    /// along. Returns how many were missing, and the first error; the remaining entries are checked despite
+    /// an error.
     pub fn renew_routes(&mut self) -> (usize, Result<(), ApplyError>) {
         let _lock = match StateLock::take(&self.directories.state) {
             Ok(lock) => lock,
@@ -234,7 +236,7 @@ impl Changes {
                         | Step::RemoveDefault { .. }
                         | Step::Policy(_)
                 );
-                if route && !session.unsure.contains(&entry.number) {
+                if route && !session.half_done.contains(&entry.number) {
                     match session.renew_entry(&entry) {
                         Ok(was_missing) => missing += usize::from(was_missing),
                         Err(error) => drop(first.get_or_insert(error)),
@@ -245,29 +247,29 @@ impl Changes {
         (missing, first.map_or(Ok(()), Err))
     }
 
-    /// Whether something had taken it away.
+    /// Returns whether the step's effect was missing.
     fn renew_entry(&mut self, entry: &Entry) -> Result<bool, ApplyError> {
         if let (Step::RemoveDefault { ipv6 }, PriorState::Routes(kept)) = (&entry.step, &entry.before) {
-            return self.remove_again(entry, *ipv6, kept);
+            return self.remove_new_defaults(entry, *ipv6, kept);
         }
         steps::renew(&mut self.host, &entry.step, &entry.before)
             .map_err(|cause| ApplyError::doing(&entry.step, cause))
     }
 
-    /// What of the resolvers that were set is not in force any more: someone else has changed it. One sentence each.
+    /// Returns the resolvers that were set but that another program has changed since, one sentence each.
     pub fn resolver_problems(&mut self) -> Vec<String> {
         let steps: Vec<DnsStep> = self.resolver_steps().cloned().collect();
         let outcomes = steps.iter().map(|step| dns::problem(&mut self.host, step));
         outcomes.filter_map(|outcome| outcome.unwrap_or_else(|error| Some(error.to_string()))).collect()
     }
 
-    /// The files whose change may mean that [`Changes::resolver_problems`] has something to say.
+    /// Returns the files whose change may be a reason to call [`Changes::resolver_problems`].
     #[must_use]
     pub fn resolver_files(&self) -> Vec<std::path::PathBuf> {
         self.resolver_steps().filter_map(dns::watched).collect()
     }
 
-    /// Whether names are asked through the tunnel: all of them, so that none can be while it is away.
+    /// Returns whether all names are resolved through the tunnel, so that none can be while it is down.
     #[must_use]
     pub fn resolves_all_names(&self) -> bool {
         self.resolver_steps().any(|step| step.domains.is_empty())
@@ -280,31 +282,32 @@ impl Changes {
         })
     }
 
-    /// Undoes everything but the kill switch and what belongs to it (rules, what stays outside): that is left to
-    /// `recover`, or to the next `up`, in the ledger.
+    /// Undoes everything but the kill switch and its policy steps (rules, excluded prefixes). Those stay in
+    /// the ledger for `recover` or the next `up`.
     #[must_use = "these are the steps that could not be undone"]
     pub fn undo_all_but_kill_switch(mut self) -> Vec<ApplyError> {
         let (_lock, errors) = self.undo_all(|step| !matches!(step, Step::Policy(_)));
         errors
     }
 
-    /// The tunnel is lost, and the host is to work without it: undoes what leads into it, the last step first. The next
-    /// [`Changes::perform`] of the network plan does it again. The device, and what is done to it, stays.
+    /// Undoes the steps that lead traffic into the tunnel, the last one first, so that the host works while
+    /// the tunnel is lost. The next [`Changes::perform`] of the network plan performs them again. The device
+    /// and its configuration stay.
     #[must_use = "these are the steps that could not be undone"]
     pub fn withdraw_routes(&mut self) -> Vec<ApplyError> {
         let (_lock, errors) = self.undo_all(Step::leads_into_tunnel);
         errors
     }
 
-    /// Whether the kill switch is on: what is meant for the tunnel has no other way.
+    /// Returns whether the kill switch is on: traffic for the tunnel can't leave by another route.
     #[must_use]
-    pub fn blocks(&self) -> bool {
+    pub fn has_kill_switch(&self) -> bool {
         let entries = &self.ledger.record().entries;
         entries.iter().any(|entry| matches!(entry.step, Step::Policy(PolicyStep::Block { .. })))
     }
 
-    /// Undoes everything, the last step first, and closes the tun device. Nothing stops it; what went wrong
-    /// is in the list. The ledger is removed when nothing is left that trying again could undo.
+    /// Undoes everything, the last step first, and closes the tun device. Errors do not stop it; they are
+    /// returned. The ledger is removed if nothing is left that a retry could undo.
     #[must_use = "these are the steps that could not be undone"]
     pub fn undo_all_and_close(mut self) -> Vec<ApplyError> {
         let (_lock, mut errors) = self.undo_all(|_| true);
@@ -312,8 +315,9 @@ impl Changes {
         errors
     }
 
-    /// Undoes the steps of which this holds, network before transport, the last first; without the lock if it is not to
-    /// be had, because what stays in force is worse. Gives the lock, for what else belongs to it.
+    /// Undoes the steps for which `which` holds, network before transport, the last one first. It goes on
+    /// without the lock if the lock can't be taken, because leaving steps in force is worse. Returns the
+    /// lock, for further work under it.
     fn undo_all(&mut self, which: impl Fn(&Step) -> bool) -> (Option<StateLock>, Vec<ApplyError>) {
         let (mut lock, mut errors) = match StateLock::take(&self.directories.state) {
             Ok(lock) => (Some(lock), Vec::new()),
@@ -329,20 +333,21 @@ impl Changes {
         (lock, errors)
     }
 
-    /// Someone may have taken the device away, and with it everything that was done to it: then a new one is
-    /// opened. What keeps traffic from leaving another way stays.
+    /// Handles a tun device that another program has removed, and with it everything configured on it: undoes
+    /// the steps of the device, so that a new one is opened. Steps that keep traffic from leaving outside the
+    /// tunnel stay.
     fn forget_lost_device(&mut self) -> Result<(), ApplyError> {
         let (Some(_), Some(device)) = (&self.tun, self.ledger.record().device.clone()) else { return Ok(()) };
         let found = self.host.link(&device.name).map_err(ApplyError::observing)?;
         if found.is_some_and(|link| link.index == device.index) {
             return Ok(());
         }
-        self.undo_of_device()?;
+        self.undo_device_steps()?;
         self.tun = None;
         Ok(())
     }
 
-    fn undo_of_device(&mut self) -> Result<(), ApplyError> {
+    fn undo_device_steps(&mut self) -> Result<(), ApplyError> {
         let mut lost = self.ledger.record().entries.clone();
         lost.retain(|entry| entry.step.is_of_device());
         for entry in lost.iter().rev() {
@@ -351,7 +356,7 @@ impl Changes {
         Ok(())
     }
 
-    fn take_step(
+    fn perform_step(
         &mut self,
         part: Part,
         step: &Step,
@@ -366,11 +371,11 @@ impl Changes {
             self.tun = Some(tun);
             return Ok(());
         }
-        // The earlier process may still run for a moment; its file must not look like someone else's.
+        // The earlier process may still run; its pid file must not be taken for another program's.
         if let (Step::PidFile { .. }, Some(entry)) = (step, &held) {
             steps::undo(&mut self.host, &entry.step, &entry.before, None, false).map_err(failed)?;
         }
-        // A step that takes over the place of an earlier one of ours inherits what was there before both.
+        // A step that replaces an earlier one of this tunnel inherits the state from before both.
         let (before, instead) = match held {
             Some(entry) if entry.before != PriorState::Same => (entry.before, Some(entry.number)),
             Some(entry) => {
@@ -383,14 +388,14 @@ impl Changes {
         let (host, notes) = (&mut self.host, &mut self.notes);
         let mut perform = || steps::perform(host, step, &before, notes);
         let (performed, again) =
-            if let Step::Hook(_) = step { lock.aside(perform) } else { (perform(), Ok(())) };
-        performed.inspect_err(|_| self.unsure.push(number)).map_err(failed)?;
+            if let Step::Hook(_) = step { lock.while_released(perform) } else { (perform(), Ok(())) };
+        performed.inspect_err(|_| self.half_done.push(number)).map_err(failed)?;
         again
     }
 
-    /// The routing table of this tunnel: the one that it has, or one that nobody uses, neither as a table nor as a
-    /// mark. The same profile finds the same one again as long as it is free.
-    fn table(&mut self) -> u32 {
+    /// Returns this tunnel's routing table: the one it has, or one that is in use neither as a table nor as a
+    /// mark. A profile gets the same table again as long as it is free.
+    fn choose_table(&mut self) -> u32 {
         let held = self.ledger.record().entries.iter().find_map(|entry| table_of(&entry.step));
         if let Some(table) = held {
             return table;
@@ -418,7 +423,7 @@ impl Changes {
         })
     }
 
-    /// Why default routes can't be replaced here. Once they are replaced the question is settled.
+    /// Returns why default routes can't be replaced here; `None` once they are replaced.
     fn keep_default(&mut self) -> KeepDefault {
         let settled = |ipv6| {
             self.ledger.record().entries.iter().any(|entry| entry.step == Step::RemoveDefault { ipv6 })
@@ -444,7 +449,7 @@ impl std::fmt::Debug for Changes {
     }
 }
 
-/// The own table that a step names.
+/// Returns the tunnel's own routing table that a step names.
 const fn table_of(step: &Step) -> Option<u32> {
     match step {
         Step::Policy(step) => step.table(),
@@ -452,7 +457,7 @@ const fn table_of(step: &Step) -> Option<u32> {
     }
 }
 
-/// No step may wait for a fact that nobody has brought.
+/// Refuses a plan with a step that still has an open symbol.
 fn check_resolved(plan: &Plan) -> Result<(), ApplyError> {
     let open = plan.open();
     match plan.steps.iter().find(|step| !step.open().is_empty()) {
@@ -461,7 +466,7 @@ fn check_resolved(plan: &Plan) -> Result<(), ApplyError> {
     }
 }
 
-/// FNV-1a: any spread will do, and it has to be the same tomorrow.
+/// Hashes with FNV-1a: any distribution will do, but it must be the same in every run and version.
 fn hash(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -1,4 +1,4 @@
-//! What went wrong, with the step that it went wrong at.
+//! Errors of performing and undoing, each with the step at which it occurred.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -8,61 +8,61 @@ use crate::{
     plan::{Platform, Step, Symbol, Value},
 };
 
-/// One failure.
+/// A failure of one operation.
 #[derive(Debug)]
 pub struct ApplyError {
-    /// What was being done.
+    /// The operation that failed.
     pub operation: Operation,
-    /// Why it failed.
+    /// The reason.
     pub cause: Cause,
 }
 
-/// What was being done when it failed.
+/// The operation that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Performing a step.
     Do(Box<Step>),
     /// Undoing a step.
     Undo(Box<Step>),
-    /// Looking something up on the host.
+    /// Reading the state of the host.
     Observe,
-    /// Keeping the ledger.
+    /// Reading or writing the ledger at this path.
     Ledger(PathBuf),
 }
 
-/// Why it failed.
+/// The reason for a failure.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] routes::Error),
-    /// There is no tun device.
+    /// No tun device could be opened.
     #[error(transparent)]
     Tun(#[from] tun::Error),
     /// A file could not be read or written.
     #[error("{}: {error}", path.display())]
     File {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call.
         error: io::Error,
     },
-    /// A program that the step needs did not do it.
+    /// A program that the step needs failed.
     #[error(transparent)]
     Program(#[from] ProgramError),
-    /// Someone else has the place: another tunnel, or a live process.
+    /// The resource belongs to another tunnel, to a running process, or to another program.
     #[error("{0}")]
     Taken(String),
-    /// What is there could not be put back exactly, so it is not taken away.
+    /// The existing state could not be restored exactly, so it is not removed.
     #[error("{0}")]
     CannotRestore(String),
-    /// The plan still has open symbols.
+    /// The plan still has open symbols, which are listed.
     #[error("not known yet: {}", list(.0))]
     Unresolved(Vec<Symbol>),
-    /// The profile has a ledger already: the tunnel is up, or a dead supervisor's is not recovered yet.
+    /// The profile already has a ledger: the tunnel is up, or a dead supervisor's is not recovered yet.
     #[error("there is a ledger already; the tunnel is up, or `pptpctl recover` has to undo it first")]
     LedgerExists,
-    /// The ledger can't be read, or was made elsewhere.
+    /// The ledger can't be read, or was made in another network namespace.
     #[error("{0}")]
     Ledger(String),
 }
@@ -84,7 +84,7 @@ impl ApplyError {
         Self { operation: Operation::Ledger(path.to_owned()), cause }
     }
 
-    /// Whether it failed for want of privileges.
+    /// Returns whether it failed for lack of privileges.
     #[must_use]
     pub fn is_permission(&self) -> bool {
         match &self.cause {
@@ -95,11 +95,11 @@ impl ApplyError {
         }
     }
 
-    /// Whether trying again can't help: the kernel said no for a reason that lies in what is asked.
+    /// Returns whether a retry can't help: the kernel refused for a reason that lies in the request itself.
     pub(super) fn is_final(&self) -> bool {
         match &self.cause {
             Cause::Kernel(error) => error.errno.is_some() && !error.is_permission(),
-            // The user's own program has had its turn; it must not keep the tunnel from ever coming up again.
+            // A failed down hook is not retried; it must not keep the tunnel from ever coming up again.
             Cause::Program(_) | Cause::Taken(_) => {
                 matches!(&self.operation, Operation::Undo(step) if matches!(**step, Step::Hook(_)))
             }
@@ -117,7 +117,7 @@ impl fmt::Display for ApplyError {
                 None => write!(f, "undo {}: ", step.line(Platform::host()))?,
             },
             Operation::Observe => {}
-            // Once is enough.
+            // The cause already names the path.
             Operation::Ledger(path) if matches!(&self.cause, Cause::File { path: same, .. } if same == path) =>
                 {}
             Operation::Ledger(path) => write!(f, "{}: ", path.display())?,
@@ -136,7 +136,7 @@ fn list(symbols: &[Symbol]) -> String {
     symbols.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// The value of a fact that the plan was resolved with.
+/// Returns the value of a fact that the plan was resolved with.
 pub(super) fn known<T>(value: &Value<T>) -> Result<&T, Cause> {
     match value {
         Value::Known(value) => Ok(value),
@@ -144,7 +144,7 @@ pub(super) fn known<T>(value: &Value<T>) -> Result<&T, Cause> {
     }
 }
 
-/// Treats a refusal because the thing is not there as success.
+/// Treats a refusal because the object does not exist as success.
 pub(super) fn gone(outcome: Result<(), crate::net::routes::Error>) -> Result<(), Cause> {
     match outcome {
         Err(error) if error.is_absent() => Ok(()),

@@ -1,4 +1,4 @@
-//! The few deeds that change a file of the host: each one request, so that a test can die between any two.
+//! The operations that change a file of the host, one request each, so that tests can crash between any two.
 
 use std::{
     fmt,
@@ -12,55 +12,55 @@ use nix::unistd::{Gid, Uid, fchown};
 
 use crate::os::crash;
 
-/// A configuration file that is larger is none.
-pub(super) const MOST_BYTES: u64 = 64 * 1024;
+/// The largest configuration file that is accepted, in bytes.
+pub(super) const MAX_BYTES: u64 = 64 * 1024;
 
-/// One change.
+/// One change of a file or directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileOp<'a> {
-    /// A new file, on disk when this returns; it must not exist.
+    /// Creates a file and syncs it to disk; it must not exist.
     Create {
-        /// Where.
+        /// The path of the new file.
         path: &'a Path,
-        /// What.
+        /// Its content.
         content: &'a [u8],
-        /// Its mode and owner.
+        /// Its mode, owner and group.
         ownership: Ownership,
     },
-    /// One file takes the place of another, at once.
+    /// Renames a file over another one atomically.
     Rename {
-        /// From.
+        /// The old path.
         from: &'a Path,
-        /// To.
+        /// The new path.
         to: &'a Path,
     },
-    /// The first bytes of a file, which keeps its length.
+    /// Overwrites the first bytes of a file without truncating it.
     Overwrite {
-        /// Which.
+        /// The path of the file.
         path: &'a Path,
-        /// What.
+        /// The new bytes.
         content: &'a [u8],
     },
-    /// A file is cut.
+    /// Truncates a file.
     Truncate {
-        /// Which.
+        /// The path of the file.
         path: &'a Path,
-        /// To so many bytes.
+        /// The new length, in bytes.
         length: u64,
     },
-    /// A file is removed.
+    /// Removes a file.
     Remove {
-        /// Which.
+        /// The path of the file.
         path: &'a Path,
     },
-    /// A new directory for all to look into; it must not exist.
+    /// Creates a directory with mode 0755; it must not exist.
     MakeDirectory {
-        /// Where.
+        /// The path of the directory.
         path: &'a Path,
     },
-    /// A directory is removed, which must be empty.
+    /// Removes an empty directory.
     RemoveDirectory {
-        /// Which.
+        /// The path of the directory.
         path: &'a Path,
     },
 }
@@ -70,22 +70,22 @@ pub enum FileOp<'a> {
 pub struct Ownership {
     /// The permission bits.
     pub mode: u32,
-    /// The owner.
+    /// The user id of the owner.
     pub uid: u32,
-    /// The group.
+    /// The group id.
     pub gid: u32,
 }
 
 impl FileOp<'_> {
-    /// Does it on this host.
+    /// Performs the operation on this host.
     ///
     /// # Errors
-    /// The kernel's refusal.
+    /// Returns the kernel's error.
     pub fn perform(&self) -> io::Result<()> {
         crash::point(format_args!("{self}"));
         match *self {
             Self::Create { path, content, ownership: looks } => {
-                // Nobody may open it for writing before it has its owner.
+                // No other user may open it for writing before it has its owner.
                 let mut file = open(OpenOptions::new().write(true).create_new(true).mode(0o600), path)?;
                 crash::point(format_args!("fill {}", path.display()));
                 fchown(&file, Some(Uid::from_raw(looks.uid)), Some(Gid::from_raw(looks.gid)))?;
@@ -107,7 +107,7 @@ impl FileOp<'_> {
             Self::Remove { path } => std::fs::remove_file(path).and_then(|()| sync_dir(path)),
             Self::MakeDirectory { path } => {
                 std::fs::create_dir(path)?;
-                // Whatever the umask: the programs in a namespace read what is in it, and not all of them are root's.
+                // Override the umask: programs in a namespace read its files, and not all run as root.
                 std::fs::set_permissions(path, Permissions::from_mode(0o755)).and_then(|()| sync_dir(path))
             }
             Self::RemoveDirectory { path } => std::fs::remove_dir(path).and_then(|()| sync_dir(path)),
@@ -129,16 +129,16 @@ impl fmt::Display for FileOp<'_> {
     }
 }
 
-/// A regular file as it is.
+/// A regular file as found on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FoundFile {
     pub(super) content: Vec<u8>,
-    pub(super) looks: Ownership,
-    /// More than one name leads to it.
+    pub(super) ownership: Ownership,
+    /// Whether the file has more than one hard link.
     pub(super) has_other_names: bool,
 }
 
-/// What is at a path, which must not be a symbolic link. `None`: nothing is.
+/// Reads a file, which must not be a symbolic link; `None` if it does not exist.
 pub(super) fn read(path: &Path) -> io::Result<Option<FoundFile>> {
     let file = match open(OpenOptions::new().read(true), path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -149,15 +149,15 @@ pub(super) fn read(path: &Path) -> io::Result<Option<FoundFile>> {
         return Err(io::Error::other("not a regular file"));
     }
     let mut content = Vec::new();
-    file.take(MOST_BYTES + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > MOST_BYTES {
+    file.take(MAX_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_BYTES {
         return Err(io::Error::other("larger than any configuration file"));
     }
     let looks = Ownership { mode: facts.mode() & 0o7777, uid: facts.uid(), gid: facts.gid() };
-    Ok(Some(FoundFile { content, looks, has_other_names: facts.nlink() > 1 }))
+    Ok(Some(FoundFile { content, ownership: looks, has_other_names: facts.nlink() > 1 }))
 }
 
-/// Where a path leads in the end. A link to nothing is an error.
+/// Resolves a symbolic link. A dangling link is an error.
 pub(super) fn target(path: &Path) -> io::Result<PathBuf> {
     match std::fs::symlink_metadata(path) {
         Ok(facts) if facts.is_symlink() => std::fs::canonicalize(path),
@@ -166,7 +166,7 @@ pub(super) fn target(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// A pipe in the place of a file must not hang us, and a link not lead us astray.
+/// Opens a file, neither blocking on a FIFO nor following a symbolic link at its path.
 fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
     options.clone().custom_flags(flags).open(path)

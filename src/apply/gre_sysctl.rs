@@ -1,32 +1,33 @@
-//! OpenBSD's `net.inet.gre.allow`, by sysctl(8). Before 6.3 its kernel handed GRE packets to nobody while it was 0; since
-//! gre(4) was written anew (if_gre.c of 2018), what gre(4) declines goes to raw sockets whatever it says.
+//! OpenBSD's `net.inet.gre.allow`, set with sysctl(8). Before 6.3, its kernel delivered no GRE packets while
+//! it was 0; since gre(4) was rewritten (if_gre.c of 2018), raw sockets get the packets that gre(4) declines,
+//! whatever its value.
 //!
-//! It belongs to the whole host. What was set before us stays set; what we set is set back by the last tunnel that
-//! has asked for it, if that is the one that set it.
+//! The setting is global to the host. A value of 1 set by the administrator stays. The value that a tunnel
+//! changed is restored when the last tunnel that needs it goes down, if that is the one that changed it.
 
 use super::{Cause, Host, Program, ledger::PriorState};
 
 const NAME: &str = "net.inet.gre.allow";
 
-/// Whether GRE is allowed already: then it is none of our business.
+/// Returns [`PriorState::Same`] if GRE is allowed already; the setting is then left alone.
 ///
 /// # Errors
-/// When sysctl(8) does not say.
+/// Returns an error if sysctl(8) fails.
 pub(super) fn observe(host: &mut dyn Host) -> Result<PriorState, Cause> {
     Ok(if allowed(host)? { PriorState::Same } else { PriorState::Nothing })
 }
 
-/// Allows it.
+/// Allows GRE.
 pub(super) fn perform(host: &mut dyn Host, before: &PriorState) -> Result<(), Cause> {
     if *before == PriorState::Same { Ok(()) } else { set(host, true) }
 }
 
-/// Allows it again, if someone has forbidden it meanwhile.
+/// Allows GRE again if another program has forbidden it meanwhile.
 pub(super) fn renew(host: &mut dyn Host, before: &PriorState) -> Result<(), Cause> {
     if *before == PriorState::Same || allowed(host)? { Ok(()) } else { set(host, true) }
 }
 
-/// Forbids it, if it was so before and no other tunnel has asked for it.
+/// Forbids GRE if it was forbidden before and no other tunnel needs it.
 pub(super) fn undo(host: &mut dyn Host, before: &PriorState, needed: bool) -> Result<(), Cause> {
     if *before == PriorState::Same || needed || !allowed(host)? { Ok(()) } else { set(host, false) }
 }
@@ -57,7 +58,7 @@ mod tests {
         plan::{Part, Plan, Platform, Step},
     };
 
-    /// An OpenBSD in so far as it has the one setting.
+    /// A fake OpenBSD host with this one setting.
     fn openbsd(setting: &Rc<Cell<bool>>) -> FakeHost {
         let setting = Rc::clone(setting);
         FakeHost::new(HostState::default()).with_programs(Rc::new(move |program, _| {
@@ -84,7 +85,7 @@ mod tests {
         }
     }
 
-    /// Two tunnels that ask for it; the second after the first.
+    /// A host for two tunnels that both allow GRE, one after the other.
     struct Two {
         setting: Rc<Cell<bool>>,
         model: FakeHost,
@@ -93,7 +94,7 @@ mod tests {
     }
 
     impl Two {
-        fn on_a_host_that_says(allowed: bool) -> Self {
+        fn with_setting(allowed: bool) -> Self {
             let setting = Rc::new(Cell::new(allowed));
             let place = tempfile::tempdir().unwrap();
             let places = Directories { run: place.path().join("run"), state: place.path().join("state") };
@@ -102,7 +103,7 @@ mod tests {
 
         fn up(&self, profile: &str) -> Changes {
             let host = Box::new(self.model.clone());
-            let mut session = Changes::open_as(&self.places, Header::here(profile), host).unwrap();
+            let mut session = Changes::open_as(&self.places, Header::of_this_process(profile), host).unwrap();
             session.perform(&plan()).unwrap();
             assert!(self.setting.get());
             session
@@ -110,23 +111,23 @@ mod tests {
     }
 
     #[test]
-    fn it_is_allowed_while_the_tunnel_is_there() {
-        let host = Two::on_a_host_that_says(false);
+    fn gre_is_allowed_while_the_tunnel_is_up() {
+        let host = Two::with_setting(false);
         let session = host.up("office");
         assert!(session.undo_all_and_close().is_empty());
         assert!(!host.setting.get());
     }
 
     #[test]
-    fn what_the_administrator_has_set_stays() {
-        let host = Two::on_a_host_that_says(true);
+    fn setting_of_the_administrator_is_kept() {
+        let host = Two::with_setting(true);
         assert!(host.up("office").undo_all_and_close().is_empty());
         assert!(host.setting.get());
     }
 
     #[test]
-    fn it_stays_while_another_tunnel_needs_it() {
-        let host = Two::on_a_host_that_says(false);
+    fn gre_stays_allowed_while_another_tunnel_needs_it() {
+        let host = Two::with_setting(false);
         let (office, lab) = (host.up("office"), host.up("lab"));
         assert!(office.undo_all_and_close().is_empty());
         assert!(host.setting.get());
@@ -142,8 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn what_someone_forbids_meanwhile_is_allowed_again() {
-        let host = Two::on_a_host_that_says(false);
+    fn gre_forbidden_by_another_program_is_allowed_again() {
+        let host = Two::with_setting(false);
         let mut session = host.up("office");
         host.setting.set(false);
         session.perform(&plan()).unwrap();

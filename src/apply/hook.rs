@@ -1,7 +1,7 @@
-//! Running the user's own programs.
+//! Runs the user's own programs (hooks).
 //!
-//! Owns the check that nobody but root can change them, what they are given, and where their words go: into the
-//! log. Which variables they see is `plan`'s.
+//! Owns the check that only root can change them, their arguments and limits, and copying their output to the
+//! log. Their environment variables are composed by `plan`.
 
 use std::{
     fs,
@@ -16,13 +16,13 @@ use super::{
 };
 use crate::plan::{HookEvent, HookStep};
 
-/// So many lines of a program's output go into the log.
-const MOST_LINES: usize = 200;
+/// The most lines of a program's output that are copied to the log.
+const MAX_LOG_LINES: usize = 200;
 
-/// What is at the place of a step now.
+/// Checks that both hooks may be run.
 ///
 /// # Errors
-/// Why the step must not be performed: a down hook that could not be run later is found out before anything is done.
+/// Returns why a hook must not be run: a bad down hook is refused before the up hook is run.
 pub(super) fn observe(_host: &mut dyn Host, step: &HookStep) -> Result<PriorState, Cause> {
     for moment in [HookEvent::Up, HookEvent::Down] {
         if let Some(program) = step.argv(moment).first() {
@@ -38,7 +38,7 @@ pub(super) fn perform(host: &mut dyn Host, step: &HookStep, _before: &PriorState
     run(host, step, HookEvent::Up)
 }
 
-/// A hook has run once for what it was told; nothing takes that away.
+/// Does nothing: a hook runs once per step.
 pub(super) fn renew(_host: &mut dyn Host, _step: &HookStep, _before: &PriorState) -> Result<(), Cause> {
     Ok(())
 }
@@ -56,7 +56,7 @@ pub(super) fn undo(
 fn run(host: &mut dyn Host, step: &HookStep, moment: HookEvent) -> Result<(), Cause> {
     let Some((path, args)) = step.argv(moment).split_first() else { return Ok(()) };
     let path = Path::new(path);
-    // It may have changed hands since the tunnel came up.
+    // The file may have changed since the tunnel came up.
     trusted(path).map_err(|why| Cause::Taken(format!("hooks.{} is not run: {why}", moment.word())))?;
     let program = Program {
         args: args.to_vec(),
@@ -65,29 +65,30 @@ fn run(host: &mut dyn Host, step: &HookStep, moment: HookEvent) -> Result<(), Ca
         ..Program::at(path.to_owned(), &[])
     };
     let output = host.run(&program)?;
-    for line in output.stdout.lines().chain(output.stderr.lines()).take(MOST_LINES) {
+    for line in output.stdout.lines().chain(output.stderr.lines()).take(MAX_LOG_LINES) {
         tracing::info!("{}: {} hook: {line}", step.profile, moment.word());
     }
     output.or_failed(&program)?;
     Ok(())
 }
 
-/// Whether a program and every directory on the way to it belong to root (or to us) and can be changed by no one else.
+/// Checks that a program and every directory on its path belong to root (or the calling user) and that no
+/// other user can change them.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// Returns a description of the problem.
 pub fn trusted(path: &Path) -> Result<(), String> {
     let place = fs::canonicalize(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let facts = fs::metadata(&place).map_err(|error| format!("{}: {error}", place.display()))?;
     if !facts.is_file() || facts.mode() & 0o111 == 0 {
         return Err(format!("{} is not a program (chmod +x it?)", place.display()));
     }
-    // The way by which it was named and the one by which it is reached: a link may be anyone's.
+    // Check both the path as given and the resolved path: a symbolic link may belong to any user.
     let mut ways: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();
     ways.extend(place.ancestors().map(Path::to_owned));
     for way in ways.iter().filter(|way| !way.as_os_str().is_empty()) {
         let facts = fs::metadata(way).map_err(|error| format!("{}: {error}", way.display()))?;
-        // In a directory such as /tmp others can't replace what is root's.
+        // In a sticky directory such as /tmp other users can't replace root's files.
         let sticky = facts.is_dir() && facts.mode() & 0o1000 != 0;
         if facts.uid() != 0 && facts.uid() != nix::unistd::geteuid().as_raw() {
             return Err(format!("{} belongs to user {}, not to root", way.display(), facts.uid()));

@@ -1,8 +1,8 @@
 //! The ledger: one file per profile in the state directory, one JSON object per line.
 //!
-//! The first line says whose it is; each further line is a step that is about to be performed (with what was
-//! there before), a fact learnt while performing it, or a step that has been undone. Every line is on disk
-//! before the deed. A torn last line is a step that was never begun.
+//! The first line identifies the profile, boot and process. Each further line is a step about to be performed
+//! (with the state before it), a fact learnt while performing it, or a step that has been undone. Every line
+//! is synced to disk before the step is performed. A torn last line is a step that was never begun.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -21,41 +21,41 @@ use crate::{
 };
 
 const VERSION: u32 = 1;
-/// More lines than this, and the ledger is rewritten with what is still to be undone.
+/// The ledger is rewritten with the steps in force when it has more lines than this.
 const COMPACT_LINES: usize = 512;
-/// A ledger of ours is a few kilobytes.
+/// The most bytes that are read; a ledger is usually a few kilobytes.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Whose ledger it is.
+/// Identifies the profile, boot and process that wrote a ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// Of the format.
+    /// Version of the format.
     #[serde(rename = "pptpctl-ledger")]
     pub version: u32,
     /// The profile.
     pub profile: String,
-    /// Of this run of the kernel; empty where the platform has none.
+    /// Boot id of the kernel; empty if the platform has none.
     pub boot: String,
-    /// The network namespace of the tunnel, by inode; 0 where the platform has none.
+    /// Inode of the tunnel's network namespace; 0 if the platform has none.
     pub netns: u64,
-    /// Its cookie: its number may be another's when it is gone. 0 where the kernel has none.
+    /// Cookie of the namespace, as the inode number may be reused when it is gone. 0 if the kernel has none.
     #[serde(default, rename = "netns-cookie", skip_serializing_if = "is_zero")]
     pub netns_cookie: u64,
-    /// Its name, when it is not the one that the supervisor runs in.
+    /// Name of the namespace, if the tunnel is not in the one that the supervisor runs in.
     #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
     pub netns_name: Option<String>,
-    /// The supervisor.
+    /// Process id of the supervisor.
     pub pid: u32,
-    /// When it started, in the kernel's ticks since boot; 0 where unknown. Tells a reused pid.
+    /// Start time of the supervisor, in clock ticks since boot; 0 if unknown. Detects a reused pid.
     pub start: u64,
 }
 
 impl Header {
-    /// A header for the calling process.
+    /// Returns a header for the calling process.
     #[must_use]
-    pub fn here(profile: &str) -> Self {
+    pub fn of_this_process(profile: &str) -> Self {
         let pid = std::process::id();
-        let Namespace { inode, cookie } = Namespace::here();
+        let Namespace { inode, cookie } = Namespace::current();
         Self {
             version: VERSION,
             profile: profile.to_owned(),
@@ -64,11 +64,11 @@ impl Header {
             netns_cookie: cookie,
             netns_name: None,
             pid,
-            start: boot::start_of(pid).unwrap_or(0),
+            start: boot::start_time(pid).unwrap_or(0),
         }
     }
 
-    /// The same for a tunnel that lives in a namespace of its own.
+    /// Replaces the network namespace if the tunnel is in a named one.
     #[must_use]
     pub(super) fn at(self, place: Option<NamedNetns>) -> Self {
         match place {
@@ -79,58 +79,58 @@ impl Header {
         }
     }
 
-    /// The network namespace of the tunnel.
+    /// Returns the network namespace of the tunnel.
     #[must_use]
     pub(super) const fn namespace(&self) -> Namespace {
         Namespace { inode: self.netns, cookie: self.netns_cookie }
     }
 
-    /// Whether the process that wrote it still runs, as far as pid and start time can tell. A lock that the
-    /// supervisor holds tells better.
+    /// Returns whether the process that wrote the ledger still runs, judged by pid and start time. A lock
+    /// that the supervisor holds is more reliable.
     #[must_use]
-    pub fn process_lives(&self) -> bool {
+    pub fn is_process_running(&self) -> bool {
         self.boot == boot::id()
-            && boot::start_of(self.pid).is_some_and(|start| self.start == 0 || start == self.start)
+            && boot::start_time(self.pid).is_some_and(|start| self.start == 0 || start == self.start)
     }
 }
 
-/// What was there before a step.
+/// The state of the host before a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PriorState {
-    /// Nothing.
+    /// There was nothing.
     Nothing,
-    /// The very same, made by someone else: nothing is done, and nothing undone.
+    /// The same setting, made by another program: it is neither changed nor undone.
     Same,
-    /// The very same, made for another tunnel: the last one that needs it removes it.
+    /// The same setting, made for another tunnel: the last tunnel that needs it removes it.
     Shared,
-    /// A route in the same place, which ours replaces.
+    /// A route with the same key, which the step's route replaces.
     Route(Box<Route>),
-    /// The default routes that are removed.
+    /// The default routes that the step removes.
     Routes(Vec<Route>),
-    /// A file, which ours replaces.
+    /// A file that the step changes.
     File(Box<SavedFile>),
 }
 
-/// A tun device by name and number: a later device of the same name is another.
+/// A tun device by name and index: a later device of the same name has another index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// `tunN`.
     pub name: String,
-    /// The kernel's number.
+    /// The kernel's interface index.
     pub index: u32,
 }
 
-/// One step that is in force.
+/// A step in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Counts the steps of this ledger.
+    /// Number of the step in this ledger.
     pub number: u64,
-    /// Of which plan.
+    /// The plan that the step is part of.
     pub part: Part,
     /// The step.
     pub step: Step,
-    /// What was there before.
+    /// The state before the step.
     pub before: PriorState,
 }
 
@@ -146,7 +146,7 @@ enum Line {
         part: Part,
         step: Step,
         before: PriorState,
-        /// It takes the place of this one, and inherits what was before it.
+        /// Number of an earlier step that this one replaces; `before` is copied from it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         instead: Option<u64>,
     },
@@ -156,16 +156,16 @@ enum Line {
     },
 }
 
-/// What a ledger says.
+/// The content of a ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Whose it is.
+    /// Identifies the writer.
     pub header: Header,
     /// The tun device, once it is open.
     pub device: Option<Device>,
     /// The steps in force, oldest first.
     pub entries: Vec<Entry>,
-    /// Lines in the middle that make no sense, by number.
+    /// Numbers of the lines that can't be parsed.
     pub garbled: Vec<usize>,
     lines: usize,
     next: u64,
@@ -190,21 +190,21 @@ impl Record {
     }
 }
 
-/// An open ledger.
+/// A ledger that is open for writing.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
     file: File,
     record: Record,
-    /// A write has left a torn line at the end, which could not be cut off either.
+    /// A failed write left a torn line at the end, which could not be truncated.
     torn: bool,
 }
 
 impl Ledger {
-    /// Makes the ledger of a profile, on disk before this returns.
+    /// Creates the ledger of a profile and syncs it to disk.
     ///
     /// # Errors
-    /// [`Cause::LedgerExists`]; or that it can't be written.
+    /// Returns [`Cause::LedgerExists`] if there is one, or the error of the write.
     pub fn create(places: &Directories, header: Header) -> Result<Self, ApplyError> {
         let path = places.ledger(&header.profile);
         let failed = |error| file_error(&path, error);
@@ -222,42 +222,42 @@ impl Ledger {
         crash::point(format_args!("head the ledger"));
         let headed = ledger.file.write_all(&text).and_then(|()| ledger.file.sync_all());
         if let Err(error) = headed.and_then(|()| sync_dir(&path)) {
-            // Nothing is done yet; a ledger that stays would say that a supervisor has died.
+            // Nothing is done yet; a ledger left behind would look like a supervisor's that has crashed.
             let _best = std::fs::remove_file(&path);
             return Err(failed(error));
         }
         Ok(ledger)
     }
 
-    /// Opens the ledger that someone left. `None`: its header never reached the disk, so nothing was done.
+    /// Opens an existing ledger. Returns `None` if its header never reached the disk: nothing was done.
     ///
     /// # Errors
-    /// When it can't be read, or is of a version that this program does not know.
+    /// Returns an error if it can't be read or has an unknown version.
     pub fn open(path: &Path) -> Result<Option<Self>, ApplyError> {
         let failed = |error| file_error(path, error);
         let mut file = open(OpenOptions::new().read(true).append(true), path).map_err(failed)?;
         let Some((record, whole)) = read(&mut file, path)? else { return Ok(None) };
-        // The next line must not be glued to a torn one.
+        // The next line must not be joined to a torn one.
         file.set_len(whole).map_err(failed)?;
         Ok(Some(Self { path: path.to_owned(), file, record, torn: false }))
     }
 
-    /// What it says.
+    /// Returns its content.
     #[must_use]
     pub const fn record(&self) -> &Record {
         &self.record
     }
 
-    /// Where it is.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes down a step that is about to be performed. Returns its number.
+    /// Records a step that is about to be performed. Returns its number.
     ///
     /// # Errors
-    /// When it did not reach the disk: the step must not be performed.
+    /// Returns an error if the line did not reach the disk; the step must not be performed.
     pub fn intend(
         &mut self,
         part: Part,
@@ -270,31 +270,31 @@ impl Ledger {
         Ok(n)
     }
 
-    /// Writes down which tun device it is.
+    /// Records the tun device.
     ///
     /// # Errors
-    /// When it did not reach the disk.
+    /// Returns an error if the line did not reach the disk.
     pub fn device(&mut self, device: Device) -> Result<(), ApplyError> {
         self.write(Line::Device(device))
     }
 
-    /// Writes down that a step is undone.
+    /// Records that a step is undone.
     ///
     /// # Errors
-    /// When it did not reach the disk; undoing it again is harmless.
+    /// Returns an error if the line did not reach the disk; undoing the step again is harmless.
     pub fn undone(&mut self, n: u64) -> Result<(), ApplyError> {
         self.write(Line::Undone { n })
     }
 
-    /// Removes the file, if there is nothing left to undo.
+    /// Removes the file if nothing is left to undo.
     ///
     /// # Errors
-    /// When the file can't be removed.
+    /// Returns an error if the file can't be removed.
     pub fn close(self) -> Result<(), ApplyError> {
         if !self.record.entries.is_empty() {
             return Ok(());
         }
-        // A compaction that was cut short has left it.
+        // An interrupted compaction may have left a draft.
         let _none = std::fs::remove_file(self.draft());
         crash::point(format_args!("remove the ledger"));
         let removed = std::fs::remove_file(&self.path).and_then(|()| sync_dir(&self.path));
@@ -305,11 +305,11 @@ impl Ledger {
         let written = encode(&line).and_then(|text| self.append(text));
         written.map_err(|error| file_error(&self.path, error))?;
         self.record.take(line);
-        // One that has much in force is long by right: written anew with every line it would cost its length each time.
+        // Scale with the steps in force: rewriting many of them for every line would be quadratic.
         if self.record.lines > COMPACT_LINES.max(2 * self.record.entries.len() + 2)
             && let Err(error) = self.compact()
         {
-            // It is as good as before, only longer than it need be; after as many lines it is tried again.
+            // The ledger stays valid, only longer than necessary; try again after as many further lines.
             tracing::warn!(%error, path = %self.path.display(), "ledger not compacted");
             let _none = std::fs::remove_file(self.draft());
             self.record.lines = 0;
@@ -317,7 +317,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// A full disk takes half a line. The next one must not be glued to it: neither could be read again.
+    /// Appends a line. After a partial write (disk full), the next line must not be joined to it.
     fn append(&mut self, mut text: Vec<u8>) -> io::Result<()> {
         if self.torn {
             text.insert(0, b'\n');
@@ -337,7 +337,7 @@ impl Ledger {
         self.path.with_extension("ledger.new")
     }
 
-    /// A tunnel that lives for years reconnects often: keep what is in force, in a new file.
+    /// Rewrites the file with the steps in force: a long-running tunnel reconnects often.
     fn compact(&mut self) -> io::Result<()> {
         let mut text = encode(&self.record.header)?;
         text.push(b'\n');
@@ -370,13 +370,13 @@ impl Ledger {
     }
 }
 
-/// Reads the ledger of another tunnel without touching it; `None` when there is nothing to read.
+/// Reads the ledger of another tunnel without changing it; `None` if it can't be read or has no header.
 pub(super) fn peek(path: &Path) -> Option<Record> {
     let mut file = open(OpenOptions::new().read(true), path).ok()?;
     read(&mut file, path).ok().flatten().map(|(record, _)| record)
 }
 
-/// The ledgers in the state directory, by name.
+/// Lists the ledgers in the state directory, sorted by name.
 pub(super) fn list(state: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     let entries = match std::fs::read_dir(state) {
@@ -393,7 +393,7 @@ pub(super) fn list(state: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Holds the state directory for one process: two tunnels that share a host route must not undo it at once.
+/// A lock on the state directory: two tunnels that share a host route must not undo it at the same time.
 #[derive(Debug)]
 pub(super) struct StateLock {
     state: PathBuf,
@@ -407,11 +407,11 @@ impl StateLock {
         Ok(lock)
     }
 
-    /// Does something without holding the directory: a hook may take long, and may call this program for another tunnel.
+    /// Runs `work` with the lock released: a hook may take long, and may run this program for another tunnel.
     ///
     /// # Errors
-    /// When the directory can't be held again, with what came of the work.
-    pub(super) fn aside<T>(&mut self, work: impl FnOnce() -> T) -> (T, Result<(), ApplyError>) {
+    /// Returns the error if the lock can't be taken again, along with the result of `work`.
+    pub(super) fn while_released<T>(&mut self, work: impl FnOnce() -> T) -> (T, Result<(), ApplyError>) {
         self.held = None;
         let done = work();
         (done, self.hold())
@@ -423,9 +423,9 @@ impl StateLock {
             crash::point(format_args!("make the state directory"));
         }
         DirBuilder::new().recursive(true).mode(0o700).create(&self.state).map_err(failed)?;
-        // The directory itself is the lock: a file in it would be one more thing left behind.
+        // Lock the directory itself: a lock file would be one more file to leave behind.
         let directory = open(OpenOptions::new().read(true), &self.state).map_err(failed)?;
-        // Whoever can write a ledger can have root undo what was never done, or run a hook.
+        // A user who can write a ledger can make root undo steps that were never performed, or run a hook.
         let found = directory.metadata().map_err(failed)?;
         if found.uid() != nix::unistd::geteuid().as_raw() || found.mode() & 0o022 != 0 {
             return Err(failed(io::Error::other(
@@ -443,11 +443,12 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Whether some thread or name still holds a network namespace alive.
+/// Returns whether a thread or a name still keeps a network namespace alive.
 #[cfg(target_os = "linux")]
 pub(super) fn netns_exists(namespace: Namespace) -> bool {
-    // A process that may not be looked at (init, in some containers) counts as elsewhere: to be held up for ever by
-    // a namespace that is gone would be worse than to leave the routes of a nameless one to its own end.
+    // A process that may not be inspected (init, in some containers) counts as outside. Blocking recovery
+    // forever for a namespace that is gone is worse than leaving the routes of an unnamed namespace in place
+    // until it ends.
     let is_it = |path: PathBuf| crate::net::netns::is(&path, namespace);
     let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries(Path::new("/run/netns")).any(|name| is_it(name.path()))
@@ -456,14 +457,14 @@ pub(super) fn netns_exists(namespace: Namespace) -> bool {
             .any(|thread| is_it(thread.path().join("ns/net")))
 }
 
-/// There is one.
+/// Returns `true`: without network namespaces the only one always exists.
 #[cfg(not(target_os = "linux"))]
 pub(super) const fn netns_exists(_namespace: Namespace) -> bool {
     true
 }
 
-/// What the whole lines say, and how many bytes they are. A torn last line never reached the disk whole, so
-/// its deed was never begun.
+/// Parses the complete lines; returns them and their length in bytes. A torn last line was never completely
+/// on disk, so its step was never begun.
 fn read(file: &mut File, path: &Path) -> Result<Option<(Record, u64)>, ApplyError> {
     let mut bytes = Vec::new();
     let got = Read::take(&mut *file, MAX_BYTES).read_to_end(&mut bytes);
@@ -499,7 +500,7 @@ fn encode(value: &impl Serialize) -> io::Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(io::Error::other)
 }
 
-/// Never through a symbolic link that someone put there.
+/// Opens a file without following a symbolic link.
 fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
     options.clone().custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC).open(path)
 }

@@ -1,11 +1,12 @@
-//! Effects on the host: performing and undoing the steps of a plan, with a ledger on disk.
+//! Effects on the host: performs and undoes the steps of a plan, and records them in a ledger on disk.
 //!
-//! Owns the [`Ledger`](ledger::Ledger) (each step is in it, fsynced, before it is performed), the deeds behind
-//! each step and their undoing, and [`recover()`] for what a dead supervisor left. Does not own the choice of
-//! steps (`plan`) nor the talk with the kernel (`net`).
+//! Owns the [`Ledger`](ledger::Ledger) (each step is written and fsynced before it is performed), how each
+//! step is performed and undone, and [`recover()`], which undoes what a dead supervisor left. Does not own
+//! the choice of steps (`plan`) or the kernel interfaces (`net`).
 //!
-//! The rules of undoing: walk backwards, collect every error, never stop early; compare before removing, so
-//! that what someone else changed meanwhile stays; what is gone already is fine; doing it twice is harmless.
+//! Rules for undoing: walk backwards, collect every error, never stop early. Compare before removing, so that
+//! changes made by other programs stay. An object that is already gone is not an error. Undoing twice is
+//! harmless.
 
 mod changes;
 mod dns;
@@ -27,6 +28,7 @@ mod route_cache;
 mod routes;
 mod server_route;
 mod steps;
+mod system_host;
 mod trace;
 
 #[cfg(test)]
@@ -40,30 +42,31 @@ pub use self::{
     error::{ApplyError, Cause, Operation},
     files::{FileOp, Ownership},
     hook::trusted as may_run,
-    host::{Host, NamedNetns, device_mtu, enter, system as system_host},
+    host::{Host, NamedNetns},
     program::{Output, Program, ProgramError},
     recover::{RecoveredItem, Recovery, recover},
+    system_host::{device_mtu, enter, system as system_host},
     trace::{AppliedRouting, Disposition, Trace},
 };
 use crate::plan::Platform;
 
-/// The directories that this room writes to; tests give it others.
+/// The directories that this module writes to; tests use temporary ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directories {
-    /// Where `tunX.pid` goes.
+    /// Directory of `tunX.pid`.
     pub run: PathBuf,
-    /// Where the ledgers are; made (0700) when it is missing.
+    /// Directory of the ledgers; created with mode 0700 if missing.
     pub state: PathBuf,
 }
 
 impl Directories {
-    /// The platform's own.
+    /// Returns the default directories of a platform.
     #[must_use]
     pub fn system(platform: Platform) -> Self {
         Self { run: platform.run_dir().into(), state: platform.state_dir().into() }
     }
 
-    /// The ledger of a profile.
+    /// Returns the path of a profile's ledger.
     #[must_use]
     pub fn ledger(&self, profile: &str) -> PathBuf {
         self.state.join(format!("{profile}.ledger"))

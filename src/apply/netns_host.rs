@@ -1,7 +1,7 @@
-//! A host whose tunnels live in a network namespace of their own (`link.netns`), while the transport stays outside.
+//! A host whose tunnels are in a separate network namespace (`link.netns`), with the transport outside.
 //!
-//! Everything that a plan does to the kernel is done there, through sockets that were opened there; only the way to
-//! the server is asked for outside. Programs run there too.
+//! Everything that a plan changes in the kernel is changed in the namespace, through sockets that were opened
+//! in it; only the route to the server is looked up outside. Programs also run in the namespace.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use crate::net::{
     tun::{self, Tun},
 };
 
-/// The namespace, and a socket on either side of the border.
+/// The namespace, with a netlink socket inside it and one outside.
 pub(super) struct NetnsHost {
     outside: Netlink,
     inside: Netlink,
@@ -25,7 +25,7 @@ impl NetnsHost {
     /// Opens the namespace of this name.
     ///
     /// # Errors
-    /// That there is none, or that we may not go there.
+    /// Returns an error if it does not exist or may not be entered.
     pub(super) fn open(name: &str) -> Result<Self, Error> {
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::other(
@@ -107,7 +107,7 @@ impl Host for NetnsHost {
     }
 
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
-        // The device belongs to the namespace that /dev/net/tun was opened in, its descriptor to whoever holds it.
+        // The device belongs to the namespace in which /dev/net/tun was opened; its descriptor works in any.
         self.netns.inside(|| self.inside.open_tun(unit))?
     }
 
@@ -120,7 +120,7 @@ impl Host for NetnsHost {
         self.netns.inside(|| program.run()).map_err(failed)?
     }
 
-    fn place(&self) -> Option<NamedNetns> {
+    fn named_netns(&self) -> Option<NamedNetns> {
         Some(NamedNetns { name: self.netns.name().to_owned(), namespace: self.netns.namespace() })
     }
 }

@@ -1,4 +1,4 @@
-//! `tunX.pid`: created, never overwritten while someone else lives by it, removed only while it is ours.
+//! `tunX.pid`: never overwritten while its process runs, and removed only while it holds our pid.
 
 use std::{
     fs::{OpenOptions, Permissions},
@@ -12,7 +12,7 @@ use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use super::Cause;
 use crate::os::crash;
 
-/// Writes the pid, world-readable.
+/// Writes the pid file, world-readable.
 pub(super) fn write(path: &Path, pid: u32) -> Result<(), Cause> {
     let failed = |error| Cause::File { path: path.to_owned(), error };
     match read(path).map_err(failed)? {
@@ -21,7 +21,7 @@ pub(super) fn write(path: &Path, pid: u32) -> Result<(), Cause> {
         Content::Pid(found) if lives(found) => {
             return Err(Cause::Taken(format!("{} belongs to process {found}, which runs", path.display())));
         }
-        // A dead process's, or one that a crash left half written.
+        // The file of a dead process, or one that a crash left incomplete.
         Content::Pid(_) | Content::Other => std::fs::remove_file(path).map_err(failed)?,
     }
     crash::point(format_args!("make {}", path.display()));
@@ -32,13 +32,13 @@ pub(super) fn write(path: &Path, pid: u32) -> Result<(), Cause> {
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
         .open(path)
         .map_err(failed)?;
-    // The supervisor's umask is for its sockets; whoever may look for the pid may read it.
+    // Override the umask, which is meant for sockets: a user who may list processes may read the pid.
     file.set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
     crash::point(format_args!("fill {}", path.display()));
     file.write_all(format!("{pid}\n").as_bytes()).map_err(failed)
 }
 
-/// Removes the file if it still holds this pid, or nothing yet.
+/// Removes the file if it holds this pid or is still empty.
 pub(super) fn remove(path: &Path, pid: u32) -> Result<(), Cause> {
     let failed = |error| Cause::File { path: path.to_owned(), error };
     crash::point(format_args!("remove {}", path.display()));

@@ -1,8 +1,8 @@
-//! Policy routing, what stays outside, and what keeps traffic from leaving by another way (the kill switch): the
-//! deeds behind [`PolicyStep`].
+//! Policy routing, excluded prefixes, and the kill switch (which keeps traffic from leaving by another
+//! route): performs and undoes [`PolicyStep`].
 //!
-//! A rule is told from all others by its priority, which belongs to one tunnel. A route that refuses is told by its
-//! kind and by who made it.
+//! A rule is identified by its priority, which belongs to one tunnel; a route that refuses packets is
+//! identified by its kind and protocol.
 
 use ipnet::IpNet;
 
@@ -10,7 +10,7 @@ use super::{
     Cause, Host,
     error::{gone, known},
     ledger::PriorState,
-    routes::{self, add, in_place_of, withdraw},
+    routes::{self, add, find_same_key, remove_and_restore},
 };
 use crate::{
     net::{
@@ -20,10 +20,10 @@ use crate::{
     plan::{PolicyRule, PolicyStep, Value},
 };
 
-/// What is at the place of a step now.
+/// Reads the route or rule at the key of a step.
 ///
 /// # Errors
-/// Why the step must not be performed.
+/// Returns why the step must not be performed.
 pub(super) fn observe(host: &mut dyn Host, step: &PolicyStep) -> Result<PriorState, Cause> {
     match step {
         PolicyStep::Rule { rule: PolicyRule::Tunnel, ipv6, table } => {
@@ -38,7 +38,7 @@ pub(super) fn observe(host: &mut dyn Host, step: &PolicyStep) -> Result<PriorSta
         PolicyStep::Rule { .. } => Ok(PriorState::Nothing),
         PolicyStep::Block { .. } | PolicyStep::Throw { .. } => {
             let wanted = route_of(step)?;
-            match in_place_of(host, &wanted)? {
+            match find_same_key(host, &wanted)? {
                 None => Ok(PriorState::Nothing),
                 Some(found) if found.is_ours() => {
                     Err(Cause::Taken(format!("another tunnel has this route: {found}")))
@@ -49,20 +49,20 @@ pub(super) fn observe(host: &mut dyn Host, step: &PolicyStep) -> Result<PriorSta
         }
         PolicyStep::Outside { .. } => {
             let wanted = route_of(step)?;
-            match in_place_of(host, &wanted)? {
+            match find_same_key(host, &wanted)? {
                 None => Ok(PriorState::Nothing),
-                Some(found) if found.is_ours() && found.same_way(&wanted) => Ok(PriorState::Shared),
+                Some(found) if found.is_ours() && found.same_next_hops(&wanted) => Ok(PriorState::Shared),
                 Some(found) if found.is_ours() => {
                     Err(Cause::Taken(format!("another tunnel has this route: {found}")))
                 }
-                Some(found) if found.same_way(&wanted) => Ok(PriorState::Same),
+                Some(found) if found.same_next_hops(&wanted) => Ok(PriorState::Same),
                 Some(found) => replaceable(found),
             }
         }
     }
 }
 
-/// Performs a step whose place holds `before`.
+/// Performs a step whose key now holds `before`.
 pub(super) fn perform(host: &mut dyn Host, step: &PolicyStep, before: &PriorState) -> Result<(), Cause> {
     match step {
         PolicyStep::Rule { .. } => put_in(host, step).map(drop),
@@ -71,10 +71,10 @@ pub(super) fn perform(host: &mut dyn Host, step: &PolicyStep, before: &PriorStat
     }
 }
 
-/// Performs a step again that is in force, if something took its effect away meanwhile; whether it did.
+/// Performs a step in force again if its effect is gone; returns whether it was.
 pub(super) fn renew(host: &mut dyn Host, step: &PolicyStep, before: &PriorState) -> Result<bool, Cause> {
     match step {
-        // Looked at first: what is there still must not be written again with every notice of the kernel.
+        // Read first: an existing rule must not be written again for every kernel notification.
         PolicyStep::Rule { ipv6, .. } if host.rules(*ipv6)?.contains(&rule_of(step)?) => Ok(false),
         PolicyStep::Rule { .. } => put_in(host, step),
         _ if *before == PriorState::Same => Ok(false),
@@ -82,7 +82,7 @@ pub(super) fn renew(host: &mut dyn Host, step: &PolicyStep, before: &PriorState)
     }
 }
 
-/// Undoes a step. What is gone already is fine; what someone else changed meanwhile stays.
+/// Undoes a step. A missing route or rule is not an error; one that another program changed stays.
 pub(super) fn undo(host: &mut dyn Host, step: &PolicyStep, before: &PriorState) -> Result<(), Cause> {
     match step {
         PolicyStep::Rule { ipv6, .. } => {
@@ -92,12 +92,12 @@ pub(super) fn undo(host: &mut dyn Host, step: &PolicyStep, before: &PriorState) 
         _ if *before == PriorState::Same => Ok(()),
         _ => {
             let wanted = route_of(step)?;
-            withdraw(host, &wanted, before, |found| found.is_ours() && found.kind == wanted.kind)
+            remove_and_restore(host, &wanted, before, |found| found.is_ours() && found.kind == wanted.kind)
         }
     }
 }
 
-/// Whether it was missing.
+/// Adds the rule; returns whether it was missing.
 fn put_in(host: &mut dyn Host, step: &PolicyStep) -> Result<bool, Cause> {
     match host.add_rule(&rule_of(step)?) {
         Err(error) if error.is_present() => Ok(false),
@@ -112,7 +112,7 @@ fn replaceable(found: Route) -> Result<PriorState, Cause> {
     }
 }
 
-/// The rule of a step.
+/// Returns the rule of a step.
 fn rule_of(step: &PolicyStep) -> Result<Rule, Cause> {
     let PolicyStep::Rule { rule: kind, ipv6, table } = step else {
         return Err(Cause::Ledger("not a rule".to_owned()));
@@ -143,17 +143,17 @@ fn rule_of(step: &PolicyStep) -> Result<Rule, Cause> {
     Ok(rule)
 }
 
-/// The route of a step.
+/// Returns the route of a step.
 fn route_of(step: &PolicyStep) -> Result<Route, Cause> {
     match step {
         PolicyStep::Rule { .. } => Err(Cause::Ledger("not a route".to_owned())),
-        PolicyStep::Outside { dest, way } => routes::route_by(*dest, known(way)?),
+        PolicyStep::Outside { dest, way } => routes::route_via(*dest, known(way)?),
         PolicyStep::Throw { dest, table } => {
             Ok(refusing(*dest, Kind::Throw, *known(table)?, default_metric(dest, None)))
         }
         PolicyStep::Block { dest, table } => {
             let table = table.as_ref().map_or(Ok(MAIN_TABLE), |table: &Value<u32>| known(table).copied())?;
-            // Behind everything else to the same place, where the system knows metrics.
+            // After all other routes to the same prefix, if the system has metrics.
             let last = if cfg!(target_os = "linux") { u32::MAX } else { 0 };
             Ok(refusing(*dest, Kind::Unreachable, table, last))
         }

@@ -1,7 +1,7 @@
-//! What a PPP daemon leaves that could not clean up after itself, and a daemon that outlives its supervisor.
+//! Cleans up after a PPP daemon that could not do so itself or outlived its supervisor.
 //!
-//! pppd(8) with `linkname` keeps `ppp-LINK.pid` from the moment when it has a device: its process number, and the
-//! device's name on the second line. That file is read, for what was learnt by a supervisor may have died with it.
+//! With `linkname`, pppd(8) keeps `ppp-LINK.pid` while it has a device: its pid, and the device's name on the
+//! second line. This file is read because the supervisor may have been killed before it recorded the device.
 
 use std::{
     fs, io,
@@ -15,28 +15,28 @@ use crate::{
     plan::{Daemon, PppStep},
 };
 
-/// How long a daemon that nobody has may take to end politely: its line is gone already.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// What a pppd of ours is told to read its options from, which tells it from others.
+/// How long an orphaned daemon may take to exit after each signal; its pty is closed already.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The options file of every pppd that we start, which distinguishes it from other pppd processes.
 pub const OPTIONS: &str = "/proc/self/fd/0";
-/// A pid file is shorter.
-const LONGEST: u64 = 256;
+/// The largest size of a pid file, in bytes.
+const MAX_PID_FILE_BYTES: u64 = 256;
 
-/// The daemon that a pid file is about.
+/// The daemon that a pid file names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningDaemon {
-    /// Its process number.
+    /// Its process id.
     pub pid: u32,
     /// The name of its device.
     pub device: String,
 }
 
-/// What pppd's own file says of the tunnel with this name; `None` while there is none, or none that is whole.
+/// Reads pppd's pid file for this link name; `None` if it does not exist or is incomplete.
 #[must_use]
 pub fn find(run: &Path, link: &str) -> Option<RunningDaemon> {
     let path = run.join(format!("ppp-{link}.pid"));
     let data = fs::symlink_metadata(&path).ok()?;
-    if !data.is_file() || data.len() > LONGEST {
+    if !data.is_file() || data.len() > MAX_PID_FILE_BYTES {
         return None;
     }
     parse(&fs::read_to_string(path).ok()?)
@@ -46,18 +46,19 @@ fn parse(text: &str) -> Option<RunningDaemon> {
     let mut lines = text.lines();
     let pid = lines.next()?.trim().parse().ok().filter(|pid| *pid > 1)?;
     let device = lines.next()?.trim();
-    // As the kernel has it (dev_valid_name), and nothing that leaves the directory as part of a path.
+    // As the kernel's dev_valid_name(), and without a `/` that could leave the directory.
     let valid = (1..=15).contains(&device.len())
         && !device.starts_with('.')
         && device.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     valid.then(|| RunningDaemon { pid, device: device.to_owned() })
 }
 
-/// Removes the pid files of a daemon that is gone, those that are still its own.
+/// Removes the pid files of a daemon that is gone, as far as they still hold its pid.
 pub fn remove_pid_files(run: &Path, link: &str, pid: u32) -> io::Result<()> {
     let Some(found) = find(run, link).filter(|found| found.pid == pid) else { return Ok(()) };
     let device = run.join(format!("{}.pid", found.device));
-    let is_its_own = fs::symlink_metadata(&device).is_ok_and(|data| data.is_file() && data.len() <= LONGEST)
+    let is_its_own = fs::symlink_metadata(&device)
+        .is_ok_and(|data| data.is_file() && data.len() <= MAX_PID_FILE_BYTES)
         && fs::read_to_string(&device).is_ok_and(|text| text.trim().parse() == Ok(pid));
     if is_its_own {
         gone(fs::remove_file(device))?;
@@ -69,7 +70,7 @@ pub(super) fn observe(_host: &mut dyn Host, _step: &PppStep) -> Result<PriorStat
     Ok(PriorState::Nothing)
 }
 
-/// Ends the daemon if it still runs, and removes what it left.
+/// Ends the daemon if it still runs, and removes its pid files.
 pub(super) fn undo(step: &PppStep) -> Result<(), Cause> {
     let PppStep::Start { daemon: Daemon::Pppd, run, link, .. } = step else { return Ok(()) };
     let failed = |error| Cause::File { path: run.join(format!("ppp-{link}.pid")), error };
@@ -78,7 +79,7 @@ pub(super) fn undo(step: &PppStep) -> Result<(), Cause> {
     remove_pid_files(run, link, found.pid).map_err(failed)
 }
 
-/// SIGTERM, and SIGKILL when that is not heard. A process of that number that is no pppd of ours is someone else.
+/// Sends SIGTERM, then SIGKILL after a timeout, unless the process with that pid is no pppd of ours.
 fn end(found: &RunningDaemon) -> io::Result<()> {
     let Ok(pid) = i32::try_from(found.pid) else { return Ok(()) };
     let process = match Process::open(pid) {
@@ -96,7 +97,7 @@ fn end(found: &RunningDaemon) -> io::Result<()> {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
             told => told?,
         }
-        if process.wait_until(Instant::now() + PATIENCE)? {
+        if process.wait_until(Instant::now() + EXIT_TIMEOUT)? {
             return Ok(());
         }
     }
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pid_file_names_process_and_device() {
+    fn pid_file_is_parsed_into_pid_and_device() {
         assert_eq!(parse("1234\nppp0\n"), Some(RunningDaemon { pid: 1234, device: "ppp0".into() }));
         for wrong in [
             "",
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_dead_one_wrote_is_removed() {
+    fn only_pid_files_of_the_dead_daemon_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
         let there = |name: &str| dir.path().join(name).exists();
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_no_pppd_is_left_alone() {
+    fn foreign_process_with_same_pid_is_not_killed() {
         let dir = tempfile::tempdir().unwrap();
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         fs::write(dir.path().join("ppp-l.pid"), format!("{}\nppp0\n", child.id())).unwrap();

@@ -1,8 +1,8 @@
-//! Running someone else's program for a step: nft(8), pfctl(8), resolvectl(1), hooks.
+//! Runs an external program for a step: nft(8), pfctl(8), resolvectl(1), hooks.
 //!
-//! An argument vector, never a shell; a clean environment; no descriptor of ours; a process group of its own, so
-//! that what it starts can be ended with it; a limit on its time and on what it may say. Whoever calls blocks until
-//! the program has ended or its time is up. Does not know what any program means.
+//! The program gets an argument vector (never a shell), a clean environment, none of our descriptors, and a
+//! separate process group, so that its children can be ended with it. Its run time and output are limited.
+//! The caller blocks until the program has ended or timed out. This module interprets no output.
 
 use std::{
     fmt,
@@ -25,55 +25,55 @@ use crate::{
     net::wait::{self, Interest},
     os::{
         crash, descriptors,
-        process::{self, Exit},
+        process::{self, ExitWatch},
     },
 };
 
-/// Where programs are looked for: never in the `$PATH` of whoever called us.
+/// Search path for programs; the `$PATH` of the caller is never used.
 pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin";
 
-/// How long a program may take, unless its caller says otherwise.
+/// Default time limit of a program.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// So much of each output is kept, in bytes; the rest is read and thrown away.
+/// The most bytes of each output that are kept; the rest is read and discarded.
 pub const MAX_OUTPUT: usize = 256 * 1024;
 
-/// How long a program may take to end after SIGTERM, and then to be gone after SIGKILL.
+/// How long a program may take to exit after SIGTERM, and again after SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Without a way to wait for the end of a process (before Linux 5.3) it is looked for so often.
-const LOOK: Duration = Duration::from_millis(20);
+/// Poll interval for the exit of a process where it can't be waited for with a descriptor (before Linux 5.3).
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How many lines of a program's complaint go into an error.
-const WORDS: usize = 8;
+/// The most lines of a program's error output that an error message includes.
+const MAX_ERROR_LINES: usize = 8;
 
-/// One run of a program.
+/// A program to run, with its arguments and limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// An absolute path; a bare name is a program that is not on this host.
+    /// An absolute path; a bare name is a program that was not found on this host.
     pub path: PathBuf,
-    /// What follows the program's name.
+    /// The arguments after the program's name.
     pub args: Vec<String>,
-    /// What it reads from its standard input; `None` is /dev/null.
+    /// Bytes for its standard input; `None` is /dev/null.
     pub input: Option<Vec<u8>>,
-    /// Beside `PATH` and `LANG=C`.
+    /// Environment variables, in addition to `PATH` and `LANG=C`.
     pub environment: Vec<(String, String)>,
-    /// After this long it is ended: SIGTERM, then SIGKILL, to its whole process group.
+    /// Time limit; then the process group gets SIGTERM, and SIGKILL if it does not exit.
     pub limit: Duration,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
-    /// The exit status; `None` when a signal ended it.
+    /// The exit status; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// At most [`MAX_OUTPUT`]; control characters but tab and newline are replaced.
+    /// At most [`MAX_OUTPUT`] bytes; control characters other than tab and newline are replaced.
     pub stdout: String,
-    /// The same.
+    /// As `stdout`.
     pub stderr: String,
 }
 
-/// Why a run came to nothing.
+/// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// The program is not on this host.
@@ -82,74 +82,74 @@ pub enum ProgramError {
         /// Its name.
         program: String,
     },
-    /// The process could not be made.
+    /// The process could not be started or waited for.
     #[error("{program}: {error}")]
     Spawn {
         /// Its name.
         program: String,
-        /// Why.
+        /// The error of the system call.
         error: io::Error,
     },
-    /// It took too long and was ended.
+    /// It exceeded its time limit and was ended.
     #[error("{program}: not done after {limit:?}, so it was ended{}", after(words))]
     Late {
         /// Its name.
         program: String,
-        /// How long it had.
+        /// The time limit.
         limit: Duration,
-        /// The first lines of its complaint.
+        /// The first lines of its error output.
         words: String,
     },
-    /// It says that it failed.
+    /// It exited with an error.
     #[error("{program}: {}{}", status(*code), after(words))]
     Failed {
         /// Its name.
         program: String,
-        /// The exit status; `None` when a signal ended it.
+        /// The exit status; `None` if a signal ended it.
         code: Option<i32>,
-        /// The first lines of its complaint.
+        /// The first lines of its error output.
         words: String,
     },
 }
 
 impl Program {
-    /// A program by its name, looked for in [`PATH`], with the usual limit and nothing to read. One that is not
-    /// there keeps its bare name: running it says so.
+    /// Finds a program by name in [`PATH`], with the default limit and no input. One that is missing keeps
+    /// its bare name, and running it returns [`ProgramError::Missing`].
     #[must_use]
     pub fn find(name: &str, args: &[&str]) -> Self {
         Self::at(in_path(PATH, name).unwrap_or_else(|| name.into()), args)
     }
 
-    /// A program by its path.
+    /// Returns a program by its path.
     #[must_use]
     pub fn at(path: PathBuf, args: &[&str]) -> Self {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
         Self { path, args, input: None, environment: Vec::new(), limit: LIMIT }
     }
 
-    /// With this on its standard input.
+    /// Sets the bytes for its standard input.
     #[must_use]
     pub fn with_input(self, input: impl Into<Vec<u8>>) -> Self {
         Self { input: Some(input.into()), ..self }
     }
 
-    /// Whether it was found on this host.
+    /// Returns whether the program exists on this host.
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.path.is_absolute() && is_executable(&self.path)
     }
 
-    /// The last part of its path.
+    /// Returns the last component of its path.
     #[must_use]
     pub fn name(&self) -> String {
         self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
     }
 
-    /// Runs it on this host and waits for its end. An exit status other than 0 is not an error here;
-    /// [`Output::or_failed`] makes it one.
+    /// Runs the program on this host and waits for it to end. An exit status other than 0 is not an error
+    /// here; [`Output::or_failed`] makes it one.
     ///
     /// # Errors
-    /// [`ProgramError::Missing`], [`ProgramError::Spawn`], [`ProgramError::Late`].
+    /// Returns [`ProgramError::Missing`], [`ProgramError::Spawn`] or [`ProgramError::Late`].
     pub fn run(&self) -> Result<Output, ProgramError> {
         if !self.path.is_absolute() {
             return Err(ProgramError::Missing { program: self.name() });
@@ -180,7 +180,7 @@ impl Program {
 }
 
 impl fmt::Display for Program {
-    /// For people and logs; not to be given to a shell.
+    /// Formats for users and logs; the result is not quoted for a shell.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name())?;
         self.args.iter().try_for_each(|arg| write!(f, " {arg}"))
@@ -188,51 +188,51 @@ impl fmt::Display for Program {
 }
 
 impl Output {
-    /// Whether it ended with 0.
+    /// Returns whether the exit status is 0.
     #[must_use]
     pub const fn success(&self) -> bool {
         matches!(self.code, Some(0))
     }
 
-    /// The output of a program that must succeed.
+    /// Returns the output of a program that must succeed.
     ///
     /// # Errors
-    /// [`ProgramError::Failed`], with what it complained about.
+    /// Returns [`ProgramError::Failed`] with its error output if it did not.
     pub fn or_failed(self, program: &Program) -> Result<Self, ProgramError> {
         if self.success() {
             return Ok(self);
         }
-        // Some programs complain on their standard output.
+        // Some programs write errors to standard output.
         let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
         Err(ProgramError::Failed { program: program.name(), code: self.code, words: first_lines(said) })
     }
 }
 
-/// A program that runs.
+/// A running program.
 struct Run {
     child: Child,
-    exit: Option<Exit>,
+    exit: Option<ExitWatch>,
     stdin: Option<ChildStdin>,
     input: Vec<u8>,
-    stdout: Heard<ChildStdout>,
-    stderr: Heard<ChildStderr>,
+    stdout: OutputPipe<ChildStdout>,
+    stderr: OutputPipe<ChildStderr>,
 }
 
-/// One output of a program, and what was heard on it.
-struct Heard<T> {
+/// An output pipe of a program, and the bytes read from it.
+struct OutputPipe<T> {
     pipe: Option<T>,
     kept: Vec<u8>,
 }
 
 impl Run {
     fn start(program: &Program) -> io::Result<Self> {
-        descriptors::keep_from_children();
-        // Our own files are private; what a program writes may be for everyone, as a resolv.conf(5) is.
+        descriptors::set_close_on_exec();
+        // The supervisor's umask is private; a program may write world-readable files (resolv.conf(5)).
         let ours = umask(Mode::from_bits_truncate(0o022));
         let input = program.input.clone().unwrap_or_default();
         let mut command = Command::new(&program.path);
-        // A rules file that is loaded after `recover` has taken the table away would stay.
-        process::end_with_us(&mut command);
+        // An orphaned program could load a rules file after `recover` has removed the table.
+        process::kill_with_parent(&mut command);
         let child = command
             .args(&program.args)
             .env_clear()
@@ -240,7 +240,8 @@ impl Run {
             .env("LANG", "C")
             .envs(program.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
-            // Ctrl-C at the terminal of `up --foreground` is for the supervisor; and what it starts ends with it.
+            // Ctrl-C at the terminal of `up --foreground` must reach only the supervisor, which ends the
+            // group.
             .process_group(0)
             .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
@@ -250,14 +251,14 @@ impl Run {
         let mut child = child?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let exit =
-            Exit::of(child.id()).inspect_err(|error| tracing::debug!(%error, "looked for instead")).ok();
+            ExitWatch::of(child.id()).inspect_err(|error| tracing::debug!(%error, "looked for instead")).ok();
         let mut run = Self {
             child,
             exit,
             stdin,
             input,
-            stdout: Heard { pipe: stdout, kept: Vec::new() },
-            stderr: Heard { pipe: stderr, kept: Vec::new() },
+            stdout: OutputPipe { pipe: stdout, kept: Vec::new() },
+            stderr: OutputPipe { pipe: stderr, kept: Vec::new() },
         };
         if let Err(error) = run.never_block() {
             run.end();
@@ -272,22 +273,23 @@ impl Run {
             self.stdout.pipe.as_ref().map(AsFd::as_fd),
             self.stderr.pipe.as_ref().map(AsFd::as_fd),
         ];
-        pipes.into_iter().flatten().try_for_each(wait::never_block)
+        pipes.into_iter().flatten().try_for_each(wait::set_nonblocking)
     }
 
-    /// Until it has ended, or the deadline.
+    /// Waits for the program to end, until the deadline.
     fn watch(&mut self, deadline: Instant) -> io::Result<Option<std::process::ExitStatus>> {
         loop {
             if let Some(status) = self.child.try_wait()? {
-                // What it said last is in the pipes. What it left running may hold them open: not waited for.
-                self.talk();
+                // Read its last output from the pipes. Processes that it left running may hold them open; do
+                // not wait for those.
+                self.transfer();
                 return Ok(Some(status));
             }
             let now = Instant::now();
             if now >= deadline {
                 return Ok(None);
             }
-            let wake = if self.exit.is_some() { deadline } else { deadline.min(now + LOOK) };
+            let wake = if self.exit.is_some() { deadline } else { deadline.min(now + POLL_INTERVAL) };
             let readable = |fd| (fd, Interest::Readable);
             wait::until(
                 [
@@ -298,12 +300,12 @@ impl Run {
                 ],
                 Some(wake),
             )?;
-            self.talk();
+            self.transfer();
         }
     }
 
-    /// Whatever can be said and heard without waiting.
-    fn talk(&mut self) {
+    /// Writes and reads the pipes as far as possible without blocking.
+    fn transfer(&mut self) {
         if let Some(pipe) = &mut self.stdin {
             match pipe.write(&self.input) {
                 Ok(size) => {
@@ -313,27 +315,27 @@ impl Run {
                     }
                 }
                 Err(error) if is_later(&error) => {}
-                // It does not care for the rest.
+                // It has closed its standard input.
                 Err(_) => self.stdin = None,
             }
         }
-        self.stdout.hear();
-        self.stderr.hear();
+        self.stdout.read_available();
+        self.stderr.read_available();
     }
 
-    /// Ends it and what it started, and waits until it is gone.
+    /// Ends the program and its process group, and waits until it is gone.
     fn end(&mut self) {
         let group = i32::try_from(self.child.id()).ok().map(Pid::from_raw);
-        // It is not waited for in between: as long as it is a zombie its number is nobody else's.
+        // Do not reap the process in between: as long as it is a zombie its pid is not reused.
         let asked = group.map(|group| killpg(group, Signal::SIGTERM));
-        self.linger(Instant::now() + GRACE);
+        self.wait_without_reaping(Instant::now() + GRACE);
         let killed = group.map(|group| killpg(group, Signal::SIGKILL));
         let gone = self.watch(Instant::now() + GRACE);
         tracing::debug!(pid = self.child.id(), ?asked, ?killed, ?gone, "ended");
     }
 
-    /// Until it has ended, or the deadline; it is not waited for.
-    fn linger(&mut self, deadline: Instant) {
+    /// Waits for the program to end, until the deadline, without reaping it.
+    fn wait_without_reaping(&mut self, deadline: Instant) {
         while Instant::now() < deadline {
             let readable = |fd| (fd, Interest::Readable);
             let ready = wait::until(
@@ -344,7 +346,7 @@ impl Run {
                 ],
                 Some(deadline),
             );
-            self.talk();
+            self.transfer();
             if !matches!(ready, Ok([false, ..])) {
                 return;
             }
@@ -352,11 +354,11 @@ impl Run {
     }
 }
 
-impl<T: Read> Heard<T> {
-    fn hear(&mut self) {
+impl<T: Read> OutputPipe<T> {
+    fn read_available(&mut self) {
         let Some(pipe) = &mut self.pipe else { return };
         let mut bytes = [0; 8192];
-        // Bounded, so that one that talks without end does not outlive its limit.
+        // Bounded, so that a program with endless output does not outlive its limit.
         for _ in 0..64 {
             match pipe.read(&mut bytes) {
                 Ok(0) => {
@@ -390,7 +392,7 @@ fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// What a program said, fit for a log and a terminal.
+/// Makes the output of a program safe for a log and a terminal.
 fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let fit =
@@ -399,7 +401,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn first_lines(text: &str) -> String {
-    text.trim().lines().take(WORDS).collect::<Vec<_>>().join("\n")
+    text.trim().lines().take(MAX_ERROR_LINES).collect::<Vec<_>>().join("\n")
 }
 
 fn after(words: &str) -> String {

@@ -1,4 +1,4 @@
-//! What a dead supervisor left is undone: by `pptpctl recover`, and by every `up`.
+//! Undoes what a dead supervisor left: for `pptpctl recover`, and for every `up`.
 
 use std::path::Path;
 
@@ -10,30 +10,30 @@ use super::{
 };
 use crate::os::{boot, crash, namespace::Namespace};
 
-/// What [`recover`] found and did.
+/// The result of [`recover`].
 #[derive(Debug, Default)]
 pub struct Recovery {
-    /// Tunnels whose steps were undone, in the order of their names.
+    /// Tunnels whose steps were undone, sorted by name.
     pub recovered: Vec<RecoveredItem>,
-    /// Tunnels that a live supervisor has: left alone.
+    /// Tunnels with a running supervisor, which were left alone.
     pub alive: Vec<String>,
-    /// What could not be undone.
+    /// Steps that could not be undone, and ledgers that could not be read.
     pub errors: Vec<ApplyError>,
 }
 
-/// One tunnel that was recovered.
+/// A tunnel that was recovered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveredItem {
     /// The profile.
     pub profile: String,
-    /// How many steps were in its ledger.
+    /// Number of steps that were in its ledger.
     pub steps: usize,
-    /// The machine has been restarted since, or its network namespace is gone: nothing was there to undo.
+    /// Whether the host was rebooted since, or the network namespace is gone: nothing was left to undo there.
     pub gone: bool,
 }
 
-/// Undoes the steps of every ledger whose supervisor is dead. `alive` says of a header whether its supervisor
-/// lives (best by its lock). Doing it twice, or dying in the middle, is harmless.
+/// Undoes the steps of every ledger whose supervisor is dead. `alive` returns whether the supervisor of a
+/// header still runs (preferably judged by its lock). Repeating or interrupting a recovery is harmless.
 pub fn recover(places: &Directories, host: &mut dyn Host, alive: &dyn Fn(&Header) -> bool) -> Recovery {
     let mut recovery = Recovery::default();
     if !places.state.exists() {
@@ -64,7 +64,7 @@ fn recover_one(
     recovery: &mut Recovery,
 ) -> Result<(), ApplyError> {
     let Some(mut ledger) = Ledger::open(path)? else {
-        // Its header never reached the disk: no step was begun.
+        // The header never reached the disk: no step was begun.
         crash::point(format_args!("remove the empty ledger"));
         return std::fs::remove_file(path)
             .map_err(|error| ApplyError::ledger(path, Cause::File { path: path.to_owned(), error }));
@@ -80,20 +80,21 @@ fn recover_one(
     }
     let steps = ledger.record().entries.len();
     let rebooted = header.boot != boot::id();
-    // A namespace that was made anew under the same name is another one.
+    // A namespace that was recreated under the same name is another one.
     let mut inside = match &header.netns_name {
         Some(name) if !rebooted => host.enter(name).ok(),
         _ => None,
     };
-    inside =
-        inside.filter(|inside| inside.place().is_some_and(|place| place.namespace.is(header.namespace())));
-    let elsewhere = !rebooted && inside.is_none() && !header.namespace().is(Namespace::here());
+    inside = inside.filter(|inside| {
+        inside.named_netns().is_some_and(|place| place.namespace.same_as(header.namespace()))
+    });
+    let elsewhere = !rebooted && inside.is_none() && !header.namespace().same_as(Namespace::current());
     if elsewhere && header.netns_name.is_none() && ledger::netns_exists(header.namespace()) {
         let text =
             format!("made in another network namespace (inode {}); recover it from there", header.netns);
         return Err(ApplyError::ledger(path, Cause::Ledger(text)));
     }
-    // What went with the kernel or the namespace must not be undone again: it would hit what is there now.
+    // Skip steps that went away with the kernel or namespace: undoing them would change the current state.
     for entry in ledger.record().entries.clone() {
         if (rebooted && entry.step.is_volatile()) || (elsewhere && entry.step.is_in_namespace()) {
             ledger.undone(entry.number)?;

@@ -1,12 +1,13 @@
-//! A host whose routing tables were looked at a moment ago: for a run of steps that each look at one place.
+//! A host with cached routing tables, for a batch of steps that each check one prefix.
 //!
-//! Only whole tables can be read from a kernel, so a thousand routes that each look before they leap would read a
-//! thousand routes each. From [`RouteCache::begin`] to [`RouteCache::end`] what was seen does for a moment ([`FRESH`]); a place
-//! that was changed through us is looked at again, and after whatever else may change routes (a device that goes down, a
-//! program that is run) everything is. What someone else does within that moment is seen as late as if he had come
-//! between our look and our deed, which nothing here could keep him from either.
+//! The kernel only dumps whole tables, so a thousand routes that are each checked before they are added would
+//! cost a thousand dumps. From [`RouteCache::begin`] to [`RouteCache::end`] a dump is reused for a short time
+//! ([`FRESH`]). A prefix that is changed through the cache is read again; everything is, after an operation
+//! that may change routes as a side effect (a device goes down, a program is run). A change by another
+//! program within that time is noticed late, as if it had come between our check and our write, a race that
+//! nothing here could prevent anyway.
 //!
-//! Does not own what is done with what was seen (`deeds`).
+//! Does not own what is done with the routes (`steps`).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,18 +25,18 @@ use crate::net::{
     tun::{self, Tun},
 };
 
-/// How old what was seen may be.
+/// How long a dump is reused.
 const FRESH: Duration = Duration::from_millis(50);
-/// And so many times as long as the look took: a slow machine, or a long table, is not to do nothing else.
-const LOOKS: u32 = 8;
+/// A dump is also reused for this multiple of its duration, so that a slow host spends little time on dumps.
+const AGE_FACTOR: u32 = 8;
 
-/// The host, and what was seen of it.
+/// The host, and the cached dumps of its routing tables.
 pub(super) struct RouteCache<'h> {
     host: Holder<'h>,
-    /// `None` while every question goes to the host.
-    seen: Option<HashMap<(bool, u32), Table>>,
-    /// How old that may be; a test has time.
-    fresh: Duration,
+    /// The cache; `None` while every query goes to the host.
+    tables: Option<HashMap<(bool, u32), Table>>,
+    /// How long a dump is reused; tests use a longer time.
+    max_age: Duration,
 }
 
 enum Holder<'h> {
@@ -43,55 +44,55 @@ enum Holder<'h> {
     Lent(&'h mut dyn Host),
 }
 
-/// A routing table as it was.
+/// A dump of a routing table.
 struct Table {
-    /// Until when this will do.
-    good: Instant,
-    /// `None`: it has a route that could not be understood, so that each place has to be asked for by itself.
+    /// When the dump expires.
+    expires: Instant,
+    /// `None` if the table has a route that can't be parsed: each prefix is then queried separately.
     routes: Option<HashMap<IpNet, Vec<Route>>>,
-    /// Places that are not as they were.
+    /// Prefixes that were changed since the dump.
     changed: HashSet<IpNet>,
 }
 
 impl RouteCache<'static> {
     pub(super) fn own(host: Box<dyn Host>) -> Self {
-        Self { host: Holder::Own(host), seen: None, fresh: FRESH }
+        Self { host: Holder::Own(host), tables: None, max_age: FRESH }
     }
 }
 
 impl<'h> RouteCache<'h> {
     pub(super) fn lent(host: &'h mut dyn Host) -> Self {
-        Self { host: Holder::Lent(host), seen: None, fresh: FRESH }
+        Self { host: Holder::Lent(host), tables: None, max_age: FRESH }
     }
 
-    /// From here on what was seen may be as old as [`FRESH`]; nothing has been seen yet.
+    /// Starts caching, with an empty cache: dumps are reused for up to [`FRESH`].
     pub(super) fn begin(&mut self) {
-        self.seen = Some(HashMap::new());
+        self.tables = Some(HashMap::new());
     }
 
-    /// From here on every look is a new one.
+    /// Stops caching: every query goes to the host.
     pub(super) fn end(&mut self) {
-        self.seen = None;
+        self.tables = None;
     }
 
-    fn forget(&mut self) {
-        if let Some(seen) = &mut self.seen {
+    fn invalidate_all(&mut self) {
+        if let Some(seen) = &mut self.tables {
             seen.clear();
         }
     }
 
-    fn forget_place(&mut self, route: &Route) {
+    fn invalidate(&mut self, route: &Route) {
         let key = (route.dest.addr().is_ipv6(), route.table);
-        if let Some(table) = self.seen.as_mut().and_then(|seen| seen.get_mut(&key)) {
+        if let Some(table) = self.tables.as_mut().and_then(|seen| seen.get_mut(&key)) {
             table.changed.insert(route.dest.trunc());
         }
     }
 
-    /// The whole table, if it has to be and can be read.
-    fn look(&mut self, ipv6: bool, table: u32) {
-        let Some(seen) = &mut self.seen else { return };
+    /// Dumps the whole table, unless caching is off or the last dump is still valid.
+    fn fill(&mut self, ipv6: bool, table: u32) {
+        let Some(seen) = &mut self.tables else { return };
         let key = (ipv6, table);
-        if seen.get(&key).is_some_and(|table| Instant::now() < table.good) {
+        if seen.get(&key).is_some_and(|table| Instant::now() < table.expires) {
             return;
         }
         let started = Instant::now();
@@ -102,8 +103,8 @@ impl<'h> RouteCache<'h> {
             }
             places
         });
-        let good = started + self.fresh.max(started.elapsed() * LOOKS);
-        seen.insert(key, Table { good, routes, changed: HashSet::new() });
+        let good = started + self.max_age.max(started.elapsed() * AGE_FACTOR);
+        seen.insert(key, Table { expires: good, routes, changed: HashSet::new() });
     }
 }
 
@@ -130,8 +131,8 @@ impl DerefMut for Holder<'_> {
 impl Host for RouteCache<'_> {
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
         if let Filter { ipv6, table: Some(table), dest: Some(dest) } = *filter {
-            self.look(ipv6, table);
-            let seen = self.seen.as_ref().and_then(|seen| seen.get(&(ipv6, table)));
+            self.fill(ipv6, table);
+            let seen = self.tables.as_ref().and_then(|seen| seen.get(&(ipv6, table)));
             if let Some(Table { routes: Some(routes), changed, .. }) = seen
                 && !changed.contains(&dest)
             {
@@ -146,58 +147,58 @@ impl Host for RouteCache<'_> {
     }
 
     fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {
-        self.forget_place(route);
+        self.invalidate(route);
         self.host.add_route(route, insert)
     }
 
     fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
-        self.forget_place(route);
+        self.invalidate(route);
         self.host.delete_route(route)
     }
 
-    // What follows may change routes by the way.
+    // The following operations may change routes as a side effect.
 
     fn set_domain(&mut self, dev: &str, number: u32) -> Result<(), Error> {
-        self.forget();
+        self.invalidate_all();
         self.host.set_domain(dev, number)
     }
 
     fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error> {
-        self.forget();
+        self.invalidate_all();
         self.host.set_mtu(dev, mtu)
     }
 
     fn set_up(&mut self, dev: &str, up: bool) -> Result<(), Error> {
-        self.forget();
+        self.invalidate_all();
         self.host.set_up(dev, up)
     }
 
     fn delete_link(&mut self, dev: &str, index: u32) -> Result<(), Error> {
-        self.forget();
+        self.invalidate_all();
         self.host.delete_link(dev, index)
     }
 
     fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.forget();
+        self.invalidate_all();
         self.host.add_address(dev, address)
     }
 
     fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.forget();
+        self.invalidate_all();
         self.host.delete_address(dev, address)
     }
 
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
-        self.forget();
+        self.invalidate_all();
         self.host.open_tun(unit)
     }
 
     fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
-        self.forget();
+        self.invalidate_all();
         self.host.run(program)
     }
 
-    // What follows changes no route.
+    // The following operations change no routes.
 
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
         self.host.route_to(to, source)
@@ -236,8 +237,8 @@ impl Host for RouteCache<'_> {
         self.host.enter(netns)
     }
 
-    fn place(&self) -> Option<NamedNetns> {
-        self.host.place()
+    fn named_netns(&self) -> Option<NamedNetns> {
+        self.host.named_netns()
     }
 
     fn forwards(&mut self) -> Option<bool> {
@@ -263,9 +264,9 @@ mod tests {
 
     const AGES: Duration = Duration::from_secs(3600);
 
-    /// What may be done through us, to one of a few places.
+    /// An operation through the cache, on one of a few prefixes.
     #[derive(Clone, Debug)]
-    enum Deed {
+    enum Operation {
         Add(Route, Insert),
         Delete(Route),
         Up(bool),
@@ -283,14 +284,14 @@ mod tests {
         )
     }
 
-    fn deeds() -> impl Strategy<Value = Deed> {
+    fn operations() -> impl Strategy<Value = Operation> {
         let insert = prop_oneof![Just(Insert::New), Just(Insert::Replace), Just(Insert::Append)];
         prop_oneof![
-            8 => (routes(), insert).prop_map(|(route, insert)| Deed::Add(route, insert)),
-            4 => routes().prop_map(Deed::Delete),
-            1 => any::<bool>().prop_map(Deed::Up),
-            1 => Just(Deed::DeleteLink),
-            1 => Just(Deed::Run),
+            8 => (routes(), insert).prop_map(|(route, insert)| Operation::Add(route, insert)),
+            4 => routes().prop_map(Operation::Delete),
+            1 => any::<bool>().prop_map(Operation::Up),
+            1 => Just(Operation::DeleteLink),
+            1 => Just(Operation::Run),
         ]
     }
 
@@ -306,47 +307,47 @@ mod tests {
         FakeHost::new(state).with_programs(Rc::new(program))
     }
 
-    fn everywhere(host: &mut dyn Host) -> Vec<Vec<Route>> {
+    fn all_routes(host: &mut dyn Host) -> Vec<Vec<Route>> {
         let places = (0..4).flat_map(|number| [(number, MAIN_TABLE), (number, 77)]);
         places.map(|(number, table)| host.routes(&Filter::to(place(number), table)).unwrap()).collect()
     }
 
     proptest! {
-        /// However long what was seen counts: what we do ourselves is seen at once.
+        /// Changes made through the cache are visible at once, however long dumps are reused.
         #[test]
-        fn what_is_done_through_it_is_seen(deeds in proptest::collection::vec(deeds(), 1..24)) {
+        fn own_changes_are_visible_at_once(deeds in proptest::collection::vec(operations(), 1..24)) {
             let model = host();
-            let mut recent = RouteCache { fresh: AGES, ..RouteCache::own(Box::new(model.clone())) };
+            let mut recent = RouteCache { max_age: AGES, ..RouteCache::own(Box::new(model.clone())) };
             recent.begin();
             for deed in deeds {
-                // Some are refused, which changes nothing.
+                // Some operations are refused and change nothing.
                 let _refused = match &deed {
-                    Deed::Add(route, insert) => recent.add_route(route, *insert).is_err(),
-                    Deed::Delete(route) => recent.delete_route(route).is_err(),
-                    Deed::Up(up) => recent.set_up("tun0", *up).is_err(),
-                    Deed::DeleteLink => recent.delete_link("tun0", 3).is_err(),
-                    Deed::Run => recent.run(&Program::at("/bin/true".into(), &[])).is_err(),
+                    Operation::Add(route, insert) => recent.add_route(route, *insert).is_err(),
+                    Operation::Delete(route) => recent.delete_route(route).is_err(),
+                    Operation::Up(up) => recent.set_up("tun0", *up).is_err(),
+                    Operation::DeleteLink => recent.delete_link("tun0", 3).is_err(),
+                    Operation::Run => recent.run(&Program::at("/bin/true".into(), &[])).is_err(),
                 };
-                prop_assert_eq!(everywhere(&mut recent), everywhere(&mut model.clone()), "{:?}", deed);
+                prop_assert_eq!(all_routes(&mut recent), all_routes(&mut model.clone()), "{:?}", deed);
             }
         }
     }
 
     #[test]
-    fn a_table_is_read_once_and_what_others_do_is_seen_later() {
+    fn table_is_dumped_once_and_foreign_changes_appear_later() {
         let model = host();
-        let mut recent = RouteCache { fresh: AGES, ..RouteCache::own(Box::new(model.clone())) };
+        let mut recent = RouteCache { max_age: AGES, ..RouteCache::own(Box::new(model.clone())) };
         recent.begin();
-        let before = everywhere(&mut recent);
-        assert_eq!(*model.looks.borrow(), 2, "one for each table");
+        let before = all_routes(&mut recent);
+        assert_eq!(*model.table_reads.borrow(), 2, "one for each table");
         let theirs = Route::through(place(3), "eth0");
         model.clone().add_route(&theirs, Insert::New).unwrap();
-        assert_eq!(everywhere(&mut recent), before);
-        assert_eq!(*model.looks.borrow(), 2);
-        recent.forget();
-        assert!(everywhere(&mut recent).contains(&vec![theirs.clone()]), "when it is looked at again");
+        assert_eq!(all_routes(&mut recent), before);
+        assert_eq!(*model.table_reads.borrow(), 2);
+        recent.invalidate_all();
+        assert!(all_routes(&mut recent).contains(&vec![theirs.clone()]), "when it is looked at again");
         recent.end();
         model.clone().delete_route(&theirs).unwrap();
-        assert_eq!(everywhere(&mut recent), before, "nobody is in a hurry any more");
+        assert_eq!(all_routes(&mut recent), before, "nobody is in a hurry any more");
     }
 }

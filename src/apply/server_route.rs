@@ -1,9 +1,9 @@
-//! The way to a server past everything that this tunnel has put into the routing table, and default routes that
-//! come while ours stands in their place.
+//! The next hop to a server without what this tunnel has added to the routing table, and default routes that
+//! appear while the tunnel's default route is in place.
 //!
-//! The kernel answers "which way" with our own host route, for as long as that is there: it would never tell that
-//! the network has changed. So the main table is read without what is ours, and with what we keep from it. Where
-//! the kernel decides by more than the main table (rules, other tables), its own answer stands.
+//! The kernel answers a route query with our own host route as long as it exists, which hides a change of the
+//! network. Therefore the main table is read, without our routes and with the routes that we removed from it.
+//! If the kernel decides by more than the main table (rules, other tables), its own answer is used.
 
 use std::{cmp::Reverse, net::IpAddr};
 
@@ -20,9 +20,13 @@ use crate::{
 };
 
 impl Changes {
-    /// The kernel's way to the server; past our own tunnel, if it has swallowed the server meanwhile, and past our
-    /// own host route, which says only which way it was.
-    pub(super) fn way_to(&mut self, server: IpAddr, source: Option<IpAddr>) -> Result<NextHop, ApplyError> {
+    /// Returns the kernel's next hop to the server, ignoring our own tunnel, if its routes now cover the
+    /// server, and our own host route, which only repeats an earlier answer.
+    pub(super) fn next_hop_to(
+        &mut self,
+        server: IpAddr,
+        source: Option<IpAddr>,
+    ) -> Result<NextHop, ApplyError> {
         let own = self.ledger.record().device.as_ref().map(|device| device.name.clone());
         let mark = self.ledger.record().entries.iter().find_map(|entry| match &entry.step {
             Step::Policy(step @ PolicyStep::Rule { rule: PolicyRule::Tunnel, .. }) => step.table(),
@@ -30,33 +34,33 @@ impl Changes {
         });
         let refused = match self.host.route_to_marked(server, source, mark) {
             Ok(way) if way.local => return Ok(NextHop::ThisHost),
-            // The tunnel lives in another namespace: nothing of it is in the way, whatever its device is called.
-            Ok(way) if self.host.place().is_some() => {
+            // The tunnel is in another namespace: its device name means nothing here.
+            Ok(way) if self.host.named_netns().is_some() => {
                 return Ok(NextHop::By { gateway: way.gateway, dev: way.dev, source: way.source });
             }
-            Err(error) if self.host.place().is_some() => return Err(ApplyError::observing(error)),
+            Err(error) if self.host.named_netns().is_some() => return Err(ApplyError::observing(error)),
             Ok(way) if own.as_ref() == Some(&way.dev) => unreachable(server),
             Ok(way) => {
                 let way = NextHop::By { gateway: way.gateway, dev: way.dev, source: way.source };
-                if !self.pinned(server).is_some_and(|pinned| pinned.is_same_path(&way)) {
-                    let past = self.way_past(server, own.as_deref(), source)?;
-                    self.by_the_table = past.is_some_and(|past| past.is_same_path(&way));
+                if !self.pinned_next_hop(server).is_some_and(|pinned| pinned.is_same_path(&way)) {
+                    let past = self.next_hop_without_tunnel(server, own.as_deref(), source)?;
+                    self.main_table_decides = past.is_some_and(|past| past.is_same_path(&way));
                     return Ok(way);
                 }
-                if !self.by_the_table {
+                if !self.main_table_decides {
                     return Ok(way);
                 }
                 unreachable(server)
             }
             Err(error) => error,
         };
-        let past = self.way_past(server, own.as_deref(), source)?;
+        let past = self.next_hop_without_tunnel(server, own.as_deref(), source)?;
         past.ok_or_else(|| ApplyError::observing(refused))
     }
 
-    /// Whether this tunnel holds a route to the server, or to a prefix outside the tunnel that it is in, and which way
-    /// that leads.
-    fn pinned(&self, server: IpAddr) -> Option<&NextHop> {
+    /// Returns the next hop of this tunnel's route to the server, or to an excluded prefix that contains the
+    /// server, if there is one.
+    fn pinned_next_hop(&self, server: IpAddr) -> Option<&NextHop> {
         self.ledger.record().entries.iter().find_map(|entry| match &entry.step {
             Step::HostRoute { server: Value::Known(to), way: Value::Known(way), .. } if *to == server => {
                 Some(way)
@@ -68,7 +72,7 @@ impl Changes {
         })
     }
 
-    /// The prefixes whose way we have pinned beside that to the server.
+    /// Returns the excluded prefixes for which this tunnel has added a route.
     fn outside_prefixes(&self) -> Vec<IpNet> {
         let entries = self.ledger.record().entries.iter();
         let outside = entries.filter_map(|entry| match &entry.step {
@@ -78,9 +82,9 @@ impl Changes {
         outside.collect()
     }
 
-    /// The way that the kernel would take if our tunnel were not there: by the main table without our routes,
-    /// and with those that we keep from it.
-    fn way_past(
+    /// Returns the next hop that the kernel would use without our tunnel: by the main table without our
+    /// routes, and with those that we removed from it.
+    fn next_hop_without_tunnel(
         &mut self,
         server: IpAddr,
         own: Option<&str>,
@@ -90,7 +94,7 @@ impl Changes {
         let mut live = self.host.routes(&filter).map_err(ApplyError::observing)?;
         let outside = self.outside_prefixes();
         live.retain(|route| {
-            // Host routes, what stays outside, and what refuses in the tunnel's stead.
+            // Host routes, excluded prefixes, and the routes of the kill switch.
             let is_ours = route.is_ours()
                 && (route.dest.prefix_len() >= 32
                     || outside.contains(&route.dest)
@@ -108,7 +112,7 @@ impl Changes {
         kept.retain(|route| !routes::superseded(route, live.iter().filter(|new| !new.is_ours())));
         let mut candidates: Vec<(bool, Route)> = Vec::new();
         for route in &kept {
-            if self.still_leads(route, live.iter().chain(&kept))? {
+            if self.is_usable(route, live.iter().chain(&kept))? {
                 candidates.push((false, route.clone()));
             }
         }
@@ -117,7 +121,7 @@ impl Changes {
             .into_iter()
             .filter(|(_, route)| route.tos == 0 && route.kind != Kind::Throw && route.dest.contains(&server))
             .min_by_key(|(live, route)| (Reverse(route.dest.prefix_len()), route.metric, !live))
-            // A route that refuses is an answer, too.
+            // A route that refuses packets ends the search without a next hop.
             .filter(|(_, route)| route.kind == Kind::Unicast);
         let Some((_, route)) = best else { return Ok(None) };
         let Some((hop, dev)) = route.hops.first().and_then(|hop| Some((hop, hop.dev.clone()?))) else {
@@ -135,9 +139,8 @@ impl Changes {
         Ok(Some(NextHop::By { gateway: hop.via, dev, source }))
     }
 
-    /// Whether a route that we keep out of the table would lead anywhere: its device is up, and its gateway on a
-    /// link of it.
-    fn still_leads<'a>(
+    /// Returns whether a route that we removed would work: its device is up and can reach its gateway.
+    fn is_usable<'a>(
         &mut self,
         route: &Route,
         mut others: impl Iterator<Item = &'a Route>,
@@ -155,10 +158,10 @@ impl Changes {
         Ok(link.is_some_and(|link| link.up) && on_link)
     }
 
-    /// Someone (DHCP, most likely) has made a default route while ours stands in the place of all of them: it is
-    /// kept as the others were, to be put back at the end, and taken away. One that could not be put back stays.
-    /// Whether there was one to take away.
-    pub(super) fn remove_again(
+    /// Removes a default route that another program (most likely a DHCP client) has added while ours is in
+    /// place, and records it to be restored at the end. One that could not be restored stays. Returns whether
+    /// there was one to remove.
+    pub(super) fn remove_new_defaults(
         &mut self,
         entry: &Entry,
         ipv6: bool,

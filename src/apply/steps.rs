@@ -1,4 +1,4 @@
-//! What each step does to the host, what has to be remembered first, and how it is undone.
+//! Performs and undoes each kind of step, and reads the state to record before.
 
 use std::net::IpAddr;
 
@@ -8,17 +8,17 @@ use super::{
     firewall, gre_sysctl, hook,
     ledger::{Device, PriorState},
     pidfile, policy_routing, ppp_daemon,
-    routes::{self, lives},
+    routes::{self, device_still_exists},
 };
 use crate::{
     net::routes::Address,
     plan::{Key, Step},
 };
 
-/// What is at the place of a step now.
+/// Reads the state that a step would replace.
 ///
 /// # Errors
-/// [`Cause::Taken`] and [`Cause::CannotRestore`] say why the step must not be performed.
+/// Returns [`Cause::Taken`] or [`Cause::CannotRestore`] if the step must not be performed.
 pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<PriorState, Cause> {
     match step {
         Step::RemoveDefault { .. } | Step::HostRoute { .. } | Step::Route { .. } => {
@@ -40,9 +40,9 @@ pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<PriorState, Ca
     }
 }
 
-/// Performs a step whose place holds `before`. Opening the tun device is the session's, which keeps it.
+/// Performs a step that replaces `before`. `Changes` opens the tun device and keeps its descriptor.
 ///
-/// What a person should know about how it went is added to `notes`.
+/// Warnings for the user are added to `notes`.
 pub(super) fn perform(
     host: &mut dyn Host,
     step: &Step,
@@ -68,7 +68,7 @@ pub(super) fn perform(
                 pidfile::write(&path, *known(pid)?)?;
             }
         }
-        // The daemon is started by the supervisor, which holds its line, when there is a call.
+        // The supervisor starts the daemon, on a pty, once there is a call.
         Step::Ppp(_) => {}
         Step::AllowGre => gre_sysctl::perform(host, before)?,
         Step::Policy(step) => policy_routing::perform(host, step, before)?,
@@ -79,8 +79,8 @@ pub(super) fn perform(
     Ok(())
 }
 
-/// Performs a step again that is in force, if something took its effect away meanwhile: a device that went
-/// down takes its routes along. Whether a route or a rule was missing.
+/// Performs a step in force again if its effect is gone: a device that goes down takes its routes along.
+/// Returns whether a route or rule was missing.
 pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &PriorState) -> Result<bool, Cause> {
     match step {
         Step::HostRoute { .. } | Step::Route { .. } => routes::renew(host, step, before),
@@ -93,8 +93,7 @@ pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &PriorState) -> Re
     }
 }
 
-/// Undoes a step. `device` is the tun device it was performed on; `needed` says that another tunnel needs
-/// what the step made.
+/// Undoes a step. `device` is its tun device; `needed` is whether another tunnel needs the result.
 pub(super) fn undo(
     host: &mut dyn Host,
     step: &Step,
@@ -110,11 +109,11 @@ pub(super) fn undo(
         Step::RemoveDefault { .. } | Step::HostRoute { .. } | Step::Route { .. } => {
             routes::undo(host, step, before, device, needed)
         }
-        // Goes with the device.
+        // Removed with the device.
         Step::Mtu { .. } | Step::Domain { .. } => Ok(()),
         Step::Address { tun, .. } | Step::Address6 { tun, .. } => {
             let tun = known(tun)?;
-            if lives(host, device, tun)? {
+            if device_still_exists(host, device, tun)? {
                 gone(host.delete_address(tun, &address_of(step)?))
             } else {
                 Ok(())
@@ -122,7 +121,7 @@ pub(super) fn undo(
         }
         Step::Up { tun } => {
             let tun = known(tun)?;
-            if lives(host, device, tun)? { gone(host.set_up(tun, false)) } else { Ok(()) }
+            if device_still_exists(host, device, tun)? { gone(host.set_up(tun, false)) } else { Ok(()) }
         }
         Step::PidFile { pid, .. } => match step.key() {
             Key::File(path) => pidfile::remove(&path, *known(pid)?),

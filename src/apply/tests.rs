@@ -21,9 +21,9 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Killed before any request of `up`, and again before any request of `recover`: the host is as before.
+    /// Kills `up` before any request, then `recover` before any request: recovery restores the host.
     #[test]
-    fn any_prefix_undone_restores_the_host(
+    fn host_is_restored_after_crash_at_any_request(
         state in hosts(),
         plans in plans(),
         up in prop_oneof![0_usize..30, Just(usize::MAX)],
@@ -52,9 +52,9 @@ proptest! {
         prop_assert_eq!(files(&places.state), Vec::<String>::new());
     }
 
-    /// From one plan to another and back, then down.
+    /// Changes from one plan to another and back, then undoes everything.
     #[test]
-    fn any_change_of_plan_undone_restores_the_host(state in hosts(), first in plans(), second in plans()) {
+    fn host_is_restored_after_changes_of_plan(state in hosts(), first in plans(), second in plans()) {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
         let model = FakeHost::new(state.clone());
@@ -68,9 +68,9 @@ proptest! {
         prop_assert_eq!(&*model.state.borrow(), &state);
     }
 
-    /// A lost tunnel lets go, is up again, lets go and is killed meanwhile.
+    /// Withdraws the routes of a lost tunnel, brings it up again, and withdraws again with a crash.
     #[test]
-    fn what_was_let_go_comes_back_and_leaves_nothing(
+    fn withdrawn_routes_come_back_and_are_undone(
         state in hosts(),
         plans in plans(),
         killed in prop_oneof![0_usize..12, Just(usize::MAX)],
@@ -100,7 +100,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_in_a_ledger_make_recovery_panic(bytes: Vec<u8>, cut in 0_usize..4000) {
+    fn recovery_accepts_arbitrary_ledger_bytes(bytes: Vec<u8>, cut in 0_usize..4000) {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
         let model = FakeHost::new(HostState::default());
@@ -108,7 +108,7 @@ proptest! {
         fs::write(places.ledger("vpn"), &bytes).unwrap();
         drop(recover(&places, &mut model.clone(), &|_| false));
 
-        // Cut anywhere, a ledger undoes what its whole lines say.
+        // A truncated ledger undoes the steps of its complete lines.
         drop(fs::remove_file(places.ledger("vpn")));
         let mut session = session(&places, &model);
         session.perform(&Plan { steps: vec![Step::OpenTun { unit: None }], ..empty(Part::Transport) }).unwrap();
@@ -122,7 +122,7 @@ proptest! {
 }
 
 #[test]
-fn a_ledger_is_private_and_never_a_link() {
+fn ledger_is_private_and_never_a_symlink() {
     let dir = tempfile::tempdir().unwrap();
     let places = places(dir.path());
     let ledger = open_ledger(&places);
@@ -151,7 +151,7 @@ fn each_step_is_on_disk_before_it_is_performed() {
 }
 
 #[test]
-fn a_torn_line_is_cut_off_and_the_ledger_goes_on() {
+fn torn_line_is_truncated_and_ledger_stays_usable() {
     let dir = tempfile::tempdir().unwrap();
     let places = places(dir.path());
     let mut ledger = open_ledger(&places);
@@ -169,7 +169,7 @@ fn a_torn_line_is_cut_off_and_the_ledger_goes_on() {
 }
 
 #[test]
-fn a_garbled_line_is_told_and_the_others_are_undone() {
+fn garbled_line_is_reported_and_others_are_undone() {
     let dir = tempfile::tempdir().unwrap();
     let places = places(dir.path());
     let model = FakeHost::new(laptop());
@@ -187,7 +187,7 @@ fn a_garbled_line_is_told_and_the_others_are_undone() {
 }
 
 #[test]
-fn a_ledger_of_many_reconnects_stays_small() {
+fn ledger_stays_small_over_many_reconnects() {
     let dir = tempfile::tempdir().unwrap();
     let places = places(dir.path());
     let model = FakeHost::new(laptop());
@@ -204,15 +204,15 @@ fn a_ledger_of_many_reconnects_stays_small() {
 }
 
 #[test]
-fn after_a_reboot_nothing_is_undone_by_hand() {
+fn volatile_steps_are_not_undone_after_a_reboot() {
     let dir = tempfile::tempdir().unwrap();
     let places = places(dir.path());
-    let header = Header { boot: "another".to_owned(), ..Header::here("vpn") };
+    let header = Header { boot: "another".to_owned(), ..Header::of_this_process("vpn") };
     let model = FakeHost::new(laptop());
     let mut session = Changes::open_as(&places, header, Box::new(model.clone())).unwrap();
     bring_up(&mut session, &(Some(Mode::Replace), vec![], false), &places).unwrap();
     drop(session);
-    // The machine comes up, with a default route by DHCP and another tun0.
+    // The host boots, with a default route by DHCP and another tun0.
     *model.state.borrow_mut() = laptop();
     model.state.borrow_mut().device("tun0");
     let fresh = model.state.borrow().clone();
@@ -225,7 +225,7 @@ fn after_a_reboot_nothing_is_undone_by_hand() {
 }
 
 #[test]
-fn another_tunnels_device_of_the_same_name_is_left_alone() {
+fn device_of_same_name_of_another_tunnel_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let places = places(dir.path());
     let model = FakeHost::new(laptop());
@@ -233,7 +233,7 @@ fn another_tunnels_device_of_the_same_name_is_left_alone() {
     bring_up(&mut session, &(Some(Mode::Halves), vec![], false), &places).unwrap();
     drop(session);
     model.close_tun();
-    // A new tun0, with the same address and the same routes.
+    // A new tun0, with the same address and routes.
     let mut second = Changes::open(&places, "other", Box::new(model.clone())).unwrap();
     bring_up(&mut second, &(Some(Mode::Halves), vec![], false), &places).unwrap();
     let up = model.state.borrow().clone();
@@ -246,7 +246,7 @@ fn another_tunnels_device_of_the_same_name_is_left_alone() {
 }
 
 #[test]
-fn an_open_symbol_is_refused_before_anything_is_done() {
+fn plan_with_open_symbol_is_refused_before_any_step() {
     let dir = tempfile::tempdir().unwrap();
     let places = places(dir.path());
     let model = FakeHost::new(laptop());
@@ -259,7 +259,7 @@ fn an_open_symbol_is_refused_before_anything_is_done() {
 }
 
 #[test]
-fn a_new_supervisor_takes_the_pid_file_over() {
+fn pid_file_is_taken_over_by_new_supervisor() {
     let dir = tempfile::tempdir().unwrap();
     let places = places(dir.path());
     let model = FakeHost::new(laptop());
@@ -269,7 +269,7 @@ fn a_new_supervisor_takes_the_pid_file_over() {
         pid: Value::Known(pid),
     };
     let mut session = session(&places, &model);
-    // Process 1 lives, and stands for the parent that is about to exit.
+    // Process 1 always runs, and represents the parent process that is about to exit.
     session.perform(&Plan { steps: vec![file(1)], ..empty(Part::Network) }).unwrap();
     session.perform(&Plan { steps: vec![file(2)], ..empty(Part::Network) }).unwrap();
     assert_eq!(fs::read_to_string(places.run.join("tun0.pid")).unwrap(), "2\n");
@@ -285,7 +285,7 @@ enum Mode {
     Halves,
 }
 
-/// Default mode, split routes, IPv6.
+/// Default route mode, split routes, IPv6.
 type Wanted = (Option<Mode>, Vec<ipnet::IpNet>, bool);
 
 fn plans() -> impl Strategy<Value = Wanted> {
@@ -295,7 +295,7 @@ fn plans() -> impl Strategy<Value = Wanted> {
     (mode, routes.prop_map(|nets| nets.iter().map(|net| net.parse().unwrap()).collect()), any::<bool>())
 }
 
-/// A host with one to three default routes of each family, and some of the very routes that plans want.
+/// Generates a host with default routes (one to three for IPv4) and some of the routes that plans add.
 fn hosts() -> impl Strategy<Value = HostState> {
     let metrics = proptest::sample::subsequence(vec![0_u32, 100, 100, 600], 1..=3);
     let metrics6 = proptest::sample::subsequence(vec![256_u32, 1024, 2048], 0..=3);
@@ -325,7 +325,7 @@ fn laptop() -> HostState {
     state
 }
 
-/// A device with the network that is on its link.
+/// Adds a device and the route of its connected network.
 fn uplink(state: &mut HostState, dev: &str, net: &str) {
     state.device(dev);
     state.route(Route { protocol: 2, ..Route::through(net.parse().unwrap(), dev) });
@@ -352,14 +352,14 @@ fn session(places: &Directories, model: &FakeHost) -> Changes {
 fn open_ledger(places: &Directories) -> Ledger {
     fs::create_dir_all(&places.state).unwrap();
     fs::set_permissions(&places.state, fs::Permissions::from_mode(0o700)).unwrap();
-    Ledger::create(places, Header::here("vpn")).unwrap()
+    Ledger::create(places, Header::of_this_process("vpn")).unwrap()
 }
 
 const fn empty(part: Part) -> Plan {
     Plan { platform: Platform::Linux, part, steps: Vec::new(), notes: Vec::new() }
 }
 
-/// Both plans for what is wanted, made here by hand: this room knows no profiles.
+/// Performs both plans for `wanted`, built by hand because this module does not know profiles.
 fn bring_up(session: &mut Changes, wanted: &Wanted, places: &Directories) -> Result<(), ApplyError> {
     let (mode, nets, ipv6) = wanted;
     let tun = || Value::Open(crate::plan::Symbol::Tun);

@@ -1,8 +1,9 @@
-//! Which way packets go while a tunnel is there, and why: the kernel's own answer, the rule and the route behind it,
-//! and what this tunnel has to do with that.
+//! How packets to a destination are routed while a tunnel is up, and why: the kernel's answer, the rule and
+//! route behind it, and the steps of this tunnel that cause it.
 //!
-//! Reads only: the ledger of a profile and the kernel's tables. The kernel says which way; rule and route are looked
-//! for as it does it (fib_rules, longest prefix, lowest metric), and are left unsaid when that comes out elsewhere.
+//! Only reads: the ledger of a profile and the kernel's tables. The kernel's answer is decisive; the rule and
+//! route are found as the kernel does (fib_rules, longest prefix, lowest metric), and omitted if they
+//! contradict the answer.
 
 use std::{cmp::Reverse, net::IpAddr};
 
@@ -21,23 +22,23 @@ use crate::{
 /// Linux's table of this host's own addresses.
 const LOCAL_TABLE: u32 = 255;
 
-/// Where packets to one destination go.
+/// Where packets to a destination go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     /// Into the tunnel.
     Tunnel,
-    /// Some other way.
+    /// By another route, outside the tunnel.
     Outside,
-    /// Nowhere: the kill switch keeps them.
+    /// Dropped by the kill switch.
     Blocked,
-    /// Nowhere: there is no way.
+    /// Dropped, as there is no route.
     Nowhere,
     /// To this host itself.
     Here,
 }
 
 impl Disposition {
-    /// The word for it.
+    /// Returns its name.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -50,26 +51,26 @@ impl Disposition {
     }
 }
 
-/// The way of packets to one destination.
+/// The route of packets to a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     /// The destination.
     pub to: IpAddr,
-    /// Where they go.
+    /// Where the packets go.
     pub disposition: Disposition,
-    /// The device that they leave by.
+    /// The outgoing device.
     pub dev: Option<String>,
     /// The gateway.
     pub via: Option<IpAddr>,
-    /// The route that decides.
+    /// The matching route.
     pub route: Option<String>,
-    /// The rule that leads to its table, if it is not that of the main table.
+    /// The rule that selected the route's table, unless that is the main table.
     pub rule: Option<String>,
-    /// Why, for a person.
+    /// Explanation for the user.
     pub why: &'static str,
 }
 
-/// What a tunnel has done to the ways of this host.
+/// The routing-related steps of a tunnel in force.
 #[derive(Clone, Debug)]
 pub struct AppliedRouting {
     device: Option<String>,
@@ -77,7 +78,7 @@ pub struct AppliedRouting {
 }
 
 impl AppliedRouting {
-    /// Reads the ledger of a profile; `None` when there is none.
+    /// Reads the ledger of a profile; `None` if there is none.
     #[must_use]
     pub fn of(places: &Directories, profile: &str) -> Option<Self> {
         let record = ledger::peek(&places.ledger(profile))?;
@@ -85,14 +86,13 @@ impl AppliedRouting {
         Some(Self { device, entries: record.entries })
     }
 
-    /// The tunnel's device.
+    /// Returns the tunnel's device.
     #[must_use]
     pub fn device(&self) -> Option<&str> {
         self.device.as_deref()
     }
 
-    /// The steps that have to do with the way of packets, in the platform's words, in the order in which they were
-    /// performed.
+    /// Returns the steps that affect routing, in the platform's notation, in the order they were performed.
     pub fn lines(&self, platform: Platform) -> impl Iterator<Item = String> + '_ {
         let routing = self.entries.iter().filter(|entry| {
             matches!(
@@ -103,11 +103,11 @@ impl AppliedRouting {
         routing.map(move |entry| entry.step.line(platform))
     }
 
-    /// Where packets to `to` go that have no mark and are not of the tunnel itself. With a routing table of its own
-    /// (routing domain, FIB): those of whoever uses that one.
+    /// Returns where packets to `to` go that have no mark and are not the tunnel's own transport. If the
+    /// tunnel has a routing table (routing domain, FIB), the result is for programs that use that table.
     ///
     /// # Errors
-    /// When the kernel could not be asked.
+    /// Returns an error if the kernel could not be queried.
     pub fn trace(&self, host: &mut dyn Host, to: IpAddr) -> Result<Trace, ApplyError> {
         let domain = self.domain();
         let asked = match domain {
@@ -123,10 +123,10 @@ impl AppliedRouting {
         let decided = if answer.as_ref().is_some_and(|way| way.local) {
             None
         } else {
-            decide(host, to, domain.unwrap_or(MAIN_TABLE))?
+            select_route(host, to, domain.unwrap_or(MAIN_TABLE))?
         };
         let agreed = decided.filter(|(_, route)| agrees(answer.as_ref(), route));
-        let (goes, why) = self.judge(answer.as_ref(), agreed.as_ref().map(|(_, route)| route), to);
+        let (goes, why) = self.explain(answer.as_ref(), agreed.as_ref().map(|(_, route)| route), to);
         let rule = agreed.as_ref().and_then(|(rule, route)| {
             rule.as_ref().filter(|_| route.table != MAIN_TABLE).map(ToString::to_string)
         });
@@ -141,7 +141,7 @@ impl AppliedRouting {
         })
     }
 
-    fn judge(
+    fn explain(
         &self,
         answer: Option<&RouteTo>,
         route: Option<&Route>,
@@ -168,7 +168,7 @@ impl AppliedRouting {
         }
     }
 
-    /// The routing table that the device was placed in.
+    /// Returns the routing table that the device was moved to.
     fn domain(&self) -> Option<u32> {
         self.entries.iter().find_map(|entry| match entry.step {
             Step::Domain { number, .. } => Some(number),
@@ -191,7 +191,8 @@ impl AppliedRouting {
         })
     }
 
-    /// Whether the tunnel has a route for everything: of its own table, or as halves or quarters of the main one.
+    /// Returns whether the tunnel has a default route: in its own table, or as halves or quarters in the main
+    /// one.
     fn has_default(&self) -> bool {
         self.entries
             .iter()
@@ -199,8 +200,12 @@ impl AppliedRouting {
     }
 }
 
-/// The rule and the route that the kernel comes to; `table` is where it begins if it knows no rules.
-fn decide(host: &mut dyn Host, to: IpAddr, table: u32) -> Result<Option<(Option<Rule>, Route)>, ApplyError> {
+/// Returns the rule and route that the kernel selects; `table` is searched if the kernel has no rules.
+fn select_route(
+    host: &mut dyn Host,
+    to: IpAddr,
+    table: u32,
+) -> Result<Option<(Option<Rule>, Route)>, ApplyError> {
     let ipv6 = to.is_ipv6();
     let rules = host.rules(ipv6).map_err(ApplyError::observing)?;
     let selected: Vec<(Option<Rule>, u32)> = if rules.is_empty() {

@@ -1,4 +1,4 @@
-//! The pptp program, the drop-in for pptp(8): a few lines over the library.
+//! The pptp program, a drop-in replacement for pptp(8). Everything is in the library.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The pptpctl program: a few lines over the library.
+//! The pptpctl program. Everything is in the library.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What can be typed.
+//! Command line arguments.
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -80,7 +80,7 @@ pub enum Command {
     Demo,
 }
 
-/// `up`.
+/// Arguments of `up`.
 #[derive(Debug, clap::Args)]
 pub struct Up {
     /// The profile

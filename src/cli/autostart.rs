@@ -1,4 +1,4 @@
-//! `--autostart`: a command for every profile that has `autostart = true`.
+//! `--autostart`: runs a command for every profile that has `autostart = true`.
 
 use std::path::Path;
 
@@ -8,14 +8,14 @@ use super::{
 };
 use crate::profile::Profile;
 
-/// Does it for each, one after the other, and goes on after a failure. The first failure is the exit status.
+/// Runs the command for each of them, one after the other, even after a failure. Returns the first failure.
 pub fn each(config: Option<&Path>, mut command: impl FnMut(&str) -> Code) -> Code {
     let profiles = match output::profiles(config) {
         Ok(profiles) => profiles,
         Err(code) => return code,
     };
     let mut first = exit::OK;
-    // What can't be read may be one of them.
+    // Profiles that cannot be read may have `autostart = true`.
     let mut report = profiles.report().clone();
     report.warnings.clear();
     if !report.is_empty() {

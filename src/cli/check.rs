@@ -1,4 +1,4 @@
-//! `check`: everything that is wrong or doubtful in all profiles.
+//! `check`: reports errors and doubtful settings of all profiles.
 
 use std::path::Path;
 
@@ -8,7 +8,6 @@ use super::{
 };
 use crate::supervisor;
 
-/// Runs the command.
 pub fn main(config: Option<&Path>) -> Code {
     let mut profiles = match output::profiles(config) {
         Ok(profiles) => profiles,

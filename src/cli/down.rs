@@ -1,4 +1,5 @@
-//! `down`: asks the supervisor, waits until everything is undone; or undoes what a dead one left.
+//! `down`: asks the supervisor to end and waits until everything is undone, or undoes the steps of a dead
+//! one.
 
 use std::path::Path;
 
@@ -13,7 +14,6 @@ use crate::{
     supervisor::{self, ClientError, ipc::client},
 };
 
-/// Runs the command.
 pub fn main(config: Option<&Path>, name: Option<&str>) -> Code {
     match name {
         Some(name) => one(name),
@@ -32,7 +32,7 @@ fn one(name: &str) -> Code {
 
 fn down(name: &str) -> Result<Code, Code> {
     output::need_root("down")?;
-    // The name becomes part of a path; the profile itself need not be there any more.
+    // The name becomes part of a path; the profile itself may no longer exist.
     if let Err(wrong) = ProfileName::new(name) {
         error(wrong);
         return Err(exit::PROFILE);
@@ -44,7 +44,7 @@ fn down(name: &str) -> Result<Code, Code> {
         }
         Ok(problems) => {
             problems.iter().for_each(error);
-            if client::has_remains(name) {
+            if client::has_ledger(name) {
                 error(format_args!(
                     "{name}: down, but not everything could be put back; `pptpctl recover` tries again"
                 ));
@@ -74,7 +74,7 @@ fn clean_up(name: &str) -> Result<Code, Code> {
             Ok(exit::OK)
         }
         None => {
-            let up = client::live();
+            let up = client::running();
             if up.is_empty() {
                 error(format_args!("{name} is not up"));
             } else {

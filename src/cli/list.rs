@@ -1,4 +1,4 @@
-//! `list`: the profiles and where their tunnels are.
+//! `list`: the profiles and the state of their tunnels.
 
 use std::path::Path;
 
@@ -11,13 +11,12 @@ use crate::{
     supervisor::{ClientError, ipc::client},
 };
 
-/// Runs the command.
 pub fn main(config: Option<&Path>, names: bool, json: bool) -> Code {
     let profiles = match output::profiles(config) {
         Ok(profiles) => profiles,
         Err(code) => return code,
     };
-    // What could not be read may hold more than what is listed.
+    // Files that could not be read may hold more profiles than those listed.
     let whole = || output::unread(&profiles).map_or_else(|code| code, |()| exit::OK);
     if names {
         profiles.names().for_each(line);
@@ -54,7 +53,7 @@ fn state(name: &ProfileName, profile: Option<&Profile>) -> String {
         Err(ClientError::NotUp) => "down".to_owned(),
         Err(ClientError::Died) => "died".to_owned(),
         Err(ClientError::NotYet(_)) => "starting".to_owned(),
-        // There is a socket, and it is root's.
+        // The socket exists, and only root may use it.
         Err(ClientError::Denied(_)) => "running".to_owned(),
         Err(_) => "stuck".to_owned(),
     }

@@ -1,4 +1,4 @@
-//! `logs`: what a tunnel's supervisor and engine have written.
+//! `logs`: shows the log of a tunnel's supervisor and engine.
 
 use std::{
     fs::File,
@@ -22,10 +22,9 @@ use super::{
 };
 use crate::{profile::ProfileName, supervisor::log_path};
 
-/// How often a followed log is looked at.
+/// Poll interval of a followed log.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Runs the command.
 pub fn main(name: &str, follow: bool) -> Code {
     if let Err(wrong) = ProfileName::new(name) {
         error(wrong);
@@ -65,12 +64,12 @@ fn show(path: &Path, follow: bool) -> io::Result<()> {
         return Ok(());
     }
     loop {
-        // Whoever has seen enough is gone: no further line may come for days, so it is not left to the next write.
+        // Detects a reader that has gone. The next write may be days away, so it is not left to that.
         if is_gone_within(LOOK, out.as_fd())? {
             return Ok(());
         }
-        // Asked before the rest is read: nothing is written any more to a file that has moved away, so what is read
-        // after that is its end. The other way round, lines between the two would be lost.
+        // Checked before the rest is read: nothing is written to the file after it was renamed, so that read
+        // reaches its end. In the other order, lines written in between are lost.
         let moved = has_moved(&file, path);
         pass_on(&mut file, &mut out)?;
         if moved {
@@ -81,9 +80,9 @@ fn show(path: &Path, follow: bool) -> io::Result<()> {
     }
 }
 
-/// Waits for so long, or until nobody is left at the other end.
+/// Waits up to `limit` for the reader of standard output to go; returns whether it has.
 fn is_gone_within(limit: Duration, out: BorrowedFd<'_>) -> io::Result<bool> {
-    // No events: an error or a hang-up is told unasked.
+    // No events are requested: poll(2) reports errors and hang-ups anyway.
     let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(out, PollFlags::empty())], limit) {
         Ok(ended) => Ok(ended != 0),
@@ -92,7 +91,7 @@ fn is_gone_within(limit: Duration, out: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
-/// Everything from here to the end of the log. What standard output refuses is not the log's fault.
+/// Copies the log from here to its end. Errors of standard output are marked as such.
 fn pass_on(file: &mut File, out: &mut impl Write) -> io::Result<()> {
     let mut chunk = [0; 16 * 1024];
     loop {
@@ -115,7 +114,7 @@ fn of_output(wrong: io::Error) -> io::Error {
     }
 }
 
-/// Standard output, and not the log, could not be used.
+/// An error of standard output, not of the log.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output: {0}")]
 struct WriteFailed(io::Error);

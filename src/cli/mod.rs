@@ -1,7 +1,7 @@
-//! What a person types and sees: arguments, rendering, exit codes.
+//! The command line: arguments, rendering, exit statuses.
 //!
-//! Each command is a file; [`args`] says what can be typed, [`exit`] with which status it ends, `render` how a
-//! tunnel that comes up looks. Nothing in here touches the host but through `supervisor`.
+//! Each command has a file. [`args`] defines the arguments, [`exit`] the exit statuses, and `render` the
+//! output while a tunnel comes up. The commands change the host only through `supervisor`.
 
 pub mod args;
 mod autostart;
@@ -23,10 +23,10 @@ use clap::Parser;
 
 use args::{Args, Command, Up};
 
-/// The whole of `pptpctl`.
+/// Runs `pptpctl` and returns its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
-    // The children that the supervisor makes of this program have no command line for people.
+    // The supervisor's child processes have no command line for users.
     if let Some(code) = crate::supervisor::child_main() {
         return code;
     }
@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Help and version are no errors; a closed pipe at the other end is none either.
+            // Help and version are not errors, and neither is a closed pipe.
             let _closed = error.print();
             return if error.use_stderr() { exit::USAGE.into() } else { ExitCode::SUCCESS };
         }
@@ -54,7 +54,8 @@ pub fn main() -> ExitCode {
         Command::Demo => demo(),
     };
     match args.command {
-        // What counts is the deed: a tunnel that is up has not failed because its last line was lost.
+        // The change to the host counts: a tunnel that is up has not failed because its last line of output
+        // was lost.
         Command::Up(Up { dry_run: false, .. }) | Command::Down { .. } | Command::Recover => code.into(),
         _ => output::unless_lost(code).into(),
     }

@@ -1,4 +1,4 @@
-//! Lines to the person. A pipe that is closed at the other end is no error: they have seen enough. A full disk is one.
+//! Output for the user. EPIPE is ignored (the reader has gone); any other write error makes the command fail.
 
 use std::{
     fmt::Display,
@@ -13,10 +13,10 @@ use crate::{
     profile::{Locations, LookupError, Profile, Profiles, Style},
 };
 
-/// Something that was asked for did not get out.
+/// Whether requested output was lost.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// One line to standard output.
+/// Writes a line to standard output.
 pub fn line(text: impl Display) {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(wrong) if wrong.kind() != io::ErrorKind::BrokenPipe && !LOST.swap(true, Ordering::Relaxed) => {
@@ -26,28 +26,28 @@ pub fn line(text: impl Display) {
     }
 }
 
-/// This exit status, unless it would say that all went well although output was lost.
+/// Returns `code`, unless it is success and output was lost.
 pub fn unless_lost(code: Code) -> Code {
     if code == exit::OK && LOST.load(Ordering::Relaxed) { exit::INTERNAL } else { code }
 }
 
-/// One line to standard error.
+/// Writes a line to standard error.
 pub fn complain(text: impl Display) {
     let _closed = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// An error without a place in a file.
+/// Writes an error that refers to no line of a file.
 pub fn error(text: impl Display) {
     complain(format_args!("pptpctl: {text}"));
 }
 
-/// How reports to standard error are drawn.
+/// Returns the style of reports on standard error.
 pub fn style() -> Style {
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     if colour { Style::Colour } else { Style::Plain }
 }
 
-/// All profiles, or the exit status after the reason has been shown.
+/// Returns all profiles, or the exit status after the error has been shown.
 pub fn profiles(config: Option<&Path>) -> Result<Profiles, Code> {
     profiles_for(config, std::env::consts::OS)
 }
@@ -62,7 +62,7 @@ fn profiles_for(config: Option<&Path>, os: &'static str) -> Result<Profiles, Cod
     }
 }
 
-/// Says which files could not be read, and so may hold more profiles than those that are shown.
+/// Reports files that could not be read, which may hold more profiles than those shown.
 pub fn unread(profiles: &Profiles) -> Result<(), Code> {
     let mut report = profiles.report().clone();
     report.warnings.clear();
@@ -74,7 +74,7 @@ pub fn unread(profiles: &Profiles) -> Result<(), Code> {
     Err(exit::PROFILE)
 }
 
-/// One profile as this platform sees it, or the exit status after the reason has been shown.
+/// Returns one profile, as this platform reads it, or the exit status after the error has been shown.
 pub fn profile(config: Option<&Path>, name: &str, platform: Platform) -> Result<Profile, Code> {
     let profiles = profiles_for(config, platform.name())?;
     profiles.get(name).cloned().map_err(|wrong: LookupError| {
@@ -83,7 +83,7 @@ pub fn profile(config: Option<&Path>, name: &str, platform: Platform) -> Result<
     })
 }
 
-/// Whether the files have a profile of that name, valid or not; if not, says so.
+/// Checks that the files have a profile of that name, valid or not; reports it if not.
 pub fn is_known(config: Option<&Path>, name: &str) -> Result<(), Code> {
     match profiles(config)?.get(name) {
         Err(wrong @ LookupError::Unknown { .. }) => {
@@ -94,7 +94,7 @@ pub fn is_known(config: Option<&Path>, name: &str) -> Result<(), Code> {
     }
 }
 
-/// Whether this process is root; if not, says so.
+/// Checks that this process is root; reports it if not.
 pub fn need_root(command: &str) -> Result<(), Code> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
@@ -105,9 +105,9 @@ pub fn need_root(command: &str) -> Result<(), Code> {
     Err(exit::NOT_ROOT)
 }
 
-/// Whether root is as mighty here as a tunnel needs; if not, says what is missing.
+/// Checks that root has all capabilities that a tunnel needs; reports those that are missing.
 pub fn need_all_of_root(command: &str) -> Result<(), Code> {
-    let lacking = crate::supervisor::lacking();
+    let lacking = crate::supervisor::missing_capabilities();
     if lacking.is_empty() {
         return Ok(());
     }
@@ -118,7 +118,7 @@ pub fn need_all_of_root(command: &str) -> Result<(), Code> {
     Err(exit::NOT_ROOT)
 }
 
-/// Seconds as a person says them.
+/// Formats seconds for the user.
 pub fn duration(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -129,7 +129,7 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
-/// Bytes as a person says them.
+/// Formats a number of bytes for the user.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut left = count;
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_read_well() {
+    fn durations_and_sizes_are_formatted_for_users() {
         assert_eq!(duration(59), "59 s");
         assert_eq!(duration(61), "1 min 1 s");
         assert_eq!(duration(7_320), "2 h 2 min");

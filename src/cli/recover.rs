@@ -1,4 +1,4 @@
-//! `recover`: undoes what dead supervisors have left, of all profiles.
+//! `recover`: undoes the steps of dead supervisors, of all profiles.
 
 use super::{
     exit::{self, Code},
@@ -6,7 +6,6 @@ use super::{
 };
 use crate::supervisor::{self, RecoveredItem};
 
-/// Runs the command.
 pub fn main() -> Code {
     if let Err(code) = output::need_root("recover") {
         return code;
@@ -28,7 +27,7 @@ pub fn main() -> Code {
     if recovery.errors.is_empty() { exit::OK } else { exit::NOT_UNDONE }
 }
 
-/// What was done for one tunnel.
+/// Returns a line about what was undone for one tunnel.
 pub fn words(recovered: &RecoveredItem) -> String {
     let RecoveredItem { profile, steps, gone } = recovered;
     if *gone {

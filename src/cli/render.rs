@@ -1,10 +1,10 @@
-//! How a tunnel that comes up looks: one line for each phase that is done, with what came of it and how long
-//! it took; a failure with its phase, its cause and what to check.
+//! Output while a tunnel comes up: one line for each finished phase, with its result and duration; a failure
+//! with its phase, its cause and what to check.
 
 use super::output::{complain, line};
 use crate::supervisor::{Failure, Phase, Progress};
 
-/// Draws the progress of one tunnel.
+/// Renderer for the progress of one tunnel.
 #[derive(Debug)]
 pub struct Screen {
     name: String,
@@ -12,13 +12,13 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// For the profile of that name.
+    /// Returns a renderer for the profile of that name.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), phase: None }
     }
 
-    /// Draws one piece of news.
+    /// Renders one report.
     pub fn show(&mut self, progress: &Progress) {
         match progress {
             Progress::Phase { phase, detail, at_ms } => {
@@ -49,7 +49,7 @@ impl Screen {
     }
 }
 
-/// A failure, for a person.
+/// Writes a failure with its hints.
 pub fn explain(name: &str, failure: &Failure, problems: &[String]) {
     complain(format_args!("{name}: failed in phase {failure}"));
     for hint in &failure.hints {

@@ -1,4 +1,4 @@
-//! `routes`: which way packets go while a tunnel is there, and why; for a person or as JSON.
+//! `routes`: shows where packets go while a tunnel is there, and why; as text or JSON.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,6 @@ use crate::{
     },
 };
 
-/// Runs the command.
 pub fn main(config: Option<&std::path::Path>, name: &str, destinations: &[IpAddr], json: bool) -> Code {
     if let Err(wrong) = ProfileName::new(name) {
         error(wrong);
@@ -43,7 +42,7 @@ pub fn main(config: Option<&std::path::Path>, name: &str, destinations: &[IpAddr
             return exit::INTERNAL;
         }
     };
-    // Without a question: the resolvers of the peer are what a person wonders about.
+    // Without destinations, trace the peer's resolvers: users ask about them most.
     let asked: Vec<IpAddr> = match destinations {
         [] => resolvers.into_iter().map(IpAddr::V4).collect(),
         some => some.to_vec(),

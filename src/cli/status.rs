@@ -1,4 +1,4 @@
-//! `status`: where tunnels are, for a person or as JSON.
+//! `status`: the state of tunnels, as text or JSON.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -11,7 +11,6 @@ use crate::{
     supervisor::{ClientError, Status, ipc::client},
 };
 
-/// Runs the command.
 pub fn main(config: Option<&Path>, name: Option<&str>, json: bool) -> Code {
     match name {
         Some(name) => one(config, name, json),
@@ -65,14 +64,14 @@ fn one(config: Option<&Path>, name: &str, json: bool) -> Code {
     }
 }
 
-/// The profiles of the files, and tunnels whose profile is in none of them.
+/// Shows the profiles in the files, and tunnels whose profile is in none of them.
 fn all(config: Option<&Path>, json: bool) -> Code {
-    let mut names: BTreeSet<String> = client::live().into_iter().collect();
+    let mut names: BTreeSet<String> = client::running().into_iter().collect();
     if let Ok(locations) = Locations::find(config) {
         let profiles = Profiles::load(&locations);
         let alone = !names.is_empty();
         names.extend(profiles.names().map(|name| name.as_str().to_owned()));
-        // Tunnels whose profile is in no file are shown without a word about files that are not there.
+        // Tunnels whose profile is in no file are shown without an error about missing files.
         if !(alone && profiles.names().next().is_none())
             && let Err(code) = output::unread(&profiles)
             && names.is_empty()

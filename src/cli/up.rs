@@ -1,4 +1,4 @@
-//! `up`: everything that can be wrong before a packet is sent, then the supervisor.
+//! `up`: checks everything that can fail before a packet is sent, then runs the supervisor.
 
 use std::{
     io::{self, IsTerminal},
@@ -26,15 +26,14 @@ use crate::{
     },
 };
 
-/// Runs the command.
 pub fn main(config: Option<&Path>, args: &Up) -> Code {
-    // Looked for once, before anything of ours is open; kept until the passwords have been read, which may come through
-    // some of them.
+    // Recorded before this process opens any file, and kept until the passwords have been read, as some may
+    // come through these.
     let inherited = Inherited::at_start();
     match &args.name {
         Some(name) => one(config, name, args, &inherited),
         None => autostart::each(config, |name| match one(config, name, args, &inherited) {
-            // Someone was faster.
+            // Another `up` was faster.
             exit::ALREADY_UP => exit::OK,
             code => code,
         }),
@@ -59,7 +58,7 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
         show_plan(&profile, platform);
         return Ok(exit::OK);
     }
-    // Before there is anything that a signal could leave behind.
+    // Before anything exists that a signal could leave behind.
     let mut signals = Signals::listen().map_err(|wrong| {
         error(format_args!("{name}: {wrong}"));
         exit::INTERNAL
@@ -77,17 +76,17 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
     if args.foreground { foreground(job, inherited.clone()) } else { background(job, inherited.clone()) }
 }
 
-/// The steps that `up` would perform, and how they would be undone: the same plan.
+/// Shows the steps that `up` performs, and how they are undone: from the same plan.
 fn show_plan(profile: &Profile, platform: Platform) {
     let transport = plan::transport(profile, platform);
     let network = plan::network(profile, platform, Path::new(platform.run_dir()));
     let step = |text: String| match &profile.link.netns {
-        Some(netns) if platform == Platform::Linux => line(plan::line_inside(netns, &text)),
+        Some(netns) if platform == Platform::Linux => line(plan::line_in_netns(netns, &text)),
         _ => line(text),
     };
     line(format_args!("# {}: before anything is sent", profile.name));
     transport.lines().for_each(step);
-    if let Some((title, told)) = supervisor::backend::told(profile) {
+    if let Some((title, told)) = supervisor::backend::displayed_configuration(profile) {
         line(format_args!("# {title}"));
         told.iter().for_each(line);
     }
@@ -95,7 +94,7 @@ fn show_plan(profile: &Profile, platform: Platform) {
     network.lines().for_each(step);
     if !profile.retry.keep_routes {
         line("# while the tunnel is lost, until it is up again");
-        network.let_go_lines().for_each(step);
+        network.withdraw_lines().for_each(step);
     }
     line("# down");
     network.undo_lines().chain(transport.undo_lines()).for_each(step);
@@ -105,7 +104,7 @@ fn show_plan(profile: &Profile, platform: Platform) {
 }
 
 fn lock(name: &str) -> Result<Lock, Code> {
-    // The supervisor signs again when it is there; until then it is this process that can be asked.
+    // The supervisor signs again when it runs; until then the lock names this process.
     let signed = Lock::acquire(name).and_then(|mut lock| match lock.sign() {
         Ok(()) => Ok(lock),
         Err(refused) => {
@@ -129,7 +128,8 @@ fn lock(name: &str) -> Result<Lock, Code> {
     })
 }
 
-/// What dead supervisors have left would be in the way, of this profile and maybe of others.
+/// Undoes the steps of dead supervisors, of this profile and of others, which would conflict with the new
+/// ones.
 fn put_back_remains(name: &str) {
     let recovery = supervisor::recover(Some(name));
     for recovered in &recovery.recovered {
@@ -138,7 +138,8 @@ fn put_back_remains(name: &str) {
     for wrong in &recovery.errors {
         error(wrong);
     }
-    // Another profile's remains are a warning; only our own ledger is in the way, and `run` says so.
+    // Another profile's remains are a warning; only a ledger of this profile prevents `up`, and `run` reports
+    // it.
 }
 
 fn password(
@@ -155,11 +156,11 @@ fn password(
     }
     let source = profile.password.clone();
     let inherited = inherited.clone();
-    supervisor::no_core().map_err(|wrong| {
+    supervisor::disable_core_files().map_err(|wrong| {
         error(format_args!("{}: the password would be in a core file: {wrong}", profile.name));
         exit::INTERNAL
     })?;
-    // Whoever is asked may not be there: Ctrl-C must leave nothing, the lock neither.
+    // A password prompt may stay unanswered: Ctrl-C must leave nothing behind, not even the lock.
     let load = move || {
         let open_fd = move |fd| inherited.reader(fd);
         source.load(&SecretAccess { open_fd: &open_fd, ..SecretAccess::of_this_process() })
@@ -183,7 +184,7 @@ fn password(
 fn foreground(job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
     inherited.close();
     let mut screen = Screen::new(job.profile.name.as_str());
-    // A person at a terminal wants the phases; the journal wants the log.
+    // A user at a terminal wants the phases; the journal needs the log.
     let reporter = if io::stdout().is_terminal() {
         log::to_stderr(crate::profile::LogLevel::Quiet);
         Reporter::call(move |progress| screen.show(progress))
@@ -216,7 +217,7 @@ fn background(mut job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
             inherited.close();
             drop(waiting);
             let ready = daemonized.map_err(|error| error.to_string()).and_then(|_| {
-                // Those that it was born with are its parent's.
+                // The inherited signal listener is the parent's.
                 job.signals = Signals::listen().map_err(|error| format!("no signals: {error}"))?;
                 supervisor::log_to_file(&name, job.profile.loglevel)
                     .map_err(|error| format!("no log: {error}"))
@@ -224,7 +225,7 @@ fn background(mut job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
             if let Err(error) = ready {
                 job.lock.release();
                 let failure = Failure::new(Phase::Resolve, FailureKind::Internal, error);
-                reporter.say(&progress::Progress::Failed { failure, problems: Vec::new() });
+                reporter.report(&progress::Progress::Failed { failure, problems: Vec::new() });
                 process::exit(i32::from(exit::INTERNAL.number()));
             }
             let end = supervisor::run(job, reporter);
@@ -233,11 +234,11 @@ fn background(mut job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
     }
 }
 
-/// Draws what the daemon reports, until it is up or has failed. Ctrl-C takes it down again.
+/// Renders the daemon's reports until the tunnel is up or has failed. Ctrl-C takes it down again.
 fn wait_for(name: &str, waiting: std::os::unix::net::UnixStream, signals: Signals) -> Result<Code, Code> {
     let mut screen = Screen::new(name);
     let interrupted = || {
-        // What it could not undo it says in its last report, which is still to come.
+        // What could not be undone is in the daemon's final report, which is still to come.
         let _reported = supervisor::ipc::client::down(name);
     };
     match progress::listen(waiting, signals, interrupted, |progress| screen.show(progress)) {

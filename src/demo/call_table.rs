@@ -1,23 +1,23 @@
-//! Which call a GRE packet belongs to: by its source and its call id (RFC 2637 §4.1). Pure.
+//! Finds the call of a GRE packet by source address and call id (RFC 2637 §4.1). No I/O.
 //!
-//! Ids are the server's own and never given twice at a time; the source must match too, so that nobody can speak
-//! in the call of another host.
+//! The server assigns the ids, each to one call at a time. The source must match too, so that no host can
+//! inject packets into the call of another.
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-/// The most calls at a time.
-pub const MOST: usize = 64;
+/// Most calls at a time.
+pub const MAX_CALLS: usize = 64;
 
-/// One call's place.
+/// Identifies a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// The server's identifier: the key of packets that come in.
+    /// Call id assigned by the server; incoming packets carry it.
     pub call_id: u16,
-    /// Where they have to come from.
+    /// Required source address of the packets.
     pub peer: Ipv4Addr,
 }
 
-/// The calls of a server.
+/// The calls of a server, by call id.
 #[derive(Debug)]
 pub struct CallTable<T> {
     calls: BTreeMap<u16, (Ipv4Addr, T)>,
@@ -27,24 +27,24 @@ pub struct CallTable<T> {
 /// Why a packet belongs to no call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoCall {
-    /// Too short to say.
+    /// Too short to contain a call id.
     Short,
-    /// Nobody has this id.
+    /// No call has this id.
     UnknownId,
-    /// Another host has it.
+    /// The call belongs to another host.
     WrongSource,
 }
 
 impl<T> CallTable<T> {
-    /// No calls yet; ids follow `last`.
+    /// Returns an empty table; ids follow `last`.
     #[must_use]
     pub fn new(last: u16) -> Self {
         Self { calls: BTreeMap::new(), last }
     }
 
-    /// An id that nobody has, for a host's next call; `None` when there are too many calls.
+    /// Returns a key with an unused id for the next call of a host; `None` when there are too many calls.
     pub fn next_key(&mut self, peer: Ipv4Addr) -> Option<Key> {
-        if self.calls.len() >= MOST {
+        if self.calls.len() >= MAX_CALLS {
             return None;
         }
         loop {
@@ -55,15 +55,15 @@ impl<T> CallTable<T> {
         }
     }
 
-    /// Puts a call in its place.
+    /// Inserts a call under its key.
     pub fn insert(&mut self, key: Key, call: T) {
         self.calls.insert(key.call_id, (key.peer, call));
     }
 
-    /// The call that a GRE packet, its IP header off, belongs to.
+    /// Returns the call of a GRE packet without its IP header.
     ///
     /// # Errors
-    /// [`NoCall`]: why there is none.
+    /// Returns why there is none.
     pub fn of_packet(&mut self, source: Ipv4Addr, packet: &[u8]) -> Result<&mut T, NoCall> {
         let &[_, _, _, _, _, _, high, low, ..] = packet else { return Err(NoCall::Short) };
         let id = u16::from_be_bytes([high, low]);
@@ -74,22 +74,22 @@ impl<T> CallTable<T> {
         }
     }
 
-    /// The call with this id.
+    /// Returns the call with this id.
     pub fn get_mut(&mut self, call_id: u16) -> Option<&mut T> {
         self.calls.get_mut(&call_id).map(|(_, call)| call)
     }
 
-    /// Takes a call out.
+    /// Removes a call.
     pub fn remove(&mut self, call_id: u16) -> Option<T> {
         self.calls.remove(&call_id).map(|(_, call)| call)
     }
 
-    /// All calls.
+    /// Iterates over all calls.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.calls.iter().map(|(id, (peer, call))| (Key { call_id: *id, peer: *peer }, call))
     }
 
-    /// All calls, to be changed.
+    /// Iterates over all calls, mutably.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
         self.calls.iter_mut().map(|(id, (peer, call))| (Key { call_id: *id, peer: *peer }, call))
     }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_finds_its_call_by_source_and_id() {
+    fn packet_is_matched_by_source_and_id() {
         let mut table = CallTable::new(0);
         for (peer, name) in [(ONE, "one"), (OTHER, "other")] {
             let key = table.next_key(peer).unwrap();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_pass_over_zero_and_over_those_in_use() {
+    fn call_ids_skip_zero_and_ids_in_use() {
         let mut table = CallTable::new(u16::MAX - 1);
         let ids: Vec<u16> = (0..3)
             .map(|_| {
@@ -139,11 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_end_to_calls() {
+    fn number_of_calls_is_bounded() {
         let mut table = CallTable::new(0);
         while let Some(key) = table.next_key(ONE) {
             table.insert(key, ());
         }
-        assert_eq!(table.iter().count(), MOST);
+        assert_eq!(table.iter().count(), MAX_CALLS);
     }
 }

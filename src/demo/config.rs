@@ -1,4 +1,5 @@
-//! What a server is told: one JSON line on its standard input. When that input ends, so does the server.
+//! Configuration of a server: one line of JSON on its standard input. The server exits at the end of that
+//! input.
 
 use std::net::Ipv4Addr;
 
@@ -10,50 +11,53 @@ use crate::ppp::{
     mppe::{Demand, Policy, Strength},
 };
 
-/// One server's orders. Everything has a default that makes a sound, encrypted server.
+/// The client's end of the veth pair.
+pub const CLIENT_DEVICE: &str = "eth0";
+
+/// Configuration of one server. The defaults make a valid server with encryption.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
-    /// Where TCP 1723 and GRE are, in the server's namespace.
+    /// Address of TCP 1723 and GRE, in the server's namespace.
     pub address: Ipv4Addr,
-    /// The client's end of the wire. The server makes the wire: it leaves the namespace that it was started in
-    /// for one of its own, with a veth pair between the two.
+    /// Address of the client's end of the veth pair. The server creates the pair between the namespace that
+    /// it was started in and a new one, which it enters.
     pub client: Ipv4Addr,
     /// The server's end of each tunnel.
     pub inner: Ipv4Addr,
-    /// The first address that is given to a client; more follow.
+    /// First address to assign to clients.
     pub first: Ipv4Addr,
-    /// How many there are to give.
+    /// Number of addresses to assign.
     pub addresses: u16,
-    /// A host that only the tunnel leads to, and that serves a page on port 80.
+    /// A host that is reachable only through the tunnel and serves a page on port 80.
     pub office: Ipv4Addr,
-    /// Name servers to give.
+    /// Name servers to assign.
     pub dns: Vec<Ipv4Addr>,
-    /// Whether IPv6 may flow as well, between link-local addresses.
+    /// Whether to allow IPv6, between link-local addresses.
     pub ipv6: bool,
-    /// What the server calls itself.
+    /// Host name that the server sends.
     pub host_name: String,
-    /// The authentication that will do, the first is demanded first; empty for none.
+    /// Accepted authentication protocols in order of preference; empty for none.
     pub auth: Vec<AuthProtocol>,
-    /// Encryption.
+    /// MPPE policy.
     pub mppe: Policy,
-    /// Who may come in, with the password.
+    /// User names and passwords.
     pub users: Vec<(String, String)>,
-    /// What goes wrong on purpose.
+    /// Deliberate misbehaviour, for tests.
     pub trouble: Option<Fault>,
-    /// The road from the client, GRE only.
+    /// Impairment of GRE packets from the client.
     pub inbound: ImpairmentConfig,
-    /// The road to the client, GRE only.
+    /// Impairment of GRE packets to the client.
     pub outbound: ImpairmentConfig,
-    /// Whether the server tells on standard error what it does.
+    /// Whether the server logs to standard error.
     pub talk: bool,
 }
 
-/// One thing that goes wrong on purpose, each in a phase of its own.
+/// A deliberate fault, each in another phase of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
-    /// TCP is accepted, and nothing is ever said.
+    /// TCP is accepted, but the server never sends anything.
     SilentControl,
     /// Start-Control-Connection-Reply with these codes (RFC 2637 §2.2).
     RefuseControl {
@@ -73,17 +77,17 @@ pub enum Fault {
     },
     /// The call request is never answered.
     SilentCall,
-    /// Control is fine, and no GRE packet leaves the server.
+    /// The control connection works, but no GRE packet leaves the server.
     DropGre,
-    /// GRE packets are acknowledged, and no PPP frame is ever sent.
+    /// GRE packets are acknowledged, but the server sends no PPP frame.
     MuteLcp,
-    /// The server speaks LCP and hears nothing of what the client says.
+    /// The server sends LCP, but drops every frame from the client.
     DeafLcp,
-    /// Once LCP is up, whatever the client says to prove itself is lost.
+    /// Once LCP is up, the client's authentication packets are dropped.
     DeafAuth,
-    /// The server's own proof in MS-CHAPv2 (RFC 2759 §5) is another than the right one.
+    /// The server's authenticator response in MS-CHAPv2 (RFC 2759 §5) is wrong.
     WrongProof,
-    /// Whatever the client says in IPCP is lost.
+    /// The client's IPCP packets are dropped.
     NoIpcp,
 }
 
@@ -120,14 +124,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_order_is_a_sound_server_and_a_slip_is_an_error() {
+    fn empty_config_is_valid_and_unknown_field_is_not() {
         let orders: ServerConfig = serde_json::from_str("{}").unwrap();
         assert_eq!(orders.mppe.demand, Demand::Require);
         assert!(serde_json::from_str::<ServerConfig>(r#"{"trubble":null}"#).is_err());
     }
 
     #[test]
-    fn orders_survive_their_way_through_json() {
+    fn config_round_trips_through_json() {
         let trouble = Fault::RefuseCall { result: 2, error: 0, cause: 17 };
         let orders = ServerConfig { trouble: Some(trouble), ..ServerConfig::default() };
         let text = serde_json::to_string(&orders).unwrap();

@@ -1,4 +1,4 @@
-//! One page over HTTP/1.1, bounded in time and size.
+//! Fetches one page over HTTP/1.1, with limits for time and size.
 
 use std::{
     io::{self, Read, Write},
@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-/// The largest answer.
+/// Largest response in bytes.
 const LARGEST: u64 = 64 * 1024;
 
-/// The page at `http://host/`.
+/// Fetches `http://host/` and returns the body.
 ///
 /// # Errors
-/// The kernel's; `InvalidData` when the answer is not a page.
+/// Returns the kernel's error; `InvalidData` if the response is not a page.
 pub fn page(host: Ipv4Addr, limit: Duration) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((host, 80)), limit)?;
     stream.set_read_timeout(Some(limit))?;
@@ -34,7 +34,7 @@ mod tests {
     use super::body;
 
     #[test]
-    fn only_a_page_is_a_page() {
+    fn body_requires_status_200() {
         assert_eq!(body("HTTP/1.1 200 OK\r\nA: b\r\n\r\nhello"), Some("hello"));
         assert_eq!(body("HTTP/1.1 404 Not Found\r\n\r\nhello"), None);
         assert_eq!(body("hello"), None);

@@ -1,7 +1,7 @@
-//! A bad road for packets: loss, duplicates, delay and reordering by a seed. Pure, and the same every time.
+//! An impaired network path: loss, duplication, delay and reordering. No I/O.
 //!
-//! Packets go in with a moment and come out when they have arrived. What a seed does to the n-th packet depends on
-//! n alone, so a failure under it can be had again.
+//! Packets go in with the current time and come out when they have arrived. What happens to the n-th packet
+//! depends only on the seed and n, so a failure can be reproduced.
 
 use std::{
     collections::BTreeMap,
@@ -10,53 +10,53 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// The most packets on their way; what is more is lost, as in a full queue.
-const MOST: usize = 2048;
+/// Most packets in transit; further ones are lost, as in a full queue.
+const MAX_IN_TRANSIT: usize = 2048;
 
-/// What a road does to packets. All zero is a good road.
+/// Impairment of one direction. All zero changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImpairmentConfig {
-    /// Lost, of 1000.
+    /// Packets lost, per 1000.
     pub loss: u16,
-    /// Arriving twice, of 1000.
+    /// Packets duplicated, per 1000.
     pub duplicate: u16,
-    /// Held up so that later ones overtake, of 1000.
+    /// Packets held up so that later ones overtake them, per 1000.
     pub reorder: u16,
-    /// How long every packet takes, in microseconds.
+    /// Delay of every packet, in microseconds.
     pub delay: u32,
-    /// How much longer one takes that is held up, in microseconds.
+    /// Additional delay of a packet that is held up, in microseconds.
     pub hold: u32,
-    /// Where the choice begins.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
 impl ImpairmentConfig {
-    /// Whether it does nothing at all, so that nothing has to go through it.
+    /// Returns whether the path changes nothing, so that packets may bypass it.
     #[must_use]
     pub const fn is_clear(&self) -> bool {
         self.loss == 0 && self.duplicate == 0 && self.reorder == 0 && self.delay == 0
     }
 }
 
-/// One direction of a road.
+/// One direction of an impaired path.
 #[derive(Debug)]
 pub struct ImpairedPath<T> {
-    climate: ImpairmentConfig,
+    config: ImpairmentConfig,
     random: u64,
     arriving: BTreeMap<(Instant, u64), T>,
     number: u64,
     counters: ImpairmentCounters,
 }
 
-/// What became of the packets.
+/// Counts of what happened to the packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImpairmentCounters {
-    /// Lost by the climate.
+    /// Lost at random.
     pub lost: u64,
-    /// Lost because too many were on their way.
+    /// Lost because too many packets were in transit.
     pub overflowed: u64,
-    /// Doubled.
+    /// Duplicated.
     pub duplicated: u64,
     /// Held up.
     pub held: u64,
@@ -65,11 +65,11 @@ pub struct ImpairmentCounters {
 }
 
 impl<T: Clone> ImpairedPath<T> {
-    /// An empty road.
+    /// Returns a path without packets.
     #[must_use]
     pub fn new(climate: ImpairmentConfig) -> Self {
         Self {
-            climate,
+            config: climate,
             random: climate.seed,
             arriving: BTreeMap::new(),
             number: 0,
@@ -77,33 +77,33 @@ impl<T: Clone> ImpairedPath<T> {
         }
     }
 
-    /// Whether packets may as well go around.
+    /// Returns whether packets may bypass the path.
     #[must_use]
     pub const fn is_clear(&self) -> bool {
-        self.climate.is_clear()
+        self.config.is_clear()
     }
 
-    /// A packet sets out.
+    /// Sends a packet into the path.
     pub fn send(&mut self, now: Instant, packet: T) {
-        // Every packet draws as many numbers, so that each one's fate is its own.
+        // The same number of draws for every packet: its fate depends only on its number.
         let [lost, twice, held] = [self.draw(), self.draw(), self.draw()];
-        if lost < self.climate.loss {
+        if lost < self.config.loss {
             self.counters.lost += 1;
             return;
         }
-        let mut at = now + Duration::from_micros(u64::from(self.climate.delay));
-        if held < self.climate.reorder {
+        let mut at = now + Duration::from_micros(u64::from(self.config.delay));
+        if held < self.config.reorder {
             self.counters.held += 1;
-            at += Duration::from_micros(u64::from(self.climate.hold));
+            at += Duration::from_micros(u64::from(self.config.hold));
         }
-        if twice < self.climate.duplicate {
+        if twice < self.config.duplicate {
             self.counters.duplicated += 1;
-            self.set_out(at, packet.clone());
+            self.enqueue(at, packet.clone());
         }
-        self.set_out(at, packet);
+        self.enqueue(at, packet);
     }
 
-    /// The next packet that has arrived by now.
+    /// Returns the next packet that has arrived by `now`.
     pub fn arrive(&mut self, now: Instant) -> Option<T> {
         let ((at, _), _) = self.arriving.first_key_value()?;
         if *at > now {
@@ -113,20 +113,20 @@ impl<T: Clone> ImpairedPath<T> {
         self.arriving.pop_first().map(|(_, packet)| packet)
     }
 
-    /// When the next one arrives.
+    /// Returns when the next packet arrives.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
         self.arriving.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// What became of the packets so far.
+    /// Returns the counters.
     #[must_use]
     pub const fn counters(&self) -> ImpairmentCounters {
         self.counters
     }
 
-    fn set_out(&mut self, at: Instant, packet: T) {
-        if self.arriving.len() >= MOST {
+    fn enqueue(&mut self, at: Instant, packet: T) {
+        if self.arriving.len() >= MAX_IN_TRANSIT {
             self.counters.overflowed += 1;
             return;
         }
@@ -134,7 +134,7 @@ impl<T: Clone> ImpairedPath<T> {
         self.arriving.insert((at, self.number), packet);
     }
 
-    /// 0 to 999, evenly: SplitMix64.
+    /// Returns a random number from 0 to 999 (SplitMix64).
     fn draw(&mut self) -> u16 {
         self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.random;
@@ -168,20 +168,20 @@ mod tests {
     }
 
     #[test]
-    fn a_good_road_changes_nothing() {
+    fn default_config_changes_nothing() {
         let (out, counters) = travel(ImpairmentConfig::default(), 100);
         assert_eq!(out, (0..100).collect::<Vec<_>>());
         assert_eq!(counters, ImpairmentCounters { arrived: 100, ..ImpairmentCounters::default() });
     }
 
     #[test]
-    fn a_seed_does_the_same_every_time_and_another_does_not() {
+    fn equal_seeds_give_equal_results() {
         assert_eq!(travel(BAD, 500), travel(BAD, 500));
         assert_ne!(travel(BAD, 500).0, travel(ImpairmentConfig { seed: 8, ..BAD }, 500).0);
     }
 
     #[test]
-    fn a_bad_road_loses_doubles_and_reorders_about_as_much_as_it_says() {
+    fn rates_match_configuration() {
         let (out, counters) = travel(BAD, 10_000);
         assert!((800..1200).contains(&counters.lost), "{counters:?}");
         assert!((350..550).contains(&counters.duplicated), "{counters:?}");
@@ -191,10 +191,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_arrives_early_and_no_road_grows_without_end() {
+    fn packets_are_delayed_and_queue_is_bounded() {
         let now = Instant::now();
         let mut road = ImpairedPath::new(ImpairmentConfig { delay: 1_000, ..ImpairmentConfig::default() });
-        for n in 0..MOST + 10 {
+        for n in 0..MAX_IN_TRANSIT + 10 {
             road.send(now, n);
         }
         assert_eq!(road.arrive(now), None);

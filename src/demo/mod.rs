@@ -1,11 +1,11 @@
-//! The throw-away world of `pptpctl demo`: two network namespaces and the server side of the machines.
+//! `pptpctl demo`: a PPTP server and two temporary network namespaces.
 //!
-//! [`config`] is what a server is told, `server` is the process that obeys them, [`impairment`] is the bad road that
-//! tests put between the two ends. `world` makes the namespaces, `story` is what a newcomer sees, with `ping` and
-//! `fetch` as its tools. The pure parts are the same everywhere; namespaces are Linux's, and elsewhere the demo
-//! says so.
+//! [`config`] is the server's configuration, `server` its process, and [`impairment`] the impaired path that
+//! tests put between both ends. `world` creates the namespaces, and `tour` runs the demo with the help of
+//! `ping` and `fetch`. The modules without I/O exist on every system; namespaces exist on Linux only, and
+//! elsewhere the demo reports that.
 //!
-//! Not here: the client. The demo runs the real `pptpctl up` as a person would, in a process of its own.
+//! The client is not part of this module: the demo runs `pptpctl up` as a user does, in a process of its own.
 
 pub mod call_table;
 pub mod config;
@@ -24,26 +24,26 @@ pub mod world;
 
 use std::process::ExitCode;
 
-/// How the demo ended.
+/// Result of the demo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Everything was shown.
+    /// Every step succeeded.
     Shown,
     /// It needs root.
     NotRoot,
     /// There is no tunnel device.
     NoTun,
-    /// This system does not let us make namespaces, or has none.
+    /// The system has no namespaces, or does not permit their creation.
     NoNamespaces,
-    /// Something that should have worked did not; it has been said what.
+    /// A step failed that should have worked; the error has been printed.
     Failed,
 }
 
-/// The whole of `pptpctl demo`.
+/// Runs `pptpctl demo`.
 #[must_use]
 pub fn main() -> Outcome {
     #[cfg(target_os = "linux")]
-    return tour::tell();
+    return tour::run();
     #[cfg(not(target_os = "linux"))]
     {
         use std::io::Write;
@@ -53,7 +53,7 @@ pub fn main() -> Outcome {
     }
 }
 
-/// If this process was started as the server of a demo or of a test: its whole life, and its exit status.
+/// Runs the server if this process was started as one, by a demo or a test, and returns its exit status.
 #[must_use]
 pub fn child_main() -> Option<ExitCode> {
     #[cfg(target_os = "linux")]

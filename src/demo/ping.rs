@@ -13,13 +13,13 @@ use crate::net::transport;
 const ECHO_REQUEST: u8 = 8;
 const ECHO_REPLY: u8 = 0;
 
-/// What a request carries, in bytes; ping(8)'s.
+/// Bytes of payload in a request, as in ping(8).
 const PAYLOAD: usize = 56;
 
-/// Asks a host whether it is there, and says how long the answer took.
+/// Sends an echo request and returns the round-trip time.
 ///
 /// # Errors
-/// `TimedOut` after `limit`; otherwise the kernel's.
+/// Returns `TimedOut` after `limit`, or the kernel's error.
 pub fn ping(host: Ipv4Addr, sequence: u16, limit: Duration) -> io::Result<Duration> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
     socket.connect(&SocketAddrV4::new(host, 0).into())?;
@@ -66,7 +66,7 @@ fn answers(icmp: &[u8], identifier: u16, sequence: u16) -> bool {
         && u16::from_be_bytes([s0, s1]) == sequence
 }
 
-/// The internet checksum (RFC 1071).
+/// Returns the Internet checksum (RFC 1071).
 fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = 0;
     for pair in bytes.chunks(2) {
@@ -86,20 +86,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_sums_up_to_nothing() {
+    fn request_checksum_verifies() {
         let packet = request(0x1234, 7);
         assert_eq!(packet.len(), 64);
         assert_eq!(checksum(&packet), 0);
     }
 
     #[test]
-    fn the_sum_of_rfc_1071() {
+    fn checksum_matches_rfc_1071_example() {
         assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
         assert_eq!(checksum(&[0xff]), 0x00ff);
     }
 
     #[test]
-    fn only_our_own_answer_counts() {
+    fn reply_must_match_identifier_and_sequence() {
         let mut reply = request(1, 2);
         assert!(!answers(&reply, 1, 2), "a request is no answer");
         reply[0] = ECHO_REPLY;

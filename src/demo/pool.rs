@@ -1,8 +1,8 @@
-//! The addresses that a server has to give. Pure.
+//! The addresses that a server assigns to its clients. No I/O.
 
 use std::net::Ipv4Addr;
 
-/// A run of addresses, of which some are given away.
+/// A range of addresses, some of which are assigned.
 #[derive(Debug)]
 pub struct Pool {
     first: u32,
@@ -10,7 +10,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// `size` addresses from `first` on; fewer where the address space ends.
+    /// Returns a pool of `size` addresses from `first`; fewer at the end of the address space.
     #[must_use]
     pub fn new(first: Ipv4Addr, size: u16) -> Self {
         let first = u32::from(first);
@@ -18,14 +18,14 @@ impl Pool {
         Self { first, given: vec![false; size] }
     }
 
-    /// The lowest free address; `None` when all are given away.
+    /// Assigns the lowest free address; `None` when all are assigned.
     pub fn take(&mut self) -> Option<Ipv4Addr> {
         let (offset, given) = self.given.iter_mut().enumerate().find(|(_, given)| !**given)?;
         *given = true;
         Some(Ipv4Addr::from(self.first + u32::try_from(offset).ok()?))
     }
 
-    /// Takes an address back; one that was not given away changes nothing.
+    /// Frees an address. Ignores an address that is not assigned.
     pub fn give_back(&mut self, address: Ipv4Addr) {
         let offset =
             u32::from(address).checked_sub(self.first).and_then(|offset| usize::try_from(offset).ok());
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_address_is_given_once_until_it_comes_back() {
+    fn address_is_unique_until_returned() {
         let mut pool = Pool::new(Ipv4Addr::new(10, 0, 0, 254), 3);
         let all: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
         assert_eq!(all, ["10.0.0.254", "10.0.0.255", "10.0.1.0"].map(|a| a.parse::<Ipv4Addr>().unwrap()));
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_space_ends() {
+    fn pool_ends_at_end_of_address_space() {
         let mut pool = Pool::new(Ipv4Addr::BROADCAST, 9);
         assert_eq!(pool.take(), None);
     }

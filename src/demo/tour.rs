@@ -1,4 +1,5 @@
-//! What a newcomer sees: a server, `pptpctl up`, a ping, a page, `pptpctl status`, `pptpctl down`, and nothing left.
+//! The steps of `pptpctl demo`: a server, `pptpctl up`, a ping, a page, `pptpctl status`, `pptpctl down`, a
+//! final check.
 
 use std::{
     fmt::{self, Display},
@@ -20,31 +21,31 @@ use super::{
 };
 use crate::net::{netlink::Netlink, routes::Filter, tun};
 
-/// The profile's file, in the demo's own /run.
+/// The profile's file, on the demo's private /run.
 const CONFIG: &str = "/run/demo.toml";
 /// The password's file, beside it.
 const PASSWORD: &str = "/run/demo.password";
-/// The profile.
+/// Name of the profile.
 const NAME: &str = "demo";
-/// How long an answer through the tunnel may take.
+/// Limit for an answer through the tunnel.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many pings.
+/// Number of pings.
 const PINGS: u16 = 3;
 
-/// What to do where root is not quite root.
+/// Advice for a root user with reduced privileges.
 const IN_CONTAINER: &str =
     "root in a container is often not allowed to: give it --privileged, or run it on the host";
 
-/// Why it did not work.
+/// Why a step failed.
 enum Failed {
-    /// This system does not let us.
+    /// The system does not permit it.
     Denied(String),
-    /// It should have.
+    /// It should have worked.
     Defect(String),
 }
 
-/// Tells the whole story.
-pub fn tell() -> Outcome {
+/// Runs the demo and prints its progress.
+pub fn run() -> Outcome {
     let started = Instant::now();
     if let Err((outcome, words)) = prepare() {
         complain(words);
@@ -74,7 +75,7 @@ pub fn tell() -> Outcome {
     }
 }
 
-/// What must be there before anything is shown; then leaves the host.
+/// Checks the requirements, then enters the demo's namespaces.
 fn prepare() -> Result<(), (Outcome, String)> {
     if !nix::unistd::geteuid().is_root() {
         let program =
@@ -93,11 +94,11 @@ fn prepare() -> Result<(), (Outcome, String)> {
     world::enter().map_err(|(what, error)| {
         (Outcome::NoNamespaces, format!("it could not {what}: {error}\n  {IN_CONTAINER}"))
     })?;
-    // In our own namespace: the host does not see it come and go.
+    // The device is created in the demo's namespace, not on the host.
     tun::open(None).map(drop).map_err(|error| (Outcome::NoTun, error.to_string()))
 }
 
-/// Whether a user namespace has more users than a few: user 65534 is who the engine may become.
+/// Returns whether a user namespace maps user 65534, which the engine changes to.
 fn has_nobody(uid_map: &str) -> bool {
     uid_map.lines().any(|line| {
         let mut fields = line.split_whitespace().map(|field| field.parse::<u64>().ok());
@@ -109,7 +110,7 @@ fn has_nobody(uid_map: &str) -> bool {
 }
 
 fn show() -> Result<(), Failed> {
-    let orders = orders()?;
+    let orders = server_config()?;
     step(1, "A server in a network namespace of its own");
     let server = Server::start(Path::new("/proc/self/exe"), &orders).map_err(failed("the server"))?;
     let (address, client, office) = (orders.address, orders.client, orders.office);
@@ -149,8 +150,8 @@ fn show() -> Result<(), Failed> {
     Ok(())
 }
 
-/// A sound server, whose password nobody knows but this run.
-fn orders() -> Result<ServerConfig, Failed> {
+/// Returns a valid server configuration with a random password.
+fn server_config() -> Result<ServerConfig, Failed> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| Failed::Defect(format!("no random bytes: {error}")))?;
     let password = random.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -181,7 +182,7 @@ const fn network(host: Ipv4Addr) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, 0)
 }
 
-/// Runs this program as a person would, and shows what it says.
+/// Runs this program as a user does and prints its output.
 fn pptpctl(arguments: &[&str]) -> Result<(), Failed> {
     let shown = format!("pptpctl {}", arguments.join(" "));
     say(format_args!("$ {shown}"));
@@ -200,7 +201,7 @@ fn pptpctl(arguments: &[&str]) -> Result<(), Failed> {
     if status.success() { Ok(()) } else { Err(Failed::Defect(format!("`{shown}` ended with {status}"))) }
 }
 
-/// Everything in this namespace that a tunnel can change.
+/// What a tunnel can change in this namespace, and the files in /run.
 #[derive(PartialEq, Eq)]
 struct Snapshot {
     links: Vec<String>,
@@ -249,7 +250,7 @@ impl Display for Snapshot {
     }
 }
 
-/// Every file under a directory; directories alone do not count.
+/// Returns every file below a directory, without the directories.
 fn files(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -284,7 +285,7 @@ fn say(text: impl Display) {
     line(format_args!("   {text}"));
 }
 
-/// A pipe that is closed at the other end is no error: they have seen enough.
+/// Prints a line; ignores errors, as the reader may have closed the pipe.
 fn line(text: impl Display) {
     let _closed = writeln!(io::stdout().lock(), "{text}");
 }
@@ -298,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_of_root_alone_is_seen() {
+    fn detects_user_namespace_without_nobody() {
         assert!(has_nobody("         0          0 4294967295\n"), "no user namespace at all");
         assert!(has_nobody("0 1000 1\n1 100000 65536\n"), "a rootless container");
         assert!(!has_nobody("         0       1000          1\n"), "unshare -Ur");
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_office_is_a_network() {
+    fn network_clears_last_octet() {
         assert_eq!(network(Ipv4Addr::new(192, 168, 77, 1)), Ipv4Addr::new(192, 168, 77, 0));
     }
 }

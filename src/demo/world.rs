@@ -1,8 +1,9 @@
-//! The throw-away world: namespaces for the calling thread, and a server at the far end of a wire.
+//! The demo's environment: namespaces for the calling thread, and a server behind a veth pair.
 //!
-//! Nothing in it has a name on the host. The calling thread leaves the host's network and mounts for private ones;
-//! the server is the first process of a process namespace, so that the kernel ends everything in it (a tunnel's
-//! supervisor too) when the server ends; and the server ends when the pipe from us does, however we end.
+//! Nothing in it has a name on the host. The calling thread leaves the host's network and mount namespaces.
+//! The server is the first process of a pid namespace, so the kernel kills all other processes in it
+//! (including a tunnel's supervisor) when the server exits; and the server exits when its pipe from this
+//! process closes, however it ends.
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -20,19 +21,16 @@ use nix::{
 use super::{config::ServerConfig, server};
 use crate::net::wait::{self, Interest};
 
-/// The client's end of the wire.
-pub const CLIENT_DEVICE: &str = "eth0";
-
-/// Where the host keeps what must not be touched; an empty file system stands in its place.
+/// Directories of the host that must not be touched; an empty file system is mounted over each.
 const PRIVATE: [&str; 3] = ["/run", "/var/lib", "/var/log"];
 
-/// How long a server may take to be ready.
+/// Limit for the start of a server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Takes the calling thread, and the processes that it starts from now on, out of the host.
+/// Moves the calling thread, and processes that it starts later, into new namespaces.
 ///
 /// # Errors
-/// The kernel's, with what was tried; `EPERM` where a container or a policy forbids it.
+/// Returns the kernel's error and the operation; `EPERM` where a container or policy forbids it.
 pub fn enter() -> Result<(), (&'static str, io::Error)> {
     let wrong = |what| move |errno: nix::errno::Errno| (what, io::Error::from(errno));
     let flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID;
@@ -48,18 +46,18 @@ pub fn enter() -> Result<(), (&'static str, io::Error)> {
     Ok(())
 }
 
-/// A server that is ready for calls. Dropping it ends it, and with it everything that was started in its world.
+/// A server that accepts calls. Dropping it kills it and all processes in its pid namespace.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
 }
 
 impl Server {
-    /// Starts `program`, which is this one, as a server. It must be the first process that is started after
+    /// Starts `program`, which must be this one, as a server. It must be the first process started after
     /// [`enter`].
     ///
     /// # Errors
-    /// Why it is not ready, in words; `PermissionDenied` where a container or a policy forbids what it needs.
+    /// Returns the reason if it does not start; `PermissionDenied` where a container or policy forbids it.
     pub fn start(program: &Path, orders: &ServerConfig) -> io::Result<Self> {
         let child = Command::new(program)
             .arg(server::ROLE)
@@ -70,14 +68,14 @@ impl Server {
             .spawn()?;
         let mut server = Self { child };
         server.give(orders)?;
-        match server.first_word()?.trim_end().split_once(": ") {
+        match server.read_status()?.trim_end().split_once(": ") {
             None => Ok(server),
             Some(("denied", why)) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned())),
             Some((_, why)) => Err(io::Error::other(why.to_owned())),
         }
     }
 
-    /// Its process id, as this process sees it.
+    /// Returns its process id in the caller's namespace.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -86,11 +84,11 @@ impl Server {
     fn give(&mut self, orders: &ServerConfig) -> io::Result<()> {
         let mut line = serde_json::to_vec(orders)?;
         line.push(b'\n');
-        // It stays open: its end is the server's.
+        // The pipe stays open: the server exits when it is closed.
         self.child.stdin.as_mut().map_or_else(|| Err(gone()), |stdin| stdin.write_all(&line))
     }
 
-    fn first_word(&mut self) -> io::Result<String> {
+    fn read_status(&mut self) -> io::Result<String> {
         let stdout = self.child.stdout.take().ok_or_else(gone)?;
         let deadline = Instant::now() + PATIENCE;
         let [ready] = wait::until([Some((stdout.as_fd(), Interest::Readable))], Some(deadline))?;
@@ -106,7 +104,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
-        // It may be in the middle of something; SIGKILL to the first process ends its whole namespace.
+        // The server may be busy; SIGKILL to the first process ends its whole namespace.
         let _gone = self.child.kill();
         let _status = self.child.wait();
     }

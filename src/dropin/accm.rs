@@ -1,32 +1,33 @@
-//! Which control characters the PPP daemon wants escaped: learnt by watching LCP pass (RFC 1662 §7.1).
+//! Learns which control characters the PPP daemon wants escaped by watching LCP (RFC 1662 §7.1).
 //!
-//! Until it is known all are escaped. It is known once the peer has acknowledged the daemon's own
-//! Configure-Request, and applies to data only: negotiation stays fully escaped, because it may still be under
-//! way when the daemon has not yet told its kernel. A new Configure-Request of the daemon makes it unknown.
+//! Until the map is known, all control characters are escaped. It is known once the peer has acknowledged the
+//! daemon's Configure-Request, and applies to data only: negotiation stays fully escaped, because it may
+//! continue before the daemon has configured its kernel. A new Configure-Request of the daemon invalidates
+//! the map.
 
 use crate::ppp::{
     hdlc::Accm,
     wire::{ADDRESS_CONTROL, Options, Packet, code, protocol},
 };
 
-/// LCP's option number for the map.
+/// LCP option number of the Async-Control-Character-Map.
 const OPTION: u8 = 2;
 
-/// The watcher.
+/// The map, as far as known.
 #[derive(Debug, Default)]
 pub(super) struct AccmWatch {
     agreed: Option<Accm>,
 }
 
 impl AccmWatch {
-    /// A frame of the daemon passes.
+    /// Inspects a frame that the daemon sends.
     pub fn daemon_sends(&mut self, frame: &[u8]) {
         if lcp(frame).is_some_and(|packet| packet.code == code::CONFIGURE_REQUEST) {
             self.agreed = None;
         }
     }
 
-    /// A frame for the daemon passes; gives the map to send it with.
+    /// Inspects a frame for the daemon and returns the map to encode it with.
     pub fn daemon_gets(&mut self, frame: &[u8]) -> Accm {
         if is_data(frame) {
             return self.agreed.unwrap_or(Accm::ALL);
@@ -42,7 +43,7 @@ impl AccmWatch {
     }
 }
 
-/// LCP goes with its whole header always (RFC 1661 §6.6); the address may be missing all the same.
+/// Parses LCP, which always has its full header (RFC 1661 §6.6); a missing address is accepted.
 fn lcp(frame: &[u8]) -> Option<Packet<'_>> {
     Packet::parse(without_address(frame).strip_prefix(&protocol::LCP.to_be_bytes())?)
 }
@@ -70,7 +71,7 @@ mod tests {
     const ACK_WITHOUT: [u8; 8] = [0xff, 0x03, 0xc0, 0x21, 2, 1, 0, 4];
 
     #[test]
-    fn known_from_the_acknowledgement_to_the_next_request_and_for_data_only() {
+    fn agreed_accm_applies_to_data_until_next_request() {
         let mut watch = AccmWatch::default();
         assert_eq!(watch.daemon_gets(&DATA), Accm::ALL);
         watch.daemon_sends(&REQUEST);

@@ -1,7 +1,8 @@
-//! The process of one tunnel, `pptpgw` in ps(1): standard input on one side, GRE on the other.
+//! The process of one tunnel, `pptpgw` in ps(1), between standard input and GRE.
 //!
-//! As root it opens the GRE socket and gets a call from the call manager; then it keeps four descriptors and nothing
-//! else. It ends with status 0 when the PPP daemon, the manager or a signal ends it.
+//! As root it opens the GRE socket and obtains a call from the call manager; then it drops privileges and
+//! keeps standard input, these two sockets and signals. It exits with status 0 when the PPP daemon or the
+//! manager closes its end, or on SIGTERM or SIGINT.
 
 use std::{
     io::{self, Read, Write},
@@ -15,11 +16,11 @@ use std::{
 
 use super::{
     log::Log,
-    manager::{Place, Spec, monitor},
+    manager::{ManagerSocket, Spec, monitor},
     options::Options,
     reorder_test::ReorderTest,
     statistics,
-    stream::LONGEST,
+    stream::MAX_FRAME,
     tunnel::Tunnel,
 };
 use crate::{
@@ -36,27 +37,27 @@ use crate::{
     },
 };
 
-/// Packets per direction and round.
+/// Packets per direction and loop iteration.
 const BATCH: usize = 64;
 /// Largest datagram: a frame, GRE and IP headers with options.
-const DATAGRAM: usize = LONGEST + 16 + 60;
-/// How long the manager may take: its own limits for TCP, SCCRP and OCRP, and a little.
+const DATAGRAM: usize = MAX_FRAME + 16 + 60;
+/// How long the manager may take: the sum of its own limits for TCP, SCCRP and OCRP, and a margin.
 const CALL_LIMIT: Duration = Duration::from_secs(65);
-/// How often a manager that vanishes is replaced.
+/// Attempts to obtain a call, if managers exit without an answer.
 const ATTEMPTS: u32 = 3;
-/// Bytes that may wait in the GRE socket for the network: many times a batch.
+/// Send buffer of the GRE socket in bytes: many times a batch.
 const SEND_BUFFER: usize = 1024 * 1024;
-/// What a read of a pty gives at most on Linux, in general.
+/// Most bytes that one read of a pty normally returns on Linux.
 const PTY_READ: usize = 4095;
-/// Linux passes on what a pty was given when it next runs. A frame of this length or more is passed on by itself then; a
-/// shorter one may become one with what is there already.
-const JOINED: usize = 256;
+/// Linux passes written data to the pty's reader asynchronously. A frame of this length or more is passed on
+/// alone; a shorter one may be merged with data that is still pending.
+const MERGE_LIMIT: usize = 256;
 
-/// Opens everything, with the first of the servers that gives us a call, and runs the tunnel until it ends. `daemon` is
-/// the PPP daemon's process id if we started it.
+/// Obtains a call from the first server that grants one, and runs the tunnel until it ends. `daemon` is the
+/// PPP daemon's process id if this program started it.
 ///
 /// # Errors
-/// What kept the tunnel from coming up with the last of them, as a sentence.
+/// Returns, as a sentence, why the tunnel did not come up with the last server.
 pub fn run(
     options: &Options,
     servers: &[Ipv4Addr],
@@ -82,7 +83,7 @@ pub fn run(
     Err(refused)
 }
 
-/// Everything that root is needed for: the manager's socket, the GRE socket, the two call ids.
+/// Does what needs root: the manager's socket, the GRE socket, the two call ids.
 fn dial(
     options: &Options,
     server: Ipv4Addr,
@@ -96,23 +97,25 @@ fn dial(
         log.log("main", format!("send buffer of the GRE socket: {error}"));
     }
     let spec = Spec::new(options, server);
-    let (manager, call_id, peer_call_id) = call(&spec, daemon.unwrap_or(0))?;
-    transport::only_call(&gre, call_id);
+    let (manager, call_id, peer_call_id) = request_call(&spec, daemon.unwrap_or(0))?;
+    transport::filter_call_id(&gre, call_id);
     Ok((manager, gre, (call_id, peer_call_id)))
 }
 
-/// Gets a call from the server's manager, starting one if there is none.
-fn call(spec: &Spec, daemon: i32) -> Result<(UnixStream, u16, u16), String> {
-    let place = Place::new(spec.local, *spec.server.ip());
+/// Obtains a call from the server's manager, starting one if there is none.
+fn request_call(spec: &Spec, daemon: i32) -> Result<(UnixStream, u16, u16), String> {
+    let place = ManagerSocket::new(spec.local, *spec.server.ip());
     let deadline = Instant::now() + CALL_LIMIT;
     let mut own = i32::try_from(std::process::id()).unwrap_or_default();
     own = own.max(0);
     for _ in 0..ATTEMPTS {
-        let (mut stream, manager) = reach(&place, spec).map_err(|error| format!("call manager: {error}"))?;
+        let (mut stream, manager) =
+            connect_or_start_manager(&place, spec).map_err(|error| format!("call manager: {error}"))?;
         let hello = [daemon.to_ne_bytes(), own.to_ne_bytes()].concat();
-        // A manager that is just ending takes nothing more: then there is another attempt.
+        // A manager that is exiting accepts no more data; try again then.
         if stream.write_all(&hello).is_ok()
-            && let Some([a, b, c, d]) = answer(&mut stream, deadline).map_err(|error| error.to_string())?
+            && let Some([a, b, c, d]) =
+                read_call_ids(&mut stream, deadline).map_err(|error| error.to_string())?
         {
             return Ok((stream, u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])));
         }
@@ -125,8 +128,8 @@ fn call(spec: &Spec, daemon: i32) -> Result<(UnixStream, u16, u16), String> {
     Err(format!("Could not get a call after {ATTEMPTS} tries"))
 }
 
-/// The manager, and if we have just started it, the channel over which it says why it failed.
-fn reach(place: &Place, spec: &Spec) -> io::Result<(UnixStream, Option<Channel>)> {
+/// Connects to the manager. If it had to be started, also returns the channel for its failure.
+fn connect_or_start_manager(place: &ManagerSocket, spec: &Spec) -> io::Result<(UnixStream, Option<Channel>)> {
     let held = place.lock()?;
     match place.connect() {
         Ok(stream) => return Ok((stream, None)),
@@ -138,8 +141,8 @@ fn reach(place: &Place, spec: &Spec) -> io::Result<(UnixStream, Option<Channel>)
     Ok((place.connect()?, Some(manager)))
 }
 
-/// The two call ids, or `None` when the manager ends without.
-fn answer(stream: &mut UnixStream, deadline: Instant) -> io::Result<Option<[u8; 4]>> {
+/// Reads the two call ids; `None` if the manager exits first.
+fn read_call_ids(stream: &mut UnixStream, deadline: Instant) -> io::Result<Option<[u8; 4]>> {
     let mut got = [0; 4];
     let mut filled = 0;
     while let Some(rest) = got.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -163,37 +166,37 @@ fn answer(stream: &mut UnixStream, deadline: Instant) -> io::Result<Option<[u8; 
 
 struct Gateway {
     tunnel: Tunnel,
-    disorder: Option<ReorderTest>,
+    reorder_test: Option<ReorderTest>,
     ppp: stdio::Input,
     pty: bool,
     gre: OwnedFd,
     manager: UnixStream,
     signals: Signals,
-    /// Both of them, where the system can make one of several.
-    seldom: Option<OwnedFd>,
+    /// Readable while a signal or the manager's socket is; `None` without epoll(7).
+    rare_events: Option<OwnedFd>,
     incoming: Batch,
     outgoing: Batch,
     buffer: Vec<u8>,
     io: statistics::Io,
-    /// The GRE socket has no room.
+    /// The GRE socket's send buffer is full.
     gre_full: bool,
-    room: OutputSpace,
-    heard_ppp: bool,
+    output_space: OutputSpace,
+    mode_checked: bool,
 }
 
-/// What is known of the room for what goes to the PPP daemon, so that nobody asks the system twice.
+/// Whether there is space for output to the PPP daemon, stored to avoid repeated poll(2) calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OutputSpace {
-    /// There was some before the last write.
+    /// There was space before the last write.
     Unknown,
-    /// There is some.
+    /// There is space.
     Some,
-    /// There was none when last asked; what did not fit still waits, so that its end is waited for.
+    /// There was none at the last check. Output is still pending, so the loop polls for space.
     None,
 }
 
 impl Gateway {
-    /// From here on without privileges.
+    /// Redirects output and drops privileges.
     fn prepare(
         options: &Options,
         manager: UnixStream,
@@ -201,7 +204,7 @@ impl Gateway {
         ids: (u16, u16),
         launched: bool,
     ) -> io::Result<Self> {
-        let signals = Signals::listen_but_for_hangup()?;
+        let signals = Signals::listen_except_sighup()?;
         manager.set_nonblocking(true)?;
         if launched {
             io::stdout().lock().write_all(b"up\n")?;
@@ -210,29 +213,29 @@ impl Gateway {
                 let _leader_already = nix::unistd::setsid();
             }
         }
-        stdio::let_go_of_output()?;
-        stdio::let_go_of_errors()?;
+        stdio::redirect_stdout_to_null()?;
+        stdio::redirect_stderr_to_null()?;
         let ppp = stdio::Input::take()?;
         let [end, statistics] = signals.fds();
-        let seldom = wait::as_one(&[end, statistics, manager.as_fd()])?;
-        let jail = jail::path(Place::directory(), "tunnel");
+        let seldom = wait::combine(&[end, statistics, manager.as_fd()])?;
+        let jail = jail::path(ManagerSocket::directory(), "tunnel");
         privileges::drop_all(Files::Nothing(&jail))?;
         Ok(Self {
             tunnel: Tunnel::new(options, ids.0, ids.1, Instant::now()),
-            disorder: ReorderTest::new(options.test_type, options.test_rate),
+            reorder_test: ReorderTest::new(options.test_type, options.test_rate),
             pty: ppp.is_terminal(),
             ppp,
             gre,
             manager,
             signals,
-            seldom,
+            rare_events: seldom,
             incoming: Batch::new(BATCH, DATAGRAM),
             outgoing: Batch::new(BATCH, DATAGRAM),
             buffer: vec![0; 64 * 1024],
             io: statistics::Io::default(),
             gre_full: false,
-            room: OutputSpace::Unknown,
-            heard_ppp: false,
+            output_space: OutputSpace::Unknown,
+            mode_checked: false,
         })
     }
 
@@ -250,10 +253,10 @@ impl Gateway {
             };
             let gre = if self.gre_full { Interest::Both } else { Interest::Readable };
             let [end, statistics] = self.signals.fds();
-            let apart = |fd| if self.seldom.is_some() { None } else { Some((fd, Interest::Readable)) };
+            let apart = |fd| if self.rare_events.is_some() { None } else { Some((fd, Interest::Readable)) };
             let [seldom, end, statistics, manager, gre, ppp] = wait::until_readiness(
                 [
-                    self.seldom.as_ref().map(|fd| (fd.as_fd(), Interest::Readable)),
+                    self.rare_events.as_ref().map(|fd| (fd.as_fd(), Interest::Readable)),
                     apart(end),
                     apart(statistics),
                     apart(self.manager.as_fd()),
@@ -277,9 +280,9 @@ impl Gateway {
                 self.receive_gre(now, log);
             }
             if ppp.to_write {
-                self.room = OutputSpace::Some;
+                self.output_space = OutputSpace::Some;
             }
-            // What is written next says if the daemon is gone.
+            // While `gre_full`, the next write detects the daemon's exit.
             if ppp.to_read && !self.gre_full && !self.receive_ppp(now, log) {
                 break;
             }
@@ -288,7 +291,7 @@ impl Gateway {
             }
             self.expire(now);
         }
-        if let Some(mut disorder) = self.disorder.take() {
+        if let Some(mut disorder) = self.reorder_test.take() {
             let Self { outgoing, .. } = &mut self;
             disorder.finish(|packet| {
                 push(outgoing, packet, &[]);
@@ -298,7 +301,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// `false` at a signal that asks for the end.
+    /// Handles signals. Returns `false` if one requests the exit.
     fn signal(&mut self, log: &mut Log) -> bool {
         while let Some(request) = self.signals.take() {
             match request {
@@ -314,7 +317,7 @@ impl Gateway {
         true
     }
 
-    /// It has nothing to say but its end.
+    /// Returns whether the manager has closed its socket.
     fn manager_is_gone(&mut self) -> bool {
         let mut bytes = [0; 16];
         match self.manager.read(&mut bytes) {
@@ -327,7 +330,7 @@ impl Gateway {
     fn receive_gre(&mut self, now: Instant, log: &mut Log) {
         let Self { tunnel, gre, incoming, io, .. } = self;
         if let Err(error) = incoming.receive(gre) {
-            // Of a connected socket: an ICMP error. The peer may be back in a moment.
+            // On a connected socket this is an ICMP error, which may be transient.
             io.rx_errors += 1;
             if io.rx_errors == 1 {
                 log.log("decaps_gre", format!("GRE socket: {error}"));
@@ -343,7 +346,7 @@ impl Gateway {
         }
     }
 
-    /// `false` when the PPP daemon is gone.
+    /// Reads frames. Returns `false` when the PPP daemon has exited.
     fn receive_ppp(&mut self, now: Instant, log: &mut Log) -> bool {
         for _ in 0..BATCH {
             let size = match nix::unistd::read(&self.ppp, &mut self.buffer) {
@@ -358,7 +361,7 @@ impl Gateway {
             };
             self.check_mode(size, log);
             self.take_ppp(now, size);
-            // What gives so little is empty; to be told so would cost another call.
+            // After a short read the pty is empty; reading until EAGAIN costs another system call.
             if size < PTY_READ || self.outgoing.is_full() || self.gre_full {
                 break;
             }
@@ -366,9 +369,9 @@ impl Gateway {
         true
     }
 
-    /// So many bytes of the buffer were read; 0 if there was nothing more.
+    /// Sends the frames in the first `size` bytes of the buffer; 0 means end of input for now.
     fn take_ppp(&mut self, now: Instant, size: usize) {
-        let Self { tunnel, disorder, gre, outgoing, buffer, io, gre_full, .. } = self;
+        let Self { tunnel, reorder_test: disorder, gre, outgoing, buffer, io, gre_full, .. } = self;
         let mut queue = |header: &[u8], frame: &[u8]| {
             if outgoing.is_full() {
                 *gre_full |= send(outgoing, gre, io);
@@ -391,9 +394,9 @@ impl Gateway {
         false
     }
 
-    /// Says so when the two ends do not agree on `--sync`, for nothing else would.
+    /// Warns if the PPP daemon's first bytes contradict `--sync`; nothing else reports that.
     fn check_mode(&mut self, size: usize, log: &mut Log) {
-        if std::mem::replace(&mut self.heard_ppp, true) {
+        if std::mem::replace(&mut self.mode_checked, true) {
             return;
         }
         let bytes = self.buffer.get(..size).unwrap_or_default();
@@ -410,21 +413,23 @@ impl Gateway {
         outgoing.push(|out| tunnel.ack(now, out));
     }
 
-    /// Writes what waits for the PPP daemon, as far as it takes it; `false` when it is gone.
+    /// Writes to the PPP daemon until that blocks. Returns `false` when the daemon has exited.
     fn write_ppp(&mut self, log: &mut Log) -> bool {
         let stream = self.tunnel.stream();
         let one_by_one = self.pty && stream.is_synchronous();
         let mut joinable = false;
-        while !stream.to_write().is_empty() && self.room != OutputSpace::None {
+        while !stream.to_write().is_empty() && self.output_space != OutputSpace::None {
             if one_by_one {
-                if joinable && stream.to_write().len() < JOINED {
+                if joinable && stream.to_write().len() < MERGE_LIMIT {
                     std::thread::yield_now();
                 }
                 joinable = true;
-                // Where poll(2) sees room, the whole frame has room; a write alone would give away a part of it.
-                if self.room == OutputSpace::Unknown && !wait::is_ready(self.ppp.as_fd(), Interest::Writable)
+                // If poll(2) reports space, it suffices for a whole frame; without that check a write could
+                // be short.
+                if self.output_space == OutputSpace::Unknown
+                    && !wait::is_ready(self.ppp.as_fd(), Interest::Writable)
                 {
-                    self.room = OutputSpace::None;
+                    self.output_space = OutputSpace::None;
                     break;
                 }
             }
@@ -432,10 +437,10 @@ impl Gateway {
                 Ok(size) => {
                     let full = size < stream.to_write().len() && !stream.is_synchronous();
                     stream.written(size);
-                    self.room = if full { OutputSpace::None } else { OutputSpace::Unknown };
+                    self.output_space = if full { OutputSpace::None } else { OutputSpace::Unknown };
                 }
                 Err(nix::errno::Errno::EINTR) => {}
-                Err(nix::errno::Errno::EAGAIN) => self.room = OutputSpace::None,
+                Err(nix::errno::Errno::EAGAIN) => self.output_space = OutputSpace::None,
                 Err(error) => return self.ppp_is_gone(log, error.desc()),
             }
         }
@@ -447,7 +452,7 @@ impl Gateway {
     }
 }
 
-/// Sends the batch; gives whether the socket has no room for more.
+/// Sends the batch. Returns whether the socket's send buffer is full.
 fn send(outgoing: &mut Batch, gre: &OwnedFd, io: &mut statistics::Io) -> bool {
     let count = outgoing.filled();
     if count == 0 {

@@ -1,5 +1,5 @@
-//! Without `--nolaunchpppd`: a pty, the tunnel on one end of it, and the PPP daemon on the other, in the place of this
-//! process, so that whoever started us sees the daemon's process id.
+//! Without `--nolaunchpppd`: starts the tunnel on a pty's master and replaces this process with the PPP
+//! daemon on its slave, so that the parent of `pptp` sees the daemon's process id.
 
 use std::{
     io::{self, BufRead, BufReader},
@@ -10,8 +10,8 @@ use std::{
 use super::{log::complain, options::Options, processes};
 use crate::net::pty::{self, Pty};
 
-/// Starts the tunnel with the same words, waits until it is up, and becomes the PPP daemon. Returns only when
-/// something failed, with what to exit with.
+/// Starts the tunnel with the same arguments, waits until it is up, and becomes the PPP daemon. Returns only
+/// on failure, with the exit status.
 #[must_use]
 pub fn run(options: &Options, words: &[String]) -> ExitCode {
     match try_run(options, words) {
@@ -33,15 +33,15 @@ fn try_run(options: &Options, words: &[String]) -> io::Result<ExitCode> {
     if up != "up\n" {
         let status = tunnel.wait()?;
         if let Some(signal) = status.signal() {
-            // As if it had been us.
+            // Exit with the same signal as the tunnel.
             let signal = nix::sys::signal::Signal::try_from(signal)?;
             nix::sys::signal::raise(signal)?;
         }
         return Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
     }
     let mut daemon = if cfg!(target_os = "linux") {
-        // Open until the daemon ends: between our end and its opening it by name nobody else would hold it, and the
-        // tunnel would take that for a hang-up.
+        // Keep the slave open across exec: otherwise no descriptor of it exists until the daemon opens it by
+        // name, and the tunnel reads a hang-up.
         pty::keep_on_exec(&pty.slave)?;
         let mut pppd = Command::new("/usr/sbin/pppd");
         pppd.arg0("pppd").arg(&pty.name).arg("38400").args(&options.ppp);

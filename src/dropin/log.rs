@@ -1,5 +1,5 @@
-//! The log in the classic program's form, because people and scripts search for it:
-//! `pptp[pid]: NAME log[function:file:line]: message`, and the same with `warn` and `fatal`.
+//! Logging in the classic program's format, which existing scripts search for: `pptp[pid]: NAME
+//! log[function:file:line]: message`, and the same with `warn` and `fatal`.
 
 use std::{
     io::{self, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::net::syslog::{Severity, Syslog};
 
-/// Where this process writes.
+/// Writes to syslog and standard error.
 #[derive(Debug)]
 pub struct Log {
     syslog: Syslog,
@@ -16,20 +16,20 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log; `name` is that of `--logstring`.
+    /// Opens the log; `name` is the argument of `--logstring`.
     #[must_use]
     pub fn open(name: &str) -> Self {
         Self { syslog: Syslog::open("pptp"), name: name.to_owned() }
     }
 
-    /// An ordinary line.
+    /// Logs an ordinary message.
     #[track_caller]
     pub fn log(&mut self, function: &str, text: impl AsRef<str>) {
         let line = line(&self.name, "log", function, Location::caller(), text.as_ref());
         self.syslog.write(Severity::Notice, &line);
     }
 
-    /// Something is wrong; on standard error too.
+    /// Logs a warning, also to standard error.
     #[track_caller]
     pub fn warn(&mut self, function: &str, text: impl AsRef<str>) {
         let line = line(&self.name, "warn", function, Location::caller(), text.as_ref());
@@ -37,7 +37,7 @@ impl Log {
         complain(&line);
     }
 
-    /// Something because of which it ends; on standard error too.
+    /// Logs an error that ends the program, also to standard error.
     #[track_caller]
     pub fn fatal(&mut self, function: &str, text: impl AsRef<str>) {
         let line = line(&self.name, "fatal", function, Location::caller(), text.as_ref());
@@ -46,14 +46,14 @@ impl Log {
     }
 }
 
-/// One line on standard error; that nobody reads it any more is fine.
+/// Writes a line to standard error; ignores errors, as the descriptor may be closed.
 pub fn complain(text: &str) {
     let _closed = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
 fn line(name: &str, kind: &str, function: &str, at: &Location<'_>, text: &str) -> String {
     let file = at.file().rsplit('/').next().unwrap_or_default();
-    // One line is one datagram; and what a peer says is not for a terminal.
+    // One line is one datagram. The peer's control characters must not reach a terminal.
     let text: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     format!("{name} {kind}[{function}:{file}:{}]: {text}", at.line())
 }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_that_people_search_for() {
+    fn line_has_classic_format() {
         let line = line("anon", "log", "main", Location::caller(), "Client connection\nestablished.");
         assert!(line.starts_with("anon log[main:log.rs:"), "{line}");
         assert!(line.ends_with("]: Client connection?established."), "{line}");

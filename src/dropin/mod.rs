@@ -1,9 +1,10 @@
-//! The `pptp` program, the drop-in for pptp(8): the PPP daemon is someone else's, the tunnel is ours.
+//! The `pptp` program, a drop-in replacement for pptp(8): it implements the tunnel and uses an external PPP
+//! daemon.
 //!
-//! Owns its command line ([`options`]), the server's addresses (`server`), the PPP stream on standard input
-//! ([`stream`], [`sync`]), the process of one tunnel ([`gateway`]) and the call manager that tunnels to one server
-//! share ([`manager`]). What it says and how it ends is the classic program's; where it does better on purpose,
-//! `man/pptp.8` says so. RFC 2637 itself is in `pptp`.
+//! Contains the command line ([`options`]), the server's addresses (`server`), the PPP stream on standard
+//! input ([`stream`]), the process of one tunnel ([`gateway`]) and the call manager shared by all
+//! tunnels to one server ([`manager`]). Messages and exit statuses are those of the classic program;
+//! `man/pptp.8` lists the deliberate improvements. RFC 2637 itself is in `pptp`.
 
 mod accm;
 pub mod gateway;
@@ -16,7 +17,6 @@ pub mod reorder_test;
 mod server;
 pub mod statistics;
 pub mod stream;
-pub mod sync;
 pub mod tunnel;
 
 use std::{
@@ -32,16 +32,16 @@ use crate::{
     os::{descriptors::Inherited, process},
 };
 
-/// The whole program.
+/// Runs the role that the first argument names.
 #[must_use]
 pub fn main() -> ExitCode {
     Inherited::at_start().close();
     let words: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     match words.split_first() {
-        Some((role, _)) if role == processes::MANAGER => ended(manager::monitor::main()),
-        Some((role, _)) if role == processes::CONTROL => ended(manager::worker::main()),
-        Some((role, _)) if role == processes::RESOLVER => ended(lookup::main()),
+        Some((role, _)) if role == processes::MANAGER => exit_code(manager::monitor::main()),
+        Some((role, _)) if role == processes::CONTROL => exit_code(manager::worker::main()),
+        Some((role, _)) if role == processes::RESOLVER => exit_code(lookup::main()),
         Some((role, rest)) if role == processes::GATEWAY => match rest.split_first() {
             Some((pid, rest)) => tunnel(rest, pid.parse().ok()),
             None => ExitCode::FAILURE,
@@ -50,15 +50,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn ended(how: io::Result<()>) -> ExitCode {
+fn exit_code(how: io::Result<()>) -> ExitCode {
     if how.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What was started by hand or by a PPP daemon; or, with `daemon`, by ourselves on a pty for it.
+/// Runs `pptp` itself. `daemon` is the PPP daemon's process id if [`launch`] started this process on a pty.
 fn tunnel(words: &[String], daemon: Option<i32>) -> ExitCode {
     let (options, remarks) = match options::parse(words) {
-        Ok(Request::Version) => return say(&format!("pptp version {}\n", env!("CARGO_PKG_VERSION"))),
-        Ok(Request::Help) => return say(&options::help()),
+        Ok(Request::Version) => return print(&format!("pptp version {}\n", env!("CARGO_PKG_VERSION"))),
+        Ok(Request::Help) => return print(&options::help()),
         Ok(Request::Run(options, remarks)) => (options, remarks),
         Err(refusal) => {
             complain(&format!("pptp: {}", refusal.message));
@@ -87,6 +87,6 @@ fn tunnel(words: &[String], daemon: Option<i32>) -> ExitCode {
     }
 }
 
-fn say(text: &str) -> ExitCode {
-    ended(io::stdout().lock().write_all(text.as_bytes()))
+fn print(text: &str) -> ExitCode {
+    exit_code(io::stdout().lock().write_all(text.as_bytes()))
 }

@@ -1,19 +1,19 @@
-//! What a person types after `pptp`: one table, read the way getopt_long(3) reads it.
+//! The command line of `pptp`: one table, parsed as getopt_long(3) does.
 //!
-//! Options may stand before or after the host, may be cut to a prefix that is unique, take `--name=value` or
-//! `--name value`, and end at `--`. The first word that is no option is the host, all others are for PPP.
-//! Pure: gives an answer or an error with the exit status that the classic program has for it.
+//! Options may precede or follow the host, may be abbreviated to a unique prefix, take `--name=value` or
+//! `--name value`, and end at `--`. The first word that is not an option is the host, the others are passed
+//! to the PPP daemon. No I/O: returns options, or an error with the classic program's exit status.
 
 use std::{net::Ipv4Addr, time::Duration};
 
 use crate::pptp::quirks::Quirks;
 
-/// Exit status for a command line that makes no sense.
+/// Exit status for an invalid command line.
 const USAGE: u8 = 1;
-/// Exit status for a value that is out of range.
+/// Exit status for a value out of range.
 const RANGE: u8 = 2;
 
-/// Names one option.
+/// Identifies an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     Version,
@@ -37,7 +37,7 @@ enum Name {
     TestRate,
 }
 
-/// One row: the option, its argument's name if it takes one, what `--help` says.
+/// A row of the table: option, name, its argument's name if it takes one, text for `--help`.
 struct Row(Name, &'static str, Option<&'static str>, &'static str);
 
 const TABLE: &[Row] = &[
@@ -72,55 +72,55 @@ const TABLE: &[Row] = &[
     Row(Name::TestRate, "test-rate", Some("n"), "do so every n packets (100)"),
 ];
 
-/// What was asked for.
+/// A parsed command line.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// `--version`.
     Version,
     /// `--help`.
     Help,
-    /// A tunnel, and remarks to make about the options.
+    /// Run a tunnel; with warnings about the options.
     Run(Box<Options>, Vec<String>),
 }
 
-/// Everything that can be set.
+/// The values of all options.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// The server.
+    /// The server's name or address.
     pub host: String,
-    /// Number for the Outgoing-Call-Request.
+    /// Phone number for the Outgoing-Call-Request.
     pub phone: Option<String>,
-    /// The PPP stream is standard input; otherwise a PPP daemon is started.
+    /// Use standard input as the PPP stream instead of starting a PPP daemon.
     pub no_launch: bool,
-    /// What the server needs.
+    /// The server's deviations from RFC 2637.
     pub quirks: Quirks,
     /// Stay in the foreground.
     pub debug: bool,
-    /// No HDLC on the PPP stream.
+    /// Synchronous framing: no HDLC on the PPP stream.
     pub sync: bool,
-    /// Longest wait behind a gap; `None` for `--nobuffer`.
+    /// Longest wait for missing packets; `None` for `--nobuffer`.
     pub reorder: Option<Duration>,
-    /// Silence before an Echo-Request; `None` for never.
+    /// Idle time before an Echo-Request; `None` disables it.
     pub idle_wait: Option<Duration>,
-    /// Wait for a sign of life after it; zero for ever.
+    /// How long to wait for a message after that; zero for ever.
     pub max_echo_wait: Duration,
     /// Prefix of log lines.
     pub log_string: String,
-    /// Source address of everything.
+    /// Source address of TCP and GRE.
     pub local_bind: Option<Ipv4Addr>,
-    /// 0 to 2.
+    /// Verbosity, 0 to 2.
     pub log_level: u8,
     /// Firewall mark; 0 for none.
     pub mark: u32,
-    /// Whether a host route to the server is made.
+    /// Whether to add a host route to the server.
     pub host_route: bool,
-    /// How far ahead a packet may be.
+    /// How far ahead a packet may be, if limited.
     pub missing_window: Option<u32>,
-    /// Damage to the order of what is sent, 0 to 3.
+    /// Reordering of outgoing packets, 1 to 3; 0 for none.
     pub test_type: u8,
-    /// Packets between two damages.
+    /// Packets between two reorderings.
     pub test_rate: u32,
-    /// For the PPP daemon.
+    /// Arguments for the PPP daemon.
     pub ppp: Vec<String>,
 }
 
@@ -149,14 +149,14 @@ impl Options {
     }
 }
 
-/// Why the command line was not taken.
+/// Why the command line was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// In words.
+    /// Description of the error.
     pub message: String,
     /// Exit status.
     pub status: u8,
-    /// Whether the usage should follow.
+    /// Whether to print the usage after the message.
     pub usage: bool,
 }
 
@@ -168,10 +168,10 @@ fn range(message: impl Into<String>) -> Refusal {
     Refusal { message: message.into(), status: RANGE, usage: false }
 }
 
-/// Reads the words after the program's name.
+/// Parses the arguments that follow the program's name.
 ///
 /// # Errors
-/// What is wrong with them, with the classic program's exit status for it.
+/// Returns what is wrong, with the classic program's exit status for it.
 pub fn parse(words: &[String]) -> Result<Request, Refusal> {
     let mut options = Options::new();
     let mut remarks = Vec::new();
@@ -217,7 +217,7 @@ pub fn parse(words: &[String]) -> Result<Request, Refusal> {
     Ok(Request::Run(Box::new(options), remarks))
 }
 
-/// The text of `--help`.
+/// Returns the text of `--help`.
 #[must_use]
 pub fn help() -> String {
     let mut text = "usage:\n  pptp <hostname> [<pptp options>] [[--] <ppp options>]\n\nor as the pty of pppd or the device of ppp:\n  pptp <hostname> --nolaunchpppd [<pptp options>]\n\npptp options:\n".to_owned();
@@ -228,7 +228,7 @@ pub fn help() -> String {
     text
 }
 
-/// An exact name, or else the only one that begins so.
+/// Finds the option with this name, or the only one with this prefix.
 fn find(written: &str) -> Result<&'static Row, Refusal> {
     if let Some(row) = TABLE.iter().find(|row| row.1 == written) {
         return Ok(row);
@@ -269,7 +269,7 @@ fn apply(name: Name, value: String, options: &mut Options, remarks: &mut Vec<Str
         Name::LocalBind => {
             let address: Ipv4Addr =
                 value.parse().map_err(|_| range(format!("--localbind: '{value}' is no IPv4 address")))?;
-            // The classic program's way to say "none".
+            // In the classic program this address means "none".
             options.local_bind = Some(address).filter(|address| !address.is_broadcast());
         }
         Name::LogLevel => {
@@ -308,7 +308,7 @@ fn apply(name: Name, value: String, options: &mut Options, remarks: &mut Vec<Str
 }
 
 fn seconds(option: &str, value: &str) -> Result<Duration, Refusal> {
-    // As the classic program's int; some centuries more would only overflow a clock.
+    // The range of the classic program's int; longer times could overflow a clock.
     let seconds = number(value, 0..=2_147_483_647_u32);
     let seconds =
         seconds.ok_or_else(|| range(format!("{option} must be a number of seconds, not '{value}'")))?;
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_as_the_classic_program_has_it() {
+    fn defaults_match_classic_program() {
         let expected = Options { host: "vpn.example.net".into(), ..Options::new() };
         assert_eq!(run("vpn.example.net"), expected);
         assert_eq!(expected.reorder, Some(Duration::from_millis(300)));
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn every_option_is_evaluated() {
+    fn every_option_sets_its_value() {
         let expect = |change: fn(&mut Options)| {
             let mut options = Options { host: "h".into(), ..Options::new() };
             change(&mut options);
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn words_may_stand_anywhere_and_options_be_cut_short() {
+    fn accepts_any_word_order_and_unique_prefixes() {
         let expected = run("h --nolaunchpppd --loglevel 0 --logstring nm-pptp-service-1");
         assert_eq!(run("--nolaunch h --loglevel=0 --logstring=nm-pptp-service-1"), expected);
         assert_eq!(run("h call office --sync mtu 1400").ppp, ["call", "office", "mtu", "1400"]);
@@ -407,14 +407,14 @@ mod tests {
     }
 
     #[test]
-    fn the_line_of_network_manager() {
+    fn accepts_networkmanager_arguments() {
         let options = run("192.0.2.1 --nolaunchpppd --loglevel 1 --logstring nm-pptp-service-1");
         assert!(options.no_launch && options.ppp.is_empty());
         assert_eq!((options.host.as_str(), options.log_string.as_str()), ("192.0.2.1", "nm-pptp-service-1"));
     }
 
     #[test]
-    fn exit_statuses() {
+    fn errors_have_classic_exit_statuses() {
         for line in [
             "",
             "--sync",
@@ -453,13 +453,13 @@ mod tests {
     }
 
     #[test]
-    fn a_small_missing_window_is_remarked_on_and_applied() {
+    fn small_missing_window_is_applied_with_a_remark() {
         let Ok(Request::Run(options, remarks)) = read("h --missing-window 10") else { panic!() };
         assert_eq!((options.missing_window, remarks.len()), (Some(10), 1));
     }
 
     #[test]
-    fn help_has_every_option() {
+    fn help_lists_every_option() {
         for row in TABLE {
             assert!(help().contains(&format!("  --{} ", row.1)), "{}", row.1);
         }

@@ -1,5 +1,5 @@
-//! The processes that `pptp` consists of beside the one that was started: this same program again, each under a
-//! hidden first argument, which no host can have as its name.
+//! Starts the auxiliary processes of `pptp`: the same executable with a hidden first argument that cannot be
+//! a host name.
 
 use std::{
     io,
@@ -9,19 +9,19 @@ use std::{
 
 use crate::net::channel::Channel;
 
-/// The tunnel, where a PPP daemon takes the place of the process that was started. The daemon's pid follows.
+/// The tunnel, when a PPP daemon replaces the original process. The daemon's pid follows.
 pub const GATEWAY: &str = "--__gateway";
 /// The call manager.
 pub const MANAGER: &str = "--__manager";
-/// The manager's unprivileged part.
+/// The manager's unprivileged worker.
 pub const CONTROL: &str = "--__control";
-/// The one that looks the server's name up, without privileges.
+/// The unprivileged process that resolves the server's name.
 pub const RESOLVER: &str = "--__resolve";
 
-/// Starts a process that speaks to us over its standard input only.
+/// Starts a process whose standard input is a channel to this one.
 ///
 /// # Errors
-/// When it cannot be made.
+/// Returns the kernel's error.
 pub fn start(role: &str, title: &str) -> io::Result<(Child, Channel)> {
     let (ours, theirs) = Channel::pair()?;
     let child = command(title)
@@ -35,10 +35,10 @@ pub fn start(role: &str, title: &str) -> io::Result<(Child, Channel)> {
     Ok((child, ours))
 }
 
-/// Starts the tunnel on its end of a pty. It says on its standard output when it is up.
+/// Starts the tunnel on the master of a pty. It reports on standard output that it is up.
 ///
 /// # Errors
-/// When it cannot be made.
+/// Returns the kernel's error.
 pub fn start_gateway(master: OwnedFd, words: &[String]) -> io::Result<Child> {
     command("pptp")
         .arg(GATEWAY)
@@ -49,7 +49,7 @@ pub fn start_gateway(master: OwnedFd, words: &[String]) -> io::Result<Child> {
         .spawn()
 }
 
-/// This program, even if a newer one has taken its place on disk meanwhile.
+/// Returns a command for this executable, even if its file has been replaced since.
 fn command(title: &str) -> Command {
     use std::os::unix::process::CommandExt;
     let program = if cfg!(target_os = "linux") {

@@ -1,13 +1,13 @@
-//! `--test-type`: damage to the order of what is sent, for testing servers and their reorder queues.
+//! `--test-type`: reorders outgoing packets, to test servers and their reorder queues.
 //!
-//! Every `--test-rate` packets: 1 swaps two; 2 holds ten back, sends the eleventh, then the ten in order; 3 the same,
-//! the ten in reverse. Nothing is lost, other than with the classic program's type 3, which keeps one for itself.
-//! Pure; allocates, which is fine for a test.
+//! Every `--test-rate` packets, type 1 swaps two; type 2 holds ten back, sends the eleventh, then the ten;
+//! type 3 sends the ten in reverse. No packet is lost, unlike with the classic program's type 3, which loses
+//! one. Allocates memory per packet, which is acceptable for a test.
 
-/// How many are held back by types 2 and 3.
+/// Packets held back by types 2 and 3.
 const HELD: usize = 10;
 
-/// The damage.
+/// State of the reordering.
 #[derive(Debug)]
 pub struct ReorderTest {
     hold: usize,
@@ -18,7 +18,7 @@ pub struct ReorderTest {
 }
 
 impl ReorderTest {
-    /// Damage of this type, 1 to 3; `None` for 0, which is none.
+    /// Returns a reorderer of type 1 to 3; `None` for type 0.
     #[must_use]
     pub fn new(kind: u8, rate: u32) -> Option<Self> {
         let hold = match kind {
@@ -29,7 +29,7 @@ impl ReorderTest {
         Some(Self { hold, reverse: kind == 3, rate, since: 0, held: Vec::new() })
     }
 
-    /// A packet is to be sent; `send` gets those that are sent now.
+    /// Takes an outgoing packet and passes those to be sent now to `send`.
     pub fn pass(&mut self, packet: &[u8], mut send: impl FnMut(&[u8])) {
         if self.held.is_empty() {
             self.since += 1;
@@ -46,7 +46,7 @@ impl ReorderTest {
         self.finish(send);
     }
 
-    /// What is still held back, at the end.
+    /// Sends the packets still held back, at the end.
     pub fn finish(&mut self, mut send: impl FnMut(&[u8])) {
         if self.reverse {
             self.held.reverse();
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_three_kinds() {
+    fn each_kind_reorders_as_documented() {
         assert!(ReorderTest::new(0, 1).is_none());
         assert_eq!(order(1, 3, 8), [0, 1, 3, 2, 4, 5, 7, 6]);
         assert_eq!(order(2, 2, 14), [0, 11, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13]);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost() {
+    fn no_packet_is_lost() {
         for kind in 1..=3 {
             for rate in [1, 2, 7] {
                 let mut sent = order(kind, rate, 100);

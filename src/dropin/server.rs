@@ -1,4 +1,4 @@
-//! The server's addresses: as they were written, or looked up by a process without privileges.
+//! The server's addresses: given literally, or resolved by an unprivileged process.
 
 use std::{
     io,
@@ -14,13 +14,14 @@ use crate::net::{
     wait::{self, Interest},
 };
 
-/// How long a look-up may take: a little more than the C library tries two name servers twice, five seconds each.
+/// Limit for a name lookup: a little more than the C library needs for two name servers, tried twice with a
+/// timeout of 5 s.
 const LIMIT: Duration = Duration::from_secs(25);
 
-/// The host's IPv4 addresses, in the order in which they are to be tried; at least one.
+/// Returns the host's IPv4 addresses, at least one, in the order in which to try them.
 ///
 /// # Errors
-/// Why there is none, as a sentence.
+/// Returns, as a sentence, why there is none.
 pub fn addresses(host: &str) -> Result<Vec<Ipv4Addr>, String> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
@@ -35,7 +36,7 @@ pub fn addresses(host: &str) -> Result<Vec<Ipv4Addr>, String> {
 fn look_up(host: &str) -> io::Result<Answer> {
     let (mut child, channel) = processes::start(processes::RESOLVER, "pptp: resolve")?;
     let answer = channel.send(host.as_bytes(), &[]).and_then(|()| answer(&channel, Instant::now() + LIMIT));
-    // It has nothing left to do, or has taken too long.
+    // The process has answered, or has exceeded the limit.
     child.kill()?;
     child.wait()?;
     answer

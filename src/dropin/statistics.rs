@@ -1,21 +1,21 @@
-//! The statistics that SIGUSR1 writes to the log: the classic program's fifteen, then ours.
+//! The statistics that SIGUSR1 writes to the log: the classic program's fifteen, then the PPP stream's.
 
 use crate::pptp::flow;
 
 use super::stream;
 
-/// What only the sockets know.
+/// Counters kept by the I/O loop.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Io {
-    /// Errors that the GRE socket reported on receiving.
+    /// Errors that the GRE socket reported on receipt.
     pub rx_errors: u64,
     /// Datagrams without an IPv4 header.
     pub rx_not_ipv4: u64,
-    /// Packets in batches of which not all could be sent.
+    /// Packets in batches that could not be sent completely.
     pub tx_failed: u64,
 }
 
-/// The lines.
+/// Returns the lines to log.
 #[must_use]
 pub fn lines(flow: &flow::FlowCounters, stream: &stream::StreamCounters, io: &Io) -> Vec<String> {
     let classic = [
@@ -30,7 +30,7 @@ pub fn lines(flow: &flow::FlowCounters, stream: &stream::StreamCounters, io: &Io
         ("rx acks     ", flow.rx_acks),
         ("tx sent     ", flow.tx_sent),
         ("tx failed   ", io.tx_failed),
-        // Datagrams are sent whole or not at all.
+        // A datagram is sent completely or not at all.
         ("tx short    ", 0),
         ("tx acks     ", flow.tx_acks),
         ("tx oversize ", flow.tx_oversize),

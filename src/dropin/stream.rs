@@ -1,25 +1,28 @@
-//! The PPP stream: what goes over the pty, pipe or socket to the PPP daemon, both ways, as bytes.
+//! The PPP stream: the bytes exchanged with the PPP daemon over a pty, pipe or socket.
 //!
-//! Asynchronous (RFC 1662 §4) or, with `--sync`, one frame to a write (see [`sync`](super::sync)). What the
-//! daemon does not read in time waits here up to a bound, and is dropped and counted beyond it: a daemon that
-//! stands still must not keep us from the network. Pure: reading and writing is the gateway's.
+//! Asynchronous (RFC 1662 §4) or, with `--sync`, one frame per write (see [`sync`]). Output that
+//! the daemon has not read yet is buffered up to a limit; further frames are dropped and counted, so that a
+//! stopped daemon does not block the network side. No I/O: the gateway reads and writes.
+
+mod sync;
 
 use std::{collections::VecDeque, time::Instant};
 
-use super::{accm::AccmWatch, sync::Cutter};
+use self::sync::FrameSplitter;
+use super::accm::AccmWatch;
 use crate::ppp::hdlc::{Decoder, Encoder, HdlcDrop, encoded_max};
 
-/// The longest frame, as the classic program has it.
-pub const LONGEST: usize = 8192;
+/// Longest frame in bytes, as in the classic program.
+pub const MAX_FRAME: usize = 8192;
 
-/// Bytes that wait for the daemon at most.
-const BOUND: usize = 256 * 1024;
+/// Most bytes buffered for the daemon.
+const MAX_QUEUED: usize = 256 * 1024;
 
-/// The stream.
+/// A stream in one framing.
 #[derive(Debug)]
 pub struct Stream {
     framing: Framing,
-    /// What waits for the daemon, from `sent` on.
+    /// Output for the daemon; already written up to `sent`.
     waiting: Vec<u8>,
     sent: usize,
     counters: StreamCounters,
@@ -33,54 +36,55 @@ enum Framing {
         watch: AccmWatch,
     },
     Sync {
-        /// The lengths of the frames that wait for the daemon.
+        /// Lengths of the frames in the output buffer.
         lengths: VecDeque<usize>,
-        cutter: Cutter,
+        cutter: FrameSplitter,
     },
 }
 
-/// Frames, since the start.
+/// Frames counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamCounters {
     /// Frames from the daemon.
     pub from_ppp: u64,
-    /// Frames for the daemon, taken.
+    /// Frames queued for the daemon.
     pub to_ppp: u64,
-    /// Frames for the daemon dropped, because it does not read.
+    /// Frames for the daemon dropped because the buffer was full.
     pub ppp_full: u64,
-    /// Synchronous frames of which the daemon's side took only a part.
+    /// Synchronous frames that were written only in part.
     pub ppp_cut: u64,
-    /// Synchronous reads that gave more than one frame.
+    /// Synchronous reads that returned more than one frame.
     pub ppp_joined: u64,
-    /// Beginnings of synchronous frames that the daemon's side gave up and wrote again.
+    /// Truncated synchronous frames that the daemon's side abandoned and wrote again.
     pub ppp_stub: u64,
-    /// Synchronous bytes that hold no end of a frame for longer than a frame can be.
+    /// Synchronous input dropped because it has no frame boundary within the longest frame.
     pub ppp_long: u64,
     /// Frames from the daemon dropped, in the order of [`HdlcDrop::ALL`].
     pub hdlc: [u64; 5],
 }
 
 impl Stream {
-    /// A stream on which nothing has passed.
+    /// Returns a stream on which nothing has passed.
     #[must_use]
     pub fn new(synchronous: bool) -> Self {
         let framing = if synchronous {
-            Framing::Sync { lengths: VecDeque::new(), cutter: Cutter::default() }
+            Framing::Sync { lengths: VecDeque::new(), cutter: FrameSplitter::default() }
         } else {
-            let decoder = Box::new(Decoder::new(LONGEST));
+            let decoder = Box::new(Decoder::new(MAX_FRAME));
             Framing::Async { decoder, encoder: Encoder::default(), watch: AccmWatch::default() }
         };
         Self { framing, waiting: Vec::new(), sent: 0, counters: StreamCounters::default() }
     }
 
-    /// Whether one write is one frame.
+    /// Returns whether each write is one frame.
     #[must_use]
     pub const fn is_synchronous(&self) -> bool {
         matches!(self.framing, Framing::Sync { .. })
     }
 
-    /// What one read gave; each good frame goes to `deliver`, in order. Reading goes on until there is nothing more,
-    /// and then [`quiet`](Self::quiet) follows: a pty whose reader was late may have cut a frame in two.
+    /// Takes the bytes of one read and passes each valid frame to `deliver`, in order. The caller reads until
+    /// nothing is left and then calls [`quiet`](Self::input_idle): a pty whose reader was late may have split a
+    /// frame.
     pub fn read(&mut self, bytes: &[u8], mut deliver: impl FnMut(&[u8])) {
         let counters = &mut self.counters;
         match &mut self.framing {
@@ -96,15 +100,15 @@ impl Stream {
         }
     }
 
-    /// There is no more to read at present: what was held is whole, unless the daemon's end was full. To be called
-    /// again when [`next_timeout`](Self::next_timeout) says so.
-    pub fn quiet(&mut self, now: Instant, deliver: impl FnMut(&[u8])) {
+    /// Reports that there is nothing to read: delivers held bytes as a frame, unless the daemon's end was
+    /// full. To be called again at [`next_timeout`](Self::next_timeout).
+    pub fn input_idle(&mut self, now: Instant, deliver: impl FnMut(&[u8])) {
         if let Framing::Sync { cutter, .. } = &mut self.framing {
-            cutter.quiet(now, &mut self.counters, deliver);
+            cutter.input_idle(now, &mut self.counters, deliver);
         }
     }
 
-    /// When [`quiet`](Self::quiet) is to be called: `Some(None)` is at once, if there is nothing to read.
+    /// Returns when to call [`quiet`](Self::input_idle): `Some(None)` means at once, if there is nothing to read.
     #[must_use]
     pub const fn next_timeout(&self) -> Option<Option<Instant>> {
         match &self.framing {
@@ -113,14 +117,14 @@ impl Stream {
         }
     }
 
-    /// A frame for the daemon: waits, or is dropped and counted.
+    /// Queues a frame for the daemon, or drops and counts it.
     pub fn push(&mut self, frame: &[u8]) {
         let waiting = self.waiting.len() - self.sent;
         let room = match self.framing {
             Framing::Async { .. } => encoded_max(frame.len()),
             Framing::Sync { .. } => frame.len(),
         };
-        if waiting + room > BOUND || frame.len() > LONGEST {
+        if waiting + room > MAX_QUEUED || frame.len() > MAX_FRAME {
             self.counters.ppp_full += 1;
             return;
         }
@@ -138,7 +142,7 @@ impl Stream {
         }
     }
 
-    /// What to write next with one write(2); empty if there is nothing.
+    /// Returns the bytes for the next write(2); empty if there are none.
     #[must_use]
     pub fn to_write(&self) -> &[u8] {
         let end = match &self.framing {
@@ -148,7 +152,7 @@ impl Stream {
         self.waiting.get(self.sent..end).unwrap_or_default()
     }
 
-    /// So many bytes of it were taken. The rest of a synchronous frame is of no use to anyone.
+    /// Marks `count` bytes as written. The rest of a synchronous frame is useless and discarded.
     pub fn written(&mut self, count: usize) {
         let mut gone = count;
         if let Framing::Sync { lengths, .. } = &mut self.framing
@@ -164,15 +168,15 @@ impl Stream {
         }
     }
 
-    /// What has been met so far.
+    /// Returns the counters.
     #[must_use]
     pub const fn counters(&self) -> &StreamCounters {
         &self.counters
     }
 
-    /// Moves what waits to the front once that is cheap, so that the memory stays within twice the bound.
+    /// Moves buffered bytes to the front once that is cheap, which limits memory to twice the bound.
     fn make_room(&mut self) {
-        if self.sent > BOUND / 2 {
+        if self.sent > MAX_QUEUED / 2 {
             self.waiting.drain(..self.sent);
             self.sent = 0;
         }
@@ -180,7 +184,7 @@ impl Stream {
 }
 
 impl StreamCounters {
-    /// Every count with its label.
+    /// Returns every counter with its label.
     #[must_use]
     pub fn named(&self) -> Vec<(&'static str, u64)> {
         let mut named = vec![
@@ -215,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_pass_both_ways_in_both_modes() {
+    fn frames_round_trip_in_both_modes() {
         for synchronous in [false, true] {
             let (mut here, mut there) = (Stream::new(synchronous), Stream::new(synchronous));
             for _ in 0..3 {
@@ -227,7 +231,7 @@ mod tests {
             let piece = if synchronous { usize::MAX } else { 3 };
             for write in drain(&mut here, piece) {
                 there.read(&write, |frame| got.push(frame.to_vec()));
-                there.quiet(now, |frame| got.push(frame.to_vec()));
+                there.input_idle(now, |frame| got.push(frame.to_vec()));
             }
             assert_eq!(got, [&FRAME[..], &[0xfd, 0x90, 0x7e, 0x7d]].repeat(3));
             assert_eq!((here.counters().to_ppp, there.counters().from_ppp), (6, 6));
@@ -235,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_does_not_read_costs_frames_and_no_memory() {
+    fn full_buffer_drops_frames_and_stays_bounded() {
         for synchronous in [false, true] {
             let mut stream = Stream::new(synchronous);
             for _ in 0..10_000 {
@@ -243,18 +247,18 @@ mod tests {
             }
             let counters = *stream.counters();
             assert!(counters.ppp_full > 0 && counters.to_ppp + counters.ppp_full == 10_000);
-            assert!(stream.waiting.len() <= BOUND);
+            assert!(stream.waiting.len() <= MAX_QUEUED);
             for _ in 0..1000 {
                 let bytes = stream.to_write().len().min(1400);
                 stream.written(bytes);
                 stream.push(&[0x21; 1400]);
-                assert!(stream.waiting.len() <= 2 * BOUND);
+                assert!(stream.waiting.len() <= 2 * MAX_QUEUED);
             }
         }
     }
 
     #[test]
-    fn a_synchronous_frame_that_was_cut_is_not_followed_by_its_rest() {
+    fn rest_of_cut_synchronous_frame_is_dropped() {
         let mut stream = Stream::new(true);
         stream.push(&[1; 10]);
         stream.push(&[2; 10]);
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_check_sum_is_dropped_and_counted() {
+    fn frame_with_bad_fcs_is_dropped_and_counted() {
         let (mut here, mut there) = (Stream::new(false), Stream::new(false));
         here.push(&FRAME);
         let mut bytes = here.to_write().to_vec();

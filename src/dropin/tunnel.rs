@@ -1,6 +1,6 @@
-//! One call's packets, pure: GRE on one side, the PPP stream on the other.
+//! The data path of one call, without I/O: GRE on one side, the PPP stream on the other.
 //!
-//! Wires [`Flow`] to [`Stream`], and writes the lines about single packets that people look for in the log.
+//! Connects [`Flow`] to [`Stream`], and produces the log lines about single packets.
 
 use std::{
     ops::Range,
@@ -13,10 +13,10 @@ use crate::pptp::{
     gre::{self, MAX_HEADER},
 };
 
-/// Packets that we say we buffer: the classic client's number.
+/// Receive window offered to the server, as by the classic client.
 const WINDOW: u16 = 3;
 
-/// The call.
+/// Flow and stream of one call.
 #[derive(Debug)]
 pub struct Tunnel {
     flow: Flow,
@@ -25,7 +25,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// The call with these identifiers has just come up.
+    /// Returns the data path of a call that has just come up.
     #[must_use]
     pub fn new(options: &Options, call_id: u16, peer_call_id: u16, now: Instant) -> Self {
         let config = FlowConfig {
@@ -38,7 +38,7 @@ impl Tunnel {
         Self { flow: Flow::new(config, now), stream: Stream::new(options.sync), log_level: options.log_level }
     }
 
-    /// A GRE packet without its IP header. `remark` gets what the log should say of it.
+    /// Takes a GRE packet without its IP header, and passes lines for the log to `remark`.
     pub fn gre_input(&mut self, now: Instant, packet: &mut [u8], remark: &mut impl FnMut(String)) {
         let Self { flow, stream, log_level } = self;
         if *log_level == 0 {
@@ -65,32 +65,33 @@ impl Tunnel {
         }
     }
 
-    /// What one read of the PPP stream gave; `send` gets the GRE packet of each frame, header and payload apart.
+    /// Takes the bytes of one read of the PPP stream and passes each frame to `send` as GRE header and
+    /// payload.
     pub fn ppp_input(&mut self, now: Instant, bytes: &[u8], mut send: impl FnMut(&[u8], &[u8])) {
         let Self { flow, stream, .. } = self;
         stream.read(bytes, |frame| with_header(flow, now, frame, &mut send));
     }
 
-    /// There is no more to read at present.
+    /// Reports that there is nothing to read at present.
     pub fn ppp_quiet(&mut self, now: Instant, mut send: impl FnMut(&[u8], &[u8])) {
         let Self { flow, stream, .. } = self;
-        stream.quiet(now, |frame| with_header(flow, now, frame, &mut send));
+        stream.input_idle(now, |frame| with_header(flow, now, frame, &mut send));
     }
 
-    /// A lone acknowledgement, if one is due; gives its place in `out`.
+    /// Writes a lone acknowledgement to `out` if one is due; returns its range.
     pub fn ack(&mut self, now: Instant, out: &mut [u8]) -> Option<Range<usize>> {
         let ack = self.flow.poll_ack(now)?;
         out.get_mut(..ack.len())?.copy_from_slice(&ack);
         Some(0..ack.len())
     }
 
-    /// Does what is due.
+    /// Runs the flow's expired timers.
     pub fn handle_timeout(&mut self, now: Instant) {
         let Self { flow, stream, .. } = self;
         flow.handle_timeout(now, &mut |frame| stream.push(frame));
     }
 
-    /// When that, or [`ppp_quiet`](Self::ppp_quiet), is due.
+    /// Returns when [`handle_timeout`](Self::handle_timeout) or [`ppp_quiet`](Self::ppp_quiet) is due.
     #[must_use]
     pub fn next_timeout(&self, now: Instant) -> Option<Instant> {
         let flow = self.flow.next_timeout().map(|(at, _)| at);
@@ -98,12 +99,12 @@ impl Tunnel {
         flow.into_iter().chain(stream).min()
     }
 
-    /// The PPP stream.
+    /// Returns the PPP stream.
     pub const fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
-    /// The flow's counters and the stream's.
+    /// Returns the counters of the flow and of the stream.
     #[must_use]
     pub const fn counters(&self) -> (&crate::pptp::flow::FlowCounters, &super::stream::StreamCounters) {
         (self.flow.counters(), self.stream.counters())
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_become_packets_and_packets_frames() {
+    fn frames_and_packets_convert_both_ways() {
         for line in ["h", "h --sync"] {
             let (mut tunnel, now) = tunnel(line);
             let frame = [0xff, 0x03, 0x00, 0xfd, 0x90, 0, 1, 2, 3];
@@ -174,9 +175,9 @@ mod tests {
         }
     }
 
-    /// Defect 2 of the classic program: of 3, 3, 4, 2 only 2 and 4 arrive.
+    /// Defect 2 of the classic program: after 3, 3, 4, 2 it delivers only 2 and 4.
     #[test]
-    fn a_duplicate_behind_a_gap_loses_nothing() {
+    fn duplicate_behind_gap_loses_nothing() {
         let (mut tunnel, now) = tunnel("h");
         let mut lines = Vec::new();
         for seq in [1, 3, 3, 4, 2] {
@@ -191,9 +192,9 @@ mod tests {
         );
     }
 
-    /// Defect 3: a payload that is cut short is not filled up from an old buffer.
+    /// Defect 3: a truncated payload must not be completed from an old buffer.
     #[test]
-    fn a_packet_that_is_cut_short_is_dropped() {
+    fn truncated_packet_is_dropped() {
         let (mut tunnel, now) = tunnel("h");
         let mut short = packet(1, &[0x21; 60]);
         short.truncate(52);
@@ -204,7 +205,7 @@ mod tests {
 
     /// Defects 4 and 6.
     #[test]
-    fn lost_packets_are_counted_and_a_small_missing_window_holds() {
+    fn counts_losses_and_honours_small_missing_window() {
         let (mut nobuffer, now) = tunnel("h --nobuffer");
         for seq in [1, 5] {
             nobuffer.gre_input(now, &mut packet(seq, &[0x21, 0]), &mut |_| {});
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn level_two_tells_of_every_packet_and_level_zero_of_none() {
+    fn log_level_controls_packet_lines() {
         for (level, expected) in [(0, 0), (1, 0), (2, 1)] {
             let (mut tunnel, now) = tunnel(&format!("h --loglevel {level}"));
             let mut lines = Vec::new();

@@ -1,9 +1,9 @@
-//! The call's PPP when someone else speaks it: pppd(8) or ppp(8) at the other end of a pty.
+//! PPP of a call in an external daemon: pppd(8) or ppp(8) at the other end of a pty.
 //!
-//! Owns the asynchronous framing towards the daemon (RFC 1662 §4), what waits for it up to a bound, the
-//! [`Watch`] that learns how far the two ends have come, and the limit of each phase. Answers to the same calls as
-//! [`Link`](crate::ppp::link::Link), so that the session need not know who speaks. Pure: reading and writing the pty
-//! is the engine process's.
+//! Owns the asynchronous framing towards the daemon (RFC 1662 §4), a bounded output buffer, the [`Watch`]
+//! that follows the negotiation, and the time limit of each phase. Has the same interface as
+//! [`Link`](crate::ppp::link::Link), so that the session handles both alike. No I/O: the engine process reads
+//! and writes the pty.
 
 use std::{
     collections::VecDeque,
@@ -17,13 +17,13 @@ use crate::ppp::{
     watch::{Sender, Watch},
 };
 
-/// The longest frame that is taken from the daemon, in bytes: what a buffer of the engine holds behind a GRE header.
+/// Longest frame from the daemon, in bytes; fits in an engine buffer behind a GRE header.
 pub const LONGEST: usize = 2000;
 
-/// Bytes that wait for the daemon at most; beyond it frames are dropped and counted.
+/// Maximum number of bytes that wait for the daemon; further frames are dropped and counted.
 const BOUND: usize = 256 * 1024;
 
-/// How long each phase may take.
+/// Time limit of each phase.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// LCP.
@@ -34,16 +34,16 @@ pub struct Limits {
     pub network: Duration,
 }
 
-/// What has passed, since the call came up.
+/// Counters since the call came up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BridgeCounters {
     /// Frames from the daemon.
     pub from_ppp: u64,
-    /// Frames for the daemon, taken.
+    /// Frames for the daemon, accepted.
     pub to_ppp: u64,
-    /// Frames for the daemon dropped, because it does not read.
+    /// Frames for the daemon, dropped because it does not read.
     pub ppp_full: u64,
-    /// Frames from the daemon dropped, in the order of [`HdlcDrop::ALL`].
+    /// Frames from the daemon, dropped; in the order of [`HdlcDrop::ALL`].
     pub hdlc: [u64; 5],
 }
 
@@ -52,13 +52,13 @@ pub struct Bridge {
     watch: Watch,
     decoder: Decoder,
     encoder: Encoder,
-    /// What waits for the daemon, from `sent` on.
+    /// Bytes for the daemon; those from `sent` on are not written yet.
     waiting: Vec<u8>,
     sent: usize,
     counters: BridgeCounters,
     limits: Limits,
     phase_end: Option<Instant>,
-    spoken: Option<AuthProtocol>,
+    auth_protocol: Option<AuthProtocol>,
     stage: Stage,
     ended: bool,
     events: VecDeque<LinkEvent>,
@@ -73,7 +73,8 @@ enum Stage {
 }
 
 impl Bridge {
-    /// The call has just come up. `mtu_limit` is what the path carries in one information field, in bytes.
+    /// Creates the bridge of a new call. `mtu_limit` is the largest PPP information field that the path
+    /// carries, in bytes.
     #[must_use]
     pub fn new(limits: Limits, mtu_limit: u16, now: Instant) -> Self {
         Self {
@@ -85,23 +86,23 @@ impl Bridge {
             counters: BridgeCounters::default(),
             phase_end: Some(now + limits.lcp),
             limits,
-            spoken: None,
+            auth_protocol: None,
             stage: Stage::Lcp,
             ended: false,
             events: VecDeque::new(),
         }
     }
 
-    /// A frame of the peer: waits for the daemon, or is dropped and counted.
+    /// Queues a frame of the peer for the daemon, or drops and counts it.
     pub fn from_peer(&mut self, now: Instant, frame: &[u8]) {
         self.watch.frame(Sender::Peer, frame);
-        self.look(now);
+        self.handle_watch_events(now);
         if self.waiting.len() - self.sent + encoded_max(frame.len()) > BOUND {
             self.counters.ppp_full += 1;
             return;
         }
         self.counters.to_ppp += 1;
-        // To the front once that is cheap, so that the memory stays within twice the bound.
+        // Move the rest to the front once that is cheap, so that memory stays within twice the bound.
         if self.sent > BOUND / 2 {
             self.waiting.drain(..self.sent);
             self.sent = 0;
@@ -110,7 +111,7 @@ impl Bridge {
         self.encoder.encode(frame, &mut self.waiting);
     }
 
-    /// What one read of the pty gave; `deliver` gets each good frame for the peer.
+    /// Processes bytes read from the pty; passes each valid frame for the peer to `deliver`.
     pub fn from_daemon(&mut self, now: Instant, bytes: &[u8], mut deliver: impl FnMut(&[u8])) {
         let Self { watch, decoder, counters, .. } = self;
         decoder.feed(bytes, |frame| {
@@ -119,16 +120,16 @@ impl Bridge {
             deliver(frame);
         });
         self.counters.hdlc = self.decoder.counters().drops;
-        self.look(now);
+        self.handle_watch_events(now);
     }
 
-    /// What to write to the pty.
+    /// Returns the bytes to write to the pty.
     #[must_use]
     pub fn to_write(&self) -> &[u8] {
         self.waiting.get(self.sent..).unwrap_or_default()
     }
 
-    /// So many bytes of it were taken.
+    /// Removes `count` written bytes.
     pub fn written(&mut self, count: usize) {
         self.sent = (self.sent + count).min(self.waiting.len());
         if self.sent == self.waiting.len() {
@@ -137,36 +138,36 @@ impl Bridge {
         }
     }
 
-    /// What happened, in order, in the words of a link.
+    /// Returns the next event, as an event of a link.
     pub fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
     }
 
-    /// The daemon has been asked to end by whoever started it: here the link is over at once.
+    /// Ends the link at once; the supervisor stops the daemon.
     pub fn close(&mut self, reason: DownReason) {
         self.end(reason);
     }
 
-    /// That the peer is through with IPCP is the daemon's to find out.
+    /// Reports that the peer answers: the daemon itself checks that the peer has opened IPCP.
     pub fn probe(&mut self) {
         self.events.push_back(LinkEvent::PeerAnswered);
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    /// Returns when [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub const fn next_timeout(&self) -> Option<Instant> {
         self.phase_end
     }
 
-    /// A phase that takes longer than it may ends the link.
+    /// Ends the link if the phase has exceeded its time limit.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.phase_end.is_none_or(|end| end > now) {
             return;
         }
         let reason = match self.stage {
-            Stage::Lcp => DownReason::LcpTimeout { heard_anything: self.watch.heard_peer() },
+            Stage::Lcp => DownReason::LcpTimeout { heard_anything: self.watch.received_from_peer() },
             Stage::Authentication => {
-                let protocol = self.spoken.unwrap_or(AuthProtocol::MsChapV2);
+                let protocol = self.auth_protocol.unwrap_or(AuthProtocol::MsChapV2);
                 DownReason::AuthFailed(AuthFailure::new(FailureKind::Timeout, protocol))
             }
             Stage::Network | Stage::Up => {
@@ -176,20 +177,20 @@ impl Bridge {
         self.end(reason);
     }
 
-    /// What has been met so far.
+    /// Returns the counters.
     #[must_use]
     pub const fn counters(&self) -> &BridgeCounters {
         &self.counters
     }
 
-    fn look(&mut self, now: Instant) {
+    fn handle_watch_events(&mut self, now: Instant) {
         while let Some(event) = self.watch.poll_event() {
             if self.ended {
                 continue;
             }
             match &event {
                 LinkEvent::LcpUp { auth, .. } => {
-                    self.spoken = *auth;
+                    self.auth_protocol = *auth;
                     match auth {
                         Some(_) => self.enter(Stage::Authentication, Some(now + self.limits.auth)),
                         None => self.enter(Stage::Network, Some(now + self.limits.network)),
@@ -227,7 +228,7 @@ impl Bridge {
 }
 
 impl BridgeCounters {
-    /// Every count with its label.
+    /// Returns every counter with its label.
     #[must_use]
     pub fn named(&self) -> Vec<(&'static str, u64)> {
         let mut named =
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_pass_both_ways_and_a_damaged_one_is_counted() {
+    fn frames_pass_and_damaged_ones_are_counted() {
         let now = Instant::now();
         let (mut ours, mut theirs) = (bridge(now), bridge(now));
         for _ in 0..3 {
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_does_not_read_costs_frames_and_no_memory() {
+    fn memory_is_bounded_if_the_daemon_does_not_read() {
         let now = Instant::now();
         let mut bridge = bridge(now);
         for round in 0..20_000 {
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn each_phase_has_its_limit_and_its_reason() {
+    fn each_phase_times_out_with_its_own_reason() {
         let now = Instant::now();
         let mut silent = bridge(now);
         silent.handle_timeout(now);
@@ -299,7 +300,7 @@ mod tests {
         assert_eq!(ended(&mut silent), Some(DownReason::LcpTimeout { heard_anything: false }));
         assert_eq!(silent.next_timeout(), None);
         let mut mute = bridge(now);
-        // Both agree on MS-CHAPv2, and then nothing.
+        // Both ends agree on MS-CHAPv2, then nothing follows.
         let wish = [0xff, 0x03, 0xc0, 0x21, 1, 1, 0, 9, 3, 5, 0xc2, 0x23, 0x81];
         let mut ack = wish;
         ack[4] = 2;
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_told_once() {
+    fn end_is_reported_once() {
         let now = Instant::now();
         let mut bridge = bridge(now);
         bridge.close(DownReason::Closed);

@@ -1,9 +1,9 @@
 //! The engine process: one loop around one [`Session`], without privileges.
 //!
-//! It gets its descriptors from the supervisor, gives up everything else before it reads a byte from the wire,
-//! and ends when the supervisor does. Per round it moves at most `BATCH` packets in each direction, so that
-//! neither direction, nor the control connection, waits for the other for long. With an external PPP the tun device is a
-//! pty (`pty`).
+//! It gets its descriptors from the supervisor, drops all other privileges before it reads a byte from the
+//! wire, and exits with the supervisor. Each iteration moves at most `BATCH` packets in each direction, so
+//! that neither direction nor the control connection waits for long. With an external PPP a pty (`pty`)
+//! replaces the tun device.
 
 mod pty;
 
@@ -36,23 +36,23 @@ use crate::{
     secret::Secret,
 };
 
-/// Packets per direction and round, and per system call on the GRE socket.
+/// Packets per direction and loop iteration, and per system call on the GRE socket.
 const BATCH: usize = 64;
 
-/// The largest datagram that we take: an Ethernet frame with room to spare. A larger one is cut, and the flow
-/// then drops it by its length.
+/// Size of the receive buffers in bytes, more than an Ethernet frame. A larger datagram is truncated, and the
+/// flow then drops it because of its length.
 const DATAGRAM: usize = 2048;
 
-/// The whole life of an engine process, whose standard input is its channel.
+/// Runs the engine process, whose standard input is its channel.
 ///
 /// # Errors
-/// When it cannot give up root, or its parent does not speak to it as agreed.
+/// Returns an error if the process cannot drop root privileges, or its parent violates the protocol.
 pub fn main(loglevel: u8) -> io::Result<()> {
     start_log(loglevel);
     let channel = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
     let jail = jail::path(&paths::control_dir(), "engine");
     privileges::drop_all(Files::Nothing(&jail))?;
-    privileges::die_with_parent();
+    privileges::kill_on_parent_exit();
     let Some((spec, descriptors)) = receive_start(&channel)? else { return Ok(()) };
     let Some(password) = receive_password(&channel)? else { return Ok(()) };
     let [tcp, gre, tun] = descriptors;
@@ -66,7 +66,7 @@ struct Engine {
     gre: OwnedFd,
     /// The tun device, or the daemon's pty.
     tun: OwnedFd,
-    /// Nobody has the other end of the pty any more.
+    /// The other end of the pty is closed.
     pty_gone: bool,
     server: std::net::SocketAddrV4,
     connect: Connect,
@@ -74,7 +74,7 @@ struct Engine {
     outgoing: Batch,
     packet: Vec<u8>,
     io: IoCounters,
-    /// What the GRE socket last complained of: it tells why nothing comes back.
+    /// Last error of the GRE socket; explains why no packet arrives.
     gre_error: Option<String>,
     confined: bool,
     ended: bool,
@@ -83,7 +83,7 @@ struct Engine {
 enum Connect {
     Until(Instant),
     Done,
-    /// The other side has closed, or we have.
+    /// Closed by either side.
     Closed,
 }
 
@@ -109,14 +109,14 @@ impl Engine {
         getrandom::fill(&mut call_id).map_err(io::Error::other)?;
         let server = spec.server;
         let connect = Connect::Until(now + spec.limits.connect);
-        // If the system has no random bytes now, it had some a moment ago: zeros would be worse than an end.
+        // The same call succeeded above; should it fail later, an abort is better than zeros.
         let random = Box::new(|bytes: &mut [u8]| {
             if getrandom::fill(bytes).is_err() {
                 std::process::abort();
             }
         });
         let session = Session::new(spec, password, u16::from_be_bytes(call_id).max(1), random, now);
-        transport::only_call(&gre, session.call_id());
+        transport::filter_call_id(&gre, session.call_id());
         Ok(Self {
             session,
             channel,
@@ -142,14 +142,14 @@ impl Engine {
         }
         loop {
             self.flush(Instant::now());
-            self.tell()?;
+            self.send_events()?;
             if self.ended {
                 return Ok(());
             }
             let ready = self.wait()?;
             let now = Instant::now();
-            if ready.channel && !self.hear(now)? {
-                // The supervisor is gone: nobody wants this tunnel any more.
+            if ready.channel && !self.handle_messages(now)? {
+                // The supervisor is gone: the tunnel has no owner any more.
                 return Ok(());
             }
             if ready.tcp {
@@ -164,7 +164,7 @@ impl Engine {
             } else if ready.tun {
                 self.receive_tun(now);
             }
-            self.expire(now);
+            self.handle_timeouts(now);
         }
     }
 
@@ -200,8 +200,8 @@ impl Engine {
         }
     }
 
-    /// Hears the supervisor out; `false` when it is gone.
-    fn hear(&mut self, now: Instant) -> io::Result<bool> {
+    /// Handles all waiting messages of the supervisor; returns `false` if it is gone.
+    fn handle_messages(&mut self, now: Instant) -> io::Result<bool> {
         loop {
             match self.channel.receive(false) {
                 Ok(Some(message)) => match serde_json::from_slice(&message.bytes)? {
@@ -220,7 +220,7 @@ impl Engine {
         }
     }
 
-    /// Once it is connected it needs nothing but what it has.
+    /// Restricts the process to its open descriptors once TCP is connected.
     fn confine(&mut self) -> io::Result<()> {
         if !self.confined && matches!(self.connect, Connect::Done) {
             privileges::confine(&[
@@ -312,7 +312,7 @@ impl Engine {
         self.send_gre();
     }
 
-    fn expire(&mut self, now: Instant) {
+    fn handle_timeouts(&mut self, now: Instant) {
         if let Connect::Until(deadline) = self.connect
             && deadline <= now
         {
@@ -334,7 +334,7 @@ impl Engine {
         }
     }
 
-    /// Sends what the machines have ready.
+    /// Sends everything that the state machines have ready.
     fn flush(&mut self, now: Instant) {
         loop {
             let Self { session, outgoing, .. } = self;
@@ -364,7 +364,7 @@ impl Engine {
     fn send_gre(&mut self) {
         if let Err(error) = self.outgoing.send(&self.gre) {
             self.io.gre_send_errors += 1;
-            // A full queue is the network's ordinary way to say slow down.
+            // A full send queue is ordinary congestion.
             if !matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN)) {
                 self.note_gre_error(&error);
             }
@@ -379,8 +379,8 @@ impl Engine {
         }
     }
 
-    /// Tells the supervisor what happened.
-    fn tell(&mut self) -> io::Result<()> {
+    /// Sends the session's events to the supervisor.
+    fn send_events(&mut self) -> io::Result<()> {
         while let Some(event) = self.session.poll_event() {
             match event {
                 SessionEvent::Phase(phase, detail) => self.say(&FromEngine::Phase { phase, detail })?,
@@ -449,7 +449,7 @@ fn receive_password(channel: &Channel) -> io::Result<Option<Secret>> {
     Ok(Some(Secret::new(message.bytes)))
 }
 
-/// One line per event to the pipe that the supervisor reads: level, space, text.
+/// Logs to the pipe that the supervisor reads, one line per event: level, space, text.
 fn start_log(loglevel: u8) {
     let level = match loglevel {
         0 => tracing::Level::WARN,

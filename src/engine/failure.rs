@@ -1,25 +1,25 @@
-//! What can go wrong with a tunnel: one variant, one exit code and one sentence for each.
+//! The failures of a tunnel: one variant, one exit code and one sentence for each.
 //!
-//! The engine says what it saw, the supervisor adds what it knows of the host, the command line prints both
-//! and ends with the code. The table in `pptpctl(8)` is this enum.
+//! The engine reports what it observed, the supervisor adds information about the host, the command line
+//! prints both and exits with the code. The table in `pptpctl(8)` is this enum.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The way of a tunnel from a name to packets, in order.
+/// The phases of bringing up a tunnel, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// The server's name becomes addresses.
+    /// Lookup of the server's name.
     Resolve,
-    /// TCP to port 1723.
+    /// TCP connection to port 1723.
     Connect,
     /// SCCRQ, SCCRP (RFC 2637 §2.1, §2.2).
     Control,
     /// OCRQ, OCRP (RFC 2637 §2.7, §2.8).
     Call,
-    /// LCP, and with it the first GRE packet of the server.
+    /// LCP, including the first GRE packet from the server.
     Lcp,
     /// PAP, CHAP or MS-CHAP.
     Authentication,
@@ -29,12 +29,12 @@ pub enum Phase {
     Addresses,
     /// The steps on this host: device, addresses, routes.
     Routes,
-    /// Packets may flow.
+    /// The tunnel carries packets.
     Up,
 }
 
 impl Phase {
-    /// The word that `up` and `status` show.
+    /// Returns the word that `up` and `status` show.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -58,7 +58,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What went wrong, as a class.
+/// Class of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
@@ -66,9 +66,9 @@ pub enum FailureKind {
     NameNotResolved,
     /// Nothing listens on port 1723.
     ConnectionRefused,
-    /// No answer to TCP at all.
+    /// No answer to the TCP SYN.
     ConnectTimeout,
-    /// TCP is fine, and nobody answers the SCCRQ.
+    /// TCP is connected, but the SCCRQ is not answered.
     ControlSilent,
     /// The server refused the control connection.
     ControlRefused,
@@ -76,38 +76,38 @@ pub enum FailureKind {
     CallRefused,
     /// The server never answered the OCRQ.
     CallTimeout,
-    /// Call up, and nothing comes back on protocol 47.
+    /// The call is up, but no packet arrives on IP protocol 47.
     GreFiltered,
-    /// LCP did not come to an agreement.
+    /// LCP negotiation failed.
     LcpFailed,
-    /// The server does not accept us, or could not prove itself.
+    /// The server refused our credentials, or failed to authenticate itself.
     AuthenticationFailed,
-    /// The encryption that the profile demands was not to be had.
+    /// The encryption that the profile requires was not negotiated.
     EncryptionRefused,
-    /// IPCP gave no address.
+    /// IPCP assigned no address.
     NoAddress,
-    /// No tunnel device.
+    /// There is no tunnel device.
     NoTun,
     /// A step on this host failed.
     LinkStep,
     /// `down` (or a signal) while the tunnel was coming up.
     Interrupted,
-    /// The kernel knows no way to the server.
+    /// The kernel has no route to the server.
     NoRoute,
     /// The server ended a tunnel that was up.
     PeerEnded,
-    /// The server went silent while the tunnel was up.
+    /// The server stopped answering while the tunnel was up.
     PeerLost,
-    /// The external PPP that the profile asks for is not there.
+    /// The external PPP of the profile is not available.
     NoPpp,
-    /// The external PPP ended for a reason of its own.
+    /// The external PPP ended unexpectedly.
     PppFailed,
-    /// A defect of ours, or of the system under us.
+    /// A bug in pptpctl, or a failure of the operating system.
     Internal,
 }
 
 impl FailureKind {
-    /// All of them, for documents and tests.
+    /// All classes, for documents and tests.
     pub const ALL: [Self; 21] = [
         Self::NameNotResolved,
         Self::ConnectionRefused,
@@ -132,7 +132,7 @@ impl FailureKind {
         Self::Internal,
     ];
 
-    /// The exit status of `pptpctl up`; each its own, and none that means something else elsewhere.
+    /// Returns the exit status of `pptpctl up`: unique, and not used for anything else by the command line.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
@@ -160,7 +160,7 @@ impl FailureKind {
         }
     }
 
-    /// What happened, in a few words.
+    /// Returns a short description.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -188,9 +188,9 @@ impl FailureKind {
         }
     }
 
-    /// Whether another server address is worth a try at once.
+    /// Returns whether another address of the server should be tried at once.
     #[must_use]
-    pub const fn is_about_this_address(self) -> bool {
+    pub const fn is_address_specific(self) -> bool {
         matches!(
             self,
             Self::ConnectionRefused
@@ -205,7 +205,8 @@ impl FailureKind {
         )
     }
 
-    /// Whether a lost tunnel must not be dialled again: trying would lock an account, or hide a refusal.
+    /// Returns whether a lost tunnel must not be dialled again: a retry could lock the account or hide a
+    /// refusal.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(
@@ -219,33 +220,34 @@ impl FailureKind {
     }
 }
 
-/// How `ppp` begins when no protocol of the profile suits the server: other hints help than after a wrong password.
+/// Start of the text of `ppp` if the server accepts no protocol of the profile: other hints help than after a
+/// wrong password.
 pub const NO_COMMON_AUTH: &str = "no authentication protocol in common";
 
-/// How `net` puts it when the unit is taken: the driver is there.
+/// Part of the text of `net` for a unit in use; the driver is present then.
 pub const UNIT_TAKEN: &str = " is in use";
 
-/// One failure, with all that a person at a hotel needs to know.
+/// One failure, with all that the user needs to resolve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// How far it had come.
+    /// The phase in which it occurred.
     pub phase: Phase,
-    /// Its class.
+    /// The class of the failure.
     pub kind: FailureKind,
-    /// What exactly was seen; may be empty. Texts of the peer are cleaned before they get here.
+    /// What exactly was observed; may be empty. Texts from the peer are sanitized beforehand.
     pub detail: String,
     /// What to check, each a sentence.
     pub hints: Vec<String>,
 }
 
 impl Failure {
-    /// A failure without hints.
+    /// Creates a failure without hints.
     #[must_use]
     pub fn new(phase: Phase, kind: FailureKind, detail: impl Into<String>) -> Self {
         Self { phase, kind, detail: detail.into(), hints: Vec::new() }
     }
 
-    /// The same with one more thing to check.
+    /// Adds one more thing to check.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
@@ -256,7 +258,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = self.kind.words();
-        // A machine's own sentence may begin with the same words; once is enough.
+        // The detail may begin with the words of the class; print them once.
         let detail = self.detail.strip_prefix(words).unwrap_or(&self.detail).trim_start_matches(": ");
         write!(f, "{}: {words}", self.phase)?;
         if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
@@ -270,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_failure_has_its_own_exit_code_and_words() {
+    fn failures_have_distinct_exit_codes_and_words() {
         for (at, kind) in FailureKind::ALL.iter().enumerate() {
             for other in FailureKind::ALL.iter().skip(at + 1) {
                 assert_ne!(kind.exit_code(), other.exit_code(), "{kind:?} {other:?}");
@@ -281,13 +283,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_phase_class_and_detail() {
+    fn display_names_phase_class_and_detail() {
         let failure = Failure::new(Phase::Authentication, FailureKind::AuthenticationFailed, "error 691");
         assert_eq!(failure.to_string(), "authentication: authentication failed: error 691");
     }
 
     #[test]
-    fn what_the_hints_recognise_is_what_is_said() {
+    fn hint_patterns_match_the_reported_texts() {
         let said = crate::ppp::link::DownReason::NoCommonAuth { offered: "PAP".into() }.to_string();
         assert!(said.starts_with(NO_COMMON_AUTH), "{said}");
         let said = crate::net::tun::Error::InUse(7).to_string();
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_class_says_the_detail_does_not_say_again() {
+    fn display_omits_repeated_kind() {
         let kind = FailureKind::AuthenticationFailed;
         let failure = Failure::new(Phase::Authentication, kind, "authentication failed: error 691");
         assert_eq!(failure.to_string(), "authentication: authentication failed: error 691");

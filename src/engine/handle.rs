@@ -1,7 +1,7 @@
-//! The supervisor's half: starts a child of this same program, hands it descriptors, reads what it says.
+//! The supervisor's half: starts this program as a child, passes it descriptors, and reads its messages.
 //!
 //! A child is either the engine of one tunnel or a resolver of one name. Both get an empty environment, the
-//! channel as standard input, a pipe for what they have to say in the log, and nothing else.
+//! channel as standard input, a pipe for log output, and nothing else.
 
 use std::{
     ffi::OsStr,
@@ -24,16 +24,16 @@ use crate::{
     secret::Secret,
 };
 
-/// The hidden subcommand under which this program is the engine.
+/// Hidden subcommand that runs the engine.
 pub const ENGINE: &str = "__engine";
 
-/// The hidden subcommand under which this program is the resolver.
+/// Hidden subcommand that runs the resolver.
 pub const RESOLVER: &str = "__resolve";
 
-/// How long a child that was killed may take to be gone.
+/// Maximum wait for a killed child to exit.
 const REAP_WAIT: Duration = Duration::from_secs(2);
 
-/// A child process, as its parent holds it. Dropping it kills it.
+/// A child process. Dropping the handle kills it.
 #[derive(Debug)]
 pub struct ChildHandle {
     child: Child,
@@ -52,14 +52,14 @@ pub struct Resolver {
     name: String,
 }
 
-/// What came from an engine.
+/// The result of reading from an engine.
 #[derive(Debug)]
 pub enum EngineOutput {
-    /// A message that kept the rules.
+    /// A valid message.
     Message(FromEngine),
-    /// Nothing more for now.
+    /// No message is waiting.
     Nothing,
-    /// The channel has ended, or a message broke a rule; why.
+    /// The channel has ended, or a message broke a rule; the text says why.
     Ended(String),
 }
 
@@ -71,7 +71,8 @@ impl ChildHandle {
             .args([OsStr::new(role), OsStr::new(&loglevel.to_string())])
             .env_clear()
             .current_dir("/")
-            // Ctrl-C at the terminal of `up --foreground` is for the supervisor, which then ends us politely.
+            // Ctrl-C at the terminal of `up --foreground` must reach only the supervisor, which shuts the
+            // child down.
             .process_group(0)
             .stdin(Stdio::from(theirs.into_fd()))
             .stdout(Stdio::null())
@@ -79,28 +80,28 @@ impl ChildHandle {
             .spawn()?;
         let stderr = child.stderr.take();
         if let Some(pipe) = &stderr {
-            wait::never_block(pipe.as_fd())?;
+            wait::set_nonblocking(pipe.as_fd())?;
         }
         Ok(Self { child, channel: ours, stderr })
     }
 
-    /// The child's process id.
+    /// Returns the child's process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What to wait on: the channel, and the pipe of the log while it is open.
+    /// Returns the descriptors to poll: the channel, and the log pipe while it is open.
     #[must_use]
     pub fn fds(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
         (self.channel.as_fd(), self.stderr.as_ref().map(AsFd::as_fd))
     }
 
-    /// Reads what the child has to say in the log, without blocking, and hands it on.
+    /// Reads the child's log output without blocking and passes it to `each`.
     pub fn read_log(&mut self, mut each: impl FnMut(&[u8])) {
         let Some(pipe) = &mut self.stderr else { return };
         let mut bytes = [0; 4096];
-        // Bounded, so that a child that talks without end does not keep us from everything else.
+        // Bounded, so that a child that logs without end cannot block the supervisor.
         for _ in 0..16 {
             match pipe.read(&mut bytes) {
                 Ok(0) => {
@@ -114,19 +115,19 @@ impl ChildHandle {
         }
     }
 
-    /// Ends it without asking, and waits until it is gone.
+    /// Kills the child and waits until it has exited, up to `REAP_WAIT`.
     pub fn kill(&mut self) {
         if let Err(error) = self.child.kill() {
             tracing::debug!(%error, "kill");
         }
         let give_up = Instant::now() + REAP_WAIT;
-        // SIGKILL takes effect as soon as the child leaves the kernel; a child that hangs there is init's.
+        // SIGKILL takes effect when the child leaves the kernel; a child that hangs there is left to init.
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < give_up {
             std::thread::yield_now();
         }
     }
 
-    /// How it ended, once its channel has: it is ending, so this does not take long.
+    /// Returns the exit status after the end of the channel; kills a child that has not exited.
     pub fn end(&mut self) -> String {
         match self.child.try_wait() {
             Ok(Some(status)) => status.to_string(),
@@ -149,10 +150,11 @@ impl Drop for ChildHandle {
 }
 
 impl Engine {
-    /// Starts the engine and hands it everything. Nothing has been sent to the server when this returns.
+    /// Starts the engine and sends it the spec, the descriptors and the password. Does not wait for the
+    /// connection.
     ///
     /// # Errors
-    /// When the process cannot be made or does not take what it is given.
+    /// Returns an error if the process cannot be started or does not accept a message.
     pub fn start(
         spec: Spec,
         password: &Secret,
@@ -163,37 +165,37 @@ impl Engine {
         let helper = ChildHandle::start(ENGINE, &spec.name, spec.loglevel)?;
         let start = serde_json::to_vec(&ToEngine::Start(Box::new(spec)))?;
         helper.channel.send(&start, &[tcp, gre, tun])?;
-        // One byte in front, because an empty message would look like the end.
+        // One byte in front, because an empty message would look like the end of the channel.
         let mut bare = zeroize::Zeroizing::new(vec![b'p']);
         bare.extend_from_slice(password.expose());
         helper.channel.send(&bare, &[])?;
         Ok(Self(helper))
     }
 
-    /// The process.
+    /// Returns the process.
     pub fn helper(&mut self) -> &mut ChildHandle {
         &mut self.0
     }
 
-    /// The process, to wait on.
+    /// Returns the process, for polling.
     #[must_use]
     pub fn process(&self) -> &ChildHandle {
         &self.0
     }
 
-    /// Says something to the engine, without waiting for it: one that is stuck must not hold its supervisor up.
-    /// Gives whether it was taken. That the engine is gone already is noticed elsewhere.
-    pub fn say(&self, message: &ToEngine) -> bool {
+    /// Sends a message without blocking, so that a stuck engine cannot stall the supervisor. Returns whether
+    /// it was accepted; an engine that has exited is detected elsewhere.
+    pub fn send(&self, message: &ToEngine) -> bool {
         let said =
-            serde_json::to_vec(message).map_err(io::Error::other).and_then(|m| self.0.channel.offer(&m));
+            serde_json::to_vec(message).map_err(io::Error::other).and_then(|m| self.0.channel.try_send(&m));
         if let Err(error) = &said {
             tracing::debug!(%error, "engine not told");
         }
         said.is_ok()
     }
 
-    /// The next message, without blocking.
-    pub fn hear(&self) -> EngineOutput {
+    /// Returns the next message without blocking.
+    pub fn receive(&self) -> EngineOutput {
         match self.0.channel.receive(false) {
             Ok(Some(message)) if !message.descriptors.is_empty() => {
                 EngineOutput::Ended("the engine broke a rule: descriptors".to_owned())
@@ -210,34 +212,35 @@ impl Engine {
 }
 
 impl Resolver {
-    /// Starts to look `name` up.
+    /// Starts a lookup of `name`.
     ///
     /// # Errors
-    /// When the process cannot be made.
+    /// Returns an error if the process cannot be started or does not accept the name.
     pub fn start(name: &str, loglevel: u8) -> io::Result<Self> {
         let helper = ChildHandle::start(RESOLVER, name, loglevel)?;
         helper.channel.send(name.as_bytes(), &[])?;
         Ok(Self { helper, name: name.to_owned() })
     }
 
-    /// The name that is looked up.
+    /// Returns the name that is looked up.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The process.
+    /// Returns the process.
     pub fn helper(&mut self) -> &mut ChildHandle {
         &mut self.helper
     }
 
-    /// The process, to wait on.
+    /// Returns the process, for polling.
     #[must_use]
     pub fn process(&self) -> &ChildHandle {
         &self.helper
     }
 
-    /// The answer; due when the channel is readable. The error is a sentence.
+    /// Returns the answer, `None` if it has not arrived yet; due when the channel is readable. A failure is a
+    /// sentence.
     #[must_use]
     pub fn answer(&self) -> Option<Answer> {
         match self.helper.channel.receive(false) {
@@ -249,7 +252,7 @@ impl Resolver {
     }
 }
 
-/// The program that runs, even if a newer one has taken its place on disk meanwhile: both halves must agree.
+/// Returns the running program, on Linux even if it was replaced on disk: both halves must match.
 fn own_program() -> io::Result<std::path::PathBuf> {
     if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }

@@ -1,15 +1,15 @@
-//! The words between supervisor and engine, and how strictly the supervisor reads them.
+//! Messages between supervisor and engine, and how strictly the supervisor validates them.
 //!
-//! The engine parses everything that comes from the wire, so the supervisor treats what the engine says as it
-//! would treat a stranger: bounded sizes, known fields only, addresses that make sense, texts that cannot
-//! drive a terminal. A message that breaks a rule ends the engine.
+//! The engine parses everything that comes from the wire, so the supervisor treats its messages as untrusted
+//! input: bounded sizes, known fields only, valid addresses, texts without control characters. A message that
+//! breaks a rule ends the engine.
 
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-pub use crate::net::sanitize::{LONGEST_TEXT, plain};
+pub use crate::net::sanitize::{MAX_TEXT_LENGTH, plain};
 use crate::net::sanitize::{is_host, is_plain};
 
 use super::{
@@ -17,54 +17,55 @@ use super::{
     spec::Spec,
 };
 
-/// Routes that a server may offer, at most.
-pub const MOST_ROUTES: usize = 64;
+/// Maximum number of routes that a server may offer.
+pub const MAX_ROUTES: usize = 64;
 
-/// From the supervisor to the engine.
+/// A message from the supervisor to the engine.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ToEngine {
-    /// Begin. The descriptors of TCP, GRE and tun come with it; the password is the next message, bare.
+    /// Start. The message carries the descriptors of TCP, GRE and tun; the password follows in a message that
+    /// is not JSON.
     Start(Box<Spec>),
-    /// End politely, then say [`FromEngine::Down`].
+    /// Shut down gracefully, then send [`FromEngine::Down`].
     Stop,
     /// Answer with [`FromEngine::Statistics`].
     Query,
-    /// The network under the tunnel may be another one: see at once whether the server is still there, and end if
-    /// it is not.
+    /// The network under the tunnel may have changed: check at once whether the server still answers, and end
+    /// if it does not.
     Probe,
 }
 
-/// From the engine to the supervisor.
+/// A message from the engine to the supervisor.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FromEngine {
-    /// A phase has begun; `detail` says how the one before it ended, for a person.
+    /// A phase has begun.
     Phase {
         /// The phase that begins.
         phase: Phase,
-        /// What came of the one before it; may be empty.
+        /// How the previous phase ended, for the user; may be empty.
         detail: String,
     },
-    /// The link carries packets, once this host is configured for it.
+    /// The link is up; it carries packets once this host is configured for it.
     Up(LinkUp),
     /// The answer to [`ToEngine::Query`].
     Statistics(Statistics),
-    /// The last word.
+    /// The session has ended; the last message.
     Down(Failure),
 }
 
-/// What the two sides agreed on: everything that the steps on this host need.
+/// The negotiated parameters of a link: everything that the steps on this host need.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LinkUp {
     /// Our address (RFC 1332 §3.3).
     pub local: Ipv4Addr,
-    /// The peer's address.
+    /// The peer's address; 0.0.0.0 if it sent none.
     pub peer: Ipv4Addr,
-    /// Resolvers that the peer named (RFC 1877), at most two.
+    /// Resolvers that the peer sent (RFC 1877), at most two.
     pub dns: Vec<Ipv4Addr>,
-    /// WINS servers that the peer named, at most two.
+    /// WINS servers that the peer sent, at most two.
     pub wins: Vec<Ipv4Addr>,
     /// Our IPv6 interface identifier and the peer's (RFC 5072), when IPV6CP opened.
     pub ipv6: Option<(u64, u64)>,
@@ -74,32 +75,32 @@ pub struct LinkUp {
     pub encryption: String,
     /// `MS-CHAPv2`, or `none`.
     pub authentication: String,
-    /// Where the server offers to lead (RFC 3442); `None`: it was not asked, or did not answer.
+    /// Routes that the server offers (RFC 3442); `None` if it was not asked or did not answer.
     pub routes: Option<Vec<Ipv4Net>>,
 }
 
-/// Counters by name, and what a person asks of a live tunnel.
+/// Counters and resource usage of a running engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statistics {
-    /// Name and value; a drop's name says the reason.
+    /// Name and value; the name of a drop counter gives the reason.
     pub counters: Vec<(String, u64)>,
     /// CPU time of the engine in microseconds, user and system.
     pub cpu_micros: (u64, u64),
-    /// How often the engine has gone to sleep: wake-ups, for those who count them.
+    /// Voluntary context switches of the engine, a measure of its wake-ups.
     pub sleeps: u64,
 }
 
 impl LinkUp {
-    /// What is wrong with it, if something is.
+    /// Checks the parameters.
     ///
     /// # Errors
-    /// The first rule that it breaks.
+    /// Returns the first rule that is broken.
     pub fn check(&self) -> Result<(), &'static str> {
         if !is_host(self.local) {
             return Err("our address is none that a host can have");
         }
-        // Some servers name no address of theirs; a point-to-point device gets along without.
+        // Some servers send no address of their own; a point-to-point device works without one.
         if !is_host(self.peer) && !self.peer.is_unspecified() {
             return Err("the peer's address is none that a host can have");
         }
@@ -116,13 +117,13 @@ impl LinkUp {
             return Err("a text with control characters");
         }
         let routes = self.routes.as_deref().unwrap_or_default();
-        if routes.len() > MOST_ROUTES || !routes.iter().all(|route| may_be_offered(*route)) {
+        if routes.len() > MAX_ROUTES || !routes.iter().all(|route| is_acceptable_route(*route)) {
             return Err("routes that no server may offer, or too many");
         }
         Ok(())
     }
 
-    /// A link for tests and for the preview of a plan: addresses of TEST-NET.
+    /// Returns a link with TEST-NET addresses, for tests and for the preview of a plan.
     #[must_use]
     pub fn example() -> Self {
         Self {
@@ -139,10 +140,10 @@ impl LinkUp {
     }
 }
 
-/// Whether a server may lead this into the tunnel: a network or a host, not everything (`default` is for that) nor
-/// what never leaves a host or its link.
+/// Returns whether a server may offer this route: to a network or a host, but not the default route (the
+/// profile's `default` is for that) nor an address that is never routed beyond the host or its link.
 #[must_use]
-pub fn may_be_offered(route: Ipv4Net) -> bool {
+pub fn is_acceptable_route(route: Ipv4Net) -> bool {
     let address = route.network();
     route == route.trunc()
         && route.prefix_len() >= 8
@@ -152,10 +153,10 @@ pub fn may_be_offered(route: Ipv4Net) -> bool {
 }
 
 impl FromEngine {
-    /// Reads one message of the engine.
+    /// Parses and checks one message from the engine.
     ///
     /// # Errors
-    /// What rule it breaks; the engine must then be ended.
+    /// Returns the broken rule; the caller must then end the engine.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let message: Self = serde_json::from_slice(bytes).map_err(|error| plain(&error.to_string()))?;
         let sound = match &message {
@@ -188,14 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_link_passes() {
+    fn valid_link_is_accepted() {
         assert!(
             matches!(through(&FromEngine::Up(LinkUp::example())), Ok(FromEngine::Up(link)) if link == LinkUp::example())
         );
     }
 
     #[test]
-    fn a_link_that_would_harm_the_host_does_not() {
+    fn invalid_link_parameters_are_refused() {
         let example = LinkUp::example();
         for address in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "0.1.2.3"] {
             let local = address.parse().unwrap();
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_that_no_server_may_offer_are_refused() {
+    fn disallowed_routes_are_refused() {
         let up = |routes: Vec<Ipv4Net>| {
             through(&FromEngine::Up(LinkUp { routes: Some(routes), ..LinkUp::example() }))
         };
@@ -234,8 +235,8 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_drive_a_terminal_or_fill_a_disk_are_refused() {
-        for text in ["a\nb".to_owned(), "\x07".to_owned(), "x".repeat(LONGEST_TEXT + 1)] {
+    fn control_characters_and_long_texts_are_refused() {
+        for text in ["a\nb".to_owned(), "\x07".to_owned(), "x".repeat(MAX_TEXT_LENGTH + 1)] {
             let down = FromEngine::Down(Failure::new(Phase::Lcp, FailureKind::LcpFailed, text.clone()));
             assert!(through(&down).is_err());
             assert!(through(&FromEngine::Phase { phase: Phase::Lcp, detail: text.clone() }).is_err());
@@ -244,14 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn unknown_words_are_refused() {
+    fn unknown_messages_and_fields_are_refused() {
         assert!(FromEngine::parse(br#"{"run":"sh"}"#).is_err());
         assert!(FromEngine::parse(br#"{"phase":{"phase":"lcp","detail":"","more":1}}"#).is_err());
         assert!(FromEngine::parse(b"").is_err());
     }
 
     #[test]
-    fn what_is_said_of_a_refused_message_is_fit_for_a_terminal() {
+    fn refusal_reason_is_plain_text() {
         let long = format!("{{\"{}\":1}}", "x".repeat(10_000));
         for message in [r#"{"\u001b]0;owned\u0007":1}"#, long.as_str()] {
             let why = FromEngine::parse(message.as_bytes()).unwrap_err();
@@ -260,8 +261,8 @@ mod tests {
     }
 
     #[test]
-    fn plain_cuts_between_characters() {
-        let cut = plain(&"ü".repeat(LONGEST_TEXT));
-        assert!(cut.len() <= LONGEST_TEXT && cut.chars().all(|c| c == 'ü'));
+    fn plain_truncates_between_characters() {
+        let cut = plain(&"ü".repeat(MAX_TEXT_LENGTH));
+        assert!(cut.len() <= MAX_TEXT_LENGTH && cut.chars().all(|c| c == 'ü'));
     }
 }

@@ -1,10 +1,11 @@
-//! The child process: event loop and data path around the protocol machines, without privileges.
+//! The engine: an unprivileged child process with the event loop and the data path around the protocol state
+//! machines.
 //!
-//! [`handle`] is the supervisor's half: it starts a child and talks with it in the words of [`message`].
-//! [`child`] is the engine process, [`resolver`] a smaller one that looks up one name. Between the sockets and
-//! the machines stands [`session`], which is pure, and [`mss`] looks at what passes; [`inform`] asks the server for
-//! routes; for a call whose PPP is pppd's or ppp's, [`bridge`] is in the place of our own. [`failure`] is the one
-//! list of what can go wrong.
+//! [`handle`] is the supervisor's half: it starts a child and exchanges the messages of [`message`] with it.
+//! [`child`] is the engine process, [`resolver`] a smaller child that looks up one name. [`session`] connects
+//! the sockets with the state machines and does no I/O; [`mss`] clamps TCP segment sizes; [`inform`] asks the
+//! server for routes; [`bridge`] replaces our own PPP if pppd or ppp handles the call. [`failure`] lists
+//! everything that can go wrong.
 
 pub mod bridge;
 pub mod child;

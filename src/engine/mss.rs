@@ -1,21 +1,21 @@
-//! Clamping of the TCP maximum segment size (RFC 9293 §3.7.1) of what crosses the tunnel, so that no segment is too
-//! large for it even where the ICMP messages that would say so are filtered.
+//! Clamps the TCP maximum segment size (RFC 9293 §3.7.1) of packets that cross the tunnel, so that segments
+//! fit even where the ICMP messages of path MTU discovery are filtered.
 //!
-//! Owns the search for the option in the first packet of a connection, its rewriting, and the counters. Pure: any
-//! bytes may come, nothing is allocated per packet. Does not own the MTU that the limit follows from.
+//! Owns the search for the option in SYN packets, its rewriting, and the counters. No I/O; accepts arbitrary
+//! bytes; allocates nothing per packet. The MTU is the caller's.
 
 use serde::{Deserialize, Serialize};
 
-/// What the profile wants.
+/// The profile's setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clamp {
-    /// Segment sizes pass unread.
+    /// Segment sizes are not changed.
     Off,
-    /// At most what the tunnel's MTU leaves after the headers.
+    /// At most the tunnel's MTU minus the headers.
     #[default]
     Auto,
-    /// That, and at most so many bytes over IPv4, 20 less over IPv6.
+    /// As `Auto`, and at most this many bytes over IPv4, 20 fewer over IPv6.
     Bytes(u16),
 }
 
@@ -30,9 +30,9 @@ pub struct ClampCounters {
 
 /// IPv4 and TCP headers without options, in bytes (RFC 6691 §2).
 const HEADERS_V4: u16 = 40;
-/// The same with IPv6.
+/// IPv6 and TCP headers without options, in bytes.
 const HEADERS_V6: u16 = 60;
-/// More extension headers than this, and a packet is let through as it is.
+/// A packet with more extension headers than this passes unchanged.
 const MAX_EXTENSIONS: usize = 8;
 
 const TCP: u8 = 6;
@@ -43,16 +43,16 @@ const OPTION_MSS: u8 = 2;
 /// TCP-AO (RFC 5925) signs the options: changing one would break the connection.
 const OPTION_AO: u8 = 29;
 
-/// Lowers segment sizes, with room of its own for the rare packet that has to be changed.
+/// Lowers segment sizes, with a buffer for the rare packet that must be changed.
 #[derive(Debug)]
 pub struct Clamper {
-    /// The largest segment over IPv4 and over IPv6; `None` lets everything pass.
+    /// Largest segment over IPv4 and over IPv6, in bytes; `None` changes nothing.
     limits: Option<(u16, u16)>,
-    room: Vec<u8>,
+    buffer: Vec<u8>,
     counters: ClampCounters,
 }
 
-/// Which way a packet goes.
+/// Direction of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the tunnel.
@@ -62,13 +62,14 @@ pub enum Direction {
 }
 
 impl Clamper {
-    /// One that lets everything pass until [`Self::set`]. `largest` is the largest packet that will come, in bytes.
+    /// Creates a clamper that changes nothing until [`Self::set`]. Packets of more than `largest` bytes pass
+    /// unchanged.
     #[must_use]
     pub fn new(largest: usize) -> Self {
-        Self { limits: None, room: Vec::with_capacity(largest), counters: ClampCounters::default() }
+        Self { limits: None, buffer: Vec::with_capacity(largest), counters: ClampCounters::default() }
     }
 
-    /// The link is up with this MTU, in bytes.
+    /// Sets the limits for a link with this MTU, in bytes.
     pub fn set(&mut self, clamp: Clamp, mtu: u16) {
         let (v4, v6) = (mtu.saturating_sub(HEADERS_V4), mtu.saturating_sub(HEADERS_V6));
         self.limits = match clamp {
@@ -78,16 +79,16 @@ impl Clamper {
         };
     }
 
-    /// The packet, or a copy of it with a lower segment size.
+    /// Returns the packet, or a copy of it with a lower segment size.
     pub fn pass<'a>(&'a mut self, way: Direction, packet: &'a [u8]) -> &'a [u8] {
         let Some(limits) = self.limits else { return packet };
-        // Hardly any packet is the first of a connection.
-        if options(packet).is_none() || packet.len() > self.room.capacity() {
+        // Fast path: few packets are SYNs.
+        if options(packet).is_none() || packet.len() > self.buffer.capacity() {
             return packet;
         }
-        self.room.clear();
-        self.room.extend_from_slice(packet);
-        if !lower(&mut self.room, limits) {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(packet);
+        if !lower(&mut self.buffer, limits) {
             return packet;
         }
         let counter = match way {
@@ -95,19 +96,19 @@ impl Clamper {
             Direction::Out => &mut self.counters.lowered_out,
         };
         *counter = counter.saturating_add(1);
-        &self.room
+        &self.buffer
     }
 
-    /// What was done so far.
+    /// Returns the counters.
     #[must_use]
     pub const fn counters(&self) -> ClampCounters {
         self.counters
     }
 }
 
-/// Lowers the segment size that the first packet of a TCP connection announces, if it is larger than the limit (over
-/// IPv4, over IPv6), and mends the checksum. `false` when nothing had to be changed. An option that is missing is
-/// not added: without it no segment is larger than 536 bytes (RFC 9293 §3.7.1), 1220 over IPv6.
+/// Lowers the segment size that a SYN announces if it exceeds the limit (over IPv4, over IPv6), and updates
+/// the checksum. Returns whether the packet was changed. A missing option is not added: without it no segment
+/// is larger than 536 bytes (RFC 9293 §3.7.1), 1220 over IPv6.
 pub fn lower(packet: &mut [u8], limits: (u16, u16)) -> bool {
     let Some(Options { tcp, start, end, ipv6 }) = options(packet) else { return false };
     let limit = if ipv6 { limits.1 } else { limits.0 };
@@ -121,7 +122,7 @@ pub fn lower(packet: &mut [u8], limits: (u16, u16)) -> bool {
                 continue;
             }
             (OPTION_MSS, 4) => changed |= lower_at(packet, tcp, at + 2, end, limit),
-            // Shorter than its own header: nothing after it can be told apart.
+            // Shorter than its own header: the rest cannot be parsed.
             (_, 0 | 1) => break,
             _ => {}
         }
@@ -130,21 +131,21 @@ pub fn lower(packet: &mut [u8], limits: (u16, u16)) -> bool {
     changed
 }
 
-/// The value of the option stands at `at`, inside of `end`; the TCP header at `tcp`.
+/// Lowers the option value at offset `at`, before `end`; the TCP header is at `tcp`.
 fn lower_at(packet: &mut [u8], tcp: usize, at: usize, end: usize, limit: u16) -> bool {
     if at + 2 > end {
         return false;
     }
     let Some(old) = word(packet, at).filter(|old| *old > limit) else { return false };
     let Some(checksum) = word(packet, tcp + 16) else { return false };
-    // At an odd place the value's bytes belong to two words of the sum, the other way round.
+    // At an odd offset the value spans two words of the sum, with its bytes swapped.
     let of_sum = |value: u16| if (at - tcp).is_multiple_of(2) { value } else { value.swap_bytes() };
     put(packet, at, limit);
     put(packet, tcp + 16, updated(checksum, of_sum(old), of_sum(limit)));
     true
 }
 
-/// The checksum after one word of what it covers has changed (RFC 1624 §3, equation 3).
+/// Returns the checksum after one covered word has changed (RFC 1624 §3, equation 3).
 fn updated(checksum: u16, old: u16, new: u16) -> u16 {
     let sum = u32::from(!checksum) + u32::from(!old) + u32::from(new);
     let folded = (sum & 0xffff) + (sum >> 16);
@@ -152,7 +153,7 @@ fn updated(checksum: u16, old: u16, new: u16) -> u16 {
     !u16::try_from(folded).unwrap_or(u16::MAX)
 }
 
-/// Where the options of a first packet are.
+/// Offsets of the options of a SYN.
 struct Options {
     tcp: usize,
     start: usize,
@@ -160,7 +161,7 @@ struct Options {
     ipv6: bool,
 }
 
-/// Of a TCP segment with SYN, whole as far as its header goes.
+/// Locates the options of a TCP segment with SYN whose header is complete and not signed.
 fn options(packet: &[u8]) -> Option<Options> {
     let (tcp, length, ipv6) = match packet.first()? >> 4 {
         4 => {
@@ -185,7 +186,7 @@ fn options(packet: &[u8]) -> Option<Options> {
     (start < end && end <= length && !is_signed(packet.get(start..end)?)).then_some(found)
 }
 
-/// Where the TCP header of an IPv6 packet begins (RFC 8200 §4).
+/// Returns the offset of the TCP header of an IPv6 packet (RFC 8200 §4).
 fn after_extensions(packet: &[u8]) -> Option<usize> {
     let mut next = *packet.get(6)?;
     let mut at = 40;

@@ -1,4 +1,4 @@
-//! Who speaks PPP for a call: our own [`Link`], or a daemon behind a [`Bridge`]. One set of calls for both.
+//! The PPP of a call: our own [`Link`], or a daemon behind a [`Bridge`], with one interface.
 
 use std::time::Instant;
 
@@ -11,14 +11,14 @@ use crate::ppp::link::{self, DownReason, Link, LinkDrop, LinkEvent, Received};
     reason = "one for each call; a box would only cost the data path a detour"
 )]
 pub(super) enum PppSide {
-    /// Ours, between GRE and the tun device.
+    /// Our own PPP, between GRE and the tun device.
     Builtin(Link),
-    /// A daemon's, at the other end of a pty.
+    /// A daemon at the other end of a pty.
     External(Bridge),
 }
 
 impl PppSide {
-    /// A frame of the peer.
+    /// Processes a frame of the peer.
     pub fn handle_input<'a>(&mut self, now: Instant, frame: &'a mut [u8]) -> Received<'a> {
         match self {
             Self::Builtin(link) => link.handle_input(now, frame),
@@ -29,7 +29,7 @@ impl PppSide {
         }
     }
 
-    /// An IP packet for the peer; a daemon has a device of its own for them.
+    /// Encapsulates an IP packet for the peer; a daemon has its own network device.
     pub fn encapsulate(&mut self, ip: &[u8], out: &mut [u8]) -> Result<usize, LinkDrop> {
         match self {
             Self::Builtin(link) => link.encapsulate(ip, out),
@@ -44,7 +44,7 @@ impl PppSide {
         }
     }
 
-    /// Whether IPv6 may still come; a daemon's negotiation is only watched, and not waited for.
+    /// Returns whether IPV6CP is still undecided; a daemon's is not waited for.
     pub fn is_ipv6_undecided(&self) -> bool {
         match self {
             Self::Builtin(link) => link.is_ipv6_undecided(),
@@ -94,7 +94,7 @@ impl PppSide {
         }
     }
 
-    /// The counters of our own PPP.
+    /// Returns the counters of our own PPP.
     pub fn link_counters(&self) -> Option<&link::LinkCounters> {
         match self {
             Self::Builtin(link) => Some(link.counters()),
@@ -102,7 +102,7 @@ impl PppSide {
         }
     }
 
-    /// The counters of the pty.
+    /// Returns the counters of the pty.
     pub fn pty_counters(&self) -> Option<&bridge::BridgeCounters> {
         match self {
             Self::Builtin(_) => None,

@@ -1,17 +1,17 @@
-//! The child that looks one name up: as an unprivileged user, because a resolver parses what the network says.
+//! The child process that looks up one name: unprivileged, because a resolver parses data from the network.
 //!
-//! It reads the name from its channel, answers with at most [`MOST`] IPv4 addresses, and ends. How long it may
-//! take is the supervisor's business, which ends it when it takes too long.
+//! It reads the name from its channel, answers with at most [`MAX_ADDRESSES`] IPv4 addresses, and exits. The
+//! supervisor ends it if it takes too long.
 
 use std::io;
 
 use crate::net::lookup;
-pub use crate::net::lookup::{Answer, MOST};
+pub use crate::net::lookup::{Answer, MAX_ADDRESSES};
 
-/// The whole life of a resolver process, whose standard input is its channel.
+/// Runs the resolver process, whose standard input is its channel.
 ///
 /// # Errors
-/// When it cannot give up root, or its parent is gone.
+/// Returns an error if the process cannot drop root privileges, or its parent is gone.
 pub fn main() -> io::Result<()> {
     lookup::main()
 }

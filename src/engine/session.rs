@@ -1,12 +1,12 @@
-//! One dial, pure: the control connection, the call's GRE flow and the PPP link, wired together.
+//! One connection attempt: the control connection, the call's GRE flow and the PPP link, wired together.
 //!
-//! Bytes from TCP, GRE packets, IP packets and time go in; bytes for TCP, GRE packets, IP packets and events
-//! come out. It does no I/O and reads no clock, so two of them (or one and a server) can be joined in memory.
-//! Data packets pass through [`Session::gre_input`] and [`Session::tun_input`] without an allocation.
+//! Takes bytes from TCP, GRE packets, IP packets and time; produces bytes for TCP, GRE packets, IP packets
+//! and events. It does no I/O and reads no clock, so two of them (or one and a server) can be joined in
+//! memory. [`Session::gre_input`] and [`Session::tun_input`] pass data packets without an allocation.
 //!
-//! Here is what the shell calls, what is due when, and the polite end. `call` makes a call of what the control
-//! connection reports, `phases` the phases of what the link reports; `proof` and `offers` stand between IPCP and
-//! [`SessionEvent::Up`]; `packets` is the way of the data; `doubt` asks whether the server is still there.
+//! This file has the engine's interface, the timeouts and the graceful shutdown. `call` handles events of the
+//! control connection, `phases` those of the link; `ready_check` and `peer_routes` run between IPCP and
+//! [`SessionEvent::Up`]; `packets` is the data path; `liveness` checks whether the server still answers.
 
 mod call;
 mod liveness;
@@ -33,37 +33,37 @@ use crate::{
     secret::Secret,
 };
 
-/// What happened.
+/// An event of a session.
 #[derive(Debug)]
 pub enum SessionEvent {
-    /// A phase begins; how the one before it ended.
+    /// A phase begins; the text says how the previous one ended.
     Phase(Phase, String),
     /// The link carries packets.
     Up(LinkUp),
-    /// The end; nothing comes after it.
+    /// The session has ended; no event follows.
     Down(Failure),
 }
 
-/// One dial.
+/// One connection attempt.
 pub struct Session {
     spec: Spec,
     control: Control,
     call: Option<Call>,
-    /// What the link is made from, once the call is up.
+    /// Configuration of the link, used once the call is up.
     link_config: Option<link::LinkConfig>,
     call_id: u16,
     phase: Phase,
-    /// No GRE packet of the server by then means that they are filtered.
+    /// GRE counts as filtered if no packet of the server has arrived by then.
     gre_due: Option<Instant>,
-    /// The link is up for us; whether it is for the server as well has to be shown yet.
-    proof: Option<ReadyCheck>,
-    /// What the server is asked for once the link is proven, and before it counts as up.
-    offers: PeerRoutes,
-    /// Whether the server is still there, while that is in doubt.
-    doubt: Option<LivenessCheck>,
-    /// How long the server took over an LCP Echo; `None`: it has never answered one.
+    /// The ready check: the link is up on our side, but not yet confirmed by the server.
+    ready_check: Option<ReadyCheck>,
+    /// The request for the server's routes, after the ready check.
+    peer_routes: PeerRoutes,
+    /// The running liveness check, if any.
+    liveness: Option<LivenessCheck>,
+    /// Round-trip time of the last answered LCP Echo, if any.
     round_trip: Option<Duration>,
-    /// Why it ends, while the polite end is under way.
+    /// Why the session ends, once its shutdown has begun.
     ending: Option<Failure>,
     up: bool,
     mss: Clamper,
@@ -71,7 +71,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A dial that waits for TCP. `call_id` is the one to ask for; a quirk may change it.
+    /// Creates a session that waits for TCP. `call_id` is the call id to request; a quirk may replace it.
     #[must_use]
     pub fn new(spec: Spec, password: Secret, call_id: u16, mut random: link::Random, now: Instant) -> Self {
         let offers = PeerRoutes::new(spec.peer_routes && !spec.external, &mut random);
@@ -90,9 +90,9 @@ impl Session {
             call_id: spec.quirks.differences().call_id.unwrap_or(call_id),
             phase: Phase::Connect,
             gre_due: None,
-            proof: None,
-            offers,
-            doubt: None,
+            ready_check: None,
+            peer_routes: offers,
+            liveness: None,
             round_trip: None,
             ending: None,
             up: false,
@@ -102,77 +102,77 @@ impl Session {
         }
     }
 
-    /// The key of the GRE packets that will come in.
+    /// Returns our call id, the key of incoming GRE packets.
     #[must_use]
     pub fn call_id(&self) -> u16 {
         self.call_id
     }
 
-    /// The phase, for a failure that the caller sees.
+    /// Returns the current phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// TCP is up; `detail` says between whom.
+    /// Starts the control connection over TCP; `detail` names the two ends.
     pub fn connected(&mut self, now: Instant, detail: String) {
         self.enter(Phase::Control, detail);
         self.control.connected(now);
     }
 
-    /// Bytes from TCP.
+    /// Processes bytes from TCP.
     pub fn tcp_input(&mut self, now: Instant, bytes: &[u8]) {
         self.control.handle_input(now, bytes);
         self.after(now);
     }
 
-    /// TCP is closed by the other side, or broken.
+    /// Handles the end of the TCP connection.
     pub fn tcp_closed(&mut self, now: Instant) {
         self.control.handle_closed(now);
         self.after(now);
     }
 
-    /// Bytes for TCP; [`Session::tcp_sent`] takes them away.
+    /// Returns the bytes to send over TCP; [`Session::tcp_sent`] removes them.
     #[must_use]
     pub fn tcp_output(&self) -> &[u8] {
         self.control.poll_output()
     }
 
-    /// So many bytes have gone.
+    /// Removes `count` sent bytes.
     pub fn tcp_sent(&mut self, count: usize) {
         self.control.consume_output(count);
     }
 
-    /// Whether someone else speaks PPP, at the other end of a pty.
+    /// Returns whether an external daemon runs PPP, on a pty.
     #[must_use]
     pub const fn is_external(&self) -> bool {
         self.spec.external
     }
 
-    /// Whether packets from the tun device are wanted now.
+    /// Returns whether packets from the tun device are accepted now.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.up && self.ending.is_none()
     }
 
-    /// Must follow every round of inputs: turns what the machines report into events.
+    /// Turns reports of the state machines into events. Must follow every batch of inputs.
     pub fn after(&mut self, now: Instant) {
-        // The link first: when both end in one round, it is the link that knows why.
+        // Link events first: if both end together, the link has the reason.
         self.link_events(now);
         while let Some(event) = self.control.poll_event() {
             self.control_event(now, event);
         }
         self.link_events(now);
-        self.settle_offers(now);
+        self.poll_routes(now);
     }
 
-    /// Does what is due.
+    /// Handles all timeouts that are due.
     pub fn handle_timeout(&mut self, now: Instant, to_tun: &mut impl FnMut(&[u8])) {
         self.control.handle_timeout(now);
         self.call_timeout(now, to_tun);
         self.after(now);
-        self.prove(now);
-        self.settle_doubt(now);
+        self.poll_ready_check(now);
+        self.poll_liveness(now);
         if self.gre_due.is_some_and(|due| due <= now) {
             self.gre_due = None;
             if self.ending.is_none() && self.call.as_ref().is_some_and(|call| !call.heard) {
@@ -185,7 +185,7 @@ impl Session {
         }
     }
 
-    /// When [`Session::handle_timeout`] is due.
+    /// Returns when [`Session::handle_timeout`] is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
         let call = self.call.as_ref();
@@ -194,22 +194,23 @@ impl Session {
             call.and_then(|call| call.flow.next_timeout()).map(|(at, _)| at),
             call.and_then(|call| call.link.next_timeout()),
             self.gre_due,
-            self.proof.as_ref().map(ReadyCheck::next_timeout),
-            self.doubt.as_ref().map(LivenessCheck::next_timeout),
-            self.offers.next_timeout(),
+            self.ready_check.as_ref().map(ReadyCheck::next_timeout),
+            self.liveness.as_ref().map(LivenessCheck::next_timeout),
+            self.peer_routes.next_timeout(),
         ]
         .into_iter()
         .flatten()
         .min()
     }
 
-    /// What happened, in order.
+    /// Returns the next event, in order.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
         self.events.pop_front()
     }
 
-    /// Ends it politely, for this reason: LCP Terminate, Call-Clear-Request, Stop-Control-Connection-Request,
-    /// each bounded. [`SessionEvent::Down`] follows. A second call changes nothing.
+    /// Shuts the session down gracefully, for this reason: LCP Terminate, Call-Clear-Request,
+    /// Stop-Control-Connection-Request, each with a time limit. [`SessionEvent::Down`] follows. A second call
+    /// changes nothing.
     pub fn fail(&mut self, now: Instant, failure: Failure) {
         if self.ending.is_some() {
             return;
@@ -223,7 +224,7 @@ impl Session {
         self.after(now);
     }
 
-    /// Counters by name.
+    /// Returns the counters by name.
     #[must_use]
     pub fn counters(&self) -> Vec<(String, u64)> {
         let call = self.call.as_ref();
@@ -235,7 +236,7 @@ impl Session {
             self.mss.counters(),
         );
         counters.extend(call.map(|call| ("drop.loop".to_owned(), call.looped)));
-        counters.extend(self.offers.counters());
+        counters.extend(self.peer_routes.counters());
         counters
     }
 

@@ -1,4 +1,4 @@
-//! What the engine is told before it starts: everything but the password, which travels by itself.
+//! The engine's parameters, except for the password, which is sent separately.
 
 use std::{net::SocketAddrV4, time::Duration};
 
@@ -13,7 +13,7 @@ pub use crate::{
     pptp::quirks::Quirks,
 };
 
-/// One dial of one profile.
+/// Parameters of one connection attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
@@ -21,50 +21,50 @@ pub struct Spec {
     pub name: String,
     /// 0 to 2, as `pptp --loglevel`.
     pub loglevel: u8,
-    /// Where to.
+    /// Address and port of the server.
     pub server: SocketAddrV4,
-    /// The limit of each phase.
+    /// Time limits of the phases.
     pub limits: Limits,
-    /// How the server departs from the RFC.
+    /// How the server deviates from RFC 2637.
     pub quirks: Quirks,
-    /// Passed in the Outgoing-Call-Request.
+    /// Sent in the Outgoing-Call-Request.
     pub phone: Option<String>,
     /// Control silence before an Echo-Request; `None` sends none.
     pub idle_wait: Option<Duration>,
-    /// How long the Echo-Reply may take.
+    /// Time limit for the Echo-Reply.
     pub max_echo_wait: Duration,
-    /// The longest that a packet waits for an earlier one; `None` does not reorder.
+    /// Maximum time that a packet waits for an earlier one; `None` does not reorder.
     pub reorder: Option<Duration>,
-    /// A packet this far ahead is bogus.
+    /// A packet this many sequence numbers ahead is bogus; `None` disables the check.
     pub missing_window: Option<u32>,
     /// User name, without a domain.
     pub user: String,
-    /// Windows domain.
+    /// Windows domain, if any.
     pub domain: Option<String>,
-    /// The protocols that we accept.
+    /// Authentication protocols that we accept.
     pub auth: Vec<AuthProtocol>,
-    /// Encryption.
+    /// Encryption requirements.
     pub mppe: Policy,
-    /// LCP echo: interval, and how many unanswered end the link.
+    /// LCP Echo: interval, and how many unanswered requests end the link.
     pub lcp_echo: Option<(Duration, u32)>,
-    /// MRU to ask for, in bytes.
+    /// MRU to request, in bytes; `None` requests `mtu_limit`.
     pub mru: Option<u16>,
-    /// What the path carries at most in one PPP information field, in bytes.
+    /// Largest PPP information field that the path carries, in bytes.
     pub mtu_limit: u16,
-    /// Negotiate IPV6CP.
+    /// Whether to negotiate IPV6CP.
     pub ipv6: bool,
-    /// Ask for resolvers.
+    /// Whether to request resolvers and WINS servers.
     pub want_dns: bool,
-    /// Someone else speaks PPP: the third descriptor is a pty and not a tun device. User, password and what else is
-    /// negotiated are that one's business then.
+    /// Whether an external daemon runs PPP: the third descriptor is then a pty, not a tun device, and the
+    /// daemon does authentication and negotiation.
     pub external: bool,
-    /// How large TCP segments through the tunnel may be.
+    /// Limit of the size of TCP segments through the tunnel.
     pub mss: Clamp,
-    /// Ask the server for routes ([`super::inform`]) before the link is said to be up.
+    /// Whether to ask for routes ([`super::inform`]) before the link is reported up.
     pub peer_routes: bool,
 }
 
-/// The limit of each phase.
+/// The time limit of each phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -82,6 +82,6 @@ pub struct Limits {
     pub auth: Duration,
     /// Encryption and addresses.
     pub network: Duration,
-    /// Each wait of a polite end.
+    /// Each wait during a graceful shutdown.
     pub stop: Duration,
 }

@@ -1,5 +1,5 @@
-//! The counters of all machines under one roof: `control.…`, `gre.…`, `ppp.…`, `drop.…`, `mss.…`, `pty.…`; those of
-//! [`super::inform`] join them in the session.
+//! Collects the counters of all state machines, with the prefixes `control.…`, `gre.…`, `ppp.…`, `drop.…`,
+//! `mss.…`, `pty.…`; the session adds those of [`super::inform`].
 
 use super::{bridge, mss};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     pptp::{control, flow},
 };
 
-/// Every counter with its name; those of the call only while there is one.
+/// Returns every counter with its name; those of the call only while there is one.
 #[must_use]
 pub fn counters(
     control: &control::ControlCounters,

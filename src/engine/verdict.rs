@@ -1,4 +1,4 @@
-//! From what a machine saw at its end to what a person is told: phase, class, words. Pure.
+//! Maps the end of a state machine to a [`Failure`]: phase, class, words. No I/O.
 
 use std::net::SocketAddrV4;
 
@@ -11,7 +11,7 @@ use crate::{
     pptp::control::{CallEnd, ControlEnd},
 };
 
-/// The control connection ended, and with it everything.
+/// Returns the failure for the end of the control connection.
 #[must_use]
 pub fn of_control(phase: Phase, end: &ControlEnd) -> Failure {
     let kind = match end {
@@ -21,23 +21,25 @@ pub fn of_control(phase: Phase, end: &ControlEnd) -> Failure {
             FailureKind::ControlRefused
         }
         ControlEnd::EchoTimeout => FailureKind::PeerLost,
-        ControlEnd::PeerStopped { .. } | ControlEnd::PeerClosed | ControlEnd::Protocol(_) => cut_short(phase),
+        ControlEnd::PeerStopped { .. } | ControlEnd::PeerClosed | ControlEnd::Protocol(_) => {
+            hangup_kind(phase)
+        }
     };
     Failure::new(phase, kind, plain(&end.to_string()))
 }
 
-/// The call ended without our asking.
+/// Returns the failure for a call that ended without our request.
 #[must_use]
 pub fn of_call(phase: Phase, end: &CallEnd) -> Failure {
     let kind = match end {
         CallEnd::ReplyTimeout => FailureKind::CallTimeout,
         CallEnd::Closed => FailureKind::Interrupted,
-        CallEnd::Disconnected { .. } | CallEnd::PeerCleared | CallEnd::ControlLost => cut_short(phase),
+        CallEnd::Disconnected { .. } | CallEnd::PeerCleared | CallEnd::ControlLost => hangup_kind(phase),
     };
     Failure::new(phase, kind, plain(&end.to_string()))
 }
 
-/// The PPP link ended.
+/// Returns the failure for the end of the PPP link.
 #[must_use]
 pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
     let kind = match reason {
@@ -48,11 +50,11 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
         DownReason::AuthFailed(_) | DownReason::NoCommonAuth { .. } => FailureKind::AuthenticationFailed,
         DownReason::EncryptionRefused(_) | DownReason::EncryptionLost => FailureKind::EncryptionRefused,
         DownReason::NoAddress(_) => FailureKind::NoAddress,
-        DownReason::PeerTerminated(_) => cut_short(phase),
+        DownReason::PeerTerminated(_) => hangup_kind(phase),
         DownReason::EchoTimeout => FailureKind::PeerLost,
         DownReason::LowerLayerDown | DownReason::Closed => FailureKind::Interrupted,
     };
-    // The class has its words already; what follows it is what exactly was seen.
+    // The class has words already; the detail adds what exactly was observed.
     let detail = match reason {
         DownReason::AuthFailed(failure) if failure.message.is_empty() => failure.to_string(),
         DownReason::AuthFailed(failure) => format!("{failure}; the server says: {}", failure.message),
@@ -63,7 +65,7 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
     };
     let failure = Failure::new(phase, kind, plain(&detail));
     match reason {
-        // User and password have not been asked for: the usual hints would lead astray.
+        // The server has not asked for user and password, so the usual hints would mislead.
         DownReason::NoCommonAuth { .. } => failure
             .hint("the server offers none of the profile's auth = […]; to accept what it does offer, name it there")
             .hint("with auth = [\"pap\"] the password crosses the network in clear"),
@@ -71,7 +73,7 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
     }
 }
 
-/// TCP to this server did not come to be.
+/// Returns the failure for a TCP connection that was not established.
 #[must_use]
 pub fn of_connect(server: SocketAddrV4, error: &std::io::Error) -> Failure {
     use std::io::ErrorKind;
@@ -80,19 +82,19 @@ pub fn of_connect(server: SocketAddrV4, error: &std::io::Error) -> Failure {
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
             (FailureKind::NoRoute, error.to_string())
         }
-        // What connect(2) says when a rule of this host rejects the packet.
+        // connect(2) returns this if a firewall rule of this host rejects the packet.
         ErrorKind::PermissionDenied => {
             (FailureKind::NoRoute, format!("{error}; a firewall on this host forbids it"))
         }
         _ => (FailureKind::ConnectTimeout, error.to_string()),
     };
-    // The class says what happened; with several servers it matters to which.
+    // The class says what happened, the address with which of several servers.
     let detail = if words.is_empty() { server.to_string() } else { format!("{server}: {words}") };
     Failure::new(Phase::Connect, kind, plain(&detail))
 }
 
-/// What it means that the server hung up in this phase.
-const fn cut_short(phase: Phase) -> FailureKind {
+/// Returns the class for a server that hangs up in this phase.
+const fn hangup_kind(phase: Phase) -> FailureKind {
     match phase {
         Phase::Resolve | Phase::Connect | Phase::Control => FailureKind::ControlRefused,
         Phase::Call => FailureKind::CallRefused,

@@ -1,8 +1,8 @@
-//! The channel between supervisor and engine: a pair of Unix sockets that keeps message boundaries and can
-//! carry descriptors (`SOCK_SEQPACKET`, `SCM_RIGHTS`).
+//! The channel between supervisor and engine: a pair of Unix sockets that preserves message boundaries and
+//! can carry descriptors (`SOCK_SEQPACKET`, `SCM_RIGHTS`).
 //!
-//! It knows nothing of what is said. A message is at most [`LARGEST`] bytes; a longer one is an error at the
-//! sender, and at the receiver too, so that a captured engine cannot make its supervisor read half of one.
+//! The contents are opaque here. A message longer than [`MAX_MESSAGE`] is an error for the sender and for the
+//! receiver, so that a compromised engine cannot make its supervisor parse a truncated one.
 
 use std::{
     io,
@@ -13,82 +13,83 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use crate::os::rights;
 
-/// The largest message, in bytes.
-pub const LARGEST: usize = 32 * 1024;
+/// The maximum size of a message, in bytes.
+pub const MAX_MESSAGE: usize = 32 * 1024;
 
 /// One end of the channel.
 #[derive(Debug)]
 pub struct Channel(OwnedFd);
 
-/// One message with the descriptors that came with it.
+/// One received message and its descriptors.
 #[derive(Debug)]
 pub struct Message {
-    /// What was said.
+    /// The contents; never empty.
     pub bytes: Vec<u8>,
-    /// What was handed over, in the sender's order.
+    /// The descriptors, in the sender's order.
     pub descriptors: Vec<OwnedFd>,
 }
 
 impl Channel {
-    /// Two ends, both closed on exec.
+    /// Creates a connected pair, both ends close-on-exec.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Returns the kernel's error if socketpair(2) fails.
     pub fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         Ok((Self(a), Self(b)))
     }
 
-    /// Takes over a descriptor that is one end of such a pair.
+    /// Wraps a descriptor that is one end of such a pair.
     #[must_use]
     pub fn from_fd(fd: OwnedFd) -> Self {
         Self(fd)
     }
 
-    /// Gives the descriptor away, for a child's standard input.
+    /// Returns the descriptor, for a child's standard input.
     #[must_use]
     pub fn into_fd(self) -> OwnedFd {
         self.0
     }
 
-    /// Sends one message, waiting while the other end is behind.
+    /// Sends one message; blocks while the socket buffer is full.
     ///
     /// # Errors
-    /// `EMSGSIZE` when it is too large, `EPIPE` when the other end is gone.
+    /// Returns `EMSGSIZE` if the message is empty or too large, `EPIPE` if the other end is closed.
     pub fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        self.send_or_wait(bytes, descriptors, true)
+        self.send_message(bytes, descriptors, true)
     }
 
-    /// Sends one message, or none: an end that must not depend on the other never waits for it.
+    /// Sends one message without blocking, for a sender that must not depend on its reader.
     ///
     /// # Errors
-    /// As [`Channel::send`]; `WouldBlock` when the other end is behind.
-    pub fn offer(&self, bytes: &[u8]) -> io::Result<()> {
-        self.send_or_wait(bytes, &[], false)
+    /// As [`Channel::send`]; `WouldBlock` if the socket buffer is full.
+    pub fn try_send(&self, bytes: &[u8]) -> io::Result<()> {
+        self.send_message(bytes, &[], false)
     }
 
-    fn send_or_wait(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>], wait: bool) -> io::Result<()> {
-        if bytes.len() > LARGEST || bytes.is_empty() || descriptors.len() > rights::MOST_DESCRIPTORS {
+    fn send_message(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>], wait: bool) -> io::Result<()> {
+        if bytes.len() > MAX_MESSAGE || bytes.is_empty() || descriptors.len() > rights::MAX_DESCRIPTORS {
             return Err(nix::errno::Errno::EMSGSIZE.into());
         }
         rights::send(self.0.as_fd(), bytes, descriptors, wait)
     }
 
-    /// The next message; `Ok(None)` when the other end is gone.
+    /// Receives the next message; returns `Ok(None)` if the other end is closed.
     ///
     /// # Errors
-    /// `WouldBlock` when `wait` is false and nothing is there; `InvalidData` for a message that was cut.
+    /// Returns `WouldBlock` if `wait` is false and no message is queued, `InvalidData` if a message was
+    /// truncated.
     pub fn receive(&self, wait: bool) -> io::Result<Option<Message>> {
-        let mut bytes = vec![0; LARGEST];
+        let mut bytes = vec![0; MAX_MESSAGE];
         let received = match rights::receive(self.0.as_fd(), &mut bytes, wait) {
-            // The other end went without having read all that we sent; what it has said before is still there,
-            // and its last word counts.
+            // The other end was closed without reading all messages; those that it sent can still be
+            // received.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                 rights::receive(self.0.as_fd(), &mut bytes, wait)?
             }
             received => received?,
         };
-        if received.cut {
+        if received.truncated {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "message cut short"));
         }
         if received.size == 0 {
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_keep_their_boundaries_and_bring_descriptors() {
+    fn preserves_message_boundaries_and_carries_descriptors() {
         let (a, b) = Channel::pair().unwrap();
         let (inner, other) = Channel::pair().unwrap();
         a.send(b"first", &[inner.as_fd()]).unwrap();
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_is_heard_of_one_who_did_not_listen_any_more() {
+    fn queued_message_is_received_after_connection_reset() {
         let (a, b) = Channel::pair().unwrap();
         a.send(b"a question", &[]).unwrap();
         b.send(b"the last word", &[]).unwrap();
@@ -136,23 +137,23 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_does_not_wait() {
+    fn offer_does_not_block_when_full() {
         let (a, _b) = Channel::pair().unwrap();
-        let full = (0..100_000).find_map(|_| a.offer(b"x").err()).expect("an end to its room");
+        let full = (0..100_000).find_map(|_| a.try_send(b"x").err()).expect("an end to its room");
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
-    fn nothing_there_is_not_the_end() {
+    fn would_block_is_not_eof() {
         let (a, _b) = Channel::pair().unwrap();
         assert_eq!(a.receive(false).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
-    fn too_large_and_empty_are_refused_at_the_sender() {
+    fn send_refuses_oversized_and_empty_messages() {
         let (a, _b) = Channel::pair().unwrap();
-        assert!(a.send(&vec![0; LARGEST + 1], &[]).is_err());
+        assert!(a.send(&vec![0; MAX_MESSAGE + 1], &[]).is_err());
         assert!(a.send(&[], &[]).is_err());
-        a.send(&vec![1; LARGEST], &[]).unwrap();
+        a.send(&vec![1; MAX_MESSAGE], &[]).unwrap();
     }
 }

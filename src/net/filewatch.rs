@@ -1,11 +1,11 @@
-//! Hearing that someone has written a file: inotify(7) on Linux, nothing elsewhere.
+//! Notification of changes to files: inotify(7) on Linux, unsupported elsewhere.
 //!
-//! The directory is watched, because most programs replace a file instead of writing it, and the file itself,
-//! because a container's may be a mount of its own. Nothing wakes us between two changes.
+//! Both the directory and the file are watched: most programs replace a file instead of writing to it, and in
+//! a container the file may be a separate mount. There is no polling.
 
 use std::{ffi::OsString, io, os::fd::BorrowedFd, path::PathBuf};
 
-/// A watch on some files.
+/// A watch on a set of files.
 #[derive(Debug)]
 pub struct FileWatch {
     files: Vec<PathBuf>,
@@ -14,10 +14,10 @@ pub struct FileWatch {
 }
 
 impl FileWatch {
-    /// Watches these files, which need not exist.
+    /// Watches these files, which need not exist; their directories must.
     ///
     /// # Errors
-    /// When the kernel gives no watch; [`io::ErrorKind::Unsupported`] where there is none.
+    /// Returns the kernel's error if a watch fails; [`io::ErrorKind::Unsupported`] without inotify.
     pub fn new(files: Vec<PathBuf>) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         {
@@ -41,13 +41,13 @@ impl FileWatch {
         }
     }
 
-    /// The files that are watched.
+    /// Returns the watched files.
     #[must_use]
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
-    /// Readable when something has happened in one of the directories.
+    /// Returns a descriptor that is readable after an event in one of the directories.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         #[cfg(target_os = "linux")]
@@ -60,15 +60,15 @@ impl FileWatch {
         }
     }
 
-    /// Takes what has happened, without waiting: whether it was one of the files.
+    /// Reads the queued events without blocking; returns whether one may concern a watched file.
     pub fn take(&self) -> bool {
         #[cfg(target_os = "linux")]
         {
             let mut ours = false;
-            // Bounded; what is left makes the descriptor readable again.
+            // Bounded; the descriptor stays readable while events are left.
             for _ in 0..16 {
                 let Ok(events) = self.inotify.read_events() else { break };
-                // An event without a name is of a file that is watched itself, or of a queue that overflowed.
+                // An event without a name is from a watched file itself or reports a queue overflow.
                 ours |= events.iter().any(|event| event.name.as_ref().is_none_or(|name| self.is_ours(name)));
             }
             ours
@@ -91,15 +91,15 @@ mod tests {
 
     use super::*;
 
-    /// By a process of its own, closed when this returns: a file that is open for writing here is passed on to what other
-    /// tests start just then, and that it was written is told when the last of them has closed it.
+    /// Writes in a child process: another test's child could inherit a descriptor of this process, and
+    /// IN_CLOSE_WRITE comes only when the last copy is closed.
     fn write(path: &Path, text: &str) -> bool {
         let words = ["-c", "printf %s \"$1\" >\"$2\"", "sh", text];
         Command::new("sh").args(words).arg(path).status().is_ok_and(|status| status.success())
     }
 
     #[test]
-    fn written_replaced_removed_and_nothing_else() {
+    fn reports_write_replace_and_remove_only() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("resolv.conf");
         assert!(write(&file, "a"));
@@ -111,7 +111,7 @@ mod tests {
         assert!(watch.take() && !watch.take());
         fs::rename(dir.path().join("other"), &file).unwrap();
         assert!(watch.take());
-        // The new one, which was never watched itself.
+        // The replacement has no watch; the directory's reports this.
         assert!(write(&file, "d"));
         assert!(watch.take());
         fs::remove_file(&file).unwrap();

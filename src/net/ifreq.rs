@@ -1,20 +1,21 @@
-//! The arguments of the BSDs' interface ioctl(2)s (netintro(4)): pure, for every system at once.
+//! Codec for the arguments of the BSDs' interface ioctl(2)s (netintro(4)), without I/O, compiled on every
+//! platform.
 //!
-//! Owns the numbers of the requests and the bytes of their arguments, as data per system ([`Requests`]), held to the
-//! systems' headers like [`rtsock`](super::rtsock). Does not own the socket that they are made on: `net::bsd` does.
+//! Owns the request numbers and argument layouts as data per system ([`Requests`]), checked against the
+//! systems' headers like [`rtsock`](super::rtsock). The sockets belong to `net::bsd`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::routes::Address;
 
-/// Where the first socket address stands in every argument: behind the name (IFNAMSIZ).
-const FIRST: usize = 16;
+/// Offset of the first field after the interface name in every argument (IFNAMSIZ).
+const AFTER_NAME: usize = 16;
 
 /// `sizeof(struct sockaddr_in)`, `sizeof(struct sockaddr_in6)`.
 const IN4: usize = 16;
 const IN6: usize = 28;
 
-/// The requests of one system, and the sizes of their arguments where these differ.
+/// The request numbers of one system, and the argument sizes that differ between systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Requests {
     /// `freebsd`, `openbsd` or `netbsd`.
@@ -35,7 +36,7 @@ pub struct Requests {
     pub get_mtu: u64,
     /// SIOCSIFMTU.
     pub set_mtu: u64,
-    /// SIOCSIFRDOMAIN (OpenBSD), SIOCSIFFIB (FreeBSD): an unsigned int where the MTU stands.
+    /// SIOCSIFRDOMAIN (OpenBSD), SIOCSIFFIB (FreeBSD): an unsigned int at the offset of the MTU.
     pub set_domain: Option<u64>,
     /// SIOCAIFADDR.
     pub add_address: u64,
@@ -45,20 +46,20 @@ pub struct Requests {
     pub add_address6: u64,
     /// SIOCDIFADDR_IN6.
     pub delete_address6: u64,
-    /// IN6_IFF_NODAD: no duplicate address detection; 0 where it can't be asked for (OpenBSD).
+    /// IN6_IFF_NODAD: no duplicate address detection; 0 where the flag does not exist (OpenBSD).
     pub no_dad: u32,
     /// TUNSIFMODE.
     pub tun_mode: u64,
-    /// TUNSIFHEAD; `None` where packets always have their family before them (OpenBSD).
+    /// TUNSIFHEAD; `None` where the address family always precedes a packet (OpenBSD).
     pub tun_head: Option<u64>,
-    /// TUNSTRANSIENT: the interface goes with its last descriptor (FreeBSD); OpenBSD's does so by itself.
+    /// TUNSTRANSIENT: closing the last descriptor removes the interface (FreeBSD; OpenBSD's default).
     pub tun_transient: Option<u64>,
 }
 
-/// `sizeof(struct in6_ifreq)`, the same everywhere.
+/// `sizeof(struct in6_ifreq)`, the same on all systems.
 pub const IN6_IFREQ: usize = 288;
 
-/// Where `struct in6_aliasreq` has its mask, its flags and its lifetimes: the same everywhere.
+/// Offsets of mask, flags and lifetimes in `struct in6_aliasreq`, the same on all systems.
 const MASK6: usize = 72;
 const FLAGS6: usize = 100;
 const LIFETIMES: std::ops::Range<usize> = 120..128;
@@ -130,43 +131,43 @@ impl Requests {
         tun_transient: None,
     };
 
-    /// All of them.
+    /// All systems.
     pub const ALL: [Self; 3] = [Self::FREEBSD, Self::OPENBSD, Self::NETBSD];
 
-    /// An argument with nothing but the interface's name, to be filled in by the kernel. `None` when the name is too
-    /// long for any interface.
+    /// Returns a `struct ifreq` with only the name, for the kernel to fill in; `None` if no interface can
+    /// have it.
     #[must_use]
     pub fn named(&self, dev: &str) -> Option<Vec<u8>> {
         named(dev, self.ifreq)
     }
 
-    /// The argument of SIOCSIFFLAGS. Only the low half: the high half is FreeBSD's, and kept.
+    /// Returns the argument of SIOCSIFFLAGS. The high half, which only FreeBSD has (`ifr_flagshigh`), is 0.
     #[must_use]
     pub fn flags(&self, dev: &str, flags: u16) -> Option<Vec<u8>> {
         let mut argument = named(dev, self.ifreq)?;
-        put(&mut argument, FIRST, &flags.to_ne_bytes());
+        put(&mut argument, AFTER_NAME, &flags.to_ne_bytes());
         Some(argument)
     }
 
-    /// The argument of SIOCSIFMTU.
+    /// Returns the argument of SIOCSIFMTU.
     #[must_use]
     pub fn mtu(&self, dev: &str, mtu: u32) -> Option<Vec<u8>> {
         let mut argument = named(dev, self.ifreq)?;
-        put(&mut argument, FIRST, &mtu.to_ne_bytes());
+        put(&mut argument, AFTER_NAME, &mtu.to_ne_bytes());
         Some(argument)
     }
 
-    /// Request and argument that place an interface in a routing domain, or give it a FIB. `None` where there is no
-    /// such thing, and for a name that no interface can have.
+    /// Returns the request and argument that move an interface to a routing domain or FIB; `None` where there
+    /// are none, or if no interface can have the name.
     #[must_use]
     pub fn domain(&self, dev: &str, number: u32) -> Option<(u64, Vec<u8>)> {
         let mut argument = named(dev, self.ifreq)?;
-        put(&mut argument, FIRST, &number.to_ne_bytes());
+        put(&mut argument, AFTER_NAME, &number.to_ne_bytes());
         Some((self.set_domain?, argument))
     }
 
-    /// Request and argument that give an interface an address. A point-to-point link without a peer gets its own
-    /// address for one, as ifconfig(8) would be told.
+    /// Returns the request and argument that add an address to an interface. Without a peer, the destination
+    /// of an IPv4 point-to-point link is its own address, as is usual with ifconfig(8).
     #[must_use]
     pub fn add(&self, dev: &str, address: &Address) -> Option<(u64, Vec<u8>)> {
         match address.local {
@@ -176,36 +177,36 @@ impl Requests {
                     Some(IpAddr::V4(peer)) => peer,
                     _ => local,
                 };
-                put(&mut argument, FIRST, &in4(local));
-                put(&mut argument, FIRST + IN4, &in4(peer));
-                put(&mut argument, FIRST + 2 * IN4, &in4(mask4(address.prefix)));
+                put(&mut argument, AFTER_NAME, &in4(local));
+                put(&mut argument, AFTER_NAME + IN4, &in4(peer));
+                put(&mut argument, AFTER_NAME + 2 * IN4, &in4(mask4(address.prefix)));
                 Some((self.add_address, argument))
             }
             IpAddr::V6(local) => {
                 let mut argument = named(dev, self.in6_aliasreq)?;
-                put(&mut argument, FIRST, &self.in6(local));
-                // Without a destination: with one the prefix would have to be 128.
+                put(&mut argument, AFTER_NAME, &self.in6(local));
+                // No destination address: it requires a prefix length of 128.
                 put(&mut argument, MASK6, &self.in6(mask6(address.prefix)));
                 put(&mut argument, FLAGS6, &self.no_dad.to_ne_bytes());
-                // ND6_INFINITE_LIFETIME, valid and preferred.
+                // Valid and preferred lifetime: ND6_INFINITE_LIFETIME.
                 put(&mut argument, LIFETIMES.start, &[0xff; 8]);
                 Some((self.add_address6, argument))
             }
         }
     }
 
-    /// Request and argument that take an address from an interface.
+    /// Returns the request and argument that delete an address from an interface.
     #[must_use]
     pub fn delete(&self, dev: &str, address: &Address) -> Option<(u64, Vec<u8>)> {
         match address.local {
             IpAddr::V4(local) => {
                 let mut argument = named(dev, self.ifreq)?;
-                put(&mut argument, FIRST, &in4(local));
+                put(&mut argument, AFTER_NAME, &in4(local));
                 Some((self.delete_address, argument))
             }
             IpAddr::V6(local) => {
                 let mut argument = named(dev, IN6_IFREQ)?;
-                put(&mut argument, FIRST, &self.in6(local));
+                put(&mut argument, AFTER_NAME, &self.in6(local));
                 Some((self.delete_address6, argument))
             }
         }
@@ -219,21 +220,21 @@ impl Requests {
     }
 }
 
-/// The flags that SIOCGIFFLAGS has filled in: the low half.
+/// Returns the low half of the flags in the result of SIOCGIFFLAGS.
 #[must_use]
 pub fn flags_in(argument: &[u8]) -> Option<u16> {
-    Some(u16::from_ne_bytes(*argument.get(FIRST..)?.first_chunk()?))
+    Some(u16::from_ne_bytes(*argument.get(AFTER_NAME..)?.first_chunk()?))
 }
 
-/// The MTU that SIOCGIFMTU has filled in, in bytes.
+/// Returns the MTU in the result of SIOCGIFMTU, in bytes.
 #[must_use]
 pub fn mtu_in(argument: &[u8]) -> Option<u32> {
-    Some(u32::from_ne_bytes(*argument.get(FIRST..)?.first_chunk()?))
+    Some(u32::from_ne_bytes(*argument.get(AFTER_NAME..)?.first_chunk()?))
 }
 
 fn named(dev: &str, size: usize) -> Option<Vec<u8>> {
-    // With a byte that ends it.
-    if dev.is_empty() || dev.len() >= FIRST || dev.contains('\0') {
+    // IFNAMSIZ includes the terminating NUL.
+    if dev.is_empty() || dev.len() >= AFTER_NAME || dev.contains('\0') {
         return None;
     }
     let mut argument = vec![0; size];
@@ -265,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn masks() {
+    fn masks_match_prefix_lengths() {
         assert_eq!(mask4(32), Ipv4Addr::BROADCAST);
         assert_eq!(mask4(8), Ipv4Addr::new(255, 0, 0, 0));
         assert_eq!(mask4(0), Ipv4Addr::UNSPECIFIED);
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_interface_can_have_is_refused() {
+    fn refuses_invalid_interface_names() {
         for system in Requests::ALL {
             assert!(system.named("tun7").is_some());
             assert_eq!(system.named("0123456789abcdef"), None, "IFNAMSIZ counts the byte that ends it");
@@ -282,9 +283,10 @@ mod tests {
         }
     }
 
-    /// Bits 16 to 28 of a request are the size of its argument (sys/ioccom.h): the kernel copies so many bytes.
+    /// Bits 16 to 28 of a request number are the size of its argument, which the kernel copies
+    /// (sys/ioccom.h).
     #[test]
-    fn each_argument_is_as_long_as_its_request_says() {
+    fn argument_size_matches_request_number() {
         let local = |text: &str| Address { local: text.parse().unwrap(), peer: None, prefix: 32 };
         for system in Requests::ALL {
             let length = |request: u64| usize::try_from(request >> 16 & 0x1fff).unwrap();
@@ -305,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_stands_where_the_mtu_does() {
+    fn domain_is_at_the_offset_of_the_mtu() {
         assert_eq!(Requests::NETBSD.domain("tun7", 3), None, "it has but one table");
         for (system, request) in [(Requests::FREEBSD, 0x8020_695d), (Requests::OPENBSD, 0x8020_699f)] {
             let (number, argument) = system.domain("tun7", 0x0102).unwrap();
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_fills_in_is_read() {
+    fn reads_mtu_and_flags_from_arguments() {
         let argument = Requests::NETBSD.mtu("tun7", 1400).unwrap();
         assert_eq!(mtu_in(&argument), Some(1400));
         let argument = Requests::NETBSD.flags("tun7", 0x8051).unwrap();

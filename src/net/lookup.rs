@@ -1,6 +1,6 @@
-//! Looking a name up: in a process of its own without privileges, because a resolver parses what the network says.
+//! Host name lookup in a separate unprivileged process, because a resolver parses data from the network.
 //!
-//! Owns the life of that process and the check of its answer. How long it may take is its parent's business.
+//! Owns the code of that process and the validation of its answer. The parent enforces the timeout.
 
 use std::{
     io,
@@ -16,28 +16,28 @@ use super::{
 };
 use crate::os::privileges::{self, Files};
 
-/// More addresses than this are not tried.
-pub const MOST: usize = 16;
+/// The maximum number of addresses in an answer.
+pub const MAX_ADDRESSES: usize = 16;
 
-/// What came of it.
+/// The result of a lookup, as the child sends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Answer {
-    /// IPv4 addresses in the resolver's order, each once; may be empty.
+    /// IPv4 addresses in the resolver's order, without duplicates; may be empty.
     Found(Vec<Ipv4Addr>),
-    /// Why there is none.
+    /// The reason for the failure, in words.
     Failed(String),
 }
 
 impl Answer {
-    /// Reads the child's answer as one would a stranger's.
+    /// Parses the child's answer, which is untrusted.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
         match serde_json::from_slice(bytes) {
             Ok(Self::Found(mut addresses)) => {
-                // What no server can have is not dialled, whoever says so.
+                // Drop addresses that no server can have.
                 addresses.retain(|address| is_host(*address) || address.is_loopback());
-                addresses.truncate(MOST);
+                addresses.truncate(MAX_ADDRESSES);
                 Self::Found(addresses)
             }
             Ok(Self::Failed(why)) => Self::Failed(plain(&why)),
@@ -46,15 +46,15 @@ impl Answer {
     }
 }
 
-/// The whole life of a process that looks one name up: it reads the name from its channel, which is its standard
-/// input, gives up root before it asks anyone, answers with an [`Answer`], and ends.
+/// Runs the lookup process: drops root, reads one name from the channel on standard input, resolves it and
+/// sends an [`Answer`].
 ///
 /// # Errors
-/// When it cannot give up root, or its parent is gone.
+/// Returns an error if root cannot be dropped or the parent is gone.
 pub fn main() -> io::Result<()> {
     let channel = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
     privileges::drop_all(Files::Keep)?;
-    privileges::die_with_parent();
+    privileges::kill_on_parent_exit();
     let Some(message) = channel.receive(true)? else { return Ok(()) };
     let name = String::from_utf8(message.bytes).map_err(io::Error::other)?;
     channel.send(&serde_json::to_vec(&look_up(&name))?, &[])
@@ -67,19 +67,19 @@ fn look_up(name: &str) -> Answer {
             for address in found {
                 if let IpAddr::V4(address) = address.ip()
                     && !addresses.contains(&address)
-                    && addresses.len() < MOST
+                    && addresses.len() < MAX_ADDRESSES
                 {
                     addresses.push(address);
                 }
             }
             Answer::Found(addresses)
         }
-        Err(error) => Answer::Failed(plain(&words(&error))),
+        Err(error) => Answer::Failed(plain(&resolver_error_text(&error))),
     }
 }
 
-/// What getaddrinfo(3) says, without the standard library's preamble.
-fn words(error: &io::Error) -> String {
+/// Returns the error text of getaddrinfo(3) without the standard library's prefix.
+fn resolver_error_text(error: &io::Error) -> String {
     let text = error.to_string();
     text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
 }
@@ -89,16 +89,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn localhost_has_one_address_once() {
+    fn localhost_resolves_to_one_address() {
         assert_eq!(look_up("localhost"), Answer::Found(vec![Ipv4Addr::LOCALHOST]));
     }
 
     #[test]
-    fn an_answer_that_breaks_the_rules_is_a_failure() {
+    fn parse_sanitizes_untrusted_answers() {
         assert!(matches!(Answer::parse(b"{\"found\":[\"::1\"]}"), Answer::Failed(_)));
         let many = Answer::Found(vec![Ipv4Addr::LOCALHOST; 100]);
         let Answer::Found(kept) = Answer::parse(&serde_json::to_vec(&many).unwrap()) else { panic!() };
-        assert_eq!(kept.len(), MOST);
+        assert_eq!(kept.len(), MAX_ADDRESSES);
         let odd = br#"{"found":["0.0.0.0","224.0.0.1","255.255.255.255","192.0.2.1"]}"#;
         assert_eq!(Answer::parse(odd), Answer::Found(vec![Ipv4Addr::new(192, 0, 2, 1)]));
         assert_eq!(Answer::parse(b"{\"failed\":\"a\\u001bb\"}"), Answer::Failed("a?b".into()));

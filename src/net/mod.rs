@@ -1,12 +1,14 @@
-//! Sockets, tunnel device, routing sockets, signals: thin shells over system calls, each with one owner.
+//! Sockets, tun devices, routing sockets, signals: thin wrappers around system calls, each with one owner.
 //!
-//! [`channel`] joins supervisor and engine, [`transport`] makes the TCP and GRE sockets of a tunnel, [`tun`]
-//! opens the device and [`packets`] moves what goes through it, [`routes`] and [`rules`] are the words for what the
-//! kernel is asked, `netlink` is how Linux is asked and [`rtsock`] the language of the BSDs' kernels, [`signals`] turns
-//! signals into readable descriptors, [`sleep`] the machine's waking up and [`filewatch`] the writing of files, and
-//! [`wait`] is the one place that blocks. [`lookup`] asks for names, and [`sanitize`] checks what such a child says.
-//! `netns` goes to another namespace, [`pty`] and [`stdio`] are what a PPP daemon is spoken to over, [`syslog`] is the
-//! log of the drop-in.
+//! - [`channel`] joins supervisor and engine; [`transport`] makes the TCP and GRE sockets of a tunnel.
+//! - [`tun`] opens the device; [`packets`] reads and writes its packets.
+//! - [`routes`] and [`rules`] are the data types of requests to the kernel. `netlink` sends them on Linux,
+//!   `bsd` on the BSDs; [`rtsock`] and [`ifreq`] encode the BSDs' messages and ioctl arguments.
+//! - [`signals`], [`sleep`] and [`filewatch`] turn signals, resume from suspend and changes of files into
+//!   readable descriptors; [`wait`] polls them and is the only module that blocks.
+//! - [`lookup`] resolves host names in a child process; [`sanitize`] checks such a child's messages.
+//! - `netns` enters a network namespace; [`pty`] and [`stdio`] connect to a PPP daemon; [`syslog`] logs for
+//!   the drop-in.
 
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
 pub mod bsd;
@@ -32,7 +34,7 @@ pub mod transport;
 pub mod tun;
 pub mod wait;
 
-/// How the kernel of this system is asked about routes and interfaces, and how it tells of changes.
+/// This platform's interface to the kernel's routes and interfaces, and its subscription to their changes.
 pub mod kernel {
     #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
     pub use super::bsd::{Kernel, Watch};

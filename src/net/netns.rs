@@ -1,7 +1,7 @@
-//! Another network namespace of this host, by the name that ip-netns(8) gave it (Linux).
+//! Network namespaces by the names that ip-netns(8) gives them (Linux).
 //!
-//! Owns going there and coming back: what is opened there stays there, so a netlink socket or a tun device of that
-//! namespace can be used from anywhere afterwards. Only the calling thread goes.
+//! Owns entering and leaving a namespace, for the calling thread only. A netlink socket or tun device opened
+//! inside stays in that namespace and can be used from outside.
 
 use std::{
     fs::File,
@@ -14,10 +14,10 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::os::namespace::Namespace;
 
-/// Where ip-netns(8) keeps the names.
+/// The directory in which ip-netns(8) keeps the names.
 const NAMES: &str = "/run/netns";
 
-/// A named namespace, kept alive while this is.
+/// A named namespace, which exists at least as long as this value.
 #[derive(Debug)]
 pub struct Netns {
     name: String,
@@ -26,69 +26,70 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Takes hold of it.
+    /// Opens the namespace.
     ///
     /// # Errors
-    /// ENOENT when there is none of this name; EPERM when the calling thread may not go there, EINVAL when the name is
-    /// no network namespace.
+    /// Returns ENOENT if no namespace has this name, EPERM if the calling thread may not enter it, EINVAL if
+    /// it is not a network namespace.
     pub fn open(name: &str) -> io::Result<Self> {
         let file = File::open(Self::path(name))?;
-        let namespace = inside(&file, Namespace::here)?;
+        let namespace = inside(&file, Namespace::current)?;
         Ok(Self { name: name.to_owned(), file, namespace })
     }
 
-    /// Where a namespace of this name would be.
+    /// Returns the path for a namespace name.
     #[must_use]
     pub fn path(name: &str) -> PathBuf {
         Path::new(NAMES).join(name)
     }
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Which one it is: a later namespace of the same name is another.
+    /// Returns the identity, which a later namespace of the same name does not share.
     #[must_use]
     pub const fn namespace(&self) -> Namespace {
         self.namespace
     }
 
-    /// Does something there, and comes back.
+    /// Calls a function inside the namespace, then returns to the previous one.
     ///
     /// # Errors
-    /// When the calling thread may not go (EPERM), or the name is no network namespace (EINVAL).
-    pub fn inside<T>(&self, deed: impl FnOnce() -> T) -> io::Result<T> {
-        inside(&self.file, deed)
+    /// Returns EPERM if the calling thread may not enter it, EINVAL if it is not a network namespace.
+    pub fn inside<T>(&self, action: impl FnOnce() -> T) -> io::Result<T> {
+        inside(&self.file, action)
     }
 }
 
-/// Whether this file, a name or a thread's `ns/net`, stands for that namespace.
+/// Returns whether a file (a name, or a thread's `ns/net`) refers to this namespace; `true` if only the inode
+/// number can be compared.
 #[must_use]
 pub fn is(path: &Path, namespace: Namespace) -> bool {
-    // Of all that there are, few have its number: the others are not worth a visit.
+    // The inode number rules out most files without entering a namespace.
     let has_number = std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == namespace.inode);
     has_number
         && File::open(path)
-            .and_then(|file| inside(&file, Namespace::here))
-            .map_or(true, |found| found.is(namespace))
+            .and_then(|file| inside(&file, Namespace::current))
+            .map_or(true, |found| found.same_as(namespace))
 }
 
-fn inside<T>(namespace: &File, deed: impl FnOnce() -> T) -> io::Result<T> {
-    let home = Home(File::open("/proc/thread-self/ns/net")?);
+fn inside<T>(namespace: &File, action: impl FnOnce() -> T) -> io::Result<T> {
+    let home = ReturnGuard(File::open("/proc/thread-self/ns/net")?);
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
-    let outcome = deed();
+    let outcome = action();
     drop(home);
     Ok(outcome)
 }
 
-/// The namespace to come back to.
-struct Home(File);
+/// The namespace to return to on drop.
+struct ReturnGuard(File);
 
-impl Drop for Home {
+impl Drop for ReturnGuard {
     fn drop(&mut self) {
-        // A supervisor that went on in the wrong namespace would undo things that are not its own.
+        // A supervisor left in the wrong namespace would undo changes that are not its own.
         if setns(&self.0, CloneFlags::CLONE_NEWNET).is_err() {
             std::process::abort();
         }

@@ -1,17 +1,17 @@
-//! IP packets through the tun device's descriptor, one per call, never blocking.
+//! Reads and writes IP packets on a tun device, one per call, without blocking.
 //!
-//! On Linux a packet is bare. The BSDs put the address family, four bytes in network order, before it.
+//! On the BSDs the address family precedes each packet: four bytes in network order.
 
 use std::{io, os::fd::AsFd};
 
-/// Bytes that the platform puts before a packet.
+/// Size of the address family before a packet, in bytes.
 #[cfg(not(target_os = "linux"))]
 const FAMILY: usize = 4;
 
-/// The next packet; gives its length in `buffer`, or `None` when there is none.
+/// Reads the next packet into `buffer` and returns its length, or `None` if no packet is queued.
 ///
 /// # Errors
-/// When the device is gone.
+/// Returns the kernel's error if the device is gone.
 pub fn receive(tun: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     #[cfg(target_os = "linux")]
     let read = nix::unistd::read(tun, buffer);
@@ -23,13 +23,13 @@ pub fn receive(tun: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     };
     match read {
         Ok(size) => Ok(Some(size)),
-        // EIO: the device is down, as it is before its addresses are there.
+        // EIO: the device is down, as it is until it has its addresses.
         Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR | nix::errno::Errno::EIO) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Hands one packet to the kernel; `false` when it did not take it.
+/// Writes one packet to the device; returns `false` if the kernel did not accept it.
 #[must_use]
 pub fn send(tun: impl AsFd, packet: &[u8]) -> bool {
     #[cfg(target_os = "linux")]

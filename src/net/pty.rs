@@ -1,4 +1,4 @@
-//! A pseudo-terminal whose other end a PPP daemon takes.
+//! A pseudo-terminal (pty) whose slave side becomes the terminal of a PPP daemon.
 
 use std::{
     io,
@@ -13,22 +13,22 @@ use nix::{
     unistd::ttyname,
 };
 
-/// Both ends.
+/// Both sides of a pty.
 #[derive(Debug)]
 pub struct Pty {
-    /// Ours, closed on exec.
+    /// This program's side; close-on-exec.
     pub master: OwnedFd,
-    /// The daemon's, closed on exec until [`keep_on_exec`].
+    /// The daemon's side; close-on-exec until [`keep_on_exec`].
     pub slave: OwnedFd,
-    /// The daemon's end by name.
+    /// Path of the daemon's side.
     pub name: PathBuf,
 }
 
 impl Pty {
-    /// Opens one that changes and echoes nothing.
+    /// Opens a pty in raw mode: no echo, no conversion.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Returns the kernel's error if no pty can be opened.
     pub fn open() -> io::Result<Self> {
         let pair = openpty(None, None)?;
         for fd in [&pair.master, &pair.slave] {
@@ -42,11 +42,11 @@ impl Pty {
     }
 }
 
-/// Leaves a descriptor open in the program that takes this one's place: while one is, the other end does not hang
-/// up.
+/// Clears close-on-exec, so that the executed program inherits the descriptor. The master gets no hang-up
+/// while a descriptor of the slave is open.
 ///
 /// # Errors
-/// The kernel's.
+/// Returns the kernel's error if fcntl(2) fails.
 pub fn keep_on_exec(fd: impl AsFd) -> io::Result<()> {
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
     Ok(())
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_pass_as_they_are_and_the_end_is_told() {
+    fn bytes_pass_unchanged_and_closing_gives_eio() {
         let pty = Pty::open().unwrap();
         let all: Vec<u8> = (0..=255).collect();
         for (from, to) in [(&pty.master, &pty.slave), (&pty.slave, &pty.master)] {

@@ -1,8 +1,8 @@
-//! What a kernel's routing table holds, in words that every platform shares.
+//! Platform-independent types for the entries of a kernel's routing table.
 //!
-//! Owns the data: a [`Route`] as complete as it takes to put one back after it was removed, an interface
-//! [`Address`], the answer to "which way to this host" ([`RouteTo`]), and the [`Error`] of a kernel that said
-//! no. Does not own the sockets: `netlink` speaks to Linux, `bsd` to the BSDs.
+//! Owns the data: a [`Route`], complete enough to restore one that was removed; an interface [`Address`]; the
+//! result of a route lookup ([`RouteTo`]); and the [`Error`] of a request that the kernel refused. The
+//! sockets belong to `netlink` (Linux) and `bsd`.
 
 use std::{fmt, net::IpAddr};
 
@@ -10,60 +10,61 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-/// The `rtm_protocol` of every route that this program makes on Linux: how `ip route` and a later run tell
-/// ours from others. The kernel leaves 0x50 to 0xff free for programs like this; 112 is in nobody's rt_protos.
+/// The `rtm_protocol` of every route that this program adds on Linux, by which `ip route` and a later run
+/// recognize it. The kernel does not interpret numbers from RTPROT_STATIC (4); neither linux/rtnetlink.h nor
+/// iproute2's rt_protos assigns 112.
 pub const PROTOCOL: u8 = 112;
 
 /// Linux's main routing table.
 pub const MAIN_TABLE: u32 = 254;
 
-/// The metric that Linux writes down for an IPv6 route that was added without one.
+/// The metric that Linux stores for an IPv6 route that was added without one.
 pub const IPV6_DEFAULT_METRIC: u32 = 1024;
 
-/// One route, as the kernel lists it.
+/// One route, as listed by the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// Where to.
+    /// Destination prefix, without host bits.
     pub dest: IpNet,
-    /// Table number ([`MAIN_TABLE`] for the usual one).
+    /// Table number; [`MAIN_TABLE`] by default.
     pub table: u32,
-    /// Lower is preferred; 0 is none.
+    /// Metric: lower is preferred, 0 is none. On OpenBSD, the route's priority.
     pub metric: u32,
-    /// Type of service that it is limited to; 0 is any.
+    /// Type of service that packets must have; 0 is any.
     #[serde(default)]
     pub tos: u8,
-    /// Whether packets go somewhere or are refused.
+    /// Whether packets are forwarded, delivered or refused.
     pub kind: Kind,
     /// Linux's `rtm_scope`, by number.
     #[serde(default)]
     pub scope: u8,
-    /// Who made it (`rtm_protocol`); [`PROTOCOL`] for ours.
+    /// The program that added it (`rtm_protocol`); [`PROTOCOL`] for this one.
     pub protocol: u8,
-    /// One next hop, or several for a multipath route, or none when the packets go nowhere.
+    /// One next hop, several for a multipath route, or none if packets are not forwarded.
     pub hops: Vec<Hop>,
     /// Preferred source address.
     #[serde(default)]
     pub source: Option<IpAddr>,
-    /// Route metrics in the sense of RTAX_*: number and value (mtu is 2, advmss is 8).
+    /// Route metrics (RTAX_*): number and value (MTU is 2, advertised MSS is 8).
     #[serde(default)]
     pub metrics: Vec<(u16, u32)>,
-    /// IPv6 router preference (RFC 4191), when it is not medium.
+    /// IPv6 router preference (RFC 4191); `None` for medium.
     #[serde(default)]
     pub preference: Option<u8>,
     /// Source and destination realm.
     #[serde(default)]
     pub realm: Option<(u16, u16)>,
-    /// What pf(4) and bgpd(8) know it by (OpenBSD).
+    /// Route label, which pf(4) and bgpd(8) match (OpenBSD).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// What else the kernel said about it that this program could not put back: in words. Empty in the
-    /// ordinary case; a route with anything here must not be removed.
+    /// Attributes that this program cannot restore, in words. Usually empty; a route with an entry must not
+    /// be removed.
     #[serde(default, rename = "beyond")]
     pub unrestorable: Vec<String>,
 }
 
 impl Route {
-    /// A route of ours into a device: no gateway, main table.
+    /// Returns a route of this program through a device: no gateway, main table.
     #[must_use]
     pub fn through(dest: IpNet, dev: &str) -> Self {
         Self {
@@ -72,7 +73,7 @@ impl Route {
             metric: default_metric(&dest, None),
             tos: 0,
             kind: Kind::Unicast,
-            // Scope link for an IPv4 route without a gateway, as ip(8) writes it; IPv6 knows no scopes.
+            // RT_SCOPE_LINK for an IPv4 route without a gateway, as ip(8) sets it; IPv6 routes have no scope.
             scope: if matches!(dest, IpNet::V4(_)) { 253 } else { 0 },
             protocol: PROTOCOL,
             hops: vec![Hop { via: None, dev: Some(dev.to_owned()), onlink: false, weight: 0 }],
@@ -85,13 +86,13 @@ impl Route {
         }
     }
 
-    /// Whether this program made it.
+    /// Returns whether this program added the route.
     #[must_use]
     pub const fn is_ours(&self) -> bool {
         self.protocol == PROTOCOL
     }
 
-    /// Whether both occupy the same place in the kernel's table: prefix, table, metric and type of service.
+    /// Returns whether both have the same key: prefix, table, metric and type of service.
     #[must_use]
     pub fn same_key(&self, other: &Self) -> bool {
         self.dest == other.dest
@@ -100,15 +101,15 @@ impl Route {
             && self.tos == other.tos
     }
 
-    /// Whether packets take the same way: the same hops, whoever made the route.
+    /// Returns whether both have the same kind and next hops.
     #[must_use]
-    pub fn same_way(&self, other: &Self) -> bool {
+    pub fn same_next_hops(&self, other: &Self) -> bool {
         self.kind == other.kind
             && self.hops.len() == other.hops.len()
             && self.hops.iter().zip(&other.hops).all(|(a, b)| a.via == b.via && a.dev == b.dev)
     }
 
-    /// Whether one of its hops leaves by this device.
+    /// Returns whether one of the next hops uses this device.
     #[must_use]
     pub fn leaves_by(&self, dev: &str) -> bool {
         self.hops.iter().any(|hop| hop.dev.as_deref() == Some(dev))
@@ -149,16 +150,16 @@ impl fmt::Display for Route {
 /// One next hop of a [`Route`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hop {
-    /// The gateway; `None` when the destination is on the link itself.
+    /// The gateway; `None` if the destination is on-link.
     #[serde(default)]
     pub via: Option<IpAddr>,
-    /// The device, by name.
+    /// Name of the device.
     #[serde(default)]
     pub dev: Option<String>,
-    /// The gateway is taken to be on the link though no address says so.
+    /// The gateway is on-link although no address of the interface covers it (RTNH_F_ONLINK).
     #[serde(default)]
     pub onlink: bool,
-    /// Share among several hops, less one (`rtnh_hops`); 0 for a single hop.
+    /// Weight among several next hops, minus 1 (`rtnh_hops`); 0 for a single one.
     #[serde(default)]
     pub weight: u8,
 }
@@ -182,19 +183,19 @@ impl fmt::Display for Hop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Sends them on.
+    /// Forwards them.
     Unicast,
-    /// Hands them to this host.
+    /// Delivers them to this host.
     Local,
     /// Drops them silently.
     Blackhole,
-    /// Answers that the host is unreachable.
+    /// Rejects them with ICMP "host unreachable".
     Unreachable,
-    /// Answers that it is prohibited.
+    /// Rejects them with ICMP "administratively prohibited".
     Prohibit,
-    /// Goes on to the next table.
+    /// Continues the lookup in the next table.
     Throw,
-    /// Some other `rtm_type`, by number.
+    /// Another `rtm_type`, by number.
     Other(u8),
 }
 
@@ -212,54 +213,54 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The kernel's answer to "which way to this host".
+/// The result of a route lookup for one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteTo {
-    /// The gateway; `None` when the host is on the link.
+    /// The gateway; `None` if the host is on-link.
     pub gateway: Option<IpAddr>,
-    /// The device.
+    /// Name of the outgoing device.
     pub dev: String,
-    /// The source address that packets get.
+    /// The source address of packets to the host.
     pub source: Option<IpAddr>,
-    /// The path MTU that the route knows of, in bytes.
+    /// The route's MTU in bytes, if it has one.
     pub mtu: Option<u32>,
-    /// The address is one of this host's own.
+    /// The address belongs to this host.
     pub local: bool,
 }
 
 /// One address of an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
-    /// Our own.
+    /// This host's address.
     pub local: IpAddr,
     /// The other end of a point-to-point link.
     #[serde(default)]
     pub peer: Option<IpAddr>,
-    /// Prefix length, of the peer's side where there is one.
+    /// Prefix length; of the peer's address if there is a peer.
     pub prefix: u8,
 }
 
-/// What is known about an interface.
+/// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// The kernel's number for it.
+    /// Interface index.
     pub index: u32,
-    /// Its name.
+    /// Interface name.
     pub name: String,
-    /// Largest packet, in bytes.
+    /// MTU, in bytes.
     pub mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
 }
 
-/// How a route is put into the table.
+/// How a route is inserted into its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Insert {
-    /// Only if nothing has its key.
+    /// Only if no route has its key.
     New,
-    /// In the place of what has its key.
+    /// In place of the route with its key.
     Replace,
-    /// Behind what has its key.
+    /// After the routes with its key.
     Append,
 }
 
@@ -268,33 +269,33 @@ pub enum Insert {
 pub struct Filter {
     /// IPv6 instead of IPv4.
     pub ipv6: bool,
-    /// Only this table; `None` lists all.
+    /// Only this table; `None` for all.
     pub table: Option<u32>,
     /// Only routes to exactly this prefix.
     pub dest: Option<IpNet>,
 }
 
 impl Filter {
-    /// The routes to exactly this prefix in one table.
+    /// Selects the routes to exactly this prefix in one table.
     #[must_use]
     pub fn to(dest: IpNet, table: u32) -> Self {
         Self { ipv6: matches!(dest, IpNet::V6(_)), table: Some(table), dest: Some(dest.trunc()) }
     }
 
-    /// The default routes of the main table.
+    /// Selects the default routes of the main table.
     #[must_use]
     pub fn defaults(ipv6: bool) -> Self {
         Self::to(default_prefix(ipv6), MAIN_TABLE)
     }
 }
 
-/// 0.0.0.0/0 or ::/0.
+/// Returns 0.0.0.0/0 or ::/0.
 #[must_use]
 pub fn default_prefix(ipv6: bool) -> IpNet {
     if ipv6 { IpNet::V6(ipnet::Ipv6Net::default()) } else { IpNet::V4(ipnet::Ipv4Net::default()) }
 }
 
-/// The metric that the kernel will list for a route that is added with this one.
+/// Returns the metric that the kernel lists for a route that was added with the given one.
 #[must_use]
 pub fn default_metric(dest: &IpNet, metric: Option<u32>) -> u32 {
     if cfg!(target_os = "openbsd") {
@@ -302,7 +303,7 @@ pub fn default_metric(dest: &IpNet, metric: Option<u32>) -> u32 {
         return metric.unwrap_or(8);
     }
     if cfg!(any(target_os = "freebsd", target_os = "netbsd")) {
-        // There routes have none.
+        // Routes have no metric.
         return 0;
     }
     match (dest, metric) {
@@ -312,32 +313,32 @@ pub fn default_metric(dest: &IpNet, metric: Option<u32>) -> u32 {
     }
 }
 
-/// The kernel refused, or could not be asked.
+/// A request that the kernel refused or did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}: {}", words(*.errno, .detail.as_deref()))]
+#[error("{what}: {}", error_text(*.errno, .detail.as_deref()))]
 pub struct Error {
-    /// What was asked for: "add route 10.0.0.0/8 dev tun0".
+    /// The request, such as "add route 10.0.0.0/8 dev tun0".
     pub what: String,
-    /// The kernel's number for the refusal; `None` when the exchange itself went wrong.
+    /// The kernel's error number; `None` if the exchange itself failed.
     pub errno: Option<Errno>,
-    /// The kernel's own words (extended acknowledgement), or ours.
+    /// The text of the kernel's extended acknowledgement, or this program's.
     pub detail: Option<String>,
 }
 
 impl Error {
-    /// A refusal by number.
+    /// Returns an error with the kernel's error number.
     #[must_use]
     pub fn errno(what: impl Into<String>, errno: Errno) -> Self {
         Self { what: what.into(), errno: Some(errno), detail: None }
     }
 
-    /// Something that the kernel did not say itself.
+    /// Returns an error that this program detected.
     #[must_use]
     pub fn other(what: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { what: what.into(), errno: None, detail: Some(detail.into()) }
     }
 
-    /// Whether what was to be removed is not there: no such route, device, address or file.
+    /// Returns whether the object does not exist: no such route, device, address or file.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         matches!(
@@ -346,26 +347,26 @@ impl Error {
         )
     }
 
-    /// Whether what was to be added is there already.
+    /// Returns whether the object to be added already exists.
     #[must_use]
     pub fn is_present(&self) -> bool {
         self.errno == Some(Errno::EEXIST)
     }
 
-    /// Whether the caller lacks the right (CAP_NET_ADMIN).
+    /// Returns whether this process lacks the privilege (CAP_NET_ADMIN on Linux).
     #[must_use]
     pub fn is_permission(&self) -> bool {
         matches!(self.errno, Some(Errno::EPERM | Errno::EACCES))
     }
 
-    /// Whether there is no way to the place.
+    /// Returns whether there is no route to the destination.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         matches!(self.errno, Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH))
     }
 }
 
-fn words(errno: Option<Errno>, detail: Option<&str>) -> String {
+fn error_text(errno: Option<Errno>, detail: Option<&str>) -> String {
     match (errno, detail) {
         (Some(errno), Some(detail)) => format!("{} ({detail}, {errno:?})", errno.desc()),
         (Some(errno), None) => format!("{} ({errno:?})", errno.desc()),

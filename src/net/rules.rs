@@ -1,7 +1,7 @@
-//! The rules of Linux's policy routing (ip-rule(8)), in words that need no kernel: which packets look in which
-//! table, lowest priority first.
+//! The rules of Linux's policy routing (ip-rule(8)) as plain data: which packets are routed by which table.
+//! The rule with the lowest priority comes first.
 //!
-//! Owns the data and its words. How the kernel is asked is `netlink`'s; which rules a tunnel needs is `plan`'s.
+//! Owns the data and its display. `netlink` sends the requests; `plan` decides which rules a tunnel needs.
 
 use std::fmt;
 
@@ -10,52 +10,52 @@ use serde::{Deserialize, Serialize};
 
 use super::routes::MAIN_TABLE;
 
-/// The priority of the rule that leads to the main table when nobody has changed it.
+/// The default priority of the rule for the main table.
 pub const MAIN_PRIORITY: u32 = 32_766;
 
-/// One rule.
+/// One rule. A packet must match all selectors that are not `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// IPv6 instead of IPv4.
     pub ipv6: bool,
-    /// Lower comes first.
+    /// Priority; the lowest comes first.
     pub priority: u32,
-    /// The packets that do *not* match the rest.
+    /// Inverts the match of the selectors.
     #[serde(default)]
     pub not: bool,
-    /// Packets with this mark (all 32 bits of it).
+    /// Firewall mark of the packet, all 32 bits.
     #[serde(default)]
     pub mark: Option<u32>,
-    /// Packets to here.
+    /// Destination prefix of the packet.
     #[serde(default)]
     pub to: Option<IpNet>,
-    /// Packets of this IP protocol.
+    /// IP protocol number of the packet.
     #[serde(default)]
     pub ip_protocol: Option<u8>,
-    /// Packets to this port.
+    /// Destination port of the packet.
     #[serde(default)]
     pub port: Option<u16>,
-    /// Routes of the table that are no longer than this are passed over.
+    /// Ignores routes of the table with a prefix length up to this one.
     #[serde(default)]
     pub suppress_prefix: Option<u32>,
-    /// The table.
+    /// The table to look up.
     pub table: u32,
-    /// Who made it (`FRA_PROTOCOL`); [`super::routes::PROTOCOL`] for ours.
+    /// The program that added the rule (`FRA_PROTOCOL`); [`super::routes::PROTOCOL`] for this one.
     pub protocol: u8,
-    /// What else the kernel said about it: it is none that this program would make.
+    /// Has other attributes, so that it cannot be a rule of this program.
     #[serde(default, rename = "beyond")]
     pub unrestorable: bool,
 }
 
 impl Rule {
-    /// Whether this program made it.
+    /// Returns whether this program added the rule.
     #[must_use]
     pub const fn is_ours(&self) -> bool {
         self.protocol == super::routes::PROTOCOL
     }
 
-    /// Whether a packet with this mark to this destination is one of those that the rule is for, as far as mark and
-    /// destination tell; a rule for one protocol or port is for no packet of which neither is known.
+    /// Returns whether the rule selects a packet with this destination and mark. The packet's protocol and
+    /// port are unknown, so selectors for them do not match.
     #[must_use]
     pub fn matches(&self, to: std::net::IpAddr, mark: u32) -> bool {
         let selected = self.mark.is_none_or(|wanted| wanted == mark)
@@ -67,7 +67,7 @@ impl Rule {
 }
 
 impl fmt::Display for Rule {
-    /// The words of `ip rule`, without "ip rule add".
+    /// Writes the arguments of `ip rule add`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "priority {}", self.priority)?;
         if self.not {
@@ -96,7 +96,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// The name of an IP protocol, of those that rules are made for here.
+/// Returns the name of an IP protocol that rules are made for, or the number.
 #[must_use]
 pub fn protocol_name(number: u8) -> String {
     match number {

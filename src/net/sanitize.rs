@@ -1,17 +1,17 @@
-//! What a child without privileges may say to a parent that has them: texts that cannot drive a terminal or fill a
-//! disk, addresses that a host can have. Whoever reads such a child's messages checks them with these.
+//! Validation of messages from unprivileged children: a text must not control a terminal or fill a disk, an
+//! address must be possible for a host. Every parent checks its child's messages with these functions.
 
 use std::net::Ipv4Addr;
 
-/// The longest text that a message may carry, in bytes.
-pub const LONGEST_TEXT: usize = 600;
+/// The maximum length of a text in a message, in bytes.
+pub const MAX_TEXT_LENGTH: usize = 600;
 
-/// Makes any text fit to be sent: control characters become `?`, and what is too long is cut.
+/// Sanitizes a text: replaces control characters by `?` and truncates to [`MAX_TEXT_LENGTH`] bytes.
 #[must_use]
 pub fn plain(text: &str) -> String {
     let mut plain = String::new();
     for c in text.chars().map(|c| if c.is_control() { '?' } else { c }) {
-        if plain.len() + c.len_utf8() > LONGEST_TEXT {
+        if plain.len() + c.len_utf8() > MAX_TEXT_LENGTH {
             break;
         }
         plain.push(c);
@@ -19,13 +19,13 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// Whether it is as [`plain`] makes it.
+/// Returns whether [`plain`] leaves the text unchanged.
 #[must_use]
 pub fn is_plain(text: &str) -> bool {
-    text.len() <= LONGEST_TEXT && !text.chars().any(char::is_control)
+    text.len() <= MAX_TEXT_LENGTH && !text.chars().any(char::is_control)
 }
 
-/// Whether a host on a network can have this address.
+/// Returns whether an address can belong to a host on a network.
 #[must_use]
 pub fn is_host(address: Ipv4Addr) -> bool {
     let first = address.octets()[0];

@@ -1,4 +1,4 @@
-//! Signals as readable descriptors, so that the one loop that waits sees them like everything else.
+//! Signals as readable descriptors, so that the event loop polls them like its sockets.
 
 use std::{
     io::{self, Read},
@@ -13,16 +13,16 @@ use signal_hook::{
     low_level::pipe,
 };
 
-/// What a signal asks for.
+/// The action that a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// SIGTERM, SIGINT, SIGHUP: take it down politely and end.
+    /// SIGTERM, SIGINT, SIGHUP: shut down gracefully and exit.
     End,
     /// SIGUSR1: write the statistics to the log.
     Statistics,
 }
 
-/// The signals of this process, from now until it ends.
+/// Signal handlers of this process, installed until it exits.
 #[derive(Debug)]
 pub struct Signals {
     end: UnixStream,
@@ -30,44 +30,44 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Starts to listen.
+    /// Installs handlers for SIGTERM, SIGINT, SIGHUP and SIGUSR1.
     ///
     /// # Errors
-    /// The kernel's, for the pipes or the handlers.
+    /// Returns the kernel's error if a handler cannot be installed.
     pub fn listen() -> io::Result<Self> {
         Ok(Self { end: stream(&[SIGTERM, SIGINT, SIGHUP])?, statistics: stream(&[SIGUSR1])? })
     }
 
-    /// Starts to listen, but leaves SIGHUP alone: it ends the process as if nobody listened.
+    /// Installs the same handlers except for SIGHUP, which keeps its disposition.
     ///
     /// # Errors
-    /// The kernel's, for the pipes or the handlers.
-    pub fn listen_but_for_hangup() -> io::Result<Self> {
+    /// Returns the kernel's error if a handler cannot be installed.
+    pub fn listen_except_sighup() -> io::Result<Self> {
         Ok(Self { end: stream(&[SIGTERM, SIGINT])?, statistics: stream(&[SIGUSR1])? })
     }
 
-    /// None ever come: a test must not take the tests' own signals away.
+    /// Installs no handlers: a test must not intercept the test runner's signals.
     ///
     /// # Errors
-    /// The kernel's, for the pipes.
+    /// Returns the kernel's error if socketpair(2) fails.
     #[cfg(test)]
     pub fn none() -> io::Result<Self> {
         Ok(Self { end: stream(&[])?, statistics: stream(&[])? })
     }
 
-    /// The descriptors to wait on.
+    /// Returns the descriptors to poll.
     #[must_use]
     pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
         [self.end.as_fd(), self.statistics.as_fd()]
     }
 
-    /// The descriptor of [`Request::End`] alone.
+    /// Returns the descriptor of [`Request::End`].
     #[must_use]
     pub fn end(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
     }
 
-    /// The next request that came, if one did. Several of a kind that came together count once.
+    /// Returns the next pending request, if any. Several pending signals of one kind count once.
     pub fn take(&mut self) -> Option<Request> {
         if drain(&mut self.end) {
             return Some(Request::End);

@@ -1,4 +1,4 @@
-//! The three descriptors that every process is born with: non-blocking for a while, or let go.
+//! Standard input, output and error: made non-blocking temporarily, or replaced by /dev/null.
 
 use std::{
     fs::OpenOptions,
@@ -8,8 +8,8 @@ use std::{
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-/// Standard input, non-blocking until this is dropped. The flag belongs to the open file, which others may
-/// share, so it is put back.
+/// Standard input, non-blocking until dropped. Other processes may share the open file description, so its
+/// previous flags are restored.
 #[derive(Debug)]
 pub struct Input {
     fd: OwnedFd,
@@ -17,10 +17,10 @@ pub struct Input {
 }
 
 impl Input {
-    /// Takes it.
+    /// Duplicates standard input and makes it non-blocking.
     ///
     /// # Errors
-    /// EBADF when there is none.
+    /// Returns EBADF if standard input is closed.
     pub fn take() -> io::Result<Self> {
         let fd = io::stdin().as_fd().try_clone_to_owned()?;
         let before = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
@@ -28,7 +28,7 @@ impl Input {
         Ok(Self { fd, before })
     }
 
-    /// Whether it is a terminal, which is a pty's.
+    /// Returns whether standard input is a terminal, such as a pty.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         std::io::IsTerminal::is_terminal(&self.fd)
@@ -49,20 +49,20 @@ impl Drop for Input {
     }
 }
 
-/// Standard output becomes /dev/null, so that nobody waits for its end.
+/// Redirects standard output to /dev/null, so that its reader sees end of file.
 ///
 /// # Errors
-/// The kernel's.
-pub fn let_go_of_output() -> io::Result<()> {
+/// Returns the kernel's error if /dev/null cannot be opened.
+pub fn redirect_stdout_to_null() -> io::Result<()> {
     nix::unistd::dup2_stdout(OpenOptions::new().write(true).open("/dev/null")?)?;
     Ok(())
 }
 
-/// Standard error becomes /dev/null.
+/// Redirects standard error to /dev/null.
 ///
 /// # Errors
-/// The kernel's.
-pub fn let_go_of_errors() -> io::Result<()> {
+/// Returns the kernel's error if /dev/null cannot be opened.
+pub fn redirect_stderr_to_null() -> io::Result<()> {
     nix::unistd::dup2_stderr(OpenOptions::new().write(true).open("/dev/null")?)?;
     Ok(())
 }

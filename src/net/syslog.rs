@@ -1,19 +1,19 @@
-//! syslog(3)'s datagrams without its global state: one connected socket that survives a change of root directory.
+//! Sends syslog(3) datagrams without its global state: one connected socket that survives chroot(2).
 //!
-//! A log that is not there, or full, is no error: the tunnel matters more.
+//! A missing or overloaded syslog daemon is not an error: the tunnel matters more.
 
 use std::{io, os::unix::net::UnixDatagram, time::Duration};
 
-/// Where the log listens.
+/// Sockets of the syslog daemon, tried in this order.
 #[cfg(target_os = "linux")]
 const PLACES: &[&str] = &["/dev/log"];
 #[cfg(not(target_os = "linux"))]
 const PLACES: &[&str] = &["/var/run/log", "/var/run/logpriv", "/dev/log"];
 
-/// LOG_DAEMON, shifted as it is sent.
+/// LOG_DAEMON, shifted as in the datagram.
 const FACILITY: u8 = 3 << 3;
 
-/// How grave (RFC 5424 §6.2.1).
+/// Severity of a message (RFC 5424 §6.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// LOG_CRIT.
@@ -24,33 +24,33 @@ pub enum Severity {
     Notice = 5,
 }
 
-/// How long one line may wait for a log that is behind. Its queue is short, ten lines on Linux.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// Timeout for one line while the daemon's queue is full. The queue is short, ten lines on Linux.
+const SEND_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// The log, as far as it is there.
+/// A connection to the syslog daemon.
 #[derive(Debug)]
 pub struct Syslog {
     socket: Option<UnixDatagram>,
     ident: String,
-    /// The last line waited in vain: until one is taken at once, none waits.
+    /// The last line timed out: lines are sent without waiting until one is accepted.
     stuck: bool,
 }
 
 impl Syslog {
-    /// Opens it under this name and the present process id.
+    /// Connects to the daemon; lines have this program name and the process id.
     #[must_use]
     pub fn open(program: &str) -> Self {
         let ident = format!("{program}[{}]", std::process::id());
         Self { socket: connect().ok(), ident, stuck: false }
     }
 
-    /// Writes one line. Opens the log anew if it was restarted and is still within reach.
+    /// Sends one line. Reconnects if the daemon was restarted and is still reachable.
     pub fn write(&mut self, severity: Severity, text: &str) {
         let line = format!("<{}>{}: {text}", FACILITY | severity as u8, self.ident);
         let sent = self.socket.as_ref().map(|socket| socket.send(line.as_bytes()));
         match sent {
             Some(Ok(_)) => self.set_stuck(false),
-            // What it cannot take is lost, as with any log under load: a tunnel does not wait for ever.
+            // Drop the line: the tunnel must not wait for the daemon.
             Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => self.set_stuck(true),
             Some(Err(_)) | None => {
                 if let Ok(socket) = connect() {
@@ -74,7 +74,7 @@ impl Syslog {
 
 fn connect() -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(SEND_TIMEOUT))?;
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for place in PLACES {
         match socket.connect(place) {

@@ -1,8 +1,8 @@
-//! The two sockets under a tunnel: TCP to port 1723 for control, raw protocol 47 for GRE (RFC 2637 §3, §4).
+//! The two sockets of a tunnel: TCP to port 1723 for control, raw protocol 47 for GRE (RFC 2637 §3, §4).
 //!
-//! Both are made by the one who has the privilege and handed over unused: nothing is sent and nothing is read
-//! here. The raw socket is made, bound and connected before the control connection begins, so that the
-//! kernel does not answer an early GRE packet of the server with "protocol unreachable".
+//! The privileged process makes both and passes them on unused: this module sends and receives nothing. The
+//! raw socket is created, bound and connected before the control connection is opened, so that the kernel
+//! does not answer an early GRE packet of the server with ICMP "protocol unreachable".
 
 use std::{
     io,
@@ -15,47 +15,47 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 /// IP protocol number of GRE.
 const GRE: i32 = 47;
 
-/// Bytes that the kernel may hold for us while we are busy: about a quarter of a second at 40 Mbit/s.
+/// Size of the GRE socket's receive buffer, in bytes: about a quarter of a second at 40 Mbit/s.
 const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 
-/// What both sockets of a tunnel have in common.
+/// Options of both sockets of a tunnel.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Source address to bind to (`localbind`).
+    /// Source address to bind to (`localbind`); `None` lets the kernel choose.
     pub local: Option<Ipv4Addr>,
-    /// Firewall mark (Linux `SO_MARK`; `--rtmark`). Zero is none.
+    /// Firewall mark (Linux `SO_MARK`; `--rtmark`); 0 is none.
     pub mark: u32,
 }
 
-/// A TCP socket, non-blocking and not yet connected.
+/// Creates a TCP socket, non-blocking and not yet connected.
 ///
 /// # Errors
-/// The kernel's; `EADDRNOTAVAIL` when the local address is none of ours.
+/// Returns the kernel's error; `EADDRNOTAVAIL` if this host does not have the local address.
 pub fn tcp_socket(options: &Options) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
-    prepare(&socket, options)?;
+    apply_options(&socket, options)?;
     Ok(socket.into())
 }
 
-/// A raw GRE socket, non-blocking, connected: only packets from `server` arrive.
+/// Creates a raw GRE socket, non-blocking and connected: it receives only packets from `server`.
 ///
 /// # Errors
-/// The kernel's; `EPERM` without root.
+/// Returns the kernel's error; `EPERM` without root.
 pub fn gre_socket(server: Ipv4Addr, options: &Options) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(GRE)))?;
     socket.set_nonblocking(true)?;
-    prepare(&socket, options)?;
-    enlarge(&socket);
+    apply_options(&socket, options)?;
+    set_receive_buffer(&socket);
     socket.connect(&SocketAddr::V4(SocketAddrV4::new(server, 0)).into())?;
     Ok(socket.into())
 }
 
-/// Begins to connect; the socket becomes writable when it is known how that ended.
+/// Starts a non-blocking connect; the socket becomes writable when the outcome is known.
 ///
 /// # Errors
-/// What is known at once, such as `ENETUNREACH`.
+/// Returns an immediate error, such as `ENETUNREACH`.
 pub fn start_connect(socket: impl AsFd, server: SocketAddrV4) -> io::Result<()> {
     match SockRef::from(&socket.as_fd()).connect(&SocketAddr::V4(server).into()) {
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
@@ -63,10 +63,10 @@ pub fn start_connect(socket: impl AsFd, server: SocketAddrV4) -> io::Result<()> 
     }
 }
 
-/// How a connect ended, once the socket is writable.
+/// Returns the outcome of a connect, once the socket is writable.
 ///
 /// # Errors
-/// Why it failed.
+/// Returns the socket's pending error (`SO_ERROR`).
 pub fn connect_result(socket: impl AsFd) -> io::Result<()> {
     match SockRef::from(&socket.as_fd()).take_error()? {
         Some(error) => Err(error),
@@ -74,20 +74,20 @@ pub fn connect_result(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// The local address that the kernel chose.
+/// Returns the local address of a socket, if it has one.
 #[must_use]
 pub fn local_address(socket: impl AsFd) -> Option<Ipv4Addr> {
     SockRef::from(&socket.as_fd()).local_addr().ok()?.as_socket_ipv4().map(|address| *address.ip())
 }
 
-/// Asks the kernel to hand us only GRE packets with this call id in the key: every tunnel to one server would
-/// otherwise be woken by the packets of all. What it does not filter, the flow does; so a refusal is no error.
-pub fn only_call(socket: impl AsFd, call_id: u16) {
+/// Attaches a filter that passes only GRE packets with this call id in the key (Linux). Otherwise each packet
+/// wakes every tunnel to the same server. Failure is ignored: the flow discards the packets of other calls.
+pub fn filter_call_id(socket: impl AsFd, call_id: u16) {
     #[cfg(target_os = "linux")]
     {
         use socket2::SockFilter;
-        // Classic BPF. A raw IPv4 socket sees the IP header: X = its length, then the half word of the call
-        // id, at 6 in the GRE header (RFC 2637 §4.1).
+        // Classic BPF. A raw IPv4 socket receives the IP header: X = its length, then the half word of the
+        // call id, at offset 6 of the GRE header (RFC 2637 §4.1).
         const LOAD_HEADER_LENGTH: u16 = 0xb1;
         const LOAD_HALF_AT_X: u16 = 0x48;
         const JUMP_IF_EQUAL: u16 = 0x15;
@@ -107,7 +107,7 @@ pub fn only_call(socket: impl AsFd, call_id: u16) {
     let _ = (socket, call_id);
 }
 
-/// The GRE packet in what a raw socket delivers: without the IPv4 header. `None` when it is not one.
+/// Returns the GRE packet in a datagram from a raw socket, or `None` if the IPv4 header is invalid.
 pub fn strip_ip_header(datagram: &mut [u8]) -> Option<&mut [u8]> {
     let first = *datagram.first()?;
     let length = usize::from(first & 0x0f) * 4;
@@ -117,7 +117,7 @@ pub fn strip_ip_header(datagram: &mut [u8]) -> Option<&mut [u8]> {
     datagram.get_mut(length..)
 }
 
-fn prepare(socket: &Socket, options: &Options) -> io::Result<()> {
+fn apply_options(socket: &Socket, options: &Options) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     if options.mark != 0 {
         socket.set_mark(options.mark)?;
@@ -128,8 +128,8 @@ fn prepare(socket: &Socket, options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-/// Root may go over the system's limit; everyone else gets what the limit gives.
-fn enlarge(socket: &Socket) {
+/// Sets the receive buffer size. On Linux root may exceed the system's limit.
+fn set_receive_buffer(socket: &Socket) {
     #[cfg(target_os = "linux")]
     if nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::RcvBufForce, &RECEIVE_BUFFER).is_ok() {
         return;
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ip_header_goes_whatever_its_length() {
+    fn strip_ip_header_accepts_any_header_length() {
         let mut plain = vec![0x45; 24];
         assert_eq!(strip_ip_header(&mut plain).unwrap().len(), 4);
         let mut with_options = vec![0x46; 24];
@@ -156,8 +156,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_connection_is_known_when_writable() {
-        // Bound, so that nobody else gets the port, and nobody listens there.
+    fn refused_connection_is_reported_when_writable() {
+        // Bound but not listening, so that no other process can listen on the port.
         let taken = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
         taken.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let socket = tcp_socket(&Options::default()).unwrap();

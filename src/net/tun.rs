@@ -1,10 +1,13 @@
-//! The tunnel device: one small facade over tun-rs on Linux, so that nothing else in the house knows that crate, and
-//! over the nodes of the BSDs (`net::bsd`).
+//! The tun device: a facade over the crate tun-rs on Linux, which no other module imports, and over the BSDs'
+//! device nodes (`bsd`).
 //!
-//! Owns opening a tun device (layer 3, no packet information, non-blocking) and the errors of that. Does not
-//! own its addresses, MTU or state: those are steps of a plan. A device lives as long as its last open
-//! descriptor: when supervisor and engine are both gone the kernel removes it, with every route and address (on NetBSD,
-//! it takes those away and leaves the device).
+//! Owns opening a tun device (layer 3, no packet information, non-blocking) and the errors of that. Its
+//! addresses, MTU and state are steps of a plan. The device exists as long as a descriptor of it is open:
+//! when supervisor and engine have both exited, the kernel removes it with all its routes and addresses (on
+//! NetBSD it removes those but keeps the device).
+
+#[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
+mod bsd;
 
 #[cfg(target_os = "linux")]
 use std::os::fd::AsFd;
@@ -15,36 +18,36 @@ use nix::errno::Errno;
 /// An open tun device.
 #[derive(Debug)]
 pub struct Tun {
-    /// The descriptor: one read or write is one IP packet. Non-blocking, close-on-exec.
+    /// The descriptor: each read or write transfers one IP packet. Non-blocking, close-on-exec.
     pub fd: OwnedFd,
-    /// `tunN`.
+    /// Interface name, `tunN`.
     pub name: String,
-    /// The kernel's number for the interface.
+    /// Interface index.
     pub index: u32,
 }
 
 impl Tun {
-    /// Another descriptor of the same device, for the engine process.
+    /// Duplicates the descriptor, for the engine.
     ///
     /// # Errors
-    /// When the process has no descriptor left.
+    /// Returns EMFILE if the process has no descriptor left.
     pub fn share(&self) -> io::Result<OwnedFd> {
         self.fd.try_clone()
     }
 }
 
-/// Why there is no tun device.
+/// Why a tun device could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The device node or the kernel's driver is not there.
+    /// The device node or the kernel's driver is missing.
     #[error("no tun device: {0}")]
     Missing(&'static str),
-    /// The caller may not.
+    /// This process lacks the privilege.
     #[error(
         "no tun device: permission denied opening it (root, or CAP_NET_ADMIN in this namespace, is needed)"
     )]
     Permission,
-    /// The unit that was asked for is taken.
+    /// The requested unit is in use.
     #[error("tun{0} is in use: there is a device of that name already")]
     InUse(u32),
     /// Anything else.
@@ -53,7 +56,7 @@ pub enum Error {
 }
 
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
-pub use super::bsd::tun::open;
+pub use self::bsd::open;
 
 const NO_NODE: &str = if cfg!(target_os = "linux") {
     "/dev/net/tun is missing (in a container it must be passed in)"
@@ -67,23 +70,22 @@ const NO_DRIVER: &str = if cfg!(target_os = "linux") {
     "the kernel has no tun driver (FreeBSD: kldload if_tuntap)"
 };
 
-/// Opens `tunN`, or with `None` the first free unit.
-///
-/// The device has no address, is down, and gives no link-local address of its own until a plan says so.
+/// Opens `tunN`, or with `None` the first free unit. The device is down and has no address, not even a
+/// link-local one; a plan configures it.
 ///
 /// # Errors
-/// [`Error`]: which of the usual reasons it is.
+/// Returns the [`Error`] variant for the reason.
 #[cfg(target_os = "linux")]
 pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
-    // tun-rs would make the node by itself and leave it behind, and would not say that it was missing.
+    // tun-rs creates a missing node, does not report it, and leaves it behind.
     if !std::path::Path::new("/dev/net/tun").exists() {
         return Err(explain(Errno::ENOENT.into(), unit));
     }
     let mut builder = tun_rs::DeviceBuilder::new().inherit_enable_state().packet_information(false);
     if let Some(unit) = unit {
         let name = format!("tun{unit}");
-        // A device that exists but that nobody has open (a persistent one of openvpn or ip tuntap) could be
-        // attached to; it would not go away with us, so it counts as taken.
+        // An existing device that is not open (a persistent one of openvpn or ip tuntap) can be attached to,
+        // but the kernel does not remove it when this program exits: it counts as in use.
         if nix::net::if_::if_nametoindex(name.as_str()).is_ok() {
             return Err(Error::InUse(unit));
         }
@@ -93,7 +95,7 @@ pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
     let name = device.name()?;
     let index = device.if_index()?;
     device.set_nonblocking(true)?;
-    // A duplicate keeps the device alive while tun-rs closes its own descriptor.
+    // The duplicate keeps the device while tun-rs closes its own descriptor.
     let fd = device.as_fd().try_clone_to_owned()?;
     drop(device);
     Ok(Tun { fd, name, index })
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn each_usual_reason_has_its_own_words() {
+    fn common_errors_have_specific_messages() {
         assert!(why(Errno::ENOENT, None).contains("/dev/net/tun is missing"));
         assert!(why(Errno::ENODEV, None).contains("modprobe tun"));
         assert!(why(Errno::EPERM, Some(1)).contains("permission denied"));

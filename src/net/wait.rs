@@ -1,4 +1,4 @@
-//! The one place that blocks: poll(2) until a descriptor is ready or a moment has come.
+//! The one module that blocks: poll(2) until a descriptor is ready or a deadline has passed.
 
 use std::{
     io,
@@ -11,23 +11,23 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
-/// What a descriptor is waited for.
+/// The events that a descriptor is polled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// Something to read, or the other end gone.
+    /// Data to read, or end of file.
     Readable,
-    /// Room to write.
+    /// Space to write.
     Writable,
     /// Either.
     Both,
 }
 
-/// Waits until one of the descriptors is ready or `deadline` has come, and says which are ready, by position.
-/// An error or a hang-up counts as ready: the read that follows says what it was. An interruption by a signal
-/// returns with nothing ready.
+/// Waits until a descriptor is ready or `deadline` has passed, and returns which are ready, by position. An
+/// error or a hang-up counts as ready: the following read returns the reason. A signal ends the wait with no
+/// descriptor ready.
 ///
 /// # Errors
-/// The kernel's, when a descriptor is bad.
+/// Returns the kernel's error if poll(2) fails with anything but EINTR.
 pub fn any(interests: &[(BorrowedFd<'_>, Interest)], deadline: Option<Instant>) -> io::Result<Vec<bool>> {
     let mut fds: Vec<PollFd<'_>> =
         interests.iter().map(|(fd, interest)| PollFd::new(*fd, flags(*interest))).collect();
@@ -38,7 +38,7 @@ pub fn any(interests: &[(BorrowedFd<'_>, Interest)], deadline: Option<Instant>) 
     Ok(fds.iter().map(|fd| fd.revents().is_some_and(|revents| !revents.is_empty())).collect())
 }
 
-/// The same for a fixed set of places, of which some may be empty. Allocates nothing.
+/// Does the same for a fixed number of slots, some of which may be `None`. Does not allocate.
 ///
 /// # Errors
 /// As [`any`].
@@ -49,16 +49,16 @@ pub fn until<const N: usize>(
     Ok(until_readiness(interests, deadline)?.map(|ready| ready.to_read || ready.to_write))
 }
 
-/// What a descriptor is ready for, of that for which it is waited. An error or a hang-up is both.
+/// The events for which a descriptor is ready. An error or a hang-up sets both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
-    /// There is something to read.
+    /// There is data to read.
     pub to_read: bool,
-    /// There is room to write.
+    /// There is space to write.
     pub to_write: bool,
 }
 
-/// As [`until`], and says what for.
+/// Does the same as [`until`], but reports read and write readiness separately.
 ///
 /// # Errors
 /// As [`any`].
@@ -90,12 +90,12 @@ pub fn until_readiness<const N: usize>(
     }))
 }
 
-/// Several descriptors that seldom have something to say, as one to wait for, which is readable when one of them is: each
-/// that is waited for costs a part of what the waiting costs. `None` where the system has no such thing (epoll(7)).
+/// Combines descriptors that are seldom ready into one, which is readable while one of them is: poll(2) takes
+/// time for each descriptor on each call. Returns `None` where there is no epoll(7).
 ///
 /// # Errors
-/// The kernel's.
-pub fn as_one(fds: &[BorrowedFd<'_>]) -> io::Result<Option<OwnedFd>> {
+/// Returns the kernel's error if epoll(7) fails.
+pub fn combine(fds: &[BorrowedFd<'_>]) -> io::Result<Option<OwnedFd>> {
     #[cfg(target_os = "linux")]
     {
         use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -112,18 +112,18 @@ pub fn as_one(fds: &[BorrowedFd<'_>]) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Makes reading from and writing to a descriptor give [`io::ErrorKind::WouldBlock`] instead of waiting.
+/// Sets O_NONBLOCK: reads and writes return [`io::ErrorKind::WouldBlock`] instead of waiting.
 ///
 /// # Errors
-/// The kernel's, when the descriptor is bad.
-pub fn never_block(fd: BorrowedFd<'_>) -> io::Result<()> {
+/// Returns the kernel's error if fcntl(2) fails.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
 }
 
-/// Whether a descriptor is ready at present; an error counts, as with [`any`].
+/// Returns whether a descriptor is ready now. An error counts as ready, as in [`any`].
 #[must_use]
 pub fn is_ready(fd: BorrowedFd<'_>, interest: Interest) -> bool {
     let mut fds = [PollFd::new(fd, flags(interest))];
@@ -138,7 +138,7 @@ fn flags(interest: Interest) -> PollFlags {
     }
 }
 
-/// Rounded up to the next millisecond: waking early would only mean to wait once more.
+/// Rounds up to the next millisecond: waking early only costs another poll(2).
 fn timeout(deadline: Option<Instant>) -> PollTimeout {
     let Some(deadline) = deadline else { return PollTimeout::NONE };
     let left = deadline.saturating_duration_since(Instant::now());
@@ -152,7 +152,7 @@ mod tests {
     use std::{io::Write, os::fd::AsFd, os::unix::net::UnixStream};
 
     #[test]
-    fn says_which_one_is_ready() {
+    fn reports_which_descriptor_is_ready() {
         let (a, mut b) = UnixStream::pair().unwrap();
         let (c, _d) = UnixStream::pair().unwrap();
         b.write_all(b"x").unwrap();
@@ -164,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_in_the_past_does_not_wait() {
+    fn past_deadline_returns_at_once() {
         let (a, _b) = UnixStream::pair().unwrap();
         let past = Instant::now();
         assert_eq!(until([Some((a.as_fd(), Interest::Readable))], Some(past)).unwrap(), [false]);
     }
 
     #[test]
-    fn places_may_be_empty_all_of_them_too() {
+    fn accepts_empty_slots() {
         let past = Some(Instant::now());
         assert_eq!(until([None, None], past).unwrap(), [false, false]);
         let (a, mut b) = UnixStream::pair().unwrap();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_each_is_ready_for() {
+    fn distinguishes_read_and_write_readiness() {
         let (a, mut b) = UnixStream::pair().unwrap();
         let both =
             || until_readiness([None, Some((a.as_fd(), Interest::Both))], Some(Instant::now())).unwrap()[1];
@@ -200,10 +200,10 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn several_as_one_are_ready_as_long_as_one_of_them_is() {
+    fn combined_descriptor_is_ready_while_a_member_is() {
         let pairs: Vec<_> = (0..3).map(|_| UnixStream::pair().unwrap()).collect();
         let fds: Vec<_> = pairs.iter().map(|(here, _)| here.as_fd()).collect();
-        let one = as_one(&fds).unwrap().unwrap();
+        let one = combine(&fds).unwrap().unwrap();
         let ready = || until([Some((one.as_fd(), Interest::Readable))], Some(Instant::now())).unwrap()[0];
         assert!(!ready());
         for (mut here, mut there) in pairs.iter().map(|(here, there)| (here, there)) {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hang_up_is_ready() {
+    fn hang_up_counts_as_ready() {
         let (a, b) = UnixStream::pair().unwrap();
         drop(b);
         assert_eq!(until([Some((a.as_fd(), Interest::Readable))], None).unwrap(), [true]);

@@ -1,7 +1,7 @@
-//! Many datagrams with one system call: recvmmsg(2) and sendmmsg(2) where the platform has them, a loop of
-//! recv(2) and send(2) where it has not (OpenBSD).
+//! Receives and sends many datagrams with one system call: recvmmsg(2) and sendmmsg(2) where the platform has
+//! them, else a loop of recv(2) and send(2) (OpenBSD).
 //!
-//! A [`Batch`] owns its buffers and is reused for ever: nothing on this path allocates.
+//! A [`Batch`] owns its buffers and is reused, so that nothing on this path allocates.
 #![cfg_attr(
     any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"),
     expect(
@@ -21,74 +21,80 @@ use nix::sys::socket::{MsgFlags, send};
 /// A fixed number of equally large buffers, of which the first [`Batch::filled`] hold a datagram.
 pub struct Batch {
     space: Vec<u8>,
-    /// Where the datagram stands in its buffer.
-    places: Vec<Range<usize>>,
-    slot: usize,
+    /// The range of each datagram in its buffer.
+    ranges: Vec<Range<usize>>,
+    buffer_size: usize,
     filled: usize,
-    /// How many datagrams are asked for next: it costs something to offer a buffer, also when nothing comes.
+    /// How many buffers to offer next: each costs time even if no datagram arrives.
     offered: usize,
 }
 
-/// Buffers that are offered at least.
-const FEW: usize = 8;
+/// Least number of buffers to offer.
+const MIN_OFFERED: usize = 8;
 
 impl Batch {
-    /// `count` buffers of `size` bytes each.
+    /// Creates a batch of `count` buffers of `size` bytes each.
     #[must_use]
     pub fn new(count: usize, size: usize) -> Self {
-        Self { space: vec![0; count * size], places: vec![0..0; count], slot: size, filled: 0, offered: FEW }
+        Self {
+            space: vec![0; count * size],
+            ranges: vec![0..0; count],
+            buffer_size: size,
+            filled: 0,
+            offered: MIN_OFFERED,
+        }
     }
 
-    /// How many datagrams it holds now.
+    /// Returns how many datagrams the batch holds.
     #[must_use]
     pub fn filled(&self) -> usize {
         self.filled
     }
 
-    /// Whether another datagram would not fit.
+    /// Returns whether all buffers hold a datagram.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.filled == self.places.len()
+        self.filled == self.ranges.len()
     }
 
-    /// Forgets what it holds.
+    /// Removes all datagrams.
     pub fn clear(&mut self) {
         self.filled = 0;
     }
 
-    /// Lets `write` fill the next buffer and say which bytes of it are the datagram; `None` leaves the batch as
-    /// it was. Gives whether the batch has grown.
+    /// Lets `write` fill the next buffer and return the range of the datagram in it, or `None` to add
+    /// nothing. Returns whether a datagram was added.
     pub fn push(&mut self, write: impl FnOnce(&mut [u8]) -> Option<Range<usize>>) -> bool {
-        let start = self.filled * self.slot;
-        let Some(buffer) = self.space.get_mut(start..start + self.slot) else { return false };
+        let start = self.filled * self.buffer_size;
+        let Some(buffer) = self.space.get_mut(start..start + self.buffer_size) else { return false };
         let Some(used) = write(buffer) else { return false };
-        let Some(place) = self.places.get_mut(self.filled) else { return false };
-        *place = used.start.min(self.slot)..used.end.min(self.slot);
+        let Some(place) = self.ranges.get_mut(self.filled) else { return false };
+        *place = used.start.min(self.buffer_size)..used.end.min(self.buffer_size);
         self.filled += 1;
         true
     }
 
-    /// The datagrams, to be read or changed in place.
+    /// Returns the datagrams, to be read or changed in place.
     pub fn datagrams(&mut self) -> impl Iterator<Item = &mut [u8]> {
         let filled = self.filled;
         self.space
-            .chunks_exact_mut(self.slot.max(1))
-            .zip(&self.places)
+            .chunks_exact_mut(self.buffer_size.max(1))
+            .zip(&self.ranges)
             .take(filled)
             .filter_map(|(buffer, place)| buffer.get_mut(place.clone()))
     }
 
-    /// Receives datagrams that are waiting, without blocking: as many as fit, or at first fewer, and more the more came
-    /// the last time. `Ok(0)` means none was waiting.
+    /// Receives waiting datagrams without blocking: at most as many as fit, and at most twice as many as the
+    /// last time, but at least 8. `Ok(0)` means that none was waiting, or that a signal interrupted the call.
     ///
     /// # Errors
-    /// What the socket reports, such as an ICMP error of a connected socket; the batch is then empty.
+    /// Returns the socket's error, such as an ICMP error of a connected socket; the batch is then empty.
     pub fn receive(&mut self, socket: impl AsFd) -> io::Result<usize> {
         self.filled = 0;
         match self.receive_some(socket) {
             Ok(count) => {
                 self.filled = count;
-                self.offered = (2 * count).max(FEW);
+                self.offered = (2 * count).max(MIN_OFFERED);
                 Ok(count)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -97,17 +103,17 @@ impl Batch {
         }
     }
 
-    /// Sends the datagrams on a connected socket, then is empty. Returns how many the kernel took.
+    /// Sends the datagrams on a connected socket and empties the batch. Returns how many the kernel accepted.
     ///
     /// # Errors
-    /// The first that the socket reports; what was behind it in the batch is dropped, as a network would.
+    /// Returns the socket's first error; the datagrams after it are dropped, as a network may do.
     pub fn send(&mut self, socket: impl AsFd) -> io::Result<usize> {
         let sent = if self.filled == 1 { self.send_one(socket) } else { self.send_all(socket) };
         self.filled = 0;
         sent
     }
 
-    /// By itself it is cheaper without the headers of many.
+    /// Sends the first datagram with send(2), which for a single one is cheaper than sendmmsg(2).
     fn send_one(&mut self, socket: impl AsFd) -> io::Result<usize> {
         let Some(datagram) = self.datagrams().next() else { return Ok(0) };
         send(socket.as_fd().as_raw_fd(), datagram, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?;
@@ -120,21 +126,24 @@ mod system {
     use super::{AsFd, AsRawFd, Batch, io};
     use std::mem::MaybeUninit;
 
-    /// More would not make the call cheaper, and the headers live on the stack.
-    const MOST: usize = 64;
+    /// Most headers per call: more would not make it cheaper, and they are on the stack.
+    const MAX_HEADERS: usize = 64;
 
-    /// Headers with one vector each, of which only as many are written as are used: all of them are 5 KiB.
+    /// Headers with one vector each. Only those in use are initialised, because all of them are 5 KiB.
     struct Headers {
-        vectors: [MaybeUninit<libc::iovec>; MOST],
-        headers: [MaybeUninit<libc::mmsghdr>; MOST],
+        vectors: [MaybeUninit<libc::iovec>; MAX_HEADERS],
+        headers: [MaybeUninit<libc::mmsghdr>; MAX_HEADERS],
     }
 
     impl Headers {
         const fn new() -> Self {
-            Self { vectors: [MaybeUninit::uninit(); MOST], headers: [MaybeUninit::uninit(); MOST] }
+            Self {
+                vectors: [MaybeUninit::uninit(); MAX_HEADERS],
+                headers: [MaybeUninit::uninit(); MAX_HEADERS],
+            }
         }
 
-        /// Writes one for each buffer, and gives how many.
+        /// Writes a header for each buffer and returns their number.
         fn fill<'a>(&mut self, buffers: impl Iterator<Item = &'a mut [u8]>) -> libc::c_uint {
             let mut count = 0;
             for ((buffer, vector), header) in buffers.zip(&mut self.vectors).zip(&mut self.headers) {
@@ -153,10 +162,10 @@ mod system {
     impl Batch {
         pub(super) fn receive_some(&mut self, socket: impl AsFd) -> io::Result<usize> {
             let mut headers = Headers::new();
-            let offered = self.offered.min(MOST);
-            let count = headers.fill(self.space.chunks_exact_mut(self.slot.max(1)).take(offered));
+            let offered = self.offered.min(MAX_HEADERS);
+            let count = headers.fill(self.space.chunks_exact_mut(self.buffer_size.max(1)).take(offered));
             // SAFETY: the first `count` headers point to one vector each, and each vector to a buffer of
-            // `self.space` that nobody else touches during the call.
+            // `self.space` that nothing else accesses during the call.
             let got = unsafe {
                 libc::recvmmsg(
                     socket.as_fd().as_raw_fd(),
@@ -167,10 +176,10 @@ mod system {
                 )
             };
             let got = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
-            for (place, header) in self.places.iter_mut().zip(&headers.headers).take(got) {
-                // SAFETY: the kernel has filled the first `got` of the `count` headers that were written above.
+            for (place, header) in self.ranges.iter_mut().zip(&headers.headers).take(got) {
+                // SAFETY: the kernel has filled the first `got` of the `count` headers written above.
                 let length = unsafe { header.assume_init_ref() }.msg_len;
-                // As wide as each system pleases.
+                // The width of `msg_len` differs between platforms.
                 *place = 0..usize::try_from(length).unwrap_or(0);
             }
             Ok(got)
@@ -191,15 +200,15 @@ mod system {
         fn send_some(&mut self, from: usize, socket: &impl AsFd) -> io::Result<usize> {
             let mut headers = Headers::new();
             let waiting = self.filled.saturating_sub(from);
-            let buffers = self.space.chunks_exact_mut(self.slot.max(1)).zip(&self.places);
+            let buffers = self.space.chunks_exact_mut(self.buffer_size.max(1)).zip(&self.ranges);
             let count = headers.fill(
                 buffers
                     .skip(from)
                     .take(waiting)
                     .map(|(buffer, place)| buffer.get_mut(place.clone()).unwrap_or_default()),
             );
-            // SAFETY: the first `count` headers point to one vector each, and each vector to initialised bytes
-            // of `self.space`, which the kernel only reads.
+            // SAFETY: the first `count` headers point to one vector each, and each vector to initialised
+            // bytes of `self.space`, which the kernel only reads.
             let sent = unsafe {
                 libc::sendmmsg(
                     socket.as_fd().as_raw_fd(),
@@ -223,7 +232,7 @@ mod system {
             let fd = socket.as_fd().as_raw_fd();
             let mut got = 0;
             for (buffer, place) in
-                self.space.chunks_exact_mut(self.slot.max(1)).zip(&mut self.places).take(self.offered)
+                self.space.chunks_exact_mut(self.buffer_size.max(1)).zip(&mut self.ranges).take(self.offered)
             {
                 match recv(fd, buffer, MsgFlags::MSG_DONTWAIT) {
                     Ok(size) => *place = 0..size,
@@ -253,7 +262,7 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
 
     #[test]
-    fn what_is_sent_arrives_whole_and_in_order() {
+    fn datagrams_arrive_whole_and_in_order() {
         let (a, b) = UnixDatagram::pair().unwrap();
         let mut out = Batch::new(8, 16);
         for n in 0..8_u8 {
@@ -276,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn more_is_asked_for_the_more_came() {
+    fn offered_buffers_grow_with_the_last_count() {
         let (a, b) = UnixDatagram::pair().unwrap();
         let mut into = Batch::new(64, 16);
         let mut counts = Vec::new();
@@ -297,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn one_alone_is_sent_as_well() {
+    fn single_datagram_is_sent() {
         let (a, b) = UnixDatagram::pair().unwrap();
         let (mut out, mut into) = (Batch::new(4, 16), Batch::new(4, 16));
         for n in 1..4_u8 {
@@ -313,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_socket_is_said() {
+    fn socket_error_is_returned() {
         let (a, b) = UnixDatagram::pair().unwrap();
         drop(b);
         let mut out = Batch::new(1, 4);

@@ -1,6 +1,6 @@
-//! What tells one run of the kernel from another, and one process from a later one with its number.
+//! Identifies the current boot, and distinguishes a process from a later one with the same PID.
 
-/// Of this run of the kernel; empty where there is none to be had.
+/// Returns an identifier of the current boot; empty if there is none.
 #[must_use]
 pub fn id() -> String {
     #[cfg(target_os = "linux")]
@@ -13,14 +13,14 @@ pub fn id() -> String {
     }
 }
 
-/// When a process started, in the kernel's own measure; `None` when there is no such process, or only what is left
-/// of it: a zombie undoes nothing any more.
+/// Returns when a process started, in a platform-specific unit; `None` if there is no such process or it is a
+/// zombie, which undoes nothing any more.
 #[must_use]
-pub fn start_of(pid: u32) -> Option<u64> {
+pub fn start_time(pid: u32) -> Option<u64> {
     #[cfg(target_os = "linux")]
     {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // proc(5): the second field is the name in parentheses, which may hold anything; the 22nd is the start.
+        // proc(5): field 2 is the name in parentheses, with arbitrary characters; field 22 is the start.
         let (_, rest) = stat.rsplit_once(')')?;
         let mut fields = rest.split_whitespace();
         if fields.next()? == "Z" {
@@ -39,15 +39,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_run_and_this_process_are_known() {
+    fn boot_and_own_process_are_identified() {
         assert!(!id().is_empty());
         assert_eq!(id(), id());
-        let own = start_of(std::process::id()).unwrap();
-        assert_eq!(start_of(std::process::id()), Some(own));
+        let own = start_time(std::process::id()).unwrap();
+        assert_eq!(start_time(std::process::id()), Some(own));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        assert!(start_of(child.id()).unwrap() >= own);
+        assert!(start_time(child.id()).unwrap() >= own);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(start_of(child.id()), None);
+        assert_eq!(start_time(child.id()), None);
     }
 }

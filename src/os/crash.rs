@@ -1,22 +1,22 @@
-//! Crash points: the places between which a process of ours may die, and its death at one of them on request.
+//! Crash points: lines of code at which a test can kill the process.
 //!
-//! A point stands right before each deed that outlives the process: a change to the kernel, a program that is run, a
-//! file that is made, written, renamed or removed. In builds with debug assertions, and in no others, a process
-//! counts the points that it passes, writes each down in the file `PPTPCTL_TEST_POINTS`, and kills itself (SIGKILL,
-//! which nothing can catch) at the one that `PPTPCTL_TEST_DIE_AT` names. tests/crash_points uses that. In a release
-//! build a point is nothing, and neither name is in the program.
+//! A point is directly before each operation that outlives the process: a change to the kernel, a program
+//! that is run, a file that is created, written, renamed or removed. In builds with debug assertions, and in
+//! no others, a process counts the points that it passes, appends each to the file `PPTPCTL_TEST_POINTS`, and
+//! kills itself (SIGKILL, which cannot be caught) at the number in `PPTPCTL_TEST_DIE_AT`. tests/crash_points
+//! uses that. In a release build a point compiles to nothing, and neither name is in the program.
 //!
-//! Does not own what is undone afterwards: that is the ledger's.
+//! The ledger, not this module, determines the recovery after a crash.
 
 use std::fmt::Arguments;
 
-/// A deed is about to be done; `what` is for people.
+/// Passes a crash point; `what` describes the operation that follows, for the reader of the test's output.
 #[cfg(debug_assertions)]
 pub fn point(what: Arguments<'_>) {
     armed::pass(what);
 }
 
-/// A deed is about to be done.
+/// Does nothing in this build.
 #[cfg(not(debug_assertions))]
 #[inline]
 pub const fn point(_what: Arguments<'_>) {}
@@ -40,32 +40,32 @@ mod armed {
         unistd::{getpid, pause},
     };
 
-    /// A daemon goes on counting where the process began that it was forked from.
+    /// Points passed so far. A daemon continues the count of the process that forked it.
     static PASSED: AtomicU32 = AtomicU32::new(0);
 
-    /// What the environment says; the helpers and programs that we start get none of it.
-    struct Orders {
+    /// Settings from the environment, which helpers and programs that we start do not inherit.
+    struct Settings {
         die_at: Option<u32>,
         points: Option<PathBuf>,
     }
 
-    fn orders() -> &'static Orders {
-        static ORDERS: OnceLock<Orders> = OnceLock::new();
-        ORDERS.get_or_init(|| Orders {
+    fn settings() -> &'static Settings {
+        static ORDERS: OnceLock<Settings> = OnceLock::new();
+        ORDERS.get_or_init(|| Settings {
             die_at: std::env::var("PPTPCTL_TEST_DIE_AT").ok().and_then(|number| number.parse().ok()),
             points: std::env::var_os("PPTPCTL_TEST_POINTS").map(PathBuf::from),
         })
     }
 
     pub(super) fn pass(what: Arguments<'_>) {
-        let orders = orders();
+        let orders = settings();
         if orders.die_at.is_none() && orders.points.is_none() {
             return;
         }
         let number = PASSED.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(path) = &orders.points {
             let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-            // A test that does not find its line fails.
+            // The error is ignored: a test that does not find its line fails.
             let _written = file.and_then(|mut file| file.write_all(format!("{number} {what}\n").as_bytes()));
         }
         if orders.die_at == Some(number) {

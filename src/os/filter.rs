@@ -1,9 +1,10 @@
-//! Which system calls the engine may still make on Linux (seccomp(2)), once it has all its descriptors.
+//! The system calls that the engine may still make on Linux (seccomp(2)), once it has all its descriptors.
 //!
-//! A list of what is allowed; everything else fails with EPERM, which a library takes for a refusal and a captured
-//! process for a wall: no file, no new socket, no other address for a socket, no other process, no code that was not
-//! there from the start. What is on the list is what the event loop, the allocator and the end of a process need, in
-//! glibc and in musl. Not filtered, because a filter cannot look behind pointers: where a raw socket sends to.
+//! This is a list of allowed calls; every other one fails with EPERM, which libraries handle as a refusal. A
+//! compromised engine can therefore open no file and no socket, change no socket's address, reach no other
+//! process and map no new code. The list has the calls that the event loop, the allocator and process exit
+//! need in glibc and in musl. Not filtered, because a filter cannot dereference pointers: the destination of
+//! packets on a raw socket.
 
 use std::{collections::BTreeMap, env, io};
 
@@ -13,7 +14,7 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter,
 };
 
-/// Allowed with whatever arguments.
+/// Allowed with any arguments.
 const CALLS: &[libc::c_long] = &[
     // Packets, messages and the log.
     libc::SYS_read,
@@ -26,14 +27,14 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_sendto,
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
-    // Descriptors that are there.
+    // Existing descriptors.
     libc::SYS_close,
     libc::SYS_fcntl,
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
     libc::SYS_shutdown,
-    // Time, waiting, chance.
+    // Time, waiting, random numbers.
     #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,
     libc::SYS_ppoll,
@@ -49,7 +50,7 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_munmap,
     libc::SYS_futex,
     libc::SYS_sched_yield,
-    // Signals to itself, what it has used, and its end.
+    // Own signals, resource usage and exit.
     libc::SYS_getpid,
     libc::SYS_gettid,
     libc::SYS_getrusage,
@@ -61,16 +62,16 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
-/// Allowed when, of the argument with this number, none of these bits are set.
+/// Allowed if none of these bits is set in the argument with this number.
 const RESTRICTED: &[(libc::c_long, u8, libc::c_int)] =
     &[(libc::SYS_mmap, 2, libc::PROT_EXEC), (libc::SYS_mprotect, 2, libc::PROT_EXEC)];
 
-/// Leaves this thread no other calls. There is no way back.
+/// Restricts this thread to these calls, irrevocably.
 ///
 /// # Errors
-/// The kernel's. No error: one without seccomp, and a processor for which there is no filter; there, what was given up
-/// otherwise has to do.
-pub fn only_what_the_engine_needs() -> io::Result<()> {
+/// Returns the kernel's error. A kernel without seccomp and a processor without a filter are no errors;
+/// there, the other restrictions must suffice.
+pub fn restrict_to_engine_calls() -> io::Result<()> {
     let Ok(arch) = TargetArch::try_from(env::consts::ARCH) else { return Ok(()) };
     let program = program(arch).map_err(io::Error::other)?;
     match apply_filter(&program) {
@@ -87,7 +88,7 @@ fn program(arch: TargetArch) -> Result<BpfProgram, seccompiler::BackendError> {
             SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bits), 0)?;
         rules.insert(*call, vec![SeccompRule::new(vec![none])?]);
     }
-    // To itself alone: abort(3).
+    // Only signals to this process, for abort(3).
     let own = u64::from(std::process::id());
     let own = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own)?;
     rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![own])?]);
@@ -113,10 +114,10 @@ mod tests {
 
     use super::*;
 
-    /// In a thread of its own, which is all that the filter is for.
+    /// Runs `test` in a new thread; the filter applies only to that thread.
     fn confined<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
         thread::spawn(|| {
-            only_what_the_engine_needs().unwrap();
+            restrict_to_engine_calls().unwrap();
             test()
         })
         .join()
@@ -124,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn what_it_has_still_works() {
+    fn existing_descriptors_and_memory_still_work() {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(b"before").unwrap();
         let heard = confined(move || {
             let mut heard = [0; 6];
             ours.read_exact(&mut heard).unwrap();
             ours.write_all(b"after").unwrap();
-            // Memory in every way that an allocator gets it, and time.
+            // Memory from the allocator, and time.
             let big = vec![1_u8; 8 << 20];
             thread::sleep(Duration::from_millis(1));
             assert!(Instant::now().elapsed() < Duration::from_secs(60));
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_needs_a_name() {
+    fn files_sockets_and_processes_are_refused() {
         let (socket, parent) = (UdpSocket::bind("127.0.0.1:0").unwrap(), nix::unistd::getppid());
         let refused = confined(move || {
             [
@@ -163,10 +164,10 @@ mod tests {
 
     #[test]
     #[expect(unsafe_code, reason = "nobody else asks for memory like this")]
-    fn no_code_but_what_was_there() {
+    fn executable_mappings_are_refused() {
         let map = |protection| {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-            // SAFETY: a new mapping at a place that the kernel chooses; nobody uses it, and it is left to the end.
+            // SAFETY: a new mapping at an address that the kernel chooses; it is never accessed nor unmapped.
             let at = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
             if at == libc::MAP_FAILED { Err(io::Error::last_os_error().kind()) } else { Ok(()) }
         };

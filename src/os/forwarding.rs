@@ -1,6 +1,6 @@
-//! Whether this host sends on packets that are not for it.
+//! Whether this host forwards packets.
 
-/// For IPv4; `None` when the kernel does not say.
+/// Returns whether IPv4 forwarding is on; `None` if the kernel does not report it.
 #[must_use]
 pub fn ipv4() -> Option<bool> {
     #[cfg(target_os = "linux")]

@@ -1,7 +1,7 @@
-//! The names of the empty directories that unprivileged processes make their root, and the end of those that stayed.
+//! Names of the empty directories that unprivileged processes use as root, and removal of stale ones.
 //!
-//! [`super::privileges::drop_all`] makes such a directory, goes into it and removes it at once. One who is killed
-//! between the first and the last leaves it behind.
+//! [`super::privileges::drop_all`] creates such a directory, enters it and removes it at once. A process that
+//! is killed before the removal leaves it behind.
 
 use std::{
     fs,
@@ -11,22 +11,22 @@ use std::{
 
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
-/// What this process calls its own, below `directory`. `role` is a word in lower case.
+/// Returns the path of this process's directory below `directory`. `role` is a word in lower case.
 #[must_use]
 pub fn path(directory: &Path, role: &str) -> PathBuf {
     directory.join(format!(".{role}-{}", process::id()))
 }
 
-/// Removes those below `directory` whose process is gone; gives what it removed. Whatever else is there stays.
+/// Removes the directories below `directory` whose process is gone, and returns their paths.
 pub fn sweep(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let left =
         entries.flatten().filter(|entry| entry.file_name().to_str().and_then(owner).is_some_and(is_gone));
-    // Only an empty directory can be removed like this, so the worst name costs nothing.
+    // rmdir(2) removes only empty directories, so a misleading name does no harm.
     left.map(|entry| entry.path()).filter(|path| fs::remove_dir(path).is_ok()).collect()
 }
 
-/// The process that made it.
+/// Returns the process that created the directory with this name.
 fn owner(name: &str) -> Option<Pid> {
     let (role, pid) = name.strip_prefix('.')?.split_once('-')?;
     let plain = !role.is_empty() && role.bytes().all(|byte| byte.is_ascii_lowercase());
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_dead_left() {
+    fn sweep_removes_only_directories_of_dead_processes() {
         let dir = tempfile::tempdir().unwrap();
         let mut child = process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();

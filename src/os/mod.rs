@@ -1,10 +1,12 @@
-//! What differs between Linux, FreeBSD, OpenBSD and NetBSD; the only room with unsafe code.
+//! Differences between Linux, FreeBSD, OpenBSD and NetBSD; the only module with unsafe code.
 //!
-//! [`paths`] are the platform's directories, [`privileges`] is how the engine gives up what it does not need, with [`jail`]
-//! for its empty root directory and, on Linux, `filter` for the system calls. [`peer`] asks who is at the other end of a
-//! Unix socket, [`rights`] sends descriptors over one, and [`batch`] moves many datagrams with one system call.
-//! [`process`] and [`boot`] tell a process from a later one with its number, [`namespace`] a network namespace, [`usage`] says what this one has used,
-//! [`descriptors`] what it was born with, and [`crash`] where tests may kill it. Nothing in here knows what the bytes mean.
+//! [`paths`] has the platform's directories. [`privileges`] drops the engine's privileges, with [`jail`] for
+//! its empty root directory and, on Linux, `filter` for the system calls. [`peer`] identifies the process at
+//! the other end of a Unix socket, [`rights`] sends descriptors over one, and [`batch`] moves many datagrams
+//! with one system call. [`process`] and [`boot`] distinguish a process from a later one with the same PID,
+//! [`namespace`] does so for network namespaces. [`usage`] measures resource usage, [`descriptors`] handles
+//! inherited descriptors, and [`crash`] has the points at which tests kill a process. Nothing here interprets
+//! the bytes that it moves.
 
 pub mod batch;
 pub mod boot;
@@ -14,7 +16,7 @@ pub mod bsd;
 pub mod capabilities;
 pub mod crash;
 pub mod descriptors;
-// On 64 bits alone: the numbers of a 32-bit system are many, one for each width of time.
+// 64-bit only: 32-bit systems have separate system calls for each width of time_t.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod filter;
 pub mod forwarding;

@@ -1,25 +1,25 @@
-//! What tells one network namespace from another (Linux; elsewhere all that there is counts as one).
+//! Identity of a network namespace (Linux; on other platforms all processes count as being in one).
 #![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "nix has no SO_NETNS_COOKIE"))]
 
-/// A network namespace of this run of the kernel.
+/// Identifies a network namespace during the current boot.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Namespace {
-    /// The kernel's number for it; 0 where the platform has none. A later namespace may get that of one that is gone.
+    /// The namespace's inode number; 0 where the platform has none. A later namespace may reuse it.
     pub inode: u64,
-    /// The kernel's cookie for it, which no later one gets; 0 where unknown (Linux before 5.14).
+    /// The namespace's cookie, which is never reused; 0 where unknown (Linux before 5.14).
     pub cookie: u64,
 }
 
 impl Namespace {
-    /// The calling thread's.
+    /// Returns the calling thread's namespace.
     #[must_use]
-    pub fn here() -> Self {
+    pub fn current() -> Self {
         Self { inode: inode(), cookie: cookie() }
     }
 
-    /// Whether they are the same one, as far as can be told.
+    /// Returns whether both are the same namespace. Cookies are compared only if both are known.
     #[must_use]
-    pub const fn is(self, other: Self) -> bool {
+    pub const fn same_as(self, other: Self) -> bool {
         self.inode == other.inode && (self.cookie == other.cookie || self.cookie == 0 || other.cookie == 0)
     }
 }
@@ -32,7 +32,7 @@ fn inode() -> u64 {
 #[cfg(target_os = "linux")]
 fn cookie() -> u64 {
     use std::os::fd::AsRawFd;
-    // Any socket is asked for the namespace that it was made in.
+    // A socket reports the namespace in which it was created.
     let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() else { return 0 };
     let mut cookie = 0_u64;
     let Ok(mut length) = libc::socklen_t::try_from(size_of_val(&cookie)) else { return 0 };
@@ -59,19 +59,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_alone_does_not_tell_a_later_one() {
+    fn reused_inode_is_detected_by_its_cookie() {
         let old = Namespace { inode: 7, cookie: 1 };
-        assert!(old.is(old));
-        assert!(!old.is(Namespace { inode: 7, cookie: 2 }), "it got the number");
-        assert!(!old.is(Namespace { inode: 8, cookie: 1 }));
-        // An older kernel, or a ledger of before.
-        assert!(old.is(Namespace { inode: 7, cookie: 0 }) && Namespace { inode: 7, cookie: 0 }.is(old));
+        assert!(old.same_as(old));
+        assert!(!old.same_as(Namespace { inode: 7, cookie: 2 }), "it got the number");
+        assert!(!old.same_as(Namespace { inode: 8, cookie: 1 }));
+        // An older kernel, or a ledger written before cookies were recorded.
+        assert!(
+            old.same_as(Namespace { inode: 7, cookie: 0 }) && Namespace { inode: 7, cookie: 0 }.same_as(old)
+        );
     }
 
     #[test]
-    fn ours_is_known() {
-        let here = Namespace::here();
-        assert!(here.is(Namespace::here()));
+    fn own_namespace_is_identified() {
+        let here = Namespace::current();
+        assert!(here.same_as(Namespace::current()));
         assert_eq!(here.inode != 0, cfg!(target_os = "linux"));
     }
 }

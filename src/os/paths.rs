@@ -1,33 +1,32 @@
-//! The platform's directories for a running tunnel. Where profiles are is `profile`'s to say, where ledgers are
-//! `plan`'s.
+//! The platform's directories for a running tunnel. `profile` has those of profiles, `plan` those of ledgers.
 
 use std::path::{Path, PathBuf};
 
-/// Where pid files live: `tunX.pid`, as the man page of pptp(8) says.
+/// Directory of pid files: `tunX.pid`, as in the man page of pptp(8).
 pub const RUN_DIR: &str = if cfg!(target_os = "linux") { "/run" } else { "/var/run" };
 
-/// Where each profile's log is kept.
+/// Directory of the profiles' logs.
 pub const LOG_DIR: &str = "/var/log/pptpctl";
 
-/// The directory of control sockets and locks.
+/// Returns the directory of control sockets and locks.
 #[must_use]
 pub fn control_dir() -> PathBuf {
     Path::new(RUN_DIR).join("pptpctl")
 }
 
-/// The control socket of a profile.
+/// Returns the path of a profile's control socket.
 #[must_use]
 pub fn control_socket(name: &str) -> PathBuf {
     control_dir().join(format!("{name}.sock"))
 }
 
-/// The lock that a profile's live supervisor holds.
+/// Returns the path of the lock that a profile's running supervisor holds.
 #[must_use]
 pub fn lock_file(name: &str) -> PathBuf {
     control_dir().join(format!("{name}.lock"))
 }
 
-/// The log of a profile.
+/// Returns the path of a profile's log.
 #[must_use]
 pub fn log_file(name: &str) -> PathBuf {
     Path::new(LOG_DIR).join(format!("{name}.log"))

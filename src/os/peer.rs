@@ -1,14 +1,14 @@
-//! Who is at the other end of a Unix socket, as the kernel says it.
+//! Credentials of the process at the other end of a Unix socket, from the kernel.
 
 use std::{io, os::unix::net::UnixStream};
 
-/// The effective user id that the process at the other end had when it connected or began to listen.
+/// Returns the effective user ID that the process at the other end had when it connected or began to listen.
 ///
-/// Linux: SO_PEERCRED. The BSDs: getpeereid(3), which is LOCAL_PEERCRED on FreeBSD, SO_PEERCRED on OpenBSD and
-/// LOCAL_PEEREID on NetBSD.
+/// Linux: SO_PEERCRED. The BSDs: getpeereid(3), which is LOCAL_PEERCRED on FreeBSD, SO_PEERCRED on OpenBSD
+/// and LOCAL_PEEREID on NetBSD.
 ///
 /// # Errors
-/// The kernel's, when the socket is not connected.
+/// Returns the kernel's error if the socket is not connected.
 pub fn uid(stream: &UnixStream) -> io::Result<u32> {
     #[cfg(target_os = "linux")]
     {
@@ -22,7 +22,8 @@ pub fn uid(stream: &UnixStream) -> io::Result<u32> {
     }
 }
 
-/// The process that listens there or connected. `None` on the BSDs, where nobody asks (their kernels could say).
+/// Returns the PID of the process that listens at the other end or connected from it. `None` on the BSDs,
+/// whose kernels could report it but where no caller needs it.
 #[must_use]
 pub fn pid(stream: &UnixStream) -> Option<i32> {
     #[cfg(target_os = "linux")]
@@ -40,7 +41,7 @@ pub fn pid(stream: &UnixStream) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn our_own_other_end_is_us() {
+    fn socket_pair_reports_this_process() {
         let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
         assert_eq!(super::uid(&a).unwrap(), nix::unistd::geteuid().as_raw());
         if cfg!(target_os = "linux") {

@@ -1,7 +1,7 @@
-//! How a child process gives up what it does not need, before it reads a byte from the wire.
+//! Drops the privileges of a child process before it reads a byte from the network.
 //!
-//! The order matters: the jail and the groups need root, so they come first; the user id goes last and for
-//! good (real, effective and saved). Going from uid 0 to another clears every capability set.
+//! The order matters: the jail and the groups need root, so they come first; the user ID changes last and
+//! permanently (real, effective and saved), which clears the permitted, effective and ambient capabilities.
 
 use std::{io, path::Path};
 
@@ -11,26 +11,27 @@ use nix::{
     unistd::{Gid, Uid, User, chdir, chroot, getegid, geteuid, getgid, getuid, setgroups},
 };
 
-/// The user that unprivileged children become: our own if the packager made it, else `nobody`.
+/// Users for unprivileged children, in order of preference: ours if the packager created it, else `nobody`.
 const USERS: [&str; 3] = ["_pptpctl", "pptpctl", "nobody"];
 
-/// What every platform calls the last resort.
+/// User and group ID if none of `USERS` exists.
 const NOBODY: u32 = 65_534;
 
-/// How much of the file system the child keeps.
+/// The part of the file system that the child keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Files<'a> {
-    /// All that the unprivileged user may read: the resolver needs `/etc`. On OpenBSD only what it needs there.
+    /// Everything that the unprivileged user may read: the resolver needs `/etc`. On OpenBSD only the files
+    /// that it needs there.
     Keep,
-    /// Nothing: the root becomes a directory made at this path and removed again at once.
+    /// Nothing: the root becomes a directory that is created at this path and removed at once.
     Nothing(&'a Path),
 }
 
-/// Gives up root for good, then proves it.
+/// Drops root permanently, then verifies it.
 ///
 /// # Errors
-/// What the kernel refused. The caller must end: it may still be root. Not being root in the first place is
-/// no error; what can be given up without root is given up.
+/// Returns the error of the step that failed. The caller must exit, because it may still be root. Not being
+/// root is no error: everything that can be dropped without root is dropped.
 pub fn drop_all(files: Files<'_>) -> io::Result<()> {
     let root = geteuid().is_root();
     let (uid, gid) = if root { unprivileged_user() } else { (getuid(), getgid()) };
@@ -42,11 +43,11 @@ pub fn drop_all(files: Files<'_>) -> io::Result<()> {
         empty_bounding_set();
         set_ids(uid, gid)?;
     }
-    limit(Resource::RLIMIT_CORE, 0)?;
-    // A resolver may have to read what NSS wants; the engine opens nothing ever again.
+    set_limit(Resource::RLIMIT_CORE, 0)?;
+    // Not for a resolver, whose NSS modules may need these; the engine opens nothing any more.
     if files != Files::Keep {
-        limit(Resource::RLIMIT_FSIZE, 0)?;
-        limit(Resource::RLIMIT_NPROC, 0)?;
+        set_limit(Resource::RLIMIT_FSIZE, 0)?;
+        set_limit(Resource::RLIMIT_NPROC, 0)?;
     }
     platform_lock()?;
     if root && (getuid().is_root() || geteuid().is_root() || getegid().as_raw() == 0) {
@@ -55,26 +56,27 @@ pub fn drop_all(files: Files<'_>) -> io::Result<()> {
     if root && nix::unistd::setuid(Uid::from_raw(0)) != Err(Errno::EPERM) {
         return Err(io::Error::other("root could be had back"));
     }
-    // Last: whoever asks for a user id after this breaks a promise, and is killed.
-    promise_at_start(files)
+    // Last, because setuid(2) as above breaks this promise and gets the process killed.
+    initial_pledge(files)
 }
 
-/// What a child still needs that has its descriptors and its password yet to come.
-fn promise_at_start(files: Files<'_>) -> io::Result<()> {
+/// Restricts a child that has yet to receive its descriptors and password (OpenBSD).
+fn initial_pledge(files: Files<'_>) -> io::Result<()> {
     #[cfg(target_os = "openbsd")]
     {
-        use super::bsd::sandbox::{promise, show_only};
+        use super::bsd::sandbox::{pledge, unveil_only};
         match files {
-            // getaddrinfo(3) reads these two, and may under "dns" alone. Without "rpath" nothing else can be opened but
-            // what the kernel lets the C library have at any time (zone files, /dev/null): the veil is for that.
+            // getaddrinfo(3) reads these two files, which "dns" permits. Without "rpath" the only others are
+            // those that the kernel always permits the C library (zone files, /dev/null); unveil(2) hides
+            // them.
             Files::Keep => {
-                show_only(&[c"/etc/resolv.conf", c"/etc/hosts"])?;
-                promise(c"stdio dns")?;
+                unveil_only(&[c"/etc/resolv.conf", c"/etc/hosts"])?;
+                pledge(c"stdio dns")?;
             }
-            // No unveil(2): there is nothing to hide in a root directory that has been removed, no descriptor of a
-            // directory to leave it by ("recvfd" takes none), and nothing can be opened without "rpath". The engine
-            // connects; the drop-in may have to open its log anew, and must find none instead of being killed.
-            Files::Nothing(_) => promise(c"stdio recvfd inet unix")?,
+            // No unveil(2): the root directory has been removed, there is no directory descriptor to leave it
+            // by ("recvfd" accepts none), and nothing can be opened without "rpath". The engine must connect
+            // ("inet"); the drop-in may reconnect to syslog ("unix"), which must fail, not kill it.
+            Files::Nothing(_) => pledge(c"stdio recvfd inet unix")?,
         }
     }
     #[cfg(not(target_os = "openbsd"))]
@@ -82,7 +84,7 @@ fn promise_at_start(files: Files<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// How a descriptor of [`confine`] is still used.
+/// Restricts the process to given descriptors and uses.
 pub use self::confinement::{Use, confine};
 
 mod confinement {
@@ -91,52 +93,52 @@ mod confinement {
     #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
     pub use crate::os::bsd::sandbox::Use;
 
-    /// What a descriptor is still good for.
+    /// The permitted use of a descriptor.
     #[cfg(target_os = "linux")]
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Use {
-        /// Reading, writing, waiting.
+        /// Reading, writing and polling.
         Stream,
-        /// The same for a socket whose peer is set, and its errors and addresses.
+        /// The same for a connected socket, and reading its errors and addresses.
         Socket,
     }
 
-    /// The second half of giving up, once nothing will be connected or received any more: these descriptors are
-    /// all that is left.
+    /// Drops the remaining privileges once all sockets are connected and all descriptors received: the
+    /// process keeps only the use of these descriptors.
     ///
     /// # Errors
-    /// What the kernel refused. The caller must end.
+    /// Returns the kernel's error. The caller must exit.
     pub fn confine(descriptors: &[(BorrowedFd<'_>, Use)]) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         {
-            // What is left of each descriptor is the same for all of them, there.
+            // The filter permits the same calls for every descriptor.
             let _ = descriptors;
             #[cfg(target_pointer_width = "64")]
-            crate::os::filter::only_what_the_engine_needs()?;
+            crate::os::filter::restrict_to_engine_calls()?;
         }
         #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
         {
-            // Without "inet": its sockets have their peers, and it needs no other and no address.
-            crate::os::bsd::sandbox::promise(c"stdio")?;
+            // Without "inet": its sockets are connected, and it needs no other socket or address.
+            crate::os::bsd::sandbox::pledge(c"stdio")?;
             crate::os::bsd::sandbox::confine(descriptors)?;
         }
         Ok(())
     }
 }
 
-/// What root lacks here of what a tunnel needs, by the names of capabilities(7); only on Linux can root lack anything.
+/// Returns the capabilities(7) that a tunnel needs and this process lacks, by name; empty except on Linux.
 #[must_use]
-pub fn lacking() -> Vec<&'static str> {
+pub fn missing_capabilities() -> Vec<&'static str> {
     #[cfg(target_os = "linux")]
-    let lacking = super::capabilities::lacking();
+    let lacking = super::capabilities::missing();
     #[cfg(not(target_os = "linux"))]
     let lacking = Vec::new();
     lacking
 }
 
-/// Ends this process when its parent dies, as far as the platform can promise it; everywhere the end of the
-/// parent's socket says the same.
-pub fn die_with_parent() {
+/// Makes the kernel kill this process when its parent ends, where supported (Linux). On every platform the
+/// process also sees the parent's socket close.
+pub fn kill_on_parent_exit() {
     #[cfg(target_os = "linux")]
     if let Err(error) = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL) {
         tracing::debug!(%error, "no parent-death signal");
@@ -151,10 +153,10 @@ fn unprivileged_user() -> (Uid, Gid) {
         .map_or((Uid::from_raw(NOBODY), Gid::from_raw(NOBODY)), |user| (user.uid, user.gid))
 }
 
-/// A root directory that no longer exists: every look-up in it fails, and nothing can be made in it.
+/// Enters a root directory that no longer exists: every lookup in it fails, and nothing can be created in it.
 fn enter_empty_jail(path: &Path) -> io::Result<()> {
     match nix::unistd::mkdir(path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IXUSR) {
-        // One who had our number was killed right here; only root makes directories where this is.
+        // Left by an earlier process with our PID that was killed here; only root can create it.
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(error) => return Err(error.into()),
     }
@@ -165,7 +167,7 @@ fn enter_empty_jail(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn limit(resource: Resource, most: u64) -> io::Result<()> {
+fn set_limit(resource: Resource, most: u64) -> io::Result<()> {
     let most = nix::sys::resource::rlim_t::try_from(most).map_err(io::Error::other)?;
     setrlimit(resource, most, most)?;
     Ok(())
@@ -178,7 +180,7 @@ fn set_ids(uid: Uid, gid: Gid) -> io::Result<()> {
     Ok(())
 }
 
-/// NetBSD has no setres*id; for root, setgid(2) and setuid(2) set all three.
+/// Sets all IDs. NetBSD has no setres*id; for root, setgid(2) and setuid(2) set all three.
 #[cfg(target_os = "netbsd")]
 fn set_ids(uid: Uid, gid: Gid) -> io::Result<()> {
     nix::unistd::setgid(gid)?;
@@ -186,7 +188,7 @@ fn set_ids(uid: Uid, gid: Gid) -> io::Result<()> {
     Ok(())
 }
 
-/// Not even a set-uid program could get a capability back; no_new_privs says the same once more.
+/// Empties the bounding set: not even a set-uid program regains a capability. no_new_privs ensures it again.
 fn empty_bounding_set() {
     #[cfg(target_os = "linux")]
     for capability in 0..64 {
@@ -194,12 +196,12 @@ fn empty_bounding_set() {
     }
 }
 
-/// Keeps this process's memory out of core files, for it is about to hold a password: a crash must not write that down.
-/// Programs that are run from here are as they would have been, on Linux.
+/// Disables core files of this process, because it is about to hold a password. On Linux, programs that it
+/// runs are not affected.
 ///
 /// # Errors
-/// The kernel's.
-pub fn no_core() -> io::Result<()> {
+/// Returns the kernel's error.
+pub fn disable_core_files() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_dumpable(false)?;
     #[cfg(not(target_os = "linux"))]
@@ -213,7 +215,7 @@ pub fn no_core() -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn platform_lock() -> io::Result<()> {
     nix::sys::prctl::set_no_new_privs()?;
-    // Nobody who shares our uid may look into our memory, where a password has been.
+    // Processes with our uid must not read our memory, which has held a password.
     nix::sys::prctl::set_dumpable(false)?;
     Ok(())
 }

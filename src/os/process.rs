@@ -1,7 +1,7 @@
-//! Another process, held so that a later one with the same number is not mistaken for it (pidfd_open(2)).
+//! A handle for a process, so that a later one with the same PID is not mistaken for it (pidfd_open(2)).
 //!
-//! Where the platform has no such thing the number is all there is; the caller then has to know by other means
-//! that the process is still there.
+//! Where the platform has no such handle, only the PID is stored; the caller must then know by other means
+//! that the process still exists.
 #![cfg_attr(
     target_os = "linux",
     expect(
@@ -12,7 +12,7 @@
 
 use std::{io, time::Instant};
 
-/// A process that was there when this was made.
+/// A process that existed when it was opened.
 #[derive(Debug)]
 pub struct Process(
     #[cfg(target_os = "linux")] std::os::fd::OwnedFd,
@@ -21,45 +21,45 @@ pub struct Process(
 
 #[cfg(target_os = "linux")]
 impl Process {
-    /// Takes hold of the process with this number.
+    /// Opens the process with this PID.
     ///
     /// # Errors
-    /// ESRCH when there is none; ENOSYS before Linux 5.3.
+    /// Returns ESRCH if there is none; ENOSYS before Linux 5.3.
     pub fn open(pid: i32) -> io::Result<Self> {
         use std::os::fd::{FromRawFd, OwnedFd};
-        // SAFETY: pidfd_open takes two numbers and touches no memory of ours.
+        // SAFETY: pidfd_open takes two numbers and accesses no memory of ours.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
-        // SAFETY: the kernel has just made this descriptor for us, closed on exec, and nobody else knows it.
+        // SAFETY: the kernel has just created this close-on-exec descriptor, and nothing else owns it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Asks it to end (SIGTERM).
+    /// Sends SIGTERM.
     ///
     /// # Errors
-    /// ESRCH when it is gone, EPERM.
+    /// Returns ESRCH if the process is gone, EPERM if it may not be signalled.
     pub fn terminate(&self) -> io::Result<()> {
         self.signal(libc::SIGTERM)
     }
 
-    /// Ends it without asking (SIGKILL).
+    /// Sends SIGKILL.
     ///
     /// # Errors
-    /// ESRCH when it is gone, EPERM.
+    /// Returns ESRCH if the process is gone, EPERM if it may not be signalled.
     pub fn kill(&self) -> io::Result<()> {
         self.signal(libc::SIGKILL)
     }
 
-    /// A descriptor that is readable once the process has ended, where the platform has one.
+    /// Returns a descriptor that is readable once the process has ended, where the platform has one.
     #[must_use]
     pub fn end_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         Some(std::os::fd::AsFd::as_fd(&self.0))
     }
 
-    /// Waits for its end; `false` when the moment came first.
+    /// Waits for the process to end; returns `false` if `deadline` comes first.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Returns the kernel's error.
     pub fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         loop {
@@ -93,45 +93,45 @@ impl Process {
 
 #[cfg(not(target_os = "linux"))]
 impl Process {
-    /// Takes hold of the process with this number.
+    /// Opens the process with this PID.
     ///
     /// # Errors
-    /// ESRCH when there is none.
+    /// Returns ESRCH if there is none, EPERM if it may not be signalled.
     pub fn open(pid: i32) -> io::Result<Self> {
         let pid = nix::unistd::Pid::from_raw(pid);
         nix::sys::signal::kill(pid, None)?;
         Ok(Self(pid))
     }
 
-    /// Asks it to end (SIGTERM).
+    /// Sends SIGTERM.
     ///
     /// # Errors
-    /// ESRCH when it is gone, EPERM.
+    /// Returns ESRCH if the process is gone, EPERM if it may not be signalled.
     pub fn terminate(&self) -> io::Result<()> {
         Ok(nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGTERM)?)
     }
 
-    /// Ends it without asking (SIGKILL).
+    /// Sends SIGKILL.
     ///
     /// # Errors
-    /// ESRCH when it is gone, EPERM.
+    /// Returns ESRCH if the process is gone, EPERM if it may not be signalled.
     pub fn kill(&self) -> io::Result<()> {
         Ok(nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGKILL)?)
     }
 
-    /// A descriptor that is readable once the process has ended, where the platform has one.
+    /// Returns a descriptor that is readable once the process has ended, where the platform has one.
     #[must_use]
     pub fn end_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         None
     }
 
-    /// Waits for its end; `false` when the moment came first.
+    /// Waits for the process to end; returns `false` if `deadline` comes first.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Returns the kernel's error.
     pub fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
-        /// How often a platform without descriptors for processes is asked.
-        const LOOK: std::time::Duration = std::time::Duration::from_millis(10);
+        /// Polling interval, because there is no descriptor to wait on.
+        const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
         loop {
             if nix::sys::signal::kill(self.0, None) == Err(nix::errno::Errno::ESRCH) {
                 return Ok(true);
@@ -139,20 +139,20 @@ impl Process {
             if Instant::now() >= deadline {
                 return Ok(false);
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
 
-/// Becomes readable when a child of ours ends: pidfd_open(2) on Linux, kqueue(2) elsewhere.
+/// A descriptor that becomes readable when a child process ends: pidfd_open(2) on Linux, kqueue(2) elsewhere.
 #[derive(Debug)]
-pub struct Exit(std::os::fd::OwnedFd);
+pub struct ExitWatch(std::os::fd::OwnedFd);
 
-impl Exit {
-    /// Of a child that has not been waited for yet.
+impl ExitWatch {
+    /// Watches a child that has not been waited for yet.
     ///
     /// # Errors
-    /// ENOSYS before Linux 5.3; elsewhere also ESRCH, when it has ended already.
+    /// Returns ENOSYS before Linux 5.3; elsewhere also ESRCH, if the child has ended already.
     pub fn of(pid: u32) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         {
@@ -167,22 +167,22 @@ impl Exit {
             let end = KEvent::new(ident, EventFilter::EVFILT_PROC, flags, FilterFlag::NOTE_EXIT, 0, 0);
             queue.kevent(&[end], &mut [], None)?;
             let fd: std::os::fd::OwnedFd = queue.into();
-            // A kqueue is not inherited by fork(2), but exec(2) would keep its number.
+            // A kqueue is not inherited by fork(2), but stays open across exec(2).
             nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
             Ok(Self(fd))
         }
     }
 }
 
-impl std::os::fd::AsFd for Exit {
+impl std::os::fd::AsFd for ExitWatch {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-/// Has a program that is about to be started be killed when the calling thread dies, however that comes about; not what
-/// it starts in turn. Linux only: elsewhere the program goes on by itself.
-pub fn end_with_us(command: &mut std::process::Command) {
+/// Makes the kernel kill the program that `command` starts when the calling thread ends for any reason. The
+/// program's own children are not affected. Linux only: elsewhere the program continues.
+pub fn kill_with_parent(command: &mut std::process::Command) {
     #[cfg(target_os = "linux")]
     {
         use std::os::unix::process::CommandExt;
@@ -195,19 +195,19 @@ pub fn end_with_us(command: &mut std::process::Command) {
         let us = nix::unistd::getpid();
         let in_child = move || {
             set_pdeathsig(Signal::SIGKILL)?;
-            // Dead already: nobody would send it. (0 is a parent in another process namespace.)
+            // If the parent has already ended, no signal will come. (0 is a parent in another PID namespace.)
             let parent = getppid();
             if parent == us || parent == Pid::from_raw(0) { Ok(()) } else { Err(Errno::ESRCH.into()) }
         };
-        // SAFETY: between fork and exec it makes two system calls and touches no memory but its own stack: it neither
-        // allocates nor takes a lock, and an error is a number.
+        // SAFETY: between fork and exec the closure makes two system calls and accesses only its own stack:
+        // it neither allocates nor takes a lock, and its error is a number.
         unsafe { command.pre_exec(in_child) };
     }
     #[cfg(not(target_os = "linux"))]
     let _ = command;
 }
 
-/// The name of this process in ps(1) and for killall(1), at most 15 bytes, where that can be set.
+/// Sets the name of this process in ps(1) and for killall(1), at most 15 bytes, where supported.
 pub fn set_name(name: &std::ffi::CStr) {
     #[cfg(target_os = "linux")]
     if let Err(error) = nix::sys::prctl::set_name(name) {
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_is_gone_is_not_mistaken_for_another() {
+    fn terminate_fails_after_the_process_has_ended() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let held = Process::open(i32::try_from(child.id()).unwrap()).unwrap();
         held.terminate().unwrap();

@@ -1,4 +1,4 @@
-//! Descriptors that travel over a Unix socket (`SCM_RIGHTS`).
+//! Sends and receives descriptors over a Unix socket (`SCM_RIGHTS`).
 #![expect(unsafe_code, reason = "nix hands received descriptors over as bare numbers")]
 
 use std::{
@@ -9,27 +9,27 @@ use std::{
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 /// The most descriptors that one message may carry.
-pub const MOST_DESCRIPTORS: usize = 4;
+pub const MAX_DESCRIPTORS: usize = 4;
 
-/// The most that the kernel lets anyone send at once (SCM_MAX_FD). There is room for all of them, because those
-/// that a cut message has brought are in our table already and would stay there.
-const MOST_SENT: usize = 253;
+/// The most descriptors that the kernel passes in one message (SCM_MAX_FD). The buffer holds them all,
+/// because those of a truncated message are already in our descriptor table and would leak.
+const SCM_MAX_FD: usize = 253;
 
-/// What one recvmsg(2) brought.
+/// The result of one recvmsg(2).
 #[derive(Debug)]
 pub struct Received {
     /// Bytes written to the buffer; 0 at the end of the stream.
     pub size: usize,
-    /// The descriptors, ours to close, closed on exec.
+    /// The received descriptors, with close-on-exec set.
     pub descriptors: Vec<OwnedFd>,
-    /// Whether there was more than fits, or than [`MOST_DESCRIPTORS`].
-    pub cut: bool,
+    /// Whether the message was truncated, or had more than [`MAX_DESCRIPTORS`] descriptors.
+    pub truncated: bool,
 }
 
 /// Sends `bytes` as one message, with descriptors.
 ///
 /// # Errors
-/// The kernel's; `WouldBlock` when `wait` is false and there is no room.
+/// Returns the kernel's error; `WouldBlock` if `wait` is false and the socket's buffer is full.
 pub fn send(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -50,9 +50,9 @@ pub fn send(
 /// Receives one message.
 ///
 /// # Errors
-/// The kernel's; `WouldBlock` when `wait` is false and nothing is there.
+/// Returns the kernel's error; `WouldBlock` if `wait` is false and no message is waiting.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> io::Result<Received> {
-    let mut control = nix::cmsg_space!([RawFd; MOST_SENT]);
+    let mut control = nix::cmsg_space!([RawFd; SCM_MAX_FD]);
     let mut flags = MsgFlags::MSG_CMSG_CLOEXEC;
     if !wait {
         flags |= MsgFlags::MSG_DONTWAIT;
@@ -62,13 +62,13 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> io::Res
     let mut descriptors = Vec::new();
     for message in received.cmsgs()? {
         if let ControlMessageOwned::ScmRights(raw) = message {
-            // SAFETY: the kernel has just made these descriptors for this process, and nobody else knows them.
+            // SAFETY: the kernel has just created these descriptors, and nothing else owns them.
             descriptors.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
     let cut = received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
-        || descriptors.len() > MOST_DESCRIPTORS;
-    Ok(Received { size: received.bytes, descriptors, cut })
+        || descriptors.len() > MAX_DESCRIPTORS;
+    Ok(Received { size: received.bytes, descriptors, truncated: cut })
 }
 
 #[cfg(test)]
@@ -77,13 +77,13 @@ mod tests {
     use std::{io::Read, os::fd::AsFd, os::unix::net::UnixStream};
 
     #[test]
-    fn descriptors_that_nobody_wants_are_closed() {
+    fn excess_descriptors_are_closed() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (mut end, other) = UnixStream::pair().unwrap();
-        send(theirs.as_fd(), b"x", &[other.as_fd(); MOST_DESCRIPTORS + 3], true).unwrap();
+        send(theirs.as_fd(), b"x", &[other.as_fd(); MAX_DESCRIPTORS + 3], true).unwrap();
         drop(other);
-        assert!(receive(ours.as_fd(), &mut [0; 8], true).unwrap().cut);
-        // What another test starts just then has them open for a moment still.
+        assert!(receive(ours.as_fd(), &mut [0; 8], true).unwrap().truncated);
+        // A program that another test starts at that moment may briefly have them open too.
         end.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
         assert_eq!(end.read(&mut [0; 8]).unwrap(), 0, "one of them is still open");
     }

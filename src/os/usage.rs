@@ -1,8 +1,8 @@
-//! What this process has used, as getrusage(2) says: for `status` and the log of statistics.
+//! Resource usage of this process (getrusage(2)), for `status` and the log of statistics.
 
 use std::time::Duration;
 
-/// CPU time that this process has spent so far, user and system.
+/// Returns the CPU time that this process has used so far, user and system.
 #[must_use]
 pub fn cpu_time() -> (Duration, Duration) {
     let Ok(usage) = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF) else {
@@ -11,7 +11,7 @@ pub fn cpu_time() -> (Duration, Duration) {
     (duration(usage.user_time()), duration(usage.system_time()))
 }
 
-/// How often this process has slept and woken of its own will: a measure of idleness.
+/// Returns the number of voluntary context switches of this process: a measure of idleness.
 #[must_use]
 pub fn voluntary_switches() -> u64 {
     nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF)

@@ -1,7 +1,7 @@
-//! Which steps a profile needs.
+//! Decides which steps a profile needs, and their order.
 //!
-//! Owns the choice among the modes of the default route and the order of the steps; `guard` adds the kill switch and
-//! what stays outside.
+//! `default_route` chooses the mode of the default route; `kill_switch` adds the kill switch and the prefixes
+//! that stay outside the tunnel.
 
 use std::path::Path;
 
@@ -9,43 +9,45 @@ use ipnet::IpNet;
 
 use super::{
     Part, Plan, Platform, Step, Symbol, Value,
-    default_route::{default_mode, domain, everything, halves, inside, literal_server, tunnel_prefixes},
+    default_route::{
+        default_mode, default_prefix, halves, is_in_netns, literal_server, routing_domain, tunnel_prefixes,
+    },
     dns::DnsStep,
-    firewall,
+    external_ppp, firewall,
     hook::HookStep,
     kill_switch, peer_routes, ppp_daemon,
 };
 use crate::profile::{DefaultRoute, Mtu, Profile, Route};
 
-/// What is done before anything is sent to the server.
+/// Returns the plan that is performed before anything is sent to the server.
 #[must_use]
 pub fn transport(profile: &Profile, platform: Platform) -> Plan {
-    let mut steps = kill_switch::before_all(profile, platform);
+    let mut steps = kill_switch::first_steps(profile, platform);
     steps.push(Step::OpenTun { unit: profile.unit });
     if platform == Platform::OpenBsd && profile.link.gre_allow {
         steps.push(Step::AllowGre);
     }
-    steps.extend(kill_switch::outside(profile, platform));
-    // RFC 2637 runs over IPv4 only, so only IPv4 routes can swallow the server.
+    steps.extend(kill_switch::excluded_routes(profile, platform));
+    // RFC 2637 runs over IPv4 only, so only IPv4 routes can capture packets to the server.
     let within: Vec<IpNet> = tunnel_prefixes(profile, platform)
         .into_iter()
         .filter(|prefix| matches!(prefix, IpNet::V4(_)))
         .collect();
-    // In a namespace of its own nothing of the tunnel's can lead the transport astray.
-    if !within.is_empty() && !inside(profile, platform) {
+    // Routes in a separate namespace do not affect the transport.
+    if !within.is_empty() && !is_in_netns(profile, platform) {
         steps.push(Step::HostRoute {
             server: literal_server(profile),
             way: Value::Open(Symbol::Gateway),
             within,
         });
     }
-    ppp_daemon::transport(profile, platform, &mut steps);
+    external_ppp::transport(profile, platform, &mut steps);
     let plan = Plan { platform, part: Part::Transport, steps, notes: kill_switch::notes(profile, platform) };
     // A literal address may already decide whether the host route is needed.
     plan.resolve(&super::Facts::default())
 }
 
-/// What is done when the link is up. `run_dir` is where `tunX.pid` goes.
+/// Returns the plan that is performed when the link is up. `run_dir` is the directory of `tunX.pid`.
 #[must_use]
 pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     let tun = || ppp_daemon::device(profile);
@@ -53,7 +55,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
         Mtu::Auto => Value::Open(Symbol::Mtu),
         Mtu::Bytes(bytes) => Value::Known(bytes),
     };
-    let domain = domain(profile, platform);
+    let domain = routing_domain(profile, platform);
     let mut steps: Vec<Step> = domain.into_iter().map(|number| Step::Domain { tun: tun(), number }).collect();
     steps.extend([
         Step::Mtu { tun: tun(), mtu },
@@ -70,12 +72,12 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
             peer: Value::Open(Symbol::Peer6),
         });
     }
-    // Before the first packet can pass.
+    // The filter rules precede the first packet.
     let (filters, mut notes) = firewall::steps(profile, platform, &tun());
     steps.extend(filters.into_iter().map(Step::Firewall));
     steps.push(Step::Up { tun: tun() });
-    // tunX is a name of this namespace; the run directory is everyone's.
-    if !inside(profile, platform) {
+    // tunX is unique only in its namespace, but all share the run directory.
+    if !is_in_netns(profile, platform) {
         steps.push(Step::PidFile { dir: run_dir.to_owned(), tun: tun(), pid: Value::Open(Symbol::Pid) });
     }
 
@@ -92,7 +94,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     let speaks = |dest: &IpNet| profile.ppp.ipv6 || matches!(dest, IpNet::V4(_));
     for wanted in profile.routes.iter().filter(|wanted| speaks(&wanted.prefix)) {
         let table = wanted.table.map(Value::Known);
-        let parts = kill_switch::in_front_of_block(profile, platform, wanted.prefix);
+        let parts = kill_switch::more_specific_than_block(profile, platform, wanted.prefix);
         steps.extend(parts.into_iter().map(|part| route(part, Some(wanted), table.clone())));
     }
 
@@ -100,26 +102,26 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     for &ipv6 in families {
         let halved = || {
             let halves = halves(ipv6).into_iter();
-            halves.flat_map(|half| kill_switch::in_front_of_block(profile, platform, half))
+            halves.flat_map(|half| kill_switch::more_specific_than_block(profile, platform, half))
         };
         match default_mode(profile, platform) {
             None | Some(DefaultRoute::Auto) => {}
             Some(DefaultRoute::Policy) => {
-                steps.push(route(everything(ipv6), None, Some(Value::Open(Symbol::Table))));
+                steps.push(route(default_prefix(ipv6), None, Some(Value::Open(Symbol::Table))));
             }
             Some(DefaultRoute::Replace) => {
                 steps.push(Step::RemoveDefault { ipv6 });
-                steps.push(route(everything(ipv6), None, None));
-                // What refuses is more specific than a default route, so that none that comes meanwhile (DHCP) is
-                // followed; the way into the tunnel has to stand before it.
+                steps.push(route(default_prefix(ipv6), None, None));
+                // The blocking routes are more specific than a default route, so that one added by DHCP has
+                // no effect; the tunnel's routes must take precedence over them.
                 if kill_switch::is_on(profile, platform) {
                     steps.extend(halved().map(|half| route(half, None, None)));
                 }
             }
             Some(DefaultRoute::Halves) => steps.extend(halved().map(|half| route(half, None, None))),
         }
-        if kill_switch::has_table_for_names(profile, platform) {
-            steps.push(route(everything(ipv6), None, Some(Value::Open(Symbol::Table))));
+        if kill_switch::has_dns_table(profile, platform) {
+            steps.push(route(default_prefix(ipv6), None, Some(Value::Open(Symbol::Table))));
         }
     }
     notes.extend(peer_routes::note(profile, platform));
@@ -129,12 +131,12 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
                 .to_owned(),
         );
     }
-    if profile.link.netns.is_some() && !inside(profile, platform) {
+    if profile.link.netns.is_some() && !is_in_netns(profile, platform) {
         notes.push("link.netns is Linux's: the tunnel stays where it is on the BSDs".to_owned());
     }
-    ppp_daemon::network(profile, run_dir, &mut steps);
+    external_ppp::network(profile, run_dir, &mut steps);
     steps.extend(DnsStep::of(profile, platform, tun()).map(Step::Dns));
-    // Last, so that a user's program finds everything done, and at the end everything still there.
+    // Last: `up` runs after all other steps, `down` before any of them is undone.
     steps.extend(HookStep::of(profile, tun()).map(Step::Hook));
     if !profile.ppp.ipv6 && profile.routes.iter().any(|wanted| matches!(wanted.prefix, IpNet::V6(_))) {
         notes.push("ppp.ipv6 is off: the IPv6 routes are left out".to_owned());
@@ -147,7 +149,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     Plan { platform, part: Part::Network, steps, notes }
 }
 
-/// The label of a route into the tunnel: its own, else the one that all have.
+/// Returns the label of a route: its own, else `link.rtlabel` (OpenBSD only).
 fn label(profile: &Profile, platform: Platform, wanted: Option<&Route>) -> Option<String> {
     let own = wanted.and_then(|wanted| wanted.label.as_ref());
     own.or(profile.link.rtlabel.as_ref()).filter(|_| platform == Platform::OpenBsd).cloned()

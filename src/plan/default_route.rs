@@ -1,5 +1,4 @@
-//! How everything goes through the tunnel: the mode of the default route on each platform, and the prefixes that lead
-//! into the tunnel by it.
+//! The mode of the default route on each platform, and the prefixes that lead into the tunnel as a result.
 
 use std::net::IpAddr;
 
@@ -8,13 +7,13 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{Platform, Symbol, Value};
 use crate::profile::{DefaultRoute, Profile};
 
-/// Whether the tunnel lives in a network namespace other than the transport's.
-pub(super) fn inside(profile: &Profile, platform: Platform) -> bool {
+/// Returns whether the tunnel is in a network namespace other than the transport's.
+pub(super) fn is_in_netns(profile: &Profile, platform: Platform) -> bool {
     platform == Platform::Linux && profile.link.netns.is_some()
 }
 
-/// The routing table that the tunnel is placed in: a routing domain, or a FIB.
-pub(super) fn domain(profile: &Profile, platform: Platform) -> Option<u32> {
+/// Returns the routing domain (OpenBSD) or FIB (FreeBSD) that the tunnel is placed in.
+pub(super) fn routing_domain(profile: &Profile, platform: Platform) -> Option<u32> {
     match platform {
         Platform::OpenBsd => profile.link.rdomain,
         Platform::FreeBsd => profile.link.fib,
@@ -22,24 +21,28 @@ pub(super) fn domain(profile: &Profile, platform: Platform) -> Option<u32> {
     }
 }
 
-/// How everything goes through the tunnel on this platform; `None` when it does not, and never `Auto`.
+/// Returns the mode of the default route on this platform; `None` if the profile wants none, and never
+/// `Auto`.
 ///
-/// On Linux by policy rules: the main table stays as it is, so there is nothing to follow when the host roams and
-/// nothing to put back; in a namespace of the tunnel's own there is no other way out that it could get into conflict
-/// with, so it simply is the default route there. The BSDs have no such rules; there two halves leave the old default
-/// route where dhclient put it, and are gone with the device whatever becomes of us.
+/// Linux uses policy rules: the main table stays unchanged, so there is nothing to update when the host roams
+/// and nothing to restore. In a separate namespace the tunnel is the only path out and becomes the default
+/// route. The BSDs have no policy rules; there two halves leave the default route of dhclient in place, and
+/// disappear with the device even if this program is killed.
 pub(super) fn default_mode(profile: &Profile, platform: Platform) -> Option<DefaultRoute> {
     match (profile.default_route?, platform) {
-        _ if inside(profile, platform) => Some(DefaultRoute::Replace),
+        _ if is_in_netns(profile, platform) => Some(DefaultRoute::Replace),
         (DefaultRoute::Auto | DefaultRoute::Policy, Platform::Linux) => Some(DefaultRoute::Policy),
         (DefaultRoute::Auto | DefaultRoute::Policy, _) => Some(DefaultRoute::Halves),
-        // The default routes that would be removed are not in the tunnel's table.
-        (DefaultRoute::Replace, _) if domain(profile, platform).is_some() => Some(DefaultRoute::Halves),
+        // The tunnel's table does not contain the default routes that `replace` removes.
+        (DefaultRoute::Replace, _) if routing_domain(profile, platform).is_some() => {
+            Some(DefaultRoute::Halves)
+        }
         (mode, _) => Some(mode),
     }
 }
 
-/// 0/1 and 128/1, or ::/1 and 8000::/1: together everything, each more specific than a default route.
+/// Returns 0/1 and 128/1, or ::/1 and 8000::/1, which together cover all addresses and are more specific than
+/// a default route.
 pub(super) fn halves(ipv6: bool) -> [IpNet; 2] {
     if ipv6 {
         [0, 1_u128 << 127].map(|bits| IpNet::V6(Ipv6Net::new_assert(bits.into(), 1)))
@@ -48,22 +51,23 @@ pub(super) fn halves(ipv6: bool) -> [IpNet; 2] {
     }
 }
 
-pub(super) fn everything(ipv6: bool) -> IpNet {
+pub(super) fn default_prefix(ipv6: bool) -> IpNet {
     if ipv6 { IpNet::V6(Ipv6Net::default()) } else { IpNet::V4(Ipv4Net::default()) }
 }
 
-/// The prefixes that will lead into the tunnel for the transport too. Routes in tables of their own count: a rule may
-/// lead the transport there. By policy rules only the split routes do; the rest is not for marked packets.
+/// Returns the prefixes that will lead into the tunnel for the transport too. Routes in other tables count,
+/// because a rule may direct the transport there. With policy rules only the split routes count, because the
+/// tunnel's table is not used for marked packets.
 pub(super) fn tunnel_prefixes(profile: &Profile, platform: Platform) -> Vec<IpNet> {
     match default_mode(profile, platform) {
-        Some(DefaultRoute::Halves | DefaultRoute::Replace) => vec![everything(false)],
+        Some(DefaultRoute::Halves | DefaultRoute::Replace) => vec![default_prefix(false)],
         None | Some(DefaultRoute::Policy | DefaultRoute::Auto) => {
             profile.routes.iter().map(|route| route.prefix).collect()
         }
     }
 }
 
-/// The server's address, if there is one server and it was written as an address.
+/// Returns the server's address, if the profile has one server and gives its address instead of a name.
 pub(super) fn literal_server(profile: &Profile) -> Value<IpAddr> {
     match profile.servers.as_slice() {
         [only] => only

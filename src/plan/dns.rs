@@ -1,99 +1,36 @@
-//! The resolvers of this host: which programs are run for them, with which words.
+//! The host's resolvers: which programs set them, with which arguments.
 //!
-//! The argument vectors are data, for every platform; `apply::dns` runs them, and edits resolv.conf(5) where
-//! nothing better is there. Which of them is in charge of a host is a fact ([`Symbol::Resolver`]).
+//! `apply::dns` runs the programs, and edits resolv.conf(5) on hosts without a resolver service. The service
+//! of a host is a fact ([`Symbol::Resolver`]).
 
-use std::{fmt, net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Platform, Symbol, Value};
-use crate::profile::{DnsBackend, DnsServers, Profile};
+use super::{Facts, Platform, RESOLV_CONF, Resolver, Symbol, Value};
+use crate::profile::{DnsServers, Profile};
 
-/// Where every program looks for its resolvers.
-pub const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// What is in charge of a host's resolvers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Resolver {
-    /// systemd-resolved, by resolvectl(1).
-    Resolved,
-    /// resolvconf(8): Debian's or openresolv.
-    Resolvconf,
-    /// OpenBSD's resolvd(8), by route(8) nameserver.
-    Resolvd,
-    /// OpenBSD's unwind(8), which hears the same proposals.
-    Unwind,
-    /// Nothing: resolv.conf(5) itself is written.
-    File,
-}
-
-impl Resolver {
-    /// The one that a profile forces, if it does.
-    #[must_use]
-    pub const fn forced(backend: DnsBackend) -> Option<Self> {
-        Some(match backend {
-            DnsBackend::Auto => return None,
-            DnsBackend::Resolved => Self::Resolved,
-            DnsBackend::Resolvconf => Self::Resolvconf,
-            DnsBackend::Resolvd => Self::Resolvd,
-            DnsBackend::Unwind => Self::Unwind,
-            DnsBackend::File => Self::File,
-        })
-    }
-
-    /// The one that is part of a system, where there is no choice.
-    const fn of(platform: Platform) -> Option<Self> {
-        match platform {
-            Platform::Linux => None,
-            // openresolv is in the base system of both.
-            Platform::FreeBsd | Platform::NetBsd => Some(Self::Resolvconf),
-            Platform::OpenBsd => Some(Self::Resolvd),
-        }
-    }
-
-    /// Whether it can send the names of some domains one way and all others another.
-    #[must_use]
-    pub const fn splits(self) -> bool {
-        // unwind(8) does, by its own configuration, which nobody can change while it runs.
-        matches!(self, Self::Resolved)
-    }
-}
-
-impl fmt::Display for Resolver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Resolved => "systemd-resolved",
-            Self::Resolvconf => "resolvconf",
-            Self::Resolvd => "resolvd",
-            Self::Unwind => "unwind",
-            Self::File => RESOLV_CONF,
-        })
-    }
-}
-
-/// The host asks these resolvers while the tunnel is up: for all names, or for those of some domains.
+/// The resolvers that the host uses while the tunnel is up, for all names or some domains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsStep {
-    /// The profile: the mark in resolv.conf names it.
+    /// Name of the profile, which the marker in resolv.conf contains.
     pub profile: String,
     /// The tun device.
     pub tun: Value<String>,
-    /// The resolvers, the first is asked first.
+    /// The resolvers in order of preference.
     pub servers: Value<Vec<IpAddr>>,
-    /// Only names below these are asked of them; empty for all names.
+    /// The domains whose names they resolve; empty for all names.
     pub domains: Vec<String>,
-    /// Appended to short names.
+    /// The search domains, which are appended to short names.
     pub search: Vec<String>,
-    /// What is told.
+    /// The service that is configured.
     pub resolver: Value<Resolver>,
-    /// resolv.conf(5); tests give another.
+    /// Path of resolv.conf(5); tests set another.
     pub file: PathBuf,
 }
 
-/// The place on the host that such a step occupies.
+/// Identifies the object that such a step changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DnsKey {
     /// The resolvers of a device.
@@ -103,7 +40,6 @@ pub enum DnsKey {
 }
 
 impl DnsStep {
-    /// The step that a profile wants, if it does.
     pub(super) fn of(profile: &Profile, platform: Platform, tun: Value<String>) -> Option<Self> {
         let servers = match &profile.dns.servers {
             DnsServers::None => return None,
@@ -111,7 +47,8 @@ impl DnsStep {
             DnsServers::Fixed(servers) => Value::Known(servers.clone()),
         };
         let resolver = Resolver::forced(profile.dns.backend).or(Resolver::of(platform));
-        // ip-netns(8) shows this file to whatever it runs in the namespace; nothing else is in charge there.
+        // ip-netns(8) mounts this file as resolv.conf for programs in the namespace, where no service manages
+        // resolvers.
         let inner = profile.link.netns.as_ref().map(|netns| format!("/etc/netns/{netns}/resolv.conf"));
         let resolver = if inner.is_some() { Some(Resolver::File) } else { resolver };
         Some(Self {
@@ -142,7 +79,7 @@ impl DnsStep {
         self.resolver.fill(facts.resolver.as_ref());
     }
 
-    /// What resolvconf(8) leaves in /etc, and the file itself, outlive the kernel.
+    /// resolv.conf(5) and the files of resolvconf(8) in /etc survive a reboot.
     pub(super) const fn is_volatile(&self) -> bool {
         self.is_of_device()
     }
@@ -155,7 +92,7 @@ impl DnsStep {
         !matches!(self.resolver, Value::Known(Resolver::Resolvconf | Resolver::File))
     }
 
-    /// The programs that bring it about, in order; none for a file. The first word is the program.
+    /// Returns the argument vectors that set the resolvers, in order; none for a file.
     #[must_use]
     pub fn programs(&self) -> Vec<Vec<String>> {
         let tun = self.tun.to_string();
@@ -181,7 +118,7 @@ impl DnsStep {
         }
     }
 
-    /// The programs that take it back.
+    /// Returns the argument vectors that undo the step.
     #[must_use]
     pub fn undo_programs(&self) -> Vec<Vec<String>> {
         let tun = self.tun.to_string();
@@ -195,13 +132,13 @@ impl DnsStep {
         }
     }
 
-    /// The name under which resolvconf(8) keeps what we tell: interface, dot, program.
+    /// Returns the name of the record in resolvconf(8): interface, dot, program.
     #[must_use]
     pub fn record(&self) -> String {
         format!("{}.pptpctl", self.tun)
     }
 
-    /// In the syntax of resolv.conf(5), a line each.
+    /// Returns the step in the syntax of resolv.conf(5).
     #[must_use]
     pub fn resolv_conf(&self) -> String {
         let mut text = String::new();
@@ -214,8 +151,8 @@ impl DnsStep {
         text
     }
 
-    /// The domains of resolvectl(1): `~` routes names without appending the domain to short ones; `~.` is every
-    /// name.
+    /// Returns the domains for resolvectl(1): `~` routes names without appending the domain to short ones;
+    /// `~.` is every name.
     #[must_use]
     pub fn routing_domains(&self) -> Vec<String> {
         let route_only = self.domains.iter().filter(|domain| !self.search.contains(domain));
@@ -268,8 +205,7 @@ impl DnsStep {
     }
 }
 
-/// What a person should know about the resolvers that a profile gets: what they are may be known only when the
-/// peer has named them.
+/// Returns notes on a profile's resolvers, which may be known only when the peer has named them.
 #[must_use]
 pub fn dns_notes(profile: &Profile, resolver: Option<Resolver>, servers: &[IpAddr]) -> Vec<String> {
     let mut notes = Vec::new();
@@ -293,19 +229,19 @@ pub fn dns_notes(profile: &Profile, resolver: Option<Resolver>, servers: &[IpAdd
             profile.dns.search.join(" ")
         ));
     }
-    if servers.len() > MOST_SERVERS && matches!(resolver, Some(Resolver::File | Resolver::Resolvconf)) {
-        notes.push(format!("resolv.conf(5) knows {MOST_SERVERS} resolvers; the others are not asked"));
+    if servers.len() > MAX_SERVERS && matches!(resolver, Some(Resolver::File | Resolver::Resolvconf)) {
+        notes.push(format!("resolv.conf(5) knows {MAX_SERVERS} resolvers; the others are not asked"));
     }
     notes
 }
 
-/// MAXNS of resolv.conf(5).
-pub const MOST_SERVERS: usize = 3;
+/// The most resolvers in resolv.conf(5) (MAXNS).
+pub const MAX_SERVERS: usize = 3;
 
-/// Why a profile's split DNS can't be had of this resolver.
+/// Returns why the service cannot provide split DNS for these domains; `None` if it can.
 #[must_use]
-pub fn no_split(resolver: Resolver, domains: &[String], servers: &[IpAddr]) -> Option<String> {
-    if domains.is_empty() || resolver.splits() {
+pub fn split_dns_refusal(resolver: Resolver, domains: &[String], servers: &[IpAddr]) -> Option<String> {
+    if domains.is_empty() || resolver.supports_split_dns() {
         return None;
     }
     let (first, server) =

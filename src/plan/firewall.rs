@@ -1,9 +1,9 @@
-//! Packet filters: a table of nftables, an anchor of pf. What they hold is text, made here; loading it is
-//! `link`'s.
+//! Rules of the packet filter: a table of nftables, an anchor of pf. Their text is generated here and loaded
+//! by `apply`.
 //!
-//! On Linux a profile has one table, `inet pptpctl_NAME`, replaced and deleted as a whole. On the BSDs it has the
-//! anchor that it names, and for `nat` one below `pptpctl/`, so that neither undoes the other. A rules file is
-//! given the facts of the link as macros: `vpn_if`, `vpn_local`, `vpn_peer`, `vpn_server`.
+//! On Linux a profile has one table, `inet pptpctl_NAME`, replaced and deleted as a whole. On the BSDs it has
+//! the anchor that it names, and for `nat` another below `pptpctl/`, so that neither undoes the other. A
+//! rules file receives the facts of the link as macros: `vpn_if`, `vpn_local`, `vpn_peer`, `vpn_server`.
 
 use std::{
     fmt::Write as _,
@@ -16,71 +16,71 @@ use serde::{Deserialize, Serialize};
 use super::{Facts, Platform, Symbol, Value};
 use crate::profile::{Mss, PppBackend, Profile};
 
-/// One reversible deed of this kind.
+/// One step of this kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum FirewallStep {
     /// Loads a table of nftables.
     Nft {
-        /// Its name, in the family inet.
+        /// The table's name, in the family inet.
         table: String,
-        /// The person's rules: what stands between the braces of the table.
+        /// The user's rules: the content of the table without its braces.
         file: Option<PathBuf>,
-        /// Forwarded traffic gets our address in the tunnel.
+        /// Whether forwarded traffic is masqueraded with the local address.
         nat: bool,
-        /// TCP connections that are forwarded get a segment size that fits.
+        /// The MSS clamp for forwarded TCP connections; `None` for none.
         mss: Option<Clamp>,
-        /// What the rules can refer to.
+        /// Macros for the rules.
         macros: Macros,
     },
     /// Loads an anchor of pf.
     Pf {
-        /// Its name.
+        /// The anchor's name.
         anchor: String,
-        /// What is loaded into it.
+        /// The rules that are loaded into it.
         rules: PfRules,
-        /// What the rules can refer to.
+        /// Macros for the rules.
         macros: Macros,
     },
 }
 
-/// What an anchor of pf is filled with.
+/// The content of an anchor of pf.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PfRules {
-    /// The person's file.
+    /// The user's file.
     File(PathBuf),
-    /// Translation of forwarded traffic, as FreeBSD and NetBSD write it (`nat on`).
+    /// NAT of forwarded traffic in the syntax of FreeBSD and NetBSD (`nat on`).
     Nat,
-    /// The same as OpenBSD writes it since 4.7 (`match out … nat-to`).
+    /// The same in the syntax of OpenBSD since 4.7 (`match out … nat-to`).
     NatTo,
 }
 
-/// How large a TCP segment may be.
+/// The limit of the TCP segment size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clamp {
-    /// What a packet of this many bytes leaves after the headers.
+    /// Derived from this MTU in bytes, less the headers.
     Mtu(Value<u16>),
-    /// So many bytes over IPv4, and 20 less over IPv6, whose header is larger by that.
+    /// In bytes over IPv4; 20 less over IPv6, whose header is larger.
     Bytes(u16),
 }
 
 /// The facts that a rules file can refer to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Macros {
-    /// `vpn_if`: the device.
+    /// `vpn_if`: the tun device.
     #[serde(rename = "if")]
     pub tun: Value<String>,
-    /// `vpn_local`: our address in the tunnel.
+    /// `vpn_local`: the local address in the tunnel.
     pub local: Value<Ipv4Addr>,
-    /// `vpn_peer`: the peer's.
+    /// `vpn_peer`: the peer's address in the tunnel.
     pub peer: Value<Ipv4Addr>,
-    /// `vpn_server`: the server that was called.
+    /// `vpn_server`: the server address that was dialled.
     pub server: Value<IpAddr>,
 }
 
-/// The place on the host that such a step occupies.
+/// Identifies the object that such a step changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FirewallKey {
     /// A table of nftables in the family inet.
@@ -89,7 +89,7 @@ pub enum FirewallKey {
     Anchor(String),
 }
 
-/// What a profile wants of the packet filter of this platform, and what it wants in vain.
+/// Returns a profile's filter steps, and notes on settings without effect on the platform.
 pub(super) fn steps(
     profile: &Profile,
     platform: Platform,
@@ -107,7 +107,7 @@ pub(super) fn steps(
         if profile.pf.is_some() {
             notes.push("pf is the BSDs': the anchor is left out on Linux".to_owned());
         }
-        // The builtin PPP does it by itself, and sees both directions.
+        // The builtin PPP clamps the MSS itself, in both directions.
         let mss = match (profile.ppp.backend, profile.mss) {
             (PppBackend::Builtin, _) | (_, Mss::Off) => None,
             (_, Mss::Auto) => Some(Clamp::Mtu(Value::Open(Symbol::Mtu))),
@@ -135,14 +135,14 @@ pub(super) fn steps(
     (steps, notes)
 }
 
-/// The whole input of nft(8) that puts the table in, replacing what it held, in one transaction. `None` while a
-/// fact is missing.
+/// Returns the input of nft(8) that loads the table, replacing an existing one, in one transaction. `None`
+/// while a fact is missing.
 #[must_use]
 pub fn nft_text(step: &FirewallStep) -> Option<String> {
     let FirewallStep::Nft { table, file, nat, mss, macros } = step else { return None };
     let mut text = String::new();
     for (name, value) in macros.pairs()? {
-        // An interface's name is a string, addresses are not.
+        // Interface names are strings in nft's syntax, addresses are not.
         let quote = if name == "vpn_if" { "\"" } else { "" };
         let _infallible = writeln!(text, "define {name} = {quote}{value}{quote}");
     }
@@ -177,14 +177,14 @@ pub fn nft_text(step: &FirewallStep) -> Option<String> {
     Some(text)
 }
 
-/// The input of nft(8) that takes a table away, whether or not it is there.
+/// Returns the input of nft(8) that deletes a table, whether or not it exists.
 #[must_use]
 pub fn nft_removal(table: &str) -> String {
     format!("table inet {table}\ndelete table inet {table}\n")
 }
 
 impl PfRules {
-    /// What pfctl(8) reads from its standard input; `None` for a file, which it reads by itself.
+    /// Returns the rules for the standard input of pfctl(8); `None` for a file, which pfctl reads itself.
     #[must_use]
     pub const fn text(&self) -> Option<&'static str> {
         match self {
@@ -194,7 +194,7 @@ impl PfRules {
         }
     }
 
-    /// The kinds of anchor that the main ruleset must have for these rules to be evaluated.
+    /// Returns the kinds of anchor that the main ruleset must have for these rules to be evaluated.
     #[must_use]
     pub const fn anchors(&self, platform: Platform) -> &'static [&'static str] {
         match (self, platform) {
@@ -204,7 +204,7 @@ impl PfRules {
         }
     }
 
-    fn place(&self) -> &Path {
+    fn path(&self) -> &Path {
         match self {
             Self::File(file) => file,
             Self::Nat | Self::NatTo => Path::new("-"),
@@ -213,8 +213,8 @@ impl PfRules {
 }
 
 impl Clamp {
-    /// The largest segment over IPv4 and over IPv6, in bytes: less an IP and a TCP header without options
-    /// (RFC 6691 §2). `None` while the MTU is not known.
+    /// Returns the largest segment over IPv4 and over IPv6 in bytes: the MTU less an IP and a TCP header
+    /// without options (RFC 6691 §2). `None` while the MTU is not known.
     fn sizes(&self) -> Option<(u16, u16)> {
         Some(match self {
             Self::Mtu(mtu) => (mtu.known()?.saturating_sub(40), mtu.known()?.saturating_sub(60)),
@@ -231,7 +231,7 @@ impl Clamp {
 }
 
 impl Macros {
-    /// Name and value of each; `None` while one is missing.
+    /// Returns the name and value of each macro; `None` while a value is missing.
     #[must_use]
     pub fn pairs(&self) -> Option<[(&'static str, String); 4]> {
         self.open().is_empty().then(|| self.words())
@@ -290,7 +290,7 @@ impl FirewallStep {
         }
     }
 
-    /// What a person should know about it, by the facts.
+    /// Returns a note if NAT is set on a host that does not forward packets.
     pub(super) fn note(&self, facts: &Facts) -> Option<String> {
         let nat = match self {
             Self::Nft { nat, .. } => *nat,
@@ -313,7 +313,7 @@ impl FirewallStep {
         true
     }
 
-    /// It stays while a lost device is replaced: rules that are gone meanwhile would keep nothing out.
+    /// The rules stay in force while a lost device is replaced.
     pub(super) const fn is_of_device(&self) -> bool {
         false
     }
@@ -338,7 +338,7 @@ impl FirewallStep {
                     .iter()
                     .fold(String::new(), |text, (name, value)| format!("{text} -D {name}={value}"));
                 let said = rules.text().map_or_else(String::new, |text| format!(": {}", text.trim_end()));
-                format!("pfctl -a {anchor}{macros} -f {}{said}", rules.place().display())
+                format!("pfctl -a {anchor}{macros} -f {}{said}", rules.path().display())
             }
         }
     }

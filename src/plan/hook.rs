@@ -1,8 +1,8 @@
-//! A program of the user's own, when the tunnel is up and before it is taken down.
+//! The user's programs that run when the tunnel is up and before it is taken down.
 //!
-//! One step for both: the ledger knows of the down hook before the up hook runs, and has everything that it needs
-//! to run in another process. The environment is the usual one: the names that pppd(8) gives to its `ip-up` and
-//! Debian's `/etc/ppp/ip-up` to its scripts, some of openvpn(8)'s, and our own.
+//! Both are one step, so that the ledger holds the down hook before the up hook runs, with all that another
+//! process needs to run it. The environment has the variables of pppd(8)'s `ip-up` and of Debian's
+//! `/etc/ppp/ip-up` scripts, some of openvpn(8)'s, and pptpctl's own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,41 +11,41 @@ use serde::{Deserialize, Serialize};
 use super::{Facts, Ipv6, Platform, Symbol, Value};
 use crate::profile::{DnsServers, Profile};
 
-/// The user's programs, and what they are told.
+/// The user's programs, and the values for their environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookStep {
-    /// The profile.
+    /// The profile's name.
     pub profile: String,
-    /// Run when everything else is done; empty for none.
+    /// Run after all other steps; empty for none.
     pub up: Vec<String>,
-    /// Run before anything is undone; empty for none.
+    /// Run before any step is undone; empty for none.
     pub down: Vec<String>,
-    /// How long each may take, in milliseconds.
+    /// The time limit of each program, in milliseconds.
     pub limit_ms: u64,
     /// The tun device.
     pub tun: Value<String>,
-    /// The address really called.
+    /// The server address that was dialled.
     pub server: Value<IpAddr>,
-    /// Our address in the tunnel.
+    /// The local address in the tunnel.
     pub local: Value<Ipv4Addr>,
-    /// The peer's.
+    /// The peer's address in the tunnel.
     pub peer: Value<Ipv4Addr>,
-    /// Of the tunnel, in bytes.
+    /// The tunnel's MTU in bytes.
     pub mtu: Value<u16>,
-    /// The resolvers that the peer named, or the profile's own.
+    /// The resolvers of the profile, or those that the peer named.
     pub dns: Value<Vec<IpAddr>>,
-    /// Our link-local address and the peer's, where IPv6 is open.
+    /// The local and the peer's link-local address, if IPV6CP is open.
     pub ipv6: Option<(Ipv6Addr, Ipv6Addr)>,
 }
 
-/// The place on the host that such a step occupies.
+/// Identifies the object that such a step changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HookKey {
-    /// There is one for each tunnel.
+    /// The tunnel's pair of hooks.
     Hooks,
 }
 
-/// Which of the two programs.
+/// The event for which a program is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookEvent {
     /// `hooks.up`.
@@ -55,7 +55,7 @@ pub enum HookEvent {
 }
 
 impl HookEvent {
-    /// The word for people and for `PPTPCTL_ACTION`.
+    /// Returns the name in messages and in `PPTPCTL_ACTION`.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -66,7 +66,6 @@ impl HookEvent {
 }
 
 impl HookStep {
-    /// The step that a profile wants, if it does.
     pub(super) fn of(profile: &Profile, tun: Value<String>) -> Option<Self> {
         if profile.hooks.up.is_empty() && profile.hooks.down.is_empty() {
             return None;
@@ -89,7 +88,7 @@ impl HookStep {
         })
     }
 
-    /// The program and its arguments; empty for none.
+    /// Returns the program and its arguments; empty for none.
     #[must_use]
     pub fn argv(&self, moment: HookEvent) -> &[String] {
         match moment {
@@ -98,7 +97,7 @@ impl HookStep {
         }
     }
 
-    /// What the program is told. Both are told the same, but for the action.
+    /// Returns the program's environment. The events differ in the action only.
     #[must_use]
     pub fn environment(&self, moment: HookEvent) -> Vec<(String, String)> {
         let (tun, local, peer) = (self.tun.to_string(), self.local.to_string(), self.peer.to_string());
@@ -137,7 +136,7 @@ impl HookStep {
     }
 
     const fn script_type(&self, moment: HookEvent) -> &'static str {
-        // openvpn(8)'s words are the same.
+        // openvpn(8) uses the same words.
         moment.word()
     }
 
@@ -169,7 +168,7 @@ impl HookStep {
         }
     }
 
-    /// What a user's program has done may survive a reboot; only its down hook knows.
+    /// The effects of a hook may survive a reboot; only the down hook can undo them.
     pub(super) const fn is_volatile(&self) -> bool {
         false
     }
@@ -185,17 +184,17 @@ impl HookStep {
     pub(super) fn line(&self, _platform: Platform) -> String {
         match self.up.as_slice() {
             [] => "remember the down hook".to_owned(),
-            up => format!("run {}", shown(up)),
+            up => format!("run {}", quoted(up)),
         }
     }
 
     pub(super) fn undo_line(&self, _platform: Platform) -> Option<String> {
-        (!self.down.is_empty()).then(|| format!("run {}", shown(&self.down)))
+        (!self.down.is_empty()).then(|| format!("run {}", quoted(&self.down)))
     }
 }
 
-/// An argument vector for people: what a word holds does not blur where it ends.
-fn shown(argv: &[String]) -> String {
+/// Formats an argument vector, quoting words with special characters.
+fn quoted(argv: &[String]) -> String {
     let plain = |word: &str| {
         !word.is_empty()
             && word.chars().all(|c| c.is_ascii_graphic() && !"\"'\\$`*?[]{}()<>|&;~#!".contains(c))

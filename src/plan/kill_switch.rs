@@ -1,15 +1,15 @@
-//! The kill switch and what stays outside the tunnel: which of their steps a profile needs.
+//! Decides which steps a profile needs for the kill switch and for excluded prefixes.
 //!
-//! The kill switch is made of routes that refuse and of rules, performed before anything else and undone last; no
-//! program has to live for it to hold. On Linux a route that refuses has the worst metric, behind the tunnel's own to
-//! the same place; it remains when the tunnel's goes with its device. The BSDs know no metrics: there the tunnel's
-//! routes are one bit longer than those that refuse.
+//! The kill switch consists of blocking routes and rules, performed before all other steps and undone last;
+//! it needs no running process. On Linux a blocking route has the worst metric; it remains when the tunnel's
+//! route to the same prefix disappears with its device. The BSDs have no metrics: there the tunnel's routes
+//! are one bit longer.
 
 use ipnet::IpNet;
 
 use super::{
     Platform, PolicyRule, PolicyStep, Step, Symbol, Value,
-    default_route::{default_mode, everything, halves, inside, literal_server},
+    default_route::{default_mode, default_prefix, halves, is_in_netns, literal_server},
 };
 use crate::profile::{DefaultRoute, Leak, Profile};
 
@@ -17,13 +17,14 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const GRE: u8 = 47;
 
-/// Whether there is a kill switch. From a namespace of the tunnel's own nothing else leads out.
+/// Returns whether there is a kill switch. A tunnel in a separate namespace needs none: it is the only path
+/// out.
 pub(super) fn is_on(profile: &Profile, platform: Platform) -> bool {
-    profile.leak == Leak::Block && !inside(profile, platform)
+    profile.leak == Leak::Block && !is_in_netns(profile, platform)
 }
 
-/// Rules, and what refuses: before the first packet, before the tun device.
-pub(super) fn before_all(profile: &Profile, platform: Platform) -> Vec<Step> {
+/// Returns the rules and blocking routes, which precede the tun device and thus the first packet.
+pub(super) fn first_steps(profile: &Profile, platform: Platform) -> Vec<Step> {
     let mut steps = Vec::new();
     if is_on(profile, platform) {
         let guarded = profile.routes.iter().filter(|route| is_divisible(platform, &route.prefix));
@@ -32,19 +33,19 @@ pub(super) fn before_all(profile: &Profile, platform: Platform) -> Vec<Step> {
     match default_mode(profile, platform) {
         None | Some(DefaultRoute::Auto) => {}
         Some(DefaultRoute::Policy) => {
-            // Of an IPv6 that the tunnel does not speak, nothing is led anywhere unless it is to be stopped.
+            // Without IPv6 in the tunnel, IPv6 needs steps only if the kill switch has to block it.
             let families: &[bool] =
                 if profile.ppp.ipv6 || is_on(profile, platform) { &[false, true] } else { &[false] };
             for &ipv6 in families {
                 if is_on(profile, platform) {
-                    steps.push(block(everything(ipv6), Some(own_table())));
+                    steps.push(block(default_prefix(ipv6), Some(own_table())));
                 }
-                steps.extend(throws(profile, ipv6));
+                steps.extend(throw_routes(profile, ipv6));
                 if !ipv6 {
                     steps.extend(server_rules(profile));
                 }
                 if is_on(profile, platform) {
-                    steps.extend(name_rules(ipv6));
+                    steps.extend(dns_rules(ipv6));
                 }
                 steps.extend([PolicyRule::Main, PolicyRule::Tunnel].map(|kind| rule(kind, ipv6)));
             }
@@ -52,10 +53,10 @@ pub(super) fn before_all(profile: &Profile, platform: Platform) -> Vec<Step> {
         Some(DefaultRoute::Halves | DefaultRoute::Replace) if is_on(profile, platform) => {
             for ipv6 in [false, true] {
                 steps.extend(halves(ipv6).map(|half| block(half, None)));
-                if has_table_for_names(profile, platform) {
-                    steps.push(block(everything(ipv6), Some(own_table())));
-                    steps.extend(throws(profile, ipv6));
-                    steps.extend(name_rules(ipv6));
+                if has_dns_table(profile, platform) {
+                    steps.push(block(default_prefix(ipv6), Some(own_table())));
+                    steps.extend(throw_routes(profile, ipv6));
+                    steps.extend(dns_rules(ipv6));
                 }
             }
         }
@@ -64,10 +65,10 @@ pub(super) fn before_all(profile: &Profile, platform: Platform) -> Vec<Step> {
     steps
 }
 
-/// Routes that keep `exclude` on the way that the kernel uses now: where the main table leads into the tunnel. (In
-/// the tunnel's own table a prefix is left out by a `throw`, which needs no way.)
-pub(super) fn outside(profile: &Profile, platform: Platform) -> Vec<Step> {
-    if inside(profile, platform) {
+/// Returns the routes that keep `exclude` on the current next hop, if the main table leads into the tunnel.
+/// (The tunnel's table excludes a prefix by a `throw` route, which needs no next hop.)
+pub(super) fn excluded_routes(profile: &Profile, platform: Platform) -> Vec<Step> {
+    if is_in_netns(profile, platform) {
         return Vec::new();
     }
     let speaks = |dest: &IpNet| profile.ppp.ipv6 || is_on(profile, platform) || matches!(dest, IpNet::V4(_));
@@ -82,8 +83,8 @@ pub(super) fn outside(profile: &Profile, platform: Platform) -> Vec<Step> {
         .collect()
 }
 
-/// The tunnel's routes to a prefix, so that they come before the one that refuses.
-pub(super) fn in_front_of_block(profile: &Profile, platform: Platform, dest: IpNet) -> Vec<IpNet> {
+/// Returns the prefixes of the tunnel's routes to `dest` that take precedence over its blocking route.
+pub(super) fn more_specific_than_block(profile: &Profile, platform: Platform, dest: IpNet) -> Vec<IpNet> {
     if platform == Platform::Linux || !is_on(profile, platform) {
         return vec![dest];
     }
@@ -93,15 +94,15 @@ pub(super) fn in_front_of_block(profile: &Profile, platform: Platform, dest: IpN
     }
 }
 
-/// Whether questions to resolvers have a table of their own: the main table would send those for a resolver on the
-/// link there, past the tunnel. (By policy rules they use the tunnel's.)
-pub(super) fn has_table_for_names(profile: &Profile, platform: Platform) -> bool {
+/// Returns whether DNS queries need a separate table: the main table sends those for a resolver on the local
+/// link past the tunnel. (With policy rules they use the tunnel's table.)
+pub(super) fn has_dns_table(profile: &Profile, platform: Platform) -> bool {
     let by_main =
         matches!(default_mode(profile, platform), Some(DefaultRoute::Halves | DefaultRoute::Replace));
     platform == Platform::Linux && is_on(profile, platform) && by_main
 }
 
-/// What a person should know.
+/// Returns notes on the limits of the kill switch.
 pub(super) fn notes(profile: &Profile, platform: Platform) -> Vec<String> {
     let mut notes = Vec::new();
     if platform != Platform::Linux {
@@ -139,17 +140,17 @@ fn rule(rule: PolicyRule, ipv6: bool) -> Step {
     Step::Policy(PolicyStep::Rule { rule, ipv6, table: own_table() })
 }
 
-fn throws(profile: &Profile, ipv6: bool) -> impl Iterator<Item = Step> + '_ {
+fn throw_routes(profile: &Profile, ipv6: bool) -> impl Iterator<Item = Step> + '_ {
     let excluded = profile.exclude.iter().filter(move |dest| matches!(dest, IpNet::V6(_)) == ipv6);
     excluded.map(|dest| Step::Policy(PolicyStep::Throw { dest: *dest, table: own_table() }))
 }
 
-fn name_rules(ipv6: bool) -> [Step; 2] {
+fn dns_rules(ipv6: bool) -> [Step; 2] {
     [UDP, TCP].map(|protocol| rule(PolicyRule::Names { protocol }, ipv6))
 }
 
 fn server_rules(profile: &Profile) -> [Step; 2] {
-    // Servers of one profile that listen on different ports: the rule is for any port then.
+    // If the servers of the profile listen on different ports, the rule matches any port.
     let port = match profile.servers.split_first() {
         Some((first, others)) if others.iter().all(|other| other.port == first.port) => Some(first.port),
         _ => None,

@@ -1,25 +1,29 @@
-//! Pure: a profile and the facts of a link become ordered, reversible steps.
+//! Turns a profile and the facts of a link into ordered, reversible steps, without I/O.
 //!
-//! Owns the [`Plan`] and its [`Step`]s, the words for them (`up --dry-run` prints the very plan that `up`
-//! performs), and the decision which steps a profile needs. A plan is made before anything is known and holds
-//! symbols such as `<server>` where a fact is missing; [`Plan::resolve`] puts the [`Facts`] in as they come.
-//! Does not own the deeds, nor what was there before them: that is `link`'s.
+//! Owns the [`Plan`], its [`Step`]s, their text (`up --dry-run` prints the plan that `up` performs) and the
+//! decision which steps a profile needs. A plan is made before any fact is known and holds a symbol such as
+//! `<server>` for each missing one; [`Plan::resolve`] fills in the [`Facts`] as they arrive. Performing steps
+//! and storing the host's prior state belong to `apply`.
 //!
 //! A profile needs two plans. [`transport`] is performed before anything is sent: the tun device, and a host
-//! route to the server by the way that the kernel uses now, so that a later default or split route can't send
-//! the tunnel into itself. [`network`] is performed when the link is up.
+//! route to the server through the current next hop, so that a later default or split route cannot send the
+//! tunnel into itself. [`network`] is performed when the link is up.
 
 mod build;
 mod default_route;
 mod dns;
+mod external_ppp;
 mod facts;
 mod firewall;
 mod hook;
 mod kill_switch;
+mod notation;
 mod peer_routes;
 mod policy_routing;
 mod ppp_daemon;
 mod render;
+mod resolve;
+mod resolver;
 mod step;
 mod symbol;
 
@@ -30,13 +34,14 @@ use std::fmt;
 
 pub use self::{
     build::{network, transport},
-    dns::{DnsKey, DnsStep, MOST_SERVERS, RESOLV_CONF, Resolver, dns_notes, no_split},
+    dns::{DnsKey, DnsStep, MAX_SERVERS, dns_notes, split_dns_refusal},
     facts::{Facts, Ipv6, KeepDefault, NextHop},
     firewall::{Clamp, FirewallKey, FirewallStep, Macros, PfRules, nft_removal, nft_text},
     hook::{HookEvent, HookKey, HookStep},
-    peer_routes::{OFFERED_METRIC, with_offered},
+    peer_routes::{OFFERED_METRIC, with_offered_routes},
     policy_routing::{FIRST_TABLE, PolicyKey, PolicyRule, PolicyStep, SLOTS},
     ppp_daemon::{Daemon, PppKey, PppStep, link_name},
+    resolver::{RESOLV_CONF, Resolver},
     step::{Key, Step},
     symbol::{Symbol, Value},
 };
@@ -44,7 +49,7 @@ pub use self::{
 /// The systems that steps are planned for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platform {
-    /// Linux, with iproute2's words.
+    /// Linux; its steps are printed in the syntax of iproute2.
     Linux,
     /// FreeBSD.
     FreeBsd,
@@ -55,10 +60,10 @@ pub enum Platform {
 }
 
 impl Platform {
-    /// All of them.
+    /// Every platform.
     pub const ALL: [Self; 4] = [Self::Linux, Self::FreeBsd, Self::OpenBsd, Self::NetBsd];
 
-    /// The one that this program was built for.
+    /// Returns the platform that this program was built for.
     #[must_use]
     pub const fn host() -> Self {
         if cfg!(target_os = "freebsd") {
@@ -72,7 +77,7 @@ impl Platform {
         }
     }
 
-    /// Where pid files live.
+    /// Returns the directory of pid files.
     #[must_use]
     pub const fn run_dir(self) -> &'static str {
         match self {
@@ -81,7 +86,7 @@ impl Platform {
         }
     }
 
-    /// Where the ledger lives: it must survive a crash, and need not survive a reinstallation.
+    /// Returns the directory of ledgers, which must survive a crash but not a reinstallation.
     #[must_use]
     pub const fn state_dir(self) -> &'static str {
         match self {
@@ -90,7 +95,7 @@ impl Platform {
         }
     }
 
-    /// The name in `--platform`.
+    /// Returns the platform's name as `--platform` accepts it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -102,7 +107,7 @@ impl Platform {
     }
 }
 
-/// When a plan is performed.
+/// The phase of a connection in which a plan is performed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
@@ -115,19 +120,19 @@ pub enum Part {
 /// Ordered, reversible steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// For which system.
+    /// The system that the plan is for.
     pub platform: Platform,
-    /// For which moment.
+    /// The phase in which it is performed.
     pub part: Part,
-    /// In the order in which they are performed; undone from the last to the first.
+    /// The steps in the order in which they are performed; they are undone from the last to the first.
     pub steps: Vec<Step>,
-    /// What a person should know about how this plan came to be: one sentence each.
+    /// Remarks for the user on the decisions behind this plan, one sentence each.
     pub notes: Vec<String>,
 }
 
-/// A line of a plan for a tunnel that lives in a named network namespace (Linux).
+/// Returns a line of a plan as it reads for a tunnel in a named network namespace (Linux).
 #[must_use]
-pub fn line_inside(netns: &str, line: &str) -> String {
+pub fn line_in_netns(netns: &str, line: &str) -> String {
     if let Some(rest) = line.strip_prefix("ip ") {
         format!("ip -n {netns} {rest}")
     } else if line.starts_with("nft ") {
@@ -140,14 +145,14 @@ pub fn line_inside(netns: &str, line: &str) -> String {
 }
 
 impl Plan {
-    /// The same plan with every symbol replaced whose value is among the facts. Steps that turn out not to
-    /// be needed are dropped; a note says what was decided on the way.
+    /// Returns the plan with every symbol replaced whose fact is known. Drops steps that turn out to be
+    /// unneeded, and adds notes on the decisions.
     #[must_use]
     pub fn resolve(&self, facts: &Facts) -> Self {
-        facts::resolve(self, facts)
+        resolve::resolve(self, facts)
     }
 
-    /// The symbols that are still open, each once. A plan can be performed when there are none.
+    /// Returns the symbols that are still open, each once. A plan can be performed when there are none.
     #[must_use]
     pub fn open(&self) -> Vec<Symbol> {
         let mut open: Vec<Symbol> = self.steps.iter().flat_map(Step::open).collect();
@@ -156,7 +161,7 @@ impl Plan {
         open
     }
 
-    /// The mark that the transport's sockets must have; `None` when they need none.
+    /// Returns the mark that the transport's sockets must have; `None` if they need none.
     #[must_use]
     pub fn mark(&self) -> Option<u32> {
         self.steps.iter().find_map(|step| match step {
@@ -167,25 +172,25 @@ impl Plan {
         })
     }
 
-    /// One line per step, in the platform's own words, in order.
+    /// Returns one line per step, in order, in the platform's syntax.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
         self.steps.iter().map(|step| step.line(self.platform))
     }
 
-    /// One line per undoing, in the order in which they are done.
+    /// Returns one line per step that has to be undone, in the order of undoing.
     pub fn undo_lines(&self) -> impl Iterator<Item = String> + '_ {
         self.steps.iter().rev().filter_map(|step| step.undo_line(self.platform))
     }
 
-    /// Those of them that are done when the tunnel is lost, with `retry.keep-routes = false`.
-    pub fn let_go_lines(&self) -> impl Iterator<Item = String> + '_ {
+    /// Returns the undo lines that apply while the tunnel is lost, with `retry.keep-routes = false`.
+    pub fn withdraw_lines(&self) -> impl Iterator<Item = String> + '_ {
         let steps = self.steps.iter().rev().filter(|step| step.leads_into_tunnel());
         steps.filter_map(|step| step.undo_line(self.platform))
     }
 }
 
 impl fmt::Display for Plan {
-    /// One line per step, then the notes.
+    /// Writes one line per step, then the notes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.lines() {
             writeln!(f, "  {line}")?;

@@ -1,25 +1,25 @@
-//! The routes that a server offers (`peer-routes`): which of them are followed, and how.
+//! Decides which of the routes that a server offers (`peer-routes`) are added, and with which metric.
 //!
-//! They are planned like `routes` of the profile, so that what holds for those (the host route that keeps the server
-//! outside, the kill switch, resolvers) holds for them. On Linux their metric is worse than what anyone else sets: they
-//! replace nothing. Does not own the question, nor what a server may offer at all; both are the engine's.
+//! They are planned like `routes` of the profile, so that the host route to the server, the kill switch and
+//! the resolvers take them into account. On Linux their metric is worse than that of other programs, so they
+//! replace no route. The engine sends the request and limits what a server may offer.
 
 use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Platform, default_route::inside};
+use super::{Platform, default_route::is_in_netns};
 use crate::profile::{Profile, Route};
 
-/// Linux: behind the routes of NetworkManager (up to 20600 for what has no connectivity) and dhcpcd (up to 4003), in
-/// front of what the kill switch refuses with.
+/// The metric of offered routes on Linux: worse than NetworkManager's (up to 20600 for devices without
+/// connectivity) and dhcpcd's (up to 4003), better than that of the kill switch's blocking routes.
 pub const OFFERED_METRIC: u32 = 1_000_000;
 
-/// The profile as if it had named these routes itself. Left out are: those it names already, what is to stay outside,
-/// and the tunnel's own ends, which have their routes. `server` is the address that is called, `peer` the far end of
-/// the tunnel.
+/// Returns the profile with the offered routes added to its own. Leaves out routes that the profile has
+/// already, excluded prefixes, and the tunnel's end points, which have their routes. `server` is the address
+/// that is dialled, `peer` the peer's address in the tunnel.
 #[must_use]
-pub fn with_offered(
+pub fn with_offered_routes(
     profile: &Profile,
     platform: Platform,
     server: Ipv4Addr,
@@ -28,11 +28,12 @@ pub fn with_offered(
 ) -> Profile {
     let mut with = profile.clone();
     with.peer_routes = false;
-    // The other systems know no metrics, or others.
+    // The BSDs have no metrics or a different scale.
     let metric = (platform == Platform::Linux).then_some(OFFERED_METRIC);
-    // In a namespace of its own the tunnel cannot swallow its transport.
+    // In a separate namespace the tunnel's routes do not affect its transport.
     let own_end = |prefix: &Ipv4Net| {
-        (*prefix == Ipv4Net::from(server) && !inside(profile, platform)) || *prefix == Ipv4Net::from(peer)
+        (*prefix == Ipv4Net::from(server) && !is_in_netns(profile, platform))
+            || *prefix == Ipv4Net::from(peer)
     };
     for offered in offered.iter().filter(|prefix| !own_end(prefix)) {
         let prefix = IpNet::V4(*offered);
@@ -44,7 +45,7 @@ pub fn with_offered(
     with
 }
 
-/// What a plan that is made before the server was asked says about it.
+/// Returns the note on `peer-routes` for a plan that is made before the server has offered its routes.
 pub(super) fn note(profile: &Profile, platform: Platform) -> Option<String> {
     let behind =
         if platform == Platform::Linux { format!(", with metric {OFFERED_METRIC}") } else { String::new() };
@@ -59,7 +60,7 @@ mod tests {
     use crate::plan::tests::profile;
 
     #[test]
-    fn what_is_named_outside_or_an_end_of_the_tunnel_is_left_out() {
+    fn omits_configured_excluded_and_end_point_prefixes() {
         let mut profile = profile("192.0.2.1");
         profile.peer_routes = true;
         profile.routes = vec![Route::to("10.1.0.0/16".parse().unwrap())];
@@ -69,7 +70,7 @@ mod tests {
         let offered = offered.map(|prefix| prefix.parse().unwrap());
         let (server, peer) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(10, 9, 0, 1));
         for platform in Platform::ALL {
-            let with = with_offered(&profile, platform, server, peer, &offered);
+            let with = with_offered_routes(&profile, platform, server, peer, &offered);
             let (own, new) = with.routes.split_at(1);
             assert_eq!(own, profile.routes);
             let prefixes: Vec<String> = new.iter().map(|route| route.prefix.to_string()).collect();

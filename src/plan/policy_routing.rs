@@ -1,101 +1,105 @@
-//! Policy routing on Linux, what stays outside the tunnel, and what keeps traffic from leaving by another way (the
-//! kill switch).
+//! Steps of policy routing on Linux, of excluded prefixes, and of the kill switch.
 //!
-//! Owns the steps, their places and their words. Which of them a profile needs is `build`'s. Everything here lives
-//! in the kernel's routing tables and rules: it outlives the supervisor, and a reboot takes it away.
+//! Owns the steps, their keys and their text. `kill_switch` decides which of them a profile needs. All of
+//! them are routes and rules in the kernel: they outlive the supervisor and disappear on reboot.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, NextHop, Platform, Symbol, Value, render};
+use super::{
+    Facts, NextHop, Platform, Symbol, Value,
+    notation::{bsd_next_hop, linux_next_hop, route_destination},
+};
 
-/// The table of a tunnel, which is also the mark of its transport, is one of [`SLOTS`] numbers from here on. They
-/// keep clear of the bits that packet filters of others look at (0x4000 and 0x8000 of kube-proxy, 0xff0000 of
-/// Tailscale, the 51820 of wg-quick).
+/// The first of the [`SLOTS`] numbers for tables of tunnels, which are also the marks of their transports.
+/// They avoid the marks of other programs (0x4000 and 0x8000 of kube-proxy, 0xff0000 of Tailscale, 51820 of
+/// wg-quick).
 pub const FIRST_TABLE: u32 = 0x1723_0000;
-/// How many tunnels can have a table of their own.
+/// The largest number of tunnels that can have a table.
 pub const SLOTS: u32 = 0x1000;
 
-/// One reversible deed of this kind.
+/// One step of this kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum PolicyStep {
-    /// A rule: which packets look in which table.
+    /// A rule that selects the routing table for some packets.
     Rule {
-        /// Which.
+        /// The kind of rule.
         rule: PolicyRule,
         /// IPv6 instead of IPv4.
         ipv6: bool,
-        /// The table of this tunnel.
+        /// The tunnel's routing table.
         table: Value<u32>,
     },
-    /// A route that refuses, behind the tunnel's own to the same place: what is meant for the tunnel goes nowhere
-    /// while the tunnel is away.
+    /// A blocking route, behind the tunnel's route to the same prefix: rejects packets for the tunnel while
+    /// that route is absent.
     Block {
-        /// Where to.
+        /// The destination prefix.
         dest: IpNet,
-        /// `None` is the main table.
+        /// The routing table; `None` is the main table.
         table: Option<Value<u32>>,
     },
-    /// A prefix that the tunnel's table leaves to the tables behind it.
+    /// A prefix that the tunnel's table leaves to the rules that follow.
     Throw {
-        /// Where to.
+        /// The destination prefix.
         dest: IpNet,
-        /// The table of this tunnel.
+        /// The tunnel's routing table.
         table: Value<u32>,
     },
-    /// A route that keeps a prefix on the way that the kernel uses now.
+    /// A route that keeps a prefix on the next hop that the kernel uses now.
     Outside {
-        /// Where to.
+        /// The destination prefix.
         dest: IpNet,
-        /// The way.
+        /// The next hop.
         way: Value<NextHop>,
     },
 }
 
-/// The rules of one tunnel, in the order in which the kernel asks them.
+/// The rules of one tunnel, in the order in which the kernel evaluates them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PolicyRule {
-    /// The transport's packets, told by server, protocol and port, follow the main table. Our sockets are marked and
-    /// would not need it; but the kernel asks for the way back of what the server sends (`rp_filter`) without a mark.
+    /// Sends the transport's packets, identified by server, protocol and port, to the main table. The marked
+    /// sockets do not need it, but the kernel's reverse path check (`rp_filter`) of the server's packets uses
+    /// no mark.
     Server {
-        /// The address really called.
+        /// The server address that is dialled.
         server: Value<IpAddr>,
         /// IP protocol number: 6 or 47.
         protocol: u8,
-        /// The port of the control connection.
+        /// The port of the control connection; `None` matches any.
         port: Option<u16>,
     },
-    /// Questions to resolvers (port 53) are meant for the tunnel, wherever the resolver is.
+    /// Sends DNS queries (port 53) to the tunnel's table, wherever the resolver is.
     Names {
         /// IP protocol number: 6 or 17.
         protocol: u8,
     },
-    /// What the main table knows better than by a default route goes there.
+    /// Sends packets to the main table if it has a more specific route for them than a default route.
     Main,
-    /// All but the transport looks into the tunnel's table.
+    /// Sends everything but the transport's packets to the tunnel's table.
     Tunnel,
 }
 
-/// The place on the host that such a step occupies.
+/// Identifies the object that such a step changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PolicyKey {
-    /// One rule.
+    /// One rule: kind, IPv6, table.
     Rule(PolicyRule, bool, Value<u32>),
-    /// The last resort for a prefix in a table.
+    /// The blocking route for a prefix in a table.
     Block(IpNet, Option<Value<u32>>),
-    /// A prefix in a tunnel's table.
+    /// The `throw` route for a prefix in a tunnel's table.
     Throw(IpNet, Value<u32>),
-    /// A route of the main table.
+    /// The route for an excluded prefix in the main table.
     Outside(IpNet),
 }
 
 impl PolicyRule {
-    /// Where a rule of this kind stands: below the main table's 32766, above whatever is made later without saying
-    /// where, and on a place of its own for each tunnel, so that no two tunnels' rules are ever the same.
+    /// Returns the priority of a rule of this kind. It is less than the main table's 32766 and greater than
+    /// that of rules added later without a priority, and differs between tunnels, so that no two tunnels have
+    /// the same rule.
     #[must_use]
     pub const fn priority(&self, table: u32) -> u32 {
         let kind = match self {
@@ -120,7 +124,7 @@ impl PolicyStep {
         }
     }
 
-    /// The table of this tunnel, if the step says which it is.
+    /// Returns the tunnel's routing table, if the step contains its number.
     #[must_use]
     pub const fn table(&self) -> Option<u32> {
         match self {
@@ -170,7 +174,7 @@ impl PolicyStep {
         true
     }
 
-    /// None of it leads through the device: it is there for the time when the device is not.
+    /// These steps do not refer to the device, and must stay in force without it.
     pub(super) const fn is_of_device(&self) -> bool {
         false
     }
@@ -187,16 +191,16 @@ impl PolicyStep {
         match (self, platform) {
             (Self::Rule { rule, ipv6, table }, _) => {
                 let family = if *ipv6 { " -6" } else { "" };
-                // Which place it gets follows from the table.
+                // The priority is derived from the table.
                 let place = table.known().map(|table| format!("priority {} ", rule.priority(*table)));
                 format!("ip{family} rule {verb} {}{}", place.unwrap_or_default(), rule.words(table))
             }
             (Self::Throw { dest, table }, _) => {
-                format!("ip{} route {verb} throw {} table {table}", dash6(dest), render::place(dest))
+                format!("ip{} route {verb} throw {} table {table}", dash6(dest), route_destination(dest))
             }
             (Self::Block { dest, table }, Platform::Linux) => {
                 let table = table.as_ref().map_or(String::new(), |table| format!(" table {table}"));
-                let place = render::place(dest);
+                let place = route_destination(dest);
                 format!("ip{} route {verb} unreachable {place} metric {}{table}", dash6(dest), u32::MAX)
             }
             (Self::Block { dest: dest @ IpNet::V4(_), .. }, _) => {
@@ -206,11 +210,11 @@ impl PolicyStep {
                 format!("route {verb} -inet6 -net {dest} ::1 -reject")
             }
             (Self::Outside { dest, way }, Platform::Linux) => {
-                format!("ip{} route {verb} {dest} {}", dash6(dest), render::linux_way(way))
+                format!("ip{} route {verb} {dest} {}", dash6(dest), linux_next_hop(way))
             }
             (Self::Outside { dest, way }, _) => {
                 let family = if matches!(dest, IpNet::V6(_)) { " -inet6" } else { "" };
-                format!("route {verb}{family} -net {dest} {}", render::bsd_way(way, platform))
+                format!("route {verb}{family} -net {dest} {}", bsd_next_hop(way, platform))
             }
         }
     }

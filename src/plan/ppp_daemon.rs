@@ -1,19 +1,15 @@
-//! The steps of a tunnel whose PPP is pppd(8)'s or ppp(8)'s: it makes the device and gives it addresses and a pid file
-//! itself, so these steps of ours are left out, and what it does instead is said. The MTU stays ours: pppd takes MPPE's
-//! four bytes off once for each request of the server's.
+//! Steps of a tunnel with an external PPP: pppd(8) or ppp(8). The daemon sets up the device, addresses and
+//! pid file, so one descriptive step replaces those steps. The MTU step stays: pppd subtracts MPPE's four
+//! bytes once per request of the server.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    path::{Path, PathBuf},
-};
+use std::{net::Ipv4Addr, path::PathBuf};
 
-use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Platform, Step, Symbol, Value};
+use super::{Facts, Platform, Symbol, Value};
 use crate::profile::{PppBackend, Profile};
 
-/// Who speaks PPP.
+/// The daemon that implements PPP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Daemon {
@@ -23,48 +19,47 @@ pub enum Daemon {
     Ppp,
 }
 
-/// One deed around an external PPP.
+/// One step of an external PPP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum PppStep {
-    /// Starts the daemon once the call is up. Undone by ending it and removing the pid files that one that was killed
-    /// could not remove.
+    /// Starts the daemon once the call is up. Undone by terminating it and removing leftover pid files.
     Start {
-        /// Which.
+        /// The daemon.
         daemon: Daemon,
-        /// The number of its device; `None` takes a free one.
+        /// The number of its device; `None` selects a free one.
         unit: Option<u32>,
-        /// Where its pid files are.
+        /// The directory of its pid files.
         run: PathBuf,
-        /// Its name for this tunnel.
+        /// The daemon's name for this tunnel.
         link: String,
     },
-    /// What the daemon has done by the time the link is up. Nothing is left to do or to undo.
+    /// Describes what the daemon has done when the link is up; nothing is performed or undone.
     Does {
-        /// Which.
+        /// The daemon.
         daemon: Daemon,
-        /// Its device.
+        /// Name of its device.
         tun: Value<String>,
-        /// Our address.
+        /// The local address.
         local: Value<Ipv4Addr>,
-        /// The other end.
+        /// The peer's address.
         peer: Value<Ipv4Addr>,
-        /// Where its pid files are.
+        /// The directory of its pid files.
         run: PathBuf,
     },
 }
 
-/// The place on the host that such a step occupies.
+/// Identifies the object that such a step changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PppKey {
-    /// The one daemon of the tunnel.
+    /// The tunnel's daemon.
     Start,
-    /// What it does.
+    /// The device and the files that the daemon creates.
     Does,
 }
 
 impl Daemon {
-    /// The program's name.
+    /// Returns the name of the program.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -73,7 +68,7 @@ impl Daemon {
         }
     }
 
-    /// Whose daemon a profile asks for, if any's.
+    /// Returns the daemon that a profile selects; `None` for the builtin PPP.
     #[must_use]
     pub const fn of(profile: &Profile) -> Option<Self> {
         match profile.ppp.backend {
@@ -83,7 +78,7 @@ impl Daemon {
         }
     }
 
-    /// What its devices are called, before the number.
+    /// Returns the name of its devices without the number.
     #[must_use]
     pub const fn device(self) -> &'static str {
         match self {
@@ -93,13 +88,12 @@ impl Daemon {
     }
 }
 
-/// The daemon's name for the tunnel of a profile: of its pid file with pppd, of its label with ppp.
+/// Returns the daemon's name for a profile's tunnel: pppd's `linkname` (for its pid file) or ppp's label.
 #[must_use]
 pub fn link_name(profile: &str) -> String {
     format!("pptpctl-{profile}")
 }
 
-/// The tunnel's device.
 pub(super) fn device(profile: &Profile) -> Value<String> {
     let (prefix, symbol) = match Daemon::of(profile) {
         Some(Daemon::Pppd) => (Daemon::Pppd.device(), Symbol::Ppp),
@@ -109,50 +103,6 @@ pub(super) fn device(profile: &Profile) -> Value<String> {
         Some(unit) => Value::Known(format!("{prefix}{unit}")),
         None => Value::Open(symbol),
     }
-}
-
-/// Puts the daemon in the place of the tun device.
-pub(super) fn transport(profile: &Profile, platform: Platform, steps: &mut Vec<Step>) {
-    let Some(daemon) = Daemon::of(profile) else { return };
-    let link = link_name(profile.name.as_str());
-    let start = PppStep::Start { daemon, unit: profile.unit, run: platform.run_dir().into(), link };
-    for step in &mut *steps {
-        match step {
-            Step::OpenTun { .. } => *step = Step::Ppp(start.clone()),
-            // A daemon makes a route to the peer's address in the tunnel, whatever that is. Where it is the server's own,
-            // a route to the server that was there before keeps the tunnel out of itself.
-            Step::HostRoute { within, .. } => *within = vec![IpNet::V4(Ipv4Net::default())],
-            _ => {}
-        }
-    }
-    if !steps.iter().any(|step| matches!(step, Step::HostRoute { .. })) {
-        let server = match profile.servers.as_slice() {
-            [only] => only.literal(),
-            _ => None,
-        };
-        steps.push(Step::HostRoute {
-            server: server
-                .map_or(Value::Open(Symbol::Server), |address| Value::Known(IpAddr::V4(*address.ip()))),
-            way: Value::Open(Symbol::Gateway),
-            within: vec![IpNet::V4(Ipv4Net::default())],
-        });
-    }
-}
-
-/// Leaves out what the daemon does, and says so.
-pub(super) fn network(profile: &Profile, run: &Path, steps: &mut Vec<Step>) {
-    let Some(daemon) = Daemon::of(profile) else { return };
-    steps.retain(|step| {
-        !matches!(step, Step::Address { .. } | Step::Address6 { .. } | Step::Up { .. } | Step::PidFile { .. })
-    });
-    let does = PppStep::Does {
-        daemon,
-        tun: device(profile),
-        local: Value::Open(Symbol::Local),
-        peer: Value::Open(Symbol::Peer),
-        run: run.to_owned(),
-    };
-    steps.insert(0, Step::Ppp(does));
 }
 
 impl PppStep {
@@ -180,17 +130,17 @@ impl PppStep {
         }
     }
 
-    /// A process, and pid files in a directory that a restart empties.
+    /// A reboot ends the process and empties the directory of its pid files.
     pub(super) const fn is_volatile(&self) -> bool {
         true
     }
 
-    /// The pid files are not.
+    /// The daemon's pid files are outside the namespace.
     pub(super) const fn is_in_namespace(&self) -> bool {
         matches!(self, Self::Does { .. })
     }
 
-    /// The daemon's device comes and goes with it.
+    /// The daemon creates and removes its device.
     pub(super) const fn is_of_device(&self) -> bool {
         matches!(self, Self::Does { .. })
     }

@@ -1,14 +1,32 @@
-//! A step in the words of the platform's own tools: what an administrator would type to the same effect.
+//! Steps as commands of the platform's tools: what an administrator would type to the same effect.
 //!
-//! Nothing of this is run; the deeds go through the kernel's routing sockets. Linux speaks ip(8), the BSDs
-//! ifconfig(8) and route(8).
+//! They are only printed; `apply` uses the kernel's routing sockets. Linux has ip(8), the BSDs ifconfig(8)
+//! and route(8).
 
 use ipnet::IpNet;
 
-use super::{NextHop, Platform, Step, Symbol, Value, step::pid_file};
+use super::{
+    Platform, Step, Symbol, Value,
+    notation::{bsd_device, bsd_next_hop, linux_next_hop, route_destination},
+    step::pid_file,
+};
 
-/// What is done.
-pub(super) fn line(step: &Step, platform: Platform) -> String {
+impl Step {
+    /// Returns the command in the platform's syntax.
+    #[must_use]
+    pub fn line(&self, platform: Platform) -> String {
+        line(self, platform)
+    }
+
+    /// Returns the undo command in the platform's syntax; `None` if the step disappears with the tun device.
+    #[must_use]
+    pub fn undo_line(&self, platform: Platform) -> Option<String> {
+        undo_line(self, platform)
+    }
+}
+
+/// Returns the command for a step.
+fn line(step: &Step, platform: Platform) -> String {
     match (step, platform) {
         (Step::OpenTun { unit: Some(unit) }, _) => format!("open tun{unit}"),
         (Step::OpenTun { unit: None }, _) => "open the first free tun device (tunX)".to_owned(),
@@ -24,8 +42,8 @@ pub(super) fn line(step: &Step, platform: Platform) -> String {
     }
 }
 
-/// What undoes it.
-pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
+/// Returns the command that undoes a step.
+fn undo_line(step: &Step, platform: Platform) -> Option<String> {
     Some(match (step, platform) {
         (Step::OpenTun { unit: Some(unit) }, _) => format!("close tun{unit}"),
         (Step::OpenTun { unit: None }, _) => "close tunX".to_owned(),
@@ -41,7 +59,7 @@ pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
         (Step::Firewall(step), _) => return step.undo_line(platform),
         (Step::Dns(step), _) => return step.undo_line(platform),
         (Step::Hook(step), _) => return step.undo_line(platform),
-        // Size and place mean nothing to a device that is about to go.
+        // MTU and routing domain disappear with the device.
         (Step::Mtu { .. } | Step::Domain { .. }, _) => return None,
         (Step::Up { tun }, Platform::Linux) => format!("ip link set {tun} down"),
         (Step::Up { tun }, _) => format!("ifconfig {tun} down"),
@@ -53,7 +71,7 @@ pub(super) fn undo_line(step: &Step, platform: Platform) -> Option<String> {
 fn linux(step: &Step, verb: &str) -> String {
     match step {
         Step::HostRoute { server, way, within } => {
-            format!("ip route {verb} {server} {}{}", linux_way(way), condition(server, within))
+            format!("ip route {verb} {server} {}{}", linux_next_hop(way), condition(server, within))
         }
         Step::Mtu { tun, mtu } => format!("ip link set {tun} mtu {mtu}"),
         Step::Address { tun, local, peer: Some(peer) } => {
@@ -68,7 +86,7 @@ fn linux(step: &Step, verb: &str) -> String {
             let family = if matches!(dest, IpNet::V6(_)) { " -6" } else { "" };
             let metric = metric.map_or(String::new(), |metric| format!(" metric {metric}"));
             let table = table.as_ref().map_or(String::new(), |table| format!(" table {table}"));
-            format!("ip{family} route {verb} {} dev {tun}{metric}{table}", place(dest))
+            format!("ip{family} route {verb} {} dev {tun}{metric}{table}", route_destination(dest))
         }
         Step::RemoveDefault { ipv6 } => {
             format!("ip{} route del default (remembered, put back on down)", if *ipv6 { " -6" } else { "" })
@@ -88,7 +106,11 @@ fn linux(step: &Step, verb: &str) -> String {
 fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
     match step {
         Step::HostRoute { server, way, within } => {
-            format!("route {verb} -host {server} {}{}", bsd_way(way, platform), condition(server, within))
+            format!(
+                "route {verb} -host {server} {}{}",
+                bsd_next_hop(way, platform),
+                condition(server, within)
+            )
         }
         Step::Mtu { tun, mtu } => format!("ifconfig {tun} mtu {mtu}"),
         Step::Address { tun, local, peer } => match (peer, verb) {
@@ -120,7 +142,7 @@ fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
                 (Platform::FreeBsd, Some(table), _) => (String::new(), format!(" -fib {table}")),
                 _ => (String::new(), String::new()),
             };
-            // A route is found without it.
+            // The label is not needed to find the route that is deleted.
             let label = label.as_ref().filter(|_| verb == "add");
             let label = label.map_or(String::new(), |label| format!(" -label {label}"));
             match peer {
@@ -148,41 +170,11 @@ fn bsd(step: &Step, verb: &str, platform: Platform) -> String {
     }
 }
 
-/// When the host route depends on an address that is not known yet.
+/// Returns the condition of a host route while the server's address is not known.
 fn condition(server: &Value<std::net::IpAddr>, within: &[IpNet]) -> String {
     if server.known().is_some() || within.iter().any(|prefix| prefix.prefix_len() == 0) {
         return String::new();
     }
     let list: Vec<String> = within.iter().map(ToString::to_string).collect();
     format!(" (only if {} is in {})", Symbol::Server, list.join(" or "))
-}
-
-pub(super) fn linux_way(way: &Value<NextHop>) -> String {
-    match way {
-        Value::Known(NextHop::By { gateway: Some(gateway), dev, .. }) => format!("via {gateway} dev {dev}"),
-        Value::Known(NextHop::By { gateway: None, dev, .. }) => format!("dev {dev}"),
-        Value::Known(NextHop::ThisHost) => "dev lo".to_owned(),
-        Value::Open(symbol) => format!("via {symbol}"),
-    }
-}
-
-pub(super) fn bsd_way(way: &Value<NextHop>, platform: Platform) -> String {
-    match way {
-        Value::Known(NextHop::By { gateway: Some(gateway), .. }) => gateway.to_string(),
-        Value::Known(NextHop::By { gateway: None, dev, .. }) => bsd_device(dev, platform),
-        Value::Known(NextHop::ThisHost) => bsd_device("lo0", platform),
-        Value::Open(symbol) => symbol.to_string(),
-    }
-}
-
-/// A device in the place of a gateway. `-interface` takes a name on FreeBSD only, elsewhere an address.
-fn bsd_device(dev: &str, platform: Platform) -> String {
-    match platform {
-        Platform::OpenBsd | Platform::NetBsd => format!("-link -iface {dev}"),
-        Platform::FreeBsd | Platform::Linux => format!("-interface {dev}"),
-    }
-}
-
-pub(super) fn place(dest: &IpNet) -> String {
-    if dest.prefix_len() == 0 { "default".to_owned() } else { dest.to_string() }
 }

@@ -1,4 +1,4 @@
-//! The steps themselves, and what makes two of them the same.
+//! The steps, and the keys that identify the object on the host that each of them changes.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -9,119 +9,119 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    NextHop, Platform, Symbol, Value,
+    NextHop, Symbol, Value,
     dns::{DnsKey, DnsStep},
     firewall::{FirewallKey, FirewallStep},
     hook::{HookKey, HookStep},
     policy_routing::{PolicyKey, PolicyStep},
     ppp_daemon::{PppKey, PppStep},
-    render,
 };
 
-/// One reversible deed.
+/// One reversible change to the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Step {
-    /// Opens the tun device. Undone by closing it: it goes with its last descriptor.
+    /// Opens the tun device. Undone by closing it: the kernel removes it with its last descriptor.
     OpenTun {
-        /// The N of tunN; `None` takes the first free one.
+        /// The N of tunN; `None` selects the first free one.
         unit: Option<u32>,
     },
-    /// A route to the server alone, by the way that the kernel uses now.
+    /// A route to the server alone, through the next hop that the kernel uses now.
     HostRoute {
-        /// The address really called.
+        /// The server address that is dialled.
         server: Value<IpAddr>,
-        /// The way.
+        /// The next hop.
         way: Value<NextHop>,
-        /// Needed only if the server is in one of these (the prefixes that will lead into the tunnel).
+        /// The prefixes that will lead into the tunnel: the step is needed only if the server is in one.
         within: Vec<IpNet>,
     },
-    /// The largest packet of the tun device. Undone by setting what it was.
+    /// The MTU of the tun device. Undone by restoring the previous value.
     Mtu {
-        /// The device.
+        /// The tun device.
         tun: Value<String>,
-        /// Bytes.
+        /// In bytes.
         mtu: Value<u16>,
     },
-    /// Places the tun device in a routing domain (OpenBSD) or gives it a FIB (FreeBSD). Before it has an address: a
-    /// change of the domain takes them away.
+    /// The routing domain (OpenBSD) or FIB (FreeBSD) of the tun device. Set before the addresses, which a
+    /// change of the domain removes.
     Domain {
-        /// The device.
+        /// The tun device.
         tun: Value<String>,
         /// The routing domain, or FIB.
         number: u32,
     },
-    /// Our address, and the peer's, on the tun device.
+    /// The local and the peer's IPv4 address on the tun device.
     Address {
-        /// The device.
+        /// The tun device.
         tun: Value<String>,
-        /// Ours.
+        /// The local address.
         local: Value<Ipv4Addr>,
-        /// The other end; `None` when no route to it is wanted.
+        /// The peer's address; `None` if there must be no route to it.
         peer: Option<Value<Ipv4Addr>>,
     },
-    /// Our IPv6 link-local address on the tun device, from the interface identifiers of IPV6CP (RFC 5072 §5).
+    /// The IPv6 link-local addresses on the tun device, from the interface identifiers of IPV6CP (RFC 5072
+    /// §5).
     Address6 {
-        /// The device.
+        /// The tun device.
         tun: Value<String>,
-        /// Ours.
+        /// The local address.
         local: Value<Ipv6Addr>,
-        /// The other end.
+        /// The peer's address.
         peer: Value<Ipv6Addr>,
     },
     /// Brings the tun device up.
     Up {
-        /// The device.
+        /// The tun device.
         tun: Value<String>,
     },
-    /// Writes the supervisor's process number to `tunX.pid`.
+    /// Writes the supervisor's process ID to `tunX.pid`.
     PidFile {
         /// The platform's run directory.
         dir: PathBuf,
-        /// The device, which names the file.
+        /// The tun device, after which the file is named.
         tun: Value<String>,
-        /// What is written.
+        /// The process ID.
         pid: Value<u32>,
     },
     /// A route into the tunnel.
     Route {
-        /// The device.
+        /// The tun device.
         tun: Value<String>,
-        /// Where to.
+        /// The destination prefix.
         dest: IpNet,
         /// Lower is preferred; `None` leaves it to the platform.
         metric: Option<u32>,
-        /// A routing table by number; `None` is the main one.
+        /// Number of the routing table; `None` is the main table.
         table: Option<Value<u32>>,
         /// The next hop, for platforms whose routes name the peer instead of the device.
         peer: Option<Value<Ipv4Addr>>,
-        /// What pf(4) and bgpd(8) know it by (OpenBSD).
+        /// The label by which pf(4) and bgpd(8) refer to it (OpenBSD).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         label: Option<String>,
     },
-    /// Removes the default routes of the main table; each is remembered and put back.
+    /// Removes the default routes of the main table. Undone by restoring each of them.
     RemoveDefault {
         /// IPv6 instead of IPv4.
         ipv6: bool,
     },
-    /// Lets GRE packets through to us: OpenBSD's `net.inet.gre.allow`.
+    /// Makes the kernel deliver GRE packets to sockets: OpenBSD's `net.inet.gre.allow`.
     AllowGre,
-    /// An external PPP.
+    /// A step of an external PPP.
     Ppp(PppStep),
-    /// Policy routing and the kill switch.
+    /// A step of policy routing or of the kill switch.
     Policy(PolicyStep),
-    /// The packet filter.
+    /// Rules of the packet filter.
     Firewall(FirewallStep),
-    /// The resolvers.
+    /// The host's resolvers.
     Dns(DnsStep),
-    /// A program of the user's own.
+    /// The user's programs.
     Hook(HookStep),
 }
 
-/// The place on the host that a step occupies: a step with the same key takes it over.
+/// Identifies the object on the host that a step changes; steps with the same key replace each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// The one tun device of the tunnel.
+    /// The tunnel's tun device.
     Tun,
     /// The host route to one address.
     HostRoute(Value<IpAddr>),
@@ -129,34 +129,34 @@ pub enum Key {
     Mtu(Value<String>),
     /// The routing domain or FIB of a device.
     Domain(Value<String>),
-    /// One IPv4 address of a device: local and peer.
+    /// One IPv4 address: device, local, peer.
     Address(Value<String>, Value<Ipv4Addr>, Option<Value<Ipv4Addr>>),
-    /// One IPv6 address of a device.
+    /// One IPv6 address: device, local, peer.
     Address6(Value<String>, Value<Ipv6Addr>, Value<Ipv6Addr>),
-    /// Whether a device is up.
+    /// The up flag of a device.
     Up(Value<String>),
-    /// One file.
+    /// One file, by its path.
     File(PathBuf),
     /// One route: prefix, table, metric.
     Route(IpNet, Option<Value<u32>>, Option<u32>),
-    /// The default routes of a family.
+    /// The default routes of a family; `true` for IPv6.
     Default(bool),
     /// `net.inet.gre.allow`.
     AllowGre,
-    /// Of a [`PppStep`].
+    /// The key of a [`PppStep`].
     Ppp(PppKey),
-    /// Of a [`PolicyStep`].
+    /// The key of a [`PolicyStep`].
     Policy(PolicyKey),
-    /// Of a [`FirewallStep`].
+    /// The key of a [`FirewallStep`].
     Firewall(FirewallKey),
-    /// Of a [`DnsStep`].
+    /// The key of a [`DnsStep`].
     Dns(DnsKey),
-    /// Of a [`HookStep`].
+    /// The key of a [`HookStep`].
     Hook(HookKey),
 }
 
 impl Step {
-    /// The place that it occupies.
+    /// Returns the key of the object that the step changes.
     #[must_use]
     pub fn key(&self) -> Key {
         match self {
@@ -179,7 +179,7 @@ impl Step {
         }
     }
 
-    /// The symbols in it that are still open.
+    /// Returns the symbols that are still open in the step.
     #[must_use]
     pub fn open(&self) -> Vec<Symbol> {
         let open = match self {
@@ -204,11 +204,11 @@ impl Step {
         open.into_iter().flatten().collect()
     }
 
-    /// Whether a reboot undoes it by itself.
+    /// Returns whether a reboot undoes the step.
     #[must_use]
     pub const fn is_volatile(&self) -> bool {
         match self {
-            // The kernel's tables start empty, and so does the run directory.
+            // The kernel's tables and the run directory are empty after boot.
             Self::OpenTun { .. }
             | Self::HostRoute { .. }
             | Self::Mtu { .. }
@@ -228,7 +228,7 @@ impl Step {
         }
     }
 
-    /// Whether it is done to a network namespace, and goes away with it.
+    /// Returns whether the step changes a network namespace and disappears with it.
     #[must_use]
     pub const fn is_in_namespace(&self) -> bool {
         match self {
@@ -251,7 +251,7 @@ impl Step {
         }
     }
 
-    /// Whether it is done to the tun device, or says which one it is.
+    /// Returns whether the step changes the tun device or names it.
     #[must_use]
     pub const fn is_of_device(&self) -> bool {
         match self {
@@ -272,27 +272,15 @@ impl Step {
         }
     }
 
-    /// Whether packets go into the tunnel, or questions to its resolvers, because of it: what has to go for the host to
-    /// work without a tunnel that is lost. (The rules of a routing table lead nowhere once the table is empty.)
+    /// Returns whether the step directs packets or DNS queries into the tunnel, and must be undone for the
+    /// host to work while the tunnel is lost. (The rules for a table have no effect once it is empty.)
     #[must_use]
     pub const fn leads_into_tunnel(&self) -> bool {
         matches!(self, Self::Route { .. } | Self::RemoveDefault { .. } | Self::Dns(_))
     }
-
-    /// What is done, in the platform's words.
-    #[must_use]
-    pub fn line(&self, platform: Platform) -> String {
-        render::line(self, platform)
-    }
-
-    /// What undoes it, in the platform's words; `None` when it goes away with the tun device.
-    #[must_use]
-    pub fn undo_line(&self, platform: Platform) -> Option<String> {
-        render::undo_line(self, platform)
-    }
 }
 
-/// `tunX.pid` in the run directory.
+/// Returns the path of `tunX.pid` in the run directory.
 pub(super) fn pid_file(dir: &Path, tun: &Value<String>) -> PathBuf {
     dir.join(format!("{tun}.pid"))
 }

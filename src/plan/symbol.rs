@@ -1,10 +1,10 @@
-//! A value that may not be known yet: the same plan is printed before the call and performed after it.
+//! Values that may not be known yet, so that one plan can be printed before the call and performed after it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Something known, or the symbol for it.
+/// A known value, or the symbol that stands for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Value<T> {
@@ -15,7 +15,7 @@ pub enum Value<T> {
 }
 
 impl<T> Value<T> {
-    /// The value, when it is known.
+    /// Returns the value, if it is known.
     pub const fn known(&self) -> Option<&T> {
         match self {
             Self::Known(value) => Some(value),
@@ -23,7 +23,7 @@ impl<T> Value<T> {
         }
     }
 
-    /// The symbol, when it is not.
+    /// Returns the symbol, if the value is not known.
     pub const fn open(&self) -> Option<Symbol> {
         match self {
             Self::Known(_) => None,
@@ -33,7 +33,7 @@ impl<T> Value<T> {
 }
 
 impl<T: Clone> Value<T> {
-    /// Takes the value over from a fact, if this is open and the fact is there.
+    /// Takes the value from a fact, if this is open and the fact is known.
     pub(super) fn fill(&mut self, fact: Option<&T>) {
         if let (Self::Open(_), Some(value)) = (&self, fact) {
             *self = Self::Known(value.clone());
@@ -50,37 +50,37 @@ impl<T: fmt::Display> fmt::Display for Value<T> {
     }
 }
 
-/// The facts that a plan may have to wait for.
+/// A fact that a plan may have to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Symbol {
     /// The server's address, from its name.
     #[serde(rename = "<server>")]
     Server,
-    /// The gateway (or device) by which the kernel reaches the server.
+    /// The gateway or device by which the kernel reaches the server.
     #[serde(rename = "<gateway>")]
     Gateway,
-    /// The tun device, when its unit is not fixed.
+    /// The tun device, if its unit is not fixed.
     #[serde(rename = "<tun>")]
     Tun,
-    /// pppd's device, when its unit is not fixed.
+    /// pppd's device, if its unit is not fixed.
     #[serde(rename = "<ppp>")]
     Ppp,
     /// The MTU that the path and the peer allow.
     #[serde(rename = "<mtu>")]
     Mtu,
-    /// Our address in the tunnel (IPCP).
+    /// The local address in the tunnel (IPCP).
     #[serde(rename = "<local>")]
     Local,
     /// The peer's address in the tunnel (IPCP).
     #[serde(rename = "<peer>")]
     Peer,
-    /// Our link-local address in the tunnel (IPV6CP).
+    /// The local link-local address in the tunnel (IPV6CP).
     #[serde(rename = "<local6>")]
     Local6,
     /// The peer's link-local address in the tunnel (IPV6CP).
     #[serde(rename = "<peer6>")]
     Peer6,
-    /// The supervisor's process number.
+    /// The supervisor's process ID.
     #[serde(rename = "<pid>")]
     Pid,
     /// The tunnel's own routing table, which is also the mark of its transport (Linux).
@@ -89,7 +89,7 @@ pub enum Symbol {
     /// The resolvers that the peer names (RFC 1877).
     #[serde(rename = "<dns>")]
     Dns,
-    /// What is in charge of this host's resolvers.
+    /// The service that manages this host's resolvers.
     #[serde(rename = "<resolver>")]
     Resolver,
 }
@@ -99,7 +99,7 @@ impl fmt::Display for Symbol {
         f.write_str(match self {
             Self::Server => "<server>",
             Self::Gateway => "<gateway>",
-            // As the man page writes it.
+            // The notation of the manual page.
             Self::Tun => "tunX",
             Self::Ppp => "pppX",
             Self::Mtu => "<mtu>",

@@ -6,7 +6,7 @@ use crate::{
     secret::Secret,
 };
 
-/// The man page's router: one network behind the tunnel, a fixed unit, a fixed MTU.
+/// Returns the manual page's router: one network behind the tunnel, a fixed unit, a fixed MTU.
 fn router() -> Profile {
     let mut profile = profile("vpn-gateway.net");
     profile.unit = Some(0);
@@ -15,13 +15,13 @@ fn router() -> Profile {
     profile
 }
 
-/// The man page's stand-alone client.
+/// Returns the manual page's stand-alone client.
 fn client(mode: DefaultRoute) -> Profile {
     Profile { default_route: Some(mode), ..profile("vpn-gateway.net") }
 }
 
 #[test]
-fn dry_run_of_the_router() {
+fn dry_run_of_router() {
     let [transport, network] = both(&router(), Platform::Linux);
     insta::assert_snapshot!(transport, @"
     open tun0
@@ -37,7 +37,7 @@ fn dry_run_of_the_router() {
 }
 
 #[test]
-fn dry_run_of_the_client() {
+fn dry_run_of_client() {
     let [transport, network] = both(&client(DefaultRoute::Replace), Platform::Linux);
     insta::assert_snapshot!(transport, @"
     open the first free tun device (tunX)
@@ -63,7 +63,7 @@ fn dry_run_of_the_client() {
 }
 
 #[test]
-fn dry_run_of_the_client_on_openbsd() {
+fn dry_run_of_client_on_openbsd() {
     let [transport, network] = both(&client(DefaultRoute::Halves), Platform::OpenBsd);
     insta::assert_snapshot!(transport, @"
     open the first free tun device (tunX)
@@ -80,7 +80,7 @@ fn dry_run_of_the_client_on_openbsd() {
 }
 
 #[test]
-fn ipv6_has_its_own_steps() {
+fn ipv6_steps_depend_on_server() {
     let mut profile = client(DefaultRoute::Halves);
     profile.ppp.ipv6 = true;
     profile.routes =
@@ -98,7 +98,7 @@ fn ipv6_has_its_own_steps() {
     ip -6 route add ::/1 dev tunX
     ip -6 route add 8000::/1 dev tunX
     ");
-    // A server that does not speak it.
+    // The server does not support IPv6.
     let resolved = plan.resolve(&facts());
     insta::assert_snapshot!(text(&resolved), @"
     ip link set tun3 mtu 1396
@@ -110,7 +110,7 @@ fn ipv6_has_its_own_steps() {
     note: the server does not speak IPv6: the IPv6 addresses and routes are left out
     ");
     assert!(resolved.open().is_empty());
-    // One that does.
+    // The server supports it.
     let ipv6 = Ipv6::from_identifiers(0x0200_00ff_fe00_0001, 1);
     let resolved = plan.resolve(&Facts { ipv6, ..facts() });
     assert!(text(&resolved).contains("ip -6 address add fe80::200:ff:fe00:1 peer fe80::1/64 dev tun3"));
@@ -118,7 +118,7 @@ fn ipv6_has_its_own_steps() {
 }
 
 #[test]
-fn the_host_route_is_there_when_it_is_needed_and_only_then() {
+fn host_route_is_planned_only_when_needed() {
     let host_route =
         |profile: &Profile, facts: &Facts| transport(profile, Platform::Linux).resolve(facts).lines().nth(1);
     let elsewhere = host_route(&router(), &facts());
@@ -139,7 +139,7 @@ fn the_host_route_is_there_when_it_is_needed_and_only_then() {
     let this_host = Facts { next_hop: Some(NextHop::ThisHost), ..facts() };
     assert_eq!(host_route(&client(DefaultRoute::Halves), &this_host), None);
 
-    // A literal address decides at once.
+    // With a literal address the decision needs no fact.
     let mut literal = profile("203.0.113.9");
     literal.routes = router().routes;
     assert_eq!(transport(&literal, Platform::Linux).steps.len(), 1);
@@ -151,7 +151,7 @@ fn the_host_route_is_there_when_it_is_needed_and_only_then() {
 }
 
 #[test]
-fn a_default_that_must_stay_becomes_halves() {
+fn kept_default_route_becomes_halves() {
     let plan = network_plan(&client(DefaultRoute::Replace), Platform::Linux);
     let keep_default =
         KeepDefault { ipv4: Some("the route \"default\" has a lifetime".to_owned()), ipv6: None };
@@ -168,7 +168,7 @@ fn a_default_that_must_stay_becomes_halves() {
 }
 
 #[test]
-fn a_peer_that_is_the_server_gets_no_route() {
+fn peer_with_server_address_gets_no_route() {
     let peer = Some(Ipv4Addr::new(203, 0, 113, 9));
     let resolved =
         network_plan(&client(DefaultRoute::Halves), Platform::Linux).resolve(&Facts { peer, ..facts() });
@@ -177,7 +177,7 @@ fn a_peer_that_is_the_server_gets_no_route() {
 }
 
 #[test]
-fn a_wanted_mtu_gives_way_to_what_the_path_allows() {
+fn mtu_is_lowered_to_path_limit() {
     let resolved = network_plan(&router(), Platform::Linux).resolve(&facts());
     assert_eq!(resolved.lines().next().as_deref(), Some("ip link set tun0 mtu 1396"));
     assert_eq!(resolved.notes, ["mtu 1400 lowered to the 1396 that path and peer allow"]);
@@ -187,7 +187,7 @@ fn a_wanted_mtu_gives_way_to_what_the_path_allows() {
 }
 
 #[test]
-fn facts_may_come_one_by_one() {
+fn facts_can_be_resolved_one_by_one() {
     let plan = network_plan(&client(DefaultRoute::Replace), Platform::Linux);
     assert_eq!(plan.open(), [Symbol::Tun, Symbol::Mtu, Symbol::Local, Symbol::Peer, Symbol::Pid]);
     let all = facts();
@@ -198,7 +198,7 @@ fn facts_may_come_one_by_one() {
 }
 
 #[test]
-fn ipv6_routes_without_ipv6_are_told() {
+fn ipv6_routes_without_ipv6_give_a_note() {
     let mut profile = router();
     profile.routes.push(Route::to("2001:db8:42::/48".parse().unwrap()));
     let plan = network_plan(&profile, Platform::Linux);
@@ -207,7 +207,7 @@ fn ipv6_routes_without_ipv6_are_told() {
 }
 
 #[test]
-fn steps_survive_the_ledger() {
+fn steps_round_trip_through_json() {
     let mut profile = client(DefaultRoute::Replace);
     profile.ppp.ipv6 = true;
     for platform in [Platform::Linux, Platform::OpenBsd] {
@@ -221,8 +221,6 @@ fn steps_survive_the_ledger() {
         }
     }
 }
-
-// Helpers.
 
 pub(super) fn profile(server: &str) -> Profile {
     let host = match server.parse() {
@@ -264,13 +262,13 @@ fn both(profile: &Profile, platform: Platform) -> [String; 2] {
     [text(&transport(profile, platform)), text(&network_plan(profile, platform))]
 }
 
-/// Without the indentation.
+/// Returns the lines of a plan without indentation.
 fn text(plan: &Plan) -> String {
     plan.to_string().lines().map(str::trim_start).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
-fn tables_and_priorities_in_the_words_of_each_system() {
+fn tables_and_metrics_follow_platform_syntax() {
     let mut profile = router();
     let mut wanted = Route::to("10.43.0.0/16".parse().unwrap());
     (wanted.table, wanted.metric) = (Some(5), Some(12));
@@ -298,7 +296,7 @@ fn tables_and_priorities_in_the_words_of_each_system() {
 }
 
 #[test]
-fn gre_is_allowed_on_openbsd_alone_and_when_asked() {
+fn gre_sysctl_is_set_on_openbsd_when_configured() {
     let mut profile = router();
     let asks = |profile: &Profile, platform| transport(profile, platform).steps.contains(&Step::AllowGre);
     assert!(Platform::ALL.into_iter().all(|platform| !asks(&profile, platform)));
@@ -311,7 +309,7 @@ fn gre_is_allowed_on_openbsd_alone_and_when_asked() {
 }
 
 #[test]
-fn a_routing_table_of_the_tunnels_own() {
+fn tunnel_is_placed_in_its_own_routing_table() {
     let mut profile = client(DefaultRoute::Replace);
     (profile.link.rdomain, profile.link.fib) = (Some(3), Some(4));
     let mut own = Route::to("10.43.0.0/16".parse().unwrap());
@@ -342,7 +340,7 @@ fn a_routing_table_of_the_tunnels_own() {
     );
     assert_eq!(network_plan(&profile, Platform::FreeBsd).lines().next().unwrap(), "ifconfig tunX fib 4");
     assert_eq!(words(Platform::FreeBsd, " -fib 4").len(), 6);
-    // Nothing is taken from the usual table: the default routes there are not in the way.
+    // The default routes of the main table do not conflict and stay.
     for platform in [Platform::OpenBsd, Platform::FreeBsd] {
         let steps = network_plan(&profile, platform).steps;
         assert!(!steps.iter().any(|step| matches!(step, Step::RemoveDefault { .. })));
@@ -359,7 +357,7 @@ fn a_routing_table_of_the_tunnels_own() {
 }
 
 #[test]
-fn labels_of_routes_are_openbsds() {
+fn route_labels_apply_to_openbsd_only() {
     let mut profile = client(DefaultRoute::Replace);
     profile.ppp.ipv6 = true;
     profile.link.rtlabel = Some("vpn".to_owned());
@@ -383,17 +381,17 @@ fn labels_of_routes_are_openbsds() {
         ]
     );
     assert!(plan.undo_lines().all(|line| !line.contains("-label")), "a route is found without it");
-    // What the server offers is of the tunnel too; so are the halves in the place of a default route that stays.
+    // Offered routes, and the halves that replace a default route that stays, have the label too.
     let offered = ["10.44.0.0/16".parse().unwrap()];
     let (server, peer) = (Ipv4Addr::new(203, 0, 113, 9), Ipv4Addr::new(10, 99, 0, 1));
-    let with = with_offered(&profile, Platform::OpenBsd, server, peer, &offered);
+    let with = with_offered_routes(&profile, Platform::OpenBsd, server, peer, &offered);
     let keep_default = KeepDefault { ipv4: Some("it is odd".to_owned()), ipv6: None };
     let plan = network_plan(&with, Platform::OpenBsd).resolve(&Facts { keep_default, ..facts() });
     for dest in ["10.44.0.0/16", "0.0.0.0/1", "128.0.0.0/1"] {
         let wanted = format!("route add -net {dest} 10.99.0.1 -label vpn");
         assert!(words(&plan).contains(&wanted), "{wanted}: {:?}", words(&plan));
     }
-    // The way to the server is not the tunnel's.
+    // The host route to the server has no label.
     assert!(transport(&profile, Platform::OpenBsd).lines().all(|line| !line.contains("-label")));
     for platform in [Platform::Linux, Platform::FreeBsd, Platform::NetBsd] {
         assert!(network_plan(&profile, platform).lines().all(|line| !line.contains("label")), "{platform:?}");

@@ -1,10 +1,11 @@
-//! The options of the Compression Control Protocol (RFC 1962), of which there is one: MPPE (RFC 3078 §2).
+//! The options of the Compression Control Protocol (RFC 1962), of which only MPPE is supported (RFC 3078 §2).
 //!
-//! Owns the negotiation of option 18 under a [`Policy`]. Does not own keys and packets ([`crate::ppp::mppe`]) nor what
-//! follows from a refusal (the link). Every real compression is rejected; MPPC, which shares the option, is nakked away.
+//! Owns the negotiation of option 18 under a [`Policy`]. Does not own keys and packets ([`crate::ppp::mppe`])
+//! or the consequences of a refusal (the link). Every real compression is rejected; MPPC, which shares the
+//! option, is nakked.
 //!
-//! A Configure-Request says what its sender can *receive* (RFC 1962 §4): our acknowledged request describes
-//! the packets that come, the peer's the packets that go.
+//! A Configure-Request states what its sender can *receive* (RFC 1962 §4): our acknowledged request describes
+//! incoming packets, the peer's acknowledged request outgoing ones.
 
 use crate::ppp::{
     automaton::{OptionSet, Reply},
@@ -12,7 +13,7 @@ use crate::ppp::{
     wire::{Options, RawOption, code, protocol, push},
 };
 
-/// What was agreed for one direction.
+/// Parameters agreed for one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreed {
     /// Key length.
@@ -25,17 +26,17 @@ pub struct Agreed {
 #[derive(Debug)]
 pub struct Ccp {
     policy: Policy,
-    /// Strengths of the policy for which there are keys, as option bits.
+    /// Strengths that the policy allows and for which there are keys, as option bits.
     allowed: u32,
-    /// What our next request asks for, as option bits; nothing once the peer has refused.
-    asking: Option<u32>,
+    /// Option bits of our next request; `None` once the peer has refused.
+    requested: Option<u32>,
     receive: Option<Agreed>,
     send: Option<Agreed>,
     refusal: Option<String>,
 }
 
 impl Ccp {
-    /// `available` are the strengths for which the authentication gave keys
+    /// Creates the options. `available` are the strengths for which the authentication gave keys
     /// ([`Keys::supported_bits`](crate::ppp::mppe::Keys::supported_bits)).
     #[must_use]
     pub fn new(policy: Policy, available: u32) -> Self {
@@ -43,45 +44,45 @@ impl Ccp {
             .into_iter()
             .filter(|one| (policy.min..=policy.max).contains(one))
             .fold(0, |bits, one| bits | one.bit() & available);
-        Self { policy, allowed, asking: None, receive: None, send: None, refusal: None }
+        Self { policy, allowed, requested: None, receive: None, send: None, refusal: None }
     }
 
-    /// Whether policy and keys have any strength in common.
+    /// Returns whether policy and keys have any strength in common.
     #[must_use]
     pub fn possible(&self) -> bool {
         self.policy.demand != Demand::Off && self.allowed != 0
     }
 
-    /// What was agreed for packets that we receive, valid while CCP is up.
+    /// Returns the parameters of packets that we receive, valid while CCP is up.
     #[must_use]
     pub fn receive(&self) -> Option<Agreed> {
         self.receive
     }
 
-    /// What was agreed for packets that we send, valid while CCP is up.
+    /// Returns the parameters of packets that we send, valid while CCP is up.
     #[must_use]
     pub fn send(&self) -> Option<Agreed> {
         self.send
     }
 
-    /// Why the peer will not encrypt towards us, once it has refused.
+    /// Returns why the peer does not encrypt towards us, once it has refused.
     #[must_use]
     pub fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
     }
 
     fn refuse(&mut self, words: String) {
-        self.asking = None;
+        self.requested = None;
         self.refusal.get_or_insert(words);
     }
 
-    /// The strongest of these bits that the policy allows.
+    /// Returns the strongest of these bits that the policy allows.
     fn strongest(&self, bits: u32) -> Option<Strength> {
         Strength::strongest(bits & self.allowed, self.policy.min, self.policy.max)
     }
 
-    /// What we would rather be asked for.
-    fn better_than(&self, bits: u32) -> u32 {
+    /// Returns the acceptable option bits closest to `bits`: `bits` itself if it is acceptable.
+    fn preferred_bits(&self, bits: u32) -> u32 {
         let strength = self.strongest(bits).or_else(|| self.strongest(self.allowed)).map_or(0, Strength::bit);
         let stateless = if self.policy.stateful { bits & option::STATELESS } else { option::STATELESS };
         strength | stateless
@@ -92,7 +93,7 @@ impl Ccp {
             return reply.reject(asked);
         }
         let bits = asked.array().map(u32::from_be_bytes);
-        let better = self.better_than(bits.unwrap_or(option::STATELESS));
+        let better = self.preferred_bits(bits.unwrap_or(option::STATELESS));
         if bits != Some(better) {
             reply.nak(asked, &better.to_be_bytes());
         }
@@ -103,25 +104,25 @@ impl OptionSet for Ccp {
     const PROTOCOL: u16 = protocol::CCP;
 
     fn restart(&mut self) {
-        // Stateless always goes first: it survives loss without a round trip for each.
-        self.asking = self.possible().then_some(self.allowed | option::STATELESS);
+        // Stateless mode is requested first: it recovers from a lost packet without a round trip.
+        self.requested = self.possible().then_some(self.allowed | option::STATELESS);
         self.receive = None;
         self.send = None;
         self.refusal = None;
     }
 
     fn request(&self, out: &mut Vec<u8>) {
-        if let Some(bits) = self.asking {
+        if let Some(bits) = self.requested {
             push(out, option::TYPE, &bits.to_be_bytes());
         }
     }
 
     fn acked(&mut self) {
-        self.receive = self.asking.and_then(|bits| Agreed::from_bits(bits, self.policy));
+        self.receive = self.requested.and_then(|bits| Agreed::from_bits(bits, self.policy));
     }
 
     fn nakked(&mut self, options: Options<'_>, insists: bool) {
-        let Some(asking) = self.asking else { return };
+        let Some(asking) = self.requested else { return };
         let Some(bits) = options.find(option::TYPE).and_then(|wish| wish.array()).map(u32::from_be_bytes)
         else {
             return;
@@ -129,7 +130,7 @@ impl OptionSet for Ccp {
         let Some(strength) = self.strongest(bits) else {
             return self.refuse(format!(
                 "the peer offers {}, which is not among the allowed {} to {}",
-                words(bits),
+                describe_bits(bits),
                 self.policy.min,
                 self.policy.max
             ));
@@ -140,12 +141,15 @@ impl OptionSet for Ccp {
             let what = if bits & option::STATELESS == 0 { "stateful MPPE" } else { "MPPE on other terms" };
             return self.refuse(format!("the peer insists on {what}"));
         }
-        self.asking = Some(next);
+        self.requested = Some(next);
     }
 
     fn rejected(&mut self, options: Options<'_>) {
         if options.find(option::TYPE).is_some() {
-            self.refuse(format!("the peer refuses {}", words(self.asking.unwrap_or(self.allowed))));
+            self.refuse(format!(
+                "the peer refuses {}",
+                describe_bits(self.requested.unwrap_or(self.allowed))
+            ));
         }
     }
 
@@ -156,9 +160,10 @@ impl OptionSet for Ccp {
                 _ => reply.reject(asked),
             }
         }
-        // Only where nothing goes without it: pppd without MPPE ignores the hint and would stall the negotiation.
+        // Only if encryption is required: pppd without MPPE ignores the hint, which would stall the
+        // negotiation.
         if self.policy.demand == Demand::Require && options.find(option::TYPE).is_none() {
-            reply.suggest(option::TYPE, &self.better_than(option::STATELESS).to_be_bytes());
+            reply.suggest(option::TYPE, &self.preferred_bits(option::STATELESS).to_be_bytes());
         }
     }
 
@@ -179,8 +184,8 @@ impl Agreed {
     }
 }
 
-/// Option bits for a person: "MPPE-128", "MPPE-40/MPPE-128 stateful", "no MPPE".
-fn words(bits: u32) -> String {
+/// Formats option bits for the user: "MPPE-128", "MPPE-40/MPPE-128 stateful", "no MPPE".
+fn describe_bits(bits: u32) -> String {
     let strengths: Vec<_> =
         Strength::ALL.into_iter().filter(|one| bits & one.bit() != 0).map(|one| one.to_string()).collect();
     match (strengths.is_empty(), bits & option::STATELESS) {
@@ -219,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_judged_by_the_policy() {
+    fn policy_decides_between_ack_and_nak() {
         use Strength::{Bits40, Bits128};
         for (min, max, stateful, asked, wanted) in [
             (Bits40, Bits128, false, H | S, None),
@@ -242,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn other_compressions_are_rejected_alone() {
+    fn other_compressions_are_rejected_first() {
         let mut ccp = ccp(Demand::Require, Strength::Bits128, Strength::Bits128, false);
         let mut list = vec![21, 3, 0x2F, 26, 4, 0x78, 0];
         list.extend(mppe(H | S | L));
@@ -250,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_request_is_enough_unless_encryption_is_required() {
+    fn empty_request_is_acked_unless_mppe_is_required() {
         let mut allow = ccp(Demand::Allow, Strength::Bits40, Strength::Bits128, false);
         assert_eq!(verdict(&mut allow, &[]), Verdict::Ack);
         let mut require = ccp(Demand::Require, Strength::Bits40, Strength::Bits128, false);
@@ -258,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nak_narrows_what_is_asked() {
+    fn nak_narrows_the_next_request() {
         let mut ccp = ccp(Demand::Require, Strength::Bits40, Strength::Bits128, false);
         let mut out = Vec::new();
         ccp.request(&mut out);
@@ -275,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_limit_what_is_offered() {
+    fn available_keys_limit_the_offer() {
         let policy = Policy { demand: Demand::Require, ..Policy::default() };
         assert!(!Ccp::new(policy, 0).possible());
         let mut ccp = Ccp::new(policy, S);

@@ -1,8 +1,8 @@
-//! The hashes and responses of CHAP-MD5, MS-CHAP and MS-CHAPv2, as functions of bytes.
+//! Hashes and responses of CHAP-MD5, MS-CHAPv1 and MS-CHAPv2, as functions of bytes.
 //!
 //! RFC 1994 §4.1 (MD5 response), RFC 2433 appendix A (MS-CHAPv1), RFC 2759 §8 (MS-CHAPv2). Key derivation for
-//! MPPE is in [`crate::ppp::mppe`]; packets and machines are in [`crate::ppp::auth`]. These algorithms are
-//! broken by today's measure and are here because the protocol has no others; see SECURITY.md.
+//! MPPE is in [`crate::ppp::mppe`]; packets and state machines are in [`crate::ppp::auth`]. These algorithms
+//! are broken by today's standards, but the protocol has no others; see SECURITY.md.
 
 use des::{
     Des,
@@ -14,22 +14,23 @@ use sha1::Sha1;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Length of an MS-CHAPv1 challenge, and of what both dialects feed to DES, in bytes.
+/// Length of an MS-CHAPv1 challenge, and of the challenge that both versions encrypt with DES, in bytes.
 pub const SHORT_CHALLENGE: usize = 8;
-/// Length of an MS-CHAPv2 challenge, the server's or the client's, in bytes.
+/// Length of an MS-CHAPv2 challenge, from server or client, in bytes.
 pub const LONG_CHALLENGE: usize = 16;
 /// Length of an NT response in bytes.
 pub const NT_RESPONSE: usize = 24;
-/// Length of `S=` and 40 hexadecimal digits.
+/// Length of `S=` and 40 hexadecimal digits, in bytes.
 pub const AUTHENTICATOR_RESPONSE: usize = 42;
 
-/// `NtPasswordHash`: MD4 of the password in UTF-16LE (RFC 2759 §8.3). As good as the password, so it is wiped.
+/// `NtPasswordHash`: MD4 of the password in UTF-16LE (RFC 2759 §8.3). Equivalent to the password, so it is
+/// wiped on drop.
 #[derive(Clone)]
 pub struct NtHash(Zeroizing<[u8; 16]>);
 
 impl NtHash {
-    /// Hashes a password given in UTF-8. Bytes that are no UTF-8 are taken as Latin-1, one character each, which
-    /// is what pppd does with every password.
+    /// Hashes a password given in UTF-8. If the bytes are not UTF-8, they are read as Latin-1, one character
+    /// each, which is what pppd does with every password.
     #[must_use]
     pub fn of(password: &[u8]) -> Self {
         let mut md4 = Md4::new();
@@ -40,27 +41,27 @@ impl NtHash {
         Self(wipe(md4.finalize().into()))
     }
 
-    /// `HashNtPasswordHash`: MD4 of the hash (RFC 2759 §8.4), the root of MPPE's 128-bit keys.
+    /// Returns `HashNtPasswordHash`: MD4 of the hash (RFC 2759 §8.4), the root of MPPE's 128-bit keys.
     #[must_use]
     pub fn hashed(&self) -> Zeroizing<[u8; 16]> {
         wipe(Md4::digest(*self.0).into())
     }
 
-    /// The 16 bytes themselves.
+    /// Returns the 16 bytes of the hash.
     #[must_use]
     pub fn expose(&self) -> &[u8; 16] {
         &self.0
     }
 }
 
-/// `LmPasswordHash` (RFC 2433 §A.1). We never send a response made of it; MPPE at 40 and 56 bit after MS-CHAPv1
-/// takes its key from it (RFC 3079 §2.1, §2.2).
+/// `LmPasswordHash` (RFC 2433 §A.1). Never used for a response; MPPE at 40 and 56 bit after MS-CHAPv1 takes
+/// its key from it (RFC 3079 §2.1, §2.2).
 #[derive(Clone)]
 pub struct LmHash(Zeroizing<[u8; 16]>);
 
 impl LmHash {
-    /// Hashes a password of 0 to 14 ASCII characters. `None` for any other: it has no LAN Manager hash that
-    /// both ends would agree on, because that depends on the server's OEM code page.
+    /// Hashes a password of 0 to 14 ASCII characters. Returns `None` for any other: its LAN Manager hash
+    /// depends on the server's OEM code page, so the two ends may not agree on it.
     #[must_use]
     pub fn of(password: &[u8]) -> Option<Self> {
         let mut upper = Zeroizing::new([0_u8; 14]);
@@ -77,14 +78,14 @@ impl LmHash {
         Some(Self(hash))
     }
 
-    /// The 16 bytes themselves.
+    /// Returns the 16 bytes of the hash.
     #[must_use]
     pub fn expose(&self) -> &[u8; 16] {
         &self.0
     }
 }
 
-/// CHAP with MD5: MD5(identifier ‖ secret ‖ challenge) (RFC 1994 §4.1).
+/// Computes the CHAP-MD5 response: MD5(identifier ‖ secret ‖ challenge) (RFC 1994 §4.1).
 #[must_use]
 pub fn chap_md5(identifier: u8, secret: &[u8], challenge: &[u8]) -> [u8; 16] {
     let mut md5 = Md5::new();
@@ -94,8 +95,8 @@ pub fn chap_md5(identifier: u8, secret: &[u8], challenge: &[u8]) -> [u8; 16] {
     md5.finalize().into()
 }
 
-/// `ChallengeResponse`: the challenge under three DES keys cut from the hash (RFC 2759 §8.5). This is the whole
-/// of MS-CHAPv1's NT response (RFC 2433 §A.4).
+/// Computes `ChallengeResponse`: the challenge under three DES keys cut from the hash (RFC 2759 §8.5). This
+/// is also MS-CHAPv1's whole NT response (RFC 2433 §A.4).
 #[must_use]
 pub fn challenge_response(challenge: &[u8; SHORT_CHALLENGE], hash: &NtHash) -> [u8; NT_RESPONSE] {
     let mut padded = Zeroizing::new([0_u8; 21]);
@@ -109,7 +110,8 @@ pub fn challenge_response(challenge: &[u8; SHORT_CHALLENGE], hash: &NtHash) -> [
     response
 }
 
-/// `ChallengeHash` (RFC 2759 §8.2). The name is hashed without its domain, as every implementation does.
+/// Computes `ChallengeHash` (RFC 2759 §8.2). The name is hashed without its domain, as in every
+/// implementation.
 #[must_use]
 pub fn challenge_hash(
     peer_challenge: &[u8; LONG_CHALLENGE],
@@ -124,7 +126,7 @@ pub fn challenge_hash(
     first(&digest)
 }
 
-/// `GenerateNTResponse` (RFC 2759 §8.1).
+/// Computes `GenerateNTResponse` (RFC 2759 §8.1).
 #[must_use]
 pub fn nt_response(
     peer_challenge: &[u8; LONG_CHALLENGE],
@@ -135,7 +137,7 @@ pub fn nt_response(
     challenge_response(&challenge_hash(peer_challenge, authenticator_challenge, name), hash)
 }
 
-/// `GenerateAuthenticatorResponse`: `S=` and 40 upper-case hexadecimal digits (RFC 2759 §8.7).
+/// Computes `GenerateAuthenticatorResponse`: `S=` and 40 upper-case hexadecimal digits (RFC 2759 §8.7).
 #[must_use]
 pub fn authenticator_response(
     hash: &NtHash,
@@ -163,30 +165,30 @@ pub fn authenticator_response(
     text
 }
 
-/// Whether what the peer sent equals what we computed, in time that depends on the lengths only. Hexadecimal
-/// digits in lower case are accepted: some servers print them so.
+/// Returns whether the received response equals the expected one, in time that depends on the lengths only.
+/// Lower-case hexadecimal digits are accepted, because some servers send them.
 #[must_use]
 pub fn same_authenticator_response(received: &[u8], expected: &[u8; AUTHENTICATOR_RESPONSE]) -> bool {
     let mut upper = [0; AUTHENTICATOR_RESPONSE];
     for (slot, byte) in upper.iter_mut().zip(received) {
         *slot = byte.to_ascii_uppercase();
     }
-    received.len() == expected.len() && same(&upper, expected)
+    received.len() == expected.len() && constant_time_eq(&upper, expected)
 }
 
-/// Comparison of two byte strings in constant time.
+/// Compares two byte strings in constant time.
 #[must_use]
-pub fn same(left: &[u8], right: &[u8]) -> bool {
+pub fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()
 }
 
-/// `user` of `DOMAIN\user`: what follows the last backslash.
+/// Returns `user` of `DOMAIN\user`: the part after the last backslash.
 #[must_use]
 pub fn without_domain(name: &[u8]) -> &[u8] {
     name.rsplit(|byte| *byte == b'\\').next().unwrap_or(name)
 }
 
-/// `DesEncrypt` (RFC 2759 §8.6).
+/// Computes `DesEncrypt` (RFC 2759 §8.6).
 fn des_encrypt(key: &[u8], clear: [u8; 8]) -> [u8; 8] {
     let mut key = Array(des_key(key));
     let des = Des::new(&key);
@@ -196,7 +198,7 @@ fn des_encrypt(key: &[u8], clear: [u8; 8]) -> [u8; 8] {
     block.0
 }
 
-/// Spreads 56 bits of key over eight bytes, seven in each; DES ignores the lowest, which would be parity.
+/// Spreads a 56-bit key over eight bytes, seven bits in each; DES ignores the lowest, which is for parity.
 fn des_key(key: &[u8]) -> [u8; 8] {
     let mut bits = key.iter().take(7).fold(0_u64, |bits, byte| (bits << 8) | u64::from(*byte));
     let mut spread = 0_u64;
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc_2759_section_9_2() {
+    fn matches_rfc_2759_section_9_2() {
         assert_eq!(challenge_hash(&peer_challenge(), &auth_challenge(), USER), unhex("D02E4386BCE91226"));
         let hash = NtHash::of(PASSWORD);
         assert_eq!(*hash.expose(), unhex("44EBBA8D5312B8D611474411F56989AE"));
@@ -254,9 +256,9 @@ mod tests {
         assert_eq!(&answer, b"S=407A5589115FD0D6209F510FE9C04566932CDA56");
     }
 
-    /// RFC 2759 §9.3 and RFC 2433 §B.3. The keys printed there have odd parity in their lowest bits.
+    /// RFC 2759 §9.3 and RFC 2433 §B.3, which print the keys with odd parity in the lowest bits.
     #[test]
-    fn des_keys_are_spread() {
+    fn des_keys_match_rfc_examples_without_parity() {
         for (raw, printed) in
             [("FC156AF7EDCD6C", "FD0B5B5E7F6E34D9"), ("0EDDE333 7D427F", "0E6E796737EA08FE")]
         {
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc_2433_section_b_2() {
+    fn matches_rfc_2433_section_b_2() {
         let hash = NtHash::of(b"MyPw");
         assert_eq!(*hash.expose(), unhex("FC156AF7EDCD6C0EDDE3337D427F4EAC"));
         assert_eq!(
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn lan_manager_hashes() {
+    fn lm_hashes_match_known_values() {
         // RFC 3079 §2.5.1; the others are the widely printed values for these passwords.
         let hash = |password: &[u8]| *LmHash::of(password).unwrap().expose();
         assert_eq!(hash(b"clientPass"), unhex("76A152936096D7830E23902274 04AFD2"));
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn nt_hashes_are_of_utf_16() {
+    fn nt_hash_uses_utf_16() {
         assert_eq!(*NtHash::of(b"").expose(), unhex("31D6CFE0D16AE931B73C59D7E0C089C0"));
         let by_hand = |units: &[u16]| -> [u8; 16] {
             Md4::digest(units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<_>>()).into()
@@ -300,7 +302,7 @@ mod tests {
         assert_eq!(*NtHash::of(b"\xfc").expose(), by_hand(&[0xfc]), "Latin-1 when it is no UTF-8");
     }
 
-    /// RFC 1994 has no vector; what can be checked is the order of what is hashed.
+    /// RFC 1994 has no test vector; this checks the order in which the parts are hashed.
     #[test]
     fn chap_md5_hashes_identifier_secret_challenge() {
         let direct: [u8; 16] = Md5::digest(b"\x01secretchallenge").into();
@@ -309,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_domain_is_not_hashed() {
+    fn challenge_hash_ignores_the_domain() {
         let bare = challenge_hash(&peer_challenge(), &auth_challenge(), b"User");
         assert_eq!(challenge_hash(&peer_challenge(), &auth_challenge(), b"WORK\\User"), bare);
         assert_eq!(without_domain(b"A\\B\\c"), b"c");
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn authenticator_responses_compare_whole() {
+    fn authenticator_response_must_match_whole() {
         let expected = b"S=407A5589115FD0D6209F510FE9C04566932CDA56";
         assert!(same_authenticator_response(expected, expected));
         assert!(same_authenticator_response(b"S=407a5589115fd0d6209f510fe9c04566932cda56", expected));

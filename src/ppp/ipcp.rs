@@ -1,8 +1,8 @@
 //! The options of the Internet Protocol Control Protocol (RFC 1332), with name servers (RFC 1877).
 //!
-//! Owns the negotiation of addresses for both roles. Van Jacobson compression (option 2) and the deprecated
-//! IP-Addresses (option 1) are rejected, as is whatever else exists. Addresses that no host can have are not taken,
-//! whoever sends them.
+//! Owns the negotiation of addresses for both roles. Van Jacobson compression (option 2), the deprecated
+//! IP-Addresses (option 1) and all unknown options are rejected. Addresses that no host can have are accepted
+//! from neither side.
 
 use std::net::Ipv4Addr;
 
@@ -15,21 +15,21 @@ use crate::ppp::{
 pub mod option {
     /// IP-Address.
     pub const ADDRESS: u8 = 3;
-    /// Primary and secondary DNS server, in the order of asking.
+    /// Primary and secondary DNS server, in the order of the requests.
     pub const DNS: [u8; 2] = [129, 131];
     /// Primary and secondary NBNS server.
     pub const WINS: [u8; 2] = [130, 132];
 }
 
-/// One of the four servers that a client can ask for.
+/// One of the four servers that a client can request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slot {
     kind: u8,
-    /// Client: what we ask for, nothing once the peer has none. Server: what we give.
+    /// Client: the address in our request, `None` once the peer has none. Server: the address that we assign.
     address: Option<Ipv4Addr>,
 }
 
-/// Which side we are.
+/// Our role.
 #[derive(Clone, Debug)]
 enum Side {
     Client { wanted: Ipv4Addr, dns: bool, wins: bool },
@@ -41,21 +41,22 @@ enum Side {
 pub struct Ipcp {
     side: Side,
     address: Ipv4Addr,
-    /// Whether the address is asked for; a server's may be rejected without harm.
-    asks_address: bool,
+    /// Whether our request contains the address; the peer may reject a server's without harm.
+    requests_address: bool,
     slots: [Slot; 4],
     peer: Option<Ipv4Addr>,
     refusal: Option<String>,
 }
 
 impl Ipcp {
-    /// A client that asks for `wanted` (unspecified: for any address) and for name servers.
+    /// Creates the options of a client that requests `wanted` (unspecified: any address) and name servers.
     #[must_use]
     pub fn client(wanted: Ipv4Addr, dns: bool, wins: bool) -> Self {
         Self::new(Side::Client { wanted, dns, wins }, wanted, [&[], &[]])
     }
 
-    /// A server at `local` that gives the client the address `gives`, and these name servers (at most two of each).
+    /// Creates the options of a server at `local` that assigns the client the address `gives` and these name
+    /// servers (at most two of each).
     #[must_use]
     pub fn server(local: Ipv4Addr, gives: Ipv4Addr, dns: &[Ipv4Addr], wins: &[Ipv4Addr]) -> Self {
         Self::new(Side::Server { gives }, local, [dns, wins])
@@ -71,40 +72,40 @@ impl Ipcp {
             slot(dns_second, dns, 1),
             slot(wins_second, wins, 1),
         ];
-        Self { side, address, asks_address: true, slots, peer: None, refusal: None }
+        Self { side, address, requests_address: true, slots, peer: None, refusal: None }
     }
 
-    /// Our address, valid while IPCP is up.
+    /// Returns our address, valid while IPCP is up.
     #[must_use]
     pub fn local(&self) -> Ipv4Addr {
         self.address
     }
 
-    /// The peer's address, if it said.
+    /// Returns the peer's address, if the peer sent one.
     #[must_use]
     pub fn peer(&self) -> Option<Ipv4Addr> {
         self.peer
     }
 
-    /// The name servers that the peer gave, usable ones only, each once.
+    /// Returns the usable name servers that the peer sent, without duplicates.
     #[must_use]
     pub fn dns(&self) -> Vec<Ipv4Addr> {
-        self.given(option::DNS)
+        self.usable_servers(option::DNS)
     }
 
-    /// The NBNS servers that the peer gave, likewise.
+    /// Returns the usable NBNS servers that the peer sent, without duplicates.
     #[must_use]
     pub fn wins(&self) -> Vec<Ipv4Addr> {
-        self.given(option::WINS)
+        self.usable_servers(option::WINS)
     }
 
-    /// Why there is no address for us, once that is clear.
+    /// Returns why we get no address, once that is certain.
     #[must_use]
     pub fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
     }
 
-    fn given(&self, kinds: [u8; 2]) -> Vec<Ipv4Addr> {
+    fn usable_servers(&self, kinds: [u8; 2]) -> Vec<Ipv4Addr> {
         let mut list = Vec::new();
         for slot in self.slots.iter().filter(|slot| kinds.contains(&slot.kind)) {
             if let Some(address) = slot.address.filter(|one| usable(*one) && !list.contains(one)) {
@@ -169,7 +170,7 @@ impl OptionSet for Ipcp {
 
     fn restart(&mut self) {
         if let Side::Client { wanted, dns, wins } = self.side {
-            // After a renegotiation the same address is asked for again: the server may well have it still.
+            // After a renegotiation the same address is requested again: the server may still have it.
             if wanted != Ipv4Addr::UNSPECIFIED {
                 self.address = wanted;
             }
@@ -178,13 +179,13 @@ impl OptionSet for Ipcp {
                 slot.address = ask.then_some(Ipv4Addr::UNSPECIFIED);
             }
         }
-        self.asks_address = true;
+        self.requests_address = true;
         self.peer = None;
         self.refusal = None;
     }
 
     fn request(&self, out: &mut Vec<u8>) {
-        if self.asks_address {
+        if self.requests_address {
             push(out, option::ADDRESS, &self.address.octets());
         }
         if let Side::Client { .. } = self.side {
@@ -197,7 +198,7 @@ impl OptionSet for Ipcp {
     }
 
     fn acked(&mut self) {
-        if self.asks_address && !usable(self.address) {
+        if self.requests_address && !usable(self.address) {
             self.refuse("the server left us without one (it acknowledged 0.0.0.0)");
         }
     }
@@ -219,7 +220,7 @@ impl OptionSet for Ipcp {
     fn rejected(&mut self, options: Options<'_>) {
         for option in options {
             if option.kind == option::ADDRESS {
-                self.asks_address = false;
+                self.requests_address = false;
                 if let Side::Client { .. } = self.side {
                     self.refuse("the server refuses to give one");
                 }
@@ -251,7 +252,7 @@ impl OptionSet for Ipcp {
     }
 }
 
-/// Whether a host can have this address.
+/// Returns whether a host can have this address.
 #[must_use]
 pub fn usable(address: Ipv4Addr) -> bool {
     let [first, ..] = address.octets();
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_takes_what_it_is_given() {
+    fn client_takes_address_and_servers_from_nak() {
         let mut ipcp = client();
         let given = list(&[
             (3, GUEST.octets()),
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_no_host_has_are_refused() {
+    fn unusable_addresses_are_refused() {
         for address in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255], [0, 1, 2, 3]] {
             let mut ipcp = client();
             ipcp.nakked(Options::parse(&list(&[(3, address)])).unwrap(), false);
@@ -321,14 +322,14 @@ mod tests {
             let asked = list(&[(3, address)]);
             assert_eq!(verdict(&mut ipcp, &asked), Verdict::Reject(asked.clone()));
         }
-        // A name server that is none is left out, without harm.
+        // An unusable name server is left out, without harm.
         let mut ipcp = client();
         ipcp.nakked(Options::parse(&list(&[(129, [127, 0, 0, 1])])).unwrap(), false);
         assert!(ipcp.dns().is_empty() && ipcp.refusal().is_none());
     }
 
     #[test]
-    fn a_client_without_an_address_says_why() {
+    fn client_explains_missing_address() {
         let mut ipcp = client();
         ipcp.rejected(Options::parse(&list(&[(3, [0; 4])])).unwrap());
         assert!(ipcp.refusal().unwrap().contains("refuses"));
@@ -356,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_gives_and_insists() {
+    fn server_naks_other_addresses_than_its_own_choice() {
         let mut ipcp = Ipcp::server(GATE, GUEST, &[GATE], &[]);
         ipcp.restart();
         assert_eq!(verdict(&mut ipcp, &[]), Verdict::Nak(list(&[(3, GUEST.octets())])));

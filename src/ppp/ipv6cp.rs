@@ -1,6 +1,6 @@
 //! The options of the IPv6 Control Protocol (RFC 5072): the interface identifier, for either role.
 //!
-//! Addresses beyond the link-local ones come by other means (RFC 4862, RFC 8415) and are not ours to negotiate. IPv6
+//! Addresses beyond the link-local ones are assigned by other protocols (RFC 4862, RFC 8415). IPv6
 //! compression (option 2) is rejected.
 
 use crate::ppp::{
@@ -17,14 +17,14 @@ const NONE: [u8; 8] = [0; 8];
 #[derive(Debug)]
 pub struct Ipv6cp {
     local: [u8; 8],
-    /// What a peer is given that has no identifier of its own, or ours.
-    spare: [u8; 8],
+    /// Identifier for a peer that has none, or ours.
+    suggestion: [u8; 8],
     peer: [u8; 8],
-    asks: bool,
+    requests_id: bool,
 }
 
 impl Ipv6cp {
-    /// `random` becomes our identifier and, should it need one, the peer's.
+    /// Creates the options. `random` becomes our identifier and, if the peer needs one, the peer's.
     #[must_use]
     pub fn new(random: [[u8; 8]; 2]) -> Self {
         let [local, mut spare] = random.map(local_scope);
@@ -33,16 +33,16 @@ impl Ipv6cp {
         {
             *last ^= 2;
         }
-        Self { local, spare, peer: NONE, asks: true }
+        Self { local, suggestion: spare, peer: NONE, requests_id: true }
     }
 
-    /// Our identifier.
+    /// Returns our identifier.
     #[must_use]
     pub fn local(&self) -> [u8; 8] {
         self.local
     }
 
-    /// The peer's identifier, valid while IPV6CP is up; zero when it did not say.
+    /// Returns the peer's identifier, valid while IPV6CP is up; zero if the peer sent none.
     #[must_use]
     pub fn peer(&self) -> [u8; 8] {
         self.peer
@@ -54,11 +54,11 @@ impl OptionSet for Ipv6cp {
 
     fn restart(&mut self) {
         self.peer = NONE;
-        self.asks = true;
+        self.requests_id = true;
     }
 
     fn request(&self, out: &mut Vec<u8>) {
-        if self.asks {
+        if self.requests_id {
             push(out, INTERFACE_ID, &self.local);
         }
     }
@@ -70,13 +70,13 @@ impl OptionSet for Ipv6cp {
             && wish != NONE
         {
             self.local = wish;
-            self.asks = !insists;
+            self.requests_id = !insists;
         }
     }
 
     fn rejected(&mut self, options: Options<'_>) {
         if options.find(INTERFACE_ID).is_some() {
-            self.asks = false;
+            self.requests_id = false;
         }
     }
 
@@ -85,7 +85,7 @@ impl OptionSet for Ipv6cp {
             if option.kind != INTERFACE_ID {
                 reply.reject(option);
             } else if option.array().is_none_or(|asked| asked == NONE || asked == self.local) {
-                reply.nak(option, &self.spare);
+                reply.nak(option, &self.suggestion);
             }
         }
     }
@@ -95,7 +95,8 @@ impl OptionSet for Ipv6cp {
     }
 }
 
-/// A random identifier is not globally unique and must say so: the u bit is cleared (RFC 5072 §4.1). Never zero.
+/// Turns random bytes into an identifier. It is not globally unique, so the u bit is cleared (RFC 5072 §4.1).
+/// Never zero.
 fn local_scope(mut random: [u8; 8]) -> [u8; 8] {
     let [first, .., last] = &mut random;
     *first &= !0x02;
@@ -109,16 +110,16 @@ mod tests {
     use crate::ppp::automaton::Verdict;
 
     #[test]
-    fn identifiers_differ_are_local_and_never_zero() {
+    fn identifiers_are_distinct_local_and_nonzero() {
         for random in [[[0; 8]; 2], [[0xFF; 8]; 2], [[1; 8], [2; 8]]] {
             let set = Ipv6cp::new(random);
-            assert!(set.local != set.spare && set.local != NONE && set.spare != NONE);
-            assert_eq!((set.local[0] & 2, set.spare[0] & 2), (0, 0));
+            assert!(set.local != set.suggestion && set.local != NONE && set.suggestion != NONE);
+            assert_eq!((set.local[0] & 2, set.suggestion[0] & 2), (0, 0));
         }
     }
 
     #[test]
-    fn a_peer_with_ours_or_none_is_given_another() {
+    fn zero_or_duplicate_identifier_is_nakked() {
         let mut set = Ipv6cp::new([[5; 8], [9; 8]]);
         for bad in [set.local, NONE] {
             let mut list = Vec::new();
@@ -126,7 +127,7 @@ mod tests {
             let mut reply = Reply::new(true);
             set.judge(Options::parse(&list).unwrap(), &mut reply);
             let mut better = Vec::new();
-            push(&mut better, INTERFACE_ID, &set.spare);
+            push(&mut better, INTERFACE_ID, &set.suggestion);
             assert_eq!(reply.verdict(), Verdict::Nak(better));
         }
         let mut reply = Reply::new(true);

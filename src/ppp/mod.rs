@@ -1,8 +1,8 @@
-//! Pure RFC 1661 family: LCP, authentication, CCP and MPPE, IPCP, IPV6CP, HDLC framing, link phases.
+//! PPP (RFC 1661): LCP, authentication, CCP and MPPE, IPCP, IPV6CP, HDLC framing, link phases.
 //!
-//! Bytes and time in, bytes and events out: no clock, no random source and no socket in here. [`link::Link`] is what
-//! the engine talks to; everything else is a part of it. Frames enter and leave without HDLC framing, as GRE
-//! carries them (RFC 2637 §4); [`hdlc`] is for a pppd or ppp at the other end of a pty.
+//! Bytes and time in, bytes and events out: no clock, no random source and no socket. The engine uses
+//! [`link::Link`], which drives the other modules. Frames enter and leave without HDLC framing, as GRE
+//! carries them (RFC 2637 §4); [`hdlc`] and [`watch`] are for external PPP (pppd or ppp on a pty).
 
 pub mod auth;
 pub mod automaton;

@@ -1,5 +1,5 @@
-//! What holds for the options of all four protocols: what one side writes the other reads, two sides that can agree do,
-//! and no bytes whatever break anything.
+//! Properties of the options of all four protocols: each side reads what the other writes, two sides that can
+//! agree do so, and arbitrary bytes are accepted.
 
 use std::net::Ipv4Addr;
 
@@ -16,20 +16,20 @@ use super::{
     wire::{Options, push},
 };
 
-/// What can befall an option set, with a list from the peer.
+/// One operation on an option set, with a list from the peer.
 #[derive(Clone, Debug)]
-enum Deed {
+enum Operation {
     Restart,
     Acked,
     Nakked(Vec<u8>, bool),
     Rejected(Vec<u8>),
-    /// A request, and whether Naks are still sent.
+    /// A request, and whether Naks may still be sent.
     Asked(Vec<u8>, bool),
 }
 
 proptest! {
     #[test]
-    fn lcp_means_what_it_says(
+    fn lcp_request_is_read_as_written(
         mru in 128_u16..,
         demand in proptest::option::of(select(&AuthProtocol::ALL[..])),
         seed: [u8; 8],
@@ -51,7 +51,7 @@ proptest! {
         let asked = request(&ours);
         prop_assume!(ours.magic() != theirs.magic());
         let has = |kind| !left_out.contains(&kind);
-        // Without a magic number there is none to be judged; everything else is fine with a peer that takes all.
+        // Without a magic number none is judged; a peer that accepts everything acknowledges the rest.
         prop_assert_eq!(answer(&mut theirs, &asked), Verdict::Ack);
         prop_assert_eq!(theirs.peer(), PeerOptions {
             mru: if has(1) { mru } else { 1500 },
@@ -64,7 +64,7 @@ proptest! {
     }
 
     #[test]
-    fn ipcp_gives_what_it_was_told_to_give(
+    fn ipcp_assigns_the_configured_addresses(
         local in host(),
         gives in host(),
         wanted in prop_oneof![Just(Ipv4Addr::UNSPECIFIED), host()],
@@ -87,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn ipv6cp_makes_each_sides_identifier_known(ours: [[u8; 8]; 2], theirs: [[u8; 8]; 2], same: bool) {
+    fn ipv6cp_exchanges_distinct_identifiers(ours: [[u8; 8]; 2], theirs: [[u8; 8]; 2], same: bool) {
         let mut one = Ipv6cp::new(ours);
         let mut other = Ipv6cp::new(if same { ours } else { theirs });
         prop_assert!(agree(&mut one, &mut other), "{one:?} {other:?}");
@@ -95,9 +95,9 @@ proptest! {
         prop_assert!(one.local() != other.local() && one.local() != [0; 8] && other.local() != [0; 8]);
     }
 
-    /// Both know the same of each direction, and nothing that either's policy forbids.
+    /// Both sides have the same parameters for each direction, and none that either policy forbids.
     #[test]
-    fn ccp_agrees_within_both_policies_or_says_why_not(
+    fn ccp_agrees_only_within_both_policies(
         (ours, our_keys) in policy(),
         (theirs, their_keys) in policy(),
     ) {
@@ -128,20 +128,20 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_break_lcp(deeds in deeds(&[1, 2, 3, 5, 7, 8]), server: bool, seed: [u8; 8]) {
+    fn lcp_accepts_arbitrary_options(deeds in operations(&[1, 2, 3, 5, 7, 8]), server: bool, seed: [u8; 8]) {
         let list = AuthProtocol::ALL.to_vec();
         let stance = if server { AuthStance::Demand(list) } else { AuthStance::Prove(list) };
         let mut set = Lcp::new(1400, stance, MagicSource::new(seed));
-        befall(&mut set, &deeds)?;
+        apply_all(&mut set, &deeds)?;
         prop_assert!(set.offered().len() <= 8);
     }
 
     #[test]
-    fn no_bytes_break_ipcp(deeds in deeds(&[3, 129, 130, 131, 132]), server: bool) {
+    fn ipcp_accepts_arbitrary_options(deeds in operations(&[3, 129, 130, 131, 132]), server: bool) {
         let [a, b] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last));
         let mut set =
             if server { Ipcp::server(a, b, &[a], &[b]) } else { Ipcp::client(Ipv4Addr::UNSPECIFIED, true, true) };
-        befall(&mut set, &deeds)?;
+        apply_all(&mut set, &deeds)?;
         prop_assert!(set.dns().iter().chain(&set.wins()).all(|address| ipcp::usable(*address)));
         if server {
             prop_assert_eq!(set.local(), a);
@@ -149,41 +149,42 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_break_ipv6cp(deeds in deeds(&[1]), random: [[u8; 8]; 2]) {
+    fn ipv6cp_accepts_arbitrary_options(deeds in operations(&[1]), random: [[u8; 8]; 2]) {
         let mut set = Ipv6cp::new(random);
-        befall(&mut set, &deeds)?;
+        apply_all(&mut set, &deeds)?;
         prop_assert!(set.local() != [0; 8]);
     }
 
     #[test]
-    fn no_bytes_break_ccp(deeds in deeds(&[18]), (policy, keys) in policy()) {
+    fn ccp_accepts_arbitrary_options(deeds in operations(&[18]), (policy, keys) in policy()) {
         let mut set = Ccp::new(policy, keys);
-        befall(&mut set, &deeds)?;
+        apply_all(&mut set, &deeds)?;
         for agreed in set.receive().into_iter().chain(set.send()) {
             prop_assert!((policy.min..=policy.max).contains(&agreed.strength));
         }
     }
 }
 
-/// Does all of it, and holds every list that the set writes to the rules: it can be read, Naks and Rejects hold
-/// what was asked for in its order (RFC 1661 §5.3, §5.4), and what is acknowledged is taken over.
-fn befall<S: OptionSet>(set: &mut S, deeds: &[Deed]) -> Result<(), TestCaseError> {
+/// Applies all operations, and checks every list that the set writes: it can be parsed, Naks and Rejects
+/// contain requested options in the order of the request (RFC 1661 §5.3, §5.4), and an acknowledged list is
+/// taken over.
+fn apply_all<S: OptionSet>(set: &mut S, deeds: &[Operation]) -> Result<(), TestCaseError> {
     set.restart();
     for deed in deeds {
         match deed {
-            Deed::Restart => set.restart(),
-            Deed::Acked => set.acked(),
-            Deed::Nakked(bytes, insists) => {
+            Operation::Restart => set.restart(),
+            Operation::Acked => set.acked(),
+            Operation::Nakked(bytes, insists) => {
                 if let Some(list) = Options::parse(bytes) {
                     set.nakked(list, *insists);
                 }
             }
-            Deed::Rejected(bytes) => {
+            Operation::Rejected(bytes) => {
                 if let Some(list) = Options::parse(bytes) {
                     set.rejected(list);
                 }
             }
-            Deed::Asked(bytes, persuading) => {
+            Operation::Asked(bytes, persuading) => {
                 let Some(list) = Options::parse(bytes) else { continue };
                 let mut reply = Reply::new(*persuading);
                 set.judge(list, &mut reply);
@@ -193,7 +194,7 @@ fn befall<S: OptionSet>(set: &mut S, deeds: &[Deed]) -> Result<(), TestCaseError
                         prop_assert!(*persuading && !naks.is_empty());
                         let mut asked = list.iter();
                         for nak in parsed(&naks) {
-                            // What the peer had left out comes last.
+                            // Options that the peer left out come last.
                             let hint = list.find(nak.kind).is_none();
                             prop_assert!(
                                 hint || asked.any(|one| one.kind == nak.kind),
@@ -218,7 +219,8 @@ fn befall<S: OptionSet>(set: &mut S, deeds: &[Deed]) -> Result<(), TestCaseError
     Ok(())
 }
 
-/// Lets both sides ask until each has acknowledged the other; false when they do not get there in ten rounds.
+/// Runs requests in both directions until each side has acknowledged the other's; returns false if that takes
+/// more than ten rounds.
 fn agree<A: OptionSet, B: OptionSet>(one: &mut A, other: &mut B) -> bool {
     one.restart();
     other.restart();
@@ -230,7 +232,7 @@ fn agree<A: OptionSet, B: OptionSet>(one: &mut A, other: &mut B) -> bool {
     ours && theirs
 }
 
-/// One Configure-Request and its answer; whether it was acknowledged.
+/// Sends one Configure-Request, handles its answer, and returns whether it was acknowledged.
 fn ask<A: OptionSet, B: OptionSet>(asks: &mut A, judges: &mut B, round: u32) -> bool {
     match answer(judges, &request(asks)) {
         Verdict::Ack => asks.acked(),
@@ -281,8 +283,9 @@ fn policy() -> impl Strategy<Value = (Policy, u32)> {
     )
 }
 
-/// Deeds with lists of any bytes, and with well-formed ones of these and other kinds in which lengths are often right.
-fn deeds(kinds: &'static [u8]) -> impl Strategy<Value = Vec<Deed>> {
+/// Operations with lists of arbitrary bytes, and with well-formed lists of these and other kinds whose
+/// lengths are often right.
+fn operations(kinds: &'static [u8]) -> impl Strategy<Value = Vec<Operation>> {
     let kind = prop_oneof![4 => select(kinds), 1 => any::<u8>()];
     let length = select(&[0_usize, 1, 2, 3, 4, 4, 8, 8, 9, 253][..]);
     let byte =
@@ -295,11 +298,11 @@ fn deeds(kinds: &'static [u8]) -> impl Strategy<Value = Vec<Deed>> {
     });
     let list = prop_oneof![4 => formed, 1 => vec(any::<u8>(), 0..64)].boxed();
     let deed = prop_oneof![
-        1 => Just(Deed::Restart),
-        1 => Just(Deed::Acked),
-        3 => (list.clone(), any::<bool>()).prop_map(|(list, insists)| Deed::Nakked(list, insists)),
-        2 => list.clone().prop_map(Deed::Rejected),
-        4 => (list, any::<bool>()).prop_map(|(list, persuading)| Deed::Asked(list, persuading)),
+        1 => Just(Operation::Restart),
+        1 => Just(Operation::Acked),
+        3 => (list.clone(), any::<bool>()).prop_map(|(list, insists)| Operation::Nakked(list, insists)),
+        2 => list.clone().prop_map(Operation::Rejected),
+        4 => (list, any::<bool>()).prop_map(|(list, persuading)| Operation::Asked(list, persuading)),
     ];
     vec(deed, 0..16)
 }

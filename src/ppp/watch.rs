@@ -1,9 +1,10 @@
-//! What two other PPP ends agree on, learnt by watching their frames pass (RFC 1661, 1332, 1877, 2759, 3078, 5072).
+//! Follows the negotiation of two other PPP ends by inspecting their frames (RFC 1661, 1332, 1877, 2759,
+//! 3078, 5072).
 //!
-//! For a call whose PPP is spoken by pppd(8) or ppp(8): it reports the milestones of [`link`](super::link) in its own
-//! words, and never changes a frame. An agreement counts when its Configure-Ack has passed in both directions. Negotiation
-//! is not encrypted by anyone (RFC 3078 §2.2: only protocols below 0x00fb are), so all of it can be seen. It owns no
-//! timers; whoever feeds it knows how long each phase may take.
+//! Used for a call whose PPP runs in pppd(8) or ppp(8): reports the same events as [`link`](super::link), and
+//! never changes a frame. An agreement counts when its Configure-Ack has passed in both directions.
+//! Negotiation is not encrypted (RFC 3078 §2.2: only protocols below 0x00fb are), so all of it can be seen.
+//! Owns no timers.
 
 use std::{collections::VecDeque, net::Ipv4Addr};
 
@@ -16,23 +17,23 @@ use super::{
     wire::{ADDRESS_CONTROL, Options, Packet, code, protocol},
 };
 
-/// CHAP's Challenge, Success and Failure (RFC 1994 §4), PAP's Ack and Nak (RFC 1334 §2.2).
+/// Codes of CHAP's Challenge, Success and Failure (RFC 1994 §4), of PAP's Ack and Nak (RFC 1334 §2.2).
 const CHALLENGE: u8 = 1;
 const SUCCESS: u8 = 3;
 const FAILURE: u8 = 4;
 const PAP_ACK: u8 = 2;
 const PAP_NAK: u8 = 3;
 
-/// What the daemon says when it may not go on in clear, in pppd and in ppp alike.
+/// Start of the Terminate-Request of a daemon that may not continue in clear, for pppd and ppp.
 const NO_ENCRYPTION: &[u8] = b"MPPE required";
 
-/// Different demands of one peer that are remembered.
-const MOST_OFFERS: usize = 8;
+/// Most authentication demands of one peer that are stored.
+const OFFERS_MAX: usize = 8;
 
-/// Events that nobody fetches are dropped beyond this; the peer can cause them at will.
-const MOST_EVENTS: usize = 64;
+/// Most events that wait to be fetched. More are dropped, because the peer can cause them at will.
+const EVENTS_MAX: usize = 64;
 
-/// Whose frame it is.
+/// Sender of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
     /// The PPP daemon on this host.
@@ -41,32 +42,32 @@ pub enum Sender {
     Peer,
 }
 
-/// The watcher of one link.
+/// Observer of one link.
 #[derive(Debug, Default)]
 pub struct Watch {
     lcp: Agreement<Lcp>,
     ccp: Agreement<u32>,
     ipcp: Agreement<Addresses>,
     ipv6cp: Agreement<[u8; 8]>,
-    /// How far it has been reported.
+    /// Progress of the link as reported.
     stage: Stage,
     authenticated: Option<AuthProtocol>,
-    /// What the peer called itself when it asked for proof.
+    /// The peer's name in its CHAP Challenge.
     peer_name: String,
-    /// What it wanted to be spoken, and whether the daemon has said no to any of it.
+    /// Authentication protocols that the peer demanded; `auth_refused` is set if the daemon refused one.
     offered: Vec<String>,
     auth_refused: bool,
     mtu_limit: u16,
-    heard_peer: bool,
+    received_from_peer: bool,
     events: VecDeque<LinkEvent>,
 }
 
-/// What each side asked for and the other acknowledged.
+/// Options that each side requested and the other acknowledged.
 #[derive(Debug)]
 struct Agreement<T> {
-    /// The daemon's wish, acknowledged by the peer.
+    /// The daemon's request, acknowledged by the peer.
     daemon: Option<T>,
-    /// The peer's wish, acknowledged by the daemon.
+    /// The peer's request, acknowledged by the daemon.
     peer: Option<T>,
 }
 
@@ -102,19 +103,20 @@ enum Stage {
 }
 
 impl Watch {
-    /// A watcher of a link that has not begun. `mtu_limit` is what the path carries in one information field, in bytes.
+    /// Creates an observer of a new link. `mtu_limit` is the largest information field of the path, in bytes.
     #[must_use]
     pub fn new(mtu_limit: u16) -> Self {
         Self { mtu_limit, ..Self::default() }
     }
 
-    /// A frame passes, as GRE carries it. Data costs one look at its first bytes.
+    /// Inspects a frame, in the form in which GRE carries it. For data only the first bytes are read.
     pub fn frame(&mut self, from: Sender, frame: &[u8]) {
-        self.heard_peer |= from == Sender::Peer;
+        self.received_from_peer |= from == Sender::Peer;
         let rest = without_address(frame);
         let [high, low, body @ ..] = rest else { return };
         let number = u16::from_be_bytes([*high, *low]);
-        // Below 0xc000 there is data, which has one or two bytes of protocol; above, always two (RFC 1661 §6.5).
+        // Data protocols have numbers below 0x8000 in one or two bytes, control protocols always two bytes
+        // (RFC 1661 §6.5).
         if number < 0x8000 || self.stage == Stage::Over {
             return;
         }
@@ -129,8 +131,8 @@ impl Watch {
         }
     }
 
-    /// With which map a frame for the daemon is to be escaped (RFC 1662 §7.1): all control characters in negotiation and
-    /// until the peer has acknowledged the daemon's own map.
+    /// Returns the map with which to escape a frame for the daemon (RFC 1662 §7.1): all control characters in
+    /// negotiation, and until the peer has acknowledged the daemon's map.
     #[must_use]
     pub fn accm_for(&self, frame: &[u8]) -> Accm {
         match &self.lcp.daemon {
@@ -139,18 +141,18 @@ impl Watch {
         }
     }
 
-    /// What happened, in order.
+    /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
     }
 
-    /// Whether any frame of the peer has passed.
+    /// Returns whether any frame of the peer has passed.
     #[must_use]
-    pub const fn heard_peer(&self) -> bool {
-        self.heard_peer
+    pub const fn received_from_peer(&self) -> bool {
+        self.received_from_peer
     }
 
-    /// The authentication protocol that the peer demands, once that is agreed.
+    /// Returns the authentication protocol that the peer demands, once that is agreed.
     #[must_use]
     pub fn demanded(&self) -> Option<AuthProtocol> {
         self.lcp.peer.as_ref().and_then(|lcp| lcp.auth)
@@ -166,7 +168,7 @@ impl Watch {
                 if let (Stage::Lcp, Some(_), Some(peer)) = (self.stage, &self.lcp.daemon, &self.lcp.peer) {
                     let (peer_mru, auth) = (peer.mru, peer.auth);
                     self.stage = if auth.is_some() { Stage::Authentication } else { Stage::Encryption };
-                    self.say(LinkEvent::LcpUp { peer_mru, auth });
+                    self.push_event(LinkEvent::LcpUp { peer_mru, auth });
                 }
             }
             code::CONFIGURE_NAK | code::CONFIGURE_REJECT if from == Sender::Daemon => {
@@ -178,12 +180,12 @@ impl Watch {
         }
     }
 
-    /// A Configure-Request takes back what was agreed, and in a link that was open begins everything anew (RFC 1661
-    /// §4.1, Opened and RCR).
+    /// Handles a Configure-Request, which revokes its sender's agreement, and restarts the negotiation of an
+    /// open link (RFC 1661 §4.1, Opened and RCR).
     fn lcp_request(&mut self, from: Sender, packet: Packet<'_>) {
         if self.stage > Stage::Lcp {
             if self.stage == Stage::Up {
-                self.say(LinkEvent::Renegotiating);
+                self.push_event(LinkEvent::Renegotiating);
             }
             self.stage = Stage::Lcp;
             self.authenticated = None;
@@ -203,16 +205,17 @@ impl Watch {
                 },
                 |protocol| protocol.to_string(),
             );
-            if !self.offered.contains(&name) && self.offered.len() < MOST_OFFERS {
+            if !self.offered.contains(&name) && self.offered.len() < OFFERS_MAX {
                 self.offered.push(name);
             }
         }
     }
 
-    /// Either end hangs up. When it is the daemon, its exit status says why, but for what only its words tell.
+    /// Handles a Terminate-Request. The daemon's exit status gives its reason, except where only the text
+    /// does.
     fn terminate(&mut self, from: Sender, words: &[u8]) {
         let reason = match from {
-            // A server that wants proof may first agree to none, and hang up then.
+            // A server that demands authentication may first agree to none, and then terminate.
             _ if self.auth_refused && self.demanded().is_none() && self.stage <= Stage::Encryption => {
                 DownReason::NoCommonAuth { offered: self.offered.join(", ") }
             }
@@ -246,7 +249,7 @@ impl Watch {
     fn accepted(&mut self, protocol: AuthProtocol, message: &[u8]) {
         self.stage = Stage::Encryption;
         self.authenticated = Some(protocol);
-        // MS-CHAPv2 puts its own proof before the words (RFC 2759 §5).
+        // MS-CHAPv2 puts its authenticator response before the text (RFC 2759 §5).
         let words = match protocol {
             AuthProtocol::MsChapV2 => {
                 let at = message.windows(2).position(|pair| pair == b"M=");
@@ -255,7 +258,7 @@ impl Watch {
             _ => message,
         };
         let message = Some(printable(words)).filter(|words| !words.is_empty());
-        self.say(LinkEvent::Authenticated { protocol, peer_name: self.peer_name.clone(), message });
+        self.push_event(LinkEvent::Authenticated { protocol, peer_name: self.peer_name.clone(), message });
     }
 
     fn refused(&mut self, protocol: AuthProtocol, message: &[u8]) {
@@ -274,14 +277,14 @@ impl Watch {
                 *self.ccp.acknowledged_by(from) = bits;
                 if let (Stage::Encryption, Some(mppe)) = (self.stage, self.mppe()) {
                     self.stage = Stage::Addresses;
-                    self.say(LinkEvent::Encryption(Some(mppe)));
+                    self.push_event(LinkEvent::Encryption(Some(mppe)));
                 }
             }
             _ => {}
         }
     }
 
-    /// The weaker of what the two directions agreed on.
+    /// Returns the weaker encryption of the two directions.
     fn mppe(&self) -> Option<Mppe> {
         let (daemon, peer) = (self.ccp.daemon?, self.ccp.peer?);
         let strength = |bits| Strength::strongest(bits, Strength::Bits40, Strength::Bits128);
@@ -305,10 +308,10 @@ impl Watch {
         let (Some(daemon), Some(peer)) = (&self.ipcp.daemon, &self.ipcp.peer) else { return };
         let (daemon, peer) = (daemon.clone(), peer.own);
         match self.stage {
-            Stage::Encryption => self.say(LinkEvent::Encryption(self.mppe())),
+            Stage::Encryption => self.push_event(LinkEvent::Encryption(self.mppe())),
             Stage::Addresses => {}
-            // Addresses that change in a link that is up are the daemon's to apply, and told anew.
-            Stage::Up => self.say(LinkEvent::Renegotiating),
+            // If the link is up, the daemon applies the changed addresses, and they are reported again.
+            Stage::Up => self.push_event(LinkEvent::Renegotiating),
             Stage::Lcp | Stage::Authentication | Stage::Over => return,
         }
         self.stage = Stage::Up;
@@ -316,7 +319,7 @@ impl Watch {
         let overhead = if mppe.is_some() { MPPE_OVERHEAD } else { 0 };
         let mru = self.lcp.peer.as_ref().map_or(lcp::DEFAULT_MRU, |lcp| lcp.mru);
         let ids = (self.ipv6cp.daemon, self.ipv6cp.peer);
-        self.say(LinkEvent::Up(LinkUp {
+        self.push_event(LinkEvent::Up(LinkUp {
             local: daemon.own,
             peer,
             dns: daemon.dns,
@@ -339,7 +342,7 @@ impl Watch {
                 if let (Stage::Up, Some(local), Some(peer)) =
                     (self.stage, self.ipv6cp.daemon, self.ipv6cp.peer)
                 {
-                    self.say(LinkEvent::Ipv6Up(InterfaceIds { local, peer }));
+                    self.push_event(LinkEvent::Ipv6Up(InterfaceIds { local, peer }));
                 }
             }
             _ => {}
@@ -348,18 +351,18 @@ impl Watch {
 
     fn over(&mut self, reason: DownReason) {
         self.stage = Stage::Over;
-        self.say(LinkEvent::Down(reason));
+        self.push_event(LinkEvent::Down(reason));
     }
 
-    fn say(&mut self, event: LinkEvent) {
-        if self.events.len() < MOST_EVENTS {
+    fn push_event(&mut self, event: LinkEvent) {
+        if self.events.len() < EVENTS_MAX {
             self.events.push_back(event);
         }
     }
 }
 
 impl<T> Agreement<T> {
-    /// Where the wish of this end stands.
+    /// Returns the agreement on the request of this end.
     const fn asked_by(&mut self, from: Sender) -> &mut Option<T> {
         match from {
             Sender::Daemon => &mut self.daemon,
@@ -367,7 +370,7 @@ impl<T> Agreement<T> {
         }
     }
 
-    /// Where the wish stands that this end acknowledges: the other's.
+    /// Returns the agreement that this end acknowledges, which is on the other end's request.
     const fn acknowledged_by(&mut self, from: Sender) -> &mut Option<T> {
         match from {
             Sender::Daemon => &mut self.peer,
@@ -406,7 +409,7 @@ fn without_address(frame: &[u8]) -> &[u8] {
     frame.strip_prefix(&ADDRESS_CONTROL).unwrap_or(frame)
 }
 
-/// With its protocol field whole or compressed (RFC 1661 §6.5).
+/// Returns whether a frame is data, with an uncompressed or compressed protocol field (RFC 1661 §6.5).
 fn is_data(frame: &[u8]) -> bool {
     match without_address(frame) {
         [first, ..] if first & 1 == 1 => true,

@@ -1,6 +1,6 @@
-//! Result, error and cause codes in words for a person (RFC 2637 §2.2 to §2.16, causes from ITU-T Q.850).
+//! Result, error and cause codes as text for the user (RFC 2637 §2.2 to §2.16, causes from ITU-T Q.850).
 
-/// Why a Start-Control-Connection-Reply refuses (§2.2).
+/// Describes why a Start-Control-Connection-Reply refuses (§2.2).
 #[must_use]
 pub fn start_refusal_words(result: u8, error: u8) -> String {
     let words = match result {
@@ -14,7 +14,7 @@ pub fn start_refusal_words(result: u8, error: u8) -> String {
     with_error(format!("{words} (result {result})"), error)
 }
 
-/// Why an Outgoing-Call-Reply refuses (§2.8).
+/// Describes why an Outgoing-Call-Reply refuses (§2.8).
 #[must_use]
 pub fn call_refusal_words(result: u8, error: u8, cause: u16) -> String {
     let words = match result {
@@ -30,7 +30,7 @@ pub fn call_refusal_words(result: u8, error: u8, cause: u16) -> String {
     with_cause(with_error(format!("{words} (result {result})"), error), cause)
 }
 
-/// Why a Call-Disconnect-Notify ended the call (§2.13).
+/// Describes why a Call-Disconnect-Notify ended the call (§2.13).
 #[must_use]
 pub fn disconnect_words(result: u8, error: u8, cause: u16) -> String {
     let words = match result {
@@ -43,7 +43,7 @@ pub fn disconnect_words(result: u8, error: u8, cause: u16) -> String {
     with_cause(with_error(format!("{words} (result {result})"), error), cause)
 }
 
-/// Why the peer stops the control connection (§2.3).
+/// Describes why the peer stops the control connection (§2.3).
 #[must_use]
 pub fn stop_reason_words(reason: u8) -> String {
     match reason {
@@ -54,7 +54,7 @@ pub fn stop_reason_words(reason: u8) -> String {
     }
 }
 
-/// A general error code (§2.16); `None` for 0, which means that there is no error.
+/// Describes a general error code (§2.16); `None` for 0, which means no error.
 #[must_use]
 pub const fn general_error_words(error: u8) -> Option<&'static str> {
     Some(match error {
@@ -69,7 +69,7 @@ pub const fn general_error_words(error: u8) -> Option<&'static str> {
     })
 }
 
-/// A cause code of the telephone network; `None` for 0 and for codes without a well-known meaning.
+/// Describes a cause code of the telephone network; `None` for 0 and for codes without a well-known meaning.
 #[must_use]
 pub const fn cause_words(cause: u16) -> Option<&'static str> {
     Some(match cause {
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_read_as_sentences() {
+    fn descriptions_combine_all_codes() {
         assert_eq!(call_refusal_words(4, 0, 17), "busy (result 4); user busy (cause 17)");
         assert_eq!(
             call_refusal_words(2, 4, 0),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn every_code_has_words() {
+    fn every_code_has_a_description() {
         for code in 0..=u8::MAX {
             assert!(!start_refusal_words(code, code).is_empty());
             assert!(!call_refusal_words(code, code, u16::from(code)).is_empty());

@@ -1,16 +1,15 @@
-//! The enhanced GRE header (RFC 2637 §4.1): strict in, minimal out.
+//! The enhanced GRE header (RFC 2637 §4.1), parsed strictly and written with the minimal fields.
 //!
-//! Lengths are measured against the bytes that are really there, behind the IP header; a packet that
-//! claims more than it holds is dropped, never padded from a buffer. Sequence numbers mean nothing here; see
-//! `flow`.
+//! The payload length is checked against the bytes received after the IP header; a packet that claims more is
+//! dropped, never completed from stale buffer contents. Sequence numbers are interpreted by `flow`.
 
 use std::{fmt, ops::Range};
 
-/// GRE's number in the IP header.
+/// GRE's protocol number in the IP header.
 pub const IP_PROTOCOL: u8 = 47;
 /// Protocol type of PPP in GRE.
 pub const PROTOCOL_PPP: u16 = 0x880B;
-/// The longest header: key, sequence number, acknowledgement.
+/// The longest header, in bytes: with key, sequence number and acknowledgement.
 pub const MAX_HEADER: usize = 16;
 
 const CHECKSUM: u8 = 0x80;
@@ -23,29 +22,29 @@ const RESERVED_FLAGS: u8 = 0x78;
 const VERSION_MASK: u8 = 0x07;
 const VERSION: u8 = 1;
 
-/// What the header says.
+/// The fields of a header that vary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The receiver's identifier of the call.
+    /// The receiver's call ID.
     pub call_id: u16,
-    /// Sequence number; on exactly the packets that carry PPP.
+    /// Sequence number; present on exactly the packets that carry PPP.
     pub seq: Option<u32>,
     /// Highest sequence number that the sender has received.
     pub ack: Option<u32>,
 }
 
-/// Why a packet is not PPTP's.
+/// Why a packet is not a valid PPTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GreDrop {
-    /// Ends inside the header.
+    /// The packet ends inside the header.
     ShortHeader,
-    /// The payload is longer than what is there.
+    /// The packet ends inside the payload.
     Truncated,
     /// Not version 1.
     Version,
     /// Does not carry PPP.
     Protocol,
-    /// Without a key there is no call.
+    /// No key, hence no call ID.
     NoKey,
     /// Checksum, routing, strict source route, recursion or reserved bits, which must be zero.
     Flags,
@@ -54,7 +53,7 @@ pub enum GreDrop {
 }
 
 impl GreDrop {
-    /// The label in statistics.
+    /// Returns the label used in statistics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -83,20 +82,20 @@ impl fmt::Display for GreDrop {
     }
 }
 
-/// The call identifier of a packet whose IP header is off, whatever else is wrong with it: it may be a fragment.
+/// Returns the call ID of a packet without its IP header, even if the rest is invalid or a fragment.
 #[must_use]
-pub fn call_of(packet: &[u8]) -> Option<u16> {
+pub fn peek_call_id(packet: &[u8]) -> Option<u16> {
     let [_, more, p0, p1, _, _, c0, c1] = packet.first_chunk()?;
     let is_enhanced = more & VERSION_MASK == VERSION && u16::from_be_bytes([*p0, *p1]) == PROTOCOL_PPP;
     is_enhanced.then(|| u16::from_be_bytes([*c0, *c1]))
 }
 
-/// Reads the header of a packet whose IP header is off, and says where in it the payload lies.
+/// Parses the header of a packet without its IP header, and returns it with the range of the payload.
 ///
-/// Bytes behind the payload (padding of a link layer) are left out.
+/// Bytes after the payload (link-layer padding) are not in the range.
 ///
 /// # Errors
-/// Names why the packet is not one that RFC 2637 §4.1 allows.
+/// Returns why the packet is not one that RFC 2637 §4.1 allows.
 pub fn parse(packet: &[u8]) -> Result<(Header, Range<usize>), GreDrop> {
     let Some(([flags, more, p0, p1, l0, l1, c0, c1], rest)) = packet.split_first_chunk::<8>() else {
         return Err(GreDrop::ShortHeader);
@@ -127,7 +126,7 @@ pub fn parse(packet: &[u8]) -> Result<(Header, Range<usize>), GreDrop> {
     Ok((header, start..start + payload))
 }
 
-/// Writes the header for `payload` bytes to the front of `out` and says how long it is: 8, 12 or 16 bytes.
+/// Writes the header for `payload` bytes to the front of `out` and returns its length: 8, 12 or 16 bytes.
 pub fn emit(header: Header, payload: u16, out: &mut [u8; MAX_HEADER]) -> usize {
     let [flags, more, p0, p1, l0, l1, c0, c1, first @ .., s0, s1, s2, s3] = out;
     *flags = KEY | if header.seq.is_some() { SEQUENCE } else { 0 };
@@ -164,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_acks_and_both_have_the_classic_bytes() {
+    fn headers_have_the_expected_bytes() {
         let mut out = [0; MAX_HEADER];
         let header = Header { call_id: 0x1234, seq: Some(1), ack: None };
         assert_eq!(emit(header, 5, &mut out), 12);
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_a_byte_short_is_truncated() {
+    fn payload_one_byte_short_is_truncated() {
         let mut packet = vec![0x30, 0x01, 0x88, 0x0B, 0, 20, 0, 7, 0, 0, 0, 1];
         packet.extend([0xAA; 19]);
         assert_eq!(parse(&packet), Err(GreDrop::Truncated));
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn each_drop_has_its_packet() {
+    fn every_drop_reason_is_reported() {
         let good = [0x30, 0x81, 0x88, 0x0B, 0, 0, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2];
         let with = |at: usize, byte: u8| {
             let mut packet = good;
@@ -216,7 +215,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(call_id: u16, seq: Option<u32>, ack: Option<u32>, size in 0_u16..2000) {
+        fn header_round_trips(call_id: u16, seq: Option<u32>, ack: Option<u32>, size in 0_u16..2000) {
             let size = if seq.is_some() { size } else { 0 };
             let header = Header { call_id, seq, ack };
             let mut out = [0; MAX_HEADER];
@@ -227,7 +226,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_answered(packet in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn parser_accepts_arbitrary_bytes(packet in proptest::collection::vec(any::<u8>(), 0..64)) {
             if let Ok((_, payload)) = parse(&packet) {
                 prop_assert!(packet.get(payload).is_some());
             }

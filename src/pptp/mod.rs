@@ -1,10 +1,10 @@
-//! Pure RFC 2637: the codecs of the control connection and of enhanced GRE, the machine for one control
-//! connection with its calls, and the flow of one call's packets.
+//! RFC 2637 without I/O: codecs for the control connection and for enhanced GRE, the state machine of one
+//! control connection with its calls, and the flow of one call's packets.
 //!
 //! Nothing here does I/O, reads a clock or draws a random number: bytes and time are arguments, bytes and
-//! events are results. Both roles exist, so that two machines can be wired together in memory.
+//! events are results. Both roles are implemented, so that a client and a server can be connected in memory.
 //!
-//! What is not here: PPP itself (`ppp`), sockets (`net`), and the decision when to dial again (`supervisor`).
+//! Not here: PPP (`ppp`), sockets (`net`), and the decision when to reconnect (`supervisor`).
 
 pub mod cause;
 pub mod control;

@@ -1,21 +1,22 @@
-//! What some servers need to hear instead of what the standard lets us say: one table, one row each.
+//! Values that some servers need in the client's messages instead of the defaults, one row per kind of
+//! server.
 //!
-//! The rows say what differs in the client's own messages; `control` asks here and knows no server by name.
+//! `control` reads the row and has no code for any particular server.
 
-/// A kind of server with needs of its own.
+/// A kind of server that needs particular values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Quirks {
-    /// A server like any other.
+    /// A server that accepts the defaults.
     #[default]
     None,
     /// Orckit Atur3 ADSL modems of Bezeq, Israel, which expect Windows NT's RELAY_PPP1.
     BezeqIsrael,
 }
 
-/// What the client says of itself and of its calls.
+/// Values that the client sends about itself and its calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Differences {
-    /// The name under which a person selects the row.
+    /// The name by which the user selects the row.
     pub name: &'static str,
     /// Start-Control-Connection-Request: framing capabilities.
     pub framing: u32,
@@ -29,20 +30,20 @@ pub struct Differences {
     pub host_name: &'static str,
     /// Start-Control-Connection-Request: vendor.
     pub vendor: &'static str,
-    /// Outgoing-Call-Request: call id, in place of any other. It is the call's id everywhere: in the table of
+    /// Outgoing-Call-Request: call ID that overrides the owner's. It is used everywhere: in the table of
     /// calls, in Call-Clear-Request and as the key of GRE packets.
     pub call_id: Option<u16>,
-    /// Outgoing-Call-Request: serial number, in place of counting.
+    /// Outgoing-Call-Request: fixed serial number; `None`: a counter.
     pub serial: Option<u16>,
     /// Outgoing-Call-Request: bearer type.
     pub call_bearer: u32,
-    /// Outgoing-Call-Request: number to dial if the caller names none.
+    /// Outgoing-Call-Request: number to dial if the request has none.
     pub phone: Option<&'static str>,
     /// Set-Link-Info to send as soon as the call is up: send and receive ACCM.
     pub set_link_info: Option<(u32, u32)>,
 }
 
-/// What the classic client says to any server.
+/// The values that pptp(8) sends to any server.
 const NONE: Differences = Differences {
     name: "NONE",
     framing: 3,
@@ -74,22 +75,22 @@ const BEZEQ_ISRAEL: Differences = Differences {
 };
 
 impl Quirks {
-    /// Every row that a person can select.
+    /// Every row that the user can select.
     pub const ALL: [Self; 1] = [Self::BezeqIsrael];
 
-    /// The row with this name; case matters, as it does in pptp(8).
+    /// Returns the row with this name; case matters, as in pptp(8).
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|quirks| quirks.name() == name)
     }
 
-    /// The name that selects the row.
+    /// Returns the name that selects the row.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.differences().name
     }
 
-    /// The row.
+    /// Returns the row.
     #[must_use]
     pub const fn differences(self) -> &'static Differences {
         match self {
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_select_rows_exactly() {
+    fn names_are_matched_exactly() {
         assert_eq!(Quirks::by_name("BEZEQ_ISRAEL"), Some(Quirks::BezeqIsrael));
         assert_eq!(Quirks::by_name("bezeq_israel"), None);
         assert_eq!(Quirks::by_name("NONE"), None);

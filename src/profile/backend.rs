@@ -1,5 +1,5 @@
-//! What may be written for an external PPP: which system has which daemon, which of its options are derived from
-//! the profile already or would undo what is, and what of a profile a daemon has no words for. Pure tables.
+//! Rules for an external PPP: the daemons of each system, the options that a profile may not contain, and the
+//! settings that a daemon does not support.
 
 use super::{
     AuthProtocol, DnsServers, MppeMode, MppeStrength, PppBackend, Profile,
@@ -8,13 +8,13 @@ use super::{
     values::{self, Advice},
 };
 
-/// The longest option, in bytes: pppd's words are shorter than 1024, ppp's lines than 512.
-const LONGEST: usize = 255;
-/// Room for the name of a label in a file of ours, in bytes.
-const LONGEST_LABEL: usize = 64;
+/// The longest option, in bytes: pppd limits words to 1024 bytes, ppp limits lines to 512.
+const MAX_OPTION_LENGTH: usize = 255;
+/// The longest label in a generated ppp.conf, in bytes.
+const MAX_LABEL_LENGTH: usize = 64;
 
-/// Options of pppd(8) that are not for a profile to give, and why.
-const PPPD: &[(&[&str], &str)] = &[
+/// Options of pppd(8) that a profile may not contain, with the reason.
+const PPPD_FORBIDDEN: &[(&[&str], &str)] = &[
     (
         &["nodetach", "detach", "updetach", "up_sdnotify"],
         "pptpctl starts pppd itself and keeps it in the foreground",
@@ -92,8 +92,8 @@ const PPPD: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// Commands of ppp(8), by their first words.
-const PPP: &[(&[&str], &str)] = &[
+/// Commands of ppp(8) that a profile may not contain, by their first words, with the reason.
+const PPP_FORBIDDEN: &[(&[&str], &str)] = &[
     (&["set authname", "set authkey"], "this is the profile's `user` and `password`"),
     (&["set device", "set speed", "set phone", "set dial", "set login"], "the line is pptpctl's"),
     (
@@ -115,23 +115,23 @@ const PPP: &[(&[&str], &str)] = &[
     (&["shell", "bg"], "the profile's `hooks` run programs"),
 ];
 
-/// One of `ppp.options`.
+/// Checks one of `ppp.options`.
 ///
 /// # Errors
-/// Why it may not be given, or what it should look like.
+/// Returns why it is not allowed, or advice on its form.
 pub(super) fn option(backend: PppBackend, text: &str) -> Result<String, Advice> {
-    let option = values::printable(text, LONGEST)?;
+    let option = values::printable(text, MAX_OPTION_LENGTH)?;
     let forbidden = match backend {
         PppBackend::Builtin => return Ok(option),
         PppBackend::Pppd if option.starts_with("/dev/") => Some("the line is pptpctl's"),
         PppBackend::Pppd => {
-            PPPD.iter().find(|(names, _)| names.contains(&option.as_str())).map(|(_, why)| *why)
+            PPPD_FORBIDDEN.iter().find(|(names, _)| names.contains(&option.as_str())).map(|(_, why)| *why)
         }
         PppBackend::Ppp if option.starts_with('!') => Some("one command of ppp, and no shell's"),
         PppBackend::Ppp => {
             let words: Vec<&str> = option.split_whitespace().collect();
             let starts = |name: &&str| words.starts_with(&name.split(' ').collect::<Vec<_>>());
-            PPP.iter().find(|(names, _)| names.iter().any(starts)).map(|(_, why)| *why)
+            PPP_FORBIDDEN.iter().find(|(names, _)| names.iter().any(starts)).map(|(_, why)| *why)
         }
     };
     match forbidden {
@@ -140,18 +140,18 @@ pub(super) fn option(backend: PppBackend, text: &str) -> Result<String, Advice> 
     }
 }
 
-/// `ppp.label`: a word that can stand before a colon in ppp.conf.
+/// Checks `ppp.label`: a word that can precede a colon in ppp.conf.
 ///
 /// # Errors
-/// What it should look like.
+/// Returns advice on its form.
 pub(super) fn label(text: &str) -> Result<String, Advice> {
-    let fits = (1..=LONGEST_LABEL).contains(&text.len())
+    let fits = (1..=MAX_LABEL_LENGTH).contains(&text.len())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
         && !text.starts_with('-');
     if fits { Ok(text.to_owned()) } else { Err("letters, digits, `.`, `_` and `-`, at most 64".to_owned()) }
 }
 
-/// What must hold between backend, system and the rest of the profile. `os` is `std::env::consts::OS`.
+/// Checks the backend against the system and the rest of the profile. `os` is as in [`std::env::consts::OS`].
 pub(super) fn check(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     let backend = profile.ppp.backend;
     if let Some((title, why)) = missing(backend, os) {
@@ -179,7 +179,7 @@ pub(super) fn check(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, draf
     }
 }
 
-/// Why this system does not have this daemon.
+/// Returns why the system does not have the daemon, with advice; `None` if it has.
 fn missing(backend: PppBackend, os: &str) -> Option<(&'static str, &'static str)> {
     match (backend, os) {
         (PppBackend::Builtin, _) | (PppBackend::Pppd, "linux") | (PppBackend::Ppp, "freebsd") => None,
@@ -194,7 +194,7 @@ fn missing(backend: PppBackend, os: &str) -> Option<(&'static str, &'static str)
     }
 }
 
-/// What pppd has no words for.
+/// Checks for settings that pppd does not support.
 fn pppd(profile: &Profile, at: &impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     match (profile.mppe.mode, profile.mppe.min) {
         (MppeMode::Allow, _) => {
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_profile_says_is_not_said_again() {
+    fn options_must_not_repeat_the_profile() {
         for wrong in
             ["nodetach", "password", "defaultroute", "nomppe", "unit", "/dev/ttyS0", "file", "usepeerdns"]
         {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_words() {
+    fn label_must_be_one_word() {
         for right in ["vpn", "My.VPN_2-b"] {
             assert_eq!(label(right).as_deref(), Ok(right));
         }
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn each_system_has_its_daemon() {
+    fn daemons_exist_on_their_system_only() {
         for (backend, has) in [
             (PppBackend::Builtin, &["linux", "freebsd", "openbsd", "netbsd"][..]),
             (PppBackend::Pppd, &["linux"]),

@@ -1,4 +1,4 @@
-//! What must hold between the keys of one profile, and what is allowed and probably not wanted.
+//! Checks relations between the keys of a profile, and warns about probably unintended settings.
 
 use std::net::IpAddr;
 
@@ -9,8 +9,8 @@ use super::{
     PasswordSource, PppBackend, Profile, backend, report::Draft, source::Span, tree::Reader,
 };
 
-/// Everything about one profile; `header` stands for keys that were not written. `os` is the system that it is for, as
-/// in [`std::env::consts::OS`].
+/// Checks one profile. `header` is the position for keys that are absent, `os` the system, as in
+/// [`std::env::consts::OS`].
 pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span, os: &str) {
     let mut drafts = std::mem::take(&mut reader.drafts);
     let at = |key: &str| reader.spans.get(key).copied().unwrap_or(header);
@@ -35,7 +35,7 @@ pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span, os: 
     reader.drafts = drafts;
 }
 
-/// What becomes of routes and resolvers while the tunnel is lost.
+/// Checks the settings for routes and resolvers while the tunnel is lost.
 fn while_lost(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     if !profile.retry.keep_routes && profile.leak == Leak::Block {
         let title = "`retry.keep-routes = false` beside `leak = \"block\"`";
@@ -138,7 +138,7 @@ fn link(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     }
 }
 
-/// The routing table that the tunnel is placed in.
+/// Checks `link.rdomain` and `link.fib`.
 fn domain(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     let places = [
         ("link.rdomain", profile.link.rdomain, "openbsd", "a routing domain is OpenBSD's"),
@@ -156,7 +156,7 @@ fn domain(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut V
             continue;
         }
         if number == 254 {
-            // As in `routes`.
+            // 254 stands for the main table (`net::routes::MAIN_TABLE`), as in `routes`.
             drafts.push(Draft::error(
                 at(key),
                 format!("`{key}` = 254"),
@@ -178,7 +178,7 @@ fn domain(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut V
     }
 }
 
-/// Routing tables of routes; `link.rdomain` and `link.fib` have their own refusals.
+/// Checks `routes.table`; `domain` checks `link.rdomain` and `link.fib`.
 fn tables(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     if os == "netbsd" && profile.routes.iter().any(|route| route.table.is_some()) {
         let label = "this system has only one: leave it out";
@@ -186,7 +186,6 @@ fn tables(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut V
     }
 }
 
-/// What pf(4) and bgpd(8) know routes by.
 fn labels(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     let written = [
         ("link.rtlabel", profile.link.rtlabel.is_some()),
@@ -260,7 +259,7 @@ fn dns(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
         let label = "leave it out: /etc/netns/NAME/resolv.conf is written";
         drafts.push(Draft::error(at("dns.backend"), title, label));
     }
-    // The ones that a server names are looked at when it has.
+    // `plan::dns_notes` checks resolvers that the server names.
     if let DnsServers::Fixed(servers) = &dns.servers
         && profile.default_route.is_none()
         && !profile.peer_routes

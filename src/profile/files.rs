@@ -1,4 +1,4 @@
-//! Where profiles are kept, and which files may be believed.
+//! Finds the files with profiles, and checks which of them can be trusted.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -14,38 +14,39 @@ use super::{report::Finding, source::Source};
 /// The directory of root's profiles, on every platform.
 pub const SYSTEM_DIRECTORY: &str = "/etc/pptpctl";
 
-/// The most that one file may hold, in bytes.
+/// The largest file, in bytes.
 const MAX_SIZE: usize = 1024 * 1024;
 
-/// The places of one run.
+/// The paths where profiles are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Locations {
-    /// `profiles.toml`, or what `--config` names.
+    /// `profiles.toml`, or the argument of `--config`.
     pub file: PathBuf,
-    /// `profiles.d` beside it: each `*.toml` in it is read, in the order of the names.
+    /// `profiles.d` beside it, in which each `*.toml` is read, sorted by name.
     pub directory: PathBuf,
-    /// Whether the files are obeyed with root's rights: then no one else may be able to write them.
+    /// Whether the profiles are used with root's rights, so that only root may be able to write the files.
     pub as_root: bool,
-    /// Whether the person named the file, so that it has to exist.
-    pub named: bool,
+    /// Whether the user named the file, so that it has to exist.
+    pub is_explicit: bool,
 }
 
-/// There is neither `--config` nor a home directory to look in.
+/// There is neither `--config` nor a home directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no place to look for profiles: $HOME is not set; name a file with --config")]
 pub struct NoHome;
 
 impl Locations {
-    /// `config` (from `--config`) over all; else `/etc/pptpctl` for root, the user's configuration directory
-    /// (`$XDG_CONFIG_HOME/pptpctl`, mostly `~/.config/pptpctl`) for others.
+    /// Returns the paths for `config` (from `--config`) if it is given; otherwise those in `/etc/pptpctl` for
+    /// root, and in the configuration directory (`$XDG_CONFIG_HOME/pptpctl`, usually `~/.config/pptpctl`) for
+    /// other users.
     ///
     /// # Errors
-    /// [`NoHome`] when there is no directory to look in.
+    /// Returns [`NoHome`] if there is no such directory.
     pub fn find(config: Option<&Path>) -> Result<Self, NoHome> {
         let as_root = Uid::effective().is_root();
         if let Some(file) = config {
             let directory = file.parent().unwrap_or(Path::new("")).join("profiles.d");
-            return Ok(Self { file: file.to_owned(), directory, as_root, named: true });
+            return Ok(Self { file: file.to_owned(), directory, as_root, is_explicit: true });
         }
         let directory = if as_root {
             PathBuf::from(SYSTEM_DIRECTORY)
@@ -57,27 +58,27 @@ impl Locations {
             file: directory.join("profiles.toml"),
             directory: directory.join("profiles.d"),
             as_root,
-            named: false,
+            is_explicit: false,
         })
     }
 }
 
-/// Reads every file that is there and may be believed; the rest becomes findings.
+/// Reads every file that exists and can be trusted; all others become findings.
 pub(super) fn read(locations: &Locations) -> (Vec<Source>, Vec<Finding>) {
     let mut sources = Vec::new();
     let mut findings = Vec::new();
     let mut paths = Vec::new();
-    if locations.named || locations.file.symlink_metadata().is_ok() {
+    if locations.is_explicit || locations.file.symlink_metadata().is_ok() {
         paths.push(locations.file.clone());
     }
-    match listing(&locations.directory) {
+    match toml_files(&locations.directory) {
         Ok(more) => paths.extend(more),
         Err(error) => {
             findings.push(Finding::error(format!("cannot list {}: {error}", locations.directory.display())))
         }
     }
     if paths.is_empty() {
-        findings.push(nothing_there(locations));
+        findings.push(no_profiles(locations));
     }
     for path in paths {
         match read_one(&path, locations) {
@@ -88,8 +89,8 @@ pub(super) fn read(locations: &Locations) -> (Vec<Source>, Vec<Finding>) {
     (sources, findings)
 }
 
-/// The `*.toml` of a directory, sorted, without hidden files; none when there is no directory.
-fn listing(directory: &Path) -> io::Result<Vec<PathBuf>> {
+/// Returns the `*.toml` of a directory, sorted, without hidden files; none if the directory does not exist.
+fn toml_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -107,7 +108,7 @@ fn listing(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn nothing_there(locations: &Locations) -> Finding {
+fn no_profiles(locations: &Locations) -> Finding {
     let (file, directory) = (locations.file.display(), locations.directory.display());
     let mut finding = Finding::error("there are no profiles yet");
     finding.help.push(format!("looked for {file} and for *.toml in {directory}"));
@@ -128,14 +129,14 @@ fn read_one(path: &Path, locations: &Locations) -> Result<Source, Box<Finding>> 
         }
         Box::new(finding)
     };
-    // O_NONBLOCK: a pipe in the place of a file must not hang us. The checks are made on the open file.
+    // O_NONBLOCK: opening a FIFO must not block. The checks are made on the open file.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
     let facts = file.metadata().map_err(failed)?;
     if !facts.is_file() {
         return Err(wrong(format!("{shown} is not a regular file")));
     }
     if locations.as_root {
-        believable(path, &facts)?;
+        check_ownership(path, &facts)?;
     }
     let bytes = read_bounded(file).map_err(failed)?;
     if bytes.len() > MAX_SIZE {
@@ -160,17 +161,18 @@ fn read_bounded(file: File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whoever can change the file could run commands as root through `password.command`.
-fn believable(path: &Path, facts: &Metadata) -> Result<(), Box<Finding>> {
+/// Checks that only root can change the file: another user could run commands as root through
+/// `password.command`.
+fn check_ownership(path: &Path, facts: &Metadata) -> Result<(), Box<Finding>> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let around = fs::metadata(parent)
+    let parent_metadata = fs::metadata(parent)
         .map_err(|error| Box::new(Finding::error(format!("cannot read {}: {error}", parent.display()))))?;
-    // In a directory with the sticky bit, such as /tmp, others cannot replace our file.
-    let sticky = around.mode() & 0o1000 != 0;
-    let checks = [(path, facts, false), (parent, &around, sticky)];
+    // In a directory with the sticky bit, such as /tmp, other users cannot replace the file.
+    let sticky = parent_metadata.mode() & 0o1000 != 0;
+    let checks = [(path, facts, false), (parent, &parent_metadata, sticky)];
     for (place, facts, excused) in checks {
         let shown = place.display();
         let complaint = if facts.uid() != 0 {

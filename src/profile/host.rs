@@ -1,6 +1,6 @@
-//! What a tunnel does to the host, as the profile says it: routes, resolvers, firewall, hooks, place.
+//! The host settings of a profile: routes, resolvers, firewall, hooks, namespace.
 //!
-//! Pure data; which steps follow from it on which platform is `plan`'s to decide.
+//! Pure data; `plan` derives the steps for each platform.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -13,49 +13,49 @@ use ipnet::IpNet;
 /// `mtu` of the tunnel device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mtu {
-    /// `"auto"`: what the path to the server leaves after the headers, and never more than the peer's MRU.
+    /// `"auto"`: the MTU of the path to the server less the headers, and at most the peer's MRU.
     #[default]
     Auto,
-    /// So many bytes, 576 to 1500 (at least 1280 with IPv6).
+    /// In bytes, 576 to 1500 (at least 1280 with IPv6).
     Bytes(u16),
 }
 
 /// One entry of `routes`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route {
-    /// Where to; host bits are zero.
+    /// The destination; its host bits are zero.
     pub prefix: IpNet,
     /// `metric`; `None` leaves it to the platform.
     pub metric: Option<u32>,
-    /// `table`: a Linux routing table by number; `None` is the main one.
+    /// `table`: number of the routing table; `None` is the main table.
     pub table: Option<u32>,
-    /// `label`: the route's label (OpenBSD), instead of the one of `link.rtlabel`.
+    /// `label`: the route's label (OpenBSD), instead of `link.rtlabel`.
     pub label: Option<String>,
 }
 
 impl Route {
-    /// A route with nothing but a prefix.
+    /// Returns a route with only a prefix.
     #[must_use]
     pub fn to(prefix: IpNet) -> Self {
         Self { prefix: prefix.trunc(), metric: None, table: None, label: None }
     }
 }
 
-/// How `default` sends everything through the tunnel.
+/// The mode in which `default` sends all traffic through the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultRoute {
-    /// `auto`: what suits the platform best. This is also what `true` means.
+    /// `auto`: the best mode of the platform. `default = true` means the same.
     Auto,
-    /// `policy`: our own packets are marked, the rest follows a table of our own (Linux).
+    /// `policy`: the transport's packets are marked, all others use the tunnel's routing table (Linux).
     Policy,
-    /// `halves`: 0/1 and 128/1 beside a host route to the server; the old default stays.
+    /// `halves`: 0/1 and 128/1 beside a host route to the server; the previous default route stays.
     Halves,
-    /// `replace`: the old default is saved, replaced and restored.
+    /// `replace`: the previous default route is saved, replaced and restored.
     Replace,
 }
 
 impl DefaultRoute {
-    /// The name in profiles.
+    /// Returns the name in profiles.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -70,34 +70,34 @@ impl DefaultRoute {
 /// `leak`: the kill switch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Leak {
-    /// `allow`: while the tunnel is away, traffic goes where it went before.
+    /// `allow`: while the tunnel is lost, traffic takes the path it had without the tunnel.
     #[default]
     Allow,
-    /// `block`: from `up` to `down` nothing that is meant for the tunnel leaves in clear.
+    /// `block`: from `up` to `down`, no traffic for the tunnel leaves in clear.
     Block,
 }
 
-/// `dns`: whose resolvers are used while the tunnel is up.
+/// `dns`: the resolvers that are used while the tunnel is up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dns {
-    /// Which resolvers.
+    /// `dns.servers`: the source of the resolvers.
     pub servers: DnsServers,
-    /// `dns.domains`: only names below these go to them (split DNS); empty means all names.
+    /// `dns.domains`: the domains whose names they resolve (split DNS); empty means all names.
     pub domains: Vec<String>,
     /// `dns.search`: domains appended to short names.
     pub search: Vec<String>,
-    /// `dns.backend`: how the host is told.
+    /// `dns.backend`: the service that is configured.
     pub backend: DnsBackend,
 }
 
 impl Dns {
-    /// Whether the host's resolvers are changed at all.
+    /// Returns whether the host's resolvers are changed.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         self.servers != DnsServers::None
     }
 
-    /// The resolvers that are set when the peer has named these.
+    /// Returns the resolvers to set, given those that the peer named.
     #[must_use]
     pub fn servers_of(&self, peer: &[Ipv4Addr]) -> Vec<IpAddr> {
         match &self.servers {
@@ -108,22 +108,22 @@ impl Dns {
     }
 }
 
-/// The resolvers of [`Dns`].
+/// The source of the resolvers of [`Dns`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DnsServers {
     /// `"none"`: the host's resolvers are left alone.
     #[default]
     None,
-    /// `"peer"`: those that IPCP brings (RFC 1877).
+    /// `"peer"`: those that the peer sends in IPCP (RFC 1877).
     Peer,
-    /// `dns.servers`: these, at least one.
+    /// A list in `dns.servers`: at least one.
     Fixed(Vec<IpAddr>),
 }
 
-/// `dns.backend`: what tells the host about resolvers.
+/// `dns.backend`: the service that sets the host's resolvers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DnsBackend {
-    /// `auto`: the first that is found.
+    /// `auto`: the first service that is found.
     #[default]
     Auto,
     /// `resolved`: systemd-resolved, by resolvectl(1).
@@ -141,39 +141,39 @@ pub enum DnsBackend {
 /// `pf`: an anchor of pf(4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pf {
-    /// `pf.anchor`.
+    /// `pf.anchor`: its name.
     pub anchor: String,
-    /// `pf.file`: its rules, an absolute path.
+    /// `pf.file`: the absolute path of its rules.
     pub file: PathBuf,
 }
 
 /// `nftables`: a rules file on Linux.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nftables {
-    /// `nftables.file`, an absolute path.
+    /// `nftables.file`: its absolute path.
     pub file: PathBuf,
 }
 
 /// `mss`: clamping of the TCP maximum segment size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mss {
-    /// `"off"`.
+    /// `"off"`: no clamping.
     Off,
     /// `"auto"`: to the tunnel's MTU less the headers.
     #[default]
     Auto,
-    /// That, and at most so many bytes over IPv4, 20 less over IPv6.
+    /// As `auto`, and at most this number of bytes over IPv4, 20 less over IPv6.
     Bytes(u16),
 }
 
-/// `hooks`: argument vectors, never a shell.
+/// `hooks`: argument vectors, never run by a shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hooks {
-    /// `hooks.up`: run when the tunnel carries packets; empty for none.
+    /// `hooks.up`: run when the tunnel is up; empty for none.
     pub up: Vec<String>,
-    /// `hooks.down`: run before it is taken away; empty for none.
+    /// `hooks.down`: run before the tunnel is taken down; empty for none.
     pub down: Vec<String>,
-    /// `hooks.timeout`: how long each may run.
+    /// `hooks.timeout`: the time limit of each program.
     pub timeout: Duration,
 }
 
@@ -183,17 +183,17 @@ impl Default for Hooks {
     }
 }
 
-/// `link`: the part of the host that the tunnel device lives in; the transport stays outside.
+/// `link`: the namespace or routing table of the tunnel device; the transport stays outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LinkPlace {
+pub struct LinkSettings {
     /// `link.netns`: a named network namespace (Linux).
     pub netns: Option<String>,
     /// `link.rdomain`: a routing domain (OpenBSD).
     pub rdomain: Option<u32>,
     /// `link.fib`: a routing table number (FreeBSD).
     pub fib: Option<u32>,
-    /// `link.rtlabel`: the label of every route that is made into the tunnel (OpenBSD).
+    /// `link.rtlabel`: the label of every route into the tunnel (OpenBSD).
     pub rtlabel: Option<String>,
-    /// `link.gre-allow`: OpenBSD's `net.inet.gre.allow` is set while the tunnel is there.
+    /// `link.gre-allow`: whether OpenBSD's `net.inet.gre.allow` is set for the tunnel.
     pub gre_allow: bool,
 }

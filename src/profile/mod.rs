@@ -1,9 +1,9 @@
-//! What a person wrote: files become validated profiles, or errors with a caret.
+//! Turns configuration files into validated profiles, or into diagnostics with a caret.
 //!
-//! Owns the TOML schema, its defaults, the diagnostics (file, line, column, what would be right) and the ways
-//! to get at a password. Does not own what a profile leads to: the steps are `plan`'s, the deeds `link`'s, and
-//! nothing here opens a socket. A [`Profile`] that exists is valid; whatever is wrong with a file is said by a
-//! [`Report`], and nothing past this room sees a half-checked value. `man/pptpctl.toml.5` describes the format.
+//! Owns the TOML schema, its defaults, the diagnostics (file, line, column, advice) and the sources of
+//! passwords. `plan` derives the steps from a profile and `apply` performs them; nothing here opens a socket.
+//! A [`Profile`] that exists is valid: errors in a file end up in a [`Report`], and no other module sees a
+//! half-checked value. `man/pptpctl.toml.5` describes the format.
 //!
 //! ```text
 //! files ─► source ─► (TOML tree) ─► privacy ─► read, read_host ─► check ─► Profile
@@ -34,7 +34,7 @@ mod values;
 
 pub use files::{Locations, NoHome, SYSTEM_DIRECTORY};
 pub use host::{
-    DefaultRoute, Dns, DnsBackend, DnsServers, Hooks, Leak, LinkPlace, Mss, Mtu, Nftables, Pf, Route,
+    DefaultRoute, Dns, DnsBackend, DnsServers, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, Pf, Route,
 };
 pub use name::{InvalidName, ProfileName};
 pub use password::{MAX_LENGTH as MAX_PASSWORD, SecretAccess, SecretError};

@@ -2,37 +2,37 @@
 
 use std::{borrow::Borrow, fmt, str::FromStr};
 
-/// The NAME of `[profile.NAME]`: one to 32 characters out of `a-z 0-9 . _ -`, the first a letter, a digit or `_`.
+/// The NAME of `[profile.NAME]`: 1 to 32 characters of `a-z 0-9 . _ -`, the first a letter, a digit or `_`.
 ///
-/// The rule is that narrow because the name becomes part of file names (socket, ledger, log, lock).
+/// The rule is strict because the name becomes part of file names (socket, ledger, log, lock).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProfileName(String);
 
-/// Why a text is not a profile name; `Display` is the sentence for the person.
+/// Why a text is not a profile name; `Display` is the message for the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// Nothing between the dots.
+    /// The name is empty.
     #[error("a profile name may not be empty")]
     Empty,
     /// More than [`ProfileName::MAX`] characters.
     #[error("a profile name has at most {} characters", ProfileName::MAX)]
     TooLong,
-    /// A leading dot or dash: hidden files and options in disguise.
+    /// A leading dot or dash, which would make a hidden file or look like an option.
     #[error("a profile name starts with a letter, a digit or an underscore")]
     BadStart,
-    /// Something that is not in `a-z 0-9 . _ -`.
+    /// A character outside `a-z 0-9 . _ -`.
     #[error("a profile name consists of a-z, 0-9, dot, underscore and dash")]
     BadCharacter,
 }
 
 impl ProfileName {
-    /// The most characters that a name may have.
+    /// The longest name, in characters.
     pub const MAX: usize = 32;
 
-    /// Checks the text and takes a copy of it.
+    /// Checks the text and copies it.
     ///
     /// # Errors
-    /// The first rule that the text breaks.
+    /// Returns the rule that the text breaks.
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         if text.is_empty() {
             return Err(InvalidName::Empty);
@@ -49,7 +49,7 @@ impl ProfileName {
         Ok(Self(text.to_owned()))
     }
 
-    /// The name as written.
+    /// Returns the name as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_are_safe_in_a_path() {
+    fn accepts_only_names_that_are_safe_in_paths() {
         for good in ["vpn", "0", "_x", "a.b-c_d", &"x".repeat(32)] {
             assert_eq!(ProfileName::new(good).unwrap().as_str(), good);
         }

@@ -1,8 +1,8 @@
-//! Getting at a password when it is needed: from a file, a command, a descriptor, a systemd credential.
+//! Reads a password when it is needed: from a file, a command, a descriptor, or a systemd credential.
 //!
-//! The bytes go straight into a buffer that is wiped; nothing here prints, logs or stores them, and no error
-//! names them. A command is run by its argument vector, never through a shell, with the terminal as its
-//! stdin and stderr so that it can ask for a PIN.
+//! The bytes are read into a buffer that is wiped after use; they are never printed, logged or stored, and no
+//! error contains them. A command is run by its argument vector, never through a shell, with the terminal as
+//! its stdin and stderr so that it can ask for a PIN.
 
 use std::{
     fs::{File, OpenOptions},
@@ -27,50 +27,50 @@ use zeroize::Zeroizing;
 use super::PasswordSource;
 use crate::secret::Secret;
 
-/// The longest password, in bytes: PAP could carry 255 (RFC 1334 §2.2.1), MS-CHAPv2 256 Unicode characters.
+/// The longest password, in bytes: PAP allows 255 (RFC 1334 §2.2.1), MS-CHAPv2 256 Unicode characters.
 pub const MAX_LENGTH: usize = 1024;
 
-/// The most that a command may write before it is stopped, in bytes; only the first line is used.
+/// The most output of a command before it is killed, in bytes; only the first line is used.
 const MAX_OUTPUT: usize = 64 * 1024;
 
-/// What the process that asks for a password brings along.
+/// The resources of the process that reads a password.
 pub struct SecretAccess<'a> {
-    /// Opens an inherited file descriptor by its number.
+    /// Opens an inherited file descriptor, given its number.
     pub open_fd: &'a dyn Fn(i32) -> io::Result<File>,
     /// systemd's `$CREDENTIALS_DIRECTORY`.
     pub credentials: Option<PathBuf>,
-    /// How long a command or a descriptor may take; someone may have to type a PIN.
+    /// The time limit of a command or descriptor; the user may have to type a PIN.
     pub limit: Duration,
 }
 
-/// Why there is no password. `Display` is the sentence for the person; it never holds the password.
+/// Why there is no password. `Display` is the message for the user; it never contains the password.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file, descriptor or credential could not be opened or read.
     #[error("cannot read the password from {place}: {error}")]
     Read {
-        /// Where it should have come from.
+        /// Description of the source.
         place: String,
-        /// What the system said.
+        /// The kernel's error.
         error: io::Error,
     },
-    /// There is no such file.
-    #[error("there is no password file {}: write one with {}", path.display(), how_to_write(path, directory.as_deref()))]
+    /// The file does not exist.
+    #[error("there is no password file {}: write one with {}", path.display(), creation_command(path, directory.as_deref()))]
     Missing {
         /// The file.
         path: PathBuf,
-        /// The directory that it should be in, if that is missing too.
+        /// Its directory, if that is missing too.
         directory: Option<PathBuf>,
     },
-    /// Whoever started us did not pass this descriptor on.
+    /// The descriptor was not inherited from the parent process.
     #[error(
         "descriptor {0} is not open for reading, so no password comes from it: it is opened like this: pptpctl up NAME {0}<FILE"
     )]
     NotOpen(i32),
-    /// A directory, a device, a pipe.
+    /// The path is a directory, a device or a FIFO.
     #[error("the password file {} is not a regular file", .0.display())]
     NotRegular(PathBuf),
-    /// Others have rights on the file.
+    /// Other users can access the file.
     #[error("the password file {} can be read or changed by others (mode {mode:04o}): chmod 600 {}", path.display(), path.display())]
     Exposed {
         /// The file.
@@ -78,24 +78,24 @@ pub enum SecretError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The file belongs to neither root nor the person who runs us.
+    /// The file belongs neither to root nor to the effective user.
     #[error("the password file {} belongs to user {owner}, neither to root nor to you", path.display())]
     ForeignOwner {
         /// The file.
         path: PathBuf,
-        /// Its owner.
+        /// The user ID of its owner.
         owner: u32,
     },
     /// Longer than [`MAX_LENGTH`].
     #[error("the password from {0} is longer than {MAX_LENGTH} bytes")]
     TooLong(String),
-    /// Nothing before the first newline.
+    /// The first line is empty.
     #[error("the password from {0} is empty")]
     Empty(String),
-    /// A file with more than one line: which one is meant?
+    /// The file has more than one line, so the password is ambiguous.
     #[error("the password file {} has more than one line", .0.display())]
     ManyLines(PathBuf),
-    /// A NUL or other character that no password has.
+    /// The password contains a NUL character.
     #[error("the password from {0} contains a NUL character")]
     Nul(String),
     /// The program could not be started.
@@ -103,7 +103,7 @@ pub enum SecretError {
     Spawn {
         /// The first word of the command.
         program: String,
-        /// What the system said.
+        /// The kernel's error.
         error: io::Error,
     },
     /// The program failed.
@@ -111,21 +111,21 @@ pub enum SecretError {
     Failed {
         /// The first word of the command.
         program: String,
-        /// How it ended.
+        /// Its exit status or signal.
         status: ExitStatus,
     },
-    /// Nothing came in time.
+    /// The password did not arrive in time.
     #[error("no password from {place} within {} s", limit.as_secs())]
     TimedOut {
-        /// Where it should have come from.
+        /// Description of the source.
         place: String,
-        /// The limit.
+        /// The time limit.
         limit: Duration,
     },
-    /// More than 64 KiB came out of the command.
+    /// The command wrote more than 64 KiB.
     #[error("{0} writes without end")]
     TooMuch(String),
-    /// Not started by systemd with `LoadCredential=`.
+    /// The process was not started by systemd with `LoadCredential=`.
     #[error(
         "credential {0}: $CREDENTIALS_DIRECTORY is not set; it comes from LoadCredential= in a systemd unit"
     )]
@@ -135,15 +135,15 @@ pub enum SecretError {
     NoCommand,
 }
 
-/// For a shell; what the directory lacks it makes as private as the file.
-fn how_to_write(path: &Path, directory: Option<&Path>) -> String {
+/// Returns a shell command that creates the file, and its missing directory, private to the owner.
+fn creation_command(path: &Path, directory: Option<&Path>) -> String {
     let directory = directory.map_or_else(String::new, |one| format!("mkdir -p {}; ", one.display()));
     format!("(umask 077; {directory}cat > {})", path.display())
 }
 
 impl SecretAccess<'static> {
-    /// What this process has: `/dev/fd/N` for descriptors (on systems where that shows only 0 to 2, bring an
-    /// `open_fd` of your own), the environment's credentials, two minutes.
+    /// Returns the resources of this process: `/dev/fd/N` for descriptors (set another `open_fd` on systems
+    /// where that has only 0 to 2), `$CREDENTIALS_DIRECTORY`, and a limit of two minutes.
     #[must_use]
     pub fn of_this_process() -> Self {
         Self {
@@ -155,10 +155,11 @@ impl SecretAccess<'static> {
 }
 
 impl PasswordSource {
-    /// Fetches the password. Blocks for as long as a command runs, at most `access.limit`.
+    /// Reads the password. Blocks while a command runs, at most `access.limit`.
     ///
     /// # Errors
-    /// Anything that keeps it from being one non-empty line from a place that only the right people can touch.
+    /// Returns an error if the source cannot be read in time, if other users can access it, or if the
+    /// password is not one non-empty line.
     pub fn load(&self, access: &SecretAccess<'_>) -> Result<Secret, SecretError> {
         match self {
             Self::File(path) => from_file(path, true),
@@ -178,10 +179,12 @@ impl PasswordSource {
                 let deadline = Instant::now() + access.limit;
                 while !line.is_whole {
                     match line.wait(file.as_fd(), &place, deadline)? {
-                        Heard::Something => {}
-                        Heard::Nothing if Instant::now() < deadline => {}
-                        Heard::Nothing => return Err(SecretError::TimedOut { place, limit: access.limit }),
-                        Heard::End => break,
+                        ReadOutcome::Data => {}
+                        ReadOutcome::Idle if Instant::now() < deadline => {}
+                        ReadOutcome::Idle => {
+                            return Err(SecretError::TimedOut { place, limit: access.limit });
+                        }
+                        ReadOutcome::End => break,
                     }
                 }
                 line.finish(&place)
@@ -195,11 +198,11 @@ impl PasswordSource {
         }
     }
 
-    /// What [`PasswordSource::load`] would say of a password file now, without asking anyone for anything: commands,
-    /// descriptors and credentials are there only when a tunnel comes up, and pass.
+    /// Checks a password file as [`PasswordSource::load`] does. Commands, descriptors and credentials are not
+    /// checked, because they are available only when a tunnel comes up.
     ///
     /// # Errors
-    /// As for `load`.
+    /// Returns the same errors as `load`.
     pub fn probe(&self) -> Result<(), SecretError> {
         match self {
             Self::File(path) => from_file(path, true).map(drop),
@@ -207,7 +210,7 @@ impl PasswordSource {
         }
     }
 
-    /// Where a password comes from that someone may have to be waited for: a person, or another program.
+    /// Returns a description of the source if reading it may wait for the user or another program.
     #[must_use]
     pub fn waits_for(&self) -> Option<String> {
         match self {
@@ -227,37 +230,38 @@ fn open_fd(fd: i32) -> io::Result<File> {
     File::open(format!("/dev/fd/{fd}"))
 }
 
-/// `guarded`: the file must be ours alone. A credential is not checked so: systemd guards its directory, and
-/// shows access lists as group bits.
-fn from_file(path: &Path, guarded: bool) -> Result<Secret, SecretError> {
+/// Reads the password from a file. `guarded` requires that only its owner, root or the effective user, can
+/// access it; credentials are exempt, because systemd protects their directory and their access lists appear
+/// as group bits.
+fn from_file(path: &Path, must_be_private: bool) -> Result<Secret, SecretError> {
     let place = path.display().to_string();
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound if guarded => SecretError::Missing {
+        io::ErrorKind::NotFound if must_be_private => SecretError::Missing {
             path: path.to_owned(),
             directory: path.parent().filter(|directory| !directory.exists()).map(Path::to_owned),
         },
         _ => SecretError::Read { place: place.clone(), error },
     };
-    // O_NONBLOCK: opening a pipe must not hang before we see that it is one. All checks are made on the open
-    // file, so that nothing can be swapped in between.
+    // O_NONBLOCK: opening a FIFO must not block. All checks are made on the open file, so that it cannot be
+    // replaced between check and read.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
-    let facts = file.metadata().map_err(failed)?;
-    if !facts.is_file() {
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
         return Err(SecretError::NotRegular(path.to_owned()));
     }
-    if guarded {
-        let mode = facts.mode() & 0o7777;
+    if must_be_private {
+        let mode = metadata.mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(SecretError::Exposed { path: path.to_owned(), mode });
         }
-        if facts.uid() != 0 && facts.uid() != Uid::effective().as_raw() {
-            return Err(SecretError::ForeignOwner { path: path.to_owned(), owner: facts.uid() });
+        if metadata.uid() != 0 && metadata.uid() != Uid::effective().as_raw() {
+            return Err(SecretError::ForeignOwner { path: path.to_owned(), owner: metadata.uid() });
         }
     }
-    // The password, one newline of two bytes, and one byte more to see that it is too long. The buffer never grows.
-    let most = MAX_LENGTH + 3;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(most));
-    let limit = u64::try_from(most).unwrap_or(u64::MAX);
+    // The password, CR LF, and one more byte to detect that it is too long. The buffer never grows.
+    let max_length = MAX_LENGTH + 3;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(max_length));
+    let limit = u64::try_from(max_length).unwrap_or(u64::MAX);
     file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
@@ -276,9 +280,9 @@ fn from_command(mut command: Command, program: &str, limit: Duration) -> Result<
     let spawned = command.stdin(Stdio::inherit()).stderr(Stdio::inherit()).stdout(Stdio::piped()).spawn();
     let mut child = spawned.map_err(|error| SecretError::Spawn { program: program.to_owned(), error })?;
     let place = format!("the password command {program}");
-    let result = listen(&mut child, &place, deadline, limit);
+    let result = read_output(&mut child, &place, deadline, limit);
     if result.is_err() {
-        // It may have ended by itself; both calls then have nothing to do.
+        // If the command has already been reaped, both calls have no effect.
         let _ = child.kill();
         let _ = child.wait();
     }
@@ -289,8 +293,8 @@ fn from_command(mut command: Command, program: &str, limit: Duration) -> Result<
     line.finish(&place)
 }
 
-/// Reads until the command has ended and its output with it.
-fn listen(
+/// Reads the command's output until the command exits.
+fn read_output(
     child: &mut Child,
     place: &str,
     deadline: Instant,
@@ -299,23 +303,23 @@ fn listen(
     let failed = |error| SecretError::Read { place: place.to_owned(), error };
     let output = child.stdout.take().ok_or_else(|| failed(io::Error::other("no pipe")))?;
     let mut line = Line::new();
-    let mut nap = Duration::from_millis(1);
+    let mut delay = Duration::from_millis(1);
     let mut open = true;
     loop {
         if open {
             match line.wait(output.as_fd(), place, deadline)? {
-                Heard::Something => continue,
-                Heard::End => open = false,
-                Heard::Nothing => {}
+                ReadOutcome::Data => continue,
+                ReadOutcome::End => open = false,
+                ReadOutcome::Idle => {}
             }
         } else {
-            std::thread::sleep(nap);
-            nap = (nap * 2).min(TICK);
+            std::thread::sleep(delay);
+            delay = (delay * 2).min(POLL_INTERVAL);
         }
-        // Silence with the pipe still open: an agent that was started in the background may hold it for ever.
+        // The pipe is open but silent: a background agent may hold it open forever.
         if let Some(status) = child.try_wait().map_err(failed)? {
-            // What it said between that silence and its end is in the pipe.
-            while open && line.wait(output.as_fd(), place, Instant::now())? == Heard::Something {}
+            // Output written between the last read and the exit is still in the pipe.
+            while open && line.wait(output.as_fd(), place, Instant::now())? == ReadOutcome::Data {}
             return Ok((line, status));
         }
         if Instant::now() >= deadline {
@@ -324,14 +328,14 @@ fn listen(
     }
 }
 
-/// How often a silent command is looked at.
-const TICK: Duration = Duration::from_millis(50);
+/// The longest interval between checks for a command's exit.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What one wait brought.
+/// The result of one wait for output.
 #[derive(PartialEq, Eq)]
-enum Heard {
-    Something,
-    Nothing,
+enum ReadOutcome {
+    Data,
+    Idle,
     End,
 }
 
@@ -347,22 +351,28 @@ impl Line {
         Self { bytes: Zeroizing::new(Vec::with_capacity(MAX_LENGTH + 2)), is_whole: false, total: 0 }
     }
 
-    /// Waits for at most a tick, and not past the deadline, and takes what is there: also when it is too late to wait,
-    /// for this process may have been stopped, and the machine asleep, since the password was typed.
-    fn wait(&mut self, fd: BorrowedFd<'_>, place: &str, deadline: Instant) -> Result<Heard, SecretError> {
+    /// Waits for at most one tick, and not past the deadline, and reads what is available. Reads once even
+    /// after the deadline, because the process may have been stopped, or the host suspended, since the
+    /// password was typed.
+    fn wait(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        place: &str,
+        deadline: Instant,
+    ) -> Result<ReadOutcome, SecretError> {
         let failed = |errno: Errno| SecretError::Read { place: place.to_owned(), error: errno.into() };
         let left = deadline.saturating_duration_since(Instant::now());
-        let tick = PollTimeout::try_from(TICK.min(left)).unwrap_or(PollTimeout::ZERO);
+        let tick = PollTimeout::try_from(POLL_INTERVAL.min(left)).unwrap_or(PollTimeout::ZERO);
         match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], tick) {
-            Ok(0) | Err(Errno::EINTR) => return Ok(Heard::Nothing),
+            Ok(0) | Err(Errno::EINTR) => return Ok(ReadOutcome::Idle),
             Ok(_) => {}
             Err(errno) => return Err(failed(errno)),
         }
         let mut chunk = Zeroizing::new([0_u8; 1024]);
         let count = match read(fd, chunk.as_mut_slice()) {
-            Ok(0) => return Ok(Heard::End),
+            Ok(0) => return Ok(ReadOutcome::End),
             Ok(count) => count,
-            Err(Errno::EINTR | Errno::EAGAIN) => return Ok(Heard::Nothing),
+            Err(Errno::EINTR | Errno::EAGAIN) => return Ok(ReadOutcome::Idle),
             Err(errno) => return Err(failed(errno)),
         };
         self.total = self.total.saturating_add(count);
@@ -375,7 +385,7 @@ impl Line {
                 self.bytes.push(*byte);
             }
         }
-        Ok(Heard::Something)
+        Ok(ReadOutcome::Data)
     }
 
     fn finish(mut self, place: &str) -> Result<Secret, SecretError> {

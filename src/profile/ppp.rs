@@ -1,24 +1,24 @@
-//! The PPP side of a profile: how both ends prove themselves, what encryption is insisted on, who speaks PPP.
+//! The PPP settings of a profile: authentication, encryption, the PPP backend.
 //!
-//! Pure data with the defaults in one place. The protocols themselves are the room `ppp`'s.
+//! Pure data with the defaults in one place. The module `ppp` implements the protocols.
 
 use std::{fmt, time::Duration};
 
-/// An authentication protocol that we are ready to speak, weakest first.
+/// An authentication protocol; the order is from the weakest to the strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AuthProtocol {
-    /// `pap`: the password crosses the wire in clear (RFC 1334 §2).
+    /// `pap`: the password is sent in clear (RFC 1334 §2).
     Pap,
     /// `chap`: CHAP with MD5 (RFC 1994).
     ChapMd5,
     /// `mschap`: MS-CHAPv1 (RFC 2433).
     MsChapV1,
-    /// `mschapv2`: MS-CHAPv2 (RFC 2759); the server proves itself too.
+    /// `mschapv2`: MS-CHAPv2 (RFC 2759); authenticates the server too.
     MsChapV2,
 }
 
 impl AuthProtocol {
-    /// The name in profiles.
+    /// Returns the name in profiles.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -29,17 +29,17 @@ impl AuthProtocol {
         }
     }
 
-    /// Whether MPPE keys come out of it (RFC 3079).
+    /// Returns whether the protocol yields MPPE keys (RFC 3079).
     #[must_use]
     pub const fn gives_mppe_keys(self) -> bool {
         matches!(self, Self::MsChapV1 | Self::MsChapV2)
     }
 }
 
-/// What encryption the profile insists on (RFC 3078).
+/// The encryption that the profile requires (RFC 3078).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mppe {
-    /// Off, welcome or required.
+    /// Off, allowed or required.
     pub mode: MppeMode,
     /// The weakest key that is accepted; meaningless when off.
     pub min: MppeStrength,
@@ -48,7 +48,7 @@ pub struct Mppe {
 }
 
 impl Default for Mppe {
-    /// 128 bits, stateless, or no tunnel.
+    /// Requires 128 bits, stateless.
     fn default() -> Self {
         Self { mode: MppeMode::Require, min: MppeStrength::Bits128, stateful: false }
     }
@@ -57,11 +57,11 @@ impl Default for Mppe {
 /// Whether MPPE is negotiated at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MppeMode {
-    /// `off`: refused; everything is in clear.
+    /// `off`: rejected; all packets are in clear.
     Off,
-    /// `allow`: taken when the server offers it.
+    /// `allow`: accepted if the server offers it.
     Allow,
-    /// `require-…`: no packet moves without it.
+    /// `require-…`: no packet is sent without it.
     Require,
 }
 
@@ -77,7 +77,7 @@ pub enum MppeStrength {
 }
 
 impl MppeStrength {
-    /// As a number.
+    /// Returns the length in bits.
     #[must_use]
     pub const fn bits(self) -> u8 {
         match self {
@@ -102,17 +102,18 @@ impl fmt::Display for Mppe {
 /// The PPP side of the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ppp {
-    /// `ppp.backend`: who speaks PPP.
+    /// `ppp.backend`: the implementation of PPP.
     pub backend: PppBackend,
     /// `ppp.options`: further arguments for an external backend.
     pub options: Vec<String>,
     /// `ppp.label`: the label of ppp.conf that ppp(8) reads first.
     pub label: Option<String>,
-    /// `ppp.lcp-echo-interval` and `-failure`; `None` when the interval is "off".
+    /// `ppp.lcp-echo-interval` and `-failure`; `None` if the interval is "off".
     pub echo: Option<Echo>,
-    /// `ppp.mru` that we ask for, in bytes; `None` leaves RFC 1661's 1500 less the overhead to the link.
+    /// `ppp.mru`: the MRU that is requested, in bytes; `None` lets the link use RFC 1661's 1500 less the
+    /// overhead.
     pub mru: Option<u16>,
-    /// `ppp.ipv6`: negotiate IPV6CP.
+    /// `ppp.ipv6`: whether IPV6CP is negotiated.
     pub ipv6: bool,
 }
 
@@ -129,10 +130,10 @@ impl Default for Ppp {
     }
 }
 
-/// Who speaks PPP for a profile.
+/// The implementation of PPP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PppBackend {
-    /// `builtin`: our own, on a tun device.
+    /// `builtin`: the module `ppp`, on a tun device.
     #[default]
     Builtin,
     /// `pppd`: pppd(8).
@@ -141,12 +142,12 @@ pub enum PppBackend {
     Ppp,
 }
 
-/// LCP echo: how a dead peer is noticed.
+/// Settings of LCP echo, which detects a dead peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Echo {
     /// Time between two Echo-Requests.
     pub interval: Duration,
-    /// So many unanswered in a row, and the link is down; at least 1.
+    /// Number of consecutive unanswered requests after which the link is down; at least 1.
     pub failures: u32,
 }
 

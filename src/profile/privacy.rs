@@ -1,5 +1,5 @@
-//! Which parts of a file that parses hold secrets: everything under `password`, and every value whose key the
-//! schema does not know, unless the key is clearly a slip for one that holds no secret.
+//! Finds the parts of a parsed file that may contain secrets: everything under `password`, and every value
+//! whose key is not in the schema, unless the key is clearly a misspelt one that contains no secret.
 
 use toml::de::{DeTable, DeValue};
 
@@ -9,7 +9,7 @@ use super::{
     source::{Source, Span, is_suspicious},
 };
 
-/// Hides them in the source, and then whatever else looks suspicious.
+/// Hides these parts in the source, and then all other suspicious lines.
 pub(super) fn hide_secrets(source: &mut Source, root: &DeTable<'_>) {
     let mut spans = Vec::new();
     for item in items(root) {
@@ -17,12 +17,12 @@ pub(super) fn hide_secrets(source: &mut Source, root: &DeTable<'_>) {
             DeValue::Table(profiles) if item.name == "profile" => {
                 for profile in items(profiles) {
                     match profile.value {
-                        DeValue::Table(keys) => within(keys, "", &mut spans),
-                        _ => everything(profile, &mut spans),
+                        DeValue::Table(keys) => collect_table(keys, "", &mut spans),
+                        _ => collect_value(profile, &mut spans),
                     }
                 }
             }
-            _ => everything(item, &mut spans),
+            _ => collect_value(item, &mut spans),
         }
     }
     for span in spans {
@@ -31,7 +31,7 @@ pub(super) fn hide_secrets(source: &mut Source, root: &DeTable<'_>) {
     source.hide_suspicious_lines();
 }
 
-/// A key of a table and what it stands for.
+/// A key of a table and its value.
 #[derive(Clone, Copy)]
 struct Item<'t> {
     name: &'t str,
@@ -49,31 +49,31 @@ fn items<'t>(table: &'t DeTable<'t>) -> impl Iterator<Item = Item<'t>> {
     })
 }
 
-/// A table that the schema knows; `""` is the profile itself.
-fn within(table: &DeTable<'_>, path: &str, spans: &mut Vec<Span>) {
+/// Collects the secrets in a table of the schema; the path `""` is the profile itself.
+fn collect_table(table: &DeTable<'_>, path: &str, spans: &mut Vec<Span>) {
     let known = schema::children(path);
     for item in items(table) {
         let path = if path.is_empty() { item.name.to_owned() } else { format!("{path}.{}", item.name) };
         match item.value {
             _ if path == "password" => password(item, spans),
             _ if !known.contains(&item.name) => {
-                if !is_slip(item.name, &known) {
-                    everything(item, spans);
+                if !is_misspelt(item.name, &known) {
+                    collect_value(item, spans);
                 }
             }
-            DeValue::Table(inner) if schema::is_table(&path) => within(inner, &path, spans),
-            DeValue::Table(_) => everything(item, spans),
-            // A password has no place among the options, and is not shown for having been put there.
+            DeValue::Table(inner) if schema::is_table(&path) => collect_table(inner, &path, spans),
+            DeValue::Table(_) => collect_value(item, spans),
+            // Options must not contain a password; if they seem to, they are hidden.
             DeValue::Array(entries) if path == "ppp.options" => {
                 let suspicious = |text: &str| is_suspicious(text) || text.contains("key");
                 if entries.iter().any(|entry| entry.get_ref().as_str().is_some_and(suspicious)) {
-                    everything(item, spans);
+                    collect_value(item, spans);
                 }
             }
             DeValue::Array(entries) if path == "routes" => {
                 for entry in entries {
                     if let DeValue::Table(inner) = entry.get_ref() {
-                        within(inner, &path, spans);
+                        collect_table(inner, &path, spans);
                     }
                 }
             }
@@ -87,31 +87,31 @@ fn within(table: &DeTable<'_>, path: &str, spans: &mut Vec<Span>) {
     }
 }
 
-/// Whether an unknown key is clearly a slip for one that holds no secret.
-fn is_slip(name: &str, known: &[&str]) -> bool {
+/// Returns whether an unknown key is clearly a misspelt one that contains no secret.
+fn is_misspelt(name: &str, known: &[&str]) -> bool {
     !is_suspicious(name) && nearest(name, known.iter().copied()).is_some_and(|meant| meant != "password")
 }
 
-/// Under `password` even the keys are hidden, unless they are ours.
+/// Hides everything under `password`, including keys that are not in the schema.
 fn password(item: Item<'_>, spans: &mut Vec<Span>) {
-    let DeValue::Table(table) = item.value else { return everything(item, spans) };
+    let DeValue::Table(table) = item.value else { return collect_value(item, spans) };
     for inner in items(table) {
-        everything(Item { name: "password", ..inner }, spans);
+        collect_value(Item { name: "password", ..inner }, spans);
         if !schema::children("password").contains(&inner.name) {
             spans.push(inner.key);
         }
     }
 }
 
-/// From the end of the key to the end of the value, which for a dotted table may be scattered over lines. Under
-/// a name that sounds like a secret's, the keys of such a table are hidden too.
-fn everything(item: Item<'_>, spans: &mut Vec<Span>) {
+/// Hides from the end of the key to the end of the value, which for a dotted table may be scattered over
+/// lines. If the name looks like a secret's, the keys of such a table are hidden too.
+fn collect_value(item: Item<'_>, spans: &mut Vec<Span>) {
     match item.value {
         DeValue::Table(table) if !table.is_empty() => {
             let secret = is_suspicious(item.name);
             for inner in items(table) {
                 spans.extend(secret.then_some(inner.key));
-                everything(Item { name: if secret { item.name } else { inner.name }, ..inner }, spans);
+                collect_value(Item { name: if secret { item.name } else { inner.name }, ..inner }, spans);
             }
         }
         DeValue::Table(_)

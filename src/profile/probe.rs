@@ -1,24 +1,25 @@
-//! What a profile names on this host, looked at before it is used: password file, rules files, hooks.
+//! Checks the files that a profile names on this host before they are used: password file, rules files,
+//! hooks.
 //!
-//! What is not there yet is a warning, for `check` may run where the profile is written; what will never do is an error.
-//! What we may not look at is nothing: root will see it.
+//! A missing file is a warning, because `check` may run on another host; an unusable file is an error. Files
+//! that only root can access are skipped; root checks them.
 
 use std::{fs::Metadata, io::ErrorKind, os::unix::fs::MetadataExt, path::Path};
 
 use super::{Profile, SecretError, Severity};
 
-/// Something that a profile names and that will not do.
+/// A file of a profile that is missing or unusable.
 pub(super) struct Problem {
-    /// The key that names it.
+    /// The key that names the file.
     pub(super) key: &'static str,
     pub(super) severity: Severity,
-    pub(super) wrong: String,
+    pub(super) message: String,
 }
 
-/// Whether root may run a program, or why not.
+/// A function that returns whether root may run a program; the error says why not.
 pub type MayRun<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
 
-pub(super) fn look(profile: &Profile, may_run: MayRun<'_>) -> Vec<Problem> {
+pub(super) fn check_profile(profile: &Profile, may_run: MayRun<'_>) -> Vec<Problem> {
     let hooks = [("hooks.up", &profile.hooks.up), ("hooks.down", &profile.hooks.down)];
     let hooks = hooks.into_iter().filter_map(|(key, argv)| hook(key, argv.first()?, may_run));
     password(profile).into_iter().chain(rules(profile)).chain(hooks).collect()
@@ -31,17 +32,17 @@ fn password(profile: &Profile) -> Option<Problem> {
         SecretError::Missing { .. } => Severity::Warning,
         _ => Severity::Error,
     };
-    Some(Problem { key: "password.file", severity, wrong: wrong.to_string() })
+    Some(Problem { key: "password.file", severity, message: wrong.to_string() })
 }
 
-/// Whether nobody but its owner can change what root will load. Whether it loads is only known when the tunnel is up.
+/// Checks that only its owner can write the rules file. Its syntax is checked when the tunnel is up.
 fn rules(profile: &Profile) -> Option<Problem> {
     let (key, path) = if cfg!(target_os = "linux") {
         ("nftables.file", &profile.nftables.as_ref()?.file)
     } else {
         ("pf.file", &profile.pf.as_ref()?.file)
     };
-    file(key, path, |found| {
+    check_file(key, path, |found| {
         if !found.is_file() {
             Err(format!("{}: not a file", path.display()))
         } else if found.mode() & 0o022 != 0 {
@@ -54,11 +55,11 @@ fn rules(profile: &Profile) -> Option<Problem> {
 
 fn hook(key: &'static str, program: &str, may_run: MayRun<'_>) -> Option<Problem> {
     let path = Path::new(program);
-    file(key, path, |_| may_run(path))
+    check_file(key, path, |_| may_run(path))
 }
 
-/// What is there is judged.
-fn file(
+/// Checks one path; `judge` runs if it exists.
+fn check_file(
     key: &'static str,
     path: &Path,
     judge: impl FnOnce(&Metadata) -> Result<(), String>,
@@ -68,5 +69,5 @@ fn file(
         Err(error) => (Severity::Warning, format!("{}: {error}", path.display())),
         Ok(found) => (Severity::Error, judge(&found).err()?),
     };
-    Some(Problem { key, severity, wrong })
+    Some(Problem { key, severity, message: wrong })
 }

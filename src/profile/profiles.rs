@@ -1,7 +1,7 @@
-//! All profiles of one run: from files to a table of names, with everything that is wrong with them.
+//! Loads all profiles: from files to a table by name, with a report of all errors.
 //!
-//! An error in one profile makes that profile unusable and no other. A file that is not TOML, or may not be
-//! believed, makes all of its profiles unusable, because nothing in it is sure.
+//! An error in one profile makes only that profile unusable. A file that is not TOML or cannot be trusted
+//! makes all of its profiles unusable.
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
@@ -19,52 +19,52 @@ use super::{
     source::{Source, Span},
 };
 
-/// A syntax error often has others in its train; the first few are enough.
+/// The most syntax errors in a report; later ones are often consequences of the first.
 const MAX_SYNTAX_ERRORS: usize = 5;
 
-/// What was found in the files.
+/// The profiles found in the files, and the report on them.
 pub struct Profiles {
     entries: BTreeMap<ProfileName, Entry>,
     report: Report,
-    /// Which system they are for.
+    /// The system that they are for.
     os: &'static str,
 }
 
 struct Entry {
     at: Excerpt,
-    /// Absent when it has an error.
+    /// `None` if it has an error.
     profile: Option<Profile>,
 }
 
-/// Why a name gives no profile. `Display` is the message for the person, possibly of several lines.
+/// Why there is no profile for a name. `Display` is the message for the user, possibly of several lines.
 #[derive(Debug)]
 pub enum LookupError {
-    /// No file that could be read has it.
+    /// No readable file has such a profile.
     Unknown {
-        /// As asked for.
+        /// The requested name.
         name: String,
-        /// A name that may have been meant.
+        /// The most similar name.
         nearest: Option<ProfileName>,
-        /// Files that could not be read, where it may be.
+        /// The errors of files that could not be read and may contain it.
         files: Report,
     },
-    /// It is there and wrong.
+    /// The profile exists and has errors.
     Broken {
-        /// As asked for.
+        /// The requested name.
         name: ProfileName,
-        /// The errors, all of them.
+        /// All findings of the profile.
         report: Report,
     },
 }
 
 impl Profiles {
-    /// Reads the files. Never fails as a whole: what is wrong stands in [`Profiles::report`].
+    /// Reads the files. Never fails: all errors are in [`Profiles::report`].
     #[must_use]
     pub fn load(locations: &Locations) -> Self {
         Self::load_for(locations, std::env::consts::OS)
     }
 
-    /// The same as if it were done on another system, named as in [`std::env::consts::OS`].
+    /// Does the same for another system, named as in [`std::env::consts::OS`].
     #[must_use]
     pub fn load_for(locations: &Locations, os: &'static str) -> Self {
         let (sources, findings) = files::read(locations);
@@ -78,13 +78,14 @@ impl Profiles {
         profiles
     }
 
-    /// Reads a text as if it were the file at `path`. `is_private`: whether it may hold an inline password.
+    /// Reads a text as if it were the file at `path`. `is_private` is whether it may contain an inline
+    /// password.
     #[must_use]
     pub fn from_text(path: &Path, text: &str, is_private: bool) -> Self {
         Self::from_text_for(path, text, is_private, std::env::consts::OS)
     }
 
-    /// The same as if it were done on another system, named as in [`std::env::consts::OS`].
+    /// Does the same for another system, named as in [`std::env::consts::OS`].
     #[must_use]
     pub fn from_text_for(path: &Path, text: &str, is_private: bool, os: &'static str) -> Self {
         let mut profiles = Self::empty(os);
@@ -92,10 +93,11 @@ impl Profiles {
         profiles
     }
 
-    /// The profile of that name.
+    /// Returns the profile of that name.
     ///
     /// # Errors
-    /// [`LookupError::Unknown`] with the nearest name, or [`LookupError::Broken`] with all of its errors.
+    /// Returns [`LookupError::Unknown`] with the nearest name, or [`LookupError::Broken`] with all findings
+    /// of the profile.
     pub fn get(&self, name: &str) -> Result<&Profile, LookupError> {
         match self.entries.get_key_value(name) {
             Some((_, Entry { profile: Some(profile), .. })) => Ok(profile),
@@ -113,32 +115,32 @@ impl Profiles {
         }
     }
 
-    /// All names, those of broken profiles too, sorted.
+    /// Returns all names, sorted, including those of broken profiles.
     pub fn names(&self) -> impl Iterator<Item = &ProfileName> {
         self.entries.keys()
     }
 
-    /// All names, each with its profile when it is usable, sorted.
+    /// Returns all names, sorted, each with its profile if that is usable.
     pub fn iter(&self) -> impl Iterator<Item = (&ProfileName, Option<&Profile>)> {
         self.entries.iter().map(|(name, entry)| (name, entry.profile.as_ref()))
     }
 
-    /// Everything that was found in all files: what `check` prints.
+    /// Returns the findings of all files, which `check` prints.
     #[must_use]
     pub const fn report(&self) -> &Report {
         &self.report
     }
 
-    /// Looks at what the profiles name on this host as well, which only root may be able to: what `up` would say of it
-    /// becomes a finding of the report.
+    /// Checks the files and programs that the profiles name on this host, as `up` does, and adds findings to
+    /// the report. Some may be accessible to root only.
     pub fn probe(&mut self, may_run: MayRun<'_>) {
         for (name, Entry { at, profile }) in &self.entries {
-            for doubt in profile.iter().flat_map(|profile| probe::look(profile, may_run)) {
-                let mut finding = Finding::error(doubt.wrong);
-                finding.severity = doubt.severity;
+            for problem in profile.iter().flat_map(|profile| probe::check_profile(profile, may_run)) {
+                let mut finding = Finding::error(problem.message);
+                finding.severity = problem.severity;
                 finding.profile = Some(name.clone());
                 finding.at = Some(at.clone());
-                finding.label = format!("its `{}`", doubt.key);
+                finding.label = format!("its `{}`", problem.key);
                 self.report.push(finding);
             }
         }
@@ -154,7 +156,7 @@ impl Profiles {
     }
 
     fn add(&mut self, mut source: Source) {
-        // The tree borrows its text while the source learns from the tree what to hide.
+        // The tree borrows this copy, because the source changes while the tree is in use.
         let text: Zeroizing<String> = source.text.clone();
         let (root, errors) = DeTable::parse_recoverable(&text);
         if !errors.is_empty() {
@@ -169,7 +171,7 @@ impl Profiles {
             return;
         }
         privacy::hide_secrets(&mut source, root.get_ref());
-        for draft in strangers(root.get_ref()) {
+        for draft in unknown_top_level_keys(root.get_ref()) {
             self.report.push(draft.finish(&source, None));
         }
         let Some(DeValue::Table(tables)) = root.get_ref().get("profile").map(|value| value.get_ref()) else {
@@ -212,8 +214,8 @@ impl Profiles {
     }
 }
 
-/// What stands at the top of a file and is not `profile`.
-fn strangers(root: &DeTable<'_>) -> Vec<Draft> {
+/// Returns a draft for each top-level key of a file that is not a table `profile`.
+fn unknown_top_level_keys(root: &DeTable<'_>) -> Vec<Draft> {
     let mut drafts = Vec::new();
     for (key, value) in root {
         let (word, at) = (key.get_ref().as_ref(), Span::from(key.span()));
@@ -237,7 +239,7 @@ fn strangers(root: &DeTable<'_>) -> Vec<Draft> {
 }
 
 impl LookupError {
-    /// The message, drawn as asked.
+    /// Returns the message in the given style.
     #[must_use]
     pub fn render(&self, style: Style) -> String {
         match self {

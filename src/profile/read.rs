@@ -1,7 +1,7 @@
-//! From one profile's TOML table to a [`Profile`]: who is called and how it is proven.
+//! Reads a [`Profile`] from its TOML table: servers, credentials, call and PPP settings.
 //!
-//! What the tunnel does to the host is read in `read_host`; what must hold between keys is checked in `check`.
-//! Defaults are those of [`Profile::new`]: a key that is absent leaves its field as it is there.
+//! `read_host` reads the settings for the host; `check` checks the relations between keys. Defaults are those
+//! of [`Profile::new`]: an absent key leaves its field unchanged.
 
 use std::{ffi::OsString, time::Duration};
 
@@ -22,19 +22,21 @@ use crate::secret::Secret;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
-const SHORTEST: Duration = Duration::from_millis(100);
+const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Options for an external PPP: a pipe holds so many of the longest at once, each byte written as four.
-const MOST_OPTIONS: usize = 48;
+/// The most options for an external PPP: a pipe holds this many of the longest, with each byte escaped as
+/// four.
+const MAX_OPTIONS: usize = 48;
 
-/// What has no default, and what to do about it.
+/// The keys without a default, and the advice for adding them.
 const REQUIRED: &[(&str, &str)] = &[
     ("server", "add server = \"vpn.example.net\""),
     ("user", "add user = \"…\""),
     ("password", "add password.file, password.command, password.fd or password.credential"),
 ];
 
-/// Reads `[profile.NAME]` for a system, named as in [`std::env::consts::OS`]; the profile is there when no finding is an error.
+/// Reads `[profile.NAME]` for a system, named as in [`std::env::consts::OS`]. Returns a profile only if no
+/// finding is an error.
 pub(super) fn profile(
     source: &Source,
     name: &ProfileName,
@@ -65,7 +67,7 @@ pub(super) fn profile(
     (profile.filter(|_| !failed), findings)
 }
 
-/// The profile as far as it could be read: where something is wrong, a draft says so and a default stands for it.
+/// Reads as much of the profile as possible: each error becomes a draft, and its field gets a default.
 fn read(
     reader: &mut Reader,
     source: &Source,
@@ -76,7 +78,7 @@ fn read(
     reader.check_keys(table, "");
     let known = schema::children("");
     for (key, label) in REQUIRED {
-        // A slip in the key has been reported already.
+        // `check_keys` has already reported a misspelt key.
         let meant = |word: &str| word == *key || nearest(word, known.iter().copied()) == Some(*key);
         if !table.keys().any(|word| meant(word.get_ref())) {
             reader.drafts.push(Draft::error(header, format!("profile `{name}` has no `{key}`"), *label));
@@ -117,7 +119,7 @@ fn servers(reader: &mut Reader, table: &DeTable<'_>) -> Vec<Server> {
     servers
 }
 
-/// User and domain; a domain may stand before a backslash in `user` or have its own key.
+/// Reads user and domain. The domain is the part before a backslash in `user`, or has its own key.
 fn user(reader: &mut Reader, table: &DeTable<'_>) -> Option<(String, Option<String>)> {
     let domain = reader.parsed(table, "domain", |text| values::printable(text, 255));
     let value = reader.take(table, "user")?;
@@ -180,13 +182,13 @@ fn password(reader: &mut Reader, source: &Source, table: &DeTable<'_>) -> Option
     file.or(command).or(fd).or(credential)
 }
 
-/// The settings of pptp(8) that are no times.
+/// Reads the settings of pptp(8) other than timeouts.
 fn call(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
     profile.phone = reader.parsed(table, "phone", |text| match text.is_ascii() {
         true => values::printable(text, 64),
         false => Err("1 to 64 ASCII characters".to_owned()),
     });
-    if let Some(quirks) = reader.parsed(table, "quirks", |text| values::word(text, values::QUIRKS)) {
+    if let Some(quirks) = reader.parsed(table, "quirks", |text| values::keyword(text, values::QUIRKS)) {
         profile.quirks = quirks;
     }
     profile.localbind = reader.parsed(table, "localbind", values::local_address);
@@ -212,9 +214,9 @@ fn timeouts(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
         ("timeouts.auth", &mut out.auth),
         ("timeouts.network", &mut out.network),
     ] {
-        *limit = reader.duration(table, path, SHORTEST..=HOUR, *limit);
+        *limit = reader.duration(table, path, MIN_TIMEOUT..=HOUR, *limit);
     }
-    out.stop = reader.duration(table, "timeouts.stop", SHORTEST..=MINUTE, out.stop);
+    out.stop = reader.duration(table, "timeouts.stop", MIN_TIMEOUT..=MINUTE, out.stop);
     out.max_echo_wait = reader.duration(table, "timeouts.max-echo-wait", SECOND..=HOUR, out.max_echo_wait);
     if let Some(value) = reader.take(table, "timeouts.reorder") {
         out.reorder = match value.value {
@@ -240,7 +242,7 @@ fn authentication(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profil
         }
         let mut accepted = Vec::new();
         for item in items {
-            match reader.parse(item, |text| values::word(text, values::AUTH)) {
+            match reader.parse(item, |text| values::keyword(text, values::AUTH)) {
                 Some(protocol) if accepted.contains(&protocol) => reader.bad(item, "listed twice"),
                 protocol => accepted.extend(protocol),
             }
@@ -256,15 +258,16 @@ fn authentication(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profil
 fn ppp(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
     let Some(table) = reader.table(table, "ppp") else { return };
     let out = &mut profile.ppp;
-    if let Some(backend) = reader.parsed(table, "ppp.backend", |text| values::word(text, values::BACKENDS)) {
+    if let Some(backend) = reader.parsed(table, "ppp.backend", |text| values::keyword(text, values::BACKENDS))
+    {
         out.backend = backend;
     }
     if let Some(value) = reader.take(table, "ppp.options") {
         let items = reader.list(value).unwrap_or_default();
         let given = |item| reader.parse(item, |text| backend::option(out.backend, text));
         out.options = items.into_iter().filter_map(given).collect();
-        if out.options.len() > MOST_OPTIONS {
-            reader.bad(value, format!("at most {MOST_OPTIONS} options"));
+        if out.options.len() > MAX_OPTIONS {
+            reader.bad(value, format!("at most {MAX_OPTIONS} options"));
         }
     }
     out.label = reader.parsed(table, "ppp.label", backend::label);
@@ -286,10 +289,10 @@ fn ppp(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
 fn retry(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
     let Some(table) = reader.table(table, "retry") else { return };
     let out = &mut profile.retry;
-    out.first = reader.duration(table, "retry.first", SHORTEST..=HOUR, out.first);
-    // A longer first wait than the default maximum would otherwise be an error about a key that no one wrote.
+    out.first = reader.duration(table, "retry.first", MIN_TIMEOUT..=HOUR, out.first);
+    // Otherwise a first wait above the default maximum would be an error about a key that is not in the file.
     out.max = out.max.max(out.first);
-    out.max = reader.duration(table, "retry.max", SHORTEST..=24 * HOUR, out.max);
+    out.max = reader.duration(table, "retry.max", MIN_TIMEOUT..=24 * HOUR, out.max);
     out.attempts = reader.integer(table, "retry.attempts", 0..=1_000_000);
     match (reader.bool(table, "retry.forever"), out.attempts) {
         (Some(true), Some(_)) => {

@@ -1,4 +1,4 @@
-//! From one profile's TOML table to what the tunnel does to the host: device, routes, resolvers, firewall, hooks.
+//! Reads the host settings of a profile from its TOML table: device, routes, resolvers, firewall, hooks.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -20,7 +20,7 @@ pub(super) fn read(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profi
     profile.peer_routes = reader.bool(table, "peer-routes").unwrap_or(false);
     profile.exclude = exclude(reader, table);
     profile.default_route = default_route(reader, table);
-    if let Some(leak) = reader.parsed(table, "leak", |text| values::word(text, values::LEAKS)) {
+    if let Some(leak) = reader.parsed(table, "leak", |text| values::keyword(text, values::LEAKS)) {
         profile.leak = leak;
     }
     profile.dns = dns(reader, table);
@@ -61,7 +61,7 @@ fn mss(reader: &mut Reader, table: &DeTable<'_>) -> Mss {
     }
 }
 
-/// A number of bytes where a word could stand instead.
+/// Reads a number of bytes, where one of `words` is also allowed.
 fn bytes(reader: &mut Reader, value: TomlValue<'_>, words: &str) -> Option<u16> {
     if let DeValue::Integer(_) = value.value {
         return reader.as_integer(value, 576..=1500).and_then(|bytes| u16::try_from(bytes).ok());
@@ -91,18 +91,18 @@ fn routes(reader: &mut Reader, table: &DeTable<'_>) -> Vec<Route> {
     routes
 }
 
-/// A prefix, or a table with `to`, `metric`, `table` and `label`.
+/// Reads a prefix, or a table with `to`, `metric`, `table` and `label`.
 fn route(reader: &mut Reader, item: TomlValue<'_>) -> Option<Route> {
     let DeValue::Table(table) = item.value else {
         let prefix = reader.parse(item, values::prefix)?;
-        return not_default(reader, item, prefix).map(Route::to);
+        return reject_default(reader, item, prefix).map(Route::to);
     };
     reader.check_keys(table, "routes");
     required(reader, table, "routes", "to");
     let to = reader.take(table, "routes.to");
     let prefix = to.and_then(|to| reader.parse(to, values::prefix));
     let metric = reader.integer(table, "routes.metric", 0..=u32::MAX);
-    // 0 means "unspecified" to the kernel and 255 is its own `local` table.
+    // 0 means "unspecified" to the kernel, and 255 is the `local` table.
     let number =
         reader.take(table, "routes.table").and_then(|value| match reader.as_integer(value, 1..=u32::MAX) {
             Some(255) => {
@@ -112,11 +112,11 @@ fn route(reader: &mut Reader, item: TomlValue<'_>) -> Option<Route> {
             number => number,
         });
     let label = reader.parsed(table, "routes.label", values::route_label);
-    let prefix = not_default(reader, to.unwrap_or(item), prefix?)?;
+    let prefix = reject_default(reader, to.unwrap_or(item), prefix?)?;
     Some(Route { metric, table: number, label, ..Route::to(prefix) })
 }
 
-fn not_default(reader: &mut Reader, at: TomlValue<'_>, prefix: IpNet) -> Option<IpNet> {
+fn reject_default(reader: &mut Reader, at: TomlValue<'_>, prefix: IpNet) -> Option<IpNet> {
     if prefix.prefix_len() == 0 {
         reader.bad(at, "for everything, write default = true");
         return None;
@@ -125,7 +125,7 @@ fn not_default(reader: &mut Reader, at: TomlValue<'_>, prefix: IpNet) -> Option<
 }
 
 fn overlaps(reader: &mut Reader, routes: &[(Route, Span)]) {
-    // Lists of thousands are usual: by what could cover a prefix, not by all the others.
+    // Lists of thousands are common: look up covering prefixes instead of comparing all pairs.
     let kind = |route: &Route| (route.table, route.metric);
     let numbered = routes.iter().enumerate();
     let numbers: HashMap<_, usize> =
@@ -150,7 +150,7 @@ fn exclude(reader: &mut Reader, table: &DeTable<'_>) -> Vec<IpNet> {
     prefixes
 }
 
-/// `true`, `false`, or a table with `mode`.
+/// Reads `true`, `false`, or a table with `mode`.
 fn default_route(reader: &mut Reader, table: &DeTable<'_>) -> Option<DefaultRoute> {
     let value = reader.take(table, "default")?;
     match value.value {
@@ -159,7 +159,7 @@ fn default_route(reader: &mut Reader, table: &DeTable<'_>) -> Option<DefaultRout
         DeValue::Table(table) => {
             reader.check_keys(table, "default");
             required(reader, table, "default", "mode");
-            reader.parsed(table, "default.mode", |text| values::word(text, values::DEFAULT_MODES))
+            reader.parsed(table, "default.mode", |text| values::keyword(text, values::DEFAULT_MODES))
         }
         _ => {
             reader.wrong_type(value, "true, false or { mode = \"halves\" }");
@@ -168,7 +168,7 @@ fn default_route(reader: &mut Reader, table: &DeTable<'_>) -> Option<DefaultRout
     }
 }
 
-/// `"none"`, `"peer"`, or a table.
+/// Reads `"none"`, `"peer"`, or a table.
 fn dns(reader: &mut Reader, table: &DeTable<'_>) -> Dns {
     let Some(value) = reader.take(table, "dns") else { return Dns::default() };
     let table = match value.value {
@@ -201,7 +201,7 @@ fn dns(reader: &mut Reader, table: &DeTable<'_>) -> Dns {
         }
     }
     if let Some(backend) =
-        reader.parsed(table, "dns.backend", |text| values::word(text, values::DNS_BACKENDS))
+        reader.parsed(table, "dns.backend", |text| values::keyword(text, values::DNS_BACKENDS))
     {
         dns.backend = backend;
     }
@@ -235,7 +235,7 @@ fn hooks(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
     out.timeout = reader.duration(table, "hooks.timeout", range, out.timeout);
 }
 
-/// Reports a key that its table cannot do without.
+/// Reports a required key that is missing in its table.
 fn required(reader: &mut Reader, table: &DeTable<'_>, path: &str, key: &str) {
     if !table.contains_key(key) {
         let mut spans: Vec<Span> = table.keys().map(|key| Span::from(key.span())).collect();

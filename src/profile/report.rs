@@ -1,5 +1,5 @@
-//! What is wrong with the profiles, or merely doubtful, and how it is shown: a sentence, the place with a
-//! caret, what would be right. Findings own only what [`Source::excerpt`](super::source::Source) let through.
+//! Errors and warnings about the profiles, and their text: a sentence, the source line with a caret, advice.
+//! Findings contain only text that [`Source::excerpt`](super::source::Source) returned.
 
 use std::fmt;
 
@@ -11,45 +11,45 @@ use super::{
     source::{Source, Span},
 };
 
-/// Everything that was found, each list in the order of files and lines.
+/// All findings, each list in the order of files and lines.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// What makes a profile or a file unusable.
+    /// Findings that make a profile or a file unusable.
     pub errors: Vec<Finding>,
-    /// What works and is probably not wanted.
+    /// Settings that work and are probably not intended.
     pub warnings: Vec<Finding>,
 }
 
-/// One thing that was found.
+/// One error or warning.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// Error or warning.
     pub severity: Severity,
-    /// The profile that it is about; `None` when it is about a file or a place.
+    /// The profile it is about; `None` if it is about a file or directory.
     pub profile: Option<ProfileName>,
-    /// What is wrong, in one line.
+    /// The message, one line.
     pub title: String,
-    /// Where.
+    /// The source line; `None` if there is none.
     pub at: Option<Excerpt>,
-    /// What would be right, beside the caret.
+    /// The advice beside the caret.
     pub label: String,
-    /// A second place that has to do with it, and why.
+    /// A second, related source line, with its label.
     pub also: Option<(Excerpt, String)>,
     /// Further lines of advice.
     pub help: Vec<String>,
 }
 
-/// How bad a [`Finding`] is.
+/// The severity of a [`Finding`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// The profile cannot be used.
     Error,
-    /// It can.
+    /// The profile can be used.
     Warning,
 }
 
 impl Report {
-    /// Sorts the finding into its list.
+    /// Adds the finding to the list of its severity.
     pub fn push(&mut self, finding: Finding) {
         match finding.severity {
             Severity::Error => self.errors.push(finding),
@@ -57,13 +57,13 @@ impl Report {
         }
     }
 
-    /// Whether nothing at all was found.
+    /// Returns whether there are neither errors nor warnings.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.errors.is_empty() && self.warnings.is_empty()
     }
 
-    /// All findings as text, errors first, a blank line between two; empty when there is nothing to say.
+    /// Returns all findings as text, errors first, separated by blank lines; empty if there are none.
     #[must_use]
     pub fn render(&self, style: Style) -> String {
         let parts: Vec<_> =
@@ -72,17 +72,17 @@ impl Report {
     }
 }
 
-/// How a report is drawn.
+/// The output style of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// Plain ASCII: files, pipes, tests.
+    /// Plain ASCII, for files, pipes and tests.
     Plain,
     /// With terminal colours.
     Colour,
 }
 
 impl Finding {
-    /// A finding without a place.
+    /// Returns an error without a source line.
     pub(super) fn error(title: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
@@ -95,7 +95,7 @@ impl Finding {
         }
     }
 
-    /// The finding as text, without a newline at the end.
+    /// Returns the finding as text, without a newline at the end.
     #[must_use]
     pub fn render(&self, style: Style) -> String {
         let level = match self.severity {
@@ -141,7 +141,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A finding whose places are still byte ranges: they are cut out once it is known what must be hidden.
+/// A finding with byte ranges instead of excerpts, which are taken once it is known what must be hidden.
 pub(super) struct Draft {
     pub(super) severity: Severity,
     pub(super) title: String,
@@ -199,7 +199,7 @@ fn annotation<'a>(at: &Excerpt, label: &'a str, kind: AnnotationKind) -> Annotat
     if label.is_empty() { annotation } else { annotation.label(one_line(label)) }
 }
 
-/// File and profile names come from outside; they may not reach the terminal as control characters.
+/// Replaces control characters, which file and profile names may contain.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -1,11 +1,11 @@
-//! Every key that a `[profile.NAME]` table may hold, and which of them this version does not perform yet.
+//! The keys that a `[profile.NAME]` table may contain, and those that this version does not implement yet.
 //!
-//! Two tables and nothing else: reading is `read`'s, and the manual page is held against [`KEYS`] by a test.
-//! A later version that implements something removes its row from [`GATE`]; the reader needs no change.
+//! `read` does the reading; a test compares the manual page with [`KEYS`]. Implementing a key removes its row
+//! from [`GATE`]; the reader needs no change.
 
 use toml::de::DeValue;
 
-/// The full path of each key, in the order of the manual page. A table is known by its children.
+/// The full path of each key, in the order of the manual page. A table appears through its children.
 pub const KEYS: &[&str] = &[
     "server",
     "phone",
@@ -81,20 +81,20 @@ pub const KEYS: &[&str] = &[
     "autostart",
 ];
 
-/// One thing that the schema has a place for and that this version does not do.
+/// A key of the schema that this version does not implement.
 pub struct UnsupportedKey {
-    /// The key or the table, by its full path.
+    /// The full path of the key or table.
     pub key: &'static str,
-    /// The values that work already: strings as they are, booleans as `true` and `false`.
+    /// The values that are implemented: strings as they are, booleans as `true` and `false`.
     pub works: &'static [&'static str],
-    /// What is missing, as the end of a sentence.
+    /// The missing feature, as the end of a sentence.
     pub missing: &'static str,
 }
 
-/// What is refused with "not supported yet", never silently ignored.
+/// The keys that are rejected with "not supported yet" instead of being ignored.
 pub const GATE: &[UnsupportedKey] = &[];
 
-/// Whether this version performs the key, at least for some values.
+/// Returns whether this version implements the key, at least for some values.
 #[must_use]
 pub fn is_supported(key: &str) -> bool {
     !GATE.iter().any(|gate| {
@@ -103,7 +103,7 @@ pub fn is_supported(key: &str) -> bool {
     })
 }
 
-/// The gate that this value of this key runs into.
+/// Returns the gate that rejects this value of the key.
 pub(super) fn gate(key: &str, value: &DeValue<'_>) -> Option<&'static UnsupportedKey> {
     let gate = GATE.iter().find(|gate| gate.key == key)?;
     let works = match value {
@@ -119,7 +119,7 @@ pub(super) fn gate(key: &str, value: &DeValue<'_>) -> Option<&'static Unsupporte
     (!works).then_some(gate)
 }
 
-/// The names that a table knows; `""` is the profile itself.
+/// Returns the names of the keys in a table; `""` is the profile itself.
 pub(super) fn children(table: &str) -> Vec<&'static str> {
     let mut names: Vec<&'static str> = Vec::new();
     for key in KEYS {
@@ -134,7 +134,7 @@ pub(super) fn children(table: &str) -> Vec<&'static str> {
     names
 }
 
-/// Whether a key of the profile may be written as a table.
+/// Returns whether a key of the profile may be written as a table.
 pub(super) fn is_table(key: &str) -> bool {
     !children(key).is_empty()
 }
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn children_are_the_next_segment_once() {
+    fn children_are_unique_next_segments() {
         assert_eq!(children("default"), ["mode"]);
         assert_eq!(children("password"), ["file", "command", "fd", "credential"]);
         let top = children("");
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn every_gate_is_on_a_key_or_a_table_of_the_schema() {
+    fn every_gate_names_a_key_or_table_of_the_schema() {
         for gate in GATE {
             assert!(KEYS.contains(&gate.key) || is_table(gate.key), "{}", gate.key);
         }

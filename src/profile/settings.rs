@@ -1,7 +1,7 @@
-//! The typed profile: who is called, how long each phase may take, when it is tried again.
+//! The typed profile: servers, credentials, the timeout of each phase, retry.
 //!
-//! Pure data with the defaults in one place; what PPP has to prove and to encrypt is in `ppp`, what the tunnel does to
-//! the host in `host`.
+//! Pure data with the defaults in one place. PPP, authentication and encryption are in `ppp`, the tunnel's
+//! changes to the host in `host`.
 
 use std::{
     ffi::OsString,
@@ -12,48 +12,50 @@ use std::{
 };
 
 use super::{
-    AuthProtocol, DefaultRoute, Dns, Hooks, Leak, LinkPlace, Mppe, Mss, Mtu, Nftables, Pf, Ppp, ProfileName,
-    Route,
+    AuthProtocol, DefaultRoute, Dns, Hooks, Leak, LinkSettings, Mppe, Mss, Mtu, Nftables, Pf, Ppp,
+    ProfileName, Route,
 };
 use crate::secret::Secret;
 
 /// One `[profile.NAME]` table, validated, every default filled in.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// The NAME, safe in paths.
+    /// The NAME, which is safe in paths.
     pub name: ProfileName,
-    /// Where it was written; `None` for one that a program made.
+    /// Where it is in its file; `None` for a profile that was not read from one.
     pub origin: Option<Origin>,
-    /// `server`: at least one; tried in order, all addresses of each.
+    /// `server`: at least one. They are tried in order, each with all of its addresses.
     pub servers: Vec<Server>,
-    /// `phone`: passed in the Outgoing-Call-Request (RFC 2637 §2.7), at most 64 bytes; overrides a quirk's number.
+    /// `phone`: sent in the Outgoing-Call-Request (RFC 2637 §2.7), at most 64 bytes; overrides a quirk's
+    /// number.
     pub phone: Option<String>,
-    /// `quirks`: works around a peer that departs from RFC 2637.
+    /// `quirks`: workaround for a peer that departs from RFC 2637.
     pub quirks: Quirks,
     /// `timeouts`: the limit of every phase.
     pub timeouts: Timeouts,
-    /// `missing-window`: a GRE packet this many sequence numbers ahead is bogus and dropped; `None` accepts any.
+    /// `missing-window`: GRE packets this many sequence numbers ahead are bogus and dropped; `None` accepts
+    /// any.
     pub missing_window: Option<u32>,
     /// `localbind`: the source address of control connection and GRE; `None` leaves it to the kernel.
     pub localbind: Option<Ipv4Addr>,
-    /// `logstring`: the word that opens each log line; `None` means the profile's name.
+    /// `logstring`: prefix of each log line; `None` means the profile's name.
     pub logstring: Option<String>,
     /// `loglevel`: how much is logged.
     pub loglevel: LogLevel,
     /// `user`, without a domain.
     pub user: String,
-    /// `domain`, or what stood before the backslash in `user = "DOMAIN\\name"`.
+    /// `domain`, or the part before the backslash in `user = "DOMAIN\\name"`.
     pub domain: Option<String>,
-    /// `password`: where the password comes from. It is fetched once per `up` (a descriptor or a PIN cannot be
-    /// asked twice), and not kept here unless inline.
+    /// `password`: the source of the password. The password is read once per `up` (a descriptor or a PIN
+    /// cannot be read twice), and not stored here unless inline.
     pub password: PasswordSource,
-    /// `auth`: the protocols that we accept, strongest first, each once, never empty.
+    /// `auth`: the accepted authentication protocols, strongest first, each once, never empty.
     pub auth: Vec<AuthProtocol>,
-    /// `mppe`: what encryption we insist on.
+    /// `mppe`: the required encryption.
     pub mppe: Mppe,
     /// `ppp`: the PPP side of the call.
     pub ppp: Ppp,
-    /// `unit`: the N of tunN; `None` takes a free one.
+    /// `unit`: the N of tunN; `None` selects a free one.
     pub unit: Option<u32>,
     /// `mtu` of the tunnel device.
     pub mtu: Mtu,
@@ -63,32 +65,33 @@ pub struct Profile {
     pub peer_routes: bool,
     /// `exclude`: prefixes that stay outside the tunnel.
     pub exclude: Vec<ipnet::IpNet>,
-    /// `default`: everything goes through the tunnel, and how; `None` leaves the default route alone.
+    /// `default`: how all traffic is sent through the tunnel; `None` leaves the default route alone.
     pub default_route: Option<DefaultRoute>,
-    /// `leak`: whether traffic meant for the tunnel may leave in clear while it is down between `up` and `down`.
+    /// `leak`: whether traffic for the tunnel may leave in clear while the tunnel is lost between `up` and
+    /// `down`.
     pub leak: Leak,
-    /// `dns`: whose resolvers are used while the tunnel is up.
+    /// `dns`: the resolvers that are used while the tunnel is up.
     pub dns: Dns,
     /// `pf`: an anchor that is loaded while the tunnel is up.
     pub pf: Option<Pf>,
     /// `nftables`: a rules file that is loaded while the tunnel is up.
     pub nftables: Option<Nftables>,
-    /// `nat`: masquerade the LAN behind this host into the tunnel.
+    /// `nat`: masquerade traffic from the LAN behind this host into the tunnel.
     pub nat: bool,
-    /// `mss`: clamp the TCP MSS of what crosses the tunnel.
+    /// `mss`: clamp the MSS of TCP connections through the tunnel.
     pub mss: Mss,
-    /// `hooks`: the person's own programs at link-up and link-down.
+    /// `hooks`: the user's programs that run at link-up and link-down.
     pub hooks: Hooks,
-    /// `link`: the namespace, routing domain or FIB that the tunnel lives in.
-    pub link: LinkPlace,
-    /// `retry`: when and how often a lost tunnel is dialled again.
+    /// `link`: the namespace, routing domain or FIB of the tunnel.
+    pub link: LinkSettings,
+    /// `retry`: when and how often a lost tunnel is redialled.
     pub retry: Retry,
-    /// `autostart`: brought up at boot.
+    /// `autostart`: whether the tunnel is brought up at boot.
     pub autostart: bool,
 }
 
 impl Profile {
-    /// A profile with every default, as if only these four had been written.
+    /// Returns a profile with these four settings and defaults for all others.
     #[must_use]
     pub fn new(name: ProfileName, server: Server, user: &str, password: PasswordSource) -> Self {
         Self {
@@ -121,23 +124,23 @@ impl Profile {
             nat: false,
             mss: Mss::default(),
             hooks: Hooks::default(),
-            link: LinkPlace::default(),
+            link: LinkSettings::default(),
             retry: Retry::default(),
             autostart: false,
         }
     }
 
-    /// The word that opens each log line.
+    /// Returns the prefix of each log line.
     #[must_use]
     pub fn log_name(&self) -> &str {
         self.logstring.as_deref().unwrap_or(self.name.as_str())
     }
 }
 
-/// The place in a file where something was written.
+/// A position in a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
-    /// The file, as it was opened.
+    /// The file, by the path under which it was opened.
     pub file: PathBuf,
     /// Line, counted from 1.
     pub line: usize,
@@ -151,20 +154,20 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One place to call: `"vpn.example.net"`, `"203.0.113.9"` or either with `:PORT`.
+/// One server: `"vpn.example.net"`, `"203.0.113.9"` or either with `:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Server {
-    /// Name or address.
+    /// Its name or address.
     pub host: Host,
     /// TCP port of the control connection.
     pub port: u16,
 }
 
 impl Server {
-    /// The port of RFC 2637 §1.2.
+    /// The default port (RFC 2637 §1.2).
     pub const PORT: u16 = 1723;
 
-    /// The address, when it was written as one: there is nothing to resolve then.
+    /// Returns the address, if the profile gives an address, which needs no name resolution.
     #[must_use]
     pub const fn literal(&self) -> Option<SocketAddrV4> {
         match self.host {
@@ -184,7 +187,7 @@ impl fmt::Display for Server {
 /// A server's name or its IPv4 address (GRE of RFC 2637 runs over IPv4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
-    /// A host name, checked for form, not yet resolved.
+    /// A syntactically valid host name, not yet resolved.
     Name(String),
     /// An IPv4 address.
     Address(Ipv4Addr),
@@ -199,7 +202,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// A known departure of some peer from RFC 2637; `pptp::quirks` has the differences.
+/// A known departure of a peer from RFC 2637; `pptp::quirks` implements the differences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Quirks {
     /// The peer follows the RFC.
@@ -210,7 +213,7 @@ pub enum Quirks {
 }
 
 impl Quirks {
-    /// The name in profiles and in `pptp --quirks`; `None` for no quirk.
+    /// Returns the name in profiles and in `pptp --quirks`; `None` for no quirk.
     #[must_use]
     pub const fn name(self) -> Option<&'static str> {
         match self {
@@ -220,7 +223,7 @@ impl Quirks {
     }
 }
 
-/// The limit of each phase, and of each wait inside one.
+/// The timeout of each phase, and of each wait inside one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// `resolve`: looking up one server name.
@@ -231,7 +234,7 @@ pub struct Timeouts {
     pub control: Duration,
     /// `call`: from OCRQ to OCRP.
     pub call: Duration,
-    /// `gre`: call up, and nothing heard yet on protocol 47.
+    /// `gre`: from the established call to the first GRE packet (IP protocol 47).
     pub gre: Duration,
     /// `lcp`: from the first Configure-Request to LCP open.
     pub lcp: Duration,
@@ -239,13 +242,14 @@ pub struct Timeouts {
     pub auth: Duration,
     /// `network`: CCP, IPCP and IPV6CP together, until packets may flow.
     pub network: Duration,
-    /// `stop`: each single wait of a polite end (CDN, Stop-Control-Connection-Reply, LCP Terminate-Ack).
+    /// `stop`: each wait of a graceful shutdown (CDN, Stop-Control-Connection-Reply, LCP Terminate-Ack).
     pub stop: Duration,
-    /// `reorder`: how long a packet may wait for an earlier one.
+    /// `reorder`: how long a GRE packet may wait for an earlier one.
     pub reorder: Reorder,
-    /// `idle-wait`: control silence before an Echo-Request; `None` ("off", or 0 as in pptp(8)) sends none.
+    /// `idle-wait`: idle time of the control connection before an Echo-Request; `None` ("off", or 0 as in
+    /// pptp(8)) sends none.
     pub idle_wait: Option<Duration>,
-    /// `max-echo-wait`: how long the Echo-Reply may take before the connection counts as dead.
+    /// `max-echo-wait`: how long the Echo-Reply may take before the connection is considered dead.
     pub max_echo_wait: Duration,
 }
 
@@ -268,10 +272,10 @@ impl Default for Timeouts {
     }
 }
 
-/// What happens to GRE packets that overtook an earlier one.
+/// The treatment of GRE packets that arrive before an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reorder {
-    /// `"off"`, `--nobuffer`: delivered at once; what comes late is dropped.
+    /// `"off"`, `--nobuffer`: delivered at once; late packets are dropped.
     Off,
     /// Held for an adaptive time, never longer than this (10 ms to 10 s, `--timeout`).
     Hold(Duration),
@@ -286,7 +290,7 @@ impl Default for Reorder {
 /// `loglevel`, with the meaning of `pptp --loglevel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// 0: what went wrong.
+    /// 0: errors only.
     Quiet,
     /// 1: also the phases, and reordered or duplicate packets.
     #[default]
@@ -295,18 +299,19 @@ pub enum LogLevel {
     Verbose,
 }
 
-/// When a lost tunnel is dialled again: exponential, capped, jittered; never after a failed authentication.
+/// The backoff for redialling a lost tunnel: exponential, capped, with jitter. A failed authentication is
+/// never retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// `retry.first`: wait before the first new attempt; doubles with each failure.
+    /// `retry.first`: the wait before the first new attempt; it doubles with each failure.
     pub first: Duration,
     /// `retry.max`: the longest wait.
     pub max: Duration,
-    /// `retry.attempts`: failures in a row before giving up; 0 never tries again, `None` never gives up.
+    /// `retry.attempts`: consecutive failures before giving up; 0 never retries, `None` never gives up.
     pub attempts: Option<u32>,
-    /// `retry.jitter`: each wait is shortened or lengthened at random by up to so many percent, 0 to 100.
+    /// `retry.jitter`: the largest random change of each wait, up or down, in percent, 0 to 100.
     pub jitter_percent: u8,
-    /// `retry.keep-routes`: whether what leads into the tunnel, routes and resolvers, stays while it is lost.
+    /// `retry.keep-routes`: whether the routes into the tunnel and its resolvers stay while it is lost.
     pub keep_routes: bool,
 }
 
@@ -322,23 +327,25 @@ impl Default for Retry {
     }
 }
 
-/// Where the password comes from.
+/// The source of the password.
 #[derive(Clone)]
 pub enum PasswordSource {
-    /// `password.file`: an absolute path; no one else may read it.
+    /// `password.file`: an absolute path of a file that only its owner may read.
     File(PathBuf),
-    /// `password.command`: program and arguments, never a shell; the first line of its output.
+    /// `password.command`: program and arguments, never run by a shell; the password is the first line of its
+    /// output.
     Command(Vec<OsString>),
-    /// `password.fd`: an open file descriptor of the `pptpctl` that was started; can be read once.
+    /// `password.fd`: a file descriptor that `pptpctl` inherits; can be read once.
     Fd(i32),
     /// `password.credential`: a name in systemd's `$CREDENTIALS_DIRECTORY`.
     Credential(String),
-    /// `password = "…"`, only in a file that no one else can read.
+    /// `password = "…"`, only in a file that other users cannot read.
     Inline(Secret),
 }
 
 impl fmt::Debug for PasswordSource {
-    /// Names the kind and the place, and of a command the program alone: its arguments may be secret.
+    /// Writes the kind and the location, and of a command the program only, because its arguments may be
+    /// secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),

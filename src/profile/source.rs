@@ -1,9 +1,9 @@
-//! One file's text, and which parts of it a message may show.
+//! The text of one file, and the parts of it that a message may show.
 //!
-//! A snippet is cut out of the file only through [`Source::excerpt`], which knows the lines that hold, or may
-//! hold, a password. When the file parses, the tree says exactly where secrets are (`privacy`); words such as
-//! "password" in comments hide their line as well. When it does not parse, nothing is sure, so only lines that begin
-//! with a header or a known key are shown, and of those none that looks like a password's.
+//! Snippets of the file come only from [`Source::excerpt`], which hides the lines that contain or may contain
+//! a password. If the file parses, its tree gives the exact location of secrets (`privacy`); words such as
+//! "password" in comments hide their line as well. If it does not parse, only lines that begin with a header
+//! or a known key are shown, and none that looks like a password's.
 
 use std::{
     ops::Range,
@@ -27,19 +27,20 @@ impl From<Range<usize>> for Span {
     }
 }
 
-/// A file that was read, with the facts that decide what may be taken from it.
+/// A file that was read, with the facts that decide what may be used and shown.
 pub(super) struct Source {
     pub(super) path: PathBuf,
     pub(super) text: Zeroizing<String>,
-    /// Whether no one but its owner can read the file, and the owner is root or the person: an inline password may be here.
+    /// Whether the file may contain an inline password: only its owner can access it, and the owner is root
+    /// or the effective user.
     pub(super) is_private: bool,
-    /// Where each line begins.
+    /// The offset of each line.
     starts: Vec<usize>,
-    /// Per line: the offset from which on it is hidden.
-    cuts: Vec<Option<usize>>,
+    /// Per line, the offset from which it is hidden; `None` shows the whole line.
+    hidden_from: Vec<Option<usize>>,
 }
 
-/// One line that may be shown, secrets already replaced.
+/// One line that may be shown, with secrets replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
     /// The file.
@@ -50,26 +51,26 @@ pub struct Excerpt {
     pub column: usize,
     /// The line as it may be shown.
     pub(super) shown: String,
-    /// The bytes of `shown` that are meant.
+    /// The bytes of `shown` that the message refers to.
     pub(super) mark: Range<usize>,
 }
 
 impl Excerpt {
-    /// The place alone.
+    /// Returns the position without the text.
     #[must_use]
     pub fn origin(&self) -> super::Origin {
         super::Origin { file: self.file.clone(), line: self.line, column: self.column }
     }
 }
 
-/// Stands for what is not shown.
+/// Replaces hidden text.
 const HIDDEN: &str = "(not shown: may hold a password)";
 
 impl Source {
     pub(super) fn new(path: &Path, text: String, is_private: bool) -> Self {
         let starts: Vec<_> = text.split('\n').map(|line| offset_in(&text, line)).collect();
         let cuts = vec![None; starts.len()];
-        Self { path: path.to_owned(), text: Zeroizing::new(text), is_private, starts, cuts }
+        Self { path: path.to_owned(), text: Zeroizing::new(text), is_private, starts, hidden_from: cuts }
     }
 
     /// Hides from `start` to the end of that line, and the lines after it up to the one that `end` is in.
@@ -78,31 +79,32 @@ impl Source {
         let (last, _) = self.line_of(span.end.max(span.start));
         for line in first..=last {
             let from = if line == first { span.start } else { self.line_start(line) };
-            if let Some(cut) = self.cuts.get_mut(line) {
+            if let Some(cut) = self.hidden_from.get_mut(line) {
                 *cut = Some(cut.map_or(from, |old| old.min(from)));
             }
         }
     }
 
-    /// For a file that parses: what else looks like a password (comments, mostly) is hidden by the line.
+    /// Hides, in a file that parses, further lines that look like a password's (mostly comments).
     pub(super) fn hide_suspicious_lines(&mut self) {
         for (line, text) in self.text.split('\n').enumerate() {
             let start = offset_in(&self.text, text);
-            if let Some(cut @ None) = self.cuts.get_mut(line) {
+            if let Some(cut @ None) = self.hidden_from.get_mut(line) {
                 *cut = is_suspicious(text).then_some(start);
             }
         }
     }
 
-    /// For a file that does not parse: hides all but what is certainly harmless.
+    /// Hides, in a file that does not parse, all but certainly harmless lines.
     pub(super) fn hide_suspicious_regions(&mut self) {
-        let mut to_the_end = false;
+        let mut in_multiline_string = false;
         for (line, text) in self.text.split('\n').enumerate() {
             let start = offset_in(&self.text, text);
-            let suspicious = is_suspicious(text) || has_escape(text) || has_torn_password(text);
-            let hiding = to_the_end || suspicious || !is_harmless(text);
-            to_the_end = to_the_end || (hiding && (text.contains("\"\"\"") || text.contains("'''")));
-            if let Some(cut) = self.cuts.get_mut(line)
+            let suspicious = is_suspicious(text) || has_escape(text) || has_split_password(text);
+            let hiding = in_multiline_string || suspicious || !is_harmless(text);
+            in_multiline_string =
+                in_multiline_string || (hiding && (text.contains("\"\"\"") || text.contains("'''")));
+            if let Some(cut) = self.hidden_from.get_mut(line)
                 && hiding
             {
                 *cut = Some(start);
@@ -110,22 +112,22 @@ impl Source {
         }
     }
 
-    /// The line in which `span` begins, marked as far as it reaches in that line.
+    /// Returns the line in which `span` begins, with the part of `span` in that line marked.
     pub(super) fn excerpt(&self, span: Span) -> Excerpt {
         let (line, column) = self.line_of(span.start);
         let start = self.line_start(line);
         let text = self.text.get(start..).unwrap_or("").split('\n').next().unwrap_or("");
         let text = text.strip_suffix('\r').unwrap_or(text);
-        let cut = self.cuts.get(line).copied().flatten().map(|cut| cut.saturating_sub(start));
+        let cut = self.hidden_from.get(line).copied().flatten().map(|cut| cut.saturating_sub(start));
         let seen = text.get(..cut.unwrap_or(text.len())).unwrap_or(text);
 
         let within = |at: usize| floor(seen, at.saturating_sub(start));
         let (from, to) = (within(span.start), within(span.end.max(span.start)));
-        let mut shown = clean(seen.get(..from).unwrap_or(""));
+        let mut shown = sanitize(seen.get(..from).unwrap_or(""));
         let mark_start = shown.len();
-        shown.push_str(&clean(seen.get(from..to).unwrap_or("")));
+        shown.push_str(&sanitize(seen.get(from..to).unwrap_or("")));
         let mut mark = mark_start..shown.len();
-        shown.push_str(&clean(seen.get(to..).unwrap_or("")));
+        shown.push_str(&sanitize(seen.get(to..).unwrap_or("")));
         if cut.is_some() {
             if !shown.is_empty() && !shown.ends_with(' ') {
                 shown.push(' ');
@@ -138,7 +140,7 @@ impl Source {
         Excerpt { file: self.path.clone(), line: line + 1, column, shown, mark }
     }
 
-    /// Line counted from 0, column in characters counted from 1.
+    /// Returns the line, counted from 0, and the column in characters, counted from 1.
     fn line_of(&self, offset: usize) -> (usize, usize) {
         let offset = floor(&self.text, offset);
         let line = self.starts.partition_point(|start| *start <= offset).saturating_sub(1);
@@ -151,18 +153,18 @@ impl Source {
     }
 }
 
-/// Where a part of `whole` begins in it.
+/// Returns the offset of `part`, a subslice, in `whole`.
 fn offset_in(whole: &str, part: &str) -> usize {
     part.as_ptr().addr().saturating_sub(whole.as_ptr().addr())
 }
 
-/// The nearest character boundary at or before `at`.
+/// Returns the nearest character boundary at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
     text.floor_char_boundary(at.min(text.len()))
 }
 
-/// What would move a terminal's cursor is replaced; a tab becomes a space so that columns stay columns.
-fn clean(text: &str) -> String {
+/// Replaces characters that could control a terminal; a tab becomes a space, which keeps the columns aligned.
+fn sanitize(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' => ' ',
@@ -174,7 +176,7 @@ fn clean(text: &str) -> String {
         .collect()
 }
 
-/// Whether a word of the line is a secret's name, well or badly spelt.
+/// Returns whether a word of the line is the name of a secret, even if misspelt.
 pub(super) fn is_suspicious(line: &str) -> bool {
     const PARTS: &[&str] = &["pass", "pwd", "secret", "authkey", "psk", "token"];
     const WORDS: &[&str] = &["pw", "pin", "key"];
@@ -185,11 +187,11 @@ pub(super) fn is_suspicious(line: &str) -> bool {
             .any(|word| WORDS.contains(&word) || distance(word, "password") <= 3)
 }
 
-/// Whether the word stands there in pieces, as in `pass"word`: compared without what is between the letters.
-fn has_torn_password(line: &str) -> bool {
+/// Returns whether the line contains "password" in pieces, as in `pass"word`, comparing its letters only.
+fn has_split_password(line: &str) -> bool {
     let letters: Vec<char> =
         line.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    // Nobody writes such lines by hand, and comparing at every place of them takes time.
+    // Lines this long are not written by hand, and comparing at each position takes time.
     if letters.len() > 512 {
         return true;
     }
@@ -201,12 +203,12 @@ fn has_torn_password(line: &str) -> bool {
     })
 }
 
-/// A backslash can spell a key in a way that only a parser reads.
+/// Returns whether the line has an escape, which can disguise a key.
 fn has_escape(line: &str) -> bool {
     ["\\u", "\\U", "\\x"].iter().any(|escape| line.contains(escape))
 }
 
-/// Whether a statement that has nothing to do with a password begins here, or nothing but brackets stands here.
+/// Returns whether the line begins with a header or a known key other than `password`, or has only brackets.
 fn is_harmless(line: &str) -> bool {
     let line = line.trim_start();
     let word: String = line.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
@@ -228,19 +230,19 @@ mod tests {
     }
 
     #[test]
-    fn an_excerpt_marks_the_bytes_that_are_meant() {
+    fn excerpt_marks_the_given_span() {
         let source = Source::new(Path::new("f"), "a = 1\r\n\tüb = 22\n".to_owned(), true);
         let excerpt = source.excerpt(Span { start: 14, end: 16 });
         assert_eq!((excerpt.line, excerpt.column), (2, 7));
         assert_eq!(&excerpt.shown[excerpt.mark.clone()], "22");
         assert_eq!(excerpt.shown, " üb = 22");
-        // Past the end, and in the middle of a character.
+        // Spans past the end of the text, and in the middle of a character.
         assert_eq!(source.excerpt(Span { start: 400, end: 500 }).line, 3);
         assert_eq!(source.excerpt(Span { start: 9, end: 9 }).column, 2);
     }
 
     #[test]
-    fn hidden_parts_are_replaced() {
+    fn excerpt_replaces_hidden_parts() {
         let mut source =
             Source::new(Path::new("f"), "p = '''one\ntwo\nthree''' # x\nuser = 1\n".to_owned(), true);
         source.hide(Span { start: 1, end: 22 });
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_hides_what_may_follow_a_password() {
+    fn broken_file_hides_lines_that_may_hold_a_password() {
         let text = "user = 1\npasswrd = \n hunter2\nmtu = 3\n\"p\\u0061ss\" = 1\nphone = 2\npassword = \"\"\"\nx\nmtu = 9";
         let mut source = Source::new(Path::new("f"), text.to_owned(), true);
         source.hide_suspicious_regions();
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn suspicious_words() {
+    fn detects_misspelt_names_of_secrets() {
         for line in ["pasword = 1", "# Passwort: x", "pssword", "{ authkey = 2 }", "passwd", "PWD=1"] {
             assert!(is_suspicious(line), "{line}");
         }

@@ -1,39 +1,39 @@
-//! A profile in a few plain fields, for `list --json` and for the ledger: nothing secret is in it, and nothing
-//! that could be (of a password only the kind of its source).
+//! A summary of a profile for `list --json` and for the ledger. It contains no secret and nothing that could
+//! be one (of the password only the kind of its source).
 
 use serde::Serialize;
 
 use super::{PasswordSource, Profile, ProfileName};
 
-/// What may be shown of a profile.
+/// The fields of a profile that may be shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// The NAME.
+    /// The NAME of `[profile.NAME]`.
     pub name: ProfileName,
-    /// `FILE:LINE:COLUMN` of its header.
+    /// `FILE:LINE:COLUMN` of its header, if it was read from a file.
     pub origin: Option<String>,
     /// The servers as they were written.
     pub servers: Vec<String>,
-    /// The user, without domain.
+    /// The user, without a domain.
     pub user: String,
-    /// The domain.
+    /// The domain of the user.
     pub domain: Option<String>,
     /// `file`, `command`, `fd`, `credential` or `inline`.
     pub password: &'static str,
-    /// The protocols that are accepted, strongest first.
+    /// The accepted authentication protocols, strongest first.
     pub auth: Vec<&'static str>,
     /// As in the profile: `require-128`, …
     pub mppe: String,
-    /// The fixed tunnel unit.
+    /// The N of tunN, if it is fixed.
     pub unit: Option<u32>,
-    /// Prefixes that go through the tunnel.
+    /// Prefixes with a route into the tunnel.
     pub routes: Vec<String>,
-    /// How everything goes through the tunnel, if it does.
+    /// The mode of the default route, if one is set.
     pub default: Option<&'static str>,
 }
 
 impl Profile {
-    /// The fields that may be shown.
+    /// Returns the fields that may be shown.
     #[must_use]
     pub fn summary(&self) -> Summary {
         Summary {
@@ -53,7 +53,7 @@ impl Profile {
 }
 
 impl PasswordSource {
-    /// The kind of place, as the key is called; `inline` for a password in the profile itself.
+    /// Returns the kind of source by the name of its key; `inline` for a password in the profile.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
-//! Typed access to the TOML tree that collects every error instead of stopping at the first.
+//! Typed access to the TOML tree, which collects all errors instead of stopping at the first.
 //!
-//! Each read names the full path of its key, so that the gate of `schema` and the messages follow by themselves.
-//! No message here quotes a value.
+//! Each read takes the full path of its key, from which the gate of `schema` and the messages are derived. No
+//! message here quotes a value.
 
 use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
@@ -15,20 +15,20 @@ use super::{
     values::{self, Advice},
 };
 
-/// Looks for the gate that a value of a key runs into.
+/// A function that returns the gate that rejects a value of a key.
 pub(super) type FindGate = fn(&str, &DeValue<'_>) -> Option<&'static schema::UnsupportedKey>;
 
 /// Reads one profile's table.
 pub(super) struct Reader {
     gate: FindGate,
     pub(super) drafts: Vec<Draft>,
-    /// Where the value of each key that was read stands; the lints point there.
+    /// The position of the value of each key that was read, for the messages of `check`.
     pub(super) spans: BTreeMap<&'static str, Span>,
-    /// Keys whose value was no good: what they would have had to do with others is not judged.
+    /// Keys with an invalid value, which `check` does not compare with other keys.
     pub(super) failed: Vec<&'static str>,
 }
 
-/// A value and the key that it belongs to.
+/// A value and the path of its key.
 #[derive(Clone, Copy)]
 pub(super) struct TomlValue<'t> {
     pub(super) path: &'static str,
@@ -37,12 +37,12 @@ pub(super) struct TomlValue<'t> {
 }
 
 impl Reader {
-    /// `gate` finds what this version does not perform; in production it is [`schema::gate`].
+    /// Returns a reader. `gate` finds unsupported keys and values; outside tests it is [`schema::gate`].
     pub(super) const fn new(gate: FindGate) -> Self {
         Self { gate, drafts: Vec::new(), spans: BTreeMap::new(), failed: Vec::new() }
     }
 
-    /// The value of a key, unless the key is absent or this version does not perform it.
+    /// Returns the value of a key, unless the key is absent or this version does not support it.
     pub(super) fn take<'t>(&mut self, table: &'t DeTable<'t>, path: &'static str) -> Option<TomlValue<'t>> {
         let name = path.rsplit('.').next()?;
         let (key, value) = table.get_key_value(name)?;
@@ -63,7 +63,7 @@ impl Reader {
         Some(TomlValue { path, at, value: value.get_ref() })
     }
 
-    /// The table under a key, its own keys checked.
+    /// Returns the table under a key, after reporting unknown keys in it.
     pub(super) fn table<'t>(
         &mut self,
         table: &'t DeTable<'t>,
@@ -83,7 +83,7 @@ impl Reader {
         None
     }
 
-    /// Reports each key that the schema does not know.
+    /// Reports each key that is not in the schema.
     pub(super) fn check_keys(&mut self, table: &DeTable<'_>, path: &str) {
         let known = schema::children(path);
         for key in table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
@@ -93,7 +93,7 @@ impl Reader {
                 None if known.len() <= 12 => format!("known are {}", known.join(", ")),
                 None => "pptpctl.toml(5) lists the keys".to_owned(),
             };
-            // What stands under `password` may be the password, even where a key should be.
+            // A key under `password` may be the password itself.
             let title = match path {
                 "" => format!("unknown key `{word}`"),
                 "password" => "unknown key in `password`".to_owned(),
@@ -120,7 +120,7 @@ impl Reader {
         None
     }
 
-    /// A string through one of the parsers of `values`.
+    /// Parses a string with one of the parsers of `values`.
     pub(super) fn parse<T>(
         &mut self,
         value: TomlValue<'_>,
@@ -130,7 +130,7 @@ impl Reader {
         parse(text).map_err(|advice| self.bad(value, advice)).ok()
     }
 
-    /// [`Reader::take`] and [`Reader::parse`] in one.
+    /// Combines [`Reader::take`] and [`Reader::parse`].
     pub(super) fn parsed<T>(
         &mut self,
         table: &DeTable<'_>,
@@ -173,7 +173,7 @@ impl Reader {
         number
     }
 
-    /// A length of time within the range, or the default.
+    /// Reads a duration within the range; returns the default if the key is absent or invalid.
     pub(super) fn duration(
         &mut self,
         table: &DeTable<'_>,
@@ -196,14 +196,13 @@ impl Reader {
         }
         let time = self.parse(value, values::duration)?;
         if !range.contains(&time) {
-            let (from, to) = (values::show(*range.start()), values::show(*range.end()));
+            let (from, to) = (values::format_duration(*range.start()), values::format_duration(*range.end()));
             self.bad(value, format!("from \"{from}\" to \"{to}\""));
             return None;
         }
         Some(time)
     }
 
-    /// The elements of a list.
     pub(super) fn list<'t>(&mut self, value: TomlValue<'t>) -> Option<Vec<TomlValue<'t>>> {
         if let DeValue::Array(items) = value.value {
             return Some(
@@ -221,7 +220,7 @@ impl Reader {
         None
     }
 
-    /// The elements of a list, or the one value where a list of one is meant.
+    /// Returns the elements of a list, or the value itself as the only element.
     pub(super) fn one_or_list<'t>(&mut self, value: TomlValue<'t>) -> Vec<TomlValue<'t>> {
         match value.value {
             DeValue::Array(_) => self.list(value).unwrap_or_default(),
@@ -234,7 +233,7 @@ impl Reader {
         }
     }
 
-    /// An argument vector: a program and its arguments.
+    /// Reads a program and its arguments.
     pub(super) fn argv(&mut self, value: TomlValue<'_>) -> Option<Vec<String>> {
         let items = self.list(value)?;
         if items.is_empty() {
@@ -250,7 +249,7 @@ impl Reader {
     }
 }
 
-/// A value of the gate as it is written in TOML.
+/// Formats a value of the gate as in TOML.
 fn literal(text: &&str) -> String {
     if matches!(*text, "true" | "false") { (*text).to_owned() } else { format!("\"{text}\"") }
 }

@@ -1,5 +1,5 @@
-//! From the text of one value to its type. Each function says, as its error, what would be right; the sentence
-//! stands beside the caret.
+//! Parsers from the text of one value to its type. The error of each function is advice on the right form,
+//! which is printed beside the caret.
 
 use std::{net::Ipv4Addr, net::Ipv6Addr, path::PathBuf, time::Duration};
 
@@ -10,29 +10,29 @@ use super::{
     Server, nearest::nearest,
 };
 
-/// What would be right.
+/// Advice on the right form of a value.
 pub(super) type Advice = String;
 
-/// The names of an enumeration's values, with what they stand for.
-pub(super) type Words<T> = &'static [(&'static str, T)];
+/// The names of an enumeration's values, with the values.
+pub(super) type Keywords<T> = &'static [(&'static str, T)];
 
-pub(super) const QUIRKS: Words<Quirks> = &[("none", Quirks::None), ("BEZEQ_ISRAEL", Quirks::BezeqIsrael)];
-pub(super) const AUTH: Words<AuthProtocol> = &[
+pub(super) const QUIRKS: Keywords<Quirks> = &[("none", Quirks::None), ("BEZEQ_ISRAEL", Quirks::BezeqIsrael)];
+pub(super) const AUTH: Keywords<AuthProtocol> = &[
     ("mschapv2", AuthProtocol::MsChapV2),
     ("mschap", AuthProtocol::MsChapV1),
     ("chap", AuthProtocol::ChapMd5),
     ("pap", AuthProtocol::Pap),
 ];
-pub(super) const BACKENDS: Words<PppBackend> =
+pub(super) const BACKENDS: Keywords<PppBackend> =
     &[("builtin", PppBackend::Builtin), ("pppd", PppBackend::Pppd), ("ppp", PppBackend::Ppp)];
-pub(super) const DEFAULT_MODES: Words<DefaultRoute> = &[
+pub(super) const DEFAULT_MODES: Keywords<DefaultRoute> = &[
     ("auto", DefaultRoute::Auto),
     ("policy", DefaultRoute::Policy),
     ("halves", DefaultRoute::Halves),
     ("replace", DefaultRoute::Replace),
 ];
-pub(super) const LEAKS: Words<Leak> = &[("allow", Leak::Allow), ("block", Leak::Block)];
-pub(super) const DNS_BACKENDS: Words<DnsBackend> = &[
+pub(super) const LEAKS: Keywords<Leak> = &[("allow", Leak::Allow), ("block", Leak::Block)];
+pub(super) const DNS_BACKENDS: Keywords<DnsBackend> = &[
     ("auto", DnsBackend::Auto),
     ("resolved", DnsBackend::Resolved),
     ("resolvconf", DnsBackend::Resolvconf),
@@ -40,7 +40,7 @@ pub(super) const DNS_BACKENDS: Words<DnsBackend> = &[
     ("unwind", DnsBackend::Unwind),
     ("file", DnsBackend::File),
 ];
-const MPPE: Words<(MppeMode, MppeStrength)> = &[
+const MPPE: Keywords<(MppeMode, MppeStrength)> = &[
     ("off", (MppeMode::Off, MppeStrength::Bits40)),
     ("allow", (MppeMode::Allow, MppeStrength::Bits40)),
     ("require-40", (MppeMode::Require, MppeStrength::Bits40)),
@@ -48,8 +48,8 @@ const MPPE: Words<(MppeMode, MppeStrength)> = &[
     ("require-128", (MppeMode::Require, MppeStrength::Bits128)),
 ];
 
-/// One of a few words, spelt exactly.
-pub(super) fn word<T: Copy>(text: &str, words: Words<T>) -> Result<T, Advice> {
+/// Returns the value of a word, which must be spelt exactly.
+pub(super) fn keyword<T: Copy>(text: &str, words: Keywords<T>) -> Result<T, Advice> {
     if let Some((_, value)) = words.iter().find(|(name, _)| *name == text) {
         return Ok(*value);
     }
@@ -61,10 +61,11 @@ pub(super) fn word<T: Copy>(text: &str, words: Words<T>) -> Result<T, Advice> {
     })
 }
 
-/// `off`, `allow`, `require-40`, `require-56` or `require-128`, the last four perhaps with `+stateful`.
+/// Parses `off`, `allow`, `require-40`, `require-56` or `require-128`, the last four optionally with
+/// `+stateful`.
 pub(super) fn mppe(text: &str) -> Result<Mppe, Advice> {
     let (text, stateful) = text.strip_suffix("+stateful").map_or((text, false), |text| (text, true));
-    let (mode, min) = word(text, MPPE)
+    let (mode, min) = keyword(text, MPPE)
         .map_err(|advice| format!("{advice}; \"+stateful\" may follow, \"stateless\" is the rule"))?;
     if stateful && mode == MppeMode::Off {
         return Err("\"off\" has no \"+stateful\"".to_owned());
@@ -72,7 +73,7 @@ pub(super) fn mppe(text: &str) -> Result<Mppe, Advice> {
     Ok(Mppe { mode, min, stateful })
 }
 
-/// A whole number and its unit: `ms`, `s`, `m` or `h`.
+/// Parses a whole number and its unit: `ms`, `s`, `m` or `h`.
 pub(super) fn duration(text: &str) -> Result<Duration, Advice> {
     let advice = || "a whole number and ms, s, m or h, like \"300ms\", \"10s\", \"2m\"".to_owned();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -88,8 +89,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, Advice> {
     millis.map(Duration::from_millis).ok_or_else(advice)
 }
 
-/// As [`duration`] reads it, in the largest unit that fits.
-pub(super) fn show(duration: Duration) -> String {
+/// Formats a duration for [`duration`], in the largest unit that fits.
+pub(super) fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     match millis {
         m if m > 0 && m % 3_600_000 == 0 => format!("{}h", m / 3_600_000),
@@ -99,7 +100,7 @@ pub(super) fn show(duration: Duration) -> String {
     }
 }
 
-/// `HOST` or `HOST:PORT`; the host a name or an IPv4 address.
+/// Parses `HOST` or `HOST:PORT`, where the host is a name or an IPv4 address.
 pub(super) fn server(text: &str) -> Result<Server, Advice> {
     if text.starts_with('[') || text.parse::<Ipv6Addr>().is_ok() {
         return Err("PPTP runs over IPv4: a host name or an IPv4 address".to_owned());
@@ -123,7 +124,7 @@ pub(super) fn server(text: &str) -> Result<Server, Advice> {
     Ok(Server { host: Host::Name(domain(host)?), port })
 }
 
-/// A domain name in its ASCII form (RFC 1123 §2.1, and underscores, which exist).
+/// Parses a domain name in its ASCII form (RFC 1123 §2.1, and underscores, which are in use).
 pub(super) fn domain(text: &str) -> Result<String, Advice> {
     let name = text.strip_suffix('.').unwrap_or(text);
     if name.is_empty() {
@@ -147,7 +148,7 @@ pub(super) fn domain(text: &str) -> Result<String, Advice> {
     Ok(name.to_ascii_lowercase())
 }
 
-/// A prefix whose host bits are zero; an address alone is a prefix of full length.
+/// Parses a prefix whose host bits are zero; an address alone is a prefix of full length.
 pub(super) fn prefix(text: &str) -> Result<IpNet, Advice> {
     let net = match text.parse::<IpNet>() {
         Ok(net) => net,
@@ -162,7 +163,7 @@ pub(super) fn prefix(text: &str) -> Result<IpNet, Advice> {
     Ok(net)
 }
 
-/// An IPv4 address of this host.
+/// Parses an IPv4 address that can be one of this host.
 pub(super) fn local_address(text: &str) -> Result<Ipv4Addr, Advice> {
     match text.parse::<Ipv4Addr>() {
         Ok(a) if !(a.is_unspecified() || a.is_broadcast() || a.is_multicast()) => Ok(a),
@@ -170,12 +171,11 @@ pub(super) fn local_address(text: &str) -> Result<Ipv4Addr, Advice> {
     }
 }
 
-/// Any IP address.
 pub(super) fn address(text: &str) -> Result<std::net::IpAddr, Advice> {
     text.parse().map_err(|_| "an IP address".to_owned())
 }
 
-/// Text that can go into a message or a log line: 1 to `max` bytes, no control characters.
+/// Accepts text that is safe in a message or a log line: 1 to `max` bytes, no control characters.
 pub(super) fn printable(text: &str, max: usize) -> Result<String, Advice> {
     if text.is_empty() || text.len() > max || text.chars().any(char::is_control) {
         return Err(format!("1 to {max} bytes without control characters"));
@@ -183,7 +183,6 @@ pub(super) fn printable(text: &str, max: usize) -> Result<String, Advice> {
     Ok(text.to_owned())
 }
 
-/// An absolute path.
 pub(super) fn path(text: &str) -> Result<PathBuf, Advice> {
     if !text.starts_with('/') || text.contains('\0') {
         return Err("an absolute path, beginning with /".to_owned());
@@ -191,7 +190,8 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Advice> {
     Ok(PathBuf::from(text))
 }
 
-/// A rules file whose path stands between quotes in the text that includes it, where nft(8) also expands patterns.
+/// Parses the path of a rules file, which is quoted in an `include` of nft(8), where patterns are expanded
+/// too.
 pub(super) fn rules_file(text: &str) -> Result<PathBuf, Advice> {
     if text
         .chars()
@@ -202,7 +202,7 @@ pub(super) fn rules_file(text: &str) -> Result<PathBuf, Advice> {
     path(text)
 }
 
-/// The name of an anchor; pfctl(8) keeps those that begin with `_` to itself.
+/// Parses the name of an anchor; pfctl(8) reserves names that begin with `_`.
 pub(super) fn anchor(text: &str) -> Result<String, Advice> {
     if text.split('/').any(|part| part.is_empty() || part.starts_with('_')) {
         return Err("a name whose parts begin with a letter or a digit".to_owned());
@@ -210,7 +210,7 @@ pub(super) fn anchor(text: &str) -> Result<String, Advice> {
     plain_name(text)
 }
 
-/// A network namespace of ip-netns(8): one file name.
+/// Parses the name of a network namespace of ip-netns(8): one file name.
 pub(super) fn netns(text: &str) -> Result<String, Advice> {
     plain_name(text)
         .ok()
@@ -218,8 +218,8 @@ pub(super) fn netns(text: &str) -> Result<String, Advice> {
         .ok_or_else(|| "the name of a network namespace, as `ip netns` shows it".to_owned())
 }
 
-/// The label of a route, as route(8) and pf.conf(5) take it: RTLABEL_LEN is 32 with the byte that ends it. Only what
-/// can stand between quotes in pf.conf(5) as it is.
+/// Parses the label of a route for route(8) and pf.conf(5): RTLABEL_LEN is 32 with the terminating NUL.
+/// Accepts only characters that need no escape between quotes in pf.conf(5).
 pub(super) fn route_label(text: &str) -> Result<String, Advice> {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b':' | b'/');
     if !(1..=31).contains(&text.len()) || !text.bytes().all(good) {
@@ -228,7 +228,7 @@ pub(super) fn route_label(text: &str) -> Result<String, Advice> {
     Ok(text.to_owned())
 }
 
-/// The name of a systemd credential: one file name.
+/// Parses the name of a systemd credential: one file name.
 pub(super) fn credential(text: &str) -> Result<String, Advice> {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@' | b':');
     if text.is_empty() || text.len() > 255 || text == "." || text == ".." || !text.bytes().all(good) {
@@ -237,7 +237,7 @@ pub(super) fn credential(text: &str) -> Result<String, Advice> {
     Ok(text.to_owned())
 }
 
-/// `"0%"` to `"100%"`.
+/// Parses `"0%"` to `"100%"`.
 pub(super) fn percent(text: &str) -> Result<u8, Advice> {
     let number = text.strip_suffix('%').filter(|n| n.bytes().all(|b| b.is_ascii_digit()));
     number
@@ -246,7 +246,7 @@ pub(super) fn percent(text: &str) -> Result<u8, Advice> {
         .ok_or_else(|| "\"0%\" to \"100%\"".to_owned())
 }
 
-/// The name of a pf anchor or of a network namespace: it becomes an argument or a path.
+/// Parses the name of a pf anchor or of a network namespace, which becomes an argument or a path.
 pub(super) fn plain_name(text: &str) -> Result<String, Advice> {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');
     let bad = text.is_empty() || text.len() > 255 || text.starts_with(['-', '/', '.']) || text.contains("..");
@@ -264,9 +264,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_is_read(millis: u64, address: std::net::IpAddr, length: u8, v4: Ipv4Addr, port in 1_u16..) {
+        fn values_round_trip_through_text(millis: u64, address: std::net::IpAddr, length: u8, v4: Ipv4Addr, port in 1_u16..) {
             let time = Duration::from_millis(millis);
-            prop_assert_eq!(duration(&show(time)), Ok(time));
+            prop_assert_eq!(duration(&format_duration(time)), Ok(time));
             let most = if address.is_ipv4() { 32 } else { 128 };
             let net = IpNet::new(address, length.min(most)).unwrap().trunc();
             prop_assert_eq!(prefix(&net.to_string()), Ok(net));
@@ -276,11 +276,11 @@ mod tests {
             prop_assert_eq!(server(&one.to_string()).ok(), if nowhere { None } else { Some(one) });
         }
 
-        /// Nothing panics, and what is taken is shown in a form that means the same.
+        /// No parser panics, and accepted values round-trip through their text.
         #[test]
-        fn any_text_is_read_or_refused(text in prop_oneof![any::<String>(), "[0-9a-fA-F:./msh%-]{0,24}"]) {
+        fn parsers_accept_or_reject_arbitrary_text(text in prop_oneof![any::<String>(), "[0-9a-fA-F:./msh%-]{0,24}"]) {
             if let Ok(time) = duration(&text) {
-                prop_assert_eq!(duration(&show(time)), Ok(time), "{}", show(time));
+                prop_assert_eq!(duration(&format_duration(time)), Ok(time), "{}", format_duration(time));
             }
             if let Ok(net) = prefix(&text) {
                 prop_assert_eq!(prefix(&net.to_string()), Ok(net));
@@ -298,11 +298,11 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
+    fn durations_need_a_number_and_a_unit() {
         for (text, millis) in [("300ms", 300), ("10s", 10_000), ("2m", 120_000), ("1h", 3_600_000), ("0s", 0)]
         {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
-            assert_eq!(show(Duration::from_millis(millis)), text);
+            assert_eq!(format_duration(Duration::from_millis(millis)), text);
         }
         for text in
             ["", "10", "s", "1.5s", "-1s", "10 s", "1m30s", "99999999999999999999s", "9999999999999999999h"]
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn servers() {
+    fn servers_are_names_or_ipv4_addresses() {
         let of = |text: &str| server(text).map(|server| server.to_string());
         assert_eq!(of("VPN.Example.net").unwrap(), "vpn.example.net");
         assert_eq!(of("203.0.113.9:1724").unwrap(), "203.0.113.9:1724");
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes() {
+    fn prefixes_have_no_host_bits() {
         assert_eq!(prefix("10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
         assert_eq!(prefix("2001:db8::/32").unwrap().to_string(), "2001:db8::/32");
         assert!(prefix("10.42.1.0/16").unwrap_err().contains("10.42.0.0/16"));
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn encryption() {
+    fn mppe_modes_are_spelt_exactly() {
         for text in [
             "off",
             "allow",
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn small_things() {
+    fn small_values_reject_unsafe_text() {
         assert_eq!(percent("20%"), Ok(20));
         assert!(percent("101%").is_err() && percent("20").is_err() && percent("+5%").is_err());
         assert!(credential("vpn.pw").is_ok() && credential("../x").is_err() && credential("..").is_err());

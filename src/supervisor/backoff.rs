@@ -1,21 +1,21 @@
-//! How long to wait before the next dial: exponential, capped, jittered. Pure.
+//! Delay before the next dial: exponential, capped, with jitter. No I/O.
 
 use std::time::Duration;
 
 /// The retry policy of a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The wait before the first new attempt; doubles with each failure in a row.
+    /// Wait before the first new attempt; doubled with each consecutive failure.
     pub first: Duration,
-    /// No wait is longer than this, jitter aside.
+    /// Upper limit of a wait, before jitter.
     pub max: Duration,
-    /// Failures in a row before giving up; `None` never gives up.
+    /// Consecutive failures before giving up; `None` never gives up.
     pub attempts: Option<u32>,
-    /// Each wait is shortened or lengthened at random by up to so many percent.
+    /// Each wait is shortened or lengthened at random by up to this many percent.
     pub jitter_percent: u8,
 }
 
-/// The waits so far.
+/// The policy and the number of consecutive failures.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     policy: Policy,
@@ -23,24 +23,24 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Nothing has failed yet.
+    /// Returns a backoff without failures.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         Self { policy, failures: 0 }
     }
 
-    /// The tunnel was up: the next failure is the first again.
+    /// Resets the number of failures, after the tunnel was up.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// Failures in a row so far.
+    /// Returns the number of consecutive failures.
     #[must_use]
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Counts a failure; how long to wait now, or `None` to give up. `random` decides the jitter.
+    /// Counts a failure. Returns how long to wait now, or `None` to give up. `random` determines the jitter.
     pub fn next(&mut self, random: u16) -> Option<Duration> {
         if self.policy.attempts.is_some_and(|most| self.failures >= most) {
             return None;
@@ -52,7 +52,7 @@ impl Backoff {
     }
 }
 
-/// `base` times a factor spread evenly over 1 ± percent.
+/// Returns `base` times a factor spread evenly over 1 ± percent.
 fn jittered(base: Duration, percent: u8, random: u16) -> Duration {
     let spread = f64::from(percent.min(100)) / 100.0;
     let position = f64::from(random) / f64::from(u16::MAX) * 2.0 - 1.0;
@@ -71,7 +71,7 @@ mod tests {
     };
 
     #[test]
-    fn doubles_up_to_the_cap_and_starts_over_after_a_reset() {
+    fn wait_doubles_up_to_the_cap_until_reset() {
         let mut backoff = Backoff::new(Policy { jitter_percent: 0, ..POLICY });
         let waits: Vec<u64> = (0..9).map(|_| backoff.next(0).unwrap().as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_up_after_so_many_failures_in_a_row() {
+    fn gives_up_after_the_configured_attempts() {
         let mut backoff = Backoff::new(Policy { attempts: Some(2), ..POLICY });
         assert!(backoff.next(0).is_some());
         assert!(backoff.next(0).is_some());

@@ -1,41 +1,41 @@
-//! Many notices, one look: a change of the network comes as a burst of small ones. Pure.
+//! Debounces notifications of network changes: a burst of them causes one poll of the network. No I/O.
 
 use std::time::{Duration, Instant};
 
-/// How long it has to be quiet before it is looked at.
+/// A burst ends when there is no notification for this long.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// What never gets quiet is looked at after so long.
-const LONGEST: Duration = Duration::from_millis(500);
+/// A burst that does not end is polled after this long.
+const MAX_DELAY: Duration = Duration::from_millis(500);
 
-/// So many times as long as the last look took, nothing is looked at again: a host with a million routes that change
-/// all the time has other things to do.
-const REST: u32 = 20;
+/// Minimum pause after a poll, as a multiple of its duration: a host with a million routes that change all
+/// the time needs its CPU for other things.
+const PAUSE_FACTOR: u32 = 20;
 
-/// The notices since the last look.
+/// The notifications since the last poll.
 #[derive(Clone, Debug, Default)]
 pub struct Debounce {
-    /// The first and the last notice.
+    /// Times of the first and the last notification.
     burst: Option<(Instant, Instant)>,
-    rest: Option<Instant>,
+    pause_until: Option<Instant>,
 }
 
 impl Debounce {
-    /// Something has changed.
-    pub fn notice(&mut self, now: Instant) {
+    /// Records a notification.
+    pub fn record(&mut self, now: Instant) {
         let first = self.burst.map_or(now, |(first, _)| first);
         self.burst = Some((first, now));
     }
 
-    /// When to look.
+    /// Returns when to poll.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         let (first, last) = self.burst?;
-        let settled = (last + QUIET).min(first + LONGEST);
-        Some(self.rest.map_or(settled, |rest| rest.max(settled)))
+        let settled = (last + QUIET).min(first + MAX_DELAY);
+        Some(self.pause_until.map_or(settled, |rest| rest.max(settled)))
     }
 
-    /// Whether it is time to look; the burst is over then.
+    /// Returns whether a poll is due, and ends the burst if so.
     pub fn take(&mut self, now: Instant) -> bool {
         let due = self.due().is_some_and(|due| due <= now);
         if due {
@@ -44,9 +44,9 @@ impl Debounce {
         due
     }
 
-    /// The look is over, and took so long.
-    pub fn looked(&mut self, now: Instant, took: Duration) {
-        self.rest = Some(now + took * REST);
+    /// Records that a poll has ended, and how long it took.
+    pub fn polled(&mut self, now: Instant, took: Duration) {
+        self.pause_until = Some(now + took * PAUSE_FACTOR);
     }
 }
 
@@ -57,18 +57,18 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn nothing_noticed_is_nothing_due() {
+    fn nothing_is_due_without_a_notification() {
         let mut quiet = Debounce::default();
         assert_eq!(quiet.due(), None);
         assert!(!quiet.take(Instant::now()));
     }
 
     #[test]
-    fn a_burst_is_one_look_once_it_is_quiet() {
+    fn burst_causes_one_poll_when_it_ends() {
         let mut burst = Debounce::default();
         let start = Instant::now();
         for at in [0, 10, 30] {
-            burst.notice(start + at * MS);
+            burst.record(start + at * MS);
             assert!(!burst.take(start + at * MS));
         }
         assert_eq!(burst.due(), Some(start + 130 * MS));
@@ -78,28 +78,28 @@ mod tests {
     }
 
     #[test]
-    fn what_never_gets_quiet_is_looked_at_all_the_same() {
+    fn endless_burst_is_polled_at_the_limit() {
         let mut storm = Debounce::default();
         let start = Instant::now();
         let looks = (0..300_u32).filter(|tick| {
-            storm.notice(start + *tick * 10 * MS);
+            storm.record(start + *tick * 10 * MS);
             storm.take(start + *tick * 10 * MS)
         });
         assert_eq!(looks.count(), 5);
     }
 
     #[test]
-    fn a_look_that_takes_long_is_not_repeated_at_once() {
+    fn slow_poll_delays_the_next() {
         let mut slow = Debounce::default();
         let start = Instant::now();
-        slow.notice(start);
+        slow.record(start);
         assert!(slow.take(start + 100 * MS));
-        slow.looked(start + 300 * MS, 200 * MS);
-        slow.notice(start + 300 * MS);
+        slow.polled(start + 300 * MS, 200 * MS);
+        slow.record(start + 300 * MS);
         assert_eq!(slow.due(), Some(start + 4300 * MS));
         assert!(slow.take(start + 4300 * MS));
-        slow.looked(start + 4300 * MS, Duration::ZERO);
-        slow.notice(start + 4300 * MS);
+        slow.polled(start + 4300 * MS, Duration::ZERO);
+        slow.record(start + 4300 * MS);
         assert_eq!(slow.due(), Some(start + 4400 * MS));
     }
 }

@@ -1,4 +1,4 @@
-//! From a profile to what the engine is told.
+//! Translation of a profile into the engine's specification.
 
 use std::net::SocketAddrV4;
 
@@ -9,7 +9,8 @@ use crate::{
     },
 };
 
-/// The specification of one dial. `path_mtu` is the largest IP packet on the way to the server, in bytes.
+/// Returns the specification of one dial. `path_mtu` is the largest IP packet on the path to the server, in
+/// bytes.
 #[must_use]
 pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16) -> Spec {
     let timeouts = &profile.timeouts;
@@ -60,7 +61,7 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16) -> Spec {
         mru: profile.ppp.mru,
         mtu_limit: match profile.mtu {
             Mtu::Auto => inner_mtu(path_mtu),
-            // The profile means the device's; what MPPE puts before a packet comes on top.
+            // The profile gives the device's MTU; MPPE's header is added to it.
             Mtu::Bytes(bytes) => bytes.saturating_add(mppe_overhead(profile)).min(inner_mtu(path_mtu)),
         },
         ipv6: profile.ppp.ipv6,
@@ -75,7 +76,7 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16) -> Spec {
     }
 }
 
-/// What is left of an IP packet for a PPP information field: less IPv4 (20), enhanced GRE with sequence and
+/// Returns the largest PPP information field in such a packet: less IPv4 (20), enhanced GRE with sequence and
 /// acknowledgement (16), address and control (2), protocol (2).
 #[must_use]
 pub const fn inner_mtu(path_mtu: u16) -> u16 {
@@ -84,14 +85,14 @@ pub const fn inner_mtu(path_mtu: u16) -> u16 {
     if left > 1500 - HEADERS {
         1500 - HEADERS
     } else if left < 128 {
-        // Less than that is no path at all; the first large packet will tell.
+        // No usable path has less; if this one has, the first large packet shows it.
         128
     } else {
         left
     }
 }
 
-/// Bytes that MPPE adds to each packet (RFC 3078 §3), if there may be any.
+/// Returns the bytes that MPPE adds to each packet (RFC 3078 §3); 0 if the profile excludes MPPE.
 #[must_use]
 pub fn mppe_overhead(profile: &Profile) -> u16 {
     if profile.mppe.mode == MppeMode::Off { 0 } else { 4 }
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ethernet_leaves_1460_and_nothing_leaves_more() {
+    fn inner_mtu_is_1460_on_ethernet_and_never_more() {
         assert_eq!(inner_mtu(1500), 1460);
         assert_eq!(inner_mtu(9000), 1460);
         assert_eq!(inner_mtu(1492), 1452, "PPPoE");

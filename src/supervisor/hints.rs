@@ -1,4 +1,4 @@
-//! What to check after a failure: the likely causes, most likely first, for the person at the hotel. Pure.
+//! Hints for the user after a failure: what to check, most likely cause first. No I/O.
 
 use std::net::SocketAddrV4;
 
@@ -7,7 +7,8 @@ use crate::{
     profile::{MppeMode, Profile},
 };
 
-/// The failure with its hints. One that brought hints along knows better than its class, and keeps them.
+/// Adds the hints for the failure's kind. A failure that already has hints keeps those: they are more
+/// specific.
 #[must_use]
 pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) -> Failure {
     if !failure.hints.is_empty() {
@@ -91,7 +92,7 @@ mod tests {
     use crate::engine::failure::Phase;
 
     #[test]
-    fn every_class_has_its_hints_and_a_failure_that_brings_its_own_keeps_them() {
+    fn every_kind_has_hints_unless_the_failure_has_its_own() {
         let text = "[profile.x]\nserver = '192.0.2.1'\nuser = 'u'\npassword.fd = 3\n";
         let profiles = crate::profile::Profiles::from_text(std::path::Path::new("x"), text, true);
         let profile = profiles.get("x").unwrap();

@@ -1,4 +1,4 @@
-//! Waiting for what a person or another program takes its time over, before there is a tunnel.
+//! Interruptible waiting for a user or another program, before there is a tunnel.
 
 use std::{
     io,
@@ -11,11 +11,12 @@ use crate::net::{
     wait::{self, Interest},
 };
 
-/// Does `work`, unless a signal asks this process to end first: then `None`, and the work is left to end with the
-/// process. What the caller holds is thus released in any case; it listens since before it held anything.
+/// Runs `work` on a thread; returns `None` if a signal asks this process to end first. The thread then ends
+/// with the process. As `signals` listens since before the caller held anything, the caller always releases
+/// it.
 ///
 /// # Errors
-/// The kernel's; also when `work` panics.
+/// Returns the kernel's error if waiting fails, or an error if `work` panics.
 pub fn unless_ended<T: Send + 'static>(
     signals: &mut Signals,
     work: impl FnOnce() -> T + Send + 'static,
@@ -31,8 +32,8 @@ pub fn unless_ended<T: Send + 'static>(
             [Some((done.as_fd(), Interest::Readable)), Some((signals.end(), Interest::Readable))],
             None,
         )?;
-        // First of all, and whatever was ready: Ctrl-C reaches the program that is waited for as well, and that it ended
-        // by it is not what a person wants to read.
+        // Checked first, whatever is ready: Ctrl-C also reaches the program that is waited for, and its
+        // resulting error is not what the user wants to read.
         let ended = signals.take() == Some(Request::End);
         if ended {
             return Ok(None);
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_done_is_handed_on() {
+    fn returns_the_result_of_the_work() {
         assert_eq!(unless_ended(&mut Signals::none().unwrap(), || 7).unwrap(), Some(7));
     }
 }

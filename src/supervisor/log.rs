@@ -1,6 +1,7 @@
-//! The log of one profile: a file that never grows past twice [`LARGEST`], or standard error in the foreground.
+//! Log of one profile: a file with one predecessor, together about twice [`LARGEST`] at most, or standard
+//! error in the foreground.
 //!
-//! The supervisor is its only writer; what the engine has to say comes through a pipe and is written here.
+//! The supervisor is the only writer; it receives the engine's log lines through a pipe.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,28 +15,28 @@ use tracing::level_filters::LevelFilter;
 
 use crate::profile::LogLevel;
 
-/// When the file is this large it becomes `NAME.log.1`, and a new one begins.
+/// Size in bytes above which the file is renamed to `NAME.log.1` and a new one begun.
 pub const LARGEST: u64 = 2 * 1024 * 1024;
 
-/// Opens the log and sends everything that this process traces there.
+/// Opens the log and writes the trace events of this process to it.
 ///
 /// # Errors
-/// When the directory or the file cannot be made, or is a symbolic link.
+/// Returns an error if the directory or the file cannot be created, or is a symbolic link.
 pub fn to_file(path: &Path, level: LogLevel) -> io::Result<()> {
     let file = RotatingFile::open(path)?;
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(filter(level))
         .with_target(false)
         .with_ansi(false)
-        // What cannot be written is lost. Complaining of that on standard error would be a panic when that is a
-        // closed pipe or a full disk, and with the supervisor would go the undoing.
+        // Events that cannot be written are lost. Reporting that on standard error panics if it is a closed
+        // pipe or a full disk, and a supervisor that panics there does not undo its steps.
         .log_internal_errors(false)
         .with_writer(Mutex::new(file))
         .finish();
     tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)
 }
 
-/// Sends everything that this process traces to standard error.
+/// Writes the trace events of this process to standard error.
 pub fn to_stderr(level: LogLevel) {
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(filter(level))
@@ -49,7 +50,7 @@ pub fn to_stderr(level: LogLevel) {
     }
 }
 
-/// `loglevel` as a filter.
+/// Returns the filter for `loglevel`.
 #[must_use]
 pub fn filter(level: LogLevel) -> LevelFilter {
     match level {
@@ -95,7 +96,7 @@ impl RotatingFile {
 impl Write for RotatingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.size > LARGEST {
-            // A log that cannot be rotated is still better written than lost; try again later.
+            // If the log cannot be rotated, write to it anyway and try again later.
             self.size = 0;
             let _stays = self.rotate();
         }
@@ -109,21 +110,22 @@ impl Write for RotatingFile {
     }
 }
 
-/// Writes lines that came from the engine, cleaned: it must not drive the terminal of whoever reads the log.
+/// Writes lines from the engine to the log, sanitised: they must not control the terminal of a user who reads
+/// it.
 #[derive(Debug, Default)]
 pub struct EngineLog {
     rest: Vec<u8>,
 }
 
 impl EngineLog {
-    /// Takes in what was read from the engine's standard error and logs the whole lines.
+    /// Takes bytes read from the engine's standard error and logs the complete lines.
     pub fn take(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
         while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
             log_line(&line);
         }
-        // A line without an end is an attack or an accident; either way it is bounded.
+        // A line without an end is an accident or an attack; it is bounded in either case.
         if self.rest.len() > 4096 {
             log_line(&std::mem::take(&mut self.rest));
         }
@@ -150,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_is_bounded_and_keeps_one_predecessor() {
+    fn log_size_is_bounded_with_one_predecessor() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sub").join("vpn.log");
         let mut log = RotatingFile::open(&path).unwrap();
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_symbolic_link_is_not_followed() {
+    fn open_refuses_a_symbolic_link() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vpn.log");
         std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();

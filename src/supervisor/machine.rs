@@ -1,19 +1,20 @@
-//! The supervisor's decisions, pure: what happened goes in, what to do comes out.
+//! The supervisor's decisions: a state machine that turns [`Input`]s into [`Action`]s. No I/O.
 //!
 //! ```text
 //!            ┌────────────── next address, next server ─────────────┐
 //!            ▼                                                      │
 //!  Start ► Resolving ► Dialing ► Configuring ► Up ── lost ──► (failed)
-//!            ▲                                                 │    │ never up, or final, or tried enough
+//!            ▲                                                 │    │ never up, final, or out of attempts
 //!            ├─────────── Waiting (backoff) ◄──────────────────┤    ▼
 //!            └─────────── NoNetwork ◄──────────────────────────┘  Stopping ► Ended
 //! ```
 //!
-//! What a change of the network means is decided in `roaming`.
+//! `roaming` decides how to react to changes of the network.
 //!
-//! It owns neither sockets nor steps: the loop in `run` performs the [`Action`]s in order and feeds back what
-//! came of them. The first `up` tries every address of every server once; after the tunnel has been up once,
-//! a loss leads to new attempts by the retry policy, except after a failure that trying again cannot mend.
+//! The machine owns neither sockets nor steps: the loop in `run` performs the [`Action`]s in order and feeds
+//! the results back. The first `up` tries every address of every server once. After the tunnel has been up
+//! once, a loss leads to new attempts by the retry policy, except after a failure that a new attempt cannot
+//! fix.
 
 mod roaming;
 
@@ -32,93 +33,93 @@ use crate::{
     profile::{Host, Server},
 };
 
-/// A tunnel that was up for so long was a good one: the next loss is the first again. A server that accepts
-/// and hangs up at once is not dialled at the shortest wait for ever.
+/// A tunnel that was up for this long resets the backoff. A server that accepts and closes at once does not,
+/// so that it is not redialled at the shortest wait for ever.
 const STABLE: Duration = Duration::from_secs(30);
 
-/// What happened.
+/// An event.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// Go.
+    /// Begin with the first server.
     Start,
-    /// The resolver's answer for the server that was asked for.
+    /// The resolver's answer for the server of [`Action::Resolve`].
     Resolved(Result<Vec<Ipv4Addr>, Failure>),
-    /// Sockets, host route or engine could not be had for the address that was dialled.
+    /// Sockets, host route or engine could not be set up for the address being dialled.
     DialFailed(Failure),
-    /// The engine has reached a phase.
+    /// The engine has reached this phase.
     Phase(Phase),
     /// The engine's link carries packets.
     LinkUp(LinkUp),
-    /// The steps on this host are done, or why not.
+    /// The network steps have been performed, or have failed.
     Configured(Result<(), Failure>),
-    /// The engine has ended, with its last word.
+    /// The engine has ended, for this reason.
     EngineEnded(Failure),
-    /// The network may have changed; what it looks like now.
+    /// The network may have changed; this is its current state.
     Network(NetworkState),
-    /// This host has slept, or was stopped for a while.
+    /// The host was suspended, or the process stopped, for a while.
     Woke,
-    /// `down`, or a signal.
+    /// `down`, or a signal to end.
     Stop,
-    /// The moment that [`Machine::next_timeout`] named has come.
+    /// The time returned by [`Machine::next_timeout`] has come.
     Timeout,
 }
 
-/// What to do.
+/// An instruction to the loop in `run`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Look the name up, within the profile's limit.
+    /// Look up the server's name, within the profile's limit.
     Resolve(Server),
-    /// Host route, sockets, engine; towards this address.
+    /// Set up host route, sockets and engine for this address.
     Dial(SocketAddrV4),
-    /// Perform the steps for this link, then say [`Input::Configured`].
+    /// Perform the network steps for this link, then report [`Input::Configured`].
     Configure(LinkUp),
-    /// The tunnel carries packets: tell whoever waits.
+    /// The tunnel carries packets: report that.
     Ready,
-    /// The tunnel is lost: what leads into it is taken away, until [`Action::Configure`].
-    LetGo,
-    /// The tunnel is gone and comes back later: tell whoever watches.
+    /// The tunnel is lost: undo the steps that lead traffic into it, until [`Action::Configure`].
+    WithdrawRoutes,
+    /// The tunnel is lost, and the next attempt follows after this wait: report that.
     Waiting(Duration),
-    /// There is no way to the server: say so, and then say [`Input::Network`] when that changes.
+    /// There is no route to the server: report that, and send [`Input::Network`] when it changes.
     NoNetwork,
-    /// Say [`Input::Network`] now.
-    Look,
-    /// Host route and all that hangs on the way to the server, by the way that there is now.
+    /// Poll the network and send [`Input::Network`] now.
+    PollNetwork,
+    /// Move the host route, and all else that depends on the next hop to the server, to the present one.
     Repin,
-    /// The same way as before: put back what of our routes has gone.
-    Renew,
-    /// Have the engine see whether the server is still there.
+    /// The next hop is unchanged: restore our routes that have disappeared.
+    RestoreRoutes,
+    /// Make the engine check whether the server still answers.
     Probe,
-    /// End the engine or the resolver at once, for this reason; nothing follows.
+    /// Kill the engine or the resolver at once, for this reason; no input follows.
     Abandon(Failure),
-    /// Ask the engine (or the resolver) to end politely; [`Input::EngineEnded`] follows.
+    /// End the engine gracefully, or the resolver; [`Input::EngineEnded`] or [`Input::Resolved`] follows.
     StopChild,
-    /// Undo everything and end with this.
+    /// Undo everything and end with this result.
     End(Result<(), Failure>),
 }
 
-/// What `status` shows.
+/// The state of a tunnel, as `status` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TunnelState {
     /// Looking up a server's name.
     Resolving,
-    /// On the way to a link.
+    /// Establishing a link.
     Dialing,
-    /// The link is there, the steps are being done.
+    /// The link is up; the network steps are being performed.
     Configuring,
-    /// Packets may flow.
+    /// The tunnel carries packets.
     Up,
-    /// Until the next attempt.
+    /// Waiting for the next attempt.
     Waiting,
-    /// Until there is a way to the server.
+    /// Waiting for a route to the server.
     NoNetwork,
-    /// On the way down.
+    /// Shutting down.
     Stopping,
-    /// Over.
+    /// Ended.
     Ended,
 }
 
 impl TunnelState {
-    /// The word for a person.
+    /// Returns the word shown to users.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -134,7 +135,7 @@ impl TunnelState {
     }
 }
 
-/// One tunnel, from `up` to `down`.
+/// The state machine of one tunnel, from `up` to `down`.
 #[derive(Debug)]
 pub struct Machine {
     servers: Vec<Server>,
@@ -143,15 +144,15 @@ pub struct Machine {
     phase: Phase,
     /// Servers of this round that have not been tried.
     untried: VecDeque<Server>,
-    /// Addresses of the present server that have not been tried.
+    /// Addresses of the current server that have not been tried.
     addresses: VecDeque<SocketAddrV4>,
     dialled: Option<SocketAddrV4>,
     last_good: Option<SocketAddrV4>,
     ever_up: bool,
     up_since: Option<Instant>,
-    /// Whether a resolver or an engine runs, which has to end before we do.
+    /// Whether a resolver or an engine runs, which has to end before the machine does.
     child: bool,
-    /// Why we stop, once the child has ended.
+    /// The result to end with once the child has ended.
     outcome: Option<Result<(), Failure>>,
     wake: Option<Instant>,
     network: Network,
@@ -160,7 +161,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine that waits for [`Input::Start`].
+    /// Returns a machine that waits for [`Input::Start`].
     #[must_use]
     pub fn new(servers: Vec<Server>, retry: Policy) -> Self {
         Self {
@@ -183,54 +184,54 @@ impl Machine {
         }
     }
 
-    /// The same, and whether what leads into the tunnel stays while it is lost.
+    /// Sets whether the steps that lead traffic into the tunnel stay in force while it is lost.
     #[must_use]
     pub fn keeping_routes(self, keeps_routes: bool) -> Self {
         Self { keeps_routes, ..self }
     }
 
-    /// What to do next, in order.
+    /// Returns the next action to perform.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// When to say [`Input::Timeout`].
+    /// Returns when [`Input::Timeout`] is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
         self.wake
     }
 
-    /// Where the tunnel is.
+    /// Returns the state of the tunnel.
     #[must_use]
     pub fn state(&self) -> TunnelState {
         self.state
     }
 
-    /// The phase of the present attempt.
+    /// Returns the phase of the current attempt.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// The address of the present attempt.
+    /// Returns the address of the current attempt.
     #[must_use]
     pub fn server(&self) -> Option<SocketAddrV4> {
         self.dialled
     }
 
-    /// Whether the tunnel has ever carried packets.
+    /// Returns whether the tunnel has ever carried packets.
     #[must_use]
     pub fn was_up(&self) -> bool {
         self.ever_up
     }
 
-    /// Failures in a row.
+    /// Returns the number of consecutive failures.
     #[must_use]
     pub fn failures(&self) -> u32 {
         self.backoff.failures()
     }
 
-    /// Takes in what happened. `random` is for the jitter of a wait.
+    /// Handles an event. `random` determines the jitter of a wait.
     pub fn handle(&mut self, now: Instant, random: u16, input: Input) {
         match (self.state, input) {
             (TunnelState::Ended, _) => {}
@@ -239,14 +240,14 @@ impl Machine {
                 self.child = false;
                 self.finish();
             }
-            // What the engine said before it heard us.
+            // Sent by the engine before it received the request to stop.
             (TunnelState::Stopping, _) => {}
             (_, Input::Start) => self.new_round(now, random),
             (TunnelState::Waiting, Input::Timeout) if self.wake.is_some_and(|wake| wake <= now) => {
                 self.new_round(now, random);
             }
             (TunnelState::NoNetwork, Input::Timeout) if self.wake.is_some_and(|wake| wake <= now) => {
-                self.look_again(now);
+                self.poll_again(now);
             }
             (_, Input::Timeout) => {}
             (_, Input::Network(outlook)) => self.network_changed(now, random, outlook),
@@ -290,15 +291,15 @@ impl Machine {
         self.end(outcome);
     }
 
-    /// Ends with `outcome`, after the child has; the first reason stays.
+    /// Ends with `outcome` after the child has ended; the first outcome is kept.
     fn end(&mut self, outcome: Result<(), Failure>) {
         if self.state == TunnelState::Stopping {
             return;
         }
         self.state = TunnelState::Stopping;
         self.wake = None;
-        // Everything goes.
-        self.actions.retain(|action| *action != Action::LetGo);
+        // All steps are undone anyway.
+        self.actions.retain(|action| *action != Action::WithdrawRoutes);
         self.outcome = Some(outcome);
         if self.child {
             self.actions.push_back(Action::StopChild);
@@ -314,7 +315,7 @@ impl Machine {
 
     fn new_round(&mut self, now: Instant, random: u16) {
         self.wake = None;
-        self.forget_ways();
+        self.forget_next_hops();
         self.untried = self.servers.iter().cloned().collect();
         self.addresses.clear();
         let nothing = Failure::new(Phase::Resolve, FailureKind::NameNotResolved, "no server in the profile");
@@ -332,7 +333,7 @@ impl Machine {
                 self.phase = Phase::Resolve;
                 self.dialled = None;
                 self.child = true;
-                // Kept in front so that the answer knows its port.
+                // Kept in front, because the answer does not carry the port.
                 self.untried.push_front(server.clone());
                 self.actions.push_back(Action::Resolve(server));
             }
@@ -371,8 +372,8 @@ impl Machine {
                 self.untried.pop_front();
                 self.next_server(now, random, failure);
             }
-            // Only an attempt moves on to the next address; a tunnel that was up starts a new round.
-            kind if kind.is_about_this_address() && self.state == TunnelState::Dialing => {
+            // Only a failed attempt moves on to the next address; a tunnel that was up starts a new round.
+            kind if kind.is_address_specific() && self.state == TunnelState::Dialing => {
                 self.next_address(now, random, failure);
             }
             _ => self.round_failed(now, random, failure),
@@ -385,7 +386,7 @@ impl Machine {
             self.backoff.reset();
         }
         if !self.keeps_routes {
-            self.actions.push_back(Action::LetGo);
+            self.actions.push_back(Action::WithdrawRoutes);
         }
     }
 

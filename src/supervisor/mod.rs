@@ -1,8 +1,8 @@
 //! One process per tunnel: state machine, retry policy, control socket, status, readiness.
 //!
-//! [`machine`] decides and is pure; [`run`](fn@run) is the loop that performs what it decides. [`ipc`] is how
-//! `status`, `down` and a waiting `up` reach that process; [`recover`] undoes
-//! what a supervisor left that died.
+//! [`machine`] decides, without I/O; [`run`](fn@run) is the loop that performs its decisions. `status`,
+//! `down` and a waiting `up` reach that process through [`ipc`]. [`recover`] undoes the steps of supervisors
+//! that were killed.
 
 mod address_cache;
 pub mod backend;
@@ -39,7 +39,7 @@ pub use crate::{
     net::signals::Signals,
     os::{
         descriptors::Inherited,
-        privileges::{lacking, no_core},
+        privileges::{disable_core_files, missing_capabilities},
     },
 };
 use crate::{
@@ -48,10 +48,10 @@ use crate::{
     profile::LogLevel,
 };
 
-/// If this process was started as a child of a supervisor: its whole life, and its exit status.
+/// Runs this process as a child of a supervisor, if it was started as one, and returns its exit status.
 #[must_use]
 pub fn child_main() -> Option<ExitCode> {
-    // A person's arguments may be no text at all, which `args` would not survive.
+    // Arguments from the user may not be UTF-8, on which `args` panics.
     let mut arguments = std::env::args_os().skip(1);
     let role = arguments.next()?;
     let loglevel = arguments.next().and_then(|level| level.to_str()?.parse().ok()).unwrap_or(1);
@@ -69,16 +69,16 @@ pub fn child_main() -> Option<ExitCode> {
     })
 }
 
-/// Sends what this process traces to the log of a profile.
+/// Writes trace events of this process to the log of a profile.
 ///
 /// # Errors
-/// When the file cannot be had.
+/// Returns an error with the path if the file cannot be opened.
 pub fn log_to_file(name: &str, level: LogLevel) -> io::Result<()> {
     let path = paths::log_file(name);
     log::to_file(&path, level).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
 }
 
-/// The log of a profile.
+/// Returns the path of a profile's log.
 #[must_use]
 pub fn log_path(name: &str) -> PathBuf {
     paths::log_file(name)

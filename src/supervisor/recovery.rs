@@ -1,4 +1,5 @@
-//! What dead supervisors have left: the steps in their ledgers, and their files in the control directory.
+//! Undoes what dead supervisors left behind: the steps in their ledgers, and their files in the control
+//! directory.
 
 use std::{
     fs,
@@ -13,25 +14,25 @@ use crate::{
     plan::Platform,
 };
 
-/// How long the end of a process may take once its files are closed, and how often it is looked for.
-const DYING: Duration = Duration::from_secs(2);
-const LOOK: Duration = Duration::from_millis(5);
+/// How long a process may take to exit after its files are closed, and the poll interval.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What was found and done.
+/// The result of a recovery.
 #[derive(Debug, Default)]
 pub struct Recovery {
     /// Tunnels whose steps were undone.
     pub recovered: Vec<RecoveredItem>,
-    /// Tunnels that are alive.
+    /// Tunnels whose supervisors run.
     pub alive: Vec<String>,
-    /// Sockets and locks of dead supervisors that were removed, and the directory if they had died without them.
+    /// Removed sockets and locks of dead supervisors, and the control directory if it was empty.
     pub removed: Vec<PathBuf>,
     /// What could not be undone.
     pub errors: Vec<ApplyError>,
 }
 
-/// Undoes what every dead supervisor left. `own` is the profile whose lock the caller itself holds: its ledger
-/// is a dead one's.
+/// Undoes the steps of all dead supervisors. `own` is the profile whose lock the caller holds: its ledger
+/// belongs to a dead supervisor.
 #[must_use]
 pub fn recover(own: Option<&str>) -> Recovery {
     let places = Directories::system(Platform::host());
@@ -53,20 +54,21 @@ pub fn recover(own: Option<&str>) -> Recovery {
     }
 }
 
-/// Someone may have cleared the control directory, and the lock with it, under a live supervisor: its tunnel must not be
-/// taken apart. One that is just dying has let go of its lock, and is there for a moment still.
+/// Returns whether a supervisor runs without its lock: another program may have cleared the control
+/// directory, but the tunnel must not be undone. A supervisor that is exiting has no lock either; it is given
+/// time to exit.
 fn outlives_its_lock(header: &apply::ledger::Header) -> bool {
-    let patience = Instant::now() + DYING;
-    while header.process_lives() {
+    let patience = Instant::now() + EXIT_TIMEOUT;
+    while header.is_process_running() {
         if Instant::now() >= patience {
             return true;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     false
 }
 
-/// The lock of a dead supervisor is free: whoever takes it may remove what the dead one left beside it.
+/// Removes files of dead supervisors: their locks are free, and the new holder may remove what is beside one.
 fn remove_files(own: Option<&str>) -> Vec<PathBuf> {
     let mut removed = Vec::new();
     for name in lock::names() {

@@ -1,5 +1,5 @@
-//! Which way packets go while a tunnel is there: read from its ledger and the kernel, without asking its supervisor,
-//! so that it can be told of one that has died, too.
+//! Where packets go while a tunnel is there. Read from its ledger and from the kernel, without querying its
+//! supervisor, so that it works for a dead supervisor, too.
 
 use std::net::IpAddr;
 
@@ -9,21 +9,21 @@ use crate::{
     plan::Platform,
 };
 
-/// What is in force for one tunnel, and the ways that were asked for.
+/// The routing of one tunnel, and the requested traces.
 #[derive(Debug)]
 pub struct Routes {
-    /// The tunnel's device.
+    /// Name of the tunnel device.
     pub device: Option<String>,
-    /// Its routing steps in the words of the system's own tools.
+    /// Routing steps in force, as commands of the system's own tools.
     pub steps: Vec<String>,
-    /// The ways, in the order of the question.
+    /// The traces, in the order of the destinations.
     pub traces: Vec<Trace>,
 }
 
-/// Where packets to these destinations go. `None` when the profile has no ledger: it is not up.
+/// Returns where packets to these destinations go. `None` if the profile has no ledger, that is, is not up.
 ///
 /// # Errors
-/// When the kernel could not be asked.
+/// Returns an error if the kernel cannot be queried.
 pub fn routes(name: &str, destinations: &[IpAddr]) -> Result<Option<Routes>, ApplyError> {
     let platform = Platform::host();
     let Some(in_force) = AppliedRouting::of(&Directories::system(platform), name) else { return Ok(None) };

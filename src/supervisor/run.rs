@@ -1,9 +1,9 @@
-//! The supervisor's loop: performs what the [`Machine`] decides, and feeds back what came of it.
+//! The supervisor's loop: performs the actions of the [`Machine`] and feeds the results back.
 //!
 //! It is the only part of a tunnel that keeps root. It reads nothing from the network: the resolver and the
-//! engine do that in processes of their own, and what they say is checked before it gets here. `attempt` begins
-//! an attempt and configures this host, `child` deals with those processes, `roam` follows the network, `news` tells how
-//! it goes.
+//! engine do that in processes of their own, and their messages are checked before they get here. `dial`
+//! begins an attempt and configures this host, `children` and `external_ppp` manage those processes,
+//! `network_watch` and `resolver_watch` follow changes, `status` reports.
 
 mod children;
 mod dial;
@@ -45,29 +45,29 @@ use crate::{
     secret::Secret,
 };
 
-/// How long a status may wait for the engine's counters.
+/// How long a status request waits for the engine's counters.
 const QUERY_WAIT: Duration = Duration::from_secs(1);
 
-/// Everything that a tunnel is made from.
+/// Everything that a supervisor needs to run one tunnel.
 pub struct TunnelJob {
-    /// What the person wrote.
+    /// The profile, as the user wrote it.
     pub profile: Profile,
-    /// What the profile does not hold.
+    /// The password, which is not part of the profile.
     pub password: Secret,
-    /// Held until everything is undone.
+    /// The profile's lock, held until everything is undone.
     pub lock: Lock,
-    /// When `up` was called: what the person waits from.
+    /// When the user called `up`.
     pub started: Instant,
-    /// Of this process, since before anyone could learn its number from the lock.
+    /// Signal listener of this process, from before any program could read its pid from the lock.
     pub signals: Signals,
 }
 
-/// Runs one tunnel from `up` to `down`. The failure has been reported by then.
+/// Runs one tunnel from `up` to `down`. A failure has been reported when it returns.
 ///
 /// # Errors
-/// Why the tunnel did not come up, or did not stay up and was given up on.
+/// Returns why the tunnel did not come up, or did not stay up and was given up on.
 pub fn run(job: TunnelJob, reporter: Reporter) -> Result<(), Failure> {
-    // Sockets and files are ours alone unless they say otherwise.
+    // Sockets and files are private unless their mode is set explicitly.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let name = job.profile.name.clone();
     match Supervisor::new(job, reporter) {
@@ -75,7 +75,7 @@ pub fn run(job: TunnelJob, reporter: Reporter) -> Result<(), Failure> {
         Err((mut reporter, lock, failure)) => {
             tracing::error!("{name}: {failure}");
             lock.release();
-            reporter.say(&Progress::Failed { failure: failure.clone(), problems: Vec::new() });
+            reporter.report(&Progress::Failed { failure: failure.clone(), problems: Vec::new() });
             Err(failure)
         }
     }
@@ -97,62 +97,61 @@ struct Supervisor {
     control: Control,
     signals: Signals,
     child: Child,
-    /// With an external PPP, that of the present attempt.
+    /// The external PPP of the current attempt, if there is one.
     ppp: Option<external_ppp::External>,
     engine_log: EngineLog,
-    /// When a child that was asked to end, or a resolver, is ended without asking.
+    /// When to kill a child that was asked to end, or a resolver.
     child_due: Option<Instant>,
-    /// When those who asked for a status are answered without the engine's counters.
+    /// When to answer status requests without the engine's counters.
     query_due: Option<Instant>,
     active: Option<ActiveLink>,
-    /// The profile with the routes that the server has offered; with `peer-routes` and after the first answer.
+    /// The profile with the routes that the server offered; set with `peer-routes`, after the first answer.
     offered: Option<Profile>,
     resolvers: ResolverWatch,
     network: NetworkWatch,
-    /// SIGUSR1: the next statistics are for the log.
+    /// SIGUSR1 was received: the next statistics go to the log.
     log_statistics: bool,
     /// The tunnel was up and has been lost.
     lost: bool,
-    /// And what leads into it has been taken away until it is up again.
+    /// The steps that lead traffic into the tunnel are undone until it is up again.
     without_routes: bool,
     reconnects: u64,
     last_failure: Option<Failure>,
     end: Option<Result<(), Failure>>,
 }
 
-/// What the loop waits for.
+/// The event sources of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Signals,
     /// The channel to the engine or the resolver.
     Child,
-    /// What that process writes to its standard error.
+    /// Standard error of that process.
     ChildLog,
-    /// What pppd or ppp says.
+    /// Log output of pppd or ppp.
     PppLog,
-    /// Its end.
+    /// Exit of pppd or ppp.
     PppEnd,
-    /// A file of the resolvers' that is watched.
+    /// A watched file of the resolver configuration.
     Files,
-    /// A message of the kernel about routes, addresses or links.
+    /// A kernel message about routes, addresses or links.
     Network,
-    /// The wall clock was set, as after a sleep.
+    /// The wall clock was set, as after a suspend.
     Clock,
-    /// Someone at the control socket.
+    /// The control socket or one of its clients.
     Control,
 }
 
-/// What is known of a tunnel that is up.
+/// A link that is up.
 struct ActiveLink {
     link: LinkUp,
     since: SystemTime,
-    /// The same moment on a clock that nobody sets.
+    /// The same time on the monotonic clock.
     began: Instant,
 }
 
 impl Drop for Supervisor {
-    /// A defect of ours has ended the loop before it came to its end: what was done to the host is undone all
-    /// the same.
+    /// Undoes the changes to the host if a bug has ended the loop early.
     fn drop(&mut self) {
         self.drop_ppp();
         let Some(link) = self.changes.take() else { return };
@@ -165,6 +164,11 @@ impl Drop for Supervisor {
             lock.release();
         }
     }
+}
+
+/// Returns a failure of this program itself, before the connection.
+fn internal(words: &str) -> Failure {
+    Failure::new(Phase::Connect, FailureKind::Internal, words)
 }
 
 type Refused = (Reporter, Lock, Failure);
@@ -230,7 +234,7 @@ impl Supervisor {
                 return end;
             }
             if let Err(error) = self.wait() {
-                // poll(2) fails only for a defect of ours; going on would spin.
+                // poll(2) fails only because of a bug here; continuing would spin.
                 tracing::error!(%error, "poll");
                 self.handle(Input::Stop);
                 self.kill_child();
@@ -253,7 +257,7 @@ impl Supervisor {
             self.read_log();
         }
         if is(Source::Child) {
-            self.hear_child();
+            self.read_child();
         }
         self.serve_ppp(is(Source::PppLog), is(Source::PppEnd));
         if is(Source::Control) {
@@ -262,12 +266,12 @@ impl Supervisor {
         if is(Source::Files) {
             self.files_changed();
         }
-        self.network.hear(is(Source::Network), is(Source::Clock), deadline);
+        self.network.receive(is(Source::Network), is(Source::Clock), deadline);
         self.expire();
         Ok(())
     }
 
-    /// Waits until one of the sources is readable, or until the deadline; gives those that are.
+    /// Waits until a source is readable or the deadline passes; returns the readable sources.
     fn readable(&self, deadline: Option<Instant>) -> io::Result<Vec<Source>> {
         let sources = self.sources();
         let fds: Vec<_> = sources.iter().map(|(_, fd)| (*fd, Interest::Readable)).collect();
@@ -315,7 +319,7 @@ impl Supervisor {
             }
             Action::Configure(link) => self.configure(link),
             Action::Ready => self.ready(),
-            Action::LetGo => self.let_go(),
+            Action::WithdrawRoutes => self.let_go(),
             Action::Waiting(wait) => {
                 tracing::info!("{}: next attempt in {:.1} s", self.profile.log_name(), wait.as_secs_f32());
                 systemd::status(&format!("waiting {:.0} s for the next attempt", wait.as_secs_f32()));
@@ -324,9 +328,9 @@ impl Supervisor {
                 tracing::info!("{}: no network; waits for one", self.profile.log_name());
                 systemd::status("waiting for a network");
             }
-            Action::Look => self.look(),
+            Action::PollNetwork => self.poll_network(),
             Action::Repin => self.repin(),
-            Action::Renew => self.renew(),
+            Action::RestoreRoutes => self.renew(),
             Action::Probe => self.probe(),
             Action::Abandon(failure) => self.abandon(failure),
             Action::StopChild => self.stop_child(),
@@ -342,20 +346,21 @@ impl Supervisor {
         tracing::info!("{}: up on {tun}", self.profile.log_name());
         systemd::ready(&format!("up on {tun}"));
         let at_ms = self.elapsed_ms();
-        self.reporter.say(&Progress::Ready { tun, at_ms });
+        self.reporter.report(&Progress::Ready { tun, at_ms });
     }
 
-    /// Undoes everything; only then does anyone hear of the end.
+    /// Undoes everything, and only then reports the end.
     fn finish(&mut self, outcome: Result<(), Failure>) {
         systemd::stopping();
         self.drop_ppp();
-        self.look_at_resolvers();
+        self.check_resolvers();
         self.child = Child::None;
         self.active = None;
-        // A tunnel that was up and is given up on has not been taken down: what is meant for it still may not leave.
+        // A tunnel that was up and is given up on was not taken down by the user: its traffic must still not
+        // leave.
         let guarded = outcome.is_err()
             && self.machine.was_up()
-            && self.changes.as_ref().is_some_and(apply::Changes::blocks);
+            && self.changes.as_ref().is_some_and(apply::Changes::has_kill_switch);
         let unwind = if guarded {
             apply::Changes::undo_all_but_kill_switch
         } else {
@@ -383,7 +388,8 @@ impl Supervisor {
                 for hint in &failure.hints {
                     tracing::info!("{}: check: {hint}", self.profile.log_name());
                 }
-                self.reporter.say(&Progress::Failed { failure: failure.clone(), problems: problems.clone() });
+                self.reporter
+                    .report(&Progress::Failed { failure: failure.clone(), problems: problems.clone() });
             }
         }
         self.control.answer(Request::Down, &Response::Down { problems });
@@ -402,7 +408,7 @@ impl Supervisor {
                         self.reconnects
                     );
                     if let Child::Engine(engine) = &self.child {
-                        self.log_statistics = engine.say(&ToEngine::Query);
+                        self.log_statistics = engine.send(&ToEngine::Query);
                     }
                 }
             }
@@ -416,9 +422,9 @@ impl Supervisor {
             self.last_failure = Some(failure.clone());
         }
         self.handle(input(failure.clone()));
-        // What comes next is either the end, which carries the failure itself, or another attempt.
+        // What follows is either the end, which reports the failure itself, or another attempt.
         if matches!(self.machine.state(), TunnelState::Resolving | TunnelState::Dialing) {
-            self.reporter.say(&Progress::Attempt(failure));
+            self.reporter.report(&Progress::Attempt(failure));
         }
     }
 
@@ -427,9 +433,9 @@ impl Supervisor {
             match request {
                 Request::Down => self.handle(Input::Stop),
                 Request::Status => match &self.child {
-                    // One question is enough for all who ask while it is open.
+                    // One query serves all clients that ask while it is pending.
                     Child::Engine(_) if self.query_due.is_some() => {}
-                    Child::Engine(engine) if engine.say(&ToEngine::Query) => {
+                    Child::Engine(engine) if engine.send(&ToEngine::Query) => {
                         self.query_due = Some(Instant::now() + QUERY_WAIT);
                     }
                     Child::Engine(_) => self.answer_status(None),

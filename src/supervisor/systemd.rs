@@ -1,26 +1,27 @@
-//! Readiness for systemd: one datagram to `$NOTIFY_SOCKET` (sd_notify(3)), when there is one.
+//! Readiness and status messages to systemd: one datagram each to `$NOTIFY_SOCKET` (sd_notify(3)), if it is
+//! set.
 
 use std::{env, ffi::OsStr, io, os::unix::ffi::OsStrExt, os::unix::net::UnixDatagram, time::Duration};
 
-/// A service manager that takes nothing for so long is not told.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Send timeout. A service manager that does not read within it does not get the message.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The tunnel carries packets.
+/// Reports that the tunnel carries packets.
 pub fn ready(status: &str) {
-    tell(&format!("READY=1\nSTATUS={status}"));
+    send_or_log(&format!("READY=1\nSTATUS={status}"));
 }
 
-/// A line for `systemctl status`.
+/// Sets the line that `systemctl status` shows.
 pub fn status(status: &str) {
-    tell(&format!("STATUS={status}"));
+    send_or_log(&format!("STATUS={status}"));
 }
 
-/// On the way down.
+/// Reports that the tunnel is going down.
 pub fn stopping() {
-    tell("STOPPING=1");
+    send_or_log("STOPPING=1");
 }
 
-fn tell(message: &str) {
+fn send_or_log(message: &str) {
     let Some(socket) = env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = send(&socket, message.as_bytes()) {
         tracing::debug!(%error, "systemd was not told");
@@ -29,7 +30,7 @@ fn tell(message: &str) {
 
 fn send(socket: &OsStr, message: &[u8]) -> io::Result<()> {
     let from = UnixDatagram::unbound()?;
-    from.set_write_timeout(Some(PATIENCE))?;
+    from.set_write_timeout(Some(SEND_TIMEOUT))?;
     #[cfg(target_os = "linux")]
     if let Some(name) = socket.as_bytes().strip_prefix(b"@") {
         use std::os::linux::net::SocketAddrExt;
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_datagram_arrives() {
+    fn sends_a_datagram_to_the_notify_socket() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();

@@ -1,7 +1,8 @@
-//! `pptpctl` with `ppp.backend = "pppd"` and Debian's pppd, against the real pptpd, inside the lab's guest, whose kernel
-//! has PPP: up, traffic, down; what goes wrong, with its exit status and words; deaths, and nothing left behind.
+//! `pptpctl` with `ppp.backend = "pppd"` and Debian's pppd against the real pptpd, in the lab's guest, whose
+//! kernel supports PPP: up, traffic and down; failures with their exit statuses and messages; killed
+//! processes, and that nothing is left.
 //!
-//! Needs root and what `tests/lab/lab` needs; skipped where that is missing, unless nothing may be (CI).
+//! Needs root and what `tests/lab/lab` needs; otherwise skipped, except in CI, where it fails.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,7 +17,7 @@ use std::env;
 
 use guest::{Guest, in_the_lab};
 
-/// Each case of `guest`, and the lines that it must print.
+/// Cases of the `guest` script, and the lines that each must print.
 const CASES: &[(&str, &[&str])] = &[
     (
         "crypt",
@@ -72,7 +73,7 @@ const CASES: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn pppd_as_the_ppp_of_a_profile() {
+fn profile_with_pppd_backend_works() {
     in_the_lab(|| {
         let guest = Guest { seconds: 900 };
         guest.prepare(&[

@@ -10,11 +10,11 @@ use std::{
 
 use crate::world::{World, text};
 
-/// Where the files are that steps make, and those beside them.
+/// Directories with files that steps write, and those beside them.
 const PLACES: [&str; 3] = ["/run", "/var/lib", "/etc"];
 
-/// Routes, rules, addresses, devices, firewall and settings of the kernel, here and in the namespace `inner`, and
-/// every file.
+/// Returns routes, rules, addresses, devices, firewall and kernel settings, here and in the namespace
+/// `inner`, and every file.
 pub fn picture() -> String {
     let mut picture = String::new();
     network(&[], &mut picture);
@@ -25,7 +25,7 @@ pub fn picture() -> String {
     picture
 }
 
-/// What runs in this world, but for the dead whom nobody has buried yet.
+/// Returns the command lines of the processes in this world, except zombies.
 pub fn processes() -> Vec<String> {
     let mut processes = Vec::new();
     for entry in fs::read_dir("/proc").unwrap() {
@@ -51,7 +51,7 @@ fn network(inside: &[&str], picture: &mut String) {
         picture.push_str(&json.replace("},{", "},\n{"));
     }
     picture.push_str(&said(inside, &["nft", "-j", "list", "ruleset"], ""));
-    // Some can only be written.
+    // Some settings are write-only.
     let settings = "grep -rs '' /proc/sys/net/ipv4 /proc/sys/net/ipv6 | sort";
     picture.push_str(&said(inside, &["sh", "-c", settings], ""));
 }
@@ -59,7 +59,7 @@ fn network(inside: &[&str], picture: &mut String) {
 #[track_caller]
 fn said(inside: &[&str], words: &[&str], input: &str) -> String {
     let all: Vec<&str> = inside.iter().chain(words).copied().collect();
-    // env(1) runs what it is given.
+    // env(1) runs its arguments.
     let mut child = Command::new("env")
         .args(&all)
         .stdin(Stdio::piped())
@@ -73,14 +73,14 @@ fn said(inside: &[&str], words: &[&str], input: &str) -> String {
     text(&output.stdout)
 }
 
-/// A line each, with mode, owner and bytes; below /etc only what lies there itself and what is ours.
+/// Appends a line per file, with mode, owner and content; below /etc only its entries and our own directory.
 fn files(path: &Path, picture: &mut String) {
     if path == Path::new(World::PROGRAM) {
         return;
     }
     let data = fs::symlink_metadata(path).unwrap();
     let kind = data.file_type();
-    // The place of ledgers stays on purpose once there was a tunnel: closed to others, and empty.
+    // The ledger directory stays on purpose after the first tunnel: mode 0700, and empty.
     let stays = path == Path::new("/var/lib/pptpctl") && data.mode() == 0o40700 && data.uid() == 0;
     if stays && fs::read_dir(path).unwrap().next().is_none() {
         return;

@@ -1,7 +1,9 @@
-//! kill -9 of the real program at every point of `up`, of `down` and of `recover`, and then `recover`: routes, rules,
-//! addresses, nftables, settings of the kernel, resolvers, run and state directory are byte for byte as before.
+//! Kills the real program with SIGKILL at every point of `up`, `down` and `recover`, and then runs `recover`:
+//! routes, rules, addresses, nftables, kernel settings, resolvers, run and state directory are byte for byte
+//! as before.
 //!
-//! The points are those of src/os/crash.rs. Needs root, /dev/net/tun, ip(8), nft(8); fails where they are missing.
+//! The points are those of src/os/crash.rs. Needs root, /dev/net/tun, ip(8), nft(8); fails if they are
+//! missing.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::print_stdout, reason = "the number of points is a result")]
@@ -21,7 +23,7 @@ use std::{fs, path::Path};
 
 use points::{Device, lost_and_back_dies_everywhere, recover_dies_everywhere, up_and_down_die_everywhere};
 
-/// Everything that a profile can ask of this host, but for the way of the default route.
+/// Everything that a profile can change on this host, except the mode of the default route.
 const EVERYTHING: &str = "routes = [\"192.168.77.0/24\", \"10.42.0.0/16\", { to = \"10.43.0.0/16\", metric = 10 }, \
                            { to = \"10.44.0.0/16\", table = 4400 }, \"2001:db8:42::/48\"]\n\
     exclude = [\"10.42.7.0/24\", \"198.18.0.0/15\", \"2001:db8:99::/48\"]\n\
@@ -33,7 +35,7 @@ const EVERYTHING: &str = "routes = [\"192.168.77.0/24\", \"10.42.0.0/16\", { to 
     dns = { servers = [\"10.42.0.53\"], search = [\"corp.example\"], backend = \"file\" }\n\
     hooks = { up = [\"/etc/pptpctl/hook\", \"up\"], down = [\"/etc/pptpctl/hook\", \"down\"] }\n";
 
-/// In a network namespace of its own there is nothing to keep apart.
+/// A network namespace for the tunnel needs neither exclusions nor a kill switch.
 const INSIDE: &str = "link.netns = \"inner\"\ndefault = true\n\
     routes = [\"192.168.77.0/24\", \"10.42.0.0/16\"]\n\
     nftables.file = \"/etc/nftables.vpn\"\n\
@@ -46,28 +48,28 @@ fn everything(mode: &str) -> String {
 }
 
 #[test]
-fn with_policy_routing() {
+fn up_and_down_recover_with_policy_routing() {
     up_and_down_die_everywhere("policy", &everything("policy"));
 }
 
 #[test]
-fn with_halves_of_the_default_route() {
+fn up_and_down_recover_with_halved_default_route() {
     up_and_down_die_everywhere("halves", &everything("halves"));
 }
 
 #[test]
-fn with_another_default_route() {
+fn up_and_down_recover_with_replaced_default_route() {
     up_and_down_die_everywhere("replace", &everything("replace"));
 }
 
 #[test]
-fn in_a_network_namespace() {
+fn up_and_down_recover_in_a_network_namespace() {
     up_and_down_die_everywhere("netns", INSIDE);
 }
 
-/// Lost and dialled again, with what leads into it let go meanwhile.
+/// The tunnel is lost and dialled again, with its routes withdrawn meanwhile.
 #[test]
-fn with_routes_let_go_while_it_is_lost() {
+fn loss_recovers_with_withdrawn_routes() {
     let profile = everything("replace").replace("leak = \"block\"\n", "");
     lost_and_back_dies_everywhere(
         "let go",
@@ -76,7 +78,7 @@ fn with_routes_let_go_while_it_is_lost() {
 }
 
 #[test]
-fn recover_itself() {
+fn recover_can_be_killed_and_rerun() {
     for (name, profile) in
         [("policy", everything("policy")), ("replace", everything("replace")), ("netns", INSIDE.to_owned())]
     {
@@ -84,17 +86,17 @@ fn recover_itself() {
     }
 }
 
-/// There is more to take back then: the kernel has taken no route yet.
+/// Then there is more to undo, as the kernel has deleted no route yet.
 #[test]
-fn recover_while_somebody_has_the_device() {
+fn recover_can_be_rerun_while_the_device_is_held() {
     for (name, profile) in [("halves", everything("halves")), ("netns", INSIDE.to_owned())] {
         recover_dies_everywhere(name, Device::Held, &profile);
     }
 }
 
-/// Nobody shall be able to make a program that people use kill itself: the points are in no release build.
+/// A released program must not be able to kill itself on request: release builds have no points.
 #[test]
-fn a_release_build_has_no_points() {
+fn release_build_has_no_crash_points() {
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/os/crash.rs")).unwrap();
     let (outside, inside) = source.split_once("#[cfg(debug_assertions)]\nmod armed {").expect("the module");
     let code = |line: &&str| !line.trim_start().starts_with("//");

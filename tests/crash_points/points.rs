@@ -1,4 +1,4 @@
-//! Going through the points, one death each, in a few worlds at a time.
+//! Kills a process at each point in turn, in a few worlds at a time.
 
 use std::{
     collections::BTreeMap,
@@ -25,30 +25,31 @@ use crate::{
     world::{PASSWORD, World, end_of_world, new_world, text},
 };
 
-/// Each has a part of the points of one profile.
+/// Each tests a part of the points of one profile.
 const WORLDS: u32 = 3;
-/// Where a process writes down the points that it passes.
+/// File in which a process records the points that it passes.
 const PASSED: &str = "/var/log/points";
-/// For what takes an instant on a quiet machine.
+/// Time limit for operations that take an instant on an idle machine.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Poll interval.
 const PAUSE: Duration = Duration::from_millis(1);
-/// A busy machine is not what this is about.
+/// Timeouts that even a busy machine does not exceed.
 const PATIENT: &str = "timeouts = { resolve = \"30s\", connect = \"30s\", control = \"30s\", call = \"30s\", gre = \"30s\", \
     lcp = \"30s\", auth = \"30s\", network = \"30s\", stop = \"500ms\" }\n";
 const RESOLV_CONF: &str = "# by hand\nnameserver 192.0.2.2\nsearch lan.example\n";
 const HOOK: &str = "#!/bin/sh\ncase $1 in\nup) ip -6 route show dev \"$IFNAME\" >/etc/hooked;;\ndown) rm -f /etc/hooked;;\nesac\n";
 
-/// What the worlds of one profile have found.
+/// Results of the worlds of one profile.
 #[derive(Default)]
 struct Tally {
-    /// How many points `up` and `down` have when nobody dies.
+    /// How many points `up` and `down` have if no process is killed.
     whole: (usize, usize),
-    /// What was about to be done where someone has died.
+    /// The operation about to happen at each point where a process was killed.
     deaths: BTreeMap<u32, String>,
 }
 
-/// `up` and then `down`, with the supervisor (and before it is there, `up` itself) killed at each point in turn.
+/// Runs `up` and then `down`, with the supervisor (and before it runs, `up` itself) killed at each point in
+/// turn.
 pub fn up_and_down_die_everywhere(name: &'static str, profile: &str) {
     let tally = in_worlds(profile, move |here, point| {
         let up = here.world.command(&["up", "vpn"]).envs(dying_at(point)).output().unwrap();
@@ -65,7 +66,7 @@ pub fn up_and_down_die_everywhere(name: &'static str, profile: &str) {
     println!("{name}: killed at {up} points of up and at {down} of down");
 }
 
-/// The same with the engine killed in between, and the tunnel back by itself.
+/// Does the same, but kills the engine in between, and the tunnel comes back by itself.
 pub fn lost_and_back_dies_everywhere(name: &'static str, profile: &str) {
     let tally = in_worlds(profile, move |here, point| {
         let _none = fs::remove_file("/var/log/pptpctl/vpn.log");
@@ -87,17 +88,18 @@ pub fn lost_and_back_dies_everywhere(name: &'static str, profile: &str) {
     println!("{name}: killed at {} points of up, loss, return and down", tally.deaths.len());
 }
 
-/// What became of the device of a tunnel whose supervisor was killed: with it go its routes and addresses, which
-/// `recover` then need not take away.
+/// The device of a tunnel whose supervisor was killed. Its routes and addresses disappear with it, so that
+/// `recover` need not delete them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Device {
     /// The engine has ended too, as it does at once.
     Gone,
-    /// Somebody has it open still: the engine on a slow machine, or whom it has handed it to.
+    /// Another process has it open: the engine on a slow machine, or a process to which it passed the
+    /// descriptor.
     Held,
 }
 
-/// A tunnel whose supervisor was killed, and `recover` killed at each point in turn.
+/// Kills the supervisor of a tunnel, and then `recover` at each point in turn.
 pub fn recover_dies_everywhere(name: &'static str, device: Device, profile: &str) {
     let tally = in_worlds(profile, move |here, point| {
         let up = here.world.run(&["up", "vpn"]);
@@ -115,9 +117,7 @@ pub fn recover_dies_everywhere(name: &'static str, device: Device, profile: &str
     println!("{name}: killed at {} points of recover", tally.deaths.len());
 }
 
-// Helpers.
-
-/// One world, and what it was like before.
+/// A world and its initial state.
 struct Here<'a> {
     world: &'a World,
     before: String,
@@ -125,7 +125,8 @@ struct Here<'a> {
 }
 
 impl Here<'_> {
-    /// Up and down without an accident, which leaves nothing either. How many points `up` and `down` have.
+    /// Runs `up` and `down` without a kill, which must not leave anything either. Returns how many points
+    /// they have.
     fn whole_round(&self) -> (usize, usize) {
         forget_points();
         let up = self.world.command(&["up", "vpn"]).env("PPTPCTL_TEST_POINTS", PASSED).output().unwrap();
@@ -146,7 +147,7 @@ impl Here<'_> {
         (of_up, points().len() - of_up)
     }
 
-    /// What has died is put back, by the first `recover` that comes along.
+    /// Checks that a single run of `recover` undoes everything that a killed process left.
     #[track_caller]
     fn recover(&self, when: &str) {
         self.wait_for_lock();
@@ -164,12 +165,12 @@ impl Here<'_> {
         assert_same(&self.before, &picture(), &format!("{when}{}", words(&output)));
     }
 
-    /// Whoever has seen a process die is faster than the kernel, which closes its files one by one.
+    /// Waits until the lock is free: a killed process is reported before the kernel has closed all its files.
     #[track_caller]
     fn wait_for_lock(&self) {
         wait_for("its lock is free", || match File::open("/run/pptpctl/vpn.lock") {
-            // A process that another test is just starting may have the file a little longer than we: unlocked, not
-            // only closed.
+            // A process that another test is starting may hold an inherited descriptor a little longer:
+            // unlock explicitly instead of only closing.
             Ok(lock) => lock.try_lock().is_ok() && lock.unlock().is_ok(),
             Err(_) => true,
         });
@@ -190,8 +191,8 @@ impl Here<'_> {
     }
 }
 
-/// Goes through the points in some worlds, until nobody comes to the next one: then what was tried must have done all
-/// that it should. `go` says whether it has, and what was said.
+/// Tests the points in some worlds until one is not reached: then the commands must have succeeded. `go`
+/// returns whether they have, and their output.
 fn in_worlds(profile: &str, go: impl Fn(&Here<'_>, u32) -> (bool, String) + Send + Sync + 'static) -> Tally {
     let tally = Arc::new(Mutex::new(Tally::default()));
     let go = Arc::new(go);
@@ -228,7 +229,7 @@ fn in_worlds(profile: &str, go: impl Fn(&Here<'_>, u32) -> (bool, String) + Send
     tally
 }
 
-/// What a host has of its own, so that there is something to keep: two uplinks, a firewall, a resolver.
+/// Gives the host a state to preserve: two uplinks, a firewall, a resolver.
 fn furnish(world: &World, profile: &str) {
     private_etc();
     fs::write("/etc/resolv.conf", RESOLV_CONF).unwrap();
@@ -256,29 +257,31 @@ fn furnish(world: &World, profile: &str) {
          ip netns exec inner nft add table ip theirs",
     );
     world.profile(profile);
-    // eth0 and the two ends of the other one. Until the kernel has looked at them they are neither up nor down.
+    // eth0 and both ends of the other link. Until the kernel has checked their carrier they are neither up
+    // nor down.
     wait_for("the wires run", || world.shell("ip -o link show up").matches(" state UP ").count() == 3);
     wait_for("the address is in force", || {
         world.shell("ip -6 route show table local").contains("local 2001:db8:2::2 dev up2")
     });
-    // The first tunnel makes the directories that stay.
+    // The first tunnel creates the directories that stay.
     let (up, down) = (world.run(&["up", "vpn"]), world.run(&["down", "vpn"]));
     assert!(up.status.success() && down.status.success(), "{}{}\n{}", words(&up), words(&down), log());
 }
 
-/// An /etc that nobody else sees.
+/// Mounts a private copy of /etc.
 fn private_etc() {
     let none: Option<&str> = None;
     mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
     assert!(Command::new("cp").args(["-a", "/etc/.", "/mnt/"]).status().unwrap().success());
     mount(Some("/mnt"), "/etc", none, MsFlags::MS_MOVE, none).unwrap();
-    // It may lead to a place of the host's.
+    // It may be a symbolic link to a file of the host.
     fs::remove_file("/etc/resolv.conf").unwrap();
 }
 
-/// Another descriptor of the tun device that the supervisor has open.
+/// Returns another descriptor of the tun device that the supervisor has open.
 fn open_device() -> File {
-    // Numbers of processes are others out here, where this one lives: the kernel translates those of a socket's peer.
+    // This thread is in another pid namespace than the supervisor: the kernel translates the pid of a
+    // socket's peer.
     let control = UnixStream::connect("/run/pptpctl/vpn.sock").unwrap();
     let supervisor = getsockopt(&control, PeerCredentials).unwrap().pid();
     let process = pidfd_open(Pid::from_raw(supervisor).unwrap(), PidfdFlags::empty()).unwrap();
@@ -294,7 +297,7 @@ fn dying_at(point: u32) -> [(&'static str, String); 2] {
     [("PPTPCTL_TEST_DIE_AT", point.to_string()), ("PPTPCTL_TEST_POINTS", PASSED.to_owned())]
 }
 
-/// What was about to be done at this point, if it was come to.
+/// Returns the operation about to happen at this point, if the point was reached.
 fn died_at(point: u32) -> Option<String> {
     points().into_iter().find_map(|line| line.strip_prefix(&format!("{point} ")).map(str::to_owned))
 }
@@ -303,7 +306,7 @@ fn points() -> Vec<String> {
     fs::read_to_string(PASSED).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
-/// Every round begins alike: the place of ledgers, which stays on purpose, is one more thing to make.
+/// Makes all rounds begin alike: creating the ledger directory, which stays on purpose, is one more point.
 fn forget_points() {
     let _none = fs::remove_file(PASSED);
     let _none = fs::remove_dir("/var/lib/pptpctl");

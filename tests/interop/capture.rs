@@ -1,7 +1,8 @@
-//! One session as the wire saw it, and what an independent dissector thinks of our half of it.
+//! Captures one session on the wire, and checks the client's packets with an independent dissector.
 //!
-//! tshark judges form (malformed packets, expert errors, checksums); what it takes on trust is judged here: that lengths in GRE
-//! headers agree with IP (RFC 2637 §4.1), that sequence numbers count by one and acknowledgements never go back (§4.2).
+//! tshark checks the form (malformed packets, expert errors, checksums). This module checks what tshark does
+//! not: lengths in GRE headers match IP (RFC 2637 §4.1), sequence numbers increase by one and
+//! acknowledgements never decrease (§4.2).
 
 use std::{
     collections::HashMap,
@@ -22,17 +23,18 @@ use crate::{
     runner::note,
 };
 
-/// The client's address on the wire.
+/// The client's address.
 pub const CLIENT: &str = "192.0.2.2";
 
-/// A running tcpdump on the wire's end of the client's link: all of TCP 1723 and GRE, in full.
+/// A running tcpdump at the wire's end of the client's link, which captures TCP port 1723 and GRE without
+/// truncation.
 pub struct Capture {
     tcpdump: Child,
     file: PathBuf,
 }
 
 impl Capture {
-    /// Starts it, and returns when it sees packets.
+    /// Starts tcpdump and waits until it captures.
     pub fn start(lab: &Lab) -> Self {
         let file = lab.case_dir().join("session.pcap");
         let mut command = on_wire(&[
@@ -60,9 +62,9 @@ impl Capture {
         Self { tcpdump, file }
     }
 
-    /// Ends it and reads what we sent.
+    /// Stops tcpdump and checks the client's packets.
     pub fn finish(mut self) -> Verdict {
-        // Packets wait in the kernel until tcpdump has read them: one more of our own, and when that is in the file, all are.
+        // tcpdump reads packets with a delay: send a marker, and wait until it is in the file.
         let marker: SocketAddr = "192.0.2.1:1723".parse().unwrap();
         let _refused = TcpStream::connect_timeout(&marker, PATIENCE);
         let complete = wait_for(PATIENCE, || ends_with_marker(&self.file).then_some(()));
@@ -77,7 +79,7 @@ impl Capture {
     }
 }
 
-/// Whether the SYN to the wire's own address is among the last packets.
+/// Returns whether the SYN to the wire's address is among the last packets.
 fn ends_with_marker(file: &Path) -> bool {
     let mut tail = Vec::new();
     let mut file = File::open(file).unwrap();
@@ -96,29 +98,29 @@ impl Drop for Capture {
     }
 }
 
-/// What we sent in one capture.
+/// The client's packets in one capture.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// Packets of the control connection that carry a message.
+    /// Number of TCP packets that carry a control message.
     pub control: usize,
-    /// Start-Control-Connection-Requests among them: attempts.
+    /// Number of Start-Control-Connection-Requests, which is the number of connection attempts.
     pub attempts: usize,
     /// Types of all control messages, in order (RFC 2637 §2).
     pub messages: Vec<u16>,
-    /// LCP Terminate-Requests (RFC 1661 §5.5) among the data.
+    /// Number of LCP Terminate-Requests (RFC 1661 §5.5).
     pub terminates: usize,
-    /// GRE packets with a payload.
+    /// Number of GRE packets with a payload.
     pub data: usize,
-    /// Payloads that are IP or IPv6 in clear.
+    /// Number of payloads that are unencrypted IP or IPv6.
     pub clear: usize,
-    /// Payloads that are MPPE (or otherwise compressed) datagrams.
+    /// Number of payloads that are MPPE (or otherwise compressed) datagrams.
     pub sealed: usize,
-    /// Everything that is wrong, each with its frame number.
+    /// All faults found, each with its frame number.
     pub faults: Vec<String>,
 }
 
 impl Verdict {
-    /// Panics unless nothing is wrong and there was something to look at.
+    /// Panics if there are faults or no control messages.
     pub fn assert_clean(&self) {
         note(format_args!(
             "wire: {} control, {} data, {} clear, {} sealed",
@@ -128,7 +130,7 @@ impl Verdict {
         self.assert_no_faults();
     }
 
-    /// Panics when anything is wrong with what we sent, if we sent anything.
+    /// Panics if there are faults; an empty capture is accepted.
     pub fn assert_no_faults(&self) {
         let shown: Vec<&String> = self.faults.iter().take(10).collect();
         assert!(self.faults.is_empty(), "{} faults in what we sent, first: {shown:#?}", self.faults.len());
@@ -152,20 +154,21 @@ const FIELDS: &[&str] = &[
     "_ws.expert.group",
     "_ws.expert.message",
 ];
-/// tshark's expert severities, and the groups of TCP's own analysis of losses and of checksums (a wrong one is an error).
+/// tshark's expert severities, and the groups of its TCP loss analysis and of checksums (a wrong checksum has
+/// the severity error).
 const SEVERITY_ERROR: u32 = 0x0080_0000;
 const SEVERITY_WARN: u32 = 0x0060_0000;
 const GROUP_SEQUENCE: u32 = 0x0200_0000;
 const GROUP_CHECKSUM: u32 = 0x0100_0000;
-/// Outgoing-Call-Request (RFC 2637 §2.7): a later call may be given the call id of an earlier one.
+/// Outgoing-Call-Request (RFC 2637 §2.7), after which a call id of an earlier call may be reused.
 const OCRQ: &str = "7";
-/// PPP protocols of clear IP, clear IPv6 and compressed datagrams.
+/// PPP protocol numbers of IP, IPv6, compressed datagrams and LCP.
 const PPP_IP: &str = "0x0021";
 const PPP_IPV6: &str = "0x0057";
 const PPP_COMPRESSED: &str = "0x00fd";
 const PPP_LCP: &str = "0xc021";
 
-/// Reads a capture file and judges the client's half of it.
+/// Reads a capture file and checks the client's packets.
 pub fn judge(file: &Path) -> Verdict {
     assert!(
         fs::metadata(file).is_ok_and(|metadata| metadata.len() >= 24),
@@ -181,7 +184,7 @@ pub fn judge(file: &Path) -> Verdict {
         "-E",
         "aggregator=|",
     ]);
-    // Inside a tunnel in clear there are other people's packets: how those are pieced together, or asked again, is not our doing.
+    // An unencrypted tunnel contains packets of other programs, whose HTTP and DNS are not under test.
     tshark.args(["--disable-protocol", "http", "--disable-protocol", "dns"]);
     tshark.args([
         "-o",
@@ -201,7 +204,7 @@ pub fn judge(file: &Path) -> Verdict {
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let columns: Vec<&str> = line.split('\t').collect();
         let field = |name: &str| columns[FIELDS.iter().position(|field| *field == name).unwrap()];
-        // Inside a tunnel in clear there are further headers: ours come first.
+        // In an unencrypted tunnel there are inner headers too; the first value is the outer one.
         let first = |name: &str| field(name).split('|').next().unwrap_or_default();
         let mut faults = dissector_faults(&field);
         if first("ip.proto") == "47" {
@@ -235,7 +238,8 @@ fn dissector_faults<'a>(field: &impl Fn(&str) -> &'a str) -> Vec<String> {
     let experts = field("_ws.expert.severity").split('|').zip(field("_ws.expert.group").split('|'));
     for (severity, group) in experts.filter(|(severity, _)| !severity.is_empty()) {
         let (severity, group): (u32, u32) = (severity.parse().unwrap(), group.parse().unwrap());
-        // Losses are TCP's business, and the kernel may write a TCP checksum of zero as all ones; any other warning is ours.
+        // Warnings about TCP losses and checksums are ignored: losses are legitimate, and the kernel may
+        // write a TCP checksum of zero as all ones. Any other warning is a fault of the client.
         let theirs = [GROUP_SEQUENCE, GROUP_CHECKSUM].contains(&group);
         if severity >= SEVERITY_ERROR || (severity == SEVERITY_WARN && !theirs) {
             faults
@@ -245,7 +249,7 @@ fn dissector_faults<'a>(field: &impl Fn(&str) -> &'a str) -> Vec<String> {
     faults
 }
 
-/// What one call has sent so far.
+/// The GRE state of the client's half of one call.
 #[derive(Default)]
 struct Call {
     sequence: Option<u32>,
@@ -279,7 +283,7 @@ impl Call {
             faults.push("a sequence number belongs to a payload, and a payload has one".to_owned());
         }
         if let (true, Some(sequence)) = (has_sequence, number("gre.sequence_number")) {
-            // A call begins at 0 or 1 (RFC 2637 says 0, what runs out there says 1).
+            // A call starts at 0 (RFC 2637) or 1 (existing implementations).
             let follows = self.sequence.is_some_and(|last| sequence == last.wrapping_add(1));
             let begins = sequence <= 1 && (self.sequence.is_none() || self.may_restart);
             if begins {

@@ -1,4 +1,4 @@
-//! The client under test: a profile, `pptpctl` with it, and what /proc says of the processes it left running.
+//! The client under test: a profile, `pptpctl` with it, and /proc data about its processes.
 
 use std::{
     collections::BTreeMap,
@@ -21,14 +21,14 @@ use crate::{
     runner::note,
 };
 
-/// One profile, as TOML keys and values. What is not set is the product's default.
+/// One profile, as TOML keys and values. Keys that are not set have pptpctl's defaults.
 pub struct Profile {
     name: &'static str,
     keys: BTreeMap<&'static str, String>,
 }
 
 impl Profile {
-    /// The lab's ordinary user calling `server`, with a route to what is inside.
+    /// Creates a profile of the lab's usual user for `server`, with a route to the inside network.
     pub fn new(name: &'static str, server: &str) -> Self {
         let keys = BTreeMap::from([
             ("server", format!("{server:?}")),
@@ -39,7 +39,7 @@ impl Profile {
         Self { name, keys }
     }
 
-    /// The same with `key = value`; the value is TOML.
+    /// Adds `key = value`; the value is TOML.
     pub fn set(mut self, key: &'static str, value: &str) -> Self {
         self.keys.insert(key, value.to_owned());
         self
@@ -58,7 +58,7 @@ pub struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// Writes the profiles.
+    /// Writes the profiles to a file of the current case.
     pub fn new(lab: &'a Lab, profiles: &[Profile]) -> Self {
         let config = lab.case_dir().join("profiles.toml");
         let text: String = profiles.iter().map(Profile::toml).collect();
@@ -67,43 +67,43 @@ impl<'a> Client<'a> {
         Self { lab, config }
     }
 
-    /// The profiles that this case has written already.
+    /// Uses the profiles that this case has already written.
     pub fn again(lab: &'a Lab) -> Self {
         Self { lab, config: lab.case_dir().join("profiles.toml") }
     }
 
-    /// `pptpctl --config FILE ARGS`, not yet started.
+    /// Returns the command `pptpctl --config FILE ARGS`, not started.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.lab.binary());
         command.arg("--config").arg(&self.config).args(args);
         command
     }
 
-    /// Runs it to its end.
+    /// Runs `pptpctl` and waits until it exits.
     pub fn run(&self, args: &[&str]) -> Done {
         self.start(args).finish()
     }
 
-    /// Starts it.
+    /// Starts `pptpctl`.
     pub fn start(&self, args: &[&str]) -> Running {
         Running::spawn(self.command(args), args.join(" "))
     }
 
-    /// `up NAME`, which must succeed.
+    /// Runs `up NAME`, which must succeed.
     pub fn up(&self, name: &str) -> Done {
         let done = self.run(&["up", name]);
         assert_eq!(done.code, 0, "up {name}: {}", done.text);
         done
     }
 
-    /// `down NAME`, which must succeed.
+    /// Runs `down NAME`, which must succeed.
     pub fn down(&self, name: &str) -> Done {
         let done = self.run(&["down", name]);
         assert_eq!(done.code, 0, "down {name}: {}", done.text);
         done
     }
 
-    /// `status NAME --json`; `None` when it is not up or says so by its exit status.
+    /// Runs `status NAME --json`; `None` if there is no supervisor.
     pub fn try_status(&self, name: &str) -> Option<Value> {
         let output = self.command(&["status", name, "--json"]).stdin(Stdio::null()).output().unwrap();
         let value: Value = serde_json::from_slice(&output.stdout).ok()?;
@@ -115,13 +115,13 @@ impl<'a> Client<'a> {
         one["supervisor_pid"].as_u64().filter(|pid| *pid != 0).map(|_| one)
     }
 
-    /// `status NAME --json` of a tunnel that is there.
+    /// Runs `status NAME --json` for a tunnel that must have a supervisor.
     pub fn status(&self, name: &str) -> Value {
         let status = self
             .try_status(name)
             .unwrap_or_else(|| panic!("no status of {name}: {}", self.run(&["status", name]).text));
         let mut shown = status.clone();
-        // Most counters are zero, and say so at length.
+        // Most counters are zero: leave them out.
         if let Some(counters) = shown["counters"].as_object_mut() {
             counters.retain(|_, count| *count != 0);
         }
@@ -129,13 +129,13 @@ impl<'a> Client<'a> {
         status
     }
 
-    /// Waits until `status` shows this state, and returns it.
+    /// Waits until the tunnel has this state, and returns the status.
     pub fn wait_state(&self, name: &str, state: &str) -> Value {
         let found = wait_for(PATIENCE, || self.try_status(name).filter(|status| status["state"] == state));
         found.unwrap_or_else(|| panic!("{name} is not {state}: {:?}", self.try_status(name)))
     }
 
-    /// The counters of a tunnel: a status does not wait for an engine that is slow to tell them.
+    /// Returns the counters of a tunnel. Retries, as `status` omits them if the engine is slow.
     pub fn counters(&self, name: &str) -> Value {
         let told = wait_for(PATIENCE, || {
             let counters = self.try_status(name)?["counters"].clone();
@@ -145,7 +145,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// A pid out of a status.
+/// Returns a pid from a status.
 pub fn pid(status: &Value, key: &str) -> i32 {
     i32::try_from(status[key].as_u64().unwrap_or_else(|| panic!("no {key} in {status}"))).unwrap()
 }
@@ -159,11 +159,11 @@ pub fn signal(pid: i32, signal: Signal) {
 /// A finished command.
 #[derive(Debug)]
 pub struct Done {
-    /// Its exit status; 128 + N when a signal ended it.
+    /// Exit status, or 128 + N if signal N ended the process.
     pub code: i32,
     /// Standard output and standard error, in this order.
     pub text: String,
-    /// From start to end.
+    /// Run time.
     pub took: Duration,
 }
 
@@ -176,7 +176,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `command` with both streams caught.
+    /// Starts `command` and captures both output streams.
     pub fn spawn(mut command: Command, name: String) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -185,17 +185,18 @@ impl Running {
         Self { child, name, started: Instant::now(), streams }
     }
 
-    /// Its process.
+    /// Returns the pid.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
     }
 
-    /// Whether it still runs.
+    /// Returns whether the process still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end, and for that of its streams: what it left in the background must not hold them.
+    /// Waits until the process exits and both streams are closed: background processes must not keep them
+    /// open.
     pub fn finish(mut self) -> Done {
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -234,7 +235,7 @@ fn read_all(mut stream: impl Read) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The processes that run the binary under test (or another from its directory).
+/// Returns the pids of processes whose executable is in the directory of the binary under test.
 pub fn processes(lab: &Lab) -> Vec<i32> {
     let ours = lab.binary().parent().unwrap();
     let all =
@@ -243,8 +244,8 @@ pub fn processes(lab: &Lab) -> Vec<i32> {
         .collect()
 }
 
-/// Ends them all, by pid, and waits until they are gone. In rounds: one that forked just before it was killed has left
-/// a child that the list did not have yet.
+/// Kills all processes of the client and waits until they are gone. Repeats until none is left: a process may
+/// have forked after the list was read.
 pub fn kill_all(lab: &Lab) {
     let gone = wait_for(PATIENCE, || {
         let all = processes(lab);
@@ -252,20 +253,21 @@ pub fn kill_all(lab: &Lab) {
         for pid in &all {
             let _gone = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
-        // A dying process loses its /proc/PID/exe before its locks: what counts is that nothing but a zombie is left.
+        // An exiting process loses /proc/PID/exe before it releases its locks: wait until it is at most a
+        // zombie.
         let dying = wait_for(PATIENCE, || all.iter().all(|pid| !is_alive(*pid)).then_some(()));
         (dying.is_some() && processes(lab).is_empty()).then_some(())
     });
     assert!(gone.is_some(), "processes outlive kill -9: {:?}", processes(lab));
 }
 
-/// Whether a process is there, and not merely waiting to be reaped.
+/// Returns whether a process exists and is not a zombie.
 pub fn is_alive(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().starts_with(" Z"))
 }
 
-/// What a process may do, from /proc/PID/status.
+/// Returns the fields of /proc/PID/status.
 pub fn proc_status(pid: i32) -> BTreeMap<String, String> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     text.lines()
@@ -274,7 +276,7 @@ pub fn proc_status(pid: i32) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The tun devices that are there, with their flags as the kernel writes them.
+/// Returns the names and flags of all tun devices, the flags as in sysfs.
 pub fn tun_links() -> Vec<(String, String)> {
     let links = fs::read_dir("/sys/class/net").unwrap().map(|entry| entry.unwrap().path());
     let flags = |link: &Path| fs::read_to_string(link.join("tun_flags")).ok();

@@ -1,5 +1,5 @@
-//! Everything that keeps a tunnel from coming up: its own exit status and sentence for each, within the time that the
-//! profile allows, and nothing left behind.
+//! Failures of `up`: each with its exit status and message, within the profile's timeout, and nothing left
+//! behind.
 
 use std::{path::Path, process::Command};
 
@@ -32,7 +32,7 @@ pub const CASES: &[Case] = &[
         assert_within(&done, 12.0);
     }),
     ("failures::server_hangs_up", |lab| drop(with_peer(lab, Manner::HangsUp, at_peer(), 14, &["closed"]))),
-    ("failures::server_is_no_pptp_server", |lab| {
+    ("failures::other_service_is_recognised", |lab| {
         let profile = at_peer().set("timeouts.control", "\"2s\"");
         let _peer = Peer::start(Manner::SpeaksHttp);
         let done = fails_somehow(lab, profile);
@@ -63,7 +63,8 @@ pub const CASES: &[Case] = &[
         assert_within(&done, 2.0);
     }),
     ("failures::lcp_never_agrees", |lab| {
-        // Long enough for the peer to be heard at all, whoever stands still: silence is another failure.
+        // Long enough to receive the peer's packets even on a stalled machine: no packets at all is another
+        // failure.
         let profile = at_peer().set("timeouts.lcp", "\"8s\"");
         let done = with_peer(lab, Manner::NeverAgrees, profile, 18, &["LCP"]);
         assert_within(&done, 8.0);
@@ -79,7 +80,7 @@ pub const CASES: &[Case] = &[
         wrong_password(lab, at("198.51.100.12").set("auth", "[\"pap\"]").set("mppe", "\"off\""), &[]);
     }),
     ("failures::no_common_authentication", |lab| {
-        // The server insists on PAP, the profile on MS-CHAPv2: the password must not be sent.
+        // The server requires PAP and the profile MS-CHAPv2: the password must not be sent.
         drop(fails(lab, at("198.51.100.12"), 19, &["pap"]));
     }),
     ("failures::encryption_not_offered", |lab| drop(fails(lab, at("198.51.100.11"), 20, &["encryption"]))),
@@ -88,7 +89,7 @@ pub const CASES: &[Case] = &[
         drop(fails(lab, at(MPPE128).set("mppe", "\"off\""), 20, &["encryption"]));
     }),
     ("failures::no_address", |lab| {
-        // The server says that it will never give one: there is nothing to wait for.
+        // The server rejects the negotiation of an address: `up` fails without waiting for the timeout.
         drop(fails(lab, at("198.51.100.18").set("timeouts.network", "\"10m\""), 21, &["address"]));
     }),
     ("failures::no_tun_device", no_tun_device),
@@ -103,7 +104,8 @@ fn at_peer() -> Profile {
     at(peer::ADDRESS)
 }
 
-/// `up` fails with this status, saying these words (in any case), and leaves nothing.
+/// Checks that `up` fails with this status and a message with these words (ignoring case), and leaves nothing
+/// behind.
 fn fails(lab: &Lab, profile: Profile, code: i32, words: &[&str]) -> Done {
     let done = fails_somehow(lab, profile);
     assert_eq!(done.code, code, "{}", done.text);
@@ -141,15 +143,15 @@ fn with_peer(lab: &Lab, manner: Manner, profile: Profile, code: i32, words: &[&s
     done
 }
 
-/// It took the phase's own limit and little else: the rest of `up`, a polite end, and what a slow machine takes. The product's
-/// own limit is told from it: where that is 30 s, it is below; where that is 10 s, above, as nothing makes a machine quicker.
+/// Checks that `up` took the profile's timeout and at most 17 s more (the rest of `up`, graceful shutdown, a
+/// slow machine). The default timeout of the phase, 30 s or 10 s, is outside this interval.
 fn assert_within(done: &Done, limit: f32) {
     let took = done.took.as_secs_f32();
     assert!(took >= limit * 0.9 && took < limit + 17.0, "took {took:.1} s, the profile says {limit} s");
 }
 
 fn wrong_password(lab: &Lab, profile: Profile, words: &[&str]) {
-    // One attempt and no more: trying again locks accounts.
+    // One attempt only: retries may lock the account.
     fails(lab, profile.set("password.file", "\"/run/lab/secret/wrong\""), 19, words);
 }
 
@@ -187,7 +189,7 @@ fn not_root(lab: &Lab) {
     before.assert_restored(lab);
 }
 
-/// A host whose kernel or container has no tun: /dev/net is empty for this one process.
+/// A host without tun support, simulated by an empty /dev/net for this process.
 fn no_tun_device(lab: &Lab) {
     let before = Snapshot::take();
     let client = Client::new(lab, &[at(MPPE128)]);
@@ -201,7 +203,8 @@ fn no_tun_device(lab: &Lab) {
     before.assert_restored(lab);
 }
 
-/// What stands in the way of the pid file is not ours to remove: `up` fails, undoes the steps before, and leaves it.
+/// If a directory has the name of the pid file, `up` fails, undoes the earlier steps and leaves the
+/// directory.
 fn link_step(lab: &Lab) {
     let obstacle = Path::new("/run/tun9.pid");
     std::fs::create_dir(obstacle).unwrap();

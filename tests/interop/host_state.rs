@@ -1,4 +1,4 @@
-//! What the host looks like to everyone else: taken before a case and compared after it, byte for byte.
+//! Snapshots of the host's network state and files, taken before and after a case and compared byte for byte.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,7 +16,7 @@ use crate::{
     lab::{Lab, PATIENCE, STATE, wait_for},
 };
 
-/// Commands whose output is the host's network state. Stateless where the tool can: counters move by themselves.
+/// Commands that print the host's network state, without counters, which change by themselves.
 const COMMANDS: &[&[&str]] = &[
     &["ip", "-4", "-d", "route", "show", "table", "all"],
     &["ip", "-6", "-d", "route", "show", "table", "all"],
@@ -28,14 +28,14 @@ const COMMANDS: &[&[&str]] = &[
     &["sysctl", "-a", "-r", r"^net\.ipv[46]\.(conf|route|ip_forward|tcp_)"],
 ];
 
-/// Directories that are compared with every file in them; the lab's own are left out.
+/// Directories that are compared with all files in them, except the lab's.
 const TREES: &[&str] = &["/run", "/var/lib", "/etc"];
 
-/// The state at one moment.
+/// The host's state at one time: the output of each command and a listing of each directory.
 pub struct Snapshot(BTreeMap<String, String>);
 
 impl Snapshot {
-    /// Takes it.
+    /// Takes a snapshot.
     pub fn take() -> Self {
         let mut parts = BTreeMap::new();
         for command in COMMANDS {
@@ -51,20 +51,22 @@ impl Snapshot {
         Self(parts)
     }
 
-    /// Nothing of ours is left: all as it was, and no process. A process may take a moment to go, nothing else may.
+    /// Checks that the state is unchanged and that no process of the client is left. Waits only for processes
+    /// to exit.
     pub fn assert_restored(&self, lab: &Lab) {
         let gone = wait_for(PATIENCE, || client::processes(lab).is_empty().then_some(()));
         assert!(gone.is_some(), "processes of pptpctl are left: {:?}", client::processes(lab));
         self.assert_same();
     }
 
-    /// All as it was, whoever still runs.
+    /// Checks that the state is unchanged; processes may still run.
     pub fn assert_same(&self) {
         let differences = self.differences(&Self::take());
         assert!(differences.is_empty(), "the host is not as it was:\n{differences}");
     }
 
-    /// Lines that went (`-`) and came (`+`), each under the heading of its part; empty when nothing did.
+    /// Returns the removed (`-`) and added (`+`) lines, under a heading for each part; empty if there are
+    /// none.
     pub fn differences(&self, now: &Self) -> String {
         let mut text = String::new();
         for (part, before) in &self.0 {
@@ -91,12 +93,12 @@ impl Snapshot {
     }
 }
 
-/// What stays on purpose once there was a tunnel: the place of ledgers, empty.
+/// What stays on purpose after the first tunnel: the empty ledger directory.
 const STAYS: &[&str] = &["/var/lib/pptpctl 40700 (0, 0) "];
 
-/// Kind, mode, owner and content of everything below, in order.
+/// Appends the mode, owner and content of everything below `path`, sorted.
 fn list(path: &Path, listing: &mut String) {
-    // The lab's own files and mounts, which its commands keep changing.
+    // The lab's files and mounts, which its commands change.
     if path == Path::new(STATE) || path == Path::new("/run/netns") {
         return;
     }
@@ -123,10 +125,11 @@ fn list(path: &Path, listing: &mut String) {
     }
 }
 
-/// File system, inode, size, and when content and inode last changed: a file with the same is the same.
+/// Device, inode, size, mtime and ctime: files with equal values have equal contents.
 type Version = (u64, u64, u64, (i64, i64), (i64, i64));
 
-/// The SHA-1 of a file. Each version of it is read once: a hundred snapshots of /var/lib would take minutes.
+/// Returns the SHA-1 of a file, cached by version: hashing /var/lib for each of a hundred snapshots takes
+/// minutes.
 fn digest(path: &Path, metadata: &Metadata) -> String {
     static KNOWN: LazyLock<Mutex<HashMap<Version, String>>> = LazyLock::new(Mutex::default);
     let version = (

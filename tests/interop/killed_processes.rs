@@ -1,4 +1,5 @@
-//! Sudden death of supervisor, engine and both, idle and under load: afterwards `recover`, or the next `up`, leaves nothing.
+//! SIGKILL for supervisor, engine and both, idle and under load: `recover` or the next `up` restores the
+//! host.
 
 use std::{
     io::{Read, Write},
@@ -32,8 +33,8 @@ pub const CASES: &[Case] = &[
     ("killed_processes::both_under_load", |lab| both(lab, true)),
     ("killed_processes::both_with_the_default_route", both_with_the_default_route),
     ("killed_processes::engine_comes_back", engine_comes_back),
-    ("killed_processes::the_next_up_recovers_by_itself", next_up_recovers),
-    ("killed_processes::recover_leaves_the_living_alone", recover_leaves_the_living_alone),
+    ("killed_processes::next_up_recovers_first", next_up_recovers),
+    ("killed_processes::recover_ignores_running_tunnels", recover_ignores_running_tunnels),
     ("killed_processes::during_up", during_up),
 ];
 
@@ -60,7 +61,7 @@ fn supervisor(lab: &Lab, loaded: bool) {
 
 fn engine(lab: &Lab, loaded: bool) {
     let before = Snapshot::take();
-    // Told not to dial again, the supervisor has nothing left to do: it tidies up by itself.
+    // With no retries allowed, the supervisor undoes its changes and exits.
     let client = Client::new(lab, &[vpn().set("retry.attempts", "0")]);
     client.up("vpn");
     let load = Load::start(loaded);
@@ -127,7 +128,7 @@ fn next_up_recovers(lab: &Lab) {
     before.assert_restored(lab);
 }
 
-fn recover_leaves_the_living_alone(lab: &Lab) {
+fn recover_ignores_running_tunnels(lab: &Lab) {
     let before = Snapshot::take();
     let client =
         Client::new(lab, &[vpn(), Profile::new("second", MPPE128).set("routes", "[\"10.99.0.53/32\"]")]);
@@ -148,7 +149,7 @@ fn recover_leaves_the_living_alone(lab: &Lab) {
     before.assert_restored(lab);
 }
 
-/// Killed at many moments on the way up: whatever was half done is undone.
+/// Kills `up` after different delays; `recover` undoes its partial changes.
 fn during_up(lab: &Lab) {
     let before = Snapshot::take();
     let client = Client::new(lab, &[vpn()]);
@@ -175,7 +176,7 @@ fn recover(client: &Client) {
     assert_eq!(done.code, 0, "recover: {}", done.text);
 }
 
-/// A download that goes on until it is dropped; only there to keep the tunnel busy.
+/// Repeated downloads that keep the tunnel busy until this is dropped.
 #[derive(Default)]
 struct Load {
     shared: Arc<Shared>,
@@ -186,12 +187,12 @@ struct Load {
 struct Shared {
     stop: AtomicBool,
     rounds: AtomicUsize,
-    /// The connection of the present round.
+    /// The connection of the current download.
     connection: Mutex<Option<TcpStream>>,
 }
 
 impl Load {
-    /// Starts it and returns when bytes flow; does nothing when `wanted` is false.
+    /// Starts the load and waits for the first complete download; does nothing if `wanted` is false.
     fn start(wanted: bool) -> Self {
         if !wanted {
             return Self::default();
@@ -201,7 +202,7 @@ impl Load {
         let thread = Some(thread::spawn(move || its_own.download()));
         let flows = wait_for(PATIENCE, || (shared.rounds.load(Ordering::Relaxed) > 0).then_some(()));
         assert!(flows.is_some(), "no load");
-        // Somewhere in the next one.
+        // Continue in the middle of the next download.
         thread::sleep(Duration::from_millis(100));
         Self { shared, thread }
     }
@@ -214,7 +215,7 @@ impl Shared {
             let Ok(mut stream) = TcpStream::connect_timeout(&server, Duration::from_secs(2)) else {
                 continue;
             };
-            // Its end is not told to anyone: a farewell would be repeated for minutes, and leave in clear as soon as
+            // Close without a FIN: it would be retransmitted for minutes, and leave in clear as soon as
             // another tunnel has the same address and no routes yet.
             SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
             *self.connection.lock().unwrap() = stream.try_clone().ok();
@@ -235,7 +236,7 @@ impl Drop for Load {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         if let Some(connection) = &*self.shared.connection.lock().unwrap() {
-            // It hangs now that the tunnel is gone.
+            // Unblocks a read that hangs because the tunnel is gone.
             let _perhaps_closed = connection.shutdown(Shutdown::Both);
         }
         if let Some(thread) = self.thread.take() {

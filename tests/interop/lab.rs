@@ -1,4 +1,4 @@
-//! The lab from inside: its guest, its wire, and the places where a case keeps its files.
+//! The lab from inside: its guest, its wire, and the directories of the cases.
 
 use std::{
     cell::RefCell,
@@ -14,10 +14,10 @@ use crate::{
     runner::{self, note},
 };
 
-/// Where the lab keeps its own files; never compared, never seen by a profile.
+/// The directory of the lab's files, which is excluded from comparisons.
 pub const STATE: &str = "/run/lab";
 
-/// The running lab. One per process; this process is in the client's namespaces.
+/// The running lab, one per process. This process is in the client's namespaces.
 pub struct Lab {
     script: PathBuf,
     binary: PathBuf,
@@ -25,7 +25,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Finds the lab that this process was started in.
+    /// Opens the lab that this process was started in, and writes the password files.
     pub fn open() -> Self {
         let script = PathBuf::from(env::var_os("LAB").expect("not inside the lab"));
         let state = Path::new(STATE);
@@ -40,31 +40,31 @@ impl Lab {
             fs::write(&path, password).unwrap();
             fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         }
-        // A copy: root's home may be closed to the users that it changes to, and a rebuild must not pull it away.
+        // A copy, as unprivileged users may have no access to root's home, and a rebuild must not replace it.
         let binary = state.join("bin/pptpctl");
         fs::create_dir_all(state.join("bin")).unwrap();
         fs::copy(env!("CARGO_BIN_EXE_pptpctl"), &binary).unwrap();
         Self { script, binary, case_dir: RefCell::default() }
     }
 
-    /// The `pptpctl` under test.
+    /// Returns the path of the `pptpctl` under test.
     pub fn binary(&self) -> &Path {
         &self.binary
     }
 
-    /// A fresh directory for the case that begins.
+    /// Creates the directory of the case that starts.
     pub fn begin(&self, case: &str) {
         let dir = Path::new(STATE).join("case").join(case.replace("::", "-"));
         fs::create_dir_all(&dir).unwrap();
         self.case_dir.replace(dir);
     }
 
-    /// The directory of the present case.
+    /// Returns the directory of the current case.
     pub fn case_dir(&self) -> PathBuf {
         self.case_dir.borrow().clone()
     }
 
-    /// Runs a shell command inside the guest and returns what it printed; it must succeed.
+    /// Runs a shell command inside the guest and returns its standard output; it must succeed.
     pub fn guest(&self, command: &str) -> String {
         let output =
             Command::new(&self.script).arg("exec").arg(command).stdin(Stdio::null()).output().unwrap();
@@ -73,7 +73,7 @@ impl Lab {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// `tests/lab/server ACTION NAME` inside the guest.
+    /// Runs `tests/lab/server ACTION NAME` inside the guest.
     pub fn server(&self, action: &str, name: &str) {
         let server = self.script.with_file_name("server");
         self.guest(&format!("{} {action} {name}", server.display()));
@@ -87,7 +87,7 @@ impl Lab {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Drops all traffic with `address` until the guard is dropped: the cable is out.
+    /// Discards all packets from and to `address` until the guard is dropped, as if the cable were unplugged.
     pub fn unplugged(&self, address: &str) -> Unplugged<'_> {
         self.wire(&["nft", "add", "table", "ip", "unplugged"]);
         self.wire(&[
@@ -105,7 +105,7 @@ impl Lab {
         Unplugged(self)
     }
 
-    /// Copies the case's files and the servers' logs to where they outlive the lab.
+    /// Copies the case's files and all logs to a directory that outlives the lab.
     pub fn keep_evidence(&self, to: &Path) {
         fs::create_dir_all(to).unwrap();
         let sources = [self.case_dir(), Path::new(STATE).join("log"), "/var/log/pptpctl".into()];
@@ -114,7 +114,7 @@ impl Lab {
         }
     }
 
-    /// A failed case may have left a tunnel behind: the next one should not suffer for it.
+    /// Removes what a failed case may have left, so that it does not affect the next case.
     pub fn clean_up_after_failure(&self) {
         let _stuck = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| client::kill_all(self)));
         let _best_effort = Command::new(self.binary()).arg("recover").stdin(Stdio::null()).output();
@@ -127,7 +127,7 @@ impl Lab {
     }
 }
 
-/// See [`Lab::unplugged`].
+/// The guard of [`Lab::unplugged`].
 pub struct Unplugged<'a>(&'a Lab);
 
 impl Drop for Unplugged<'_> {
@@ -136,26 +136,26 @@ impl Drop for Unplugged<'_> {
     }
 }
 
-/// A command on the wire, not yet started.
+/// Returns a command on the wire, not started.
 pub fn on_wire(args: &[&str]) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", "wire"]).args(args);
     command
 }
 
-/// Both streams of a finished command.
+/// Returns both output streams of a finished command.
 pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// How long what must happen may take: a guest or a whole machine that stands still for seconds is no failure.
+/// The time limit for expected events, long enough for a guest or host that stalls for seconds.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks until the answer is there, at most so long; `None` when it never came.
+/// Polls until `ask` returns a value, for at most `limit`; then returns `None`.
 pub fn wait_for<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + limit;
     loop {
-        // Before the question: when all has stood still, those who are waited for had no time either, and are asked again.
+        // Read the clock before polling: if the whole machine stalled, poll once more after it.
         let last = Instant::now() >= end;
         if let Some(answer) = ask() {
             return Some(answer);

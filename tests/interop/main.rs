@@ -1,8 +1,9 @@
-//! Interoperability: the built `pptpctl` against real servers, on a real network stack, with everything compared afterwards.
+//! Interoperability: the built `pptpctl` against real servers on a real network stack, with the host's state
+//! compared before and after.
 //!
-//! Owns the cases and their driver. The servers, the namespaces and their removal belong to `tests/lab/lab`, into which this
-//! program executes itself; it boots once for all cases. Without root or without the lab's packages it says so and
-//! passes, unless `CI=true`: then it fails.
+//! This program contains the cases and their driver. `tests/lab/lab` provides the servers and namespaces;
+//! this program runs itself inside it, once for all cases. Without root or the lab's packages it prints what
+//! is missing and passes, or fails if `CI=true`.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! Peers that fail in ways in which a real pptpd does not: played by a thread on the wire, byte by byte from RFC 2637,
-//! so that nothing of the code under test is on both sides.
+//! Peers with faults that a real pptpd does not have: a thread on the wire with its own implementation of RFC
+//! 2637, so that no code under test is on both sides.
 
 use std::{
     fs::File,
@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::runner::note;
 
-/// Where peers live: the wire has all of 203.0.113.0/24.
+/// The address of peers; the wire has all of 203.0.113.0/24.
 pub const ADDRESS: &str = "203.0.113.10";
 
 const COOKIE: [u8; 4] = [0x1a, 0x2b, 0x3c, 0x4d];
@@ -32,25 +32,25 @@ const CALL_CLEAR: u8 = 12;
 /// How a peer misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
-    /// Accepts TCP, reads, never says a word.
+    /// Accepts TCP and reads, but never sends.
     Silent,
-    /// Closes the connection when the SCCRQ has arrived.
+    /// Closes the connection when it receives the SCCRQ.
     HangsUp,
-    /// Is no PPTP server at all.
+    /// Is an HTTP server.
     SpeaksHttp,
-    /// Start-Control-Connection-Reply with this result code (RFC 2637 §2.2).
+    /// Sends a Start-Control-Connection-Reply with this result code (RFC 2637 §2.2).
     RefusesControl(u8),
-    /// Outgoing-Call-Reply with these result, error and cause codes (RFC 2637 §2.8).
+    /// Sends an Outgoing-Call-Reply with these result, error and cause codes (RFC 2637 §2.8).
     RefusesCall(u8, u8, u16),
     /// Never answers the Outgoing-Call-Request.
     IgnoresCall,
-    /// Connects the call, and no GRE comes back.
+    /// Connects the call but sends no GRE.
     NoGre,
-    /// Connects the call, sends LCP Configure-Requests and answers none.
+    /// Connects the call and sends LCP Configure-Requests, but answers none.
     NeverAgrees,
 }
 
-/// A running peer; ends when dropped.
+/// A running peer; dropping it stops it.
 pub struct Peer {
     stop: Arc<AtomicBool>,
     heard: Arc<Mutex<Vec<u8>>>,
@@ -58,14 +58,14 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts one on [`ADDRESS`] and returns when it listens.
+    /// Starts a peer on [`ADDRESS`] and waits until it listens.
     pub fn start(manner: Manner) -> Self {
         note(format_args!("peer on {ADDRESS}: {manner:?}"));
         let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (ready, listening) = mpsc::channel();
         let (its_stop, its_heard) = (Arc::clone(&stop), Arc::clone(&heard));
         let thread = thread::spawn(move || {
-            // A network namespace is a thread's own: this thread moves to the wire for good.
+            // The network namespace is per thread: this thread moves to the wire and stays there.
             setns(File::open("/run/netns/wire").unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
             let listener = TcpListener::bind((ADDRESS, 1723)).unwrap();
             listener.set_nonblocking(true).unwrap();
@@ -84,7 +84,7 @@ impl Peer {
         Self { stop, heard, thread: Some(thread) }
     }
 
-    /// Types of the control messages that have arrived, in order.
+    /// Returns the types of the control messages received, in order.
     pub fn heard(&self) -> Vec<u8> {
         self.heard.lock().unwrap().clone()
     }
@@ -115,7 +115,7 @@ fn serve(
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(length) => pending.extend_from_slice(&buffer[..length]),
-            // A receive with a time limit is not restarted after a signal or a stop (signal(7)).
+            // A receive with SO_RCVTIMEO is not restarted after a signal or a stop (signal(7)).
             Err(error)
                 if matches!(
                     error.kind(),
@@ -138,13 +138,13 @@ fn serve(
     Ok(())
 }
 
-/// One whole control message from the front of what has arrived.
+/// Removes one complete control message from the front of the received bytes.
 fn next_message(pending: &mut Vec<u8>) -> Option<Vec<u8>> {
     let length = usize::from(u16::from_be_bytes([*pending.first()?, *pending.get(1)?]));
     (length >= 12 && pending.len() >= length).then(|| pending.drain(..length).collect())
 }
 
-/// What this kind of peer replies; empty when it says nothing.
+/// Returns the reply of this kind of peer; empty for none.
 fn answer(manner: Manner, message: &[u8]) -> Vec<u8> {
     match (manner, message[9]) {
         (Manner::Silent | Manner::HangsUp, _) => Vec::new(),
@@ -168,7 +168,8 @@ fn control(kind: u8, body: &[u8]) -> Vec<u8> {
     [&length[..], &[0, 1], &COOKIE, &[0, kind, 0, 0], body].concat()
 }
 
-/// RFC 2637 §2.2: version 1.0, result, error, framing and bearer capabilities, channels, firmware, host name, vendor.
+/// Builds a Start-Control-Connection-Reply (RFC 2637 §2.2): version 1.0, result, error, framing and bearer
+/// capabilities, channels, firmware, host name, vendor.
 fn sccrp(result: u8) -> Vec<u8> {
     let mut body = vec![1, 0, result, 0, 0, 0, 0, 3, 0, 0, 0, 3, 0, 1, 0, 1];
     body.resize(16 + 64 + 64, 0);
@@ -176,7 +177,8 @@ fn sccrp(result: u8) -> Vec<u8> {
     control(2, &body)
 }
 
-/// RFC 2637 §2.8: call id, peer's call id, result, error, cause, connect speed, window, delay, channel.
+/// Builds an Outgoing-Call-Reply (RFC 2637 §2.8): call id, peer's call id, result, error, cause, connect
+/// speed, window, delay, channel.
 fn ocrp(request: &[u8], result: u8, error: u8, cause: u16) -> Vec<u8> {
     let mut body = vec![0x12, 0x34, request[12], request[13], result, error];
     body.extend_from_slice(&cause.to_be_bytes());
@@ -184,7 +186,7 @@ fn ocrp(request: &[u8], result: u8, error: u8, cause: u16) -> Vec<u8> {
     control(8, &body)
 }
 
-/// Sends an LCP Configure-Request in GRE now and then.
+/// Sends an LCP Configure-Request in GRE every 300 ms.
 struct Chatter {
     socket: Socket,
     to: SocketAddr,

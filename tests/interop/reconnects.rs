@@ -1,4 +1,4 @@
-//! A tunnel that was up and is lost comes back by itself, except where trying again would do harm.
+//! A lost tunnel reconnects, except after failures where a retry would do harm.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +15,22 @@ use crate::{
 };
 
 pub const CASES: &[Case] = &[
-    ("reconnects::the_call_ends", |lab| lost(lab, vpn(MPPE128), |lab| lab.server("drop", "mppe128"))),
-    ("reconnects::the_server_restarts", |lab| {
+    ("reconnects::call_ended_by_server_is_redialled", |lab| {
+        lost(lab, vpn(MPPE128), |lab| lab.server("drop", "mppe128"))
+    }),
+    ("reconnects::server_restart_is_survived", |lab| {
         lost(lab, vpn(MPPE128), |lab| {
             lab.server("stop", "mppe128");
             lab.server("start", "mppe128");
         });
     }),
-    ("reconnects::the_server_dies", |lab| {
+    ("reconnects::server_crash_is_survived", |lab| {
         lost(lab, vpn(MPPE128), |lab| {
             lab.server("kill", "mppe128");
             lab.server("start", "mppe128");
         });
     }),
-    ("reconnects::the_line_goes_dead", |lab| {
+    ("reconnects::dead_line_is_detected", |lab| {
         let profile =
             vpn("198.51.100.19").set("ppp.lcp-echo-interval", "\"1s\"").set("ppp.lcp-echo-failure", "3");
         lost(lab, profile, |lab| {
@@ -39,7 +41,7 @@ pub const CASES: &[Case] = &[
             assert!(noticed.is_some(), "silence is not noticed");
         });
     }),
-    ("reconnects::not_after_the_password_has_changed", password_has_changed),
+    ("reconnects::changed_password_stops_redialling", password_has_changed),
     ("reconnects::attempts_are_counted_and_spaced", attempts_are_spaced),
     ("reconnects::down_while_waiting", down_while_waiting),
 ];
@@ -48,7 +50,7 @@ pub fn vpn(server: &str) -> Profile {
     Profile::new("vpn", server).set("retry.first", "\"200ms\"").set("timeouts.stop", "\"1s\"")
 }
 
-/// After `break_it`, the same supervisor has the tunnel up again.
+/// Checks that after `break_it` the same supervisor reconnects.
 fn lost(lab: &Lab, profile: Profile, break_it: fn(&Lab)) {
     let before = Snapshot::take();
     let client = Client::new(lab, &[profile]);
@@ -65,7 +67,7 @@ fn lost(lab: &Lab, profile: Profile, break_it: fn(&Lab)) {
     let case = lab.case_dir().file_name().unwrap().to_string_lossy().into_owned();
     report(format_args!("{case}: carries packets again after {:.1?}", broken.elapsed()));
     let changed = during.differences(&Snapshot::take());
-    // The address inside may be another; what a person set up around the tunnel may not.
+    // The tunnel's address may change; anything else may not.
     let address_only =
         changed.lines().filter(|line| line.starts_with("    ")).all(|line| line.contains("10.77."));
     assert!(address_only, "the host looks different after the tunnel came back:\n{changed}");
@@ -123,7 +125,7 @@ fn down_while_waiting(lab: &Lab) {
     lab.server("kill", "mppe128");
     client.wait_state("vpn", "waiting");
     lab.server("start", "mppe128");
-    // Long before the next attempt, or it is said not to end.
+    // Must end long before the next attempt.
     client.down("vpn");
     before.assert_restored(lab);
 }

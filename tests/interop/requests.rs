@@ -1,4 +1,4 @@
-//! What people ask of it in an unusual order: twice, too early, two at a time, by signal, by pid file.
+//! Commands in unusual order: twice, too early, two at a time, by signal, through the pid file.
 
 use std::{fs, thread, time::Duration};
 
@@ -26,7 +26,7 @@ pub const CASES: &[Case] = &[
     ("requests::sigterm_to_the_pid_file", sigterm_to_the_pid_file),
     ("requests::foreground", foreground),
     ("requests::up_and_down_ten_times", up_and_down_ten_times),
-    ("requests::someone_else_changed_things_meanwhile", changed_meanwhile),
+    ("requests::changes_of_other_programs_are_kept", changed_meanwhile),
 ];
 
 fn vpn() -> Profile {
@@ -98,7 +98,7 @@ fn down_twice(lab: &Lab) {
 fn down_during_up(lab: &Lab) {
     let before = Snapshot::take();
     let _peer = Peer::start(Manner::IgnoresCall);
-    // Whoever waits for the answer to the call does so for longer than this test waits for anything.
+    // Longer than any wait of this test, so that `up` cannot end by this timeout.
     let profile = Profile::new("vpn", peer::ADDRESS).set("timeouts.call", "\"10m\"");
     let client = Client::new(lab, &[profile]);
     let up = client.start(&["up", "vpn"]);
@@ -110,7 +110,7 @@ fn down_during_up(lab: &Lab) {
     before.assert_restored(lab);
 }
 
-/// Ctrl-C in the terminal where `up` waits takes the attempt back.
+/// Ctrl-C (or SIGTERM) while `up` waits undoes the attempt.
 fn interrupt_during_up(lab: &Lab) {
     for number in [Signal::SIGINT, Signal::SIGTERM] {
         let before = Snapshot::take();
@@ -139,7 +139,7 @@ fn two_profiles(lab: &Lab) {
     assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some());
     traffic::assert_dns();
     client.down("vpn");
-    // What the other one needs, its route and the host route to the server, must have stayed.
+    // The other tunnel's route and the host route to the server must still be there.
     traffic::assert_dns();
     client.down("second");
     before.assert_restored(lab);
@@ -183,7 +183,7 @@ fn up_and_down_ten_times(lab: &Lab) {
     }
 }
 
-/// What others did while the tunnel was up stays, and does not keep `down` from doing the rest.
+/// Changes made by other programs while the tunnel was up stay, and `down` undoes everything else.
 fn changed_meanwhile(lab: &Lab) {
     let before = Snapshot::take();
     let client = Client::new(lab, &[vpn()]);
@@ -208,7 +208,8 @@ fn changed_meanwhile(lab: &Lab) {
     ip("route del 10.99.0.0/16 via 192.0.2.1");
     before.assert_restored(lab);
 
-    // The device is pulled away: the supervisor must notice or at least put everything back when asked.
+    // The device is deleted: the supervisor must detect it, or at least undo everything on `down` or
+    // `recover`.
     client.up("vpn");
     let tun = client.status("vpn")["tun"].as_str().unwrap().to_owned();
     ip(&format!("link del {tun}"));

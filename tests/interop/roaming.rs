@@ -1,5 +1,5 @@
-//! Another network under a live tunnel, with a real server behind: the old address goes, the default route leads
-//! elsewhere, and back. Once for each mode of the default route.
+//! A live tunnel to a real server moves to another network and back: the old address is removed and the
+//! default route changes. Once for each default-route mode.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -19,14 +19,14 @@ use crate::{
 };
 
 pub const CASES: &[Case] = &[
-    ("roaming::the_eyes_see", the_eyes_see),
+    ("roaming::capture_sees_both_cables", capture_sees_both_cables),
     ("roaming::policy", |lab| moves_twice(lab, "policy")),
     ("roaming::halves", |lab| moves_twice(lab, "halves")),
     ("roaming::replace", |lab| moves_twice(lab, "replace")),
-    ("roaming::the_kill_switch_holds_without_us", the_kill_switch_holds_without_us),
+    ("roaming::kill_switch_holds_without_supervisor", kill_switch_holds_without_supervisor),
 ];
 
-/// What the lab gives the client beside its address, and what goes when that goes.
+/// Routes that the lab gives the client, and that the kernel deletes with the client's address.
 const DEFAULT: &str = "route add default via 192.0.2.1";
 const BESIDE: &str = "route add 10.250.0.0/16 via 192.0.2.1 table 99";
 
@@ -59,7 +59,8 @@ fn moves_twice(lab: &Lab, mode: &str) {
     }
     drop(pings);
     traffic::exercise();
-    // By policy rules only the tunnel's own packets to the server are outside; anything else for it is like all the rest.
+    // In policy mode only the tunnel's own packets to the server go outside; other packets to it enter the
+    // tunnel.
     let server = if mode == "policy" { "tunnel" } else { "outside" };
     let ways = client.run(&["routes", "vpn", traffic::INTERNET, "198.51.100.10", "192.0.2.1"]);
     assert_eq!(ways.code, 0, "{}", ways.text);
@@ -71,7 +72,8 @@ fn moves_twice(lab: &Lab, mode: &str) {
     }
     eyes.assert_nothing_in_clear();
     client.down("vpn");
-    // What DHCP would have made is there, and nothing else; then the host gets back what went with its address.
+    // Only the route that a DHCP client would have set is left. Then restore the routes deleted with the
+    // address.
     assert_eq!(ip("-4 route show default").trim(), "default via 192.0.2.1 dev eth0 metric 50");
     ip("route del default");
     ip(DEFAULT);
@@ -81,8 +83,9 @@ fn moves_twice(lab: &Lab, mode: &str) {
     report(format_args!("roaming, {mode}: carries packets again after {took:.1?}"));
 }
 
-/// `leak = "block"`: the server goes, then supervisor and engine are killed; until `recover` nothing leaves in clear.
-fn the_kill_switch_holds_without_us(lab: &Lab) {
+/// With `leak = "block"`, the server stops, then supervisor and engine are killed; until `recover` no packet
+/// leaves in clear.
+fn kill_switch_holds_without_supervisor(lab: &Lab) {
     let before = Snapshot::take();
     let eyes = Eyes::open(lab);
     let profile = vpn(MPPE128).set("routes", "[]").set("default", "true").set("leak", "\"block\"");
@@ -105,8 +108,8 @@ fn the_kill_switch_holds_without_us(lab: &Lab) {
     before.assert_restored(lab);
 }
 
-/// The witness itself: what leaves by either cable is noticed.
-fn the_eyes_see(lab: &Lab) {
+/// Tests the check itself: it detects packets on both cables.
+fn capture_sees_both_cables(lab: &Lab) {
     let _second = Uplink::plug(lab);
     ip("address add 192.0.3.2/24 dev eth1");
     ip("route add default via 192.0.3.1 dev eth1 metric 100");
@@ -117,7 +120,7 @@ fn the_eyes_see(lab: &Lab) {
         let ping =
             Command::new("ping").args(["-n", "-q", "-c1", "-W0.3", "-I", cable, traffic::INSIDE]).output();
         assert!(!ping.unwrap().status.success(), "{} answers without a tunnel", traffic::INSIDE);
-        // Whoever has the address is asked for first.
+        // Address resolution comes before the packet.
         let seen = wait_for(PATIENCE, || eyes.client_sent().concat().contains(from).then_some(()));
         assert!(seen.is_some(), "not seen: {:?}", eyes.client_sent());
     }
@@ -130,13 +133,13 @@ fn ip(arguments: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A second cable to the wire, without an address yet.
+/// A second cable to the wire, initially without an address.
 struct Uplink;
 
 impl Uplink {
     fn plug(lab: &Lab) -> Self {
         ip("link add eth1 type veth peer name cli2 netns wire");
-        // No address by itself: it would come when it pleases.
+        // No generated address, as it appears at an unpredictable time.
         ip("link set eth1 addrgenmode none");
         lab.wire(&["ip", "address", "add", "192.0.3.1/24", "dev", "cli2"]);
         lab.wire(&["ip", "link", "set", "cli2", "up"]);
@@ -154,7 +157,7 @@ impl Drop for Uplink {
     fn drop(&mut self) {
         let _gone = Command::new("ip").args(["link", "del", "eth1"]).status();
         if std::thread::panicking() {
-            // The next case should not suffer for it.
+            // Restore the network for the next case.
             for again in ["address replace 192.0.2.2/24 dev eth0", "route flush default", DEFAULT, BESIDE] {
                 let _perhaps = Command::new("ip").args(again.split(' ')).status();
             }
@@ -162,8 +165,8 @@ impl Drop for Uplink {
     }
 }
 
-/// Notes, on the wire, what should have been in the tunnel, and by which cable it came. The server's cable does not
-/// count: when a tunnel ends, what its kernel still has to send to the address inside goes its usual way.
+/// Records, on the wire, packets that should have been in the tunnel, and their cable. The server's cable is
+/// ignored: when a tunnel ends, the server routes its remaining packets for the inside address to the wire.
 struct Eyes<'a>(&'a Lab);
 
 impl<'a> Eyes<'a> {
@@ -180,7 +183,7 @@ impl<'a> Eyes<'a> {
         Self(lab)
     }
 
-    /// What came from the client, one line for each pair of addresses.
+    /// Returns the recorded packets of the client, one line per flow.
     fn client_sent(&self) -> Vec<String> {
         let listed = self.0.wire(&["nft", "list", "set", "ip", "eyes", "seen"]);
         // The far ends of eth0 and eth1 are called cli and cli2.
@@ -199,7 +202,7 @@ impl Drop for Eyes<'_> {
     }
 }
 
-/// Something to lose: questions for the other end of the tunnel, all the time.
+/// Continuous pings, which leave in clear if the tunnel's routes are missing.
 struct Pings(Child);
 
 impl Pings {

@@ -1,5 +1,5 @@
-//! The checks themselves: that each can fail. A checker that finds nothing in a broken capture, or no difference in a changed
-//! host, would make every other case here worthless.
+//! Tests that each check can fail. A check that finds no fault in a broken capture, or no difference in a
+//! changed host, would make all other cases worthless.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -14,13 +14,13 @@ use crate::{
 };
 
 pub const CASES: &[Case] = &[
-    ("self_test::a_clean_capture_passes", a_clean_capture_passes),
-    ("self_test::a_broken_capture_fails", a_broken_capture_fails),
-    ("self_test::a_changed_host_is_noticed", a_changed_host_is_noticed),
-    ("self_test::the_inside_is_closed_without_a_tunnel", the_inside_is_closed_without_a_tunnel),
+    ("self_test::clean_capture_passes", clean_capture_passes),
+    ("self_test::broken_capture_fails", broken_capture_fails),
+    ("self_test::changed_host_is_detected", changed_host_is_detected),
+    ("self_test::inside_is_unreachable_without_tunnel", inside_is_unreachable_without_tunnel),
 ];
 
-fn a_clean_capture_passes(lab: &Lab) {
+fn clean_capture_passes(lab: &Lab) {
     let verdict =
         judge(&pcap(lab, &[sccrq(), gre(1, &lcp()), gre(2, &lcp()), gre(3, &[0x00, 0xfd, 0x90, 1, 2, 3])]));
     verdict.assert_clean();
@@ -29,7 +29,7 @@ fn a_clean_capture_passes(lab: &Lab) {
     assert_eq!(clear.clear, 1, "a packet in clear is not seen");
 }
 
-fn a_broken_capture_fails(lab: &Lab) {
+fn broken_capture_fails(lab: &Lab) {
     let mut long_option = lcp();
     long_option[9] = 200;
     let mut wrong_length = gre(2, &lcp());
@@ -43,12 +43,12 @@ fn a_broken_capture_fails(lab: &Lab) {
     let no_control = judge(&pcap(lab, &[gre(1, &lcp())]));
     assert_eq!(no_control.control, 0, "which assert_clean() refuses");
     for (packets, fault) in [
-        // An LCP option that is longer than its packet, and a control message cut short: the dissector's business.
+        // Found by tshark: an LCP option longer than its packet, a truncated control message, and so on.
         (vec![sccrq(), gre(1, &long_option)], "frame 2: Magic Number (option length = 200"),
         (vec![tcp(&SCCRQ[..40])], "frame 1: malformed"),
         (vec![tcp(&wrong_cookie)], "frame 1: Incorrect Magic Cookie"),
         (vec![sccrq(), wrong_checksum], "frame 2: Bad checksum"),
-        // Ours.
+        // Found by `judge`.
         (vec![sccrq(), gre(1, &lcp()), wrong_length], "frame 3: payload length 18"),
         (vec![sccrq(), gre(1, &lcp()), gre(3, &lcp())], "frame 3: sequence 3 after Some(1)"),
         (vec![sccrq(), gre(1, &lcp()), gre(1, &lcp())], "frame 3: sequence 1 after Some(1)"),
@@ -63,7 +63,7 @@ fn a_broken_capture_fails(lab: &Lab) {
     }
 }
 
-fn a_changed_host_is_noticed(lab: &Lab) {
+fn changed_host_is_detected(lab: &Lab) {
     let before = Snapshot::take();
     before.assert_restored(lab);
     let ip = |args: &str| {
@@ -111,7 +111,7 @@ fn a_changed_host_is_noticed(lab: &Lab) {
     assert_eq!(client::processes(lab), [left.pid()], "a process of ours is not noticed");
 }
 
-fn the_inside_is_closed_without_a_tunnel(_: &Lab) {
+fn inside_is_unreachable_without_tunnel(_: &Lab) {
     for address in [traffic::INSIDE, traffic::INSIDE_DNS, traffic::INTERNET] {
         assert!(
             traffic::ping(address, std::time::Duration::from_secs(1)).is_none(),
@@ -151,7 +151,8 @@ fn gre(sequence: u32, payload: &[u8]) -> Vec<u8> {
     ipv4(47, &[&header[..], &sequence.to_be_bytes(), payload].concat())
 }
 
-/// FF 03 C021: a Configure-Request with a magic number.
+/// Returns an LCP Configure-Request with a magic number, with address, control and protocol fields (FF 03
+/// C021).
 fn lcp() -> Vec<u8> {
     vec![0xff, 3, 0xc0, 0x21, 1, 1, 0, 10, 5, 6, 1, 2, 3, 4]
 }
@@ -160,7 +161,8 @@ fn udp() -> Vec<u8> {
     vec![0, 9, 0, 9, 0, 8, 0, 0]
 }
 
-/// RFC 2637 §2.1: version 1.0, framing and bearer capabilities, channels, firmware, empty names.
+/// A Start-Control-Connection-Request (RFC 2637 §2.1): version 1.0, framing and bearer capabilities,
+/// channels, firmware, empty names.
 const SCCRQ: [u8; 156] = {
     let mut message = [0; 156];
     let start =
@@ -178,7 +180,8 @@ fn sccrq() -> Vec<u8> {
 }
 
 fn tcp(message: &[u8]) -> Vec<u8> {
-    // Ports 40000 and 1723, sequence, acknowledgement, header of five words, PSH and ACK, window, checksum, urgent pointer.
+    // Ports 40000 and 1723, sequence, acknowledgement, header of five words, PSH and ACK, window, checksum,
+    // urgent pointer.
     let mut segment =
         vec![0x9c, 0x40, 0x06, 0xbb, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0];
     segment.extend_from_slice(message);
@@ -189,7 +192,7 @@ fn tcp(message: &[u8]) -> Vec<u8> {
     ipv4(6, &segment)
 }
 
-/// RFC 1071, of an even number of bytes.
+/// Returns the Internet checksum (RFC 1071) of an even number of bytes.
 fn internet_checksum(bytes: &[u8]) -> [u8; 2] {
     let mut sum: u32 = bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     while sum > 0xffff {

@@ -1,4 +1,5 @@
-//! Each kind of server: up, use it in every way, look at it from all sides, down, and nothing is left.
+//! A full session with each kind of server: up, traffic, checks of status and processes, down, nothing left
+//! behind.
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
@@ -30,16 +31,16 @@ pub const CASES: &[Case] = &[
         let profile = Profile::new("vpn", "198.51.100.15").set("mppe", "\"require-40\"");
         session(lab, profile, &Expect { mppe: &["40", "stateless"], ..SEALED_128 });
     }),
-    // pppd prefers stateless too, so that is what comes of it; stateful on the wire is for the tests in memory.
+    // pppd prefers stateless too, so stateless is negotiated; stateful mode is tested in memory only.
     ("sessions::mppe128_stateful_welcome", |lab| {
         let profile = Profile::new("vpn", "198.51.100.16").set("mppe", "\"require-128+stateful\"");
         session(lab, profile, &SEALED_128);
     }),
-    ("sessions::compression_turned_down", |lab| {
+    ("sessions::compression_is_rejected", |lab| {
         let profile = clear("198.51.100.17", "mschapv2").set("ppp.ipv6", "true");
         session(lab, profile, &Expect { auth: "v2", ..CLEAR });
     }),
-    ("sessions::mppe_welcome_but_not_offered", |lab| {
+    ("sessions::clear_link_is_accepted_when_allowed", |lab| {
         let profile = clear("198.51.100.11", "mschapv2").set("mppe", "\"allow\"");
         session(lab, profile, &Expect { auth: "v2", ..CLEAR });
     }),
@@ -57,13 +58,13 @@ pub const CASES: &[Case] = &[
     ("sessions::fixed_unit_and_address", fixed_unit_and_address),
 ];
 
-/// MS-CHAPv2 and MPPE-128 stateless: what most servers ask for.
+/// The server with MS-CHAPv2 and stateless MPPE-128, the most common configuration.
 pub const MPPE128: &str = "198.51.100.10";
 
-/// What `status` and the wire must show.
+/// Expected values in `status` and on the wire.
 struct Expect {
     auth: &'static str,
-    /// Words of `mppe`; empty for none.
+    /// Words in `mppe`; empty if the link is not encrypted.
     mppe: &'static [&'static str],
 }
 
@@ -113,7 +114,7 @@ fn assert_status(status: &Value, expect: &Expect) {
     assert!(status["counters"].is_object() && status["since"].is_number(), "{status}");
 }
 
-/// Root does not parse the network: the engine has no privileges and no way to new ones.
+/// Checks that the engine, which parses network data, has no privileges and cannot gain any.
 fn assert_engine_is_confined(status: &Value) {
     let (engine, supervisor) = (pid(status, "engine_pid"), pid(status, "supervisor_pid"));
     assert!(is_alive(engine) && is_alive(supervisor) && engine != supervisor, "{status}");
@@ -142,7 +143,8 @@ fn assert_engine_is_confined(status: &Value) {
     }
 }
 
-/// The pid file is the supervisor's, and the control directory is closed to others.
+/// Checks that the pid file contains the supervisor's pid and that other users cannot open the control
+/// socket.
 fn assert_files(status: &Value) {
     let tun = status["tun"].as_str().unwrap();
     let pid_file = fs::read_to_string(format!("/run/{tun}.pid"))
@@ -167,17 +169,18 @@ fn assert_secrecy(verdict: &Verdict, sealed: bool) {
     }
 }
 
-/// LCP Terminate, Call-Clear-Request (12), Stop-Control-Connection-Request (3): RFC 1661 §5.5, RFC 2637 §2.12, §2.3. This server
-/// closes the control connection as soon as its pppd is gone, which may cut the rest short.
+/// Checks for graceful shutdown: LCP Terminate-Request (RFC 1661 §5.5), Call-Clear-Request (12, RFC 2637
+/// §2.12) and Stop-Control-Connection-Request (3, §2.3). The last ones may be missing, as this server closes
+/// the control connection when its pppd exits.
 fn assert_polite_end(verdict: &Verdict) {
     assert!(verdict.terminates > 0, "no LCP Terminate-Request");
-    // Echoes (5, 6) come when there is nothing else for a minute.
+    // Echo messages (5, 6) are sent after a minute without other messages.
     let asked: Vec<u16> =
         verdict.messages[2..].iter().copied().filter(|kind| ![5, 6].contains(kind)).collect();
     assert!([12, 3].starts_with(&asked), "the end is not polite: {:?}", verdict.messages);
 }
 
-/// What the server sends is lost, delayed and overtaken; TCP gets through all the same, and nothing is damaged.
+/// Packets from the server are lost, delayed, duplicated and reordered; TCP data still arrives intact.
 fn lossy_and_reordering_line(lab: &Lab) {
     let before = Snapshot::take();
     let client = Client::new(lab, &[Profile::new("vpn", MPPE128)]);
@@ -202,7 +205,8 @@ fn lossy_and_reordering_line(lab: &Lab) {
     capture.finish().assert_clean();
 }
 
-/// Both sides' echoes, on the control connection and in LCP, keep an idle tunnel alive; and what idling costs.
+/// Echoes of both sides on the control connection and in LCP keep an idle tunnel up. Reports the cost of
+/// idling.
 fn stays_up_while_idle(lab: &Lab) {
     const IDLE: Duration = Duration::from_secs(6);
     let before = Snapshot::take();
@@ -227,8 +231,8 @@ fn stays_up_while_idle(lab: &Lab) {
     let resident = processes.map(|pid| proc_status(pid)["VmRSS"].clone());
     report(format_args!("idle supervisor: {}, {} wake-ups a minute", resident[0], per_minute(0)));
     report(format_args!("idle engine: {}, {} wake-ups a minute", resident[1], per_minute(1)));
-    // Our echoes on the control connection, of which there is no second one before the first is answered, and our answers
-    // to the server's LCP echoes: about one a second of each, unless someone stands still for a while.
+    // The client's echo requests on the control connection (one outstanding at a time) and its replies to the
+    // server's LCP echoes: about one of each per second, less if a machine stalls.
     for name in ["control.echo_requests_sent", "ppp.sent_control"] {
         let wanted = counted[name].as_u64().unwrap() + IDLE.as_secs() / 2;
         let more =
@@ -276,7 +280,7 @@ fn default_route(lab: &Lab) {
     let profile = Profile::new("vpn", MPPE128).set("routes", "[]").set("default", "{ mode = \"replace\" }");
     let client = Client::new(lab, &[profile]);
     client.up("vpn");
-    // The server itself must still be reached outside the tunnel, or the tunnel would swallow itself.
+    // The server must still be reached outside the tunnel, or the transport is routed into its own tunnel.
     assert!(traffic::ping(traffic::INTERNET, PATIENCE).is_some(), "the Internet does not answer");
     traffic::exercise();
     client.down("vpn");

@@ -1,4 +1,4 @@
-//! What a person would do with a tunnel: ping, fetch, send, look up a name.
+//! Traffic through a tunnel: ping, download, upload, DNS query.
 
 use std::{
     io::{self, Read, Write},
@@ -15,24 +15,24 @@ use crate::{
     runner::note,
 };
 
-/// The host inside, reachable through a tunnel only.
+/// The inside host, reachable only through a tunnel.
 pub const INSIDE: &str = "10.99.0.1";
-/// Its name server.
+/// The inside name server.
 pub const INSIDE_DNS: &str = "10.99.0.53";
-/// A host that only the server's side can reach: the Internet behind a default route.
+/// A host reachable only behind the server, which represents the Internet behind a default route.
 pub const INTERNET: &str = "198.18.0.1";
-/// What is carried each way.
+/// The number of bytes of a download and of an upload.
 pub const BULK: usize = 4 << 20;
 
-/// Echoes until one is answered, however late, with the time until then; `None` when none was within the limit, which is
-/// whole seconds. The server may lose the first: it says that the link is open, and only then sets up its own end.
+/// Pings until a reply arrives and returns the time until then; `None` if there is none within the limit (in
+/// whole seconds). The server may lose the first request, as it opens the link before its own end is set up.
 pub fn ping(address: &str, limit: Duration) -> Option<Duration> {
     let started = Instant::now();
     let mut tries = 0;
     let answered = loop {
         tries += 1;
         let left = limit.saturating_sub(started.elapsed()).as_secs().max(1).to_string();
-        // With -w it goes on until one is answered or the kernel says that there is no way.
+        // With -w, ping repeats until a reply arrives or the kernel reports that there is no route.
         let output = Command::new("ping")
             .args(["-n", "-q", "-c1", "-i0.2", "-w", &left, address])
             .stdin(Stdio::null())
@@ -51,7 +51,7 @@ pub fn ping(address: &str, limit: Duration) -> Option<Duration> {
     answered.then_some(took)
 }
 
-/// Everything that a tunnel is for, with checksums.
+/// Runs all kinds of traffic and compares checksums.
 pub fn exercise() {
     assert!(ping(INSIDE, PATIENCE).is_some(), "no answer to ping");
     assert_dns();
@@ -64,17 +64,17 @@ pub fn exercise() {
     assert_upload();
 }
 
-/// 4 MiB to the inside; it answers with the checksum of what arrived.
+/// Uploads 4 MiB to the inside host, which replies with the checksum of what it received.
 pub fn assert_upload() {
     let started = Instant::now();
-    // Every length of run and every byte occurs; what matters is that a swap or a hole changes the sum.
+    // The data has no short period, so that a lost or reordered block changes the checksum.
     let file: Vec<u8> = (0..BULK as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 23) as u8).collect();
     let answer = String::from_utf8(post("/cgi-bin/upload", &file).unwrap()).unwrap();
     note(format_args!("4 MiB up in {:.1?}", started.elapsed()));
     assert_eq!(answer.trim(), md5_hex(&file), "the upload is damaged");
 }
 
-/// A name, asked of the resolver inside.
+/// Resolves a name with the inside resolver.
 pub fn assert_dns() {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
@@ -93,7 +93,7 @@ pub fn assert_dns() {
     );
 }
 
-/// HTTP GET from the inside.
+/// Fetches a path from the inside host by HTTP GET.
 pub fn get(path: &str) -> io::Result<Vec<u8>> {
     request(&format!("GET {path} HTTP/1.0\r\n\r\n"), &[])
 }

@@ -1,4 +1,5 @@
-//! For tests that run themselves once more in the lab's client, and a script of theirs in its guest, whose kernel has PPP.
+//! Helpers for tests that run themselves again as the lab's client, with a script in the guest, whose kernel
+//! has PPP.
 
 use std::{
     env, fs,
@@ -6,8 +7,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// Runs this test's program in the lab, and `inside` when it is there. Where the lab is missing nothing is run,
-/// unless nothing may be skipped (CI).
+/// Runs this test program again in the lab, where it runs `inside`. If the lab is missing, the test is
+/// skipped, or fails in CI.
 pub fn in_the_lab(inside: impl FnOnce()) {
     if env::var_os("LAB").is_some() {
         return inside();
@@ -30,15 +31,15 @@ pub fn in_the_lab(inside: impl FnOnce()) {
     assert!(status.success());
 }
 
-/// What the test's script does in the guest.
+/// Runs the test's script in the guest.
 pub struct Guest {
-    /// How long one call of it may take.
+    /// Time limit of one run.
     pub seconds: u32,
 }
 
 impl Guest {
-    /// Puts programs (absolute, or as the repository has them) where the guest finds them, and lets the script, which
-    /// is the one named `guest`, prepare itself.
+    /// Copies programs (paths are absolute or relative to the repository) to a directory that the guest sees,
+    /// and runs `guest prepare`; the script is the program named `guest`.
     pub fn prepare(&self, programs: &[&str]) {
         fs::create_dir_all("/run/lab/bin").unwrap();
         for program in ["tests/lab/guest-lib"].iter().chain(programs) {
@@ -49,7 +50,7 @@ impl Guest {
         assert!(output.status.success(), "guest prepare: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// What the script says to these words, on standard output and on standard error.
+    /// Runs the script with these arguments and returns its standard output and standard error.
     pub fn run(&self, words: &str) -> (String, String) {
         let output = self.output(words);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

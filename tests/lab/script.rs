@@ -1,4 +1,4 @@
-//! Programs that a test writes and others run.
+//! Scripts that a test writes and other programs run.
 
 use std::{
     fs,
@@ -7,11 +7,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// A program of the administrator's.
+/// Writes an executable script.
 pub fn script(path: &str, text: &str) {
     fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
-    // Not by this process: a child of another test's has all that is open here until it is the program that it becomes,
-    // and what is open for writing may not be run (ETXTBSY).
+    // Not written by this process: a child that another test forks inherits our descriptors until it calls
+    // execve(2), and a file open for writing cannot be executed (ETXTBSY).
     let mut child = Command::new("sh")
         .args(["-c", "cat >\"$1\" && chmod 755 \"$1\"", "sh", path])
         .stdin(Stdio::piped())

@@ -1,24 +1,25 @@
-//! What ip(8) shows of the namespace that the calling thread is in, and does there, with few processes: some tests go
-//! through hundreds of namespaces.
+//! Runs ip(8) in the calling thread's namespace, with few processes, as some tests use hundreds of
+//! namespaces.
 
 use std::{
     io::Write,
     process::{Command, Stdio},
 };
 
-/// What one call says.
+/// Runs ip(8) and returns its standard output; it must succeed.
 #[track_caller]
 pub fn ip(arguments: &[&str]) -> String {
     said(arguments, "")
 }
 
-/// What many say, a line each, up to the first that fails.
+/// Runs one ip(8) command per line and returns their output; all must succeed.
 #[track_caller]
 pub fn ip_batch(options: &[&str], lines: &str) -> String {
     said(&[options, &["-batch", "-"]].concat(), lines)
 }
 
-/// Routes and rules of both families, addresses, links: an object a line, so that a difference can be read.
+/// Returns routes and rules of both families, addresses and links, one JSON object per line for readable
+/// differences.
 #[track_caller]
 pub fn everything() -> String {
     let both = "route show table all\nrule\n";
@@ -27,10 +28,10 @@ pub fn everything() -> String {
     shown.replace("},{", "},\n{")
 }
 
-/// That nothing has changed between two pictures; else the lines that did.
+/// Panics with the changed lines if two states differ.
 #[track_caller]
 pub fn assert_same(before: &str, after: &str, when: &str) {
-    // Comparing each line with each takes its time.
+    // The comparison by lines is quadratic.
     if before == after {
         return;
     }

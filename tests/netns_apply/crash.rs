@@ -1,4 +1,4 @@
-//! kill -9 at every point of `up`, of `down` and of `recover`.
+//! SIGKILL at every point of `up`, of `down` and of `recover`.
 
 use std::{
     fs,
@@ -18,13 +18,14 @@ use crate::{
 };
 
 #[test]
-fn a_live_supervisors_ledger_is_left_alone() {
+fn ledger_of_running_supervisor_is_not_recovered() {
     Lab::run(|lab| {
         lab.one_uplink();
         let mut session = lab.session("vpn");
         lab.bring_up(&mut session, &with_default(DefaultRoute::Halves)).unwrap();
         let up = lab.state();
-        let recovery = recover(&lab.places, &mut Netlink::open().unwrap(), &|header| header.process_lives());
+        let recovery =
+            recover(&lab.places, &mut Netlink::open().unwrap(), &|header| header.is_process_running());
         assert_eq!(recovery.alive, ["vpn"]);
         assert!(recovery.recovered.is_empty() && recovery.errors.is_empty());
         lab.assert_state(&up, "");
@@ -36,15 +37,16 @@ fn a_live_supervisors_ledger_is_left_alone() {
     });
 }
 
-/// kill -9 of the supervisor after each kernel request and each step of `up`: before the deed that is in the
-/// ledger already, and after it; with the engine (a second descriptor of the device) dead or alive.
+/// Kills the supervisor before each request of `up` to the host, when the ledger already contains the step in
+/// progress; with the engine (a second descriptor of the device) dead or alive.
 #[test]
-fn killed_at_every_point_of_up() {
+fn recover_restores_host_after_kill_anywhere_in_up() {
     for (name, profile) in everything() {
         let all = Lab::run(|lab| requests_of_up(lab, &profile));
         assert!(all > 8, "{name}: only {all} requests");
         for point in 0..=all {
-            // What the engine holds is the device; what that means for the steps is the same with the kill switch.
+            // The engine only keeps the device open, which the kill switch does not affect: one variant is
+            // enough.
             let engines = if profile.leak == Leak::Block { vec![point % 2 == 0] } else { vec![false, true] };
             for engine_alive in engines {
                 Lab::run(|lab| {
@@ -68,9 +70,10 @@ fn killed_at_every_point_of_up() {
     }
 }
 
-/// kill -9 in the middle of `down`, or of `recover`; then `recover`, twice.
+/// Kills the undoing of the steps (which `down` and `recover` share) before each request, then runs `recover`
+/// twice.
 #[test]
-fn killed_at_every_point_of_down() {
+fn recover_restores_host_after_kill_anywhere_in_down() {
     for (name, profile) in everything() {
         for point in 0.. {
             let finished = Lab::run(|lab| {
@@ -96,9 +99,10 @@ fn killed_at_every_point_of_down() {
     }
 }
 
-/// A ledger that was made in another namespace is undone there, or is void when that namespace is gone.
+/// A ledger written in another network namespace is refused while that namespace exists, and discarded
+/// afterwards.
 #[test]
-fn another_namespaces_ledger_is_left_to_it() {
+fn ledger_of_other_namespace_is_not_recovered() {
     Lab::run(|lab| {
         lab.two_uplinks();
         let before = lab.state();
@@ -120,7 +124,7 @@ fn another_namespaces_ledger_is_left_to_it() {
             assert!(lab.places.ledger("vpn").exists());
             drop(stop);
             elsewhere.join().unwrap();
-            // A thread that has been joined may still have its namespaces for a moment.
+            // The kernel may release the namespaces of a thread shortly after it was joined.
             let deadline = Instant::now() + Duration::from_secs(20);
             while fs::exists(format!("/proc/self/task/{thread}")).unwrap() {
                 assert!(Instant::now() < deadline, "the thread stays");
@@ -133,9 +137,9 @@ fn another_namespaces_ledger_is_left_to_it() {
     });
 }
 
-/// The same for a tunnel in a namespace of its own: it is as before, and so is this one.
+/// The same for a tunnel in a network namespace: both that namespace and this one are restored.
 #[test]
-fn killed_at_every_point_inside_of_a_namespace() {
+fn recover_restores_host_after_kill_anywhere_in_netns() {
     for down in [false, true] {
         for point in 0.. {
             assert!(point < 200, "down {down}: it never comes to its end");
@@ -180,7 +184,8 @@ fn requests_of_up(lab: &Lab, profile: &Profile) -> usize {
     used
 }
 
-/// Each mode, without and with the kill switch, with split routes and what stays outside, both families.
+/// Returns a profile for each default-route mode with and without the kill switch, each with split and
+/// excluded routes of both address families.
 fn everything() -> Vec<(String, Profile)> {
     let rules = crate::firewall::example("nftables.vpn");
     let modes = [DefaultRoute::Policy, DefaultRoute::Replace, DefaultRoute::Halves];
@@ -189,7 +194,7 @@ fn everything() -> Vec<(String, Profile)> {
         let mut profile = with_default(mode);
         profile.leak = leak;
         profile.ppp.ipv6 = true;
-        // Each program that is run takes its time; what it does has nothing to do with the kill switch.
+        // Running nft(8) is slow and independent of the kill switch: one variant is enough.
         profile.nat = leak == Leak::Allow;
         profile.nftables = profile.nat.then(|| Nftables { file: rules.clone() });
         profile.routes = vec![split("10.42.0.0/16"), split("192.0.2.128/25"), split("2001:db8:42::/48")];

@@ -1,4 +1,5 @@
-//! A host whose process can be made to die before any request: kernel, program or file.
+//! A `Host` that simulates the death of its process before a chosen request to the kernel, a program or a
+//! file.
 
 use std::{cell::Cell, net::IpAddr, rc::Rc};
 
@@ -12,7 +13,7 @@ use pptpctl::{
     },
 };
 
-/// A process that dies after so many changes to the kernel: every later request fails.
+/// The number of changes that still succeed; every later change fails, as if the process had been killed.
 #[derive(Clone)]
 pub struct Budget(Rc<Cell<usize>>);
 
@@ -29,7 +30,7 @@ impl Budget {
         Box::new(Mortal { host, budget: self.clone() })
     }
 
-    /// How many requests were made of so many.
+    /// Returns how many changes were made out of a budget of `of`.
     pub fn used(&self, of: usize) -> usize {
         of - self.0.get()
     }
@@ -125,8 +126,8 @@ impl Host for Mortal {
         Ok(self.budget.of_host(self.host.enter(netns)?))
     }
 
-    fn place(&self) -> Option<NamedNetns> {
-        self.host.place()
+    fn named_netns(&self) -> Option<NamedNetns> {
+        self.host.named_netns()
     }
 
     fn forwards(&mut self) -> Option<bool> {

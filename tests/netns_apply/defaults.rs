@@ -1,11 +1,12 @@
-//! The default route: replaced, halved, put back, and left alone when someone else has seen to it.
+//! The default route: replaced, covered by two halves, restored, and left alone if another program changed
+//! it.
 
 use pptpctl::{apply::Cause, profile::DefaultRoute};
 
 use crate::namespace::{Lab, assert_none, ip, with_default};
 
 #[test]
-fn replace_takes_every_default_and_puts_them_back_exactly() {
+fn replace_removes_all_defaults_and_restores_them_exactly() {
     Lab::run(|lab| {
         lab.two_uplinks();
         let before = lab.state();
@@ -24,7 +25,7 @@ fn replace_takes_every_default_and_puts_them_back_exactly() {
 }
 
 #[test]
-fn halves_leave_the_default_where_it_is() {
+fn halves_keep_the_default_route() {
     Lab::run(|lab| {
         lab.two_uplinks();
         let before = lab.state();
@@ -42,7 +43,7 @@ fn halves_leave_the_default_where_it_is() {
 }
 
 #[test]
-fn multipath_onlink_and_route_metrics_survive_replacement() {
+fn replace_restores_multipath_onlink_and_metrics() {
     Lab::run(|lab| {
         lab.two_uplinks();
         for line in [
@@ -72,7 +73,7 @@ fn multipath_onlink_and_route_metrics_survive_replacement() {
 }
 
 #[test]
-fn a_default_that_cannot_be_put_back_stays_and_halves_are_used() {
+fn halves_are_used_when_default_is_unrestorable() {
     Lab::run(|lab| {
         lab.one_uplink();
         ip(&["route", "del", "default"]);
@@ -90,7 +91,7 @@ fn a_default_that_cannot_be_put_back_stays_and_halves_are_used() {
 }
 
 #[test]
-fn a_default_made_meanwhile_is_left_alone() {
+fn down_keeps_newer_default_route() {
     Lab::run(|lab| {
         lab.one_uplink();
         let mut session = lab.session("vpn");
@@ -116,7 +117,7 @@ fn a_default_made_meanwhile_is_left_alone() {
 }
 
 #[test]
-fn a_default_that_replaced_ours_is_left_alone() {
+fn down_keeps_default_that_replaced_ours() {
     Lab::run(|lab| {
         lab.one_uplink();
         let mut session = lab.session("vpn");
@@ -128,7 +129,7 @@ fn a_default_that_replaced_ours_is_left_alone() {
 }
 
 #[test]
-fn an_uplink_that_is_gone_does_not_hold_the_rest_up() {
+fn down_continues_without_the_uplink() {
     Lab::run(|lab| {
         lab.one_uplink();
         let mut session = lab.session("vpn");
@@ -144,7 +145,7 @@ fn an_uplink_that_is_gone_does_not_hold_the_rest_up() {
 }
 
 #[test]
-fn a_gateway_outside_every_subnet_is_used_as_the_kernel_does() {
+fn host_route_accepts_gateway_outside_every_subnet() {
     Lab::run(|lab| {
         lab.one_uplink();
         ip(&["route", "replace", "default", "via", "172.31.1.1", "dev", "up0", "onlink"]);
@@ -158,7 +159,7 @@ fn a_gateway_outside_every_subnet_is_used_as_the_kernel_does() {
 }
 
 #[test]
-fn the_default_route_belongs_to_one_tunnel() {
+fn default_route_is_refused_to_second_tunnel() {
     Lab::run(|lab| {
         lab.one_uplink();
         let before = lab.state();

@@ -1,4 +1,4 @@
-//! Tables of nftables, loaded by the real nft(8) into the real kernel, with packets through them.
+//! nftables tables, loaded into the kernel by nft(8) and tested with packets.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use pptpctl::{
 use crate::namespace::{Lab, SERVER, assert_none, ip, link_facts, nft, profile, split, with_default};
 use crate::netns::Room;
 
-/// The person's own rules: a table, a set with elements, counters that have counted.
+/// Rules of the administrator, which must not change: two tables, a set with elements, a counter.
 const FOREIGN: &str = "\
 table inet mine {
 	set lan { type ipv4_addr; flags interval; elements = { 192.168.0.0/24 }; }
@@ -36,13 +36,13 @@ table ip nat {
 
 pub fn example(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/examples").join(name);
-    // A checkout may have been made with another umask; the rules must not be others' to write.
+    // A checkout made with another umask may be group-writable, and such rules are refused.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     path
 }
 
 #[test]
-fn the_example_is_loaded_with_its_macros_and_deleted() {
+fn example_rules_are_loaded_with_macros_and_deleted() {
     Lab::run(|lab| {
         lab.one_uplink();
         feed(FOREIGN);
@@ -64,9 +64,9 @@ fn the_example_is_loaded_with_its_macros_and_deleted() {
     });
 }
 
-/// A reconnect gives another address: the table is replaced as a whole, and never gone in between.
+/// A reconnect that changes the local address replaces the whole table atomically.
 #[test]
-fn another_address_replaces_the_table() {
+fn nft_table_is_replaced_when_address_changes() {
     Lab::run(|lab| {
         lab.one_uplink();
         let file =
@@ -77,7 +77,7 @@ fn another_address_replaces_the_table() {
         let mut facts = session.facts(SERVER, None).unwrap();
         link_facts(&mut facts, &session);
         let other = Facts { local: Some(Ipv4Addr::new(10, 99, 0, 77)), ..facts };
-        // What the person has written meanwhile counts then, too; a mistake leaves the old rules in force.
+        // The rules file is read again; if it is wrong now, the old rules stay in force.
         fs::write(&file, "chain in { accpet }\n").unwrap();
         session.perform(&lab.network(&profile).resolve(&other)).unwrap_err();
         assert!(nft(&["list", "ruleset"]).contains("ip daddr 10.99.0.2 accept"));
@@ -86,7 +86,7 @@ fn another_address_replaces_the_table() {
         session.perform(&lab.network(&profile).resolve(&other)).unwrap();
         let table = nft(&["list", "ruleset"]);
         assert!(table.contains("ip daddr 10.99.0.77 drop") && !table.contains("10.99.0.2 "), "{table}");
-        // Someone reloads the host's own rules, which flushes all: the next time it is put right.
+        // Reloading the host's rules flushes ours too; the next reconnect restores them.
         nft(&["flush", "ruleset"]);
         session.perform(&lab.network(&profile).resolve(&other)).unwrap();
         assert_eq!(nft(&["list", "ruleset"]), table);
@@ -98,7 +98,7 @@ fn another_address_replaces_the_table() {
 }
 
 #[test]
-fn a_mistake_in_the_rules_fails_up_in_the_tools_own_words() {
+fn up_fails_with_nft_message_when_rules_are_wrong() {
     Lab::run(|lab| {
         lab.one_uplink();
         feed(FOREIGN);
@@ -121,7 +121,7 @@ fn a_mistake_in_the_rules_fails_up_in_the_tools_own_words() {
 }
 
 #[test]
-fn rules_that_must_not_be_loaded() {
+fn unsafe_rules_are_refused() {
     Lab::run(|lab| {
         lab.one_uplink();
         feed(FOREIGN);
@@ -140,7 +140,7 @@ fn rules_that_must_not_be_loaded() {
         }
         refused(lab, Path::new("/no/such/rules.nft"), "/no/such/rules.nft: No such file");
         refused(lab, lab.places.run.as_path(), "not a file");
-        // Someone else's table of our name is neither replaced nor deleted.
+        // A table of the same name made by another program is neither replaced nor deleted.
         feed("table inet pptpctl_vpn {\n chain theirs { }\n}\n");
         let before = lab.state();
         refused(lab, &rules(lab, fine), "which this tunnel did not make");
@@ -148,9 +148,10 @@ fn rules_that_must_not_be_loaded() {
     });
 }
 
-/// A LAN behind this host: what it sends into the tunnel has our address there, and the answer finds its way back.
+/// Packets from a LAN behind this host enter the tunnel with the tunnel's local address, and replies reach
+/// the LAN.
 #[test]
-fn forwarded_traffic_is_masqueraded_into_the_tunnel() {
+fn nat_masquerades_forwarded_traffic() {
     Lab::run(|lab| {
         lab.one_uplink();
         feed(FOREIGN);
@@ -183,7 +184,7 @@ fn forwarded_traffic_is_masqueraded_into_the_tunnel() {
         let answered = pinging.wait_with_output().unwrap();
         assert!(answered.status.success(), "{}", String::from_utf8_lossy(&answered.stdout));
 
-        // What this host sends by itself has its own address already; a bound one is translated like the LAN's.
+        // Packets that this host itself sends keep the tunnel's local address.
         let own = Command::new("ping").args(["-c", "1", "-W", "1", "10.42.0.6"]).output().unwrap();
         assert!(!own.status.success());
         let packet = from_tunnel(&tun, |packet| packet.get(16..20) == Some(&[10, 42, 0, 6][..]));
@@ -195,9 +196,10 @@ fn forwarded_traffic_is_masqueraded_into_the_tunnel() {
     });
 }
 
-/// What takes the place of our own clamping where pppd(8) moves the packets: nft(8) takes it as we write it.
+/// With pppd(8) as the data plane nft(8) clamps the segment size instead of the engine, and accepts these
+/// rules.
 #[test]
-fn segment_sizes_are_clamped_by_nft_too() {
+fn nft_clamps_segment_size() {
     Lab::run(|_| {
         let macros = Macros {
             tun: Value::Known("ppp0".to_owned()),
@@ -219,9 +221,9 @@ fn segment_sizes_are_clamped_by_nft_too() {
     });
 }
 
-/// The example drops what comes in uninvited, and lets the peer's packets through: with packets, not by its looks.
+/// The example rules drop unsolicited packets and accept the peer's.
 #[test]
-fn the_example_filters() {
+fn example_rules_filter_traffic() {
     Lab::run(|lab| {
         lab.one_uplink();
         let mut session = lab.session("vpn");
@@ -253,7 +255,7 @@ fn the_example_filters() {
 
 const FOREIGN_TABLES: &str = "table inet mine\ntable ip nat\n";
 
-/// A namespace with 192.168.77.2 behind our 192.168.77.1.
+/// Creates a namespace with 192.168.77.2, connected to 192.168.77.1 in this one.
 fn lan() -> Room {
     let lan = Room::new("lan");
     ip(&["link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", &lan.name]);
@@ -300,7 +302,7 @@ fn foreign() -> String {
         .fold(String::new(), |text, line| text + line + "\n")
 }
 
-/// The first packet that the kernel sends into the tunnel and that is the one meant.
+/// Returns the first packet sent into the tunnel that `wanted` accepts.
 pub fn from_tunnel(tun: &OwnedFd, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut packet = vec![0; 2048];
@@ -316,7 +318,7 @@ pub fn from_tunnel(tun: &OwnedFd, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     }
 }
 
-/// Turns an echo request into its reply: addresses swapped, type 0, and the checksum by what the type was.
+/// Turns an ICMP echo request into its reply: swaps the addresses, sets type 0 and adjusts the checksum.
 pub fn answer_ping(packet: &mut [u8]) {
     let (from, to) = (packet[12..16].to_vec(), packet[16..20].to_vec());
     packet[12..16].copy_from_slice(&to);

@@ -1,5 +1,6 @@
-//! The kill switch, with an ear on the uplink: what is meant for the tunnel does not come out of it in clear, before
-//! the tunnel is up, while it is, after it is lost and when the supervisor is dead; `down` and `recover` end that.
+//! The kill switch, tested by capturing on the uplink: no packet for the tunnel leaves in clear before the
+//! tunnel is up, while it is up, after it is lost or after the supervisor was killed; `down` and `recover`
+//! lift the block.
 
 use std::{
     cell::RefCell,
@@ -20,7 +21,8 @@ use crate::{
     remote_network::{Far, Heard},
 };
 
-/// Everything that a tunnel for everything is meant for: far hosts of both families, resolvers wherever they are.
+/// Destinations that a tunnel with a default route carries: remote hosts of both families, resolvers
+/// anywhere.
 const FOR_ALL: &[&str] = &[
     "1.1.1.1:9",
     "192.88.99.1:9",
@@ -30,11 +32,11 @@ const FOR_ALL: &[&str] = &[
     "[2001:db8:77::1]:9",
     "[2001:db8::1]:53",
 ];
-/// What may always leave.
+/// Destinations that are never blocked: DHCP, the local network, excluded prefixes.
 const FREE: &[&str] = &["192.0.2.1:67", "192.0.2.1:80", "198.18.0.1:9", "198.18.0.1:53"];
 
 #[test]
-fn nothing_leaks_in_any_mode() {
+fn kill_switch_blocks_all_traffic_in_every_mode() {
     for mode in [DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
         let mut profile = with_default(mode);
         profile.leak = Leak::Block;
@@ -44,7 +46,7 @@ fn nothing_leaks_in_any_mode() {
 }
 
 #[test]
-fn nothing_for_a_split_route_leaks_and_the_rest_is_free() {
+fn kill_switch_blocks_only_split_routes() {
     let mut profile = profile();
     profile.leak = Leak::Block;
     profile.ppp.ipv6 = true;
@@ -55,9 +57,10 @@ fn nothing_for_a_split_route_leaks_and_the_rest_is_free() {
     nothing_leaks("split", &profile, &meant, &free);
 }
 
-/// A tunnel that was up and is given up on (wrong password, tried enough) is not down: nobody has said so.
+/// A supervisor that stops retrying (wrong password, too many attempts) leaves the kill switch in force: the
+/// user did not ask for `down`.
 #[test]
-fn a_tunnel_that_is_given_up_on_keeps_its_kill_switch() {
+fn kill_switch_stays_when_supervisor_gives_up() {
     for mode in [DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
         Lab::run(|lab| {
             lab.one_uplink();
@@ -67,7 +70,7 @@ fn a_tunnel_that_is_given_up_on_keeps_its_kill_switch() {
             profile.leak = Leak::Block;
             let mut session = lab.session("vpn");
             lab.bring_up(&mut session, &profile).unwrap();
-            assert!(session.blocks());
+            assert!(session.has_kill_switch());
             assert_none(session.undo_all_but_kill_switch());
             for to in FOR_ALL {
                 send(to.parse().unwrap());
@@ -83,7 +86,7 @@ fn nothing_leaks(name: &str, profile: &Profile, meant: &[&str], free: &[&str]) {
     Lab::run(|lab| {
         lab.one_uplink();
         for dev in ["all", "up0"] {
-            // The strictest check of where a packet comes from.
+            // Strict reverse-path filtering.
             std::fs::write(format!("/proc/sys/net/ipv4/conf/{dev}/rp_filter"), "1").unwrap();
         }
         let far = RefCell::new(Far::of_up0());
@@ -112,7 +115,7 @@ fn nothing_leaks(name: &str, profile: &Profile, meant: &[&str], free: &[&str]) {
 
         let mut session = lab.session("vpn");
         let facts = session.facts(SERVER, None).unwrap();
-        let facts = plan::Facts { outside: session.outside(&profile.exclude), ..facts };
+        let facts = plan::Facts { outside: session.next_hops_outside(&profile.exclude), ..facts };
         let transport = plan::transport(profile, Platform::Linux).resolve(&facts);
         session.perform(&transport).unwrap();
         probe(false, "before the first packet");
@@ -127,14 +130,14 @@ fn nothing_leaks(name: &str, profile: &Profile, meant: &[&str], free: &[&str]) {
         lab.bring_up(&mut session, profile).unwrap();
         probe(false, "up again");
 
-        // kill -9: the descriptors are closed, nothing else happens. Then DHCP has something to say.
+        // SIGKILL closes the descriptors and does nothing else. Then a DHCP client adds a default route.
         drop(session);
         probe(false, "the supervisor dead");
         ip(&["route", "add", "default", "via", "192.0.2.1", "dev", "up0", "metric", "5"]);
         probe(false, "the supervisor dead, a new default route");
         ip(&["route", "del", "default", "via", "192.0.2.1", "dev", "up0", "metric", "5"]);
 
-        // And the transport still has its way, there and back, for whoever dials next.
+        // A new supervisor can still reach the server, in both directions.
         transport_passes(&mut far.borrow_mut(), transport.mark(), name);
 
         lab.recover();
@@ -143,7 +146,7 @@ fn nothing_leaks(name: &str, profile: &Profile, meant: &[&str], free: &[&str]) {
     });
 }
 
-/// Sends a datagram and a SYN; that the kernel refuses is as good.
+/// Sends a datagram and a SYN; errors are ignored, as the kernel may refuse either.
 fn send(to: SocketAddr) {
     let any: SocketAddr = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" }.parse().unwrap();
     let _refused = UdpSocket::bind(any).unwrap().send_to(b"meant for the tunnel", to);
@@ -170,7 +173,7 @@ fn transport_passes(far: &mut Far, mark: Option<u32>, name: &str) {
     let mut bytes = [0; 100];
     let size = (&gre).read(&mut bytes).unwrap_or_else(|error| panic!("{name}: GRE of the server: {error}"));
     assert!(bytes[..size].ends_with(b"back"), "{name}");
-    // Nobody listens there: that the server's refusal arrives shows the way back for TCP.
+    // No socket listens on this port: the server's RST shows that TCP works in both directions.
     let deadline = Instant::now() + Duration::from_secs(20);
     while transport::connect_result(&tcp).is_ok() {
         assert!(Instant::now() < deadline, "{name}: no answer to the SYN");

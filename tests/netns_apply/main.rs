@@ -1,7 +1,8 @@
-//! Plans on a real kernel: each test in a network namespace of its own, with a real tun device, real routes
-//! by netlink, and `ip -j` as the witness that everything is byte for byte as before.
+//! Plans on a real kernel: each test has its own network namespace with a tun device and routes set by
+//! netlink, and compares the output of `ip -j` before and after byte for byte.
 //!
-//! Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN), /dev/net/tun, ip(8) and nft(8); fails where they are missing.
+//! Needs root (or CAP_NET_ADMIN and CAP_SYS_ADMIN), /dev/net/tun, ip(8) and nft(8); fails where they are
+//! missing.
 
 #![expect(
     clippy::unwrap_used,

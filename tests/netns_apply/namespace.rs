@@ -1,4 +1,4 @@
-//! A namespace per test, the two uplinks in it, and the profiles and facts that the tests share.
+//! A network namespace per test with one or two uplinks, and the profiles and facts that the tests share.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ pub const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 const LOCAL: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 const PEER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 
-/// The default routes by each uplink.
+/// The default routes through the first uplink, and through the second.
 const FIRST: &str = "route add default via 192.0.2.1 dev up0 proto dhcp src 192.0.2.2 metric 100\n\
                      route add default via 2001:db8::1 dev up0 metric 1024\n";
 const SECOND: &str = "route add default via 198.51.100.1 dev up2 metric 600\n\
@@ -57,7 +57,7 @@ pub fn assert_none(errors: Vec<ApplyError>) {
     assert!(errors.is_empty(), "{errors:#?}");
 }
 
-/// A network namespace and its directories, for one test, on a thread of its own.
+/// A network namespace and directories for one test, which runs on its own thread.
 pub struct Lab {
     pub places: Directories,
     _dir: tempfile::TempDir,
@@ -101,7 +101,7 @@ impl Lab {
         plan::network(profile, Platform::Linux, &self.places.run)
     }
 
-    /// Both plans, as the supervisor performs them. The resolved network plan.
+    /// Performs both plans as the supervisor does, and returns the resolved network plan.
     pub fn bring_up(&self, session: &mut Changes, profile: &Profile) -> Result<Plan, ApplyError> {
         self.bring_up_to(session, profile, SERVER)
     }
@@ -113,7 +113,7 @@ impl Lab {
         server: Ipv4Addr,
     ) -> Result<Plan, ApplyError> {
         let mut facts = session.facts(server, None)?;
-        facts.outside = session.outside(&profile.exclude);
+        facts.outside = session.next_hops_outside(&profile.exclude);
         session.perform(&plan::transport(profile, Platform::Linux).resolve(&facts))?;
         link_facts(&mut facts, session);
         let network = self.network(profile).resolve(&facts);
@@ -137,7 +137,7 @@ impl Lab {
         assert_same(before, &self.state(), when);
     }
 
-    /// Everything that a plan can touch.
+    /// Returns the state of everything that a plan can change.
     pub fn state(&self) -> String {
         settle();
         let mut text = everything();
@@ -151,13 +151,14 @@ pub fn enter_new_namespace() {
     if let Err(errno) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
         panic!("these tests make network namespaces and need root: run them as root (unshare: {errno})");
     }
-    // Addresses of our own making only, usable at once: what is compared must not change by itself.
+    // No generated addresses and no duplicate address detection: the compared state must not change by
+    // itself.
     fs::write("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1").unwrap();
     fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
     ip(&["link", "set", "lo", "up"]);
 }
 
-/// A veth pair whose far end stands for the network.
+/// Creates a veth pair whose far end represents the network.
 pub fn uplink(name: &str, ipv4: &str, ipv6: &str) {
     ip_batch(&[], &veth(name, ipv4, ipv6));
     settle();
@@ -170,8 +171,8 @@ fn veth(name: &str, ipv4: &str, ipv6: &str) -> String {
     )
 }
 
-/// Waits until every interface that is up is running and every IPv6 address has its local route: the kernel
-/// sees to both a moment later.
+/// Waits until every interface that is up is running and every IPv6 address has its local route, both of
+/// which the kernel sets up asynchronously.
 pub fn settle() {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {

@@ -1,4 +1,4 @@
-//! The netlink room by itself: ways, large tables, veth pairs.
+//! The netlink module alone: route lookups, large tables, veth pairs.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use pptpctl::net::{
 use crate::namespace::{Lab, enter_new_namespace, ip};
 
 #[test]
-fn the_way_to_a_host_as_the_kernel_knows_it() {
+fn route_lookup_matches_kernel() {
     Lab::run(|lab| {
         lab.two_uplinks();
         ip(&[
@@ -36,7 +36,7 @@ fn the_way_to_a_host_as_the_kernel_knows_it() {
         let six = netlink.route_to("2606:4700::1".parse().unwrap(), None, None).unwrap();
         assert_eq!(six.gateway, Some("2001:db8::1".parse().unwrap()));
 
-        // A rule sends what is marked, and what comes from the second address, another way.
+        // Rules select another route for marked packets and for packets from the second address.
         ip(&["route", "add", "default", "via", "198.51.100.1", "dev", "up2", "table", "77"]);
         ip(&["rule", "add", "fwmark", "5", "table", "77"]);
         ip(&["rule", "add", "from", "198.51.100.2", "table", "77"]);
@@ -50,11 +50,11 @@ fn the_way_to_a_host_as_the_kernel_knows_it() {
 }
 
 #[test]
-fn tables_beyond_255_and_large_dumps() {
+fn reader_handles_large_tables_and_dumps() {
     Lab::run(|lab| {
         lab.one_uplink();
         let mut netlink = Netlink::open().unwrap();
-        // More than fits one datagram of the kernel.
+        // More routes than fit in one netlink datagram.
         for a in 0..8_u8 {
             for b in 0..=255_u8 {
                 let dest = format!("100.{a}.{b}.0/24").parse().unwrap();
@@ -82,7 +82,7 @@ fn tables_beyond_255_and_large_dumps() {
 }
 
 #[test]
-fn a_veth_pair_spans_two_namespaces() {
+fn veth_pair_spans_two_namespaces() {
     Lab::run(|_| {
         let (there, stop) = other_namespace();
         let mut netlink = Netlink::open().unwrap();
@@ -104,7 +104,7 @@ fn a_veth_pair_spans_two_namespaces() {
 
 // Helpers.
 
-/// Another namespace, as a descriptor; it lives as long as both.
+/// Creates another namespace and returns its descriptor; a thread stays in it until the sender is dropped.
 fn other_namespace() -> (fs::File, std::sync::mpsc::Sender<()>) {
     let (send, receive) = std::sync::mpsc::channel();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();

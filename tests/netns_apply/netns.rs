@@ -1,4 +1,4 @@
-//! Tunnels that live in a named network namespace, while the transport stays outside.
+//! Tunnels in a named network namespace, with the transport outside it.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 use pptpctl::{
     apply::{Changes, Host, recover},
     net::{netlink::Netlink, packets},
-    profile::{DefaultRoute, LinkPlace, Nftables, Profile},
+    profile::{DefaultRoute, LinkSettings, Nftables, Profile},
 };
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 };
 
 #[test]
-fn a_tunnel_inside_leaves_no_trace_outside() {
+fn tunnel_in_netns_changes_nothing_outside() {
     Lab::run(|lab| {
         lab.two_uplinks();
         let room = Room::new("inside");
@@ -35,7 +35,7 @@ fn a_tunnel_inside_leaves_no_trace_outside() {
         let tables = room.exec(&["nft", "list", "tables"]);
         assert_eq!(tables, "table inet pptpctl_vpn\n");
 
-        // A ping from inside goes through the device whose descriptor is held outside, and its answer comes back.
+        // A ping inside passes through the device, whose descriptor is held outside, and the reply arrives.
         let tun = session.tun().unwrap().share().unwrap();
         let pinging = Command::new("ip")
             .args(["netns", "exec", &room.name, "ping", "-c", "1", "-W", "20", "198.18.0.1"])
@@ -55,9 +55,9 @@ fn a_tunnel_inside_leaves_no_trace_outside() {
     });
 }
 
-/// A device of the same name outside is another one, and stays.
+/// A device of the same name outside the namespace is not touched.
 #[test]
-fn names_inside_are_not_those_outside() {
+fn device_names_are_per_namespace() {
     Lab::run(|lab| {
         lab.one_uplink();
         let mut outside = lab.session("other");
@@ -71,7 +71,7 @@ fn names_inside_are_not_those_outside() {
         lab.bring_up(&mut session, &fixed).unwrap();
         assert_eq!(session.tun().unwrap().name, outside.tun().unwrap().name);
         drop(session);
-        // Killed: what it left inside is undone from outside.
+        // The supervisor was killed: `recover`, run outside, undoes its changes inside.
         let recovery =
             recover(&lab.places, &mut Netlink::open().unwrap(), &|header| header.profile == "other");
         assert_none(recovery.errors);
@@ -82,7 +82,7 @@ fn names_inside_are_not_those_outside() {
 }
 
 #[test]
-fn a_namespace_that_is_gone_has_nothing_to_undo() {
+fn recover_succeeds_when_netns_is_gone() {
     for made_anew in [false, true] {
         Lab::run(|lab| {
             lab.one_uplink();
@@ -97,7 +97,7 @@ fn a_namespace_that_is_gone_has_nothing_to_undo() {
             if made_anew {
                 ip(&["netns", "add", &room.name]);
                 room.ip("link add tun0 type veth peer name far");
-                // The kernel gives the new one the old one's number more often than not, when that is quite gone.
+                // Simulate the kernel reusing the inode number of the old namespace, as it often does.
                 let text = fs::read_to_string(lab.places.ledger("vpn")).unwrap();
                 let header = format!("\"netns\":{old},");
                 assert!(text.contains(&header), "{text}");
@@ -120,7 +120,7 @@ fn a_namespace_that_is_gone_has_nothing_to_undo() {
 }
 
 #[test]
-fn a_name_that_is_not_there_is_told() {
+fn missing_netns_is_named() {
     Lab::run(|_| {
         let host = Netlink::open().unwrap();
         let words = host.enter("pptpctl-no-such-name").err().unwrap().to_string();
@@ -128,7 +128,7 @@ fn a_name_that_is_not_there_is_told() {
     });
 }
 
-/// A named network namespace of this test's own; deleted when this is dropped.
+/// A named network namespace for one test; dropping it deletes the namespace.
 pub struct Room {
     pub name: String,
 }
@@ -146,10 +146,10 @@ impl Room {
         lab.session_with("vpn", Netlink::open().unwrap().enter(&self.name).unwrap())
     }
 
-    /// Everything that can be done inside.
+    /// Returns a profile with everything that can be set up inside a namespace.
     pub fn profile(&self) -> Profile {
         Profile {
-            link: LinkPlace { netns: Some(self.name.clone()), ..LinkPlace::default() },
+            link: LinkSettings { netns: Some(self.name.clone()), ..LinkSettings::default() },
             nftables: Some(Nftables { file: example("nftables.vpn") }),
             nat: true,
             routes: vec![split("10.42.0.0/16")],

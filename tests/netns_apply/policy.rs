@@ -1,4 +1,4 @@
-//! Policy routing: marked transport, a table of the tunnel's own, the main table untouched; what stays outside, in
+//! Policy routing (marked transport, one table per tunnel, unchanged main table) and excluded prefixes in
 //! every mode.
 
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use pptpctl::{
 use crate::namespace::{Lab, SERVER, assert_none, ip, split, with_default};
 
 #[test]
-fn the_main_table_is_not_touched_and_only_marked_packets_reach_the_server() {
+fn policy_mode_keeps_main_table_and_passes_marked_packets() {
     Lab::run(|lab| {
         lab.two_uplinks();
         let before = lab.state();
@@ -32,7 +32,7 @@ fn the_main_table_is_not_touched_and_only_marked_packets_reach_the_server() {
         );
         assert!(way("route get 203.0.113.9 ipproto tcp dport 1723").contains("via 192.0.2.1 dev up0"));
         assert!(way("route get 192.0.2.99").contains("dev up0"), "the link itself");
-        // What is forwarded follows the same rules.
+        // Forwarded packets follow the same rules.
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "0").unwrap();
         assert!(way("route get 1.1.1.1 from 198.51.100.77 iif up2").contains("dev tun0"));
@@ -42,14 +42,14 @@ fn the_main_table_is_not_touched_and_only_marked_packets_reach_the_server() {
 }
 
 #[test]
-fn a_table_that_someone_uses_is_left_to_him() {
+fn policy_mode_avoids_used_tables() {
     Lab::run(|lab| {
         lab.one_uplink();
         let mut session = lab.session("vpn");
         let first = session.facts(SERVER, None).unwrap().table.unwrap();
         assert!((FIRST_TABLE..FIRST_TABLE + SLOTS).contains(&first));
         assert_none(session.undo_all_and_close());
-        // As a table with a route, as a mark in a rule, as a table in a rule.
+        // In use as a table with a route, as a mark in a rule, and as a table in a rule.
         ip(&["route", "add", "10.1.0.0/16", "dev", "up0", "table", &first.to_string()]);
         ip(&["-6", "rule", "add", "fwmark", &(first + 1).to_string(), "lookup", "main"]);
         ip(&["rule", "add", "lookup", &(first + 2).to_string(), "priority", "30000"]);
@@ -64,7 +64,7 @@ fn a_table_that_someone_uses_is_left_to_him() {
 }
 
 #[test]
-fn the_default_route_by_rules_belongs_to_one_tunnel() {
+fn policy_mode_is_refused_to_second_tunnel() {
     Lab::run(|lab| {
         lab.one_uplink();
         let before = lab.state();
@@ -81,7 +81,7 @@ fn the_default_route_by_rules_belongs_to_one_tunnel() {
 }
 
 #[test]
-fn a_rule_that_someone_took_away_comes_back_with_the_next_dial() {
+fn deleted_rule_is_restored_by_next_dial() {
     Lab::run(|lab| {
         lab.one_uplink();
         let before = lab.state();
@@ -103,7 +103,7 @@ fn a_rule_that_someone_took_away_comes_back_with_the_next_dial() {
 }
 
 #[test]
-fn what_is_excluded_stays_outside_in_every_mode_and_follows_the_host() {
+fn excluded_prefix_stays_outside_and_follows_the_host() {
     for mode in [DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
         for leak in [Leak::Allow, Leak::Block] {
             Lab::run(|lab| {
@@ -130,8 +130,8 @@ fn what_is_excluded_stays_outside_in_every_mode_and_follows_the_host() {
                 ] {
                     assert!(way(to).contains(wanted), "{when}: {to}: {}", way(to));
                 }
-                // The host moves to another network: the default route goes, another one comes (in the mode that has
-                // taken it away, DHCP makes it beside ours).
+                // The host moves to another network: its default route is replaced (with `replace`, which has
+                // removed it already, DHCP only adds one beside ours).
                 if mode != DefaultRoute::Replace {
                     ip(&["route", "del", "default"]);
                 }
@@ -144,7 +144,7 @@ fn what_is_excluded_stays_outside_in_every_mode_and_follows_the_host() {
                     "{when}: the server: {:?}",
                     facts.next_hop
                 );
-                let facts = plan::Facts { outside: session.outside(&profile.exclude), ..facts };
+                let facts = plan::Facts { outside: session.next_hops_outside(&profile.exclude), ..facts };
                 session.perform(&plan::transport(&profile, Platform::Linux).resolve(&facts)).unwrap();
                 for to in ["198.18.7.7", "10.42.7.7"] {
                     assert!(way(to).contains("via 198.51.100.1 dev up2"), "{when}: {to}: {}", way(to));
@@ -162,9 +162,10 @@ fn what_is_excluded_stays_outside_in_every_mode_and_follows_the_host() {
     }
 }
 
-/// What `pptpctl routes` says is what the kernel does, with the rule and the route behind it, alive and dead.
+/// `pptpctl routes` reports what the kernel does, with the rule and the route, for a live and a killed
+/// tunnel.
 #[test]
-fn the_way_of_a_packet_is_told_with_its_reason() {
+fn routes_command_names_next_hop_and_reason() {
     for mode in [DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
         Lab::run(|lab| {
             lab.one_uplink();
@@ -201,7 +202,7 @@ fn the_way_of_a_packet_is_told_with_its_reason() {
                 assert!(trace.rule.unwrap().contains("not fwmark"));
             }
             drop(session);
-            // Another test's child may hold the device for as long as it takes to start a program.
+            // A child forked by another test may hold the device until it executes its program.
             let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
             while ip(&["-o", "link"]).contains("tun0") {
                 assert!(std::time::Instant::now() < deadline, "the device stays");
@@ -214,7 +215,7 @@ fn the_way_of_a_packet_is_told_with_its_reason() {
     }
 }
 
-/// The mark of a tunnel that is up.
+/// Returns the mark of the tunnel that is up.
 fn mark(session: &mut pptpctl::apply::Changes) -> u32 {
     let rules = Netlink::open().unwrap().rules(false).unwrap();
     let ours =

@@ -1,4 +1,5 @@
-//! The network beyond the uplink: a namespace of its own with the gateway and the server in it, and an ear on the wire.
+//! The network beyond the uplink: a namespace with the gateway and the server, and a packet socket that
+//! captures.
 
 use std::{
     io::Read,
@@ -12,15 +13,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::namespace::{SERVER, enter_new_namespace, ip};
 
-/// ETH_P_ALL, in network order as packet(7) wants it.
+/// ETH_P_ALL in network byte order (packet(7)).
 const EVERYTHING: i32 = 0x0003_u16.to_be() as i32;
-/// Far more than the kernel needs to bring a packet through a veth pair.
+/// A timeout far longer than a packet takes through a veth pair.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The first of the ports that say that all is clear: another each time, so that one that comes late is not taken for the
+/// The first port for end markers. Each marker has another port, so that a late one is not taken for the
 /// next.
 const CLEAR: u16 = 20_000;
 
-/// One packet that came out of the uplink: where to, which protocol, which port (0 where there is none).
+/// One packet captured on the uplink: its destination, IP protocol and destination port (0 for GRE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard {
     pub to: IpAddr,
@@ -37,7 +38,7 @@ pub struct Far {
 }
 
 impl Far {
-    /// Takes the far end of `up0` out of the calling thread's namespace, and gives it the gateway's addresses.
+    /// Moves the far end of `up0` to a new namespace and gives it the gateway's addresses.
     pub fn of_up0() -> Self {
         let here = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
         let (ready, is_ready): (_, Receiver<(String, Socket)>) = mpsc::channel();
@@ -60,7 +61,7 @@ impl Far {
             ready.send((String::new(), Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap())).unwrap();
             let gre = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(47))).unwrap();
             gre.bind(&SocketAddr::new(IpAddr::V4(SERVER), 0).into()).unwrap();
-            // Each order is a GRE packet that the server sends to us.
+            // Each order is a GRE packet for the server to send to the client.
             for packet in orders {
                 let to = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 0);
                 gre.send_to(&packet, &to.into()).unwrap();
@@ -76,16 +77,17 @@ impl Far {
         Self { wire, clear: CLEAR, end: Some(end), thread: Some(thread) }
     }
 
-    /// The server sends this GRE packet.
+    /// Makes the server send this GRE packet.
     pub fn send_gre(&self, packet: &[u8]) {
         self.end.as_ref().unwrap().send(packet.to_vec()).unwrap();
     }
 
-    /// What comes out of the uplink until a packet that surely may has come, and each of those that are expected: what
-    /// waits for the gateway's link address may be overtaken.
+    /// Captures on the uplink until an end marker of each family, which is never blocked, and all of
+    /// `expected` have arrived. The expected packets may come after the markers, as some wait for address
+    /// resolution.
     pub fn hear_until_all_clear(&mut self, expected: &[Heard]) -> Vec<Heard> {
         self.clear += 1;
-        // One of each family: each has to ask for the gateway's link address first.
+        // One marker of each family, as each resolves the gateway's link address separately.
         let to: [SocketAddr; 2] = [("192.0.2.1", self.clear), ("2001:db8::1", self.clear)]
             .map(|(to, port)| (to.parse::<IpAddr>().unwrap(), port).into());
         let mut missing = to.map(|to| Heard { to: to.ip(), protocol: 17, port: to.port() }).to_vec();
@@ -94,7 +96,7 @@ impl Far {
         let mut heard = Vec::new();
         let mut bytes = [0; 2048];
         while Instant::now() < deadline {
-            // Said again, should the first have been lost while the gateway was asked for its link address.
+            // Repeated, as a marker may be lost during address resolution.
             for to in to {
                 let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
                 UdpSocket::bind(any).unwrap().send_to(b"clear", to).unwrap();
@@ -126,7 +128,8 @@ impl Drop for Far {
     }
 }
 
-/// An IP packet of ours; `None` for what neighbours say to each other (ARP, ICMPv6, IGMP) and for what is theirs.
+/// Parses a packet from the client; `None` for other protocols (ARP, ICMPv6, IGMP) and for packets to the
+/// client.
 fn read(packet: &[u8]) -> Option<Heard> {
     let (to, protocol, rest): (IpAddr, u8, &[u8]) = match packet.first()? >> 4 {
         4 => {

@@ -1,4 +1,4 @@
-//! Split routes, host routes, addresses, units, pid files; several tunnels, and one that reconnects.
+//! Split routes, host routes, addresses, units, pid files, several tunnels, reconnects.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use pptpctl::{
 use crate::namespace::{Lab, SERVER, assert_none, ip, link_facts, profile, split, with_default};
 
 #[test]
-fn split_routes_come_and_go() {
+fn split_routes_are_added_and_removed() {
     Lab::run(|lab| {
         lab.one_uplink();
         let before = lab.state();
@@ -51,7 +51,7 @@ fn split_routes_come_and_go() {
 }
 
 #[test]
-fn no_host_route_when_no_tunnel_route_covers_the_server() {
+fn host_route_is_omitted_when_no_route_covers_server() {
     Lab::run(|lab| {
         lab.one_uplink();
         let mut profile = profile();
@@ -64,13 +64,13 @@ fn no_host_route_when_no_tunnel_route_covers_the_server() {
 }
 
 #[test]
-fn a_server_on_the_link_gets_a_route_by_the_device() {
+fn on_link_server_gets_device_route() {
     Lab::run(|lab| {
         lab.one_uplink();
         let before = lab.state();
         let mut session = lab.session("vpn");
         let neighbour = Ipv4Addr::new(192, 0, 2, 77);
-        // More specific than the link's own route: without a host route it would swallow the server.
+        // More specific than the route of the link: without a host route it captures packets to the server.
         let mut profile = profile();
         profile.routes = vec![split("192.0.2.64/26")];
         lab.bring_up_to(&mut session, &profile, neighbour).unwrap();
@@ -83,7 +83,7 @@ fn a_server_on_the_link_gets_a_route_by_the_device() {
 }
 
 #[test]
-fn a_server_that_is_this_host_needs_no_route() {
+fn local_server_needs_no_host_route() {
     Lab::run(|lab| {
         lab.one_uplink();
         let mut session = lab.session("vpn");
@@ -94,7 +94,7 @@ fn a_server_that_is_this_host_needs_no_route() {
 }
 
 #[test]
-fn a_server_without_a_way_is_an_error() {
+fn unreachable_server_is_an_error() {
     Lab::run(|lab| {
         lab.one_uplink();
         ip(&["route", "del", "default"]);
@@ -106,10 +106,10 @@ fn a_server_without_a_way_is_an_error() {
 }
 
 #[test]
-fn routes_that_were_there_come_back() {
+fn replaced_routes_are_restored() {
     Lab::run(|lab| {
         lab.one_uplink();
-        // One that ours replaces, one with another metric beside it, and the very host route.
+        // A route that ours replaces, one with another metric beside it, and the host route to the server.
         ip(&["route", "add", "10.42.0.0/16", "via", "192.0.2.3", "dev", "up0", "proto", "static"]);
         ip(&["route", "add", "10.42.0.0/16", "via", "192.0.2.4", "dev", "up0", "metric", "9"]);
         ip(&["route", "add", "203.0.113.9", "via", "192.0.2.1", "dev", "up0"]);
@@ -132,7 +132,7 @@ fn routes_that_were_there_come_back() {
 }
 
 #[test]
-fn a_route_changed_by_another_is_left_alone() {
+fn down_keeps_route_changed_by_other_program() {
     Lab::run(|lab| {
         lab.one_uplink();
         let mut profile = profile();
@@ -146,7 +146,7 @@ fn a_route_changed_by_another_is_left_alone() {
 }
 
 #[test]
-fn ipv6_goes_through_the_tunnel_too() {
+fn ipv6_passes_through_tunnel() {
     Lab::run(|lab| {
         lab.two_uplinks();
         let before = lab.state();
@@ -167,7 +167,7 @@ fn ipv6_goes_through_the_tunnel_too() {
 }
 
 #[test]
-fn a_fixed_unit_is_used_or_refused() {
+fn fixed_unit_is_used_or_refused() {
     Lab::run(|lab| {
         lab.one_uplink();
         let before = lab.state();
@@ -183,7 +183,7 @@ fn a_fixed_unit_is_used_or_refused() {
         assert_none(second.undo_all_and_close());
         assert_none(session.undo_all_and_close());
 
-        // A persistent device that nobody has open would not go away with us.
+        // A persistent device would outlive the supervisor.
         ip(&["tuntap", "add", "dev", "tun7", "mode", "tun"]);
         let mut third = lab.session("third");
         let refused = lab.bring_up(&mut third, &profile).unwrap_err();
@@ -217,7 +217,7 @@ fn two_tunnels_to_one_server_share_the_host_route() {
 }
 
 #[test]
-fn a_reconnect_with_another_address_keeps_the_routes() {
+fn reconnect_with_new_address_keeps_routes() {
     Lab::run(|lab| {
         lab.two_uplinks();
         let before = lab.state();
@@ -226,8 +226,8 @@ fn a_reconnect_with_another_address_keeps_the_routes() {
         lab.bring_up(&mut session, &profile).unwrap();
         let monitor = Monitor::start();
 
-        // Another server, another address, another MTU. The way to the new server is asked while the default
-        // route leads into the tunnel.
+        // Another server, another address, another MTU. The route to the new server is looked up while the
+        // default route leads into the tunnel.
         let other = Ipv4Addr::new(203, 0, 113, 10);
         let mut facts = session.facts(other, None).unwrap();
         session.perform(&plan::transport(&profile, Platform::Linux).resolve(&facts)).unwrap();
@@ -255,7 +255,7 @@ fn a_reconnect_with_another_address_keeps_the_routes() {
 }
 
 #[test]
-fn performing_the_same_plan_again_puts_back_what_was_lost() {
+fn repeated_plan_restores_lost_routes() {
     Lab::run(|lab| {
         lab.one_uplink();
         let before = lab.state();
@@ -277,7 +277,7 @@ fn performing_the_same_plan_again_puts_back_what_was_lost() {
 }
 
 #[test]
-fn a_peer_with_the_servers_own_address_makes_no_loop() {
+fn peer_with_server_address_makes_no_loop() {
     Lab::run(|lab| {
         lab.one_uplink();
         let before = lab.state();
@@ -295,7 +295,7 @@ fn a_peer_with_the_servers_own_address_makes_no_loop() {
 }
 
 #[test]
-fn a_foreign_pid_file_is_respected() {
+fn foreign_pid_file_is_kept() {
     Lab::run(|lab| {
         lab.one_uplink();
         let file = lab.places.run.join("tun0.pid");
@@ -306,7 +306,7 @@ fn a_foreign_pid_file_is_respected() {
         assert_none(session.undo_all_and_close());
         assert_eq!(fs::read_to_string(&file).unwrap(), "1\n");
 
-        // One that someone else has taken over meanwhile.
+        // A pid file that another program has rewritten meanwhile.
         fs::remove_file(&file).unwrap();
         let mut session = lab.session("vpn");
         lab.bring_up(&mut session, &profile()).unwrap();
@@ -318,7 +318,7 @@ fn a_foreign_pid_file_is_respected() {
 
 // Helpers.
 
-/// `ip monitor route`, in this namespace.
+/// A running `ip monitor route` in this namespace.
 struct Monitor {
     child: Child,
     lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
@@ -341,7 +341,7 @@ impl Monitor {
         lines
     }
 
-    /// Makes a route of its own appear until the monitor tells of it.
+    /// Adds and deletes a route to `mark` until the monitor reports it; returns the lines before that.
     fn until_mark(&mut self, mark: &str) -> Vec<String> {
         let done = std::sync::atomic::AtomicBool::new(false);
         let namespace = fs::File::open("/proc/thread-self/ns/net").unwrap();
@@ -367,12 +367,13 @@ impl Monitor {
     }
 }
 
-/// A list as some people have it: each place is still looked at before it is taken, and again before it is given back.
+/// With a long list, each prefix is still checked for existing routes before it is set and before it is
+/// undone.
 #[test]
-fn thousands_of_routes_come_and_go() {
+fn thousands_of_routes_are_added_and_removed() {
     Lab::run(|lab| {
         lab.one_uplink();
-        // What is there already: one that goes another way, and one that was made by hand for the same place later on.
+        // A route that exists already, to one of the prefixes but through another gateway.
         ip(&["route", "add", "10.0.7.0/24", "via", "192.0.2.1", "dev", "up0"]);
         let before = lab.state();
         let mut profile = profile();
@@ -392,7 +393,7 @@ fn thousands_of_routes_come_and_go() {
         assert_eq!((missing, ours()), (2, 2500));
         assert_eq!(session.renew_routes().0, 0);
 
-        // Someone takes a place over while the tunnel is up: it is his, and stays.
+        // A route that another program replaces while the tunnel is up stays.
         ip(&["route", "replace", "10.0.8.0/24", "via", "192.0.2.1", "dev", "up0"]);
         assert_none(session.undo_all_and_close());
         assert_eq!(ours(), 0);

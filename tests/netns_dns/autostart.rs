@@ -1,4 +1,4 @@
-//! `autostart = true`.
+//! `up --autostart` and `down --autostart` with profiles that set `autostart = true`.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn those_that_want_to_come_up() {
+fn autostart_brings_up_enabled_profiles() {
     in_resolver_world(|net| {
         net.world.profile("autostart = true");
         let one = fs::read_to_string(World::CONFIG).unwrap();
@@ -20,12 +20,12 @@ fn those_that_want_to_come_up() {
         let before = net.world.state();
         let output = net.world.run(&["up", "--autostart"]);
         let said = text(&output.stdout) + &text(&output.stderr);
-        // The one that fails is told, and keeps no other from coming up.
+        // A failed profile is reported, and the other profiles still come up.
         assert_eq!(output.status.code(), Some(11), "{said}");
         assert!(said.contains("dead: failed in phase connect"), "{said}");
         let is_up = |name: &str| net.world.run(&["status", name]).status.success();
         assert!(is_up("vpn") && is_up("two") && !is_up("dead") && !is_up("idle"), "{said}");
-        // Again: what is up is left alone.
+        // A second run leaves running tunnels alone.
         let pid = net.pid("supervisor_pid");
         assert_eq!(net.world.run(&["up", "--autostart"]).status.code(), Some(11));
         assert_eq!(net.pid("supervisor_pid"), pid);
@@ -36,7 +36,7 @@ fn those_that_want_to_come_up() {
 }
 
 #[test]
-fn one_that_cannot_be_read_keeps_no_other() {
+fn autostart_continues_after_unreadable_profile() {
     in_resolver_world(|net| {
         net.world.profile("autostart = true");
         let one = fs::read_to_string(World::CONFIG).unwrap();

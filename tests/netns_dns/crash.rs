@@ -1,4 +1,4 @@
-//! kill -9 at every request, every file that is changed and every program that is run.
+//! SIGKILL at every kernel request, every file operation and every program run.
 
 use std::{fs, path::Path, process::Command};
 
@@ -21,17 +21,17 @@ use crate::{
 const HOOK: &str = "/etc/pptpctl/hook";
 
 #[test]
-fn a_plain_file_and_hooks() {
+fn recover_restores_file_and_hooks_after_kill_anywhere() {
     killed_everywhere(&with_backend(DnsBackend::File), || {});
 }
 
 #[test]
-fn openresolv_and_hooks() {
+fn recover_restores_openresolv_and_hooks_after_kill_anywhere() {
     killed_everywhere(&with_backend(DnsBackend::Resolvconf), || {
         install(&["openresolv"]);
         mount_empty("/run");
         fs::write("/etc/resolvconf.conf", "resolv_conf=/etc/resolv.conf\n").unwrap();
-        // Its own, so that there is something to come back to.
+        // A record of the uplink, so that there is a state to restore.
         let told = Command::new("sh")
             .args(["-c", "echo nameserver 192.0.2.2 | resolvconf -a up0.dhclient"])
             .status()
@@ -52,7 +52,8 @@ fn with_backend(backend: DnsBackend) -> Profile {
     profile
 }
 
-/// Both directions in one namespace each: what is undone after a crash is the host that the next one begins with.
+/// Kills `up` and then the undoing at every point. All points share one namespace: each starts with the host
+/// that the recovery before it left.
 fn killed_everywhere(profile: &Profile, prepare: impl Fn() + Send + Sync) {
     let points = in_lab(&prepare, |lab| {
         let before = whole(lab);
@@ -84,7 +85,7 @@ fn killed_everywhere(profile: &Profile, prepare: impl Fn() + Send + Sync) {
         for point in 0..=points.1 {
             let mut session = lab.session("vpn");
             lab.bring_up(&mut session, profile).unwrap();
-            // The device stays, as it does with an engine that lives a little longer.
+            // Keeps the device open, as an engine does that exits a little later.
             let engine = session.tun().unwrap().share().unwrap();
             drop(session);
             let interrupted = recover(&lab.places, Budget::of(point).host().as_mut(), &|_| false);
@@ -114,7 +115,7 @@ fn mount_empty(place: &str) {
     mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
 }
 
-/// Routes, addresses and links, and every file that resolvers have.
+/// Returns routes, addresses and links, and every resolver file.
 fn whole(lab: &Lab) -> String {
     let mut text = lab.state();
     let files = Command::new("sh")

@@ -1,4 +1,4 @@
-//! The two examples of the manual page, as they stand in `contrib/examples`: from `up` to `down`.
+//! The two examples of the manual page, from the files in `contrib/examples`, from `up` to `down`.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use crate::{
 const OFFICE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 1);
 
 #[test]
-fn a_client_on_its_own() {
+fn client_example_works() {
     in_town_of(orders(), |net| {
         install("client.toml");
         let before = everything(net);
@@ -29,7 +29,7 @@ fn a_client_on_its_own() {
         assert!(page(net, "").contains("10.77.0.100"), "{}", page(net, ""));
         net.asks("who.example", FAR_SAYS);
         assert_eq!(net.near.asked(), Vec::<String>::new(), "a name left beside the tunnel");
-        // Everything goes that way, and the tunnel itself does not.
+        // All destinations are routed into the tunnel, but the connection of the tunnel itself is not.
         assert!(net.world.shell("ip route get 198.51.100.1").contains("dev tun0"));
         assert!(net.world.shell("ip route get 10.42.0.1").contains("dev tun0"));
         assert_eq!(net.status()["warnings"], serde_json::Value::Null);
@@ -40,12 +40,12 @@ fn a_client_on_its_own() {
 }
 
 #[test]
-fn a_router() {
+fn router_example_works() {
     in_town_of(orders(), |net| {
         install("router.toml");
         let rules = examples().join("nftables.vpn");
         fs::copy(rules, "/etc/nftables.vpn").unwrap();
-        // A host behind this one, whose network nobody else knows.
+        // A LAN host behind this one, in a network to which the server has no route.
         let lan = net.spawn(Command::new("unshare").args(["--net", "sleep", "1000"]));
         let host = net.world.shell("until pgrep -x sleep; do :; done").trim().to_owned();
         net.world.shell(&format!(
@@ -57,20 +57,20 @@ fn a_router() {
                ip route add default via 172.31.9.1'"
         ));
         let inside = format!("nsenter -t {host} -n ");
-        // Its state, which is part of what is compared, follows LOWER_UP a moment later.
+        // The kernel updates the operational state, which is compared, after LOWER_UP.
         net.world.wait_for(|| net.world.shell("ip -o link show lan0").contains("state UP"));
         let before = everything(net);
         net.world.up();
         let said = page(net, &inside);
-        // The office sees the tunnel's address, not the host's own.
+        // The office sees the tunnel's address, not the LAN host's.
         assert!(said.contains("10.77.0.100") && !said.contains("172.31.9.2"), "{said}");
         segments_fit(net, &inside);
-        // The rules are in force, for our device and addresses.
+        // The rules are in force, with the tunnel's device and addresses.
         let ruleset = net.world.shell("nft list ruleset");
         assert!(ruleset.contains("iifname \"tun0\" ip saddr 10.77.0.1 accept"), "{ruleset}");
         assert!(net.world.run(&["down", "vpn"]).status.success());
         assert_eq!(everything(net), before);
-        // And as the unit at boot brings it up.
+        // `--autostart`, as the systemd unit runs it at boot.
         assert!(net.world.run(&["up", "--autostart"]).status.success());
         assert!(page(net, &inside).contains("10.77.0.100"));
         assert!(net.world.run(&["down", "--autostart"]).status.success());
@@ -86,7 +86,7 @@ fn orders() -> ServerConfig {
     ServerConfig { users, dns: vec![OFFICE], office: OFFICE, ..ServerConfig::default() }
 }
 
-/// As the first lines of the example say.
+/// Installs an example as its first lines describe.
 fn install(example: &str) {
     fs::create_dir_all("/etc/pptpctl/secrets").unwrap();
     fs::write("/etc/pptpctl/secrets/vpn", "MySecret\n").unwrap();
@@ -99,7 +99,8 @@ fn examples() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/examples")
 }
 
-/// What a host on an Ethernet offers, 1460 bytes, has become what the tunnel leaves when the office sees it.
+/// Checks that the MSS which the Ethernet host offers (1460) is clamped to the tunnel's MTU when the SYN
+/// reaches the office.
 fn segments_fit(net: &ResolverWorld<'_>, inside: &str) {
     let first = "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn and dst port 80";
     let mut capture = net.spawn(
@@ -120,12 +121,12 @@ fn segments_fit(net: &ResolverWorld<'_>, inside: &str) {
     let mtu = net.world.shell("ip -o link show tun0 | sed 's/.* mtu \\([0-9]*\\).*/\\1/'");
     let fits = mtu.trim().parse::<u16>().unwrap() - 40;
     assert!(fits < 1460 && seen.contains(&format!("mss {fits},")), "MTU {mtu}: {seen}");
-    // An engine that is busy for a second is not waited for.
+    // `status` does not wait for a busy engine, so the counters may be absent at first.
     net.world
         .wait_for(|| net.status()["counters"]["mss.lowered_out"].as_u64().is_some_and(|count| count > 0));
 }
 
-/// What the office's web server says to whoever asks.
+/// Returns the response of the office's web server, which contains the client's address.
 #[track_caller]
 fn page(net: &ResolverWorld<'_>, inside: &str) -> String {
     let ask = format!("exec 3<>/dev/tcp/{OFFICE}/80; printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3; cat <&3");

@@ -1,20 +1,20 @@
-//! The user's own programs, run as a supervisor runs them.
+//! The user's hooks, run by a supervisor.
 
 use std::fs;
 
 use crate::resolver_world::{in_resolver_world, script};
 
 const HOOK: &str = "/etc/pptpctl/hook";
-/// What the hooks leave: a line each.
+/// The file to which each run of a hook appends a line.
 const TRACE: &str = "/run/trace";
 
-/// Writes down what it was told, and what it holds.
+/// A hook that records its arguments, environment, descriptors and standard input.
 const TELLS: &str = "#!/bin/sh\necho \"$# $* $(id -u) $(pwd) $(umask)\" >>/run/trace\n\
     env | sort >/run/env.$PPTPCTL_ACTION\nls -l /proc/self/fd | grep -v /proc | grep -c -e tun -e socket >/run/fds\n\
     ip -o address show $IFNAME >/run/addresses.$PPTPCTL_ACTION\ncat >/run/input\necho said; echo complained >&2\n";
 
 #[test]
-fn up_and_down_are_told_everything() {
+fn hooks_get_complete_environment() {
     in_resolver_world(|net| {
         script(HOOK, TELLS);
         net.world.profile(&format!(
@@ -39,14 +39,14 @@ fn up_and_down_are_told_everything() {
         ] {
             assert!(environment.lines().any(|other| other == line), "{line} is not in\n{environment}");
         }
-        // Nothing of whoever called us.
+        // Nothing of the caller's environment is passed on.
         assert!(!environment.contains("HOME=") && !environment.contains("CARGO"), "{environment}");
         assert_eq!(fs::read_to_string("/run/fds").unwrap(), "0\n");
         assert_eq!(fs::read_to_string("/run/input").unwrap(), "");
         assert!(net.log().contains("vpn: up hook: said") && net.log().contains("vpn: up hook: complained"));
         assert!(net.world.run(&["down", "vpn"]).status.success());
         assert_eq!(trace(), "2 a b $HOME 0 / 0022\n1 bye 0 / 0022\n");
-        // The tunnel was still there.
+        // The tunnel was still up when the down hook ran.
         let at_down = fs::read_to_string("/run/addresses.down").unwrap();
         assert!(at_down.contains("10.77.0.100"), "{at_down}");
         sweep();
@@ -55,7 +55,7 @@ fn up_and_down_are_told_everything() {
 }
 
 #[test]
-fn one_that_fails_fails_up_and_everything_is_undone() {
+fn failing_up_hook_fails_up_and_undoes_everything() {
     in_resolver_world(|net| {
         script(
             HOOK,
@@ -72,7 +72,7 @@ fn one_that_fails_fails_up_and_everything_is_undone() {
         assert_eq!(trace(), "up\ndown\n");
         sweep();
         net.world.assert_state(&before);
-        // A down hook that fails is told, and does not keep the tunnel from coming up again.
+        // A failing down hook is reported and does not prevent the next `up`.
         script(HOOK, "#!/bin/sh\n[ $1 = up ] || { echo 'not mounted' >&2; exit 8; }\n");
         for _ in 0..2 {
             net.world.up();
@@ -86,7 +86,7 @@ fn one_that_fails_fails_up_and_everything_is_undone() {
 }
 
 #[test]
-fn one_that_hangs_is_ended() {
+fn hanging_hook_is_killed() {
     in_resolver_world(|net| {
         script(HOOK, "#!/bin/sh\necho begun; sleep 1000\n");
         net.world.profile(&format!("hooks = {{ up = [\"{HOOK}\"], timeout = \"1s\" }}"));
@@ -100,7 +100,7 @@ fn one_that_hangs_is_ended() {
 }
 
 #[test]
-fn one_that_others_can_write_is_not_run() {
+fn hook_writable_by_others_is_refused() {
     in_resolver_world(|net| {
         script(HOOK, TELLS);
         net.world.shell(&format!("chmod o+w {HOOK}"));
@@ -118,7 +118,7 @@ fn one_that_others_can_write_is_not_run() {
 }
 
 #[test]
-fn the_ledger_knows_the_down_hook() {
+fn recover_runs_down_hook() {
     in_resolver_world(|net| {
         script(HOOK, "#!/bin/sh\necho $PPTPCTL_ACTION $IFNAME $IPLOCAL >>/run/trace\n");
         net.world.profile(&format!("hooks = {{ up = [\"{HOOK}\"], down = [\"{HOOK}\"] }}"));
@@ -134,11 +134,11 @@ fn the_ledger_knows_the_down_hook() {
     });
 }
 
-/// It would go on beside the down hook that `recover` runs.
+/// A hook must not outlive its supervisor and run beside the down hook that `recover` runs.
 #[test]
-fn one_that_runs_dies_with_the_supervisor() {
+fn hook_is_killed_with_supervisor() {
     in_resolver_world(|net| {
-        // It waits by itself: no other process of its own is in the way.
+        // The shell itself blocks in `read`, so that the hook has no child process.
         script(
             HOOK,
             "#!/bin/sh\n[ $1 = up ] || { echo down >>/run/trace; exit; }\n\
@@ -170,7 +170,7 @@ fn one_that_runs_dies_with_the_supervisor() {
 }
 
 #[test]
-fn a_reconnect_runs_no_hook_again() {
+fn reconnect_does_not_repeat_hook() {
     in_resolver_world(|net| {
         script(HOOK, "#!/bin/sh\necho $PPTPCTL_ACTION >>/run/trace\n");
         net.world.profile(&format!(
@@ -191,7 +191,7 @@ fn trace() -> String {
     fs::read_to_string(TRACE).unwrap_or_default()
 }
 
-/// Takes away what the hooks have left.
+/// Removes the files that the hooks have written.
 fn sweep() {
     for name in ["trace", "env.up", "env.down", "fds", "input", "addresses.up", "addresses.down"] {
         let _none = fs::remove_file(format!("/run/{name}"));

@@ -1,9 +1,10 @@
-//! The whole program with its tunnel in a named network namespace: nothing of it outside, everything through it inside.
+//! The whole program with its tunnel in a named network namespace: all traffic inside goes through the
+//! tunnel, and nothing changes outside.
 
 use crate::resolver_world::{ResolverWorld, in_resolver_world};
 
 #[test]
-fn a_tunnel_that_lives_in_a_namespace() {
+fn tunnel_runs_in_netns() {
     in_resolver_world(|net| {
         net.world.shell("ip netns add inner");
         net.world.profile("link.netns = \"inner\"\ndefault = true\nnat = true\n");
@@ -25,7 +26,7 @@ fn a_tunnel_that_lives_in_a_namespace() {
             net.world.assert_state(&before);
             assert_eq!(links(net, "-n inner"), inside, "killed {killed}");
         }
-        // A name that is not there, in words, and nothing is left of the attempt.
+        // A missing namespace is named in the error, and nothing is left behind.
         net.world.profile("link.netns = \"outer\"\n");
         let before = net.world.state();
         let output = net.world.run(&["up", "vpn"]);
@@ -35,9 +36,9 @@ fn a_tunnel_that_lives_in_a_namespace() {
     });
 }
 
-/// `ip netns add` makes no directory for it in /etc.
+/// `ip netns add` does not create /etc/netns/NAME, so `up` creates and removes it.
 #[test]
-fn its_resolvers_are_its_own() {
+fn netns_has_its_own_resolvers() {
     in_resolver_world(|net| {
         net.world.shell("ip netns add inner");
         let files = |net: &ResolverWorld<'_>| {
@@ -64,7 +65,7 @@ fn its_resolvers_are_its_own() {
                 assert_eq!(files(net), listed, "{made}, killed {killed}");
             }
         }
-        // What someone else has put beside it stays, and so does the directory that it is in.
+        // A file that another program added to the directory stays, and so does the directory.
         net.world.shell("rm -r /etc/netns");
         net.world.up();
         net.world.shell("echo 192.0.2.9 there >/etc/netns/inner/hosts");

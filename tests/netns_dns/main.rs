@@ -1,8 +1,9 @@
-//! Resolvers and hooks on a real host: a plain resolv.conf, Debian's resolvconf, openresolv and systemd-resolved, each in
-//! namespaces of its own with an /etc of its own, a tunnel of ours up and down, and the C library as the one who asks.
+//! Resolvers and hooks on a real host: a plain resolv.conf, Debian's resolvconf, openresolv and
+//! systemd-resolved. Each test has its own namespaces and /etc, brings a tunnel up and down, and resolves
+//! names through the C library.
 //!
-//! Needs root, /dev/net/tun, ip(8), dbus-daemon(1) and Debian's packages, which `tests/netns_dns/packages` unpacks
-//! without installing them; fails where they are missing.
+//! Needs root, /dev/net/tun, ip(8), dbus-daemon(1) and Debian's packages, which `tests/netns_dns/packages`
+//! unpacks without installing them; fails where they are missing.
 
 #![expect(
     clippy::unwrap_used,

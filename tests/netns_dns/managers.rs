@@ -1,4 +1,4 @@
-//! Debian's own resolver managers, with their own programs: systemd-resolved, openresolv, resolvconf.
+//! Debian's resolver managers, run from its packages: systemd-resolved, openresolv, resolvconf.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[test]
-fn systemd_resolved_for_all_names() {
+fn systemd_resolved_serves_all_names() {
     in_resolver_world(|net| {
         let _resolved = resolved(net);
         net.asks("who.example", NEAR_SAYS);
@@ -29,7 +29,7 @@ fn systemd_resolved_for_all_names() {
         assert_eq!(net.near.asked(), Vec::<String>::new(), "a name left beside the tunnel");
         net.asks("host", "192.168.77.9");
         assert_eq!(net.status()["warnings"], serde_json::Value::Null);
-        // Someone takes it away.
+        // Another program reverts the link's settings.
         said("resolvectl", &["revert", "tun0"]);
         let warned = net.status()["warnings"][0].as_str().unwrap().to_owned();
         assert!(warned.contains("systemd-resolved has resolvers [] and domains [] for tun0"), "{warned}");
@@ -39,9 +39,9 @@ fn systemd_resolved_for_all_names() {
     });
 }
 
-/// Each telling empties its cache, and it begins anew to find out what the resolvers can do.
+/// Each configuration makes systemd-resolved flush its cache and probe the features of its servers again.
 #[test]
-fn systemd_resolved_is_told_once() {
+fn systemd_resolved_is_configured_once() {
     in_resolver_world(|net| {
         let _resolved = resolved(net);
         net.world.shell("cp /usr/bin/resolvectl /etc/resolvectl");
@@ -50,14 +50,14 @@ fn systemd_resolved_is_told_once() {
         net.world.profile("dns = \"peer\"\nretry.first = \"100ms\"");
         let before = net.world.state();
         net.world.up();
-        // What only asks has two words.
+        // Queries have only two words and are left out.
         let told = || -> Vec<String> {
             let lines = fs::read_to_string("/var/log/told").unwrap();
             lines.lines().filter(|line| line.split(' ').count() > 2).map(str::to_owned).collect()
         };
         let once = told();
         assert_eq!(once, ["dns tun0 192.168.77.1", "domain tun0 ~.", "default-route tun0 yes"]);
-        // The network changes, and the connection survives.
+        // The route to the server changes, and the connection survives.
         net.world.shell("ip route add 192.0.2.1 via 192.0.2.1 dev eth0 onlink");
         net.world.wait_for(|| net.log().contains("the way to 192.0.2.1 is 192.0.2.1 dev eth0 now"));
         net.world.shell("ip route del 192.0.2.1");
@@ -67,7 +67,7 @@ fn systemd_resolved_is_told_once() {
         net.world.shell("ip link set tun0 down; ip link set tun0 up");
         net.world.wait_for(|| net.world.shell("ip route show 192.168.77.0/24").contains("tun0"));
         assert_eq!(told(), once);
-        // It does not, and what was told is still so.
+        // The connection is lost, and the configuration is still in force.
         net.world.shell(&format!("kill -9 {}", net.pid("engine_pid")));
         net.world.wait_for(|| net.status()["reconnects"] == 1);
         assert_eq!(told(), once);
@@ -77,7 +77,7 @@ fn systemd_resolved_is_told_once() {
 }
 
 #[test]
-fn systemd_resolved_for_some_domains() {
+fn systemd_resolved_serves_some_domains() {
     in_resolver_world(|net| {
         let _resolved = resolved(net);
         net.world.profile("dns = { domains = [\"corp.example\"] }");
@@ -91,10 +91,10 @@ fn systemd_resolved_for_some_domains() {
         assert!(!net.near.asked().iter().any(|name| name.ends_with("corp.example")));
         assert_eq!(net.ask("nobody.example"), None);
         assert!(!net.far.asked().contains(&"nobody.example".to_owned()));
-        // A dead supervisor: the device goes, and systemd-resolved forgets it.
+        // The supervisor is killed: the device disappears, and systemd-resolved drops its settings.
         net.kill_both();
         assert!(net.world.run(&["recover"]).status.success());
-        // That it has gone systemd-resolved hears when it gets to it.
+        // systemd-resolved processes the removal of the device asynchronously.
         let end = Instant::now() + Duration::from_secs(20);
         while net.world.state() != before && Instant::now() < end {}
         net.world.assert_state(&before);
@@ -103,19 +103,19 @@ fn systemd_resolved_for_some_domains() {
 }
 
 #[test]
-fn systemd_resolved_that_dies_and_lives_again() {
+fn systemd_resolved_restart_is_handled() {
     in_resolver_world(|net| {
         let [running, _bus] = resolved(net);
         net.world.profile("dns = \"peer\"\nretry = { first = \"100ms\" }");
         let before = net.world.state();
         net.world.up();
         drop(running);
-        // It writes down what it was told; this is one that has forgotten.
+        // Removes its saved settings, as if it had started without them.
         fs::remove_dir_all("/run/systemd/resolve/netif").unwrap();
         let _again = start_resolved(net);
         let warned = net.status()["warnings"][0].as_str().unwrap().to_owned();
         assert!(warned.contains("systemd-resolved has"), "{warned}");
-        // With the next connection it is told again.
+        // The next connection configures it again.
         net.world.shell(&format!("kill -9 {}", net.pid("engine_pid")));
         net.world.wait_for(|| net.status()["reconnects"] == 1);
         net.asks("who.example", FAR_SAYS);
@@ -125,7 +125,7 @@ fn systemd_resolved_that_dies_and_lives_again() {
 }
 
 #[test]
-fn openresolv() {
+fn openresolv_serves_and_is_restored() {
     in_resolver_world(|net| {
         install(&["openresolv"]);
         fs::write("/etc/resolvconf.conf", "resolv_conf=/etc/resolv.conf\n").unwrap();
@@ -134,7 +134,7 @@ fn openresolv() {
 }
 
 #[test]
-fn debians_resolvconf() {
+fn debian_resolvconf_serves_and_is_restored() {
     in_resolver_world(|net| {
         install(&["resolvconf"]);
         fs::create_dir_all("/run/resolvconf/interface").unwrap();
@@ -145,9 +145,9 @@ fn debians_resolvconf() {
     });
 }
 
-/// Installed, and nobody reads what it writes: then the file it is.
+/// If resolvconf is installed but resolv.conf is not its file, the `file` backend is chosen.
 #[test]
-fn a_resolvconf_that_is_not_in_charge() {
+fn unused_resolvconf_is_not_chosen() {
     in_resolver_world(|net| {
         install(&["resolvconf"]);
         net.world.profile("dns = \"peer\"");
@@ -155,7 +155,7 @@ fn a_resolvconf_that_is_not_in_charge() {
         net.world.up();
         assert!(resolv_conf().starts_with("# BEGIN pptpctl vpn"), "{}", resolv_conf());
         net.world.down(&before);
-        // Forced to use it, `up` finds out that it does not help.
+        // If the profile demands it, `up` detects that resolvconf has no effect.
         net.world.profile("dns = { backend = \"resolvconf\" }");
         let output = net.world.run(&["up", "vpn"]);
         assert_eq!(output.status.code(), Some(23));
@@ -167,7 +167,7 @@ fn a_resolvconf_that_is_not_in_charge() {
 // Helpers.
 
 fn by_resolvconf(net: &ResolverWorld<'_>, is_exclusive: bool) {
-    // The client's own network, as a DHCP client would tell it.
+    // The resolver of the client's network, as a DHCP client sets it.
     resolvconf("eth0.dhclient", "nameserver 192.0.2.2\n");
     net.asks("who.example", NEAR_SAYS);
     net.world.profile("dns = { search = [\"corp.example\"] }");
@@ -178,7 +178,7 @@ fn by_resolvconf(net: &ResolverWorld<'_>, is_exclusive: bool) {
         net.asks("who.example", FAR_SAYS);
         net.asks("host", "192.168.77.9");
         assert_eq!(net.near.asked(), Vec::<String>::new());
-        // Everyone may read it, though the supervisor's own files are private.
+        // World-readable, despite the supervisor's restrictive umask.
         assert_eq!(fs::metadata("/etc/resolv.conf").unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(resolv_conf().contains("192.0.2.2"), !is_exclusive, "{}", resolv_conf());
         if crash {
@@ -191,7 +191,7 @@ fn by_resolvconf(net: &ResolverWorld<'_>, is_exclusive: bool) {
             net.asks("who.example", FAR_SAYS);
             assert_eq!(net.status()["warnings"], serde_json::Value::Null);
             resolvconf("eth0.dhclient", "nameserver 192.0.2.2\n");
-            // And someone writes the file by hand.
+            // The administrator edits the file.
             fs::write("/etc/resolv.conf", "nameserver 192.0.2.2\n").unwrap();
             net.world.wait_for(|| net.log().contains("not what resolvconf was told"));
             net.world.down(&before);
@@ -206,7 +206,7 @@ fn resolvconf(record: &str, content: &str) {
     assert!(child.wait().unwrap().success());
 }
 
-/// systemd-resolved with a bus of its own, and the client's own network told to it.
+/// Starts a D-Bus daemon and systemd-resolved, and configures the resolver of the client's network.
 fn resolved(net: &ResolverWorld<'_>) -> [Running; 2] {
     install(&["systemd-resolved", "libsystemd-shared"]);
     let passwd = fs::read_to_string("/etc/passwd").unwrap();

@@ -1,4 +1,4 @@
-//! A client with a resolver in its own network and another one behind the tunnel, and what a person does there.
+//! A client with one resolver in its own network and another behind the tunnel, and helpers to query them.
 
 use std::{
     fs,
@@ -21,11 +21,11 @@ use crate::{
 pub const NEAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// The resolver behind the tunnel.
 pub const FAR: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
-/// What the near one says `who.example` is; where the server is.
+/// The address of `who.example` from the near resolver.
 pub const NEAR_SAYS: &str = "192.0.2.66";
-/// What the far one says.
+/// The address of `who.example` from the far resolver.
 pub const FAR_SAYS: &str = "192.168.77.66";
-/// What no tunnel has touched.
+/// The contents of /etc/resolv.conf before any tunnel.
 pub const RESOLV_CONF: &str =
     "# by hand\nnameserver 192.0.2.2\nsearch lan.example\noptions timeout:10 attempts:1\n";
 
@@ -35,13 +35,13 @@ pub struct ResolverWorld<'a> {
     pub far: Responder,
 }
 
-/// Runs a test in a world with an /etc of its own, and two resolvers that disagree.
+/// Runs a test in a world with a private /etc and two resolvers that give different answers.
 pub fn in_resolver_world(test: impl FnOnce(&ResolverWorld<'_>) + Send + 'static) {
     let users = vec![("tester".to_owned(), PASSWORD.to_owned())];
     in_town_of(ServerConfig { users, dns: vec![FAR], ..ServerConfig::default() }, test);
 }
 
-/// The same with another server, whose first resolver is the far one.
+/// Like [`in_resolver_world`], with another server; the far resolver is the first of the server's `dns`.
 pub fn in_town_of(orders: ServerConfig, test: impl FnOnce(&ResolverWorld<'_>) + Send + 'static) {
     let starter = Starter::new();
     in_world(orders, move |world| {
@@ -53,7 +53,7 @@ pub fn in_town_of(orders: ServerConfig, test: impl FnOnce(&ResolverWorld<'_>) + 
             ("vpn-gateway.net", Ipv4Addr::new(192, 0, 2, 1)),
             ("near.example", Ipv4Addr::new(192, 0, 2, 67)),
         ];
-        // This thread is no process of its own world, so /proc does not know it; whom it starts is.
+        // This thread is outside the world's PID namespace and not in its /proc; a child of it is.
         let mut neighbour = world.spawn(Command::new("cat").stdin(Stdio::piped()));
         let input = neighbour.stdin.take();
         let here = format!("/proc/{}/ns/net", world.shell("pgrep -n -x cat").trim());
@@ -68,7 +68,7 @@ pub fn in_town_of(orders: ServerConfig, test: impl FnOnce(&ResolverWorld<'_>) + 
     });
 }
 
-/// An /etc that nobody else sees, and that a test may fill.
+/// Mounts a private copy of /etc that the test may change.
 pub fn private_etc() {
     let none: Option<&str> = None;
     mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
@@ -76,12 +76,12 @@ pub fn private_etc() {
     assert!(copied.success());
     mount(Some("/mnt"), "/etc", none, MsFlags::MS_MOVE, none).unwrap();
     fs::remove_file("/etc/resolv.conf").unwrap();
-    // The C library shall ask DNS, and no cache or other source before it.
+    // The C library queries DNS directly, without caches or other sources.
     fs::write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n").unwrap();
 }
 
 impl ResolverWorld<'_> {
-    /// What a program of this host gets for a name; `None` when there is none.
+    /// Resolves a name as programs on this host do; `None` if it has no address.
     pub fn ask(&self, name: &str) -> Option<String> {
         let output = Command::new("getent").args(["ahostsv4", name]).output().unwrap();
         text(&output.stdout).split_whitespace().next().map(str::to_owned)
@@ -101,11 +101,11 @@ impl ResolverWorld<'_> {
         fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap_or_default()
     }
 
-    /// The supervisor and its engine, gone at once.
+    /// Kills the supervisor and its engine, and waits until the device is gone.
     pub fn kill_both(&self) {
         self.world.shell(&format!("kill -9 {} {}", self.pid("supervisor_pid"), self.pid("engine_pid")));
         self.world.wait_for(|| !self.world.shell("ip -o link").contains("tun"));
-        // Its lock is free.
+        // Waits until the lock is released.
         self.world.wait_for(|| self.world.run(&["status", "vpn"]).status.code() == Some(6));
     }
 
@@ -122,7 +122,7 @@ pub fn resolv_conf() -> String {
     fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
 }
 
-/// Where the packages are unpacked.
+/// Returns the directory into which the packages are unpacked.
 pub fn packages() -> &'static Path {
     static PLACE: OnceLock<PathBuf> = OnceLock::new();
     PLACE.get_or_init(|| {
@@ -133,7 +133,7 @@ pub fn packages() -> &'static Path {
     })
 }
 
-/// Lays packages over /usr, and their /etc into ours: as if they were installed, but for their scripts.
+/// Mounts packages over /usr and copies their /etc, as if they were installed, without running their scripts.
 pub fn install(names: &[&str]) {
     let place = packages();
     let layers: Vec<String> = names

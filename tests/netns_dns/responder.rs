@@ -1,4 +1,4 @@
-//! Someone who answers DNS: with one address for every name that is his, and with "no such name" otherwise.
+//! A DNS server that answers with the address of each name it has, and with NXDOMAIN for all others.
 
 use std::{
     fs::File,
@@ -14,7 +14,8 @@ use std::{
 
 use nix::sched::{CloneFlags, setns};
 
-/// Starts threads for those who can't: one that has left its process namespace may start none.
+/// Starts threads for a test thread, which cannot: after unshare(2) of the PID namespace clone(2) with
+/// CLONE_THREAD fails.
 #[derive(Clone)]
 pub struct Starter(Sender<Job>);
 
@@ -32,7 +33,7 @@ impl Starter {
     }
 }
 
-/// Ends with the test.
+/// A running DNS server; dropping it stops it.
 pub struct Responder {
     stop: Arc<AtomicBool>,
     asked: Arc<Mutex<Vec<String>>>,
@@ -40,7 +41,7 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// In this network namespace.
+    /// Starts a DNS server on port 53 of `at`, in the network namespace at the path `namespace`.
     pub fn start(starter: &Starter, namespace: &str, at: Ipv4Addr, names: &[(&str, Ipv4Addr)]) -> Self {
         let namespace = File::open(namespace).unwrap_or_else(|error| panic!("{namespace}: {error}"));
         let names: Vec<(String, Ipv4Addr)> =
@@ -70,7 +71,7 @@ impl Responder {
         Self { stop, asked, ended }
     }
 
-    /// Takes what was asked since the last time.
+    /// Takes the names queried since the last call.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
@@ -83,7 +84,7 @@ impl Drop for Responder {
     }
 }
 
-/// RFC 1035 §4: one question in, the same question and at most one record out.
+/// Answers a query with one question (RFC 1035 §4) with that question and at most one record.
 fn answer(query: &[u8], names: &[(String, Ipv4Addr)]) -> Option<(String, Vec<u8>)> {
     let (header, mut rest) = query.split_at_checked(12)?;
     let mut labels = Vec::new();

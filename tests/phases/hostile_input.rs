@@ -1,5 +1,5 @@
-//! What people, other programs and a stuck engine do to a tunnel: its supervisor must neither hang, nor die, nor
-//! leave anything behind.
+//! Interference by users, other programs and a stuck engine: the supervisor must not hang, exit or leave
+//! anything behind.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ use super::{
 const SOCKET: &str = "/run/pptpctl/vpn.sock";
 
 #[test]
-fn a_log_that_nobody_reads_any_more_ends_no_tunnel() {
+fn tunnel_survives_closed_log_reader() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
@@ -45,14 +45,14 @@ fn a_log_that_nobody_reads_any_more_ends_no_tunnel() {
 }
 
 #[test]
-fn an_engine_that_does_not_listen_keeps_nobody_from_taking_it_down() {
+fn down_works_when_engine_is_stopped() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
         world.up();
         let engine = world.pid("engine_pid");
         world.shell(&format!("kill -STOP {engine}"));
-        // Far more questions than the channel to the engine holds.
+        // Far more requests than the channel to the engine holds.
         for _ in 0..100 {
             let askers: Vec<_> = (0..8)
                 .map(|_| {
@@ -65,7 +65,7 @@ fn an_engine_that_does_not_listen_keeps_nobody_from_taking_it_down() {
             thread::sleep(Duration::from_millis(2));
             drop(askers);
         }
-        // Within LIMIT; whoever waits for the engine waits without end.
+        // Within LIMIT: a supervisor that waits for the stopped engine never ends.
         let mut down = world.spawn(world.command(&["down", "vpn"]).stdout(Stdio::null()));
         world.wait_for(|| down.try_wait().unwrap().is_some());
         world.assert_state(&before);
@@ -73,7 +73,7 @@ fn an_engine_that_does_not_listen_keeps_nobody_from_taking_it_down() {
 }
 
 #[test]
-fn those_who_ask_nothing_keep_nobody_from_asking() {
+fn idle_control_clients_do_not_block_others() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
@@ -86,7 +86,7 @@ fn those_who_ask_nothing_keep_nobody_from_asking() {
 }
 
 #[test]
-fn everyone_may_look_into_the_control_directory_whatever_the_umask() {
+fn control_directory_is_readable_with_any_umask() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
@@ -98,7 +98,7 @@ fn everyone_may_look_into_the_control_directory_whatever_the_umask() {
 }
 
 #[test]
-fn a_tunnel_whose_device_was_taken_away_gets_a_new_one() {
+fn deleted_device_is_replaced() {
     in_world(sound(), |world| {
         world.profile("retry = { first = \"100ms\" }");
         let before = world.state();
@@ -116,8 +116,8 @@ fn a_tunnel_whose_device_was_taken_away_gets_a_new_one() {
 }
 
 #[test]
-fn down_ends_what_waits_for_its_password() {
-    // A server that takes no call: whenever the word comes, `up` has not got there yet.
+fn down_ends_up_that_waits_for_password() {
+    // The server never answers a call, so `down` always arrives before `up` has succeeded.
     in_world(trouble(Fault::SilentCall), |world| {
         world.profile("");
         let slow = fs::read_to_string(World::CONFIG).unwrap();
@@ -129,7 +129,7 @@ fn down_ends_what_waits_for_its_password() {
         let before = world.state();
         let mut up = world.command(&["up", "vpn"]);
         let up = world.spawn(up.stdout(Stdio::null()).stderr(Stdio::piped()));
-        // Signed, and therefore held.
+        // The lock contains a pid, so it is held.
         world.wait_for(|| fs::metadata("/run/pptpctl/vpn.lock").is_ok_and(|lock| lock.len() > 0));
         let down = world.run(&["down", "vpn"]);
         let up = up.wait_with_output();
@@ -144,14 +144,14 @@ fn up_or_over(world: &World, up: &mut std::process::Child) -> bool {
 }
 
 #[test]
-fn a_disk_that_was_full_for_a_while_costs_no_line_of_the_ledger() {
+fn ledger_survives_temporarily_full_disk() {
     in_world(sound(), |_| {
         let state = Path::new("/run/small");
         fs::create_dir(state).unwrap();
         mount(Some("tmpfs"), state, Some("tmpfs"), MsFlags::empty(), Some("size=16k")).unwrap();
         fs::write(state.join("filler"), [0; 8192]).unwrap();
         let places = Directories { run: "/run".into(), state: state.to_owned() };
-        let mut ledger = Ledger::create(&places, Header::here("vpn")).unwrap();
+        let mut ledger = Ledger::create(&places, Header::of_this_process("vpn")).unwrap();
         let step = Step::RemoveDefault { ipv6: false };
         let mut steps = 0;
         while ledger.intend(Part::Network, &step, PriorState::Nothing, None).is_ok() {
@@ -165,9 +165,9 @@ fn a_disk_that_was_full_for_a_while_costs_no_line_of_the_ledger() {
     });
 }
 
-/// A hook may call this program for another tunnel: nothing that both need is held while it runs.
+/// A hook may run pptpctl for another tunnel: no lock that both need is held while a hook runs.
 #[test]
-fn a_hook_may_bring_up_another_tunnel() {
+fn hook_can_bring_up_another_tunnel() {
     in_world(sound(), |world| {
         let hook = |what: &str| {
             let (program, config) = (World::PROGRAM, World::CONFIG);
@@ -193,9 +193,9 @@ fn a_hook_may_bring_up_another_tunnel() {
     });
 }
 
-/// It has had its turn: to say that `recover` will run it again would be untrue.
+/// A failed down hook is not run again, so the message must not refer to `recover`.
 #[test]
-fn what_no_second_try_can_help_is_told_so() {
+fn final_failure_advises_no_retry() {
     in_world(sound(), |world| {
         world.profile("hooks.down = [\"/bin/false\"]");
         let before = world.state();

@@ -1,4 +1,4 @@
-//! Who is killed, and what becomes of the tunnel and of what it had done.
+//! The supervisor, the engine or both are killed: the host is restored, or the engine is replaced.
 
 use std::{
     fs::{self, Permissions},
@@ -8,7 +8,7 @@ use std::{
 use crate::{sound, world::*};
 
 #[test]
-fn what_a_killed_supervisor_leaves_is_put_back() {
+fn recover_restores_host_after_killed_supervisor() {
     for both in [false, true] {
         in_world(sound(), move |world| {
             world.profile("default = { mode = \"halves\" }");
@@ -17,11 +17,11 @@ fn what_a_killed_supervisor_leaves_is_put_back() {
             let (supervisor, engine) = (world.pid("supervisor_pid"), world.pid("engine_pid"));
             let victims = if both { format!("{supervisor} {engine}") } else { supervisor.to_string() };
             world.shell(&format!("kill -9 {victims}"));
-            // The engine ends when it finds its supervisor gone, and the device with it.
+            // The engine exits when its supervisor is gone, and the device disappears with it.
             let gone =
                 format!("! kill -0 {supervisor} 2>&- && ! kill -0 {engine} 2>&- && echo gone || echo alive");
             world.wait_for(|| world.shell(&gone) == "gone\n");
-            // Until then `status` tells it apart from a tunnel that is down.
+            // Before `recover`, `status` distinguishes this from a tunnel that is down.
             let status = world.run(&["status", "vpn"]);
             assert_eq!(status.status.code(), Some(6));
             assert!(text(&status.stdout).contains("`pptpctl recover` puts back"), "{}", text(&status.stdout));
@@ -29,20 +29,20 @@ fn what_a_killed_supervisor_leaves_is_put_back() {
             let recovered = world.run(&["recover"]);
             assert_eq!(recovered.status.code(), Some(0), "{}", text(&recovered.stderr));
             world.assert_state(&before);
-            // And it can be had again.
+            // The tunnel can be brought up again.
             world.up();
             world.down(&before);
         });
     }
 }
 
-/// An engine that is killed while it moves into its empty root directory leaves that behind.
+/// An engine that is killed while it changes to its empty root directory leaves the directory behind.
 #[test]
-fn the_root_directory_of_a_killed_engine_goes() {
+fn jail_of_killed_engine_is_removed() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
-        // No kernel gives out this number.
+        // A pid above the kernel's maximum.
         let left = "/run/pptpctl/.engine-2147483646";
         let leave = || {
             fs::create_dir_all(left).unwrap();
@@ -58,7 +58,7 @@ fn the_root_directory_of_a_killed_engine_goes() {
 }
 
 #[test]
-fn a_killed_engine_is_replaced() {
+fn killed_engine_is_replaced() {
     in_world(sound(), |world| {
         world.profile("retry = { first = \"100ms\" }");
         let before = world.state();

@@ -1,8 +1,8 @@
-//! Every way in which `pptpctl up` can fail: each with its phase, its words, its own exit status, within its own
-//! time, and nothing left behind. And a tunnel over a bad road, which must not fail.
+//! Every failure of `pptpctl up`: its phase, message, exit status and time limit, and nothing left behind.
+//! Also a tunnel over an impaired path, which must not fail.
 //!
-//! Each test has a world of its own: namespaces that hold the client and a server of ours, which goes wrong on
-//! purpose. Needs root, /dev/net/tun, ip(8) and dnsmasq(8); fails where they are missing.
+//! Each test has its own namespaces for the client and for the demo server, which misbehaves on purpose.
+//! Needs root, /dev/net/tun, ip(8) and dnsmasq(8); fails where they are missing.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
@@ -42,16 +42,16 @@ use pptpctl::{
 use world::{PASSWORD, World, download, end_of_world, in_world, limits, new_world, text, upload};
 
 #[test]
-fn a_name_that_nobody_knows() {
+fn unknown_name_is_reported() {
     in_world(sound(), |world| {
         world.profile(r#"server = "no-such-host.invalid""#);
         world.fails_within(10, "resolve", &["the server's name could not be resolved"], 3.0);
     });
 }
 
-/// Between the link-local addresses that IPV6CP has agreed on, through routes of ours.
+/// IPv6 passes between the link-local addresses negotiated by IPV6CP, and IPv6 routes lead into the tunnel.
 #[test]
-fn ipv6_in_the_tunnel() {
+fn ipv6_is_negotiated_in_the_tunnel() {
     in_world(ServerConfig { ipv6: true, ..sound() }, |world| {
         world.profile("ppp.ipv6 = true\nroutes = [\"192.168.77.0/24\", \"2001:db8:42::/48\"]");
         let before = world.state();
@@ -67,7 +67,7 @@ fn ipv6_in_the_tunnel() {
 }
 
 #[test]
-fn no_resolver_answers() {
+fn silent_resolver_is_reported() {
     in_world(sound(), |world| {
         world.profile(&format!("server = \"vpn.example.net\"\n{}", limits(&[("resolve", "2s")])));
         let resolver = UdpSocket::bind("127.0.0.1:53").unwrap();
@@ -83,7 +83,7 @@ fn no_resolver_answers() {
 }
 
 #[test]
-fn nobody_listens() {
+fn refused_connection_is_reported() {
     in_world(sound(), |world| {
         world.profile(r#"server = "192.0.2.1:9""#);
         world.fails_within(11, "connect", &["connection refused", "no PPTP server on this port"], 0.9);
@@ -91,17 +91,17 @@ fn nobody_listens() {
 }
 
 #[test]
-fn nobody_answers_tcp() {
+fn tcp_timeout_is_reported() {
     in_world(sound(), |world| {
         world.profile(&format!("server = \"192.0.2.77\"\n{}", limits(&[("connect", "3s")])));
-        // Else the kernel gives up looking for it after three seconds, which is when we do.
+        // Without this entry the kernel's address resolution fails after 3 s too, before our timeout.
         world.shell("ip neigh add 192.0.2.77 lladdr 02:00:00:00:00:77 nud permanent dev eth0");
         world.fails_within(12, "connect", &["no answer to the TCP connection", "192.0.2.77"], 4.5);
     });
 }
 
 #[test]
-fn nobody_answers_pptp() {
+fn silent_control_connection_is_reported() {
     in_world(trouble(Fault::SilentControl), |world| {
         world.profile(&limits(&[("control", "1s")]));
         world.fails_within(13, "control", &["the server does not answer PPTP", "captive portal"], 3.0);
@@ -109,7 +109,7 @@ fn nobody_answers_pptp() {
 }
 
 #[test]
-fn the_control_connection_is_refused() {
+fn refused_control_connection_is_reported() {
     in_world(trouble(Fault::RefuseControl { result: 4, error: 0 }), |world| {
         world.profile("");
         world.fails_within(14, "control", &["not authorized to open a control connection (result 4)"], 2.0);
@@ -117,7 +117,7 @@ fn the_control_connection_is_refused() {
 }
 
 #[test]
-fn the_call_is_refused() {
+fn refused_call_is_reported() {
     in_world(trouble(Fault::RefuseCall { result: 4, error: 0, cause: 0 }), |world| {
         world.profile("");
         world.fails_within(15, "call", &["the server refused the call", "busy (result 4)"], 3.0);
@@ -125,7 +125,7 @@ fn the_call_is_refused() {
 }
 
 #[test]
-fn the_call_is_refused_with_a_cause() {
+fn refused_call_is_reported_with_cause() {
     in_world(trouble(Fault::RefuseCall { result: 2, error: 4, cause: 0 }), |world| {
         world.profile("");
         world.fails_within(15, "call", &["general error (result 2)", "resource"], 3.0);
@@ -133,7 +133,7 @@ fn the_call_is_refused_with_a_cause() {
 }
 
 #[test]
-fn a_full_server_refuses_the_call() {
+fn call_refused_by_full_server_is_reported() {
     in_world(ServerConfig { addresses: 0, ..sound() }, |world| {
         world.profile("");
         world.fails_within(15, "call", &["busy (result 4)"], 3.0);
@@ -141,7 +141,7 @@ fn a_full_server_refuses_the_call() {
 }
 
 #[test]
-fn the_call_is_never_answered() {
+fn unanswered_call_is_reported() {
     in_world(trouble(Fault::SilentCall), |world| {
         world.profile(&limits(&[("call", "1s")]));
         world.fails_within(16, "call", &["the server did not answer the call request"], 3.0);
@@ -149,7 +149,7 @@ fn the_call_is_never_answered() {
 }
 
 #[test]
-fn gre_is_filtered() {
+fn filtered_gre_is_reported() {
     in_world(trouble(Fault::DropGre), |world| {
         world.profile(&limits(&[("gre", "1s")]));
         let words = [
@@ -163,16 +163,17 @@ fn gre_is_filtered() {
 }
 
 #[test]
-fn lcp_finds_no_end() {
+fn endless_lcp_is_reported() {
     in_world(trouble(Fault::DeafLcp), |world| {
         world.profile(&limits(&[("lcp", "2s")]));
         world.fails_within(18, "lcp", &["the PPP link could not be agreed on"], 4.0);
     });
 }
 
-/// GRE works, for acknowledgements come back: then it is not filtered.
+/// The server acknowledges GRE packets but sends none: GRE works, so the failure must not be reported as
+/// filtering.
 #[test]
-fn lcp_is_never_spoken() {
+fn missing_lcp_is_reported() {
     in_world(trouble(Fault::MuteLcp), |world| {
         world.profile(&limits(&[("lcp", "2s")]));
         world.fails_within(18, "lcp", &["the PPP link could not be agreed on"], 4.0);
@@ -180,7 +181,7 @@ fn lcp_is_never_spoken() {
 }
 
 #[test]
-fn the_password_is_wrong() {
+fn wrong_password_is_reported() {
     in_world(sound(), |world| {
         fs::write("/run/test.password", "not that one\n").unwrap();
         world.profile("retry = { first = \"1s\", attempts = 5 }");
@@ -192,7 +193,7 @@ fn the_password_is_wrong() {
 }
 
 #[test]
-fn the_server_cannot_prove_itself() {
+fn server_without_proof_is_reported() {
     in_world(trouble(Fault::WrongProof), |world| {
         world.profile("retry = { first = \"1s\", attempts = 5 }");
         let words = [
@@ -204,7 +205,7 @@ fn the_server_cannot_prove_itself() {
 }
 
 #[test]
-fn authentication_is_never_answered() {
+fn unanswered_authentication_is_reported() {
     in_world(trouble(Fault::DeafAuth), |world| {
         world.profile(&limits(&[("auth", "2s")]));
         world.fails_within(19, "authentication", &["the peer stopped answering during authentication"], 3.0);
@@ -212,7 +213,7 @@ fn authentication_is_never_answered() {
 }
 
 #[test]
-fn no_authentication_in_common() {
+fn missing_common_authentication_is_reported() {
     in_world(ServerConfig { auth: vec![AuthProtocol::Pap], mppe: no_mppe(), ..sound() }, |world| {
         world.profile(r#"mppe = "off""#);
         world.fails_within(19, "lcp", &["no authentication protocol in common", "PAP"], 4.0);
@@ -220,7 +221,7 @@ fn no_authentication_in_common() {
 }
 
 #[test]
-fn encryption_is_refused() {
+fn refused_encryption_is_reported() {
     in_world(ServerConfig { mppe: no_mppe(), ..sound() }, |world| {
         world.profile(r#"mppe = "require-128""#);
         world.fails_within(
@@ -233,7 +234,7 @@ fn encryption_is_refused() {
 }
 
 #[test]
-fn no_address_is_given() {
+fn missing_address_is_reported() {
     in_world(trouble(Fault::NoIpcp), |world| {
         world.profile(&limits(&[("network", "2s")]));
         world.fails_within(
@@ -246,7 +247,7 @@ fn no_address_is_given() {
 }
 
 #[test]
-fn there_is_no_tun_device() {
+fn missing_tun_device_is_reported() {
     in_world(sound(), |world| {
         world.profile("");
         let none: Option<&str> = None;
@@ -257,7 +258,7 @@ fn there_is_no_tun_device() {
 }
 
 #[test]
-fn taken_down_while_it_comes_up() {
+fn down_interrupts_up() {
     in_world(trouble(Fault::SilentCall), |world| {
         world.profile("timeouts = { call = \"60s\" }");
         let before = world.state();
@@ -272,7 +273,7 @@ fn taken_down_while_it_comes_up() {
 }
 
 #[test]
-fn there_is_no_way_to_the_server() {
+fn unreachable_server_is_reported() {
     in_world(sound(), |world| {
         world.profile(r#"server = "203.0.113.9""#);
         world.fails_within(25, "connect", &["no route to the server"], 0.9);
@@ -280,7 +281,7 @@ fn there_is_no_way_to_the_server() {
 }
 
 #[test]
-fn only_root_may() {
+fn up_requires_root() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
@@ -294,7 +295,7 @@ fn only_root_may() {
 }
 
 #[test]
-fn up_twice_and_down_twice() {
+fn second_up_and_second_down_are_refused() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
@@ -342,7 +343,7 @@ fn two_tunnels_to_one_server() {
 }
 
 #[test]
-fn the_engine_is_nobody_and_may_nothing() {
+fn engine_runs_unprivileged_and_confined() {
     in_world(sound(), |world| {
         world.profile("");
         world.up();
@@ -360,14 +361,14 @@ fn the_engine_is_nobody_and_may_nothing() {
         assert_eq!(field("Seccomp"), ["2"], "no filter of system calls");
         let files = world.shell(&format!("ls /proc/{engine}/root/ | wc -l; ls /proc/{engine}/fd | wc -l"));
         let files: Vec<u32> = files.split_whitespace().map(|word| word.parse().unwrap()).collect();
-        // Channel, null, log, TCP, GRE, tun.
+        // Channel, /dev/null, log, TCP, GRE, tun.
         assert!(matches!(files[..], [0, descriptors] if descriptors <= 7), "{files:?}");
     });
 }
 
-/// While a person is asked nobody else can begin, and Ctrl-C there leaves nothing.
+/// While `up` waits for the password a second `up` is refused, and Ctrl-C leaves nothing behind.
 #[test]
-fn waiting_for_a_password_leaves_nothing() {
+fn interrupted_password_command_leaves_nothing() {
     in_world(sound(), |world| {
         world.profile("password.command = [\"sleep\", \"60\"]");
         let before = world.state();
@@ -377,7 +378,7 @@ fn waiting_for_a_password_leaves_nothing() {
         let mut line = String::new();
         said.read_line(&mut line).unwrap();
         let again = world.run(&["up", "vpn"]).status.code();
-        // The terminal's Ctrl-C: to the command as well.
+        // As Ctrl-C in a terminal does: the password command gets the signal too.
         killpg(Pid::from_raw(up.id().try_into().unwrap()), Signal::SIGINT).unwrap();
         let up = up.wait().unwrap();
         assert!(line.contains("password") && line.contains("from the command sleep"), "{line}");
@@ -387,7 +388,7 @@ fn waiting_for_a_password_leaves_nothing() {
 }
 
 #[test]
-fn it_comes_up_with_each_authentication_and_encryption() {
+fn up_succeeds_with_each_authentication_and_encryption() {
     for auth in AuthProtocol::ALL {
         for mppe in [no_mppe(), sound().mppe] {
             if mppe.demand != Demand::Off && !auth.gives_keys() {
@@ -412,7 +413,7 @@ fn it_comes_up_with_each_authentication_and_encryption() {
 }
 
 #[test]
-fn a_bad_road_loses_no_byte() {
+fn impaired_path_loses_no_tcp_data() {
     let bad = ImpairmentConfig { loss: 10, duplicate: 10, reorder: 50, delay: 300, hold: 2_000, seed: 1 };
     for (inbound, outbound, extra) in [
         (bad, ImpairmentConfig { seed: 2, ..bad }, ""),
@@ -433,7 +434,7 @@ fn a_bad_road_loses_no_byte() {
 }
 
 #[test]
-fn a_bad_road_does_not_keep_a_tunnel_from_coming_up() {
+fn up_succeeds_on_impaired_path() {
     let worlds: Vec<_> = (1..=4)
         .map(|seed| {
             let bad =

@@ -1,4 +1,4 @@
-//! `peer-routes`: dnsmasq(8) behind the tunnel answers our DHCPINFORM.
+//! `peer-routes`: dnsmasq(8) behind the tunnel answers the client's DHCPINFORM.
 
 use std::{fs, net::Ipv4Addr, process::Command};
 
@@ -7,13 +7,13 @@ use crate::{
     world::{Running, World, in_world, text},
 };
 
-/// A network, a host, one that is named already, one that stays outside, the server itself and its network, and what
-/// nobody may offer. The routers are of no account.
+/// A network, a host, a prefix that `routes` has already, an excluded one, the server itself and its network,
+/// and a prefix that is never accepted. The routers are ignored.
 const OFFERED: &str = "10.50.0.0/16,10.77.0.1,172.16.9.1/32,10.77.0.1,192.168.77.0/24,10.77.0.1,10.60.7.0/24,10.77.0.1,\
     192.0.2.1/32,10.77.0.1,192.0.2.0/25,10.77.0.1,127.0.0.0/8,10.77.0.1";
 
 #[test]
-fn the_servers_routes_lead_into_the_tunnel() {
+fn peer_routes_are_added() {
     for option in ["121", "249"] {
         in_world(sound(), move |world| {
             world.profile("peer-routes = true\nexclude = [\"10.60.0.0/16\"]");
@@ -32,7 +32,7 @@ fn the_servers_routes_lead_into_the_tunnel() {
             }
             assert!(!routes.contains("10.60.7.0") && !routes.contains("127."), "{routes}");
             assert_eq!(routes.matches("192.168.77.0/24").count(), 1, "{routes}");
-            // The tunnel does not go into itself.
+            // The connection to the server is not routed into the tunnel.
             assert!(world.shell("ip route get 192.0.2.1").contains("dev eth0"), "{routes}");
             assert!(world.shell("ip route get 10.50.1.2").contains("dev tun0"));
             crate::download(world.orders.office, 100_000);
@@ -44,7 +44,7 @@ fn the_servers_routes_lead_into_the_tunnel() {
 }
 
 #[test]
-fn a_server_that_leaves_it_unanswered_is_as_good() {
+fn peer_routes_are_optional() {
     in_world(sound(), |world| {
         world.profile("peer-routes = true");
         let before = world.state();
@@ -57,10 +57,11 @@ fn a_server_that_leaves_it_unanswered_is_as_good() {
     });
 }
 
-/// A lost tunnel asks again: what is offered as before is not touched, what is new comes, what is gone goes, and without
-/// an answer all stays. At no moment does the tunnel go into itself.
+/// A redial requests the routes again: routes still offered are not touched, new ones are added, withdrawn
+/// ones removed, and without an answer all stay. The connection to the server is never routed into the
+/// tunnel.
 #[test]
-fn a_redial_follows_what_the_server_offers_then() {
+fn redial_applies_changed_peer_routes() {
     for guarded in [false, true] {
         in_world(sound(), move |world| {
             let leak = if guarded { "leak = \"block\"\n" } else { "" };
@@ -70,7 +71,8 @@ fn a_redial_follows_what_the_server_offers_then() {
             let both = option("10.50.0.0/16,10.77.0.1,192.0.2.0/25,10.77.0.1");
             let first = dnsmasq(world, &[&both]);
             world.up();
-            // Into the tunnel, past it, and refused behind it.
+            // The routes into the tunnel, those that bypass it, and the `unreachable` ones of the kill
+            // switch.
             let routes = |ways: [&str; 3]| {
                 let all = world.shell("ip route show proto 112");
                 let of = |is: fn(&str) -> bool| {
@@ -118,7 +120,7 @@ fn a_redial_follows_what_the_server_offers_then() {
                 let deleted = heard.lines().filter_map(|line| line.strip_prefix("Deleted "));
                 deleted.filter(|line| !line.starts_with(probe)).map(str::to_owned).collect()
             };
-            // Heard, and not only said nothing of: it takes a moment until it listens.
+            // Waits until the monitor runs, so that an empty log means that nothing was deleted.
             world.wait_for(|| {
                 world.shell(&format!("ip route add {probe} dev lo; ip route del {probe} dev lo; sleep 0.02"));
                 fs::read_to_string(heard).unwrap().contains(&format!("Deleted {probe}"))
@@ -164,7 +166,8 @@ fn a_redial_follows_what_the_server_offers_then() {
 
 // Helpers.
 
-/// Debian's dnsmasq in the server's namespace, ready to be asked. It knows nothing of tunnels: any device will do.
+/// Starts dnsmasq(8) in the server's namespace and waits until it is ready. It serves requests from any
+/// device.
 fn dnsmasq(world: &World, more: &[&str]) -> Running {
     let inner: Ipv4Addr = world.orders.inner;
     let log = "/var/log/dnsmasq.log";

@@ -1,5 +1,5 @@
-//! Something is missing that nobody thinks of: a descriptor, room on a disk, someone who reads. What is said must be
-//! true, the exit status too, and nothing may stay behind.
+//! A missing resource: a descriptor, a capability, disk space, a reader of the output. The message and the
+//! exit status must be correct, and nothing may be left behind.
 
 use std::{
     fs,
@@ -18,9 +18,10 @@ use super::{
     world::{PASSWORD, World, in_world, text},
 };
 
-/// Its number may be that of a file of ours by now: the lock of this very profile would be read as the password.
+/// A closed descriptor's number may have been reused by pptpctl: it must not read, say, its own lock file as
+/// the password.
 #[test]
-fn a_descriptor_that_nobody_passed_on_holds_no_password() {
+fn password_fd_must_be_inherited() {
     in_world(sound(), |world| {
         let up = format!("{} --config {} up vpn", World::PROGRAM, World::CONFIG);
         for (fd, redirection) in
@@ -41,9 +42,9 @@ fn a_descriptor_that_nobody_passed_on_holds_no_password() {
     });
 }
 
-/// Root of a container that was given little.
+/// Root in a container that has only some capabilities.
 #[test]
-fn what_root_lacks_is_named_before_anything_is_done() {
+fn missing_capability_is_named_before_any_change() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
@@ -58,7 +59,7 @@ fn what_root_lacks_is_named_before_anything_is_done() {
 }
 
 #[test]
-fn a_descriptor_may_be_a_file_a_pipe_or_a_socket() {
+fn password_fd_accepts_file_pipe_and_socket() {
     in_world(sound(), |world| {
         let before = world.state();
         let up = format!("{} --config {} up vpn", World::PROGRAM, World::CONFIG);
@@ -83,10 +84,10 @@ fn a_descriptor_may_be_a_file_a_pipe_or_a_socket() {
     });
 }
 
-/// What has come along is closed in the daemons alone: the next profile may need it, and a number that was closed
-/// would be given to something else.
+/// Only the supervisors close inherited descriptors: the next profile may need them, and a number closed in
+/// the command is reused.
 #[test]
-fn each_profile_of_an_autostart_gets_its_own_descriptor() {
+fn autostart_passes_each_profile_its_own_fd() {
     in_world(sound(), |world| {
         let before = world.state();
         from_descriptor(world, 3);
@@ -108,7 +109,7 @@ fn each_profile_of_an_autostart_gets_its_own_descriptor() {
 }
 
 #[test]
-fn a_full_disk_leaves_no_ledger_that_speaks_of_a_dead_supervisor() {
+fn full_disk_leaves_no_stale_ledger() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
@@ -127,7 +128,7 @@ fn a_full_disk_leaves_no_ledger_that_speaks_of_a_dead_supervisor() {
             assert!(!fs::exists("/run/pptpctl/vpn.lock").unwrap());
         });
         world.assert_state(&before);
-        // Where the rest goes, nobody needs to look for: it is named.
+        // A log file that cannot be written is named too.
         fs::create_dir_all("/var/log/pptpctl").unwrap();
         let none: Option<&str> = None;
         mount(Some("tmpfs"), "/var/log/pptpctl", Some("tmpfs"), MsFlags::MS_RDONLY, none).unwrap();
@@ -140,7 +141,7 @@ fn a_full_disk_leaves_no_ledger_that_speaks_of_a_dead_supervisor() {
 }
 
 #[test]
-fn a_full_standard_output_fails_no_tunnel() {
+fn full_stdout_does_not_fail_up() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
@@ -165,9 +166,9 @@ fn a_full_standard_output_fails_no_tunnel() {
     });
 }
 
-/// `pptpctl logs --follow vpn | head -1`: no other line may come for days.
+/// `pptpctl logs --follow vpn | head -1` must end at once, although the next line may be days away.
 #[test]
-fn who_has_seen_enough_of_a_log_ends_it() {
+fn logs_stops_at_closed_pipe() {
     in_world(sound(), |world| {
         fs::create_dir("/var/log/pptpctl").unwrap();
         fs::write("/var/log/pptpctl/vpn.log", "a line\n").unwrap();
@@ -183,9 +184,9 @@ fn who_has_seen_enough_of_a_log_ends_it() {
     });
 }
 
-/// A supervisor that is stopped in a debugger, or by a full machine: that is what is said, and not errno.
+/// A supervisor that does not run (debugger, overload) is reported as not answering, not by an errno.
 #[test]
-fn a_supervisor_that_is_stopped_is_told_by_name() {
+fn stopped_supervisor_is_named() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
@@ -201,9 +202,9 @@ fn a_supervisor_that_is_stopped_is_told_by_name() {
     });
 }
 
-/// Someone clears /run under a live tunnel: it is not taken for dead, and its routes are not pulled from under it.
+/// Deleting /run/pptpctl under a live tunnel does not make `recover` undo its changes.
 #[test]
-fn a_tunnel_without_its_lock_is_still_alive() {
+fn tunnel_with_deleted_lock_is_not_recovered() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
@@ -214,7 +215,7 @@ fn a_tunnel_without_its_lock_is_still_alive() {
         let recover = world.run(&["recover"]);
         let said = text(&recover.stdout);
         assert!(recover.status.success() && said.contains("vpn: alive, left alone"), "{said}");
-        // Its name can't be had twice either, though the lock was there to be taken.
+        // A second tunnel of the same name is refused too, although its lock is free.
         fs::remove_dir_all("/run/pptpctl").unwrap();
         let up = world.run(&["up", "vpn"]);
         assert_eq!(up.status.code(), Some(23), "{}", text(&up.stderr));
@@ -227,7 +228,7 @@ fn a_tunnel_without_its_lock_is_still_alive() {
 }
 
 #[test]
-fn while_a_password_is_waited_for_that_is_the_state() {
+fn status_shows_wait_for_password() {
     in_world(sound(), |world| {
         from_descriptor(world, 0);
         let before = world.state();
@@ -250,9 +251,9 @@ fn while_a_password_is_waited_for_that_is_the_state() {
     });
 }
 
-/// It has the password in its memory for as long as it lives.
+/// The supervisor keeps the password in memory, which a core file would contain.
 #[test]
-fn a_supervisor_that_crashes_writes_no_core_file() {
+fn crashed_supervisor_writes_no_core_file() {
     in_world(sound(), |world| {
         world.profile("");
         let abort = |command: &mut Command| {
@@ -269,14 +270,14 @@ fn a_supervisor_that_crashes_writes_no_core_file() {
         use nix::sys::resource::{Resource, getrlimit, setrlimit};
         let (_, most) = getrlimit(Resource::RLIMIT_CORE).unwrap();
         setrlimit(Resource::RLIMIT_CORE, most, most).unwrap();
-        // Elsewhere in this process nobody is told to abort; and here cores are written, if they are at all.
+        // A control: shows whether this system writes core files for other programs. No other test aborts.
         println!("sleep, aborted: {:?}", abort(Command::new("sleep").arg("60")));
         assert_eq!(abort(&mut world.command(&["up", "--foreground", "vpn"])), (Some(6), false));
         assert!(world.run(&["recover"]).status.success());
     });
 }
 
-/// The profile `vpn`, with its password from a descriptor.
+/// Writes the profile `vpn` with its password from a descriptor.
 fn from_descriptor(world: &World, fd: i32) {
     world.profile("");
     let text = fs::read_to_string(World::CONFIG).unwrap();
@@ -288,7 +289,7 @@ fn shell(line: &str) -> Output {
     Command::new("sh").args(["-c", line]).output().unwrap()
 }
 
-/// Does something while this directory is a disk without room for a byte.
+/// Runs `deed` while a full file system is mounted on this directory.
 fn on_a_full_disk(place: &str, deed: impl FnOnce()) {
     fs::create_dir_all(place).unwrap();
     let options = Some("size=4k,mode=0755");
@@ -296,6 +297,6 @@ fn on_a_full_disk(place: &str, deed: impl FnOnce()) {
     fs::write(format!("{place}/filler"), [0; 4096]).unwrap();
     deed();
     umount(place).unwrap();
-    // Where it is empty it is as it was.
+    // Removes the directory if it is empty, as it did not exist before.
     let _not_empty = fs::remove_dir(place);
 }

@@ -1,5 +1,5 @@
-//! What is shown, and to whom: the plan before, the log while it grows, its state to systemd, nothing to those who may
-//! not see it. And that a test that fails here fails.
+//! Output and access: the dry run, the followed log, notifications to systemd, nothing for unprivileged
+//! users. Also checks that a failing test in a world is reported.
 
 use std::{
     fs,
@@ -31,7 +31,7 @@ const SOCKET: &str = "/run/pptpctl/vpn.sock";
 const LOG: &str = "/var/log/pptpctl/vpn.log";
 
 #[test]
-fn nobody_is_told_nothing_of_a_live_tunnel() {
+fn unprivileged_user_gets_no_status() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
@@ -47,12 +47,12 @@ fn nobody_is_told_nothing_of_a_live_tunnel() {
             assert_eq!(output.status.code(), Some(4), "{arguments:?}: {said}");
             assert!(!said.contains("up on") && !said.contains("10.77.0.100"), "{arguments:?}: {said}");
         }
-        // File access goes by this user id, which is the calling thread's own.
+        // File access is checked against the file-system user id, which is per thread.
         setfsuid(Uid::from_raw(NOBODY));
         let direct = UnixStream::connect(SOCKET).map_err(|error| error.kind());
         setfsuid(Uid::from_raw(0));
         assert!(matches!(direct, Err(ErrorKind::PermissionDenied)), "{direct:?}");
-        // And if the mode of the socket let everyone in, its owner would not.
+        // With an open socket mode the supervisor still refuses the peer by its credentials.
         fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o666)).unwrap();
         for arguments in [["status", "vpn"], ["down", "vpn"]] {
             let output = as_nobody(&arguments);
@@ -68,11 +68,11 @@ fn nobody_is_told_nothing_of_a_live_tunnel() {
 }
 
 #[test]
-fn a_followed_log_goes_on_after_a_rotation() {
+fn followed_log_continues_after_rotation() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
-        // So long that the first line of `up` makes it the predecessor.
+        // So large that the first line of `up` rotates it.
         let old = "an older line of this log\n".repeat(usize::try_from(LARGEST).unwrap() / 26 + 1);
         fs::create_dir("/var/log/pptpctl").unwrap();
         fs::write(LOG, &old).unwrap();
@@ -92,7 +92,7 @@ fn a_followed_log_goes_on_after_a_rotation() {
 }
 
 #[test]
-fn up_performs_what_its_dry_run_shows() {
+fn up_performs_the_steps_of_dry_run() {
     for (default, gateway) in [("halves", ""), ("replace", "ip route add default via 192.0.2.200")] {
         in_world(sound(), move |world| {
             if !gateway.is_empty() {
@@ -128,7 +128,7 @@ fn up_performs_what_its_dry_run_shows() {
     }
 }
 
-/// The steps that a live tunnel has in force, in their order.
+/// Returns the steps that the live tunnel has in force, in order.
 fn performed() -> Vec<Step> {
     let ledger =
         Ledger::open(&Directories::system(Platform::host()).ledger("vpn")).unwrap().expect("a ledger");
@@ -137,7 +137,7 @@ fn performed() -> Vec<Step> {
     record.entries.iter().map(|entry| entry.step.clone()).collect()
 }
 
-/// A line of the preview with what has become known: in the ledger for what the kernel and the server had to say.
+/// Fills in a line of the dry run with the values that became known during `up`, from the ledger.
 fn fill(line: &str, performed: &[Step], pid: u64) -> String {
     let mut line = line
         .replace("<pid>", &pid.to_string())
@@ -149,14 +149,14 @@ fn fill(line: &str, performed: &[Step], pid: u64) -> String {
             line = line.replace("<mtu>", &mtu.to_string());
         }
     }
-    // The server is on the wire itself. The device that is yet to be chosen is named so, whichever it becomes.
+    // The server is on-link. Lines that refer to the device before it is chosen keep the name tunX.
     line = line.replace("via <gateway>", "dev eth0");
     if line.contains("(tunX)") || line == "close tunX" { line } else { line.replace("tunX", "tun0") }
 }
 
 /// `Type=notify`: READY=1 comes when packets flow, and not before; STOPPING=1 on the way down.
 #[test]
-fn systemd_is_told() {
+fn systemd_is_notified() {
     in_world(sound(), |world| {
         world.profile("");
         let before = world.state();
@@ -169,7 +169,8 @@ fn systemd_is_told() {
             loop {
                 match systemd.recv(&mut bytes) {
                     Ok(size) => break text(&bytes[..size]),
-                    // A socket with a timeout is not resumed after a signal, whatever its handler asked for (signal(7)).
+                    // A socket with a timeout is not resumed after a signal, whatever its handler asked for
+                    // (signal(7)).
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(error) => panic!("another word to systemd: {error}"),
                 }
@@ -192,13 +193,13 @@ fn systemd_is_told() {
     });
 }
 
-/// The kernel ends a world only when each of its processes has been buried: one that a failing test forgets would be
-/// waited for without end, and the failure never told.
+/// The kernel destroys a PID namespace only when all its processes have been reaped: one that a failing test
+/// leaves running must not block the end of the world, which would hide the failure.
 #[test]
-fn a_test_that_fails_with_a_process_of_its_own_fails() {
+fn failure_in_child_process_fails_the_test() {
     let world = new_world(sound(), |world| {
         let _forgotten = world.spawn(Command::new("sleep").arg("1000"));
-        // Not by panic!, which would print what looks like a failure.
+        // Not panic!, whose message looks like a real failure.
         std::panic::resume_unwind(Box::new("on purpose"));
     });
     let deadline = Instant::now() + LIMIT;

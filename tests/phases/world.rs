@@ -1,4 +1,4 @@
-//! A client's namespaces, a server of ours at the other end of the wire, and what a person would do there.
+//! A client's namespaces with the demo server at the other end of the wire, and helpers to run pptpctl there.
 
 use std::{
     fs,
@@ -21,12 +21,12 @@ use sha1::{Digest, Sha1};
 
 use crate::shown::{assert_same, everything, ip};
 
-/// What the user `tester` has to know.
+/// The password of the user `tester`.
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// For what takes a moment on a quiet machine.
+/// The time limit for events that take milliseconds on an idle machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// The polling interval of `wait_for`.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// A client's namespaces and a server.
@@ -35,8 +35,8 @@ pub struct World {
     _server: Server,
 }
 
-/// A process of the test's own. A test that fails must not leave it: its world ends only when every process in it is
-/// dead and buried, and nobody but us can bury this one.
+/// A child process of the test, killed and reaped on drop: a world ends only when all its processes have been
+/// reaped, and only this process can reap its child.
 pub struct Running(Option<Child>);
 
 impl Running {
@@ -68,19 +68,19 @@ impl Drop for Running {
     }
 }
 
-/// Runs `test` in a world of its own.
+/// Runs `test` in a new world.
 pub fn in_world(orders: ServerConfig, test: impl FnOnce(&World) + Send + 'static) {
     end_of_world(new_world(orders, test));
 }
 
-/// Begins `test` in a world of its own. The thread is one of its own too, because it leaves the host for good.
+/// Starts `test` in a new world, on a new thread, as a thread cannot return to the host's namespaces.
 pub fn new_world(orders: ServerConfig, test: impl FnOnce(&World) + Send + 'static) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         if let Err((what, error)) = world::enter() {
             panic!("could not {what} ({error}): these tests make namespaces, run them as root");
         }
         let server = Server::start(Path::new(env!("CARGO_BIN_EXE_pptpctl")), &orders).expect("a server");
-        // The build directory may lie where nobody but root may look.
+        // The build directory may be accessible to root only.
         fs::write(World::PROGRAM, "").unwrap();
         let none: Option<&str> = None;
         mount(Some(env!("CARGO_BIN_EXE_pptpctl")), World::PROGRAM, none, MsFlags::MS_BIND, none).unwrap();
@@ -98,12 +98,12 @@ pub fn end_of_world(world: thread::JoinHandle<()>) {
 }
 
 impl World {
-    /// The profiles' file.
+    /// The profile file.
     pub const CONFIG: &'static str = "/run/test.toml";
-    /// The program, at a place where everyone may run it.
+    /// The program, at a path where all users may run it.
     pub const PROGRAM: &'static str = "/run/pptpctl-under-test";
 
-    /// Writes the profile `vpn`; `extra` comes over the usual lines, key by key.
+    /// Writes the profile `vpn`; keys in `extra` replace the default ones.
     pub fn profile(&self, extra: &str) {
         let usual = "server = \"192.0.2.1\"\nuser = \"tester\"\nmppe = \"require-128\"\nroutes = [\"192.168.77.0/24\"]\n\
              password.file = \"/run/test.password\"\nloglevel = 2\n"
@@ -137,7 +137,8 @@ impl World {
         Running(Some(command.spawn().unwrap()))
     }
 
-    /// What a shell in this world says; a process out here has other numbers.
+    /// Runs a shell script in this world, with the world's pids, and returns its standard output; it must
+    /// succeed.
     #[track_caller]
     pub fn shell(&self, script: &str) -> String {
         let output = Command::new("sh").args(["-c", script]).output().unwrap();
@@ -145,7 +146,7 @@ impl World {
         text(&output.stdout)
     }
 
-    /// A process of the tunnel, by its name in the status.
+    /// Returns a pid of the tunnel by its key in the status.
     #[track_caller]
     pub fn pid(&self, which: &str) -> u64 {
         let status = self.run(&["status", "vpn", "--json"]);
@@ -153,18 +154,19 @@ impl World {
         status.get(which).and_then(serde_json::Value::as_u64).expect("a process id")
     }
 
-    /// Waits until something has happened.
+    /// Polls until `happened` returns true, for at most [`LIMIT`].
     #[track_caller]
     pub fn wait_for(&self, mut happened: impl FnMut() -> bool) {
         let deadline = Instant::now() + LIMIT;
         while !happened() {
             assert!(Instant::now() < deadline, "it does not happen");
-            // What is waited for needs the processor as well.
+            // Leaves the processor to the other processes.
             thread::sleep(PAUSE);
         }
     }
 
-    /// The status with what the engine has counted: where it is too busy to say so in time, there is one without.
+    /// Returns a status that contains the engine's counters; `status` omits them if the engine does not
+    /// answer in time.
     #[track_caller]
     pub fn counted(&self) -> serde_json::Value {
         let mut status = serde_json::Value::Null;
@@ -176,7 +178,7 @@ impl World {
         status
     }
 
-    /// `up` fails with this exit status, in this phase, in these words, within so many seconds.
+    /// Checks that `up` fails with this exit status, phase and message within this number of seconds.
     #[track_caller]
     pub fn fails_within(&self, code: i32, phase: &str, words: &[&str], seconds: f64) {
         let before = self.state();
@@ -192,7 +194,7 @@ impl World {
         for word in words.iter().copied().chain([in_phase.as_str()]) {
             assert!(said.contains(word), "{word:?} is missing in\n{said}");
         }
-        // Room for a busy machine; a timeout that is not the profile's is ten seconds and more.
+        // Tolerance for a busy machine; a timeout other than the profile's is at least 10 s.
         assert!(took < seconds + 5.0, "it took {took} s:\n{said}");
         assert!(!said.contains(PASSWORD));
         let kind = said.split(": ").nth(1).unwrap_or_default();
@@ -216,7 +218,7 @@ impl World {
         self.assert_state(before);
     }
 
-    /// Everything that a tunnel can change on its host.
+    /// Returns the state of everything that a tunnel can change on its host.
     pub fn state(&self) -> String {
         let mut state = everything();
         for place in ["/run", "/var/lib", "/etc/resolv.conf"] {
@@ -231,7 +233,8 @@ impl World {
     }
 }
 
-/// The limits of a profile: none that a busy machine comes near, but for those phases that are to end by theirs.
+/// Returns the timeouts of a profile: `short` for the phases under test, and 30 s for all others, which a
+/// busy machine does not reach.
 pub fn limits(short: &[(&str, &str)]) -> String {
     let limits: String = ["resolve", "connect", "control", "call", "gre", "lcp", "auth", "network"]
         .map(|phase| {
@@ -242,7 +245,7 @@ pub fn limits(short: &[(&str, &str)]) -> String {
     format!("timeouts = {{ {limits}stop = \"500ms\" }}\n")
 }
 
-/// Every file with its content; an empty directory is nothing.
+/// Appends every file below `path` with its content; empty directories are left out.
 fn files(path: &Path, state: &mut String) {
     if !path.is_dir() {
         if path != Path::new(World::PROGRAM) {
@@ -255,10 +258,10 @@ fn files(path: &Path, state: &mut String) {
     entries.iter().for_each(|entry| files(entry, state));
 }
 
-/// Waits until the wire is running, which the kernel writes down a moment after it was brought up.
+/// Waits until the operational state of the wire is up, which the kernel sets asynchronously.
 fn settle() {
     let deadline = Instant::now() + LIMIT;
-    while !ip(&["-j", "link", "show", world::CLIENT_DEVICE]).contains(r#""operstate":"UP""#) {
+    while !ip(&["-j", "link", "show", pptpctl::demo::config::CLIENT_DEVICE]).contains(r#""operstate":"UP""#) {
         assert!(Instant::now() < deadline, "the wire does not come up");
         thread::sleep(PAUSE);
     }

@@ -1,7 +1,8 @@
-//! Debian's pppd with our `pptp` in its `pty`, and `pptp` that starts pppd itself, against the real pptpd, inside the
-//! lab's guest, whose kernel has PPP: asynchronous and synchronous, encrypted and clear, 4 MiB both ways.
+//! Debian's pppd with our `pptp` as its `pty`, and `pptp` starting pppd itself, against the real pptpd, in
+//! the lab's guest, whose kernel supports PPP: asynchronous and synchronous, encrypted and not, 4 MiB in both
+//! directions.
 //!
-//! Needs what `tests/lab/lab` needs; skipped where that is missing, unless nothing may be (CI).
+//! Needs what `tests/lab/lab` needs; otherwise skipped, except in CI, where it fails.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,7 +15,7 @@ mod guest;
 
 use guest::{Guest, in_the_lab};
 
-/// What is run, and whether it is encrypted.
+/// The calls: how started, options of `pptp` and pppd, the server's last octet, and whether encrypted.
 const CALLS: &[(&str, &str, &str, u8, bool)] = &[
     ("pty", "", "require-mppe-128", 10, true),
     ("pty", "", "nomppe noccp", 11, false),
@@ -32,7 +33,7 @@ const RIGHT: &[&str] = &[
     "4 MiB down: right",
     "4 MiB up: right",
     "statistics: written",
-    // 5: pppd was ended by a signal.
+    // 5: pppd was terminated by a signal.
     "pppd: 5",
     "processes: gone",
     "socket: gone",
@@ -40,7 +41,7 @@ const RIGHT: &[&str] = &[
 ];
 
 #[test]
-fn a_real_pppd_against_a_real_pptpd() {
+fn pppd_and_pptp_interoperate_with_pptpd() {
     in_the_lab(|| {
         let guest = Guest { seconds: 600 };
         guest.prepare(&[env!("CARGO_BIN_EXE_pptp"), "tests/pptp_lab/guest"]);

@@ -1,4 +1,4 @@
-//! The manual page of `pptp` against the program's own help, and the program's first words.
+//! Compares the manual page of `pptp` with the program's help, and checks its exit statuses.
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +10,7 @@ use std::{
 use pptpctl::dropin::options;
 
 #[test]
-fn the_manual_page_has_every_option_and_no_other() {
+fn manual_page_matches_options() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/pptp.8")).unwrap();
     let in_page: BTreeSet<(String, bool)> = page
         .lines()
@@ -31,7 +31,7 @@ fn the_manual_page_has_every_option_and_no_other() {
 }
 
 #[test]
-fn version_help_and_statuses() {
+fn reports_version_help_and_exit_statuses() {
     let version = pptp(&["--version"]);
     let text = format!("pptp version {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(

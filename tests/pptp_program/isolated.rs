@@ -1,9 +1,11 @@
-//! This program once more, alone: as the first process of namespaces of its own, and with them all of it ends.
+//! Runs this program again as the first process of new namespaces; when it exits, the kernel kills all
+//! processes in them.
 
 use std::process::{Command, Stdio};
 
-/// The command that does that: network, mounts and processes of its own, an empty /run, and a /dev of these nodes and
-/// new ptys. `variable` is set for it, which tells the inner one from the outer. Needs root.
+/// Returns a command for that, with new network, mount and pid namespaces, an empty /run, and a /dev with
+/// these nodes and new ptys. `variable` is set in the inner program, to distinguish it from the outer. Needs
+/// root.
 pub fn this_program_alone(variable: &str, nodes: &str) -> Command {
     let setup = format!(
         "set -e

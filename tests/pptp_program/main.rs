@@ -1,5 +1,5 @@
-//! The `pptp` program: its manual page, the tunnel on its standard input, its call manager, beside the classic program
-//! (Debian's pptp-linux) where that is installed. Needs root; each test is in a world of its own.
+//! The `pptp` program: manual page, tunnel on standard input, and call manager; compared with the classic
+//! program (Debian's pptp-linux) where that is installed. Needs root; each test runs in its own namespaces.
 
 #![expect(
     clippy::unwrap_used,

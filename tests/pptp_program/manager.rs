@@ -1,5 +1,5 @@
-//! The call manager: calls of several clients on one control connection, the classic program among them, and what
-//! goes over that connection byte for byte.
+//! The call manager: calls of several clients, including the classic program, on one control connection, and
+//! the bytes sent on that connection.
 
 use std::{
     io::Write,
@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 
 const LINE: &str = "192.0.2.1 --nolaunchpppd";
 
-/// Whoever comes first is the manager; the second call is on the same connection, and outlives the first.
+/// The first program starts the manager; the second call uses the same connection and outlives the first.
 fn two_calls_share(first: &str, second: &str) {
     let _log = Syslog::start();
     let _server = Server::start("");
@@ -64,7 +64,8 @@ fn many_at_once_make_one_manager() {
             Daemon::new(false, true).ping(&pptp.ppp, 1, 0);
         }
         assert_eq!((connections(), sockets().len(), processes("pptpcm").len()), (1, 1, 2));
-        // The manager is killed: every tunnel ends, and the next one finds a dead socket and starts anew.
+        // The manager is killed: every tunnel ends, and the next client finds a stale socket and starts a new
+        // manager.
         for pid in processes("pptpcm") {
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
         }
@@ -97,7 +98,7 @@ fn the_classic_client_hears_of_the_end_from_our_manager() {
     });
 }
 
-/// Answers one client and writes down what it says: lengths as in field.md, call ids made zero.
+/// Answers one client and returns the messages that it sent, with call ids set to zero.
 fn record(program: &str, more: &str) -> Vec<Vec<u8>> {
     let listener = TcpListener::bind("192.0.2.9:1723").unwrap();
     let line = format!("192.0.2.9 --nolaunchpppd --nohostroute{more}");
@@ -118,8 +119,8 @@ fn record(program: &str, more: &str) -> Vec<Vec<u8>> {
     if more.contains("quirks") {
         said.push(message(&mut tcp).unwrap());
     }
-    // The tunnel is up when it has a name of its own and the socket's answer: when it acknowledges nothing of it by
-    // name, its end must wait until it is past the answer. The classic one lets go of its standard error then.
+    // Do not send SIGTERM before the tunnel has read the manager's answer. Both programs redirect standard
+    // error to /dev/null once it runs.
     let pid = pptp.child.id();
     eventually("the tunnel", || {
         std::fs::read_link(format!("/proc/{pid}/fd/2")).is_ok_and(|to| to.ends_with("null"))
@@ -152,7 +153,8 @@ fn world_with_an_address(inside: impl FnOnce()) {
     inside();
 }
 
-/// Start-Control-Connection-Request (RFC 2637 §2.1); framing and bearer capabilities are the same in both tables.
+/// Start-Control-Connection-Request (RFC 2637 §2.1); framing and bearer capabilities have the same value
+/// here.
 fn sccrq(capabilities: u8, channels: u16, firmware: u16, host: &str, vendor: &str) -> Vec<u8> {
     let [a, b] = channels.to_be_bytes();
     let [c, d] = firmware.to_be_bytes();
@@ -199,7 +201,7 @@ fn the_bytes_are_those_of_the_classic_program() {
     });
 }
 
-/// Defect 5: the classic program of today drops the answer to call id 0, so the bytes are those of the table.
+/// Defect 5: the current classic program drops the reply to call id 0; the bytes are from its quirk table.
 #[test]
 fn the_bytes_of_the_quirk() {
     in_world("manager::the_bytes_of_the_quirk", || {

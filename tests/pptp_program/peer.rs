@@ -1,5 +1,5 @@
-//! A server that says exactly what the test says: a listener and a raw GRE socket at an address of the loopback device.
-//! And what it takes to hold `pptp` and the classic program to the same words.
+//! A scripted server: a listener and a raw GRE socket at an address of the loopback device; and helpers that
+//! run the same test against `pptp` and the classic program.
 
 use std::{
     io::Write,
@@ -20,11 +20,11 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::world::*;
 
-/// What a program was found to do, if it was not what is right.
+/// Result of a test body: `Err` describes the wrong behaviour.
 pub type Verdict = Result<(), String>;
 
-/// Holds our program and, where it is installed, the classic one to the same body: ours passes, and the classic fails
-/// with exactly this fault, which shows that the body tells the two apart.
+/// Runs a test body against our program, which must pass, and against the classic one where it is installed,
+/// which must fail with exactly this fault: that shows that the body detects it.
 pub fn against_the_classic(test: &str, fault: &str, body: fn(&str, &mut Syslog) -> Verdict) {
     in_world(test, || {
         let mut log = Syslog::start();
@@ -39,13 +39,13 @@ pub fn against_the_classic(test: &str, fault: &str, body: fn(&str, &mut Syslog) 
     });
 }
 
-/// How long to look for what only a program with the defect does: it must be found with the classic one, however busy the
-/// machine is; with ours there is nothing to find, and a short look costs little.
+/// How long to wait for something that only a program with the defect does. The classic program must do it,
+/// however busy the machine is; for ours a short wait suffices, as nothing should happen.
 pub fn defect_shows_in(program: &str) -> Duration {
     if program == CLASSIC { LIMIT } else { Duration::from_secs(2) }
 }
 
-/// How long to wait for what only a program without the defect does: as above, the other way round.
+/// How long to wait for something that only a program without the defect does: the reverse.
 pub fn comes_in(program: &str) -> Duration {
     if program == CLASSIC { Duration::from_secs(3) } else { LIMIT }
 }
@@ -55,17 +55,16 @@ pub fn no_manager() {
     eventually("the manager's end", || processes("pptpcm").is_empty() && sockets().is_empty());
 }
 
-/// The server.
 pub struct Peer {
     pub address: Ipv4Addr,
-    /// The call identifier that it gives.
+    /// Call id that it assigns.
     pub call_id: u16,
     listener: TcpListener,
     gre: Socket,
 }
 
 impl Peer {
-    /// At 192.0.2.`last`.
+    /// Listens at 192.0.2.`last`.
     pub fn at(last: u8) -> Self {
         let address = Ipv4Addr::new(192, 0, 2, last);
         output("ip", &["addr", "replace", &format!("{address}/32"), "dev", "lo"]);
@@ -76,7 +75,6 @@ impl Peer {
         Self { address, call_id: 0x1200 | u16::from(last), listener, gre }
     }
 
-    /// The command line for it.
     pub fn line(&self, more: &str) -> String {
         format!(
             "{} --nolaunchpppd --nohostroute{}{more}",
@@ -85,7 +83,7 @@ impl Peer {
         )
     }
 
-    /// The next control connection, if one comes in so much time.
+    /// Accepts the next control connection, if one comes within `limit`.
     pub fn accept_within(&self, limit: Duration) -> Option<TcpStream> {
         wait_readable(&self.listener, Instant::now() + limit).then(|| {
             let (tcp, _) = self.listener.accept().unwrap();
@@ -111,7 +109,7 @@ impl Peer {
         let id = u16::from_be_bytes([ocrq[12], ocrq[13]]);
         let call = Call { pptp, tcp, id, peer: self, decoder: Decoder::new(9000) };
         let pid = call.pptp.child.id();
-        // Both let go of their standard error when the tunnel runs.
+        // Both programs redirect standard error to /dev/null when the tunnel runs.
         eventually("the tunnel", || {
             std::fs::read_link(format!("/proc/{pid}/fd/2")).is_ok_and(|to| to.ends_with("null"))
         });
@@ -119,17 +117,17 @@ impl Peer {
     }
 }
 
-/// A program with its call up.
+/// A program whose call is up.
 pub struct Call {
     pub pptp: Pptp,
     pub tcp: TcpStream,
-    /// The call identifier that the program chose.
+    /// Call id that the program chose.
     pub id: u16,
     pub peer: Peer,
     decoder: Decoder,
 }
 
-/// A GRE packet of the program's.
+/// A GRE packet from the program.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Packet {
     pub source: Ipv4Addr,
@@ -155,8 +153,8 @@ impl Call {
         self.send_raw(&self.packet(seq, None, payload));
     }
 
-    /// Does something while the program does nothing: to the program it happens at once.
-    pub fn stands_still(&self, deed: impl FnOnce()) {
+    /// Runs `deed` while the program is stopped, so that the program sees everything at once.
+    pub fn while_stopped(&self, deed: impl FnOnce()) {
         self.pptp.signal(Signal::SIGSTOP);
         let status = format!("/proc/{}/status", self.pptp.child.id());
         eventually("that it stands still", || {
@@ -166,7 +164,7 @@ impl Call {
         self.pptp.signal(Signal::SIGCONT);
     }
 
-    /// The program's next packet, if one comes in so much time.
+    /// Returns the program's next packet, if one comes within `limit`.
     pub fn receive(&self, limit: Duration) -> Option<Packet> {
         let end = Instant::now() + limit;
         while wait_readable(&self.peer.gre, end) {
@@ -177,7 +175,7 @@ impl Call {
             )
             .unwrap();
             let packet = &bytes[20..size];
-            // The loopback device gives us our own ones, too.
+            // On the loopback device this socket also receives its own packets.
             let Ok((header, payload)) = gre::parse(packet) else { continue };
             if header.call_id == self.peer.call_id {
                 return Some(Packet {
@@ -191,7 +189,7 @@ impl Call {
         None
     }
 
-    /// Reads asynchronous frames from the program until `done` or so much time has passed.
+    /// Reads asynchronous frames from the program until `done` or for `limit`.
     pub fn frames(&mut self, limit: Duration, done: impl Fn(&[Vec<u8>]) -> bool) -> Vec<Vec<u8>> {
         let end = Instant::now() + limit;
         let mut frames = Vec::new();
@@ -204,7 +202,6 @@ impl Call {
         frames
     }
 
-    /// Writes an asynchronous frame for the program.
     pub fn write_frame(&self, frame: &[u8]) {
         let mut bytes = Vec::new();
         Encoder::default().encode(frame, &mut bytes);
@@ -218,19 +215,20 @@ impl Call {
         }
     }
 
-    /// The program's statistics, by name.
+    /// Reads one of the program's statistics.
     #[track_caller]
     pub fn statistic(&self, log: &mut Syslog, name: &str) -> i64 {
         let ident = format!("pptp[{}]", self.pptp.child.id());
         self.pptp.signal(Signal::SIGUSR1);
         let line = log.wait_where(name, |line| line.contains(&ident) && line.contains(name));
-        // The classic program talks to syslog(3) in its signal handler: hit by the next signal meanwhile it hangs for good.
+        // The classic program calls syslog(3) in its signal handler, and deadlocks if another signal arrives
+        // meanwhile.
         log.wait_where("round trip", |line| line.contains(&ident) && line.contains("round trip"));
         let number = line.split(name).nth(1).unwrap().trim_start_matches([' ', '=']);
         number.split_whitespace().next().unwrap().parse().unwrap_or_else(|_| panic!("{line}"))
     }
 
-    /// Ends the program and waits for that and its manager's.
+    /// Ends the program and waits until it and its manager have exited.
     pub fn end(mut self) {
         self.pptp.end();
         drop(self.tcp);
@@ -238,7 +236,7 @@ impl Call {
     }
 }
 
-/// A frame of IP that says its number.
+/// Returns an IP frame that contains a number.
 pub fn numbered(number: u32, length: usize) -> Vec<u8> {
     let mut frame = vec![0xff, 0x03, 0x00, 0x21];
     frame.extend(number.to_be_bytes());
@@ -254,7 +252,7 @@ pub fn numbers(frames: &[Vec<u8>]) -> Vec<u32> {
     frames.iter().map(|frame| number(frame)).collect()
 }
 
-/// The next control message; `None` at the end of the connection.
+/// Reads the next control message; `None` at the end of the connection.
 pub fn message(tcp: &mut TcpStream) -> Option<Vec<u8>> {
     let mut message = read_exactly(tcp, 2)?;
     let length = usize::from(u16::from_be_bytes([message[0], message[1]]));
@@ -262,12 +260,12 @@ pub fn message(tcp: &mut TcpStream) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// The control message type (RFC 2637 §1.4).
+/// Returns the control message type (RFC 2637 §1.4).
 pub fn kind(message: &[u8]) -> u16 {
     u16::from_be_bytes([message[8], message[9]])
 }
 
-/// Start-Control-Connection-Reply, result 1.
+/// Returns a Start-Control-Connection-Reply with result 1.
 pub fn start_reply(request: &[u8]) -> Vec<u8> {
     let mut reply = request.to_vec();
     reply[9] = 2;
@@ -275,7 +273,7 @@ pub fn start_reply(request: &[u8]) -> Vec<u8> {
     reply
 }
 
-/// Outgoing-Call-Reply, result 1.
+/// Returns an Outgoing-Call-Reply with result 1.
 pub fn call_reply(request: &[u8], call_id: u16) -> Vec<u8> {
     let [high, low] = call_id.to_be_bytes();
     let mut reply = vec![
@@ -304,7 +302,6 @@ pub fn call_reply(request: &[u8], call_id: u16) -> Vec<u8> {
     reply
 }
 
-/// Echo-Request.
 pub fn echo_request(identifier: u32) -> Vec<u8> {
     let mut request = vec![0, 16, 0, 1, 0x1a, 0x2b, 0x3c, 0x4d, 0, 5, 0, 0];
     request.extend(identifier.to_be_bytes());
@@ -318,7 +315,7 @@ pub fn wait_readable(fd: &impl AsFd, end: Instant) -> bool {
     fds[0].any() == Some(true)
 }
 
-/// A pipe that takes the place of a device, so that it is known who reads it. It gives what is put into it.
+/// Replaces a device with a FIFO that contains `bytes`, so that a test can check whether they are read.
 pub fn pipe_at(path: &str, bytes: &[u8]) -> OwnedFd {
     use nix::{fcntl::OFlag, sys::stat::Mode};
     output("umount", &[path]);

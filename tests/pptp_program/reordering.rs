@@ -1,9 +1,10 @@
-//! `--test-type` of the classic program and of ours as hostile senders, against both of our receiving sides: of what
-//! has come to the receiver's socket nothing is lost, doubled or out of order. What has come is what the wire had, by
-//! the word of tcpdump(8) or of the relay that passed it on: the classic program's type 3 keeps some for itself.
+//! `--test-type` of the classic program and of ours as senders, against both of our receivers: of the packets
+//! that reached the receiver's socket, none may be lost, duplicated or out of order. Which packets reached it
+//! is taken from tcpdump(8), or from the relay that passed them on, as the classic program's type 3 loses
+//! some.
 //!
-//! A receiver waits 30 ms for what is late, not for ever. What the wire had later than that, because a busy machine
-//! took the sender's processor away in the middle, may be missing; it is counted, and must be the exception.
+//! A receiver waits 30 ms for a late packet. A packet that arrived later, because a busy machine did not run
+//! the sender, may be missing; such packets are counted and must be the exception.
 
 use std::{
     collections::BTreeMap,
@@ -24,17 +25,17 @@ use crate::{peer::*, world::*};
 
 /// Payloads in one stream.
 const COUNT: u32 = 600;
-/// Packets between two damages: more than the link needs to come up.
+/// Packets between two reorderings: more than the link needs to come up.
 const RATE: u32 = 50;
-/// What must come: not what the sender still holds back, nor what the classic program's type 3 loses.
+/// Packets that must arrive: all but those still held back, or lost by the classic program's type 3.
 const AT_LEAST: usize = (COUNT - 12 - COUNT / RATE) as usize;
 /// A little less than a receiver waits.
 const PATIENCE: Duration = Duration::from_millis(25);
 
-/// Numbers in the order of their coming, and when each came.
+/// Numbers in order of arrival, and when each arrived.
 type Arrivals = Vec<(u32, Duration)>;
 
-/// The rules; `Err` while something may still be on its way.
+/// Checks what was delivered and counts the packets that were too late; `Err` while some may be in transit.
 fn check(arrived: &Arrivals, delivered: &[u32]) -> Result<usize, String> {
     assert!(delivered.windows(2).all(|pair| pair[0] < pair[1]), "out of order or double: {delivered:?}");
     let first: BTreeMap<u32, Duration> = arrived.iter().rev().copied().collect();
@@ -88,7 +89,7 @@ fn the_server_loses_nothing_that_arrived() {
                 let end = Instant::now() + LIMIT;
                 while (found.is_err() || arrived.len() < AT_LEAST) && Instant::now() < end {
                     std::thread::sleep(Duration::from_millis(50));
-                    // tcpdump(8) may be behind; then this is done once more.
+                    // tcpdump(8) may lag behind; then check again.
                     let delivered = delivered.lock().unwrap().clone();
                     arrived = capture.read();
                     found = check(&arrived, &delivered);
@@ -113,7 +114,8 @@ fn the_program_loses_nothing_that_arrived() {
                 let start = Instant::now();
                 let (mut arrived, mut delivered) = (Arrivals::new(), Vec::new());
                 let mut written = 0;
-                // Relay until the sender is silent, which it may be before it has everything on a busy machine.
+                // Relay until the sender is silent; on a busy machine it may pause before it has read
+                // everything.
                 loop {
                     while written < COUNT && usize::try_from(written).unwrap() < arrived.len() + 40 {
                         sender.write_frame(&numbered(written, 60));
@@ -159,7 +161,7 @@ fn programs() -> Vec<&'static str> {
 
 const MARK: &[u8; 8] = b"numbered";
 
-/// UDP from the client to the server's end of the tunnel.
+/// Returns a UDP packet from the client to the server's end of the tunnel.
 fn datagram(from: [u8; 4], number: u32) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 17, 0, 0];
     packet.extend(from);
@@ -172,13 +174,13 @@ fn datagram(from: [u8; 4], number: u32) -> Vec<u8> {
     packet
 }
 
-/// The number at the end of a packet, if it is one of ours.
+/// Returns the number at the end of a packet made by `datagram`.
 fn marked(packet: &[u8]) -> Option<u32> {
     let (front, number) = packet.split_last_chunk()?;
     front.ends_with(MARK).then(|| u32::from_be_bytes(*number))
 }
 
-/// What comes out of the tunnel where the server is, in its order.
+/// Collects the numbers that arrive at the server, in order.
 fn listen(server: &Server) -> Arc<Mutex<Vec<u32>>> {
     let namespace = fs::File::open(server.namespace()).unwrap();
     let delivered = Arc::new(Mutex::new(Vec::new()));
@@ -198,7 +200,7 @@ fn listen(server: &Server) -> Arc<Mutex<Vec<u32>>> {
     delivered
 }
 
-/// tcpdump(8) on the server's end of the wire. A short packet length makes room for many packets.
+/// tcpdump(8) on the server's end of the veth pair. The short snapshot length saves buffer space.
 struct Capture(Child);
 
 const FILE: &str = "/run/hostile.pcap";
@@ -234,7 +236,7 @@ impl Capture {
         Self(child)
     }
 
-    /// What the file has by now (pcap-savefile(5)).
+    /// Reads the capture file as it is now (pcap-savefile(5)).
     fn read(&self) -> Arrivals {
         let bytes = fs::read(FILE).unwrap();
         let word = |bytes: &[u8], at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
@@ -254,7 +256,7 @@ impl Capture {
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        // What it has is in the file (-U).
+        // Captured packets are already in the file (-U).
         let _gone = self.0.kill();
         let _gone = self.0.wait();
     }

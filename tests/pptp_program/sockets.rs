@@ -1,4 +1,4 @@
-//! Where packets go and whence: the addresses of a name, `--localbind`, `--rtmark`.
+//! Destination and source of packets: the addresses of a name, `--localbind`, `--rtmark`.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::{peer::*, world::*};
 
-/// The first two addresses of the name lead to nobody. Who asks for them has no privileges.
+/// The name's first two addresses have no server. The resolver process has no privileges.
 #[test]
 fn every_address_of_a_name_is_tried() {
     in_world("sockets::every_address_of_a_name_is_tried", || {
@@ -35,7 +35,7 @@ fn every_address_of_a_name_is_tried() {
     });
 }
 
-/// Answers for every name; gives the /proc status of whoever asked first.
+/// Answers any query; yields the /proc status of the resolver for each.
 fn name_server(addresses: &[[u8; 4]]) -> mpsc::Receiver<String> {
     fs::write("/run/resolv.conf", "nameserver 127.0.0.1\n").unwrap();
     fs::write("/run/nsswitch.conf", "hosts: files dns\n").unwrap();
@@ -54,7 +54,7 @@ fn name_server(addresses: &[[u8; 4]]) -> mpsc::Receiver<String> {
         let mut bytes = [0; 512];
         while let Ok((size, from)) = socket.recv_from(&mut bytes) {
             let _nobody_listens = sender.send(status_of("pptp: resolve"));
-            // The question ends behind the name: type and class. RFC 1035 §4.1.
+            // The question ends with type and class after the name (RFC 1035 §4.1).
             let end = 12 + bytes[12..size].iter().position(|byte| *byte == 0).unwrap() + 5;
             let is_a = bytes[end - 3] == 1;
             let mut reply = bytes[..end].to_vec();
@@ -67,7 +67,7 @@ fn name_server(addresses: &[[u8; 4]]) -> mpsc::Receiver<String> {
     receiver
 }
 
-/// The status of the process with this title.
+/// Returns the status of the process with this title.
 fn status_of(title: &str) -> String {
     fs::read_dir("/proc")
         .unwrap()
@@ -129,8 +129,8 @@ fn rtmark_marks_every_packet() {
     });
 }
 
-/// The mark decides the way: by the main table there is none. The host route is by the marked way, and does not follow
-/// the main table then.
+/// The mark selects the route: the main table has none. The host route then uses the next hop of the marked
+/// route, and does not follow the main table.
 #[test]
 fn rtmark_leads_by_the_rules() {
     in_world("sockets::rtmark_leads_by_the_rules", || {

@@ -1,5 +1,5 @@
-//! `pptp --nolaunchpppd` as a PPP daemon runs it, against our own server: both framings, both kinds of pipe, the
-//! processes, the log, the ends.
+//! `pptp --nolaunchpppd` as a PPP daemon runs it, against our own server: both framings and both kinds of
+//! pipe, processes, log, and termination.
 
 use std::{
     fs,
@@ -19,7 +19,8 @@ fn ppp_passes_without_a_loss() {
     in_world("tunnel::ppp_passes_without_a_loss", || {
         let _log = Syslog::start();
         let server = Server::start("");
-        // The window of eight is more than a pty holds of the longest: frames come joined and cut in two.
+        // Eight of the longest frames, the window of `ping`, exceed a pty's buffer: frames arrive joined and
+        // split.
         for (sync, pipe) in
             [(false, Pipe::Socket), (false, Pipe::Pty), (true, Pipe::Socket), (true, Pipe::Pty)]
         {
@@ -87,7 +88,7 @@ fn processes_files_route_log_and_ends() {
         assert!(sockets().is_empty());
         assert_eq!(output("ip", &["-4", "route", "show", "table", "all"]), before);
 
-        // The same at once again, and the end of the PPP daemon this time.
+        // The same again at once, but now the PPP daemon closes the pty.
         let mut pptp = Pptp::start(OURS, LINE, Pipe::Pty);
         Daemon::new(false, true).ping(&pptp.ppp, 3, 10);
         pptp.ppp = fs::File::open("/dev/null").unwrap().into();
@@ -127,14 +128,14 @@ fn a_host_route_that_was_there_stays_and_one_can_do_without() {
 fn a_failure_is_said_and_nothing_is_left() {
     in_world("tunnel::a_failure_is_said_and_nothing_is_left", || {
         let mut log = Syslog::start();
-        // Nobody there, no way there.
+        // No server listens; no route.
         let mut pptp = Pptp::start(OURS, "127.0.0.1 --nolaunchpppd", Pipe::Socket);
         assert_eq!(pptp.wait().code(), Some(1));
         log.wait_for("no connection to 127.0.0.1:1723: Connection refused");
         log.wait_for("anon fatal[");
         let mut pptp = Pptp::start(OURS, "198.51.100.1 --nolaunchpppd", Pipe::Socket);
         assert_eq!(pptp.wait().code(), Some(1));
-        // The call is refused: the classic program dies by the manager's signal.
+        // The call is refused: the manager's signal ends `pptp`, as it does the classic program.
         let _server = Server::start(r#","trouble":{"refuse-call":{"result":7,"error":0,"cause":0}}"#);
         let mut pptp = Pptp::start(OURS, "192.0.2.1 --nolaunchpppd", Pipe::Socket);
         assert_eq!(pptp.wait().signal(), Some(15));

@@ -1,5 +1,5 @@
-//! A world for one test of the `pptp` program: namespaces of its own for network, mounts and processes, a log, a
-//! server, and a PPP daemon's stand-in made of the link machine.
+//! The environment of one `pptp` test: new network, mount and pid namespaces, a log, a server, and a
+//! substitute for a PPP daemon built from [`Link`].
 
 use std::{
     fs,
@@ -34,7 +34,7 @@ use crate::isolated::this_program_alone;
 pub const SERVER: &str = "192.0.2.1";
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// Runs `inside` as the first process of a world that ends with it.
+/// Runs `inside` as the first process of new namespaces, which end with it.
 pub fn in_world(test: &str, inside: impl FnOnce()) {
     if std::env::var_os("PPTP_WORLD").is_some() {
         return inside();
@@ -46,7 +46,7 @@ pub fn in_world(test: &str, inside: impl FnOnce()) {
     assert!(status.success(), "{test} failed in its world (root is needed)");
 }
 
-/// What was logged, read as it comes.
+/// Receives log messages as they are written.
 pub struct Syslog(mpsc::Receiver<String>, Vec<String>);
 
 impl Syslog {
@@ -66,13 +66,13 @@ impl Syslog {
         Self(receiver, Vec::new())
     }
 
-    /// Waits for a line with this in it.
+    /// Waits for a line that contains `words`.
     #[track_caller]
     pub fn wait_for(&mut self, words: &str) -> String {
         self.wait_where(words, |line| line.contains(words))
     }
 
-    /// Waits for a line of which this holds.
+    /// Waits for a line for which `holds` returns true.
     #[track_caller]
     pub fn wait_where(&mut self, what: &str, holds: impl Fn(&str) -> bool) -> String {
         if let Some(line) = self.1.iter().find(|line| holds(line)) {
@@ -89,7 +89,7 @@ impl Syslog {
     }
 }
 
-/// Our own server in a namespace beside ours. Ends when dropped.
+/// Our own server, in another network namespace. Dropping it ends it.
 pub struct Server(Child);
 
 impl Server {
@@ -108,21 +108,21 @@ impl Server {
         Self(child)
     }
 
-    /// Runs a program where the server is.
+    /// Runs a program in the server's network namespace.
     #[track_caller]
     pub fn run(&self, program: &str, args: &[&str]) {
         let mut there = self.enter(program);
         assert!(there.args(args).stdin(Stdio::null()).status().unwrap().success(), "{program} {args:?}");
     }
 
-    /// A program that is to run where the server is.
+    /// Returns a command to run in the server's network namespace.
     pub fn enter(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.namespace())).arg(program);
         command
     }
 
-    /// Its network.
+    /// Its network namespace.
     pub fn namespace(&self) -> String {
         format!("/proc/{}/ns/net", self.0.id())
     }
@@ -135,7 +135,7 @@ impl Drop for Server {
     }
 }
 
-/// A `pptp` with its standard input in our hands.
+/// A running `pptp`, and the other end of its standard input.
 pub struct Pptp {
     pub child: Child,
     pub ppp: OwnedFd,
@@ -168,8 +168,8 @@ impl Pptp {
         self.wait_for(LIMIT).expect("pptp does not end")
     }
 
-    /// Ends the program, at the end of a case that is not about its end. The classic one can hang for good when signals
-    /// meet, because its handlers call syslog(3); it is killed then.
+    /// Ends the program in a test that is not about its termination. The classic one can deadlock when
+    /// signals coincide, because its handlers call syslog(3); it is killed then.
     #[track_caller]
     pub fn end(&mut self) {
         self.signal(Signal::SIGTERM);
@@ -201,17 +201,16 @@ impl Drop for Pptp {
     }
 }
 
-/// What the PPP stream runs over.
+/// Type of the PPP stream's descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pipe {
-    /// As ppp(8) does it.
+    /// A socket, as with ppp(8).
     Socket,
-    /// As pppd(8) does it: the master is the program's.
+    /// A pty, as with pppd(8): the program has the master.
     Pty,
 }
 
 impl Pipe {
-    /// Ours and the program's.
     fn open(self) -> (OwnedFd, OwnedFd) {
         match self {
             Self::Socket => {
@@ -226,7 +225,7 @@ impl Pipe {
     }
 }
 
-/// The stand-in for a PPP daemon.
+/// A substitute for a PPP daemon.
 pub struct Daemon {
     pub link: Link,
     sync: bool,
@@ -257,7 +256,7 @@ impl Daemon {
         self.waiting.push(frame);
     }
 
-    /// Runs the link until `done`, at most for [`LIMIT`].
+    /// Runs the link until `done`, for at most [`LIMIT`].
     #[track_caller]
     pub fn run(&mut self, ppp: &OwnedFd, mut done: impl FnMut(&mut Self) -> bool) {
         let end = Instant::now() + LIMIT;
@@ -301,7 +300,6 @@ impl Daemon {
         }
     }
 
-    /// Writes what is to be sent.
     pub fn write(&mut self, ppp: &OwnedFd) {
         while let Some(frame) = self.link.poll_output() {
             self.waiting.push(frame);
@@ -320,7 +318,7 @@ impl Daemon {
         }
     }
 
-    /// With the program's own reading of the stream; nothing means that there is nothing to read.
+    /// Reads frames with the program's own stream code; empty `bytes` mean that there is nothing to read.
     fn read(&mut self, bytes: &[u8]) {
         let Self { link, stream, packets, .. } = self;
         let mut take = |frame: &[u8]| {
@@ -329,23 +327,24 @@ impl Daemon {
             }
         };
         match bytes {
-            [] => stream.quiet(Instant::now(), take),
+            [] => stream.input_idle(Instant::now(), take),
             _ => stream.read(bytes, &mut take),
         }
     }
 
-    /// Brings the link up and pings the server's end so many times with so much data, all of it answered.
+    /// Brings the link up and sends `count` pings with `data` bytes each to the server's end; all must be
+    /// answered.
     #[track_caller]
     pub fn ping(&mut self, ppp: &OwnedFd, count: u16, data: usize) {
         self.run(ppp, |daemon| daemon.up.is_some());
         let local = self.up.as_ref().unwrap().local;
-        // What a round was not waited for comes in the next: they differ in size.
+        // Late answers of an earlier round are distinguished by size.
         let answered =
             move |daemon: &mut Self| daemon.packets.iter().filter(|ip| ip.len() == 28 + data).count();
         self.packets.clear();
         for number in 0..count {
             self.send(&echo_request(local.octets(), [10, 77, 0, 1], number, data));
-            // A window of eight: a pty has only so much room, and this is no test of speed.
+            // A window of eight: a pty's buffer is small, and speed does not matter here.
             let wanted = usize::from(number).saturating_sub(8);
             self.run(ppp, |daemon| answered(daemon) >= wanted);
         }
@@ -383,7 +382,7 @@ pub fn checksum(bytes: &[u8]) -> [u8; 2] {
     (!u16::try_from(sum).unwrap()).to_be_bytes()
 }
 
-/// Living processes with this name.
+/// Pids of running processes with this name.
 pub fn processes(name: &str) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -398,7 +397,7 @@ pub fn processes(name: &str) -> Vec<i32> {
     found
 }
 
-/// Waits until it holds, by looking again: for what nobody tells of.
+/// Polls until the condition holds, for events without a notification.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + LIMIT;
@@ -413,7 +412,7 @@ pub fn output(program: &str, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Established connections to port 1723.
+/// Counts established connections to port 1723.
 pub fn connections() -> usize {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     table
@@ -425,7 +424,7 @@ pub fn connections() -> usize {
         .count()
 }
 
-/// The sockets of call managers.
+/// Names of the managers' sockets.
 pub fn sockets() -> Vec<String> {
     let entries = fs::read_dir("/var/run/pptp").into_iter().flatten().flatten();
     entries
@@ -434,7 +433,7 @@ pub fn sockets() -> Vec<String> {
         .collect()
 }
 
-/// Whether the classic program is here; where nothing may be skipped, it must be.
+/// Returns whether the classic program is installed; fails in CI if it is not.
 pub fn classic() -> bool {
     let here = Path::new(CLASSIC).exists();
     assert!(here || std::env::var_os("CI").is_none(), "{CLASSIC} is missing (Debian: pptp-linux)");
@@ -444,7 +443,7 @@ pub fn classic() -> bool {
     here
 }
 
-/// Reads exactly so much.
+/// Reads `count` bytes; `None` at the end.
 pub fn read_exactly(from: &mut impl Read, count: usize) -> Option<Vec<u8>> {
     let mut bytes = vec![0; count];
     from.read_exact(&mut bytes).ok().map(|()| bytes)

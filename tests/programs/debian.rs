@@ -1,12 +1,12 @@
-//! Which package has which program, asked of dpkg(1).
+//! Queries dpkg(1) for the programs of packages.
 
 use std::{
     collections::BTreeSet,
     process::{Command, Stdio},
 };
 
-/// The packages that every Debian has: those marked Essential, those that these depend on (also by a name that another
-/// package provides, as mawk provides awk), and apt, which installs all others.
+/// Returns the packages of every Debian system: those marked Essential, their direct dependencies (including
+/// packages that provide one, as mawk provides awk), and apt, which installs all others.
 pub fn essential_packages() -> BTreeSet<String> {
     let said =
         dpkg_query(&["-W", "-f", "${Package}\t${Essential}\t${Pre-Depends}, ${Depends}\t${Provides}\n"])
@@ -28,7 +28,7 @@ pub fn essential_packages() -> BTreeSet<String> {
     essential
 }
 
-/// The names of a package's programs; `None` when it is not installed.
+/// Returns the names of a package's programs; `None` if it is not installed.
 pub fn programs_of(package: &str) -> Option<BTreeSet<String>> {
     let paths = dpkg_query(&["-L", package])?;
     let programs = paths.lines().filter_map(|path| {
@@ -37,21 +37,21 @@ pub fn programs_of(package: &str) -> Option<BTreeSet<String>> {
         of_programs.then(|| name.to_owned())
     });
     let mut names: BTreeSet<String> = programs.collect();
-    // Its program has the name awk by update-alternatives(1) only.
+    // The name awk is a link made by update-alternatives(1).
     if package == "mawk" {
         names.insert("awk".to_owned());
     }
     Some(names)
 }
 
-/// The names in a field such as `libc6 (>= 2.36), mawk | gawk, perl:any`.
+/// Returns the names in a field such as `libc6 (>= 2.36), mawk | gawk, perl:any`.
 fn package_names(field: &str) -> impl Iterator<Item = String> {
     let names =
         field.split([',', '|']).filter_map(|name| name.split([' ', ':']).find(|word| !word.is_empty()));
     names.map(str::to_owned)
 }
 
-/// Standard output; `None` when it fails.
+/// Runs dpkg-query(1) and returns its standard output; `None` if it fails.
 fn dpkg_query(arguments: &[&str]) -> Option<String> {
     let output = Command::new("dpkg-query").args(arguments).stdin(Stdio::null()).output().unwrap();
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())

@@ -1,9 +1,9 @@
-//! Every program that the scripts, the tests and the code run by name is in `contrib/packages.txt`, so that
-//! `contrib/test` installs it on a fresh machine. A program that was installed by hand hides a missing line until the
-//! tests run on another machine.
+//! Checks that every program which scripts, tests and code run by name is in `contrib/packages.txt`, so that
+//! `contrib/test` installs it on a fresh machine. Otherwise a manually installed program hides a missing line
+//! until the tests run on another machine.
 //!
-//! A name that is computed, or that stands where `rust.rs` does not look, is not seen here. `contrib/test` finds it: the
-//! `PATH` of the tests has the programs of the list, and of the packages that they depend on, and no others.
+//! Computed names, and names in expressions that `rust.rs` does not recognise, are not found here. They fail
+//! in `contrib/test`: its `PATH` contains only the programs of the listed packages and of their dependencies.
 
 #![expect(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// Programs, and a place that runs each: a path from the top of the repository, with the line.
+/// Programs, each with one location that runs it (path relative to the repository, and line).
 type Places = BTreeMap<String, String>;
 
 const LIST: &str = "contrib/packages.txt";
@@ -44,15 +44,15 @@ fn every_program_run_by_name_is_in_the_package_list() {
 }
 
 #[test]
-fn the_package_list_has_no_program_that_nothing_runs() {
+fn package_list_has_no_unused_program() {
     let Some(run) = programs_run_by_name() else { return };
     let unused: Vec<String> =
         listed_programs().into_iter().filter(|program| !run.contains_key(program)).collect();
     assert!(unused.is_empty(), "{LIST}: nothing runs {unused:?}");
 }
 
-/// Asked of dpkg(1), for the packages that are installed. In CI all must be that `contrib/test` installs on this system
-/// before its first layer.
+/// Checks the installed packages by dpkg(1). In CI every package must be installed that `contrib/test`
+/// installs before its first layer.
 #[test]
 fn every_program_belongs_to_the_package_of_its_line() {
     if !have("dpkg-query", "dpkg") {
@@ -83,7 +83,7 @@ fn every_program_belongs_to_the_package_of_its_line() {
     assert!(wrong.is_empty(), "{LIST}:\n{}", wrong.join("\n"));
 }
 
-/// A line of the list.
+/// A line of the package list.
 struct Line {
     sets: Vec<String>,
     package: String,
@@ -97,7 +97,7 @@ fn package_list() -> Vec<Line> {
         let mut words = line.split_whitespace().map(str::to_owned);
         let sets = words.next().unwrap().split(',').map(str::to_owned).collect();
         let package = words.next().unwrap();
-        // Some have a path.
+        // Programs may have a path.
         let programs = words.map(|program| program.rsplit('/').next().unwrap().to_owned()).collect();
         Line { sets, package, programs }
     });
@@ -108,7 +108,7 @@ fn listed_programs() -> BTreeSet<String> {
     package_list().into_iter().flat_map(|line| line.programs).collect()
 }
 
-/// Those of all scripts and Rust files; `None` where shfmt(1) is missing and may be.
+/// Returns the programs run by all scripts and Rust files; `None` if shfmt(1) is missing outside CI.
 fn programs_run_by_name() -> Option<&'static Places> {
     static FOUND: OnceLock<Option<Places>> = OnceLock::new();
     FOUND.get_or_init(|| have("shfmt", "shfmt").then(find_programs_run_by_name)).as_ref()
@@ -123,7 +123,7 @@ fn find_programs_run_by_name() -> Places {
         let path = file.strip_prefix(root()).unwrap();
         let Ok(mut text) = fs::read_to_string(&file) else { continue };
         if path.starts_with("tests/programs") {
-            // The examples at the end name programs that nothing runs.
+            // The tests at the end of the file contain fictitious program names.
             text.truncate(text.find("#[test]").unwrap_or(text.len()));
         }
         let place = |line: usize| format!("{}:{line}", path.display());
@@ -136,7 +136,7 @@ fn find_programs_run_by_name() -> Places {
     found
 }
 
-/// Whether a program is there. In CI it must be.
+/// Returns whether a program is in `PATH`. In CI it must be.
 fn have(program: &str, package: &str) -> bool {
     let there =
         env::split_paths(&env::var_os("PATH").unwrap()).any(|directory| directory.join(program).exists());

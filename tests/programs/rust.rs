@@ -1,11 +1,11 @@
-//! The programs that Rust code runs by a literal name, found by what stands before the literal.
+//! Finds the programs that Rust code runs by a literal name, by the text before the literal.
 
 use crate::{
     Places, have,
     script::{self, Word},
 };
 
-/// Before a literal that is the name of a program; the literals that follow in the same expression are its arguments.
+/// Text before a literal that names a program; later literals in the same expression are its arguments.
 const BEFORE_A_PROGRAM: &[&str] = &[
     "Command::new(",
     "Program::find(",
@@ -21,7 +21,7 @@ const BEFORE_A_PROGRAM: &[&str] = &[
     "said(inside, &[",
 ];
 
-/// Before a literal that is a script.
+/// Text before a literal that is a script.
 const BEFORE_A_SCRIPT: &[&str] = &[
     "shell(",
     "shell(&format!(",
@@ -35,7 +35,7 @@ const BEFORE_A_SCRIPT: &[&str] = &[
     "let networkd = format!(",
 ];
 
-/// Adds the programs that code runs. `place` describes a line of it.
+/// Adds the programs that code runs. `place` returns the location of a line of the code.
 pub fn collect(code: &str, place: &dyn Fn(usize) -> String, found: &mut Places) {
     let literals = string_literals(code);
     for (index, literal) in literals.iter().enumerate() {
@@ -52,7 +52,8 @@ pub fn collect(code: &str, place: &dyn Fn(usize) -> String, found: &mut Places) 
     }
 }
 
-/// The words of a command whose program is the first literal. An argument that is not a literal is one unknown word.
+/// Returns the words of a command whose program is the first literal. Each argument that is not a literal
+/// becomes one unknown word.
 fn command(code: &str, literals: &[Literal]) -> Vec<Word> {
     let mut words = Vec::new();
     let mut end = None;
@@ -76,13 +77,13 @@ fn command(code: &str, literals: &[Literal]) -> Vec<Word> {
 
 struct Literal {
     start: usize,
-    /// Behind the quote.
+    /// Byte offset after the closing quote.
     end: usize,
-    /// Without escapes.
+    /// The text with escapes resolved.
     text: String,
 }
 
-/// The string literals of code, but for those in comments.
+/// Returns the string literals of code, except those in comments.
 fn string_literals(code: &str) -> Vec<Literal> {
     let mut literals = Vec::new();
     let mut start = 0;
@@ -104,7 +105,8 @@ fn string_literals(code: &str) -> Vec<Literal> {
     literals
 }
 
-/// The text of a raw string at the beginning, and the length of the whole literal in bytes.
+/// Parses a raw string literal at the start of `rest`: its text, and the length of the whole literal in
+/// bytes.
 fn raw_string(rest: &str) -> Option<(String, usize)> {
     let hashes: String = rest.strip_prefix('r')?.chars().take_while(|character| *character == '#').collect();
     let body = rest.get(1 + hashes.len()..)?.strip_prefix('"')?;
@@ -112,7 +114,7 @@ fn raw_string(rest: &str) -> Option<(String, usize)> {
     Some((body.get(..length)?.to_owned(), length + 3 + 2 * hashes.len()))
 }
 
-/// The same of a string with escapes.
+/// Parses a string literal with escapes, like [`raw_string`].
 fn string(rest: &str) -> Option<(String, usize)> {
     let mut text = String::new();
     let mut characters = rest.strip_prefix('"')?.char_indices().peekable();
@@ -121,7 +123,7 @@ fn string(rest: &str) -> Option<(String, usize)> {
             '"' => return Some((text, index + 2)),
             '\\' => match characters.next()?.1 {
                 'n' => text.push('\n'),
-                // The end of the line and the indentation of the next are no part of the string.
+                // An escaped newline and the indentation of the next line are not part of the string.
                 '\n' => while characters.next_if(|(_, next)| next.is_whitespace()).is_some() {},
                 escaped => text.push(escaped),
             },
@@ -132,7 +134,7 @@ fn string(rest: &str) -> Option<(String, usize)> {
 }
 
 #[test]
-fn programs_in_rust_are_found_by_what_stands_before_the_literal() {
+fn programs_in_rust_are_found_by_constructor() {
     if !have("shfmt", "shfmt") {
         return;
     }

@@ -1,4 +1,4 @@
-//! The programs that a shell script runs, by the syntax tree that shfmt(1) makes of it.
+//! Finds the programs that a shell script runs, by the syntax tree from shfmt(1).
 
 use std::{
     collections::BTreeSet,
@@ -12,15 +12,15 @@ use serde_json::Value;
 
 use crate::{Places, have, root};
 
-/// Commands that the shell has itself.
+/// Builtin commands of the shell.
 const BUILTIN: &[&str] = &[
     ".", ":", "[", "break", "cd", "command", "compgen", "continue", "echo", "eval", "exec", "exit", "export",
     "false", "getopts", "kill", "local", "mapfile", "printf", "pwd", "read", "return", "set", "shift",
     "shopt", "source", "test", "trap", "true", "type", "ulimit", "umask", "unset", "wait",
 ];
 
-/// Programs that run the one named after their options; those of the options that take a value; how many words stand
-/// before the program.
+/// Programs that run another program: the name, its options with a value, and the number of words between the
+/// options and the other program.
 const RUNNERS: &[(&str, &[&str], usize)] = &[
     ("command", &[], 0),
     ("env", &["-u"], 0),
@@ -35,10 +35,10 @@ const RUNNERS: &[(&str, &[&str], usize)] = &[
     ("xargs", &["-n", "-I"], 0),
 ];
 
-/// Where Debian and the BSDs have programs.
+/// Program directories of Debian and the BSDs.
 const DIRECTORIES: &[&str] = &["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/lib/", "/lib/"];
 
-/// Functions that other scripts use by `.`.
+/// A library of functions that scripts source.
 const LIBRARY: &str = "tests/lab/guest-lib";
 
 /// The names of a script's functions.
@@ -47,9 +47,9 @@ type Functions = BTreeSet<String>;
 /// A word of a command.
 #[derive(Debug)]
 pub enum Word {
-    /// Without expansions.
+    /// A word without expansions.
     Literal(String),
-    /// With expansions: as it is written, without quotes around it.
+    /// A word with expansions, as written, without the outer quotes.
     Expanded(String),
 }
 
@@ -60,19 +60,19 @@ impl Word {
     }
 }
 
-/// Whether a file is a script, by its first line, or a library of functions for scripts.
+/// Returns whether a file is a script (by its first line) or the library.
 pub fn is_one(path: &Path, text: &str) -> bool {
     let first = text.lines().next().unwrap_or_default();
     path == Path::new(LIBRARY)
         || first.starts_with("#!") && (first.contains("/sh") || first.contains("/bash"))
 }
 
-/// Adds the programs of a script. `place` describes a line of it.
+/// Adds the programs of a script. `place` returns the location of a line of the script.
 pub fn collect(script: &str, place: &dyn Fn(usize) -> String, found: &mut Places) {
     collect_script(script, &BTreeSet::new(), place, found);
 }
 
-/// Adds the programs of a command. `place` describes a line of it.
+/// Adds the programs of a command. `place` returns the location of a line of the command.
 pub fn collect_command(words: &[Word], place: &dyn Fn(usize) -> String, found: &mut Places) {
     if let Some(Word::Literal(path)) = words.first() {
         add(path, place, found); // Also a program that has the name of a builtin command.
@@ -99,7 +99,8 @@ fn collect_script(script: &str, outer: &Functions, place: &dyn Fn(usize) -> Stri
     });
 }
 
-/// Adds the program of a command, unless it is a builtin command or a function, and those that it is told to run.
+/// Adds the program of a command, unless it is a builtin command or a function, and the programs that it runs
+/// by its arguments.
 fn collect_program(
     words: &[Word],
     functions: &Functions,
@@ -148,7 +149,7 @@ fn collect_program(
     collect_program(rest.get(words_before..).unwrap_or_default(), functions, place, found);
 }
 
-/// Adds a program, unless it is a script of this repository or no program at all.
+/// Adds a program, unless its path is outside the program directories, such as a script of this repository.
 fn add(path: &str, place: &dyn Fn(usize) -> String, found: &mut Places) {
     if !path.contains('/') || DIRECTORIES.iter().any(|directory| path.starts_with(directory)) {
         found.entry(base_name(path)).or_insert_with(|| place(1));
@@ -190,7 +191,7 @@ fn word_of(word: &Value, script: &str) -> Word {
         })
         .collect();
     match literal {
-        // Braces are for format! where the script is a literal in Rust.
+        // In a script from a Rust literal, braces are placeholders of format!.
         Some(text) if !text.contains('{') => Word::Literal(text),
         Some(text) => Word::Expanded(text),
         None => Word::Expanded(
@@ -221,7 +222,7 @@ fn base_name(path: &str) -> String {
 }
 
 #[test]
-fn a_script_is_read_as_a_shell_reads_it() {
+fn script_is_parsed_as_shell() {
     if !have("shfmt", "shfmt") {
         return;
     }

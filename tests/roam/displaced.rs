@@ -1,5 +1,6 @@
-//! `replace`, and a DHCP client without metrics that puts its own default route into the very place of ours, again and
-//! again: with the kill switch nothing of it leaves in clear, without it what leaves until the route is noticed.
+//! `replace`, against a DHCP client without metrics that repeatedly replaces our default route with its own.
+//! With the kill switch nothing leaves in clear; without it, packets do until the supervisor restores the
+//! route.
 
 use std::{
     fs,
@@ -12,7 +13,7 @@ use crate::{
     world::{World, in_world},
 };
 
-/// Both networks, the first with a default route as a DHCP client makes it that knows no metrics.
+/// Plugs in both networks, the first with a default route as a DHCP client without metrics adds it.
 fn plug_both(world: &World) {
     for uplink in [1, 2] {
         world.laptop(&format!("ip link set up{uplink} up; ip addr add 10.{uplink}.0.10/24 dev up{uplink}"));
@@ -24,7 +25,7 @@ fn replaced_by(world: &World, way: &str) {
     world.laptop(&format!("ip route replace default {way}"));
 }
 
-/// Ours stands alone again.
+/// Waits until our default route is the only one.
 #[track_caller]
 fn wait_for_ours(world: &World) {
     world.wait_for("our default route", || {
@@ -34,7 +35,7 @@ fn wait_for_ours(world: &World) {
 }
 
 #[test]
-fn a_default_route_in_the_place_of_ours_leaks_nothing_with_the_kill_switch() {
+fn replaced_default_route_leaks_nothing_with_kill_switch() {
     in_world(|world| {
         plug_both(world);
         world.profile(LITERAL, &format!("{}\nleak = \"block\"", everything("replace")));
@@ -42,10 +43,10 @@ fn a_default_route_in_the_place_of_ours_leaks_nothing_with_the_kill_switch() {
         let (eyes, pings) = (Eyes::open(), Pings::start());
         pings.carries_after(Instant::now(), || world.log());
         let engine = world.status()["engine_pid"].clone();
-        // Fewer than are put back in a minute, each of the two counted.
+        // Stays below the limit of restorations per minute; each iteration needs two.
         for _lease in 0..3 {
             replaced_by(world, "via 10.1.0.1");
-            // The next one in the middle of the quiet that is waited for.
+            // The second replacement falls into the quiet period that the supervisor waits for.
             std::thread::sleep(Duration::from_millis(70));
             replaced_by(world, "via 10.1.0.1 src 10.1.0.10");
             wait_for_ours(world);
@@ -57,7 +58,8 @@ fn a_default_route_in_the_place_of_ours_leaks_nothing_with_the_kill_switch() {
             "the way to the server was the same\n{}",
             world.log()
         );
-        // Another network has the place: with another address of ours, which the old connection does not survive.
+        // The other network takes over the default route, with another local address: the old connection does
+        // not survive.
         replaced_by(world, "via 10.2.0.1");
         world.wait_for("another connection", || {
             let status = world.status();
@@ -78,9 +80,9 @@ fn a_default_route_in_the_place_of_ours_leaks_nothing_with_the_kill_switch() {
     });
 }
 
-/// What pptpctl.toml(5) says of it: for the moment until it is noticed.
+/// As pptpctl.toml(5) documents: packets leave in clear until the supervisor restores the route.
 #[test]
-fn without_the_kill_switch_it_is_noticed_soon() {
+fn replaced_default_route_is_restored_soon() {
     in_world(|world| {
         plug_both(world);
         world.profile(LITERAL, &everything("replace"));

@@ -1,4 +1,4 @@
-//! Programs that think all routes and rules of the host theirs, and take ours away.
+//! Programs that assume they own all routes and rules of the host, and delete ours.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{
     world::{LIMIT, World, in_world},
 };
 
-/// Everything that has our mark, rules and routes of every table and of both families.
+/// Deletes everything with our protocol number: rules and routes of every table and of both families.
 const TAKE_AWAY: &str = "
     for family in -4 -6; do
         ip $family -d rule | sed -n 's/^\\([0-9]*\\):.*proto 112.*/\\1/p' | while read -r priority; do
@@ -39,7 +39,7 @@ fn on_laptop(words: &[&str], input: Stdio) -> Running {
     Running(command.spawn().unwrap())
 }
 
-/// A program that takes everything of ours away as often as it is told to, and is quick at it on a busy machine, too.
+/// A program that deletes our routes and rules on request, and quickly even on a busy machine.
 struct Other([Running; 2]);
 
 impl Other {
@@ -55,7 +55,7 @@ impl Other {
     }
 }
 
-/// Every route and rule of ours, of both families.
+/// Returns our routes and rules, of both families.
 fn ours(world: &World) -> Vec<String> {
     let ipv6 = world.laptop("ip -6 -d route show table all; ip -6 -d rule");
     let mut all = world.routes();
@@ -66,7 +66,7 @@ fn ours(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn what_was_taken_away_is_put_back() {
+fn deleted_routes_and_rules_are_restored() {
     for mode in MODES {
         for leak in ["", "leak = \"block\""] {
             in_world(move |world| {
@@ -97,9 +97,9 @@ fn what_was_taken_away_is_put_back() {
     }
 }
 
-/// Neither gives way: a few times a minute, and one warning.
+/// Neither program gives way: a few restorations per minute, and one warning.
 #[test]
-fn a_contest_is_not_fought_without_end() {
+fn restoring_is_rate_limited() {
     in_world(|world| {
         world.plug(1, 100);
         world.profile(LITERAL, &everything("policy"));
@@ -109,13 +109,13 @@ fn a_contest_is_not_fought_without_end() {
         let mut other = Other::start();
         let times = || world.log().matches("routes and rules: put back").count();
         let warnings = || world.log().matches("again and again").count();
-        // Ten times, each when the supervisor has rested; and before the first of them is a minute old.
+        // Ten times, each after the supervisor's pause, and before the first of them is a minute old.
         world.wait_so_long_for(Duration::from_secs(55), "a warning", || {
             other.takes_away();
             warnings() == 1
         });
         let (fought, ticks) = (times(), world.ticks(supervisor));
-        // Long enough for many a look.
+        // Long enough for many polls.
         let long = Instant::now();
         while long.elapsed() < Duration::from_secs(3) {
             other.takes_away();
@@ -126,7 +126,7 @@ fn a_contest_is_not_fought_without_end() {
         assert!(world.ticks(supervisor) - ticks < 100, "{} ticks in 3 s", world.ticks(supervisor) - ticks);
         assert!(world.status()["warnings"].to_string().contains("again and again"), "{}", world.status());
         drop(other);
-        // A minute after the first time.
+        // Until a minute after the first restoration.
         let given_up = Instant::now();
         while ours(world) != up {
             assert!(given_up.elapsed() < Duration::from_secs(60) + LIMIT, "{}", world.log());
@@ -137,10 +137,10 @@ fn a_contest_is_not_fought_without_end() {
     });
 }
 
-/// The real one, with its defaults: whenever it configures a network it removes rules that it knows nothing of, and
-/// routes that lead to no device, as those of the kill switch.
+/// The real program, with its defaults: whenever it configures a network it removes rules that it did not
+/// add, and routes without a device, such as those of the kill switch.
 #[test]
-fn systemd_networkd_configures_a_network_while_the_tunnel_is_up() {
+fn routes_survive_reconfiguration_by_systemd_networkd() {
     for (mode, leak) in [("policy", ""), ("policy", "leak = \"block\""), ("halves", "leak = \"block\"")] {
         in_world(move |world| {
             world.private_etc();
@@ -150,7 +150,7 @@ fn systemd_networkd_configures_a_network_while_the_tunnel_is_up() {
                 "[Match]\nName=late\n[Network]\nAddress=10.3.0.10/24\n",
             )
             .unwrap();
-            // Where it cannot write there is no udev(7) to wait for.
+            // With a read-only /sys, systemd-networkd does not wait for udev(7).
             world.shell(
                 "mkdir -p /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp
                  chown -R systemd-network: /run/systemd/netif

@@ -1,6 +1,6 @@
-//! A server that is gone for a while: what becomes of routes and resolvers meanwhile (`retry.keep-routes`).
+//! A server that is gone for a while: routes and resolvers meanwhile (`retry.keep-routes`).
 //!
-//! The office has a twin outside, which answers whoever comes to it in clear.
+//! The office's address also exists outside the tunnel, on a host that answers in clear.
 
 use std::{
     fs,
@@ -15,13 +15,13 @@ use crate::{
 
 const BY_HAND: &str = "# by hand\nnameserver 192.0.2.53\n";
 
-/// The tunnel's routes: in each mode, and to the office alone.
+/// Returns the routes through the tunnel: all traffic in each mode, and the office alone.
 fn ways() -> Vec<String> {
     let split = "routes = [\"192.168.77.0/24\"]".to_owned();
     MODES.iter().map(|mode| everything(mode)).chain([split]).collect()
 }
 
-/// Up, the server gone, the server back, down; `meanwhile` looks at what happens while it is gone.
+/// Runs a tunnel whose server stops and restarts; `meanwhile` checks the time without a server.
 fn gone_for_a_while(way: &str, extra: &str, meanwhile: impl FnOnce(&World, &Pings) + Send + 'static) {
     let keys = format!(
         "{way}\n{extra}\ndns = {{ servers = [\"192.168.77.53\"], backend = \"file\" }}\n\
@@ -80,13 +80,13 @@ fn nothing_leaves_in_clear_while_the_server_is_gone() {
 }
 
 #[test]
-fn the_host_works_without_the_tunnel_if_the_profile_says_so() {
+fn host_works_without_a_lost_tunnel_if_configured() {
     for way in ways() {
         gone_for_a_while(&way, "retry.keep-routes = false", |world, pings| {
             let (eyes, lost) = (Eyes::open(), Instant::now());
             let took = pings.carries_after(lost, || world.log());
             println!("without routes: the office's twin answers {} ms after the loss", took.as_millis());
-            // Dialling changes nothing of it.
+            // Dialling does not change this.
             world.wait_for("attempts in vain", || world.log().matches("next attempt in").count() >= 3);
             pings.carries_after(Instant::now(), || world.log());
             assert!(pings.longest_silence(lost) < Duration::from_secs(5), "{}", world.log());

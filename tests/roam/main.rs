@@ -1,9 +1,10 @@
-//! The network changes under a tunnel: uplinks come and go, with other gateways and other addresses, and the tunnel
-//! follows without a packet of it leaving in clear.
+//! The network changes under a tunnel: uplinks come and go, with other gateways and other addresses, and the
+//! tunnel follows without a packet of it leaving in clear.
 //!
-//! Each test has a world of its own: namespaces for a laptop with two uplinks, two routers, and a server of ours that
-//! both lead to. Needs root, /dev/net/tun, ip(8), nsenter(1), ping(8) and systemd-networkd(8); fails where they are missing. What it took to carry
-//! packets again is printed: `cargo test --test roam -- --nocapture`.
+//! Each test has its own world: namespaces for a laptop with two uplinks, two routers, and a server of ours
+//! that both lead to. Needs root, /dev/net/tun, ip(8), nsenter(1), ping(8) and systemd-networkd(8); fails if
+//! they are missing. The time until the tunnel carries packets again is printed: `cargo test --test roam --
+//! --nocapture`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::indexing_slicing, reason = "packets whose length the kernel has checked")]
@@ -28,7 +29,7 @@ use std::{
 use witness::{Eyes, Pings};
 use world::{World, bind, in_world, text, thread_on_laptop, write_private};
 
-/// The ways in which all traffic goes through the tunnel.
+/// The modes in which all traffic goes through the tunnel.
 const MODES: [&str; 3] = ["halves", "replace", "policy"];
 
 const LITERAL: &str = "\"192.0.2.1\"";
@@ -37,8 +38,8 @@ fn everything(mode: &str) -> String {
     format!("default = {{ mode = \"{mode}\" }}")
 }
 
-/// Back and forth between two networks. The first move leaves the old address where it is, as when a cable is plugged
-/// in beside Wi-Fi; the second takes it away.
+/// Moves back and forth between two networks. The first move keeps the old address, as when a cable is
+/// plugged in beside Wi-Fi; the second removes it.
 #[track_caller]
 fn moves_twice(name: &'static str, extra: String) {
     in_world(move |world| {
@@ -69,7 +70,7 @@ fn moves_twice(name: &'static str, extra: String) {
             first.as_millis(),
             second.as_millis()
         );
-        // Ten times what a quiet machine needs.
+        // Ten times what an idle machine needs.
         assert!(first < Duration::from_secs(15) && second < Duration::from_secs(15), "{}", world.log());
         assert_eq!(world.log().matches("next attempt in").count(), 0, "it waited:\n{}", world.log());
         eyes.saw_only_the_tunnel_by(&["up1", "up2"]);
@@ -79,37 +80,37 @@ fn moves_twice(name: &'static str, extra: String) {
 }
 
 #[test]
-fn the_default_route_moves_twice_in_halves() {
+fn follows_two_moves_in_mode_halves() {
     moves_twice("halves", everything(MODES[0]));
 }
 
 #[test]
-fn the_default_route_moves_twice_in_replace() {
+fn follows_two_moves_in_mode_replace() {
     moves_twice("replace", everything(MODES[1]));
 }
 
 #[test]
-fn the_default_route_moves_twice_in_policy() {
+fn follows_two_moves_in_mode_policy() {
     moves_twice("policy", everything(MODES[2]));
 }
 
-/// Only some networks through the tunnel; no host route is needed.
+/// Only some networks are routed through the tunnel; no host route is needed.
 #[test]
-fn the_default_route_moves_twice_with_split_routes() {
+fn follows_two_moves_with_split_routes() {
     moves_twice("split", "routes = [\"192.168.77.0/24\"]".to_owned());
 }
 
-/// The kernel's own routes of a device go when it goes down, ours with them: put back when it is up again, on the same
-/// connection.
+/// The kernel deletes the routes of a device that goes down, ours included. They are restored when it is up
+/// again, on the same connection.
 #[test]
-fn a_cable_that_is_out_for_a_moment_costs_no_connection() {
+fn short_link_loss_keeps_the_connection() {
     in_world(|world| {
         world.plug(1, 100);
         world.profile(LITERAL, &everything("halves"));
         world.up();
         let engine = world.status()["engine_pid"].clone();
         let (eyes, pings) = (Eyes::open(), Pings::start());
-        // Within one look, however long it takes.
+        // Both changes fall into one poll, however long they take.
         let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
         world.laptop(&format!("kill -STOP {supervisor}"));
         world.laptop(
@@ -131,9 +132,10 @@ fn a_cable_that_is_out_for_a_moment_costs_no_connection() {
     });
 }
 
-/// A minute without any network: nothing is tried, nobody wakes up, nothing leaves; and then it is back at once.
+/// A minute without any network: no attempts, hardly any wake-ups, no packets; then the tunnel is back at
+/// once.
 #[test]
-fn the_uplink_is_gone_for_a_minute() {
+fn supervisor_is_idle_without_an_uplink() {
     in_world(|world| {
         world.plug(1, 100);
         world.profile(LITERAL, &everything("halves"));
@@ -150,7 +152,7 @@ fn the_uplink_is_gone_for_a_minute() {
         thread::sleep(Duration::from_secs(60));
         let woken = wake_ups(world, supervisor) - sleeps;
         assert_eq!(dials(world), attempts, "dialled without a network:\n{}", world.log());
-        // The status before; a look a minute; and room.
+        // The status request before, one poll per minute, and a margin.
         assert!(woken <= 10, "{woken} wake-ups in a minute without a network");
         world.plug(1, 100);
         let back = Instant::now();
@@ -173,9 +175,9 @@ fn wake_ups(world: &World, pid: u64) -> u64 {
     count.unwrap().trim().parse().unwrap()
 }
 
-/// A storm of changes that concern nobody.
+/// Many changes that do not affect the tunnel.
 #[test]
-fn a_thousand_changes_are_a_few_looks() {
+fn route_change_storm_costs_little_cpu() {
     in_world(|world| {
         world.plug(1, 100);
         world.profile(LITERAL, &everything("halves"));
@@ -185,7 +187,7 @@ fn a_thousand_changes_are_a_few_looks() {
         let ticks = || world.ticks(supervisor);
         let before = ticks();
         world.laptop("for n in $(seq 500); do echo route add 10.99.$((n % 200)).0/24 dev up1; echo route del 10.99.$((n % 200)).0/24 dev up1; done | ip -batch -");
-        // More than the socket holds, while nobody reads.
+        // More than the socket's buffer holds, while the supervisor does not read.
         world.laptop(&format!("kill -STOP {supervisor}"));
         world.laptop("for n in $(seq 20000); do echo route add 10.99.$((n % 200)).0/24 dev up1; echo route del 10.99.$((n % 200)).0/24 dev up1; done | ip -batch -");
         world.laptop(&format!("kill -CONT {supervisor}"));
@@ -205,12 +207,12 @@ fn a_thousand_changes_are_a_few_looks() {
 }
 
 #[test]
-fn a_dial_in_progress_begins_anew_on_another_network() {
+fn dial_restarts_on_another_network() {
     in_world(|world| {
         world.plug(1, 100);
-        // Nothing gets through there.
+        // The first router forwards nothing.
         world.shell("nsenter --net=/run/netns/r1 sh -c 'echo 0 > /proc/sys/net/ipv4/ip_forward'");
-        // Long enough for another network to come.
+        // Long enough for the other network to be plugged in.
         let patient = "timeouts = { connect = \"60s\", stop = \"1s\" }";
         world.profile(LITERAL, &format!("{}\n{patient}", everything("halves")));
         let mut up = world.command(&["up", "vpn"]);
@@ -227,7 +229,7 @@ fn a_dial_in_progress_begins_anew_on_another_network() {
 }
 
 #[test]
-fn a_server_that_was_restarted_is_dialled_again() {
+fn restarted_server_is_redialled() {
     in_world(|world| {
         world.plug(1, 100);
         let server = world.second_server();
@@ -251,12 +253,13 @@ fn a_server_that_was_restarted_is_dialled_again() {
     });
 }
 
-/// A name with two addresses, of which nobody answers at the first: at the start, and not again after a move.
+/// A name with two addresses, of which the first does not answer: dialled at the start, and not again after a
+/// move.
 #[test]
-fn a_name_with_two_addresses_the_first_dead() {
+fn dead_first_address_is_dialled_only_once() {
     in_world(|world| {
         world.plug(1, 100);
-        // It ends with the world, for no more questions come then.
+        // The thread ends with the world, when no more queries come.
         let (ready, listening) = mpsc::channel();
         let _resolver = thread_on_laptop(move || {
             let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
@@ -265,7 +268,7 @@ fn a_name_with_two_addresses_the_first_dead() {
             while answer(&socket) {}
         });
         listening.recv().unwrap();
-        // Nobody says either that nobody is there, which would come about when the wait for an answer ends.
+        // Without a blackhole, ICMP host unreachable arrives about when the connect timeout ends.
         world.shell("ip route add blackhole 192.0.2.77");
         write_private("/run/resolv.conf", "nameserver 127.0.0.1\noptions timeout:5\n", 0o644);
         bind("/run/resolv.conf", "/etc/resolv.conf");
@@ -292,7 +295,7 @@ fn a_name_with_two_addresses_the_first_dead() {
     });
 }
 
-/// Answers every question for an A record with two addresses, and every other one with none.
+/// Answers every query for an A record with two addresses, and every other query with none.
 fn answer(socket: &UdpSocket) -> bool {
     let mut query = [0; 512];
     let Ok((size, from)) = socket.recv_from(&mut query) else { return false };
@@ -310,9 +313,9 @@ fn answer(socket: &UdpSocket) -> bool {
     socket.send_to(&reply, from).is_ok()
 }
 
-/// What DHCP does while the tunnel is up stays as DHCP left it.
+/// Changes that DHCP makes while the tunnel is up are kept.
 #[test]
-fn a_foreign_default_route_is_not_clobbered_by_down() {
+fn down_keeps_a_foreign_default_route() {
     for mode in MODES {
         in_world(move |world| {
             world.plug(1, 100);
@@ -322,7 +325,7 @@ fn a_foreign_default_route_is_not_clobbered_by_down() {
             world.profile(LITERAL, &everything(mode));
             world.up();
             let log = |what: &str| format!("{what}\n{}", world.log());
-            // Another lease, with another router; a look later, and it is long done.
+            // A new lease with another router, which the supervisor follows at its next poll.
             world.laptop("ip route replace default via 10.1.0.254 dev up1 metric 100");
             world.wait_for("the new way", || {
                 world.log().contains("the way to 192.0.2.1 is 10.1.0.254 dev up1 now")
@@ -350,9 +353,10 @@ fn a_foreign_default_route_is_not_clobbered_by_down() {
     }
 }
 
-/// Whoever puts a default route into the very place of ours gives the place back, and finds it as he left it at the end.
+/// Another program replaces our default route; ours is restored, and `down` leaves the other program's route
+/// in force.
 #[test]
-fn a_default_route_in_the_place_of_ours() {
+fn down_keeps_a_route_that_replaced_ours() {
     in_world(|world| {
         world.laptop(
             "ip link set up1 up; ip addr add 10.1.0.10/24 dev up1; ip route add default via 10.1.0.254",

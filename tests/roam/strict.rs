@@ -1,11 +1,11 @@
-//! A host that takes a packet only from where it would send the answer (`rp_filter`, RFC 3704 §2.2): what works beside a
-//! tunnel for everything, what does not, and what helps. pptpctl(8), CAVEATS, says what is shown here.
+//! A host that accepts a packet only from where it sends the answer (`rp_filter`, RFC 3704 §2.2): what works
+//! beside a tunnel for all traffic, what does not, and the remedy. Demonstrates pptpctl(8), CAVEATS.
 
 use std::time::Instant;
 
 use crate::{LITERAL, MODES, everything, witness::Pings, world::World, world::in_world};
 
-/// What the kernel has dropped because the way back is another one.
+/// Returns the number of packets that the reverse path filter has dropped.
 fn dropped(world: &World) -> u64 {
     let counters = world.laptop("grep ^TcpExt /proc/net/netstat");
     let mut lines = counters.lines().map(str::split_whitespace);
@@ -18,7 +18,7 @@ fn set(world: &World, device: &str, filter: u8) {
     world.laptop(&format!("echo {filter} >/proc/sys/net/ipv4/conf/{device}/rp_filter"));
 }
 
-/// Whether the laptop's own address answers those beyond the router.
+/// Returns whether the laptop's own address answers hosts beyond the router.
 fn answers_far(world: &World) -> bool {
     world.shell("ping -c 3 -i 0.2 -W 1 10.1.0.10 || true").contains("bytes from")
 }
@@ -27,20 +27,20 @@ fn answers_neighbour(world: &World) -> bool {
     world.shell("nsenter --net=/run/netns/r1 ping -c 1 -W 5 10.1.0.10 || true").contains("bytes from")
 }
 
-/// Sends so much that is too long for a link on the way to the server.
+/// Number of packets too large for a link on the path to the server.
 const TOO_LONG: u64 = 3;
 
 fn send_too_long(world: &World) {
     world.laptop(&format!("ping -c {TOO_LONG} -i 0.2 -W 1 -s 1400 192.168.77.1 || true"));
 }
 
-/// Whether the kernel was told so.
+/// Returns whether those errors reached the kernel.
 fn knows_of_a_narrow_link(world: &World) -> bool {
     world.laptop("ip route show cache").contains("mtu 1300")
 }
 
 #[test]
-fn strict_reverse_path_filtering() {
+fn tunnel_works_with_strict_reverse_path_filtering() {
     for mode in MODES {
         in_world(move |world| {
             world.plug(1, 100);
@@ -56,13 +56,13 @@ fn strict_reverse_path_filtering() {
             assert!(!answers_far(world), "{mode}");
             let of_far = dropped(world);
             assert!(of_far > 0, "{mode}");
-            // Nor do errors come in.
+            // ICMP errors are dropped as well.
             world.shell("ip link set eth0 mtu 1300");
             send_too_long(world);
             world.wait_for("an error for each", || dropped(world) >= of_far + TOO_LONG);
             let of_errors = dropped(world);
             assert!(!knows_of_a_narrow_link(world), "{mode}");
-            // The looser of the two counts.
+            // The looser of the two settings applies.
             set(world, "up1", 2);
             send_too_long(world);
             world.wait_for("an error that is heard", || knows_of_a_narrow_link(world));

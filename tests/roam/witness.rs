@@ -1,5 +1,5 @@
-//! Who watches: a sender of pings into the tunnel, which knows from when on they come back, and an eye on each uplink
-//! that sees everything which leaves the laptop.
+//! Observers: a sender of pings into the tunnel that records when they are answered, and a capture on the
+//! uplinks of everything that leaves the laptop.
 
 use std::{
     collections::BTreeMap,
@@ -25,17 +25,17 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::world::{LIMIT, OFFICE, SERVER, thread_on_laptop};
 
-/// A ping so often.
+/// Interval between pings.
 const EVERY: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
 struct Journal {
     sent: BTreeMap<u16, Instant>,
-    /// When it was sent, when the answer came.
+    /// When the ping was sent, and when its answer arrived.
     answered: Vec<(Instant, Instant)>,
 }
 
-/// Pings to the office, from the laptop, all the time.
+/// Continuous pings from the laptop to the office.
 pub struct Pings {
     journal: Arc<Mutex<Journal>>,
     stop: Arc<AtomicBool>,
@@ -50,7 +50,7 @@ impl Pings {
         Self { journal, stop, thread }
     }
 
-    /// How long after `since` the first answer came to a ping that was sent after it.
+    /// Returns the time from `since` to the first answer to a ping that was sent after it.
     #[track_caller]
     pub fn carries_after(&self, since: Instant, log: impl Fn() -> String) -> Duration {
         let deadline = Instant::now() + LIMIT;
@@ -65,7 +65,7 @@ impl Pings {
         }
     }
 
-    /// The longest time since then in which nothing came back.
+    /// Returns the longest time without an answer after `since`.
     pub fn longest_silence(&self, since: Instant) -> Duration {
         let journal = self.journal.lock().unwrap();
         let answers = journal.answered.iter().map(|(_, answered)| *answered).filter(|at| *at > since);
@@ -98,7 +98,7 @@ fn ping(journal: &Mutex<Journal>, stop: &AtomicBool) {
             let sum = request.chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(two[1])).sum::<u32>();
             let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
             request[2..4].copy_from_slice(&sum.to_be_bytes());
-            // Refused when there is no way at all.
+            // Fails if there is no route at all.
             if socket.send_to(&request, &to).is_ok() {
                 journal.lock().unwrap().sent.insert(number, now);
             }
@@ -114,7 +114,7 @@ fn ping(journal: &Mutex<Journal>, stop: &AtomicBool) {
     }
 }
 
-/// Everything that passes the two uplinks.
+/// A capture of everything that passes the two uplinks.
 pub struct Eyes {
     seen: Arc<Mutex<Seen>>,
     stop: Arc<AtomicBool>,
@@ -137,7 +137,7 @@ impl Eyes {
         Self { seen, stop, thread }
     }
 
-    /// Nothing but the tunnel's own packets left the laptop, and of those some by each of these uplinks.
+    /// Checks that only the tunnel's own packets left the laptop, and some of them by each of these uplinks.
     #[track_caller]
     pub fn saw_only_the_tunnel_by(mut self, uplinks: &[&str]) {
         self.close();
@@ -148,7 +148,7 @@ impl Eyes {
         }
     }
 
-    /// How many packets to the office have left in clear.
+    /// Returns how many packets to the office left in clear.
     pub fn in_clear(mut self) -> usize {
         self.close();
         let to_office = format!("to {}", Ipv4Addr::from(OFFICE));
@@ -181,7 +181,8 @@ fn watch(seen: &Mutex<Seen>, stop: &AtomicBool, ready: &mpsc::Sender<()>) {
     let mut closing = false;
     loop {
         if !closing && stop.load(Ordering::Relaxed) {
-            // What has passed until now counts, whenever this thread gets to it; then nothing is waited for any more.
+            // Frames queued so far count, however late this thread runs; it then ends without waiting for
+            // more.
             closing = true;
             fcntl(&eye, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
         }
@@ -202,9 +203,9 @@ fn watch(seen: &Mutex<Seen>, stop: &AtomicBool, ready: &mpsc::Sender<()>) {
 
 #[derive(Debug, PartialEq)]
 enum Verdict {
-    /// TCP 1723 or GRE, with the server.
+    /// TCP port 1723 or GRE, to or from the server.
     Tunnel,
-    /// ARP, neighbour discovery, and what routers complain about.
+    /// ARP, neighbour discovery, and ICMP errors of routers.
     Housekeeping,
     Other(String),
 }
@@ -223,7 +224,7 @@ fn judge(frame: &[u8]) -> Verdict {
             match protocol {
                 47 if with_server => Verdict::Tunnel,
                 6 if with_server && ports().contains(&1723) => Verdict::Tunnel,
-                // Our own kernel's answer to what still comes for a call that was left.
+                // Our own kernel's answer to packets that still arrive for an abandoned call.
                 1 if with_server && transport[0] == 3 => Verdict::Housekeeping,
                 // A router's errors: unreachable, redirect, time exceeded.
                 1 if to[0] == 10 && matches!(transport[0], 3 | 5 | 11) => Verdict::Housekeeping,
@@ -239,7 +240,7 @@ fn judge(frame: &[u8]) -> Verdict {
 }
 
 #[test]
-fn the_judge_knows_a_leak() {
+fn judge_recognises_a_leak() {
     let ip = |protocol: u8, to: [u8; 4]| {
         let mut frame = vec![0; 14 + 20 + 20];
         frame[12] = 8;

@@ -8,8 +8,8 @@
 //!                         r2                    (the test's own thread)
 //! ```
 //!
-//! The routers pass nothing that has the other network's address (BCP 38), as providers do: a connection does not
-//! outlive a move by accident.
+//! The routers drop packets with the other network's source address (BCP 38), as providers do: a connection
+//! does not survive a move by accident.
 
 use std::{
     cell::Cell,
@@ -32,20 +32,20 @@ use pptpctl::demo::{
     world::{self, Server},
 };
 
-/// What the user `tester` has to know.
+/// Password of the user `tester`.
 pub const PASSWORD: &str = "correct horse battery staple";
-/// Where the server is.
+/// Address of the server.
 pub const SERVER: [u8; 4] = [192, 0, 2, 1];
-/// What only the tunnel leads to.
+/// Address that only the tunnel leads to.
 pub const OFFICE: [u8; 4] = [192, 168, 77, 1];
-/// The longest that anything here may take; a quiet machine needs a tenth of it.
+/// Time limit for everything here; an idle machine needs a tenth of it.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// Where nobody is at an address that is tried, that costs so long; who is there but busy may take his time.
+/// Dialling an address without a host costs the `connect` timeout; a busy server is allowed more time.
 const TIMEOUTS: &str = "timeouts = { resolve = \"10s\", connect = \"3s\", control = \"10s\", call = \"10s\", gre = \"10s\", \
      stop = \"1s\" }";
 
-const ROADS: &str = "set -e
+const NETWORK_SETUP: &str = "set -e
     echo 1 > /proc/sys/net/ipv4/ip_forward
     ip netns add laptop; ip -n laptop link set lo up
     for n in 1 2; do
@@ -64,15 +64,14 @@ const ROADS: &str = "set -e
     done
     nsenter -t 1 -n ip route add default via 192.0.2.2";
 
-/// The laptop's world.
 pub struct World {
     _server: Server,
 }
 
-/// A server that can be started over, on a network of its own behind the core.
+/// A restartable server on its own network behind the core.
 pub struct SecondServer(Child);
 
-/// Runs `test` in a world of its own, on a thread of its own, which leaves the host for good.
+/// Runs `test` in its own world, on a thread that leaves the host's namespaces for good.
 pub fn in_world(test: impl FnOnce(&World) + Send + 'static) {
     let (jobs, for_us) = mpsc::channel::<Job>();
     let world = thread::spawn(move || {
@@ -81,12 +80,12 @@ pub fn in_world(test: impl FnOnce(&World) + Send + 'static) {
             panic!("could not {what} ({error}): these tests make namespaces, run them as root");
         }
         let server = Server::start(Path::new(env!("CARGO_BIN_EXE_pptpctl")), &orders()).expect("a server");
-        // The build directory may lie where nobody but root may look.
+        // The build directory may be accessible only to root.
         fs::write(World::PROGRAM, "").unwrap();
         bind(env!("CARGO_BIN_EXE_pptpctl"), World::PROGRAM);
         write_private("/run/test.password", &format!("{PASSWORD}\n"), 0o600);
         let world = World { _server: server };
-        world.shell(ROADS);
+        world.shell(NETWORK_SETUP);
         test(&world);
         JOBS.set(None);
     });
@@ -113,12 +112,11 @@ pub fn write_private(path: &str, text: &str, mode: u32) {
 }
 
 impl World {
-    /// The profiles' file.
     pub const CONFIG: &'static str = "/run/test.toml";
-    /// The program, at a place where everyone may run it.
+    /// Executable by all users.
     pub const PROGRAM: &'static str = "/run/pptpctl-under-test";
 
-    /// Writes the profile `vpn`; `extra` may have its own timeouts.
+    /// Writes the profile `vpn`; `extra` may set its own timeouts.
     pub fn profile(&self, server: &str, extra: &str) {
         let timeouts = if extra.contains("timeouts") { "" } else { TIMEOUTS };
         let text = format!(
@@ -128,19 +126,18 @@ impl World {
         write_private(Self::CONFIG, &text, 0o644);
     }
 
-    /// What a shell says, in the core of the network.
+    /// Runs a shell script in the core of the network and returns its output.
     #[track_caller]
     pub fn shell(&self, script: &str) -> String {
         said(Command::new("sh").args(["-c", script]), script)
     }
 
-    /// What a shell says on the laptop.
+    /// Runs a shell script on the laptop and returns its output.
     #[track_caller]
     pub fn laptop(&self, script: &str) -> String {
         said(&mut inside("laptop", &["sh", "-c", script]), script)
     }
 
-    /// `pptpctl` on the laptop.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = inside("laptop", &[Self::PROGRAM, "--config", Self::CONFIG]);
         command.args(arguments);
@@ -151,7 +148,7 @@ impl World {
         self.command(arguments).output().unwrap()
     }
 
-    /// An /etc that nobody else sees.
+    /// Mounts a private copy of /etc.
     pub fn private_etc(&self) {
         self.shell(
             "set -e; mount -t tmpfs -o mode=0755 tmpfs /mnt; cp -a /etc/. /mnt/; mount --move /mnt /etc
@@ -159,7 +156,7 @@ impl World {
         );
     }
 
-    /// Plugs an uplink in, as DHCP would: address and default route.
+    /// Plugs an uplink in, as DHCP does: address and default route.
     pub fn plug(&self, uplink: u8, metric: u32) {
         self.laptop(&format!(
             "ip link set up{uplink} up && ip addr replace 10.{uplink}.0.10/24 dev up{uplink} && \
@@ -167,12 +164,12 @@ impl World {
         ));
     }
 
-    /// Takes an uplink's network away, as when a DHCP client lets go of it.
+    /// Removes an uplink's network, as when a DHCP client releases it.
     pub fn unplug(&self, uplink: u8) {
         self.laptop(&format!("ip addr flush dev up{uplink}; ip link set up{uplink} down"));
     }
 
-    /// How long `up` took.
+    /// Runs `up` and returns how long it took.
     #[track_caller]
     pub fn up(&self) -> Duration {
         let started = Instant::now();
@@ -198,13 +195,13 @@ impl World {
         self.wait_for(state, || self.status()["state"] == state);
     }
 
-    /// Waits until something has happened.
+    /// Waits for an event for up to [`LIMIT`].
     #[track_caller]
     pub fn wait_for(&self, what: &str, happened: impl FnMut() -> bool) {
         self.wait_so_long_for(LIMIT, what, happened);
     }
 
-    /// The same for what takes longer.
+    /// The same with another limit.
     #[track_caller]
     pub fn wait_so_long_for(&self, limit: Duration, what: &str, mut happened: impl FnMut() -> bool) {
         let deadline = Instant::now() + limit;
@@ -219,7 +216,7 @@ impl World {
         }
     }
 
-    /// What a process has used of the CPU, in ticks.
+    /// Returns the CPU time of a process, in clock ticks.
     pub fn ticks(&self, pid: u64) -> u64 {
         let stat = self.laptop(&format!("cat /proc/{pid}/stat"));
         stat.split_whitespace().skip(13).take(2).map(|n| n.parse::<u64>().unwrap()).sum()
@@ -229,7 +226,7 @@ impl World {
         fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap_or_default()
     }
 
-    /// Every IPv4 route and rule of the laptop, sorted.
+    /// Returns all IPv4 routes and rules of the laptop, sorted.
     pub fn routes(&self) -> Vec<String> {
         let text = self.laptop("ip -4 -d route show table all; ip -d rule");
         let mut lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
@@ -237,7 +234,7 @@ impl World {
         lines
     }
 
-    /// A server at 198.51.100.1, for the first time or once more.
+    /// Starts or restarts a server at 198.51.100.1.
     pub fn second_server(&self) -> SecondServer {
         self.shell(
             "set -e; ip netns del s2 2>&- || true; ip link del c3 2>&- || true; ip netns add s2
@@ -261,7 +258,7 @@ impl World {
         let mut word = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut word).unwrap();
         assert_eq!(word, "ready\n");
-        // The server has left for a namespace of its own, which has no name; its process has.
+        // The server is in a namespace of its own, which has no name; its process identifies it.
         self.shell(
             "for p in /proc/[0-9]*; do
                  tr '\\0' ' ' < $p/cmdline | grep -q __serve && [ ${p#/proc/} != 1 ] && \
@@ -282,12 +279,12 @@ impl Drop for SecondServer {
 type Job = Box<dyn FnOnce() + Send>;
 
 thread_local! {
-    /// Whose children will be in another process namespace cannot have threads (clone(2)): the test's first thread
-    /// makes them for the one that is in the world.
+    /// A process whose children will be in another pid namespace cannot create threads (clone(2)): the test's
+    /// first thread creates them for the one in the world.
     static JOBS: Cell<Option<mpsc::Sender<Job>>> = const { Cell::new(None) };
 }
 
-/// Runs `work` on a thread in the laptop's network; its result comes by the channel.
+/// Runs `work` on a thread in the laptop's network; the returned channel delivers its result.
 pub fn thread_on_laptop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
     let namespace = fs::File::open("/run/netns/laptop").unwrap();
     let (result, done) = mpsc::channel();

@@ -1,4 +1,4 @@
-//! The layouts as assertions for the systems' compilers: `SYSTEM.c`.
+//! Generates `SYSTEM.c`: the layouts as static assertions for the systems' compilers.
 
 use std::fmt::Write;
 
@@ -9,9 +9,9 @@ use pptpctl::net::{
 
 use super::file;
 
-/// The tables of src/net/rtsock/layout.rs and src/net/ifreq.rs as assertions for the systems' compilers.
+/// Compares `SYSTEM.c` with the tables in src/net/rtsock/layout.rs and src/net/ifreq.rs.
 #[test]
-fn the_assertions_for_the_headers_are_those_of_the_layouts() {
+fn c_assertions_match_layouts() {
     for layout in &Layout::ALL {
         let path = file(layout, "c");
         let wanted = assertions(layout);
@@ -51,12 +51,12 @@ impl Assertions {
         Self(c)
     }
 
-    /// Place and width of a field.
+    /// Asserts offset and width of a field.
     fn at(&mut self, structure: &str, name: &str, field: Field) {
         writeln!(self.0, "AT({structure}, {name}, {}, {});", field.at, field.width).unwrap();
     }
 
-    /// A number; one without a name is another system's.
+    /// Asserts a value, unless the name is empty.
     fn is(&mut self, what: &str, value: u64) {
         if !what.is_empty() {
             writeln!(self.0, "IS({what}, {value:#x});").unwrap();
@@ -112,7 +112,7 @@ impl Assertions {
         self.is("sizeof(struct ifa_msghdr)", layout.address.size as u64);
         self.is("sizeof(struct if_announcemsghdr)", layout.announce.size as u64);
         self.is("sizeof(struct sockaddr_dl)", layout.link_size as u64);
-        self.is("sizeof(long)", layout.round as u64);
+        self.is("sizeof(long)", layout.alignment as u64);
     }
 
     fn kinds_and_families(&mut self, layout: &Layout) {
@@ -137,7 +137,7 @@ impl Assertions {
         ] {
             self.is(what, value.into());
         }
-        self.is("RTAX_MAX", layout.most_addresses.into());
+        self.is("RTAX_MAX", layout.max_addresses.into());
         self.is("LINK_STATE_UP", layout.interface.link_up_from);
         self.is("LINK_STATE_UNKNOWN", 0);
     }
@@ -172,8 +172,8 @@ impl Assertions {
             ("RTF_PROTO1", 0x8000),
             ("RTF_LOCAL", flags.local),
             ("RTF_BROADCAST", flags.broadcast),
-            (ours.as_str(), flags.ours),
-            (beyond.as_str(), flags.beyond),
+            (ours.as_str(), flags.own_routes),
+            (beyond.as_str(), flags.unrestorable),
             (not_a_route.as_str(), flags.not_a_route),
         ] {
             self.is(what, value.into());
@@ -187,7 +187,7 @@ impl Assertions {
         }
     }
 
-    /// For the ioctls of src/net/ifreq.rs.
+    /// Asserts the ioctls of src/net/ifreq.rs.
     fn requests(&mut self, layout: &Layout) {
         let requests = Requests::ALL.iter().find(|requests| requests.name == layout.name).unwrap();
         for (what, value) in [
@@ -218,7 +218,7 @@ impl Assertions {
                 if requests.tun_transient.is_some() { "TUNSTRANSIENT" } else { "" },
                 requests.tun_transient.unwrap_or(0),
             ),
-            // What src/net/ifreq.rs and src/net/bsd take to be the same everywhere.
+            // Values that src/net/ifreq.rs and src/net/bsd assume to be the same on all systems.
             ("sizeof(struct in6_ifreq)", IN6_IFREQ as u64),
             ("offsetof(struct ifreq, ifr_flags)", 16),
             ("offsetof(struct ifreq, ifr_mtu)", 16),

@@ -1,8 +1,8 @@
-//! The language of the BSDs' routing sockets, against messages that the systems' own headers laid out.
+//! Tests of the codec for the BSDs' routing messages, against messages laid out by the systems' own headers.
 //!
-//! `tests/rtsock/SYSTEM.hex` is `vectors.c` compiled with the headers of that system, `SYSTEM.c` the layouts as
-//! assertions for its compiler: `contrib/cross headers` makes and compiles them. What a kernel makes of the
-//! messages is not tested here; docs/PLATFORMS.md says what was.
+//! `tests/rtsock/SYSTEM.hex` is the output of compiling `vectors.c` with the headers of that system;
+//! `SYSTEM.c` has the layouts as static assertions. `contrib/cross headers` generates the former and compiles
+//! the latter. No kernel processes the messages here; docs/PLATFORMS.md lists what was tested on one.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ use pptpctl::net::rtsock::{
 use proptest::prelude::*;
 
 #[test]
-fn requests_are_what_the_headers_say() {
+fn requests_match_vectors() {
     for layout in &Layout::ALL {
         let vectors = vectors(layout);
         for (name, request) in requests(layout) {
@@ -42,7 +42,7 @@ fn requests_are_what_the_headers_say() {
 }
 
 #[test]
-fn a_label_a_table_and_a_priority_are_openbsds() {
+fn only_openbsd_accepts_labels_and_priorities() {
     let mut request = requests(&Layout::OPENBSD).remove("add_net").unwrap();
     (request.seq, request.table, request.priority) = (13, 5, 12);
     request.label = Some("pptpctl".to_owned());
@@ -60,7 +60,7 @@ fn a_label_a_table_and_a_priority_are_openbsds() {
 }
 
 #[test]
-fn answers_are_read() {
+fn decodes_answer_to_get() {
     for layout in &Layout::ALL {
         let Message::Route(news) = only(layout, &vectors(layout)["got_default"]) else { panic!("a route") };
         assert!(news.answers(4242, 12) && !news.answers(4242, 13) && !news.answers(1, 12));
@@ -89,7 +89,7 @@ fn answers_are_read() {
 }
 
 #[test]
-fn news_are_read() {
+fn decodes_notifications() {
     for layout in &Layout::ALL {
         let vectors = vectors(layout);
         let news = |name: &str| only(layout, &vectors[name]);
@@ -120,7 +120,7 @@ fn news_are_read() {
             Message::Address(AddressChange {
                 added: false,
                 index: 4,
-                // The number of the interface that the kernel keeps in the address is taken out.
+                // The decoder removes the embedded interface index (KAME).
                 local: Some("fe80::1".parse().unwrap()),
                 peer: None,
                 prefix: Some(64),
@@ -134,7 +134,7 @@ fn news_are_read() {
 }
 
 #[test]
-fn several_messages_in_one_read_are_all_read() {
+fn decodes_several_messages_in_one_read() {
     for layout in &Layout::ALL {
         let all: Vec<u8> = vectors(layout).into_values().flatten().collect();
         let count = read(layout, &all).map(Result::unwrap).count();
@@ -143,7 +143,7 @@ fn several_messages_in_one_read_are_all_read() {
 }
 
 #[test]
-fn a_message_that_was_cut_is_an_error_and_ends_the_reading() {
+fn truncated_message_is_the_last_and_an_error() {
     for layout in &Layout::ALL {
         for (name, whole) in vectors(layout) {
             for length in 1..whole.len() {
@@ -155,7 +155,7 @@ fn a_message_that_was_cut_is_an_error_and_ends_the_reading() {
 }
 
 #[test]
-fn an_address_that_runs_past_its_message_is_an_error() {
+fn address_past_end_of_message_is_an_error() {
     for layout in &Layout::ALL {
         let mut bytes = vectors(layout)["add_net"].clone();
         bytes[layout.route.size] = 255;
@@ -166,7 +166,7 @@ fn an_address_that_runs_past_its_message_is_an_error() {
 }
 
 #[test]
-fn another_version_is_left_alone() {
+fn other_version_is_not_decoded() {
     for layout in &Layout::ALL {
         let mut bytes = vectors(layout)["add_net"].clone();
         bytes[2] = 3;
@@ -175,7 +175,7 @@ fn another_version_is_left_alone() {
 }
 
 #[test]
-fn news_are_told_from_answers() {
+fn is_change_ignores_answers_and_refusals() {
     for layout in &Layout::ALL {
         let vectors = vectors(layout);
         for (name, bytes) in &vectors {
@@ -192,13 +192,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bytes_break_a_rule(data in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn codec_accepts_arbitrary_bytes(data in proptest::collection::vec(any::<u8>(), 0..600)) {
         prop_assert_eq!(pptpctl::net::rtsock::fuzzing::messages(&data), Ok(()));
     }
 
-    /// Random bytes seldom have the length and the version of a message.
+    /// Mutates vectors, because random bytes seldom have a valid length and version.
     #[test]
-    fn no_change_of_a_message_breaks_a_rule(
+    fn codec_accepts_mutated_messages(
         system in 0_usize..3,
         vector in any::<prop::sample::Index>(),
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
@@ -215,7 +215,7 @@ proptest! {
     }
 }
 
-/// The requests of `vectors.c`.
+/// The requests in `vectors.c`, by name.
 fn requests(layout: &Layout) -> BTreeMap<&'static str, Request> {
     let flags = Request::our_flags(layout);
     let router = Some(Gateway::Address(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))));
@@ -262,7 +262,7 @@ fn only(layout: &Layout, bytes: &[u8]) -> Message {
     message.clone()
 }
 
-/// The messages of `SYSTEM.hex`, by name.
+/// The messages in `SYSTEM.hex`, by name.
 fn vectors(layout: &Layout) -> BTreeMap<String, Vec<u8>> {
     let text = std::fs::read_to_string(file(layout, "hex")).unwrap();
     let bytes: Vec<u8> = text.split_whitespace().map(|two| u8::from_str_radix(two, 16).unwrap()).collect();

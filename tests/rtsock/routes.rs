@@ -1,4 +1,4 @@
-//! Messages of the kernel as routes, and routes as requests.
+//! Conversion of kernel messages to routes, and of routes to requests.
 
 use pptpctl::net::{
     routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route},
@@ -8,7 +8,7 @@ use pptpctl::net::{
 use super::{hex, only, vectors};
 
 #[test]
-fn a_route_goes_to_the_kernel_and_comes_back_the_same() {
+fn route_round_trips_through_request() {
     let index = |name: &str| (name == "tun7").then_some(7_u16);
     let names = |number: u16| (number == 7).then(|| "tun7".to_owned());
     for layout in &Layout::ALL {
@@ -48,12 +48,12 @@ fn a_route_goes_to_the_kernel_and_comes_back_the_same() {
 }
 
 #[test]
-fn routes_of_ours_are_told_from_others() {
+fn recognizes_own_routes_by_flags() {
     for layout in &Layout::ALL {
         let Message::Route(mut news) = only(layout, &vectors(layout)["add_net"]) else { panic!("a route") };
         let ours = |news: &RouteChange| to_route(layout, news, 0, &|_| None).unwrap().protocol == PROTOCOL;
         assert!(ours(&news));
-        // What routing daemons set.
+        // Flags set by routing daemons.
         for one in [0x8000, 0x4000, layout.flags.proto3] {
             news.flags = 0x1 | 0x2 | 0x800 | one;
             assert!(!ours(&news), "{one:#x} alone, on {}", layout.name);
@@ -62,7 +62,7 @@ fn routes_of_ours_are_told_from_others() {
 }
 
 #[test]
-fn neighbours_clones_and_broadcasts_are_no_routes() {
+fn skips_neighbours_clones_and_broadcasts() {
     for layout in &Layout::ALL {
         let Message::Route(mut news) = only(layout, &vectors(layout)["add_net"]) else { panic!("a route") };
         for flag in [0x400, layout.flags.broadcast] {
@@ -79,7 +79,7 @@ fn neighbours_clones_and_broadcasts_are_no_routes() {
 }
 
 #[test]
-fn a_route_with_a_label_can_be_put_back() {
+fn route_with_label_is_restorable() {
     let openbsd = &Layout::OPENBSD;
     let vector = vectors(openbsd).remove("add_labelled").unwrap();
     let Message::Route(news) = only(openbsd, &vector) else { panic!("a route") };
@@ -94,12 +94,12 @@ fn a_route_with_a_label_can_be_put_back() {
     assert_eq!(hex(&bytes(Action::Add, openbsd)), hex(&vector));
     let Message::Route(gone) = only(openbsd, &bytes(Action::Delete, openbsd)) else { panic!("a route") };
     assert_eq!(gone.label, None, "a kernel finds it by the rest");
-    // Where there are none, a ledger of another system's does no harm.
+    // Systems without labels ignore a label in a ledger.
     assert!(!bytes(Action::Add, &Layout::NETBSD).windows(7).any(|part| part == b"pptpctl"));
 }
 
 #[test]
-fn what_could_not_be_put_back_is_said() {
+fn invalid_label_is_unrestorable() {
     let openbsd = &Layout::OPENBSD;
     let mut vector = vectors(openbsd).remove("add_labelled").unwrap();
     let place = vector.windows(7).position(|part| part == b"pptpctl").unwrap();
@@ -118,7 +118,7 @@ fn what_could_not_be_put_back_is_said() {
 }
 
 #[test]
-fn a_priority_that_does_not_exist_is_refused() {
+fn refuses_invalid_priority_and_missing_interface() {
     let mut route = Route::through("10.0.0.0/8".parse().unwrap(), "tun7");
     route.metric = 1024;
     let refused = from_route(&Layout::OPENBSD, Action::Add, &route, 0, &|_| Some(7)).unwrap_err();

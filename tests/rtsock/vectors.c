@@ -1,7 +1,7 @@
 /*
- * Routing messages as a system's own headers lay them out, for tests/rtsock/main.rs. contrib/cross headers compiles this
- * for each system and compares section "vectors" with the .hex file beside it (UPDATE_VECTORS=1 writes it anew).
- * Each vector: 24 bytes of name, 8 of length, the message, rounded up to 8.
+ * Routing messages in the layout of a system's own headers, for tests/rtsock/main.rs. contrib/cross headers
+ * compiles this file for each system and compares section "vectors" with SYSTEM.hex (UPDATE_VECTORS=1 rewrites
+ * it). Each vector: name (24 bytes), length (8 bytes), message, padded to a multiple of 8 bytes.
  */
 #include <sys/types.h>
 #include <sys/socket.h>
@@ -47,7 +47,7 @@ typedef struct sockaddr_in in4;
 #define HEADER(t, kind) .h = { .rtm_msglen = sizeof(t), .rtm_version = RTM_VERSION, .rtm_type = kind, \
 	HDRLEN(rtm_hdrlen, rt_msghdr)
 
-/* What this program sends. */
+/* Requests of this program. */
 typedef struct { struct rt_msghdr h; in4 dst, gw, mask; dl ifp; } add4;
 VECTOR(add_net, add4, { HEADER(add4, RTM_ADD) .rtm_index = 3, .rtm_seq = 7,
 	.rtm_flags = RTF_UP | RTF_GATEWAY | RTF_STATIC | OURS,
@@ -92,7 +92,7 @@ VECTOR(add_labelled, labelled, { HEADER(labelled, RTM_ADD) .rtm_index = 3, .rtm_
 	{ .a = { .sr_len = sizeof(struct sockaddr_rtlabel), .sr_label = "pptpctl" } } });
 #endif
 
-/* What a kernel says. The mask of a default route is cut to nothing. */
+/* Messages of a kernel. The mask of a default route has length 0. */
 typedef struct { struct rt_msghdr h; in4 dst, gw; char mask[8]; dl ifp; in4 ifa; } got4;
 VECTOR(got_default, got4, { HEADER(got4, RTM_GET) .rtm_index = 1, .rtm_pid = 4242, .rtm_seq = 12,
 #ifdef __OpenBSD__
@@ -103,7 +103,7 @@ VECTOR(got_default, got4, { HEADER(got4, RTM_GET) .rtm_index = 1, .rtm_pid = 424
 	.rtm_rmx = { .rmx_mtu = 1500 } },
 	IN4(0, 0, 0, 0), IN4(192, 0, 2, 1), { 0 }, DL_NAMED(1, "em0"), IN4(192, 0, 2, 10) });
 
-/* A mask of seven bytes, as radix trees keep them, and no interface but by number. */
+/* A mask of seven bytes, as the radix tree stores it, and an interface without a name. */
 typedef struct { struct rt_msghdr h; in4 dst; dl gw; unsigned char mask[8]; } cut4;
 VECTOR(news_connected, cut4, { HEADER(cut4, RTM_ADD) .rtm_index = 2,
 	.rtm_flags = RTF_UP | RTF_DONE, .rtm_addrs = RTA_DST | RTA_GATEWAY | RTA_NETMASK },
@@ -117,7 +117,7 @@ VECTOR(news_interface_down, ifinfo, { { .ifm_msglen = sizeof(ifinfo), .ifm_versi
 	.ifm_type = RTM_IFINFO, HDRLEN(ifm_hdrlen, if_msghdr) .ifm_index = 1, .ifm_flags = IFF_BROADCAST,
 	.ifm_data = { .ifi_mtu = 1500, .ifi_link_state = LINK_STATE_DOWN } } });
 
-/* FreeBSD's header is 20 bytes long: what follows it is not aligned. */
+/* FreeBSD's header has 20 bytes: the addresses after it are not aligned. */
 typedef struct __attribute__((packed)) { struct ifa_msghdr h; in4 mask; dl ifp; in4 ifa, brd; } ifa4;
 VECTOR(news_address, ifa4, { { .ifam_msglen = sizeof(ifa4), .ifam_version = RTM_VERSION,
 	.ifam_type = RTM_NEWADDR, HDRLEN(ifam_hdrlen, ifa_msghdr) .ifam_index = 4,

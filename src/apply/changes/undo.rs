@@ -1,7 +1,7 @@
-//! Undoing what stands in a ledger, for the tunnel that lives and for the one that has died.
+//! Undoes the entries of a ledger, for a running tunnel and for a dead supervisor's.
 //!
-//! Owns the order, and what another tunnel still needs. Does not own how a step is undone (`deeds`), nor which ledger
-//! (`session`, `recover`).
+//! Owns the order, and the check whether another tunnel still needs a step. Does not own how one step is
+//! undone (`steps`) or the choice of the ledger (`changes`, `recover`).
 
 use crate::apply::{
     ApplyError, Directories, Host,
@@ -11,8 +11,9 @@ use crate::apply::{
 };
 use crate::plan::{Key, PolicyStep, Step};
 
-/// Undoes the steps of a ledger of which `which` holds, network before transport, the last step first.
-/// `lock` is what a hook is run without; a dead tunnel's ledger is held all the time, or two would undo it at once.
+/// Undoes the steps of a ledger for which `which` holds, network before transport, the last step first.
+/// `lock` is released while a hook runs; recovery passes `None` and keeps its lock, or two processes could
+/// undo one ledger at once.
 pub(in crate::apply) fn undo_entries(
     host: &mut RouteCache<'_>,
     ledger: &mut Ledger,
@@ -47,7 +48,7 @@ pub(in crate::apply) fn undo_entry(
     let device = ledger.record().device.clone();
     let mut undo = || steps::undo(host, &entry.step, &entry.before, device.as_ref(), needed);
     let (undone, again) = match (&entry.step, lock) {
-        (Step::Hook(_), Some(lock)) => lock.aside(undo),
+        (Step::Hook(_), Some(lock)) => lock.while_released(undo),
         _ => (undo(), Ok(())),
     };
     let outcome = undone.map_err(|cause| ApplyError::undoing(&entry.step, cause));
@@ -56,13 +57,13 @@ pub(in crate::apply) fn undo_entry(
     outcome.and(noted).and(again)
 }
 
-/// Whether another tunnel's ledger holds a step with the same key.
+/// Returns whether another tunnel's ledger holds a step with the same key.
 fn needed_elsewhere(places: &Directories, own: &Ledger, key: &Key) -> bool {
     let ledgers = ledger::list(&places.state).unwrap_or_default();
     ledgers.iter().filter(|path| *path != own.path()).filter_map(|path| ledger::peek(path)).any(|record| {
         let here = record.header.boot == own.record().header.boot
-            && record.header.namespace().is(own.record().header.namespace());
-        // A route that was there for the other one is someone else's; that GRE was allowed was perhaps our doing.
+            && record.header.namespace().same_as(own.record().header.namespace());
+        // `Same`: the other tunnel does not own the route. For GRE, this tunnel may have changed the setting.
         let needs = |entry: &Entry| entry.before != PriorState::Same || *key == Key::AllowGre;
         here && record.entries.iter().any(|entry| entry.step.key() == *key && needs(entry))
     })

@@ -1,4 +1,4 @@
-//! What is in charge of this host's resolvers.
+//! Detects what manages this host's resolvers.
 
 use std::{
     os::unix::{fs::MetadataExt, net::UnixStream},
@@ -12,38 +12,38 @@ use crate::{
     plan::{Platform, RESOLV_CONF, Resolver},
 };
 
-/// Where systemd-resolved answers; it is there only while it runs.
+/// Socket of systemd-resolved; it accepts connections only while the daemon runs.
 const RESOLVED: &str = "/run/systemd/resolve/io.systemd.Resolve";
-/// Debian's resolvconf has it, openresolv has not.
+/// Exists with Debian's resolvconf, not with openresolv.
 const DEBIAN_RESOLVCONF: &str = "/etc/resolvconf/update.d";
 
-/// What can be seen of a host without asking anyone.
+/// The state of a host that the decision depends on, read without contacting a resolver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct ResolverEvidence {
-    /// systemd-resolved runs, in this network namespace.
+    /// Whether systemd-resolved runs in this network namespace.
     resolved: bool,
     resolvectl: bool,
-    /// Where resolvconf(8) leads, if it is there.
+    /// Resolved path of resolvconf(8), if it exists.
     resolvconf: Option<PathBuf>,
     debian_resolvconf: bool,
-    /// Where /etc/resolv.conf leads.
+    /// Resolved path of /etc/resolv.conf.
     target: Option<PathBuf>,
     content: Vec<u8>,
     nsswitch: String,
 }
 
-/// What is in charge.
+/// Returns what manages this host's resolvers.
 #[must_use]
 pub fn detect() -> Resolver {
     match Platform::host() {
-        Platform::Linux => decide(&look()),
+        Platform::Linux => decide(&gather_evidence()),
         Platform::OpenBsd => Resolver::Resolvd,
         Platform::FreeBsd | Platform::NetBsd => Resolver::Resolvconf,
     }
 }
 
-/// Whether systemd-resolved runs here. One that serves another network namespace would take our device's number
-/// for one of its own.
+/// Returns whether systemd-resolved runs in this network namespace. A daemon of another namespace would
+/// mistake our interface index for one of its own.
 pub(super) fn resolved_runs() -> bool {
     let Ok(socket) = UnixStream::connect(RESOLVED) else { return false };
     let Some(pid) = peer::pid(&socket) else { return true };
@@ -54,7 +54,7 @@ pub(super) fn resolved_runs() -> bool {
     }
 }
 
-fn look() -> ResolverEvidence {
+fn gather_evidence() -> ResolverEvidence {
     let program =
         |name: &str| Some(Program::find(name, &[])).filter(Program::is_there).map(|found| found.path);
     let target = files::target(Path::new(RESOLV_CONF)).ok();
@@ -83,9 +83,10 @@ fn decide(look: &ResolverEvidence) -> Resolver {
     if look.resolved && look.resolvectl && asked {
         return Resolver::Resolved;
     }
-    // systemd's resolvconf(1) is resolvectl(1) by another name, and would talk to nobody.
+    // systemd's resolvconf(1) is a link to resolvectl(1), which would reach no daemon.
     let real = look.resolvconf.as_ref().filter(|path| !path.ends_with("resolvectl"));
-    // Debian's writes a file of its own, which counts only when the system's leads there; openresolv writes that.
+    // Debian's writes a separate file, which matters only if /etc/resolv.conf links to it; openresolv writes
+    // /etc/resolv.conf itself.
     if real.is_some() && (!look.debian_resolvconf || within("/run/resolvconf")) {
         return Resolver::Resolvconf;
     }
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_that_is_really_asked() {
+    fn resolved_is_detected_only_when_it_is_queried() {
         let host =
             ResolverEvidence { content: b"nameserver 192.0.2.53\n".to_vec(), ..ResolverEvidence::default() };
         assert_eq!(decide(&host), Resolver::File);
@@ -110,9 +111,9 @@ mod tests {
             ..ResolverEvidence::default()
         };
         assert_eq!(decide(&stub("/run/systemd/resolve/stub-resolv.conf")), Resolver::Resolved);
-        // A copy of the stub, as some installers leave it.
+        // A copy of the stub file, as some installers leave it.
         assert_eq!(decide(&stub("/etc/resolv.conf")), Resolver::Resolved);
-        // It runs, and nobody asks it.
+        // The daemon runs, but programs do not query it.
         let idle =
             ResolverEvidence { content: b"nameserver 192.0.2.53\n".to_vec(), ..stub("/etc/resolv.conf") };
         assert_eq!(decide(&idle), Resolver::File);
@@ -121,13 +122,13 @@ mod tests {
             ..idle
         };
         assert_eq!(decide(&nss), Resolver::Resolved);
-        // It was stopped.
+        // The daemon was stopped.
         let stopped = ResolverEvidence { resolved: false, ..stub("/run/systemd/resolve/stub-resolv.conf") };
         assert_eq!(decide(&stopped), Resolver::File);
     }
 
     #[test]
-    fn a_resolvconf_that_writes_what_is_read() {
+    fn resolvconf_is_detected_only_when_its_file_is_read() {
         let with =
             |path: &str| ResolverEvidence { resolvconf: Some(path.into()), ..ResolverEvidence::default() };
         assert_eq!(decide(&with("/sbin/resolvconf")), Resolver::Resolvconf);

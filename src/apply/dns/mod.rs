@@ -1,7 +1,7 @@
-//! The resolvers of this host: which program is in charge of them, and what it is told.
+//! The resolvers of this host: which program manages them, and how they are set and restored.
 //!
-//! Owns the finding out ([`detect()`]) and one file per backend: runs of resolvectl(1), resolvconf(8) and route(8) with
-//! reading back, and the editing of resolv.conf(5). The words that the programs are given are `plan`'s.
+//! Owns the detection ([`detect()`]) and one file per backend: running resolvectl(1), resolvconf(8) and
+//! route(8) and verifying the result, and editing resolv.conf(5). The command lines are composed by `plan`.
 
 mod detect;
 mod openbsd;
@@ -19,15 +19,15 @@ use super::{
     Cause, Host, files,
     ledger::{Device, PriorState},
 };
-use crate::plan::{DnsStep, RESOLV_CONF, Resolver, Value, no_split};
+use crate::plan::{DnsStep, RESOLV_CONF, Resolver, Value, split_dns_refusal};
 
-/// What is at the place of a step now.
+/// Reads the state that a step would replace.
 ///
 /// # Errors
-/// Why the step must not be performed.
+/// Returns why the step must not be performed.
 pub(super) fn observe(_host: &mut dyn Host, step: &DnsStep) -> Result<PriorState, Cause> {
     let resolver = known(&step.resolver)?;
-    if let Some(why) = no_split(resolver, &step.domains, &known(&step.servers)?) {
+    if let Some(why) = split_dns_refusal(resolver, &step.domains, &known(&step.servers)?) {
         return Err(Cause::Taken(why));
     }
     match resolver {
@@ -37,7 +37,7 @@ pub(super) fn observe(_host: &mut dyn Host, step: &DnsStep) -> Result<PriorState
     }
 }
 
-/// Performs a step whose place holds `before`, and reads back what came of it.
+/// Performs a step that replaces `before`, and verifies the result.
 pub(super) fn perform(host: &mut dyn Host, step: &DnsStep, before: &PriorState) -> Result<(), Cause> {
     if let PriorState::File(saved) = before {
         return resolv_conf::perform(host, step, saved);
@@ -49,8 +49,8 @@ pub(super) fn perform(host: &mut dyn Host, step: &DnsStep, before: &PriorState) 
     }
 }
 
-/// Performs a step again that is in force, if something took its effect away meanwhile. A file that another program
-/// has written since is left alone: what would have to be put back is no longer what the ledger says.
+/// Performs a step in force again if its effect is gone. A file that another program has written since is
+/// left alone: the content to restore would no longer be the one in the ledger.
 pub(super) fn renew(host: &mut dyn Host, step: &DnsStep, before: &PriorState) -> Result<(), Cause> {
     match before {
         PriorState::File(_) => Ok(()),
@@ -59,7 +59,7 @@ pub(super) fn renew(host: &mut dyn Host, step: &DnsStep, before: &PriorState) ->
     }
 }
 
-/// Undoes a step. What is gone already is fine; what someone else changed meanwhile stays.
+/// Undoes a step. A setting that is already gone is not an error; one that another program changed stays.
 pub(super) fn undo(
     host: &mut dyn Host,
     step: &DnsStep,
@@ -77,22 +77,22 @@ pub(super) fn undo(
     }
 }
 
-/// Why a step that was performed is not in force, if so.
+/// Returns why a performed step is not in force, if so.
 ///
 /// # Errors
-/// When it could not be found out.
+/// Returns an error if the state could not be read.
 pub(super) fn problem(host: &mut dyn Host, step: &DnsStep) -> Result<Option<String>, Cause> {
     let servers = known(&step.servers)?;
     match known(&step.resolver)? {
         Resolver::File => Ok(resolv_conf::problem(step, &servers)),
         Resolver::Resolvconf => Ok(resolvconf::problem(&servers)),
         Resolver::Resolved => resolved::problem(host, step, &servers),
-        // resolvd(8) reads the proposal in its own time.
+        // resolvd(8) processes the proposal asynchronously.
         Resolver::Resolvd | Resolver::Unwind => Ok(None),
     }
 }
 
-/// The file whose change can take a step in force out of force, if there is one.
+/// Returns the file whose change can disable a step in force, if there is one.
 pub(super) fn watched(step: &DnsStep) -> Option<std::path::PathBuf> {
     match step.resolver {
         Value::Known(Resolver::File) => files::target(&step.file).ok(),

@@ -1,4 +1,4 @@
-//! resolvd(8) and unwind(8) of OpenBSD, which take the proposals that route(8) sends for a device.
+//! resolvd(8) and unwind(8) of OpenBSD, which use the proposals that route(8) sends for a device.
 
 use super::program::{device_is_ours, run_all};
 use crate::{
@@ -18,7 +18,7 @@ pub(super) fn observe(resolver: Resolver) -> Result<PriorState, Cause> {
     }
 }
 
-/// They forget a device that is gone by themselves.
+/// Withdraws the proposals, unless the device is gone: both daemons then drop them by themselves.
 pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, device: Option<&Device>) -> Result<(), Cause> {
     if device_is_ours(host, step, device)? { run_all(host, step, &step.undo_programs()) } else { Ok(()) }
 }

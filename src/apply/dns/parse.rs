@@ -1,14 +1,14 @@
-//! Pure: what resolv.conf(5) and resolvectl(1) say, and our block in a resolv.conf(5).
+//! Parses resolv.conf(5) and the output of resolvectl(1), and edits our block in a resolv.conf(5). No I/O.
 //!
-//! Our block stands first, between two marks that name pptpctl and the profile. Lines that would count beside it
-//! are made comments that say so. Taking the block out and the comments back gives the very bytes that were there,
-//! also when someone has changed other lines meanwhile.
+//! Our block is at the start of the file, between two marks that name pptpctl and the profile. Other lines
+//! that would take effect are commented out with a mark. Removing the block and these marks restores the
+//! exact bytes, even if another program has changed other lines meanwhile.
 
 use std::net::IpAddr;
 
 use crate::plan::DnsStep;
 
-/// The addresses of the nameserver lines, in order.
+/// Returns the addresses of the nameserver lines, in order.
 pub(super) fn nameservers(content: &[u8]) -> Vec<IpAddr> {
     let text = String::from_utf8_lossy(content);
     let address = |line: &str| {
@@ -16,13 +16,13 @@ pub(super) fn nameservers(content: &[u8]) -> Vec<IpAddr> {
         if words.next()? != "nameserver" {
             return None;
         }
-        // fe80::1%eth0 asks by one device; that is another address for us.
+        // An address with a zone (fe80::1%eth0) is not a tunnel's resolver; ignore it.
         words.next()?.parse().ok()
     };
     text.lines().filter_map(address).collect()
 }
 
-/// The words that resolvectl(1) prints behind `Link 7 (tun0): `.
+/// Returns the words that resolvectl(1) prints after `Link 7 (tun0): `.
 pub(super) fn of_link(stdout: &str, tun: &str) -> Vec<String> {
     let mark = format!("({tun}):");
     let rest = stdout.lines().find_map(|line| line.split_once(&mark)).map(|(_, rest)| rest);
@@ -33,7 +33,7 @@ pub(super) fn has_address(words: &[String], address: IpAddr) -> bool {
     words.iter().any(|word| word.parse() == Ok(address))
 }
 
-/// For a sentence.
+/// Formats addresses for a message.
 pub(super) fn list(addresses: &[IpAddr]) -> String {
     match addresses {
         [] => "no resolver".to_owned(),
@@ -41,14 +41,14 @@ pub(super) fn list(addresses: &[IpAddr]) -> String {
     }
 }
 
-/// The profile whose block is in it.
+/// Returns the profile whose block the file contains, followed by `:`.
 pub(super) fn owner(content: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(content);
     let line = text.lines().find_map(|line| line.strip_prefix(BEGIN))?;
     line.split_whitespace().next().map(str::to_owned)
 }
 
-/// With our block in front.
+/// Returns the content with our block at its start.
 pub(super) fn with_block(content: &[u8], step: &DnsStep) -> Vec<u8> {
     let profile = &step.profile;
     let mut text = format!(
@@ -71,7 +71,7 @@ pub(super) fn with_block(content: &[u8], step: &DnsStep) -> Vec<u8> {
     bytes
 }
 
-/// Without our block; `None` when it is not there whole.
+/// Returns the content without our block; `None` if it has no complete block.
 pub(super) fn without_block(content: &[u8], profile: &str) -> Option<Vec<u8>> {
     let (begin, end) = (format!("{BEGIN}{profile}:"), format!("{END}{profile}"));
     let mut bytes = Vec::new();
@@ -88,7 +88,7 @@ pub(super) fn without_block(content: &[u8], profile: &str) -> Option<Vec<u8>> {
     found.then_some(bytes)
 }
 
-/// Whether a write of `to` over `from` in the same file stopped before the file was cut to its new length.
+/// Returns whether overwriting `from` with `to` in place stopped before the file was truncated.
 pub(super) fn is_torn(found: &[u8], from: &[u8], to: &[u8]) -> bool {
     found.len() == from.len() && found.strip_prefix(to).is_some_and(|rest| from.ends_with(rest))
 }

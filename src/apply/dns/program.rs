@@ -5,7 +5,7 @@ use crate::{
     plan::{DnsStep, Resolver, Value},
 };
 
-/// The commands of a step, ready to run; resolvconf(8) reads the resolvers from its standard input.
+/// Returns the commands of a step, ready to run; resolvconf(8) reads the resolvers from standard input.
 pub(super) fn programs(step: &DnsStep, all: &[Vec<String>]) -> Vec<Program> {
     let program = |argv: &Vec<String>| {
         let (name, args) = argv.split_first()?;
@@ -25,7 +25,7 @@ pub(super) fn run_all(host: &mut dyn Host, step: &DnsStep, all: &[Vec<String>]) 
     programs(step, all).iter().try_for_each(|program| run(host, program).map(drop))
 }
 
-/// Whether the device that a step was performed on is still there. A later device of the same name is another one.
+/// Returns whether the device that a step was performed on still exists, by name and index.
 pub(super) fn device_is_ours(
     host: &mut dyn Host,
     step: &DnsStep,

@@ -1,8 +1,8 @@
-//! resolv.conf(5) itself, where nothing better is in charge.
+//! Edits resolv.conf(5) itself, if no program manages it.
 //!
-//! The link is followed once, and what it leads to must be an ordinary file of root's. It is replaced by rename(2)
-//! where that can be, and written in place where it can't: a container's file is a mount of its own, and a file
-//! with several names must stay one. The marks in it say whose it is even when the ledger is lost.
+//! A symbolic link is resolved once; its target must be a regular file of root's. The file is replaced with
+//! rename(2) if possible, and else overwritten in place: in a container it may be a mount point, and hard
+//! links to it must stay intact. The marks in the file identify its owner even if the ledger is lost.
 
 use std::{
     io,
@@ -19,19 +19,19 @@ use crate::{
         Cause, Host,
         files::{self, FileOp, FoundFile, Ownership},
     },
-    plan::{DnsStep, MOST_SERVERS},
+    plan::{DnsStep, MAX_SERVERS},
 };
 
-/// A file as it was before us.
+/// A file as it was before the step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedFile {
-    /// Where the link led.
+    /// Resolved path of the file.
     pub path: PathBuf,
-    /// Each byte as the character of that number, so that any bytes survive JSON; `None` when there was no file.
+    /// Each byte as the character of that value, so that any bytes survive JSON; `None` if there was no file.
     pub content: Option<String>,
     /// Mode and owner.
     pub looks: Ownership,
-    /// So many of the directories that it is in were not there either: `/etc/netns/NAME` is nobody's before us.
+    /// Number of its parent directories that did not exist either, such as `/etc/netns/NAME`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missing: usize,
 }
@@ -48,7 +48,7 @@ impl SavedFile {
         Self { path, content, looks, missing: 0 }
     }
 
-    /// The directories that were not there, the outermost last.
+    /// Returns the directories that did not exist, the outermost last.
     fn directories(&self) -> Vec<&Path> {
         self.path.ancestors().skip(1).take(self.missing).collect()
     }
@@ -58,7 +58,7 @@ impl SavedFile {
     }
 }
 
-/// A file that we make.
+/// Mode and owner of a new file.
 const NEW: Ownership = Ownership { mode: 0o644, uid: 0, gid: 0 };
 
 pub(super) fn observe(step: &DnsStep) -> Result<SavedFile, Cause> {
@@ -75,7 +75,7 @@ pub(super) fn observe(step: &DnsStep) -> Result<SavedFile, Cause> {
         let missing = path.ancestors().skip(1).take_while(|dir| !dir.exists()).count();
         return Ok(SavedFile { looks, missing, ..SavedFile::of(path, None) });
     };
-    let Ownership { uid, mode, .. } = found.looks;
+    let Ownership { uid, mode, .. } = found.ownership;
     if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
         return Err(refuse(format!(
             "{} belongs to user {uid}, so a service keeps it and would write over us; see `dns.backend`",
@@ -86,7 +86,7 @@ pub(super) fn observe(step: &DnsStep) -> Result<SavedFile, Cause> {
         return Err(refuse(format!("{} can be written by others than root: chmod go-w it", path.display())));
     }
     match parse::owner(&found.content) {
-        // Its ledger is gone; the marks are enough.
+        // The ledger of that block is gone; its marks are enough to remove it.
         Some(owner) if owner.trim_end_matches(':') == step.profile => {
             let cleaned = parse::without_block(&found.content, &step.profile);
             let Some(cleaned) = cleaned else {
@@ -94,13 +94,13 @@ pub(super) fn observe(step: &DnsStep) -> Result<SavedFile, Cause> {
                     "the end of our own old block is missing: take it out by hand".to_owned(),
                 ));
             };
-            Ok(SavedFile::of(path, Some((cleaned, found.looks))))
+            Ok(SavedFile::of(path, Some((cleaned, found.ownership))))
         }
         Some(owner) => Err(Cause::Taken(format!(
             "{shown} belongs to the tunnel {}, which has put its resolvers there; one at a time",
             owner.trim_end_matches(':')
         ))),
-        None => Ok(SavedFile::of(path, Some((found.content, found.looks)))),
+        None => Ok(SavedFile::of(path, Some((found.content, found.ownership)))),
     }
 }
 
@@ -120,7 +120,7 @@ pub(super) fn perform(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) ->
         }
     }
     if now != wanted {
-        put(host, path, found.as_ref(), &wanted, saved.looks).map_err(failed)?;
+        write_content(host, path, found.as_ref(), &wanted, saved.looks).map_err(failed)?;
     }
     let read = files::read(path).map_err(failed)?.map(|found| found.content);
     if read.as_deref() == Some(wanted.as_slice()) {
@@ -133,7 +133,7 @@ pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) -> Re
     undo_file(host, step, saved)?;
     for dir in saved.directories() {
         match host.file(&FileOp::RemoveDirectory { path: dir }) {
-            // Someone else has put something there since, and it is theirs now.
+            // Another program has put a file there since; the directory stays.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => break,
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Cause::File { path: dir.to_owned(), error });
@@ -147,13 +147,13 @@ pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) -> Re
 fn undo_file(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
     let path = &saved.path;
     let failed = |error| Cause::File { path: path.clone(), error };
-    // A write that was cut short has left it.
+    // An interrupted write may have left a draft.
     match host.file(&FileOp::Remove { path: &draft(path) }) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
     let found = match files::read(path) {
-        // Someone has put a link or something odder in its place: it is theirs.
+        // Another program has replaced the file with a symbolic link, which stays.
         Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => return Ok(()),
         found => found.map_err(failed)?,
     };
@@ -173,21 +173,21 @@ fn undo_file(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) -> Result<(
         );
         cleaned
     } else {
-        // Written anew by someone else: what we put there is gone already.
+        // Another program has rewritten the file, and our block is gone.
         return Ok(());
     };
     if saved.content.is_none() && wanted.is_empty() {
         return host.file(&FileOp::Remove { path }).map_err(failed);
     }
-    put(host, path, Some(&found), &wanted, found.looks).map_err(failed)
+    write_content(host, path, Some(&found), &wanted, found.ownership).map_err(failed)
 }
 
-/// Why our resolvers are not those that programs find in the file.
+/// Returns a message if the resolvers in the file are not ours.
 pub(super) fn problem(step: &DnsStep, servers: &[IpAddr]) -> Option<String> {
     let found = files::target(&step.file).and_then(|target| files::read(&target)).ok().flatten();
     let content = found.map(|found| found.content).unwrap_or_default();
     let now = parse::nameservers(&content);
-    let asked = |all: &[IpAddr]| all.iter().take(MOST_SERVERS).copied().collect::<Vec<_>>();
+    let asked = |all: &[IpAddr]| all.iter().take(MAX_SERVERS).copied().collect::<Vec<_>>();
     if asked(&now) == asked(servers) {
         return None;
     }
@@ -201,8 +201,8 @@ pub(super) fn problem(step: &DnsStep, servers: &[IpAddr]) -> Option<String> {
     ))
 }
 
-/// Puts a content in place: at once where possible.
-fn put(
+/// Writes the content of a file: atomically if possible.
+fn write_content(
     host: &mut dyn Host,
     path: &Path,
     found: Option<&FoundFile>,
@@ -224,7 +224,7 @@ fn put(
             Err(error) => error,
         };
         let _none = host.file(&FileOp::Remove { path: &draft });
-        if found.is_none() || !is_of_the_place(&refused) {
+        if found.is_none() || !is_directory_error(&refused) {
             return Err(refused);
         }
     }
@@ -236,14 +236,14 @@ fn put(
     Ok(())
 }
 
-/// Whether it is not the file that refuses, but the directory or the mount that it is in.
-fn is_of_the_place(error: &io::Error) -> bool {
+/// Returns whether the directory or mount, not the file itself, refused the operation.
+fn is_directory_error(error: &io::Error) -> bool {
     [Errno::EBUSY, Errno::EXDEV, Errno::EROFS, Errno::EACCES, Errno::EPERM]
         .iter()
         .any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
-/// Beside the file, so that it can take its place by rename(2).
+/// Returns the draft's path: in the same directory, so that rename(2) works.
 fn draft(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.pptpctl"))

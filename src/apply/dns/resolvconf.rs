@@ -14,16 +14,16 @@ use crate::{
 pub(super) fn undo(host: &mut dyn Host, step: &DnsStep) -> Result<(), Cause> {
     for program in programs(step, &step.undo_programs()) {
         let output = match host.run(&program) {
-            // It was removed from this host, and what it knew with it.
+            // resolvconf(8) was removed from this host, and its data with it.
             Err(ProgramError::Missing { .. }) => return Ok(()),
             output => output?,
         };
-        // openresolv says so when there is nothing to delete.
+        // openresolv reports this if there is nothing to delete.
         if !output.stderr.contains("No resolv.conf for interface") {
             output.or_failed(&program)?;
         }
     }
-    // A file that was made before a reboot, or by a run that was killed: resolvconf(8) sees no reason to write it anew.
+    // Force a rewrite: resolvconf(8) skips it for a file from before a reboot or from a killed run.
     let found = nameservers();
     if step.servers.known().into_iter().flatten().any(|server| found.contains(server)) {
         run(host, &Program::find("resolvconf", &["-u"]))?;
@@ -31,17 +31,17 @@ pub(super) fn undo(host: &mut dyn Host, step: &DnsStep) -> Result<(), Cause> {
     Ok(())
 }
 
-/// Compares the first resolver in resolv.conf(5) with what resolvconf(8) was told.
+/// Compares the first resolver in resolv.conf(5) with the one passed to resolvconf(8).
 pub(super) fn problem(servers: &[IpAddr]) -> Option<String> {
     let found = nameservers();
-    // A resolver on this host that resolvconf(8) has told about ours.
+    // A resolver on this host, to which resolvconf(8) has forwarded ours.
     let local = found.first().is_some_and(IpAddr::is_loopback);
     let ours = found.first().is_some_and(|first| Some(first) == servers.first());
     (!ours && !local)
         .then(|| format!("{RESOLV_CONF} has {} first, not what resolvconf was told", parse::list(&found)))
 }
 
-/// The resolvers in resolv.conf(5), which programs of this host ask.
+/// Returns the resolvers in resolv.conf(5), which programs on this host query.
 fn nameservers() -> Vec<IpAddr> {
     let target = files::target(Path::new(RESOLV_CONF));
     let found = target.and_then(|target| files::read(&target)).ok().flatten();

@@ -11,14 +11,14 @@ use crate::{
     plan::DnsStep,
 };
 
-/// It forgets a device that is gone by itself.
+/// Reverts the settings of the device; for a device that is gone, systemd-resolved drops them by itself.
 pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, device: Option<&Device>) -> Result<(), Cause> {
     if !device_is_ours(host, step, device)? {
         return Ok(());
     }
     for program in programs(step, &step.undo_programs()) {
         match run(host, &program) {
-            // A daemon that has ended has forgotten it too.
+            // A daemon that has exited has dropped the settings too.
             Err(_) if !detect::resolved_runs() => {}
             outcome => drop(outcome?),
         }
@@ -26,7 +26,7 @@ pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, device: Option<&Device>)
     Ok(())
 }
 
-/// Compares what resolvectl(1) shows for the device with what it was told.
+/// Compares the resolvers and domains that resolvectl(1) shows for the device with those that were set.
 pub(super) fn problem(
     host: &mut dyn Host,
     step: &DnsStep,

@@ -1,5 +1,5 @@
-//! Packet filters: the tables of nftables and the anchors of pf that a plan asks for, loaded by nft(8) and
-//! pfctl(8). What they hold is `plan`'s.
+//! Packet filters: loads the nftables tables and pf anchors of a plan with nft(8) and pfctl(8). The rules
+//! themselves are composed by `plan`.
 
 mod nft;
 mod pf;
@@ -14,20 +14,21 @@ use super::{
 };
 use crate::plan::{Clamp, FirewallStep, Platform};
 
-/// What is at the place of a step now.
+/// Checks that the table or anchor of a step is free.
 ///
 /// # Errors
-/// [`Cause::Taken`] when there is something that we did not put there; that the filter could not be asked.
+/// Returns [`Cause::Taken`] if another program has put something there, or the error of a failed filter
+/// program.
 pub(super) fn observe(host: &mut dyn Host, step: &FirewallStep) -> Result<PriorState, Cause> {
     let seen = match step {
         FirewallStep::Nft { table, .. } => nft::observe(host, table),
         FirewallStep::Pf { anchor, .. } => pf::observe(host, anchor),
     };
-    unless_by_default(step, seen)?;
+    tolerate_default_clamp(step, seen)?;
     Ok(PriorState::Nothing)
 }
 
-/// Performs a step. What a person should know about how it went is added to `notes`.
+/// Performs a step. Warnings for the user are added to `notes`.
 pub(super) fn perform(
     host: &mut dyn Host,
     step: &FirewallStep,
@@ -36,7 +37,7 @@ pub(super) fn perform(
     match step {
         FirewallStep::Nft { file, .. } => {
             file.as_deref().map_or(Ok(()), check_file)?;
-            if let Some(error) = unless_by_default(step, nft::load(host, step))? {
+            if let Some(error) = tolerate_default_clamp(step, nft::load(host, step))? {
                 notes.push(format!(
                     "TCP segment sizes are not clamped ({error}): what this host forwards into the tunnel may stall; \
                      mss = \"off\" does without"
@@ -49,14 +50,13 @@ pub(super) fn perform(
                 check_file(file)?;
             }
             pf::load(host, anchor, rules, macros)?;
-            notes.extend(pf::doubts(host, anchor, rules, Platform::host()));
+            notes.extend(pf::warnings(host, anchor, rules, Platform::host()));
             Ok(())
         }
     }
 }
 
-/// Performs a step again that is in force, if someone has taken its effect away meanwhile (a reload of the host's
-/// own rules flushes all of them).
+/// Performs a step in force again if its effect is gone (reloading the host's own rules flushes all tables).
 pub(super) fn renew(host: &mut dyn Host, step: &FirewallStep) -> Result<(), Cause> {
     match step {
         FirewallStep::Nft { table, .. } => {
@@ -64,33 +64,36 @@ pub(super) fn renew(host: &mut dyn Host, step: &FirewallStep) -> Result<(), Caus
                 Ok(false) => nft::load(host, step),
                 seen => seen.map(drop),
             };
-            unless_by_default(step, renewed).map(drop)
+            tolerate_default_clamp(step, renewed).map(drop)
         }
-        // pfctl -F rules leaves anchors alone.
+        // `pfctl -F rules` does not flush anchors.
         FirewallStep::Pf { .. } => Ok(()),
     }
 }
 
-/// Undoes a step. What is gone already is fine.
+/// Undoes a step. A table that is already gone is not an error.
 pub(super) fn undo(host: &mut dyn Host, step: &FirewallStep, device: Option<&Device>) -> Result<(), Cause> {
     match step {
         FirewallStep::Nft { table, .. } => match nft::remove(host, table) {
             Ok(()) => Ok(()),
-            // Not every kernel has tables of this family, and then it has none of this name.
+            // A kernel without tables of this family has none of this name.
             Err(refused) => match nft::is_there(host, table) {
                 Ok(false) => Ok(()),
                 Ok(true) => Err(refused),
-                // Nor could it be looked at: what was tried by default was most likely never there.
-                Err(_) => unless_by_default(step, Err(refused)).map(drop),
+                // The tables can't be listed either: the table of a default clamp most likely never existed.
+                Err(_) => tolerate_default_clamp(step, Err(refused)).map(drop),
             },
         },
         FirewallStep::Pf { anchor, macros, .. } => pf::flush(host, anchor, macros, device),
     }
 }
 
-/// What nobody has asked for in so many words (clamping where pppd(8) moves the packets) is done without, on a host
-/// whose nft(8) or kernel can't do it: the reason, when it is.
-fn unless_by_default(step: &FirewallStep, outcome: Result<(), Cause>) -> Result<Option<ProgramError>, Cause> {
+/// Tolerates the failure of a step that the user did not request (the default MSS clamp for pppd(8)) on a
+/// host whose nft(8) or kernel does not support it; returns that error.
+fn tolerate_default_clamp(
+    step: &FirewallStep,
+    outcome: Result<(), Cause>,
+) -> Result<Option<ProgramError>, Cause> {
     let by_default =
         matches!(step, FirewallStep::Nft { file: None, nat: false, mss: Some(Clamp::Mtu(_)), .. });
     match outcome {
@@ -99,7 +102,7 @@ fn unless_by_default(step: &FirewallStep, outcome: Result<(), Cause>) -> Result<
     }
 }
 
-/// The rules are loaded by root: whoever may write the file is as good as root.
+/// Root loads the rules: a user who may write the file could act as root.
 fn check_file(path: &Path) -> Result<(), Cause> {
     let failed = |error| Cause::File { path: path.to_owned(), error };
     let found = std::fs::metadata(path).map_err(failed)?;

@@ -1,11 +1,11 @@
-//! A table of nftables: checked, then loaded in one transaction, deleted as a whole.
+//! An nftables table: checked, loaded in one transaction, and deleted as a whole.
 
 use std::path::Path;
 
 use super::super::{Cause, Host, Output, Program};
 use crate::plan::{self, FirewallStep};
 
-/// Refuses a table of that name that someone else has made.
+/// Refuses a table of that name that another program has made.
 pub(super) fn observe(host: &mut dyn Host, table: &str) -> Result<(), Cause> {
     if is_there(host, table)? {
         return Err(Cause::Taken(format!(
@@ -22,7 +22,7 @@ pub(super) fn is_there(host: &mut dyn Host, table: &str) -> Result<bool, Cause> 
     Ok(tables.lines().any(|line| line.trim() == format!("table inet {table}")))
 }
 
-/// The check comes first, so that nothing at all happens to the kernel for a file with a mistake.
+/// Checks the rules first, so that a file with an error does not touch the kernel's tables.
 pub(super) fn load(host: &mut dyn Host, step: &FirewallStep) -> Result<(), Cause> {
     if let FirewallStep::Nft { file: Some(file), .. } = step {
         stays_inside(file)?;
@@ -32,8 +32,8 @@ pub(super) fn load(host: &mut dyn Host, step: &FirewallStep) -> Result<(), Cause
     feed(host, &["-f", "-"], &text)
 }
 
-/// Whether or not it is there: adding a table that is there changes nothing, and the deletion is in the same
-/// transaction.
+/// Deletes the table, whether or not it exists: adding an existing table changes nothing, and the deletion is
+/// in the same transaction.
 pub(super) fn remove(host: &mut dyn Host, table: &str) -> Result<(), Cause> {
     feed(host, &["-f", "-"], &plan::nft_removal(table))
 }
@@ -41,7 +41,7 @@ pub(super) fn remove(host: &mut dyn Host, table: &str) -> Result<(), Cause> {
 fn feed(host: &mut dyn Host, args: &[&str], text: &str) -> Result<(), Cause> {
     let program = Program::find("nft", args).with_input(text);
     let output = host.run(&program)?;
-    // The line of our wrapper that includes the person's file says nothing to the person.
+    // The line of our wrapper that includes the user's file means nothing to the user.
     let stderr: Vec<&str> =
         output.stderr.lines().filter(|line| !line.starts_with("In file included from /dev/stdin")).collect();
     let output = Output { stderr: stderr.join("\n"), ..output };
@@ -49,11 +49,11 @@ fn feed(host: &mut dyn Host, args: &[&str], text: &str) -> Result<(), Cause> {
     Ok(())
 }
 
-/// A file with one closing brace too many would end our table and go on outside, where nothing is undone.
+/// Refuses a file with an extra `}`: the rules after it would be outside our table and never be undone.
 fn stays_inside(file: &Path) -> Result<(), Cause> {
     let failed = |error| Cause::File { path: file.to_owned(), error };
     let text = std::fs::read_to_string(file).map_err(failed)?;
-    match first_brace_too_many(&text) {
+    match first_unbalanced_brace(&text) {
         None => Ok(()),
         Some(line) => Err(Cause::Taken(format!(
             "{}:{line}: this brace closes the table that the rules are loaded into; \
@@ -63,8 +63,8 @@ fn stays_inside(file: &Path) -> Result<(), Cause> {
     }
 }
 
-/// The line of the first `}` that nothing in the text has opened.
-pub(super) fn first_brace_too_many(text: &str) -> Option<usize> {
+/// Returns the line of the first `}` that has no opening brace.
+pub(super) fn first_unbalanced_brace(text: &str) -> Option<usize> {
     let mut depth = 0_usize;
     for (number, line) in text.lines().enumerate() {
         let mut quoted = false;

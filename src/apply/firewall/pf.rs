@@ -1,12 +1,12 @@
-//! An anchor of pf: checked, then loaded, flushed with the states of the tunnel. The main ruleset is only looked at.
+//! A pf anchor: checked, loaded, and flushed with the tunnel's states. The main ruleset is only read.
 
 use super::super::{Cause, Host, Output, Program, ProgramError, ledger::Device};
 use crate::plan::{Macros, PfRules, Platform};
 
-/// Refuses an anchor that holds something: it could not be put back.
+/// Refuses an anchor that already holds rules: they could not be restored.
 pub(super) fn observe(host: &mut dyn Host, anchor: &str) -> Result<(), Cause> {
     for kind in ["rules", "nat"] {
-        // The status is no test: it is 0 for an anchor that is not there, and OpenBSD has no -s nat.
+        // Ignore the exit status: it is 0 for an anchor that does not exist, and OpenBSD has no `-s nat`.
         let output = pfctl(host, &["-q", "-a", anchor, "-s", kind], None)?;
         if output.success() && !output.stdout.trim().is_empty() {
             return Err(Cause::Taken(format!(
@@ -34,8 +34,13 @@ pub(super) fn load(host: &mut dyn Host, anchor: &str, rules: &PfRules, macros: &
     Ok(())
 }
 
-/// What may keep the rules from being evaluated, as far as the main ruleset shows it.
-pub(super) fn doubts(host: &mut dyn Host, anchor: &str, rules: &PfRules, platform: Platform) -> Vec<String> {
+/// Returns reasons why the rules may not be evaluated, as far as the main ruleset shows them.
+pub(super) fn warnings(
+    host: &mut dyn Host,
+    anchor: &str,
+    rules: &PfRules,
+    platform: Platform,
+) -> Vec<String> {
     let mut doubts = Vec::new();
     let mut ask = |kind| pfctl(host, &["-q", "-s", kind], None).unwrap_or_default().stdout;
     if ask("info").lines().any(|line| line.starts_with("Status: Disabled")) {
@@ -44,7 +49,7 @@ pub(super) fn doubts(host: &mut dyn Host, anchor: &str, rules: &PfRules, platfor
     let mut missing = Vec::new();
     for &kind in rules.anchors(platform) {
         let list = ask(if kind == "anchor" { "rules" } else { "nat" });
-        if !list.lines().any(|line| calls(line, kind, anchor)) {
+        if !list.lines().any(|line| evaluates(line, kind, anchor)) {
             missing.push(format!("{kind} \"{}\"", pattern(anchor)));
         }
     }
@@ -55,8 +60,8 @@ pub(super) fn doubts(host: &mut dyn Host, anchor: &str, rules: &PfRules, platfor
     doubts
 }
 
-/// Takes the rules away, and what pf remembers of connections through the tunnel: they would go on by the rules
-/// that made them, and their addresses are not ours any more.
+/// Flushes the rules and pf's states of connections through the tunnel: states keep following the rules that
+/// created them, and their addresses no longer belong to this host.
 pub(super) fn flush(
     host: &mut dyn Host,
     anchor: &str,
@@ -67,11 +72,11 @@ pub(super) fn flush(
     if let Some(tun) = macros.tun.known()
         && is_ours(host, tun, device)?
     {
-        // States that are bound to the interface.
+        // Kill the states that are bound to the interface.
         must(host, &["-q", "-i", tun, "-F", "state"], None)?;
     }
     if let Some(local) = macros.local.known() {
-        // Floating ones, as they are unless pf.conf says otherwise: from our address, and to it.
+        // Kill the floating states (pf's default) from our address and to it.
         let local = local.to_string();
         must(host, &["-q", "-k", &local], None)?;
         must(host, &["-q", "-k", "0.0.0.0/0", "-k", &local], None)?;
@@ -79,7 +84,7 @@ pub(super) fn flush(
     Ok(())
 }
 
-/// Whether no other tunnel has taken the device's name meanwhile.
+/// Returns whether no other tunnel has taken over the device's name.
 fn is_ours(host: &mut dyn Host, tun: &str, device: Option<&Device>) -> Result<bool, Cause> {
     let found = host.link(tun)?;
     Ok(found.is_none_or(|link| device.is_some_and(|device| device.name == tun && device.index == link.index)))
@@ -103,13 +108,13 @@ fn program(args: &[&str], input: Option<&str>) -> Program {
     }
 }
 
-/// The main ruleset's name for an anchor: one below `pptpctl/` is called together with its neighbours.
+/// Returns the main ruleset's name for an anchor: those below `pptpctl/` are called together.
 fn pattern(anchor: &str) -> String {
     anchor.rsplit_once('/').map_or_else(|| anchor.to_owned(), |(above, _)| format!("{above}/*"))
 }
 
-/// Whether a rule, as `pfctl -s` prints it, evaluates the anchor.
-pub(super) fn calls(line: &str, kind: &str, anchor: &str) -> bool {
+/// Returns whether a rule, as `pfctl -s` prints it, evaluates the anchor.
+pub(super) fn evaluates(line: &str, kind: &str, anchor: &str) -> bool {
     let mut words = line.split_whitespace();
     if words.next() != Some(kind) {
         return false;

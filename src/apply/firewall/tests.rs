@@ -9,9 +9,9 @@ use crate::{
     plan::{Clamp, Macros, Part, PfRules, Plan, Step, Value},
 };
 
-/// A pfctl(8) that stands in where there is no pf: it writes down how it was called, knows one anchor, and refuses a
-/// file in which `wrong` stands.
-const STAND_IN: &str = r#"#!/bin/sh
+/// A replacement for pfctl(8) on hosts without pf: it logs its arguments, stores one anchor, and refuses a
+/// file that contains `wrong`.
+const FAKE_PFCTL: &str = r#"#!/bin/sh
 cd "$(dirname "$0")"
 echo "pfctl $*" >> calls
 anchor= file= show= flush= check=
@@ -47,22 +47,22 @@ fi
 exit 0
 "#;
 
-/// A host of the model with the stand-in, in a directory of its own.
-struct Desk {
+/// A fake host with the replacement pfctl, in a temporary directory.
+struct Fixture {
     dir: tempfile::TempDir,
     model: FakeHost,
 }
 
-impl Desk {
+impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let stand_in = dir.path().join("pfctl");
-        fs::write(&stand_in, STAND_IN).unwrap();
+        fs::write(&stand_in, FAKE_PFCTL).unwrap();
         let model = FakeHost::new(HostState::default()).with_programs(Rc::new(move |program, _| {
             if program.name() != "pfctl" {
                 return Err(ProgramError::Missing { program: program.name() });
             }
-            // By the shell: a file that another test's child still has open for writing cannot be run itself (ETXTBSY).
+            // Run by the shell: executing a file that another test's child has open to write gives ETXTBSY.
             let args = [&[stand_in.display().to_string()], program.args.as_slice()].concat();
             super::super::Program { path: "/bin/sh".into(), args, ..program.clone() }.run()
         }));
@@ -76,7 +76,7 @@ impl Desk {
         file
     }
 
-    /// The calls since it was asked last.
+    /// Returns the pfctl calls since the last call of this function.
     fn calls(&self) -> String {
         let path = self.dir.path().join("calls");
         let text = fs::read_to_string(&path).unwrap_or_default();
@@ -120,15 +120,15 @@ fn open_tun() -> Plan {
 }
 
 #[test]
-fn an_anchor_is_checked_then_loaded_then_flushed_with_its_states() {
-    let desk = Desk::new();
+fn anchor_is_checked_loaded_then_flushed_with_states() {
+    let desk = Fixture::new();
     let file = desk.rules("pass in on $vpn_if from $vpn_peer\n");
     let mut session = desk.session();
     session.perform(&open_tun()).unwrap();
     session
         .perform(&plan(vec![pf("vpn", PfRules::File(file)), pf("pptpctl/vpn", PfRules::Nat)]))
         .unwrap_err();
-    // The stand-in has one anchor for all: the second is refused, because it holds something.
+    // The replacement stores one anchor for all names: the second is refused because the first holds rules.
     insta::assert_snapshot!(desk.calls(), @"
     pfctl -q -a vpn -s rules
     pfctl -q -a vpn -s nat
@@ -151,8 +151,8 @@ fn an_anchor_is_checked_then_loaded_then_flushed_with_its_states() {
 }
 
 #[test]
-fn translation_is_read_from_standard_input() {
-    let desk = Desk::new();
+fn nat_rules_are_loaded_from_standard_input() {
+    let desk = Fixture::new();
     let mut session = desk.session();
     session.perform(&plan(vec![pf("pptpctl/vpn", PfRules::NatTo)])).unwrap();
     insta::assert_snapshot!(desk.calls(), @"
@@ -166,7 +166,7 @@ fn translation_is_read_from_standard_input() {
     pfctl -q -s nat
     ");
     drop(session);
-    // Killed: another process undoes it, by the ledger alone.
+    // The supervisor was killed: another process undoes the step from the ledger alone.
     let recovery = recover(&desk.places(), &mut desk.model.clone(), &|_| false);
     assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
     assert!(!desk.loaded());
@@ -174,8 +174,8 @@ fn translation_is_read_from_standard_input() {
 }
 
 #[test]
-fn a_mistake_is_told_in_pfctls_words_and_nothing_is_loaded() {
-    let desk = Desk::new();
+fn syntax_error_is_reported_and_nothing_is_loaded() {
+    let desk = Fixture::new();
     let file = desk.rules("pass in all\nwrong\n");
     let mut session = desk.session();
     let error = session.perform(&plan(vec![pf("vpn", PfRules::File(file.clone()))])).unwrap_err().to_string();
@@ -190,8 +190,8 @@ fn a_mistake_is_told_in_pfctls_words_and_nothing_is_loaded() {
 }
 
 #[test]
-fn an_anchor_that_holds_something_is_left_alone() {
-    let desk = Desk::new();
+fn anchor_with_foreign_rules_is_left_alone() {
+    let desk = Fixture::new();
     fs::write(desk.dir.path().join("anchor"), "pass all\n").unwrap();
     let file = desk.rules("block all\n");
     let mut session = desk.session();
@@ -201,13 +201,13 @@ fn an_anchor_that_holds_something_is_left_alone() {
     assert!(desk.loaded(), "and not flushed either");
 }
 
-/// Killed before any call of pfctl, while the rules are loaded and while they are flushed.
+/// Kills the process before each call of pfctl, while the rules are loaded and while they are flushed.
 #[test]
-fn killed_at_every_call() {
+fn anchor_is_flushed_after_crash_at_any_pfctl_call() {
     let mut points = 0;
     for down in [false, true] {
         for budget in 0.. {
-            let desk = Desk::new();
+            let desk = Fixture::new();
             let file = desk.rules("pass all\n");
             let up = if down { usize::MAX } else { budget };
             let mut session = Changes::open(&desk.places(), "vpn", Box::new(desk.model.restart(up))).unwrap();
@@ -230,12 +230,12 @@ fn killed_at_every_call() {
 }
 
 #[test]
-fn a_main_ruleset_that_never_looks_there_is_told_of() {
-    let desk = Desk::new();
+fn warns_when_main_ruleset_does_not_call_the_anchor() {
+    let desk = Fixture::new();
     let main = |name: &str, text: &str| fs::write(desk.dir.path().join(name), text).unwrap();
     let file = PfRules::File(desk.rules("pass all\n"));
     let doubts = |anchor: &str, rules: &PfRules, platform| {
-        pf::doubts(&mut desk.model.clone(), anchor, rules, platform).join("\n")
+        pf::warnings(&mut desk.model.clone(), anchor, rules, platform).join("\n")
     };
     main("main-info", "Status: Disabled for 0 days 00:01:00          Debug: Urgent\n");
     insta::assert_snapshot!(doubts("vpn", &file, Platform::FreeBsd), @r#"
@@ -261,7 +261,7 @@ fn a_main_ruleset_that_never_looks_there_is_told_of() {
 }
 
 #[test]
-fn which_rules_evaluate_an_anchor() {
+fn anchor_rules_are_matched_by_name_and_kind() {
     for (line, kind, anchor, calls) in [
         ("anchor \"vpn\" all", "anchor", "vpn", true),
         ("anchor \"vpn\" on tun0 all {", "anchor", "vpn", true),
@@ -274,12 +274,12 @@ fn which_rules_evaluate_an_anchor() {
         ("anchor", "anchor", "vpn", false),
         ("", "anchor", "vpn", false),
     ] {
-        assert_eq!(pf::calls(line, kind, anchor), calls, "{line}");
+        assert_eq!(pf::evaluates(line, kind, anchor), calls, "{line}");
     }
 }
 
 #[test]
-fn the_brace_that_would_end_our_table() {
+fn finds_first_unbalanced_closing_brace() {
     for (text, line) in [
         ("chain x { }\n", None),
         ("chain x {\n}\n}\n", Some(3)),
@@ -289,7 +289,7 @@ fn the_brace_that_would_end_our_table() {
         ("chain x {", None),
         ("", None),
     ] {
-        assert_eq!(nft::first_brace_too_many(text), line, "{text:?}");
+        assert_eq!(nft::first_unbalanced_brace(text), line, "{text:?}");
     }
 }
 
@@ -301,13 +301,13 @@ fn nft(nat: bool, mss: Option<Clamp>) -> FirewallStep {
 }
 
 #[test]
-fn without_the_program_it_is_named() {
-    let desk = Desk::new();
+fn missing_nft_is_an_error_or_a_note() {
+    let desk = Fixture::new();
     let mut session = desk.session();
     let error = session.perform(&plan(vec![nft(true, None)])).unwrap_err().to_string();
     assert!(error.contains("nft: no such program"), "{error}");
     assert!(session.undo_all_and_close().is_empty(), "it was refused before anything was begun");
-    // What is only the default is done without.
+    // The default clamp is optional.
     let rules = nft(false, Some(Clamp::Mtu(Value::Known(1400))));
     let mut session = desk.session();
     session.perform(&plan(vec![rules.clone()])).unwrap();
@@ -316,10 +316,10 @@ fn without_the_program_it_is_named() {
     assert!(session.undo_all_and_close().is_empty());
 }
 
-/// A nft(8) whose kernel has no tables of the family inet, or none at all: what was asked for fails, what is only the
-/// default is noted, and neither has anything to complain about at the end.
+/// A replacement for nft(8) on a kernel without tables of the family inet, or without nftables: steps that
+/// the user requested fail, the default clamp adds a note, and undoing either reports no error.
 #[test]
-fn a_kernel_without_inet_tables() {
+fn default_clamp_is_skipped_without_inet_tables() {
     let clamp = |mss| nft(false, Some(mss));
     for lists in [true, false] {
         let refused = |code: i32, stderr: &str| {
@@ -335,7 +335,7 @@ fn a_kernel_without_inet_tables() {
                     ),
                 }
             }));
-        let desk = Desk { model, ..Desk::new() };
+        let desk = Fixture { model, ..Fixture::new() };
         for wanted in [nft(true, Some(Clamp::Mtu(Value::Known(1400)))), clamp(Clamp::Bytes(1300))] {
             let mut session = desk.session();
             let error = session.perform(&plan(vec![wanted])).unwrap_err().to_string();
@@ -354,14 +354,14 @@ fn a_kernel_without_inet_tables() {
     }
 }
 
-/// A table that is there and can't be taken away is told of, whoever wanted it.
+/// A table that exists and can't be deleted is reported, whether or not the user requested it.
 #[test]
-fn a_table_that_stays_is_told_of() {
+fn undeletable_table_is_reported() {
     let model = FakeHost::new(HostState::default()).with_programs(Rc::new(|program, state| {
         let input = String::from_utf8_lossy(program.input.as_deref().unwrap_or_default()).into_owned();
         let done =
             |stdout: &str| Ok(Output { code: Some(0), stdout: stdout.to_owned(), stderr: String::new() });
-        // A device stands for the table.
+        // A link of the fake host represents the table.
         match (program.args[0].as_str(), state.links.is_empty()) {
             ("list", false) => done("table inet pptpctl_vpn\n"),
             ("-f", true) => {
@@ -374,7 +374,7 @@ fn a_table_that_stays_is_told_of() {
             _ => done(""),
         }
     }));
-    let desk = Desk { model, ..Desk::new() };
+    let desk = Fixture { model, ..Fixture::new() };
     let mut session = desk.session();
     session.perform(&plan(vec![nft(false, Some(Clamp::Mtu(Value::Known(1400))))])).unwrap();
     assert!(session.take_notes().is_empty());

@@ -10,7 +10,7 @@ use super::{
 use crate::plan::Value;
 
 #[test]
-fn a_program_that_others_could_change_is_not_run() {
+fn program_writable_by_others_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = dir.path().join("hook");
@@ -28,7 +28,7 @@ fn a_program_that_others_could_change_is_not_run() {
     mode(dir.path(), 0o1777);
     trusted(&program).unwrap();
 
-    // A link in a place where anyone may change it.
+    // A symbolic link in a directory that becomes world-writable.
     let open = dir.path().join("open");
     fs::create_dir(&open).unwrap();
     std::os::unix::fs::symlink(&program, open.join("link")).unwrap();
@@ -40,7 +40,7 @@ fn a_program_that_others_could_change_is_not_run() {
 }
 
 #[test]
-fn up_then_down_with_the_same_words() {
+fn up_and_down_hooks_get_the_same_environment() {
     let runs: Rc<RefCell<Vec<Program>>> = Rc::default();
     let seen = Rc::clone(&runs);
     let mut model = FakeHost::new(HostState::default()).with_programs(Rc::new(move |program, _| {
@@ -66,7 +66,7 @@ fn up_then_down_with_the_same_words() {
 }
 
 #[test]
-fn one_that_fails_says_how_in_its_own_words() {
+fn failed_hook_reports_its_stderr() {
     let mut model = FakeHost::new(HostState::default()).with_programs(Rc::new(|_, _| {
         Ok(Output { code: Some(3), stdout: String::new(), stderr: "no such share\n".into() })
     }));

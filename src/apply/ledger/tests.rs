@@ -1,4 +1,4 @@
-//! What is written is what is read, whatever the step; and no bytes in the file harm the reader.
+//! Any step survives a write and a read of the ledger, and any bytes in the file are handled.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ enum Deed {
     Intend(Part, Box<Step>, PriorState, Option<Index>),
     Device(Device),
     Undone(Index),
-    /// The file is written anew, with what is in force.
+    /// Rewrites the file with the steps in force.
     Compact,
 }
 
@@ -32,7 +32,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn what_is_written_is_read(profile in "[a-z0-9-]{1,20}", deeds in vec(deed(), 0..12)) {
+    fn ledger_round_trips_through_json(profile in "[a-z0-9-]{1,20}", deeds in vec(deed(), 0..12)) {
         let dir = tempfile::tempdir().unwrap();
         let mut ledger = new_ledger(dir.path(), &profile);
         for deed in deeds {
@@ -61,9 +61,9 @@ proptest! {
         prop_assert_eq!(&theirs.garbled, &[0_usize; 0]);
     }
 
-    /// A ledger with bytes changed is read as far as it goes or refused; what is written to it then can be read.
+    /// A corrupted ledger is parsed as far as possible or refused; lines appended to it can be read.
     #[test]
-    fn a_spoilt_ledger_harms_nobody(
+    fn corrupted_ledger_stays_appendable(
         deeds in vec((step(), before()), 1..5),
         changes in vec((any::<Index>(), any::<u8>()), 1..6),
         tail in vec(any::<u8>(), 0..40),
@@ -81,7 +81,7 @@ proptest! {
         }
         bytes.extend(tail);
         fs::write(ledger.path(), bytes).unwrap();
-        // Nothing but a spoilt line end can spoil the header, and then it is refused, or was never whole.
+        // Only a corrupted line end can corrupt the header; it is then refused, or counts as incomplete.
         let Ok(Some(mut spoilt)) = Ledger::open(ledger.path()) else { return Ok(()) };
         let step = Step::RemoveDefault { ipv6: true };
         spoilt.intend(Part::Network, &step, PriorState::Nothing, None).unwrap();
@@ -91,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_break_the_reader(bytes in vec(any::<u8>(), 0..300)) {
+    fn reader_accepts_arbitrary_bytes(bytes in vec(any::<u8>(), 0..300)) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vpn.ledger");
         fs::write(&path, &bytes).unwrap();
@@ -102,7 +102,7 @@ proptest! {
 
 fn new_ledger(dir: &Path, profile: &str) -> Ledger {
     let places = Directories { run: dir.to_owned(), state: dir.to_owned() };
-    Ledger::create(&places, Header::here(profile)).unwrap()
+    Ledger::create(&places, Header::of_this_process(profile)).unwrap()
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -117,7 +117,7 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-/// Boxed: all the possibilities side by side are more than a test's stack holds.
+/// Boxed: a strategy of all alternatives inline overflows a test's stack.
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![9 => plain_step().boxed(), 3 => policy().prop_map(Step::Policy).boxed()]
 }
@@ -257,9 +257,9 @@ fn route() -> impl Strategy<Value = Route> {
         })
 }
 
-/// A crash between the two halves of a compaction leaves a second file, which goes with the first.
+/// A crash before the rename of a compaction leaves a draft, which is removed with the ledger.
 #[test]
-fn a_compaction_that_was_cut_short_leaves_nothing() {
+fn close_removes_draft_of_interrupted_compaction() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = new_ledger(dir.path(), "vpn");
     let path = ledger.path().to_owned();
@@ -269,9 +269,9 @@ fn a_compaction_that_was_cut_short_leaves_nothing() {
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
 }
 
-/// Whoever can put a file there would have root do what is in it.
+/// A writable state directory would let another user choose what root undoes.
 #[test]
-fn a_state_directory_that_others_can_write_is_not_used() {
+fn state_directory_writable_by_others_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     StateLock::take(dir.path()).unwrap();
@@ -284,7 +284,7 @@ fn a_state_directory_that_others_can_write_is_not_used() {
 }
 
 #[test]
-fn what_is_no_ledger_is_told_with_what_to_do() {
+fn invalid_ledger_error_says_to_remove_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vpn.ledger");
     fs::write(&path, "\u{fffd}garbage\n").unwrap();
@@ -292,9 +292,9 @@ fn what_is_no_ledger_is_told_with_what_to_do() {
     assert!(refused.contains("not a ledger") && refused.contains("remove it"), "{refused}");
 }
 
-/// A country's list of networks: the ledger is not written anew for each of them.
+/// As with a country's list of networks: the ledger is not rewritten for each of its routes.
 #[test]
-fn a_long_ledger_is_not_written_anew_with_every_line() {
+fn long_ledger_is_not_compacted_for_every_line() {
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = new_ledger(dir.path(), "vpn");
     let inode = |ledger: &Ledger| fs::metadata(ledger.path()).unwrap().ino();
@@ -311,8 +311,9 @@ fn a_long_ledger_is_not_written_anew_with_every_line() {
     assert!(anew < 3, "{anew} times");
 }
 
-/// A ledger that version 0.1.0 wrote, with each kind of step and of prior state: it is read whole, and each line is
-/// written as it was. A renamed field or variant would leave the host of an upgraded program with what it cannot undo.
+/// A ledger written by version 0.1.0, with each kind of step and prior state, is read completely, and each
+/// line is written back unchanged. A renamed field or variant would leave steps on an upgraded host that
+/// can't be undone.
 #[test]
 fn ledger_of_0_1_0_is_read_and_written_unchanged() {
     let text = include_str!("format-1.ledger");
@@ -325,7 +326,7 @@ fn ledger_of_0_1_0_is_read_and_written_unchanged() {
     fs::write(&path, text).unwrap();
     let record = peek(&path).unwrap();
     assert_eq!(record.garbled, [0_usize; 0]);
-    // 34 steps, of which one took the place of another and one was undone.
+    // 34 steps, of which one replaced another and one was undone.
     assert_eq!(record.entries.len(), 32);
     assert_eq!(serde_json::to_string(&record.header).unwrap(), text.lines().next().unwrap());
 }

@@ -3,7 +3,7 @@ use std::{fs::File, os::fd::AsRawFd};
 use super::*;
 
 #[test]
-fn arguments_have_no_meaning_to_a_shell() {
+fn arguments_are_not_interpreted_by_a_shell() {
     let odd = ["; touch /nowhere", "$(id)", "`id`", "a b", "*", "", "\\n", "'\"", "|&><"];
     let mut program = Program::find("printf", &["%s\\n"]);
     program.args.extend(odd.iter().map(|&arg| arg.to_owned()));
@@ -13,7 +13,7 @@ fn arguments_have_no_meaning_to_a_shell() {
 }
 
 #[test]
-fn input_arrives_whole_and_output_is_bounded() {
+fn input_is_passed_completely_and_output_is_bounded() {
     let input = "0123456789abcde\n".repeat(60_000);
     let counted = Program::find("wc", &["-c"]).with_input(input.as_bytes()).run().unwrap();
     assert_eq!(counted.stdout.trim(), input.len().to_string());
@@ -21,18 +21,18 @@ fn input_arrives_whole_and_output_is_bounded() {
     assert!(echoed.success());
     assert_eq!(echoed.stdout.len(), MAX_OUTPUT);
     assert!(input.starts_with(&echoed.stdout));
-    // One that does not read what it is given.
+    // A program that does not read its input.
     assert!(Program::find("true", &[]).with_input(input.as_bytes()).run().unwrap().success());
 }
 
 #[test]
-fn what_a_program_says_cannot_steer_a_terminal() {
+fn control_characters_in_output_are_replaced() {
     let output = Program::find("printf", &["a\\033[2Jb\\tc\\nd\\200\\r"]).run().unwrap();
     assert_eq!(output.stdout, "a\u{fffd}[2Jb\tc\nd\u{fffd}\u{fffd}");
 }
 
 #[test]
-fn the_environment_is_clean() {
+fn environment_is_clean() {
     let mut program = Program::find("env", &[]);
     program.environment.push(("vpn_if".to_owned(), "tun0".to_owned()));
     let mut lines: Vec<String> = program.run().unwrap().stdout.lines().map(str::to_owned).collect();
@@ -41,7 +41,7 @@ fn the_environment_is_clean() {
 }
 
 #[test]
-fn a_failure_has_the_programs_own_words() {
+fn failure_includes_error_output() {
     let program = Program::find("ls", &["/there/is/no/such/file"]);
     let error = program.run().unwrap().or_failed(&program).unwrap_err();
     let text = error.to_string();
@@ -52,7 +52,7 @@ fn a_failure_has_the_programs_own_words() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_named() {
+fn missing_program_is_named_in_error() {
     let missing = Program::find("no-such-program-of-ours", &[]);
     assert!(!missing.is_there() && Program::find("sh", &[]).is_there());
     let text = missing.run().unwrap_err().to_string();
@@ -64,20 +64,20 @@ fn a_program_that_is_not_there_is_named() {
 }
 
 #[test]
-fn descriptors_of_ours_are_not_inherited() {
+fn descriptors_are_not_inherited() {
     let secret = File::open("/etc/passwd").unwrap();
     nix::fcntl::fcntl(&secret, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
     let output = Program::find("ls", &["/proc/self/fd"]).run().unwrap();
-    // 3 is the directory that ls reads.
+    // 3 is the descriptor of the directory that ls reads.
     assert_eq!(output.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
     assert!(secret.as_raw_fd() > 2);
 }
 
-/// It ignores SIGTERM, and what it started sleeps on: both are gone when `run` returns.
+/// The program ignores SIGTERM and its child keeps running; both are gone when `run` returns.
 #[test]
-fn a_late_program_is_ended_with_what_it_started() {
+fn timeout_ends_program_and_its_children() {
     let script = "trap '' TERM; sleep 1000 & echo $! $$ >&2; wait; sleep 1000";
-    // Long enough for a shell on a busy machine to get so far that it waits.
+    // Long enough for the shell to reach `wait` on a busy machine.
     let late = Program { limit: Duration::from_secs(3), ..Program::find("sh", &["-c", script]) };
     let began = Instant::now();
     let error = late.run().unwrap_err();
@@ -93,9 +93,9 @@ fn a_late_program_is_ended_with_what_it_started() {
     }
 }
 
-/// A program may leave a daemon behind that keeps its outputs open: that is not waited for.
+/// A program may leave a daemon that keeps its outputs open.
 #[test]
-fn what_a_program_leaves_running_is_not_waited_for() {
+fn background_child_is_not_waited_for() {
     let began = Instant::now();
     let output = Program::find("sh", &["-c", "sleep 1000 & echo $!"]).run().unwrap();
     assert!(output.success() && began.elapsed() < LIMIT);
@@ -104,13 +104,13 @@ fn what_a_program_leaves_running_is_not_waited_for() {
 }
 
 #[test]
-fn one_that_talks_without_end_is_ended_in_time() {
+fn endless_output_does_not_outlive_limit() {
     let endless = Program { limit: Duration::from_millis(200), ..Program::find("yes", &[]) };
     assert!(matches!(endless.run().unwrap_err(), ProgramError::Late { .. }));
 }
 
 #[test]
-fn the_model_of_a_host_answers_by_its_table() {
+fn fake_host_runs_the_programs_it_is_given() {
     use crate::apply::{
         Host,
         tests::fake_host::{FakeHost, HostState},
@@ -124,7 +124,7 @@ fn the_model_of_a_host_answers_by_its_table() {
     assert!(model.restart(0).run(&Program::find("nft", &[])).is_err(), "killed before it");
 }
 
-/// A zombie whose parent has not waited for it yet does not run.
+/// A zombie that its parent has not reaped yet does not count as running.
 fn is_running(pid: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))

@@ -1,5 +1,5 @@
-//! A host in memory, for tests: routes, links and addresses with the kernel's rules, and a process that can
-//! be made to die before any request.
+//! A host in memory, for tests: routes, links and addresses by the kernel's rules, and a process that can be
+//! killed before any request.
 
 use std::{cell::RefCell, fs::File, net::IpAddr, rc::Rc};
 
@@ -12,14 +12,14 @@ use crate::net::{
     tun::{self, Tun},
 };
 
-/// What the tests look at.
+/// The state that tests compare.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::apply) struct HostState {
     /// In the kernel's order.
     pub(in crate::apply) routes: Vec<Route>,
     pub(in crate::apply) links: Vec<Link>,
     pub(in crate::apply) addresses: Vec<(String, Address)>,
-    /// Routing domains as OpenBSD has them, of devices that are not in the first.
+    /// Routing domains as on OpenBSD, of devices that are not in domain 0.
     pub(in crate::apply) domains: Vec<(String, u32)>,
     /// In the kernel's order.
     pub(in crate::apply) rules: Vec<Rule>,
@@ -44,19 +44,19 @@ impl HostState {
     }
 }
 
-/// A process on the host. Clones are the same process; [`Model::restart`] is another one.
+/// A process on the host. Clones are the same process; [`FakeHost::restart`] returns another one.
 #[derive(Clone)]
 pub(in crate::apply) struct FakeHost {
     pub(in crate::apply) state: Rc<RefCell<HostState>>,
-    /// So many changes more, and the process dies.
+    /// Number of further changes before the process is killed.
     pub(in crate::apply) budget: Rc<RefCell<usize>>,
-    /// How often a table was read.
-    pub(in crate::apply) looks: Rc<RefCell<usize>>,
+    /// Number of reads of a routing table.
+    pub(in crate::apply) table_reads: Rc<RefCell<usize>>,
     next: Rc<RefCell<u32>>,
     answer: Answer,
 }
 
-/// What programs say on the model: from the run and what it changed, to its outcome.
+/// Runs a program on the fake host: may change its state, and returns the outcome.
 pub(in crate::apply) type Answer = Rc<dyn Fn(&Program, &mut HostState) -> Result<Output, ProgramError>>;
 
 impl FakeHost {
@@ -64,23 +64,23 @@ impl FakeHost {
         Self {
             state: Rc::new(RefCell::new(state)),
             budget: Rc::new(RefCell::new(usize::MAX)),
-            looks: Rc::default(),
+            table_reads: Rc::default(),
             next: Rc::new(RefCell::new(100)),
             answer: Rc::new(|program, _| Err(ProgramError::Missing { program: program.name() })),
         }
     }
 
-    /// Another process on the same host, that dies after so many changes.
+    /// Returns another process on the same host, which is killed after `budget` changes.
     pub(in crate::apply) fn restart(&self, budget: usize) -> Self {
         Self { budget: Rc::new(RefCell::new(budget)), ..self.clone() }
     }
 
-    /// The same host, with programs that answer so.
+    /// Returns the same host with `answer` running its programs.
     pub(in crate::apply) fn with_programs(self, answer: Answer) -> Self {
         Self { answer, ..self }
     }
 
-    /// What the kernel does when the last descriptor of a tun device is closed.
+    /// Removes tun0, as the kernel does when the last descriptor of a tun device is closed.
     pub(in crate::apply) fn close_tun(&self) {
         self.state.borrow_mut().remove_device("tun0");
     }
@@ -110,7 +110,7 @@ impl Host for FakeHost {
 
     fn route_to_in(&mut self, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
         let state = self.state.borrow();
-        // Of several with one metric the first counts.
+        // Of several routes with one metric the first is used.
         let best = state
             .routes
             .iter()
@@ -152,7 +152,7 @@ impl Host for FakeHost {
     }
 
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
-        *self.looks.borrow_mut() += 1;
+        *self.table_reads.borrow_mut() += 1;
         let matches = |route: &&Route| {
             filter.table.is_none_or(|table| table == route.table)
                 && filter.dest.is_none_or(|dest| dest == route.dest)

@@ -1,12 +1,12 @@
-//! What only OpenBSD's routes have, on the model of a host and down to the bytes for its routing socket.
+//! Properties of OpenBSD's routes, on the fake host and down to the bytes for the routing socket.
 
 use super::*;
 use crate::net::rtsock::{Action, Layout, Request, from_route};
 
-/// As on OpenBSD: the device is placed before it has an address, its routes are in the table of the domain, and all goes
-/// with the device, wherever up or down was cut short.
+/// As on OpenBSD: the device is moved to its domain before it gets an address, its routes are in the domain's
+/// table, and all state is removed with the device, wherever up or down was interrupted.
 #[test]
-fn a_tunnel_in_a_routing_domain() {
+fn routing_domain_is_undone_after_crash_at_any_request() {
     let tun = || Value::Known("tun0".to_owned());
     let route = |dest: &str| Step::Route {
         tun: tun(),
@@ -37,7 +37,7 @@ fn a_tunnel_in_a_routing_domain() {
         let mut session = session(&places, &model.restart(budget));
         let done = session.perform(&transport).and_then(|()| session.perform(&network)).is_ok();
         if done {
-            // A second time, after a reconnection, nothing is left to do: there is no budget for it.
+            // After a reconnection nothing is left to do; the budget would not allow it.
             session.perform(&network).unwrap();
             let state = model.state.borrow().clone();
             assert_eq!(state.domains, [("tun0".to_owned(), 3)]);
@@ -61,10 +61,10 @@ fn a_tunnel_in_a_routing_domain() {
     }
 }
 
-/// From the step to the very bytes that OpenBSD's headers lay out, and back off again: a labelled route that stood in
-/// the place has its label again.
+/// From the step to the bytes that OpenBSD's headers define, and back: a labelled route that was replaced
+/// gets its label back.
 #[test]
-fn a_route_with_a_label() {
+fn labelled_route_is_encoded_and_restored() {
     let dir = tempfile::tempdir().unwrap();
     let places = places(dir.path());
     let mut host = laptop();
@@ -96,7 +96,7 @@ fn a_route_with_a_label() {
         .map(|two| u8::from_str_radix(two, 16).unwrap())
         .collect();
     let named = vectors.windows(12).position(|part| part == b"add_labelled").unwrap();
-    // A name of 24 bytes, a length of 8, the message.
+    // A record is a name of 24 bytes, a length of 8 bytes, and the message.
     assert_eq!(vectors[named + 32..].iter().take(bytes.len()).copied().collect::<Vec<_>>(), bytes);
     drop(session);
     let recovery = recover(&places, &mut model.clone(), &|_| false);

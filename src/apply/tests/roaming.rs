@@ -1,10 +1,10 @@
-//! The network changes under a tunnel: the way to the server, and default routes that others make meanwhile.
+//! Changes of the network under a tunnel: the next hop to the server, and foreign default routes.
 
 use super::*;
 use crate::plan::NextHop;
 
-/// A laptop on one network, with a tunnel in this mode.
-struct Story {
+/// A laptop on one network, with a tunnel in the given mode.
+struct Scenario {
     _dir: tempfile::TempDir,
     places: Directories,
     model: FakeHost,
@@ -12,7 +12,7 @@ struct Story {
     mode: Mode,
 }
 
-impl Story {
+impl Scenario {
     fn up(mode: Mode) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
@@ -29,7 +29,7 @@ impl Story {
         bring_up(&mut self.session, &(Some(self.mode), vec![], false), &self.places).unwrap();
     }
 
-    /// By which device the server is, past the tunnel.
+    /// Returns the device by which the server is reached outside the tunnel.
     fn way(&mut self) -> Option<String> {
         match self.session.facts(SERVER, None) {
             Ok(Facts { next_hop: Some(NextHop::By { dev, .. }), .. }) => Some(dev),
@@ -75,8 +75,8 @@ fn unplugged(dev: &'static str) -> impl FnOnce(&mut HostState) {
 }
 
 #[test]
-fn the_way_is_the_present_one_and_not_the_one_that_was_pinned() {
-    let mut story = Story::up(Mode::Halves);
+fn next_hop_follows_the_network_not_the_pinned_route() {
+    let mut story = Scenario::up(Mode::Halves);
     assert_eq!(story.way().as_deref(), Some("up0"));
     story.change(|state| {
         state.routes.retain(|route| !is_default_of("up0")(route));
@@ -100,9 +100,9 @@ fn the_way_is_the_present_one_and_not_the_one_that_was_pinned() {
 }
 
 #[test]
-fn no_network_is_told_from_a_pinned_way() {
+fn network_loss_is_detected_despite_the_pinned_route() {
     for mode in [Mode::Halves, Mode::Replace] {
-        let mut story = Story::up(mode);
+        let mut story = Scenario::up(mode);
         story.change(unplugged("up0"));
         assert_eq!(story.way(), None, "{mode:?}");
         story.change(|state| state.route(other_default(100)));
@@ -113,16 +113,16 @@ fn no_network_is_told_from_a_pinned_way() {
 }
 
 #[test]
-fn a_default_route_that_comes_while_ours_is_in_its_place_is_kept_as_the_others_were() {
-    let mut story = Story::up(Mode::Replace);
+fn new_default_route_is_saved_and_removed() {
+    let mut story = Scenario::up(Mode::Replace);
     assert_eq!(story.defaults(), [(Some("tun0".to_owned()), 0)]);
-    // A second network, worse than the first: that one is still the way.
+    // A second network with a worse metric: the first is still used.
     story.change(|state| state.route(other_default(600)));
     assert_eq!(story.way().as_deref(), Some("up0"));
     story.repin();
     assert_eq!(story.defaults(), [(Some("tun0".to_owned()), 0)]);
     assert_eq!(story.way().as_deref(), Some("up0"));
-    // The first goes; what is kept of the second leads on.
+    // The first network goes away; the saved route of the second is used.
     story.change(unplugged("up0"));
     assert_eq!(story.way().as_deref(), Some("up1"));
     story.repin();
@@ -130,8 +130,8 @@ fn a_default_route_that_comes_while_ours_is_in_its_place_is_kept_as_the_others_w
 }
 
 #[test]
-fn both_default_routes_come_back_at_the_end() {
-    let mut story = Story::up(Mode::Replace);
+fn both_default_routes_are_restored() {
+    let mut story = Scenario::up(Mode::Replace);
     story.change(|state| state.route(other_default(600)));
     story.repin();
     assert!(story.session.undo_all_and_close().is_empty());
@@ -142,9 +142,9 @@ fn both_default_routes_come_back_at_the_end() {
 }
 
 #[test]
-fn one_that_took_the_place_of_ours_gives_it_back_and_has_the_place_of_the_old_one_at_the_end() {
-    let mut story = Story::up(Mode::Replace);
-    // `ip route replace default`, without a metric: the place that ours has; and the old one had another metric.
+fn replaced_default_route_is_taken_back_and_restored() {
+    let mut story = Scenario::up(Mode::Replace);
+    // `ip route replace default` without a metric replaces our route; the old one had another metric.
     story.change(|state| {
         state.routes.retain(|route| !is_default_of("tun0")(route));
         state.route(other_default(0));
@@ -159,9 +159,9 @@ fn one_that_took_the_place_of_ours_gives_it_back_and_has_the_place_of_the_old_on
 }
 
 #[test]
-fn killed_at_any_request_of_taking_a_new_default_route_in_recovery_puts_it_back() {
+fn new_default_route_is_restored_after_crash_at_any_request() {
     for budget in 0..8 {
-        let mut story = Story::up(Mode::Replace);
+        let mut story = Scenario::up(Mode::Replace);
         story.change(|state| state.route(other_default(100)));
         *story.model.budget.borrow_mut() = budget;
         let _killed = bring_up(&mut story.session, &(Some(Mode::Replace), vec![], false), &story.places);

@@ -10,13 +10,13 @@ use crate::{
 
 const TABLE: u32 = crate::plan::FIRST_TABLE;
 
-/// A tunnel for everything by rules, with one prefix outside; the model's kernel knows no rules, so only what `decide`
-/// makes of them is looked at here. The kernel's own answers are in the namespace tests.
+/// A tunnel with a default route by rules, and one excluded prefix. The fake host implements no rules, so
+/// this tests only `decide`; the kernel's own answers are covered by the namespace tests.
 #[test]
-fn rules_and_tables_are_asked_in_the_kernels_order() {
+fn rules_and_tables_are_searched_in_kernel_order() {
     let mut host = FakeHost::new(state());
     let mut at = |to: &str| {
-        let decided = decide(&mut host, to.parse().unwrap(), MAIN_TABLE).unwrap();
+        let decided = select_route(&mut host, to.parse().unwrap(), MAIN_TABLE).unwrap();
         decided.map(|(rule, route)| (rule.unwrap().priority, route.to_string()))
     };
     let own = |route: &str| Some((900, format!("{route} table {TABLE}")));
@@ -24,13 +24,14 @@ fn rules_and_tables_are_asked_in_the_kernels_order() {
     assert_eq!(at("192.0.2.7"), Some((800, "192.0.2.0/24 dev up0".to_owned())), "not suppressed");
     assert_eq!(at("198.18.0.1"), Some((32_766, "default via 192.0.2.1 dev up0".to_owned())), "thrown");
     host.state.borrow_mut().routes.retain(|route| !route.leaves_by("tun0"));
-    let mut at =
-        |to: &str| decide(&mut host, to.parse().unwrap(), MAIN_TABLE).unwrap().map(|(_, route)| route.kind);
+    let mut at = |to: &str| {
+        select_route(&mut host, to.parse().unwrap(), MAIN_TABLE).unwrap().map(|(_, route)| route.kind)
+    };
     assert_eq!(at("1.1.1.1"), Some(Kind::Unreachable), "the last resort");
 }
 
 #[test]
-fn what_the_tunnel_has_to_do_with_it_is_said() {
+fn disposition_follows_from_route_and_ledger() {
     let step = |step| Entry { number: 1, part: Part::Transport, step, before: PriorState::Nothing };
     let server = "203.0.113.9".parse().unwrap();
     let entries = vec![
@@ -48,7 +49,7 @@ fn what_the_tunnel_has_to_do_with_it_is_said() {
     let by =
         |dev: &str| RouteTo { gateway: None, dev: dev.to_owned(), source: None, mtu: None, local: false };
     let judge = |answer: Option<&RouteTo>, route: Option<&Route>, to: &str| {
-        tunnel.judge(answer, route, to.parse().unwrap()).0
+        tunnel.explain(answer, route, to.parse().unwrap()).0
     };
     assert_eq!(judge(Some(&by("tun0")), None, "1.1.1.1"), Disposition::Tunnel);
     assert_eq!(judge(Some(&by("up0")), None, "1.1.1.1"), Disposition::Outside);
@@ -59,13 +60,13 @@ fn what_the_tunnel_has_to_do_with_it_is_said() {
     assert_eq!(judge(None, Some(&foreign), "1.1.1.1"), Disposition::Nowhere, "someone else's");
     let here = RouteTo { local: true, ..by("lo") };
     assert_eq!(judge(Some(&here), None, "192.0.2.2"), Disposition::Here);
-    let why = |to: &str| tunnel.judge(Some(&by("up0")), None, to.parse().unwrap()).1;
+    let why = |to: &str| tunnel.explain(Some(&by("up0")), None, to.parse().unwrap()).1;
     assert!(why("203.0.113.9").contains("server") && why("198.18.1.1").contains("excluded"));
 }
 
-/// As on OpenBSD: the tunnel has a routing domain, and what is asked is asked there.
+/// As on OpenBSD: the tunnel has a routing domain, and queries are made in it.
 #[test]
-fn a_tunnel_in_a_routing_domain_is_asked_about_its_own_table() {
+fn trace_uses_the_table_of_the_routing_domain() {
     let mut state = state();
     state.rules.clear();
     let mut inside = through("0.0.0.0/0", "tun0", 3);
@@ -85,7 +86,7 @@ fn a_tunnel_in_a_routing_domain_is_asked_about_its_own_table() {
         traced(Vec::new(), &mut host),
         (Disposition::Outside, Some("192.0.2.0/24 dev up0".to_owned()))
     );
-    // Nothing of the usual table leads out of there.
+    // No route of the usual table applies in the domain.
     host.state.borrow_mut().routes.retain(|route| route.table != 3);
     assert_eq!(traced(vec![placed], &mut host), (Disposition::Nowhere, None));
 }
@@ -129,7 +130,7 @@ fn state() -> HostState {
         Rule { not: true, mark: Some(TABLE), ..rule(900, TABLE) },
         rule(32_766, MAIN_TABLE),
     ];
-    // The places that the kernel would ask them at.
+    // The priorities at which the kernel evaluates them.
     assert!(PolicyRule::Main.priority(TABLE) < PolicyRule::Tunnel.priority(TABLE));
     state
 }

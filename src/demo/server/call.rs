@@ -1,4 +1,4 @@
-//! One call on the server's side: flow, link, and a tun device once the link is up.
+//! The server's side of one call: flow, link, and a tun device once the link is up.
 
 use std::{
     io,
@@ -31,25 +31,24 @@ use crate::{
 /// The code of a CHAP Success (RFC 1994 §4.2).
 const CHAP_SUCCESS: u8 = 3;
 
-/// Packets from the tun device at a time, so that one call does not keep the others waiting.
+/// Most packets read from the tun device at a time, so that one call does not delay the others.
 const BATCH: usize = 64;
 
-/// One call.
 pub(super) struct Call {
-    /// The control connection that it belongs to.
+    /// Number of its control connection.
     pub connection: u64,
-    /// What the client was given.
+    /// Address assigned to the client.
     pub address: Ipv4Addr,
     flow: Flow,
     link: Link,
     tun: Option<Tun>,
     trouble: Option<Fault>,
-    /// Packets that our own kernel did not take.
+    /// Packets that the kernel did not accept on the tun device.
     tun_refused: u64,
 }
 
 impl Call {
-    /// A call that is up, with its link opened.
+    /// Returns a call that is up, and opens its link.
     pub fn new(
         orders: &ServerConfig,
         connection: u64,
@@ -67,7 +66,7 @@ impl Call {
         Self { connection, address, flow, link, tun: None, trouble: orders.trouble, tun_refused: 0 }
     }
 
-    /// A GRE packet without its IP header.
+    /// Takes a GRE packet without its IP header.
     pub fn receive(&mut self, now: Instant, packet: &mut [u8]) {
         let Self { flow, link, tun, trouble, tun_refused, .. } = self;
         let taken = flow.receive(now, packet, &mut |frame| {
@@ -78,7 +77,7 @@ impl Call {
         }
     }
 
-    /// Does what is due.
+    /// Runs expired timers.
     pub fn handle_timeout(&mut self, now: Instant) {
         let Self { flow, link, tun, trouble, tun_refused, .. } = self;
         flow.handle_timeout(now, &mut |frame| {
@@ -87,22 +86,22 @@ impl Call {
         link.handle_timeout(now);
     }
 
-    /// When [`Call::handle_timeout`] is due.
+    /// Returns when [`Call::handle_timeout`] is due.
     pub fn next_timeout(&self) -> Option<Instant> {
         let flow = self.flow.next_timeout().map(|(at, _)| at);
         let link = self.link.next_timeout().map(|(at, _)| at);
         flow.into_iter().chain(link).min()
     }
 
-    /// What to wait on for packets to the client, while they may flow.
+    /// Returns the descriptor for packets to the client; `None` until the link is up.
     pub fn tun(&self) -> Option<BorrowedFd<'_>> {
         self.tun.as_ref().map(|tun| tun.fd.as_fd())
     }
 
-    /// Takes packets from the tun device and hands them on as GRE packets.
+    /// Reads packets from the tun device and passes them to `send` as GRE packets.
     ///
     /// # Errors
-    /// When the device is gone.
+    /// Returns the kernel's error.
     pub fn receive_tun(&mut self, now: Instant, mut send: impl FnMut(&[u8])) -> io::Result<()> {
         let Some(tun) = &self.tun else { return Ok(()) };
         let mut packet = [0; 2048];
@@ -110,7 +109,7 @@ impl Call {
         for _ in 0..BATCH {
             let Some(size) = packets::receive(&tun.fd, &mut packet)? else { break };
             let (Some(ip), Some(frame)) = (packet.get(..size), out.get_mut(MAX_HEADER..)) else { break };
-            // What the link does not take, it has counted.
+            // The link counts the packets that it rejects.
             let Ok(length) = self.link.encapsulate(ip, frame) else { continue };
             if let Some(range) = self.flow.put_header(now, length, &mut out) {
                 send(out.get(range).unwrap_or_default());
@@ -119,11 +118,11 @@ impl Call {
         Ok(())
     }
 
-    /// The next GRE packet that is no data: a control frame, or a lone acknowledgement.
+    /// Writes the next GRE packet without user data to `out`: a PPP control frame or an acknowledgement.
     pub fn output(&mut self, now: Instant, out: &mut [u8]) -> Option<Range<usize>> {
         while let Some(mut frame) = self.link.poll_output() {
             if self.trouble == Some(Fault::WrongProof) {
-                bend_proof(&mut frame);
+                corrupt_proof(&mut frame);
             }
             if let Some(place) = out.get_mut(MAX_HEADER..MAX_HEADER + frame.len()) {
                 place.copy_from_slice(&frame);
@@ -137,15 +136,14 @@ impl Call {
         Some(0..ack.len())
     }
 
-    /// What the link reports.
     pub fn poll_event(&mut self) -> Option<link::LinkEvent> {
         self.link.poll_event()
     }
 
-    /// Gives the call a device. A link that comes up again keeps the one that it has.
+    /// Creates the call's tun device. A link that comes up again keeps the existing one.
     ///
     /// # Errors
-    /// Why there is none, in words.
+    /// Returns a description of what failed.
     pub fn up(&mut self, netlink: &mut Netlink, up: &LinkUp) -> Result<(), String> {
         if self.tun.is_none() {
             let tun = tun::open(None).map_err(|error| error.to_string())?;
@@ -163,10 +161,10 @@ impl Call {
         up.ipv6.map_or(Ok(()), |ids| self.ipv6_up(netlink, ids))
     }
 
-    /// Gives the device its link-local address (RFC 5072 §5).
+    /// Assigns the device its link-local address (RFC 5072 §5).
     ///
     /// # Errors
-    /// Why it has none, in words.
+    /// Returns a description of what failed.
     pub fn ipv6_up(&mut self, netlink: &mut Netlink, ids: InterfaceIds) -> Result<(), String> {
         let Some(tun) = &self.tun else { return Ok(()) };
         let address = |id: [u8; 8]| {
@@ -180,12 +178,12 @@ impl Call {
         }
     }
 
-    /// GRE must not flow any more.
+    /// Reports that GRE no longer passes.
     pub fn lower_down(&mut self, now: Instant) {
         self.link.lower_down(now);
     }
 
-    /// What was counted and is not zero, for the one who looks for a fault.
+    /// Returns the counters that are not zero, for diagnosis.
     pub fn counted(&self) -> String {
         let flow: Vec<_> = self.flow.counters().named().into_iter().filter(|(_, n)| *n > 0).collect();
         format!("{flow:?} {:?} tun_refused {}", self.link.counters(), self.tun_refused)
@@ -218,8 +216,9 @@ fn deliver(
     }
 }
 
-/// Changes the first digit of the proof in an MS-CHAPv2 Success, `S=` and forty digits (RFC 2759 §5).
-fn bend_proof(frame: &mut [u8]) {
+/// Changes the first digit of the authenticator response in an MS-CHAPv2 Success, `S=` and forty digits (RFC
+/// 2759 §5).
+fn corrupt_proof(frame: &mut [u8]) {
     if let Ok((protocol::CHAP, [CHAP_SUCCESS, _, _, _, b'S', b'=', digit, ..])) = wire::split(frame) {
         *digit = if *digit == b'0' { b'1' } else { b'0' };
     }
@@ -227,7 +226,7 @@ fn bend_proof(frame: &mut [u8]) {
 
 fn link_config(orders: &ServerConfig, address: Ipv4Addr) -> link::LinkConfig {
     let users = orders.users.iter().map(|(name, password)| (name.clone(), Secret::from(password.as_str())));
-    // If the system has no random bytes now, it had some a moment ago: zeros would be worse than an end.
+    // Failure after earlier successes is not expected, and sending zeros is worse than aborting.
     let random = Box::new(|bytes: &mut [u8]| {
         if getrandom::fill(bytes).is_err() {
             std::process::abort();

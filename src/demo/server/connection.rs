@@ -1,4 +1,4 @@
-//! One control connection on the server's side: the machine and its TCP stream.
+//! The server's side of one control connection: the protocol state machine and its TCP stream.
 
 use std::{
     io::{self, Read, Write},
@@ -16,26 +16,25 @@ use crate::{
     },
 };
 
-/// Long enough for every client to lose patience first.
+/// Longer than any client waits for a call.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// One control connection.
 pub(super) struct Connection {
     stream: TcpStream,
-    /// The other end.
+    /// Address of the client.
     pub peer: Ipv4Addr,
-    /// The machine.
+    /// Protocol state.
     pub control: Control,
     trouble: Option<Fault>,
-    /// TCP is over, or about to be.
+    /// The TCP connection has ended or failed.
     closed: bool,
 }
 
 impl Connection {
-    /// A connection that has just been accepted.
+    /// Sets up a connection that has just been accepted.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Returns the kernel's error.
     pub fn new(stream: TcpStream, peer: Ipv4Addr, orders: &ServerConfig, now: Instant) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
@@ -48,13 +47,12 @@ impl Connection {
         Ok(Self { stream, peer, control, trouble: orders.trouble, closed: false })
     }
 
-    /// What to wait for.
     pub fn interest(&self) -> (BorrowedFd<'_>, Interest) {
         let waiting = !self.control.poll_output().is_empty();
         (self.stream.as_fd(), if waiting { Interest::Both } else { Interest::Readable })
     }
 
-    /// Reads what is there.
+    /// Reads from the socket once.
     pub fn read(&mut self, now: Instant) {
         let mut bytes = [0; 4096];
         match self.stream.read(&mut bytes) {
@@ -65,7 +63,7 @@ impl Connection {
         }
     }
 
-    /// Writes what is ready.
+    /// Writes until the socket blocks.
     pub fn write(&mut self, now: Instant) {
         while !self.closed && !self.control.poll_output().is_empty() {
             let output = self.control.poll_output();
@@ -83,7 +81,7 @@ impl Connection {
         }
     }
 
-    /// Whether nothing more comes of it.
+    /// Returns whether the connection can be removed.
     pub fn is_over(&self) -> bool {
         self.closed || (self.control.is_ended() && self.control.poll_output().is_empty())
     }
@@ -93,7 +91,7 @@ impl Connection {
         self.control.handle_closed(now);
     }
 
-    /// What is said instead of a friendly Start-Control-Connection-Reply.
+    /// Returns the configured rejection that replaces the reply in `output`.
     fn refusal(&self, output: &[u8]) -> Option<Vec<u8>> {
         let Some(Fault::RefuseControl { result, error }) = self.trouble else { return None };
         let Some(Message::StartControlConnectionReply(mut reply)) = Message::decode(output) else {

@@ -1,4 +1,4 @@
-//! The raw GRE socket of all calls, with the weather before and behind it.
+//! The raw GRE socket of all calls, with an impaired path in each direction.
 
 use std::{
     io,
@@ -15,35 +15,35 @@ use crate::{
     pptp::gre,
 };
 
-/// Packets per round.
+/// Packets per batch.
 const BATCH: usize = 64;
 
-/// The largest datagram that we take; a larger one is cut, and the flow then drops it by its length.
+/// Largest datagram received; a larger one is truncated, and the flow then drops it by its length.
 const DATAGRAM: usize = 2048;
 
-/// Bytes that the kernel may hold for us while we are busy.
+/// Receive buffer of the socket in bytes.
 const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 
-/// A GRE packet and the host at the other end. One that comes in still has its IP header.
+/// A GRE packet and the address of the other host. An incoming packet still has its IP header.
 type Packet = (Ipv4Addr, Vec<u8>);
 
-/// The socket and the two directions of the road.
+/// The socket and both directions of the path.
 pub(super) struct GreSocket {
     socket: Socket,
     batch: Batch,
     inbound: ImpairedPath<Packet>,
     outbound: ImpairedPath<Packet>,
-    /// Nothing leaves.
+    /// Drop all outgoing packets.
     blocked: bool,
-    /// Packets that our own kernel did not take.
+    /// Packets that the kernel did not accept for sending.
     refused: u64,
 }
 
 impl GreSocket {
-    /// A socket for every GRE packet to this address.
+    /// Opens a socket for all GRE packets to this address.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Returns the kernel's error.
     pub fn open(
         address: Ipv4Addr,
         inbound: ImpairmentConfig,
@@ -65,19 +65,18 @@ impl GreSocket {
         })
     }
 
-    /// What to wait on.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// When a packet that is on its way has arrived, in either direction.
+    /// Returns when the next packet in transit arrives, in either direction.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.inbound.next_timeout().into_iter().chain(self.outbound.next_timeout()).min()
     }
 
-    /// Takes what the socket has; it sets out on the way in.
+    /// Reads from the socket and sends the packets into the inbound path.
     pub fn receive(&mut self, now: Instant) {
-        // An error of a socket that is not connected concerns no packet that we could name.
+        // An error of an unconnected socket cannot be attributed to a packet.
         if self.batch.receive(&self.socket).is_err() {
             return;
         }
@@ -89,12 +88,12 @@ impl GreSocket {
         }
     }
 
-    /// The next packet that has arrived here.
+    /// Returns the next packet that has arrived.
     pub fn arrived(&mut self, now: Instant) -> Option<Packet> {
         self.inbound.arrive(now)
     }
 
-    /// A packet sets out on the way to the client.
+    /// Sends a packet to a client through the outbound path.
     pub fn send(&mut self, now: Instant, to: Ipv4Addr, packet: &[u8]) {
         if self.blocked {
             return;
@@ -107,14 +106,14 @@ impl GreSocket {
         }
     }
 
-    /// Hands the kernel what has arrived at the other end of the weather.
+    /// Transmits the packets that have arrived from the outbound path.
     pub fn depart(&mut self, now: Instant) {
         while let Some((to, packet)) = self.outbound.arrive(now) {
             self.transmit(to, &packet);
         }
     }
 
-    /// What the weather has done, inbound and outbound, and what the kernel refused.
+    /// Returns the counters of both paths, inbound first, and of packets refused by the kernel.
     pub fn counters(&self) -> (ImpairmentCounters, ImpairmentCounters, u64) {
         (self.inbound.counters(), self.outbound.counters(), self.refused)
     }

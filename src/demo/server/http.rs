@@ -1,5 +1,5 @@
-//! A very small web server in the office behind the tunnel: a page that says who is asking, files of any size up
-//! to a limit, and the digest of what one sends it. One request per connection.
+//! A minimal web server behind the tunnel: a page with the client's address, files of any size up to a limit,
+//! and the digest of an upload. One request per connection.
 
 use std::{
     fmt::Write as _,
@@ -13,26 +13,25 @@ use sha1::{Digest, Sha1};
 
 use crate::net::wait::Interest;
 
-/// The most visitors at a time.
+/// Most connections at a time.
 const MOST_VISITORS: usize = 16;
-/// The longest request head.
+/// Longest request head in bytes.
 const LONGEST_HEAD: usize = 4096;
-/// The largest file that is given.
+/// Largest file served, in bytes.
 const LARGEST_FILE: usize = 16 * 1024 * 1024;
-/// How long a visitor may take altogether.
+/// Limit for a whole connection.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The web server.
 pub(super) struct HttpServer {
     listener: TcpListener,
-    visitors: Vec<HttpClient>,
+    clients: Vec<HttpClient>,
 }
 
 struct HttpClient {
     stream: TcpStream,
     from: SocketAddr,
     head: Vec<u8>,
-    /// The body of a PUT: bytes still to come, and the digest so far.
+    /// Remaining bytes of a PUT body, and its digest so far.
     upload: Option<(usize, Sha1)>,
     response: Vec<u8>,
     sent: usize,
@@ -44,41 +43,39 @@ impl HttpServer {
     /// Listens on port 80 of this address.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Returns the kernel's error.
     pub fn listen(address: Ipv4Addr) -> io::Result<Self> {
         let listener = TcpListener::bind((address, 80))?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, visitors: Vec::new() })
+        Ok(Self { listener, clients: Vec::new() })
     }
 
-    /// What to wait for.
     pub fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, Interest)> {
-        let visitors = self.visitors.iter().map(|visitor| {
+        let visitors = self.clients.iter().map(|visitor| {
             let writes = visitor.sent < visitor.response.len();
             (visitor.stream.as_fd(), if writes { Interest::Writable } else { Interest::Readable })
         });
-        // Whoever comes when the house is full waits outside, and does not keep us awake.
-        let door = (self.visitors.len() < MOST_VISITORS).then(|| (self.listener.as_fd(), Interest::Readable));
+        // With all connections in use, new clients stay in the backlog and must not wake the loop.
+        let door = (self.clients.len() < MOST_VISITORS).then(|| (self.listener.as_fd(), Interest::Readable));
         door.into_iter().chain(visitors)
     }
 
-    /// When the next visitor has been here too long.
+    /// Returns when the next connection times out.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.visitors.iter().map(|visitor| visitor.until).min()
+        self.clients.iter().map(|visitor| visitor.until).min()
     }
 
-    /// Serves everyone who is ready.
     pub fn serve(&mut self, now: Instant) {
-        while self.visitors.len() < MOST_VISITORS {
+        while self.clients.len() < MOST_VISITORS {
             let Ok((stream, from)) = self.listener.accept() else { break };
             if stream.set_nonblocking(true).is_ok() {
-                self.visitors.push(HttpClient::new(stream, from, now + PATIENCE));
+                self.clients.push(HttpClient::new(stream, from, now + PATIENCE));
             }
         }
-        for visitor in &mut self.visitors {
+        for visitor in &mut self.clients {
             visitor.serve();
         }
-        self.visitors.retain(|visitor| !visitor.over && visitor.until > now);
+        self.clients.retain(|visitor| !visitor.over && visitor.until > now);
     }
 }
 
@@ -115,7 +112,7 @@ impl HttpClient {
 
     fn read(&mut self) {
         let mut bytes = [0; 16 * 1024];
-        // Bounded, so that one visitor does not keep everyone else waiting.
+        // Bounded, so that one client does not delay the others.
         for _ in 0..16 {
             let size = match self.stream.read(&mut bytes) {
                 Ok(0) => {
@@ -194,11 +191,11 @@ fn answer(head: &str, from: SocketAddr) -> Answer {
     }
 }
 
-/// The same bytes for the same size, with the digest of all of them told in the head.
+/// Returns a file of this size, always with the same content.
 fn file(size: usize) -> Vec<u8> {
     let mut state = 1_u32;
     std::iter::repeat_with(|| {
-        // Numerical Recipes' generator: what matters is that no two packets are alike.
+        // The generator of Numerical Recipes: no two packets must be equal.
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state.to_be_bytes()
     })
@@ -239,12 +236,12 @@ mod tests {
     }
 
     #[test]
-    fn the_page_says_who_asks() {
+    fn page_contains_client_address() {
         assert!(ask("GET / HTTP/1.1\r\n\r\n").contains("Hello 10.77.0.100"));
     }
 
     #[test]
-    fn files_have_their_size_and_an_end() {
+    fn file_has_requested_size_up_to_limit() {
         assert!(ask("GET /file/1000 HTTP/1.1\r\n\r\n").contains("Content-Length: 1000\r\n"));
         assert!(ask("GET /file/99999999999 HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
         assert!(ask("GET /etc/passwd HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
@@ -252,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_says_how_long_it_is() {
+    fn upload_requires_content_length() {
         assert_eq!(ask("PUT /x HTTP/1.1\r\ncontent-length: 42\r\n\r\n"), "receive 42");
         assert!(ask("PUT /x HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 411"));
         assert!(ask("").starts_with("HTTP/1.1 405"));

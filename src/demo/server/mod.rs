@@ -1,7 +1,9 @@
-//! A PPTP server around the machines in their other role: one process, one thread, everything bounded.
+//! A PPTP server built on the protocol modules in their server role: one process, one thread, bounded
+//! resources.
 //!
-//! Many control connections on TCP 1723, one raw GRE socket for all calls, one tun device per call. It is there for
-//! the demo and for tests; it forwards nothing, keeps no accounts, and lives only as long as its standard input.
+//! It has many control connections on TCP 1723, one raw GRE socket for all calls, and one tun device per
+//! call. It serves the demo and tests only: it forwards nothing, keeps no accounts, and exits at the end of
+//! its standard input.
 
 mod call;
 mod connection;
@@ -39,33 +41,33 @@ use crate::{
     pptp::control::{self, CallAccept},
 };
 
-/// The most control connections at a time.
+/// Most control connections at a time.
 const MOST_CONNECTIONS: usize = 64;
 
-/// The largest packet that we make.
+/// Largest GRE packet sent, in bytes.
 const PACKET: usize = 2048;
 
 struct Server {
-    orders: ServerConfig,
+    config: ServerConfig,
     listener: TcpListener,
-    road: GreSocket,
+    gre_socket: GreSocket,
     page: HttpServer,
     netlink: Netlink,
-    /// Ends when whoever gave the orders does.
+    /// Standard input, closed when the starting process exits.
     master: OwnedFd,
-    /// Readable when a child of ours has ended, in case we are the first process of a namespace.
+    /// Readable when a child has exited, if this is the first process of a pid namespace.
     orphans: Option<UnixStream>,
     connections: BTreeMap<u64, Connection>,
     last_connection: u64,
-    /// Connections that are accepted and then ignored.
+    /// Connections that [`Fault::SilentControl`] ignores.
     ignored: Vec<TcpStream>,
     calls: CallTable<Call>,
     pool: Pool,
-    /// GRE packets of no call.
+    /// GRE packets that belong to no call.
     no_call: u64,
 }
 
-/// What became ready, in the order in which it was waited for.
+/// What became ready.
 struct Ready {
     master: bool,
     orphans: bool,
@@ -79,7 +81,7 @@ struct Ready {
 impl Server {
     fn run(mut self) -> io::Result<()> {
         loop {
-            self.settle(Instant::now());
+            self.process_events(Instant::now());
             let ready = self.wait()?;
             let now = Instant::now();
             if ready.master {
@@ -97,9 +99,9 @@ impl Server {
                 }
             }
             if ready.gre {
-                self.road.receive(now);
+                self.gre_socket.receive(now);
             }
-            while let Some((source, mut packet)) = self.road.arrived(now) {
+            while let Some((source, mut packet)) = self.gre_socket.arrived(now) {
                 self.receive_gre(now, source, &mut packet);
             }
             self.receive_tuns(now, &ready.tuns);
@@ -115,7 +117,7 @@ impl Server {
         let mut interests = vec![
             (self.master.as_fd(), Interest::Readable),
             (self.listener.as_fd(), Interest::Readable),
-            (self.road.fd(), Interest::Readable),
+            (self.gre_socket.fd(), Interest::Readable),
         ];
         let mut connections = Vec::new();
         for (id, connection) in &self.connections {
@@ -146,7 +148,7 @@ impl Server {
     fn deadline(&self) -> Option<Instant> {
         let controls = self.connections.values().filter_map(|one| Some(one.control.next_timeout()?.0));
         let calls = self.calls.iter().filter_map(|(_, call)| call.next_timeout());
-        controls.chain(calls).chain(self.road.next_timeout()).chain(self.page.next_timeout()).min()
+        controls.chain(calls).chain(self.gre_socket.next_timeout()).chain(self.page.next_timeout()).min()
     }
 
     fn expire(&mut self, now: Instant) {
@@ -156,7 +158,7 @@ impl Server {
         for (_, call) in self.calls.iter_mut() {
             call.handle_timeout(now);
         }
-        self.road.depart(now);
+        self.gre_socket.depart(now);
     }
 
     fn accept(&mut self, now: Instant) {
@@ -165,12 +167,12 @@ impl Server {
             if self.connections.len() + self.ignored.len() >= MOST_CONNECTIONS {
                 continue;
             }
-            if self.orders.trouble == Some(Fault::SilentControl) {
+            if self.config.trouble == Some(Fault::SilentControl) {
                 self.ignored.push(stream);
                 continue;
             }
             self.last_connection += 1;
-            match Connection::new(stream, *from.ip(), &self.orders, now) {
+            match Connection::new(stream, *from.ip(), &self.config, now) {
                 Ok(connection) => {
                     self.connections.insert(self.last_connection, connection);
                 }
@@ -191,7 +193,7 @@ impl Server {
     }
 
     fn receive_tuns(&mut self, now: Instant, ready: &[u16]) {
-        let Self { calls, road, .. } = self;
+        let Self { calls, gre_socket: road, .. } = self;
         let mut lost = Vec::new();
         for (key, call) in calls.iter_mut().filter(|(key, _)| ready.contains(&key.call_id)) {
             if let Err(error) = call.receive_tun(now, |packet| road.send(now, key.peer, packet)) {
@@ -204,8 +206,8 @@ impl Server {
         }
     }
 
-    /// Turns what the machines report into deeds, and sends what they have ready, until all is quiet.
-    fn settle(&mut self, now: Instant) {
+    /// Handles the events of connections and calls and sends their output, until there are no more events.
+    fn process_events(&mut self, now: Instant) {
         loop {
             self.flush_calls(now);
             let mut busy = false;
@@ -239,7 +241,7 @@ impl Server {
         let mut out = [0; PACKET];
         for (key, call) in self.calls.iter_mut() {
             while let Some(range) = call.output(now, &mut out) {
-                self.road.send(now, key.peer, out.get(range).unwrap_or_default());
+                self.gre_socket.send(now, key.peer, out.get(range).unwrap_or_default());
             }
         }
     }
@@ -268,7 +270,8 @@ impl Server {
                     self.end_call(now, call_id);
                 }
             }
-            // The call was put in its place when it was accepted; a client's business; a hint about framing.
+            // Calls are inserted on acceptance; only clients receive CallRefused; SetLinkInfo is a framing
+            // hint.
             control::ControlEvent::CallUp { .. }
             | control::ControlEvent::CallRefused { .. }
             | control::ControlEvent::SetLinkInfo { .. } => {}
@@ -277,7 +280,7 @@ impl Server {
 
     fn incoming_call(&mut self, now: Instant, id: u64, peer_call_id: u16) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        match self.orders.trouble {
+        match self.config.trouble {
             Some(Fault::SilentCall) => return,
             Some(Fault::RefuseCall { result, error, cause }) => {
                 log_refused(connection.control.refuse_call(now, peer_call_id, result, error, cause));
@@ -295,7 +298,7 @@ impl Server {
         match connection.control.accept_call(now, peer_call_id, accept) {
             Ok(()) => {
                 let ids = (key.call_id, peer_call_id);
-                self.calls.insert(key, Call::new(&self.orders, id, ids, accept.window, address, now));
+                self.calls.insert(key, Call::new(&self.config, id, ids, accept.window, address, now));
             }
             Err(error) => {
                 tracing::warn!("connection {id}: {error}");
@@ -344,12 +347,16 @@ impl Server {
     fn end_call(&mut self, now: Instant, call_id: u16) {
         if let Some(mut call) = self.calls.remove(call_id) {
             call.lower_down(now);
-            tracing::info!("call {call_id}: counted {}, road {:?}", call.counted(), self.road.counters());
+            tracing::info!(
+                "call {call_id}: counted {}, road {:?}",
+                call.counted(),
+                self.gre_socket.counters()
+            );
             self.pool.give_back(call.address);
         }
     }
 
-    /// Orphans become children of a namespace's first process, which has to see them off.
+    /// Reaps exited children: orphans become children of the namespace's first process.
     fn reap(&mut self) {
         use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
         if let Some(orphans) = &mut self.orphans {

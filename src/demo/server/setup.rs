@@ -1,6 +1,6 @@
-//! From orders to a server that is ready: a namespace, a wire to the client's, sockets.
+//! Sets up a server: a network namespace, a veth pair to the client's namespace, and sockets.
 //!
-//! It says `ready` on standard output when a client may call, or `failed: ` or `denied: ` and why.
+//! It writes `ready` to standard output when it accepts calls, or `failed: ` or `denied: ` and the reason.
 
 use std::{
     collections::BTreeMap,
@@ -22,9 +22,8 @@ use super::{Server, gre_socket::GreSocket, http::HttpServer};
 use crate::{
     demo::{
         call_table::CallTable,
-        config::{Fault, ServerConfig},
+        config::{CLIENT_DEVICE, Fault, ServerConfig},
         pool::Pool,
-        world::CLIENT_DEVICE,
     },
     net::{
         netlink::Netlink,
@@ -34,18 +33,18 @@ use crate::{
     pptp::wire,
 };
 
-/// The hidden subcommand under which this program is a server.
+/// The hidden subcommand that runs this program as a server.
 pub const ROLE: &str = "__serve";
 
-/// The server's end of the wire.
+/// The server's end of the veth pair.
 const DEVICE: &str = "wire";
 
-/// The whole life of a server process.
+/// Runs a server process.
 ///
 /// # Errors
-/// When it could not be set up, which it has said by then, or its sockets are gone.
+/// Returns the error if the setup failed, which has been reported by then, or if polling fails.
 pub fn main() -> io::Result<()> {
-    privileges::die_with_parent();
+    privileges::kill_on_parent_exit();
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     let ready = serde_json::from_str::<ServerConfig>(&line).map_err(io::Error::from).and_then(Server::set_up);
@@ -75,7 +74,7 @@ impl Server {
         getrandom::fill(&mut last_id).map_err(io::Error::other)?;
         Ok(Self {
             listener,
-            road,
+            gre_socket: road,
             page,
             netlink,
             master: master()?,
@@ -86,7 +85,7 @@ impl Server {
             calls: CallTable::new(u16::from_ne_bytes(last_id)),
             pool: Pool::new(orders.first, orders.addresses),
             no_call: 0,
-            orders,
+            config: orders,
         })
     }
 }
@@ -95,7 +94,8 @@ fn master() -> io::Result<OwnedFd> {
     io::stdin().as_fd().try_clone_to_owned()
 }
 
-/// What the first process of a process namespace owes the others: a /proc that knows them, and their burial.
+/// Does what the first process of a pid namespace must: mounts /proc, and returns a socket that is readable
+/// on SIGCHLD.
 fn first_process() -> io::Result<UnixStream> {
     let none: Option<&str> = None;
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -106,7 +106,7 @@ fn first_process() -> io::Result<UnixStream> {
     Ok(ours)
 }
 
-/// Leaves the client's namespace for a new one, with a wire between the two.
+/// Leaves the client's network namespace for a new one, with a veth pair between the two.
 fn make_wire(orders: &ServerConfig) -> Result<Netlink, Error> {
     let failed = |what: &str| {
         let what = what.to_owned();
@@ -123,7 +123,7 @@ fn make_wire(orders: &ServerConfig) -> Result<Netlink, Error> {
         netlink.no_automatic_ipv6(device)?;
         netlink.add_address(device, &host_address(address, 24))?;
     }
-    // The server first, so that the wire is whole when the client's end comes up.
+    // The server's end first, so that the link works as soon as the client's end is up.
     server.set_up(DEVICE, true)?;
     client.set_up(CLIENT_DEVICE, true)?;
     for netlink in [&mut server, &mut client] {

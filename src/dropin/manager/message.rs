@@ -1,4 +1,4 @@
-//! What keeper and worker say to each other.
+//! Messages between the call manager's monitor and worker.
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
@@ -13,33 +13,33 @@ use crate::{
     pptp::{quirks::Quirks, wire},
 };
 
-/// What a manager is told when it starts.
+/// Configuration of a manager, sent when it starts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spec {
-    /// The server.
+    /// The server's TCP address.
     pub server: SocketAddrV4,
-    /// Source address.
+    /// Source address, if set.
     pub local: Option<Ipv4Addr>,
     /// Firewall mark; 0 for none.
     pub mark: u32,
-    /// Whether a host route is made.
+    /// Whether to add a host route to the server.
     pub host_route: bool,
-    /// What the server needs.
+    /// The server's deviations from RFC 2637.
     pub quirks: Quirks,
-    /// Number to dial.
+    /// Phone number to dial.
     pub phone: Option<String>,
-    /// Silence before an Echo-Request.
+    /// Idle time before an Echo-Request; `None` disables it.
     pub idle_wait: Option<Duration>,
-    /// Wait after it.
+    /// How long to wait for a message after that; zero for ever.
     pub max_echo_wait: Duration,
     /// Prefix of log lines.
     pub log_string: String,
-    /// 0 to 2.
+    /// Verbosity, 0 to 2.
     pub log_level: u8,
 }
 
 impl Spec {
-    /// The part of the options that is the manager's.
+    /// Extracts the manager's part of the options.
     #[must_use]
     pub fn new(options: &Options, server: Ipv4Addr) -> Self {
         Self {
@@ -57,37 +57,37 @@ impl Spec {
     }
 }
 
-/// From keeper to worker.
+/// Messages from the monitor to the worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// Comes first, with the TCP socket, not yet connected.
+    /// The first message, sent together with the unconnected TCP socket.
     Start(Box<Spec>),
-    /// A client wants a call.
+    /// A client requests a call.
     Open(u32),
-    /// A client is gone.
+    /// A client has closed its socket.
     Close(u32),
-    /// End everything politely.
+    /// Stop the control connection and exit.
     Stop,
 }
 
-/// From worker to keeper.
+/// Messages from the worker to the monitor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromWorker {
-    /// A client's call is up: our identifier, the server's.
+    /// A call is up: client, local call id, the server's call id.
     Up(u32, u16, u16),
-    /// A client's call is over, or was never made; why.
+    /// A client's call has ended or was refused, with the reason.
     Down(u32, String),
-    /// The server has not answered a client's request for a call; in words.
+    /// The server did not answer a client's call request; with a description.
     Silent(u32, String),
-    /// All is over; why. The last message.
+    /// The control connection has ended, and why. The last message.
     Ended(String),
 }
 
 impl FromWorker {
-    /// Its bytes; texts are made fit to be read.
+    /// Serializes the message without control characters.
     ///
     /// # Errors
-    /// None that is known: it has no maps.
+    /// Returns serde's error, which these types cannot cause.
     pub fn encode(self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(&match self {
             Self::Up(..) => self,
@@ -97,10 +97,11 @@ impl FromWorker {
         })
     }
 
-    /// Reads one as one would a stranger's: the worker parses what the network says, and the keeper is root.
+    /// Parses and validates a message. The input is untrusted: the worker parses network data, and the
+    /// monitor is root.
     ///
     /// # Errors
-    /// What rule it breaks; the worker must then be ended.
+    /// Returns the violated rule; the worker must then be killed.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let message = serde_json::from_slice(bytes).map_err(|error| plain(&error.to_string()))?;
         match &message {
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_worker_says_arrives_and_what_it_may_not_say_does_not() {
+    fn valid_messages_round_trip_and_invalid_are_rejected() {
         for message in
             [FromWorker::Up(1, 2, 3), FromWorker::Down(1, "busy".into()), FromWorker::Ended("over".into())]
         {

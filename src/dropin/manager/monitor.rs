@@ -1,8 +1,9 @@
-//! The manager's root part: clients, their processes, the host route, the socket's end. It parses nothing that
-//! comes from the wire.
+//! The manager's root part: clients, their processes, the host route, and removal of the socket. It parses no
+//! network data.
 //!
-//! Lives from its first client to its last. A client that is still in the queue of the socket when it ends sees
-//! the socket close and starts the next manager: so there is one control connection at a time.
+//! The manager runs from its first client to its last. A client still in the socket's backlog when the
+//! manager exits sees the socket close and starts the next manager, so there is only one control connection
+//! at a time.
 
 use std::{
     io::{self, Read, Write},
@@ -17,7 +18,7 @@ use std::{
 use super::{
     message::{FromWorker, Spec, ToWorker},
     route::HostRoute,
-    socket::Place,
+    socket::ManagerSocket,
 };
 use crate::{
     dropin::{log::Log, processes},
@@ -33,30 +34,30 @@ use crate::{
     },
 };
 
-/// Clients at a time: as many calls as a control connection carries.
-const MOST_CLIENTS: usize = 128;
-/// How long a client may take to say who it is, and the first to come at all.
+/// Most clients at a time: as many as a control connection has calls.
+const MAX_CLIENTS: usize = 128;
+/// How long a client may take to send its pids, and how long to wait for the first client.
 const HELLO_LIMIT: Duration = Duration::from_secs(10);
-/// How long the polite end may take: CDN and StopCCRP have two seconds each.
+/// Limit for the graceful shutdown: CDN and StopCCRP have two seconds each.
 const STOP_LIMIT: Duration = Duration::from_secs(6);
-/// Two pids, as the client writes them.
+/// Bytes of a client's first message: two `pid_t`.
 const HELLO: usize = 8;
 
-/// Starts a manager that takes over a listening socket. Gives a channel over which it says why it failed, if it does
-/// before the first call is up.
+/// Starts a manager that takes over a listening socket. Returns a channel on which the manager reports why it
+/// failed, if it does so before the first call is up.
 ///
 /// # Errors
-/// When the process cannot be made.
+/// Returns the kernel's error if the process cannot be started.
 pub fn start(spec: &Spec, listener: &UnixListener, inode: u64) -> io::Result<Channel> {
     let (_child, channel) = processes::start(processes::MANAGER, "pptp: call manager")?;
     channel.send(&serde_json::to_vec(&(spec, inode))?, &[listener.as_fd()])?;
     Ok(channel)
 }
 
-/// The whole life of the process.
+/// Runs the manager process.
 ///
 /// # Errors
-/// When its starter does not speak to it as agreed, or a descriptor goes bad.
+/// Returns an error if the first message is invalid, or a descriptor fails.
 pub fn main() -> io::Result<()> {
     process::set_name(c"pptpcm");
     let _leader_already = nix::unistd::setsid();
@@ -64,7 +65,7 @@ pub fn main() -> io::Result<()> {
     let Some(start) = starter.receive(true)? else { return Ok(()) };
     let (spec, inode): (Spec, u64) = serde_json::from_slice(&start.bytes)?;
     let listener = start.descriptors.into_iter().next().ok_or_else(|| io::Error::other("no socket"))?;
-    let place = Place::new(spec.local, *spec.server.ip());
+    let place = ManagerSocket::new(spec.local, *spec.server.ip());
     let mut log = Log::open(&spec.log_string);
     let ended = Signals::listen().and_then(|signals| {
         let route = host_route(&spec, &mut log);
@@ -80,10 +81,10 @@ pub fn main() -> io::Result<()> {
             route,
             clients: Vec::new(),
             last_client: 0,
-            served: false,
+            client_seen: false,
             stop_by: None,
             first_by: Instant::now() + HELLO_LIMIT,
-            served_one: false,
+            call_was_up: false,
         };
         keeper.run(&mut log, &starter, &place, inode)
     });
@@ -103,13 +104,13 @@ struct Monitor {
     route: Option<HostRoute>,
     clients: Vec<Client>,
     last_client: u32,
-    /// Some client has come.
-    served: bool,
-    /// Some call has been up.
-    served_one: bool,
-    /// When the polite end has taken long enough.
+    /// A client has connected.
+    client_seen: bool,
+    /// A call has been up.
+    call_was_up: bool,
+    /// When a graceful shutdown is abandoned; `None` before it begins.
     stop_by: Option<Instant>,
-    /// When the first client must have come.
+    /// When the manager exits if no client has connected.
     first_by: Instant,
 }
 
@@ -126,7 +127,7 @@ enum ClientState {
 }
 
 impl Monitor {
-    fn run(mut self, log: &mut Log, starter: &Channel, place: &Place, inode: u64) -> io::Result<()> {
+    fn run(mut self, log: &mut Log, starter: &Channel, place: &ManagerSocket, inode: u64) -> io::Result<()> {
         let why = loop {
             self.stop_if_idle()?;
             if self.stop_by.is_some_and(|by| by <= Instant::now()) {
@@ -139,17 +140,17 @@ impl Monitor {
             if end && self.signals.take().is_some() {
                 self.stop()?;
             }
-            self.follow_the_network(route, log);
-            if worker && let Some(why) = self.hear_worker(log, starter)? {
+            self.update_host_route(route, log);
+            if worker && let Some(why) = self.receive_from_worker(log, starter)? {
                 break why;
             }
         };
-        // Still under the lock until the socket is gone: nobody finds it half dead.
-        if !self.served_one {
+        // Holds the lock until the socket is gone, so that no client finds an exiting manager.
+        if !self.call_was_up {
             let _gone = starter.send(why.as_bytes(), &[]);
         }
         let held = place.lock();
-        // Before the next manager looks for one.
+        // Before the next manager looks for an existing route.
         drop(self.route.take());
         if let Ok(held) = &held {
             place.remove(held, inode);
@@ -165,10 +166,10 @@ impl Monitor {
         self.child.wait().map(drop)
     }
 
-    /// Waits, hears the clients out that have something to say, and gives whether there is something from the worker,
-    /// from the signals, at the socket, and about the network.
+    /// Waits for events and reads from clients that are ready. Returns whether the worker, the signals, the
+    /// socket and the network watch are ready.
     fn wait(&mut self) -> io::Result<[bool; 4]> {
-        let open = self.clients.len() < MOST_CLIENTS && self.stop_by.is_none();
+        let open = self.clients.len() < MAX_CLIENTS && self.stop_by.is_none();
         let fixed = [
             Some(self.worker.as_fd()),
             Some(self.signals.end()),
@@ -180,11 +181,11 @@ impl Monitor {
             fixed.iter().flatten().copied().chain(clients).map(|fd| (fd, Interest::Readable)).collect();
         let mut ready = wait::any(&interests, self.deadline())?.into_iter();
         let fixed = fixed.map(|place| place.is_some() && ready.next().unwrap_or(false));
-        self.hear_clients(&ready.collect::<Vec<_>>())?;
+        self.receive_from_clients(&ready.collect::<Vec<_>>())?;
         Ok(fixed)
     }
 
-    fn follow_the_network(&mut self, changed: bool, log: &mut Log) {
+    fn update_host_route(&mut self, changed: bool, log: &mut Log) {
         let Some(route) = &mut self.route else { return };
         let now = Instant::now();
         if changed {
@@ -202,7 +203,7 @@ impl Monitor {
             ClientState::Hello { until, .. } => Some(until),
             ClientState::Waiting(_) | ClientState::Up(_) => None,
         });
-        let first = Some(self.first_by).filter(|_| !self.served);
+        let first = Some(self.first_by).filter(|_| !self.client_seen);
         let route = self.route.as_ref().and_then(HostRoute::next_timeout);
         hellos.chain(self.stop_by).chain(first).chain(route).min()
     }
@@ -211,7 +212,7 @@ impl Monitor {
         let now = Instant::now();
         self.clients
             .retain(|client| !matches!(client.state, ClientState::Hello { until, .. } if until <= now));
-        if self.clients.is_empty() && (self.served || self.first_by <= now) {
+        if self.clients.is_empty() && (self.client_seen || self.first_by <= now) {
             self.stop()?;
         }
         Ok(())
@@ -220,13 +221,13 @@ impl Monitor {
     fn stop(&mut self) -> io::Result<()> {
         if self.stop_by.is_none() {
             self.stop_by = Some(Instant::now() + STOP_LIMIT);
-            self.say(&ToWorker::Stop)?;
+            self.send_to_worker(&ToWorker::Stop)?;
         }
         Ok(())
     }
 
     fn accept(&mut self, log: &mut Log) {
-        while self.clients.len() < MOST_CLIENTS
+        while self.clients.len() < MAX_CLIENTS
             && let Ok((stream, _)) = self.listener.accept()
         {
             let uid = peer::uid(&stream).unwrap_or(u32::MAX);
@@ -237,36 +238,36 @@ impl Monitor {
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }
-            self.served = true;
+            self.client_seen = true;
             self.last_client = self.last_client.wrapping_add(1);
             let state = ClientState::Hello { said: Vec::new(), until: Instant::now() + HELLO_LIMIT };
             self.clients.push(Client { number: self.last_client, stream, state });
         }
     }
 
-    /// `ready` is for the clients in their order.
-    fn hear_clients(&mut self, ready: &[bool]) -> io::Result<()> {
+    /// Reads from clients; `ready` is in the order of `clients`.
+    fn receive_from_clients(&mut self, ready: &[bool]) -> io::Result<()> {
         let mut ready = ready.iter();
         let mut said = Vec::new();
         self.clients.retain_mut(|client| {
             if ready.next() != Some(&true) {
                 return true;
             }
-            let heard = client.hear();
+            let heard = client.read_input();
             said.extend(match (&heard, &client.state) {
-                (Heard::Hello, _) => Some(ToWorker::Open(client.number)),
-                (Heard::Gone, ClientState::Waiting(_) | ClientState::Up(_)) => {
+                (ClientInput::Hello, _) => Some(ToWorker::Open(client.number)),
+                (ClientInput::Gone, ClientState::Waiting(_) | ClientState::Up(_)) => {
                     Some(ToWorker::Close(client.number))
                 }
                 _ => None,
             });
-            !matches!(heard, Heard::Gone)
+            !matches!(heard, ClientInput::Gone)
         });
-        said.iter().try_for_each(|message| self.say(message))
+        said.iter().try_for_each(|message| self.send_to_worker(message))
     }
 
-    /// Gives why all is over, when it is.
-    fn hear_worker(&mut self, log: &mut Log, starter: &Channel) -> io::Result<Option<String>> {
+    /// Handles the worker's messages. Returns why it ended, if it did.
+    fn receive_from_worker(&mut self, log: &mut Log, starter: &Channel) -> io::Result<Option<String>> {
         loop {
             let message = match self.worker.receive(false) {
                 Ok(Some(message)) => message,
@@ -274,12 +275,13 @@ impl Monitor {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
             };
-            let obeyed = FromWorker::parse(&message.bytes).and_then(|message| self.obey(message, starter));
+            let obeyed =
+                FromWorker::parse(&message.bytes).and_then(|message| self.handle_message(message, starter));
             match obeyed {
                 Ok(None) => {}
                 Ok(Some(why)) => return Ok(Some(why)),
                 Err(rule) => {
-                    // Captured, or mad: nothing more is heard from it.
+                    // Compromised or defective: read nothing more from it.
                     self.child.kill()?;
                     let why = format!("the control connection's process broke a rule: {rule}");
                     log.warn("callmgr_main", &why);
@@ -289,9 +291,9 @@ impl Monitor {
         }
     }
 
-    /// Does what the worker says, if that can be: a client that has gone meanwhile is passed over, one that never was, or
-    /// that waits for nothing, is not.
-    fn obey(&mut self, message: FromWorker, starter: &Channel) -> Result<Option<String>, String> {
+    /// Carries out a message of the worker. Ignores a client that has disconnected; a client that never
+    /// existed, or that has no call pending, is an error.
+    fn handle_message(&mut self, message: FromWorker, starter: &Channel) -> Result<Option<String>, String> {
         let number = match message {
             FromWorker::Up(number, ..) | FromWorker::Down(number, _) | FromWorker::Silent(number, _) => {
                 number
@@ -308,7 +310,7 @@ impl Monitor {
             FromWorker::Up(_, call_id, peer_call_id) => {
                 let client = self.clients.get_mut(at).ok_or("no such client")?;
                 client.up(call_id, peer_call_id)?;
-                self.served_one = true;
+                self.call_was_up = true;
             }
             FromWorker::Down(..) | FromWorker::Silent(..) | FromWorker::Ended(_) => {
                 let client = self.clients.swap_remove(at);
@@ -316,50 +318,50 @@ impl Monitor {
                     return Err(format!("client {number} has not asked for a call"));
                 }
                 if let FromWorker::Silent(_, why) = message {
-                    // No signal: it reads the end of its socket, and here why.
-                    let _gone = starter.offer(why.as_bytes());
+                    // No signal: the client reads end of file, and the reason from this channel.
+                    let _gone = starter.try_send(why.as_bytes());
                 } else {
-                    client.end_now();
+                    client.terminate_processes();
                 }
             }
         }
         Ok(None)
     }
 
-    fn say(&self, message: &ToWorker) -> io::Result<()> {
+    fn send_to_worker(&self, message: &ToWorker) -> io::Result<()> {
         match self.worker.send(&serde_json::to_vec(message)?, &[]) {
-            // It is gone; its end of the channel says so next.
+            // The worker has exited; the next read reports that.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
         }
     }
 }
 
-enum Heard {
+enum ClientInput {
     Nothing,
     Hello,
     Gone,
 }
 
 impl Client {
-    fn hear(&mut self) -> Heard {
+    fn read_input(&mut self) -> ClientInput {
         let mut bytes = [0; 64];
         let bytes = match self.stream.read(&mut bytes) {
-            Ok(0) => return Heard::Gone,
+            Ok(0) => return ClientInput::Gone,
             Ok(size) => bytes.get(..size).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
-            Err(_) => return Heard::Gone,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ClientInput::Nothing,
+            Err(_) => return ClientInput::Gone,
         };
-        let ClientState::Hello { said, .. } = &mut self.state else { return Heard::Nothing };
+        let ClientState::Hello { said, .. } = &mut self.state else { return ClientInput::Nothing };
         said.extend_from_slice(bytes);
         let Some([a, b, c, d, e, f, g, h]) = said.first_chunk::<HELLO>().copied() else {
-            return Heard::Nothing;
+            return ClientInput::Nothing;
         };
         let pids = [i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h])];
-        // Held from now on, so that what is ended later is what said so now, and not a later bearer of the number.
+        // Opened now, so that a later signal cannot hit another process that reuses the pid.
         let processes = pids.into_iter().filter(|pid| *pid > 1).filter_map(|pid| Process::open(pid).ok());
         self.state = ClientState::Waiting(processes.collect());
-        Heard::Hello
+        ClientInput::Hello
     }
 
     fn up(&mut self, call_id: u16, peer_call_id: u16) -> Result<(), String> {
@@ -369,14 +371,14 @@ impl Client {
         let processes = std::mem::take(processes);
         let [a, b] = call_id.to_ne_bytes();
         let [c, d] = peer_call_id.to_ne_bytes();
-        // Four bytes fit any socket buffer; that the client is gone is heard from its end of the socket.
+        // Four bytes fit any socket buffer. A closed client is detected by reading its socket.
         let _gone = self.stream.write(&[a, b, c, d]);
         self.state = ClientState::Up(processes);
         Ok(())
     }
 
-    /// Its call is over: its processes are told, as the classic client expects, which watches nothing else.
-    fn end_now(self) {
+    /// Terminates the client's processes after the end of its call: the classic client watches nothing else.
+    fn terminate_processes(self) {
         if let ClientState::Waiting(processes) | ClientState::Up(processes) = &self.state {
             for process in processes {
                 let _gone = process.terminate();
@@ -384,15 +386,15 @@ impl Client {
         }
     }
 
-    /// The manager is over. One that waits for its first call may try again with another manager.
+    /// Ends a client when the manager exits. A client without a call may try another manager.
     fn end(self) {
         if matches!(self.state, ClientState::Up(_)) {
-            self.end_now();
+            self.terminate_processes();
         }
     }
 }
 
-fn remove(place: &Place, inode: u64) {
+fn remove(place: &ManagerSocket, inode: u64) {
     if let Ok(held) = place.lock() {
         place.remove(&held, inode);
     }

@@ -1,10 +1,10 @@
-//! The host route to the server, so that the tunnel's own routes cannot swallow the tunnel.
+//! The host route to the server, which keeps packets of the tunnel itself out of the tunnel's routes.
 //!
-//! Made by the way that the kernel has now, made anew when that way changes, removed at the end if it is still as it
-//! was made. One that someone else has made is neither changed nor removed. The way is the best route of the main
-//! table that does not lead into the tunnel itself: a point-to-point device that came after us is taken for that, for
-//! nobody tells us which it is. Where the kernel decides by more than the main table (rules, `--rtmark`), its way of the
-//! start stays.
+//! It uses the kernel's next hop for the server, is replaced when that changes, and is deleted at the end if
+//! unchanged. A host route of another program is neither changed nor deleted. The next hop is that of the
+//! best route in the main table that does not lead into the tunnel; a point-to-point device that appears
+//! later is taken for the tunnel, whose name is not known here. Where the kernel's choice depends on more
+//! than the main table (rules, `--rtmark`), the initial next hop is kept.
 
 use std::{
     collections::BTreeSet,
@@ -20,30 +20,30 @@ use crate::net::{
     routes::{Error, Filter, Hop, Insert, Kind, MAIN_TABLE, PROTOCOL, Route, RouteTo},
 };
 
-/// A change of the network comes as many small ones: so long after the first of them they are looked at.
+/// A network change causes many notifications: they are handled together this long after the first.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// The route; dropping it removes it.
+/// The host route. Dropping it deletes the route.
 pub struct HostRoute {
     kernel: Kernel,
     server: Ipv4Addr,
-    /// The way of the start, while it is not to be followed by the main table.
+    /// The initial route, if it does not come from the main table and is therefore kept.
     fixed: Option<RouteTo>,
-    /// Point-to-point devices that are not the tunnel, by number.
+    /// Interface indexes of the point-to-point devices that are not the tunnel.
     before: BTreeSet<u32>,
-    /// What we made last.
+    /// The route added last.
     made: Option<Route>,
     watch: Option<Watch>,
-    look_at: Option<Instant>,
+    check_at: Option<Instant>,
 }
 
 impl HostRoute {
-    /// Makes it, unless there is one; `None` when the server is this host itself.
+    /// Adds the route unless one exists. Returns `None` if the server is this host.
     ///
     /// # Errors
-    /// The kernel's: no way to the server, no right to change routes.
+    /// Returns the kernel's error, such as no route to the server or no permission.
     pub fn make(server: Ipv4Addr, local: Option<Ipv4Addr>, mark: u32) -> Result<Option<Self>, Error> {
-        // First of all, so that no change is missed.
+        // Opened first, so that no change is missed.
         let watch = Watch::open()?;
         let mut kernel = Kernel::open()?;
         let mark = Some(mark).filter(|mark| *mark != 0);
@@ -53,8 +53,8 @@ impl HostRoute {
         }
         let before = kernel.point_to_points()?.into_iter().map(|(index, _)| index).collect();
         let routes = kernel.routes(&MAIN)?;
-        let by_the_table = best(&routes, server, |_| false)
-            .is_some_and(|route| route.hops.iter().any(|hop| leads(hop, &way)));
+        let by_the_table = best_route(&routes, server, |_| false)
+            .is_some_and(|route| route.hops.iter().any(|hop| uses_hop(hop, &way)));
         let mut made = Self {
             kernel,
             server,
@@ -62,47 +62,50 @@ impl HostRoute {
             before,
             made: None,
             watch: by_the_table.then_some(watch),
-            look_at: None,
+            check_at: None,
         };
-        made.follow()?;
+        made.update()?;
         Ok(Some(made))
     }
 
-    /// Readable when something about the network has changed; then [`changed`](Self::changed) is called.
+    /// Returns a descriptor that is readable after a network change; [`changed`](Self::changed) must then be
+    /// called.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.watch.as_ref().map(AsFd::as_fd)
     }
 
-    /// Something may have changed.
+    /// Schedules a check if the network has changed.
     pub fn changed(&mut self, now: Instant) {
-        if self.watch.as_mut().is_some_and(Watch::drain) && self.look_at.is_none() {
-            self.look_at = Some(now + SETTLE);
+        if self.watch.as_mut().is_some_and(Watch::drain) && self.check_at.is_none() {
+            self.check_at = Some(now + SETTLE);
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    /// Returns when [`handle_timeout`](Self::handle_timeout) must be called.
     pub const fn next_timeout(&self) -> Option<Instant> {
-        self.look_at
+        self.check_at
     }
 
-    /// Looks at the network if that is due; gives the route if it was made anew.
+    /// Checks the network if that is due. Returns the route if it was replaced.
     ///
     /// # Errors
-    /// The kernel's; the next change is another try.
+    /// Returns the kernel's error; the next change causes another attempt.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<Option<&Route>, Error> {
-        if self.look_at.is_none_or(|at| at > now) {
+        if self.check_at.is_none_or(|at| at > now) {
             return Ok(None);
         }
-        self.look_at = None;
-        Ok(if self.follow()? { self.made.as_ref() } else { None })
+        self.check_at = None;
+        Ok(if self.update()? { self.made.as_ref() } else { None })
     }
 
-    /// Makes the route what it should be; whether there was something to do.
-    fn follow(&mut self) -> Result<bool, Error> {
+    /// Adds or replaces the route if necessary. Returns whether it did.
+    fn update(&mut self) -> Result<bool, Error> {
         let routes = self.kernel.routes(&MAIN)?;
-        let present = self.made.as_ref().filter(|made| routes.iter().any(|found| is_the_one(found, made)));
+        let present = self.made.as_ref().filter(|made| routes.iter().any(|found| is_same_route(found, made)));
         let to_server = |route: &Route| route.dest == host(self.server);
-        if routes.iter().any(|route| to_server(route) && present.is_none_or(|made| !is_the_one(route, made)))
+        if routes
+            .iter()
+            .any(|route| to_server(route) && present.is_none_or(|made| !is_same_route(route, made)))
         {
             return Ok(false);
         }
@@ -121,10 +124,10 @@ impl HostRoute {
             None => {
                 let skip =
                     |route: &Route| to_server(route) || tunnels.iter().any(|tunnel| route.leaves_by(tunnel));
-                // No way at present: what there is stays, and the next change is looked at again.
-                let Some(best) = best(&routes, self.server, skip) else { return Ok(false) };
+                // No route to the server at present: keep the host route until the next change.
+                let Some(best) = best_route(&routes, self.server, skip) else { return Ok(false) };
                 if let Some(made) = present
-                    && made.hops.iter().all(|hop| best.hops.iter().any(|other| same(hop, other)))
+                    && made.hops.iter().all(|hop| best.hops.iter().any(|other| is_same_hop(hop, other)))
                 {
                     return Ok(false);
                 }
@@ -149,7 +152,7 @@ impl Drop for HostRoute {
         let Self { kernel, server, made, .. } = self;
         let Some(made) = made else { return };
         let there = kernel.routes(&Filter::to(host(*server), MAIN_TABLE));
-        if there.is_ok_and(|found| found.iter().any(|found| is_the_one(found, made)))
+        if there.is_ok_and(|found| found.iter().any(|found| is_same_route(found, made)))
             && let Err(error) = kernel.delete_route(made)
         {
             tracing::debug!(%error, "host route");
@@ -157,7 +160,7 @@ impl Drop for HostRoute {
     }
 }
 
-/// Every IPv4 route of the main table.
+/// Selects all IPv4 routes of the main table.
 const MAIN: Filter = Filter { ipv6: false, table: Some(MAIN_TABLE), dest: None };
 
 const fn host(server: Ipv4Addr) -> IpNet {
@@ -183,21 +186,21 @@ fn route(server: Ipv4Addr, hop: Hop, source: Option<IpAddr>) -> Route {
     }
 }
 
-fn is_the_one(found: &Route, made: &Route) -> bool {
-    found.is_ours() && found.same_key(made) && found.same_way(made)
+fn is_same_route(found: &Route, made: &Route) -> bool {
+    found.is_ours() && found.same_key(made) && found.same_next_hops(made)
 }
 
-fn same(a: &Hop, b: &Hop) -> bool {
+fn is_same_hop(a: &Hop, b: &Hop) -> bool {
     a.via == b.via && a.dev == b.dev
 }
 
-fn leads(hop: &Hop, way: &RouteTo) -> bool {
+fn uses_hop(hop: &Hop, way: &RouteTo) -> bool {
     hop.via == way.gateway && hop.dev.as_deref() == Some(way.dev.as_str())
 }
 
-/// The route that the kernel would take: the longest prefix, then the lowest metric, then its own order; `None` when
-/// that leads nowhere.
-fn best(routes: &[Route], server: Ipv4Addr, skip: impl Fn(&Route) -> bool) -> Option<&Route> {
+/// Returns the route that the kernel selects: longest prefix, then lowest metric, then the kernel's order;
+/// `None` if it has no next hop.
+fn best_route(routes: &[Route], server: Ipv4Addr, skip: impl Fn(&Route) -> bool) -> Option<&Route> {
     let server = IpAddr::V4(server);
     routes
         .iter()
@@ -220,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_prefix_then_the_lowest_metric_and_never_the_tunnel() {
+    fn best_route_prefers_prefix_then_metric_and_skips_tunnel() {
         let routes = [
             to("0.0.0.0/0", None, "ppp0", 0),
             to("0.0.0.0/0", Some("10.0.0.1"), "wlan0", 600),
@@ -229,7 +232,7 @@ mod tests {
         ];
         let dev = |routes: &[Route]| {
             let skip = |route: &Route| route.leaves_by("ppp0");
-            best(routes, SERVER, skip).and_then(|route| route.hops[0].dev.clone())
+            best_route(routes, SERVER, skip).and_then(|route| route.hops[0].dev.clone())
         };
         assert_eq!(dev(&routes).as_deref(), Some("eth0"));
         assert_eq!(dev(&routes[..2]).as_deref(), Some("wlan0"));
@@ -238,7 +241,7 @@ mod tests {
         more.push(to("0.0.0.0/1", None, "ppp0", 0));
         more.push(to("192.0.2.0/24", Some("10.3.0.1"), "eth2", 999));
         assert_eq!(dev(&more).as_deref(), Some("eth2"));
-        // A route that refuses is the kernel's answer, too.
+        // An unreachable route also decides the kernel's lookup.
         more.push(Route { kind: Kind::Unreachable, hops: vec![], ..to("192.0.2.0/28", None, "lo", 0) });
         assert_eq!(dev(&more), None);
     }

@@ -1,9 +1,9 @@
-//! Where a manager is found: the socket in `/var/run/pptp`, and the lock that keeps two from being started.
+//! The socket of a manager in `/var/run/pptp`, and the lock that prevents two managers for one server.
 //!
-//! The socket's name is the classic program's. Between looking for a manager and its being there, and between a
-//! manager's last look and its removing the socket, one lock for the whole directory is held, so nobody's socket is
-//! taken away by someone else of ours. The directory is root's alone; a classic program that made it with more
-//! rights sees them reduced.
+//! The socket has the classic program's name. One lock for the whole directory is held while a manager is
+//! looked for and started, and while an exiting manager removes its socket, so that no process removes the
+//! socket of another manager. Only root has access to the directory; if the classic program made it with a
+//! wider mode, the mode is reduced.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
@@ -20,22 +20,22 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::os::{jail, peer};
 
-/// The directory.
+/// Directory of all managers' sockets.
 const DIRECTORY: &str = "/var/run/pptp";
 
-/// One manager's place.
+/// The path of one manager's socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ManagerSocket {
     directory: PathBuf,
     socket: PathBuf,
 }
 
-/// While this is held nobody else starts or removes a manager.
+/// The lock. While it is held, no other process starts or removes a manager.
 #[derive(Debug)]
-pub struct Held(#[expect(dead_code, reason = "held, not used")] Flock<File>);
+pub struct DirectoryLock(#[expect(dead_code, reason = "held, not used")] Flock<File>);
 
-impl Place {
-    /// The place of the manager for this server and local address.
+impl ManagerSocket {
+    /// Returns the path for this server and local address.
     #[must_use]
     pub fn new(local: Option<Ipv4Addr>, server: Ipv4Addr) -> Self {
         Self::below(Path::new(DIRECTORY), local, server)
@@ -46,17 +46,17 @@ impl Place {
         Self { directory: directory.to_owned(), socket: directory.join(format!("{local}:{server}")) }
     }
 
-    /// The directory, for a jail.
+    /// Returns the directory, for a jail.
     #[must_use]
     pub fn directory() -> &'static Path {
         Path::new(DIRECTORY)
     }
 
-    /// Makes the directory if need be, and waits for the lock; whoever holds it does so for moments.
+    /// Creates the directory if necessary, and waits for the lock, which is only ever held briefly.
     ///
     /// # Errors
-    /// When the directory is someone else's, or cannot be made.
-    pub fn lock(&self) -> io::Result<Held> {
+    /// Returns an error if the directory is another user's or cannot be created.
+    pub fn lock(&self) -> io::Result<DirectoryLock> {
         match DirBuilder::new().mode(0o750).create(&self.directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -78,13 +78,14 @@ impl Place {
             .open(self.directory.join(".lock"))?;
         let held = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
         jail::sweep(&self.directory);
-        Ok(Held(held))
+        Ok(DirectoryLock(held))
     }
 
-    /// The manager, if one listens.
+    /// Connects to the manager.
     ///
     /// # Errors
-    /// `ConnectionRefused` or `NotFound` when none does; `PermissionDenied` when the one who does is not us.
+    /// Returns `ConnectionRefused` or `NotFound` if none listens, `PermissionDenied` if it runs as another
+    /// user.
     pub fn connect(&self) -> io::Result<UnixStream> {
         let stream = UnixStream::connect(&self.socket)?;
         let uid = peer::uid(&stream)?;
@@ -97,24 +98,25 @@ impl Place {
         Ok(stream)
     }
 
-    /// Listens there, for root alone. What lies there is a dead manager's: the caller holds the lock and has tried.
+    /// Listens, for root only, and returns the socket's inode too. An existing file is stale: the caller
+    /// holds the lock and could not connect.
     ///
     /// # Errors
-    /// The kernel's.
-    pub fn listen(&self, _held: &Held) -> io::Result<(UnixListener, u64)> {
+    /// Returns the kernel's error.
+    pub fn listen(&self, _held: &DirectoryLock) -> io::Result<(UnixListener, u64)> {
         match fs::remove_file(&self.socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let listener = UnixListener::bind(&self.socket)?;
-        // Nobody else can reach it in between: the directory is closed to them.
+        // No other user can connect before this: the directory denies access.
         fs::set_permissions(&self.socket, Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
         Ok((listener, fs::symlink_metadata(&self.socket)?.ino()))
     }
 
     /// Removes the socket if it is still the one that [`listen`](Self::listen) made.
-    pub fn remove(&self, _held: &Held, inode: u64) {
+    pub fn remove(&self, _held: &DirectoryLock, inode: u64) {
         if fs::symlink_metadata(&self.socket).is_ok_and(|found| found.ino() == inode) {
             let _gone = fs::remove_file(&self.socket);
         }
@@ -130,27 +132,30 @@ mod tests {
     const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
     #[test]
-    fn the_names_of_the_classic_program() {
-        assert_eq!(Place::new(None, SERVER).socket, Path::new("/var/run/pptp/255.255.255.255:192.0.2.1"));
-        let bound = Place::new(Some(Ipv4Addr::new(192, 0, 2, 7)), SERVER);
+    fn socket_names_match_classic_program() {
+        assert_eq!(
+            ManagerSocket::new(None, SERVER).socket,
+            Path::new("/var/run/pptp/255.255.255.255:192.0.2.1")
+        );
+        let bound = ManagerSocket::new(Some(Ipv4Addr::new(192, 0, 2, 7)), SERVER);
         assert_eq!(bound.socket, Path::new("/var/run/pptp/192.0.2.7:192.0.2.1"));
     }
 
     #[test]
-    fn a_socket_is_for_us_alone_and_only_its_maker_removes_it() {
+    fn socket_is_private_and_removed_only_by_its_owner() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::below(&dir.path().join("pptp"), None, SERVER);
+        let place = ManagerSocket::below(&dir.path().join("pptp"), None, SERVER);
         let held = place.lock().unwrap();
         assert_eq!(place.connect().unwrap_err().kind(), io::ErrorKind::NotFound);
         let (first, inode) = place.listen(&held).unwrap();
         assert_eq!(fs::metadata(&place.directory).unwrap().mode() & 0o777, 0o750);
         assert_eq!(fs::metadata(&place.socket).unwrap().mode() & 0o777, 0o600);
         place.connect().unwrap();
-        // Not only closed: what another test starts just then has it open for a moment still.
+        // Shut down, not only closed: a child forked by another test may still hold the descriptor.
         nix::sys::socket::shutdown(first.as_raw_fd(), nix::sys::socket::Shutdown::Both).unwrap();
         drop(first);
         assert_eq!(place.connect().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-        // The stale one keeps its inode taken while it is open elsewhere, so a second gets another.
+        // A hard link keeps the stale socket's inode in use, so the second socket gets another one.
         let keep = fs::hard_link(&place.socket, place.directory.join("kept"));
         let (_second, other) = place.listen(&held).unwrap();
         assert!(keep.is_ok() && other != inode);
@@ -161,12 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_open_to_others_is_closed() {
+    fn directory_permissions_are_reduced_on_lock() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pptp");
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
-        let place = Place::below(&path, None, SERVER);
+        let place = ManagerSocket::below(&path, None, SERVER);
         drop(place.lock().unwrap());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o750);
         fs::remove_dir_all(&path).unwrap();

@@ -1,7 +1,7 @@
-//! The manager's unprivileged part: the control connection and its calls, and nothing else.
+//! The manager's unprivileged part: the control connection and its calls.
 //!
-//! It gets a TCP socket that is not connected yet, gives up root, and only then reads what comes from the wire. It
-//! names clients by numbers that the keeper chose, and ends when the keeper does.
+//! It receives an unconnected TCP socket, drops root, and only then reads network data. It identifies clients
+//! by numbers that the monitor assigns, and exits when the monitor does.
 
 use std::{
     io::{self, Read, Write},
@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     message::{FromWorker, Spec, ToWorker},
-    socket::Place,
+    socket::ManagerSocket,
 };
 use crate::{
     dropin::log::Log,
@@ -32,16 +32,16 @@ use crate::{
     },
 };
 
-/// How long TCP may take to connect; does not depend on `--idle-wait`.
+/// Limit for the TCP connection; independent of `--idle-wait`.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
-/// Call ids that are tried; the connection has far fewer calls than there are ids.
+/// Random call ids to try; a connection has far fewer calls than there are ids.
 const ID_ATTEMPTS: u32 = 16;
 
-/// The whole life of the process.
+/// Runs the worker process.
 ///
 /// # Errors
-/// When it cannot give up root, or its keeper does not speak to it as agreed.
+/// Returns an error if root cannot be dropped, or the monitor's messages are invalid.
 pub fn main() -> io::Result<()> {
     process::set_name(c"pptpcm");
     let channel = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
@@ -51,7 +51,7 @@ pub fn main() -> io::Result<()> {
     };
     let tcp = start.descriptors.into_iter().next().ok_or_else(|| io::Error::other("no socket"))?;
     let log = Log::open(&spec.log_string);
-    let jail = jail::path(Place::directory(), "control");
+    let jail = jail::path(ManagerSocket::directory(), "control");
     privileges::drop_all(Files::Nothing(&jail))?;
     let config = ControlConfig {
         idle_wait: spec.idle_wait,
@@ -80,9 +80,9 @@ struct Worker {
     tcp: TcpStream,
     connect: Connect,
     control: Control,
-    /// Clients whose call waits for the control connection.
+    /// Clients that wait for the control connection to be established.
     waiting: Vec<u32>,
-    /// Our call id and whose it is.
+    /// Local call id and client number of each call.
     calls: Vec<(u16, u32)>,
     ended: Option<String>,
 }
@@ -96,16 +96,16 @@ enum Connect {
 impl Worker {
     fn run(mut self) -> io::Result<()> {
         if let Err(error) = transport::start_connect(&self.tcp, self.spec.server) {
-            self.no_connection(&error);
+            self.connect_failed(&error);
         }
         loop {
             let now = Instant::now();
             self.events(now)?;
             self.write(now);
-            // What ended it may have had last words of its own.
+            // Writing may have ended the connection, which adds events.
             self.events(now)?;
             if let Some(why) = self.ended.take() {
-                return self.say(FromWorker::Ended(why));
+                return self.send_to_monitor(FromWorker::Ended(why));
             }
             let (tcp, connect_until) = match self.connect {
                 Connect::Until(until) => (Some(Interest::Writable), Some(until)),
@@ -122,7 +122,7 @@ impl Worker {
                 timers.into_iter().flatten().min(),
             )?;
             let now = Instant::now();
-            if keeper && !self.hear(now)? {
+            if keeper && !self.receive_messages(now)? {
                 self.control.stop(now);
                 self.write(now);
                 return Ok(());
@@ -133,14 +133,14 @@ impl Worker {
             if let Connect::Until(until) = self.connect
                 && until <= now
             {
-                self.no_connection(&io::ErrorKind::TimedOut.into());
+                self.connect_failed(&io::ErrorKind::TimedOut.into());
             }
             self.control.handle_timeout(now);
         }
     }
 
-    /// Hears the keeper out; `false` when it is gone.
-    fn hear(&mut self, now: Instant) -> io::Result<bool> {
+    /// Handles messages. Returns `false` when the monitor has exited.
+    fn receive_messages(&mut self, now: Instant) -> io::Result<bool> {
         loop {
             match self.channel.receive(false) {
                 Ok(Some(message)) => match serde_json::from_slice(&message.bytes)? {
@@ -172,7 +172,7 @@ impl Worker {
                 Err(error) => refused = error.to_string(),
             }
         }
-        self.say(FromWorker::Down(client, refused))
+        self.send_to_monitor(FromWorker::Down(client, refused))
     }
 
     fn close(&mut self, now: Instant, client: u32) {
@@ -190,14 +190,14 @@ impl Worker {
                     self.connect = Connect::Done;
                     self.control.connected(now);
                 }
-                Err(error) => self.no_connection(&error),
+                Err(error) => self.connect_failed(&error),
             },
             Connect::Done => {
                 let mut bytes = [0; 4096];
                 match self.tcp.read(&mut bytes) {
                     Ok(0) => self.closed(now),
                     Ok(size) => self.control.handle_input(now, bytes.get(..size).unwrap_or_default()),
-                    Err(error) if passing(&error) => {}
+                    Err(error) if is_transient(&error) => {}
                     Err(_) => self.closed(now),
                 }
             }
@@ -209,7 +209,7 @@ impl Worker {
         while matches!(self.connect, Connect::Done) && !self.control.poll_output().is_empty() {
             match self.tcp.write(self.control.poll_output()) {
                 Ok(size) => self.control.consume_output(size),
-                Err(error) if passing(&error) => break,
+                Err(error) if is_transient(&error) => break,
                 Err(_) => self.closed(now),
             }
         }
@@ -220,7 +220,7 @@ impl Worker {
         self.control.handle_closed(now);
     }
 
-    fn no_connection(&mut self, error: &io::Error) {
+    fn connect_failed(&mut self, error: &io::Error) {
         self.connect = Connect::Closed;
         let why = format!("no connection to {}: {error}", self.spec.server);
         self.log.warn("open_inetsock", &why);
@@ -248,7 +248,7 @@ impl Worker {
                     format!("Outgoing call established (call ID {call_id}, peer's call ID {peer_call_id}).");
                 self.note("ctrlp_disp", &text);
                 if let Some((_, client)) = self.calls.iter().find(|(id, _)| *id == call_id).copied() {
-                    self.say(FromWorker::Up(client, call_id, peer_call_id))?;
+                    self.send_to_monitor(FromWorker::Up(client, call_id, peer_call_id))?;
                 }
             }
             ControlEvent::CallRefused { call_id, result, error, cause } => {
@@ -299,7 +299,7 @@ impl Worker {
     fn call_over(&mut self, call_id: u16, why: &str, told: fn(u32, String) -> FromWorker) -> io::Result<()> {
         let Some(at) = self.calls.iter().position(|(id, _)| *id == call_id) else { return Ok(()) };
         let (_, client) = self.calls.swap_remove(at);
-        self.say(told(client, why.to_owned()))
+        self.send_to_monitor(told(client, why.to_owned()))
     }
 
     #[track_caller]
@@ -309,11 +309,11 @@ impl Worker {
         }
     }
 
-    fn say(&self, message: FromWorker) -> io::Result<()> {
+    fn send_to_monitor(&self, message: FromWorker) -> io::Result<()> {
         self.channel.send(&message.encode()?, &[])
     }
 }
 
-fn passing(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

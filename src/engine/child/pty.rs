@@ -1,4 +1,4 @@
-//! The pty of a PPP daemon in the place of the tun device: bytes in and out, never blocking.
+//! Non-blocking I/O on the pty of a PPP daemon, which replaces the tun device.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use super::{BATCH, Engine};
 const READ: usize = 16 * 1024;
 
 impl Engine {
-    /// Reads what the daemon has written and sends its frames.
+    /// Reads the daemon's output and sends its frames.
     pub(super) fn receive_pty(&mut self, now: Instant) {
         let mut bytes = [0; READ];
         for _ in 0..BATCH {
@@ -18,7 +18,7 @@ impl Engine {
                 Ok(0) => self.pty_gone = true,
                 Ok(size) => {
                     self.frames_from_pty(now, bytes.get(..size).unwrap_or_default());
-                    // A full batch has gone already; the rest waits for the next round.
+                    // The buffer was full; the rest waits for the next iteration of the loop.
                     if size == READ {
                         break;
                     }
@@ -26,7 +26,7 @@ impl Engine {
                 }
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EAGAIN) => {}
-                // EIO: the other end is closed, and whoever holds it knows why.
+                // EIO: the other end is closed; the supervisor reports why the daemon ended.
                 Err(_) => self.pty_gone = true,
             }
             break;
@@ -50,7 +50,7 @@ impl Engine {
         });
     }
 
-    /// Writes what waits for the daemon, as far as it takes it.
+    /// Writes the bytes that wait for the daemon until the pty is full.
     pub(super) fn write_pty(&mut self) {
         while !self.pty_gone && !self.session.pty_output().is_empty() {
             match nix::unistd::write(&self.tun, self.session.pty_output()) {

@@ -10,7 +10,7 @@ fn sent(inform: &mut InformExchange) -> Vec<Ipv4Addr> {
 }
 
 #[test]
-fn asked_three_times_and_given_up_on() {
+fn asks_three_times_and_gives_up() {
     let began = Instant::now();
     let mut inform = InformExchange::new(US, PEER, 7, began);
     let mut asked = vec![sent(&mut inform)];
@@ -27,20 +27,20 @@ fn asked_three_times_and_given_up_on() {
 }
 
 #[test]
-fn the_answer_ends_it_and_goes_no_further() {
+fn answer_ends_the_exchange_and_is_not_passed_on() {
     let now = Instant::now();
     let mut inform = InformExchange::new(US, Ipv4Addr::UNSPECIFIED, 7, now);
     let none = wire::tests::reply(&wire::tests::acknowledged(&[]));
     let other = InformExchange::new(US, PEER, 8, now);
     assert!({ other }.take(&none), "another's is for nobody else here");
-    assert!(!inform.take(&wire::question(PEER, US, 7)) && !inform.is_over(now));
+    assert!(!inform.take(&wire::encode_inform(PEER, US, 7)) && !inform.is_over(now));
     let value = [
         16, 10, 50, 0, 0, 0, 0, 16, 10, 50, 0, 0, 0, 0, 8, 127, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 172, 16, 0, 0,
         0, 0,
     ];
     assert!(inform.take(&wire::tests::reply(&wire::tests::acknowledged(&[(121, &value)]))));
     assert!(inform.is_over(now) && sent(&mut inform).is_empty());
-    // A second one changes nothing.
+    // A second answer changes nothing.
     assert!(inform.take(&none));
     assert_eq!(inform.counters().routes_refused, 2);
     let expected = ["10.50.0.0/16", "172.16.0.0/12"].map(|net| net.parse().unwrap());

@@ -1,7 +1,8 @@
-//! The bytes: DHCP (RFC 2131 §2, RFC 2132) over UDP (RFC 768) over IPv4 (RFC 791), and the classless static routes of
-//! option 121 (RFC 3442), which Microsoft's option 249 has in the same form.
+//! Encodes and decodes DHCP (RFC 2131 §2, RFC 2132) over UDP (RFC 768) over IPv4 (RFC 791), and the classless
+//! static routes of option 121 (RFC 3442), whose format Microsoft's option 249 shares.
 //!
-//! Owns neither when to ask nor which routes to take. Reads any bytes without a panic; what is broken is no answer.
+//! Decides neither when to ask nor which routes to accept. Does not panic on any input; a malformed packet is
+//! no answer.
 
 use std::net::Ipv4Addr;
 
@@ -12,11 +13,11 @@ const CLIENT_PORT: u16 = 68;
 const UDP: u8 = 17;
 const IP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
-/// BOOTP's fixed part, before the options (RFC 2131 §2), and the cookie in front of them (§3).
+/// BOOTP's fixed part, before the options (RFC 2131 §2), in bytes, and the cookie in front of them (§3).
 const FIXED: usize = 236;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
-/// Relays and servers may drop what is shorter than BOOTP's 300 bytes (RFC 1542 §2.1).
-const LEAST: usize = 300;
+/// Minimum length in bytes: relays and servers may drop messages shorter than BOOTP's 300 (RFC 1542 §2.1).
+const MIN_MESSAGE: usize = 300;
 const SNAME: std::ops::Range<usize> = 44..108;
 const FILE: std::ops::Range<usize> = 108..236;
 
@@ -34,18 +35,18 @@ const REPLY: u8 = 2;
 const INFORM: u8 = 8;
 const ACK: u8 = 5;
 
-/// What a DHCPACK says about routes.
+/// The routes of a DHCPACK.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// Where to, in the order of the server. The gateways are left out: all of it goes into the tunnel.
+    /// Destinations in the server's order. The gateways are left out: all routes lead into the tunnel.
     pub routes: Vec<Ipv4Net>,
 }
 
-/// A DHCPINFORM as an IP packet.
-pub(super) fn question(local: Ipv4Addr, to: Ipv4Addr, xid: u32) -> Vec<u8> {
+/// Returns a DHCPINFORM as an IP packet.
+pub(super) fn encode_inform(local: Ipv4Addr, to: Ipv4Addr, xid: u32) -> Vec<u8> {
     let mut message = vec![0; FIXED];
-    // As Windows fills it in: a hardware address of Ethernet's length that is nobody's (§4.3.5 has no use for it). The
-    // answer goes to ciaddr (§4.3.5), which is what the xid and this address are told apart by.
+    // Filled in as by Windows: an unassigned hardware address of Ethernet's length (§4.3.5 does not use it).
+    // The answer is sent to ciaddr (§4.3.5) and recognized by that address and the xid.
     let hardware = hardware_address(local);
     put(&mut message, 0, &[REQUEST, 1, 6, 0]);
     put(&mut message, 4, &xid.to_be_bytes());
@@ -55,21 +56,22 @@ pub(super) fn question(local: Ipv4Addr, to: Ipv4Addr, xid: u32) -> Vec<u8> {
     message.extend([MESSAGE_TYPE, 1, INFORM]);
     message.extend([CLIENT_ID, 7, 1]);
     message.extend(hardware);
-    // RFC 3442: 121 is asked for before 3 and 33; those two are not wanted, so they are not in the list.
+    // RFC 3442: 121 must precede 3 and 33, which are not needed and therefore not requested.
     message.extend([PARAMETERS, 2, ROUTES, ROUTES_MICROSOFT]);
     message.push(END);
-    message.resize(message.len().max(LEAST), PAD);
+    message.resize(message.len().max(MIN_MESSAGE), PAD);
     in_packet(local, to, &message)
 }
 
-/// 52:41:53 is what Windows' RAS begins with; the rest keeps two clients of one server apart.
+/// Returns a hardware address with the prefix of Windows' RAS, 52:41:53; the rest distinguishes two clients
+/// of one server.
 fn hardware_address(local: Ipv4Addr) -> [u8; 6] {
     let [_, b, c, d] = local.octets();
     [0x52, 0x41, 0x53, b, c, d]
 }
 
 fn in_packet(from: Ipv4Addr, to: Ipv4Addr, message: &[u8]) -> Vec<u8> {
-    // A question has a few hundred bytes.
+    // Does not overflow: a request has a few hundred bytes.
     let length = |bytes: usize| u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes();
     let mut udp = Vec::with_capacity(UDP_HEADER + message.len());
     udp.extend(CLIENT_PORT.to_be_bytes());
@@ -78,7 +80,7 @@ fn in_packet(from: Ipv4Addr, to: Ipv4Addr, message: &[u8]) -> Vec<u8> {
     udp.extend([0; 2]);
     udp.extend(message);
     let sum = match udp_checksum(from, to, &udp) {
-        // Zero says that there is none (RFC 768).
+        // Zero means that there is no checksum (RFC 768).
         0 => u16::MAX,
         sum => sum,
     };
@@ -94,12 +96,13 @@ fn in_packet(from: Ipv4Addr, to: Ipv4Addr, message: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// The DHCP message in an IP packet for a DHCP client at `local`; `None`: it is something else, or broken.
+/// Returns the DHCP message in an IP packet for a DHCP client at `local`; `None` if the packet is another one
+/// or malformed.
 pub(super) fn to_client(packet: &[u8], local: Ipv4Addr) -> Option<&[u8]> {
     let first = *packet.first()?;
     let header = usize::from(first & 0x0f) * 4;
     let whole = packet.get(..usize::from(word(packet, 2)?))?;
-    // Fragments are none of ours: an answer of that size has too much in it.
+    // Fragments are ignored: no acceptable answer is that large.
     if first >> 4 != 4 || header < IP_HEADER || *packet.get(9)? != UDP || word(packet, 6)? & 0x3fff != 0 {
         return None;
     }
@@ -118,7 +121,7 @@ pub(super) fn to_client(packet: &[u8], local: Ipv4Addr) -> Option<&[u8]> {
     udp.get(UDP_HEADER..)
 }
 
-/// The DHCPACK to our question.
+/// Parses the DHCPACK to our request.
 pub(super) fn answer(message: &[u8], xid: u32) -> Option<Answer> {
     let options = message.get(FIXED..)?.strip_prefix(&COOKIE)?;
     if message.first() != Some(&REPLY) || message.get(4..8)? != xid.to_be_bytes() {
@@ -132,12 +135,12 @@ pub(super) fn answer(message: &[u8], xid: u32) -> Option<Answer> {
     if option(&fields, MESSAGE_TYPE) != [ACK] {
         return None;
     }
-    // RFC 3442 names one option and Microsoft's is a copy of it: who has both says the same twice.
+    // Microsoft's option is a copy of that of RFC 3442: a server that sends both repeats the same routes.
     let given = [ROUTES, ROUTES_MICROSOFT].map(|code| routes(&option(&fields, code)));
     Some(Answer { routes: given.into_iter().flatten().find(|routes| !routes.is_empty()).unwrap_or_default() })
 }
 
-/// The value of an option, whose parts belong together wherever they stand (RFC 3396 §7).
+/// Returns the value of an option, joined from its parts wherever they stand (RFC 3396 §7).
 fn option(fields: &[&[u8]], wanted: u8) -> Vec<u8> {
     let mut value = Vec::new();
     for field in fields {
@@ -159,8 +162,8 @@ fn option(fields: &[&[u8]], wanted: u8) -> Vec<u8> {
     value
 }
 
-/// Destination descriptors with a router each (RFC 3442, "Classless Route Option Format"); `None` when that is not
-/// what they are. Bits beyond the mask are cleared, as it says there.
+/// Parses destination descriptors with a router each (RFC 3442, "Classless Route Option Format"); `None` if
+/// they are malformed. Clears the bits beyond the mask, as required there.
 fn routes(mut bytes: &[u8]) -> Option<Vec<Ipv4Net>> {
     let mut routes = Vec::new();
     while let Some((&width, rest)) = bytes.split_first() {
@@ -178,7 +181,7 @@ fn udp_checksum(from: Ipv4Addr, to: Ipv4Addr, udp: &[u8]) -> u16 {
     checksum(&[&from.octets(), &to.octets(), &[0, UDP], &length, udp])
 }
 
-/// RFC 1071, over parts that all but the last have an even length.
+/// Computes the checksum of RFC 1071 over parts that, except for the last, have an even length.
 fn checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks(2));
     let mut sum: u32 = words

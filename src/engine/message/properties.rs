@@ -1,4 +1,4 @@
-//! Every message survives its way through the channel, and what the engine says breaks a rule or nothing.
+//! Every message round-trips through JSON, and any input from the engine is either refused or valid.
 
 use std::{net::SocketAddrV4, time::Duration};
 
@@ -18,20 +18,21 @@ use crate::engine::{
 
 proptest! {
     #[test]
-    fn what_the_supervisor_says_survives(message in to_engine()) {
+    fn supervisor_messages_round_trip(message in to_engine()) {
         let bytes = serde_json::to_vec(&message).unwrap();
         prop_assert_eq!(serde_json::from_slice::<ToEngine>(&bytes).unwrap(), message);
     }
 
     #[test]
-    fn what_a_sound_engine_says_survives(message in from_engine()) {
+    fn engine_messages_round_trip(message in from_engine()) {
         let bytes = serde_json::to_vec(&message).unwrap();
         prop_assert_eq!(FromEngine::parse(&bytes), Ok(message));
     }
 
-    /// Any bytes, and sound messages with a few bytes changed: refused in words that are fit for a terminal, or sound.
+    /// Arbitrary bytes, and valid messages with a few bytes changed: refused with a plain-text reason, or
+    /// valid.
     #[test]
-    fn what_a_lost_engine_says_harms_nobody(
+    fn corrupted_messages_are_refused_or_valid(
         message in from_engine(),
         changes in vec((any::<Index>(), any::<u8>()), 0..6),
         noise in vec(any::<u8>(), 0..200),
@@ -51,15 +52,15 @@ proptest! {
             }
             let _no_panic = serde_json::from_slice::<ToEngine>(&bytes).is_ok();
             match resolver::Answer::parse(&bytes) {
-                resolver::Answer::Found(found) => prop_assert!(found.len() <= resolver::MOST),
+                resolver::Answer::Found(found) => prop_assert!(found.len() <= resolver::MAX_ADDRESSES),
                 resolver::Answer::Failed(why) => prop_assert!(is_plain(&why), "{why:?}"),
             }
         }
     }
 
-    /// However long and whatever its signs, the engine can say it.
+    /// The engine can send any text, of any length, once it is made plain.
     #[test]
-    fn any_text_made_plain_may_be_said(text in any::<String>(), times in 1_usize..200) {
+    fn any_text_made_plain_is_accepted(text in any::<String>(), times in 1_usize..200) {
         let detail = plain(&text.repeat(times));
         let bytes = serde_json::to_vec(&FromEngine::Phase { phase: Phase::Lcp, detail: detail.clone() }).unwrap();
         prop_assert_eq!(FromEngine::parse(&bytes), Ok(FromEngine::Phase { phase: Phase::Lcp, detail }));
@@ -187,7 +188,7 @@ fn link_up() -> impl Strategy<Value = LinkUp> {
     (
         (host(), peer, vec(host(), 0..=2), vec(host(), 0..=2)),
         (option::of(any::<(u64, u64)>()), 68_u16..=1500, words(), words()),
-        option::of(vec(offered(), 0..=MOST_ROUTES)),
+        option::of(vec(offered(), 0..=MAX_ROUTES)),
     )
         .prop_map(|((local, peer, dns, wins), (ipv6, mtu, encryption, authentication), routes)| LinkUp {
             local,
@@ -205,7 +206,7 @@ fn link_up() -> impl Strategy<Value = LinkUp> {
 fn offered() -> impl Strategy<Value = Ipv4Net> {
     (any::<u32>(), 8_u8..=32)
         .prop_map(|(bits, width)| Ipv4Net::new(bits.into(), width).unwrap().trunc())
-        .prop_filter("a server may offer it", |route| may_be_offered(*route))
+        .prop_filter("a server may offer it", |route| is_acceptable_route(*route))
 }
 
 fn words() -> impl Strategy<Value = String> {

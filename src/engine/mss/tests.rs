@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A first packet with these bytes as its options, made by another implementation.
+/// Returns a SYN with these bytes as its options, built by another implementation.
 fn syn(ipv6: bool, options: &[u8], payload: &[u8], ack: bool) -> Vec<u8> {
     let ports = |builder: etherparse::PacketBuilderStep<IpHeaders>| {
         let step = builder.tcp(40_000, 443, 7, 64_240).syn();
@@ -27,7 +27,7 @@ fn syn(ipv6: bool, options: &[u8], payload: &[u8], ack: bool) -> Vec<u8> {
     ports(PacketBuilder::ip(base))
 }
 
-/// The segment size that another implementation reads, once it has found the checksum right.
+/// Returns the segment size that another implementation reads, after it has verified the checksum.
 fn read(packet: &[u8]) -> Option<u16> {
     let sliced = SlicedPacket::from_ip(packet).unwrap();
     let Some(TransportSlice::Tcp(tcp)) = &sliced.transport else { panic!("not TCP") };
@@ -48,9 +48,10 @@ fn mss(value: u16) -> Vec<u8> {
 }
 
 proptest! {
-    /// Any value, at an even and at an odd place, in both versions: lowered or let alone, the checksum right.
+    /// Any value, at an even and at an odd offset, over IPv4 and IPv6: lowered or unchanged, with a valid
+    /// checksum.
     #[test]
-    fn the_option_is_lowered_and_the_checksum_right(
+    fn lowered_option_has_a_valid_checksum(
         value: u16, limit: u16, ipv6: bool, ack: bool, before in 0_usize..5, payload in prop::collection::vec(any::<u8>(), 0..64),
     ) {
         let options = [vec![1; before], mss(value), vec![4, 2], vec![3, 3, 7]].concat();
@@ -64,9 +65,9 @@ proptest! {
         prop_assert!(!lower(&mut packet, limits), "a second time changes nothing");
     }
 
-    /// Any bytes at all, also such as look like a first packet.
+    /// Arbitrary bytes, including some that resemble a SYN.
     #[test]
-    fn no_bytes_do_harm(mut packet in prop::collection::vec(any::<u8>(), 0..120), shape in 0_u8..4) {
+    fn lower_accepts_arbitrary_bytes(mut packet in prop::collection::vec(any::<u8>(), 0..120), shape in 0_u8..4) {
         for (at, value) in match shape {
             1 => vec![(0, 0x45), (6, 0), (7, 0), (9, 6), (33, 2)],
             2 => vec![(0, 0x60), (6, 6), (53, 2)],
@@ -83,9 +84,9 @@ proptest! {
         prop_assert_eq!(changed, packet != original);
     }
 
-    /// A real first packet, cut anywhere or with one byte changed.
+    /// A real SYN, truncated and with one byte changed.
     #[test]
-    fn no_cut_and_no_flaw_does_harm(ipv6: bool, cut in 0_usize..90, at in 0_usize..90, value: u8) {
+    fn lower_accepts_damaged_syns(ipv6: bool, cut in 0_usize..90, at in 0_usize..90, value: u8) {
         let mut packet = syn(ipv6, &[mss(1460), vec![4, 2, 1, 1]].concat(), b"data", false);
         if let Some(byte) = packet.get_mut(at) {
             *byte = value;
@@ -96,17 +97,17 @@ proptest! {
 }
 
 #[test]
-fn what_is_not_a_first_packet_passes_as_it_is() {
+fn other_packets_pass_unchanged() {
     let mut data = syn(false, &mss(9000), b"", false);
     data[33] &= !SYN;
     let mut fragment = syn(false, &mss(9000), b"", false);
     fragment[7] = 1;
     let mut udp = syn(false, &mss(9000), b"", false);
     udp[9] = 17;
-    // An option that signs the others, behind the one that would be changed.
+    // TCP-AO, which signs the options, behind the one to change.
     let signed = syn(false, &[mss(9000), vec![29, 4, 0, 0]].concat(), b"", false);
     let bare = syn(false, &[], b"", false);
-    // As long as two options say, and one of them longer than the header.
+    // An option that is longer than the header.
     let long = syn(false, &[vec![8, 60], mss(9000)].concat(), b"", false);
     for packet in [data, fragment, udp, signed, bare, long, vec![], vec![0x45], vec![0x60; 41]] {
         let mut clamper = Clamper::new(2048);
@@ -117,7 +118,7 @@ fn what_is_not_a_first_packet_passes_as_it_is() {
 }
 
 #[test]
-fn behind_extension_headers_too() {
+fn option_is_found_behind_extension_headers() {
     let tcp = syn(true, &mss(1440), b"", false)[40..].to_vec();
     let mut packet = syn(true, &mss(1440), b"", false)[..40].to_vec();
     // Hop-by-hop options, then destination options of 16 bytes, then a first fragment.
@@ -130,13 +131,13 @@ fn behind_extension_headers_too() {
     packet[4..6].copy_from_slice(&length.to_be_bytes());
     assert!(lower(&mut packet, (1, 1220)));
     assert_eq!(packet[packet.len() - 2..], 1220_u16.to_be_bytes());
-    // A later fragment: what stands there is data.
+    // A later fragment: these bytes are data.
     packet[40 + 24 + 3] = 0x08;
     assert!(!lower(&mut packet, (1, 100)));
 }
 
 #[test]
-fn the_limit_follows_the_mtu_and_each_direction_is_counted() {
+fn limit_follows_mtu_and_directions_are_counted() {
     let mut clamper = Clamper::new(2048);
     let (v4, v6) = (syn(false, &mss(1460), b"", false), syn(true, &mss(1440), b"", true));
     assert_eq!(clamper.pass(Direction::Out, &v4), v4, "not up yet");
@@ -151,7 +152,7 @@ fn the_limit_follows_the_mtu_and_each_direction_is_counted() {
     assert_eq!(clamper.counters(), ClampCounters { lowered_in: 2, lowered_out: 3 });
     clamper.set(Clamp::Off, 1400);
     assert_eq!(clamper.pass(Direction::Out, &v4), v4);
-    // Larger than what it was made for: let through, never allocated for.
+    // A packet larger than `largest` passes unchanged and allocates nothing.
     let mut small = Clamper::new(8);
     small.set(Clamp::Auto, 1400);
     assert_eq!(small.pass(Direction::Out, &v4), v4);

@@ -1,7 +1,7 @@
-//! The call of a dial: what the control connection reports, and what follows from it for flow and link.
+//! The call of a session: handles the events of the control connection and creates flow and link.
 //!
-//! Owns which call is asked for and what is built when it is up. The order of the messages (RFC 2637 §3.1) is that
-//! of [`crate::pptp::control`].
+//! Owns the call's parameters and what is created once it is up. [`crate::pptp::control`] handles the order
+//! of the messages (RFC 2637 §3.1).
 
 use std::time::Instant;
 
@@ -23,17 +23,17 @@ use crate::{
     },
 };
 
-/// Packets that we buffer, as announced in the call request: what the reorder ring holds at ease.
+/// Receive window announced in the call request, in packets; fits in the reorder ring.
 const RECEIVE_WINDOW: u16 = 64;
 
 pub(super) struct Call {
     pub flow: Flow,
     pub link: PppSide,
-    /// A packet of this call has come at all: GRE is not filtered.
+    /// Whether any packet of this call has arrived: GRE is not filtered.
     pub heard: bool,
-    /// When a packet of this call came last.
+    /// Arrival time of the last packet of this call.
     pub last_heard: Option<Instant>,
-    /// Packets of this call that were to be sent through it.
+    /// Packets of this call that were routed into the tunnel, and dropped.
     pub looped: u64,
 }
 
@@ -60,7 +60,7 @@ impl Session {
                 self.fail(now, Failure::new(Phase::Call, FailureKind::CallRefused, words));
             }
             control::ControlEvent::CallDown { reason, .. } => {
-                // The server may hang up because of what our link has told it: then the link says why.
+                // The server may hang up because of what our link has sent; the link then has the reason.
                 self.lower_down(now);
                 if self.ending.is_none() && reason != CallEnd::ControlLost {
                     self.ending = Some(verdict::of_call(self.phase, &reason));
@@ -71,9 +71,9 @@ impl Session {
                 }
             }
             control::ControlEvent::Closed(end) => self.closed(now, &end),
-            // A hint about asynchronous framing, of which there is none on our side.
+            // Concerns asynchronous framing, which our side does not use.
             control::ControlEvent::SetLinkInfo { .. } => {}
-            // We are the one who calls.
+            // A client accepts no calls.
             control::ControlEvent::IncomingCall { .. } => {}
         }
     }
@@ -107,7 +107,7 @@ impl Session {
         self.call = Some(Call { flow, link, heard: false, last_heard: None, looped: 0 });
     }
 
-    /// Tells the link that there is no call below it any more, and hears why it thinks so.
+    /// Notifies the link that the call below it has ended, and handles the link's events.
     fn lower_down(&mut self, now: Instant) {
         if let Some(call) = &mut self.call {
             call.link.lower_down(now);
@@ -115,7 +115,7 @@ impl Session {
         self.link_events(now);
     }
 
-    /// The control connection has ended, and with it the dial; why, is what ended it first.
+    /// Ends the session after the end of the control connection; reports the first reason.
     fn closed(&mut self, now: Instant, end: &ControlEnd) {
         self.lower_down(now);
         self.up = false;

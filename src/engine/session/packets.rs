@@ -1,7 +1,8 @@
-//! The data path of a dial: GRE packets to IP packets and back, or to and from the pty of a daemon that speaks PPP.
+//! The data path of a session: GRE packets to IP packets and back, or to and from the pty of an external PPP.
 //!
-//! Owns the room that headers need, and what passes whom on the way: flow, link, the clamping of TCP's MSS, answers
-//! for the offers. Order and acknowledgement are [`crate::pptp::flow`]'s, PPP frames the link's. Nothing is allocated per packet.
+//! Owns the space for headers, and the order of flow, link, MSS clamping and route request on the path of a
+//! packet. [`crate::pptp::flow`] handles sequence and acknowledgement, the link PPP frames. Nothing is
+//! allocated per packet.
 
 use std::{net::Ipv4Addr, ops::Range, time::Instant};
 
@@ -15,13 +16,15 @@ use crate::{
     pptp::gre::{self, MAX_HEADER},
 };
 
-/// No IP packet through the tunnel is larger, in bytes: the MRU of PPP is at most 1500, with room to spare.
+/// Upper bound of an IP packet through the tunnel, in bytes; well above the MRU of PPP, at most 1500.
 pub(super) const LARGEST_PACKET: usize = 2048;
 
 impl Session {
-    /// A GRE packet without its IP header; IP packets for the tun device come out through `to_tun`.
+    /// Processes a GRE packet without its IP header; passes IP packets for the tun device to `to_tun`.
     pub fn gre_input(&mut self, now: Instant, packet: &mut [u8], to_tun: &mut impl FnMut(&[u8])) {
-        let Self { call: Some(Call { flow, link, heard, last_heard, .. }), mss, offers, .. } = self else {
+        let Self { call: Some(Call { flow, link, heard, last_heard, .. }), mss, peer_routes: offers, .. } =
+            self
+        else {
             return;
         };
         let taken = flow.receive(now, packet, &mut |frame| pass_in(now, frame, link, mss, offers, to_tun));
@@ -31,15 +34,15 @@ impl Session {
         }
     }
 
-    /// What waited in vain for an earlier packet goes on, and the link does what is due.
+    /// Handles the timeouts of flow and link: releases packets that waited too long for an earlier one.
     pub(super) fn call_timeout(&mut self, now: Instant, to_tun: &mut impl FnMut(&[u8])) {
-        let Self { call: Some(Call { flow, link, .. }), mss, offers, .. } = self else { return };
+        let Self { call: Some(Call { flow, link, .. }), mss, peer_routes: offers, .. } = self else { return };
         flow.handle_timeout(now, &mut |frame| pass_in(now, frame, link, mss, offers, to_tun));
         link.handle_timeout(now);
     }
 
-    /// An IP packet from the tun device. Gives the place of the GRE packet in `out`, or `None` when it was
-    /// dropped and counted. `out` needs the packet's length and [`Session::overhead`].
+    /// Encapsulates an IP packet from the tun device. Returns the range of the GRE packet in `out`, or `None`
+    /// if it was dropped and counted. `out` must hold the packet and [`Session::overhead`].
     pub fn tun_input(&mut self, now: Instant, packet: &[u8], out: &mut [u8]) -> Option<Range<usize>> {
         let Self { call, mss, spec, .. } = self;
         let Call { flow, link, looped, .. } = call.as_mut()?;
@@ -52,7 +55,8 @@ impl Session {
         flow.put_header(now, length, out)
     }
 
-    /// What one read of the daemon's pty gave; `send` gets each GRE packet, header and frame apart.
+    /// Processes bytes read from the daemon's pty; passes each GRE packet to `send`, header and frame
+    /// separately.
     pub fn pty_input(&mut self, now: Instant, bytes: &[u8], mut send: impl FnMut(&[u8], &[u8])) {
         let Some(Call { flow, link: PppSide::External(bridge), .. }) = &mut self.call else { return };
         bridge.from_daemon(now, bytes, |frame| {
@@ -63,7 +67,7 @@ impl Session {
         });
     }
 
-    /// Bytes for the daemon's pty; [`Session::pty_sent`] takes them away.
+    /// Returns the bytes to write to the daemon's pty; [`Session::pty_sent`] removes them.
     #[must_use]
     pub fn pty_output(&self) -> &[u8] {
         match &self.call {
@@ -72,21 +76,21 @@ impl Session {
         }
     }
 
-    /// So many bytes have gone.
+    /// Removes `count` written bytes.
     pub fn pty_sent(&mut self, count: usize) {
         if let Some(Call { link: PppSide::External(bridge), .. }) = &mut self.call {
             bridge.written(count);
         }
     }
 
-    /// Bytes by which a GRE packet may be longer than its IP packet.
+    /// Returns by how many bytes a GRE packet may be longer than its IP packet.
     #[must_use]
     pub const fn overhead() -> usize {
         MAX_HEADER + Link::FRAME_OVERHEAD
     }
 
-    /// The next GRE packet that is not data from the tun device: a control frame of the link, or a lone
-    /// acknowledgement. Gives its place in `out`.
+    /// Writes the next GRE packet that is not data from the tun device: a control frame of the link, a route
+    /// request, or an acknowledgement without payload. Returns its range in `out`.
     pub fn gre_output(&mut self, now: Instant, out: &mut [u8]) -> Option<Range<usize>> {
         let Call { flow, link, .. } = self.call.as_mut()?;
         while let Some(frame) = link.poll_output() {
@@ -97,7 +101,7 @@ impl Session {
                 }
             }
         }
-        while let Some(packet) = self.offers.poll_packet() {
+        while let Some(packet) = self.peer_routes.poll_packet() {
             let length = out.get_mut(MAX_HEADER..).and_then(|room| link.encapsulate(&packet, room).ok());
             if let Some(packet) = length.and_then(|length| flow.put_header(now, length, out)) {
                 return Some(packet);
@@ -109,20 +113,21 @@ impl Session {
     }
 }
 
-/// Whether an IP packet is one that this call has sent to the server. While an uplink is down, or until the supervisor has
-/// seen that it is up again, the route to the server is gone and another one leads there, into the tunnel: what is
-/// sent then would come back longer each time, thousands of packets that the server misses.
+/// Returns whether an IP packet is a GRE packet of this call to the server. While an uplink is down, or until
+/// the supervisor has noticed that it is back, the route to the server is missing and another one leads into
+/// the tunnel: each packet would loop and grow, and thousands of them never reach the server.
 fn is_own(packet: &[u8], server: Ipv4Addr, peer_call_id: u16) -> bool {
-    // Ours have no options (RFC 791 §3.1).
+    // Our packets have no IP options (RFC 791 §3.1).
     packet.split_first_chunk::<20>().is_some_and(|(ip, rest)| {
         ip[0] == 0x45
             && ip[9] == gre::IP_PROTOCOL
             && ip[16..] == server.octets()
-            && gre::call_of(rest) == Some(peer_call_id)
+            && gre::peek_call_id(rest) == Some(peer_call_id)
     })
 }
 
-/// A PPP frame of the server, in its turn: an IP packet goes on to the tun device, unless it answers the offers.
+/// Handles a PPP frame of the server, in sequence: an IP packet goes to the tun device, unless it answers the
+/// route request.
 fn pass_in(
     now: Instant,
     frame: &mut [u8],

@@ -1,4 +1,4 @@
-//! Routes that the server offers: asked for between the proof of a link and its being up, when the spec says so.
+//! Requests the server's routes after the ready check, if the spec says so, then reports the link up.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::{
 
 #[derive(Default)]
 pub(super) struct PeerRoutes {
-    /// What the questions are told apart by; `None`: nobody asks.
+    /// Transaction id of the request; `None` if routes are not requested.
     xid: Option<u32>,
     open: Option<(LinkUp, InformExchange)>,
     counters: InformCounters,
@@ -30,7 +30,7 @@ impl PeerRoutes {
         Self { xid, ..Self::default() }
     }
 
-    /// Whether a packet from the tunnel is the answer, or meant to be one.
+    /// Returns whether a packet from the tunnel is for our DHCP client, and consumes it.
     pub(super) fn take(&mut self, packet: &[u8]) -> bool {
         self.open.as_mut().is_some_and(|(_, inform)| inform.take(packet))
     }
@@ -43,12 +43,12 @@ impl PeerRoutes {
         self.open.as_ref().map(|(_, inform)| inform.next_timeout())
     }
 
-    /// The link is gone, or begins anew.
+    /// Cancels the request: the link has ended or renegotiates.
     pub(super) fn forget(&mut self) {
         self.open = None;
     }
 
-    /// By name; none when nobody asks.
+    /// Returns the counters by name; none if routes are not requested.
     pub(super) fn counters(&self) -> Vec<(String, u64)> {
         if self.xid.is_none() {
             return Vec::new();
@@ -62,26 +62,26 @@ impl PeerRoutes {
 }
 
 impl Session {
-    /// The link is proven: it is up at once, or when the server has been asked for its routes.
-    pub(super) fn ask_for_offers(&mut self, now: Instant, up: LinkUp) {
-        match self.offers.xid {
+    /// Reports the link up, at once or after the request for routes.
+    pub(super) fn request_routes(&mut self, now: Instant, up: LinkUp) {
+        match self.peer_routes.xid {
             None => self.is_up_with(up),
             Some(xid) => {
                 let inform = InformExchange::new(up.local, up.peer, xid, now);
-                self.offers.open = Some((up, inform));
+                self.peer_routes.open = Some((up, inform));
             }
         }
     }
 
-    /// Asks again, or goes on when there is an answer or none is to be expected any more.
-    pub(super) fn settle_offers(&mut self, now: Instant) {
-        let Some((_, inform)) = &mut self.offers.open else { return };
+    /// Repeats the request when due; reports the link up after the answer or the time limit.
+    pub(super) fn poll_routes(&mut self, now: Instant) {
+        let Some((_, inform)) = &mut self.peer_routes.open else { return };
         inform.handle_timeout(now);
         if !inform.is_over(now) {
             return;
         }
-        self.offers.counters = inform.counters();
-        if let (Some((mut up, inform)), None) = (self.offers.open.take(), &self.ending) {
+        self.peer_routes.counters = inform.counters();
+        if let (Some((mut up, inform)), None) = (self.peer_routes.open.take(), &self.ending) {
             up.routes = inform.into_routes();
             self.is_up_with(up);
         }

@@ -1,6 +1,6 @@
-//! The PPP side of a dial: what the link is made from, and the phases that its events are for whoever waits.
+//! The PPP side of a session: the link's configuration, and the phases that its events mean for the user.
 //!
-//! Owns the words of each phase. What is negotiated, and how, is [`crate::ppp::link`]'s (RFC 1661 §3.2).
+//! Owns the words of each phase. [`crate::ppp::link`] does the negotiation (RFC 1661 §3.2).
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ impl Session {
             link::LinkEvent::Up(up) => {
                 if self.ending.is_none() {
                     self.mss.set(self.spec.mss, up.mtu);
-                    self.begin_proof(now, link_up(&up));
+                    self.start_ready_check(now, link_up(&up));
                 }
             }
             link::LinkEvent::PeerAnswered => self.answered(now),
@@ -53,13 +53,13 @@ impl Session {
             link::LinkEvent::Ipv6Down => tracing::debug!("IPv6 may not flow"),
             link::LinkEvent::Renegotiating => {
                 tracing::info!("the server starts the link over");
-                self.not_up();
+                self.cancel_pending();
             }
             link::LinkEvent::Down(reason) => self.link_down(now, &reason),
         }
     }
 
-    /// After a renegotiation the phases pass once more; the supervisor has been told once.
+    /// Reports a phase to the supervisor. Phases that a renegotiation repeats are only logged.
     fn enter_link_phase(&mut self, phase: Phase, detail: String) {
         if phase > self.phase {
             self.enter(phase, detail);
@@ -68,20 +68,20 @@ impl Session {
         }
     }
 
-    /// What was under way towards [`SessionEvent::Up`](super::SessionEvent::Up), or after it, is void.
-    fn not_up(&mut self) {
+    /// Cancels everything in progress before or after [`SessionEvent::Up`](super::SessionEvent::Up).
+    fn cancel_pending(&mut self) {
         self.up = false;
-        self.proof = None;
-        self.offers.forget();
-        self.doubt = None;
+        self.ready_check = None;
+        self.peer_routes.forget();
+        self.liveness = None;
     }
 
     fn link_down(&mut self, now: Instant, reason: &DownReason) {
-        self.not_up();
+        self.cancel_pending();
         self.gre_due = None;
-        // That the call went away is no reason; who took it away has one.
+        // The end of the call is not a reason; whatever ended it has one.
         if self.ending.is_none() && *reason != DownReason::LowerLayerDown {
-            // The link sees frames only; a server that merely acknowledges is heard as well.
+            // The link gets only frames; a server that only acknowledges also counts as heard.
             let reason = match reason {
                 DownReason::LcpTimeout { .. } if self.call.as_ref().is_some_and(|call| call.heard) => {
                     &DownReason::LcpTimeout { heard_anything: true }
@@ -91,7 +91,7 @@ impl Session {
             self.ending = Some(verdict::of_link(self.phase, reason));
         }
         self.control.stop(now);
-        // What `stop` reports at once has to be heard in this round.
+        // Events that `stop` reports at once belong to this round.
         while let Some(event) = self.control.poll_event() {
             self.control_event(now, event);
         }
@@ -111,7 +111,7 @@ pub(super) fn link_config(spec: &Spec, password: Secret, random: link::Random) -
     config.accept.clone_from(&spec.auth);
     config.mppe = spec.mppe;
     config.ipv6 = spec.ipv6;
-    // pptpd starts a pppd for each call, which hears nothing of what came before it was there.
+    // pptpd starts a pppd for each call; what arrives before pppd runs is lost, so retransmit early.
     config.timing.negotiation.first = Duration::from_millis(200);
     config.timing.lcp = spec.limits.lcp;
     config.timing.auth = spec.limits.auth;

@@ -1,84 +1,89 @@
-//! The proof that the server's end of the link is open as well: an LCP Echo (RFC 1661 §5.8) that it answers.
+//! Confirms with an LCP Echo (RFC 1661 §5.8) that the server's end of the link is open as well.
 //!
-//! IPCP is open for us when we have acknowledged and are acknowledged; our last Configure-Ack may still be on its way,
-//! and a packet that overtakes it finds a door still shut.
+//! IPCP is open on our side when we have sent and received a Configure-Ack. Ours may still be in flight, and
+//! the server drops a data packet that overtakes it.
 
 use std::time::{Duration, Instant};
 
 use super::Session;
 use crate::engine::message::LinkUp;
 
-/// How long the server may take to show that it is through with IPCP; one that answers no LCP Echo is believed
-/// after that.
+/// Time limit of the check. A server that answers no LCP Echo is then assumed to be up.
 pub(super) const LIMIT: Duration = Duration::from_secs(1);
 
-/// How long until it is asked once more.
-const AGAIN: Duration = Duration::from_millis(250);
+/// Interval between LCP Echoes.
+const ECHO_INTERVAL: Duration = Duration::from_millis(250);
 
 pub(super) struct ReadyCheck {
-    /// What there is to tell once it is given.
+    /// Reported once the check succeeds.
     up: LinkUp,
     pub began: Instant,
     again: Instant,
     until: Instant,
-    /// It was given; only IPV6CP, which the profile wants, is not decided yet.
-    given: bool,
+    /// The server has answered; only IPV6CP, which the profile wants, is not decided yet.
+    confirmed: bool,
 }
 
 impl ReadyCheck {
     pub(super) fn next_timeout(&self) -> Instant {
-        if self.given { self.until } else { self.again.min(self.until) }
+        if self.confirmed { self.until } else { self.again.min(self.until) }
     }
 }
 
 impl Session {
-    /// The link is up for us.
-    pub(super) fn begin_proof(&mut self, now: Instant, up: LinkUp) {
-        self.proof = Some(ReadyCheck { up, began: now, again: now, until: now + LIMIT, given: false });
-        self.prove(now);
+    /// Starts the check when the link is up on our side.
+    pub(super) fn start_ready_check(&mut self, now: Instant, up: LinkUp) {
+        self.ready_check =
+            Some(ReadyCheck { up, began: now, again: now, until: now + LIMIT, confirmed: false });
+        self.poll_ready_check(now);
     }
 
-    /// Asks for the proof when it is time to, or does without.
-    pub(super) fn prove(&mut self, now: Instant) {
-        let (Some(proof), Some(call)) = (&mut self.proof, &mut self.call) else { return };
+    /// Sends an LCP Echo when due; completes the check at its time limit.
+    pub(super) fn poll_ready_check(&mut self, now: Instant) {
+        let (Some(proof), Some(call)) = (&mut self.ready_check, &mut self.call) else { return };
         if proof.until <= now {
-            if !proof.given {
+            if !proof.confirmed {
                 tracing::info!("the server answers no LCP Echo; taken to be up");
             }
             self.complete(now);
-        } else if proof.again <= now && !proof.given {
-            proof.again = now + AGAIN;
+        } else if proof.again <= now && !proof.confirmed {
+            proof.again = now + ECHO_INTERVAL;
             call.link.probe(now);
         }
     }
 
-    /// The server is through with IPCP: what is sent now arrives.
-    pub(super) fn proven(&mut self, now: Instant) {
-        if let Some(proof) = &mut self.proof {
-            proof.given = true;
+    /// Records that IPCP is open on the server: packets sent from now on are accepted.
+    pub(super) fn ready_confirmed(&mut self, now: Instant) {
+        if let Some(proof) = &mut self.ready_check {
+            proof.confirmed = true;
             self.ipv6_decided(now);
         }
     }
 
-    /// IPV6CP has opened, after IPCP. Later than the proof it is of no use any more: routes follow the first word.
+    /// Records that IPV6CP has opened after IPCP. Once the check is complete it is too late: addresses and
+    /// routes follow from the link as reported first.
     pub(super) fn ipv6_opened(&mut self, identifiers: (u64, u64)) {
-        match &mut self.proof {
+        match &mut self.ready_check {
             Some(proof) => proof.up.ipv6 = Some(identifiers),
             None => tracing::warn!("the server agreed to IPv6 too late: none until the next dial"),
         }
     }
 
-    /// Goes on if nothing is waited for but whether there will be IPv6, and that is known.
+    /// Completes the check if the server has answered and IPV6CP is decided.
     pub(super) fn ipv6_decided(&mut self, now: Instant) {
         let undecided = self.call.as_ref().is_some_and(|call| call.link.is_ipv6_undecided());
-        if self.proof.as_ref().is_some_and(|proof| proof.given && (proof.up.ipv6.is_some() || !undecided)) {
+        if self
+            .ready_check
+            .as_ref()
+            .is_some_and(|proof| proof.confirmed && (proof.up.ipv6.is_some() || !undecided))
+        {
             self.complete(now);
         }
     }
 
     fn complete(&mut self, now: Instant) {
-        if let (Some(ReadyCheck { up, .. }), None) = (self.proof.take(), &self.ending) {
-            self.ask_for_offers(now, up);
+        if let (Some(ReadyCheck { up, .. }), None) = (self.ready_check.take(), &self.ending) {
+            self.request_routes(now, up);
         }
     }
 }

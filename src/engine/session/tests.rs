@@ -1,4 +1,4 @@
-//! A dial and the server's machines in one memory, under a virtual clock: the stories that `up` tells.
+//! A session and the server's state machines in memory, with a virtual clock: the outcomes that `up` reports.
 
 mod doubt;
 
@@ -23,7 +23,7 @@ const LATENCY: Duration = Duration::from_millis(10);
 const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const GIVEN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
-/// What goes wrong, and where.
+/// A fault of the server or the path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trouble {
     None,
@@ -32,7 +32,7 @@ enum Trouble {
     SilentCall,
     NoGre,
     NoEchoReply,
-    /// The server's IPV6CP comes this many milliseconds after the start, if ever.
+    /// The server's IPV6CP is held back until this many milliseconds after the start.
     Ipv6After(u64),
     HangsUpWhen(LinkPhase),
 }
@@ -53,15 +53,15 @@ struct World {
     wire: VecDeque<(Instant, Wire)>,
     trouble: Trouble,
     server_policy: Policy,
-    /// So long after the start the server's PPP is not there: what is sent to it is lost, and it says nothing.
-    deaf_for: Duration,
-    /// Nothing arrives any more.
+    /// For this long after the start the server's PPP is not running: it receives and sends nothing.
+    ppp_start_delay: Duration,
+    /// All packets are lost.
     cut: bool,
     seen: Vec<String>,
     up: Option<(Duration, LinkUp)>,
     down: Option<(Duration, Failure)>,
     server_got: Vec<Vec<u8>>,
-    /// What the server's PPP has to say later.
+    /// IPV6CP frames of the server that are held back.
     held: Vec<Vec<u8>>,
 }
 
@@ -81,7 +81,7 @@ impl World {
             wire: VecDeque::new(),
             trouble,
             server_policy: Policy::default(),
-            deaf_for: Duration::ZERO,
+            ppp_start_delay: Duration::ZERO,
             cut: false,
             seen: Vec::new(),
             up: None,
@@ -91,7 +91,7 @@ impl World {
         }
     }
 
-    /// Lets time pass, event by event, until it is over or `limit` has passed.
+    /// Advances the clock from event to event until the session ends or `limit` has passed.
     fn run(&mut self, limit: Duration) -> &mut Self {
         let end = self.now + limit;
         for _ in 0..20_000 {
@@ -107,7 +107,7 @@ impl World {
             });
             let next = [
                 self.wire.front().map(|(at, _)| *at),
-                Some(self.start + self.deaf_for).filter(|at| *at > self.now),
+                Some(self.start + self.ppp_start_delay).filter(|at| *at > self.now),
                 self.ipv6_at().filter(|at| *at > self.now),
                 self.client.next_timeout(),
                 self.control.next_timeout().map(|(at, _)| at),
@@ -155,7 +155,7 @@ impl World {
     }
 
     fn server_gre(&mut self, packet: &mut [u8]) {
-        if self.now - self.start < self.deaf_for {
+        if self.now - self.start < self.ppp_start_delay {
             return;
         }
         let Some((flow, link)) = &mut self.call else { return };
@@ -168,7 +168,7 @@ impl World {
         taken.unwrap();
     }
 
-    /// Everything that the machines have ready goes on the wire.
+    /// Puts everything that the state machines have ready on the wire.
     fn exchange(&mut self) {
         let arrival = self.now + LATENCY;
         self.client.after(self.now);
@@ -223,7 +223,7 @@ impl World {
     }
 
     fn serve_link(&mut self, arrival: Instant) {
-        if self.now - self.start < self.deaf_for {
+        if self.now - self.start < self.ppp_start_delay {
             return;
         }
         let ipv6_at = self.ipv6_at();
@@ -235,7 +235,7 @@ impl World {
         let held = if is_late { Vec::new() } else { std::mem::take(&mut self.held) };
         let mut frames: VecDeque<_> = held.into();
         while let Some(frame) = frames.pop_front().or_else(|| link.poll_output()) {
-            // IPV6CP, with address and control or without.
+            // IPV6CP, with or without address and control fields.
             if is_late && [frame.get(..2), frame.get(2..4)].contains(&Some(&[0x80, 0x57])) {
                 self.held.push(frame);
                 continue;
@@ -330,7 +330,7 @@ fn tried(trouble: Trouble) -> World {
 }
 
 #[test]
-fn the_phases_come_in_order_and_end_in_a_proven_link() {
+fn phases_are_reported_in_order_until_up() {
     let world = tried(Trouble::None);
     assert_eq!(world.seen, ["control", "call", "lcp", "authentication", "encryption", "addresses"]);
     let (at, link) = world.up.as_ref().unwrap();
@@ -340,9 +340,9 @@ fn the_phases_come_in_order_and_end_in_a_proven_link() {
     assert!(world.client.is_up());
 }
 
-/// IPV6CP is not in step with IPCP: `up` waits for it for a moment, and no longer.
+/// IPV6CP may open after IPCP: `up` waits for it until the limit of the ready check.
 #[test]
-fn ipv6_may_come_after_the_addresses() {
+fn ipv6_may_open_after_ipcp() {
     for (after, is_there) in [(0, true), (400, true), (1000, true), (30_000, false)] {
         let off = Policy { demand: Demand::Off, ..spec().mppe };
         let mut world =
@@ -355,14 +355,14 @@ fn ipv6_may_come_after_the_addresses() {
         assert!(*at < latest + LATENCY * 40, "IPV6CP after {after} ms: up after {at:?}");
         assert!(world.down.is_none());
     }
-    // And a server that has none does not keep anybody.
+    // A server without IPv6 causes no delay.
     let mut world = World::new(Trouble::None, Spec { ipv6: true, ..spec() }, "right");
     let (at, link) = world.run(Duration::from_secs(60)).up.as_ref().expect("up");
     assert!(link.ipv6.is_none() && *at < LATENCY * 40, "{at:?}");
 }
 
 #[test]
-fn no_packet_leaves_before_the_link_is_proven_nor_after_it_ends() {
+fn data_is_sent_only_while_the_link_is_up() {
     let ping = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1];
     let mut world = World::new(Trouble::None, spec(), "right");
     let mut out = vec![0; 2048];
@@ -380,9 +380,9 @@ fn no_packet_leaves_before_the_link_is_proven_nor_after_it_ends() {
     assert!(world.client.tun_input(world.now, &ping, &mut out).is_none());
 }
 
-/// The uplink was down, and with it went the route to the server: what the tunnel sends comes back to it.
+/// The uplink was down and the route to the server is gone: the tunnel's own packets are routed into it.
 #[test]
-fn what_the_tunnel_has_sent_is_not_sent_through_it() {
+fn own_packets_are_not_sent_through_the_tunnel() {
     let mut world = World::new(Trouble::None, spec(), "right");
     world.run(Duration::from_secs(5));
     let server = spec().server.ip().octets();
@@ -399,7 +399,7 @@ fn what_the_tunnel_has_sent_is_not_sent_through_it() {
     assert!(world.client.tun_input(world.now, &looped, &mut out).is_none());
     assert!(world.client.tun_input(world.now, &looped[..30], &mut out).is_none(), "the first fragment");
     assert_eq!(count(&world), 2);
-    // Another call, and another server's.
+    // Packets of another call, and to another server, pass.
     for at in [27, 19] {
         let mut other = looped.clone();
         other[at] ^= 1;
@@ -409,7 +409,7 @@ fn what_the_tunnel_has_sent_is_not_sent_through_it() {
 }
 
 #[test]
-fn segments_are_made_to_fit_in_both_directions() {
+fn mss_is_clamped_in_both_directions() {
     let syn = |from: [u8; 4], to: [u8; 4]| {
         let builder = etherparse::PacketBuilder::ipv4(from, to, 64).tcp(4000, 80, 1, 65_535).syn();
         let builder = builder.options_raw(&[2, 4, 0x05, 0xb4]).unwrap();
@@ -438,7 +438,7 @@ fn segments_are_made_to_fit_in_both_directions() {
 }
 
 #[test]
-fn a_server_that_answers_no_echo_is_believed_after_a_second() {
+fn server_without_echo_reply_is_up_after_a_second() {
     let world = tried(Trouble::NoEchoReply);
     let (at, _) = world.up.as_ref().unwrap();
     assert!((ready_check::LIMIT..ready_check::LIMIT + LATENCY * 40).contains(at), "{at:?}");
@@ -446,7 +446,7 @@ fn a_server_that_answers_no_echo_is_believed_after_a_second() {
 }
 
 #[test]
-fn each_silence_ends_at_its_own_limit_in_its_own_phase() {
+fn silent_server_times_out_in_each_phase() {
     let cases = [
         (Trouble::SilentControl, FailureKind::ControlSilent, Phase::Control, 6),
         (Trouble::SilentCall, FailureKind::CallTimeout, Phase::Call, 7),
@@ -456,14 +456,14 @@ fn each_silence_ends_at_its_own_limit_in_its_own_phase() {
         let world = tried(trouble);
         let (at, failure) = world.failure();
         assert_eq!((failure.kind, failure.phase), (kind, phase), "{failure}");
-        // And the polite end after it, whose waits are a second each.
+        // The graceful shutdown follows, whose waits are a second each.
         let limit = Duration::from_secs(seconds);
         assert!((limit..limit + Duration::from_secs(4)).contains(at), "{kind:?} at {at:?}");
     }
 }
 
 #[test]
-fn a_refused_call_says_why() {
+fn refused_call_reports_the_reason() {
     let world = tried(Trouble::RefusesCall);
     let (_, failure) = world.failure();
     assert_eq!(failure.kind, FailureKind::CallRefused);
@@ -471,7 +471,7 @@ fn a_refused_call_says_why() {
 }
 
 #[test]
-fn a_wrong_password_is_an_authentication_failure() {
+fn wrong_password_is_an_authentication_failure() {
     let mut world = World::new(Trouble::None, spec(), "wrong");
     world.run(Duration::from_secs(60));
     let (_, failure) = world.failure();
@@ -480,7 +480,7 @@ fn a_wrong_password_is_an_authentication_failure() {
 }
 
 #[test]
-fn encryption_that_the_server_does_not_do_is_refused() {
+fn missing_encryption_ends_the_session() {
     let mut world = World::new(Trouble::None, spec(), "right");
     world.server_policy = Policy { demand: Demand::Off, ..Policy::default() };
     world.run(Duration::from_secs(60));
@@ -489,7 +489,7 @@ fn encryption_that_the_server_does_not_do_is_refused() {
 }
 
 #[test]
-fn a_server_that_hangs_up_is_named_by_the_phase_in_which_it_did() {
+fn hangup_is_classified_by_phase() {
     let cases = [
         (LinkPhase::Establish, FailureKind::LcpFailed),
         (LinkPhase::Authenticate, FailureKind::AuthenticationFailed),
@@ -506,7 +506,7 @@ fn a_server_that_hangs_up_is_named_by_the_phase_in_which_it_did() {
 }
 
 #[test]
-fn a_stop_at_any_moment_ends_politely_within_its_limits() {
+fn stop_shuts_down_within_limits_at_any_time() {
     for millis in (0..400).step_by(7) {
         let mut world = World::new(Trouble::None, spec(), "right");
         world.run(Duration::from_millis(millis));
@@ -525,11 +525,11 @@ fn a_stop_at_any_moment_ends_politely_within_its_limits() {
 }
 
 #[test]
-fn a_server_whose_ppp_starts_late_is_met_as_soon_as_it_speaks() {
-    // Between two retransmissions, whenever that is: the next one is not waited for.
+fn late_server_ppp_is_answered_at_once() {
+    // Each time lies between two retransmissions: the link comes up before the next one.
     for late in [130, 330, 700, 1300] {
         let mut world = World::new(Trouble::None, spec(), "right");
-        world.deaf_for = Duration::from_millis(late);
+        world.ppp_start_delay = Duration::from_millis(late);
         world.run(Duration::from_secs(10));
         let (at, _) = world.up.as_ref().unwrap();
         assert!(*at < Duration::from_millis(late) + LATENCY * 40, "late by {late} ms, up at {at:?}");

@@ -1,7 +1,7 @@
-//! One kernel's routes and interfaces.
+//! Requests about routes and interfaces.
 //!
-//! Each request has a routing socket of its own, so that no answer can be taken for another's; answers are matched
-//! by process and number all the same, because every routing socket hears everything.
+//! Each request uses a new routing socket, so that answers cannot be confused. They are also matched by
+//! process id and sequence number, because every routing socket receives all messages.
 
 use std::{
     io::{self, Read, Write},
@@ -23,21 +23,23 @@ use crate::{
     os::bsd::{control, sysctl},
 };
 
-/// A kernel answers at once; this is for one that does not.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout for an answer. Kernels answer at once.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest message that is read: OpenBSD's RTM_MAXSIZE; the others' are shorter.
-const LONGEST: usize = 2048;
+/// Size of the receive buffer: OpenBSD's RTM_MAXSIZE, the largest of the three systems.
+const MAX_MESSAGE: usize = 2048;
 
-/// RTF_LOCAL is the layout's; a route to an own address leads to the loopback interface besides.
+/// IFF_LOOPBACK. A route through such an interface counts as local, like one with RTF_LOCAL.
 const LOOPBACK: u16 = 0x8;
+/// IFF_UP.
 const UP: u16 = 0x1;
+/// IFF_POINTOPOINT.
 const POINT_TO_POINT: u16 = 0x10;
 
-/// A kernel, as this process sees it: its routing table is the one that this process has.
+/// Access to the kernel. Its main table is the routing table (routing domain, FIB) of this process.
 #[derive(Debug)]
 pub struct Kernel {
-    /// For ioctl(2): interfaces are spoken of on a socket of the family of the address.
+    /// For ioctl(2): requests about an address need a socket of its family.
     inet: Socket,
     inet6: Option<Socket>,
     table: u16,
@@ -45,48 +47,48 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Opens it.
+    /// Opens the sockets.
     ///
     /// # Errors
-    /// When the process has no descriptor left.
+    /// Returns the kernel's error if the process has no descriptor left.
     pub fn open() -> Result<Self, Error> {
         let open = |domain| Socket::new(domain, Type::DGRAM, None);
-        let inet = open(Domain::IPV4).map_err(|error| refused("open a socket", &error))?;
-        // A kernel without IPv6 is fine.
+        let inet = open(Domain::IPV4).map_err(|error| kernel_error("open a socket", &error))?;
+        // A kernel without IPv6 is supported.
         Ok(Self { inet, inet6: open(Domain::IPV6).ok(), table: sysctl::own_table(), sequence: 0 })
     }
 
-    /// Which way the kernel would send a packet to `to` now (RTM_GET). It can't be asked for a packet from another
-    /// source, or with a mark.
+    /// Looks up the route for a packet to `to` (RTM_GET), which cannot depend on source address or mark.
     ///
     /// # Errors
-    /// ENETUNREACH or EHOSTUNREACH when there is no way.
+    /// Returns ENETUNREACH or EHOSTUNREACH if there is no route.
     pub fn route_to(
         &mut self,
         to: IpAddr,
         source: Option<IpAddr>,
         _mark: Option<u32>,
     ) -> Result<RouteTo, Error> {
-        self.way(&format!("find the way to {to}"), to, MAIN_TABLE)
+        self.lookup_route(&format!("find the way to {to}"), to, MAIN_TABLE)
             .map(|way| RouteTo { source: source.or(way.source), ..way })
     }
 
-    /// The same for whoever uses this routing table: of a routing domain (OpenBSD), or a FIB (FreeBSD).
+    /// Looks up the route in another table: of a routing domain (OpenBSD) or a FIB (FreeBSD).
     ///
     /// # Errors
-    /// As [`Kernel::route_to`]; EINVAL for a number that there is no table for; always on NetBSD, which has but one.
+    /// As [`Kernel::route_to`]; EINVAL if the table does not exist. Always fails on NetBSD, which has one
+    /// table.
     pub fn route_to_in(&mut self, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
-        self.way(&format!("find the way to {to} in routing table {table}"), to, table)
+        self.lookup_route(&format!("find the way to {to} in routing table {table}"), to, table)
     }
 
-    fn way(&mut self, what: &str, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
+    fn lookup_route(&mut self, what: &str, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
         let number = match table {
             MAIN_TABLE => self.table,
             table => u16::try_from(table).map_err(|_| Error::errno(what, Errno::EINVAL))?,
         };
-        // Elsewhere the socket says it.
+        // On other systems the table is a property of the socket.
         let in_request = if LAYOUT.route.tableid.is_some() { number } else { 0 };
-        let answer = self.ask(what, table, Request { table: in_request, ..Request::get(to) })?;
+        let answer = self.query(what, table, Request { table: in_request, ..Request::get(to) })?;
         let dev = match (answer.interface.name.as_str(), answer.interface.index) {
             ("", 0) => return Err(Error::errno(what, Errno::ENETUNREACH)),
             ("", index) => name_of(index).ok_or_else(|| Error::errno(what, Errno::ENXIO))?,
@@ -106,10 +108,11 @@ impl Kernel {
         })
     }
 
-    /// The routes that match, in the kernel's order. Without a table, or with the usual one, those of this process.
+    /// Lists the routes that match, in the kernel's order. No table, or the main one, means that of this
+    /// process.
     ///
     /// # Errors
-    /// When the kernel could not be asked, or what it lists can't be read.
+    /// Returns an error if the table cannot be read or a message in it is malformed.
     pub fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
         const WHAT: &str = "list routes";
         let table = match filter.table {
@@ -121,7 +124,7 @@ impl Kernel {
         if cfg!(not(target_os = "netbsd")) {
             number.push(table.into());
         }
-        let listed = sysctl::read(&number).map_err(|error| refused(WHAT, &error))?;
+        let listed = sysctl::read(&number).map_err(|error| kernel_error(WHAT, &error))?;
         let mut routes = Vec::new();
         for message in read(LAYOUT, &listed) {
             let Message::Route(news) = message.map_err(|garbled| Error::other(WHAT, garbled.to_string()))?
@@ -129,7 +132,7 @@ impl Kernel {
                 continue;
             };
             let Some(mut route) = to_route(LAYOUT, &news, self.table, &name_of) else { continue };
-            // Who asks for our own table by its number is answered by that number.
+            // A table requested by number is reported by that number.
             if filter.table.is_some_and(|asked| asked != MAIN_TABLE) {
                 route.table = table.into();
             }
@@ -140,15 +143,16 @@ impl Kernel {
         Ok(routes)
     }
 
-    /// Puts a route into its table.
+    /// Adds a route to its table.
     ///
     /// # Errors
-    /// EEXIST for [`Insert::New`] when its place is taken; ENETUNREACH for a gateway that is not on a link; EPERM.
+    /// Returns EEXIST for [`Insert::New`] if a route has the key, ENETUNREACH if the gateway is not on-link,
+    /// EPERM.
     pub fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {
         let what = format!("add route {route}");
-        let held = self.in_place_of(route)?;
+        let held = self.route_with_key_of(route)?;
         match (insert, held) {
-            // FreeBSD would make two ways of one: it is asked for only by name.
+            // FreeBSD makes a multipath route of the two, which only `Append` asks for.
             (Insert::New, Some(_)) => Err(Error::errno(what, Errno::EEXIST)),
             (Insert::New | Insert::Append, _) | (Insert::Replace, None) => {
                 self.change(&what, Action::Add, route)
@@ -157,14 +161,14 @@ impl Kernel {
         }
     }
 
-    /// In one step where the kernel can; what came of it is looked at, because not every kernel changes everything
-    /// that it is asked to.
+    /// Replaces a route with RTM_CHANGE, or deletes it and adds the new one. The result of RTM_CHANGE is read
+    /// back, because not every kernel changes all requested attributes.
     fn replace(&mut self, what: &str, held: &Route, route: &Route) -> Result<(), Error> {
         let changed = self.change(what, Action::Change, route);
-        let now = self.in_place_of(route)?;
-        // A label is changed to another, but none is taken away.
+        let now = self.route_with_key_of(route)?;
+        // RTM_CHANGE can change a label but not remove it.
         let done = |now: &Route| {
-            now.same_way(route)
+            now.same_next_hops(route)
                 && now.protocol == route.protocol
                 && now.kind == route.kind
                 && now.label == route.label
@@ -179,25 +183,25 @@ impl Kernel {
             }
         }
         self.change(what, Action::Add, route).inspect_err(|_| {
-            // Better what was there than nothing.
+            // Restore the old route.
             if let Err(error) = self.change(what, Action::Add, held) {
                 tracing::warn!(%error, "the route that was to be replaced could not be put back");
             }
         })
     }
 
-    /// Removes exactly this route.
+    /// Deletes exactly this route.
     ///
     /// # Errors
-    /// ESRCH when it is not there, EPERM.
+    /// Returns ESRCH if there is no such route, EPERM.
     pub fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
         self.change(&format!("delete route {route}"), Action::Delete, route)
     }
 
-    /// The interface of this name, or `None`.
+    /// Returns the interface with this name, or `None`.
     ///
     /// # Errors
-    /// When the kernel could not be asked.
+    /// Returns the kernel's error.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
         let Ok(index) = nix::net::if_::if_nametoindex(name) else { return Ok(None) };
         let found = self.flags(name).and_then(|flags| Ok((flags, self.mtu(name)?)));
@@ -208,19 +212,19 @@ impl Kernel {
         }
     }
 
-    /// Sets the largest packet, in bytes.
+    /// Sets the MTU, in bytes.
     ///
     /// # Errors
-    /// ENXIO, EINVAL for a size that the device does not take, EPERM.
+    /// Returns ENXIO, EINVAL if the device does not support the size, EPERM.
     pub fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error> {
         let argument = REQUESTS.mtu(dev, mtu);
         self.request(&format!("set mtu of {dev} to {mtu}"), REQUESTS.set_mtu, argument).map(drop)
     }
 
-    /// Places an interface in a routing domain (OpenBSD, which takes its addresses away) or gives it a FIB (FreeBSD).
+    /// Moves an interface to a routing domain (OpenBSD, which deletes its addresses) or a FIB (FreeBSD).
     ///
     /// # Errors
-    /// ENXIO, EPERM, EINVAL for a number that the kernel has no table for; always on NetBSD.
+    /// Returns ENXIO, EPERM, EINVAL if the table does not exist. Always fails on NetBSD.
     pub fn set_domain(&mut self, dev: &str, number: u32) -> Result<(), Error> {
         let what = format!("place {dev} in routing table {number}");
         let Some((request, argument)) = REQUESTS.domain(dev, number) else {
@@ -232,7 +236,7 @@ impl Kernel {
     /// Brings the interface up or down.
     ///
     /// # Errors
-    /// ENXIO, EPERM.
+    /// Returns ENXIO, EPERM.
     pub fn set_up(&mut self, dev: &str, up: bool) -> Result<(), Error> {
         let flags = self.flags(dev)?;
         let wanted = if up { flags | UP } else { flags & !UP };
@@ -240,12 +244,12 @@ impl Kernel {
         self.request(&what, REQUESTS.set_flags, REQUESTS.flags(dev, wanted)).map(drop)
     }
 
-    /// Lets an interface go, if the number still has this name. A tun device goes with its last descriptor (FreeBSD,
-    /// OpenBSD) or stays, down and without addresses, as one that was made by hand would (NetBSD): to destroy one
-    /// that is open waits for ever.
+    /// Brings an interface down if the index still has this name. Destroying an open tun device blocks
+    /// forever. Closing the last descriptor removes it on FreeBSD and OpenBSD; on NetBSD it remains, down and
+    /// without addresses.
     ///
     /// # Errors
-    /// ENXIO when the number has another name, EPERM.
+    /// Returns ENXIO if the index does not have this name, EPERM.
     pub fn delete_link(&mut self, dev: &str, index: u32) -> Result<(), Error> {
         match self.link(dev)? {
             Some(link) if link.index == index => self.set_up(dev, false),
@@ -253,55 +257,55 @@ impl Kernel {
         }
     }
 
-    /// Gives an interface an address.
+    /// Adds an address to an interface.
     ///
     /// # Errors
-    /// ENXIO, EPERM, EEXIST when it has it already.
+    /// Returns ENXIO, EPERM, EEXIST if the interface already has the address.
     pub fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
         let what = format!("add address {} to {dev}", address.local);
         self.change_address(&what, address, REQUESTS.add(dev, address))
     }
 
-    /// Takes an address from an interface.
+    /// Deletes an address from an interface.
     ///
     /// # Errors
-    /// EADDRNOTAVAIL when it has no such address, ENXIO, EPERM.
+    /// Returns EADDRNOTAVAIL if the interface does not have the address, ENXIO, EPERM.
     pub fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
         let what = format!("delete address {} of {dev}", address.local);
         self.change_address(&what, address, REQUESTS.delete(dev, address))
     }
 
-    /// The point-to-point interfaces: number and name.
+    /// Lists the point-to-point interfaces: index and name.
     ///
     /// # Errors
-    /// When the kernel could not be asked.
+    /// Returns the kernel's error if interfaces cannot be listed.
     pub fn point_to_points(&mut self) -> Result<Vec<(u32, String)>, Error> {
         let all = nix::net::if_::if_nameindex().map_err(|errno| Error::errno("list interfaces", errno))?;
         let all = all.iter().map(|one| (one.index(), one.name().to_string_lossy().into_owned()));
-        // One that has gone meanwhile is none.
+        // An interface that disappeared in the meantime is skipped.
         Ok(all.filter(|(_, name)| self.flags(name).is_ok_and(|flags| flags & POINT_TO_POINT != 0)).collect())
     }
 
-    /// The rules of policy routing: only Linux has such.
+    /// Returns no rules: only Linux has policy routing rules.
     ///
     /// # Errors
-    /// None.
+    /// Never fails.
     pub fn rules(&mut self, _ipv6: bool) -> Result<Vec<Rule>, Error> {
         Ok(Vec::new())
     }
 
-    /// Refused: only Linux has rules of policy routing.
+    /// Fails: only Linux has policy routing rules.
     ///
     /// # Errors
-    /// Always.
+    /// Always returns an error.
     pub fn add_rule(&mut self, _rule: &Rule) -> Result<(), Error> {
         Err(Error::other("add a rule of policy routing", "only Linux has them"))
     }
 
-    /// There is none that could be removed.
+    /// Fails: there are no policy routing rules.
     ///
     /// # Errors
-    /// ESRCH, always.
+    /// Always returns ESRCH.
     pub fn delete_rule(&mut self, _rule: &Rule) -> Result<(), Error> {
         Err(Error::errno("delete a rule of policy routing", Errno::ESRCH))
     }
@@ -310,39 +314,40 @@ impl Kernel {
         let request = from_route(LAYOUT, action, route, self.table, &index_of)
             .map_err(|detail| Error::other(what, detail))?;
         let mut socket = self.routing_socket(what, route.table)?;
-        let bytes = self.number(request).encode(LAYOUT).map_err(|no| Error::other(what, no.to_string()))?;
-        // The kernel's answer is the outcome of the write.
+        let bytes =
+            self.with_sequence(request).encode(LAYOUT).map_err(|no| Error::other(what, no.to_string()))?;
+        // write(2) returns the kernel's error.
         match socket.write(&bytes) {
             Ok(written) if written == bytes.len() => Ok(()),
             Ok(_) => Err(Error::other(what, "the kernel took only a part of the request")),
-            Err(error) => Err(refused(what, &error)),
+            Err(error) => Err(kernel_error(what, &error)),
         }
     }
 
-    fn ask(&mut self, what: &str, table: u32, request: Request) -> Result<RouteChange, Error> {
-        let request = self.number(request);
+    fn query(&mut self, what: &str, table: u32, request: Request) -> Result<RouteChange, Error> {
+        let request = self.with_sequence(request);
         let bytes = request.encode(LAYOUT).map_err(|no| Error::other(what, no.to_string()))?;
         let mut socket = self.routing_socket(what, table)?;
         match socket.write(&bytes) {
             Ok(_) => {}
-            // No route at all.
+            // The table has no matching route.
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
                 return Err(Error::errno(what, Errno::ENETUNREACH));
             }
-            Err(error) => return Err(refused(what, &error)),
+            Err(error) => return Err(kernel_error(what, &error)),
         }
         let pid = nix::unistd::getpid().as_raw();
-        let deadline = Instant::now() + PATIENCE;
-        let mut buffer = [0; LONGEST];
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let mut buffer = [0; MAX_MESSAGE];
         while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
         {
-            socket.set_read_timeout(Some(left)).map_err(|error| refused(what, &error))?;
+            socket.set_read_timeout(Some(left)).map_err(|error| kernel_error(what, &error))?;
             let size = match socket.read(&mut buffer) {
                 Ok(size) => size,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // More happened than the kernel could keep for us. Our answer may be among what was lost.
-                Err(error) => return Err(refused(what, &error)),
+                // ENOBUFS: the receive queue overflowed, and the answer may have been lost.
+                Err(error) => return Err(kernel_error(what, &error)),
             };
             for message in read(LAYOUT, buffer.get(..size).unwrap_or_default()) {
                 match message {
@@ -353,7 +358,7 @@ impl Kernel {
                             number => Err(Error::errno(what, Errno::from_raw(number))),
                         };
                     }
-                    // Another's, or one that is not ours to read.
+                    // Not an answer to this request.
                     Ok(_) | Err(_) => {}
                 }
             }
@@ -363,11 +368,11 @@ impl Kernel {
 
     fn routing_socket(&self, what: &str, table: u32) -> Result<Socket, Error> {
         let socket = Socket::new(Domain::from(libc::AF_ROUTE), Type::RAW, Some(Protocol::from(0)))
-            .map_err(|error| refused(what, &error))?;
-        // FreeBSD's requests are about the FIB of their socket; OpenBSD's say their table themselves.
+            .map_err(|error| kernel_error(what, &error))?;
+        // FreeBSD uses the FIB of the socket; OpenBSD's requests contain the table.
         #[cfg(target_os = "freebsd")]
         if table != MAIN_TABLE && table != u32::from(self.table) {
-            socket.set_fib(table).map_err(|error| refused(what, &error))?;
+            socket.set_fib(table).map_err(|error| kernel_error(what, &error))?;
         }
         #[cfg(target_os = "netbsd")]
         if table != MAIN_TABLE {
@@ -378,12 +383,12 @@ impl Kernel {
         Ok(socket)
     }
 
-    fn number(&mut self, request: Request) -> Request {
+    fn with_sequence(&mut self, request: Request) -> Request {
         self.sequence = self.sequence.wrapping_add(1);
         Request { seq: self.sequence, ..request }
     }
 
-    fn in_place_of(&mut self, route: &Route) -> Result<Option<Route>, Error> {
+    fn route_with_key_of(&mut self, route: &Route) -> Result<Option<Route>, Error> {
         let held = self.routes(&Filter::to(route.dest, route.table))?;
         Ok(held.into_iter().find(|held| held.same_key(route)))
     }
@@ -412,29 +417,27 @@ impl Kernel {
             (_, false) => &self.inet,
         };
         let (request, mut argument) = request.ok_or_else(|| Error::errno(what, Errno::ENXIO))?;
-        control::request(socket, request, &mut argument).map_err(|error| refused(what, &error))
+        control::request(socket, request, &mut argument).map_err(|error| kernel_error(what, &error))
     }
 
     fn request(&self, what: &str, request: u64, argument: Option<Vec<u8>>) -> Result<Vec<u8>, Error> {
-        // A name that is too long is none of an interface.
+        // No interface can have this name.
         let mut argument = argument.ok_or_else(|| Error::errno(what, Errno::ENXIO))?;
-        control::request(&self.inet, request, &mut argument).map_err(|error| refused(what, &error))?;
+        control::request(&self.inet, request, &mut argument).map_err(|error| kernel_error(what, &error))?;
         Ok(argument)
     }
 }
 
-/// The name of an interface, by number.
 fn name_of(index: u16) -> Option<String> {
     let name = nix::net::if_::if_indextoname(index.into()).ok()?;
     Some(name.to_string_lossy().into_owned())
 }
 
-/// The number of an interface, by name.
 fn index_of(name: &str) -> Option<u16> {
     u16::try_from(nix::net::if_::if_nametoindex(name).ok()?).ok()
 }
 
-fn refused(what: &str, error: &io::Error) -> Error {
+fn kernel_error(what: &str, error: &io::Error) -> Error {
     match error.raw_os_error() {
         Some(number) => Error::errno(what, Errno::from_raw(number)),
         None => Error::other(what, error.to_string()),

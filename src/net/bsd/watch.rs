@@ -1,5 +1,5 @@
-//! Being told that something about routes, addresses or interfaces has changed: not what, for whoever is told asks
-//! the kernel anew anyway, and then sees the truth of now.
+//! Notification that a route, address or interface has changed, without the details: the subscriber reads the
+//! current state from the kernel anyway.
 
 use std::{
     io::{self, Read},
@@ -14,21 +14,21 @@ use crate::net::{
     rtsock::{Message, read},
 };
 
-/// Messages that are read at one time; the descriptor stays readable if there are more.
-const AT_ONCE: u32 = 64;
+/// Maximum number of reads per [`Watch::drain`]; the descriptor stays readable if more messages are queued.
+const MAX_READS: u32 = 64;
 
-/// The longest message that is read.
-const LONGEST: usize = 2048;
+/// Size of the receive buffer, in bytes.
+const BUFFER_SIZE: usize = 2048;
 
-/// A subscription: every routing socket is one.
+/// A subscription: every routing socket receives all notifications.
 #[derive(Debug)]
 pub struct Watch(Socket);
 
 impl Watch {
-    /// Subscribes. What changes from now on is told.
+    /// Subscribes to changes from now on.
     ///
     /// # Errors
-    /// When the process has no descriptor left.
+    /// Returns the kernel's error if the process has no descriptor left.
     pub fn open() -> Result<Self, Error> {
         Self::open_socket().map_err(|error| Error::other("watch the network", error.to_string()))
     }
@@ -39,12 +39,12 @@ impl Watch {
         Ok(Self(socket))
     }
 
-    /// Takes what was told; whether there was a change among it. More than the kernel could keep for us counts as
-    /// one: OpenBSD says RTM_DESYNC then, the others fail the read once with ENOBUFS.
+    /// Reads the queued messages; returns whether one reports a change. An overflow of the queue counts as a
+    /// change: OpenBSD reports it with RTM_DESYNC, the others by failing one read with ENOBUFS.
     pub fn drain(&mut self) -> bool {
         let mut changed = false;
-        let mut buffer = [0; LONGEST];
-        for _ in 0..AT_ONCE {
+        let mut buffer = [0; BUFFER_SIZE];
+        for _ in 0..MAX_READS {
             match self.0.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(size) => {

@@ -12,10 +12,10 @@ use super::{Error, Netlink};
 use crate::net::routes::Address;
 
 impl Netlink {
-    /// The addresses of an interface, both families.
+    /// Lists the addresses of an interface, both families.
     ///
     /// # Errors
-    /// ENODEV when there is no such interface.
+    /// Returns ENODEV if there is no such interface.
     pub fn addresses(&mut self, dev: &str) -> Result<Vec<Address>, Error> {
         let index = self.index(dev)?;
         let mut message = AddressMessage::default();
@@ -32,21 +32,21 @@ impl Netlink {
         })
     }
 
-    /// Gives an interface an address. An IPv6 address is usable at once (no duplicate address detection: the
-    /// other end of a point-to-point link has been asked already, RFC 5072 §4.1).
+    /// Adds an address to an interface. Duplicate address detection is off for IPv6: both ends of a PPP link
+    /// have negotiated their interface identifiers (RFC 5072 §4.1).
     ///
     /// # Errors
-    /// EEXIST when it has it already, ENODEV, EPERM.
+    /// Returns EEXIST if the interface already has the address, ENODEV, EPERM.
     pub fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
         let message = self.address_message(dev, address)?;
         let what = format!("add address {} to {dev}", address.local);
         self.change(&what, RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Takes an address from an interface.
+    /// Deletes an address from an interface.
     ///
     /// # Errors
-    /// EADDRNOTAVAIL when it has no such address, ENODEV, EPERM.
+    /// Returns EADDRNOTAVAIL if the interface does not have the address, ENODEV, EPERM.
     pub fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
         let message = self.address_message(dev, address)?;
         let what = format!("delete address {} of {dev}", address.local);
@@ -80,7 +80,7 @@ fn read(message: &AddressMessage) -> Option<Address> {
             _ => {}
         }
     }
-    // IPv6 lists IFA_LOCAL only for an address with a peer.
+    // For IPv6 the kernel lists IFA_LOCAL only for an address with a peer.
     let local = local.or(remote)?;
     Some(Address { local, peer: remote.filter(|peer| *peer != local), prefix: message.header.prefix_len })
 }

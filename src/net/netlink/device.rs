@@ -1,4 +1,4 @@
-//! Links: by name and index, up and down, MTU, removal; a veth pair for namespaces of our own making.
+//! Network interfaces: lookup by name and index, state, MTU, removal; veth pairs for network namespaces.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -19,16 +19,16 @@ const NLA_F_NESTED: u16 = 0x8000;
 const IPV4_DEVCONF_PROMOTE_SECONDARIES: u16 = 20;
 
 impl Netlink {
-    /// The interface of this name, or `None`.
+    /// Returns the interface with this name, or `None`.
     ///
     /// # Errors
-    /// When the kernel could not be asked.
+    /// Returns the kernel's error.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(name.to_owned()));
         let mut found = None;
         let outcome =
-            self.ask(&format!("look up {name}"), RouteNetlinkMessage::GetLink(message), &mut |answer| {
+            self.query(&format!("look up {name}"), RouteNetlinkMessage::GetLink(message), &mut |answer| {
                 if let Ok(RouteNetlinkMessage::NewLink(link)) = answer {
                     found = read(&link);
                 }
@@ -41,10 +41,10 @@ impl Netlink {
         }
     }
 
-    /// All interfaces.
+    /// Lists all interfaces.
     ///
     /// # Errors
-    /// When the kernel could not be asked.
+    /// Returns an error if the dump fails.
     pub fn links(&mut self) -> Result<Vec<Link>, Error> {
         let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
         self.dump("list interfaces", &request, |links, answer| {
@@ -55,10 +55,10 @@ impl Netlink {
         })
     }
 
-    /// Interfaces with exactly one other end, which tunnels are: their numbers and names.
+    /// Lists the point-to-point interfaces (tunnels are): index and name.
     ///
     /// # Errors
-    /// When the kernel could not be asked.
+    /// Returns an error if the dump fails.
     pub fn point_to_points(&mut self) -> Result<Vec<(u32, String)>, Error> {
         let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
         self.dump("list interfaces", &request, |found, answer| {
@@ -72,20 +72,20 @@ impl Netlink {
         })
     }
 
-    /// The number of the interface of this name.
+    /// Returns the index of the interface with this name.
     ///
     /// # Errors
-    /// ENODEV when there is none.
+    /// Returns ENODEV if there is none.
     pub fn index(&mut self, name: &str) -> Result<u32, Error> {
         self.link(name)?
             .map(|link| link.index)
             .ok_or_else(|| Error::errno(format!("look up {name}"), nix::errno::Errno::ENODEV))
     }
 
-    /// Sets the largest packet, in bytes.
+    /// Sets the MTU, in bytes.
     ///
     /// # Errors
-    /// ENODEV, EINVAL for a size that the device does not take, EPERM.
+    /// Returns ENODEV, EINVAL if the device does not support the size, EPERM.
     pub fn set_mtu(&mut self, name: &str, mtu: u32) -> Result<(), Error> {
         let mut message = self.link_message(name)?;
         message.attributes.push(LinkAttribute::Mtu(mtu));
@@ -95,7 +95,7 @@ impl Netlink {
     /// Brings the interface up or down.
     ///
     /// # Errors
-    /// ENODEV, EPERM.
+    /// Returns ENODEV, EPERM.
     pub fn set_up(&mut self, name: &str, up: bool) -> Result<(), Error> {
         let mut message = self.link_message(name)?;
         message.header.change_mask = LinkFlags::Up;
@@ -104,11 +104,11 @@ impl Netlink {
         self.change(&what, RouteNetlinkMessage::SetLink(message), 0)
     }
 
-    /// Keeps the kernel from giving the interface an IPv6 link-local address by itself. A host without IPv6
-    /// is fine with that already.
+    /// Disables the automatic IPv6 link-local address of the interface. Succeeds without effect on a host
+    /// without IPv6.
     ///
     /// # Errors
-    /// ENODEV, EPERM.
+    /// Returns ENODEV, EPERM.
     pub fn no_automatic_ipv6(&mut self, name: &str) -> Result<(), Error> {
         let mut message = self.link_message(name)?;
         let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
@@ -120,14 +120,14 @@ impl Netlink {
         }
     }
 
-    /// Lets a second address of the same prefix outlive the first one. Without it the kernel takes the second
-    /// away together with the first, and with the last address all routes of the interface.
+    /// Sets `promote_secondaries`: deleting an IPv4 address keeps a second one of the same prefix. Otherwise
+    /// the kernel deletes both, and with the last address all routes of the interface.
     ///
     /// # Errors
-    /// ENODEV, EPERM.
+    /// Returns ENODEV, EPERM.
     pub fn keep_second_address(&mut self, name: &str) -> Result<(), Error> {
         let mut message = self.link_message(name)?;
-        // IFLA_INET_CONF, as it is set: one attribute per setting, its number as the type.
+        // In a request, IFLA_INET_CONF has one attribute per setting, its number as type.
         let mut setting = 8_u16.to_ne_bytes().to_vec();
         setting.extend(IPV4_DEVCONF_PROMOTE_SECONDARIES.to_ne_bytes());
         setting.extend(1_u32.to_ne_bytes());
@@ -140,10 +140,10 @@ impl Netlink {
         )
     }
 
-    /// Removes an interface, if the number still has this name.
+    /// Deletes an interface if the index still has this name.
     ///
     /// # Errors
-    /// ENODEV when it has not, EPERM, EOPNOTSUPP for one that can't be removed.
+    /// Returns ENODEV if it has not, EPERM, EOPNOTSUPP if the interface cannot be deleted.
     pub fn delete_link(&mut self, name: &str, index: u32) -> Result<(), Error> {
         let what = format!("delete {name}");
         match self.link(name)? {
@@ -156,11 +156,11 @@ impl Netlink {
         }
     }
 
-    /// Makes a veth pair: `here` in this namespace, `there` in the namespace behind the descriptor (or here
-    /// too).
+    /// Creates a veth pair: `here` in this network namespace, `there` in the namespace of the descriptor (or
+    /// in this one for `None`).
     ///
     /// # Errors
-    /// EEXIST when a name is taken, EPERM.
+    /// Returns EEXIST if a name is in use, EPERM.
     pub fn create_veth(
         &mut self,
         here: &str,

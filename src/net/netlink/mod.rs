@@ -1,8 +1,8 @@
-//! Linux's rtnetlink, synchronously: routes, addresses, links.
+//! Synchronous rtnetlink client (Linux): routes, rules, addresses, interfaces.
 //!
-//! Owns one socket per [`Netlink`], tied to the network namespace it was opened in: every request is
-//! acknowledged, answers are matched by sequence number, each wait is bounded, and the kernel checks requests
-//! strictly. Does not decide anything: which routes to add is `plan`'s, whether to remove them `link`'s.
+//! Owns one socket per [`Netlink`], tied to the network namespace in which it was opened. Every request is
+//! acknowledged, answers are matched by sequence number, each wait has a timeout, and the kernel validates
+//! requests strictly. Decides nothing: `plan` chooses the changes, `apply` makes and undoes them.
 
 mod address;
 mod device;

@@ -1,4 +1,4 @@
-//! Routes: the way to a host, lists, insertion, removal; the two-way codec between [`Route`] and rtnetlink.
+//! Routes: lookup, list, add, delete; the codec between [`Route`] and rtnetlink.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -17,15 +17,14 @@ use nix::errno::Errno;
 use super::{Error, Netlink, socket::Undecoded};
 use crate::net::routes::{Filter, Hop, Insert, Kind, Route, RouteTo};
 
-/// Interface names by number, to read routes with.
+/// Interface names by index, for decoding routes.
 type Names = BTreeMap<u32, String>;
 
 impl Netlink {
-    /// Which way the kernel would send a packet to `to` now (RTM_GETROUTE), from `source` and with `mark` if
-    /// given.
+    /// Looks up the route for a packet to `to` (RTM_GETROUTE), from `source` and with `mark` if given.
     ///
     /// # Errors
-    /// ENETUNREACH or EHOSTUNREACH when there is no way.
+    /// Returns ENETUNREACH or EHOSTUNREACH if there is no route.
     pub fn route_to(
         &mut self,
         to: IpAddr,
@@ -46,28 +45,29 @@ impl Netlink {
         }
         let what = format!("find the way to {to}");
         let mut found = None;
-        self.ask(&what, RouteNetlinkMessage::GetRoute(message), &mut |answer| {
+        self.query(&what, RouteNetlinkMessage::GetRoute(message), &mut |answer| {
             if let Ok(RouteNetlinkMessage::NewRoute(message)) = answer {
-                found = read_way(&message, &names, source);
+                found = read_route_to(&message, &names, source);
             }
             Ok(())
         })?;
         found.ok_or_else(|| Error::errno(what, Errno::ENETUNREACH))
     }
 
-    /// The routes that match, in the kernel's order.
+    /// Lists the routes that match, in the kernel's order.
     ///
     /// # Errors
-    /// When the kernel could not be asked, or lists a matching route that cannot be read.
+    /// Returns an error if the dump fails, or if a route that may be to the filter's destination cannot be
+    /// decoded.
     pub fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
-        // Of a whole table, what can be read will do.
+        // Without a destination in the filter, routes that cannot be decoded are skipped.
         self.list_routes(filter, |payload| could_match(filter, payload))
     }
 
-    /// Every route of one table.
+    /// Lists all routes of one table.
     ///
     /// # Errors
-    /// When the kernel could not be asked, or lists a route that cannot be read.
+    /// Returns an error if the dump fails or a route cannot be decoded.
     pub fn table(&mut self, ipv6: bool, table: u32) -> Result<Vec<Route>, Error> {
         self.list_routes(&Filter { ipv6, table: Some(table), dest: None }, |_| true)
     }
@@ -86,7 +86,7 @@ impl Netlink {
         let request = RouteNetlinkMessage::GetRoute(message);
         let found = self.dump("list routes", &request, |routes, answer| {
             match answer {
-                // Entries of the route cache (learnt path MTUs) are not routes.
+                // RTM_F_CLONED marks entries of the route cache (learned path MTUs), not routes.
                 Ok(RouteNetlinkMessage::NewRoute(message))
                     if !message.header.flags.contains(RouteFlags::Cloned) =>
                 {
@@ -100,17 +100,17 @@ impl Netlink {
             Ok(())
         });
         match found {
-            // A table that nobody has put a route into yet does not exist.
+            // A table that never had a route does not exist.
             Err(error) if filter.table.is_some() && error.errno == Some(Errno::ENOENT) => Ok(Vec::new()),
             found => found,
         }
     }
 
-    /// Puts a route into its table.
+    /// Adds a route to its table.
     ///
     /// # Errors
-    /// EEXIST for [`Insert::New`] when the key is taken; ENETUNREACH for a gateway that is not on a link;
-    /// ENODEV; EPERM.
+    /// Returns EEXIST for [`Insert::New`] if a route has the key, ENETUNREACH if the gateway is not on-link,
+    /// ENODEV, EPERM.
     pub fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {
         let message = self.route_message(route)?;
         let flags = match insert {
@@ -121,10 +121,10 @@ impl Netlink {
         self.change(&format!("add route {route}"), RouteNetlinkMessage::NewRoute(message), flags)
     }
 
-    /// Removes exactly this route.
+    /// Deletes exactly this route.
     ///
     /// # Errors
-    /// ESRCH when it is not there, EPERM.
+    /// Returns ESRCH if there is no such route, EPERM.
     pub fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
         let message = self.route_message(route)?;
         self.change(&format!("delete route {route}"), RouteNetlinkMessage::DelRoute(message), 0)
@@ -212,7 +212,7 @@ fn gateway(route: &Route, hop: &Hop) -> Option<RouteAttribute> {
     })
 }
 
-/// The route in a message, or `None` when it is of no family that concerns us.
+/// Decodes a route; returns `None` for families other than IPv4 and IPv6.
 fn read(message: &RouteMessage, names: &Names) -> Option<Route> {
     let header = &message.header;
     let mut route = Route {
@@ -239,11 +239,11 @@ fn read(message: &RouteMessage, names: &Names) -> Option<Route> {
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => {
-                route.dest = IpNet::new(plain(address)?, header.destination_prefix_length).ok()?;
+                route.dest = IpNet::new(ip_address(address)?, header.destination_prefix_length).ok()?;
             }
             RouteAttribute::Table(table) => route.table = *table,
             RouteAttribute::Priority(metric) => route.metric = *metric,
-            RouteAttribute::PrefSource(address) => route.source = plain(address),
+            RouteAttribute::PrefSource(address) => route.source = ip_address(address),
             RouteAttribute::Oif(index) => single.dev = Some(name(names, *index)),
             RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => single.via = via(attribute),
             RouteAttribute::MultiPath(hops) => {
@@ -300,7 +300,7 @@ fn read_hop(hop: &RouteNextHop, names: &Names, route: &mut Route) {
     route.hops.push(read);
 }
 
-fn read_way(message: &RouteMessage, names: &Names, asked_from: Option<IpAddr>) -> Option<RouteTo> {
+fn read_route_to(message: &RouteMessage, names: &Names, asked_from: Option<IpAddr>) -> Option<RouteTo> {
     let route = read(message, names)?;
     let hop = route.hops.first()?;
     let mtu = route.metrics.iter().find(|(number, _)| *number == 2).map(|(_, value)| *value);
@@ -319,19 +319,20 @@ fn matches(filter: &Filter, route: &Route) -> bool {
         && filter.dest.is_none_or(|dest| dest == route.dest)
 }
 
-/// Whether a message that could not be decoded may be one that was asked for, by the length of its prefix.
+/// Returns whether a message that could not be decoded may be to the filter's destination, by its prefix
+/// length.
 fn could_match(filter: &Filter, payload: &[u8]) -> bool {
     let length = payload.get(1).copied();
     filter.dest.is_some_and(|dest| length.is_none_or(|length| length == dest.prefix_len()))
 }
 
 fn set_table(message: &mut RouteMessage, table: u32) {
-    // Numbers above 255 fit the attribute only; the header then says "unspecified" (RT_TABLE_UNSPEC).
+    // Numbers above 255 fit only the attribute; the header then has RT_TABLE_UNSPEC.
     message.header.table = u8::try_from(table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
     message.attributes.push(RouteAttribute::Table(table));
 }
 
-fn plain(address: &RouteAddress) -> Option<IpAddr> {
+fn ip_address(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
         RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
@@ -341,7 +342,7 @@ fn plain(address: &RouteAddress) -> Option<IpAddr> {
 
 fn via(attribute: &RouteAttribute) -> Option<IpAddr> {
     match attribute {
-        RouteAttribute::Gateway(address) => plain(address),
+        RouteAttribute::Gateway(address) => ip_address(address),
         RouteAttribute::Via(RouteVia::Inet(address)) => Some(IpAddr::V4(*address)),
         RouteAttribute::Via(RouteVia::Inet6(address)) => Some(IpAddr::V6(*address)),
         _ => None,
@@ -404,7 +405,7 @@ macro_rules! metrics {
     };
 }
 
-// RTAX_* of linux/rtnetlink.h; 16, the congestion control algorithm, is a name and not among them.
+// RTAX_* of linux/rtnetlink.h, except 16 (RTAX_CC_ALGO), whose value is a name.
 metrics! {
     1 => Lock, 2 => Mtu, 3 => Window, 4 => Rtt, 5 => RttVar, 6 => SsThresh, 7 => Cwnd, 8 => Advmss,
     9 => Reordering, 10 => Hoplimit, 11 => InitCwnd, 12 => Features, 13 => RtoMin, 14 => InitRwnd,

@@ -1,4 +1,4 @@
-//! Rules of policy routing: the list, insertion, removal; the two-way codec between [`Rule`] and rtnetlink.
+//! Rules of policy routing: list, add, delete; the codec between [`Rule`] and rtnetlink.
 
 use std::net::IpAddr;
 
@@ -12,19 +12,19 @@ use netlink_packet_route::{
 use super::{Error, Netlink, socket::Undecoded};
 use crate::net::rules::Rule;
 
-/// `FRA_SUPPRESS_PREFIXLEN` of a rule that suppresses nothing: -1.
-const SUPPRESSES_NOTHING: u32 = u32::MAX;
-/// A mask for all bits of a mark, which is also what the kernel takes when none is given.
-const WHOLE_MARK: u32 = u32::MAX;
+/// `FRA_SUPPRESS_PREFIXLEN` of a rule that suppresses no routes: -1.
+const NO_SUPPRESSION: u32 = u32::MAX;
+/// A mask of all bits of the mark, the kernel's default if a rule gives no mask.
+const ALL_MARK_BITS: u32 = u32::MAX;
 
 /// `FRA_DPORT_MASK`.
 const PORT_MASK: u16 = 29;
 
 impl Netlink {
-    /// The rules of a family, in the order in which the kernel asks them.
+    /// Lists the rules of a family in the order in which the kernel evaluates them.
     ///
     /// # Errors
-    /// When the kernel could not be asked.
+    /// Returns an error if the dump fails or a rule cannot be decoded.
     pub fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
         let mut message = RuleMessage::default();
         message.header.family = family(ipv6);
@@ -40,19 +40,20 @@ impl Netlink {
         })
     }
 
-    /// Puts a rule in.
+    /// Adds a rule.
     ///
     /// # Errors
-    /// EEXIST when it is there already; EINVAL from a kernel that knows no `ipproto` and `dport` (before 4.17); EPERM.
+    /// Returns EEXIST if the rule exists, EINVAL if the kernel does not support `ipproto` and `dport` (before
+    /// 4.17), EPERM.
     pub fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
         let request = RouteNetlinkMessage::NewRule(write(rule));
         self.change(&format!("add rule {rule}"), request, NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Removes a rule.
+    /// Deletes a rule.
     ///
     /// # Errors
-    /// ENOENT when it is not there; EPERM.
+    /// Returns ENOENT if there is no such rule, EPERM.
     pub fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
         self.change(&format!("delete rule {rule}"), RouteNetlinkMessage::DelRule(write(rule)), 0)
     }
@@ -63,7 +64,7 @@ fn write(rule: &Rule) -> RuleMessage {
     message.header = RuleHeader {
         family: family(rule.ipv6),
         dst_len: rule.to.map_or(0, |to| to.prefix_len()),
-        // Numbers above 255 fit the attribute only; the header then says "unspecified" (RT_TABLE_UNSPEC).
+        // Numbers above 255 fit only the attribute; the header then has RT_TABLE_UNSPEC.
         table: u8::try_from(rule.table).unwrap_or(0),
         action: RuleAction::ToTable,
         flags: if rule.not { RuleFlags::Invert } else { RuleFlags::empty() },
@@ -75,7 +76,7 @@ fn write(rule: &Rule) -> RuleMessage {
     attributes.push(RuleAttribute::Protocol(rule.protocol.into()));
     attributes.extend(rule.to.map(|to| RuleAttribute::Destination(to.network())));
     if let Some(mark) = rule.mark {
-        attributes.extend([RuleAttribute::FwMark(mark), RuleAttribute::FwMask(WHOLE_MARK)]);
+        attributes.extend([RuleAttribute::FwMark(mark), RuleAttribute::FwMask(ALL_MARK_BITS)]);
     }
     attributes.extend(rule.ip_protocol.map(|number| RuleAttribute::IpProtocol(IpProtocol::from(number))));
     attributes.extend(
@@ -116,18 +117,18 @@ fn read(message: &RuleMessage) -> Rule {
             RuleAttribute::DestinationPortRange(range) if range.start == range.end => {
                 rule.port = Some(range.start);
             }
-            RuleAttribute::SuppressPrefixLen(SUPPRESSES_NOTHING) => {}
+            RuleAttribute::SuppressPrefixLen(NO_SUPPRESSION) => {}
             RuleAttribute::SuppressPrefixLen(length) => rule.suppress_prefix = Some(*length),
-            // "Of no group", which every rule says.
+            // -1 means no group; the kernel reports it for every rule.
             RuleAttribute::SuppressIfGroup(u32::MAX) => {}
-            // All bits of the port, which kernels since 6.15 say of every rule for one.
-            RuleAttribute::Other(other) if other.kind() == PORT_MASK && is_whole(other) => {}
+            // A mask of all bits, which kernels since 6.15 report for every rule with a port.
+            RuleAttribute::Other(other) if other.kind() == PORT_MASK && is_all_ones(other) => {}
             _ => rule.unrestorable = true,
         }
     }
     match mask {
         0 => {}
-        WHOLE_MARK => rule.mark = Some(mark),
+        ALL_MARK_BITS => rule.mark = Some(mark),
         _ => {
             rule.mark = Some(mark);
             rule.unrestorable = true;
@@ -136,7 +137,7 @@ fn read(message: &RuleMessage) -> Rule {
     rule
 }
 
-fn is_whole(mask: &DefaultNla) -> bool {
+fn is_all_ones(mask: &DefaultNla) -> bool {
     let mut value = vec![0; mask.value_len()];
     mask.emit_value(&mut value);
     value.iter().all(|byte| *byte == u8::MAX)
@@ -157,9 +158,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// What is written is read again as it was.
         #[test]
-        fn a_rule_survives_its_message(rule in rules()) {
+        fn rule_round_trips_through_netlink_message(rule in rules()) {
             prop_assert_eq!(read(&write(&rule)), rule);
         }
     }

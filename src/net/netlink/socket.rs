@@ -1,4 +1,4 @@
-//! The exchange itself: one request, its answers, its acknowledgement.
+//! The message exchange: a request, its answers, its acknowledgement.
 
 use std::io;
 
@@ -18,11 +18,11 @@ use nix::{
 use super::Error;
 use crate::os::crash;
 
-/// How long the kernel may take over one answer; it answers within the request, so this is a broken kernel.
-const PATIENCE_SECONDS: i64 = 5;
-/// As much as the kernel ever puts into one piece of a dump.
+/// Receive timeout. The kernel answers within send(2), so a timeout means a broken kernel.
+const RECEIVE_TIMEOUT_SECONDS: i64 = 5;
+/// Size of the receive buffer: the kernel's maximum for one datagram of a dump.
 const BUFFER: usize = 32 * 1024;
-/// A dump that changed under the kernel's hands is asked for again, so many times.
+/// Maximum number of attempts at a dump that the kernel reports as inconsistent (NLM_F_DUMP_INTR).
 const DUMP_ATTEMPTS: u32 = 8;
 
 const NLMSG_ERROR: u16 = 2;
@@ -33,17 +33,17 @@ const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 const HEADER: usize = 16;
 
-/// One answer: the message, or the bytes of one that could not be decoded and why.
+/// One answer: the message, or one that could not be decoded.
 pub(super) type Answer<'a> = Result<RouteNetlinkMessage, Undecoded<'a>>;
 
-/// A message that the codec does not understand.
+/// A message that netlink-packet-route cannot decode.
 pub(super) struct Undecoded<'a> {
-    /// Without its netlink header.
+    /// Without the netlink header.
     pub(super) payload: &'a [u8],
     pub(super) why: String,
 }
 
-/// A socket to the routing part of the kernel, in the network namespace that it was opened in.
+/// An rtnetlink socket, in the network namespace in which it was opened.
 pub struct Netlink {
     socket: Socket,
     sequence: u32,
@@ -54,7 +54,7 @@ impl Netlink {
     /// Opens the socket in the calling thread's network namespace.
     ///
     /// # Errors
-    /// When the kernel has no netlink or the process no descriptor left.
+    /// Returns the kernel's error if it has no netlink or the process no descriptor left.
     pub fn open() -> Result<Self, Error> {
         Self::open_socket().map_err(|error| from_io("open a netlink socket", &error))
     }
@@ -63,8 +63,8 @@ impl Netlink {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        setsockopt(&socket, ReceiveTimeout, &TimeVal::new(PATIENCE_SECONDS, 0))?;
-        // Older kernels lack these three; then answers are filtered here and refusals have numbers only.
+        setsockopt(&socket, ReceiveTimeout, &TimeVal::new(RECEIVE_TIMEOUT_SECONDS, 0))?;
+        // Older kernels lack these options. Without them, answers are filtered here and errors have no text.
         for option in
             [socket.set_netlink_get_strict_chk(true), socket.set_ext_ack(true), socket.set_cap_ack(true)]
         {
@@ -73,7 +73,7 @@ impl Netlink {
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
-    /// A request that changes something: returns when the kernel has done it.
+    /// Sends a request for a change; returns after the kernel has made it.
     pub(super) fn change(
         &mut self,
         what: &str,
@@ -84,8 +84,8 @@ impl Netlink {
         self.exchange(what, message, flags | NLM_F_ACK, &mut |_| Ok(())).map(drop)
     }
 
-    /// A request with one answer.
-    pub(super) fn ask(
+    /// Sends a request with one answer.
+    pub(super) fn query(
         &mut self,
         what: &str,
         message: RouteNetlinkMessage,
@@ -94,7 +94,7 @@ impl Netlink {
         self.exchange(what, message, NLM_F_ACK, take).map(drop)
     }
 
-    /// A request with many answers; `restart` forgets those of an attempt that the kernel called inconsistent.
+    /// Sends a request with many answers; repeats it if the kernel reports them as inconsistent.
     pub(super) fn dump<T>(
         &mut self,
         what: &str,
@@ -148,7 +148,7 @@ impl Netlink {
         loop {
             buffer.clear();
             match self.socket.recv_from(buffer, 0) {
-                // Only the kernel speaks from port 0.
+                // Only the kernel's messages have port 0.
                 Ok((_, from)) if from.port_number() != 0 => {}
                 Ok((length, _)) if length > buffer.len() => {
                     return Err(Error::other(what, "an answer of the kernel was cut short"));
@@ -198,7 +198,9 @@ fn read_datagram(
         }
         match kind {
             NLMSG_ERROR => return refusal(what, flags, payload).map_or(Ok(Progress::Done), Err),
-            NLMSG_DONE => return code(payload).map_or(Ok(Progress::Done), |n| Err(Error::errno(what, n))),
+            NLMSG_DONE => {
+                return leading_errno(payload).map_or(Ok(Progress::Done), |n| Err(Error::errno(what, n)));
+            }
             _ => match NetlinkMessage::<RouteNetlinkMessage>::deserialize(whole) {
                 Ok(message) => {
                     if let NetlinkPayload::InnerMessage(inner) = message.payload {
@@ -212,24 +214,24 @@ fn read_datagram(
     Ok(Progress::More)
 }
 
-/// The error in an NLMSG_ERROR; `None` for an acknowledgement.
+/// Returns the error in an NLMSG_ERROR, or `None` for an acknowledgement.
 fn refusal(what: &str, flags: u16, payload: &[u8]) -> Option<Error> {
-    let errno = code(payload)?;
+    let errno = leading_errno(payload)?;
     let mut error = Error::errno(what, errno);
     if flags & NLM_F_ACK_TLVS != 0 && flags & NLM_F_CAPPED != 0 {
-        error.detail = payload.get(4 + HEADER..).and_then(spoken);
+        error.detail = payload.get(4 + HEADER..).and_then(ack_message);
     }
     Some(error)
 }
 
-/// The leading negative errno; `None` when it is zero or missing.
-fn code(payload: &[u8]) -> Option<Errno> {
+/// Returns the leading error number; `None` if it is 0 or missing.
+fn leading_errno(payload: &[u8]) -> Option<Errno> {
     let number = i32::from_ne_bytes(*payload.first_chunk()?);
     (number != 0).then(|| Errno::from_raw(number.wrapping_neg()))
 }
 
-/// NLMSGERR_ATTR_MSG among the attributes of an extended acknowledgement.
-fn spoken(mut attributes: &[u8]) -> Option<String> {
+/// Returns the text (NLMSGERR_ATTR_MSG) of an extended acknowledgement.
+fn ack_message(mut attributes: &[u8]) -> Option<String> {
     while let Some([a, b, c, d]) = attributes.first_chunk() {
         let length = usize::from(u16::from_ne_bytes([*a, *b]));
         let value = attributes.get(4..length)?;
@@ -278,12 +280,12 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledgement_ends_the_exchange() {
+    fn acknowledgement_ends_exchange() {
         assert!(matches!(read(&error_message(7, 0, 0, None)), Ok(Progress::Done)));
     }
 
     #[test]
-    fn an_answer_to_an_older_request_is_passed_over() {
+    fn ignores_answers_to_older_requests() {
         assert!(matches!(read(&error_message(6, -17, 0, None)), Ok(Progress::More)));
         let mut both = error_message(6, -17, 0, None);
         both.extend(error_message(7, 0, 0, None));
@@ -291,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_has_the_kernels_number_and_words() {
+    fn refusal_has_errno_and_text_of_kernel() {
         let flags = NLM_F_CAPPED | NLM_F_ACK_TLVS;
         let Err(error) = read(&error_message(7, -101, flags, Some("Nexthop has invalid gateway"))) else {
             panic!("a refusal")
@@ -305,9 +307,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+        fn reader_accepts_arbitrary_bytes(bytes: Vec<u8>) {
             drop(read(&bytes));
-            drop(spoken(&bytes));
+            drop(ack_message(&bytes));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Being told that something about routes, rules, addresses or links has changed: not what, for whoever is told asks
-//! the kernel anew anyway, and then sees the truth of now.
+//! Notification that a route, rule, address or interface has changed. The messages are not decoded: the
+//! subscriber reads the current state from the kernel anyway.
 
 use std::{
     io,
@@ -10,24 +10,24 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::Error;
 
-/// RTNLGRP_* of linux/rtnetlink.h: links; addresses, routes and rules of IPv4; addresses, routes and rules of IPv6.
+/// RTNLGRP_* of linux/rtnetlink.h: LINK; IPV4_IFADDR, ROUTE and RULE; IPV6_IFADDR, ROUTE and RULE.
 const GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
-/// Notices that are read at one time; the descriptor stays readable if there are more.
-const AT_ONCE: u32 = 64;
-/// Only whose it is counts, not what is in it.
+/// Maximum number of messages per [`Watch::drain`]; the descriptor stays readable if more are queued.
+const MAX_MESSAGES: u32 = 64;
+/// Size of the receive buffer, in bytes. Messages may be truncated: only their sender is checked.
 const BUFFER: usize = 64;
 
-/// A subscription, in the network namespace that it was opened in.
+/// A subscription to changes in the network namespace in which it was opened.
 pub struct Watch {
     socket: Socket,
     buffer: Vec<u8>,
 }
 
 impl Watch {
-    /// Subscribes. What changes from now on is told.
+    /// Subscribes to changes from now on.
     ///
     /// # Errors
-    /// When the kernel has no netlink or the process no descriptor left.
+    /// Returns the kernel's error if it has no netlink or the process has no descriptor left.
     pub fn open() -> Result<Self, Error> {
         Self::open_socket().map_err(|error| Error::other("watch the network", error.to_string()))
     }
@@ -40,17 +40,18 @@ impl Watch {
         Ok(Self { socket, buffer: Vec::with_capacity(BUFFER) })
     }
 
-    /// Takes what was told; whether there was anything. More than the kernel could keep for us counts as a change.
+    /// Reads the queued messages; returns whether there were any. An overflow of the queue counts as a
+    /// change.
     pub fn drain(&mut self) -> bool {
         let mut changed = false;
-        for _ in 0..AT_ONCE {
+        for _ in 0..MAX_MESSAGES {
             self.buffer.clear();
             match self.socket.recv_from(&mut self.buffer, 0) {
-                // Only the kernel speaks from port 0.
+                // Only the kernel's messages have port 0.
                 Ok((_, from)) => changed |= from.port_number() == 0,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // ENOBUFS, which is said once: what was lost is made up for by asking.
+                // ENOBUFS, reported once per overflow: the caller reads the current state.
                 Err(_) => changed = true,
             }
         }

@@ -1,17 +1,18 @@
-//! Between a system's routes and the words that every platform shares.
+//! Conversion between a system's route messages and the platform-independent [`Route`].
 //!
-//! What [`Route`] has no word for goes into its `beyond`, so that nobody removes what could not be put back. A
-//! route's `metric` is OpenBSD's priority, and 0 elsewhere; its `protocol` is [`PROTOCOL`] for ours, and for
-//! others holds the RTF_PROTO flags and RTF_STATIC, so that those are put back too.
+//! Attributes that [`Route`] cannot represent are listed in `unrestorable`, so that a route is not removed if
+//! it cannot be restored. `metric` is OpenBSD's priority, and 0 on the other systems. `protocol` is
+//! [`PROTOCOL`] for this program's routes; for others it holds the RTF_PROTO flags and RTF_STATIC, so that
+//! these are restored too.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::{Action, Gateway, Layout, Request, RouteChange, address::LONGEST_LABEL};
+use super::{Action, Gateway, Layout, Request, RouteChange, address::MAX_LABEL};
 use crate::net::routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route};
 
-/// The flags that are the same everywhere.
+/// RTF_* flags that are the same on all systems.
 const UP: u32 = 0x1;
 const REJECT: u32 = 0x8;
 const DYNAMIC: u32 = 0x10;
@@ -20,12 +21,12 @@ const BLACKHOLE: u32 = 0x1000;
 const PROTO2: u32 = 0x4000;
 const PROTO1: u32 = 0x8000;
 
-/// Linux's number for the MTU of a route (RTAX_MTU), which [`Route::metrics`] speaks.
+/// Linux's number for the MTU of a route (RTAX_MTU), used in [`Route::metrics`].
 const METRIC_MTU: u16 = 2;
 
-/// A route of a table, or of an announcement; `None` for what a system keeps beside its routes (neighbours,
-/// clones, broadcast addresses) or what is of another family. `main` is the table that this process uses, `names`
-/// knows interfaces by number.
+/// Converts a route message. Returns `None` for table entries that are not routes (neighbours, clones,
+/// broadcast addresses) and for other address families. `main` is the table of this process, `names` returns
+/// the name of an interface by index.
 pub fn to_route(
     layout: &Layout,
     news: &RouteChange,
@@ -38,7 +39,7 @@ pub fn to_route(
     }
     let dest = news.dest?;
     let mut beyond = Vec::new();
-    if flags & layout.flags.beyond != 0 {
+    if flags & layout.flags.unrestorable != 0 {
         beyond.push("flags that the kernel alone sets".to_owned());
     }
     if flags & DYNAMIC != 0 {
@@ -47,9 +48,9 @@ pub fn to_route(
     if news.expire != 0 {
         beyond.push("a time at which it ends".to_owned());
     }
-    // What is no UTF-8 has been changed in reading.
+    // The decoder replaced bytes that are not UTF-8.
     let as_written =
-        |label: &&String| label.len() <= LONGEST_LABEL && !label.contains(char::REPLACEMENT_CHARACTER);
+        |label: &&String| label.len() <= MAX_LABEL && !label.contains(char::REPLACEMENT_CHARACTER);
     let label = news.label.as_ref().filter(as_written).cloned();
     if label.is_none() && news.label.is_some() {
         beyond.push("a label that could not be written again".to_owned());
@@ -90,10 +91,10 @@ pub fn to_route(
     })
 }
 
-/// The request that does something to a route. `index` knows interfaces by name.
+/// Returns the request for an operation on a route. `index` returns the index of an interface by name.
 ///
 /// # Errors
-/// In words: what the system's routes have no place for, or an interface that is not there.
+/// Returns a description of an attribute that the system does not support, or of a missing interface.
 pub fn from_route(
     layout: &Layout,
     action: Action,
@@ -134,17 +135,17 @@ pub fn from_route(
     request.table = match (route.table, layout.route.tableid) {
         (MAIN_TABLE, Some(_)) => main,
         (table, Some(_)) => u16::try_from(table).map_err(|_| format!("table {table}"))?,
-        // FreeBSD's requests are about the FIB of their socket; NetBSD has but one table.
+        // FreeBSD uses the FIB of the socket; NetBSD has only one table.
         (_, None) => 0,
     };
     if layout.route.priority.is_some() {
-        // RTP_MAX is 63; the bit above says that an interface is down.
+        // RTP_MAX is 63; 64 is RTP_ANY, and RTP_DOWN is a flag (0x80).
         request.priority = u8::try_from(route.metric)
             .ok()
             .filter(|priority| *priority < 64)
             .ok_or_else(|| format!("a priority of {}: the greatest is 63", route.metric))?;
     }
-    // A kernel finds the route that is to go by the rest.
+    // The kernel finds the route to delete by its other attributes.
     request.label = route.label.clone().filter(|_| layout.labels && action != Action::Delete);
     Ok(request)
 }
@@ -160,7 +161,7 @@ fn device(news: &RouteChange, names: &dyn Fn(u16) -> Option<String>) -> Option<S
 }
 
 fn protocol(layout: &Layout, flags: u32) -> u8 {
-    if flags & layout.flags.ours == layout.flags.ours {
+    if flags & layout.flags.own_routes == layout.flags.own_routes {
         return PROTOCOL;
     }
     let bit = |flag: u32, bit: u8| if flag != 0 && flags & flag == flag { bit } else { 0 };

@@ -1,17 +1,17 @@
-//! What fuzzing and the replay of its corpus hold the codec to. The first byte of the input chooses the system,
-//! the rest is what a kernel sent.
+//! The properties that the fuzz target and the replay of its corpus check. The first byte of the input
+//! selects the system, the rest is the kernel's message.
 
 use super::{Action, Layout, MalformedMessage, Message, from_route, read, to_route};
 
-/// Reads the bytes as messages, and writes every route among them that could be written.
+/// Decodes the bytes as messages, and encodes every route among them that a request can represent.
 ///
 /// # Errors
-/// The rule that was broken, in words.
+/// Returns a description of the violated property.
 pub fn messages(data: &[u8]) -> Result<(), String> {
     let Some((choice, bytes)) = data.split_first() else { return Ok(()) };
     let Some(layout) = Layout::ALL.get(usize::from(*choice) % Layout::ALL.len()) else { return Ok(()) };
     let found: Vec<Result<Message, MalformedMessage>> = read(layout, bytes).collect();
-    // The shortest message is its length, version and type.
+    // The shortest message has 4 bytes: length, version and type.
     if found.len() > bytes.len() / 4 + 1 {
         return Err(format!("{} messages in {} bytes", found.len(), bytes.len()));
     }
@@ -26,10 +26,10 @@ pub fn messages(data: &[u8]) -> Result<(), String> {
                     return Err(format!("{route} was written as {written:?}, which reads {again:?}"));
                 };
                 let back = to_route(layout, &again, 0, &|_| Some("em0".to_owned()));
-                // What can't be written is in `unrestorable`.
+                // Attributes in `unrestorable` are not encoded.
                 let mut wanted = route.clone();
                 wanted.unrestorable.clear();
-                // A request names its interface by number only.
+                // A request has only the index of the interface.
                 for dev in wanted.hops.iter_mut().filter_map(|hop| hop.dev.as_mut()) {
                     "em0".clone_into(dev);
                 }

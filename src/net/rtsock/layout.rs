@@ -1,9 +1,9 @@
-//! Where each system keeps what: the layouts of its messages, and the numbers that differ.
+//! The message layouts and constants that differ between the systems.
 //!
-//! From the headers of FreeBSD 14 (`net/route.h`, `net/if.h`), OpenBSD (`net/route.h` 1.218 of 2025-07-14) and
-//! NetBSD 10 (`net/route.h` 1.134 of 2023-06-16), as zig 0.17 ships them, for 64-bit machines.
+//! From the headers of FreeBSD 14 (`net/route.h`, `net/if.h`), OpenBSD (`net/route.h` 1.218 of 2025-07-14)
+//! and NetBSD 10 (`net/route.h` 1.134 of 2023-06-16), as zig 0.17 ships them, for 64-bit machines.
 
-/// A number in a header: where it begins and how many bytes it has.
+/// Position of a number in a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
     /// Offset in bytes.
@@ -16,14 +16,15 @@ const fn field(at: usize, width: usize) -> Field {
     Field { at, width }
 }
 
-/// `struct rt_msghdr`. Every header begins with `rtm_msglen` (2 bytes), `rtm_version` and `rtm_type` (1 each).
+/// `struct rt_msghdr`. Every header begins with `rtm_msglen` (2 bytes), `rtm_version` and `rtm_type` (1
+/// each).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteHeader {
-    /// Its size.
+    /// Size in bytes.
     pub size: usize,
-    /// `rtm_hdrlen`, where the header says its own length (OpenBSD).
+    /// `rtm_hdrlen`, the length of the header (OpenBSD).
     pub hdrlen: Option<Field>,
-    /// `rtm_index`: the interface.
+    /// `rtm_index`: interface index.
     pub index: Field,
     /// `rtm_tableid` (OpenBSD).
     pub tableid: Option<Field>,
@@ -33,7 +34,7 @@ pub struct RouteHeader {
     pub flags: Field,
     /// `rtm_addrs`.
     pub addrs: Field,
-    /// `rtm_fmask`: which flags RTM_CHANGE is to change (not NetBSD).
+    /// `rtm_fmask`: the flags that RTM_CHANGE changes (not on NetBSD).
     pub fmask: Option<Field>,
     /// `rtm_pid`.
     pub pid: Field,
@@ -41,7 +42,7 @@ pub struct RouteHeader {
     pub seq: Field,
     /// `rtm_errno`.
     pub errno: Field,
-    /// `rtm_inits`: which metrics are given.
+    /// `rtm_inits`: the metrics that the request sets.
     pub inits: Field,
     /// `rtm_rmx.rmx_mtu`.
     pub mtu: Field,
@@ -52,7 +53,7 @@ pub struct RouteHeader {
 /// `struct if_msghdr`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterfaceHeader {
-    /// Its size.
+    /// Size in bytes.
     pub size: usize,
     /// `ifm_index`.
     pub index: Field,
@@ -62,14 +63,14 @@ pub struct InterfaceHeader {
     pub mtu: Field,
     /// `ifm_data.ifi_link_state`.
     pub link_state: Field,
-    /// From this state on the link is up; 0 is unknown everywhere.
+    /// The lowest link state that means up. 0 means unknown on all systems.
     pub link_up_from: u64,
 }
 
 /// `struct ifa_msghdr`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressHeader {
-    /// Its size.
+    /// Size in bytes.
     pub size: usize,
     /// `ifam_index`.
     pub index: Field,
@@ -80,17 +81,17 @@ pub struct AddressHeader {
 /// `struct if_announcemsghdr`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnnounceHeader {
-    /// Its size.
+    /// Size in bytes.
     pub size: usize,
     /// `ifan_index`.
     pub index: Field,
-    /// Where `ifan_name` begins; it has 16 bytes (IFNAMSIZ).
+    /// Offset of `ifan_name`, which has 16 bytes (IFNAMSIZ).
     pub name: usize,
     /// `ifan_what`: 0 for an arrival, 1 for a departure.
     pub what: Field,
 }
 
-/// `rtm_type` of the messages whose numbers differ. RTM_ADD, DELETE, CHANGE and GET are 1 to 4 everywhere.
+/// Values of `rtm_type` that differ. RTM_ADD, DELETE, CHANGE and GET are 1 to 4 on all systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kinds {
     /// RTM_NEWADDR.
@@ -105,54 +106,55 @@ pub struct Kinds {
     pub desync: Option<u8>,
 }
 
-/// `rtm_flags` that differ. RTF_UP is 1, GATEWAY 2, HOST 4, REJECT 8, DYNAMIC 0x10, STATIC 0x800, BLACKHOLE
-/// 0x1000, PROTO2 0x4000 and PROTO1 0x8000 everywhere.
+/// Values of `rtm_flags` that differ. RTF_UP is 1, GATEWAY 2, HOST 4, REJECT 8, DYNAMIC 0x10, STATIC 0x800,
+/// BLACKHOLE 0x1000, PROTO2 0x4000 and PROTO1 0x8000 on all systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags {
     /// RTF_LOCAL: an address of this host.
     pub local: u32,
     /// RTF_BROADCAST.
     pub broadcast: u32,
-    /// What the kernel keeps beside the routes: neighbours (RTF_LLINFO, RTF_LLDATA), clones, caches.
+    /// Flags of table entries that are not routes: neighbours (RTF_LLINFO, RTF_LLDATA), cloned or cached
+    /// routes.
     pub not_a_route: u32,
-    /// What can't be put back by a request: made by the kernel with an address, or of many ways.
-    pub beyond: u32,
-    /// How routes of this program are told from others: two RTF_PROTO flags that no routing daemon sets at once.
-    pub ours: u32,
-    /// RTF_PROTO3, where there is one.
+    /// Flags that a request cannot set: routes that the kernel adds with an address, MPLS, BFD.
+    pub unrestorable: u32,
+    /// The mark of this program's routes: two RTF_PROTO flags that no routing daemon sets together.
+    pub own_routes: u32,
+    /// RTF_PROTO3; 0 if the system has none.
     pub proto3: u32,
 }
 
-/// Everything that differs.
+/// The message layouts and constants of one system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// `freebsd`, `openbsd` or `netbsd`.
     pub name: &'static str,
     /// RTM_VERSION.
     pub version: u8,
-    /// Socket addresses are rounded up to so many bytes; one without length takes as many.
-    pub round: usize,
-    /// AF_INET6. AF_INET is 2 and AF_LINK 18 everywhere.
+    /// Alignment of socket addresses, in bytes; one of length 0 occupies this many.
+    pub alignment: usize,
+    /// AF_INET6. AF_INET is 2 and AF_LINK 18 on all systems.
     pub inet6: u8,
     /// `sizeof(struct sockaddr_dl)`.
     pub link_size: usize,
-    /// The most socket addresses that a message can have (RTAX_MAX).
-    pub most_addresses: u32,
+    /// Maximum number of socket addresses in a message (RTAX_MAX).
+    pub max_addresses: u32,
     /// Whether routes can have a label (RTA_LABEL, `struct sockaddr_rtlabel`).
     pub labels: bool,
-    /// The priority that a route gets that asks for none (RTP_STATIC); 0 where there is none.
+    /// The default priority of a route (RTP_STATIC); 0 if the system has no priorities.
     pub default_priority: u8,
-    /// Routes.
+    /// Header of route messages.
     pub route: RouteHeader,
-    /// Interfaces.
+    /// Header of interface messages.
     pub interface: InterfaceHeader,
-    /// Addresses of interfaces.
+    /// Header of interface address messages.
     pub address: AddressHeader,
-    /// Interfaces that come and go.
+    /// Header of interface announcements.
     pub announce: AnnounceHeader,
-    /// Types of messages.
+    /// Message types.
     pub kinds: Kinds,
-    /// Flags of routes.
+    /// Route flags.
     pub flags: Flags,
 }
 
@@ -164,10 +166,10 @@ impl Layout {
     pub const FREEBSD: Self = Self {
         name: "freebsd",
         version: 5,
-        round: 8,
+        alignment: 8,
         inet6: 28,
         link_size: 54,
-        most_addresses: 8,
+        max_addresses: 8,
         labels: false,
         default_priority: 0,
         route: RouteHeader {
@@ -202,8 +204,8 @@ impl Layout {
             broadcast: 0x40_0000,
             not_a_route: 0x400,
             // RTF_PINNED.
-            beyond: 0x10_0000,
-            ours: PROTO1 | 0x4_0000,
+            unrestorable: 0x10_0000,
+            own_routes: PROTO1 | 0x4_0000,
             proto3: 0x4_0000,
         },
     };
@@ -212,10 +214,10 @@ impl Layout {
     pub const OPENBSD: Self = Self {
         name: "openbsd",
         version: 5,
-        round: 8,
+        alignment: 8,
         inet6: 24,
         link_size: 32,
-        most_addresses: 15,
+        max_addresses: 15,
         labels: true,
         default_priority: 8,
         route: RouteHeader {
@@ -257,8 +259,8 @@ impl Layout {
             // RTF_LLINFO, RTF_CLONED, RTF_CACHED.
             not_a_route: 0x400 | 0x1_0000 | 0x2_0000,
             // RTF_CONNECTED, RTF_MPLS, RTF_BFD.
-            beyond: 0x80_0000 | 0x10_0000 | 0x100_0000,
-            ours: PROTO1 | 0x2000,
+            unrestorable: 0x80_0000 | 0x10_0000 | 0x100_0000,
+            own_routes: PROTO1 | 0x2000,
             proto3: 0x2000,
         },
     };
@@ -267,10 +269,10 @@ impl Layout {
     pub const NETBSD: Self = Self {
         name: "netbsd",
         version: 4,
-        round: 8,
+        alignment: 8,
         inet6: 24,
         link_size: 32,
-        most_addresses: 9,
+        max_addresses: 9,
         labels: false,
         default_priority: 0,
         route: RouteHeader {
@@ -311,18 +313,18 @@ impl Layout {
             broadcast: 0x8_0000,
             not_a_route: 0x400,
             // RTF_CONNECTED.
-            beyond: 0x100,
-            ours: PROTO1 | PROTO2,
+            unrestorable: 0x100,
+            own_routes: PROTO1 | PROTO2,
             proto3: 0,
         },
     };
 
-    /// All of them.
+    /// All systems.
     pub const ALL: [Self; 3] = [Self::FREEBSD, Self::OPENBSD, Self::NETBSD];
 
-    /// A length as it is between the addresses of a message.
+    /// Returns the length of a socket address with its padding.
     #[must_use]
     pub const fn rounded(&self, length: usize) -> usize {
-        if length == 0 { self.round } else { length.next_multiple_of(self.round) }
+        if length == 0 { self.alignment } else { length.next_multiple_of(self.alignment) }
     }
 }

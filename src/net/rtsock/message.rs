@@ -1,4 +1,4 @@
-//! What a kernel says: answers, and announcements to everyone who listens.
+//! Messages from a kernel: answers to requests, and notifications to all routing sockets.
 
 use std::net::IpAddr;
 
@@ -6,16 +6,16 @@ use ipnet::IpNet;
 
 use super::{
     Field, Gateway, Layout,
-    address::{Place, split},
+    address::{AddressSlot, split_addresses},
 };
 
-/// RTF_HOST, the same everywhere.
+/// RTF_HOST, the same on all systems.
 const HOST: u32 = 0x4;
 
-/// IFF_UP, the same everywhere.
+/// IFF_UP, the same on all systems.
 const IFF_UP: u64 = 0x1;
 
-/// What is done to a route: the same numbers everywhere.
+/// An operation on a route; the numbers are the same on all systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// RTM_ADD.
@@ -29,7 +29,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// `rtm_type`.
+    /// Returns the `rtm_type`.
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
@@ -51,25 +51,25 @@ impl Action {
     }
 }
 
-/// One message of a kernel.
+/// One message from a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// About a route: an answer to a request, or news.
+    /// A route: an answer to a request, or a notification.
     Route(Box<RouteChange>),
-    /// An interface changed: up or down, its carrier, its MTU (RTM_IFINFO).
+    /// A change of an interface's state, carrier or MTU (RTM_IFINFO).
     Interface(InterfaceChange),
-    /// An interface got or lost an address (RTM_NEWADDR, RTM_DELADDR).
+    /// An address was added to an interface or deleted (RTM_NEWADDR, RTM_DELADDR).
     Address(AddressChange),
-    /// An interface came or went (RTM_IFANNOUNCE).
+    /// An interface was created or destroyed (RTM_IFANNOUNCE).
     Announce {
-        /// Which one.
+        /// The interface.
         interface: Interface,
-        /// Whether it came.
+        /// Whether it was created.
         arrived: bool,
     },
-    /// Messages were lost: what is known must be asked for anew (RTM_DESYNC).
+    /// Messages were lost: the current state must be read again (RTM_DESYNC).
     Desync,
-    /// Another type, or another version of the language.
+    /// A message of another type or protocol version.
     Other {
         /// `rtm_type`.
         kind: u8,
@@ -79,7 +79,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// Whether something has changed, or may have: all but answers to questions and what is of no concern.
+    /// Returns whether the message reports a possible change: no answer to RTM_GET, no error.
     #[must_use]
     pub fn is_change(&self) -> bool {
         match self {
@@ -90,25 +90,25 @@ impl Message {
     }
 }
 
-/// An interface, by what the kernel said of it.
+/// An interface, as far as a message identifies it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// Its number; 0 when it was not said.
+    /// Interface index; 0 if the message has none.
     pub index: u16,
-    /// Its name; empty when it was not said.
+    /// Interface name; empty if the message has none.
     pub name: String,
 }
 
 /// A route, as a message describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteChange {
-    /// What happened, or was asked for.
+    /// The operation that happened or was requested.
     pub action: Action,
-    /// The process that asked; 0 for the kernel itself.
+    /// Process id of the requester; 0 for the kernel itself.
     pub pid: i32,
-    /// The number of its request.
+    /// Sequence number of the request.
     pub seq: i32,
-    /// Why it was refused; 0 when it was not.
+    /// Error number of the request; 0 for success.
     pub errno: i32,
     /// RTF_*.
     pub flags: u32,
@@ -116,81 +116,81 @@ pub struct RouteChange {
     pub table: u16,
     /// Priority (OpenBSD), without its RTP_DOWN bit.
     pub priority: u8,
-    /// Where to; `None` for another family, or a mask with holes.
+    /// Destination; `None` for another family or a netmask that is not contiguous.
     pub dest: Option<IpNet>,
-    /// Where packets go next.
+    /// Next hop.
     pub gateway: Option<Gateway>,
-    /// Which interface they leave by.
+    /// Outgoing interface.
     pub interface: Interface,
-    /// The source address that they get (RTA_IFA).
+    /// Source address of packets (RTA_IFA).
     pub source: Option<IpAddr>,
-    /// Largest packet in bytes; 0 when the route says nothing.
+    /// MTU in bytes; 0 if the route has none.
     pub mtu: u64,
-    /// When it ends, in seconds; 0 is never.
+    /// Expiration time, in seconds; 0 is never.
     pub expire: u64,
     /// Label (OpenBSD).
     pub label: Option<String>,
 }
 
 impl RouteChange {
-    /// Whether it answers the request with this number of this process.
+    /// Returns whether this answers the request of a process with a sequence number.
     #[must_use]
     pub const fn answers(&self, pid: i32, seq: i32) -> bool {
         self.pid == pid && self.seq == seq
     }
 }
 
-/// State of a carrier.
+/// Carrier state of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
-    /// The driver does not say.
+    /// Not reported by the driver.
     Unknown,
     /// No carrier.
     Down,
-    /// Carrier.
+    /// Carrier present.
     Up,
 }
 
 /// An interface, as RTM_IFINFO describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterfaceChange {
-    /// Its number.
+    /// Interface index.
     pub index: u16,
     /// Whether it is administratively up.
     pub up: bool,
-    /// Its carrier.
+    /// Carrier state.
     pub link: LinkState,
-    /// Largest packet in bytes.
+    /// MTU in bytes.
     pub mtu: u64,
 }
 
-/// An address of an interface.
+/// An interface address, as RTM_NEWADDR and RTM_DELADDR describe it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressChange {
-    /// Whether it was added.
+    /// Whether it was added, not deleted.
     pub added: bool,
-    /// The interface's number.
+    /// Interface index.
     pub index: u16,
-    /// Our own; `None` for another family.
+    /// This host's address; `None` for another family.
     pub local: Option<IpAddr>,
-    /// The other end of a point-to-point link, or the broadcast address.
+    /// The peer of a point-to-point link, or the broadcast address.
     pub peer: Option<IpAddr>,
     /// Prefix length.
     pub prefix: Option<u8>,
 }
 
-/// Bytes that are no message.
+/// A message that cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the kernel's message is garbled at byte {at}: {why}")]
 pub struct MalformedMessage {
-    /// Where the message begins that can't be read.
+    /// Offset of the message in the input, in bytes.
     pub at: usize,
-    /// What is wrong with it.
+    /// The reason.
     pub why: &'static str,
 }
 
-/// Reads messages, one behind the other: what one read(2) gave, or a table from sysctl(3). After an error, which
-/// can't be passed over for want of a length, there is nothing more.
+/// Decodes consecutive messages: the result of one read(2), or a table from sysctl(3). Iteration ends after
+/// an error if the length of the message is unknown.
 pub fn read<'a>(
     layout: &'a Layout,
     bytes: &'a [u8],
@@ -199,16 +199,16 @@ pub fn read<'a>(
     std::iter::from_fn(move || {
         let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
         let from = at;
-        let (length, message) = one(layout, rest);
+        let (length, message) = decode_one(layout, rest);
         at = length.map_or(bytes.len(), |length| at + length);
         Some(message.map_err(|why| MalformedMessage { at: from, why }))
     })
 }
 
-/// One message and its length, if that is known.
-fn one(layout: &Layout, bytes: &[u8]) -> (Option<usize>, Result<Message, &'static str>) {
+/// Decodes one message; also returns its length, if that is known.
+fn decode_one(layout: &Layout, bytes: &[u8]) -> (Option<usize>, Result<Message, &'static str>) {
     let length = usize::try_from(get(bytes, Field { at: 0, width: 2 })).unwrap_or(0);
-    // The length, the version and the type.
+    // All headers begin with length, version and type.
     if bytes.len() < 4 || length < 4 {
         return (None, Err("shorter than a header"));
     }
@@ -240,10 +240,11 @@ fn decode(layout: &Layout, bytes: &[u8]) -> Result<Message, &'static str> {
 
 fn route(layout: &Layout, action: Action, bytes: &[u8]) -> Result<Message, &'static str> {
     let header = &layout.route;
-    let rest = body(bytes, header.size, header.hdrlen)?;
-    let addresses = split(layout, get32(bytes, header.addrs), rest).ok_or("an address runs past its end")?;
+    let rest = after_header(bytes, header.size, header.hdrlen)?;
+    let addresses =
+        split_addresses(layout, get32(bytes, header.addrs), rest).ok_or("an address runs past its end")?;
     let flags = get32(bytes, header.flags);
-    let (index, name) = addresses.link(Place::Interface).unwrap_or_default();
+    let (index, name) = addresses.link(AddressSlot::Interface).unwrap_or_default();
     let index = if index == 0 { get16(bytes, header.index) } else { index };
     Ok(Message::Route(Box::new(RouteChange {
         action,
@@ -252,12 +253,12 @@ fn route(layout: &Layout, action: Action, bytes: &[u8]) -> Result<Message, &'sta
         errno: get32(bytes, header.errno).cast_signed(),
         flags,
         table: header.tableid.map_or(0, |field| get16(bytes, field)),
-        // RTP_DOWN (0x80) says that its interface is down.
+        // RTP_DOWN (0x80) means that the interface is down.
         priority: header.priority.map_or(0, |field| u8::try_from(get(bytes, field) & 0x7f).unwrap_or(0)),
         dest: addresses.prefix(flags & HOST != 0),
         gateway: addresses.gateway(),
         interface: Interface { index, name },
-        source: addresses.ip(Place::InterfaceAddress),
+        source: addresses.ip(AddressSlot::InterfaceAddress),
         mtu: get(bytes, header.mtu),
         expire: get(bytes, header.expire),
         label: if layout.labels { addresses.label() } else { None },
@@ -266,7 +267,7 @@ fn route(layout: &Layout, action: Action, bytes: &[u8]) -> Result<Message, &'sta
 
 fn interface(layout: &Layout, bytes: &[u8]) -> Result<Message, &'static str> {
     let header = &layout.interface;
-    // Systems let `struct if_data` grow at its end: what we read is in front.
+    // Systems extend `struct if_data` only at its end.
     if bytes.len() < header.mtu.at + header.mtu.width {
         return Err("shorter than its header");
     }
@@ -285,15 +286,16 @@ fn interface(layout: &Layout, bytes: &[u8]) -> Result<Message, &'static str> {
 
 fn address(layout: &Layout, added: bool, bytes: &[u8]) -> Result<Message, &'static str> {
     let header = &layout.address;
-    let rest = body(bytes, header.size, layout.route.hdrlen)?;
-    let addresses = split(layout, get32(bytes, header.addrs), rest).ok_or("an address runs past its end")?;
-    let local = addresses.ip(Place::InterfaceAddress);
+    let rest = after_header(bytes, header.size, layout.route.hdrlen)?;
+    let addresses =
+        split_addresses(layout, get32(bytes, header.addrs), rest).ok_or("an address runs past its end")?;
+    let local = addresses.ip(AddressSlot::InterfaceAddress);
     Ok(Message::Address(AddressChange {
         added,
         index: get16(bytes, header.index),
         local,
-        peer: addresses.ip(Place::Broadcast),
-        prefix: local.and_then(|local| addresses.mask_beside(local)),
+        peer: addresses.ip(AddressSlot::Broadcast),
+        prefix: local.and_then(|local| addresses.netmask_length(local)),
     }))
 }
 
@@ -309,8 +311,8 @@ fn announce(layout: &Layout, bytes: &[u8]) -> Result<Message, &'static str> {
     Ok(Message::Announce { interface, arrived: get(bytes, header.what) == 0 })
 }
 
-/// What is behind a header, which may be longer than the one that we know if it says so itself.
-fn body(bytes: &[u8], size: usize, hdrlen: Option<Field>) -> Result<&[u8], &'static str> {
+/// Returns the bytes after a header, which may be longer than `size` if it has a length field.
+fn after_header(bytes: &[u8], size: usize, hdrlen: Option<Field>) -> Result<&[u8], &'static str> {
     let said = hdrlen.map_or(size, |field| usize::from(get16(bytes, field)));
     if said < size {
         return Err("shorter than its header");

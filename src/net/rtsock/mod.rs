@@ -1,14 +1,14 @@
-//! The language of the BSDs' routing sockets (route(4)): pure, for every system at once.
+//! Codec for the messages of the BSDs' routing sockets (route(4)), without I/O, for all systems.
 //!
-//! Owns the layouts of FreeBSD, OpenBSD and NetBSD as data ([`Layout`]), the writing of a [`Request`] and the
-//! reading of what a kernel sends ([`Message`]), to and from the words that every platform shares
-//! ([`Route`](super::routes::Route)). Does not own a socket: `net::bsd` does. It is compiled everywhere, so
-//! that Linux, where the tests run, tests it; it never panics, whatever the bytes are.
+//! Owns the layouts of FreeBSD, OpenBSD and NetBSD as data ([`Layout`]), the encoding of a [`Request`], the
+//! decoding of a kernel's [`Message`], and their conversion from and to the platform-independent
+//! [`Route`](super::routes::Route). The sockets belong to `net::bsd`. The module is compiled on all
+//! platforms, so that the tests, which run on Linux, cover it. It does not panic on any input.
 //!
-//! A message is a header, whose fields and order differ between the systems, and socket addresses behind it, in
-//! the order of their bits in `rtm_addrs`, each rounded up to [`Layout::round`] bytes. Numbers are in the order of
-//! the machine. The layouts are those of 64-bit machines; `contrib/cross` compiles them as assertions against
-//! the systems' own headers (`tests/rtsock/*.c`).
+//! A message consists of a header, whose fields and order differ between the systems, and socket addresses in
+//! the order of their bits in `rtm_addrs`, each padded to a multiple of [`Layout::alignment`] bytes. Numbers are
+//! in host byte order. The layouts are those of 64-bit machines; `contrib/cross` compiles them as assertions
+//! against the systems' own headers (`tests/rtsock/*.c`).
 
 mod address;
 mod convert;

@@ -1,4 +1,4 @@
-//! What a kernel is asked for: RTM_ADD, RTM_CHANGE, RTM_DELETE, RTM_GET.
+//! Requests to a kernel: RTM_ADD, RTM_CHANGE, RTM_DELETE, RTM_GET.
 
 use std::net::IpAddr;
 
@@ -6,54 +6,54 @@ use ipnet::IpNet;
 
 use super::{
     Action, Field, Gateway, Layout,
-    address::{Place, Writer},
+    address::{AddressSlot, Writer},
 };
 
-/// RTF_UP, RTF_GATEWAY, RTF_HOST, RTF_STATIC: the same everywhere.
+/// RTF_UP, RTF_GATEWAY, RTF_HOST, RTF_STATIC: the same on all systems.
 const UP: u32 = 0x1;
 const GATEWAY: u32 = 0x2;
 const HOST: u32 = 0x4;
 const STATIC: u32 = 0x800;
 
-/// RTV_MTU, the same everywhere.
+/// RTV_MTU, the same on all systems.
 const INIT_MTU: u64 = 1;
 
-/// One request.
+/// One request about a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// What is asked for.
+    /// The operation.
     pub action: Action,
-    /// Comes back in the answer.
+    /// Sequence number, repeated in the answer.
     pub seq: i32,
-    /// Which route; for RTM_GET, which host.
+    /// Destination of the route; for RTM_GET, the host.
     pub dest: IpNet,
-    /// Where its packets go.
+    /// Next hop.
     pub gateway: Option<Gateway>,
-    /// The interface that a link-local gateway is on, and that the kernel is to use.
+    /// Index of the outgoing interface, and the scope of link-local addresses; 0 for none.
     pub index: u16,
-    /// RTF_* besides those that follow from the rest (RTF_UP, HOST, GATEWAY).
+    /// RTF_* flags, without those that `encode` derives (RTF_UP, HOST, GATEWAY).
     pub flags: u32,
-    /// Source address of packets, one of this host's (RTA_IFA).
+    /// Source address of packets, an address of this host (RTA_IFA).
     pub source: Option<IpAddr>,
-    /// Largest packet in bytes; 0 leaves it to the kernel.
+    /// MTU in bytes; 0 for the kernel's default.
     pub mtu: u32,
     /// Routing table (OpenBSD).
     pub table: u16,
-    /// Priority (OpenBSD); 0 leaves it to the kernel.
+    /// Priority (OpenBSD); 0 for the kernel's default.
     pub priority: u8,
     /// Label (OpenBSD), at most 31 bytes.
     pub label: Option<String>,
 }
 
-/// Why a request can't be written for a system.
+/// Why a request cannot be encoded for a system.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The system's routes have no such thing.
+    /// The system does not support an attribute.
     #[error("{system} has no {what}")]
     Unknown {
         /// The system's name.
         system: &'static str,
-        /// What it lacks.
+        /// The attribute.
         what: &'static str,
     },
     /// Too long, or not representable.
@@ -62,7 +62,7 @@ pub enum Refused {
 }
 
 impl Request {
-    /// A request for a route, with nothing but its destination.
+    /// Returns a request with only a destination.
     #[must_use]
     pub const fn new(action: Action, dest: IpNet) -> Self {
         Self {
@@ -80,44 +80,44 @@ impl Request {
         }
     }
 
-    /// "Which way to this host?" The answer names the interface too.
+    /// Returns a route lookup for a host, whose answer includes the interface.
     #[must_use]
     pub fn get(to: IpAddr) -> Self {
         Self::new(Action::Get, IpNet::from(to))
     }
 
-    /// The flags of a static route that this program makes.
+    /// Returns the flags of this program's static routes.
     #[must_use]
     pub const fn our_flags(layout: &Layout) -> u32 {
-        STATIC | layout.flags.ours
+        STATIC | layout.flags.own_routes
     }
 
-    /// The message.
+    /// Encodes the message.
     ///
     /// # Errors
-    /// [`Refused`]: what the system has no place for.
+    /// Returns [`Refused`] if the system does not support an attribute or the label is too long.
     pub fn encode(&self, layout: &Layout) -> Result<Vec<u8>, Refused> {
         let header = &layout.route;
         let missing = |what| Refused::Unknown { system: layout.name, what };
         let mut addresses = Writer::default();
-        addresses.ip(layout, Place::Dest, self.dest.network(), self.index);
+        addresses.ip(layout, AddressSlot::Dest, self.dest.network(), self.index);
         match self.gateway {
             Some(Gateway::Address(address)) => {
-                addresses.ip(layout, Place::Gateway, address, self.index);
+                addresses.ip(layout, AddressSlot::Gateway, address, self.index);
             }
-            Some(Gateway::Link(index)) => addresses.link(layout, Place::Gateway, index),
+            Some(Gateway::Link(index)) => addresses.link(layout, AddressSlot::Gateway, index),
             None => {}
         }
         let host = self.dest.prefix_len() == self.dest.max_prefix_len();
         if !host {
-            addresses.ip(layout, Place::Netmask, self.dest.netmask(), 0);
+            addresses.ip(layout, AddressSlot::Netmask, self.dest.netmask(), 0);
         }
         let get = self.action == Action::Get;
         if get || (self.index != 0 && self.gateway.is_some()) {
-            addresses.link(layout, Place::Interface, self.index);
+            addresses.link(layout, AddressSlot::Interface, self.index);
         }
         if let Some(source) = self.source {
-            addresses.ip(layout, Place::InterfaceAddress, source, self.index);
+            addresses.ip(layout, AddressSlot::InterfaceAddress, source, self.index);
         }
         if let Some(label) = &self.label {
             if !layout.labels {
@@ -151,7 +151,7 @@ impl Request {
         set(&mut bytes, header.flags, u64::from(flags));
         set(&mut bytes, header.addrs, u64::from(addresses.places));
         if let (Some(fmask), Action::Change) = (header.fmask, self.action) {
-            // Those that say what a route does and whose it is.
+            // The flags for the kind of a route and for the program that added it.
             set(&mut bytes, fmask, u64::from(changeable(layout)));
         }
         set(&mut bytes, header.seq, u64::from(self.seq.cast_unsigned()));
@@ -163,7 +163,7 @@ impl Request {
     }
 }
 
-/// RTF_STATIC, RTF_REJECT, RTF_BLACKHOLE and the RTF_PROTO flags: a part of every system's RTF_FMASK.
+/// RTF_STATIC, RTF_REJECT, RTF_BLACKHOLE and the RTF_PROTO flags: part of every system's RTF_FMASK.
 const fn changeable(layout: &Layout) -> u32 {
     STATIC | 0x8 | 0x1000 | 0x4000 | 0x8000 | layout.flags.proto3
 }

@@ -1,4 +1,4 @@
-//! What only the BSDs have: ioctl(2) and sysctl(3) with plain bytes, and what a process gives up on each of them.
+//! Code for the BSDs only: ioctl(2) and sysctl(3) with plain bytes, and the sandbox of each system.
 
 pub mod control;
 pub mod sandbox;

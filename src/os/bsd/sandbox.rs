@@ -1,31 +1,32 @@
-//! What a process gives up beyond its user: pledge(2) and unveil(2) on OpenBSD, Capsicum on FreeBSD. NetBSD has neither;
-//! there the empty root directory and the user id are all.
+//! Restrictions beyond the change of user: pledge(2) and unveil(2) on OpenBSD, Capsicum on FreeBSD. NetBSD
+//! has neither; it has only the empty root directory and the user ID.
 //!
-//! The supervisor, and the keeper of the drop-in, promise nothing. No promise of OpenBSD's kernel (`kern_pledge.c`) covers
-//! what they are for: "wroute" allows addresses and the MTU (SIOCAIFADDR, SIOCDIFADDR, SIOCSIFMTU), but a socket of the
-//! family AF_ROUTE can't be opened under any promise, an interface can't be brought up or down (SIOCSIFFLAGS) or placed in
-//! a domain (SIOCSIFRDOMAIN), and no sysctl(2) can be set. Who tries is killed, with half of the changes to the host made
-//! and nobody there to undo them. A veil would cover them alone: the programs that they run (route(8), pfctl(8), hooks)
-//! start without one, and a file that was forgotten is found missing when something has to be undone. So they read
-//! nothing from the network instead.
+//! The supervisor, and the keeper of the drop-in, do not call pledge(2). No promise of OpenBSD's kernel
+//! (`kern_pledge.c`) covers their work: "wroute" allows addresses and the MTU (SIOCAIFADDR, SIOCDIFADDR,
+//! SIOCSIFMTU), but no promise allows opening a socket of family AF_ROUTE, bringing an interface up or down
+//! (SIOCSIFFLAGS), placing it in a routing domain (SIOCSIFRDOMAIN), or setting a sysctl(2). A process that
+//! tries is killed, which leaves half of the changes to the host with no process to undo them. unveil(2)
+//! would restrict only these processes: the programs that they run (route(8), pfctl(8), hooks) start without
+//! it, and a forgotten file would be missed only when something has to be undone. Instead, these processes
+//! read nothing from the network.
 #![cfg_attr(not(target_os = "netbsd"), expect(unsafe_code, reason = "no crate of ours has these calls"))]
 
 use std::{io, os::fd::BorrowedFd};
 
-/// What a descriptor is still good for.
+/// The permitted use of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// Reading, writing, waiting.
+    /// Reading, writing and polling.
     Stream,
-    /// The same for a socket whose peer is set, and its errors and addresses.
+    /// The same for a connected socket, and reading its errors and addresses.
     Socket,
 }
 
-/// Promises (OpenBSD) that only these are needed from now on; a process that breaks its word is killed.
+/// Restricts this process to these promises (pledge(2), OpenBSD only); the kernel kills it if it breaks one.
 ///
 /// # Errors
-/// The kernel's.
-pub fn promise(promises: &std::ffi::CStr) -> io::Result<()> {
+/// Returns the kernel's error.
+pub fn pledge(promises: &std::ffi::CStr) -> io::Result<()> {
     #[cfg(target_os = "openbsd")]
     {
         // SAFETY: both strings end with a zero byte and are only read.
@@ -39,31 +40,30 @@ pub fn promise(promises: &std::ffi::CStr) -> io::Result<()> {
     Ok(())
 }
 
-/// Hides the file system but for these files, which stay readable (unveil(2)). There is no way back once a promise has
-/// been made.
+/// Hides the file system except for these files, which stay readable (unveil(2)), irrevocably.
 ///
 /// # Errors
-/// The kernel's; a file that is not there is no error, its directory has to be.
+/// Returns the kernel's error. A missing file is no error, but its directory must exist.
 #[cfg(target_os = "openbsd")]
-pub fn show_only(files: &[&std::ffi::CStr]) -> io::Result<()> {
+pub fn unveil_only(files: &[&std::ffi::CStr]) -> io::Result<()> {
     for file in files {
         // SAFETY: both strings end with a zero byte and are only read.
         if unsafe { libc::unveil(file.as_ptr(), c"r".as_ptr()) } == -1 {
             return Err(io::Error::last_os_error());
         }
     }
-    // SAFETY: two null pointers say that nothing more will be shown.
+    // SAFETY: two null pointers disable further calls of unveil(2).
     if unsafe { libc::unveil(std::ptr::null(), std::ptr::null()) } == -1 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
 }
 
-/// Leaves each descriptor no more than its use, and the process nothing that needs a name (FreeBSD's capability
-/// mode): no file, no address, no other process. There is no way back.
+/// Limits each descriptor to its use and enters FreeBSD's capability mode, irrevocably: the process can reach
+/// no file, no address and no other process.
 ///
 /// # Errors
-/// The kernel's; one without Capsicum (ENOSYS) is no error.
+/// Returns the kernel's error; a kernel without Capsicum (ENOSYS) is no error.
 pub fn confine(descriptors: &[(BorrowedFd<'_>, Use)]) -> io::Result<()> {
     #[cfg(target_os = "freebsd")]
     {
@@ -80,21 +80,21 @@ pub fn confine(descriptors: &[(BorrowedFd<'_>, Use)]) -> io::Result<()> {
             unsafe {
                 libc::__cap_rights_init(0, &raw mut rights, common | more, libc::CAP_EVENT, 0_u64);
             }
-            // SAFETY: a descriptor that is borrowed, and rights that were made just now.
+            // SAFETY: the descriptor is borrowed, and the rights were initialised just now.
             let outcome = unsafe { libc::cap_rights_limit(fd.as_raw_fd(), &raw const rights) };
-            unless_missing(outcome)?;
+            ignore_enosys(outcome)?;
         }
-        // SAFETY: it takes nothing.
-        unless_missing(unsafe { libc::cap_enter() })?;
+        // SAFETY: cap_enter(2) takes no arguments.
+        ignore_enosys(unsafe { libc::cap_enter() })?;
     }
     #[cfg(not(target_os = "freebsd"))]
     let _ = descriptors;
     Ok(())
 }
 
-/// A kernel without Capsicum says ENOSYS: what was given up otherwise has to do.
+/// Ignores ENOSYS, from a kernel without Capsicum, where the other restrictions must suffice.
 #[cfg(target_os = "freebsd")]
-fn unless_missing(outcome: libc::c_int) -> io::Result<()> {
+fn ignore_enosys(outcome: libc::c_int) -> io::Result<()> {
     match io::Error::last_os_error() {
         error if outcome == -1 && error.raw_os_error() != Some(libc::ENOSYS) => Err(error),
         _ => Ok(()),

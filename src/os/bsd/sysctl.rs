@@ -1,23 +1,23 @@
-//! sysctl(3): values and tables by number, and the few that this program reads.
+//! sysctl(3): reads values and tables by number, and those that this program needs.
 #![expect(unsafe_code, reason = "no crate of ours has sysctl(3)")]
 
 use std::io;
 
-/// How often a table may have grown between the question for its size and the one for itself.
+/// Attempts to read a table that grows between the request for its size and the one for its content.
 const TRIES: usize = 8;
 
-/// Room beyond the size that the kernel said, because tables grow.
+/// Bytes beyond the size that the kernel returned, because tables grow.
 const HEADROOM: usize = 4096;
 
-/// A value or a table, by its number.
+/// Reads a value or a table by its number.
 ///
 /// # Errors
-/// The kernel's: `ENOENT` or `EOPNOTSUPP` when there is no such thing.
+/// Returns the kernel's error: `ENOENT` or `EOPNOTSUPP` if there is no such value.
 pub fn read(number: &[i32]) -> io::Result<Vec<u8>> {
     for _ in 0..TRIES {
-        let size = ask(number, &mut [])?;
+        let size = query(number, &mut [])?;
         let mut value = vec![0; size + HEADROOM];
-        match ask(number, &mut value) {
+        match query(number, &mut value) {
             Ok(got) => {
                 value.truncate(got);
                 return Ok(value);
@@ -29,29 +29,29 @@ pub fn read(number: &[i32]) -> io::Result<Vec<u8>> {
     Err(nix::errno::Errno::ENOMEM.into())
 }
 
-/// Asks for a value; with no room for it, for its size.
-fn ask(number: &[i32], room: &mut [u8]) -> io::Result<usize> {
+/// Reads a value into `room`, or only its size if `room` is empty; returns the size.
+fn query(number: &[i32], room: &mut [u8]) -> io::Result<usize> {
     let mut size = room.len();
     let into = if room.is_empty() { std::ptr::null_mut() } else { room.as_mut_ptr().cast() };
     let count = libc::c_uint::try_from(number.len()).unwrap_or(0);
-    // SAFETY: `number` has `count` numbers, which the kernel only reads; it writes at most `size` bytes to `into`,
-    // which is null or has so many.
+    // SAFETY: `number` has `count` numbers, which the kernel only reads; it writes at most `size` bytes to
+    // `into`, which is null or has that many.
     let outcome = unsafe {
         libc::sysctl(number.as_ptr().cast_mut(), count, into, &raw mut size, std::ptr::null_mut(), 0)
     };
     if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(size) }
 }
 
-/// A value by its name.
+/// Reads a value by its name.
 ///
 /// # Errors
-/// The kernel's: `ENOENT` when there is no such name.
+/// Returns the kernel's error: `ENOENT` if there is no such name.
 #[cfg(any(target_os = "freebsd", target_os = "netbsd"))]
 pub fn read_named(name: &std::ffi::CStr) -> io::Result<Vec<u8>> {
     let mut number = [0; 24];
     let mut count = number.len();
-    // SAFETY: the name ends with a zero byte; the kernel writes at most `count` numbers to `number`, which has so
-    // many, and how many there were to `count`.
+    // SAFETY: the name ends with a zero byte; at most `count` numbers are written to `number`, which has that
+    // many, and their count to `count`.
     let outcome = unsafe { libc::sysctlnametomib(name.as_ptr(), number.as_mut_ptr(), &raw mut count) };
     if outcome == -1 {
         return Err(io::Error::last_os_error());
@@ -59,16 +59,16 @@ pub fn read_named(name: &std::ffi::CStr) -> io::Result<Vec<u8>> {
     read(number.get(..count).unwrap_or_default())
 }
 
-/// The value of an `int`.
+/// Returns an `int` from the front of `value`; `None` if it is too short.
 #[must_use]
 pub fn int(value: &[u8]) -> Option<i32> {
     Some(i32::from_ne_bytes(*value.first_chunk()?))
 }
 
-/// What tells this run of the kernel from every other; empty when it can't be had.
+/// Returns an identifier of the current boot; empty if it cannot be read.
 ///
-/// FreeBSD has a random number for it. The others do not: there it is the moment at which process 1 was started,
-/// which, unlike `kern.boottime`, does not move when the clock is set.
+/// On FreeBSD it is the kernel's random number. On the others it is the start time of process 1, which,
+/// unlike `kern.boottime`, does not change when the clock is set.
 #[must_use]
 pub fn boot_id() -> String {
     #[cfg(target_os = "freebsd")]
@@ -81,8 +81,8 @@ pub fn boot_id() -> String {
     found.unwrap_or_default()
 }
 
-/// When a process was started, in microseconds; `None` when there is none, or only what is left of it. Comparable
-/// with other processes of the same boot only.
+/// Returns when a process started, in microseconds; `None` if there is none or it is a zombie. Comparable
+/// only with other processes of the same boot.
 #[must_use]
 #[cfg(target_os = "freebsd")]
 pub fn start_of(pid: u32) -> Option<u64> {
@@ -92,14 +92,14 @@ pub fn start_of(pid: u32) -> Option<u64> {
     if process.ki_stat == 5 {
         return None;
     }
-    // It is the time of boot plus the time since: the first moves when the clock is set, so it is taken out.
+    // `ki_start` includes the boot time, which changes when the clock is set; so it is subtracted.
     let boot: libc::timeval = fetch(&[libc::CTL_KERN, libc::KERN_BOOTTIME])?;
     let micros = |time: libc::timeval| time.tv_sec.checked_mul(1_000_000)?.checked_add(time.tv_usec);
     u64::try_from(micros(process.ki_start)?.checked_sub(micros(boot)?)?).ok()
 }
 
-/// When a process was started, in microseconds; `None` when there is none, or only what is left of it. Comparable
-/// with other processes of the same boot only.
+/// Returns when a process started, in microseconds; `None` if there is none or it is a zombie. Comparable
+/// only with other processes of the same boot.
 #[must_use]
 #[cfg(target_os = "openbsd")]
 pub fn start_of(pid: u32) -> Option<u64> {
@@ -114,8 +114,8 @@ pub fn start_of(pid: u32) -> Option<u64> {
     process.p_ustart_sec.checked_mul(1_000_000)?.checked_add(u64::from(process.p_ustart_usec))
 }
 
-/// When a process was started, in microseconds; `None` when there is none, or only what is left of it. Comparable
-/// with other processes of the same boot only.
+/// Returns when a process started, in microseconds; `None` if there is none or it is a zombie. Comparable
+/// only with other processes of the same boot.
 #[must_use]
 #[cfg(target_os = "netbsd")]
 pub fn start_of(pid: u32) -> Option<u64> {
@@ -130,23 +130,23 @@ pub fn start_of(pid: u32) -> Option<u64> {
     u64::from(process.p_ustart_sec).checked_mul(1_000_000)?.checked_add(u64::from(process.p_ustart_usec))
 }
 
-/// A structure of plain numbers.
+/// Reads a structure of plain numbers.
 fn fetch<T: Plain>(number: &[i32]) -> Option<T> {
     let value = read(number).ok()?;
     if value.len() < size_of::<T>() {
         return None;
     }
-    // SAFETY: there are as many bytes as `T` has, they need no alignment to be read so, and any bytes are a `T`.
+    // SAFETY: `value` is at least as long as `T`, the read needs no alignment, and any bytes are a `T`.
     Some(unsafe { std::ptr::read_unaligned(value.as_ptr().cast()) })
 }
 
-/// Structures of which any bytes are a value.
+/// Structures for which any bytes are a valid value.
 ///
 /// # Safety
-/// That is what the implementation promises.
+/// The implementation must guarantee that.
 unsafe trait Plain {}
 
-// SAFETY: numbers, arrays of them, and pointers that nobody follows.
+// SAFETY: numbers, arrays of them, and pointers that are never dereferenced.
 #[cfg(any(target_os = "freebsd", target_os = "openbsd"))]
 unsafe impl Plain for libc::kinfo_proc {}
 // SAFETY: as above.
@@ -156,7 +156,7 @@ unsafe impl Plain for libc::kinfo_proc2 {}
 #[cfg(target_os = "freebsd")]
 unsafe impl Plain for libc::timeval {}
 
-/// The routing table that this process uses: FreeBSD's FIB, OpenBSD's rtable; NetBSD has but one.
+/// Returns the routing table that this process uses: FreeBSD's FIB, OpenBSD's rtable; NetBSD has only one.
 #[must_use]
 pub fn own_table() -> u16 {
     #[cfg(target_os = "freebsd")]

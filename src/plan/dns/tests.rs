@@ -6,7 +6,7 @@ use crate::{
 };
 
 #[test]
-fn each_system_in_its_own_words() {
+fn programs_follow_the_resolver_service() {
     let profile = with_dns();
     let line = |platform: Platform, resolver| {
         let facts = Facts { resolver, ..facts() };
@@ -38,7 +38,7 @@ fn each_system_in_its_own_words() {
 }
 
 #[test]
-fn before_anything_is_known() {
+fn plan_without_facts_names_all_resolvers() {
     let plan = plan(&with_dns(), Platform::Linux);
     assert!(plan.open().contains(&Symbol::Dns) && plan.open().contains(&Symbol::Resolver));
     let last = plan.lines().last().unwrap();
@@ -49,7 +49,7 @@ fn before_anything_is_known() {
 }
 
 #[test]
-fn split_dns_is_for_those_who_can() {
+fn split_dns_requires_a_capable_resolver() {
     let mut profile = with_dns();
     profile.dns.domains = vec!["corp.example".into(), "lab.example".into()];
     let facts = Facts { resolver: Some(Resolver::Resolved), ..facts() };
@@ -59,19 +59,19 @@ fn split_dns_is_for_those_who_can() {
         "resolvectl dns tun3 10.99.0.53 10.99.0.54; resolvectl domain tun3 ~lab.example corp.example; resolvectl default-route tun3 no"
     );
     let servers = facts.dns.unwrap();
-    assert_eq!(no_split(Resolver::Resolved, &profile.dns.domains, &servers), None);
-    assert_eq!(no_split(Resolver::File, &[], &servers), None);
-    let said = no_split(Resolver::File, &profile.dns.domains, &servers).unwrap();
+    assert_eq!(split_dns_refusal(Resolver::Resolved, &profile.dns.domains, &servers), None);
+    assert_eq!(split_dns_refusal(Resolver::File, &[], &servers), None);
+    let said = split_dns_refusal(Resolver::File, &profile.dns.domains, &servers).unwrap();
     assert!(
         said.contains("/etc/resolv.conf can't") && said.contains("server=/corp.example/10.99.0.53"),
         "{said}"
     );
-    let said = no_split(Resolver::Resolvd, &profile.dns.domains, &servers).unwrap();
+    let said = split_dns_refusal(Resolver::Resolvd, &profile.dns.domains, &servers).unwrap();
     assert!(said.contains("force accept bogus forwarder { corp.example }"), "{said}");
 }
 
 #[test]
-fn a_peer_that_names_none_changes_nothing() {
+fn peer_without_resolvers_changes_nothing() {
     let facts = Facts { dns: Some(Vec::new()), resolver: Some(Resolver::File), ..facts() };
     let plan = plan(&with_dns(), Platform::Linux).resolve(&facts);
     assert!(!plan.steps.iter().any(|step| matches!(step, Step::Dns(_))));
@@ -80,7 +80,7 @@ fn a_peer_that_names_none_changes_nothing() {
 }
 
 #[test]
-fn a_resolver_that_no_route_leads_to_is_told() {
+fn unrouted_resolver_gives_a_note() {
     let mut profile = with_dns();
     profile.default_route = None;
     profile.routes = vec![Route::to("10.99.0.53/32".parse().unwrap())];
@@ -106,7 +106,7 @@ fn a_resolver_that_no_route_leads_to_is_told() {
 }
 
 #[test]
-fn another_namespace_has_a_file_of_its_own() {
+fn namespace_has_its_own_resolv_conf() {
     let mut profile = with_dns();
     profile.link.netns = Some("inner".into());
     let plan = plan(&profile, Platform::Linux).resolve(&facts());
@@ -114,7 +114,7 @@ fn another_namespace_has_a_file_of_its_own() {
 }
 
 #[test]
-fn a_step_survives_the_ledger() {
+fn step_round_trips_through_json() {
     for resolver in
         [Resolver::Resolved, Resolver::Resolvconf, Resolver::Resolvd, Resolver::Unwind, Resolver::File]
     {

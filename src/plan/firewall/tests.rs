@@ -5,7 +5,7 @@ use crate::{
     secret::Secret,
 };
 
-/// A router as the man page has it, with everything that a packet filter can do for it.
+/// Returns the manual page's router with all packet filter settings.
 fn router() -> Profile {
     let host = crate::profile::Host::Name("vpn-gateway.net".to_owned());
     let server = Server { host, port: Server::PORT };
@@ -21,7 +21,7 @@ fn plan(profile: &Profile, platform: Platform) -> Plan {
     network(profile, platform, Path::new("/run"))
 }
 
-/// What the packet filter does, as `up --dry-run` shows it: up, then down.
+/// Returns the filter lines of `up --dry-run`: up, then down.
 fn lines(profile: &Profile, platform: Platform) -> String {
     let plan = plan(profile, platform);
     let is_ours = |step: &&Step| matches!(step, Step::Firewall(_));
@@ -76,7 +76,7 @@ fn dry_run_on_each_platform() {
 }
 
 #[test]
-fn the_rules_are_in_force_before_the_device_is_up() {
+fn rules_are_loaded_before_device_is_up() {
     for platform in [Platform::Linux, Platform::FreeBsd, Platform::OpenBsd, Platform::NetBsd] {
         let plan = plan(&router(), platform);
         let place = |wanted: fn(&Step) -> bool| plan.steps.iter().position(wanted).unwrap();
@@ -87,7 +87,7 @@ fn the_rules_are_in_force_before_the_device_is_up() {
 }
 
 #[test]
-fn a_profile_without_rules_has_no_step() {
+fn profile_without_rules_has_no_step() {
     let mut profile = router();
     (profile.pf, profile.nftables, profile.nat) = (None, None, false);
     for platform in [Platform::Linux, Platform::FreeBsd, Platform::OpenBsd, Platform::NetBsd] {
@@ -96,7 +96,7 @@ fn a_profile_without_rules_has_no_step() {
 }
 
 #[test]
-fn the_text_for_nft() {
+fn nft_text_contains_nat_mss_and_include() {
     let text = |profile: &Profile| {
         let plan = plan(profile, Platform::Linux).resolve(&facts());
         assert!(
@@ -122,7 +122,7 @@ fn the_text_for_nft() {
     	include "/etc/nftables.vpn"
     }
     "#);
-    // pppd's packets do not pass through our hands: nft clamps, in both directions and both versions.
+    // With pppd, the builtin PPP does not clamp: nft does, in both directions and both IP versions.
     let mut profile = Profile { nat: false, nftables: None, ..router() };
     assert_eq!(text(&profile), None);
     profile.ppp.backend = PppBackend::Pppd;
@@ -151,14 +151,14 @@ fn the_text_for_nft() {
     );
     profile.mss = Mss::Off;
     assert_eq!(text(&profile), None);
-    // While a fact is missing there is nothing to load.
+    // No text while a fact is missing.
     let (steps, _) = steps(&router(), Platform::Linux, &Value::Open(Symbol::Tun));
     assert_eq!(nft_text(&steps[0]), None);
     assert_eq!(steps[0].open(), [Symbol::Tun, Symbol::Local, Symbol::Peer, Symbol::Server]);
 }
 
 #[test]
-fn a_host_that_does_not_forward_is_told_of() {
+fn nat_without_forwarding_gives_a_note() {
     for (platform, key) in
         [(Platform::Linux, "net.ipv4.ip_forward=1"), (Platform::OpenBsd, "net.inet.ip.forwarding=1")]
     {
@@ -172,7 +172,7 @@ fn a_host_that_does_not_forward_is_told_of() {
 }
 
 #[test]
-fn steps_survive_the_ledger() {
+fn steps_round_trip_through_json() {
     for platform in [Platform::Linux, Platform::FreeBsd, Platform::OpenBsd] {
         for plan in [plan(&router(), platform), plan(&router(), platform).resolve(&facts())] {
             for step in plan.steps.iter().filter(|step| matches!(step, Step::Firewall(_))) {
@@ -183,10 +183,10 @@ fn steps_survive_the_ledger() {
     }
 }
 
-/// pf's grammar (pf.conf(5)) as far as our own text and the example use it: each line is a rule that it knows, each
-/// macro one that is given.
+/// Checks each line against the subset of pf.conf(5)'s grammar that the generated text and the example use,
+/// and each macro against those that are defined.
 #[test]
-fn what_pf_gets_is_pfs_language() {
+fn pf_rules_match_pf_grammar() {
     let example = include_str!("../../../contrib/examples/pf.conf.vpn");
     let texts = [
         ("example", example),

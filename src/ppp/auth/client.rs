@@ -1,4 +1,4 @@
-//! The side that proves itself (RFC 1334 and RFC 1994 call it the peer).
+//! The side that is authenticated (RFC 1334 and RFC 1994 call it the peer).
 
 use std::{collections::VecDeque, fmt, time::Instant};
 
@@ -7,20 +7,20 @@ use zeroize::Zeroizing;
 
 use super::{
     AuthDrop, AuthEvent, AuthFailure, AuthProtocol, Credentials, FailureKind, Timer, Timing,
-    packet::{Packet, chap, counted, pap, put_counted},
+    packet::{Packet, chap, pap, put_length_prefixed, split_length_prefixed},
     retransmit::{Due, Retransmit},
     text::printable,
 };
 use crate::ppp::{crypto, mppe};
 
-/// Proves who we are, once or, with CHAP, as often as the server asks.
+/// Authenticates us to the server: once or, with CHAP, at each challenge.
 pub struct Client {
     protocol: AuthProtocol,
     credentials: Credentials,
     seed: Zeroizing<[u8; 16]>,
-    pace: Retransmit,
+    retransmit: Retransmit,
     state: ClientState,
-    /// What we sent last and what a fitting reply is.
+    /// The last packet sent, and what a matching reply must contain.
     attempt: Option<Attempt>,
     peer_name: String,
     output: Option<Vec<u8>>,
@@ -36,24 +36,24 @@ enum ClientState {
     Failed,
 }
 
-/// A request or response on the wire.
+/// A request or response that has been sent.
 struct Attempt {
     identifier: u8,
     challenge: Vec<u8>,
-    /// Wiped when done with: PAP's holds the password.
+    /// Zeroed on drop: a PAP request contains the password.
     packet: Zeroizing<Vec<u8>>,
     answered: bool,
-    /// MS-CHAPv2: what the server must send.
+    /// MS-CHAPv2: the proof that the server must send.
     proof: Option<[u8; crypto::AUTHENTICATOR_RESPONSE]>,
     keys: Option<mppe::Keys>,
 }
 
-/// Longest user name that we send with CHAP: RFC 2759 §4 allows 256 characters.
+/// Longest user name sent with CHAP, in bytes: RFC 2759 §4 allows 256 characters.
 const LONGEST_NAME: usize = 1024;
 
 impl Client {
-    /// Starts: PAP sends its request at once, the others wait for the challenge. `random` seeds the challenges
-    /// that MS-CHAPv2 makes of its own and must be fresh for each link.
+    /// Starts the exchange: PAP sends its request at once, the others wait for the challenge. `random` seeds
+    /// the peer challenges of MS-CHAPv2 and must be fresh for each link.
     #[must_use]
     pub fn new(
         protocol: AuthProtocol,
@@ -66,7 +66,7 @@ impl Client {
             protocol,
             credentials,
             seed: Zeroizing::new(random),
-            pace: Retransmit::new(timing, now),
+            retransmit: Retransmit::new(timing, now),
             state: ClientState::Open,
             attempt: None,
             peer_name: String::new(),
@@ -81,10 +81,10 @@ impl Client {
         client
     }
 
-    /// Takes a packet of PPP protocol `protocol`, PPP header off.
+    /// Processes a packet of PPP protocol `protocol`, without its PPP header.
     ///
     /// # Errors
-    /// Why the packet was dropped.
+    /// Returns the reason if the packet was dropped.
     pub fn handle_input(&mut self, now: Instant, protocol: u16, packet: &[u8]) -> Result<(), AuthDrop> {
         if protocol != self.protocol.ppp_protocol() {
             return Err(AuthDrop::WrongProtocol);
@@ -94,22 +94,22 @@ impl Client {
         }
         let packet = Packet::parse(packet)?;
         match (self.protocol, packet.code) {
-            (AuthProtocol::Pap, pap::ACK) => self.accepted(packet.identifier, pap_message(packet.data)),
-            (AuthProtocol::Pap, pap::NAK) => self.refused(packet.identifier, pap_message(packet.data)),
+            (AuthProtocol::Pap, pap::ACK) => self.handle_success(packet.identifier, pap_message(packet.data)),
+            (AuthProtocol::Pap, pap::NAK) => self.handle_failure(packet.identifier, pap_message(packet.data)),
             (AuthProtocol::Pap, _) => Err(AuthDrop::UnexpectedCode),
-            (_, chap::CHALLENGE) => self.challenged(now, packet),
-            (_, chap::SUCCESS) => self.accepted(packet.identifier, packet.data),
-            (_, chap::FAILURE) => self.refused(packet.identifier, packet.data),
+            (_, chap::CHALLENGE) => self.handle_challenge(now, packet),
+            (_, chap::SUCCESS) => self.handle_success(packet.identifier, packet.data),
+            (_, chap::FAILURE) => self.handle_failure(packet.identifier, packet.data),
             _ => Err(AuthDrop::UnexpectedCode),
         }
     }
 
-    /// Repeats or gives up what is due by `now`.
+    /// Retransmits or times out, as due by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.state != ClientState::Open {
             return;
         }
-        match self.pace.due(now) {
+        match self.retransmit.due(now) {
             Due::GiveUp => self.fail(AuthFailure::new(FailureKind::Timeout, self.protocol)),
             Due::Resend if self.protocol == AuthProtocol::Pap => self.request(now),
             Due::Resend => self.send(now),
@@ -117,34 +117,34 @@ impl Client {
         }
     }
 
-    /// When [`Self::handle_timeout`] has something to do, and what.
+    /// Returns when [`Self::handle_timeout`] is due, and for which timer.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
-        (self.state == ClientState::Open).then(|| self.pace.next_timeout())
+        (self.state == ClientState::Open).then(|| self.retransmit.next_timeout())
     }
 
-    /// A packet to send: PPP protocol number, and the packet without PPP header.
+    /// Returns the next packet to send: PPP protocol number, and the packet without PPP header.
     pub fn poll_output(&mut self) -> Option<(u16, Vec<u8>)> {
         self.output.take().map(|packet| (self.protocol.ppp_protocol(), packet))
     }
 
-    /// What came of it.
+    /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<AuthEvent> {
         self.events.pop_front()
     }
 
-    /// The protocol spoken.
+    /// Returns the protocol in use.
     #[must_use]
     pub fn protocol(&self) -> AuthProtocol {
         self.protocol
     }
 
-    /// PAP: RFC 1334 §2.2.1 wants a new identifier for each request.
+    /// Sends a PAP request; RFC 1334 §2.2.1 requires a new identifier for each.
     fn request(&mut self, now: Instant) {
         let identifier = self.attempt.as_ref().map_or(1, |last| last.identifier.wrapping_add(1));
         let mut data = Zeroizing::new(Vec::with_capacity(512));
-        let fits = put_counted(&mut data, self.credentials.name().as_bytes())
-            .and_then(|()| put_counted(&mut data, self.credentials.password.expose()));
+        let fits = put_length_prefixed(&mut data, self.credentials.name().as_bytes())
+            .and_then(|()| put_length_prefixed(&mut data, self.credentials.password.expose()));
         let packet = fits.and_then(|()| Packet { code: pap::REQUEST, identifier, data: &data }.encode());
         match packet {
             Some(packet) => self.begin(now, Attempt::new(identifier, &[], packet)),
@@ -152,28 +152,27 @@ impl Client {
         }
     }
 
-    fn challenged(&mut self, now: Instant, packet: Packet<'_>) -> Result<(), AuthDrop> {
-        let (challenge, name) = counted(packet.data)?;
+    fn handle_challenge(&mut self, now: Instant, packet: Packet<'_>) -> Result<(), AuthDrop> {
+        let (challenge, name) = split_length_prefixed(packet.data)?;
         let repeated = |last: &Attempt| last.identifier == packet.identifier && last.challenge == challenge;
         if self.attempt.as_ref().is_some_and(repeated) {
-            // The same question gets the same answer: another one would give the two ends different keys if
-            // both answers reach the server.
+            // Repeat the same response: two different ones could give the two ends different keys.
             self.output = self.attempt.as_ref().map(|last| last.packet.to_vec());
             return Ok(());
         }
         let (value, proof, keys) = self.response(packet.identifier, challenge)?;
         let mut data = Vec::with_capacity(1 + value.len() + LONGEST_NAME);
-        put_counted(&mut data, &value).ok_or(AuthDrop::BadValue)?;
+        put_length_prefixed(&mut data, &value).ok_or(AuthDrop::BadValue)?;
         data.extend(self.credentials.name().as_bytes());
         let response = Packet { code: chap::RESPONSE, identifier: packet.identifier, data: &data };
         let bytes = response.encode().ok_or(AuthDrop::BadValue)?;
         self.peer_name = printable(name);
-        self.pace.another_packet();
+        self.retransmit.another_packet();
         self.begin(now, Attempt { proof, keys, ..Attempt::new(packet.identifier, challenge, bytes) });
         Ok(())
     }
 
-    /// The value of a CHAP Response, what the server must prove, and the keys that follow.
+    /// Computes the value of a CHAP Response, the proof expected from the server, and the MPPE keys.
     #[expect(clippy::type_complexity, reason = "three results of one computation, used once")]
     fn response(
         &self,
@@ -190,7 +189,7 @@ impl Client {
             AuthProtocol::MsChapV1 => {
                 let challenge = challenge.try_into().map_err(|_| AuthDrop::BadValue)?;
                 let hash = crypto::NtHash::of(password);
-                // RFC 2433 §4: LM response (none), NT response, and the flag that says to use the latter.
+                // RFC 2433 §4: LM response (zeros), NT response, and the flag that selects the NT response.
                 let mut value = vec![0; crypto::NT_RESPONSE];
                 value.extend(crypto::challenge_response(challenge, &hash));
                 value.push(1);
@@ -201,7 +200,7 @@ impl Client {
                 let challenge = challenge.try_into().map_err(|_| AuthDrop::BadValue)?;
                 let hash = crypto::NtHash::of(password);
                 let name = self.credentials.name();
-                let own = self.own_challenge(identifier, challenge);
+                let own = self.peer_challenge(identifier, challenge);
                 let nt = crypto::nt_response(&own, challenge, name.as_bytes(), &hash);
                 let proof = crypto::authenticator_response(&hash, &nt, &own, challenge, name.as_bytes());
                 // RFC 2759 §4: our challenge, eight reserved zeros, NT response, flags.
@@ -215,8 +214,8 @@ impl Client {
         }
     }
 
-    /// A challenge that no one can foresee and that differs for each question of the server.
-    fn own_challenge(&self, identifier: u8, challenge: &[u8; 16]) -> [u8; 16] {
+    /// Derives an unpredictable peer challenge, different for each challenge of the server.
+    fn peer_challenge(&self, identifier: u8, challenge: &[u8; 16]) -> [u8; 16] {
         let mut sha = Sha1::new();
         sha.update(*self.seed);
         sha.update([identifier]);
@@ -229,13 +228,13 @@ impl Client {
         own
     }
 
-    fn accepted(&mut self, identifier: u8, message: &[u8]) -> Result<(), AuthDrop> {
+    fn handle_success(&mut self, identifier: u8, message: &[u8]) -> Result<(), AuthDrop> {
         let attempt = self.attempt_for(identifier)?;
         attempt.answered = true;
         let proof = attempt.proof;
         let keys = attempt.keys.take();
         let message = match proof {
-            Some(proof) => match proven(message, &proof) {
+            Some(proof) => match verify_server_proof(message, &proof) {
                 Some(words) => words,
                 None => {
                     let words = printable(message);
@@ -248,25 +247,25 @@ impl Client {
         };
         if self.state == ClientState::Open {
             self.state = ClientState::Accepted;
-            self.pace.answered();
+            self.retransmit.answered();
             let message = Some(printable(message)).filter(|text| !text.is_empty());
             self.events.push_back(AuthEvent::Success { peer_name: self.peer_name.clone(), message, keys });
         }
         Ok(())
     }
 
-    fn refused(&mut self, identifier: u8, message: &[u8]) -> Result<(), AuthDrop> {
+    fn handle_failure(&mut self, identifier: u8, message: &[u8]) -> Result<(), AuthDrop> {
         self.attempt_for(identifier)?.answered = true;
         self.fail(AuthFailure::from_message(self.protocol, message));
         Ok(())
     }
 
-    /// The attempt that a reply with this identifier is for, unless it has had its reply.
+    /// Returns the unanswered attempt that a reply with this identifier is for.
     fn attempt_for(&mut self, identifier: u8) -> Result<&mut Attempt, AuthDrop> {
-        let sent = self.pace.times();
+        let sent = self.retransmit.transmissions();
         let pap = self.protocol == AuthProtocol::Pap;
         let attempt = self.attempt.as_mut().ok_or(AuthDrop::UnexpectedCode)?;
-        // Every PAP request asks the same, so a late reply to an earlier one is as good.
+        // All PAP requests are alike, so a late reply to an earlier one is accepted.
         let back = u32::from(attempt.identifier.wrapping_sub(identifier));
         let fits = if pap { back < sent } else { back == 0 };
         match (fits, attempt.answered) {
@@ -281,18 +280,18 @@ impl Client {
         self.send(now);
     }
 
-    /// Sends the present attempt. RFC 1994 leaves repetition to the server, whose question comes again when our
-    /// answer was lost; but no one else repeats for a lost Success, so we do until we have been accepted.
+    /// Sends the current attempt. The server retransmits only its challenge (RFC 1994); to recover a lost
+    /// Success, we retransmit the response until it is accepted.
     fn send(&mut self, now: Instant) {
         if let Some(attempt) = &self.attempt {
             self.output = Some(attempt.packet.to_vec());
         }
-        self.pace.sent(now);
+        self.retransmit.sent(now);
     }
 
     fn fail(&mut self, failure: AuthFailure) {
         self.state = ClientState::Failed;
-        self.pace.answered();
+        self.retransmit.answered();
         self.attempt = None;
         self.output = None;
         let peer_name = std::mem::take(&mut self.peer_name);
@@ -322,13 +321,16 @@ impl Attempt {
     }
 }
 
-/// Message of a PAP reply; some servers leave even its length out.
+/// Returns the message of a PAP reply; some servers omit even its length byte.
 fn pap_message(data: &[u8]) -> &[u8] {
-    counted(data).map_or(&[], |(message, _)| message)
+    split_length_prefixed(data).map_or(&[], |(message, _)| message)
 }
 
-/// `S=… M=…` (RFC 2759 §5): the words after M when the proof is right.
-fn proven<'a>(message: &'a [u8], proof: &[u8; crypto::AUTHENTICATOR_RESPONSE]) -> Option<&'a [u8]> {
+/// Checks the proof in `S=… M=…` (RFC 2759 §5); returns the text after `M=` if it is right.
+fn verify_server_proof<'a>(
+    message: &'a [u8],
+    proof: &[u8; crypto::AUTHENTICATOR_RESPONSE],
+) -> Option<&'a [u8]> {
     let (received, rest) = message.split_at_checked(proof.len())?;
     if !crypto::same_authenticator_response(received, proof) {
         return None;

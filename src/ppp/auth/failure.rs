@@ -1,28 +1,28 @@
-//! Why an authentication failed, as a sentence: the failure packets of RFC 2433 §6 and RFC 2759 §6, and our own
-//! reasons.
+//! Reasons for a failed authentication, as sentences: from the failure packets of RFC 2433 §6 and RFC 2759
+//! §6, and our own.
 
 use std::fmt;
 
 use super::{AuthProtocol, text::printable};
 
-/// Why authentication failed. Its `Display` is a sentence for a person, without the peer's own words.
+/// Why authentication failed. Its `Display` is a sentence for the user, without the peer's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthFailure {
-    /// What kind of failure.
+    /// Class of the failure.
     pub kind: FailureKind,
-    /// The protocol spoken.
+    /// The protocol in use.
     pub protocol: AuthProtocol,
     /// The peer's error code (`E=`), such as 691.
     pub code: Option<u32>,
-    /// Whether the peer would have listened to another attempt (`R=1`). We never repeat the same password.
+    /// Whether the peer allows another attempt (`R=1`). We never repeat the same password.
     pub retry_allowed: bool,
-    /// The peer's own words, printable; empty when it had none.
+    /// The peer's message, printable; empty if it sent none.
     pub message: String,
-    /// What the peer calls itself, printable; empty when it never said.
+    /// The peer's name, printable; empty if it sent none.
     pub peer_name: String,
 }
 
-/// The kinds that a person, or a retry policy, tells apart.
+/// Classes of failures that the user, or a retry policy, must distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureKind {
     /// Wrong user name or password (691, or a refusal without a code).
@@ -37,24 +37,24 @@ pub enum FailureKind {
     NoDialIn,
     /// 709: the password must be changed, or changing it failed.
     ChangingPassword,
-    /// 619, 718, 721 and 930: the server or what stands behind it did not answer or hung up.
+    /// 619, 718, 721 and 930: the server, or a system behind it, did not answer or disconnected.
     ServerTrouble,
     /// 812: a connection policy on the server forbids it.
     Policy,
     /// 734, 741, 742 and 778: the two ends have no common protocol.
     NotAgreed,
-    /// A code that we have no words for.
+    /// An error code without a class here.
     Other,
-    /// MS-CHAPv2: the server did not prove that it knows the password.
+    /// MS-CHAPv2: the server did not prove that it has the password.
     ServerNotProven,
-    /// The peer fell silent.
+    /// The peer stopped answering.
     Timeout,
-    /// The name or the password does not fit into this protocol's packets.
+    /// The name or the password does not fit in this protocol's packets.
     DoesNotFit,
 }
 
 impl AuthFailure {
-    /// A failure of our own finding, with no code and no words of the peer.
+    /// Creates a failure detected on this side, without a code or message from the peer.
     #[must_use]
     pub fn new(kind: FailureKind, protocol: AuthProtocol) -> Self {
         Self {
@@ -96,7 +96,7 @@ impl AuthFailure {
 }
 
 impl FailureKind {
-    /// What an error code of RFC 2433 §6, RFC 2759 §6 or Windows' raserror.h means.
+    /// Returns the class of an error code of RFC 2433 §6, RFC 2759 §6 or Windows' raserror.h.
     #[must_use]
     pub const fn of_code(code: u32) -> Self {
         match code {
@@ -113,10 +113,10 @@ impl FailureKind {
         }
     }
 
-    /// Whether another attempt with the same credentials may end better without anyone doing anything: never for
-    /// a verdict on the account.
+    /// Returns whether a retry with the same credentials may succeed without intervention: never after a
+    /// decision about the account.
     #[must_use]
-    pub const fn may_pass(self) -> bool {
+    pub const fn is_transient(self) -> bool {
         matches!(self, Self::ServerTrouble | Self::Timeout)
     }
 }
@@ -154,7 +154,7 @@ impl fmt::Display for AuthFailure {
 
 impl std::error::Error for AuthFailure {}
 
-/// At most ten digits (RFC 2759 §6); anything else is no code.
+/// Parses a code of at most ten digits (RFC 2759 §6); `None` for anything else.
 fn decimal(digits: &[u8]) -> Option<u32> {
     let text = std::str::from_utf8(digits).ok()?;
     let plain = (1..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_packet_is_read() {
+    fn failure_packet_is_parsed() {
         let failure = parse("E=691 R=1 C=0123456789ABCDEF0123456789ABCDEF V=3 M=Access denied, E=5");
         assert_eq!(failure.kind, FailureKind::Rejected);
         assert_eq!(failure.code, Some(691));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn each_code_has_its_own_sentence() {
+    fn error_codes_have_distinct_sentences() {
         let mut seen = Vec::new();
         for code in [646, 647, 648, 649, 691, 709, 718, 742, 812, 4711] {
             let sentence = parse(&format!("E={code} R=0")).to_string();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_texts_are_read_as_far_as_they_go() {
+    fn malformed_fields_are_ignored() {
         assert_eq!(parse("go away").message, "go away");
         assert_eq!(parse("go away").code, None);
         assert_eq!(parse("").to_string(), "wrong user name or password (MS-CHAPv2)");
@@ -207,17 +207,17 @@ mod tests {
     }
 
     #[test]
-    fn verdicts_are_final() {
+    fn account_failures_are_not_retried() {
         for code in [646, 647, 648, 649, 691, 709, 4711] {
-            assert!(!parse(&format!("E={code} R=1")).kind.may_pass(), "{code}");
+            assert!(!parse(&format!("E={code} R=1")).kind.is_transient(), "{code}");
         }
-        assert!(parse("E=718").kind.may_pass());
-        assert!(!FailureKind::ServerNotProven.may_pass());
+        assert!(parse("E=718").kind.is_transient());
+        assert!(!FailureKind::ServerNotProven.is_transient());
     }
 
     proptest::proptest! {
         #[test]
-        fn any_bytes(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+        fn parser_accepts_arbitrary_bytes(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
             let failure = AuthFailure::from_message(AuthProtocol::MsChapV1, &bytes);
             assert!(failure.message.chars().all(|c| !c.is_control()));
         }

@@ -1,14 +1,14 @@
-//! What the fuzz target `ppp_auth` runs; also replayed over its corpus by `tests/fuzz_corpora.rs`.
+//! The body of the fuzz target `ppp_auth`; `tests/fuzz_corpora.rs` also runs it over the corpus.
 
 use std::time::{Duration, Instant};
 
 use super::{AuthEvent, AuthProtocol, Client, Credentials, Server, Timing, Users};
 
-/// Drives a client and a server with operations read from `data`: packets of any bytes, packets of the other side
-/// passed on, lost or bent, time going by, renewed challenges.
+/// Drives a client and a server with operations read from `data`: arbitrary packets; packets between the two
+/// delivered, lost or corrupted; elapsed time; renewed challenges.
 ///
 /// # Panics
-/// When a rule is broken that must hold whatever comes in.
+/// Panics if an invariant is violated.
 #[doc(hidden)]
 #[expect(clippy::panic, reason = "a fuzz target reports by panicking")]
 pub fn drive(data: &[u8]) {
@@ -77,7 +77,7 @@ pub fn drive(data: &[u8]) {
             }
         }
     }
-    // Whatever happened, neither waits beyond its limit.
+    // No input may extend the client's time limit.
     let limit = Timing::default().limit;
     if now < start + limit && client.next_timeout().is_some_and(|(due, _)| due > now + limit) {
         panic!("the client sleeps too long");

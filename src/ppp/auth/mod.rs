@@ -1,10 +1,10 @@
-//! Authentication of a PPP link, both roles: PAP (RFC 1334 §2), CHAP with MD5 (RFC 1994), MS-CHAPv1 (RFC 2433)
-//! and MS-CHAPv2 (RFC 2759).
+//! Authentication of a PPP link in both roles: PAP (RFC 1334 §2), CHAP with MD5 (RFC 1994), MS-CHAPv1 (RFC
+//! 2433) and MS-CHAPv2 (RFC 2759).
 //!
-//! [`Client`] proves who we are, [`Server`] asks the peer for proof; which protocol is spoken was agreed in LCP,
-//! which is the link's business, as is what happens after a [`AuthEvent`]. Machines here see the packets of protocols
-//! C023 and C223 without their PPP header, take time as an argument, and answer a renewed challenge for as long as
-//! they live. The hashes are in [`crate::ppp::crypto`].
+//! [`Client`] authenticates us to the server, [`Server`] authenticates the peer. The link negotiates the
+//! protocol in LCP and acts on each [`AuthEvent`]. Both state machines take packets of the PPP protocols C023
+//! and C223 without PPP header, and the time as an argument; after the first success they still handle
+//! renewed challenges. The hashes are in [`crate::ppp::crypto`].
 
 mod client;
 mod failure;
@@ -32,24 +32,24 @@ pub const PAP: u16 = 0xc023;
 /// PPP protocol number of CHAP in all its dialects.
 pub const CHAP: u16 = 0xc223;
 
-/// How a peer proves itself. Ordered weakest to strongest.
+/// An authentication protocol. Ordered weakest to strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum AuthProtocol {
     /// Password in clear (RFC 1334).
     Pap,
     /// MD5 over the password and a challenge (RFC 1994). Gives no keys for MPPE.
     ChapMd5,
-    /// RFC 2433; the NT response only.
+    /// RFC 2433; only the NT response is sent and accepted.
     MsChapV1,
-    /// RFC 2759; the server proves itself too.
+    /// RFC 2759; also authenticates the server.
     MsChapV2,
 }
 
 impl AuthProtocol {
-    /// Weakest to strongest.
+    /// All protocols, weakest to strongest.
     pub const ALL: [Self; 4] = [Self::Pap, Self::ChapMd5, Self::MsChapV1, Self::MsChapV2];
 
-    /// Value of the LCP Authentication-Protocol option (type 3), without type and length.
+    /// Returns the value of the LCP Authentication-Protocol option (type 3), without type and length.
     #[must_use]
     pub const fn lcp_option(self) -> &'static [u8] {
         match self {
@@ -60,13 +60,14 @@ impl AuthProtocol {
         }
     }
 
-    /// The inverse of [`Self::lcp_option`]; `None` for what we do not speak.
+    /// Returns the protocol of an option value, `None` if it is not supported. Inverse of
+    /// [`Self::lcp_option`].
     #[must_use]
     pub fn from_lcp_option(value: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.lcp_option() == value)
     }
 
-    /// PPP protocol number of its packets.
+    /// Returns the PPP protocol number of its packets.
     #[must_use]
     pub const fn ppp_protocol(self) -> u16 {
         match self {
@@ -75,7 +76,7 @@ impl AuthProtocol {
         }
     }
 
-    /// Whether a success yields MPPE keys.
+    /// Returns whether a success yields MPPE keys.
     #[must_use]
     pub const fn gives_keys(self) -> bool {
         matches!(self, Self::MsChapV1 | Self::MsChapV2)
@@ -93,10 +94,10 @@ impl fmt::Display for AuthProtocol {
     }
 }
 
-/// Who we are.
+/// Our user name and password.
 #[derive(Clone)]
 pub struct Credentials {
-    /// User name; may itself be `DOMAIN\user` when `domain` is none.
+    /// User name; may itself be `DOMAIN\user` if `domain` is `None`.
     pub user: String,
     /// Windows domain, put before the user name with a backslash.
     pub domain: Option<String>,
@@ -105,7 +106,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The name as it goes over the wire.
+    /// Returns the name as sent on the wire, with the domain if there is one.
     #[must_use]
     pub fn name(&self) -> String {
         match &self.domain {
@@ -121,28 +122,28 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What a server knows about a name.
+/// The result of looking up a user name.
 #[derive(Clone)]
 pub enum Lookup {
     /// The user's password.
     Password(Secret),
-    /// No such user; the peer is told the same as for a wrong password.
+    /// No such user; answered like a wrong password.
     Unknown,
-    /// Known and turned away, with an error code of RFC 2759 §6 (646 to 649) for the dialects that carry one.
+    /// The user is refused with this error code of RFC 2759 §6 (646 to 649), if the dialect carries one.
     Refused(u32),
 }
 
-/// A server's users: a name as it came over the wire, domain included, to what is known about it.
+/// A server's user database: maps a name as received, domain included, to a [`Lookup`].
 #[derive(Clone)]
 pub struct Users(Arc<dyn Fn(&str) -> Lookup + Send + Sync>);
 
 impl Users {
-    /// Asks a function.
+    /// Creates a database that calls `lookup` for each name.
     pub fn from_fn(lookup: impl Fn(&str) -> Lookup + Send + Sync + 'static) -> Self {
         Self(Arc::new(lookup))
     }
 
-    /// A table of names and passwords. A name that came with a domain is looked up whole, then without it.
+    /// Creates a database from a table. A name with a domain is looked up first with it, then without.
     #[must_use]
     pub fn table(users: Vec<(String, Secret)>) -> Self {
         let find = move |wanted: &str| {
@@ -154,7 +155,7 @@ impl Users {
         })
     }
 
-    /// Looks a name up.
+    /// Looks up a name.
     #[must_use]
     pub fn lookup(&self, name: &str) -> Lookup {
         (self.0)(name)
@@ -167,16 +168,16 @@ impl fmt::Debug for Users {
     }
 }
 
-/// When a machine repeats itself and when it gives up.
+/// Retransmission intervals and time limit of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// Wait before the first repetition; each further one waits twice as long.
+    /// Wait before the first retransmission; doubled for each further one.
     pub retransmit: Duration,
-    /// The longest wait between two.
+    /// Maximum wait between two transmissions.
     pub retransmit_max: Duration,
-    /// How often a packet is sent at most, the first time included.
+    /// Maximum number of transmissions of a packet, including the first.
     pub attempts: u32,
-    /// From the start of the machine to its giving up.
+    /// Time from the start of the exchange until it fails.
     pub limit: Duration,
 }
 
@@ -191,29 +192,30 @@ impl Default for Timing {
     }
 }
 
-/// Why a machine wants to be woken.
+/// The purpose of a timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
-    /// The last packet is due for repetition.
+    /// The last packet is due for retransmission.
     Retransmit,
-    /// The time for the whole exchange is over.
+    /// The time limit of the exchange expires.
     GiveUp,
 }
 
-/// What came of it. Each machine reports one `Success` or `Failure`; a `Failure` can also follow a `Success`, when
-/// a renewed challenge goes wrong. A renewed challenge that goes well is not reported and changes no key.
+/// The outcome of an exchange. Each state machine reports one `Success` or `Failure`; a `Failure` can also
+/// follow a `Success` if a renewed challenge fails. A renewed challenge that succeeds is not reported and
+/// changes no key.
 #[derive(Clone)]
 pub enum AuthEvent {
-    /// The proof was accepted and, with MS-CHAPv2, the server has proven itself.
+    /// The credentials were accepted and, with MS-CHAPv2, the server has authenticated itself.
     Success {
-        /// What the peer calls itself: the server's name for a client, the user name for a server. Printable.
+        /// The peer's name: the server's name on a client, the user name on a server. Printable.
         peer_name: String,
-        /// What the server said about it. Printable.
+        /// The server's message. Printable.
         message: Option<String>,
-        /// After MS-CHAPv1 and MS-CHAPv2.
+        /// MPPE keys, after MS-CHAPv1 and MS-CHAPv2.
         keys: Option<mppe::Keys>,
     },
-    /// The link cannot go on.
+    /// Authentication failed; the link must be closed.
     Failure(AuthFailure),
 }
 

@@ -17,25 +17,25 @@ pub(super) mod chap {
     pub const FAILURE: u8 = 4;
 }
 
-/// Why an authentication packet was dropped. The machine's state is as before.
+/// Why an authentication packet was dropped. The state machine is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuthDrop {
-    /// Another PPP protocol than the one agreed.
+    /// Not the PPP protocol that was negotiated.
     WrongProtocol,
-    /// Shorter than its header or its own length fields say.
+    /// Shorter than its header, or than its length fields claim.
     Truncated,
-    /// A code that this role does not receive, or not now.
+    /// A code that this role never receives, or not in this state.
     UnexpectedCode,
-    /// An identifier that answers nothing we sent.
+    /// An identifier that matches no packet that we sent.
     StaleIdentifier,
-    /// A challenge or response of a length that the dialect does not have.
+    /// A challenge or response of the wrong length for the dialect.
     BadValue,
-    /// The exchange has failed already.
+    /// The exchange has already failed.
     Finished,
 }
 
 impl AuthDrop {
-    /// Every reason.
+    /// All reasons.
     pub const ALL: [Self; 6] = [
         Self::WrongProtocol,
         Self::Truncated,
@@ -45,7 +45,7 @@ impl AuthDrop {
         Self::Finished,
     ];
 
-    /// The reason's name as a metrics label.
+    /// Returns the reason's name as a metrics label.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl fmt::Display for AuthDrop {
 
 impl std::error::Error for AuthDrop {}
 
-/// A packet taken apart; padding after its length is gone.
+/// A parsed packet, without the padding after its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Packet<'a> {
     pub code: u8,
@@ -84,7 +84,7 @@ impl<'a> Packet<'a> {
         Ok(Self { code, identifier, data })
     }
 
-    /// The packet as bytes; `None` when it is longer than a length field can say.
+    /// Encodes the packet; `None` if its length exceeds 16 bits.
     pub(super) fn encode(self) -> Option<Vec<u8>> {
         let length = u16::try_from(self.data.len() + 4).ok()?;
         let mut bytes = Vec::with_capacity(usize::from(length));
@@ -95,14 +95,14 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// `length value` at the start of `data`, and what follows.
-pub(super) fn counted(data: &[u8]) -> Result<(&[u8], &[u8]), AuthDrop> {
+/// Splits `data` after a value with a leading length byte.
+pub(super) fn split_length_prefixed(data: &[u8]) -> Result<(&[u8], &[u8]), AuthDrop> {
     let (length, rest) = data.split_first().ok_or(AuthDrop::Truncated)?;
     rest.split_at_checked(usize::from(*length)).ok_or(AuthDrop::Truncated)
 }
 
-/// Appends `length value`; `None` when the value is longer than 255 bytes.
-pub(super) fn put_counted(data: &mut Vec<u8>, value: &[u8]) -> Option<()> {
+/// Appends a length byte and the value; `None` if the value is longer than 255 bytes.
+pub(super) fn put_length_prefixed(data: &mut Vec<u8>, value: &[u8]) -> Option<()> {
     data.push(u8::try_from(value.len()).ok()?);
     data.extend(value);
     Some(())
@@ -115,27 +115,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_believed_only_within_the_packet() {
+    fn length_fields_must_fit_in_the_packet() {
         assert_eq!(Packet::parse(&[1, 7, 0, 3, 9]), Err(AuthDrop::Truncated));
         assert_eq!(Packet::parse(&[1, 7, 0, 6, 9]), Err(AuthDrop::Truncated));
         assert_eq!(Packet::parse(&[1, 7, 0]), Err(AuthDrop::Truncated));
         assert_eq!(Packet::parse(&[1, 7, 0, 5, 9, 0, 0]).unwrap().data, [9]);
-        assert_eq!(counted(&[2, 1]), Err(AuthDrop::Truncated));
-        assert_eq!(counted(&[]), Err(AuthDrop::Truncated));
-        assert_eq!(counted(&[1, 5, 6]), Ok((&[5_u8][..], &[6_u8][..])));
+        assert_eq!(split_length_prefixed(&[2, 1]), Err(AuthDrop::Truncated));
+        assert_eq!(split_length_prefixed(&[]), Err(AuthDrop::Truncated));
+        assert_eq!(split_length_prefixed(&[1, 5, 6]), Ok((&[5_u8][..], &[6_u8][..])));
     }
 
     proptest! {
         #[test]
-        fn decode_of_encode(code: u8, identifier: u8, data in proptest::collection::vec(any::<u8>(), 0..600)) {
+        fn packet_round_trips(code: u8, identifier: u8, data in proptest::collection::vec(any::<u8>(), 0..600)) {
             let packet = Packet { code, identifier, data: &data };
             let bytes = packet.encode().unwrap();
             prop_assert_eq!(Packet::parse(&bytes), Ok(packet));
         }
 
         #[test]
-        fn any_bytes(data in proptest::collection::vec(any::<u8>(), 0..600)) {
-            let _ = Packet::parse(&data).map(|packet| counted(packet.data).is_ok());
+        fn parser_accepts_arbitrary_bytes(data in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = Packet::parse(&data).map(|packet| split_length_prefixed(packet.data).is_ok());
         }
     }
 }

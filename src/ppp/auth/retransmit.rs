@@ -1,10 +1,10 @@
-//! When a packet is repeated, and when the exchange is given up: the same for both ends.
+//! Retransmission timer and time limit of an exchange, for both ends.
 
 use std::time::{Duration, Instant};
 
 use super::{Timer, Timing};
 
-/// The clock of one exchange.
+/// The timers of one exchange.
 #[derive(Debug)]
 pub(super) struct Retransmit {
     timing: Timing,
@@ -14,7 +14,7 @@ pub(super) struct Retransmit {
     resend_at: Option<Instant>,
 }
 
-/// What is due.
+/// The action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
@@ -27,30 +27,30 @@ impl Retransmit {
         Self { timing, started: now, sent: 0, wait: timing.retransmit, resend_at: None }
     }
 
-    /// A new exchange: the whole time, and all attempts.
+    /// Starts a new exchange.
     pub(super) const fn restart(&mut self, now: Instant) {
         *self = Self::new(self.timing, now);
     }
 
-    /// Another packet, in the time of the same exchange.
+    /// Starts another packet of the same exchange.
     pub(super) const fn another_packet(&mut self) {
         self.sent = 0;
         self.wait = self.timing.retransmit;
     }
 
-    /// The packet has been sent, once more.
+    /// Records a transmission and schedules the next one.
     pub(super) fn sent(&mut self, now: Instant) {
         self.sent = self.sent.saturating_add(1);
         self.resend_at = (self.sent < self.timing.attempts).then(|| now + self.wait);
         self.wait = (self.wait * 2).min(self.timing.retransmit_max);
     }
 
-    /// How often the present packet has been sent.
-    pub(super) const fn times(&self) -> u32 {
+    /// Returns how often the packet has been sent.
+    pub(super) const fn transmissions(&self) -> u32 {
         self.sent
     }
 
-    /// The reply is there.
+    /// Stops retransmission after a reply.
     pub(super) const fn answered(&mut self) {
         self.resend_at = None;
     }

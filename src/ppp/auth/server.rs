@@ -1,42 +1,42 @@
-//! The side that asks for proof (RFC 1334 and RFC 1994 call it the authenticator).
+//! The side that authenticates its peer (RFC 1334 and RFC 1994 call it the authenticator).
 
 use std::{collections::VecDeque, fmt, time::Instant};
 
 use super::{
     AuthDrop, AuthEvent, AuthFailure, AuthProtocol, FailureKind, Lookup, Timer, Timing, Users,
-    packet::{Packet, chap, counted, pap, put_counted},
+    packet::{Packet, chap, pap, put_length_prefixed, split_length_prefixed},
     retransmit::{Due, Retransmit},
     text::printable,
 };
 use crate::ppp::{crypto, mppe};
 
-/// Asks the peer for proof, once or, with CHAP, again by [`Server::rechallenge`].
+/// Authenticates the peer, once or, with CHAP, again on each [`Server::rechallenge`].
 pub struct Server {
     protocol: AuthProtocol,
     name: String,
     users: Users,
     challenge: [u8; 16],
-    pace: Retransmit,
+    retransmit: Retransmit,
     state: ServerState,
     identifier: u8,
-    /// Identifier and packet of the reply given last, repeated when the peer repeats itself (RFC 1994 §4.2).
-    verdict: Option<(u8, Vec<u8>)>,
+    /// Identifier and packet of the last reply, repeated if the peer retransmits (RFC 1994 §4.2).
+    last_reply: Option<(u8, Vec<u8>)>,
     output: Option<Vec<u8>>,
     events: VecDeque<AuthEvent>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ServerState {
-    /// The first proof is awaited.
+    /// Waiting for the first request or response.
     Asking,
     Accepted,
-    /// A further proof is awaited while the link is up.
+    /// Waiting for the response to a renewed challenge.
     AskingAgain,
     Failed,
 }
 
-/// What a proof was worth.
-enum Judgement {
+/// The result of checking a request or response.
+enum CheckResult {
     Right { message: Vec<u8>, keys: Option<mppe::Keys> },
     Wrong(u32),
 }
@@ -45,8 +45,9 @@ enum Judgement {
 const AUTHENTICATION_FAILURE: u32 = 691;
 
 impl Server {
-    /// Starts: CHAP sends its challenge at once, PAP waits for the request. `name` is what we call ourselves;
-    /// `challenge` must be random (MS-CHAPv1 uses its first eight bytes, PAP none).
+    /// Starts the exchange: CHAP sends its challenge at once, PAP waits for the request. `name` is the
+    /// server's name in the challenge; `challenge` must be random (MS-CHAPv1 uses its first eight bytes, PAP
+    /// none).
     #[must_use]
     pub fn new(
         protocol: AuthProtocol,
@@ -61,77 +62,77 @@ impl Server {
             name: name.to_owned(),
             users,
             challenge,
-            pace: Retransmit::new(timing, now),
+            retransmit: Retransmit::new(timing, now),
             state: ServerState::Asking,
             identifier: 0,
-            verdict: None,
+            last_reply: None,
             output: None,
             events: VecDeque::new(),
         };
         if protocol != AuthProtocol::Pap {
-            server.ask(now);
+            server.send_challenge(now);
         }
         server
     }
 
-    /// Takes a packet of PPP protocol `protocol`, PPP header off.
+    /// Processes a packet of PPP protocol `protocol`, without its PPP header.
     ///
     /// # Errors
-    /// Why the packet was dropped.
+    /// Returns the reason if the packet was dropped.
     pub fn handle_input(&mut self, _now: Instant, protocol: u16, packet: &[u8]) -> Result<(), AuthDrop> {
         if protocol != self.protocol.ppp_protocol() {
             return Err(AuthDrop::WrongProtocol);
         }
         let packet = Packet::parse(packet)?;
         match (self.protocol, packet.code) {
-            (AuthProtocol::Pap, pap::REQUEST) => self.requested(packet),
+            (AuthProtocol::Pap, pap::REQUEST) => self.handle_request(packet),
             (AuthProtocol::Pap, _) => Err(AuthDrop::UnexpectedCode),
-            (_, chap::RESPONSE) => self.responded(packet),
+            (_, chap::RESPONSE) => self.handle_response(packet),
             _ => Err(AuthDrop::UnexpectedCode),
         }
     }
 
-    /// Asks for proof again on a link that is up (RFC 1994 §2), with a fresh random challenge. A right answer is
-    /// not reported and changes no key. Does nothing for PAP or before the first success.
+    /// Authenticates the peer again on a link that is up (RFC 1994 §2), with a fresh random challenge. A
+    /// correct response is not reported and changes no key. Does nothing for PAP or before the first success.
     pub fn rechallenge(&mut self, now: Instant, challenge: [u8; 16]) {
         if self.state == ServerState::Accepted && self.protocol != AuthProtocol::Pap {
             self.challenge = challenge;
             self.state = ServerState::AskingAgain;
-            self.pace.restart(now);
+            self.retransmit.restart(now);
             self.identifier = self.identifier.wrapping_add(1);
-            self.ask(now);
+            self.send_challenge(now);
         }
     }
 
-    /// Repeats or gives up what is due by `now`.
+    /// Retransmits or times out, as due by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         if !self.is_asking() {
             return;
         }
-        match self.pace.due(now) {
+        match self.retransmit.due(now) {
             Due::GiveUp => self.fail(AuthFailure::new(FailureKind::Timeout, self.protocol)),
-            Due::Resend => self.ask(now),
+            Due::Resend => self.send_challenge(now),
             Due::Nothing => {}
         }
     }
 
-    /// When [`Self::handle_timeout`] has something to do, and what.
+    /// Returns when [`Self::handle_timeout`] is due, and for which timer.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
-        self.is_asking().then(|| self.pace.next_timeout())
+        self.is_asking().then(|| self.retransmit.next_timeout())
     }
 
-    /// A packet to send: PPP protocol number, and the packet without PPP header.
+    /// Returns the next packet to send: PPP protocol number, and the packet without PPP header.
     pub fn poll_output(&mut self) -> Option<(u16, Vec<u8>)> {
         self.output.take().map(|packet| (self.protocol.ppp_protocol(), packet))
     }
 
-    /// What came of it.
+    /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<AuthEvent> {
         self.events.pop_front()
     }
 
-    /// The protocol spoken.
+    /// Returns the protocol in use.
     #[must_use]
     pub fn protocol(&self) -> AuthProtocol {
         self.protocol
@@ -141,44 +142,44 @@ impl Server {
         matches!(self.state, ServerState::Asking | ServerState::AskingAgain)
     }
 
-    fn ask(&mut self, now: Instant) {
+    fn send_challenge(&mut self, now: Instant) {
         let length = if self.protocol == AuthProtocol::MsChapV1 { crypto::SHORT_CHALLENGE } else { 16 };
         let mut data = Vec::with_capacity(1 + length + self.name.len());
-        let whole = put_counted(&mut data, self.challenge.get(..length).unwrap_or_default());
+        let whole = put_length_prefixed(&mut data, self.challenge.get(..length).unwrap_or_default());
         data.extend(self.name.as_bytes());
         self.output = whole.and_then(|()| {
             Packet { code: chap::CHALLENGE, identifier: self.identifier, data: &data }.encode()
         });
-        self.pace.sent(now);
+        self.retransmit.sent(now);
     }
 
-    fn requested(&mut self, packet: Packet<'_>) -> Result<(), AuthDrop> {
-        let (name, rest) = counted(packet.data)?;
-        let (password, _) = counted(rest)?;
+    fn handle_request(&mut self, packet: Packet<'_>) -> Result<(), AuthDrop> {
+        let (name, rest) = split_length_prefixed(packet.data)?;
+        let (password, _) = split_length_prefixed(rest)?;
         if !self.is_asking() {
-            // The reply was lost; it is given again under the identifier that the peer waits for.
+            // Our reply was lost: repeat it with the identifier of this request.
             let code = if self.state == ServerState::Failed { pap::NAK } else { pap::ACK };
             self.output = Packet { code, identifier: packet.identifier, data: &[0] }.encode();
             return Ok(());
         }
         let judgement = match self.lookup(name) {
-            Lookup::Password(right) if crypto::same(right.expose(), password) => {
-                Judgement::Right { message: Vec::new(), keys: None }
+            Lookup::Password(right) if crypto::constant_time_eq(right.expose(), password) => {
+                CheckResult::Right { message: Vec::new(), keys: None }
             }
-            Lookup::Password(_) | Lookup::Unknown => Judgement::Wrong(AUTHENTICATION_FAILURE),
-            Lookup::Refused(code) => Judgement::Wrong(code),
+            Lookup::Password(_) | Lookup::Unknown => CheckResult::Wrong(AUTHENTICATION_FAILURE),
+            Lookup::Refused(code) => CheckResult::Wrong(code),
         };
-        self.conclude(packet.identifier, name, judgement);
+        self.send_reply(packet.identifier, name, judgement);
         Ok(())
     }
 
-    fn responded(&mut self, packet: Packet<'_>) -> Result<(), AuthDrop> {
-        let (value, name) = counted(packet.data)?;
+    fn handle_response(&mut self, packet: Packet<'_>) -> Result<(), AuthDrop> {
+        let (value, name) = split_length_prefixed(packet.data)?;
         if packet.identifier != self.identifier {
             return Err(AuthDrop::StaleIdentifier);
         }
         if !self.is_asking() {
-            if let Some((identifier, verdict)) = &self.verdict
+            if let Some((identifier, verdict)) = &self.last_reply
                 && *identifier == packet.identifier
             {
                 self.output = Some(verdict.clone());
@@ -195,11 +196,11 @@ impl Server {
             return Err(AuthDrop::BadValue);
         }
         let judgement = match self.lookup(name) {
-            Lookup::Password(secret) => self.judge(packet.identifier, value, name, secret.expose()),
-            Lookup::Unknown => Judgement::Wrong(AUTHENTICATION_FAILURE),
-            Lookup::Refused(code) => Judgement::Wrong(code),
+            Lookup::Password(secret) => self.check_response(packet.identifier, value, name, secret.expose()),
+            Lookup::Unknown => CheckResult::Wrong(AUTHENTICATION_FAILURE),
+            Lookup::Refused(code) => CheckResult::Wrong(code),
         };
-        self.conclude(packet.identifier, name, judgement);
+        self.send_reply(packet.identifier, name, judgement);
         Ok(())
     }
 
@@ -207,13 +208,17 @@ impl Server {
         self.users.lookup(&String::from_utf8_lossy(name))
     }
 
-    fn judge(&self, identifier: u8, value: &[u8], name: &[u8], password: &[u8]) -> Judgement {
-        let wrong = Judgement::Wrong(AUTHENTICATION_FAILURE);
+    fn check_response(&self, identifier: u8, value: &[u8], name: &[u8], password: &[u8]) -> CheckResult {
+        let wrong = CheckResult::Wrong(AUTHENTICATION_FAILURE);
         match self.protocol {
             AuthProtocol::Pap => wrong,
             AuthProtocol::ChapMd5 => {
                 let right = crypto::chap_md5(identifier, password, &self.challenge);
-                if crypto::same(&right, value) { right_with(b"Access granted", None) } else { wrong }
+                if crypto::constant_time_eq(&right, value) {
+                    accepted_with(b"Access granted", None)
+                } else {
+                    wrong
+                }
             }
             AuthProtocol::MsChapV1 => {
                 let ([.., 1], Some(sent), Some(challenge)) =
@@ -223,11 +228,11 @@ impl Server {
                 };
                 let hash = crypto::NtHash::of(password);
                 let right: [u8; crypto::NT_RESPONSE] = crypto::challenge_response(&challenge, &hash);
-                if !crypto::same(&right, &sent as &[u8; crypto::NT_RESPONSE]) {
+                if !crypto::constant_time_eq(&right, &sent as &[u8; crypto::NT_RESPONSE]) {
                     return wrong;
                 }
                 let lm = crypto::LmHash::of(password);
-                right_with(
+                accepted_with(
                     b"Access granted",
                     Some(mppe::Keys::from_ms_chap_v1(&hash, lm.as_ref(), &challenge)),
                 )
@@ -236,20 +241,20 @@ impl Server {
                 let (Some(peer), Some(sent)) = (field(value, 0), field(value, 24)) else { return wrong };
                 let hash = crypto::NtHash::of(password);
                 let right = crypto::nt_response(&peer, &self.challenge, name, &hash);
-                if !crypto::same(&right, &sent as &[u8; crypto::NT_RESPONSE]) {
+                if !crypto::constant_time_eq(&right, &sent as &[u8; crypto::NT_RESPONSE]) {
                     return wrong;
                 }
                 let proof = crypto::authenticator_response(&hash, &right, &peer, &self.challenge, name);
                 let message = [proof.as_slice(), b" M=Access granted"].concat();
-                right_with(&message, Some(mppe::Keys::from_ms_chap_v2(mppe::End::Server, &hash, &right)))
+                accepted_with(&message, Some(mppe::Keys::from_ms_chap_v2(mppe::End::Server, &hash, &right)))
             }
         }
     }
 
-    fn conclude(&mut self, identifier: u8, name: &[u8], judgement: Judgement) {
+    fn send_reply(&mut self, identifier: u8, name: &[u8], judgement: CheckResult) {
         let (code, text) = match &judgement {
-            Judgement::Right { message, .. } => (chap::SUCCESS, message.clone()),
-            Judgement::Wrong(code) => (chap::FAILURE, self.failure_text(*code)),
+            CheckResult::Right { message, .. } => (chap::SUCCESS, message.clone()),
+            CheckResult::Wrong(code) => (chap::FAILURE, self.failure_text(*code)),
         };
         let packet = if self.protocol == AuthProtocol::Pap {
             let code = if code == chap::SUCCESS { pap::ACK } else { pap::NAK };
@@ -257,17 +262,17 @@ impl Server {
         } else {
             Packet { code, identifier, data: &text }.encode()
         };
-        self.verdict = packet.clone().map(|packet| (identifier, packet));
-        self.pace.answered();
+        self.last_reply = packet.clone().map(|packet| (identifier, packet));
+        self.retransmit.answered();
         match judgement {
-            Judgement::Right { keys, .. } => {
+            CheckResult::Right { keys, .. } => {
                 if self.state == ServerState::Asking {
                     let peer_name = printable(name);
                     self.events.push_back(AuthEvent::Success { peer_name, message: None, keys });
                 }
                 self.state = ServerState::Accepted;
             }
-            Judgement::Wrong(code) => {
+            CheckResult::Wrong(code) => {
                 let failure = AuthFailure::new(FailureKind::of_code(code), self.protocol);
                 self.fail(AuthFailure { code: Some(code), peer_name: printable(name), ..failure });
             }
@@ -275,7 +280,8 @@ impl Server {
         self.output = packet;
     }
 
-    /// RFC 2433 §6 and RFC 2759 §6. No retry is offered, so the challenge in it is of no use to anyone.
+    /// Returns the text of a failure packet (RFC 2433 §6, RFC 2759 §6). Its challenge is zero because no
+    /// retry is offered.
     fn failure_text(&self, code: u32) -> Vec<u8> {
         match self.protocol {
             AuthProtocol::Pap | AuthProtocol::ChapMd5 => b"Access denied".to_vec(),
@@ -288,7 +294,7 @@ impl Server {
 
     fn fail(&mut self, failure: AuthFailure) {
         self.state = ServerState::Failed;
-        self.pace.answered();
+        self.retransmit.answered();
         self.output = None;
         self.events.push_back(AuthEvent::Failure(failure));
     }
@@ -303,11 +309,11 @@ impl fmt::Debug for Server {
     }
 }
 
-fn right_with(message: &[u8], keys: Option<mppe::Keys>) -> Judgement {
-    Judgement::Right { message: message.to_vec(), keys }
+fn accepted_with(message: &[u8], keys: Option<mppe::Keys>) -> CheckResult {
+    CheckResult::Right { message: message.to_vec(), keys }
 }
 
-/// `N` bytes from `at`.
+/// Returns `N` bytes from offset `at`.
 fn field<const N: usize>(value: &[u8], at: usize) -> Option<[u8; N]> {
     value.get(at..)?.first_chunk::<N>().copied()
 }

@@ -1,4 +1,4 @@
-//! Client against server, in memory, under a virtual clock: here what holds for every protocol.
+//! Client against server, in memory, with a virtual clock: tests that apply to every protocol.
 
 mod chap;
 mod mschap;
@@ -13,7 +13,7 @@ use super::{packet::Packet, *};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn the_right_password_is_accepted() {
+fn correct_password_is_accepted() {
     for protocol in AuthProtocol::ALL {
         for password in passwords(protocol) {
             let mut pair = Pair::new(protocol, "ann", &password, &password);
@@ -37,7 +37,7 @@ fn the_right_password_is_accepted() {
 }
 
 #[test]
-fn the_wrong_password_and_the_unknown_user_are_refused_alike() {
+fn wrong_password_and_unknown_user_fail_alike() {
     for protocol in AuthProtocol::ALL {
         for (user, password) in [("ann", "wrong"), ("ann", ""), ("bob", "right")] {
             let mut pair = Pair::new(protocol, user, password, "right");
@@ -56,7 +56,7 @@ fn the_wrong_password_and_the_unknown_user_are_refused_alike() {
 }
 
 #[test]
-fn a_domain_travels_but_is_not_hashed() {
+fn domain_is_sent_but_not_hashed() {
     for (user, domain) in [("ann", Some("WORK")), ("WORK\\ann", None)] {
         for protocol in AuthProtocol::ALL {
             let who = Credentials { user: user.into(), domain: domain.map(Into::into), password: "p".into() };
@@ -72,7 +72,7 @@ fn a_domain_travels_but_is_not_hashed() {
 }
 
 #[test]
-fn what_does_not_fit_is_said_at_once() {
+fn oversized_credentials_fail_at_once() {
     let long = "x".repeat(256);
     for (protocol, user, password) in [
         (AuthProtocol::Pap, "ann", long.as_str()),
@@ -87,7 +87,7 @@ fn what_does_not_fit_is_said_at_once() {
 }
 
 #[test]
-fn each_lost_packet_is_made_good() {
+fn single_packet_loss_is_recovered() {
     for protocol in AuthProtocol::ALL {
         for lost in 0..4 {
             let mut pair = Pair::new(protocol, "ann", "p", "p");
@@ -100,7 +100,7 @@ fn each_lost_packet_is_made_good() {
 }
 
 #[test]
-fn silence_ends_in_time_and_with_few_packets() {
+fn silent_peer_times_out_after_few_packets() {
     for protocol in AuthProtocol::ALL {
         let mut pair = Pair::new(protocol, "ann", "p", "p");
         pair.lose(0, usize::MAX);
@@ -116,7 +116,7 @@ fn silence_ends_in_time_and_with_few_packets() {
 }
 
 #[test]
-fn a_lost_verdict_is_repeated() {
+fn lost_reply_is_sent_again() {
     for protocol in AuthProtocol::ALL {
         for password in ["p", "wrong"] {
             let mut pair = Pair::new(protocol, "ann", password, "p");
@@ -134,7 +134,7 @@ fn a_lost_verdict_is_repeated() {
 }
 
 #[test]
-fn nothing_secret_is_printed() {
+fn debug_output_contains_no_secrets() {
     let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "tresor", "tresor");
     pair.run();
     let event = pair.client_event().unwrap();
@@ -144,7 +144,7 @@ fn nothing_secret_is_printed() {
 }
 
 #[test]
-fn lcp_options_are_the_registered_ones() {
+fn lcp_options_have_the_registered_values() {
     let bytes: Vec<_> = AuthProtocol::ALL.iter().map(|one| one.lcp_option()).collect();
     assert_eq!(bytes, [&[0xc0, 0x23][..], &[0xc2, 0x23, 5], &[0xc2, 0x23, 0x80], &[0xc2, 0x23, 0x81]]);
     for protocol in AuthProtocol::ALL {
@@ -158,7 +158,7 @@ fn lcp_options_are_the_registered_ones() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_survived(
+    fn arbitrary_packets_never_authenticate(
         which in 0..4_usize,
         packets in proptest::collection::vec((1..5_u8, 0..3_u8, proptest::collection::vec(any::<u8>(), 0..80)), 0..12),
     ) {
@@ -171,7 +171,7 @@ proptest! {
             let _ = pair.server.handle_input(pair.now, protocol.ppp_protocol(), &bytes);
             let _ = pair.server.handle_input(pair.now, protocol.ppp_protocol(), &data);
         }
-        // No bytes out of thin air prove anyone.
+        // Arbitrary bytes must not authenticate a server (MS-CHAPv2 only) or a client.
         if protocol >= AuthProtocol::MsChapV2 {
             let accepted = matches!(pair.client_event(), Some(AuthEvent::Success { .. }));
             prop_assert!(!accepted);
@@ -181,7 +181,7 @@ proptest! {
     }
 
     #[test]
-    fn any_password_any_loss(which in 0..4_usize, password in "\\PC{0,60}", lost in proptest::collection::vec(any::<bool>(), 8)) {
+    fn packet_loss_never_causes_a_refusal(which in 0..4_usize, password in "\\PC{0,60}", lost in proptest::collection::vec(any::<bool>(), 8)) {
         let protocol = AuthProtocol::ALL[which];
         let mut pair = Pair::new(protocol, "ann", &password, &password);
         pair.lost = lost;
@@ -189,7 +189,7 @@ proptest! {
         if protocol == AuthProtocol::Pap && password.len() > 255 {
             return Ok(());
         }
-        // Eight losses can eat up the whole of it; but never does one side take it for a refusal.
+        // Eight losses may use up the time limit, but neither side may take them for a refusal.
         for event in [pair.client_event(), pair.server_event()].into_iter().flatten() {
             let accepted = matches!(event, AuthEvent::Success { .. });
             prop_assert!(accepted, "{:?}", event);
@@ -197,12 +197,12 @@ proptest! {
     }
 }
 
-/// A client and a server and the road between them.
+/// A client, a server and the path between them.
 struct Pair {
     client: Client,
     server: Server,
     now: Instant,
-    /// Which packets, counted on both ways together, are lost.
+    /// Which packets are lost, numbered across both directions.
     lost: Vec<bool>,
     lost_after: Option<usize>,
     sent: usize,
@@ -233,7 +233,7 @@ impl Pair {
         }
     }
 
-    /// Loses `count` packets from the one numbered `first` on.
+    /// Loses `count` packets, starting with number `first`.
     fn lose(&mut self, first: usize, count: usize) {
         if count == usize::MAX {
             self.lost_after = Some(first);
@@ -265,7 +265,7 @@ impl Pair {
         }
     }
 
-    /// Until no packet is under way; time stands still.
+    /// Delivers packets until none is in flight, without advancing the clock.
     fn run(&mut self) {
         loop {
             let before = self.sent;
@@ -285,7 +285,7 @@ impl Pair {
         }
     }
 
-    /// The same, with the clock going from timer to timer.
+    /// Like [`Self::run`], but advances the clock from timer to timer.
     fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         loop {
@@ -334,7 +334,7 @@ fn passwords(protocol: AuthProtocol) -> Vec<String> {
     passwords
 }
 
-/// What one seals the other opens, in both directions, at each strength that both have.
+/// Checks that each side opens what the other seals, at each common strength.
 fn check_keys(client: &mppe::Keys, server: &mppe::Keys, protocol: AuthProtocol, password: &str) {
     let has_lm = password.is_ascii() && password.len() <= 14;
     for strength in mppe::Strength::ALL {

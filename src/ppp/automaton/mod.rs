@@ -1,11 +1,13 @@
 //! The option negotiation automaton (RFC 1661 §4), generic over a protocol's options.
 //!
-//! Owns states, restart timer, counters and identifiers, and the packets with codes 1 to 7. Does not own what an
-//! option means ([`OptionSet`]) nor what a layer's going up or down entails ([`Signal`]). Two habits that RFC 1661
-//! leaves open: a retransmission keeps its identifier, so that a late answer still counts, and only the first answer
-//! to a request is looked at, so that a duplicated Configure-Ack cannot tear an open layer down. And one where it is
-//! stricter: the very request that opened a layer, seen again, is taken for a retransmission that crossed our Ack and
-//! acknowledged again, a few times; by the letter each would tear the layer down, and on a slow path for ever.
+//! Owns states, restart timer, counters and identifiers, and the packets with codes 1 to 7. Does not own the
+//! meaning of an option ([`OptionSet`]) or the consequences of a layer going up or down ([`Signal`]).
+//!
+//! RFC 1661 leaves two choices open. Here a retransmission keeps its identifier, so that a late answer still
+//! counts, and only the first answer to a request is processed, so that a duplicated Configure-Ack cannot
+//! tear down an open layer. One rule deviates: a copy of the request that opened a layer counts as a
+//! retransmission that crossed our Ack, and is acknowledged again, up to three times. The RFC tears the layer
+//! down each time, endlessly on a slow path.
 
 mod options;
 mod receive;
@@ -23,31 +25,32 @@ pub use table::{Action, Event, State, transition};
 
 use crate::ppp::wire::{PacketBuilder, code};
 
-/// Longest reason, in bytes, that a Terminate-Request carries or that is kept of the peer's.
+/// Longest reason in a Terminate-Request, in bytes. Longer ones are cut, whether sent or received.
 const REASON_MAX: usize = 200;
 
-/// Packets and signals that wait to be fetched; the owner fetches them after every call, so this is never reached.
+/// Limit of each queue. The owner fetches after every call, so it is not reached.
 const QUEUE_MAX: usize = 32;
 
-/// Copies of the request that opened the layer that are taken for retransmissions; a peer that sends more of them has
-/// really started over, with the same identifier and options.
+/// Most copies of the request that opened the layer that count as retransmissions. A peer that sends more has
+/// started over with the same identifier and options.
 const COPIES_MAX: u32 = 3;
 
-/// A peer that has refused so many times Max-Failure requests in a row will not agree.
+/// Negotiation is given up after this many times Max-Failure refusals in a row.
 const GIVE_UP_FACTOR: u32 = 4;
 
 /// Timers and counters (RFC 1661 §4.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// Wait before the first retransmission. Short, because pptpd with a connect delay may not hear the first request.
+    /// Wait before the first retransmission. Short, because pptpd with a connect delay may miss the first
+    /// request.
     pub first: Duration,
-    /// The wait doubles with each retransmission up to this (the RFC's 3 s restart timer).
+    /// Longest wait; the wait doubles with each retransmission up to this (the RFC's restart timer is 3 s).
     pub cap: Duration,
     /// Max-Configure: transmissions of a Configure-Request without an answer.
     pub max_configure: u32,
     /// Max-Terminate: transmissions of a Terminate-Request without an answer.
     pub max_terminate: u32,
-    /// Max-Failure: Configure-Naks before they become Rejects.
+    /// Max-Failure: Configure-Naks sent before they become Rejects.
     pub max_failure: u32,
 }
 
@@ -63,33 +66,33 @@ impl Default for Timing {
     }
 }
 
-/// What the automaton tells its owner.
+/// A report from the automaton to its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// This layer is up.
     Up,
-    /// This layer is down; unless Finished follows it negotiates anew.
+    /// This layer is down. It negotiates again unless `Finished` follows.
     Down,
     /// The lower layer is needed.
     Started,
-    /// This layer has ended and will not start again by itself.
+    /// This layer has ended and does not restart by itself.
     Finished(Finish),
-    /// The peer sent a Terminate-Request with this reason (cut to 200 bytes), in whatever state.
+    /// The peer sent a Terminate-Request with this reason (cut to 200 bytes), in any state.
     TerminateRequested(Vec<u8>),
-    /// The peer does not know a code that we can do without.
+    /// The peer rejected this code, which is not essential.
     CodeRejected(u8),
 }
 
 /// Why a layer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// Max-Configure requests without an agreement.
+    /// Max-Configure requests were sent without reaching an agreement.
     Timeout,
-    /// One side asked to terminate, and that is done.
+    /// One side requested termination, and it is complete.
     Terminated,
     /// The peer rejected the protocol or one of its basic codes.
     Rejected,
-    /// The peer refuses whatever we ask for.
+    /// The peer refuses every request of ours.
     NotConverging,
 }
 
@@ -98,20 +101,20 @@ pub enum Finish {
 pub enum PacketDrop {
     /// The length field is impossible.
     Malformed,
-    /// The option list is cut or has an impossible length.
+    /// The option list is truncated, or an option has an impossible length.
     BadOptions,
-    /// A reply to no outstanding request, or one that does not fit the request.
+    /// A reply that belongs to no outstanding request, or does not match it.
     Unmatched,
     /// The lower layer is not up.
     NotReady,
 }
 
-/// What became of a packet.
+/// Result of handling a received packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input<'a> {
     /// Handled.
     Done,
-    /// A code of the protocol's own (see [`OptionSet::knows_code`]): the owner handles it.
+    /// A code specific to the protocol (see [`OptionSet::knows_code`]), for the owner to handle.
     Extra(crate::ppp::wire::Packet<'a>),
     /// Ignored.
     Dropped(PacketDrop),
@@ -123,36 +126,37 @@ pub struct Automaton<O> {
     options: O,
     timing: Timing,
     state: State,
-    /// Transmissions that are left before a timeout is final.
+    /// Transmissions left before a timeout is final.
     restart: u32,
     /// Wait before the next retransmission.
     interval: Duration,
     deadline: Option<Instant>,
-    /// When our last Configure-Request was sent.
+    /// When our last Configure-Request was sent, retransmissions included.
     requested: Option<Instant>,
     next_id: u8,
     request_id: u8,
-    /// Options of the Configure-Request that is out, and whether it has been answered.
+    /// Options of our last Configure-Request; `answered` is set once a reply has matched it.
     request: Vec<u8>,
     answered: bool,
     /// When that request was first sent.
     request_sent: Option<Instant>,
-    /// The longest that the peer has taken for an answer, lost packets included.
+    /// Longest time that the peer has taken to answer, including retransmissions after loss.
     response_time: Duration,
-    /// The peer's request that was acknowledged last, and how many copies of it were seen since.
+    /// Identifier and options of the peer's request that was acknowledged last; `copies` counts its
+    /// repetitions.
     acknowledged: Option<(u8, Vec<u8>)>,
     copies: u32,
     naks_sent: u32,
     refusals: u32,
     close_reason: Vec<u8>,
-    /// Rejected packets are returned cut to this many bytes.
+    /// Length in bytes to which rejected packets are cut.
     reject_limit: usize,
     output: VecDeque<Vec<u8>>,
     signals: VecDeque<Signal>,
 }
 
 impl<O: OptionSet> Automaton<O> {
-    /// An automaton in state Initial.
+    /// Creates an automaton in state Initial.
     pub fn new(options: O, timing: Timing) -> Self {
         Self {
             options,
@@ -179,43 +183,43 @@ impl<O: OptionSet> Automaton<O> {
         }
     }
 
-    /// The lower layer came up. Not an event when it is up already.
+    /// Reports that the lower layer came up. Ignored if it is up already.
     pub fn lower_up(&mut self, now: Instant) {
         self.apply(now, Event::Up, None);
     }
 
-    /// The lower layer went down. Not an event when it is down already.
+    /// Reports that the lower layer went down. Ignored if it is down already.
     pub fn lower_down(&mut self, now: Instant) {
         self.apply(now, Event::Down, None);
     }
 
-    /// Administrative Open.
+    /// Opens the layer (administrative Open).
     pub fn open(&mut self, now: Instant) {
         self.apply(now, Event::Open, None);
     }
 
-    /// Administrative Close; the reason goes into the Terminate-Request.
+    /// Closes the layer (administrative Close). The reason goes into the Terminate-Request.
     pub fn close(&mut self, now: Instant, reason: &str) {
         self.close_reason = reason.as_bytes().get(..REASON_MAX).unwrap_or(reason.as_bytes()).to_vec();
         self.apply(now, Event::Close, None);
     }
 
-    /// The peer does not know this protocol (RFC 1661 §5.7).
+    /// Handles a Protocol-Reject of this protocol (RFC 1661 §5.7).
     pub fn protocol_rejected(&mut self, now: Instant) {
         self.apply(now, Event::RejectFatal, None);
     }
 
-    /// Falls silent for good, whatever the state. Packets that wait to be sent stay.
+    /// Stops the automaton for good, in any state. Packets already queued can still be fetched.
     pub fn stop(&mut self) {
         self.state = State::Initial;
         self.deadline = None;
         self.signals.clear();
     }
 
-    /// The peer has been heard for the first time. A request of ours that has been waiting for a while went to
-    /// nobody (a server may start its PPP only when the call is up), so it is sent again now, not when the timer
-    /// comes round.
-    pub fn peer_appeared(&mut self, now: Instant) {
+    /// Reports the first frame from the peer. A request that has waited for a quarter of [`Timing::first`]
+    /// was probably lost (a server may start its PPP only when the call is up), so it is retransmitted at
+    /// once.
+    pub fn first_frame_received(&mut self, now: Instant) {
         let waiting =
             self.requested.is_some_and(|at| now.saturating_duration_since(at) >= self.timing.first / 4);
         if waiting && !self.answered && matches!(self.state, State::ReqSent | State::AckSent) {
@@ -224,7 +228,7 @@ impl<O: OptionSet> Automaton<O> {
         }
     }
 
-    /// Retransmits or gives up if the restart timer has expired; otherwise nothing.
+    /// Retransmits or gives up if the restart timer has expired; otherwise does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return;
@@ -234,65 +238,66 @@ impl<O: OptionSet> Automaton<O> {
         self.apply(now, event, None);
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
+    /// Returns when [`Self::handle_timeout`] must be called next.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// The next packet to send, without frame header.
+    /// Returns the next packet to send, without frame header.
     pub fn poll_output(&mut self) -> Option<Vec<u8>> {
         self.output.pop_front()
     }
 
-    /// The next thing to know.
+    /// Returns the next signal.
     pub fn poll_signal(&mut self) -> Option<Signal> {
         self.signals.pop_front()
     }
 
-    /// The state of RFC 1661 §4.2.
+    /// Returns the state (RFC 1661 §4.2).
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// Whether the layer is up.
+    /// Returns whether the layer is up.
     pub fn is_opened(&self) -> bool {
         self.state == State::Opened
     }
 
-    /// The protocol's options.
+    /// Returns the protocol's options.
     pub fn options(&self) -> &O {
         &self.options
     }
 
-    /// The protocol's options, to be changed.
+    /// Returns the protocol's options for modification.
     pub fn options_mut(&mut self) -> &mut O {
         &mut self.options
     }
 
-    /// Rejected packets are returned cut to this many bytes, header included: the peer's MRU (RFC 1661 §5.6, §5.7).
+    /// Sets the length, header included, to which rejected packets are cut: the peer's MRU (RFC 1661 §5.6,
+    /// §5.7).
     pub fn set_reject_limit(&mut self, bytes: usize) {
         self.reject_limit = bytes;
     }
 
-    /// The longest that the peer has taken to answer a request.
+    /// Returns the longest time that the peer has taken to answer a request.
     pub fn response_time(&self) -> Duration {
         self.response_time
     }
 
-    /// What is known of the peer's response time from elsewhere. Retransmissions wait twice as long at least, as far
-    /// as [`Timing::cap`] allows: on a slow path, a copy of an answered request would make the peer start over.
+    /// Raises the known response time of the peer to `time`. Retransmissions wait at least twice as long, up
+    /// to [`Timing::cap`]: on a slow path, a copy of an answered request makes the peer start over.
     pub fn expect_response_time(&mut self, time: Duration) {
         self.response_time = self.response_time.max(time);
     }
 
-    /// Sends a packet of the protocol's own under a fresh identifier, which is returned.
+    /// Sends a protocol-specific packet under a fresh identifier, which is returned.
     pub fn send_new(&mut self, code: u8, data: &[u8]) -> u8 {
         let id = self.fresh_id();
         self.send(code, id, data);
         id
     }
 
-    /// Sends a packet of the protocol's own.
+    /// Sends a protocol-specific packet.
     pub fn send(&mut self, code: u8, id: u8, data: &[u8]) {
         if self.output.len() < QUEUE_MAX {
             let mut packet = PacketBuilder::new(code, id);
@@ -301,7 +306,7 @@ impl<O: OptionSet> Automaton<O> {
         }
     }
 
-    /// Sends a rejected packet back, cut so that the peer can take it.
+    /// Sends a rejected packet back behind `head`, cut to the limit set by [`Self::set_reject_limit`].
     pub fn send_reject(&mut self, code: u8, head: &[u8], rejected: &[u8]) {
         let room = self.reject_limit.saturating_sub(crate::ppp::wire::HEADER_LEN + head.len());
         let mut data = head.to_vec();
@@ -321,7 +326,8 @@ impl<O: OptionSet> Automaton<O> {
         id
     }
 
-    /// Carries one event out. `what` is the packet that the event came with, for the actions that answer it.
+    /// Performs the actions of one event. `what` is the packet that caused it, for the actions that answer
+    /// it.
     fn apply(&mut self, now: Instant, event: Event, what: Option<Answer<'_>>) {
         let Some((actions, next)) = transition(self.state, event) else { return };
         let fresh = next.negotiating() && !self.state.negotiating();
@@ -356,7 +362,7 @@ impl<O: OptionSet> Automaton<O> {
                         self.answer(what);
                     }
                 }
-                // Echo belongs to LCP alone, which answers it itself; it needs its magic number.
+                // Only LCP has Echo. The link answers it, because the reply carries LCP's magic number.
                 Action::SendEcho => {}
             }
         }
@@ -410,9 +416,9 @@ impl<O: OptionSet> Automaton<O> {
 
 /// A packet that an action answers.
 enum Answer<'a> {
-    /// Configure-Request: its identifier, its options and what we think of them.
+    /// Configure-Request: its identifier, its options and our verdict.
     Configure { id: u8, options: crate::ppp::wire::Options<'a>, verdict: Verdict },
-    /// Terminate-Request, or anything at all where Terminate-Ack is the answer.
+    /// Terminate-Request, or any other packet that is answered with Terminate-Ack.
     Terminate { id: u8 },
     /// A packet with an unknown code, whole.
     Unknown { packet: &'a [u8] },

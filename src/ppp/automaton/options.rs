@@ -1,38 +1,39 @@
-//! What a protocol brings to the automaton: its options, and how they are answered.
+//! The interface between the automaton and a protocol's options.
 
 use crate::ppp::wire::{Options, RawOption, push};
 
-/// The options of one protocol: what we ask for, and how we judge what the peer asks for.
+/// The options of one protocol: the contents of our requests, and the judgement of the peer's.
 ///
-/// The automaton calls these in the order of the exchange; an implementation holds values, never packets or timers.
+/// The automaton calls the methods in the order of the exchange; an implementation holds values, never
+/// packets or timers.
 pub trait OptionSet {
-    /// The PPP protocol number whose packets these are.
+    /// The PPP protocol number of the packets.
     const PROTOCOL: u16;
 
-    /// A fresh negotiation begins: forget what an earlier one taught us.
+    /// Starts a new negotiation: discards everything learnt in an earlier one.
     fn restart(&mut self);
 
     /// Writes the option list of our next Configure-Request.
     fn request(&self, out: &mut Vec<u8>);
 
-    /// The peer acknowledged the list that [`Self::request`] wrote last.
+    /// Handles a Configure-Ack of the list that [`Self::request`] wrote last.
     fn acked(&mut self);
 
-    /// The peer wants other values. `insists` is set once it has done so often enough that there is no point in asking
-    /// for the same again.
+    /// Handles a Configure-Nak. `insists` is set once the peer has refused Max-Failure times in a row, so
+    /// that repeating the same request is pointless.
     fn nakked(&mut self, options: Options<'_>, insists: bool);
 
-    /// The peer does not know, or does not want, these options of our request.
+    /// Handles a Configure-Reject: the peer does not know, or does not want, these options of our request.
     fn rejected(&mut self, options: Options<'_>);
 
-    /// Judges the peer's Configure-Request. What is neither rejected nor nakked is acknowledged; nothing is taken over
-    /// before [`Self::accept`].
+    /// Judges the peer's Configure-Request. Options that are neither rejected nor nakked are acknowledged; no
+    /// value is taken over before [`Self::accept`].
     fn judge(&mut self, options: Options<'_>, reply: &mut Reply);
 
-    /// The peer's Configure-Request has been acknowledged as it stands: take its values over.
+    /// Takes over the values of the peer's Configure-Request, which has been acknowledged unchanged.
     fn accept(&mut self, options: Options<'_>);
 
-    /// Whether the protocol has this code beyond the seven that the automaton handles itself.
+    /// Returns whether the protocol has this code beyond the seven that the automaton handles itself.
     fn knows_code(&self, code: u8) -> bool {
         let _ = code;
         false
@@ -44,39 +45,39 @@ pub trait OptionSet {
 pub struct Reply {
     rejects: Vec<u8>,
     naks: Vec<u8>,
-    persuading: bool,
+    naks_allowed: bool,
 }
 
 impl Reply {
-    /// `persuading` is cleared once Max-Failure Naks did not help: from then on every Nak becomes a Reject, and nothing
-    /// is suggested that the peer did not ask for (RFC 1661 §4.6).
+    /// Creates an empty reply. `persuading` is false once Max-Failure Naks did not help: every Nak then
+    /// becomes a Reject, and nothing is suggested that the peer did not request (RFC 1661 §4.6).
     #[must_use]
     pub fn new(persuading: bool) -> Self {
-        Self { rejects: Vec::new(), naks: Vec::new(), persuading }
+        Self { rejects: Vec::new(), naks: Vec::new(), naks_allowed: persuading }
     }
 
-    /// The option is not known or not wanted.
+    /// Rejects an option that is not known or not wanted.
     pub fn reject(&mut self, option: RawOption<'_>) {
         push(&mut self.rejects, option.kind, option.data);
     }
 
-    /// The option is fine, its value is not: this one would do.
+    /// Naks an option whose value is not acceptable, and offers the value `better`.
     pub fn nak(&mut self, option: RawOption<'_>, better: &[u8]) {
-        if self.persuading {
+        if self.naks_allowed {
             push(&mut self.naks, option.kind, better);
         } else {
             self.reject(option);
         }
     }
 
-    /// An option that the peer left out and that we would like it to ask for.
+    /// Suggests an option that the peer left out.
     pub fn suggest(&mut self, kind: u8, data: &[u8]) {
-        if self.persuading {
+        if self.naks_allowed {
             push(&mut self.naks, kind, data);
         }
     }
 
-    /// The verdict: rejects go first and alone (RFC 1661 §5.4).
+    /// Returns the verdict: rejects go first and alone (RFC 1661 §5.4).
     #[must_use]
     pub fn verdict(self) -> Verdict {
         if !self.rejects.is_empty() {
@@ -89,7 +90,7 @@ impl Reply {
     }
 }
 
-/// What a Configure-Request is answered with; the lists are the answer's options.
+/// Answer to a Configure-Request; the lists are the options of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Configure-Ack, with the request's own options.

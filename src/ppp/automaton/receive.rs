@@ -1,4 +1,4 @@
-//! Packets in: from bytes to the events of RFC 1661 §4.3.
+//! Received packets: from bytes to the events of RFC 1661 §4.3.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use super::{
 use crate::ppp::wire::{HEADER_LEN, Options, Packet, code};
 
 impl<O: OptionSet> Automaton<O> {
-    /// Takes one packet of this protocol: a frame's information field.
+    /// Handles one packet of this protocol: a frame's information field.
     pub fn handle_input<'a>(&mut self, now: Instant, bytes: &'a [u8]) -> Input<'a> {
         let Some(packet) = Packet::parse(bytes) else { return Input::Dropped(PacketDrop::Malformed) };
         if matches!(self.state, State::Initial | State::Starting) {
@@ -115,8 +115,9 @@ impl<O: OptionSet> Automaton<O> {
         Ok(())
     }
 
-    /// States in which a Configure-Request of ours may be out. In Opened it has been answered, so that a second
-    /// answer is dropped instead of tearing the layer down (RFC 1661 §4.3 calls that a crossed connection).
+    /// Returns whether a Configure-Request of ours may be outstanding in this state. In Opened it has been
+    /// answered, so that a second answer is dropped instead of tearing the layer down (RFC 1661 §4.3 calls
+    /// that a crossed connection).
     fn awaits_reply(&self) -> bool {
         self.state.negotiating() || self.state == State::Opened
     }
@@ -142,7 +143,7 @@ impl<O: OptionSet> Automaton<O> {
             .is_some_and(|ours| options.iter().all(|option| ours.iter().any(|mine| mine == option)))
     }
 
-    /// Sends what the packet at hand is answered with.
+    /// Sends the answer to a packet.
     pub(super) fn answer(&mut self, what: &Answer<'_>) {
         match what {
             Answer::Configure { id, options, verdict: Verdict::Ack } => {

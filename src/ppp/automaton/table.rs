@@ -1,27 +1,27 @@
-//! The state transition table of RFC 1661 §4.1, as data and nothing else.
+//! The state transition table of RFC 1661 §4.1, as data.
 
 /// The ten states (RFC 1661 §4.2), in the RFC's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// The lower layer is down, and nothing was opened.
+    /// The lower layer is down, and the layer was not opened.
     Initial,
-    /// Opened, but the lower layer is down.
+    /// The layer was opened, but the lower layer is down.
     Starting,
-    /// The lower layer is up, but nothing was opened.
+    /// The lower layer is up, but the layer was not opened.
     Closed,
-    /// Opened, but finished: the peer went away or never answered.
+    /// The layer was opened and has finished: the peer terminated or never answered.
     Stopped,
-    /// Terminate-Request sent, to end in Closed.
+    /// Terminate-Request sent; leads to Closed.
     Closing,
-    /// Terminate-Request or -Ack sent, to end in Stopped.
+    /// Terminate-Request or -Ack sent; leads to Stopped.
     Stopping,
     /// Configure-Request sent.
     ReqSent,
-    /// Configure-Request sent and acknowledged.
+    /// Configure-Request sent and acknowledged by the peer.
     AckRcvd,
-    /// Configure-Request sent, the peer's acknowledged.
+    /// Configure-Request sent; the peer's request acknowledged.
     AckSent,
-    /// Both acknowledged.
+    /// Both requests acknowledged.
     Opened,
 }
 
@@ -36,7 +36,7 @@ pub enum Event {
     Open,
     /// Administrative close.
     Close,
-    /// TO+: the restart timer expired, transmissions are left.
+    /// TO+: the restart timer expired with transmissions left.
     TimeoutRetry,
     /// TO-: the restart timer expired for the last time.
     TimeoutFinal,
@@ -52,26 +52,26 @@ pub enum Event {
     TerminateRequest,
     /// RTA: a Terminate-Ack.
     TerminateAck,
-    /// RUC: a code that we do not know.
+    /// RUC: an unknown code.
     UnknownCode,
-    /// RXJ+: a Code- or Protocol-Reject that does no harm.
+    /// RXJ+: a Code- or Protocol-Reject that is not fatal.
     RejectHarmless,
-    /// RXJ-: a Code- or Protocol-Reject of something we cannot do without.
+    /// RXJ-: a Code- or Protocol-Reject of something essential.
     RejectFatal,
     /// RXR: an Echo-Request, Echo-Reply or Discard-Request.
     Echo,
 }
 
-/// What a transition does (RFC 1661 §4.4).
+/// Action of a transition (RFC 1661 §4.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// tlu: tell the upper layers that this one is up.
+    /// tlu: report to the upper layers that this one is up.
     LayerUp,
-    /// tld: tell them that it is down.
+    /// tld: report to the upper layers that this one is down.
     LayerDown,
-    /// tls: tell the lower layer that it is needed.
+    /// tls: report to the lower layer that it is needed.
     LayerStarted,
-    /// tlf: tell it that it is not needed any more.
+    /// tlf: report to the lower layer that it is no longer needed.
     LayerFinished,
     /// irc: initialise the restart counter.
     InitRestart,
@@ -108,13 +108,13 @@ impl State {
         Self::Opened,
     ];
 
-    /// Whether options are being negotiated: Req-Sent, Ack-Rcvd or Ack-Sent.
+    /// Returns whether options are being negotiated: Req-Sent, Ack-Rcvd or Ack-Sent.
     #[must_use]
     pub const fn negotiating(self) -> bool {
         matches!(self, Self::ReqSent | Self::AckRcvd | Self::AckSent)
     }
 
-    /// Whether the restart timer runs in this state (RFC 1661 §4.1: states 4 to 8).
+    /// Returns whether the restart timer runs in this state (RFC 1661 §4.1: states 4 to 8).
     #[must_use]
     pub const fn timed(self) -> bool {
         self.negotiating() || matches!(self, Self::Closing | Self::Stopping)
@@ -143,8 +143,9 @@ impl Event {
     ];
 }
 
-/// One cell of the table: what to do, in order, and the state afterwards. `None` for the cells that the RFC marks
-/// "-": the event cannot occur there. Its restart option (r) and passive option (p) are not implemented.
+/// Returns one cell of the table: the actions in order, and the next state. `None` for the cells that the RFC
+/// marks "-", where the event cannot occur. The RFC's restart option (r) and passive option (p) are not
+/// implemented.
 #[must_use]
 pub const fn transition(state: State, event: Event) -> Option<(&'static [Action], State)> {
     use Action::{
@@ -182,7 +183,8 @@ pub const fn transition(state: State, event: Event) -> Option<(&'static [Action]
         (E::TimeoutFinal, Closing) => (&[Tlf], Closed),
         (E::TimeoutFinal, Stopping | ReqSent | AckRcvd | AckSent) => (&[Tlf], Stopped),
 
-        // What cannot occur: packets without a lower layer, timeouts without a timer, a second Up or Down.
+        // Combinations that cannot occur: packets without a lower layer, timeouts without a timer, a second
+        // Up or Down.
         (E::Up | E::Down | E::TimeoutRetry | E::TimeoutFinal, _) | (_, Initial | Starting) => return None,
 
         (E::RequestGood | E::RequestBad | E::Ack | E::NakOrReject, Closed) => (&[Sta], Closed),

@@ -11,7 +11,7 @@ use crate::ppp::{
     wire::{Options, Packet, push},
 };
 
-/// RFC 1661 §4.1, copied out. The flags behind a state are r (restart), p (passive) and x (crossed).
+/// The table of RFC 1661 §4.1. The flags behind a state are r (restart), p (passive) and x (crossed).
 const TABLE: &str = "
     Up    |  2    irc,scr/6   -         -         -         -         -         -         -         -
     Down  |  -        -       0       tls/1       0         1         1         1         1       tld/1
@@ -32,7 +32,7 @@ const TABLE: &str = "
 ";
 
 #[test]
-fn the_transition_table_is_the_rfcs() {
+fn transition_table_matches_rfc_1661() {
     let rows: Vec<_> = TABLE.trim().lines().collect();
     assert_eq!(rows.len(), Event::ALL.len());
     for (row, event) in rows.iter().zip(Event::ALL) {
@@ -40,7 +40,7 @@ fn the_transition_table_is_the_rfcs() {
         assert_eq!(cells.len(), State::ALL.len(), "{row}");
         for (cell, state) in cells.iter().zip(State::ALL) {
             assert_eq!(
-                written(state, event),
+                cell_text(state, event),
                 cell.trim_end_matches(['r', 'p', 'x']),
                 "{event:?} in {state:?}"
             );
@@ -48,7 +48,7 @@ fn the_transition_table_is_the_rfcs() {
     }
 }
 
-fn written(state: State, event: Event) -> String {
+fn cell_text(state: State, event: Event) -> String {
     let Some((actions, next)) = transition(state, event) else { return "-".to_owned() };
     let names: Vec<_> = actions
         .iter()
@@ -72,7 +72,7 @@ fn written(state: State, event: Event) -> String {
     if names.is_empty() { number.to_string() } else { format!("{}/{number}", names.join(",")) }
 }
 
-/// One option: the number 7, which either side wants to be at most its limit.
+/// One option, number 7, which each side limits to a maximum.
 #[derive(Debug)]
 struct Toy {
     ask: u8,
@@ -115,7 +115,7 @@ fn toy(ask: u8, limit: u8, now: Instant) -> Automaton<Toy> {
     automaton
 }
 
-fn talk(a: &mut Automaton<Toy>, b: &mut Automaton<Toy>, now: Instant) {
+fn exchange(a: &mut Automaton<Toy>, b: &mut Automaton<Toy>, now: Instant) {
     for _ in 0..100 {
         let (to_b, to_a) = (a.poll_output(), b.poll_output());
         if to_a.is_none() && to_b.is_none() {
@@ -128,15 +128,15 @@ fn talk(a: &mut Automaton<Toy>, b: &mut Automaton<Toy>, now: Instant) {
 }
 
 #[test]
-fn two_ends_agree_and_part() {
+fn two_automata_open_and_terminate() {
     let now = Instant::now();
     let (mut a, mut b) = (toy(9, 5, now), toy(4, 6, now));
-    talk(&mut a, &mut b, now);
+    exchange(&mut a, &mut b, now);
     assert!(a.is_opened() && b.is_opened());
     assert_eq!((a.options().agreed, b.options().agreed), (Some(4), Some(6)));
     assert_eq!(a.next_timeout(), None);
     a.close(now, "enough");
-    talk(&mut a, &mut b, now);
+    exchange(&mut a, &mut b, now);
     assert_eq!((a.state(), b.state()), (State::Closed, State::Stopping));
     let signals: Vec<_> = std::iter::from_fn(|| a.poll_signal()).collect();
     assert_eq!(signals, [Signal::Started, Signal::Up, Signal::Down, Signal::Finished(Finish::Terminated)],);
@@ -145,7 +145,7 @@ fn two_ends_agree_and_part() {
 }
 
 #[test]
-fn a_silent_peer_is_asked_max_configure_times_with_growing_waits() {
+fn silent_peer_gets_max_configure_requests_with_backoff() {
     let now = Instant::now();
     let mut automaton = toy(1, 1, now);
     let mut times = Vec::new();
@@ -164,7 +164,7 @@ fn a_silent_peer_is_asked_max_configure_times_with_growing_waits() {
 }
 
 #[test]
-fn a_slow_peer_is_not_hurried() {
+fn slow_peer_lengthens_retransmission_timeout() {
     let now = Instant::now();
     let (mut a, mut b) = (toy(1, 9, now), toy(1, 9, now));
     let request = a.poll_output().unwrap();
@@ -174,7 +174,7 @@ fn a_slow_peer_is_not_hurried() {
     let late = now + Duration::from_millis(1200);
     a.handle_input(late, &ack);
     assert_eq!(a.response_time(), Duration::from_millis(1200));
-    // What is sent from now on waits two response times.
+    // Later requests wait for two response times.
     a.handle_input(late, &[1, 1, 0, 7, 7, 3, 1]);
     a.handle_input(late, &[1, 2, 0, 7, 7, 3, 1]);
     assert_eq!(a.state(), State::AckSent);
@@ -182,11 +182,11 @@ fn a_slow_peer_is_not_hurried() {
 }
 
 #[test]
-fn two_that_cannot_agree_stop_trying() {
+fn negotiation_ends_when_it_does_not_converge() {
     let now = Instant::now();
     let (mut a, mut b) = (toy(9, 9, now), toy(1, 5, now));
     a.options_mut().stubborn = true;
-    talk(&mut a, &mut b, now);
+    exchange(&mut a, &mut b, now);
     assert!(!a.is_opened());
     assert_eq!(std::iter::from_fn(|| a.poll_signal()).last(), Some(Signal::Finished(Finish::NotConverging)));
 }
@@ -204,7 +204,7 @@ fn naks_become_rejects_after_max_failure() {
 }
 
 #[test]
-fn replies_must_fit_the_request() {
+fn replies_that_do_not_match_the_request_are_dropped() {
     let now = Instant::now();
     let mut a = toy(9, 9, now);
     let request = a.poll_output().unwrap();
@@ -231,13 +231,13 @@ fn replies_must_fit_the_request() {
 }
 
 #[test]
-fn a_copy_of_the_opening_request_is_acknowledged_and_then_believed() {
+fn three_copies_of_opening_request_are_tolerated() {
     let now = Instant::now();
     let (mut a, mut b) = (toy(1, 9, now), toy(1, 9, now));
     let request = a.poll_output().unwrap();
     a.handle_input(now, &b.poll_output().unwrap());
     b.handle_input(now, &request);
-    talk(&mut a, &mut b, now);
+    exchange(&mut a, &mut b, now);
     assert!(b.is_opened());
     for copy in 0..4 {
         b.handle_input(now, &request);
@@ -245,15 +245,15 @@ fn a_copy_of_the_opening_request_is_acknowledged_and_then_believed() {
         let answers: Vec<_> = std::iter::from_fn(|| b.poll_output()).map(|packet| packet[0]).collect();
         assert!(answers.contains(&code::CONFIGURE_ACK));
     }
-    // Anything but an exact copy is a new negotiation at once.
+    // Any other request starts a new negotiation at once.
     let (mut a, mut b) = (toy(1, 9, now), toy(1, 9, now));
-    talk(&mut a, &mut b, now);
+    exchange(&mut a, &mut b, now);
     b.handle_input(now, &[1, 99, 0, 7, 7, 3, 1]);
     assert_eq!(b.state(), State::AckSent);
 }
 
 #[test]
-fn an_unknown_code_is_sent_back_whole_or_cut() {
+fn code_reject_is_cut_to_the_limit() {
     let now = Instant::now();
     let mut a = toy(1, 1, now);
     a.poll_output();
@@ -305,8 +305,9 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Whatever happens: no panic, at most three packets for each event, and a timer just where the RFC has one.
-fn withstands<O: OptionSet>(mut automaton: Automaton<O>, ops: &[Op]) -> Result<(), TestCaseError> {
+/// Applies `ops` and checks that nothing panics, that each event sends at most three packets, and that the
+/// timer runs exactly in the states in which the RFC has one.
+fn check_invariants<O: OptionSet>(mut automaton: Automaton<O>, ops: &[Op]) -> Result<(), TestCaseError> {
     let mut now = Instant::now();
     let mut last = Vec::new();
     for op in ops {
@@ -329,7 +330,7 @@ fn withstands<O: OptionSet>(mut automaton: Automaton<O>, ops: &[Op]) -> Result<(
                 automaton.handle_input(now, &Packet { code: *code, id, data: &data }.to_vec());
             }
             Op::Echo(code) => {
-                // Our own request as the answer to itself: an Ack, a Nak or a Reject of everything.
+                // Our own request as its answer: an Ack, a Nak or a Reject of everything.
                 let mut packet: Vec<u8> = last.clone();
                 if let Some(first) = packet.first_mut() {
                     *first = *code;
@@ -352,27 +353,27 @@ fn withstands<O: OptionSet>(mut automaton: Automaton<O>, ops: &[Op]) -> Result<(
 
 proptest! {
     #[test]
-    fn lcp_withstands_anything(ops in vec(op(), 0..80), seed: [u8; 8], server: bool) {
+    fn lcp_accepts_arbitrary_operations(ops in vec(op(), 0..80), seed: [u8; 8], server: bool) {
         let list = vec![AuthProtocol::MsChapV2, AuthProtocol::Pap];
         let stance = if server { AuthStance::Demand(list) } else { AuthStance::Prove(list) };
-        withstands(Automaton::new(Lcp::new(1400, stance, MagicSource::new(seed)), Timing::default()), &ops)?;
+        check_invariants(Automaton::new(Lcp::new(1400, stance, MagicSource::new(seed)), Timing::default()), &ops)?;
     }
 
     #[test]
-    fn ccp_withstands_anything(ops in vec(op(), 0..80), stateful: bool) {
+    fn ccp_accepts_arbitrary_operations(ops in vec(op(), 0..80), stateful: bool) {
         let policy = Policy { stateful, ..Policy::default() };
-        withstands(Automaton::new(Ccp::new(policy, 0xE0), Timing::default()), &ops)?;
+        check_invariants(Automaton::new(Ccp::new(policy, 0xE0), Timing::default()), &ops)?;
     }
 
     #[test]
-    fn ipcp_withstands_anything(ops in vec(op(), 0..80), server: bool) {
+    fn ipcp_accepts_arbitrary_operations(ops in vec(op(), 0..80), server: bool) {
         let [a, b] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(std::net::Ipv4Addr::from);
         let set = if server { Ipcp::server(a, b, &[a], &[]) } else { Ipcp::client([0; 4].into(), true, true) };
-        withstands(Automaton::new(set, Timing::default()), &ops)?;
+        check_invariants(Automaton::new(set, Timing::default()), &ops)?;
     }
 
     #[test]
-    fn ipv6cp_withstands_anything(ops in vec(op(), 0..80), ids: [[u8; 8]; 2]) {
-        withstands(Automaton::new(Ipv6cp::new(ids), Timing::default()), &ops)?;
+    fn ipv6cp_accepts_arbitrary_operations(ops in vec(op(), 0..80), ids: [[u8; 8]; 2]) {
+        check_invariants(Automaton::new(Ipv6cp::new(ids), Timing::default()), &ops)?;
     }
 }

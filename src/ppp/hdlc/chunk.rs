@@ -1,18 +1,18 @@
-//! Bytes by chunks: where in one the bytes are that matter, and a copy in which escapes are put in or left out. Safe code that
-//! leaves the compiler no check of bounds and few branches: encrypted data has an escape in every eight bytes, so that a
-//! branch for each would be foretold wrongly as often as not.
+//! Escaping by chunks: finds the special bytes of a chunk, and copies it with escapes inserted or removed.
+//! Safe code in which the compiler needs no bounds checks and few branches: encrypted data has about one
+//! escape in eight bytes, so a branch for each would often be mispredicted.
 
-use super::TURNED;
+use super::ESCAPE_BIT;
 
-/// Bytes that are looked at together: a bit of a word for each.
+/// Bytes that are examined together: one bit of a word for each.
 pub(super) const CHUNK: usize = 64;
-/// Bytes that are copied at once, whether there are as many or not.
+/// Bytes moved by one copy, even if fewer are needed.
 const STRIDE: usize = 32;
-/// Powers of two that hold a chunk, and the same with an escape before each byte.
-const FROM: usize = 2 * CHUNK;
-const TO: usize = 4 * CHUNK;
+/// Powers of two that hold a chunk, and a chunk with an escape before each byte.
+const SOURCE_SIZE: usize = 2 * CHUNK;
+const COPY_SIZE: usize = 4 * CHUNK;
 
-/// Where `byte` is first.
+/// Returns the position of the first `byte`.
 pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     let mut before = 0;
     for chunk in bytes.chunks(STRIDE) {
@@ -24,9 +24,9 @@ pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Which bytes of a chunk are meant.
+/// The marked bytes of a chunk.
 pub(super) struct ChunkMask {
-    /// [`TURNED`] for each that is, behind the mark of the last byte of the chunk before.
+    /// [`ESCAPE_BIT`] for each marked byte, after the mark of the last byte of the previous chunk.
     marks: [u8; CHUNK + 1],
 }
 
@@ -35,7 +35,8 @@ impl ChunkMask {
         Self { marks: [0; CHUNK + 1] }
     }
 
-    /// Marks the bytes of the next chunk; gives a bit for each, the lowest for the first.
+    /// Marks the bytes of the next chunk for which `which` holds, and returns a bit for each byte, lowest
+    /// first.
     pub fn next(&mut self, chunk: &[u8; CHUNK], which: impl Fn(u8) -> bool) -> u64 {
         self.marks[0] = self.marks[CHUNK];
         let Some(marks) = self.marks.last_chunk_mut::<CHUNK>() else { return 0 };
@@ -43,76 +44,76 @@ impl ChunkMask {
         let (words, _) = marks.as_chunks::<8>();
         // The multiplication gathers the eight marks in the highest byte.
         words.iter().rev().fold(0, |bits, word| {
-            let eight = u64::from_le_bytes(*word) / u64::from(TURNED);
+            let eight = u64::from_le_bytes(*word) / u64::from(ESCAPE_BIT);
             bits << 8 | eight.wrapping_mul(0x0102_0408_1020_4080) >> 56
         })
     }
 
-    /// Takes the mark of a byte away.
+    /// Clears the mark of a byte.
     pub fn clear(&mut self, at: usize) {
         if let Some(mark) = self.marks.get_mut(at + 1) {
             *mark = 0;
         }
     }
 
-    /// Whether the byte before the next chunk was marked.
+    /// Returns whether the byte before the next chunk was marked.
     pub const fn carry(&self) -> bool {
         self.marks[CHUNK] != 0
     }
 
-    /// Says whether it was.
+    /// Sets whether the byte before the next chunk was marked.
     pub const fn set_carry(&mut self, marked: bool) {
-        self.marks[CHUNK] = if marked { TURNED } else { 0 };
+        self.marks[CHUNK] = if marked { ESCAPE_BIT } else { 0 };
     }
 }
 
-/// By itself, so that the compiler does nothing with the bytes but to compare many at a time.
+/// A separate function, so that the compiler vectorises the comparison.
 #[inline(never)]
 fn mark(chunk: &[u8; CHUNK], marks: &mut [u8; CHUNK], which: impl Fn(u8) -> bool) {
     for (mark, byte) in marks.iter_mut().zip(chunk) {
-        *mark = if which(*byte) { TURNED } else { 0 };
+        *mark = if which(*byte) { ESCAPE_BIT } else { 0 };
     }
 }
 
-/// A chunk and the copy of it. Behind both there is room, because what is copied is not counted but copied by strides;
-/// what was too much is overwritten, or cut off at the end.
+/// A chunk and its copy. Both buffers have spare bytes at the end, because data is copied in whole strides;
+/// surplus bytes are overwritten later, or cut off at the end.
 pub(super) struct EscapeBuffer {
-    from: [u8; FROM + 2 * STRIDE],
-    to: [u8; TO + 2 * STRIDE],
+    from: [u8; SOURCE_SIZE + 2 * STRIDE],
+    to: [u8; COPY_SIZE + 2 * STRIDE],
     at: usize,
     used: usize,
 }
 
 impl EscapeBuffer {
     pub const fn new() -> Self {
-        Self { from: [0; FROM + 2 * STRIDE], to: [0; TO + 2 * STRIDE], at: 0, used: 0 }
+        Self { from: [0; SOURCE_SIZE + 2 * STRIDE], to: [0; COPY_SIZE + 2 * STRIDE], at: 0, used: 0 }
     }
 
-    /// Begins with a chunk of which each byte that is marked is turned.
+    /// Starts the copy of a chunk, with bit 5 of each marked byte inverted.
     pub fn begin(&mut self, chunk: &[u8; CHUNK], marks: &ChunkMask) {
         if let Some(marks) = marks.marks.last_chunk() {
-            self.turn(chunk, marks);
+            self.invert_marked(chunk, marks);
         }
     }
 
-    /// Begins with a chunk of which each byte behind one that is marked is turned.
-    pub fn begin_behind(&mut self, chunk: &[u8; CHUNK], marks: &ChunkMask) {
+    /// Starts the copy of a chunk, with bit 5 of each byte after a marked byte inverted.
+    pub fn begin_after(&mut self, chunk: &[u8; CHUNK], marks: &ChunkMask) {
         if let Some(marks) = marks.marks.first_chunk() {
-            self.turn(chunk, marks);
+            self.invert_marked(chunk, marks);
         }
     }
 
-    fn turn(&mut self, chunk: &[u8; CHUNK], marks: &[u8; CHUNK]) {
+    fn invert_marked(&mut self, chunk: &[u8; CHUNK], marks: &[u8; CHUNK]) {
         for ((from, byte), mark) in self.from.iter_mut().zip(chunk).zip(marks) {
             *from = byte ^ mark;
         }
         (self.at, self.used) = (0, 0);
     }
 
-    /// Copies the bytes before `end` that are not yet done with. They are no more than a chunk, so that the masks change
-    /// nothing but that nobody has to look whether they do.
+    /// Copies the bytes before `end` that have not been copied yet. They are at most one chunk, so the masks
+    /// change no value; they only make bounds checks unnecessary.
     pub fn run_to(&mut self, end: usize) {
-        let (at, place) = (self.at & (FROM - 1), self.used & (TO - 1));
+        let (at, place) = (self.at & (SOURCE_SIZE - 1), self.used & (COPY_SIZE - 1));
         stride(&self.from, at, &mut self.to, place);
         let length = end.wrapping_sub(self.at);
         if length > STRIDE {
@@ -122,31 +123,36 @@ impl EscapeBuffer {
         self.at = end;
     }
 
-    /// Puts in a byte.
+    /// Appends a byte to the copy.
     pub fn put(&mut self, byte: u8) {
-        if let Some(to) = self.to.get_mut(self.used & (TO - 1)) {
+        if let Some(to) = self.to.get_mut(self.used & (COPY_SIZE - 1)) {
             *to = byte;
         }
         self.used += 1;
     }
 
-    /// Leaves out the next byte.
+    /// Skips the next byte of the chunk.
     pub const fn skip(&mut self) {
         self.at += 1;
     }
 
-    /// The copy.
+    /// Returns the copy.
     pub fn copied(&self) -> &[u8] {
         self.to.get(..self.used).unwrap_or_default()
     }
 
-    /// How long the copy is, and it with what happens to be behind it.
+    /// Returns the length of the copy, and the first `N` bytes of its buffer, including surplus bytes.
     pub fn copied_and_more<const N: usize>(&self) -> (usize, &[u8; N]) {
         (self.used, self.to.first_chunk().unwrap_or(&[0; N]))
     }
 }
 
-fn stride(from: &[u8; FROM + 2 * STRIDE], at: usize, to: &mut [u8; TO + 2 * STRIDE], place: usize) {
+fn stride(
+    from: &[u8; SOURCE_SIZE + 2 * STRIDE],
+    at: usize,
+    to: &mut [u8; COPY_SIZE + 2 * STRIDE],
+    place: usize,
+) {
     if let (Some(from), Some(to)) = (from.get(at..at + STRIDE), to.get_mut(place..place + STRIDE)) {
         to.copy_from_slice(from);
     }

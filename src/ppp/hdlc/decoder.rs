@@ -1,18 +1,18 @@
-//! Bytes to frames.
+//! HDLC decoder: bytes to frames.
 
 use std::fmt;
 
 use super::{
-    Accm, ESCAPE, FLAG, TURNED,
+    Accm, ESCAPE, ESCAPE_BIT, FLAG,
     chunk::{CHUNK, ChunkMask, EscapeBuffer, find},
     fcs, plain_run,
 };
 
 /// Finds the frames in a stream that arrives in pieces of any size.
 pub struct Decoder {
-    /// What control characters are ignored when they come unescaped.
+    /// Control characters that are ignored when not escaped.
     accm: Accm,
-    /// The frame so far, escapes undone, FCS included.
+    /// The frame received so far, escapes removed, FCS included.
     pub(super) frame: Vec<u8>,
     longest: usize,
     state: DecoderState,
@@ -21,7 +21,7 @@ pub struct Decoder {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DecoderState {
-    /// Before the first flag, or after something too long: waiting for a flag.
+    /// Before the first flag, or after a frame that was too long: waiting for a flag.
     Hunting,
     Inside,
     /// The last byte was an escape.
@@ -31,19 +31,19 @@ enum DecoderState {
 /// Why a frame was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HdlcDrop {
-    /// The FCS does not fit: bytes were lost or damaged.
+    /// The FCS does not match: bytes were lost or damaged.
     BadFcs,
-    /// Fewer than two bytes beside the FCS (RFC 1662 §3.1 allows no shorter frame to be told from noise).
+    /// Fewer than two bytes besides the FCS, which RFC 1662 §4.3 declares invalid.
     Short,
-    /// Longer than the bound.
+    /// Longer than the limit.
     Long,
-    /// The sender broke it off with escape and flag (RFC 1662 §4.3).
+    /// The sender aborted it with escape and flag (RFC 1662 §4.3).
     Aborted,
-    /// Bytes before the first flag, such as what a chat script left.
+    /// Bytes before the first flag, such as leftovers of a chat script.
     Noise,
 }
 
-/// How often what happened, since the start. They wrap.
+/// Counters since the decoder was created. They wrap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DecoderCounters {
     /// Frames delivered.
@@ -53,7 +53,7 @@ pub struct DecoderCounters {
 }
 
 impl Decoder {
-    /// A decoder for frames of at most `longest` bytes without FCS. Its memory is bounded by that, whatever comes.
+    /// Creates a decoder for frames of at most `longest` bytes without FCS. Its memory is bounded by that.
     #[must_use]
     pub fn new(longest: usize) -> Self {
         Self {
@@ -65,27 +65,28 @@ impl Decoder {
         }
     }
 
-    /// Control characters that the sender escapes, so that unescaped ones are someone else's and ignored. None at
-    /// first: a pty adds nothing, and without having seen the negotiation all bytes must be kept.
+    /// Sets the control characters that the sender escapes; unescaped ones were inserted on the path and are
+    /// ignored. Initially none: a pty inserts nothing, and all bytes must be kept if the negotiation has not
+    /// been seen.
     pub const fn set_accm(&mut self, accm: Accm) {
         self.accm = accm;
     }
 
-    /// Takes the next bytes of the stream; hands each good frame, FCS off, to `deliver` in order.
+    /// Takes the next bytes of the stream, and passes each good frame, without FCS, to `deliver` in order.
     pub fn feed(&mut self, bytes: &[u8], mut deliver: impl FnMut(&mut [u8])) {
         let mut rest = bytes;
         if self.state == DecoderState::Hunting {
             rest = self.hunt(rest);
         }
         if self.accm != Accm::NONE {
-            return self.feed_and_ignore(rest, deliver);
+            return self.feed_with_accm(rest, deliver);
         }
         while !rest.is_empty() {
             let to_flag = find(FLAG, rest);
             let (span, after) = rest.split_at(to_flag.unwrap_or(rest.len()));
             rest = after.get(1..).unwrap_or_default();
             if !self.take_span(span) {
-                // Too long: nothing counts until the next flag, which is the one that was found.
+                // Too long: everything before the next flag is discarded, and that flag was found.
                 if to_flag.is_some() {
                     self.begin();
                 }
@@ -100,7 +101,7 @@ impl Decoder {
         }
     }
 
-    /// Adds bytes without flags to the frame, escapes undone; `false` when it has become too long.
+    /// Appends bytes without flags to the frame, escapes removed. Returns `false` if the frame is too long.
     fn take_span(&mut self, span: &[u8]) -> bool {
         let (mut marks, mut copy) = (ChunkMask::new(), EscapeBuffer::new());
         marks.set_carry(self.state == DecoderState::Escaped);
@@ -113,7 +114,7 @@ impl Decoder {
                 self.frame.extend_from_slice(copy.copied_and_more::<CHUNK>().1);
                 self.frame.truncate(length);
             } else {
-                // There is room for a chunk.
+                // Cannot fail: there is room for a chunk.
                 self.take_bytes(chunk, &mut marks);
             }
         }
@@ -137,7 +138,7 @@ impl Decoder {
         true
     }
 
-    /// The same one by one.
+    /// Does the same as [`Self::take_span`], byte by byte.
     fn take_bytes(&mut self, bytes: &[u8], marks: &mut ChunkMask) -> bool {
         for byte in bytes {
             if !marks.carry() && *byte == ESCAPE {
@@ -147,14 +148,14 @@ impl Decoder {
             if self.frame.len() >= self.longest + 2 {
                 return false;
             }
-            self.frame.push(if marks.carry() { byte ^ TURNED } else { *byte });
+            self.frame.push(if marks.carry() { byte ^ ESCAPE_BIT } else { *byte });
             marks.set_carry(false);
         }
         true
     }
 
-    /// The same where control characters that come unescaped are ignored.
-    fn feed_and_ignore(&mut self, bytes: &[u8], mut deliver: impl FnMut(&mut [u8])) {
+    /// Does the same as [`Self::feed`], but ignores unescaped control characters.
+    fn feed_with_accm(&mut self, bytes: &[u8], mut deliver: impl FnMut(&mut [u8])) {
         let mut rest = bytes;
         while let Some((first, after)) = rest.split_first() {
             let (first, after) = (*first, after);
@@ -165,11 +166,11 @@ impl Decoder {
                         self.drop_frame(HdlcDrop::Aborted);
                         self.begin();
                     }
-                    // An escape, and what someone on the way put in, do not count as the escaped byte.
+                    // A control character inserted on the path is not the escaped byte.
                     _ if self.accm.contains(first) => {}
                     _ => {
                         self.state = DecoderState::Inside;
-                        rest = self.take_one(first ^ TURNED, after);
+                        rest = self.take_one(first ^ ESCAPE_BIT, after);
                     }
                 }
                 continue;
@@ -182,7 +183,7 @@ impl Decoder {
                 }
                 ESCAPE => match after.split_first() {
                     Some((second, after)) if *second != FLAG && !self.accm.contains(*second) => {
-                        rest = self.take_one(second ^ TURNED, after);
+                        rest = self.take_one(second ^ ESCAPE_BIT, after);
                     }
                     _ => {
                         self.state = DecoderState::Escaped;
@@ -200,14 +201,14 @@ impl Decoder {
         }
     }
 
-    /// What happened so far.
+    /// Returns the counters.
     #[must_use]
     pub const fn counters(&self) -> &DecoderCounters {
         &self.counters
     }
 
-    /// Adds to the frame. Gives what is left to read: `after`, or, when the frame has become too long, what follows
-    /// the next flag.
+    /// Appends to the frame. Returns the bytes left to read: `after`, or, if the frame is too long, the bytes
+    /// after the next flag.
     fn take<'a>(&mut self, run: &[u8], after: &'a [u8]) -> &'a [u8] {
         if self.frame.len() + run.len() > self.longest + 2 {
             return self.too_long(after);
@@ -216,7 +217,7 @@ impl Decoder {
         after
     }
 
-    /// [`Self::take`] for one byte.
+    /// Does the same as [`Self::take`] for one byte.
     fn take_one<'a>(&mut self, byte: u8, after: &'a [u8]) -> &'a [u8] {
         if self.frame.len() >= self.longest + 2 {
             return self.too_long(after);
@@ -234,7 +235,7 @@ impl Decoder {
     }
 
     fn hunt<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        // After a frame that was too long its rest is no further noise.
+        // The rest of a frame that was too long is not counted as noise.
         let first = self.counters == DecoderCounters::default();
         if first && bytes.first().is_some_and(|byte| *byte != FLAG) {
             self.drop_frame(HdlcDrop::Noise);
@@ -242,7 +243,7 @@ impl Decoder {
         self.seek(bytes)
     }
 
-    /// Goes behind the next flag, if there is one.
+    /// Starts a frame after the next flag, if there is one, and returns the bytes left to read.
     fn seek<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         match find(FLAG, bytes) {
             Some(at) => {
@@ -260,7 +261,7 @@ impl Decoder {
 
     fn finish(&mut self, deliver: &mut impl FnMut(&mut [u8])) {
         let length = self.frame.len();
-        // Two flags in a row are the end of one frame and the beginning of the next, or fill time.
+        // Two flags in a row end one frame and begin the next, or are inter-frame fill.
         if length == 0 {
             return;
         }
@@ -281,8 +282,8 @@ impl Decoder {
     }
 }
 
-/// Copies the first `length` bytes of the next chunk, escapes undone, and gives how many that makes. `None` where an escape
-/// stands behind an escape, which no sender writes: then nothing has happened.
+/// Copies the first `length` bytes of the next chunk with escapes removed, and returns the length of the
+/// copy. Returns `None`, without any effect, if an escape follows an escape, which no sender writes.
 fn unescape_chunk(
     chunk: &[u8; CHUNK],
     length: usize,
@@ -298,7 +299,7 @@ fn unescape_chunk(
         marks.set_carry(carry != 0);
         return None;
     }
-    copy.begin_behind(chunk, marks);
+    copy.begin_after(chunk, marks);
     if length < CHUNK {
         marks.set_carry((escapes << 1 | carry) >> length & 1 == 1);
     }
@@ -322,7 +323,7 @@ impl fmt::Debug for Decoder {
 }
 
 impl DecoderCounters {
-    /// How many frames were dropped for `reason`.
+    /// Returns how many frames were dropped for `reason`.
     #[must_use]
     pub fn dropped(&self, reason: HdlcDrop) -> u64 {
         self.drops.get(reason as usize).copied().unwrap_or_default()
@@ -333,7 +334,7 @@ impl HdlcDrop {
     /// Every reason.
     pub const ALL: [Self; 5] = [Self::BadFcs, Self::Short, Self::Long, Self::Aborted, Self::Noise];
 
-    /// The reason's name as a metrics label.
+    /// Returns the reason's name as a metrics label.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {

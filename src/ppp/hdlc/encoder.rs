@@ -1,50 +1,50 @@
-//! Frames to bytes.
+//! HDLC encoder: frames to bytes.
 
 use super::{
-    Accm, ESCAPE, FLAG, TURNED,
+    Accm, ESCAPE, ESCAPE_BIT, FLAG,
     chunk::{CHUNK, ChunkMask, EscapeBuffer},
     fcs,
 };
 
-/// Writes frames for the peer's receive ACCM.
+/// Encodes frames with the peer's receive ACCM.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     accm: Accm,
 }
 
-/// The most bytes that [`Encoder::encode`] appends for a frame of `length` bytes.
+/// Returns the most bytes that [`Encoder::encode`] appends for a frame of `length` bytes.
 #[must_use]
 pub const fn encoded_max(length: usize) -> usize {
     2 * (length + 2) + 2
 }
 
 impl Encoder {
-    /// An encoder that escapes what `accm` says; [`Accm::ALL`] is right until more is known.
+    /// Creates an encoder that escapes the characters of `accm`; [`Accm::ALL`] is correct until the map is
+    /// known.
     #[must_use]
     pub const fn new(accm: Accm) -> Self {
         Self { accm }
     }
 
-    /// What the peer asked for in LCP, if someone saw it.
+    /// Sets the map that the peer requested in LCP, once it is known.
     pub const fn set_accm(&mut self, accm: Accm) {
         self.accm = accm;
     }
 
-    /// Appends one frame to `out`: flag, frame and FCS with their escapes, flag. Where the last thing in `out` is a
-    /// frame's flag, it serves as this one's opening flag too (RFC 1662 §3.1). Does not allocate when `out` has
-    /// [`encoded_max`] bytes to spare.
+    /// Appends one frame to `out`: flag, escaped frame and FCS, flag. If `out` ends with a flag, that flag
+    /// also opens this frame (RFC 1662 §3.1). Does not allocate if `out` has [`encoded_max`] bytes to spare.
     pub fn encode(&self, frame: &[u8], out: &mut Vec<u8>) {
         out.reserve(encoded_max(frame.len()));
         if out.last() != Some(&FLAG) {
             out.push(FLAG);
         }
-        // RFC 1662 §7: a peer that has just started over has forgotten its map, and LCP is how it will say so.
+        // RFC 1662 §7: a peer that has restarted uses the default map again, and negotiates LCP with it.
         let accm = if is_lcp(frame) { Accm::ALL } else { self.accm };
         let check = !fcs::update(fcs::INIT, frame);
         escape(frame, accm, out);
         for byte in check.to_le_bytes() {
             if must_escape(byte, accm) {
-                out.extend_from_slice(&[ESCAPE, byte ^ TURNED]);
+                out.extend_from_slice(&[ESCAPE, byte ^ ESCAPE_BIT]);
             } else {
                 out.push(byte);
             }
@@ -87,7 +87,7 @@ fn escape(bytes: &[u8], accm: Accm, out: &mut Vec<u8>) {
     }
 }
 
-/// Marks the bytes that are escaped, and gives a bit for each.
+/// Marks the bytes to be escaped, and returns a bit for each.
 fn to_escape(chunk: &[u8; CHUNK], accm: Accm, marks: &mut ChunkMask) -> u64 {
     let flags = |byte| (byte == FLAG) | (byte == ESCAPE);
     if accm == Accm::NONE {
@@ -108,7 +108,7 @@ fn to_escape(chunk: &[u8; CHUNK], accm: Accm, marks: &mut ChunkMask) -> u64 {
     escaped
 }
 
-/// The first `length` bytes of a chunk, with an escape before the bytes of these bits.
+/// Copies the first `length` bytes of a chunk, with an escape before each byte whose bit in `escaped` is set.
 fn escape_chunk(
     chunk: &[u8; CHUNK],
     mut escaped: u64,
@@ -125,7 +125,7 @@ fn escape_chunk(
     copy.run_to(length);
 }
 
-/// Written so that no part of it is skipped.
+/// Without short-circuit operators, so that it compiles without branches.
 fn must_escape(byte: u8, accm: Accm) -> bool {
     let control = (byte < 0x20) & (accm.0 >> (byte & 0x1f) & 1 == 1);
     (byte == FLAG) | (byte == ESCAPE) | control

@@ -1,26 +1,26 @@
-//! The 16-bit frame check sequence (RFC 1662 appendix C.2): long frames are folded, 128 bytes at a time, and what is left
-//! goes through tables, eight bytes at a time.
+//! The 16-bit frame check sequence (RFC 1662 appendix C.2). Long frames are folded, 128 bytes at a time; the
+//! remainder goes through tables, eight bytes at a time.
 //!
-//! The generator is P = x^16 + x^12 + x^5 + 1. Squaring a polynomial over GF(2) doubles its exponents, so P^64 is
-//! x^1024 + x^768 + x^320 + 1, which is a multiple of P: a byte may be taken away where it is, if it is added to those 32, 88
-//! and 128 bytes further on. That is a matter of three exclusive ors for eight bytes.
+//! The generator is P = x^16 + x^12 + x^5 + 1. Squaring a polynomial over GF(2) doubles its exponents, so
+//! P^64 is x^1024 + x^768 + x^320 + 1, a multiple of P: a byte can be removed if it is added 32, 88 and 128
+//! bytes further on. That takes three exclusive ors for eight bytes.
 
-/// FCS of nothing.
+/// FCS of no bytes.
 pub(super) const INIT: u16 = 0xffff;
-/// FCS over a whole frame and its FCS, when both are good.
+/// FCS over a frame and its FCS, if the frame is intact.
 pub(super) const GOOD: u16 = 0xf0b8;
 
 /// Words of eight bytes that are folded together: 1024 bits.
 const WORDS: usize = 16;
-/// Where else a word that is taken away is added, besides [`WORDS`] further on: 32 and 88 bytes.
+/// Distances, in words, at which a removed word is added, besides [`WORDS`]: 32 and 88 bytes.
 const NEAR: usize = 4;
 const FAR: usize = 11;
 
-/// Continues `fcs` over `bytes`. What goes over the wire is the complement of the result, low byte first.
+/// Continues `fcs` over `bytes`. The complement of the result is sent, low byte first.
 pub(super) fn update(fcs: u16, bytes: &[u8]) -> u16 {
     let (words, rest) = bytes.as_chunks::<8>();
     let (blocks, more) = words.as_chunks::<WORDS>();
-    // The last block is not taken away: it is what is left.
+    // The last block is not removed: it holds the remainder.
     let Some((last, blocks)) = blocks.split_last().filter(|(_, blocks)| blocks.len() > 1) else {
         return by_tables(fcs, bytes);
     };
@@ -30,7 +30,8 @@ pub(super) fn update(fcs: u16, bytes: &[u8]) -> u16 {
         for (at, word) in block.iter().enumerate() {
             let word = u64::from_le_bytes(*word) ^ begin;
             begin = 0;
-            // What stands `WORDS` before is in the same place; what is nearer has been replaced already or is to be.
+            // `folded[at]` is the word `WORDS` before; the nearer words are in this block or the previous
+            // one.
             let value = word
                 ^ word_at(&folded, at)
                 ^ word_at(&folded, at + WORDS - NEAR)
@@ -53,12 +54,12 @@ pub(super) fn update(fcs: u16, bytes: &[u8]) -> u16 {
     by_tables(by_tables(by_tables(0, left.as_flattened()), more.as_flattened()), rest)
 }
 
-/// Never out of bounds: the compiler sees that and leaves the check away.
+/// Never out of bounds: the compiler detects that and omits the check.
 fn word_at(words: &[u64; WORDS], at: usize) -> u64 {
     words.get(at % WORDS).copied().unwrap_or_default()
 }
 
-/// The same, by tables alone.
+/// Does the same as [`update`], with tables alone.
 fn by_tables(mut fcs: u16, bytes: &[u8]) -> u16 {
     let (chunks, rest) = bytes.as_chunks::<8>();
     for [a, b, c, d, e, f, g, h] in chunks {
@@ -81,11 +82,11 @@ fn by_tables(mut fcs: u16, bytes: &[u8]) -> u16 {
 
 type Table = [u16; 256];
 
-/// Table n is for a byte that 7 - n further bytes follow.
+/// Table n is for a byte that is followed by 7 - n further bytes.
 static TABLES: (Table, Table, Table, Table, Table, Table, Table, Table) =
     (table(8), table(7), table(6), table(5), table(4), table(3), table(2), table(1));
 
-/// What a byte does to the FCS after `bytes` bytes, itself and zeros.
+/// Returns the effect of each byte value on the FCS after `bytes` bytes: the byte itself and zeros.
 #[expect(
     clippy::indexing_slicing,
     reason = "evaluated by the compiler, which refuses an index out of bounds"
@@ -107,7 +108,7 @@ const fn table(bytes: u32) -> Table {
     table
 }
 
-/// Never out of bounds: the compiler sees that and leaves the check away.
+/// Never out of bounds: the compiler detects that and omits the check.
 fn at(table: &Table, byte: u8) -> u16 {
     table.get(usize::from(byte)).copied().unwrap_or_default()
 }
@@ -130,19 +131,19 @@ mod tests {
     }
 
     #[test]
-    fn the_check_value_of_crc_16_x_25() {
+    fn matches_check_value_of_crc_16_x_25() {
         assert_eq!(!update(INIT, b"123456789"), 0x906e);
         assert_eq!(update(INIT, &[]), INIT);
     }
 
     #[test]
-    fn the_first_table_entries_of_rfc_1662() {
+    fn first_table_entries_match_rfc_1662() {
         assert_eq!(TABLES.7[..6], [0x0000, 0x1189, 0x2312, 0x329b, 0x4624, 0x57ad]);
     }
 
     proptest! {
         #[test]
-        fn as_bit_by_bit(bytes in proptest::collection::vec(any::<u8>(), 0..1600), cut in 0..1600_usize) {
+        fn matches_bitwise_computation(bytes in proptest::collection::vec(any::<u8>(), 0..1600), cut in 0..1600_usize) {
             let cut = cut.min(bytes.len());
             let fcs = update(INIT, &bytes);
             prop_assert_eq!(fcs, bit_by_bit(&bytes));

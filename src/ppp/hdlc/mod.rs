@@ -1,13 +1,13 @@
 //! HDLC-like framing on an octet stream (RFC 1662 §4, asynchronous): flags, transparency, FCS-16.
 //!
-//! This is what a pty or a pipe to ppp(8) or pppd(8) carries. It owns bytes to frames and frames to bytes, and no
-//! reading or writing. A frame here is what GRE carries: everything between the flags without the FCS, address and
-//! control bytes present or compressed away as the two PPP ends agreed, which is none of our business.
+//! Used on a pty or a pipe to ppp(8) or pppd(8). Converts between bytes and frames, and does no I/O. A frame
+//! is the same as in GRE: everything between the flags without the FCS. Whether it has address and control
+//! bytes and a compressed protocol field is agreed between the two PPP ends and does not matter here.
 //!
-//! Synchronous mode (`--sync`) has no framing at all: one write is one frame, and one read gives one frame as long
-//! as the reader keeps up; nothing in the stream marks where one ends. None of this module is used for it, and no
-//! length inside the frame may be trusted to cut it (MPPE, ACFC, PFC and empty Configure-Requests have none where
-//! the classic client looks for it).
+//! Synchronous mode (`--sync`) does not use this module, because it has no framing: one write is one frame,
+//! and one read returns one frame as long as the reader keeps up; nothing in the stream marks the end of a
+//! frame. No length inside a frame can replace the mark (MPPE, ACFC, PFC and empty Configure-Requests have
+//! none where the classic client expects it).
 
 mod chunk;
 mod decoder;
@@ -19,20 +19,20 @@ mod tests;
 pub use decoder::{Decoder, DecoderCounters, HdlcDrop};
 pub use encoder::{Encoder, encoded_max};
 
-/// Begins and ends each frame (RFC 1662 §3.1).
+/// Flag, which begins and ends each frame (RFC 1662 §3.1).
 const FLAG: u8 = 0x7e;
-/// Says that the next byte has its bit 5 turned (RFC 1662 §4.2).
+/// Escape, which means that bit 5 of the next byte is inverted (RFC 1662 §4.2).
 const ESCAPE: u8 = 0x7d;
-/// The bit that is turned.
-const TURNED: u8 = 0x20;
+/// The bit that an escape inverts.
+const ESCAPE_BIT: u8 = 0x20;
 
-/// Asynchronous-Control-Character-Map (RFC 1662 §7.1): bit n says that byte n is escaped by the sender, and that
-/// the receiver ignores it when it comes unescaped.
+/// Asynchronous-Control-Character-Map (RFC 1662 §7.1): if bit n is set, the sender escapes byte n, and the
+/// receiver ignores that byte when it is not escaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Accm(pub u32);
 
 impl Accm {
-    /// All control characters: what holds until something else is agreed, and for LCP always.
+    /// All control characters: the default until another map is agreed, and always the map for LCP.
     pub const ALL: Self = Self(u32::MAX);
     /// No control characters.
     pub const NONE: Self = Self(0);
@@ -42,12 +42,12 @@ impl Accm {
     }
 }
 
-/// How many bytes at the start of `bytes` are surely neither flag nor escape nor, with `controls`, below 0x20.
-/// Looks at eight at a time.
+/// Returns the length of the longest prefix of `bytes` without flags, escapes and, with `controls`, bytes
+/// below 0x20. Reads eight bytes at a time.
 fn plain_run(bytes: &[u8], controls: bool) -> usize {
     let (chunks, tail) = bytes.as_chunks::<8>();
     for (number, chunk) in chunks.iter().enumerate() {
-        let special = specials(*chunk, controls);
+        let special = special_mask(*chunk, controls);
         if special != 0 {
             return 8 * number + special.trailing_zeros() as usize / 8;
         }
@@ -56,13 +56,14 @@ fn plain_run(bytes: &[u8], controls: bool) -> usize {
     8 * chunks.len() + rest
 }
 
-/// Zero when none of eight bytes is special. Otherwise the lowest bit that is set lies in the first that is; the
-/// bits above it may lie.
-fn specials(chunk: [u8; 8], controls: bool) -> u64 {
+/// Returns zero if none of eight bytes is special. Otherwise the lowest set bit lies in the first special
+/// byte; bits above it may be wrong.
+fn special_mask(chunk: [u8; 8], controls: bool) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     let word = u64::from_le_bytes(chunk);
-    // A byte smaller than what is taken from it borrows, which sets its high bit; one that had it set is not small.
+    // A byte smaller than `limit` borrows, which sets its high bit; a byte that had it set before is not
+    // small.
     let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
     let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
     let low = if controls { below(word, 0x20) } else { 0 };

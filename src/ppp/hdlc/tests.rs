@@ -1,21 +1,22 @@
-//! Encoder against decoder, and streams that no encoder wrote.
+//! Encoder and decoder against each other, against simple reference implementations, and with arbitrary
+//! streams.
 
 use proptest::prelude::*;
 
 use super::*;
 
 #[test]
-fn an_lcp_frame_as_rfc_1662_has_it() {
+fn encodes_lcp_frame_as_in_rfc_1662() {
     let mut out = Vec::new();
     Encoder::new(Accm::NONE).encode(&[0xff, 0x03, 0xc0, 0x21, 0x01, 0x7e], &mut out);
-    // LCP has all its control characters escaped whatever the map says.
+    // In LCP frames all control characters are escaped, whatever the map.
     assert_eq!(out[..11], [0x7e, 0xff, 0x7d, 0x23, 0xc0, 0x21, 0x7d, 0x21, 0x7d, 0x5e, out[10]]);
     assert_eq!(out.last(), Some(&0x7e));
     assert_eq!(decode(&out), [vec![0xff, 0x03, 0xc0, 0x21, 0x01, 0x7e]]);
 }
 
 #[test]
-fn the_map_says_what_is_escaped() {
+fn escapes_the_characters_of_the_map() {
     let frame: Vec<u8> = [0x21_u8].into_iter().chain(0..=255).collect();
     for (accm, escaped) in [(Accm::ALL, 34), (Accm::NONE, 2), (Accm(0x000a_0000), 4), (Accm(1), 3)] {
         let mut out = Vec::new();
@@ -30,7 +31,7 @@ fn the_map_says_what_is_escaped() {
 }
 
 #[test]
-fn frames_in_a_row_share_a_flag() {
+fn consecutive_frames_share_a_flag() {
     let (mut out, mut second) = (Vec::new(), Vec::new());
     let encoder = Encoder::default();
     encoder.encode(b"one!", &mut out);
@@ -42,7 +43,7 @@ fn frames_in_a_row_share_a_flag() {
 }
 
 #[test]
-fn each_drop_is_counted_and_the_next_frame_is_good() {
+fn drop_is_counted_and_next_frame_is_delivered() {
     let mut good = Vec::new();
     Encoder::default().encode(b"good", &mut good);
     let mut damaged = good.clone();
@@ -70,7 +71,7 @@ fn each_drop_is_counted_and_the_next_frame_is_good() {
 }
 
 #[test]
-fn the_bound_is_exact() {
+fn length_limit_is_exact() {
     for (length, delivered) in [(99, 1), (100, 1), (101, 0)] {
         let mut bytes = Vec::new();
         Encoder::default().encode(&vec![0x7e; length], &mut bytes);
@@ -83,7 +84,7 @@ fn the_bound_is_exact() {
 }
 
 #[test]
-fn what_someone_puts_in_is_ignored_where_the_map_is_known() {
+fn unescaped_characters_of_the_map_are_ignored() {
     let mut bytes = Vec::new();
     Encoder::new(Accm::ALL).encode(&[0x21, 1, 2, 3, 0x7d], &mut bytes);
     let with_noise: Vec<u8> = bytes.iter().flat_map(|byte| [0x11, *byte, 0x13]).collect();
@@ -96,7 +97,7 @@ fn what_someone_puts_in_is_ignored_where_the_map_is_known() {
 }
 
 #[test]
-fn an_empty_configure_request_and_other_short_frames_pass() {
+fn short_frames_round_trip() {
     for frame in
         [&[0x80, 0x21, 1, 1, 0, 4][..], &[0xff, 0x03, 0x80, 0x21, 1, 1, 0, 4], &[0xfd, 0x90], &[0x21, 0x45]]
     {
@@ -106,7 +107,7 @@ fn an_empty_configure_request_and_other_short_frames_pass() {
     }
 }
 
-/// Not a test of speed, but the way to see it: `cargo test --release --lib hdlc::tests::speed -- --ignored --nocapture`.
+/// A benchmark, not a test: `cargo test --release --lib hdlc::tests::speed -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn speed() {
@@ -144,14 +145,14 @@ fn decode(bytes: &[u8]) -> Vec<Vec<u8>> {
     frames
 }
 
-/// Bytes among which those that matter to HDLC are common.
+/// Bytes among which flags, escapes and control characters are common.
 fn bytes(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![any::<u8>(), 0..0x20_u8, Just(FLAG), Just(ESCAPE), Just(0x5e_u8)];
     proptest::collection::vec(byte, length)
 }
 
-/// RFC 1662 §4.2 as it is written down, one byte after the other.
-fn simply_encoded(frame: &[u8], accm: Accm) -> Vec<u8> {
+/// Encodes byte by byte, exactly as RFC 1662 §4.2 describes it.
+fn reference_encode(frame: &[u8], accm: Accm) -> Vec<u8> {
     let lcp = frame.strip_prefix(&[0xff, 0x03]).unwrap_or(frame).starts_with(&[0xc0, 0x21]);
     let map = if lcp { u32::MAX } else { accm.0 };
     let check = frame.iter().fold(0xffff_u16, |fcs, byte| {
@@ -170,9 +171,9 @@ fn simply_encoded(frame: &[u8], accm: Accm) -> Vec<u8> {
     out
 }
 
-/// What is between the flags of a stream, escapes undone; a frame that an escape ends is broken off, and what follows the
-/// last flag is none.
-fn simply_decoded(stream: &[u8]) -> Vec<Vec<u8>> {
+/// Returns the frames between the flags of a stream, escapes removed. A frame that ends with an escape is
+/// aborted; bytes after the last flag are no frame.
+fn reference_decode(stream: &[u8]) -> Vec<Vec<u8>> {
     let mut spans: Vec<&[u8]> = stream.split(|byte| *byte == 0x7e).collect();
     spans.pop();
     let mut frames = Vec::new();
@@ -200,16 +201,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn encoded_as_simply(frame in bytes(0..700), accm in prop_oneof![any::<u32>(), Just(0), Just(u32::MAX)]) {
+    fn encoder_matches_reference(frame in bytes(0..700), accm in prop_oneof![any::<u32>(), Just(0), Just(u32::MAX)]) {
         let mut out = b"before".to_vec();
         Encoder::new(Accm(accm)).encode(&frame, &mut out);
-        prop_assert_eq!(&out[6..], simply_encoded(&frame, Accm(accm)));
+        prop_assert_eq!(&out[6..], reference_encode(&frame, Accm(accm)));
         prop_assert!(out.len() - 6 <= encoded_max(frame.len()));
     }
 
-    /// Also where escapes stand behind escapes, and wherever a read ends. The FCS is put right, so that something passes.
+    /// Includes consecutive escapes and reads that end anywhere. Some frames get a correct FCS, so that they
+    /// pass.
     #[test]
-    fn decoded_as_simply(
+    fn decoder_matches_reference(
         spans in proptest::collection::vec(
             (bytes(0..400), prop_oneof![Just(0..1_usize), Just(0..3), Just(60..70)], any::<bool>()),
             0..5,
@@ -221,7 +223,7 @@ proptest! {
         for (span, escapes, whole) in &spans {
             let mut span: Vec<u8> = span.iter().copied().filter(|byte| *byte != 0x7e).collect();
             span.extend(escapes.clone().map(|_| 0x7d));
-            let decoded = simply_decoded(&[&[0x7e], &span[..], &[0x7e]].concat());
+            let decoded = reference_decode(&[&[0x7e], &span[..], &[0x7e]].concat());
             if let ([frame], true) = (&decoded[..], whole) {
                 let fcs = !fcs::update(fcs::INIT, frame);
                 for byte in fcs.to_le_bytes() {
@@ -231,8 +233,8 @@ proptest! {
             stream.extend(span);
             stream.push(0x7e);
         }
-        // An escape before a flag would be one of a byte otherwise.
-        let expected: Vec<Vec<u8>> = simply_decoded(&stream)
+        // Decodes the whole stream, because an escape before a flag does not escape a byte.
+        let expected: Vec<Vec<u8>> = reference_decode(&stream)
             .into_iter()
             .filter(|frame| (4..=longest + 2).contains(&frame.len()))
             .filter(|frame| fcs::update(fcs::INIT, frame) == fcs::GOOD)
@@ -251,7 +253,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn decode_of_encode(
+    fn frames_round_trip(
         frames in proptest::collection::vec(bytes(2..300), 0..6),
         accm in prop_oneof![any::<u32>(), Just(0), Just(u32::MAX)],
         pieces in proptest::collection::vec(1..50_usize, 1..40),
@@ -281,7 +283,7 @@ proptest! {
     }
 
     #[test]
-    fn any_stream_is_survived_and_pieces_do_not_matter(stream in bytes(0..600), cut in 0..600_usize, accm: u32) {
+    fn result_does_not_depend_on_read_sizes(stream in bytes(0..600), cut in 0..600_usize, accm: u32) {
         let run = |pieces: &[&[u8]]| {
             let mut decoder = Decoder::new(64);
             decoder.set_accm(Accm(accm));
@@ -300,13 +302,13 @@ proptest! {
     }
 
     #[test]
-    fn runs_end_at_the_first_special_byte(stream in bytes(0..100), controls: bool) {
+    fn plain_run_ends_at_first_special_byte(stream in bytes(0..100), controls: bool) {
         let expected = stream.iter().position(|byte| is_special(*byte, controls)).unwrap_or(stream.len());
         prop_assert_eq!(plain_run(&stream, controls), expected);
     }
 
     #[test]
-    fn one_damaged_byte_is_seen(frame in bytes(2..100), at in 0..100_usize, mask in 1..=255_u8) {
+    fn fcs_detects_one_damaged_byte(frame in bytes(2..100), at in 0..100_usize, mask in 1..=255_u8) {
         let mut stream = Vec::new();
         Encoder::default().encode(&frame, &mut stream);
         let at = 1 + at % (stream.len() - 2);

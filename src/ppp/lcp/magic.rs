@@ -1,17 +1,17 @@
 //! Magic numbers: different each time, never zero. They need not be secret (RFC 1661 §6.4).
 
-/// A sequence of numbers that a seed determines (Steele, Lea and Flood's SplitMix64).
+/// A sequence of numbers determined by a seed (Steele, Lea and Flood's SplitMix64).
 #[derive(Clone, Debug)]
 pub struct MagicSource(u64);
 
 impl MagicSource {
-    /// Two ends with different seeds have different sequences.
+    /// Creates a source. Two ends with different seeds have different sequences.
     #[must_use]
     pub fn new(seed: [u8; 8]) -> Self {
         Self(u64::from_be_bytes(seed))
     }
 
-    /// The next number, never zero.
+    /// Returns the next number, never zero.
     pub fn draw(&mut self) -> u32 {
         loop {
             self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -1,8 +1,9 @@
-//! The options of the Link Control Protocol (RFC 1661 §6, RFC 1662 §7.1 for the ACCM), for a link without HDLC.
+//! The options of the Link Control Protocol (RFC 1661 §6, RFC 1662 §7.1 for the ACCM), for a link without
+//! HDLC.
 //!
-//! Owns what is asked for, how the peer's wishes are judged, and the magic number with its loop detection
-//! (RFC 1661 §6.4). Does not own Echo, Protocol-Reject and what happens when LCP is up: that is the link's. Multilink,
-//! callback, link quality and whatever else exists are rejected.
+//! Owns the contents of our requests, the judgement of the peer's, and the magic number with its loop
+//! detection (RFC 1661 §6.4). Does not own Echo, Protocol-Reject and the actions once LCP is up, which belong
+//! to the link. Multilink, callback, link quality and all other options are rejected.
 
 mod magic;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use crate::ppp::{
 pub mod option {
     /// Maximum-Receive-Unit.
     pub const MRU: u8 = 1;
-    /// Async-Control-Character-Map; means nothing without HDLC, but every peer sends it.
+    /// Async-Control-Character-Map; without effect where there is no HDLC, but every peer sends it.
     pub const ACCM: u8 = 2;
     /// Authentication-Protocol.
     pub const AUTH: u8 = 3;
@@ -32,48 +33,48 @@ pub mod option {
     pub const ACFC: u8 = 8;
 }
 
-/// MRU of a peer that does not say (RFC 1661 §6.1).
+/// MRU of a peer that requests none (RFC 1661 §6.1).
 pub const DEFAULT_MRU: u16 = 1500;
 
-/// Smallest MRU that is taken seriously, as in pppd.
+/// Smallest MRU that is accepted, as in pppd.
 const MIN_MRU: u16 = 128;
 
-/// So many signs of a loop, and it is one.
+/// Signs of a loop that end the negotiation.
 const LOOPS_MAX: u32 = 5;
 
-/// More proposals than the acceptable ones and these, and the peer has nothing for us.
-const SPARE_PROPOSALS: usize = 3;
+/// Unacceptable proposals that are nakked, beyond one for each acceptable protocol.
+const EXTRA_NAKS: usize = 3;
 
-/// Which side of the authentication we are.
+/// Our side of the authentication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthStance {
-    /// We prove ourselves, if asked, with one of these.
+    /// We authenticate ourselves, if asked, with one of these.
     Prove(Vec<AuthProtocol>),
-    /// We demand one of these of the peer, the first first; none at all if empty.
+    /// The peer must authenticate itself with one of these, in the order of demand; not at all if empty.
     Demand(Vec<AuthProtocol>),
 }
 
-/// What the peer's acknowledged request says.
+/// The peer's acknowledged options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerOptions {
-    /// The largest information field that it receives, in bytes.
+    /// The largest information field that the peer receives, in bytes.
     pub mru: u16,
-    /// How we are to prove ourselves.
+    /// Protocol with which we must authenticate ourselves.
     pub auth: Option<AuthProtocol>,
-    /// Its magic number.
+    /// The peer's magic number.
     pub magic: Option<u32>,
-    /// It takes compressed protocol fields.
+    /// Whether the peer accepts compressed protocol fields.
     pub pfc: bool,
-    /// It takes frames without address and control bytes.
+    /// Whether the peer accepts frames without address and control bytes.
     pub acfc: bool,
 }
 
-/// Why there is no point in going on.
+/// Why the negotiation cannot succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LcpDeadlock {
-    /// Whatever the peer proposes is not acceptable, or it accepts none of our demands.
+    /// No proposal of the peer is acceptable, or the peer accepts none of our demands.
     NoCommonAuth,
-    /// We are talking to ourselves.
+    /// We receive our own packets.
     Looped,
 }
 
@@ -89,10 +90,10 @@ pub struct Lcp {
     proposals: usize,
     suggested_magic: Option<u32>,
     loops: u32,
-    trouble: Option<LcpDeadlock>,
+    deadlock: Option<LcpDeadlock>,
 }
 
-/// What our next request asks for.
+/// Options of our next request.
 #[derive(Clone, Copy, Debug)]
 struct LocalOptions {
     mru: Option<u16>,
@@ -104,7 +105,7 @@ struct LocalOptions {
 }
 
 impl Lcp {
-    /// `mru` in bytes.
+    /// Creates the options. `mru` is in bytes.
     #[must_use]
     pub fn new(mru: u16, mut stance: AuthStance, source: MagicSource) -> Self {
         if let AuthStance::Prove(list) = &mut stance {
@@ -116,64 +117,65 @@ impl Lcp {
             stance,
             source,
             ours,
-            peer: PeerOptions::SILENT,
+            peer: PeerOptions::DEFAULT,
             offered: Vec::new(),
             proposals: 0,
             suggested_magic: None,
             loops: 0,
-            trouble: None,
+            deadlock: None,
         }
     }
 
-    /// What was agreed for the peer's receiving, valid while LCP is up.
+    /// Returns the peer's acknowledged options, valid while LCP is up.
     #[must_use]
     pub fn peer(&self) -> PeerOptions {
         self.peer
     }
 
-    /// Our magic number, 0 when there is none, as it goes into Echo packets (RFC 1661 §5.8).
+    /// Returns our magic number as it goes into Echo packets (RFC 1661 §5.8); 0 if there is none.
     #[must_use]
     pub fn magic(&self) -> u32 {
         self.ours.magic.unwrap_or(0)
     }
 
-    /// How the peer is to prove itself.
+    /// Returns the protocol with which the peer must authenticate itself.
     #[must_use]
     pub fn demanded(&self) -> Option<AuthProtocol> {
         self.ours.auth
     }
 
-    /// What the peer proposed of authentication, as far as it was not acceptable.
+    /// Returns the authentication protocols that the peer proposed and that were not acceptable.
     #[must_use]
     pub fn offered(&self) -> &[String] {
         &self.offered
     }
 
-    /// Set as soon as there is no point in going on.
+    /// Returns why the negotiation cannot succeed, once that is certain.
     #[must_use]
-    pub fn trouble(&self) -> Option<LcpDeadlock> {
-        self.trouble
+    pub fn deadlock(&self) -> Option<LcpDeadlock> {
+        self.deadlock
     }
 
-    /// `postponed`: other options are rejected, which only leaves room for rejects (RFC 1661 §5.4).
+    /// Judges an Authentication-Protocol option. `postponed`: other options are rejected, which leaves no
+    /// room for a Nak (RFC 1661 §5.4).
     fn judge_auth(&mut self, option: RawOption<'_>, postponed: bool, reply: &mut Reply) {
         let AuthStance::Prove(acceptable) = &self.stance else { return reply.reject(option) };
         if AuthProtocol::from_lcp_option(option.data).is_some_and(|one| acceptable.contains(&one)) {
             return;
         }
         if postponed {
-            // The next request brings this one back: it has cost none of its tries.
+            // The next request contains this option again, so the attempt is not counted.
             return;
         }
-        let limit = acceptable.len() + SPARE_PROPOSALS;
-        // The strongest first, then the others in turn: a peer may know only one of them.
+        let limit = acceptable.len() + EXTRA_NAKS;
+        // The strongest first, then the others in turn: a peer may implement only one of them.
         let better = acceptable.get(self.proposals % acceptable.len().max(1)).map(|one| one.lcp_option());
         self.note_offer(option.data);
         self.proposals = self.proposals.saturating_add(1);
         match better {
             Some(better) if self.proposals <= limit => reply.nak(option, better),
             _ => {
-                self.trouble.get_or_insert(LcpDeadlock::NoCommonAuth);
+                self.deadlock.get_or_insert(LcpDeadlock::NoCommonAuth);
                 reply.reject(option);
             }
         }
@@ -195,7 +197,7 @@ impl Lcp {
     fn note_loop(&mut self) {
         self.loops = self.loops.saturating_add(1);
         if self.loops >= LOOPS_MAX {
-            self.trouble.get_or_insert(LcpDeadlock::Looped);
+            self.deadlock.get_or_insert(LcpDeadlock::Looped);
         }
     }
 
@@ -206,7 +208,7 @@ impl Lcp {
         }
     }
 
-    /// The peer does not want the authentication that we demand: the next one that is acceptable to both.
+    /// Switches to the next authentication that both sides accept, after a refusal of the current one.
     fn demand_other(&mut self, wish: Option<&[u8]>) {
         let AuthStance::Demand(list) = &self.stance else { return };
         let Some(current) = self.ours.auth else { return };
@@ -218,16 +220,16 @@ impl Lcp {
         }
         self.proposals = self.proposals.saturating_add(1);
         match wished.or(following) {
-            Some(next) if self.proposals <= SPARE_PROPOSALS * 2 => self.ours.auth = Some(next),
+            Some(next) if self.proposals <= EXTRA_NAKS * 2 => self.ours.auth = Some(next),
             _ => {
-                self.trouble.get_or_insert(LcpDeadlock::NoCommonAuth);
+                self.deadlock.get_or_insert(LcpDeadlock::NoCommonAuth);
             }
         }
     }
 }
 
 impl PeerOptions {
-    const SILENT: Self = Self { mru: DEFAULT_MRU, auth: None, magic: None, pfc: false, acfc: false };
+    const DEFAULT: Self = Self { mru: DEFAULT_MRU, auth: None, magic: None, pfc: false, acfc: false };
 }
 
 impl OptionSet for Lcp {
@@ -246,12 +248,12 @@ impl OptionSet for Lcp {
             pfc: true,
             acfc: true,
         };
-        self.peer = PeerOptions::SILENT;
+        self.peer = PeerOptions::DEFAULT;
         self.offered.clear();
         self.proposals = 0;
         self.loops = 0;
         self.suggested_magic = None;
-        self.trouble = None;
+        self.deadlock = None;
     }
 
     fn request(&self, out: &mut Vec<u8>) {
@@ -292,7 +294,7 @@ impl OptionSet for Lcp {
                 }
                 option::AUTH => self.demand_other(Some(wish.data)),
                 option::MAGIC => {
-                    // Our own Nak come back (RFC 1661 §6.4).
+                    // Our own Nak was sent back (RFC 1661 §6.4).
                     if self.suggested_magic.is_some()
                         && wish.array().map(u32::from_be_bytes) == self.suggested_magic
                     {
@@ -302,7 +304,7 @@ impl OptionSet for Lcp {
                 }
                 option::PFC => self.ours.pfc = !insists,
                 option::ACFC => self.ours.acfc = !insists,
-                // Options that the peer would like us to ask for.
+                // Options that the peer suggests we request.
                 _ => {}
             }
         }
@@ -314,7 +316,7 @@ impl OptionSet for Lcp {
                 option::MRU => self.ours.mru = None,
                 option::ACCM => self.ours.accm = None,
                 option::AUTH => {
-                    self.trouble.get_or_insert(LcpDeadlock::NoCommonAuth);
+                    self.deadlock.get_or_insert(LcpDeadlock::NoCommonAuth);
                 }
                 option::MAGIC => self.ours.magic = None,
                 option::PFC => self.ours.pfc = false,
@@ -325,8 +327,8 @@ impl OptionSet for Lcp {
     }
 
     fn judge(&mut self, options: Options<'_>, reply: &mut Reply) {
-        // One by one as they come, for the order of an answer is that of the request (RFC 1661 §5.3, §5.4), and peers
-        // discard what is in another.
+        // In the order of the request: an answer must keep it (RFC 1661 §5.3, §5.4), and peers discard one
+        // that does not.
         let some_unknown = options.iter().any(is_unknown);
         for option in options {
             match option.kind {
@@ -358,7 +360,7 @@ impl OptionSet for Lcp {
     }
 }
 
-/// Whether an option is one that we do not do, or has a value where none belongs.
+/// Returns whether an option is not supported, or has a value where none is allowed.
 fn is_unknown(option: RawOption<'_>) -> bool {
     match option.kind {
         option::MRU | option::ACCM | option::AUTH | option::MAGIC => false,
@@ -367,7 +369,7 @@ fn is_unknown(option: RawOption<'_>) -> bool {
     }
 }
 
-/// A name for the value of an Authentication-Protocol option.
+/// Returns a name for the value of an Authentication-Protocol option.
 fn auth_words(value: &[u8]) -> String {
     if let Some(known) = AuthProtocol::from_lcp_option(value) {
         return known.to_string();

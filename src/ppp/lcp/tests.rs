@@ -32,7 +32,7 @@ const V1: [u8; 5] = [3, 5, 0xC2, 0x23, 0x80];
 const V2: [u8; 5] = [3, 5, 0xC2, 0x23, 0x81];
 
 #[test]
-fn what_multilink_callback_and_quality_peers_ask_is_rejected() {
+fn unsupported_options_are_rejected() {
     for option in [
         &[4, 8, 0xC0, 0x25, 0, 0, 0, 0][..],
         &[13, 3, 6],
@@ -48,9 +48,9 @@ fn what_multilink_callback_and_quality_peers_ask_is_rejected() {
 }
 
 #[test]
-fn an_unacceptable_proposal_is_answered_with_the_strongest_first() {
+fn unacceptable_auth_is_nakked_with_the_strongest_first() {
     let mut lcp = client(&[AuthProtocol::MsChapV1, AuthProtocol::MsChapV2]);
-    // In one packet with something to be rejected it is not counted: only the reject is sent.
+    // Next to an option to be rejected it is not counted: only the Reject is sent.
     let mut both = EAP.to_vec();
     both.extend([13, 3, 6]);
     assert_eq!(verdict(&mut lcp, &both), Verdict::Reject(vec![13, 3, 6]));
@@ -58,12 +58,12 @@ fn an_unacceptable_proposal_is_answered_with_the_strongest_first() {
     assert_eq!(verdict(&mut lcp, &PAP), Verdict::Nak(V1.to_vec()));
     assert_eq!(verdict(&mut lcp, &V1), Verdict::Ack);
     assert_eq!(lcp.offered(), ["EAP", "PAP"]);
-    assert_eq!(lcp.trouble(), None);
+    assert_eq!(lcp.deadlock(), None);
 }
 
-/// RFC 1661 §5.3, §5.4; pppd discards an answer that is in another order.
+/// RFC 1661 §5.3, §5.4; pppd discards an answer in another order.
 #[test]
-fn an_answer_keeps_the_order_of_the_request() {
+fn answer_keeps_the_order_of_the_request() {
     let zero = [5, 6, 0, 0, 0, 0];
     let Verdict::Nak(naks) = verdict(&mut client(&[AuthProtocol::MsChapV2]), &[&EAP[..], &zero].concat())
     else {
@@ -75,44 +75,44 @@ fn an_answer_keeps_the_order_of_the_request() {
 }
 
 #[test]
-fn a_peer_that_offers_nothing_acceptable_is_trouble_in_the_end() {
+fn repeated_unacceptable_auth_is_no_common_auth() {
     let mut lcp = client(&[AuthProtocol::MsChapV2]);
     for _ in 0..4 {
         assert_eq!(verdict(&mut lcp, &MD5), Verdict::Nak(V2.to_vec()));
     }
     assert_eq!(verdict(&mut lcp, &MD5), Verdict::Reject(MD5.to_vec()));
-    assert_eq!(lcp.trouble(), Some(LcpDeadlock::NoCommonAuth));
-    // And nothing is acceptable to who accepts nothing.
+    assert_eq!(lcp.deadlock(), Some(LcpDeadlock::NoCommonAuth));
+    // A client that accepts no protocol rejects every proposal.
     let mut lcp = client(&[]);
     assert_eq!(verdict(&mut lcp, &V2), Verdict::Reject(V2.to_vec()));
-    assert_eq!(lcp.trouble(), Some(LcpDeadlock::NoCommonAuth));
+    assert_eq!(lcp.deadlock(), Some(LcpDeadlock::NoCommonAuth));
 }
 
 #[test]
-fn a_server_goes_down_its_list() {
+fn server_demands_next_protocol_after_refusal() {
     let mut lcp = server(&[AuthProtocol::MsChapV2, AuthProtocol::ChapMd5, AuthProtocol::Pap]);
     assert_eq!(lcp.demanded(), Some(AuthProtocol::MsChapV2));
     lcp.nakked(Options::parse(&PAP).unwrap(), false);
     assert_eq!(lcp.demanded(), Some(AuthProtocol::Pap), "the peer's wish, since it is on the list");
     lcp.nakked(Options::parse(&EAP).unwrap(), false);
-    assert_eq!(lcp.trouble(), Some(LcpDeadlock::NoCommonAuth), "the list is at its end");
+    assert_eq!(lcp.deadlock(), Some(LcpDeadlock::NoCommonAuth), "the list is at its end");
     let mut lcp = server(&[AuthProtocol::MsChapV2]);
     lcp.rejected(Options::parse(&V2).unwrap());
-    assert_eq!(lcp.trouble(), Some(LcpDeadlock::NoCommonAuth));
-    // A client has nothing to demand of a server.
+    assert_eq!(lcp.deadlock(), Some(LcpDeadlock::NoCommonAuth));
+    // A server rejects a client's demand for authentication.
     assert_eq!(verdict(&mut server(&[]), &V2), Verdict::Reject(V2.to_vec()));
 }
 
 #[test]
-fn our_own_magic_number_is_nakked_and_counted() {
+fn own_magic_number_is_nakked_and_counted_as_loop() {
     let mut lcp = client(&[]);
     let own = lcp.magic().to_be_bytes();
     let looped: Vec<u8> = [5, 6].into_iter().chain(own).collect();
     for round in 0..LOOPS_MAX {
-        assert_eq!(lcp.trouble(), None, "{round}");
+        assert_eq!(lcp.deadlock(), None, "{round}");
         assert!(matches!(verdict(&mut lcp, &looped), Verdict::Nak(_)));
     }
-    assert_eq!(lcp.trouble(), Some(LcpDeadlock::Looped));
+    assert_eq!(lcp.deadlock(), Some(LcpDeadlock::Looped));
     // Zero is no magic number (RFC 1661 §6.4), but no loop either.
     let mut lcp = client(&[]);
     assert!(matches!(verdict(&mut lcp, &[5, 6, 0, 0, 0, 0]), Verdict::Nak(_)));
@@ -120,12 +120,12 @@ fn our_own_magic_number_is_nakked_and_counted() {
 }
 
 #[test]
-fn a_nak_is_followed_as_far_as_it_makes_sense() {
+fn sensible_naks_are_followed() {
     let mut lcp = server(&[]);
     lcp.nakked(Options::parse(&[1, 4, 0x05, 0x00, 2, 6, 0, 0x0A, 0, 0]).unwrap(), false);
     let now = request(&lcp);
     assert!(now.starts_with(&[1, 4, 0x05, 0x00, 2, 6, 0, 0x0A, 0, 0]), "{now:?}");
-    // An absurd MRU is not taken; without the option the default holds.
+    // A too small MRU is not taken over; without the option the default applies.
     lcp.nakked(Options::parse(&[1, 4, 0, 1]).unwrap(), false);
     assert!(!request(&lcp).starts_with(&[1]));
     lcp.rejected(Options::parse(&[2, 6, 0, 0x0A, 0, 0, 7, 2, 8, 2]).unwrap());
@@ -135,11 +135,11 @@ fn a_nak_is_followed_as_far_as_it_makes_sense() {
 }
 
 #[test]
-fn the_peers_values_count_once_acknowledged() {
+fn peer_options_apply_once_acknowledged() {
     let mut lcp = client(&[AuthProtocol::MsChapV2]);
     let list = [1, 4, 0x05, 0x78, 3, 5, 0xC2, 0x23, 0x81, 5, 6, 9, 9, 9, 9, 7, 2, 8, 2];
     assert_eq!(verdict(&mut lcp, &list), Verdict::Ack);
-    assert_eq!(lcp.peer(), PeerOptions::SILENT);
+    assert_eq!(lcp.peer(), PeerOptions::DEFAULT);
     lcp.accept(Options::parse(&list).unwrap());
     let auth = Some(AuthProtocol::MsChapV2);
     assert_eq!(lcp.peer(), PeerOptions { mru: 1400, auth, magic: Some(0x0909_0909), pfc: true, acfc: true });
@@ -148,7 +148,7 @@ fn the_peers_values_count_once_acknowledged() {
 }
 
 #[test]
-fn magic_numbers_are_never_zero_and_rarely_the_same() {
+fn magic_numbers_are_nonzero_and_distinct() {
     let mut source = MagicSource::new([0; 8]);
     let mut numbers: Vec<_> = (0..1000).map(|_| source.draw()).collect();
     assert!(!numbers.contains(&0));

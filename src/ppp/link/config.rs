@@ -1,4 +1,4 @@
-//! What a link is told before it starts.
+//! Configuration of a link.
 
 use std::{fmt, net::Ipv4Addr, time::Duration};
 
@@ -8,30 +8,31 @@ use crate::ppp::{
     mppe::Policy,
 };
 
-/// Ethernet's 1500 bytes less IPv4 (20), enhanced GRE with acknowledgement (16) and an uncompressed PPP header (4): the
-/// largest information field that travels in one piece.
+/// Ethernet's 1500 bytes less IPv4 (20), enhanced GRE with acknowledgement (16) and an uncompressed PPP
+/// header (4): the largest information field that is not fragmented.
 pub const MTU_LIMIT: u16 = 1500 - 20 - 16 - 4;
 
-/// Bytes by which MPPE makes a datagram longer at worst: its own header (2) and the inner protocol number (2).
+/// Most bytes that MPPE adds to a datagram: its own header (2) and the inner protocol number (2).
 pub const MPPE_OVERHEAD: u16 = 4;
 
-/// A whole link's configuration.
+/// Configuration of one link.
 pub struct LinkConfig {
-    /// Which side we are, with what only that side needs.
+    /// Our role, with the settings of that role.
     pub role: Role,
-    /// The largest information field that we receive, in bytes; asked for in LCP unless it is the default of 1500.
+    /// The largest information field that we receive, in bytes; requested in LCP unless it is the default of
+    /// 1500.
     pub mru: u16,
     /// The largest information field that the path to the peer carries, in bytes; [`MTU_LIMIT`] on Ethernet. The
     /// tunnel's MTU is the smaller of this and the peer's MRU, less [`MPPE_OVERHEAD`] when encrypting.
     pub mtu_limit: u16,
-    /// Whether to probe a silent peer.
+    /// How to probe a silent peer; `None` to never probe.
     pub echo: Option<Echo>,
-    /// Client: the protocols with which we are willing to prove ourselves. Server: those that will do, the first is
-    /// demanded first; empty for no authentication.
+    /// Client: the protocols with which we may authenticate ourselves. Server: the protocols that we accept,
+    /// in the order in which they are demanded; empty for no authentication.
     pub accept: Vec<AuthProtocol>,
-    /// Encryption.
+    /// Encryption policy.
     pub mppe: Policy,
-    /// Whether IPV6CP is spoken; otherwise it is answered with Protocol-Reject.
+    /// Whether IPV6CP is used; otherwise it is answered with Protocol-Reject.
     pub ipv6: bool,
     /// Timers and limits.
     pub timing: Timing,
@@ -39,62 +40,63 @@ pub struct LinkConfig {
     pub random: Random,
 }
 
-/// Where random bytes come from: fills the whole slice.
+/// A source of random bytes: fills the whole slice.
 pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
 
-/// Which side of the link we are.
+/// Role of this side of the link.
 #[derive(Clone, Debug)]
 pub enum Role {
-    /// Proves itself when asked and takes an address.
+    /// Authenticates itself on request and is assigned an address.
     Client(Client),
-    /// Asks for proof and gives an address.
+    /// Demands authentication and assigns an address.
     Server(Server),
 }
 
-/// The client's part.
+/// Settings of a client.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Who we are.
+    /// User name and password.
     pub credentials: Credentials,
-    /// Ask for this address; unspecified (0.0.0.0) for whichever the server gives.
+    /// Address to request; unspecified (0.0.0.0) for any.
     pub address: Ipv4Addr,
-    /// Ask for name servers (RFC 1877 §1.1, §1.3).
+    /// Whether to request name servers (RFC 1877 §1.1, §1.3).
     pub dns: bool,
-    /// Ask for NBNS servers (RFC 1877 §1.2, §1.4).
+    /// Whether to request NBNS servers (RFC 1877 §1.2, §1.4).
     pub wins: bool,
 }
 
-/// The server's part.
+/// Settings of a server.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// What we call ourselves in a challenge.
+    /// Our name in a challenge.
     pub name: String,
-    /// Who may come in.
+    /// Users that may log in.
     pub users: Users,
-    /// Our end of the link.
+    /// Our address.
     pub local: Ipv4Addr,
-    /// The address that the client is given.
+    /// Address assigned to the client.
     pub peer: Ipv4Addr,
-    /// Name servers, at most two, for a client that asks.
+    /// Name servers, at most two, for a client that requests them.
     pub dns: Vec<Ipv4Addr>,
-    /// NBNS servers, at most two, for a client that asks.
+    /// NBNS servers, at most two, for a client that requests them.
     pub wins: Vec<Ipv4Addr>,
 }
 
-/// LCP Echo (RFC 1661 §5.8). A peer from which anything sensible came since the last look is not asked.
+/// LCP Echo (RFC 1661 §5.8). No request is sent if a valid frame has arrived from the peer since the last
+/// check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Echo {
-    /// Time between two looks.
+    /// Time between two checks.
     pub interval: Duration,
-    /// So many requests without an answer end the link.
+    /// Number of unanswered requests that ends the link.
     pub failures: u32,
 }
 
 /// Timers and limits. No phase takes longer than its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// Retransmission and counters of every option negotiation. Max-Configure is raised where the phase's limit leaves
-    /// room for more transmissions.
+    /// Retransmission and counters of every option negotiation. Max-Configure is raised if the limit of the
+    /// phase allows more transmissions.
     pub negotiation: automaton::Timing,
     /// From [`Link::open`](super::Link::open), or a renegotiation, to LCP open.
     pub lcp: Duration,
@@ -102,8 +104,8 @@ pub struct Timing {
     pub auth: Duration,
     /// From authenticated to addresses, encryption included.
     pub network: Duration,
-    /// With encryption allowed but not required: how long a peer that does not react to CCP at all is waited for before
-    /// the link goes on without.
+    /// Time to wait for a peer that does not react to CCP at all, before the link continues without
+    /// encryption. Used if encryption is allowed but not required.
     pub ccp_patience: Duration,
     /// From our Terminate-Request to the end, answered or not.
     pub terminate: Duration,
@@ -123,14 +125,15 @@ impl Default for Timing {
 }
 
 impl LinkConfig {
-    /// A client that accepts MS-CHAPv2 only, allows encryption, asks for address and name servers.
+    /// Configures a client that accepts only MS-CHAPv2, allows encryption, and requests an address and name
+    /// servers.
     #[must_use]
     pub fn client(credentials: Credentials, random: Random) -> Self {
         let client = Client { credentials, address: Ipv4Addr::UNSPECIFIED, dns: true, wins: false };
         Self::with_role(Role::Client(client), random)
     }
 
-    /// A server that demands MS-CHAPv2 and allows encryption.
+    /// Configures a server that demands MS-CHAPv2 and allows encryption.
     #[must_use]
     pub fn server(name: &str, users: Users, local: Ipv4Addr, peer: Ipv4Addr, random: Random) -> Self {
         let name = name.to_owned();

@@ -1,4 +1,4 @@
-//! Every drop has a name, and every name a number.
+//! Counters of a link: every reason for a drop has a name and a counter.
 
 use std::fmt;
 
@@ -15,26 +15,26 @@ pub enum LinkDrop {
     MalformedPacket,
     /// Received: an option list that is cut or has an impossible length.
     BadOptions,
-    /// Received: a reply to no request of ours, or one that does not fit it.
+    /// Received: a reply to no request of ours, or one that does not match it.
     UnmatchedReply,
-    /// Received: a protocol that has no place in the present phase (RFC 1661 §3).
+    /// Received: a protocol that is not allowed in the present phase (RFC 1661 §3).
     WrongPhase,
-    /// Received: a protocol that we do not speak; a Protocol-Reject went back.
+    /// Received: a protocol that is not supported; a Protocol-Reject was sent.
     UnknownProtocol,
-    /// Received: an address negotiation while required encryption is not open yet. The last request is kept and answered
-    /// once it is.
+    /// Received: an address negotiation while required encryption is not open yet. The last request is kept
+    /// and answered later.
     BeforeEncryption,
     /// Received: IP in clear, where only encrypted packets are accepted.
     ClearRefused,
     /// Received: an encrypted packet without agreed keys.
     EncryptedUnexpected,
-    /// Received: an encrypted packet that could not be opened.
+    /// Received: an encrypted packet that could not be decrypted.
     Mppe(MppeDrop),
     /// Received: a decrypted packet that is not IP.
     NotIp,
-    /// Received or to be sent: empty, or not the IP version that it should be.
+    /// Received or to be sent: empty, or not of the expected IP version.
     BadIp,
-    /// Received: an authentication packet that does not fit.
+    /// Received: an authentication packet that was not accepted.
     Auth(AuthDrop),
     /// To be sent: the link is not up, or this version of IP is not.
     NotUp,
@@ -50,16 +50,16 @@ pub enum LinkDrop {
     Ended,
 }
 
-/// What a link has counted since it was made.
+/// Counters of a link since it was created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkCounters {
     /// IP packets received.
     pub received_packets: u64,
-    /// Bytes in them.
+    /// Bytes in the IP packets received.
     pub received_bytes: u64,
     /// IP packets framed for sending.
     pub sent_packets: u64,
-    /// Bytes in them.
+    /// Bytes in the IP packets framed for sending.
     pub sent_bytes: u64,
     /// Control frames received and handled.
     pub received_control: u64,
@@ -67,9 +67,9 @@ pub struct LinkCounters {
     pub sent_control: u64,
     /// LCP Echo-Requests sent.
     pub echoes_sent: u64,
-    /// Replies to them.
+    /// LCP Echo-Replies received to them.
     pub echoes_answered: u64,
-    /// How often the peer started the link over.
+    /// How often the peer has renegotiated the link.
     pub renegotiations: u64,
     /// CCP Reset-Requests sent.
     pub resets_sent: u64,
@@ -77,13 +77,13 @@ pub struct LinkCounters {
 }
 
 impl LinkCounters {
-    /// How often this reason has occurred.
+    /// Returns how often this reason has occurred.
     #[must_use]
     pub fn dropped(&self, reason: LinkDrop) -> u64 {
         self.drops.get(reason.index()).copied().unwrap_or(0)
     }
 
-    /// All reasons with their numbers, for metrics.
+    /// Returns all reasons with their counters, for metrics.
     pub fn drops(&self) -> impl Iterator<Item = (LinkDrop, u64)> + '_ {
         LinkDrop::all().zip(self.drops.iter().copied())
     }
@@ -120,14 +120,14 @@ impl LinkDrop {
 
     const COUNT: usize = Self::PLAIN.len() + MppeDrop::ALL.len() + AuthDrop::ALL.len();
 
-    /// Every reason.
+    /// Returns every reason.
     pub fn all() -> impl Iterator<Item = Self> {
         let mppe = MppeDrop::ALL.into_iter().map(Self::Mppe);
         let auth = AuthDrop::ALL.into_iter().map(Self::Auth);
         Self::PLAIN.into_iter().chain(mppe).chain(auth)
     }
 
-    /// The reason's name as a metrics label.
+    /// Returns the reason's name as a metrics label.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_its_own_number_and_label() {
+    fn drop_reasons_have_unique_index_and_label() {
         let all: Vec<_> = LinkDrop::all().collect();
         assert_eq!(all.len(), LinkDrop::COUNT);
         for (at, reason) in all.iter().enumerate() {

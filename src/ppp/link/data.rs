@@ -1,4 +1,4 @@
-//! The data path: IP packets in and out, sealed and opened in place, nothing allocated.
+//! The data path: IP packets in both directions, encrypted and decrypted in place, without allocation.
 
 use std::time::{Duration, Instant};
 
@@ -8,31 +8,32 @@ use crate::ppp::{
     wire::{self, code, protocol, split_protocol},
 };
 
-/// A CCP Reset-Request that has not helped is repeated so often, as pppd does.
-const RESET_AGAIN: Duration = Duration::from_secs(1);
+/// Interval at which an ineffective CCP Reset-Request is repeated, as in pppd.
+const RESET_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How packets travel at present.
+/// How packets are sent at present.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "one for each link; a box would only cost the data path a detour"
 )]
 pub(super) enum Cipher {
-    /// Not known yet, or being negotiated anew: they do not travel at all.
+    /// Not decided yet, or being renegotiated: no packets are sent or accepted.
     Undecided,
     /// In clear. Never with encryption required.
     Clear,
-    /// With MPPE; without it in one direction only if it is not required.
+    /// With MPPE; one direction may lack it if encryption is not required.
     On { sealer: Option<Sealer>, opener: Option<Opener>, mppe: Option<Mppe> },
 }
 
 impl Link {
-    /// Frames an IP packet of either version, encrypting it where that was agreed; gives the frame's length. `out`
-    /// needs the packet's length and [`Self::FRAME_OVERHEAD`].
+    /// Frames an IP packet of either version, encrypts it if that was agreed, and returns the frame's length.
+    /// `out` needs room for the packet and [`Self::FRAME_OVERHEAD`].
     ///
     /// # Errors
     ///
-    /// Why the packet may not leave. Nothing of it is in `out` in clear if it would have been encrypted.
+    /// Returns the reason if the packet cannot be sent. `out` then contains no clear text of a packet that
+    /// had to be encrypted.
     pub fn encapsulate(&mut self, ip: &[u8], out: &mut [u8]) -> Result<usize, LinkDrop> {
         match self.frame(ip, out) {
             Ok(length) => {
@@ -58,14 +59,15 @@ impl Link {
             Cipher::On { sealer: Some(sealer), .. } => {
                 let start = header.emit(protocol::COMPRESSED, out).ok_or(LinkDrop::NoRoom)?;
                 let sealed = out.get_mut(start..).ok_or(LinkDrop::NoRoom)?;
-                // The inner protocol number stays uncompressed, as every peer reads it.
+                // The inner protocol number stays uncompressed, which every peer can read.
                 let length = sealer.seal_parts(number, ip, sealed).map_err(|why| match why {
                     SealError::NoRoom => LinkDrop::NoRoom,
                     SealError::NotCarried => LinkDrop::BadIp,
                 })?;
                 Ok(start + length)
             }
-            // Belt and braces: a required cipher is never clear, and if it were, nothing would leave.
+            // Defence in depth: with encryption required the cipher is never clear, and if it were, nothing
+            // is sent.
             Cipher::Clear | Cipher::On { sealer: None, .. } if self.config.mppe.demand == Demand::Require => {
                 Err(LinkDrop::EncryptionPending)
             }
@@ -89,7 +91,7 @@ impl Link {
                 Ok(()) => Received::Ip(ip),
                 Err(reason) => Received::Dropped(self.counters.drop(reason)),
             },
-            // Some peers encrypt control packets too, although RFC 3078 §3 tells them not to.
+            // Some peers also encrypt control packets, although RFC 3078 §3 forbids it.
             Ok((inner, packet)) if number == protocol::COMPRESSED && wire::is_control(inner) => {
                 self.receive_control(now, inner, packet)
             }
@@ -103,7 +105,7 @@ impl Link {
         }
     }
 
-    /// What the cipher lets through: protocol number and information field.
+    /// Returns protocol number and information field of a packet that the cipher accepts.
     fn open_data<'a>(&mut self, number: u16, information: &'a mut [u8]) -> Result<(u16, &'a [u8]), LinkDrop> {
         if self.phase != Phase::Network {
             return Err(LinkDrop::WrongPhase);
@@ -124,7 +126,7 @@ impl Link {
         }
     }
 
-    /// Whether an IP packet that came may go to the tunnel device; counts it if so.
+    /// Checks whether a received IP packet may go to the tunnel device, and counts it if so.
     fn deliver(&mut self, ip: &[u8], number: u16) -> Result<(), LinkDrop> {
         if !self.up {
             return Err(LinkDrop::WrongPhase);
@@ -135,13 +137,13 @@ impl Link {
             Err(LinkDrop::NotUp) => return Err(LinkDrop::WrongPhase),
             Err(reason) => return Err(reason),
         }
-        self.echo.heard = true;
+        self.echo.received = true;
         self.counters.received_packets = self.counters.received_packets.saturating_add(1);
         self.counters.received_bytes = self.counters.received_bytes.saturating_add(bytes(ip));
         Ok(())
     }
 
-    /// The PPP protocol of an IP packet, if that version may flow.
+    /// Returns the PPP protocol of an IP packet, if packets of that version may pass.
     fn protocol_of(&self, ip: &[u8]) -> Result<u16, LinkDrop> {
         match ip.first().map(|first| first >> 4) {
             Some(4) => Ok(protocol::IPV4),
@@ -151,14 +153,14 @@ impl Link {
         }
     }
 
-    /// Asks the peer for a fresh start where that helps, and gives up where nothing does.
+    /// Requests a reset from the peer if that helps, and ends the link if nothing does.
     fn after_bad_packet(&mut self, now: Instant) {
         let Cipher::On { opener: Some(opener), .. } = &mut self.cipher else { return };
         if opener.is_hopeless() {
             self.fail(now, DownReason::EncryptionLost);
             return self.pump(now);
         }
-        let due = self.reset_sent.is_none_or(|at| now.saturating_duration_since(at) >= RESET_AGAIN);
+        let due = self.reset_sent.is_none_or(|at| now.saturating_duration_since(at) >= RESET_INTERVAL);
         if opener.needs_reset()
             && due
             && let Some(ccp) = &mut self.ccp
@@ -180,7 +182,7 @@ impl Cipher {
         matches!(self, Self::Undecided)
     }
 
-    /// Encrypted both ways.
+    /// Returns whether both directions are encrypted.
     pub(super) fn is_on(&self) -> bool {
         matches!(self, Self::On { sealer: Some(_), opener: Some(_), .. })
     }
@@ -192,7 +194,7 @@ impl Cipher {
         }
     }
 
-    /// Whether packets that we send are, or may become, longer by MPPE's overhead.
+    /// Returns whether packets that we send are, or may become, longer by MPPE's overhead.
     pub(super) fn may_seal(&self) -> bool {
         matches!(self, Self::Undecided | Self::On { sealer: Some(_), .. })
     }

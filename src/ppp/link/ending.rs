@@ -1,32 +1,33 @@
-//! How a link ends, and how the reason for it is found.
+//! The end of a link, and the reason that is reported for it.
 
 use std::time::Instant;
 
 use super::{DownReason, Link, LinkEvent, Phase, Role};
 use crate::ppp::{auth::printable, mppe::Demand};
 
-/// Windows puts its error number behind its magic number and this mark into a Terminate-Request.
+/// Mark between the magic number and the error number in a Terminate-Request from Windows.
 const WINDOWS_MARK: [u8; 4] = [0x00, 0x3C, 0xCD, 0x74];
 
 impl Link {
-    /// Ends the link politely: Terminate-Request, and `Down(reason)` once it is answered or the limit is over.
+    /// Shuts the link down gracefully: sends a Terminate-Request, and reports `Down(reason)` once it is
+    /// answered or the limit is over.
     pub fn close(&mut self, now: Instant, reason: DownReason) {
         self.fail(now, reason);
         self.pump(now);
     }
 
-    /// The tunnel below went away: ends the link at once, with the best reason that is known.
+    /// Reports that the tunnel below is gone: ends the link at once, with the best known reason.
     pub fn lower_down(&mut self, now: Instant) {
-        let reason = self.explained(DownReason::LowerLayerDown);
+        let reason = self.best_reason(DownReason::LowerLayerDown);
         self.leave(now);
-        self.dead(reason);
+        self.finish(reason);
     }
 
-    /// Our side wants the end. Everything above LCP stops now.
+    /// Starts the termination from our side. Everything above LCP stops now.
     pub(super) fn fail(&mut self, now: Instant, reason: DownReason) {
         match self.phase {
             Phase::Dead | Phase::Terminate => {}
-            Phase::Idle => self.dead(reason),
+            Phase::Idle => self.finish(reason),
             Phase::Establish | Phase::Authenticate | Phase::Network => {
                 self.leave(now);
                 let words =
@@ -39,8 +40,8 @@ impl Link {
         }
     }
 
-    /// The end, reported once.
-    pub(super) fn dead(&mut self, reason: DownReason) {
+    /// Ends the link and reports it once.
+    pub(super) fn finish(&mut self, reason: DownReason) {
         if self.phase == Phase::Dead {
             return;
         }
@@ -58,16 +59,17 @@ impl Link {
         self.lcp.stop();
         self.ipcp.stop();
         let reason = self.ending.take().unwrap_or(reason);
-        // Never lost, however full the queue.
+        // Bypasses the limit of the queue, so that this event is never lost.
         self.events.push_back(LinkEvent::Down(reason));
     }
 
-    /// The limit of the present phase is over.
-    pub(super) fn phase_over(&mut self, now: Instant) {
+    /// Handles the expiry of the present phase's limit.
+    pub(super) fn phase_timed_out(&mut self, now: Instant) {
         match self.phase {
             Phase::Establish => {
-                let reason = self.explained(DownReason::LcpTimeout { heard_anything: self.heard_anything });
-                self.dead(reason);
+                let reason =
+                    self.best_reason(DownReason::LcpTimeout { heard_anything: self.received_anything });
+                self.finish(reason);
             }
             Phase::Network if self.config.mppe.demand == Demand::Require && !self.cipher.is_on() => {
                 let reason = if self.ccp_openings > 0 {
@@ -84,35 +86,35 @@ impl Link {
                     DownReason::NoAddress("the peer did not agree on addresses in time".to_owned()),
                 );
             }
-            // The authentication keeps its own limit; Terminate's is the end of all patience.
+            // The authentication has its own limit; the limit of Terminate ends the link unconditionally.
             Phase::Terminate | Phase::Idle | Phase::Authenticate | Phase::Dead => {
-                self.dead(DownReason::Closed)
+                self.finish(DownReason::Closed)
             }
         }
     }
 
-    /// The peer's LCP Terminate-Request; the automaton has acknowledged it.
+    /// Handles the peer's LCP Terminate-Request, which the automaton has acknowledged.
     pub(super) fn peer_terminates(&mut self, data: &[u8]) {
-        if self.phase == Phase::Establish && !self.peer_began {
-            // Left over from a session before this one.
+        if self.phase == Phase::Establish && !self.peer_sent_request {
+            // Left over from an earlier link.
             return;
         }
         let (words, about_encryption) = termination_words(data);
         let reason = if self.phase == Phase::Network && !self.up && about_encryption {
             DownReason::EncryptionRefused(format!("the peer ended the link: {words}"))
         } else {
-            self.explained(DownReason::PeerTerminated(words))
+            self.best_reason(DownReason::PeerTerminated(words))
         };
-        self.dead(reason);
+        self.finish(reason);
     }
 
-    /// The reason behind an end that says little by itself.
-    pub(super) fn explained(&self, otherwise: DownReason) -> DownReason {
+    /// Returns a more specific reason than `otherwise` for the end of the link, if one is known.
+    pub(super) fn best_reason(&self, otherwise: DownReason) -> DownReason {
         let unproven = self.authenticated.is_none() && !self.up && self.phase != Phase::Authenticate;
         if let Some(reason) = &self.ending {
             reason.clone()
         } else if unproven && !self.lcp.options().offered().is_empty() {
-            // We refused what it proposed, and it gave up: pppd opens LCP without, and then ends the link.
+            // We refused the peer's proposals: pppd then opens LCP without authentication, and ends the link.
             self.no_common_auth()
         } else if self.config.mppe.demand == Demand::Require
             && self.phase == Phase::Network
@@ -142,7 +144,7 @@ impl Link {
         DownReason::NoCommonAuth { offered }
     }
 
-    /// Encryption is required and there is nothing to make keys of.
+    /// Returns the reason for a link that requires encryption but has no keys.
     pub(super) fn no_keys(&self) -> DownReason {
         let needs = "MPPE takes its keys from MS-CHAP, and";
         DownReason::EncryptionRefused(match (self.authenticated, &self.config.role) {
@@ -161,7 +163,7 @@ impl Link {
     }
 }
 
-/// What a Terminate-Request says, and whether it is about encryption.
+/// Returns the text of a Terminate-Request, and whether it is about encryption.
 fn termination_words(data: &[u8]) -> (String, bool) {
     if let Some((head, code)) = data.get(4..).and_then(|rest| rest.split_first_chunk::<4>())
         && *head == WINDOWS_MARK
@@ -186,7 +188,7 @@ mod tests {
     use super::termination_words;
 
     #[test]
-    fn windows_error_numbers_are_read() {
+    fn windows_error_number_is_read() {
         let data = [0x0D, 0x43, 0x12, 0x33, 0x00, 0x3C, 0xCD, 0x74, 0x00, 0x00, 0x02, 0xE6];
         let (words, about_encryption) = termination_words(&data);
         assert!(words.starts_with("error 742: "), "{words}");
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_made_printable() {
+    fn termination_text_is_made_printable() {
         assert!(termination_words(b"MPPE required but peer negotiation failed").1);
         assert_eq!(termination_words(b"bye\x1b[31m"), ("bye [31m".to_owned(), false));
         assert_eq!(termination_words(b"").0, "");

@@ -1,8 +1,9 @@
-//! Establish and Authenticate: LCP's signals and its codes beyond negotiation, Echo, and proving who is who.
+//! Phases Establish and Authenticate: LCP's signals and its codes beyond negotiation, Echo, and
+//! authentication.
 
 use std::time::Instant;
 
-use super::{Authenticator, DownReason, Link, LinkDrop, LinkEvent, Phase, Role, draw};
+use super::{Authenticator, DownReason, Link, LinkDrop, LinkEvent, Phase, Role, random_bytes};
 use crate::ppp::{
     auth,
     automaton::{Finish, Input, Signal},
@@ -10,19 +11,19 @@ use crate::ppp::{
     wire::{FrameHeader, HEADER_LEN, Packet, code, protocol},
 };
 
-/// A peer that starts over so often without ever letting the link come up will not.
+/// Most renegotiations of LCP by a peer while the link does not come up.
 const RESTARTS_MAX: u32 = 5;
 
 impl Link {
     pub(super) fn receive_lcp(&mut self, now: Instant, packet: &[u8]) -> Result<(), LinkDrop> {
-        self.peer_began |= packet.first() == Some(&code::CONFIGURE_REQUEST);
+        self.peer_sent_request |= packet.first() == Some(&code::CONFIGURE_REQUEST);
         let handled = match self.lcp.handle_input(now, packet) {
             Input::Done => Ok(()),
             Input::Dropped(why) => Err(why.into()),
             Input::Extra(packet) if self.lcp.is_opened() => return self.receive_lcp_extra(now, packet),
             Input::Extra(_) => Err(LinkDrop::WrongPhase),
         };
-        self.echo.heard |= handled.is_ok();
+        self.echo.received |= handled.is_ok();
         handled
     }
 
@@ -32,11 +33,11 @@ impl Link {
             Some(Authenticator::Server(server)) => server.handle_input(now, number, packet),
             None => return Err(LinkDrop::WrongPhase),
         };
-        self.echo.heard |= handled.is_ok();
+        self.echo.received |= handled.is_ok();
         handled.map_err(LinkDrop::Auth)
     }
 
-    /// A protocol that we do not speak, or not in this configuration (RFC 1661 §5.7).
+    /// Answers a protocol that is not supported, or not enabled, with Protocol-Reject (RFC 1661 §5.7).
     pub(super) fn reject_protocol(&mut self, number: u16, information: &[u8]) -> Result<(), LinkDrop> {
         if self.phase != Phase::Network || !self.lcp.is_opened() {
             return Err(LinkDrop::WrongPhase);
@@ -65,14 +66,14 @@ impl Link {
             self.flush_lcp();
         }
         if matches!(self.phase, Phase::Establish) {
-            match self.lcp.options().trouble() {
+            match self.lcp.options().deadlock() {
                 Some(LcpDeadlock::NoCommonAuth) => {
                     let reason = self.no_common_auth();
                     self.fail(now, reason);
                     busy = true;
                 }
                 Some(LcpDeadlock::Looped) => {
-                    self.dead(DownReason::Looped);
+                    self.finish(DownReason::Looped);
                     busy = true;
                 }
                 None => {}
@@ -102,7 +103,7 @@ impl Link {
         let Some(protocol) = auth else { return self.enter_network(now) };
         self.phase = Phase::Authenticate;
         let timing = auth::Timing { limit: self.config.timing.auth, ..auth::Timing::default() };
-        let random = draw(&mut self.config.random);
+        let random = random_bytes(&mut self.config.random);
         self.auth = Some(match &self.config.role {
             Role::Client(client) => {
                 let credentials = client.credentials.clone();
@@ -115,7 +116,7 @@ impl Link {
         });
     }
 
-    /// LCP was open and is not any more. Either the peer starts over, or a termination is under way.
+    /// Handles LCP leaving Opened: either the peer renegotiates, or a termination is in progress.
     fn lcp_lost(&mut self, now: Instant) {
         self.leave(now);
         if self.lcp.state().negotiating() && self.phase != Phase::Terminate {
@@ -132,14 +133,16 @@ impl Link {
 
     fn lcp_finished(&mut self, finish: Finish) {
         let reason = match finish {
-            Finish::Timeout => self.explained(DownReason::LcpTimeout { heard_anything: self.heard_anything }),
-            Finish::Terminated => self.explained(DownReason::Closed),
+            Finish::Timeout => {
+                self.best_reason(DownReason::LcpTimeout { heard_anything: self.received_anything })
+            }
+            Finish::Terminated => self.best_reason(DownReason::Closed),
             Finish::Rejected => DownReason::LcpRefused("the peer rejects LCP itself".to_owned()),
             Finish::NotConverging => {
                 DownReason::LcpRefused("the peer refuses whatever we ask for".to_owned())
             }
         };
-        self.dead(reason);
+        self.finish(reason);
     }
 
     pub(super) fn pump_auth(&mut self, now: Instant) -> bool {
@@ -171,16 +174,16 @@ impl Link {
         }
     }
 
-    /// Codes 8 to 13, while LCP is open.
+    /// Handles codes 8 to 13 while LCP is open.
     fn receive_lcp_extra(&mut self, now: Instant, packet: Packet<'_>) -> Result<(), LinkDrop> {
         match packet.code {
             code::ECHO_REQUEST => self.echo_requested(packet),
             code::ECHO_REPLY => return self.echo_answered(packet),
             code::PROTOCOL_REJECT => self.protocol_rejected(now, packet),
-            // Discard-Request, Identification and Time-Remaining want no answer.
+            // Discard-Request, Identification and Time-Remaining need no answer.
             _ => Ok(()),
         }?;
-        self.echo.heard = true;
+        self.echo.received = true;
         Ok(())
     }
 
@@ -188,7 +191,7 @@ impl Link {
         let (theirs, rest) = packet.data.split_first_chunk::<4>().ok_or(LinkDrop::MalformedPacket)?;
         let ours = self.lcp.options().magic();
         if ours != 0 && u32::from_be_bytes(*theirs) == ours {
-            self.dead(DownReason::Looped);
+            self.finish(DownReason::Looped);
             return Ok(());
         }
         let room = usize::from(self.lcp.options().peer().mru).saturating_sub(HEADER_LEN + theirs.len());
@@ -205,7 +208,7 @@ impl Link {
         if self.echo.unanswered == 0 || own_voice {
             return Err(LinkDrop::UnmatchedReply);
         }
-        // Not "heard": a silent peer is asked at each interval, or it would be at each second one.
+        // Does not set `heard`, so that a silent peer is probed in each interval, not in every second one.
         self.echo.unanswered = 0;
         self.counters.echoes_answered = self.counters.echoes_answered.saturating_add(1);
         if std::mem::take(&mut self.echo.probing) {
@@ -214,36 +217,37 @@ impl Link {
         Ok(())
     }
 
-    /// Asks the peer for a sign of life now; [`LinkEvent::PeerAnswered`] follows when it comes. Frames are handled in
-    /// order, so the answer also says that the peer has taken in everything that was sent before.
+    /// Sends an Echo-Request now; [`LinkEvent::PeerAnswered`] follows when the peer replies. Frames are
+    /// handled in order, so the reply also confirms that the peer has processed everything sent before.
     pub fn probe(&mut self, now: Instant) {
         if self.lcp.is_opened() {
             self.echo.probing = true;
-            self.ask_for_life();
+            self.send_echo_request();
             self.pump(now);
         }
     }
 
-    pub(super) fn look_for_life(&mut self, now: Instant) {
+    pub(super) fn check_echo(&mut self, now: Instant) {
         let Some(echo) = self.config.echo else { return };
         if !self.lcp.is_opened() {
             return;
         }
         self.echo.next = now.checked_add(echo.interval);
-        if std::mem::take(&mut self.echo.heard) {
+        if std::mem::take(&mut self.echo.received) {
             self.echo.unanswered = 0;
             return;
         }
         if self.echo.unanswered >= echo.failures {
-            // The peer may still hear us; it is told, but not waited for.
+            // The peer may still receive our frames: it gets a Terminate-Request, but the answer is not
+            // awaited.
             self.lcp.close(now, "Peer not responding");
             self.flush_lcp();
-            return self.dead(DownReason::EchoTimeout);
+            return self.finish(DownReason::EchoTimeout);
         }
-        self.ask_for_life();
+        self.send_echo_request();
     }
 
-    fn ask_for_life(&mut self) {
+    fn send_echo_request(&mut self) {
         self.echo.unanswered = self.echo.unanswered.saturating_add(1);
         self.counters.echoes_sent = self.counters.echoes_sent.saturating_add(1);
         let magic = self.lcp.options().magic().to_be_bytes();
@@ -269,7 +273,7 @@ impl Link {
                 let words = "the peer rejects the authentication that was agreed";
                 self.fail(now, DownReason::LcpRefused(words.to_owned()));
             }
-            // A data protocol: the peer is between two states, or does not want that packet. Nothing to undo.
+            // A data protocol: the peer is changing state, or does not want that packet. Nothing to undo.
             _ => {}
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What a link reports: milestones, and the one reason for which it ends.
+//! Events of a link: milestones, and the one reason for its end.
 
 use std::{fmt, net::Ipv4Addr};
 
@@ -7,44 +7,44 @@ use crate::ppp::{
     mppe::Strength,
 };
 
-/// A milestone. In the order in which they come: `LcpUp`, `Authenticated`, `Encryption`, `Up`; then any of them again
-/// after `Renegotiating`; `Down` once, last.
+/// A milestone. The order is `LcpUp`, `Authenticated`, `Encryption`, `Up`; any of them again after
+/// `Renegotiating`; `Down` once, last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
     /// LCP is open.
     LcpUp {
         /// The largest information field that the peer receives, in bytes.
         peer_mru: u16,
-        /// What the authentication that follows will speak; `None` if nobody asks for one.
+        /// Protocol of the authentication that follows; `None` if neither side demands one.
         auth: Option<AuthProtocol>,
     },
-    /// The authentication went well, for both sides where the protocol has two.
+    /// The authentication succeeded, in both directions if the protocol is mutual.
     Authenticated {
-        /// What was spoken.
+        /// Protocol that was used.
         protocol: AuthProtocol,
-        /// What the peer calls itself (server: the user's name). Printable.
+        /// The peer's name (server: the user's name). Printable.
         peer_name: String,
-        /// What the server said about it. Printable.
+        /// The server's message, if any. Printable.
         message: Option<String>,
     },
-    /// Encryption is decided, or has changed: `None` for a link in clear. [`Link::mtu`](super::Link::mtu) may have
-    /// changed with it.
+    /// Encryption was decided, or has changed: `None` for a link in clear. [`Link::mtu`](super::Link::mtu)
+    /// may have changed with it.
     Encryption(Option<Mppe>),
-    /// IP packets may flow. Comes again, maybe with other values, after a renegotiation.
+    /// IP packets may pass. Repeated, perhaps with other values, after a renegotiation.
     Up(LinkUp),
     /// The answer to [`Link::probe`](super::Link::probe).
     PeerAnswered,
-    /// IPv6 packets may flow as well.
+    /// IPv6 packets may pass as well.
     Ipv6Up(InterfaceIds),
-    /// IPv6 packets may not flow any more.
+    /// IPv6 packets may no longer pass.
     Ipv6Down,
-    /// The peer started a layer over. Nothing flows until the next `Up`.
+    /// The peer restarted a layer. No packets pass until the next `Up`.
     Renegotiating,
-    /// The end; nothing comes after it.
+    /// The link has ended. No event follows.
     Down(DownReason),
 }
 
-/// How a link is encrypted.
+/// Encryption of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mppe {
     /// The weaker of the two directions.
@@ -56,65 +56,65 @@ pub struct Mppe {
 /// Interface identifiers for fe80::/64 (RFC 5072 §4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterfaceIds {
-    /// Ours.
+    /// Our identifier.
     pub local: [u8; 8],
-    /// The peer's.
+    /// The peer's identifier.
     pub peer: [u8; 8],
 }
 
-/// What a link that is up consists of.
+/// Parameters of a link that is up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkUp {
     /// Our address.
     pub local: Ipv4Addr,
-    /// The peer's address; unspecified (0.0.0.0) when it did not say.
+    /// The peer's address; unspecified (0.0.0.0) if the peer sent none.
     pub peer: Ipv4Addr,
     /// Name servers, without duplicates, in the peer's order.
     pub dns: Vec<Ipv4Addr>,
     /// NBNS servers, likewise.
     pub wins: Vec<Ipv4Addr>,
-    /// Set if IPV6CP has been quicker; otherwise [`LinkEvent::Ipv6Up`] may follow.
+    /// Set if IPV6CP opened first; otherwise [`LinkEvent::Ipv6Up`] may follow.
     pub ipv6: Option<InterfaceIds>,
-    /// For the tunnel device, in bytes.
+    /// MTU for the tunnel device, in bytes.
     pub mtu: u16,
     /// Encryption, `None` for a link in clear.
     pub mppe: Option<Mppe>,
-    /// How the authentication was done; `None` if nobody asked.
+    /// Authentication protocol; `None` if neither side demanded one.
     pub auth: Option<AuthProtocol>,
 }
 
-/// Why a link ended. `Display` is a sentence for a person.
+/// Why a link ended. `Display` is a sentence for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DownReason {
     /// The peer did not agree on a link within the limit.
     LcpTimeout {
-        /// Whether any frame at all came from the peer. If not, GRE is filtered somewhere.
+        /// Whether any frame arrived from the peer. If not, GRE is filtered somewhere.
         heard_anything: bool,
     },
-    /// The two ends cannot agree on LCP.
+    /// The two ends cannot agree on LCP; the text gives the cause.
     LcpRefused(String),
-    /// The authentication went wrong.
+    /// The authentication failed.
     AuthFailed(AuthFailure),
-    /// No authentication protocol that both sides accept.
+    /// There is no authentication protocol that both sides accept.
     NoCommonAuth {
-        /// What the peer offered, for a person.
+        /// What the peer offered, as text for the user.
         offered: String,
     },
-    /// The encryption that was asked for cannot be had; the words say why.
+    /// Required encryption is not available; the text gives the cause.
     EncryptionRefused(String),
-    /// The encryption of a link that was up ended, and going on in clear is out of the question.
+    /// The encryption of a link that was up ended, and clear text is not allowed.
     EncryptionLost,
-    /// No usable address; the words say why.
+    /// No usable address; the text gives the cause.
     NoAddress(String),
-    /// The peer ended the link, maybe saying why. Printable.
+    /// The peer ended the link; the text is its message, if any. Printable.
     PeerTerminated(String),
-    /// The peer does not answer any more.
+    /// The peer no longer answers Echo-Requests.
     EchoTimeout,
-    /// We hear ourselves.
+    /// The link is looped back: we receive our own packets.
     Looped,
-    /// The tunnel below went away.
+    /// The tunnel below is gone.
     LowerLayerDown,
-    /// We were told to close.
+    /// The owner closed the link.
     Closed,
 }
 

@@ -1,8 +1,8 @@
-//! Any frames and any operations, in any phase: what `fuzz/fuzz_targets/ppp_link.rs` and its corpus drive.
+//! Arbitrary frames and operations, in any phase: driven by `fuzz/fuzz_targets/ppp_link.rs` and its corpus.
 //!
-//! The first byte chooses role and encryption, the second how far the link has come before the rest is read as
-//! operations. Whatever they are, nothing panics, queues stay short, the end comes once, and with encryption required
-//! no IP packet leaves in clear.
+//! The first byte selects role and encryption, the second how far the link has come before the rest is read
+//! as operations. Checks that nothing panics, queues stay short, the end is reported once, and no IP packet
+//! is sent in clear with encryption required.
 
 use std::{
     net::Ipv4Addr,
@@ -19,34 +19,34 @@ use crate::{
     secret::Secret,
 };
 
-/// Reads `data` as a story and plays it.
+/// Reads `data` as a sequence of operations and applies it.
 pub fn drive(data: &[u8]) {
-    let mut tape = Tape(data);
+    let mut tape = FuzzInput(data);
     let (role, progress) = (tape.byte(), tape.byte());
-    let mut stage = Stage::new(role);
+    let mut stage = Harness::new(role);
     stage.advance_to(progress % 5);
     for _ in 0..512 {
         if tape.0.is_empty() {
             break;
         }
-        stage.act(&mut tape);
+        stage.apply_operation(&mut tape);
         stage.check();
     }
 }
 
-struct Stage {
+struct Harness {
     now: Instant,
     tested: Link,
     other: Link,
     required: bool,
-    /// What the other side sent last.
+    /// Last frame from the other side.
     last: Vec<u8>,
     ended: bool,
 }
 
-struct Tape<'a>(&'a [u8]);
+struct FuzzInput<'a>(&'a [u8]);
 
-impl Stage {
+impl Harness {
     fn new(role: u8) -> Self {
         let demand = match role >> 1 & 3 {
             0 => Demand::Off,
@@ -90,7 +90,7 @@ impl Stage {
         }
     }
 
-    /// One frame each way.
+    /// Passes one frame in each direction.
     fn exchange(&mut self) {
         if let Some(mut frame) = self.other.poll_output() {
             self.last.clone_from(&frame);
@@ -101,16 +101,16 @@ impl Stage {
         }
     }
 
-    fn act(&mut self, tape: &mut Tape<'_>) {
+    fn apply_operation(&mut self, tape: &mut FuzzInput<'_>) {
         match tape.byte() % 12 {
             0 => {
-                let mut frame = tape.some();
+                let mut frame = tape.slice();
                 self.tested.handle_input(self.now, &mut frame);
             }
             1 | 2 => {
                 let number = NUMBERS.get(usize::from(tape.byte()) % NUMBERS.len()).copied().unwrap_or(0);
                 let mut packet = PacketBuilder::new(tape.byte() % 18, tape.byte());
-                packet.bytes(&tape.some());
+                packet.bytes(&tape.slice());
                 self.tested.handle_input(self.now, &mut wire::control_frame(number, &packet.finish()));
             }
             3 => {
@@ -121,7 +121,7 @@ impl Stage {
             4 | 5 => self.exchange(),
             6 => self.encapsulate(tape.byte()),
             7 => {
-                // What the peer really sent, with one bit turned.
+                // A real frame from the peer, with one bit inverted.
                 let (at, bit) = (usize::from(tape.byte()), tape.byte() % 8);
                 let mut frame = self.last.clone();
                 if let Some(byte) = frame.get_mut(at) {
@@ -173,7 +173,7 @@ impl Stage {
             self.ended = matches!(event, LinkEvent::Down(_));
         }
         while self.other.poll_event().is_some() {}
-        // What is not fetched by `exchange` is lost, as on any wire.
+        // Frames that `exchange` does not fetch are lost.
         while self.tested.output.len() > 8 {
             self.tested.poll_output();
         }
@@ -182,15 +182,15 @@ impl Stage {
     }
 }
 
-impl Tape<'_> {
+impl FuzzInput<'_> {
     fn byte(&mut self) -> u8 {
         let (first, rest) = self.0.split_first().map_or((0, &[][..]), |(first, rest)| (*first, rest));
         self.0 = rest;
         first
     }
 
-    /// A length and so many bytes, or as many as there are.
-    fn some(&mut self) -> Vec<u8> {
+    /// Reads a length and that many bytes, or as many as are left.
+    fn slice(&mut self) -> Vec<u8> {
         let length = usize::from(self.byte()).min(self.0.len());
         let (taken, rest) = self.0.split_at(length);
         self.0 = rest;

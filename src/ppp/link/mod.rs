@@ -7,13 +7,15 @@
 //!               Terminate ◄──────────── any failure, close ───────────┘  ──► Dead (one `Down`)
 //! ```
 //!
-//! Owns the order of things, the timers of the phases, Echo, and what leaves when: with encryption required, no IP
-//! packet leaves or is accepted in clear, at any time, and no address is negotiated before MPPE is open (as pppd and
-//! Windows do). Does not own sockets, clocks or the GRE below. Frames may be fed from one link straight to another.
+//! Owns the order of the phases, their timers, Echo, and the rules for sending: with encryption required, no
+//! IP packet is ever sent or accepted in clear, and no address is negotiated before MPPE is open (as in pppd
+//! and Windows). Does not own sockets, clocks or the GRE tunnel below. The frames of one link can be fed
+//! directly to another.
 //!
-//! MTU: an Ethernet path carries 1500 − 20 (IP) − 16 (GRE with acknowledgement) − 4 (`FF 03` and protocol) = 1460
-//! bytes of information field ([`MTU_LIMIT`]), or less if the peer's MRU says so; MPPE takes 4 more (its header,
-//! and the inner protocol number). [`Link::mtu`] counts the worst case, whether or not the header is compressed.
+//! MTU: an Ethernet path carries 1500 − 20 (IP) − 16 (GRE with acknowledgement) − 4 (`FF 03` and protocol) =
+//! 1460 bytes of information field ([`MTU_LIMIT`]), or less if the peer's MRU is smaller; MPPE takes 4 more
+//! (its header, and the inner protocol number). [`Link::mtu`] assumes the worst case, whether or not the
+//! header is compressed.
 
 mod config;
 mod counters;
@@ -50,55 +52,55 @@ use crate::ppp::{
 use data::Cipher;
 use network::EarlyRequests;
 
-/// Control frames and events that wait to be fetched. The owner fetches after every call, so this is not reached.
+/// Limit of each queue. The owner fetches after every call, so it is not reached.
 const QUEUE_MAX: usize = 64;
 
-/// Why a link wants to be woken.
+/// Reason for the next timeout of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Timer {
-    /// A Configure- or Terminate-Request of LCP is due again.
+    /// Retransmission of LCP's Configure- or Terminate-Request.
     Lcp,
-    /// The authentication repeats itself or gives up.
+    /// Retransmission or time limit of the authentication.
     Auth,
-    /// A Configure-Request of CCP is due again.
+    /// Retransmission of CCP's Configure-Request.
     Ccp,
-    /// A Configure-Request of IPCP is due again.
+    /// Retransmission of IPCP's Configure-Request.
     Ipcp,
-    /// A Configure-Request of IPV6CP is due again.
+    /// Retransmission of IPV6CP's Configure-Request.
     Ipv6cp,
-    /// The present phase has reached its limit.
+    /// Time limit of the present phase.
     Phase,
-    /// The peer has not reacted to CCP, and encryption is not required.
+    /// Time limit for a peer that does not react to CCP, when encryption is not required.
     CcpPatience,
-    /// Time to look whether the peer is alive.
+    /// Check whether the peer is alive.
     Echo,
 }
 
-/// The phases of RFC 1661 §3.2, and one for a link that was not opened yet.
+/// The phases of RFC 1661 §3.2, and one for a link that has not been opened yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Made, not opened.
+    /// Created, not opened.
     Idle,
     /// LCP is being negotiated.
     Establish,
-    /// One side proves itself.
+    /// One side authenticates itself.
     Authenticate,
-    /// Encryption and addresses are negotiated, or agreed.
+    /// Encryption and addresses are being negotiated, or are agreed.
     Network,
-    /// Our Terminate-Request is out.
+    /// Our Terminate-Request has been sent.
     Terminate,
-    /// Over.
+    /// The link has ended.
     Dead,
 }
 
-/// What became of a received frame.
+/// Result of handling a received frame.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
     /// An IP packet, version 4 or 6, for the tunnel device.
     Ip(&'a [u8]),
-    /// Handled in here; look for output and events.
+    /// A control frame, handled by the link; fetch output and events.
     Control,
-    /// Not handled, and counted.
+    /// Dropped and counted.
     Dropped(LinkDrop),
 }
 
@@ -110,30 +112,31 @@ pub struct Link {
     auth: Option<Authenticator>,
     authenticated: Option<AuthProtocol>,
     keys: Option<Keys>,
-    /// Nothing if CCP is not spoken: it is answered with Protocol-Reject then.
+    /// `None` if CCP is not used: it is answered with Protocol-Reject then.
     ccp: Option<Automaton<Ccp>>,
     ipcp: Automaton<Ipcp>,
     ipv6cp: Option<Automaton<Ipv6cp>>,
-    /// Whether IPCP and IPV6CP have been let loose.
+    /// Whether IPCP and IPV6CP have been started.
     addressing: bool,
-    held: EarlyRequests,
+    early_requests: EarlyRequests,
     cipher: Cipher,
-    /// Encryption as it was last reported.
+    /// Encryption as it was last reported; the outer `None` before the first report.
     reported: Option<Option<Mppe>>,
-    /// How often CCP has come up with the present keys.
+    /// How often CCP has opened with the present keys.
     ccp_openings: u32,
     up: bool,
-    /// How the peer lets us shorten data frames.
+    /// Header compressions that the peer accepts for data frames.
     header: FrameHeader,
     phase_end: Option<Instant>,
     ccp_patience_end: Option<Instant>,
     echo: EchoState,
-    heard_anything: bool,
-    /// Whether the peer has asked to configure LCP, so that a Terminate-Request is not a leftover of its last session.
-    peer_began: bool,
+    received_anything: bool,
+    /// Whether the peer has sent an LCP Configure-Request. Until then, a Terminate-Request is left over from
+    /// an earlier link.
+    peer_sent_request: bool,
     /// Renegotiations since the link was last up.
     restarts: u32,
-    /// Why we are in Terminate.
+    /// Reason for the Terminate phase.
     ending: Option<DownReason>,
     reset_sent: Option<Instant>,
     counters: LinkCounters,
@@ -150,38 +153,42 @@ enum Authenticator {
 struct EchoState {
     next: Option<Instant>,
     unanswered: u32,
-    /// Whether anything came since the last look.
-    heard: bool,
+    /// Whether a valid frame has arrived since the last check.
+    received: bool,
     /// Whether the owner waits for [`LinkEvent::PeerAnswered`].
     probing: bool,
 }
 
 impl Link {
-    /// Bytes that a frame is longer than its IP packet at most: address and control (2), protocol (2), MPPE (4).
+    /// Most bytes by which a frame is longer than its IP packet: address and control (2), protocol (2), MPPE
+    /// (4).
     pub const FRAME_OVERHEAD: usize = 8;
 
-    /// A link whose lower layer is still down.
+    /// Creates a link whose lower layer is still down.
     #[must_use]
     pub fn new(mut config: LinkConfig, _now: Instant) -> Self {
         let stance = Self::auth_stance(&config);
-        let source = MagicSource::new(draw(&mut config.random));
+        let source = MagicSource::new(random_bytes(&mut config.random));
         let negotiation = config.timing.negotiation;
-        let ids = [draw(&mut config.random), draw(&mut config.random)];
+        let ids = [random_bytes(&mut config.random), random_bytes(&mut config.random)];
         let ipcp = match &config.role {
             Role::Client(client) => Ipcp::client(client.address, client.dns, client.wins),
             Role::Server(server) => Ipcp::server(server.local, server.peer, &server.dns, &server.wins),
         };
         Self {
             phase: Phase::Idle,
-            lcp: Automaton::new(Lcp::new(config.mru, stance, source), negotiation.lasting(config.timing.lcp)),
+            lcp: Automaton::new(
+                Lcp::new(config.mru, stance, source),
+                negotiation.with_retries_for(config.timing.lcp),
+            ),
             auth: None,
             authenticated: None,
             keys: None,
             ccp: None,
-            ipcp: Automaton::new(ipcp, negotiation.lasting(config.timing.network)),
+            ipcp: Automaton::new(ipcp, negotiation.with_retries_for(config.timing.network)),
             ipv6cp: config.ipv6.then(|| Automaton::new(Ipv6cp::new(ids), negotiation)),
             addressing: false,
-            held: EarlyRequests::default(),
+            early_requests: EarlyRequests::default(),
             cipher: Cipher::Undecided,
             reported: None,
             ccp_openings: 0,
@@ -190,8 +197,8 @@ impl Link {
             phase_end: None,
             ccp_patience_end: None,
             echo: EchoState::default(),
-            heard_anything: false,
-            peer_began: false,
+            received_anything: false,
+            peer_sent_request: false,
             restarts: 0,
             ending: None,
             reset_sent: None,
@@ -202,7 +209,7 @@ impl Link {
         }
     }
 
-    /// The lower layer is up: the first Configure-Request goes out at once. Once per link.
+    /// Reports that the lower layer is up, and sends the first Configure-Request. Takes effect once per link.
     pub fn open(&mut self, now: Instant) {
         if self.phase == Phase::Idle {
             self.phase = Phase::Establish;
@@ -213,14 +220,14 @@ impl Link {
         }
     }
 
-    /// Takes one frame as it came, decrypting it in place.
+    /// Handles one frame as received, and decrypts it in place.
     pub fn handle_input<'a>(&mut self, now: Instant, frame: &'a mut [u8]) -> Received<'a> {
         match self.phase {
             Phase::Idle => return Received::Dropped(self.counters.drop(LinkDrop::WrongPhase)),
             Phase::Dead => return Received::Dropped(self.counters.drop(LinkDrop::Ended)),
-            _ if !self.heard_anything => {
-                self.heard_anything = true;
-                self.lcp.peer_appeared(now);
+            _ if !self.received_anything => {
+                self.received_anything = true;
+                self.lcp.first_frame_received(now);
             }
             _ => {}
         }
@@ -255,7 +262,7 @@ impl Link {
         }
     }
 
-    /// Does what is due; nothing if nothing is.
+    /// Handles every timer that has expired.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.lcp.handle_timeout(now);
         match &mut self.auth {
@@ -272,18 +279,18 @@ impl Link {
         }
         self.pump(now);
         if expired(&mut self.ccp_patience_end, now) {
-            self.ccp_silent(now);
+            self.ccp_timed_out(now);
         }
         if expired(&mut self.echo.next, now) {
-            self.look_for_life(now);
+            self.check_echo(now);
         }
         if expired(&mut self.phase_end, now) {
-            self.phase_over(now);
+            self.phase_timed_out(now);
         }
         self.pump(now);
     }
 
-    /// When [`Self::handle_timeout`] has something to do, and what.
+    /// Returns when [`Self::handle_timeout`] must be called next, and why.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
         let auth = match &self.auth {
@@ -304,29 +311,29 @@ impl Link {
         all.into_iter().filter_map(|(at, why)| Some((at?, why))).min_by_key(|(at, _)| *at)
     }
 
-    /// The next control frame to send.
+    /// Returns the next control frame to send.
     pub fn poll_output(&mut self) -> Option<Vec<u8>> {
         self.output.pop_front()
     }
 
-    /// The next event.
+    /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
     }
 
-    /// Where the link is.
+    /// Returns the present phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// What was counted.
+    /// Returns the counters.
     #[must_use]
     pub fn counters(&self) -> &LinkCounters {
         &self.counters
     }
 
-    /// The largest IP packet that [`Self::encapsulate`] takes, in bytes; settled once the link is up.
+    /// Returns the largest IP packet for [`Self::encapsulate`], in bytes. Not final before the link is up.
     #[must_use]
     pub fn mtu(&self) -> u16 {
         let peer = if self.lcp.is_opened() { self.lcp.options().peer().mru } else { self.config.mtu_limit };
@@ -334,7 +341,7 @@ impl Link {
         peer.min(self.config.mtu_limit).saturating_sub(overhead)
     }
 
-    /// The acceptable protocols; with encryption required, those of them that give keys.
+    /// Returns the acceptable protocols; with encryption required, only those that give keys.
     fn auth_stance(config: &LinkConfig) -> AuthStance {
         let required = config.mppe.demand == Demand::Require;
         let list = config.accept.iter().copied().filter(|one| !required || one.gives_keys()).collect();
@@ -344,7 +351,7 @@ impl Link {
         }
     }
 
-    /// Moves packets out and signals on, in the order of the layers, until all is quiet.
+    /// Passes packets and signals between the layers, lowest first, until none is left.
     fn pump(&mut self, now: Instant) {
         loop {
             let mut busy = self.pump_lcp(now);
@@ -386,8 +393,8 @@ impl fmt::Debug for Link {
 }
 
 impl crate::ppp::automaton::Timing {
-    /// With as many transmissions as fit in `limit`, so that the limit is what ends the wait.
-    fn lasting(mut self, limit: Duration) -> Self {
+    /// Allows as many transmissions as fit in `limit`, so that the limit ends the wait.
+    fn with_retries_for(mut self, limit: Duration) -> Self {
         let each = self.cap.max(Duration::from_millis(1)).as_millis();
         let fitting = u32::try_from(limit.as_millis() / each).unwrap_or(u32::MAX).saturating_add(4);
         self.max_configure = self.max_configure.max(fitting);
@@ -395,12 +402,12 @@ impl crate::ppp::automaton::Timing {
     }
 }
 
-/// Whether the time has come; it comes once.
+/// Returns whether the timer has expired, and clears it if so.
 fn expired(timer: &mut Option<Instant>, now: Instant) -> bool {
     timer.take_if(|at| now >= *at).is_some()
 }
 
-fn draw<const N: usize>(random: &mut Random) -> [u8; N] {
+fn random_bytes<const N: usize>(random: &mut Random) -> [u8; N] {
     let mut bytes = [0; N];
     random(&mut bytes);
     bytes

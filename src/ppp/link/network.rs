@@ -1,8 +1,8 @@
 //! Network phase: encryption first, then addresses, then data.
 //!
-//! IPCP starts once it is clear whether the link is encrypted. With encryption required that means: once MPPE is open
-//! both ways; a peer's earlier request is kept and answered then, so that nobody waits for a retransmission. With
-//! encryption allowed it may also start because the peer's does.
+//! IPCP starts once it is decided whether the link is encrypted. With encryption required, that is when MPPE
+//! is open in both directions; an earlier request of the peer is kept and answered then, so that the peer
+//! need not retransmit it. With encryption allowed, IPCP also starts when the peer's does.
 
 use std::time::Instant;
 
@@ -15,14 +15,14 @@ use crate::ppp::{
     wire::{Packet, code, protocol},
 };
 
-/// Each time CCP comes up, MPPE starts over with the same keys, and so with the same key stream (RFC 3079 §4). A peer
-/// that makes us do so again and again is no friend.
+/// Most times that CCP may open. Each time MPPE restarts with the same keys, and so with the same key stream
+/// (RFC 3079 §4), so a peer that keeps renegotiating is dropped.
 const CCP_OPENINGS_MAX: u32 = 16;
 
-/// Longest request that is kept for later, in bytes.
+/// Longest early request that is kept, in bytes.
 const HELD_MAX: usize = 256;
 
-/// The last Configure-Request of each network protocol that came too early to be answered.
+/// The last Configure-Request of each network protocol that arrived too early to be answered.
 #[derive(Debug, Default)]
 pub(super) struct EarlyRequests {
     ccp: Option<Vec<u8>>,
@@ -43,24 +43,25 @@ impl Link {
                 let reason = if refused_all { self.no_common_auth() } else { self.no_keys() };
                 return self.fail(now, reason);
             }
-            (Demand::Off, _) | (Demand::Allow, false) => return self.settle(now, Cipher::Clear),
+            (Demand::Off, _) | (Demand::Allow, false) => return self.set_cipher(now, Cipher::Clear),
             (Demand::Allow, true) => {
                 self.ccp_patience_end = now.checked_add(self.config.timing.ccp_patience);
             }
             (Demand::Require, true) => {}
         }
-        let mut ccp = Automaton::new(ccp, self.config.timing.negotiation.lasting(self.config.timing.network));
+        let mut ccp =
+            Automaton::new(ccp, self.config.timing.negotiation.with_retries_for(self.config.timing.network));
         ccp.set_reject_limit(usize::from(self.lcp.options().peer().mru));
         ccp.expect_response_time(self.lcp.response_time());
         ccp.open(now);
         ccp.lower_up(now);
         self.ccp = Some(ccp);
-        if let Some(early) = self.held.ccp.take() {
+        if let Some(early) = self.early_requests.ccp.take() {
             self.replay(protocol::CCP, now, &early);
         }
     }
 
-    /// Gives up everything above LCP: it went down.
+    /// Stops everything above LCP, which went down.
     pub(super) fn leave(&mut self, now: Instant) {
         let had_ipv6 = self.ipv6cp.as_ref().is_some_and(Automaton::is_opened);
         self.auth = None;
@@ -71,14 +72,14 @@ impl Link {
         if let Some(ipv6cp) = &mut self.ipv6cp {
             ipv6cp.lower_down(now);
         }
-        // What these two have to say about it is known.
+        // The signals of these two layers need no handling: both are known to be down.
         while self.ipcp.poll_signal().is_some() {}
         while self.ipv6cp.as_mut().is_some_and(|ipv6cp| ipv6cp.poll_signal().is_some()) {}
         if had_ipv6 {
             self.event(LinkEvent::Ipv6Down);
         }
         self.addressing = false;
-        self.held = EarlyRequests::default();
+        self.early_requests = EarlyRequests::default();
         self.cipher = Cipher::Undecided;
         self.reported = None;
         self.ccp_openings = 0;
@@ -89,7 +90,7 @@ impl Link {
 
     pub(super) fn receive_ccp(&mut self, now: Instant, packet: &[u8]) -> Result<(), LinkDrop> {
         if self.phase == Phase::Authenticate {
-            return keep(&mut self.held.ccp, packet, LinkDrop::WrongPhase);
+            return keep_request(&mut self.early_requests.ccp, packet, LinkDrop::WrongPhase);
         }
         if self.phase != Phase::Network {
             return Err(LinkDrop::WrongPhase);
@@ -101,24 +102,26 @@ impl Link {
             Input::Extra(packet) if ccp.is_opened() => self.receive_reset(packet),
             Input::Extra(_) => Err(LinkDrop::WrongPhase),
         }?;
-        self.echo.heard = true;
+        self.echo.received = true;
         Ok(())
     }
 
     pub(super) fn receive_ipcp(&mut self, now: Instant, packet: &[u8]) -> Result<(), LinkDrop> {
         match self.phase {
-            Phase::Authenticate => return keep(&mut self.held.ipcp, packet, LinkDrop::WrongPhase),
+            Phase::Authenticate => {
+                return keep_request(&mut self.early_requests.ipcp, packet, LinkDrop::WrongPhase);
+            }
             Phase::Network => {}
             _ => return Err(LinkDrop::WrongPhase),
         }
         if !self.addressing {
             if self.config.mppe.demand == Demand::Require {
-                return keep(&mut self.held.ipcp, packet, LinkDrop::BeforeEncryption);
+                return keep_request(&mut self.early_requests.ipcp, packet, LinkDrop::BeforeEncryption);
             }
             self.start_addressing(now);
         }
         match self.ipcp.handle_input(now, packet) {
-            Input::Done => self.echo.heard = true,
+            Input::Done => self.echo.received = true,
             Input::Extra(_) => return Err(LinkDrop::MalformedPacket),
             Input::Dropped(why) => return Err(why.into()),
         }
@@ -129,15 +132,17 @@ impl Link {
         let addressing = self.addressing;
         let Some(ipv6cp) = &mut self.ipv6cp else { return self.reject_protocol(protocol::IPV6CP, packet) };
         match self.phase {
-            Phase::Authenticate => return keep(&mut self.held.ipv6cp, packet, LinkDrop::WrongPhase),
+            Phase::Authenticate => {
+                return keep_request(&mut self.early_requests.ipv6cp, packet, LinkDrop::WrongPhase);
+            }
             Phase::Network if !addressing => {
-                return keep(&mut self.held.ipv6cp, packet, LinkDrop::BeforeEncryption);
+                return keep_request(&mut self.early_requests.ipv6cp, packet, LinkDrop::BeforeEncryption);
             }
             Phase::Network => {}
             _ => return Err(LinkDrop::WrongPhase),
         }
         match ipv6cp.handle_input(now, packet) {
-            Input::Done => self.echo.heard = true,
+            Input::Done => self.echo.received = true,
             Input::Extra(_) => return Err(LinkDrop::MalformedPacket),
             Input::Dropped(why) => return Err(why.into()),
         }
@@ -151,10 +156,10 @@ impl Link {
         busy
     }
 
-    /// The peer does not react to CCP, and we may do without.
-    pub(super) fn ccp_silent(&mut self, now: Instant) {
+    /// Handles a peer that does not react to CCP, if encryption is not required.
+    pub(super) fn ccp_timed_out(&mut self, now: Instant) {
         if self.config.mppe.demand == Demand::Allow && self.cipher.is_undecided() {
-            self.settle(now, Cipher::Clear);
+            self.set_cipher(now, Cipher::Clear);
         }
     }
 
@@ -164,10 +169,10 @@ impl Link {
             if self.phase != Phase::Network {
                 return busy;
             }
-            // Before the packets: with the end of it all goes the request that the refusal led to.
+            // Checked before sending: if the refusal ends the link, the request that follows it is not sent.
             let refusal = self.ccp.as_ref().and_then(|ccp| ccp.options().refusal().map(str::to_owned));
             if let Some(words) = refusal.filter(|_| self.cipher.is_undecided()) {
-                self.without_encryption(now, words);
+                self.encryption_unavailable(now, words);
                 busy = true;
                 continue;
             }
@@ -182,8 +187,8 @@ impl Link {
             match signal {
                 Signal::Up => self.ccp_up(now),
                 Signal::Down if renegotiating => self.ccp_restarted(now),
-                Signal::Down => self.without_encryption(now, "the peer ended it".to_owned()),
-                Signal::Finished(finish) => self.without_encryption(now, ccp_end(finish).to_owned()),
+                Signal::Down => self.encryption_unavailable(now, "the peer ended it".to_owned()),
+                Signal::Finished(finish) => self.encryption_unavailable(now, ccp_end(finish).to_owned()),
                 Signal::TerminateRequested(reason) => {
                     let said = printable(&reason);
                     let words = if said.is_empty() {
@@ -191,7 +196,7 @@ impl Link {
                     } else {
                         format!("the peer ended the negotiation of encryption: {said}")
                     };
-                    self.without_encryption(now, words);
+                    self.encryption_unavailable(now, words);
                 }
                 Signal::Started | Signal::CodeRejected(_) => {}
             }
@@ -209,16 +214,19 @@ impl Link {
         let opener = receive.and_then(|one| Opener::new(keys, one.strength, one.stateful));
         let mppe = Mppe::of(send, receive);
         match (sealer, opener, mppe) {
-            (Some(sealer), Some(opener), Some(mppe)) => self.settle(now, Cipher::both(sealer, opener, mppe)),
-            _ if self.config.mppe.demand == Demand::Require => {
-                self.without_encryption(now, "the peer wants one direction in clear".to_owned());
+            (Some(sealer), Some(opener), Some(mppe)) => {
+                self.set_cipher(now, Cipher::both(sealer, opener, mppe))
             }
-            (None, None, _) => self.settle(now, Cipher::Clear),
-            (sealer, opener, _) => self.settle(now, Cipher::On { sealer, opener, mppe: None }),
+            _ if self.config.mppe.demand == Demand::Require => {
+                self.encryption_unavailable(now, "the peer wants one direction in clear".to_owned());
+            }
+            (None, None, _) => self.set_cipher(now, Cipher::Clear),
+            (sealer, opener, _) => self.set_cipher(now, Cipher::On { sealer, opener, mppe: None }),
         }
     }
 
-    /// The peer negotiates CCP anew. Until that is done nothing leaves that was encrypted before.
+    /// Handles a renegotiation of CCP by the peer. On an encrypted link, nothing is sent until it is
+    /// complete.
     fn ccp_restarted(&mut self, now: Instant) {
         if self.cipher.is_on() {
             self.cipher = Cipher::Undecided;
@@ -231,20 +239,20 @@ impl Link {
         }
     }
 
-    /// There is no encryption, or none any more.
-    fn without_encryption(&mut self, now: Instant, words: String) {
+    /// Continues or ends the link, which has no encryption or has lost it.
+    fn encryption_unavailable(&mut self, now: Instant, words: String) {
         if self.phase != Phase::Network {
             return;
         }
         match self.config.mppe.demand {
             Demand::Require if self.ccp_openings > 0 => self.fail(now, DownReason::EncryptionLost),
             Demand::Require => self.fail(now, DownReason::EncryptionRefused(words)),
-            Demand::Allow | Demand::Off => self.settle(now, Cipher::Clear),
+            Demand::Allow | Demand::Off => self.set_cipher(now, Cipher::Clear),
         }
     }
 
-    /// It is decided how packets travel: the only place where a link becomes clear.
-    fn settle(&mut self, now: Instant, cipher: Cipher) {
+    /// Decides how packets are sent. Only this function can set a link to clear text.
+    fn set_cipher(&mut self, now: Instant, cipher: Cipher) {
         if self.config.mppe.demand == Demand::Require && !cipher.is_on() {
             return self.fail(now, DownReason::EncryptionLost);
         }
@@ -278,8 +286,11 @@ impl Link {
             ipv6cp.lower_up(now);
         }
         for number in [protocol::IPCP, protocol::IPV6CP] {
-            let early =
-                if number == protocol::IPCP { self.held.ipcp.take() } else { self.held.ipv6cp.take() };
+            let early = if number == protocol::IPCP {
+                self.early_requests.ipcp.take()
+            } else {
+                self.early_requests.ipv6cp.take()
+            };
             if let Some(early) = early {
                 self.replay(number, now, &early);
             }
@@ -315,11 +326,14 @@ impl Link {
             match signal {
                 Signal::Up => self.check_up(),
                 Signal::Down if self.ipcp.state().negotiating() => self.ipcp_restarted(now),
-                Signal::Down => self.without_addresses(now, "the peer ended IPCP".to_owned()),
-                Signal::Finished(finish) => self.without_addresses(now, ipcp_end(finish).to_owned()),
+                Signal::Down => self.addresses_unavailable(now, "the peer ended IPCP".to_owned()),
+                Signal::Finished(finish) => self.addresses_unavailable(now, ipcp_end(finish).to_owned()),
                 Signal::TerminateRequested(reason) => {
                     let said = printable(&reason);
-                    self.without_addresses(now, format!("the peer ended IPCP {said}").trim_end().to_owned());
+                    self.addresses_unavailable(
+                        now,
+                        format!("the peer ended IPCP {said}").trim_end().to_owned(),
+                    );
                 }
                 Signal::Started | Signal::CodeRejected(_) => {}
             }
@@ -334,7 +348,7 @@ impl Link {
         }
     }
 
-    fn without_addresses(&mut self, now: Instant, words: String) {
+    fn addresses_unavailable(&mut self, now: Instant, words: String) {
         let reason = if self.up { DownReason::PeerTerminated(words) } else { DownReason::NoAddress(words) };
         self.fail(now, reason);
     }
@@ -376,7 +390,8 @@ impl Link {
         self.event(LinkEvent::Up(up));
     }
 
-    /// Whether IPV6CP may still open: it was begun, and the peer has neither agreed nor turned it down (RFC 5072 §4).
+    /// Returns whether IPV6CP may still open: it was started, and the peer has neither agreed to it nor
+    /// rejected it (RFC 5072 §4).
     #[must_use]
     pub fn is_ipv6_undecided(&self) -> bool {
         self.ipv6cp.as_ref().is_some_and(|ipv6cp| ipv6cp.state().negotiating())
@@ -387,7 +402,7 @@ impl Link {
         Some(InterfaceIds { local: ipv6cp.options().local(), peer: ipv6cp.options().peer() })
     }
 
-    /// CCP's own codes (RFC 1962 §3.1).
+    /// Handles CCP's own codes (RFC 1962 §3.1).
     fn receive_reset(&mut self, packet: Packet<'_>) -> Result<(), LinkDrop> {
         match (packet.code, &mut self.cipher) {
             (code::RESET_REQUEST, Cipher::On { sealer: Some(sealer), opener, .. }) => {
@@ -395,7 +410,7 @@ impl Link {
                     sealer.set_reset_style(style);
                 }
                 sealer.handle_reset_request();
-                // RFC 3078 does without the Ack, but Linux's receiver discards everything until it has it.
+                // RFC 3078 has no Reset-Ack, but Linux's receiver discards everything until it gets one.
                 if let Some(ccp) = &mut self.ccp {
                     ccp.send(code::RESET_ACK, packet.id, &[]);
                 }
@@ -411,7 +426,7 @@ impl Link {
 }
 
 impl Mppe {
-    /// The two directions in one word: the weaker key, and stateful if either is.
+    /// Summarises both directions: the weaker key, and stateful if either is.
     fn of(send: Option<Agreed>, receive: Option<Agreed>) -> Option<Self> {
         let (send, receive) = (send?, receive?);
         Some(Self {
@@ -421,8 +436,8 @@ impl Mppe {
     }
 }
 
-/// Keeps a Configure-Request for later; anything else is dropped for this reason.
-fn keep(slot: &mut Option<Vec<u8>>, packet: &[u8], otherwise: LinkDrop) -> Result<(), LinkDrop> {
+/// Keeps a Configure-Request for later; drops any other packet for the reason `otherwise`.
+fn keep_request(slot: &mut Option<Vec<u8>>, packet: &[u8], otherwise: LinkDrop) -> Result<(), LinkDrop> {
     if packet.first() != Some(&code::CONFIGURE_REQUEST) || packet.len() > HELD_MAX {
         return Err(otherwise);
     }

@@ -1,17 +1,18 @@
-//! What the fuzz target `ppp_mppe` runs; also replayed over its corpus by `tests/fuzz_corpora.rs`.
+//! The body of the fuzz target `ppp_mppe`; `tests/fuzz_corpora.rs` also runs it over the corpus.
 
 use super::{End, HEADER, Keys, LATE_WINDOW, Opener, ResetStyle, Sealer, Strength};
 use crate::ppp::crypto::NtHash;
 
-/// Drives a sealer and an opener with operations read from `data`: packets that arrive, are lost, come twice, late
-/// or bent, packets of any bytes, resets.
+/// Drives a sealer and an opener with operations read from `data`: packets delivered, lost, duplicated,
+/// delayed or corrupted, arbitrary packets, and resets.
 ///
 /// # Panics
-/// When something sealed comes out other than it went in, or cannot be opened on a clean road.
+/// Panics if a packet opens to other bytes than were sealed, or fails to open although nothing was lost or
+/// forged.
 #[doc(hidden)]
 pub fn drive(data: &[u8]) {
     let Some((&[first, ..], mut rest)) = data.split_first_chunk::<1>() else { return };
-    let mut road = Road::new(first);
+    let mut road = Harness::new(first);
     while let Some((&[operation, length], after)) = rest.split_first_chunk::<2>() {
         let (bytes, after) = after.split_at_checked(usize::from(length)).unwrap_or((after, &[]));
         rest = after;
@@ -37,15 +38,15 @@ pub fn drive(data: &[u8]) {
     }
 }
 
-/// Both ends, and what may be expected of them by now.
-struct Road {
+/// Both ends, and the invariants that still apply.
+struct Harness {
     sealer: Sealer,
     opener: Opener,
-    /// Nothing has been forged yet: all that is opened must be what was sealed.
+    /// Nothing has been forged yet: every opened packet must equal the sealed one.
     honest: bool,
-    /// Nothing has been lost yet: all is opened.
+    /// Nothing has been lost yet: every packet must be opened.
     whole: bool,
-    /// The packet that arrived last, plain and sealed, and how many have been sealed since.
+    /// The last packet delivered, plain and sealed, and how many have been sealed since.
     last: Option<(Vec<u8>, Vec<u8>)>,
     since: u16,
     /// Bounds the time that one input takes: key changes are slow under a sanitizer.
@@ -53,7 +54,7 @@ struct Road {
 }
 
 #[expect(clippy::panic, reason = "a fuzz target reports by panicking")]
-impl Road {
+impl Harness {
     fn new(kind: u8) -> Self {
         let strength = match kind & 3 {
             0 => Strength::Bits40,
@@ -99,7 +100,7 @@ impl Road {
         self.budget = self.budget.saturating_sub(count);
     }
 
-    /// The copy of an earlier packet: dropped, or it comes out as it was.
+    /// Delivers a copy of an earlier packet: it must be dropped or open to the same bytes.
     fn packet_comes_late(&mut self) {
         if let Some((plain, mut sealed)) = self.last.take()
             && self.since < LATE_WINDOW
@@ -132,7 +133,7 @@ impl Road {
     }
 }
 
-/// IPv4 around `payload`, with a two-byte PPP protocol field.
+/// Returns an IPv4 packet with `payload`, behind a two-byte PPP protocol field.
 fn ip_packet(payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len() + 20).unwrap_or(u16::MAX);
     let [high, low] = length.to_be_bytes();

@@ -6,23 +6,23 @@ use zeroize::{Zeroize, Zeroizing};
 use super::Strength;
 use crate::ppp::crypto::{LmHash, NT_RESPONSE, NtHash, SHORT_CHALLENGE};
 
-/// Which end of the authentication we were: the keys for one end's sending are the other's for receiving.
+/// Our role in the authentication. One end's send keys are the other end's receive keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// We proved ourselves (the RFC's peer).
+    /// We were authenticated (the RFC's peer).
     Client,
-    /// We asked for the proof (the RFC's authenticator).
+    /// We authenticated the peer (the RFC's authenticator).
     Server,
 }
 
-/// The start keys of a session, both directions, wiped on drop.
+/// The start keys of both directions, zeroed on drop.
 #[derive(Clone)]
 pub struct Keys {
     pub(super) send: StartKey,
     pub(super) receive: StartKey,
 }
 
-/// One direction: 16 bytes for 128-bit sessions, 8 for the two short ones.
+/// The keys of one direction: 16 bytes for 128-bit encryption, 8 for the two shorter strengths.
 #[derive(Clone)]
 pub(super) struct StartKey {
     long: Zeroizing<[u8; 16]>,
@@ -30,7 +30,7 @@ pub(super) struct StartKey {
 }
 
 impl Keys {
-    /// After MS-CHAPv2 (RFC 3079 §3).
+    /// Derives the keys after MS-CHAPv2 (RFC 3079 §3).
     #[must_use]
     pub fn from_ms_chap_v2(end: End, hash: &NtHash, nt_response: &[u8; NT_RESPONSE]) -> Self {
         let master = master_key(&hash.hashed(), nt_response);
@@ -42,7 +42,8 @@ impl Keys {
         }
     }
 
-    /// After MS-CHAPv1 (RFC 3079 §2). Both directions share one key. Short keys need the LAN Manager hash.
+    /// Derives the keys after MS-CHAPv1 (RFC 3079 §2). Both directions share one key. Short keys need the LAN
+    /// Manager hash.
     #[must_use]
     pub fn from_ms_chap_v1(hash: &NtHash, lm: Option<&LmHash>, challenge: &[u8; SHORT_CHALLENGE]) -> Self {
         let hash_hash = hash.hashed();
@@ -50,18 +51,18 @@ impl Keys {
         sha.update(*hash_hash);
         sha.update(*hash_hash);
         sha.update(challenge);
-        let start = StartKey { long: cut(sha), short: lm.map(|lm| prefix(lm.expose())) };
+        let start = StartKey { long: truncate_digest(sha), short: lm.map(|lm| prefix(lm.expose())) };
         Self { send: start.clone(), receive: start }
     }
 
-    /// Whether keys of this strength exist. Only after MS-CHAPv1 with a password that has no LAN Manager hash
-    /// (longer than 14 characters, or not ASCII) do the short ones not.
+    /// Returns whether there are keys of this strength. The short ones are missing only after MS-CHAPv1 with
+    /// a password that has no LAN Manager hash (longer than 14 characters, or not ASCII).
     #[must_use]
     pub fn supports(&self, strength: Strength) -> bool {
         self.send.bytes(strength).is_some()
     }
 
-    /// [`Strength::bit`]s of all that [`Self::supports`] allows, to be offered in CCP.
+    /// Returns the [`Strength::bit`]s of all supported strengths, for CCP.
     #[must_use]
     pub fn supported_bits(&self) -> u32 {
         Strength::ALL.into_iter().filter(|one| self.supports(*one)).fold(0, |bits, one| bits | one.bit())
@@ -69,14 +70,15 @@ impl Keys {
 }
 
 impl StartKey {
-    /// `GetAsymmetricStartKey` (RFC 3079 §3.4): short keys are the long one cut.
+    /// Derives one direction's keys (`GetAsymmetricStartKey`, RFC 3079 §3.4); the short one is a prefix of
+    /// the long one.
     fn asymmetric(master: &[u8; 16], magic: &[u8]) -> Self {
         let mut sha = Sha1::new();
         sha.update(master);
         sha.update([0_u8; 40]);
         sha.update(magic);
         sha.update([0xf2_u8; 40]);
-        let long = cut(sha);
+        let long = truncate_digest(sha);
         let short = Some(prefix(&long));
         Self { long, short }
     }
@@ -89,23 +91,23 @@ impl StartKey {
     }
 }
 
-/// "This is the MPPE Master Key" and its two directions (RFC 3079 §3.4, Magic1 to Magic3).
+/// Magic1 to Magic3 of RFC 3079 §3.4: for the master key and the two directions.
 const MAGIC_MASTER: &[u8] = b"This is the MPPE Master Key";
 const MAGIC_TO_SERVER: &[u8] =
     b"On the client side, this is the send key; on the server side, it is the receive key.";
 const MAGIC_TO_CLIENT: &[u8] =
     b"On the client side, this is the receive key; on the server side, it is the send key.";
 
-/// `GetMasterKey` (RFC 3079 §3.4).
+/// Derives the master key (`GetMasterKey`, RFC 3079 §3.4).
 fn master_key(hash_hash: &[u8; 16], nt_response: &[u8; NT_RESPONSE]) -> Zeroizing<[u8; 16]> {
     let mut sha = Sha1::new();
     sha.update(hash_hash);
     sha.update(nt_response);
     sha.update(MAGIC_MASTER);
-    cut(sha)
+    truncate_digest(sha)
 }
 
-fn cut(sha: Sha1) -> Zeroizing<[u8; 16]> {
+fn truncate_digest(sha: Sha1) -> Zeroizing<[u8; 16]> {
     let mut digest: [u8; 20] = sha.finalize().into();
     let mut key = Zeroizing::new([0; 16]);
     for (slot, byte) in key.iter_mut().zip(digest) {

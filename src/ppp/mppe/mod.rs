@@ -1,8 +1,8 @@
 //! Microsoft Point-to-Point Encryption: keys (RFC 3079) and the data path (RFC 3078).
 //!
-//! [`Keys`] come out of an authentication; [`Sealer`] and [`Opener`] are one direction each of the data path and
-//! allocate nothing. The negotiation (CCP option 18) is [`crate::ppp::ccp`]'s: here are only the bits it exchanges.
-//! Nothing here protects integrity; MPPE has none.
+//! [`Keys`] are derived from an authentication. [`Sealer`] and [`Opener`] each handle one direction of the
+//! data path and allocate nothing. [`crate::ppp::ccp`] does the negotiation (CCP option 18); this module only
+//! defines its bits. MPPE has no integrity protection.
 
 #[doc(hidden)]
 pub mod fuzz;
@@ -20,7 +20,7 @@ pub use keys::{End, Keys};
 pub use opener::{LATE_WINDOW, MppeDrop, Opener};
 pub use sealer::{ResetStyle, SealError, Sealer};
 
-/// Bytes that MPPE puts before the ciphertext: flags and coherency count (RFC 3078 §3).
+/// Length of the MPPE header in bytes: flags and coherency count (RFC 3078 §3).
 pub const HEADER: usize = 2;
 
 /// Bits of the CCP option's four bytes, most significant byte first (RFC 3078 §2).
@@ -37,13 +37,13 @@ pub mod option {
     pub const BITS_128: u32 = 0x0000_0040;
     /// L: 40-bit keys.
     pub const BITS_40: u32 = 0x0000_0020;
-    /// D: obsolete; never offered, ignored when it comes.
+    /// D: obsolete; never offered, ignored on receipt.
     pub const OBSOLETE: u32 = 0x0000_0010;
-    /// C: MPPC compression, which we do not do.
+    /// C: MPPC compression, not supported.
     pub const COMPRESSION: u32 = 0x0000_0001;
 }
 
-/// How long the RC4 session key is. Ordered weakest to strongest.
+/// Length of the RC4 session key. Ordered weakest to strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Strength {
     /// 40 secret bits of 64.
@@ -55,10 +55,10 @@ pub enum Strength {
 }
 
 impl Strength {
-    /// Weakest to strongest.
+    /// All strengths, weakest to strongest.
     pub const ALL: [Self; 3] = [Self::Bits40, Self::Bits56, Self::Bits128];
 
-    /// Its bit in the CCP option.
+    /// Returns its bit in the CCP option.
     #[must_use]
     pub const fn bit(self) -> u32 {
         match self {
@@ -68,7 +68,7 @@ impl Strength {
         }
     }
 
-    /// The number that people use for it.
+    /// Returns the nominal key length in bits.
     #[must_use]
     pub const fn bits(self) -> u16 {
         match self {
@@ -78,13 +78,13 @@ impl Strength {
         }
     }
 
-    /// The inverse of [`Self::bits`].
+    /// Returns the strength with this key length. Inverse of [`Self::bits`].
     #[must_use]
     pub fn from_bits(bits: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|strength| strength.bits() == bits)
     }
 
-    /// The strongest whose bit is set in the CCP option and that lies in `min..=max`.
+    /// Returns the strongest in `min..=max` whose bit of the CCP option is set in `supported`.
     #[must_use]
     pub fn strongest(supported: u32, min: Self, max: Self) -> Option<Self> {
         Self::ALL.into_iter().rev().find(|one| (min..=max).contains(one) && supported & one.bit() != 0)
@@ -100,19 +100,19 @@ impl fmt::Display for Strength {
 /// Whether a link may, must or must not be encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum Demand {
-    /// Never offered, refused when asked for.
+    /// Never offered, refused when requested.
     Off,
     /// Offered; the link comes up without it when the peer refuses.
     #[default]
     Allow,
-    /// No data leaves without it.
+    /// No data is sent unencrypted.
     Require,
 }
 
-/// What a side wants of MPPE.
+/// One end's requirements for MPPE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Policy {
-    /// Whether at all.
+    /// Whether to encrypt.
     pub demand: Demand,
     /// Weakest key accepted.
     pub min: Strength,
@@ -128,20 +128,20 @@ impl Default for Policy {
     }
 }
 
-/// Whether a PPP protocol number is one that MPPE carries: 0x0021 to 0x00fa (RFC 3078 §3). Control protocols
-/// such as LCP, CCP and IPCP always travel outside.
+/// Returns whether MPPE carries this PPP protocol: 0x0021 to 0x00fa (RFC 3078 §3). Control protocols such as
+/// LCP, CCP and IPCP are never encrypted.
 #[must_use]
 pub const fn carries(protocol: u16) -> bool {
     matches!(protocol, 0x0021..=0x00fa)
 }
 
-/// A: the tables were started for this packet.
+/// A bit: the RC4 tables were initialized for this packet.
 const FLUSHED: u8 = 0x80;
-/// D: encrypted.
+/// D bit: the packet is encrypted.
 const ENCRYPTED: u8 = 0x10;
 const COUNT_MASK: u16 = 0x0fff;
 
-/// What the first bytes of a packet say its PPP protocol is, with or without protocol field compression.
+/// Returns the PPP protocol of a packet, with or without protocol field compression.
 fn protocol_of(packet: &[u8]) -> Option<u16> {
     match packet {
         [low, ..] if low & 1 == 1 => Some(u16::from(*low)),

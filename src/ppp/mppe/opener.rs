@@ -1,4 +1,5 @@
-//! The receiving direction (RFC 3078 §3, §7, §8), with the bounds that Linux's ppp_mppe puts on a bad peer.
+//! The receiving direction (RFC 3078 §3, §7, §8), with the limits that Linux's ppp_mppe sets for a
+//! misbehaving peer.
 
 use std::fmt;
 
@@ -8,20 +9,21 @@ use super::{
 
 /// Decrypts packets of one direction.
 ///
-/// Coherency counts are compared modulo 4096. What lies up to [`LATE_WINDOW`] behind the packet opened last is late
-/// and dropped; everything else lies ahead: packets were lost, up to 3583 of them.
+/// Coherency counts are compared modulo 4096. A packet up to [`LATE_WINDOW`] behind the expected count is
+/// late and dropped; any other is ahead: up to 3583 packets were lost.
 pub struct Opener {
     schedule: Schedule,
     stateful: bool,
-    /// Coherency count expected next. While `discarding`, that of the first packet lost.
+    /// Coherency count expected next; while `discarding`, that of the first lost packet.
     expected: u16,
-    /// Stateful mode: RC4's state is lost until a packet with the A bit.
+    /// Stateful mode: the RC4 state is lost until a packet with the A bit arrives.
     discarding: bool,
     style: Option<ResetStyle>,
     offences: u32,
 }
 
-/// How far behind a packet may be and count as late. More than any reordering below us lets through.
+/// Maximum distance behind the expected count of a late packet. Larger than any reordering that the GRE flow
+/// lets through.
 pub const LATE_WINDOW: u16 = 512;
 
 /// Why a packet was not opened.
@@ -29,53 +31,57 @@ pub const LATE_WINDOW: u16 = 512;
 pub enum MppeDrop {
     /// Shorter than the header and one byte.
     Short,
-    /// The D bit is clear: sent as if it were not encrypted.
+    /// The D bit is clear: marked as not encrypted.
     NotEncrypted,
     /// Stateless mode, and the A bit is clear.
     NotFlushed,
-    /// Coherency count of the packet opened last.
+    /// The coherency count of the last packet opened.
     Duplicate,
-    /// Coherency count of an earlier packet, whose key is gone.
+    /// The coherency count of an earlier packet, whose key is gone.
     Late,
-    /// Stateful mode: packets were lost; everything until the peer's answer to our Reset-Request is discarded.
+    /// Stateful mode: packets were lost; discarded until the peer answers our Reset-Request.
     AwaitingReset,
-    /// What came out is no packet that MPPE carries: other keys, or damage.
+    /// The decrypted bytes are no packet that MPPE carries: the keys differ, or the packet is damaged.
     Garbage,
-    /// Not looked at: too much was wrong before ([`Opener::is_hopeless`]).
+    /// Not decrypted, because of too many errors before ([`Opener::is_hopeless`]).
     Hopeless,
 }
 
-/// Above this the two ends do not share a key, or the peer does not speak MPPE (SANITY_MAX in Linux).
-const HOPELESS: u32 = 1600;
-/// Stateless mode: a jump over more packets than this must lead to an IP packet; over fewer, to any that MPPE carries.
+/// Error score at which we assume that the two ends share no key, or the peer does not implement MPPE
+/// (SANITY_MAX in Linux).
+const MAX_OFFENCES: u32 = 1600;
+/// Stateless mode: after a gap of more packets than this, the next one must decrypt to an IP packet; after a
+/// shorter one, to any protocol that MPPE carries.
 const SHORT_JUMP: u16 = 256;
-/// How many key changes more than the count tells are tried in stateful mode: a peer that changes its key for each
-/// Reset-Request has done so for packets that never arrived.
+/// Stateful mode: key changes to try beyond those that the count implies. A peer that changes its key for
+/// each Reset-Request may have done so for packets that were lost.
 const UNSEEN_RESETS: u16 = 16;
 
 impl Opener {
-    /// `None` when the keys have none of this strength ([`Keys::supports`]).
+    /// Creates an opener; `None` if there is no key of this strength ([`Keys::supports`]).
     #[must_use]
     pub fn new(keys: &Keys, strength: Strength, stateful: bool) -> Option<Self> {
         let schedule = Schedule::new(&keys.receive, strength)?;
         Some(Self { schedule, stateful, expected: 0, discarding: false, style: None, offences: 0 })
     }
 
-    /// Decrypts in place what follows PPP protocol 00FD; gives the PPP protocol field (one or two bytes, as the
-    /// peer sent it) and the payload.
+    /// Decrypts in place what follows PPP protocol 00FD; returns the PPP protocol field (one or two bytes, as
+    /// sent by the peer) and the payload.
     ///
     /// # Errors
-    /// [`MppeDrop`]; the packet's bytes are then of no use.
+    /// Returns the reason if the packet is dropped; its bytes are then unspecified.
     pub fn open<'a>(&mut self, packet: &'a mut [u8]) -> Result<&'a mut [u8], MppeDrop> {
         if self.is_hopeless() {
-            // A jump costs up to 3583 key changes; no one gets those for ever.
+            // A gap costs up to 3583 key changes; a peer must not cause them without end.
             return Err(MppeDrop::Hopeless);
         }
         let (header, body) = packet.split_first_chunk_mut::<HEADER>().ok_or(MppeDrop::Short)?;
         let result = self.decide(*header, body);
         self.offences = match result {
-            // A wrong key makes one packet in 60 pass, which must not wash the others off.
-            Ok(()) if plausible::likely(body) || plausible::whole(body) => self.offences / 2,
+            // With a wrong key one packet in 60 passes; those must not lower the score.
+            Ok(()) if plausible::plausible_protocol(body) || plausible::plausible_ip(body) => {
+                self.offences / 2
+            }
             Ok(()) => self.offences,
             Err(MppeDrop::NotEncrypted | MppeDrop::NotFlushed | MppeDrop::Garbage) => {
                 self.offences.saturating_add(100)
@@ -86,25 +92,24 @@ impl Opener {
         result.map(|()| body)
     }
 
-    /// Whether a CCP Reset-Request is due: true from a loss in stateful mode until the stream is whole again. The
-    /// caller repeats the request, not more than once a second.
+    /// Returns whether a CCP Reset-Request is due: true from a loss in stateful mode until the stream is
+    /// resynchronized. The caller repeats the request, at most once a second.
     #[must_use]
     pub fn needs_reset(&self) -> bool {
         self.discarding
     }
 
-    /// The peer's CCP Reset-Ack. It carries nothing that MPPE needs: the next packet with the A bit is what makes
-    /// the stream whole, and it may arrive before or after this (RFC 3078 §8.2).
+    /// Handles the peer's CCP Reset-Ack. MPPE needs nothing from it: the next packet with the A bit
+    /// resynchronizes the stream, and it may arrive before or after the Reset-Ack (RFC 3078 §8.2).
     pub fn handle_reset_ack(&mut self) {}
 
-    /// Whether so much was wrong that the link should end. Nothing is opened any more.
+    /// Returns whether there were so many errors that the link should end. No more packets are opened.
     #[must_use]
     pub fn is_hopeless(&self) -> bool {
-        self.offences >= HOPELESS
+        self.offences >= MAX_OFFENCES
     }
 
-    /// What the peer was seen to do to its key after a Reset-Request; to be given to its counterpart's
-    /// [`super::Sealer::set_reset_style`].
+    /// Returns the peer's style, if seen yet, for [`super::Sealer::set_reset_style`].
     #[must_use]
     pub fn reset_style(&self) -> Option<ResetStyle> {
         self.style
@@ -139,30 +144,30 @@ impl Opener {
         Ok(())
     }
 
-    /// RFC 3078 §8.1: one key change for each packet, lost ones included. A jump that leads to garbage is taken
-    /// back, so that one forged header does not end the stream.
+    /// Decrypts in stateless mode (RFC 3078 §8.1): one key change for each packet, including lost ones. A gap
+    /// that leads to garbage is undone, so that one forged header does not end the stream.
     fn open_stateless(&mut self, ahead: u16, body: &mut [u8]) -> Result<(), MppeDrop> {
         let before = (ahead > 0).then(|| self.schedule.snapshot());
         self.schedule.rekey_times(ahead + 1);
         self.schedule.apply(body);
         let Some(before) = before else {
-            return if plausible::carried(body) { Ok(()) } else { self.garbage_in_sequence() };
+            return if plausible::plausible_in_sequence(body) { Ok(()) } else { self.garbage_in_sequence() };
         };
-        if plausible::whole(body) || (ahead <= SHORT_JUMP && plausible::likely(body)) {
+        if plausible::plausible_ip(body) || (ahead <= SHORT_JUMP && plausible::plausible_protocol(body)) {
             return Ok(());
         }
         self.schedule.restore(&before);
         Err(MppeDrop::Garbage)
     }
 
-    /// Stateless: the packet's turn is over even though nothing came of it.
+    /// Advances the expected count past a packet that decrypted to garbage.
     fn garbage_in_sequence(&mut self) -> Result<(), MppeDrop> {
         self.expected = (self.expected + 1) & COUNT_MASK;
         Err(MppeDrop::Garbage)
     }
 
-    /// RFC 3078 §8.2, no A bit: good only as the very next packet of an unbroken stream. A flag packet changes the
-    /// key even so: not every implementation sets the bit on it.
+    /// Decrypts in stateful mode without the A bit (RFC 3078 §8.2): only the next packet of an unbroken
+    /// stream. A flag packet still changes the key: not every implementation sets the A bit on it.
     fn open_continued(&mut self, count: u16, ahead: u16, body: &mut [u8]) -> Result<(), MppeDrop> {
         if self.discarding || ahead > 0 {
             self.discarding = true;
@@ -170,7 +175,7 @@ impl Opener {
         }
         self.schedule.rekey_times(flag_packets(self.expected, count));
         self.schedule.apply(body);
-        if plausible::carried(body) {
+        if plausible::plausible_in_sequence(body) {
             return Ok(());
         }
         self.discarding = true;
@@ -178,8 +183,8 @@ impl Opener {
         Err(MppeDrop::Garbage)
     }
 
-    /// RFC 3078 §8.2, A bit: whatever was lost, the stream is whole again. What happened to the key depends on the
-    /// implementation, so the packet itself is asked.
+    /// Decrypts in stateful mode with the A bit (RFC 3078 §8.2), which resynchronizes the stream after any
+    /// loss. Implementations change the key differently; trial decryption finds the number of changes.
     fn open_flushed(&mut self, count: u16, body: &mut [u8]) -> Result<(), MppeDrop> {
         let before = self.schedule.snapshot();
         self.schedule.rekey_times(flag_packets(self.expected, count));
@@ -191,12 +196,13 @@ impl Opener {
             ResetStyle::NewKey | ResetStyle::SameKey => 0,
         };
         let unbroken = count == self.expected && !self.discarding;
-        let found = self.first_that(&base, preferred, plausible::whole_start, body).or_else(|| {
-            self.schedule.restore(&base);
-            self.schedule.rekey_times(preferred);
-            let start: [u8; plausible::START] = self.schedule.preview(body);
-            (unbroken && plausible::carried(&start)).then_some(preferred)
-        });
+        let found =
+            self.find_key_changes(&base, preferred, plausible::plausible_ip_start, body).or_else(|| {
+                self.schedule.restore(&base);
+                self.schedule.rekey_times(preferred);
+                let start: [u8; plausible::START] = self.schedule.preview(body);
+                (unbroken && plausible::plausible_in_sequence(&start)).then_some(preferred)
+            });
         let Some(changes) = found else {
             self.schedule.restore(&before);
             self.discarding = true;
@@ -216,8 +222,9 @@ impl Opener {
         Ok(())
     }
 
-    /// The number of key changes after `base`, the preferred first, under which the packet's start is accepted.
-    fn first_that(
+    /// Returns the number of key changes after `base`, `preferred` first, for which `accept` accepts the
+    /// packet's start.
+    fn find_key_changes(
         &mut self,
         base: &[u8; 16],
         preferred: u16,
@@ -281,7 +288,7 @@ impl fmt::Display for MppeDrop {
 
 impl std::error::Error for MppeDrop {}
 
-/// How many flag packets (low byte FF) lie in `from..=to`, counted modulo 4096 (RFC 3078 §7.2).
+/// Returns the number of flag packets (low byte FF) in `from..=to`, counted modulo 4096 (RFC 3078 §7.2).
 fn flag_packets(from: u16, to: u16) -> u16 {
     (((to + 1) >> 8).wrapping_sub(from >> 8)) & 0x0f
 }

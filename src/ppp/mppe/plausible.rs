@@ -1,38 +1,40 @@
-//! Whether decrypted bytes look like a packet. MPPE has no integrity check; this is what tells a right key from a
-//! wrong one when the stream has to be found again.
+//! Checks whether decrypted bytes look like a packet. MPPE has no integrity check; these heuristics tell a
+//! correct key from a wrong one when the stream is resynchronized.
 
 use super::carries;
 
-/// How many bytes of a packet the checks look at.
+/// Leading bytes of a packet that the checks read.
 pub(super) const START: usize = 12;
 
-/// In sequence, where the key is known to be right: a protocol that MPPE carries (IP, IPX or compressed TCP when its
-/// field is compressed to one byte), or one of the control protocols that some peers encrypt although RFC 3078 §3
-/// tells them not to. One in 60 random packets.
-pub(super) fn carried(packet: &[u8]) -> bool {
+/// Returns whether a packet in sequence, where the key is assumed correct, is plausible: a protocol that MPPE
+/// carries (IP, IPX or compressed TCP if its field is compressed to one byte), or a control protocol that
+/// some peers encrypt against RFC 3078 §3. One in 60 random packets passes.
+pub(super) fn plausible_in_sequence(packet: &[u8]) -> bool {
     match packet {
         [low, ..] if low & 1 == 1 => matches!(low, 0x21 | 0x2b | 0x2d | 0x2f | 0x57),
         [0xc0, 0x21 | 0x23 | 0x25, ..] | [0xc2, 0x23, ..] | [0x80, 0x21 | 0x57 | 0xfd, ..] => true,
-        _ => likely(packet),
+        _ => plausible_protocol(packet),
     }
 }
 
-/// Two bytes of protocol field naming a protocol that MPPE carries: one in 600 random packets.
-pub(super) fn likely(packet: &[u8]) -> bool {
+/// Returns whether a two-byte protocol field names a protocol that MPPE carries: one in 600 random packets
+/// passes.
+pub(super) fn plausible_protocol(packet: &[u8]) -> bool {
     matches!(packet, [0, low, ..] if low & 1 == 1 && carries(u16::from(*low)))
 }
 
-/// An IPv4 or IPv6 packet whose header agrees with its length: one in a million random packets, or less.
-pub(super) fn whole(packet: &[u8]) -> bool {
+/// Returns whether this is an IPv4 or IPv6 packet whose header agrees with its length: at most one in a
+/// million random packets passes.
+pub(super) fn plausible_ip(packet: &[u8]) -> bool {
     let mut start = [0; START];
     for (slot, byte) in start.iter_mut().zip(packet) {
         *slot = *byte;
     }
-    whole_start(&start, packet.len())
+    plausible_ip_start(&start, packet.len())
 }
 
-/// [`whole`], given the start of the packet and the length of all of it.
-pub(super) fn whole_start(start: &[u8; START], length: usize) -> bool {
+/// Like [`plausible_ip`], from the start of the packet and its total length.
+pub(super) fn plausible_ip_start(start: &[u8; START], length: usize) -> bool {
     match start {
         [0, 0x21, ip @ ..] => ip_v4(ip, length.saturating_sub(2)),
         [0x21, ip @ ..] => ip_v4(ip, length.saturating_sub(1)),
@@ -59,35 +61,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_must_agree_with_the_length() {
+    fn ip_header_must_agree_with_the_length() {
         let mut packet = [0_u8; 42];
         packet[..6].copy_from_slice(&[0, 0x21, 0x45, 0, 0, 40]);
-        assert!(whole(&packet));
-        assert!(whole(&packet[1..]));
-        assert!(!whole(&packet[..41]));
+        assert!(plausible_ip(&packet));
+        assert!(plausible_ip(&packet[1..]));
+        assert!(!plausible_ip(&packet[..41]));
         packet[2] = 0x44;
-        assert!(!whole(&packet));
+        assert!(!plausible_ip(&packet));
 
         let mut packet = [0_u8; 42];
         packet[..8].copy_from_slice(&[0, 0x57, 0x60, 0, 0, 0, 0, 0]);
-        assert!(whole(&packet));
+        assert!(plausible_ip(&packet));
         packet[7] = 1;
-        assert!(!whole(&packet));
-        assert!(!whole(&[]));
+        assert!(!plausible_ip(&packet));
+        assert!(!plausible_ip(&[]));
     }
 
     #[test]
-    fn protocols_of_the_control_plane_are_accepted_in_sequence_only() {
-        assert!(carried(&[0xc0, 0x21, 9]));
-        assert!(!likely(&[0xc0, 0x21, 9]));
-        assert!(carried(&[0x21, 9]) && !likely(&[0x21, 9]));
-        assert!(carried(&[0, 0x2d]) && likely(&[0, 0x2d]));
+    fn control_protocols_are_accepted_only_in_sequence() {
+        assert!(plausible_in_sequence(&[0xc0, 0x21, 9]));
+        assert!(!plausible_protocol(&[0xc0, 0x21, 9]));
+        assert!(plausible_in_sequence(&[0x21, 9]) && !plausible_protocol(&[0x21, 9]));
+        assert!(plausible_in_sequence(&[0, 0x2d]) && plausible_protocol(&[0, 0x2d]));
         assert!(
-            !carried(&[0, 0x1f])
-                && !carried(&[0, 0xfd])
-                && !carried(&[0xfd])
-                && !carried(&[0])
-                && !carried(&[])
+            !plausible_in_sequence(&[0, 0x1f])
+                && !plausible_in_sequence(&[0, 0xfd])
+                && !plausible_in_sequence(&[0xfd])
+                && !plausible_in_sequence(&[0])
+                && !plausible_in_sequence(&[])
         );
     }
 }

@@ -6,12 +6,12 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{Strength, keys::StartKey};
 
-/// The longest thing hashed: two keys of 16 bytes and two pads of 40.
+/// Maximum length of the hash input: two keys of 16 bytes and two pads of 40.
 const HASHED: usize = 16 + 40 + 16 + 40;
 
-/// Everything that a key change needs, and the cipher in its present state.
+/// The input of a key change, and the current cipher state.
 pub(super) struct Schedule {
-    /// start key ‖ 40 × 00 ‖ session key ‖ 40 × F2, ready to be hashed: a key change rewrites its middle only.
+    /// Hash input: start key ‖ 40 × 00 ‖ session key ‖ 40 × F2. A key change rewrites only the session key.
     hashed: Zeroizing<[u8; HASHED]>,
     key_len: usize,
     strength: Strength,
@@ -19,7 +19,8 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Initial session key and tables: no self-encryption yet (RFC 3079 §3.5).
+    /// Derives the initial session key and RC4 tables, without the self-encryption of later keys (RFC 3079
+    /// §3.5).
     pub(super) fn new(start: &StartKey, strength: Strength) -> Option<Self> {
         let start = start.bytes(strength)?;
         let key_len = start.len();
@@ -35,12 +36,12 @@ impl Schedule {
         Some(schedule)
     }
 
-    /// Changes the session key and starts RC4 with it (RFC 3078 §7.3).
+    /// Changes the session key and initializes RC4 with it (RFC 3078 §7.3).
     pub(super) fn rekey(&mut self) {
         self.rekey_times(1);
     }
 
-    /// [`Self::rekey`] so many times over; only the last key's tables are made.
+    /// Changes the session key `times` times; initializes RC4 only with the last key.
     pub(super) fn rekey_times(&mut self, times: u16) {
         for _ in 0..times {
             let mut key = self.next_key();
@@ -58,9 +59,9 @@ impl Schedule {
         }
     }
 
-    /// Starts RC4 again with the present session key.
+    /// Reinitializes RC4 with the current session key.
     pub(super) fn reinitialize(&mut self) {
-        // RC4 takes any key of 1 to 256 bytes; these are 8 or 16.
+        // Always succeeds: RC4 takes 1 to 256 bytes; these keys have 8 or 16.
         if let Ok(rc4) = Rc4::new_from_slice(self.session_key()) {
             self.rc4 = rc4;
         }
@@ -71,13 +72,13 @@ impl Schedule {
         self.rc4.apply_keystream(buffer);
     }
 
-    /// Runs RC4 from `from` to `to`; `false`, with nothing done, when their lengths differ.
+    /// Runs RC4 from `from` to `to`; returns `false`, with no effect, if their lengths differ.
     pub(super) fn apply_to(&mut self, from: &[u8], to: &mut [u8]) -> bool {
         InOutBuf::new(from, to).map(|buffers| self.rc4.apply_keystream_inout(buffers)).is_ok()
     }
 
-    /// What the session key would make of the start of `sealed`, were it the first that it is used for. Neither
-    /// the key nor the cipher's state changes.
+    /// Decrypts the start of `sealed` with a freshly initialized cipher. Changes neither the session key nor
+    /// the cipher state.
     pub(super) fn preview<const N: usize>(&self, sealed: &[u8]) -> [u8; N] {
         let mut start = [0; N];
         for (slot, byte) in start.iter_mut().zip(sealed) {
@@ -89,12 +90,12 @@ impl Schedule {
         start
     }
 
-    /// The session key in force.
+    /// Returns the current session key.
     pub(super) fn session_key(&self) -> &[u8] {
         self.hashed.get(self.key_len + 40..).and_then(|rest| rest.get(..self.key_len)).unwrap_or_default()
     }
 
-    /// The session key, to be given to [`Self::restore`].
+    /// Returns a copy of the session key for [`Self::restore`].
     pub(super) fn snapshot(&self) -> Zeroizing<[u8; 16]> {
         let mut key = Zeroizing::new([0; 16]);
         for (slot, byte) in key.iter_mut().zip(self.session_key()) {
@@ -103,14 +104,14 @@ impl Schedule {
         key
     }
 
-    /// Puts an earlier session key back. RC4's tables stay what they are: the next use must start them.
+    /// Restores an earlier session key. The next use must reinitialize the RC4 tables.
     pub(super) fn restore(&mut self, key: &[u8; 16]) {
         for (slot, byte) in self.hashed.iter_mut().skip(self.key_len + 40).take(self.key_len).zip(key) {
             *slot = *byte;
         }
     }
 
-    /// SHA-1 over start and session key, before it is cut and salted.
+    /// Hashes start and session key with SHA-1; the result is not yet cut to the key length or salted.
     fn next_key(&self) -> Zeroizing<[u8; 16]> {
         let used = self.hashed.get(..2 * self.key_len + 80).unwrap_or_default();
         let mut digest: [u8; 20] = Sha1::digest(used).into();
@@ -122,7 +123,7 @@ impl Schedule {
         key
     }
 
-    /// Salts a short key (RFC 3079 §3.1: 40 bit D1 26 9E, §3.2: 56 bit D1) and keeps it.
+    /// Salts a short key (RFC 3079 §3.1: 40 bit D1 26 9E, §3.2: 56 bit D1) and makes it the session key.
     fn adopt(&mut self, key: &mut [u8; 16]) {
         let salt: &[u8] = match self.strength {
             Strength::Bits40 => &[0xd1, 0x26, 0x9e],

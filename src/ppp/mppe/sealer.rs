@@ -10,44 +10,45 @@ use super::{
 pub struct Sealer {
     schedule: Schedule,
     stateful: bool,
-    /// Coherency count of the packet sealed last; the first is 0.
+    /// Coherency count of the last packet sealed; the first is 0.
     count: u16,
     flush: bool,
     style: ResetStyle,
 }
 
-/// What an implementation does to its key when it starts afresh after a CCP Reset-Request in stateful mode. The
-/// two do not understand each other.
+/// How an implementation treats its key after a CCP Reset-Request in stateful mode. The two styles are
+/// incompatible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ResetStyle {
     /// Changes the key, as Linux does.
     #[default]
     NewKey,
-    /// Starts RC4 again with the same key, as RFC 3078 §3 says and Windows and FreeBSD do.
+    /// Reinitializes RC4 with the same key, as RFC 3078 §3 specifies and Windows and FreeBSD do.
     SameKey,
 }
 
-/// Why a packet was not sealed. Nothing was written that may be sent.
+/// Why a packet was not sealed. The output must not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealError {
-    /// The output is shorter than the packet and [`HEADER`].
+    /// The output is shorter than the packet plus [`HEADER`].
     NoRoom,
     /// MPPE does not carry this protocol (RFC 3078 §3); see [`carries`].
     NotCarried,
 }
 
 impl Sealer {
-    /// `None` when the keys have none of this strength ([`Keys::supports`]).
+    /// Creates a sealer; `None` if there is no key of this strength ([`Keys::supports`]).
     #[must_use]
     pub fn new(keys: &Keys, strength: Strength, stateful: bool) -> Option<Self> {
         let schedule = Schedule::new(&keys.send, strength)?;
         Some(Self { schedule, stateful, count: COUNT_MASK, flush: false, style: ResetStyle::default() })
     }
 
-    /// Encrypts `plain` (PPP protocol field and payload) into `out`, header first; gives the length written.
+    /// Encrypts `plain` (PPP protocol field and payload) into `out`, header first; returns the length
+    /// written.
     ///
     /// # Errors
-    /// [`SealError`]; the state and `out` are then as before.
+    /// Returns the reason if the packet is not sealed; the state and `out` are then unchanged.
     pub fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
         let length = HEADER + plain.len();
         let packet = out.get_mut(..length).ok_or(SealError::NoRoom)?;
@@ -56,11 +57,11 @@ impl Sealer {
         if self.schedule.apply_to(plain, body) { Ok(length) } else { Err(SealError::NoRoom) }
     }
 
-    /// Encrypts a packet of `protocol` into `out`: header, then the protocol field in two bytes and the payload.
-    /// Gives the length written. Reads and writes every byte once.
+    /// Encrypts a packet of `protocol` into `out`: header, then the protocol field in two bytes and the
+    /// payload. Returns the length written. Reads and writes every byte once.
     ///
     /// # Errors
-    /// [`SealError`]; the state and `out` are then as before.
+    /// Returns the reason if the packet is not sealed; the state and `out` are then unchanged.
     pub fn seal_parts(&mut self, protocol: u16, payload: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
         let length = HEADER + 2 + payload.len();
         let packet = out.get_mut(..length).ok_or(SealError::NoRoom)?;
@@ -72,11 +73,11 @@ impl Sealer {
         if self.schedule.apply_to(payload, body) { Ok(length) } else { Err(SealError::NoRoom) }
     }
 
-    /// Encrypts a packet whose first [`HEADER`] bytes are room for the header and whose rest is the PPP protocol
+    /// Encrypts in place a packet that consists of [`HEADER`] bytes reserved for the header, the PPP protocol
     /// field and the payload.
     ///
     /// # Errors
-    /// [`SealError`]; the state and the packet are then as before.
+    /// Returns the reason if the packet is not sealed; the state and the packet are then unchanged.
     pub fn seal_in_place(&mut self, packet: &mut [u8]) -> Result<(), SealError> {
         let (header, body) = packet.split_first_chunk_mut::<HEADER>().ok_or(SealError::NoRoom)?;
         *header = self.next_header(protocol_of(body))?;
@@ -84,18 +85,19 @@ impl Sealer {
         Ok(())
     }
 
-    /// The peer sent a CCP Reset-Request: the next packet starts afresh and says so (RFC 3078 §8.2). Several
-    /// requests before the next packet count as one. Means nothing in stateless mode.
+    /// Handles the peer's CCP Reset-Request: restarts the cipher for the next packet and sets its A bit (RFC
+    /// 3078 §8.2). Several requests before the next packet count as one. Does nothing in stateless mode.
     pub fn handle_reset_request(&mut self) {
         self.flush = self.stateful;
     }
 
-    /// How to start afresh; see [`ResetStyle`]. Best what [`super::Opener::reset_style`] saw the peer do.
+    /// Sets how to restart the cipher; see [`ResetStyle`]. Should be the peer's style
+    /// ([`super::Opener::reset_style`]).
     pub fn set_reset_style(&mut self, style: ResetStyle) {
         self.style = style;
     }
 
-    /// Counts the packet, changes keys when it is time, gives the packet's header.
+    /// Counts the packet, changes the key when due, and returns the packet's header.
     fn next_header(&mut self, protocol: Option<u16>) -> Result<[u8; HEADER], SealError> {
         if !protocol.is_some_and(carries) {
             return Err(SealError::NotCarried);

@@ -1,4 +1,4 @@
-//! The vectors of RFC 3079, and sealer against opener over a bad road.
+//! Test vectors of RFC 3079, and sealer against opener over a lossy path.
 
 use proptest::prelude::*;
 
@@ -45,7 +45,7 @@ fn rfc_3079_section_2_5() {
 }
 
 #[test]
-fn short_keys_after_ms_chap_v1_need_a_lan_manager_hash() {
+fn ms_chap_v1_short_keys_need_a_lan_manager_hash() {
     let keys = Keys::from_ms_chap_v1(&NtHash::of(b"a long password"), None, &[0; 8]);
     assert!(keys.supports(Strength::Bits128) && !keys.supports(Strength::Bits40));
     assert_eq!(keys.supported_bits(), option::BITS_128);
@@ -54,7 +54,7 @@ fn short_keys_after_ms_chap_v1_need_a_lan_manager_hash() {
 }
 
 #[test]
-fn the_strongest_in_range_is_chosen() {
+fn strongest_in_range_is_chosen() {
     let all = option::BITS_40 | option::BITS_56 | option::BITS_128;
     let choose = |bits, min, max| Strength::strongest(bits, min, max);
     assert_eq!(choose(all, Strength::Bits40, Strength::Bits128), Some(Strength::Bits128));
@@ -66,7 +66,7 @@ fn the_strongest_in_range_is_chosen() {
 }
 
 #[test]
-fn the_first_packets_have_the_headers_that_ppp_mppe_sends() {
+fn first_headers_match_linux_ppp_mppe() {
     let (mut sealer, _) = pair(Strength::Bits128, false);
     assert_eq!(seal(&mut sealer, 0)[..2], [0x90, 0x00]);
     assert_eq!(seal(&mut sealer, 1)[..2], [0x90, 0x01]);
@@ -85,7 +85,7 @@ fn the_first_packets_have_the_headers_that_ppp_mppe_sends() {
 }
 
 #[test]
-fn a_clean_road_beyond_the_wrap() {
+fn lossless_stream_survives_count_wraparound() {
     for strength in Strength::ALL {
         for stateful in [false, true] {
             let (mut sealer, mut opener) = pair(strength, stateful);
@@ -98,7 +98,7 @@ fn a_clean_road_beyond_the_wrap() {
 }
 
 #[test]
-fn every_way_to_seal_gives_the_same() {
+fn all_seal_functions_agree() {
     for stateful in [false, true] {
         let (mut one, _) = pair(Strength::Bits56, stateful);
         let (mut two, _) = pair(Strength::Bits56, stateful);
@@ -117,7 +117,7 @@ fn every_way_to_seal_gives_the_same() {
 }
 
 #[test]
-fn what_cannot_be_sealed_changes_nothing() {
+fn rejected_packet_leaves_the_state_unchanged() {
     let (mut sealer, mut opener) = pair(Strength::Bits128, false);
     let mut out = [0xee; 64];
     for protocol in [0xc021_u16, 0x8021, 0x80fd, 0x00fd, 0x001f, 0] {
@@ -134,7 +134,7 @@ fn what_cannot_be_sealed_changes_nothing() {
 }
 
 #[test]
-fn stateless_gaps_up_to_the_window_are_bridged() {
+fn stateless_mode_bridges_gaps_up_to_the_window() {
     for gap in [1, 2, 255, 256, 2048, 4095 - usize::from(LATE_WINDOW)] {
         let (mut sealer, mut opener) = pair(Strength::Bits128, false);
         opener.open(&mut seal(&mut sealer, 0)).unwrap();
@@ -148,7 +148,7 @@ fn stateless_gaps_up_to_the_window_are_bridged() {
 }
 
 #[test]
-fn late_and_duplicate_packets_disturb_nothing() {
+fn late_and_duplicate_packets_are_dropped() {
     for stateful in [false, true] {
         let (mut sealer, mut opener) = pair(Strength::Bits128, stateful);
         let old: Vec<_> = (0..700)
@@ -168,7 +168,7 @@ fn late_and_duplicate_packets_disturb_nothing() {
 }
 
 #[test]
-fn a_forged_jump_does_not_end_a_stateless_stream() {
+fn forged_gap_does_not_end_a_stateless_stream() {
     let (mut sealer, mut opener) = pair(Strength::Bits128, false);
     opener.open(&mut seal(&mut sealer, 0)).unwrap();
     for (n, count) in [(1, 0x9123_u16), (2, 0x97ff), (3, 0x9005)] {
@@ -180,7 +180,7 @@ fn a_forged_jump_does_not_end_a_stateless_stream() {
 }
 
 #[test]
-fn packets_that_break_the_rules_have_names() {
+fn malformed_packets_are_dropped_with_a_reason() {
     let (mut sealer, mut opener) = pair(Strength::Bits128, false);
     assert_eq!(opener.open(&mut []), Err(MppeDrop::Short));
     assert_eq!(opener.open(&mut [0x90]), Err(MppeDrop::Short));
@@ -194,7 +194,7 @@ fn packets_that_break_the_rules_have_names() {
 }
 
 #[test]
-fn a_peer_with_other_keys_is_hopeless_soon() {
+fn peer_with_other_keys_soon_becomes_hopeless() {
     for stateful in [false, true] {
         let (mut sealer, _) = pair(Strength::Bits128, stateful);
         let other = Keys::from_ms_chap_v2(End::Server, &NtHash::of(b"x"), &[1; 24]);
@@ -213,7 +213,7 @@ fn a_peer_with_other_keys_is_hopeless_soon() {
 }
 
 #[test]
-fn a_stateful_loss_is_mended_by_one_reset() {
+fn one_reset_recovers_a_stateful_loss() {
     for style in [ResetStyle::NewKey, ResetStyle::SameKey] {
         for lost in [1_usize, 2, 200, 254, 255, 256, 257, 600, 3000] {
             let (mut sealer, mut opener) = pair(Strength::Bits56, true);
@@ -224,7 +224,7 @@ fn a_stateful_loss_is_mended_by_one_reset() {
             }
             let mut waited = 0;
             while opener.open(&mut seal(&mut sealer, 7)).is_err() {
-                // A flag packet mends it by itself; otherwise we ask.
+                // A flag packet resynchronizes by itself; otherwise a reset is requested.
                 if waited == 3 {
                     assert!(opener.needs_reset());
                     sealer.handle_reset_request();
@@ -242,14 +242,14 @@ fn a_stateful_loss_is_mended_by_one_reset() {
 }
 
 #[test]
-fn the_peers_way_to_reset_is_learnt() {
+fn peer_reset_style_is_detected() {
     for style in [ResetStyle::NewKey, ResetStyle::SameKey] {
         let (mut sealer, mut opener) = pair(Strength::Bits128, true);
         sealer.set_reset_style(style);
         for round in 0..50 {
             seal(&mut sealer, round);
             assert_eq!(opener.open(&mut seal(&mut sealer, round)), Err(MppeDrop::AwaitingReset));
-            // Two answers in a row, the first of which is lost: a changed key is then changed twice.
+            // Two resets in a row, the first packet lost: with `NewKey` the key changes twice.
             sealer.handle_reset_request();
             seal(&mut sealer, round);
             sealer.handle_reset_request();
@@ -264,7 +264,7 @@ fn the_peers_way_to_reset_is_learnt() {
 }
 
 #[test]
-fn a_stateful_stream_goes_on_when_flag_packets_lack_the_bit() {
+fn flag_packets_without_the_a_bit_are_accepted() {
     let (mut sealer, mut opener) = pair(Strength::Bits128, true);
     for n in 0..1000 {
         let mut packet = seal(&mut sealer, n);
@@ -273,7 +273,7 @@ fn a_stateful_stream_goes_on_when_flag_packets_lack_the_bit() {
     }
 }
 
-/// Not a test of speed, but the way to see it: `cargo test --release --lib mppe::tests::speed -- --ignored --nocapture`.
+/// A measurement, not a test: `cargo test --release --lib mppe::tests::speed -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn speed() {
@@ -304,7 +304,7 @@ enum Fate {
     Arrives,
     Lost,
     Twice,
-    /// Arrives after so many others.
+    /// Arrives after this many other packets.
     Delayed(usize),
 }
 
@@ -318,8 +318,8 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
     proptest::collection::vec(fate, 1..700)
 }
 
-/// Sends one packet for each fate; gives back which were opened. What is opened must be what was sent, and, once
-/// the road is clean again, everything must be.
+/// Sends one packet for each fate. Every opened packet must equal the sent one and, soon after the last loss,
+/// every packet must be opened.
 fn travel(strength: Strength, stateful: bool, style: ResetStyle, fates: &[Fate]) {
     let (mut sealer, mut opener) = pair(strength, stateful);
     sealer.set_reset_style(style);
@@ -361,18 +361,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn stateless_over_a_bad_road(fates in fates(), strength in 0..3_usize) {
+    fn stateless_stream_survives_loss_and_reordering(fates in fates(), strength in 0..3_usize) {
         travel(Strength::ALL[strength], false, ResetStyle::NewKey, &fates);
     }
 
     #[test]
-    fn stateful_over_a_bad_road(fates in fates(), strength in 0..3_usize, same: bool) {
+    fn stateful_stream_survives_loss_and_reordering(fates in fates(), strength in 0..3_usize, same: bool) {
         let style = if same { ResetStyle::SameKey } else { ResetStyle::NewKey };
         travel(Strength::ALL[strength], true, style, &fates);
     }
 
     #[test]
-    fn any_bytes_are_survived(
+    fn opener_accepts_arbitrary_bytes(
         packets in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 0..20),
         stateful: bool,
     ) {
@@ -382,9 +382,9 @@ proptest! {
         }
     }
 
-    /// No run of eight bytes of the packet is to be found in what goes out.
+    /// No eight consecutive bytes of the packet appear unencrypted at their place in the output.
     #[test]
-    fn nothing_leaves_in_clear(payload in proptest::collection::vec(any::<u8>(), 16..200), stateful: bool, skip in 0..300_usize) {
+    fn sealed_packet_contains_no_plaintext(payload in proptest::collection::vec(any::<u8>(), 16..200), stateful: bool, skip in 0..300_usize) {
         let (mut sealer, _) = pair(Strength::Bits128, stateful);
         for n in 0..skip {
             seal(&mut sealer, n);
@@ -406,7 +406,7 @@ fn pair(strength: Strength, stateful: bool) -> (Sealer, Opener) {
     (Sealer::new(&client, strength, stateful).unwrap(), Opener::new(&server, strength, stateful).unwrap())
 }
 
-/// Packet number `n`: IPv4 in the PPP protocol field's two bytes, with `n` in it.
+/// Returns packet number `n`: an IPv4 packet that contains `n`, behind a two-byte PPP protocol field.
 fn plain(n: usize) -> Vec<u8> {
     let mut packet = ip_packet(40 + n % 50);
     packet[22..26].copy_from_slice(&u32::try_from(n).unwrap().to_be_bytes());

@@ -1,8 +1,8 @@
 //! PPP on the wire: protocol numbers, the frame header, control packets and their options.
 //!
 //! Owns the codecs of RFC 1661 §2 (frame), §5 (packet) and §6 (option list), and the header compressions of
-//! §6.5 and §6.6. Does not own what an option means (each protocol's own module) nor HDLC framing. Decoders
-//! borrow from the input, never allocate, and never accept a length that points outside of it.
+//! §6.5 and §6.6. Does not own the meaning of an option (each protocol's own module) or HDLC framing.
+//! Decoders borrow from the input, never allocate, and never accept a length that points outside it.
 
 mod options;
 mod packet;
@@ -53,12 +53,12 @@ pub enum FrameError {
 
 /// Splits a frame into its protocol number and its information field.
 ///
-/// The address and control bytes may be there or not, and the protocol field may be compressed, whatever was
-/// negotiated: the two forms cannot be confused (RFC 1661 §6.5, §6.6).
+/// The address and control bytes may be present or absent, and the protocol field may be compressed, whatever
+/// was negotiated: the forms cannot be confused (RFC 1661 §6.5, §6.6).
 ///
 /// # Errors
 ///
-/// [`FrameError`] when the protocol field is missing, cut or impossible.
+/// Returns [`FrameError`] if the protocol field is missing, truncated or invalid.
 pub fn split(frame: &mut [u8]) -> Result<(u16, &mut [u8]), FrameError> {
     if frame.starts_with(&ADDRESS_CONTROL) {
         split_protocol(frame.get_mut(2..).ok_or(FrameError::Short)?)
@@ -67,11 +67,11 @@ pub fn split(frame: &mut [u8]) -> Result<(u16, &mut [u8]), FrameError> {
     }
 }
 
-/// Splits a protocol field of one or two bytes from what follows it (RFC 1661 §2 and §6.5).
+/// Splits a protocol field of one or two bytes from the bytes after it (RFC 1661 §2 and §6.5).
 ///
 /// # Errors
 ///
-/// [`FrameError`] when the protocol field is missing, cut or impossible.
+/// Returns [`FrameError`] if the protocol field is missing, truncated or invalid.
 pub fn split_protocol(bytes: &mut [u8]) -> Result<(u16, &mut [u8]), FrameError> {
     let (number, length) = match *bytes {
         [first, ..] if first & 1 == 1 => (u16::from(first), 1),
@@ -82,14 +82,14 @@ pub fn split_protocol(bytes: &mut [u8]) -> Result<(u16, &mut [u8]), FrameError> 
     Ok((number, bytes.get_mut(length..).ok_or(FrameError::Short)?))
 }
 
-/// Whether a protocol number is one of a control protocol: NCPs from 8000, LCP and authentication from C000
-/// (RFC 1661 §2).
+/// Returns whether a protocol number belongs to a control protocol: NCPs from 0x8000, LCP and authentication
+/// from 0xC000 (RFC 1661 §2).
 #[must_use]
 pub const fn is_control(number: u16) -> bool {
     number >= 0x8000
 }
 
-/// How the header of frames that we send may be shortened; both need the peer's consent.
+/// Header compressions of frames that we send; both need the peer's consent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameHeader {
     /// Leave out the address and control bytes (RFC 1661 §6.6).
@@ -121,7 +121,7 @@ impl FrameHeader {
     }
 }
 
-/// A whole control frame: full header and packet, uncompressed, as every peer reads it.
+/// Builds a control frame: full header and packet, uncompressed, which every peer can read.
 #[must_use]
 pub fn control_frame(protocol: u16, packet: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(FRAME_HEADER_MAX + packet.len());

@@ -8,25 +8,25 @@ const DATA_MAX: usize = 253;
 pub struct RawOption<'a> {
     /// The option's type number; its meaning depends on the protocol.
     pub kind: u8,
-    /// What follows type and length.
+    /// The bytes after type and length.
     pub data: &'a [u8],
 }
 
 impl RawOption<'_> {
-    /// The data as an array, or `None` if it has another length.
+    /// Returns the data as an array, or `None` if it has another length.
     #[must_use]
     pub fn array<const N: usize>(&self) -> Option<[u8; N]> {
         self.data.try_into().ok()
     }
 }
 
-/// A whole option list that has been checked: every length is at least two and stays inside.
+/// A validated option list: every length is at least two and stays inside the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options<'a>(&'a [u8]);
 
 impl<'a> Options<'a> {
-    /// Checks a list. `None` when an option is shorter than its own header or reaches beyond the end; such a packet
-    /// is discarded whole (RFC 1661 §6).
+    /// Validates a list. Returns `None` if an option is shorter than its own header or extends beyond the
+    /// end; the whole packet must then be discarded (RFC 1661 §6).
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut rest = bytes;
@@ -36,25 +36,25 @@ impl<'a> Options<'a> {
         Some(Self(bytes))
     }
 
-    /// The options in order.
+    /// Returns the options in order.
     #[must_use]
     pub fn iter(&self) -> OptionIter<'a> {
         OptionIter(self.0)
     }
 
-    /// The first option of this type.
+    /// Returns the first option of this type.
     #[must_use]
     pub fn find(&self, kind: u8) -> Option<RawOption<'a>> {
         self.iter().find(|option| option.kind == kind)
     }
 
-    /// Whether there is no option at all.
+    /// Returns whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The list as it was on the wire.
+    /// Returns the list as it was on the wire.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {
         self.0
@@ -69,7 +69,7 @@ impl<'a> IntoIterator for Options<'a> {
     }
 }
 
-/// Walks an option list.
+/// Iterator over an option list.
 #[derive(Clone, Debug)]
 pub struct OptionIter<'a>(&'a [u8]);
 
@@ -82,7 +82,7 @@ impl<'a> Iterator for OptionIter<'a> {
     }
 }
 
-/// Appends one option to a list. Data longer than 253 bytes does not fit an option and is cut.
+/// Appends one option to a list. Data longer than 253 bytes does not fit in an option and is cut.
 pub fn push(out: &mut Vec<u8>, kind: u8, data: &[u8]) {
     let data = data.get(..DATA_MAX).unwrap_or(data);
     out.push(kind);

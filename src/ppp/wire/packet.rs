@@ -1,4 +1,4 @@
-//! The packet that all control protocols share: code, identifier, length, data (RFC 1661 §5).
+//! The packet format of all control protocols: code, identifier, length, data (RFC 1661 §5).
 
 /// Length of the packet header in bytes.
 pub const HEADER_LEN: usize = 4;
@@ -40,17 +40,17 @@ pub mod code {
 /// One control packet, borrowed from a frame's information field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// What kind of packet this is, see [`code`].
+    /// Type of the packet, see [`code`].
     pub code: u8,
     /// Matches replies to requests.
     pub id: u8,
-    /// Everything behind the header, padding cut off.
+    /// Everything after the header, without padding.
     pub data: &'a [u8],
 }
 
 impl<'a> Packet<'a> {
-    /// Reads one packet. Bytes beyond the length field are padding (RFC 1661 §5); `None` when the length field is
-    /// smaller than the header or larger than what is there.
+    /// Parses one packet. Bytes beyond the length field are padding (RFC 1661 §5). Returns `None` if the
+    /// length field is smaller than the header or larger than `bytes`.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let [code, id, high, low, rest @ ..] = bytes else { return None };
@@ -59,7 +59,7 @@ impl<'a> Packet<'a> {
         Some(Self { code: *code, id: *id, data })
     }
 
-    /// The packet as bytes. Data beyond what a 16-bit length can say is cut off.
+    /// Returns the packet as bytes. Data that exceeds the 16-bit length is cut off.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         let mut builder = PacketBuilder::new(self.code, self.id);
@@ -81,14 +81,14 @@ impl PacketBuilder {
         Self { bytes: vec![code, id, 0, 0] }
     }
 
-    /// Appends data. What would push the packet beyond 65 535 bytes is left out.
+    /// Appends data. Bytes that exceed a packet length of 65 535 are left out.
     pub fn bytes(&mut self, data: &[u8]) -> &mut Self {
         let room = usize::from(u16::MAX).saturating_sub(self.bytes.len());
         self.bytes.extend_from_slice(data.get(..room).unwrap_or(data));
         self
     }
 
-    /// The finished packet.
+    /// Returns the finished packet.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         let length = u16::try_from(self.bytes.len()).unwrap_or(u16::MAX).to_be_bytes();

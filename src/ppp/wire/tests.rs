@@ -3,7 +3,7 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 
 #[test]
-fn a_frame_with_and_without_each_compression() {
+fn split_reads_each_header_compression() {
     for (frame, number, length) in [
         (&[0xFF, 0x03, 0xC0, 0x21, 9][..], protocol::LCP, 1),
         (&[0xC0, 0x21, 9], protocol::LCP, 1),
@@ -19,7 +19,7 @@ fn a_frame_with_and_without_each_compression() {
 }
 
 #[test]
-fn what_is_no_frame() {
+fn split_rejects_invalid_frames() {
     for (frame, error) in [
         (&[][..], FrameError::Short),
         (&[0xFF, 0x03], FrameError::Short),
@@ -33,7 +33,7 @@ fn what_is_no_frame() {
 }
 
 #[test]
-fn lcp_is_never_compressed() {
+fn lcp_header_is_never_compressed() {
     let mut out = [0; FRAME_HEADER_MAX];
     let header = FrameHeader { acfc: true, pfc: true };
     assert_eq!(header.emit(protocol::LCP, &mut out), Some(4));
@@ -44,13 +44,13 @@ fn lcp_is_never_compressed() {
 }
 
 #[test]
-fn padding_behind_a_packet_is_cut_off() {
+fn packet_padding_is_cut_off() {
     let packet = Packet::parse(&[1, 7, 0, 5, 0xAA, 0, 0, 0]).unwrap();
     assert_eq!(packet, Packet { code: 1, id: 7, data: &[0xAA] });
 }
 
 #[test]
-fn impossible_lengths() {
+fn impossible_lengths_are_rejected() {
     for bytes in [&[][..], &[1, 1, 0], &[1, 1, 0, 3], &[1, 1, 0, 0], &[1, 1, 0, 5], &[1, 1, 0xFF, 0xFF, 1]] {
         assert_eq!(Packet::parse(bytes), None, "{bytes:02x?}");
     }
@@ -60,7 +60,7 @@ fn impossible_lengths() {
 }
 
 #[test]
-fn numbers_of_control_protocols() {
+fn is_control_separates_control_from_data() {
     for number in [protocol::LCP, protocol::CCP, protocol::IPCP, protocol::CHAP] {
         assert!(is_control(number));
     }
@@ -71,14 +71,14 @@ fn numbers_of_control_protocols() {
 
 proptest! {
     #[test]
-    fn a_packet_survives(code: u8, id: u8, data in vec(any::<u8>(), 0..2000)) {
+    fn packet_round_trips(code: u8, id: u8, data in vec(any::<u8>(), 0..2000)) {
         let packet = Packet { code, id, data: &data };
         let bytes = packet.to_vec();
         prop_assert_eq!(Packet::parse(&bytes), Some(packet));
     }
 
     #[test]
-    fn an_option_list_survives(list in vec((any::<u8>(), vec(any::<u8>(), 0..=253)), 0..20)) {
+    fn option_list_round_trips(list in vec((any::<u8>(), vec(any::<u8>(), 0..=253)), 0..20)) {
         let mut bytes = Vec::new();
         for (kind, data) in &list {
             push(&mut bytes, *kind, data);
@@ -89,21 +89,21 @@ proptest! {
     }
 
     #[test]
-    fn a_header_is_read_as_it_was_written(number in any::<u16>(), acfc: bool, pfc: bool, data in vec(any::<u8>(), 0..50)) {
+    fn frame_header_round_trips(number in any::<u16>(), acfc: bool, pfc: bool, data in vec(any::<u8>(), 0..50)) {
         // RFC 1661 §2: the low byte is odd, the high byte even.
         let number = (number | 1) & 0xFEFF;
         let mut frame = vec![0; FRAME_HEADER_MAX];
         let length = FrameHeader { acfc, pfc }.emit(number, &mut frame).unwrap();
         frame.truncate(length);
         frame.extend(&data);
-        // Without FF 03, data that looks like FF 03 would be mistaken; no protocol number begins with FF.
+        // A frame without address and control bytes never starts with FF: no protocol number begins with it.
         let (found, information) = split(&mut frame).unwrap();
         prop_assert_eq!(found, number);
         prop_assert_eq!(information, data);
     }
 
     #[test]
-    fn any_bytes(bytes in vec(any::<u8>(), 0..100)) {
+    fn decoders_accept_arbitrary_bytes(bytes in vec(any::<u8>(), 0..100)) {
         if let Ok((_, information)) = split(&mut bytes.clone()) {
             prop_assert!(information.len() < bytes.len());
         }

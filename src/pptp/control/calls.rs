@@ -2,17 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-/// How many calls one control connection carries, whatever the peer asks for.
+/// Upper limit of calls on one control connection, whatever the peer requests.
 pub(super) const MAX_CALLS: usize = 128;
 
-/// One call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Call {
-    /// Our identifier; meaningless while `Offered`.
+    /// Our call ID; meaningless while `Offered`.
     pub local: u16,
-    /// The peer's identifier, once known.
+    /// The peer's call ID, once known.
     pub peer: Option<u16>,
-    /// Packets that the peer buffers, as far as it has said.
+    /// Packets that the peer buffers; 0 until it has sent the number.
     pub peer_window: u16,
     pub state: CallState,
 }
@@ -25,12 +24,12 @@ pub(super) enum CallState {
     Offered { until: Instant },
     /// GRE may flow.
     Up,
-    /// Client: Call-Clear-Request sent. `announced`: the owner knows already that the call is over.
+    /// Client: Call-Clear-Request sent. `announced`: the end has already been reported to the owner.
     Clearing { until: Instant, announced: bool },
 }
 
 impl Call {
-    /// When something about the call is due.
+    /// Returns when the current state times out; `None` if it does not.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             CallState::WaitReply { until }
@@ -53,7 +52,7 @@ impl Call {
     }
 }
 
-/// The table.
+/// The table of calls.
 #[derive(Debug, Default)]
 pub(super) struct Calls(Vec<Call>);
 
@@ -82,37 +81,37 @@ impl Calls {
         std::mem::take(&mut self.0)
     }
 
-    /// The call with our identifier.
+    /// Returns the call with our call ID, unless it awaits a decision.
     pub fn local(&mut self, id: u16) -> Option<&mut Call> {
         self.0.iter_mut().find(|call| call.local == id && !call.is_offered())
     }
 
-    /// The call that waits for our decision, by the client's identifier.
+    /// Returns the call that awaits our decision, by the client's call ID.
     pub fn offered(&mut self, peer: u16) -> Option<&mut Call> {
         self.0.iter_mut().find(|call| call.peer == Some(peer) && call.is_offered())
     }
 
-    /// Whether the peer has a call with its identifier.
+    /// Returns whether a call has this call ID of the peer.
     pub fn has_peer(&self, peer: u16) -> bool {
         self.0.iter().any(|call| call.peer == Some(peer))
     }
 
-    /// Takes out the call with the peer's identifier.
+    /// Removes and returns the call with the peer's call ID.
     pub fn remove_peer(&mut self, peer: u16) -> Option<Call> {
         let at = self.0.iter().position(|call| call.peer == Some(peer))?;
         Some(self.0.swap_remove(at))
     }
 
-    /// Takes out the call with our identifier.
+    /// Removes and returns the call with our call ID, unless it awaits a decision.
     pub fn remove_local(&mut self, id: u16) -> Option<Call> {
         let at = self.0.iter().position(|call| call.local == id && !call.is_offered())?;
         Some(self.0.swap_remove(at))
     }
 
-    /// Takes out the call that a Call-Disconnect-Notify with this identifier ends.
+    /// Removes and returns the call that a Call-Disconnect-Notify with this call ID ends.
     ///
-    /// The identifier should be the server's. When we asked for the end before we learned it, or when the
-    /// server echoes ours instead, the notification still answers the one call that is being cleared.
+    /// The ID should be the server's. If we requested the end before we learned it, or if the server echoes
+    /// ours instead, the notification still ends the one call that is being cleared.
     pub fn remove_disconnected(&mut self, id: u16) -> Option<Call> {
         if let Some(call) = self.remove_peer(id) {
             return Some(call);

@@ -1,4 +1,4 @@
-//! What a control connection is told from outside: its role, its manners, its calls.
+//! Parameters of a control connection and of its calls.
 
 use std::time::Duration;
 
@@ -7,46 +7,46 @@ use crate::pptp::quirks::Quirks;
 /// The side of the control connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// PPTP network server: opens the control connection and asks for calls. What people call the client.
+    /// PPTP network server: opens the control connection and requests calls. Commonly called the client.
     Pns,
-    /// PPTP access concentrator: answers. What people call the server.
+    /// PPTP access concentrator: answers. Commonly called the server.
     Pac,
 }
 
-/// How one control connection behaves.
+/// Parameters of one control connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlConfig {
-    /// The side.
+    /// Which side this is.
     pub role: Role,
-    /// Host name to give; the first 64 bytes count.
+    /// Host name to send; truncated to 64 bytes.
     pub host_name: String,
-    /// Vendor to give; the first 64 bytes count.
+    /// Vendor to send; truncated to 64 bytes.
     pub vendor: String,
-    /// Firmware revision to give.
+    /// Firmware revision to send.
     pub firmware: u16,
-    /// Maximum channels to give.
+    /// Maximum channels to send.
     pub max_channels: u16,
-    /// Framing capabilities to give: bit 0 asynchronous, bit 1 synchronous.
+    /// Framing capabilities to send: bit 0 asynchronous, bit 1 synchronous.
     pub framing: u32,
-    /// Bearer capabilities to give: bit 0 analog, bit 1 digital.
+    /// Bearer capabilities to send: bit 0 analog, bit 1 digital.
     pub bearer: u32,
-    /// What the server needs to hear.
+    /// Values that the server needs in our messages.
     pub quirks: Quirks,
     /// Longest wait for Start-Control-Connection-Reply (client) or -Request (server).
     pub reply_timeout: Duration,
     /// Longest wait for Outgoing-Call-Reply (client) or for the decision on a call (server).
     pub call_timeout: Duration,
-    /// How long the peer may be silent before an Echo-Request; `None`: no Echo-Requests. No other timer
-    /// depends on it.
+    /// How long the peer may be silent before we send an Echo-Request; `None`: never. No other timer depends
+    /// on it.
     pub idle_wait: Option<Duration>,
-    /// How long the peer may stay silent after our Echo-Request; zero: for ever.
+    /// How long the peer may stay silent after our Echo-Request; zero: without limit.
     pub max_echo_wait: Duration,
-    /// Longest wait for each step of a polite end.
+    /// Longest wait for each reply during a graceful shutdown.
     pub stop_timeout: Duration,
 }
 
 impl ControlConfig {
-    /// A client that says what the quirk's row says, with pptp(8)'s times for echoes.
+    /// Returns the parameters of a client with the values of the quirk's row and pptp(8)'s echo times.
     #[must_use]
     pub fn client(quirks: Quirks) -> Self {
         let row = quirks.differences();
@@ -67,7 +67,7 @@ impl ControlConfig {
         }
     }
 
-    /// A server.
+    /// Returns the parameters of a server.
     #[must_use]
     pub fn server(host_name: impl Into<String>) -> Self {
         Self {
@@ -88,12 +88,12 @@ impl ControlConfig {
     }
 }
 
-/// A call that the client wants (RFC 2637 §2.7).
+/// A call that the client requests (RFC 2637 §2.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallRequest {
-    /// Our identifier of the call, not in use; a quirk may put another in its place.
+    /// Our call ID, which must not be in use; a quirk may override it.
     pub call_id: u16,
-    /// Number to dial, in place of the quirk's; the first 64 bytes count.
+    /// Number to dial, which overrides the quirk's; truncated to 64 bytes.
     pub phone: Option<String>,
     /// Packets that we buffer for the call.
     pub window: u16,
@@ -106,28 +106,28 @@ pub struct CallRequest {
 }
 
 impl CallRequest {
-    /// What the classic client asks for.
+    /// Returns the values that pptp(8) requests.
     #[must_use]
     pub const fn new(call_id: u16) -> Self {
         Self { call_id, phone: None, window: 3, minimum_bps: 2400, maximum_bps: 10_000_000, framing: 3 }
     }
 }
 
-/// What the server says when it accepts a call (§2.8).
+/// Values that the server sends when it accepts a call (§2.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallAccept {
-    /// Our identifier of the call, not in use.
+    /// Our call ID, which must not be in use.
     pub call_id: u16,
-    /// Line speed to give, bit/s.
+    /// Line speed to report, bit/s.
     pub connect_speed: u32,
     /// Packets that we buffer for the call.
     pub window: u16,
-    /// Physical channel to give, for the client's logs.
+    /// Physical channel to report, for the client's logs.
     pub channel: u32,
 }
 
 impl CallAccept {
-    /// A fast line.
+    /// Returns the values of a fast line.
     #[must_use]
     pub const fn new(call_id: u16) -> Self {
         Self { call_id, connect_speed: 100_000_000, window: 64, channel: 0 }

@@ -1,24 +1,24 @@
-//! What a control connection reports: events, ends with their words, timers, counters.
+//! Events, reasons for ending, timers, errors and counters of a control connection.
 
 use std::fmt;
 
 use crate::pptp::{cause, wire::StreamCounters};
 
-/// Something that the owner of the control connection wants to know.
+/// An event for the owner of the control connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlEvent {
-    /// Both sides agree: calls may be made.
+    /// The control connection is established: calls may be opened.
     Established {
-        /// What the peer says of itself.
+        /// The peer's description of itself.
         peer: Peer,
     },
-    /// Server: a client wants a call; answer with `accept_call` or `refuse_call`.
+    /// Server: a client requests a call; answer with `accept_call` or `refuse_call`.
     IncomingCall {
-        /// The client's identifier of the call.
+        /// The client's call ID.
         peer_call_id: u16,
         /// The client's serial number of the call.
         serial: u16,
-        /// Number that the client wants dialed, printable; empty if none.
+        /// Number that the client asks to dial, printable; empty if none.
         phone: String,
         /// Packets that the client buffers.
         peer_window: u16,
@@ -27,20 +27,20 @@ pub enum ControlEvent {
         /// Highest acceptable line speed, bit/s.
         maximum_bps: u32,
     },
-    /// GRE may flow.
+    /// The call is up: GRE packets may be sent.
     CallUp {
-        /// Our identifier: the key of packets that we receive.
+        /// Our call ID: the key of packets that we receive.
         call_id: u16,
-        /// The peer's identifier: the key of packets that we send.
+        /// The peer's call ID: the key of packets that we send.
         peer_call_id: u16,
         /// Packets that the peer buffers.
         peer_window: u16,
         /// Line speed, bit/s.
         connect_speed: u32,
     },
-    /// Client: the server does not make the call. [`cause::call_refusal_words`] has the words.
+    /// Client: the server refused the call. [`cause::call_refusal_words`] describes the codes.
     CallRefused {
-        /// Our identifier.
+        /// Our call ID.
         call_id: u16,
         /// Result code.
         result: u8,
@@ -49,27 +49,27 @@ pub enum ControlEvent {
         /// Cause code of the telephone network.
         cause: u16,
     },
-    /// The call is over: GRE must not flow any more.
+    /// The call is over: no more GRE packets may be sent.
     CallDown {
-        /// Our identifier.
+        /// Our call ID.
         call_id: u16,
-        /// Why.
+        /// Why the call ended.
         reason: CallEnd,
     },
-    /// The peer tells of its PPP options; all ones say that framing should escape everything.
+    /// The peer sent its PPP options; an ACCM of all ones means that framing escapes every control character.
     SetLinkInfo {
-        /// Our identifier.
+        /// Our call ID.
         call_id: u16,
         /// Characters to escape when sending.
         send_accm: u32,
         /// Characters to discard when receiving.
         receive_accm: u32,
     },
-    /// Nothing more comes, and nothing more goes but the output that is still there: send it, then close TCP.
+    /// The last event. Send the output that is still queued, then close TCP.
     Closed(ControlEnd),
 }
 
-/// What the peer says of itself, printable.
+/// The peer's description of itself, with control characters replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Host name.
@@ -100,11 +100,11 @@ pub enum CallEnd {
         /// Cause code of the telephone network.
         cause: u16,
     },
-    /// The peer asked for its end (Call-Clear-Request).
+    /// The peer requested the end (Call-Clear-Request).
     PeerCleared,
-    /// No Outgoing-Call-Reply in time; or, on the server, no decision.
+    /// Client: no Outgoing-Call-Reply in time.
     ReplyTimeout,
-    /// The control connection ended; its own end says why.
+    /// The control connection ended; its [`ControlEnd`] has the reason.
     ControlLost,
 }
 
@@ -125,36 +125,36 @@ impl fmt::Display for CallEnd {
 /// Why a control connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlEnd {
-    /// Client: no Start-Control-Connection-Reply in time, nor anything else.
+    /// Client: no Start-Control-Connection-Reply in time.
     SccrpTimeout,
     /// Server: no Start-Control-Connection-Request in time.
     SccrqTimeout,
-    /// What the peer sent was never PPTP.
+    /// The peer sent bytes, but none of them were PPTP.
     NotPptp,
-    /// Client: the server refused. [`cause::start_refusal_words`] has the words.
+    /// Client: the server refused. [`cause::start_refusal_words`] describes the codes.
     Refused {
         /// Result code.
         result: u8,
         /// General error code.
         error: u8,
     },
-    /// The peer speaks another version.
+    /// The peer uses another protocol version.
     Version {
-        /// The peer's version, 0x0100 being ours.
+        /// The peer's version; ours is 0x0100.
         theirs: u16,
     },
     /// The peer stayed silent after an Echo-Request.
     EchoTimeout,
     /// The peer stopped the control connection.
     PeerStopped {
-        /// The peer's reason. [`cause::stop_reason_words`] has the words.
+        /// The peer's reason. [`cause::stop_reason_words`] describes it.
         reason: u8,
     },
-    /// The peer closed TCP without a word.
+    /// The peer closed TCP without stopping the control connection.
     PeerClosed,
     /// We stopped it.
     Stopped,
-    /// The peer behaves in a way that cannot be borne.
+    /// The peer exceeded a limit: of unread output or of events.
     Protocol(&'static str),
 }
 
@@ -185,14 +185,14 @@ impl fmt::Display for ControlEnd {
     }
 }
 
-/// Why the machine wants to be woken.
+/// The kind of a control connection's timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
-    /// The first message of the peer is due.
+    /// The peer's first message is due.
     Start,
     /// The peer has been silent long enough for an Echo-Request.
     Idle,
-    /// A sign of life after our Echo-Request is due.
+    /// Any message of the peer after our Echo-Request is due.
     EchoReply,
     /// An Outgoing-Call-Reply, or the decision on a call, is due.
     Call,
@@ -205,33 +205,33 @@ pub enum Timer {
 /// Why a call cannot be opened, accepted, refused or closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// Not now: the control connection is not established, or is being stopped.
+    /// The control connection is not established, or is being stopped.
     #[error("the control connection is not established")]
     NotEstablished,
-    /// The other side does that.
+    /// Only the other role may do this.
     #[error("this side of the control connection does not do that")]
     Role,
-    /// The call id is taken.
+    /// The call ID is in use.
     #[error("call id {0} is in use")]
     InUse(u16),
-    /// No more calls on this control connection.
+    /// The control connection has the maximum number of calls.
     #[error("too many calls on one control connection")]
     TooMany,
-    /// There is no such call, or not in that state.
+    /// There is no such call, or it is in another state.
     #[error("there is no call {0}")]
     Unknown(u16),
 }
 
-/// What the control connection has met.
+/// Counters of a control connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ControlCounters {
-    /// What the stream decoder has met.
+    /// Counters of the stream decoder.
     pub stream: StreamCounters,
-    /// Messages that had no business to come then, ignored.
+    /// Messages that are invalid in the current state, ignored.
     pub unexpected: u64,
     /// Messages for calls that do not exist, ignored.
     pub unknown_call: u64,
-    /// Incoming calls and line error reports, which this client has no use for, ignored.
+    /// Incoming calls and line error reports, which are not supported, ignored.
     pub ignored: u64,
     /// Echo-Requests sent.
     pub echo_requests_sent: u64,
@@ -241,7 +241,7 @@ pub struct ControlCounters {
     pub echo_requests_unanswered: u64,
     /// Echo-Replies with a wrong identifier.
     pub echo_replies_mismatched: u64,
-    /// Set-Link-Info not reported because its reader is too slow.
+    /// Set-Link-Info not reported because the owner fetches events too slowly.
     pub set_link_info_dropped: u64,
     /// Time between the last Echo-Request and its reply.
     pub echo_round_trip: Option<std::time::Duration>,

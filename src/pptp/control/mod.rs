@@ -2,16 +2,16 @@
 //!
 //! ```text
 //!            connected        SCCRQ / SCCRP            stop: CCR           last CDN: StopCCRQ
-//!   Closed ─────────► Starting ─────────► Established ─────────► Clearing ─────────► Stopping
-//!  (not yet)             │ timeout, refusal    │ peer stops, silence   │ each wait bounded   │ StopCCRP
+//!    Idle ──────────► Starting ─────────► Established ─────────► Clearing ─────────► Stopping
+//!                        │ timeout, refusal    │ peer stops, silence   │ each wait bounded   │ StopCCRP
 //!                        └─────────────────────┴───────────┬───────────┴─────────────────────┘
 //!                                                          ▼
-//!                                                        Ended ─► Event::Closed, once
+//!                                                        Ended ─► ControlEvent::Closed, once
 //! ```
 //!
-//! Owns: the order of messages, every timeout on TCP 1723 once TCP is up, the calls. Does not own: the TCP
-//! socket, GRE (see `flow`), or the choice of call ids. Each timeout is its own; none depends on `idle_wait`.
-//! Memory is bounded whatever the peer sends: so many calls, so much output, so many events.
+//! Owns the order of messages, the calls, and every timeout of the control connection once TCP is up. Does
+//! not own the TCP socket, GRE (see `flow`), or the choice of call IDs. The timeouts are independent of each
+//! other and of `idle_wait`. Memory is bounded whatever the peer sends: calls, output and events are limited.
 
 mod calls;
 mod config;
@@ -33,13 +33,13 @@ use timers::Keepalive;
 
 use crate::pptp::wire::{self, Message, StreamDecoder, Text};
 
-/// Output that the peer does not read before we give up on it, in bytes.
+/// Output that the peer may leave unread before the connection is ended, in bytes.
 const MAX_OUTPUT: usize = 64 * 1024;
 /// Output above which Echo-Requests are not answered any more, in bytes.
 const MAX_OUTPUT_FOR_ECHO: usize = 4 * 1024;
-/// Events that the owner does not fetch before we give up on the peer that causes them.
+/// Events that may be queued before the connection is ended because the peer causes too many.
 const MAX_EVENTS: usize = 1024;
-/// Bytes that make no message before the first message.
+/// Bytes that may be skipped before the first message until the peer counts as not PPTP.
 const MAX_JUNK: u64 = 1024;
 
 /// Reasons in Stop-Control-Connection-Request (§2.3).
@@ -49,7 +49,7 @@ mod stop_reason {
     pub const LOCAL_SHUTDOWN: u8 = 3;
 }
 
-/// The machine.
+/// The state machine of one control connection.
 #[derive(Debug)]
 pub struct Control {
     config: ControlConfig,
@@ -61,15 +61,15 @@ pub struct Control {
     output: Vec<u8>,
     events: VecDeque<ControlEvent>,
     counters: ControlCounters,
-    /// A limit has been passed: the end comes once the message at hand is dealt with.
-    unbearable: Option<&'static str>,
+    /// A limit was exceeded: the connection ends once the current message has been processed.
+    limit_exceeded: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// TCP is not up yet.
     Idle,
-    /// The first message of the peer is due.
+    /// Waiting for the peer's first message.
     Starting {
         until: Instant,
     },
@@ -84,7 +84,7 @@ enum Phase {
 }
 
 impl Control {
-    /// A control connection whose TCP connection is still to come.
+    /// Creates a control connection whose TCP connection is not up yet.
     #[must_use]
     pub fn new(config: ControlConfig, now: Instant) -> Self {
         Self {
@@ -97,11 +97,11 @@ impl Control {
             output: Vec::new(),
             events: VecDeque::new(),
             counters: ControlCounters::default(),
-            unbearable: None,
+            limit_exceeded: None,
         }
     }
 
-    /// TCP is up: the client asks, the server waits.
+    /// Starts the control connection when TCP is up: the client sends a request, the server waits for one.
     pub fn connected(&mut self, now: Instant) {
         if self.phase != Phase::Idle {
             return;
@@ -120,34 +120,34 @@ impl Control {
         }
     }
 
-    /// Bytes have come over TCP, cut anyhow.
+    /// Processes bytes received over TCP, in any segmentation.
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
         let mut input = bytes;
         while !matches!(self.phase, Phase::Idle | Phase::Ended) {
             let Some(message) = self.decoder.next_message(&mut input) else { break };
             self.receive(now, &message);
-            self.end_if_unbearable();
+            self.end_if_limit_exceeded();
         }
-        if self.heard_only_junk() && self.decoder.counters().skipped_bytes >= MAX_JUNK {
+        if self.received_only_junk() && self.decoder.counters().skipped_bytes >= MAX_JUNK {
             self.end(ControlEnd::NotPptp);
         }
     }
 
-    /// TCP has ended: the peer closed or reset it.
+    /// Ends the control connection because the peer closed or reset TCP.
     pub fn handle_closed(&mut self, _now: Instant) {
         let end = match self.phase {
             Phase::Clearing | Phase::Stopping { .. } => ControlEnd::Stopped,
-            _ if self.heard_only_junk() => ControlEnd::NotPptp,
+            _ if self.received_only_junk() => ControlEnd::NotPptp,
             _ => ControlEnd::PeerClosed,
         };
         self.end(end);
         self.output.clear();
     }
 
-    /// Client: asks for a call and says which call id it has, which a quirk may have chosen.
+    /// Client: requests a call and returns its call ID, which a quirk may have chosen.
     ///
     /// # Errors
-    /// The call was not asked for: see [`CallError`].
+    /// Returns a [`CallError`] if the call was not requested.
     pub fn open_call(&mut self, now: Instant, request: CallRequest) -> Result<u16, CallError> {
         if self.config.role != Role::Pns {
             return Err(CallError::Role);
@@ -185,10 +185,10 @@ impl Control {
         Ok(call_id)
     }
 
-    /// Server: makes the call that [`ControlEvent::IncomingCall`] told of.
+    /// Server: accepts the call that [`ControlEvent::IncomingCall`] reported.
     ///
     /// # Errors
-    /// The call does not wait for that, or the call id is taken: see [`CallError`].
+    /// Returns a [`CallError`] if the call does not await a decision or the call ID is in use.
     pub fn accept_call(
         &mut self,
         _now: Instant,
@@ -222,10 +222,10 @@ impl Control {
         Ok(())
     }
 
-    /// Server: does not make the call that [`ControlEvent::IncomingCall`] told of.
+    /// Server: refuses the call that [`ControlEvent::IncomingCall`] reported.
     ///
     /// # Errors
-    /// The call does not wait for that: see [`CallError`].
+    /// Returns a [`CallError`] if the call does not await a decision.
     pub fn refuse_call(
         &mut self,
         _now: Instant,
@@ -240,11 +240,11 @@ impl Control {
         Ok(())
     }
 
-    /// Ends one call; [`ControlEvent::CallDown`] follows, on the client when the server has confirmed or has had its
-    /// time to.
+    /// Ends one call; [`ControlEvent::CallDown`] follows, on the client once the server has confirmed or
+    /// `stop_timeout` has passed.
     ///
     /// # Errors
-    /// There is no such call: see [`CallError`].
+    /// Returns a [`CallError`] if there is no such call.
     pub fn close_call(&mut self, now: Instant, call_id: u16) -> Result<(), CallError> {
         let call = self.calls.local(call_id).ok_or(CallError::Unknown(call_id))?;
         match (call.state, self.config.role) {
@@ -262,13 +262,13 @@ impl Control {
         Ok(())
     }
 
-    /// Ends everything politely: the calls, then the control connection; [`ControlEvent::Closed`] follows, after at
-    /// most two times `stop_timeout`.
+    /// Shuts down gracefully, first the calls, then the control connection; [`ControlEvent::Closed`] follows
+    /// after at most twice `stop_timeout`.
     pub fn stop(&mut self, now: Instant) {
         match self.phase {
             Phase::Idle => self.end(ControlEnd::Stopped),
             Phase::Starting { .. } => {
-                // Nobody has answered yet: tell, but do not wait for somebody who may not be there.
+                // The server has not answered yet: notify it, but do not wait for a reply.
                 if self.config.role == Role::Pns {
                     self.send_stop(stop_reason::LOCAL_SHUTDOWN);
                 }
@@ -286,37 +286,36 @@ impl Control {
         }
     }
 
-    /// The bytes to send over TCP next; empty if there are none. They stay until
-    /// [`consume_output`](Self::consume_output) takes them away, so that a slow peer fills our memory only up
-    /// to a limit.
+    /// Returns the bytes to send over TCP next; empty if there are none. They stay queued until
+    /// [`consume_output`](Self::consume_output) removes them, so that a slow peer's output is limited.
     #[must_use]
     pub fn poll_output(&self) -> &[u8] {
         &self.output
     }
 
-    /// The first `count` bytes of the output have gone.
+    /// Removes the first `count` bytes of the output, which have been sent.
     pub fn consume_output(&mut self, count: usize) {
         self.output.drain(..count.min(self.output.len()));
     }
 
-    /// The next event.
+    /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<ControlEvent> {
         self.events.pop_front()
     }
 
-    /// Whether calls can be opened.
+    /// Returns whether calls can be opened.
     #[must_use]
     pub fn is_established(&self) -> bool {
         self.phase == Phase::Established
     }
 
-    /// Whether it is all over, but for output and events that are still to be fetched.
+    /// Returns whether the control connection has ended. Output and events may still be queued.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.phase == Phase::Ended
     }
 
-    /// What has been met so far.
+    /// Returns the counters, including those of the stream decoder.
     #[must_use]
     pub fn counters(&self) -> ControlCounters {
         ControlCounters { stream: *self.decoder.counters(), ..self.counters }
@@ -357,7 +356,7 @@ impl Control {
         }
     }
 
-    /// The second step of a polite end, when the first is done.
+    /// Continues a graceful shutdown with Stop-Control-Connection-Request once all calls are cleared.
     fn stop_when_cleared(&mut self, now: Instant) {
         if self.phase == Phase::Clearing && self.calls.is_empty() {
             self.send_stop(stop_reason::LOCAL_SHUTDOWN);
@@ -395,7 +394,7 @@ impl Control {
 
     fn send(&mut self, message: impl Into<Message>) {
         if self.output.len() >= MAX_OUTPUT {
-            self.unbearable = Some("the peer does not read what we send");
+            self.limit_exceeded = Some("the peer does not read what we send");
             return;
         }
         message.into().encode(&mut self.output);
@@ -403,24 +402,24 @@ impl Control {
 
     fn emit(&mut self, event: ControlEvent) {
         if self.events.len() >= MAX_EVENTS {
-            self.unbearable = Some("the peer makes more events than we can handle");
+            self.limit_exceeded = Some("the peer makes more events than we can handle");
             return;
         }
         self.events.push_back(event);
     }
 
-    fn heard_only_junk(&self) -> bool {
+    fn received_only_junk(&self) -> bool {
         let stream = self.decoder.counters();
         stream.messages == 0 && stream.unknown_type == 0 && stream.skipped_bytes > 0
     }
 
-    fn end_if_unbearable(&mut self) {
-        if let Some(what) = self.unbearable.take() {
+    fn end_if_limit_exceeded(&mut self) {
+        if let Some(what) = self.limit_exceeded.take() {
             self.end(ControlEnd::Protocol(what));
         }
     }
 
-    /// The one way to the end. Its events are beyond the limit for events: one for each call, and one.
+    /// Ends the control connection. May exceed the limit of events by one for each call and one for the end.
     fn end(&mut self, end: ControlEnd) {
         if self.phase == Phase::Ended {
             return;
@@ -443,7 +442,7 @@ impl Control {
     }
 }
 
-/// Time between two instants, zero if they are the wrong way round.
+/// Returns the time from `then` to `now`, zero if `now` is earlier.
 fn since(now: Instant, then: Instant) -> Duration {
     now.saturating_duration_since(then)
 }

@@ -1,5 +1,5 @@
-//! What each message of the peer does (RFC 2637 §3). Liberal: what makes no sense is counted and ignored,
-//! for real servers send much that makes none.
+//! Processing of the peer's messages (RFC 2637 §3). Messages that make no sense are counted and ignored,
+//! because real servers send many of them.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ impl Control {
                 None => self.counters.echo_replies_mismatched += 1,
             }
         }
-        self.keepalive.heard(now);
+        self.keepalive.message_received(now);
         match (message, self.config.role) {
             (Message::EchoRequest(request), _) => self.answer_echo(request.identifier),
             (Message::EchoReply(_), _) => {}
@@ -59,7 +59,7 @@ impl Control {
 
     fn peer_stops(&mut self, reason: u8) {
         self.send(wire::StopControlConnectionReply { result: 1, error: 0 });
-        // Both stop at once: then it is as we wanted.
+        // If both sides stop at the same time, it counts as our shutdown.
         self.end(match self.phase {
             Phase::Clearing | Phase::Stopping { .. } => ControlEnd::Stopped,
             _ => ControlEnd::PeerStopped { reason },
@@ -79,7 +79,7 @@ impl Control {
             return;
         }
         let wrong_version = reply.version != wire::VERSION || reply.result == 5;
-        // Alcatel modems say 0 for success.
+        // Alcatel modems send 0 for success.
         let refused = !matches!(reply.result, 0 | 1 | 5);
         if refused || wrong_version {
             self.send_stop(stop_reason::PROTOCOL);
@@ -139,7 +139,7 @@ impl Control {
 
     fn established(&mut self, now: Instant, peer: Peer) {
         self.phase = Phase::Established;
-        self.keepalive.heard(now);
+        self.keepalive.message_received(now);
         self.emit(ControlEvent::Established { peer });
     }
 
@@ -172,7 +172,7 @@ impl Control {
                     cause: reply.cause,
                 });
             }
-            // Too late, but now the notification that we wait for can be told from others.
+            // Too late, but the peer's call ID identifies the notification that we wait for.
             CallState::Clearing { .. } if reply.result == 1 => call.peer = Some(reply.call_id),
             CallState::Clearing { .. } | CallState::Offered { .. } | CallState::Up => {
                 self.counters.unexpected += 1;
@@ -233,8 +233,8 @@ impl Control {
         self.stop_when_cleared(now);
     }
 
-    /// A Call-Clear-Request carries the sender's id on its way to a server (§2.12); servers that send one
-    /// to a client put the client's id in it, and expect it back.
+    /// Processes Call-Clear-Request. To a server it carries the sender's call ID (§2.12); servers that send
+    /// one to a client use the client's call ID and expect it back.
     fn call_clear(&mut self, now: Instant, call_id: u16) {
         let call = match self.config.role {
             Role::Pac => self.calls.remove_peer(call_id),
@@ -251,7 +251,7 @@ impl Control {
                     self.emit(ControlEvent::CallDown { call_id, reason: CallEnd::PeerCleared });
                 }
             }
-            // The client gave up before the decision: the owner hears of it when it decides.
+            // The client gave up before the decision; the owner's decision will return `CallError::Unknown`.
             (Role::Pac, CallState::Offered { .. }) => self.refuse(call_id, 7, 0, 0),
             (Role::Pac, _) => {
                 self.notify_disconnect(call.local, 4);
@@ -267,7 +267,7 @@ impl Control {
             return;
         };
         let call_id = call.local;
-        // Merely good to know: it must not be what fills the queue.
+        // Informational only: it must not fill the queue.
         if self.events.len() >= MAX_EVENTS / 2 {
             self.counters.set_link_info_dropped += 1;
             return;

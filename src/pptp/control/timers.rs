@@ -1,4 +1,4 @@
-//! The clockwork of the control connection: what is due, and what happens then.
+//! Timers of the control connection.
 
 use std::time::{Duration, Instant};
 
@@ -9,65 +9,73 @@ use super::{
 
 /// The keepalive of RFC 2637 §3.1.4.
 ///
-/// Anything that the peer says is a sign of life, not only the reply that we asked for: to end a tunnel that
-/// works because one kind of message is lost would help nobody.
+/// Any message of the peer shows that it is alive, not only the Echo-Reply: the loss of one kind of message
+/// must not end a tunnel that works.
 #[derive(Debug)]
 pub(super) struct Keepalive {
     idle_wait: Option<Duration>,
     max_echo_wait: Duration,
-    heard: Instant,
-    /// When our last Echo-Request went, while it is not answered.
-    asked: Option<Instant>,
-    /// Nothing at all has come since then.
+    /// When the last message of the peer arrived.
+    last_received: Instant,
+    /// When we sent the last Echo-Request, while it is unanswered.
+    request_sent: Option<Instant>,
+    /// Whether no message at all has arrived since then.
     silent: bool,
-    /// The identifier of the next request, or of the one that is not answered yet.
+    /// The identifier of the next request, or of the unanswered one.
     identifier: u32,
 }
 
 impl Keepalive {
     pub const fn new(idle_wait: Option<Duration>, max_echo_wait: Duration, now: Instant) -> Self {
-        Self { idle_wait, max_echo_wait, heard: now, asked: None, silent: false, identifier: 1 }
+        Self {
+            idle_wait,
+            max_echo_wait,
+            last_received: now,
+            request_sent: None,
+            silent: false,
+            identifier: 1,
+        }
     }
 
-    /// The peer lives.
-    pub const fn heard(&mut self, now: Instant) {
-        self.heard = now;
+    /// Records that a message of the peer arrived.
+    pub const fn message_received(&mut self, now: Instant) {
+        self.last_received = now;
         self.silent = false;
     }
 
-    /// Whether the peer has said anything after this moment.
+    /// Returns whether a message of the peer arrived after `moment`.
     pub fn heard_after(&self, moment: Instant) -> bool {
-        self.heard > moment
+        self.last_received > moment
     }
 
-    fn ask(&mut self, now: Instant) -> u32 {
-        self.asked = Some(now);
+    fn start_request(&mut self, now: Instant) -> u32 {
+        self.request_sent = Some(now);
         self.silent = true;
         self.identifier
     }
 
-    /// A reply with this identifier: how long it took, if it is the one that we wait for.
+    /// Records an Echo-Reply; returns the round trip if it answers the outstanding request.
     pub fn replied(&mut self, now: Instant, identifier: u32) -> Option<Duration> {
-        let asked = self.asked?;
+        let asked = self.request_sent?;
         if identifier != self.identifier {
             return None;
         }
-        self.asked = None;
+        self.request_sent = None;
         self.identifier = self.identifier.wrapping_add(1);
         Some(since(now, asked))
     }
 
     fn next_timeout(&self) -> Option<(Instant, Timer)> {
-        match self.asked {
+        match self.request_sent {
             Some(_) if self.silent && self.max_echo_wait.is_zero() => None,
             Some(asked) if self.silent => Some((asked + self.max_echo_wait, Timer::EchoReply)),
-            _ => Some((self.heard + self.idle_wait?, Timer::Idle)),
+            _ => Some((self.last_received + self.idle_wait?, Timer::Idle)),
         }
     }
 }
 
 impl Control {
-    /// The earliest moment at which [`handle_timeout`](Self::handle_timeout) has something to do, and what.
+    /// Returns the earliest time at which [`handle_timeout`](Self::handle_timeout) must be called, and why.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
         let phase = match self.phase {
@@ -87,7 +95,7 @@ impl Control {
         calls.chain(phase).min_by_key(|(at, _)| *at)
     }
 
-    /// Does what is due; nothing if nothing is.
+    /// Processes every timer that is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.expire_calls(now);
         match self.phase {
@@ -97,29 +105,30 @@ impl Control {
             Phase::Clearing => self.stop_when_cleared(now),
             Phase::Idle | Phase::Starting { .. } | Phase::Stopping { .. } | Phase::Ended => {}
         }
-        self.end_if_unbearable();
+        self.end_if_limit_exceeded();
     }
 
-    /// Asks for a sign of life at once, as after a change of the network; unless Echo-Requests are off. The usual
-    /// limit for the answer applies; who wants to know sooner looks at [`heard_after`](Self::heard_after).
+    /// Sends an Echo-Request at once, for example after a network change, unless Echo-Requests are off.
+    /// `max_echo_wait` applies; an owner with a shorter timeout checks [`heard_after`](Self::heard_after).
     pub fn probe(&mut self, now: Instant) {
         if self.phase == Phase::Established && self.keepalive.idle_wait.is_some() {
             self.send_echo(now);
         }
     }
 
-    /// Whether the peer has said anything after this moment.
+    /// Returns whether a message of the peer arrived after `moment`.
     #[must_use]
     pub fn heard_after(&self, moment: Instant) -> bool {
         self.keepalive.heard_after(moment)
     }
 
-    /// The peer is gone, as its owner knows: it is told, should it still hear us, and not waited for.
+    /// Ends the control connection with a dead peer. Queues shutdown messages in case the peer still receives
+    /// them, but does not wait for replies.
     pub fn give_up(&mut self) {
         if matches!(self.phase, Phase::Idle | Phase::Ended) {
             return;
         }
-        // Should only its half of the path be dead, the peer can still free its calls.
+        // If only the path from the peer to us is broken, the peer can still free its calls.
         if self.config.role == Role::Pns {
             let ids: Vec<u16> = self.calls.iter().map(|call| call.local).collect();
             for call_id in ids {
@@ -131,7 +140,7 @@ impl Control {
     }
 
     fn send_echo(&mut self, now: Instant) {
-        let identifier = self.keepalive.ask(now);
+        let identifier = self.keepalive.start_request(now);
         self.counters.echo_requests_sent += 1;
         self.send(wire::EchoRequest { identifier });
     }
@@ -141,7 +150,7 @@ impl Control {
             self.send_stop(stop_reason::NONE);
         }
         self.end(match self.config.role {
-            _ if self.heard_only_junk() => ControlEnd::NotPptp,
+            _ if self.received_only_junk() => ControlEnd::NotPptp,
             Role::Pns => ControlEnd::SccrpTimeout,
             Role::Pac => ControlEnd::SccrqTimeout,
         });
@@ -161,7 +170,7 @@ impl Control {
         for call in due {
             match call.state {
                 CallState::WaitReply { .. } => {
-                    // The call may yet come up over there: ask for its end, and keep the id until it is known.
+                    // The server may still bring the call up: request its end, and keep the ID meanwhile.
                     if let Some(call) = self.calls.local(call.local) {
                         call.start_clearing(now, self.config.stop_timeout, true);
                     }

@@ -1,13 +1,12 @@
-//! Acknowledgements: what we owe the peer, and what the peer's tell us (RFC 2637 §4.3, §4.4).
+//! Acknowledgements sent and received (RFC 2637 §4.3, §4.4).
 //!
-//! Data that goes out always carries what is owed. A lone acknowledgement goes at once when a quarter of the
-//! window that we offered (at least two packets, as pptp(8) does) waits for it, so that a peer which counts
-//! its window never stands still; after 20 ms for two packets or more; after 500 ms for one, which most often
-//! finds data to ride on.
+//! Outgoing data always carries a pending acknowledgement. A standalone acknowledgement is sent at once when
+//! it covers a quarter of the window that we offered (at least two packets, as pptp(8) does), so that a peer
+//! that enforces its window never stalls; after 20 ms for two packets or more; after 500 ms for one, which
+//! can usually be piggybacked on data before that.
 //!
-//! The peer's acknowledgements measure the round trip and nothing else: like every client in use we do not
-//! hold back data for the peer's window, for whoever waits for the acknowledgement of a packet that was lost
-//! waits for nothing.
+//! The peer's acknowledgements are used only to measure the round trip. Like every client in use, we do not
+//! hold back data for the peer's window: the acknowledgement of a lost packet never comes.
 
 use std::time::{Duration, Instant};
 
@@ -16,14 +15,15 @@ const DELAY_SEVERAL: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) struct Acks {
-    /// Packets after which an acknowledgement cannot wait.
+    /// Unacknowledged packets that require an acknowledgement at once.
     quota: u32,
-    /// Packets received since the last acknowledgement, and when the first of them was.
-    owed: u32,
-    owed_since: Instant,
-    /// The highest number received.
+    /// Packets received since we last sent an acknowledgement.
+    pending: u32,
+    /// When the first of them was received.
+    pending_since: Instant,
+    /// The highest sequence number received.
     highest: Option<u32>,
-    /// The packet by which the round trip is being measured.
+    /// The packet being timed for the round trip: its sequence number and when it was sent.
     sample: Option<(u32, Instant)>,
     /// The highest number acknowledged by the peer.
     acknowledged: u32,
@@ -33,49 +33,49 @@ impl Acks {
     pub fn new(window: u16, now: Instant) -> Self {
         Self {
             quota: u32::from(window / 4).max(2),
-            owed: 0,
-            owed_since: now,
+            pending: 0,
+            pending_since: now,
             highest: None,
             sample: None,
             acknowledged: 0,
         }
     }
 
-    /// A packet has been taken, `highest` being the highest number so far.
+    /// Records that a packet was accepted; `highest` is the highest sequence number so far.
     pub const fn received(&mut self, now: Instant, highest: u32) {
-        if self.owed == 0 {
-            self.owed_since = now;
+        if self.pending == 0 {
+            self.pending_since = now;
         }
-        self.owed = self.owed.saturating_add(1);
+        self.pending = self.pending.saturating_add(1);
         self.highest = Some(highest);
     }
 
-    /// What is owed, on its way out.
+    /// Returns the pending acknowledgement, if any, and clears it because the caller sends it.
     pub fn take(&mut self) -> Option<u32> {
-        let owed = self.highest.filter(|_| self.owed > 0)?;
-        self.owed = 0;
+        let owed = self.highest.filter(|_| self.pending > 0)?;
+        self.pending = 0;
         Some(owed)
     }
 
-    /// When what is owed must go alone.
+    /// Returns when the pending acknowledgement must be sent without data.
     pub fn due(&self) -> Option<Instant> {
-        match self.owed {
+        match self.pending {
             0 => None,
-            1 => Some(self.owed_since + DELAY_ONE),
-            owed if owed < self.quota => Some(self.owed_since + DELAY_SEVERAL),
-            _ => Some(self.owed_since),
+            1 => Some(self.pending_since + DELAY_ONE),
+            owed if owed < self.quota => Some(self.pending_since + DELAY_SEVERAL),
+            _ => Some(self.pending_since),
         }
     }
 
-    /// Data goes out as `seq`.
+    /// Records that data is sent as `seq`, and times it if no other packet is being timed.
     pub const fn sent(&mut self, now: Instant, seq: u32) {
         if self.sample.is_none() {
             self.sample = Some((seq, now));
         }
     }
 
-    /// The peer acknowledges everything up to `ack`, `last` being the last that we sent: the round trip if
-    /// this completes a measurement, or an error if we never sent that.
+    /// Processes the peer's acknowledgement of everything up to `ack`; `last` is the last number that we
+    /// sent. Returns the round trip if this completes a measurement, or an error if `ack` was never sent.
     pub fn acknowledged(&mut self, now: Instant, ack: u32, last: u32) -> Result<Option<Duration>, ()> {
         if ack.wrapping_sub(last).cast_signed() > 0 {
             return Err(());

@@ -1,26 +1,26 @@
-//! What a flow has met, under the names that pptp(8) uses in its statistics.
+//! Counters and drop reasons of a flow, under the names that pptp(8) uses in its statistics.
 
 use std::{fmt, time::Duration};
 
 use crate::pptp::gre::GreDrop;
 
-/// Why a packet was not taken.
+/// Why a packet was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
-    /// Not a packet of PPTP.
+    /// Not a valid PPTP packet.
     Gre(GreDrop),
-    /// Of another call: with a raw socket each tunnel to a server sees them all.
+    /// For another call: a raw socket receives the packets of every tunnel to the same server.
     WrongCall,
-    /// Has been received already.
+    /// Already received.
     Duplicate,
-    /// Too late: what comes behind it has been delivered.
+    /// Too late: later packets have been delivered.
     UnderWindow,
-    /// Too far ahead to be believed, so far.
+    /// Too far ahead to be accepted, unless more such packets follow.
     OverWindow,
 }
 
 impl DropReason {
-    /// The label in statistics.
+    /// Returns the label used in statistics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -50,13 +50,13 @@ impl fmt::Display for DropReason {
 pub struct FlowCounters {
     /// Packets delivered, empty ones included.
     pub rx_accepted: u64,
-    /// Sequence numbers given up.
+    /// Sequence numbers given up as lost.
     pub rx_lost: u64,
     /// Packets dropped as too late.
     pub rx_under_window: u64,
     /// Packets dropped as too far ahead.
     pub rx_over_window: u64,
-    /// Packets that waited for an earlier one.
+    /// Packets that were buffered behind a gap.
     pub rx_buffered: u64,
     /// Packets dropped as duplicates.
     pub rx_duplicate: u64,
@@ -68,7 +68,7 @@ pub struct FlowCounters {
     pub rx_version: u64,
     /// Packets dropped because they do not carry PPP.
     pub rx_protocol: u64,
-    /// Packets dropped for want of a key.
+    /// Packets dropped because they have no key.
     pub rx_no_key: u64,
     /// Packets dropped for forbidden flags.
     pub rx_flags: u64,
@@ -80,24 +80,24 @@ pub struct FlowCounters {
     pub rx_empty: u64,
     /// Acknowledgements received, alone or with data.
     pub rx_acks: u64,
-    /// Acknowledgements of what was never sent, ignored.
+    /// Acknowledgements of packets that were never sent, ignored.
     pub rx_acks_invalid: u64,
-    /// Times that the peer's sequence numbers were taken to have begun anew.
+    /// Times that the peer was assumed to have restarted its sequence numbers.
     pub rx_restarts: u64,
-    /// Gaps closed in time by the packet that was missing.
+    /// Missing packets that arrived before they were given up.
     pub rx_repaired: u64,
-    /// Data headers made.
+    /// Data packets for which a header was written.
     pub tx_sent: u64,
-    /// Acknowledgements sent alone.
+    /// Acknowledgements sent without data.
     pub tx_acks: u64,
     /// Payloads too long for GRE.
     pub tx_oversize: u64,
-    /// Time between the last packet measured and its acknowledgement, which the peer may delay.
+    /// Time from the last timed packet to its acknowledgement, which the peer may delay.
     pub round_trip: Option<Duration>,
 }
 
 impl FlowCounters {
-    /// Every count with its label.
+    /// Returns every counter with its label.
     #[must_use]
     pub const fn named(&self) -> [(&'static str, u64); 22] {
         [
@@ -126,7 +126,7 @@ impl FlowCounters {
         ]
     }
 
-    /// Packets dropped because they are not PPTP's, pptp(8)'s "invalid".
+    /// Returns the packets dropped as not PPTP's, which pptp(8) counts as "invalid".
     #[must_use]
     pub const fn rx_invalid(&self) -> u64 {
         self.rx_short_header

@@ -1,64 +1,64 @@
-//! How long a gap in the sequence may hold up what came behind it: measured, not guessed.
+//! How long a gap in the sequence may delay the packets behind it, adapted to measured reordering.
 //!
-//! The idea is RFC 8985's: reordering is a matter of time, so measure how late missing packets really come
-//! and wait a little longer than that. Two waits follow from the one measure:
+//! The idea is RFC 8985's: reordering is a matter of time, so measure how late missing packets arrive and
+//! wait a little longer than that. Two waits follow from the one measurement:
 //!
-//! * `quiet`: when little follows the gap. 30 ms at first, twice the measure later.
-//! * `busy`: when at least [`MANY`] packets have followed. 2 ms at first, a quarter above the measure later.
+//! * `quiet`: when few packets follow the gap. Twice the measured delay, but at least 30 ms.
+//! * `busy`: when at least [`BUSY_PACKETS`] packets have followed. 1.25 times the measured delay, but at least 2 ms.
 //!
-//! The measure grows at once with each late packet, but to no more than the wait that proved too short (one
-//! odd packet must not make every later loss dear); each loss shrinks it by an eighth. Neither wait exceeds
-//! what the man page calls `--timeout`.
+//! The measured delay rises at once with each late packet, but to no more than the wait that proved too short
+//! (one odd packet must not make every later loss expensive); each loss lowers it by an eighth. Neither wait
+//! exceeds pptp(8)'s `--timeout`.
 
 use std::time::Duration;
 
-/// How many packets behind a gap make it look like a loss. More than what pptp(8)'s own `--test-type 2` and
-/// `3` put out of order, which is ten.
-pub(super) const MANY: u32 = 16;
+/// Packets behind a gap that make it look like a loss. More than the ten packets that pptp(8)'s own
+/// `--test-type 2` and `3` put out of order.
+pub(super) const BUSY_PACKETS: u32 = 16;
 
-/// Wait on a quiet link on which nothing has been measured.
+/// Initial and shortest wait on a quiet link.
 const QUIET: Duration = Duration::from_millis(30);
-/// Wait on a busy link on which nothing has been measured.
+/// Initial and shortest wait on a busy link.
 const BUSY: Duration = Duration::from_millis(2);
 
 #[derive(Debug)]
 pub(super) struct Hold {
     max: Duration,
-    /// How late missing packets come.
-    measure: Duration,
+    /// How late missing packets arrive.
+    delay: Duration,
 }
 
 impl Hold {
     pub const fn new(max: Duration) -> Self {
-        Self { max, measure: Duration::ZERO }
+        Self { max, delay: Duration::ZERO }
     }
 
-    /// The longest wait of all.
+    /// Returns the upper limit of every wait.
     pub const fn max(&self) -> Duration {
         self.max
     }
 
-    /// The wait behind a gap that `later` packets have followed.
+    /// Returns the wait for a gap that `later` packets have followed.
     pub fn wait(&self, later: u32) -> Duration {
-        if later >= MANY { self.busy() } else { self.quiet() }
+        if later >= BUSY_PACKETS { self.busy() } else { self.quiet() }
     }
 
-    /// A missing packet has come, `late` after it was missed: in time, or when it had been given up.
-    pub fn came(&mut self, late: Duration) {
-        self.measure = self.measure.max(late.min(self.quiet()));
+    /// Records that a packet arrived `late` after it was noticed missing, given up or not.
+    pub fn record_late(&mut self, late: Duration) {
+        self.delay = self.delay.max(late.min(self.quiet()));
     }
 
-    /// A gap has been given up.
-    pub fn lost(&mut self) {
-        self.measure -= self.measure / 8;
+    /// Records that a gap was given up.
+    pub fn record_loss(&mut self) {
+        self.delay -= self.delay / 8;
     }
 
     fn quiet(&self) -> Duration {
-        (self.measure * 2).max(QUIET).min(self.max)
+        (self.delay * 2).max(QUIET).min(self.max)
     }
 
     fn busy(&self) -> Duration {
-        (self.measure + self.measure / 4).max(BUSY).min(self.max)
+        (self.delay + self.delay / 4).max(BUSY).min(self.max)
     }
 }
 
@@ -70,31 +70,31 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn waits_grow_with_what_is_measured_up_to_the_limit() {
+    fn waits_grow_with_the_measured_delay_up_to_the_limit() {
         let mut hold = Hold::new(MAX);
-        assert_eq!((hold.wait(1), hold.wait(MANY)), (30 * MS, 2 * MS));
-        hold.came(20 * MS);
-        assert_eq!((hold.wait(1), hold.wait(MANY)), (40 * MS, 25 * MS));
+        assert_eq!((hold.wait(1), hold.wait(BUSY_PACKETS)), (30 * MS, 2 * MS));
+        hold.record_late(20 * MS);
+        assert_eq!((hold.wait(1), hold.wait(BUSY_PACKETS)), (40 * MS, 25 * MS));
         for _ in 0..10 {
-            hold.came(10 * MAX);
+            hold.record_late(10 * MAX);
         }
-        assert_eq!((hold.wait(1), hold.wait(MANY)), (MAX, MAX));
+        assert_eq!((hold.wait(1), hold.wait(BUSY_PACKETS)), (MAX, MAX));
     }
 
     #[test]
-    fn one_odd_packet_only_doubles_the_wait_and_losses_forget_it() {
+    fn one_late_packet_doubles_the_wait_and_losses_shrink_it() {
         let mut hold = Hold::new(MAX);
-        hold.came(10 * MAX);
+        hold.record_late(10 * MAX);
         assert_eq!(hold.wait(1), 60 * MS);
         for _ in 0..20 {
-            hold.lost();
+            hold.record_loss();
         }
         assert_eq!(hold.wait(1), 30 * MS);
     }
 
     #[test]
-    fn a_short_limit_holds_from_the_start() {
+    fn short_limit_applies_from_the_start() {
         assert_eq!(Hold::new(MS).wait(1), MS);
-        assert_eq!(Hold::new(MS).wait(MANY), MS);
+        assert_eq!(Hold::new(MS).wait(BUSY_PACKETS), MS);
     }
 }

@@ -1,19 +1,20 @@
 //! One call's packets in both directions: sequence numbers, acknowledgements, order (RFC 2637 §4).
 //!
-//! The data path. Nothing is allocated per packet, nothing is hashed, and a packet that comes in order is
-//! handed on where it lies. Owns the numbers; does not own the socket, nor what PPP makes of a payload.
+//! This is the data path: it allocates nothing per packet, hashes nothing, and delivers packets that arrive
+//! in order without copying. It owns the sequence numbers; it does not own the socket or interpret payloads.
 //!
-//! Receiving is liberal, and never stands still:
+//! The receiver is liberal and never stalls:
 //!
-//! * A gap holds up what follows for as long as reordering has been seen to take (`hold`), counted anew while it is
-//!   being filled, then its numbers count as lost. What follows by 256 numbers or more pushes the gap out at once.
-//! * The first packet sets the base. If its number is above 1, earlier ones may have been overtaken: it waits
-//!   as behind a gap, and earlier ones are still taken: all of them if it is below 256, for peers begin at 0
-//!   or 1, else 16. What never came in front of the first that did is not counted as lost.
-//! * What is over the window (64 Ki numbers ahead; `missing_window` if set) is dropped as a stray, but four
-//!   such packets near each other are the truth: the peer is there now.
-//! * Four packets behind what was delivered, near each other, after a second in which nothing else came, mean
-//!   that the peer has begun anew, and so do we. Duplicates never count for that.
+//! * A gap delays the packets behind it for as long as reordering has been measured to take (`hold`); each
+//!   packet that fills part of the gap restarts the wait. Then the missing numbers count as lost. A packet
+//!   256 numbers or more ahead pushes the gap out at once.
+//! * The first packet sets the base. If its number is above 1, it may have overtaken earlier packets: it
+//!   waits as behind a gap, and earlier packets are still accepted: all of them if its number is below 256,
+//!   because peers start at 0 or 1, else 16. Numbers below the first one delivered never count as lost.
+//! * A packet beyond the window (64 Ki numbers ahead; `missing_window` if set) is dropped as a stray, but
+//!   four such packets close to each other are accepted as the peer's new position.
+//! * Four packets behind the delivered ones, close to each other, after one second in which nothing else
+//!   came, mean that the peer has restarted, and the flow restarts there. Duplicates never count for this.
 
 mod ack;
 mod counters;
@@ -36,44 +37,45 @@ use ring::{Mark, Ring};
 
 use super::gre::{self, Header, MAX_HEADER};
 
-/// How far ahead a packet may be and is still believed at once, unless `missing_window` says otherwise.
-const BELIEVABLE: u32 = 0x1_0000;
-/// Strays near each other that convince us.
-const CONVINCING: u8 = 4;
-/// How long nothing else must have come before strays behind us can convince.
+/// How far ahead a packet may be and is still accepted at once, unless `missing_window` is set.
+const DEFAULT_WINDOW: u32 = 0x1_0000;
+/// Strays close to each other that move the flow to their position.
+const STRAYS_TO_RESTART: u8 = 4;
+/// How long no packet must have been accepted before strays behind the delivered ones can restart the flow.
 const RESTART_SILENCE: Duration = Duration::from_secs(1);
-/// How much earlier than the first packet one may be, if the peer has begun just anywhere.
+/// How far before the first packet an earlier one may be, if the peer started at an arbitrary number.
 const BEFORE_FIRST: u32 = 16;
 
-/// What order is worth.
+/// How long packets wait for earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reorder {
-    /// Nothing waits: a gap is accepted at once, and what comes late is dropped (pptp(8)'s `--nobuffer`).
+    /// Not at all: a gap is accepted at once, and late packets are dropped (pptp(8)'s `--nobuffer`).
     Off,
-    /// What follows a gap waits as long as measurement says.
+    /// For a time adapted to measured reordering.
     Adaptive {
-        /// And never longer than this (pptp(8)'s `--timeout`).
+        /// Upper limit of the wait (pptp(8)'s `--timeout`).
         max: Duration,
     },
 }
 
-/// What the flow is told from outside.
+/// Parameters of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowConfig {
     /// Our identifier of the call: the key of packets that we receive.
     pub local_call_id: u16,
     /// The peer's identifier: the key of packets that we send.
     pub peer_call_id: u16,
-    /// Packets that we told the peer we buffer: says how often to acknowledge.
+    /// Packets that we told the peer we buffer: determines how often to acknowledge.
     pub window: u16,
-    /// What order is worth.
+    /// How long packets wait for earlier ones.
     pub reorder: Reorder,
-    /// How far ahead a packet may be and is still believed at once (pptp(8)'s `--missing-window`).
+    /// How far ahead a packet may be and is still accepted at once (pptp(8)'s `--missing-window`).
+    /// `None`: 64 Ki numbers.
     pub missing_window: Option<u32>,
 }
 
 impl FlowConfig {
-    /// As the classic client by default: a window of 3, at most 0.3 s of waiting.
+    /// Returns pptp(8)'s defaults: a window of 3, at most 0.3 s of waiting.
     #[must_use]
     pub const fn new(local_call_id: u16, peer_call_id: u16) -> Self {
         let reorder = Reorder::Adaptive { max: Duration::from_millis(300) };
@@ -81,16 +83,16 @@ impl FlowConfig {
     }
 }
 
-/// Why the flow wants to be woken.
+/// The kind of a flow's timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
-    /// A gap has waited long enough: `handle_timeout`.
+    /// A gap has waited long enough: call `handle_timeout`.
     Reorder,
-    /// A lone acknowledgement is due: `poll_ack`.
+    /// A standalone acknowledgement is due: call `poll_ack`.
     Ack,
 }
 
-/// The flow.
+/// The sequence and acknowledgement state of one call.
 #[derive(Debug)]
 pub struct Flow {
     config: FlowConfig,
@@ -98,35 +100,35 @@ pub struct Flow {
     ring: Ring,
     /// The next number to deliver.
     expected: u32,
-    /// The number after the highest received. Between the two lie packets that wait and gaps, 256 numbers at
-    /// most; they are equal if nothing waits.
+    /// One above the highest number received. From `expected` up to here are waiting packets and gaps, at
+    /// most 256 numbers; both are equal if nothing waits.
     end: u32,
-    /// When the last packet was taken.
+    /// When the last packet was accepted.
     last: Instant,
     stage: Stage,
     strays: OutlierFilter,
     acks: Acks,
-    /// Packets with a higher number than any before, for counting what followed a gap: one that merely fills
-    /// an earlier gap proves nothing.
+    /// Counts packets with a higher number than any before, to tell how many followed a gap. One that fills
+    /// an earlier gap does not count.
     advances: u32,
-    /// The last gap of which a part has come: when it was noticed, and when that part came.
-    filled: Option<(Instant, Instant)>,
-    /// The last number sent; the first is 1, as pptp(8)'s.
+    /// The last gap that was partly filled: when the gap was noticed, and when that packet arrived.
+    partly_filled: Option<(Instant, Instant)>,
+    /// The last number sent; the first is 1, as in pptp(8).
     sent: u32,
     counters: FlowCounters,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Nothing has been received: any number is right.
+    /// Nothing has been received: any number is accepted.
     Silent,
-    /// Nothing has been delivered: what is missing was perhaps never sent.
+    /// Nothing has been delivered: missing numbers may never have been sent.
     Fresh,
     Running,
 }
 
 impl Flow {
-    /// The flow of a call that has just come up.
+    /// Creates the flow of a call that has just come up.
     #[must_use]
     pub fn new(config: FlowConfig, now: Instant) -> Self {
         Self {
@@ -143,17 +145,16 @@ impl Flow {
             strays: OutlierFilter::default(),
             acks: Acks::new(config.window, now),
             advances: 0,
-            filled: None,
+            partly_filled: None,
             sent: 0,
             counters: FlowCounters::default(),
         }
     }
 
-    /// Takes a packet, its IP header off, and delivers the payloads that are thereby in order: none, its own,
-    /// or several.
+    /// Processes a packet without its IP header and delivers the payloads that are then in order, if any.
     ///
     /// # Errors
-    /// The packet was dropped, and counted under that name. Payloads may have been delivered nevertheless.
+    /// Returns why the packet was dropped, which is also counted. Earlier payloads may have been delivered.
     pub fn receive(
         &mut self,
         now: Instant,
@@ -170,12 +171,13 @@ impl Flow {
         taken
     }
 
-    /// Delivers what has waited long enough; nothing is due before [`next_timeout`](Self::next_timeout).
+    /// Delivers packets that have waited long enough; none is due before
+    /// [`next_timeout`](Self::next_timeout).
     pub fn handle_timeout(&mut self, now: Instant, deliver: &mut impl FnMut(&mut [u8])) {
         self.release(now, deliver);
     }
 
-    /// The earliest moment at which there is something to do, and what.
+    /// Returns the earliest time at which a timeout is due, and its kind.
     #[must_use]
     pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
         let reorder = self.gap_deadline().map(|at| (at, Timer::Reorder));
@@ -183,8 +185,8 @@ impl Flow {
         reorder.into_iter().chain(ack).min_by_key(|(at, _)| *at)
     }
 
-    /// Writes the header for the next payload to the front of `out` and says how long it is, 12 or 16 bytes:
-    /// with an acknowledgement if one is owed. `None`: no GRE packet holds so long a payload.
+    /// Writes the header for the next payload to the front of `out`, with an acknowledgement if one is
+    /// pending, and returns its length, 12 or 16 bytes. `None`: the payload is too long for GRE.
     pub fn header(&mut self, now: Instant, payload: usize, out: &mut [u8; MAX_HEADER]) -> Option<usize> {
         let Ok(payload) = u16::try_from(payload) else {
             self.counters.tx_oversize += 1;
@@ -198,8 +200,8 @@ impl Flow {
         Some(gre::emit(header, payload, out))
     }
 
-    /// Writes the header right before the payload of so many bytes that stands at `out[MAX_HEADER..]`, and gives the
-    /// place of the whole packet. `None`: no GRE packet holds so long a payload, or `out` has no room for a header.
+    /// Writes the header directly before the `payload` bytes at `out[MAX_HEADER..]` and returns the range of
+    /// the whole packet. `None`: the payload is too long for GRE, or `out` too short for a header.
     pub fn put_header(&mut self, now: Instant, payload: usize, out: &mut [u8]) -> Option<Range<usize>> {
         let mut header = [0; MAX_HEADER];
         let size = self.header(now, payload, &mut header)?;
@@ -208,7 +210,7 @@ impl Flow {
         Some(start..MAX_HEADER + payload)
     }
 
-    /// A lone acknowledgement, if one is due.
+    /// Returns a standalone acknowledgement, if one is due.
     pub fn poll_ack(&mut self, now: Instant) -> Option<[u8; 12]> {
         self.acks.due().filter(|due| *due <= now)?;
         let header = Header { call_id: self.config.peer_call_id, seq: None, ack: self.acks.take() };
@@ -218,19 +220,19 @@ impl Flow {
         out.first_chunk().copied()
     }
 
-    /// The number of the next packet to deliver; 0 before the first has come.
+    /// Returns the number of the next packet to deliver; 0 before the first has arrived.
     #[must_use]
     pub const fn expected(&self) -> u32 {
         self.expected
     }
 
-    /// The key of the packets that are sent: the peer's number for the call (RFC 2637 §4.1).
+    /// Returns the key of the packets that we send: the peer's call ID (RFC 2637 §4.1).
     #[must_use]
     pub const fn peer_call_id(&self) -> u16 {
         self.config.peer_call_id
     }
 
-    /// What has been met so far.
+    /// Returns the counters of this flow.
     #[must_use]
     pub const fn counters(&self) -> &FlowCounters {
         &self.counters
@@ -256,16 +258,16 @@ impl Flow {
         if seq != self.expected || self.expected != self.end {
             return self.take_out_of_order(now, seq, payload, deliver);
         }
-        // The usual case: nothing is missing, nothing waits.
+        // The usual case: no gap and no waiting packet.
         self.expected = seq.wrapping_add(1);
         self.end = self.expected;
         self.stage = Stage::Running;
         self.last = now;
         self.advances = self.advances.wrapping_add(1);
         self.ring.set(seq, Mark::Delivered);
-        self.strays.forget();
+        self.strays.reset();
         self.acks.received(now, seq);
-        hand_over(&mut self.counters, payload, deliver);
+        deliver_counted(&mut self.counters, payload, deliver);
         Ok(())
     }
 
@@ -280,8 +282,8 @@ impl Flow {
     }
 }
 
-/// Delivers a payload and counts it. A packet may be empty: it uses up its number, but PPP has no use for it.
-fn hand_over(counters: &mut FlowCounters, payload: &mut [u8], deliver: &mut impl FnMut(&mut [u8])) {
+/// Delivers a payload and counts it. An empty packet uses up its number but is not passed to PPP.
+fn deliver_counted(counters: &mut FlowCounters, payload: &mut [u8], deliver: &mut impl FnMut(&mut [u8])) {
     counters.rx_accepted += 1;
     if payload.is_empty() {
         counters.rx_empty += 1;

@@ -1,13 +1,14 @@
-//! What happens to a packet that is not the next one, and to the gap in front of it.
+//! Handling of packets that arrive out of order, and of the gaps before them.
 
 use std::time::Instant;
 
 use super::{
-    BEFORE_FIRST, BELIEVABLE, CONVINCING, DropReason, Flow, RESTART_SILENCE, Stage, hand_over,
+    BEFORE_FIRST, DEFAULT_WINDOW, DropReason, Flow, RESTART_SILENCE, STRAYS_TO_RESTART, Stage,
+    deliver_counted,
     ring::{Mark, SLOT_SIZE, SLOTS},
 };
 
-/// Packets that are not where we are, each near the one before it and behind it.
+/// Counts packets outside the expected range, each at most 255 numbers after the one before it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OutlierFilter {
     seq: u32,
@@ -15,29 +16,29 @@ pub(super) struct OutlierFilter {
 }
 
 impl OutlierFilter {
-    pub const fn forget(&mut self) {
+    pub const fn reset(&mut self) {
         self.count = 0;
     }
 
-    /// One more; whether they convince us now that the peer is there.
-    const fn convince(&mut self, seq: u32) -> bool {
+    /// Records a stray; returns whether there are enough of them to move the flow to their position.
+    const fn record_stray(&mut self, seq: u32) -> bool {
         let further = seq.wrapping_sub(self.seq);
         if self.count == 0 || (further >= SLOTS && further.wrapping_neg() >= SLOTS) {
             *self = Self { seq, count: 1 };
         } else if further != 0 && further < SLOTS {
             *self = Self { seq, count: self.count + 1 };
         }
-        self.count >= CONVINCING
+        self.count >= STRAYS_TO_RESTART
     }
 }
 
 impl Flow {
-    /// The first packet is `seq`: see the module's words on the base.
+    /// Sets the base from the first packet, `seq`; see the documentation of the module.
     pub(super) fn begin(&mut self, now: Instant, seq: u32) {
         let before = match seq {
             _ if self.hold.is_none() => 0,
             0 | 1 => 0,
-            // Every peer known begins at 0 or 1: all that is in front of it may yet come.
+            // Every known peer starts at 0 or 1: all earlier packets may still arrive.
             2..SLOTS => seq,
             _ => BEFORE_FIRST,
         };
@@ -60,8 +61,8 @@ impl Flow {
             self.check_late(now, seq)?;
             self.restart(seq, deliver);
             ahead = 0;
-        } else if ahead >= self.config.missing_window.unwrap_or(BELIEVABLE) {
-            if !self.strays.convince(seq) {
+        } else if ahead >= self.config.missing_window.unwrap_or(DEFAULT_WINDOW) {
+            if !self.strays.record_stray(seq) {
                 return Err(DropReason::OverWindow);
             }
             self.restart(seq, deliver);
@@ -70,20 +71,20 @@ impl Flow {
             return Err(DropReason::Duplicate);
         }
         if self.hold.is_none() || payload.len() > SLOT_SIZE {
-            // It does not wait, or cannot: what is missing in front of it is given up instead.
+            // The packet must not or cannot be buffered: give up the numbers missing before it.
             self.give_up_to(seq, deliver);
         } else if ahead >= SLOTS {
-            // Room for it in the ring, at the cost of what has been missing longest.
+            // Make room in the ring by giving up the numbers that have been missing longest.
             self.give_up_to(seq.wrapping_sub(SLOTS - 1), deliver);
         }
-        self.strays.forget();
+        self.strays.reset();
         self.last = now;
         self.note_arrival(now, seq);
         self.acks.received(now, self.end.wrapping_sub(1));
         if seq == self.expected {
-            self.step();
+            self.advance();
             self.ring.set(seq, Mark::Delivered);
-            hand_over(&mut self.counters, payload, deliver);
+            deliver_counted(&mut self.counters, payload, deliver);
             self.deliver_waiting(deliver);
         } else {
             self.ring.put(seq, payload);
@@ -92,7 +93,7 @@ impl Flow {
         Ok(())
     }
 
-    /// Gives up every gap that has held up what follows it for long enough.
+    /// Gives up every gap whose wait is over.
     pub(super) fn release(&mut self, now: Instant, deliver: &mut impl FnMut(&mut [u8])) {
         while self.gap_deadline().is_some_and(|deadline| deadline <= now) {
             let mut next = self.expected;
@@ -103,7 +104,7 @@ impl Flow {
         }
     }
 
-    /// When the first gap has held up what follows it for long enough.
+    /// Returns when the wait for the first gap is over.
     pub(super) fn gap_deadline(&self) -> Option<Instant> {
         if self.expected == self.end {
             return None;
@@ -111,41 +112,41 @@ impl Flow {
         let Mark::Missing { since, advances } = self.ring.mark(self.expected) else { return None };
         let later = self.advances.wrapping_sub(advances);
         let Some(hold) = &self.hold else { return Some(since) };
-        // A gap of which a part has come lately is being filled. Whoever receives may also have been away from the
-        // processor for a while, and finds what came meanwhile all at once.
-        let from = match self.filled {
+        // A packet that fills part of the gap restarts the wait: the rest is likely to follow. It may also be
+        // that this process was descheduled and now reads the packets queued meanwhile all at once.
+        let from = match self.partly_filled {
             Some((gap, at)) if gap == since => at,
             _ => since,
         };
         Some((from + hold.wait(later)).min(since + hold.max()))
     }
 
-    /// A packet behind what was delivered: dropped by its name, unless it is the one that convinces us that
-    /// the peer has begun anew.
+    /// Checks a packet behind the delivered ones. Returns why to drop it, or `Ok` if it completes the
+    /// evidence that the peer has restarted.
     fn check_late(&mut self, now: Instant, seq: u32) -> Result<(), DropReason> {
         match self.ring.mark(seq) {
             Mark::Delivered => return Err(DropReason::Duplicate),
             Mark::Missing { since, .. } => {
-                // Given up too early: a little more patience from now on.
+                // The number was given up too early: wait a little longer from now on.
                 if let Some(hold) = &mut self.hold {
-                    hold.came(now.saturating_duration_since(since));
+                    hold.record_late(now.saturating_duration_since(since));
                 }
                 self.ring.set(seq, Mark::Delivered);
             }
             Mark::Waiting | Mark::Unknown => {}
         }
         let silence = now.saturating_duration_since(self.last);
-        if silence < RESTART_SILENCE || !self.strays.convince(seq) {
+        if silence < RESTART_SILENCE || !self.strays.record_stray(seq) {
             return Err(DropReason::UnderWindow);
         }
         Ok(())
     }
 
-    /// The peer is at `seq` now, wherever we were.
+    /// Moves the flow to `seq`, whatever its position was.
     fn restart(&mut self, seq: u32, deliver: &mut impl FnMut(&mut [u8])) {
         self.give_up_to(self.end, deliver);
         let skipped = seq.wrapping_sub(self.end);
-        if skipped < BELIEVABLE {
+        if skipped < DEFAULT_WINDOW {
             self.counters.rx_lost += u64::from(skipped);
         }
         self.ring.clear();
@@ -154,8 +155,8 @@ impl Flow {
         self.counters.rx_restarts += 1;
     }
 
-    /// Moves on to `target`: what waits before it is delivered, what is missing before it is lost, and what
-    /// waits from there on without a gap is delivered too.
+    /// Advances to `target`: delivers the packets that wait before it, counts the missing ones as lost, and
+    /// delivers the packets that wait from there on without a gap.
     fn give_up_to(&mut self, target: u32, deliver: &mut impl FnMut(&mut [u8])) {
         let mut lost = 0;
         while self.expected != target && self.expected != self.end {
@@ -176,19 +177,19 @@ impl Flow {
         if let Some(hold) = &mut self.hold
             && lost > 0
         {
-            hold.lost();
+            hold.record_loss();
         }
         self.deliver_waiting(deliver);
     }
 
-    /// Notes which numbers `seq` shows to be missing; or that it was itself missing.
+    /// Marks the numbers that `seq` shows to be missing, or records that `seq` itself was missing.
     fn note_arrival(&mut self, now: Instant, seq: u32) {
         if seq.wrapping_sub(self.end).cast_signed() < 0 {
             if let Mark::Missing { since, .. } = self.ring.mark(seq) {
                 self.counters.rx_repaired += 1;
-                self.filled = Some((since, now));
+                self.partly_filled = Some((since, now));
                 if let Some(hold) = &mut self.hold {
-                    hold.came(now.saturating_duration_since(since));
+                    hold.record_late(now.saturating_duration_since(since));
                 }
             }
             return;
@@ -208,15 +209,15 @@ impl Flow {
     fn deliver_waiting_until(&mut self, target: u32, deliver: &mut impl FnMut(&mut [u8])) {
         while self.expected != self.end && self.expected != target {
             let counters = &mut self.counters;
-            if !self.ring.take(self.expected, |payload| hand_over(counters, payload, deliver)) {
+            if !self.ring.take(self.expected, |payload| deliver_counted(counters, payload, deliver)) {
                 break;
             }
-            self.step();
+            self.advance();
         }
     }
 
-    /// The next number has been delivered.
-    const fn step(&mut self) {
+    /// Advances past the number that is being delivered.
+    const fn advance(&mut self) {
         self.expected = self.expected.wrapping_add(1);
         self.stage = Stage::Running;
     }

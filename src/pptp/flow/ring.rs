@@ -1,28 +1,29 @@
-//! The packets that wait for an earlier one, and what is known about the numbers around them.
+//! Packets that wait for an earlier one, and the state of the sequence numbers around them.
 //!
-//! A slot for each of 256 sequence numbers, found by the number's low byte: insertion and lookup cost the
-//! same however much waits. Buffers are made when first needed and then used again, as many as have ever
-//! waited at once; nothing is allocated for a packet.
+//! The ring has a slot for each of 256 sequence numbers, indexed by the number's low byte: insertion and
+//! lookup cost the same however many packets wait. Buffers are allocated when first needed and then reused;
+//! there are as many as packets have ever waited at once.
 
 use std::time::Instant;
 
-/// Slots in the ring: the greatest distance over which order is repaired.
+/// Slots in the ring: the greatest distance over which packets are reordered.
 pub(super) const SLOTS: u32 = 256;
-/// The longest payload that can wait; PPTP's is 1532 bytes (RFC 2637 §4.2).
+/// The longest payload that can be buffered; PPTP's is 1532 bytes (RFC 2637 §4.2).
 pub(super) const SLOT_SIZE: usize = 2048;
 
 type Buffer = Box<[u8; SLOT_SIZE]>;
 
-/// What is known about one sequence number.
+/// The state of one sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// Nothing.
     Unknown,
-    /// Not here, although a later one was at `since`, when the flow had advanced `advances` times.
-    Missing { since: Instant, advances: u32 },
-    /// Here, waiting.
+    /// Not received, although a later one was at `since`, when `Flow::advances` was `advances`.
+    Missing {
+        since: Instant,
+        advances: u32,
+    },
+    /// Received and buffered.
     Waiting,
-    /// Has been delivered.
     Delivered,
 }
 
@@ -39,7 +40,7 @@ pub(super) struct Ring {
     slots: Box<[Slot; SLOTS as usize]>,
     spare: Vec<Buffer>,
     #[cfg(test)]
-    looks: std::cell::Cell<u64>,
+    accesses: std::cell::Cell<u64>,
 }
 
 impl Ring {
@@ -49,25 +50,24 @@ impl Ring {
             slots: Box::new(slots),
             spare: Vec::new(),
             #[cfg(test)]
-            looks: std::cell::Cell::default(),
+            accesses: std::cell::Cell::default(),
         }
     }
 
-    /// What is known about `seq`.
+    /// Returns the state of `seq`.
     pub fn mark(&self, seq: u32) -> Mark {
         let slot = self.slot(seq);
         if slot.seq == seq { slot.mark } else { Mark::Unknown }
     }
 
-    /// Notes something about `seq`, and forgets what the slot knew before. A waiting packet must have been
-    /// taken out.
+    /// Sets the state of `seq`, replacing the slot's previous number; no packet may be waiting in the slot.
     pub fn set(&mut self, seq: u32, mark: Mark) {
         let slot = self.slot_mut(seq);
         slot.seq = seq;
         slot.mark = mark;
     }
 
-    /// Lets a packet wait; `false` if it is too long for that.
+    /// Buffers a packet; returns `false` if it is too long for that.
     pub fn put(&mut self, seq: u32, payload: &[u8]) -> bool {
         let Ok(length) = u16::try_from(payload.len()) else { return false };
         if payload.len() > SLOT_SIZE {
@@ -88,7 +88,7 @@ impl Ring {
         true
     }
 
-    /// Hands out the packet that waits as `seq`, which is then delivered; `false` if none does.
+    /// Delivers the packet that waits as `seq`; returns `false` if none does.
     pub fn take(&mut self, seq: u32, deliver: impl FnOnce(&mut [u8])) -> bool {
         let slot = self.slot_mut(seq);
         if slot.seq != seq || slot.mark != Mark::Waiting {
@@ -105,36 +105,36 @@ impl Ring {
         true
     }
 
-    /// Forgets everything; no packet may be waiting.
+    /// Resets every slot; no packet may be waiting.
     pub fn clear(&mut self) {
         for slot in self.slots.iter_mut() {
             slot.mark = Mark::Unknown;
         }
     }
 
-    /// How many buffers have been made.
+    /// Returns how many buffers have been allocated.
     #[cfg(test)]
     pub fn buffers(&self) -> usize {
         self.spare.len() + self.slots.iter().filter(|slot| slot.buffer.is_some()).count()
     }
 
-    /// How often it has been looked into.
+    /// Returns how many times a slot was accessed.
     #[cfg(test)]
-    pub fn looks(&self) -> u64 {
-        self.looks.get()
+    pub fn accesses(&self) -> u64 {
+        self.accesses.get()
     }
 
     #[expect(clippy::indexing_slicing, reason = "one byte cannot be out of 256 slots")]
     fn slot(&self, seq: u32) -> &Slot {
         #[cfg(test)]
-        self.looks.set(self.looks.get() + 1);
+        self.accesses.set(self.accesses.get() + 1);
         &self.slots[index(seq)]
     }
 
     #[expect(clippy::indexing_slicing, reason = "one byte cannot be out of 256 slots")]
     fn slot_mut(&mut self, seq: u32) -> &mut Slot {
         #[cfg(test)]
-        self.looks.set(self.looks.get() + 1);
+        self.accesses.set(self.accesses.get() + 1);
         &mut self.slots[index(seq)]
     }
 }
@@ -144,7 +144,7 @@ fn index(seq: u32) -> usize {
     usize::from(low)
 }
 
-/// Kept out of the way of the data path, which comes here at most once for each slot.
+/// Allocates a buffer. Kept out of the data path, which needs it at most once for each slot.
 #[cold]
 fn new_buffer() -> Buffer {
     Box::new([0; SLOT_SIZE])

@@ -1,23 +1,23 @@
-//! The control connection against a peer, an owner and a clock that do anything.
+//! Fuzzes the control connection with arbitrary peer input, calls of its owner, and times.
 
 use std::time::{Duration, Instant};
 
-use super::{Script, hold};
+use super::{Script, ensure};
 use crate::pptp::{
     control::{CallAccept, CallRequest, Control, ControlConfig, ControlEvent},
     quirks::Quirks,
     wire::{Message, StreamDecoder},
 };
 
-/// Most bytes that may lie in the output: the limit and one message.
+/// Most bytes that may be queued as output: the limit and one message.
 const MAX_OUTPUT: usize = 64 * 1024 + 220;
-/// Most events that may wait: the limit, one for each call, and the last.
+/// Most events that may be queued: the limit, one for each call, and the last.
 const MAX_EVENTS: usize = 1024 + 128 + 1;
 
 /// Runs a script against one control connection.
 ///
 /// # Errors
-/// Says which of the promises did not hold.
+/// Returns a description of the invariant that was violated.
 pub fn control(data: &[u8]) -> Result<(), String> {
     let mut script = Script(data);
     let setup = script.byte();
@@ -36,10 +36,11 @@ pub fn control(data: &[u8]) -> Result<(), String> {
 struct Run {
     control: Control,
     now: Instant,
-    /// The output must be whole messages, whatever the input was.
+    /// Decodes the output, which must consist of whole messages whatever the input was.
     output: StreamDecoder,
-    /// The input once more, byte for byte: how TCP cuts it must not matter.
+    /// Decodes the same input as `control`.
     whole: StreamDecoder,
+    /// Decodes the input byte by byte: the result must not depend on TCP's segmentation.
     single: StreamDecoder,
     offered: Vec<u16>,
     closed: bool,
@@ -98,7 +99,7 @@ impl Run {
             10 => self.fetch_output(usize::from(script.u16())),
             _ => self.fetch_events(usize::from(script.byte()))?,
         }
-        hold(self.control.poll_output().len() <= MAX_OUTPUT, "the output is without bound")
+        ensure(self.control.poll_output().len() <= MAX_OUTPUT, "the output is without bound")
     }
 
     fn finish(&mut self) -> Result<(), String> {
@@ -106,13 +107,13 @@ impl Run {
         for _ in 0..4 {
             self.jump_to_next_timeout()?;
         }
-        hold(self.control.is_ended(), "stopping has no end")?;
-        hold(self.control.next_timeout().is_none(), "a timer runs after the end")?;
+        ensure(self.control.is_ended(), "stopping has no end")?;
+        ensure(self.control.next_timeout().is_none(), "a timer runs after the end")?;
         self.fetch_output(usize::MAX);
-        hold(self.output.counters().skipped_bytes == 0, "the output is not made of messages")?;
+        ensure(self.output.counters().skipped_bytes == 0, "the output is not made of messages")?;
         self.fetch_events(MAX_EVENTS)?;
-        hold(self.control.poll_event().is_none(), "events are without bound")?;
-        hold(self.closed, "the end was not told")
+        ensure(self.control.poll_event().is_none(), "events are without bound")?;
+        ensure(self.closed, "the end was not told")
     }
 
     fn input(&mut self, bytes: &[u8]) -> Result<(), String> {
@@ -121,19 +122,19 @@ impl Run {
         while let Some(message) = self.whole.next_message(&mut rest) {
             let mut again = Vec::new();
             message.encode(&mut again);
-            hold(Message::decode(&again) == Some(message), "a message does not survive encoding")?;
+            ensure(Message::decode(&again) == Some(message), "a message does not survive encoding")?;
         }
         for byte in bytes {
             self.single.next_message(&mut std::slice::from_ref(byte));
         }
-        hold(self.whole.counters() == self.single.counters(), "it matters how TCP cuts the stream")
+        ensure(self.whole.counters() == self.single.counters(), "it matters how TCP cuts the stream")
     }
 
     fn pass(&mut self, time: Duration) -> Result<(), String> {
         self.now += time;
         self.control.handle_timeout(self.now);
         let next = self.control.next_timeout();
-        hold(next.is_none_or(|(at, _)| at > self.now), "a timer stays due: the event loop would spin")
+        ensure(next.is_none_or(|(at, _)| at > self.now), "a timer stays due: the event loop would spin")
     }
 
     fn jump_to_next_timeout(&mut self) -> Result<(), String> {
@@ -152,7 +153,7 @@ impl Run {
     fn fetch_events(&mut self, count: usize) -> Result<(), String> {
         for _ in 0..count {
             let Some(event) = self.control.poll_event() else { break };
-            hold(!self.closed, "an event follows the end")?;
+            ensure(!self.closed, "an event follows the end")?;
             match event {
                 ControlEvent::IncomingCall { peer_call_id, .. } if self.offered.len() < 256 => {
                     self.offered.push(peer_call_id);
@@ -165,8 +166,8 @@ impl Run {
     }
 }
 
-/// A message whose header is right and whose body is likely to mean something: the version is ours, call ids
-/// are small, a call is accepted. The script may then overwrite the body's beginning.
+/// Returns a message with a valid header and a plausible body: our version, small call IDs, an accepted call.
+/// The script may overwrite the beginning of the body.
 fn likely_message(script: &mut Script<'_>) -> Vec<u8> {
     let kind = u16::from(script.byte() % 17);
     let ids = script.byte();

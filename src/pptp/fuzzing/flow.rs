@@ -1,8 +1,8 @@
-//! One call's packets against a network, an owner and a clock that do anything.
+//! Fuzzes one call's flow with arbitrary packets, calls of its owner, and times.
 
 use std::time::{Duration, Instant};
 
-use super::{Script, hold};
+use super::{Script, ensure};
 use crate::pptp::{
     flow::{Flow, FlowConfig, Reorder, Timer},
     gre::{self, Header},
@@ -14,7 +14,7 @@ const MAX: Duration = Duration::from_millis(300);
 /// Runs a script against one flow.
 ///
 /// # Errors
-/// Says which of the promises did not hold.
+/// Returns a description of the invariant that was violated.
 pub fn gre_flow(data: &[u8]) -> Result<(), String> {
     let mut script = Script(data);
     let setup = script.byte();
@@ -33,9 +33,9 @@ pub fn gre_flow(data: &[u8]) -> Result<(), String> {
 struct Run {
     flow: Flow,
     now: Instant,
-    /// Where the script's sender is.
+    /// The sequence number that the simulated sender has reached.
     near: u32,
-    /// The last number delivered.
+    /// The last sequence number delivered.
     last: Option<u32>,
     taken: u64,
     delivered: u64,
@@ -50,11 +50,14 @@ impl Run {
                 let Ok((header, payload)) = gre::parse(&packet) else {
                     return self.receive(&mut packet);
                 };
-                hold(packet.get(payload.clone()).is_some(), "the payload is not in the packet")?;
+                ensure(packet.get(payload.clone()).is_some(), "the payload is not in the packet")?;
                 let mut again = [0; gre::MAX_HEADER];
                 let length = u16::try_from(payload.len()).unwrap_or_default();
-                hold(gre::emit(header, length, &mut again) == payload.start, "a header changes its length")?;
-                hold(packet.starts_with(again.get(..payload.start).unwrap_or_default()), "a header changes")
+                ensure(
+                    gre::emit(header, length, &mut again) == payload.start,
+                    "a header changes its length",
+                )?;
+                ensure(packet.starts_with(again.get(..payload.start).unwrap_or_default()), "a header changes")
             }
             1 | 2 => {
                 self.near = self.near.wrapping_add(1);
@@ -78,18 +81,18 @@ impl Run {
             _ => {
                 let mut out = [0; gre::MAX_HEADER];
                 let length = self.flow.header(self.now, usize::from(script.u16()), &mut out);
-                hold(matches!(length, Some(12 | 16)), "no header for a payload that fits")
+                ensure(matches!(length, Some(12 | 16)), "no header for a payload that fits")
             }
         }
     }
 
     fn finish(&mut self) -> Result<(), String> {
         self.pass(MAX)?;
-        hold(self.delivered == self.taken, "a packet that was taken is lost")?;
-        hold(self.flow.counters().rx_accepted == self.delivered, "packets are miscounted")
+        ensure(self.delivered == self.taken, "a packet that was taken is lost")?;
+        ensure(self.flow.counters().rx_accepted == self.delivered, "packets are miscounted")
     }
 
-    /// A packet whose payload begins with its number.
+    /// Receives a packet whose payload begins with its sequence number.
     fn arrive(&mut self, seq: u32, ack: Option<u32>, length: usize) -> Result<(), String> {
         let mut header = [0; gre::MAX_HEADER];
         let size = u16::try_from(length).unwrap_or_default();
@@ -117,11 +120,11 @@ impl Run {
         self.flow.poll_ack(self.now);
         self.check(&out, 0)?;
         let next = self.flow.next_timeout();
-        hold(next.is_none_or(|(at, _)| at > self.now), "a timer stays due: the event loop would spin")?;
+        ensure(next.is_none_or(|(at, _)| at > self.now), "a timer stays due: the event loop would spin")?;
         self.check_timer()
     }
 
-    /// Numbers only ever grow, but for one step back with each new beginning.
+    /// Checks that delivered numbers only grow, except for one step back per restart.
     fn check(&mut self, out: &[u32], restarted: u64) -> Result<(), String> {
         let mut steps_back = 0;
         for seq in out {
@@ -130,12 +133,12 @@ impl Run {
             self.last = Some(*seq);
         }
         self.delivered += out.len() as u64;
-        hold(steps_back <= restarted, "packets are delivered out of order or twice")
+        ensure(steps_back <= restarted, "packets are delivered out of order or twice")
     }
 
     fn check_timer(&self) -> Result<(), String> {
         match self.flow.next_timeout() {
-            Some((at, Timer::Reorder)) => hold(at <= self.now + MAX, "packets wait too long"),
+            Some((at, Timer::Reorder)) => ensure(at <= self.now + MAX, "packets wait too long"),
             Some((_, Timer::Ack)) | None => Ok(()),
         }
     }

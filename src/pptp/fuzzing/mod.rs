@@ -1,7 +1,7 @@
-//! What the fuzz targets run, and what must hold whatever they are fed; errors say what did not.
+//! The bodies of the fuzz targets. Each returns an error that describes the violated invariant.
 //!
-//! The bytes are a script of operations, not only input: time passes, calls are opened and closed, output is
-//! fetched or left lying. The same functions replay the committed corpus as ordinary tests.
+//! The fuzzer's bytes are a script of operations, not only peer input: the script advances the clock, opens
+//! and closes calls, and fetches output or leaves it queued. Ordinary tests replay the committed corpus.
 
 mod control;
 mod flow;
@@ -9,7 +9,7 @@ mod flow;
 pub use control::control;
 pub use flow::gre_flow;
 
-/// The script, read from the front; zeros once it is used up.
+/// The script, read from the front; yields zeros once it is used up.
 struct Script<'a>(&'a [u8]);
 
 impl<'a> Script<'a> {
@@ -31,7 +31,7 @@ impl<'a> Script<'a> {
         u32::from_be_bytes([self.byte(), self.byte(), self.byte(), self.byte()])
     }
 
-    /// The next `count` bytes, or what is left.
+    /// Takes the next `count` bytes, or all that are left.
     fn bytes(&mut self, count: usize) -> &'a [u8] {
         let (head, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;
@@ -39,7 +39,7 @@ impl<'a> Script<'a> {
     }
 }
 
-/// An error unless `holds`.
-fn hold(holds: bool, what: &str) -> Result<(), String> {
+/// Returns `what` as an error unless `holds`.
+fn ensure(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }

@@ -1,10 +1,10 @@
-//! The fields that control messages are made of: big-endian integers and NUL-padded text (RFC 2637 §2).
+//! Fields of control messages: big-endian integers and NUL-padded text (RFC 2637 §2).
 
 use std::fmt;
 
 /// A value with a fixed width on the wire.
 pub(super) trait Field: Sized {
-    /// Takes the value off the front of `bytes`; `None` if they do not suffice.
+    /// Takes the value off the front of `bytes`; `None` if there are too few.
     fn read(bytes: &mut &[u8]) -> Option<Self>;
     /// Appends the value.
     fn write(&self, out: &mut Vec<u8>);
@@ -12,8 +12,8 @@ pub(super) trait Field: Sized {
 
 /// Text in a field of `N` bytes, padded with NUL.
 ///
-/// The bytes are kept as they came, also those behind a NUL, so that decoding and encoding is lossless;
-/// what a person sees is only the printable part in front of the first NUL.
+/// All bytes are kept, also those after a NUL, so that decoding and encoding are lossless. `Display` prints
+/// only the part before the first NUL, with control characters replaced.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Text<const N: usize>([u8; N]);
 
@@ -21,7 +21,7 @@ impl<const N: usize> Text<N> {
     /// A field full of NULs.
     pub const EMPTY: Self = Self([0; N]);
 
-    /// The first `N` bytes of `text`.
+    /// Returns a field with the first `N` bytes of `text`.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let mut field = [0; N];
@@ -31,13 +31,13 @@ impl<const N: usize> Text<N> {
         Self(field)
     }
 
-    /// All `N` bytes of the field.
+    /// Returns all `N` bytes of the field.
     #[must_use]
     pub const fn field(&self) -> &[u8; N] {
         &self.0
     }
 
-    /// The bytes in front of the first NUL.
+    /// Returns the bytes before the first NUL.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.0.split(|byte| *byte == 0).next().unwrap_or_default()
@@ -45,7 +45,7 @@ impl<const N: usize> Text<N> {
 }
 
 impl<const N: usize> fmt::Display for Text<N> {
-    /// Safe to print: a peer's escape sequences do not reach a terminal or a log.
+    /// Replaces control characters, so that a peer's escape sequences do not reach a terminal or a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in String::from_utf8_lossy(self.bytes()).chars() {
             write!(f, "{}", if c.is_control() { '?' } else { c })?;
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_cut_padded_and_harmless_to_print() {
+    fn text_is_truncated_padded_and_safe_to_print() {
         assert_eq!(Text::<4>::new("ab").field(), b"ab\0\0");
         assert_eq!(Text::<4>::new("abcdef").field(), b"abcd");
         assert_eq!(Text::<4>::new("abcdef").bytes(), b"abcd");
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_bytes_are_none() {
+    fn too_few_bytes_read_as_none() {
         assert_eq!(u32::read(&mut &[1, 2, 3][..]), None);
         assert_eq!(Text::<2>::read(&mut &[1][..]), None);
     }

@@ -1,11 +1,11 @@
 //! The fifteen control messages, field by field in wire order (RFC 2637 §2.1 to §2.15).
 //!
-//! Reserved fields are written as zero and not looked at when read: real peers put rubbish there.
+//! Reserved fields are written as zero and ignored when read: real peers put garbage there.
 
 use super::fields::{Field, Text};
 
 /// Defines the message structs, their codec and the [`Message`] enum from one list in wire order.
-/// `reserved N` after a field says that N bytes without meaning follow it.
+/// `reserved N` after a field means that N reserved bytes follow it.
 macro_rules! messages {
     ($(
         $(#[$doc:meta])*
@@ -23,7 +23,7 @@ macro_rules! messages {
             impl $name {
                 /// The control message type on the wire.
                 pub const KIND: u16 = $kind;
-                /// The whole message's length, header included, in bytes.
+                /// The length of the whole message, including the header, in bytes.
                 pub const LENGTH: u16 = $length;
 
                 fn read(bytes: &mut &[u8]) -> Option<Self> {
@@ -56,7 +56,7 @@ macro_rules! messages {
         }
 
         impl Message {
-            /// The control message type on the wire.
+            /// Returns the control message type on the wire.
             #[must_use]
             pub const fn kind(&self) -> u16 {
                 match self {
@@ -64,7 +64,7 @@ macro_rules! messages {
                 }
             }
 
-            /// The name that RFC 2637 gives the message.
+            /// Returns the name that RFC 2637 gives the message, without hyphens.
             #[must_use]
             pub const fn name(&self) -> &'static str {
                 match self {
@@ -72,7 +72,7 @@ macro_rules! messages {
                 }
             }
 
-            /// The only length, header included, that RFC 2637 allows for this type of message.
+            /// Returns the only length, including the header, that RFC 2637 allows for this message type.
             #[must_use]
             pub const fn length_of(kind: u16) -> Option<u16> {
                 match kind {
@@ -106,7 +106,7 @@ messages! {
         framing: u32;
         /// Bearer capabilities: bit 0 analog, bit 1 digital.
         bearer: u32;
-        /// How many sessions the PAC can carry; a PNS sends what it likes.
+        /// How many sessions the PAC can carry; meaningless from a PNS.
         max_channels: u16;
         /// Firmware revision.
         firmware: u16;
@@ -154,7 +154,7 @@ messages! {
 
     /// Echo-Request (§2.5): the keepalive.
     EchoRequest = 5, 16 {
-        /// Comes back in the reply.
+        /// Returned in the reply.
         identifier: u32;
     }
 
@@ -170,7 +170,7 @@ messages! {
 
     /// Outgoing-Call-Request (§2.7): the PNS asks the PAC to place a call.
     OutgoingCallRequest = 7, 168 {
-        /// The PNS's identifier of the call: the key of GRE packets towards it.
+        /// The PNS's call ID: the key of GRE packets to the PNS.
         call_id: u16;
         /// The PNS's serial number of the call, for logs.
         serial: u16;
@@ -186,19 +186,19 @@ messages! {
         window: u16;
         /// Processing delay of the PNS, tenths of a second.
         delay: u16;
-        /// How many bytes of `phone` count.
+        /// Number of significant bytes in `phone`.
         phone_length: u16, reserved 2;
         /// Number to dial.
         phone: Text<64>;
-        /// More about the number.
+        /// Additional dialing information.
         subaddress: Text<64>;
     }
 
     /// Outgoing-Call-Reply (§2.8).
     OutgoingCallReply = 8, 32 {
-        /// The PAC's identifier of the call: the key of GRE packets towards it.
+        /// The PAC's call ID: the key of GRE packets to the PAC.
         call_id: u16;
-        /// The PNS's identifier, from the request.
+        /// The PNS's call ID, from the request.
         peer_call_id: u16;
         /// 1 for success, else see [`crate::pptp::cause::call_refusal_words`].
         result: u8;
@@ -216,9 +216,9 @@ messages! {
         channel: u32;
     }
 
-    /// Incoming-Call-Request (§2.9): the PAC tells of a call from outside.
+    /// Incoming-Call-Request (§2.9): the PAC reports an incoming call.
     IncomingCallRequest = 9, 220 {
-        /// The PAC's identifier of the call.
+        /// The PAC's call ID.
         call_id: u16;
         /// The PAC's serial number of the call, for logs.
         serial: u16;
@@ -226,23 +226,23 @@ messages! {
         bearer: u32;
         /// Physical channel, for logs.
         channel: u32;
-        /// How many bytes of `dialed` count.
+        /// Number of significant bytes in `dialed`.
         dialed_length: u16;
-        /// How many bytes of `dialing` count.
+        /// Number of significant bytes in `dialing`.
         dialing_length: u16;
         /// Number that was dialed.
         dialed: Text<64>;
-        /// Number that dialed.
+        /// Number of the caller.
         dialing: Text<64>;
-        /// More about the number.
+        /// Additional dialing information.
         subaddress: Text<64>;
     }
 
     /// Incoming-Call-Reply (§2.10).
     IncomingCallReply = 10, 24 {
-        /// The PNS's identifier of the call.
+        /// The PNS's call ID.
         call_id: u16;
-        /// The PAC's identifier, from the request.
+        /// The PAC's call ID, from the request.
         peer_call_id: u16;
         /// 1 connect, 2 general error, 3 do not accept.
         result: u8;
@@ -256,7 +256,7 @@ messages! {
 
     /// Incoming-Call-Connected (§2.11).
     IncomingCallConnected = 11, 28 {
-        /// The PNS's identifier, from the reply.
+        /// The PNS's call ID, from the reply.
         peer_call_id: u16, reserved 2;
         /// Line speed, bit/s.
         connect_speed: u32;
@@ -268,15 +268,15 @@ messages! {
         framing: u32;
     }
 
-    /// Call-Clear-Request (§2.12): the PNS wants the call ended.
+    /// Call-Clear-Request (§2.12): the PNS requests the end of a call.
     CallClearRequest = 12, 16 {
-        /// The PNS's own identifier of the call.
+        /// The PNS's call ID.
         call_id: u16, reserved 2;
     }
 
-    /// Call-Disconnect-Notify (§2.13): the PAC says that the call has ended.
+    /// Call-Disconnect-Notify (§2.13): the PAC reports that a call has ended.
     CallDisconnectNotify = 13, 148 {
-        /// The PAC's own identifier of the call.
+        /// The PAC's call ID.
         call_id: u16;
         /// 1 lost carrier, 2 general error, 3 administrative shutdown, 4 request.
         result: u8;
@@ -290,7 +290,7 @@ messages! {
 
     /// WAN-Error-Notify (§2.14): running totals of line errors, from the PAC.
     WanErrorNotify = 14, 40 {
-        /// The PNS's identifier of the call.
+        /// The PNS's call ID.
         peer_call_id: u16, reserved 2;
         /// Frames with a wrong checksum.
         crc_errors: u32;
@@ -306,9 +306,9 @@ messages! {
         alignment_errors: u32;
     }
 
-    /// Set-Link-Info (§2.15): the PNS tells the PAC the PPP options that matter to framing.
+    /// Set-Link-Info (§2.15): the PNS sends the PAC the PPP options that affect framing.
     SetLinkInfo = 15, 24 {
-        /// The PAC's identifier of the call.
+        /// The PAC's call ID.
         peer_call_id: u16, reserved 2;
         /// Characters that the PAC escapes when it sends to the line.
         send_accm: u32;

@@ -1,7 +1,6 @@
-//! Control messages (RFC 2637 §2): all fifteen of them, to bytes and from bytes, and the decoder for the
-//! TCP stream that carries them.
+//! Codec for the fifteen control messages (RFC 2637 §2), and decoder for the TCP stream that carries them.
 //!
-//! What a message means, and when it may come, is `control`'s business.
+//! The meaning and the order of messages are in `control`.
 
 mod fields;
 mod messages;
@@ -20,9 +19,9 @@ pub use stream::{StreamCounters, StreamDecoder};
 
 /// The TCP port of the control connection.
 pub const PORT: u16 = 1723;
-/// The only version of the protocol there is.
+/// The only version of the protocol.
 pub const VERSION: u16 = 0x0100;
-/// The constant by which a lost message boundary is found again (§2).
+/// The constant in every header that helps to find a lost message boundary again (§2).
 pub const MAGIC_COOKIE: u32 = 0x1A2B_3C4D;
 /// The header that all messages share, in bytes.
 pub const HEADER_LENGTH: usize = 12;
@@ -33,7 +32,7 @@ pub const MAX_LENGTH: usize = 220;
 const CONTROL: u16 = 1;
 
 impl Message {
-    /// Appends the message as it goes over TCP.
+    /// Appends the message in its wire format.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let length = Self::length_of(self.kind()).unwrap_or_default();
         out.extend_from_slice(&length.to_be_bytes());
@@ -44,7 +43,7 @@ impl Message {
         self.write_body(out);
     }
 
-    /// Reads exactly one message; `None` unless `bytes` is one, whole and with nothing behind it.
+    /// Decodes one message; `None` unless `bytes` is exactly one whole message.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let header = Header::read(bytes)?;
@@ -58,7 +57,7 @@ impl Message {
     }
 }
 
-/// The shared header, cookie checked.
+/// The header that all messages share, with the cookie checked.
 struct Header {
     length: u16,
     message_type: u16,

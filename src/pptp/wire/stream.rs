@@ -1,11 +1,11 @@
-//! From the bytes of a TCP stream to control messages, however TCP cuts them.
+//! Decodes a TCP stream into control messages, whatever its segmentation.
 //!
-//! A lost boundary is found again by sliding forward, byte for byte, until length, type and magic cookie
-//! agree (RFC 2637 §2 gives the cookie that purpose). Memory is one message, whatever the peer sends.
+//! After a lost boundary, the decoder skips bytes one by one until length, type and magic cookie agree (the
+//! purpose of the cookie, RFC 2637 §2). It buffers at most one message, whatever the peer sends.
 
 use super::{CONTROL, HEADER_LENGTH, Header, MAGIC_COOKIE, MAX_LENGTH, Message};
 
-/// Cuts the stream into messages.
+/// Splits the stream into messages.
 #[derive(Debug)]
 pub struct StreamDecoder {
     buffer: [u8; MAX_LENGTH],
@@ -13,14 +13,14 @@ pub struct StreamDecoder {
     counters: StreamCounters,
 }
 
-/// What the decoder has met.
+/// Counters of a stream decoder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamCounters {
     /// Messages of a known type.
     pub messages: u64,
-    /// Bytes passed over in search of a message boundary.
+    /// Bytes skipped in search of a message boundary.
     pub skipped_bytes: u64,
-    /// Well-formed messages of a type that RFC 2637 does not know, ignored.
+    /// Well-formed messages of a type that RFC 2637 does not define, ignored.
     pub unknown_type: u64,
     /// Messages whose reserved field in the header is not zero (some Cisco devices), accepted.
     pub reserved_not_zero: u64,
@@ -34,12 +34,11 @@ impl Default for StreamDecoder {
 
 impl StreamDecoder {
     /// Takes bytes off the front of `input` until a message is complete; `None` once `input` is used up.
-    /// What it holds of an unfinished message stays for the next call.
+    /// An unfinished message stays buffered for the next call.
     pub fn next_message(&mut self, input: &mut &[u8]) -> Option<Message> {
         loop {
             self.slide();
-            // With an empty buffer at the start of a whole message this still copies it once: a control
-            // connection carries a message a minute.
+            // This copies even a message that is whole in `input`, which is cheap at a message a minute.
             let wanted = self.wanted();
             if self.filled < wanted {
                 if input.is_empty() {
@@ -54,13 +53,13 @@ impl StreamDecoder {
         }
     }
 
-    /// What has been met so far.
+    /// Returns the counters of this decoder.
     #[must_use]
     pub const fn counters(&self) -> &StreamCounters {
         &self.counters
     }
 
-    /// Drops bytes from the front until what remains can be the beginning of a message.
+    /// Drops bytes from the front until the rest can be the beginning of a message.
     fn slide(&mut self) {
         let held = self.held();
         let start =
@@ -69,7 +68,7 @@ impl StreamDecoder {
         self.drop_front(start);
     }
 
-    /// How many bytes to hold before the next decision.
+    /// Returns how many bytes must be buffered before the next decision.
     fn wanted(&self) -> usize {
         if self.filled < HEADER_LENGTH {
             return HEADER_LENGTH;
@@ -88,10 +87,10 @@ impl StreamDecoder {
         }
     }
 
-    /// Removes the message at the front; `None` if its type is unknown.
+    /// Removes and returns the message at the front; `None` if its type is unknown.
     fn take_message(&mut self) -> Option<Message> {
         let Some(header) = Header::read(self.held()) else {
-            // `slide` left nothing else in front; but whatever happens, the stream goes on.
+            // Unreachable after `slide`; if it happens, skip a byte rather than stall.
             self.counters.skipped_bytes += 1;
             self.drop_front(1);
             return None;
@@ -118,8 +117,8 @@ impl StreamDecoder {
     }
 }
 
-/// Whether nothing in `bytes`, possibly cut short, speaks against a message that begins here: a length that
-/// some message can have, a message type of one or two, the cookie, and for a known type its exact length.
+/// Returns whether `bytes`, possibly cut short, can be the beginning of a message: with a possible length,
+/// PPTP message type 1 or 2, the cookie, and for a known control message type its exact length.
 fn may_begin_message(bytes: &[u8]) -> bool {
     const COOKIE: [u8; 4] = MAGIC_COOKIE.to_be_bytes();
     let byte_fits = |(at, byte): (usize, &u8)| match at {

@@ -5,7 +5,7 @@ use super::*;
 const KINDS: std::ops::RangeInclusive<u16> = 1..=15;
 
 #[test]
-fn lengths_are_the_standards() {
+fn message_lengths_match_the_rfc() {
     let lengths: Vec<_> = KINDS.map(|kind| Message::length_of(kind).unwrap()).collect();
     assert_eq!(lengths, [156, 156, 16, 16, 16, 20, 168, 32, 220, 24, 28, 16, 148, 40, 24]);
     for kind in KINDS {
@@ -18,8 +18,8 @@ fn lengths_are_the_standards() {
 }
 
 #[test]
-fn each_field_lies_where_the_standard_puts_it() {
-    // Every byte of the body is its own offset, so that a field's value says where it was read.
+fn field_offsets_match_the_rfc() {
+    // Every byte of the body is its own offset, so that a field's value shows where it was read.
     let read = |kind: u16| {
         let mut bytes = encoded(&zeros(kind));
         for (at, byte) in bytes.iter_mut().enumerate().skip(12) {
@@ -125,7 +125,7 @@ fn each_field_lies_where_the_standard_puts_it() {
 }
 
 #[test]
-fn small_messages_byte_for_byte() {
+fn small_messages_match_byte_for_byte() {
     let cases: [(Message, &[u8]); 5] = [
         (
             StopControlConnectionRequest { reason: 3 }.into(),
@@ -152,7 +152,7 @@ fn small_messages_byte_for_byte() {
 }
 
 #[test]
-fn lengths_that_are_wrong_are_refused() {
+fn wrong_lengths_are_rejected() {
     for kind in KINDS {
         let good = encoded(&zeros(kind));
         for length in 0..good.len() {
@@ -168,7 +168,7 @@ fn lengths_that_are_wrong_are_refused() {
 }
 
 #[test]
-fn junk_in_front_of_a_message_is_passed_over() {
+fn junk_before_a_message_is_skipped() {
     let echo = EchoRequest { identifier: 5 };
     for junk in [
         &b"\xFF\xFE\xFD\xFC\xFB\xFA\xF9"[..],
@@ -185,7 +185,7 @@ fn junk_in_front_of_a_message_is_passed_over() {
 }
 
 #[test]
-fn a_known_type_of_wrong_length_is_junk_and_the_next_message_is_found() {
+fn known_type_with_wrong_length_is_skipped() {
     let mut bytes = encoded(&EchoRequest { identifier: 5 }.into());
     bytes[1] = 20;
     EchoRequest { identifier: 6 }.into_message().encode(&mut bytes);
@@ -195,7 +195,7 @@ fn a_known_type_of_wrong_length_is_junk_and_the_next_message_is_found() {
 }
 
 #[test]
-fn unknown_types_are_counted_and_passed_over_as_a_whole() {
+fn unknown_types_are_counted_and_skipped_whole() {
     let mut bytes = encoded(&EchoRequest { identifier: 5 }.into());
     bytes[9] = 16;
     let mut management = encoded(&EchoRequest { identifier: 5 }.into());
@@ -209,7 +209,7 @@ fn unknown_types_are_counted_and_passed_over_as_a_whole() {
 }
 
 #[test]
-fn reserved_bits_of_the_header_are_only_counted() {
+fn nonzero_reserved_header_field_is_only_counted() {
     let mut bytes = encoded(&EchoRequest { identifier: 5 }.into());
     bytes[10] = 0xAB;
     let mut decoder = StreamDecoder::default();
@@ -218,7 +218,7 @@ fn reserved_bits_of_the_header_are_only_counted() {
 }
 
 #[test]
-fn a_stream_may_be_cut_at_every_byte() {
+fn stream_may_be_split_at_any_byte() {
     let messages: Vec<_> = KINDS.map(zeros).collect();
     let bytes: Vec<u8> = messages.iter().flat_map(encoded).collect();
     for cut in 0..=bytes.len() {
@@ -232,19 +232,19 @@ fn a_stream_may_be_cut_at_every_byte() {
 
 proptest! {
     #[test]
-    fn what_is_encoded_is_decoded(message in any_message()) {
+    fn messages_round_trip(message in any_message()) {
         prop_assert_eq!(Message::decode(&encoded(&message)), Some(message));
     }
 
     #[test]
-    fn any_bytes_are_answered(bytes in vec(any::<u8>(), 0..300)) {
+    fn decoder_accepts_arbitrary_bytes(bytes in vec(any::<u8>(), 0..300)) {
         let _ = Message::decode(&bytes);
         decode_all(&mut StreamDecoder::default(), &bytes);
     }
 
-    /// Whatever lies between messages, as long as no part of it looks like one, every message comes out.
+    /// Every message is found, whatever is between them, as long as no part of that looks like a message.
     #[test]
-    fn messages_survive_junk_and_cuts(
+    fn messages_survive_junk_and_segmentation(
         parts in vec((vec(0x50_u8..=0xFF, 0..20), any_message()), 1..6),
         cuts in vec(1_usize..50, 1..10),
     ) {
@@ -270,7 +270,7 @@ proptest! {
 }
 
 fn any_message() -> impl Strategy<Value = Message> {
-    // The body's bytes are the fields' values: random bytes reach every value of every field.
+    // Random body bytes reach every value of every field.
     (KINDS, vec(any::<u8>(), MAX_LENGTH)).prop_map(|(kind, body)| Message::read_body(kind, &body).unwrap())
 }
 

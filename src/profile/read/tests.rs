@@ -6,7 +6,7 @@ use super::super::{
 };
 use super::*;
 
-/// Reads the keys as if every gate were open.
+/// Reads a profile without gates; also returns the draft titles.
 fn open(keys: &str) -> (Profile, Vec<String>) {
     let source = Source::new(Path::new("f"), keys.to_owned(), true);
     let table = DeTable::parse(keys).unwrap();
@@ -19,9 +19,9 @@ fn open(keys: &str) -> (Profile, Vec<String>) {
 }
 
 #[test]
-fn every_key_reaches_its_field() {
+fn every_key_sets_its_field() {
     let (profile, drafts) = open(include_str!("everything.toml"));
-    // Everything at once is more than one tunnel can have.
+    // The file sets all keys, some of which contradict each other.
     let contradictions = [
         "MS-CHAPv1 is accepted",
         "`leak` beside `link.netns`",
@@ -98,11 +98,11 @@ fn every_key_reaches_its_field() {
 }
 
 #[test]
-fn no_key_is_forgotten_above() {
+fn test_file_has_every_key() {
     let text = include_str!("everything.toml");
     for key in schema::KEYS {
         let last = key.rsplit('.').next().unwrap();
-        // Two that exclude another which is there.
+        // Keys that exclude another key in the file.
         let other = matches!(
             *key,
             "password.file" | "password.fd" | "password.credential" | "default.mode" | "retry.forever"
@@ -112,7 +112,7 @@ fn no_key_is_forgotten_above() {
 }
 
 #[test]
-fn short_forms_and_their_opposites() {
+fn accepts_short_forms_of_values() {
     let head = "server = 'a.example'\nuser = 'D\\u'\npassword = 'x'\n";
     let of = |keys: &str| open(&format!("{head}{keys}")).0;
     assert_eq!((of("").user.as_str(), of("").domain.as_deref()), ("u", Some("D")));

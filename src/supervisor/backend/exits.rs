@@ -1,21 +1,21 @@
-//! What it means how a PPP daemon ended: its exit status, and the last words that say why, as one of our failures. Pure.
+//! Maps the exit status and the last informative log line of a PPP daemon to a [`Failure`]. No I/O.
 
 use crate::{
     engine::failure::{Failure, FailureKind, Phase},
     plan::Daemon,
 };
 
-/// How it ended.
+/// How a daemon's process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// With an exit status.
+    /// It exited with this status.
     Status(i32),
-    /// By a signal.
+    /// This signal killed it.
     Signal(i32),
 }
 
-/// Lines that say nothing about why.
-const IDLE_TALK: &[&str] = &[
+/// Prefixes of log lines that give no reason.
+const UNINFORMATIVE_PREFIXES: &[&str] = &[
     "Connection terminated",
     "Modem hangup",
     "Exit.",
@@ -41,31 +41,32 @@ const IDLE_TALK: &[&str] = &[
     "Plugin ",
 ];
 
-/// Whether a line of the daemon may say why it ended.
+/// Returns whether a log line of the daemon may explain why it ended.
 #[must_use]
-pub fn is_telling(line: &str) -> bool {
+pub fn is_informative(line: &str) -> bool {
     !line.is_empty()
-        && (line.starts_with("MPPE required") || !IDLE_TALK.iter().any(|idle| line.starts_with(idle)))
+        && (line.starts_with("MPPE required")
+            || !UNINFORMATIVE_PREFIXES.iter().any(|idle| line.starts_with(idle)))
 }
 
-/// How the daemon of a tunnel ended.
+/// Returns the failure for the end of a daemon in `phase`; `words` is the last line that [`is_informative`].
 #[must_use]
-pub fn of(daemon: Daemon, end: End, phase: Phase, words: &str) -> Failure {
+pub fn failure_of(daemon: Daemon, end: End, phase: Phase, words: &str) -> Failure {
     match daemon {
         Daemon::Pppd => of_pppd(end, phase, words),
         Daemon::Ppp => of_ppp(end, phase, words),
     }
 }
 
-/// ppp(8), whose exit statuses are sysexits(3)'s idea of its own (EX_NORMAL 0, EX_START 1, EX_SOCK 2, EX_MODEM 3,
-/// EX_DIAL 4, EX_DEAD 5, EX_DONE 6, EX_REBOOT 7, EX_ERRDEAD 8, EX_HANGUP 9, EX_TERMINATE 10, EX_NODIAL 11, EX_NOLOGIN
-/// 12): none names the phase, so the phase does.
+/// Maps the end of ppp(8), whose exit statuses are not those of sysexits(3) (EX_NORMAL 0, EX_START 1, EX_SOCK
+/// 2, EX_MODEM 3, EX_DIAL 4, EX_DEAD 5, EX_DONE 6, EX_REBOOT 7, EX_ERRDEAD 8, EX_HANGUP 9, EX_TERMINATE 10,
+/// EX_NODIAL 11, EX_NOLOGIN 12). None names the phase, so `phase` decides.
 #[must_use]
 pub fn of_ppp(end: End, phase: Phase, words: &str) -> Failure {
     let (kind, meaning) = match end {
         End::Signal(number) => (FailureKind::PppFailed, format!("ppp was ended by signal {number}")),
         End::Status(1..=3) => (FailureKind::PppFailed, "ppp could not start".to_owned()),
-        End::Status(_) => (cut_short(phase), "ppp ended".to_owned()),
+        End::Status(_) => (kind_without_reason(phase), "ppp ended".to_owned()),
     };
     let detail = if words.is_empty() { meaning } else { format!("{meaning}: {words}") };
     let failure = Failure::new(phase, kind, detail);
@@ -78,7 +79,7 @@ pub fn of_ppp(end: End, phase: Phase, words: &str) -> Failure {
     }
 }
 
-/// pppd(8), EXIT STATUS. `phase` is how far it had come, `words` the last line that [`is_telling`].
+/// Maps the end of pppd(8); see EXIT STATUS in its manual.
 #[must_use]
 pub fn of_pppd(end: End, phase: Phase, words: &str) -> Failure {
     let (kind, meaning) = match end {
@@ -106,13 +107,13 @@ fn pppd_kind(status: i32, phase: Phase, words: &str) -> FailureKind {
         11 | 19 => FailureKind::AuthenticationFailed,
         15 => FailureKind::PeerLost,
         17 => FailureKind::LcpFailed,
-        0 | 10 | 12 | 13 | 16 => cut_short(phase),
+        0 | 10 | 12 | 13 | 16 => kind_without_reason(phase),
         _ => FailureKind::PppFailed,
     }
 }
 
-/// What it means that a link ends in this phase for no reason of its own.
-const fn cut_short(phase: Phase) -> FailureKind {
+/// Maps the end of a link that gave no reason.
+const fn kind_without_reason(phase: Phase) -> FailureKind {
     match phase {
         Phase::Resolve | Phase::Connect | Phase::Control | Phase::Call | Phase::Lcp => FailureKind::LcpFailed,
         Phase::Authentication => FailureKind::AuthenticationFailed,
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_status_has_its_class() {
+    fn pppd_exit_statuses_map_to_failure_kinds() {
         for (status, phase, kind) in [
             (1, Phase::Lcp, FailureKind::PppFailed),
             (2, Phase::Lcp, FailureKind::PppFailed),
@@ -181,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_telling_line_says_why() {
+    fn last_informative_line_decides_the_failure() {
         let said =
             ["Using interface ppp0", "MPPE required but peer negotiation failed", "Connection terminated."];
-        let words = said.into_iter().rfind(|line| is_telling(line)).unwrap();
+        let words = said.into_iter().rfind(|line| is_informative(line)).unwrap();
         let failure = of_pppd(End::Status(16), Phase::Encryption, words);
         assert_eq!(failure.kind, FailureKind::EncryptionRefused);
         assert!(failure.detail.ends_with("MPPE required but peer negotiation failed"), "{failure}");
-        assert!(!is_telling("MPPE 128-bit stateless compression enabled") && !is_telling(""));
+        assert!(!is_informative("MPPE 128-bit stateless compression enabled") && !is_informative(""));
     }
 }

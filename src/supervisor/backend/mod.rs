@@ -1,6 +1,7 @@
-//! An external PPP for a profile, pure: what pppd(8) and ppp(8) are told, and what it means how they end.
+//! Configuration of an external PPP daemon, pppd(8) or ppp(8), and the meaning of its exits. No I/O.
 //!
-//! Texts and tables only. Starting and ending a daemon is `run`'s, and the plan leaves out what it does itself.
+//! The supervisor's `run` module starts and stops the daemon. The plan omits the steps that the daemon
+//! performs itself.
 
 pub mod exits;
 pub mod ppp;
@@ -15,19 +16,19 @@ use crate::{
     profile::{Mtu, Profile},
 };
 
-/// What stands where the password would, for people.
+/// Shown to users in place of the password.
 pub const HIDDEN: &str = "(not shown)";
 
-/// The name of the tunnel for a daemon: of its pid file with pppd, of its label with ppp.
+/// Returns the daemon's name of the tunnel: pppd uses it for its pid file, ppp as a label.
 #[must_use]
 pub fn link_name(profile: &Profile) -> String {
     crate::plan::link_name(profile.name.as_str())
 }
 
-/// What the daemon of a profile is told, for people: a title, and lines without the password. On a path that carries
-/// packets of 1500 bytes.
+/// Returns the daemon's configuration for display: a title, and lines without the password. Assumes a path
+/// MTU of 1500 bytes.
 #[must_use]
-pub fn told(profile: &Profile) -> Option<(String, Vec<String>)> {
+pub fn displayed_configuration(profile: &Profile) -> Option<(String, Vec<String>)> {
     let limit = engine_spec::inner_mtu(1500);
     let (title, text) = match Daemon::of(profile)? {
         Daemon::Pppd => {
@@ -42,7 +43,7 @@ pub fn told(profile: &Profile) -> Option<(String, Vec<String>)> {
     Some((title, text.lines().map(str::to_owned).collect()))
 }
 
-/// The user as servers expect it (RFC 2759 §4).
+/// Returns the user name with its domain, as servers expect it (RFC 2759 §4).
 fn user(profile: &Profile) -> String {
     match &profile.domain {
         Some(domain) => format!("{domain}\\{}", profile.user),
@@ -50,11 +51,12 @@ fn user(profile: &Profile) -> String {
     }
 }
 
-/// MTU and MRU, in bytes, for the daemon; `limit` is what the path carries in one information field.
+/// Returns MTU and MRU for the daemon, in bytes. `limit` is the largest PPP information field that the path
+/// carries.
 fn sizes(profile: &Profile, limit: u16) -> (u16, u16) {
     let mtu = match profile.mtu {
         Mtu::Auto => limit,
-        // The daemons take MPPE's bytes off what they are told.
+        // The daemons subtract MPPE's bytes from the MTU they are given.
         Mtu::Bytes(bytes) => bytes.saturating_add(engine_spec::mppe_overhead(profile)).min(limit),
     };
     (mtu, profile.ppp.mru.unwrap_or(limit))

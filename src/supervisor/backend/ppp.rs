@@ -1,8 +1,9 @@
-//! The section of ppp.conf(5) for FreeBSD's ppp(8), and the arguments that load it.
+//! Section of ppp.conf(5) for FreeBSD's ppp(8), and the arguments that load it.
 //!
-//! ppp reads /etc/ppp/ppp.conf and nothing else, but expands variables of its environment in `!include`: with the
-//! one line [`INCLUDE`] at its top, ppp finds the private file that is named by [`VARIABLE`] and made for this run.
-//! The profile's own label is loaded first, so that what is derived from the profile has the last word.
+//! ppp reads only /etc/ppp/ppp.conf, but expands environment variables in `!include`. With the line
+//! [`INCLUDE`] at the top of that file, ppp reads the private file that [`VARIABLE`] names, which is written
+//! for each run. The profile's own label is loaded first, so that settings derived from the profile override
+//! it.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -14,16 +15,16 @@ use crate::{
     secret::Secret,
 };
 
-/// Where ppp is on FreeBSD.
+/// Path of ppp on FreeBSD.
 pub const PROGRAM: &str = "/usr/sbin/ppp";
 
-/// The variable that names the private file.
+/// Environment variable that names the private file.
 pub const VARIABLE: &str = "PPTPCTL_PPP_CONF";
 
 /// The line that /etc/ppp/ppp.conf needs, once for all profiles.
 pub const INCLUDE: &str = "!include $PPTPCTL_PPP_CONF";
 
-/// The longest line that ppp reads, in bytes (LINE_LEN, less its end).
+/// The longest line that ppp reads, in bytes (LINE_LEN less one).
 pub const LONGEST_LINE: usize = 511;
 
 /// ppp's names of the protocols.
@@ -34,7 +35,7 @@ const PROTOCOLS: [(AuthProtocol, &str); 4] = [
     (AuthProtocol::MsChapV2, "chap81"),
 ];
 
-/// The arguments: on our pty, which is its standard input, with the unit of the profile.
+/// Returns the arguments: the pty on standard input, the profile's unit, and the labels.
 #[must_use]
 pub fn arguments(profile: &Profile) -> Vec<String> {
     let mut arguments = vec!["-direct".to_owned(), "-quiet".to_owned()];
@@ -44,14 +45,14 @@ pub fn arguments(profile: &Profile) -> Vec<String> {
     arguments
 }
 
-/// The environment.
+/// Returns the environment of ppp.
 #[must_use]
 pub fn environment(file: &Path) -> [(&'static str, &Path); 1] {
     [(VARIABLE, file)]
 }
 
-/// The section. `password` is left out for a person to read; `limit` is what the path carries in one PPP
-/// information field, in bytes.
+/// Returns the section, for display if there is no `password`. `limit` is the largest PPP information field
+/// that the path carries, in bytes.
 #[must_use]
 pub fn section(profile: &Profile, password: Option<&Secret>, limit: u16) -> Zeroizing<String> {
     let mut lines: Vec<Zeroizing<String>> = Vec::new();
@@ -82,10 +83,10 @@ pub fn section(profile: &Profile, password: Option<&Secret>, limit: u16) -> Zero
     line(format!("{} ipv6cp", if profile.ppp.ipv6 { "enable" } else { "disable" }));
     let dns = matches!(profile.dns.servers, DnsServers::Peer);
     line(format!("{} dns", if dns { "enable" } else { "disable" }));
-    // Asking for them is the protocol's part; the host's resolvers are ours to change.
+    // Asking for resolvers is part of the protocol; the host's are changed by our own steps.
     line("resolv readonly".to_owned());
     for (protocol, name) in PROTOCOLS {
-        // `disable`: we do not ask the server to log in.
+        // `disable`: we do not ask the server to authenticate itself.
         line(format!("disable {name}"));
         line(format!("{} {name}", if profile.auth.contains(&protocol) { "accept" } else { "deny" }));
     }
@@ -104,7 +105,7 @@ pub fn section(profile: &Profile, password: Option<&Secret>, limit: u16) -> Zero
     section
 }
 
-/// Any argument makes ppp insist.
+/// Writes the MPPE settings; any argument of `set mppe` makes ppp require it.
 fn mppe(profile: &Profile, line: &mut impl FnMut(String)) {
     let bits = match profile.mppe.min {
         MppeStrength::Bits128 => "128",
@@ -129,7 +130,8 @@ fn mppe(profile: &Profile, line: &mut impl FnMut(String)) {
     }
 }
 
-/// As one word for ppp: its InterpretArg expands `$` and `~`, its MakeArgs takes off quotes and backslashes.
+/// Quotes `bytes` as one word: ppp's InterpretArg expands `$` and `~`, its MakeArgs removes quotes and
+/// backslashes.
 fn quote(bytes: &[u8]) -> Zeroizing<String> {
     let text = Zeroizing::new(String::from_utf8_lossy(bytes).into_owned());
     let mut quoted = Zeroizing::new(String::with_capacity(2 * text.len() + 2));

@@ -1,8 +1,9 @@
-//! The options of pppd(8), as a file in its own words.
+//! Options file of pppd(8).
 //!
-//! What a person may change comes first, then `ppp.options`, then what must hold: with pppd the last word counts. It is
-//! read from a pipe, so that the password is in no file, argument or environment. /etc/ppp/options is read by
-//! pppd before all of it, and what Debian has in there is undone where it would harm.
+//! Options that the user may override come first, then `ppp.options`, then those that must hold: with pppd
+//! the last occurrence counts. pppd reads the file from a pipe, so that the password is in no file, argument
+//! or environment. It reads /etc/ppp/options before that; Debian's settings there are overridden where they
+//! do harm.
 
 use zeroize::Zeroizing;
 
@@ -12,13 +13,13 @@ use crate::{
     secret::Secret,
 };
 
-/// Where pppd is, on every Linux.
+/// Path of pppd on every Linux distribution.
 pub const PROGRAM: &str = "/usr/sbin/pppd";
 
-/// pppd's own limit for a password, in bytes (MAXSECRETLEN, less its end).
+/// pppd's limit for a password, in bytes (MAXSECRETLEN less one).
 pub const LONGEST_PASSWORD: usize = 255;
 
-/// Each protocol's refusal.
+/// The option that refuses each protocol.
 const REFUSALS: [(AuthProtocol, &str); 4] = [
     (AuthProtocol::Pap, "refuse-pap"),
     (AuthProtocol::ChapMd5, "refuse-chap"),
@@ -26,8 +27,8 @@ const REFUSALS: [(AuthProtocol, &str); 4] = [
     (AuthProtocol::MsChapV2, "refuse-mschap-v2"),
 ];
 
-/// The file. `password` is left out for a person to read; `limit` is what the path carries in one PPP information
-/// field, in bytes.
+/// Returns the options, for display if there is no `password`. `limit` is the largest PPP information field
+/// that the path carries, in bytes.
 #[must_use]
 pub fn options(profile: &Profile, password: Option<&Secret>, limit: u16) -> Zeroizing<Vec<u8>> {
     let mut out = Writer::default();
@@ -38,11 +39,12 @@ pub fn options(profile: &Profile, password: Option<&Secret>, limit: u16) -> Zero
         profile.ppp.echo.map_or((0, 0), |echo| (echo.interval.as_secs().max(1), echo.failures));
     out.option("lcp-echo-interval", &[&interval.to_string()]);
     out.option("lcp-echo-failure", &[&failures.to_string()]);
-    // pptpd starts a pppd for each call, which hears nothing of what came before it was there: the second request
-    // should not be three seconds behind the first. Thirty seconds in all, as ever.
+    // pptpd starts a pppd for each call, which receives nothing that arrived before it ran. The first
+    // retransmission therefore follows after 1 s instead of 3 s; the total of 30 s is pppd's default.
     out.option("lcp-restart", &["1"]);
     out.option("lcp-max-configure", &["30"]);
-    // Compression before encryption is of no use, and GRE loses what these would need every packet of.
+    // Compression before encryption gains nothing, and GRE loses packets, which these algorithms cannot
+    // tolerate.
     for flag in ["nobsdcomp", "nodeflate", "novj"] {
         out.option(flag, &[]);
     }
@@ -54,7 +56,7 @@ pub fn options(profile: &Profile, password: Option<&Secret>, limit: u16) -> Zero
         out.word(word);
         out.end();
     }
-    // What must hold.
+    // Options that must hold.
     for flag in ["nodetach", "nolock", "nopersist", "noproxyarp", "nodefaultroute", "noipdefault"] {
         out.option(flag, &[]);
     }
@@ -62,7 +64,8 @@ pub fn options(profile: &Profile, password: Option<&Secret>, limit: u16) -> Zero
     out.option("maxfail", &["1"]);
     out.option("linkname", &[&link_name(profile)]);
     if let Some(unit) = profile.unit {
-        // `unit` alone gives way to another number when it is taken; a name that is taken ends pppd.
+        // If the number is taken, `unit` alone falls back to another one; a name that is taken makes pppd
+        // exit.
         out.option("unit", &[&unit.to_string()]);
         out.option("ifname", &[&format!("ppp{unit}")]);
     }
@@ -100,7 +103,8 @@ pub fn options(profile: &Profile, password: Option<&Secret>, limit: u16) -> Zero
     out.0
 }
 
-/// pppd's words for the policy; those that it has none for are refused when the profile is read.
+/// Returns pppd's options for the MPPE policy. Policies that pppd cannot express are refused when the profile
+/// is read.
 fn mppe(profile: &Profile) -> &'static [&'static str] {
     let stateful = profile.mppe.stateful;
     match (profile.mppe.mode, profile.mppe.min, stateful) {
@@ -125,7 +129,7 @@ impl Writer {
         self.end();
     }
 
-    /// A word that pppd reads back as it is.
+    /// Writes a word so that pppd reads it back unchanged.
     fn word(&mut self, word: &str) {
         let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.,:/+=@".contains(b);
         if !word.is_empty() && word.bytes().all(|byte| plain(&byte)) {
@@ -135,10 +139,10 @@ impl Writer {
         }
     }
 
-    /// In quotes, everything that is not surely plain as three octal digits: no quote, backslash, `#`, blank or byte
-    /// beyond ASCII can then mean something else to pppd (its getword).
+    /// Writes `bytes` in quotes, all but ASCII letters and digits as three octal digits, so that no quote,
+    /// backslash, `#`, blank or non-ASCII byte has a special meaning to pppd (its getword).
     fn quote(&mut self, bytes: &[u8]) {
-        // A buffer that moves while it grows leaves copies of a password behind.
+        // A reallocation leaves a copy of the password in memory.
         self.0.reserve(4 * bytes.len() + 8);
         self.0.push(b'"');
         for byte in bytes {

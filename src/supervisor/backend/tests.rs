@@ -1,4 +1,4 @@
-//! What the daemons are told, to the letter.
+//! The exact configuration that the daemons receive.
 
 use super::{ppp, pppd};
 use crate::{
@@ -6,7 +6,8 @@ use crate::{
     secret::Secret,
 };
 
-/// A profile of pppd's; ppp's are refused where there is no ppp, so that one is made of it.
+/// Returns a profile for pppd. Profiles for ppp are refused on hosts without it, so [`ppp_text`] converts
+/// one.
 fn profile(keys: &str) -> Profile {
     let text = format!(
         "[profile.vpn]\nserver = '192.0.2.1'\nuser = 'u'\npassword.fd = 3\nppp.backend = 'pppd'\n{keys}\n"
@@ -26,7 +27,7 @@ fn ppp_text(mut profile: Profile, options: &[&str], password: &str) -> String {
 }
 
 #[test]
-fn pppd_and_the_defaults() {
+fn pppd_options_for_the_default_profile() {
     let told = "\
 mtu 1460
 mru 1460
@@ -67,7 +68,7 @@ password \"secret\"
 }
 
 #[test]
-fn pppd_and_everything_else() {
+fn pppd_options_for_non_default_keys() {
     let odd = profile(
         "domain = 'D O'\nauth = ['pap', 'chap', 'mschap', 'mschapv2']\nmppe = 'off'\nunit = 7\nmtu = 1300\nloglevel = 2
 ppp.mru = 1200\nppp.ipv6 = true\nppp.lcp-echo-interval = 'off'\nppp.options = ['lcp-restart', '2', 'a \"b\"']",
@@ -114,7 +115,7 @@ password \"\\042\\134\\043\\040\\303\\274\\047\\011\"
 }
 
 #[test]
-fn the_strengths_that_pppd_has_words_for() {
+fn pppd_options_for_each_mppe_strength() {
     for (mppe, words) in [
         ("require-128+stateful", "require-mppe-128\nnomppe-40\nmppe-stateful\n"),
         ("require-40", "require-mppe\nnomppe-stateful\n"),
@@ -123,12 +124,12 @@ fn the_strengths_that_pppd_has_words_for() {
         let told = pppd_text(&profile(&format!("mppe = '{mppe}'")), "x");
         assert!(told.contains(words), "{mppe}: {told}");
     }
-    // The MTU is the packet's; what MPPE adds is taken off what pppd is told.
+    // `mtu` is the size of an inner packet; pppd subtracts MPPE's bytes from its own `mtu`.
     assert!(pppd_text(&profile("mtu = 1300"), "x").starts_with("mtu 1304\n"));
     assert!(pppd_text(&profile("mtu = 1459"), "x").starts_with("mtu 1460\n"), "the path carries no more");
 }
 
-/// What pppd's getword makes of a quoted word (options.c), in its own order.
+/// Decodes a quoted word as pppd's getword (options.c) does.
 fn read_back(quoted: &str) -> Vec<u8> {
     let inner = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap();
     let mut bytes = inner.bytes();
@@ -148,7 +149,7 @@ fn read_back(quoted: &str) -> Vec<u8> {
 
 proptest::proptest! {
     #[test]
-    fn any_password_is_read_back_as_it_is(password in proptest::collection::vec(1_u8..=255, 1..200)) {
+    fn pppd_password_quoting_round_trips(password in proptest::collection::vec(1_u8..=255, 1..200)) {
         let told = pppd::options(&profile(""), Some(&Secret::new(password.clone())), 1460);
         let told = std::str::from_utf8(&told).unwrap();
         let line = told.lines().last().unwrap();
@@ -158,7 +159,7 @@ proptest::proptest! {
 }
 
 #[test]
-fn the_password_is_not_shown_to_people() {
+fn displayed_configuration_omits_the_password() {
     let profile = profile("");
     let told = String::from_utf8(pppd::options(&profile, None, 1460).to_vec()).unwrap();
     assert!(told.ends_with("password (not shown)\n"), "{told}");
@@ -166,7 +167,7 @@ fn the_password_is_not_shown_to_people() {
 }
 
 #[test]
-fn ppp_and_the_defaults() {
+fn ppp_section_for_the_default_profile() {
     let told = "\
 pptpctl-vpn:
  set log Phase Warning Error Alert
@@ -203,7 +204,7 @@ pptpctl-vpn:
 }
 
 #[test]
-fn ppp_and_everything_else() {
+fn ppp_section_for_non_default_keys() {
     let odd = profile(
         "domain = 'D'\nauth = ['mschap', 'mschapv2']\nmppe = 'require-40+stateful'\nloglevel = 2\nunit = 3
 ppp.ipv6 = true\nppp.lcp-echo-interval = 'off'",

@@ -1,4 +1,4 @@
-//! The client half: how `status` and `down` ask a supervisor.
+//! Client of the control socket: how `status` and `down` query a supervisor.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -12,98 +12,98 @@ use super::{
 };
 use crate::{apply::Directories, os::paths, plan::Platform};
 
-/// A status is at hand at once; a supervisor that takes longer is stuck.
+/// A status is available at once; a supervisor that takes longer is stuck.
 const STATUS_WAIT: Duration = Duration::from_secs(5);
 
-/// The longest that a polite end may take: three waits of `timeouts.stop` at most a minute each, and the steps.
+/// Timeout of a graceful shutdown: three waits of `timeouts.stop`, at most a minute each, and the steps.
 const DOWN_WAIT: Duration = Duration::from_secs(240);
 
-/// How long a supervisor that has its lock may take to be there to be asked, and how often it is tried.
-const COMING_WAIT: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(10);
+/// How long a supervisor may take from holding its lock to listening on its socket, and the poll interval.
+const STARTUP_WAIT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// An answer is one line, and none is longer than this.
-const LONGEST: u64 = 1024 * 1024;
+/// The longest answer, which is one line, in bytes.
+const MAX_ANSWER: u64 = 1024 * 1024;
 
-/// Why a supervisor could not be asked.
+/// Why a supervisor could not be queried.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// No supervisor lives for this profile.
+    /// No supervisor runs for this profile.
     #[error("not up")]
     NotUp,
-    /// Someone holds the lock, and has no socket yet: `up` waits for the password.
+    /// The process with this pid holds the lock but has no socket yet: `up` waits for the password.
     #[error(
         "process {0} is about to bring it up and cannot be asked yet, perhaps waits for the password; SIGTERM ends it"
     )]
     NotYet(u32),
-    /// None lives, and the last one has left something on this host.
+    /// No supervisor runs, and the last one left changes on this host.
     #[error("its supervisor has died; `pptpctl recover` puts back what it left")]
     Died,
-    /// The socket may not be used by this user.
+    /// This user may not use the socket.
     #[error("only root may ask: {0}")]
     Denied(io::Error),
-    /// There is one, and it does not answer as it should.
+    /// A supervisor runs, but does not answer as it should.
     #[error("the supervisor does not answer: {0}")]
     Silent(io::Error),
-    /// It answered that it does not want to.
+    /// The supervisor refused the request, for this reason.
     #[error("the supervisor refused: {0}")]
     Refused(String),
 }
 
-/// Where the tunnel of this profile is.
+/// Returns the status of this profile's tunnel.
 ///
 /// # Errors
-/// As [`ClientError`] says.
+/// Returns why the supervisor could not be queried.
 pub fn status(name: &str) -> Result<Status, ClientError> {
     match ask(name, Request::Status, STATUS_WAIT) {
         Ok((Response::Status(status), _)) => Ok(*status),
         Ok((other, _)) => Err(unexpected(other)),
-        // Whoever only looks at a lock holds it for a moment, and has not signed.
-        Err(ClientError::NotUp) if lock::is_held(name) && lock::signer(name) != 0 => {
-            Err(ClientError::NotYet(lock::signer(name)))
+        // A process that only tests the lock holds it briefly and has not signed it.
+        Err(ClientError::NotUp) if lock::is_held(name) && lock::signer_pid(name) != 0 => {
+            Err(ClientError::NotYet(lock::signer_pid(name)))
         }
         Err(wrong) => Err(wrong),
     }
 }
 
-/// Takes the tunnel down and waits until its supervisor has ended. Returns what could not be undone.
+/// Takes the tunnel down and waits until its supervisor has exited. Returns what could not be undone.
 ///
 /// # Errors
-/// As [`ClientError`] says.
+/// Returns why the supervisor could not be queried.
 pub fn down(name: &str) -> Result<Vec<String>, ClientError> {
-    let patience = Instant::now() + COMING_WAIT;
+    let patience = Instant::now() + STARTUP_WAIT;
     let (answer, mut stream) = loop {
         match ask(name, Request::Down, DOWN_WAIT) {
             Err(ClientError::NotUp) if lock::is_held(name) => {
                 if Instant::now() >= patience {
-                    return Err(ClientError::NotYet(lock::signer(name)));
+                    return Err(ClientError::NotYet(lock::signer_pid(name)));
                 }
-                std::thread::sleep(LOOK);
+                std::thread::sleep(POLL_INTERVAL);
             }
             outcome => break outcome?,
         }
     };
     let Response::Down { problems } = answer else { return Err(unexpected(answer)) };
-    // The connection ends with the process: when `down` returns, a new `up` finds nothing in its way.
+    // The connection closes when the process exits: after `down` has returned, a new `up` meets no remains.
     let _end = stream.read(&mut [0; 1]);
     Ok(problems)
 }
 
-/// The profiles whose supervisors live, by name.
+/// Returns the profiles whose supervisors run, sorted by name.
 #[must_use]
-pub fn live() -> Vec<String> {
+pub fn running() -> Vec<String> {
     lock::names().into_iter().filter(|name| lock::is_held(name)).collect()
 }
 
-/// Whether there is a ledger: something that is to be undone, now or later. Only root can see that.
+/// Returns whether there is a ledger, with steps to undo. Only root can see that.
 #[must_use]
-pub fn has_remains(name: &str) -> bool {
+pub fn has_ledger(name: &str) -> bool {
     Directories::system(Platform::host()).ledger(name).exists()
 }
 
-/// A ledger without a supervisor. For others than root such a tunnel is not up.
+/// Returns whether a ledger has no supervisor. To users other than root such a tunnel is not up.
 fn has_died(name: &str) -> bool {
-    has_remains(name) && !lock::is_held(name)
+    has_ledger(name) && !lock::is_held(name)
 }
 
 fn ask(name: &str, request: Request, wait: Duration) -> Result<(Response, UnixStream), ClientError> {
@@ -115,7 +115,7 @@ fn ask(name: &str, request: Request, wait: Duration) -> Result<(Response, UnixSt
             _ => ClientError::Silent(error),
         })?;
     let answer = converse(&mut stream, request, wait).map_err(|error| match error.kind() {
-        // It has ended with our question unread, or while we asked.
+        // The supervisor exited while the request was being sent, or without reading it.
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
             if !lock::is_held(name) =>
         {
@@ -137,7 +137,7 @@ fn converse(stream: &mut UnixStream, request: Request, wait: Duration) -> io::Re
     stream.set_write_timeout(Some(STATUS_WAIT))?;
     stream.write_all(format!("{}\n", serde_json::to_string(&request)?).as_bytes())?;
     let mut line = String::new();
-    BufReader::new(stream.try_clone()?.take(LONGEST)).read_line(&mut line)?;
+    BufReader::new(stream.try_clone()?.take(MAX_ANSWER)).read_line(&mut line)?;
     if line.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"));
     }

@@ -1,8 +1,8 @@
 //! One supervisor per profile: a flock(2) on a file in the control directory.
 //!
-//! The lock belongs to the open file, so it passes to the daemon at the fork and ends with its last process,
-//! however that ends. The file is removed by whoever holds the lock; whoever opens it checks that the path
-//! still leads to the file that was locked.
+//! The lock belongs to the open file, so the daemon inherits it at the fork, and it is released when its last
+//! process ends, for whatever reason. Only the holder of the lock removes the file. After locking, a process
+//! checks that the path still refers to the file that it locked.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -16,52 +16,51 @@ use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
 use crate::os::{crash, jail, paths};
 
-/// Opening and removing may cross each other, and `recover` holds each free lock for a moment; what lasts longer
-/// than this is something else.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long to retry: opening and removing the file may race, and `recover` briefly holds each free lock.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How often a lock that nobody has signed is looked at again.
-const LOOK: Duration = Duration::from_millis(5);
+/// Poll interval for a held lock that is not signed.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The lock of one profile, held.
+/// A held lock of one profile.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
     path: PathBuf,
 }
 
-/// Why it could not be had.
+/// Why a lock could not be acquired.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// A supervisor lives.
+    /// A supervisor with this pid runs.
     #[error("held by process {0}")]
     Held(u32),
     /// The directory or the file cannot be used.
     #[error("{path}: {error}", path = path.display())]
     Io {
-        /// Where.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
 }
 
 impl Lock {
-    /// Takes the lock of this profile, making the control directory if need be.
+    /// Acquires the lock of this profile, creating the control directory if needed.
     ///
     /// # Errors
-    /// [`LockError::Held`] with the pid of the supervisor, or what the file system says.
+    /// Returns [`LockError::Held`] with the pid of the supervisor, or the file system's error.
     pub fn acquire(name: &str) -> Result<Self, LockError> {
         let path = paths::lock_file(name);
         let failed = |error| LockError::Io { path: path.clone(), error };
-        let patience = Instant::now() + PATIENCE;
+        let patience = Instant::now() + ACQUIRE_TIMEOUT;
         loop {
             crash::point(format_args!("make the control directory"));
             make_control_dir().map_err(failed)?;
             crash::point(format_args!("open the lock"));
             let file = match open(&path) {
                 Ok(file) => file,
-                // The last one out has just removed the directory.
+                // The previous holder has just removed the directory.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && Instant::now() < patience => {
                     continue;
                 }
@@ -69,17 +68,18 @@ impl Lock {
             };
             match file.try_lock() {
                 Ok(()) => {}
-                Err(fs::TryLockError::WouldBlock) => match pid_in(&path) {
-                    // Whoever has just taken it, or only looks whether it is stale, has not signed (yet).
+                Err(fs::TryLockError::WouldBlock) => match live_pid_in(&path) {
+                    // The holder has just acquired it, or only tests whether it is stale, and has not signed
+                    // (yet).
                     0 if Instant::now() < patience => {
-                        std::thread::sleep(LOOK);
+                        std::thread::sleep(POLL_INTERVAL);
                         continue;
                     }
                     pid => return Err(LockError::Held(pid)),
                 },
                 Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
             }
-            if is_still_at(&file, &path) {
+            if is_file_at(&file, &path) {
                 return Ok(Self { file, path });
             }
             if Instant::now() >= patience {
@@ -88,10 +88,10 @@ impl Lock {
         }
     }
 
-    /// Writes the pid of this process into it, for [`LockError::Held`].
+    /// Writes the pid of this process into the file, for [`LockError::Held`].
     ///
     /// # Errors
-    /// The file system's.
+    /// Returns the file system's error if that fails.
     pub fn sign(&mut self) -> Result<(), LockError> {
         crash::point(format_args!("sign the lock"));
         let signed = self
@@ -102,28 +102,28 @@ impl Lock {
         signed.map_err(|error| LockError::Io { path: self.path.clone(), error })
     }
 
-    /// Removes the file, and the control directory when nothing else is in it, then lets go.
+    /// Removes the file, and the control directory if nothing else is in it, then releases the lock.
     pub fn release(self) {
         crash::point(format_args!("remove the lock"));
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "lock file stays");
         }
         crash::point(format_args!("remove the control directory"));
-        // Another profile's files keep it, and that is as it should be.
+        // Another profile's files keep the directory, as intended.
         let _not_empty = remove_empty_dir();
     }
 }
 
-/// Removes the control directory if nothing is in it: whoever made it has died before it made its lock, or after it
-/// removed it. An engine that was killed at the wrong moment does not keep it.
+/// Removes the control directory if it is empty, and returns its path then. It stays behind if a process was
+/// killed before it created its lock or after it removed it. Directories of killed engines are swept first.
 pub fn remove_empty_dir() -> Option<PathBuf> {
     let dir = paths::control_dir();
     jail::sweep(&dir);
     fs::remove_dir(&dir).is_ok().then_some(dir)
 }
 
-/// Whether a supervisor holds the lock of this profile. Leaves nothing behind. Whoever looks shares the lock with others
-/// who look: one must not take the other for a supervisor.
+/// Returns whether a supervisor holds the lock of this profile. Leaves nothing behind. Takes a shared lock,
+/// so that two callers at once do not take each other for a supervisor.
 #[must_use]
 pub fn is_held(name: &str) -> bool {
     let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(paths::lock_file(name))
@@ -133,13 +133,13 @@ pub fn is_held(name: &str) -> bool {
     matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
 }
 
-/// The process that has signed the lock of this profile; 0 if none that lives has.
+/// Returns the pid that signed the lock of this profile; 0 if there is none or its process has exited.
 #[must_use]
-pub fn signer(name: &str) -> u32 {
-    pid_in(&paths::lock_file(name))
+pub fn signer_pid(name: &str) -> u32 {
+    live_pid_in(&paths::lock_file(name))
 }
 
-/// The profiles that have a lock file, live or not.
+/// Returns the profiles that have a lock file, held or not, sorted.
 #[must_use]
 pub fn names() -> Vec<String> {
     let Ok(entries) = fs::read_dir(paths::control_dir()) else { return Vec::new() };
@@ -156,7 +156,7 @@ fn make_control_dir() -> io::Result<()> {
     let dir = paths::control_dir();
     match fs::DirBuilder::new().mode(0o755).create(&dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        // Whatever the umask of whoever runs us: `list` and `status` of other users look for sockets in it.
+        // Independent of the umask: `list` and `status` of other users check for sockets in it.
         Ok(()) => fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?,
         other => return other,
     }
@@ -176,15 +176,16 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn is_still_at(file: &File, path: &Path) -> bool {
+fn is_file_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(ours), Ok(there)) => ours.ino() == there.ino() && ours.dev() == there.dev(),
         _ => false,
     }
 }
 
-/// Who has signed; 0 if nobody has, or a dead one: whoever holds it now has not yet.
-fn pid_in(path: &Path) -> u32 {
+/// Returns the pid in a lock file; 0 if there is none, or its process is gone: the holder has not signed
+/// then.
+fn live_pid_in(path: &Path) -> u32 {
     let signed = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
     let lives = |pid: &u32| {
         let pid = i32::try_from(*pid).ok().filter(|pid| *pid > 0);

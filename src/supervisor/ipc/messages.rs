@@ -1,4 +1,4 @@
-//! What `status` knows of one tunnel, and the two requests that the control socket takes.
+//! The status of one tunnel, and the two requests that the control socket accepts.
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -6,91 +6,92 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::failure::Failure;
 
-/// A request: one JSON line.
+/// A request: one line of JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "command", deny_unknown_fields)]
 pub enum Request {
     /// Answered by [`Response::Status`].
     Status,
-    /// Answered by [`Response::Down`] when everything is undone; the connection ends with the supervisor.
+    /// Answered by [`Response::Down`] when everything is undone; the connection closes when the supervisor
+    /// exits.
     Down,
 }
 
-/// An answer: one JSON line.
+/// An answer: one line of JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Response {
-    /// Where the tunnel is.
+    /// The status of the tunnel.
     Status(Box<Status>),
-    /// It is down; what could not be undone, if anything.
+    /// The tunnel is down.
     Down {
-        /// One sentence each.
+        /// What could not be undone, one sentence each.
         problems: Vec<String>,
     },
-    /// The request was not understood, or not allowed.
+    /// The request was not understood or not allowed, for this reason.
     Refused(String),
 }
 
-/// One tunnel, as its supervisor sees it.
+/// The state of one tunnel, as its supervisor reports it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// The profile.
+    /// Name of the profile.
     pub name: String,
-    /// `resolving`, `connecting`, `configuring`, `up`, `waiting`, `stopping`.
+    /// `resolving`, `connecting`, `configuring`, `up`, `waiting`, `no network`, `stopping`.
     pub state: String,
-    /// The phase of the present attempt.
+    /// Phase of the current attempt.
     pub phase: String,
-    /// The server's address and port of the present attempt.
+    /// Server address and port of the current attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// The tunnel device.
+    /// Name of the tunnel device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tun: Option<String>,
-    /// Our address in the tunnel.
+    /// Local address in the tunnel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<Ipv4Addr>,
-    /// The peer's address in the tunnel.
+    /// Peer's address in the tunnel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<Ipv4Addr>,
-    /// Bytes.
+    /// Largest IP packet in the tunnel, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
-    /// The resolvers that the peer named.
+    /// Resolvers that the peer assigned.
     pub dns: Vec<Ipv4Addr>,
-    /// `MPPE 128-bit stateless`, `none`.
+    /// Encryption, such as `MPPE 128-bit stateless` or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mppe: Option<String>,
-    /// `MS-CHAPv2`, `none`.
+    /// Authentication, such as `MS-CHAPv2` or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<String>,
-    /// When the tunnel came up, seconds since 1970.
+    /// When the tunnel came up, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
-    /// Seconds since then.
+    /// Seconds since the tunnel came up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uptime: Option<u64>,
     /// Seconds until the next attempt, while waiting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_attempt_in: Option<u64>,
-    /// How often the tunnel has come back by itself.
+    /// How many times the tunnel was lost and came up again.
     pub reconnects: u64,
-    /// What is not as it should be on this host, one sentence each.
+    /// Problems on this host, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Why it was lost last, or why the last attempt failed.
+    /// Why the tunnel was lost last, or why the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
-    /// The supervisor's process.
+    /// Pid of the supervisor.
     pub supervisor_pid: u32,
-    /// The engine's process, while there is one.
+    /// Pid of the engine, while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_pid: Option<u32>,
     /// CPU time of the engine in microseconds, user and system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_cpu_micros: Option<(u64, u64)>,
-    /// How often supervisor and engine have gone to sleep.
+    /// Voluntary context switches of the supervisor and of the engine.
     pub sleeps: (u64, u64),
-    /// Packets, bytes and drops by name, of the present link.
+    /// Packets, bytes and drops of the current link, by name.
     pub counters: BTreeMap<String, u64>,
 }
 
@@ -98,9 +99,9 @@ pub struct Status {
 mod tests {
     use super::*;
 
-    /// `down` and `status` of this version understand a supervisor of 0.1.0, and the other way round.
+    /// `down` and `status` of this version work with a supervisor of 0.1.0, and the other way round.
     #[test]
-    fn messages_of_0_1_0_are_read_and_written_unchanged() {
+    fn version_0_1_0_messages_round_trip() {
         let text = include_str!("messages/format-1.jsonl");
         let (requests, responses) = text.split_at(text.find("{\"status\"").unwrap());
         for line in requests.lines() {

@@ -1,5 +1,5 @@
-//! How other processes reach a supervisor: the control socket (client, server and their messages), the progress that
-//! a waiting `up` reads, and the lock that says which process it is.
+//! Communication with a supervisor: the control socket (client, server and messages), the progress reports
+//! that a waiting `up` reads, and the lock that identifies the supervisor's process.
 
 pub mod client;
 pub mod lock;

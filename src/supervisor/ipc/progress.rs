@@ -1,4 +1,5 @@
-//! What a coming-up tunnel says to whoever waits for it: the `up` in the foreground of a daemon, or its terminal.
+//! Progress reports of a tunnel that is coming up: from a daemon to the `up` that started it, or to the
+//! terminal of a foreground `up`.
 
 use std::{
     io::{self, Read, Write},
@@ -16,71 +17,71 @@ use crate::{
     },
 };
 
-/// How long the last word waits for one who does not listen.
-const LAST_WORD: Duration = Duration::from_secs(1);
+/// How long sending the final report may block on a reader that does not read.
+const FINAL_REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// One piece of news.
+/// A progress report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Progress {
-    /// A phase has begun, at this many milliseconds; `detail` is how the phase before it ended.
+    /// A phase has begun.
     Phase {
         /// The phase that begins.
         phase: Phase,
-        /// What came of the one before; may be empty.
+        /// Result of the previous phase; may be empty.
         detail: String,
-        /// Since the start, in milliseconds.
+        /// Time since `up` was called, in milliseconds.
         at_ms: u64,
     },
-    /// Something that the person should know, though it goes on.
+    /// Something that the user should know; the attempt continues.
     Note(String),
-    /// An attempt failed, and another one follows at once.
+    /// An attempt failed, and the next one follows at once.
     Attempt(Failure),
-    /// Packets may flow.
+    /// The tunnel carries packets.
     Ready {
-        /// The device.
+        /// Name of the device.
         tun: String,
-        /// Since the start, in milliseconds.
+        /// Time since `up` was called, in milliseconds.
         at_ms: u64,
     },
-    /// It is over before it was up.
+    /// The tunnel has ended with a failure.
     Failed {
-        /// Why.
+        /// The cause.
         failure: Failure,
-        /// What could not be put back, one sentence each.
+        /// What could not be undone, one sentence each.
         problems: Vec<String>,
     },
 }
 
-/// Where news goes.
+/// Destination of progress reports.
 pub enum Reporter {
-    /// To the `up` that waits at the other end; dropped once it is ready, or gone.
+    /// The `up` at the other end; `None` after the final report, or when the reader has gone.
     Pipe(Option<UnixStream>),
-    /// To a function: the foreground renders by itself.
+    /// A function, which renders the reports in the foreground.
     Call(Box<dyn FnMut(&Progress)>),
 }
 
 impl Reporter {
-    /// Hands news to a function.
+    /// Returns a reporter that passes reports to a function.
     #[must_use]
     pub fn call(render: impl FnMut(&Progress) + 'static) -> Self {
         Self::Call(Box::new(render))
     }
 
-    /// A pair: the reporter for the daemon, and the end from which [`listen`] reads.
+    /// Returns the reporter for the daemon, and the stream that [`listen`] reads.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Returns the kernel's error if there is no socket pair.
     pub fn pipe() -> io::Result<(Self, UnixStream)> {
         let (daemon, waiting) = UnixStream::pair()?;
         daemon.set_nonblocking(true)?;
         Ok((Self::Pipe(Some(daemon)), waiting))
     }
 
-    /// Passes one piece of news on. Nobody listening is no error: the tunnel goes on without an audience. One who
-    /// has fallen asleep (an `up` that was stopped, or whose terminal was) misses what does not fit any more, and
-    /// keeps nobody from going on.
-    pub fn say(&mut self, progress: &Progress) {
+    /// Sends one report. A reader that has gone is no error: the tunnel continues. A reader that does not
+    /// read (an `up` or a terminal that was stopped) misses what does not fit into the socket's buffer, and
+    /// blocks nothing.
+    pub fn report(&mut self, progress: &Progress) {
         match self {
             Self::Call(render) => render(progress),
             Self::Pipe(stream) => {
@@ -88,7 +89,7 @@ impl Reporter {
                 let last = matches!(progress, Progress::Ready { .. } | Progress::Failed { .. });
                 let sent = serde_json::to_string(progress)
                     .map_err(io::Error::other)
-                    .and_then(|line| tell(open, &format!("{line}\n"), last));
+                    .and_then(|line| send_line(open, &format!("{line}\n"), last));
                 if last || sent.is_err() {
                     *stream = None;
                 }
@@ -97,12 +98,12 @@ impl Reporter {
     }
 }
 
-/// A line goes whole or not at all: it is far smaller than what the kernel would cut in two. The last word may
-/// wait for a moment.
-fn tell(stream: &mut UnixStream, line: &str, last: bool) -> io::Result<()> {
+/// Sends a line whole or not at all: it is far shorter than what the kernel splits. The final report may
+/// block for up to [`FINAL_REPORT_TIMEOUT`].
+fn send_line(stream: &mut UnixStream, line: &str, last: bool) -> io::Result<()> {
     if last {
         stream.set_nonblocking(false)?;
-        stream.set_write_timeout(Some(LAST_WORD))?;
+        stream.set_write_timeout(Some(FINAL_REPORT_TIMEOUT))?;
     }
     match stream.write_all(line.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock && !last => Ok(()),
@@ -110,11 +111,12 @@ fn tell(stream: &mut UnixStream, line: &str, last: bool) -> io::Result<()> {
     }
 }
 
-/// Reads news until the last of it, handing each piece to `each`. A signal that asks this process to end calls
-/// `interrupted`; the last word then still follows. `earlier` are the signals of this process before the daemon left it.
+/// Reads reports up to the final one and passes each to `each`. A signal that asks this process to end calls
+/// `interrupted`; the final report still follows. `earlier` is the signal listener from before the daemon was
+/// forked.
 ///
 /// # Errors
-/// When the daemon ended without a last word.
+/// Returns an error if the daemon closes the stream without a final report.
 pub fn listen(
     mut stream: UnixStream,
     mut earlier: Signals,
@@ -122,7 +124,7 @@ pub fn listen(
     mut each: impl FnMut(&Progress),
 ) -> io::Result<Result<(), Failure>> {
     let mut signals = Signals::listen()?;
-    // From now on only those: the daemon has the others too, and its signals would be taken for ours.
+    // Read once and closed: the daemon shares `earlier`, and its signals must not be taken for ours.
     if earlier.take() == Some(signals::Request::End) {
         interrupted();
     }
@@ -164,13 +166,13 @@ mod tests {
     use crate::engine::failure::FailureKind;
 
     #[test]
-    fn news_arrives_in_order_and_the_last_word_ends_it() {
+    fn reports_arrive_in_order_until_the_final_one() {
         let (mut reporter, waiting) = Reporter::pipe().unwrap();
         let phase = Progress::Phase { phase: Phase::Connect, detail: "ok\u{1f600}".into(), at_ms: 3 };
         let failure = Failure::new(Phase::Lcp, FailureKind::GreFiltered, "");
         let failed = Progress::Failed { failure, problems: vec!["a route stays".into()] };
         for news in [&phase, &failed, &phase] {
-            reporter.say(news);
+            reporter.report(news);
         }
         let mut seen = Vec::new();
         let end =
@@ -180,21 +182,21 @@ mod tests {
     }
 
     #[test]
-    fn an_audience_that_has_fallen_asleep_holds_nobody_up() {
+    fn stopped_reader_does_not_block_the_reporter() {
         let (mut reporter, waiting) = Reporter::pipe().unwrap();
         let note = Progress::Note("x".repeat(500));
         let started = std::time::Instant::now();
-        (0..2000).for_each(|_| reporter.say(&note));
-        // Had each of them waited for even a hundredth of what the last one may, that would be over.
-        assert!(started.elapsed() < 20 * LAST_WORD, "{:?}", started.elapsed());
+        (0..2000).for_each(|_| reporter.report(&note));
+        // If each report had waited for even a hundredth of the final one's limit, this would fail.
+        assert!(started.elapsed() < 20 * FINAL_REPORT_TIMEOUT, "{:?}", started.elapsed());
         let started = std::time::Instant::now();
-        reporter.say(&Progress::Ready { tun: "tun0".into(), at_ms: 1 });
-        assert!(started.elapsed() < 20 * LAST_WORD, "{:?}", started.elapsed());
+        reporter.report(&Progress::Ready { tun: "tun0".into(), at_ms: 1 });
+        assert!(started.elapsed() < 20 * FINAL_REPORT_TIMEOUT, "{:?}", started.elapsed());
         drop(waiting);
     }
 
     #[test]
-    fn a_daemon_that_dies_silently_is_noticed() {
+    fn listen_fails_if_the_daemon_exits_without_a_report() {
         let (reporter, waiting) = Reporter::pipe().unwrap();
         drop(reporter);
         assert!(listen(waiting, Signals::none().unwrap(), || {}, |_| {}).is_err());

@@ -1,7 +1,8 @@
-//! The control socket of one profile: who may ask, and how a line is taken in.
+//! The control socket of one profile: access control and reading of requests.
 //!
-//! It is a Unix socket of mode 0600 in the control directory; besides, each peer must be root or the user of
-//! the supervisor. A client sends one line and gets one line; whoever sends more, or nothing, is dropped.
+//! It is a Unix socket of mode 0600 in the control directory; each peer must also be root or the user of the
+//! supervisor. A client sends one line and receives one. A client that sends more is dropped, as is a silent
+//! one whose slot is needed.
 
 use std::{
     fs,
@@ -21,13 +22,13 @@ use super::messages::{Request, Response};
 use crate::os::{crash, paths, peer};
 
 /// The longest request, in bytes.
-const LONGEST: usize = 1024;
+const MAX_REQUEST: usize = 1024;
 
-/// Clients at a time; one more takes the place of the oldest that has asked nothing, or has to wait in the
-/// kernel's queue.
-const MOST_CLIENTS: usize = 16;
+/// Maximum number of clients. One more replaces the oldest that has sent no request, or waits in the kernel's
+/// queue.
+const MAX_CLIENTS: usize = 16;
 
-/// The socket and those who are connected.
+/// The socket and its connected clients.
 #[derive(Debug)]
 pub struct Control {
     listener: UnixListener,
@@ -39,21 +40,21 @@ pub struct Control {
 struct Client {
     stream: UnixStream,
     line: Vec<u8>,
-    asked: Option<Request>,
+    pending: Option<Request>,
 }
 
 impl Control {
-    /// Listens for this profile. The caller holds the profile's lock, so a socket that is there is dead.
+    /// Listens for this profile. The caller holds the profile's lock, so an existing socket is stale.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Returns the kernel's error if the socket cannot be created.
     pub fn listen(name: &str) -> io::Result<Self> {
         let path = paths::control_socket(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        // Nobody can connect between bind and chmod: the umask of a supervisor is 077.
+        // No other user can connect between bind and chmod: the umask of a supervisor is 077.
         crash::point(format_args!("make the control socket"));
         let listener = UnixListener::bind(&path)?;
         crash::point(format_args!("close the control socket to others"));
@@ -62,26 +63,26 @@ impl Control {
         Ok(Self { listener, path, clients: Vec::new() })
     }
 
-    /// Everything to wait on; [`Control::handle`] is due when one of them is readable.
+    /// Returns the descriptors to poll; [`Control::handle`] is due when one of them is readable.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let listener = self.has_room().then(|| self.listener.as_fd());
-        // Those who wait for an answer are watched too: when they go, their place is free.
+        // Clients that wait for an answer are polled too, so that their slot is freed when they disconnect.
         listener.into_iter().chain(self.clients.iter().map(|client| client.stream.as_fd()))
     }
 
-    /// Takes in whoever and whatever has come, without blocking; what has been asked newly is returned.
+    /// Accepts clients and reads requests without blocking; returns the new requests.
     pub fn handle(&mut self) -> Vec<Request> {
-        // What those who are here have asked comes first: they keep their places.
+        // Connected clients first, so that those with a request keep their slots.
         let mut asked = self.read();
         while self.has_room() {
             match self.listener.accept() {
                 Ok((stream, _)) => {
                     let Some(client) = admit(stream) else { continue };
-                    if self.clients.len() >= MOST_CLIENTS {
+                    if self.clients.len() >= MAX_CLIENTS {
                         asked.extend(self.read());
                     }
-                    if self.clients.len() >= MOST_CLIENTS
-                        && let Some(silent) = self.clients.iter().position(|client| client.asked.is_none())
+                    if self.clients.len() >= MAX_CLIENTS
+                        && let Some(silent) = self.clients.iter().position(|client| client.pending.is_none())
                     {
                         self.clients.remove(silent);
                     }
@@ -110,14 +111,14 @@ impl Control {
     }
 
     fn has_room(&self) -> bool {
-        self.clients.len() < MOST_CLIENTS || self.clients.iter().any(|client| client.asked.is_none())
+        self.clients.len() < MAX_CLIENTS || self.clients.iter().any(|client| client.pending.is_none())
     }
 
-    /// Answers everyone who asked this, and lets them go.
+    /// Answers all clients that sent this request, and disconnects them.
     pub fn answer(&mut self, request: Request, answer: &Response) {
         let Ok(line) = serde_json::to_string(answer) else { return };
         self.clients.retain_mut(|client| {
-            if client.asked != Some(request) {
+            if client.pending != Some(request) {
                 return true;
             }
             client.write(&line);
@@ -125,13 +126,13 @@ impl Control {
         });
     }
 
-    /// Whether someone waits for an answer to this.
+    /// Returns whether a client waits for an answer to this request.
     #[must_use]
     pub fn is_asked(&self, request: Request) -> bool {
-        self.clients.iter().any(|client| client.asked == Some(request))
+        self.clients.iter().any(|client| client.pending == Some(request))
     }
 
-    /// Removes the socket from the file system; those who wait stay connected until this is dropped.
+    /// Removes the socket from the file system; waiting clients stay connected until `self` is dropped.
     pub fn close(&self) {
         crash::point(format_args!("remove the control socket"));
         if let Err(error) = fs::remove_file(&self.path) {
@@ -141,26 +142,26 @@ impl Control {
 }
 
 impl Client {
-    /// Reads what is there. `None` drops the client; `Some(Some(request))` is a request that is new.
+    /// Reads what has arrived. `None` drops the client; `Some(Some(request))` is a new request.
     fn read(&mut self) -> Option<Option<Request>> {
-        let mut bytes = [0; LONGEST];
+        let mut bytes = [0; MAX_REQUEST];
         loop {
             match self.stream.read(&mut bytes) {
                 Ok(0) => return None,
-                Ok(_) if self.asked.is_some() => return None,
+                Ok(_) if self.pending.is_some() => return None,
                 Ok(size) => self.line.extend_from_slice(bytes.get(..size)?),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return None,
             }
-            if self.line.len() > LONGEST {
+            if self.line.len() > MAX_REQUEST {
                 return None;
             }
         }
         let Some(line) = self.line.strip_suffix(b"\n") else { return Some(None) };
         match serde_json::from_slice(line) {
             Ok(request) => {
-                self.asked = Some(request);
+                self.pending = Some(request);
                 Some(Some(request))
             }
             Err(error) => {
@@ -173,7 +174,7 @@ impl Client {
         }
     }
 
-    /// An answer fits into the socket's buffer; a client that does not take it has itself to blame.
+    /// Sends an answer. It fits into the socket's buffer, so only a client that does not read loses it.
     fn write(&mut self, line: &str) {
         if let Err(error) = self.stream.write_all(format!("{line}\n").as_bytes()) {
             tracing::debug!(%error, "answer not taken");
@@ -189,5 +190,5 @@ fn admit(stream: UnixStream) -> Option<Client> {
     }
     stream.set_nonblocking(true).ok()?;
     stream.set_write_timeout(Some(Duration::from_millis(100))).ok()?;
-    Some(Client { stream, line: Vec::new(), asked: None })
+    Some(Client { stream, line: Vec::new(), pending: None })
 }

@@ -1,13 +1,13 @@
-//! What a change of the network under a tunnel means for it.
+//! Reactions to changes of the network under a tunnel.
 //!
-//! | the way to the server | and then |
+//! | route to the server | reaction |
 //! |---|---|
-//! | is as it was | what is ours is looked after: a link that went down and came up has taken routes along |
-//! | is another one, our address is still ours | host route and exceptions by the new way; the server is probed, and a dead path left at once |
-//! | whatever it is, our address is gone | a new dial at once |
-//! | there is none | nothing is tried until there is one |
+//! | same next hop | our missing routes are restored: a device that goes down loses its routes |
+//! | new next hop, address still valid | host route and exceptions move; probe the server, leave a dead path |
+//! | any, but the local address is gone | a new dial at once |
+//! | none | nothing is tried until there is one |
 //!
-//! None of this counts as a failure: neither waits nor attempts are spent on it.
+//! None of this counts as a failure: it costs neither waits nor attempts.
 
 use std::{
     net::SocketAddrV4,
@@ -20,60 +20,61 @@ use crate::{
     plan::NextHop,
 };
 
-/// How long after a change of the network a loss is put down to it, and dialled again without a wait.
-const HURRY: Duration = Duration::from_secs(10);
+/// A loss within this long after a change of the network is attributed to it, and redialled without a wait.
+const REDIAL_WINDOW: Duration = Duration::from_secs(10);
 
-/// Without a network nothing is done until the kernel tells of a change; should that ever fail, so often is looked
-/// all the same.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Without a network, the supervisor waits for a kernel notification. It also polls at this interval, in case
+/// one was missed.
+const POLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What the network looks like from here.
+/// The state of the network, as this host sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkState {
-    /// The way to the server that is dialled, or was up last, past our own tunnel; `None` when there is none.
-    pub way: Option<NextHop>,
-    /// Whether the address that the connection has, if there is one, is still this host's.
+    /// Next hop to the server that is being dialled or was up last, ignoring our own tunnel; `None` if there
+    /// is none.
+    pub next_hop: Option<NextHop>,
+    /// Whether the local address of the connection, if there is one, still belongs to this host.
     pub address_stays: bool,
 }
 
-/// What a machine remembers of the network.
+/// The state that a machine keeps about the network.
 #[derive(Debug, Default)]
 pub(super) struct Network {
-    /// The way when it was last looked at; `None`: never.
+    /// Next hop at the last poll; the outer `None` before the first one.
     way: Option<Option<NextHop>>,
-    /// Whether there was a way to any of the servers in this round.
-    some_way: bool,
-    /// Until then a loss is put down to a change of the network.
+    /// Whether there was a next hop to any of the servers in this round.
+    any_next_hop: bool,
+    /// Until this time, a loss is attributed to a change of the network.
     hurry: Option<Instant>,
 }
 
 impl Network {
     fn is_gone(&self) -> bool {
-        self.way == Some(None) && !self.some_way
+        self.way == Some(None) && !self.any_next_hop
     }
 }
 
 impl Machine {
-    pub(super) fn forget_ways(&mut self) {
-        self.network.some_way = false;
+    pub(super) fn forget_next_hops(&mut self) {
+        self.network.any_next_hop = false;
     }
 
-    /// What was seen of the network in passing, as in a dial: nothing has changed by it.
-    pub fn sees(&mut self, way: Option<NextHop>) {
-        self.network.some_way |= way.is_some();
+    /// Records a next hop that was seen in passing, as in a dial, without reacting to it.
+    pub fn record_next_hop(&mut self, way: Option<NextHop>) {
+        self.network.any_next_hop |= way.is_some();
         self.network.way = Some(way);
     }
 
-    /// The address that a way is looked for: that of the present attempt, or the one that worked last.
+    /// Returns the server to find a next hop to: that of the current attempt, or the last one that worked.
     #[must_use]
-    pub fn looks_for(&self) -> Option<SocketAddrV4> {
+    pub fn server_to_reach(&self) -> Option<SocketAddrV4> {
         self.dialled.or(self.last_good)
     }
 
     pub(super) fn network_changed(&mut self, now: Instant, random: u16, outlook: NetworkState) {
-        let NetworkState { way, address_stays } = outlook;
+        let NetworkState { next_hop: way, address_stays } = outlook;
         let before = self.network.way.replace(way.clone());
-        self.network.some_way = way.is_some();
+        self.network.any_next_hop = way.is_some();
         let moved = before.is_some_and(|before| !is_same(before.as_ref(), way.as_ref()));
         match self.state {
             TunnelState::Up | TunnelState::Configuring if !address_stays => {
@@ -82,7 +83,7 @@ impl Machine {
             }
             TunnelState::Up | TunnelState::Configuring => {
                 if way.is_some() {
-                    self.actions.push_back(if moved { Action::Repin } else { Action::Renew });
+                    self.actions.push_back(if moved { Action::Repin } else { Action::RestoreRoutes });
                 }
                 if moved {
                     self.probe(now);
@@ -116,12 +117,12 @@ impl Machine {
         }
     }
 
-    /// This host has slept: timers have stood still, and nobody knows what happened meanwhile.
+    /// Handles a resume of the host: timers stood still, and the state of network and server is unknown.
     pub(super) fn woke(&mut self, now: Instant, random: u16) {
         match self.state {
             TunnelState::Up | TunnelState::Configuring => {
                 self.probe(now);
-                self.actions.push_back(Action::Look);
+                self.actions.push_back(Action::PollNetwork);
             }
             TunnelState::Dialing => {
                 self.abandon(now, "this host has slept meanwhile");
@@ -132,12 +133,13 @@ impl Machine {
                 self.ask_again();
             }
             TunnelState::Waiting => self.new_round(now, random),
-            TunnelState::NoNetwork => self.actions.push_back(Action::Look),
+            TunnelState::NoNetwork => self.actions.push_back(Action::PollNetwork),
             TunnelState::Stopping | TunnelState::Ended => {}
         }
     }
 
-    /// A tunnel that was up is lost: whether that is put down to the network, and what follows has been seen to.
+    /// Returns whether the loss of a tunnel that was up is attributed to the network; if so, redials or waits
+    /// for one.
     pub(super) fn lost_to_the_network(&mut self, now: Instant, random: u16) -> bool {
         let hurry = self.network.hurry.take().is_some_and(|until| now <= until);
         if hurry {
@@ -146,7 +148,8 @@ impl Machine {
         hurry
     }
 
-    /// After a failed round: whether there is a network at all. If not, trying is of no use.
+    /// Returns whether there is no network after a failed round; if so, waits for one, as dialling is
+    /// useless.
     pub(super) fn waits_for_network(&mut self, now: Instant) -> bool {
         let gone = self.network.is_gone();
         if gone {
@@ -155,14 +158,14 @@ impl Machine {
         gone
     }
 
-    /// The moment to look again, without a network.
-    pub(super) fn look_again(&mut self, now: Instant) {
-        self.wake = Some(now + LOOK_AGAIN);
-        self.actions.push_back(Action::Look);
+    /// Polls the network now, and again later.
+    pub(super) fn poll_again(&mut self, now: Instant) {
+        self.wake = Some(now + POLL_INTERVAL);
+        self.actions.push_back(Action::PollNetwork);
     }
 
     fn probe(&mut self, now: Instant) {
-        self.network.hurry = Some(now + HURRY);
+        self.network.hurry = Some(now + REDIAL_WINDOW);
         self.actions.push_back(Action::Probe);
     }
 
@@ -183,11 +186,11 @@ impl Machine {
 
     fn no_network(&mut self, now: Instant) {
         self.state = TunnelState::NoNetwork;
-        self.wake = Some(now + LOOK_AGAIN);
+        self.wake = Some(now + POLL_INTERVAL);
         self.actions.push_back(Action::NoNetwork);
     }
 
-    /// The same address once more; those that are left come after it.
+    /// Dials the same address again; the remaining ones follow.
     fn dial_again(&mut self, now: Instant, random: u16) {
         if let Some(dialled) = self.dialled {
             self.addresses.push_front(dialled);
@@ -196,7 +199,7 @@ impl Machine {
         self.next_address(now, random, last);
     }
 
-    /// The same name once more: it is still in front.
+    /// Looks the same name up again; it is still in front.
     fn ask_again(&mut self) {
         if let Some(server) = self.untried.front().cloned() {
             self.child = true;

@@ -1,4 +1,4 @@
-//! The stories of a tunnel, told to the machine under a virtual clock.
+//! Scenarios for the state machine under a virtual clock.
 
 mod roaming;
 
@@ -7,12 +7,12 @@ use super::*;
 const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
-struct Story {
+struct Scenario {
     machine: Machine,
     now: Instant,
 }
 
-impl Story {
+impl Scenario {
     fn of(servers: &[Server]) -> Self {
         let policy = Policy {
             first: Duration::from_secs(1),
@@ -56,8 +56,8 @@ fn dial(address: Ipv4Addr) -> Action {
 }
 
 #[test]
-fn a_literal_address_is_dialled_without_a_resolver() {
-    let mut story = Story::of(&[literal(A)]);
+fn literal_address_is_dialled_without_a_resolver() {
+    let mut story = Scenario::of(&[literal(A)]);
     assert_eq!(story.say(Input::Start), [dial(A)]);
     story.bring_up();
     assert_eq!(story.say(Input::Stop), [Action::StopChild]);
@@ -67,7 +67,7 @@ fn a_literal_address_is_dialled_without_a_resolver() {
 
 #[test]
 fn every_address_of_every_server_is_tried_before_up_fails() {
-    let mut story = Story::of(&[named(), literal(B)]);
+    let mut story = Scenario::of(&[named(), literal(B)]);
     assert_eq!(story.say(Input::Start), [Action::Resolve(named())]);
     assert_eq!(story.say(Input::Resolved(Ok(vec![A]))), [dial(A)]);
     assert_eq!(story.fail(FailureKind::ConnectionRefused), [dial(B)]);
@@ -76,24 +76,24 @@ fn every_address_of_every_server_is_tried_before_up_fails() {
 }
 
 #[test]
-fn a_name_that_does_not_resolve_leads_to_the_next_server() {
-    let mut story = Story::of(&[named(), literal(B)]);
+fn unresolvable_name_leads_to_the_next_server() {
+    let mut story = Scenario::of(&[named(), literal(B)]);
     story.say(Input::Start);
     assert_eq!(story.say(Input::Resolved(Err(failure(FailureKind::NameNotResolved)))), [dial(B)]);
-    let mut alone = Story::of(&[named()]);
+    let mut alone = Scenario::of(&[named()]);
     alone.say(Input::Start);
     let end = alone.say(Input::Resolved(Ok(Vec::new())));
     assert!(matches!(end.as_slice(), [Action::End(Err(f))] if f.kind == FailureKind::NameNotResolved));
 }
 
 #[test]
-fn a_wrong_password_is_never_tried_again_nor_elsewhere() {
-    let mut story = Story::of(&[literal(A), literal(B)]);
+fn authentication_failure_is_never_retried() {
+    let mut story = Scenario::of(&[literal(A), literal(B)]);
     story.say(Input::Start);
     let end = story.fail(FailureKind::AuthenticationFailed);
     assert_eq!(end, [Action::End(Err(failure(FailureKind::AuthenticationFailed)))]);
 
-    let mut later = Story::of(&[literal(A)]);
+    let mut later = Scenario::of(&[literal(A)]);
     later.say(Input::Start);
     later.bring_up();
     assert_eq!(later.fail(FailureKind::PeerLost), [Action::Waiting(Duration::from_secs(1))]);
@@ -103,8 +103,8 @@ fn a_wrong_password_is_never_tried_again_nor_elsewhere() {
 }
 
 #[test]
-fn a_lost_tunnel_is_dialled_again_with_growing_waits_until_the_policy_says_enough() {
-    let mut story = Story::of(&[literal(A)]);
+fn lost_tunnel_is_redialled_until_the_policy_gives_up() {
+    let mut story = Scenario::of(&[literal(A)]);
     story.say(Input::Start);
     story.bring_up();
     assert_eq!(story.fail(FailureKind::PeerLost), [Action::Waiting(Duration::from_secs(1))]);
@@ -126,8 +126,8 @@ fn a_lost_tunnel_is_dialled_again_with_growing_waits_until_the_policy_says_enoug
 }
 
 #[test]
-fn the_last_good_address_comes_first() {
-    let mut story = Story::of(&[named()]);
+fn last_good_address_is_dialled_first() {
+    let mut story = Scenario::of(&[named()]);
     story.say(Input::Start);
     assert_eq!(story.say(Input::Resolved(Ok(vec![A, B]))), [dial(A)]);
     assert_eq!(story.fail(FailureKind::ConnectTimeout), [dial(B)]);
@@ -139,9 +139,9 @@ fn the_last_good_address_comes_first() {
 }
 
 #[test]
-fn down_during_up_ends_the_child_first_and_says_interrupted() {
+fn down_during_up_ends_the_child_and_reports_interrupted() {
     for resolving in [true, false] {
-        let mut story = Story::of(&[named()]);
+        let mut story = Scenario::of(&[named()]);
         story.say(Input::Start);
         if !resolving {
             story.say(Input::Resolved(Ok(vec![A])));
@@ -157,7 +157,7 @@ fn down_during_up_ends_the_child_first_and_says_interrupted() {
 
 #[test]
 fn down_while_waiting_ends_at_once() {
-    let mut story = Story::of(&[literal(A)]);
+    let mut story = Scenario::of(&[literal(A)]);
     story.say(Input::Start);
     story.bring_up();
     story.fail(FailureKind::PeerLost);
@@ -166,8 +166,8 @@ fn down_while_waiting_ends_at_once() {
 }
 
 #[test]
-fn a_step_that_fails_takes_the_link_down_again() {
-    let mut story = Story::of(&[literal(A)]);
+fn failed_step_takes_the_link_down() {
+    let mut story = Scenario::of(&[literal(A)]);
     story.say(Input::Start);
     story.say(Input::LinkUp(LinkUp::example()));
     let wrong = Failure::new(Phase::Routes, FailureKind::LinkStep, "no such device");
@@ -176,8 +176,8 @@ fn a_step_that_fails_takes_the_link_down_again() {
 }
 
 #[test]
-fn a_server_that_hangs_up_at_once_is_dialled_less_and_less_often() {
-    let mut story = Story::of(&[literal(A)]);
+fn early_hangups_lengthen_the_wait() {
+    let mut story = Scenario::of(&[literal(A)]);
     story.say(Input::Start);
     story.bring_up();
     for wait in [1, 2] {

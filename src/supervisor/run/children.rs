@@ -1,4 +1,5 @@
-//! The child of the present attempt, a resolver or an engine: what it says, how it is ended, how it ends by itself.
+//! The child of the current attempt, a resolver or an engine: its messages, how it is ended, how it exits by
+//! itself.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,10 @@ use crate::{
     supervisor::machine::Input,
 };
 
-/// Messages of an engine that are heard before signals and the control socket are looked at again.
+/// Messages of an engine that are handled before signals and the control socket are polled again.
 const MOST_MESSAGES: usize = 64;
 
-/// What runs for this tunnel beside us.
+/// The child process of this tunnel.
 pub(super) enum Child {
     None,
     Resolver(Resolver),
@@ -30,9 +31,9 @@ impl Supervisor {
                 self.end_ppp();
                 let patience = self.stop_patience();
                 let Child::Engine(engine) = &self.child else { return };
-                // LCP Terminate, Call-Clear, Stop: each has its own limit; then patience ends. One that does not
-                // even take the word has had none for it.
-                let patience = if engine.say(&ToEngine::Stop) { patience } else { Duration::ZERO };
+                // LCP Terminate, Call-Clear, Stop: each has its own limit. An engine that does not accept the
+                // message is killed at once.
+                let patience = if engine.send(&ToEngine::Stop) { patience } else { Duration::ZERO };
                 self.child_due = Some(Instant::now() + patience);
             }
             Child::Resolver(_) => {
@@ -47,7 +48,7 @@ impl Supervisor {
         }
     }
 
-    /// How long the engine's polite end may take.
+    /// Returns how long a graceful shutdown of the engine may take.
     pub(super) fn stop_patience(&self) -> Duration {
         self.profile.timeouts.stop * 3 + Duration::from_secs(1)
     }
@@ -67,7 +68,7 @@ impl Supervisor {
         helper.read_log(|bytes| engine_log.take(bytes));
     }
 
-    pub(super) fn hear_child(&mut self) {
+    pub(super) fn read_child(&mut self) {
         match &self.child {
             Child::Resolver(resolver) => {
                 let Some(answer) = resolver.answer() else { return };
@@ -86,10 +87,10 @@ impl Supervisor {
                 }
             }
             Child::Engine(_) => {
-                // Bounded, so that one that talks without end keeps nobody else from being heard.
+                // Bounded, so that an engine that sends without end does not block the other sources.
                 for _ in 0..MOST_MESSAGES {
                     let Child::Engine(engine) = &self.child else { break };
-                    match engine.hear() {
+                    match engine.receive() {
                         EngineOutput::Message(message) => self.engine_said(message),
                         EngineOutput::Nothing => break,
                         EngineOutput::Ended(why) => self.engine_gone(&why),
@@ -136,7 +137,8 @@ impl Supervisor {
     }
 
     fn engine_ended(&mut self, failure: Failure) {
-        // A daemon that ended first knows why; otherwise the engine does, which saw both ends of it.
+        // If the daemon ended first, its reason counts; otherwise the engine's, which observed both
+        // directions.
         let failure = match self.drop_ppp() {
             Some(verdict) if failure.kind == FailureKind::Interrupted => verdict,
             _ => failure,

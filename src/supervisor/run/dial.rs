@@ -1,4 +1,4 @@
-//! One attempt: the name looked up, the way and the sockets made, the engine started, this host configured.
+//! One attempt: looks up the name, sets up route and sockets, starts the engine, configures this host.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use super::{ActiveLink, Child, Supervisor, external_ppp::External};
+use super::{ActiveLink, Child, Supervisor, external_ppp::External, internal};
 use crate::{
     apply::{self, ApplyError, Cause, Directories},
     engine::{
@@ -23,7 +23,7 @@ use crate::{
     supervisor::{engine_spec, machine::Input},
 };
 
-/// The largest IP packet on a way of which the kernel knows nothing better, in bytes.
+/// Path MTU if the kernel provides no better value, in bytes.
 const ETHERNET: u16 = 1500;
 
 impl Supervisor {
@@ -36,7 +36,7 @@ impl Supervisor {
         self.ask(name);
     }
 
-    /// Starts to look a name up; [`Supervisor::name_resolved`] hears the end.
+    /// Starts to look a name up; [`Supervisor::name_resolved`] receives the result.
     pub(super) fn ask(&mut self, name: &str) {
         match Resolver::start(name, 1) {
             Ok(resolver) => {
@@ -51,7 +51,8 @@ impl Supervisor {
         }
     }
 
-    /// Host route, sockets, engine: in this order, so that the first packet already goes the right way.
+    /// Sets up host route, sockets and engine, in this order, so that the first packet already takes the
+    /// right path.
     pub(super) fn dial(&mut self, server: SocketAddrV4) -> Result<(), Failure> {
         self.say_phase(Phase::Connect, "");
         let localbind = self.profile.localbind;
@@ -59,7 +60,7 @@ impl Supervisor {
         let facts = facts(link, &self.profile, *server.ip());
         self.network.dials(&mut self.machine, &facts);
         let facts = facts.map_err(|error| route_failure(&error))?;
-        // What was offered last time stays until there is an answer again: the kill switch is for that too.
+        // Routes offered last time stay until there is a new answer: the kill switch covers them, too.
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let transport = plan::transport(planned, Platform::host()).resolve(&facts);
         link.perform(&transport).map_err(|error| step_failure(Phase::Connect, &error))?;
@@ -81,8 +82,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The tun device and the password; or the engine's end of a daemon's line, and no password, which the engine has
-    /// no use for then.
+    /// Returns the tun device and the password; or the engine's end of a daemon's pty and no password, which
+    /// the engine does not need then.
     fn device(&mut self, mtu_limit: u16) -> Result<(OwnedFd, Secret), Failure> {
         let Some(daemon) = plan::Daemon::of(&self.profile) else {
             return Ok((self.tun()?, self.password.clone()));
@@ -104,8 +105,8 @@ impl Supervisor {
         let Some(link) = &mut self.changes else { return };
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let done = facts(link, planned, server).and_then(|facts| {
-            // What is offered may cover the server, and what was offered before may have: its route comes first, and
-            // goes last.
+            // The routes offered now may include the server, and so may those offered before: the host route
+            // is added first and removed last.
             let transport =
                 self.offered.is_some().then(|| plan::transport(planned, Platform::host()).resolve(&facts));
             transport.as_ref().map_or(Ok(()), |transport| link.extend(transport))?;
@@ -134,14 +135,14 @@ impl Supervisor {
 }
 
 impl Supervisor {
-    /// Puts the routes of this link's server beside those of the profile, and says so.
+    /// Adds the routes that this link's server offers to those of the profile; returns notes about them.
     fn take_offered(&mut self, server: Ipv4Addr, up: &LinkUp) -> Vec<String> {
         if !self.profile.peer_routes {
             return Vec::new();
         }
         let (routes, words) = match &up.routes {
             Some(routes) => (routes.as_slice(), format!("the server offers {} routes", routes.len())),
-            // A question that was lost must not open what the kill switch closes.
+            // A lost query must not open what the kill switch closes.
             None if self.offered.is_some() => {
                 return vec![
                     "peer-routes: the server did not answer; what it offered before stays".to_owned(),
@@ -151,7 +152,7 @@ impl Supervisor {
                 (&[][..], "the server did not answer (DHCPINFORM): there are no routes from it".to_owned())
             }
         };
-        let with = plan::with_offered(&self.profile, Platform::host(), server, up.peer, routes);
+        let with = plan::with_offered_routes(&self.profile, Platform::host(), server, up.peer, routes);
         let left_out = routes.len() + self.profile.routes.len() - with.routes.len();
         let left_out = match left_out {
             0 => String::new(),
@@ -162,7 +163,7 @@ impl Supervisor {
     }
 }
 
-/// What the host needs for this link.
+/// Returns the plan of the network steps for this link.
 fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
     let facts = Facts {
         mtu: Some(up.mtu),
@@ -179,7 +180,7 @@ fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
     network
 }
 
-/// Begins the ledger of this tunnel.
+/// Opens the ledger of this tunnel.
 pub(super) fn open_link(profile: &Profile) -> Result<apply::Changes, Failure> {
     let places = Directories::system(Platform::host());
     apply::system_host()
@@ -191,25 +192,21 @@ pub(super) fn open_link(profile: &Profile) -> Result<apply::Changes, Failure> {
         .map_err(|error| step_failure(Phase::Resolve, &error))
 }
 
-/// What this host says now about the way to a server and to what stays outside the tunnel: what a transport plan is
-/// resolved with, at each dial and whenever the ways may have changed.
+/// Returns the current next hop to a server, and to the destinations outside the tunnel. Transport plans are
+/// resolved with these facts, at each dial and whenever next hops may have changed.
 pub(super) fn facts(
     link: &mut apply::Changes,
     profile: &Profile,
     server: Ipv4Addr,
 ) -> Result<Facts, ApplyError> {
     let facts = link.facts(server, profile.localbind)?;
-    Ok(Facts { outside: link.outside(&profile.exclude), ..facts })
+    Ok(Facts { outside: link.next_hops_outside(&profile.exclude), ..facts })
 }
 
-/// The largest packet on the way, as far as this host knows.
+/// Returns the path MTU, in bytes, as far as this host can tell.
 fn path_mtu(facts: &Facts) -> u16 {
     let Some(plan::NextHop::By { dev, .. }) = &facts.next_hop else { return ETHERNET };
     apply::device_mtu(dev).unwrap_or(ETHERNET)
-}
-
-pub(super) fn internal(words: &str) -> Failure {
-    Failure::new(Phase::Connect, FailureKind::Internal, words)
 }
 
 fn route_failure(error: &ApplyError) -> Failure {

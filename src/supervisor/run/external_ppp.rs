@@ -1,8 +1,8 @@
-//! The external PPP of the present attempt: pppd(8) or ppp(8) on the engine's pty, from its start to its end.
+//! The external PPP of the current attempt: pppd(8) or ppp(8) on the engine's pty, from its start to its end.
 //!
-//! It is started when the call is up and ended before the call is. What it negotiates the engine watches; that its device
-//! is there, and with which addresses, the kernel says. Nothing here reads what came from the network but the
-//! daemon's log lines, which are cleaned and passed on.
+//! It is started when the call is up and ended before the call is. The engine observes its negotiation; the
+//! kernel shows whether its device exists, and with which addresses. Nothing here reads network data but the
+//! daemon's log lines, which are sanitised and logged.
 
 use std::{
     fs::File,
@@ -35,28 +35,31 @@ use crate::{
     },
 };
 
-/// The daemon has written its last option of negotiation before it tells its kernel: how often that is looked at.
+/// The daemon sends its last negotiation packet before it configures its device: the interval at which that
+/// is polled.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long a daemon that was killed may take to be gone.
+/// How long a killed daemon may take to exit.
 const REAP: Duration = Duration::from_secs(2);
-/// The longest line of a daemon that is kept, in bytes.
+/// The longest log line of a daemon that is kept, in bytes.
 const LONGEST_LINE: usize = 1024;
-/// Bytes of its log that are read at a time, so that one that talks without end does not keep us from everything else.
-const MOST_LOG: usize = 64 * 1024;
+/// Bytes of a daemon's log that are read at a time, so that a daemon that logs without end does not block the
+/// other sources.
+const MAX_LOG_READ: usize = 64 * 1024;
 
 /// The external PPP of one attempt.
 pub(super) struct External {
     which: Daemon,
-    /// The daemon's end of the line. Kept until the daemon is gone: the engine's end hangs up with the last holder.
+    /// The daemon's end of the pty, kept open until the daemon has exited: the engine's end hangs up with the
+    /// last holder.
     pty: OwnedFd,
     name: PathBuf,
-    /// What the path carries in one PPP information field, in bytes.
+    /// The largest PPP information field that the path carries, in bytes.
     limit: u16,
     running: Option<Running>,
-    /// The engine has seen the link come up, the kernel has not: until when it may take.
+    /// The link that the engine has seen come up but the kernel has not, and the deadline for that.
     pending: Option<(LinkUp, Instant)>,
     look: Option<Instant>,
-    /// Why the daemon ended; the engine's own last word is only that it was told to stop.
+    /// Why the daemon ended; the engine only reports that it was asked to stop.
     verdict: Option<Failure>,
 }
 
@@ -65,13 +68,13 @@ struct Running {
     held: process::Process,
     log: Option<io::PipeReader>,
     line: Vec<u8>,
-    telling: String,
-    /// A private file, removed when the daemon is gone.
+    reason_line: String,
+    /// Private configuration file, removed when the daemon has exited.
     file: Option<PathBuf>,
 }
 
 impl External {
-    /// What is wrong with this host, before anything is sent; then a line for the daemon, and the engine's end of it.
+    /// Checks this host before anything is sent, and opens a pty; returns it with the engine's end.
     pub fn prepare(which: Daemon, unit: Option<u32>, limit: u16) -> Result<(Self, OwnedFd), Failure> {
         let missing = |words: String| Failure::new(Phase::Connect, FailureKind::NoPpp, words);
         let program = program(which);
@@ -92,7 +95,7 @@ impl External {
         }
         let pty = Pty::open()
             .and_then(|pty| set_nonblocking(pty.master.as_fd()).map(|()| pty))
-            .map_err(|error| super::dial::internal(&format!("pty: {error}")))?;
+            .map_err(|error| super::internal(&format!("pty: {error}")))?;
         let external = Self {
             which,
             pty: pty.slave,
@@ -106,7 +109,7 @@ impl External {
         Ok((external, pty.master))
     }
 
-    /// What to wait on beside everything else: the daemon's log, and its end.
+    /// Returns the descriptors to poll: the daemon's log, and its exit.
     pub fn fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
         let running = self.running.as_ref();
         [
@@ -125,7 +128,7 @@ impl Supervisor {
         self.ppp.as_ref().and_then(|external| external.look)
     }
 
-    /// The call is up: the daemon may begin.
+    /// Starts the daemon, when the call is up.
     pub(super) fn start_ppp(&mut self) {
         let Self { ppp: Some(external), profile, password, .. } = self else { return };
         if external.running.is_some() {
@@ -156,7 +159,7 @@ impl Supervisor {
         }
     }
 
-    /// The engine has seen the link come up. With a daemon that is true once the kernel says so too.
+    /// Handles the engine's report that the link is up. With a daemon, the kernel has to confirm it.
     pub(super) fn link_up(&mut self, up: LinkUp) {
         let patience = self.profile.timeouts.network;
         let Some(external) = &mut self.ppp else { return self.handle(Input::LinkUp(up)) };
@@ -170,7 +173,7 @@ impl Supervisor {
         external.look = None;
         let Some((up, limit)) = external.pending.take() else { return };
         let name = external.device(&backend::link_name(profile), profile.unit);
-        let found = name.and_then(|name| Some((observe(&name)?, name)));
+        let found = name.and_then(|name| Some((addresses_of(&name)?, name)));
         let Some(((local, peer), device)) = found else {
             if now >= limit {
                 let words = format!("{} has not given its device an address", external.which.name());
@@ -192,7 +195,7 @@ impl Supervisor {
         }
     }
 
-    /// What [`Supervisor::ppp_fds`] and [`Supervisor::ppp_due`] are for.
+    /// Handles events of [`Supervisor::ppp_fds`] and [`Supervisor::ppp_due`].
     pub(super) fn serve_ppp(&mut self, log: bool, ended: bool) {
         if log {
             self.read_ppp_log();
@@ -215,7 +218,7 @@ impl Supervisor {
         running.read_log(|line| tracing::info!("{}: {}: {line}", profile.log_name(), which.name()));
     }
 
-    /// The daemon has ended by itself, or someone has ended it.
+    /// Handles the exit of a daemon that was not stopped here.
     fn ppp_ended(&mut self) {
         self.read_ppp_log();
         let phase = self.machine.phase();
@@ -224,14 +227,14 @@ impl Supervisor {
         external.pending = None;
         external.look = None;
         let end = running.reap();
-        let failure = exits::of(external.which, end, phase, &running.telling);
+        let failure = exits::failure_of(external.which, end, phase, &running.reason_line);
         tracing::info!("{}: {failure}", self.profile.log_name());
         external.verdict = Some(failure);
         self.remove_ppp_remains(&running);
         self.stop_engine();
     }
 
-    /// Ends the daemon while the call is still there for its LCP Terminate: politely, for a bounded time.
+    /// Ends the daemon while the call still carries its LCP Terminate: gracefully, within a bounded time.
     pub(super) fn end_ppp(&mut self) {
         let patience = self.profile.timeouts.stop;
         let Some(Some(mut running)) = self.ppp.as_mut().map(|external| external.running.take()) else {
@@ -241,7 +244,7 @@ impl Supervisor {
             tracing::debug!(%error, "daemon not told");
         }
         let deadline = Instant::now() + patience;
-        // It must not wait for us to read what it says meanwhile.
+        // The daemon must not block on its log.
         while !running.drained_until_ended(deadline) && Instant::now() < deadline {}
         running.reap();
         self.remove_ppp_remains(&running);
@@ -251,7 +254,7 @@ impl Supervisor {
         }
     }
 
-    /// The attempt is over, whoever ended it.
+    /// Ends the daemon with its attempt; returns why it ended, if known.
     pub(super) fn drop_ppp(&mut self) -> Option<Failure> {
         self.end_ppp();
         self.ppp.take()?.verdict
@@ -261,7 +264,7 @@ impl Supervisor {
         if let Child::Engine(engine) = &self.child
             && self.machine.state() != TunnelState::Stopping
         {
-            let patience = if engine.say(&ToEngine::Stop) { self.stop_patience() } else { Duration::ZERO };
+            let patience = if engine.send(&ToEngine::Stop) { self.stop_patience() } else { Duration::ZERO };
             self.child_due = Some(Instant::now() + patience);
         }
     }
@@ -278,7 +281,7 @@ impl Supervisor {
 }
 
 impl External {
-    /// The device that the daemon has made: pppd says so in its own file, ppp has been told which.
+    /// Returns the daemon's device: from pppd's own file, or for ppp from `unit` or its pid file.
     fn device(&self, link: &str, unit: Option<u32>) -> Option<String> {
         let pid = self.running.as_ref()?.child.id();
         match self.which {
@@ -295,7 +298,7 @@ impl Running {
     fn read_log(&mut self, mut each: impl FnMut(&str)) {
         let mut bytes = [0; 4096];
         let mut taken = 0;
-        while taken < MOST_LOG {
+        while taken < MAX_LOG_READ {
             let Some(log) = &mut self.log else { return };
             match log.read(&mut bytes) {
                 Ok(0) => self.log = None,
@@ -320,13 +323,13 @@ impl Running {
                 continue;
             }
             each(&line);
-            if exits::is_telling(&line) {
-                self.telling = line;
+            if exits::is_informative(&line) {
+                self.reason_line = line;
             }
         }
     }
 
-    /// Waits for its end while what it says is read and forgotten.
+    /// Discards the log while waiting for the daemon's exit; returns whether it exited.
     fn drained_until_ended(&mut self, deadline: Instant) -> bool {
         let slice = (Instant::now() + Duration::from_millis(100)).min(deadline);
         self.read_log(|_| {});
@@ -342,13 +345,13 @@ impl Running {
         }
     }
 
-    /// How it ended; one that has not is ended now.
+    /// Returns how the daemon ended; kills it if it still runs.
     fn reap(&mut self) -> exits::End {
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             if let Err(error) = self.child.kill() {
                 tracing::debug!(%error, "kill");
             }
-            // SIGKILL takes effect as soon as it leaves the kernel; one that hangs there is init's.
+            // SIGKILL takes effect when the process leaves the kernel; one that hangs there is left to init.
             let _gone = self.held.wait_until(Instant::now() + REAP);
         }
         self.read_log(|_| {});
@@ -368,12 +371,12 @@ fn program(which: Daemon) -> &'static str {
     }
 }
 
-/// The options come through a pipe as its standard input, which pppd opens by name: no file holds the password, and
-/// once it is read nothing does.
+/// Starts pppd with its options in a pipe, which it opens by name as its standard input: no file holds the
+/// password, and once it is read, nothing does.
 fn start_pppd(external: &External, options: &[u8]) -> io::Result<Running> {
     let (reader, mut writer) = io::pipe()?;
     set_nonblocking(writer.as_fd())?;
-    // A pipe takes 64 KiB at once; more than that is no list of options.
+    // A pipe holds 64 KiB; no list of options is longer.
     writer.write_all(options)?;
     drop(writer);
     let mut command = Command::new(pppd::PROGRAM);
@@ -405,17 +408,17 @@ fn launch(mut command: Command, file: Option<PathBuf>) -> io::Result<Running> {
     }
     let child = command
         .current_dir("/")
-        // Ctrl-C at the terminal of `up --foreground` is for us.
+        // Ctrl-C at the terminal of `up --foreground` is for the supervisor only.
         .process_group(0)
         .stdout(theirs.try_clone()?)
         .stderr(Stdio::from(theirs))
         .spawn()?;
     let held = process::Process::open(i32::try_from(child.id()).map_err(io::Error::other)?)?;
-    Ok(Running { child, held, log: Some(log), line: Vec::new(), telling: String::new(), file })
+    Ok(Running { child, held, log: Some(log), line: Vec::new(), reason_line: String::new(), file })
 }
 
-/// The addresses of a device that is up, ours and the peer's.
-fn observe(device: &str) -> Option<(std::net::Ipv4Addr, Option<std::net::Ipv4Addr>)> {
+/// Returns the local address and the peer's of a device that is up.
+fn addresses_of(device: &str) -> Option<(std::net::Ipv4Addr, Option<std::net::Ipv4Addr>)> {
     use nix::net::if_::InterfaceFlags;
     let all = nix::ifaddrs::getifaddrs().ok()?;
     all.filter(|entry| entry.interface_name == device && entry.flags.contains(InterfaceFlags::IFF_UP))
@@ -426,7 +429,7 @@ fn observe(device: &str) -> Option<(std::net::Ipv4Addr, Option<std::net::Ipv4Add
         })
 }
 
-/// The tun device whose pid file names this process.
+/// Returns the tun device whose pid file names this process.
 fn tun_of(pid: u32) -> Option<String> {
     let entries = std::fs::read_dir(Platform::host().run_dir()).ok()?;
     entries.flatten().find_map(|entry| {

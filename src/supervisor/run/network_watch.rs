@@ -1,4 +1,4 @@
-//! Following the network: what the kernel tells of it, what it looks like then, and what the machine wants done.
+//! Follows the network: receives kernel notifications, polls its state, performs the actions of the machine.
 
 use std::{
     net::{Ipv4Addr, UdpSocket},
@@ -21,32 +21,32 @@ use crate::{
     },
 };
 
-/// A wait that ends so much later than it should was a stop of this process, or of the whole machine under a
-/// hypervisor: the peer may have given up on us.
+/// A wait that ends this much later than its deadline means that this process, or the whole machine under a
+/// hypervisor, was stopped: the peer may have given up on the connection.
 const OVERSLEPT: Duration = Duration::from_secs(5);
 
-/// For log and status.
+/// Warning for log and status.
 pub(super) const WITHOUT_ROUTES: &str = "retry.keep-routes = false: until the tunnel is up again, what is meant for it goes another way, in clear";
 
-/// For log and status.
+/// Returns a warning for log and status.
 fn contested() -> String {
     format!(
         "something changes our routes and rules again and again (systemd-networkd, a DHCP client?): they are put back \
          at most {} times in {} s",
-        restore_limit::MOST,
-        restore_limit::WITHIN.as_secs()
+        restore_limit::MAX_RESTORES,
+        restore_limit::PERIOD.as_secs()
     )
 }
 
-/// The ears of a supervisor.
+/// The sources of network notifications.
 pub(super) struct NetworkWatch {
-    /// Without it nothing is known of changes, and the backoff alone decides when to try again.
+    /// Without it changes go unnoticed, and the backoff alone decides when to try again.
     watch: Option<Watch>,
     sleep: Option<Sleep>,
     burst: Debounce,
-    contest: RestoreLimit,
+    restore_limit: RestoreLimit,
     woke: bool,
-    /// The address that the present connection has.
+    /// Local address of the current connection.
     local: Option<Ipv4Addr>,
 }
 
@@ -59,29 +59,29 @@ impl NetworkWatch {
             watch: watch.ok(),
             sleep: sleep.ok(),
             burst: Debounce::default(),
-            contest: RestoreLimit::default(),
+            restore_limit: RestoreLimit::default(),
             woke: false,
             local: None,
         }
     }
 
-    /// The routing messages, and the clock.
+    /// Returns the descriptors of the routing messages and of the clock.
     pub(super) fn fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
         [self.watch.as_ref().map(AsFd::as_fd), self.sleep.as_ref().and_then(Sleep::fd)]
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
-        [self.burst.due(), self.contest.due()].into_iter().flatten().min()
+        [self.burst.due(), self.restore_limit.due()].into_iter().flatten().min()
     }
 
-    /// Takes in what has come; `deadline` is when the wait should have ended.
-    pub(super) fn hear(&mut self, network: bool, clock: bool, deadline: Option<Instant>) {
+    /// Reads what has arrived; `deadline` is when the wait should have ended.
+    pub(super) fn receive(&mut self, network: bool, clock: bool, deadline: Option<Instant>) {
         let now = Instant::now();
         if network && self.watch.as_mut().is_some_and(Watch::drain) {
-            self.burst.notice(now);
+            self.burst.record(now);
         }
         if clock && self.sleep.as_mut().is_some_and(|sleep| sleep.rearm().is_err()) {
-            // It would be readable for ever.
+            // It would stay readable for ever.
             self.sleep = None;
         }
         let slept = self.sleep.as_mut().and_then(Sleep::slept);
@@ -89,15 +89,15 @@ impl NetworkWatch {
         self.woke |= slept.is_some() || overslept;
     }
 
-    /// The network as a dial sees it.
+    /// Records the next hop that a dial uses.
     pub(super) fn dials(&mut self, machine: &mut Machine, facts: &Result<Facts, ApplyError>) {
         self.local = None;
         if self.watch.is_none() {
             return;
         }
         match facts {
-            Ok(facts) => machine.sees(facts.next_hop.clone()),
-            Err(error) if is_unreachable(error) => machine.sees(None),
+            Ok(facts) => machine.record_next_hop(facts.next_hop.clone()),
+            Err(error) if is_unreachable(error) => machine.record_next_hop(None),
             Err(_) => {}
         }
     }
@@ -108,36 +108,36 @@ impl NetworkWatch {
 }
 
 impl Supervisor {
-    /// What has been heard, once it is time to act on it.
+    /// Acts on notifications that are due.
     pub(super) fn roam_on(&mut self, now: Instant) {
         if std::mem::take(&mut self.network.woke) {
             tracing::info!("{}: this host has slept", self.profile.log_name());
             self.handle(Input::Woke);
         }
-        let again = self.network.contest.due().is_some_and(|due| due <= now);
+        let again = self.network.restore_limit.due().is_some_and(|due| due <= now);
         if again {
-            // Whether or not the look finds something to put back, it need not be waited for any more.
-            self.network.contest.may(now);
+            // No longer due, whether or not the poll finds something to restore.
+            self.network.restore_limit.may(now);
         }
         if self.network.burst.take(now) || again {
-            self.look();
+            self.poll_network();
         }
     }
 
-    /// Tells the machine what the network looks like now.
-    pub(super) fn look(&mut self) {
+    /// Polls the network and sends the result to the machine.
+    pub(super) fn poll_network(&mut self) {
         let began = Instant::now();
         if let Some(outlook) = self.outlook() {
             tracing::debug!("{}: the network: {outlook:?}", self.profile.log_name());
             self.handle(Input::Network(outlook));
         }
         let now = Instant::now();
-        self.network.burst.looked(now, now.saturating_duration_since(began));
+        self.network.burst.polled(now, now.saturating_duration_since(began));
     }
 
-    /// `None` when there is nothing to look for, or the kernel cannot be asked: then all stays as it is.
+    /// Returns `None`, for no change, if there is no server yet or the kernel cannot be queried.
     fn outlook(&mut self) -> Option<NetworkState> {
-        let server = *self.machine.looks_for()?.ip();
+        let server = *self.machine.server_to_reach()?.ip();
         let way = match self.changes.as_mut()?.next_hop(server, self.profile.localbind) {
             Ok(way) => Some(way),
             Err(error) if is_unreachable(&error) => None,
@@ -148,11 +148,11 @@ impl Supervisor {
         };
         let connected =
             matches!(self.machine.state(), TunnelState::Dialing | TunnelState::Configuring | TunnelState::Up);
-        let address_stays = !connected || self.network.local.is_none_or(is_ours);
-        Some(NetworkState { way, address_stays })
+        let address_stays = !connected || self.network.local.is_none_or(is_local_address);
+        Some(NetworkState { next_hop: way, address_stays })
     }
 
-    /// Everything that hangs on the way to the server, and every route of ours that something took away.
+    /// Moves what depends on the next hop, and restores routes and rules of ours that were deleted.
     pub(super) fn repin(&mut self) {
         let (Some(server), Some(link)) = (self.machine.server(), &mut self.changes) else { return };
         let done = dial::facts(link, &self.profile, *server.ip()).and_then(|facts| {
@@ -165,18 +165,18 @@ impl Supervisor {
         self.renew();
     }
 
-    /// Every route and rule of ours that something took away.
+    /// Restores routes and rules of ours that were deleted.
     pub(super) fn renew(&mut self) {
         let now = Instant::now();
-        if !self.network.contest.may(now) {
-            if self.network.contest.tells() {
+        if !self.network.restore_limit.may(now) {
+            if self.network.restore_limit.take_warning() {
                 tracing::warn!("{}: {}", self.profile.log_name(), contested());
             }
             return;
         }
         let (missing, done) = self.changes.as_mut().map_or((0, Ok(())), apply::Changes::renew_routes);
         if missing > 0 {
-            self.network.contest.put_back(now);
+            self.network.restore_limit.put_back(now);
             tracing::info!(
                 "{}: something changed {missing} of our routes and rules: put back",
                 self.profile.log_name()
@@ -185,19 +185,19 @@ impl Supervisor {
         self.warn_of(done);
     }
 
-    /// What a person should know of others who change our routes and rules.
+    /// Returns a warning while another program changes our routes and rules.
     pub(super) fn contest(&self) -> Option<String> {
-        self.network.contest.goes_on(Instant::now()).then(contested)
+        self.network.restore_limit.is_in_conflict(Instant::now()).then(contested)
     }
 
-    /// The network is between two states more often than not: what comes next is another notice.
+    /// Only logged: a changing network is often in an intermediate state, and another notification follows.
     fn warn_of(&self, done: Result<(), ApplyError>) {
         if let Err(error) = done {
             tracing::warn!("{}: after a change of the network: {error}", self.profile.log_name());
         }
     }
 
-    /// The tunnel is lost, and the profile wants the host to work without it meanwhile.
+    /// Undoes the steps that lead into the lost tunnel, so that the host works without it.
     pub(super) fn let_go(&mut self) {
         tracing::info!("{}: {WITHOUT_ROUTES}", self.profile.log_name());
         for problem in self.changes.as_mut().map(apply::Changes::withdraw_routes).unwrap_or_default() {
@@ -208,14 +208,14 @@ impl Supervisor {
 
     pub(super) fn probe(&mut self) {
         if let Child::Engine(engine) = &self.child {
-            engine.say(&ToEngine::Probe);
+            engine.send(&ToEngine::Probe);
         }
     }
 
-    /// The engine's or resolver's work is of no use any more.
+    /// Kills the engine or the resolver, whose work is useless now.
     pub(super) fn abandon(&mut self, failure: Failure) {
         self.read_log();
-        // The engine first: its end of the line hangs up, and a daemon does not try to be polite.
+        // The engine first: its end of the pty hangs up, and the daemon does not attempt a graceful shutdown.
         self.kill_child();
         let _its_own_verdict = self.drop_ppp();
         self.lost |= self.active.take().is_some();
@@ -225,12 +225,12 @@ impl Supervisor {
         let failure = hints::add(failure, &self.profile, self.machine.server());
         tracing::warn!("{}: {failure}", self.profile.log_name());
         self.last_failure = Some(failure.clone());
-        self.reporter.say(&Progress::Attempt(failure));
+        self.reporter.report(&Progress::Attempt(failure));
     }
 }
 
-/// Whether an address is one of this host's: then a socket can have it.
-fn is_ours(address: Ipv4Addr) -> bool {
+/// Returns whether an address is this host's: if so, a socket can be bound to it.
+fn is_local_address(address: Ipv4Addr) -> bool {
     match UdpSocket::bind((address, 0)) {
         Ok(_) => true,
         Err(error) => error.kind() != std::io::ErrorKind::AddrNotAvailable,

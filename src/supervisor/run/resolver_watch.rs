@@ -1,4 +1,5 @@
-//! Names, both ways: the server's own, and whether this host still asks the tunnel's resolvers.
+//! Name resolution: looking up the server's names, and checking that this host still uses the tunnel's
+//! resolvers.
 
 use std::{net::Ipv4Addr, os::fd::BorrowedFd};
 
@@ -10,16 +11,16 @@ use crate::{
     supervisor::{address_cache::AddressCache, machine::Input},
 };
 
-/// What is watched, and what was said about it.
+/// Cached names, watched resolver files, and known problems.
 #[derive(Debug, Default)]
 pub(super) struct ResolverWatch {
     pub(super) names: AddressCache,
     watch: Option<FileWatch>,
-    /// Names that have been asked for before the kill switch is on.
+    /// Names that have been looked up before the kill switch is on.
     asked: Vec<String>,
-    /// The answer that is wanted, while the other names are asked for.
+    /// The answer that the machine waits for, held while the other names are looked up.
     held: Option<(String, Result<Vec<Ipv4Addr>, Failure>)>,
-    /// What is wrong now; each is logged once.
+    /// Current problems; each is logged once.
     pub(super) problems: Vec<String>,
 }
 
@@ -30,10 +31,11 @@ impl ResolverWatch {
 }
 
 impl Supervisor {
-    /// The addresses to call without asking for the server's name, because nobody could be asked.
+    /// Returns the addresses to dial without a lookup, because no resolver is reachable.
     pub(super) fn instead_of_asking(&mut self, name: &str) -> Option<Vec<Ipv4Addr>> {
-        let in_vain = self.changes.as_ref().is_some_and(|link| link.resolves_all_names() || link.blocks());
-        let known = self.resolvers.names.instead(name, in_vain)?;
+        let in_vain =
+            self.changes.as_ref().is_some_and(|link| link.resolves_all_names() || link.has_kill_switch());
+        let known = self.resolvers.names.addresses_without_lookup(name, in_vain)?;
         tracing::info!(
             "{}: {name} can't be asked for while the tunnel is away; its last addresses are called",
             self.profile.log_name()
@@ -41,10 +43,10 @@ impl Supervisor {
         Some(known)
     }
 
-    /// A name has been looked up, or could not be.
+    /// Handles the result of a lookup.
     pub(super) fn name_resolved(&mut self, name: &str, answer: Result<Vec<Ipv4Addr>, Failure>) {
         if let Ok(addresses) = &answer {
-            self.resolvers.names.found(name, addresses);
+            self.resolvers.names.store(name, addresses);
         }
         let wanted = self.resolvers.held.take().unwrap_or_else(|| (name.to_owned(), answer));
         if let Some(next) = self.next_to_ask_in_time(name) {
@@ -65,10 +67,10 @@ impl Supervisor {
         }
     }
 
-    /// With the kill switch on nobody can be asked: so all servers' names are asked for before.
+    /// Returns the next server name to look up in advance, as none can be with the kill switch on.
     fn next_to_ask_in_time(&mut self, just_asked: &str) -> Option<String> {
         self.resolvers.asked.push(just_asked.to_owned());
-        let blocks = self.changes.as_ref().is_some_and(crate::apply::Changes::blocks);
+        let blocks = self.changes.as_ref().is_some_and(crate::apply::Changes::has_kill_switch);
         if self.profile.leak != Leak::Block || blocks {
             return None;
         }
@@ -79,7 +81,7 @@ impl Supervisor {
         names.into_iter().find(|name| !self.resolvers.asked.contains(name)).cloned()
     }
 
-    /// The steps on this host have just been performed: what they wrote is watched from now on.
+    /// Watches the resolver files that the network steps have just written.
     pub(super) fn watch_resolvers(&mut self) {
         self.resolvers.names.up();
         let files = self.changes.as_ref().map(crate::apply::Changes::resolver_files).unwrap_or_default();
@@ -95,18 +97,19 @@ impl Supervisor {
                 }
             }
         }
-        self.look_at_resolvers();
+        self.check_resolvers();
     }
 
-    /// Something has happened to a file that is watched, or beside it.
+    /// Handles a change of a watched file, or beside it.
     pub(super) fn files_changed(&mut self) {
         if self.resolvers.watch.as_ref().is_some_and(FileWatch::take) {
-            self.look_at_resolvers();
+            self.check_resolvers();
         }
     }
 
-    /// Whether another manager has changed what we set: said once, and in the status for as long as it is so.
-    pub(super) fn look_at_resolvers(&mut self) {
+    /// Checks whether another program has changed our settings: logged once, and in the status while it
+    /// lasts.
+    pub(super) fn check_resolvers(&mut self) {
         let problems =
             self.changes.as_mut().map(crate::apply::Changes::resolver_problems).unwrap_or_default();
         for problem in problems.iter().filter(|problem| !self.resolvers.problems.contains(problem)) {

@@ -1,4 +1,4 @@
-//! What the loop tells: the status to whoever asks, phases and notes to log, systemd and the waiting `up`.
+//! Reports of the loop: the status for clients, phases and notes for the log, systemd and the waiting `up`.
 
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ use crate::{
 impl Supervisor {
     pub(super) fn answer_status(&mut self, statistics: Option<&Statistics>) {
         self.query_due = None;
-        self.look_at_resolvers();
+        self.check_resolvers();
         let status = self.status(statistics);
         self.control.answer(Request::Status, &Response::Status(Box::new(status)));
     }
@@ -68,7 +68,7 @@ impl Supervisor {
     }
 
     pub(super) fn tun_name(&self) -> Option<String> {
-        // An external PPP takes its device along when it ends.
+        // The device of an external PPP disappears when the daemon exits.
         let there = self.ppp.is_none() || self.active.is_some();
         Some(self.changes.as_ref()?.device_name()?.to_owned()).filter(|_| there)
     }
@@ -78,13 +78,13 @@ impl Supervisor {
         tracing::info!("{}: {phase}{separator}{detail}", self.profile.log_name());
         systemd::status(phase.word());
         let at_ms = self.elapsed_ms();
-        self.reporter.say(&Progress::Phase { phase, detail: detail.to_owned(), at_ms });
+        self.reporter.report(&Progress::Phase { phase, detail: detail.to_owned(), at_ms });
     }
 
     pub(super) fn notes(&mut self, notes: &[String]) {
         for note in notes {
             tracing::info!("{}: {note}", self.profile.log_name());
-            self.reporter.say(&Progress::Note(note.clone()));
+            self.reporter.report(&Progress::Note(note.clone()));
         }
     }
 

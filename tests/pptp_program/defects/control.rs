@@ -10,7 +10,7 @@ use crate::{peer::*, world::*};
 
 const OURS_AND_THEIRS: Duration = Duration::from_secs(120);
 
-/// The classic program's table of calls has another id than its request.
+/// The classic program stores the call under another id than the one in its request.
 #[test]
 fn defect_05_the_quirk_gets_its_call() {
     against_the_classic("defects::control::defect_05_the_quirk_gets_its_call", "no call", |program, _| {
@@ -23,7 +23,7 @@ fn defect_05_the_quirk_gets_its_call() {
         assert_eq!(ocrq[12..14], [0, 0], "call id 0 is the quirk");
         tcp.write_all(&call_reply(&ocrq, peer.call_id)).unwrap();
         tcp.write_all(&echo_request(1)).unwrap();
-        // Set-Link-Info follows a call that is up; the answer to the echo follows that.
+        // A Set-Link-Info follows if the call is up; the echo reply comes after it.
         match kind(&message(&mut tcp).unwrap()) {
             15 => Ok(()),
             6 => Err("no call: its reply was passed over".to_owned()),
@@ -32,7 +32,7 @@ fn defect_05_the_quirk_gets_its_call() {
     });
 }
 
-/// In the same tick as the Stop-Control-Connection-Request.
+/// The classic program sends one in the same tick as the Stop-Control-Connection-Request.
 #[test]
 fn defect_07_no_echo_request_before_the_connection_is_established() {
     against_the_classic(
@@ -56,7 +56,7 @@ fn defect_07_no_echo_request_before_the_connection_is_established() {
     );
 }
 
-/// Where a machine has just started, that could block; and two bytes of it are all that is random.
+/// The classic program takes the call id from /dev/random, which may block just after the machine starts.
 #[test]
 fn defect_10_the_call_id_is_not_read_from_the_device() {
     against_the_classic(
@@ -79,8 +79,8 @@ fn defect_10_the_call_id_is_not_read_from_the_device() {
     );
 }
 
-/// TCP that is not answered, a server that says nothing, a call that is not answered, each with and without the
-/// echo timer, which has nothing to do with it. All at the same time.
+/// TCP without an answer, a server that sends nothing, and a call without an answer, with and without the
+/// echo timer, which must not matter. All at the same time.
 #[test]
 fn defect_14_a_silent_server_is_given_up() {
     in_world("defects::control::defect_14_a_silent_server_is_given_up", || {
@@ -129,7 +129,7 @@ fn defect_14_a_silent_server_is_given_up() {
     });
 }
 
-/// A rule for what leaves this world.
+/// Adds a rule for outgoing packets.
 fn nft(rule: &str) {
     let table = format!(
         "add table ip test; add chain ip test out {{ type filter hook output priority 0; }}; add rule ip test out {rule}"

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use crate::{peer::*, world::*};
 
-/// For what has to come, however busy the machine is.
+/// Limit for what must arrive, however busy the machine is.
 const COMES: Duration = LIMIT;
 
 /// The classic program takes bytes 6 and 7 for the length of an IP or LCP packet.
@@ -24,7 +24,8 @@ fn defect_01_synchronous_framing_carries_every_frame() {
             let mut lost = Vec::new();
             for (name, frame) in frames {
                 call.write(&frame);
-                // What comes is this one; a program that has lost it sends the next, of which it cannot be in doubt.
+                // The packet received is this frame; a program that lost it next sends the following one,
+                // which differs.
                 let got = call.receive(comes_in(program)).map(|packet| packet.payload);
                 if got.as_ref() != Some(&frame) {
                     lost.push(name);
@@ -40,7 +41,7 @@ fn defect_01_synchronous_framing_carries_every_frame() {
     );
 }
 
-/// The classic program gives the wrong one of the two back to its free list.
+/// The classic program returns the wrong one of the two to its free list.
 #[test]
 fn defect_02_a_duplicate_behind_a_gap_loses_nothing() {
     against_the_classic(
@@ -48,8 +49,8 @@ fn defect_02_a_duplicate_behind_a_gap_loses_nothing() {
         "delivered [8, 9, 12]",
         |program, _| {
             let mut call = Peer::at(9).call(program, "", Pipe::Socket);
-            // To the program number 9 is not late, whenever we come to send it.
-            call.stands_still(|| {
+            // The program is stopped meanwhile, so number 9 is not late for it.
+            call.while_stopped(|| {
                 for seq in [8, 10, 10, 11, 9, 12] {
                     call.send(seq, &numbered(seq, 40));
                 }
@@ -61,7 +62,7 @@ fn defect_02_a_duplicate_behind_a_gap_loses_nothing() {
     );
 }
 
-/// The classic program forgets the IP header when it compares the lengths.
+/// The classic program omits the IP header when it compares the lengths.
 #[test]
 fn defect_03_a_packet_that_is_cut_short_is_dropped() {
     against_the_classic(
@@ -81,7 +82,7 @@ fn defect_03_a_packet_that_is_cut_short_is_dropped() {
     );
 }
 
-/// With `--nobuffer` the classic program counts after it has gone on.
+/// With `--nobuffer` the classic program counts after advancing its number.
 #[test]
 fn defect_04_lost_packets_are_counted() {
     against_the_classic(
@@ -129,7 +130,7 @@ fn defect_06_a_small_missing_window_holds() {
         for seq in [1, 20] {
             call.send(seq, &numbered(seq, 40));
         }
-        // A program that believed 20 lets go of it at the latest after 0.3 s.
+        // A program that accepts 20 delivers it after 0.3 s at the latest.
         let got = call.frames(defect_shows_in(program), |frames| numbers(frames).contains(&20));
         let got = numbers(&got);
         call.end();
@@ -137,8 +138,8 @@ fn defect_06_a_small_missing_window_holds() {
     });
 }
 
-/// Packets of 1 KiB for a daemon that reads nothing: all are acknowledged, in the memory of before, the other direction
-/// goes on, and when the daemon reads again, it gets what comes then.
+/// Packets of 1 KiB for a daemon that reads nothing: all are acknowledged, memory does not grow, the other
+/// direction continues, and once the daemon reads again it receives new packets.
 #[test]
 fn defect_13_a_daemon_that_does_not_read_stops_nothing() {
     const PACKETS: u32 = 4000;
@@ -164,7 +165,7 @@ fn defect_13_a_daemon_that_does_not_read_stops_nothing() {
             assert!(more < 2048, "{more} KiB more for {PACKETS} KiB");
             call.write_frame(&numbered(7, 40));
             while call.receive(COMES).expect("the other direction stands still").payload != numbered(7, 40) {}
-            // What waited comes first; then what is sent now.
+            // The buffered frames come first, then new ones.
             let last = PACKETS + 1;
             let mut seq = last;
             let mut got = Vec::new();
@@ -182,7 +183,7 @@ fn defect_13_a_daemon_that_does_not_read_stops_nothing() {
     );
 }
 
-/// KiB that the program has in memory.
+/// Returns the program's resident memory in KiB.
 fn memory(call: &Call) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", call.pptp.child.id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();

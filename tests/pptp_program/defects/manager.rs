@@ -26,8 +26,8 @@ fn defect_09_the_socket_is_not_for_all_the_world() {
     );
 }
 
-/// The classic program looks for a manager, and binds only when TCP is connected: whoever comes in between starts
-/// another.
+/// The classic program binds its socket only when TCP is connected: a client that comes in between starts
+/// another manager.
 #[test]
 fn defect_09_two_that_come_at_once_have_one_manager() {
     against_the_classic(
@@ -35,7 +35,7 @@ fn defect_09_two_that_come_at_once_have_one_manager() {
         "2 control connections",
         |program, _| {
             let peer = Peer::at(9);
-            // Nobody answers while both come.
+            // Connections get no answer while both programs start.
             for rule in [
                 "add table ip slow",
                 "add chain ip slow out { type filter hook output priority 0; }",
@@ -67,7 +67,7 @@ fn defect_09_two_that_come_at_once_have_one_manager() {
     );
 }
 
-/// Five times, with no pause.
+/// Starts and stops five times without a pause.
 #[test]
 fn defect_09_it_starts_again_as_soon_as_it_has_stopped() {
     in_world("defects::manager::defect_09_it_starts_again_as_soon_as_it_has_stopped", || {
@@ -83,8 +83,8 @@ fn defect_09_it_starts_again_as_soon_as_it_has_stopped() {
     });
 }
 
-/// A client of the manager's names its process; that ends, and another gets its number; then the server ends
-/// the call.
+/// A client sends the manager the pid of its process; the process exits and another gets its pid; then the
+/// server ends the call.
 #[test]
 fn defect_11_the_heir_of_a_process_number_is_left_alone() {
     against_the_classic(
@@ -108,7 +108,7 @@ fn defect_11_the_heir_of_a_process_number_is_left_alone() {
             cdn.resize(148, 0);
             call.tcp.write_all(&cdn).unwrap();
             assert_eq!(client.read(&mut [0; 8]).unwrap(), 0, "the manager lets go of it");
-            // The one who would send a signal has ended then; to die of it may take a while.
+            // The process that would send a signal has exited by then; the signal may take a while to act.
             call.end();
             let end = Instant::now() + defect_shows_in(program);
             let mut killed = heir.try_wait().unwrap();
@@ -133,7 +133,7 @@ fn sleep() -> Child {
     Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap()
 }
 
-/// A process with exactly this number, which is free.
+/// Starts a process with exactly this pid, which is free.
 fn heir(pid: i32) -> Child {
     let end = Instant::now() + LIMIT;
     loop {
@@ -148,7 +148,7 @@ fn heir(pid: i32) -> Child {
     }
 }
 
-/// TCP connections to port 1723 that are not answered yet.
+/// Returns the number of TCP connections to port 1723 in SYN_SENT.
 fn connecting() -> usize {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     table

@@ -1,6 +1,6 @@
-//! The fourteen known defects of pptp-linux 1.10.0, one test for each, by its number. Where the classic program is
-//! installed it is held to the very same body and has to fail in the way that is known: so the test is known to find
-//! the defect. Number 12 is shown beside a model of the classic behaviour instead.
+//! The fourteen known defects of pptp-linux 1.10.0, with at least one test for each, named by number. Where
+//! the classic program is installed, it must fail the same test in the known way, which shows that the test
+//! detects the defect. Number 12 is compared with a model of the classic behaviour instead.
 //!
 //! | | defect | here | the classic program | also |
 //! |---|---|---|---|---|
@@ -12,9 +12,9 @@
 //! | 6 | `--missing-window` below 300 is ignored | `data` | fails | `src/dropin/tunnel.rs`, `src/dropin/options.rs` |
 //! | 7 | an echo request before the connection is established | `control` | fails | `src/pptp/control/tests/start.rs` |
 //! | 8 | the host route: left behind, made once, by `/bin/ip` | `route` | fails, each | `src/dropin/manager/route.rs`, `tunnel.rs` |
-//! | 9 | the manager's socket: for all the world, two managers at once, no second start | `manager` | fails, the first two; it is said to have had the third in 2005 | `src/dropin/manager/socket.rs` |
+//! | 9 | the manager's socket: accessible to all users, two managers at once, no second start | `manager` | fails, the first two; the third is reported of a version from 2005 | `src/dropin/manager/socket.rs` |
 //! | 10 | the call id is read from `/dev/random` | `control` | fails | |
-//! | 11 | whoever has the number of a dead client's process is killed | `manager` | fails | `src/os/process.rs` |
+//! | 11 | a process that reuses the pid of a client's exited process is killed | `manager` | fails | `src/os/process.rs` |
 //! | 12 | insertion into the queue walks the list | `src/pptp/flow/tests/work.rs` | a model of its list: its work is counted, not timed | |
 //! | 13 | a daemon that does not read stops the receiving side | `data` | fails | `src/dropin/stream.rs` |
 //! | 14 | no limit for TCP, for SCCRP, for OCRP | `control` | still waits when ours have ended | |

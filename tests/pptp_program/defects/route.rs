@@ -26,7 +26,7 @@ fn defect_08_the_host_route_goes_with_the_tunnel() {
     );
 }
 
-/// As where there is none, with NixOS.
+/// As on NixOS, which has no /bin/ip.
 #[test]
 fn defect_08_the_host_route_needs_no_program() {
     against_the_classic(
@@ -50,8 +50,8 @@ fn defect_08_the_host_route_needs_no_program() {
     );
 }
 
-/// The server is behind a router, and that changes while the tunnel is up. Then the tunnel takes the default route, and
-/// the router changes again: the way to the server never leads into the tunnel.
+/// The server is behind a router, which changes while the tunnel is up. Then the tunnel takes the default
+/// route, and the router changes again: the route to the server must never lead into the tunnel.
 #[test]
 fn defect_08_the_host_route_follows_the_network() {
     against_the_classic(
@@ -69,7 +69,8 @@ fn defect_08_the_host_route_follows_the_network() {
 
             ip(&["route", "replace", "default", "via", "192.0.2.12"]);
             if program == CLASSIC {
-                // It has nothing that would listen: what ours has done at once, it does not do while ours does all of it.
+                // The classic program does not watch the network; two seconds suffice to show that it does
+                // not follow the change.
                 std::thread::sleep(std::time::Duration::from_secs(2));
                 let way = way();
                 end(pptp);
@@ -80,25 +81,26 @@ fn defect_08_the_host_route_follows_the_network() {
             log.wait_for("the network has changed: 192.0.2.1/32 via 192.0.2.12");
             daemon.ping(&pptp.ppp, 1, 10);
 
-            // A point-to-point device that came after us is the tunnel. It takes the default route, with no metric.
+            // A point-to-point device that appears after the start is the tunnel. It takes the default route,
+            // with metric 0.
             ip(&["tuntap", "add", "tunnel0", "mode", "tun"]);
             ip(&["link", "set", "tunnel0", "up"]);
             ip(&["route", "replace", "default", "dev", "tunnel0"]);
             ip(&["route", "add", "default", "via", "192.0.2.11", "metric", "100"]);
             eventually("the way back", || way().contains("via 192.0.2.11"));
-            // Nothing but the tunnel is left: the route stays where it was.
+            // No route but the tunnel's is left: the host route stays as it was.
             ip(&["route", "del", "default", "via", "192.0.2.11", "metric", "100"]);
             ip(&["route", "add", "198.51.100.0/24", "dev", &device]);
             daemon.ping(&pptp.ppp, 3, 20);
             assert!(way().contains("via 192.0.2.11"), "{}", way());
-            // What someone else makes is left alone, and where it goes ours comes back.
+            // Another program's host route is left alone; after its deletion ours returns.
             ip(&["route", "replace", "192.0.2.1", "via", "192.0.2.12", "proto", "static"]);
             ip(&["route", "add", "default", "via", "192.0.2.11", "metric", "100"]);
             daemon.ping(&pptp.ppp, 3, 30);
             assert!(way().contains("via 192.0.2.12"), "{}", way());
             ip(&["route", "del", "192.0.2.1", "via", "192.0.2.12"]);
             eventually("ours again", || way().contains("via 192.0.2.11"));
-            // The device goes down, which takes every route with it, and comes up.
+            // The device goes down, which deletes all its routes, and comes up again.
             ip(&["link", "set", &device, "down"]);
             eventually("no way but the tunnel", || way().contains("tunnel0"));
             ip(&["link", "set", &device, "up"]);
@@ -115,8 +117,8 @@ fn defect_08_the_host_route_follows_the_network() {
     );
 }
 
-/// Our end of the wire without a route to all that is on it, but to two routers, both of which are the server's host.
-/// Gives the device.
+/// Replaces the client's on-link route with routes to two routers, both of which are the server's host.
+/// Returns the device.
 fn two_routers(server: &Server) -> String {
     let way = way();
     let device = way.split(" dev ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
@@ -141,7 +143,7 @@ fn end(mut pptp: Pptp) {
     no_manager();
 }
 
-/// Ends the server, and waits until its end of the wire is gone, and with it ours.
+/// Drops the server and waits until the veth pair is gone.
 fn over(server: Server) {
     drop(server);
     eventually("the wire's end", || !fs::read_to_string("/proc/net/dev").unwrap().contains("eth0:"));
@@ -160,7 +162,7 @@ fn way() -> String {
     output("ip", &["-4", "-o", "route", "get", SERVER])
 }
 
-/// Without ip(8).
+/// Reads the routes without ip(8).
 fn kernels_routes() -> String {
     fs::read_to_string("/proc/net/route").unwrap()
 }

@@ -4,9 +4,9 @@ use super::*;
 use crate::plan::{Resolver, Value};
 
 proptest! {
-    /// Whatever was in the file, and whatever was added to it meanwhile.
+    /// With any content before, and any text appended meanwhile.
     #[test]
-    fn our_block_comes_out_without_a_trace(
+    fn removing_the_block_restores_the_content(
         lines in proptest::collection::vec(prop_oneof![
             Just("nameserver 192.0.2.53".to_owned()), Just("search example.net".to_owned()),
             Just("domain example.net".to_owned()), Just("nameservers".to_owned()), Just("nameserver".to_owned()),
@@ -34,7 +34,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+    fn parser_accepts_arbitrary_bytes(bytes: Vec<u8>) {
         let with = with_block(&bytes, &step(true));
         prop_assert!(without_block(&with, "vpn").is_some());
         drop((nameservers(&bytes), owner(&bytes), without_block(&bytes, "vpn")));
@@ -42,7 +42,7 @@ proptest! {
 }
 
 #[test]
-fn what_programs_read_is_ours_alone() {
+fn only_our_resolvers_are_in_effect() {
     let before =
         b"# by hand\ndomain example.net\nnameserver 192.0.2.53\nnameserver 192.0.2.54\noptions edns0\n";
     let with = String::from_utf8(with_block(before, &step(false))).unwrap();
@@ -63,7 +63,7 @@ fn what_programs_read_is_ours_alone() {
 }
 
 #[test]
-fn a_block_without_its_end_is_not_guessed_at() {
+fn incomplete_block_is_not_removed() {
     let with = with_block(b"nameserver 192.0.2.53\n", &step(false));
     let cut = String::from_utf8(with).unwrap().replace("# END pptpctl vpn\n", "");
     assert_eq!(without_block(cut.as_bytes(), "vpn"), None);
@@ -71,7 +71,7 @@ fn a_block_without_its_end_is_not_guessed_at() {
 }
 
 #[test]
-fn a_write_that_stopped_before_the_cut_is_known() {
+fn write_without_truncation_is_detected() {
     let (long, short) = (&b"0123456789"[..], &b"abcd"[..]);
     assert!(is_torn(b"abcd456789", long, short));
     assert!(!is_torn(b"abcd45678", long, short) && !is_torn(b"abcdX56789", long, short));
@@ -79,7 +79,7 @@ fn a_write_that_stopped_before_the_cut_is_known() {
 }
 
 #[test]
-fn what_resolvectl_prints() {
+fn parses_resolvectl_output() {
     let said = "Link 12 (tun0): 10.99.0.53 2001:db8::53\n";
     assert_eq!(of_link(said, "tun0"), ["10.99.0.53", "2001:db8::53"]);
     assert!(has_address(&of_link(said, "tun0"), "2001:db8:0::53".parse().unwrap()));

@@ -2,7 +2,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 
-/// A keeper with client 1, who has said nothing, and client 2, who waits for a call; and their ends.
+/// Returns a monitor whose client 1 has sent nothing and client 2 waits for a call; and the clients' ends.
 fn keeper() -> (Monitor, [UnixStream; 2]) {
     let directory = tempfile::tempdir().unwrap();
     let (worker, _) = Channel::pair().unwrap();
@@ -20,21 +20,22 @@ fn keeper() -> (Monitor, [UnixStream; 2]) {
         route: None,
         clients,
         last_client: 2,
-        served: true,
-        served_one: false,
+        client_seen: true,
+        call_was_up: false,
         stop_by: None,
         first_by: until,
     };
     (keeper, [a_end, b_end])
 }
 
-/// As `hear_worker` does.
+/// Handles a message as `hear_worker` does.
 fn hear(keeper: &mut Monitor, message: &FromWorker, starter: &Channel) -> Result<Option<String>, String> {
-    FromWorker::parse(&serde_json::to_vec(message).unwrap()).and_then(|message| keeper.obey(message, starter))
+    FromWorker::parse(&serde_json::to_vec(message).unwrap())
+        .and_then(|message| keeper.handle_message(message, starter))
 }
 
 #[test]
-fn a_worker_that_breaks_a_rule_is_known() {
+fn invalid_worker_messages_are_rejected() {
     let over = || "over".to_owned();
     let (starter, _its) = Channel::pair().unwrap();
     for broken in [
@@ -48,13 +49,13 @@ fn a_worker_that_breaks_a_rule_is_known() {
     ] {
         let (mut keeper, _clients) = keeper();
         assert!(hear(&mut keeper, &broken, &starter).is_err(), "{broken:?}");
-        assert!(!keeper.served_one);
+        assert!(!keeper.call_was_up);
         keeper.child.wait().unwrap();
     }
 }
 
 #[test]
-fn what_the_worker_may_say_is_done() {
+fn valid_worker_messages_are_carried_out() {
     let (starter, its) = Channel::pair().unwrap();
     let (mut keeper, [_first, mut second]) = self::keeper();
     assert_eq!(hear(&mut keeper, &FromWorker::Up(2, 7, 9), &starter), Ok(None));
@@ -69,7 +70,7 @@ fn what_the_worker_may_say_is_done() {
     assert_eq!(hear(&mut keeper, &FromWorker::Silent(2, "no answer".into()), &starter), Ok(None));
     assert_eq!(second.read(&mut ids).unwrap(), 0, "it reads the end");
     assert_eq!(its.receive(false).unwrap().unwrap().bytes, b"no answer");
-    // It has gone meanwhile: nothing is wrong with that.
+    // The client has already disconnected, which is no error.
     assert_eq!(hear(&mut keeper, &FromWorker::Down(2, "late".into()), &starter), Ok(None));
     keeper.child.wait().unwrap();
 }

@@ -11,7 +11,7 @@ fn nets(text: &[&str]) -> Vec<Ipv4Net> {
 
 /// RFC 3442: the table of encodings under "Classless Route Option Format", each with the router 10.0.0.1.
 #[test]
-fn the_descriptors_of_rfc_3442() {
+fn parses_the_descriptors_of_rfc_3442() {
     let table: [(&str, &[u8]); 8] = [
         ("0.0.0.0/0", &[0]),
         ("10.0.0.0/8", &[8, 10]),
@@ -20,7 +20,7 @@ fn the_descriptors_of_rfc_3442() {
         ("10.27.129.0/24", &[24, 10, 27, 129]),
         ("10.229.0.128/25", &[25, 10, 229, 0, 128]),
         ("10.198.122.47/32", &[32, 10, 198, 122, 47]),
-        // "129.210.177.132/25": a host's address; the subnet is what is left under the mask.
+        // "129.210.177.132/25": a host's address, reduced to its subnet by the mask.
         ("129.210.177.128/25", &[25, 129, 210, 177, 132]),
     ];
     let mut all = Vec::new();
@@ -38,24 +38,24 @@ fn the_descriptors_of_rfc_3442() {
 }
 
 #[test]
-fn the_question_is_a_whole_packet() {
-    let packet = question(US, Ipv4Addr::BROADCAST, 0x0102_0304);
+fn request_is_a_valid_packet() {
+    let packet = encode_inform(US, Ipv4Addr::BROADCAST, 0x0102_0304);
     assert_eq!(checksum(&[&packet[..IP_HEADER]]), 0);
     assert_eq!(udp_checksum(US, Ipv4Addr::BROADCAST, &packet[IP_HEADER..]), 0);
     assert_eq!(usize::from(word(&packet, 2).unwrap()), packet.len());
     let message = &packet[IP_HEADER + UDP_HEADER..];
-    assert_eq!(message.len(), LEAST);
+    assert_eq!(message.len(), MIN_MESSAGE);
     assert_eq!(message[..8], [1, 1, 6, 0, 1, 2, 3, 4]);
     assert_eq!(message[12..16], US.octets());
     let options = &message[FIXED + 4..];
     assert_eq!(option(&[options], MESSAGE_TYPE), [INFORM]);
     assert_eq!(option(&[options], PARAMETERS), [121, 249]);
-    // What is not for the client is no answer, whoever sends it back.
+    // Our own request, sent back, is no answer.
     assert_eq!(to_client(&packet, US), None);
 }
 
 #[test]
-fn an_answer_with_parts_everywhere() {
+fn option_parts_are_joined_across_fields() {
     let mut message = acknowledged(&[(OVERLOAD, &[3]), (ROUTES, &[16, 10])]);
     put(&mut message, FILE.start, &[ROUTES, 3, 17, 10, 0, END]);
     put(&mut message, SNAME.start, &[ROUTES, 2, 0, 1, END]);
@@ -66,7 +66,7 @@ fn an_answer_with_parts_everywhere() {
 }
 
 #[test]
-fn the_standard_option_goes_before_microsofts() {
+fn standard_option_takes_precedence_over_microsofts() {
     let one: &[u8] = &[8, 10, 0, 0, 0, 0];
     let other: &[u8] = &[16, 172, 16, 0, 0, 0, 0];
     let both = acknowledged(&[(ROUTES_MICROSOFT, other), (ROUTES, one)]);
@@ -80,7 +80,7 @@ fn the_standard_option_goes_before_microsofts() {
 }
 
 #[test]
-fn only_what_is_for_the_client_is_taken() {
+fn accepts_only_intact_packets_for_the_client() {
     let packet = reply(&acknowledged(&[]));
     assert!(to_client(&packet, US).is_some());
     assert!(to_client(&packet, SERVER).is_none());
@@ -94,7 +94,7 @@ fn only_what_is_for_the_client_is_taken() {
 
 proptest! {
     #[test]
-    fn no_bytes_do_harm(bytes in vec(any::<u8>(), 0..700)) {
+    fn parser_accepts_arbitrary_bytes(bytes in vec(any::<u8>(), 0..700)) {
         let _packet = to_client(&bytes, US);
         let _answer = answer(&bytes, 7);
         let mut message = acknowledged(&[]);
@@ -108,9 +108,9 @@ proptest! {
         }
     }
 
-    /// What a server writes is what is read, in however many parts.
+    /// Routes are read back from any number of options.
     #[test]
-    fn routes_survive(wanted in vec((any::<u32>(), 0_u8..=32), 0..60)) {
+    fn routes_round_trip(wanted in vec((any::<u32>(), 0_u8..=32), 0..60)) {
         let wanted: Vec<Ipv4Net> =
             wanted.into_iter().map(|(bits, width)| Ipv4Net::new(bits.into(), width).unwrap().trunc()).collect();
         let mut bytes = Vec::new();
@@ -130,7 +130,7 @@ proptest! {
 
 // Helpers.
 
-/// A DHCPACK to xid 7.
+/// Returns a DHCPACK for xid 7 with these options.
 pub(in crate::engine::inform) fn acknowledged(options: &[(u8, &[u8])]) -> Vec<u8> {
     let mut message = vec![0; FIXED];
     put(&mut message, 0, &[REPLY, 1, 6, 0, 0, 0, 0, 7]);
@@ -144,10 +144,10 @@ pub(in crate::engine::inform) fn acknowledged(options: &[(u8, &[u8])]) -> Vec<u8
     message
 }
 
-/// From the server to us.
+/// Returns an IP packet from the server to us.
 pub(in crate::engine::inform) fn reply(message: &[u8]) -> Vec<u8> {
     let mut packet = in_packet(SERVER, US, message);
-    // The other way round; the sum stays what it is, as only two of its words change places.
+    // Swap the ports; the checksum stays valid, because only two of its words change places.
     put(&mut packet, IP_HEADER, &[0, 67, 0, 68]);
     packet
 }

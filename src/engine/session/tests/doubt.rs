@@ -1,8 +1,8 @@
-//! The network under the tunnel has changed: is the server still there?
+//! Liveness check after a change of the network under the tunnel.
 
 use super::*;
 
-/// A tunnel that has been up for a while.
+/// Returns a tunnel that has been up for several seconds.
 fn up(trouble: Trouble) -> World {
     let mut world = World::new(trouble, spec(), "right");
     world.run(Duration::from_secs(5));
@@ -10,7 +10,7 @@ fn up(trouble: Trouble) -> World {
     world
 }
 
-/// How long after the probe it was given up on.
+/// Returns the time from the probe to the end of the session.
 fn given_up(world: &World, probed: Instant) -> Duration {
     let (at, failure) = world.failure();
     assert_eq!((failure.kind, failure.phase), (FailureKind::PeerLost, Phase::Up), "{failure}");
@@ -19,21 +19,21 @@ fn given_up(world: &World, probed: Instant) -> Duration {
 }
 
 #[test]
-fn a_server_that_answers_keeps_its_tunnel() {
+fn tunnel_stays_up_if_the_server_answers() {
     let mut world = up(Trouble::None);
     for _ in 0..3 {
         world.client.probe(world.now);
         world.run(Duration::from_secs(20));
         assert!(world.down.is_none() && world.client.is_up());
     }
-    assert_eq!(world.client.doubt.as_ref().map(LivenessCheck::next_timeout), None);
+    assert_eq!(world.client.liveness.as_ref().map(LivenessCheck::next_timeout), None);
 }
 
 #[test]
-fn a_dead_path_is_left_within_a_second_and_without_a_polite_end() {
+fn dead_path_is_abandoned_within_a_second() {
     let mut world = up(Trouble::None);
     let probed = world.now;
-    // Nothing arrives any more, in either direction.
+    // No packet arrives any more, in either direction.
     world.cut = true;
     world.client.probe(probed);
     world.run(Duration::from_secs(60));
@@ -42,10 +42,10 @@ fn a_dead_path_is_left_within_a_second_and_without_a_polite_end() {
 }
 
 #[test]
-fn a_path_that_passes_tcp_alone_is_no_path() {
+fn path_that_passes_only_tcp_is_dead() {
     let mut world = up(Trouble::None);
     let probed = world.now;
-    world.deaf_for = Duration::from_secs(3600);
+    world.ppp_start_delay = Duration::from_secs(3600);
     world.client.probe(probed);
     world.run(Duration::from_secs(60));
     let took = given_up(&world, probed);
@@ -53,7 +53,7 @@ fn a_path_that_passes_tcp_alone_is_no_path() {
 }
 
 #[test]
-fn a_server_that_answers_no_lcp_echo_shows_itself_on_the_control_connection() {
+fn control_echo_suffices_without_lcp_echo() {
     let mut world = up(Trouble::NoEchoReply);
     world.client.probe(world.now);
     world.run(Duration::from_secs(20));
@@ -66,7 +66,7 @@ fn a_server_that_answers_no_lcp_echo_shows_itself_on_the_control_connection() {
 }
 
 #[test]
-fn a_slow_path_has_more_time() {
+fn slow_path_gets_more_time() {
     let mut world = up(Trouble::None);
     let second = Duration::from_secs(1);
     world.client.round_trip = Some(second);
@@ -79,11 +79,11 @@ fn a_slow_path_has_more_time() {
 }
 
 #[test]
-fn before_the_link_is_up_a_probe_is_nothing() {
+fn probe_is_ignored_before_the_link_is_up() {
     let mut world = World::new(Trouble::SilentCall, spec(), "right");
     world.run(Duration::from_secs(1));
     world.client.probe(world.now);
-    assert!(world.client.doubt.is_none());
+    assert!(world.client.liveness.is_none());
     world.run(Duration::from_secs(60));
     assert_eq!(world.failure().1.kind, FailureKind::CallTimeout);
 }

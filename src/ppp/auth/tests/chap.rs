@@ -1,9 +1,9 @@
-//! Challenge and response (RFC 1994 §4), in each dialect: renewed, repeated, meant for another.
+//! CHAP challenges and responses (RFC 1994 §4) in each dialect: renewed, repeated, tampered with.
 
 use super::*;
 
 #[test]
-fn a_renewed_challenge_is_answered_and_changes_no_key() {
+fn renewed_challenge_is_answered_without_an_event() {
     for protocol in [AuthProtocol::ChapMd5, AuthProtocol::MsChapV1, AuthProtocol::MsChapV2] {
         let mut pair = Pair::new(protocol, "ann", "p", "p");
         pair.run();
@@ -23,7 +23,7 @@ fn a_renewed_challenge_is_answered_and_changes_no_key() {
 }
 
 #[test]
-fn a_renewed_challenge_that_fails_ends_the_link() {
+fn failed_renewed_challenge_ends_the_link() {
     let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
     pair.run();
     pair.client_event().unwrap();
@@ -36,7 +36,7 @@ fn a_renewed_challenge_that_fails_ends_the_link() {
     let Some(AuthEvent::Failure(failure)) = pair.server_event() else { panic!() };
     assert_eq!(failure.kind, FailureKind::Timeout);
 
-    // The client is told a lie after it has been up.
+    // The client receives a forged Success after it has been up.
     let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
     pair.run();
     pair.client_event().unwrap();
@@ -50,7 +50,7 @@ fn a_renewed_challenge_that_fails_ends_the_link() {
 }
 
 #[test]
-fn the_same_challenge_gets_the_same_answer_and_another_gets_another() {
+fn repeated_challenge_gets_the_same_response() {
     let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
     let (_, challenge) = pair.server.poll_output().unwrap();
     let mut answer = |bytes: &[u8]| {
@@ -61,14 +61,14 @@ fn the_same_challenge_gets_the_same_answer_and_another_gets_another() {
     assert_eq!(answer(&challenge), first);
     let mut other = challenge.clone();
     other[1] ^= 1;
-    // Our own challenge (the first 16 bytes of the value) is a new one too.
+    // The peer challenge (the first 16 bytes of the value) changes too.
     assert_ne!(answer(&other)[5..21], first[5..21]);
     other[6] ^= 1;
     assert_ne!(answer(&other)[5..21], first[5..21]);
 }
 
 #[test]
-fn packets_out_of_place_are_named() {
+fn unexpected_packets_are_dropped_with_a_reason() {
     let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
     let mut client = |protocol, bytes: &[u8]| pair.client.handle_input(pair.now, protocol, bytes);
     assert_eq!(client(PAP, &[2, 1, 0, 4]), Err(AuthDrop::WrongProtocol));
@@ -89,15 +89,16 @@ fn packets_out_of_place_are_named() {
     assert_eq!(server(&[1, 0, 0, 4]), Err(AuthDrop::UnexpectedCode));
     assert_eq!(server(&[2, 0, 0, 6, 1, 9]), Err(AuthDrop::BadValue));
     assert_eq!(server(&[2, 9, 0, 6, 1, 9]), Err(AuthDrop::StaleIdentifier));
-    // Without the flag that says to use the NT response there is only the LM one, which we do not take.
+    // Without the flag that selects the NT response only the LM response counts, which we do not accept.
     response[5 + 48] = 0;
     assert_eq!(server(&response), Ok(()));
     assert!(matches!(pair.server_event(), Some(AuthEvent::Failure(_))));
 }
 
 #[test]
-fn a_response_of_another_is_refused() {
-    // Every bit of the response counts; the eight reserved bytes of MS-CHAPv2 and its flags do not.
+fn tampered_response_is_refused() {
+    // Every byte of the response is checked, except the LM response of MS-CHAPv1 and the reserved bytes and
+    // flags of MS-CHAPv2.
     for protocol in [AuthProtocol::ChapMd5, AuthProtocol::MsChapV1, AuthProtocol::MsChapV2] {
         let counts: Vec<usize> = match protocol {
             AuthProtocol::ChapMd5 => (0..16).collect(),

@@ -1,9 +1,9 @@
-//! MS-CHAPv2 alone: the server's proof (RFC 2759 §5) and the words of its refusal (§6).
+//! MS-CHAPv2 only: the server's proof (RFC 2759 §5) and its failure messages (§6).
 
 use super::*;
 
 #[test]
-fn a_refused_account_says_why() {
+fn refused_account_reports_the_reason() {
     let users = Users::from_fn(|_| Lookup::Refused(649));
     let mut pair = Pair::with(AuthProtocol::MsChapV2, credentials("ann", "x"), users);
     pair.run();
@@ -17,7 +17,7 @@ fn a_refused_account_says_why() {
 }
 
 #[test]
-fn a_server_that_proves_nothing_ends_the_link() {
+fn invalid_server_proof_ends_the_link() {
     let cases: [fn(&mut Vec<u8>); 7] = [
         |message| message[41] ^= 1,
         |message| message[2] ^= 1,
@@ -39,13 +39,13 @@ fn a_server_that_proves_nothing_ends_the_link() {
         pair.client.handle_input(pair.now, protocol, &reply).unwrap();
         let Some(AuthEvent::Failure(failure)) = pair.client_event() else { panic!("case {number}") };
         assert_eq!(failure.kind, FailureKind::ServerNotProven, "case {number}");
-        assert!(!failure.kind.may_pass());
+        assert!(!failure.kind.is_transient());
         assert_eq!(pair.client.handle_input(pair.now, protocol, &reply), Err(AuthDrop::Finished));
     }
 }
 
 #[test]
-fn a_proof_without_words_is_enough() {
+fn server_proof_needs_no_message() {
     for end in ["", " ", " M=", " M=Hello", "\0"] {
         let mut pair = Pair::new(AuthProtocol::MsChapV2, "ann", "p", "p");
         pair.deliver_to_client();

@@ -1,4 +1,4 @@
-//! PAP (RFC 1334 §2): the request is repeated until it is answered.
+//! PAP (RFC 1334 §2): the request is retransmitted until it is answered.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn attempts_are_bounded() {
 }
 
 #[test]
-fn a_pap_answer_to_an_earlier_request_counts() {
+fn reply_to_an_earlier_request_is_accepted() {
     let now = Instant::now();
     let mut client = Client::new(AuthProtocol::Pap, credentials("ann", "p"), [1; 16], now, Timing::default());
     let (_, first) = client.poll_output().unwrap();

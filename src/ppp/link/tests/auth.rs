@@ -1,4 +1,4 @@
-//! Who proves what to whom, and what it is called when they cannot agree.
+//! Authentication in both roles, and the reasons reported when the two sides cannot agree.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
 const LONG: Duration = Duration::from_secs(60);
 
 #[test]
-fn every_protocol_with_every_encryption_policy() {
+fn encryption_policies_hold_for_every_auth_protocol() {
     for auth in AuthProtocol::ALL {
         for client in [Demand::Off, Demand::Allow, Demand::Require] {
             for server in [Demand::Off, Demand::Allow, Demand::Require] {
@@ -52,7 +52,7 @@ fn every_protocol_with_every_encryption_policy() {
 }
 
 #[test]
-fn no_password_is_sent_that_cannot_lead_to_required_encryption() {
+fn no_password_is_sent_if_required_encryption_is_impossible() {
     let mut pair = Pair::new(
         LinkConfig {
             accept: vec![AuthProtocol::Pap, AuthProtocol::MsChapV2],
@@ -71,7 +71,7 @@ fn no_password_is_sent_that_cannot_lead_to_required_encryption() {
 }
 
 #[test]
-fn a_wrong_password_ends_both_sides_with_its_error() {
+fn wrong_password_is_reported_on_both_sides() {
     for auth in AuthProtocol::ALL {
         let mut config = LinkConfig { accept: vec![auth], ..client_config() };
         if let Role::Client(client) = &mut config.role {
@@ -91,7 +91,7 @@ fn a_wrong_password_ends_both_sides_with_its_error() {
 }
 
 #[test]
-fn the_two_find_what_they_have_in_common() {
+fn sides_agree_on_a_common_auth_protocol() {
     use AuthProtocol::{ChapMd5, MsChapV1, MsChapV2, Pap};
     for (client, server, found) in [
         (&[MsChapV2][..], &[Pap, MsChapV2][..], MsChapV2),
@@ -106,7 +106,7 @@ fn the_two_find_what_they_have_in_common() {
 }
 
 #[test]
-fn nothing_in_common_is_said_with_what_was_offered() {
+fn no_common_auth_lists_the_offers() {
     let mut pair = Pair::with_auth(&[AuthProtocol::MsChapV2], &[AuthProtocol::Pap]).open();
     pair.run(LONG);
     assert_eq!(pair.client_down(), Some(&DownReason::NoCommonAuth { offered: "PAP".to_owned() }));
@@ -114,7 +114,7 @@ fn nothing_in_common_is_said_with_what_was_offered() {
 }
 
 #[test]
-fn a_server_that_asks_for_nothing_is_fine_unless_encryption_is_required() {
+fn server_may_skip_auth_unless_encryption_is_required() {
     let mut pair = Pair::with_auth(&[AuthProtocol::MsChapV2], &[]).up();
     assert_eq!(pair.client_up().unwrap().auth, None);
     assert!(!pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })));
@@ -133,7 +133,7 @@ fn a_server_that_asks_for_nothing_is_fine_unless_encryption_is_required() {
 }
 
 #[test]
-fn contradictory_wishes_are_explained() {
+fn contradictory_configuration_is_explained() {
     let mut pair = Pair::new(
         LinkConfig { accept: vec![AuthProtocol::Pap], mppe: policy(Demand::Require), ..client_config() },
         server_config(),
@@ -147,7 +147,7 @@ fn contradictory_wishes_are_explained() {
 }
 
 #[test]
-fn a_server_that_falls_silent_during_authentication() {
+fn silent_server_during_auth_times_out() {
     let mut pair = Pair::with_auth(&[AuthProtocol::MsChapV2], &[AuthProtocol::MsChapV2]).open();
     while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::LcpUp { .. })) {
         pair.run(Duration::from_millis(5));

@@ -1,4 +1,4 @@
-//! Packets through a link that is up: sizes, headers, versions, and what does not belong there.
+//! Packets through a link that is up: sizes, headers, IP versions, and frames that are dropped.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -14,7 +14,7 @@ fn clear() -> Pair {
 }
 
 #[test]
-fn a_link_comes_up_with_all_that_was_agreed() {
+fn link_up_reports_the_negotiated_parameters() {
     let pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Allow)).up();
     let LinkUp { local, peer, dns, wins, ipv6, mtu, .. } = pair.client_up().unwrap();
     assert_eq!((*local, *peer), (CLIENT, SERVER));
@@ -32,12 +32,12 @@ fn a_link_comes_up_with_all_that_was_agreed() {
         })
         .collect();
     assert_eq!(order, [0, 1, 2, 3]);
-    // On a quiet path of 10 ms nothing is retransmitted: ten round trips are plenty.
+    // On a path of 10 ms nothing is retransmitted: ten round trips are enough.
     assert!(pair.client.counters().sent_control <= 12, "{:?}", pair.client.counters());
 }
 
 #[test]
-fn name_servers_of_both_kinds_are_handed_over() {
+fn dns_and_wins_servers_are_reported() {
     let four = [53, 54, 137, 138].map(|last| Ipv4Addr::new(10, 9, 0, last));
     let (mut client, mut server) = (client_config(), server_config());
     if let (Role::Client(client), Role::Server(server)) = (&mut client.role, &mut server.role) {
@@ -50,7 +50,7 @@ fn name_servers_of_both_kinds_are_handed_over() {
 }
 
 #[test]
-fn wins_servers_are_not_asked_for_unless_wanted() {
+fn wins_servers_are_requested_only_if_configured() {
     let mut server = server_config();
     if let Role::Server(server) = &mut server.role {
         server.wins = vec![DNS];
@@ -61,7 +61,7 @@ fn wins_servers_are_not_asked_for_unless_wanted() {
 }
 
 #[test]
-fn the_mtu_is_what_path_and_peer_allow() {
+fn mtu_is_the_smaller_of_path_limit_and_peer_mru() {
     for (mru, limit, demand, mtu) in [
         (1500, 1460, Demand::Off, 1460),
         (1500, 1460, Demand::Require, 1456),
@@ -84,7 +84,7 @@ fn the_mtu_is_what_path_and_peer_allow() {
 }
 
 #[test]
-fn headers_shrink_as_the_peer_allows_and_are_read_either_way() {
+fn headers_are_compressed_and_read_in_every_form() {
     let mut pair = clear();
     pair.send_ip(Side::Client, &ip(20, 9)).unwrap();
     assert_eq!(pair.tap.last().unwrap().1[..2], [0x21, 0x45]);
@@ -97,7 +97,7 @@ fn headers_shrink_as_the_peer_allows_and_are_read_either_way() {
 }
 
 #[test]
-fn what_is_not_ip_is_dropped_by_name() {
+fn invalid_frames_are_dropped_with_a_reason() {
     let mut pair = clear();
     let now = pair.now;
     for (frame, reason) in [
@@ -127,21 +127,21 @@ fn what_is_not_ip_is_dropped_by_name() {
 }
 
 #[test]
-fn too_small_a_buffer_leaves_nothing_behind_when_encrypting() {
+fn too_small_buffer_contains_no_clear_text() {
     let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).up();
     for room in 0..45 {
         let mut out = vec![0; room];
         assert_eq!(pair.client.encapsulate(&ip(40, 0xEE), &mut out), Err(LinkDrop::NoRoom), "{room}");
         assert!(!out.contains(&0xEE), "{room}");
     }
-    // Nothing was counted against the sealer: the next packet is the first.
+    // The sealer did not count the failed packets: the next one is the first.
     pair.send_ip(Side::Client, &ip(40, 0xEE)).unwrap();
     pair.run(Duration::from_secs(1));
     assert_eq!(pair.server_ip, [ip(40, 0xEE)]);
 }
 
 #[test]
-fn an_unknown_protocol_is_rejected_with_its_packet() {
+fn unknown_protocol_is_rejected_with_its_packet() {
     let mut pair = clear();
     pair.deliver(Side::Client, control_frame(0x8235, &[1, 1, 0, 4]));
     pair.collect();
@@ -152,7 +152,7 @@ fn an_unknown_protocol_is_rejected_with_its_packet() {
 }
 
 #[test]
-fn a_protocol_reject_fits_the_peers_mru() {
+fn protocol_reject_fits_the_peers_mru() {
     let mut pair = Pair::new(client_config(), LinkConfig { mru: 200, ..server_config() }).up();
     pair.deliver(Side::Client, control_frame(0x8235, &[7; 1400]));
     pair.collect();
@@ -160,7 +160,7 @@ fn a_protocol_reject_fits_the_peers_mru() {
 }
 
 #[test]
-fn ipv6_flows_where_both_want_it() {
+fn ipv6_passes_if_both_sides_enable_it() {
     let mut pair =
         Pair::new(LinkConfig { ipv6: true, ..client_config() }, LinkConfig { ipv6: true, ..server_config() })
             .up();
@@ -182,7 +182,7 @@ fn ipv6_flows_where_both_want_it() {
 }
 
 #[test]
-fn ipv6_where_only_one_wants_it_is_rejected_and_harms_nothing() {
+fn ipv6_of_one_side_only_is_rejected() {
     let mut pair = Pair::new(LinkConfig { ipv6: true, ..client_config() }, server_config()).up();
     pair.run(Duration::from_secs(60));
     assert!(pair.client_down().is_none());
@@ -191,7 +191,7 @@ fn ipv6_where_only_one_wants_it_is_rejected_and_harms_nothing() {
 }
 
 #[test]
-fn nothing_passes_before_and_after() {
+fn no_packet_passes_before_open_or_after_the_end() {
     let mut pair = Pair::new(client_config(), server_config());
     let mut out = [0; 64];
     assert_eq!(pair.client.encapsulate(&ip(20, 1), &mut out), Err(LinkDrop::NotUp));

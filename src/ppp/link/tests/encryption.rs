@@ -1,4 +1,4 @@
-//! What leaves, and what is let in, while encryption is open, pending, lost or refused.
+//! Packets sent and accepted while encryption is open, pending, lost or refused.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ fn ccp(code: u8, id: u8, data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn each_strength_in_both_modes() {
+fn data_passes_at_each_strength() {
     for strength in Strength::ALL {
         for stateful in [false, true] {
             let policy = Policy { stateful, ..only(strength) };
             let mut pair = Pair::with_mppe(policy, policy).up();
-            // Stateless goes first, and the other side takes it.
+            // Stateless mode is requested first, and the peer accepts it.
             assert_eq!(pair.client_up().unwrap().mppe, Some(Mppe { strength, stateful: false }));
             for number in 0..600_u16 {
                 let [_, fill] = number.to_be_bytes();
@@ -42,7 +42,7 @@ fn each_strength_in_both_modes() {
 }
 
 #[test]
-fn the_strongest_that_both_allow() {
+fn strongest_common_strength_is_chosen() {
     let wide = policy(Demand::Require);
     for strength in Strength::ALL {
         let pair = Pair::with_mppe(wide, only(strength)).up();
@@ -57,7 +57,7 @@ fn the_strongest_that_both_allow() {
 }
 
 #[test]
-fn no_common_strength_is_refused_with_both_in_the_words() {
+fn no_common_strength_names_both_strengths() {
     let mut pair = Pair::with_mppe(only(Strength::Bits128), only(Strength::Bits40)).open();
     pair.run(LONG);
     let words = pair.client_down().unwrap().to_string();
@@ -67,7 +67,7 @@ fn no_common_strength_is_refused_with_both_in_the_words() {
 }
 
 #[test]
-fn a_peer_without_ccp_is_left_or_taken_in_clear() {
+fn peer_without_ccp_is_refused_or_used_in_clear() {
     let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Off)).open();
     pair.run(LONG);
     let Some(DownReason::EncryptionRefused(words)) = pair.client_down() else {
@@ -79,19 +79,19 @@ fn a_peer_without_ccp_is_left_or_taken_in_clear() {
     let pair = Pair::with_mppe(policy(Demand::Allow), policy(Demand::Off)).up();
     assert_eq!(pair.client_up().unwrap().mppe, None);
     assert!(pair.client_events.contains(&LinkEvent::Encryption(None)));
-    // The refusal came with the first answer: nobody waited.
+    // The refusal arrived with the first answer, without a timeout.
     assert!(pair.tap.len() < 40);
 }
 
 #[test]
-fn nothing_leaves_before_encryption_is_open() {
+fn nothing_is_sent_before_encryption_is_open() {
     let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).open();
     for _ in 0..100 {
         if pair.client_up().is_some() {
             break;
         }
         assert!(pair.send_ip(Side::Client, &ip(60, 1)).is_err());
-        // IPCP does not begin on either side before both have MPPE.
+        // The client does not start IPCP before MPPE is open.
         if !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Encryption(Some(_)))) {
             assert!(pair.of_protocol(&[protocol::IPCP]).iter().all(|(from, _)| *from != Side::Client));
         }
@@ -103,8 +103,8 @@ fn nothing_leaves_before_encryption_is_open() {
 }
 
 #[test]
-fn an_early_address_request_is_kept_until_encryption_is_open() {
-    // A server that only allows encryption, and starts IPCP with a peer that does: its first request comes early.
+fn early_ipcp_request_is_kept_until_mppe_is_open() {
+    // A server that only allows encryption may start IPCP before MPPE is open: its first request comes early.
     let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Allow)).open();
     while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })) {
         pair.run(Duration::from_millis(1));
@@ -119,7 +119,7 @@ fn an_early_address_request_is_kept_until_encryption_is_open() {
         .into_iter()
         .any(|(from, frame)| from == Side::Client && frame[4] == code::CONFIGURE_ACK && frame[5] == 9);
     assert!(answered);
-    // Anything but a request has no place there, and is named.
+    // Anything but a request is dropped and counted.
     let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Allow)).open();
     while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })) {
         pair.run(Duration::from_millis(1));
@@ -129,7 +129,7 @@ fn an_early_address_request_is_kept_until_encryption_is_open() {
 }
 
 #[test]
-fn clear_packets_are_refused_with_a_name() {
+fn clear_packets_are_refused_and_counted() {
     let mut pair = required();
     let mut clear = vec![0xFF, 0x03, 0x00, 0x21];
     clear.extend(ip(60, 1));
@@ -139,7 +139,7 @@ fn clear_packets_are_refused_with_a_name() {
 }
 
 #[test]
-fn the_peer_ends_ccp() {
+fn end_of_ccp_ends_a_link_that_requires_mppe() {
     for how in [
         ccp(code::TERMINATE_REQUEST, 77, b"no more"),
         control_frame(protocol::LCP, &Packet { code: 8, id: 9, data: &[0x80, 0xFD, 1, 1, 0, 4] }.to_vec()),
@@ -155,7 +155,7 @@ fn the_peer_ends_ccp() {
 }
 
 #[test]
-fn the_peer_ends_ccp_where_clear_will_do() {
+fn end_of_ccp_falls_back_to_clear_if_allowed() {
     let mut pair = Pair::with_mppe(policy(Demand::Allow), policy(Demand::Allow)).up();
     let encrypted = pair.client.mtu();
     pair.deliver(Side::Client, ccp(code::TERMINATE_REQUEST, 77, b""));
@@ -166,7 +166,7 @@ fn the_peer_ends_ccp_where_clear_will_do() {
 }
 
 #[test]
-fn a_renegotiation_of_ccp_holds_everything_back() {
+fn ccp_renegotiation_holds_back_data() {
     for demand in [Demand::Require, Demand::Allow] {
         let mut pair = Pair::with_mppe(policy(demand), policy(demand)).up();
         let request = [18, 6, 0x01, 0, 0, 0x40];
@@ -185,7 +185,7 @@ fn a_renegotiation_of_ccp_holds_everything_back() {
 }
 
 #[test]
-fn a_renegotiation_that_never_ends_is_a_loss() {
+fn unfinished_ccp_renegotiation_ends_the_link() {
     let mut pair = required();
     pair.cut = [true, true];
     pair.deliver(Side::Client, ccp(code::CONFIGURE_REQUEST, 99, &[18, 6, 0x01, 0, 0, 0x40]));
@@ -198,7 +198,7 @@ fn a_renegotiation_that_never_ends_is_a_loss() {
 }
 
 #[test]
-fn a_peer_that_renegotiates_ccp_for_ever_is_left() {
+fn endless_ccp_renegotiation_ends_the_link() {
     let mut pair = required();
     for round in 0..40_u8 {
         pair.deliver(Side::Client, ccp(code::CONFIGURE_REQUEST, 100 + round, &[18, 6, 0x01, 0, 0, 0x40]));
@@ -208,14 +208,14 @@ fn a_peer_that_renegotiates_ccp_for_ever_is_left() {
 }
 
 #[test]
-fn a_silent_ccp_is_waited_for_only_so_long() {
+fn unanswered_ccp_times_out() {
     for (demand, expected) in [(Demand::Allow, true), (Demand::Require, false)] {
         let mut pair = Pair::new(
             LinkConfig { mppe: policy(demand), ..client_config() },
             LinkConfig { mppe: policy(Demand::Allow), ..server_config() },
         )
         .open();
-        // The server's CCP never gets through, its IPCP does.
+        // All CCP frames are lost; IPCP frames arrive.
         for _ in 0..8000 {
             pair.run(Duration::from_millis(5));
             pair.lose(Side::Client, protocol::CCP);
@@ -232,20 +232,20 @@ fn a_silent_ccp_is_waited_for_only_so_long() {
 fn stateful_mode_recovers_from_loss_by_reset() {
     let mut pair = stateful_pair();
     for number in 0..200_u8 {
-        pair.weather.loss = if number % 20 == 10 { 1000 } else { 0 };
+        pair.path.loss = if number % 20 == 10 { 1000 } else { 0 };
         pair.send_ip(Side::Server, &ip(100, number))
             .unwrap_or_else(|why| panic!("{number} {why} {:?} {:?}", pair.client_events, pair.server_events));
-        pair.weather.loss = 0;
+        pair.path.loss = 0;
         pair.run(Duration::from_millis(100));
     }
     assert_eq!(pair.client.counters().resets_sent, 10, "{:?}", pair.client);
-    // For each loss the lost one and the one that showed the loss are missing.
+    // For each loss, the lost packet and the one that revealed the loss are missing.
     assert!(pair.client_ip.len() >= 180, "{}", pair.client_ip.len());
     assert!(pair.client_down().is_none());
 }
 
 #[test]
-fn a_lost_reset_request_is_repeated() {
+fn lost_reset_request_is_repeated() {
     let mut pair = stateful_pair();
     pair.cut = [true, true];
     pair.send_ip(Side::Server, &ip(100, 1)).unwrap();
@@ -264,7 +264,8 @@ fn a_lost_reset_request_is_repeated() {
     assert!(pair.client_ip.len() > 10);
 }
 
-/// Both sides stateful: the stateless wish of each is lost, and turned down in the other's name.
+/// Returns a pair with both sides stateful: the stateless request of each is lost, and nakked in the other's
+/// name.
 fn stateful_pair() -> Pair {
     let policy = Policy { stateful: true, ..only(Strength::Bits128) };
     let mut pair = Pair::with_mppe(policy, policy).open();

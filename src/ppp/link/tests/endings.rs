@@ -1,4 +1,4 @@
-//! How links end, start over, and fall silent.
+//! Links that end, renegotiate or receive nothing.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn lcp(code: u8, id: u8, data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_polite_end_is_answered_at_once() {
+fn graceful_shutdown_is_acknowledged_at_once() {
     let mut pair = both().up();
     let asked = pair.now;
     pair.client.close(pair.now, DownReason::Closed);
@@ -36,7 +36,7 @@ fn a_polite_end_is_answered_at_once() {
 }
 
 #[test]
-fn a_polite_end_waits_only_so_long() {
+fn graceful_shutdown_is_bounded_by_the_limit() {
     let mut pair = both().up();
     pair.cut = [true, true];
     pair.client.close(pair.now, DownReason::Closed);
@@ -46,7 +46,7 @@ fn a_polite_end_waits_only_so_long() {
 }
 
 #[test]
-fn closing_and_losing_the_tunnel_at_any_moment_ends_once() {
+fn close_and_lower_down_at_any_time_report_one_end() {
     for millis in 0..150 {
         let mut pair = both().open();
         pair.run(Duration::from_millis(millis));
@@ -65,7 +65,7 @@ fn closing_and_losing_the_tunnel_at_any_moment_ends_once() {
 }
 
 #[test]
-fn silence_from_the_start_is_told_from_silence_later() {
+fn lcp_timeout_reports_whether_the_peer_sent_anything() {
     let limit = Duration::from_secs(8);
     let config = || LinkConfig { timing: Timing { lcp: limit, ..Timing::default() }, ..client_config() };
     let mut pair = Pair::new(config(), server_config()).open();
@@ -84,7 +84,7 @@ fn silence_from_the_start_is_told_from_silence_later() {
 }
 
 #[test]
-fn the_lcp_limit_is_kept_however_long() {
+fn long_lcp_limit_is_kept() {
     let limit = Duration::from_secs(120);
     let config = LinkConfig { timing: Timing { lcp: limit, ..Timing::default() }, ..client_config() };
     let mut pair = Pair::new(config, server_config()).open();
@@ -96,7 +96,7 @@ fn the_lcp_limit_is_kept_however_long() {
 }
 
 #[test]
-fn a_dead_peer_is_noticed_by_echo() {
+fn dead_peer_is_detected_by_echo() {
     let echo = Some(Echo { interval: Duration::from_secs(10), failures: 3 });
     let mut pair = Pair::new(LinkConfig { echo, ..client_config() }, server_config()).up();
     pair.run(Duration::from_secs(60));
@@ -109,13 +109,13 @@ fn a_dead_peer_is_noticed_by_echo() {
     assert_eq!(pair.client_down(), Some(&DownReason::EchoTimeout));
     let took = pair.now - silent;
     assert!(took >= Duration::from_secs(30) && took <= Duration::from_secs(51), "{took:?}");
-    // The peer, which does hear us, is told.
+    // The peer, which still receives our frames, gets a Terminate-Request.
     pair.run(Duration::from_secs(1));
     assert!(matches!(pair.server_down(), Some(DownReason::PeerTerminated(_))));
 }
 
 #[test]
-fn a_peer_that_sends_is_not_asked() {
+fn sending_peer_gets_no_echo_request() {
     let echo = Some(Echo { interval: Duration::from_secs(10), failures: 3 });
     let mut pair =
         Pair::new(LinkConfig { echo, ..client_config() }, LinkConfig { echo: None, ..server_config() }).up();
@@ -127,7 +127,7 @@ fn a_peer_that_sends_is_not_asked() {
 }
 
 #[test]
-fn a_peer_without_echo_is_not_asked_again() {
+fn code_reject_of_echo_stops_echo() {
     let echo = Some(Echo { interval: Duration::from_secs(10), failures: 3 });
     let mut pair = Pair::new(LinkConfig { echo, ..client_config() }, server_config()).up();
     pair.deliver(Side::Client, lcp(code::CODE_REJECT, 3, &[9, 1, 0, 8, 0, 0, 0, 0]));
@@ -138,10 +138,10 @@ fn a_peer_without_echo_is_not_asked_again() {
 }
 
 #[test]
-fn the_peer_may_start_over() {
+fn link_comes_up_again_after_the_peer_restarts_lcp() {
     for demand in [Demand::Require, Demand::Off] {
         let mut pair = Pair::with_mppe(policy(demand), policy(demand)).up();
-        // The server restarts its LCP with a request of its own making.
+        // The server restarts its LCP with a new request.
         pair.server.restart_lcp(pair.now);
         pair.collect();
         pair.run(Duration::from_millis(15));
@@ -158,7 +158,7 @@ fn the_peer_may_start_over() {
 }
 
 #[test]
-fn a_peer_that_only_ever_starts_over_is_left() {
+fn endless_lcp_restarts_end_the_link() {
     let mut pair = both().open();
     for round in 0..10 {
         let began = |pair: &Pair| {
@@ -177,7 +177,7 @@ fn a_peer_that_only_ever_starts_over_is_left() {
 }
 
 #[test]
-fn a_loop_is_recognised_while_negotiating_and_later() {
+fn loop_is_detected_by_magic_number_and_by_echo() {
     let mut pair = both();
     pair.client.open(pair.now);
     for _ in 0..50 {
@@ -201,17 +201,17 @@ fn a_loop_is_recognised_while_negotiating_and_later() {
 }
 
 #[test]
-fn the_peers_words_are_kept() {
+fn text_of_the_peers_terminate_request_is_reported() {
     let mut pair = both().up();
     pair.deliver(Side::Client, lcp(code::TERMINATE_REQUEST, 1, b"Link inactive\x07"));
     pair.collect();
     assert_eq!(pair.client_down(), Some(&DownReason::PeerTerminated("Link inactive".to_owned())));
-    // Acknowledged before the end.
+    // The request was acknowledged before the link ended.
     assert_eq!(pair.tap.last().unwrap().1[4], code::TERMINATE_ACK);
 }
 
 #[test]
-fn a_terminate_request_of_an_earlier_session_ends_nothing() {
+fn stale_terminate_request_is_ignored() {
     let mut pair = both();
     pair.client.open(pair.now);
     pair.deliver(Side::Client, lcp(code::TERMINATE_REQUEST, 1, b""));
@@ -224,7 +224,7 @@ fn a_terminate_request_of_an_earlier_session_ends_nothing() {
 }
 
 #[test]
-fn pppds_refusal_of_a_client_without_mppe_is_about_encryption() {
+fn mppe_required_text_of_pppd_is_an_encryption_refusal() {
     let mut pair = Pair::with_mppe(policy(Demand::Off), policy(Demand::Allow)).open();
     while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })) {
         pair.run(Duration::from_millis(1));
@@ -236,7 +236,7 @@ fn pppds_refusal_of_a_client_without_mppe_is_about_encryption() {
 }
 
 #[test]
-fn a_server_without_addresses() {
+fn server_without_an_address_is_reported() {
     let mut config = server_config();
     if let Role::Server(server) = &mut config.role {
         server.peer = std::net::Ipv4Addr::UNSPECIFIED;
@@ -248,7 +248,7 @@ fn a_server_without_addresses() {
 }
 
 #[test]
-fn ipcp_refused_ended_and_silent() {
+fn ipcp_rejected_ended_or_silent_gives_no_address() {
     let at_network = || {
         let mut pair = Pair::with_mppe(policy(Demand::Off), policy(Demand::Off)).open();
         while pair.lose(Side::Client, protocol::IPCP).is_empty() {
@@ -278,7 +278,7 @@ fn ipcp_refused_ended_and_silent() {
 }
 
 #[test]
-fn ipcp_ended_by_a_peer_that_is_up() {
+fn ipcp_termination_ends_a_link_that_is_up() {
     let mut pair = both().up();
     pair.deliver(Side::Client, control_frame(protocol::IPCP, &[5, 9, 0, 4]));
     pair.run(LONG);
@@ -286,7 +286,7 @@ fn ipcp_ended_by_a_peer_that_is_up() {
 }
 
 #[test]
-fn ipcp_renegotiated_comes_up_again() {
+fn link_comes_up_again_after_ipcp_renegotiation() {
     let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).up();
     pair.deliver(Side::Client, control_frame(protocol::IPCP, &[1, 99, 0, 10, 3, 6, 10, 9, 0, 1]));
     assert_eq!(pair.send_ip(Side::Client, &ip(40, 1)), Err(LinkDrop::NotUp));

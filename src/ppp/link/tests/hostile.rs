@@ -1,4 +1,4 @@
-//! Bytes and operations of any kind, against a link in any phase.
+//! Arbitrary bytes and operations, against a link in any phase.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn any_story(data in vec(any::<u8>(), 0..800)) {
+    fn link_accepts_arbitrary_operations(data in vec(any::<u8>(), 0..800)) {
         fuzz::drive(&data);
     }
 
     #[test]
-    fn any_packets_while_up(role in any::<u8>(), packets in vec((0..12_u8, any::<u8>(), any::<u8>(), vec(any::<u8>(), 0..20)), 0..60)) {
+    fn link_accepts_arbitrary_packets_while_up(role in any::<u8>(), packets in vec((0..12_u8, any::<u8>(), any::<u8>(), vec(any::<u8>(), 0..20)), 0..60)) {
         let mut story = vec![role, 4];
         story.extend([4; 60]);
         for (number, code, id, data) in packets {
@@ -32,7 +32,7 @@ proptest! {
     }
 
     #[test]
-    fn any_frame_in_clear_and_encrypted(frames in vec(vec(any::<u8>(), 0..100), 1..40), required in any::<bool>()) {
+    fn link_accepts_arbitrary_frames(frames in vec(vec(any::<u8>(), 0..100), 1..40), required in any::<bool>()) {
         let demand = if required { Demand::Require } else { Demand::Off };
         let mut pair = Pair::with_mppe(policy(demand), policy(demand)).up();
         for mut frame in frames {
@@ -48,7 +48,7 @@ proptest! {
 }
 
 #[test]
-fn a_flood_of_requests_is_answered_one_by_one_and_bounded() {
+fn answers_to_a_flood_of_requests_are_bounded() {
     let mut pair = Pair::new(client_config(), server_config()).up();
     for round in 0..10_000_u32 {
         let [.., high, low] = round.to_be_bytes();
@@ -56,7 +56,7 @@ fn a_flood_of_requests_is_answered_one_by_one_and_bounded() {
         let packet = Packet { code: high % 16, id: low, data: &[3, 6, 10, 0, high, low] };
         pair.client.handle_input(pair.now, &mut control_frame(number, &packet.to_vec()));
     }
-    // Nothing was fetched all the while.
+    // Nothing was fetched during the loop.
     let mut waiting = 0;
     while pair.client.poll_output().is_some() {
         waiting += 1;
@@ -65,7 +65,7 @@ fn a_flood_of_requests_is_answered_one_by_one_and_bounded() {
 }
 
 #[test]
-fn a_queue_that_nobody_fetches_is_counted() {
+fn drops_from_a_full_queue_are_counted() {
     let mut pair = Pair::new(client_config(), server_config()).up();
     for _ in 0..100 {
         pair.client.handle_input(pair.now, &mut control_frame(0x8235, &[0; 8]));
@@ -74,7 +74,7 @@ fn a_queue_that_nobody_fetches_is_counted() {
 }
 
 #[test]
-fn every_prefix_and_every_bit_of_a_session() {
+fn truncated_and_bit_flipped_frames_do_no_harm() {
     let pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).up();
     let frames: Vec<_> =
         pair.tap.iter().filter(|(from, _)| *from == Side::Server).map(|(_, f)| f.clone()).collect();
@@ -102,7 +102,7 @@ fn every_prefix_and_every_bit_of_a_session() {
 }
 
 #[test]
-fn a_timeout_that_is_not_due_does_nothing() {
+fn handle_timeout_does_nothing_before_the_deadline() {
     let mut pair = Pair::new(client_config(), LinkConfig { ipv6: true, ..server_config() }).open();
     for _ in 0..60 {
         let due = pair.client.next_timeout();

@@ -1,11 +1,11 @@
-//! Two links wired together in memory under a virtual clock.
+//! Two links connected in memory under a virtual clock.
 
 mod auth;
 mod data;
 mod encryption;
 mod endings;
+mod faults;
 mod hostile;
 mod pair;
 mod recorded;
 mod watched;
-mod weather;

@@ -1,4 +1,4 @@
-//! A client and a server, and the weather between them.
+//! A client and a server, and a simulated path between them.
 
 use std::{
     net::Ipv4Addr,
@@ -25,9 +25,9 @@ pub enum Side {
     Server,
 }
 
-/// What happens to frames on their way, in chances out of 1000.
+/// Behaviour of the path; loss, duplication and reordering are chances out of 1000.
 #[derive(Clone, Copy, Debug)]
-pub struct Weather {
+pub struct PathConditions {
     pub latency: Duration,
     pub loss: u32,
     pub duplication: u32,
@@ -38,17 +38,17 @@ pub struct Pair {
     pub now: Instant,
     pub client: Link,
     pub server: Link,
-    pub weather: Weather,
-    /// Whether frames in this direction vanish: from the client, from the server.
+    pub path: PathConditions,
+    /// Whether frames in this direction are lost: from the client, from the server.
     pub cut: [bool; 2],
     /// Every frame that was sent, whether or not it arrived.
     pub tap: Vec<(Side, Vec<u8>)>,
     pub client_events: Vec<LinkEvent>,
     pub server_events: Vec<LinkEvent>,
-    /// IP packets that came out.
+    /// IP packets that were delivered.
     pub client_ip: Vec<Vec<u8>>,
     pub server_ip: Vec<Vec<u8>>,
-    flying: Vec<(Instant, u64, Side, Vec<u8>)>,
+    in_flight: Vec<(Instant, u64, Side, Vec<u8>)>,
     sent: u64,
     dice: u64,
 }
@@ -113,20 +113,25 @@ impl Pair {
             now,
             client: Link::new(client, now),
             server: Link::new(server, now),
-            weather: Weather { latency: Duration::from_millis(10), loss: 0, duplication: 0, reordering: 0 },
+            path: PathConditions {
+                latency: Duration::from_millis(10),
+                loss: 0,
+                duplication: 0,
+                reordering: 0,
+            },
             cut: [false; 2],
             tap: Vec::new(),
             client_events: Vec::new(),
             server_events: Vec::new(),
             client_ip: Vec::new(),
             server_ip: Vec::new(),
-            flying: Vec::new(),
+            in_flight: Vec::new(),
             sent: 0,
             dice: 7,
         }
     }
 
-    /// Both sides with this encryption, and everything else as it comes.
+    /// Creates a pair with this encryption, and defaults for everything else.
     pub fn with_mppe(client: Policy, server: Policy) -> Self {
         Self::new(
             LinkConfig { mppe: client, ..client_config() },
@@ -153,7 +158,7 @@ impl Pair {
         self
     }
 
-    /// Opens both and runs until the client is up.
+    /// Opens both sides, runs them, and asserts that the client is up.
     pub fn up(self) -> Self {
         let mut pair = self.open();
         pair.run(Duration::from_secs(20));
@@ -172,9 +177,9 @@ impl Pair {
         panic!("no rest: {:?}", self.tap.iter().rev().take(10).collect::<Vec<_>>());
     }
 
-    /// One arrival or one timeout; false when there is none before `end`.
+    /// Handles one arrival or one timeout; returns false if there is none before `end`.
     fn step(&mut self, end: Instant) -> bool {
-        let arrival = self.flying.iter().map(|(at, number, ..)| (*at, *number)).min();
+        let arrival = self.in_flight.iter().map(|(at, number, ..)| (*at, *number)).min();
         let wakes = [self.client.next_timeout(), self.server.next_timeout()];
         let wake = wakes.into_iter().flatten().map(|(at, _)| at).min();
         let next = [arrival.map(|(at, _)| at), wake].into_iter().flatten().min();
@@ -183,8 +188,8 @@ impl Pair {
         if let Some((at, number)) = arrival
             && at <= self.now
         {
-            let index = self.flying.iter().position(|(_, one, ..)| *one == number).unwrap();
-            let (_, _, to, frame) = self.flying.swap_remove(index);
+            let index = self.in_flight.iter().position(|(_, one, ..)| *one == number).unwrap();
+            let (_, _, to, frame) = self.in_flight.swap_remove(index);
             self.deliver(to, frame);
         } else {
             self.client.handle_timeout(self.now);
@@ -206,42 +211,41 @@ impl Pair {
 
     pub fn collect(&mut self) {
         while let Some(frame) = self.client.poll_output() {
-            self.throw(Side::Client, frame);
+            self.transmit(Side::Client, frame);
         }
         while let Some(frame) = self.server.poll_output() {
-            self.throw(Side::Server, frame);
+            self.transmit(Side::Server, frame);
         }
         self.client_events.extend(std::iter::from_fn(|| self.client.poll_event()));
         self.server_events.extend(std::iter::from_fn(|| self.server.poll_event()));
     }
 
-    pub fn throw(&mut self, from: Side, frame: Vec<u8>) {
+    pub fn transmit(&mut self, from: Side, frame: Vec<u8>) {
         self.tap.push((from, frame.clone()));
         let (to, cut) = match from {
             Side::Client => (Side::Server, self.cut[0]),
             Side::Server => (Side::Client, self.cut[1]),
         };
-        if cut || self.chance(self.weather.loss) {
+        if cut || self.chance(self.path.loss) {
             return;
         }
-        let copies = 1 + u32::from(self.chance(self.weather.duplication));
+        let copies = 1 + u32::from(self.chance(self.path.duplication));
         for _ in 0..copies {
-            let late =
-                if self.chance(self.weather.reordering) { self.weather.latency * 3 } else { Duration::ZERO };
+            let late = if self.chance(self.path.reordering) { self.path.latency * 3 } else { Duration::ZERO };
             self.sent += 1;
-            self.flying.push((self.now + self.weather.latency + late, self.sent, to, frame.clone()));
+            self.in_flight.push((self.now + self.path.latency + late, self.sent, to, frame.clone()));
         }
     }
 
-    /// Takes what is on its way from this side and of this protocol off the wire.
+    /// Removes the frames of this protocol that are in transit from this side, and returns them.
     pub fn lose(&mut self, from: Side, protocol: u16) -> Vec<Vec<u8>> {
         let matches = |to: Side, frame: &[u8]| {
             let number = wire::split(&mut frame.to_vec()).map(|(number, _)| number);
             to != from && number == Ok(protocol)
         };
         let (lost, kept) =
-            std::mem::take(&mut self.flying).into_iter().partition(|(.., to, frame)| matches(*to, frame));
-        self.flying = kept;
+            std::mem::take(&mut self.in_flight).into_iter().partition(|(.., to, frame)| matches(*to, frame));
+        self.in_flight = kept;
         let lost: Vec<(Instant, u64, Side, Vec<u8>)> = lost;
         lost.into_iter().map(|(.., frame)| frame).collect()
     }
@@ -250,13 +254,13 @@ impl Pair {
         in_a_thousand > 0 && next(&mut self.dice) % 1000 < u64::from(in_a_thousand)
     }
 
-    /// Sends an IP packet and says whether the link took it.
+    /// Sends an IP packet, or returns the reason if the link does not accept it.
     pub fn send_ip(&mut self, from: Side, packet: &[u8]) -> Result<(), crate::ppp::link::LinkDrop> {
         let mut out = vec![0; packet.len() + Link::FRAME_OVERHEAD];
         let link = if from == Side::Client { &mut self.client } else { &mut self.server };
         let length = link.encapsulate(packet, &mut out)?;
         out.truncate(length);
-        self.throw(from, out);
+        self.transmit(from, out);
         Ok(())
     }
 
@@ -272,12 +276,12 @@ impl Pair {
         down(&self.server_events)
     }
 
-    /// Frames on the wire that carry IP in clear.
+    /// Returns the number of frames sent that carry IP in clear.
     pub fn clear_frames(&self) -> usize {
         self.of_protocol(&[wire::protocol::IPV4, wire::protocol::IPV6]).len()
     }
 
-    /// Frames of these protocols, in order.
+    /// Returns the frames of these protocols, in order.
     pub fn of_protocol(&self, numbers: &[u16]) -> Vec<(Side, Vec<u8>)> {
         let matches = |frame: &[u8]| {
             let mut copy = frame.to_vec();
@@ -302,7 +306,7 @@ fn down(events: &[LinkEvent]) -> Option<&DownReason> {
 }
 
 impl Link {
-    /// The administrator of this side starts LCP over.
+    /// Restarts LCP, as by an administrator of this side.
     pub fn restart_lcp(&mut self, now: Instant) {
         self.lcp.lower_down(now);
         self.pump(now);

@@ -1,4 +1,4 @@
-//! Whole sessions against the very frames that Debian's pppd 2.4.9 and Windows send.
+//! Whole negotiations against the exact frames that Debian's pppd 2.4.9 and Windows send.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::{
     secret::Secret,
 };
 
-/// Feeds a frame written in hexadecimal.
+/// Passes a frame written in hexadecimal to the link.
 fn feed(link: &mut Link, now: Instant, hex: &str) {
     let mut frame = bytes(hex);
     let received = link.handle_input(now, &mut frame);
@@ -26,7 +26,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
-/// The next frame out equals this; dots stand for bytes that are ours to choose (a magic number).
+/// Asserts that the next frame sent equals `hex`; dots stand for bytes that we choose (a magic number).
 fn expect(link: &mut Link, hex: &str) -> Vec<u8> {
     let frame = link.poll_output().unwrap_or_else(|| panic!("nothing out, expected {hex}"));
     let shown: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -58,7 +58,7 @@ fn down(link: &mut Link) -> Option<DownReason> {
 const OUR_LCP: &str = "ff03 c021 01 01 0014 0206 00000000 0506 ........ 0702 0802";
 
 #[test]
-fn pppd_with_pap_and_without_ccp() {
+fn link_comes_up_with_pppd_using_pap_and_no_ccp() {
     let (mut link, now) = open(LinkConfig { accept: vec![AuthProtocol::Pap], ..client_config() });
     let request = expect(&mut link, OUR_LCP);
     // [LCP ConfReq id=0x1 <mru 1400> <asyncmap 0x0> <auth pap> <magic 0x3d9ae13c> <pcomp> <accomp>]
@@ -97,7 +97,8 @@ fn pppd_with_pap_and_without_ccp() {
     assert_eq!(down(&mut link), Some(DownReason::PeerTerminated("User request".to_owned())));
 }
 
-/// LCP and MS-CHAPv2 as pppd does them; the proof itself is computed, for the client's challenge is random.
+/// Performs LCP and MS-CHAPv2 as pppd does; the response is computed, because the client's challenge is
+/// random.
 fn authenticated(config: LinkConfig) -> (Link, Instant) {
     let (mut link, now) = open(config);
     let mut ack = expect(&mut link, OUR_LCP);
@@ -121,9 +122,9 @@ fn authenticated(config: LinkConfig) -> (Link, Instant) {
 }
 
 #[test]
-fn pppd_that_requires_mppe_128() {
+fn link_comes_up_with_pppd_requiring_mppe_128() {
     let (mut link, now) = authenticated(LinkConfig { mppe: policy(Demand::Require), ..client_config() });
-    // Ours went out at once, with all that the policy allows: stateless, 128, 56 and 40 bits.
+    // Our request was sent at once, with everything that the policy allows: stateless, 128, 56 and 40 bits.
     expect(&mut link, "ff03 80fd 01 01 000a 1206 010000e0");
     // [CCP ConfReq id=0x1 <mppe +H -M +S -L -D -C>]
     feed(&mut link, now, "80fd 01 01 000a 1206 01000040");
@@ -153,7 +154,7 @@ fn pppd_that_requires_mppe_128() {
 }
 
 #[test]
-fn pppd_without_mppe_but_with_ccp() {
+fn pppd_with_ccp_but_no_mppe_is_refused_or_used_in_clear() {
     for demand in [Demand::Require, Demand::Allow] {
         let (mut link, now) = authenticated(LinkConfig { mppe: policy(demand), ..client_config() });
         expect(&mut link, "ff03 80fd 01 01 000a 1206 010000e0");
@@ -171,7 +172,8 @@ fn pppd_without_mppe_but_with_ccp() {
         } else {
             expect(&mut link, "ff03 80fd 01 02 0004");
             expect(&mut link, "ff03 8021 01 01 0016 0306 00000000 8106 00000000 8306 00000000");
-            // Its empty request, our Ack, and the end of its CCP: [CCP TermReq id=0x3 "No compression negotiated"]
+            // The peer's empty request, our Ack, and the end of its CCP: [CCP TermReq id=0x3 "No compression
+            // negotiated"]
             feed(&mut link, now, "80fd 01 02 0004");
             expect(&mut link, "ff03 80fd 02 02 0004");
             feed(&mut link, now, "80fd 02 02 0004");
@@ -183,7 +185,7 @@ fn pppd_without_mppe_but_with_ccp() {
 }
 
 #[test]
-fn pppd_with_noccp() {
+fn pppd_with_noccp_is_refused_or_used_in_clear() {
     // [LCP ProtRej id=0x2 80 fd 01 01 00 0a 12 06 01 00 00 40]
     let reject = "ff03 c021 08 02 0010 80fd 0101000a 1206 01000040";
     let (mut link, now) = authenticated(LinkConfig { mppe: only(Strength::Bits128), ..client_config() });
@@ -199,9 +201,9 @@ fn pppd_with_noccp() {
     expect(&mut link, "ff03 8021 01 01 0016 0306 00000000 8106 00000000 8306 00000000");
 }
 
-/// As pppd with require-pap does: our Nak makes it drop the demand, open LCP, and then end the link.
+/// Like pppd with require-pap: after our Nak it drops the demand, opens LCP, and then ends the link.
 #[test]
-fn pppd_whose_only_authentication_is_refused() {
+fn refusal_of_pppds_only_auth_is_explained() {
     use AuthProtocol::{MsChapV2, Pap};
     for (accept, demand, refused) in [
         (vec![MsChapV2], Demand::Allow, "in common: the peer offered PAP"),
@@ -229,7 +231,7 @@ fn pppd_whose_only_authentication_is_refused() {
 }
 
 #[test]
-fn windows_server_options() {
+fn windows_server_options_are_negotiated() {
     let (mut link, now) = open(client_config());
     expect(&mut link, OUR_LCP);
     // [LCP ConfReq id=0x0 <mru 1400> <auth eap> <magic 0x2b1cf207> <pcomp> <accomp> <callback CBCP> <mrru 1614> <endpoint>]
@@ -243,14 +245,14 @@ fn windows_server_options() {
     expect(&mut link, "ff03 c021 03 01 0009 0305 c223 81");
     feed(&mut link, now, "ff03 c021 01 02 0017 0104 0578 0305 c223 81 0506 2b1cf207 0702 0802");
     expect(&mut link, "ff03 c021 02 02 0017 0104 0578 0305 c223 81 0506 2b1cf207 0702 0802");
-    // Identification "MSRASV5.20" wants no answer, and comes too early besides.
+    // Identification "MSRASV5.20" needs no answer, and arrives too early besides.
     let mut identification = bytes("ff03 c021 0c 03 0012 2b1cf207 4d53524153 56352e3230");
     link.handle_input(now, &mut identification);
     assert!(link.poll_output().is_none());
 }
 
 #[test]
-fn the_first_retransmission_comes_after_a_second() {
+fn first_retransmission_is_sent_after_one_second() {
     let (mut link, now) = open(client_config());
     let first = expect(&mut link, OUR_LCP);
     assert_eq!(link.next_timeout().map(|(at, _)| at - now), Some(Duration::from_secs(1)));
@@ -259,7 +261,7 @@ fn the_first_retransmission_comes_after_a_second() {
 }
 
 #[test]
-fn a_domain_is_part_of_the_name() {
+fn domain_is_part_of_the_pap_name() {
     let mut config = LinkConfig { accept: vec![AuthProtocol::Pap], ..client_config() };
     if let Role::Client(client) = &mut config.role {
         client.credentials = Credentials {

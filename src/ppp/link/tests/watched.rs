@@ -1,4 +1,4 @@
-//! Someone who only watches learns what the client itself learns.
+//! A `Watch` between the two sides reports the same events as the client.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::ppp::{
     watch::{Sender, Watch},
 };
 
-/// What a watcher between the two says of all that was sent.
+/// Feeds all sent frames to a `Watch`, and returns it with its events.
 fn watched(pair: &Pair) -> (Watch, Vec<LinkEvent>) {
     let mut watch = Watch::new(1400);
     for (side, frame) in &pair.tap {
@@ -26,14 +26,14 @@ fn limited(mut config: LinkConfig) -> LinkConfig {
     config
 }
 
-/// The client's events without those that it has for its own sake.
+/// The client's events without those that only its owner causes.
 fn learnt(pair: &Pair) -> Vec<LinkEvent> {
     let own = |event: &&LinkEvent| !matches!(event, LinkEvent::PeerAnswered);
     pair.client_events.iter().filter(own).cloned().collect()
 }
 
 #[test]
-fn a_link_is_seen_to_come_up_as_its_end_sees_it() {
+fn watch_reports_the_same_events_as_the_client() {
     for demand in [Demand::Off, Demand::Require] {
         let mut client = limited(client_config());
         client.mppe = policy(demand);
@@ -47,7 +47,7 @@ fn a_link_is_seen_to_come_up_as_its_end_sees_it() {
         let encrypted = Mppe { strength: Strength::Bits128, stateful: false };
         assert_eq!(up.mppe, (demand == Demand::Require).then_some(encrypted));
         assert_eq!(up.auth, Some(AuthProtocol::MsChapV2));
-        assert!(watch.heard_peer());
+        assert!(watch.received_from_peer());
         assert_eq!(watch.accm_for(&[0xff, 0x03, 0x00, 0xfd, 1]), Accm::NONE, "the client asks for that");
         assert_eq!(watch.accm_for(&[0x21, 0x45]), Accm::NONE);
         assert_eq!(watch.accm_for(&[0xff, 0x03, 0xc0, 0x21, 1, 1, 0, 4]), Accm::ALL);
@@ -55,7 +55,7 @@ fn a_link_is_seen_to_come_up_as_its_end_sees_it() {
 }
 
 #[test]
-fn a_refusal_is_seen_with_its_words() {
+fn watch_reports_auth_failure_with_its_code() {
     let mut client = limited(client_config());
     if let crate::ppp::link::Role::Client(role) = &mut client.role {
         role.credentials.password = crate::secret::Secret::from("wrong");
@@ -72,7 +72,7 @@ fn a_refusal_is_seen_with_its_words() {
 }
 
 #[test]
-fn no_common_authentication_names_what_was_on_offer() {
+fn watch_lists_offers_when_there_is_no_common_auth() {
     let mut pair = Pair::with_auth(&[AuthProtocol::MsChapV2], &[AuthProtocol::Pap]).open();
     pair.run(Duration::from_secs(40));
     let (_, events) = watched(&pair);
@@ -83,7 +83,7 @@ fn no_common_authentication_names_what_was_on_offer() {
 }
 
 #[test]
-fn a_link_that_starts_over_is_told_of_again() {
+fn watch_reports_renegotiation_and_second_up() {
     let mut pair = Pair::new(limited(client_config()), server_config()).up();
     let now = pair.now;
     pair.server.restart_lcp(now);
@@ -95,7 +95,7 @@ fn a_link_that_starts_over_is_told_of_again() {
 }
 
 #[test]
-fn whatever_passes_does_no_harm() {
+fn watch_accepts_damaged_frames() {
     let pair = Pair::new(limited(client_config()), server_config()).up();
     let mut watch = Watch::new(1400);
     for (number, (_, frame)) in pair.tap.iter().cycle().take(2000).enumerate() {

@@ -1,4 +1,4 @@
-//! The bytes that pptp-linux 1.10.0 sends, with and without its quirk; the quirk as it was before it broke.
+//! The bytes that pptp-linux 1.10.0 sends, with and without its quirk (as in versions where it worked).
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn padded(text: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn sccrq() {
+fn start_request_matches_pptp_linux() {
     let plain = [
         HEADER_SCCRQ,
         b"\x01\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x03\xFF\xFF\x00\x01",
@@ -34,7 +34,7 @@ fn sccrq() {
 }
 
 #[test]
-fn ocrq() {
+fn call_request_matches_pptp_linux() {
     let (mut plain, now) = client(ControlConfig::client(Quirks::None));
     assert_eq!(plain.open_call(now, CallRequest::new(0x1234)), Ok(0x1234));
     let expected = [
@@ -50,7 +50,7 @@ fn ocrq() {
 }
 
 #[test]
-fn ocrq_with_the_quirk() {
+fn call_request_with_quirk_matches_pptp_linux() {
     let (mut bezeq, now) = client(ControlConfig::client(Quirks::BezeqIsrael));
     assert_eq!(bezeq.open_call(now, CallRequest::new(0x1234)), Ok(0));
     let expected = [
@@ -63,7 +63,7 @@ fn ocrq_with_the_quirk() {
 }
 
 #[test]
-fn a_phone_number_overrides_the_quirks() {
+fn phone_number_overrides_the_quirk() {
     for quirks in [Quirks::None, Quirks::BezeqIsrael] {
         let (mut client, now) = client(ControlConfig::client(quirks));
         let request = CallRequest { phone: Some("5551234".to_owned()), ..CallRequest::new(1) };
@@ -81,7 +81,7 @@ fn a_phone_number_overrides_the_quirks() {
 }
 
 #[test]
-fn sli_follows_the_reply_with_the_quirk_and_only_then() {
+fn set_link_info_follows_the_reply_only_with_the_quirk() {
     let (mut bezeq, now) = client(ControlConfig::client(Quirks::BezeqIsrael));
     bezeq.open_call(now, CallRequest::new(0x1234)).unwrap();
     take_output(&mut bezeq);
@@ -100,7 +100,7 @@ fn sli_follows_the_reply_with_the_quirk_and_only_then() {
 }
 
 #[test]
-fn ccr_has_the_id_that_the_request_had() {
+fn clear_request_carries_the_requested_call_id() {
     for (quirks, id) in [(Quirks::None, 0x1234_u16), (Quirks::BezeqIsrael, 0)] {
         let (mut client, now) = client(ControlConfig::client(quirks));
         let call_id = client.open_call(now, CallRequest::new(0x1234)).unwrap();
@@ -115,7 +115,7 @@ fn ccr_has_the_id_that_the_request_had() {
 }
 
 #[test]
-fn the_quirk_works_from_end_to_end() {
+fn quirk_works_end_to_end() {
     let mut pair = Pair::new(ControlConfig::client(Quirks::BezeqIsrael), ControlConfig::server("pac"));
     pair.drive();
     assert_eq!(pair.client.open_call(pair.now, CallRequest::new(0x1234)), Ok(0));

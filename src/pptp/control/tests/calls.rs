@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn two_calls_share_a_connection_and_end_apart() {
+fn two_calls_share_a_connection_and_end_separately() {
     let mut pair = Pair::established();
     pair.call(1);
     pair.call(2);
@@ -20,7 +20,7 @@ fn two_calls_share_a_connection_and_end_apart() {
 }
 
 #[test]
-fn a_refusal_carries_its_codes() {
+fn call_refusal_carries_its_codes() {
     let (mut client, now) = client(ControlConfig::client(Quirks::None));
     client.open_call(now, CallRequest::new(7)).unwrap();
     let reply = wire::OutgoingCallReply { result: 4, error: 0, cause: 17, ..call_reply(7, 0) };
@@ -33,7 +33,7 @@ fn a_refusal_carries_its_codes() {
 }
 
 #[test]
-fn result_zero_is_no_success_for_a_call() {
+fn call_reply_with_result_zero_is_a_refusal() {
     let (mut client, now) = client(ControlConfig::client(Quirks::None));
     client.open_call(now, CallRequest::new(7)).unwrap();
     client.handle_input(now, &encoded(wire::OutgoingCallReply { result: 0, ..call_reply(7, 5) }));
@@ -41,7 +41,7 @@ fn result_zero_is_no_success_for_a_call() {
 }
 
 #[test]
-fn a_call_without_reply_is_cleared_at_its_own_time() {
+fn call_without_reply_is_cleared_after_call_timeout() {
     let config = ControlConfig { idle_wait: None, ..ControlConfig::client(Quirks::None) };
     let (mut client, start) = client(config);
     client.open_call(start, CallRequest::new(7)).unwrap();
@@ -51,7 +51,7 @@ fn a_call_without_reply_is_cleared_at_its_own_time() {
     client.handle_timeout(due);
     assert_eq!(events(&mut client), [ControlEvent::CallDown { call_id: 7, reason: CallEnd::ReplyTimeout }]);
     assert_eq!(sent(&mut client), [wire::CallClearRequest { call_id: 7 }.into()]);
-    // What comes too late is borne, and told no more.
+    // Late messages are tolerated and not reported.
     client.handle_input(due, &encoded(call_reply(7, 99)));
     client.handle_input(due, &encoded(disconnect(99)));
     assert_eq!(events(&mut client), []);
@@ -60,7 +60,7 @@ fn a_call_without_reply_is_cleared_at_its_own_time() {
 }
 
 #[test]
-fn a_call_that_is_being_cleared_takes_its_time_at_most() {
+fn clearing_a_call_ends_after_stop_timeout() {
     let (mut client, now) = client_with_call();
     client.close_call(now, 7).unwrap();
     client.close_call(now, 7).unwrap();
@@ -72,7 +72,7 @@ fn a_call_that_is_being_cleared_takes_its_time_at_most() {
 }
 
 #[test]
-fn the_server_ends_a_call_by_notifying() {
+fn server_ends_a_call_with_disconnect_notify() {
     let (mut client, now) = client_with_call();
     client.handle_input(now, &encoded(disconnect(7)));
     assert_eq!(events(&mut client), [], "the id is the server's, not ours");
@@ -87,7 +87,7 @@ fn the_server_ends_a_call_by_notifying() {
 }
 
 #[test]
-fn the_server_ends_a_call_by_asking() {
+fn server_ends_a_call_with_clear_request() {
     let (mut client, now) = client_with_call();
     client.handle_input(now, &encoded(wire::CallClearRequest { call_id: 99 }));
     assert_eq!(events(&mut client), [], "the id is ours, not the server's");
@@ -98,7 +98,7 @@ fn the_server_ends_a_call_by_asking() {
 }
 
 #[test]
-fn a_notification_with_our_id_still_answers_our_request() {
+fn disconnect_notify_with_our_id_completes_clearing() {
     let (mut client, now) = client_with_call();
     client.close_call(now, 7).unwrap();
     client.handle_input(now, &encoded(disconnect(7)));
@@ -106,7 +106,7 @@ fn a_notification_with_our_id_still_answers_our_request() {
 }
 
 #[test]
-fn what_a_client_has_no_use_for_is_ignored() {
+fn unsupported_messages_are_ignored() {
     let (mut client, now) = client_with_call();
     for kind in [9_u16, 10, 11, 14] {
         let length = Message::length_of(kind).unwrap();
@@ -121,7 +121,7 @@ fn what_a_client_has_no_use_for_is_ignored() {
 }
 
 #[test]
-fn the_server_may_refuse_or_take_too_long() {
+fn server_refuses_a_call_or_times_out() {
     let mut pair = Pair::established();
     for id in [1, 2] {
         pair.client.open_call(pair.now, CallRequest::new(id)).unwrap();
@@ -143,7 +143,7 @@ fn the_server_may_refuse_or_take_too_long() {
 }
 
 #[test]
-fn a_server_gives_no_id_twice_and_takes_none_twice() {
+fn server_rejects_duplicate_call_ids() {
     let mut pair = Pair::established();
     pair.call(1);
     pair.client.open_call(pair.now, CallRequest::new(2)).unwrap();
@@ -158,8 +158,8 @@ fn a_server_gives_no_id_twice_and_takes_none_twice() {
 }
 
 #[test]
-fn the_classic_clients_end_is_understood() {
-    // It clears its call and closes TCP at once, without stopping the control connection.
+fn clear_request_followed_by_tcp_close_ends_the_call() {
+    // pptp(8) clears its call and closes TCP at once, without stopping the control connection.
     let mut pair = Pair::established();
     pair.call(1);
     pair.server.handle_input(pair.now, &encoded(wire::CallClearRequest { call_id: 1 }));
@@ -174,7 +174,7 @@ fn the_classic_clients_end_is_understood() {
 }
 
 #[test]
-fn a_caller_that_gives_up_first_is_answered() {
+fn clear_request_before_the_decision_is_answered() {
     let mut pair = Pair::established();
     pair.client.open_call(pair.now, CallRequest::new(1)).unwrap();
     let request = take_output(&mut pair.client);

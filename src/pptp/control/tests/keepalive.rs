@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn silence_ends_exactly_after_both_waits() {
+fn silence_ends_the_connection_after_both_waits() {
     let config = ControlConfig {
         idle_wait: Some(20 * SECOND),
         max_echo_wait: 5 * SECOND,
@@ -34,7 +34,7 @@ fn silence_ends_exactly_after_both_waits() {
 }
 
 #[test]
-fn identifiers_count_the_replies() {
+fn echo_identifier_advances_with_each_reply() {
     let (mut client, start) = client(ControlConfig::client(Quirks::None));
     let mut now = start;
     for identifier in 1..4 {
@@ -49,7 +49,7 @@ fn identifiers_count_the_replies() {
 }
 
 #[test]
-fn any_sign_of_life_counts_but_only_the_reply_moves_the_identifier() {
+fn any_message_resets_idle_but_only_a_reply_advances_the_id() {
     let (mut client, start) = client(ControlConfig::client(Quirks::None));
     client.handle_timeout(start + 60 * SECOND);
     assert_eq!(sent(&mut client), [wire::EchoRequest { identifier: 1 }.into()]);
@@ -62,7 +62,7 @@ fn any_sign_of_life_counts_but_only_the_reply_moves_the_identifier() {
 }
 
 #[test]
-fn the_peers_requests_are_answered_and_put_ours_off() {
+fn peer_echo_request_is_answered_and_delays_ours() {
     let (mut client, start) = client(ControlConfig::client(Quirks::None));
     let now = start + 59 * SECOND;
     client.handle_input(now, &encoded(wire::EchoRequest { identifier: 77 }));
@@ -73,13 +73,13 @@ fn the_peers_requests_are_answered_and_put_ours_off() {
 }
 
 #[test]
-fn without_idle_wait_there_are_no_requests() {
+fn no_echo_requests_without_idle_wait() {
     let (client, _) = client(ControlConfig { idle_wait: None, ..ControlConfig::client(Quirks::None) });
     assert_eq!(client.next_timeout(), None);
 }
 
 #[test]
-fn without_max_echo_wait_a_request_may_stay_unanswered() {
+fn echo_may_stay_unanswered_without_max_echo_wait() {
     let config = ControlConfig { max_echo_wait: Duration::ZERO, ..ControlConfig::client(Quirks::None) };
     let (mut client, start) = client(config);
     client.handle_timeout(start + 60 * SECOND);
@@ -89,7 +89,7 @@ fn without_max_echo_wait_a_request_may_stay_unanswered() {
 }
 
 #[test]
-fn two_of_us_keep_each_other_alive_for_a_day() {
+fn two_peers_keep_each_other_alive_for_a_day() {
     let mut pair = Pair::established();
     let end = pair.now + 24 * 3600 * SECOND;
     while pair.now < end {
@@ -99,17 +99,16 @@ fn two_of_us_keep_each_other_alive_for_a_day() {
     let client = pair.client.counters();
     let server = pair.server.counters();
     let requests = client.echo_requests_sent + server.echo_requests_sent;
-    // Each request also tells the other side that we live: both together ask no more than once a minute
-    // each.
+    // A request also resets the other side's idle timer: each side sends at most one per minute.
     assert!((24 * 60..=2 * 24 * 60).contains(&requests), "{requests}");
     assert_eq!(client.echo_replies_mismatched + server.echo_replies_mismatched, 0);
 }
 
 #[test]
-fn both_notice_a_dead_network() {
+fn both_sides_detect_a_dead_network() {
     let mut pair = Pair::established();
     pair.call(3);
-    pair.dead = true;
+    pair.network_down = true;
     let start = pair.now;
     while !(pair.client.is_ended() && pair.server.is_ended()) {
         pair.step();

@@ -1,9 +1,9 @@
-//! Memory stays bounded whatever the peer sends and whatever the owner neglects.
+//! Memory stays bounded whatever the peer sends, even if the owner fetches nothing.
 
 use super::*;
 
 #[test]
-fn a_peer_that_only_asks_for_echoes_fills_a_few_kilobytes() {
+fn echo_request_flood_fills_a_few_kilobytes() {
     let (mut client, now) = client(ControlConfig::client(Quirks::None));
     let flood = encoded(wire::EchoRequest { identifier: 1 }).repeat(10_000);
     client.handle_input(now, &flood);
@@ -14,7 +14,7 @@ fn a_peer_that_only_asks_for_echoes_fills_a_few_kilobytes() {
 }
 
 #[test]
-fn calls_beyond_the_servers_channels_are_refused() {
+fn calls_beyond_max_channels_are_refused() {
     let mut pair = Pair::new(
         ControlConfig::client(Quirks::None),
         ControlConfig { max_channels: 2, ..ControlConfig::server("pac") },
@@ -28,7 +28,7 @@ fn calls_beyond_the_servers_channels_are_refused() {
 }
 
 #[test]
-fn calls_of_a_client_are_limited() {
+fn client_calls_are_limited() {
     let (mut client, now) = client(ControlConfig::client(Quirks::None));
     for id in 0..128 {
         client.open_call(now, CallRequest::new(id)).unwrap();
@@ -37,7 +37,7 @@ fn calls_of_a_client_are_limited() {
 }
 
 #[test]
-fn a_peer_that_makes_and_breaks_calls_without_reading_is_left() {
+fn peer_that_cycles_calls_without_reading_is_dropped() {
     let mut pair = Pair::established();
     pair.client.open_call(pair.now, CallRequest::new(1)).unwrap();
     let mut flood = take_output(&mut pair.client);
@@ -50,7 +50,7 @@ fn a_peer_that_makes_and_breaks_calls_without_reading_is_left() {
 }
 
 #[test]
-fn a_peer_that_reads_nothing_at_all_is_left() {
+fn peer_that_reads_nothing_is_dropped() {
     let mut pair = Pair::established();
     pair.client.open_call(pair.now, CallRequest::new(1)).unwrap();
     let flood = take_output(&mut pair.client).repeat(10_000);
@@ -61,7 +61,7 @@ fn a_peer_that_reads_nothing_at_all_is_left() {
 }
 
 #[test]
-fn link_info_never_ends_a_connection() {
+fn set_link_info_flood_does_not_end_the_connection() {
     let (mut client, now) = client_with_call();
     let info = wire::SetLinkInfo { peer_call_id: 7, send_accm: u32::MAX, receive_accm: u32::MAX };
     client.handle_input(now, &encoded(info).repeat(10_000));
@@ -71,7 +71,7 @@ fn link_info_never_ends_a_connection() {
 }
 
 #[test]
-fn input_after_the_end_is_not_looked_at() {
+fn input_after_the_end_is_ignored() {
     let (mut client, now) = client_with_call();
     let mut bytes = encoded(wire::StopControlConnectionRequest { reason: 1 });
     bytes.extend(encoded(wire::EchoRequest { identifier: 1 }).repeat(100));

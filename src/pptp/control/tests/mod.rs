@@ -1,5 +1,5 @@
-//! Stories of one control connection: two machines in memory under a virtual clock, or one machine and a
-//! peer that the test plays itself.
+//! Tests of one control connection: two state machines in memory with a virtual clock, or one state machine
+//! with a peer simulated by the test.
 
 mod bytes;
 mod calls;
@@ -14,17 +14,17 @@ use crate::pptp::{quirks::Quirks, wire::StartControlConnectionReply};
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A client and a server. Each `step` of virtual time goes to the next thing that is due.
+/// A client and a server. `step` advances the virtual clock to the next timeout.
 struct Pair {
     client: Control,
     server: Control,
     now: Instant,
     client_events: Vec<ControlEvent>,
     server_events: Vec<ControlEvent>,
-    /// How the bytes are cut on their way.
+    /// Maximum size of the segments in which bytes are passed on.
     cut: usize,
-    /// The network is gone in both directions.
-    dead: bool,
+    /// Whether the network drops everything in both directions.
+    network_down: bool,
 }
 
 impl Pair {
@@ -37,7 +37,7 @@ impl Pair {
             client_events: Vec::new(),
             server_events: Vec::new(),
             cut: usize::MAX,
-            dead: false,
+            network_down: false,
         };
         pair.client.connected(now);
         pair.server.connected(now);
@@ -53,8 +53,7 @@ impl Pair {
         pair
     }
 
-    /// Lets bytes go to and fro until there are none; the server accepts each call as call id 1000 + the
-    /// client's.
+    /// Exchanges bytes until none are left; the server accepts each call with call ID 1000 + the client's.
     fn drive(&mut self) {
         loop {
             let from_client = take_output(&mut self.client);
@@ -62,7 +61,7 @@ impl Pair {
             if from_client.is_empty() && from_server.is_empty() {
                 break;
             }
-            if self.dead {
+            if self.network_down {
                 continue;
             }
             for part in from_client.chunks(self.cut) {
@@ -93,7 +92,7 @@ impl Pair {
         self.drive();
     }
 
-    /// A call that is up on both sides.
+    /// Opens a call, which must come up.
     fn call(&mut self, call_id: u16) {
         self.client.open_call(self.now, CallRequest::new(call_id)).unwrap();
         self.drive();
@@ -104,7 +103,7 @@ impl Pair {
     }
 }
 
-/// A client whose server the test plays, established.
+/// Returns an established client whose server is simulated by the test.
 fn client(config: ControlConfig) -> (Control, Instant) {
     let (mut client, now) = starting(config);
     client.handle_input(now, &encoded(start_reply()));
@@ -112,7 +111,7 @@ fn client(config: ControlConfig) -> (Control, Instant) {
     (client, now)
 }
 
-/// A client whose server the test plays, and which has sent its first request.
+/// Returns a client that has sent its first request; its server is simulated by the test.
 fn starting(config: ControlConfig) -> (Control, Instant) {
     let now = Instant::now();
     let mut client = Control::new(config, now);
@@ -121,7 +120,7 @@ fn starting(config: ControlConfig) -> (Control, Instant) {
     (client, now)
 }
 
-/// A client with call 7 up, whose server has call id 99 for it.
+/// Returns a client with call 7 up, which has call ID 99 on the server.
 fn client_with_call() -> (Control, Instant) {
     let (mut client, now) = client(ControlConfig::client(Quirks::None));
     client.open_call(now, CallRequest::new(7)).unwrap();
@@ -175,7 +174,7 @@ fn take_output(control: &mut Control) -> Vec<u8> {
     bytes
 }
 
-/// What has been sent, as messages.
+/// Takes the output, decoded into messages.
 fn sent(control: &mut Control) -> Vec<Message> {
     let bytes = take_output(control);
     let mut bytes = &bytes[..];

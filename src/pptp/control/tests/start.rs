@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn both_sides_learn_who_the_other_is() {
+fn both_sides_learn_the_other_host_and_vendor() {
     let mut pair = Pair::new(ControlConfig::client(Quirks::None), ControlConfig::server("pac"));
     pair.drive();
     let [ControlEvent::Established { peer: server }] = &pair.client_events[..] else { panic!() };
@@ -11,7 +11,7 @@ fn both_sides_learn_who_the_other_is() {
 }
 
 #[test]
-fn a_whole_session_survives_any_cut() {
+fn whole_connection_works_with_any_segmentation() {
     for cut in 1..=170 {
         let mut pair = Pair::new(ControlConfig::client(Quirks::None), ControlConfig::server("pac"));
         pair.cut = cut;
@@ -28,8 +28,8 @@ fn a_whole_session_survives_any_cut() {
 }
 
 #[test]
-fn silence_ends_after_the_reply_timeout_without_an_echo_request() {
-    // Nor does the absence of echoes take the other timers with it.
+fn silence_ends_the_start_after_reply_timeout() {
+    // Turning echoes off does not turn off the other timers.
     for idle_wait in [None, Some(SECOND)] {
         let (mut client, start) =
             starting(ControlConfig { idle_wait, ..ControlConfig::client(Quirks::None) });
@@ -45,7 +45,7 @@ fn silence_ends_after_the_reply_timeout_without_an_echo_request() {
 }
 
 #[test]
-fn a_server_that_hears_nothing_ends_too() {
+fn server_without_a_request_times_out() {
     let now = Instant::now();
     let mut server = Control::new(ControlConfig::server("pac"), now);
     server.connected(now);
@@ -55,7 +55,7 @@ fn a_server_that_hears_nothing_ends_too() {
 }
 
 #[test]
-fn results_zero_and_one_are_success() {
+fn start_reply_results_zero_and_one_are_success() {
     for result in [0, 1] {
         let (mut client, now) = starting(ControlConfig::client(Quirks::None));
         client.handle_input(now, &encoded(StartControlConnectionReply { result, ..start_reply() }));
@@ -64,7 +64,7 @@ fn results_zero_and_one_are_success() {
 }
 
 #[test]
-fn refusals_say_why() {
+fn start_refusal_reports_its_reason() {
     let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     let reply = StartControlConnectionReply { result: 4, error: 0, ..start_reply() };
     client.handle_input(now, &encoded(reply));
@@ -77,7 +77,7 @@ fn refusals_say_why() {
 }
 
 #[test]
-fn another_version_is_not_ours() {
+fn client_rejects_another_version() {
     for (version, result) in [(0x0200, 1), (0x0100, 5), (0, 0)] {
         let (mut client, now) = starting(ControlConfig::client(Quirks::None));
         client.handle_input(now, &encoded(StartControlConnectionReply { version, result, ..start_reply() }));
@@ -87,7 +87,7 @@ fn another_version_is_not_ours() {
 }
 
 #[test]
-fn a_server_refuses_another_version() {
+fn server_refuses_another_version() {
     let now = Instant::now();
     let mut server = Control::new(ControlConfig::server("pac"), now);
     server.connected(now);
@@ -109,7 +109,7 @@ fn a_server_refuses_another_version() {
 }
 
 #[test]
-fn junk_before_the_reply_is_passed_over() {
+fn junk_before_the_reply_is_skipped() {
     let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     client.handle_input(now, b"\x00\x9C\x00\x01\x1A\x2B\x3C");
     client.handle_input(now, &encoded(start_reply()));
@@ -118,7 +118,7 @@ fn junk_before_the_reply_is_passed_over() {
 }
 
 #[test]
-fn another_kind_of_server_is_told_from_a_silent_one() {
+fn non_pptp_server_is_distinguished_from_a_silent_one() {
     let banner = b"SSH-2.0-OpenSSH_9.2p1\r\n";
     let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     client.handle_input(now, banner);
@@ -136,7 +136,7 @@ fn another_kind_of_server_is_told_from_a_silent_one() {
 }
 
 #[test]
-fn a_peer_that_hangs_up_is_told_apart() {
+fn tcp_close_is_reported_once() {
     let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     client.handle_closed(now);
     assert_eq!(events(&mut client), [ControlEvent::Closed(ControlEnd::PeerClosed)]);
@@ -146,7 +146,7 @@ fn a_peer_that_hangs_up_is_told_apart() {
 }
 
 #[test]
-fn messages_before_their_time_are_counted_and_ignored() {
+fn early_messages_are_counted_and_ignored() {
     let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     client.handle_input(now, &encoded(call_reply(1, 2)));
     client.handle_input(now, &encoded(wire::StopControlConnectionReply { result: 1, error: 0 }));

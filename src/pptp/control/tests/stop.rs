@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_polite_end_waits_for_each_answer() {
+fn graceful_stop_waits_for_each_reply() {
     let (mut client, now) = client_with_call();
     client.stop(now);
     assert_eq!(names(&sent(&mut client)), ["CallClearRequest"]);
@@ -18,7 +18,7 @@ fn a_polite_end_waits_for_each_answer() {
 }
 
 #[test]
-fn a_silent_peer_delays_the_end_by_two_waits_at_most() {
+fn silent_peer_delays_stop_by_at_most_two_timeouts() {
     let (mut client, start) = client_with_call();
     client.stop(start);
     assert_eq!(client.next_timeout(), Some((start + 2 * SECOND, Timer::Clear)));
@@ -36,7 +36,7 @@ fn a_silent_peer_delays_the_end_by_two_waits_at_most() {
 }
 
 #[test]
-fn stopping_ends_in_every_state() {
+fn stop_completes_from_every_state() {
     type Setup = fn() -> (Control, Instant);
     let states: [(&str, Setup); 8] = [
         ("before TCP", || {
@@ -84,7 +84,7 @@ fn stopping_ends_in_every_state() {
 }
 
 #[test]
-fn a_peer_that_hangs_up_meanwhile_is_no_error() {
+fn tcp_close_during_stop_is_no_error() {
     let (mut client, now) = client_with_call();
     client.stop(now);
     client.handle_closed(now);
@@ -98,7 +98,7 @@ fn a_peer_that_hangs_up_meanwhile_is_no_error() {
 }
 
 #[test]
-fn the_peer_stops() {
+fn stop_request_of_the_peer_ends_the_connection() {
     let (mut client, now) = client_with_call();
     client.handle_input(now, &encoded(wire::StopControlConnectionRequest { reason: 3 }));
     assert_eq!(sent(&mut client), [wire::StopControlConnectionReply { result: 1, error: 0 }.into()]);
@@ -111,7 +111,7 @@ fn the_peer_stops() {
 }
 
 #[test]
-fn both_stop_at_once() {
+fn simultaneous_stop_ends_both_sides() {
     let mut pair = Pair::established();
     pair.call(1);
     pair.client.stop(pair.now);
@@ -122,7 +122,7 @@ fn both_stop_at_once() {
 }
 
 #[test]
-fn a_server_that_stops_ends_its_calls_first() {
+fn stopping_server_ends_its_calls_first() {
     let mut pair = Pair::established();
     pair.call(1);
     pair.call(2);
@@ -148,7 +148,7 @@ fn a_server_that_stops_ends_its_calls_first() {
 }
 
 #[test]
-fn a_late_reply_to_a_call_that_is_being_cleared_is_no_call() {
+fn late_reply_does_not_bring_up_a_call_being_cleared() {
     let (mut client, now) = client(ControlConfig::client(Quirks::None));
     client.open_call(now, CallRequest::new(7)).unwrap();
     client.stop(now);

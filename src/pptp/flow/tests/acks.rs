@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn one_packet_waits_half_a_second_for_data_to_ride_on() {
+fn single_packet_is_acknowledged_after_500_ms() {
     let mut receiver = Receiver::running();
     assert_eq!(receiver.flow.next_timeout(), Some((receiver.now + 500 * MS, Timer::Ack)));
     receiver.now += 499 * MS;
@@ -15,7 +15,7 @@ fn one_packet_waits_half_a_second_for_data_to_ride_on() {
 }
 
 #[test]
-fn two_packets_are_acknowledged_at_once_in_a_window_of_three() {
+fn window_of_three_acknowledges_two_packets_at_once() {
     let mut receiver = Receiver::running();
     receiver.arrive(2).unwrap();
     assert_eq!(receiver.flow.poll_ack(receiver.now).unwrap()[8..], [0, 0, 0, 2]);
@@ -23,7 +23,7 @@ fn two_packets_are_acknowledged_at_once_in_a_window_of_three() {
 }
 
 #[test]
-fn a_wide_window_is_acknowledged_by_quarters_or_after_twenty_milliseconds() {
+fn wide_window_is_acknowledged_by_quarter_or_after_20_ms() {
     let mut receiver = Receiver::new(FlowConfig { window: 64, ..config() });
     receiver.arrive_all(1..=15);
     assert_eq!(receiver.flow.poll_ack(receiver.now), None);
@@ -35,7 +35,7 @@ fn a_wide_window_is_acknowledged_by_quarters_or_after_twenty_milliseconds() {
 }
 
 #[test]
-fn data_carries_what_is_owed_and_numbers_begin_at_one() {
+fn data_carries_pending_ack_and_sequence_starts_at_one() {
     let mut receiver = Receiver::new(config());
     let mut out = [0; MAX_HEADER];
     assert_eq!(receiver.flow.header(receiver.now, 5, &mut out), Some(12));
@@ -49,7 +49,7 @@ fn data_carries_what_is_owed_and_numbers_begin_at_one() {
 }
 
 #[test]
-fn what_waits_for_order_is_acknowledged_too_and_strays_are_not() {
+fn buffered_packets_are_acknowledged_but_strays_are_not() {
     let mut receiver = Receiver::running();
     receiver.arrive(3).unwrap();
     receiver.arrive(1_000_000).unwrap_err();
@@ -60,7 +60,7 @@ fn what_waits_for_order_is_acknowledged_too_and_strays_are_not() {
 }
 
 #[test]
-fn a_payload_beyond_sixteen_bits_has_no_header() {
+fn payload_above_65535_bytes_gets_no_header() {
     let mut receiver = Receiver::new(config());
     let mut out = [0; MAX_HEADER];
     assert_eq!(receiver.flow.header(receiver.now, 65_536, &mut out), None);

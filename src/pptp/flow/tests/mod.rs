@@ -1,4 +1,4 @@
-//! One flow and packets made by hand; `network` has two flows and everything a network does.
+//! Tests of one flow with hand-made packets; `network` connects two flows through a simulated network.
 
 mod acks;
 mod network;
@@ -11,7 +11,7 @@ const MS: Duration = Duration::from_millis(1);
 const LOCAL: u16 = 0x1111;
 const PEER: u16 = 0x2222;
 
-/// A flow and what it has delivered: each payload is its packet's number.
+/// A flow and the sequence numbers that it has delivered, which the payloads contain.
 struct Receiver {
     flow: Flow,
     now: Instant,
@@ -24,7 +24,7 @@ impl Receiver {
         Self { flow: Flow::new(config, now), now, delivered: Vec::new() }
     }
 
-    /// With packet 1 behind it.
+    /// Returns a receiver that has delivered packet 1.
     fn running() -> Self {
         let mut receiver = Self::new(config());
         receiver.arrive(1).unwrap();
@@ -65,7 +65,7 @@ fn config() -> FlowConfig {
     FlowConfig::new(LOCAL, PEER)
 }
 
-/// A data packet for us whose payload begins with its number.
+/// Returns a data packet for call `LOCAL` whose payload begins with its sequence number.
 fn packet(seq: u32, length: u16) -> Vec<u8> {
     let mut header = [0; MAX_HEADER];
     let start = gre::emit(Header { call_id: LOCAL, seq: Some(seq), ack: None }, length, &mut header);

@@ -1,4 +1,4 @@
-//! Two flows and a network between them that loses, doubles, delays and thereby reorders.
+//! Two flows connected by a simulated network that loses, duplicates, delays and so reorders packets.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -6,31 +6,32 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 
-/// What happens to one packet on its way.
+/// What the network does to one packet.
 #[derive(Clone, Copy, Debug)]
 struct Fate {
     lost: bool,
     delay: Duration,
-    /// A second copy with its own delay.
+    /// The delay of a duplicate, if there is one.
     copy: Option<Duration>,
 }
 
-/// What came of a packet: how long after its sending it was delivered.
+/// The result of a transfer.
 struct Outcome {
     delivered: Vec<u32>,
+    /// Time from sending to delivery, by sequence number.
     delay: BTreeMap<u32, Duration>,
     receiver: FlowCounters,
     sender: FlowCounters,
-    /// Copies that the flow took.
-    taken: HashSet<u32>,
+    /// Sequence numbers that the receiver accepted.
+    accepted: HashSet<u32>,
 }
 
-/// Sends a packet each `pace`, the fates in turn, and waits until all is quiet.
+/// Sends one packet per fate at intervals of `pace`, and runs until no packet and no timer is left.
 fn transfer(config: FlowConfig, pace: Duration, fates: &[Fate]) -> Outcome {
     let start = Instant::now();
     let mut sender = Flow::new(FlowConfig::new(PEER, LOCAL), start);
     let mut receiver = Flow::new(config, start);
-    // By time of arrival, then by order of sending.
+    // Ordered by arrival time, then by sending order.
     let mut wire: BTreeMap<(Instant, usize), Vec<u8>> = BTreeMap::new();
     let mut sent_at = BTreeMap::new();
     let mut at = start;
@@ -77,7 +78,7 @@ fn transfer(config: FlowConfig, pace: Duration, fates: &[Fate]) -> Outcome {
     for (now, mut ack) in acks {
         sender.receive(now, &mut ack, &mut |_| panic!("an acknowledgement has no payload")).unwrap();
     }
-    Outcome { delivered, delay, receiver: *receiver.counters(), sender: *sender.counters(), taken }
+    Outcome { delivered, delay, receiver: *receiver.counters(), sender: *sender.counters(), accepted: taken }
 }
 
 fn on_time() -> Fate {
@@ -89,8 +90,8 @@ fn increasing(numbers: &[u32]) -> bool {
 }
 
 #[test]
-fn a_single_loss_holds_nothing_up_for_long() {
-    // From bulk to a packet now and then.
+fn single_loss_delays_later_packets_only_briefly() {
+    // From a bulk transfer to sporadic packets.
     for pace in [20, 100, 1000, 5000, 20_000, 100_000].map(Duration::from_micros) {
         for lost in 1..60 {
             let mut fates = vec![on_time(); 120];
@@ -107,8 +108,8 @@ fn a_single_loss_holds_nothing_up_for_long() {
 }
 
 #[test]
-fn a_lossy_link_stays_quick() {
-    // One packet in ten is lost for ever, at 1000 packets a second: nobody waits for 300 ms.
+fn lossy_link_keeps_the_delay_low() {
+    // One packet in ten is lost, at 1000 packets a second: no other packet waits for 300 ms.
     let fates: Vec<_> = (0..5000).map(|index| Fate { lost: index % 10 == 3, ..on_time() }).collect();
     let outcome = transfer(config(), MS, &fates);
     assert_eq!(outcome.delivered.len(), 4500);
@@ -122,7 +123,7 @@ fn acknowledgements_reach_the_sender() {
     assert_eq!(outcome.sender.rx_acks, outcome.receiver.tx_acks);
     assert_eq!(outcome.sender.rx_acks_invalid, 0);
     assert!((50..=51).contains(&outcome.receiver.tx_acks), "one for two packets");
-    // Packets 1 to 2 are sampled first, then the first one sent after that acknowledgement.
+    // Packet 1 is timed; the acknowledgement of packet 2 covers it.
     assert!(outcome.sender.round_trip.is_some());
 }
 
@@ -149,26 +150,26 @@ fn any_reorder() -> impl Strategy<Value = Reorder> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever the network does, numbers are delivered in order, none twice, and all that were taken.
+    /// In any network, packets are delivered in order, none twice, and every accepted packet is delivered.
     #[test]
-    fn order_holds_in_any_network(
+    fn order_is_kept_in_any_network(
         fates in vec(fate(0_u64..400_000, 0.2), 1..300),
         pace in pace(),
         reorder in any_reorder(),
     ) {
         let outcome = transfer(FlowConfig { reorder, ..config() }, pace, &fates);
         prop_assert!(increasing(&outcome.delivered), "{:?}", outcome.delivered);
-        prop_assert_eq!(outcome.delivered.len(), outcome.taken.len());
+        prop_assert_eq!(outcome.delivered.len(), outcome.accepted.len());
         let counters = outcome.receiver;
         prop_assert_eq!(counters.rx_accepted, outcome.delivered.len() as u64);
         let span = outcome.delivered.last().map_or(0, |last| last - outcome.delivered[0] + 1);
         prop_assert_eq!(counters.rx_accepted + counters.rx_lost, u64::from(span));
     }
 
-    /// Reordering within what a fresh flow bears loses nothing: the delays differ by less than 2 ms at any
-    /// pace, and by less than 30 ms where fewer than 16 packets pass in that time.
+    /// Reordering within the initial waits loses nothing: the delays differ by less than 2 ms at any pace, or
+    /// by less than 30 ms where fewer than 16 packets are sent in that time.
     #[test]
-    fn moderate_disorder_loses_nothing(
+    fn moderate_reordering_loses_nothing(
         quick in vec(fate(0_u64..2000, 0.0), 1..300),
         quiet in vec(fate(0_u64..30_000, 0.0), 1..300),
         pace in pace(),
@@ -179,14 +180,14 @@ proptest! {
             let expected: Vec<_> = (first..=u32::try_from(fates.len()).unwrap()).collect();
             prop_assert_eq!(outcome.delivered, expected);
             prop_assert_eq!(outcome.receiver.rx_lost, 0);
-            // Only in front of a first packet whose number is 1 there is nothing to wait for.
+            // A first packet above 1 waits for earlier ones, so delivery starts at 1.
             prop_assert!(first == 1, "began at {first}");
         }
     }
 
-    /// However late packets come, no other waits longer than the limit.
+    /// However late a packet arrives, no other packet waits longer than the limit.
     #[test]
-    fn nobody_waits_beyond_the_limit(
+    fn no_packet_waits_beyond_the_limit(
         fates in vec(fate(0_u64..1_000_000, 0.1), 1..300),
         pace in pace(),
         max in 10_u64..500,

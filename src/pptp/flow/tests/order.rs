@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn packets_in_order_are_handed_on_where_they_lie() {
+fn in_order_packets_are_delivered_without_copying() {
     let mut receiver = Receiver::new(config());
     for seq in 1..1000 {
         let mut packet = packet(seq, 100);
@@ -21,7 +21,7 @@ fn packets_in_order_are_handed_on_where_they_lie() {
 }
 
 #[test]
-fn a_swap_is_repaired_without_waiting() {
+fn swapped_packets_are_reordered_without_waiting() {
     let mut receiver = Receiver::running();
     receiver.arrive_all([3, 2, 4]);
     assert_eq!(receiver.delivered, [1, 2, 3, 4]);
@@ -30,7 +30,7 @@ fn a_swap_is_repaired_without_waiting() {
 }
 
 #[test]
-fn a_duplicate_does_not_harm_the_packet_that_waits() {
+fn duplicate_does_not_harm_the_buffered_packet() {
     let mut receiver = Receiver::running();
     receiver.arrive_all(2..=8);
     receiver.arrive(10).unwrap();
@@ -40,7 +40,7 @@ fn a_duplicate_does_not_harm_the_packet_that_waits() {
     for seq in 1..=11 {
         assert_eq!(receiver.arrive(seq), Err(DropReason::Duplicate), "{seq}");
     }
-    // The same as the very first packets, as the defect was seen.
+    // The same with the very first packets, where the defect was observed.
     let mut receiver = Receiver::new(config());
     receiver.arrive(10).unwrap();
     assert_eq!(receiver.arrive(10), Err(DropReason::Duplicate));
@@ -50,7 +50,7 @@ fn a_duplicate_does_not_harm_the_packet_that_waits() {
 }
 
 #[test]
-fn what_a_packet_claims_beyond_its_end_is_not_delivered() {
+fn truncated_packet_is_dropped() {
     let mut receiver = Receiver::running();
     for missing in 1..=20 {
         let mut packet = packet(2, 60);
@@ -63,12 +63,12 @@ fn what_a_packet_claims_beyond_its_end_is_not_delivered() {
 }
 
 #[test]
-fn other_calls_packets_are_not_ours() {
+fn packet_of_another_call_is_dropped() {
     let mut receiver = Receiver::running();
     let mut foreign = packet(2, 4);
     foreign[6] ^= 1;
     assert_eq!(receiver.receive(&mut foreign), Err(DropReason::WrongCall));
-    // Call id 0 is as good as any: a quirk needs it.
+    // Call ID 0 is valid: a quirk uses it.
     let mut receiver = Receiver::new(FlowConfig::new(0, PEER));
     let mut zero = packet(1, 4);
     zero[6..8].fill(0);
@@ -77,7 +77,7 @@ fn other_calls_packets_are_not_ours() {
 }
 
 #[test]
-fn a_gap_on_a_quiet_link_waits_thirty_milliseconds() {
+fn gap_on_a_quiet_link_waits_30_ms() {
     let mut receiver = Receiver::running();
     receiver.arrive(3).unwrap();
     assert_eq!(receiver.gap_timeout(), Some(30 * MS));
@@ -95,7 +95,7 @@ fn a_gap_on_a_quiet_link_waits_thirty_milliseconds() {
 }
 
 #[test]
-fn a_gap_on_a_busy_link_waits_two_milliseconds() {
+fn gap_on_a_busy_link_waits_2_ms() {
     let mut receiver = Receiver::running();
     for seq in 3..=22 {
         receiver.arrive(seq).unwrap();
@@ -113,7 +113,7 @@ fn a_gap_on_a_busy_link_waits_two_milliseconds() {
 }
 
 #[test]
-fn up_to_fifteen_packets_make_no_busy_link() {
+fn fifteen_packets_do_not_make_a_link_busy() {
     let mut receiver = Receiver::running();
     for seq in 3..=17 {
         receiver.arrive(seq).unwrap();
@@ -125,7 +125,7 @@ fn up_to_fifteen_packets_make_no_busy_link() {
 }
 
 #[test]
-fn the_limit_caps_the_wait() {
+fn limit_caps_the_wait() {
     let reorder = Reorder::Adaptive { max: 10 * MS };
     let mut receiver = Receiver::new(FlowConfig { reorder, ..config() });
     receiver.arrive_all([1, 3]);
@@ -133,10 +133,10 @@ fn the_limit_caps_the_wait() {
 }
 
 #[test]
-fn patience_grows_with_what_comes_late_and_shrinks_with_losses() {
+fn wait_grows_with_late_packets_and_shrinks_with_losses() {
     let mut receiver = Receiver::running();
     let mut late = 0;
-    // Every second packet takes 100 ms longer than the one behind it.
+    // Every second packet takes 100 ms longer than the one sent after it.
     for seq in (2..40).step_by(2) {
         receiver.arrive(seq + 1).unwrap();
         for _ in 0..100 {
@@ -156,8 +156,8 @@ fn patience_grows_with_what_comes_late_and_shrinks_with_losses() {
 }
 
 #[test]
-fn the_classic_clients_own_disorder_loses_nothing() {
-    // --test-type 1 swaps two; 2 sends the 11th before the ten in front of it; 3 sends eleven backwards.
+fn pptp_test_types_lose_nothing() {
+    // pptp(8)'s --test-type 1 swaps two packets, 2 sends the 11th before the first ten, 3 reverses eleven.
     let disorders: [fn(u32) -> Vec<u32>; 3] = [
         |at| vec![at + 1, at],
         |at| std::iter::once(at + 10).chain(at..at + 10).collect(),
@@ -184,7 +184,7 @@ fn the_classic_clients_own_disorder_loses_nothing() {
 }
 
 #[test]
-fn numbers_wrap() {
+fn sequence_numbers_wrap() {
     let mut receiver = Receiver::new(config());
     let start = u32::MAX - 300;
     receiver.arrive(start).unwrap();
@@ -197,7 +197,7 @@ fn numbers_wrap() {
 }
 
 #[test]
-fn the_first_packet_sets_the_base() {
+fn first_packet_sets_the_base() {
     for first in [0, 1] {
         let mut receiver = Receiver::new(config());
         receiver.arrive(first).unwrap();
@@ -207,7 +207,7 @@ fn the_first_packet_sets_the_base() {
     receiver.arrive_all([2, 1]);
     receiver.pass(30 * MS);
     assert_eq!(receiver.delivered, [1, 2]);
-    // However many were overtaken at the beginning.
+    // Any number of packets may be overtaken at the start.
     let mut receiver = Receiver::new(config());
     receiver.arrive_all((1..=200).rev());
     receiver.pass(30 * MS);
@@ -220,17 +220,17 @@ fn the_first_packet_sets_the_base() {
     assert_eq!(receiver.delivered, [4999, 5000, 5001, 5003]);
     assert_eq!(receiver.counters().rx_lost, 1, "what was before the first is not lost");
     assert_eq!(receiver.arrive(4998), Err(DropReason::UnderWindow));
-    // Once it has been delivered, not even the one before it is taken: order is kept.
+    // Once the first is delivered, even the one just before it is dropped, to keep the order.
     let mut receiver = Receiver::running();
     assert_eq!(receiver.arrive(0), Err(DropReason::UnderWindow));
-    // A narrow window does not shut out the first packet.
+    // A narrow window does not exclude the first packet.
     let mut receiver = Receiver::new(FlowConfig { missing_window: Some(1), ..config() });
     receiver.arrive_all([5000, 5001]);
     assert_eq!(receiver.delivered, [5000, 5001]);
 }
 
 #[test]
-fn without_buffer_a_gap_is_taken_at_once_and_lateness_is_not() {
+fn unbuffered_flow_skips_gaps_and_drops_late_packets() {
     let mut receiver = Receiver::new(FlowConfig { reorder: Reorder::Off, ..config() });
     receiver.arrive_all([7, 9, 10, 1000, 1001]);
     assert_eq!(receiver.delivered, [7, 9, 10, 1000, 1001]);
@@ -243,7 +243,7 @@ fn without_buffer_a_gap_is_taken_at_once_and_lateness_is_not() {
 }
 
 #[test]
-fn more_losses_than_the_ring_holds_are_no_obstacle() {
+fn losses_beyond_the_ring_size_do_not_stall() {
     for jump in [255, 256, 257, 301, 1000, 60_000] {
         for mut receiver in [Receiver::running(), {
             let mut receiver = Receiver::running();
@@ -262,7 +262,7 @@ fn more_losses_than_the_ring_holds_are_no_obstacle() {
 }
 
 #[test]
-fn a_stray_from_far_ahead_changes_nothing_but_four_are_the_truth() {
+fn single_stray_is_dropped_but_four_move_the_flow() {
     let mut receiver = Receiver::running();
     assert_eq!(receiver.arrive(1_000_000), Err(DropReason::OverWindow));
     receiver.arrive_all(2..10);
@@ -279,7 +279,7 @@ fn a_stray_from_far_ahead_changes_nothing_but_four_are_the_truth() {
 }
 
 #[test]
-fn missing_window_never_stalls_for_good() {
+fn missing_window_does_not_stall_the_flow() {
     let mut receiver = Receiver::new(FlowConfig { missing_window: Some(300), ..config() });
     receiver.arrive(1).unwrap();
     receiver.arrive(300).unwrap();
@@ -294,7 +294,7 @@ fn missing_window_never_stalls_for_good() {
 }
 
 #[test]
-fn a_peer_that_begins_anew_is_followed_after_a_silence() {
+fn restarted_peer_is_followed_after_a_silence() {
     let mut receiver = Receiver::running();
     receiver.arrive_all(2..=1000);
     for seq in 1..=4 {
@@ -307,7 +307,7 @@ fn a_peer_that_begins_anew_is_followed_after_a_silence() {
     receiver.arrive_all(4..=10);
     assert_eq!(receiver.delivered[1000..], (4..=10).collect::<Vec<_>>());
     assert_eq!(receiver.counters().rx_restarts, 1);
-    // Late duplicates of what was delivered never look like that.
+    // Late duplicates of delivered packets never count as a restart.
     receiver.pass(Duration::from_secs(5));
     for seq in 4..=10 {
         assert_eq!(receiver.arrive(seq), Err(DropReason::Duplicate));
@@ -315,7 +315,7 @@ fn a_peer_that_begins_anew_is_followed_after_a_silence() {
 }
 
 #[test]
-fn a_payload_too_long_to_wait_pushes_the_gap_out() {
+fn oversized_payload_gives_up_the_gap_before_it() {
     let mut receiver = Receiver::running();
     receiver.arrive_all([3, 5]);
     receiver.receive(&mut packet(8, 8000)).unwrap();
@@ -324,14 +324,14 @@ fn a_payload_too_long_to_wait_pushes_the_gap_out() {
     assert_eq!(receiver.counters().rx_lost, 4);
     receiver.receive(&mut packet(10, 8000)).unwrap();
     assert_eq!(receiver.delivered.last(), Some(&10), "in order any length is right");
-    // The same for one that closes a gap in the middle.
+    // The same for a payload that closes a gap in the middle.
     receiver.arrive_all([12, 15]);
     receiver.receive(&mut packet(14, 8000)).unwrap();
     assert_eq!(receiver.delivered[6..], [12, 14, 15]);
 }
 
 #[test]
-fn payloads_of_any_length_that_fits_come_through_the_ring_whole() {
+fn ring_preserves_payloads_of_any_length_that_fits() {
     let mut receiver = Receiver::running();
     let mut seen = Vec::new();
     for (seq, length) in [(4, 2048), (3, 4), (5, 1532)] {
@@ -349,7 +349,7 @@ fn payloads_of_any_length_that_fits_come_through_the_ring_whole() {
 }
 
 #[test]
-fn an_empty_packet_uses_up_its_number_only() {
+fn empty_packet_uses_its_number_but_is_not_delivered() {
     let mut receiver = Receiver::running();
     let mut empty = packet(2, 4);
     empty[5] = 0;
@@ -363,7 +363,7 @@ fn an_empty_packet_uses_up_its_number_only() {
 }
 
 #[test]
-fn every_second_packet_lost_forever_is_bounded_work_and_memory() {
+fn losing_every_second_packet_uses_bounded_memory() {
     let mut receiver = Receiver::running();
     for seq in (3..20_001).step_by(2) {
         receiver.now += Duration::from_micros(50);
@@ -371,14 +371,14 @@ fn every_second_packet_lost_forever_is_bounded_work_and_memory() {
     }
     receiver.pass(30 * MS);
     assert_eq!(receiver.delivered.len(), 10_000);
-    // 2 ms of packets at 20 000 a second wait at once, and a few more.
+    // The packets of 2 ms at 20 000 a second wait at once, plus a few.
     assert!(receiver.flow.ring.buffers() <= 42, "{}", receiver.flow.ring.buffers());
 }
 
-/// The receiver has been away for a moment, between the packet that overtook and those that it overtook. They came in
-/// time, and only it is late: a batch of them has one moment.
+/// The receiving process was descheduled between the overtaking packet and the overtaken ones. These arrived
+/// in time but are read late, as one batch with one timestamp.
 #[test]
-fn what_came_while_we_were_away_is_not_given_up() {
+fn packets_queued_while_descheduled_are_not_given_up() {
     for reversed in [false, true] {
         let mut receiver = Receiver::running();
         receiver.arrive(12).unwrap();
@@ -395,16 +395,16 @@ fn what_came_while_we_were_away_is_not_given_up() {
 }
 
 #[test]
-fn a_gap_that_is_being_filled_waits_no_longer_than_the_limit() {
+fn filling_a_gap_does_not_extend_the_limit() {
     let mut receiver = Receiver::running();
     receiver.arrive(100).unwrap();
     for seq in (50..99).rev() {
         receiver.now += 20 * MS;
-        // What comes too late is dropped as such.
+        // Packets after the limit are dropped as too late.
         let _dropped = receiver.arrive(seq);
     }
     assert_eq!(receiver.delivered.last(), Some(&100), "after 0.3 s");
-    // Another gap's filling does not count.
+    // Filling another gap does not restart the wait.
     let mut receiver = Receiver::running();
     receiver.arrive(3).unwrap();
     receiver.now += 20 * MS;

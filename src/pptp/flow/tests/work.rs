@@ -1,30 +1,30 @@
-//! Defect 12 of pptp-linux 1.10.0: while packets wait behind a gap, each further one walks the whole list of them. What
-//! is counted here is work, not time: how often the ring is looked into for one packet.
+//! Defect 12 of pptp-linux 1.10.0: while packets wait behind a gap, each further one walks the whole list of
+//! them. These tests measure work, not time: how many ring slots are accessed per packet.
 
 use super::*;
 
-/// The work that each packet made.
+/// Slots accessed, or list entries visited, for each packet.
 type Work = Vec<u64>;
 
-/// Bounded, whatever waits already.
+/// Returns whether no packet in the second half cost more than the most expensive one in the first half.
 fn does_not_grow(work: &Work) -> bool {
     let (first, last) = work.split_at(work.len() / 2);
     last.iter().max() <= first.iter().max()
 }
 
-/// Packet 2 is missing, and so many follow it, in this order.
+/// Returns the work of packets that arrive in this order while packet 2 is missing.
 fn behind_a_gap(order: impl Iterator<Item = u32>) -> Work {
     let mut receiver = Receiver::running();
     order
         .map(|seq| {
-            let before = receiver.flow.ring.looks();
+            let before = receiver.flow.ring.accesses();
             receiver.arrive(seq).unwrap();
-            receiver.flow.ring.looks() - before
+            receiver.flow.ring.accesses() - before
         })
         .collect()
 }
 
-/// The classic program's queue: a list that is sorted by number, which is walked from its head.
+/// Returns the work of pptp(8)'s queue: a list sorted by number, walked from its head.
 fn in_a_list(order: impl Iterator<Item = u32>) -> Work {
     let mut list: Vec<u32> = Vec::new();
     order
@@ -37,28 +37,28 @@ fn in_a_list(order: impl Iterator<Item = u32>) -> Work {
 }
 
 #[test]
-fn defect_12_a_packet_costs_the_same_however_many_wait() {
+fn defect_12_cost_per_packet_is_independent_of_the_queue() {
     let ours = behind_a_gap(3..=250);
     assert!(does_not_grow(&ours), "{ours:?}");
     assert!(ours.iter().all(|looks| *looks <= 16), "{ours:?}");
     let classic = in_a_list(3..=250);
     assert!(!does_not_grow(&classic), "the assertion finds the classic program's list");
-    // Pairs that are swapped, and behind a gap, too.
+    // The same for swapped pairs behind a gap.
     let swapped = || (2..124).flat_map(|pair| [2 * pair + 1, 2 * pair]);
     let ours = behind_a_gap(swapped());
     assert!(does_not_grow(&ours), "{ours:?}");
     assert!(!does_not_grow(&in_a_list(swapped())));
 }
 
-/// The end of the gap hands all of them on, and that is no more work for each than to have taken it in.
+/// Closing the gap delivers all waiting packets, with bounded work for each.
 #[test]
-fn defect_12_nor_does_its_release() {
+fn defect_12_closing_a_gap_is_linear_work() {
     for waiting in [10, 100, 250] {
         let mut receiver = Receiver::running();
         receiver.arrive_all(3..3 + waiting);
-        let before = receiver.flow.ring.looks();
+        let before = receiver.flow.ring.accesses();
         receiver.arrive(2).unwrap();
-        let looks = receiver.flow.ring.looks() - before;
+        let looks = receiver.flow.ring.accesses() - before;
         assert_eq!(receiver.delivered.len(), usize::try_from(waiting).unwrap() + 2);
         assert!(looks <= 4 * u64::from(waiting) + 16, "{looks} for {waiting}");
     }

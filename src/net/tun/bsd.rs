@@ -1,4 +1,4 @@
-//! Opening a tun device by its node: /dev/tunN, which makes the interface if it is not there (tun(4)).
+//! Opens a tun device through /dev/tunN, which creates the interface if it does not exist (tun(4)).
 
 use std::{
     fs::OpenOptions,
@@ -8,22 +8,19 @@ use std::{
 
 use nix::{errno::Errno, net::if_::if_nametoindex};
 
-use super::REQUESTS;
-use crate::{
-    net::tun::{Error, Tun, explain},
-    os::bsd::control,
-};
+use super::{Error, Tun, explain};
+use crate::{net::bsd::REQUESTS, os::bsd::control};
 
-/// Units that are tried when any will do.
+/// Number of units to try if none was requested.
 const UNITS: u32 = 256;
 
 /// IFF_POINTOPOINT and IFF_MULTICAST.
 const MODE: i32 = 0x8010;
 
-/// Opens `tunN`, or with `None` the first that nobody has open.
+/// Opens `tunN`, or with `None` the first unit that is not open.
 ///
 /// # Errors
-/// [`Error`]: which of the usual reasons it is.
+/// Returns the [`Error`] variant for the reason.
 pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
     if let Some(unit) = unit {
         return open_unit(unit).map_err(|error| explain(error, Some(unit)));
@@ -51,10 +48,10 @@ fn open_unit(unit: u32) -> io::Result<Tun> {
     if let Some(head) = REQUESTS.tun_head {
         set(head, 1)?;
     }
-    // One that the administrator made stays when we go; ours goes.
+    // An interface that existed before remains on exit.
     if let (Some(transient), false) = (REQUESTS.tun_transient, existed) {
         match set(transient, 1) {
-            // FreeBSD before 13.
+            // FreeBSD before 13 has no TUNSTRANSIENT.
             Err(error) if error.raw_os_error() == Some(Errno::ENOTTY as i32) => {}
             outcome => outcome?,
         }

@@ -1,18 +1,22 @@
-//! Loss, duplication, reordering and long ways: the link comes up all the same, and stays honest.
+//! Loss, duplication, reordering and high latency: the link still comes up, and sends nothing in clear.
 
 use std::time::Duration;
 
-use super::pair::{Pair, Side, Weather, ip, policy};
+use super::pair::{Pair, PathConditions, Side, ip, policy};
 use crate::ppp::{auth::AuthProtocol, link::LinkConfig, mppe::Demand};
 
 #[test]
-fn up_through_all_weathers() {
+fn link_comes_up_despite_loss_and_reordering() {
     let mut slow = 0;
     for dice in 0..60 {
         for demand in [Demand::Require, Demand::Off] {
             let mut pair = Pair::with_mppe(policy(demand), policy(demand)).seeded(dice);
-            pair.weather =
-                Weather { latency: Duration::from_millis(20), loss: 100, duplication: 100, reordering: 100 };
+            pair.path = PathConditions {
+                latency: Duration::from_millis(20),
+                loss: 100,
+                duplication: 100,
+                reordering: 100,
+            };
             let mut pair = pair.open();
             pair.run(Duration::from_secs(60));
             let fine = pair.client_up().is_some();
@@ -22,15 +26,15 @@ fn up_through_all_weathers() {
             }
         }
     }
-    // Weather that loses ten in a hundred may break a negotiation of twenty frames now and then, but rarely.
+    // A loss of 10 % may break a negotiation of twenty frames, but rarely.
     assert!(slow <= 6, "{slow} of 120");
 }
 
 #[test]
-fn duplicates_alone_change_nothing() {
+fn link_comes_up_with_every_frame_duplicated() {
     for auth in AuthProtocol::ALL {
         let mut pair = Pair::with_auth(&[auth], &[auth]);
-        pair.weather.duplication = 1000;
+        pair.path.duplication = 1000;
         let mut pair = pair.open();
         pair.run(Duration::from_secs(30));
         assert!(pair.client_up().is_some(), "{auth}: {:?}", pair.client_events);
@@ -38,10 +42,10 @@ fn duplicates_alone_change_nothing() {
 }
 
 #[test]
-fn a_way_round_the_world() {
+fn link_comes_up_on_high_latency_paths() {
     for latency in [300, 700, 1400] {
         let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require));
-        pair.weather.latency = Duration::from_millis(latency);
+        pair.path.latency = Duration::from_millis(latency);
         let mut pair = pair.open();
         pair.run(Duration::from_secs(60));
         assert!(pair.client_up().is_some(), "{latency} ms: {:?}", pair.client_events);
@@ -52,8 +56,8 @@ fn a_way_round_the_world() {
 }
 
 #[test]
-fn one_side_late() {
-    // pptpd with a connect delay hears nothing at first.
+fn late_peer_does_not_wait_for_a_retransmission() {
+    // pptpd with a connect delay receives nothing at first.
     let mut pair =
         Pair::new(super::pair::client_config(), LinkConfig { ipv6: true, ..super::pair::server_config() });
     pair.client.open(pair.now);
@@ -72,7 +76,8 @@ fn one_side_late() {
 #[test]
 fn encrypted_data_survives_loss_and_duplication() {
     let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).up();
-    pair.weather = Weather { latency: Duration::from_millis(5), loss: 100, duplication: 50, reordering: 0 };
+    pair.path =
+        PathConditions { latency: Duration::from_millis(5), loss: 100, duplication: 50, reordering: 0 };
     for number in 0..2000_u16 {
         let [_, fill] = number.to_be_bytes();
         pair.send_ip(Side::Server, &ip(200, fill)).unwrap();

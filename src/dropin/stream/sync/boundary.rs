@@ -1,22 +1,22 @@
-//! Where the first frame ends in bytes that may hold several, and nothing between them. Pure.
+//! Finds the end of the first frame in bytes that may contain several frames without delimiters. No I/O.
 //!
-//! An end is believed only where it is certain: by the length that a control packet or an IP packet states, if what
-//! follows looks like a frame too; and between MPPE frames, which state none, at the next header with the next
-//! coherency count (RFC 3078 §3.1). A length inside the frame alone is never believed (padding is allowed, RFC 1661 §2),
-//! which is what made the classic program lose encrypted, compressed and short frames.
+//! A boundary is accepted only where it is certain: at the length stated by a control packet or an IP packet,
+//! if what follows looks like a frame too; and between MPPE frames, which state no length, at the next header
+//! with the next coherency count (RFC 3078 §3.1). A stated length alone is not enough, as padding is allowed
+//! (RFC 1661 §2): relying on it made the classic program lose encrypted, compressed and short frames.
 
 use crate::ppp::wire::{ADDRESS_CONTROL, protocol};
 
 /// The four flags before an MPPE packet's coherency count (RFC 3078 §3.1).
 const FLAGS: u16 = 0xf000;
-/// One of them: not just compressed.
+/// The flag for encrypted data.
 const ENCRYPTED: u16 = 0x1000;
-/// Longer than this is no beginning of a frame that Linux gives up on when the pty is full: it fills up the last buffer
-/// then, and buffers have rooms for multiples of 256 bytes.
+/// Most bytes of a frame that the Linux PPP driver abandons when the pty is full: it fills up the last
+/// buffer, and buffer sizes are multiples of 256 bytes.
 pub(super) const STUB: usize = 256;
 
-/// The control protocols that PPP daemons speak: that a number is one of any control protocol is true of one in eight
-/// places in ciphertext. The last is ECP (RFC 1968).
+/// The control protocols that PPP daemons use; in ciphertext, one position in eight would match some control
+/// protocol number. The last is ECP (RFC 1968).
 const CONTROL: [u16; 8] = [
     protocol::LCP,
     protocol::PAP,
@@ -27,84 +27,85 @@ const CONTROL: [u16; 8] = [
     protocol::IPV6CP,
     0x8053,
 ];
-/// LCP's and CCP's, the highest of all their codes.
+/// Highest code of these protocols, LCP's and CCP's.
 const HIGHEST_CODE: u8 = 15;
 
-/// So many equal bytes are no chance: they reach to an IP packet's identification.
+/// Equal bytes that identify the same frame: enough to include an IP packet's identification.
 const AGAIN: usize = 10;
 
-/// In fewer bytes than this a header by chance is rarer than two frames that are as long as one.
+/// Below this many bytes, two frames that add up to the last one's length are likelier than a chance header.
 const DOUBTFUL: usize = 512;
 
-/// What the beginning of some bytes is.
+/// Result of searching for the end of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Boundary {
-    /// A frame of so many bytes, with others behind it.
+    /// A frame of this many bytes, followed by more.
     Frame(usize),
-    /// A frame that takes up all bytes, by its own word.
+    /// A frame that takes up all bytes, by its length field or what follows.
     Whole,
-    /// So many bytes of a frame that was not finished, and begins again behind them.
+    /// This many bytes of an unfinished frame, which begins again after them.
     Stub(usize),
-    /// A frame that takes up all bytes, or the beginning of one: nothing tells.
+    /// Undecided: a frame that takes up all bytes, or the beginning of one.
     Open,
 }
 
-/// The encrypted frame that passed last.
+/// The last encrypted frame.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Last {
+pub(super) struct LastEncrypted {
     header: [u8; 4],
     width: usize,
     next: u16,
     length: usize,
 }
 
-impl Last {
-    /// Of a frame, if it is an encrypted one.
+impl LastEncrypted {
+    /// Returns the state for a frame, if it is encrypted.
     pub(super) fn of(frame: &[u8]) -> Option<Self> {
         let head = FrameStart::read(frame).filter(|head| head.number == protocol::COMPRESSED)?;
         let mut header = [0; 4];
         header.get_mut(..head.length)?.copy_from_slice(frame.get(..head.length)?);
-        Some(Self { header, width: head.length, next: after(count(frame, &head)?), length: frame.len() })
+        Some(Self { header, width: head.length, next: next_count(count(frame, &head)?), length: frame.len() })
     }
 
-    /// Whether a frame with this count begins here.
+    /// Returns whether a frame with this header and count begins here.
     fn begins(&self, bytes: &[u8], count: u16) -> bool {
         bytes.starts_with(self.header.get(..self.width).unwrap_or_default())
             && be16(bytes, self.width) == Some(count)
     }
 }
 
-/// What is first in `bytes`, if `last` passed before. With `full` they may end in the middle of a frame.
-pub(super) fn first(bytes: &[u8], last: Option<&Last>, full: bool) -> Boundary {
+/// Finds the first boundary in `bytes`, given the `last` encrypted frame. With `full`, the bytes may end
+/// within a frame.
+pub(super) fn find_boundary(bytes: &[u8], last: Option<&LastEncrypted>, full: bool) -> Boundary {
     let Some(head) = FrameStart::read(bytes) else { return unknown(bytes, last) };
     if head.number == protocol::COMPRESSED {
-        return Last::of(bytes).map_or(Boundary::Open, |this| encrypted(bytes, &this, last, full));
+        return LastEncrypted::of(bytes).map_or(Boundary::Open, |this| encrypted(bytes, &this, last, full));
     }
-    match stated(bytes, &head) {
+    match end_by_length_field(bytes, &head) {
         Some(end) if end == bytes.len() => Boundary::Whole,
         Some(end) if bytes.get(end..).is_some_and(|rest| FrameStart::read(rest).is_some()) => {
             Boundary::Frame(end)
         }
-        Some(_) => again(bytes).map_or(Boundary::Open, Boundary::Stub),
+        Some(_) => find_restart(bytes).map_or(Boundary::Open, Boundary::Stub),
         None => Boundary::Open,
     }
 }
 
-/// Where a frame that does not end where it says begins again, if it does.
-fn again(bytes: &[u8]) -> Option<usize> {
+/// Returns where a frame with a wrong length field begins again, if it does.
+fn find_restart(bytes: &[u8]) -> Option<usize> {
     let begin = bytes.get(..AGAIN)?;
     (AGAIN..STUB).find(|at| bytes.get(*at..).is_some_and(|rest| rest.starts_with(begin)))
 }
 
-/// What `bytes`, which were read apart, make of `before`, which may be a whole frame or the beginning of one.
-pub(super) fn apart(before: &[u8], bytes: &[u8]) -> Boundary {
+/// Decides, from the `bytes` of the next read, whether `before` is a whole frame or the beginning of one.
+pub(super) fn classify_held(before: &[u8], bytes: &[u8]) -> Boundary {
     let Some(head) = FrameStart::read(before) else {
         return if FrameStart::read(bytes).is_some() { Boundary::Whole } else { Boundary::Open };
     };
     let again =
         before.len() >= 8 && bytes.starts_with(before.get(..before.len().min(16)).unwrap_or_default());
     if head.number == protocol::COMPRESSED {
-        let Some(this) = Last::of(before) else { return Boundary::Open };
+        let Some(this) = LastEncrypted::of(before) else { return Boundary::Open };
         if this.begins(bytes, this.next) {
             return Boundary::Whole;
         }
@@ -114,7 +115,7 @@ pub(super) fn apart(before: &[u8], bytes: &[u8]) -> Boundary {
         let control = FrameStart::read(bytes).is_some_and(|next| CONTROL.contains(&next.number));
         return if control { Boundary::Whole } else { Boundary::Open };
     }
-    match stated(before, &head) {
+    match end_by_length_field(before, &head) {
         Some(end) if end > before.len() && again => Boundary::Stub(before.len()),
         Some(end) if end > before.len() => Boundary::Open,
         _ if FrameStart::read(bytes).is_some() => Boundary::Whole,
@@ -122,15 +123,15 @@ pub(super) fn apart(before: &[u8], bytes: &[u8]) -> Boundary {
     }
 }
 
-/// How a frame begins.
+/// The parsed start of a frame.
 struct FrameStart {
     number: u16,
-    /// Bytes up to the information field.
+    /// Bytes before the information field.
     length: usize,
 }
 
 impl FrameStart {
-    /// Only of protocols that occur between PPP daemons: anything else may be the middle of something.
+    /// Accepts only protocols that occur between PPP daemons: anything else may be the middle of a frame.
     fn read(bytes: &[u8]) -> Option<Self> {
         let (before, rest) = match bytes.strip_prefix(&ADDRESS_CONTROL) {
             Some(rest) => (2, rest),
@@ -151,15 +152,15 @@ impl FrameStart {
         known.then_some(Self { number, length: before + width })
     }
 
-    /// Code, identifier, length (RFC 1661 §5).
+    /// Checks code, identifier and length (RFC 1661 §5).
     fn is_control_packet(body: &[u8]) -> bool {
         body.first().is_some_and(|code| (1..=HIGHEST_CODE).contains(code))
             && be16(body, 2).is_some_and(|length| (4..=body.len()).contains(&usize::from(length)))
     }
 }
 
-/// Where the frame ends by its own word.
-fn stated(bytes: &[u8], head: &FrameStart) -> Option<usize> {
+/// Returns the frame's end by its length field.
+fn end_by_length_field(bytes: &[u8], head: &FrameStart) -> Option<usize> {
     let body = bytes.get(head.length..)?;
     let length = match head.number {
         protocol::IPV4 => usize::from(be16(body, 2)?),
@@ -172,11 +173,12 @@ fn stated(bytes: &[u8], head: &FrameStart) -> Option<usize> {
     Some(head.length + length)
 }
 
-/// An encrypted frame ends where one of the same form begins, with the same flags and the next coherency count. In its
-/// shortest form, address and protocol compressed, that is 24 bits, which ciphertext holds by chance in one of 12 000
-/// frames of full size. So a header of that form counts less than one where the frame before it is as long as the one
-/// before that; and if all there is makes one of that length, or the beginning of one, it counts only if there is a third.
-fn encrypted(bytes: &[u8], this: &Last, last: Option<&Last>, full: bool) -> Boundary {
+/// Finds the end of an encrypted frame: where the same header, the same flags and the next coherency count
+/// follow. In the shortest form, with address and protocol compressed, that is 24 bits, which one in 12 000
+/// full-size frames contains by chance. Such a header is accepted at once if it makes this frame as long as
+/// the last one or if a third header follows, otherwise only if no better one is found. If all bytes may be
+/// one frame of the last one's length, only a third header counts, unless they are fewer than [`DOUBTFUL`].
+fn encrypted(bytes: &[u8], this: &LastEncrypted, last: Option<&LastEncrypted>, full: bool) -> Boundary {
     // The shortest encrypted frame has its count and one byte of protocol.
     let from = this.width + 3;
     let certain = this.width == 4;
@@ -184,7 +186,7 @@ fn encrypted(bytes: &[u8], this: &Last, last: Option<&Last>, full: bool) -> Boun
     for at in candidates(bytes, from, this) {
         let rest = bytes.get(at..).unwrap_or_default();
         match found {
-            None if at < STUB && this.begins(rest, before(this.next)) => return Boundary::Stub(at),
+            None if at < STUB && this.begins(rest, previous_count(this.next)) => return Boundary::Stub(at),
             None if is_lcp(rest) => return Boundary::Frame(at),
             _ if this.begins(rest, this.next) => {
                 if certain || last.is_some_and(|last| last.length == at) {
@@ -192,7 +194,7 @@ fn encrypted(bytes: &[u8], this: &Last, last: Option<&Last>, full: bool) -> Boun
                 }
                 found = found.or(Some(at));
             }
-            Some(first) if at >= first + from && this.begins(rest, after(this.next)) => {
+            Some(first) if at >= first + from && this.begins(rest, next_count(this.next)) => {
                 return Boundary::Frame(first);
             }
             _ => {}
@@ -202,19 +204,20 @@ fn encrypted(bytes: &[u8], this: &Last, last: Option<&Last>, full: bool) -> Boun
     found.filter(|_| !one || bytes.len() < DOUBTFUL).map_or(Boundary::Open, Boundary::Frame)
 }
 
-/// What is no frame that we know ends where the next encrypted one begins; or the one after that, for this may be the
-/// rest of what was given up.
-fn unknown(bytes: &[u8], last: Option<&Last>) -> Boundary {
+/// Treats unrecognized bytes as one frame up to the next encrypted frame, or the one after that, since these
+/// bytes may be the rest of a truncated frame.
+fn unknown(bytes: &[u8], last: Option<&LastEncrypted>) -> Boundary {
     let Some(last) = last else { return Boundary::Open };
     let mut found = candidates(bytes, 1, last).filter(|at| {
         let rest = bytes.get(*at..).unwrap_or_default();
-        last.begins(rest, last.next) || last.begins(rest, after(last.next))
+        last.begins(rest, last.next) || last.begins(rest, next_count(last.next))
     });
     found.next().map_or(Boundary::Open, Boundary::Frame)
 }
 
-/// Where a frame like this one, or LCP, could begin, judged by its first byte. By sixteens, for most have neither.
-fn candidates(bytes: &[u8], from: usize, like: &Last) -> impl Iterator<Item = usize> {
+/// Returns the offsets at which a frame like this one, or LCP, may begin, judged by its first byte. Tests 16
+/// bytes at a time, as most have neither.
+fn candidates(bytes: &[u8], from: usize, like: &LastEncrypted) -> impl Iterator<Item = usize> {
     let [a, b] = [like.header[0], ADDRESS_CONTROL[0]];
     let rest = bytes.get(from..).unwrap_or_default();
     rest.chunks(16)
@@ -230,8 +233,8 @@ fn candidates(bytes: &[u8], from: usize, like: &Last) -> impl Iterator<Item = us
         })
 }
 
-/// LCP goes without compression of its header always (RFC 1661 §6.6), so it can be told by it and by a length at the end of
-/// which a frame or nothing follows.
+/// Returns whether an LCP frame begins here. LCP never compresses its header (RFC 1661 §6.6); in addition,
+/// its length must lead to another frame or to the end.
 fn is_lcp(rest: &[u8]) -> bool {
     rest.starts_with(&[0xff, 0x03, 0xc0, 0x21])
         && be16(rest, 6).filter(|length| *length >= 4).is_some_and(|length| {
@@ -240,18 +243,18 @@ fn is_lcp(rest: &[u8]) -> bool {
         })
 }
 
-/// Flags and count of an encrypted frame.
+/// Returns the flags and count of an encrypted frame.
 fn count(bytes: &[u8], head: &FrameStart) -> Option<u16> {
     be16(bytes, head.length).filter(|count| count & ENCRYPTED != 0)
 }
 
-/// Of the frame after it.
-const fn after(count: u16) -> u16 {
+/// Flags and count of the next frame.
+const fn next_count(count: u16) -> u16 {
     (count & FLAGS) | (count.wrapping_add(1) & !FLAGS)
 }
 
-/// Of the frame before it.
-const fn before(count: u16) -> u16 {
+/// Flags and count of the preceding frame.
+const fn previous_count(count: u16) -> u16 {
     (count & FLAGS) | (count.wrapping_sub(1) & !FLAGS)
 }
 
@@ -269,7 +272,7 @@ pub(super) mod tests {
     fn cut(mut bytes: &[u8]) -> Vec<Vec<u8>> {
         let (mut frames, mut last) = (Vec::new(), None);
         while !bytes.is_empty() {
-            let end = match first(bytes, last.as_ref(), false) {
+            let end = match find_boundary(bytes, last.as_ref(), false) {
                 Boundary::Frame(end) => end,
                 Boundary::Whole | Boundary::Open => bytes.len(),
                 Boundary::Stub(end) => {
@@ -278,7 +281,7 @@ pub(super) mod tests {
                 }
             };
             let (frame, rest) = bytes.split_at(end);
-            last = Last::of(frame).or(last);
+            last = LastEncrypted::of(frame).or(last);
             frames.push(frame.to_vec());
             bytes = rest;
         }
@@ -302,7 +305,7 @@ pub(super) mod tests {
     const LCP: [u8; 12] = [0xff, 0x03, 0xc0, 0x21, 9, 1, 0, 8, 1, 2, 3, 4];
 
     #[test]
-    fn frames_of_every_kind_are_told_apart_when_they_come_together() {
+    fn joined_frames_of_every_kind_are_separated() {
         let (lcp, ipcp) = (LCP.to_vec(), vec![0x80, 0x21, 1, 1, 0, 4]);
         for frames in [
             vec![ipv4(40), ipv4(84)],
@@ -318,7 +321,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn one_frame_stays_one() {
+    fn single_frame_is_not_split() {
         for frame in [
             vec![0x80, 0x21, 1, 1, 0, 4],
             vec![0xff, 0x03, 0x80, 0x21, 1, 1, 0, 4],
@@ -333,37 +336,37 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_header_that_ciphertext_holds_by_chance_does_not_count_against_a_better_one() {
+    fn chance_header_in_ciphertext_does_not_split_frame() {
         let mut frames: Vec<_> = (0..4).map(|count| encrypted(&[0xfd], count, 1400)).collect();
         frames[1][700..703].copy_from_slice(&[0xfd, 0x90, 2]);
         frames[2][30..33].copy_from_slice(&[0xfd, 0x90, 3]);
         assert_eq!(cut(&frames.concat()), frames);
-        // Nor where nothing better follows: one alone, and the beginning of one.
-        let last = Last::of(&frames[0]);
-        assert_eq!(first(&frames[1], last.as_ref(), false), Boundary::Open);
-        assert_eq!(first(&frames[1][..1000], last.as_ref(), true), Boundary::Open);
-        assert_eq!(first(&frames[1][..1000], last.as_ref(), false), Boundary::Frame(700));
+        // No better header follows: one frame alone, and the beginning of one.
+        let last = LastEncrypted::of(&frames[0]);
+        assert_eq!(find_boundary(&frames[1], last.as_ref(), false), Boundary::Open);
+        assert_eq!(find_boundary(&frames[1][..1000], last.as_ref(), true), Boundary::Open);
+        assert_eq!(find_boundary(&frames[1][..1000], last.as_ref(), false), Boundary::Frame(700));
     }
 
     #[test]
-    fn what_a_full_pty_cut_short_and_what_is_no_frame_costs_no_other() {
+    fn truncated_frames_do_not_damage_other_frames() {
         let frames: Vec<_> = (0..4).map(|count| encrypted(&[0xfd], count, 90)).collect();
-        // As the kernel's PPP does: the beginning, and later all of it again.
+        // As the kernel's PPP driver does: the beginning, later the whole frame.
         let again =
             [&frames[0], &frames[1][..50], &frames[1], &frames[2], &frames[3]].map(|part| part.to_vec());
         assert_eq!(cut(&again.concat()), frames);
         let ip = [ipv4(60)[..30].to_vec(), ipv4(60), ipv4(40)].concat();
         assert_eq!(cut(&ip), [ipv4(60), ipv4(40)]);
-        // The rest of a frame whose beginning was given up, by itself and behind the frame before.
+        // The rest of a frame whose beginning was dropped: alone, and after the preceding frame.
         let torn = [&frames[0], &frames[1][..50], &frames[2], &frames[3]].map(|part| part.to_vec());
         assert_eq!(cut(&torn.concat()), torn);
-        let (rest, last) = (&frames[1][50..], Last::of(&frames[1][..50]));
+        let (rest, last) = (&frames[1][50..], LastEncrypted::of(&frames[1][..50]));
         let bytes = [rest, &frames[2], &frames[3]].concat();
-        assert_eq!(first(&bytes, last.as_ref(), false), Boundary::Frame(rest.len()));
+        assert_eq!(find_boundary(&bytes, last.as_ref(), false), Boundary::Frame(rest.len()));
     }
 
     #[test]
-    fn what_comes_apart_from_a_beginning_ends_it_goes_on_with_it_or_begins_it_again() {
+    fn next_read_completes_continues_or_restarts_held_frame() {
         let this = encrypted(&[0xfd], 5, 90);
         let next = encrypted(&[0xfd], 6, 90);
         for (before, bytes, expected) in [
@@ -371,25 +374,25 @@ pub(super) mod tests {
             (&this[..40], &this[40..], Boundary::Open),
             (&this[..40], &this[..], Boundary::Stub(40)),
             (&this[..], &LCP[..], Boundary::Whole),
-            // What was taken for a control packet once, and tore two frames.
+            // These bytes were once mistaken for a control packet, which split two frames.
             (&this[..40], &[0xfa, 0xc3, 0xac, 0x31, 0, 9, 1, 2, 3, 4, 5, 6, 7], Boundary::Open),
             (&ipv4(60)[..], &ipv4(40)[..], Boundary::Whole),
             (&ipv4(60)[..30], &ipv4(60)[30..], Boundary::Open),
             (&ipv4(60)[..30], &ipv4(60)[..], Boundary::Stub(30)),
             (&ipv4(60)[..30], &[0x21, 0x45][..], Boundary::Open),
         ] {
-            assert_eq!(apart(before, bytes), expected, "{before:x?} {bytes:x?}");
+            assert_eq!(classify_held(before, bytes), expected, "{before:x?} {bytes:x?}");
         }
     }
 
     proptest! {
         #[test]
-        fn the_end_is_inside_and_never_at_the_beginning(
+        fn boundary_is_inside_the_bytes(
             bytes in proptest::collection::vec(any::<u8>(), 1..300),
             last in proptest::collection::vec(any::<u8>(), 0..20),
         ) {
-            for last in [None, Last::of(&last), Last::of(&encrypted(&[bytes[0]], 1, 9))] {
-                if let Boundary::Frame(end) | Boundary::Stub(end) = first(&bytes, last.as_ref(), bytes.len() % 2 == 0) {
+            for last in [None, LastEncrypted::of(&last), LastEncrypted::of(&encrypted(&[bytes[0]], 1, 9))] {
+                if let Boundary::Frame(end) | Boundary::Stub(end) = find_boundary(&bytes, last.as_ref(), bytes.len() % 2 == 0) {
                     prop_assert!((1..bytes.len()).contains(&end));
                 }
             }

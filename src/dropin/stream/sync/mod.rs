@@ -1,60 +1,61 @@
-//! Synchronous mode: which bytes are a frame where nothing marks its end.
+//! Synchronous mode: separates frames in a byte stream without delimiters.
 //!
-//! A pty or a stream socket carries bytes. With `--sync` each end writes one frame with one write(2), and as long
-//! as the reader keeps up each read(2) gives one frame back: that is all the framing there is, and frames of
-//! any content and length pass. Two things break it, both on a busy machine:
+//! With `--sync` each end writes one frame with one write(2), and as long as the reader keeps up, each
+//! read(2) returns one frame. That is the only framing, and it passes frames of any content and length. It
+//! fails in two cases, both on a busy machine:
 //!
-//! * The reader is late: one read gives several frames. [`boundary`] tells them apart as far as they say what they are;
-//!   whatever is not certain goes on whole.
-//! * The reader is so late that the pty is full: a frame comes in two parts. What Linux's line discipline holds back
-//!   follows at once; but a writer that waits goes on with its frame only when it is scheduled again, which takes as long
-//!   as others use the processor. So what may be a beginning waits for its rest, but only then: for every other frame
-//!   there is no wait. The kernel's own PPP does not wait: it writes the frame again, and its beginning is dropped.
+//! * The reader is late, and one read returns several frames. [`boundary`] separates them as far as they
+//!   state their lengths; whatever is uncertain is passed on unsplit.
+//! * The reader is so late that the pty is full, and a frame arrives in two parts. A part held back by
+//!   Linux's line discipline follows at once, but a blocked writer continues only when it is scheduled again.
+//!   So what may be the beginning of a frame waits for the rest, but only in this case: no other frame is
+//!   delayed. The kernel's PPP driver does not block: it writes the frame again, and the first part is
+//!   dropped.
 //!
-//! Pure: time comes in, and that there is nothing more to read.
+//! No I/O: the caller passes in the time and the end of input.
 
 mod boundary;
 
 use std::time::{Duration, Instant};
 
-use boundary::{Boundary, Last, STUB};
+use boundary::{Boundary, LastEncrypted, STUB};
 
-use super::stream::{LONGEST, StreamCounters};
+use super::{MAX_FRAME, StreamCounters};
 
-/// A pty holds so many bytes for its reader. Only when it was full can a frame be cut, and then so many have been read
-/// since it was last empty.
+/// Bytes that a pty holds for its reader. A frame can be cut only if the pty was full, and then at least this
+/// many bytes have been read since it was last empty.
 const READER_FULL: usize = 4095;
-/// With what is still on its way to there, at least so many have been written when the writer has to wait. Elsewhere than
-/// on Linux there is no such second buffer.
+/// Bytes written at least when the writer has to block, including Linux's second buffer between writer and
+/// reader.
 const WRITER_FULL: usize = if cfg!(target_os = "linux") { 8191 } else { READER_FULL };
-/// Linux hands on a frame of this length or more in two parts.
+/// Linux passes a frame of this length or more on in two parts.
 const SPLIT: usize = 1536;
-/// How long the rest of a frame may take then: until a waiting writer runs again on a machine that is busy.
-const REST: Duration = Duration::from_millis(200);
+/// How long to wait for the rest of a frame: until a blocked writer runs again on a busy machine.
+const REST_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Makes frames of what was read.
+/// Splits input into frames.
 #[derive(Debug, Default)]
-pub struct Cutter {
-    /// What was read and may be the beginning of a frame only.
+pub struct FrameSplitter {
+    /// Bytes that may be only the beginning of a frame.
     held: Vec<u8>,
-    /// Bytes read since there was last nothing to read.
-    run: usize,
-    /// When what is held is whole after all.
+    /// Bytes read since the input was last empty.
+    bytes_since_empty: usize,
+    /// When the held bytes are delivered as a whole frame.
     due: Option<Instant>,
-    last: Option<Last>,
+    last: Option<LastEncrypted>,
 }
 
-impl Cutter {
-    /// What one read gave; each frame goes to `deliver`, in order.
+impl FrameSplitter {
+    /// Takes the bytes of one read and passes each frame to `deliver`, in order.
     pub fn read(&mut self, bytes: &[u8], counters: &mut StreamCounters, mut deliver: impl FnMut(&[u8])) {
-        self.run += bytes.len();
+        self.bytes_since_empty += bytes.len();
         self.due = None;
         let mut before = std::mem::take(&mut self.held);
-        if before.is_empty() || before.len() > LONGEST {
+        if before.is_empty() || before.len() > MAX_FRAME {
             self.deliver(&before, counters, &mut deliver);
             before.clear();
         } else {
-            match boundary::apart(&before, bytes) {
+            match boundary::classify_held(&before, bytes) {
                 Boundary::Whole | Boundary::Frame(_) => {
                     self.deliver(&before, counters, &mut deliver);
                     before.clear();
@@ -75,29 +76,34 @@ impl Cutter {
         self.held = before;
     }
 
-    /// There is nothing more to read at present: what was held is whole, unless its writer may be waiting in the middle of
-    /// it. To be called again when [`next_timeout`](Self::next_timeout) says so.
-    pub fn quiet(&mut self, now: Instant, counters: &mut StreamCounters, mut deliver: impl FnMut(&[u8])) {
+    /// Reports that there is nothing to read: delivers held bytes, unless their writer may be blocked within
+    /// the frame. To be called again at [`next_timeout`](Self::next_timeout).
+    pub fn input_idle(
+        &mut self,
+        now: Instant,
+        counters: &mut StreamCounters,
+        mut deliver: impl FnMut(&[u8]),
+    ) {
         if !self.held.is_empty() {
-            let torn = self.run >= WRITER_FULL
+            let torn = self.bytes_since_empty >= WRITER_FULL
                 && (!cfg!(target_os = "linux") || self.held.len() < STUB || self.held.len() >= SPLIT);
-            if torn && *self.due.get_or_insert(now + REST) > now {
+            if torn && *self.due.get_or_insert(now + REST_TIMEOUT) > now {
                 return;
             }
             let held = std::mem::take(&mut self.held);
             self.deliver(&held, counters, &mut deliver);
         }
         self.due = None;
-        self.run = 0;
+        self.bytes_since_empty = 0;
     }
 
-    /// When [`quiet`](Self::quiet) is to be called: `Some(None)` is at once, if there is nothing to read.
+    /// Returns when to call [`quiet`](Self::input_idle): `Some(None)` means at once, if there is nothing to read.
     #[must_use]
     pub const fn next_timeout(&self) -> Option<Option<Instant>> {
         if self.held.is_empty() { None } else { Some(self.due) }
     }
 
-    /// Delivers the frames of one read; gives back the last, if it may be the beginning of one.
+    /// Delivers the frames of one read. Returns the last one if it may be incomplete.
     fn cut<'a>(
         &mut self,
         bytes: &'a [u8],
@@ -107,10 +113,14 @@ impl Cutter {
         let mut rest = bytes;
         let mut joined = false;
         while !rest.is_empty() {
-            let (end, whole) = match boundary::first(rest, self.last.as_ref(), self.run >= READER_FULL) {
+            let (end, whole) = match boundary::find_boundary(
+                rest,
+                self.last.as_ref(),
+                self.bytes_since_empty >= READER_FULL,
+            ) {
                 Boundary::Frame(end) => (end.clamp(1, rest.len()), true),
                 Boundary::Whole => (rest.len(), true),
-                Boundary::Open => (rest.len(), self.run < READER_FULL && rest.len() < SPLIT),
+                Boundary::Open => (rest.len(), self.bytes_since_empty < READER_FULL && rest.len() < SPLIT),
                 Boundary::Stub(end) => {
                     counters.ppp_stub += 1;
                     rest = rest.get(end.max(1)..).unwrap_or_default();
@@ -135,11 +145,11 @@ impl Cutter {
         if frame.is_empty() {
             return;
         }
-        if frame.len() > LONGEST {
+        if frame.len() > MAX_FRAME {
             counters.ppp_long += 1;
             return;
         }
-        self.last = Last::of(frame).or(self.last);
+        self.last = LastEncrypted::of(frame).or(self.last);
         counters.from_ppp += 1;
         deliver(frame);
     }
@@ -154,15 +164,15 @@ mod tests {
         *,
     };
 
-    fn read(cutter: &mut Cutter, bytes: &[u8]) -> Vec<Vec<u8>> {
+    fn read(cutter: &mut FrameSplitter, bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut got = Vec::new();
         cutter.read(bytes, &mut StreamCounters::default(), |frame| got.push(frame.to_vec()));
         got
     }
 
-    fn quiet(cutter: &mut Cutter, now: Instant) -> Vec<Vec<u8>> {
+    fn quiet(cutter: &mut FrameSplitter, now: Instant) -> Vec<Vec<u8>> {
         let mut got = Vec::new();
-        cutter.quiet(now, &mut StreamCounters::default(), |frame| got.push(frame.to_vec()));
+        cutter.input_idle(now, &mut StreamCounters::default(), |frame| got.push(frame.to_vec()));
         got
     }
 
@@ -171,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_comes_alone_goes_on_at_once() {
-        let mut cutter = Cutter::default();
+    fn single_frame_is_delivered_at_once() {
+        let mut cutter = FrameSplitter::default();
         for frame in [encrypted(&FULL, 1, 1400), ipv4(40), vec![0x2d, 1, 2], encrypted(&[0xfd], 2, 3)] {
             assert_eq!(read(&mut cutter, &frame), [frame]);
             assert_eq!(cutter.next_timeout(), None);
@@ -181,36 +191,36 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_a_full_pty_has_cut_in_two_is_whole_again() {
+    fn frame_split_by_full_pty_is_reassembled() {
         for size in [4095, 1376, 1000, 700] {
-            let (mut cutter, mut got) = (Cutter::default(), Vec::new());
+            let (mut cutter, mut got) = (FrameSplitter::default(), Vec::new());
             for length in [1373, 97] {
                 let frames = frames(100, length);
                 for piece in frames.concat().chunks(size) {
                     // The pty is full from the beginning.
-                    cutter.run += READER_FULL;
+                    cutter.bytes_since_empty += READER_FULL;
                     got.extend(read(&mut cutter, piece));
                 }
                 let now = Instant::now();
                 got.extend(quiet(&mut cutter, now));
-                got.extend(quiet(&mut cutter, now + REST));
+                got.extend(quiet(&mut cutter, now + REST_TIMEOUT));
                 assert_eq!(std::mem::take(&mut got), frames, "{size}");
             }
         }
     }
 
     #[test]
-    fn only_the_end_of_a_full_pty_waits_for_its_writer() {
+    fn only_last_frame_of_full_pty_waits() {
         let now = Instant::now();
         for (count, length, waits) in [(8, 1373, false), (100, 97, true), (50, 97, false), (6, 1600, true)] {
-            let (mut cutter, frames) = (Cutter::default(), frames(count, length));
+            let (mut cutter, frames) = (FrameSplitter::default(), frames(count, length));
             let mut got = read(&mut cutter, &frames.concat());
             assert_eq!(got.len(), frames.len() - 1, "the last may have been cut");
             assert_eq!(cutter.next_timeout(), Some(None));
             got.extend(quiet(&mut cutter, now));
             if waits {
-                assert_eq!(cutter.next_timeout(), Some(Some(now + REST)), "{count} of {length}");
-                got.extend(quiet(&mut cutter, now + REST));
+                assert_eq!(cutter.next_timeout(), Some(Some(now + REST_TIMEOUT)), "{count} of {length}");
+                got.extend(quiet(&mut cutter, now + REST_TIMEOUT));
             }
             assert_eq!(got, frames);
             assert_eq!(cutter.next_timeout(), None);
@@ -218,42 +228,42 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_that_comes_too_late_costs_its_own_frame_only() {
-        let (mut cutter, frames) = (Cutter::default(), frames(104, 97));
+    fn late_rest_loses_only_its_own_frame() {
+        let (mut cutter, frames) = (FrameSplitter::default(), frames(104, 97));
         let mut got = read(&mut cutter, &[frames[..100].concat(), frames[100][..40].to_vec()].concat());
         let now = Instant::now();
         got.extend(quiet(&mut cutter, now));
-        got.extend(quiet(&mut cutter, now + REST));
+        got.extend(quiet(&mut cutter, now + REST_TIMEOUT));
         got.extend(read(&mut cutter, &[&frames[100][40..], &frames[101..].concat()].concat()));
-        got.extend(quiet(&mut cutter, now + REST));
+        got.extend(quiet(&mut cutter, now + REST_TIMEOUT));
         assert_eq!(got[..100], frames[..100]);
         assert_eq!(got[102..], frames[101..]);
     }
 
     #[test]
-    fn what_is_longer_than_any_frame_is_dropped_and_counted() {
-        let (mut cutter, mut counters) = (Cutter::default(), StreamCounters::default());
+    fn oversized_input_is_dropped_and_counted() {
+        let (mut cutter, mut counters) = (FrameSplitter::default(), StreamCounters::default());
         for _ in 0..3 {
             cutter.read(&[2; 4096], &mut counters, |frame| panic!("delivered {} bytes", frame.len()));
         }
-        cutter.quiet(Instant::now() + REST, &mut counters, |_| panic!("delivered"));
-        cutter.quiet(Instant::now() + 2 * REST, &mut counters, |_| panic!("delivered"));
+        cutter.input_idle(Instant::now() + REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
+        cutter.input_idle(Instant::now() + 2 * REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
         assert_eq!((counters.ppp_long, counters.from_ppp), (1, 0));
         assert!(cutter.held.is_empty());
     }
 
     proptest! {
         #[test]
-        fn bytes_that_are_no_frames_come_out_again(
+        fn arbitrary_bytes_pass_unchanged(
             pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..300), 1..20),
         ) {
-            let (mut cutter, mut counters, mut got) = (Cutter::default(), StreamCounters::default(), Vec::new());
+            let (mut cutter, mut counters, mut got) = (FrameSplitter::default(), StreamCounters::default(), Vec::new());
             let now = Instant::now();
             for piece in &pieces {
                 cutter.read(piece, &mut counters, |frame| got.extend_from_slice(frame));
             }
-            cutter.quiet(now, &mut counters, |frame| got.extend_from_slice(frame));
-            cutter.quiet(now + REST, &mut counters, |frame| got.extend_from_slice(frame));
+            cutter.input_idle(now, &mut counters, |frame| got.extend_from_slice(frame));
+            cutter.input_idle(now + REST_TIMEOUT, &mut counters, |frame| got.extend_from_slice(frame));
             if counters.ppp_stub + counters.ppp_long == 0 {
                 prop_assert_eq!(got, pieces.concat());
             }

@@ -1,0 +1,55 @@
+//! The plans of a tunnel with an external PPP: the steps that the daemon performs itself are replaced.
+
+use std::{net::IpAddr, path::Path};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::{
+    Platform, Step, Symbol, Value,
+    ppp_daemon::{Daemon, PppStep, device, link_name},
+};
+use crate::profile::Profile;
+
+/// Replaces the step that opens the tun device.
+pub(super) fn transport(profile: &Profile, platform: Platform, steps: &mut Vec<Step>) {
+    let Some(daemon) = Daemon::of(profile) else { return };
+    let link = link_name(profile.name.as_str());
+    let start = PppStep::Start { daemon, unit: profile.unit, run: platform.run_dir().into(), link };
+    for step in &mut *steps {
+        match step {
+            Step::OpenTun { .. } => *step = Step::Ppp(start.clone()),
+            // A daemon adds a route to the peer's address in the tunnel. If that is the server's own address,
+            // an earlier host route to the server keeps the tunnel out of itself.
+            Step::HostRoute { within, .. } => *within = vec![IpNet::V4(Ipv4Net::default())],
+            _ => {}
+        }
+    }
+    if !steps.iter().any(|step| matches!(step, Step::HostRoute { .. })) {
+        let server = match profile.servers.as_slice() {
+            [only] => only.literal(),
+            _ => None,
+        };
+        steps.push(Step::HostRoute {
+            server: server
+                .map_or(Value::Open(Symbol::Server), |address| Value::Known(IpAddr::V4(*address.ip()))),
+            way: Value::Open(Symbol::Gateway),
+            within: vec![IpNet::V4(Ipv4Net::default())],
+        });
+    }
+}
+
+/// Replaces the steps that the daemon does itself by a description of them.
+pub(super) fn network(profile: &Profile, run: &Path, steps: &mut Vec<Step>) {
+    let Some(daemon) = Daemon::of(profile) else { return };
+    steps.retain(|step| {
+        !matches!(step, Step::Address { .. } | Step::Address6 { .. } | Step::Up { .. } | Step::PidFile { .. })
+    });
+    let does = PppStep::Does {
+        daemon,
+        tun: device(profile),
+        local: Value::Open(Symbol::Local),
+        peer: Value::Open(Symbol::Peer),
+        run: run.to_owned(),
+    };
+    steps.insert(0, Step::Ppp(does));
+}
