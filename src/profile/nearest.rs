@@ -1,6 +1,7 @@
-//! "Did you mean …": the nearest of a few words.
+//! Finds the nearest of a few words, for "did you mean …".
 
-/// The candidate that a typing error most probably meant, if any is near enough; of equals the first.
+/// Returns the candidate that a misspelt word most probably means, if any is near enough; among equals the
+/// first.
 pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let limit = (word.chars().count() / 3).max(1);
     candidates
@@ -11,29 +12,11 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
         .map(|(_, candidate)| candidate)
 }
 
-/// Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours, whatever the case.
-///
-/// Words longer than any that we know are cut: the answer stays "far away".
+/// Returns the optimal string alignment distance, ignoring case. Longer texts are cut at 64 characters, which bounds
+/// the work and leaves them far from every known word.
 pub(super) fn distance(a: &str, b: &str) -> usize {
-    let letters = |text: &str| text.chars().flat_map(char::to_lowercase).take(64).collect::<Vec<_>>();
-    let (a, b) = (letters(a), letters(b));
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let at = |row: &[usize], k: usize| row.get(k).copied().unwrap_or(usize::MAX / 2);
-            let mut best =
-                (at(&above, j) + usize::from(x != y)).min(at(&above, j + 1) + 1).min(at(&row, j) + 1);
-            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
-            if swapped {
-                best = best.min(at(&before, j - 1) + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut above, row);
-    }
-    above.last().copied().unwrap_or(0)
+    let lower = |text: &str| text.chars().flat_map(char::to_lowercase).take(64).collect::<String>();
+    strsim::osa_distance(&lower(a), &lower(b))
 }
 
 #[cfg(test)]
@@ -41,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn typing_errors_are_near_and_other_words_are_not() {
+    fn finds_misspelt_words_and_no_others() {
         let keys = ["server", "routes", "retry", "password", "timeouts", "mtu"];
         assert_eq!(nearest("sever", keys), Some("server"));
         assert_eq!(nearest("rotues", keys), Some("routes"));

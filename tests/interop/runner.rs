@@ -1,7 +1,7 @@
-//! Runs cases one after the other, in the manner of libtest: same arguments, same closing line.
+//! Runs the cases one after the other under libtest-mimic: arguments and output are those of libtest.
 
 use std::{
-    cell::RefCell,
+    cell::{OnceCell, RefCell},
     env, fmt, fs,
     os::unix::process::CommandExt,
     panic::{self, AssertUnwindSafe},
@@ -10,143 +10,102 @@ use std::{
     time::Instant,
 };
 
+use libtest_mimic::{Arguments, Failed, Trial};
+
 use crate::lab::Lab;
 
-/// One case: `module::name`, and what it does. It fails by panicking.
+/// One case: `module::name`, and the function that fails by panicking.
 pub type Case = (&'static str, fn(&Lab));
 
 thread_local! {
+    static LAB: OnceCell<Lab> = const { OnceCell::new() };
     static TRANSCRIPT: RefCell<String> = const { RefCell::new(String::new()) };
     static REPORT: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Adds to what is shown when the present case fails.
+/// Adds a line to the text that is printed when the present case fails.
 pub fn note(text: impl fmt::Display) {
     TRANSCRIPT.with_borrow_mut(|transcript| transcript.push_str(&format!("{text}\n")));
 }
 
-/// Adds a figure to the closing report; figures never decide.
+/// Adds a figure to the closing report. Figures never decide whether a case passes.
 pub fn report(line: impl fmt::Display) {
     REPORT.with_borrow_mut(|report| report.push(line.to_string()));
 }
 
-/// Where a failed case leaves its captures and logs.
+/// The directory in which a failed case leaves its captures and logs.
 pub fn artifacts() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop")
 }
 
-/// Picks, runs and counts.
+/// Runs the cases that the arguments select.
 pub fn main(cases: &[Case]) -> ExitCode {
-    let choice = Choice::from_args();
-    let chosen: Vec<Case> = cases.iter().filter(|(name, _)| choice.takes(name)).copied().collect();
-    if choice.list {
-        chosen.iter().for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
+    let mut arguments = Arguments::from_args();
+    // The cases share one lab, and the thread that owns it.
+    arguments.test_threads = Some(1);
+    let takes = |name: &str| arguments.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
+    let mut ignored = false;
+    if !arguments.list && cases.iter().any(|(name, _)| takes(name)) {
+        if env::var_os("LAB").is_none() {
+            let lack = enter_lab();
+            let required = env::var("CI").is_ok_and(|ci| ci == "true");
+            println!("{}: {lack}", if required { "cannot run" } else { "skipping all tests" });
+            if required {
+                return ExitCode::FAILURE;
+            }
+            ignored = true;
+        } else {
+            let _stale = fs::remove_dir_all(artifacts());
+            LAB.with(|lab| assert!(lab.set(Lab::open()).is_ok()));
+            // The message of a panic is printed once, with the transcript of its case.
+            panic::set_hook(Box::new(|panic| note(format_args!("{panic}"))));
+        }
     }
-    if chosen.is_empty() {
-        return summary(0, &[], cases.len());
-    }
-    if env::var_os("LAB").is_none() {
-        return enter_lab(chosen.len());
-    }
-    let _stale = fs::remove_dir_all(artifacts());
-    let lab = Lab::open();
-    // Said once, under the case that it belongs to.
-    panic::set_hook(Box::new(|panic| note(format_args!("{panic}"))));
-    println!("\nrunning {} tests", chosen.len());
-    let failed: Vec<&str> = chosen.iter().filter(|case| !run(&lab, case)).map(|(name, _)| *name).collect();
+    let trial = |(name, case): &Case| {
+        let (name, case) = (*name, *case);
+        Trial::test(name, move || run(name, case)).with_ignored_flag(ignored)
+    };
+    let conclusion = libtest_mimic::run(&arguments, cases.iter().map(trial).collect());
     REPORT.with_borrow(|report| {
         if !report.is_empty() {
             println!("\nfor information:");
             report.iter().for_each(|line| println!("    {line}"));
+            println!();
         }
     });
-    summary(chosen.len(), &failed, cases.len() - chosen.len())
+    conclusion.exit_code()
 }
 
-fn run(lab: &Lab, (name, case): &Case) -> bool {
-    TRANSCRIPT.take();
-    lab.begin(name);
-    let started = Instant::now();
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| case(lab)));
-    let took = started.elapsed().as_secs_f32();
-    println!("test {name} ... {} ({took:.1} s)", if outcome.is_ok() { "ok" } else { "FAILED" });
-    if outcome.is_err() {
-        println!("---- {name}\n{}", TRANSCRIPT.take());
-        lab.keep_evidence(&artifacts().join(name.replace("::", "-")));
+fn run(name: &str, case: fn(&Lab)) -> Result<(), Failed> {
+    LAB.with(|lab| {
+        let lab = lab.get().unwrap();
+        TRANSCRIPT.take();
+        lab.begin(name);
+        let started = Instant::now();
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| case(lab)));
+        if outcome.is_ok() {
+            return Ok(());
+        }
+        let evidence = artifacts().join(name.replace("::", "-"));
+        lab.keep_evidence(&evidence);
         lab.clean_up_after_failure();
-    }
-    outcome.is_ok()
+        let took = started.elapsed().as_secs_f32();
+        Err(format!("{}after {took:.1} s; evidence in {}", TRANSCRIPT.take(), evidence.display()).into())
+    })
 }
 
-fn summary(ran: usize, failed: &[&str], filtered: usize) -> ExitCode {
-    if !failed.is_empty() {
-        println!("\nfailures (evidence in {}):", artifacts().display());
-        failed.iter().for_each(|name| println!("    {name}"));
-    }
-    let word = if failed.is_empty() { "ok" } else { "FAILED" };
-    let passed = ran - failed.len();
-    println!(
-        "\ntest result: {word}. {passed} passed; {} failed; 0 ignored; 0 measured; {filtered} filtered out\n",
-        failed.len()
-    );
-    ExitCode::from(u8::from(!failed.is_empty()))
-}
-
-/// Becomes `lab run` of this program, or says what is missing.
-fn enter_lab(cases: usize) -> ExitCode {
+/// Executes `lab run` with this program, which does not return, or returns why that is impossible.
+fn enter_lab() -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/lab");
     let missing = Command::new(&script).arg("missing").output().unwrap();
     let missing = String::from_utf8_lossy(&missing.stdout).trim().to_owned();
-    let lack = if !nix::unistd::geteuid().is_root() {
-        "root is needed".to_owned()
-    } else if !missing.is_empty() {
-        format!("missing: {missing} (contrib/test installs them)")
-    } else {
-        let error = Command::new(script)
-            .arg("run")
-            .arg(env::current_exe().unwrap())
-            .args(env::args_os().skip(1))
-            .exec();
-        format!("the lab does not start: {error}")
-    };
-    let must = env::var("CI").is_ok_and(|ci| ci == "true");
-    println!("\n{} {cases} interoperability tests: {lack}", if must { "cannot run" } else { "skipping" });
-    println!(
-        "\ntest result: {}. 0 passed; 0 failed; {cases} ignored; 0 measured; 0 filtered out\n",
-        if must { "FAILED" } else { "ok" }
-    );
-    ExitCode::from(u8::from(must))
-}
-
-/// The part of libtest's command line that means something here; the rest is accepted and ignored.
-struct Choice {
-    filters: Vec<String>,
-    skip: Vec<String>,
-    exact: bool,
-    list: bool,
-}
-
-impl Choice {
-    fn from_args() -> Self {
-        let mut choice = Self { filters: Vec::new(), skip: Vec::new(), exact: false, list: false };
-        let mut args = env::args().skip(1);
-        while let Some(arg) = args.next() {
-            match arg.as_str() {
-                "--list" => choice.list = true,
-                "--exact" => choice.exact = true,
-                "--skip" => choice.skip.extend(args.next()),
-                "--format" | "--test-threads" | "--color" | "-Z" => drop(args.next()),
-                flag if flag.starts_with('-') => {}
-                filter => choice.filters.push(filter.to_owned()),
-            }
-        }
-        choice
+    if !nix::unistd::geteuid().is_root() {
+        return "root is needed".to_owned();
     }
-
-    fn takes(&self, name: &str) -> bool {
-        let matches =
-            |filter: &String| if self.exact { name == filter } else { name.contains(filter.as_str()) };
-        (self.filters.is_empty() || self.filters.iter().any(matches)) && !self.skip.iter().any(matches)
+    if !missing.is_empty() {
+        return format!("missing: {missing} (contrib/test installs them)");
     }
+    let mut lab = Command::new(script);
+    lab.arg("run").arg(env::current_exe().unwrap()).args(env::args_os().skip(1));
+    format!("the lab does not start: {}", lab.exec())
 }
