@@ -295,7 +295,7 @@ impl Changes {
     /// and its configuration stay.
     #[must_use = "these are the steps that could not be undone"]
     pub fn withdraw_routes(&mut self) -> Vec<ApplyError> {
-        let (_lock, errors) = self.undo_all(Step::leads_into_tunnel);
+        let (_lock, errors) = self.undo_all(|step| step.traits().leads_into_tunnel);
         errors
     }
 
@@ -349,7 +349,7 @@ impl Changes {
 
     fn undo_device_steps(&mut self) -> Result<(), ApplyError> {
         let mut lost = self.ledger.record().entries.clone();
-        lost.retain(|entry| entry.step.is_of_device());
+        lost.retain(|entry| entry.step.traits().of_device);
         for entry in lost.iter().rev() {
             undo::undo_entry(&mut self.host, &mut self.ledger, &self.directories, entry, None)?;
         }

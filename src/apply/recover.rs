@@ -96,7 +96,8 @@ fn recover_one(
     }
     // Skip steps that went away with the kernel or namespace: undoing them would change the current state.
     for entry in ledger.record().entries.clone() {
-        if (rebooted && entry.step.is_volatile()) || (elsewhere && entry.step.is_in_namespace()) {
+        let traits = entry.step.traits();
+        if (rebooted && traits.volatile) || (elsewhere && traits.in_namespace) {
             ledger.undone(entry.number)?;
         }
     }

@@ -79,17 +79,9 @@ impl DnsStep {
         self.resolver.fill(facts.resolver.as_ref());
     }
 
-    /// resolv.conf(5) and the files of resolvconf(8) in /etc survive a reboot.
-    pub(super) const fn is_volatile(&self) -> bool {
-        self.is_of_device()
-    }
-
-    pub(super) const fn is_in_namespace(&self) -> bool {
-        self.is_of_device()
-    }
-
-    pub(super) const fn is_of_device(&self) -> bool {
-        !matches!(self.resolver, Value::Known(Resolver::Resolvconf | Resolver::File))
+    /// Returns whether the resolvers are stored in files, not in a service that knows the device.
+    pub(super) const fn is_in_files(&self) -> bool {
+        matches!(self.resolver, Value::Known(Resolver::Resolvconf | Resolver::File))
     }
 
     /// Returns the argument vectors that set the resolvers, in order; none for a file.

@@ -305,19 +305,6 @@ impl FirewallStep {
         })
     }
 
-    pub(super) const fn is_volatile(&self) -> bool {
-        true
-    }
-
-    pub(super) const fn is_in_namespace(&self) -> bool {
-        true
-    }
-
-    /// The rules stay in force while a lost device is replaced.
-    pub(super) const fn is_of_device(&self) -> bool {
-        false
-    }
-
     pub(super) fn line(&self, _platform: Platform) -> String {
         match self {
             Self::Nft { table, file, nat, mss, macros } => {

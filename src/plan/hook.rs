@@ -168,19 +168,6 @@ impl HookStep {
         }
     }
 
-    /// The effects of a hook may survive a reboot; only the down hook can undo them.
-    pub(super) const fn is_volatile(&self) -> bool {
-        false
-    }
-
-    pub(super) const fn is_in_namespace(&self) -> bool {
-        true
-    }
-
-    pub(super) const fn is_of_device(&self) -> bool {
-        true
-    }
-
     pub(super) fn line(&self, _platform: Platform) -> String {
         match self.up.as_slice() {
             [] => "remember the down hook".to_owned(),

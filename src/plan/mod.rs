@@ -42,7 +42,7 @@ pub use self::{
     policy_routing::{FIRST_TABLE, PolicyKey, PolicyRule, PolicyStep, SLOTS},
     ppp_daemon::{Daemon, PppKey, PppStep, link_name},
     resolver::{RESOLV_CONF, Resolver},
-    step::{Key, Step},
+    step::{Key, Step, StepTraits},
     symbol::{Symbol, Value},
 };
 
@@ -184,7 +184,7 @@ impl Plan {
 
     /// Returns the undo lines that apply while the tunnel is lost, with `retry.keep-routes = false`.
     pub fn withdraw_lines(&self) -> impl Iterator<Item = String> + '_ {
-        let steps = self.steps.iter().rev().filter(|step| step.leads_into_tunnel());
+        let steps = self.steps.iter().rev().filter(|step| step.traits().leads_into_tunnel);
         steps.filter_map(|step| step.undo_line(self.platform))
     }
 }

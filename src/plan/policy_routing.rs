@@ -166,19 +166,6 @@ impl PolicyStep {
         }
     }
 
-    pub(super) const fn is_volatile(&self) -> bool {
-        true
-    }
-
-    pub(super) const fn is_in_namespace(&self) -> bool {
-        true
-    }
-
-    /// These steps do not refer to the device, and must stay in force without it.
-    pub(super) const fn is_of_device(&self) -> bool {
-        false
-    }
-
     pub(super) fn line(&self, platform: Platform) -> String {
         self.words(platform, "add")
     }

@@ -130,21 +130,6 @@ impl PppStep {
         }
     }
 
-    /// A reboot ends the process and empties the directory of its pid files.
-    pub(super) const fn is_volatile(&self) -> bool {
-        true
-    }
-
-    /// The daemon's pid files are outside the namespace.
-    pub(super) const fn is_in_namespace(&self) -> bool {
-        matches!(self, Self::Does { .. })
-    }
-
-    /// The daemon creates and removes its device.
-    pub(super) const fn is_of_device(&self) -> bool {
-        matches!(self, Self::Does { .. })
-    }
-
     pub(super) fn line(&self, platform: Platform) -> String {
         match self {
             Self::Start { daemon, unit, .. } => {

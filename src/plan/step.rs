@@ -155,6 +155,20 @@ pub enum Key {
     Hook(HookKey),
 }
 
+/// Properties of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepTraits {
+    /// A reboot undoes it.
+    pub volatile: bool,
+    /// It changes a network namespace and disappears with it.
+    pub in_namespace: bool,
+    /// It changes the tun device or names it.
+    pub of_device: bool,
+    /// It directs packets or DNS queries into the tunnel, and must be undone for the host to work while the
+    /// tunnel is lost. (The rules for a table have no effect once it is empty.)
+    pub leads_into_tunnel: bool,
+}
+
 impl Step {
     /// Returns the key of the object that the step changes.
     #[must_use]
@@ -204,79 +218,35 @@ impl Step {
         open.into_iter().flatten().collect()
     }
 
-    /// Returns whether a reboot undoes the step.
+    /// Returns the properties that decide when the step is undone, and when it is gone by itself.
     #[must_use]
-    pub const fn is_volatile(&self) -> bool {
+    pub const fn traits(&self) -> StepTraits {
+        let of_host =
+            StepTraits { volatile: true, in_namespace: true, of_device: false, leads_into_tunnel: false };
+        let of_device = StepTraits { of_device: true, ..of_host };
         match self {
-            // The kernel's tables and the run directory are empty after boot.
-            Self::OpenTun { .. }
-            | Self::HostRoute { .. }
-            | Self::Mtu { .. }
-            | Self::Domain { .. }
-            | Self::Address { .. }
-            | Self::Address6 { .. }
-            | Self::Up { .. }
-            | Self::PidFile { .. }
-            | Self::Route { .. }
-            | Self::AllowGre
-            | Self::RemoveDefault { .. } => true,
-            Self::Ppp(step) => step.is_volatile(),
-            Self::Policy(step) => step.is_volatile(),
-            Self::Firewall(step) => step.is_volatile(),
-            Self::Dns(step) => step.is_volatile(),
-            Self::Hook(step) => step.is_volatile(),
-        }
-    }
-
-    /// Returns whether the step changes a network namespace and disappears with it.
-    #[must_use]
-    pub const fn is_in_namespace(&self) -> bool {
-        match self {
-            Self::PidFile { .. } => false,
-            Self::Ppp(step) => step.is_in_namespace(),
-            Self::Policy(step) => step.is_in_namespace(),
-            Self::Firewall(step) => step.is_in_namespace(),
-            Self::Dns(step) => step.is_in_namespace(),
-            Self::Hook(step) => step.is_in_namespace(),
-            Self::OpenTun { .. }
-            | Self::HostRoute { .. }
-            | Self::Mtu { .. }
-            | Self::Domain { .. }
-            | Self::Address { .. }
-            | Self::Address6 { .. }
-            | Self::Up { .. }
-            | Self::Route { .. }
-            | Self::AllowGre
-            | Self::RemoveDefault { .. } => true,
-        }
-    }
-
-    /// Returns whether the step changes the tun device or names it.
-    #[must_use]
-    pub const fn is_of_device(&self) -> bool {
-        match self {
-            Self::HostRoute { .. } | Self::RemoveDefault { .. } | Self::AllowGre => false,
-            Self::Ppp(step) => step.is_of_device(),
-            Self::Policy(step) => step.is_of_device(),
-            Self::Firewall(step) => step.is_of_device(),
-            Self::Dns(step) => step.is_of_device(),
-            Self::Hook(step) => step.is_of_device(),
             Self::OpenTun { .. }
             | Self::Mtu { .. }
             | Self::Domain { .. }
             | Self::Address { .. }
             | Self::Address6 { .. }
             | Self::Up { .. }
-            | Self::PidFile { .. }
-            | Self::Route { .. } => true,
+            | Self::Ppp(PppStep::Does { .. }) => of_device,
+            // The run directory is shared by all namespaces, and empty after boot.
+            Self::PidFile { .. } => StepTraits { in_namespace: false, ..of_device },
+            Self::Ppp(PppStep::Start { .. }) => StepTraits { in_namespace: false, ..of_host },
+            Self::Route { .. } => StepTraits { leads_into_tunnel: true, ..of_device },
+            Self::RemoveDefault { .. } => StepTraits { leads_into_tunnel: true, ..of_host },
+            // Rules and filters must stay in force while a lost device is replaced.
+            Self::HostRoute { .. } | Self::AllowGre | Self::Policy(_) | Self::Firewall(_) => of_host,
+            // resolv.conf(5) and the files of resolvconf(8) in /etc survive a reboot.
+            Self::Dns(step) if step.is_in_files() => {
+                StepTraits { volatile: false, in_namespace: false, of_device: false, leads_into_tunnel: true }
+            }
+            Self::Dns(_) => StepTraits { leads_into_tunnel: true, ..of_device },
+            // The effects of a hook may survive a reboot; only the down hook can undo them.
+            Self::Hook(_) => StepTraits { volatile: false, ..of_device },
         }
-    }
-
-    /// Returns whether the step directs packets or DNS queries into the tunnel, and must be undone for the
-    /// host to work while the tunnel is lost. (The rules for a table have no effect once it is empty.)
-    #[must_use]
-    pub const fn leads_into_tunnel(&self) -> bool {
-        matches!(self, Self::Route { .. } | Self::RemoveDefault { .. } | Self::Dns(_))
     }
 }
 
