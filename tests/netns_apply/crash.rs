@@ -37,8 +37,8 @@ fn ledger_of_running_supervisor_is_not_recovered() {
     });
 }
 
-/// Kills the supervisor before each request of `up` to the host, when the ledger already contains the step in
-/// progress; with the engine (a second descriptor of the device) dead or alive.
+/// Kills the supervisor before and after each request of `up` to the host, with the step already in the ledger;
+/// with the engine (a second descriptor of the device) dead or alive.
 #[test]
 fn recover_restores_host_after_kill_anywhere_in_up() {
     for (name, profile) in everything() {

@@ -1,5 +1,4 @@
-//! A `Host` that simulates the death of its process before a chosen request to the kernel, a program or a
-//! file.
+//! A `Host` that simulates a kill of its process before a chosen kernel request, program run or file change.
 
 use std::{cell::Cell, net::IpAddr, rc::Rc};
 

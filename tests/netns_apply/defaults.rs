@@ -1,5 +1,4 @@
-//! The default route: replaced, covered by two halves, restored, and left alone if another program changed
-//! it.
+//! The default route: replaced, covered by two halves, restored, kept if another program changed it.
 
 use pptpctl::{apply::Cause, profile::DefaultRoute};
 

@@ -184,7 +184,7 @@ fn nat_masquerades_forwarded_traffic() {
         let answered = pinging.wait_with_output().unwrap();
         assert!(answered.status.success(), "{}", String::from_utf8_lossy(&answered.stdout));
 
-        // Packets that this host itself sends keep the tunnel's local address.
+        // This host's own packets already have the tunnel's local address, unless bound to another one.
         let own = Command::new("ping").args(["-c", "1", "-W", "1", "10.42.0.6"]).output().unwrap();
         assert!(!own.status.success());
         let packet = from_tunnel(&tun, |packet| packet.get(16..20) == Some(&[10, 42, 0, 6][..]));

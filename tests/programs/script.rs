@@ -75,7 +75,7 @@ pub fn collect(script: &str, place: &dyn Fn(usize) -> String, found: &mut Places
 /// Adds the programs of a command. `place` returns the location of a line of the command.
 pub fn collect_command(words: &[Word], place: &dyn Fn(usize) -> String, found: &mut Places) {
     if let Some(Word::Literal(path)) = words.first() {
-        add(path, place, found); // Also a program that has the name of a builtin command.
+        add(path, place, found); // Also if it has the name of a builtin command.
     }
     collect_program(words, &BTreeSet::new(), place, found);
 }
@@ -134,7 +134,7 @@ fn collect_program(
             while let Some((word, after)) = rest.split_first() {
                 let word = word.text();
                 if name == "command" && word == "-v" {
-                    return; // It only asks whether there is such a program.
+                    return; // Only tests whether the program exists.
                 } else if with_value.contains(&word) {
                     rest = after.get(1..).unwrap_or_default();
                 } else if word.starts_with('-') || (name == "env" && word.contains('=')) {

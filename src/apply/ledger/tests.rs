@@ -237,7 +237,7 @@ fn route() -> impl Strategy<Value = Route> {
     )
         .prop_map(|(key, rest)| {
             let (dest, (table, metric), (tos, scope, protocol), kind, hops) = key;
-            let (source, metrics, preference, realm, label, beyond) = rest;
+            let (source, metrics, preference, realm, label, unrestorable) = rest;
             Route {
                 dest,
                 table,
@@ -252,7 +252,7 @@ fn route() -> impl Strategy<Value = Route> {
                 preference,
                 realm,
                 label,
-                unrestorable: beyond,
+                unrestorable,
             }
         })
 }

@@ -73,7 +73,7 @@ pub fn main() -> io::Result<()> {
         let (child, worker) = processes::start(processes::CONTROL, "pptp: control connection")?;
         worker.send(&serde_json::to_vec(&ToWorker::Start(Box::new(spec)))?, &[tcp.as_fd()])?;
         drop(tcp);
-        let keeper = Monitor {
+        let monitor = Monitor {
             listener: listener.into(),
             signals,
             child,
@@ -86,7 +86,7 @@ pub fn main() -> io::Result<()> {
             first_by: Instant::now() + HELLO_LIMIT,
             call_was_up: false,
         };
-        keeper.run(&mut log, &starter, &place, inode)
+        monitor.run(&mut log, &starter, &place, inode)
     });
     if let Err(error) = &ended {
         log.fatal("callmgr_main", error.to_string());

@@ -114,7 +114,7 @@ impl Worker {
                 Connect::Closed => (None, None),
             };
             let timers = [connect_until, self.control.next_timeout().map(|(at, _)| at)];
-            let [keeper, tcp] = wait::until(
+            let [monitor, tcp] = wait::until(
                 [
                     Some((self.channel.as_fd(), Interest::Readable)),
                     tcp.map(|interest| (self.tcp.as_fd(), interest)),
@@ -122,7 +122,7 @@ impl Worker {
                 timers.into_iter().flatten().min(),
             )?;
             let now = Instant::now();
-            if keeper && !self.receive_messages(now)? {
+            if monitor && !self.receive_messages(now)? {
                 self.control.stop(now);
                 self.write(now);
                 return Ok(());

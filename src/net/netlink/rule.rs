@@ -183,7 +183,7 @@ mod tests {
                 };
                 IpNet::new(address, length).unwrap().trunc()
             });
-            let beyond = false;
+            let unrestorable = false;
             Rule {
                 ipv6,
                 priority,
@@ -195,7 +195,7 @@ mod tests {
                 suppress_prefix,
                 table,
                 protocol,
-                unrestorable: beyond,
+                unrestorable,
             }
         })
     }

@@ -38,22 +38,22 @@ pub fn to_route(
         return None;
     }
     let dest = news.dest?;
-    let mut beyond = Vec::new();
+    let mut reasons = Vec::new();
     if flags & layout.flags.unrestorable != 0 {
-        beyond.push("flags that the kernel alone sets".to_owned());
+        reasons.push("flags that the kernel alone sets".to_owned());
     }
     if flags & DYNAMIC != 0 {
-        beyond.push("come from a redirect".to_owned());
+        reasons.push("come from a redirect".to_owned());
     }
     if news.expire != 0 {
-        beyond.push("a time at which it ends".to_owned());
+        reasons.push("a time at which it ends".to_owned());
     }
     // The decoder replaced bytes that are not UTF-8.
     let as_written =
         |label: &&String| label.len() <= MAX_LABEL && !label.contains(char::REPLACEMENT_CHARACTER);
     let label = news.label.as_ref().filter(as_written).cloned();
     if label.is_none() && news.label.is_some() {
-        beyond.push("a label that could not be written again".to_owned());
+        reasons.push("a label that could not be written again".to_owned());
     }
     let kind = match flags {
         flags if flags & layout.flags.local != 0 => Kind::Local,
@@ -87,7 +87,7 @@ pub fn to_route(
         preference: None,
         realm: None,
         label,
-        unrestorable: beyond,
+        unrestorable: reasons,
     })
 }
 

@@ -3,7 +3,7 @@ use std::process::{Command, Stdio};
 use super::*;
 
 /// Returns a monitor whose client 1 has sent nothing and client 2 waits for a call; and the clients' ends.
-fn keeper() -> (Monitor, [UnixStream; 2]) {
+fn new_monitor() -> (Monitor, [UnixStream; 2]) {
     let directory = tempfile::tempdir().unwrap();
     let (worker, _) = Channel::pair().unwrap();
     let ((a, a_end), (b, b_end)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
@@ -12,7 +12,7 @@ fn keeper() -> (Monitor, [UnixStream; 2]) {
         Client { number: 1, stream: a, state: ClientState::Hello { said: Vec::new(), until } },
         Client { number: 2, stream: b, state: ClientState::Waiting(Vec::new()) },
     ];
-    let keeper = Monitor {
+    let monitor = Monitor {
         listener: UnixListener::bind(directory.path().join("socket")).unwrap(),
         signals: Signals::none().unwrap(),
         child: Command::new("true").stdin(Stdio::null()).spawn().unwrap(),
@@ -25,13 +25,13 @@ fn keeper() -> (Monitor, [UnixStream; 2]) {
         stop_by: None,
         first_by: until,
     };
-    (keeper, [a_end, b_end])
+    (monitor, [a_end, b_end])
 }
 
 /// Handles a message as `hear_worker` does.
-fn hear(keeper: &mut Monitor, message: &FromWorker, starter: &Channel) -> Result<Option<String>, String> {
+fn hear(monitor: &mut Monitor, message: &FromWorker, starter: &Channel) -> Result<Option<String>, String> {
     FromWorker::parse(&serde_json::to_vec(message).unwrap())
-        .and_then(|message| keeper.handle_message(message, starter))
+        .and_then(|message| monitor.handle_message(message, starter))
 }
 
 #[test]
@@ -47,30 +47,30 @@ fn invalid_worker_messages_are_rejected() {
         FromWorker::Silent(1, over()),
         FromWorker::Ended("\u{1b}[2J".to_owned()),
     ] {
-        let (mut keeper, _clients) = keeper();
-        assert!(hear(&mut keeper, &broken, &starter).is_err(), "{broken:?}");
-        assert!(!keeper.call_was_up);
-        keeper.child.wait().unwrap();
+        let (mut monitor, _clients) = new_monitor();
+        assert!(hear(&mut monitor, &broken, &starter).is_err(), "{broken:?}");
+        assert!(!monitor.call_was_up);
+        monitor.child.wait().unwrap();
     }
 }
 
 #[test]
 fn valid_worker_messages_are_carried_out() {
     let (starter, its) = Channel::pair().unwrap();
-    let (mut keeper, [_first, mut second]) = self::keeper();
-    assert_eq!(hear(&mut keeper, &FromWorker::Up(2, 7, 9), &starter), Ok(None));
+    let (mut monitor, [_first, mut second]) = self::new_monitor();
+    assert_eq!(hear(&mut monitor, &FromWorker::Up(2, 7, 9), &starter), Ok(None));
     let mut ids = [0; 4];
     second.read_exact(&mut ids).unwrap();
     assert_eq!(ids[..], [7_u16.to_ne_bytes(), 9_u16.to_ne_bytes()].concat());
-    assert!(hear(&mut keeper, &FromWorker::Up(2, 7, 9), &starter).is_err(), "twice is once too often");
-    assert_eq!(hear(&mut keeper, &FromWorker::Ended("over".into()), &starter), Ok(Some("over".into())));
-    keeper.child.wait().unwrap();
+    assert!(hear(&mut monitor, &FromWorker::Up(2, 7, 9), &starter).is_err(), "twice is once too often");
+    assert_eq!(hear(&mut monitor, &FromWorker::Ended("over".into()), &starter), Ok(Some("over".into())));
+    monitor.child.wait().unwrap();
 
-    let (mut keeper, [_first, mut second]) = self::keeper();
-    assert_eq!(hear(&mut keeper, &FromWorker::Silent(2, "no answer".into()), &starter), Ok(None));
+    let (mut monitor, [_first, mut second]) = self::new_monitor();
+    assert_eq!(hear(&mut monitor, &FromWorker::Silent(2, "no answer".into()), &starter), Ok(None));
     assert_eq!(second.read(&mut ids).unwrap(), 0, "it reads the end");
     assert_eq!(its.receive(false).unwrap().unwrap().bytes, b"no answer");
     // The client has already disconnected, which is no error.
-    assert_eq!(hear(&mut keeper, &FromWorker::Down(2, "late".into()), &starter), Ok(None));
-    keeper.child.wait().unwrap();
+    assert_eq!(hear(&mut monitor, &FromWorker::Down(2, "late".into()), &starter), Ok(None));
+    monitor.child.wait().unwrap();
 }
