@@ -12,6 +12,7 @@ pub mod cli;
 pub mod demo;
 pub mod dropin;
 pub mod engine;
+pub mod failure;
 pub mod net;
 pub mod os;
 pub mod plan;

@@ -15,13 +15,13 @@ use std::{
 };
 
 use super::{
-    failure::{Failure, FailureKind, Phase},
     message::{FromEngine, Statistics, ToEngine, plain},
     session::{Session, SessionEvent},
     spec::Spec,
     verdict,
 };
 use crate::{
+    failure::{Failure, FailureKind, Phase},
     net::{
         channel::Channel,
         packets, transport,

@@ -12,10 +12,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::net::sanitize::{MAX_TEXT_LENGTH, plain};
 use crate::net::sanitize::{is_host, is_plain};
 
-use super::{
-    failure::{Failure, Phase},
-    spec::Spec,
-};
+use super::spec::Spec;
+use crate::failure::{Failure, Phase};
 
 /// Maximum number of routes that a server may offer.
 pub const MAX_ROUTES: usize = 64;
@@ -182,7 +180,7 @@ mod properties;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::failure::FailureKind;
+    use crate::failure::FailureKind;
 
     fn through(message: &FromEngine) -> Result<FromEngine, String> {
         FromEngine::parse(&serde_json::to_vec(message).unwrap())

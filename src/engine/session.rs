@@ -22,12 +22,12 @@ use std::{
 
 use self::{call::Call, liveness::LivenessCheck, peer_routes::PeerRoutes, ready_check::ReadyCheck};
 use super::{
-    failure::{Failure, FailureKind, Phase},
     message::{LinkUp, plain},
     mss::Clamper,
     spec::Spec,
 };
 use crate::{
+    failure::{Failure, FailureKind, Phase},
     ppp::link::{self, DownReason},
     pptp::control::{self, Control},
     secret::Secret,

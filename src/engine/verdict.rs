@@ -2,11 +2,9 @@
 
 use std::net::SocketAddrV4;
 
-use super::{
-    failure::{Failure, FailureKind, Phase},
-    message::plain,
-};
+use super::message::plain;
 use crate::{
+    failure::{Failure, FailureKind, Phase},
     ppp::link::DownReason,
     pptp::control::{CallEnd, ControlEnd},
 };

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 
 use crate::{
-    engine::failure::{Failure, FailureKind},
+    failure::{Failure, FailureKind},
     profile::{MppeMode, Profile},
 };
 
@@ -89,7 +89,7 @@ fn encryption(profile: &Profile) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::failure::Phase;
+    use crate::failure::Phase;
 
     #[test]
     fn every_kind_has_hints_unless_the_failure_has_its_own() {

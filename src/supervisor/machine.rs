@@ -28,8 +28,8 @@ use self::roaming::Network;
 pub use self::roaming::NetworkState;
 use super::backoff::{Backoff, Policy};
 use crate::{
-    engine::failure::{Failure, FailureKind, Phase},
     engine::message::LinkUp,
+    failure::{Failure, FailureKind, Phase},
     profile::{Host, Server},
 };
 

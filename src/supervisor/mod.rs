@@ -33,7 +33,7 @@ pub use self::{
     recovery::{Recovery, recover},
     run::{TunnelJob, run},
 };
-pub use crate::engine::failure::{Failure, FailureKind, Phase};
+pub use crate::failure::{Failure, FailureKind, Phase};
 pub use crate::{
     apply::{RecoveredItem, may_run},
     net::signals::Signals,

@@ -33,10 +33,8 @@ use super::{
 };
 use crate::{
     apply,
-    engine::{
-        failure::{Failure, FailureKind, Phase},
-        message::{LinkUp, ToEngine},
-    },
+    engine::message::{LinkUp, ToEngine},
+    failure::{Failure, FailureKind, Phase},
     net::{
         signals::{self, Signals},
         wait::{self, Interest},

@@ -11,10 +11,10 @@ use proptest::{
 
 use super::*;
 use crate::engine::{
-    failure::FailureKind,
     resolver,
     spec::{AuthProtocol, Clamp, Demand, Limits, Policy, Quirks, Strength},
 };
+use crate::failure::FailureKind;
 
 proptest! {
     #[test]

@@ -9,12 +9,12 @@ use super::{Session, SessionEvent};
 use crate::{
     engine::{
         bridge::{self, Bridge},
-        failure::{Failure, FailureKind, Phase},
         message::plain,
         ppp_side::PppSide,
         spec::Limits,
         verdict,
     },
+    failure::{Failure, FailureKind, Phase},
     ppp::link::Link,
     pptp::{
         cause,

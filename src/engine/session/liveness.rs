@@ -7,10 +7,8 @@
 use std::time::{Duration, Instant};
 
 use super::{Call, Session};
-use crate::engine::{
-    failure::{Failure, FailureKind, Phase},
-    message::plain,
-};
+use crate::engine::message::plain;
+use crate::failure::{Failure, FailureKind, Phase};
 
 /// Minimum time limit for the server's answer.
 const LIMIT: Duration = Duration::from_millis(800);

@@ -5,10 +5,10 @@ use std::time::Instant;
 use super::{Session, SessionEvent};
 use crate::{
     engine::{
-        failure::Phase,
         inform::{InformCounters, InformExchange},
         message::LinkUp,
     },
+    failure::Phase,
     ppp::link::Random,
 };
 

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use super::Session;
 use crate::{
     engine::{
-        failure::Phase,
         message::{LinkUp, plain},
         spec::Spec,
         verdict,
     },
+    failure::Phase,
     ppp::{
         auth::Credentials,
         link::{self, DownReason},

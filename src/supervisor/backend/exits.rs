@@ -1,7 +1,7 @@
 //! Maps the exit status and the last informative log line of a PPP daemon to a [`Failure`]. No I/O.
 
 use crate::{
-    engine::failure::{Failure, FailureKind, Phase},
+    failure::{Failure, FailureKind, Phase},
     plan::Daemon,
 };
 

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::failure::{Failure, Phase},
+    failure::{Failure, Phase},
     net::{
         signals::{self, Signals},
         wait::{self, Interest},
@@ -163,7 +163,7 @@ pub fn listen(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::failure::FailureKind;
+    use crate::failure::FailureKind;
 
     #[test]
     fn reports_arrive_in_order_until_the_final_one() {

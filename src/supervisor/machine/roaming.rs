@@ -16,7 +16,7 @@ use std::{
 
 use super::{Action, Machine, TunnelState};
 use crate::{
-    engine::failure::{Failure, FailureKind},
+    failure::{Failure, FailureKind},
     plan::NextHop,
 };
 

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use super::Supervisor;
 use crate::{
     engine::{
-        failure::{Failure, FailureKind, Phase},
         handle::{Engine, EngineOutput, Resolver},
         message::{FromEngine, ToEngine},
         resolver,
     },
+    failure::{Failure, FailureKind, Phase},
     supervisor::machine::Input,
 };
 

@@ -12,10 +12,10 @@ use super::{ActiveLink, Child, Supervisor, external_ppp::External, internal};
 use crate::{
     apply::{self, ApplyError, Cause, Directories},
     engine::{
-        failure::{Failure, FailureKind, Phase},
         handle::{Engine, Resolver},
         message::LinkUp,
     },
+    failure::{Failure, FailureKind, Phase},
     net::{transport, tun},
     plan::{self, Facts, Plan, Platform},
     profile::{Host, Profile, Server},

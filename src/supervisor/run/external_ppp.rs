@@ -22,10 +22,8 @@ use std::{
 use super::{Child, Supervisor};
 use crate::{
     apply::ppp_daemon,
-    engine::{
-        failure::{Failure, FailureKind, Phase},
-        message::{LinkUp, ToEngine, plain},
-    },
+    engine::message::{LinkUp, ToEngine, plain},
+    failure::{Failure, FailureKind, Phase},
     net::{pty::Pty, wait},
     os::{paths, process},
     plan::{Daemon, Platform},

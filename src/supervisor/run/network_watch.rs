@@ -9,7 +9,8 @@ use std::{
 use super::{Child, Supervisor, dial};
 use crate::{
     apply::{self, ApplyError, Cause},
-    engine::{failure::Failure, message::ToEngine},
+    engine::message::ToEngine,
+    failure::Failure,
     net::{kernel::Watch, sleep::Sleep},
     plan::{self, Facts, Platform},
     supervisor::{

@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, os::fd::BorrowedFd};
 
 use super::Supervisor;
 use crate::{
-    engine::failure::Failure,
+    failure::Failure,
     net::filewatch::FileWatch,
     profile::{Host, Leak},
     supervisor::{address_cache::AddressCache, machine::Input},

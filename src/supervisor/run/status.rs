@@ -4,7 +4,8 @@ use std::time::{Instant, UNIX_EPOCH};
 
 use super::{Child, Supervisor, network_watch::WITHOUT_ROUTES};
 use crate::{
-    engine::{failure::Phase, message::Statistics},
+    engine::message::Statistics,
+    failure::Phase,
     os::usage,
     supervisor::{
         ipc::messages::{Request, Response, Status},
