@@ -210,14 +210,10 @@ impl Source {
 fn flat(tokens: TokenStream) -> Vec<TokenTree> {
     let mut all = Vec::new();
     for token in tokens {
-        match &token {
-            TokenTree::Group(group) => {
-                // The delimiter stands between what is before and behind it.
-                all.push(token.clone());
-                all.extend(flat(group.stream()));
-            }
-            _ => all.push(token),
-        }
+        // The group itself stays: its delimiter ends a path.
+        let inside = if let TokenTree::Group(group) = &token { flat(group.stream()) } else { Vec::new() };
+        all.push(token);
+        all.extend(inside);
     }
     all
 }
@@ -316,7 +312,7 @@ impl Tree {
 /// A sentence for each pair of files of which either leads to the other, directly or by others.
 fn circles(tree: &Tree) -> Vec<String> {
     let edges = tree.edges();
-    let reach = |from: &Name| {
+    let reachable = |from: &Name| {
         let (mut seen, mut next) = (BTreeSet::new(), vec![from.clone()]);
         while let Some(module) = next.pop() {
             for target in edges.get(&module).into_iter().flat_map(BTreeMap::keys) {
@@ -327,11 +323,13 @@ fn circles(tree: &Tree) -> Vec<String> {
         }
         seen
     };
+    let reach: BTreeMap<&Name, BTreeSet<Name>> =
+        tree.0.keys().map(|module| (module, reachable(module))).collect();
     let mut found = Vec::new();
     let mut named = BTreeSet::new();
     for module in tree.0.keys() {
         let circle: BTreeSet<Name> =
-            reach(module).into_iter().filter(|other| reach(other).contains(module)).collect();
+            reach[module].iter().filter(|other| reach[*other].contains(module)).cloned().collect();
         if circle.is_empty() || !named.insert(circle.clone()) {
             continue;
         }
