@@ -1,11 +1,12 @@
 //! The plans of a tunnel with an external PPP: the steps that the daemon performs itself are replaced.
 
-use std::{net::IpAddr, path::Path};
+use std::path::Path;
 
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{
     Platform, Step, Symbol, Value,
+    default_route::literal_server,
     ppp_daemon::{Daemon, PppStep, device, link_name},
 };
 use crate::profile::Profile;
@@ -25,13 +26,8 @@ pub(super) fn transport(profile: &Profile, platform: Platform, steps: &mut Vec<S
         }
     }
     if !steps.iter().any(|step| matches!(step, Step::HostRoute { .. })) {
-        let server = match profile.servers.as_slice() {
-            [only] => only.literal(),
-            _ => None,
-        };
         steps.push(Step::HostRoute {
-            server: server
-                .map_or(Value::Open(Symbol::Server), |address| Value::Known(IpAddr::V4(*address.ip()))),
+            server: literal_server(profile),
             way: Value::Open(Symbol::Gateway),
             within: vec![IpNet::V4(Ipv4Net::default())],
         });

@@ -15,57 +15,49 @@ impl Step {
     /// Returns the command in the platform's syntax.
     #[must_use]
     pub fn line(&self, platform: Platform) -> String {
-        line(self, platform)
+        match (self, platform) {
+            (Self::OpenTun { unit: Some(unit) }, _) => format!("open tun{unit}"),
+            (Self::OpenTun { unit: None }, _) => "open the first free tun device (tunX)".to_owned(),
+            (Self::PidFile { dir, tun, pid }, _) => {
+                format!("write {pid} to {}", pid_file(dir, tun).display())
+            }
+            (Self::Ppp(step), _) => step.line(platform),
+            (Self::AllowGre, _) => "sysctl net.inet.gre.allow=1".to_owned(),
+            (Self::Policy(step), _) => step.line(platform),
+            (Self::Firewall(step), _) => step.line(platform),
+            (Self::Dns(step), _) => step.line(platform),
+            (Self::Hook(step), _) => step.line(platform),
+            (_, Platform::Linux) => linux(self, "add"),
+            (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(self, "add", platform),
+        }
     }
 
     /// Returns the undo command in the platform's syntax; `None` if the step disappears with the tun device.
     #[must_use]
     pub fn undo_line(&self, platform: Platform) -> Option<String> {
-        undo_line(self, platform)
+        Some(match (self, platform) {
+            (Self::OpenTun { unit: Some(unit) }, _) => format!("close tun{unit}"),
+            (Self::OpenTun { unit: None }, _) => "close tunX".to_owned(),
+            (Self::PidFile { dir, tun, .. }, _) => format!("remove {}", pid_file(dir, tun).display()),
+            (Self::RemoveDefault { ipv6 }, _) => {
+                format!("put back the default route{} as it was", if *ipv6 { " for IPv6" } else { "" })
+            }
+            (Self::Ppp(step), _) => return step.undo_line(platform),
+            (Self::AllowGre, _) => {
+                "sysctl net.inet.gre.allow=0 (if it was, and no other tunnel needs it)".to_owned()
+            }
+            (Self::Policy(step), _) => return step.undo_line(platform),
+            (Self::Firewall(step), _) => return step.undo_line(platform),
+            (Self::Dns(step), _) => return step.undo_line(platform),
+            (Self::Hook(step), _) => return step.undo_line(platform),
+            // MTU and routing domain disappear with the device.
+            (Self::Mtu { .. } | Self::Domain { .. }, _) => return None,
+            (Self::Up { tun }, Platform::Linux) => format!("ip link set {tun} down"),
+            (Self::Up { tun }, _) => format!("ifconfig {tun} down"),
+            (_, Platform::Linux) => linux(self, "del"),
+            (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(self, "delete", platform),
+        })
     }
-}
-
-/// Returns the command for a step.
-fn line(step: &Step, platform: Platform) -> String {
-    match (step, platform) {
-        (Step::OpenTun { unit: Some(unit) }, _) => format!("open tun{unit}"),
-        (Step::OpenTun { unit: None }, _) => "open the first free tun device (tunX)".to_owned(),
-        (Step::PidFile { dir, tun, pid }, _) => format!("write {pid} to {}", pid_file(dir, tun).display()),
-        (Step::Ppp(step), _) => step.line(platform),
-        (Step::AllowGre, _) => "sysctl net.inet.gre.allow=1".to_owned(),
-        (Step::Policy(step), _) => step.line(platform),
-        (Step::Firewall(step), _) => step.line(platform),
-        (Step::Dns(step), _) => step.line(platform),
-        (Step::Hook(step), _) => step.line(platform),
-        (_, Platform::Linux) => linux(step, "add"),
-        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "add", platform),
-    }
-}
-
-/// Returns the command that undoes a step.
-fn undo_line(step: &Step, platform: Platform) -> Option<String> {
-    Some(match (step, platform) {
-        (Step::OpenTun { unit: Some(unit) }, _) => format!("close tun{unit}"),
-        (Step::OpenTun { unit: None }, _) => "close tunX".to_owned(),
-        (Step::PidFile { dir, tun, .. }, _) => format!("remove {}", pid_file(dir, tun).display()),
-        (Step::RemoveDefault { ipv6 }, _) => {
-            format!("put back the default route{} as it was", if *ipv6 { " for IPv6" } else { "" })
-        }
-        (Step::Ppp(step), _) => return step.undo_line(platform),
-        (Step::AllowGre, _) => {
-            "sysctl net.inet.gre.allow=0 (if it was, and no other tunnel needs it)".to_owned()
-        }
-        (Step::Policy(step), _) => return step.undo_line(platform),
-        (Step::Firewall(step), _) => return step.undo_line(platform),
-        (Step::Dns(step), _) => return step.undo_line(platform),
-        (Step::Hook(step), _) => return step.undo_line(platform),
-        // MTU and routing domain disappear with the device.
-        (Step::Mtu { .. } | Step::Domain { .. }, _) => return None,
-        (Step::Up { tun }, Platform::Linux) => format!("ip link set {tun} down"),
-        (Step::Up { tun }, _) => format!("ifconfig {tun} down"),
-        (_, Platform::Linux) => linux(step, "del"),
-        (_, Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd) => bsd(step, "delete", platform),
-    })
 }
 
 fn linux(step: &Step, verb: &str) -> String {
