@@ -442,7 +442,7 @@ impl Changes {
 
 impl std::fmt::Debug for Changes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
+        f.debug_struct("Changes")
             .field("ledger", &self.ledger)
             .field("tun", &self.tun)
             .finish_non_exhaustive()

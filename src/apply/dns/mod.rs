@@ -13,10 +13,11 @@ mod resolved;
 
 use std::path::Path;
 
-use self::program::known;
 pub use self::{detect::detect, resolv_conf::SavedFile};
 use super::{
-    Cause, Host, files,
+    Cause, Host,
+    error::known,
+    files,
     ledger::{Device, PriorState},
 };
 use crate::plan::{DnsStep, RESOLV_CONF, Resolver, Value, split_dns_refusal};
@@ -26,8 +27,8 @@ use crate::plan::{DnsStep, RESOLV_CONF, Resolver, Value, split_dns_refusal};
 /// # Errors
 /// Returns why the step must not be performed.
 pub(super) fn observe(_host: &mut dyn Host, step: &DnsStep) -> Result<PriorState, Cause> {
-    let resolver = known(&step.resolver)?;
-    if let Some(why) = split_dns_refusal(resolver, &step.domains, &known(&step.servers)?) {
+    let resolver = *known(&step.resolver)?;
+    if let Some(why) = split_dns_refusal(resolver, &step.domains, known(&step.servers)?) {
         return Err(Cause::Taken(why));
     }
     match resolver {
@@ -84,9 +85,9 @@ pub(super) fn undo(
 pub(super) fn problem(host: &mut dyn Host, step: &DnsStep) -> Result<Option<String>, Cause> {
     let servers = known(&step.servers)?;
     match known(&step.resolver)? {
-        Resolver::File => Ok(resolv_conf::problem(step, &servers)),
-        Resolver::Resolvconf => Ok(resolvconf::problem(&servers)),
-        Resolver::Resolved => resolved::problem(host, step, &servers),
+        Resolver::File => Ok(resolv_conf::problem(step, servers)),
+        Resolver::Resolvconf => Ok(resolvconf::problem(servers)),
+        Resolver::Resolved => resolved::problem(host, step, servers),
         // resolvd(8) processes the proposal asynchronously.
         Resolver::Resolvd | Resolver::Unwind => Ok(None),
     }

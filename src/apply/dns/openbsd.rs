@@ -1,10 +1,12 @@
 //! resolvd(8) and unwind(8) of OpenBSD, which use the proposals that route(8) sends for a device.
 
-use super::program::{device_is_ours, run_all};
+use super::program::run_all;
 use crate::{
     apply::{
         Cause, Host,
+        error::known,
         ledger::{Device, PriorState},
+        routes::device_still_exists,
     },
     plan::{DnsStep, Platform, Resolver},
 };
@@ -20,5 +22,8 @@ pub(super) fn observe(resolver: Resolver) -> Result<PriorState, Cause> {
 
 /// Withdraws the proposals, unless the device is gone: both daemons then drop them by themselves.
 pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, device: Option<&Device>) -> Result<(), Cause> {
-    if device_is_ours(host, step, device)? { run_all(host, step, &step.undo_programs()) } else { Ok(()) }
+    if device_still_exists(host, device, known(&step.tun)?)? {
+        run_all(host, step, &step.undo_programs())?;
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Runs the programs of a resolver backend.
 
 use crate::{
-    apply::{Cause, Host, Output, Program, ledger::Device},
+    apply::{Cause, Host, Output, Program},
     plan::{DnsStep, Resolver, Value},
 };
 
@@ -23,20 +23,4 @@ pub(super) fn run(host: &mut dyn Host, program: &Program) -> Result<Output, Caus
 
 pub(super) fn run_all(host: &mut dyn Host, step: &DnsStep, all: &[Vec<String>]) -> Result<(), Cause> {
     programs(step, all).iter().try_for_each(|program| run(host, program).map(drop))
-}
-
-/// Returns whether the device that a step was performed on still exists, by name and index.
-pub(super) fn device_is_ours(
-    host: &mut dyn Host,
-    step: &DnsStep,
-    device: Option<&Device>,
-) -> Result<bool, Cause> {
-    let tun = known(&step.tun)?;
-    let found = host.link(&tun)?;
-    let ours = device.filter(|device| device.name == tun);
-    Ok(ours.zip(found).is_some_and(|(ours, found)| ours.index == found.index))
-}
-
-pub(super) fn known<T: Clone>(value: &Value<T>) -> Result<T, Cause> {
-    crate::apply::error::known(value).cloned()
 }

@@ -4,16 +4,16 @@ use std::net::IpAddr;
 
 use super::{
     detect, parse,
-    program::{device_is_ours, known, programs, run},
+    program::{programs, run},
 };
 use crate::{
-    apply::{Cause, Host, Program, ledger::Device},
+    apply::{Cause, Host, Program, error::known, ledger::Device, routes::device_still_exists},
     plan::DnsStep,
 };
 
 /// Reverts the settings of the device; for a device that is gone, systemd-resolved drops them by itself.
 pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, device: Option<&Device>) -> Result<(), Cause> {
-    if !device_is_ours(host, step, device)? {
+    if !device_still_exists(host, device, known(&step.tun)?)? {
         return Ok(());
     }
     for program in programs(step, &step.undo_programs()) {
@@ -34,8 +34,8 @@ pub(super) fn problem(
 ) -> Result<Option<String>, Cause> {
     let tun = known(&step.tun)?;
     let mut ask = |what: &str| {
-        let said = run(host, &Program::find("resolvectl", &[what, &tun]))?;
-        Ok::<_, Cause>(parse::of_link(&said.stdout, &tun))
+        let said = run(host, &Program::find("resolvectl", &[what, tun]))?;
+        Ok::<_, Cause>(parse::of_link(&said.stdout, tun))
     };
     let (found, domains) = (ask("dns")?, ask("domain")?);
     let lacks_server = servers.iter().any(|server| !parse::has_address(&found, *server));
