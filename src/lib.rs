@@ -16,6 +16,7 @@ pub mod failure;
 pub mod net;
 pub mod os;
 pub mod plan;
+pub mod platform;
 pub mod ppp;
 pub mod pptp;
 pub mod profile;

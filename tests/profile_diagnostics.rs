@@ -8,64 +8,74 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pptpctl::profile::{Profiles, Style};
+use pptpctl::{
+    platform::Platform,
+    profile::{Profiles, Style},
+};
 
 /// `link.rdomain` and `link.fib` are rejected on other systems; on their own system, conflicting keys are
 /// rejected.
 #[test]
 fn routing_domain_and_fib_are_limited_to_one_system() {
-    let titles = |keys: &str, os: &'static str| -> Vec<String> {
+    let titles = |keys: &str, platform: Platform| -> Vec<String> {
         let profile = format!(
             "[profile.a]\nserver='a.example'\nuser='u'\npassword.fd=3\nroutes=['10.0.0.0/8']\n{keys}\n"
         );
-        let profiles = Profiles::from_text_for(Path::new("f"), &profile, true, os);
+        let profiles = Profiles::from_text_for(Path::new("f"), &profile, true, platform);
         assert_eq!(profiles.get("a").is_ok(), profiles.report().errors.is_empty());
         profiles.report().errors.iter().map(|error| error.title.clone()).collect()
     };
-    for os in ["linux", "freebsd", "openbsd", "netbsd"] {
-        let own = |key: &str, home: &str, refusal: &str| {
-            let wanted: Vec<&str> = if os == home { Vec::new() } else { vec![refusal] };
-            assert_eq!(titles(&format!("link.{key} = 3"), os), wanted, "{os}");
+    for platform in Platform::ALL {
+        let own = |key: &str, only: Platform, refusal: &str| {
+            let wanted: Vec<&str> = if platform == only { Vec::new() } else { vec![refusal] };
+            assert_eq!(titles(&format!("link.{key} = 3"), platform), wanted, "{platform:?}");
         };
-        own("rdomain", "openbsd", "a routing domain is OpenBSD's: `link.rdomain`");
-        own("fib", "freebsd", "a FIB is FreeBSD's: `link.fib`");
+        own("rdomain", Platform::OpenBsd, "a routing domain is OpenBSD's: `link.rdomain`");
+        own("fib", Platform::FreeBsd, "a FIB is FreeBSD's: `link.fib`");
     }
-    assert_eq!(titles("link.rdomain = 254", "openbsd"), ["`link.rdomain` = 254"]);
+    assert_eq!(titles("link.rdomain = 254", Platform::OpenBsd), ["`link.rdomain` = 254"]);
     let both = "link.fib = 3\nleak = 'block'\nexclude = ['10.1.0.0/16']";
-    assert_eq!(titles(both, "freebsd"), ["`leak` beside `link.fib`", "`exclude` beside `link.fib`"]);
-    assert_eq!(titles("link.fib = 3\nppp.backend = 'ppp'", "freebsd"), ["`link.fib` needs the builtin PPP"]);
+    assert_eq!(titles(both, Platform::FreeBsd), ["`leak` beside `link.fib`", "`exclude` beside `link.fib`"]);
+    assert_eq!(
+        titles("link.fib = 3\nppp.backend = 'ppp'", Platform::FreeBsd),
+        ["`link.fib` needs the builtin PPP"]
+    );
 }
 
 #[test]
 fn netbsd_has_one_routing_table() {
     let profile = "[profile.a]\nserver='a.example'\nuser='u'\npassword.fd=3\n\
                    routes=[{ to = '10.0.0.0/8', table = 5 }]\n";
-    for os in ["linux", "freebsd", "openbsd", "netbsd"] {
-        let profiles = Profiles::from_text_for(Path::new("f"), profile, true, os);
+    for platform in Platform::ALL {
+        let profiles = Profiles::from_text_for(Path::new("f"), profile, true, platform);
         let errors = &profiles.report().errors;
         let titles: Vec<&str> = errors.iter().map(|error| error.title.as_str()).collect();
         let refused = ["a routing table: `routes.table`"];
-        assert_eq!(titles, if os == "netbsd" { refused.as_slice() } else { &[] }, "{os}");
+        assert_eq!(
+            titles,
+            if platform == Platform::NetBsd { refused.as_slice() } else { &[] },
+            "{platform:?}"
+        );
     }
 }
 
 #[test]
 fn route_labels_are_limited_to_openbsd() {
-    let said = |keys: &str, os: &'static str| -> Vec<String> {
+    let said = |keys: &str, platform: Platform| -> Vec<String> {
         let profile = format!("[profile.a]\nserver='a.example'\nuser='u'\npassword.fd=3\n{keys}\n");
-        let profiles = Profiles::from_text_for(Path::new("f"), &profile, true, os);
+        let profiles = Profiles::from_text_for(Path::new("f"), &profile, true, platform);
         let report = profiles.report();
         report.errors.iter().chain(&report.warnings).map(|message| message.title.clone()).collect()
     };
     let labels = "link.rtlabel = 'vpn'\nroutes = ['10.0.0.0/8', { to = '192.0.2.0/24', label = 'branch' }]";
-    assert_eq!(said(labels, "openbsd"), [""; 0]);
-    for os in ["linux", "freebsd", "netbsd"] {
+    assert_eq!(said(labels, Platform::OpenBsd), [""; 0]);
+    for platform in [Platform::Linux, Platform::FreeBsd, Platform::NetBsd] {
         let refused =
             ["link.rtlabel", "routes.label"].map(|key| format!("labels of routes are OpenBSD's: `{key}`"));
-        assert_eq!(said(labels, os), refused, "{os}");
+        assert_eq!(said(labels, platform), refused, "{platform:?}");
     }
-    assert_eq!(said("link.rtlabel = 'vpn'", "openbsd"), ["a label for nothing"]);
-    assert_eq!(said("link.rtlabel = 'vpn'\npeer-routes = true", "openbsd"), [""; 0]);
+    assert_eq!(said("link.rtlabel = 'vpn'", Platform::OpenBsd), ["a label for nothing"]);
+    assert_eq!(said("link.rtlabel = 'vpn'\npeer-routes = true", Platform::OpenBsd), [""; 0]);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 use std::{fs, io::ErrorKind, path::Path, process::Command};
 
 use pptpctl::{
-    plan::{self, Facts, Ipv6, NextHop, Plan, Platform, Resolver},
+    plan::{self, Facts, Ipv6, NextHop, Plan, Resolver},
+    platform::Platform,
     profile::{Profiles, Style, schema},
 };
 

@@ -5,7 +5,8 @@ use std::{fmt, io, path::PathBuf};
 use super::ProgramError;
 use crate::{
     net::{routes, tun},
-    plan::{Platform, Step, Symbol, Value},
+    plan::{Step, Symbol, Value},
+    platform::Platform,
 };
 
 /// A failure of one operation.

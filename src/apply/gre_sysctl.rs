@@ -55,7 +55,8 @@ mod tests {
             ledger::Header,
             tests::fake_host::{FakeHost, HostState},
         },
-        plan::{Part, Plan, Platform, Step},
+        plan::{Part, Plan, Step},
+        platform::Platform,
     };
 
     /// A fake OpenBSD host with this one setting.

@@ -451,7 +451,7 @@ pub(super) fn netns_exists(namespace: Namespace) -> bool {
     // until it ends.
     let is_it = |path: PathBuf| crate::net::netns::is(&path, namespace);
     let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries(Path::new("/run/netns")).any(|name| is_it(name.path()))
+    entries(Path::new(crate::platform::NETNS_DIR)).any(|name| is_it(name.path()))
         || entries(Path::new("/proc"))
             .flat_map(|process| entries(&process.path().join("task")))
             .any(|thread| is_it(thread.path().join("ns/net")))

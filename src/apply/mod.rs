@@ -48,7 +48,7 @@ pub use self::{
     system_host::{device_mtu, enter, system as system_host},
     trace::{AppliedRouting, Disposition, Trace},
 };
-use crate::plan::Platform;
+use crate::platform::Platform;
 
 /// The directories that this module writes to; tests use temporary ones.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,10 +27,8 @@ use crate::{
         crash, descriptors,
         process::{self, ExitWatch},
     },
+    platform::PROGRAM_PATH,
 };
-
-/// Search path for programs; the `$PATH` of the caller is never used.
-pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin";
 
 /// Default time limit of a program.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -77,7 +75,7 @@ pub struct Output {
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// The program is not on this host.
-    #[error("{program}: no such program in {PATH}; install it")]
+    #[error("{program}: no such program in {PROGRAM_PATH}; install it")]
     Missing {
         /// Its name.
         program: String,
@@ -113,11 +111,11 @@ pub enum ProgramError {
 }
 
 impl Program {
-    /// Finds a program by name in [`PATH`], with the default limit and no input. One that is missing keeps
+    /// Finds a program by name in [`PROGRAM_PATH`], with the default limit and no input. One that is missing keeps
     /// its bare name, and running it returns [`ProgramError::Missing`].
     #[must_use]
     pub fn find(name: &str, args: &[&str]) -> Self {
-        Self::at(in_path(PATH, name).unwrap_or_else(|| name.into()), args)
+        Self::at(in_path(PROGRAM_PATH, name).unwrap_or_else(|| name.into()), args)
     }
 
     /// Returns a program by its path.
@@ -236,7 +234,7 @@ impl Run {
         let child = command
             .args(&program.args)
             .env_clear()
-            .env("PATH", PATH)
+            .env("PATH", PROGRAM_PATH)
             .env("LANG", "C")
             .envs(program.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")

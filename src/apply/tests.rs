@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     net::routes::{Hop, Kind, Route},
-    plan::{Facts, Ipv6, Part, Plan, Platform, Step, Value},
+    plan::{Facts, Ipv6, Part, Plan, Step, Value},
+    platform::Platform,
 };
 use fake_host::{FakeHost, HostState};
 

@@ -16,7 +16,8 @@ use crate::{
         routes::{Filter, Kind, MAIN_TABLE, Route, RouteTo},
         rules::Rule,
     },
-    plan::{Platform, PolicyStep, Step, Value},
+    plan::{PolicyStep, Step, Value},
+    platform::Platform,
 };
 
 /// Linux's table of this host's own addresses.

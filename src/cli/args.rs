@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
-use crate::plan::Platform;
+use crate::platform::Platform;
 
 /// PPTP tunnels by name: brings them up, keeps them up, puts everything back.
 #[derive(Debug, Parser)]

@@ -9,7 +9,7 @@ use std::{
 
 use super::exit::{self, Code};
 use crate::{
-    plan::Platform,
+    platform::Platform,
     profile::{Locations, LookupError, Profile, Profiles, Style},
 };
 
@@ -49,12 +49,12 @@ pub fn style() -> Style {
 
 /// Returns all profiles, or the exit status after the error has been shown.
 pub fn profiles(config: Option<&Path>) -> Result<Profiles, Code> {
-    profiles_for(config, std::env::consts::OS)
+    profiles_for(config, Platform::host())
 }
 
-fn profiles_for(config: Option<&Path>, os: &'static str) -> Result<Profiles, Code> {
+fn profiles_for(config: Option<&Path>, platform: Platform) -> Result<Profiles, Code> {
     match Locations::find(config) {
-        Ok(locations) => Ok(Profiles::load_for(&locations, os)),
+        Ok(locations) => Ok(Profiles::load_for(&locations, platform)),
         Err(nowhere) => {
             error(nowhere);
             Err(exit::PROFILE)
@@ -76,7 +76,7 @@ pub fn unread(profiles: &Profiles) -> Result<(), Code> {
 
 /// Returns one profile, as this platform reads it, or the exit status after the error has been shown.
 pub fn profile(config: Option<&Path>, name: &str, platform: Platform) -> Result<Profile, Code> {
-    let profiles = profiles_for(config, platform.name())?;
+    let profiles = profiles_for(config, platform)?;
     profiles.get(name).cloned().map_err(|wrong: LookupError| {
         complain(wrong.render(style()));
         exit::PROFILE

@@ -18,7 +18,8 @@ use super::{
     render::Screen,
 };
 use crate::{
-    plan::{self, Platform},
+    plan,
+    platform::Platform,
     profile::{Profile, SecretAccess},
     supervisor::{
         self, Failure, FailureKind, Inherited, Lock, LockError, Phase, Reporter, Signals, TunnelJob,

@@ -29,10 +29,11 @@ use crate::{
     },
     os::{
         batch::Batch,
-        jail, paths,
+        jail,
         privileges::{self, Files, Use},
         usage,
     },
+    platform,
     secret::Secret,
 };
 
@@ -50,7 +51,7 @@ const DATAGRAM: usize = 2048;
 pub fn main(loglevel: u8) -> io::Result<()> {
     start_log(loglevel);
     let channel = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
-    let jail = jail::path(&paths::control_dir(), "engine");
+    let jail = jail::path(&platform::control_dir(), "engine");
     privileges::drop_all(Files::Nothing(&jail))?;
     privileges::kill_on_parent_exit();
     let Some((spec, descriptors)) = receive_start(&channel)? else { return Ok(()) };

@@ -12,10 +12,7 @@ use std::{
 
 use nix::sched::{CloneFlags, setns};
 
-use crate::os::namespace::Namespace;
-
-/// The directory in which ip-netns(8) keeps the names.
-const NAMES: &str = "/run/netns";
+use crate::{os::namespace::Namespace, platform::NETNS_DIR};
 
 /// A named namespace, which exists at least as long as this value.
 #[derive(Debug)]
@@ -40,7 +37,7 @@ impl Netns {
     /// Returns the path for a namespace name.
     #[must_use]
     pub fn path(name: &str) -> PathBuf {
-        Path::new(NAMES).join(name)
+        Path::new(NETNS_DIR).join(name)
     }
 
     /// Returns the name.

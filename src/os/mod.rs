@@ -22,7 +22,6 @@ pub mod filter;
 pub mod forwarding;
 pub mod jail;
 pub mod namespace;
-pub mod paths;
 pub mod peer;
 pub mod privileges;
 pub mod process;

@@ -8,7 +8,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::{
-    Part, Plan, Platform, Step, Symbol, Value,
+    Part, Plan, Step, Symbol, Value,
     default_route::{
         default_mode, default_prefix, halves, is_in_netns, literal_server, routing_domain, tunnel_prefixes,
     },
@@ -17,7 +17,10 @@ use super::{
     hook::HookStep,
     kill_switch, peer_routes, ppp_daemon,
 };
-use crate::profile::{DefaultRoute, Mtu, Profile, Route};
+use crate::{
+    platform::Platform,
+    profile::{DefaultRoute, Mtu, Profile, Route},
+};
 
 /// Returns the plan that is performed before anything is sent to the server.
 #[must_use]

@@ -4,8 +4,11 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Platform, Symbol, Value};
-use crate::profile::{DefaultRoute, Profile};
+use super::{Symbol, Value};
+use crate::{
+    platform::Platform,
+    profile::{DefaultRoute, Profile},
+};
 
 /// Returns whether the tunnel is in a network namespace other than the transport's.
 pub(super) fn is_in_netns(profile: &Profile, platform: Platform) -> bool {

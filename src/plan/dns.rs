@@ -8,8 +8,11 @@ use std::{net::IpAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Platform, RESOLV_CONF, Resolver, Symbol, Value};
-use crate::profile::{DnsServers, Profile};
+use super::{Facts, RESOLV_CONF, Resolver, Symbol, Value};
+use crate::{
+    platform::Platform,
+    profile::{DnsServers, Profile},
+};
 
 /// The resolvers that the host uses while the tunnel is up, for all names or some domains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

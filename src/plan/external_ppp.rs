@@ -5,11 +5,11 @@ use std::path::Path;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{
-    Platform, Step, Symbol, Value,
+    Step, Symbol, Value,
     default_route::literal_server,
     ppp_daemon::{Daemon, PppStep, device, link_name},
 };
-use crate::profile::Profile;
+use crate::{platform::Platform, profile::Profile};
 
 /// Replaces the step that opens the tun device.
 pub(super) fn transport(profile: &Profile, platform: Platform, steps: &mut Vec<Step>) {

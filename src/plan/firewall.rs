@@ -13,8 +13,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Platform, Symbol, Value};
-use crate::profile::{Mss, PppBackend, Profile};
+use super::{Facts, Symbol, Value};
+use crate::{
+    platform::Platform,
+    profile::{Mss, PppBackend, Profile},
+};
 
 /// One step of this kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,8 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Ipv6, Platform, Symbol, Value};
-use crate::profile::{DnsServers, Profile};
+use super::{Facts, Ipv6, Symbol, Value};
+use crate::{
+    platform::Platform,
+    profile::{DnsServers, Profile},
+};
 
 /// The user's programs, and the values for their environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,10 +8,13 @@
 use ipnet::IpNet;
 
 use super::{
-    Platform, PolicyRule, PolicyStep, Step, Symbol, Value,
+    PolicyRule, PolicyStep, Step, Symbol, Value,
     default_route::{default_mode, default_prefix, halves, is_in_netns, literal_server},
 };
-use crate::profile::{DefaultRoute, Leak, Profile};
+use crate::{
+    platform::Platform,
+    profile::{DefaultRoute, Leak, Profile},
+};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;

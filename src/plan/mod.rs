@@ -32,6 +32,8 @@ mod tests;
 
 use std::fmt;
 
+use crate::platform::Platform;
+
 pub use self::{
     build::{network, transport},
     dns::{DnsKey, DnsStep, MAX_SERVERS, dns_notes, split_dns_refusal},
@@ -45,67 +47,6 @@ pub use self::{
     step::{Key, Step, StepTraits},
     symbol::{Symbol, Value},
 };
-
-/// The systems that steps are planned for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Platform {
-    /// Linux; its steps are printed in the syntax of iproute2.
-    Linux,
-    /// FreeBSD.
-    FreeBsd,
-    /// OpenBSD.
-    OpenBsd,
-    /// NetBSD.
-    NetBsd,
-}
-
-impl Platform {
-    /// Every platform.
-    pub const ALL: [Self; 4] = [Self::Linux, Self::FreeBsd, Self::OpenBsd, Self::NetBsd];
-
-    /// Returns the platform that this program was built for.
-    #[must_use]
-    pub const fn host() -> Self {
-        if cfg!(target_os = "freebsd") {
-            Self::FreeBsd
-        } else if cfg!(target_os = "openbsd") {
-            Self::OpenBsd
-        } else if cfg!(target_os = "netbsd") {
-            Self::NetBsd
-        } else {
-            Self::Linux
-        }
-    }
-
-    /// Returns the directory of pid files.
-    #[must_use]
-    pub const fn run_dir(self) -> &'static str {
-        match self {
-            Self::Linux => "/run",
-            Self::FreeBsd | Self::OpenBsd | Self::NetBsd => "/var/run",
-        }
-    }
-
-    /// Returns the directory of ledgers, which must survive a crash but not a reinstallation.
-    #[must_use]
-    pub const fn state_dir(self) -> &'static str {
-        match self {
-            Self::Linux => "/var/lib/pptpctl",
-            Self::FreeBsd | Self::OpenBsd | Self::NetBsd => "/var/db/pptpctl",
-        }
-    }
-
-    /// Returns the platform's name as `--platform` accepts it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Linux => "linux",
-            Self::FreeBsd => "freebsd",
-            Self::OpenBsd => "openbsd",
-            Self::NetBsd => "netbsd",
-        }
-    }
-}
 
 /// The phase of a connection in which a plan is performed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

@@ -2,7 +2,8 @@
 
 use ipnet::IpNet;
 
-use super::{NextHop, Platform, Value};
+use super::{NextHop, Value};
+use crate::platform::Platform;
 
 pub(super) fn linux_next_hop(way: &Value<NextHop>) -> String {
     match way {

@@ -8,8 +8,11 @@ use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Platform, default_route::is_in_netns};
-use crate::profile::{Profile, Route};
+use super::default_route::is_in_netns;
+use crate::{
+    platform::Platform,
+    profile::{Profile, Route},
+};
 
 /// The metric of offered routes on Linux: worse than NetworkManager's (up to 20600 for devices without
 /// connectivity) and dhcpcd's (up to 4003), better than that of the kill switch's blocking routes.

@@ -9,9 +9,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Facts, NextHop, Platform, Symbol, Value,
+    Facts, NextHop, Symbol, Value,
     notation::{bsd_next_hop, linux_next_hop, route_destination},
 };
+use crate::platform::Platform;
 
 /// The first of the [`SLOTS`] numbers for tables of tunnels, which are also the marks of their transports.
 /// They avoid the marks of other programs (0x4000 and 0x8000 of kube-proxy, 0xff0000 of Tailscale, 51820 of

@@ -6,8 +6,11 @@ use std::{net::Ipv4Addr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Platform, Symbol, Value};
-use crate::profile::{PppBackend, Profile};
+use super::{Facts, Symbol, Value};
+use crate::{
+    platform::Platform,
+    profile::{PppBackend, Profile},
+};
 
 /// The daemon that implements PPP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

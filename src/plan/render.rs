@@ -6,10 +6,11 @@
 use ipnet::IpNet;
 
 use super::{
-    Platform, Step, Symbol, Value,
+    Step, Symbol, Value,
     notation::{bsd_device, bsd_next_hop, linux_next_hop, route_destination},
     step::pid_file,
 };
+use crate::platform::Platform;
 
 impl Step {
     /// Returns the command in the platform's syntax.

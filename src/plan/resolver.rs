@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Platform;
-use crate::profile::DnsBackend;
+use crate::{platform::Platform, profile::DnsBackend};
 
 /// The file from which programs read their resolvers.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";

@@ -7,6 +7,7 @@ use super::{
     source::Span,
     values::{self, Advice},
 };
+use crate::platform::Platform;
 
 /// The longest option, in bytes: pppd limits words to 1024 bytes, ppp limits lines to 512.
 const MAX_OPTION_LENGTH: usize = 255;
@@ -151,13 +152,18 @@ pub(super) fn label(text: &str) -> Result<String, Advice> {
     if fits { Ok(text.to_owned()) } else { Err("letters, digits, `.`, `_` and `-`, at most 64".to_owned()) }
 }
 
-/// Checks the backend against the system and the rest of the profile. `os` is as in [`std::env::consts::OS`].
-pub(super) fn check(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+/// Checks the backend against the system and the rest of the profile.
+pub(super) fn check(
+    profile: &Profile,
+    platform: Platform,
+    at: impl Fn(&str) -> Span,
+    drafts: &mut Vec<Draft>,
+) {
     let backend = profile.ppp.backend;
-    if let Some((title, why)) = missing(backend, os) {
+    if let Some((title, why)) = missing(backend, platform) {
         let mut draft = Draft::error(at("ppp.backend"), title, why)
             .help("ppp.backend = \"builtin\", the default, needs no other program");
-        if os == "linux" {
+        if platform == Platform::Linux {
             draft = draft.help("ppp.backend = \"pppd\" uses Linux's pppd(8)");
         }
         drafts.push(draft);
@@ -180,14 +186,18 @@ pub(super) fn check(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, draf
 }
 
 /// Returns why the system does not have the daemon, with advice; `None` if it has.
-fn missing(backend: PppBackend, os: &str) -> Option<(&'static str, &'static str)> {
-    match (backend, os) {
-        (PppBackend::Builtin, _) | (PppBackend::Pppd, "linux") | (PppBackend::Ppp, "freebsd") => None,
-        (PppBackend::Pppd, "freebsd") => Some(("FreeBSD has no pppd(8)", "its PPP daemon is \"ppp\"")),
+fn missing(backend: PppBackend, platform: Platform) -> Option<(&'static str, &'static str)> {
+    match (backend, platform) {
+        (PppBackend::Builtin, _)
+        | (PppBackend::Pppd, Platform::Linux)
+        | (PppBackend::Ppp, Platform::FreeBsd) => None,
+        (PppBackend::Pppd, Platform::FreeBsd) => {
+            Some(("FreeBSD has no pppd(8)", "its PPP daemon is \"ppp\""))
+        }
         (PppBackend::Pppd, _) => {
             Some(("the pppd(8) of this system knows neither MPPE nor MS-CHAPv2", "it cannot carry PPTP"))
         }
-        (PppBackend::Ppp, "linux") => Some(("Linux has no ppp(8)", "this is FreeBSD's PPP daemon")),
+        (PppBackend::Ppp, Platform::Linux) => Some(("Linux has no ppp(8)", "this is FreeBSD's PPP daemon")),
         (PppBackend::Ppp, _) => {
             Some(("ppp(8) is not part of this system", "FreeBSD has it; OpenBSD gave it up in 5.8"))
         }
@@ -260,12 +270,16 @@ mod tests {
     #[test]
     fn daemons_exist_on_their_system_only() {
         for (backend, has) in [
-            (PppBackend::Builtin, &["linux", "freebsd", "openbsd", "netbsd"][..]),
-            (PppBackend::Pppd, &["linux"]),
-            (PppBackend::Ppp, &["freebsd"]),
+            (PppBackend::Builtin, &Platform::ALL[..]),
+            (PppBackend::Pppd, &[Platform::Linux]),
+            (PppBackend::Ppp, &[Platform::FreeBsd]),
         ] {
-            for os in ["linux", "freebsd", "openbsd", "netbsd"] {
-                assert_eq!(missing(backend, os).is_none(), has.contains(&os), "{backend:?} {os}");
+            for platform in Platform::ALL {
+                assert_eq!(
+                    missing(backend, platform).is_none(),
+                    has.contains(&platform),
+                    "{backend:?} {platform:?}"
+                );
             }
         }
     }

@@ -8,10 +8,10 @@ use super::{
     AuthProtocol, DefaultRoute, DnsBackend, DnsServers, Host, Leak, MppeMode, MppeStrength, Mtu,
     PasswordSource, PppBackend, Profile, backend, report::Draft, source::Span, tree::Reader,
 };
+use crate::platform::Platform;
 
-/// Checks one profile. `header` is the position for keys that are absent, `os` the system, as in
-/// [`std::env::consts::OS`].
-pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span, os: &str) {
+/// Checks one profile. `header` is the position for keys that are absent, `platform` the system.
+pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span, platform: Platform) {
     let mut drafts = std::mem::take(&mut reader.drafts);
     let at = |key: &str| reader.spans.get(key).copied().unwrap_or(header);
     let failed = |keys: &[&str]| keys.iter().any(|key| reader.failed.contains(key));
@@ -19,12 +19,12 @@ pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span, os: 
         authentication(profile, at, &mut drafts);
     }
     link(profile, at, &mut drafts);
-    domain(profile, os, at, &mut drafts);
-    tables(profile, os, at, &mut drafts);
-    labels(profile, os, at, &mut drafts);
+    domain(profile, platform, at, &mut drafts);
+    tables(profile, platform, at, &mut drafts);
+    labels(profile, platform, at, &mut drafts);
     routes(profile, at, &mut drafts);
     if !failed(&["ppp.backend", "mppe"]) {
-        backend::check(profile, os, at, &mut drafts);
+        backend::check(profile, platform, at, &mut drafts);
     }
     dns(profile, at, &mut drafts);
     if profile.retry.first > profile.retry.max && !failed(&["retry.first", "retry.max"]) {
@@ -139,20 +139,22 @@ fn link(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
 }
 
 /// Checks `link.rdomain` and `link.fib`.
-fn domain(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+fn domain(profile: &Profile, platform: Platform, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     let places = [
-        ("link.rdomain", profile.link.rdomain, "openbsd", "a routing domain is OpenBSD's"),
-        ("link.fib", profile.link.fib, "freebsd", "a FIB is FreeBSD's"),
+        ("link.rdomain", profile.link.rdomain, Platform::OpenBsd, "a routing domain is OpenBSD's"),
+        ("link.fib", profile.link.fib, Platform::FreeBsd, "a FIB is FreeBSD's"),
     ];
-    for (key, number, home, whose) in places {
+    for (key, number, only, whose) in places {
         let Some(number) = number else { continue };
-        if os != home {
+        if platform != only {
             let mut draft =
                 Draft::error(at(key), format!("{whose}: `{key}`"), "this system has none: leave it out");
-            if os == "linux" {
+            if platform == Platform::Linux {
                 draft = draft.help("on Linux link.netns places the tunnel in a network namespace of its own");
             }
-            drafts.push(draft.help(format!("`up --dry-run --platform {home}` shows what it does there")));
+            drafts.push(
+                draft.help(format!("`up --dry-run --platform {}` shows what it does there", only.name())),
+            );
             continue;
         }
         if number == 254 {
@@ -179,25 +181,25 @@ fn domain(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut V
 }
 
 /// Checks `routes.table`; `domain` checks `link.rdomain` and `link.fib`.
-fn tables(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
-    if os == "netbsd" && profile.routes.iter().any(|route| route.table.is_some()) {
+fn tables(profile: &Profile, platform: Platform, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+    if platform == Platform::NetBsd && profile.routes.iter().any(|route| route.table.is_some()) {
         let label = "this system has only one: leave it out";
         drafts.push(Draft::error(at("routes.table"), "a routing table: `routes.table`", label));
     }
 }
 
-fn labels(profile: &Profile, os: &str, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
+fn labels(profile: &Profile, platform: Platform, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     let written = [
         ("link.rtlabel", profile.link.rtlabel.is_some()),
         ("routes.label", profile.routes.iter().any(|route| route.label.is_some())),
     ];
-    for (key, _) in written.into_iter().filter(|(_, written)| *written && os != "openbsd") {
+    for (key, _) in written.into_iter().filter(|(_, written)| *written && platform != Platform::OpenBsd) {
         let title = format!("labels of routes are OpenBSD's: `{key}`");
         let draft = Draft::error(at(key), title, "this system's routes have none: leave it out");
         drafts.push(draft.help("`up --dry-run --platform openbsd` shows what it does there"));
     }
     let leads_nowhere = profile.default_route.is_none() && profile.routes.is_empty() && !profile.peer_routes;
-    if os == "openbsd" && profile.link.rtlabel.is_some() && leads_nowhere {
+    if platform == Platform::OpenBsd && profile.link.rtlabel.is_some() && leads_nowhere {
         let label = "no route is made that could have it: no `routes`, no `default`";
         drafts.push(Draft::warning(at("link.rtlabel"), "a label for nothing", label));
     }

@@ -10,9 +10,7 @@ use std::{
 use nix::{libc, unistd::Uid};
 
 use super::{report::Finding, source::Source};
-
-/// The directory of root's profiles, on every platform.
-pub const SYSTEM_DIRECTORY: &str = "/etc/pptpctl";
+use crate::platform::CONFIG_DIR;
 
 /// The largest file, in bytes.
 const MAX_SIZE: usize = 1024 * 1024;
@@ -49,7 +47,7 @@ impl Locations {
             return Ok(Self { file: file.to_owned(), directory, as_root, is_explicit: true });
         }
         let directory = if as_root {
-            PathBuf::from(SYSTEM_DIRECTORY)
+            PathBuf::from(CONFIG_DIR)
         } else {
             let places = directories::ProjectDirs::from("", "", "pptpctl").ok_or(NoHome)?;
             places.config_dir().to_owned()
@@ -114,7 +112,7 @@ fn no_profiles(locations: &Locations) -> Finding {
     finding.help.push(format!("looked for {file} and for *.toml in {directory}"));
     finding.help.push(format!("to start, copy profiles.example.toml to {file} and edit it"));
     if !locations.as_root {
-        finding.help.push(format!("profiles in {SYSTEM_DIRECTORY} are root's: use sudo for those"));
+        finding.help.push(format!("profiles in {CONFIG_DIR} are root's: use sudo for those"));
     }
     finding
 }

@@ -32,7 +32,7 @@ mod summary;
 mod tree;
 mod values;
 
-pub use files::{Locations, NoHome, SYSTEM_DIRECTORY};
+pub use files::{Locations, NoHome};
 pub use host::{
     DefaultRoute, Dns, DnsBackend, DnsServers, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, Pf, Route,
 };

@@ -18,6 +18,7 @@ use super::{
     report::{Draft, Excerpt, Finding, Report, Style},
     source::{Source, Span},
 };
+use crate::platform::Platform;
 
 /// The most syntax errors in a report; later ones are often consequences of the first.
 const MAX_SYNTAX_ERRORS: usize = 5;
@@ -27,7 +28,7 @@ pub struct Profiles {
     entries: BTreeMap<ProfileName, Entry>,
     report: Report,
     /// The system that they are for.
-    os: &'static str,
+    platform: Platform,
 }
 
 struct Entry {
@@ -61,14 +62,14 @@ impl Profiles {
     /// Reads the files. Never fails: all errors are in [`Profiles::report`].
     #[must_use]
     pub fn load(locations: &Locations) -> Self {
-        Self::load_for(locations, std::env::consts::OS)
+        Self::load_for(locations, Platform::host())
     }
 
-    /// Does the same for another system, named as in [`std::env::consts::OS`].
+    /// Does the same for another system.
     #[must_use]
-    pub fn load_for(locations: &Locations, os: &'static str) -> Self {
+    pub fn load_for(locations: &Locations, platform: Platform) -> Self {
         let (sources, findings) = files::read(locations);
-        let mut profiles = Self::empty(os);
+        let mut profiles = Self::empty(platform);
         for finding in findings {
             profiles.report.push(finding);
         }
@@ -82,13 +83,13 @@ impl Profiles {
     /// password.
     #[must_use]
     pub fn from_text(path: &Path, text: &str, is_private: bool) -> Self {
-        Self::from_text_for(path, text, is_private, std::env::consts::OS)
+        Self::from_text_for(path, text, is_private, Platform::host())
     }
 
-    /// Does the same for another system, named as in [`std::env::consts::OS`].
+    /// Does the same for another system.
     #[must_use]
-    pub fn from_text_for(path: &Path, text: &str, is_private: bool, os: &'static str) -> Self {
-        let mut profiles = Self::empty(os);
+    pub fn from_text_for(path: &Path, text: &str, is_private: bool, platform: Platform) -> Self {
+        let mut profiles = Self::empty(platform);
         profiles.add(Source::new(path, text.to_owned(), is_private));
         profiles
     }
@@ -146,8 +147,12 @@ impl Profiles {
         }
     }
 
-    const fn empty(os: &'static str) -> Self {
-        Self { entries: BTreeMap::new(), report: Report { errors: Vec::new(), warnings: Vec::new() }, os }
+    const fn empty(platform: Platform) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            report: Report { errors: Vec::new(), warnings: Vec::new() },
+            platform,
+        }
     }
 
     fn report_where(&self, wanted: impl Fn(&Finding) -> bool) -> Report {
@@ -192,7 +197,7 @@ impl Profiles {
     }
 
     fn add_profile(&mut self, source: &Source, name: ProfileName, header: Span, value: &DeValue<'_>) {
-        let (profile, findings) = read::profile(source, &name, header, value, self.os);
+        let (profile, findings) = read::profile(source, &name, header, value, self.platform);
         for finding in findings {
             self.report.push(finding);
         }

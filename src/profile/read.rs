@@ -17,6 +17,7 @@ use super::{
     tree::Reader,
     values,
 };
+use crate::platform::Platform;
 use crate::secret::Secret;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,14 +36,14 @@ const REQUIRED: &[(&str, &str)] = &[
     ("password", "add password.file, password.command, password.fd or password.credential"),
 ];
 
-/// Reads `[profile.NAME]` for a system, named as in [`std::env::consts::OS`]. Returns a profile only if no
+/// Reads `[profile.NAME]` for a system. Returns a profile only if no
 /// finding is an error.
 pub(super) fn profile(
     source: &Source,
     name: &ProfileName,
     header: Span,
     value: &DeValue<'_>,
-    os: &str,
+    platform: Platform,
 ) -> (Option<Profile>, Vec<Finding>) {
     let mut reader = Reader::new(schema::gate);
     let profile = match value {
@@ -58,7 +59,7 @@ pub(super) fn profile(
         }
     };
     if let Some(profile) = &profile {
-        check::profile(profile, &mut reader, header, os);
+        check::profile(profile, &mut reader, header, platform);
     }
     let Reader { mut drafts, .. } = reader;
     let failed = drafts.iter().any(|draft| draft.severity == super::Severity::Error);

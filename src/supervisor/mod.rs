@@ -44,7 +44,7 @@ pub use crate::{
 };
 use crate::{
     engine::{child, handle, resolver},
-    os::paths,
+    platform,
     profile::LogLevel,
 };
 
@@ -74,12 +74,12 @@ pub fn child_main() -> Option<ExitCode> {
 /// # Errors
 /// Returns an error with the path if the file cannot be opened.
 pub fn log_to_file(name: &str, level: LogLevel) -> io::Result<()> {
-    let path = paths::log_file(name);
+    let path = platform::log_file(name);
     log::to_file(&path, level).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
 }
 
 /// Returns the path of a profile's log.
 #[must_use]
 pub fn log_path(name: &str) -> PathBuf {
-    paths::log_file(name)
+    platform::log_file(name)
 }

@@ -10,8 +10,8 @@ use std::{
 use super::ipc::lock;
 use crate::{
     apply::{self, ApplyError, Directories, RecoveredItem},
-    os::paths,
-    plan::Platform,
+    platform,
+    platform::Platform,
 };
 
 /// How long a process may take to exit after its files are closed, and the poll interval.
@@ -76,11 +76,11 @@ fn remove_files(own: Option<&str>) -> Vec<PathBuf> {
             continue;
         }
         let Ok(lock) = lock::Lock::acquire(&name) else { continue };
-        let socket = paths::control_socket(&name);
+        let socket = platform::control_socket(&name);
         if fs::remove_file(&socket).is_ok() {
             removed.push(socket);
         }
-        removed.push(paths::lock_file(&name));
+        removed.push(platform::lock_file(&name));
         lock.release();
     }
     removed.extend(lock::remove_empty_dir());

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 pub use crate::apply::{Disposition, Trace};
 use crate::{
     apply::{self, AppliedRouting, ApplyError, Directories},
-    plan::Platform,
+    platform::Platform,
 };
 
 /// The routing of one tunnel, and the requested traces.

@@ -80,7 +80,7 @@ pub fn run(job: TunnelJob, reporter: Reporter) -> Result<(), Failure> {
 }
 
 fn listen(name: &str) -> io::Result<Control> {
-    let place = crate::os::paths::control_socket(name);
+    let place = crate::platform::control_socket(name);
     Control::listen(name).map_err(|error| io::Error::other(format!("{}: {error}", place.display())))
 }
 

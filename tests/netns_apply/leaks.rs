@@ -11,7 +11,8 @@ use std::{
 
 use pptpctl::{
     net::transport,
-    plan::{self, Platform},
+    plan,
+    platform::Platform,
     profile::{DefaultRoute, Leak, Profile},
 };
 use socket2::{Domain, Socket, Type};

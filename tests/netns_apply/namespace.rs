@@ -11,7 +11,8 @@ use std::{
 use pptpctl::{
     apply::{ApplyError, Changes, Directories, Host, recover},
     net::netlink::Netlink,
-    plan::{self, Facts, Ipv6, Plan, Platform},
+    plan::{self, Facts, Ipv6, Plan},
+    platform::Platform,
     profile::{DefaultRoute, PasswordSource, Profile, Route as SplitRoute, Server},
     secret::Secret,
 };

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use pptpctl::{
     apply::{AppliedRouting, Cause, Disposition},
     net::netlink::Netlink,
-    plan::{self, FIRST_TABLE, NextHop, Platform, SLOTS},
+    plan::{self, FIRST_TABLE, NextHop, SLOTS},
+    platform::Platform,
     profile::{DefaultRoute, Leak},
 };
 

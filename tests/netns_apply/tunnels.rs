@@ -9,7 +9,8 @@ use std::{
 use pptpctl::{
     apply::Cause,
     net::{routes::PROTOCOL, tun},
-    plan::{self, NextHop, Platform},
+    plan::{self, NextHop},
+    platform::Platform,
     profile::DefaultRoute,
 };
 

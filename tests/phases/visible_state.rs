@@ -17,7 +17,8 @@ use std::{
 use nix::unistd::{Uid, setfsuid};
 use pptpctl::{
     apply::{Directories, ledger::Ledger},
-    plan::{Platform, Step},
+    plan::Step,
+    platform::Platform,
     supervisor::log::LARGEST,
 };
 

@@ -9,7 +9,8 @@ use super::parse;
 use crate::{
     apply::{Program, files},
     os::peer,
-    plan::{Platform, RESOLV_CONF, Resolver},
+    plan::{RESOLV_CONF, Resolver},
+    platform::Platform,
 };
 
 /// Socket of systemd-resolved; it accepts connections only while the daemon runs.

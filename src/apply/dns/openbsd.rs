@@ -8,7 +8,8 @@ use crate::{
         ledger::{Device, PriorState},
         routes::device_still_exists,
     },
-    plan::{DnsStep, Platform, Resolver},
+    plan::{DnsStep, Resolver},
+    platform::Platform,
 };
 
 pub(super) fn observe(resolver: Resolver) -> Result<PriorState, Cause> {

@@ -12,7 +12,10 @@ use super::{
     Cause, Host, ProgramError,
     ledger::{Device, PriorState},
 };
-use crate::plan::{Clamp, FirewallStep, Platform};
+use crate::{
+    plan::{Clamp, FirewallStep},
+    platform::Platform,
+};
 
 /// Checks that the table or anchor of a step is free.
 ///

@@ -1,7 +1,10 @@
 //! A pf anchor: checked, loaded, and flushed with the tunnel's states. The main ruleset is only read.
 
 use super::super::{Cause, Host, Output, Program, ProgramError, ledger::Device};
-use crate::plan::{Macros, PfRules, Platform};
+use crate::{
+    plan::{Macros, PfRules},
+    platform::Platform,
+};
 
 /// Refuses an anchor that already holds rules: they could not be restored.
 pub(super) fn observe(host: &mut dyn Host, anchor: &str) -> Result<(), Cause> {

@@ -37,7 +37,7 @@ fn environment_is_clean() {
     program.environment.push(("vpn_if".to_owned(), "tun0".to_owned()));
     let mut lines: Vec<String> = program.run().unwrap().stdout.lines().map(str::to_owned).collect();
     lines.sort();
-    assert_eq!(lines, ["LANG=C".to_owned(), format!("PATH={PATH}"), "vpn_if=tun0".to_owned()]);
+    assert_eq!(lines, ["LANG=C".to_owned(), format!("PATH={PROGRAM_PATH}"), "vpn_if=tun0".to_owned()]);
 }
 
 #[test]

@@ -18,10 +18,10 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::os::{jail, peer};
-
-/// Directory of all managers' sockets.
-const DIRECTORY: &str = "/var/run/pptp";
+use crate::{
+    os::{jail, peer},
+    platform::CALL_MANAGER_DIR,
+};
 
 /// The path of one manager's socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl ManagerSocket {
     /// Returns the path for this server and local address.
     #[must_use]
     pub fn new(local: Option<Ipv4Addr>, server: Ipv4Addr) -> Self {
-        Self::below(Path::new(DIRECTORY), local, server)
+        Self::below(Path::new(CALL_MANAGER_DIR), local, server)
     }
 
     fn below(directory: &Path, local: Option<Ipv4Addr>, server: Ipv4Addr) -> Self {
@@ -49,7 +49,7 @@ impl ManagerSocket {
     /// Returns the directory, for a jail.
     #[must_use]
     pub fn directory() -> &'static Path {
-        Path::new(DIRECTORY)
+        Path::new(CALL_MANAGER_DIR)
     }
 
     /// Creates the directory if necessary, and waits for the lock, which is only ever held briefly.

@@ -14,7 +14,7 @@ fn open(keys: &str) -> (Profile, Vec<String>) {
     let name = ProfileName::new("x").unwrap();
     let header = Span { start: 0, end: 0 };
     let profile = read(&mut reader, &source, &name, header, table.get_ref());
-    check::profile(&profile, &mut reader, header, "linux");
+    check::profile(&profile, &mut reader, header, Platform::Linux);
     (profile, reader.drafts.into_iter().map(|draft| draft.title).collect())
 }
 

@@ -10,7 +10,7 @@ use super::{
     lock,
     messages::{Request, Response, Status},
 };
-use crate::{apply::Directories, os::paths, plan::Platform};
+use crate::{apply::Directories, platform, platform::Platform};
 
 /// A status is available at once; a supervisor that takes longer is stuck.
 const STATUS_WAIT: Duration = Duration::from_secs(5);
@@ -108,7 +108,7 @@ fn has_died(name: &str) -> bool {
 
 fn ask(name: &str, request: Request, wait: Duration) -> Result<(Response, UnixStream), ClientError> {
     let mut stream =
-        UnixStream::connect(paths::control_socket(name)).map_err(|error| match error.kind() {
+        UnixStream::connect(platform::control_socket(name)).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if has_died(name) => ClientError::Died,
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotUp,
             io::ErrorKind::PermissionDenied => ClientError::Denied(error),

@@ -14,7 +14,10 @@ use std::{
 
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
-use crate::os::{crash, jail, paths};
+use crate::{
+    os::{crash, jail},
+    platform,
+};
 
 /// How long to retry: opening and removing the file may race, and `recover` briefly holds each free lock.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -51,7 +54,7 @@ impl Lock {
     /// # Errors
     /// Returns [`LockError::Held`] with the pid of the supervisor, or the file system's error.
     pub fn acquire(name: &str) -> Result<Self, LockError> {
-        let path = paths::lock_file(name);
+        let path = platform::lock_file(name);
         let failed = |error| LockError::Io { path: path.clone(), error };
         let patience = Instant::now() + ACQUIRE_TIMEOUT;
         loop {
@@ -117,7 +120,7 @@ impl Lock {
 /// Removes the control directory if it is empty, and returns its path then. It stays behind if a process was
 /// killed before it created its lock or after it removed it. Directories of killed engines are swept first.
 pub fn remove_empty_dir() -> Option<PathBuf> {
-    let dir = paths::control_dir();
+    let dir = platform::control_dir();
     jail::sweep(&dir);
     fs::remove_dir(&dir).is_ok().then_some(dir)
 }
@@ -126,7 +129,8 @@ pub fn remove_empty_dir() -> Option<PathBuf> {
 /// so that two callers at once do not take each other for a supervisor.
 #[must_use]
 pub fn is_held(name: &str) -> bool {
-    let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(paths::lock_file(name))
+    let Ok(file) =
+        OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(platform::lock_file(name))
     else {
         return false;
     };
@@ -136,13 +140,13 @@ pub fn is_held(name: &str) -> bool {
 /// Returns the pid that signed the lock of this profile; 0 if there is none or its process has exited.
 #[must_use]
 pub fn signer_pid(name: &str) -> u32 {
-    live_pid_in(&paths::lock_file(name))
+    live_pid_in(&platform::lock_file(name))
 }
 
 /// Returns the profiles that have a lock file, held or not, sorted.
 #[must_use]
 pub fn names() -> Vec<String> {
-    let Ok(entries) = fs::read_dir(paths::control_dir()) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(platform::control_dir()) else { return Vec::new() };
     let mut names: Vec<String> = entries
         .filter_map(|entry| {
             entry.ok()?.file_name().into_string().ok()?.strip_suffix(".lock").map(str::to_owned)
@@ -153,7 +157,7 @@ pub fn names() -> Vec<String> {
 }
 
 fn make_control_dir() -> io::Result<()> {
-    let dir = paths::control_dir();
+    let dir = platform::control_dir();
     match fs::DirBuilder::new().mode(0o755).create(&dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         // Independent of the umask: `list` and `status` of other users check for sockets in it.

@@ -19,7 +19,10 @@ use std::{
 };
 
 use super::messages::{Request, Response};
-use crate::os::{crash, paths, peer};
+use crate::{
+    os::{crash, peer},
+    platform,
+};
 
 /// The longest request, in bytes.
 const MAX_REQUEST: usize = 1024;
@@ -49,7 +52,7 @@ impl Control {
     /// # Errors
     /// Returns the kernel's error if the socket cannot be created.
     pub fn listen(name: &str) -> io::Result<Self> {
-        let path = paths::control_socket(name);
+        let path = platform::control_socket(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

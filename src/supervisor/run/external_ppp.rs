@@ -25,8 +25,10 @@ use crate::{
     engine::message::{LinkUp, ToEngine, plain},
     failure::{Failure, FailureKind, Phase},
     net::{pty::Pty, wait},
-    os::{paths, process},
-    plan::{Daemon, Platform},
+    os::process,
+    plan::Daemon,
+    platform,
+    platform::Platform,
     supervisor::{
         backend::{self, exits, ppp, pppd},
         machine::{Input, TunnelState},
@@ -383,7 +385,7 @@ fn start_pppd(external: &External, options: &[u8]) -> io::Result<Running> {
 }
 
 fn start_ppp(external: &External, name: &str, arguments: &[String], section: &[u8]) -> io::Result<Running> {
-    let path = paths::control_dir().join(format!("{name}.ppp.conf"));
+    let path = platform::control_dir().join(format!("{name}.ppp.conf"));
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -12,7 +12,8 @@ use crate::{
     engine::message::ToEngine,
     failure::Failure,
     net::{kernel::Watch, sleep::Sleep},
-    plan::{self, Facts, Platform},
+    plan::{self, Facts},
+    platform::Platform,
     supervisor::{
         debounce::Debounce,
         hints,
