@@ -218,6 +218,13 @@ fn systemd_unit_does_not_restart_after_final_failure() {
 }
 
 #[test]
+fn documents_name_the_oldest_rust_version() {
+    let version = env!("CARGO_PKG_RUST_VERSION");
+    assert!(read("README.md").contains(&format!("Rust {version} or newer")));
+    assert!(read("contrib/ports/netbsd/net/pptpctl/Makefile").contains(&format!("RUST_REQ=\t{version}.0\n")));
+}
+
+#[test]
 fn changelog_has_this_version() {
     assert!(read("CHANGELOG.md").contains(&format!("\n## [{}]", env!("CARGO_PKG_VERSION"))));
 }

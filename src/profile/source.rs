@@ -160,7 +160,7 @@ fn offset_in(whole: &str, part: &str) -> usize {
 
 /// Returns the nearest character boundary at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
-    text.floor_char_boundary(at.min(text.len()))
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// Replaces characters that could control a terminal; a tab becomes a space, which keeps the columns aligned.
