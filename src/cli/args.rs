@@ -6,18 +6,18 @@ use clap::{Parser, Subcommand};
 
 use crate::platform::Platform;
 
-/// PPTP tunnels by name: brings them up, keeps them up, puts everything back.
+/// PPTP tunnels by name: brings them up, keeps them up, restores the host.
 #[derive(Debug, Parser)]
 #[command(name = "pptpctl", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
-    after_help = "`pptpctl demo` needs no server and touches nothing on this host. How to write a profile: \
-                        pptpctl.toml(5); files and exit statuses: pptpctl(8)."
+    after_help = "`pptpctl demo` needs no server and changes nothing on this host. Profiles: pptpctl.toml(5); \
+                        files and exit statuses: pptpctl(8)."
 )]
 pub struct Args {
-    /// Read profiles from FILE and profiles.d beside it (else: /etc/pptpctl for root, ~/.config/pptpctl)
+    /// Read profiles from FILE and profiles.d beside it (default: /etc/pptpctl for root, ~/.config/pptpctl)
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
-    /// What to do
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -25,9 +25,9 @@ pub struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Bring a tunnel up; returns when it carries packets, or says which phase failed and why
+    /// Bring a tunnel up; return when it carries packets, or print which phase failed and why
     Up(Up),
-    /// Take a tunnel down and put everything back
+    /// Take a tunnel down and restore the host
     Down {
         /// The profile
         #[arg(required_unless_present = "autostart")]
@@ -36,7 +36,7 @@ pub enum Command {
         #[arg(long, conflicts_with = "name")]
         autostart: bool,
     },
-    /// Show where tunnels are: all, or one with its details
+    /// Print the state of all tunnels, or the details of one
     Status {
         /// The profile
         name: Option<String>,
@@ -44,39 +44,39 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show which way packets go while a tunnel is there, and why
+    /// Print where packets are sent while a tunnel is up, and why
     Routes {
         /// The profile
         name: String,
-        /// Addresses to ask about; without any, all that the tunnel has done
+        /// Destination addresses; without any, print all routes and rules of the tunnel
         #[arg(value_name = "DEST")]
         destinations: Vec<IpAddr>,
         /// As JSON, for programs
         #[arg(long)]
         json: bool,
     },
-    /// List the profiles and their state
+    /// List the profiles and their states
     List {
-        /// Only the names, one a line
+        /// Only the names, one per line
         #[arg(long)]
         names: bool,
         /// As JSON, for programs
         #[arg(long, conflicts_with = "names")]
         json: bool,
     },
-    /// Check all profiles: errors and doubtful settings
+    /// Check all profiles for errors and doubtful settings
     Check,
-    /// Show the log of a tunnel
+    /// Print the log of a tunnel
     Logs {
         /// The profile
         name: String,
-        /// Go on showing what comes
+        /// Continue to print new lines
         #[arg(long, short)]
         follow: bool,
     },
-    /// Undo what a supervisor that died has left
+    /// Undo the changes that killed supervisors left on the host
     Recover,
-    /// Show a whole tunnel between two throw-away network namespaces
+    /// Bring up a tunnel between two temporary network namespaces
     Demo,
 }
 
@@ -89,13 +89,13 @@ pub struct Up {
     /// Every profile with autostart = true, one after the other
     #[arg(long, conflicts_with_all = ["name", "foreground"])]
     pub autostart: bool,
-    /// Stay in the foreground until the tunnel ends; tells systemd when it is ready
+    /// Stay in the foreground until the tunnel ends; notify systemd when it is up
     #[arg(long)]
     pub foreground: bool,
-    /// Only show what would be done on this host, and how it would be undone
+    /// Print the steps that would be performed on this host, and how they are undone
     #[arg(long)]
     pub dry_run: bool,
-    /// With --dry-run: for a host of another system, linux, freebsd, openbsd or netbsd
+    /// With --dry-run: the steps for another system: linux, freebsd, openbsd or netbsd
     #[arg(long, requires = "dry_run", value_name = "SYSTEM", value_parser = platform)]
     pub platform: Option<Platform>,
 }
