@@ -96,10 +96,10 @@ fn scripts_of_ports_are_identical() {
     let read = |path: &str| {
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib").join(path)).unwrap()
     };
-    let ours = read("rc.d/freebsd").replace("Goes to /usr/local/etc/rc.d/pptpctl. In", "In");
+    let ours = read("rc.d/freebsd").replace("Install as /usr/local/etc/rc.d/pptpctl. In", "In");
     let ours = ours.replace("/usr/local", "%%PREFIX%%").replace("/etc/pptpctl", "%%PREFIX%%/etc/pptpctl");
     assert_eq!(read("ports/freebsd/net/pptpctl/files/pptpctl.in"), ours);
-    let ours = read("rc.d/openbsd").replace("Goes to /etc/rc.d/pptpctl. One", "One");
+    let ours = read("rc.d/openbsd").replace("Install as /etc/rc.d/pptpctl. One", "One");
     assert_eq!(read("ports/openbsd/net/pptpctl/pkg/pptpctl.rc"), ours.replace("/usr/local", "${TRUEPREFIX}"));
     assert!(read("ports/netbsd/net/pptpctl/Makefile").contains("${WRKSRC}/contrib/rc.d/netbsd"));
 }
