@@ -22,7 +22,7 @@ use pptpctl::pptp::wire::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::isolated::this_program_alone;
+use crate::isolated::isolated_command;
 
 /// Address of the engines.
 const NEAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
@@ -49,7 +49,7 @@ pub fn inside(limit: Duration, inside: impl FnOnce(&World)) {
 }
 
 fn enter(limit: Duration) {
-    let mut world = this_program_alone("BENCH_WORLD", "null zero full random urandom tty")
+    let mut world = isolated_command("BENCH_WORLD", "null zero full random urandom tty")
         .args(std::env::args().skip(1))
         .spawn()
         .unwrap();
@@ -64,7 +64,7 @@ fn enter(limit: Duration) {
         }
         thread::sleep(Duration::from_millis(50));
     };
-    assert!(status.success(), "the measurement failed in its world (root is needed): {status}");
+    assert!(status.success(), "the measurement failed in its namespaces (root is needed): {status}");
 }
 
 impl World {
@@ -73,9 +73,9 @@ impl World {
         let near = own();
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         let far = own();
-        let there = format!("/proc/{}/fd/{}", std::process::id(), near.as_raw_fd());
+        let netns = format!("/proc/{}/fd/{}", std::process::id(), near.as_raw_fd());
         ip("link add far mtu 9000 type veth peer name near mtu 9000");
-        ip(&format!("link set {DEVICE} netns {there}"));
+        ip(&format!("link set {DEVICE} netns {netns}"));
         ip("link set lo up");
         for host in 1..=9 {
             ip(&format!("addr add 192.0.2.{host}/24 dev far"));
@@ -132,13 +132,13 @@ fn serve(calls: &Arc<Mutex<HashMap<Ipv4Addr, u16>>>) {
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let calls = Arc::clone(&calls);
-            thread::spawn(move || converse(stream, &calls));
+            thread::spawn(move || serve_connection(stream, &calls));
         }
     });
 }
 
 /// Serves one control connection until its end.
-fn converse(mut stream: TcpStream, calls: &Mutex<HashMap<Ipv4Addr, u16>>) {
+fn serve_connection(mut stream: TcpStream, calls: &Mutex<HashMap<Ipv4Addr, u16>>) {
     let IpAddr::V4(address) = stream.local_addr().unwrap().ip() else { return };
     let (mut decoder, mut bytes) = (StreamDecoder::default(), [0; 512]);
     while let Ok(size @ 1..) = stream.read(&mut bytes) {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 /// Returns a command for that, with new network, mount and pid namespaces, an empty /run, and a /dev with
 /// these nodes and new ptys. `variable` is set in the inner program, to distinguish it from the outer. Needs
 /// root.
-pub fn this_program_alone(variable: &str, nodes: &str) -> Command {
+pub fn isolated_command(variable: &str, nodes: &str) -> Command {
     let setup = format!(
         "set -e
         mount -t tmpfs tmp /run

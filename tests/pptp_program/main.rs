@@ -7,7 +7,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "a test's helpers fail the test, and say what they saw"
+    reason = "a test's helpers fail the test, and print what they received"
 )]
 
 mod defects;

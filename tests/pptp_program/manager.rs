@@ -32,31 +32,31 @@ fn two_calls_share(first: &str, second: &str) {
     assert_eq!((connections(), sockets().len()), (1, 1));
     b.signal(Signal::SIGTERM);
     assert_eq!(b.wait().code(), Some(0));
-    eventually("the manager's end", || sockets().is_empty() && processes("pptpcm").is_empty());
+    eventually("exit of the manager", || sockets().is_empty() && processes("pptpcm").is_empty());
 }
 
 #[test]
-fn two_of_ours() {
-    in_world("manager::two_of_ours", || two_calls_share(OURS, OURS));
+fn two_pptp_clients_share_one_manager() {
+    in_world("manager::two_pptp_clients_share_one_manager", || two_calls_share(OURS, OURS));
 }
 
 #[test]
-fn the_classic_program_comes_to_our_manager() {
-    if classic() {
-        in_world("manager::the_classic_program_comes_to_our_manager", || two_calls_share(OURS, CLASSIC));
+fn classic_client_uses_our_manager() {
+    if is_classic_installed() {
+        in_world("manager::classic_client_uses_our_manager", || two_calls_share(OURS, CLASSIC));
     }
 }
 
 #[test]
-fn we_come_to_the_classic_programs_manager() {
-    if classic() {
-        in_world("manager::we_come_to_the_classic_programs_manager", || two_calls_share(CLASSIC, OURS));
+fn our_client_uses_classic_manager() {
+    if is_classic_installed() {
+        in_world("manager::our_client_uses_classic_manager", || two_calls_share(CLASSIC, OURS));
     }
 }
 
 #[test]
-fn many_at_once_make_one_manager() {
-    in_world("manager::many_at_once_make_one_manager", || {
+fn simultaneous_clients_start_one_manager() {
+    in_world("manager::simultaneous_clients_start_one_manager", || {
         let _log = Syslog::start();
         let _server = Server::start("");
         let mut all: Vec<Pptp> = (0..8).map(|_| Pptp::start(OURS, LINE, Pipe::Socket)).collect();
@@ -72,75 +72,75 @@ fn many_at_once_make_one_manager() {
         for pptp in &mut all {
             assert_eq!(pptp.wait().code(), Some(0));
         }
-        assert_eq!(sockets().len(), 1, "nobody was there to remove it");
+        assert_eq!(sockets().len(), 1, "the killed manager cannot remove its socket");
         let mut again = Pptp::start(OURS, LINE, Pipe::Socket);
         Daemon::new(false, true).ping(&again.ppp, 1, 0);
         again.end();
-        eventually("the manager's end", || sockets().is_empty() && processes("pptpcm").is_empty());
+        eventually("exit of the manager", || sockets().is_empty() && processes("pptpcm").is_empty());
     });
 }
 
 #[test]
-fn the_classic_client_hears_of_the_end_from_our_manager() {
-    if !classic() {
+fn classic_client_exits_when_server_closes() {
+    if !is_classic_installed() {
         return;
     }
-    in_world("manager::the_classic_client_hears_of_the_end_from_our_manager", || {
+    in_world("manager::classic_client_exits_when_server_closes", || {
         let _log = Syslog::start();
         let server = Server::start("");
-        let mut ours = Pptp::start(OURS, LINE, Pipe::Socket);
-        Daemon::new(false, true).ping(&ours.ppp, 1, 0);
-        let mut theirs = Pptp::start(CLASSIC, LINE, Pipe::Socket);
-        Daemon::new(false, true).ping(&theirs.ppp, 1, 0);
+        let mut our_client = Pptp::start(OURS, LINE, Pipe::Socket);
+        Daemon::new(false, true).ping(&our_client.ppp, 1, 0);
+        let mut classic_client = Pptp::start(CLASSIC, LINE, Pipe::Socket);
+        Daemon::new(false, true).ping(&classic_client.ppp, 1, 0);
         drop(server);
-        assert_eq!(ours.wait().code(), Some(0));
-        assert_eq!(theirs.wait().code(), Some(0));
+        assert_eq!(our_client.wait().code(), Some(0));
+        assert_eq!(classic_client.wait().code(), Some(0));
     });
 }
 
 /// Answers one client and returns the messages that it sent, with call ids set to zero.
-fn record(program: &str, more: &str) -> Vec<Vec<u8>> {
+fn record_messages(program: &str, more: &str) -> Vec<Vec<u8>> {
     let listener = TcpListener::bind("192.0.2.9:1723").unwrap();
     let line = format!("192.0.2.9 --nolaunchpppd --nohostroute{more}");
     let mut pptp = Pptp::start(program, &line, Pipe::Socket);
     let (mut tcp, _) = listener.accept().unwrap();
     tcp.set_read_timeout(Some(LIMIT)).unwrap();
-    let mut said = vec![message(&mut tcp).unwrap()];
-    let mut reply = said[0].clone();
+    let mut messages = vec![message(&mut tcp).unwrap()];
+    let mut reply = messages[0].clone();
     reply[9] = 2;
     reply[14] = 1;
     tcp.write_all(&reply).unwrap();
-    said.push(message(&mut tcp).unwrap());
-    let id = [said[1][12], said[1][13]];
+    messages.push(message(&mut tcp).unwrap());
+    let id = [messages[1][12], messages[1][13]];
     let mut reply =
         vec![0, 32, 0, 1, 0x1a, 0x2b, 0x3c, 0x4d, 0, 8, 0, 0, 0x12, 0x34, id[0], id[1], 1, 0, 0, 0];
     reply.extend([0, 1, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0]);
     tcp.write_all(&reply).unwrap();
     if more.contains("quirks") {
-        said.push(message(&mut tcp).unwrap());
+        messages.push(message(&mut tcp).unwrap());
     }
     // Do not send SIGTERM before the tunnel has read the manager's answer. Both programs redirect standard
     // error to /dev/null once it runs.
     let pid = pptp.child.id();
-    eventually("the tunnel", || {
+    eventually("start of the tunnel", || {
         std::fs::read_link(format!("/proc/{pid}/fd/2")).is_ok_and(|to| to.ends_with("null"))
     });
     pptp.signal(Signal::SIGTERM);
     let status = pptp.wait();
     assert!(status.code() == Some(0) || status.signal() == Some(15), "{status}");
-    said.push(message(&mut tcp).unwrap());
-    for (number, at) in [(1, 12), (said.len() - 1, 12)] {
+    messages.push(message(&mut tcp).unwrap());
+    for (number, at) in [(1, 12), (messages.len() - 1, 12)] {
         if !more.contains("quirks") {
-            assert_eq!(said[number][at..at + 2], id);
-            said[number][at..at + 2].fill(0);
+            assert_eq!(messages[number][at..at + 2], id);
+            messages[number][at..at + 2].fill(0);
         }
     }
     drop(tcp);
-    eventually("the manager's end", || sockets().is_empty() && processes("pptpcm").is_empty());
-    said
+    eventually("exit of the manager", || sockets().is_empty() && processes("pptpcm").is_empty());
+    messages
 }
 
-fn world_with_an_address(inside: impl FnOnce()) {
+fn with_local_server_address(inside: impl FnOnce()) {
     assert!(
         Command::new("ip")
             .args(["addr", "add", "192.0.2.9/32", "dev", "lo"])
@@ -186,15 +186,15 @@ fn padded(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_bytes_are_those_of_the_classic_program() {
-    in_world("manager::the_bytes_are_those_of_the_classic_program", || {
-        world_with_an_address(|| {
+fn control_messages_match_classic_program() {
+    in_world("manager::control_messages_match_classic_program", || {
+        with_local_server_address(|| {
             for (more, phone) in [("", ""), (" --phone 5551234", "5551234")] {
                 let sccrq = sccrq(3, 0xffff, 1, "local", "cananian");
                 let expected = [sccrq, ocrq(3, phone), ccr()];
-                assert_eq!(record(OURS, more), expected, "ours{more}");
-                if classic() {
-                    assert_eq!(record(CLASSIC, more), expected, "the classic program's{more}");
+                assert_eq!(record_messages(OURS, more), expected, "our program{more}");
+                if is_classic_installed() {
+                    assert_eq!(record_messages(CLASSIC, more), expected, "the classic program{more}");
                 }
             }
         });
@@ -203,14 +203,14 @@ fn the_bytes_are_those_of_the_classic_program() {
 
 /// Defect 5: the current classic program drops the reply to call id 0; the bytes are from its quirk table.
 #[test]
-fn the_bytes_of_the_quirk() {
-    in_world("manager::the_bytes_of_the_quirk", || {
-        world_with_an_address(|| {
+fn control_messages_match_quirk() {
+    in_world("manager::control_messages_match_quirk", || {
+        with_local_server_address(|| {
             for (more, phone) in [("", "RELAY_PPP1"), (" --phone 42", "42")] {
                 let sccrq = sccrq(1, 0, 0x6021, "RELAY_PPP1", "MS Win NT");
                 let sli = [header(24, 15), vec![0x12, 0x34, 0, 0], vec![0xff; 8]].concat();
                 let expected = [sccrq, ocrq(2, phone), sli, ccr()];
-                assert_eq!(record(OURS, &format!(" --quirks BEZEQ_ISRAEL{more}")), expected);
+                assert_eq!(record_messages(OURS, &format!(" --quirks BEZEQ_ISRAEL{more}")), expected);
             }
         });
     });

@@ -30,29 +30,29 @@ pub fn against_the_classic(test: &str, fault: &str, body: fn(&str, &mut Syslog) 
         let mut log = Syslog::start();
         assert_eq!(body(OURS, &mut log), Ok(()), "our program");
         no_manager();
-        if classic() {
-            let found =
-                body(CLASSIC, &mut log).expect_err("the classic program passes: the test shows nothing");
+        if is_classic_installed() {
+            let found = body(CLASSIC, &mut log)
+                .expect_err("the classic program passes, so the test does not detect the defect");
             println!("the classic program: {found}");
-            assert!(found.contains(fault), "the classic program fails, but otherwise than known: {found}");
+            assert!(found.contains(fault), "the classic program fails in another way: {found}");
         }
     });
 }
 
 /// How long to wait for something that only a program with the defect does. The classic program must do it,
 /// however busy the machine is; for ours a short wait suffices, as nothing should happen.
-pub fn defect_shows_in(program: &str) -> Duration {
+pub fn defect_timeout(program: &str) -> Duration {
     if program == CLASSIC { LIMIT } else { Duration::from_secs(2) }
 }
 
 /// How long to wait for something that only a program without the defect does: the reverse.
-pub fn comes_in(program: &str) -> Duration {
+pub fn correct_timeout(program: &str) -> Duration {
     if program == CLASSIC { Duration::from_secs(3) } else { LIMIT }
 }
 
 /// Waits until no call manager is left.
 pub fn no_manager() {
-    eventually("the manager's end", || processes("pptpcm").is_empty() && sockets().is_empty());
+    eventually("exit of the manager", || processes("pptpcm").is_empty() && sockets().is_empty());
 }
 
 pub struct Peer {
@@ -110,7 +110,7 @@ impl Peer {
         let call = Call { pptp, tcp, id, peer: self, decoder: Decoder::new(9000) };
         let pid = call.pptp.child.id();
         // Both programs redirect standard error to /dev/null when the tunnel runs.
-        eventually("the tunnel", || {
+        eventually("start of the tunnel", || {
             std::fs::read_link(format!("/proc/{pid}/fd/2")).is_ok_and(|to| to.ends_with("null"))
         });
         call
@@ -153,14 +153,14 @@ impl Call {
         self.send_raw(&self.packet(seq, None, payload));
     }
 
-    /// Runs `deed` while the program is stopped, so that the program sees everything at once.
-    pub fn while_stopped(&self, deed: impl FnOnce()) {
+    /// Runs `action` while the program is stopped, so that the program sees everything at once.
+    pub fn while_stopped(&self, action: impl FnOnce()) {
         self.pptp.signal(Signal::SIGSTOP);
         let status = format!("/proc/{}/status", self.pptp.child.id());
-        eventually("that it stands still", || {
+        eventually("stop of the program", || {
             std::fs::read_to_string(&status).unwrap().contains("\nState:\tT")
         });
-        deed();
+        action();
         self.pptp.signal(Signal::SIGCONT);
     }
 

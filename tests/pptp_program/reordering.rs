@@ -28,9 +28,9 @@ const COUNT: u32 = 600;
 /// Packets between two reorderings: more than the link needs to come up.
 const RATE: u32 = 50;
 /// Packets that must arrive: all but those still held back, or lost by the classic program's type 3.
-const AT_LEAST: usize = (COUNT - 12 - COUNT / RATE) as usize;
+const MIN_ARRIVED: usize = (COUNT - 12 - COUNT / RATE) as usize;
 /// A little less than a receiver waits.
-const PATIENCE: Duration = Duration::from_millis(25);
+const REORDER_WAIT: Duration = Duration::from_millis(25);
 
 /// Numbers in order of arrival, and when each arrived.
 type Arrivals = Vec<(u32, Duration)>;
@@ -39,8 +39,8 @@ type Arrivals = Vec<(u32, Duration)>;
 fn check(arrived: &Arrivals, delivered: &[u32]) -> Result<usize, String> {
     assert!(delivered.windows(2).all(|pair| pair[0] < pair[1]), "out of order or double: {delivered:?}");
     let first: BTreeMap<u32, Duration> = arrived.iter().rev().copied().collect();
-    if let Some(alien) = delivered.iter().find(|number| !first.contains_key(number)) {
-        return Err(format!("{alien} was delivered, and the wire did not have it"));
+    if let Some(unknown) = delivered.iter().find(|number| !first.contains_key(number)) {
+        return Err(format!("{unknown} was delivered, but not captured"));
     }
     let mut too_late = 0;
     for (number, at) in &first {
@@ -49,8 +49,8 @@ fn check(arrived: &Arrivals, delivered: &[u32]) -> Result<usize, String> {
         }
         let overtaken = first.range(number + 1..).map(|(_, at)| *at).min();
         match overtaken {
-            Some(other) if at.saturating_sub(other) >= PATIENCE => too_late += 1,
-            _ => return Err(format!("{number} came at {at:?} and is lost; overtaken at {overtaken:?}")),
+            Some(other) if at.saturating_sub(other) >= REORDER_WAIT => too_late += 1,
+            _ => return Err(format!("{number} arrived at {at:?} and is lost; overtaken at {overtaken:?}")),
         }
     }
     Ok(too_late)
@@ -65,8 +65,8 @@ fn line(kind: u8) -> String {
 }
 
 #[test]
-fn the_server_loses_nothing_that_arrived() {
-    in_world("reordering::the_server_loses_nothing_that_arrived", || {
+fn server_loses_no_arrived_packet() {
+    in_world("reordering::server_loses_no_arrived_packet", || {
         let _log = Syslog::start();
         let clear = r#","mppe":{"demand":"Off","min":"Bits128","max":"Bits128","stateful":false}"#;
         let server = Server::start(clear);
@@ -85,9 +85,9 @@ fn the_server_loses_nothing_that_arrived() {
                 }
                 daemon.write(&pptp.ppp);
                 let mut arrived = Arrivals::new();
-                let mut found = Err("nothing yet".to_owned());
+                let mut found = Err("no packet yet".to_owned());
                 let end = Instant::now() + LIMIT;
-                while (found.is_err() || arrived.len() < AT_LEAST) && Instant::now() < end {
+                while (found.is_err() || arrived.len() < MIN_ARRIVED) && Instant::now() < end {
                     std::thread::sleep(Duration::from_millis(50));
                     // tcpdump(8) may lag behind; then check again.
                     let delivered = delivered.lock().unwrap().clone();
@@ -104,8 +104,8 @@ fn the_server_loses_nothing_that_arrived() {
 }
 
 #[test]
-fn the_program_loses_nothing_that_arrived() {
-    in_world("reordering::the_program_loses_nothing_that_arrived", || {
+fn pptp_loses_no_arrived_packet() {
+    in_world("reordering::pptp_loses_no_arrived_packet", || {
         let _log = Syslog::start();
         for program in programs() {
             for kind in 1..=3 {
@@ -121,13 +121,13 @@ fn the_program_loses_nothing_that_arrived() {
                         sender.write_frame(&numbered(written, 60));
                         written += 1;
                     }
-                    let limit = if arrived.len() < AT_LEAST { LIMIT } else { Duration::from_millis(300) };
+                    let limit = if arrived.len() < MIN_ARRIVED { LIMIT } else { Duration::from_millis(300) };
                     let Some(packet) = sender.receive(limit) else { break };
                     let Some(seq) = packet.seq else { continue };
                     receiver.send(seq, &packet.payload);
                     arrived.push((number(&packet.payload), start.elapsed()));
                 }
-                let mut found = Err("nothing yet".to_owned());
+                let mut found = Err("no packet yet".to_owned());
                 let end = Instant::now() + LIMIT;
                 while found.is_err() && Instant::now() < end {
                     let known = delivered.len();
@@ -148,15 +148,15 @@ fn the_program_loses_nothing_that_arrived() {
 
 #[track_caller]
 fn report(program: &str, kind: u8, arrived: &Arrivals, found: Result<usize, String>) {
-    let too_late = found.unwrap_or_else(|why| panic!("{program} --test-type {kind}: {why}"));
+    let too_late = found.unwrap_or_else(|error| panic!("{program} --test-type {kind}: {error}"));
     println!("{program} --test-type {kind}: {} arrived, {too_late} of them too late", arrived.len());
-    assert!(arrived.len() >= AT_LEAST, "{} arrived", arrived.len());
-    assert!(is_disordered(arrived), "the sender did no damage");
+    assert!(arrived.len() >= MIN_ARRIVED, "{} arrived", arrived.len());
+    assert!(is_disordered(arrived), "the sender did not reorder packets");
     assert!(too_late <= arrived.len() / 10, "{too_late} too late");
 }
 
 fn programs() -> Vec<&'static str> {
-    if classic() { vec![OURS, CLASSIC] } else { vec![OURS] }
+    if is_classic_installed() { vec![OURS, CLASSIC] } else { vec![OURS] }
 }
 
 const MARK: &[u8; 8] = b"numbered";
@@ -175,7 +175,7 @@ fn datagram(from: [u8; 4], number: u32) -> Vec<u8> {
 }
 
 /// Returns the number at the end of a packet made by `datagram`.
-fn marked(packet: &[u8]) -> Option<u32> {
+fn marked_number(packet: &[u8]) -> Option<u32> {
     let (front, number) = packet.split_last_chunk()?;
     front.ends_with(MARK).then(|| u32::from_be_bytes(*number))
 }
@@ -193,7 +193,7 @@ fn listen(server: &Server) -> Arc<Mutex<Vec<u32>>> {
         ready.send(()).unwrap();
         let mut bytes = [0; 100];
         while let Ok(size) = socket.recv(&mut bytes) {
-            into.lock().unwrap().extend(marked(&bytes[..size]));
+            into.lock().unwrap().extend(marked_number(&bytes[..size]));
         }
     });
     wait.recv().unwrap();
@@ -228,10 +228,10 @@ impl Capture {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut said = String::new();
+        let mut stderr_text = String::new();
         let mut stderr = BufReader::new(child.stderr.as_mut().unwrap());
-        while !said.contains("listening on") {
-            assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+        while !stderr_text.contains("listening on") {
+            assert!(stderr.read_line(&mut stderr_text).unwrap() > 0, "{stderr_text}");
         }
         Self(child)
     }
@@ -247,7 +247,7 @@ impl Capture {
             let at = Duration::new(word(rest, 0).into(), word(rest, 4) * 1000);
             let length = usize::try_from(word(rest, 8)).unwrap();
             let Some(packet) = rest.get(16..16 + length) else { break };
-            arrived.extend(marked(packet).map(|number| (number, at)));
+            arrived.extend(marked_number(packet).map(|number| (number, at)));
             rest = &rest[16 + length..];
         }
         arrived

@@ -19,18 +19,18 @@ fn every_address_of_a_name_is_tried() {
             output("ip", &["addr", "add", address, "dev", "lo"]);
         }
         let peer = Peer::at(9);
-        let asked = name_server(&[[192, 0, 2, 31], [192, 0, 2, 32], [192, 0, 2, 9]]);
+        let resolver_statuses = name_server(&[[192, 0, 2, 31], [192, 0, 2, 32], [192, 0, 2, 9]]);
         let mut pptp = Pptp::start(OURS, "vpn.test --nolaunchpppd --nohostroute", Pipe::Socket);
         let mut tcp = peer.accept();
         assert_eq!(kind(&message(&mut tcp).unwrap()), 1);
         log.wait_for("192.0.2.31: Call manager: no connection to 192.0.2.31:1723: Connection refused");
         log.wait_for("192.0.2.32: Call manager: no connection to 192.0.2.32:1723: Connection refused");
-        let resolver = asked.recv().unwrap();
+        let resolver = resolver_statuses.recv().unwrap();
         assert!(resolver.contains("\nNoNewPrivs:\t1\n") && !resolver.contains("\nUid:\t0"), "{resolver}");
         assert!(resolver.contains("\nCapEff:\t0000000000000000\n"), "{resolver}");
         drop(peer);
         drop(tcp);
-        assert_eq!(pptp.wait().code(), Some(1), "that was the last one");
+        assert_eq!(pptp.wait().code(), Some(1), "no address is left");
         no_manager();
     });
 }
@@ -53,7 +53,7 @@ fn name_server(addresses: &[[u8; 4]]) -> mpsc::Receiver<String> {
     std::thread::spawn(move || {
         let mut bytes = [0; 512];
         while let Ok((size, from)) = socket.recv_from(&mut bytes) {
-            let _nobody_listens = sender.send(status_of("pptp: resolve"));
+            let _disconnected = sender.send(status_of("pptp: resolve"));
             // The question ends with type and class after the name (RFC 1035 §4.1).
             let end = 12 + bytes[12..size].iter().position(|byte| *byte == 0).unwrap() + 5;
             let is_a = bytes[end - 3] == 1;
@@ -76,7 +76,7 @@ fn status_of(title: &str) -> String {
             fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.starts_with(title.as_bytes()))
         })
         .map(|entry| fs::read_to_string(entry.path().join("status")).unwrap())
-        .unwrap_or_else(|| "nobody has that title".to_owned())
+        .unwrap_or_else(|| "no process has that title".to_owned())
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn localbind_binds_both_sockets_and_names_the_manager() {
         let _log = Syslog::start();
         output("ip", &["addr", "add", "192.0.2.8/32", "dev", "lo"]);
         let local = Ipv4Addr::new(192, 0, 2, 8);
-        for program in if classic() { vec![OURS, CLASSIC] } else { vec![OURS] } {
+        for program in if is_classic_installed() { vec![OURS, CLASSIC] } else { vec![OURS] } {
             let call = Peer::at(9).call(program, "--localbind 192.0.2.8", Pipe::Socket);
             assert_eq!(call.tcp.peer_addr().unwrap().ip(), local, "{program}");
             assert_eq!(sockets(), ["192.0.2.8:192.0.2.9"]);
@@ -94,7 +94,7 @@ fn localbind_binds_both_sockets_and_names_the_manager() {
             call.end();
         }
         let mut pptp = Pptp::start(OURS, "192.0.2.9 --nolaunchpppd --localbind 192.0.2.77", Pipe::Socket);
-        assert_eq!(pptp.wait().code(), Some(1), "no address of ours");
+        assert_eq!(pptp.wait().code(), Some(1), "the address is not local");
         no_manager();
     });
 }
@@ -132,8 +132,8 @@ fn rtmark_marks_every_packet() {
 /// The mark selects the route: the main table has none. The host route then uses the next hop of the marked
 /// route, and does not follow the main table.
 #[test]
-fn rtmark_leads_by_the_rules() {
-    in_world("sockets::rtmark_leads_by_the_rules", || {
+fn rtmark_selects_route_by_rules() {
+    in_world("sockets::rtmark_selects_route_by_rules", || {
         let _log = Syslog::start();
         let server = Server::start("");
         let ip = |line: &str| {
@@ -147,21 +147,21 @@ fn rtmark_leads_by_the_rules() {
         ip("rule add fwmark 7 lookup 100");
         ip("route add 192.0.2.1 dev eth0 table 100");
         let mut pptp = Pptp::start(OURS, "192.0.2.1 --nolaunchpppd", Pipe::Socket);
-        assert_eq!(pptp.wait().code(), Some(1), "no way");
+        assert_eq!(pptp.wait().code(), Some(1), "no route to the server");
         no_manager();
 
         let mut pptp = Pptp::start(OURS, "192.0.2.1 --nolaunchpppd --rtmark 7", Pipe::Socket);
         let mut daemon = Daemon::new(false, true);
         daemon.ping(&pptp.ppp, 3, 10);
-        let made = || output("ip", &["route", "show", "192.0.2.1"]);
-        assert!(made().starts_with("192.0.2.1 dev eth0"), "{}", made());
+        let host_route = || output("ip", &["route", "show", "192.0.2.1"]);
+        assert!(host_route().starts_with("192.0.2.1 dev eth0"), "{}", host_route());
         ip("route add default via 192.0.2.11");
         daemon.ping(&pptp.ppp, 3, 20);
-        assert!(made().starts_with("192.0.2.1 dev eth0"), "{}", made());
+        assert!(host_route().starts_with("192.0.2.1 dev eth0"), "{}", host_route());
         pptp.signal(Signal::SIGTERM);
         pptp.wait();
         no_manager();
-        assert_eq!(made(), "");
+        assert_eq!(host_route(), "");
     });
 }
 

@@ -15,8 +15,8 @@ use nix::sys::signal::Signal;
 const LINE: &str = "192.0.2.1 --nolaunchpppd --loglevel 1 --logstring nm-pptp-service-1";
 
 #[test]
-fn ppp_passes_without_a_loss() {
-    in_world("tunnel::ppp_passes_without_a_loss", || {
+fn ppp_frames_pass_without_loss() {
+    in_world("tunnel::ppp_frames_pass_without_loss", || {
         let _log = Syslog::start();
         let server = Server::start("");
         // Eight of the longest frames, the window of `ping`, exceed a pty's buffer: frames arrive joined and
@@ -33,15 +33,15 @@ fn ppp_passes_without_a_loss() {
             }
             pptp.signal(Signal::SIGTERM);
             assert_eq!(pptp.wait().code(), Some(0));
-            eventually("the manager's end", || sockets().is_empty() && processes("pptpcm").is_empty());
+            eventually("exit of the manager", || sockets().is_empty() && processes("pptpcm").is_empty());
         }
         drop(server);
     });
 }
 
 #[test]
-fn processes_files_route_log_and_ends() {
-    in_world("tunnel::processes_files_route_log_and_ends", || {
+fn tunnel_has_expected_processes_files_and_log() {
+    in_world("tunnel::tunnel_has_expected_processes_files_and_log", || {
         let mut log = Syslog::start();
         let _server = Server::start("");
         let before = output("ip", &["-4", "route", "show", "table", "all"]);
@@ -50,7 +50,7 @@ fn processes_files_route_log_and_ends() {
         daemon.ping(&pptp.ppp, 3, 10);
 
         assert_eq!(processes("pptpgw"), [i32::try_from(pptp.child.id()).unwrap()]);
-        assert_eq!(processes("pptpcm").len(), 2, "keeper and worker");
+        assert_eq!(processes("pptpcm").len(), 2, "monitor and worker");
         assert!(processes("pptp").is_empty(), "killall pptp must not hit the tunnel");
         let status = fs::read_to_string(format!("/proc/{}/status", pptp.child.id())).unwrap();
         assert!(
@@ -84,7 +84,7 @@ fn processes_files_route_log_and_ends() {
 
         pptp.signal(Signal::SIGHUP);
         assert_eq!(pptp.wait().signal(), Some(1));
-        eventually("the manager's end", || processes("pptpcm").is_empty());
+        eventually("exit of the manager", || processes("pptpcm").is_empty());
         assert!(sockets().is_empty());
         assert_eq!(output("ip", &["-4", "route", "show", "table", "all"]), before);
 
@@ -94,23 +94,23 @@ fn processes_files_route_log_and_ends() {
         pptp.ppp = fs::File::open("/dev/null").unwrap().into();
         assert_eq!(pptp.wait().code(), Some(0));
         log.wait_for("pppd may have shutdown, see pppd log");
-        eventually("the manager's end", || processes("pptpcm").is_empty());
+        eventually("exit of the manager", || processes("pptpcm").is_empty());
         assert_eq!(output("ip", &["-4", "route", "show", "table", "all"]), before);
     });
 }
 
 #[test]
-fn a_host_route_that_was_there_stays_and_one_can_do_without() {
-    in_world("tunnel::a_host_route_that_was_there_stays_and_one_can_do_without", || {
+fn existing_host_route_is_kept_and_nohostroute_adds_none() {
+    in_world("tunnel::existing_host_route_is_kept_and_nohostroute_adds_none", || {
         let _server = Server::start("");
         let device = output("ip", &["-o", "route", "get", SERVER]);
         let device = device.split(" dev ").nth(1).unwrap().split(' ').next().unwrap();
-        let none = output("ip", &["route"]);
+        let routes_before = output("ip", &["route"]);
         let mut pptp = Pptp::start(OURS, "192.0.2.1 --nolaunchpppd --nohostroute", Pipe::Socket);
         Daemon::new(false, true).ping(&pptp.ppp, 1, 0);
-        assert_eq!(output("ip", &["route"]), none);
+        assert_eq!(output("ip", &["route"]), routes_before);
         pptp.end();
-        eventually("the manager's end", || processes("pptpcm").is_empty());
+        eventually("exit of the manager", || processes("pptpcm").is_empty());
 
         output("ip", &["route", "add", "192.0.2.1", "dev", device, "proto", "static"]);
         let before = output("ip", &["route"]);
@@ -119,14 +119,14 @@ fn a_host_route_that_was_there_stays_and_one_can_do_without() {
         assert_eq!(output("ip", &["route"]), before);
         pptp.signal(Signal::SIGINT);
         assert_eq!(pptp.wait().code(), Some(0));
-        eventually("the manager's end", || processes("pptpcm").is_empty());
+        eventually("exit of the manager", || processes("pptpcm").is_empty());
         assert_eq!(output("ip", &["route"]), before);
     });
 }
 
 #[test]
-fn a_failure_is_said_and_nothing_is_left() {
-    in_world("tunnel::a_failure_is_said_and_nothing_is_left", || {
+fn failure_is_logged_and_nothing_is_left() {
+    in_world("tunnel::failure_is_logged_and_nothing_is_left", || {
         let mut log = Syslog::start();
         // No server listens; no route.
         let mut pptp = Pptp::start(OURS, "127.0.0.1 --nolaunchpppd", Pipe::Socket);
@@ -140,18 +140,18 @@ fn a_failure_is_said_and_nothing_is_left() {
         let mut pptp = Pptp::start(OURS, "192.0.2.1 --nolaunchpppd", Pipe::Socket);
         assert_eq!(pptp.wait().signal(), Some(15));
         log.wait_for("has not been accepted");
-        eventually("the manager's end", || processes("pptpcm").is_empty() && sockets().is_empty());
+        eventually("exit of the manager", || processes("pptpcm").is_empty() && sockets().is_empty());
     });
 }
 
 #[test]
-fn the_server_hangs_up() {
-    in_world("tunnel::the_server_hangs_up", || {
+fn pptp_exits_when_server_hangs_up() {
+    in_world("tunnel::pptp_exits_when_server_hangs_up", || {
         let server = Server::start("");
         let mut pptp = Pptp::start(OURS, LINE, Pipe::Socket);
         Daemon::new(false, true).ping(&pptp.ppp, 1, 0);
         drop(server);
         assert_eq!(pptp.wait().code(), Some(0));
-        eventually("the manager's end", || processes("pptpcm").is_empty() && sockets().is_empty());
+        eventually("exit of the manager", || processes("pptpcm").is_empty() && sockets().is_empty());
     });
 }

@@ -29,7 +29,7 @@ use pptpctl::{
     secret::Secret,
 };
 
-use crate::isolated::this_program_alone;
+use crate::isolated::isolated_command;
 
 pub const SERVER: &str = "192.0.2.1";
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -39,11 +39,11 @@ pub fn in_world(test: &str, inside: impl FnOnce()) {
     if std::env::var_os("PPTP_WORLD").is_some() {
         return inside();
     }
-    let status = this_program_alone("PPTP_WORLD", "null zero full random urandom tty net/tun")
+    let status = isolated_command("PPTP_WORLD", "null zero full random urandom tty net/tun")
         .args(["--exact", test, "--nocapture", "--test-threads", "1"])
         .status()
         .unwrap();
-    assert!(status.success(), "{test} failed in its world (root is needed)");
+    assert!(status.success(), "{test} failed in its namespaces (root is needed)");
 }
 
 /// Receives log messages as they are written.
@@ -100,8 +100,8 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let orders = format!("{{\"users\":[[\"user\",\"secret\"]],\"talk\":true{more}}}\n");
-        child.stdin.as_mut().unwrap().write_all(orders.as_bytes()).unwrap();
+        let config = format!("{{\"users\":[[\"user\",\"secret\"]],\"talk\":true{more}}}\n");
+        child.stdin.as_mut().unwrap().write_all(config.as_bytes()).unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut ready).unwrap();
         assert_eq!(ready, "ready\n");
@@ -111,8 +111,8 @@ impl Server {
     /// Runs a program in the server's network namespace.
     #[track_caller]
     pub fn run(&self, program: &str, args: &[&str]) {
-        let mut there = self.enter(program);
-        assert!(there.args(args).stdin(Stdio::null()).status().unwrap().success(), "{program} {args:?}");
+        let mut command = self.enter(program);
+        assert!(command.args(args).stdin(Stdio::null()).status().unwrap().success(), "{program} {args:?}");
     }
 
     /// Returns a command to run in the server's network namespace.
@@ -148,14 +148,14 @@ pub const CLASSIC: &str = "/usr/sbin/pptp";
 
 impl Pptp {
     pub fn start(program: &str, line: &str, pipe: Pipe) -> Self {
-        let (ours, theirs) = pipe.open();
+        let (own_end, child_end) = pipe.open();
         let child = Command::new(program)
             .args(line.split(' '))
-            .stdin(Stdio::from(theirs))
+            .stdin(Stdio::from(child_end))
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        Self { child, ppp: ours, gone: false, classic: program == CLASSIC }
+        Self { child, ppp: own_end, gone: false, classic: program == CLASSIC }
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -165,7 +165,7 @@ impl Pptp {
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         self.gone = true;
-        self.wait_for(LIMIT).expect("pptp does not end")
+        self.wait_for(LIMIT).expect("pptp does not exit")
     }
 
     /// Ends the program in a test that is not about its termination. The classic one can deadlock when
@@ -214,8 +214,8 @@ impl Pipe {
     fn open(self) -> (OwnedFd, OwnedFd) {
         match self {
             Self::Socket => {
-                let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-                (ours.into(), theirs.into())
+                let (own_end, child_end) = std::os::unix::net::UnixStream::pair().unwrap();
+                (own_end.into(), child_end.into())
             }
             Self::Pty => {
                 let pty = pptpctl::net::pty::Pty::open().unwrap();
@@ -351,7 +351,7 @@ impl Daemon {
         let wanted = usize::from(count);
         self.run(ppp, |daemon| answered(daemon) >= wanted);
         for packet in self.packets.iter().filter(|ip| ip.len() == 28 + data) {
-            assert_eq!((packet[9], packet[20]), (1, 0), "an echo reply");
+            assert_eq!((packet[9], packet[20]), (1, 0), "not an echo reply");
         }
     }
 }
@@ -402,7 +402,7 @@ pub fn processes(name: &str) -> Vec<i32> {
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + LIMIT;
     while !holds() {
-        assert!(Instant::now() < end, "{what}: not in {LIMIT:?}");
+        assert!(Instant::now() < end, "{what}: not within {LIMIT:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -434,13 +434,13 @@ pub fn sockets() -> Vec<String> {
 }
 
 /// Returns whether the classic program is installed; fails in CI if it is not.
-pub fn classic() -> bool {
-    let here = Path::new(CLASSIC).exists();
-    assert!(here || std::env::var_os("CI").is_none(), "{CLASSIC} is missing (Debian: pptp-linux)");
-    if !here {
+pub fn is_classic_installed() -> bool {
+    let is_installed = Path::new(CLASSIC).exists();
+    assert!(is_installed || std::env::var_os("CI").is_none(), "{CLASSIC} is missing (Debian: pptp-linux)");
+    if !is_installed {
         println!("skipped: no {CLASSIC} (Debian: pptp-linux)");
     }
-    here
+    is_installed
 }
 
 /// Reads `count` bytes; `None` at the end.

@@ -8,47 +8,51 @@ use std::{
 
 use crate::{peer::*, world::*};
 
-const OURS_AND_THEIRS: Duration = Duration::from_secs(120);
+const TIMEOUT_LIMIT: Duration = Duration::from_secs(120);
 
 /// The classic program stores the call under another id than the one in its request.
 #[test]
-fn defect_05_the_quirk_gets_its_call() {
-    against_the_classic("defects::control::defect_05_the_quirk_gets_its_call", "no call", |program, _| {
-        let peer = Peer::at(9);
-        let _pptp = Pptp::start(program, &peer.line("--quirks BEZEQ_ISRAEL"), Pipe::Socket);
-        let mut tcp = peer.accept();
-        let sccrq = message(&mut tcp).unwrap();
-        tcp.write_all(&start_reply(&sccrq)).unwrap();
-        let ocrq = message(&mut tcp).unwrap();
-        assert_eq!(ocrq[12..14], [0, 0], "call id 0 is the quirk");
-        tcp.write_all(&call_reply(&ocrq, peer.call_id)).unwrap();
-        tcp.write_all(&echo_request(1)).unwrap();
-        // A Set-Link-Info follows if the call is up; the echo reply comes after it.
-        match kind(&message(&mut tcp).unwrap()) {
-            15 => Ok(()),
-            6 => Err("no call: its reply was passed over".to_owned()),
-            other => panic!("control message {other}"),
-        }
-    });
+fn defect_05_call_with_quirk_is_established() {
+    against_the_classic(
+        "defects::control::defect_05_call_with_quirk_is_established",
+        "no call",
+        |program, _| {
+            let peer = Peer::at(9);
+            let _pptp = Pptp::start(program, &peer.line("--quirks BEZEQ_ISRAEL"), Pipe::Socket);
+            let mut tcp = peer.accept();
+            let sccrq = message(&mut tcp).unwrap();
+            tcp.write_all(&start_reply(&sccrq)).unwrap();
+            let ocrq = message(&mut tcp).unwrap();
+            assert_eq!(ocrq[12..14], [0, 0], "the quirk requests call id 0");
+            tcp.write_all(&call_reply(&ocrq, peer.call_id)).unwrap();
+            tcp.write_all(&echo_request(1)).unwrap();
+            // A Set-Link-Info follows if the call is up; the echo reply comes after it.
+            match kind(&message(&mut tcp).unwrap()) {
+                15 => Ok(()),
+                6 => Err("no call: the reply was ignored".to_owned()),
+                other => panic!("control message {other}"),
+            }
+        },
+    );
 }
 
 /// The classic program sends one in the same tick as the Stop-Control-Connection-Request.
 #[test]
-fn defect_07_no_echo_request_before_the_connection_is_established() {
+fn defect_07_no_echo_request_before_connection_is_established() {
     against_the_classic(
-        "defects::control::defect_07_no_echo_request_before_the_connection_is_established",
+        "defects::control::defect_07_no_echo_request_before_connection_is_established",
         "[3, 5]",
         |program, _| {
             let peer = Peer::at(9);
             let mut pptp = Pptp::start(program, &peer.line("--idle-wait 2"), Pipe::Socket);
             let mut tcp = peer.accept();
             assert_eq!(kind(&message(&mut tcp).unwrap()), 1);
-            let mut said = Vec::new();
+            let mut types = Vec::new();
             while let Some(message) = message(&mut tcp) {
-                said.push(kind(&message));
+                types.push(kind(&message));
             }
-            if said != [3] {
-                return Err(format!("said {said:?} before it was answered"));
+            if types != [3] {
+                return Err(format!("sent {types:?} before an answer"));
             }
             assert_eq!(pptp.wait().code(), Some(1));
             Ok(())
@@ -58,19 +62,19 @@ fn defect_07_no_echo_request_before_the_connection_is_established() {
 
 /// The classic program takes the call id from /dev/random, which may block just after the machine starts.
 #[test]
-fn defect_10_the_call_id_is_not_read_from_the_device() {
+fn defect_10_call_id_is_not_read_from_dev_random() {
     against_the_classic(
-        "defects::control::defect_10_the_call_id_is_not_read_from_the_device",
+        "defects::control::defect_10_call_id_is_not_read_from_dev_random",
         "4242",
         |program, _| {
-            let known = [0x42; 4096];
-            let pipe = pipe_at("/dev/random", &known);
+            let random_bytes = [0x42; 4096];
+            let pipe = pipe_at("/dev/random", &random_bytes);
             let call = Peer::at(9).call(program, "", Pipe::Socket);
             if call.id == 0x4242 {
-                return Err(format!("call id {:x}, as the device has it", call.id));
+                return Err(format!("call id {:x} was read from /dev/random", call.id));
             }
             let mut left = [0; 8192];
-            assert_eq!(nix::unistd::read(&pipe, &mut left), Ok(known.len()), "nobody has read it");
+            assert_eq!(nix::unistd::read(&pipe, &mut left), Ok(random_bytes.len()), "/dev/random was read");
             call.end();
             // For the next program.
             output("mount", &["--bind", "/dev/null", "/dev/random"]);
@@ -82,10 +86,10 @@ fn defect_10_the_call_id_is_not_read_from_the_device() {
 /// TCP without an answer, a server that sends nothing, and a call without an answer, with and without the
 /// echo timer, which must not matter. All at the same time.
 #[test]
-fn defect_14_a_silent_server_is_given_up() {
-    in_world("defects::control::defect_14_a_silent_server_is_given_up", || {
+fn defect_14_silent_server_times_out() {
+    in_world("defects::control::defect_14_silent_server_times_out", || {
         let _log = Syslog::start();
-        let programs = if classic() { vec![OURS, CLASSIC] } else { vec![OURS] };
+        let programs = if is_classic_installed() { vec![OURS, CLASSIC] } else { vec![OURS] };
         let mut last = 20;
         let mut waiting = Vec::new();
         let mut peers = Vec::new();
@@ -110,21 +114,25 @@ fn defect_14_a_silent_server_is_given_up() {
                 peers.push((peer, tcp));
             }
         }
-        let end = Instant::now() + OURS_AND_THEIRS;
-        let (mut ours, mut theirs): (Vec<_>, Vec<_>) =
+        let end = Instant::now() + TIMEOUT_LIMIT;
+        let (mut ours, mut classic_ones): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|(program, ..)| *program == OURS);
         for (_, silent, wait, pptp) in &mut ours {
             let status = loop {
                 if let Some(status) = pptp.child.try_wait().unwrap() {
                     break status;
                 }
-                assert!(Instant::now() < end, "{silent}, --idle-wait {wait}: never given up");
+                assert!(Instant::now() < end, "{silent}, --idle-wait {wait}: no timeout");
                 std::thread::sleep(Duration::from_millis(20));
             };
             assert_eq!(status.code(), Some(1), "{silent}, --idle-wait {wait}");
         }
-        for (_, silent, wait, pptp) in &mut theirs {
-            assert_eq!(pptp.child.try_wait().unwrap(), None, "the classic program: {silent} {wait}");
+        for (_, silent, wait, pptp) in &mut classic_ones {
+            assert_eq!(
+                pptp.child.try_wait().unwrap(),
+                None,
+                "the classic program, {silent}, --idle-wait {wait}: it exited"
+            );
         }
     });
 }

@@ -13,25 +13,21 @@ use nix::sys::signal::Signal;
 use crate::{peer::*, world::*};
 
 #[test]
-fn defect_09_the_socket_is_not_for_all_the_world() {
-    against_the_classic(
-        "defects::manager::defect_09_the_socket_is_not_for_all_the_world",
-        "777",
-        |program, _| {
-            let call = Peer::at(9).call(program, "", Pipe::Socket);
-            let mode = fs::metadata(socket()).unwrap().mode() & 0o777;
-            call.end();
-            if mode & 0o077 == 0 { Ok(()) } else { Err(format!("mode {mode:o}")) }
-        },
-    );
+fn defect_09_socket_is_private_to_root() {
+    against_the_classic("defects::manager::defect_09_socket_is_private_to_root", "777", |program, _| {
+        let call = Peer::at(9).call(program, "", Pipe::Socket);
+        let mode = fs::metadata(socket()).unwrap().mode() & 0o777;
+        call.end();
+        if mode & 0o077 == 0 { Ok(()) } else { Err(format!("mode {mode:o}")) }
+    });
 }
 
 /// The classic program binds its socket only when TCP is connected: a client that comes in between starts
 /// another manager.
 #[test]
-fn defect_09_two_that_come_at_once_have_one_manager() {
+fn defect_09_simultaneous_clients_share_one_manager() {
     against_the_classic(
-        "defects::manager::defect_09_two_that_come_at_once_have_one_manager",
+        "defects::manager::defect_09_simultaneous_clients_share_one_manager",
         "2 control connections",
         |program, _| {
             let peer = Peer::at(9);
@@ -46,7 +42,7 @@ fn defect_09_two_that_come_at_once_have_one_manager() {
             let _a = Pptp::start(program, &peer.line(""), Pipe::Socket);
             eventually("a manager that connects", || connecting() == 1);
             let _b = Pptp::start(program, &peer.line(""), Pipe::Socket);
-            let end = Instant::now() + defect_shows_in(program);
+            let end = Instant::now() + defect_timeout(program);
             while connecting() == 1 && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(10));
             }
@@ -69,8 +65,8 @@ fn defect_09_two_that_come_at_once_have_one_manager() {
 
 /// Starts and stops five times without a pause.
 #[test]
-fn defect_09_it_starts_again_as_soon_as_it_has_stopped() {
-    in_world("defects::manager::defect_09_it_starts_again_as_soon_as_it_has_stopped", || {
+fn defect_09_manager_restarts_without_pause() {
+    in_world("defects::manager::defect_09_manager_restarts_without_pause", || {
         let _log = Syslog::start();
         let _server = Server::start("");
         for _ in 0..5 {
@@ -86,9 +82,9 @@ fn defect_09_it_starts_again_as_soon_as_it_has_stopped() {
 /// A client sends the manager the pid of its process; the process exits and another gets its pid; then the
 /// server ends the call.
 #[test]
-fn defect_11_the_heir_of_a_process_number_is_left_alone() {
+fn defect_11_process_with_reused_pid_is_not_killed() {
     against_the_classic(
-        "defects::manager::defect_11_the_heir_of_a_process_number_is_left_alone",
+        "defects::manager::defect_11_process_with_reused_pid_is_not_killed",
         "killed",
         |program, _| {
             let mut call = Peer::at(9).call(program, "", Pipe::Socket);
@@ -102,23 +98,28 @@ fn defect_11_the_heir_of_a_process_number_is_left_alone() {
 
             daemon.kill().unwrap();
             daemon.wait().unwrap();
-            let mut heir = heir(pid);
+            let mut reuser = process_with_pid(pid);
             // The server ends that call: Call-Disconnect-Notify.
             let mut cdn = vec![0, 148, 0, 1, 0x1a, 0x2b, 0x3c, 0x4d, 0, 13, 0, 0, 0x77, 0x77, 1, 0];
             cdn.resize(148, 0);
             call.tcp.write_all(&cdn).unwrap();
-            assert_eq!(client.read(&mut [0; 8]).unwrap(), 0, "the manager lets go of it");
+            assert_eq!(
+                client.read(&mut [0; 8]).unwrap(),
+                0,
+                "the manager closes the connection of the client"
+            );
             // The process that would send a signal has exited by then; the signal may take a while to act.
             call.end();
-            let end = Instant::now() + defect_shows_in(program);
-            let mut killed = heir.try_wait().unwrap();
+            let end = Instant::now() + defect_timeout(program);
+            let mut killed = reuser.try_wait().unwrap();
             while killed.is_none() && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(10));
-                killed = heir.try_wait().unwrap();
+                killed = reuser.try_wait().unwrap();
             }
-            heir.kill().unwrap();
-            heir.wait().unwrap();
-            killed.map_or(Ok(()), |status| Err(format!("the heir was killed: {status}")))
+            reuser.kill().unwrap();
+            reuser.wait().unwrap();
+            killed
+                .map_or(Ok(()), |status| Err(format!("the process with the reused pid was killed: {status}")))
         },
     );
 }
@@ -134,7 +135,7 @@ fn sleep() -> Child {
 }
 
 /// Starts a process with exactly this pid, which is free.
-fn heir(pid: i32) -> Child {
+fn process_with_pid(pid: i32) -> Child {
     let end = Instant::now() + LIMIT;
     loop {
         fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
@@ -144,7 +145,7 @@ fn heir(pid: i32) -> Child {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(Instant::now() < end, "no process gets number {pid}");
+        assert!(Instant::now() < end, "no process gets pid {pid}");
     }
 }
 

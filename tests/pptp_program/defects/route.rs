@@ -9,18 +9,18 @@ use crate::{peer::*, world::*};
 const LINE: &str = "192.0.2.1 --nolaunchpppd";
 
 #[test]
-fn defect_08_the_host_route_goes_with_the_tunnel() {
+fn defect_08_host_route_is_removed_with_tunnel() {
     against_the_classic(
-        "defects::route::defect_08_the_host_route_goes_with_the_tunnel",
+        "defects::route::defect_08_host_route_is_removed_with_tunnel",
         "left",
         |program, _| {
             let server = Server::start("");
             let before = routes();
             let pptp = tunnel(program);
-            assert_ne!(routes(), before, "there is one");
+            assert_ne!(routes(), before, "the host route was not added");
             end(pptp);
             let after = routes();
-            over(server);
+            stop_server(server);
             if after == before { Ok(()) } else { Err(format!("left behind:\n{after}")) }
         },
     );
@@ -28,23 +28,23 @@ fn defect_08_the_host_route_goes_with_the_tunnel() {
 
 /// As on NixOS, which has no /bin/ip.
 #[test]
-fn defect_08_the_host_route_needs_no_program() {
+fn defect_08_host_route_needs_no_ip_program() {
     against_the_classic(
-        "defects::route::defect_08_the_host_route_needs_no_program",
+        "defects::route::defect_08_host_route_needs_no_ip_program",
         "no host route",
         |program, _| {
             let server = Server::start("");
-            let before = kernels_routes();
+            let before = proc_routes();
             let broken = "/run/ip";
             fs::write(broken, "#!/bin/sh\nexit 127\n").unwrap();
             fs::set_permissions(broken, fs::Permissions::from_mode(0o755)).unwrap();
             let ip = fs::canonicalize("/bin/ip").unwrap().display().to_string();
             output("mount", &["--bind", broken, &ip]);
             let pptp = tunnel(program);
-            let during = kernels_routes();
+            let during = proc_routes();
             output("umount", &[&ip]);
             end(pptp);
-            over(server);
+            stop_server(server);
             if during == before { Err("no host route".to_owned()) } else { Ok(()) }
         },
     );
@@ -53,9 +53,9 @@ fn defect_08_the_host_route_needs_no_program() {
 /// The server is behind a router, which changes while the tunnel is up. Then the tunnel takes the default
 /// route, and the router changes again: the route to the server must never lead into the tunnel.
 #[test]
-fn defect_08_the_host_route_follows_the_network() {
+fn defect_08_host_route_follows_network_change() {
     against_the_classic(
-        "defects::route::defect_08_the_host_route_follows_the_network",
+        "defects::route::defect_08_host_route_follows_network_change",
         "via 192.0.2.11",
         |program, log| {
             let server = Server::start("");
@@ -64,20 +64,23 @@ fn defect_08_the_host_route_follows_the_network() {
             let pptp = Pptp::start(program, LINE, Pipe::Socket);
             let mut daemon = Daemon::new(false, true);
             daemon.ping(&pptp.ppp, 1, 0);
-            assert!(way().contains("via 192.0.2.11"), "{}", way());
-            assert!(output("ip", &["route"]).contains("192.0.2.1 via 192.0.2.11"), "it is pinned");
+            assert!(route_to_server().contains("via 192.0.2.11"), "{}", route_to_server());
+            assert!(
+                output("ip", &["route"]).contains("192.0.2.1 via 192.0.2.11"),
+                "no host route by the first router"
+            );
 
             ip(&["route", "replace", "default", "via", "192.0.2.12"]);
             if program == CLASSIC {
                 // The classic program does not watch the network; two seconds suffice to show that it does
                 // not follow the change.
                 std::thread::sleep(std::time::Duration::from_secs(2));
-                let way = way();
+                let route = route_to_server();
                 end(pptp);
-                over(server);
-                return if way.contains("via 192.0.2.12") { Ok(()) } else { Err(way) };
+                stop_server(server);
+                return if route.contains("via 192.0.2.12") { Ok(()) } else { Err(route) };
             }
-            eventually("the new way", || way().contains("via 192.0.2.12"));
+            eventually("the route by the second router", || route_to_server().contains("via 192.0.2.12"));
             log.wait_for("the network has changed: 192.0.2.1/32 via 192.0.2.12");
             daemon.ping(&pptp.ppp, 1, 10);
 
@@ -87,31 +90,33 @@ fn defect_08_the_host_route_follows_the_network() {
             ip(&["link", "set", "tunnel0", "up"]);
             ip(&["route", "replace", "default", "dev", "tunnel0"]);
             ip(&["route", "add", "default", "via", "192.0.2.11", "metric", "100"]);
-            eventually("the way back", || way().contains("via 192.0.2.11"));
+            eventually("the route by the first router", || route_to_server().contains("via 192.0.2.11"));
             // No route but the tunnel's is left: the host route stays as it was.
             ip(&["route", "del", "default", "via", "192.0.2.11", "metric", "100"]);
             ip(&["route", "add", "198.51.100.0/24", "dev", &device]);
             daemon.ping(&pptp.ppp, 3, 20);
-            assert!(way().contains("via 192.0.2.11"), "{}", way());
+            assert!(route_to_server().contains("via 192.0.2.11"), "{}", route_to_server());
             // Another program's host route is left alone; after its deletion ours returns.
             ip(&["route", "replace", "192.0.2.1", "via", "192.0.2.12", "proto", "static"]);
             ip(&["route", "add", "default", "via", "192.0.2.11", "metric", "100"]);
             daemon.ping(&pptp.ppp, 3, 30);
-            assert!(way().contains("via 192.0.2.12"), "{}", way());
+            assert!(route_to_server().contains("via 192.0.2.12"), "{}", route_to_server());
             ip(&["route", "del", "192.0.2.1", "via", "192.0.2.12"]);
-            eventually("ours again", || way().contains("via 192.0.2.11"));
+            eventually("our host route by the first router", || route_to_server().contains("via 192.0.2.11"));
             // The device goes down, which deletes all its routes, and comes up again.
             ip(&["link", "set", &device, "down"]);
-            eventually("no way but the tunnel", || way().contains("tunnel0"));
+            eventually("the route into the tunnel", || route_to_server().contains("tunnel0"));
             ip(&["link", "set", &device, "up"]);
             ip(&["route", "add", "192.0.2.12", "dev", &device]);
             ip(&["route", "add", "default", "via", "192.0.2.12", "metric", "100"]);
-            eventually("the way after", || way().contains("via 192.0.2.12"));
+            eventually("the route by the second router after link-up", || {
+                route_to_server().contains("via 192.0.2.12")
+            });
             daemon.ping(&pptp.ppp, 3, 40);
             end(pptp);
             assert!(!output("ip", &["route"]).contains("192.0.2.1 "), "{}", output("ip", &["route"]));
             ip(&["link", "del", "tunnel0"]);
-            over(server);
+            stop_server(server);
             Ok(())
         },
     );
@@ -120,8 +125,8 @@ fn defect_08_the_host_route_follows_the_network() {
 /// Replaces the client's on-link route with routes to two routers, both of which are the server's host.
 /// Returns the device.
 fn two_routers(server: &Server) -> String {
-    let way = way();
-    let device = way.split(" dev ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let route = route_to_server();
+    let device = route.split(" dev ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
     ip(&["addr", "flush", "dev", &device]);
     ip(&["addr", "add", "192.0.2.2/32", "dev", &device]);
     for router in ["192.0.2.11", "192.0.2.12"] {
@@ -144,9 +149,9 @@ fn end(mut pptp: Pptp) {
 }
 
 /// Drops the server and waits until the veth pair is gone.
-fn over(server: Server) {
+fn stop_server(server: Server) {
     drop(server);
-    eventually("the wire's end", || !fs::read_to_string("/proc/net/dev").unwrap().contains("eth0:"));
+    eventually("deletion of eth0", || !fs::read_to_string("/proc/net/dev").unwrap().contains("eth0:"));
 }
 
 #[track_caller]
@@ -158,11 +163,11 @@ fn routes() -> String {
     output("ip", &["-4", "route", "show", "table", "all"])
 }
 
-fn way() -> String {
+fn route_to_server() -> String {
     output("ip", &["-4", "-o", "route", "get", SERVER])
 }
 
 /// Reads the routes without ip(8).
-fn kernels_routes() -> String {
+fn proc_routes() -> String {
     fs::read_to_string("/proc/net/route").unwrap()
 }
