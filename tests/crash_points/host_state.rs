@@ -11,18 +11,18 @@ use std::{
 use crate::world::{World, text};
 
 /// Directories with files that steps write, and those beside them.
-const PLACES: [&str; 3] = ["/run", "/var/lib", "/etc"];
+const DIRECTORIES: [&str; 3] = ["/run", "/var/lib", "/etc"];
 
 /// Returns routes, rules, addresses, devices, firewall and kernel settings, here and in the namespace
 /// `inner`, and every file.
-pub fn picture() -> String {
-    let mut picture = String::new();
-    network(&[], &mut picture);
-    network(&["ip", "netns", "exec", "inner"], &mut picture);
-    for place in PLACES {
-        files(Path::new(place), &mut picture);
+pub fn snapshot() -> String {
+    let mut snapshot = String::new();
+    network(&[], &mut snapshot);
+    network(&["ip", "netns", "exec", "inner"], &mut snapshot);
+    for dir in DIRECTORIES {
+        files(Path::new(dir), &mut snapshot);
     }
-    picture
+    snapshot
 }
 
 /// Returns the command lines of the processes in this world, except zombies.
@@ -44,20 +44,20 @@ pub fn processes() -> Vec<String> {
     processes
 }
 
-fn network(inside: &[&str], picture: &mut String) {
-    let shows = "route show table all\nrule\naddr\n";
-    for (family, shows) in [("-4", format!("{shows}link\n")), ("-6", shows.to_owned())] {
-        let json = said(inside, &["ip", family, "-d", "-j", "-batch", "-"], &shows);
-        picture.push_str(&json.replace("},{", "},\n{"));
+fn network(inside: &[&str], snapshot: &mut String) {
+    let commands = "route show table all\nrule\naddr\n";
+    for (family, commands) in [("-4", format!("{commands}link\n")), ("-6", commands.to_owned())] {
+        let json = run(inside, &["ip", family, "-d", "-j", "-batch", "-"], &commands);
+        snapshot.push_str(&json.replace("},{", "},\n{"));
     }
-    picture.push_str(&said(inside, &["nft", "-j", "list", "ruleset"], ""));
+    snapshot.push_str(&run(inside, &["nft", "-j", "list", "ruleset"], ""));
     // Some settings are write-only.
     let settings = "grep -rs '' /proc/sys/net/ipv4 /proc/sys/net/ipv6 | sort";
-    picture.push_str(&said(inside, &["sh", "-c", settings], ""));
+    snapshot.push_str(&run(inside, &["sh", "-c", settings], ""));
 }
 
 #[track_caller]
-fn said(inside: &[&str], words: &[&str], input: &str) -> String {
+fn run(inside: &[&str], words: &[&str], input: &str) -> String {
     let all: Vec<&str> = inside.iter().chain(words).copied().collect();
     // env(1) runs its arguments.
     let mut child = Command::new("env")
@@ -74,33 +74,33 @@ fn said(inside: &[&str], words: &[&str], input: &str) -> String {
 }
 
 /// Appends a line per file, with mode, owner and content; below /etc only its entries and our own directory.
-fn files(path: &Path, picture: &mut String) {
+fn files(path: &Path, snapshot: &mut String) {
     if path == Path::new(World::PROGRAM) {
         return;
     }
     let data = fs::symlink_metadata(path).unwrap();
     let kind = data.file_type();
     // The ledger directory stays on purpose after the first tunnel: mode 0700, and empty.
-    let stays = path == Path::new("/var/lib/pptpctl") && data.mode() == 0o40700 && data.uid() == 0;
-    if stays && fs::read_dir(path).unwrap().next().is_none() {
+    let is_kept = path == Path::new("/var/lib/pptpctl") && data.mode() == 0o40700 && data.uid() == 0;
+    if is_kept && fs::read_dir(path).unwrap().next().is_none() {
         return;
     }
-    picture.push_str(&format!("{} {:o} {}:{}", path.display(), data.mode(), data.uid(), data.gid()));
+    snapshot.push_str(&format!("{} {:o} {}:{}", path.display(), data.mode(), data.uid(), data.gid()));
     if kind.is_symlink() {
-        picture.push_str(&format!(" -> {}\n", fs::read_link(path).unwrap().display()));
+        snapshot.push_str(&format!(" -> {}\n", fs::read_link(path).unwrap().display()));
     } else if kind.is_dir() {
-        picture.push('\n');
-        let of_others =
+        snapshot.push('\n');
+        let is_foreign =
             path.starts_with("/etc") && path != Path::new("/etc") && path != Path::new("/etc/pptpctl");
-        if !of_others {
+        if !is_foreign {
             let mut entries: Vec<_> =
                 fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
             entries.sort();
-            entries.iter().for_each(|entry| files(entry, picture));
+            entries.iter().for_each(|entry| files(entry, snapshot));
         }
     } else if kind.is_socket() || path.starts_with("/run/netns") {
-        picture.push_str(" special\n");
+        snapshot.push_str(" special\n");
     } else {
-        picture.push_str(&format!(" {:?}\n", text(&fs::read(path).unwrap())));
+        snapshot.push_str(&format!(" {:?}\n", text(&fs::read(path).unwrap())));
     }
 }

@@ -21,10 +21,12 @@ mod world;
 
 use std::{fs, path::Path};
 
-use points::{Device, lost_and_back_dies_everywhere, recover_dies_everywhere, up_and_down_die_everywhere};
+use points::{
+    Device, kill_reconnect_at_every_point, kill_recover_at_every_point, kill_up_and_down_at_every_point,
+};
 
 /// Everything that a profile can change on this host, except the mode of the default route.
-const EVERYTHING: &str = "routes = [\"192.168.77.0/24\", \"10.42.0.0/16\", { to = \"10.43.0.0/16\", metric = 10 }, \
+const FULL_PROFILE: &str = "routes = [\"192.168.77.0/24\", \"10.42.0.0/16\", { to = \"10.43.0.0/16\", metric = 10 }, \
                            { to = \"10.44.0.0/16\", table = 4400 }, \"2001:db8:42::/48\"]\n\
     exclude = [\"10.42.7.0/24\", \"198.18.0.0/15\", \"2001:db8:99::/48\"]\n\
     leak = \"block\"\n\
@@ -36,61 +38,63 @@ const EVERYTHING: &str = "routes = [\"192.168.77.0/24\", \"10.42.0.0/16\", { to 
     hooks = { up = [\"/etc/pptpctl/hook\", \"up\"], down = [\"/etc/pptpctl/hook\", \"down\"] }\n";
 
 /// A network namespace for the tunnel needs neither exclusions nor a kill switch.
-const INSIDE: &str = "link.netns = \"inner\"\ndefault = true\n\
+const NETNS_PROFILE: &str = "link.netns = \"inner\"\ndefault = true\n\
     routes = [\"192.168.77.0/24\", \"10.42.0.0/16\"]\n\
     nftables.file = \"/etc/nftables.vpn\"\n\
     nat = true\n\
     mss = 1300\n\
     hooks = { up = [\"/etc/pptpctl/hook\", \"up\"], down = [\"/etc/pptpctl/hook\", \"down\"] }\n";
 
-fn everything(mode: &str) -> String {
-    format!("default = {{ mode = \"{mode}\" }}\n{EVERYTHING}")
+fn full_profile(mode: &str) -> String {
+    format!("default = {{ mode = \"{mode}\" }}\n{FULL_PROFILE}")
 }
 
 #[test]
 fn up_and_down_recover_with_policy_routing() {
-    up_and_down_die_everywhere("policy", &everything("policy"));
+    kill_up_and_down_at_every_point("policy", &full_profile("policy"));
 }
 
 #[test]
 fn up_and_down_recover_with_halved_default_route() {
-    up_and_down_die_everywhere("halves", &everything("halves"));
+    kill_up_and_down_at_every_point("halves", &full_profile("halves"));
 }
 
 #[test]
 fn up_and_down_recover_with_replaced_default_route() {
-    up_and_down_die_everywhere("replace", &everything("replace"));
+    kill_up_and_down_at_every_point("replace", &full_profile("replace"));
 }
 
 #[test]
 fn up_and_down_recover_in_a_network_namespace() {
-    up_and_down_die_everywhere("netns", INSIDE);
+    kill_up_and_down_at_every_point("netns", NETNS_PROFILE);
 }
 
 /// The tunnel is lost and dialled again, with its routes withdrawn meanwhile.
 #[test]
 fn loss_recovers_with_withdrawn_routes() {
-    let profile = everything("replace").replace("leak = \"block\"\n", "");
-    lost_and_back_dies_everywhere(
-        "let go",
+    let profile = full_profile("replace").replace("leak = \"block\"\n", "");
+    kill_reconnect_at_every_point(
+        "withdrawn routes",
         &format!("{profile}retry = {{ first = \"100ms\", keep-routes = false }}\n"),
     );
 }
 
 #[test]
 fn recover_can_be_killed_and_rerun() {
-    for (name, profile) in
-        [("policy", everything("policy")), ("replace", everything("replace")), ("netns", INSIDE.to_owned())]
-    {
-        recover_dies_everywhere(name, Device::Gone, &profile);
+    for (name, profile) in [
+        ("policy", full_profile("policy")),
+        ("replace", full_profile("replace")),
+        ("netns", NETNS_PROFILE.to_owned()),
+    ] {
+        kill_recover_at_every_point(name, Device::Gone, &profile);
     }
 }
 
 /// Then there is more to undo, as the kernel has deleted no route yet.
 #[test]
 fn recover_can_be_rerun_while_the_device_is_held() {
-    for (name, profile) in [("halves", everything("halves")), ("netns", INSIDE.to_owned())] {
-        recover_dies_everywhere(name, Device::Held, &profile);
+    for (name, profile) in [("halves", full_profile("halves")), ("netns", NETNS_PROFILE.to_owned())] {
+        kill_recover_at_every_point(name, Device::Held, &profile);
     }
 }
 
@@ -98,7 +102,8 @@ fn recover_can_be_rerun_while_the_device_is_held() {
 #[test]
 fn release_build_has_no_crash_points() {
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/os/crash.rs")).unwrap();
-    let (outside, inside) = source.split_once("#[cfg(debug_assertions)]\nmod armed {").expect("the module");
+    let (outside, inside) =
+        source.split_once("#[cfg(debug_assertions)]\nmod armed {").expect("no module `armed`");
     let code = |line: &&str| !line.trim_start().starts_with("//");
     assert!(!outside.lines().filter(code).any(|line| line.contains("PPTPCTL_TEST") || line.contains("kill")));
     assert!(inside.contains("PPTPCTL_TEST_DIE_AT") && inside.trim_end().ends_with("\n}"));

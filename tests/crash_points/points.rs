@@ -19,22 +19,22 @@ use pptpctl::demo::config::ServerConfig;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use crate::{
-    host_state::{picture, processes},
+    host_state::{processes, snapshot},
     script::script,
     shown::assert_same,
-    world::{PASSWORD, World, end_of_world, new_world, text},
+    world::{PASSWORD, World, join_world, new_world, text},
 };
 
 /// Each tests a part of the points of one profile.
 const WORLDS: u32 = 3;
 /// File in which a process records the points that it passes.
-const PASSED: &str = "/var/log/points";
+const POINTS_FILE: &str = "/var/log/points";
 /// Time limit for operations that take an instant on an idle machine.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Poll interval.
-const PAUSE: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// Timeouts that even a busy machine does not exceed.
-const PATIENT: &str = "timeouts = { resolve = \"30s\", connect = \"30s\", control = \"30s\", call = \"30s\", gre = \"30s\", \
+const LONG_TIMEOUTS: &str = "timeouts = { resolve = \"30s\", connect = \"30s\", control = \"30s\", call = \"30s\", gre = \"30s\", \
     lcp = \"30s\", auth = \"30s\", network = \"30s\", stop = \"500ms\" }\n";
 const RESOLV_CONF: &str = "# by hand\nnameserver 192.0.2.2\nsearch lan.example\n";
 const HOOK: &str = "#!/bin/sh\ncase $1 in\nup) ip -6 route show dev \"$IFNAME\" >/etc/hooked;;\ndown) rm -f /etc/hooked;;\nesac\n";
@@ -43,49 +43,49 @@ const HOOK: &str = "#!/bin/sh\ncase $1 in\nup) ip -6 route show dev \"$IFNAME\" 
 #[derive(Default)]
 struct Tally {
     /// How many points `up` and `down` have if no process is killed.
-    whole: (usize, usize),
+    totals: (usize, usize),
     /// The operation about to happen at each point where a process was killed.
-    deaths: BTreeMap<u32, String>,
+    kills: BTreeMap<u32, String>,
 }
 
 /// Runs `up` and then `down`, with the supervisor (and before it runs, `up` itself) killed at each point in
 /// turn.
-pub fn up_and_down_die_everywhere(name: &'static str, profile: &str) {
-    let tally = in_worlds(profile, move |here, point| {
-        let up = here.world.command(&["up", "vpn"]).envs(dying_at(point)).output().unwrap();
-        let down = up.status.success().then(|| here.world.run(&["down", "vpn"]));
-        let said = format!(
-            "{name}: to die at {point}: {}{}",
-            words(&up),
-            down.as_ref().map(words).unwrap_or_default()
+pub fn kill_up_and_down_at_every_point(name: &'static str, profile: &str) {
+    let tally = in_worlds(profile, move |host, point| {
+        let up = host.world.command(&["up", "vpn"]).envs(kill_at(point)).output().unwrap();
+        let down = up.status.success().then(|| host.world.run(&["down", "vpn"]));
+        let printed = format!(
+            "{name}: kill at point {point}: {}{}",
+            printed_by(&up),
+            down.as_ref().map(printed_by).unwrap_or_default()
         );
-        (down.is_some_and(|down| down.status.success()), said)
+        (down.is_some_and(|down| down.status.success()), printed)
     });
-    let (up, down) = tally.whole;
-    assert_eq!(tally.deaths.len(), up + down, "{name}: as many deaths as points");
+    let (up, down) = tally.totals;
+    assert_eq!(tally.kills.len(), up + down, "{name}: the number of kills is not the number of points");
     println!("{name}: killed at {up} points of up and at {down} of down");
 }
 
 /// Does the same, but kills the engine in between, and the tunnel comes back by itself.
-pub fn lost_and_back_dies_everywhere(name: &'static str, profile: &str) {
-    let tally = in_worlds(profile, move |here, point| {
+pub fn kill_reconnect_at_every_point(name: &'static str, profile: &str) {
+    let tally = in_worlds(profile, move |host, point| {
         let _none = fs::remove_file("/var/log/pptpctl/vpn.log");
-        let up = here.world.command(&["up", "vpn"]).envs(dying_at(point)).output().unwrap();
-        let mut said = format!("{name}: to die at {point}: {}", words(&up));
+        let up = host.world.command(&["up", "vpn"]).envs(kill_at(point)).output().unwrap();
+        let mut printed = format!("{name}: kill at point {point}: {}", printed_by(&up));
         if !up.status.success() {
-            return (false, said);
+            return (false, printed);
         }
-        here.world.shell(&format!("kill -9 {} || true", here.world.pid("engine_pid")));
-        let status = || text(&here.world.run(&["status", "vpn", "--json"]).stdout);
-        let came_back =
+        host.world.shell(&format!("kill -9 {} || true", host.world.pid("engine_pid")));
+        let status = || text(&host.world.run(&["status", "vpn", "--json"]).stdout);
+        let has_reconnected =
             |status: &str| status.contains("\"reconnects\":1") && status.contains("\"state\":\"up\"");
-        wait_for("it is back, or dead", || died_at(point).is_some() || came_back(&status()));
-        let let_go = log().contains("retry.keep-routes = false: until");
-        let down = here.world.run(&["down", "vpn"]);
-        said.push_str(&words(&down));
-        (down.status.success() && let_go, said)
+        wait_for("the reconnect or the kill", || killed_at(point).is_some() || has_reconnected(&status()));
+        let withdrew_routes = log().contains("retry.keep-routes = false: until");
+        let down = host.world.run(&["down", "vpn"]);
+        printed.push_str(&printed_by(&down));
+        (down.status.success() && withdrew_routes, printed)
     });
-    println!("{name}: killed at {} points of up, loss, return and down", tally.deaths.len());
+    println!("{name}: killed at {} points of up, loss, return and down", tally.kills.len());
 }
 
 /// The device of a tunnel whose supervisor was killed. Its routes and addresses disappear with it, so that
@@ -100,37 +100,37 @@ pub enum Device {
 }
 
 /// Kills the supervisor of a tunnel, and then `recover` at each point in turn.
-pub fn recover_dies_everywhere(name: &'static str, device: Device, profile: &str) {
-    let tally = in_worlds(profile, move |here, point| {
-        let up = here.world.run(&["up", "vpn"]);
-        assert!(up.status.success(), "{name}: {}\n{}", words(&up), log());
+pub fn kill_recover_at_every_point(name: &'static str, device: Device, profile: &str) {
+    let tally = in_worlds(profile, move |host, point| {
+        let up = host.world.run(&["up", "vpn"]);
+        assert!(up.status.success(), "{name}: {}\n{}", printed_by(&up), log());
         let held = (device == Device::Held).then(open_device);
-        here.world.shell(&format!("kill -9 {}", here.world.pid("supervisor_pid")));
-        here.wait_for_lock();
-        here.wait_until_alone("killed");
-        let devices = here.world.shell("ip -o link show type tun; ip -n inner -o link show type tun");
+        host.world.shell(&format!("kill -9 {}", host.world.pid("supervisor_pid")));
+        host.wait_for_lock();
+        host.wait_for_initial_processes("killed");
+        let devices = host.world.shell("ip -o link show type tun; ip -n inner -o link show type tun");
         assert_eq!(devices.lines().count(), usize::from(held.is_some()), "{name}: {devices}");
-        let recover = here.world.command(&["recover"]).envs(dying_at(point)).output().unwrap();
+        let recover = host.world.command(&["recover"]).envs(kill_at(point)).output().unwrap();
         let has_recovered = recover.status.success() && text(&recover.stdout).contains("put back");
-        (has_recovered, format!("{name}: recover to die at {point}: {}", words(&recover)))
+        (has_recovered, format!("{name}: kill of recover at point {point}: {}", printed_by(&recover)))
     });
-    println!("{name}: killed at {} points of recover", tally.deaths.len());
+    println!("{name}: killed at {} points of recover", tally.kills.len());
 }
 
 /// A world and its initial state.
-struct Here<'a> {
+struct TestHost<'a> {
     world: &'a World,
     before: String,
-    alone: Vec<String>,
+    initial_processes: Vec<String>,
 }
 
-impl Here<'_> {
+impl TestHost<'_> {
     /// Runs `up` and `down` without a kill, which must not leave anything either. Returns how many points
     /// they have.
-    fn whole_round(&self) -> (usize, usize) {
+    fn run_unkilled(&self) -> (usize, usize) {
         forget_points();
-        let up = self.world.command(&["up", "vpn"]).env("PPTPCTL_TEST_POINTS", PASSED).output().unwrap();
-        assert!(up.status.success(), "{}\n{}", words(&up), log());
+        let up = self.world.command(&["up", "vpn"]).env("PPTPCTL_TEST_POINTS", POINTS_FILE).output().unwrap();
+        assert!(up.status.success(), "{}\n{}", printed_by(&up), log());
         let of_up = points().len();
         let hooked = fs::read_to_string("/etc/hooked").expect("the hook has not run");
         let config = fs::read_to_string(World::CONFIG).unwrap();
@@ -141,9 +141,9 @@ impl Here<'_> {
             log()
         );
         let down = self.world.run(&["down", "vpn"]);
-        assert!(down.status.success(), "{}\n{}", words(&down), log());
-        self.wait_until_alone("down");
-        assert_same(&self.before, &picture(), "after a whole round");
+        assert!(down.status.success(), "{}\n{}", printed_by(&down), log());
+        self.wait_for_initial_processes("down");
+        assert_same(&self.before, &snapshot(), "after `up` and `down`");
         (of_up, points().len() - of_up)
     }
 
@@ -152,23 +152,23 @@ impl Here<'_> {
     fn recover(&self, when: &str) {
         self.wait_for_lock();
         let output = self.world.run(&["recover"]);
-        assert!(output.status.success(), "{when}: {}", words(&output));
+        assert!(output.status.success(), "{when}: {}", printed_by(&output));
         let again = self.world.run(&["recover"]);
         assert_eq!(
             text(&again.stdout),
             "nothing to put back\n",
             "{when}: {}{}",
-            words(&output),
-            words(&again)
+            printed_by(&output),
+            printed_by(&again)
         );
-        self.wait_until_alone(when);
-        assert_same(&self.before, &picture(), &format!("{when}{}", words(&output)));
+        self.wait_for_initial_processes(when);
+        assert_same(&self.before, &snapshot(), &format!("{when}{}", printed_by(&output)));
     }
 
     /// Waits until the lock is free: a killed process is reported before the kernel has closed all its files.
     #[track_caller]
     fn wait_for_lock(&self) {
-        wait_for("its lock is free", || match File::open("/run/pptpctl/vpn.lock") {
+        wait_for("release of the lock", || match File::open("/run/pptpctl/vpn.lock") {
             // A process that another test is starting may hold an inherited descriptor a little longer:
             // unlock explicitly instead of only closing.
             Ok(lock) => lock.try_lock().is_ok() && lock.unlock().is_ok(),
@@ -177,60 +177,63 @@ impl Here<'_> {
     }
 
     #[track_caller]
-    fn wait_until_alone(&self, when: &str) {
+    fn wait_for_initial_processes(&self, when: &str) {
         let mut now = Vec::new();
         let started = Instant::now();
         while started.elapsed() < LIMIT {
             now = processes();
-            if now == self.alone {
+            if now == self.initial_processes {
                 return;
             }
-            thread::sleep(PAUSE);
+            thread::sleep(POLL_INTERVAL);
         }
-        panic!("{when}: still there: {now:#?}");
+        panic!("{when}: processes are left: {now:#?}");
     }
 }
 
-/// Tests the points in some worlds until one is not reached: then the commands must have succeeded. `go`
+/// Tests the points in some worlds until one is not reached: then the commands must have succeeded. `run`
 /// returns whether they have, and their output.
-fn in_worlds(profile: &str, go: impl Fn(&Here<'_>, u32) -> (bool, String) + Send + Sync + 'static) -> Tally {
+fn in_worlds(
+    profile: &str,
+    run: impl Fn(&TestHost<'_>, u32) -> (bool, String) + Send + Sync + 'static,
+) -> Tally {
     let tally = Arc::new(Mutex::new(Tally::default()));
-    let go = Arc::new(go);
-    let profile = format!("{profile}{PATIENT}");
+    let run = Arc::new(run);
+    let profile = format!("{profile}{LONG_TIMEOUTS}");
     let worlds: Vec<_> = (1..=WORLDS)
         .map(|first| {
-            let (tally, go, profile) = (Arc::clone(&tally), Arc::clone(&go), profile.clone());
+            let (tally, run, profile) = (Arc::clone(&tally), Arc::clone(&run), profile.clone());
             let users = vec![("tester".to_owned(), PASSWORD.to_owned())];
             new_world(ServerConfig { users, ipv6: true, ..ServerConfig::default() }, move |world| {
-                furnish(world, &profile);
-                let here = Here { world, before: picture(), alone: processes() };
-                let whole = here.whole_round();
-                tally.lock().unwrap().whole = whole;
+                configure_host(world, &profile);
+                let host = TestHost { world, before: snapshot(), initial_processes: processes() };
+                let totals = host.run_unkilled();
+                tally.lock().unwrap().totals = totals;
                 for point in (first..).step_by(WORLDS as usize) {
                     forget_points();
-                    let (is_done, said) = go(&here, point);
-                    let Some(passed) = died_at(point) else {
-                        assert!(is_done, "alive, but {said}\n{}", log());
-                        here.wait_until_alone(&said);
-                        assert_same(&here.before, &picture(), &said);
+                    let (is_done, printed) = run(&host, point);
+                    let Some(passed) = killed_at(point) else {
+                        assert!(is_done, "not killed, but failed: {printed}\n{}", log());
+                        host.wait_for_initial_processes(&printed);
+                        assert_same(&host.before, &snapshot(), &printed);
                         break;
                     };
-                    here.recover(&format!("dead at \"{passed}\", {said}"));
-                    tally.lock().unwrap().deaths.insert(point, passed);
+                    host.recover(&format!("killed at \"{passed}\", {printed}"));
+                    tally.lock().unwrap().kills.insert(point, passed);
                 }
             })
         })
         .collect();
-    worlds.into_iter().for_each(end_of_world);
+    worlds.into_iter().for_each(join_world);
     let tally = std::mem::take(&mut *tally.lock().unwrap());
-    let last = *tally.deaths.keys().last().expect("points");
-    let missing: Vec<u32> = (1..=last).filter(|point| !tally.deaths.contains_key(point)).collect();
-    assert!(missing.is_empty(), "nobody died at {missing:?} of {last}");
+    let last = *tally.kills.keys().last().expect("no process was killed");
+    let missing: Vec<u32> = (1..=last).filter(|point| !tally.kills.contains_key(point)).collect();
+    assert!(missing.is_empty(), "no process was killed at points {missing:?} of {last}");
     tally
 }
 
 /// Gives the host a state to preserve: two uplinks, a firewall, a resolver.
-fn furnish(world: &World, profile: &str) {
+fn configure_host(world: &World, profile: &str) {
     private_etc();
     fs::write("/etc/resolv.conf", RESOLV_CONF).unwrap();
     script("/etc/pptpctl/hook", HOOK);
@@ -259,13 +262,19 @@ fn furnish(world: &World, profile: &str) {
     world.profile(profile);
     // eth0 and both ends of the other link. Until the kernel has checked their carrier they are neither up
     // nor down.
-    wait_for("the wires run", || world.shell("ip -o link show up").matches(" state UP ").count() == 3);
-    wait_for("the address is in force", || {
+    wait_for("carrier of the links", || world.shell("ip -o link show up").matches(" state UP ").count() == 3);
+    wait_for("the local route of the address", || {
         world.shell("ip -6 route show table local").contains("local 2001:db8:2::2 dev up2")
     });
     // The first tunnel creates the directories that stay.
     let (up, down) = (world.run(&["up", "vpn"]), world.run(&["down", "vpn"]));
-    assert!(up.status.success() && down.status.success(), "{}{}\n{}", words(&up), words(&down), log());
+    assert!(
+        up.status.success() && down.status.success(),
+        "{}{}\n{}",
+        printed_by(&up),
+        printed_by(&down),
+        log()
+    );
 }
 
 /// Mounts a private copy of /etc.
@@ -290,29 +299,29 @@ fn open_device() -> File {
         .filter_map(|number| pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).ok())
         .map(File::from)
         .find(|file| file.metadata().unwrap().rdev() == node)
-        .expect("the supervisor has the device open")
+        .expect("the supervisor has no tun device open")
 }
 
-fn dying_at(point: u32) -> [(&'static str, String); 2] {
-    [("PPTPCTL_TEST_DIE_AT", point.to_string()), ("PPTPCTL_TEST_POINTS", PASSED.to_owned())]
+fn kill_at(point: u32) -> [(&'static str, String); 2] {
+    [("PPTPCTL_TEST_DIE_AT", point.to_string()), ("PPTPCTL_TEST_POINTS", POINTS_FILE.to_owned())]
 }
 
 /// Returns the operation about to happen at this point, if the point was reached.
-fn died_at(point: u32) -> Option<String> {
+fn killed_at(point: u32) -> Option<String> {
     points().into_iter().find_map(|line| line.strip_prefix(&format!("{point} ")).map(str::to_owned))
 }
 
 fn points() -> Vec<String> {
-    fs::read_to_string(PASSED).unwrap_or_default().lines().map(str::to_owned).collect()
+    fs::read_to_string(POINTS_FILE).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 /// Makes all rounds begin alike: creating the ledger directory, which stays on purpose, is one more point.
 fn forget_points() {
-    let _none = fs::remove_file(PASSED);
+    let _none = fs::remove_file(POINTS_FILE);
     let _none = fs::remove_dir("/var/lib/pptpctl");
 }
 
-fn words(output: &Output) -> String {
+fn printed_by(output: &Output) -> String {
     format!("{}{}", text(&output.stdout), text(&output.stderr))
 }
 
@@ -324,7 +333,7 @@ fn log() -> String {
 fn wait_for(what: &str, happened: impl Fn() -> bool) {
     let started = Instant::now();
     while !happened() {
-        assert!(started.elapsed() < LIMIT, "it does not happen: {what}");
-        thread::sleep(PAUSE);
+        assert!(started.elapsed() < LIMIT, "timeout: {what}");
+        thread::sleep(POLL_INTERVAL);
     }
 }

@@ -54,11 +54,11 @@ impl Guest {
     pub fn run(&self, words: &str) -> (String, String) {
         let output = self.output(words);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (said, errors) = (text(&output.stdout), text(&output.stderr));
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
         if !output.status.success() {
-            println!("in the guest: {words}: {}\n{errors}", output.status);
+            println!("in the guest: {words}: {}\n{stderr}", output.status);
         }
-        (said, errors)
+        (stdout, stderr)
     }
 
     fn output(&self, words: &str) -> Output {

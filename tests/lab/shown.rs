@@ -9,19 +9,19 @@ use std::{
 /// Runs ip(8) and returns its standard output; it must succeed.
 #[track_caller]
 pub fn ip(arguments: &[&str]) -> String {
-    said(arguments, "")
+    run_ip(arguments, "")
 }
 
 /// Runs one ip(8) command per line and returns their output; all must succeed.
 #[track_caller]
 pub fn ip_batch(options: &[&str], lines: &str) -> String {
-    said(&[options, &["-batch", "-"]].concat(), lines)
+    run_ip(&[options, &["-batch", "-"]].concat(), lines)
 }
 
 /// Returns routes and rules of both families, addresses and links, one JSON object per line for readable
 /// differences.
 #[track_caller]
-pub fn everything() -> String {
+pub fn network_state() -> String {
     let both = "route show table all\nrule\n";
     let mut shown = ip_batch(&["-d", "-j"], &format!("{both}addr\nlink\n"));
     shown += &ip_batch(&["-6", "-d", "-j"], both);
@@ -39,10 +39,10 @@ pub fn assert_same(before: &str, after: &str, when: &str) {
         a.lines().filter(|line| !b.lines().any(|other| other == *line)).map(str::to_owned).collect()
     };
     let (lost, left) = (only(before, after), only(after, before));
-    panic!("{when}: not as before\nlost: {lost:#?}\nleft: {left:#?}");
+    panic!("{when}: the state has changed\nlost: {lost:#?}\nleft: {left:#?}");
 }
 
-fn said(arguments: &[&str], input: &str) -> String {
+fn run_ip(arguments: &[&str], input: &str) -> String {
     let mut child = Command::new("ip")
         .args(arguments)
         .stdin(Stdio::piped())

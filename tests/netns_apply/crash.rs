@@ -14,7 +14,7 @@ use pptpctl::{
 use crate::{
     crashing_host::Budget,
     namespace::{Lab, assert_none, enter_new_namespace, split, with_default},
-    netns::Room,
+    netns::NamedNamespace,
 };
 
 #[test]
@@ -25,12 +25,12 @@ fn ledger_of_running_supervisor_is_not_recovered() {
         lab.bring_up(&mut session, &with_default(DefaultRoute::Halves)).unwrap();
         let up = lab.state();
         let recovery =
-            recover(&lab.places, &mut Netlink::open().unwrap(), &|header| header.is_process_running());
+            recover(&lab.directories, &mut Netlink::open().unwrap(), &|header| header.is_process_running());
         assert_eq!(recovery.alive, ["vpn"]);
         assert!(recovery.recovered.is_empty() && recovery.errors.is_empty());
         lab.assert_state(&up, "");
         assert!(matches!(
-            Changes::open(&lab.places, "vpn", Box::new(Netlink::open().unwrap())).unwrap_err().cause,
+            Changes::open(&lab.directories, "vpn", Box::new(Netlink::open().unwrap())).unwrap_err().cause,
             Cause::LedgerExists
         ));
         assert_none(session.undo_all_and_close());
@@ -41,7 +41,7 @@ fn ledger_of_running_supervisor_is_not_recovered() {
 /// with the engine (a second descriptor of the device) dead or alive.
 #[test]
 fn recover_restores_host_after_kill_anywhere_in_up() {
-    for (name, profile) in everything() {
+    for (name, profile) in profiles_of_every_mode() {
         let all = Lab::run(|lab| requests_of_up(lab, &profile));
         assert!(all > 8, "{name}: only {all} requests");
         for point in 0..=all {
@@ -74,7 +74,7 @@ fn recover_restores_host_after_kill_anywhere_in_up() {
 /// twice.
 #[test]
 fn recover_restores_host_after_kill_anywhere_in_down() {
-    for (name, profile) in everything() {
+    for (name, profile) in profiles_of_every_mode() {
         for point in 0.. {
             let finished = Lab::run(|lab| {
                 lab.two_uplinks();
@@ -84,7 +84,7 @@ fn recover_restores_host_after_kill_anywhere_in_down() {
                 let engine = session.tun().unwrap().share().unwrap();
                 drop(session);
                 let budget = Budget::of(point);
-                let interrupted = recover(&lab.places, budget.host().as_mut(), &|_| false);
+                let interrupted = recover(&lab.directories, budget.host().as_mut(), &|_| false);
                 drop(engine);
                 lab.recover();
                 lab.assert_state(&before, &format!("{name}: killed at request {point} of down"));
@@ -119,21 +119,21 @@ fn ledger_of_other_namespace_is_not_recovered() {
                 let _ = stopped.recv();
             });
             let thread = is_up.recv().unwrap();
-            let recovery = recover(&lab.places, &mut Netlink::open().unwrap(), &|_| false);
+            let recovery = recover(&lab.directories, &mut Netlink::open().unwrap(), &|_| false);
             assert!(recovery.errors[0].to_string().contains("another network namespace"), "{recovery:?}");
-            assert!(lab.places.ledger("vpn").exists());
+            assert!(lab.directories.ledger("vpn").exists());
             drop(stop);
             elsewhere.join().unwrap();
             // The kernel may release the namespaces of a thread shortly after it was joined.
             let deadline = Instant::now() + Duration::from_secs(20);
             while fs::exists(format!("/proc/self/task/{thread}")).unwrap() {
-                assert!(Instant::now() < deadline, "the thread stays");
+                assert!(Instant::now() < deadline, "the thread does not exit");
                 std::thread::yield_now();
             }
         });
-        let recovery = recover(&lab.places, &mut Netlink::open().unwrap(), &|_| false);
+        let recovery = recover(&lab.directories, &mut Netlink::open().unwrap(), &|_| false);
         assert!(recovery.errors.is_empty() && recovery.recovered[0].gone, "{recovery:?}");
-        lab.assert_state(&before, "the pid file goes, the routes here stay");
+        lab.assert_state(&before, "the pid file is deleted, the routes in this namespace stay");
     });
 }
 
@@ -142,26 +142,27 @@ fn ledger_of_other_namespace_is_not_recovered() {
 fn recover_restores_host_after_kill_anywhere_in_netns() {
     for down in [false, true] {
         for point in 0.. {
-            assert!(point < 200, "down {down}: it never comes to its end");
+            assert!(point < 200, "down {down}: the last point is never reached");
             let finished = Lab::run(|lab| {
                 lab.two_uplinks();
-                let room = Room::new("crash");
-                let (before, inside) = (lab.state(), room.state());
+                let netns = NamedNamespace::new("crash");
+                let (before, netns_before) = (lab.state(), netns.state());
                 let budget = Budget::of(if down { usize::MAX } else { point });
-                let host = budget.host().enter(&room.name).unwrap();
+                let host = budget.host().enter(&netns.name).unwrap();
                 let mut session = lab.session_with("vpn", host);
-                let mut finished = lab.bring_up(&mut session, &room.profile()).is_ok();
+                let mut finished = lab.bring_up(&mut session, &netns.profile()).is_ok();
                 let engine = down.then(|| session.tun().unwrap().share().unwrap());
                 drop(session);
                 if down {
-                    let interrupted = recover(&lab.places, Budget::of(point).host().as_mut(), &|_| false);
+                    let interrupted =
+                        recover(&lab.directories, Budget::of(point).host().as_mut(), &|_| false);
                     finished = interrupted.errors.is_empty();
                 }
                 drop(engine);
                 lab.recover();
                 let when = format!("killed at request {point}, down {down}");
                 lab.assert_state(&before, &when);
-                assert_eq!(room.state(), inside, "{when}");
+                assert_eq!(netns.state(), netns_before, "{when}");
                 finished
             });
             if finished {
@@ -186,7 +187,7 @@ fn requests_of_up(lab: &Lab, profile: &Profile) -> usize {
 
 /// Returns a profile for each default-route mode with and without the kill switch, each with split and
 /// excluded routes of both address families.
-fn everything() -> Vec<(String, Profile)> {
+fn profiles_of_every_mode() -> Vec<(String, Profile)> {
     let rules = crate::firewall::example("nftables.vpn");
     let modes = [DefaultRoute::Policy, DefaultRoute::Replace, DefaultRoute::Halves];
     let both = modes.into_iter().flat_map(|mode| [(mode, Leak::Allow), (mode, Leak::Block)]);

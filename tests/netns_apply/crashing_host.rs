@@ -26,7 +26,7 @@ impl Budget {
     }
 
     pub fn of_host(&self, host: Box<dyn Host>) -> Box<dyn Host> {
-        Box::new(Mortal { host, budget: self.clone() })
+        Box::new(KillableHost { host, budget: self.clone() })
     }
 
     /// Returns how many changes were made out of a budget of `of`.
@@ -45,12 +45,12 @@ impl Budget {
     }
 }
 
-struct Mortal {
+struct KillableHost {
     host: Box<dyn Host>,
     budget: Budget,
 }
 
-impl Host for Mortal {
+impl Host for KillableHost {
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
         self.host.route_to(to, source)
     }
@@ -146,8 +146,8 @@ impl Host for Mortal {
         self.host.run(program)
     }
 
-    fn file(&mut self, deed: &FileOp<'_>) -> std::io::Result<()> {
+    fn file(&mut self, op: &FileOp<'_>) -> std::io::Result<()> {
         self.budget.spend().map_err(std::io::Error::other)?;
-        deed.perform()
+        op.perform()
     }
 }

@@ -32,8 +32,8 @@ fn halves_keep_the_default_route() {
         let mut session = lab.session("vpn");
         lab.bring_up(&mut session, &with_default(DefaultRoute::Halves)).unwrap();
         assert_eq!(ip(&["route", "show", "default"]), defaults);
-        for far in ["1.1.1.1", "192.88.99.1"] {
-            assert!(ip(&["route", "get", far]).contains("dev tun0"));
+        for remote in ["1.1.1.1", "192.88.99.1"] {
+            assert!(ip(&["route", "get", remote]).contains("dev tun0"));
         }
         assert!(ip(&["route", "get", "203.0.113.9"]).contains("via 192.0.2.1 dev up0"));
         assert_none(session.undo_all_and_close());
@@ -135,9 +135,12 @@ fn down_continues_without_the_uplink() {
         lab.bring_up(&mut session, &with_default(DefaultRoute::Replace)).unwrap();
         ip(&["link", "del", "up0"]);
         let errors = session.undo_all_and_close();
-        assert_eq!(errors.len(), 1, "the default route has no device to come back to: {errors:?}");
+        assert_eq!(errors.len(), 1, "only the default route cannot be restored: {errors:?}");
         assert!(errors[0].to_string().starts_with("put back the default route as it was: "), "{}", errors[0]);
-        assert!(!lab.places.ledger("vpn").exists(), "trying again could not help");
+        assert!(
+            !lab.directories.ledger("vpn").exists(),
+            "the ledger is kept although a retry cannot succeed"
+        );
         assert!(lab.run_files().is_empty());
         assert_eq!(ip(&["route", "show"]), "");
     });
@@ -172,7 +175,7 @@ fn default_route_is_refused_to_second_tunnel() {
                 "{error}"
             );
             assert_none(second.undo_all_and_close());
-            assert!(ip(&["route", "get", "1.1.1.1"]).contains("dev tun0"), "the first is untouched");
+            assert!(ip(&["route", "get", "1.1.1.1"]).contains("dev tun0"), "the first tunnel is unchanged");
             assert_none(first.undo_all_and_close());
             lab.assert_state(&before, "");
         }

@@ -21,10 +21,10 @@ use pptpctl::{
 };
 
 use crate::namespace::{Lab, SERVER, assert_none, ip, link_facts, nft, profile, split, with_default};
-use crate::netns::Room;
+use crate::netns::NamedNamespace;
 
 /// Rules of the administrator, which must not change: two tables, a set with elements, a counter.
-const FOREIGN: &str = "\
+const ADMIN_RULES: &str = "\
 table inet mine {
 	set lan { type ipv4_addr; flags interval; elements = { 192.168.0.0/24 }; }
 	chain input { type filter hook input priority 10; policy accept; counter; ip saddr @lan accept; }
@@ -45,7 +45,7 @@ pub fn example(name: &str) -> PathBuf {
 fn example_rules_are_loaded_with_macros_and_deleted() {
     Lab::run(|lab| {
         lab.one_uplink();
-        feed(FOREIGN);
+        load_rules(ADMIN_RULES);
         let before = lab.state();
         let mut session = lab.session("vpn");
         lab.bring_up(&mut session, &with_rules(&example("nftables.vpn"))).unwrap();
@@ -58,7 +58,7 @@ fn example_rules_are_loaded_with_macros_and_deleted() {
         ] {
             assert!(table.contains(&rule), "{rule} in {table}");
         }
-        assert_eq!(foreign(), FOREIGN_TABLES);
+        assert_eq!(other_tables(), ADMIN_TABLES);
         assert_none(session.undo_all_and_close());
         lab.assert_state(&before, "");
     });
@@ -101,7 +101,7 @@ fn nft_table_is_replaced_when_address_changes() {
 fn up_fails_with_nft_message_when_rules_are_wrong() {
     Lab::run(|lab| {
         lab.one_uplink();
-        feed(FOREIGN);
+        load_rules(ADMIN_RULES);
         let before = lab.state();
         let text =
             "chain in {\n\ttype filter hook input priority 0;\n\tiifname $vpn_if tcp dport 22 acccept\n}\n";
@@ -116,7 +116,7 @@ fn up_fails_with_nft_message_when_rules_are_wrong() {
         assert!(words.contains(&format!("{}:3:", file.display())), "{words}");
         assert!(words.contains("syntax error") && !words.contains("/dev/stdin"), "{words}");
         assert_none(session.undo_all_and_close());
-        lab.assert_state(&before, "a mistake");
+        lab.assert_state(&before, "after a syntax error");
     });
 }
 
@@ -124,27 +124,27 @@ fn up_fails_with_nft_message_when_rules_are_wrong() {
 fn unsafe_rules_are_refused() {
     Lab::run(|lab| {
         lab.one_uplink();
-        feed(FOREIGN);
+        load_rules(ADMIN_RULES);
         let before = lab.state();
-        let fine = "chain x { }\n";
+        let valid = "chain x { }\n";
         let escaping = "chain x { } # }\n}\ntable inet other {\n";
         for (text, mode, words) in [
             (escaping, 0o644, "rules.nft:2: this brace closes the table"),
-            (fine, 0o666, "others than its owner may write it"),
+            (valid, 0o666, "others than its owner may write it"),
             ("include \"/no/such/file\"\n", 0o644, "File not found: /no/such/file"),
         ] {
             let file = rules(lab, text);
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-            refused(lab, &file, words);
+            assert_refused(lab, &file, words);
             lab.assert_state(&before, words);
         }
-        refused(lab, Path::new("/no/such/rules.nft"), "/no/such/rules.nft: No such file");
-        refused(lab, lab.places.run.as_path(), "not a file");
+        assert_refused(lab, Path::new("/no/such/rules.nft"), "/no/such/rules.nft: No such file");
+        assert_refused(lab, lab.directories.run.as_path(), "not a file");
         // A table of the same name made by another program is neither replaced nor deleted.
-        feed("table inet pptpctl_vpn {\n chain theirs { }\n}\n");
+        load_rules("table inet pptpctl_vpn {\n chain theirs { }\n}\n");
         let before = lab.state();
-        refused(lab, &rules(lab, fine), "which this tunnel did not make");
-        lab.assert_state(&before, "theirs");
+        assert_refused(lab, &rules(lab, valid), "which this tunnel did not make");
+        lab.assert_state(&before, "after refusing the name of another table");
     });
 }
 
@@ -154,7 +154,7 @@ fn unsafe_rules_are_refused() {
 fn nat_masquerades_forwarded_traffic() {
     Lab::run(|lab| {
         lab.one_uplink();
-        feed(FOREIGN);
+        load_rules(ADMIN_RULES);
         let lan = lan();
         let before = lab.state();
         let mut profile = Profile { nat: true, ..profile() };
@@ -177,7 +177,7 @@ fn nat_masquerades_forwarded_traffic() {
             .spawn()
             .unwrap();
         let mut packet = from_tunnel(&tun, |packet| packet.first() == Some(&0x45) && packet[9] == 1);
-        assert_eq!(packet[12..16], [10, 99, 0, 2], "masqueraded");
+        assert_eq!(packet[12..16], [10, 99, 0, 2], "the source is not masqueraded");
         assert_eq!(packet[16..20], [10, 42, 0, 5]);
         answer_ping(&mut packet);
         assert!(packets::send(&tun, &packet));
@@ -185,8 +185,8 @@ fn nat_masquerades_forwarded_traffic() {
         assert!(answered.status.success(), "{}", String::from_utf8_lossy(&answered.stdout));
 
         // This host's own packets already have the tunnel's local address, unless bound to another one.
-        let own = Command::new("ping").args(["-c", "1", "-W", "1", "10.42.0.6"]).output().unwrap();
-        assert!(!own.status.success());
+        let own_ping = Command::new("ping").args(["-c", "1", "-W", "1", "10.42.0.6"]).output().unwrap();
+        assert!(!own_ping.status.success());
         let packet = from_tunnel(&tun, |packet| packet.get(16..20) == Some(&[10, 42, 0, 6][..]));
         assert_eq!(packet[12..16], [10, 99, 0, 2]);
 
@@ -209,10 +209,10 @@ fn nft_clamps_segment_size() {
         };
         let mss = Some(Clamp::Mtu(Value::Known(1400)));
         let step = FirewallStep::Nft { table: "pptpctl_vpn".to_owned(), file: None, nat: true, mss, macros };
-        feed(&nft_text(&step).unwrap());
+        load_rules(&nft_text(&step).unwrap());
         let table = nft(&["list", "chain", "inet", "pptpctl_vpn", "pptpctl_mss"]);
-        for (way, family, size) in [("oifname", "ipv4", 1360), ("iifname", "ipv6", 1340)] {
-            let rule = format!("{way} \"ppp0\" meta nfproto {family} tcp flags syn / fin,syn,rst");
+        for (direction, family, size) in [("oifname", "ipv4", 1360), ("iifname", "ipv6", 1340)] {
+            let rule = format!("{direction} \"ppp0\" meta nfproto {family} tcp flags syn / fin,syn,rst");
             assert!(
                 table.lines().any(|line| line.contains(&rule) && line.ends_with(&format!("set {size}"))),
                 "{table}"
@@ -246,18 +246,18 @@ fn example_rules_filter_traffic() {
             packet
         };
         assert!(packets::send(&tun, &udp([10, 99, 0, 1])));
-        assert_eq!(dropped(), 0, "the peer may");
+        assert_eq!(dropped(), 0, "the packet of the peer was dropped");
         assert!(packets::send(&tun, &udp([10, 42, 0, 9])));
-        assert_eq!(dropped(), 1, "a stranger may not");
+        assert_eq!(dropped(), 1, "the unsolicited packet was not dropped");
         assert_none(session.undo_all_and_close());
     });
 }
 
-const FOREIGN_TABLES: &str = "table inet mine\ntable ip nat\n";
+const ADMIN_TABLES: &str = "table inet mine\ntable ip nat\n";
 
 /// Creates a namespace with 192.168.77.2, connected to 192.168.77.1 in this one.
-fn lan() -> Room {
-    let lan = Room::new("lan");
+fn lan() -> NamedNamespace {
+    let lan = NamedNamespace::new("lan");
     ip(&["link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", &lan.name]);
     ip(&["addr", "add", "192.168.77.1/24", "dev", "lan0"]);
     ip(&["link", "set", "lan0", "up"]);
@@ -274,7 +274,7 @@ fn with_rules(file: &Path) -> Profile {
 }
 
 fn rules(lab: &Lab, text: &str) -> PathBuf {
-    let file = lab.places.run.parent().unwrap().join("rules.nft");
+    let file = lab.directories.run.parent().unwrap().join("rules.nft");
     drop(fs::remove_file(&file));
     fs::write(&file, text).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
@@ -282,20 +282,20 @@ fn rules(lab: &Lab, text: &str) -> PathBuf {
 }
 
 #[track_caller]
-fn refused(lab: &Lab, file: &Path, words: &str) {
+fn assert_refused(lab: &Lab, file: &Path, words: &str) {
     let mut session: Changes = lab.session("vpn");
     let error = lab.bring_up(&mut session, &with_rules(file)).unwrap_err().to_string();
     assert!(error.contains(words), "{error}");
     assert_none(session.undo_all_and_close());
 }
 
-fn feed(text: &str) {
+fn load_rules(text: &str) {
     let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
 }
 
-fn foreign() -> String {
+fn other_tables() -> String {
     nft(&["list", "tables"])
         .lines()
         .filter(|line| !line.contains("pptpctl_"))

@@ -19,12 +19,12 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     namespace::{Lab, SERVER, assert_none, ip, profile, split, with_default},
-    remote_network::{Far, Heard},
+    remote_network::{CapturedPacket, RemoteNetwork},
 };
 
 /// Destinations that a tunnel with a default route carries: remote hosts of both families, resolvers
 /// anywhere.
-const FOR_ALL: &[&str] = &[
+const TUNNEL_DESTINATIONS: &[&str] = &[
     "1.1.1.1:9",
     "192.88.99.1:9",
     "10.42.1.1:9",
@@ -34,7 +34,7 @@ const FOR_ALL: &[&str] = &[
     "[2001:db8::1]:53",
 ];
 /// Destinations that are never blocked: DHCP, the local network, excluded prefixes.
-const FREE: &[&str] = &["192.0.2.1:67", "192.0.2.1:80", "198.18.0.1:9", "198.18.0.1:53"];
+const UNBLOCKED_DESTINATIONS: &[&str] = &["192.0.2.1:67", "192.0.2.1:80", "198.18.0.1:9", "198.18.0.1:53"];
 
 #[test]
 fn kill_switch_blocks_all_traffic_in_every_mode() {
@@ -42,7 +42,7 @@ fn kill_switch_blocks_all_traffic_in_every_mode() {
         let mut profile = with_default(mode);
         profile.leak = Leak::Block;
         profile.exclude = vec!["198.18.0.0/15".parse().unwrap()];
-        nothing_leaks(mode.name(), &profile, FOR_ALL, FREE);
+        assert_nothing_leaks(mode.name(), &profile, TUNNEL_DESTINATIONS, UNBLOCKED_DESTINATIONS);
     }
 }
 
@@ -53,9 +53,9 @@ fn kill_switch_blocks_only_split_routes() {
     profile.ppp.ipv6 = true;
     profile.routes = vec![split("10.42.0.0/16"), split("203.0.113.0/24"), split("2001:db8:77::/48")];
     profile.exclude = vec!["10.42.7.0/24".parse().unwrap()];
-    let meant = ["10.42.1.1:9", "10.42.1.1:53", "203.0.113.77:9", "[2001:db8:77::1]:9"];
-    let free = ["1.1.1.1:9", "192.0.2.1:53", "10.42.7.1:9", "[2001:db8:78::1]:9"];
-    nothing_leaks("split", &profile, &meant, &free);
+    let tunnelled = ["10.42.1.1:9", "10.42.1.1:53", "203.0.113.77:9", "[2001:db8:77::1]:9"];
+    let unblocked = ["1.1.1.1:9", "192.0.2.1:53", "10.42.7.1:9", "[2001:db8:78::1]:9"];
+    assert_nothing_leaks("split", &profile, &tunnelled, &unblocked);
 }
 
 /// A supervisor that stops retrying (wrong password, too many attempts) leaves the kill switch in force: the
@@ -65,7 +65,7 @@ fn kill_switch_stays_when_supervisor_gives_up() {
     for mode in [DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
         Lab::run(|lab| {
             lab.one_uplink();
-            let mut far = Far::of_up0();
+            let mut remote = RemoteNetwork::of_up0();
             let before = lab.state();
             let mut profile = with_default(mode);
             profile.leak = Leak::Block;
@@ -73,46 +73,47 @@ fn kill_switch_stays_when_supervisor_gives_up() {
             lab.bring_up(&mut session, &profile).unwrap();
             assert!(session.has_kill_switch());
             assert_none(session.undo_all_but_kill_switch());
-            for to in FOR_ALL {
+            for to in TUNNEL_DESTINATIONS {
                 send(to.parse().unwrap());
             }
-            assert_eq!(far.hear_until_all_clear(&[]), [], "{}", mode.name());
+            assert_eq!(remote.capture_until_markers(&[]), [], "{}", mode.name());
             lab.recover();
             lab.assert_state(&before, mode.name());
         });
     }
 }
 
-fn nothing_leaks(name: &str, profile: &Profile, meant: &[&str], free: &[&str]) {
+fn assert_nothing_leaks(name: &str, profile: &Profile, tunnelled: &[&str], unblocked: &[&str]) {
     Lab::run(|lab| {
         lab.one_uplink();
         for dev in ["all", "up0"] {
             // Strict reverse-path filtering.
             std::fs::write(format!("/proc/sys/net/ipv4/conf/{dev}/rp_filter"), "1").unwrap();
         }
-        let far = RefCell::new(Far::of_up0());
+        let remote = RefCell::new(RemoteNetwork::of_up0());
         let before = lab.state();
         let probe = |leaks: bool, when: &str| {
             println!("{name}, {when}");
-            for to in meant.iter().chain(free) {
+            for to in tunnelled.iter().chain(unblocked) {
                 send(to.parse().unwrap());
             }
             let all_of = |to: &&str| {
                 let to: SocketAddr = to.parse().unwrap();
-                [17, 6].map(|protocol| Heard { to: to.ip(), protocol, port: to.port() })
+                [17, 6].map(|protocol| CapturedPacket { to: to.ip(), protocol, port: to.port() })
             };
-            let meant: Vec<Heard> = meant.iter().flat_map(all_of).collect();
-            let mut expected: Vec<Heard> = free.iter().map(|to| all_of(to)[0]).collect();
+            let tunnelled: Vec<CapturedPacket> = tunnelled.iter().flat_map(all_of).collect();
+            let mut expected: Vec<CapturedPacket> = unblocked.iter().map(|to| all_of(to)[0]).collect();
             if leaks {
-                expected.extend(&meant);
+                expected.extend(&tunnelled);
             }
-            let heard = far.borrow_mut().hear_until_all_clear(&expected);
+            let captured = remote.borrow_mut().capture_until_markers(&expected);
             if !leaks {
-                let leaked: Vec<&Heard> = heard.iter().filter(|packet| meant.contains(packet)).collect();
+                let leaked: Vec<&CapturedPacket> =
+                    captured.iter().filter(|packet| tunnelled.contains(packet)).collect();
                 assert!(leaked.is_empty(), "{name}, {when}: {leaked:?}");
             }
         };
-        probe(true, "before up, where the ear has to hear it");
+        probe(true, "before up, when every packet must be captured");
 
         let mut session = lab.session("vpn");
         let facts = session.facts(SERVER, None).unwrap();
@@ -125,21 +126,21 @@ fn nothing_leaks(name: &str, profile: &Profile, meant: &[&str], free: &[&str]) {
         probe(false, "up");
         let device = session.tun().unwrap().name.clone();
         ip(&["link", "set", &device, "down"]);
-        probe(false, "the device down");
+        probe(false, "device down");
         ip(&["link", "del", &device]);
-        probe(false, "the device gone");
+        probe(false, "device deleted");
         lab.bring_up(&mut session, profile).unwrap();
         probe(false, "up again");
 
         // SIGKILL closes the descriptors and does nothing else. Then a DHCP client adds a default route.
         drop(session);
-        probe(false, "the supervisor dead");
+        probe(false, "supervisor killed");
         ip(&["route", "add", "default", "via", "192.0.2.1", "dev", "up0", "metric", "5"]);
-        probe(false, "the supervisor dead, a new default route");
+        probe(false, "supervisor killed, new default route");
         ip(&["route", "del", "default", "via", "192.0.2.1", "dev", "up0", "metric", "5"]);
 
         // A new supervisor can still reach the server, in both directions.
-        transport_passes(&mut far.borrow_mut(), transport.mark(), name);
+        assert_transport_passes(&mut remote.borrow_mut(), transport.mark(), name);
 
         lab.recover();
         probe(true, "recovered");
@@ -157,18 +158,18 @@ fn send(to: SocketAddr) {
     let _refused = tcp.connect(&to.into());
 }
 
-fn transport_passes(far: &mut Far, mark: Option<u32>, name: &str) {
+fn assert_transport_passes(remote: &mut RemoteNetwork, mark: Option<u32>, name: &str) {
     let options = transport::Options { local: None, mark: mark.unwrap_or(0) };
     let gre = Socket::from(transport::gre_socket(SERVER, &options).unwrap());
     let tcp = transport::tcp_socket(&options).unwrap();
     gre.send(b"out").unwrap();
     transport::start_connect(&tcp, std::net::SocketAddrV4::new(SERVER, 1723)).unwrap();
-    far.hear_until_all_clear(&[(47, 0), (6, 1723)].map(|(protocol, port)| Heard {
+    remote.capture_until_markers(&[(47, 0), (6, 1723)].map(|(protocol, port)| CapturedPacket {
         to: IpAddr::V4(SERVER),
         protocol,
         port,
     }));
-    far.send_gre(b"back");
+    remote.send_gre(b"back");
     gre.set_nonblocking(false).unwrap();
     gre.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut bytes = [0; 100];

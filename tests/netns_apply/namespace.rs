@@ -18,16 +18,16 @@ use pptpctl::{
 };
 
 pub use crate::shown::ip;
-use crate::shown::{assert_same, everything, ip_batch};
+use crate::shown::{assert_same, ip_batch, network_state};
 
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 const LOCAL: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 const PEER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 
 /// The default routes through the first uplink, and through the second.
-const FIRST: &str = "route add default via 192.0.2.1 dev up0 proto dhcp src 192.0.2.2 metric 100\n\
+const FIRST_DEFAULT_ROUTES: &str = "route add default via 192.0.2.1 dev up0 proto dhcp src 192.0.2.2 metric 100\n\
                      route add default via 2001:db8::1 dev up0 metric 1024\n";
-const SECOND: &str = "route add default via 198.51.100.1 dev up2 metric 600\n\
+const SECOND_DEFAULT_ROUTES: &str = "route add default via 198.51.100.1 dev up2 metric 600\n\
                       route add default via 2001:db8:2::1 dev up2 metric 2048\n";
 
 pub fn profile() -> Profile {
@@ -60,7 +60,7 @@ pub fn assert_none(errors: Vec<ApplyError>) {
 
 /// A network namespace and directories for one test, which runs on its own thread.
 pub struct Lab {
-    pub places: Directories,
+    pub directories: Directories,
     _dir: tempfile::TempDir,
 }
 
@@ -70,9 +70,10 @@ impl Lab {
             let thread = scope.spawn(|| {
                 enter_new_namespace();
                 let dir = tempfile::tempdir().unwrap();
-                let places = Directories { run: dir.path().join("run"), state: dir.path().join("state") };
-                fs::create_dir(&places.run).unwrap();
-                test(&Lab { places, _dir: dir })
+                let directories =
+                    Directories { run: dir.path().join("run"), state: dir.path().join("state") };
+                fs::create_dir(&directories.run).unwrap();
+                test(&Lab { directories, _dir: dir })
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
@@ -80,14 +81,14 @@ impl Lab {
 
     pub fn one_uplink(&self) {
         uplink("up0", "192.0.2.2/24", "2001:db8::2/64");
-        ip_batch(&[], FIRST);
+        ip_batch(&[], FIRST_DEFAULT_ROUTES);
     }
 
     pub fn two_uplinks(&self) {
         let first = veth("up0", "192.0.2.2/24", "2001:db8::2/64");
         ip_batch(&[], &(first + &veth("up2", "198.51.100.2/24", "2001:db8:2::2/64")));
         settle();
-        ip_batch(&[], &[FIRST, SECOND].concat());
+        ip_batch(&[], &[FIRST_DEFAULT_ROUTES, SECOND_DEFAULT_ROUTES].concat());
     }
 
     pub fn session(&self, profile: &str) -> Changes {
@@ -95,11 +96,11 @@ impl Lab {
     }
 
     pub fn session_with(&self, profile: &str, host: Box<dyn Host>) -> Changes {
-        Changes::open(&self.places, profile, host).unwrap()
+        Changes::open(&self.directories, profile, host).unwrap()
     }
 
     pub fn network(&self, profile: &Profile) -> Plan {
-        plan::network(profile, Platform::Linux, &self.places.run)
+        plan::network(profile, Platform::Linux, &self.directories.run)
     }
 
     /// Performs both plans as the supervisor does, and returns the resolved network plan.
@@ -123,14 +124,14 @@ impl Lab {
     }
 
     pub fn recover(&self) {
-        let recovery = recover(&self.places, &mut Netlink::open().unwrap(), &|_| false);
+        let recovery = recover(&self.directories, &mut Netlink::open().unwrap(), &|_| false);
         assert_none(recovery.errors);
         assert!(recovery.alive.is_empty());
-        assert!(!self.places.ledger("vpn").exists());
+        assert!(!self.directories.ledger("vpn").exists());
     }
 
     pub fn run_files(&self) -> Vec<String> {
-        list(&self.places.run)
+        list(&self.directories.run)
     }
 
     #[track_caller]
@@ -141,7 +142,7 @@ impl Lab {
     /// Returns the state of everything that a plan can change.
     pub fn state(&self) -> String {
         settle();
-        let mut text = everything();
+        let mut text = network_state();
         text.push_str(&format!("nft: {}\n", nft(&["-j", "list", "ruleset"])));
         text.push_str(&format!("run: {:?}\n", self.run_files()));
         text
@@ -187,7 +188,7 @@ pub fn settle() {
         if addressed && !shown.contains("LOWERLAYERDOWN") {
             return;
         }
-        assert!(Instant::now() < deadline, "the namespace does not come to rest");
+        assert!(Instant::now() < deadline, "the interfaces and addresses do not become ready");
         std::thread::yield_now();
     }
 }

@@ -27,10 +27,10 @@ fn route_lookup_matches_kernel() {
             "1280",
         ]);
         let mut netlink = Netlink::open().unwrap();
-        let way = netlink.route_to("198.18.0.1".parse().unwrap(), None, None).unwrap();
-        assert_eq!(way.gateway, Some("192.0.2.9".parse().unwrap()));
-        assert_eq!((way.dev.as_str(), way.source), ("up0", Some("192.0.2.2".parse().unwrap())));
-        assert_eq!((way.mtu, way.local), (Some(1280), false));
+        let route = netlink.route_to("198.18.0.1".parse().unwrap(), None, None).unwrap();
+        assert_eq!(route.gateway, Some("192.0.2.9".parse().unwrap()));
+        assert_eq!((route.dev.as_str(), route.source), ("up0", Some("192.0.2.2".parse().unwrap())));
+        assert_eq!((route.mtu, route.local), (Some(1280), false));
         let on_link = netlink.route_to("192.0.2.7".parse().unwrap(), None, None).unwrap();
         assert_eq!((on_link.gateway, on_link.dev.as_str()), (None, "up0"));
         let six = netlink.route_to("2606:4700::1".parse().unwrap(), None, None).unwrap();

@@ -23,22 +23,22 @@ use crate::{
 fn tunnel_in_netns_changes_nothing_outside() {
     Lab::run(|lab| {
         lab.two_uplinks();
-        let room = Room::new("inside");
-        let (before, inside) = (lab.state(), room.state());
-        let mut session = room.session(lab);
-        lab.bring_up(&mut session, &room.profile()).unwrap();
-        lab.assert_state(&before, "outside nothing has changed, no host route and no pid file either");
-        let routes = room.ip("route show");
+        let netns = NamedNamespace::new("inside");
+        let (before, netns_before) = (lab.state(), netns.state());
+        let mut session = netns.session(lab);
+        lab.bring_up(&mut session, &netns.profile()).unwrap();
+        lab.assert_state(&before, "nothing has changed outside: no host route, no pid file");
+        let routes = netns.ip("route show");
         assert!(routes.contains("default dev tun0") && routes.contains("10.42.0.0/16 dev tun0"), "{routes}");
-        assert!(room.ip("addr show dev tun0").contains("inet 10.99.0.2 peer 10.99.0.1/32"));
-        assert!(room.ip("link show dev tun0").contains("mtu 1400"));
-        let tables = room.exec(&["nft", "list", "tables"]);
+        assert!(netns.ip("addr show dev tun0").contains("inet 10.99.0.2 peer 10.99.0.1/32"));
+        assert!(netns.ip("link show dev tun0").contains("mtu 1400"));
+        let tables = netns.exec(&["nft", "list", "tables"]);
         assert_eq!(tables, "table inet pptpctl_vpn\n");
 
         // A ping inside passes through the device, whose descriptor is held outside, and the reply arrives.
         let tun = session.tun().unwrap().share().unwrap();
         let pinging = Command::new("ip")
-            .args(["netns", "exec", &room.name, "ping", "-c", "1", "-W", "20", "198.18.0.1"])
+            .args(["netns", "exec", &netns.name, "ping", "-c", "1", "-W", "20", "198.18.0.1"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -51,7 +51,7 @@ fn tunnel_in_netns_changes_nothing_outside() {
         assert_none(session.undo_all_and_close());
         drop(tun);
         lab.assert_state(&before, "down");
-        assert_eq!(room.state(), inside);
+        assert_eq!(netns.state(), netns_before);
     });
 }
 
@@ -65,54 +65,54 @@ fn device_names_are_per_namespace() {
         profile.name = "other".parse().unwrap();
         lab.bring_up(&mut outside, &profile).unwrap();
         let before = lab.state();
-        let room = Room::new("names");
-        let mut session = room.session(lab);
-        let fixed = Profile { unit: Some(0), ..room.profile() };
+        let netns = NamedNamespace::new("names");
+        let mut session = netns.session(lab);
+        let fixed = Profile { unit: Some(0), ..netns.profile() };
         lab.bring_up(&mut session, &fixed).unwrap();
         assert_eq!(session.tun().unwrap().name, outside.tun().unwrap().name);
         drop(session);
         // The supervisor was killed: `recover`, run outside, undoes its changes inside.
         let recovery =
-            recover(&lab.places, &mut Netlink::open().unwrap(), &|header| header.profile == "other");
+            recover(&lab.directories, &mut Netlink::open().unwrap(), &|header| header.profile == "other");
         assert_none(recovery.errors);
         assert_eq!(recovery.recovered[0].profile, "vpn");
-        lab.assert_state(&before, "the other tunnel is untouched");
+        lab.assert_state(&before, "the other tunnel is unchanged");
         assert_none(outside.undo_all_and_close());
     });
 }
 
 #[test]
 fn recover_succeeds_when_netns_is_gone() {
-    for made_anew in [false, true] {
+    for recreated in [false, true] {
         Lab::run(|lab| {
             lab.one_uplink();
             let before = lab.state();
-            let room = Room::new("gone");
-            let mut session = room.session(lab);
-            lab.bring_up(&mut session, &room.profile()).unwrap();
+            let netns = NamedNamespace::new("gone");
+            let mut session = netns.session(lab);
+            lab.bring_up(&mut session, &netns.profile()).unwrap();
             drop(session);
-            let number = || fs::metadata(Path::new("/run/netns").join(&room.name)).unwrap().ino();
-            let old = number();
-            ip(&["netns", "del", &room.name]);
-            if made_anew {
-                ip(&["netns", "add", &room.name]);
-                room.ip("link add tun0 type veth peer name far");
+            let inode = || fs::metadata(Path::new("/run/netns").join(&netns.name)).unwrap().ino();
+            let old = inode();
+            ip(&["netns", "del", &netns.name]);
+            if recreated {
+                ip(&["netns", "add", &netns.name]);
+                netns.ip("link add tun0 type veth peer name far");
                 // Simulate the kernel reusing the inode number of the old namespace, as it often does.
-                let text = fs::read_to_string(lab.places.ledger("vpn")).unwrap();
+                let text = fs::read_to_string(lab.directories.ledger("vpn")).unwrap();
                 let header = format!("\"netns\":{old},");
                 assert!(text.contains(&header), "{text}");
-                let same = format!("\"netns\":{},", number());
-                fs::write(lab.places.ledger("vpn"), text.replacen(&header, &same, 1)).unwrap();
+                let same = format!("\"netns\":{},", inode());
+                fs::write(lab.directories.ledger("vpn"), text.replacen(&header, &same, 1)).unwrap();
             }
-            let recovery = recover(&lab.places, &mut Netlink::open().unwrap(), &|_| false);
+            let recovery = recover(&lab.directories, &mut Netlink::open().unwrap(), &|_| false);
             assert_none(recovery.errors);
             assert!(recovery.recovered[0].gone);
-            assert!(!lab.places.ledger("vpn").exists());
-            lab.assert_state(&before, "gone");
-            if made_anew {
+            assert!(!lab.directories.ledger("vpn").exists());
+            lab.assert_state(&before, "after recover without the namespace");
+            if recreated {
                 assert!(
-                    room.ip("link show").contains("tun0"),
-                    "another namespace of the same name is left alone"
+                    netns.ip("link show").contains("tun0"),
+                    "recover changed another namespace of the same name"
                 );
             }
         });
@@ -129,11 +129,11 @@ fn missing_netns_is_named() {
 }
 
 /// A named network namespace for one test; dropping it deletes the namespace.
-pub struct Room {
+pub struct NamedNamespace {
     pub name: String,
 }
 
-impl Room {
+impl NamedNamespace {
     pub fn new(what: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -177,7 +177,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for NamedNamespace {
     fn drop(&mut self) {
         drop(Command::new("ip").args(["netns", "del", &self.name]).stderr(Stdio::null()).status());
     }

@@ -24,19 +24,19 @@ fn policy_mode_keeps_main_table_and_passes_marked_packets() {
         let peer = "10.99.0.1 dev tun0 proto kernel scope link src 10.99.0.2 \n".replace(" \n", "\n");
         assert_eq!(ip(&["route", "show", "table", "main"]).replace(&peer, ""), main);
         let mark = mark(&mut session);
-        let way = |arguments: &str| ip(&arguments.split(' ').collect::<Vec<_>>());
-        assert!(way("route get 1.1.1.1").contains("dev tun0"));
-        assert!(way(&format!("route get 203.0.113.9 mark {mark}")).contains("via 192.0.2.1 dev up0"));
+        let run_ip = |arguments: &str| ip(&arguments.split(' ').collect::<Vec<_>>());
+        assert!(run_ip("route get 1.1.1.1").contains("dev tun0"));
+        assert!(run_ip(&format!("route get 203.0.113.9 mark {mark}")).contains("via 192.0.2.1 dev up0"));
         assert!(
-            way("route get 203.0.113.9").contains("dev tun0"),
-            "anything else to the server is no transport"
+            run_ip("route get 203.0.113.9").contains("dev tun0"),
+            "other packets to the server use the tunnel"
         );
-        assert!(way("route get 203.0.113.9 ipproto tcp dport 1723").contains("via 192.0.2.1 dev up0"));
-        assert!(way("route get 192.0.2.99").contains("dev up0"), "the link itself");
+        assert!(run_ip("route get 203.0.113.9 ipproto tcp dport 1723").contains("via 192.0.2.1 dev up0"));
+        assert!(run_ip("route get 192.0.2.99").contains("dev up0"), "the network of the uplink");
         // Forwarded packets follow the same rules.
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "0").unwrap();
-        assert!(way("route get 1.1.1.1 from 198.51.100.77 iif up2").contains("dev tun0"));
+        assert!(run_ip("route get 1.1.1.1 from 198.51.100.77 iif up2").contains("dev tun0"));
         assert_none(session.undo_all_and_close());
         lab.assert_state(&before, "");
     });
@@ -58,7 +58,7 @@ fn policy_mode_avoids_used_tables() {
         let mut session = lab.session("vpn");
         assert_eq!(session.facts(SERVER, None).unwrap().table, Some(first + 3));
         lab.bring_up(&mut session, &with_default(DefaultRoute::Policy)).unwrap();
-        assert_eq!(session.facts(SERVER, None).unwrap().table, Some(first + 3), "it is ours now");
+        assert_eq!(session.facts(SERVER, None).unwrap().table, Some(first + 3), "the table of the tunnel");
         assert_none(session.undo_all_and_close());
         lab.assert_state(&before, "");
     });
@@ -75,7 +75,7 @@ fn policy_mode_is_refused_to_second_tunnel() {
         let error = lab.bring_up(&mut second, &with_default(DefaultRoute::Policy)).unwrap_err();
         assert!(matches!(&error.cause, Cause::Taken(words) if words.contains("another tunnel")), "{error}");
         assert_none(second.undo_all_and_close());
-        assert!(ip(&["route", "get", "1.1.1.1"]).contains("dev tun0"), "the first is untouched");
+        assert!(ip(&["route", "get", "1.1.1.1"]).contains("dev tun0"), "the first tunnel is unchanged");
         assert_none(first.undo_all_and_close());
         lab.assert_state(&before, "");
     });
@@ -120,7 +120,7 @@ fn excluded_prefix_stays_outside_and_follows_the_host() {
                     .to_vec();
                 let mut session = lab.session("vpn");
                 lab.bring_up(&mut session, &profile).unwrap();
-                let way = |to: &str| ip(&["route", "get", to]);
+                let route_to = |to: &str| ip(&["route", "get", to]);
                 for (to, wanted) in [
                     ("198.18.7.7", "via 192.0.2.1 dev up0"),
                     ("10.42.7.7", "via 192.0.2.1 dev up0"),
@@ -129,7 +129,7 @@ fn excluded_prefix_stays_outside_and_follows_the_host() {
                     ("2001:db8:99::7", "via 2001:db8::1 dev up0"),
                     ("2001:db8:98::7", "dev tun0"),
                 ] {
-                    assert!(way(to).contains(wanted), "{when}: {to}: {}", way(to));
+                    assert!(route_to(to).contains(wanted), "{when}: {to}: {}", route_to(to));
                 }
                 // The host moves to another network: its default route is replaced (with `replace`, which has
                 // removed it already, DHCP only adds one beside ours).
@@ -142,15 +142,19 @@ fn excluded_prefix_stays_outside_and_follows_the_host() {
                 let gateway: IpAddr = "198.51.100.1".parse().unwrap();
                 assert!(
                     matches!(&facts.next_hop, Some(NextHop::By { gateway: Some(found), .. }) if *found == gateway),
-                    "{when}: the server: {:?}",
+                    "{when}: next hop to the server: {:?}",
                     facts.next_hop
                 );
                 let facts = plan::Facts { outside: session.next_hops_outside(&profile.exclude), ..facts };
                 session.perform(&plan::transport(&profile, Platform::Linux).resolve(&facts)).unwrap();
                 for to in ["198.18.7.7", "10.42.7.7"] {
-                    assert!(way(to).contains("via 198.51.100.1 dev up2"), "{when}: {to}: {}", way(to));
+                    assert!(
+                        route_to(to).contains("via 198.51.100.1 dev up2"),
+                        "{when}: {to}: {}",
+                        route_to(to)
+                    );
                 }
-                assert!(way("8.8.8.8").contains("dev tun0"), "{when}");
+                assert!(route_to("8.8.8.8").contains("dev tun0"), "{when}");
                 assert_none(session.undo_all_and_close());
                 ip(&["link", "del", "up2"]);
                 if mode != DefaultRoute::Replace {
@@ -173,31 +177,31 @@ fn routes_command_names_next_hop_and_reason() {
             let mut profile = with_default(mode);
             profile.leak = Leak::Block;
             profile.exclude = vec!["198.18.0.0/15".parse().unwrap()];
-            assert!(AppliedRouting::of(&lab.places, "vpn").is_none());
+            assert!(AppliedRouting::of(&lab.directories, "vpn").is_none());
             let mut session = lab.session("vpn");
             lab.bring_up(&mut session, &profile).unwrap();
             let expect = |wanted: &[(&str, Disposition, &str, &str)]| {
-                let in_force = AppliedRouting::of(&lab.places, "vpn").unwrap();
-                for (to, goes, route, why) in wanted {
+                let in_force = AppliedRouting::of(&lab.directories, "vpn").unwrap();
+                for (to, disposition, route, why) in wanted {
                     let trace = in_force.trace(&mut Netlink::open().unwrap(), to.parse().unwrap()).unwrap();
-                    assert_eq!(trace.disposition, *goes, "{} {trace:?}", mode.name());
+                    assert_eq!(trace.disposition, *disposition, "{} {trace:?}", mode.name());
                     assert!(trace.why.contains(why), "{} {trace:?}", mode.name());
                     assert!(trace.route.unwrap_or_default().contains(route), "{} {to}", mode.name());
                 }
             };
-            let around = [
+            let outside = [
                 ("192.0.2.2", Disposition::Here, "", "this host"),
                 ("198.18.7.7", Disposition::Outside, "via 192.0.2.1", "excluded"),
                 ("192.0.2.99", Disposition::Outside, "192.0.2.0/24", "more specific"),
                 ("2001:db8:5::1", Disposition::Blocked, "unreachable", "block"),
             ];
-            expect(&around);
+            expect(&outside);
             expect(&[("1.1.1.1", Disposition::Tunnel, "dev tun0", "tunnel")]);
             let lines: Vec<String> =
-                AppliedRouting::of(&lab.places, "vpn").unwrap().lines(Platform::Linux).collect();
+                AppliedRouting::of(&lab.directories, "vpn").unwrap().lines(Platform::Linux).collect();
             assert!(lines.iter().any(|line| line.contains("unreachable")), "{lines:?}");
             if mode == DefaultRoute::Policy {
-                let in_force = AppliedRouting::of(&lab.places, "vpn").unwrap();
+                let in_force = AppliedRouting::of(&lab.directories, "vpn").unwrap();
                 let trace =
                     in_force.trace(&mut Netlink::open().unwrap(), "1.1.1.1".parse().unwrap()).unwrap();
                 assert!(trace.rule.unwrap().contains("not fwmark"));
@@ -206,12 +210,12 @@ fn routes_command_names_next_hop_and_reason() {
             // A child forked by another test may hold the device until it executes its program.
             let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
             while ip(&["-o", "link"]).contains("tun0") {
-                assert!(std::time::Instant::now() < deadline, "the device stays");
+                assert!(std::time::Instant::now() < deadline, "the device is not deleted");
                 std::thread::yield_now();
             }
             expect(&[("1.1.1.1", Disposition::Blocked, "unreachable", "away")]);
             lab.recover();
-            assert!(AppliedRouting::of(&lab.places, "vpn").is_none());
+            assert!(AppliedRouting::of(&lab.directories, "vpn").is_none());
         });
     }
 }
@@ -219,8 +223,7 @@ fn routes_command_names_next_hop_and_reason() {
 /// Returns the mark of the tunnel that is up.
 fn mark(session: &mut pptpctl::apply::Changes) -> u32 {
     let rules = Netlink::open().unwrap().rules(false).unwrap();
-    let ours =
-        rules.iter().find(|rule| rule.is_ours() && rule.not).expect("the rule that leads into the tunnel");
-    assert_eq!(session.facts(SERVER, None).unwrap().table, Some(ours.table));
-    ours.mark.unwrap()
+    let rule = rules.iter().find(|rule| rule.is_ours() && rule.not).expect("no rule leads into the tunnel");
+    assert_eq!(session.facts(SERVER, None).unwrap().table, Some(rule.table));
+    rule.mark.unwrap()
 }

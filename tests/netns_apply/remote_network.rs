@@ -14,41 +14,41 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::namespace::{SERVER, enter_new_namespace, ip};
 
 /// ETH_P_ALL in network byte order (packet(7)).
-const EVERYTHING: i32 = 0x0003_u16.to_be() as i32;
+const ETH_P_ALL: i32 = 0x0003_u16.to_be() as i32;
 /// A timeout far longer than a packet takes through a veth pair.
-const PATIENCE: Duration = Duration::from_secs(20);
+const CAPTURE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The first port for end markers. Each marker has another port, so that a late one is not taken for the
 /// next.
-const CLEAR: u16 = 20_000;
+const FIRST_MARKER_PORT: u16 = 20_000;
 
 /// One packet captured on the uplink: its destination, IP protocol and destination port (0 for GRE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct CapturedPacket {
     pub to: IpAddr,
     pub protocol: u8,
     pub port: u16,
 }
 
 /// The far end of `up0`.
-pub struct Far {
-    wire: Socket,
-    clear: u16,
-    end: Option<Sender<Vec<u8>>>,
+pub struct RemoteNetwork {
+    socket: Socket,
+    marker_port: u16,
+    gre_sender: Option<Sender<Vec<u8>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Far {
+impl RemoteNetwork {
     /// Moves the far end of `up0` to a new namespace and gives it the gateway's addresses.
     pub fn of_up0() -> Self {
-        let here = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
+        let client_netns = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
         let (ready, is_ready): (_, Receiver<(String, Socket)>) = mpsc::channel();
-        let (end, orders): (_, Receiver<Vec<u8>>) = mpsc::channel();
+        let (gre_sender, gre_packets): (_, Receiver<Vec<u8>>) = mpsc::channel();
         let (moved, is_moved) = mpsc::channel::<()>();
         let thread = thread::spawn(move || {
             enter_new_namespace();
-            let there = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
-            let wire = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(EVERYTHING))).unwrap();
-            ready.send((there, wire)).unwrap();
+            let remote_netns = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
+            let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(ETH_P_ALL))).unwrap();
+            ready.send((remote_netns, socket)).unwrap();
             is_moved.recv().unwrap();
             for line in [
                 "link set up0-far up",
@@ -62,38 +62,38 @@ impl Far {
             let gre = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(47))).unwrap();
             gre.bind(&SocketAddr::new(IpAddr::V4(SERVER), 0).into()).unwrap();
             // Each order is a GRE packet for the server to send to the client.
-            for packet in orders {
+            for packet in gre_packets {
                 let to = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 0);
                 gre.send_to(&packet, &to.into()).unwrap();
             }
         });
-        let (there, wire) = is_ready.recv().unwrap();
-        assert_ne!(here, there);
-        ip(&["link", "set", "up0-far", "netns", &there]);
+        let (remote_netns, socket) = is_ready.recv().unwrap();
+        assert_ne!(client_netns, remote_netns);
+        ip(&["link", "set", "up0-far", "netns", &remote_netns]);
         moved.send(()).unwrap();
-        is_ready.recv().expect("the far end has its addresses");
+        is_ready.recv().expect("the remote network has no addresses");
         crate::namespace::settle();
-        wire.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        Self { wire, clear: CLEAR, end: Some(end), thread: Some(thread) }
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        Self { socket, marker_port: FIRST_MARKER_PORT, gre_sender: Some(gre_sender), thread: Some(thread) }
     }
 
     /// Makes the server send this GRE packet.
     pub fn send_gre(&self, packet: &[u8]) {
-        self.end.as_ref().unwrap().send(packet.to_vec()).unwrap();
+        self.gre_sender.as_ref().unwrap().send(packet.to_vec()).unwrap();
     }
 
     /// Captures on the uplink until an end marker of each family, which is never blocked, and all of
     /// `expected` have arrived. The expected packets may come after the markers, as some wait for address
     /// resolution.
-    pub fn hear_until_all_clear(&mut self, expected: &[Heard]) -> Vec<Heard> {
-        self.clear += 1;
+    pub fn capture_until_markers(&mut self, expected: &[CapturedPacket]) -> Vec<CapturedPacket> {
+        self.marker_port += 1;
         // One marker of each family, as each resolves the gateway's link address separately.
-        let to: [SocketAddr; 2] = [("192.0.2.1", self.clear), ("2001:db8::1", self.clear)]
+        let to: [SocketAddr; 2] = [("192.0.2.1", self.marker_port), ("2001:db8::1", self.marker_port)]
             .map(|(to, port)| (to.parse::<IpAddr>().unwrap(), port).into());
-        let mut missing = to.map(|to| Heard { to: to.ip(), protocol: 17, port: to.port() }).to_vec();
+        let mut missing = to.map(|to| CapturedPacket { to: to.ip(), protocol: 17, port: to.port() }).to_vec();
         missing.extend(expected);
-        let deadline = Instant::now() + PATIENCE;
-        let mut heard = Vec::new();
+        let deadline = Instant::now() + CAPTURE_TIMEOUT;
+        let mut captured = Vec::new();
         let mut bytes = [0; 2048];
         while Instant::now() < deadline {
             // Repeated, as a marker may be lost during address resolution.
@@ -101,36 +101,36 @@ impl Far {
                 let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
                 UdpSocket::bind(any).unwrap().send_to(b"clear", to).unwrap();
             }
-            while let Ok(size) = self.wire.read(&mut bytes) {
-                let Some(packet) = read(&bytes[..size]) else { continue };
+            while let Ok(size) = self.socket.read(&mut bytes) {
+                let Some(packet) = parse_packet(&bytes[..size]) else { continue };
                 missing.retain(|missing| *missing != packet);
-                if !(CLEAR..=self.clear).contains(&packet.port) {
-                    heard.push(packet);
+                if !(FIRST_MARKER_PORT..=self.marker_port).contains(&packet.port) {
+                    captured.push(packet);
                 }
                 if missing.is_empty() {
-                    return heard;
+                    return captured;
                 }
             }
         }
-        panic!("{missing:?} have not come, but {heard:?}");
+        panic!("not captured: {missing:?}; captured: {captured:?}");
     }
 }
 
-impl Drop for Far {
+impl Drop for RemoteNetwork {
     fn drop(&mut self) {
-        self.end = None;
+        self.gre_sender = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
             && !thread::panicking()
         {
-            panic!("the far end has failed");
+            panic!("the thread of the remote network has panicked");
         }
     }
 }
 
 /// Parses a packet from the client; `None` for other protocols (ARP, ICMPv6, IGMP) and for packets to the
 /// client.
-fn read(packet: &[u8]) -> Option<Heard> {
+fn parse_packet(packet: &[u8]) -> Option<CapturedPacket> {
     let (to, protocol, rest): (IpAddr, u8, &[u8]) = match packet.first()? >> 4 {
         4 => {
             let header = usize::from(packet[0] & 15) * 4;
@@ -150,5 +150,5 @@ fn read(packet: &[u8]) -> Option<Heard> {
         47 => 0,
         _ => u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]),
     };
-    Some(Heard { to, protocol, port })
+    Some(CapturedPacket { to, protocol, port })
 }

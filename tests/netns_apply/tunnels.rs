@@ -40,9 +40,9 @@ fn split_routes_are_added_and_removed() {
             address.contains("mtu 1400") && address.contains("inet 10.99.0.2 peer 10.99.0.1/32"),
             "{address}"
         );
-        assert!(!address.contains("inet6"), "no address of the kernel's own: {address}");
+        assert!(!address.contains("inet6"), "the kernel has added an IPv6 address: {address}");
         assert_eq!(
-            fs::read_to_string(lab.places.run.join(format!("{tun}.pid"))).unwrap(),
+            fs::read_to_string(lab.directories.run.join(format!("{tun}.pid"))).unwrap(),
             format!("{}\n", std::process::id())
         );
 
@@ -70,13 +70,13 @@ fn on_link_server_gets_device_route() {
         lab.one_uplink();
         let before = lab.state();
         let mut session = lab.session("vpn");
-        let neighbour = Ipv4Addr::new(192, 0, 2, 77);
+        let on_link_server = Ipv4Addr::new(192, 0, 2, 77);
         // More specific than the route of the link: without a host route it captures packets to the server.
         let mut profile = profile();
         profile.routes = vec![split("192.0.2.64/26")];
-        lab.bring_up_to(&mut session, &profile, neighbour).unwrap();
-        let way = ip(&["route", "get", "192.0.2.77"]);
-        assert!(way.contains("192.0.2.77 dev up0"), "{way}");
+        lab.bring_up_to(&mut session, &profile, on_link_server).unwrap();
+        let route = ip(&["route", "get", "192.0.2.77"]);
+        assert!(route.contains("192.0.2.77 dev up0"), "{route}");
         assert!(ip(&["route", "get", "192.0.2.78"]).contains("dev tun0"));
         assert_none(session.undo_all_and_close());
         lab.assert_state(&before, "");
@@ -158,7 +158,7 @@ fn ipv6_passes_through_tunnel() {
         lab.bring_up(&mut session, &profile).unwrap();
         let address = ip(&["-6", "addr", "show", "dev", "tun0"]);
         assert!(address.contains("inet6 fe80::2 peer fe80::1/64 scope link"), "{address}");
-        assert!(!address.contains("tentative"), "usable at once: {address}");
+        assert!(!address.contains("tentative"), "the address is tentative: {address}");
         assert!(ip(&["-6", "route", "get", "2001:db8:42::1"]).contains("dev tun0"));
         assert!(ip(&["-6", "route", "get", "2606:4700::1"]).contains("dev tun0"));
         assert!(ip(&["-6", "route", "get", "2001:db8::7"]).contains("dev up0"));
@@ -209,8 +209,11 @@ fn two_tunnels_to_one_server_share_the_host_route() {
                 lab.bring_up(session.as_mut().unwrap(), profile).unwrap();
             }
             assert_none(sessions[first_down].take().unwrap().undo_all_and_close());
-            let way = ip(&["route", "get", "203.0.113.9"]);
-            assert!(way.contains("via 192.0.2.1 dev up0"), "still needed: {way}");
+            let route = ip(&["route", "get", "203.0.113.9"]);
+            assert!(
+                route.contains("via 192.0.2.1 dev up0"),
+                "the other tunnel needs the host route: {route}"
+            );
             assert_none(sessions[1 - first_down].take().unwrap().undo_all_and_close());
             lab.assert_state(&before, "");
         }
@@ -233,7 +236,7 @@ fn reconnect_with_new_address_keeps_routes() {
         let mut facts = session.facts(other, None).unwrap();
         session.perform(&plan::transport(&profile, Platform::Linux).resolve(&facts)).unwrap();
         assert!(ip(&["route", "get", "203.0.113.10"]).contains("via 192.0.2.1 dev up0"));
-        assert!(!ip(&["route", "show"]).contains("203.0.113.9"), "the old server's route is gone");
+        assert!(!ip(&["route", "show"]).contains("203.0.113.9"), "the host route to the old server is left");
         link_facts(&mut facts, &session);
         facts.local = Some(Ipv4Addr::new(10, 99, 0, 33));
         facts.mtu = Some(1350);
@@ -248,7 +251,7 @@ fn reconnect_with_new_address_keeps_routes() {
         let events = monitor.finish();
         assert!(
             !events.iter().any(|line| line.starts_with("Deleted default")),
-            "the default route never left the tunnel: {events:?}"
+            "the default route was deleted: {events:?}"
         );
         assert_none(session.undo_all_and_close());
         lab.assert_state(&before, "");
@@ -268,7 +271,7 @@ fn repeated_plan_restores_lost_routes() {
         let facts = session.facts(SERVER, None).unwrap();
         assert!(
             matches!(&facts.next_hop, Some(NextHop::By { dev, .. }) if dev == "up0"),
-            "past the tunnel: {facts:?}"
+            "the next hop is not outside the tunnel: {facts:?}"
         );
         lab.bring_up(&mut session, &profile).unwrap();
         assert!(ip(&["route", "get", "203.0.113.9"]).contains("via 192.0.2.1 dev up0"));
@@ -299,7 +302,7 @@ fn peer_with_server_address_makes_no_loop() {
 fn foreign_pid_file_is_kept() {
     Lab::run(|lab| {
         lab.one_uplink();
-        let file = lab.places.run.join("tun0.pid");
+        let file = lab.directories.run.join("tun0.pid");
         fs::write(&file, "1\n").unwrap();
         let mut session = lab.session("vpn");
         let error = lab.bring_up(&mut session, &profile()).unwrap_err();
@@ -381,25 +384,25 @@ fn thousands_of_routes_are_added_and_removed() {
         profile.routes = (0..2500).map(|n| split(&format!("10.{}.{}.0/24", n / 250, n % 250))).collect();
         let mut session = lab.session("vpn");
         lab.bring_up(&mut session, &profile).unwrap();
-        let ours = || {
+        let tunnel_routes = || {
             let routes = ip(&["route", "show", "proto", PROTOCOL.to_string().as_str()]);
             routes.lines().filter(|route| route.contains("/24 dev tun0")).count()
         };
-        assert_eq!(ours(), 2500);
+        assert_eq!(tunnel_routes(), 2500);
 
         ip(&["route", "del", "10.0.9.0/24", "dev", "tun0"]);
         ip(&["route", "del", "10.9.9.0/24", "dev", "tun0"]);
         let (missing, outcome) = session.renew_routes();
         outcome.unwrap();
-        assert_eq!((missing, ours()), (2, 2500));
+        assert_eq!((missing, tunnel_routes()), (2, 2500));
         assert_eq!(session.renew_routes().0, 0);
 
         // A route that another program replaces while the tunnel is up stays.
         ip(&["route", "replace", "10.0.8.0/24", "via", "192.0.2.1", "dev", "up0"]);
         assert_none(session.undo_all_and_close());
-        assert_eq!(ours(), 0);
+        assert_eq!(tunnel_routes(), 0);
         assert!(ip(&["route", "show", "10.0.8.0/24"]).contains("via 192.0.2.1"));
         ip(&["route", "del", "10.0.8.0/24"]);
-        lab.assert_state(&before, "the route by hand is back too");
+        lab.assert_state(&before, "the static route is restored");
     });
 }

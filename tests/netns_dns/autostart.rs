@@ -19,12 +19,12 @@ fn autostart_brings_up_enabled_profiles() {
         fs::write(World::CONFIG, format!("{one}{two}{dead}{idle}")).unwrap();
         let before = net.world.state();
         let output = net.world.run(&["up", "--autostart"]);
-        let said = text(&output.stdout) + &text(&output.stderr);
+        let printed = text(&output.stdout) + &text(&output.stderr);
         // A failed profile is reported, and the other profiles still come up.
-        assert_eq!(output.status.code(), Some(11), "{said}");
-        assert!(said.contains("dead: failed in phase connect"), "{said}");
+        assert_eq!(output.status.code(), Some(11), "{printed}");
+        assert!(printed.contains("dead: failed in phase connect"), "{printed}");
         let is_up = |name: &str| net.world.run(&["status", name]).status.success();
-        assert!(is_up("vpn") && is_up("two") && !is_up("dead") && !is_up("idle"), "{said}");
+        assert!(is_up("vpn") && is_up("two") && !is_up("dead") && !is_up("idle"), "{printed}");
         // A second run leaves running tunnels alone.
         let pid = net.pid("supervisor_pid");
         assert_eq!(net.world.run(&["up", "--autostart"]).status.code(), Some(11));

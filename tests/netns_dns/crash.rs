@@ -22,21 +22,21 @@ const HOOK: &str = "/etc/pptpctl/hook";
 
 #[test]
 fn recover_restores_file_and_hooks_after_kill_anywhere() {
-    killed_everywhere(&with_backend(DnsBackend::File), || {});
+    kill_at_every_point(&with_backend(DnsBackend::File), || {});
 }
 
 #[test]
 fn recover_restores_openresolv_and_hooks_after_kill_anywhere() {
-    killed_everywhere(&with_backend(DnsBackend::Resolvconf), || {
+    kill_at_every_point(&with_backend(DnsBackend::Resolvconf), || {
         install(&["openresolv"]);
         mount_empty("/run");
         fs::write("/etc/resolvconf.conf", "resolv_conf=/etc/resolv.conf\n").unwrap();
         // A record of the uplink, so that there is a state to restore.
-        let told = Command::new("sh")
+        let status = Command::new("sh")
             .args(["-c", "echo nameserver 192.0.2.2 | resolvconf -a up0.dhclient"])
             .status()
             .unwrap();
-        assert!(told.success());
+        assert!(status.success());
     });
 }
 
@@ -54,9 +54,9 @@ fn with_backend(backend: DnsBackend) -> Profile {
 
 /// Kills `up` and then the undoing at every point. All points share one namespace: each starts with the host
 /// that the recovery before it left.
-fn killed_everywhere(profile: &Profile, prepare: impl Fn() + Send + Sync) {
+fn kill_at_every_point(profile: &Profile, prepare: impl Fn() + Send + Sync) {
     let points = in_lab(&prepare, |lab| {
-        let before = whole(lab);
+        let before = host_state(lab);
         let budget = Budget::of(usize::MAX);
         let mut session = lab.session_with("vpn", budget.host());
         lab.bring_up(&mut session, profile).unwrap();
@@ -64,23 +64,23 @@ fn killed_everywhere(profile: &Profile, prepare: impl Fn() + Send + Sync) {
         let engine = session.tun().unwrap().share().unwrap();
         drop(session);
         let budget = Budget::of(usize::MAX);
-        let recovery = recover(&lab.places, budget.host().as_mut(), &|_| false);
+        let recovery = recover(&lab.directories, budget.host().as_mut(), &|_| false);
         assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
         drop(engine);
-        assert_same(&before, &whole(lab), "after a whole round");
+        assert_same(&before, &host_state(lab), "after `up` and `recover`");
         (up, budget.used(usize::MAX))
     });
     println!("{} points of up, {} of down", points.0, points.1);
     assert!(points.0 > 8 && points.1 > 7, "{points:?}");
     in_lab(&prepare, |lab| {
-        let before = whole(lab);
+        let before = host_state(lab);
         for point in 0..=points.0 {
             let mut session = lab.session_with("vpn", Budget::of(point).host());
             let outcome = lab.bring_up(&mut session, profile);
             assert_eq!(outcome.is_ok(), point >= points.0, "at {point}: {outcome:?}");
             drop(session);
             lab.recover();
-            assert_same(&before, &whole(lab), &format!("killed at request {point} of up"));
+            assert_same(&before, &host_state(lab), &format!("killed at request {point} of up"));
         }
         for point in 0..=points.1 {
             let mut session = lab.session("vpn");
@@ -88,11 +88,11 @@ fn killed_everywhere(profile: &Profile, prepare: impl Fn() + Send + Sync) {
             // Keeps the device open, as an engine does that exits a little later.
             let engine = session.tun().unwrap().share().unwrap();
             drop(session);
-            let interrupted = recover(&lab.places, Budget::of(point).host().as_mut(), &|_| false);
+            let interrupted = recover(&lab.directories, Budget::of(point).host().as_mut(), &|_| false);
             assert_eq!(interrupted.errors.is_empty(), point >= points.1, "at {point}: {interrupted:?}");
             drop(engine);
             lab.recover();
-            assert_same(&before, &whole(lab), &format!("killed at request {point} of down"));
+            assert_same(&before, &host_state(lab), &format!("killed at request {point} of down"));
         }
     });
 }
@@ -111,12 +111,12 @@ fn in_lab<T: Send>(prepare: &(impl Fn() + Sync), test: impl FnOnce(&Lab) -> T + 
     })
 }
 
-fn mount_empty(place: &str) {
-    mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
+fn mount_empty(dir: &str) {
+    mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
 }
 
 /// Returns routes, addresses and links, and every resolver file.
-fn whole(lab: &Lab) -> String {
+fn host_state(lab: &Lab) -> String {
     let mut text = lab.state();
     let files = Command::new("sh")
         .args(["-c", "ls -la --time-style=+ /etc | grep -v ' \\.\\{1,2\\}$'; cat /etc/resolv.conf; cd /run && find resolvconf -type f 2>/dev/null | sort | xargs -r head -v -n 100"])

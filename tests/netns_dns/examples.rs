@@ -12,7 +12,7 @@ use std::{
 use pptpctl::demo::config::ServerConfig;
 
 use crate::{
-    resolver_world::{FAR_SAYS, NEAR_SAYS, ResolverWorld, in_town_of},
+    resolver_world::{FAR_ANSWER, NEAR_ANSWER, ResolverWorld, in_resolver_world_with},
     world::{World, text},
 };
 
@@ -20,28 +20,28 @@ const OFFICE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 1);
 
 #[test]
 fn client_example_works() {
-    in_town_of(orders(), |net| {
+    in_resolver_world_with(server_config(), |net| {
         install("client.toml");
-        let before = everything(net);
-        net.asks("who.example", NEAR_SAYS);
+        let before = host_state(net);
+        net.assert_resolves("who.example", NEAR_ANSWER);
         net.world.up();
-        net.near.asked();
-        assert!(page(net, "").contains("10.77.0.100"), "{}", page(net, ""));
-        net.asks("who.example", FAR_SAYS);
-        assert_eq!(net.near.asked(), Vec::<String>::new(), "a name left beside the tunnel");
+        net.near.take_queries();
+        assert!(fetch_page(net, "").contains("10.77.0.100"), "{}", fetch_page(net, ""));
+        net.assert_resolves("who.example", FAR_ANSWER);
+        assert_eq!(net.near.take_queries(), Vec::<String>::new(), "a query was sent outside the tunnel");
         // All destinations are routed into the tunnel, but the connection of the tunnel itself is not.
         assert!(net.world.shell("ip route get 198.51.100.1").contains("dev tun0"));
         assert!(net.world.shell("ip route get 10.42.0.1").contains("dev tun0"));
         assert_eq!(net.status()["warnings"], serde_json::Value::Null);
         assert!(net.world.run(&["down", "vpn"]).status.success());
-        assert_eq!(everything(net), before);
-        net.asks("who.example", NEAR_SAYS);
+        assert_eq!(host_state(net), before);
+        net.assert_resolves("who.example", NEAR_ANSWER);
     });
 }
 
 #[test]
 fn router_example_works() {
-    in_town_of(orders(), |net| {
+    in_resolver_world_with(server_config(), |net| {
         install("router.toml");
         let rules = examples().join("nftables.vpn");
         fs::copy(rules, "/etc/nftables.vpn").unwrap();
@@ -59,29 +59,29 @@ fn router_example_works() {
         let inside = format!("nsenter -t {host} -n ");
         // The kernel updates the operational state, which is compared, after LOWER_UP.
         net.world.wait_for(|| net.world.shell("ip -o link show lan0").contains("state UP"));
-        let before = everything(net);
+        let before = host_state(net);
         net.world.up();
-        let said = page(net, &inside);
+        let response = fetch_page(net, &inside);
         // The office sees the tunnel's address, not the LAN host's.
-        assert!(said.contains("10.77.0.100") && !said.contains("172.31.9.2"), "{said}");
-        segments_fit(net, &inside);
+        assert!(response.contains("10.77.0.100") && !response.contains("172.31.9.2"), "{response}");
+        assert_mss_is_clamped(net, &inside);
         // The rules are in force, with the tunnel's device and addresses.
         let ruleset = net.world.shell("nft list ruleset");
         assert!(ruleset.contains("iifname \"tun0\" ip saddr 10.77.0.1 accept"), "{ruleset}");
         assert!(net.world.run(&["down", "vpn"]).status.success());
-        assert_eq!(everything(net), before);
+        assert_eq!(host_state(net), before);
         // `--autostart`, as the systemd unit runs it at boot.
         assert!(net.world.run(&["up", "--autostart"]).status.success());
-        assert!(page(net, &inside).contains("10.77.0.100"));
+        assert!(fetch_page(net, &inside).contains("10.77.0.100"));
         assert!(net.world.run(&["down", "--autostart"]).status.success());
-        assert_eq!(everything(net), before);
+        assert_eq!(host_state(net), before);
         drop(lan);
     });
 }
 
 // Helpers.
 
-fn orders() -> ServerConfig {
+fn server_config() -> ServerConfig {
     let users = vec![("User".to_owned(), "MySecret".to_owned())];
     ServerConfig { users, dns: vec![OFFICE], office: OFFICE, ..ServerConfig::default() }
 }
@@ -101,7 +101,7 @@ fn examples() -> std::path::PathBuf {
 
 /// Checks that the MSS which the Ethernet host offers (1460) is clamped to the tunnel's MTU when the SYN
 /// reaches the office.
-fn segments_fit(net: &ResolverWorld<'_>, inside: &str) {
+fn assert_mss_is_clamped(net: &ResolverWorld<'_>, inside: &str) {
     let first = "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn and dst port 80";
     let mut capture = net.spawn(
         Command::new("nsenter")
@@ -109,18 +109,18 @@ fn segments_fit(net: &ResolverWorld<'_>, inside: &str) {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped()),
     );
-    let mut heard = BufReader::new(capture.stderr.take().unwrap());
+    let mut stderr = BufReader::new(capture.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("listening on") {
         line.clear();
-        assert_ne!(heard.read_line(&mut line).unwrap(), 0, "tcpdump has ended");
+        assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "tcpdump has ended");
     }
-    page(net, inside);
-    let mut seen = String::new();
-    capture.stdout.take().unwrap().read_to_string(&mut seen).unwrap();
+    fetch_page(net, inside);
+    let mut captured = String::new();
+    capture.stdout.take().unwrap().read_to_string(&mut captured).unwrap();
     let mtu = net.world.shell("ip -o link show tun0 | sed 's/.* mtu \\([0-9]*\\).*/\\1/'");
-    let fits = mtu.trim().parse::<u16>().unwrap() - 40;
-    assert!(fits < 1460 && seen.contains(&format!("mss {fits},")), "MTU {mtu}: {seen}");
+    let mss = mtu.trim().parse::<u16>().unwrap() - 40;
+    assert!(mss < 1460 && captured.contains(&format!("mss {mss},")), "MTU {mtu}: {captured}");
     // `status` does not wait for a busy engine, so the counters may be absent at first.
     net.world
         .wait_for(|| net.status()["counters"]["mss.lowered_out"].as_u64().is_some_and(|count| count > 0));
@@ -128,12 +128,12 @@ fn segments_fit(net: &ResolverWorld<'_>, inside: &str) {
 
 /// Returns the response of the office's web server, which contains the client's address.
 #[track_caller]
-fn page(net: &ResolverWorld<'_>, inside: &str) -> String {
-    let ask = format!("exec 3<>/dev/tcp/{OFFICE}/80; printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3; cat <&3");
-    net.world.shell(&format!("{inside}timeout 60 bash -c '{ask}'"))
+fn fetch_page(net: &ResolverWorld<'_>, inside: &str) -> String {
+    let request = format!("exec 3<>/dev/tcp/{OFFICE}/80; printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3; cat <&3");
+    net.world.shell(&format!("{inside}timeout 60 bash -c '{request}'"))
 }
 
-fn everything(net: &ResolverWorld<'_>) -> String {
+fn host_state(net: &ResolverWorld<'_>) -> String {
     let output = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     net.world.state() + &text(&output.stdout)

@@ -9,14 +9,14 @@ const HOOK: &str = "/etc/pptpctl/hook";
 const TRACE: &str = "/run/trace";
 
 /// A hook that records its arguments, environment, descriptors and standard input.
-const TELLS: &str = "#!/bin/sh\necho \"$# $* $(id -u) $(pwd) $(umask)\" >>/run/trace\n\
+const RECORDING_HOOK: &str = "#!/bin/sh\necho \"$# $* $(id -u) $(pwd) $(umask)\" >>/run/trace\n\
     env | sort >/run/env.$PPTPCTL_ACTION\nls -l /proc/self/fd | grep -v /proc | grep -c -e tun -e socket >/run/fds\n\
     ip -o address show $IFNAME >/run/addresses.$PPTPCTL_ACTION\ncat >/run/input\necho said; echo complained >&2\n";
 
 #[test]
 fn hooks_get_complete_environment() {
     in_resolver_world(|net| {
-        script(HOOK, TELLS);
+        script(HOOK, RECORDING_HOOK);
         net.world.profile(&format!(
             "hooks = {{ up = [\"{HOOK}\", \"a b\", \"$HOME\"], down = [\"{HOOK}\", \"bye\"] }}"
         ));
@@ -49,7 +49,7 @@ fn hooks_get_complete_environment() {
         // The tunnel was still up when the down hook ran.
         let at_down = fs::read_to_string("/run/addresses.down").unwrap();
         assert!(at_down.contains("10.77.0.100"), "{at_down}");
-        sweep();
+        remove_hook_files();
         net.world.assert_state(&before);
     });
 }
@@ -66,20 +66,20 @@ fn failing_up_hook_fails_up_and_undoes_everything() {
         ));
         let before = net.world.state();
         let output = net.world.run(&["up", "vpn"]);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(23), "{said}");
-        assert!(said.contains("hook: failed (exit status 7): no such share"), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(23), "{stderr}");
+        assert!(stderr.contains("hook: failed (exit status 7): no such share"), "{stderr}");
         assert_eq!(trace(), "up\ndown\n");
-        sweep();
+        remove_hook_files();
         net.world.assert_state(&before);
         // A failing down hook is reported and does not prevent the next `up`.
         script(HOOK, "#!/bin/sh\n[ $1 = up ] || { echo 'not mounted' >&2; exit 8; }\n");
         for _ in 0..2 {
             net.world.up();
             let output = net.world.run(&["down", "vpn"]);
-            let said = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(23), "{said}");
-            assert!(said.contains("exit status 8") && said.contains("not mounted"), "{said}");
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(23), "{stderr}");
+            assert!(stderr.contains("exit status 8") && stderr.contains("not mounted"), "{stderr}");
             net.world.assert_state(&before);
         }
     });
@@ -92,9 +92,9 @@ fn hanging_hook_is_killed() {
         net.world.profile(&format!("hooks = {{ up = [\"{HOOK}\"], timeout = \"1s\" }}"));
         let before = net.world.state();
         let output = net.world.run(&["up", "vpn"]);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(23), "{said}");
-        assert!(said.contains("not done after 1s"), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(23), "{stderr}");
+        assert!(stderr.contains("not done after 1s"), "{stderr}");
         net.world.assert_state(&before);
     });
 }
@@ -102,13 +102,13 @@ fn hanging_hook_is_killed() {
 #[test]
 fn hook_writable_by_others_is_refused() {
     in_resolver_world(|net| {
-        script(HOOK, TELLS);
+        script(HOOK, RECORDING_HOOK);
         net.world.shell(&format!("chmod o+w {HOOK}"));
         net.world.profile(&format!("hooks.up = [\"{HOOK}\"]"));
-        net.world.fails_within(23, "routes", &["can be written by others than root", "chmod go-w"], 3.0);
+        net.world.assert_up_fails(23, "routes", &["can be written by others than root", "chmod go-w"], 3.0);
         assert!(!fs::exists(TRACE).unwrap());
         net.world.profile("hooks.up = [\"/etc/pptpctl/nothing\"]");
-        net.world.fails_within(
+        net.world.assert_up_fails(
             23,
             "routes",
             &["hooks.up is not run: /etc/pptpctl/nothing: No such file"],
@@ -129,7 +129,7 @@ fn recover_runs_down_hook() {
         assert!(net.world.run(&["recover"]).status.success());
         assert_eq!(trace(), "up tun0 10.77.0.100\ndown tun0 10.77.0.100\n");
         net.world.profile(&format!("hooks = {{ up = [\"{HOOK}\"], down = [\"{HOOK}\"] }}"));
-        sweep();
+        remove_hook_files();
         net.world.assert_state(&before);
     });
 }
@@ -150,21 +150,21 @@ fn hook_is_killed_with_supervisor() {
         let mut up = net.spawn(&mut net.world.command(&["up", "vpn"]));
         net.world.wait_for(|| trace().ends_with('\n'));
         let hook = trace().trim().to_owned();
-        let about = |pid: &str, what: &str| {
+        let proc_field = |pid: &str, what: &str| {
             let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
             let value = status.lines().find_map(|line| line.strip_prefix(what)?.split_whitespace().next());
             value.map(str::to_owned)
         };
-        let supervisor = about(&hook, "PPid:").unwrap();
-        assert!(about(&supervisor, "Name:").unwrap().starts_with("pptpctl"), "{supervisor}");
+        let supervisor = proc_field(&hook, "PPid:").unwrap();
+        assert!(proc_field(&supervisor, "Name:").unwrap().starts_with("pptpctl"), "{supervisor}");
         net.world.shell(&format!("kill -9 {supervisor}"));
-        net.world.wait_for(|| about(&hook, "State:").is_none_or(|state| state == "Z"));
+        net.world.wait_for(|| proc_field(&hook, "State:").is_none_or(|state| state == "Z"));
         assert!(!up.wait().unwrap().success());
         let recover = net.world.run(&["recover"]);
         assert!(recover.status.success(), "{}", String::from_utf8_lossy(&recover.stderr));
         assert_eq!(trace(), format!("{hook}\ndown\n"));
         fs::remove_file("/run/fifo").unwrap();
-        sweep();
+        remove_hook_files();
         net.world.assert_state(&before);
     });
 }
@@ -192,7 +192,7 @@ fn trace() -> String {
 }
 
 /// Removes the files that the hooks have written.
-fn sweep() {
+fn remove_hook_files() {
     for name in ["trace", "env.up", "env.down", "fds", "input", "addresses.up", "addresses.down"] {
         let _none = fs::remove_file(format!("/run/{name}"));
     }

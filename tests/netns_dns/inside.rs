@@ -14,9 +14,10 @@ fn tunnel_runs_in_netns() {
             assert_eq!(links(net, ""), outside, "nothing has changed outside");
             assert!(links(net, "-n inner").contains("default dev tun0"));
             assert!(net.world.shell("ip netns exec inner nft list ruleset").contains("masquerade"));
-            let ask = "exec 3<>/dev/tcp/192.168.77.1/80; printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3; cat <&3";
-            let said = net.world.shell(&format!("ip netns exec inner timeout 60 bash -c '{ask}'"));
-            assert!(said.contains("10.77.0.100"), "{said}");
+            let request =
+                "exec 3<>/dev/tcp/192.168.77.1/80; printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3; cat <&3";
+            let response = net.world.shell(&format!("ip netns exec inner timeout 60 bash -c '{request}'"));
+            assert!(response.contains("10.77.0.100"), "{response}");
             if killed {
                 net.kill_both();
                 assert!(net.world.run(&["recover"]).status.success());
@@ -30,8 +31,8 @@ fn tunnel_runs_in_netns() {
         net.world.profile("link.netns = \"outer\"\n");
         let before = net.world.state();
         let output = net.world.run(&["up", "vpn"]);
-        let said = crate::world::text(&output.stderr);
-        assert!(!output.status.success() && said.contains("`ip netns add outer` makes it"), "{said}");
+        let stderr = crate::world::text(&output.stderr);
+        assert!(!output.status.success() && stderr.contains("`ip netns add outer` makes it"), "{stderr}");
         net.world.assert_state(&before);
     });
 }
@@ -44,16 +45,16 @@ fn netns_has_its_own_resolvers() {
         let files = |net: &ResolverWorld<'_>| {
             net.world.shell("test ! -e /etc/netns || find /etc/netns -printf '%p %m %U %y\\n' | sort")
         };
-        for made in
+        for setup in
             ["", "mkdir /etc/netns", "mkdir /etc/netns/inner", "echo '# mine' >/etc/netns/inner/resolv.conf"]
         {
-            net.world.shell(if made.is_empty() { "true" } else { made });
+            net.world.shell(if setup.is_empty() { "true" } else { setup });
             net.world.profile("link.netns = \"inner\"\ndefault = true\ndns = \"peer\"\n");
             let (before, listed) = (net.world.state(), files(net));
             for killed in [true, false] {
                 net.world.up();
                 let inside = net.world.shell("ip netns exec inner cat /etc/resolv.conf");
-                assert!(inside.contains("nameserver 192.168.77.1"), "{made}: {inside}");
+                assert!(inside.contains("nameserver 192.168.77.1"), "{setup}: {inside}");
                 assert!(!net.world.shell("cat /etc/resolv.conf").contains("192.168.77.1"));
                 if killed {
                     net.kill_both();
@@ -62,7 +63,7 @@ fn netns_has_its_own_resolvers() {
                     assert!(net.world.run(&["down", "vpn"]).status.success());
                 }
                 net.world.assert_state(&before);
-                assert_eq!(files(net), listed, "{made}, killed {killed}");
+                assert_eq!(files(net), listed, "{setup}, killed {killed}");
             }
         }
         // A file that another program added to the directory stays, and so does the directory.
@@ -74,8 +75,8 @@ fn netns_has_its_own_resolvers() {
     });
 }
 
-fn links(net: &ResolverWorld<'_>, place: &str) -> String {
+fn links(net: &ResolverWorld<'_>, options: &str) -> String {
     net.world.shell(&format!(
-        "for what in link addr 'route show table all' '-6 route show table all' rule; do ip {place} $what; done"
+        "for what in link addr 'route show table all' '-6 route show table all' rule; do ip {options} $what; done"
     ))
 }

@@ -12,7 +12,7 @@
     clippy::panic,
     reason = "a test's helpers fail the test"
 )]
-#![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
+#![expect(clippy::print_stdout, reason = "the output of `up` shows the cause of a failure")]
 
 mod autostart;
 mod crash;

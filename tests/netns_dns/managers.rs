@@ -9,7 +9,9 @@ use std::{
 };
 
 use crate::{
-    resolver_world::{FAR_SAYS, NEAR_SAYS, ResolverWorld, in_resolver_world, install, resolv_conf, script},
+    resolver_world::{
+        FAR_ANSWER, NEAR_ANSWER, ResolverWorld, in_resolver_world, install, resolv_conf, script,
+    },
     world::{Running, text},
 };
 
@@ -17,25 +19,25 @@ use crate::{
 fn systemd_resolved_serves_all_names() {
     in_resolver_world(|net| {
         let _resolved = resolved(net);
-        net.asks("who.example", NEAR_SAYS);
-        let links = || said("resolvectl", &["status"]);
+        net.assert_resolves("who.example", NEAR_ANSWER);
+        let links = || output_of("resolvectl", &["status"]);
         net.world.profile("dns = { search = [\"corp.example\"] }");
-        let (before, told) = (net.world.state(), links());
+        let (before, links_before) = (net.world.state(), links());
         net.world.up();
         let during = links();
         assert!(during.contains("DNS Servers: 192.168.77.1") && during.contains("~."), "{during}");
-        net.near.asked();
-        net.asks("who.example", FAR_SAYS);
-        assert_eq!(net.near.asked(), Vec::<String>::new(), "a name left beside the tunnel");
-        net.asks("host", "192.168.77.9");
+        net.near.take_queries();
+        net.assert_resolves("who.example", FAR_ANSWER);
+        assert_eq!(net.near.take_queries(), Vec::<String>::new(), "a query was sent outside the tunnel");
+        net.assert_resolves("host", "192.168.77.9");
         assert_eq!(net.status()["warnings"], serde_json::Value::Null);
         // Another program reverts the link's settings.
-        said("resolvectl", &["revert", "tun0"]);
-        let warned = net.status()["warnings"][0].as_str().unwrap().to_owned();
-        assert!(warned.contains("systemd-resolved has resolvers [] and domains [] for tun0"), "{warned}");
+        output_of("resolvectl", &["revert", "tun0"]);
+        let warning = net.status()["warnings"][0].as_str().unwrap().to_owned();
+        assert!(warning.contains("systemd-resolved has resolvers [] and domains [] for tun0"), "{warning}");
         net.world.down(&before);
-        assert_eq!(links(), told);
-        net.asks("who.example", NEAR_SAYS);
+        assert_eq!(links(), links_before);
+        net.assert_resolves("who.example", NEAR_ANSWER);
     });
 }
 
@@ -45,17 +47,17 @@ fn systemd_resolved_is_configured_once() {
     in_resolver_world(|net| {
         let _resolved = resolved(net);
         net.world.shell("cp /usr/bin/resolvectl /etc/resolvectl");
-        script("/etc/recorder", "#!/bin/sh\necho \"$@\" >>/var/log/told\nexec /etc/resolvectl \"$@\"\n");
+        script("/etc/recorder", "#!/bin/sh\necho \"$@\" >>/var/log/calls\nexec /etc/resolvectl \"$@\"\n");
         net.world.shell("mount --bind /etc/recorder /usr/bin/resolvectl");
         net.world.profile("dns = \"peer\"\nretry.first = \"100ms\"");
         let before = net.world.state();
         net.world.up();
         // Queries have only two words and are left out.
-        let told = || -> Vec<String> {
-            let lines = fs::read_to_string("/var/log/told").unwrap();
+        let configurations = || -> Vec<String> {
+            let lines = fs::read_to_string("/var/log/calls").unwrap();
             lines.lines().filter(|line| line.split(' ').count() > 2).map(str::to_owned).collect()
         };
-        let once = told();
+        let once = configurations();
         assert_eq!(once, ["dns tun0 192.168.77.1", "domain tun0 ~.", "default-route tun0 yes"]);
         // The route to the server changes, and the connection survives.
         net.world.shell("ip route add 192.0.2.1 via 192.0.2.1 dev eth0 onlink");
@@ -66,12 +68,12 @@ fn systemd_resolved_is_configured_once() {
         // The device itself goes down and up.
         net.world.shell("ip link set tun0 down; ip link set tun0 up");
         net.world.wait_for(|| net.world.shell("ip route show 192.168.77.0/24").contains("tun0"));
-        assert_eq!(told(), once);
+        assert_eq!(configurations(), once);
         // The connection is lost, and the configuration is still in force.
         net.world.shell(&format!("kill -9 {}", net.pid("engine_pid")));
         net.world.wait_for(|| net.status()["reconnects"] == 1);
-        assert_eq!(told(), once);
-        net.asks("who.example", FAR_SAYS);
+        assert_eq!(configurations(), once);
+        net.assert_resolves("who.example", FAR_ANSWER);
         net.world.down(&before);
     });
 }
@@ -83,14 +85,14 @@ fn systemd_resolved_serves_some_domains() {
         net.world.profile("dns = { domains = [\"corp.example\"] }");
         let before = net.world.state();
         net.world.up();
-        net.asks("host.corp.example", "192.168.77.9");
-        net.asks("who.example", NEAR_SAYS);
-        net.far.asked();
-        net.near.asked();
-        assert_eq!(net.ask("nobody.corp.example"), None);
-        assert!(!net.near.asked().iter().any(|name| name.ends_with("corp.example")));
-        assert_eq!(net.ask("nobody.example"), None);
-        assert!(!net.far.asked().contains(&"nobody.example".to_owned()));
+        net.assert_resolves("host.corp.example", "192.168.77.9");
+        net.assert_resolves("who.example", NEAR_ANSWER);
+        net.far.take_queries();
+        net.near.take_queries();
+        assert_eq!(net.resolve("nobody.corp.example"), None);
+        assert!(!net.near.take_queries().iter().any(|name| name.ends_with("corp.example")));
+        assert_eq!(net.resolve("nobody.example"), None);
+        assert!(!net.far.take_queries().contains(&"nobody.example".to_owned()));
         // The supervisor is killed: the device disappears, and systemd-resolved drops its settings.
         net.kill_both();
         assert!(net.world.run(&["recover"]).status.success());
@@ -98,7 +100,7 @@ fn systemd_resolved_serves_some_domains() {
         let end = Instant::now() + Duration::from_secs(20);
         while net.world.state() != before && Instant::now() < end {}
         net.world.assert_state(&before);
-        assert_eq!(net.ask("host.corp.example"), None);
+        assert_eq!(net.resolve("host.corp.example"), None);
     });
 }
 
@@ -113,12 +115,12 @@ fn systemd_resolved_restart_is_handled() {
         // Removes its saved settings, as if it had started without them.
         fs::remove_dir_all("/run/systemd/resolve/netif").unwrap();
         let _again = start_resolved(net);
-        let warned = net.status()["warnings"][0].as_str().unwrap().to_owned();
-        assert!(warned.contains("systemd-resolved has"), "{warned}");
+        let warning = net.status()["warnings"][0].as_str().unwrap().to_owned();
+        assert!(warning.contains("systemd-resolved has"), "{warning}");
         // The next connection configures it again.
         net.world.shell(&format!("kill -9 {}", net.pid("engine_pid")));
         net.world.wait_for(|| net.status()["reconnects"] == 1);
-        net.asks("who.example", FAR_SAYS);
+        net.assert_resolves("who.example", FAR_ANSWER);
         assert_eq!(net.status()["warnings"], serde_json::Value::Null);
         net.world.down(&before);
     });
@@ -129,7 +131,7 @@ fn openresolv_serves_and_is_restored() {
     in_resolver_world(|net| {
         install(&["openresolv"]);
         fs::write("/etc/resolvconf.conf", "resolv_conf=/etc/resolv.conf\n").unwrap();
-        by_resolvconf(net, true);
+        check_resolvconf(net, true);
     });
 }
 
@@ -141,7 +143,7 @@ fn debian_resolvconf_serves_and_is_restored() {
         fs::write("/run/resolvconf/enable-updates", "").unwrap();
         fs::remove_file("/etc/resolv.conf").unwrap();
         std::os::unix::fs::symlink("/run/resolvconf/resolv.conf", "/etc/resolv.conf").unwrap();
-        by_resolvconf(net, false);
+        check_resolvconf(net, false);
     });
 }
 
@@ -166,18 +168,18 @@ fn unused_resolvconf_is_not_chosen() {
 
 // Helpers.
 
-fn by_resolvconf(net: &ResolverWorld<'_>, is_exclusive: bool) {
+fn check_resolvconf(net: &ResolverWorld<'_>, is_exclusive: bool) {
     // The resolver of the client's network, as a DHCP client sets it.
     resolvconf("eth0.dhclient", "nameserver 192.0.2.2\n");
-    net.asks("who.example", NEAR_SAYS);
+    net.assert_resolves("who.example", NEAR_ANSWER);
     net.world.profile("dns = { search = [\"corp.example\"] }");
     let before = net.world.state();
     for crash in [false, true] {
         net.world.up();
-        net.near.asked();
-        net.asks("who.example", FAR_SAYS);
-        net.asks("host", "192.168.77.9");
-        assert_eq!(net.near.asked(), Vec::<String>::new());
+        net.near.take_queries();
+        net.assert_resolves("who.example", FAR_ANSWER);
+        net.assert_resolves("host", "192.168.77.9");
+        assert_eq!(net.near.take_queries(), Vec::<String>::new());
         // World-readable, despite the supervisor's restrictive umask.
         assert_eq!(fs::metadata("/etc/resolv.conf").unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(resolv_conf().contains("192.0.2.2"), !is_exclusive, "{}", resolv_conf());
@@ -188,7 +190,7 @@ fn by_resolvconf(net: &ResolverWorld<'_>, is_exclusive: bool) {
         } else {
             // A lease is renewed meanwhile: resolvconf(8) keeps both.
             resolvconf("eth0.dhclient", "nameserver 192.0.2.2\nsearch lan.example\n");
-            net.asks("who.example", FAR_SAYS);
+            net.assert_resolves("who.example", FAR_ANSWER);
             assert_eq!(net.status()["warnings"], serde_json::Value::Null);
             resolvconf("eth0.dhclient", "nameserver 192.0.2.2\n");
             // The administrator edits the file.
@@ -196,7 +198,7 @@ fn by_resolvconf(net: &ResolverWorld<'_>, is_exclusive: bool) {
             net.world.wait_for(|| net.log().contains("not what resolvconf was told"));
             net.world.down(&before);
         }
-        net.asks("who.example", NEAR_SAYS);
+        net.assert_resolves("who.example", NEAR_ANSWER);
     }
 }
 
@@ -229,15 +231,15 @@ fn resolved(net: &ResolverWorld<'_>) -> [Running; 2] {
 fn start_resolved(net: &ResolverWorld<'_>) -> Running {
     let mut command = Command::new("/usr/lib/systemd/systemd-resolved");
     let resolved = net.spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
-    let asked = || Command::new("resolvectl").arg("dns").output().unwrap();
-    net.world.wait_for(|| asked().status.success());
-    said("resolvectl", &["dns", "eth0", "192.0.2.2"]);
-    said("resolvectl", &["default-route", "eth0", "yes"]);
+    let query = || Command::new("resolvectl").arg("dns").output().unwrap();
+    net.world.wait_for(|| query().status.success());
+    output_of("resolvectl", &["dns", "eth0", "192.0.2.2"]);
+    output_of("resolvectl", &["default-route", "eth0", "yes"]);
     resolved
 }
 
 #[track_caller]
-fn said(program: &str, arguments: &[&str]) -> String {
+fn output_of(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(output.status.success(), "{program} {arguments:?}: {}", text(&output.stderr));
     text(&output.stdout)

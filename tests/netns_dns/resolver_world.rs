@@ -13,7 +13,7 @@ use pptpctl::demo::config::ServerConfig;
 
 pub use crate::script::script;
 use crate::{
-    responder::{Responder, Starter},
+    responder::{Responder, ThreadStarter},
     world::{PASSWORD, Running, World, in_world, text},
 };
 
@@ -22,9 +22,9 @@ pub const NEAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// The resolver behind the tunnel.
 pub const FAR: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 /// The address of `who.example` from the near resolver.
-pub const NEAR_SAYS: &str = "192.0.2.66";
+pub const NEAR_ANSWER: &str = "192.0.2.66";
 /// The address of `who.example` from the far resolver.
-pub const FAR_SAYS: &str = "192.168.77.66";
+pub const FAR_ANSWER: &str = "192.168.77.66";
 /// The contents of /etc/resolv.conf before any tunnel.
 pub const RESOLV_CONF: &str =
     "# by hand\nnameserver 192.0.2.2\nsearch lan.example\noptions timeout:10 attempts:1\n";
@@ -38,17 +38,20 @@ pub struct ResolverWorld<'a> {
 /// Runs a test in a world with a private /etc and two resolvers that give different answers.
 pub fn in_resolver_world(test: impl FnOnce(&ResolverWorld<'_>) + Send + 'static) {
     let users = vec![("tester".to_owned(), PASSWORD.to_owned())];
-    in_town_of(ServerConfig { users, dns: vec![FAR], ..ServerConfig::default() }, test);
+    in_resolver_world_with(ServerConfig { users, dns: vec![FAR], ..ServerConfig::default() }, test);
 }
 
 /// Like [`in_resolver_world`], with another server; the far resolver is the first of the server's `dns`.
-pub fn in_town_of(orders: ServerConfig, test: impl FnOnce(&ResolverWorld<'_>) + Send + 'static) {
-    let starter = Starter::new();
-    in_world(orders, move |world| {
+pub fn in_resolver_world_with(
+    server_config: ServerConfig,
+    test: impl FnOnce(&ResolverWorld<'_>) + Send + 'static,
+) {
+    let starter = ThreadStarter::new();
+    in_world(server_config, move |world| {
         private_etc();
         fs::write("/etc/resolv.conf", RESOLV_CONF).unwrap();
         let names = [
-            ("who.example", NEAR_SAYS.parse().unwrap()),
+            ("who.example", NEAR_ANSWER.parse().unwrap()),
             ("vpn.example", Ipv4Addr::new(192, 0, 2, 1)),
             ("vpn-gateway.net", Ipv4Addr::new(192, 0, 2, 1)),
             ("near.example", Ipv4Addr::new(192, 0, 2, 67)),
@@ -56,14 +59,14 @@ pub fn in_town_of(orders: ServerConfig, test: impl FnOnce(&ResolverWorld<'_>) + 
         // This thread is outside the world's PID namespace and not in its /proc; a child of it is.
         let mut neighbour = world.spawn(Command::new("cat").stdin(Stdio::piped()));
         let input = neighbour.stdin.take();
-        let here = format!("/proc/{}/ns/net", world.shell("pgrep -n -x cat").trim());
-        let near = Responder::start(&starter, &here, NEAR, &names);
+        let netns = format!("/proc/{}/ns/net", world.shell("pgrep -n -x cat").trim());
+        let near = Responder::start(&starter, &netns, NEAR, &names);
         drop((input, neighbour));
         let names = [
-            ("who.example", FAR_SAYS.parse().unwrap()),
+            ("who.example", FAR_ANSWER.parse().unwrap()),
             ("host.corp.example", Ipv4Addr::new(192, 168, 77, 9)),
         ];
-        let far = Responder::start(&starter, "/proc/1/ns/net", world.orders.dns[0], &names);
+        let far = Responder::start(&starter, "/proc/1/ns/net", world.server_config.dns[0], &names);
         test(&ResolverWorld { world, near, far });
     });
 }
@@ -82,14 +85,14 @@ pub fn private_etc() {
 
 impl ResolverWorld<'_> {
     /// Resolves a name as programs on this host do; `None` if it has no address.
-    pub fn ask(&self, name: &str) -> Option<String> {
+    pub fn resolve(&self, name: &str) -> Option<String> {
         let output = Command::new("getent").args(["ahostsv4", name]).output().unwrap();
         text(&output.stdout).split_whitespace().next().map(str::to_owned)
     }
 
     #[track_caller]
-    pub fn asks(&self, name: &str, expected: &str) {
-        assert_eq!(self.ask(name).as_deref(), Some(expected), "{name}: {}", resolv_conf());
+    pub fn assert_resolves(&self, name: &str, expected: &str) {
+        assert_eq!(self.resolve(name).as_deref(), Some(expected), "{name}: {}", resolv_conf());
     }
 
     pub fn status(&self) -> serde_json::Value {
@@ -110,7 +113,7 @@ impl ResolverWorld<'_> {
     }
 
     pub fn pid(&self, which: &str) -> u64 {
-        self.status().get(which).and_then(serde_json::Value::as_u64).expect("a process id")
+        self.status().get(which).and_then(serde_json::Value::as_u64).expect("no pid in the status")
     }
 
     pub fn spawn(&self, command: &mut Command) -> Running {
@@ -124,8 +127,8 @@ pub fn resolv_conf() -> String {
 
 /// Returns the directory into which the packages are unpacked.
 pub fn packages() -> &'static Path {
-    static PLACE: OnceLock<PathBuf> = OnceLock::new();
-    PLACE.get_or_init(|| {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/netns_dns/packages");
         let output = Command::new(script).output().unwrap();
         assert!(output.status.success(), "no packages: {}", text(&output.stderr));
@@ -135,16 +138,16 @@ pub fn packages() -> &'static Path {
 
 /// Mounts packages over /usr and copies their /etc, as if they were installed, without running their scripts.
 pub fn install(names: &[&str]) {
-    let place = packages();
+    let dir = packages();
     let layers: Vec<String> = names
         .iter()
-        .map(|name| place.join(name).join("usr").display().to_string())
+        .map(|name| dir.join(name).join("usr").display().to_string())
         .chain(["/usr".to_owned()])
         .collect();
     let options = format!("lowerdir={}", layers.join(":"));
     mount(Some("overlay"), "/usr", Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
     for name in names {
-        let etc = place.join(name).join("etc");
+        let etc = dir.join(name).join("etc");
         if etc.exists() {
             let copied = Command::new("cp").arg("-a").arg(etc.join(".")).arg("/etc/").status().unwrap();
             assert!(copied.success());

@@ -17,11 +17,11 @@ use nix::sched::{CloneFlags, setns};
 /// Starts threads for a test thread, which cannot: after unshare(2) of the PID namespace clone(2) with
 /// CLONE_THREAD fails.
 #[derive(Clone)]
-pub struct Starter(Sender<Job>);
+pub struct ThreadStarter(Sender<Job>);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-impl Starter {
+impl ThreadStarter {
     pub fn new() -> Self {
         let (sender, jobs) = channel::<Job>();
         thread::spawn(move || {
@@ -36,21 +36,21 @@ impl Starter {
 /// A running DNS server; dropping it stops it.
 pub struct Responder {
     stop: Arc<AtomicBool>,
-    asked: Arc<Mutex<Vec<String>>>,
+    queries: Arc<Mutex<Vec<String>>>,
     ended: Receiver<()>,
 }
 
 impl Responder {
     /// Starts a DNS server on port 53 of `at`, in the network namespace at the path `namespace`.
-    pub fn start(starter: &Starter, namespace: &str, at: Ipv4Addr, names: &[(&str, Ipv4Addr)]) -> Self {
+    pub fn start(starter: &ThreadStarter, namespace: &str, at: Ipv4Addr, names: &[(&str, Ipv4Addr)]) -> Self {
         let namespace = File::open(namespace).unwrap_or_else(|error| panic!("{namespace}: {error}"));
         let names: Vec<(String, Ipv4Addr)> =
             names.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect();
-        let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (stop, queries) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (ready, is_ready) = channel();
         let (end, ended) = channel();
         let job = {
-            let (stop, asked) = (Arc::clone(&stop), Arc::clone(&asked));
+            let (stop, queries) = (Arc::clone(&stop), Arc::clone(&queries));
             move || {
                 let _end: Sender<()> = end;
                 setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
@@ -61,19 +61,19 @@ impl Responder {
                 while !stop.load(Ordering::Relaxed) {
                     let Ok((size, from)) = socket.recv_from(&mut query) else { continue };
                     let Some((name, answer)) = answer(&query[..size], &names) else { continue };
-                    asked.lock().unwrap().push(name);
+                    queries.lock().unwrap().push(name);
                     let _gone = socket.send_to(&answer, from);
                 }
             }
         };
         starter.0.send(Box::new(job)).unwrap();
-        is_ready.recv().expect("a responder");
-        Self { stop, asked, ended }
+        is_ready.recv().expect("the responder did not start");
+        Self { stop, queries, ended }
     }
 
     /// Takes the names queried since the last call.
-    pub fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.asked.lock().unwrap())
+    pub fn take_queries(&self) -> Vec<String> {
+        std::mem::take(&mut self.queries.lock().unwrap())
     }
 }
 

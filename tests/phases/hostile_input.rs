@@ -22,7 +22,7 @@ use pptpctl::{
 };
 
 use super::{
-    sound, trouble,
+    faulty_server, working_server,
     world::{World, download, in_world, text},
 };
 
@@ -30,14 +30,14 @@ const SOCKET: &str = "/run/pptpctl/vpn.sock";
 
 #[test]
 fn tunnel_survives_closed_log_reader() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         let mut up = world.command(&["up", "vpn", "--foreground"]);
         let mut up = world.spawn(up.stdout(Stdio::null()).stderr(Stdio::piped()));
         drop(up.stderr.take());
-        world.wait_for(|| up_or_over(world, &mut up));
-        assert!(up.try_wait().unwrap().is_none(), "it ended");
+        world.wait_for(|| is_up_or_exited(world, &mut up));
+        assert!(up.try_wait().unwrap().is_none(), "`up` has exited");
         assert!(text(&world.run(&["status", "vpn"]).stdout).contains("up on"));
         world.down(&before);
         assert!(up.wait().unwrap().success());
@@ -46,7 +46,7 @@ fn tunnel_survives_closed_log_reader() {
 
 #[test]
 fn down_works_when_engine_is_stopped() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         world.up();
@@ -54,16 +54,16 @@ fn down_works_when_engine_is_stopped() {
         world.shell(&format!("kill -STOP {engine}"));
         // Far more requests than the channel to the engine holds.
         for _ in 0..100 {
-            let askers: Vec<_> = (0..8)
+            let clients: Vec<_> = (0..8)
                 .map(|_| {
-                    let mut asker = UnixStream::connect(SOCKET).unwrap();
-                    asker.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
-                    asker.write_all(b"{\"command\":\"status\"}\n").unwrap();
-                    asker
+                    let mut client = UnixStream::connect(SOCKET).unwrap();
+                    client.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+                    client.write_all(b"{\"command\":\"status\"}\n").unwrap();
+                    client
                 })
                 .collect();
             thread::sleep(Duration::from_millis(2));
-            drop(askers);
+            drop(clients);
         }
         // Within LIMIT: a supervisor that waits for the stopped engine never ends.
         let mut down = world.spawn(world.command(&["down", "vpn"]).stdout(Stdio::null()));
@@ -74,20 +74,20 @@ fn down_works_when_engine_is_stopped() {
 
 #[test]
 fn idle_control_clients_do_not_block_others() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         world.up();
-        let silent: Vec<_> = (0..40).map(|_| UnixStream::connect(SOCKET).unwrap()).collect();
+        let idle_clients: Vec<_> = (0..40).map(|_| UnixStream::connect(SOCKET).unwrap()).collect();
         assert!(text(&world.run(&["status", "vpn"]).stdout).contains("up on"));
         world.down(&before);
-        drop(silent);
+        drop(idle_clients);
     });
 }
 
 #[test]
 fn control_directory_is_readable_with_any_umask() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         world.shell(&format!("umask 077; {} --config {} up vpn", World::PROGRAM, World::CONFIG));
@@ -99,7 +99,7 @@ fn control_directory_is_readable_with_any_umask() {
 
 #[test]
 fn deleted_device_is_replaced() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("retry = { first = \"100ms\" }");
         let before = world.state();
         world.up();
@@ -110,7 +110,7 @@ fn deleted_device_is_replaced() {
             let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
             status["state"] == "up" && status["engine_pid"].as_u64().is_some_and(|now| now != engine)
         });
-        download(world.orders.office, 10_000);
+        download(world.server_config.office, 10_000);
         world.down(&before);
     });
 }
@@ -118,7 +118,7 @@ fn deleted_device_is_replaced() {
 #[test]
 fn down_ends_up_that_waits_for_password() {
     // The server never answers a call, so `down` always arrives before `up` has succeeded.
-    in_world(trouble(Fault::SilentCall), |world| {
+    in_world(faulty_server(Fault::SilentCall), |world| {
         world.profile("");
         let slow = fs::read_to_string(World::CONFIG).unwrap();
         let slow = slow.replace(
@@ -139,19 +139,19 @@ fn down_ends_up_that_waits_for_password() {
     });
 }
 
-fn up_or_over(world: &World, up: &mut std::process::Child) -> bool {
+fn is_up_or_exited(world: &World, up: &mut std::process::Child) -> bool {
     text(&world.run(&["status", "vpn"]).stdout).contains("up on") || up.try_wait().unwrap().is_some()
 }
 
 #[test]
 fn ledger_survives_temporarily_full_disk() {
-    in_world(sound(), |_| {
+    in_world(working_server(), |_| {
         let state = Path::new("/run/small");
         fs::create_dir(state).unwrap();
         mount(Some("tmpfs"), state, Some("tmpfs"), MsFlags::empty(), Some("size=16k")).unwrap();
         fs::write(state.join("filler"), [0; 8192]).unwrap();
-        let places = Directories { run: "/run".into(), state: state.to_owned() };
-        let mut ledger = Ledger::create(&places, Header::of_this_process("vpn")).unwrap();
+        let directories = Directories { run: "/run".into(), state: state.to_owned() };
+        let mut ledger = Ledger::create(&directories, Header::of_this_process("vpn")).unwrap();
         let step = Step::RemoveDefault { ipv6: false };
         let mut steps = 0;
         while ledger.intend(Part::Network, &step, PriorState::Nothing, None).is_ok() {
@@ -168,7 +168,7 @@ fn ledger_survives_temporarily_full_disk() {
 /// A hook may run pptpctl for another tunnel: no lock that both need is held while a hook runs.
 #[test]
 fn hook_can_bring_up_another_tunnel() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         let hook = |what: &str| {
             let (program, config) = (World::PROGRAM, World::CONFIG);
             format!("[\"{program}\", \"--config\", \"{config}\", \"{what}\", \"two\"]")
@@ -189,22 +189,22 @@ fn hook_can_bring_up_another_tunnel() {
         let up = text(&world.run(&["status", "two"]).stdout);
         assert!(up.contains("two: up on"), "{up}");
         world.down(&before);
-        assert!(started.elapsed() < Duration::from_secs(50), "one waited for the other");
+        assert!(started.elapsed() < Duration::from_secs(50), "one tunnel waited for a lock of the other");
     });
 }
 
 /// A failed down hook is not run again, so the message must not refer to `recover`.
 #[test]
 fn final_failure_advises_no_retry() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("hooks.down = [\"/bin/false\"]");
         let before = world.state();
         world.up();
         let output = world.run(&["down", "vpn"]);
         assert_eq!(output.status.code(), Some(23));
-        let said = text(&output.stderr);
-        assert!(said.contains("run /bin/false") && said.contains("trying again cannot help"), "{said}");
-        assert!(!said.contains("recover"), "{said}");
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains("run /bin/false") && stderr.contains("trying again cannot help"), "{stderr}");
+        assert!(!stderr.contains("recover"), "{stderr}");
         assert_eq!(text(&world.run(&["recover"]).stdout), "nothing to put back\n");
         world.assert_state(&before);
     });

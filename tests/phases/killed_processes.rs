@@ -5,12 +5,12 @@ use std::{
     os::unix::fs::PermissionsExt,
 };
 
-use crate::{sound, world::*};
+use crate::{working_server, world::*};
 
 #[test]
 fn recover_restores_host_after_killed_supervisor() {
     for both in [false, true] {
-        in_world(sound(), move |world| {
+        in_world(working_server(), move |world| {
             world.profile("default = { mode = \"halves\" }");
             let before = world.state();
             world.up();
@@ -39,19 +39,19 @@ fn recover_restores_host_after_killed_supervisor() {
 /// An engine that is killed while it changes to its empty root directory leaves the directory behind.
 #[test]
 fn jail_of_killed_engine_is_removed() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         // A pid above the kernel's maximum.
-        let left = "/run/pptpctl/.engine-2147483646";
-        let leave = || {
-            fs::create_dir_all(left).unwrap();
+        let jail = "/run/pptpctl/.engine-2147483646";
+        let create_jail = || {
+            fs::create_dir_all(jail).unwrap();
             fs::set_permissions("/run/pptpctl", Permissions::from_mode(0o755)).unwrap();
         };
-        leave();
+        create_jail();
         assert_eq!(world.run(&["recover"]).status.code(), Some(0));
         world.assert_state(&before);
-        leave();
+        create_jail();
         world.up();
         world.down(&before);
     });
@@ -59,7 +59,7 @@ fn jail_of_killed_engine_is_removed() {
 
 #[test]
 fn killed_engine_is_replaced() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("retry = { first = \"100ms\" }");
         let before = world.state();
         world.up();
@@ -70,7 +70,7 @@ fn killed_engine_is_replaced() {
             let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
             status["state"] == "up" && status["engine_pid"].as_u64().is_some_and(|now| now != engine)
         });
-        download(world.orders.office, 10_000);
+        download(world.server_config.office, 10_000);
         world.down(&before);
     });
 }

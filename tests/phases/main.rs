@@ -5,7 +5,7 @@
 //! Needs root, /dev/net/tun, ip(8) and dnsmasq(8); fails where they are missing.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
-#![expect(clippy::print_stdout, reason = "what `up` said is the first thing to look at")]
+#![expect(clippy::print_stdout, reason = "the output of `up` shows the cause of a failure")]
 
 mod hostile_input;
 mod killed_processes;
@@ -39,26 +39,26 @@ use pptpctl::{
         mppe::{Demand, Policy},
     },
 };
-use world::{PASSWORD, World, download, end_of_world, in_world, limits, new_world, text, upload};
+use world::{PASSWORD, World, download, in_world, join_world, new_world, text, timeouts, upload};
 
 #[test]
 fn unknown_name_is_reported() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile(r#"server = "no-such-host.invalid""#);
-        world.fails_within(10, "resolve", &["the server's name could not be resolved"], 3.0);
+        world.assert_up_fails(10, "resolve", &["the server's name could not be resolved"], 3.0);
     });
 }
 
 /// IPv6 passes between the link-local addresses negotiated by IPV6CP, and IPv6 routes lead into the tunnel.
 #[test]
 fn ipv6_is_negotiated_in_the_tunnel() {
-    in_world(ServerConfig { ipv6: true, ..sound() }, |world| {
+    in_world(ServerConfig { ipv6: true, ..working_server() }, |world| {
         world.profile("ppp.ipv6 = true\nroutes = [\"192.168.77.0/24\", \"2001:db8:42::/48\"]");
         let before = world.state();
         world.up();
         let addresses = world.shell("ip -6 -o addr show dev tun0");
         let peer = addresses.split_once("peer ").and_then(|(_, rest)| rest.split('/').next());
-        let peer = peer.unwrap_or_else(|| panic!("no address of the peer's: {addresses}"));
+        let peer = peer.unwrap_or_else(|| panic!("no peer address: {addresses}"));
         let pinged = world.shell(&format!("ping -c 1 -W 5 {peer}%tun0"));
         assert!(pinged.contains("1 received"), "{pinged}");
         assert!(world.shell("ip -6 route get 2001:db8:42::1").contains("dev tun0"));
@@ -68,105 +68,110 @@ fn ipv6_is_negotiated_in_the_tunnel() {
 
 #[test]
 fn silent_resolver_is_reported() {
-    in_world(sound(), |world| {
-        world.profile(&format!("server = \"vpn.example.net\"\n{}", limits(&[("resolve", "2s")])));
+    in_world(working_server(), |world| {
+        world.profile(&format!("server = \"vpn.example.net\"\n{}", timeouts(&[("resolve", "2s")])));
         let resolver = UdpSocket::bind("127.0.0.1:53").unwrap();
         resolver.set_nonblocking(true).unwrap();
         let none: Option<&str> = None;
         fs::write("/run/resolv.conf", "nameserver 127.0.0.1\n").unwrap();
         mount(Some("/run/resolv.conf"), "/etc/resolv.conf", none, MsFlags::MS_BIND, none).unwrap();
-        world.fails_within(10, "resolve", &["the server's name could not be resolved", "2 s"], 2.0);
+        world.assert_up_fails(10, "resolve", &["the server's name could not be resolved", "2 s"], 2.0);
         let mut query = [0; 512];
-        let size = resolver.recv(&mut query).expect("a query");
+        let size = resolver.recv(&mut query).expect("no DNS query");
         assert!(text(&query[..size]).contains("example"), "{:?}", text(&query[..size]));
     });
 }
 
 #[test]
 fn refused_connection_is_reported() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile(r#"server = "192.0.2.1:9""#);
-        world.fails_within(11, "connect", &["connection refused", "no PPTP server on this port"], 0.9);
+        world.assert_up_fails(11, "connect", &["connection refused", "no PPTP server on this port"], 0.9);
     });
 }
 
 #[test]
 fn tcp_timeout_is_reported() {
-    in_world(sound(), |world| {
-        world.profile(&format!("server = \"192.0.2.77\"\n{}", limits(&[("connect", "3s")])));
+    in_world(working_server(), |world| {
+        world.profile(&format!("server = \"192.0.2.77\"\n{}", timeouts(&[("connect", "3s")])));
         // Without this entry the kernel's address resolution fails after 3 s too, before our timeout.
         world.shell("ip neigh add 192.0.2.77 lladdr 02:00:00:00:00:77 nud permanent dev eth0");
-        world.fails_within(12, "connect", &["no answer to the TCP connection", "192.0.2.77"], 4.5);
+        world.assert_up_fails(12, "connect", &["no answer to the TCP connection", "192.0.2.77"], 4.5);
     });
 }
 
 #[test]
 fn silent_control_connection_is_reported() {
-    in_world(trouble(Fault::SilentControl), |world| {
-        world.profile(&limits(&[("control", "1s")]));
-        world.fails_within(13, "control", &["the server does not answer PPTP", "captive portal"], 3.0);
+    in_world(faulty_server(Fault::SilentControl), |world| {
+        world.profile(&timeouts(&[("control", "1s")]));
+        world.assert_up_fails(13, "control", &["the server does not answer PPTP", "captive portal"], 3.0);
     });
 }
 
 #[test]
 fn refused_control_connection_is_reported() {
-    in_world(trouble(Fault::RefuseControl { result: 4, error: 0 }), |world| {
+    in_world(faulty_server(Fault::RefuseControl { result: 4, error: 0 }), |world| {
         world.profile("");
-        world.fails_within(14, "control", &["not authorized to open a control connection (result 4)"], 2.0);
+        world.assert_up_fails(
+            14,
+            "control",
+            &["not authorized to open a control connection (result 4)"],
+            2.0,
+        );
     });
 }
 
 #[test]
 fn refused_call_is_reported() {
-    in_world(trouble(Fault::RefuseCall { result: 4, error: 0, cause: 0 }), |world| {
+    in_world(faulty_server(Fault::RefuseCall { result: 4, error: 0, cause: 0 }), |world| {
         world.profile("");
-        world.fails_within(15, "call", &["the server refused the call", "busy (result 4)"], 3.0);
+        world.assert_up_fails(15, "call", &["the server refused the call", "busy (result 4)"], 3.0);
     });
 }
 
 #[test]
 fn refused_call_is_reported_with_cause() {
-    in_world(trouble(Fault::RefuseCall { result: 2, error: 4, cause: 0 }), |world| {
+    in_world(faulty_server(Fault::RefuseCall { result: 2, error: 4, cause: 0 }), |world| {
         world.profile("");
-        world.fails_within(15, "call", &["general error (result 2)", "resource"], 3.0);
+        world.assert_up_fails(15, "call", &["general error (result 2)", "resource"], 3.0);
     });
 }
 
 #[test]
 fn call_refused_by_full_server_is_reported() {
-    in_world(ServerConfig { addresses: 0, ..sound() }, |world| {
+    in_world(ServerConfig { addresses: 0, ..working_server() }, |world| {
         world.profile("");
-        world.fails_within(15, "call", &["busy (result 4)"], 3.0);
+        world.assert_up_fails(15, "call", &["busy (result 4)"], 3.0);
     });
 }
 
 #[test]
 fn unanswered_call_is_reported() {
-    in_world(trouble(Fault::SilentCall), |world| {
-        world.profile(&limits(&[("call", "1s")]));
-        world.fails_within(16, "call", &["the server did not answer the call request"], 3.0);
+    in_world(faulty_server(Fault::SilentCall), |world| {
+        world.profile(&timeouts(&[("call", "1s")]));
+        world.assert_up_fails(16, "call", &["the server did not answer the call request"], 3.0);
     });
 }
 
 #[test]
 fn filtered_gre_is_reported() {
-    in_world(trouble(Fault::DropGre), |world| {
-        world.profile(&limits(&[("gre", "1s")]));
+    in_world(faulty_server(Fault::DropGre), |world| {
+        world.profile(&timeouts(&[("gre", "1s")]));
         let words = [
             "GRE is filtered: nothing comes back on IP protocol 47",
             "the control connection is fine",
             "does a firewall drop IP protocol 47 from 192.0.2.1?",
             "nf_conntrack_pptp",
         ];
-        world.fails_within(17, "lcp", &words, 4.0);
+        world.assert_up_fails(17, "lcp", &words, 4.0);
     });
 }
 
 #[test]
 fn endless_lcp_is_reported() {
-    in_world(trouble(Fault::DeafLcp), |world| {
-        world.profile(&limits(&[("lcp", "2s")]));
-        world.fails_within(18, "lcp", &["the PPP link could not be agreed on"], 4.0);
+    in_world(faulty_server(Fault::DeafLcp), |world| {
+        world.profile(&timeouts(&[("lcp", "2s")]));
+        world.assert_up_fails(18, "lcp", &["the PPP link could not be agreed on"], 4.0);
     });
 }
 
@@ -174,57 +179,66 @@ fn endless_lcp_is_reported() {
 /// filtering.
 #[test]
 fn missing_lcp_is_reported() {
-    in_world(trouble(Fault::MuteLcp), |world| {
-        world.profile(&limits(&[("lcp", "2s")]));
-        world.fails_within(18, "lcp", &["the PPP link could not be agreed on"], 4.0);
+    in_world(faulty_server(Fault::MuteLcp), |world| {
+        world.profile(&timeouts(&[("lcp", "2s")]));
+        world.assert_up_fails(18, "lcp", &["the PPP link could not be agreed on"], 4.0);
     });
 }
 
 #[test]
 fn wrong_password_is_reported() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         fs::write("/run/test.password", "not that one\n").unwrap();
         world.profile("retry = { first = \"1s\", attempts = 5 }");
-        world.fails_within(19, "authentication", &["wrong user name or password", "691"], 2.0);
+        world.assert_up_fails(19, "authentication", &["wrong user name or password", "691"], 2.0);
         let log = fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap();
-        assert_eq!(log.matches("vpn: connect").count(), 1, "dialled again, which locks accounts:\n{log}");
+        assert_eq!(
+            log.matches("vpn: connect").count(),
+            1,
+            "more than one dial with a wrong password, which can lock the account:\n{log}"
+        );
         assert!(!log.contains("not that one"), "{log}");
     });
 }
 
 #[test]
 fn server_without_proof_is_reported() {
-    in_world(trouble(Fault::WrongProof), |world| {
+    in_world(faulty_server(Fault::WrongProof), |world| {
         world.profile("retry = { first = \"1s\", attempts = 5 }");
         let words = [
             "authentication failed: the server did not prove that it knows the password",
             "may not be the server",
         ];
-        world.fails_within(19, "authentication", &words, 2.0);
+        world.assert_up_fails(19, "authentication", &words, 2.0);
     });
 }
 
 #[test]
 fn unanswered_authentication_is_reported() {
-    in_world(trouble(Fault::DeafAuth), |world| {
-        world.profile(&limits(&[("auth", "2s")]));
-        world.fails_within(19, "authentication", &["the peer stopped answering during authentication"], 3.0);
+    in_world(faulty_server(Fault::DeafAuth), |world| {
+        world.profile(&timeouts(&[("auth", "2s")]));
+        world.assert_up_fails(
+            19,
+            "authentication",
+            &["the peer stopped answering during authentication"],
+            3.0,
+        );
     });
 }
 
 #[test]
 fn missing_common_authentication_is_reported() {
-    in_world(ServerConfig { auth: vec![AuthProtocol::Pap], mppe: no_mppe(), ..sound() }, |world| {
+    in_world(ServerConfig { auth: vec![AuthProtocol::Pap], mppe: no_mppe(), ..working_server() }, |world| {
         world.profile(r#"mppe = "off""#);
-        world.fails_within(19, "lcp", &["no authentication protocol in common", "PAP"], 4.0);
+        world.assert_up_fails(19, "lcp", &["no authentication protocol in common", "PAP"], 4.0);
     });
 }
 
 #[test]
 fn refused_encryption_is_reported() {
-    in_world(ServerConfig { mppe: no_mppe(), ..sound() }, |world| {
+    in_world(ServerConfig { mppe: no_mppe(), ..working_server() }, |world| {
         world.profile(r#"mppe = "require-128""#);
-        world.fails_within(
+        world.assert_up_fails(
             20,
             "encryption",
             &["no encryption that this profile accepts: the peer does not do", "require-128"],
@@ -235,9 +249,9 @@ fn refused_encryption_is_reported() {
 
 #[test]
 fn missing_address_is_reported() {
-    in_world(trouble(Fault::NoIpcp), |world| {
-        world.profile(&limits(&[("network", "2s")]));
-        world.fails_within(
+    in_world(faulty_server(Fault::NoIpcp), |world| {
+        world.profile(&timeouts(&[("network", "2s")]));
+        world.assert_up_fails(
             21,
             "addresses",
             &["the server gave no address: the peer did not agree on addresses in time"],
@@ -248,18 +262,18 @@ fn missing_address_is_reported() {
 
 #[test]
 fn missing_tun_device_is_reported() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let none: Option<&str> = None;
         mount(Some("tmpfs"), "/dev/net", Some("tmpfs"), MsFlags::empty(), none).unwrap();
-        world.fails_within(22, "", &["no tunnel device", "/dev/net/tun is missing"], 1.0);
-        assert!(fs::read_dir("/dev/net").unwrap().next().is_none(), "it made the device node by itself");
+        world.assert_up_fails(22, "", &["no tunnel device", "/dev/net/tun is missing"], 1.0);
+        assert!(fs::read_dir("/dev/net").unwrap().next().is_none(), "`up` created the device node");
     });
 }
 
 #[test]
 fn down_interrupts_up() {
-    in_world(trouble(Fault::SilentCall), |world| {
+    in_world(faulty_server(Fault::SilentCall), |world| {
         world.profile("timeouts = { call = \"60s\" }");
         let before = world.state();
         let mut up = world.command(&["up", "vpn"]);
@@ -274,15 +288,15 @@ fn down_interrupts_up() {
 
 #[test]
 fn unreachable_server_is_reported() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile(r#"server = "203.0.113.9""#);
-        world.fails_within(25, "connect", &["no route to the server"], 0.9);
+        world.assert_up_fails(25, "connect", &["no route to the server"], 0.9);
     });
 }
 
 #[test]
 fn up_requires_root() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         for arguments in [&["up", "vpn"][..], &["down", "vpn"]] {
@@ -296,7 +310,7 @@ fn up_requires_root() {
 
 #[test]
 fn second_up_and_second_down_are_refused() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         assert_not_up(world, &before);
@@ -322,7 +336,7 @@ fn assert_not_up(world: &World, before: &str) {
 
 #[test]
 fn two_tunnels_to_one_server() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let one = fs::read_to_string(World::CONFIG).unwrap();
         let other = one.replace("[profile.vpn]", "[profile.other]").replace("192.168.77.0", "192.168.78.0");
@@ -334,17 +348,17 @@ fn two_tunnels_to_one_server() {
         assert!(output.status.success(), "{}", text(&output.stderr));
         let status = text(&world.run(&["status"]).stdout);
         assert!(status.contains("vpn: up on tun0") && status.contains("other: up on tun1"), "{status}");
-        download(world.orders.office, 100_000);
+        download(world.server_config.office, 100_000);
         assert!(world.run(&["down", "other"]).status.success());
         world.assert_state(&during);
-        download(world.orders.office, 100_000);
+        download(world.server_config.office, 100_000);
         world.down(&before);
     });
 }
 
 #[test]
 fn engine_runs_unprivileged_and_confined() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         world.up();
         let engine = world.pid("engine_pid");
@@ -358,7 +372,7 @@ fn engine_runs_unprivileged_and_confined() {
             assert_eq!(field(set), ["0000000000000000"], "{set}");
         }
         assert_eq!(field("NoNewPrivs"), ["1"]);
-        assert_eq!(field("Seccomp"), ["2"], "no filter of system calls");
+        assert_eq!(field("Seccomp"), ["2"], "no system call filter");
         let files = world.shell(&format!("ls /proc/{engine}/root/ | wc -l; ls /proc/{engine}/fd | wc -l"));
         let files: Vec<u32> = files.split_whitespace().map(|word| word.parse().unwrap()).collect();
         // Channel, /dev/null, log, TCP, GRE, tun.
@@ -369,14 +383,14 @@ fn engine_runs_unprivileged_and_confined() {
 /// While `up` waits for the password a second `up` is refused, and Ctrl-C leaves nothing behind.
 #[test]
 fn interrupted_password_command_leaves_nothing() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("password.command = [\"sleep\", \"60\"]");
         let before = world.state();
         let mut up = world.command(&["up", "vpn"]);
         let mut up = world.spawn(up.process_group(0).stdout(Stdio::piped()));
-        let mut said = BufReader::new(up.stdout.take().unwrap());
+        let mut stdout = BufReader::new(up.stdout.take().unwrap());
         let mut line = String::new();
-        said.read_line(&mut line).unwrap();
+        stdout.read_line(&mut line).unwrap();
         let again = world.run(&["up", "vpn"]).status.code();
         // As Ctrl-C in a terminal does: the password command gets the signal too.
         killpg(Pid::from_raw(up.id().try_into().unwrap()), Signal::SIGINT).unwrap();
@@ -390,11 +404,11 @@ fn interrupted_password_command_leaves_nothing() {
 #[test]
 fn up_succeeds_with_each_authentication_and_encryption() {
     for auth in AuthProtocol::ALL {
-        for mppe in [no_mppe(), sound().mppe] {
+        for mppe in [no_mppe(), working_server().mppe] {
             if mppe.demand != Demand::Off && !auth.gives_keys() {
                 continue;
             }
-            in_world(ServerConfig { auth: vec![auth], mppe, ..sound() }, move |world| {
+            in_world(ServerConfig { auth: vec![auth], mppe, ..working_server() }, move |world| {
                 let wanted = if mppe.demand == Demand::Off { "off" } else { "require-128" };
                 world.profile(&format!(
                     "auth = [\"pap\", \"chap\", \"mschap\", \"mschapv2\"]\nmppe = \"{wanted}\""
@@ -405,7 +419,7 @@ fn up_succeeds_with_each_authentication_and_encryption() {
                 let encryption = if mppe.demand == Demand::Off { "none" } else { "MPPE-128 stateless" };
                 let expected = format!("authentication {auth}, encryption {encryption}");
                 assert!(status.contains(&expected), "{expected}\n{status}");
-                download(world.orders.office, 10_000);
+                download(world.server_config.office, 10_000);
                 world.down(&before);
             });
         }
@@ -419,15 +433,18 @@ fn impaired_path_loses_no_tcp_data() {
         (bad, ImpairmentConfig { seed: 2, ..bad }, ""),
         (bad, ImpairmentConfig { seed: 4, ..bad }, "timeouts = { reorder = \"off\" }"),
     ] {
-        in_world(ServerConfig { inbound, outbound, ..sound() }, move |world| {
+        in_world(ServerConfig { inbound, outbound, ..working_server() }, move |world| {
             world.profile(extra);
             let before = world.state();
             world.up();
-            download(world.orders.office, 1_000_000);
-            upload(world.orders.office, 500_000);
-            let status = world.counted();
+            download(world.server_config.office, 1_000_000);
+            upload(world.server_config.office, 500_000);
+            let status = world.status_with_counters();
             let count = |name: &str| status["counters"][name].as_u64().unwrap_or(0);
-            assert!(count("gre.rx_duplicate") > 0 && count("gre.rx_lost") > 0, "a good road? {status}");
+            assert!(
+                count("gre.rx_duplicate") > 0 && count("gre.rx_lost") > 0,
+                "the path was not impaired: {status}"
+            );
             world.down(&before);
         });
     }
@@ -439,12 +456,12 @@ fn up_succeeds_on_impaired_path() {
         .map(|seed| {
             let bad =
                 ImpairmentConfig { loss: 150, duplicate: 100, reorder: 200, delay: 500, hold: 5_000, seed };
-            let orders = ServerConfig {
+            let server_config = ServerConfig {
                 inbound: bad,
                 outbound: ImpairmentConfig { seed: seed + 100, ..bad },
-                ..sound()
+                ..working_server()
             };
-            new_world(orders, |world| {
+            new_world(server_config, |world| {
                 world.profile(
                     r#"timeouts = { gre = "10s", lcp = "20s", auth = "20s", network = "20s", stop = "2s" }"#,
                 );
@@ -454,17 +471,17 @@ fn up_succeeds_on_impaired_path() {
             })
         })
         .collect();
-    worlds.into_iter().for_each(end_of_world);
+    worlds.into_iter().for_each(join_world);
 }
 
-fn sound() -> ServerConfig {
+fn working_server() -> ServerConfig {
     ServerConfig { users: vec![("tester".to_owned(), PASSWORD.to_owned())], ..ServerConfig::default() }
 }
 
-fn trouble(trouble: Fault) -> ServerConfig {
-    ServerConfig { trouble: Some(trouble), ..sound() }
+fn faulty_server(trouble: Fault) -> ServerConfig {
+    ServerConfig { trouble: Some(trouble), ..working_server() }
 }
 
 fn no_mppe() -> Policy {
-    Policy { demand: Demand::Off, ..sound().mppe }
+    Policy { demand: Demand::Off, ..working_server().mppe }
 }

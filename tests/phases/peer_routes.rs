@@ -3,7 +3,7 @@
 use std::{fs, net::Ipv4Addr, process::Command};
 
 use crate::{
-    sound,
+    working_server,
     world::{Running, World, in_world, text},
 };
 
@@ -15,15 +15,15 @@ const OFFERED: &str = "10.50.0.0/16,10.77.0.1,172.16.9.1/32,10.77.0.1,192.168.77
 #[test]
 fn peer_routes_are_added() {
     for option in ["121", "249"] {
-        in_world(sound(), move |world| {
+        in_world(working_server(), move |world| {
             world.profile("peer-routes = true\nexclude = [\"10.60.0.0/16\"]");
             let _dnsmasq = dnsmasq(world, &[&format!("--dhcp-option-force={option},{OFFERED}")]);
             let before = world.state();
             let output = world.run(&["up", "vpn"]);
-            let said = text(&output.stdout) + &text(&output.stderr);
-            println!("{said}{}", fs::read_to_string("/var/log/dnsmasq.log").unwrap());
-            assert!(output.status.success(), "{said}");
-            assert!(said.contains("the server offers 6 routes"), "{said}");
+            let printed = text(&output.stdout) + &text(&output.stderr);
+            println!("{printed}{}", fs::read_to_string("/var/log/dnsmasq.log").unwrap());
+            assert!(output.status.success(), "{printed}");
+            assert!(printed.contains("the server offers 6 routes"), "{printed}");
             let routes = world.shell("ip route show proto 112");
             for route in ["10.50.0.0/16", "172.16.9.1", "192.0.2.0/25"] {
                 let line = routes.lines().find(|line| line.starts_with(&format!("{route} ")));
@@ -35,8 +35,8 @@ fn peer_routes_are_added() {
             // The connection to the server is not routed into the tunnel.
             assert!(world.shell("ip route get 192.0.2.1").contains("dev eth0"), "{routes}");
             assert!(world.shell("ip route get 10.50.1.2").contains("dev tun0"));
-            crate::download(world.orders.office, 100_000);
-            let status = world.counted();
+            crate::download(world.server_config.office, 100_000);
+            let status = world.status_with_counters();
             assert!(status["counters"]["inform.sent"].is_u64(), "{status}");
             world.down(&before);
         });
@@ -45,14 +45,14 @@ fn peer_routes_are_added() {
 
 #[test]
 fn peer_routes_are_optional() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("peer-routes = true");
         let before = world.state();
         let output = world.run(&["up", "vpn"]);
-        let said = text(&output.stdout) + &text(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        assert!(said.contains("the server did not answer (DHCPINFORM)"), "{said}");
-        crate::download(world.orders.office, 10_000);
+        let printed = text(&output.stdout) + &text(&output.stderr);
+        assert!(output.status.success(), "{printed}");
+        assert!(printed.contains("the server did not answer (DHCPINFORM)"), "{printed}");
+        crate::download(world.server_config.office, 10_000);
         world.down(&before);
     });
 }
@@ -62,9 +62,9 @@ fn peer_routes_are_optional() {
 /// tunnel.
 #[test]
 fn redial_applies_changed_peer_routes() {
-    for guarded in [false, true] {
-        in_world(sound(), move |world| {
-            let leak = if guarded { "leak = \"block\"\n" } else { "" };
+    for kill_switch in [false, true] {
+        in_world(working_server(), move |world| {
+            let leak = if kill_switch { "leak = \"block\"\n" } else { "" };
             world.profile(&format!("peer-routes = true\n{leak}retry.first = \"100ms\""));
             let before = world.state();
             let option = |routes: &str| format!("--dhcp-option-force=121,{routes}");
@@ -73,7 +73,7 @@ fn redial_applies_changed_peer_routes() {
             world.up();
             // The routes into the tunnel, those that bypass it, and the `unreachable` ones of the kill
             // switch.
-            let routes = |ways: [&str; 3]| {
+            let assert_routes = |expected: [&str; 3]| {
                 let all = world.shell("ip route show proto 112");
                 let of = |is: fn(&str) -> bool| {
                     let words = all
@@ -85,12 +85,12 @@ fn redial_applies_changed_peer_routes() {
                     prefixes.sort_unstable();
                     prefixes.join(" ")
                 };
-                let [tunnel, past, refused] = ways;
+                let [tunnel, bypass, refused] = expected;
                 assert_eq!(of(|line| line.contains("dev tun0")), tunnel, "{all}");
-                assert_eq!(of(|line| line.contains("dev eth0")), past, "{all}");
+                assert_eq!(of(|line| line.contains("dev eth0")), bypass, "{all}");
                 assert_eq!(
                     of(|line| line.starts_with("unreachable")),
-                    if guarded { refused } else { "" },
+                    if kill_switch { refused } else { "" },
                     "{all}"
                 );
                 assert!(world.shell("ip route get 192.0.2.1").contains("dev eth0"), "{all}");
@@ -100,13 +100,13 @@ fn redial_applies_changed_peer_routes() {
                 "192.0.2.1",
                 "10.50.0.0/16 192.0.2.0/25 192.168.77.0/24",
             ];
-            routes(with_both);
+            assert_routes(with_both);
 
-            let heard = "/var/log/routes";
-            let mut ear = Command::new("ip");
-            ear.args(["-o", "monitor", "route"]).stdout(fs::File::create(heard).unwrap());
-            let _ear = world.spawn(&mut ear);
-            let lose = |times: u64| {
+            let monitor_log = "/var/log/routes";
+            let mut monitor = Command::new("ip");
+            monitor.args(["-o", "monitor", "route"]).stdout(fs::File::create(monitor_log).unwrap());
+            let _monitor = world.spawn(&mut monitor);
+            let redial = |times: u64| {
                 world.shell(&format!("kill -9 {}", world.pid("engine_pid")));
                 world.wait_for(|| {
                     let status = text(&world.run(&["status", "vpn", "--json"]).stdout);
@@ -116,26 +116,26 @@ fn redial_applies_changed_peer_routes() {
             };
             let probe = "198.18.0.0/15";
             let deleted = || -> Vec<String> {
-                let heard = fs::read_to_string(heard).unwrap();
-                let deleted = heard.lines().filter_map(|line| line.strip_prefix("Deleted "));
+                let monitor_log = fs::read_to_string(monitor_log).unwrap();
+                let deleted = monitor_log.lines().filter_map(|line| line.strip_prefix("Deleted "));
                 deleted.filter(|line| !line.starts_with(probe)).map(str::to_owned).collect()
             };
             // Waits until the monitor runs, so that an empty log means that nothing was deleted.
             world.wait_for(|| {
                 world.shell(&format!("ip route add {probe} dev lo; ip route del {probe} dev lo; sleep 0.02"));
-                fs::read_to_string(heard).unwrap().contains(&format!("Deleted {probe}"))
+                fs::read_to_string(monitor_log).unwrap().contains(&format!("Deleted {probe}"))
             });
 
-            lose(1);
-            routes(with_both);
+            redial(1);
+            assert_routes(with_both);
             assert_eq!(deleted(), Vec::<String>::new());
 
             drop(first);
             let other = dnsmasq(world, &[&option("10.51.0.0/16,10.77.0.1")]);
-            lose(2);
+            redial(2);
             let with_other = ["10.51.0.0/16 192.168.77.0/24", "", "10.51.0.0/16 192.168.77.0/24"];
-            routes(with_other);
-            let at = |start: &str| {
+            assert_routes(with_other);
+            let position_of = |start: &str| {
                 let deleted = deleted();
                 deleted
                     .iter()
@@ -143,22 +143,26 @@ fn redial_applies_changed_peer_routes() {
                     .unwrap_or_else(|| panic!("{start}: {deleted:?}"))
             };
             world.wait_for(|| deleted().iter().any(|line| line.starts_with("192.0.2.1 ")));
-            assert!(at("192.0.2.0/25 dev tun0") < at("192.0.2.1 dev eth0"), "into itself: {:?}", deleted());
+            assert!(
+                position_of("192.0.2.0/25 dev tun0") < position_of("192.0.2.1 dev eth0"),
+                "the host route was deleted before the tunnel's route: {:?}",
+                deleted()
+            );
 
             drop(other);
-            lose(3);
-            routes(with_other);
+            redial(3);
+            assert_routes(with_other);
             let log = fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap();
             assert!(log.contains("the server did not answer; what it offered before stays"), "{log}");
 
             let nothing = dnsmasq(world, &[]);
-            lose(4);
-            routes(["192.168.77.0/24", "", "192.168.77.0/24"]);
+            redial(4);
+            assert_routes(["192.168.77.0/24", "", "192.168.77.0/24"]);
             drop(nothing);
 
             let _again = dnsmasq(world, &[&both]);
-            lose(5);
-            routes(with_both);
+            redial(5);
+            assert_routes(with_both);
             world.down(&before);
         });
     }
@@ -169,9 +173,9 @@ fn redial_applies_changed_peer_routes() {
 /// Starts dnsmasq(8) in the server's namespace and waits until it is ready. It serves requests from any
 /// device.
 fn dnsmasq(world: &World, more: &[&str]) -> Running {
-    let inner: Ipv4Addr = world.orders.inner;
+    let inner: Ipv4Addr = world.server_config.inner;
     let log = "/var/log/dnsmasq.log";
-    let _of_another = fs::remove_file(log);
+    let _old_log = fs::remove_file(log);
     let mut dnsmasq = world.spawn(
         Command::new("nsenter")
             .args(["-t", "1", "-n", "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"])
@@ -182,7 +186,7 @@ fn dnsmasq(world: &World, more: &[&str]) -> Running {
     );
     world.wait_for(|| {
         let ended = dnsmasq.try_wait().unwrap();
-        assert!(ended.is_none(), "dnsmasq(8) is not installed, or does not like its arguments: {ended:?}");
+        assert!(ended.is_none(), "dnsmasq(8) is not installed, or rejects its arguments: {ended:?}");
         fs::read_to_string(log).unwrap_or_default().contains("started")
     });
     dnsmasq

@@ -14,7 +14,7 @@ use std::{
 use nix::mount::{MsFlags, mount, umount};
 
 use super::{
-    sound,
+    working_server,
     world::{PASSWORD, World, in_world, text},
 };
 
@@ -22,20 +22,25 @@ use super::{
 /// the password.
 #[test]
 fn password_fd_must_be_inherited() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         let up = format!("{} --config {} up vpn", World::PROGRAM, World::CONFIG);
-        for (fd, redirection) in
-            [(3, "3<&-"), (4, "4<&-"), (7, "7<&-"), (1, ">/run/said"), (5, "5>/run/said"), (2, "2>/run/said")]
-        {
-            from_descriptor(world, fd);
+        for (fd, redirection) in [
+            (3, "3<&-"),
+            (4, "4<&-"),
+            (7, "7<&-"),
+            (1, ">/run/redirected"),
+            (5, "5>/run/redirected"),
+            (2, "2>/run/redirected"),
+        ] {
+            write_profile_with_fd(world, fd);
             let before = world.state();
             let output = shell(&format!("{up} {redirection}"));
-            let said = text(&output.stderr) + &fs::read_to_string("/run/said").unwrap_or_default();
-            let _none = fs::remove_file("/run/said");
-            assert_eq!(output.status.code(), Some(3), "{redirection}: {said}");
+            let printed = text(&output.stderr) + &fs::read_to_string("/run/redirected").unwrap_or_default();
+            let _none = fs::remove_file("/run/redirected");
+            assert_eq!(output.status.code(), Some(3), "{redirection}: {printed}");
             assert!(
-                said.contains(&format!("descriptor {fd} is not open for reading")),
-                "{redirection}: {said}"
+                printed.contains(&format!("descriptor {fd} is not open for reading")),
+                "{redirection}: {printed}"
             );
             world.assert_state(&before);
         }
@@ -45,22 +50,22 @@ fn password_fd_must_be_inherited() {
 /// Root in a container that has only some capabilities.
 #[test]
 fn missing_capability_is_named_before_any_change() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         let set = "--bounding-set=-setuid,-sys_chroot";
         let words = [set, World::PROGRAM, "--config", World::CONFIG, "up", "vpn"];
         let output = Command::new("setpriv").args(words).output().unwrap();
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(4), "{said}");
-        assert!(said.contains("here: CAP_SETUID, CAP_SYS_CHROOT (cap"), "{said}");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{stderr}");
+        assert!(stderr.contains("here: CAP_SETUID, CAP_SYS_CHROOT (cap"), "{stderr}");
         world.assert_state(&before);
     });
 }
 
 #[test]
 fn password_fd_accepts_file_pipe_and_socket() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         let before = world.state();
         let up = format!("{} --config {} up vpn", World::PROGRAM, World::CONFIG);
         for line in [
@@ -68,16 +73,16 @@ fn password_fd_accepts_file_pipe_and_socket() {
             format!("cat /run/test.password | {{ {up} 3<&0; }}"),
             format!("{up} 3<>/run/test.password"),
         ] {
-            from_descriptor(world, 3);
+            write_profile_with_fd(world, 3);
             let output = shell(&line);
             assert!(output.status.success(), "{line}: {}", text(&output.stderr));
             assert!(world.run(&["down", "vpn"]).status.success());
         }
-        from_descriptor(world, 0);
-        let (mut ours, theirs) = UnixStream::pair().unwrap();
-        writeln!(ours, "{PASSWORD}").unwrap();
+        write_profile_with_fd(world, 0);
+        let (mut writer, reader) = UnixStream::pair().unwrap();
+        writeln!(writer, "{PASSWORD}").unwrap();
         let output =
-            world.command(&["up", "vpn"]).stdin(Stdio::from(OwnedFd::from(theirs))).output().unwrap();
+            world.command(&["up", "vpn"]).stdin(Stdio::from(OwnedFd::from(reader))).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         fs::remove_file(World::CONFIG).unwrap();
         world.down(&before);
@@ -88,9 +93,9 @@ fn password_fd_accepts_file_pipe_and_socket() {
 /// the command is reused.
 #[test]
 fn autostart_passes_each_profile_its_own_fd() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         let before = world.state();
-        from_descriptor(world, 3);
+        write_profile_with_fd(world, 3);
         let one = fs::read_to_string(World::CONFIG).unwrap() + "autostart = true\n";
         let two = one.replace("[profile.vpn]", "[profile.two]").replace("192.168.77.0", "192.168.78.0");
         fs::write(World::CONFIG, one + &two.replace("password.fd = 3", "password.fd = 4")).unwrap();
@@ -110,18 +115,18 @@ fn autostart_passes_each_profile_its_own_fd() {
 
 #[test]
 fn full_disk_leaves_no_stale_ledger() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
-        on_a_full_disk("/var/lib/pptpctl", || {
+        on_full_disk("/var/lib/pptpctl", || {
             let output = world.run(&["up", "vpn"]);
-            let said = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(23), "{said}");
-            assert_eq!(said.matches("/var/lib/pptpctl/vpn.ledger").count(), 1, "{said}");
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(23), "{stderr}");
+            assert_eq!(stderr.matches("/var/lib/pptpctl/vpn.ledger").count(), 1, "{stderr}");
             let status = world.run(&["status", "vpn"]);
             assert_eq!((status.status.code(), text(&status.stdout)), (Some(6), "vpn: down\n".to_owned()));
         });
-        on_a_full_disk("/run/pptpctl", || {
+        on_full_disk("/run/pptpctl", || {
             let output = world.run(&["up", "vpn"]);
             assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
             assert!(text(&output.stderr).contains("/run/pptpctl/vpn.lock: No space left on device"));
@@ -134,15 +139,15 @@ fn full_disk_leaves_no_stale_ledger() {
         mount(Some("tmpfs"), "/var/log/pptpctl", Some("tmpfs"), MsFlags::MS_RDONLY, none).unwrap();
         let output = world.run(&["up", "vpn"]);
         assert_eq!(output.status.code(), Some(1));
-        let said = text(&output.stderr);
-        assert!(said.contains("/var/log/pptpctl/vpn.log: Read-only file system"), "{said}");
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains("/var/log/pptpctl/vpn.log: Read-only file system"), "{stderr}");
         world.assert_state(&before);
     });
 }
 
 #[test]
 fn full_stdout_does_not_fail_up() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         let full = |arguments: &[&str]| {
@@ -155,9 +160,9 @@ fn full_stdout_does_not_fail_up() {
         for shows in [&["status", "vpn"][..], &["list"], &["logs", "vpn"]] {
             let output = full(shows);
             assert_eq!(output.status.code(), Some(1), "{shows:?}");
-            let said = text(&output.stderr);
+            let stderr = text(&output.stderr);
             assert_eq!(
-                said, "pptpctl: standard output: No space left on device (os error 28)\n",
+                stderr, "pptpctl: standard output: No space left on device (os error 28)\n",
                 "{shows:?}"
             );
         }
@@ -169,7 +174,7 @@ fn full_stdout_does_not_fail_up() {
 /// `pptpctl logs --follow vpn | head -1` must end at once, although the next line may be days away.
 #[test]
 fn logs_stops_at_closed_pipe() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         fs::create_dir("/var/log/pptpctl").unwrap();
         fs::write("/var/log/pptpctl/vpn.log", "a line\n").unwrap();
         let mut logs = world.spawn(world.command(&["logs", "--follow", "vpn"]).stdout(Stdio::piped()));
@@ -177,7 +182,7 @@ fn logs_stops_at_closed_pipe() {
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
         assert_eq!(line, "a line\n");
-        assert!(logs.try_wait().unwrap().is_none(), "it ended while someone read");
+        assert!(logs.try_wait().unwrap().is_none(), "`logs` exited while its output was read");
         drop(out);
         world.wait_for(|| logs.try_wait().unwrap().is_some());
         assert_eq!(logs.wait().unwrap().code(), Some(0));
@@ -187,7 +192,7 @@ fn logs_stops_at_closed_pipe() {
 /// A supervisor that does not run (debugger, overload) is reported as not answering, not by an errno.
 #[test]
 fn stopped_supervisor_is_named() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         world.up();
@@ -195,8 +200,8 @@ fn stopped_supervisor_is_named() {
         world.shell(&format!("kill -STOP {supervisor}"));
         let output = world.run(&["status", "vpn"]);
         assert_eq!(output.status.code(), Some(1));
-        let said = text(&output.stderr);
-        assert_eq!(said, "pptpctl: vpn: the supervisor does not answer: no word within 5 s\n");
+        let stderr = text(&output.stderr);
+        assert_eq!(stderr, "pptpctl: vpn: the supervisor does not answer: no word within 5 s\n");
         world.shell(&format!("kill -CONT {supervisor}"));
         world.down(&before);
     });
@@ -205,7 +210,7 @@ fn stopped_supervisor_is_named() {
 /// Deleting /run/pptpctl under a live tunnel does not make `recover` undo its changes.
 #[test]
 fn tunnel_with_deleted_lock_is_not_recovered() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         world.up();
@@ -213,8 +218,8 @@ fn tunnel_with_deleted_lock_is_not_recovered() {
         let during = world.shell("ip route; ip -br address");
         fs::remove_file("/run/pptpctl/vpn.lock").unwrap();
         let recover = world.run(&["recover"]);
-        let said = text(&recover.stdout);
-        assert!(recover.status.success() && said.contains("vpn: alive, left alone"), "{said}");
+        let printed = text(&recover.stdout);
+        assert!(recover.status.success() && printed.contains("vpn: alive, left alone"), "{printed}");
         // A second tunnel of the same name is refused too, although its lock is free.
         fs::remove_dir_all("/run/pptpctl").unwrap();
         let up = world.run(&["up", "vpn"]);
@@ -229,17 +234,17 @@ fn tunnel_with_deleted_lock_is_not_recovered() {
 
 #[test]
 fn status_shows_wait_for_password() {
-    in_world(sound(), |world| {
-        from_descriptor(world, 0);
+    in_world(working_server(), |world| {
+        write_profile_with_fd(world, 0);
         let before = world.state();
         let mut up = world.spawn(world.command(&["up", "vpn"]).stdin(Stdio::piped()).stdout(Stdio::null()));
         world.wait_for(|| fs::metadata("/run/pptpctl/vpn.lock").is_ok_and(|lock| lock.len() > 0));
         let status = world.run(&["status", "vpn"]);
-        let said = text(&status.stdout);
-        assert_eq!(status.status.code(), Some(6), "{said}");
+        let printed = text(&status.stdout);
+        assert_eq!(status.status.code(), Some(6), "{printed}");
         assert!(
-            said.contains("is about to bring it up") && said.contains("waits for the password"),
-            "{said}"
+            printed.contains("is about to bring it up") && printed.contains("waits for the password"),
+            "{printed}"
         );
         let status: serde_json::Value =
             serde_json::from_slice(&world.run(&["status", "vpn", "--json"]).stdout).unwrap();
@@ -254,7 +259,7 @@ fn status_shows_wait_for_password() {
 /// The supervisor keeps the password in memory, which a core file would contain.
 #[test]
 fn crashed_supervisor_writes_no_core_file() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let abort = |command: &mut Command| {
             let mut running =
@@ -268,8 +273,8 @@ fn crashed_supervisor_writes_no_core_file() {
             (status.signal(), status.core_dumped())
         };
         use nix::sys::resource::{Resource, getrlimit, setrlimit};
-        let (_, most) = getrlimit(Resource::RLIMIT_CORE).unwrap();
-        setrlimit(Resource::RLIMIT_CORE, most, most).unwrap();
+        let (_, hard_limit) = getrlimit(Resource::RLIMIT_CORE).unwrap();
+        setrlimit(Resource::RLIMIT_CORE, hard_limit, hard_limit).unwrap();
         // A control: shows whether this system writes core files for other programs. No other test aborts.
         println!("sleep, aborted: {:?}", abort(Command::new("sleep").arg("60")));
         assert_eq!(abort(&mut world.command(&["up", "--foreground", "vpn"])), (Some(6), false));
@@ -278,7 +283,7 @@ fn crashed_supervisor_writes_no_core_file() {
 }
 
 /// Writes the profile `vpn` with its password from a descriptor.
-fn from_descriptor(world: &World, fd: i32) {
+fn write_profile_with_fd(world: &World, fd: i32) {
     world.profile("");
     let text = fs::read_to_string(World::CONFIG).unwrap();
     let with = text.replace("password.file = \"/run/test.password\"", &format!("password.fd = {fd}"));
@@ -289,14 +294,14 @@ fn shell(line: &str) -> Output {
     Command::new("sh").args(["-c", line]).output().unwrap()
 }
 
-/// Runs `deed` while a full file system is mounted on this directory.
-fn on_a_full_disk(place: &str, deed: impl FnOnce()) {
-    fs::create_dir_all(place).unwrap();
+/// Runs `action` while a full file system is mounted on this directory.
+fn on_full_disk(dir: &str, action: impl FnOnce()) {
+    fs::create_dir_all(dir).unwrap();
     let options = Some("size=4k,mode=0755");
-    mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), options).unwrap();
-    fs::write(format!("{place}/filler"), [0; 4096]).unwrap();
-    deed();
-    umount(place).unwrap();
+    mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), options).unwrap();
+    fs::write(format!("{dir}/filler"), [0; 4096]).unwrap();
+    action();
+    umount(dir).unwrap();
     // Removes the directory if it is empty, as it did not exist before.
-    let _not_empty = fs::remove_dir(place);
+    let _not_empty = fs::remove_dir(dir);
 }

@@ -23,7 +23,7 @@ use pptpctl::{
 };
 
 use super::{
-    sound,
+    working_server,
     world::{LIMIT, download, in_world, new_world, text},
 };
 
@@ -33,7 +33,7 @@ const LOG: &str = "/var/log/pptpctl/vpn.log";
 
 #[test]
 fn unprivileged_user_gets_no_status() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         world.up();
@@ -44,9 +44,12 @@ fn unprivileged_user_gets_no_status() {
             [&["status", "vpn"][..], &["status", "vpn", "--json"], &["down", "vpn"], &["logs", "vpn"]]
         {
             let output = as_nobody(arguments);
-            let said = text(&output.stdout) + &text(&output.stderr);
-            assert_eq!(output.status.code(), Some(4), "{arguments:?}: {said}");
-            assert!(!said.contains("up on") && !said.contains("10.77.0.100"), "{arguments:?}: {said}");
+            let printed = text(&output.stdout) + &text(&output.stderr);
+            assert_eq!(output.status.code(), Some(4), "{arguments:?}: {printed}");
+            assert!(
+                !printed.contains("up on") && !printed.contains("10.77.0.100"),
+                "{arguments:?}: {printed}"
+            );
         }
         // File access is checked against the file-system user id, which is per thread.
         setfsuid(Uid::from_raw(NOBODY));
@@ -57,8 +60,8 @@ fn unprivileged_user_gets_no_status() {
         fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o666)).unwrap();
         for arguments in [["status", "vpn"], ["down", "vpn"]] {
             let output = as_nobody(&arguments);
-            let said = text(&output.stdout) + &text(&output.stderr);
-            assert!(!output.status.success() && !said.contains("up on"), "{arguments:?}: {said}");
+            let printed = text(&output.stdout) + &text(&output.stderr);
+            assert!(!output.status.success() && !printed.contains("up on"), "{arguments:?}: {printed}");
         }
         fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o600)).unwrap();
         let log = fs::read_to_string(LOG).unwrap();
@@ -70,7 +73,7 @@ fn unprivileged_user_gets_no_status() {
 
 #[test]
 fn followed_log_continues_after_rotation() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         // So large that the first line of `up` rotates it.
@@ -84,7 +87,11 @@ fn followed_log_continues_after_rotation() {
         assert!(shown_before);
         world.up();
         world.down(&before);
-        assert_eq!(fs::read_to_string(format!("{LOG}.1")).unwrap().len(), old.len(), "it was not rotated");
+        assert_eq!(
+            fs::read_to_string(format!("{LOG}.1")).unwrap().len(),
+            old.len(),
+            "the log was not rotated"
+        );
         let new = fs::read_to_string(LOG).unwrap();
         let shown: Vec<String> = lines.take(new.lines().count()).collect();
         assert_eq!(shown, new.lines().collect::<Vec<_>>());
@@ -95,7 +102,7 @@ fn followed_log_continues_after_rotation() {
 #[test]
 fn up_performs_the_steps_of_dry_run() {
     for (default, gateway) in [("halves", ""), ("replace", "ip route add default via 192.0.2.200")] {
-        in_world(sound(), move |world| {
+        in_world(working_server(), move |world| {
             if !gateway.is_empty() {
                 world.shell(gateway);
             }
@@ -108,9 +115,9 @@ fn up_performs_the_steps_of_dry_run() {
             world.assert_state(&before);
             world.up();
             let performed = performed();
-            let known = |line: &str| fill(line, &performed, world.pid("supervisor_pid"));
-            let mut shown_up: Vec<String> = text(&shown.stdout).lines().map(known).collect();
-            let down = shown_up.iter().position(|line| line == "# down").expect("how it is undone");
+            let filled = |line: &str| fill(line, &performed, world.pid("supervisor_pid"));
+            let mut shown_up: Vec<String> = text(&shown.stdout).lines().map(filled).collect();
+            let down = shown_up.iter().position(|line| line == "# down").expect("no section `# down`");
             let mut shown_down = shown_up.split_off(down);
             for lines in [&mut shown_up, &mut shown_down] {
                 lines.retain(|line| !line.starts_with('#'));
@@ -132,7 +139,7 @@ fn up_performs_the_steps_of_dry_run() {
 /// Returns the steps that the live tunnel has in force, in order.
 fn performed() -> Vec<Step> {
     let ledger =
-        Ledger::open(&Directories::system(Platform::host()).ledger("vpn")).unwrap().expect("a ledger");
+        Ledger::open(&Directories::system(Platform::host()).ledger("vpn")).unwrap().expect("no ledger");
     let record = ledger.record();
     assert_eq!(record.garbled, [0; 0]);
     record.entries.iter().map(|entry| entry.step.clone()).collect()
@@ -158,14 +165,14 @@ fn fill(line: &str, performed: &[Step], pid: u64) -> String {
 /// `Type=notify`: READY=1 comes when packets flow, and not before; STOPPING=1 on the way down.
 #[test]
 fn systemd_is_notified() {
-    in_world(sound(), |world| {
+    in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
         let systemd = UnixDatagram::bind("/run/notify.sock").unwrap();
         systemd.set_read_timeout(Some(LIMIT)).unwrap();
         let mut up = world.command(&["up", "--foreground", "vpn"]);
         let mut up = world.spawn(up.env("NOTIFY_SOCKET", "/run/notify.sock").stderr(Stdio::null()));
-        let hear = || {
+        let receive = || {
             let mut bytes = [0; 512];
             loop {
                 match systemd.recv(&mut bytes) {
@@ -173,20 +180,20 @@ fn systemd_is_notified() {
                     // A socket with a timeout is not resumed after a signal, whatever its handler asked for
                     // (signal(7)).
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) => panic!("another word to systemd: {error}"),
+                    Err(error) => panic!("no further notification of systemd: {error}"),
                 }
             }
         };
-        let mut words = vec![hear()];
-        while !words.last().unwrap().contains("READY=1") {
-            words.push(hear());
+        let mut notifications = vec![receive()];
+        while !notifications.last().unwrap().contains("READY=1") {
+            notifications.push(receive());
         }
-        assert_eq!(words.pop().unwrap(), "READY=1\nSTATUS=up on tun0");
-        assert_eq!(words.first().unwrap(), "STATUS=connect");
-        assert_eq!(words.last().unwrap(), "STATUS=routes");
-        download(world.orders.office, 10_000);
+        assert_eq!(notifications.pop().unwrap(), "READY=1\nSTATUS=up on tun0");
+        assert_eq!(notifications.first().unwrap(), "STATUS=connect");
+        assert_eq!(notifications.last().unwrap(), "STATUS=routes");
+        download(world.server_config.office, 10_000);
         assert!(world.run(&["down", "vpn"]).status.success());
-        assert_eq!(hear(), "STOPPING=1");
+        assert_eq!(receive(), "STOPPING=1");
         assert!(up.wait().unwrap().success());
         drop(systemd);
         fs::remove_file("/run/notify.sock").unwrap();
@@ -198,14 +205,14 @@ fn systemd_is_notified() {
 /// leaves running must not block the end of the world, which would hide the failure.
 #[test]
 fn failure_in_child_process_fails_the_test() {
-    let world = new_world(sound(), |world| {
+    let world = new_world(working_server(), |world| {
         let _forgotten = world.spawn(Command::new("sleep").arg("1000"));
         // Not panic!, whose message looks like a real failure.
         std::panic::resume_unwind(Box::new("on purpose"));
     });
     let deadline = Instant::now() + LIMIT;
     while !world.is_finished() {
-        assert!(Instant::now() < deadline, "the world does not end");
+        assert!(Instant::now() < deadline, "the thread of the world does not end");
         thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(world.join().unwrap_err().downcast_ref(), Some(&"on purpose"));

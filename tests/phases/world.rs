@@ -19,7 +19,7 @@ use pptpctl::demo::{
 };
 use sha1::{Digest, Sha1};
 
-use crate::shown::{assert_same, everything, ip};
+use crate::shown::{assert_same, ip, network_state};
 
 /// The password of the user `tester`.
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -27,11 +27,11 @@ pub const PASSWORD: &str = "correct horse battery staple";
 /// The time limit for events that take milliseconds on an idle machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
 /// The polling interval of `wait_for`.
-const PAUSE: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A client's namespaces and a server.
 pub struct World {
-    pub orders: ServerConfig,
+    pub server_config: ServerConfig,
     _server: Server,
 }
 
@@ -49,13 +49,13 @@ impl Deref for Running {
     type Target = Child;
 
     fn deref(&self) -> &Child {
-        self.0.as_ref().expect("taken only when it is over")
+        self.0.as_ref().expect("the child is taken only at the end")
     }
 }
 
 impl DerefMut for Running {
     fn deref_mut(&mut self) -> &mut Child {
-        self.0.as_mut().expect("taken only when it is over")
+        self.0.as_mut().expect("the child is taken only at the end")
     }
 }
 
@@ -69,17 +69,21 @@ impl Drop for Running {
 }
 
 /// Runs `test` in a new world.
-pub fn in_world(orders: ServerConfig, test: impl FnOnce(&World) + Send + 'static) {
-    end_of_world(new_world(orders, test));
+pub fn in_world(server_config: ServerConfig, test: impl FnOnce(&World) + Send + 'static) {
+    join_world(new_world(server_config, test));
 }
 
 /// Starts `test` in a new world, on a new thread, as a thread cannot return to the host's namespaces.
-pub fn new_world(orders: ServerConfig, test: impl FnOnce(&World) + Send + 'static) -> thread::JoinHandle<()> {
+pub fn new_world(
+    server_config: ServerConfig,
+    test: impl FnOnce(&World) + Send + 'static,
+) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         if let Err((what, error)) = world::enter() {
             panic!("could not {what} ({error}): these tests make namespaces, run them as root");
         }
-        let server = Server::start(Path::new(env!("CARGO_BIN_EXE_pptpctl")), &orders).expect("a server");
+        let server = Server::start(Path::new(env!("CARGO_BIN_EXE_pptpctl")), &server_config)
+            .expect("the demo server did not start");
         // The build directory may be accessible to root only.
         fs::write(World::PROGRAM, "").unwrap();
         let none: Option<&str> = None;
@@ -87,11 +91,11 @@ pub fn new_world(orders: ServerConfig, test: impl FnOnce(&World) + Send + 'stati
         fs::write("/run/test.password", format!("{PASSWORD}\n")).unwrap();
         fs::set_permissions("/run/test.password", fs::Permissions::from_mode(0o600)).unwrap();
         settle();
-        test(&World { orders, _server: server });
+        test(&World { server_config, _server: server });
     })
 }
 
-pub fn end_of_world(world: thread::JoinHandle<()>) {
+pub fn join_world(world: thread::JoinHandle<()>) {
     if let Err(panic) = world.join() {
         std::panic::resume_unwind(panic);
     }
@@ -105,13 +109,13 @@ impl World {
 
     /// Writes the profile `vpn`; keys in `extra` replace the default ones.
     pub fn profile(&self, extra: &str) {
-        let usual = "server = \"192.0.2.1\"\nuser = \"tester\"\nmppe = \"require-128\"\nroutes = [\"192.168.77.0/24\"]\n\
+        let defaults = "server = \"192.0.2.1\"\nuser = \"tester\"\nmppe = \"require-128\"\nroutes = [\"192.168.77.0/24\"]\n\
              password.file = \"/run/test.password\"\nloglevel = 2\n"
             .to_owned()
-            + &limits(&[]);
+            + &timeouts(&[]);
         let key = |line: &str| line.split(['=', '.']).next().unwrap_or_default().trim().to_owned();
-        let over: Vec<String> = extra.lines().map(key).collect();
-        let kept = usual.lines().filter(|line| !over.contains(&key(line)));
+        let replaced: Vec<String> = extra.lines().map(key).collect();
+        let kept = defaults.lines().filter(|line| !replaced.contains(&key(line)));
         let text: String = std::iter::once("[profile.vpn]")
             .chain(kept)
             .chain(extra.lines())
@@ -151,7 +155,7 @@ impl World {
     pub fn pid(&self, which: &str) -> u64 {
         let status = self.run(&["status", "vpn", "--json"]);
         let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-        status.get(which).and_then(serde_json::Value::as_u64).expect("a process id")
+        status.get(which).and_then(serde_json::Value::as_u64).expect("no pid in the status")
     }
 
     /// Polls until `happened` returns true, for at most [`LIMIT`].
@@ -159,16 +163,16 @@ impl World {
     pub fn wait_for(&self, mut happened: impl FnMut() -> bool) {
         let deadline = Instant::now() + LIMIT;
         while !happened() {
-            assert!(Instant::now() < deadline, "it does not happen");
+            assert!(Instant::now() < deadline, "the condition does not hold within the limit");
             // Leaves the processor to the other processes.
-            thread::sleep(PAUSE);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
     /// Returns a status that contains the engine's counters; `status` omits them if the engine does not
     /// answer in time.
     #[track_caller]
-    pub fn counted(&self) -> serde_json::Value {
+    pub fn status_with_counters(&self) -> serde_json::Value {
         let mut status = serde_json::Value::Null;
         self.wait_for(|| {
             status = serde_json::from_slice(&self.run(&["status", "vpn", "--json"]).stdout).unwrap();
@@ -180,27 +184,27 @@ impl World {
 
     /// Checks that `up` fails with this exit status, phase and message within this number of seconds.
     #[track_caller]
-    pub fn fails_within(&self, code: i32, phase: &str, words: &[&str], seconds: f64) {
+    pub fn assert_up_fails(&self, code: i32, phase: &str, words: &[&str], seconds: f64) {
         let before = self.state();
         let started = Instant::now();
         let output = self.run(&["up", "vpn"]);
         let took = started.elapsed().as_secs_f64();
-        let said = text(&output.stderr);
+        let stderr = text(&output.stderr);
         // Shown when the test fails, and with --nocapture.
-        println!("{}{said}exit status {code} after {took:.2} s", text(&output.stdout));
-        assert_eq!(output.status.code(), Some(code), "{}\n{said}", text(&output.stdout));
+        println!("{}{stderr}exit status {code} after {took:.2} s", text(&output.stdout));
+        assert_eq!(output.status.code(), Some(code), "{}\n{stderr}", text(&output.stdout));
         let in_phase =
             if phase.is_empty() { String::new() } else { format!("vpn: failed in phase {phase}:") };
         for word in words.iter().copied().chain([in_phase.as_str()]) {
-            assert!(said.contains(word), "{word:?} is missing in\n{said}");
+            assert!(stderr.contains(word), "{word:?} is missing in\n{stderr}");
         }
         // Tolerance for a busy machine; a timeout other than the profile's is at least 10 s.
-        assert!(took < seconds + 5.0, "it took {took} s:\n{said}");
-        assert!(!said.contains(PASSWORD));
-        let kind = said.split(": ").nth(1).unwrap_or_default();
-        assert_eq!(said.matches(kind).count(), 1, "it says {kind:?} twice:\n{said}");
+        assert!(took < seconds + 5.0, "`up` took {took} s:\n{stderr}");
+        assert!(!stderr.contains(PASSWORD));
+        let kind = stderr.split(": ").nth(1).unwrap_or_default();
+        assert_eq!(stderr.matches(kind).count(), 1, "the message has {kind:?} twice:\n{stderr}");
         self.assert_state(&before);
-        assert_eq!(self.run(&["status", "vpn"]).status.code(), Some(6), "it is still there");
+        assert_eq!(self.run(&["status", "vpn"]).status.code(), Some(6), "the tunnel is not down");
     }
 
     #[track_caller]
@@ -220,9 +224,9 @@ impl World {
 
     /// Returns the state of everything that a tunnel can change on its host.
     pub fn state(&self) -> String {
-        let mut state = everything();
-        for place in ["/run", "/var/lib", "/etc/resolv.conf"] {
-            files(Path::new(place), &mut state);
+        let mut state = network_state();
+        for path in ["/run", "/var/lib", "/etc/resolv.conf"] {
+            files(Path::new(path), &mut state);
         }
         state
     }
@@ -235,7 +239,7 @@ impl World {
 
 /// Returns the timeouts of a profile: `short` for the phases under test, and 30 s for all others, which a
 /// busy machine does not reach.
-pub fn limits(short: &[(&str, &str)]) -> String {
+pub fn timeouts(short: &[(&str, &str)]) -> String {
     let limits: String = ["resolve", "connect", "control", "call", "gre", "lcp", "auth", "network"]
         .map(|phase| {
             let own = short.iter().find(|(name, _)| *name == phase);
@@ -263,7 +267,7 @@ fn settle() {
     let deadline = Instant::now() + LIMIT;
     while !ip(&["-j", "link", "show", pptpctl::demo::config::CLIENT_DEVICE]).contains(r#""operstate":"UP""#) {
         assert!(Instant::now() < deadline, "the wire does not come up");
-        thread::sleep(PAUSE);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -295,7 +299,7 @@ fn http(host: Ipv4Addr, head: &str, body: &[u8]) -> (String, Vec<u8>) {
     stream.write_all(body).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer") + 4;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("no HTTP header") + 4;
     let body = answer.split_off(end);
     (text(&answer), body)
 }

@@ -8,11 +8,11 @@ use std::{
 /// Returns the packages of every Debian system: those marked Essential, their direct dependencies (including
 /// packages that provide one, as mawk provides awk), and apt, which installs all others.
 pub fn essential_packages() -> BTreeSet<String> {
-    let said =
+    let packages_text =
         dpkg_query(&["-W", "-f", "${Package}\t${Essential}\t${Pre-Depends}, ${Depends}\t${Provides}\n"])
             .unwrap();
     let packages: Vec<[&str; 4]> =
-        said.lines().map(|line| line.split('\t').collect::<Vec<_>>().try_into().unwrap()).collect();
+        packages_text.lines().map(|line| line.split('\t').collect::<Vec<_>>().try_into().unwrap()).collect();
     let mut essential = BTreeSet::from(["apt".to_owned()]);
     for [package, marked, depends, _] in &packages {
         if *marked == "yes" {

@@ -23,7 +23,7 @@ use std::{
 };
 
 /// Programs, each with one location that runs it (path relative to the repository, and line).
-type Places = BTreeMap<String, String>;
+type Locations = BTreeMap<String, String>;
 
 const LIST: &str = "contrib/packages.txt";
 
@@ -34,7 +34,7 @@ fn every_program_run_by_name_is_in_the_package_list() {
     let missing: Vec<String> = run
         .iter()
         .filter(|(program, _)| !listed.contains(*program))
-        .map(|(program, place)| format!("{place}: {program} is in no line of {LIST}"))
+        .map(|(program, location)| format!("{location}: {program} is in no line of {LIST}"))
         .collect();
     assert!(
         missing.is_empty(),
@@ -55,7 +55,7 @@ fn package_list_has_no_unused_program() {
 /// installs before its first layer.
 #[test]
 fn every_program_belongs_to_the_package_of_its_line() {
-    if !have("dpkg-query", "dpkg") {
+    if !has_program("dpkg-query", "dpkg") {
         return;
     }
     let essential = debian::essential_packages();
@@ -66,9 +66,9 @@ fn every_program_belongs_to_the_package_of_its_line() {
             wrong.push(format!("{package} is not essential, and no essential package depends on it"));
         }
         match debian::programs_of(&package) {
-            Some(there) => {
-                let lack = programs.iter().filter(|program| !there.contains(*program));
-                wrong.extend(lack.map(|program| format!("{package} has no {program}")));
+            Some(installed) => {
+                let missing = programs.iter().filter(|program| !installed.contains(*program));
+                wrong.extend(missing.map(|program| format!("{package} has no {program}")));
             }
             None if in_ci()
                 && sets
@@ -109,16 +109,16 @@ fn listed_programs() -> BTreeSet<String> {
 }
 
 /// Returns the programs run by all scripts and Rust files; `None` if shfmt(1) is missing outside CI.
-fn programs_run_by_name() -> Option<&'static Places> {
-    static FOUND: OnceLock<Option<Places>> = OnceLock::new();
-    FOUND.get_or_init(|| have("shfmt", "shfmt").then(find_programs_run_by_name)).as_ref()
+fn programs_run_by_name() -> Option<&'static Locations> {
+    static FOUND: OnceLock<Option<Locations>> = OnceLock::new();
+    FOUND.get_or_init(|| has_program("shfmt", "shfmt").then(find_programs_run_by_name)).as_ref()
 }
 
-fn find_programs_run_by_name() -> Places {
-    let mut found = Places::new();
+fn find_programs_run_by_name() -> Locations {
+    let mut found = Locations::new();
     for file in [".ci", "contrib", "tests", "benches", "src"]
         .iter()
-        .flat_map(|place| files_below(&root().join(place)))
+        .flat_map(|directory| files_below(&root().join(directory)))
     {
         let path = file.strip_prefix(root()).unwrap();
         let Ok(mut text) = fs::read_to_string(&file) else { continue };
@@ -126,25 +126,25 @@ fn find_programs_run_by_name() -> Places {
             // The tests at the end of the file contain fictitious program names.
             text.truncate(text.find("#[test]").unwrap_or(text.len()));
         }
-        let place = |line: usize| format!("{}:{line}", path.display());
+        let location = |line: usize| format!("{}:{line}", path.display());
         if path.extension().is_some_and(|extension| extension == "rs") {
-            rust::collect(&text, &place, &mut found);
-        } else if script::is_one(path, &text) {
-            script::collect(&text, &place, &mut found);
+            rust::collect(&text, &location, &mut found);
+        } else if script::is_script(path, &text) {
+            script::collect(&text, &location, &mut found);
         }
     }
     found
 }
 
 /// Returns whether a program is in `PATH`. In CI it must be.
-fn have(program: &str, package: &str) -> bool {
-    let there =
+fn has_program(program: &str, package: &str) -> bool {
+    let is_installed =
         env::split_paths(&env::var_os("PATH").unwrap()).any(|directory| directory.join(program).exists());
-    assert!(there || !in_ci(), "{program} is missing: the Debian package {package}");
-    if !there {
+    assert!(is_installed || !in_ci(), "{program} is missing: the Debian package {package}");
+    if !is_installed {
         println!("skipped: {program} is missing (Debian package {package})");
     }
-    there
+    is_installed
 }
 
 fn in_ci() -> bool {

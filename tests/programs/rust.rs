@@ -1,7 +1,7 @@
 //! Finds the programs that Rust code runs by a literal name, by the text before the literal.
 
 use crate::{
-    Places, have,
+    Locations, has_program,
     script::{self, Word},
 };
 
@@ -18,7 +18,7 @@ const BEFORE_A_PROGRAM: &[&str] = &[
     ".wire(&[",
     ".spawn(&[",
     "\n    &[",
-    "said(inside, &[",
+    "run(inside, &[",
 ];
 
 /// Text before a literal that is a script.
@@ -35,19 +35,18 @@ const BEFORE_A_SCRIPT: &[&str] = &[
     "let networkd = format!(",
 ];
 
-/// Adds the programs that code runs. `place` returns the location of a line of the code.
-pub fn collect(code: &str, place: &dyn Fn(usize) -> String, found: &mut Places) {
+/// Adds the programs that code runs. `location` returns the location of a line of the code.
+pub fn collect(code: &str, location: &dyn Fn(usize) -> String, found: &mut Locations) {
     let literals = string_literals(code);
     for (index, literal) in literals.iter().enumerate() {
         let before = code.get(..literal.start).unwrap();
         let line = before.lines().count().max(1);
-        let place = |inner: usize| place(line + inner - 1);
-        let stands_after =
-            |anchor: &&str| before.trim_end_matches(['&', '\n', ' ']).ends_with(anchor.trim_end());
-        if BEFORE_A_PROGRAM.iter().any(stands_after) {
-            script::collect_command(&command(code, literals.get(index..).unwrap()), &place, found);
-        } else if BEFORE_A_SCRIPT.iter().any(stands_after) {
-            script::collect(&literal.text, &place, found);
+        let location = |inner: usize| location(line + inner - 1);
+        let follows = |anchor: &&str| before.trim_end_matches(['&', '\n', ' ']).ends_with(anchor.trim_end());
+        if BEFORE_A_PROGRAM.iter().any(follows) {
+            script::collect_command(&command(code, literals.get(index..).unwrap()), &location, found);
+        } else if BEFORE_A_SCRIPT.iter().any(follows) {
+            script::collect(&literal.text, &location, found);
         }
     }
 }
@@ -135,7 +134,7 @@ fn string(rest: &str) -> Option<(String, usize)> {
 
 #[test]
 fn programs_in_rust_are_found_by_constructor() {
-    if !have("shfmt", "shfmt") {
+    if !has_program("shfmt", "shfmt") {
         return;
     }
     let code = r##"
@@ -147,7 +146,7 @@ fn programs_in_rust_are_found_by_constructor() {
         ); Command::new("ip").args(["netns", "exec", &room.name, "thirteen", "-c", "fourteen"]).output();
         Command::new("nsenter").arg(format!("--net={x}")).args(["fifteen", "sixteen"]);
     "##;
-    let mut found = Places::new();
+    let mut found = Locations::new();
     collect(code, &|line| line.to_string(), &mut found);
     let found: Vec<String> = found.into_iter().map(|(program, line)| format!("{program}:{line}")).collect();
     assert_eq!(

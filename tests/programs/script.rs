@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Places, have, root};
+use crate::{Locations, has_program, root};
 
 /// Builtin commands of the shell.
 const BUILTIN: &[&str] = &[
@@ -61,27 +61,32 @@ impl Word {
 }
 
 /// Returns whether a file is a script (by its first line) or the library.
-pub fn is_one(path: &Path, text: &str) -> bool {
+pub fn is_script(path: &Path, text: &str) -> bool {
     let first = text.lines().next().unwrap_or_default();
     path == Path::new(LIBRARY)
         || first.starts_with("#!") && (first.contains("/sh") || first.contains("/bash"))
 }
 
-/// Adds the programs of a script. `place` returns the location of a line of the script.
-pub fn collect(script: &str, place: &dyn Fn(usize) -> String, found: &mut Places) {
-    collect_script(script, &BTreeSet::new(), place, found);
+/// Adds the programs of a script. `location` returns the location of a line of the script.
+pub fn collect(script: &str, location: &dyn Fn(usize) -> String, found: &mut Locations) {
+    collect_script(script, &BTreeSet::new(), location, found);
 }
 
-/// Adds the programs of a command. `place` returns the location of a line of the command.
-pub fn collect_command(words: &[Word], place: &dyn Fn(usize) -> String, found: &mut Places) {
+/// Adds the programs of a command. `location` returns the location of a line of the command.
+pub fn collect_command(words: &[Word], location: &dyn Fn(usize) -> String, found: &mut Locations) {
     if let Some(Word::Literal(path)) = words.first() {
-        add(path, place, found); // Also if it has the name of a builtin command.
+        add(path, location, found); // Also if it has the name of a builtin command.
     }
-    collect_program(words, &BTreeSet::new(), place, found);
+    collect_program(words, &BTreeSet::new(), location, found);
 }
 
-fn collect_script(script: &str, outer: &Functions, place: &dyn Fn(usize) -> String, found: &mut Places) {
-    let tree = syntax_tree(script, &place(1));
+fn collect_script(
+    script: &str,
+    outer: &Functions,
+    location: &dyn Fn(usize) -> String,
+    found: &mut Locations,
+) {
+    let tree = syntax_tree(script, &location(1));
     let mut functions = functions_of(&tree);
     functions.extend(outer.iter().cloned());
     if script.contains(LIBRARY.rsplit('/').next().unwrap()) {
@@ -94,7 +99,7 @@ fn collect_script(script: &str, outer: &Functions, place: &dyn Fn(usize) -> Stri
         {
             let words: Vec<Word> = words.iter().map(|word| word_of(word, script)).collect();
             let line = number(node, "/Pos/Line");
-            collect_program(&words, &functions, &|inner| place(line + inner - 1), found);
+            collect_program(&words, &functions, &|inner| location(line + inner - 1), found);
         }
     });
 }
@@ -104,24 +109,24 @@ fn collect_script(script: &str, outer: &Functions, place: &dyn Fn(usize) -> Stri
 fn collect_program(
     words: &[Word],
     functions: &Functions,
-    place: &dyn Fn(usize) -> String,
-    found: &mut Places,
+    location: &dyn Fn(usize) -> String,
+    found: &mut Locations,
 ) {
     let Some((first, mut rest)) = words.split_first() else { return };
     let Word::Literal(path) = first else { return };
     if !functions.contains(path) && !BUILTIN.contains(&path.as_str()) {
-        add(path, place, found);
+        add(path, location, found);
     }
     let name = base_name(path);
     let words_before = match name.as_str() {
         "trap" | "eval" => {
             let script = rest.first().map_or("", Word::text);
-            return collect_script(script.trim_start_matches('-'), functions, place, found);
+            return collect_script(script.trim_start_matches('-'), functions, location, found);
         }
         "sh" | "bash" => {
             let at = rest.iter().position(|word| word.text().starts_with('-') && word.text().ends_with('c'));
             let script = at.and_then(|at| rest.get(at + 1)).map_or("", Word::text);
-            return collect_script(script, &BTreeSet::new(), place, found);
+            return collect_script(script, &BTreeSet::new(), location, found);
         }
         "ip" => match rest.iter().position(|word| word.text() == "exec") {
             Some(exec) => exec + 2,
@@ -146,13 +151,13 @@ fn collect_program(
             *before
         }
     };
-    collect_program(rest.get(words_before..).unwrap_or_default(), functions, place, found);
+    collect_program(rest.get(words_before..).unwrap_or_default(), functions, location, found);
 }
 
 /// Adds a program, unless its path is outside the program directories, such as a script of this repository.
-fn add(path: &str, place: &dyn Fn(usize) -> String, found: &mut Places) {
+fn add(path: &str, location: &dyn Fn(usize) -> String, found: &mut Locations) {
     if !path.contains('/') || DIRECTORIES.iter().any(|directory| path.starts_with(directory)) {
-        found.entry(base_name(path)).or_insert_with(|| place(1));
+        found.entry(base_name(path)).or_insert_with(|| location(1));
     }
 }
 
@@ -166,7 +171,7 @@ fn functions_of(tree: &Value) -> Functions {
     functions
 }
 
-fn syntax_tree(script: &str, place: &str) -> Value {
+fn syntax_tree(script: &str, location: &str) -> Value {
     let mut child = Command::new("shfmt")
         .args(["--to-json", "--language-dialect", "bash"])
         .stdin(Stdio::piped())
@@ -175,7 +180,7 @@ fn syntax_tree(script: &str, place: &str) -> Value {
         .unwrap();
     child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{place}: shfmt(1) cannot parse this:\n{script}");
+    assert!(output.status.success(), "{location}: shfmt(1) cannot parse this:\n{script}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -223,7 +228,7 @@ fn base_name(path: &str) -> String {
 
 #[test]
 fn script_is_parsed_as_shell() {
-    if !have("shfmt", "shfmt") {
+    if !has_program("shfmt", "shfmt") {
         return;
     }
     let script = r#"
@@ -238,7 +243,7 @@ END
         trap 'eval "twenty-four"' EXIT
         env -u A B=c nineteen; in="$(twenty "21 $(twenty-two)")"; exec 9<>"$file"; {up} twenty-three
     "#;
-    let mut found = Places::new();
+    let mut found = Locations::new();
     collect(script, &|line| line.to_string(), &mut found);
     let found: Vec<String> = found.into_iter().map(|(program, line)| format!("{program}:{line}")).collect();
     assert_eq!(

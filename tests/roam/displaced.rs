@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::{
-    LITERAL, everything,
-    witness::{Eyes, Pings},
+    LITERAL, default_route,
+    witness::{Pings, UplinkCapture},
     world::{World, in_world},
 };
 
@@ -21,13 +21,13 @@ fn plug_both(world: &World) {
     world.laptop("ip route add default via 10.1.0.1");
 }
 
-fn replaced_by(world: &World, way: &str) {
-    world.laptop(&format!("ip route replace default {way}"));
+fn replace_default(world: &World, next_hop: &str) {
+    world.laptop(&format!("ip route replace default {next_hop}"));
 }
 
 /// Waits until our default route is the only one.
 #[track_caller]
-fn wait_for_ours(world: &World) {
+fn wait_for_our_default(world: &World) {
     world.wait_for("our default route", || {
         let default = world.laptop("ip route show default");
         default.lines().count() == 1 && default.contains("tun0")
@@ -38,36 +38,36 @@ fn wait_for_ours(world: &World) {
 fn replaced_default_route_leaks_nothing_with_kill_switch() {
     in_world(|world| {
         plug_both(world);
-        world.profile(LITERAL, &format!("{}\nleak = \"block\"", everything("replace")));
+        world.profile(LITERAL, &format!("{}\nleak = \"block\"", default_route("replace")));
         world.up();
-        let (eyes, pings) = (Eyes::open(), Pings::start());
-        pings.carries_after(Instant::now(), || world.log());
+        let (capture, pings) = (UplinkCapture::open(), Pings::start());
+        pings.time_to_answer(Instant::now(), || world.log());
         let engine = world.status()["engine_pid"].clone();
         // Stays below the limit of restorations per minute; each iteration needs two.
         for _lease in 0..3 {
-            replaced_by(world, "via 10.1.0.1");
+            replace_default(world, "via 10.1.0.1");
             // The second replacement falls into the quiet period that the supervisor waits for.
             std::thread::sleep(Duration::from_millis(70));
-            replaced_by(world, "via 10.1.0.1 src 10.1.0.10");
-            wait_for_ours(world);
-            pings.carries_after(Instant::now(), || world.log());
+            replace_default(world, "via 10.1.0.1 src 10.1.0.10");
+            wait_for_our_default(world);
+            pings.time_to_answer(Instant::now(), || world.log());
         }
         assert_eq!(
             world.status()["engine_pid"],
             engine,
-            "the way to the server was the same\n{}",
+            "the engine was replaced although the next hop is the same\n{}",
             world.log()
         );
         // The other network takes over the default route, with another local address: the old connection does
         // not survive.
-        replaced_by(world, "via 10.2.0.1");
+        replace_default(world, "via 10.2.0.1");
         world.wait_for("another connection", || {
             let status = world.status();
             status["reconnects"] == 1 && status["state"] == "up"
         });
-        wait_for_ours(world);
-        pings.carries_after(Instant::now(), || world.log());
-        eyes.saw_only_the_tunnel_by(&["up1", "up2"]);
+        wait_for_our_default(world);
+        pings.time_to_answer(Instant::now(), || world.log());
+        capture.assert_only_tunnel_packets(&["up1", "up2"]);
         drop(pings);
         world.down();
         assert_eq!(
@@ -85,16 +85,16 @@ fn replaced_default_route_leaks_nothing_with_kill_switch() {
 fn replaced_default_route_is_restored_soon() {
     in_world(|world| {
         plug_both(world);
-        world.profile(LITERAL, &everything("replace"));
+        world.profile(LITERAL, &default_route("replace"));
         world.up();
-        let (eyes, pings) = (Eyes::open(), Pings::start());
-        pings.carries_after(Instant::now(), || world.log());
+        let (capture, pings) = (UplinkCapture::open(), Pings::start());
+        pings.time_to_answer(Instant::now(), || world.log());
         let replaced = Instant::now();
-        replaced_by(world, "via 10.1.0.1");
-        wait_for_ours(world);
-        pings.carries_after(Instant::now(), || world.log());
-        let silent = pings.longest_silence(replaced);
-        let left = eyes.in_clear();
+        replace_default(world, "via 10.1.0.1");
+        wait_for_our_default(world);
+        pings.time_to_answer(Instant::now(), || world.log());
+        let silent = pings.longest_gap(replaced);
+        let left = capture.count_in_clear();
         println!("replaced: {left} pings in clear, silent for {} ms", silent.as_millis());
         assert!(silent < Duration::from_secs(5), "{silent:?}\n{}", world.log());
         drop(pings);

@@ -9,13 +9,13 @@ use std::{
 };
 
 use crate::{
-    LITERAL, MODES, everything,
+    LITERAL, MODES, default_route,
     witness::Pings,
     world::{LIMIT, World, in_world},
 };
 
 /// Deletes everything with our protocol number: rules and routes of every table and of both families.
-const TAKE_AWAY: &str = "
+const DELETE_OURS: &str = "
     for family in -4 -6; do
         ip $family -d rule | sed -n 's/^\\([0-9]*\\):.*proto 112.*/\\1/p' | while read -r priority; do
             ip $family rule del priority $priority
@@ -40,14 +40,14 @@ fn on_laptop(words: &[&str], input: Stdio) -> Running {
 }
 
 /// A program that deletes our routes and rules on request, and quickly even on a busy machine.
-struct Other([Running; 2]);
+struct RouteDeleter([Running; 2]);
 
-impl Other {
+impl RouteDeleter {
     fn start() -> Self {
         Self(["-4", "-6"].map(|family| on_laptop(&["ip", "-force", family, "-batch", "-"], Stdio::piped())))
     }
 
-    fn takes_away(&mut self) {
+    fn delete_ours(&mut self) {
         for Running(child) in &mut self.0 {
             let input = child.stdin.as_mut().unwrap();
             input.write_all(b"rule flush protocol 112\nroute flush table all proto 112\n").unwrap();
@@ -55,8 +55,8 @@ impl Other {
     }
 }
 
-/// Returns our routes and rules, of both families.
-fn ours(world: &World) -> Vec<String> {
+/// Returns the routes and rules of pptpctl, of both families.
+fn own_routes_and_rules(world: &World) -> Vec<String> {
     let ipv6 = world.laptop("ip -6 -d route show table all; ip -6 -d rule");
     let mut all = world.routes();
     all.extend(ipv6.lines().map(|line| format!("IPv6 {}", line.trim())));
@@ -74,19 +74,24 @@ fn deleted_routes_and_rules_are_restored() {
                 let before = world.routes();
                 world.profile(
                     LITERAL,
-                    &format!("{}\n{leak}\nroutes = [\"192.168.77.0/24\"]", everything(mode)),
+                    &format!("{}\n{leak}\nroutes = [\"192.168.77.0/24\"]", default_route(mode)),
                 );
                 world.up();
-                let up = ours(world);
+                let up = own_routes_and_rules(world);
                 assert!(!up.is_empty(), "{:?}", world.routes());
                 let engine = world.status()["engine_pid"].clone();
                 let pings = Pings::start();
-                pings.carries_after(Instant::now(), || world.log());
-                world.laptop(TAKE_AWAY);
-                let taken = Instant::now();
-                world.wait_for("all of it", || ours(world) == up && world.log().contains("put back"));
-                pings.carries_after(Instant::now(), || world.log());
-                println!("{mode} {leak}: all put back {} ms after it was taken", taken.elapsed().as_millis());
+                pings.time_to_answer(Instant::now(), || world.log());
+                world.laptop(DELETE_OURS);
+                let deleted = Instant::now();
+                world.wait_for("all routes and rules", || {
+                    own_routes_and_rules(world) == up && world.log().contains("put back")
+                });
+                pings.time_to_answer(Instant::now(), || world.log());
+                println!(
+                    "{mode} {leak}: all restored {} ms after their deletion",
+                    deleted.elapsed().as_millis()
+                );
                 assert_eq!(world.status()["engine_pid"], engine, "{}", world.log());
                 assert!(world.status()["warnings"].is_null(), "{}", world.status());
                 drop(pings);
@@ -102,37 +107,37 @@ fn deleted_routes_and_rules_are_restored() {
 fn restoring_is_rate_limited() {
     in_world(|world| {
         world.plug(1, 100);
-        world.profile(LITERAL, &everything("policy"));
+        world.profile(LITERAL, &default_route("policy"));
         world.up();
-        let up = ours(world);
+        let up = own_routes_and_rules(world);
         let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
-        let mut other = Other::start();
-        let times = || world.log().matches("routes and rules: put back").count();
+        let mut deleter = RouteDeleter::start();
+        let restorations = || world.log().matches("routes and rules: put back").count();
         let warnings = || world.log().matches("again and again").count();
         // Ten times, each after the supervisor's pause, and before the first of them is a minute old.
-        world.wait_so_long_for(Duration::from_secs(55), "a warning", || {
-            other.takes_away();
+        world.wait_within(Duration::from_secs(55), "a warning", || {
+            deleter.delete_ours();
             warnings() == 1
         });
-        let (fought, ticks) = (times(), world.ticks(supervisor));
+        let (restored, ticks) = (restorations(), world.ticks(supervisor));
         // Long enough for many polls.
-        let long = Instant::now();
-        while long.elapsed() < Duration::from_secs(3) {
-            other.takes_away();
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(3) {
+            deleter.delete_ours();
             thread::sleep(Duration::from_millis(20));
         }
-        assert_eq!((times(), warnings()), (fought, 1), "{}", world.log());
-        assert!(fought <= 10, "{}", world.log());
+        assert_eq!((restorations(), warnings()), (restored, 1), "{}", world.log());
+        assert!(restored <= 10, "{}", world.log());
         assert!(world.ticks(supervisor) - ticks < 100, "{} ticks in 3 s", world.ticks(supervisor) - ticks);
         assert!(world.status()["warnings"].to_string().contains("again and again"), "{}", world.status());
-        drop(other);
+        drop(deleter);
         // Until a minute after the first restoration.
         let given_up = Instant::now();
-        while ours(world) != up {
+        while own_routes_and_rules(world) != up {
             assert!(given_up.elapsed() < Duration::from_secs(60) + LIMIT, "{}", world.log());
             thread::sleep(Duration::from_millis(100));
         }
-        Pings::start().carries_after(Instant::now(), || world.log());
+        Pings::start().time_to_answer(Instant::now(), || world.log());
         world.down();
     });
 }
@@ -160,26 +165,26 @@ fn routes_survive_reconfiguration_by_systemd_networkd() {
             let networkd = format!("exec /lib/systemd/systemd-networkd >{log} 2>&1");
             let networkd =
                 on_laptop(&["env", "SYSTEMD_LOG_LEVEL=debug", "sh", "-c", &networkd], Stdio::null());
-            let said = |words: &str| fs::read_to_string(log).unwrap_or_default().contains(words);
-            world.wait_for("systemd-networkd", || said("Enumeration completed"));
+            let log_contains = |words: &str| fs::read_to_string(log).unwrap_or_default().contains(words);
+            world.wait_for("systemd-networkd", || log_contains("Enumeration completed"));
             world.plug(1, 100);
-            world.profile(LITERAL, &format!("{}\n{leak}", everything(mode)));
+            world.profile(LITERAL, &format!("{}\n{leak}", default_route(mode)));
             world.up();
-            let up = ours(world);
+            let up = own_routes_and_rules(world);
             let pings = Pings::start();
-            pings.carries_after(Instant::now(), || world.log());
+            pings.time_to_answer(Instant::now(), || world.log());
 
             world.laptop("ip link add late type veth peer name far; ip link set far up");
-            world.wait_for("removed", || said("Removing foreign ro"));
-            world.wait_for("put back", || {
-                ours(world) == up && world.log().contains("routes and rules: put back")
+            world.wait_for("removal by systemd-networkd", || log_contains("Removing foreign ro"));
+            world.wait_for("restored routes and rules", || {
+                own_routes_and_rules(world) == up && world.log().contains("routes and rules: put back")
             });
-            pings.carries_after(Instant::now(), || world.log());
+            pings.time_to_answer(Instant::now(), || world.log());
             let removed = fs::read_to_string(log).unwrap().matches("Removing foreign ro").count();
-            println!("{mode} {leak}: systemd-networkd removed {removed}, all put back");
+            println!("{mode} {leak}: systemd-networkd removed {removed}, all restored");
             drop((pings, networkd));
             world.down();
-            assert_eq!(ours(world), Vec::<String>::new());
+            assert_eq!(own_routes_and_rules(world), Vec::<String>::new());
         });
     }
 }

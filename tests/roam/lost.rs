@@ -8,23 +8,27 @@ use std::{
 };
 
 use crate::{
-    MODES, everything,
-    witness::{Eyes, Pings},
+    MODES, default_route,
+    witness::{Pings, UplinkCapture},
     world::{World, in_world},
 };
 
 const BY_HAND: &str = "# by hand\nnameserver 192.0.2.53\n";
 
 /// Returns the routes through the tunnel: all traffic in each mode, and the office alone.
-fn ways() -> Vec<String> {
+fn route_settings() -> Vec<String> {
     let split = "routes = [\"192.168.77.0/24\"]".to_owned();
-    MODES.iter().map(|mode| everything(mode)).chain([split]).collect()
+    MODES.iter().map(|mode| default_route(mode)).chain([split]).collect()
 }
 
-/// Runs a tunnel whose server stops and restarts; `meanwhile` checks the time without a server.
-fn gone_for_a_while(way: &str, extra: &str, meanwhile: impl FnOnce(&World, &Pings) + Send + 'static) {
+/// Runs a tunnel whose server stops and restarts; `during_outage` checks the time without a server.
+fn run_with_server_outage(
+    routes: &str,
+    extra: &str,
+    during_outage: impl FnOnce(&World, &Pings) + Send + 'static,
+) {
     let keys = format!(
-        "{way}\n{extra}\ndns = {{ servers = [\"192.168.77.53\"], backend = \"file\" }}\n\
+        "{routes}\n{extra}\ndns = {{ servers = [\"192.168.77.53\"], backend = \"file\" }}\n\
          retry.first = \"200ms\"\nretry.max = \"500ms\""
     );
     in_world(move |world| {
@@ -36,14 +40,14 @@ fn gone_for_a_while(way: &str, extra: &str, meanwhile: impl FnOnce(&World, &Ping
         world.profile("\"198.51.100.1\"", &keys);
         world.up();
         assert!(resolv_conf().contains("192.168.77.53"), "{}", world.log());
-        let (eyes, pings) = (Eyes::open(), Pings::start());
-        pings.carries_after(Instant::now(), || world.log());
-        eyes.saw_only_the_tunnel_by(&["up1"]);
+        let (capture, pings) = (UplinkCapture::open(), Pings::start());
+        pings.time_to_answer(Instant::now(), || world.log());
+        capture.assert_only_tunnel_packets(&["up1"]);
         world.shell("ip addr add 192.168.77.1/32 dev lo");
 
         drop(server);
         world.wait_for("the loss", || world.status()["state"] != "up");
-        meanwhile(world, &pings);
+        during_outage(world, &pings);
 
         let _server = world.second_server();
         world.wait_for("the tunnel", || {
@@ -51,9 +55,9 @@ fn gone_for_a_while(way: &str, extra: &str, meanwhile: impl FnOnce(&World, &Ping
             status["reconnects"] == 1 && status["state"] == "up"
         });
         assert!(world.status()["warnings"].is_null(), "{}", world.status());
-        let eyes = Eyes::open();
-        pings.carries_after(Instant::now(), || world.log());
-        eyes.saw_only_the_tunnel_by(&["up1"]);
+        let capture = UplinkCapture::open();
+        pings.time_to_answer(Instant::now(), || world.log());
+        capture.assert_only_tunnel_packets(&["up1"]);
         assert!(resolv_conf().contains("192.168.77.53"), "{}", world.log());
         drop(pings);
         world.down();
@@ -69,28 +73,31 @@ fn resolv_conf() -> String {
 
 #[test]
 fn nothing_leaves_in_clear_while_the_server_is_gone() {
-    for way in ways() {
-        gone_for_a_while(&way, "", |world, _| {
-            let eyes = Eyes::open();
-            world.wait_for("attempts in vain", || world.log().matches("next attempt in").count() >= 3);
+    for routes in route_settings() {
+        run_with_server_outage(&routes, "", |world, _| {
+            let capture = UplinkCapture::open();
+            world.wait_for("failed attempts", || world.log().matches("next attempt in").count() >= 3);
             assert!(resolv_conf().contains("192.168.77.53"), "{}", world.log());
-            eyes.saw_only_the_tunnel_by(&["up1"]);
+            capture.assert_only_tunnel_packets(&["up1"]);
         });
     }
 }
 
 #[test]
 fn host_works_without_a_lost_tunnel_if_configured() {
-    for way in ways() {
-        gone_for_a_while(&way, "retry.keep-routes = false", |world, pings| {
-            let (eyes, lost) = (Eyes::open(), Instant::now());
-            let took = pings.carries_after(lost, || world.log());
-            println!("without routes: the office's twin answers {} ms after the loss", took.as_millis());
+    for routes in route_settings() {
+        run_with_server_outage(&routes, "retry.keep-routes = false", |world, pings| {
+            let (capture, lost) = (UplinkCapture::open(), Instant::now());
+            let took = pings.time_to_answer(lost, || world.log());
+            println!(
+                "without routes: the host outside the tunnel answers {} ms after the loss",
+                took.as_millis()
+            );
             // Dialling does not change this.
-            world.wait_for("attempts in vain", || world.log().matches("next attempt in").count() >= 3);
-            pings.carries_after(Instant::now(), || world.log());
-            assert!(pings.longest_silence(lost) < Duration::from_secs(5), "{}", world.log());
-            assert!(eyes.in_clear() > 0);
+            world.wait_for("failed attempts", || world.log().matches("next attempt in").count() >= 3);
+            pings.time_to_answer(Instant::now(), || world.log());
+            assert!(pings.longest_gap(lost) < Duration::from_secs(5), "{}", world.log());
+            assert!(capture.count_in_clear() > 0);
             assert_eq!(resolv_conf(), BY_HAND);
             let default = world.laptop("ip route show default");
             assert_eq!(default.trim(), "default via 10.1.0.1 dev up1 metric 100", "{}", world.log());

@@ -8,7 +8,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::indexing_slicing, reason = "packets whose length the kernel has checked")]
-#![expect(clippy::print_stdout, reason = "how long it took is what one wants to know")]
+#![expect(clippy::print_stdout, reason = "the measured times are results")]
 
 mod displaced;
 mod foreign;
@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use witness::{Eyes, Pings};
+use witness::{Pings, UplinkCapture};
 use world::{World, bind, in_world, text, thread_on_laptop, write_private};
 
 /// The modes in which all traffic goes through the tunnel.
@@ -34,26 +34,26 @@ const MODES: [&str; 3] = ["halves", "replace", "policy"];
 
 const LITERAL: &str = "\"192.0.2.1\"";
 
-fn everything(mode: &str) -> String {
+fn default_route(mode: &str) -> String {
     format!("default = {{ mode = \"{mode}\" }}")
 }
 
 /// Moves back and forth between two networks. The first move keeps the old address, as when a cable is
 /// plugged in beside Wi-Fi; the second removes it.
 #[track_caller]
-fn moves_twice(name: &'static str, extra: String) {
+fn assert_follows_two_moves(name: &'static str, extra: String) {
     in_world(move |world| {
         world.plug(1, 100);
         world.profile(LITERAL, &extra);
         let up = world.up();
-        let (eyes, pings) = (Eyes::open(), Pings::start());
-        pings.carries_after(Instant::now(), || world.log());
+        let (capture, pings) = (UplinkCapture::open(), Pings::start());
+        pings.time_to_answer(Instant::now(), || world.log());
 
         world.plug(2, 50);
         let moved = Instant::now();
         world.wait_for("another connection", || world.status()["reconnects"] == 1);
-        pings.carries_after(Instant::now(), || world.log());
-        let first = pings.longest_silence(moved);
+        pings.time_to_answer(Instant::now(), || world.log());
+        let first = pings.longest_gap(moved);
 
         world.plug(1, 100);
         thread::sleep(Duration::from_secs(1));
@@ -62,18 +62,23 @@ fn moves_twice(name: &'static str, extra: String) {
         world.wait_for("another connection", || {
             world.status()["reconnects"] == 2 && world.status()["state"] == "up"
         });
-        pings.carries_after(Instant::now(), || world.log());
-        let second = pings.longest_silence(moved);
+        pings.time_to_answer(Instant::now(), || world.log());
+        let second = pings.longest_gap(moved);
         println!(
-            "{name}: up in {} ms; silent for {} ms when a better network came, for {} ms when its network went",
+            "{name}: up in {} ms; silent for {} ms when a better network appeared, for {} ms when its network disappeared",
             up.as_millis(),
             first.as_millis(),
             second.as_millis()
         );
         // Ten times what an idle machine needs.
         assert!(first < Duration::from_secs(15) && second < Duration::from_secs(15), "{}", world.log());
-        assert_eq!(world.log().matches("next attempt in").count(), 0, "it waited:\n{}", world.log());
-        eyes.saw_only_the_tunnel_by(&["up1", "up2"]);
+        assert_eq!(
+            world.log().matches("next attempt in").count(),
+            0,
+            "the supervisor waited before a dial:\n{}",
+            world.log()
+        );
+        capture.assert_only_tunnel_packets(&["up1", "up2"]);
         drop(pings);
         world.down();
     });
@@ -81,23 +86,23 @@ fn moves_twice(name: &'static str, extra: String) {
 
 #[test]
 fn follows_two_moves_in_mode_halves() {
-    moves_twice("halves", everything(MODES[0]));
+    assert_follows_two_moves("halves", default_route(MODES[0]));
 }
 
 #[test]
 fn follows_two_moves_in_mode_replace() {
-    moves_twice("replace", everything(MODES[1]));
+    assert_follows_two_moves("replace", default_route(MODES[1]));
 }
 
 #[test]
 fn follows_two_moves_in_mode_policy() {
-    moves_twice("policy", everything(MODES[2]));
+    assert_follows_two_moves("policy", default_route(MODES[2]));
 }
 
 /// Only some networks are routed through the tunnel; no host route is needed.
 #[test]
 fn follows_two_moves_with_split_routes() {
-    moves_twice("split", "routes = [\"192.168.77.0/24\"]".to_owned());
+    assert_follows_two_moves("split", "routes = [\"192.168.77.0/24\"]".to_owned());
 }
 
 /// The kernel deletes the routes of a device that goes down, ours included. They are restored when it is up
@@ -106,10 +111,10 @@ fn follows_two_moves_with_split_routes() {
 fn short_link_loss_keeps_the_connection() {
     in_world(|world| {
         world.plug(1, 100);
-        world.profile(LITERAL, &everything("halves"));
+        world.profile(LITERAL, &default_route("halves"));
         world.up();
         let engine = world.status()["engine_pid"].clone();
-        let (eyes, pings) = (Eyes::open(), Pings::start());
+        let (capture, pings) = (UplinkCapture::open(), Pings::start());
         // Both changes fall into one poll, however long they take.
         let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
         world.laptop(&format!("kill -STOP {supervisor}"));
@@ -118,15 +123,15 @@ fn short_link_loss_keeps_the_connection() {
         );
         world.laptop(&format!("kill -CONT {supervisor}"));
         let back = Instant::now();
-        let took = pings.carries_after(back, || world.log());
-        println!("a moment without a cable: carries again after {} ms", took.as_millis());
+        let took = pings.time_to_answer(back, || world.log());
+        println!("short link loss: carries packets again after {} ms", took.as_millis());
         assert_eq!(world.status()["engine_pid"], engine, "{}", world.log());
-        world.wait_for("what was sent without the host route, and came back", || {
+        world.wait_for("packets dropped as a loop", || {
             world.status()["counters"]["drop.loop"].as_u64().is_some_and(|count| count > 0)
         });
         let routes = world.routes().join("\n");
         assert!(routes.contains("192.0.2.1 via 10.1.0.1 dev up1 table main proto 112"), "{routes}");
-        eyes.saw_only_the_tunnel_by(&["up1"]);
+        capture.assert_only_tunnel_packets(&["up1"]);
         drop(pings);
         world.down();
     });
@@ -138,10 +143,10 @@ fn short_link_loss_keeps_the_connection() {
 fn supervisor_is_idle_without_an_uplink() {
     in_world(|world| {
         world.plug(1, 100);
-        world.profile(LITERAL, &everything("halves"));
+        world.profile(LITERAL, &default_route("halves"));
         world.up();
-        let (eyes, pings) = (Eyes::open(), Pings::start());
-        pings.carries_after(Instant::now(), || world.log());
+        let (capture, pings) = (UplinkCapture::open(), Pings::start());
+        pings.time_to_answer(Instant::now(), || world.log());
         world.unplug(1);
         world.wait_state("no network");
         let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
@@ -156,10 +161,10 @@ fn supervisor_is_idle_without_an_uplink() {
         assert!(woken <= 10, "{woken} wake-ups in a minute without a network");
         world.plug(1, 100);
         let back = Instant::now();
-        let took = pings.carries_after(back, || world.log());
+        let took = pings.time_to_answer(back, || world.log());
         println!("a minute without network: {woken} wake-ups; carries again after {} ms", took.as_millis());
         assert_eq!(world.status()["reconnects"], 1);
-        eyes.saw_only_the_tunnel_by(&["up1"]);
+        capture.assert_only_tunnel_packets(&["up1"]);
         drop(pings);
         world.down();
     });
@@ -180,7 +185,7 @@ fn wake_ups(world: &World, pid: u64) -> u64 {
 fn route_change_storm_costs_little_cpu() {
     in_world(|world| {
         world.plug(1, 100);
-        world.profile(LITERAL, &everything("halves"));
+        world.profile(LITERAL, &default_route("halves"));
         world.up();
         let engine = world.status()["engine_pid"].clone();
         let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
@@ -192,7 +197,7 @@ fn route_change_storm_costs_little_cpu() {
         world.laptop("for n in $(seq 20000); do echo route add 10.99.$((n % 200)).0/24 dev up1; echo route del 10.99.$((n % 200)).0/24 dev up1; done | ip -batch -");
         world.laptop(&format!("kill -CONT {supervisor}"));
         world.plug(2, 50);
-        world.wait_for("the host route by the new way", || {
+        world.wait_for("the host route by the new next hop", || {
             world.routes().iter().any(|route| route.contains("192.0.2.1 via 10.2.0.1 dev up2"))
         });
         let spent = ticks() - before;
@@ -213,8 +218,8 @@ fn dial_restarts_on_another_network() {
         // The first router forwards nothing.
         world.shell("nsenter --net=/run/netns/r1 sh -c 'echo 0 > /proc/sys/net/ipv4/ip_forward'");
         // Long enough for the other network to be plugged in.
-        let patient = "timeouts = { connect = \"60s\", stop = \"1s\" }";
-        world.profile(LITERAL, &format!("{}\n{patient}", everything("halves")));
+        let long_timeouts = "timeouts = { connect = \"60s\", stop = \"1s\" }";
+        world.profile(LITERAL, &format!("{}\n{long_timeouts}", default_route("halves")));
         let mut up = world.command(&["up", "vpn"]);
         let up = up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         world.wait_for("the dial", || world.status()["phase"] == "connect");
@@ -235,19 +240,19 @@ fn restarted_server_is_redialled() {
         let server = world.second_server();
         world.profile(
             "\"198.51.100.1\"",
-            &format!("{}\nretry = {{ first = \"200ms\", max = \"1s\" }}", everything("halves")),
+            &format!("{}\nretry = {{ first = \"200ms\", max = \"1s\" }}", default_route("halves")),
         );
         world.up();
-        let (eyes, pings) = (Eyes::open(), Pings::start());
-        pings.carries_after(Instant::now(), || world.log());
+        let (capture, pings) = (UplinkCapture::open(), Pings::start());
+        pings.time_to_answer(Instant::now(), || world.log());
         drop(server);
         world.wait_for("the loss", || world.status()["state"] != "up");
         let _server = world.second_server();
         let back = Instant::now();
         world.wait_for("the tunnel", || world.status()["reconnects"] == 1 && world.status()["state"] == "up");
-        let took = pings.carries_after(back, || world.log());
+        let took = pings.time_to_answer(back, || world.log());
         println!("server restarted: carries again after {} ms", took.as_millis());
-        eyes.saw_only_the_tunnel_by(&["up1"]);
+        capture.assert_only_tunnel_packets(&["up1"]);
         drop(pings);
         world.down();
     });
@@ -272,24 +277,27 @@ fn dead_first_address_is_dialled_only_once() {
         world.shell("ip route add blackhole 192.0.2.77");
         write_private("/run/resolv.conf", "nameserver 127.0.0.1\noptions timeout:5\n", 0o644);
         bind("/run/resolv.conf", "/etc/resolv.conf");
-        world.profile("\"vpn.example.net\"", &everything("halves"));
+        world.profile("\"vpn.example.net\"", &default_route("halves"));
         let up = world.up();
         let log = world.log();
         let failed = log.find("192.0.2.77").unwrap_or(usize::MAX);
-        assert!(failed < log.find("192.0.2.1:1723 from").unwrap_or(0), "the dead one was not first:\n{log}");
+        assert!(
+            failed < log.find("192.0.2.1:1723 from").unwrap_or(0),
+            "192.0.2.77 was not dialled first:\n{log}"
+        );
         assert_eq!(world.status()["server"], "192.0.2.1:1723");
-        let (eyes, pings) = (Eyes::open(), Pings::start());
+        let (capture, pings) = (UplinkCapture::open(), Pings::start());
         world.plug(2, 50);
         world.unplug(1);
         let moved = Instant::now();
-        let took = pings.carries_after(moved, || world.log());
+        let took = pings.time_to_answer(moved, || world.log());
         println!(
             "two addresses: up in {} ms; carries again {} ms after a move",
             up.as_millis(),
             took.as_millis()
         );
         assert_eq!(world.log().matches("no answer from 192.0.2.77").count(), 1, "{}", world.log());
-        eyes.saw_only_the_tunnel_by(&["up2"]);
+        capture.assert_only_tunnel_packets(&["up2"]);
         drop(pings);
         world.down();
     });
@@ -320,35 +328,35 @@ fn down_keeps_a_foreign_default_route() {
         in_world(move |world| {
             world.plug(1, 100);
             world.laptop("ip route replace default via 10.1.0.254 dev up1 metric 100");
-            let wanted = world.routes();
+            let expected = world.routes();
             world.laptop("ip route replace default via 10.1.0.1 dev up1 metric 100");
-            world.profile(LITERAL, &everything(mode));
+            world.profile(LITERAL, &default_route(mode));
             world.up();
             let log = |what: &str| format!("{what}\n{}", world.log());
             // A new lease with another router, which the supervisor follows at its next poll.
             world.laptop("ip route replace default via 10.1.0.254 dev up1 metric 100");
-            world.wait_for("the new way", || {
+            world.wait_for("the new next hop", || {
                 world.log().contains("the way to 192.0.2.1 is 10.1.0.254 dev up1 now")
             });
-            let pinned = "192.0.2.1 via 10.1.0.254 dev up1";
+            let host_route = "192.0.2.1 via 10.1.0.254 dev up1";
             if mode == "policy" {
                 let host = world.laptop("ip route show 192.0.2.1");
                 assert!(host.is_empty(), "policy needs no host route: {}", log(&host));
             } else {
-                world.wait_for("the host route by the new way", || {
-                    world.routes().iter().any(|route| route.contains(pinned))
+                world.wait_for("the host route by the new next hop", || {
+                    world.routes().iter().any(|route| route.contains(host_route))
                 });
             }
-            let during = || world.laptop("ip route show default");
+            let default_routes = || world.laptop("ip route show default");
             if mode == "replace" {
                 world.wait_for("our default route alone", || {
-                    during().lines().count() == 1 && during().contains("tun0")
+                    default_routes().lines().count() == 1 && default_routes().contains("tun0")
                 });
             } else {
-                assert!(during().contains("via 10.1.0.254"), "{}", log(&during()));
+                assert!(default_routes().contains("via 10.1.0.254"), "{}", log(&default_routes()));
             }
             world.down();
-            assert_eq!(world.routes(), wanted, "{}", log(mode));
+            assert_eq!(world.routes(), expected, "{}", log(mode));
         });
     }
 }
@@ -361,9 +369,9 @@ fn down_keeps_a_route_that_replaced_ours() {
         world.laptop(
             "ip link set up1 up; ip addr add 10.1.0.10/24 dev up1; ip route add default via 10.1.0.254",
         );
-        let wanted = world.routes();
+        let expected = world.routes();
         world.laptop("ip route replace default via 10.1.0.1");
-        world.profile(LITERAL, &everything("replace"));
+        world.profile(LITERAL, &default_route("replace"));
         world.up();
         world.laptop("ip route replace default via 10.1.0.254");
         world.wait_for("our default route", || {
@@ -371,7 +379,7 @@ fn down_keeps_a_route_that_replaced_ours() {
             default.lines().count() == 1 && default.contains("tun0")
         });
         world.down();
-        assert_eq!(world.routes(), wanted, "{}", world.log());
+        assert_eq!(world.routes(), expected, "{}", world.log());
         assert!(fs::read_dir("/var/lib/pptpctl").unwrap().next().is_none());
     });
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::{LITERAL, MODES, everything, witness::Pings, world::World, world::in_world};
+use crate::{LITERAL, MODES, default_route, witness::Pings, world::World, world::in_world};
 
 /// Returns the number of packets that the reverse path filter has dropped.
 fn dropped(world: &World) -> u64 {
@@ -28,14 +28,14 @@ fn answers_neighbour(world: &World) -> bool {
 }
 
 /// Number of packets too large for a link on the path to the server.
-const TOO_LONG: u64 = 3;
+const OVERSIZED_PINGS: u64 = 3;
 
-fn send_too_long(world: &World) {
-    world.laptop(&format!("ping -c {TOO_LONG} -i 0.2 -W 1 -s 1400 192.168.77.1 || true"));
+fn send_oversized_pings(world: &World) {
+    world.laptop(&format!("ping -c {OVERSIZED_PINGS} -i 0.2 -W 1 -s 1400 192.168.77.1 || true"));
 }
 
 /// Returns whether those errors reached the kernel.
-fn knows_of_a_narrow_link(world: &World) -> bool {
+fn has_learned_path_mtu(world: &World) -> bool {
     world.laptop("ip route show cache").contains("mtu 1300")
 }
 
@@ -48,32 +48,34 @@ fn tunnel_works_with_strict_reverse_path_filtering() {
                 set(world, device, 1);
             }
             assert!(answers_far(world) && answers_neighbour(world));
-            world.profile(LITERAL, &everything(mode));
+            world.profile(LITERAL, &default_route(mode));
             world.up();
-            Pings::start().carries_after(Instant::now(), || world.log());
+            Pings::start().time_to_answer(Instant::now(), || world.log());
             assert!(answers_neighbour(world), "{mode}");
-            assert_eq!(dropped(world), 0, "{mode}: nothing of the tunnel's");
+            assert_eq!(dropped(world), 0, "{mode}: packets of the tunnel were dropped");
             assert!(!answers_far(world), "{mode}");
-            let of_far = dropped(world);
-            assert!(of_far > 0, "{mode}");
+            let dropped_replies = dropped(world);
+            assert!(dropped_replies > 0, "{mode}");
             // ICMP errors are dropped as well.
             world.shell("ip link set eth0 mtu 1300");
-            send_too_long(world);
-            world.wait_for("an error for each", || dropped(world) >= of_far + TOO_LONG);
-            let of_errors = dropped(world);
-            assert!(!knows_of_a_narrow_link(world), "{mode}");
+            send_oversized_pings(world);
+            world.wait_for("a dropped ICMP error for each packet", || {
+                dropped(world) >= dropped_replies + OVERSIZED_PINGS
+            });
+            let dropped_errors = dropped(world);
+            assert!(!has_learned_path_mtu(world), "{mode}");
             // The looser of the two settings applies.
             set(world, "up1", 2);
-            send_too_long(world);
-            world.wait_for("an error that is heard", || knows_of_a_narrow_link(world));
-            assert_eq!(dropped(world), of_errors, "{mode}");
-            assert!(!answers_far(world), "{mode}: its answers go through the tunnel");
+            send_oversized_pings(world);
+            world.wait_for("an accepted ICMP error", || has_learned_path_mtu(world));
+            assert_eq!(dropped(world), dropped_errors, "{mode}");
+            assert!(!answers_far(world), "{mode}: answers are sent into the tunnel");
             world.down();
 
             set(world, "up1", 1);
-            world.profile(LITERAL, &format!("{}\nexclude = [\"203.0.113.0/24\"]", everything(mode)));
+            world.profile(LITERAL, &format!("{}\nexclude = [\"203.0.113.0/24\"]", default_route(mode)));
             world.up();
-            assert!(answers_far(world), "{mode}: it stays outside");
+            assert!(answers_far(world), "{mode}: the excluded prefix is not outside the tunnel");
             world.down();
         });
     }

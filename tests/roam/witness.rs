@@ -26,7 +26,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::world::{LIMIT, OFFICE, SERVER, thread_on_laptop};
 
 /// Interval between pings.
-const EVERY: Duration = Duration::from_millis(5);
+const PING_INTERVAL: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
 struct Journal {
@@ -45,14 +45,14 @@ pub struct Pings {
 impl Pings {
     pub fn start() -> Self {
         let (journal, stop) = (Arc::new(Mutex::new(Journal::default())), Arc::new(AtomicBool::new(false)));
-        let (ours, stopped) = (journal.clone(), stop.clone());
-        let thread = thread_on_laptop(move || ping(&ours, &stopped));
+        let (shared, stopped) = (journal.clone(), stop.clone());
+        let thread = thread_on_laptop(move || ping(&shared, &stopped));
         Self { journal, stop, thread }
     }
 
     /// Returns the time from `since` to the first answer to a ping that was sent after it.
     #[track_caller]
-    pub fn carries_after(&self, since: Instant, log: impl Fn() -> String) -> Duration {
+    pub fn time_to_answer(&self, since: Instant, log: impl Fn() -> String) -> Duration {
         let deadline = Instant::now() + LIMIT;
         loop {
             let journal = self.journal.lock().unwrap();
@@ -60,13 +60,13 @@ impl Pings {
                 return *answered - since;
             }
             drop(journal);
-            assert!(Instant::now() < deadline, "nothing comes back through the tunnel\n{}", log());
+            assert!(Instant::now() < deadline, "no ping is answered through the tunnel\n{}", log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     /// Returns the longest time without an answer after `since`.
-    pub fn longest_silence(&self, since: Instant) -> Duration {
+    pub fn longest_gap(&self, since: Instant) -> Duration {
         let journal = self.journal.lock().unwrap();
         let answers = journal.answered.iter().map(|(_, answered)| *answered).filter(|at| *at > since);
         let mut last = since;
@@ -84,14 +84,14 @@ impl Drop for Pings {
 
 fn ping(journal: &Mutex<Journal>, stop: &AtomicBool) {
     let mut socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap();
-    socket.set_read_timeout(Some(EVERY)).unwrap();
+    socket.set_read_timeout(Some(PING_INTERVAL)).unwrap();
     let to = SocketAddrV4::new(Ipv4Addr::from(OFFICE), 0).into();
     let (mut number, mut due) = (0_u16, Instant::now());
     let mut bytes = [0; 256];
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();
         if now >= due {
-            due = now + EVERY;
+            due = now + PING_INTERVAL;
             number = number.wrapping_add(1);
             let [high, low] = number.to_be_bytes();
             let mut request = [8, 0, 0, 0, 0x70, 0x70, high, low];
@@ -115,7 +115,7 @@ fn ping(journal: &Mutex<Journal>, stop: &AtomicBool) {
 }
 
 /// A capture of everything that passes the two uplinks.
-pub struct Eyes {
+pub struct UplinkCapture {
     seen: Arc<Mutex<Seen>>,
     stop: Arc<AtomicBool>,
     thread: mpsc::Receiver<()>,
@@ -127,29 +127,33 @@ struct Seen {
     others: BTreeMap<String, usize>,
 }
 
-impl Eyes {
+impl UplinkCapture {
     pub fn open() -> Self {
         let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
-        let (ours, stopped) = (seen.clone(), stop.clone());
+        let (shared, stopped) = (seen.clone(), stop.clone());
         let (ready, open) = mpsc::channel();
-        let thread = thread_on_laptop(move || watch(&ours, &stopped, &ready));
+        let thread = thread_on_laptop(move || watch(&shared, &stopped, &ready));
         open.recv().unwrap();
         Self { seen, stop, thread }
     }
 
     /// Checks that only the tunnel's own packets left the laptop, and some of them by each of these uplinks.
     #[track_caller]
-    pub fn saw_only_the_tunnel_by(mut self, uplinks: &[&str]) {
+    pub fn assert_only_tunnel_packets(mut self, uplinks: &[&str]) {
         self.close();
         let seen = self.seen.lock().unwrap();
-        assert!(seen.others.is_empty(), "it left in clear: {:#?}", seen.others);
+        assert!(seen.others.is_empty(), "packets left in clear: {:#?}", seen.others);
         for uplink in uplinks {
-            assert!(seen.tunnel.contains_key(*uplink), "nothing by {uplink}: {:?}", seen.tunnel);
+            assert!(
+                seen.tunnel.contains_key(*uplink),
+                "no packet of the tunnel on {uplink}: {:?}",
+                seen.tunnel
+            );
         }
     }
 
     /// Returns how many packets to the office left in clear.
-    pub fn in_clear(mut self) -> usize {
+    pub fn count_in_clear(mut self) -> usize {
         self.close();
         let to_office = format!("to {}", Ipv4Addr::from(OFFICE));
         let seen = self.seen.lock().unwrap();
@@ -162,7 +166,7 @@ impl Eyes {
     }
 }
 
-impl Drop for Eyes {
+impl Drop for UplinkCapture {
     fn drop(&mut self) {
         self.close();
     }
@@ -173,9 +177,9 @@ fn watch(seen: &Mutex<Seen>, stop: &AtomicBool, ready: &mpsc::Sender<()>) {
         .into_iter()
         .map(|name| (usize::try_from(nix::net::if_::if_nametoindex(name).unwrap()).unwrap(), name))
         .collect();
-    let eye =
+    let packet_socket =
         socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll).unwrap();
-    setsockopt(&eye, ReceiveTimeout, &TimeVal::new(0, 50_000)).unwrap();
+    setsockopt(&packet_socket, ReceiveTimeout, &TimeVal::new(0, 50_000)).unwrap();
     ready.send(()).unwrap();
     let mut frame = [0; 2048];
     let mut closing = false;
@@ -184,25 +188,25 @@ fn watch(seen: &Mutex<Seen>, stop: &AtomicBool, ready: &mpsc::Sender<()>) {
             // Frames queued so far count, however late this thread runs; it then ends without waiting for
             // more.
             closing = true;
-            fcntl(&eye, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+            fcntl(&packet_socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
         }
-        let (size, from) = match recvfrom::<LinkAddr>(eye.as_raw_fd(), &mut frame) {
+        let (size, from) = match recvfrom::<LinkAddr>(packet_socket.as_raw_fd(), &mut frame) {
             Ok((size, Some(from))) => (size, from),
             Err(Errno::EAGAIN) if closing => return,
             _ => continue,
         };
         let Some(name) = names.get(&from.ifindex()) else { continue };
         let mut seen = seen.lock().unwrap();
-        match judge(&frame[..size]) {
-            Verdict::Tunnel => *seen.tunnel.entry((*name).to_owned()).or_default() += 1,
-            Verdict::Housekeeping => {}
-            Verdict::Other(what) => *seen.others.entry(format!("{name}: {what}")).or_default() += 1,
+        match classify(&frame[..size]) {
+            PacketKind::Tunnel => *seen.tunnel.entry((*name).to_owned()).or_default() += 1,
+            PacketKind::Housekeeping => {}
+            PacketKind::Other(what) => *seen.others.entry(format!("{name}: {what}")).or_default() += 1,
         }
     }
 }
 
 #[derive(Debug, PartialEq)]
-enum Verdict {
+enum PacketKind {
     /// TCP port 1723 or GRE, to or from the server.
     Tunnel,
     /// ARP, neighbour discovery, and ICMP errors of routers.
@@ -210,37 +214,37 @@ enum Verdict {
     Other(String),
 }
 
-fn judge(frame: &[u8]) -> Verdict {
+fn classify(frame: &[u8]) -> PacketKind {
     let (kind, packet) = (u16::from_be_bytes([frame[12], frame[13]]), &frame[14..]);
     match kind {
-        0x0806 => Verdict::Housekeeping,
+        0x0806 => PacketKind::Housekeeping,
         // Next header: hop-by-hop options (multicast listeners) or ICMPv6.
-        0x86dd if matches!(packet[6], 0 | 58) => Verdict::Housekeeping,
+        0x86dd if matches!(packet[6], 0 | 58) => PacketKind::Housekeeping,
         0x0800 => {
             let (protocol, from, to) = (packet[9], &packet[12..16], &packet[16..20]);
             let with_server = [from, to].iter().any(|end| **end == SERVER || **end == [198, 51, 100, 1]);
             let transport = &packet[usize::from(packet[0] & 15) * 4..];
             let ports = || [0, 2].map(|at| u16::from_be_bytes([transport[at], transport[at + 1]]));
             match protocol {
-                47 if with_server => Verdict::Tunnel,
-                6 if with_server && ports().contains(&1723) => Verdict::Tunnel,
+                47 if with_server => PacketKind::Tunnel,
+                6 if with_server && ports().contains(&1723) => PacketKind::Tunnel,
                 // Our own kernel's answer to packets that still arrive for an abandoned call.
-                1 if with_server && transport[0] == 3 => Verdict::Housekeeping,
+                1 if with_server && transport[0] == 3 => PacketKind::Housekeeping,
                 // A router's errors: unreachable, redirect, time exceeded.
-                1 if to[0] == 10 && matches!(transport[0], 3 | 5 | 11) => Verdict::Housekeeping,
-                _ => Verdict::Other(format!(
+                1 if to[0] == 10 && matches!(transport[0], 3 | 5 | 11) => PacketKind::Housekeeping,
+                _ => PacketKind::Other(format!(
                     "protocol {protocol} from {} to {}",
                     Ipv4Addr::new(from[0], from[1], from[2], from[3]),
                     Ipv4Addr::new(to[0], to[1], to[2], to[3])
                 )),
             }
         }
-        other => Verdict::Other(format!("ethertype {other:#06x}")),
+        other => PacketKind::Other(format!("ethertype {other:#06x}")),
     }
 }
 
 #[test]
-fn judge_recognises_a_leak() {
+fn classify_recognises_a_leak() {
     let ip = |protocol: u8, to: [u8; 4]| {
         let mut frame = vec![0; 14 + 20 + 20];
         frame[12] = 8;
@@ -250,9 +254,9 @@ fn judge_recognises_a_leak() {
         frame[30..34].copy_from_slice(&to);
         frame
     };
-    assert_eq!(judge(&ip(47, SERVER)), Verdict::Tunnel);
-    assert!(matches!(judge(&ip(47, [192, 0, 2, 9])), Verdict::Other(_)));
-    assert!(matches!(judge(&ip(1, OFFICE)), Verdict::Other(_)), "a ping in clear");
-    assert!(matches!(judge(&ip(6, SERVER)), Verdict::Other(_)), "another port");
-    assert!(matches!(judge(&ip(1, SERVER)), Verdict::Other(_)), "a ping of the server");
+    assert_eq!(classify(&ip(47, SERVER)), PacketKind::Tunnel);
+    assert!(matches!(classify(&ip(47, [192, 0, 2, 9])), PacketKind::Other(_)));
+    assert!(matches!(classify(&ip(1, OFFICE)), PacketKind::Other(_)), "a ping in clear");
+    assert!(matches!(classify(&ip(6, SERVER)), PacketKind::Other(_)), "another port");
+    assert!(matches!(classify(&ip(1, SERVER)), PacketKind::Other(_)), "a ping of the server");
 }

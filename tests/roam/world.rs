@@ -73,13 +73,14 @@ pub struct SecondServer(Child);
 
 /// Runs `test` in its own world, on a thread that leaves the host's namespaces for good.
 pub fn in_world(test: impl FnOnce(&World) + Send + 'static) {
-    let (jobs, for_us) = mpsc::channel::<Job>();
+    let (jobs, job_queue) = mpsc::channel::<Job>();
     let world = thread::spawn(move || {
         JOBS.set(Some(jobs));
         if let Err((what, error)) = world::enter() {
             panic!("could not {what} ({error}): these tests make namespaces, run them as root");
         }
-        let server = Server::start(Path::new(env!("CARGO_BIN_EXE_pptpctl")), &orders()).expect("a server");
+        let server = Server::start(Path::new(env!("CARGO_BIN_EXE_pptpctl")), &server_config())
+            .expect("the demo server did not start");
         // The build directory may be accessible only to root.
         fs::write(World::PROGRAM, "").unwrap();
         bind(env!("CARGO_BIN_EXE_pptpctl"), World::PROGRAM);
@@ -89,7 +90,7 @@ pub fn in_world(test: impl FnOnce(&World) + Send + 'static) {
         test(&world);
         JOBS.set(None);
     });
-    while let Ok(job) = for_us.recv() {
+    while let Ok(job) = job_queue.recv() {
         thread::spawn(job);
     }
     if let Err(panic) = world.join() {
@@ -97,7 +98,7 @@ pub fn in_world(test: impl FnOnce(&World) + Send + 'static) {
     }
 }
 
-fn orders() -> ServerConfig {
+fn server_config() -> ServerConfig {
     ServerConfig { users: vec![("tester".to_owned(), PASSWORD.to_owned())], ..ServerConfig::default() }
 }
 
@@ -129,13 +130,13 @@ impl World {
     /// Runs a shell script in the core of the network and returns its output.
     #[track_caller]
     pub fn shell(&self, script: &str) -> String {
-        said(Command::new("sh").args(["-c", script]), script)
+        run(Command::new("sh").args(["-c", script]), script)
     }
 
     /// Runs a shell script on the laptop and returns its output.
     #[track_caller]
     pub fn laptop(&self, script: &str) -> String {
-        said(&mut inside("laptop", &["sh", "-c", script]), script)
+        run(&mut inside("laptop", &["sh", "-c", script]), script)
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -198,20 +199,15 @@ impl World {
     /// Waits for an event for up to [`LIMIT`].
     #[track_caller]
     pub fn wait_for(&self, what: &str, happened: impl FnMut() -> bool) {
-        self.wait_so_long_for(LIMIT, what, happened);
+        self.wait_within(LIMIT, what, happened);
     }
 
     /// The same with another limit.
     #[track_caller]
-    pub fn wait_so_long_for(&self, limit: Duration, what: &str, mut happened: impl FnMut() -> bool) {
+    pub fn wait_within(&self, limit: Duration, what: &str, mut happened: impl FnMut() -> bool) {
         let deadline = Instant::now() + limit;
         while !happened() {
-            assert!(
-                Instant::now() < deadline,
-                "it does not happen: {what}\n{}\n{}",
-                self.status(),
-                self.log()
-            );
+            assert!(Instant::now() < deadline, "timeout: {what}\n{}\n{}", self.status(), self.log());
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -245,19 +241,22 @@ impl World {
              ip route add 198.51.100.0/24 via 203.0.113.10
              nsenter --net=/run/netns/s2 sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'",
         );
-        let orders =
-            ServerConfig { address: [198, 51, 100, 1].into(), client: [198, 51, 100, 2].into(), ..orders() };
+        let config = ServerConfig {
+            address: [198, 51, 100, 1].into(),
+            client: [198, 51, 100, 2].into(),
+            ..server_config()
+        };
         let mut child = inside("s2", &[Self::PROGRAM, pptpctl::demo::server::ROLE])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = serde_json::to_vec(&orders).unwrap();
+        let mut line = serde_json::to_vec(&config).unwrap();
         line.push(b'\n');
         child.stdin.as_mut().unwrap().write_all(&line).unwrap();
-        let mut word = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut word).unwrap();
-        assert_eq!(word, "ready\n");
+        let mut line_read = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line_read).unwrap();
+        assert_eq!(line_read, "ready\n");
         // The server is in a namespace of its own, which has no name; its process identifies it.
         self.shell(
             "for p in /proc/[0-9]*; do
@@ -291,7 +290,7 @@ pub fn thread_on_laptop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
     let jobs = JOBS.take().expect("called in a world");
     let job = move || {
         setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
-        let _nobody_waits = result.send(work());
+        let _disconnected = result.send(work());
     };
     jobs.send(Box::new(job)).unwrap();
     JOBS.set(Some(jobs));
@@ -305,7 +304,7 @@ fn inside(namespace: &str, words: &[&str]) -> Command {
 }
 
 #[track_caller]
-fn said(command: &mut Command, what: &str) -> String {
+fn run(command: &mut Command, what: &str) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{what}: {}", text(&output.stderr));
     text(&output.stdout)
