@@ -2,7 +2,7 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test cli` rewrites the files. The output of a command must be the same for
 //! root and for other users; where it is not, the command is run as nobody.
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::{
     fs,
@@ -16,18 +16,18 @@ const NOBODY: u32 = 65_534;
 
 #[test]
 fn help_and_version() {
-    let mut desk = Desk::new();
-    desk.run(&["--help"]);
+    let mut cli = Cli::new();
+    cli.run(&["--help"]);
     for command in ["up", "down", "status", "routes", "list", "check", "logs", "recover", "demo"] {
-        desk.run(&[command, "--help"]);
+        cli.run(&[command, "--help"]);
     }
-    desk.run(&["--version"]);
-    desk.compare("help");
+    cli.run(&["--version"]);
+    cli.compare("help");
 }
 
 #[test]
 fn invalid_command_line_exits_with_2() {
-    let mut desk = Desk::new();
+    let mut cli = Cli::new();
     for wrong in [
         &["frobnicate"][..],
         &["upp", "office"],
@@ -36,81 +36,81 @@ fn invalid_command_line_exits_with_2() {
         &["list", "--names", "--json"],
         &["status", "one", "two"],
     ] {
-        assert_eq!(desk.run(wrong), 2, "{wrong:?}");
+        assert_eq!(cli.run(wrong), 2, "{wrong:?}");
     }
-    assert_eq!(desk.run(&[]), 2);
-    desk.compare("usage");
+    assert_eq!(cli.run(&[]), 2);
+    cli.compare("usage");
 }
 
 #[test]
 fn unknown_profile_exits_with_3_and_suggests_the_nearest() {
-    let mut desk = Desk::with("profiles.toml");
-    assert_eq!(desk.run(&["up", "--dry-run", "t-splti"]), 3);
-    assert_eq!(desk.run(&["up", "--dry-run", "elsewhere"]), 3);
-    assert_eq!(desk.run(&["status", "t-splti"]), 3);
-    assert_eq!(desk.run(&["status", "../etc"]), 3);
-    assert_eq!(desk.run(&["logs", "Vpn"]), 3);
-    desk.compare("unknown_profile");
+    let mut cli = Cli::with("profiles.toml");
+    assert_eq!(cli.run(&["up", "--dry-run", "t-splti"]), 3);
+    assert_eq!(cli.run(&["up", "--dry-run", "elsewhere"]), 3);
+    assert_eq!(cli.run(&["status", "t-splti"]), 3);
+    assert_eq!(cli.run(&["status", "../etc"]), 3);
+    assert_eq!(cli.run(&["logs", "Vpn"]), 3);
+    cli.compare("unknown_profile");
 }
 
 #[test]
 fn missing_profiles_exit_with_3() {
-    let mut desk = Desk::new();
-    assert_eq!(desk.run(&["check"]), 3);
-    assert_eq!(desk.run(&["list"]), 3);
-    assert_eq!(desk.run(&["list", "--names"]), 3);
-    assert_eq!(desk.run(&["up", "--dry-run", "office"]), 3);
-    desk.compare("no_profiles");
+    let mut cli = Cli::new();
+    assert_eq!(cli.run(&["check"]), 3);
+    assert_eq!(cli.run(&["list"]), 3);
+    assert_eq!(cli.run(&["list", "--names"]), 3);
+    assert_eq!(cli.run(&["up", "--dry-run", "office"]), 3);
+    cli.compare("no_profiles");
 }
 
 #[test]
 fn valid_profiles_with_a_warning_exit_with_0() {
-    let mut desk = Desk::with("profiles.toml");
-    assert_eq!(desk.run(&["check"]), 0);
-    assert_eq!(desk.run(&["list"]), 0);
-    assert_eq!(desk.run(&["list", "--names"]), 0);
-    assert_eq!(desk.run(&["list", "--json"]), 0);
-    desk.compare("good_profiles");
+    let mut cli = Cli::with("profiles.toml");
+    assert_eq!(cli.run(&["check"]), 0);
+    assert_eq!(cli.run(&["list"]), 0);
+    assert_eq!(cli.run(&["list", "--names"]), 0);
+    assert_eq!(cli.run(&["list", "--json"]), 0);
+    cli.compare("good_profiles");
 }
 
 #[test]
 fn invalid_profiles_are_reported() {
-    let mut desk = Desk::with("bad.toml");
-    assert_eq!(desk.run(&["check"]), 3);
-    assert_eq!(desk.run(&["list"]), 0);
-    assert_eq!(desk.run(&["list", "--json"]), 0);
-    assert_eq!(desk.run(&["up", "--dry-run", "t-slips"]), 3);
-    assert_eq!(desk.run(&["up", "--dry-run", "t-not-yet"]), 3);
-    assert_eq!(desk.run(&["up", "--dry-run", "t-good"]), 0, "others' errors are not its own");
-    desk.compare("bad_profiles");
+    let mut cli = Cli::with("bad.toml");
+    assert_eq!(cli.run(&["check"]), 3);
+    assert_eq!(cli.run(&["list"]), 0);
+    assert_eq!(cli.run(&["list", "--json"]), 0);
+    assert_eq!(cli.run(&["up", "--dry-run", "t-slips"]), 3);
+    assert_eq!(cli.run(&["up", "--dry-run", "t-not-yet"]), 3);
+    assert_eq!(cli.run(&["up", "--dry-run", "t-good"]), 0, "errors of other profiles do not affect it");
+    cli.compare("bad_profiles");
 }
 
 #[test]
 fn broken_file_beside_valid_ones_is_reported() {
-    let mut desk = Desk::with("profiles.toml");
-    let beside = desk.place.path().join("profiles.d");
-    fs::create_dir(&beside).unwrap();
-    fs::write(beside.join("more.toml"), "[profile.more\n").unwrap();
-    assert_eq!(desk.run(&["check"]), 3);
-    assert_eq!(desk.run(&["list"]), 3);
-    assert_eq!(desk.run(&["list", "--names"]), 3);
-    assert_eq!(desk.run(&["up", "--dry-run", "more"]), 3);
-    assert_eq!(desk.run(&["up", "--dry-run", "t-split"]), 0, "its own file is good");
-    desk.compare("broken_neighbour");
+    let mut cli = Cli::with("profiles.toml");
+    let profiles_d = cli.dir.path().join("profiles.d");
+    fs::create_dir(&profiles_d).unwrap();
+    fs::write(profiles_d.join("more.toml"), "[profile.more\n").unwrap();
+    assert_eq!(cli.run(&["check"]), 3);
+    assert_eq!(cli.run(&["list"]), 3);
+    assert_eq!(cli.run(&["list", "--names"]), 3);
+    assert_eq!(cli.run(&["up", "--dry-run", "more"]), 3);
+    assert_eq!(cli.run(&["up", "--dry-run", "t-split"]), 0, "its file is valid");
+    cli.compare("broken_neighbour");
 }
 
 #[test]
 fn write_error_fails_but_a_closed_pipe_does_not() {
-    let desk = Desk::with("profiles.toml");
+    let cli = Cli::with("profiles.toml");
     let run = |out: Stdio| {
-        let mut command = Command::new(&desk.program);
-        command.arg("--config").arg(&desk.profiles).args(["list", "--json"]);
+        let mut command = Command::new(&cli.program);
+        command.arg("--config").arg(&cli.profiles).args(["list", "--json"]);
         command.stdout(out).stderr(Stdio::piped()).output().unwrap()
     };
     let full = run(fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into());
     assert_eq!(full.status.code(), Some(1));
-    let said = String::from_utf8(full.stderr).unwrap();
-    assert_eq!(said, "pptpctl: standard output: No space left on device (os error 28)\n");
+    let stderr = String::from_utf8(full.stderr).unwrap();
+    assert_eq!(stderr, "pptpctl: standard output: No space left on device (os error 28)\n");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let closed = run(writer.into());
@@ -119,52 +119,52 @@ fn write_error_fails_but_a_closed_pipe_does_not() {
 
 #[test]
 fn inline_password_in_a_world_readable_file_is_refused() {
-    let mut desk = Desk::with("bad.toml");
-    desk.chmod(0o644);
-    assert_eq!(desk.run(&["up", "--dry-run", "t-good"]), 3);
-    desk.compare("inline_password");
+    let mut cli = Cli::with("bad.toml");
+    cli.chmod(0o644);
+    assert_eq!(cli.run(&["up", "--dry-run", "t-good"]), 3);
+    cli.compare("inline_password");
 }
 
 #[test]
 fn dry_run_shows_the_plan_of_each_kind() {
-    let mut desk = Desk::with("profiles.toml");
+    let mut cli = Cli::with("profiles.toml");
     for profile in ["t-split", "t-default", "t-halves", "t-ipv6", "t-pppd"] {
-        assert_eq!(desk.run(&["up", "--dry-run", profile]), 0);
+        assert_eq!(cli.run(&["up", "--dry-run", profile]), 0);
     }
-    desk.compare("dry_run");
+    cli.compare("dry_run");
 }
 
 /// The examples of the manual page of pptp(8), as an administrator of each system types them.
 #[test]
 fn dry_run_uses_the_commands_of_another_system() {
-    let mut desk = Desk::with("manual_page.toml");
+    let mut cli = Cli::with("manual_page.toml");
     for system in ["freebsd", "openbsd", "netbsd", "linux"] {
         for profile in ["client", "router", "scripts"] {
-            assert_eq!(desk.run(&["up", "--dry-run", "--platform", system, profile]), 0);
+            assert_eq!(cli.run(&["up", "--dry-run", "--platform", system, profile]), 0);
         }
     }
-    assert_eq!(desk.run(&["up", "--dry-run", "--platform", "plan9", "client"]), 2);
-    assert_eq!(desk.run(&["up", "--platform", "openbsd", "client"]), 2);
-    desk.compare("dry_run_platforms");
+    assert_eq!(cli.run(&["up", "--dry-run", "--platform", "plan9", "client"]), 2);
+    assert_eq!(cli.run(&["up", "--platform", "openbsd", "client"]), 2);
+    cli.compare("dry_run_platforms");
 }
 
 #[test]
 fn dry_run_shows_the_plan_for_another_system() {
-    let mut desk = Desk::with("profiles.toml");
+    let mut cli = Cli::with("profiles.toml");
     for platform in ["linux", "freebsd", "openbsd", "netbsd"] {
         for profile in ["t-default", "t-guarded"] {
-            assert_eq!(desk.run(&["up", "--dry-run", "--platform", platform, profile]), 0);
+            assert_eq!(cli.run(&["up", "--dry-run", "--platform", platform, profile]), 0);
         }
     }
-    assert_eq!(desk.run(&["up", "--platform", "openbsd", "t-default"]), 2, "only to look at");
-    assert_eq!(desk.run(&["up", "--dry-run", "--platform", "plan9", "t-default"]), 2);
-    desk.compare("platforms");
+    assert_eq!(cli.run(&["up", "--platform", "openbsd", "t-default"]), 2, "--platform requires --dry-run");
+    assert_eq!(cli.run(&["up", "--dry-run", "--platform", "plan9", "t-default"]), 2);
+    cli.compare("platforms");
 }
 
 /// Settings of one system are shown for that system, and refused for the others.
 #[test]
 fn dry_run_shows_routing_domains_fibs_and_labels() {
-    let mut desk = Desk::with("domains.toml");
+    let mut cli = Cli::with("domains.toml");
     for (system, profile, status) in [
         ("openbsd", "rdomain", 0),
         ("freebsd", "fib", 0),
@@ -175,84 +175,84 @@ fn dry_run_shows_routing_domains_fibs_and_labels() {
         ("openbsd", "labels", 0),
         ("freebsd", "labels", 3),
     ] {
-        assert_eq!(desk.run(&["up", "--dry-run", "--platform", system, profile]), status);
+        assert_eq!(cli.run(&["up", "--dry-run", "--platform", system, profile]), status);
     }
-    desk.compare("domains");
+    cli.compare("domains");
 }
 
 #[test]
 fn dry_run_shows_steps_undone_while_the_tunnel_is_lost() {
-    let mut desk = Desk::with("let_go.toml");
+    let mut cli = Cli::with("let_go.toml");
     for profile in ["policy", "replace"] {
-        assert_eq!(desk.run(&["up", "--dry-run", profile]), 0);
+        assert_eq!(cli.run(&["up", "--dry-run", profile]), 0);
     }
-    desk.compare("let_go");
+    cli.compare("let_go");
 }
 
 #[test]
 fn tunnel_that_is_down_exits_with_6() {
-    let mut desk = Desk::with("profiles.toml");
-    assert_eq!(desk.run(&["status", "t-split"]), 6);
-    assert_eq!(desk.run(&["status", "--json", "t-split"]), 6);
+    let mut cli = Cli::with("profiles.toml");
+    assert_eq!(cli.run(&["status", "t-split"]), 6);
+    assert_eq!(cli.run(&["status", "--json", "t-split"]), 6);
     if fs::read_dir("/var/log/pptpctl").is_ok() || !Path::new("/var/log/pptpctl").exists() {
-        assert_eq!(desk.run(&["logs", "t-never-up"]), 6);
-        desk.compare("down");
+        assert_eq!(cli.run(&["logs", "t-never-up"]), 6);
+        cli.compare("down");
     }
 }
 
 #[test]
 fn status_without_a_name_lists_all_profiles() {
     // No golden file: tunnels that are up on this host are in the output, too.
-    let mut desk = Desk::with("profiles.toml");
-    assert_eq!(desk.run(&["status"]), 0);
+    let mut cli = Cli::with("profiles.toml");
+    assert_eq!(cli.run(&["status"]), 0);
     for name in ["t-default", "t-halves", "t-ipv6", "t-split"] {
-        assert!(desk.transcript.contains(&format!("\n{name}: down\n")), "{}", desk.transcript);
+        assert!(cli.transcript.contains(&format!("\n{name}: down\n")), "{}", cli.transcript);
     }
 }
 
 #[test]
 fn commands_that_need_root_exit_with_4() {
-    let mut desk = Desk::with("profiles.toml");
-    desk.as_nobody();
+    let mut cli = Cli::with("profiles.toml");
+    cli.as_nobody();
     for command in [&["up", "t-split"][..], &["down", "t-split"], &["recover"], &["up", "no-such-name"]] {
-        assert_eq!(desk.run(command), 4, "{command:?}");
+        assert_eq!(cli.run(command), 4, "{command:?}");
     }
-    desk.compare("not_root");
+    cli.compare("not_root");
 }
 
 #[test]
 fn hidden_roles_fail_when_run_by_a_user() {
-    let mut desk = Desk::new();
-    desk.as_nobody();
+    let mut cli = Cli::new();
+    cli.as_nobody();
     // Standard input is no channel: the roles must neither hang nor report success.
-    assert_ne!(desk.run(&["__engine"]), 0);
-    assert_ne!(desk.run(&["__resolve"]), 0);
+    assert_ne!(cli.run(&["__engine"]), 0);
+    assert_ne!(cli.run(&["__resolve"]), 0);
 }
 
 /// The environment of one transcript: profiles, program, and the output so far.
-struct Desk {
-    place: tempfile::TempDir,
+struct Cli {
+    dir: tempfile::TempDir,
     program: PathBuf,
     profiles: PathBuf,
     nobody: bool,
     transcript: String,
 }
 
-impl Desk {
+impl Cli {
     fn new() -> Self {
-        let place = tempfile::tempdir().unwrap();
-        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let profiles = place.path().join("profiles.toml");
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let profiles = dir.path().join("profiles.toml");
         let program = env!("CARGO_BIN_EXE_pptpctl").into();
-        Self { place, program, profiles, nobody: false, transcript: String::new() }
+        Self { dir, program, profiles, nobody: false, transcript: String::new() }
     }
 
-    /// Returns a desk with these profiles of `tests/cli`, readable only by their owner.
+    /// Returns an environment with these profiles of `tests/cli`, readable only by their owner.
     fn with(profiles: &str) -> Self {
-        let desk = Self::new();
-        fs::copy(golden().join(profiles), &desk.profiles).unwrap();
-        desk.chmod(0o600);
-        desk
+        let cli = Self::new();
+        fs::copy(golden().join(profiles), &cli.profiles).unwrap();
+        cli.chmod(0o600);
+        cli
     }
 
     fn chmod(&self, mode: u32) {
@@ -262,7 +262,7 @@ impl Desk {
     /// Runs further commands as an unprivileged user, who may not be able to reach the build directory.
     fn as_nobody(&mut self) {
         if nix::unistd::geteuid().is_root() {
-            let copy = self.place.path().join("pptpctl");
+            let copy = self.dir.path().join("pptpctl");
             // Copied by another process: a file that is open for writing here is inherited by processes that
             // other tests start at that time, and until they close it execve(2) fails with ETXTBSY.
             assert!(Command::new("cp").args([&self.program, &copy]).status().unwrap().success());
@@ -292,22 +292,22 @@ impl Desk {
             .args(arguments)
             .env_clear()
             .env("PATH", path)
-            .current_dir(self.place.path())
+            .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        self.write_down(arguments, &output);
+        self.record(arguments, &output);
         output.status.code().unwrap()
     }
 
-    fn write_down(&mut self, arguments: &[&str], output: &Output) {
-        let place = self.place.path().to_string_lossy();
+    fn record(&mut self, arguments: &[&str], output: &Output) {
+        let dir = self.dir.path().to_string_lossy();
         let text = |bytes: &[u8]| {
             let text = String::from_utf8(bytes.to_vec()).unwrap();
             // Secrets in a profile are never shown, whatever the command and the error.
             assert!(!text.contains("planted"), "a secret in the output of {arguments:?}:\n{text}");
             assert!(!text.contains('\u{1b}'), "colours without a terminal");
-            text.replace(&*place, "/DESK")
+            text.replace(&*dir, "/DESK")
                 .replace(concat!("pptpctl ", env!("CARGO_PKG_VERSION")), "pptpctl VERSION")
         };
         self.transcript +=
@@ -328,15 +328,15 @@ impl Desk {
         let expected = fs::read_to_string(&path).unwrap_or_default();
         let differs = || {
             let lines = self.transcript.lines().zip(expected.lines()).enumerate();
-            let first = lines.into_iter().find(|(_, (is, was))| is != was);
+            let first = lines.into_iter().find(|(_, (found, wanted))| found != wanted);
             first.map_or_else(
-                || "one is longer".into(),
-                |(n, (is, was))| format!("line {}:\n  is:  {is}\n  was: {was}", n + 1),
+                || "the lengths differ".into(),
+                |(n, (found, wanted))| format!("line {}:\n  found:    {found}\n  expected: {wanted}", n + 1),
             )
         };
         assert!(
             self.transcript == expected,
-            "{}: {}\nUPDATE_GOLDEN=1 writes it anew; the whole transcript:\n{}",
+            "{}: {}\nUPDATE_GOLDEN=1 rewrites it; the whole transcript:\n{}",
             path.display(),
             differs(),
             self.transcript

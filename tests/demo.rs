@@ -34,7 +34,7 @@ fn demo_succeeds_and_leaves_nothing() {
     let took = started.elapsed();
     let (text, errors) = texts(&output);
     assert_eq!(output.status.code(), Some(0), "{text}\n{errors}");
-    assert_eq!(errors, "", "nothing to complain of");
+    assert_eq!(errors, "", "standard error is not empty");
     for expected in [
         "1. A server in a network namespace of its own",
         "$ pptpctl --config /run/demo.toml up demo",
@@ -66,9 +66,9 @@ fn interrupted_demo_leaves_nothing() {
         ("5. How it is", Signal::SIGKILL),
         ("6. Down again", Signal::SIGKILL),
     ] {
-        let (mut child, mut said) = halting_demo();
-        assert!(read_until(&mut said, moment), "the demo ended before {moment:?}");
-        assert!(!processes().is_empty(), "the test does not see what it looks for");
+        let (mut child, mut stdout) = stepwise_demo();
+        assert!(read_until(&mut stdout, moment), "the demo ended before {moment:?}");
+        assert!(!processes().is_empty(), "the test finds no process of the demo");
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
         assert!(!child.wait().unwrap().success(), "{moment}: {signal}");
         host.assert_nothing_left(&before);
@@ -79,9 +79,9 @@ fn interrupted_demo_leaves_nothing() {
 fn demo_continues_when_its_reader_exits() {
     let host = Host::new();
     let before = host.state();
-    let (mut child, mut said) = halting_demo();
-    assert!(read_until(&mut said, "1. A server"));
-    drop(said);
+    let (mut child, mut stdout) = stepwise_demo();
+    assert!(read_until(&mut stdout, "1. A server"));
+    drop(stdout);
     assert!(child.wait().unwrap().success());
     host.assert_nothing_left(&before);
 }
@@ -117,7 +117,7 @@ fn missing_requirements_are_reported() {
     let (_, errors) = texts(&output);
     assert_eq!(output.status.code(), Some(22), "{errors}");
     assert!(errors.contains("/dev/net/tun is missing"), "{errors}");
-    assert!(fs::read_dir("/dev/net").unwrap().next().is_none(), "it made the device node by itself");
+    assert!(fs::read_dir("/dev/net").unwrap().next().is_none(), "the demo created the device node");
     host.assert_nothing_left(&before);
 }
 
@@ -134,17 +134,17 @@ fn program() -> String {
 }
 
 /// Starts a demo that blocks after each line until the line is read.
-fn halting_demo() -> (Child, BufReader<File>) {
+fn stepwise_demo() -> (Child, BufReader<File>) {
     // Each line is a packet, and the pipe holds one (pipe(7)).
-    let (hears, says) = pipe2(OFlag::O_CLOEXEC | OFlag::O_DIRECT).unwrap();
-    fcntl(&says, FcntlArg::F_SETPIPE_SZ(1)).unwrap();
-    let child = demo().stdout(says).stderr(Stdio::null()).spawn().unwrap();
-    (child, BufReader::new(hears.into()))
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_DIRECT).unwrap();
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(1)).unwrap();
+    let child = demo().stdout(writer).stderr(Stdio::null()).spawn().unwrap();
+    (child, BufReader::new(reader.into()))
 }
 
 /// Reads output up to a line that contains `word`.
-fn read_until(said: &mut impl BufRead, word: &str) -> bool {
-    said.lines().map_while(Result::ok).any(|line| line.contains(word))
+fn read_until(stdout: &mut impl BufRead, word: &str) -> bool {
+    stdout.lines().map_while(Result::ok).any(|line| line.contains(word))
 }
 
 fn texts(output: &Output) -> (String, String) {
@@ -154,15 +154,15 @@ fn texts(output: &Output) -> (String, String) {
 
 /// The demo's host. Only one at a time, as each looks for processes of the same program.
 struct Host {
-    _alone: MutexGuard<'static, ()>,
+    _lock: MutexGuard<'static, ()>,
 }
 
 impl Host {
     const PROGRAM: &'static str = "/run/pptpctl-under-test";
 
     fn new() -> Self {
-        static ALONE: Mutex<()> = Mutex::new(());
-        let alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        static LOCK: Mutex<()> = Mutex::new(());
+        let lock = LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS) {
             panic!("the demo makes network namespaces: run its tests as root (unshare: {errno})");
         }
@@ -170,9 +170,9 @@ impl Host {
         // Mounts by other programs below /run (namespaces of `ip netns`) could disappear at any time: remove
         // them now.
         let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
-        let places = mounts.lines().rev().filter_map(|mount| mount.split(' ').nth(1));
-        for place in places.filter(|place| place.starts_with("/run/")) {
-            let _gone_meanwhile = Command::new("umount").args(["--lazy", place]).output().unwrap();
+        let mount_points = mounts.lines().rev().filter_map(|mount| mount.split(' ').nth(1));
+        for dir in mount_points.filter(|dir| dir.starts_with("/run/")) {
+            let _gone_meanwhile = Command::new("umount").args(["--lazy", dir]).output().unwrap();
         }
         mount(&["-t", "tmpfs", "tmpfs", "/run"]);
         // The build directory may be readable by root only, and a separate file distinguishes this demo's
@@ -180,7 +180,7 @@ impl Host {
         // would inherit a descriptor open for writing, and running the copy would fail (ETXTBSY).
         let copied = Command::new("cp").args([env!("CARGO_BIN_EXE_pptpctl"), Self::PROGRAM]).status();
         assert!(copied.unwrap().success(), "no copy of the program");
-        Self { _alone: alone }
+        Self { _lock: lock }
     }
 
     fn hide_tun(&self) {
@@ -203,11 +203,11 @@ impl Host {
         for mount in mounts.lines().filter(|mount| !mount.contains(" /dev/net ")) {
             text.push_str(&format!("{mount}\n"));
         }
-        for place in ["/run", "/var/lib/pptpctl", "/var/log/pptpctl", "/etc/pptpctl"] {
+        for dir in ["/run", "/var/lib/pptpctl", "/var/log/pptpctl", "/etc/pptpctl"] {
             let mut names: Vec<PathBuf> =
-                fs::read_dir(place).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+                fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
             names.sort();
-            text.push_str(&format!("{place}: {names:?}\n"));
+            text.push_str(&format!("{dir}: {names:?}\n"));
         }
         text
     }

@@ -28,7 +28,7 @@ const DOCUMENTS: &[&str] = &[
 ];
 
 /// Prefixes that identify a path in a document.
-const PLACES: &[&str] = &["src/", "tests/", "man/", "contrib/", "fuzz/", ".ci/", "docs/"];
+const PATH_PREFIXES: &[&str] = &["src/", "tests/", "man/", "contrib/", "fuzz/", ".ci/", "docs/"];
 
 #[test]
 fn module_table_matches_the_import_test() {
@@ -56,7 +56,8 @@ fn every_path_in_the_documents_exists() {
     let mut missing = Vec::new();
     for document in DOCUMENTS {
         let text = read(document);
-        let named = code_spans(&text).into_iter().filter(|span| PLACES.iter().any(|p| span.starts_with(p)));
+        let named =
+            code_spans(&text).into_iter().filter(|span| PATH_PREFIXES.iter().any(|p| span.starts_with(p)));
         let linked = links(&text).into_iter().map(|link| match Path::new(document).parent() {
             Some(parent) => parent.join(link).to_string_lossy().into_owned(),
             None => link,
@@ -102,7 +103,7 @@ fn documents_mention_only_existing_commands() {
             assert!(known.contains(word), "{document}: pptpctl {word}");
             let subcommand = command.find_subcommand(word).unwrap();
             for option in line.split_whitespace().filter_map(|word| word.strip_prefix("--")) {
-                let all = longs(subcommand).into_iter().chain(longs(&command));
+                let all = long_options(subcommand).into_iter().chain(long_options(&command));
                 assert!(
                     all.collect::<Vec<_>>().contains(&option.to_owned()),
                     "{document}: {word} --{option}"
@@ -138,12 +139,12 @@ fn manual_page_has_every_command_and_option() {
     for subcommand in command.get_subcommands() {
         let name = subcommand.get_name();
         let entry = entry_of(&page, &format!(".It Cm {name}"));
-        for long in longs(subcommand) {
+        for long in long_options(subcommand) {
             assert!(entry.contains(&format!("Fl -{long}")), "man/pptpctl.8: {name} --{long}");
         }
         assert!(page.contains(&format!("\n.Cm {name}\n")), "man/pptpctl.8, SYNOPSIS: {name}");
     }
-    for long in longs(&command).into_iter().chain(["help".to_owned(), "version".to_owned()]) {
+    for long in long_options(&command).into_iter().chain(["help".to_owned(), "version".to_owned()]) {
         assert!(page.contains(&format!("\n.It Fl -{long}")), "man/pptpctl.8: --{long}");
     }
     // Conversely, every documented command must exist.
@@ -162,14 +163,17 @@ fn manual_page_has_every_exit_status() {
     for item in section.split("\n.It ").skip(1) {
         let (number, words) = item.split_once('\n').unwrap();
         let words = words.replace('\n', " ");
-        assert!(rows.insert(number.parse::<u8>().unwrap(), words).is_none(), "{number} stands there twice");
+        assert!(
+            rows.insert(number.parse::<u8>().unwrap(), words).is_none(),
+            "exit status {number} is listed twice"
+        );
     }
     for kind in FailureKind::ALL {
         let code = kind.exit_code();
         let row = rows.get(&code).unwrap_or_else(|| panic!("no row for {code}, {kind:?}"));
         assert!(row.starts_with(kind.words()), "{code}: {row:?} does not begin with {:?}", kind.words());
     }
-    let own = [
+    let cli_codes = [
         exit::OK,
         exit::USAGE,
         exit::PROFILE,
@@ -179,9 +183,13 @@ fn manual_page_has_every_exit_status() {
         exit::NO_NAMESPACES,
     ];
     let mut codes: BTreeSet<u8> = FailureKind::ALL.iter().map(|kind| kind.exit_code()).collect();
-    codes.extend(own.map(|code| code.number()));
+    codes.extend(cli_codes.map(|code| code.number()));
     assert_eq!(rows.keys().copied().collect::<BTreeSet<_>>(), codes);
-    assert_eq!((exit::INTERNAL.number(), exit::NOT_UNDONE.number()), (1, 23), "said in words in the page");
+    assert_eq!(
+        (exit::INTERNAL.number(), exit::NOT_UNDONE.number()),
+        (1, 23),
+        "the manual page states these two numbers"
+    );
 }
 
 #[test]
@@ -283,7 +291,7 @@ fn links(text: &str) -> Vec<String> {
     targets.filter(|target| !target.contains("://")).map(str::to_owned).collect()
 }
 
-fn longs(command: &clap::Command) -> Vec<String> {
+fn long_options(command: &clap::Command) -> Vec<String> {
     command.get_arguments().filter_map(|argument| argument.get_long()).map(str::to_owned).collect()
 }
 

@@ -1,7 +1,7 @@
 //! The exact diagnostics of profiles: `NAME.out` has the expected output for each
 //! `tests/profile_cases/NAME.toml`. After an intended change run with `UPDATE_CASES=1` and review the
 //! difference.
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::{
     fs,
@@ -26,12 +26,12 @@ fn routing_domain_and_fib_are_limited_to_one_system() {
         profiles.report().errors.iter().map(|error| error.title.clone()).collect()
     };
     for platform in Platform::ALL {
-        let own = |key: &str, only: Platform, refusal: &str| {
+        let assert_limited_to = |key: &str, only: Platform, refusal: &str| {
             let wanted: Vec<&str> = if platform == only { Vec::new() } else { vec![refusal] };
             assert_eq!(titles(&format!("link.{key} = 3"), platform), wanted, "{platform:?}");
         };
-        own("rdomain", Platform::OpenBsd, "a routing domain is OpenBSD's: `link.rdomain`");
-        own("fib", Platform::FreeBsd, "a FIB is FreeBSD's: `link.fib`");
+        assert_limited_to("rdomain", Platform::OpenBsd, "a routing domain is OpenBSD's: `link.rdomain`");
+        assert_limited_to("fib", Platform::FreeBsd, "a FIB is FreeBSD's: `link.fib`");
     }
     assert_eq!(titles("link.rdomain = 254", Platform::OpenBsd), ["`link.rdomain` = 254"]);
     let both = "link.fib = 3\nleak = 'block'\nexclude = ['10.1.0.0/16']";
@@ -61,21 +61,21 @@ fn netbsd_has_one_routing_table() {
 
 #[test]
 fn route_labels_are_limited_to_openbsd() {
-    let said = |keys: &str, platform: Platform| -> Vec<String> {
+    let titles = |keys: &str, platform: Platform| -> Vec<String> {
         let profile = format!("[profile.a]\nserver='a.example'\nuser='u'\npassword.fd=3\n{keys}\n");
         let profiles = Profiles::from_text_for(Path::new("f"), &profile, true, platform);
         let report = profiles.report();
         report.errors.iter().chain(&report.warnings).map(|message| message.title.clone()).collect()
     };
     let labels = "link.rtlabel = 'vpn'\nroutes = ['10.0.0.0/8', { to = '192.0.2.0/24', label = 'branch' }]";
-    assert_eq!(said(labels, Platform::OpenBsd), [""; 0]);
+    assert_eq!(titles(labels, Platform::OpenBsd), [""; 0]);
     for platform in [Platform::Linux, Platform::FreeBsd, Platform::NetBsd] {
         let refused =
             ["link.rtlabel", "routes.label"].map(|key| format!("labels of routes are OpenBSD's: `{key}`"));
-        assert_eq!(said(labels, platform), refused, "{platform:?}");
+        assert_eq!(titles(labels, platform), refused, "{platform:?}");
     }
-    assert_eq!(said("link.rtlabel = 'vpn'", Platform::OpenBsd), ["a label for nothing"]);
-    assert_eq!(said("link.rtlabel = 'vpn'\npeer-routes = true", Platform::OpenBsd), [""; 0]);
+    assert_eq!(titles("link.rtlabel = 'vpn'", Platform::OpenBsd), ["a label for nothing"]);
+    assert_eq!(titles("link.rtlabel = 'vpn'\npeer-routes = true", Platform::OpenBsd), [""; 0]);
 }
 
 #[test]
@@ -89,15 +89,15 @@ fn cases_match_expected_output() {
         let profiles = Profiles::from_text(Path::new(name), &text, true);
         let usable = profiles.iter().filter(|(_, profile)| profile.is_some()).map(|(name, _)| name.as_str());
         let usable = usable.collect::<Vec<_>>().join(" ");
-        let answer = format!("{}\n\nusable: {usable}\n", profiles.report().render(Style::Plain));
+        let output = format!("{}\n\nusable: {usable}\n", profiles.report().render(Style::Plain));
         let expected = case.with_extension("out");
         if std::env::var_os("UPDATE_CASES").is_some() {
-            fs::write(&expected, &answer).unwrap();
+            fs::write(&expected, &output).unwrap();
         }
-        if fs::read_to_string(&expected).unwrap_or_default() != answer {
-            wrong.push(format!("{}:\n{answer}", expected.display()));
+        if fs::read_to_string(&expected).unwrap_or_default() != output {
+            wrong.push(format!("{}:\n{output}", expected.display()));
         }
-        assert!(!answer.contains("hunter2"), "{answer}");
+        assert!(!output.contains("hunter2"), "{output}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -113,8 +113,8 @@ fn colours_appear_only_in_colour_style() {
 fn control_characters_do_not_reach_the_terminal() {
     let text =
         "[profile.\"a\u{1b}[2J\"]\n\"\\u001b[31mkey\" = \"\u{202e}x\"\n[profile.b]\nuser = \"\\u001b[2J\"\n";
-    let said = Profiles::from_text(Path::new("f\u{1b}[2J"), text, true).report().render(Style::Plain);
-    assert!(!said.contains('\u{1b}') && !said.contains('\u{202e}'), "{said:?}");
+    let rendered = Profiles::from_text(Path::new("f\u{1b}[2J"), text, true).report().render(Style::Plain);
+    assert!(!rendered.contains('\u{1b}') && !rendered.contains('\u{202e}'), "{rendered:?}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Compares the manual page, its examples and the example file with the reader.
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::{fs, io::ErrorKind, path::Path, process::Command};
 
@@ -15,7 +15,7 @@ fn example_is_valid() {
         Profiles::from_text(Path::new("profiles.example.toml"), &file("profiles.example.toml"), false);
     assert!(profiles.report().errors.is_empty(), "{}", profiles.report());
     let warnings: Vec<_> = profiles.report().warnings.iter().map(|warning| warning.title.as_str()).collect();
-    assert_eq!(warnings, ["no encryption"], "the old modem is the only doubtful one");
+    assert_eq!(warnings, ["no encryption"], "warnings of profiles other than the old modem's");
     let names: Vec<_> = profiles.names().map(|name| name.as_str()).collect();
     assert_eq!(names, ["bezeq", "branch", "office", "reference", "vpn"]);
 }
@@ -91,12 +91,12 @@ fn reference_profile_shows_defaults() {
 #[test]
 fn every_key_is_in_the_example() {
     let text = file("profiles.example.toml");
-    let not_yet = text.split_once("does not do yet").map_or("", |(_, rest)| rest);
+    let unsupported = text.split_once("does not do yet").map_or("", |(_, rest)| rest);
     for key in schema::KEYS {
-        let place = if schema::is_supported(key) { text.as_str() } else { not_yet };
+        let section = if schema::is_supported(key) { text.as_str() } else { unsupported };
         let last = key.rsplit('.').next().unwrap();
         assert!(
-            words(place).any(|word| word == *key || word == last),
+            words(section).any(|word| word == *key || word == last),
             "{key} is not in profiles.example.toml"
         );
     }
@@ -112,7 +112,10 @@ fn every_key_is_in_the_manual() {
     }
     for line in manual.lines().filter_map(|line| line.strip_prefix(".It Ic ")) {
         for key in line.split(" , ").filter(|key| !key.contains(' ')) {
-            assert!(schema::KEYS.contains(&key), "the manual knows {key}, the reader does not");
+            assert!(
+                schema::KEYS.contains(&key),
+                "the manual documents {key}, which the reader does not accept"
+            );
         }
     }
     // The manual marks each gated key as unsupported, and no other key.
@@ -123,10 +126,10 @@ fn every_key_is_in_the_manual() {
         let item = manual.split(".It Ic ").skip(1).find(|item| named(item)).unwrap();
         assert!(item.replace('\n', " ").to_lowercase().contains("supported yet"), "{}", gate.key);
     }
-    let said = manual.replace('\n', " ").to_lowercase().contains("supported yet");
+    let mentions_gates = manual.replace('\n', " ").to_lowercase().contains("supported yet");
     assert!(
-        !said || !schema::GATE.is_empty(),
-        "the manual says \"supported yet\", and nothing is refused any more"
+        !mentions_gates || !schema::GATE.is_empty(),
+        "the manual says \"supported yet\", but no key is refused"
     );
 }
 
@@ -153,36 +156,41 @@ fn manual_is_clean_mdoc() {
         }
         Err(error) => panic!("{error}"),
     };
-    let said = String::from_utf8(output.stdout).unwrap();
+    let output = String::from_utf8(output.stdout).unwrap();
     // Which other manual pages are installed depends on the host.
-    let complaints: Vec<_> =
-        said.lines().filter(|line| !line.contains("referenced manual not found")).collect();
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    let warnings: Vec<_> =
+        output.lines().filter(|line| !line.contains("referenced manual not found")).collect();
+    assert!(warnings.is_empty(), "{}", warnings.join("\n"));
 }
 
 #[test]
 fn gates_reject_unsupported_keys() {
     let text = file("profiles.example.toml");
-    let not_yet = text.split_once("are accepted.").map_or("", |(_, rest)| rest);
+    let unsupported = text.split_once("are accepted.").map_or("", |(_, rest)| rest);
     // Each document mentions unsupported keys exactly if there are gates.
     for document in ["profiles.example.toml", "README.md", "man/pptpctl.toml.5"] {
-        let said = file(document).replace('\n', " ").to_lowercase();
-        let promises = said.contains("not supported yet") || said.contains("does not do yet");
-        assert_eq!(promises, !schema::GATE.is_empty(), "{document}");
+        let text_lower = file(document).replace('\n', " ").to_lowercase();
+        let mentions_gates =
+            text_lower.contains("not supported yet") || text_lower.contains("does not do yet");
+        assert_eq!(mentions_gates, !schema::GATE.is_empty(), "{document}");
     }
     let mut refused = 0;
-    for line in not_yet.lines().filter_map(|line| line.strip_prefix('#')).filter(|line| line.contains(" = "))
+    for line in
+        unsupported.lines().filter_map(|line| line.strip_prefix('#')).filter(|line| line.contains(" = "))
     {
         let profile =
             format!("[profile.a]\nserver = 'a.example'\nuser = 'u'\npassword.fd = 3\nroutes = []\n{line}\n");
         let profiles = Profiles::from_text(Path::new("x"), &profile, false);
-        let said = profiles.report().render(Style::Plain);
-        assert!(said.contains("not supported yet") && profiles.get("a").is_err(), "{line}\n{said}");
+        let text_lower = profiles.report().render(Style::Plain);
+        assert!(
+            text_lower.contains("not supported yet") && profiles.get("a").is_err(),
+            "{line}\n{text_lower}"
+        );
         refused += 1;
     }
     // Compare the gates and the example by top-level key.
     let top = |key: &str| key.split(['.', ' ']).next().unwrap_or_default().to_owned();
-    let shown: std::collections::BTreeSet<String> = not_yet
+    let shown: std::collections::BTreeSet<String> = unsupported
         .lines()
         .filter_map(|line| line.strip_prefix('#'))
         .filter(|line| line.contains(" = "))

@@ -1,5 +1,5 @@
 //! The files with profiles: their paths, their order, and which of them are rejected.
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::{
     fs,
@@ -66,12 +66,15 @@ fn profiles_d_alone_is_enough() {
 #[test]
 fn missing_files_give_paths_and_advice() {
     let (_guard, mut locations) = temporary_locations();
-    let said = Profiles::load(&locations).report().to_string();
-    assert!(said.contains("there are no profiles yet") && said.contains("profiles.example.toml"), "{said}");
-    assert!(said.contains(&locations.file.display().to_string()), "{said}");
+    let message = Profiles::load(&locations).report().to_string();
+    assert!(
+        message.contains("there are no profiles yet") && message.contains("profiles.example.toml"),
+        "{message}"
+    );
+    assert!(message.contains(&locations.file.display().to_string()), "{message}");
     locations.is_explicit = true;
-    let said = Profiles::load(&locations).report().to_string();
-    assert!(said.contains("cannot read") && said.contains("No such file"), "{said}");
+    let message = Profiles::load(&locations).report().to_string();
+    assert!(message.contains("cannot read") && message.contains("No such file"), "{message}");
 }
 
 #[test]
@@ -85,9 +88,9 @@ fn duplicate_name_is_an_error_with_both_positions() {
         0o644,
     );
     let profiles = Profiles::load(&locations);
-    let said = profiles.get("vpn").unwrap_err().to_string();
-    assert!(said.contains("profile `vpn` stands in two files"), "{said}");
-    assert!(said.contains("profiles.toml:1:10") && said.contains("x.toml:5:10"), "{said}");
+    let message = profiles.get("vpn").unwrap_err().to_string();
+    assert!(message.contains("profile `vpn` stands in two files"), "{message}");
+    assert!(message.contains("profiles.toml:1:10") && message.contains("x.toml:5:10"), "{message}");
     assert!(profiles.get("ok").is_ok());
 }
 
@@ -102,11 +105,11 @@ fn broken_file_does_not_affect_other_files() {
     write(&locations.directory.join("d.toml"), &"#".repeat(1024 * 1024 + 1), 0o644);
     let profiles = Profiles::load(&locations);
     assert!(profiles.get("vpn").is_ok());
-    let said = profiles.report().to_string();
+    let message = profiles.report().to_string();
     for part in
         ["a.toml:1:11", "b.toml:2: not UTF-8", "c.toml is not a regular file", "d.toml is larger than"]
     {
-        assert!(said.contains(part), "{part}\n{said}");
+        assert!(message.contains(part), "{part}\n{message}");
     }
 }
 
@@ -114,8 +117,8 @@ fn broken_file_does_not_affect_other_files() {
 fn fifo_does_not_block_the_reader() {
     let (_guard, locations) = temporary_locations();
     nix::unistd::mkfifo(&locations.file, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
-    let said = Profiles::load(&locations).report().to_string();
-    assert!(said.contains("is not a regular file"), "{said}");
+    let message = Profiles::load(&locations).report().to_string();
+    assert!(message.contains("is not a regular file"), "{message}");
 }
 
 #[test]
@@ -124,11 +127,14 @@ fn root_rejects_files_writable_by_other_users() {
     let refusal = |locations: &Locations| Profiles::load(locations).report().to_string();
     for mode in [0o664, 0o646, 0o666] {
         write(&locations.file, &valid_profile("vpn"), mode);
-        let said = refusal(&Locations { as_root: true, ..locations.clone() });
+        let message = refusal(&Locations { as_root: true, ..locations.clone() });
         if Uid::effective().is_root() {
-            assert!(said.contains("can be written by others") && said.contains("chmod go-w"), "{said}");
+            assert!(
+                message.contains("can be written by others") && message.contains("chmod go-w"),
+                "{message}"
+            );
         } else {
-            assert!(said.contains("not to root"), "{said}");
+            assert!(message.contains("not to root"), "{message}");
         }
         assert!(refusal(&Locations { as_root: false, ..locations.clone() }).is_empty());
     }
@@ -155,8 +161,8 @@ fn inline_password_requires_a_private_file() {
     let (_guard, locations) = temporary_locations();
     let text = "[profile.a]\nserver = 'a.example'\nuser = 'u'\npassword = 'hunter2'\n";
     write(&locations.file, text, 0o640);
-    let said = Profiles::load(&locations).get("a").unwrap_err().to_string();
-    assert!(said.contains("chmod 600") && !said.contains("hunter2"), "{said}");
+    let message = Profiles::load(&locations).get("a").unwrap_err().to_string();
+    assert!(message.contains("chmod 600") && !message.contains("hunter2"), "{message}");
     write(&locations.file, text, 0o600);
     assert!(Profiles::load(&locations).get("a").is_ok());
 }
@@ -175,16 +181,16 @@ fn probe_checks_password_files() {
     write(&secret("open"), "hunter2\n", 0o640);
     write(&secret("empty"), "", 0o600);
     let mut profiles = Profiles::load(&locations);
-    assert!(profiles.report().is_empty(), "reading profiles looks at no password: {}", profiles.report());
+    assert!(profiles.report().is_empty(), "loading profiles reads a password file: {}", profiles.report());
     profiles.probe(&|_| Ok(()));
-    let said = profiles.report().to_string();
+    let message = profiles.report().to_string();
     let titles = |findings: &[pptpctl::profile::Finding]| {
         findings.iter().map(|finding| finding.profile.clone().unwrap().to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(titles(&profiles.report().errors), ["empty", "open"], "{said}");
-    assert_eq!(titles(&profiles.report().warnings), ["absent"], "{said}");
-    assert!(said.contains("chmod 600") && said.contains("profiles.toml:5:10"), "{said}");
-    assert!(!said.contains("hunter2"), "{said}");
+    assert_eq!(titles(&profiles.report().errors), ["empty", "open"], "{message}");
+    assert_eq!(titles(&profiles.report().warnings), ["absent"], "{message}");
+    assert!(message.contains("chmod 600") && message.contains("profiles.toml:5:10"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
 }
 
 #[test]
@@ -202,19 +208,19 @@ fn config_option_sets_file_and_profiles_d() {
 #[test]
 fn probe_checks_files_named_by_profiles() {
     let (guard, locations) = temporary_locations();
-    let there = |name: &str| guard.path().join(name);
-    write(&there("pw"), "secret\n", 0o600);
-    write(&there("open.pw"), "secret\n", 0o644);
-    write(&there("rules"), "", 0o644);
-    write(&there("open.rules"), "", 0o666);
-    write(&there("hook"), "#!/bin/sh\n", 0o755);
-    write(&there("no.program"), "", 0o644);
-    let of_host = if cfg!(target_os = "linux") { "nftables.file" } else { "pf.file" };
+    let path_of = |name: &str| guard.path().join(name);
+    write(&path_of("pw"), "secret\n", 0o600);
+    write(&path_of("open.pw"), "secret\n", 0o644);
+    write(&path_of("rules"), "", 0o644);
+    write(&path_of("open.rules"), "", 0o666);
+    write(&path_of("hook"), "#!/bin/sh\n", 0o755);
+    write(&path_of("no.program"), "", 0o644);
+    let firewall_key = if cfg!(target_os = "linux") { "nftables.file" } else { "pf.file" };
     let profile = |name: &str, password: &str, rules: &str, up: &str, down: &str| {
-        let place = guard.path().display();
+        let dir = guard.path().display();
         format!(
-            "[profile.{name}]\nserver = 'a.example'\nuser = 'u'\npassword.file = '{place}/{password}'\n\
-             {of_host} = '{place}/{rules}'\nhooks.up = ['{place}/{up}', 'up']\nhooks.down = ['{place}/{down}']\n"
+            "[profile.{name}]\nserver = 'a.example'\nuser = 'u'\npassword.file = '{dir}/{password}'\n\
+             {firewall_key} = '{dir}/{rules}'\nhooks.up = ['{dir}/{up}', 'up']\nhooks.down = ['{dir}/{down}']\n"
         )
     };
     let text = profile("good", "pw", "rules", "hook", "hook")
@@ -236,7 +242,7 @@ fn probe_checks_files_named_by_profiles() {
         labels.sort();
         labels
     };
-    let all = ["hooks.down", "hooks.up", of_host, "password.file"].map(|key| format!("its `{key}`"));
+    let all = ["hooks.down", "hooks.up", firewall_key, "password.file"].map(|key| format!("its `{key}`"));
     assert_eq!(labels(&report.warnings, "later"), all);
     assert_eq!(labels(&report.errors, "never"), all);
 }

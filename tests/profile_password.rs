@@ -1,5 +1,5 @@
 //! The sources of passwords, and the errors of each.
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::{
     ffi::OsString,
@@ -39,35 +39,38 @@ fn shell(script: &str) -> PasswordSource {
 #[test]
 fn file_must_have_one_line() {
     let directory = TempDir::new().unwrap();
-    let of = |content: &[u8]| load(&PasswordSource::File(file(directory.path(), content, 0o600)));
-    assert_eq!(of(b"hunter2").unwrap(), b"hunter2");
-    assert_eq!(of(b"hunter2\n").unwrap(), b"hunter2");
-    assert_eq!(of(b"hunter2\r\n").unwrap(), b"hunter2");
-    assert_eq!(of(b" h\xfcnt er \n").unwrap(), b" h\xfcnt er ");
-    assert!(of(b"").unwrap_err().contains("is empty"));
-    assert!(of(b"\n").unwrap_err().contains("is empty"));
-    assert!(of(b"hunter2\n\n").unwrap_err().contains("more than one line"));
-    assert!(of(b"a\nhunter2").unwrap_err().contains("more than one line"));
-    assert!(of(b"hun\0ter2").unwrap_err().contains("NUL"));
-    assert_eq!(of(&[b'x'; MAX_PASSWORD]).unwrap().len(), MAX_PASSWORD);
-    assert_eq!(of(&[&[b'x'; MAX_PASSWORD], b"\r\n".as_slice()].concat()).unwrap().len(), MAX_PASSWORD);
-    assert!(of(&[b'x'; MAX_PASSWORD + 1]).unwrap_err().contains("longer than"));
-    assert!(of(&vec![b'x'; 1 << 20]).unwrap_err().contains("longer than"));
+    let load_content = |content: &[u8]| load(&PasswordSource::File(file(directory.path(), content, 0o600)));
+    assert_eq!(load_content(b"hunter2").unwrap(), b"hunter2");
+    assert_eq!(load_content(b"hunter2\n").unwrap(), b"hunter2");
+    assert_eq!(load_content(b"hunter2\r\n").unwrap(), b"hunter2");
+    assert_eq!(load_content(b" h\xfcnt er \n").unwrap(), b" h\xfcnt er ");
+    assert!(load_content(b"").unwrap_err().contains("is empty"));
+    assert!(load_content(b"\n").unwrap_err().contains("is empty"));
+    assert!(load_content(b"hunter2\n\n").unwrap_err().contains("more than one line"));
+    assert!(load_content(b"a\nhunter2").unwrap_err().contains("more than one line"));
+    assert!(load_content(b"hun\0ter2").unwrap_err().contains("NUL"));
+    assert_eq!(load_content(&[b'x'; MAX_PASSWORD]).unwrap().len(), MAX_PASSWORD);
+    assert_eq!(
+        load_content(&[&[b'x'; MAX_PASSWORD], b"\r\n".as_slice()].concat()).unwrap().len(),
+        MAX_PASSWORD
+    );
+    assert!(load_content(&[b'x'; MAX_PASSWORD + 1]).unwrap_err().contains("longer than"));
+    assert!(load_content(&vec![b'x'; 1 << 20]).unwrap_err().contains("longer than"));
 }
 
 #[test]
 fn file_must_be_private() {
     let directory = TempDir::new().unwrap();
     for mode in [0o640, 0o604, 0o620, 0o644, 0o601] {
-        let said = load(&PasswordSource::File(file(directory.path(), b"hunter2", mode))).unwrap_err();
-        assert!(said.contains("chmod 600") && said.contains(&format!("{mode:04o}")), "{said}");
+        let message = load(&PasswordSource::File(file(directory.path(), b"hunter2", mode))).unwrap_err();
+        assert!(message.contains("chmod 600") && message.contains(&format!("{mode:04o}")), "{message}");
     }
     let path = file(directory.path(), b"hunter2", 0o400);
     assert!(load(&PasswordSource::File(path.clone())).is_ok());
     if Uid::effective().is_root() {
         chown(&path, Some(65_534), None).unwrap();
-        let said = load(&PasswordSource::File(path)).unwrap_err();
-        assert!(said.contains("belongs to user 65534"), "{said}");
+        let message = load(&PasswordSource::File(path)).unwrap_err();
+        assert!(message.contains("belongs to user 65534"), "{message}");
     }
 }
 
@@ -75,19 +78,22 @@ fn file_must_be_private() {
 fn missing_source_gives_advice() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("office");
-    let said = load(&PasswordSource::File(path.clone())).unwrap_err();
+    let message = load(&PasswordSource::File(path.clone())).unwrap_err();
     assert_eq!(
-        said,
+        message,
         format!("there is no password file {0}: write one with (umask 077; cat > {0})", path.display())
     );
     let (directory, path) = (directory.path().join("secrets"), directory.path().join("secrets/office"));
-    let said = load(&PasswordSource::File(path.clone())).unwrap_err();
-    let wanted = format!("(umask 077; mkdir -p {}; cat > {})", directory.display(), path.display());
-    assert!(said.ends_with(&wanted), "{said}");
-    let said = load(&PasswordSource::Fd(1000)).unwrap_err();
-    assert!(said.contains("descriptor 1000 is not open") && said.contains("NAME 1000<FILE"), "{said}");
-    let said = load(&PasswordSource::Command(vec!["true".into()])).unwrap_err();
-    assert_eq!(said, "the password from the password command true is empty");
+    let message = load(&PasswordSource::File(path.clone())).unwrap_err();
+    let expected = format!("(umask 077; mkdir -p {}; cat > {})", directory.display(), path.display());
+    assert!(message.ends_with(&expected), "{message}");
+    let message = load(&PasswordSource::Fd(1000)).unwrap_err();
+    assert!(
+        message.contains("descriptor 1000 is not open") && message.contains("NAME 1000<FILE"),
+        "{message}"
+    );
+    let message = load(&PasswordSource::Command(vec!["true".into()])).unwrap_err();
+    assert_eq!(message, "the password from the password command true is empty");
 }
 
 #[test]
@@ -112,12 +118,12 @@ fn command_provides_its_first_line() {
     assert_eq!(load(&shell("printf 'hunter2\\r\\n'")).unwrap(), b"hunter2");
     assert!(load(&shell("true")).unwrap_err().contains("is empty"));
     assert!(load(&shell("echo; echo hunter2")).unwrap_err().contains("is empty"));
-    let said = load(&shell("echo hunter2; exit 3")).unwrap_err();
-    assert!(said.contains("exit status: 3") && !said.contains("hunter2"), "{said}");
+    let message = load(&shell("echo hunter2; exit 3")).unwrap_err();
+    assert!(message.contains("exit status: 3") && !message.contains("hunter2"), "{message}");
     assert!(load(&shell("echo hunter2; kill -9 $$")).unwrap_err().contains("signal: 9"));
     let missing = PasswordSource::Command(vec!["/nonexistent/prog".into(), "hunter2".into()]);
-    let said = load(&missing).unwrap_err();
-    assert!(said.contains("cannot run") && !said.contains("hunter2"), "{said}");
+    let message = load(&missing).unwrap_err();
+    assert!(message.contains("cannot run") && !message.contains("hunter2"), "{message}");
     assert!(load(&PasswordSource::Command(vec![])).is_err());
 }
 

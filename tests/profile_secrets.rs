@@ -1,6 +1,6 @@
 //! Messages never contain a password, however the file is mangled, and arbitrary bytes do not make the reader
 //! panic.
-#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::{fs, path::Path};
 
@@ -100,8 +100,8 @@ fn password_is_hidden_in_malformed_files() {
             format!("profile.a.{line}"),
         ] {
             let text = text.replace("SECRET", SECRET);
-            let said = shown(&text);
-            assert!(!said.contains(SECRET), "{text}\n----\n{said}");
+            let output = shown(&text);
+            assert!(!output.contains(SECRET), "{text}\n----\n{output}");
         }
     }
 }
@@ -162,8 +162,8 @@ proptest! {
             }
         }
         let text = text.into_iter().collect::<String>().replace('\u{e000}', SECRET);
-        let said = shown(&text);
-        prop_assert!(!said.contains(SECRET), "{text}\n----\n{said}");
+        let output = shown(&text);
+        prop_assert!(!output.contains(SECRET), "{text}\n----\n{output}");
     }
 
     #[test]

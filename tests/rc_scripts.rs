@@ -35,57 +35,57 @@ rc_cmd() {
 
 #[test]
 fn freebsd_brings_up_what_rc_conf_lists() {
-    let desk = Desk::new("freebsd", RC_SUBR, "pptpctl_profiles='office lab'\n");
-    assert_eq!(desk.run(&["start"]), (true, "up office\nup lab\n".to_owned()));
-    assert_eq!(desk.run(&["stop"]), (true, "down office\ndown lab\n".to_owned()));
-    assert_eq!(desk.run(&["status"]), (true, "status office\nstatus lab\n".to_owned()));
-    assert_eq!(desk.run(&["restart"]).1, "down office\ndown lab\nup office\nup lab\n");
+    let script = StubbedScript::new("freebsd", RC_SUBR, "pptpctl_profiles='office lab'\n");
+    assert_eq!(script.run(&["start"]), (true, "up office\nup lab\n".to_owned()));
+    assert_eq!(script.run(&["stop"]), (true, "down office\ndown lab\n".to_owned()));
+    assert_eq!(script.run(&["status"]), (true, "status office\nstatus lab\n".to_owned()));
+    assert_eq!(script.run(&["restart"]).1, "down office\ndown lab\nup office\nup lab\n");
 }
 
 #[test]
 fn netbsd_brings_up_what_rc_conf_lists() {
-    let desk = Desk::new("netbsd", RC_SUBR, "pptpctl_profiles='office lab'\n");
-    assert_eq!(desk.run(&["start"]), (true, "up office\nup lab\n".to_owned()));
-    assert_eq!(desk.run(&["restart"]).1, "down office\ndown lab\nup office\nup lab\n");
+    let script = StubbedScript::new("netbsd", RC_SUBR, "pptpctl_profiles='office lab'\n");
+    assert_eq!(script.run(&["start"]), (true, "up office\nup lab\n".to_owned()));
+    assert_eq!(script.run(&["restart"]).1, "down office\ndown lab\nup office\nup lab\n");
 }
 
 #[test]
 fn rc_script_accepts_one_tunnel() {
     for system in ["freebsd", "netbsd"] {
-        let desk = Desk::new(system, RC_SUBR, "pptpctl_profiles='office lab'\n");
-        assert_eq!(desk.run(&["start", "home"]), (true, "up home\n".to_owned()), "{system}");
+        let script = StubbedScript::new(system, RC_SUBR, "pptpctl_profiles='office lab'\n");
+        assert_eq!(script.run(&["start", "home"]), (true, "up home\n".to_owned()), "{system}");
     }
 }
 
 #[test]
 fn rc_script_continues_after_failure_and_reports_it() {
     for system in ["freebsd", "netbsd"] {
-        let desk = Desk::new(system, RC_SUBR, "pptpctl_profiles='broken lab'\n");
-        assert_eq!(desk.run(&["start"]), (false, "up broken\nup lab\n".to_owned()), "{system}");
+        let script = StubbedScript::new(system, RC_SUBR, "pptpctl_profiles='broken lab'\n");
+        assert_eq!(script.run(&["start"]), (false, "up broken\nup lab\n".to_owned()), "{system}");
         // For a profile called `idle`, the stub of pptpctl exits with status 6 (not up).
-        let desk = Desk::new(system, RC_SUBR, "pptpctl_profiles='idle lab'\n");
-        assert_eq!(desk.run(&["stop"]), (true, "down idle\ndown lab\n".to_owned()), "{system}");
-        assert!(!desk.run(&["status"]).0, "{system}");
+        let script = StubbedScript::new(system, RC_SUBR, "pptpctl_profiles='idle lab'\n");
+        assert_eq!(script.run(&["stop"]), (true, "down idle\ndown lab\n".to_owned()), "{system}");
+        assert!(!script.run(&["status"]).0, "{system}");
     }
 }
 
 #[test]
 fn openbsd_brings_up_the_profile_of_its_flags() {
-    let desk = Desk::new("openbsd", OPENBSD_RC_SUBR, "daemon_flags=office\n");
-    assert_eq!(desk.run(&["start"]), (true, "up office\n".to_owned()));
-    let pattern = desk.output(&["pattern"]);
-    assert!(pattern.ends_with("/pptpctl up office\n"), "what pgrep(1) looks for: {pattern}");
-    let desk = Desk::new("openbsd", OPENBSD_RC_SUBR, "daemon_flags=\n");
-    assert_eq!(desk.run(&["start"]), (false, String::new()), "without a profile nothing is started");
+    let script = StubbedScript::new("openbsd", OPENBSD_RC_SUBR, "daemon_flags=office\n");
+    assert_eq!(script.run(&["start"]), (true, "up office\n".to_owned()));
+    let pattern = script.output(&["pattern"]);
+    assert!(pattern.ends_with("/pptpctl up office\n"), "the pattern for pgrep(1): {pattern}");
+    let script = StubbedScript::new("openbsd", OPENBSD_RC_SUBR, "daemon_flags=\n");
+    assert_eq!(script.run(&["start"]), (false, String::new()), "pptpctl was started without a profile");
 }
 
 /// The scripts require only the directory of profiles.toml and profiles.d, not one of the two.
 #[test]
 fn rc_script_starts_nothing_without_profiles() {
     for system in ["freebsd", "netbsd"] {
-        let desk = Desk::new(system, RC_SUBR, "pptpctl_profiles=office\n");
-        fs::remove_dir(desk.place.path().join("etc/pptpctl")).unwrap();
-        assert_eq!(desk.run(&["start"]), (false, String::new()), "{system}");
+        let script = StubbedScript::new(system, RC_SUBR, "pptpctl_profiles=office\n");
+        fs::remove_dir(script.dir.path().join("etc/pptpctl")).unwrap();
+        assert_eq!(script.run(&["start"]), (false, String::new()), "{system}");
     }
 }
 
@@ -105,24 +105,24 @@ fn scripts_of_ports_are_identical() {
 }
 
 /// A copy of an rc.d script that refers to the stubs, in a temporary directory.
-struct Desk {
-    place: tempfile::TempDir,
+struct StubbedScript {
+    dir: tempfile::TempDir,
     script: PathBuf,
 }
 
-impl Desk {
+impl StubbedScript {
     fn new(system: &str, rc_subr: &str, rc_conf: &str) -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let at = |name: &str| place.path().join(name);
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
         fs::write(at("rc.subr"), rc_subr).unwrap();
         fs::write(at("rc.conf"), rc_conf).unwrap();
         fs::create_dir_all(at("etc/pptpctl")).unwrap();
         let pptpctl = at("pptpctl");
-        let said = "echo \"$@\" >>\"$PLACE/said\"; case $2 in broken) exit 13;; idle) exit 6;; esac\n";
+        let stub = "echo \"$@\" >>\"$PLACE/calls\"; case $2 in broken) exit 13;; idle) exit 6;; esac\n";
         // Written by another process: children that other tests start at this time would inherit our
         // descriptor, and a file open for writing cannot be executed (ETXTBSY).
         let write = "printf '#!/bin/sh\\n%s' \"$2\" >\"$1\" && chmod 755 \"$1\"";
-        let written = Command::new("sh").args(["-c", write, "sh"]).arg(&pptpctl).arg(said).status();
+        let written = Command::new("sh").args(["-c", write, "sh"]).arg(&pptpctl).arg(stub).status();
         assert!(written.unwrap().success());
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/rc.d").join(system);
         let text = fs::read_to_string(source).unwrap();
@@ -138,15 +138,15 @@ impl Desk {
         assert_ne!(changed, text);
         let script = at("script");
         fs::write(&script, changed).unwrap();
-        Self { place, script }
+        Self { dir, script }
     }
 
     /// Runs the script; returns whether it succeeded, and the arguments of each pptpctl run.
     fn run(&self, arguments: &[&str]) -> (bool, String) {
-        let said = self.place.path().join("said");
-        drop(fs::remove_file(&said));
+        let calls = self.dir.path().join("calls");
+        drop(fs::remove_file(&calls));
         let ended = self.command(arguments).status().unwrap();
-        (ended.success(), fs::read_to_string(said).unwrap_or_default())
+        (ended.success(), fs::read_to_string(calls).unwrap_or_default())
     }
 
     fn output(&self, arguments: &[&str]) -> String {
@@ -155,7 +155,7 @@ impl Desk {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("sh");
-        command.arg(&self.script).args(arguments).env("PLACE", self.place.path());
+        command.arg(&self.script).args(arguments).env("PLACE", self.dir.path());
         command
     }
 }

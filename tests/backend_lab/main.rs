@@ -7,7 +7,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test's helpers fail the test, and say what they saw"
+    reason = "a test's helpers fail the test, and print what they received"
 )]
 
 #[path = "../lab/guest.rs"]
@@ -83,16 +83,17 @@ fn profile_with_pppd_backend_works() {
             "tests/lab/variants",
         ]);
         let only = env::var("BACKEND_CASE").ok();
-        let mut wrong = Vec::new();
-        for (name, right) in CASES.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)) {
-            let (said, errors) = guest.run(&format!("case {name}"));
-            println!("{name}:\n{said}{errors}");
-            for line in *right {
-                if !said.lines().chain(errors.lines()).any(|said| said == *line) {
-                    wrong.push(format!("{name}: no {line:?}"));
+        let mut failures = Vec::new();
+        for (name, expected) in CASES.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name))
+        {
+            let (stdout, errors) = guest.run(&format!("case {name}"));
+            println!("{name}:\n{stdout}{errors}");
+            for line in *expected {
+                if !stdout.lines().chain(errors.lines()).any(|printed| printed == *line) {
+                    failures.push(format!("{name}: no {line:?}"));
                 }
             }
         }
-        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert!(failures.is_empty(), "{failures:#?}");
     });
 }

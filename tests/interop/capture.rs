@@ -19,7 +19,7 @@ use nix::{
 };
 
 use crate::{
-    lab::{Lab, PATIENCE, on_wire, wait_for},
+    lab::{EVENT_TIMEOUT, Lab, on_wire, wait_for},
     runner::note,
 };
 
@@ -63,19 +63,22 @@ impl Capture {
     }
 
     /// Stops tcpdump and checks the client's packets.
-    pub fn finish(mut self) -> Verdict {
+    pub fn finish(mut self) -> CaptureReport {
         // tcpdump reads packets with a delay: send a marker, and wait until it is in the file.
         let marker: SocketAddr = "192.0.2.1:1723".parse().unwrap();
-        let _refused = TcpStream::connect_timeout(&marker, PATIENCE);
-        let complete = wait_for(PATIENCE, || ends_with_marker(&self.file).then_some(()));
-        assert!(complete.is_some(), "tcpdump does not keep up");
+        let _refused = TcpStream::connect_timeout(&marker, EVENT_TIMEOUT);
+        let complete = wait_for(EVENT_TIMEOUT, || ends_with_marker(&self.file).then_some(()));
+        assert!(complete.is_some(), "tcpdump has not written the marker");
         kill(Pid::from_raw(i32::try_from(self.tcpdump.id()).unwrap()), Signal::SIGINT).unwrap();
-        let ended = wait_for(PATIENCE, || self.tcpdump.try_wait().unwrap());
-        assert!(ended.is_some(), "tcpdump does not end");
-        let mut said = String::new();
-        self.tcpdump.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        assert!(said.contains("\n0 packets dropped by kernel"), "the capture has holes: {said}");
-        judge(&self.file)
+        let ended = wait_for(EVENT_TIMEOUT, || self.tcpdump.try_wait().unwrap());
+        assert!(ended.is_some(), "tcpdump does not exit");
+        let mut messages = String::new();
+        self.tcpdump.stderr.take().unwrap().read_to_string(&mut messages).unwrap();
+        assert!(
+            messages.contains("\n0 packets dropped by kernel"),
+            "packets are missing in the capture: {messages}"
+        );
+        check_capture(&self.file)
     }
 }
 
@@ -100,7 +103,7 @@ impl Drop for Capture {
 
 /// The client's packets in one capture.
 #[derive(Debug, Default)]
-pub struct Verdict {
+pub struct CaptureReport {
     /// Number of TCP packets that carry a control message.
     pub control: usize,
     /// Number of Start-Control-Connection-Requests, which is the number of connection attempts.
@@ -114,26 +117,30 @@ pub struct Verdict {
     /// Number of payloads that are unencrypted IP or IPv6.
     pub clear: usize,
     /// Number of payloads that are MPPE (or otherwise compressed) datagrams.
-    pub sealed: usize,
+    pub encrypted: usize,
     /// All faults found, each with its frame number.
     pub faults: Vec<String>,
 }
 
-impl Verdict {
+impl CaptureReport {
     /// Panics if there are faults or no control messages.
     pub fn assert_clean(&self) {
         note(format_args!(
-            "wire: {} control, {} data, {} clear, {} sealed",
-            self.control, self.data, self.clear, self.sealed
+            "wire: {} control, {} data, {} clear, {} encrypted",
+            self.control, self.data, self.clear, self.encrypted
         ));
-        assert!(self.control > 0, "the capture has none of our control messages");
+        assert!(self.control > 0, "the capture has no control message of the client");
         self.assert_no_faults();
     }
 
     /// Panics if there are faults; an empty capture is accepted.
     pub fn assert_no_faults(&self) {
         let shown: Vec<&String> = self.faults.iter().take(10).collect();
-        assert!(self.faults.is_empty(), "{} faults in what we sent, first: {shown:#?}", self.faults.len());
+        assert!(
+            self.faults.is_empty(),
+            "{} faults in packets of the client, first: {shown:#?}",
+            self.faults.len()
+        );
     }
 }
 
@@ -169,7 +176,7 @@ const PPP_COMPRESSED: &str = "0x00fd";
 const PPP_LCP: &str = "0xc021";
 
 /// Reads a capture file and checks the client's packets.
-pub fn judge(file: &Path) -> Verdict {
+pub fn check_capture(file: &Path) -> CaptureReport {
     assert!(
         fs::metadata(file).is_ok_and(|metadata| metadata.len() >= 24),
         "no capture in {}",
@@ -199,7 +206,7 @@ pub fn judge(file: &Path) -> Verdict {
     }
     let output = tshark.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "tshark: {}", String::from_utf8_lossy(&output.stderr));
-    let mut verdict = Verdict::default();
+    let mut report = CaptureReport::default();
     let mut calls: HashMap<String, Call> = HashMap::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let columns: Vec<&str> = line.split('\t').collect();
@@ -211,23 +218,23 @@ pub fn judge(file: &Path) -> Verdict {
             let call = calls.entry(first("gre.key.call_id").to_owned()).or_default();
             faults.extend(call.gre_faults(&first));
             let protocol = first("ppp.protocol");
-            verdict.data += usize::from(!protocol.is_empty());
-            verdict.terminates += usize::from(protocol == PPP_LCP && first("ppp.code") == "5");
-            verdict.clear += usize::from([PPP_IP, PPP_IPV6].contains(&protocol));
-            verdict.sealed += usize::from(protocol == PPP_COMPRESSED);
+            report.data += usize::from(!protocol.is_empty());
+            report.terminates += usize::from(protocol == PPP_LCP && first("ppp.code") == "5");
+            report.clear += usize::from([PPP_IP, PPP_IPV6].contains(&protocol));
+            report.encrypted += usize::from(protocol == PPP_COMPRESSED);
         }
         let types = field("pptp.control_message_type").split('|').filter_map(|kind| kind.parse::<u16>().ok());
-        verdict.messages.extend(types);
+        report.messages.extend(types);
         if field("pptp.control_message_type").split('|').any(|kind| kind == OCRQ) {
             calls.values_mut().for_each(|call| call.may_restart = true);
         }
-        verdict.control += usize::from(!field("pptp.control_message_type").is_empty());
-        verdict
+        report.control += usize::from(!field("pptp.control_message_type").is_empty());
+        report
             .faults
             .extend(faults.into_iter().map(|fault| format!("frame {}: {fault}", field("frame.number"))));
     }
-    verdict.attempts = verdict.messages.iter().filter(|kind| **kind == 1).count();
-    verdict
+    report.attempts = report.messages.iter().filter(|kind| **kind == 1).count();
+    report
 }
 
 fn dissector_faults<'a>(field: &impl Fn(&str) -> &'a str) -> Vec<String> {
@@ -240,8 +247,8 @@ fn dissector_faults<'a>(field: &impl Fn(&str) -> &'a str) -> Vec<String> {
         let (severity, group): (u32, u32) = (severity.parse().unwrap(), group.parse().unwrap());
         // Warnings about TCP losses and checksums are ignored: losses are legitimate, and the kernel may
         // write a TCP checksum of zero as all ones. Any other warning is a fault of the client.
-        let theirs = [GROUP_SEQUENCE, GROUP_CHECKSUM].contains(&group);
-        if severity >= SEVERITY_ERROR || (severity == SEVERITY_WARN && !theirs) {
+        let is_ignored = [GROUP_SEQUENCE, GROUP_CHECKSUM].contains(&group);
+        if severity >= SEVERITY_ERROR || (severity == SEVERITY_WARN && !is_ignored) {
             faults
                 .push(format!("{} (severity {severity:#x}, group {group:#x})", field("_ws.expert.message")));
         }
@@ -272,7 +279,7 @@ impl Call {
         let (has_sequence, has_ack) = (flags & 0x1000 != 0, flags & 0x0080 != 0);
         if flags & !0x1080 != 0x2001 {
             faults.push(format!(
-                "flags {flags:#06x}: key and version 1, sequence and acknowledgement, and nothing else"
+                "flags {flags:#06x}: only key, version 1, sequence and acknowledgement are allowed"
             ));
         }
         let header = 20 + 8 + 4 * u32::from(has_sequence) + 4 * u32::from(has_ack);
@@ -280,7 +287,7 @@ impl Call {
             faults.push(format!("payload length {payload} in a packet of {ip} with {header} of headers"));
         }
         if has_sequence != (payload > 0) {
-            faults.push("a sequence number belongs to a payload, and a payload has one".to_owned());
+            faults.push("a packet must have a sequence number if it has a payload, and only then".to_owned());
         }
         if let (true, Some(sequence)) = (has_sequence, number("gre.sequence_number")) {
             // A call starts at 0 (RFC 2637) or 1 (existing implementations).

@@ -17,7 +17,7 @@ use nix::{
 use serde_json::Value;
 
 use crate::{
-    lab::{Lab, PATIENCE, STATE, wait_for},
+    lab::{EVENT_TIMEOUT, Lab, STATE, wait_for},
     runner::note,
 };
 
@@ -68,7 +68,7 @@ impl<'a> Client<'a> {
     }
 
     /// Uses the profiles that this case has already written.
-    pub fn again(lab: &'a Lab) -> Self {
+    pub fn with_written_profiles(lab: &'a Lab) -> Self {
         Self { lab, config: lab.case_dir().join("profiles.toml") }
     }
 
@@ -80,7 +80,7 @@ impl<'a> Client<'a> {
     }
 
     /// Runs `pptpctl` and waits until it exits.
-    pub fn run(&self, args: &[&str]) -> Done {
+    pub fn run(&self, args: &[&str]) -> Finished {
         self.start(args).finish()
     }
 
@@ -90,14 +90,14 @@ impl<'a> Client<'a> {
     }
 
     /// Runs `up NAME`, which must succeed.
-    pub fn up(&self, name: &str) -> Done {
+    pub fn up(&self, name: &str) -> Finished {
         let done = self.run(&["up", name]);
         assert_eq!(done.code, 0, "up {name}: {}", done.text);
         done
     }
 
     /// Runs `down NAME`, which must succeed.
-    pub fn down(&self, name: &str) -> Done {
+    pub fn down(&self, name: &str) -> Finished {
         let done = self.run(&["down", name]);
         assert_eq!(done.code, 0, "down {name}: {}", done.text);
         done
@@ -131,17 +131,18 @@ impl<'a> Client<'a> {
 
     /// Waits until the tunnel has this state, and returns the status.
     pub fn wait_state(&self, name: &str, state: &str) -> Value {
-        let found = wait_for(PATIENCE, || self.try_status(name).filter(|status| status["state"] == state));
+        let found =
+            wait_for(EVENT_TIMEOUT, || self.try_status(name).filter(|status| status["state"] == state));
         found.unwrap_or_else(|| panic!("{name} is not {state}: {:?}", self.try_status(name)))
     }
 
     /// Returns the counters of a tunnel. Retries, as `status` omits them if the engine is slow.
     pub fn counters(&self, name: &str) -> Value {
-        let told = wait_for(PATIENCE, || {
+        let found = wait_for(EVENT_TIMEOUT, || {
             let counters = self.try_status(name)?["counters"].clone();
             counters.as_object().is_some_and(|counters| !counters.is_empty()).then_some(counters)
         });
-        told.unwrap_or_else(|| panic!("no counters of {name}: {:?}", self.try_status(name)))
+        found.unwrap_or_else(|| panic!("no counters of {name}: {:?}", self.try_status(name)))
     }
 }
 
@@ -158,7 +159,7 @@ pub fn signal(pid: i32, signal: Signal) {
 
 /// A finished command.
 #[derive(Debug)]
-pub struct Done {
+pub struct Finished {
     /// Exit status, or 128 + N if signal N ended the process.
     pub code: i32,
     /// Standard output and standard error, in this order.
@@ -197,20 +198,20 @@ impl Running {
 
     /// Waits until the process exits and both streams are closed: background processes must not keep them
     /// open.
-    pub fn finish(mut self) -> Done {
+    pub fn finish(mut self) -> Finished {
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(self.started.elapsed() < 2 * PATIENCE, "pptpctl {} does not end", self.name);
+            assert!(self.started.elapsed() < 2 * EVENT_TIMEOUT, "pptpctl {} does not exit", self.name);
             thread::sleep(Duration::from_millis(2));
         };
         let took = self.started.elapsed();
         let streams = std::mem::take(&mut self.streams);
-        let closed = wait_for(PATIENCE, || streams.iter().all(JoinHandle::is_finished).then_some(()));
+        let closed = wait_for(EVENT_TIMEOUT, || streams.iter().all(JoinHandle::is_finished).then_some(()));
         assert!(
             closed.is_some(),
-            "pptpctl {} has ended, but something it started keeps its output open",
+            "pptpctl {} has exited, but a child process keeps its output open",
             self.name
         );
         let text: String = streams.into_iter().map(|stream| stream.join().unwrap()).collect();
@@ -218,7 +219,7 @@ impl Running {
             .code()
             .unwrap_or_else(|| 128 + std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or(0));
         note(format_args!("pptpctl {} -> {code} after {took:.1?}\n{text}", self.name));
-        Done { code, text, took }
+        Finished { code, text, took }
     }
 }
 
@@ -237,17 +238,17 @@ fn read_all(mut stream: impl Read) -> String {
 
 /// Returns the pids of processes whose executable is in the directory of the binary under test.
 pub fn processes(lab: &Lab) -> Vec<i32> {
-    let ours = lab.binary().parent().unwrap();
+    let directory = lab.binary().parent().unwrap();
     let all =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    all.filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(ours)))
+    all.filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(directory)))
         .collect()
 }
 
 /// Kills all processes of the client and waits until they are gone. Repeats until none is left: a process may
 /// have forked after the list was read.
 pub fn kill_all(lab: &Lab) {
-    let gone = wait_for(PATIENCE, || {
+    let gone = wait_for(EVENT_TIMEOUT, || {
         let all = processes(lab);
         note(format_args!("kill -9 {all:?}"));
         for pid in &all {
@@ -255,10 +256,10 @@ pub fn kill_all(lab: &Lab) {
         }
         // An exiting process loses /proc/PID/exe before it releases its locks: wait until it is at most a
         // zombie.
-        let dying = wait_for(PATIENCE, || all.iter().all(|pid| !is_alive(*pid)).then_some(()));
-        (dying.is_some() && processes(lab).is_empty()).then_some(())
+        let are_killed = wait_for(EVENT_TIMEOUT, || all.iter().all(|pid| !is_alive(*pid)).then_some(()));
+        (are_killed.is_some() && processes(lab).is_empty()).then_some(())
     });
-    assert!(gone.is_some(), "processes outlive kill -9: {:?}", processes(lab));
+    assert!(gone.is_some(), "processes are left after kill -9: {:?}", processes(lab));
 }
 
 /// Returns whether a process exists and is not a zombie.

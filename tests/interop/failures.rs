@@ -5,10 +5,10 @@ use std::{path::Path, process::Command};
 
 use crate::{
     capture::Capture,
-    client::{Client, Done, Profile, Running},
+    client::{Client, Finished, Profile, Running},
     host_state::Snapshot,
     lab::Lab,
-    peer::{self, Manner, Peer},
+    peer::{self, Peer, PeerFault},
     runner::Case,
     sessions::MPPE128,
 };
@@ -18,55 +18,56 @@ pub const CASES: &[Case] = &[
     ("failures::profile", profile),
     ("failures::not_root", not_root),
     ("failures::name_not_resolved", |lab| {
-        drop(fails(lab, at("nowhere.lab.test"), 10, &["nowhere.lab.test"]))
+        drop(assert_up_fails(lab, at("nowhere.lab.test"), 10, &["nowhere.lab.test"]))
     }),
-    ("failures::connection_refused", |lab| drop(fails(lab, at("198.51.100.32"), 11, &["refused"]))),
+    ("failures::connection_refused", |lab| drop(assert_up_fails(lab, at("198.51.100.32"), 11, &["refused"]))),
     ("failures::connect_timeout", |lab| {
-        let done = fails(lab, at("198.51.100.31").set("timeouts.connect", "\"12s\""), 12, &["TCP"]);
+        let done = assert_up_fails(lab, at("198.51.100.31").set("timeouts.connect", "\"12s\""), 12, &["TCP"]);
         assert_within(&done, 12.0);
     }),
-    ("failures::no_route", |lab| drop(fails(lab, at("100.64.0.1"), 25, &["no route"]))),
+    ("failures::no_route", |lab| drop(assert_up_fails(lab, at("100.64.0.1"), 25, &["no route"]))),
     ("failures::server_silent", |lab| {
         let profile = at_peer().set("timeouts.control", "\"12s\"");
-        let done = with_peer(lab, Manner::Silent, profile, 13, &["PPTP"]);
+        let done = with_peer(lab, PeerFault::Silent, profile, 13, &["PPTP"]);
         assert_within(&done, 12.0);
     }),
-    ("failures::server_hangs_up", |lab| drop(with_peer(lab, Manner::HangsUp, at_peer(), 14, &["closed"]))),
+    ("failures::server_hangs_up", |lab| drop(with_peer(lab, PeerFault::HangsUp, at_peer(), 14, &["closed"]))),
     ("failures::other_service_is_recognised", |lab| {
         let profile = at_peer().set("timeouts.control", "\"2s\"");
-        let _peer = Peer::start(Manner::SpeaksHttp);
-        let done = fails_somehow(lab, profile);
+        let _peer = Peer::start(PeerFault::SpeaksHttp);
+        let done = run_failing_up(lab, profile);
         assert!([13, 14].contains(&done.code), "{} is neither silence nor refusal", done.code);
     }),
     ("failures::control_refused", |lab| {
         // Result 4: the requester is not authorized (RFC 2637 §2.2).
-        drop(with_peer(lab, Manner::RefusesControl(4), at_peer(), 14, &["refused", "authori"]));
+        drop(with_peer(lab, PeerFault::RefusesControl(4), at_peer(), 14, &["refused", "authori"]));
     }),
     ("failures::call_refused_busy", |lab| {
-        drop(with_peer(lab, Manner::RefusesCall(4, 0, 17), at_peer(), 15, &["refused", "busy"]));
+        drop(with_peer(lab, PeerFault::RefusesCall(4, 0, 17), at_peer(), 15, &["refused", "busy"]));
     }),
     ("failures::call_refused_by_policy", |lab| {
-        drop(with_peer(lab, Manner::RefusesCall(7, 0, 0), at_peer(), 15, &["refused", "prohibited"]));
+        drop(with_peer(lab, PeerFault::RefusesCall(7, 0, 0), at_peer(), 15, &["refused", "prohibited"]));
     }),
     ("failures::call_ignored", |lab| {
         let done =
-            with_peer(lab, Manner::IgnoresCall, at_peer().set("timeouts.call", "\"2s\""), 16, &["call"]);
+            with_peer(lab, PeerFault::IgnoresCall, at_peer().set("timeouts.call", "\"2s\""), 16, &["call"]);
         assert_within(&done, 2.0);
     }),
     ("failures::call_without_gre", |lab| {
         let done =
-            with_peer(lab, Manner::NoGre, at_peer().set("timeouts.gre", "\"12s\""), 17, &["GRE", "47"]);
+            with_peer(lab, PeerFault::NoGre, at_peer().set("timeouts.gre", "\"12s\""), 17, &["GRE", "47"]);
         assert_within(&done, 12.0);
     }),
     ("failures::gre_filtered_on_the_way", |lab| {
-        let done = fails(lab, at("198.51.100.30").set("timeouts.gre", "\"2s\""), 17, &["GRE", "47"]);
+        let done =
+            assert_up_fails(lab, at("198.51.100.30").set("timeouts.gre", "\"2s\""), 17, &["GRE", "47"]);
         assert_within(&done, 2.0);
     }),
     ("failures::lcp_never_agrees", |lab| {
         // Long enough to receive the peer's packets even on a stalled machine: no packets at all is another
         // failure.
         let profile = at_peer().set("timeouts.lcp", "\"8s\"");
-        let done = with_peer(lab, Manner::NeverAgrees, profile, 18, &["LCP"]);
+        let done = with_peer(lab, PeerFault::NeverAgrees, profile, 18, &["LCP"]);
         assert_within(&done, 8.0);
     }),
     ("failures::wrong_password_mschapv2", |lab| wrong_password(lab, at(MPPE128), &["691"])),
@@ -81,16 +82,20 @@ pub const CASES: &[Case] = &[
     }),
     ("failures::no_common_authentication", |lab| {
         // The server requires PAP and the profile MS-CHAPv2: the password must not be sent.
-        drop(fails(lab, at("198.51.100.12"), 19, &["pap"]));
+        drop(assert_up_fails(lab, at("198.51.100.12"), 19, &["pap"]));
     }),
-    ("failures::encryption_not_offered", |lab| drop(fails(lab, at("198.51.100.11"), 20, &["encryption"]))),
-    ("failures::encryption_too_weak", |lab| drop(fails(lab, at("198.51.100.15"), 20, &["encryption"]))),
+    ("failures::encryption_not_offered", |lab| {
+        drop(assert_up_fails(lab, at("198.51.100.11"), 20, &["encryption"]))
+    }),
+    ("failures::encryption_too_weak", |lab| {
+        drop(assert_up_fails(lab, at("198.51.100.15"), 20, &["encryption"]))
+    }),
     ("failures::encryption_demanded_by_the_server", |lab| {
-        drop(fails(lab, at(MPPE128).set("mppe", "\"off\""), 20, &["encryption"]));
+        drop(assert_up_fails(lab, at(MPPE128).set("mppe", "\"off\""), 20, &["encryption"]));
     }),
     ("failures::no_address", |lab| {
         // The server rejects the negotiation of an address: `up` fails without waiting for the timeout.
-        drop(fails(lab, at("198.51.100.18").set("timeouts.network", "\"10m\""), 21, &["address"]));
+        drop(assert_up_fails(lab, at("198.51.100.18").set("timeouts.network", "\"10m\""), 21, &["address"]));
     }),
     ("failures::no_tun_device", no_tun_device),
     ("failures::link_step", link_step),
@@ -106,53 +111,53 @@ fn at_peer() -> Profile {
 
 /// Checks that `up` fails with this status and a message with these words (ignoring case), and leaves nothing
 /// behind.
-fn fails(lab: &Lab, profile: Profile, code: i32, words: &[&str]) -> Done {
-    let done = fails_somehow(lab, profile);
+fn assert_up_fails(lab: &Lab, profile: Profile, code: i32, words: &[&str]) -> Finished {
+    let done = run_failing_up(lab, profile);
     assert_eq!(done.code, code, "{}", done.text);
     let text = done.text.to_lowercase();
-    let lack: Vec<_> = words.iter().filter(|word| !text.contains(&word.to_lowercase())).collect();
-    assert!(lack.is_empty(), "does not say {lack:?}: {}", done.text);
+    let missing: Vec<_> = words.iter().filter(|word| !text.contains(&word.to_lowercase())).collect();
+    assert!(missing.is_empty(), "the message lacks {missing:?}: {}", done.text);
     done
 }
 
-fn fails_somehow(lab: &Lab, profile: Profile) -> Done {
+fn run_failing_up(lab: &Lab, profile: Profile) -> Finished {
     let before = Snapshot::take();
     let capture = Capture::start(lab);
     let done = Client::new(lab, &[profile]).run(&["up", "vpn"]);
-    assert!(done.code != 0, "up succeeds");
+    assert!(done.code != 0, "`up` succeeded");
     for password in ["labpass", "not this"] {
-        assert!(!done.text.contains(&format!("{password}\n")), "the password is shown");
+        assert!(!done.text.contains(&format!("{password}\n")), "the output contains the password");
     }
     before.assert_restored(lab);
-    let verdict = capture.finish();
-    verdict.assert_no_faults();
-    assert_eq!(verdict.clear, 0, "a tunnel that never came up carried packets");
-    assert!(verdict.attempts <= 1, "what failed once is tried again at once");
+    let report = capture.finish();
+    report.assert_no_faults();
+    assert_eq!(report.clear, 0, "a tunnel that never came up carried packets");
+    assert!(report.attempts <= 1, "`up` made more than one attempt");
     done
 }
 
-fn with_peer(lab: &Lab, manner: Manner, profile: Profile, code: i32, words: &[&str]) -> Done {
-    let peer = Peer::start(manner);
-    let done = fails(lab, profile, code, words);
+fn with_peer(lab: &Lab, fault: PeerFault, profile: Profile, code: i32, words: &[&str]) -> Finished {
+    let peer = Peer::start(fault);
+    let done = assert_up_fails(lab, profile, code, words);
     assert_eq!(
-        peer.heard().iter().filter(|kind| **kind == 1).count(),
+        peer.received_types().iter().filter(|kind| **kind == 1).count(),
         1,
         "more than one attempt: {:?}",
-        peer.heard()
+        peer.received_types()
     );
     done
 }
 
 /// Checks that `up` took the profile's timeout and at most 17 s more (the rest of `up`, graceful shutdown, a
 /// slow machine). The default timeout of the phase, 30 s or 10 s, is outside this interval.
-fn assert_within(done: &Done, limit: f32) {
+fn assert_within(done: &Finished, limit: f32) {
     let took = done.took.as_secs_f32();
     assert!(took >= limit * 0.9 && took < limit + 17.0, "took {took:.1} s, the profile says {limit} s");
 }
 
 fn wrong_password(lab: &Lab, profile: Profile, words: &[&str]) {
     // One attempt only: retries may lock the account.
-    fails(lab, profile.set("password.file", "\"/run/lab/secret/wrong\""), 19, words);
+    assert_up_fails(lab, profile.set("password.file", "\"/run/lab/secret/wrong\""), 19, words);
 }
 
 fn usage(lab: &Lab) {
@@ -165,10 +170,15 @@ fn usage(lab: &Lab) {
 fn profile(lab: &Lab) {
     let unknown = Client::new(lab, &[at(MPPE128)]).run(&["up", "vpm"]);
     assert_eq!(unknown.code, 3, "{}", unknown.text);
-    assert!(unknown.text.contains("vpn"), "does not suggest the nearest: {}", unknown.text);
-    let invalid = fails(lab, at(MPPE128).set("mppe", "\"require-129\""), 3, &["profiles.toml", "mppe"]);
-    assert!(invalid.text.contains("require-128"), "does not say what would be right: {}", invalid.text);
-    fails(lab, at(MPPE128).set("leek", "\"block\""), 3, &["unknown key", "`leak`"]);
+    assert!(unknown.text.contains("vpn"), "the message does not suggest the nearest name: {}", unknown.text);
+    let invalid =
+        assert_up_fails(lab, at(MPPE128).set("mppe", "\"require-129\""), 3, &["profiles.toml", "mppe"]);
+    assert!(
+        invalid.text.contains("require-128"),
+        "the message does not list the accepted values: {}",
+        invalid.text
+    );
+    assert_up_fails(lab, at(MPPE128).set("leek", "\"block\""), 3, &["unknown key", "`leak`"]);
 }
 
 fn not_root(lab: &Lab) {
@@ -208,7 +218,7 @@ fn no_tun_device(lab: &Lab) {
 fn link_step(lab: &Lab) {
     let obstacle = Path::new("/run/tun9.pid");
     std::fs::create_dir(obstacle).unwrap();
-    fails(lab, at(MPPE128).set("unit", "9"), 23, &["tun9"]);
-    assert!(obstacle.is_dir(), "somebody else's directory is gone");
+    assert_up_fails(lab, at(MPPE128).set("unit", "9"), 23, &["tun9"]);
+    assert!(obstacle.is_dir(), "the foreign directory was removed");
     std::fs::remove_dir(obstacle).unwrap();
 }

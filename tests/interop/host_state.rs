@@ -13,7 +13,7 @@ use sha1::{Digest, Sha1};
 
 use crate::{
     client,
-    lab::{Lab, PATIENCE, STATE, wait_for},
+    lab::{EVENT_TIMEOUT, Lab, STATE, wait_for},
 };
 
 /// Commands that print the host's network state, without counters, which change by themselves.
@@ -54,7 +54,7 @@ impl Snapshot {
     /// Checks that the state is unchanged and that no process of the client is left. Waits only for processes
     /// to exit.
     pub fn assert_restored(&self, lab: &Lab) {
-        let gone = wait_for(PATIENCE, || client::processes(lab).is_empty().then_some(()));
+        let gone = wait_for(EVENT_TIMEOUT, || client::processes(lab).is_empty().then_some(()));
         assert!(gone.is_some(), "processes of pptpctl are left: {:?}", client::processes(lab));
         self.assert_same();
     }
@@ -62,7 +62,7 @@ impl Snapshot {
     /// Checks that the state is unchanged; processes may still run.
     pub fn assert_same(&self) {
         let differences = self.differences(&Self::take());
-        assert!(differences.is_empty(), "the host is not as it was:\n{differences}");
+        assert!(differences.is_empty(), "the host's state has changed:\n{differences}");
     }
 
     /// Returns the removed (`-`) and added (`+`) lines, under a heading for each part; empty if there are
@@ -80,13 +80,13 @@ impl Snapshot {
                         .map(|line| format!("    {sign} {line}\n"))
                         .collect::<String>()
                 };
-                let (went, came) = (missing(before, after, '-'), missing(after, before, '+'));
-                text.push_str(if went.is_empty() && came.is_empty() {
+                let (removed, added) = (missing(before, after, '-'), missing(after, before, '+'));
+                text.push_str(if removed.is_empty() && added.is_empty() {
                     "    (the order changed)\n"
                 } else {
-                    &went
+                    &removed
                 });
-                text.push_str(&came);
+                text.push_str(&added);
             }
         }
         text
@@ -94,7 +94,7 @@ impl Snapshot {
 }
 
 /// What stays on purpose after the first tunnel: the empty ledger directory.
-const STAYS: &[&str] = &["/var/lib/pptpctl 40700 (0, 0) "];
+const EXPECTED_LEFTOVERS: &[&str] = &["/var/lib/pptpctl 40700 (0, 0) "];
 
 /// Appends the mode, owner and content of everything below `path`, sorted.
 fn list(path: &Path, listing: &mut String) {
@@ -114,7 +114,7 @@ fn list(path: &Path, listing: &mut String) {
     };
     let owner = (metadata.uid(), metadata.gid());
     let line = format!("{} {:o} {owner:?} {content}", path.display(), metadata.mode());
-    if !STAYS.contains(&line.as_str()) {
+    if !EXPECTED_LEFTOVERS.contains(&line.as_str()) {
         listing.push_str(&line);
         listing.push('\n');
     }

@@ -18,7 +18,7 @@ use socket2::SockRef;
 use crate::{
     client::{Client, Profile, is_alive, kill_all, pid, processes, signal},
     host_state::Snapshot,
-    lab::{Lab, PATIENCE, wait_for},
+    lab::{EVENT_TIMEOUT, Lab, wait_for},
     runner::{Case, note},
     sessions::MPPE128,
     traffic,
@@ -51,7 +51,7 @@ fn supervisor(lab: &Lab, loaded: bool) {
     signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
     let engine = pid(&status, "engine_pid");
     assert!(
-        wait_for(PATIENCE, || (!is_alive(engine)).then_some(())).is_some(),
+        wait_for(EVENT_TIMEOUT, || (!is_alive(engine)).then_some(())).is_some(),
         "the engine outlives its supervisor"
     );
     drop(load);
@@ -69,8 +69,8 @@ fn engine(lab: &Lab, loaded: bool) {
     signal(pid(&status, "engine_pid"), Signal::SIGKILL);
     let supervisor = pid(&status, "supervisor_pid");
     assert!(
-        wait_for(PATIENCE, || (!is_alive(supervisor)).then_some(())).is_some(),
-        "the supervisor does not notice"
+        wait_for(EVENT_TIMEOUT, || (!is_alive(supervisor)).then_some(())).is_some(),
+        "the supervisor does not exit"
     );
     drop(load);
     before.assert_restored(lab);
@@ -107,12 +107,12 @@ fn engine_comes_back(lab: &Lab) {
     client.up("vpn");
     let old = pid(&client.status("vpn"), "engine_pid");
     signal(old, Signal::SIGKILL);
-    let back = wait_for(PATIENCE, || {
+    let reconnected = wait_for(EVENT_TIMEOUT, || {
         let status = client.try_status("vpn")?;
         (status["state"] == "up" && status["engine_pid"].as_u64() != u64::try_from(old).ok()).then_some(())
     });
-    assert!(back.is_some(), "the tunnel does not come back: {:?}", client.try_status("vpn"));
-    assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some());
+    assert!(reconnected.is_some(), "the tunnel does not come back: {:?}", client.try_status("vpn"));
+    assert!(traffic::ping(traffic::INSIDE, EVENT_TIMEOUT).is_some());
     client.down("vpn");
     before.assert_restored(lab);
 }
@@ -123,7 +123,7 @@ fn next_up_recovers(lab: &Lab) {
     client.up("vpn");
     kill_both(&client, lab);
     client.up("vpn");
-    assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some());
+    assert!(traffic::ping(traffic::INSIDE, EVENT_TIMEOUT).is_some());
     client.down("vpn");
     before.assert_restored(lab);
 }
@@ -139,7 +139,7 @@ fn recover_ignores_running_tunnels(lab: &Lab) {
     signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
     let engine = pid(&status, "engine_pid");
     assert!(
-        wait_for(PATIENCE, || (!is_alive(engine)).then_some(())).is_some(),
+        wait_for(EVENT_TIMEOUT, || (!is_alive(engine)).then_some(())).is_some(),
         "the engine outlives its supervisor"
     );
     recover(&client);
@@ -167,7 +167,7 @@ fn during_up(lab: &Lab) {
 fn kill_both(client: &Client, lab: &Lab) {
     let status = client.status("vpn");
     let both = [pid(&status, "supervisor_pid"), pid(&status, "engine_pid")];
-    assert!(both.iter().all(|pid| processes(lab).contains(pid)), "{both:?} are not all there");
+    assert!(both.iter().all(|pid| processes(lab).contains(pid)), "not all of {both:?} are running");
     kill_all(lab);
 }
 
@@ -198,10 +198,10 @@ impl Load {
             return Self::default();
         }
         let shared = Arc::new(Shared::default());
-        let its_own = Arc::clone(&shared);
-        let thread = Some(thread::spawn(move || its_own.download()));
-        let flows = wait_for(PATIENCE, || (shared.rounds.load(Ordering::Relaxed) > 0).then_some(()));
-        assert!(flows.is_some(), "no load");
+        let thread_shared = Arc::clone(&shared);
+        let thread = Some(thread::spawn(move || thread_shared.download()));
+        let is_loaded = wait_for(EVENT_TIMEOUT, || (shared.rounds.load(Ordering::Relaxed) > 0).then_some(()));
+        assert!(is_loaded.is_some(), "the first download does not complete");
         // Continue in the middle of the next download.
         thread::sleep(Duration::from_millis(100));
         Self { shared, thread }
@@ -222,9 +222,9 @@ impl Shared {
             if self.stop.load(Ordering::SeqCst) {
                 break;
             }
-            let asked = stream.write_all(b"GET /4M.bin HTTP/1.0\r\n\r\n");
+            let sent = stream.write_all(b"GET /4M.bin HTTP/1.0\r\n\r\n");
             let mut answer = Vec::new();
-            if asked.is_ok() && stream.read_to_end(&mut answer).is_ok_and(|size| size > traffic::BULK) {
+            if sent.is_ok() && stream.read_to_end(&mut answer).is_ok_and(|size| size > traffic::BULK) {
                 self.rounds.fetch_add(1, Ordering::Relaxed);
             }
         }

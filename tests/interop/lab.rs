@@ -149,15 +149,15 @@ pub fn text(output: &Output) -> String {
 }
 
 /// The time limit for expected events, long enough for a guest or host that stalls for seconds.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Polls until `ask` returns a value, for at most `limit`; then returns `None`.
-pub fn wait_for<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn wait_for<T>(limit: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + limit;
     loop {
         // Read the clock before polling: if the whole machine stalled, poll once more after it.
         let last = Instant::now() >= end;
-        if let Some(answer) = ask() {
+        if let Some(answer) = poll() {
             return Some(answer);
         }
         if last {

@@ -12,7 +12,7 @@
     clippy::cast_possible_truncation,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a test program: a surprise is a failed case"
+    reason = "a test program: a panic fails the case"
 )]
 
 mod capture;

@@ -31,7 +31,7 @@ const CALL_CLEAR: u8 = 12;
 
 /// How a peer misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum PeerFault {
     /// Accepts TCP and reads, but never sends.
     Silent,
     /// Closes the connection when it receives the SCCRQ.
@@ -53,26 +53,26 @@ pub enum Manner {
 /// A running peer; dropping it stops it.
 pub struct Peer {
     stop: Arc<AtomicBool>,
-    heard: Arc<Mutex<Vec<u8>>>,
+    received: Arc<Mutex<Vec<u8>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Peer {
     /// Starts a peer on [`ADDRESS`] and waits until it listens.
-    pub fn start(manner: Manner) -> Self {
-        note(format_args!("peer on {ADDRESS}: {manner:?}"));
-        let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+    pub fn start(fault: PeerFault) -> Self {
+        note(format_args!("peer on {ADDRESS}: {fault:?}"));
+        let (stop, received) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (ready, listening) = mpsc::channel();
-        let (its_stop, its_heard) = (Arc::clone(&stop), Arc::clone(&heard));
+        let (thread_stop, thread_received) = (Arc::clone(&stop), Arc::clone(&received));
         let thread = thread::spawn(move || {
             // The network namespace is per thread: this thread moves to the wire and stays there.
             setns(File::open("/run/netns/wire").unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
             let listener = TcpListener::bind((ADDRESS, 1723)).unwrap();
             listener.set_nonblocking(true).unwrap();
             ready.send(()).unwrap();
-            while !its_stop.load(Ordering::Relaxed) {
+            while !thread_stop.load(Ordering::Relaxed) {
                 match listener.accept() {
-                    Ok((stream, from)) => drop(serve(manner, stream, from, &its_stop, &its_heard)),
+                    Ok((stream, from)) => drop(serve(fault, stream, from, &thread_stop, &thread_received)),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
                         thread::sleep(Duration::from_millis(5))
                     }
@@ -81,12 +81,12 @@ impl Peer {
             }
         });
         listening.recv().unwrap();
-        Self { stop, heard, thread: Some(thread) }
+        Self { stop, received, thread: Some(thread) }
     }
 
     /// Returns the types of the control messages received, in order.
-    pub fn heard(&self) -> Vec<u8> {
-        self.heard.lock().unwrap().clone()
+    pub fn received_types(&self) -> Vec<u8> {
+        self.received.lock().unwrap().clone()
     }
 }
 
@@ -100,15 +100,15 @@ impl Drop for Peer {
 }
 
 fn serve(
-    manner: Manner,
+    fault: PeerFault,
     mut stream: TcpStream,
     from: SocketAddr,
     stop: &AtomicBool,
-    heard: &Mutex<Vec<u8>>,
+    received: &Mutex<Vec<u8>>,
 ) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_millis(50)))?;
-    let mut gre = (manner == Manner::NeverAgrees).then(|| Chatter::new(from));
+    let mut gre = (fault == PeerFault::NeverAgrees).then(|| LcpSender::new(from));
     let mut pending = Vec::new();
     let mut buffer = [0; 2048];
     while !stop.load(Ordering::Relaxed) {
@@ -124,16 +124,16 @@ fn serve(
             Err(error) => return Err(error),
         }
         while let Some(message) = next_message(&mut pending) {
-            heard.lock().unwrap().push(message[9]);
-            if manner == Manner::HangsUp {
+            received.lock().unwrap().push(message[9]);
+            if fault == PeerFault::HangsUp {
                 return Ok(());
             }
             if let Some(gre) = gre.as_mut().filter(|_| message[9] == OCRQ) {
                 gre.call = Some([message[12], message[13]]);
             }
-            stream.write_all(&answer(manner, &message))?;
+            stream.write_all(&answer(fault, &message))?;
         }
-        gre.iter_mut().for_each(Chatter::speak);
+        gre.iter_mut().for_each(LcpSender::send_if_due);
     }
     Ok(())
 }
@@ -145,14 +145,14 @@ fn next_message(pending: &mut Vec<u8>) -> Option<Vec<u8>> {
 }
 
 /// Returns the reply of this kind of peer; empty for none.
-fn answer(manner: Manner, message: &[u8]) -> Vec<u8> {
-    match (manner, message[9]) {
-        (Manner::Silent | Manner::HangsUp, _) => Vec::new(),
-        (Manner::SpeaksHttp, _) => b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n".to_vec(),
-        (Manner::RefusesControl(result), SCCRQ) => sccrp(result),
+fn answer(fault: PeerFault, message: &[u8]) -> Vec<u8> {
+    match (fault, message[9]) {
+        (PeerFault::Silent | PeerFault::HangsUp, _) => Vec::new(),
+        (PeerFault::SpeaksHttp, _) => b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n".to_vec(),
+        (PeerFault::RefusesControl(result), SCCRQ) => sccrp(result),
         (_, SCCRQ) => sccrp(1),
-        (Manner::IgnoresCall, OCRQ) => Vec::new(),
-        (Manner::RefusesCall(result, error, cause), OCRQ) => ocrp(message, result, error, cause),
+        (PeerFault::IgnoresCall, OCRQ) => Vec::new(),
+        (PeerFault::RefusesCall(result, error, cause), OCRQ) => ocrp(message, result, error, cause),
         (_, OCRQ) => ocrp(message, 1, 0, 0),
         // Call-Disconnect-Notify: result 4, because it was requested (RFC 2637 §2.13).
         (_, CALL_CLEAR) => control(13, &[&[0x12, 0x34, 4, 0][..], &[0; 132]].concat()),
@@ -187,7 +187,7 @@ fn ocrp(request: &[u8], result: u8, error: u8, cause: u16) -> Vec<u8> {
 }
 
 /// Sends an LCP Configure-Request in GRE every 300 ms.
-struct Chatter {
+struct LcpSender {
     socket: Socket,
     to: SocketAddr,
     call: Option<[u8; 2]>,
@@ -195,7 +195,7 @@ struct Chatter {
     due: Instant,
 }
 
-impl Chatter {
+impl LcpSender {
     fn new(client: SocketAddr) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(47))).unwrap();
         let address: Ipv4Addr = ADDRESS.parse().unwrap();
@@ -204,7 +204,7 @@ impl Chatter {
         Self { socket, to: SocketAddr::from((to, 0)), call: None, sequence: 0, due: Instant::now() }
     }
 
-    fn speak(&mut self) {
+    fn send_if_due(&mut self) {
         let Some(call) = self.call.filter(|_| Instant::now() >= self.due) else { return };
         self.due = Instant::now() + Duration::from_millis(300);
         self.sequence += 1;

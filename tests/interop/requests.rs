@@ -7,8 +7,8 @@ use nix::sys::signal::Signal;
 use crate::{
     client::{Client, Profile, pid, signal, tun_links},
     host_state::Snapshot,
-    lab::{Lab, PATIENCE, wait_for},
-    peer::{self, Manner, Peer},
+    lab::{EVENT_TIMEOUT, Lab, wait_for},
+    peer::{self, Peer, PeerFault},
     runner::Case,
     sessions::MPPE128,
     traffic,
@@ -26,7 +26,7 @@ pub const CASES: &[Case] = &[
     ("requests::sigterm_to_the_pid_file", sigterm_to_the_pid_file),
     ("requests::foreground", foreground),
     ("requests::up_and_down_ten_times", up_and_down_ten_times),
-    ("requests::changes_of_other_programs_are_kept", changed_meanwhile),
+    ("requests::changes_of_other_programs_are_kept", foreign_changes_are_kept),
 ];
 
 fn vpn() -> Profile {
@@ -67,9 +67,9 @@ fn up_twice(lab: &Lab) {
     assert_eq!(
         pid(&client.status("vpn"), "engine_pid"),
         pid(&first, "engine_pid"),
-        "the second up disturbed the first"
+        "the second `up` changed the first tunnel"
     );
-    assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some());
+    assert!(traffic::ping(traffic::INSIDE, EVENT_TIMEOUT).is_some());
     client.down("vpn");
     before.assert_restored(lab);
 }
@@ -81,7 +81,7 @@ fn up_twice_at_once(lab: &Lab) {
     let mut codes = [one.finish().code, two.finish().code];
     codes.sort_unstable();
     assert_eq!(codes, [0, 5]);
-    assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some());
+    assert!(traffic::ping(traffic::INSIDE, EVENT_TIMEOUT).is_some());
     client.down("vpn");
     before.assert_restored(lab);
 }
@@ -97,7 +97,7 @@ fn down_twice(lab: &Lab) {
 
 fn down_during_up(lab: &Lab) {
     let before = Snapshot::take();
-    let _peer = Peer::start(Manner::IgnoresCall);
+    let _peer = Peer::start(PeerFault::IgnoresCall);
     // Longer than any wait of this test, so that `up` cannot end by this timeout.
     let profile = Profile::new("vpn", peer::ADDRESS).set("timeouts.call", "\"10m\"");
     let client = Client::new(lab, &[profile]);
@@ -114,7 +114,7 @@ fn down_during_up(lab: &Lab) {
 fn interrupt_during_up(lab: &Lab) {
     for number in [Signal::SIGINT, Signal::SIGTERM] {
         let before = Snapshot::take();
-        let _peer = Peer::start(Manner::IgnoresCall);
+        let _peer = Peer::start(PeerFault::IgnoresCall);
         let profile = Profile::new("vpn", peer::ADDRESS).set("timeouts.call", "\"10m\"");
         let client = Client::new(lab, &[profile]);
         let up = client.start(&["up", "vpn"]);
@@ -136,7 +136,7 @@ fn two_profiles(lab: &Lab) {
     for key in ["tun", "local", "engine_pid", "supervisor_pid"] {
         assert_ne!(first[key], second[key], "{key}");
     }
-    assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some());
+    assert!(traffic::ping(traffic::INSIDE, EVENT_TIMEOUT).is_some());
     traffic::assert_dns();
     client.down("vpn");
     // The other tunnel's route and the host route to the server must still be there.
@@ -150,9 +150,9 @@ fn sigterm_to_the_pid_file(lab: &Lab) {
     let client = Client::new(lab, &[vpn()]);
     client.up("vpn");
     let tun = client.status("vpn")["tun"].as_str().unwrap().to_owned();
-    let written: i32 = fs::read_to_string(format!("/run/{tun}.pid")).unwrap().trim().parse().unwrap();
-    signal(written, Signal::SIGTERM);
-    assert!(wait_for(PATIENCE, || client.try_status("vpn").is_none().then_some(())).is_some());
+    let pid_in_file: i32 = fs::read_to_string(format!("/run/{tun}.pid")).unwrap().trim().parse().unwrap();
+    signal(pid_in_file, Signal::SIGTERM);
+    assert!(wait_for(EVENT_TIMEOUT, || client.try_status("vpn").is_none().then_some(())).is_some());
     before.assert_restored(lab);
 }
 
@@ -163,8 +163,8 @@ fn foreground(lab: &Lab) {
         let mut up = client.start(&["up", "vpn", "--foreground"]);
         let status = client.wait_state("vpn", "up");
         assert!(up.is_running());
-        assert_eq!(pid(&status, "supervisor_pid"), up.pid(), "the foreground is the supervisor");
-        assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some());
+        assert_eq!(pid(&status, "supervisor_pid"), up.pid(), "the foreground process is not the supervisor");
+        assert!(traffic::ping(traffic::INSIDE, EVENT_TIMEOUT).is_some());
         signal(up.pid(), number);
         let done = up.finish();
         assert_eq!(done.code, 0, "{number}: {}", done.text);
@@ -177,14 +177,14 @@ fn up_and_down_ten_times(lab: &Lab) {
     let client = Client::new(lab, &[vpn()]);
     for _ in 0..10 {
         client.up("vpn");
-        assert!(traffic::ping(traffic::INSIDE, PATIENCE).is_some());
+        assert!(traffic::ping(traffic::INSIDE, EVENT_TIMEOUT).is_some());
         client.down("vpn");
         before.assert_restored(lab);
     }
 }
 
 /// Changes made by other programs while the tunnel was up stay, and `down` undoes everything else.
-fn changed_meanwhile(lab: &Lab) {
+fn foreign_changes_are_kept(lab: &Lab) {
     let before = Snapshot::take();
     let client = Client::new(lab, &[vpn()]);
     client.up("vpn");
@@ -203,7 +203,7 @@ fn changed_meanwhile(lab: &Lab) {
     let differences = before.differences(&Snapshot::take());
     assert!(
         differences.contains("+ ") && differences.contains("10.99.0.0/16 via 192.0.2.1"),
-        "somebody else's route is gone"
+        "the foreign route was removed"
     );
     ip("route del 10.99.0.0/16 via 192.0.2.1");
     before.assert_restored(lab);

@@ -43,13 +43,14 @@ pub fn main(cases: &[Case]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The cases share one lab, and the thread that owns it.
     arguments.test_threads = Some(1);
-    let takes = |name: &str| arguments.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
+    let is_selected =
+        |name: &str| arguments.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
     let mut ignored = false;
-    if !arguments.list && cases.iter().any(|(name, _)| takes(name)) {
+    if !arguments.list && cases.iter().any(|(name, _)| is_selected(name)) {
         if env::var_os("LAB").is_none() {
-            let lack = enter_lab();
+            let reason = enter_lab();
             let required = env::var("CI").is_ok_and(|ci| ci == "true");
-            println!("{}: {lack}", if required { "cannot run" } else { "skipping all tests" });
+            println!("{}: {reason}", if required { "cannot run" } else { "skipping all tests" });
             if required {
                 return ExitCode::FAILURE;
             }

@@ -4,7 +4,7 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use crate::{
-    capture::{CLIENT, judge},
+    capture::{CLIENT, check_capture},
     client,
     host_state::Snapshot,
     lab::Lab,
@@ -21,12 +21,15 @@ pub const CASES: &[Case] = &[
 ];
 
 fn clean_capture_passes(lab: &Lab) {
-    let verdict =
-        judge(&pcap(lab, &[sccrq(), gre(1, &lcp()), gre(2, &lcp()), gre(3, &[0x00, 0xfd, 0x90, 1, 2, 3])]));
-    verdict.assert_clean();
-    assert_eq!((verdict.control, verdict.data, verdict.sealed, verdict.clear), (1, 3, 1, 0));
-    let clear = judge(&pcap(lab, &[sccrq(), gre(1, &[&[0x00, 0x21][..], &ipv4(17, &udp())].concat())]));
-    assert_eq!(clear.clear, 1, "a packet in clear is not seen");
+    let report = check_capture(&pcap(
+        lab,
+        &[sccrq(), gre(1, &lcp()), gre(2, &lcp()), gre(3, &[0x00, 0xfd, 0x90, 1, 2, 3])],
+    ));
+    report.assert_clean();
+    assert_eq!((report.control, report.data, report.encrypted, report.clear), (1, 3, 1, 0));
+    let clear =
+        check_capture(&pcap(lab, &[sccrq(), gre(1, &[&[0x00, 0x21][..], &ipv4(17, &udp())].concat())]));
+    assert_eq!(clear.clear, 1, "a packet in clear is not counted");
 }
 
 fn broken_capture_fails(lab: &Lab) {
@@ -40,25 +43,25 @@ fn broken_capture_fails(lab: &Lab) {
     wrong_checksum[10] ^= 1;
     let mut with_checksum_flag = gre(1, &lcp());
     with_checksum_flag[20] |= 0x80;
-    let no_control = judge(&pcap(lab, &[gre(1, &lcp())]));
-    assert_eq!(no_control.control, 0, "which assert_clean() refuses");
+    let no_control = check_capture(&pcap(lab, &[gre(1, &lcp())]));
+    assert_eq!(no_control.control, 0, "control messages in a capture without any");
     for (packets, fault) in [
         // Found by tshark: an LCP option longer than its packet, a truncated control message, and so on.
         (vec![sccrq(), gre(1, &long_option)], "frame 2: Magic Number (option length = 200"),
         (vec![tcp(&SCCRQ[..40])], "frame 1: malformed"),
         (vec![tcp(&wrong_cookie)], "frame 1: Incorrect Magic Cookie"),
         (vec![sccrq(), wrong_checksum], "frame 2: Bad checksum"),
-        // Found by `judge`.
+        // Found by `check_capture`.
         (vec![sccrq(), gre(1, &lcp()), wrong_length], "frame 3: payload length 18"),
         (vec![sccrq(), gre(1, &lcp()), gre(3, &lcp())], "frame 3: sequence 3 after Some(1)"),
         (vec![sccrq(), gre(1, &lcp()), gre(1, &lcp())], "frame 3: sequence 1 after Some(1)"),
         (vec![sccrq(), with_checksum_flag], "frame 2: flags 0xb001"),
     ] {
-        let verdict = judge(&pcap(lab, &packets));
+        let report = check_capture(&pcap(lab, &packets));
         assert!(
-            verdict.faults.iter().any(|found| found.starts_with(fault)),
-            "not {fault}: {:?}",
-            verdict.faults
+            report.faults.iter().any(|found| found.starts_with(fault)),
+            "{fault:?} is not reported: {:?}",
+            report.faults
         );
     }
 }
@@ -72,10 +75,10 @@ fn changed_host_is_detected(lab: &Lab) {
     let nft = |args: &str| {
         assert!(Command::new("nft").args(args.split(' ')).status().unwrap().success(), "nft {args}")
     };
-    let run = |tool: &dyn Fn(&str), forth: &str, back: &str| {
-        tool(forth);
-        assert!(!before.differences(&Snapshot::take()).is_empty(), "{forth} is not noticed");
-        tool(back);
+    let run = |tool: &dyn Fn(&str), change: &str, undo: &str| {
+        tool(change);
+        assert!(!before.differences(&Snapshot::take()).is_empty(), "{change} is not detected");
+        tool(undo);
         before.assert_restored(lab);
     };
     run(&ip, "route add 10.98.0.0/16 via 192.0.2.1", "route del 10.98.0.0/16");
@@ -88,18 +91,18 @@ fn changed_host_is_detected(lab: &Lab) {
     run(&nft, "add table ip ours", "delete table ip ours");
     for path in ["/run/pptpctl.pid", "/run/tun0.pid", "/var/lib/ours", "/etc/resolv.conf.ours"] {
         fs::write(path, "1\n").unwrap();
-        assert!(!before.differences(&Snapshot::take()).is_empty(), "{path} is not noticed");
+        assert!(!before.differences(&Snapshot::take()).is_empty(), "{path} is not detected");
         fs::remove_file(path).unwrap();
     }
     let large = "/var/lib/ours.large";
     fs::write(large, [b'a'; 8192]).unwrap();
     let with_large = Snapshot::take();
     fs::write(large, [&[b'b'; 1][..], &[b'a'; 8191]].concat()).unwrap();
-    assert!(with_large.differences(&Snapshot::take()).contains(large), "one byte of {large} is not noticed");
+    assert!(with_large.differences(&Snapshot::take()).contains(large), "one byte of {large} is not detected");
     fs::remove_file(large).unwrap();
     let resolvers = fs::read("/etc/resolv.conf").unwrap();
     fs::write("/etc/resolv.conf", "nameserver 10.99.0.53\n").unwrap();
-    assert!(before.differences(&Snapshot::take()).contains("10.99.0.53"), "resolv.conf is not noticed");
+    assert!(before.differences(&Snapshot::take()).contains("10.99.0.53"), "resolv.conf is not detected");
     fs::write("/etc/resolv.conf", resolvers).unwrap();
     before.assert_restored(lab);
 
@@ -107,8 +110,8 @@ fn changed_host_is_detected(lab: &Lab) {
     fs::copy("/bin/sleep", &sleeper).unwrap();
     let mut command = Command::new(sleeper);
     command.arg("60");
-    let left = client::Running::spawn(command, "that stays".to_owned());
-    assert_eq!(client::processes(lab), [left.pid()], "a process of ours is not noticed");
+    let process = client::Running::spawn(command, "that stays".to_owned());
+    assert_eq!(client::processes(lab), [process.pid()], "a process of the client is not detected");
 }
 
 fn inside_is_unreachable_without_tunnel(_: &Lab) {

@@ -11,7 +11,7 @@ use std::{
 use md5::{Digest, Md5};
 
 use crate::{
-    lab::{PATIENCE, wait_for},
+    lab::{EVENT_TIMEOUT, wait_for},
     runner::note,
 };
 
@@ -52,14 +52,14 @@ pub fn ping(address: &str, limit: Duration) -> Option<Duration> {
 }
 
 /// Runs all kinds of traffic and compares checksums.
-pub fn exercise() {
-    assert!(ping(INSIDE, PATIENCE).is_some(), "no answer to ping");
+pub fn assert_traffic() {
+    assert!(ping(INSIDE, EVENT_TIMEOUT).is_some(), "no answer to ping");
     assert_dns();
     let expected = String::from_utf8(get("/4M.md5").unwrap()).unwrap();
     let started = Instant::now();
     let file = get("/4M.bin").unwrap();
     note(format_args!("4 MiB down in {:.1?}", started.elapsed()));
-    assert_eq!(file.len(), BULK, "the download is cut short");
+    assert_eq!(file.len(), BULK, "the download is truncated");
     assert_eq!(md5_hex(&file), expected.trim(), "the download is damaged");
     assert_upload();
 }
@@ -80,16 +80,16 @@ pub fn assert_dns() {
     socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let query = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x04host\x06inside\x04test\0\0\x01\0\x01";
     let mut answer = [0; 512];
-    let found = wait_for(PATIENCE, || {
+    let found = wait_for(EVENT_TIMEOUT, || {
         socket.send_to(query, (INSIDE_DNS, 53)).ok()?;
         let (length, from) = socket.recv_from(&mut answer).ok()?;
         assert_eq!(from.ip().to_string(), INSIDE_DNS);
         Some(answer[..length].to_vec())
     });
-    let answer = found.expect("no answer from the resolver inside");
+    let answer = found.expect("no answer from the inside resolver");
     assert!(
         answer.starts_with(b"\x12\x34\x85\x80") && answer.ends_with(&[10, 99, 0, 1]),
-        "a strange answer: {answer:x?}"
+        "unexpected answer: {answer:x?}"
     );
 }
 
@@ -104,9 +104,9 @@ fn post(path: &str, body: &[u8]) -> io::Result<Vec<u8>> {
 
 fn request(head: &str, body: &[u8]) -> io::Result<Vec<u8>> {
     let server = SocketAddr::new(INSIDE.parse().unwrap(), 80);
-    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&server, EVENT_TIMEOUT)?;
+    stream.set_read_timeout(Some(EVENT_TIMEOUT))?;
+    stream.set_write_timeout(Some(EVENT_TIMEOUT))?;
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
     let mut answer = Vec::new();

@@ -7,7 +7,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test's helpers fail the test, and say what they saw"
+    reason = "a test's helpers fail the test, and print what they received"
 )]
 
 #[path = "../lab/guest.rs"]
@@ -25,7 +25,7 @@ const CALLS: &[(&str, &str, &str, u8, bool)] = &[
     ("launch", "--sync --debug", "sync require-mppe-128", 10, true),
 ];
 
-const RIGHT: &[&str] = &[
+const EXPECTED: &[&str] = &[
     "pid: pppd",
     "link: up",
     "host route: there",
@@ -45,17 +45,17 @@ fn pppd_and_pptp_interoperate_with_pptpd() {
     in_the_lab(|| {
         let guest = Guest { seconds: 600 };
         guest.prepare(&[env!("CARGO_BIN_EXE_pptp"), "tests/pptp_lab/guest"]);
-        let mut wrong = Vec::new();
-        for (how, pptp, pppd, octet, encrypted) in CALLS {
-            let (said, _) = guest.run(&format!("call {how} '{pptp}' '{pppd}' {octet}"));
-            println!("{how}, pptp {pptp}, pppd {pppd}:\n{said}");
+        let mut failures = Vec::new();
+        for (start_mode, pptp, pppd, octet, encrypted) in CALLS {
+            let (stdout, _) = guest.run(&format!("call {start_mode} '{pptp}' '{pppd}' {octet}"));
+            println!("{start_mode}, pptp {pptp}, pppd {pppd}:\n{stdout}");
             let mppe = Some(&"mppe: 128").filter(|_| *encrypted);
-            for right in RIGHT.iter().chain(mppe) {
-                if !said.lines().any(|line| line == *right) {
-                    wrong.push(format!("{how}, pptp {pptp}, pppd {pppd}: no {right:?}"));
+            for expected in EXPECTED.iter().chain(mppe) {
+                if !stdout.lines().any(|line| line == *expected) {
+                    failures.push(format!("{start_mode}, pptp {pptp}, pppd {pppd}: no {expected:?}"));
                 }
             }
         }
-        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert!(failures.is_empty(), "{failures:#?}");
     });
 }

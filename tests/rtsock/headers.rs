@@ -19,7 +19,7 @@ fn c_assertions_match_layouts() {
             std::fs::write(&path, &wanted).unwrap();
         }
         let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(found == wanted, "{}: UPDATE_GOLDEN=1 writes it anew", path.display());
+        assert!(found == wanted, "{}: UPDATE_GOLDEN=1 rewrites it", path.display());
     }
 }
 
@@ -65,8 +65,8 @@ impl Assertions {
 
     fn fields_of_messages(&mut self, layout: &Layout) {
         let route = &layout.route;
-        for (name, place) in [("rtm_msglen", (0, 2)), ("rtm_version", (2, 1)), ("rtm_type", (3, 1))] {
-            self.at("rt_msghdr", name, Field { at: place.0, width: place.1 });
+        for (name, (at, width)) in [("rtm_msglen", (0, 2)), ("rtm_version", (2, 1)), ("rtm_type", (3, 1))] {
+            self.at("rt_msghdr", name, Field { at, width });
         }
         for (name, field) in [
             ("rtm_hdrlen", route.hdrlen),

@@ -48,7 +48,7 @@ fn only_openbsd_accepts_labels_and_priorities() {
     request.label = Some("pptpctl".to_owned());
     let written = request.encode(&Layout::OPENBSD).unwrap();
     assert_eq!(hex(&written), hex(&vectors(&Layout::OPENBSD)["add_labelled"]));
-    let Message::Route(news) = only(&Layout::OPENBSD, &written) else { panic!("a route") };
+    let Message::Route(news) = decode_one(&Layout::OPENBSD, &written) else { panic!("not a route") };
     assert_eq!((news.table, news.priority, news.label.as_deref()), (5, 12, Some("pptpctl")));
     for layout in [&Layout::FREEBSD, &Layout::NETBSD] {
         assert!(matches!(request.encode(layout), Err(Refused::Unknown { what: "labels of routes", .. })));
@@ -62,7 +62,9 @@ fn only_openbsd_accepts_labels_and_priorities() {
 #[test]
 fn decodes_answer_to_get() {
     for layout in &Layout::ALL {
-        let Message::Route(news) = only(layout, &vectors(layout)["got_default"]) else { panic!("a route") };
+        let Message::Route(news) = decode_one(layout, &vectors(layout)["got_default"]) else {
+            panic!("not a route")
+        };
         assert!(news.answers(4242, 12) && !news.answers(4242, 13) && !news.answers(1, 12));
         assert_eq!(
             *news,
@@ -92,8 +94,8 @@ fn decodes_answer_to_get() {
 fn decodes_notifications() {
     for layout in &Layout::ALL {
         let vectors = vectors(layout);
-        let news = |name: &str| only(layout, &vectors[name]);
-        let Message::Route(connected) = news("news_connected") else { panic!("a route") };
+        let news = |name: &str| decode_one(layout, &vectors[name]);
+        let Message::Route(connected) = news("news_connected") else { panic!("not a route") };
         assert_eq!(connected.dest, Some("172.16.32.0/19".parse().unwrap()), "a mask of seven bytes");
         assert_eq!(connected.gateway, Some(Gateway::Link(2)));
         assert_eq!(connected.interface, Interface { index: 2, name: String::new() });
@@ -130,7 +132,7 @@ fn decodes_notifications() {
         assert_eq!(news("news_arrival"), Message::Announce { interface: tun7.clone(), arrived: true });
         assert_eq!(news("news_departure"), Message::Announce { interface: tun7, arrived: false });
     }
-    assert_eq!(only(&Layout::OPENBSD, &vectors(&Layout::OPENBSD)["news_desync"]), Message::Desync);
+    assert_eq!(decode_one(&Layout::OPENBSD, &vectors(&Layout::OPENBSD)["news_desync"]), Message::Desync);
 }
 
 #[test]
@@ -170,7 +172,7 @@ fn other_version_is_not_decoded() {
     for layout in &Layout::ALL {
         let mut bytes = vectors(layout)["add_net"].clone();
         bytes[2] = 3;
-        assert_eq!(only(layout, &bytes), Message::Other { kind: 1, version: 3 });
+        assert_eq!(decode_one(layout, &bytes), Message::Other { kind: 1, version: 3 });
     }
 }
 
@@ -180,11 +182,11 @@ fn is_change_ignores_answers_and_refusals() {
         let vectors = vectors(layout);
         for (name, bytes) in &vectors {
             let change = !name.starts_with("get") && !name.starts_with("got");
-            assert_eq!(only(layout, bytes).is_change(), change, "{name} of {}", layout.name);
+            assert_eq!(decode_one(layout, bytes).is_change(), change, "{name} of {}", layout.name);
         }
         let mut refused = vectors["add_net"].clone();
         refused[layout.route.errno.at] = 17;
-        assert!(!only(layout, &refused).is_change(), "what was refused has changed nothing");
+        assert!(!decode_one(layout, &refused).is_change(), "a refused request is taken for a change");
     }
 }
 
@@ -207,9 +209,9 @@ proptest! {
         let vectors: Vec<Vec<u8>> = vectors(layout).into_values().collect();
         let mut bytes = vec![u8::try_from(system).unwrap()];
         bytes.extend_from_slice(&vectors[vector.index(vectors.len())]);
-        for (place, value) in changes {
-            let place = place.index(bytes.len() - 1) + 1;
-            bytes[place] = value;
+        for (at, value) in changes {
+            let at = at.index(bytes.len() - 1) + 1;
+            bytes[at] = value;
         }
         prop_assert_eq!(pptpctl::net::rtsock::fuzzing::messages(&bytes), Ok(()));
     }
@@ -256,7 +258,7 @@ fn requests(layout: &Layout) -> BTreeMap<&'static str, Request> {
     ])
 }
 
-fn only(layout: &Layout, bytes: &[u8]) -> Message {
+fn decode_one(layout: &Layout, bytes: &[u8]) -> Message {
     let read: Vec<_> = read(layout, bytes).collect();
     let [Ok(message)] = read.as_slice() else { panic!("{read:?}") };
     message.clone()
@@ -268,12 +270,12 @@ fn vectors(layout: &Layout) -> BTreeMap<String, Vec<u8>> {
     let bytes: Vec<u8> = text.split_whitespace().map(|two| u8::from_str_radix(two, 16).unwrap()).collect();
     let mut rest = bytes.as_slice();
     let mut found = BTreeMap::new();
-    while let Some((name, behind)) = rest.split_at_checked(24) {
-        let (length, behind) = behind.split_first_chunk().unwrap();
+    while let Some((name, after)) = rest.split_at_checked(24) {
+        let (length, after) = after.split_first_chunk().unwrap();
         let length = usize::try_from(u64::from_le_bytes(*length)).unwrap();
         let name = String::from_utf8(name.split(|byte| *byte == 0).next().unwrap().to_vec()).unwrap();
-        found.insert(name, behind[..length].to_vec());
-        rest = behind.get(length.next_multiple_of(8)..).unwrap_or_default();
+        found.insert(name, after[..length].to_vec());
+        rest = after.get(length.next_multiple_of(8)..).unwrap_or_default();
     }
     assert!(found.len() > 12, "{}", layout.name);
     found

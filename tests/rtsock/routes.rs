@@ -5,7 +5,7 @@ use pptpctl::net::{
     rtsock::{Action, Layout, Message, Request, RouteChange, from_route, to_route},
 };
 
-use super::{hex, only, vectors};
+use super::{decode_one, hex, vectors};
 
 #[test]
 fn route_round_trips_through_request() {
@@ -39,8 +39,8 @@ fn route_round_trips_through_request() {
             nowhere,
         ] {
             let request = from_route(layout, Action::Add, &route, 3, &index).unwrap();
-            let Message::Route(news) = only(layout, &request.encode(layout).unwrap()) else {
-                panic!("a route")
+            let Message::Route(news) = decode_one(layout, &request.encode(layout).unwrap()) else {
+                panic!("not a route")
             };
             assert_eq!(to_route(layout, &news, 3, &names), Some(route), "{}", layout.name);
         }
@@ -50,13 +50,15 @@ fn route_round_trips_through_request() {
 #[test]
 fn recognizes_own_routes_by_flags() {
     for layout in &Layout::ALL {
-        let Message::Route(mut news) = only(layout, &vectors(layout)["add_net"]) else { panic!("a route") };
-        let ours = |news: &RouteChange| to_route(layout, news, 0, &|_| None).unwrap().protocol == PROTOCOL;
-        assert!(ours(&news));
+        let Message::Route(mut news) = decode_one(layout, &vectors(layout)["add_net"]) else {
+            panic!("not a route")
+        };
+        let is_own = |news: &RouteChange| to_route(layout, news, 0, &|_| None).unwrap().protocol == PROTOCOL;
+        assert!(is_own(&news));
         // Flags set by routing daemons.
         for one in [0x8000, 0x4000, layout.flags.proto3] {
             news.flags = 0x1 | 0x2 | 0x800 | one;
-            assert!(!ours(&news), "{one:#x} alone, on {}", layout.name);
+            assert!(!is_own(&news), "{one:#x} alone, on {}", layout.name);
         }
     }
 }
@@ -64,14 +66,18 @@ fn recognizes_own_routes_by_flags() {
 #[test]
 fn skips_neighbours_clones_and_broadcasts() {
     for layout in &Layout::ALL {
-        let Message::Route(mut news) = only(layout, &vectors(layout)["add_net"]) else { panic!("a route") };
+        let Message::Route(mut news) = decode_one(layout, &vectors(layout)["add_net"]) else {
+            panic!("not a route")
+        };
         for flag in [0x400, layout.flags.broadcast] {
             news.flags = 0x1 | flag;
             assert_eq!(to_route(layout, &news, 0, &|_| None), None);
         }
     }
     let openbsd = &Layout::OPENBSD;
-    let Message::Route(mut news) = only(openbsd, &vectors(openbsd)["add_net"]) else { panic!("a route") };
+    let Message::Route(mut news) = decode_one(openbsd, &vectors(openbsd)["add_net"]) else {
+        panic!("not a route")
+    };
     for cloned_or_cached in [0x1_0000, 0x2_0000] {
         news.flags = 0x1 | cloned_or_cached;
         assert_eq!(to_route(openbsd, &news, 0, &|_| None), None);
@@ -82,18 +88,24 @@ fn skips_neighbours_clones_and_broadcasts() {
 fn route_with_label_is_restorable() {
     let openbsd = &Layout::OPENBSD;
     let vector = vectors(openbsd).remove("add_labelled").unwrap();
-    let Message::Route(news) = only(openbsd, &vector) else { panic!("a route") };
+    let Message::Route(news) = decode_one(openbsd, &vector) else { panic!("not a route") };
     let route = to_route(openbsd, &news, 0, &|_| Some("tun3".to_owned())).unwrap();
     assert_eq!((route.label.as_deref(), route.unrestorable.as_slice()), (Some("pptpctl"), [].as_slice()));
     assert_eq!((route.table, route.metric), (5, 12));
-    assert_eq!(to_route(openbsd, &news, 5, &|_| None).unwrap().table, MAIN_TABLE, "our own routing domain");
+    assert_eq!(
+        to_route(openbsd, &news, 5, &|_| None).unwrap().table,
+        MAIN_TABLE,
+        "the table of the socket's routing domain"
+    );
     let bytes = |action, layout: &Layout| {
         let request = from_route(layout, action, &route, 0, &|_| Some(3)).unwrap();
         Request { seq: 13, ..request }.encode(layout).unwrap()
     };
     assert_eq!(hex(&bytes(Action::Add, openbsd)), hex(&vector));
-    let Message::Route(gone) = only(openbsd, &bytes(Action::Delete, openbsd)) else { panic!("a route") };
-    assert_eq!(gone.label, None, "a kernel finds it by the rest");
+    let Message::Route(gone) = decode_one(openbsd, &bytes(Action::Delete, openbsd)) else {
+        panic!("not a route")
+    };
+    assert_eq!(gone.label, None, "a delete request has a label");
     // Systems without labels ignore a label in a ledger.
     assert!(!bytes(Action::Add, &Layout::NETBSD).windows(7).any(|part| part == b"pptpctl"));
 }
@@ -102,17 +114,17 @@ fn route_with_label_is_restorable() {
 fn invalid_label_is_unrestorable() {
     let openbsd = &Layout::OPENBSD;
     let mut vector = vectors(openbsd).remove("add_labelled").unwrap();
-    let place = vector.windows(7).position(|part| part == b"pptpctl").unwrap();
-    vector[place] = 0xff;
-    let Message::Route(mut news) = only(openbsd, &vector) else { panic!("a route") };
+    let at = vector.windows(7).position(|part| part == b"pptpctl").unwrap();
+    vector[at] = 0xff;
+    let Message::Route(mut news) = decode_one(openbsd, &vector) else { panic!("not a route") };
     let label = |news: &RouteChange| {
         let route = to_route(openbsd, news, 0, &|_| None).unwrap();
         (route.label, route.unrestorable)
     };
     let unrestorable = (None, vec!["a label that could not be written again".to_owned()]);
-    assert_eq!(label(&news), unrestorable, "no text");
+    assert_eq!(label(&news), unrestorable, "not UTF-8");
     news.label = Some("x".repeat(32));
-    assert_eq!(label(&news), unrestorable, "longer than a kernel's");
+    assert_eq!(label(&news), unrestorable, "longer than 31 bytes");
     news.label = Some("x".repeat(31));
     assert_eq!(label(&news), (news.label.clone(), Vec::new()));
 }
@@ -123,7 +135,10 @@ fn refuses_invalid_priority_and_missing_interface() {
     route.metric = 1024;
     let refused = from_route(&Layout::OPENBSD, Action::Add, &route, 0, &|_| Some(7)).unwrap_err();
     assert_eq!(refused, "a priority of 1024: the greatest is 63");
-    assert!(from_route(&Layout::FREEBSD, Action::Add, &route, 0, &|_| Some(7)).is_ok(), "there are none");
+    assert!(
+        from_route(&Layout::FREEBSD, Action::Add, &route, 0, &|_| Some(7)).is_ok(),
+        "FreeBSD has no priorities"
+    );
     assert_eq!(
         from_route(&Layout::FREEBSD, Action::Add, &route, 0, &|_| None).unwrap_err(),
         "there is no interface tun7"
