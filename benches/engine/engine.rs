@@ -56,10 +56,10 @@ impl Engine {
         let address = Ipv4Addr::new(192, 0, 2, host);
         let path = if program == Program::Ours { env!("CARGO_BIN_EXE_pptp") } else { CLASSIC };
         let address_word = address.to_string();
-        let mut words = vec![address_word.as_str(), "--nolaunchpppd", "--loglevel", "0"];
-        words.extend(sync.then_some("--sync"));
+        let mut arguments = vec![address_word.as_str(), "--nolaunchpppd", "--loglevel", "0"];
+        arguments.extend(sync.then_some("--sync"));
         let gre = world.gre(address);
-        let (child, ppp) = spawn(Command::new(path).args(words));
+        let (child, ppp) = spawn(Command::new(path).args(arguments));
         let call = world.call(address);
         Self { program, sync, ppp, gre, call, seq: 0, child }
     }
@@ -76,8 +76,9 @@ impl Engine {
     /// Returns the CPU time used so far: total in nanoseconds, and ticks of user and of system time.
     pub fn cpu(&self) -> (u64, u64, u64) {
         let pid = self.child.id();
-        let number =
-            |words: &str, at: usize| words.split_whitespace().nth(at).unwrap().parse::<u64>().unwrap();
+        let number = |arguments: &str, at: usize| {
+            arguments.split_whitespace().nth(at).unwrap().parse::<u64>().unwrap()
+        };
         let all = number(&fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap(), 0);
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let (_, after) = stat.rsplit_once(") ").unwrap();
@@ -105,8 +106,8 @@ impl Drop for Engine {
 }
 
 /// Copies standard input to a raw socket in pieces of a fixed length, and back, until the end of input.
-pub fn floor(words: &[String]) {
-    let length: usize = words[0].parse().unwrap();
+pub fn floor(arguments: &[String]) {
+    let length: usize = arguments[0].parse().unwrap();
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(47))).unwrap();
     socket.set_send_buffer_size(1 << 20).unwrap();
     socket.connect(&SocketAddrV4::new(FLOOR_ADDRESS, 0).into()).unwrap();

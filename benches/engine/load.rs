@@ -21,21 +21,21 @@ use pptpctl::{
 use socket2::{SockFilter, SockRef};
 
 use crate::{
-    TIME, WARM,
+    DURATION, WARM_UP,
     engine::{Engine, Program},
     world::World,
 };
 
 /// Packets that the source keeps in transit.
-const UNDER_WAY: u64 = 64;
+const MAX_IN_TRANSIT: u64 = 64;
 /// Packets sent at a time.
 const STEP: u64 = 16;
 /// A packet that takes longer than this is lost: 64 packets take a small fraction of it.
-const GIVEN_UP: Duration = Duration::from_millis(500);
+const LOSS_TIMEOUT: Duration = Duration::from_millis(500);
 /// After this long without input nothing is in transit, whatever the counters indicate.
-const SILENCE: Duration = Duration::from_secs(2);
+const IDLE_LIMIT: Duration = Duration::from_secs(2);
 /// Bytes that a pty holds for its reader.
-const PTY_HOLDS: usize = 4095;
+const PTY_CAPACITY: usize = 4095;
 /// Frames compared with what was sent, before each measurement.
 const COMPARED: usize = 20;
 /// Limit for operations that normally take microseconds.
@@ -113,7 +113,7 @@ pub fn run(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
     filter(&engine.gre, true);
     compare(engine, cell, frame);
     filter(&engine.gre, false);
-    if cell.out { outwards(engine, cell) } else { inwards(engine, cell, frame) }
+    if cell.out { measure_out(engine, cell) } else { measure_in(engine, cell, frame) }
 }
 
 /// Checks that frames arrive as they were sent.
@@ -127,7 +127,7 @@ fn compare(engine: &mut Engine, cell: &Cell, frame: &[u8]) {
         if cell.out {
             let mut rest = &encoded[..];
             while !rest.is_empty() {
-                rest = &rest[give(engine, rest)..];
+                rest = &rest[write_pty(engine, rest)..];
             }
             loop {
                 wait(&engine.gre, "a packet");
@@ -136,7 +136,7 @@ fn compare(engine: &mut Engine, cell: &Cell, frame: &[u8]) {
                 let payload = if floor { &*packet } else { &packet[gre::parse(packet).unwrap().1] };
                 // Skip acknowledgements of the preceding measurement.
                 if !payload.is_empty() {
-                    assert!(payload == expected, "{:?} {cell}: frame {number} is another", engine.program);
+                    assert!(payload == expected, "{:?} {cell}: frame {number} differs", engine.program);
                     break;
                 }
             }
@@ -155,21 +155,21 @@ fn compare(engine: &mut Engine, cell: &Cell, frame: &[u8]) {
                 decoder.feed(new, |frame| got.push(frame.to_vec()));
             }
         }
-        assert!(got == [expected], "{:?} {cell}: frame {number} is another", engine.program);
+        assert!(got == [expected], "{:?} {cell}: frame {number} differs", engine.program);
     }
 }
 
-fn outwards(engine: &Engine, cell: &Cell) -> Sample {
-    if cell.sync { frame_by_frame(engine, cell) } else { as_a_stream(engine, cell) }
+fn measure_out(engine: &Engine, cell: &Cell) -> Sample {
+    if cell.sync { measure_frames(engine, cell) } else { measure_stream(engine, cell) }
 }
 
 /// Writes to the pty and returns how many bytes it accepted.
-fn give(engine: &Engine, bytes: &[u8]) -> usize {
-    write(&engine.ppp, bytes).unwrap_or_else(|error| panic!("{:?} has gone: {error}", engine.program))
+fn write_pty(engine: &Engine, bytes: &[u8]) -> usize {
+    write(&engine.ppp, bytes).unwrap_or_else(|error| panic!("{:?} has exited: {error}", engine.program))
 }
 
 /// Writes to the pty as fast as possible; the veth counts packets.
-fn as_a_stream(engine: &Engine, cell: &Cell) -> Sample {
+fn measure_stream(engine: &Engine, cell: &Cell) -> Sample {
     let encoded = cell.encoded();
     // A daemon that does its own HDLC framing writes larger blocks.
     let block = encoded.repeat((4096 / encoded.len()).max(1));
@@ -180,19 +180,19 @@ fn as_a_stream(engine: &Engine, cell: &Cell) -> Sample {
             while !end.load(Ordering::Relaxed) {
                 let mut rest = &block[..];
                 while !rest.is_empty() {
-                    rest = &rest[give(engine, rest)..];
+                    rest = &rest[write_pty(engine, rest)..];
                 }
             }
         });
-        let _end = AtTheEnd(&end);
+        let _end = StopOnDrop(&end);
         measure(engine, World::sent)
     })
 }
 
 /// Writes each frame separately, with as many in transit as the pty holds uncut; the server counts.
-fn frame_by_frame(engine: &Engine, cell: &Cell) -> Sample {
+fn measure_frames(engine: &Engine, cell: &Cell) -> Sample {
     let frame = cell.encoded();
-    let most = (PTY_HOLDS / frame.len()) as u64;
+    let max = (PTY_CAPACITY / frame.len()) as u64;
     filter(&engine.gre, true);
     let pace = Pace::default();
     let sample = thread::scope(|scope| {
@@ -206,9 +206,9 @@ fn frame_by_frame(engine: &Engine, cell: &Cell) -> Sample {
             });
         });
         scope.spawn(|| {
-            pace.keep(most, 1, || {
-                let size = give(engine, &frame);
-                assert_eq!(size, frame.len(), "a pty that is not full takes a frame whole");
+            pace.keep(max, 1, || {
+                let size = write_pty(engine, &frame);
+                assert_eq!(size, frame.len(), "the pty did not accept the whole frame");
             });
         });
         pace.measure(engine)
@@ -217,7 +217,7 @@ fn frame_by_frame(engine: &Engine, cell: &Cell) -> Sample {
 }
 
 /// Keeps packets in transit to the engine; the reader of the pty counts.
-fn inwards(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
+fn measure_in(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
     let length = cell.on_the_pty() as u64;
     let flags = engine.program != Program::Floor && !cell.sync;
     let mut source = Source::new(cell, engine, frame);
@@ -241,7 +241,7 @@ fn inwards(engine: &mut Engine, cell: &Cell, frame: &[u8]) -> Sample {
                 }
             });
         });
-        scope.spawn(|| pace.keep(UNDER_WAY, STEP, || source.send_on(gre, STEP)));
+        scope.spawn(|| pace.keep(MAX_IN_TRANSIT, STEP, || source.send_on(gre, STEP)));
         pace.measure(engine)
     });
     engine.seq = source.seq;
@@ -259,11 +259,11 @@ struct Pace {
 }
 
 impl Pace {
-    fn goes_on(&self) -> bool {
+    fn is_running(&self) -> bool {
         !self.end.load(Ordering::Relaxed)
     }
 
-    fn under_way(&self) -> u64 {
+    fn in_transit(&self) -> u64 {
         let gone = self.arrived.load(Ordering::Relaxed) + self.lost.load(Ordering::Relaxed);
         self.sent.load(Ordering::Relaxed).saturating_sub(gone)
     }
@@ -271,7 +271,7 @@ impl Pace {
     /// Calls `take` while `fd` is readable, until the end and until nothing is in transit.
     fn take_all(&self, fd: &OwnedFd, mut take: impl FnMut()) {
         let mut silent = Duration::ZERO;
-        while self.goes_on() || (self.under_way() > 0 && silent < SILENCE) {
+        while self.is_running() || (self.in_transit() > 0 && silent < IDLE_LIMIT) {
             if ready(fd, 50) {
                 silent = Duration::ZERO;
                 take();
@@ -281,19 +281,19 @@ impl Pace {
         }
     }
 
-    /// Sends `step` packets at a time, with at most `most` in transit.
-    fn keep(&self, most: u64, step: u64, mut send: impl FnMut()) {
+    /// Sends `step` packets at a time, with at most `max` in transit.
+    fn keep(&self, max: u64, step: u64, mut send: impl FnMut()) {
         let (mut before, mut since) = (0, Instant::now());
-        while self.goes_on() {
+        while self.is_running() {
             let arrived = self.arrived.load(Ordering::Relaxed);
-            let under_way = self.under_way();
+            let in_transit = self.in_transit();
             if arrived != before {
                 (before, since) = (arrived, Instant::now());
-            } else if under_way > 0 && since.elapsed() > GIVEN_UP {
-                self.lost.fetch_add(under_way, Ordering::Relaxed);
+            } else if in_transit > 0 && since.elapsed() > LOSS_TIMEOUT {
+                self.lost.fetch_add(in_transit, Ordering::Relaxed);
                 continue;
             }
-            if under_way + step > most {
+            if in_transit + step > max {
                 thread::yield_now();
                 continue;
             }
@@ -303,26 +303,26 @@ impl Pace {
     }
 
     fn measure(&self, engine: &Engine) -> Sample {
-        let _end = AtTheEnd(&self.end);
+        let _end = StopOnDrop(&self.end);
         measure(engine, || self.arrived.load(Ordering::Relaxed))
     }
 }
 
 /// Stops the threads when dropped, even when a measurement fails.
-struct AtTheEnd<'a>(&'a AtomicBool);
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for AtTheEnd<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 fn measure(engine: &Engine, count: impl Fn() -> u64) -> Sample {
-    thread::sleep(WARM);
+    thread::sleep(WARM_UP);
     let (begin, packets, cpu) = (Instant::now(), count(), engine.cpu());
-    thread::sleep(TIME);
+    thread::sleep(DURATION);
     let (time, packets, after) = (begin.elapsed(), count() - packets, engine.cpu());
-    assert!(packets > 0, "{:?}: nothing arrives", engine.program);
+    assert!(packets > 0, "{:?}: no packet arrives", engine.program);
     let packets = packets as f64;
     let all = (after.0 - cpu.0) as f64 / packets;
     let (user, system) = ((after.1 - cpu.1) as f64, (after.2 - cpu.2) as f64);
@@ -373,8 +373,8 @@ impl Source {
 /// Attaches a socket filter that accepts all packets if `open`, and none otherwise.
 fn filter(gre: &OwnedFd, open: bool) {
     const RETURN: u16 = 0x06;
-    let most = if open { u32::MAX } else { 0 };
-    SockRef::from(gre).attach_filter(&[SockFilter::new(RETURN, 0, 0, most)]).unwrap();
+    let max = if open { u32::MAX } else { 0 };
+    SockRef::from(gre).attach_filter(&[SockFilter::new(RETURN, 0, 0, max)]).unwrap();
 }
 
 fn ready(fd: &OwnedFd, millis: u16) -> bool {
@@ -384,7 +384,7 @@ fn ready(fd: &OwnedFd, millis: u16) -> bool {
 
 fn wait(fd: &OwnedFd, what: &str) {
     let limit = u16::try_from(LIMIT.as_millis()).unwrap();
-    assert!(ready(fd, limit), "{what} did not come within {LIMIT:?}");
+    assert!(ready(fd, limit), "{what} did not arrive within {LIMIT:?}");
 }
 
 /// Reads until there is no input for 100 ms.
@@ -392,6 +392,6 @@ fn drain(ppp: &OwnedFd) {
     let (mut bytes, end) = (vec![0; 1 << 16], Instant::now() + LIMIT);
     while ready(ppp, 100) {
         read(ppp, &mut bytes).unwrap();
-        assert!(Instant::now() < end, "an engine that does not stop");
+        assert!(Instant::now() < end, "the engine does not stop sending");
     }
 }

@@ -40,7 +40,7 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::cast_precision_loss,
-    reason = "a measurement that cannot be made ends, and says what it saw"
+    reason = "a failed measurement ends the program with a message"
 )]
 
 mod engine;
@@ -56,8 +56,8 @@ use engine::{Engine, Program};
 use load::{Cell, Sample};
 
 /// Warm-up before a measurement, and its duration.
-const WARM: Duration = Duration::from_millis(150);
-const TIME: Duration = Duration::from_millis(2000);
+const WARM_UP: Duration = Duration::from_millis(150);
+const DURATION: Duration = Duration::from_millis(2000);
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -73,7 +73,7 @@ fn main() {
     }
     // Three times the normal time: a busy machine is slow, not stuck.
     let runs = u32::try_from(rounds * 3 * Cell::all().len()).unwrap();
-    let limit = Duration::from_secs(60) + 3 * runs * (WARM + TIME);
+    let limit = Duration::from_secs(60) + 3 * runs * (WARM_UP + DURATION);
     world::inside(limit, |world| measure(world, rounds, only));
 }
 

@@ -14,7 +14,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a measurement that cannot be made ends, and says what it saw"
+    reason = "a failed measurement ends the program with a message"
 )]
 
 use std::{
@@ -43,14 +43,14 @@ fn main() {
         _ => panic!("only --rounds N is understood"),
     };
     world::enter().unwrap_or_else(|(what, error)| panic!("could not {what} ({error}): run it as root"));
-    let orders =
+    let config =
         ServerConfig { users: vec![("user".to_owned(), "secret".to_owned())], ..ServerConfig::default() };
-    let _server = Server::start(Path::new(PROGRAM), &orders).unwrap();
+    let _server = Server::start(Path::new(PROGRAM), &config).unwrap();
     fs::write("/run/password", "secret\n").unwrap();
     fs::set_permissions("/run/password", fs::Permissions::from_mode(0o600)).unwrap();
 
     println!("routes      up s    down s   ip add s   ip del s   up/ip  down/ip");
-    let mut alone = [0.0; 2];
+    let mut without_routes = [0.0; 2];
     for size in SIZES {
         let prefixes: Vec<String> = (0..size).map(|n| format!("10.{}.{}.0/24", n / 250, n % 250)).collect();
         let measured: Vec<[f64; 4]> = (0..rounds).map(|_| round(&prefixes)).collect();
@@ -59,10 +59,10 @@ fn main() {
         });
         print!("{size:6}  {up:8.3}  {down:8.3}  {add:9.3}  {delete:9.3}");
         if size == 0 {
-            alone = [up, down];
+            without_routes = [up, down];
             println!();
         } else {
-            println!("  {:6.1}  {:7.1}", (up - alone[0]) / add, (down - alone[1]) / delete);
+            println!("  {:6.1}  {:7.1}", (up - without_routes[0]) / add, (down - without_routes[1]) / delete);
         }
     }
 }
@@ -80,8 +80,8 @@ fn round(prefixes: &[String]) -> [f64; 4] {
         |word: &str| timed(Command::new(PROGRAM).args(["--config", "/run/profiles.toml", word, "vpn"]), "");
     let up = pptpctl("up");
     let routes = Command::new("ip").args(["route", "show", "dev", "tun0"]).output().unwrap();
-    let there = String::from_utf8_lossy(&routes.stdout).lines().filter(|line| line.contains("/24")).count();
-    assert_eq!(there, prefixes.len(), "the routes are there");
+    let count = String::from_utf8_lossy(&routes.stdout).lines().filter(|line| line.contains("/24")).count();
+    assert_eq!(count, prefixes.len(), "not all routes were added");
     let down = pptpctl("down");
 
     let words = |word: &str| {

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    if let Err(broken) = pptpctl::net::rtsock::fuzzing::messages(data) {
-        panic!("{broken}");
+    if let Err(error) = pptpctl::net::rtsock::fuzzing::messages(data) {
+        panic!("{error}");
     }
 });

@@ -14,8 +14,8 @@ fuzz_target!(|data: &[u8]| {
     for text in [text.as_ref(), planted.as_str()] {
         for private in [true, false] {
             let profiles = Profiles::from_text(Path::new("fuzz.toml"), text, private);
-            let said = profiles.report().render(Style::Plain);
-            assert!(text.len() == data.len() || !said.contains(SECRET), "{said}");
+            let rendered = profiles.report().render(Style::Plain);
+            assert!(text.len() == data.len() || !rendered.contains(SECRET), "{rendered}");
             for (name, profile) in profiles.iter() {
                 assert_eq!(profiles.get(name.as_str()).is_ok(), profile.is_some());
             }
