@@ -290,10 +290,10 @@ mod tests {
 
     #[test]
     fn hint_patterns_match_the_reported_texts() {
-        let said = crate::ppp::link::DownReason::NoCommonAuth { offered: "PAP".into() }.to_string();
-        assert!(said.starts_with(NO_COMMON_AUTH), "{said}");
-        let said = crate::net::tun::Error::InUse(7).to_string();
-        assert!(said.contains(UNIT_TAKEN), "{said}");
+        let text = crate::ppp::link::DownReason::NoCommonAuth { offered: "PAP".into() }.to_string();
+        assert!(text.starts_with(NO_COMMON_AUTH), "{text}");
+        let text = crate::net::tun::Error::InUse(7).to_string();
+        assert!(text.contains(UNIT_TAKEN), "{text}");
     }
 
     #[test]

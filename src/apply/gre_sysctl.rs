@@ -87,24 +87,25 @@ mod tests {
     }
 
     /// A host for two tunnels that both allow GRE, one after the other.
-    struct Two {
+    struct TwoTunnels {
         setting: Rc<Cell<bool>>,
         model: FakeHost,
-        _place: tempfile::TempDir,
-        places: Directories,
+        _dir: tempfile::TempDir,
+        directories: Directories,
     }
 
-    impl Two {
+    impl TwoTunnels {
         fn with_setting(allowed: bool) -> Self {
             let setting = Rc::new(Cell::new(allowed));
-            let place = tempfile::tempdir().unwrap();
-            let places = Directories { run: place.path().join("run"), state: place.path().join("state") };
-            Self { model: openbsd(&setting), setting, _place: place, places }
+            let dir = tempfile::tempdir().unwrap();
+            let directories = Directories { run: dir.path().join("run"), state: dir.path().join("state") };
+            Self { model: openbsd(&setting), setting, _dir: dir, directories }
         }
 
         fn up(&self, profile: &str) -> Changes {
             let host = Box::new(self.model.clone());
-            let mut session = Changes::open_as(&self.places, Header::of_this_process(profile), host).unwrap();
+            let mut session =
+                Changes::open_as(&self.directories, Header::of_this_process(profile), host).unwrap();
             session.perform(&plan()).unwrap();
             assert!(self.setting.get());
             session
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn gre_is_allowed_while_the_tunnel_is_up() {
-        let host = Two::with_setting(false);
+        let host = TwoTunnels::with_setting(false);
         let session = host.up("office");
         assert!(session.undo_all_and_close().is_empty());
         assert!(!host.setting.get());
@@ -121,14 +122,14 @@ mod tests {
 
     #[test]
     fn setting_of_the_administrator_is_kept() {
-        let host = Two::with_setting(true);
+        let host = TwoTunnels::with_setting(true);
         assert!(host.up("office").undo_all_and_close().is_empty());
         assert!(host.setting.get());
     }
 
     #[test]
     fn gre_stays_allowed_while_another_tunnel_needs_it() {
-        let host = Two::with_setting(false);
+        let host = TwoTunnels::with_setting(false);
         let (office, lab) = (host.up("office"), host.up("lab"));
         assert!(office.undo_all_and_close().is_empty());
         assert!(host.setting.get());
@@ -145,7 +146,7 @@ mod tests {
 
     #[test]
     fn gre_forbidden_by_another_program_is_allowed_again() {
-        let host = Two::with_setting(false);
+        let host = TwoTunnels::with_setting(false);
         let mut session = host.up("office");
         host.setting.set(false);
         session.perform(&plan()).unwrap();

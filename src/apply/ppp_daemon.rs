@@ -136,19 +136,19 @@ mod tests {
     fn only_pid_files_of_the_dead_daemon_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-        let there = |name: &str| dir.path().join(name).exists();
+        let exists = |name: &str| dir.path().join(name).exists();
         write("ppp-pptpctl-a.pid", "4000000\nppp3\n");
         write("ppp3.pid", "4000001\n");
         remove_pid_files(dir.path(), "pptpctl-a", 4_000_001).unwrap();
-        assert!(there("ppp-pptpctl-a.pid"), "another process's");
+        assert!(exists("ppp-pptpctl-a.pid"), "the pid file of another process was removed");
         let run = dir.path().to_owned();
         let step = PppStep::Start { daemon: Daemon::Pppd, unit: None, run, link: "pptpctl-a".into() };
         undo(&step).unwrap();
-        assert!(!there("ppp-pptpctl-a.pid") && there("ppp3.pid"));
+        assert!(!exists("ppp-pptpctl-a.pid") && exists("ppp3.pid"));
         write("ppp-pptpctl-a.pid", "4000000\nppp3\n");
         write("ppp3.pid", "4000000\n");
         undo(&step).unwrap();
-        assert!(!there("ppp-pptpctl-a.pid") && !there("ppp3.pid"));
+        assert!(!exists("ppp-pptpctl-a.pid") && !exists("ppp3.pid"));
         undo(&step).unwrap();
     }
 
@@ -159,7 +159,7 @@ mod tests {
         fs::write(dir.path().join("ppp-l.pid"), format!("{}\nppp0\n", child.id())).unwrap();
         let run = dir.path().to_owned();
         undo(&PppStep::Start { daemon: Daemon::Pppd, unit: None, run, link: "l".into() }).unwrap();
-        assert!(child.try_wait().unwrap().is_none(), "it still runs");
+        assert!(child.try_wait().unwrap().is_none(), "the foreign process was killed");
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -262,7 +262,7 @@ mod tests {
         net::routes::MAIN_TABLE,
     };
 
-    const AGES: Duration = Duration::from_secs(3600);
+    const LONG_AGE: Duration = Duration::from_secs(3600);
 
     /// An operation through the cache, on one of a few prefixes.
     #[derive(Clone, Debug)]
@@ -274,13 +274,13 @@ mod tests {
         Run,
     }
 
-    fn place(number: u8) -> IpNet {
+    fn prefix(number: u8) -> IpNet {
         IpNet::new(IpAddr::from([10, number, 0, 0]), 16).unwrap()
     }
 
     fn routes() -> impl Strategy<Value = Route> {
         (0_u8..4, 0_u32..2, prop_oneof![Just(MAIN_TABLE), Just(77)], "eth0|tun0").prop_map(
-            |(number, metric, table, dev)| Route { metric, table, ..Route::through(place(number), &dev) },
+            |(number, metric, table, dev)| Route { metric, table, ..Route::through(prefix(number), &dev) },
         )
     }
 
@@ -300,35 +300,35 @@ mod tests {
         state.device("eth0");
         state.device("tun0");
         let program = |_: &Program, state: &mut HostState| {
-            state.routes.retain(|route| route.dest != place(1));
-            state.route(Route::through(place(2), "eth0"));
+            state.routes.retain(|route| route.dest != prefix(1));
+            state.route(Route::through(prefix(2), "eth0"));
             Ok(Output::default())
         };
         FakeHost::new(state).with_programs(Rc::new(program))
     }
 
     fn all_routes(host: &mut dyn Host) -> Vec<Vec<Route>> {
-        let places = (0..4).flat_map(|number| [(number, MAIN_TABLE), (number, 77)]);
-        places.map(|(number, table)| host.routes(&Filter::to(place(number), table)).unwrap()).collect()
+        let queries = (0..4).flat_map(|number| [(number, MAIN_TABLE), (number, 77)]);
+        queries.map(|(number, table)| host.routes(&Filter::to(prefix(number), table)).unwrap()).collect()
     }
 
     proptest! {
         /// Changes made through the cache are visible at once, however long dumps are reused.
         #[test]
-        fn own_changes_are_visible_at_once(deeds in proptest::collection::vec(operations(), 1..24)) {
+        fn own_changes_are_visible_at_once(operations in proptest::collection::vec(operations(), 1..24)) {
             let model = host();
-            let mut recent = RouteCache { max_age: AGES, ..RouteCache::own(Box::new(model.clone())) };
-            recent.begin();
-            for deed in deeds {
+            let mut cache = RouteCache { max_age: LONG_AGE, ..RouteCache::own(Box::new(model.clone())) };
+            cache.begin();
+            for operation in operations {
                 // Some operations are refused and change nothing.
-                let _refused = match &deed {
-                    Operation::Add(route, insert) => recent.add_route(route, *insert).is_err(),
-                    Operation::Delete(route) => recent.delete_route(route).is_err(),
-                    Operation::Up(up) => recent.set_up("tun0", *up).is_err(),
-                    Operation::DeleteLink => recent.delete_link("tun0", 3).is_err(),
-                    Operation::Run => recent.run(&Program::at("/bin/true".into(), &[])).is_err(),
+                let _refused = match &operation {
+                    Operation::Add(route, insert) => cache.add_route(route, *insert).is_err(),
+                    Operation::Delete(route) => cache.delete_route(route).is_err(),
+                    Operation::Up(up) => cache.set_up("tun0", *up).is_err(),
+                    Operation::DeleteLink => cache.delete_link("tun0", 3).is_err(),
+                    Operation::Run => cache.run(&Program::at("/bin/true".into(), &[])).is_err(),
                 };
-                prop_assert_eq!(all_routes(&mut recent), all_routes(&mut model.clone()), "{:?}", deed);
+                prop_assert_eq!(all_routes(&mut cache), all_routes(&mut model.clone()), "{:?}", operation);
             }
         }
     }
@@ -336,18 +336,21 @@ mod tests {
     #[test]
     fn table_is_dumped_once_and_foreign_changes_appear_later() {
         let model = host();
-        let mut recent = RouteCache { max_age: AGES, ..RouteCache::own(Box::new(model.clone())) };
-        recent.begin();
-        let before = all_routes(&mut recent);
+        let mut cache = RouteCache { max_age: LONG_AGE, ..RouteCache::own(Box::new(model.clone())) };
+        cache.begin();
+        let before = all_routes(&mut cache);
         assert_eq!(*model.table_reads.borrow(), 2, "one for each table");
-        let theirs = Route::through(place(3), "eth0");
-        model.clone().add_route(&theirs, Insert::New).unwrap();
-        assert_eq!(all_routes(&mut recent), before);
+        let foreign = Route::through(prefix(3), "eth0");
+        model.clone().add_route(&foreign, Insert::New).unwrap();
+        assert_eq!(all_routes(&mut cache), before);
         assert_eq!(*model.table_reads.borrow(), 2);
-        recent.invalidate_all();
-        assert!(all_routes(&mut recent).contains(&vec![theirs.clone()]), "when it is looked at again");
-        recent.end();
-        model.clone().delete_route(&theirs).unwrap();
-        assert_eq!(all_routes(&mut recent), before, "nobody is in a hurry any more");
+        cache.invalidate_all();
+        assert!(
+            all_routes(&mut cache).contains(&vec![foreign.clone()]),
+            "the table is not dumped after invalidation"
+        );
+        cache.end();
+        model.clone().delete_route(&foreign).unwrap();
+        assert_eq!(all_routes(&mut cache), before, "dumps are reused after end()");
     }
 }

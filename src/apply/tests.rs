@@ -32,38 +32,38 @@ proptest! {
         engine_alive: bool,
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let places = places(dir.path());
+        let directories = directories(dir.path());
         let model = FakeHost::new(state.clone());
-        let mut session = session(&places, &model.restart(up));
-        let whole = bring_up(&mut session, &plans, &places).is_ok();
-        prop_assert!(whole || up < 30);
+        let mut session = session(&directories, &model.restart(up));
+        let is_complete = bring_up(&mut session, &plans, &directories).is_ok();
+        prop_assert!(is_complete || up < 30);
         drop(session);
         if !engine_alive {
             model.close_tun();
         }
-        let first = recover(&places, &mut model.restart(down), &|_| false);
+        let first = recover(&directories, &mut model.restart(down), &|_| false);
         if !first.errors.is_empty() {
-            let second = recover(&places, &mut model.restart(usize::MAX), &|_| false);
+            let second = recover(&directories, &mut model.restart(usize::MAX), &|_| false);
             prop_assert!(second.errors.is_empty(), "{:?}", second.errors);
         }
-        let third = recover(&places, &mut model.restart(0), &|_| false);
+        let third = recover(&directories, &mut model.restart(0), &|_| false);
         prop_assert!(third.recovered.is_empty(), "nothing is left to undo");
         prop_assert_eq!(&*model.state.borrow(), &state);
-        prop_assert_eq!(files(&places.run), Vec::<String>::new());
-        prop_assert_eq!(files(&places.state), Vec::<String>::new());
+        prop_assert_eq!(files(&directories.run), Vec::<String>::new());
+        prop_assert_eq!(files(&directories.state), Vec::<String>::new());
     }
 
     /// Changes from one plan to another and back, then undoes everything.
     #[test]
     fn host_is_restored_after_changes_of_plan(state in hosts(), first in plans(), second in plans()) {
         let dir = tempfile::tempdir().unwrap();
-        let places = places(dir.path());
+        let directories = directories(dir.path());
         let model = FakeHost::new(state.clone());
-        let mut session = session(&places, &model);
-        bring_up(&mut session, &first, &places).unwrap();
+        let mut session = session(&directories, &model);
+        bring_up(&mut session, &first, &directories).unwrap();
         let once = model.state.borrow().clone();
-        bring_up(&mut session, &second, &places).unwrap();
-        bring_up(&mut session, &first, &places).unwrap();
+        bring_up(&mut session, &second, &directories).unwrap();
+        bring_up(&mut session, &first, &directories).unwrap();
         prop_assert_eq!(sorted(&model.state.borrow()), sorted(&once));
         prop_assert!(session.undo_all_and_close().is_empty());
         prop_assert_eq!(&*model.state.borrow(), &state);
@@ -77,94 +77,94 @@ proptest! {
         killed in prop_oneof![0_usize..12, Just(usize::MAX)],
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let places = places(dir.path());
+        let directories = directories(dir.path());
         let model = FakeHost::new(state.clone());
         let budget = model.restart(usize::MAX);
-        let mut session = session(&places, &budget);
-        bring_up(&mut session, &plans, &places).unwrap();
+        let mut session = session(&directories, &budget);
+        bring_up(&mut session, &plans, &directories).unwrap();
         let up = sorted(&model.state.borrow());
         prop_assert!(session.withdraw_routes().is_empty());
         let defaults = |state: &HostState| -> Vec<Route> {
             state.routes.iter().filter(|route| route.dest.prefix_len() < 2 && route.kind == Kind::Unicast).cloned().collect()
         };
-        prop_assert_eq!(defaults(&model.state.borrow()), defaults(&state), "the old default works meanwhile");
-        bring_up(&mut session, &plans, &places).unwrap();
+        prop_assert_eq!(defaults(&model.state.borrow()), defaults(&state), "the host's default routes are not in force");
+        bring_up(&mut session, &plans, &directories).unwrap();
         prop_assert_eq!(sorted(&model.state.borrow()), up);
         *budget.budget.borrow_mut() = killed;
-        let whole = session.withdraw_routes().is_empty();
-        prop_assert!(whole || killed < 12);
+        let is_complete = session.withdraw_routes().is_empty();
+        prop_assert!(is_complete || killed < 12);
         drop(session);
-        let recovery = recover(&places, &mut model.restart(usize::MAX), &|_| false);
+        let recovery = recover(&directories, &mut model.restart(usize::MAX), &|_| false);
         prop_assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
         prop_assert_eq!(&*model.state.borrow(), &state);
-        prop_assert_eq!(files(&places.state), Vec::<String>::new());
+        prop_assert_eq!(files(&directories.state), Vec::<String>::new());
     }
 
     #[test]
     fn recovery_accepts_arbitrary_ledger_bytes(bytes: Vec<u8>, cut in 0_usize..4000) {
         let dir = tempfile::tempdir().unwrap();
-        let places = places(dir.path());
+        let directories = directories(dir.path());
         let model = FakeHost::new(HostState::default());
-        fs::create_dir(&places.state).unwrap();
-        fs::write(places.ledger("vpn"), &bytes).unwrap();
-        drop(recover(&places, &mut model.clone(), &|_| false));
+        fs::create_dir(&directories.state).unwrap();
+        fs::write(directories.ledger("vpn"), &bytes).unwrap();
+        drop(recover(&directories, &mut model.clone(), &|_| false));
 
         // A truncated ledger undoes the steps of its complete lines.
-        drop(fs::remove_file(places.ledger("vpn")));
-        let mut session = session(&places, &model);
+        drop(fs::remove_file(directories.ledger("vpn")));
+        let mut session = session(&directories, &model);
         session.perform(&Plan { steps: vec![Step::OpenTun { unit: None }], ..empty(Part::Transport) }).unwrap();
         drop(session);
-        let text = fs::read(places.ledger("vpn")).unwrap();
-        fs::write(places.ledger("vpn"), &text[..cut.min(text.len())]).unwrap();
-        let recovery = recover(&places, &mut model.clone(), &|_| false);
+        let text = fs::read(directories.ledger("vpn")).unwrap();
+        fs::write(directories.ledger("vpn"), &text[..cut.min(text.len())]).unwrap();
+        let recovery = recover(&directories, &mut model.clone(), &|_| false);
         prop_assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
-        prop_assert!(!places.ledger("vpn").exists());
+        prop_assert!(!directories.ledger("vpn").exists());
     }
 }
 
 #[test]
 fn ledger_is_private_and_never_a_symlink() {
     let dir = tempfile::tempdir().unwrap();
-    let places = places(dir.path());
-    let ledger = open_ledger(&places);
+    let directories = directories(dir.path());
+    let ledger = open_ledger(&directories);
     assert_eq!(fs::metadata(ledger.path()).unwrap().permissions().mode() & 0o7777, 0o600);
-    assert_eq!(fs::metadata(&places.state).unwrap().permissions().mode() & 0o7777, 0o700);
+    assert_eq!(fs::metadata(&directories.state).unwrap().permissions().mode() & 0o7777, 0o700);
     ledger.close().unwrap();
     let target = dir.path().join("target");
-    std::os::unix::fs::symlink(&target, places.ledger("vpn")).unwrap();
-    assert!(Changes::open(&places, "vpn", Box::new(FakeHost::new(HostState::default()))).is_err());
-    assert!(Ledger::open(&places.ledger("vpn")).is_err());
+    std::os::unix::fs::symlink(&target, directories.ledger("vpn")).unwrap();
+    assert!(Changes::open(&directories, "vpn", Box::new(FakeHost::new(HostState::default()))).is_err());
+    assert!(Ledger::open(&directories.ledger("vpn")).is_err());
     assert!(!target.exists());
 }
 
 #[test]
 fn each_step_is_on_disk_before_it_is_performed() {
     let dir = tempfile::tempdir().unwrap();
-    let places = places(dir.path());
+    let directories = directories(dir.path());
     let model = FakeHost::new(laptop());
-    let mut session = session(&places, &model.restart(0));
+    let mut session = session(&directories, &model.restart(0));
     session
         .perform(&Plan { steps: vec![Step::OpenTun { unit: Some(3) }], ..empty(Part::Transport) })
         .unwrap_err();
     drop(session);
-    let text = fs::read_to_string(places.ledger("vpn")).unwrap();
+    let text = fs::read_to_string(directories.ledger("vpn")).unwrap();
     assert!(text.lines().count() == 2 && text.contains("open-tun"), "{text}");
 }
 
 #[test]
 fn torn_line_is_truncated_and_ledger_stays_usable() {
     let dir = tempfile::tempdir().unwrap();
-    let places = places(dir.path());
-    let mut ledger = open_ledger(&places);
+    let directories = directories(dir.path());
+    let mut ledger = open_ledger(&directories);
     let step = Step::RemoveDefault { ipv6: false };
     ledger.intend(Part::Network, &step, PriorState::Routes(vec![]), None).unwrap();
     let mut file = fs::OpenOptions::new().append(true).open(ledger.path()).unwrap();
     file.write_all(b"{\"do\":{\"n\":2,\"pa").unwrap();
     let path = ledger.path().to_owned();
-    let mut again = Ledger::open(&path).unwrap().unwrap();
-    assert_eq!(again.record().entries.len(), 1);
-    assert!(again.record().garbled.is_empty());
-    again.undone(1).unwrap();
+    let mut reopened = Ledger::open(&path).unwrap().unwrap();
+    assert_eq!(reopened.record().entries.len(), 1);
+    assert!(reopened.record().garbled.is_empty());
+    reopened.undone(1).unwrap();
     let last = Ledger::open(&path).unwrap().unwrap();
     assert!(last.record().entries.is_empty() && last.record().garbled.is_empty());
 }
@@ -172,17 +172,17 @@ fn torn_line_is_truncated_and_ledger_stays_usable() {
 #[test]
 fn garbled_line_is_reported_and_others_are_undone() {
     let dir = tempfile::tempdir().unwrap();
-    let places = places(dir.path());
+    let directories = directories(dir.path());
     let model = FakeHost::new(laptop());
     let before = model.state.borrow().clone();
-    let mut session = session(&places, &model);
-    bring_up(&mut session, &(Some(Mode::Replace), vec![], false), &places).unwrap();
+    let mut session = session(&directories, &model);
+    bring_up(&mut session, &(Some(Mode::Replace), vec![], false), &directories).unwrap();
     drop(session);
-    let path = places.ledger("vpn");
+    let path = directories.ledger("vpn");
     let text = fs::read_to_string(&path).unwrap();
     let (first, rest) = text.split_once('\n').unwrap();
     fs::write(&path, format!("{first}\nrubbish\n{rest}")).unwrap();
-    let recovery = recover(&places, &mut model.clone(), &|_| false);
+    let recovery = recover(&directories, &mut model.clone(), &|_| false);
     assert!(recovery.errors[0].to_string().contains("line 2 can't be read"), "{:?}", recovery.errors);
     assert_eq!(*model.state.borrow(), before);
 }
@@ -190,15 +190,15 @@ fn garbled_line_is_reported_and_others_are_undone() {
 #[test]
 fn ledger_stays_small_over_many_reconnects() {
     let dir = tempfile::tempdir().unwrap();
-    let places = places(dir.path());
+    let directories = directories(dir.path());
     let model = FakeHost::new(laptop());
-    let mut session = session(&places, &model);
-    bring_up(&mut session, &(Some(Mode::Halves), vec![], false), &places).unwrap();
+    let mut session = session(&directories, &model);
+    bring_up(&mut session, &(Some(Mode::Halves), vec![], false), &directories).unwrap();
     for round in 0..600_u16 {
         let mtu = Step::Mtu { tun: Value::Known("tun0".to_owned()), mtu: Value::Known(1400 - round % 2) };
         session.perform(&Plan { steps: vec![mtu], ..empty(Part::Network) }).unwrap();
     }
-    let lines = fs::read_to_string(places.ledger("vpn")).unwrap().lines().count();
+    let lines = fs::read_to_string(directories.ledger("vpn")).unwrap().lines().count();
     assert!(lines < 600, "{lines} lines");
     assert!(session.undo_all_and_close().is_empty());
     assert_eq!(*model.state.borrow(), laptop());
@@ -207,39 +207,39 @@ fn ledger_stays_small_over_many_reconnects() {
 #[test]
 fn volatile_steps_are_not_undone_after_a_reboot() {
     let dir = tempfile::tempdir().unwrap();
-    let places = places(dir.path());
+    let directories = directories(dir.path());
     let header = Header { boot: "another".to_owned(), ..Header::of_this_process("vpn") };
     let model = FakeHost::new(laptop());
-    let mut session = Changes::open_as(&places, header, Box::new(model.clone())).unwrap();
-    bring_up(&mut session, &(Some(Mode::Replace), vec![], false), &places).unwrap();
+    let mut session = Changes::open_as(&directories, header, Box::new(model.clone())).unwrap();
+    bring_up(&mut session, &(Some(Mode::Replace), vec![], false), &directories).unwrap();
     drop(session);
     // The host boots, with a default route by DHCP and another tun0.
     *model.state.borrow_mut() = laptop();
     model.state.borrow_mut().device("tun0");
     let fresh = model.state.borrow().clone();
-    let recovery = recover(&places, &mut model.restart(0), &|_| false);
+    let recovery = recover(&directories, &mut model.restart(0), &|_| false);
     assert!(recovery.errors.is_empty());
     assert_eq!(recovery.recovered.len(), 1);
     assert!(recovery.recovered[0].gone);
     assert_eq!(*model.state.borrow(), fresh);
-    assert!(!places.ledger("vpn").exists());
+    assert!(!directories.ledger("vpn").exists());
 }
 
 #[test]
 fn device_of_same_name_of_another_tunnel_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let places = places(dir.path());
+    let directories = directories(dir.path());
     let model = FakeHost::new(laptop());
-    let mut session = session(&places, &model);
-    bring_up(&mut session, &(Some(Mode::Halves), vec![], false), &places).unwrap();
+    let mut session = session(&directories, &model);
+    bring_up(&mut session, &(Some(Mode::Halves), vec![], false), &directories).unwrap();
     drop(session);
     model.close_tun();
     // A new tun0, with the same address and routes.
-    let mut second = Changes::open(&places, "other", Box::new(model.clone())).unwrap();
-    bring_up(&mut second, &(Some(Mode::Halves), vec![], false), &places).unwrap();
+    let mut second = Changes::open(&directories, "other", Box::new(model.clone())).unwrap();
+    bring_up(&mut second, &(Some(Mode::Halves), vec![], false), &directories).unwrap();
     let up = model.state.borrow().clone();
-    let dead = |header: &Header| header.profile != "vpn";
-    let recovery = recover(&places, &mut model.clone(), &dead);
+    let is_running = |header: &Header| header.profile != "vpn";
+    let recovery = recover(&directories, &mut model.clone(), &is_running);
     assert!(recovery.errors.is_empty() && recovery.alive == ["other"], "{recovery:?}");
     assert_eq!(*model.state.borrow(), up);
     assert!(second.undo_all_and_close().is_empty());
@@ -249,9 +249,9 @@ fn device_of_same_name_of_another_tunnel_is_left_alone() {
 #[test]
 fn plan_with_open_symbol_is_refused_before_any_step() {
     let dir = tempfile::tempdir().unwrap();
-    let places = places(dir.path());
+    let directories = directories(dir.path());
     let model = FakeHost::new(laptop());
-    let mut session = session(&places, &model);
+    let mut session = session(&directories, &model);
     let up = Step::Up { tun: Value::Open(crate::plan::Symbol::Tun) };
     let plan = Plan { steps: vec![Step::OpenTun { unit: None }, up], ..empty(Part::Transport) };
     let error = session.perform(&plan).unwrap_err();
@@ -262,20 +262,20 @@ fn plan_with_open_symbol_is_refused_before_any_step() {
 #[test]
 fn pid_file_is_taken_over_by_new_supervisor() {
     let dir = tempfile::tempdir().unwrap();
-    let places = places(dir.path());
+    let directories = directories(dir.path());
     let model = FakeHost::new(laptop());
     let file = |pid| Step::PidFile {
-        dir: places.run.clone(),
+        dir: directories.run.clone(),
         tun: Value::Known("tun0".to_owned()),
         pid: Value::Known(pid),
     };
-    let mut session = session(&places, &model);
+    let mut session = session(&directories, &model);
     // Process 1 always runs, and represents the parent process that is about to exit.
     session.perform(&Plan { steps: vec![file(1)], ..empty(Part::Network) }).unwrap();
     session.perform(&Plan { steps: vec![file(2)], ..empty(Part::Network) }).unwrap();
-    assert_eq!(fs::read_to_string(places.run.join("tun0.pid")).unwrap(), "2\n");
+    assert_eq!(fs::read_to_string(directories.run.join("tun0.pid")).unwrap(), "2\n");
     assert!(session.undo_all_and_close().is_empty());
-    assert!(files(&places.run).is_empty());
+    assert!(files(&directories.run).is_empty());
 }
 
 // Helpers.
@@ -340,20 +340,20 @@ fn by_gateway(dest: &str, via: &str, metric: u32) -> Route {
     route
 }
 
-fn places(dir: &std::path::Path) -> Directories {
-    let places = Directories { run: dir.join("run"), state: dir.join("state") };
-    fs::create_dir(&places.run).unwrap();
-    places
+fn directories(dir: &std::path::Path) -> Directories {
+    let directories = Directories { run: dir.join("run"), state: dir.join("state") };
+    fs::create_dir(&directories.run).unwrap();
+    directories
 }
 
-fn session(places: &Directories, model: &FakeHost) -> Changes {
-    Changes::open(places, "vpn", Box::new(model.clone())).unwrap()
+fn session(directories: &Directories, model: &FakeHost) -> Changes {
+    Changes::open(directories, "vpn", Box::new(model.clone())).unwrap()
 }
 
-fn open_ledger(places: &Directories) -> Ledger {
-    fs::create_dir_all(&places.state).unwrap();
-    fs::set_permissions(&places.state, fs::Permissions::from_mode(0o700)).unwrap();
-    Ledger::create(places, Header::of_this_process("vpn")).unwrap()
+fn open_ledger(directories: &Directories) -> Ledger {
+    fs::create_dir_all(&directories.state).unwrap();
+    fs::set_permissions(&directories.state, fs::Permissions::from_mode(0o700)).unwrap();
+    Ledger::create(directories, Header::of_this_process("vpn")).unwrap()
 }
 
 const fn empty(part: Part) -> Plan {
@@ -361,7 +361,7 @@ const fn empty(part: Part) -> Plan {
 }
 
 /// Performs both plans for `wanted`, built by hand because this module does not know profiles.
-fn bring_up(session: &mut Changes, wanted: &Wanted, places: &Directories) -> Result<(), ApplyError> {
+fn bring_up(session: &mut Changes, wanted: &Wanted, directories: &Directories) -> Result<(), ApplyError> {
     let (mode, nets, ipv6) = wanted;
     let tun = || Value::Open(crate::plan::Symbol::Tun);
     let route = |dest: ipnet::IpNet| Step::Route {
@@ -403,7 +403,11 @@ fn bring_up(session: &mut Changes, wanted: &Wanted, places: &Directories) -> Res
             peer: Value::Open(crate::plan::Symbol::Peer6),
         },
         Step::Up { tun: tun() },
-        Step::PidFile { dir: places.run.clone(), tun: tun(), pid: Value::Open(crate::plan::Symbol::Pid) },
+        Step::PidFile {
+            dir: directories.run.clone(),
+            tun: tun(),
+            pid: Value::Open(crate::plan::Symbol::Pid),
+        },
     ];
     network.steps.extend(nets.iter().copied().map(route));
     for ipv6 in [false, true] {

@@ -125,16 +125,16 @@ mod tests {
 
     #[test]
     fn empty_config_is_valid_and_unknown_field_is_not() {
-        let orders: ServerConfig = serde_json::from_str("{}").unwrap();
-        assert_eq!(orders.mppe.demand, Demand::Require);
+        let config: ServerConfig = serde_json::from_str("{}").unwrap();
+        assert_eq!(config.mppe.demand, Demand::Require);
         assert!(serde_json::from_str::<ServerConfig>(r#"{"trubble":null}"#).is_err());
     }
 
     #[test]
     fn config_round_trips_through_json() {
         let trouble = Fault::RefuseCall { result: 2, error: 0, cause: 17 };
-        let orders = ServerConfig { trouble: Some(trouble), ..ServerConfig::default() };
-        let text = serde_json::to_string(&orders).unwrap();
+        let config = ServerConfig { trouble: Some(trouble), ..ServerConfig::default() };
+        let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<ServerConfig>(&text).unwrap().trouble, Some(trouble));
     }
 }

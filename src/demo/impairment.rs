@@ -152,53 +152,53 @@ mod tests {
     const BAD: ImpairmentConfig =
         ImpairmentConfig { loss: 100, duplicate: 50, reorder: 200, delay: 500, hold: 3_000, seed: 7 };
 
-    fn travel(climate: ImpairmentConfig, count: u32) -> (Vec<u32>, ImpairmentCounters) {
+    fn send_through(config: ImpairmentConfig, count: u32) -> (Vec<u32>, ImpairmentCounters) {
         let start = Instant::now();
-        let mut road = ImpairedPath::new(climate);
+        let mut path = ImpairedPath::new(config);
         let mut out = Vec::new();
         for n in 0..count {
             let now = start + Duration::from_millis(u64::from(n));
-            road.send(now, n);
-            out.extend(std::iter::from_fn(|| road.arrive(now)));
+            path.send(now, n);
+            out.extend(std::iter::from_fn(|| path.arrive(now)));
         }
-        while let Some(at) = road.next_timeout() {
-            out.extend(std::iter::from_fn(|| road.arrive(at)));
+        while let Some(at) = path.next_timeout() {
+            out.extend(std::iter::from_fn(|| path.arrive(at)));
         }
-        (out, road.counters())
+        (out, path.counters())
     }
 
     #[test]
     fn default_config_changes_nothing() {
-        let (out, counters) = travel(ImpairmentConfig::default(), 100);
+        let (out, counters) = send_through(ImpairmentConfig::default(), 100);
         assert_eq!(out, (0..100).collect::<Vec<_>>());
         assert_eq!(counters, ImpairmentCounters { arrived: 100, ..ImpairmentCounters::default() });
     }
 
     #[test]
     fn equal_seeds_give_equal_results() {
-        assert_eq!(travel(BAD, 500), travel(BAD, 500));
-        assert_ne!(travel(BAD, 500).0, travel(ImpairmentConfig { seed: 8, ..BAD }, 500).0);
+        assert_eq!(send_through(BAD, 500), send_through(BAD, 500));
+        assert_ne!(send_through(BAD, 500).0, send_through(ImpairmentConfig { seed: 8, ..BAD }, 500).0);
     }
 
     #[test]
     fn rates_match_configuration() {
-        let (out, counters) = travel(BAD, 10_000);
+        let (out, counters) = send_through(BAD, 10_000);
         assert!((800..1200).contains(&counters.lost), "{counters:?}");
         assert!((350..550).contains(&counters.duplicated), "{counters:?}");
         assert!((1_600..2_000).contains(&counters.held), "{counters:?}");
         assert_eq!(counters.arrived, 10_000 - counters.lost + counters.duplicated);
-        assert!(out.windows(2).any(|pair| pair[0] > pair[1]), "nothing was overtaken");
+        assert!(out.windows(2).any(|pair| pair[0] > pair[1]), "no packet was reordered");
     }
 
     #[test]
     fn packets_are_delayed_and_queue_is_bounded() {
         let now = Instant::now();
-        let mut road = ImpairedPath::new(ImpairmentConfig { delay: 1_000, ..ImpairmentConfig::default() });
+        let mut path = ImpairedPath::new(ImpairmentConfig { delay: 1_000, ..ImpairmentConfig::default() });
         for n in 0..MAX_IN_TRANSIT + 10 {
-            road.send(now, n);
+            path.send(now, n);
         }
-        assert_eq!(road.arrive(now), None);
-        assert_eq!(road.next_timeout(), Some(now + Duration::from_millis(1)));
-        assert_eq!(road.counters().overflowed, 10);
+        assert_eq!(path.arrive(now), None);
+        assert_eq!(path.next_timeout(), Some(now + Duration::from_millis(1)));
+        assert_eq!(path.counters().overflowed, 10);
     }
 }

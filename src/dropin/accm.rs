@@ -82,6 +82,6 @@ mod tests {
         watch.daemon_sends(&REQUEST);
         assert_eq!(watch.daemon_gets(&DATA), Accm::ALL);
         assert_eq!(watch.daemon_gets(&ACK_WITHOUT), Accm::ALL);
-        assert_eq!(watch.daemon_gets(&DATA), Accm::ALL, "what was not asked for is the default");
+        assert_eq!(watch.daemon_gets(&DATA), Accm::ALL, "the default applies without the option");
     }
 }

@@ -402,7 +402,7 @@ mod tests {
         assert_eq!(
             run("h --phone --sync").phone.as_deref(),
             Some("--sync"),
-            "an argument is taken as it comes"
+            "an argument may begin with a hyphen"
         );
     }
 

@@ -221,20 +221,20 @@ mod tests {
     #[test]
     fn frames_round_trip_in_both_modes() {
         for synchronous in [false, true] {
-            let (mut here, mut there) = (Stream::new(synchronous), Stream::new(synchronous));
+            let (mut sender, mut receiver) = (Stream::new(synchronous), Stream::new(synchronous));
             for _ in 0..3 {
-                here.push(&FRAME);
-                here.push(&[0xfd, 0x90, 0x7e, 0x7d]);
+                sender.push(&FRAME);
+                sender.push(&[0xfd, 0x90, 0x7e, 0x7d]);
             }
             let mut got = Vec::new();
             let now = Instant::now();
             let piece = if synchronous { usize::MAX } else { 3 };
-            for write in drain(&mut here, piece) {
-                there.read(&write, |frame| got.push(frame.to_vec()));
-                there.input_idle(now, |frame| got.push(frame.to_vec()));
+            for write in drain(&mut sender, piece) {
+                receiver.read(&write, |frame| got.push(frame.to_vec()));
+                receiver.input_idle(now, |frame| got.push(frame.to_vec()));
             }
             assert_eq!(got, [&FRAME[..], &[0xfd, 0x90, 0x7e, 0x7d]].repeat(3));
-            assert_eq!((here.counters().to_ppp, there.counters().from_ppp), (6, 6));
+            assert_eq!((sender.counters().to_ppp, receiver.counters().from_ppp), (6, 6));
         }
     }
 
@@ -269,11 +269,11 @@ mod tests {
 
     #[test]
     fn frame_with_bad_fcs_is_dropped_and_counted() {
-        let (mut here, mut there) = (Stream::new(false), Stream::new(false));
-        here.push(&FRAME);
-        let mut bytes = here.to_write().to_vec();
+        let (mut sender, mut receiver) = (Stream::new(false), Stream::new(false));
+        sender.push(&FRAME);
+        let mut bytes = sender.to_write().to_vec();
         bytes[3] ^= 1;
-        there.read(&bytes, |frame| panic!("delivered {frame:?}"));
-        assert_eq!(there.counters().hdlc[HdlcDrop::BadFcs as usize], 1);
+        receiver.read(&bytes, |frame| panic!("delivered {frame:?}"));
+        assert_eq!(receiver.counters().hdlc[HdlcDrop::BadFcs as usize], 1);
     }
 }

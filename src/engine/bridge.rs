@@ -257,22 +257,22 @@ mod tests {
     #[test]
     fn frames_pass_and_damaged_ones_are_counted() {
         let now = Instant::now();
-        let (mut ours, mut theirs) = (bridge(now), bridge(now));
+        let (mut sender, mut receiver) = (bridge(now), bridge(now));
         for _ in 0..3 {
-            ours.from_peer(now, &FRAME);
+            sender.from_peer(now, &FRAME);
         }
-        let mut bytes = ours.to_write().to_vec();
+        let mut bytes = sender.to_write().to_vec();
         let damaged = bytes.len() - 4;
         bytes[damaged] ^= 1;
         let mut got = Vec::new();
         for piece in bytes.chunks(3) {
-            theirs.from_daemon(now, piece, |frame| got.push(frame.to_vec()));
-            ours.written(piece.len());
+            receiver.from_daemon(now, piece, |frame| got.push(frame.to_vec()));
+            sender.written(piece.len());
         }
         assert_eq!(got, [FRAME, FRAME]);
-        assert!(ours.to_write().is_empty());
-        assert_eq!((ours.counters().to_ppp, theirs.counters().from_ppp), (3, 2));
-        assert_eq!(theirs.counters().hdlc[HdlcDrop::BadFcs as usize], 1);
+        assert!(sender.to_write().is_empty());
+        assert_eq!((sender.counters().to_ppp, receiver.counters().from_ppp), (3, 2));
+        assert_eq!(receiver.counters().hdlc[HdlcDrop::BadFcs as usize], 1);
     }
 
     #[test]
@@ -299,24 +299,24 @@ mod tests {
         silent.handle_timeout(now + Duration::from_secs(1));
         assert_eq!(ended(&mut silent), Some(DownReason::LcpTimeout { heard_anything: false }));
         assert_eq!(silent.next_timeout(), None);
-        let mut mute = bridge(now);
+        let mut stalled = bridge(now);
         // Both ends agree on MS-CHAPv2, then nothing follows.
-        let wish = [0xff, 0x03, 0xc0, 0x21, 1, 1, 0, 9, 3, 5, 0xc2, 0x23, 0x81];
-        let mut ack = wish;
+        let request = [0xff, 0x03, 0xc0, 0x21, 1, 1, 0, 9, 3, 5, 0xc2, 0x23, 0x81];
+        let mut ack = request;
         ack[4] = 2;
-        mute.from_peer(now, &wish);
+        stalled.from_peer(now, &request);
         let mut bytes = Vec::new();
         Encoder::default().encode(&ack, &mut bytes);
-        mute.from_daemon(now, &bytes, |_| {});
-        mute.from_peer(now, &[0xff, 0x03, 0xc0, 0x21, 2, 1, 0, 4]);
+        stalled.from_daemon(now, &bytes, |_| {});
+        stalled.from_peer(now, &[0xff, 0x03, 0xc0, 0x21, 2, 1, 0, 4]);
         assert!(matches!(
-            mute.poll_event(),
+            stalled.poll_event(),
             Some(LinkEvent::LcpUp { auth: Some(AuthProtocol::MsChapV2), .. })
         ));
-        assert_eq!(mute.next_timeout(), Some(now + Duration::from_secs(2)));
-        mute.handle_timeout(now + Duration::from_secs(2));
+        assert_eq!(stalled.next_timeout(), Some(now + Duration::from_secs(2)));
+        stalled.handle_timeout(now + Duration::from_secs(2));
         assert!(
-            matches!(ended(&mut mute), Some(DownReason::AuthFailed(failure)) if failure.kind == FailureKind::Timeout)
+            matches!(ended(&mut stalled), Some(DownReason::AuthFailed(failure)) if failure.kind == FailureKind::Timeout)
         );
     }
 

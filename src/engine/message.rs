@@ -182,14 +182,14 @@ mod tests {
     use super::*;
     use crate::failure::FailureKind;
 
-    fn through(message: &FromEngine) -> Result<FromEngine, String> {
+    fn round_trip(message: &FromEngine) -> Result<FromEngine, String> {
         FromEngine::parse(&serde_json::to_vec(message).unwrap())
     }
 
     #[test]
     fn valid_link_is_accepted() {
         assert!(
-            matches!(through(&FromEngine::Up(LinkUp::example())), Ok(FromEngine::Up(link)) if link == LinkUp::example())
+            matches!(round_trip(&FromEngine::Up(LinkUp::example())), Ok(FromEngine::Up(link)) if link == LinkUp::example())
         );
     }
 
@@ -198,21 +198,21 @@ mod tests {
         let example = LinkUp::example();
         for address in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "0.1.2.3"] {
             let local = address.parse().unwrap();
-            assert!(through(&FromEngine::Up(LinkUp { local, ..example.clone() })).is_err(), "{address}");
-            assert!(through(&FromEngine::Up(LinkUp { dns: vec![local], ..example.clone() })).is_err());
+            assert!(round_trip(&FromEngine::Up(LinkUp { local, ..example.clone() })).is_err(), "{address}");
+            assert!(round_trip(&FromEngine::Up(LinkUp { dns: vec![local], ..example.clone() })).is_err());
         }
         for mtu in [0, 67, 1501, u16::MAX] {
-            assert!(through(&FromEngine::Up(LinkUp { mtu, ..example.clone() })).is_err(), "{mtu}");
+            assert!(round_trip(&FromEngine::Up(LinkUp { mtu, ..example.clone() })).is_err(), "{mtu}");
         }
         let many = vec![example.local; 3];
-        assert!(through(&FromEngine::Up(LinkUp { dns: many, ..example.clone() })).is_err());
-        assert!(through(&FromEngine::Up(LinkUp { encryption: "\x1b[2J".into(), ..example })).is_err());
+        assert!(round_trip(&FromEngine::Up(LinkUp { dns: many, ..example.clone() })).is_err());
+        assert!(round_trip(&FromEngine::Up(LinkUp { encryption: "\x1b[2J".into(), ..example })).is_err());
     }
 
     #[test]
     fn disallowed_routes_are_refused() {
         let up = |routes: Vec<Ipv4Net>| {
-            through(&FromEngine::Up(LinkUp { routes: Some(routes), ..LinkUp::example() }))
+            round_trip(&FromEngine::Up(LinkUp { routes: Some(routes), ..LinkUp::example() }))
         };
         for route in [
             "0.0.0.0/0",
@@ -236,9 +236,9 @@ mod tests {
     fn control_characters_and_long_texts_are_refused() {
         for text in ["a\nb".to_owned(), "\x07".to_owned(), "x".repeat(MAX_TEXT_LENGTH + 1)] {
             let down = FromEngine::Down(Failure::new(Phase::Lcp, FailureKind::LcpFailed, text.clone()));
-            assert!(through(&down).is_err());
-            assert!(through(&FromEngine::Phase { phase: Phase::Lcp, detail: text.clone() }).is_err());
-            assert!(through(&FromEngine::Phase { phase: Phase::Lcp, detail: plain(&text) }).is_ok());
+            assert!(round_trip(&down).is_err());
+            assert!(round_trip(&FromEngine::Phase { phase: Phase::Lcp, detail: text.clone() }).is_err());
+            assert!(round_trip(&FromEngine::Phase { phase: Phase::Lcp, detail: plain(&text) }).is_ok());
         }
     }
 
@@ -253,8 +253,8 @@ mod tests {
     fn refusal_reason_is_plain_text() {
         let long = format!("{{\"{}\":1}}", "x".repeat(10_000));
         for message in [r#"{"\u001b]0;owned\u0007":1}"#, long.as_str()] {
-            let why = FromEngine::parse(message.as_bytes()).unwrap_err();
-            assert!(is_plain(&why), "{why:?}");
+            let reason = FromEngine::parse(message.as_bytes()).unwrap_err();
+            assert!(is_plain(&reason), "{reason:?}");
         }
     }
 

@@ -123,23 +123,23 @@ mod tests {
         handed.send(b"through", &[]).unwrap();
         assert_eq!(other.receive(true).unwrap().unwrap().bytes, b"through");
         drop(a);
-        assert!(b.receive(true).unwrap().is_none(), "the end is told");
+        assert!(b.receive(true).unwrap().is_none(), "the end is not reported");
     }
 
     #[test]
     fn queued_message_is_received_after_connection_reset() {
         let (a, b) = Channel::pair().unwrap();
         a.send(b"a question", &[]).unwrap();
-        b.send(b"the last word", &[]).unwrap();
+        b.send(b"an answer", &[]).unwrap();
         drop(b);
-        assert_eq!(a.receive(false).unwrap().unwrap().bytes, b"the last word");
+        assert_eq!(a.receive(false).unwrap().unwrap().bytes, b"an answer");
         assert!(a.receive(false).unwrap().is_none());
     }
 
     #[test]
     fn offer_does_not_block_when_full() {
         let (a, _b) = Channel::pair().unwrap();
-        let full = (0..100_000).find_map(|_| a.try_send(b"x").err()).expect("an end to its room");
+        let full = (0..100_000).find_map(|_| a.try_send(b"x").err()).expect("the socket never fills up");
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
     }
 

@@ -278,7 +278,7 @@ mod tests {
     fn refuses_invalid_interface_names() {
         for system in Requests::ALL {
             assert!(system.named("tun7").is_some());
-            assert_eq!(system.named("0123456789abcdef"), None, "IFNAMSIZ counts the byte that ends it");
+            assert_eq!(system.named("0123456789abcdef"), None, "IFNAMSIZ includes the terminating NUL");
             assert_eq!(system.named(""), None);
         }
     }
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn domain_is_at_the_offset_of_the_mtu() {
-        assert_eq!(Requests::NETBSD.domain("tun7", 3), None, "it has but one table");
+        assert_eq!(Requests::NETBSD.domain("tun7", 3), None, "NetBSD has one routing table");
         for (system, request) in [(Requests::FREEBSD, 0x8020_695d), (Requests::OPENBSD, 0x8020_699f)] {
             let (number, argument) = system.domain("tun7", 0x0102).unwrap();
             assert_eq!((number, mtu_in(&argument)), (request, Some(0x0102)));

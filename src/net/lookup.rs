@@ -102,7 +102,7 @@ mod tests {
         let odd = br#"{"found":["0.0.0.0","224.0.0.1","255.255.255.255","192.0.2.1"]}"#;
         assert_eq!(Answer::parse(odd), Answer::Found(vec![Ipv4Addr::new(192, 0, 2, 1)]));
         assert_eq!(Answer::parse(b"{\"failed\":\"a\\u001bb\"}"), Answer::Failed("a?b".into()));
-        let Answer::Failed(why) = Answer::parse(br#"{"\u001b[2J":1}"#) else { panic!() };
-        assert!(!why.contains('\u{1b}'), "{why:?}");
+        let Answer::Failed(reason) = Answer::parse(br#"{"\u001b[2J":1}"#) else { panic!() };
+        assert!(!reason.contains('\u{1b}'), "{reason:?}");
     }
 }

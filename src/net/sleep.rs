@@ -137,17 +137,21 @@ mod tests {
     #[test]
     fn time_asleep_is_growth_of_clock_difference() {
         let seconds = Duration::from_secs;
-        let mut ahead = ClockOffset::default();
-        assert_eq!(ahead.read(seconds(1000), seconds(400)), Some(seconds(600)), "slept before we came");
-        assert_eq!(ahead.read(seconds(1100), seconds(500)), None);
+        let mut offset = ClockOffset::default();
         assert_eq!(
-            ahead.read(seconds(1100) + MIN_SUSPEND / 2, seconds(500)),
-            None,
-            "two readings, two moments"
+            offset.read(seconds(1000), seconds(400)),
+            Some(seconds(600)),
+            "suspended before the first reading"
         );
-        assert_eq!(ahead.read(seconds(2000), seconds(600)), Some(seconds(800) - MIN_SUSPEND / 2));
-        assert_eq!(ahead.read(seconds(2001), seconds(601)), None, "once");
-        assert_eq!(ahead.read(seconds(1), seconds(700)), None, "nonsense");
+        assert_eq!(offset.read(seconds(1100), seconds(500)), None);
+        assert_eq!(
+            offset.read(seconds(1100) + MIN_SUSPEND / 2, seconds(500)),
+            None,
+            "a difference below MIN_SUSPEND"
+        );
+        assert_eq!(offset.read(seconds(2000), seconds(600)), Some(seconds(800) - MIN_SUSPEND / 2));
+        assert_eq!(offset.read(seconds(2001), seconds(601)), None, "already reported");
+        assert_eq!(offset.read(seconds(1), seconds(700)), None, "the clock went backwards");
     }
 
     #[cfg(target_os = "linux")]

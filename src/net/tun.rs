@@ -115,16 +115,16 @@ pub(super) fn explain(error: io::Error, unit: Option<u32>) -> Error {
 mod tests {
     use super::*;
 
-    fn why(errno: Errno, unit: Option<u32>) -> String {
+    fn message_for(errno: Errno, unit: Option<u32>) -> String {
         explain(io::Error::from_raw_os_error(errno as i32), unit).to_string()
     }
 
     #[test]
     fn common_errors_have_specific_messages() {
-        assert!(why(Errno::ENOENT, None).contains("/dev/net/tun is missing"));
-        assert!(why(Errno::ENODEV, None).contains("modprobe tun"));
-        assert!(why(Errno::EPERM, Some(1)).contains("permission denied"));
-        assert!(why(Errno::EBUSY, Some(7)).starts_with("tun7 is in use"));
-        assert!(why(Errno::EIO, None).starts_with("no tun device: "));
+        assert!(message_for(Errno::ENOENT, None).contains("/dev/net/tun is missing"));
+        assert!(message_for(Errno::ENODEV, None).contains("modprobe tun"));
+        assert!(message_for(Errno::EPERM, Some(1)).contains("permission denied"));
+        assert!(message_for(Errno::EBUSY, Some(7)).starts_with("tun7 is in use"));
+        assert!(message_for(Errno::EIO, None).starts_with("no tun device: "));
     }
 }

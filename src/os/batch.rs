@@ -267,9 +267,9 @@ mod tests {
         let mut out = Batch::new(8, 16);
         for n in 0..8_u8 {
             assert!(out.push(|buffer| {
-                let place = 3..3 + usize::from(n);
-                buffer[place.clone()].fill(n);
-                Some(place)
+                let range = 3..3 + usize::from(n);
+                buffer[range.clone()].fill(n);
+                Some(range)
             }));
         }
         assert!(out.is_full());
@@ -301,7 +301,7 @@ mod tests {
             assert_eq!(got, (0..20_u8).map(|n| vec![n; usize::from(n % 16)]).collect::<Vec<_>>());
             counts.push(calls);
         }
-        assert_eq!(counts, [2, 1, 1, 1, 1], "8 and then 12; from then on 24 are asked for");
+        assert_eq!(counts, [2, 1, 1, 1, 1], "8, then 12; later calls offer 24 buffers");
         assert_eq!(into.filled(), 0);
     }
 
@@ -318,7 +318,7 @@ mod tests {
             assert_eq!(into.receive(&b).unwrap(), 1);
             assert_eq!(into.datagrams().next().unwrap(), [n; 3]);
         }
-        assert_eq!(out.send(&a).unwrap(), 0, "nothing is nothing");
+        assert_eq!(out.send(&a).unwrap(), 0, "an empty batch sends nothing");
     }
 
     #[test]

@@ -128,17 +128,17 @@ mod tests {
     fn existing_descriptors_and_memory_still_work() {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(b"before").unwrap();
-        let heard = confined(move || {
-            let mut heard = [0; 6];
-            ours.read_exact(&mut heard).unwrap();
+        let received = confined(move || {
+            let mut received = [0; 6];
+            ours.read_exact(&mut received).unwrap();
             ours.write_all(b"after").unwrap();
             // Memory from the allocator, and time.
             let big = vec![1_u8; 8 << 20];
             thread::sleep(Duration::from_millis(1));
             assert!(Instant::now().elapsed() < Duration::from_secs(60));
-            (heard, big.len())
+            (received, big.len())
         });
-        assert_eq!(heard, (*b"before", 8 << 20));
+        assert_eq!(received, (*b"before", 8 << 20));
         let mut answer = String::new();
         theirs.read_to_string(&mut answer).unwrap();
         assert_eq!(answer, "after");
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(unsafe_code, reason = "nobody else asks for memory like this")]
+    #[expect(unsafe_code, reason = "the test calls mmap(2) directly")]
     fn executable_mappings_are_refused() {
         let map = |protection| {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -172,9 +172,9 @@ mod tests {
             if at == libc::MAP_FAILED { Err(io::Error::last_os_error().kind()) } else { Ok(()) }
         };
         let data = libc::PROT_READ | libc::PROT_WRITE;
-        let asked = confined(move || {
+        let results = confined(move || {
             [map(data), map(libc::PROT_READ | libc::PROT_EXEC), map(data | libc::PROT_EXEC)]
         });
-        assert_eq!(asked, [Ok(()), Err(ErrorKind::PermissionDenied), Err(ErrorKind::PermissionDenied)]);
+        assert_eq!(results, [Ok(()), Err(ErrorKind::PermissionDenied), Err(ErrorKind::PermissionDenied)]);
     }
 }

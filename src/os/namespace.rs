@@ -62,7 +62,10 @@ mod tests {
     fn reused_inode_is_detected_by_its_cookie() {
         let old = Namespace { inode: 7, cookie: 1 };
         assert!(old.same_as(old));
-        assert!(!old.same_as(Namespace { inode: 7, cookie: 2 }), "it got the number");
+        assert!(
+            !old.same_as(Namespace { inode: 7, cookie: 2 }),
+            "another namespace with the same inode number"
+        );
         assert!(!old.same_as(Namespace { inode: 8, cookie: 1 }));
         // An older kernel, or a ledger written before cookies were recorded.
         assert!(
@@ -72,8 +75,8 @@ mod tests {
 
     #[test]
     fn own_namespace_is_identified() {
-        let here = Namespace::current();
-        assert!(here.same_as(Namespace::current()));
-        assert_eq!(here.inode != 0, cfg!(target_os = "linux"));
+        let current = Namespace::current();
+        assert!(current.same_as(Namespace::current()));
+        assert_eq!(current.inode != 0, cfg!(target_os = "linux"));
     }
 }

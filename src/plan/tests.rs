@@ -132,8 +132,8 @@ fn host_route_is_planned_only_when_needed() {
     let by_default = host_route(&client(DefaultRoute::Replace), &facts());
     assert_eq!(by_default.as_deref(), Some("ip route add 203.0.113.9 via 192.0.2.1 dev eth0"));
 
-    let way = Some(NextHop::By { gateway: None, dev: "eth0".to_owned(), source: None });
-    let on_link = host_route(&client(DefaultRoute::Halves), &Facts { next_hop: way, ..facts() });
+    let on_link_hop = Some(NextHop::By { gateway: None, dev: "eth0".to_owned(), source: None });
+    let on_link = host_route(&client(DefaultRoute::Halves), &Facts { next_hop: on_link_hop, ..facts() });
     assert_eq!(on_link.as_deref(), Some("ip route add 203.0.113.9 dev eth0"));
 
     let this_host = Facts { next_hop: Some(NextHop::ThisHost), ..facts() };
@@ -298,11 +298,12 @@ fn tables_and_metrics_follow_platform_syntax() {
 #[test]
 fn gre_sysctl_is_set_on_openbsd_when_configured() {
     let mut profile = router();
-    let asks = |profile: &Profile, platform| transport(profile, platform).steps.contains(&Step::AllowGre);
-    assert!(Platform::ALL.into_iter().all(|platform| !asks(&profile, platform)));
+    let sets_sysctl =
+        |profile: &Profile, platform| transport(profile, platform).steps.contains(&Step::AllowGre);
+    assert!(Platform::ALL.into_iter().all(|platform| !sets_sysctl(&profile, platform)));
     profile.link.gre_allow = true;
     for platform in Platform::ALL {
-        assert_eq!(asks(&profile, platform), platform == Platform::OpenBsd);
+        assert_eq!(sets_sysctl(&profile, platform), platform == Platform::OpenBsd);
     }
     let plan = transport(&profile, Platform::OpenBsd);
     assert!(plan.lines().any(|line| line == "sysctl net.inet.gre.allow=1"));
@@ -323,7 +324,7 @@ fn tunnel_is_placed_in_its_own_routing_table() {
     assert_eq!(
         plan.lines().next().unwrap(),
         "ifconfig tunX rdomain 3",
-        "a change of it takes addresses away"
+        "the domain must be set first: a change of it removes addresses"
     );
     assert_eq!(
         words(Platform::OpenBsd, "route "),
@@ -380,7 +381,7 @@ fn route_labels_apply_to_openbsd_only() {
             "route add -inet6 default -link -iface tunX -label vpn",
         ]
     );
-    assert!(plan.undo_lines().all(|line| !line.contains("-label")), "a route is found without it");
+    assert!(plan.undo_lines().all(|line| !line.contains("-label")), "a deletion needs no label");
     // Offered routes, and the halves that replace a default route that stays, have the label too.
     let offered = ["10.44.0.0/16".parse().unwrap()];
     let (server, peer) = (Ipv4Addr::new(203, 0, 113, 9), Ipv4Addr::new(10, 99, 0, 1));

@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn policy_decides_between_ack_and_nak() {
         use Strength::{Bits40, Bits128};
-        for (min, max, stateful, asked, wanted) in [
+        for (min, max, stateful, requested, wanted) in [
             (Bits40, Bits128, false, H | S, None),
             (Bits40, Bits128, false, H | L, None),
             (Bits40, Bits128, false, H | S | M | L, Some(H | S)),
@@ -242,7 +242,7 @@ mod tests {
         ] {
             let mut ccp = ccp(Demand::Allow, min, max, stateful);
             let expected = wanted.map_or(Verdict::Ack, |bits| Verdict::Nak(mppe(bits)));
-            assert_eq!(verdict(&mut ccp, &mppe(asked)), expected, "{asked:#x} under {min}..{max}");
+            assert_eq!(verdict(&mut ccp, &mppe(requested)), expected, "{requested:#x} under {min}..{max}");
         }
     }
 
@@ -271,7 +271,7 @@ mod tests {
         ccp.nakked(Options::parse(&mppe(L)).unwrap(), false);
         out.clear();
         ccp.request(&mut out);
-        assert_eq!(out, mppe(H | L), "stateless all the same: the policy says so");
+        assert_eq!(out, mppe(H | L), "the policy requires stateless mode");
         ccp.nakked(Options::parse(&mppe(L)).unwrap(), true);
         assert_eq!(ccp.refusal(), Some("the peer insists on stateful MPPE"));
         out.clear();

@@ -268,8 +268,8 @@ mod tests {
     use super::*;
     use crate::ppp::automaton::Verdict;
 
-    const GATE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-    const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
     fn client() -> Ipcp {
         let mut ipcp = Ipcp::client(Ipv4Addr::UNSPECIFIED, true, true);
@@ -295,7 +295,7 @@ mod tests {
     fn client_takes_address_and_servers_from_nak() {
         let mut ipcp = client();
         let given = list(&[
-            (3, GUEST.octets()),
+            (3, CLIENT.octets()),
             (129, [8, 8, 8, 8]),
             (130, [10, 0, 0, 5]),
             (131, [8, 8, 8, 8]),
@@ -306,7 +306,7 @@ mod tests {
         ipcp.request(&mut out);
         assert_eq!(out, given[..24]);
         ipcp.acked();
-        assert_eq!(ipcp.local(), GUEST);
+        assert_eq!(ipcp.local(), CLIENT);
         assert_eq!(ipcp.dns(), [Ipv4Addr::new(8, 8, 8, 8)], "each once");
         assert_eq!(ipcp.wins(), [Ipv4Addr::new(10, 0, 0, 5)]);
         assert_eq!(ipcp.refusal(), None);
@@ -319,8 +319,8 @@ mod tests {
             ipcp.nakked(Options::parse(&list(&[(3, address)])).unwrap(), false);
             assert!(ipcp.refusal().is_some(), "{address:?}");
             let mut ipcp = client();
-            let asked = list(&[(3, address)]);
-            assert_eq!(verdict(&mut ipcp, &asked), Verdict::Reject(asked.clone()));
+            let requested = list(&[(3, address)]);
+            assert_eq!(verdict(&mut ipcp, &requested), Verdict::Reject(requested.clone()));
         }
         // An unusable name server is left out, without harm.
         let mut ipcp = client();
@@ -342,7 +342,7 @@ mod tests {
         );
         let mut out = Vec::new();
         ipcp.request(&mut out);
-        assert_eq!(out, [3, 6, 0, 0, 0, 0], "servers are no condition");
+        assert_eq!(out, [3, 6, 0, 0, 0, 0], "name servers are optional");
         assert_eq!(ipcp.refusal(), None);
     }
 
@@ -351,23 +351,23 @@ mod tests {
         let vj = [2, 6, 0, 0x2D, 0x0F, 1];
         let old = [1, 10, 10, 0, 0, 1, 0, 0, 0, 0];
         let dns = [129, 6, 0, 0, 0, 0];
-        for asked in [&vj[..], &old, &dns, &[4, 6, 1, 2, 3, 4], &[3, 5, 1, 2, 3]] {
-            assert_eq!(verdict(&mut client(), asked), Verdict::Reject(asked.to_vec()));
+        for requested in [&vj[..], &old, &dns, &[4, 6, 1, 2, 3, 4], &[3, 5, 1, 2, 3]] {
+            assert_eq!(verdict(&mut client(), requested), Verdict::Reject(requested.to_vec()));
         }
     }
 
     #[test]
     fn server_naks_other_addresses_than_its_own_choice() {
-        let mut ipcp = Ipcp::server(GATE, GUEST, &[GATE], &[]);
+        let mut ipcp = Ipcp::server(SERVER, CLIENT, &[SERVER], &[]);
         ipcp.restart();
-        assert_eq!(verdict(&mut ipcp, &[]), Verdict::Nak(list(&[(3, GUEST.octets())])));
-        assert_eq!(verdict(&mut ipcp, &list(&[(3, [0; 4])])), Verdict::Nak(list(&[(3, GUEST.octets())])));
-        assert_eq!(verdict(&mut ipcp, &list(&[(3, GUEST.octets())])), Verdict::Ack);
-        let two = list(&[(3, GUEST.octets()), (129, [0; 4]), (131, [0; 4])]);
+        assert_eq!(verdict(&mut ipcp, &[]), Verdict::Nak(list(&[(3, CLIENT.octets())])));
+        assert_eq!(verdict(&mut ipcp, &list(&[(3, [0; 4])])), Verdict::Nak(list(&[(3, CLIENT.octets())])));
+        assert_eq!(verdict(&mut ipcp, &list(&[(3, CLIENT.octets())])), Verdict::Ack);
+        let two = list(&[(3, CLIENT.octets()), (129, [0; 4]), (131, [0; 4])]);
         assert_eq!(verdict(&mut ipcp, &two), Verdict::Reject(list(&[(131, [0; 4])])));
-        let one = list(&[(3, GUEST.octets()), (129, [0; 4])]);
-        assert_eq!(verdict(&mut ipcp, &one), Verdict::Nak(list(&[(129, GATE.octets())])));
-        ipcp.rejected(Options::parse(&list(&[(3, GATE.octets())])).unwrap());
+        let one = list(&[(3, CLIENT.octets()), (129, [0; 4])]);
+        assert_eq!(verdict(&mut ipcp, &one), Verdict::Nak(list(&[(129, SERVER.octets())])));
+        ipcp.rejected(Options::parse(&list(&[(3, SERVER.octets())])).unwrap());
         assert_eq!(ipcp.refusal(), None, "a client need not know our address");
     }
 }

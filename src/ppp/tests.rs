@@ -24,7 +24,7 @@ enum Operation {
     Nakked(Vec<u8>, bool),
     Rejected(Vec<u8>),
     /// A request, and whether Naks may still be sent.
-    Asked(Vec<u8>, bool),
+    Requested(Vec<u8>, bool),
 }
 
 proptest! {
@@ -48,11 +48,11 @@ proptest! {
         ours.rejected(parsed(&rejected));
         let mut theirs = Lcp::new(1500, AuthStance::Prove(AuthProtocol::ALL.to_vec()), MagicSource::new([7; 8]));
         theirs.restart();
-        let asked = request(&ours);
+        let requested = request(&ours);
         prop_assume!(ours.magic() != theirs.magic());
         let has = |kind| !left_out.contains(&kind);
         // Without a magic number none is judged; a peer that accepts everything acknowledges the rest.
-        prop_assert_eq!(answer(&mut theirs, &asked), Verdict::Ack);
+        prop_assert_eq!(answer(&mut theirs, &requested), Verdict::Ack);
         prop_assert_eq!(theirs.peer(), PeerOptions {
             mru: if has(1) { mru } else { 1500 },
             auth: demand,
@@ -66,21 +66,21 @@ proptest! {
     #[test]
     fn ipcp_assigns_the_configured_addresses(
         local in host(),
-        gives in host(),
+        assigned in host(),
         wanted in prop_oneof![Just(Ipv4Addr::UNSPECIFIED), host()],
         dns in vec(host(), 0..3),
         wins in vec(host(), 0..3),
         (ask_dns, ask_wins) in any::<(bool, bool)>(),
     ) {
         let mut client = Ipcp::client(wanted, ask_dns, ask_wins);
-        let mut server = Ipcp::server(local, gives, &dns, &wins);
+        let mut server = Ipcp::server(local, assigned, &dns, &wins);
         prop_assert!(agree(&mut client, &mut server), "{client:?} {server:?}");
-        prop_assert_eq!((client.local(), client.peer()), (gives, Some(local)));
-        prop_assert_eq!((server.local(), server.peer()), (local, Some(gives)));
+        prop_assert_eq!((client.local(), client.peer()), (assigned, Some(local)));
+        prop_assert_eq!((server.local(), server.peer()), (local, Some(assigned)));
         prop_assert_eq!((client.refusal(), server.refusal()), (None, None));
-        let each_once = |mut list: Vec<Ipv4Addr>, asked: bool| {
+        let each_once = |mut list: Vec<Ipv4Addr>, requested: bool| {
             list.dedup();
-            if asked { list } else { Vec::new() }
+            if requested { list } else { Vec::new() }
         };
         prop_assert_eq!(client.dns(), each_once(dns, ask_dns));
         prop_assert_eq!(client.wins(), each_once(wins, ask_wins));
@@ -128,20 +128,20 @@ proptest! {
     }
 
     #[test]
-    fn lcp_accepts_arbitrary_options(deeds in operations(&[1, 2, 3, 5, 7, 8]), server: bool, seed: [u8; 8]) {
+    fn lcp_accepts_arbitrary_options(operations in operations(&[1, 2, 3, 5, 7, 8]), server: bool, seed: [u8; 8]) {
         let list = AuthProtocol::ALL.to_vec();
         let stance = if server { AuthStance::Demand(list) } else { AuthStance::Prove(list) };
         let mut set = Lcp::new(1400, stance, MagicSource::new(seed));
-        apply_all(&mut set, &deeds)?;
+        apply_all(&mut set, &operations)?;
         prop_assert!(set.offered().len() <= 8);
     }
 
     #[test]
-    fn ipcp_accepts_arbitrary_options(deeds in operations(&[3, 129, 130, 131, 132]), server: bool) {
+    fn ipcp_accepts_arbitrary_options(operations in operations(&[3, 129, 130, 131, 132]), server: bool) {
         let [a, b] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last));
         let mut set =
             if server { Ipcp::server(a, b, &[a], &[b]) } else { Ipcp::client(Ipv4Addr::UNSPECIFIED, true, true) };
-        apply_all(&mut set, &deeds)?;
+        apply_all(&mut set, &operations)?;
         prop_assert!(set.dns().iter().chain(&set.wins()).all(|address| ipcp::usable(*address)));
         if server {
             prop_assert_eq!(set.local(), a);
@@ -149,16 +149,16 @@ proptest! {
     }
 
     #[test]
-    fn ipv6cp_accepts_arbitrary_options(deeds in operations(&[1]), random: [[u8; 8]; 2]) {
+    fn ipv6cp_accepts_arbitrary_options(operations in operations(&[1]), random: [[u8; 8]; 2]) {
         let mut set = Ipv6cp::new(random);
-        apply_all(&mut set, &deeds)?;
+        apply_all(&mut set, &operations)?;
         prop_assert!(set.local() != [0; 8]);
     }
 
     #[test]
-    fn ccp_accepts_arbitrary_options(deeds in operations(&[18]), (policy, keys) in policy()) {
+    fn ccp_accepts_arbitrary_options(operations in operations(&[18]), (policy, keys) in policy()) {
         let mut set = Ccp::new(policy, keys);
-        apply_all(&mut set, &deeds)?;
+        apply_all(&mut set, &operations)?;
         for agreed in set.receive().into_iter().chain(set.send()) {
             prop_assert!((policy.min..=policy.max).contains(&agreed.strength));
         }
@@ -168,10 +168,10 @@ proptest! {
 /// Applies all operations, and checks every list that the set writes: it can be parsed, Naks and Rejects
 /// contain requested options in the order of the request (RFC 1661 §5.3, §5.4), and an acknowledged list is
 /// taken over.
-fn apply_all<S: OptionSet>(set: &mut S, deeds: &[Operation]) -> Result<(), TestCaseError> {
+fn apply_all<S: OptionSet>(set: &mut S, operations: &[Operation]) -> Result<(), TestCaseError> {
     set.restart();
-    for deed in deeds {
-        match deed {
+    for operation in operations {
+        match operation {
             Operation::Restart => set.restart(),
             Operation::Acked => set.acked(),
             Operation::Nakked(bytes, insists) => {
@@ -184,7 +184,7 @@ fn apply_all<S: OptionSet>(set: &mut S, deeds: &[Operation]) -> Result<(), TestC
                     set.rejected(list);
                 }
             }
-            Operation::Asked(bytes, persuading) => {
+            Operation::Requested(bytes, persuading) => {
                 let Some(list) = Options::parse(bytes) else { continue };
                 let mut reply = Reply::new(*persuading);
                 set.judge(list, &mut reply);
@@ -192,23 +192,23 @@ fn apply_all<S: OptionSet>(set: &mut S, deeds: &[Operation]) -> Result<(), TestC
                     Verdict::Ack => set.accept(list),
                     Verdict::Nak(naks) => {
                         prop_assert!(*persuading && !naks.is_empty());
-                        let mut asked = list.iter();
+                        let mut requested = list.iter();
                         for nak in parsed(&naks) {
                             // Options that the peer left out come last.
                             let hint = list.find(nak.kind).is_none();
                             prop_assert!(
-                                hint || asked.any(|one| one.kind == nak.kind),
+                                hint || requested.any(|one| one.kind == nak.kind),
                                 "{nak:?} of {list:?}"
                             );
                             if hint {
-                                asked.by_ref().for_each(drop);
+                                requested.by_ref().for_each(drop);
                             }
                         }
                     }
                     Verdict::Reject(rejects) => {
-                        let mut asked = list.iter();
+                        let mut requested = list.iter();
                         for reject in parsed(&rejects) {
-                            prop_assert!(asked.any(|one| one == reject), "{reject:?} of {list:?}");
+                            prop_assert!(requested.any(|one| one == reject), "{reject:?} of {list:?}");
                         }
                     }
                 }
@@ -226,34 +226,34 @@ fn agree<A: OptionSet, B: OptionSet>(one: &mut A, other: &mut B) -> bool {
     other.restart();
     let (mut ours, mut theirs) = (false, false);
     for round in 0..10 {
-        ours = ours || ask(one, other, round);
-        theirs = theirs || ask(other, one, round);
+        ours = ours || request_once(one, other, round);
+        theirs = theirs || request_once(other, one, round);
     }
     ours && theirs
 }
 
 /// Sends one Configure-Request, handles its answer, and returns whether it was acknowledged.
-fn ask<A: OptionSet, B: OptionSet>(asks: &mut A, judges: &mut B, round: u32) -> bool {
-    match answer(judges, &request(asks)) {
-        Verdict::Ack => asks.acked(),
+fn request_once<A: OptionSet, B: OptionSet>(requester: &mut A, responder: &mut B, round: u32) -> bool {
+    match answer(responder, &request(requester)) {
+        Verdict::Ack => requester.acked(),
         Verdict::Nak(naks) => {
-            asks.nakked(parsed(&naks), round > 5);
+            requester.nakked(parsed(&naks), round > 5);
             return false;
         }
         Verdict::Reject(rejects) => {
-            asks.rejected(parsed(&rejects));
+            requester.rejected(parsed(&rejects));
             return false;
         }
     }
     true
 }
 
-fn answer(set: &mut impl OptionSet, asked: &[u8]) -> Verdict {
+fn answer(set: &mut impl OptionSet, requested: &[u8]) -> Verdict {
     let mut reply = Reply::new(true);
-    set.judge(parsed(asked), &mut reply);
+    set.judge(parsed(requested), &mut reply);
     let verdict = reply.verdict();
     if verdict == Verdict::Ack {
-        set.accept(parsed(asked));
+        set.accept(parsed(requested));
     }
     verdict
 }
@@ -269,7 +269,9 @@ fn parsed(list: &[u8]) -> Options<'_> {
 }
 
 fn host() -> impl Strategy<Value = Ipv4Addr> {
-    any::<u32>().prop_map(Ipv4Addr::from).prop_filter("a host has it", |address| ipcp::usable(*address))
+    any::<u32>()
+        .prop_map(Ipv4Addr::from)
+        .prop_filter("usable as a host address", |address| ipcp::usable(*address))
 }
 
 fn policy() -> impl Strategy<Value = (Policy, u32)> {
@@ -297,12 +299,12 @@ fn operations(kinds: &'static [u8]) -> impl Strategy<Value = Vec<Operation>> {
         list
     });
     let list = prop_oneof![4 => formed, 1 => vec(any::<u8>(), 0..64)].boxed();
-    let deed = prop_oneof![
+    let operation = prop_oneof![
         1 => Just(Operation::Restart),
         1 => Just(Operation::Acked),
         3 => (list.clone(), any::<bool>()).prop_map(|(list, insists)| Operation::Nakked(list, insists)),
         2 => list.clone().prop_map(Operation::Rejected),
-        4 => (list, any::<bool>()).prop_map(|(list, persuading)| Operation::Asked(list, persuading)),
+        4 => (list, any::<bool>()).prop_map(|(list, persuading)| Operation::Requested(list, persuading)),
     ];
-    vec(deed, 0..16)
+    vec(operation, 0..16)
 }

@@ -97,7 +97,7 @@ mod tests {
         for good in ["vpn", "0", "_x", "a.b-c_d", &"x".repeat(32)] {
             assert_eq!(ProfileName::new(good).unwrap().as_str(), good);
         }
-        for (bad, why) in [
+        for (bad, error) in [
             ("", InvalidName::Empty),
             (".", InvalidName::BadStart),
             ("..", InvalidName::BadStart),
@@ -109,7 +109,7 @@ mod tests {
             ("a\0", InvalidName::BadCharacter),
             (&"x".repeat(33), InvalidName::TooLong),
         ] {
-            assert_eq!(ProfileName::new(bad), Err(why), "{bad:?}");
+            assert_eq!(ProfileName::new(bad), Err(error), "{bad:?}");
         }
     }
 }

@@ -267,8 +267,8 @@ mod tests {
         fn values_round_trip_through_text(millis: u64, address: std::net::IpAddr, length: u8, v4: Ipv4Addr, port in 1_u16..) {
             let time = Duration::from_millis(millis);
             prop_assert_eq!(duration(&format_duration(time)), Ok(time));
-            let most = if address.is_ipv4() { 32 } else { 128 };
-            let net = IpNet::new(address, length.min(most)).unwrap().trunc();
+            let max = if address.is_ipv4() { 32 } else { 128 };
+            let net = IpNet::new(address, length.min(max)).unwrap().trunc();
             prop_assert_eq!(prefix(&net.to_string()), Ok(net));
             prop_assert_eq!(prefix(&address.to_string()), Ok(IpNet::from(address)));
             let one = Server { host: Host::Address(v4), port };

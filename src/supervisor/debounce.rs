@@ -81,11 +81,11 @@ mod tests {
     fn endless_burst_is_polled_at_the_limit() {
         let mut storm = Debounce::default();
         let start = Instant::now();
-        let looks = (0..300_u32).filter(|tick| {
+        let polls = (0..300_u32).filter(|tick| {
             storm.record(start + *tick * 10 * MS);
             storm.take(start + *tick * 10 * MS)
         });
-        assert_eq!(looks.count(), 5);
+        assert_eq!(polls.count(), 5);
     }
 
     #[test]

@@ -99,7 +99,7 @@ mod tests {
         let server = Some("192.0.2.1:1723".parse().unwrap());
         for kind in FailureKind::ALL {
             let hints = add(Failure::new(Phase::Connect, kind, ""), profile, server).hints;
-            let speaks_for_itself = matches!(
+            let needs_no_hint = matches!(
                 kind,
                 FailureKind::LinkStep
                     | FailureKind::Interrupted
@@ -107,7 +107,7 @@ mod tests {
                     | FailureKind::PeerLost
                     | FailureKind::Internal
             );
-            assert_eq!(hints.is_empty(), speaks_for_itself, "{kind:?}");
+            assert_eq!(hints.is_empty(), needs_no_hint, "{kind:?}");
         }
         let own = Failure::new(Phase::Connect, FailureKind::NoTun, "").hint("mine");
         assert_eq!(add(own, profile, server).hints, ["mine"]);

@@ -65,37 +65,37 @@ mod tests {
 
     #[test]
     fn restoring_is_limited_with_one_warning() {
-        let (mut contest, start) = (RestoreLimit::default(), Instant::now());
-        let (mut times, mut told) = (0, 0);
+        let (mut limit, start) = (RestoreLimit::default(), Instant::now());
+        let (mut restorations, mut warnings) = (0, 0);
         // The other program deletes them every 100 ms, for ten minutes.
         for tick in 0..6000_u32 {
             let now = start + tick * Duration::from_millis(100);
-            if contest.due().is_some_and(|due| due > now) {
+            if limit.due().is_some_and(|due| due > now) {
                 continue;
             }
-            if contest.may(now) {
-                contest.put_back(now);
-                times += 1;
+            if limit.may(now) {
+                limit.put_back(now);
+                restorations += 1;
             }
-            told += u32::from(contest.take_warning());
+            warnings += u32::from(limit.take_warning());
         }
-        assert_eq!((times, told), (100, 1));
-        assert!(contest.is_in_conflict(start + 10 * PERIOD));
-        let calm = start + 12 * PERIOD;
-        assert!(!contest.is_in_conflict(calm) && contest.may(calm));
-        assert_eq!(contest.due(), None);
+        assert_eq!((restorations, warnings), (100, 1));
+        assert!(limit.is_in_conflict(start + 10 * PERIOD));
+        let later = start + 12 * PERIOD;
+        assert!(!limit.is_in_conflict(later) && limit.may(later));
+        assert_eq!(limit.due(), None);
     }
 
     #[test]
     fn occasional_restoring_is_never_refused() {
-        let (mut contest, start) = (RestoreLimit::default(), Instant::now());
+        let (mut limit, start) = (RestoreLimit::default(), Instant::now());
         for minute in 0..100 {
             for second in 0..9 {
                 let now = start + minute * PERIOD + second * Duration::from_secs(1);
-                assert!(contest.may(now) && !contest.take_warning());
-                contest.put_back(now);
+                assert!(limit.may(now) && !limit.take_warning());
+                limit.put_back(now);
             }
         }
-        assert!(!contest.is_in_conflict(start + 100 * PERIOD));
+        assert!(!limit.is_in_conflict(start + 100 * PERIOD));
     }
 }

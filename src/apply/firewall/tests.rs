@@ -56,14 +56,14 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let stand_in = dir.path().join("pfctl");
-        fs::write(&stand_in, FAKE_PFCTL).unwrap();
+        let fake_pfctl = dir.path().join("pfctl");
+        fs::write(&fake_pfctl, FAKE_PFCTL).unwrap();
         let model = FakeHost::new(HostState::default()).with_programs(Rc::new(move |program, _| {
             if program.name() != "pfctl" {
                 return Err(ProgramError::Missing { program: program.name() });
             }
             // Run by the shell: executing a file that another test's child has open to write gives ETXTBSY.
-            let args = [&[stand_in.display().to_string()], program.args.as_slice()].concat();
+            let args = [&[fake_pfctl.display().to_string()], program.args.as_slice()].concat();
             super::super::Program { path: "/bin/sh".into(), args, ..program.clone() }.run()
         }));
         Self { dir, model }
@@ -88,14 +88,15 @@ impl Fixture {
         self.dir.path().join("anchor").exists()
     }
 
-    fn places(&self) -> Directories {
-        let places = Directories { run: self.dir.path().join("run"), state: self.dir.path().join("state") };
-        fs::create_dir_all(&places.run).unwrap();
-        places
+    fn directories(&self) -> Directories {
+        let directories =
+            Directories { run: self.dir.path().join("run"), state: self.dir.path().join("state") };
+        fs::create_dir_all(&directories.run).unwrap();
+        directories
     }
 
     fn session(&self) -> Changes {
-        Changes::open(&self.places(), "vpn", Box::new(self.model.clone())).unwrap()
+        Changes::open(&self.directories(), "vpn", Box::new(self.model.clone())).unwrap()
     }
 }
 
@@ -121,15 +122,15 @@ fn open_tun() -> Plan {
 
 #[test]
 fn anchor_is_checked_loaded_then_flushed_with_states() {
-    let desk = Fixture::new();
-    let file = desk.rules("pass in on $vpn_if from $vpn_peer\n");
-    let mut session = desk.session();
+    let fixture = Fixture::new();
+    let file = fixture.rules("pass in on $vpn_if from $vpn_peer\n");
+    let mut session = fixture.session();
     session.perform(&open_tun()).unwrap();
     session
         .perform(&plan(vec![pf("vpn", PfRules::File(file)), pf("pptpctl/vpn", PfRules::Nat)]))
         .unwrap_err();
     // The replacement stores one anchor for all names: the second is refused because the first holds rules.
-    insta::assert_snapshot!(desk.calls(), @"
+    insta::assert_snapshot!(fixture.calls(), @"
     pfctl -q -a vpn -s rules
     pfctl -q -a vpn -s nat
     pfctl -n -a vpn -D vpn_if=tun0 -D vpn_local=10.99.0.2 -D vpn_peer=10.99.0.1 -D vpn_server=203.0.113.9 -f DIR/pf.conf.vpn
@@ -139,23 +140,23 @@ fn anchor_is_checked_loaded_then_flushed_with_states() {
     pfctl -q -s rules
     pfctl -q -a pptpctl/vpn -s rules
     ");
-    assert!(desk.loaded());
+    assert!(fixture.loaded());
     assert!(session.undo_all_and_close().is_empty());
-    insta::assert_snapshot!(desk.calls(), @"
+    insta::assert_snapshot!(fixture.calls(), @"
     pfctl -q -a vpn -F all
     pfctl -q -i tun0 -F state
     pfctl -q -k 10.99.0.2
     pfctl -q -k 0.0.0.0/0 -k 10.99.0.2
     ");
-    assert!(!desk.loaded());
+    assert!(!fixture.loaded());
 }
 
 #[test]
 fn nat_rules_are_loaded_from_standard_input() {
-    let desk = Fixture::new();
-    let mut session = desk.session();
+    let fixture = Fixture::new();
+    let mut session = fixture.session();
     session.perform(&plan(vec![pf("pptpctl/vpn", PfRules::NatTo)])).unwrap();
-    insta::assert_snapshot!(desk.calls(), @"
+    insta::assert_snapshot!(fixture.calls(), @"
     pfctl -q -a pptpctl/vpn -s rules
     pfctl -q -a pptpctl/vpn -s nat
     pfctl -n -a pptpctl/vpn -D vpn_if=tun0 -D vpn_local=10.99.0.2 -D vpn_peer=10.99.0.1 -D vpn_server=203.0.113.9 -f -
@@ -167,23 +168,23 @@ fn nat_rules_are_loaded_from_standard_input() {
     ");
     drop(session);
     // The supervisor was killed: another process undoes the step from the ledger alone.
-    let recovery = recover(&desk.places(), &mut desk.model.clone(), &|_| false);
+    let recovery = recover(&fixture.directories(), &mut fixture.model.clone(), &|_| false);
     assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
-    assert!(!desk.loaded());
-    assert!(desk.calls().starts_with("pfctl -q -a pptpctl/vpn -F all\n"));
+    assert!(!fixture.loaded());
+    assert!(fixture.calls().starts_with("pfctl -q -a pptpctl/vpn -F all\n"));
 }
 
 #[test]
 fn syntax_error_is_reported_and_nothing_is_loaded() {
-    let desk = Fixture::new();
-    let file = desk.rules("pass in all\nwrong\n");
-    let mut session = desk.session();
+    let fixture = Fixture::new();
+    let file = fixture.rules("pass in all\nwrong\n");
+    let mut session = fixture.session();
     let error = session.perform(&plan(vec![pf("vpn", PfRules::File(file.clone()))])).unwrap_err().to_string();
     assert!(error.contains(&format!("{}:2: syntax error", file.display())), "{error}");
-    assert!(!desk.loaded() && !desk.calls().contains("pfctl -q -a vpn -D"), "checked only");
+    assert!(!fixture.loaded() && !fixture.calls().contains("pfctl -q -a vpn -D"), "the rules were loaded");
     assert!(session.undo_all_and_close().is_empty());
     fs::set_permissions(&file, fs::Permissions::from_mode(0o646)).unwrap();
-    let mut session = desk.session();
+    let mut session = fixture.session();
     let error = session.perform(&plan(vec![pf("vpn", PfRules::File(file))])).unwrap_err().to_string();
     assert!(error.contains("others than its owner may write it"), "{error}");
     assert!(session.undo_all_and_close().is_empty());
@@ -191,14 +192,14 @@ fn syntax_error_is_reported_and_nothing_is_loaded() {
 
 #[test]
 fn anchor_with_foreign_rules_is_left_alone() {
-    let desk = Fixture::new();
-    fs::write(desk.dir.path().join("anchor"), "pass all\n").unwrap();
-    let file = desk.rules("block all\n");
-    let mut session = desk.session();
+    let fixture = Fixture::new();
+    fs::write(fixture.dir.path().join("anchor"), "pass all\n").unwrap();
+    let file = fixture.rules("block all\n");
+    let mut session = fixture.session();
     let error = session.perform(&plan(vec![pf("vpn", PfRules::File(file))])).unwrap_err().to_string();
     assert!(error.contains("holds rules already") && error.contains("`pfctl -a vpn -F all`"), "{error}");
     assert!(session.undo_all_and_close().is_empty());
-    assert!(desk.loaded(), "and not flushed either");
+    assert!(fixture.loaded(), "the foreign rules were flushed");
 }
 
 /// Kills the process before each call of pfctl, while the rules are loaded and while they are flushed.
@@ -207,19 +208,22 @@ fn anchor_is_flushed_after_crash_at_any_pfctl_call() {
     let mut points = 0;
     for down in [false, true] {
         for budget in 0.. {
-            let desk = Fixture::new();
-            let file = desk.rules("pass all\n");
+            let fixture = Fixture::new();
+            let file = fixture.rules("pass all\n");
             let up = if down { usize::MAX } else { budget };
-            let mut session = Changes::open(&desk.places(), "vpn", Box::new(desk.model.restart(up))).unwrap();
+            let mut session =
+                Changes::open(&fixture.directories(), "vpn", Box::new(fixture.model.restart(up))).unwrap();
             let mut done = session.perform(&plan(vec![pf("vpn", PfRules::File(file))])).is_ok();
             drop(session);
             if down {
-                done = recover(&desk.places(), &mut desk.model.restart(budget), &|_| false).errors.is_empty();
+                done = recover(&fixture.directories(), &mut fixture.model.restart(budget), &|_| false)
+                    .errors
+                    .is_empty();
             }
-            let recovery = recover(&desk.places(), &mut desk.model.clone(), &|_| false);
+            let recovery = recover(&fixture.directories(), &mut fixture.model.clone(), &|_| false);
             assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
-            assert!(!desk.loaded(), "killed at {budget}, down {down}");
-            assert!(!desk.places().ledger("vpn").exists());
+            assert!(!fixture.loaded(), "killed at {budget}, down {down}");
+            assert!(!fixture.directories().ledger("vpn").exists());
             points += 1;
             if done {
                 break;
@@ -231,22 +235,22 @@ fn anchor_is_flushed_after_crash_at_any_pfctl_call() {
 
 #[test]
 fn warns_when_main_ruleset_does_not_call_the_anchor() {
-    let desk = Fixture::new();
-    let main = |name: &str, text: &str| fs::write(desk.dir.path().join(name), text).unwrap();
-    let file = PfRules::File(desk.rules("pass all\n"));
-    let doubts = |anchor: &str, rules: &PfRules, platform| {
-        pf::warnings(&mut desk.model.clone(), anchor, rules, platform).join("\n")
+    let fixture = Fixture::new();
+    let main = |name: &str, text: &str| fs::write(fixture.dir.path().join(name), text).unwrap();
+    let file = PfRules::File(fixture.rules("pass all\n"));
+    let warnings = |anchor: &str, rules: &PfRules, platform| {
+        pf::warnings(&mut fixture.model.clone(), anchor, rules, platform).join("\n")
     };
     main("main-info", "Status: Disabled for 0 days 00:01:00          Debug: Urgent\n");
-    insta::assert_snapshot!(doubts("vpn", &file, Platform::FreeBsd), @r#"
+    insta::assert_snapshot!(warnings("vpn", &file, Platform::FreeBsd), @r#"
     pf is disabled, so the rules change nothing: `pfctl -e` enables it
     pf never looks into the anchor vpn; /etc/pf.conf lacks nat-anchor "vpn" and anchor "vpn"
     "#);
-    insta::assert_snapshot!(doubts("vpn", &file, Platform::OpenBsd), @r#"
+    insta::assert_snapshot!(warnings("vpn", &file, Platform::OpenBsd), @r#"
     pf is disabled, so the rules change nothing: `pfctl -e` enables it
     pf never looks into the anchor vpn; /etc/pf.conf lacks anchor "vpn"
     "#);
-    insta::assert_snapshot!(doubts("pptpctl/vpn", &PfRules::Nat, Platform::NetBsd), @r#"
+    insta::assert_snapshot!(warnings("pptpctl/vpn", &PfRules::Nat, Platform::NetBsd), @r#"
     pf is disabled, so the rules change nothing: `pfctl -e` enables it
     pf never looks into the anchor pptpctl/vpn; /etc/pf.conf lacks nat-anchor "pptpctl/*"
     "#);
@@ -254,10 +258,14 @@ fn warns_when_main_ruleset_does_not_call_the_anchor() {
     main("main-rules", "scrub in all fragment reassemble\nanchor \"vpn\" all\n");
     main("main-nat", "nat-anchor \"vpn\" all\nnat-anchor \"pptpctl/*\" all\n");
     for platform in [Platform::FreeBsd, Platform::OpenBsd, Platform::NetBsd] {
-        assert_eq!(doubts("vpn", &file, platform), "");
+        assert_eq!(warnings("vpn", &file, platform), "");
     }
-    assert_eq!(doubts("pptpctl/vpn", &PfRules::Nat, Platform::FreeBsd), "");
-    assert_ne!(doubts("pptpctl/vpn", &PfRules::NatTo, Platform::OpenBsd), "", "an anchor, not a nat-anchor");
+    assert_eq!(warnings("pptpctl/vpn", &PfRules::Nat, Platform::FreeBsd), "");
+    assert_ne!(
+        warnings("pptpctl/vpn", &PfRules::NatTo, Platform::OpenBsd),
+        "",
+        "nat-to needs an anchor, not a nat-anchor"
+    );
 }
 
 #[test]
@@ -302,14 +310,14 @@ fn nft(nat: bool, mss: Option<Clamp>) -> FirewallStep {
 
 #[test]
 fn missing_nft_is_an_error_or_a_note() {
-    let desk = Fixture::new();
-    let mut session = desk.session();
+    let fixture = Fixture::new();
+    let mut session = fixture.session();
     let error = session.perform(&plan(vec![nft(true, None)])).unwrap_err().to_string();
     assert!(error.contains("nft: no such program"), "{error}");
-    assert!(session.undo_all_and_close().is_empty(), "it was refused before anything was begun");
+    assert!(session.undo_all_and_close().is_empty(), "undoing the refused plan failed");
     // The default clamp is optional.
     let rules = nft(false, Some(Clamp::Mtu(Value::Known(1400))));
-    let mut session = desk.session();
+    let mut session = fixture.session();
     session.perform(&plan(vec![rules.clone()])).unwrap();
     insta::assert_snapshot!(session.take_notes().join("\n"), @r#"TCP segment sizes are not clamped (nft: no such program in /usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin; install it): what this host forwards into the tunnel may stall; mss = "off" does without"#);
     session.perform(&plan(vec![rules])).unwrap();
@@ -335,22 +343,22 @@ fn default_clamp_is_skipped_without_inet_tables() {
                     ),
                 }
             }));
-        let desk = Fixture { model, ..Fixture::new() };
+        let fixture = Fixture { model, ..Fixture::new() };
         for wanted in [nft(true, Some(Clamp::Mtu(Value::Known(1400)))), clamp(Clamp::Bytes(1300))] {
-            let mut session = desk.session();
+            let mut session = fixture.session();
             let error = session.perform(&plan(vec![wanted])).unwrap_err().to_string();
             assert!(error.contains("Operation not supported"), "{error}");
             assert_eq!(session.undo_all_and_close().len(), 0, "lists: {lists}");
         }
         let rules = clamp(Clamp::Mtu(Value::Known(1400)));
-        let mut session = desk.session();
+        let mut session = fixture.session();
         session.perform(&plan(vec![rules.clone()])).unwrap();
         let notes = session.take_notes();
         assert!(matches!(&notes[..], [note] if note.contains("Operation not supported")), "{notes:?}");
         session.perform(&plan(vec![rules])).unwrap();
-        assert!(session.take_notes().is_empty(), "told once");
+        assert!(session.take_notes().is_empty(), "the note is repeated");
         assert_eq!(session.undo_all_and_close().len(), 0, "lists: {lists}");
-        assert!(!desk.places().ledger("vpn").exists());
+        assert!(!fixture.directories().ledger("vpn").exists());
     }
 }
 
@@ -374,11 +382,14 @@ fn undeletable_table_is_reported() {
             _ => done(""),
         }
     }));
-    let desk = Fixture { model, ..Fixture::new() };
-    let mut session = desk.session();
+    let fixture = Fixture { model, ..Fixture::new() };
+    let mut session = fixture.session();
     session.perform(&plan(vec![nft(false, Some(Clamp::Mtu(Value::Known(1400))))])).unwrap();
     assert!(session.take_notes().is_empty());
     let errors = session.undo_all_and_close();
     assert!(matches!(&errors[..], [error] if error.to_string().contains("busy")), "{errors:?}");
-    assert!(desk.places().ledger("vpn").exists(), "trying again may help");
+    assert!(
+        fixture.directories().ledger("vpn").exists(),
+        "the ledger was removed although a retry may succeed"
+    );
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 #[derive(Clone, Debug)]
-enum Deed {
+enum Operation {
     Intend(Part, Box<Step>, PriorState, Option<Index>),
     Device(Device),
     Undone(Index),
@@ -32,45 +32,45 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn ledger_round_trips_through_json(profile in "[a-z0-9-]{1,20}", deeds in vec(deed(), 0..12)) {
+    fn ledger_round_trips_through_json(profile in "[a-z0-9-]{1,20}", operations in vec(operation(), 0..12)) {
         let dir = tempfile::tempdir().unwrap();
         let mut ledger = new_ledger(dir.path(), &profile);
-        for deed in deeds {
+        for operation in operations {
             let numbers: Vec<u64> = ledger.record().entries.iter().map(|entry| entry.number).collect();
             let pick = |index: Index| if numbers.is_empty() { None } else { Some(*index.get(&numbers)) };
-            match deed {
-                Deed::Intend(part, step, before, instead) => {
+            match operation {
+                Operation::Intend(part, step, before, instead) => {
                     let n = ledger.intend(part, &step, before.clone(), instead.and_then(pick)).unwrap();
                     let entry = Entry { number: n, part, step: *step, before };
                     prop_assert_eq!(ledger.record().entries.last(), Some(&entry));
                 }
-                Deed::Device(device) => ledger.device(device).unwrap(),
-                Deed::Undone(index) => {
+                Operation::Device(device) => ledger.device(device).unwrap(),
+                Operation::Undone(index) => {
                     if let Some(n) = pick(index) {
                         ledger.undone(n).unwrap();
                     }
                 }
-                Deed::Compact => ledger.compact().unwrap(),
+                Operation::Compact => ledger.compact().unwrap(),
             }
         }
         let read = Ledger::open(ledger.path()).unwrap().unwrap();
-        let (ours, theirs) = (ledger.record(), read.record());
-        prop_assert_eq!(&theirs.header, &ours.header);
-        prop_assert_eq!(&theirs.entries, &ours.entries);
-        prop_assert_eq!(&theirs.device, &ours.device);
-        prop_assert_eq!(&theirs.garbled, &[0_usize; 0]);
+        let (written, reread) = (ledger.record(), read.record());
+        prop_assert_eq!(&reread.header, &written.header);
+        prop_assert_eq!(&reread.entries, &written.entries);
+        prop_assert_eq!(&reread.device, &written.device);
+        prop_assert_eq!(&reread.garbled, &[0_usize; 0]);
     }
 
     /// A corrupted ledger is parsed as far as possible or refused; lines appended to it can be read.
     #[test]
     fn corrupted_ledger_stays_appendable(
-        deeds in vec((step(), before()), 1..5),
+        operations in vec((step(), before()), 1..5),
         changes in vec((any::<Index>(), any::<u8>()), 1..6),
         tail in vec(any::<u8>(), 0..40),
     ) {
         let dir = tempfile::tempdir().unwrap();
         let mut ledger = new_ledger(dir.path(), "vpn");
-        for (step, before) in deeds {
+        for (step, before) in operations {
             ledger.intend(Part::Network, &step, before, None).unwrap();
         }
         let mut bytes = fs::read(ledger.path()).unwrap();
@@ -82,12 +82,12 @@ proptest! {
         bytes.extend(tail);
         fs::write(ledger.path(), bytes).unwrap();
         // Only a corrupted line end can corrupt the header; it is then refused, or counts as incomplete.
-        let Ok(Some(mut spoilt)) = Ledger::open(ledger.path()) else { return Ok(()) };
+        let Ok(Some(mut corrupted)) = Ledger::open(ledger.path()) else { return Ok(()) };
         let step = Step::RemoveDefault { ipv6: true };
-        spoilt.intend(Part::Network, &step, PriorState::Nothing, None).unwrap();
+        corrupted.intend(Part::Network, &step, PriorState::Nothing, None).unwrap();
         let read = Ledger::open(ledger.path()).unwrap().unwrap();
-        prop_assert_eq!(&read.record().entries, &spoilt.record().entries);
-        prop_assert_eq!(&read.record().garbled, &spoilt.record().garbled);
+        prop_assert_eq!(&read.record().entries, &corrupted.record().entries);
+        prop_assert_eq!(&read.record().garbled, &corrupted.record().garbled);
     }
 
     #[test]
@@ -101,19 +101,19 @@ proptest! {
 }
 
 fn new_ledger(dir: &Path, profile: &str) -> Ledger {
-    let places = Directories { run: dir.to_owned(), state: dir.to_owned() };
-    Ledger::create(&places, Header::of_this_process(profile)).unwrap()
+    let directories = Directories { run: dir.to_owned(), state: dir.to_owned() };
+    Ledger::create(&directories, Header::of_this_process(profile)).unwrap()
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn operation() -> impl Strategy<Value = Operation> {
     let part = select(&[Part::Transport, Part::Network][..]);
     let device = ("tun[0-9]{1,3}", any::<u32>()).prop_map(|(name, index)| Device { name, index });
     prop_oneof![
         8 => (part, step(), before(), option::weighted(0.2, any::<Index>()))
-            .prop_map(|(part, step, before, instead)| Deed::Intend(part, Box::new(step), before, instead)),
-        1 => device.prop_map(Deed::Device),
-        2 => any::<Index>().prop_map(Deed::Undone),
-        1 => Just(Deed::Compact),
+            .prop_map(|(part, step, before, instead)| Operation::Intend(part, Box::new(step), before, instead)),
+        1 => device.prop_map(Operation::Device),
+        2 => any::<Index>().prop_map(Operation::Undone),
+        1 => Just(Operation::Compact),
     ]
 }
 
@@ -214,8 +214,8 @@ fn way() -> impl Strategy<Value = NextHop> {
 
 fn net() -> impl Strategy<Value = IpNet> {
     (any::<IpAddr>(), 0_u8..=128).prop_map(|(address, length)| {
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        IpNet::new(address, length.min(most)).unwrap()
+        let max = if address.is_ipv4() { 32 } else { 128 };
+        IpNet::new(address, length.min(max)).unwrap()
     })
 }
 
@@ -298,17 +298,17 @@ fn long_ledger_is_not_compacted_for_every_line() {
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = new_ledger(dir.path(), "vpn");
     let inode = |ledger: &Ledger| fs::metadata(ledger.path()).unwrap().ino();
-    let (mut before, mut anew) = (inode(&ledger), 0);
+    let (mut before, mut rewrites) = (inode(&ledger), 0);
     for _ in 0..3 * COMPACT_LINES {
         ledger
             .intend(Part::Network, &Step::RemoveDefault { ipv6: false }, PriorState::Nothing, None)
             .unwrap();
         let now = inode(&ledger);
-        anew += usize::from(now != before);
+        rewrites += usize::from(now != before);
         before = now;
     }
     assert_eq!(ledger.record().entries.len(), 3 * COMPACT_LINES);
-    assert!(anew < 3, "{anew} times");
+    assert!(rewrites < 3, "{rewrites} times");
 }
 
 /// A ledger written by version 0.1.0, with each kind of step and prior state, is read completely, and each

@@ -121,7 +121,7 @@ fn fake_host_runs_the_programs_it_is_given() {
     }));
     assert_eq!(model.clone().run(&Program::find("nft", &["-j", "list"])).unwrap().stdout, "nft -j list");
     assert_eq!(model.state.borrow().links.len(), 1);
-    assert!(model.restart(0).run(&Program::find("nft", &[])).is_err(), "killed before it");
+    assert!(model.restart(0).run(&Program::find("nft", &[])).is_err(), "the program was run after the kill");
 }
 
 /// A zombie that its parent has not reaped yet does not count as running.

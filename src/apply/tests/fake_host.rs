@@ -146,8 +146,8 @@ impl Host for FakeHost {
     fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
         self.spend()?;
         let mut state = self.state.borrow_mut();
-        let place = state.rules.iter().position(|other| other == rule);
-        state.rules.remove(place.ok_or_else(|| Error::errno("delete rule", Errno::ENOENT))?);
+        let position = state.rules.iter().position(|other| other == rule);
+        state.rules.remove(position.ok_or_else(|| Error::errno("delete rule", Errno::ENOENT))?);
         Ok(())
     }
 
@@ -164,19 +164,19 @@ impl Host for FakeHost {
     fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {
         self.spend()?;
         let mut state = self.state.borrow_mut();
-        let known = |hop: &crate::net::routes::Hop| {
+        let has_device = |hop: &crate::net::routes::Hop| {
             hop.dev.as_ref().is_none_or(|dev| state.links.iter().any(|link| link.name == *dev))
         };
-        if !route.hops.iter().all(known) {
+        if !route.hops.iter().all(has_device) {
             return Err(Error::errno("add route", Errno::ENODEV));
         }
-        let place = state.routes.iter().position(|other| other.same_key(route));
-        match (insert, place) {
+        let position = state.routes.iter().position(|other| other.same_key(route));
+        match (insert, position) {
             (Insert::New, Some(_)) => return Err(Error::errno("add route", Errno::EEXIST)),
             (Insert::Append, Some(_)) if state.routes.contains(route) => {
                 return Err(Error::errno("add route", Errno::EEXIST));
             }
-            (Insert::Replace, Some(place)) => state.routes[place] = route.clone(),
+            (Insert::Replace, Some(position)) => state.routes[position] = route.clone(),
             _ => state.route(route.clone()),
         }
         Ok(())
@@ -185,8 +185,8 @@ impl Host for FakeHost {
     fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
         self.spend()?;
         let mut state = self.state.borrow_mut();
-        let place = state.routes.iter().position(|other| other == route);
-        state.routes.remove(place.ok_or_else(|| Error::errno("delete route", Errno::ESRCH))?);
+        let position = state.routes.iter().position(|other| other == route);
+        state.routes.remove(position.ok_or_else(|| Error::errno("delete route", Errno::ESRCH))?);
         Ok(())
     }
 
@@ -243,8 +243,8 @@ impl Host for FakeHost {
 
     fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
         self.change(dev, |state, _| {
-            let place = state.addresses.iter().position(|(name, held)| name == dev && held == address);
-            state.addresses.remove(place.ok_or_else(|| Error::errno("delete", Errno::EADDRNOTAVAIL))?);
+            let position = state.addresses.iter().position(|(name, held)| name == dev && held == address);
+            state.addresses.remove(position.ok_or_else(|| Error::errno("delete", Errno::EADDRNOTAVAIL))?);
             Ok(())
         })
     }
@@ -274,8 +274,8 @@ impl Host for FakeHost {
         answer(program, &mut self.state.borrow_mut())
     }
 
-    fn file(&mut self, deed: &FileOp<'_>) -> std::io::Result<()> {
+    fn file(&mut self, op: &FileOp<'_>) -> std::io::Result<()> {
         self.spend().map_err(std::io::Error::other)?;
-        deed.perform()
+        op.perform()
     }
 }

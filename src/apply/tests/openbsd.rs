@@ -32,16 +32,16 @@ fn routing_domain_is_undone_after_crash_at_any_request() {
     let network = Plan { steps, ..empty(Part::Network) };
     for budget in 0.. {
         let dir = tempfile::tempdir().unwrap();
-        let places = places(dir.path());
+        let directories = directories(dir.path());
         let model = FakeHost::new(laptop());
-        let mut session = session(&places, &model.restart(budget));
+        let mut session = session(&directories, &model.restart(budget));
         let done = session.perform(&transport).and_then(|()| session.perform(&network)).is_ok();
         if done {
             // After a reconnection nothing is left to do; the budget would not allow it.
             session.perform(&network).unwrap();
             let state = model.state.borrow().clone();
             assert_eq!(state.domains, [("tun0".to_owned(), 3)]);
-            assert_eq!(state.addresses.len(), 1, "the address came after the domain");
+            assert_eq!(state.addresses.len(), 1, "the address was set before the domain");
             let inside: Vec<u32> = state
                 .routes
                 .iter()
@@ -51,7 +51,7 @@ fn routing_domain_is_undone_after_crash_at_any_request() {
             assert_eq!(inside, [3, 3]);
         }
         drop(session);
-        let recovery = recover(&places, &mut model.clone(), &|_| false);
+        let recovery = recover(&directories, &mut model.clone(), &|_| false);
         assert!(recovery.errors.is_empty(), "killed at {budget}: {:?}", recovery.errors);
         assert_eq!(*model.state.borrow(), laptop(), "killed at {budget}");
         if done {
@@ -66,13 +66,13 @@ fn routing_domain_is_undone_after_crash_at_any_request() {
 #[test]
 fn labelled_route_is_encoded_and_restored() {
     let dir = tempfile::tempdir().unwrap();
-    let places = places(dir.path());
+    let directories = directories(dir.path());
     let mut host = laptop();
     let mut old = Route::through("10.0.0.0/8".parse().unwrap(), "up0");
     (old.table, old.metric, old.protocol, old.label) = (5, 12, 3, Some("office".to_owned()));
     host.route(old);
     let model = FakeHost::new(host.clone());
-    let mut session = session(&places, &model);
+    let mut session = session(&directories, &model);
     let route = |label: &str| Step::Route {
         tun: Value::Known("tun0".to_owned()),
         dest: "10.0.0.0/8".parse().unwrap(),
@@ -95,11 +95,11 @@ fn labelled_route_is_encoded_and_restored() {
         .split_whitespace()
         .map(|two| u8::from_str_radix(two, 16).unwrap())
         .collect();
-    let named = vectors.windows(12).position(|part| part == b"add_labelled").unwrap();
+    let offset = vectors.windows(12).position(|part| part == b"add_labelled").unwrap();
     // A record is a name of 24 bytes, a length of 8 bytes, and the message.
-    assert_eq!(vectors[named + 32..].iter().take(bytes.len()).copied().collect::<Vec<_>>(), bytes);
+    assert_eq!(vectors[offset + 32..].iter().take(bytes.len()).copied().collect::<Vec<_>>(), bytes);
     drop(session);
-    let recovery = recover(&places, &mut model.clone(), &|_| false);
+    let recovery = recover(&directories, &mut model.clone(), &|_| false);
     assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
     assert_eq!(*model.state.borrow(), host);
 }

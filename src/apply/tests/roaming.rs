@@ -6,7 +6,7 @@ use crate::plan::NextHop;
 /// A laptop on one network, with a tunnel in the given mode.
 struct Scenario {
     _dir: tempfile::TempDir,
-    places: Directories,
+    directories: Directories,
     model: FakeHost,
     session: Changes,
     mode: Mode,
@@ -15,22 +15,22 @@ struct Scenario {
 impl Scenario {
     fn up(mode: Mode) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let places = places(dir.path());
+        let directories = directories(dir.path());
         let mut state = laptop();
         uplink(&mut state, "up1", "198.51.100.0/24");
         let model = FakeHost::new(state);
-        let session = session(&places, &model);
-        let mut story = Self { _dir: dir, places, model, session, mode };
-        story.repin();
-        story
+        let session = session(&directories, &model);
+        let mut scenario = Self { _dir: dir, directories, model, session, mode };
+        scenario.perform_again();
+        scenario
     }
 
-    fn repin(&mut self) {
-        bring_up(&mut self.session, &(Some(self.mode), vec![], false), &self.places).unwrap();
+    fn perform_again(&mut self) {
+        bring_up(&mut self.session, &(Some(self.mode), vec![], false), &self.directories).unwrap();
     }
 
     /// Returns the device by which the server is reached outside the tunnel.
-    fn way(&mut self) -> Option<String> {
+    fn server_device(&mut self) -> Option<String> {
         match self.session.facts(SERVER, None) {
             Ok(Facts { next_hop: Some(NextHop::By { dev, .. }), .. }) => Some(dev),
             Ok(facts) => panic!("{facts:?}"),
@@ -76,21 +76,21 @@ fn unplugged(dev: &'static str) -> impl FnOnce(&mut HostState) {
 
 #[test]
 fn next_hop_follows_the_network_not_the_pinned_route() {
-    let mut story = Scenario::up(Mode::Halves);
-    assert_eq!(story.way().as_deref(), Some("up0"));
-    story.change(|state| {
+    let mut scenario = Scenario::up(Mode::Halves);
+    assert_eq!(scenario.server_device().as_deref(), Some("up0"));
+    scenario.change(|state| {
         state.routes.retain(|route| !is_default_of("up0")(route));
         state.route(other_default(100));
     });
-    assert_eq!(story.way().as_deref(), Some("up1"));
-    assert_eq!(story.host_route().as_deref(), Some("up0"), "until it is pinned again");
-    story.repin();
-    assert_eq!(story.host_route().as_deref(), Some("up1"));
-    let now = story.model.state.borrow().clone();
-    story.repin();
-    assert_eq!(*story.model.state.borrow(), now, "nothing more to do");
-    assert!(story.session.undo_all_and_close().is_empty());
-    let state = story.model.state.borrow();
+    assert_eq!(scenario.server_device().as_deref(), Some("up1"));
+    assert_eq!(scenario.host_route().as_deref(), Some("up0"), "until the plans are performed again");
+    scenario.perform_again();
+    assert_eq!(scenario.host_route().as_deref(), Some("up1"));
+    let now = scenario.model.state.borrow().clone();
+    scenario.perform_again();
+    assert_eq!(*scenario.model.state.borrow(), now, "the repeated plans changed the host");
+    assert!(scenario.session.undo_all_and_close().is_empty());
+    let state = scenario.model.state.borrow();
     let mut left: Vec<String> = state.routes.iter().map(ToString::to_string).collect();
     left.sort();
     assert_eq!(
@@ -102,58 +102,58 @@ fn next_hop_follows_the_network_not_the_pinned_route() {
 #[test]
 fn network_loss_is_detected_despite_the_pinned_route() {
     for mode in [Mode::Halves, Mode::Replace] {
-        let mut story = Scenario::up(mode);
-        story.change(unplugged("up0"));
-        assert_eq!(story.way(), None, "{mode:?}");
-        story.change(|state| state.route(other_default(100)));
-        assert_eq!(story.way().as_deref(), Some("up1"), "{mode:?}");
-        story.repin();
-        assert_eq!(story.host_route().as_deref(), Some("up1"), "{mode:?}");
+        let mut scenario = Scenario::up(mode);
+        scenario.change(unplugged("up0"));
+        assert_eq!(scenario.server_device(), None, "{mode:?}");
+        scenario.change(|state| state.route(other_default(100)));
+        assert_eq!(scenario.server_device().as_deref(), Some("up1"), "{mode:?}");
+        scenario.perform_again();
+        assert_eq!(scenario.host_route().as_deref(), Some("up1"), "{mode:?}");
     }
 }
 
 #[test]
 fn new_default_route_is_saved_and_removed() {
-    let mut story = Scenario::up(Mode::Replace);
-    assert_eq!(story.defaults(), [(Some("tun0".to_owned()), 0)]);
+    let mut scenario = Scenario::up(Mode::Replace);
+    assert_eq!(scenario.defaults(), [(Some("tun0".to_owned()), 0)]);
     // A second network with a worse metric: the first is still used.
-    story.change(|state| state.route(other_default(600)));
-    assert_eq!(story.way().as_deref(), Some("up0"));
-    story.repin();
-    assert_eq!(story.defaults(), [(Some("tun0".to_owned()), 0)]);
-    assert_eq!(story.way().as_deref(), Some("up0"));
+    scenario.change(|state| state.route(other_default(600)));
+    assert_eq!(scenario.server_device().as_deref(), Some("up0"));
+    scenario.perform_again();
+    assert_eq!(scenario.defaults(), [(Some("tun0".to_owned()), 0)]);
+    assert_eq!(scenario.server_device().as_deref(), Some("up0"));
     // The first network goes away; the saved route of the second is used.
-    story.change(unplugged("up0"));
-    assert_eq!(story.way().as_deref(), Some("up1"));
-    story.repin();
-    assert_eq!(story.host_route().as_deref(), Some("up1"));
+    scenario.change(unplugged("up0"));
+    assert_eq!(scenario.server_device().as_deref(), Some("up1"));
+    scenario.perform_again();
+    assert_eq!(scenario.host_route().as_deref(), Some("up1"));
 }
 
 #[test]
 fn both_default_routes_are_restored() {
-    let mut story = Scenario::up(Mode::Replace);
-    story.change(|state| state.route(other_default(600)));
-    story.repin();
-    assert!(story.session.undo_all_and_close().is_empty());
+    let mut scenario = Scenario::up(Mode::Replace);
+    scenario.change(|state| state.route(other_default(600)));
+    scenario.perform_again();
+    assert!(scenario.session.undo_all_and_close().is_empty());
     let defaults = [("up0", 100), ("up1", 600)].map(|(dev, metric)| (Some(dev.to_owned()), metric));
-    let state = story.model.state.borrow();
+    let state = scenario.model.state.borrow();
     let left = state.routes.iter().filter(|route| route.dest.prefix_len() == 0);
     assert_eq!(left.map(|route| (route.hops[0].dev.clone(), route.metric)).collect::<Vec<_>>(), defaults);
 }
 
 #[test]
 fn replaced_default_route_is_taken_back_and_restored() {
-    let mut story = Scenario::up(Mode::Replace);
+    let mut scenario = Scenario::up(Mode::Replace);
     // `ip route replace default` without a metric replaces our route; the old one had another metric.
-    story.change(|state| {
+    scenario.change(|state| {
         state.routes.retain(|route| !is_default_of("tun0")(route));
         state.route(other_default(0));
     });
-    story.repin();
-    assert_eq!(story.defaults(), [(Some("tun0".to_owned()), 0)]);
-    assert_eq!(story.way().as_deref(), Some("up1"), "its metric is the best");
-    assert!(story.session.undo_all_and_close().is_empty());
-    let state = story.model.state.borrow();
+    scenario.perform_again();
+    assert_eq!(scenario.defaults(), [(Some("tun0".to_owned()), 0)]);
+    assert_eq!(scenario.server_device().as_deref(), Some("up1"), "its metric is the best");
+    assert!(scenario.session.undo_all_and_close().is_empty());
+    let state = scenario.model.state.borrow();
     let kept: Vec<u32> = state.routes.iter().filter(|r| r.dest.prefix_len() == 0).map(|r| r.metric).collect();
     assert_eq!(kept, [0, 100]);
 }
@@ -161,16 +161,17 @@ fn replaced_default_route_is_taken_back_and_restored() {
 #[test]
 fn new_default_route_is_restored_after_crash_at_any_request() {
     for budget in 0..8 {
-        let mut story = Scenario::up(Mode::Replace);
-        story.change(|state| state.route(other_default(100)));
-        *story.model.budget.borrow_mut() = budget;
-        let _killed = bring_up(&mut story.session, &(Some(Mode::Replace), vec![], false), &story.places);
-        drop(story.session);
-        story.model.close_tun();
-        let mut fresh = story.model.restart(usize::MAX);
-        let recovery = recover(&story.places, &mut fresh, &|_| false);
+        let mut scenario = Scenario::up(Mode::Replace);
+        scenario.change(|state| state.route(other_default(100)));
+        *scenario.model.budget.borrow_mut() = budget;
+        let _killed =
+            bring_up(&mut scenario.session, &(Some(Mode::Replace), vec![], false), &scenario.directories);
+        drop(scenario.session);
+        scenario.model.close_tun();
+        let mut fresh = scenario.model.restart(usize::MAX);
+        let recovery = recover(&scenario.directories, &mut fresh, &|_| false);
         assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
-        let state = story.model.state.borrow();
+        let state = scenario.model.state.borrow();
         let defaults = state.routes.iter().filter(|route| route.dest.prefix_len() == 0);
         let left: Vec<String> = defaults.map(ToString::to_string).collect();
         assert_eq!(left, ["default via 198.51.100.1 dev up1 metric 100"], "killed at {budget}");

@@ -27,7 +27,7 @@ fn rules_and_tables_are_searched_in_kernel_order() {
     let mut at = |to: &str| {
         select_route(&mut host, to.parse().unwrap(), MAIN_TABLE).unwrap().map(|(_, route)| route.kind)
     };
-    assert_eq!(at("1.1.1.1"), Some(Kind::Unreachable), "the last resort");
+    assert_eq!(at("1.1.1.1"), Some(Kind::Unreachable), "the unreachable route of the table");
 }
 
 #[test]
@@ -48,18 +48,22 @@ fn disposition_follows_from_route_and_ledger() {
     let tunnel = AppliedRouting { device: Some("tun0".to_owned()), entries };
     let by =
         |dev: &str| RouteTo { gateway: None, dev: dev.to_owned(), source: None, mtu: None, local: false };
-    let judge = |answer: Option<&RouteTo>, route: Option<&Route>, to: &str| {
+    let disposition_of = |answer: Option<&RouteTo>, route: Option<&Route>, to: &str| {
         tunnel.explain(answer, route, to.parse().unwrap()).0
     };
-    assert_eq!(judge(Some(&by("tun0")), None, "1.1.1.1"), Disposition::Tunnel);
-    assert_eq!(judge(Some(&by("up0")), None, "1.1.1.1"), Disposition::Outside);
-    assert_eq!(judge(None, None, "1.1.1.1"), Disposition::Nowhere);
+    assert_eq!(disposition_of(Some(&by("tun0")), None, "1.1.1.1"), Disposition::Tunnel);
+    assert_eq!(disposition_of(Some(&by("up0")), None, "1.1.1.1"), Disposition::Outside);
+    assert_eq!(disposition_of(None, None, "1.1.1.1"), Disposition::Nowhere);
     let refusing = Route { kind: Kind::Unreachable, hops: Vec::new(), ..through("0.0.0.0/0", "tun0", TABLE) };
-    assert_eq!(judge(None, Some(&refusing), "1.1.1.1"), Disposition::Blocked);
+    assert_eq!(disposition_of(None, Some(&refusing), "1.1.1.1"), Disposition::Blocked);
     let foreign = Route { protocol: 3, ..refusing };
-    assert_eq!(judge(None, Some(&foreign), "1.1.1.1"), Disposition::Nowhere, "someone else's");
-    let here = RouteTo { local: true, ..by("lo") };
-    assert_eq!(judge(Some(&here), None, "192.0.2.2"), Disposition::Here);
+    assert_eq!(
+        disposition_of(None, Some(&foreign), "1.1.1.1"),
+        Disposition::Nowhere,
+        "a route of another program"
+    );
+    let local = RouteTo { local: true, ..by("lo") };
+    assert_eq!(disposition_of(Some(&local), None, "192.0.2.2"), Disposition::Here);
     let why = |to: &str| tunnel.explain(Some(&by("up0")), None, to.parse().unwrap()).1;
     assert!(why("203.0.113.9").contains("server") && why("198.18.1.1").contains("excluded"));
 }

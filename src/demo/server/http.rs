@@ -228,7 +228,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn ask(head: &str) -> String {
+    fn response_to(head: &str) -> String {
         match answer(head, SocketAddr::from(([10, 77, 0, 100], 4711))) {
             Answer::Response(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Answer::Receive(length) => format!("receive {length}"),
@@ -237,21 +237,21 @@ mod tests {
 
     #[test]
     fn page_contains_client_address() {
-        assert!(ask("GET / HTTP/1.1\r\n\r\n").contains("Hello 10.77.0.100"));
+        assert!(response_to("GET / HTTP/1.1\r\n\r\n").contains("Hello 10.77.0.100"));
     }
 
     #[test]
     fn file_has_requested_size_up_to_limit() {
-        assert!(ask("GET /file/1000 HTTP/1.1\r\n\r\n").contains("Content-Length: 1000\r\n"));
-        assert!(ask("GET /file/99999999999 HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
-        assert!(ask("GET /etc/passwd HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
+        assert!(response_to("GET /file/1000 HTTP/1.1\r\n\r\n").contains("Content-Length: 1000\r\n"));
+        assert!(response_to("GET /file/99999999999 HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
+        assert!(response_to("GET /etc/passwd HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
         assert_ne!(file(64)[..32], file(64)[32..]);
     }
 
     #[test]
     fn upload_requires_content_length() {
-        assert_eq!(ask("PUT /x HTTP/1.1\r\ncontent-length: 42\r\n\r\n"), "receive 42");
-        assert!(ask("PUT /x HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 411"));
-        assert!(ask("").starts_with("HTTP/1.1 405"));
+        assert_eq!(response_to("PUT /x HTTP/1.1\r\ncontent-length: 42\r\n\r\n"), "receive 42");
+        assert!(response_to("PUT /x HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 411"));
+        assert!(response_to("").starts_with("HTTP/1.1 405"));
     }
 }

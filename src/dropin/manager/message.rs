@@ -124,9 +124,9 @@ mod tests {
         {
             assert_eq!(FromWorker::parse(&message.clone().encode().unwrap()), Ok(message));
         }
-        let loud = FromWorker::Ended("\u{1b}[2J".into());
-        assert!(FromWorker::parse(&serde_json::to_vec(&loud).unwrap()).is_err());
-        assert_eq!(FromWorker::parse(&loud.encode().unwrap()), Ok(FromWorker::Ended("?[2J".into())));
+        let unprintable = FromWorker::Ended("\u{1b}[2J".into());
+        assert!(FromWorker::parse(&serde_json::to_vec(&unprintable).unwrap()).is_err());
+        assert_eq!(FromWorker::parse(&unprintable.encode().unwrap()), Ok(FromWorker::Ended("?[2J".into())));
         let long = FromWorker::Down(1, "x".repeat(20_000));
         assert!(FromWorker::parse(&serde_json::to_vec(&long).unwrap()).is_err());
         for bytes in [&b""[..], b"{}", br#"{"Run":"sh"}"#, br#"{"Up":[1,2]}"#, br#"{"Up":[1,2,65536]}"#] {

@@ -144,25 +144,25 @@ mod tests {
     #[test]
     fn socket_is_private_and_removed_only_by_its_owner() {
         let dir = tempfile::tempdir().unwrap();
-        let place = ManagerSocket::below(&dir.path().join("pptp"), None, SERVER);
-        let held = place.lock().unwrap();
-        assert_eq!(place.connect().unwrap_err().kind(), io::ErrorKind::NotFound);
-        let (first, inode) = place.listen(&held).unwrap();
-        assert_eq!(fs::metadata(&place.directory).unwrap().mode() & 0o777, 0o750);
-        assert_eq!(fs::metadata(&place.socket).unwrap().mode() & 0o777, 0o600);
-        place.connect().unwrap();
+        let manager = ManagerSocket::below(&dir.path().join("pptp"), None, SERVER);
+        let held = manager.lock().unwrap();
+        assert_eq!(manager.connect().unwrap_err().kind(), io::ErrorKind::NotFound);
+        let (first, inode) = manager.listen(&held).unwrap();
+        assert_eq!(fs::metadata(&manager.directory).unwrap().mode() & 0o777, 0o750);
+        assert_eq!(fs::metadata(&manager.socket).unwrap().mode() & 0o777, 0o600);
+        manager.connect().unwrap();
         // Shut down, not only closed: a child forked by another test may still hold the descriptor.
         nix::sys::socket::shutdown(first.as_raw_fd(), nix::sys::socket::Shutdown::Both).unwrap();
         drop(first);
-        assert_eq!(place.connect().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(manager.connect().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         // A hard link keeps the stale socket's inode in use, so the second socket gets another one.
-        let keep = fs::hard_link(&place.socket, place.directory.join("kept"));
-        let (_second, other) = place.listen(&held).unwrap();
+        let keep = fs::hard_link(&manager.socket, manager.directory.join("kept"));
+        let (_second, other) = manager.listen(&held).unwrap();
         assert!(keep.is_ok() && other != inode);
-        place.remove(&held, inode);
-        place.connect().unwrap();
-        place.remove(&held, other);
-        assert_eq!(place.connect().unwrap_err().kind(), io::ErrorKind::NotFound);
+        manager.remove(&held, inode);
+        manager.connect().unwrap();
+        manager.remove(&held, other);
+        assert_eq!(manager.connect().unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
@@ -171,11 +171,11 @@ mod tests {
         let path = dir.path().join("pptp");
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
-        let place = ManagerSocket::below(&path, None, SERVER);
-        drop(place.lock().unwrap());
+        let manager = ManagerSocket::below(&path, None, SERVER);
+        drop(manager.lock().unwrap());
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o750);
         fs::remove_dir_all(&path).unwrap();
         std::os::unix::fs::symlink("/tmp", &path).unwrap();
-        assert!(place.lock().is_err());
+        assert!(manager.lock().is_err());
     }
 }

@@ -13,15 +13,15 @@ fn sent(inform: &mut InformExchange) -> Vec<Ipv4Addr> {
 fn asks_three_times_and_gives_up() {
     let began = Instant::now();
     let mut inform = InformExchange::new(US, PEER, 7, began);
-    let mut asked = vec![sent(&mut inform)];
+    let mut requests = vec![sent(&mut inform)];
     let mut now = began;
     while !inform.is_over(now) {
         now = inform.next_timeout();
         inform.handle_timeout(now);
-        asked.push(sent(&mut inform));
+        requests.push(sent(&mut inform));
     }
     let both = vec![Ipv4Addr::BROADCAST, PEER];
-    assert_eq!(asked, [vec![Ipv4Addr::BROADCAST], both.clone(), both, vec![]]);
+    assert_eq!(requests, [vec![Ipv4Addr::BROADCAST], both.clone(), both, vec![]]);
     assert_eq!((now - began, inform.counters().sent), (LIMIT, 5));
     assert_eq!(inform.into_routes(), None);
 }
@@ -32,7 +32,7 @@ fn answer_ends_the_exchange_and_is_not_passed_on() {
     let mut inform = InformExchange::new(US, Ipv4Addr::UNSPECIFIED, 7, now);
     let none = wire::tests::reply(&wire::tests::acknowledged(&[]));
     let other = InformExchange::new(US, PEER, 8, now);
-    assert!({ other }.take(&none), "another's is for nobody else here");
+    assert!({ other }.take(&none), "a reply to another transaction was passed on");
     assert!(!inform.take(&wire::encode_inform(PEER, US, 7)) && !inform.is_over(now));
     let value = [
         16, 10, 50, 0, 0, 0, 0, 16, 10, 50, 0, 0, 0, 0, 8, 127, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 172, 16, 0, 0,

@@ -36,7 +36,7 @@ fn read(packet: &[u8]) -> Option<u16> {
         NetSlice::Ipv6(ip) => tcp.calc_checksum_ipv6(ip.header().source(), ip.header().destination()),
         NetSlice::Arp(_) => panic!("not IP"),
     };
-    assert_eq!(sum.unwrap(), tcp.checksum(), "the checksum");
+    assert_eq!(sum.unwrap(), tcp.checksum(), "wrong checksum");
     tcp.options_iterator().find_map(|option| match option {
         Ok(TcpOptionElement::MaximumSegmentSize(size)) => Some(size),
         _ => None,
@@ -61,8 +61,8 @@ proptest! {
         prop_assert_eq!(lower(&mut packet, limits), value > limit);
         prop_assert_eq!(read(&packet), Some(value.min(limit)));
         let differing = packet.iter().zip(&original).filter(|(a, b)| a != b).count();
-        prop_assert!(differing <= 4, "the value and the checksum, nothing else");
-        prop_assert!(!lower(&mut packet, limits), "a second time changes nothing");
+        prop_assert!(differing <= 4, "more than the value and the checksum changed");
+        prop_assert!(!lower(&mut packet, limits), "a second call changed the packet");
     }
 
     /// Arbitrary bytes, including some that resemble a SYN.
@@ -148,7 +148,7 @@ fn limit_follows_mtu_and_directions_are_counted() {
     assert_eq!(read(clamper.pass(Direction::Out, &v4)), Some(1200));
     assert_eq!(read(clamper.pass(Direction::Out, &v6)), Some(1180));
     clamper.set(Clamp::Bytes(1500), 1400);
-    assert_eq!(read(clamper.pass(Direction::In, &v4)), Some(1360), "no more than the MTU leaves");
+    assert_eq!(read(clamper.pass(Direction::In, &v4)), Some(1360), "the MTU limits the segment size");
     assert_eq!(clamper.counters(), ClampCounters { lowered_in: 2, lowered_out: 3 });
     clamper.set(Clamp::Off, 1400);
     assert_eq!(clamper.pass(Direction::Out, &v4), v4);

@@ -25,7 +25,7 @@ const GIVEN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
 /// A fault of the server or the path.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Trouble {
+enum ServerFault {
     None,
     SilentControl,
     RefusesCall,
@@ -51,7 +51,7 @@ struct World {
     control: Control,
     call: Option<(Flow, Link)>,
     wire: VecDeque<(Instant, Wire)>,
-    trouble: Trouble,
+    fault: ServerFault,
     server_policy: Policy,
     /// For this long after the start the server's PPP is not running: it receives and sends nothing.
     ppp_start_delay: Duration,
@@ -62,11 +62,11 @@ struct World {
     down: Option<(Duration, Failure)>,
     server_got: Vec<Vec<u8>>,
     /// IPV6CP frames of the server that are held back.
-    held: Vec<Vec<u8>>,
+    held_back: Vec<Vec<u8>>,
 }
 
 impl World {
-    fn new(trouble: Trouble, spec: Spec, password: &str) -> Self {
+    fn new(fault: ServerFault, spec: Spec, password: &str) -> Self {
         let now = Instant::now();
         let mut control = Control::new(control::ControlConfig::server("lab"), now);
         control.connected(now);
@@ -79,7 +79,7 @@ impl World {
             control,
             call: None,
             wire: VecDeque::new(),
-            trouble,
+            fault,
             server_policy: Policy::default(),
             ppp_start_delay: Duration::ZERO,
             cut: false,
@@ -87,7 +87,7 @@ impl World {
             up: None,
             down: None,
             server_got: Vec::new(),
-            held: Vec::new(),
+            held_back: Vec::new(),
         }
     }
 
@@ -129,7 +129,7 @@ impl World {
             }
             self.deliver();
         }
-        panic!("no end of events");
+        panic!("the events do not end");
     }
 
     fn deliver(&mut self) {
@@ -140,7 +140,7 @@ impl World {
             }
             match what {
                 Wire::ToServer(bytes) => {
-                    if self.trouble != Trouble::SilentControl {
+                    if self.fault != ServerFault::SilentControl {
                         self.control.handle_input(self.now, &bytes);
                     }
                 }
@@ -178,8 +178,8 @@ impl World {
             self.wire.push_back((arrival, Wire::ToServer(bytes)));
         }
         let mut out = vec![0; 2048];
-        while let Some(place) = self.client.gre_output(self.now, &mut out) {
-            self.wire.push_back((arrival, Wire::GreToServer(out[place].to_vec())));
+        while let Some(range) = self.client.gre_output(self.now, &mut out) {
+            self.wire.push_back((arrival, Wire::GreToServer(out[range].to_vec())));
         }
         while let Some(event) = self.client.poll_event() {
             let at = self.now - self.start;
@@ -201,18 +201,18 @@ impl World {
     fn serve(&mut self) {
         while let Some(event) = self.control.poll_event() {
             match event {
-                control::ControlEvent::IncomingCall { peer_call_id, .. } => match self.trouble {
-                    Trouble::RefusesCall => {
+                control::ControlEvent::IncomingCall { peer_call_id, .. } => match self.fault {
+                    ServerFault::RefusesCall => {
                         self.control.refuse_call(self.now, peer_call_id, 4, 0, 0).unwrap()
                     }
-                    Trouble::SilentCall => {}
+                    ServerFault::SilentCall => {}
                     _ => self.control.accept_call(self.now, peer_call_id, CallAccept::new(9)).unwrap(),
                 },
                 control::ControlEvent::CallUp { call_id, peer_call_id, .. } => {
                     let users = Users::table(vec![("alice".into(), Secret::from("right"))]);
                     let mut config = link::LinkConfig::server("lab", users, INSIDE, GIVEN, random(2));
                     config.mppe = self.server_policy;
-                    config.ipv6 = matches!(self.trouble, Trouble::Ipv6After(_));
+                    config.ipv6 = matches!(self.fault, ServerFault::Ipv6After(_));
                     let link = Link::new(config, self.now);
                     self.call = Some((Flow::new(FlowConfig::new(call_id, peer_call_id), self.now), link));
                 }
@@ -232,42 +232,42 @@ impl World {
         while link.poll_event().is_some() {}
         let mut out = vec![0; 2048];
         let is_late = ipv6_at.is_some_and(|at| self.now < at);
-        let held = if is_late { Vec::new() } else { std::mem::take(&mut self.held) };
-        let mut frames: VecDeque<_> = held.into();
+        let held_back = if is_late { Vec::new() } else { std::mem::take(&mut self.held_back) };
+        let mut frames: VecDeque<_> = held_back.into();
         while let Some(frame) = frames.pop_front().or_else(|| link.poll_output()) {
             // IPV6CP, with or without address and control fields.
             if is_late && [frame.get(..2), frame.get(2..4)].contains(&Some(&[0x80, 0x57])) {
-                self.held.push(frame);
+                self.held_back.push(frame);
                 continue;
             }
             // FF 03 C0 21 and the code: 10 is an Echo-Reply.
             let is_reply = frame.get(2..5) == Some(&[0xc0, 0x21, 10]);
-            if self.trouble == Trouble::NoGre || (self.trouble == Trouble::NoEchoReply && is_reply) {
+            if self.fault == ServerFault::NoGre || (self.fault == ServerFault::NoEchoReply && is_reply) {
                 continue;
             }
             out[MAX_HEADER..MAX_HEADER + frame.len()].copy_from_slice(&frame);
-            let place = flow.put_header(self.now, frame.len(), &mut out).unwrap();
-            self.wire.push_back((arrival, Wire::GreToClient(out[place].to_vec())));
+            let range = flow.put_header(self.now, frame.len(), &mut out).unwrap();
+            self.wire.push_back((arrival, Wire::GreToClient(out[range].to_vec())));
         }
         if let Some(ack) = flow.poll_ack(self.now)
-            && self.trouble != Trouble::NoGre
+            && self.fault != ServerFault::NoGre
         {
             self.wire.push_back((arrival, Wire::GreToClient(ack.to_vec())));
         }
-        if self.trouble == Trouble::HangsUpWhen(link.phase()) {
+        if self.fault == ServerFault::HangsUpWhen(link.phase()) {
             self.control.close_call(self.now, 9).unwrap();
         }
     }
 
     fn ipv6_at(&self) -> Option<Instant> {
-        match self.trouble {
-            Trouble::Ipv6After(late) => Some(self.start + Duration::from_millis(late)),
+        match self.fault {
+            ServerFault::Ipv6After(late) => Some(self.start + Duration::from_millis(late)),
             _ => None,
         }
     }
 
     fn failure(&self) -> (&Duration, &Failure) {
-        self.down.as_ref().map(|(at, failure)| (at, failure)).expect("it ended")
+        self.down.as_ref().map(|(at, failure)| (at, failure)).expect("the session has not ended")
     }
 }
 
@@ -323,15 +323,15 @@ fn random(seed: u8) -> link::Random {
     })
 }
 
-fn tried(trouble: Trouble) -> World {
-    let mut world = World::new(trouble, spec(), "right");
+fn run_with(fault: ServerFault) -> World {
+    let mut world = World::new(fault, spec(), "right");
     world.run(Duration::from_secs(60));
     world
 }
 
 #[test]
 fn phases_are_reported_in_order_until_up() {
-    let world = tried(Trouble::None);
+    let world = run_with(ServerFault::None);
     assert_eq!(world.seen, ["control", "call", "lcp", "authentication", "encryption", "addresses"]);
     let (at, link) = world.up.as_ref().unwrap();
     assert_eq!((link.local, link.peer, link.mtu), (GIVEN, INSIDE, 1456));
@@ -346,31 +346,31 @@ fn ipv6_may_open_after_ipcp() {
     for (after, is_there) in [(0, true), (400, true), (1000, true), (30_000, false)] {
         let off = Policy { demand: Demand::Off, ..spec().mppe };
         let mut world =
-            World::new(Trouble::Ipv6After(after), Spec { ipv6: true, mppe: off, ..spec() }, "right");
+            World::new(ServerFault::Ipv6After(after), Spec { ipv6: true, mppe: off, ..spec() }, "right");
         world.server_policy = off;
         world.run(Duration::from_secs(60));
-        let (at, link) = world.up.as_ref().expect("up");
+        let (at, link) = world.up.as_ref().expect("the session is not up");
         assert_eq!(link.ipv6.is_some(), is_there, "IPV6CP after {after} ms");
         let latest = if is_there { Duration::from_millis(after) } else { ready_check::LIMIT };
         assert!(*at < latest + LATENCY * 40, "IPV6CP after {after} ms: up after {at:?}");
         assert!(world.down.is_none());
     }
     // A server without IPv6 causes no delay.
-    let mut world = World::new(Trouble::None, Spec { ipv6: true, ..spec() }, "right");
-    let (at, link) = world.run(Duration::from_secs(60)).up.as_ref().expect("up");
+    let mut world = World::new(ServerFault::None, Spec { ipv6: true, ..spec() }, "right");
+    let (at, link) = world.run(Duration::from_secs(60)).up.as_ref().expect("the session is not up");
     assert!(link.ipv6.is_none() && *at < LATENCY * 40, "{at:?}");
 }
 
 #[test]
 fn data_is_sent_only_while_the_link_is_up() {
     let ping = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1];
-    let mut world = World::new(Trouble::None, spec(), "right");
+    let mut world = World::new(ServerFault::None, spec(), "right");
     let mut out = vec![0; 2048];
     assert!(world.client.tun_input(world.now, &ping, &mut out).is_none());
     world.run(Duration::from_secs(5));
-    let place = world.client.tun_input(world.now, &ping, &mut out).unwrap();
-    assert!(!out[place.clone()].windows(ping.len()).any(|part| part == ping), "not in clear");
-    world.wire.push_back((world.now, Wire::GreToServer(out[place].to_vec())));
+    let range = world.client.tun_input(world.now, &ping, &mut out).unwrap();
+    assert!(!out[range.clone()].windows(ping.len()).any(|part| part == ping), "the packet is in clear");
+    world.wire.push_back((world.now, Wire::GreToServer(out[range].to_vec())));
     world.run(Duration::from_secs(1));
     assert_eq!(world.server_got, [ping.to_vec()]);
     let stop = Failure::new(Phase::Up, FailureKind::Interrupted, "");
@@ -383,17 +383,16 @@ fn data_is_sent_only_while_the_link_is_up() {
 /// The uplink was down and the route to the server is gone: the tunnel's own packets are routed into it.
 #[test]
 fn own_packets_are_not_sent_through_the_tunnel() {
-    let mut world = World::new(Trouble::None, spec(), "right");
+    let mut world = World::new(ServerFault::None, spec(), "right");
     world.run(Duration::from_secs(5));
     let server = spec().server.ip().octets();
     let [a, b, c, d] = server;
     let ping = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 2, a, b, c, d];
     let mut out = vec![0; 2048];
-    let place =
-        world.client.tun_input(world.now, &ping, &mut out).expect("a ping of the server is none of ours");
+    let range = world.client.tun_input(world.now, &ping, &mut out).expect("a ping to the server was dropped");
     let mut looped = ping.to_vec();
     looped[9] = 47;
-    looped.extend(&out[place]);
+    looped.extend(&out[range]);
     let count =
         |world: &World| world.client.counters().into_iter().find(|(name, _)| name == "drop.loop").unwrap().1;
     assert!(world.client.tun_input(world.now, &looped, &mut out).is_none());
@@ -417,20 +416,20 @@ fn mss_is_clamped_in_both_directions() {
         builder.write(&mut packet, b"").unwrap();
         packet
     };
-    let fits = (1456_u16 - 40).to_be_bytes();
-    let mut world = World::new(Trouble::None, spec(), "right");
+    let expected_mss = (1456_u16 - 40).to_be_bytes();
+    let mut world = World::new(ServerFault::None, spec(), "right");
     world.run(Duration::from_secs(5));
     let mut out = vec![0; 2048];
-    let place = world.client.tun_input(world.now, &syn([10, 0, 0, 2], [10, 0, 0, 1]), &mut out).unwrap();
-    world.wire.push_back((world.now, Wire::GreToServer(out[place].to_vec())));
+    let range = world.client.tun_input(world.now, &syn([10, 0, 0, 2], [10, 0, 0, 1]), &mut out).unwrap();
+    world.wire.push_back((world.now, Wire::GreToServer(out[range].to_vec())));
     world.run(Duration::from_secs(1));
-    assert_eq!(world.server_got[0][42..44], fits);
+    assert_eq!(world.server_got[0][42..44], expected_mss);
     let (flow, link) = world.call.as_mut().unwrap();
     let length = link.encapsulate(&syn([10, 0, 0, 1], [10, 0, 0, 2]), &mut out[MAX_HEADER..]).unwrap();
-    let place = flow.put_header(world.now, length, &mut out).unwrap();
-    let mut came = Vec::new();
-    world.client.gre_input(world.now, &mut out[place], &mut |ip| came.push(ip.to_vec()));
-    assert_eq!(came[0][42..44], fits);
+    let range = flow.put_header(world.now, length, &mut out).unwrap();
+    let mut received = Vec::new();
+    world.client.gre_input(world.now, &mut out[range], &mut |ip| received.push(ip.to_vec()));
+    assert_eq!(received[0][42..44], expected_mss);
     let counters = world.client.counters();
     for name in ["mss.lowered_in", "mss.lowered_out"] {
         assert!(counters.contains(&(name.to_owned(), 1)), "{name}: {counters:?}");
@@ -439,7 +438,7 @@ fn mss_is_clamped_in_both_directions() {
 
 #[test]
 fn server_without_echo_reply_is_up_after_a_second() {
-    let world = tried(Trouble::NoEchoReply);
+    let world = run_with(ServerFault::NoEchoReply);
     let (at, _) = world.up.as_ref().unwrap();
     assert!((ready_check::LIMIT..ready_check::LIMIT + LATENCY * 40).contains(at), "{at:?}");
     assert!(world.down.is_none());
@@ -448,12 +447,12 @@ fn server_without_echo_reply_is_up_after_a_second() {
 #[test]
 fn silent_server_times_out_in_each_phase() {
     let cases = [
-        (Trouble::SilentControl, FailureKind::ControlSilent, Phase::Control, 6),
-        (Trouble::SilentCall, FailureKind::CallTimeout, Phase::Call, 7),
-        (Trouble::NoGre, FailureKind::GreFiltered, Phase::Lcp, 8),
+        (ServerFault::SilentControl, FailureKind::ControlSilent, Phase::Control, 6),
+        (ServerFault::SilentCall, FailureKind::CallTimeout, Phase::Call, 7),
+        (ServerFault::NoGre, FailureKind::GreFiltered, Phase::Lcp, 8),
     ];
-    for (trouble, kind, phase, seconds) in cases {
-        let world = tried(trouble);
+    for (fault, kind, phase, seconds) in cases {
+        let world = run_with(fault);
         let (at, failure) = world.failure();
         assert_eq!((failure.kind, failure.phase), (kind, phase), "{failure}");
         // The graceful shutdown follows, whose waits are a second each.
@@ -464,7 +463,7 @@ fn silent_server_times_out_in_each_phase() {
 
 #[test]
 fn refused_call_reports_the_reason() {
-    let world = tried(Trouble::RefusesCall);
+    let world = run_with(ServerFault::RefusesCall);
     let (_, failure) = world.failure();
     assert_eq!(failure.kind, FailureKind::CallRefused);
     assert!(failure.detail.contains("busy"), "{failure}");
@@ -472,7 +471,7 @@ fn refused_call_reports_the_reason() {
 
 #[test]
 fn wrong_password_is_an_authentication_failure() {
-    let mut world = World::new(Trouble::None, spec(), "wrong");
+    let mut world = World::new(ServerFault::None, spec(), "wrong");
     world.run(Duration::from_secs(60));
     let (_, failure) = world.failure();
     assert_eq!((failure.kind, failure.phase), (FailureKind::AuthenticationFailed, Phase::Authentication));
@@ -481,7 +480,7 @@ fn wrong_password_is_an_authentication_failure() {
 
 #[test]
 fn missing_encryption_ends_the_session() {
-    let mut world = World::new(Trouble::None, spec(), "right");
+    let mut world = World::new(ServerFault::None, spec(), "right");
     world.server_policy = Policy { demand: Demand::Off, ..Policy::default() };
     world.run(Duration::from_secs(60));
     assert_eq!(world.failure().1.kind, FailureKind::EncryptionRefused);
@@ -495,10 +494,10 @@ fn hangup_is_classified_by_phase() {
         (LinkPhase::Authenticate, FailureKind::AuthenticationFailed),
     ];
     for (phase, kind) in cases {
-        let world = tried(Trouble::HangsUpWhen(phase));
+        let world = run_with(ServerFault::HangsUpWhen(phase));
         assert_eq!(world.failure().1.kind, kind, "{}", world.failure().1);
     }
-    let mut late = World::new(Trouble::None, spec(), "right");
+    let mut late = World::new(ServerFault::None, spec(), "right");
     late.run(Duration::from_secs(5));
     late.control.close_call(late.now, 9).unwrap();
     late.run(Duration::from_secs(5));
@@ -508,19 +507,19 @@ fn hangup_is_classified_by_phase() {
 #[test]
 fn stop_shuts_down_within_limits_at_any_time() {
     for millis in (0..400).step_by(7) {
-        let mut world = World::new(Trouble::None, spec(), "right");
+        let mut world = World::new(ServerFault::None, spec(), "right");
         world.run(Duration::from_millis(millis));
-        let asked = world.now;
+        let stopped = world.now;
         let stop = Failure::new(world.client.phase(), FailureKind::Interrupted, "");
-        world.client.fail(asked, stop.clone());
+        world.client.fail(stopped, stop.clone());
         world
             .client
-            .fail(asked, Failure::new(Phase::Up, FailureKind::Internal, "a second reason changes nothing"));
+            .fail(stopped, Failure::new(Phase::Up, FailureKind::Internal, "a second reason changes nothing"));
         world.run(Duration::from_secs(30));
         let (at, failure) = world.failure();
         assert_eq!(*failure, stop, "after {millis} ms");
-        assert!(*at <= (asked - world.start) + Duration::from_secs(4), "{at:?}");
-        assert!(world.client.poll_event().is_none(), "nothing comes after the end");
+        assert!(*at <= (stopped - world.start) + Duration::from_secs(4), "{at:?}");
+        assert!(world.client.poll_event().is_none(), "an event follows the end");
     }
 }
 
@@ -528,7 +527,7 @@ fn stop_shuts_down_within_limits_at_any_time() {
 fn late_server_ppp_is_answered_at_once() {
     // Each time lies between two retransmissions: the link comes up before the next one.
     for late in [130, 330, 700, 1300] {
-        let mut world = World::new(Trouble::None, spec(), "right");
+        let mut world = World::new(ServerFault::None, spec(), "right");
         world.ppp_start_delay = Duration::from_millis(late);
         world.run(Duration::from_secs(10));
         let (at, _) = world.up.as_ref().unwrap();

@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn rules() -> impl Strategy<Value = Rule> {
-        let place = any::<(bool, u32, u32, u8, bool)>();
+        let attributes = any::<(bool, u32, u32, u8, bool)>();
         let selectors = (
             proptest::option::of(any::<u32>()),
             proptest::option::of((any::<u128>(), 0_u8..=32)),
@@ -173,7 +173,7 @@ mod tests {
             proptest::option::of(any::<u16>()),
             proptest::option::of(0_u32..129),
         );
-        (place, selectors).prop_map(|((ipv6, priority, table, protocol, not), selectors)| {
+        (attributes, selectors).prop_map(|((ipv6, priority, table, protocol, not), selectors)| {
             let (mark, to, ip_protocol, port, suppress_prefix) = selectors;
             let to = to.map(|(bits, length)| {
                 let address = if ipv6 {

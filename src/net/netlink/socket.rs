@@ -296,7 +296,7 @@ mod tests {
     fn refusal_has_errno_and_text_of_kernel() {
         let flags = NLM_F_CAPPED | NLM_F_ACK_TLVS;
         let Err(error) = read(&error_message(7, -101, flags, Some("Nexthop has invalid gateway"))) else {
-            panic!("a refusal")
+            panic!("not refused")
         };
         assert_eq!(error.errno, Some(Errno::ENETUNREACH));
         assert_eq!(

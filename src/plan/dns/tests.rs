@@ -61,13 +61,13 @@ fn split_dns_requires_a_capable_resolver() {
     let servers = facts.dns.unwrap();
     assert_eq!(split_dns_refusal(Resolver::Resolved, &profile.dns.domains, &servers), None);
     assert_eq!(split_dns_refusal(Resolver::File, &[], &servers), None);
-    let said = split_dns_refusal(Resolver::File, &profile.dns.domains, &servers).unwrap();
+    let refusal = split_dns_refusal(Resolver::File, &profile.dns.domains, &servers).unwrap();
     assert!(
-        said.contains("/etc/resolv.conf can't") && said.contains("server=/corp.example/10.99.0.53"),
-        "{said}"
+        refusal.contains("/etc/resolv.conf can't") && refusal.contains("server=/corp.example/10.99.0.53"),
+        "{refusal}"
     );
-    let said = split_dns_refusal(Resolver::Resolvd, &profile.dns.domains, &servers).unwrap();
-    assert!(said.contains("force accept bogus forwarder { corp.example }"), "{said}");
+    let refusal = split_dns_refusal(Resolver::Resolvd, &profile.dns.domains, &servers).unwrap();
+    assert!(refusal.contains("force accept bogus forwarder { corp.example }"), "{refusal}");
 }
 
 #[test]
@@ -96,10 +96,7 @@ fn unrouted_resolver_gives_a_note() {
     profile.peer_routes = false;
     for mode in [DefaultRoute::Auto, DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
         profile.default_route = Some(mode);
-        assert!(
-            dns_notes(&profile, None, &servers).is_empty(),
-            "everything goes through the tunnel: {mode:?}"
-        );
+        assert!(dns_notes(&profile, None, &servers).is_empty(), "all traffic uses the tunnel: {mode:?}");
     }
     let notes = dns_notes(&with_dns(), Some(Resolver::Resolvd), &servers);
     assert!(notes[0].contains("search corp.example"), "{notes:?}");

@@ -79,9 +79,10 @@ fn dry_run_on_each_platform() {
 fn rules_are_loaded_before_device_is_up() {
     for platform in [Platform::Linux, Platform::FreeBsd, Platform::OpenBsd, Platform::NetBsd] {
         let plan = plan(&router(), platform);
-        let place = |wanted: fn(&Step) -> bool| plan.steps.iter().position(wanted).unwrap();
+        let position_of = |wanted: fn(&Step) -> bool| plan.steps.iter().position(wanted).unwrap();
         assert!(
-            place(|step| matches!(step, Step::Firewall(_))) < place(|step| matches!(step, Step::Up { .. }))
+            position_of(|step| matches!(step, Step::Firewall(_)))
+                < position_of(|step| matches!(step, Step::Up { .. }))
         );
     }
 }

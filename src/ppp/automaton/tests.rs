@@ -124,7 +124,7 @@ fn exchange(a: &mut Automaton<Toy>, b: &mut Automaton<Toy>, now: Instant) {
         to_b.inspect(|packet| assert_eq!(b.handle_input(now, packet), Input::Done));
         to_a.inspect(|packet| assert_eq!(a.handle_input(now, packet), Input::Done));
     }
-    panic!("they never stop talking");
+    panic!("the exchange does not end");
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn replies_that_do_not_match_the_request_are_dropped() {
     let mut a = toy(9, 9, now);
     let request = a.poll_output().unwrap();
     let id = request[1];
-    for (bad, why) in [
+    for (invalid, reason) in [
         (vec![2, id ^ 1, 0, 7, 7, 3, 9], PacketDrop::Unmatched),
         (vec![2, id, 0, 7, 7, 3, 8], PacketDrop::Unmatched),
         (vec![2, id, 0, 4], PacketDrop::Unmatched),
@@ -220,13 +220,13 @@ fn replies_that_do_not_match_the_request_are_dropped() {
         (vec![7, id, 0, 4], PacketDrop::Malformed),
         (vec![2, id, 0, 200], PacketDrop::Malformed),
     ] {
-        assert_eq!(a.handle_input(now, &bad), Input::Dropped(why), "{bad:?}");
+        assert_eq!(a.handle_input(now, &invalid), Input::Dropped(reason), "{invalid:?}");
         assert_eq!(a.state(), State::ReqSent);
     }
     let mut ack = request;
     ack[0] = 2;
     assert_eq!(a.handle_input(now, &ack), Input::Done);
-    assert_eq!(a.handle_input(now, &ack), Input::Dropped(PacketDrop::Unmatched), "once only");
+    assert_eq!(a.handle_input(now, &ack), Input::Dropped(PacketDrop::Unmatched), "a second Ack was accepted");
     assert_eq!(a.state(), State::AckRcvd);
 }
 

@@ -93,7 +93,7 @@ fn unescaped_characters_of_the_map_are_ignored() {
     let mut frames = Vec::new();
     decoder.feed(&with_noise, |frame| frames.push(frame.to_vec()));
     assert_eq!(frames, [[0x21, 1, 2, 3, 0x7d]]);
-    assert!(decode(&with_noise).is_empty(), "without the map the bytes count, and spoil the FCS");
+    assert!(decode(&with_noise).is_empty(), "without the map the additional bytes make the FCS wrong");
 }
 
 #[test]
@@ -179,18 +179,18 @@ fn reference_decode(stream: &[u8]) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     for span in spans.into_iter().skip(1) {
         let (mut frame, mut bytes) = (Vec::new(), span.iter());
-        let mut broken_off = false;
+        let mut aborted = false;
         while let Some(byte) = bytes.next() {
             if *byte == 0x7d {
                 match bytes.next() {
                     Some(byte) => frame.push(byte ^ 0x20),
-                    None => broken_off = true,
+                    None => aborted = true,
                 }
             } else {
                 frame.push(*byte);
             }
         }
-        if !broken_off {
+        if !aborted {
             frames.push(frame);
         }
     }

@@ -70,8 +70,8 @@ fn answer_keeps_the_order_of_the_request() {
         panic!("not nakked");
     };
     assert_eq!(naks[..7], [&V2[..], &[5, 6]].concat());
-    let asked = [&V2[..], &[13, 3, 6]].concat();
-    assert_eq!(verdict(&mut server(&[]), &asked), Verdict::Reject(asked));
+    let requested = [&V2[..], &[13, 3, 6]].concat();
+    assert_eq!(verdict(&mut server(&[]), &requested), Verdict::Reject(requested));
 }
 
 #[test]
@@ -93,9 +93,9 @@ fn server_demands_next_protocol_after_refusal() {
     let mut lcp = server(&[AuthProtocol::MsChapV2, AuthProtocol::ChapMd5, AuthProtocol::Pap]);
     assert_eq!(lcp.demanded(), Some(AuthProtocol::MsChapV2));
     lcp.nakked(Options::parse(&PAP).unwrap(), false);
-    assert_eq!(lcp.demanded(), Some(AuthProtocol::Pap), "the peer's wish, since it is on the list");
+    assert_eq!(lcp.demanded(), Some(AuthProtocol::Pap), "the protocol that the peer proposed");
     lcp.nakked(Options::parse(&EAP).unwrap(), false);
-    assert_eq!(lcp.deadlock(), Some(LcpDeadlock::NoCommonAuth), "the list is at its end");
+    assert_eq!(lcp.deadlock(), Some(LcpDeadlock::NoCommonAuth), "no protocol is left");
     let mut lcp = server(&[AuthProtocol::MsChapV2]);
     lcp.rejected(Options::parse(&V2).unwrap());
     assert_eq!(lcp.deadlock(), Some(LcpDeadlock::NoCommonAuth));
@@ -129,7 +129,7 @@ fn sensible_naks_are_followed() {
     lcp.nakked(Options::parse(&[1, 4, 0, 1]).unwrap(), false);
     assert!(!request(&lcp).starts_with(&[1]));
     lcp.rejected(Options::parse(&[2, 6, 0, 0x0A, 0, 0, 7, 2, 8, 2]).unwrap());
-    assert_eq!(request(&lcp)[..2], [5, 6], "the magic number is all that is left");
+    assert_eq!(request(&lcp)[..2], [5, 6], "only the magic number is left");
     lcp.rejected(Options::parse(&request(&lcp)).unwrap());
     assert_eq!((request(&lcp).len(), lcp.magic()), (0, 0));
 }

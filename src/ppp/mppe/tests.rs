@@ -320,7 +320,7 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 
 /// Sends one packet for each fate. Every opened packet must equal the sent one and, soon after the last loss,
 /// every packet must be opened.
-fn travel(strength: Strength, stateful: bool, style: ResetStyle, fates: &[Fate]) {
+fn run_over_path(strength: Strength, stateful: bool, style: ResetStyle, fates: &[Fate]) {
     let (mut sealer, mut opener) = pair(strength, stateful);
     sealer.set_reset_style(style);
     let mut delayed: Vec<(usize, usize, Vec<u8>)> = Vec::new();
@@ -343,15 +343,15 @@ fn travel(strength: Strength, stateful: bool, style: ResetStyle, fates: &[Fate])
             }
         }
     }
-    let mut mended = false;
+    let mut has_recovered = false;
     for n in 0..300 {
         if opener.needs_reset() && n % 5 == 0 {
             sealer.handle_reset_request();
         }
         let result = opener.open(&mut seal(&mut sealer, n)).map(|opened| opened.to_vec());
-        mended |= result.is_ok();
-        assert!(mended || n < 20, "{result:?}");
-        if mended {
+        has_recovered |= result.is_ok();
+        assert!(has_recovered || n < 20, "{result:?}");
+        if has_recovered {
             assert_eq!(result, Ok(plain(n)));
         }
     }
@@ -362,13 +362,13 @@ proptest! {
 
     #[test]
     fn stateless_stream_survives_loss_and_reordering(fates in fates(), strength in 0..3_usize) {
-        travel(Strength::ALL[strength], false, ResetStyle::NewKey, &fates);
+        run_over_path(Strength::ALL[strength], false, ResetStyle::NewKey, &fates);
     }
 
     #[test]
     fn stateful_stream_survives_loss_and_reordering(fates in fates(), strength in 0..3_usize, same: bool) {
         let style = if same { ResetStyle::SameKey } else { ResetStyle::NewKey };
-        travel(Strength::ALL[strength], true, style, &fates);
+        run_over_path(Strength::ALL[strength], true, style, &fates);
     }
 
     #[test]

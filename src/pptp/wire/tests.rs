@@ -160,10 +160,10 @@ fn wrong_lengths_are_rejected() {
         }
         let mut long = good.clone();
         long.push(0);
-        assert_eq!(Message::decode(&long), None, "a byte behind the message");
-        let mut lying = good;
-        lying[1] ^= 4;
-        assert_eq!(Message::decode(&lying), None, "a length that is not its type's");
+        assert_eq!(Message::decode(&long), None, "a byte after the message");
+        let mut wrong_length = good;
+        wrong_length[1] ^= 4;
+        assert_eq!(Message::decode(&wrong_length), None, "a length of another type");
     }
 }
 

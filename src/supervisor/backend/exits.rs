@@ -183,9 +183,9 @@ mod tests {
 
     #[test]
     fn last_informative_line_decides_the_failure() {
-        let said =
+        let lines =
             ["Using interface ppp0", "MPPE required but peer negotiation failed", "Connection terminated."];
-        let words = said.into_iter().rfind(|line| is_informative(line)).unwrap();
+        let words = lines.into_iter().rfind(|line| is_informative(line)).unwrap();
         let failure = of_pppd(End::Status(16), Phase::Encryption, words);
         assert_eq!(failure.kind, FailureKind::EncryptionRefused);
         assert!(failure.detail.ends_with("MPPE required but peer negotiation failed"), "{failure}");

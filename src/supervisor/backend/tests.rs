@@ -28,7 +28,7 @@ fn ppp_text(mut profile: Profile, options: &[&str], password: &str) -> String {
 
 #[test]
 fn pppd_options_for_the_default_profile() {
-    let told = "\
+    let expected = "\
 mtu 1460
 mru 1460
 lcp-echo-interval 15
@@ -64,7 +64,7 @@ remotename pptpctl-vpn
 hide-password
 password \"secret\"
 ";
-    assert_eq!(pppd_text(&profile(""), "secret"), told);
+    assert_eq!(pppd_text(&profile(""), "secret"), expected);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn pppd_options_for_non_default_keys() {
         "domain = 'D O'\nauth = ['pap', 'chap', 'mschap', 'mschapv2']\nmppe = 'off'\nunit = 7\nmtu = 1300\nloglevel = 2
 ppp.mru = 1200\nppp.ipv6 = true\nppp.lcp-echo-interval = 'off'\nppp.options = ['lcp-restart', '2', 'a \"b\"']",
     );
-    let told = "\
+    let expected = "\
 mtu 1300
 mru 1200
 lcp-echo-interval 0
@@ -111,7 +111,7 @@ remotename pptpctl-vpn
 hide-password
 password \"\\042\\134\\043\\040\\303\\274\\047\\011\"
 ";
-    assert_eq!(pppd_text(&odd, "\"\\# ü'\t"), told);
+    assert_eq!(pppd_text(&odd, "\"\\# ü'\t"), expected);
 }
 
 #[test]
@@ -121,12 +121,15 @@ fn pppd_options_for_each_mppe_strength() {
         ("require-40", "require-mppe\nnomppe-stateful\n"),
         ("require-40+stateful", "require-mppe\nmppe-stateful\n"),
     ] {
-        let told = pppd_text(&profile(&format!("mppe = '{mppe}'")), "x");
-        assert!(told.contains(words), "{mppe}: {told}");
+        let options = pppd_text(&profile(&format!("mppe = '{mppe}'")), "x");
+        assert!(options.contains(words), "{mppe}: {options}");
     }
     // `mtu` is the size of an inner packet; pppd subtracts MPPE's bytes from its own `mtu`.
     assert!(pppd_text(&profile("mtu = 1300"), "x").starts_with("mtu 1304\n"));
-    assert!(pppd_text(&profile("mtu = 1459"), "x").starts_with("mtu 1460\n"), "the path carries no more");
+    assert!(
+        pppd_text(&profile("mtu = 1459"), "x").starts_with("mtu 1460\n"),
+        "mtu is above the limit of the path"
+    );
 }
 
 /// Decodes a quoted word as pppd's getword (options.c) does.
@@ -150,25 +153,25 @@ fn read_back(quoted: &str) -> Vec<u8> {
 proptest::proptest! {
     #[test]
     fn pppd_password_quoting_round_trips(password in proptest::collection::vec(1_u8..=255, 1..200)) {
-        let told = pppd::options(&profile(""), Some(&Secret::new(password.clone())), 1460);
-        let told = std::str::from_utf8(&told).unwrap();
-        let line = told.lines().last().unwrap();
+        let options = pppd::options(&profile(""), Some(&Secret::new(password.clone())), 1460);
+        let options = std::str::from_utf8(&options).unwrap();
+        let line = options.lines().last().unwrap();
         proptest::prop_assert_eq!(read_back(line.strip_prefix("password ").unwrap()), password);
-        proptest::prop_assert_eq!(told.lines().count(), 34);
+        proptest::prop_assert_eq!(options.lines().count(), 34);
     }
 }
 
 #[test]
 fn displayed_configuration_omits_the_password() {
     let profile = profile("");
-    let told = String::from_utf8(pppd::options(&profile, None, 1460).to_vec()).unwrap();
-    assert!(told.ends_with("password (not shown)\n"), "{told}");
+    let options = String::from_utf8(pppd::options(&profile, None, 1460).to_vec()).unwrap();
+    assert!(options.ends_with("password (not shown)\n"), "{options}");
     assert!(ppp::section(&profile, None, 1460).ends_with("set authkey (not shown)\n"));
 }
 
 #[test]
 fn ppp_section_for_the_default_profile() {
-    let told = "\
+    let expected = "\
 pptpctl-vpn:
  set log Phase Warning Error Alert
  set mtu max 1460
@@ -200,7 +203,7 @@ pptpctl-vpn:
  set authname \"u\"
  set authkey \"secret\"
 ";
-    assert_eq!(ppp_text(profile(""), &[], "secret"), told);
+    assert_eq!(ppp_text(profile(""), &[], "secret"), expected);
 }
 
 #[test]
@@ -209,7 +212,7 @@ fn ppp_section_for_non_default_keys() {
         "domain = 'D'\nauth = ['mschap', 'mschapv2']\nmppe = 'require-40+stateful'\nloglevel = 2\nunit = 3
 ppp.ipv6 = true\nppp.lcp-echo-interval = 'off'",
     );
-    let told = ppp_text(odd.clone(), &["set ccpretry 2"], "a\"b\\c$HOME~ #d");
+    let section = ppp_text(odd.clone(), &["set ccpretry 2"], "a\"b\\c$HOME~ #d");
     for line in [
         " set log Phase LCP IPCP CCP Warning Error Alert",
         " disable echo",
@@ -221,10 +224,13 @@ ppp.ipv6 = true\nppp.lcp-echo-interval = 'off'",
         " set authname \"D\\\\u\"",
         " set authkey \"a\\\"b\\\\c\\$HOME\\~ #d\"",
     ] {
-        assert!(told.lines().any(|told| told == line), "{line}\n{told}");
+        assert!(section.lines().any(|other| other == line), "{line}\n{section}");
     }
-    assert!(told.find("ccpretry") < told.find("set timeout"), "what is derived comes last");
-    assert!(told.lines().all(|line| line.len() <= ppp::LONGEST_LINE));
+    assert!(
+        section.find("ccpretry") < section.find("set timeout"),
+        "derived settings must follow the configured ones"
+    );
+    assert!(section.lines().all(|line| line.len() <= ppp::LONGEST_LINE));
     let mut labelled = odd;
     labelled.ppp.label = Some("office".to_owned());
     assert_eq!(ppp::arguments(&labelled), ["-direct", "-quiet", "-unit3", "office", "pptpctl-vpn"]);

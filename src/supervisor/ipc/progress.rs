@@ -171,8 +171,8 @@ mod tests {
         let phase = Progress::Phase { phase: Phase::Connect, detail: "ok\u{1f600}".into(), at_ms: 3 };
         let failure = Failure::new(Phase::Lcp, FailureKind::GreFiltered, "");
         let failed = Progress::Failed { failure, problems: vec!["a route stays".into()] };
-        for news in [&phase, &failed, &phase] {
-            reporter.report(news);
+        for progress in [&phase, &failed, &phase] {
+            reporter.report(progress);
         }
         let mut seen = Vec::new();
         let end =

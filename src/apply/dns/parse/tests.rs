@@ -80,10 +80,10 @@ fn write_without_truncation_is_detected() {
 
 #[test]
 fn parses_resolvectl_output() {
-    let said = "Link 12 (tun0): 10.99.0.53 2001:db8::53\n";
-    assert_eq!(of_link(said, "tun0"), ["10.99.0.53", "2001:db8::53"]);
-    assert!(has_address(&of_link(said, "tun0"), "2001:db8:0::53".parse().unwrap()));
-    assert!(of_link(said, "tun1").is_empty());
+    let output = "Link 12 (tun0): 10.99.0.53 2001:db8::53\n";
+    assert_eq!(of_link(output, "tun0"), ["10.99.0.53", "2001:db8::53"]);
+    assert!(has_address(&of_link(output, "tun0"), "2001:db8:0::53".parse().unwrap()));
+    assert!(of_link(output, "tun1").is_empty());
     assert!(of_link("Link 12 (tun0):\n", "tun0").is_empty());
 }
 

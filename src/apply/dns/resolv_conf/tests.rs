@@ -13,131 +13,132 @@ const BEFORE: &str = "# by hand\nnameserver 192.0.2.53\nsearch example.net\nname
 
 #[test]
 fn file_is_restored_byte_for_byte() {
-    let desk = Fixture::with(BEFORE, 0o640);
-    let (saved, step) = (observe(&desk.step).unwrap(), &desk.step);
-    perform(&mut desk.host(), step, &saved).unwrap();
+    let fixture = Fixture::with(BEFORE, 0o640);
+    let (saved, step) = (observe(&fixture.step).unwrap(), &fixture.step);
+    perform(&mut fixture.host(), step, &saved).unwrap();
     assert_eq!(problem(step, &servers(step)), None);
-    assert!(desk.text().starts_with("# BEGIN pptpctl vpn"));
-    assert_eq!(desk.mode(), 0o640);
-    undo(&mut desk.host(), step, &saved).unwrap();
-    assert_eq!((desk.text().as_str(), desk.mode()), (BEFORE, 0o640));
-    undo(&mut desk.host(), step, &saved).unwrap();
-    assert_eq!((desk.text().as_str(), desk.names()), (BEFORE, vec!["resolv.conf".to_owned()]));
+    assert!(fixture.text().starts_with("# BEGIN pptpctl vpn"));
+    assert_eq!(fixture.mode(), 0o640);
+    undo(&mut fixture.host(), step, &saved).unwrap();
+    assert_eq!((fixture.text().as_str(), fixture.mode()), (BEFORE, 0o640));
+    undo(&mut fixture.host(), step, &saved).unwrap();
+    assert_eq!((fixture.text().as_str(), fixture.names()), (BEFORE, vec!["resolv.conf".to_owned()]));
 }
 
 #[test]
 fn created_file_is_removed_again() {
-    let desk = Fixture::new();
-    let saved = observe(&desk.step).unwrap();
+    let fixture = Fixture::new();
+    let saved = observe(&fixture.step).unwrap();
     assert_eq!(saved.content, None);
-    perform(&mut desk.host(), &desk.step, &saved).unwrap();
-    assert_eq!(desk.mode(), 0o644);
-    undo(&mut desk.host(), &desk.step, &saved).unwrap();
-    assert!(desk.names().is_empty());
+    perform(&mut fixture.host(), &fixture.step, &saved).unwrap();
+    assert_eq!(fixture.mode(), 0o644);
+    undo(&mut fixture.host(), &fixture.step, &saved).unwrap();
+    assert!(fixture.names().is_empty());
 }
 
 #[test]
 fn symlink_is_kept_and_its_target_is_edited() {
-    let desk = Fixture::new();
-    let real = desk.dir.path().join("real.conf");
+    let fixture = Fixture::new();
+    let real = fixture.dir.path().join("real.conf");
     fs::write(&real, BEFORE).unwrap();
-    std::os::unix::fs::symlink("real.conf", &desk.step.file).unwrap();
-    let saved = observe(&desk.step).unwrap();
-    perform(&mut desk.host(), &desk.step, &saved).unwrap();
-    assert!(fs::symlink_metadata(&desk.step.file).unwrap().is_symlink());
+    std::os::unix::fs::symlink("real.conf", &fixture.step.file).unwrap();
+    let saved = observe(&fixture.step).unwrap();
+    perform(&mut fixture.host(), &fixture.step, &saved).unwrap();
+    assert!(fs::symlink_metadata(&fixture.step.file).unwrap().is_symlink());
     assert!(fs::read_to_string(&real).unwrap().starts_with("# BEGIN"));
     // An administrator changes the link: it stays, and the old target is restored.
-    fs::remove_file(&desk.step.file).unwrap();
-    std::os::unix::fs::symlink("/dev/null", &desk.step.file).unwrap();
-    undo(&mut desk.host(), &desk.step, &saved).unwrap();
+    fs::remove_file(&fixture.step.file).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &fixture.step.file).unwrap();
+    undo(&mut fixture.host(), &fixture.step, &saved).unwrap();
     assert_eq!(fs::read_to_string(&real).unwrap(), BEFORE);
-    assert_eq!(fs::read_link(&desk.step.file).unwrap(), Path::new("/dev/null"));
+    assert_eq!(fs::read_link(&fixture.step.file).unwrap(), Path::new("/dev/null"));
 }
 
 #[test]
 fn unusual_targets_are_refused() {
-    let refused = |desk: &Fixture| observe(&desk.step).unwrap_err().to_string();
-    let desk = Fixture::new();
+    let refused = |fixture: &Fixture| observe(&fixture.step).unwrap_err().to_string();
+    let fixture = Fixture::new();
     for (target, words) in
         [("nowhere", "leads nowhere"), ("/dev/null", "not a regular file"), ("/", "not a regular file")]
     {
-        std::os::unix::fs::symlink(target, &desk.step.file).unwrap();
-        let said = refused(&desk);
-        assert!(said.contains(words), "{target}: {said}");
-        fs::remove_file(&desk.step.file).unwrap();
+        std::os::unix::fs::symlink(target, &fixture.step.file).unwrap();
+        let error = refused(&fixture);
+        assert!(error.contains(words), "{target}: {error}");
+        fs::remove_file(&fixture.step.file).unwrap();
     }
-    fs::write(&desk.step.file, vec![b'#'; 70_000]).unwrap();
-    assert!(refused(&desk).contains("larger than"), "{}", refused(&desk));
-    let desk = Fixture::with(BEFORE, 0o666);
-    assert!(refused(&desk).contains("chmod go-w"), "{}", refused(&desk));
+    fs::write(&fixture.step.file, vec![b'#'; 70_000]).unwrap();
+    assert!(refused(&fixture).contains("larger than"), "{}", refused(&fixture));
+    let fixture = Fixture::with(BEFORE, 0o666);
+    assert!(refused(&fixture).contains("chmod go-w"), "{}", refused(&fixture));
 }
 
 #[test]
 fn hard_links_are_kept() {
-    let desk = Fixture::with(BEFORE, 0o644);
-    let other = desk.dir.path().join("other");
-    fs::hard_link(&desk.step.file, &other).unwrap();
+    let fixture = Fixture::with(BEFORE, 0o644);
+    let other = fixture.dir.path().join("other");
+    fs::hard_link(&fixture.step.file, &other).unwrap();
     let inode = fs::metadata(&other).unwrap().ino();
-    let saved = observe(&desk.step).unwrap();
-    perform(&mut desk.host(), &desk.step, &saved).unwrap();
+    let saved = observe(&fixture.step).unwrap();
+    perform(&mut fixture.host(), &fixture.step, &saved).unwrap();
     assert!(fs::read_to_string(&other).unwrap().starts_with("# BEGIN"));
-    undo(&mut desk.host(), &desk.step, &saved).unwrap();
+    undo(&mut fixture.host(), &fixture.step, &saved).unwrap();
     assert_eq!(fs::read_to_string(&other).unwrap(), BEFORE);
-    assert_eq!(fs::metadata(&desk.step.file).unwrap().ino(), inode);
+    assert_eq!(fs::metadata(&fixture.step.file).unwrap().ino(), inode);
 }
 
 #[test]
 fn edits_made_meanwhile_are_kept() {
-    let desk = Fixture::with(&format!("{BEFORE}\n"), 0o644);
-    let saved = observe(&desk.step).unwrap();
-    perform(&mut desk.host(), &desk.step, &saved).unwrap();
-    fs::write(&desk.step.file, format!("{}options rotate\n", desk.text())).unwrap();
-    assert_eq!(problem(&desk.step, &servers(&desk.step)), None);
-    undo(&mut desk.host(), &desk.step, &saved).unwrap();
-    assert_eq!(desk.text(), format!("{BEFORE}\noptions rotate\n"));
+    let fixture = Fixture::with(&format!("{BEFORE}\n"), 0o644);
+    let saved = observe(&fixture.step).unwrap();
+    perform(&mut fixture.host(), &fixture.step, &saved).unwrap();
+    fs::write(&fixture.step.file, format!("{}options rotate\n", fixture.text())).unwrap();
+    assert_eq!(problem(&fixture.step, &servers(&fixture.step)), None);
+    undo(&mut fixture.host(), &fixture.step, &saved).unwrap();
+    assert_eq!(fixture.text(), format!("{BEFORE}\noptions rotate\n"));
 }
 
 #[test]
 fn file_rewritten_by_another_manager_is_kept() {
-    let desk = Fixture::with(BEFORE, 0o644);
-    let saved = observe(&desk.step).unwrap();
-    perform(&mut desk.host(), &desk.step, &saved).unwrap();
-    let theirs = "# Generated by NetworkManager\nnameserver 198.51.100.1\n";
-    fs::write(&desk.step.file, theirs).unwrap();
-    let said = problem(&desk.step, &servers(&desk.step)).unwrap();
-    assert!(said.contains("198.51.100.1") && said.contains("Generated by NetworkManager"), "{said}");
-    undo(&mut desk.host(), &desk.step, &saved).unwrap();
-    assert_eq!(desk.text(), theirs);
+    let fixture = Fixture::with(BEFORE, 0o644);
+    let saved = observe(&fixture.step).unwrap();
+    perform(&mut fixture.host(), &fixture.step, &saved).unwrap();
+    let generated = "# Generated by NetworkManager\nnameserver 198.51.100.1\n";
+    fs::write(&fixture.step.file, generated).unwrap();
+    let warning = problem(&fixture.step, &servers(&fixture.step)).unwrap();
+    assert!(warning.contains("198.51.100.1") && warning.contains("Generated by NetworkManager"), "{warning}");
+    undo(&mut fixture.host(), &fixture.step, &saved).unwrap();
+    assert_eq!(fixture.text(), generated);
     // Also if it removes the file.
-    let saved = observe(&desk.step).unwrap();
-    perform(&mut desk.host(), &desk.step, &saved).unwrap();
-    fs::remove_file(&desk.step.file).unwrap();
-    undo(&mut desk.host(), &desk.step, &saved).unwrap();
-    assert!(desk.names().is_empty());
+    let saved = observe(&fixture.step).unwrap();
+    perform(&mut fixture.host(), &fixture.step, &saved).unwrap();
+    fs::remove_file(&fixture.step.file).unwrap();
+    undo(&mut fixture.host(), &fixture.step, &saved).unwrap();
+    assert!(fixture.names().is_empty());
 }
 
 #[test]
 fn block_of_another_profile_is_refused() {
-    let desk = Fixture::with(BEFORE, 0o644);
-    let saved = observe(&desk.step).unwrap();
-    perform(&mut desk.host(), &desk.step, &saved).unwrap();
-    let other = DnsStep { profile: "other".into(), ..desk.step.clone() };
+    let fixture = Fixture::with(BEFORE, 0o644);
+    let saved = observe(&fixture.step).unwrap();
+    perform(&mut fixture.host(), &fixture.step, &saved).unwrap();
+    let other = DnsStep { profile: "other".into(), ..fixture.step.clone() };
     assert!(observe(&other).unwrap_err().to_string().contains("belongs to the tunnel vpn"));
     // A block of the same profile whose ledger is gone.
-    let again = observe(&desk.step).unwrap();
+    let again = observe(&fixture.step).unwrap();
     assert_eq!(again, saved);
 }
 
 #[test]
 fn resolvers_are_replaced_after_a_reconnect() {
-    let desk = Fixture::with(BEFORE, 0o644);
-    let saved = observe(&desk.step).unwrap();
-    perform(&mut desk.host(), &desk.step, &saved).unwrap();
-    let second = DnsStep { servers: Value::Known(vec!["10.99.0.54".parse().unwrap()]), ..desk.step.clone() };
-    perform(&mut desk.host(), &second, &saved).unwrap();
-    assert_eq!(parse::nameservers(desk.text().as_bytes()), servers(&second));
-    undo(&mut desk.host(), &second, &saved).unwrap();
-    assert_eq!(desk.text(), BEFORE);
+    let fixture = Fixture::with(BEFORE, 0o644);
+    let saved = observe(&fixture.step).unwrap();
+    perform(&mut fixture.host(), &fixture.step, &saved).unwrap();
+    let second =
+        DnsStep { servers: Value::Known(vec!["10.99.0.54".parse().unwrap()]), ..fixture.step.clone() };
+    perform(&mut fixture.host(), &second, &saved).unwrap();
+    assert_eq!(parse::nameservers(fixture.text().as_bytes()), servers(&second));
+    undo(&mut fixture.host(), &second, &saved).unwrap();
+    assert_eq!(fixture.text(), BEFORE);
 }
 
 /// Kills the process before each change, during `perform` and `undo`, by rename and in place.
@@ -146,16 +147,16 @@ fn file_is_restored_after_crash_at_any_change() {
     for two_names in [false, true] {
         for up in 0..6 {
             for down in 0..6 {
-                let desk = Fixture::with(&"# a long one\n".repeat(40), 0o644);
+                let fixture = Fixture::with(&"# a long one\n".repeat(40), 0o644);
                 if two_names {
-                    fs::hard_link(&desk.step.file, desk.dir.path().join("other")).unwrap();
+                    fs::hard_link(&fixture.step.file, fixture.dir.path().join("other")).unwrap();
                 }
-                let (before, saved) = (desk.text(), observe(&desk.step).unwrap());
-                let _killed = perform(&mut desk.host().restart(up), &desk.step, &saved);
-                let _killed = undo(&mut desk.host().restart(down), &desk.step, &saved);
-                undo(&mut desk.host(), &desk.step, &saved).unwrap();
-                assert_eq!(desk.text(), before, "{two_names} {up} {down}");
-                assert!(desk.names().len() == 1 + usize::from(two_names), "{:?}", desk.names());
+                let (before, saved) = (fixture.text(), observe(&fixture.step).unwrap());
+                let _killed = perform(&mut fixture.host().restart(up), &fixture.step, &saved);
+                let _killed = undo(&mut fixture.host().restart(down), &fixture.step, &saved);
+                undo(&mut fixture.host(), &fixture.step, &saved).unwrap();
+                assert_eq!(fixture.text(), before, "{two_names} {up} {down}");
+                assert!(fixture.names().len() == 1 + usize::from(two_names), "{:?}", fixture.names());
             }
         }
     }
@@ -192,10 +193,10 @@ impl Fixture {
     }
 
     fn with(content: &str, mode: u32) -> Self {
-        let desk = Self::new();
-        fs::write(&desk.step.file, content).unwrap();
-        fs::set_permissions(&desk.step.file, fs::Permissions::from_mode(mode)).unwrap();
-        desk
+        let fixture = Self::new();
+        fs::write(&fixture.step.file, content).unwrap();
+        fs::set_permissions(&fixture.step.file, fs::Permissions::from_mode(mode)).unwrap();
+        fixture
     }
 
     fn host(&self) -> FakeHost {

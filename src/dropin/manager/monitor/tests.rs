@@ -29,26 +29,26 @@ fn new_monitor() -> (Monitor, [UnixStream; 2]) {
 }
 
 /// Handles a message as `hear_worker` does.
-fn hear(monitor: &mut Monitor, message: &FromWorker, starter: &Channel) -> Result<Option<String>, String> {
+fn handle(monitor: &mut Monitor, message: &FromWorker, starter: &Channel) -> Result<Option<String>, String> {
     FromWorker::parse(&serde_json::to_vec(message).unwrap())
         .and_then(|message| monitor.handle_message(message, starter))
 }
 
 #[test]
 fn invalid_worker_messages_are_rejected() {
-    let over = || "over".to_owned();
-    let (starter, _its) = Channel::pair().unwrap();
-    for broken in [
+    let ended = || "over".to_owned();
+    let (starter, _starter_end) = Channel::pair().unwrap();
+    for invalid in [
         FromWorker::Up(0, 1, 2),
         FromWorker::Up(3, 1, 2),
-        FromWorker::Down(3, over()),
+        FromWorker::Down(3, ended()),
         FromWorker::Up(1, 1, 2),
-        FromWorker::Down(1, over()),
-        FromWorker::Silent(1, over()),
+        FromWorker::Down(1, ended()),
+        FromWorker::Silent(1, ended()),
         FromWorker::Ended("\u{1b}[2J".to_owned()),
     ] {
         let (mut monitor, _clients) = new_monitor();
-        assert!(hear(&mut monitor, &broken, &starter).is_err(), "{broken:?}");
+        assert!(handle(&mut monitor, &invalid, &starter).is_err(), "{invalid:?}");
         assert!(!monitor.call_was_up);
         monitor.child.wait().unwrap();
     }
@@ -56,21 +56,21 @@ fn invalid_worker_messages_are_rejected() {
 
 #[test]
 fn valid_worker_messages_are_carried_out() {
-    let (starter, its) = Channel::pair().unwrap();
+    let (starter, starter_end) = Channel::pair().unwrap();
     let (mut monitor, [_first, mut second]) = self::new_monitor();
-    assert_eq!(hear(&mut monitor, &FromWorker::Up(2, 7, 9), &starter), Ok(None));
+    assert_eq!(handle(&mut monitor, &FromWorker::Up(2, 7, 9), &starter), Ok(None));
     let mut ids = [0; 4];
     second.read_exact(&mut ids).unwrap();
     assert_eq!(ids[..], [7_u16.to_ne_bytes(), 9_u16.to_ne_bytes()].concat());
-    assert!(hear(&mut monitor, &FromWorker::Up(2, 7, 9), &starter).is_err(), "twice is once too often");
-    assert_eq!(hear(&mut monitor, &FromWorker::Ended("over".into()), &starter), Ok(Some("over".into())));
+    assert!(handle(&mut monitor, &FromWorker::Up(2, 7, 9), &starter).is_err(), "a second Up was accepted");
+    assert_eq!(handle(&mut monitor, &FromWorker::Ended("over".into()), &starter), Ok(Some("over".into())));
     monitor.child.wait().unwrap();
 
     let (mut monitor, [_first, mut second]) = self::new_monitor();
-    assert_eq!(hear(&mut monitor, &FromWorker::Silent(2, "no answer".into()), &starter), Ok(None));
-    assert_eq!(second.read(&mut ids).unwrap(), 0, "it reads the end");
-    assert_eq!(its.receive(false).unwrap().unwrap().bytes, b"no answer");
+    assert_eq!(handle(&mut monitor, &FromWorker::Silent(2, "no answer".into()), &starter), Ok(None));
+    assert_eq!(second.read(&mut ids).unwrap(), 0, "the client does not read the end of the stream");
+    assert_eq!(starter_end.receive(false).unwrap().unwrap().bytes, b"no answer");
     // The client has already disconnected, which is no error.
-    assert_eq!(hear(&mut monitor, &FromWorker::Down(2, "late".into()), &starter), Ok(None));
+    assert_eq!(handle(&mut monitor, &FromWorker::Down(2, "late".into()), &starter), Ok(None));
     monitor.child.wait().unwrap();
 }

@@ -164,15 +164,15 @@ mod tests {
         *,
     };
 
-    fn read(cutter: &mut FrameSplitter, bytes: &[u8]) -> Vec<Vec<u8>> {
+    fn read(splitter: &mut FrameSplitter, bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut got = Vec::new();
-        cutter.read(bytes, &mut StreamCounters::default(), |frame| got.push(frame.to_vec()));
+        splitter.read(bytes, &mut StreamCounters::default(), |frame| got.push(frame.to_vec()));
         got
     }
 
-    fn quiet(cutter: &mut FrameSplitter, now: Instant) -> Vec<Vec<u8>> {
+    fn idle(splitter: &mut FrameSplitter, now: Instant) -> Vec<Vec<u8>> {
         let mut got = Vec::new();
-        cutter.input_idle(now, &mut StreamCounters::default(), |frame| got.push(frame.to_vec()));
+        splitter.input_idle(now, &mut StreamCounters::default(), |frame| got.push(frame.to_vec()));
         got
     }
 
@@ -182,28 +182,28 @@ mod tests {
 
     #[test]
     fn single_frame_is_delivered_at_once() {
-        let mut cutter = FrameSplitter::default();
+        let mut splitter = FrameSplitter::default();
         for frame in [encrypted(&FULL, 1, 1400), ipv4(40), vec![0x2d, 1, 2], encrypted(&[0xfd], 2, 3)] {
-            assert_eq!(read(&mut cutter, &frame), [frame]);
-            assert_eq!(cutter.next_timeout(), None);
-            quiet(&mut cutter, Instant::now());
+            assert_eq!(read(&mut splitter, &frame), [frame]);
+            assert_eq!(splitter.next_timeout(), None);
+            idle(&mut splitter, Instant::now());
         }
     }
 
     #[test]
     fn frame_split_by_full_pty_is_reassembled() {
         for size in [4095, 1376, 1000, 700] {
-            let (mut cutter, mut got) = (FrameSplitter::default(), Vec::new());
+            let (mut splitter, mut got) = (FrameSplitter::default(), Vec::new());
             for length in [1373, 97] {
                 let frames = frames(100, length);
                 for piece in frames.concat().chunks(size) {
                     // The pty is full from the beginning.
-                    cutter.bytes_since_empty += READER_FULL;
-                    got.extend(read(&mut cutter, piece));
+                    splitter.bytes_since_empty += READER_FULL;
+                    got.extend(read(&mut splitter, piece));
                 }
                 let now = Instant::now();
-                got.extend(quiet(&mut cutter, now));
-                got.extend(quiet(&mut cutter, now + REST_TIMEOUT));
+                got.extend(idle(&mut splitter, now));
+                got.extend(idle(&mut splitter, now + REST_TIMEOUT));
                 assert_eq!(std::mem::take(&mut got), frames, "{size}");
             }
         }
@@ -213,43 +213,43 @@ mod tests {
     fn only_last_frame_of_full_pty_waits() {
         let now = Instant::now();
         for (count, length, waits) in [(8, 1373, false), (100, 97, true), (50, 97, false), (6, 1600, true)] {
-            let (mut cutter, frames) = (FrameSplitter::default(), frames(count, length));
-            let mut got = read(&mut cutter, &frames.concat());
+            let (mut splitter, frames) = (FrameSplitter::default(), frames(count, length));
+            let mut got = read(&mut splitter, &frames.concat());
             assert_eq!(got.len(), frames.len() - 1, "the last may have been cut");
-            assert_eq!(cutter.next_timeout(), Some(None));
-            got.extend(quiet(&mut cutter, now));
+            assert_eq!(splitter.next_timeout(), Some(None));
+            got.extend(idle(&mut splitter, now));
             if waits {
-                assert_eq!(cutter.next_timeout(), Some(Some(now + REST_TIMEOUT)), "{count} of {length}");
-                got.extend(quiet(&mut cutter, now + REST_TIMEOUT));
+                assert_eq!(splitter.next_timeout(), Some(Some(now + REST_TIMEOUT)), "{count} of {length}");
+                got.extend(idle(&mut splitter, now + REST_TIMEOUT));
             }
             assert_eq!(got, frames);
-            assert_eq!(cutter.next_timeout(), None);
+            assert_eq!(splitter.next_timeout(), None);
         }
     }
 
     #[test]
     fn late_rest_loses_only_its_own_frame() {
-        let (mut cutter, frames) = (FrameSplitter::default(), frames(104, 97));
-        let mut got = read(&mut cutter, &[frames[..100].concat(), frames[100][..40].to_vec()].concat());
+        let (mut splitter, frames) = (FrameSplitter::default(), frames(104, 97));
+        let mut got = read(&mut splitter, &[frames[..100].concat(), frames[100][..40].to_vec()].concat());
         let now = Instant::now();
-        got.extend(quiet(&mut cutter, now));
-        got.extend(quiet(&mut cutter, now + REST_TIMEOUT));
-        got.extend(read(&mut cutter, &[&frames[100][40..], &frames[101..].concat()].concat()));
-        got.extend(quiet(&mut cutter, now + REST_TIMEOUT));
+        got.extend(idle(&mut splitter, now));
+        got.extend(idle(&mut splitter, now + REST_TIMEOUT));
+        got.extend(read(&mut splitter, &[&frames[100][40..], &frames[101..].concat()].concat()));
+        got.extend(idle(&mut splitter, now + REST_TIMEOUT));
         assert_eq!(got[..100], frames[..100]);
         assert_eq!(got[102..], frames[101..]);
     }
 
     #[test]
     fn oversized_input_is_dropped_and_counted() {
-        let (mut cutter, mut counters) = (FrameSplitter::default(), StreamCounters::default());
+        let (mut splitter, mut counters) = (FrameSplitter::default(), StreamCounters::default());
         for _ in 0..3 {
-            cutter.read(&[2; 4096], &mut counters, |frame| panic!("delivered {} bytes", frame.len()));
+            splitter.read(&[2; 4096], &mut counters, |frame| panic!("delivered {} bytes", frame.len()));
         }
-        cutter.input_idle(Instant::now() + REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
-        cutter.input_idle(Instant::now() + 2 * REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
+        splitter.input_idle(Instant::now() + REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
+        splitter.input_idle(Instant::now() + 2 * REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
         assert_eq!((counters.ppp_long, counters.from_ppp), (1, 0));
-        assert!(cutter.held.is_empty());
+        assert!(splitter.held.is_empty());
     }
 
     proptest! {
@@ -257,13 +257,13 @@ mod tests {
         fn arbitrary_bytes_pass_unchanged(
             pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..300), 1..20),
         ) {
-            let (mut cutter, mut counters, mut got) = (FrameSplitter::default(), StreamCounters::default(), Vec::new());
+            let (mut splitter, mut counters, mut got) = (FrameSplitter::default(), StreamCounters::default(), Vec::new());
             let now = Instant::now();
             for piece in &pieces {
-                cutter.read(piece, &mut counters, |frame| got.extend_from_slice(frame));
+                splitter.read(piece, &mut counters, |frame| got.extend_from_slice(frame));
             }
-            cutter.input_idle(now, &mut counters, |frame| got.extend_from_slice(frame));
-            cutter.input_idle(now + REST_TIMEOUT, &mut counters, |frame| got.extend_from_slice(frame));
+            splitter.input_idle(now, &mut counters, |frame| got.extend_from_slice(frame));
+            splitter.input_idle(now + REST_TIMEOUT, &mut counters, |frame| got.extend_from_slice(frame));
             if counters.ppp_stub + counters.ppp_long == 0 {
                 prop_assert_eq!(got, pieces.concat());
             }

@@ -60,7 +60,7 @@ fn option_parts_are_joined_across_fields() {
     put(&mut message, FILE.start, &[ROUTES, 3, 17, 10, 0, END]);
     put(&mut message, SNAME.start, &[ROUTES, 2, 0, 1, END]);
     assert_eq!(answer(&message, 7), Some(Answer { routes: nets(&["10.17.0.0/16"]) }));
-    assert_eq!(answer(&message, 8), None, "another's");
+    assert_eq!(answer(&message, 8), None, "another transaction");
     let cut = message.len() - 1;
     assert!(answer(&message[..FIXED + 3], 7).is_none() && answer(&message[..cut], 7).is_some());
 }

@@ -3,15 +3,15 @@
 use super::*;
 
 /// Returns a tunnel that has been up for several seconds.
-fn up(trouble: Trouble) -> World {
-    let mut world = World::new(trouble, spec(), "right");
+fn up(fault: ServerFault) -> World {
+    let mut world = World::new(fault, spec(), "right");
     world.run(Duration::from_secs(5));
     assert!(world.client.is_up());
     world
 }
 
 /// Returns the time from the probe to the end of the session.
-fn given_up(world: &World, probed: Instant) -> Duration {
+fn time_to_failure(world: &World, probed: Instant) -> Duration {
     let (at, failure) = world.failure();
     assert_eq!((failure.kind, failure.phase), (FailureKind::PeerLost, Phase::Up), "{failure}");
     assert!(failure.detail.contains("no answer came"), "{failure}");
@@ -20,7 +20,7 @@ fn given_up(world: &World, probed: Instant) -> Duration {
 
 #[test]
 fn tunnel_stays_up_if_the_server_answers() {
-    let mut world = up(Trouble::None);
+    let mut world = up(ServerFault::None);
     for _ in 0..3 {
         world.client.probe(world.now);
         world.run(Duration::from_secs(20));
@@ -31,30 +31,30 @@ fn tunnel_stays_up_if_the_server_answers() {
 
 #[test]
 fn dead_path_is_abandoned_within_a_second() {
-    let mut world = up(Trouble::None);
+    let mut world = up(ServerFault::None);
     let probed = world.now;
     // No packet arrives any more, in either direction.
     world.cut = true;
     world.client.probe(probed);
     world.run(Duration::from_secs(60));
-    let took = given_up(&world, probed);
+    let took = time_to_failure(&world, probed);
     assert!((Duration::from_millis(500)..Duration::from_secs(1)).contains(&took), "{took:?}");
 }
 
 #[test]
 fn path_that_passes_only_tcp_is_dead() {
-    let mut world = up(Trouble::None);
+    let mut world = up(ServerFault::None);
     let probed = world.now;
     world.ppp_start_delay = Duration::from_secs(3600);
     world.client.probe(probed);
     world.run(Duration::from_secs(60));
-    let took = given_up(&world, probed);
+    let took = time_to_failure(&world, probed);
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]
 fn control_echo_suffices_without_lcp_echo() {
-    let mut world = up(Trouble::NoEchoReply);
+    let mut world = up(ServerFault::NoEchoReply);
     world.client.probe(world.now);
     world.run(Duration::from_secs(20));
     assert!(world.down.is_none() && world.client.is_up());
@@ -62,25 +62,25 @@ fn control_echo_suffices_without_lcp_echo() {
     world.cut = true;
     world.client.probe(probed);
     world.run(Duration::from_secs(60));
-    assert!(given_up(&world, probed) < Duration::from_secs(1));
+    assert!(time_to_failure(&world, probed) < Duration::from_secs(1));
 }
 
 #[test]
 fn slow_path_gets_more_time() {
-    let mut world = up(Trouble::None);
+    let mut world = up(ServerFault::None);
     let second = Duration::from_secs(1);
     world.client.round_trip = Some(second);
     let probed = world.now;
     world.cut = true;
     world.client.probe(probed);
     world.run(60 * second);
-    let took = given_up(&world, probed);
+    let took = time_to_failure(&world, probed);
     assert!((4 * second..5 * second).contains(&took), "{took:?}");
 }
 
 #[test]
 fn probe_is_ignored_before_the_link_is_up() {
-    let mut world = World::new(Trouble::SilentCall, spec(), "right");
+    let mut world = World::new(ServerFault::SilentCall, spec(), "right");
     world.run(Duration::from_secs(1));
     world.client.probe(world.now);
     assert!(world.client.liveness.is_none());

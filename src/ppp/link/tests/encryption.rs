@@ -140,14 +140,17 @@ fn clear_packets_are_refused_and_counted() {
 
 #[test]
 fn end_of_ccp_ends_a_link_that_requires_mppe() {
-    for how in [
+    for frame in [
         ccp(code::TERMINATE_REQUEST, 77, b"no more"),
         control_frame(protocol::LCP, &Packet { code: 8, id: 9, data: &[0x80, 0xFD, 1, 1, 0, 4] }.to_vec()),
         ccp(code::CODE_REJECT, 7, &[1, 1, 0, 4]),
     ] {
         let mut pair = required();
-        pair.deliver(Side::Client, how);
-        assert!(pair.send_ip(Side::Client, &ip(60, 1)).is_err(), "not in the same moment either");
+        pair.deliver(Side::Client, frame);
+        assert!(
+            pair.send_ip(Side::Client, &ip(60, 1)).is_err(),
+            "a packet was accepted after the end of CCP"
+        );
         pair.run(LONG);
         assert_eq!(pair.client_down(), Some(&DownReason::EncryptionLost));
         assert_eq!(pair.clear_frames(), 0);
@@ -233,8 +236,9 @@ fn stateful_mode_recovers_from_loss_by_reset() {
     let mut pair = stateful_pair();
     for number in 0..200_u8 {
         pair.path.loss = if number % 20 == 10 { 1000 } else { 0 };
-        pair.send_ip(Side::Server, &ip(100, number))
-            .unwrap_or_else(|why| panic!("{number} {why} {:?} {:?}", pair.client_events, pair.server_events));
+        pair.send_ip(Side::Server, &ip(100, number)).unwrap_or_else(|reason| {
+            panic!("{number} {reason} {:?} {:?}", pair.client_events, pair.server_events)
+        });
         pair.path.loss = 0;
         pair.run(Duration::from_millis(100));
     }

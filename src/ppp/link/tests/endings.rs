@@ -22,7 +22,7 @@ fn lcp(code: u8, id: u8, data: &[u8]) -> Vec<u8> {
 #[test]
 fn graceful_shutdown_is_acknowledged_at_once() {
     let mut pair = both().up();
-    let asked = pair.now;
+    let closed = pair.now;
     pair.client.close(pair.now, DownReason::Closed);
     pair.collect();
     assert_eq!(pair.client.phase(), Phase::Terminate);
@@ -30,7 +30,7 @@ fn graceful_shutdown_is_acknowledged_at_once() {
     while pair.client_down().is_none() {
         pair.run(Duration::from_millis(1));
     }
-    assert!(pair.now - asked < Duration::from_millis(50));
+    assert!(pair.now - closed < Duration::from_millis(50));
     assert_eq!(pair.client_down(), Some(&DownReason::Closed));
     assert_eq!(pair.server_down(), Some(&DownReason::PeerTerminated("User request".to_owned())));
 }
@@ -262,10 +262,10 @@ fn ipcp_rejected_ended_or_silent_gives_no_address() {
         let mut pair = at_network();
         pair.deliver(Side::Client, frame);
         pair.run(LONG);
-        let Some(DownReason::NoAddress(said)) = pair.client_down() else {
+        let Some(DownReason::NoAddress(reason)) = pair.client_down() else {
             panic!("{:?}", pair.client_events)
         };
-        assert!(said.contains(words), "{said}");
+        assert!(reason.contains(words), "{reason}");
     }
     let mut pair = at_network();
     let began = pair.now;

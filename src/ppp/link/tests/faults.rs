@@ -7,7 +7,7 @@ use crate::ppp::{auth::AuthProtocol, link::LinkConfig, mppe::Demand};
 
 #[test]
 fn link_comes_up_despite_loss_and_reordering() {
-    let mut slow = 0;
+    let mut failed = 0;
     for dice in 0..60 {
         for demand in [Demand::Require, Demand::Off] {
             let mut pair = Pair::with_mppe(policy(demand), policy(demand)).seeded(dice);
@@ -19,15 +19,15 @@ fn link_comes_up_despite_loss_and_reordering() {
             };
             let mut pair = pair.open();
             pair.run(Duration::from_secs(60));
-            let fine = pair.client_up().is_some();
-            slow += u32::from(!fine);
+            let is_up = pair.client_up().is_some();
+            failed += u32::from(!is_up);
             if demand == Demand::Require {
                 assert_eq!(pair.clear_frames(), 0, "{dice}");
             }
         }
     }
     // A loss of 10 % may break a negotiation of twenty frames, but rarely.
-    assert!(slow <= 6, "{slow} of 120");
+    assert!(failed <= 6, "{failed} of 120");
 }
 
 #[test]

@@ -21,14 +21,14 @@ proptest! {
 
     #[test]
     fn link_accepts_arbitrary_packets_while_up(role in any::<u8>(), packets in vec((0..12_u8, any::<u8>(), any::<u8>(), vec(any::<u8>(), 0..20)), 0..60)) {
-        let mut story = vec![role, 4];
-        story.extend([4; 60]);
+        let mut script = vec![role, 4];
+        script.extend([4; 60]);
         for (number, code, id, data) in packets {
-            story.extend([1, number, code, id, u8::try_from(data.len()).unwrap()]);
-            story.extend(data);
-            story.extend([4, 6, 40]);
+            script.extend([1, number, code, id, u8::try_from(data.len()).unwrap()]);
+            script.extend(data);
+            script.extend([4, 6, 40]);
         }
-        fuzz::drive(&story);
+        fuzz::drive(&script);
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Pair {
                 return;
             }
         }
-        panic!("no rest: {:?}", self.tap.iter().rev().take(10).collect::<Vec<_>>());
+        panic!("the links do not become idle: {:?}", self.tap.iter().rev().take(10).collect::<Vec<_>>());
     }
 
     /// Handles one arrival or one timeout; returns false if there is none before `end`.
@@ -300,8 +300,8 @@ fn down(events: &[LinkEvent]) -> Option<&DownReason> {
         .iter()
         .filter_map(|event| if let LinkEvent::Down(reason) = event { Some(reason) } else { None })
         .collect();
-    assert!(all.len() <= 1, "one end only: {all:?}");
-    assert!(all.is_empty() || matches!(events.last(), Some(LinkEvent::Down(_))), "nothing after the end");
+    assert!(all.len() <= 1, "more than one Down: {all:?}");
+    assert!(all.is_empty() || matches!(events.last(), Some(LinkEvent::Down(_))), "an event follows Down");
     all.first().copied()
 }
 

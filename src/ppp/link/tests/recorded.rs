@@ -28,7 +28,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 /// Asserts that the next frame sent equals `hex`; dots stand for bytes that we choose (a magic number).
 fn expect(link: &mut Link, hex: &str) -> Vec<u8> {
-    let frame = link.poll_output().unwrap_or_else(|| panic!("nothing out, expected {hex}"));
+    let frame = link.poll_output().unwrap_or_else(|| panic!("no frame was sent, expected {hex}"));
     let shown: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
     let wanted: String = hex.chars().filter(|c| !c.is_whitespace()).collect();
     let same =

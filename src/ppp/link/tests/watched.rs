@@ -27,7 +27,7 @@ fn limited(mut config: LinkConfig) -> LinkConfig {
 }
 
 /// The client's events without those that only its owner causes.
-fn learnt(pair: &Pair) -> Vec<LinkEvent> {
+fn events_of_client(pair: &Pair) -> Vec<LinkEvent> {
     let own = |event: &&LinkEvent| !matches!(event, LinkEvent::PeerAnswered);
     pair.client_events.iter().filter(own).cloned().collect()
 }
@@ -41,7 +41,7 @@ fn watch_reports_the_same_events_as_the_client() {
         server.mppe = policy(demand);
         let pair = Pair::new(client, server).up();
         let (watch, events) = watched(&pair);
-        assert_eq!(events, learnt(&pair), "{demand:?}");
+        assert_eq!(events, events_of_client(&pair), "{demand:?}");
         let Some(LinkEvent::Up(up)) = events.last() else { panic!("{events:?}") };
         assert_eq!((up.local, up.peer, up.dns.as_slice()), (CLIENT, SERVER, &[DNS][..]));
         let encrypted = Mppe { strength: Strength::Bits128, stateful: false };
@@ -108,8 +108,5 @@ fn watch_accepts_damaged_frames() {
         let from = if number % 3 == 0 { Sender::Daemon } else { Sender::Peer };
         watch.frame(from, &frame);
     }
-    assert!(
-        std::iter::from_fn(|| watch.poll_event()).count() <= 64,
-        "events that nobody fetches are bounded"
-    );
+    assert!(std::iter::from_fn(|| watch.poll_event()).count() <= 64, "too many unfetched events");
 }

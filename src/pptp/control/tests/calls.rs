@@ -64,7 +64,7 @@ fn clearing_a_call_ends_after_stop_timeout() {
     let (mut client, now) = client_with_call();
     client.close_call(now, 7).unwrap();
     client.close_call(now, 7).unwrap();
-    assert_eq!(names(&sent(&mut client)), ["CallClearRequest"], "once");
+    assert_eq!(names(&sent(&mut client)), ["CallClearRequest"], "the second call sent a message");
     assert_eq!(client.next_timeout(), Some((now + 2 * SECOND, Timer::Clear)));
     client.handle_timeout(now + 2 * SECOND);
     assert_eq!(events(&mut client), [ControlEvent::CallDown { call_id: 7, reason: CallEnd::Closed }]);
@@ -154,7 +154,10 @@ fn server_rejects_duplicate_call_ids() {
     pair.server.handle_input(pair.now, &request);
     let [Message::OutgoingCallReply(reply)] = &sent(&mut pair.server)[..] else { panic!() };
     assert_eq!((reply.result, reply.error), (2, 5));
-    assert!(pair.server.accept_call(pair.now, 2, CallAccept::new(1002)).is_ok(), "the first one still waits");
+    assert!(
+        pair.server.accept_call(pair.now, 2, CallAccept::new(1002)).is_ok(),
+        "the first request is no longer pending"
+    );
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn tcp_close_is_reported_once() {
     assert_eq!(events(&mut client), [ControlEvent::Closed(ControlEnd::PeerClosed)]);
     client.handle_closed(now);
     client.handle_input(now, &encoded(start_reply()));
-    assert_eq!(events(&mut client), [], "the end is told once");
+    assert_eq!(events(&mut client), [], "the end is reported again");
 }
 
 #[test]

@@ -6,7 +6,7 @@ fn graceful_stop_waits_for_each_reply() {
     client.stop(now);
     assert_eq!(names(&sent(&mut client)), ["CallClearRequest"]);
     client.stop(now);
-    assert_eq!(take_output(&mut client), b"", "asked twice, done once");
+    assert_eq!(take_output(&mut client), b"", "the second stop sent a message");
     client.handle_input(now, &encoded(disconnect(99)));
     assert_eq!(events(&mut client), [ControlEvent::CallDown { call_id: 7, reason: CallEnd::Closed }]);
     assert_eq!(sent(&mut client), [wire::StopControlConnectionRequest { reason: 3 }.into()]);

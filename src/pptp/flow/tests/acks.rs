@@ -65,7 +65,7 @@ fn payload_above_65535_bytes_gets_no_header() {
     let mut out = [0; MAX_HEADER];
     assert_eq!(receiver.flow.header(receiver.now, 65_536, &mut out), None);
     assert_eq!(receiver.flow.header(receiver.now, 65_535, &mut out), Some(12));
-    assert_eq!(out[8..12], [0, 0, 0, 1], "no number is used up in vain");
+    assert_eq!(out[8..12], [0, 0, 0, 1], "the oversized payload used a sequence number");
     assert_eq!(receiver.counters().tx_oversize, 1);
 }
 
@@ -84,9 +84,13 @@ fn acknowledgements_measure_the_round_trip() {
         *receiver.flow.counters()
     };
     let now = receiver.now;
-    assert_eq!(ack(3, now).rx_acks_invalid, 1, "never sent");
+    assert_eq!(ack(3, now).rx_acks_invalid, 1, "acknowledges an unsent packet");
     assert_eq!(ack(3, now).round_trip, None);
-    assert_eq!(ack(2, now).round_trip, Some(20 * MS), "covers the one that is measured");
-    assert_eq!(ack(2, now + 50 * MS).round_trip, Some(20 * MS), "a repeated one measures nothing");
+    assert_eq!(ack(2, now).round_trip, Some(20 * MS), "covers the timed packet");
+    assert_eq!(
+        ack(2, now + 50 * MS).round_trip,
+        Some(20 * MS),
+        "a repeated acknowledgement changed the round trip"
+    );
     assert_eq!(ack(1, now + 50 * MS).rx_acks, 3);
 }

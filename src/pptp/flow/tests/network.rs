@@ -53,7 +53,7 @@ fn transfer(config: FlowConfig, pace: Duration, fates: &[Fate]) -> Outcome {
 
     let mut delivered = Vec::new();
     let mut delay = BTreeMap::new();
-    let mut taken = HashSet::new();
+    let mut accepted = HashSet::new();
     let mut acks = Vec::new();
     loop {
         let timer = receiver.next_timeout().map(|(at, _)| at);
@@ -69,7 +69,7 @@ fn transfer(config: FlowConfig, pace: Duration, fates: &[Fate]) -> Outcome {
         } else if let Some((_, mut packet)) = wire.pop_first() {
             let seq = u32::from_be_bytes(packet[8..12].try_into().unwrap());
             if receiver.receive(now, &mut packet, &mut deliver).is_ok() {
-                assert!(taken.insert(seq), "{seq} was taken twice");
+                assert!(accepted.insert(seq), "{seq} was accepted twice");
             }
         }
         acks.extend(receiver.poll_ack(now).map(|ack| (now, ack)));
@@ -78,7 +78,7 @@ fn transfer(config: FlowConfig, pace: Duration, fates: &[Fate]) -> Outcome {
     for (now, mut ack) in acks {
         sender.receive(now, &mut ack, &mut |_| panic!("an acknowledgement has no payload")).unwrap();
     }
-    Outcome { delivered, delay, receiver: *receiver.counters(), sender: *sender.counters(), accepted: taken }
+    Outcome { delivered, delay, receiver: *receiver.counters(), sender: *sender.counters(), accepted }
 }
 
 fn on_time() -> Fate {

@@ -59,7 +59,7 @@ fn truncated_packet_is_dropped() {
     }
     assert_eq!(receiver.delivered, [1]);
     assert_eq!(receiver.counters().rx_truncated, 20);
-    assert_eq!(receiver.counters().rx_invalid(), 0, "counted once, by its name");
+    assert_eq!(receiver.counters().rx_invalid(), 0, "counted as truncated only");
 }
 
 #[test]
@@ -83,7 +83,11 @@ fn gap_on_a_quiet_link_waits_30_ms() {
     assert_eq!(receiver.gap_timeout(), Some(30 * MS));
     receiver.pass(10 * MS);
     receiver.arrive(4).unwrap();
-    assert_eq!(receiver.gap_timeout(), Some(20 * MS), "since the gap was seen, not since the last packet");
+    assert_eq!(
+        receiver.gap_timeout(),
+        Some(20 * MS),
+        "counted from the detection of the gap, not from the last packet"
+    );
     receiver.pass(20 * MS - Duration::from_nanos(1));
     assert_eq!(receiver.delivered, [1]);
     receiver.pass(Duration::from_nanos(1));
@@ -103,11 +107,11 @@ fn gap_on_a_busy_link_waits_2_ms() {
     }
     assert_eq!(receiver.delivered, [1]);
     receiver.arrive(23).unwrap();
-    assert_eq!(receiver.delivered.len(), 22, "by the packet that comes then: no timer is needed");
+    assert_eq!(receiver.delivered.len(), 22, "the next packet releases them, without a timer");
     assert_eq!(receiver.gap_timeout(), None);
     let mut receiver = Receiver::running();
     receiver.arrive_all(3..=30);
-    assert_eq!(receiver.delivered, [1], "many packets at once are no proof: time has to pass too");
+    assert_eq!(receiver.delivered, [1], "many packets at once do not end the wait");
     receiver.pass(2 * MS);
     assert_eq!(receiver.delivered.len(), 29);
 }
@@ -144,7 +148,7 @@ fn wait_grows_with_late_packets_and_shrinks_with_losses() {
         }
         late += u32::from(receiver.arrive(seq).is_err());
     }
-    assert_eq!(late, 2, "30 ms, 60 ms, then enough");
+    assert_eq!(late, 2, "too late for waits of 30 ms and 60 ms only");
     assert!(receiver.gap_timeout().is_none());
     receiver.arrive(42).unwrap();
     assert_eq!(receiver.gap_timeout(), Some(200 * MS));
@@ -218,7 +222,7 @@ fn first_packet_sets_the_base() {
     receiver.arrive_all([5003]);
     receiver.pass(30 * MS);
     assert_eq!(receiver.delivered, [4999, 5000, 5001, 5003]);
-    assert_eq!(receiver.counters().rx_lost, 1, "what was before the first is not lost");
+    assert_eq!(receiver.counters().rx_lost, 1, "packets before the first are counted as lost");
     assert_eq!(receiver.arrive(4998), Err(DropReason::UnderWindow));
     // Once the first is delivered, even the one just before it is dropped, to keep the order.
     let mut receiver = Receiver::running();
@@ -267,7 +271,11 @@ fn single_stray_is_dropped_but_four_move_the_flow() {
     assert_eq!(receiver.arrive(1_000_000), Err(DropReason::OverWindow));
     receiver.arrive_all(2..10);
     for seq in [1_000_000, 2_000_000, 1_000_000, 2_000_000, 2_000_000, 2_000_000] {
-        assert_eq!(receiver.arrive(seq), Err(DropReason::OverWindow), "neither repeated nor scattered");
+        assert_eq!(
+            receiver.arrive(seq),
+            Err(DropReason::OverWindow),
+            "repeated or scattered numbers moved the flow"
+        );
     }
     receiver.arrive(10).unwrap();
     for seq in [3_000_000, 3_000_001, 3_000_003] {
@@ -298,7 +306,11 @@ fn restarted_peer_is_followed_after_a_silence() {
     let mut receiver = Receiver::running();
     receiver.arrive_all(2..=1000);
     for seq in 1..=4 {
-        assert_eq!(receiver.arrive(seq), Err(DropReason::UnderWindow), "no silence, no beginning");
+        assert_eq!(
+            receiver.arrive(seq),
+            Err(DropReason::UnderWindow),
+            "a restart was accepted without a silence"
+        );
     }
     receiver.pass(Duration::from_secs(1));
     for seq in 1..=3 {
@@ -323,7 +335,7 @@ fn oversized_payload_gives_up_the_gap_before_it() {
     assert_eq!(receiver.delivered, [1, 3, 5, 8, 9]);
     assert_eq!(receiver.counters().rx_lost, 4);
     receiver.receive(&mut packet(10, 8000)).unwrap();
-    assert_eq!(receiver.delivered.last(), Some(&10), "in order any length is right");
+    assert_eq!(receiver.delivered.last(), Some(&10), "in order, any length is delivered");
     // The same for a payload that closes a gap in the middle.
     receiver.arrive_all([12, 15]);
     receiver.receive(&mut packet(14, 8000)).unwrap();

@@ -13,7 +13,7 @@ fn does_not_grow(work: &Work) -> bool {
 }
 
 /// Returns the work of packets that arrive in this order while packet 2 is missing.
-fn behind_a_gap(order: impl Iterator<Item = u32>) -> Work {
+fn work_behind_gap(order: impl Iterator<Item = u32>) -> Work {
     let mut receiver = Receiver::running();
     order
         .map(|seq| {
@@ -25,7 +25,7 @@ fn behind_a_gap(order: impl Iterator<Item = u32>) -> Work {
 }
 
 /// Returns the work of pptp(8)'s queue: a list sorted by number, walked from its head.
-fn in_a_list(order: impl Iterator<Item = u32>) -> Work {
+fn work_in_list(order: impl Iterator<Item = u32>) -> Work {
     let mut list: Vec<u32> = Vec::new();
     order
         .map(|seq| {
@@ -38,16 +38,16 @@ fn in_a_list(order: impl Iterator<Item = u32>) -> Work {
 
 #[test]
 fn defect_12_cost_per_packet_is_independent_of_the_queue() {
-    let ours = behind_a_gap(3..=250);
+    let ours = work_behind_gap(3..=250);
     assert!(does_not_grow(&ours), "{ours:?}");
-    assert!(ours.iter().all(|looks| *looks <= 16), "{ours:?}");
-    let classic = in_a_list(3..=250);
-    assert!(!does_not_grow(&classic), "the assertion finds the classic program's list");
+    assert!(ours.iter().all(|slots| *slots <= 16), "{ours:?}");
+    let classic = work_in_list(3..=250);
+    assert!(!does_not_grow(&classic), "the assertion does not detect the list of the classic program");
     // The same for swapped pairs behind a gap.
     let swapped = || (2..124).flat_map(|pair| [2 * pair + 1, 2 * pair]);
-    let ours = behind_a_gap(swapped());
+    let ours = work_behind_gap(swapped());
     assert!(does_not_grow(&ours), "{ours:?}");
-    assert!(!does_not_grow(&in_a_list(swapped())));
+    assert!(!does_not_grow(&work_in_list(swapped())));
 }
 
 /// Closing the gap delivers all waiting packets, with bounded work for each.
@@ -58,8 +58,8 @@ fn defect_12_closing_a_gap_is_linear_work() {
         receiver.arrive_all(3..3 + waiting);
         let before = receiver.flow.ring.accesses();
         receiver.arrive(2).unwrap();
-        let looks = receiver.flow.ring.accesses() - before;
+        let slots = receiver.flow.ring.accesses() - before;
         assert_eq!(receiver.delivered.len(), usize::try_from(waiting).unwrap() + 2);
-        assert!(looks <= 4 * u64::from(waiting) + 16, "{looks} for {waiting}");
+        assert!(slots <= 4 * u64::from(waiting) + 16, "{slots} for {waiting}");
     }
 }
