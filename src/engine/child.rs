@@ -8,8 +8,7 @@
 mod pty;
 
 use std::{
-    io::{self, Read, Write},
-    net::TcpStream,
+    io,
     os::fd::{AsFd, OwnedFd},
     time::Instant,
 };
@@ -24,7 +23,9 @@ use crate::{
     failure::{Failure, FailureKind, Phase},
     net::{
         channel::Channel,
-        packets, transport,
+        packets,
+        tcp::{TcpEvent, TcpPump},
+        transport,
         wait::{self, Interest},
     },
     os::{
@@ -57,20 +58,19 @@ pub fn main(loglevel: u8) -> io::Result<()> {
     let Some((spec, descriptors)) = receive_start(&channel)? else { return Ok(()) };
     let Some(password) = receive_password(&channel)? else { return Ok(()) };
     let [tcp, gre, tun] = descriptors;
-    Engine::new(spec, password, channel, tcp.into(), gre, tun)?.run()
+    Engine::new(spec, password, channel, tcp, gre, tun)?.run()
 }
 
 struct Engine {
     session: Session,
     channel: Channel,
-    tcp: TcpStream,
+    tcp: TcpPump,
     gre: OwnedFd,
     /// The tun device, or the daemon's pty.
     tun: OwnedFd,
     /// The other end of the pty is closed.
     pty_gone: bool,
     server: std::net::SocketAddrV4,
-    connect: Connect,
     incoming: Batch,
     outgoing: Batch,
     packet: Vec<u8>,
@@ -79,13 +79,6 @@ struct Engine {
     gre_error: Option<String>,
     confined: bool,
     ended: bool,
-}
-
-enum Connect {
-    Until(Instant),
-    Done,
-    /// Closed by either side.
-    Closed,
 }
 
 #[derive(Default)]
@@ -101,7 +94,7 @@ impl Engine {
         spec: Spec,
         password: Secret,
         channel: Channel,
-        tcp: TcpStream,
+        tcp: OwnedFd,
         gre: OwnedFd,
         tun: OwnedFd,
     ) -> io::Result<Self> {
@@ -109,7 +102,7 @@ impl Engine {
         let mut call_id = [0; 2];
         getrandom::fill(&mut call_id).map_err(io::Error::other)?;
         let server = spec.server;
-        let connect = Connect::Until(now + spec.limits.connect);
+        let tcp = TcpPump::new(tcp.into(), Some(now + spec.limits.connect));
         // The same call succeeded above; should it fail later, an abort is better than zeros.
         let random = Box::new(|bytes: &mut [u8]| {
             if getrandom::fill(bytes).is_err() {
@@ -126,7 +119,6 @@ impl Engine {
             tun,
             pty_gone: false,
             server,
-            connect,
             incoming: Batch::new(BATCH, DATAGRAM),
             outgoing: Batch::new(BATCH, DATAGRAM),
             packet: vec![0; DATAGRAM - Session::overhead()],
@@ -147,46 +139,40 @@ impl Engine {
             if self.ended {
                 return Ok(());
             }
-            let ready = self.wait()?;
+            let [channel, tcp, gre, tun] = self.wait()?;
             let now = Instant::now();
-            if ready.channel && !self.handle_messages(now)? {
+            if channel && !self.handle_messages(now)? {
                 // The supervisor is gone: the tunnel has no owner any more.
                 return Ok(());
             }
-            if ready.tcp {
+            if tcp {
                 self.tcp_ready(now);
                 self.confine()?;
             }
-            if ready.gre {
+            if gre {
                 self.receive_gre(now);
             }
-            if ready.tun && self.session.is_external() {
+            if tun && self.session.is_external() {
                 self.receive_pty(now);
-            } else if ready.tun {
+            } else if tun {
                 self.receive_tun(now);
             }
             self.handle_timeouts(now);
         }
     }
 
-    fn wait(&self) -> io::Result<Ready> {
-        let (tcp, deadline) = match self.connect {
-            Connect::Until(deadline) => (Some(Interest::Writable), Some(deadline)),
-            Connect::Done if self.session.tcp_output().is_empty() => (Some(Interest::Readable), None),
-            Connect::Done => (Some(Interest::Both), None),
-            Connect::Closed => (None, None),
-        };
-        let deadline = [deadline, self.session.next_timeout()].into_iter().flatten().min();
-        let [channel, tcp, gre, tun] = wait::until(
+    /// Waits until the channel, TCP, GRE or the tun device is ready, or a timeout is due.
+    fn wait(&self) -> io::Result<[bool; 4]> {
+        let deadline = [self.tcp.next_timeout(), self.session.next_timeout()].into_iter().flatten().min();
+        wait::until(
             [
                 Some((self.channel.as_fd(), Interest::Readable)),
-                tcp.map(|interest| (self.tcp.as_fd(), interest)),
+                self.tcp.interest(self.session.tcp_output()),
                 Some((self.gre.as_fd(), Interest::Readable)),
                 self.tun_interest().map(|interest| (self.tun.as_fd(), interest)),
             ],
             deadline,
-        )?;
-        Ok(Ready { channel, tcp, gre, tun })
+        )
     }
 
     fn tun_interest(&self) -> Option<Interest> {
@@ -223,7 +209,7 @@ impl Engine {
 
     /// Restricts the process to its open descriptors once TCP is connected.
     fn confine(&mut self) -> io::Result<()> {
-        if !self.confined && matches!(self.connect, Connect::Done) {
+        if !self.confined && self.tcp.is_open() {
             privileges::confine(&[
                 (self.channel.as_fd(), Use::Stream),
                 (self.tcp.as_fd(), Use::Socket),
@@ -236,36 +222,21 @@ impl Engine {
     }
 
     fn tcp_ready(&mut self, now: Instant) {
-        match self.connect {
-            Connect::Until(_) => match transport::connect_result(&self.tcp) {
-                Ok(()) => {
-                    self.connect = Connect::Done;
-                    let from = transport::local_address(&self.tcp)
-                        .map_or_else(String::new, |address| format!(" from {address}"));
-                    self.session.connected(now, format!("{}{from}", self.server));
-                }
-                Err(error) => {
-                    self.connect = Connect::Closed;
-                    self.session.fail(now, verdict::of_connect(self.server, &error));
-                }
-            },
-            Connect::Done => self.read_tcp(now),
-            Connect::Closed => {}
-        }
-    }
-
-    fn read_tcp(&mut self, now: Instant) {
-        let mut bytes = [0; 4096];
-        match self.tcp.read(&mut bytes) {
-            Ok(0) => {
-                self.connect = Connect::Closed;
-                self.session.tcp_closed(now);
+        match self.tcp.ready() {
+            None => {}
+            Some(TcpEvent::Connected(Ok(()))) => {
+                let from = transport::local_address(&self.tcp)
+                    .map_or_else(String::new, |address| format!(" from {address}"));
+                self.session.connected(now, format!("{}{from}", self.server));
             }
-            Ok(size) => self.session.tcp_input(now, bytes.get(..size).unwrap_or_default()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(error) => {
-                tracing::info!("control connection: {error}");
-                self.connect = Connect::Closed;
+            Some(TcpEvent::Connected(Err(error))) => {
+                self.session.fail(now, verdict::of_connect(self.server, &error));
+            }
+            Some(TcpEvent::Input(bytes)) => self.session.tcp_input(now, bytes),
+            Some(TcpEvent::Closed(error)) => {
+                if let Some(error) = error {
+                    tracing::info!("control connection: {error}");
+                }
                 self.session.tcp_closed(now);
             }
         }
@@ -314,10 +285,7 @@ impl Engine {
     }
 
     fn handle_timeouts(&mut self, now: Instant) {
-        if let Connect::Until(deadline) = self.connect
-            && deadline <= now
-        {
-            self.connect = Connect::Closed;
+        if self.tcp.handle_timeout(now) {
             let waited = Failure::new(
                 Phase::Connect,
                 FailureKind::ConnectTimeout,
@@ -347,18 +315,9 @@ impl Engine {
         }
         self.session.after(now);
         self.write_pty();
-        while matches!(self.connect, Connect::Done) && !self.session.tcp_output().is_empty() {
-            match self.tcp.write(self.session.tcp_output()) {
-                Ok(size) => self.session.tcp_sent(size),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        self.connect = Connect::Closed;
-                        self.session.tcp_closed(now);
-                    }
-                    break;
-                }
-            }
+        match self.tcp.write(self.session.tcp_output()) {
+            Ok(size) => self.session.tcp_sent(size),
+            Err(_) => self.session.tcp_closed(now),
         }
     }
 
@@ -422,13 +381,6 @@ impl Engine {
             sleeps: usage::voluntary_switches(),
         }
     }
-}
-
-struct Ready {
-    channel: bool,
-    tcp: bool,
-    gre: bool,
-    tun: bool,
 }
 
 fn receive_start(channel: &Channel) -> io::Result<Option<(Spec, [OwnedFd; 3])>> {

@@ -1,6 +1,7 @@
 //! Sockets, tun devices, routing sockets, signals: thin wrappers around system calls, each with one owner.
 //!
-//! - [`channel`] joins supervisor and engine; [`transport`] makes the TCP and GRE sockets of a tunnel.
+//! - [`channel`] joins supervisor and engine; [`transport`] makes the TCP and GRE sockets of a tunnel, and
+//!   [`tcp`] moves the bytes of a control connection.
 //! - [`tun`] opens the device; [`packets`] reads and writes its packets.
 //! - [`routes`] and [`rules`] are the data types of requests to the kernel. `netlink` sends them on Linux,
 //!   `bsd` on the BSDs; [`rtsock`] and [`ifreq`] encode the BSDs' messages and ioctl arguments.
@@ -30,6 +31,7 @@ pub mod signals;
 pub mod sleep;
 pub mod stdio;
 pub mod syslog;
+pub mod tcp;
 pub mod transport;
 pub mod tun;
 pub mod wait;

@@ -63,17 +63,6 @@ pub fn start_connect(socket: impl AsFd, server: SocketAddrV4) -> io::Result<()> 
     }
 }
 
-/// Returns the outcome of a connect, once the socket is writable.
-///
-/// # Errors
-/// Returns the socket's pending error (`SO_ERROR`).
-pub fn connect_result(socket: impl AsFd) -> io::Result<()> {
-    match SockRef::from(&socket.as_fd()).take_error()? {
-        Some(error) => Err(error),
-        None => Ok(()),
-    }
-}
-
 /// Returns the local address of a socket, if it has one.
 #[must_use]
 pub fn local_address(socket: impl AsFd) -> Option<Ipv4Addr> {
@@ -153,21 +142,5 @@ mod tests {
         assert!(strip_ip_header(&mut [0x44; 40]).is_none(), "header of 16 bytes");
         assert!(strip_ip_header(&mut [0x46; 20]).is_none(), "cut inside the header");
         assert!(strip_ip_header(&mut []).is_none());
-    }
-
-    #[test]
-    fn refused_connection_is_reported_when_writable() {
-        // Bound but not listening, so that no other process can listen on the port.
-        let taken = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
-        taken.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let socket = tcp_socket(&Options::default()).unwrap();
-        let to = taken.local_addr().unwrap().as_socket_ipv4().unwrap();
-        if start_connect(&socket, to).is_ok() {
-            let waited =
-                crate::net::wait::until([Some((socket.as_fd(), crate::net::wait::Interest::Writable))], None);
-            assert_eq!(waited.unwrap(), [true]);
-            let error = connect_result(&socket).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        }
     }
 }

@@ -161,7 +161,7 @@ fn send(to: SocketAddr) {
 fn assert_transport_passes(remote: &mut RemoteNetwork, mark: Option<u32>, name: &str) {
     let options = transport::Options { local: None, mark: mark.unwrap_or(0) };
     let gre = Socket::from(transport::gre_socket(SERVER, &options).unwrap());
-    let tcp = transport::tcp_socket(&options).unwrap();
+    let tcp = Socket::from(transport::tcp_socket(&options).unwrap());
     gre.send(b"out").unwrap();
     transport::start_connect(&tcp, std::net::SocketAddrV4::new(SERVER, 1723)).unwrap();
     remote.capture_until_markers(&[(47, 0), (6, 1723)].map(|(protocol, port)| CapturedPacket {
@@ -177,7 +177,7 @@ fn assert_transport_passes(remote: &mut RemoteNetwork, mark: Option<u32>, name: 
     assert!(bytes[..size].ends_with(b"back"), "{name}");
     // No socket listens on this port: the server's RST shows that TCP works in both directions.
     let deadline = Instant::now() + Duration::from_secs(20);
-    while transport::connect_result(&tcp).is_ok() {
+    while tcp.take_error().unwrap().is_none() {
         assert!(Instant::now() < deadline, "{name}: no answer to the SYN");
         std::thread::yield_now();
     }

@@ -1,15 +1,18 @@
 //! The server's side of one control connection: the protocol state machine and its TCP stream.
 
 use std::{
-    io::{self, Read, Write},
+    io,
     net::{Ipv4Addr, TcpStream},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
 
 use crate::{
     demo::config::{Fault, ServerConfig},
-    net::wait::Interest,
+    net::{
+        tcp::{TcpEvent, TcpPump},
+        wait::Interest,
+    },
     pptp::{
         control::{self, Control},
         wire::Message,
@@ -20,14 +23,12 @@ use crate::{
 const NEVER: Duration = Duration::from_secs(3600);
 
 pub(super) struct Connection {
-    stream: TcpStream,
+    tcp: TcpPump,
     /// Address of the client.
     pub peer: Ipv4Addr,
     /// Protocol state.
     pub control: Control,
     trouble: Option<Fault>,
-    /// The TCP connection has ended or failed.
-    closed: bool,
 }
 
 impl Connection {
@@ -44,51 +45,37 @@ impl Connection {
         }
         let mut control = Control::new(config, now);
         control.connected(now);
-        Ok(Self { stream, peer, control, trouble: orders.trouble, closed: false })
+        Ok(Self { tcp: TcpPump::new(stream, None), peer, control, trouble: orders.trouble })
     }
 
-    pub fn interest(&self) -> (BorrowedFd<'_>, Interest) {
-        let waiting = !self.control.poll_output().is_empty();
-        (self.stream.as_fd(), if waiting { Interest::Both } else { Interest::Readable })
+    pub fn interest(&self) -> Option<(BorrowedFd<'_>, Interest)> {
+        self.tcp.interest(self.control.poll_output())
     }
 
     /// Reads from the socket once.
     pub fn read(&mut self, now: Instant) {
-        let mut bytes = [0; 4096];
-        match self.stream.read(&mut bytes) {
-            Ok(0) => self.lost(now),
-            Ok(size) => self.control.handle_input(now, bytes.get(..size).unwrap_or_default()),
-            Err(error) if is_passing(&error) => {}
-            Err(_) => self.lost(now),
+        match self.tcp.ready() {
+            Some(TcpEvent::Input(bytes)) => self.control.handle_input(now, bytes),
+            Some(TcpEvent::Closed(_)) => self.control.handle_closed(now),
+            Some(TcpEvent::Connected(_)) | None => {}
         }
     }
 
     /// Writes until the socket blocks.
     pub fn write(&mut self, now: Instant) {
-        while !self.closed && !self.control.poll_output().is_empty() {
-            let output = self.control.poll_output();
-            let ready = output.len();
-            let (bytes, taken) = match self.refusal(output) {
-                Some(refusal) => (self.stream.write(&refusal), Some(ready)),
-                None => (self.stream.write(output), None),
-            };
-            match bytes {
-                Ok(sent) => self.control.consume_output(taken.unwrap_or(sent)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_passing(&error) => break,
-                Err(_) => self.lost(now),
-            }
+        let output = self.control.poll_output();
+        let refusal = self.refusal(output);
+        match self.tcp.write(refusal.as_deref().unwrap_or(output)) {
+            // The refusal replaces all of the output.
+            Ok(sent) if sent > 0 && refusal.is_some() => self.control.consume_output(output.len()),
+            Ok(sent) => self.control.consume_output(sent),
+            Err(_) => self.control.handle_closed(now),
         }
     }
 
     /// Returns whether the connection can be removed.
     pub fn is_over(&self) -> bool {
-        self.closed || (self.control.is_ended() && self.control.poll_output().is_empty())
-    }
-
-    fn lost(&mut self, now: Instant) {
-        self.closed = true;
-        self.control.handle_closed(now);
+        !self.tcp.is_open() || (self.control.is_ended() && self.control.poll_output().is_empty())
     }
 
     /// Returns the configured rejection that replaces the reply in `output`.
@@ -103,8 +90,4 @@ impl Connection {
         Message::from(reply).encode(&mut bytes);
         Some(bytes)
     }
-}
-
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -121,8 +121,10 @@ impl Server {
         ];
         let mut connections = Vec::new();
         for (id, connection) in &self.connections {
-            connections.push(*id);
-            interests.push(connection.interest());
+            if let Some(interest) = connection.interest() {
+                connections.push(*id);
+                interests.push(interest);
+            }
         }
         let mut tuns = Vec::new();
         for (key, call) in self.calls.iter() {

@@ -4,8 +4,7 @@
 //! by numbers that the monitor assigns, and exits when the monitor does.
 
 use std::{
-    io::{self, Read, Write},
-    net::TcpStream,
+    io,
     os::fd::AsFd,
     time::{Duration, Instant},
 };
@@ -18,6 +17,7 @@ use crate::{
     dropin::log::Log,
     net::{
         channel::Channel,
+        tcp::{TcpEvent, TcpPump},
         transport,
         wait::{self, Interest},
     },
@@ -61,8 +61,7 @@ pub fn main() -> io::Result<()> {
     let now = Instant::now();
     let worker = Worker {
         control: Control::new(config, now),
-        connect: Connect::Until(now + CONNECT_LIMIT),
-        tcp: tcp.into(),
+        tcp: TcpPump::new(tcp.into(), Some(now + CONNECT_LIMIT)),
         waiting: Vec::new(),
         calls: Vec::new(),
         ended: None,
@@ -77,20 +76,13 @@ struct Worker {
     spec: Spec,
     log: Log,
     channel: Channel,
-    tcp: TcpStream,
-    connect: Connect,
+    tcp: TcpPump,
     control: Control,
     /// Clients that wait for the control connection to be established.
     waiting: Vec<u32>,
     /// Local call id and client number of each call.
     calls: Vec<(u16, u32)>,
     ended: Option<String>,
-}
-
-enum Connect {
-    Until(Instant),
-    Done,
-    Closed,
 }
 
 impl Worker {
@@ -107,17 +99,11 @@ impl Worker {
             if let Some(why) = self.ended.take() {
                 return self.send_to_monitor(FromWorker::Ended(why));
             }
-            let (tcp, connect_until) = match self.connect {
-                Connect::Until(until) => (Some(Interest::Writable), Some(until)),
-                Connect::Done if self.control.poll_output().is_empty() => (Some(Interest::Readable), None),
-                Connect::Done => (Some(Interest::Both), None),
-                Connect::Closed => (None, None),
-            };
-            let timers = [connect_until, self.control.next_timeout().map(|(at, _)| at)];
+            let timers = [self.tcp.next_timeout(), self.control.next_timeout().map(|(at, _)| at)];
             let [monitor, tcp] = wait::until(
                 [
                     Some((self.channel.as_fd(), Interest::Readable)),
-                    tcp.map(|interest| (self.tcp.as_fd(), interest)),
+                    self.tcp.interest(self.control.poll_output()),
                 ],
                 timers.into_iter().flatten().min(),
             )?;
@@ -130,9 +116,7 @@ impl Worker {
             if tcp {
                 self.tcp_ready(now);
             }
-            if let Connect::Until(until) = self.connect
-                && until <= now
-            {
+            if self.tcp.handle_timeout(now) {
                 self.connect_failed(&io::ErrorKind::TimedOut.into());
             }
             self.control.handle_timeout(now);
@@ -184,44 +168,23 @@ impl Worker {
     }
 
     fn tcp_ready(&mut self, now: Instant) {
-        match self.connect {
-            Connect::Until(_) => match transport::connect_result(&self.tcp) {
-                Ok(()) => {
-                    self.connect = Connect::Done;
-                    self.control.connected(now);
-                }
-                Err(error) => self.connect_failed(&error),
-            },
-            Connect::Done => {
-                let mut bytes = [0; 4096];
-                match self.tcp.read(&mut bytes) {
-                    Ok(0) => self.closed(now),
-                    Ok(size) => self.control.handle_input(now, bytes.get(..size).unwrap_or_default()),
-                    Err(error) if is_transient(&error) => {}
-                    Err(_) => self.closed(now),
-                }
-            }
-            Connect::Closed => {}
+        match self.tcp.ready() {
+            None => {}
+            Some(TcpEvent::Connected(Ok(()))) => self.control.connected(now),
+            Some(TcpEvent::Connected(Err(error))) => self.connect_failed(&error),
+            Some(TcpEvent::Input(bytes)) => self.control.handle_input(now, bytes),
+            Some(TcpEvent::Closed(_)) => self.control.handle_closed(now),
         }
     }
 
     fn write(&mut self, now: Instant) {
-        while matches!(self.connect, Connect::Done) && !self.control.poll_output().is_empty() {
-            match self.tcp.write(self.control.poll_output()) {
-                Ok(size) => self.control.consume_output(size),
-                Err(error) if is_transient(&error) => break,
-                Err(_) => self.closed(now),
-            }
+        match self.tcp.write(self.control.poll_output()) {
+            Ok(size) => self.control.consume_output(size),
+            Err(_) => self.control.handle_closed(now),
         }
     }
 
-    fn closed(&mut self, now: Instant) {
-        self.connect = Connect::Closed;
-        self.control.handle_closed(now);
-    }
-
     fn connect_failed(&mut self, error: &io::Error) {
-        self.connect = Connect::Closed;
         let why = format!("no connection to {}: {error}", self.spec.server);
         self.log.warn("open_inetsock", &why);
         self.ended = Some(why);
@@ -312,8 +275,4 @@ impl Worker {
     fn send_to_monitor(&self, message: FromWorker) -> io::Result<()> {
         self.channel.send(&message.encode()?, &[])
     }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
