@@ -1,8 +1,7 @@
 //! The PPP stream: the bytes exchanged with the PPP daemon over a pty, pipe or socket.
 //!
-//! Asynchronous (RFC 1662 §4) or, with `--sync`, one frame per write (see [`sync`]). Output that
-//! the daemon has not read yet is buffered up to a limit; further frames are dropped and counted, so that a
-//! stopped daemon does not block the network side. No I/O: the gateway reads and writes.
+//! Asynchronous (RFC 1662 §4) or, with `--sync`, one frame per write (see [`sync`]). [`PppStream`] buffers the
+//! output, so that a stopped daemon does not block the network side. No I/O: the gateway reads and writes.
 
 mod sync;
 
@@ -10,31 +9,25 @@ use std::{collections::VecDeque, time::Instant};
 
 use self::sync::FrameSplitter;
 use super::accm::AccmWatch;
-use crate::ppp::hdlc::{Decoder, Encoder, HdlcDrop, encoded_max};
+use crate::ppp::{
+    hdlc::{Encoder, encoded_max},
+    stream::{PppCounters, PppStream},
+};
 
 /// Longest frame in bytes, as in the classic program.
 pub const MAX_FRAME: usize = 8192;
-
-/// Most bytes buffered for the daemon.
-const MAX_QUEUED: usize = 256 * 1024;
 
 /// A stream in one framing.
 #[derive(Debug)]
 pub struct Stream {
     framing: Framing,
-    /// Output for the daemon; already written up to `sent`.
-    waiting: Vec<u8>,
-    sent: usize,
+    stream: PppStream,
     counters: StreamCounters,
 }
 
 #[derive(Debug)]
 enum Framing {
-    Async {
-        decoder: Box<Decoder>,
-        encoder: Encoder,
-        watch: AccmWatch,
-    },
+    Async(AccmWatch),
     Sync {
         /// Lengths of the frames in the output buffer.
         lengths: VecDeque<usize>,
@@ -45,12 +38,8 @@ enum Framing {
 /// Frames counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamCounters {
-    /// Frames from the daemon.
-    pub from_ppp: u64,
-    /// Frames queued for the daemon.
-    pub to_ppp: u64,
-    /// Frames for the daemon dropped because the buffer was full.
-    pub ppp_full: u64,
+    /// Frames in either mode.
+    pub ppp: PppCounters,
     /// Synchronous frames that were written only in part.
     pub ppp_cut: u64,
     /// Synchronous reads that returned more than one frame.
@@ -59,8 +48,6 @@ pub struct StreamCounters {
     pub ppp_stub: u64,
     /// Synchronous input dropped because it has no frame boundary within the longest frame.
     pub ppp_long: u64,
-    /// Frames from the daemon dropped, in the order of [`HdlcDrop::ALL`].
-    pub hdlc: [u64; 5],
 }
 
 impl Stream {
@@ -70,10 +57,9 @@ impl Stream {
         let framing = if synchronous {
             Framing::Sync { lengths: VecDeque::new(), cutter: FrameSplitter::default() }
         } else {
-            let decoder = Box::new(Decoder::new(MAX_FRAME));
-            Framing::Async { decoder, encoder: Encoder::default(), watch: AccmWatch::default() }
+            Framing::Async(AccmWatch::default())
         };
-        Self { framing, waiting: Vec::new(), sent: 0, counters: StreamCounters::default() }
+        Self { framing, stream: PppStream::new(MAX_FRAME), counters: StreamCounters::default() }
     }
 
     /// Returns whether each write is one frame.
@@ -86,16 +72,12 @@ impl Stream {
     /// nothing is left and then calls [`quiet`](Self::input_idle): a pty whose reader was late may have split a
     /// frame.
     pub fn read(&mut self, bytes: &[u8], mut deliver: impl FnMut(&[u8])) {
-        let counters = &mut self.counters;
-        match &mut self.framing {
-            Framing::Async { decoder, watch, .. } => {
-                decoder.feed(bytes, |frame| {
-                    counters.from_ppp += 1;
-                    watch.daemon_sends(frame);
-                    deliver(frame);
-                });
-                counters.hdlc = decoder.counters().drops;
-            }
+        let Self { framing, stream, counters } = self;
+        match framing {
+            Framing::Async(watch) => stream.read(bytes, &mut counters.ppp, |frame| {
+                watch.daemon_sends(frame);
+                deliver(frame);
+            }),
             Framing::Sync { cutter, .. } => cutter.read(bytes, counters, deliver),
         }
     }
@@ -113,43 +95,38 @@ impl Stream {
     pub const fn next_timeout(&self) -> Option<Option<Instant>> {
         match &self.framing {
             Framing::Sync { cutter, .. } => cutter.next_timeout(),
-            Framing::Async { .. } => None,
+            Framing::Async(_) => None,
         }
     }
 
     /// Queues a frame for the daemon, or drops and counts it.
     pub fn push(&mut self, frame: &[u8]) {
-        let waiting = self.waiting.len() - self.sent;
-        let room = match self.framing {
-            Framing::Async { .. } => encoded_max(frame.len()),
-            Framing::Sync { .. } => frame.len(),
-        };
-        if waiting + room > MAX_QUEUED || frame.len() > MAX_FRAME {
-            self.counters.ppp_full += 1;
+        let Self { framing, stream, counters: StreamCounters { ppp: counters, .. } } = self;
+        if frame.len() > MAX_FRAME {
+            counters.ppp_full += 1;
             return;
         }
-        self.counters.to_ppp += 1;
-        self.make_room();
-        match &mut self.framing {
-            Framing::Async { encoder, watch, .. } => {
-                encoder.set_accm(watch.daemon_gets(frame));
-                encoder.encode(frame, &mut self.waiting);
-            }
-            Framing::Sync { lengths, .. } => {
-                self.waiting.extend_from_slice(frame);
+        match framing {
+            Framing::Async(watch) => stream.push(encoded_max(frame.len()), counters, |out| {
+                Encoder::new(watch.daemon_gets(frame)).encode(frame, out);
+            }),
+            Framing::Sync { lengths, .. } => stream.push(frame.len(), counters, |out| {
+                out.extend_from_slice(frame);
                 lengths.push_back(frame.len());
-            }
+            }),
         }
     }
 
     /// Returns the bytes for the next write(2); empty if there are none.
     #[must_use]
     pub fn to_write(&self) -> &[u8] {
-        let end = match &self.framing {
-            Framing::Async { .. } => self.waiting.len(),
-            Framing::Sync { lengths, .. } => self.sent + lengths.front().copied().unwrap_or_default(),
-        };
-        self.waiting.get(self.sent..end).unwrap_or_default()
+        let bytes = self.stream.to_write();
+        match &self.framing {
+            Framing::Async(_) => bytes,
+            Framing::Sync { lengths, .. } => {
+                bytes.get(..lengths.front().copied().unwrap_or_default()).unwrap_or_default()
+            }
+        }
     }
 
     /// Marks `count` bytes as written. The rest of a synchronous frame is useless and discarded.
@@ -161,11 +138,7 @@ impl Stream {
             self.counters.ppp_cut += u64::from(count < length);
             gone = length;
         }
-        self.sent = (self.sent + gone).min(self.waiting.len());
-        if self.sent == self.waiting.len() {
-            self.waiting.clear();
-            self.sent = 0;
-        }
+        self.stream.written(gone);
     }
 
     /// Returns the counters.
@@ -173,30 +146,21 @@ impl Stream {
     pub const fn counters(&self) -> &StreamCounters {
         &self.counters
     }
-
-    /// Moves buffered bytes to the front once that is cheap, which limits memory to twice the bound.
-    fn make_room(&mut self) {
-        if self.sent > MAX_QUEUED / 2 {
-            self.waiting.drain(..self.sent);
-            self.sent = 0;
-        }
-    }
 }
 
 impl StreamCounters {
     /// Returns every counter with its label.
     #[must_use]
     pub fn named(&self) -> Vec<(&'static str, u64)> {
-        let mut named = vec![
-            ("from_ppp", self.from_ppp),
-            ("to_ppp", self.to_ppp),
-            ("ppp_full", self.ppp_full),
+        let mut named = self.ppp.named();
+        let synchronous = [
             ("ppp_cut", self.ppp_cut),
             ("ppp_joined", self.ppp_joined),
             ("ppp_stub", self.ppp_stub),
             ("ppp_long", self.ppp_long),
         ];
-        named.extend(HdlcDrop::ALL.map(HdlcDrop::label).into_iter().zip(self.hdlc));
+        // Before those of the HDLC framing.
+        named.splice(3..3, synchronous);
         named
     }
 }
@@ -204,6 +168,7 @@ impl StreamCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ppp::{hdlc::HdlcDrop, stream::MAX_QUEUED};
 
     const FRAME: [u8; 8] = [0xff, 0x03, 0x80, 0x21, 1, 1, 0, 4];
 
@@ -234,7 +199,7 @@ mod tests {
                 receiver.input_idle(now, |frame| got.push(frame.to_vec()));
             }
             assert_eq!(got, [&FRAME[..], &[0xfd, 0x90, 0x7e, 0x7d]].repeat(3));
-            assert_eq!((sender.counters().to_ppp, receiver.counters().from_ppp), (6, 6));
+            assert_eq!((here.counters().ppp.to_ppp, there.counters().ppp.from_ppp), (6, 6));
         }
     }
 
@@ -245,14 +210,14 @@ mod tests {
             for _ in 0..10_000 {
                 stream.push(&[0x21; 1400]);
             }
-            let counters = *stream.counters();
+            let counters = stream.counters().ppp;
             assert!(counters.ppp_full > 0 && counters.to_ppp + counters.ppp_full == 10_000);
-            assert!(stream.waiting.len() <= MAX_QUEUED);
+            assert!(stream.stream.buffered() <= MAX_QUEUED);
             for _ in 0..1000 {
                 let bytes = stream.to_write().len().min(1400);
                 stream.written(bytes);
                 stream.push(&[0x21; 1400]);
-                assert!(stream.waiting.len() <= 2 * MAX_QUEUED);
+                assert!(stream.stream.buffered() <= 2 * MAX_QUEUED);
             }
         }
     }
@@ -273,7 +238,7 @@ mod tests {
         sender.push(&FRAME);
         let mut bytes = sender.to_write().to_vec();
         bytes[3] ^= 1;
-        receiver.read(&bytes, |frame| panic!("delivered {frame:?}"));
-        assert_eq!(receiver.counters().hdlc[HdlcDrop::BadFcs as usize], 1);
+        there.read(&bytes, |frame| panic!("delivered {frame:?}"));
+        assert_eq!(there.counters().ppp.hdlc[HdlcDrop::BadFcs as usize], 1);
     }
 }

@@ -1,9 +1,8 @@
 //! PPP of a call in an external daemon: pppd(8) or ppp(8) at the other end of a pty.
 //!
-//! Owns the asynchronous framing towards the daemon (RFC 1662 §4), a bounded output buffer, the [`Watch`]
-//! that follows the negotiation, and the time limit of each phase. Has the same interface as
-//! [`Link`](crate::ppp::link::Link), so that the session handles both alike. No I/O: the engine process reads
-//! and writes the pty.
+//! Owns the [`PppStream`] to the daemon (RFC 1662 §4), the [`Watch`] that follows the negotiation, and the
+//! time limit of each phase. Has the same interface as [`Link`](crate::ppp::link::Link), so that the session
+//! handles both alike. No I/O: the engine process reads and writes the pty.
 
 use std::{
     collections::VecDeque,
@@ -12,16 +11,14 @@ use std::{
 
 use crate::ppp::{
     auth::{AuthFailure, AuthProtocol, FailureKind},
-    hdlc::{Decoder, Encoder, HdlcDrop, encoded_max},
+    hdlc::{Encoder, encoded_max},
     link::{DownReason, LinkEvent},
+    stream::{PppCounters, PppStream},
     watch::{Sender, Watch},
 };
 
 /// Longest frame from the daemon, in bytes; fits in an engine buffer behind a GRE header.
 pub const LONGEST: usize = 2000;
-
-/// Maximum number of bytes that wait for the daemon; further frames are dropped and counted.
-const BOUND: usize = 256 * 1024;
 
 /// Time limit of each phase.
 #[derive(Clone, Copy, Debug)]
@@ -34,28 +31,12 @@ pub struct Limits {
     pub network: Duration,
 }
 
-/// Counters since the call came up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BridgeCounters {
-    /// Frames from the daemon.
-    pub from_ppp: u64,
-    /// Frames for the daemon, accepted.
-    pub to_ppp: u64,
-    /// Frames for the daemon, dropped because it does not read.
-    pub ppp_full: u64,
-    /// Frames from the daemon, dropped; in the order of [`HdlcDrop::ALL`].
-    pub hdlc: [u64; 5],
-}
-
 /// The daemon's side of a call.
 pub struct Bridge {
     watch: Watch,
-    decoder: Decoder,
-    encoder: Encoder,
-    /// Bytes for the daemon; those from `sent` on are not written yet.
-    waiting: Vec<u8>,
-    sent: usize,
-    counters: BridgeCounters,
+    /// The stream to the daemon, whose output the owner writes to the pty.
+    pub stream: PppStream,
+    counters: PppCounters,
     limits: Limits,
     phase_end: Option<Instant>,
     auth_protocol: Option<AuthProtocol>,
@@ -79,11 +60,8 @@ impl Bridge {
     pub fn new(limits: Limits, mtu_limit: u16, now: Instant) -> Self {
         Self {
             watch: Watch::new(mtu_limit),
-            decoder: Decoder::new(LONGEST),
-            encoder: Encoder::default(),
-            waiting: Vec::new(),
-            sent: 0,
-            counters: BridgeCounters::default(),
+            stream: PppStream::new(LONGEST),
+            counters: PppCounters::default(),
             phase_end: Some(now + limits.lcp),
             limits,
             auth_protocol: None,
@@ -97,45 +75,20 @@ impl Bridge {
     pub fn from_peer(&mut self, now: Instant, frame: &[u8]) {
         self.watch.frame(Sender::Peer, frame);
         self.handle_watch_events(now);
-        if self.waiting.len() - self.sent + encoded_max(frame.len()) > BOUND {
-            self.counters.ppp_full += 1;
-            return;
-        }
-        self.counters.to_ppp += 1;
-        // Move the rest to the front once that is cheap, so that memory stays within twice the bound.
-        if self.sent > BOUND / 2 {
-            self.waiting.drain(..self.sent);
-            self.sent = 0;
-        }
-        self.encoder.set_accm(self.watch.accm_for(frame));
-        self.encoder.encode(frame, &mut self.waiting);
+        let Self { stream, counters, watch, .. } = self;
+        stream.push(encoded_max(frame.len()), counters, |out| {
+            Encoder::new(watch.accm_for(frame)).encode(frame, out);
+        });
     }
 
     /// Processes bytes read from the pty; passes each valid frame for the peer to `deliver`.
     pub fn from_daemon(&mut self, now: Instant, bytes: &[u8], mut deliver: impl FnMut(&[u8])) {
-        let Self { watch, decoder, counters, .. } = self;
-        decoder.feed(bytes, |frame| {
-            counters.from_ppp += 1;
+        let Self { stream, counters, watch, .. } = self;
+        stream.read(bytes, counters, |frame| {
             watch.frame(Sender::Daemon, frame);
             deliver(frame);
         });
-        self.counters.hdlc = self.decoder.counters().drops;
         self.handle_watch_events(now);
-    }
-
-    /// Returns the bytes to write to the pty.
-    #[must_use]
-    pub fn to_write(&self) -> &[u8] {
-        self.waiting.get(self.sent..).unwrap_or_default()
-    }
-
-    /// Removes `count` written bytes.
-    pub fn written(&mut self, count: usize) {
-        self.sent = (self.sent + count).min(self.waiting.len());
-        if self.sent == self.waiting.len() {
-            self.waiting.clear();
-            self.sent = 0;
-        }
     }
 
     /// Returns the next event, as an event of a link.
@@ -179,7 +132,7 @@ impl Bridge {
 
     /// Returns the counters.
     #[must_use]
-    pub const fn counters(&self) -> &BridgeCounters {
+    pub const fn counters(&self) -> &PppCounters {
         &self.counters
     }
 
@@ -227,20 +180,10 @@ impl Bridge {
     }
 }
 
-impl BridgeCounters {
-    /// Returns every counter with its label.
-    #[must_use]
-    pub fn named(&self) -> Vec<(&'static str, u64)> {
-        let mut named =
-            vec![("from_ppp", self.from_ppp), ("to_ppp", self.to_ppp), ("ppp_full", self.ppp_full)];
-        named.extend(HdlcDrop::ALL.map(HdlcDrop::label).into_iter().zip(self.hdlc));
-        named
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ppp::{hdlc::HdlcDrop, stream::MAX_QUEUED};
 
     const FRAME: [u8; 8] = [0xff, 0x03, 0x80, 0x21, 1, 1, 0, 4];
 
@@ -261,18 +204,18 @@ mod tests {
         for _ in 0..3 {
             sender.from_peer(now, &FRAME);
         }
-        let mut bytes = sender.to_write().to_vec();
+        let mut bytes = ours.stream.to_write().to_vec();
         let damaged = bytes.len() - 4;
         bytes[damaged] ^= 1;
         let mut got = Vec::new();
         for piece in bytes.chunks(3) {
-            receiver.from_daemon(now, piece, |frame| got.push(frame.to_vec()));
-            sender.written(piece.len());
+            theirs.from_daemon(now, piece, |frame| got.push(frame.to_vec()));
+            ours.stream.written(piece.len());
         }
         assert_eq!(got, [FRAME, FRAME]);
-        assert!(sender.to_write().is_empty());
-        assert_eq!((sender.counters().to_ppp, receiver.counters().from_ppp), (3, 2));
-        assert_eq!(receiver.counters().hdlc[HdlcDrop::BadFcs as usize], 1);
+        assert!(ours.stream.to_write().is_empty());
+        assert_eq!((ours.counters().to_ppp, theirs.counters().from_ppp), (3, 2));
+        assert_eq!(theirs.counters().hdlc[HdlcDrop::BadFcs as usize], 1);
     }
 
     #[test]
@@ -282,9 +225,9 @@ mod tests {
         for round in 0..20_000 {
             bridge.from_peer(now, &[0x21; 1400]);
             if round % 3 == 0 {
-                bridge.written(1000);
+                bridge.stream.written(1000);
             }
-            assert!(bridge.waiting.len() <= 2 * BOUND);
+            assert!(bridge.stream.buffered() <= 2 * MAX_QUEUED);
         }
         let counters = bridge.counters();
         assert!(counters.ppp_full > 0 && counters.to_ppp + counters.ppp_full == 20_000);

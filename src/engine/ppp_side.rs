@@ -2,8 +2,11 @@
 
 use std::time::Instant;
 
-use super::bridge::{self, Bridge};
-use crate::ppp::link::{self, DownReason, Link, LinkDrop, LinkEvent, Received};
+use super::bridge::Bridge;
+use crate::ppp::{
+    link::{self, DownReason, Link, LinkDrop, LinkEvent, Received},
+    stream::PppCounters,
+};
 
 /// The PPP side of a call.
 #[expect(
@@ -103,7 +106,7 @@ impl PppSide {
     }
 
     /// Returns the counters of the pty.
-    pub fn pty_counters(&self) -> Option<&bridge::BridgeCounters> {
+    pub fn pty_counters(&self) -> Option<&PppCounters> {
         match self {
             Self::Builtin(_) => None,
             Self::External(bridge) => Some(bridge.counters()),

@@ -1,9 +1,9 @@
 //! Collects the counters of all state machines, with the prefixes `control.…`, `gre.…`, `ppp.…`, `drop.…`,
 //! `mss.…`, `pty.…`; the session adds those of [`super::inform`].
 
-use super::{bridge, mss};
+use super::mss;
 use crate::{
-    ppp::link,
+    ppp::{link, stream::PppCounters},
     pptp::{control, flow},
 };
 
@@ -13,7 +13,7 @@ pub fn counters(
     control: &control::ControlCounters,
     flow: Option<&flow::FlowCounters>,
     link: Option<&link::LinkCounters>,
-    pty: Option<&bridge::BridgeCounters>,
+    pty: Option<&PppCounters>,
     mss: mss::ClampCounters,
 ) -> Vec<(String, u64)> {
     let mut all: Vec<(String, u64)> = Vec::new();

@@ -71,7 +71,7 @@ impl Session {
     #[must_use]
     pub fn pty_output(&self) -> &[u8] {
         match &self.call {
-            Some(Call { link: PppSide::External(bridge), .. }) => bridge.to_write(),
+            Some(Call { link: PppSide::External(bridge), .. }) => bridge.stream.to_write(),
             _ => &[],
         }
     }
@@ -79,7 +79,7 @@ impl Session {
     /// Removes `count` written bytes.
     pub fn pty_sent(&mut self, count: usize) {
         if let Some(Call { link: PppSide::External(bridge), .. }) = &mut self.call {
-            bridge.written(count);
+            bridge.stream.written(count);
         }
     }
 

@@ -26,11 +26,6 @@ impl Encoder {
         Self { accm }
     }
 
-    /// Sets the map that the peer requested in LCP, once it is known.
-    pub const fn set_accm(&mut self, accm: Accm) {
-        self.accm = accm;
-    }
-
     /// Appends one frame to `out`: flag, escaped frame and FCS, flag. If `out` ends with a flag, that flag
     /// also opens this frame (RFC 1662 §3.1). Does not allocate if `out` has [`encoded_max`] bytes to spare.
     pub fn encode(&self, frame: &[u8], out: &mut Vec<u8>) {

@@ -150,7 +150,7 @@ impl FrameSplitter {
             return;
         }
         self.last = LastEncrypted::of(frame).or(self.last);
-        counters.from_ppp += 1;
+        counters.ppp.from_ppp += 1;
         deliver(frame);
     }
 }
@@ -246,10 +246,10 @@ mod tests {
         for _ in 0..3 {
             splitter.read(&[2; 4096], &mut counters, |frame| panic!("delivered {} bytes", frame.len()));
         }
-        splitter.input_idle(Instant::now() + REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
-        splitter.input_idle(Instant::now() + 2 * REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
-        assert_eq!((counters.ppp_long, counters.from_ppp), (1, 0));
-        assert!(splitter.held.is_empty());
+        cutter.input_idle(Instant::now() + REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
+        cutter.input_idle(Instant::now() + 2 * REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
+        assert_eq!((counters.ppp_long, counters.ppp.from_ppp), (1, 0));
+        assert!(cutter.held.is_empty());
     }
 
     proptest! {
