@@ -15,7 +15,7 @@ use nix::{
 use pptpctl::{
     net::transport::strip_ip_header,
     os::batch::Batch,
-    ppp::hdlc::{Decoder, Encoder},
+    ppp::hdlc::{Accm, Decoder, encode},
     pptp::gre::{self, Header, MAX_HEADER},
 };
 use socket2::{SockFilter, SockRef};
@@ -80,7 +80,7 @@ impl Cell {
             return frame;
         }
         let mut encoded = Vec::new();
-        Encoder::default().encode(&frame, &mut encoded);
+        encode(&frame, Accm::ALL, &mut encoded);
         encoded
     }
 

@@ -10,7 +10,7 @@ use std::{collections::VecDeque, time::Instant};
 use self::sync::FrameSplitter;
 use super::accm::AccmWatch;
 use crate::ppp::{
-    hdlc::{Encoder, encoded_max},
+    hdlc::{encode, encoded_max},
     stream::{PppCounters, PppStream},
 };
 
@@ -108,7 +108,7 @@ impl Stream {
         }
         match framing {
             Framing::Async(watch) => stream.push(encoded_max(frame.len()), counters, |out| {
-                Encoder::new(watch.daemon_gets(frame)).encode(frame, out);
+                encode(frame, watch.daemon_gets(frame), out);
             }),
             Framing::Sync { lengths, .. } => stream.push(frame.len(), counters, |out| {
                 out.extend_from_slice(frame);

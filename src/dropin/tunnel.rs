@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::{
         dropin::options::{self, Request},
-        ppp::hdlc::{Decoder, Encoder},
+        ppp::hdlc::{Accm, Decoder, encode},
     };
 
     fn tunnel(line: &str) -> (Tunnel, Instant) {
@@ -163,7 +163,7 @@ mod tests {
             let mut bytes = frame.to_vec();
             if line == "h" {
                 bytes.clear();
-                Encoder::default().encode(&frame, &mut bytes);
+                encode(&frame, Accm::ALL, &mut bytes);
             }
             let mut sent = Vec::new();
             tunnel.ppp_input(now, &bytes, |header, payload| sent.push([header, payload].concat()));

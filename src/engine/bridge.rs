@@ -11,7 +11,7 @@ use std::{
 
 use crate::ppp::{
     auth::{AuthFailure, AuthProtocol, FailureKind},
-    hdlc::{Encoder, encoded_max},
+    hdlc::{encode, encoded_max},
     link::{DownReason, LinkEvent},
     stream::{PppCounters, PppStream},
     watch::{Sender, Watch},
@@ -77,7 +77,7 @@ impl Bridge {
         self.handle_watch_events(now);
         let Self { stream, counters, watch, .. } = self;
         stream.push(encoded_max(frame.len()), counters, |out| {
-            Encoder::new(watch.accm_for(frame)).encode(frame, out);
+            encode(frame, watch.accm_for(frame), out);
         });
     }
 
@@ -183,7 +183,10 @@ impl Bridge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ppp::{hdlc::HdlcDrop, stream::MAX_QUEUED};
+    use crate::ppp::{
+        hdlc::{Accm, HdlcDrop},
+        stream::MAX_QUEUED,
+    };
 
     const FRAME: [u8; 8] = [0xff, 0x03, 0x80, 0x21, 1, 1, 0, 4];
 
@@ -249,9 +252,9 @@ mod tests {
         ack[4] = 2;
         stalled.from_peer(now, &request);
         let mut bytes = Vec::new();
-        Encoder::default().encode(&ack, &mut bytes);
-        stalled.from_daemon(now, &bytes, |_| {});
-        stalled.from_peer(now, &[0xff, 0x03, 0xc0, 0x21, 2, 1, 0, 4]);
+        encode(&ack, Accm::ALL, &mut bytes);
+        mute.from_daemon(now, &bytes, |_| {});
+        mute.from_peer(now, &[0xff, 0x03, 0xc0, 0x21, 2, 1, 0, 4]);
         assert!(matches!(
             stalled.poll_event(),
             Some(LinkEvent::LcpUp { auth: Some(AuthProtocol::MsChapV2), .. })

@@ -13,7 +13,7 @@ use nix::{
     sys::signal::Signal,
 };
 use pptpctl::{
-    ppp::hdlc::{Decoder, Encoder},
+    ppp::hdlc::{Accm, Decoder, encode},
     pptp::gre,
 };
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -204,7 +204,7 @@ impl Call {
 
     pub fn write_frame(&self, frame: &[u8]) {
         let mut bytes = Vec::new();
-        Encoder::default().encode(frame, &mut bytes);
+        encode(frame, Accm::ALL, &mut bytes);
         self.write(&bytes);
     }
 

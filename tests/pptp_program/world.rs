@@ -23,7 +23,7 @@ use pptpctl::{
     dropin::stream::Stream,
     ppp::{
         auth::Credentials,
-        hdlc::Encoder,
+        hdlc::{Accm, encode},
         link::{self, Link, Received},
     },
     secret::Secret,
@@ -308,7 +308,7 @@ impl Daemon {
             let mut bytes = frame;
             if !self.sync {
                 let frame = std::mem::take(&mut bytes);
-                Encoder::default().encode(&frame, &mut bytes);
+                encode(&frame, Accm::ALL, &mut bytes);
             }
             let mut rest = &bytes[..];
             while !rest.is_empty() {

@@ -6,52 +6,32 @@ use super::{
     fcs,
 };
 
-/// Encodes frames with the peer's receive ACCM.
-#[derive(Clone, Debug)]
-pub struct Encoder {
-    accm: Accm,
-}
-
-/// Returns the most bytes that [`Encoder::encode`] appends for a frame of `length` bytes.
+/// Returns the most bytes that [`encode`] appends for a frame of `length` bytes.
 #[must_use]
 pub const fn encoded_max(length: usize) -> usize {
     2 * (length + 2) + 2
 }
 
-impl Encoder {
-    /// Creates an encoder that escapes the characters of `accm`; [`Accm::ALL`] is correct until the map is
-    /// known.
-    #[must_use]
-    pub const fn new(accm: Accm) -> Self {
-        Self { accm }
-    }
-
-    /// Appends one frame to `out`: flag, escaped frame and FCS, flag. If `out` ends with a flag, that flag
-    /// also opens this frame (RFC 1662 §3.1). Does not allocate if `out` has [`encoded_max`] bytes to spare.
-    pub fn encode(&self, frame: &[u8], out: &mut Vec<u8>) {
-        out.reserve(encoded_max(frame.len()));
-        if out.last() != Some(&FLAG) {
-            out.push(FLAG);
-        }
-        // RFC 1662 §7: a peer that has restarted uses the default map again, and negotiates LCP with it.
-        let accm = if is_lcp(frame) { Accm::ALL } else { self.accm };
-        let check = !fcs::update(fcs::INIT, frame);
-        escape(frame, accm, out);
-        for byte in check.to_le_bytes() {
-            if must_escape(byte, accm) {
-                out.extend_from_slice(&[ESCAPE, byte ^ ESCAPE_BIT]);
-            } else {
-                out.push(byte);
-            }
-        }
+/// Appends one frame to `out`: flag, escaped frame and FCS, flag. Escapes the characters of `accm`, the peer's
+/// receive map; [`Accm::ALL`] is correct until that is known. If `out` ends with a flag, that flag also opens
+/// this frame (RFC 1662 §3.1). Does not allocate if `out` has [`encoded_max`] bytes to spare.
+pub fn encode(frame: &[u8], accm: Accm, out: &mut Vec<u8>) {
+    out.reserve(encoded_max(frame.len()));
+    if out.last() != Some(&FLAG) {
         out.push(FLAG);
     }
-}
-
-impl Default for Encoder {
-    fn default() -> Self {
-        Self::new(Accm::ALL)
+    // RFC 1662 §7: a peer that has restarted uses the default map again, and negotiates LCP with it.
+    let accm = if is_lcp(frame) { Accm::ALL } else { accm };
+    let check = !fcs::update(fcs::INIT, frame);
+    escape(frame, accm, out);
+    for byte in check.to_le_bytes() {
+        if must_escape(byte, accm) {
+            out.extend_from_slice(&[ESCAPE, byte ^ ESCAPE_BIT]);
+        } else {
+            out.push(byte);
+        }
     }
+    out.push(FLAG);
 }
 
 fn is_lcp(frame: &[u8]) -> bool {

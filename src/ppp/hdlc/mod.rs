@@ -17,7 +17,7 @@ mod fcs;
 mod tests;
 
 pub use decoder::{Decoder, DecoderCounters, HdlcDrop};
-pub use encoder::{Encoder, encoded_max};
+pub use encoder::{encode, encoded_max};
 
 /// Flag, which begins and ends each frame (RFC 1662 §3.1).
 const FLAG: u8 = 0x7e;

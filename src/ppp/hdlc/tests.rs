@@ -8,7 +8,7 @@ use super::*;
 #[test]
 fn encodes_lcp_frame_as_in_rfc_1662() {
     let mut out = Vec::new();
-    Encoder::new(Accm::NONE).encode(&[0xff, 0x03, 0xc0, 0x21, 0x01, 0x7e], &mut out);
+    encode(&[0xff, 0x03, 0xc0, 0x21, 0x01, 0x7e], Accm::NONE, &mut out);
     // In LCP frames all control characters are escaped, whatever the map.
     assert_eq!(out[..11], [0x7e, 0xff, 0x7d, 0x23, 0xc0, 0x21, 0x7d, 0x21, 0x7d, 0x5e, out[10]]);
     assert_eq!(out.last(), Some(&0x7e));
@@ -20,7 +20,7 @@ fn escapes_the_characters_of_the_map() {
     let frame: Vec<u8> = [0x21_u8].into_iter().chain(0..=255).collect();
     for (accm, escaped) in [(Accm::ALL, 34), (Accm::NONE, 2), (Accm(0x000a_0000), 4), (Accm(1), 3)] {
         let mut out = Vec::new();
-        Encoder::new(accm).encode(&frame, &mut out);
+        encode(&frame, accm, &mut out);
         let body = &out[1..out.len() - 1];
         let check = !fcs::update(fcs::INIT, &frame);
         let in_check = check.to_le_bytes().into_iter().filter(|byte| accm.contains(*byte)).count();
@@ -33,11 +33,10 @@ fn escapes_the_characters_of_the_map() {
 #[test]
 fn consecutive_frames_share_a_flag() {
     let (mut out, mut second) = (Vec::new(), Vec::new());
-    let encoder = Encoder::default();
-    encoder.encode(b"one!", &mut out);
+    encode(b"one!", Accm::ALL, &mut out);
     let first = out.clone();
-    encoder.encode(b"two!", &mut out);
-    encoder.encode(b"two!", &mut second);
+    encode(b"two!", Accm::ALL, &mut out);
+    encode(b"two!", Accm::ALL, &mut second);
     assert_eq!(out, [&first, &second[1..]].concat());
     assert_eq!(decode(&out), [b"one!", b"two!"]);
 }
@@ -45,7 +44,7 @@ fn consecutive_frames_share_a_flag() {
 #[test]
 fn drop_is_counted_and_next_frame_is_delivered() {
     let mut good = Vec::new();
-    Encoder::default().encode(b"good", &mut good);
+    encode(b"good", Accm::ALL, &mut good);
     let mut damaged = good.clone();
     damaged[2] ^= 0x40;
     let mut aborted = good[..4].to_vec();
@@ -74,7 +73,7 @@ fn drop_is_counted_and_next_frame_is_delivered() {
 fn length_limit_is_exact() {
     for (length, delivered) in [(99, 1), (100, 1), (101, 0)] {
         let mut bytes = Vec::new();
-        Encoder::default().encode(&vec![0x7e; length], &mut bytes);
+        encode(&vec![0x7e; length], Accm::ALL, &mut bytes);
         let mut decoder = Decoder::new(100);
         let mut frames = 0;
         decoder.feed(&bytes, |_| frames += 1);
@@ -86,7 +85,7 @@ fn length_limit_is_exact() {
 #[test]
 fn unescaped_characters_of_the_map_are_ignored() {
     let mut bytes = Vec::new();
-    Encoder::new(Accm::ALL).encode(&[0x21, 1, 2, 3, 0x7d], &mut bytes);
+    encode(&[0x21, 1, 2, 3, 0x7d], Accm::ALL, &mut bytes);
     let with_noise: Vec<u8> = bytes.iter().flat_map(|byte| [0x11, *byte, 0x13]).collect();
     let mut decoder = Decoder::new(100);
     decoder.set_accm(Accm(0x000a_0000));
@@ -102,7 +101,7 @@ fn short_frames_round_trip() {
         [&[0x80, 0x21, 1, 1, 0, 4][..], &[0xff, 0x03, 0x80, 0x21, 1, 1, 0, 4], &[0xfd, 0x90], &[0x21, 0x45]]
     {
         let mut out = Vec::new();
-        Encoder::default().encode(frame, &mut out);
+        encode(frame, Accm::ALL, &mut out);
         assert_eq!(decode(&out), [frame.to_vec()]);
     }
 }
@@ -125,7 +124,7 @@ fn speed() {
             let begin = std::time::Instant::now();
             for _ in 0..rounds {
                 out.clear();
-                Encoder::new(accm).encode(std::hint::black_box(&frame), &mut out);
+                encode(std::hint::black_box(&frame), accm, &mut out);
             }
             let encoding = begin.elapsed() / rounds;
             let mut decoder = Decoder::new(1600);
@@ -203,7 +202,7 @@ proptest! {
     #[test]
     fn encoder_matches_reference(frame in bytes(0..700), accm in prop_oneof![any::<u32>(), Just(0), Just(u32::MAX)]) {
         let mut out = b"before".to_vec();
-        Encoder::new(Accm(accm)).encode(&frame, &mut out);
+        encode(&frame, Accm(accm), &mut out);
         prop_assert_eq!(&out[6..], reference_encode(&frame, Accm(accm)));
         prop_assert!(out.len() - 6 <= encoded_max(frame.len()));
     }
@@ -261,7 +260,7 @@ proptest! {
         let mut stream = Vec::new();
         for frame in &frames {
             let before = stream.len();
-            Encoder::new(Accm(accm)).encode(frame, &mut stream);
+            encode(frame, Accm(accm), &mut stream);
             prop_assert!(stream.len() - before <= encoded_max(frame.len()));
         }
         for receive in [0, accm] {
@@ -310,7 +309,7 @@ proptest! {
     #[test]
     fn fcs_detects_one_damaged_byte(frame in bytes(2..100), at in 0..100_usize, mask in 1..=255_u8) {
         let mut stream = Vec::new();
-        Encoder::default().encode(&frame, &mut stream);
+        encode(&frame, Accm::ALL, &mut stream);
         let at = 1 + at % (stream.len() - 2);
         stream[at] ^= mask;
         for got in decode(&stream) {
