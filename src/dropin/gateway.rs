@@ -294,7 +294,7 @@ impl Gateway {
         if let Some(mut disorder) = self.reorder_test.take() {
             let Self { outgoing, .. } = &mut self;
             disorder.finish(|packet| {
-                push(outgoing, packet, &[]);
+                outgoing.push_parts(packet, &[]);
             });
             self.send();
         }
@@ -376,7 +376,7 @@ impl Gateway {
             if outgoing.is_full() {
                 *gre_full |= send(outgoing, gre, io);
             }
-            push(outgoing, header, frame);
+            outgoing.push_parts(header, frame);
         };
         let each = |header: &[u8], frame: &[u8]| match disorder {
             Some(disorder) => disorder.pass(&[header, frame].concat(), |packet| queue(packet, &[])),
@@ -465,14 +465,4 @@ fn send(outgoing: &mut Batch, gre: &OwnedFd, io: &mut statistics::Io) -> bool {
             error.kind() == io::ErrorKind::WouldBlock
         }
     }
-}
-
-fn push(outgoing: &mut Batch, header: &[u8], frame: &[u8]) {
-    outgoing.push(|out| {
-        let end = header.len() + frame.len();
-        let (head, tail) = out.get_mut(..end)?.split_at_mut(header.len());
-        head.copy_from_slice(header);
-        tail.copy_from_slice(frame);
-        Some(0..end)
-    });
 }

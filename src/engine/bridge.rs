@@ -4,11 +4,9 @@
 //! time limit of each phase. Has the same interface as [`Link`](crate::ppp::link::Link), so that the session
 //! handles both alike. No I/O: the engine process reads and writes the pty.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Instant};
 
+use super::spec::Limits;
 use crate::ppp::{
     auth::{AuthFailure, AuthProtocol, FailureKind},
     hdlc::{encode, encoded_max},
@@ -19,17 +17,6 @@ use crate::ppp::{
 
 /// Longest frame from the daemon, in bytes; fits in an engine buffer behind a GRE header.
 pub const LONGEST: usize = 2000;
-
-/// Time limit of each phase.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// LCP.
-    pub lcp: Duration,
-    /// Authentication.
-    pub auth: Duration,
-    /// Encryption and addresses together.
-    pub network: Duration,
-}
 
 /// The daemon's side of a call.
 pub struct Bridge {
@@ -98,7 +85,10 @@ impl Bridge {
 
     /// Ends the link at once; the supervisor stops the daemon.
     pub fn close(&mut self, reason: DownReason) {
-        self.end(reason);
+        if !std::mem::replace(&mut self.ended, true) {
+            self.phase_end = None;
+            self.events.push_back(LinkEvent::Down(reason));
+        }
     }
 
     /// Reports that the peer answers: the daemon itself checks that the peer has opened IPCP.
@@ -127,7 +117,7 @@ impl Bridge {
                 DownReason::NoAddress("encryption and addresses took too long".to_owned())
             }
         };
-        self.end(reason);
+        self.close(reason);
     }
 
     /// Returns the counters.
@@ -171,17 +161,12 @@ impl Bridge {
         self.stage = stage;
         self.phase_end = end;
     }
-
-    fn end(&mut self, reason: DownReason) {
-        if !std::mem::replace(&mut self.ended, true) {
-            self.phase_end = None;
-            self.events.push_back(LinkEvent::Down(reason));
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::ppp::{
         hdlc::{Accm, HdlcDrop},
@@ -192,7 +177,17 @@ mod tests {
 
     fn bridge(now: Instant) -> Bridge {
         let second = Duration::from_secs(1);
-        Bridge::new(Limits { lcp: second, auth: 2 * second, network: 3 * second }, 1460, now)
+        let limits = Limits {
+            connect: second,
+            control: second,
+            call: second,
+            gre: second,
+            lcp: second,
+            auth: 2 * second,
+            network: 3 * second,
+            stop: second,
+        };
+        Bridge::new(limits, 1460, now)
     }
 
     fn ended(bridge: &mut Bridge) -> Option<DownReason> {

@@ -74,6 +74,16 @@ impl Batch {
         true
     }
 
+    /// Does the same for a datagram of two parts.
+    pub fn push_parts(&mut self, head: &[u8], tail: &[u8]) -> bool {
+        self.push(|buffer| {
+            let (begin, rest) = buffer.split_at_mut_checked(head.len())?;
+            begin.copy_from_slice(head);
+            rest.get_mut(..tail.len())?.copy_from_slice(tail);
+            Some(0..head.len() + tail.len())
+        })
+    }
+
     /// Returns the datagrams, to be read or changed in place.
     pub fn datagrams(&mut self) -> impl Iterator<Item = &mut [u8]> {
         let filled = self.filled;

@@ -40,13 +40,7 @@ impl Engine {
             if outgoing.is_full() && outgoing.send(&*gre).is_err() {
                 io.gre_send_errors += 1;
             }
-            outgoing.push(|out| {
-                let end = header.len() + frame.len();
-                let (head, tail) = out.get_mut(..end)?.split_at_mut(header.len());
-                head.copy_from_slice(header);
-                tail.copy_from_slice(frame);
-                Some(0..end)
-            });
+            outgoing.push_parts(header, frame);
         });
     }
 

@@ -7,13 +7,7 @@ use std::time::Instant;
 
 use super::{Session, SessionEvent};
 use crate::{
-    engine::{
-        bridge::{self, Bridge},
-        message::plain,
-        ppp_side::PppSide,
-        spec::Limits,
-        verdict,
-    },
+    engine::{bridge::Bridge, message::plain, ppp_side::PppSide, verdict},
     failure::{Failure, FailureKind, Phase},
     ppp::link::Link,
     pptp::{
@@ -95,9 +89,7 @@ impl Session {
             now,
         );
         let link = if self.spec.external {
-            let Limits { lcp, auth, network, .. } = self.spec.limits;
-            let limits = bridge::Limits { lcp, auth, network };
-            PppSide::External(Bridge::new(limits, self.spec.mtu_limit, now))
+            PppSide::External(Bridge::new(self.spec.limits, self.spec.mtu_limit, now))
         } else {
             let mut link = Link::new(config, now);
             link.open(now);
