@@ -9,6 +9,7 @@
 
 pub mod apply;
 pub mod cli;
+pub mod deadline;
 pub mod demo;
 pub mod dropin;
 pub mod engine;

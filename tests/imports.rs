@@ -20,7 +20,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Attribute, Item, UseTree};
 
-/// (module, modules it may use). Every module may use `failure`, `platform`, `secret`, and itself.
+/// (module, modules it may use). Every module may use `deadline`, `failure`, `platform`, `secret`, and itself.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["profile", "plan", "supervisor", "demo"]),
     ("demo", &["pptp", "ppp", "net", "os"]),

@@ -10,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::deadline::Deadline;
+
 /// Most packets in transit; further ones are lost, as in a full queue.
 const MAX_IN_TRANSIT: usize = 2048;
 
@@ -115,8 +117,8 @@ impl<T: Clone> ImpairedPath<T> {
 
     /// Returns when the next packet arrives.
     #[must_use]
-    pub fn next_timeout(&self) -> Option<Instant> {
-        self.arriving.first_key_value().map(|((at, _), _)| *at)
+    pub fn next_timeout(&self) -> Option<Deadline> {
+        self.arriving.first_key_value().map(|((at, _), _)| (*at, "packet in transit"))
     }
 
     /// Returns the counters.
@@ -161,7 +163,7 @@ mod tests {
             path.send(now, n);
             out.extend(std::iter::from_fn(|| path.arrive(now)));
         }
-        while let Some(at) = path.next_timeout() {
+        while let Some((at, _)) = path.next_timeout() {
             out.extend(std::iter::from_fn(|| path.arrive(at)));
         }
         (out, path.counters())
@@ -198,7 +200,7 @@ mod tests {
             path.send(now, n);
         }
         assert_eq!(path.arrive(now), None);
-        assert_eq!(path.next_timeout(), Some(now + Duration::from_millis(1)));
+        assert_eq!(path.next_timeout(), Some((now + Duration::from_millis(1), "packet in transit")));
         assert_eq!(path.counters().overflowed, 10);
     }
 }

@@ -24,6 +24,7 @@ use super::{
     tunnel::Tunnel,
 };
 use crate::{
+    deadline::log_due,
     net::{
         channel::Channel,
         signals::{Request, Signals},
@@ -254,6 +255,7 @@ impl Gateway {
             let gre = if self.gre_full { Interest::Both } else { Interest::Readable };
             let [end, statistics] = self.signals.fds();
             let apart = |fd| if self.rare_events.is_some() { None } else { Some((fd, Interest::Readable)) };
+            let deadline = self.tunnel.next_timeout(Instant::now());
             let [seldom, end, statistics, manager, gre, ppp] = wait::until_readiness(
                 [
                     self.rare_events.as_ref().map(|fd| (fd.as_fd(), Interest::Readable)),
@@ -263,9 +265,10 @@ impl Gateway {
                     Some((self.gre.as_fd(), gre)),
                     ppp.map(|interest| (self.ppp.as_fd(), interest)),
                 ],
-                self.tunnel.next_timeout(Instant::now()),
+                deadline.map(|(at, _)| at),
             )?;
             let now = Instant::now();
+            log_due(deadline, now);
             if (seldom.to_read || end.to_read || statistics.to_read) && !self.signal(log) {
                 break;
             }

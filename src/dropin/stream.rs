@@ -9,6 +9,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use self::sync::FrameSplitter;
 use super::accm::AccmWatch;
+use crate::deadline::Deadline;
 use crate::ppp::{
     hdlc::{encode, encoded_max},
     stream::{PppCounters, PppStream},
@@ -90,11 +91,11 @@ impl Stream {
         }
     }
 
-    /// Returns when to call [`quiet`](Self::input_idle): `Some(None)` means at once, if there is nothing to read.
+    /// Returns when to call [`quiet`](Self::input_idle); `now` means at once, if there is nothing to read.
     #[must_use]
-    pub const fn next_timeout(&self) -> Option<Option<Instant>> {
+    pub fn next_timeout(&self, now: Instant) -> Option<Deadline> {
         match &self.framing {
-            Framing::Sync { cutter, .. } => cutter.next_timeout(),
+            Framing::Sync { cutter, .. } => cutter.next_timeout(now),
             Framing::Async(_) => None,
         }
     }
@@ -199,7 +200,7 @@ mod tests {
                 receiver.input_idle(now, |frame| got.push(frame.to_vec()));
             }
             assert_eq!(got, [&FRAME[..], &[0xfd, 0x90, 0x7e, 0x7d]].repeat(3));
-            assert_eq!((here.counters().ppp.to_ppp, there.counters().ppp.from_ppp), (6, 6));
+            assert_eq!((sender.counters().ppp.to_ppp, receiver.counters().ppp.from_ppp), (6, 6));
         }
     }
 
@@ -238,7 +239,7 @@ mod tests {
         sender.push(&FRAME);
         let mut bytes = sender.to_write().to_vec();
         bytes[3] ^= 1;
-        there.read(&bytes, |frame| panic!("delivered {frame:?}"));
-        assert_eq!(there.counters().ppp.hdlc[HdlcDrop::BadFcs as usize], 1);
+        receiver.read(&bytes, |frame| panic!("delivered {frame:?}"));
+        assert_eq!(receiver.counters().ppp.hdlc[HdlcDrop::BadFcs as usize], 1);
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{options::Options, stream::Stream};
+use crate::deadline::{Deadline, earliest};
 use crate::pptp::{
     flow::{DropReason, Flow, FlowConfig, Reorder},
     gre::{self, MAX_HEADER},
@@ -93,10 +94,8 @@ impl Tunnel {
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) or [`ppp_quiet`](Self::ppp_quiet) is due.
     #[must_use]
-    pub fn next_timeout(&self, now: Instant) -> Option<Instant> {
-        let flow = self.flow.next_timeout().map(|(at, _)| at);
-        let stream = self.stream.next_timeout().map(|at| at.unwrap_or(now));
-        flow.into_iter().chain(stream).min()
+    pub fn next_timeout(&self, now: Instant) -> Option<Deadline> {
+        earliest([self.flow.next_timeout(), self.stream.next_timeout(now)])
     }
 
     /// Returns the PPP stream.

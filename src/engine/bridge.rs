@@ -7,6 +7,7 @@
 use std::{collections::VecDeque, time::Instant};
 
 use super::spec::Limits;
+use crate::deadline::Deadline;
 use crate::ppp::{
     auth::{AuthFailure, AuthProtocol, FailureKind},
     hdlc::{encode, encoded_max},
@@ -98,8 +99,8 @@ impl Bridge {
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
-    pub const fn next_timeout(&self) -> Option<Instant> {
-        self.phase_end
+    pub fn next_timeout(&self) -> Option<Deadline> {
+        self.phase_end.map(|at| (at, "phase limit"))
     }
 
     /// Ends the link if the phase has exceeded its time limit.
@@ -202,18 +203,18 @@ mod tests {
         for _ in 0..3 {
             sender.from_peer(now, &FRAME);
         }
-        let mut bytes = ours.stream.to_write().to_vec();
+        let mut bytes = sender.stream.to_write().to_vec();
         let damaged = bytes.len() - 4;
         bytes[damaged] ^= 1;
         let mut got = Vec::new();
         for piece in bytes.chunks(3) {
-            theirs.from_daemon(now, piece, |frame| got.push(frame.to_vec()));
-            ours.stream.written(piece.len());
+            receiver.from_daemon(now, piece, |frame| got.push(frame.to_vec()));
+            sender.stream.written(piece.len());
         }
         assert_eq!(got, [FRAME, FRAME]);
-        assert!(ours.stream.to_write().is_empty());
-        assert_eq!((ours.counters().to_ppp, theirs.counters().from_ppp), (3, 2));
-        assert_eq!(theirs.counters().hdlc[HdlcDrop::BadFcs as usize], 1);
+        assert!(sender.stream.to_write().is_empty());
+        assert_eq!((sender.counters().to_ppp, receiver.counters().from_ppp), (3, 2));
+        assert_eq!(receiver.counters().hdlc[HdlcDrop::BadFcs as usize], 1);
     }
 
     #[test]
@@ -248,13 +249,13 @@ mod tests {
         stalled.from_peer(now, &request);
         let mut bytes = Vec::new();
         encode(&ack, Accm::ALL, &mut bytes);
-        mute.from_daemon(now, &bytes, |_| {});
-        mute.from_peer(now, &[0xff, 0x03, 0xc0, 0x21, 2, 1, 0, 4]);
+        stalled.from_daemon(now, &bytes, |_| {});
+        stalled.from_peer(now, &[0xff, 0x03, 0xc0, 0x21, 2, 1, 0, 4]);
         assert!(matches!(
             stalled.poll_event(),
             Some(LinkEvent::LcpUp { auth: Some(AuthProtocol::MsChapV2), .. })
         ));
-        assert_eq!(stalled.next_timeout(), Some(now + Duration::from_secs(2)));
+        assert_eq!(stalled.next_timeout(), Some((now + Duration::from_secs(2), "phase limit")));
         stalled.handle_timeout(now + Duration::from_secs(2));
         assert!(
             matches!(ended(&mut stalled), Some(DownReason::AuthFailed(failure)) if failure.kind == FailureKind::Timeout)

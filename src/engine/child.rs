@@ -20,6 +20,7 @@ use super::{
     verdict,
 };
 use crate::{
+    deadline::{earliest, log_due},
     failure::{Failure, FailureKind, Phase},
     net::{
         channel::Channel,
@@ -163,7 +164,7 @@ impl Engine {
 
     /// Waits until the channel, TCP, GRE or the tun device is ready, or a timeout is due.
     fn wait(&self) -> io::Result<[bool; 4]> {
-        let deadline = [self.tcp.next_timeout(), self.session.next_timeout()].into_iter().flatten().min();
+        let deadline = earliest([self.tcp.next_timeout(), self.session.next_timeout()]);
         wait::until(
             [
                 Some((self.channel.as_fd(), Interest::Readable)),
@@ -171,7 +172,7 @@ impl Engine {
                 Some((self.gre.as_fd(), Interest::Readable)),
                 self.tun_interest().map(|interest| (self.tun.as_fd(), interest)),
             ],
-            deadline,
+            deadline.map(|(at, _)| at),
         )
     }
 
@@ -293,7 +294,7 @@ impl Engine {
             );
             self.session.fail(now, waited);
         }
-        if self.session.next_timeout().is_some_and(|due| due <= now) {
+        if log_due(self.session.next_timeout(), now) {
             let Self { session, tun, io, .. } = self;
             session.handle_timeout(now, &mut |ip| {
                 if !packets::send(&*tun, ip) {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::bridge::Bridge;
+use crate::deadline::Deadline;
 use crate::ppp::{
     link::{self, DownReason, Link, LinkDrop, LinkEvent, Received},
     stream::PppCounters,
@@ -69,9 +70,9 @@ impl PppSide {
         }
     }
 
-    pub fn next_timeout(&self) -> Option<Instant> {
+    pub fn next_timeout(&self) -> Option<Deadline> {
         match self {
-            Self::Builtin(link) => link.next_timeout().map(|(at, _)| at),
+            Self::Builtin(link) => link.next_timeout(),
             Self::External(bridge) => bridge.next_timeout(),
         }
     }

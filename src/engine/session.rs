@@ -27,6 +27,7 @@ use super::{
     spec::Spec,
 };
 use crate::{
+    deadline::{Deadline, earliest},
     failure::{Failure, FailureKind, Phase},
     ppp::link::{self, DownReason},
     pptp::control::{self, Control},
@@ -187,20 +188,17 @@ impl Session {
 
     /// Returns when [`Session::handle_timeout`] is due.
     #[must_use]
-    pub fn next_timeout(&self) -> Option<Instant> {
+    pub fn next_timeout(&self) -> Option<Deadline> {
         let call = self.call.as_ref();
-        [
-            self.control.next_timeout().map(|(at, _)| at),
-            call.and_then(|call| call.flow.next_timeout()).map(|(at, _)| at),
+        earliest([
+            self.control.next_timeout(),
+            call.and_then(|call| call.flow.next_timeout()),
             call.and_then(|call| call.link.next_timeout()),
-            self.gre_due,
-            self.ready_check.as_ref().map(ReadyCheck::next_timeout),
-            self.liveness.as_ref().map(LivenessCheck::next_timeout),
+            self.gre_due.map(|at| (at, "first GRE packet")),
+            self.ready_check.as_ref().and_then(ReadyCheck::next_timeout),
+            self.liveness.as_ref().and_then(LivenessCheck::next_timeout),
             self.peer_routes.next_timeout(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        ])
     }
 
     /// Returns the next event, in order.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::wait::Interest;
+use crate::deadline::Deadline;
 
 /// A non-blocking TCP socket. Its owner polls it for [`interest`](Self::interest), calls
 /// [`ready`](Self::ready) when it is ready, and [`write`](Self::write) when there is output.
@@ -65,13 +66,13 @@ impl TcpPump {
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
-    pub const fn next_timeout(&self) -> Option<Instant> {
-        if let State::ConnectingUntil(until) = self.state { Some(until) } else { None }
+    pub const fn next_timeout(&self) -> Option<Deadline> {
+        if let State::ConnectingUntil(until) = self.state { Some((until, "connect")) } else { None }
     }
 
     /// Closes a connection that has not opened in time; returns whether it did.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
-        let late = self.next_timeout().is_some_and(|until| until <= now);
+        let late = self.next_timeout().is_some_and(|(until, _)| until <= now);
         if late {
             self.state = State::Closed;
         }

@@ -10,7 +10,7 @@
 use crate::ppp::{
     automaton::{OptionSet, Reply},
     mppe::{Demand, Policy, Strength, option},
-    wire::{Options, RawOption, code, protocol, push},
+    wire::{Options, RawOption, code, push},
 };
 
 /// Parameters agreed for one direction.
@@ -101,7 +101,7 @@ impl Ccp {
 }
 
 impl OptionSet for Ccp {
-    const PROTOCOL: u16 = protocol::CCP;
+    const NAME: &'static str = "CCP";
 
     fn restart(&mut self) {
         // Stateless mode is requested first: it recovers from a lost packet without a round trip.

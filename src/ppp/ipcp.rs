@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use crate::ppp::{
     automaton::{OptionSet, Reply},
-    wire::{Options, RawOption, protocol, push},
+    wire::{Options, RawOption, push},
 };
 
 /// Option types (RFC 1332 §3, RFC 1877 §1).
@@ -166,7 +166,7 @@ impl Ipcp {
 }
 
 impl OptionSet for Ipcp {
-    const PROTOCOL: u16 = protocol::IPCP;
+    const NAME: &'static str = "IPCP";
 
     fn restart(&mut self) {
         if let Side::Client { wanted, dns, wins } = self.side {

@@ -5,7 +5,7 @@
 
 use crate::ppp::{
     automaton::{OptionSet, Reply},
-    wire::{Options, protocol, push},
+    wire::{Options, push},
 };
 
 /// Interface-Identifier (RFC 5072 §4.1).
@@ -50,7 +50,7 @@ impl Ipv6cp {
 }
 
 impl OptionSet for Ipv6cp {
-    const PROTOCOL: u16 = protocol::IPV6CP;
+    const NAME: &'static str = "IPV6CP";
 
     fn restart(&mut self) {
         self.peer = NONE;

@@ -281,8 +281,8 @@ impl Daemon {
                 panic!("not done in {LIMIT:?}: {} packets, {:?}", self.packets.len(), self.stream);
             }
             let mut wake = self.link.next_timeout().map_or(end, |(at, _)| at.min(end));
-            if let Some(at) = self.stream.next_timeout() {
-                wake = wake.min(at.unwrap_or(now));
+            if let Some((at, _)) = self.stream.next_timeout(now) {
+                wake = wake.min(at);
             }
             let micros = wake.saturating_duration_since(now).as_micros();
             let millis = micros.div_ceil(1000);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    deadline::{Deadline, earliest},
     demo::config::{Fault, ServerConfig},
     net::{
         netlink::Netlink,
@@ -87,10 +88,8 @@ impl Call {
     }
 
     /// Returns when [`Call::handle_timeout`] is due.
-    pub fn next_timeout(&self) -> Option<Instant> {
-        let flow = self.flow.next_timeout().map(|(at, _)| at);
-        let link = self.link.next_timeout().map(|(at, _)| at);
-        flow.into_iter().chain(link).min()
+    pub fn next_timeout(&self) -> Option<Deadline> {
+        earliest([self.flow.next_timeout(), self.link.next_timeout()])
     }
 
     /// Returns the descriptor for packets to the client; `None` until the link is up.

@@ -10,6 +10,7 @@ use std::{
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::{
+    deadline::{Deadline, earliest},
     demo::impairment::{ImpairedPath, ImpairmentConfig, ImpairmentCounters},
     os::batch::Batch,
     pptp::gre,
@@ -70,8 +71,8 @@ impl GreSocket {
     }
 
     /// Returns when the next packet in transit arrives, in either direction.
-    pub fn next_timeout(&self) -> Option<Instant> {
-        self.inbound.next_timeout().into_iter().chain(self.outbound.next_timeout()).min()
+    pub fn next_timeout(&self) -> Option<Deadline> {
+        earliest([self.inbound.next_timeout(), self.outbound.next_timeout()])
     }
 
     /// Reads from the socket and sends the packets into the inbound path.

@@ -11,6 +11,7 @@ use std::{
 
 use sha1::{Digest, Sha1};
 
+use crate::deadline::{Deadline, earliest};
 use crate::net::wait::Interest;
 
 /// Most connections at a time.
@@ -61,8 +62,8 @@ impl HttpServer {
     }
 
     /// Returns when the next connection times out.
-    pub fn next_timeout(&self) -> Option<Instant> {
-        self.clients.iter().map(|visitor| visitor.until).min()
+    pub fn next_timeout(&self) -> Option<Deadline> {
+        earliest(self.clients.iter().map(|visitor| Some((visitor.until, "web client"))))
     }
 
     pub fn serve(&mut self, now: Instant) {

@@ -32,6 +32,7 @@ use super::{
     pool::Pool,
 };
 use crate::{
+    deadline::{Deadline, earliest, log_due},
     net::{
         netlink::Netlink,
         transport,
@@ -105,7 +106,7 @@ impl Server {
                 self.receive_gre(now, source, &mut packet);
             }
             self.receive_tuns(now, &ready.tuns);
-            let page_due = self.page.next_timeout().is_some_and(|due| due <= now);
+            let page_due = self.page.next_timeout().is_some_and(|(due, _)| due <= now);
             if ready.page || page_due {
                 self.page.serve(now);
             }
@@ -137,7 +138,9 @@ impl Server {
             interests.push((orphans.as_fd(), Interest::Readable));
         }
         interests.extend(self.page.interests());
-        let mut ready = wait::any(&interests, self.deadline())?.into_iter();
+        let deadline = self.deadline();
+        let mut ready = wait::any(&interests, deadline.map(|(at, _)| at))?.into_iter();
+        log_due(deadline, Instant::now());
         let mut next = || ready.next().unwrap_or(false);
         let (master, listener, gre) = (next(), next(), next());
         connections.retain(|_| next());
@@ -147,10 +150,10 @@ impl Server {
         Ok(Ready { master, orphans, listener, gre, page, connections, tuns })
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        let controls = self.connections.values().filter_map(|one| Some(one.control.next_timeout()?.0));
-        let calls = self.calls.iter().filter_map(|(_, call)| call.next_timeout());
-        controls.chain(calls).chain(self.gre_socket.next_timeout()).chain(self.page.next_timeout()).min()
+    fn deadline(&self) -> Option<Deadline> {
+        let controls = self.connections.values().map(|one| one.control.next_timeout());
+        let calls = self.calls.iter().map(|(_, call)| call.next_timeout());
+        earliest(controls.chain(calls).chain([self.gre_socket.next_timeout(), self.page.next_timeout()]))
     }
 
     fn expire(&mut self, now: Instant) {

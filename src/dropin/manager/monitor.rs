@@ -21,6 +21,7 @@ use super::{
     socket::ManagerSocket,
 };
 use crate::{
+    deadline::{Deadline, earliest, log_due},
     dropin::{log::Log, processes},
     net::{
         channel::Channel,
@@ -179,7 +180,9 @@ impl Monitor {
         let clients = self.clients.iter().map(|client| client.stream.as_fd());
         let interests: Vec<_> =
             fixed.iter().flatten().copied().chain(clients).map(|fd| (fd, Interest::Readable)).collect();
-        let mut ready = wait::any(&interests, self.deadline())?.into_iter();
+        let deadline = self.deadline();
+        let mut ready = wait::any(&interests, deadline.map(|(at, _)| at))?.into_iter();
+        log_due(deadline, Instant::now());
         let fixed = fixed.map(|place| place.is_some() && ready.next().unwrap_or(false));
         self.receive_from_clients(&ready.collect::<Vec<_>>())?;
         Ok(fixed)
@@ -198,14 +201,15 @@ impl Monitor {
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        let hellos = self.clients.iter().filter_map(|client| match client.state {
-            ClientState::Hello { until, .. } => Some(until),
+    fn deadline(&self) -> Option<Deadline> {
+        let hellos = self.clients.iter().map(|client| match client.state {
+            ClientState::Hello { until, .. } => Some((until, "client's pids")),
             ClientState::Waiting(_) | ClientState::Up(_) => None,
         });
-        let first = Some(self.first_by).filter(|_| !self.client_seen);
+        let stop = self.stop_by.map(|at| (at, "stop"));
+        let first = Some((self.first_by, "first client")).filter(|_| !self.client_seen);
         let route = self.route.as_ref().and_then(HostRoute::next_timeout);
-        hellos.chain(self.stop_by).chain(first).chain(route).min()
+        earliest(hellos.chain([stop, first, route]))
     }
 
     fn stop_if_idle(&mut self) -> io::Result<()> {

@@ -15,6 +15,7 @@ use std::{
 
 use ipnet::IpNet;
 
+use crate::deadline::Deadline;
 use crate::net::{
     kernel::{Kernel, Watch},
     routes::{Error, Filter, Hop, Insert, Kind, MAIN_TABLE, PROTOCOL, Route, RouteTo},
@@ -82,8 +83,8 @@ impl HostRoute {
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) must be called.
-    pub const fn next_timeout(&self) -> Option<Instant> {
-        self.check_at
+    pub fn next_timeout(&self) -> Option<Deadline> {
+        self.check_at.map(|at| (at, "host route"))
     }
 
     /// Checks the network if that is due. Returns the route if it was replaced.

@@ -14,6 +14,7 @@ use super::{
     socket::ManagerSocket,
 };
 use crate::{
+    deadline::{earliest, log_due},
     dropin::log::Log,
     net::{
         channel::Channel,
@@ -99,15 +100,16 @@ impl Worker {
             if let Some(why) = self.ended.take() {
                 return self.send_to_monitor(FromWorker::Ended(why));
             }
-            let timers = [self.tcp.next_timeout(), self.control.next_timeout().map(|(at, _)| at)];
+            let deadline = earliest([self.tcp.next_timeout(), self.control.next_timeout()]);
             let [monitor, tcp] = wait::until(
                 [
                     Some((self.channel.as_fd(), Interest::Readable)),
                     self.tcp.interest(self.control.poll_output()),
                 ],
-                timers.into_iter().flatten().min(),
+                deadline.map(|(at, _)| at),
             )?;
             let now = Instant::now();
+            log_due(deadline, now);
             if monitor && !self.receive_messages(now)? {
                 self.control.stop(now);
                 self.write(now);

@@ -17,6 +17,7 @@ use ipnet::Ipv4Net;
 
 use self::wire::Answer;
 use super::message::{MAX_ROUTES, is_acceptable_route};
+use crate::deadline::Deadline;
 
 /// Time limit for the server's answer.
 pub const LIMIT: Duration = Duration::from_secs(2);
@@ -87,8 +88,9 @@ impl InformExchange {
 
     /// Returns when [`Self::handle_timeout`] is due or the time limit expires.
     #[must_use]
-    pub fn next_timeout(&self) -> Instant {
-        if self.asked < MAX_REQUESTS { self.again.min(self.until) } else { self.until }
+    pub fn next_timeout(&self) -> Option<Deadline> {
+        let at = if self.asked < MAX_REQUESTS { self.again.min(self.until) } else { self.until };
+        Some((at, "route request"))
     }
 
     /// Returns the next IP packet for the tunnel.

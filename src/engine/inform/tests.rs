@@ -16,7 +16,7 @@ fn asks_three_times_and_gives_up() {
     let mut requests = vec![sent(&mut inform)];
     let mut now = began;
     while !inform.is_over(now) {
-        now = inform.next_timeout();
+        now = inform.next_timeout().unwrap().0;
         inform.handle_timeout(now);
         requests.push(sent(&mut inform));
     }

@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Call, Session};
+use crate::deadline::Deadline;
 use crate::engine::message::plain;
 use crate::failure::{Failure, FailureKind, Phase};
 
@@ -31,8 +32,8 @@ pub(super) struct LivenessCheck {
 }
 
 impl LivenessCheck {
-    pub(super) fn next_timeout(&self) -> Instant {
-        self.again.min(self.until)
+    pub(super) fn next_timeout(&self) -> Option<Deadline> {
+        Some((self.again.min(self.until), "liveness check"))
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{Session, SessionEvent};
 use crate::{
+    deadline::Deadline,
     engine::{
         inform::{InformCounters, InformExchange},
         message::LinkUp,
@@ -39,8 +40,8 @@ impl PeerRoutes {
         self.open.as_mut()?.1.poll_packet()
     }
 
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.open.as_ref().map(|(_, inform)| inform.next_timeout())
+    pub(super) fn next_timeout(&self) -> Option<Deadline> {
+        self.open.as_ref()?.1.next_timeout()
     }
 
     /// Cancels the request: the link has ended or renegotiates.

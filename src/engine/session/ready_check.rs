@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::Session;
-use crate::engine::message::LinkUp;
+use crate::{deadline::Deadline, engine::message::LinkUp};
 
 /// Time limit of the check. A server that answers no LCP Echo is then assumed to be up.
 pub(super) const LIMIT: Duration = Duration::from_secs(1);
@@ -25,8 +25,8 @@ pub(super) struct ReadyCheck {
 }
 
 impl ReadyCheck {
-    pub(super) fn next_timeout(&self) -> Instant {
-        if self.confirmed { self.until } else { self.again.min(self.until) }
+    pub(super) fn next_timeout(&self) -> Option<Deadline> {
+        Some((if self.confirmed { self.until } else { self.again.min(self.until) }, "ready check"))
     }
 }
 

@@ -109,7 +109,7 @@ impl World {
                 self.wire.front().map(|(at, _)| *at),
                 Some(self.start + self.ppp_start_delay).filter(|at| *at > self.now),
                 self.ipv6_at().filter(|at| *at > self.now),
-                self.client.next_timeout(),
+                self.client.next_timeout().map(|(at, _)| at),
                 self.control.next_timeout().map(|(at, _)| at),
                 server,
             ];

@@ -6,11 +6,12 @@ use sha1::{Digest, Sha1};
 use zeroize::Zeroizing;
 
 use super::{
-    AuthDrop, AuthEvent, AuthFailure, AuthProtocol, Credentials, FailureKind, Timer, Timing,
+    AuthDrop, AuthEvent, AuthFailure, AuthProtocol, Credentials, FailureKind, Timing,
     packet::{Packet, chap, pap, put_length_prefixed, split_length_prefixed},
     retransmit::{Due, Retransmit},
     text::printable,
 };
+use crate::deadline::Deadline;
 use crate::ppp::{crypto, mppe};
 
 /// Authenticates us to the server: once or, with CHAP, at each challenge.
@@ -119,8 +120,8 @@ impl Client {
 
     /// Returns when [`Self::handle_timeout`] is due, and for which timer.
     #[must_use]
-    pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
-        (self.state == ClientState::Open).then(|| self.retransmit.next_timeout())
+    pub fn next_timeout(&self) -> Option<Deadline> {
+        if self.state == ClientState::Open { self.retransmit.next_timeout() } else { None }
     }
 
     /// Returns the next packet to send: PPP protocol number, and the packet without PPP header.

@@ -192,15 +192,6 @@ impl Default for Timing {
     }
 }
 
-/// The purpose of a timeout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timer {
-    /// The last packet is due for retransmission.
-    Retransmit,
-    /// The time limit of the exchange expires.
-    GiveUp,
-}
-
 /// The outcome of an exchange. Each state machine reports one `Success` or `Failure`; a `Failure` can also
 /// follow a `Success` if a renewed challenge fails. A renewed challenge that succeeds is not reported and
 /// changes no key.

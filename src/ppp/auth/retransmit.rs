@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Timer, Timing};
+use super::Timing;
+use crate::deadline::Deadline;
 
 /// The timers of one exchange.
 #[derive(Debug)]
@@ -65,11 +66,11 @@ impl Retransmit {
         }
     }
 
-    pub(super) fn next_timeout(&self) -> (Instant, Timer) {
-        match self.resend_at {
-            Some(due) if due < self.end() => (due, Timer::Retransmit),
-            _ => (self.end(), Timer::GiveUp),
-        }
+    pub(super) fn next_timeout(&self) -> Option<Deadline> {
+        Some(match self.resend_at {
+            Some(due) if due < self.end() => (due, "authentication retransmission"),
+            _ => (self.end(), "authentication limit"),
+        })
     }
 
     fn end(&self) -> Instant {

@@ -3,11 +3,12 @@
 use std::{collections::VecDeque, fmt, time::Instant};
 
 use super::{
-    AuthDrop, AuthEvent, AuthFailure, AuthProtocol, FailureKind, Lookup, Timer, Timing, Users,
+    AuthDrop, AuthEvent, AuthFailure, AuthProtocol, FailureKind, Lookup, Timing, Users,
     packet::{Packet, chap, pap, put_length_prefixed, split_length_prefixed},
     retransmit::{Due, Retransmit},
     text::printable,
 };
+use crate::deadline::Deadline;
 use crate::ppp::{crypto, mppe};
 
 /// Authenticates the peer, once or, with CHAP, again on each [`Server::rechallenge`].
@@ -118,8 +119,8 @@ impl Server {
 
     /// Returns when [`Self::handle_timeout`] is due, and for which timer.
     #[must_use]
-    pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
-        self.is_asking().then(|| self.retransmit.next_timeout())
+    pub fn next_timeout(&self) -> Option<Deadline> {
+        if self.is_asking() { self.retransmit.next_timeout() } else { None }
     }
 
     /// Returns the next packet to send: PPP protocol number, and the packet without PPP header.

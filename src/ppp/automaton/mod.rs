@@ -23,6 +23,7 @@ use std::{
 pub use options::{OptionSet, Reply, Verdict};
 pub use table::{Action, Event, State, transition};
 
+use crate::deadline::Deadline;
 use crate::ppp::wire::{PacketBuilder, code};
 
 /// Longest reason in a Terminate-Request, in bytes. Longer ones are cut, whether sent or received.
@@ -239,8 +240,8 @@ impl<O: OptionSet> Automaton<O> {
     }
 
     /// Returns when [`Self::handle_timeout`] must be called next.
-    pub fn next_timeout(&self) -> Option<Instant> {
-        self.deadline
+    pub fn next_timeout(&self) -> Option<Deadline> {
+        self.deadline.map(|at| (at, O::NAME))
     }
 
     /// Returns the next packet to send, without frame header.

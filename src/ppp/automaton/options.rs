@@ -7,8 +7,8 @@ use crate::ppp::wire::{Options, RawOption, push};
 /// The automaton calls the methods in the order of the exchange; an implementation holds values, never
 /// packets or timers.
 pub trait OptionSet {
-    /// The PPP protocol number of the packets.
-    const PROTOCOL: u16;
+    /// The protocol's name.
+    const NAME: &'static str;
 
     /// Starts a new negotiation: discards everything learnt in an earlier one.
     fn restart(&mut self);

@@ -82,7 +82,7 @@ struct Toy {
 }
 
 impl OptionSet for Toy {
-    const PROTOCOL: u16 = 0x8001;
+    const NAME: &'static str = "toy";
     fn restart(&mut self) {
         self.agreed = None;
     }
@@ -149,7 +149,7 @@ fn silent_peer_gets_max_configure_requests_with_backoff() {
     let now = Instant::now();
     let mut automaton = toy(1, 1, now);
     let mut times = Vec::new();
-    while let Some(at) = automaton.next_timeout() {
+    while let Some((at, "toy")) = automaton.next_timeout() {
         times.push((at - now).as_secs());
         automaton.handle_timeout(at);
     }
@@ -178,7 +178,7 @@ fn slow_peer_lengthens_retransmission_timeout() {
     a.handle_input(late, &[1, 1, 0, 7, 7, 3, 1]);
     a.handle_input(late, &[1, 2, 0, 7, 7, 3, 1]);
     assert_eq!(a.state(), State::AckSent);
-    assert_eq!(a.next_timeout().map(|at| at - late), Some(Duration::from_millis(2400)));
+    assert_eq!(a.next_timeout().map(|(at, _)| at - late), Some(Duration::from_millis(2400)));
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub use magic::MagicSource;
 use crate::ppp::{
     auth::AuthProtocol,
     automaton::{OptionSet, Reply},
-    wire::{Options, RawOption, code, protocol, push},
+    wire::{Options, RawOption, code, push},
 };
 
 /// Option types (RFC 1661 §6; IANA "PPP LCP Configuration Options").
@@ -233,7 +233,7 @@ impl PeerOptions {
 }
 
 impl OptionSet for Lcp {
-    const PROTOCOL: u16 = protocol::LCP;
+    const NAME: &'static str = "LCP";
 
     fn restart(&mut self) {
         let demand = match &self.stance {

@@ -39,6 +39,7 @@ pub use config::{Client, Echo, LinkConfig, MPPE_OVERHEAD, MTU_LIMIT, Random, Rol
 pub use counters::{LinkCounters, LinkDrop};
 pub use event::{DownReason, InterfaceIds, LinkEvent, LinkUp, Mppe};
 
+use crate::deadline::{Deadline, earliest};
 use crate::ppp::{
     auth::{self, AuthProtocol},
     automaton::Automaton,
@@ -54,27 +55,6 @@ use network::EarlyRequests;
 
 /// Limit of each queue. The owner fetches after every call, so it is not reached.
 const QUEUE_MAX: usize = 64;
-
-/// Reason for the next timeout of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Timer {
-    /// Retransmission of LCP's Configure- or Terminate-Request.
-    Lcp,
-    /// Retransmission or time limit of the authentication.
-    Auth,
-    /// Retransmission of CCP's Configure-Request.
-    Ccp,
-    /// Retransmission of IPCP's Configure-Request.
-    Ipcp,
-    /// Retransmission of IPV6CP's Configure-Request.
-    Ipv6cp,
-    /// Time limit of the present phase.
-    Phase,
-    /// Time limit for a peer that does not react to CCP, when encryption is not required.
-    CcpPatience,
-    /// Check whether the peer is alive.
-    Echo,
-}
 
 /// The phases of RFC 1661 §3.2, and one for a link that has not been opened yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -292,23 +272,21 @@ impl Link {
 
     /// Returns when [`Self::handle_timeout`] must be called next, and why.
     #[must_use]
-    pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
-        let auth = match &self.auth {
-            Some(Authenticator::Client(client)) => client.next_timeout(),
-            Some(Authenticator::Server(server)) => server.next_timeout(),
-            None => None,
-        };
-        let all = [
-            (self.lcp.next_timeout(), Timer::Lcp),
-            (auth.map(|(at, _)| at), Timer::Auth),
-            (self.ccp.as_ref().and_then(Automaton::next_timeout), Timer::Ccp),
-            (self.ipcp.next_timeout(), Timer::Ipcp),
-            (self.ipv6cp.as_ref().and_then(Automaton::next_timeout), Timer::Ipv6cp),
-            (self.phase_end, Timer::Phase),
-            (self.ccp_patience_end, Timer::CcpPatience),
-            (self.echo.next, Timer::Echo),
-        ];
-        all.into_iter().filter_map(|(at, why)| Some((at?, why))).min_by_key(|(at, _)| *at)
+    pub fn next_timeout(&self) -> Option<Deadline> {
+        earliest([
+            self.lcp.next_timeout(),
+            match &self.auth {
+                Some(Authenticator::Client(client)) => client.next_timeout(),
+                Some(Authenticator::Server(server)) => server.next_timeout(),
+                None => None,
+            },
+            self.ccp.as_ref().and_then(Automaton::next_timeout),
+            self.ipcp.next_timeout(),
+            self.ipv6cp.as_ref().and_then(Automaton::next_timeout),
+            self.phase_end.map(|at| (at, "phase limit")),
+            self.ccp_patience_end.map(|at| (at, "CCP patience")),
+            self.echo.next.map(|at| (at, "LCP echo")),
+        ])
     }
 
     /// Returns the next control frame to send.

@@ -185,23 +185,6 @@ impl fmt::Display for ControlEnd {
     }
 }
 
-/// The kind of a control connection's timeout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timer {
-    /// The peer's first message is due.
-    Start,
-    /// The peer has been silent long enough for an Echo-Request.
-    Idle,
-    /// Any message of the peer after our Echo-Request is due.
-    EchoReply,
-    /// An Outgoing-Call-Reply, or the decision on a call, is due.
-    Call,
-    /// A Call-Disconnect-Notify is due.
-    Clear,
-    /// A Stop-Control-Connection-Reply is due.
-    Stop,
-}
-
 /// Why a call cannot be opened, accepted, refused or closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {

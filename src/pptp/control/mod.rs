@@ -28,7 +28,7 @@ use std::{
 
 use calls::{Call, CallState, Calls};
 pub use config::{CallAccept, CallRequest, ControlConfig, Role};
-pub use event::{CallEnd, CallError, ControlCounters, ControlEnd, ControlEvent, Peer, Timer};
+pub use event::{CallEnd, CallError, ControlCounters, ControlEnd, ControlEvent, Peer};
 use timers::Keepalive;
 
 use crate::pptp::wire::{self, Message, StreamDecoder, Text};

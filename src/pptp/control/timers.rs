@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    CallEnd, CallState, Control, ControlEnd, ControlEvent, Phase, Role, Timer, calls::Call, since,
-    stop_reason, wire,
+    CallEnd, CallState, Control, ControlEnd, ControlEvent, Phase, Role, calls::Call, since, stop_reason, wire,
 };
+use crate::deadline::{Deadline, earliest};
 
 /// The keepalive of RFC 2637 §3.1.4.
 ///
@@ -65,11 +65,11 @@ impl Keepalive {
         Some(since(now, asked))
     }
 
-    fn next_timeout(&self) -> Option<(Instant, Timer)> {
+    fn next_timeout(&self) -> Option<Deadline> {
         match self.request_sent {
             Some(_) if self.silent && self.max_echo_wait.is_zero() => None,
-            Some(asked) if self.silent => Some((asked + self.max_echo_wait, Timer::EchoReply)),
-            _ => Some((self.last_received + self.idle_wait?, Timer::Idle)),
+            Some(asked) if self.silent => Some((asked + self.max_echo_wait, "echo reply")),
+            _ => Some((self.last_received + self.idle_wait?, "echo request")),
         }
     }
 }
@@ -77,22 +77,22 @@ impl Keepalive {
 impl Control {
     /// Returns the earliest time at which [`handle_timeout`](Self::handle_timeout) must be called, and why.
     #[must_use]
-    pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
+    pub fn next_timeout(&self) -> Option<Deadline> {
         let phase = match self.phase {
             Phase::Idle | Phase::Ended => return None,
-            Phase::Starting { until } => Some((until, Timer::Start)),
+            Phase::Starting { until } => Some((until, "first message")),
             Phase::Established => self.keepalive.next_timeout(),
             Phase::Clearing => None,
-            Phase::Stopping { until } => Some((until, Timer::Stop)),
+            Phase::Stopping { until } => Some((until, "stop reply")),
         };
-        let calls = self.calls.iter().filter_map(|call| {
+        let calls = self.calls.iter().map(|call| {
             let timer = match call.state {
-                CallState::Clearing { .. } => Timer::Clear,
-                CallState::WaitReply { .. } | CallState::Offered { .. } | CallState::Up => Timer::Call,
+                CallState::Clearing { .. } => "call disconnect",
+                CallState::WaitReply { .. } | CallState::Offered { .. } | CallState::Up => "call reply",
             };
             Some((call.deadline()?, timer))
         });
-        calls.chain(phase).min_by_key(|(at, _)| *at)
+        earliest(calls.chain([phase]))
     }
 
     /// Processes every timer that is due.
@@ -158,9 +158,10 @@ impl Control {
 
     fn keep_alive(&mut self, now: Instant) {
         match self.keepalive.next_timeout() {
-            Some((at, Timer::Idle)) if at <= now => self.send_echo(now),
-            Some((at, Timer::EchoReply)) if at <= now => self.give_up(),
-            _ => {}
+            Some((at, _)) if at > now => {}
+            Some(_) if self.keepalive.silent => self.give_up(),
+            Some(_) => self.send_echo(now),
+            None => {}
         }
     }
 

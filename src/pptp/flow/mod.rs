@@ -36,6 +36,7 @@ use order::OutlierFilter;
 use ring::{Mark, Ring};
 
 use super::gre::{self, Header, MAX_HEADER};
+use crate::deadline::{Deadline, earliest};
 
 /// How far ahead a packet may be and is still accepted at once, unless `missing_window` is set.
 const DEFAULT_WINDOW: u32 = 0x1_0000;
@@ -81,15 +82,6 @@ impl FlowConfig {
         let reorder = Reorder::Adaptive { max: Duration::from_millis(300) };
         Self { local_call_id, peer_call_id, window: 3, reorder, missing_window: None }
     }
-}
-
-/// The kind of a flow's timeout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timer {
-    /// A gap has waited long enough: call `handle_timeout`.
-    Reorder,
-    /// A standalone acknowledgement is due: call `poll_ack`.
-    Ack,
 }
 
 /// The sequence and acknowledgement state of one call.
@@ -177,12 +169,12 @@ impl Flow {
         self.release(now, deliver);
     }
 
-    /// Returns the earliest time at which a timeout is due, and its kind.
+    /// Returns when [`handle_timeout`](Self::handle_timeout) or [`poll_ack`](Self::poll_ack) is due.
     #[must_use]
-    pub fn next_timeout(&self) -> Option<(Instant, Timer)> {
-        let reorder = self.gap_deadline().map(|at| (at, Timer::Reorder));
-        let ack = self.acks.due().map(|at| (at, Timer::Ack));
-        reorder.into_iter().chain(ack).min_by_key(|(at, _)| *at)
+    pub fn next_timeout(&self) -> Option<Deadline> {
+        let reorder = self.gap_deadline().map(|at| (at, "reordering"));
+        let ack = self.acks.due().map(|at| (at, "acknowledgement"));
+        earliest([reorder, ack])
     }
 
     /// Writes the header for the next payload to the front of `out`, with an acknowledgement if one is

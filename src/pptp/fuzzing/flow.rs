@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Script, ensure};
 use crate::pptp::{
-    flow::{Flow, FlowConfig, Reorder, Timer},
+    flow::{Flow, FlowConfig, Reorder},
     gre::{self, Header},
 };
 
@@ -138,8 +138,8 @@ impl Run {
 
     fn check_timer(&self) -> Result<(), String> {
         match self.flow.next_timeout() {
-            Some((at, Timer::Reorder)) => ensure(at <= self.now + MAX, "packets wait too long"),
-            Some((_, Timer::Ack)) | None => Ok(()),
+            Some((_, "acknowledgement")) | None => Ok(()),
+            Some((at, _)) => ensure(at <= self.now + MAX, "packets wait too long"),
         }
     }
 }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use boundary::{Boundary, LastEncrypted, STUB};
 
 use super::{MAX_FRAME, StreamCounters};
+use crate::deadline::Deadline;
 
 /// Bytes that a pty holds for its reader. A frame can be cut only if the pty was full, and then at least this
 /// many bytes have been read since it was last empty.
@@ -97,10 +98,10 @@ impl FrameSplitter {
         self.bytes_since_empty = 0;
     }
 
-    /// Returns when to call [`quiet`](Self::input_idle): `Some(None)` means at once, if there is nothing to read.
+    /// Returns when to call [`quiet`](Self::input_idle); `now` means at once, if there is nothing to read.
     #[must_use]
-    pub const fn next_timeout(&self) -> Option<Option<Instant>> {
-        if self.held.is_empty() { None } else { Some(self.due) }
+    pub fn next_timeout(&self, now: Instant) -> Option<Deadline> {
+        (!self.held.is_empty()).then(|| (self.due.unwrap_or(now), "rest of a frame"))
     }
 
     /// Delivers the frames of one read. Returns the last one if it may be incomplete.
@@ -185,7 +186,7 @@ mod tests {
         let mut splitter = FrameSplitter::default();
         for frame in [encrypted(&FULL, 1, 1400), ipv4(40), vec![0x2d, 1, 2], encrypted(&[0xfd], 2, 3)] {
             assert_eq!(read(&mut splitter, &frame), [frame]);
-            assert_eq!(splitter.next_timeout(), None);
+            assert_eq!(splitter.next_timeout(Instant::now()), None);
             idle(&mut splitter, Instant::now());
         }
     }
@@ -216,14 +217,15 @@ mod tests {
             let (mut splitter, frames) = (FrameSplitter::default(), frames(count, length));
             let mut got = read(&mut splitter, &frames.concat());
             assert_eq!(got.len(), frames.len() - 1, "the last may have been cut");
-            assert_eq!(splitter.next_timeout(), Some(None));
+            assert_eq!(splitter.next_timeout(now), Some((now, "rest of a frame")));
             got.extend(idle(&mut splitter, now));
             if waits {
-                assert_eq!(splitter.next_timeout(), Some(Some(now + REST_TIMEOUT)), "{count} of {length}");
+                let due = Some((now + REST_TIMEOUT, "rest of a frame"));
+                assert_eq!(splitter.next_timeout(now), due, "{count} of {length}");
                 got.extend(idle(&mut splitter, now + REST_TIMEOUT));
             }
             assert_eq!(got, frames);
-            assert_eq!(splitter.next_timeout(), None);
+            assert_eq!(splitter.next_timeout(now), None);
         }
     }
 
@@ -246,10 +248,10 @@ mod tests {
         for _ in 0..3 {
             splitter.read(&[2; 4096], &mut counters, |frame| panic!("delivered {} bytes", frame.len()));
         }
-        cutter.input_idle(Instant::now() + REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
-        cutter.input_idle(Instant::now() + 2 * REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
+        splitter.input_idle(Instant::now() + REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
+        splitter.input_idle(Instant::now() + 2 * REST_TIMEOUT, &mut counters, |_| panic!("delivered"));
         assert_eq!((counters.ppp_long, counters.ppp.from_ppp), (1, 0));
-        assert!(cutter.held.is_empty());
+        assert!(splitter.held.is_empty());
     }
 
     proptest! {

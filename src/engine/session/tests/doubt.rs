@@ -26,7 +26,7 @@ fn tunnel_stays_up_if_the_server_answers() {
         world.run(Duration::from_secs(20));
         assert!(world.down.is_none() && world.client.is_up());
     }
-    assert_eq!(world.client.liveness.as_ref().map(LivenessCheck::next_timeout), None);
+    assert_eq!(world.client.liveness.as_ref().and_then(LivenessCheck::next_timeout), None);
 }
 
 #[test]

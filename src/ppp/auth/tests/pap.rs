@@ -15,7 +15,7 @@ fn attempts_are_bounded() {
         client.handle_timeout(due - Duration::from_millis(1));
         assert!(client.poll_output().is_none(), "not before it is due");
         client.handle_timeout(due);
-        assert_eq!(timer == Timer::GiveUp, client.next_timeout().is_none());
+        assert_eq!(timer == "authentication limit", client.next_timeout().is_none());
     }
     assert_eq!(at.len(), 3);
     assert_eq!([at[0] - now, at[1] - now, at[2] - now], [2 * SECOND, 6 * SECOND, 30 * SECOND]);

@@ -47,7 +47,7 @@ fn call_without_reply_is_cleared_after_call_timeout() {
     client.open_call(start, CallRequest::new(7)).unwrap();
     take_output(&mut client);
     let due = start + 30 * SECOND;
-    assert_eq!(client.next_timeout(), Some((due, Timer::Call)));
+    assert_eq!(client.next_timeout(), Some((due, "call reply")));
     client.handle_timeout(due);
     assert_eq!(events(&mut client), [ControlEvent::CallDown { call_id: 7, reason: CallEnd::ReplyTimeout }]);
     assert_eq!(sent(&mut client), [wire::CallClearRequest { call_id: 7 }.into()]);
@@ -64,8 +64,8 @@ fn clearing_a_call_ends_after_stop_timeout() {
     let (mut client, now) = client_with_call();
     client.close_call(now, 7).unwrap();
     client.close_call(now, 7).unwrap();
-    assert_eq!(names(&sent(&mut client)), ["CallClearRequest"], "the second call sent a message");
-    assert_eq!(client.next_timeout(), Some((now + 2 * SECOND, Timer::Clear)));
+    assert_eq!(names(&sent(&mut client)), ["CallClearRequest"], "once");
+    assert_eq!(client.next_timeout(), Some((now + 2 * SECOND, "call disconnect")));
     client.handle_timeout(now + 2 * SECOND);
     assert_eq!(events(&mut client), [ControlEvent::CallDown { call_id: 7, reason: CallEnd::Closed }]);
     assert!(client.is_established());

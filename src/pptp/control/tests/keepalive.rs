@@ -13,13 +13,13 @@ fn silence_ends_the_connection_after_both_waits() {
     events(&mut client);
     take_output(&mut client);
 
-    assert_eq!(client.next_timeout(), Some((start + 20 * SECOND, Timer::Idle)));
+    assert_eq!(client.next_timeout(), Some((start + 20 * SECOND, "echo request")));
     client.handle_timeout(start + 20 * SECOND - MS);
     assert_eq!(take_output(&mut client), b"");
     client.handle_timeout(start + 20 * SECOND);
     assert_eq!(sent(&mut client), [wire::EchoRequest { identifier: 1 }.into()]);
 
-    assert_eq!(client.next_timeout(), Some((start + 25 * SECOND, Timer::EchoReply)));
+    assert_eq!(client.next_timeout(), Some((start + 25 * SECOND, "echo reply")));
     client.handle_timeout(start + 25 * SECOND - MS);
     assert!(events(&mut client).is_empty());
     client.handle_timeout(start + 25 * SECOND);
@@ -45,7 +45,7 @@ fn echo_identifier_advances_with_each_reply() {
         client.handle_input(now, &encoded(wire::EchoReply { identifier, result: 1, error: 0 }));
         assert_eq!(client.counters().echo_round_trip, Some(30 * MS));
     }
-    assert_eq!(client.next_timeout(), Some((now + 60 * SECOND, Timer::Idle)));
+    assert_eq!(client.next_timeout(), Some((now + 60 * SECOND, "echo request")));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn any_message_resets_idle_but_only_a_reply_advances_the_id() {
     let now = start + 70 * SECOND;
     client.handle_input(now, &encoded(wire::EchoReply { identifier: 9, result: 1, error: 0 }));
     assert_eq!(client.counters().echo_replies_mismatched, 1);
-    assert_eq!(client.next_timeout(), Some((now + 60 * SECOND, Timer::Idle)));
+    assert_eq!(client.next_timeout(), Some((now + 60 * SECOND, "echo request")));
     client.handle_timeout(now + 60 * SECOND);
     assert_eq!(sent(&mut client), [wire::EchoRequest { identifier: 1 }.into()]);
 }
@@ -69,7 +69,7 @@ fn peer_echo_request_is_answered_and_delays_ours() {
     assert_eq!(sent(&mut client), [wire::EchoReply { identifier: 77, result: 1, error: 0 }.into()]);
     client.handle_timeout(start + 60 * SECOND);
     assert_eq!(take_output(&mut client), b"");
-    assert_eq!(client.next_timeout(), Some((now + 60 * SECOND, Timer::Idle)));
+    assert_eq!(client.next_timeout(), Some((now + 60 * SECOND, "echo request")));
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn silence_ends_the_start_after_reply_timeout() {
         let (mut client, start) =
             starting(ControlConfig { idle_wait, ..ControlConfig::client(Quirks::None) });
         let due = start + 10 * SECOND;
-        assert_eq!(client.next_timeout(), Some((due, Timer::Start)));
+        assert_eq!(client.next_timeout(), Some((due, "first message")));
         client.handle_timeout(due - MS);
         assert!(client.poll_event().is_none());
         client.handle_timeout(due);

@@ -21,10 +21,10 @@ fn graceful_stop_waits_for_each_reply() {
 fn silent_peer_delays_stop_by_at_most_two_timeouts() {
     let (mut client, start) = client_with_call();
     client.stop(start);
-    assert_eq!(client.next_timeout(), Some((start + 2 * SECOND, Timer::Clear)));
+    assert_eq!(client.next_timeout(), Some((start + 2 * SECOND, "call disconnect")));
     client.handle_timeout(start + 2 * SECOND);
     assert_eq!(names(&sent(&mut client)), ["CallClearRequest", "StopControlConnectionRequest"]);
-    assert_eq!(client.next_timeout(), Some((start + 4 * SECOND, Timer::Stop)));
+    assert_eq!(client.next_timeout(), Some((start + 4 * SECOND, "stop reply")));
     client.handle_timeout(start + 4 * SECOND);
     assert_eq!(
         events(&mut client),

@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn single_packet_is_acknowledged_after_500_ms() {
     let mut receiver = Receiver::running();
-    assert_eq!(receiver.flow.next_timeout(), Some((receiver.now + 500 * MS, Timer::Ack)));
+    assert_eq!(receiver.flow.next_timeout(), Some((receiver.now + 500 * MS, "acknowledgement")));
     receiver.now += 499 * MS;
     assert_eq!(receiver.flow.poll_ack(receiver.now), None);
     receiver.now += MS;
@@ -27,7 +27,7 @@ fn wide_window_is_acknowledged_by_quarter_or_after_20_ms() {
     let mut receiver = Receiver::new(FlowConfig { window: 64, ..config() });
     receiver.arrive_all(1..=15);
     assert_eq!(receiver.flow.poll_ack(receiver.now), None);
-    assert_eq!(receiver.flow.next_timeout(), Some((receiver.now + 20 * MS, Timer::Ack)));
+    assert_eq!(receiver.flow.next_timeout(), Some((receiver.now + 20 * MS, "acknowledgement")));
     receiver.arrive(16).unwrap();
     assert_eq!(receiver.flow.poll_ack(receiver.now).unwrap()[8..], [0, 0, 0, 16]);
     receiver.arrive_all([17, 18]);

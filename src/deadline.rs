@@ -1,0 +1,35 @@
+//! The next timeout of a state machine: when, and which timer.
+//!
+//! Every module may import this file; it imports none.
+
+use std::time::Instant;
+
+/// When a timer expires, and its name.
+pub type Deadline = (Instant, &'static str);
+
+/// Returns the earliest deadline; of several at the same time, the first.
+pub fn earliest(deadlines: impl IntoIterator<Item = Option<Deadline>>) -> Option<Deadline> {
+    deadlines.into_iter().flatten().min_by_key(|(at, _)| *at)
+}
+
+/// Returns whether a deadline has come. Logs which timer it is, the reason why the process woke.
+pub fn log_due(deadline: Option<Deadline>, now: Instant) -> bool {
+    let due = deadline.filter(|(at, _)| *at <= now);
+    due.inspect(|(_, timer)| tracing::trace!("timer: {timer}")).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn earliest_of_equal_deadlines_is_the_first() {
+        let now = Instant::now();
+        let later = Some((now + Duration::from_secs(1), "later"));
+        assert_eq!(earliest([None, later, Some((now, "a")), Some((now, "b"))]), Some((now, "a")));
+        assert_eq!(earliest([None, None]), None);
+        assert!(log_due(Some((now, "a")), now) && !log_due(later, now) && !log_due(None, now));
+    }
+}
