@@ -12,7 +12,6 @@ use ipnet::IpNet;
 use super::{
     ApplyError, Cause, Directories, Host, dns,
     ledger::{self, Device, Entry, Header, Ledger, PriorState, StateLock},
-    route_cache::RouteCache,
     routes, steps,
 };
 use crate::{
@@ -27,7 +26,7 @@ use crate::{
 pub struct Changes {
     pub(super) directories: Directories,
     pub(super) ledger: Ledger,
-    pub(super) host: RouteCache<'static>,
+    pub(super) host: Host,
     tun: Option<Tun>,
     pub(super) notes: Vec<String>,
     /// Numbers of the steps that failed half-way: they are in the ledger but perhaps not in force.
@@ -41,7 +40,7 @@ impl Changes {
     ///
     /// # Errors
     /// Returns [`Cause::LedgerExists`], or an error if the state directory can't be written.
-    pub fn open(places: &Directories, profile: &str, host: Box<dyn Host>) -> Result<Self, ApplyError> {
+    pub fn open(places: &Directories, profile: &str, host: Host) -> Result<Self, ApplyError> {
         Self::open_as(places, Header::of_this_process(profile), host)
     }
 
@@ -49,13 +48,13 @@ impl Changes {
     ///
     /// # Errors
     /// As [`Changes::open`].
-    pub fn open_as(places: &Directories, header: Header, host: Box<dyn Host>) -> Result<Self, ApplyError> {
+    pub fn open_as(places: &Directories, header: Header, host: Host) -> Result<Self, ApplyError> {
         let _lock = StateLock::take(&places.state)?;
         let ledger = Ledger::create(places, header.at(host.named_netns()))?;
         Ok(Self {
             directories: places.clone(),
             ledger,
-            host: RouteCache::own(host),
+            host,
             tun: None,
             notes: Vec::new(),
             half_done: Vec::new(),
@@ -212,9 +211,9 @@ impl Changes {
 
     /// Runs a series of steps, each of which reads the routing table first, on one cache of the tables.
     fn with_route_cache<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
-        self.host.begin();
+        self.host.cache.begin();
         let done = work(self);
-        self.host.end();
+        self.host.cache.end();
         done
     }
 

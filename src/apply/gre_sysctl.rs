@@ -13,32 +13,32 @@ const NAME: &str = "net.inet.gre.allow";
 ///
 /// # Errors
 /// Returns an error if sysctl(8) fails.
-pub(super) fn observe(host: &mut dyn Host) -> Result<PriorState, Cause> {
+pub(super) fn observe(host: &mut Host) -> Result<PriorState, Cause> {
     Ok(if allowed(host)? { PriorState::Same } else { PriorState::Nothing })
 }
 
 /// Allows GRE.
-pub(super) fn perform(host: &mut dyn Host, before: &PriorState) -> Result<(), Cause> {
+pub(super) fn perform(host: &mut Host, before: &PriorState) -> Result<(), Cause> {
     if *before == PriorState::Same { Ok(()) } else { set(host, true) }
 }
 
 /// Allows GRE again if another program has forbidden it meanwhile.
-pub(super) fn renew(host: &mut dyn Host, before: &PriorState) -> Result<(), Cause> {
+pub(super) fn renew(host: &mut Host, before: &PriorState) -> Result<(), Cause> {
     if *before == PriorState::Same || allowed(host)? { Ok(()) } else { set(host, true) }
 }
 
 /// Forbids GRE if it was forbidden before and no other tunnel needs it.
-pub(super) fn undo(host: &mut dyn Host, before: &PriorState, needed: bool) -> Result<(), Cause> {
+pub(super) fn undo(host: &mut Host, before: &PriorState, needed: bool) -> Result<(), Cause> {
     if *before == PriorState::Same || needed || !allowed(host)? { Ok(()) } else { set(host, false) }
 }
 
-fn allowed(host: &mut dyn Host) -> Result<bool, Cause> {
+fn allowed(host: &mut Host) -> Result<bool, Cause> {
     let program = Program::find("sysctl", &["-n", NAME]);
     let output = host.run(&program)?.or_failed(&program)?;
     Ok(output.stdout.trim() != "0")
 }
 
-fn set(host: &mut dyn Host, allow: bool) -> Result<(), Cause> {
+fn set(host: &mut Host, allow: bool) -> Result<(), Cause> {
     let setting = format!("{NAME}={}", u8::from(allow));
     let program = Program::find("sysctl", &[&setting]);
     host.run(&program)?.or_failed(&program)?;
@@ -103,9 +103,8 @@ mod tests {
         }
 
         fn up(&self, profile: &str) -> Changes {
-            let host = Box::new(self.model.clone());
-            let mut session =
-                Changes::open_as(&self.directories, Header::of_this_process(profile), host).unwrap();
+            let host = self.model.host();
+            let mut session = Changes::open_as(&self.places, Header::of_this_process(profile), host).unwrap();
             session.perform(&plan()).unwrap();
             assert!(self.setting.get());
             session

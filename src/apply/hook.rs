@@ -23,7 +23,7 @@ const MAX_LOG_LINES: usize = 200;
 ///
 /// # Errors
 /// Returns why a hook must not be run: a bad down hook is refused before the up hook is run.
-pub(super) fn observe(_host: &mut dyn Host, step: &HookStep) -> Result<PriorState, Cause> {
+pub(super) fn observe(_host: &mut Host, step: &HookStep) -> Result<PriorState, Cause> {
     for moment in [HookEvent::Up, HookEvent::Down] {
         if let Some(program) = step.argv(moment).first() {
             trusted(Path::new(program))
@@ -34,18 +34,18 @@ pub(super) fn observe(_host: &mut dyn Host, step: &HookStep) -> Result<PriorStat
 }
 
 /// Runs the up hook.
-pub(super) fn perform(host: &mut dyn Host, step: &HookStep, _before: &PriorState) -> Result<(), Cause> {
+pub(super) fn perform(host: &mut Host, step: &HookStep, _before: &PriorState) -> Result<(), Cause> {
     run(host, step, HookEvent::Up)
 }
 
 /// Does nothing: a hook runs once per step.
-pub(super) fn renew(_host: &mut dyn Host, _step: &HookStep, _before: &PriorState) -> Result<(), Cause> {
+pub(super) fn renew(_host: &mut Host, _step: &HookStep, _before: &PriorState) -> Result<(), Cause> {
     Ok(())
 }
 
 /// Runs the down hook.
 pub(super) fn undo(
-    host: &mut dyn Host,
+    host: &mut Host,
     step: &HookStep,
     _before: &PriorState,
     _device: Option<&Device>,
@@ -53,7 +53,7 @@ pub(super) fn undo(
     run(host, step, HookEvent::Down)
 }
 
-fn run(host: &mut dyn Host, step: &HookStep, moment: HookEvent) -> Result<(), Cause> {
+fn run(host: &mut Host, step: &HookStep, moment: HookEvent) -> Result<(), Cause> {
     let Some((path, args)) = step.argv(moment).split_first() else { return Ok(()) };
     let path = Path::new(path);
     // The file may have changed since the tunnel came up.

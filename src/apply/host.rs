@@ -1,13 +1,22 @@
-//! The kernel operations that this module needs from a host. Linux implements them with netlink, the BSDs
-//! with the routing socket and ioctl(2), and tests with a fake host.
+//! The host that steps are performed on: a kernel, the network namespace of the tunnel, and cached routing
+//! tables.
+//!
+//! With `link.netns`, everything that a plan changes in the kernel is changed in the namespace, through
+//! sockets that were opened in it, and programs run in it. Only routes to a server are looked up outside.
 
-use std::net::IpAddr;
+use std::{io, net::IpAddr};
 
-use super::{FileOp, Output, Program, ProgramError};
-
+use super::{
+    ApplyError, FileOp, Output, Program, ProgramError,
+    kernel::{Kernel, KernelOp},
+    route_cache::RouteCache,
+};
+#[cfg(target_os = "linux")]
+use crate::net::netns::Netns;
 use crate::{
     net::{
-        routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
+        kernel,
+        routes::{Error, Filter, Link, Route, RouteTo},
         rules::Rule,
         tun::{self, Tun},
     },
@@ -24,168 +33,152 @@ pub struct NamedNetns {
 }
 
 /// A host that steps are performed on.
-pub trait Host {
-    /// Returns the route that a packet to `to` takes now.
-    ///
-    /// # Errors
-    /// Returns an error if there is no route or the query failed.
-    fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error>;
+pub struct Host {
+    /// The kernel, in the namespace of the tunnel.
+    kernel: Box<dyn Kernel>,
+    /// The namespace of the tunnel and the kernel outside it; `None` if the tunnel is in the current one.
+    netns: Option<(Netns, Box<dyn Kernel>)>,
+    /// The cache of the routing tables that [`Host::routes`] reads.
+    pub(super) cache: RouteCache,
+}
 
-    /// Does the same as [`Host::route_to`] for a packet with this firewall mark (Linux).
-    ///
-    /// # Errors
-    /// As [`Host::route_to`].
-    fn route_to_marked(
-        &mut self,
-        to: IpAddr,
-        source: Option<IpAddr>,
-        _mark: Option<u32>,
-    ) -> Result<RouteTo, Error> {
-        self.route_to(to, source)
+/// Returns the MTU of a device of this host, in bytes, if it is known and fits in 16 bits.
+#[must_use]
+pub fn device_mtu(dev: &str) -> Option<u16> {
+    let link = Host::system().ok()?.link(dev).ok()??;
+    u16::try_from(link.mtu).ok()
+}
+
+impl Host {
+    /// Returns a host with this kernel.
+    #[must_use]
+    pub fn new(kernel: Box<dyn Kernel>) -> Self {
+        Self { kernel, netns: None, cache: RouteCache::default() }
     }
 
-    /// Does the same as [`Host::route_to`] in the table of a routing domain (OpenBSD) or of a FIB (FreeBSD).
+    /// Returns the host that this program runs on.
     ///
     /// # Errors
-    /// As [`Host::route_to`]; EOPNOTSUPP if the platform has no such tables.
-    fn route_to_in(&mut self, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
-        let what = format!("find the way to {to} in routing table {table}");
-        Err(Error::errno(what, nix::errno::Errno::EOPNOTSUPP))
+    /// Returns an error if the kernel's routing socket can't be opened.
+    pub fn system() -> Result<Self, ApplyError> {
+        Ok(Self::new(Box::new(kernel::Kernel::open().map_err(ApplyError::observing)?)))
     }
 
-    /// Returns the policy routing rules of an address family, in the kernel's order; none if unsupported.
+    /// Returns the host as seen from the network namespace of this name, for tunnels inside it.
     ///
     /// # Errors
-    /// Returns an error if the query failed.
-    fn rules(&mut self, _ipv6: bool) -> Result<Vec<Rule>, Error> {
-        Ok(Vec::new())
-    }
-
-    /// Adds a rule.
-    ///
-    /// # Errors
-    /// Returns the kernel's error; [`Error::is_present`] if the rule exists.
-    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
-        Err(Error::errno(format!("add rule {rule}"), nix::errno::Errno::EOPNOTSUPP))
-    }
-
-    /// Removes exactly this rule.
-    ///
-    /// # Errors
-    /// Returns the kernel's error; [`Error::is_absent`] if the rule does not exist.
-    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
-        Err(Error::errno(format!("delete rule {rule}"), nix::errno::Errno::EOPNOTSUPP))
-    }
-
-    /// Returns the routes that match, in the kernel's order.
-    ///
-    /// # Errors
-    /// Returns an error if the query failed.
-    fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error>;
-
-    /// Returns every route of one table.
-    ///
-    /// # Errors
-    /// Returns an error if the query failed or the table has a route that can't be parsed.
-    fn table(&mut self, ipv6: bool, table: u32) -> Result<Vec<Route>, Error> {
-        self.routes(&Filter { ipv6, table: Some(table), dest: None })
-    }
-
-    /// Adds a route.
-    ///
-    /// # Errors
-    /// Returns the kernel's error.
-    fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error>;
-
-    /// Removes exactly this route.
-    ///
-    /// # Errors
-    /// Returns the kernel's error; [`Error::is_absent`] if the route does not exist.
-    fn delete_route(&mut self, route: &Route) -> Result<(), Error>;
-
-    /// Returns the interface of this name, or `None`.
-    ///
-    /// # Errors
-    /// Returns an error if the query failed.
-    fn link(&mut self, name: &str) -> Result<Option<Link>, Error>;
-
-    /// Sets the MTU of an interface, in bytes.
-    ///
-    /// # Errors
-    /// Returns the kernel's error.
-    fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error>;
-
-    /// Moves an interface to a routing domain (OpenBSD) or assigns it a FIB (FreeBSD).
-    ///
-    /// # Errors
-    /// Returns the kernel's error; EOPNOTSUPP if the platform has neither.
-    fn set_domain(&mut self, dev: &str, number: u32) -> Result<(), Error> {
-        let what = format!("place {dev} in routing table {number}");
-        Err(Error::errno(what, nix::errno::Errno::EOPNOTSUPP))
-    }
-
-    /// Brings an interface up or down.
-    ///
-    /// # Errors
-    /// Returns the kernel's error.
-    fn set_up(&mut self, dev: &str, up: bool) -> Result<(), Error>;
-
-    /// Removes the interface that has this name and this index.
-    ///
-    /// # Errors
-    /// Returns the kernel's error; [`Error::is_absent`] if the interface does not exist.
-    fn delete_link(&mut self, dev: &str, index: u32) -> Result<(), Error>;
-
-    /// Adds an address to an interface.
-    ///
-    /// # Errors
-    /// Returns the kernel's error; [`Error::is_present`] if the interface has the address.
-    fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error>;
-
-    /// Removes an address from an interface.
-    ///
-    /// # Errors
-    /// Returns the kernel's error; [`Error::is_absent`] if the interface does not have the address.
-    fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error>;
-
-    /// Opens a tun device, down and without an address.
-    ///
-    /// # Errors
-    /// Returns why no device could be opened.
-    fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error>;
-
-    /// Returns the host as seen from the network namespace of this name, for tunnels inside it. Routes to a
-    /// server are still looked up in the current namespace.
-    ///
-    /// # Errors
-    /// Returns an error if there is no namespace of that name; EOPNOTSUPP if the platform has none.
-    fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
-        Err(Error::errno(format!("enter network namespace {netns}"), nix::errno::Errno::EOPNOTSUPP))
+    /// Returns an error if there is no namespace of that name, or it may not be entered.
+    pub fn enter(&self, name: &str) -> Result<Self, ApplyError> {
+        let failed = |error: io::Error| {
+            let why = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    format!("there is none of that name; `ip netns add {name}` makes it")
+                }
+                _ => error.to_string(),
+            };
+            ApplyError::observing(Error::other(format!("enter network namespace {name}"), why))
+        };
+        let netns = Netns::open(name).map_err(failed)?;
+        let inside = netns.inside(|| self.kernel.reopen()).map_err(failed)?.map_err(ApplyError::observing)?;
+        let outside = self.kernel.reopen().map_err(ApplyError::observing)?;
+        Ok(Self { netns: Some((netns, outside)), ..Self::new(inside) })
     }
 
     /// Returns the namespace that was entered; `None` for the host itself.
-    fn named_netns(&self) -> Option<NamedNetns> {
-        None
+    #[must_use]
+    pub fn named_netns(&self) -> Option<NamedNetns> {
+        let (netns, _) = self.netns.as_ref()?;
+        Some(NamedNetns { name: netns.name().to_owned(), namespace: netns.namespace() })
     }
 
-    /// Returns whether the host forwards IPv4 packets between its interfaces; `None` if unknown.
-    fn forwards(&mut self) -> Option<bool> {
-        None
+    /// Calls a function in the namespace of the tunnel.
+    fn inside<T>(&mut self, act: impl FnOnce(&mut dyn Kernel) -> T) -> io::Result<T> {
+        match &self.netns {
+            Some((netns, _)) => netns.inside(|| act(self.kernel.as_mut())),
+            None => Ok(act(self.kernel.as_mut())),
+        }
     }
 
-    /// Runs a program and waits for it to end, at most for its time limit.
-    ///
-    /// # Errors
-    /// Returns why the program could not be run or did not end. A non-zero exit status is not an error.
-    fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
-        program.run()
+    fn outside(&mut self) -> &mut dyn Kernel {
+        self.netns.as_mut().map_or(&mut self.kernel, |(_, outside)| outside).as_mut()
     }
 
-    /// Changes a file.
-    ///
-    /// # Errors
-    /// Returns the kernel's error.
-    fn file(&mut self, deed: &FileOp<'_>) -> std::io::Result<()> {
-        deed.perform()
+    pub(super) fn route_to(
+        &mut self,
+        to: IpAddr,
+        source: Option<IpAddr>,
+        mark: Option<u32>,
+    ) -> Result<RouteTo, Error> {
+        self.outside().route_to(to, source, mark)
+    }
+
+    pub(super) fn route_to_in(&mut self, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
+        self.outside().route_to_in(to, table)
+    }
+
+    pub(super) fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
+        self.kernel.rules(ipv6)
+    }
+
+    pub(super) fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
+        self.cache.routes(self.kernel.as_mut(), filter)
+    }
+
+    pub(super) fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
+        self.kernel.link(name)
+    }
+
+    pub(super) fn change(&mut self, op: KernelOp<'_>) -> Result<(), Error> {
+        self.cache.invalidate(op);
+        self.kernel.change(op)
+    }
+
+    pub(super) fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
+        self.cache.invalidate_all();
+        // The device belongs to the namespace in which /dev/net/tun was opened; its descriptor works in any.
+        self.inside(|kernel| kernel.open_tun(unit))?
+    }
+
+    pub(super) fn forwards(&mut self) -> Option<bool> {
+        self.inside(|kernel| kernel.forwards()).ok().flatten()
+    }
+
+    pub(super) fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
+        self.cache.invalidate_all();
+        let failed = |error| ProgramError::Spawn { program: program.name(), error };
+        self.inside(|kernel| kernel.run(program)).map_err(failed)?
+    }
+
+    pub(super) fn file(&mut self, op: &FileOp<'_>) -> io::Result<()> {
+        self.kernel.file(op)
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("netns", &self.named_netns()).finish_non_exhaustive()
+    }
+}
+
+/// A network namespace on a system that has none.
+#[cfg(not(target_os = "linux"))]
+enum Netns {}
+
+#[cfg(not(target_os = "linux"))]
+impl Netns {
+    fn open(_name: &str) -> io::Result<Self> {
+        Err(io::Error::other("only Linux has them"))
+    }
+
+    const fn name(&self) -> &str {
+        match *self {}
+    }
+
+    const fn namespace(&self) -> Namespace {
+        match *self {}
+    }
+
+    fn inside<T>(&self, _action: impl FnOnce() -> T) -> io::Result<T> {
+        match *self {}
     }
 }

@@ -16,9 +16,8 @@ mod firewall;
 mod gre_sysctl;
 mod hook;
 mod host;
+mod kernel;
 pub mod ledger;
-#[cfg(target_os = "linux")]
-mod netns_host;
 mod pidfile;
 mod policy_routing;
 pub mod ppp_daemon;
@@ -28,7 +27,6 @@ mod route_cache;
 mod routes;
 mod server_route;
 mod steps;
-mod system_host;
 mod trace;
 
 #[cfg(test)]
@@ -42,10 +40,10 @@ pub use self::{
     error::{ApplyError, Cause, Operation},
     files::{FileOp, Ownership},
     hook::trusted as may_run,
-    host::{Host, NamedNetns},
+    host::{Host, NamedNetns, device_mtu},
+    kernel::{Kernel, KernelOp},
     program::{Output, Program, ProgramError},
     recover::{RecoveredItem, Recovery, recover},
-    system_host::{device_mtu, enter, system as system_host},
     trace::{AppliedRouting, Disposition, Trace},
 };
 use crate::platform::Platform;

@@ -7,7 +7,7 @@
 use ipnet::IpNet;
 
 use super::{
-    Cause, Host,
+    Cause, Host, KernelOp,
     error::{gone, known},
     ledger::PriorState,
     routes::{self, add, find_same_key, remove_and_restore},
@@ -24,7 +24,7 @@ use crate::{
 ///
 /// # Errors
 /// Returns why the step must not be performed.
-pub(super) fn observe(host: &mut dyn Host, step: &PolicyStep) -> Result<PriorState, Cause> {
+pub(super) fn observe(host: &mut Host, step: &PolicyStep) -> Result<PriorState, Cause> {
     match step {
         PolicyStep::Rule { rule: PolicyRule::Tunnel, ipv6, table } => {
             let own = *known(table)?;
@@ -63,7 +63,7 @@ pub(super) fn observe(host: &mut dyn Host, step: &PolicyStep) -> Result<PriorSta
 }
 
 /// Performs a step whose key now holds `before`.
-pub(super) fn perform(host: &mut dyn Host, step: &PolicyStep, before: &PriorState) -> Result<(), Cause> {
+pub(super) fn perform(host: &mut Host, step: &PolicyStep, before: &PriorState) -> Result<(), Cause> {
     match step {
         PolicyStep::Rule { .. } => put_in(host, step).map(drop),
         _ if *before == PriorState::Same => Ok(()),
@@ -72,7 +72,7 @@ pub(super) fn perform(host: &mut dyn Host, step: &PolicyStep, before: &PriorStat
 }
 
 /// Performs a step in force again if its effect is gone; returns whether it was.
-pub(super) fn renew(host: &mut dyn Host, step: &PolicyStep, before: &PriorState) -> Result<bool, Cause> {
+pub(super) fn renew(host: &mut Host, step: &PolicyStep, before: &PriorState) -> Result<bool, Cause> {
     match step {
         // Read first: an existing rule must not be written again for every kernel notification.
         PolicyStep::Rule { ipv6, .. } if host.rules(*ipv6)?.contains(&rule_of(step)?) => Ok(false),
@@ -83,11 +83,15 @@ pub(super) fn renew(host: &mut dyn Host, step: &PolicyStep, before: &PriorState)
 }
 
 /// Undoes a step. A missing route or rule is not an error; one that another program changed stays.
-pub(super) fn undo(host: &mut dyn Host, step: &PolicyStep, before: &PriorState) -> Result<(), Cause> {
+pub(super) fn undo(host: &mut Host, step: &PolicyStep, before: &PriorState) -> Result<(), Cause> {
     match step {
         PolicyStep::Rule { ipv6, .. } => {
             let wanted = rule_of(step)?;
-            if host.rules(*ipv6)?.contains(&wanted) { gone(host.delete_rule(&wanted)) } else { Ok(()) }
+            if host.rules(*ipv6)?.contains(&wanted) {
+                gone(host.change(KernelOp::DeleteRule(&wanted)))
+            } else {
+                Ok(())
+            }
         }
         _ if *before == PriorState::Same => Ok(()),
         _ => {
@@ -98,8 +102,8 @@ pub(super) fn undo(host: &mut dyn Host, step: &PolicyStep, before: &PriorState) 
 }
 
 /// Adds the rule; returns whether it was missing.
-fn put_in(host: &mut dyn Host, step: &PolicyStep) -> Result<bool, Cause> {
-    match host.add_rule(&rule_of(step)?) {
+fn put_in(host: &mut Host, step: &PolicyStep) -> Result<bool, Cause> {
+    match host.change(KernelOp::AddRule(&rule_of(step)?)) {
         Err(error) if error.is_present() => Ok(false),
         outcome => Ok(outcome.map(|()| true)?),
     }

@@ -66,7 +66,7 @@ pub fn remove_pid_files(run: &Path, link: &str, pid: u32) -> io::Result<()> {
     gone(fs::remove_file(run.join(format!("ppp-{link}.pid"))))
 }
 
-pub(super) fn observe(_host: &mut dyn Host, _step: &PppStep) -> Result<PriorState, Cause> {
+pub(super) fn observe(_host: &mut Host, _step: &PppStep) -> Result<PriorState, Cause> {
     Ok(PriorState::Nothing)
 }
 

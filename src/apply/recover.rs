@@ -6,7 +6,6 @@ use super::{
     ApplyError, Cause, Directories, Host,
     changes::undo,
     ledger::{self, Header, Ledger, StateLock},
-    route_cache::RouteCache,
 };
 use crate::os::{boot, crash, namespace::Namespace};
 
@@ -34,7 +33,7 @@ pub struct RecoveredItem {
 
 /// Undoes the steps of every ledger whose supervisor is dead. `alive` returns whether the supervisor of a
 /// header still runs (preferably judged by its lock). Repeating or interrupting a recovery is harmless.
-pub fn recover(places: &Directories, host: &mut dyn Host, alive: &dyn Fn(&Header) -> bool) -> Recovery {
+pub fn recover(places: &Directories, host: &mut Host, alive: &dyn Fn(&Header) -> bool) -> Recovery {
     let mut recovery = Recovery::default();
     if !places.state.exists() {
         return recovery;
@@ -58,7 +57,7 @@ pub fn recover(places: &Directories, host: &mut dyn Host, alive: &dyn Fn(&Header
 
 fn recover_one(
     places: &Directories,
-    host: &mut dyn Host,
+    host: &mut Host,
     alive: &dyn Fn(&Header) -> bool,
     path: &Path,
     recovery: &mut Recovery,
@@ -101,17 +100,8 @@ fn recover_one(
             ledger.undone(entry.number)?;
         }
     }
-    let host = match &mut inside {
-        Some(inside) => inside.as_mut(),
-        None => host,
-    };
-    recovery.errors.extend(undo::undo_entries(
-        &mut RouteCache::lent(host),
-        &mut ledger,
-        places,
-        None,
-        |_| true,
-    ));
+    let host = inside.as_mut().unwrap_or(host);
+    recovery.errors.extend(undo::undo_entries(host, &mut ledger, places, None, |_| true));
     recovery.recovered.push(RecoveredItem { profile: header.profile, steps, gone: rebooted || elsewhere });
     ledger.close()
 }

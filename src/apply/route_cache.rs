@@ -1,4 +1,4 @@
-//! A host with cached routing tables, for a batch of steps that each check one prefix.
+//! Cached routing tables, for a batch of steps that each check one prefix.
 //!
 //! The kernel only dumps whole tables, so a thousand routes that are each checked before they are added would
 //! cost a thousand dumps. From [`RouteCache::begin`] to [`RouteCache::end`] a dump is reused for a short time
@@ -11,37 +11,25 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    net::IpAddr,
-    ops::{Deref, DerefMut},
     time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
 
-use super::{FileOp, Host, NamedNetns, Output, Program, ProgramError};
-use crate::net::{
-    routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
-    rules::Rule,
-    tun::{self, Tun},
-};
+use super::kernel::{Kernel, KernelOp};
+use crate::net::routes::{Error, Filter, Route};
 
 /// How long a dump is reused.
 const FRESH: Duration = Duration::from_millis(50);
 /// A dump is also reused for this multiple of its duration, so that a slow host spends little time on dumps.
 const AGE_FACTOR: u32 = 8;
 
-/// The host, and the cached dumps of its routing tables.
-pub(super) struct RouteCache<'h> {
-    host: Holder<'h>,
-    /// The cache; `None` while every query goes to the host.
+/// The cached dumps of the routing tables.
+pub(super) struct RouteCache {
+    /// The dumps by IPv6 and table; `None` while every query goes to the kernel.
     tables: Option<HashMap<(bool, u32), Table>>,
     /// How long a dump is reused; tests use a longer time.
     max_age: Duration,
-}
-
-enum Holder<'h> {
-    Own(Box<dyn Host>),
-    Lent(&'h mut dyn Host),
 }
 
 /// A dump of a routing table.
@@ -54,212 +42,88 @@ struct Table {
     changed: HashSet<IpNet>,
 }
 
-impl RouteCache<'static> {
-    pub(super) fn own(host: Box<dyn Host>) -> Self {
-        Self { host: Holder::Own(host), tables: None, max_age: FRESH }
+impl Default for RouteCache {
+    fn default() -> Self {
+        Self { tables: None, max_age: FRESH }
     }
 }
 
-impl<'h> RouteCache<'h> {
-    pub(super) fn lent(host: &'h mut dyn Host) -> Self {
-        Self { host: Holder::Lent(host), tables: None, max_age: FRESH }
-    }
-
+impl RouteCache {
     /// Starts caching, with an empty cache: dumps are reused for up to [`FRESH`].
     pub(super) fn begin(&mut self) {
         self.tables = Some(HashMap::new());
     }
 
-    /// Stops caching: every query goes to the host.
+    /// Stops caching: every query goes to the kernel.
     pub(super) fn end(&mut self) {
         self.tables = None;
     }
 
-    fn invalidate_all(&mut self) {
+    /// Invalidates everything, for an operation that may change routes as a side effect.
+    pub(super) fn invalidate_all(&mut self) {
         if let Some(seen) = &mut self.tables {
             seen.clear();
         }
     }
 
-    fn invalidate(&mut self, route: &Route) {
-        let key = (route.dest.addr().is_ipv6(), route.table);
-        if let Some(table) = self.tables.as_mut().and_then(|seen| seen.get_mut(&key)) {
-            table.changed.insert(route.dest.trunc());
+    /// Invalidates what a request may change.
+    pub(super) fn invalidate(&mut self, op: KernelOp<'_>) {
+        match op {
+            KernelOp::AddRoute(route, _) | KernelOp::DeleteRoute(route) => {
+                let key = (route.dest.addr().is_ipv6(), route.table);
+                if let Some(table) = self.tables.as_mut().and_then(|seen| seen.get_mut(&key)) {
+                    table.changed.insert(route.dest.trunc());
+                }
+            }
+            KernelOp::AddRule(_) | KernelOp::DeleteRule(_) => {}
+            _ => self.invalidate_all(),
         }
+    }
+
+    /// Returns the routes that match, from the cache if all of them are to one prefix of one table.
+    pub(super) fn routes(&mut self, kernel: &mut dyn Kernel, filter: &Filter) -> Result<Vec<Route>, Error> {
+        if let Filter { ipv6, table: Some(table), dest: Some(dest) } = *filter
+            && let Some(Table { routes: Some(routes), changed, .. }) = self.fill(kernel, ipv6, table)
+            && !changed.contains(&dest)
+        {
+            return Ok(routes.get(&dest).cloned().unwrap_or_default());
+        }
+        kernel.routes(filter)
     }
 
     /// Dumps the whole table, unless caching is off or the last dump is still valid.
-    fn fill(&mut self, ipv6: bool, table: u32) {
-        let Some(seen) = &mut self.tables else { return };
+    fn fill(&mut self, kernel: &mut dyn Kernel, ipv6: bool, table: u32) -> Option<&Table> {
+        let seen = self.tables.as_mut()?;
         let key = (ipv6, table);
-        if seen.get(&key).is_some_and(|table| Instant::now() < table.expires) {
-            return;
+        if seen.get(&key).is_none_or(|table| Instant::now() >= table.expires) {
+            let started = Instant::now();
+            let routes = kernel.table(ipv6, table).ok().map(|all| {
+                let mut places: HashMap<IpNet, Vec<Route>> = HashMap::new();
+                for route in all {
+                    places.entry(route.dest).or_default().push(route);
+                }
+                places
+            });
+            let expires = started + self.max_age.max(started.elapsed() * AGE_FACTOR);
+            seen.insert(key, Table { expires, routes, changed: HashSet::new() });
         }
-        let started = Instant::now();
-        let routes = self.host.table(ipv6, table).ok().map(|all| {
-            let mut places: HashMap<IpNet, Vec<Route>> = HashMap::new();
-            for route in all {
-                places.entry(route.dest).or_default().push(route);
-            }
-            places
-        });
-        let good = started + self.max_age.max(started.elapsed() * AGE_FACTOR);
-        seen.insert(key, Table { expires: good, routes, changed: HashSet::new() });
-    }
-}
-
-impl<'h> Deref for Holder<'h> {
-    type Target = dyn Host + 'h;
-
-    fn deref(&self) -> &Self::Target {
-        match self {
-            Self::Own(host) => host.as_ref(),
-            Self::Lent(host) => *host,
-        }
-    }
-}
-
-impl DerefMut for Holder<'_> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        match self {
-            Self::Own(host) => host.as_mut(),
-            Self::Lent(host) => *host,
-        }
-    }
-}
-
-impl Host for RouteCache<'_> {
-    fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
-        if let Filter { ipv6, table: Some(table), dest: Some(dest) } = *filter {
-            self.fill(ipv6, table);
-            let seen = self.tables.as_ref().and_then(|seen| seen.get(&(ipv6, table)));
-            if let Some(Table { routes: Some(routes), changed, .. }) = seen
-                && !changed.contains(&dest)
-            {
-                return Ok(routes.get(&dest).cloned().unwrap_or_default());
-            }
-        }
-        self.host.routes(filter)
-    }
-
-    fn table(&mut self, ipv6: bool, table: u32) -> Result<Vec<Route>, Error> {
-        self.host.table(ipv6, table)
-    }
-
-    fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {
-        self.invalidate(route);
-        self.host.add_route(route, insert)
-    }
-
-    fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
-        self.invalidate(route);
-        self.host.delete_route(route)
-    }
-
-    // The following operations may change routes as a side effect.
-
-    fn set_domain(&mut self, dev: &str, number: u32) -> Result<(), Error> {
-        self.invalidate_all();
-        self.host.set_domain(dev, number)
-    }
-
-    fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error> {
-        self.invalidate_all();
-        self.host.set_mtu(dev, mtu)
-    }
-
-    fn set_up(&mut self, dev: &str, up: bool) -> Result<(), Error> {
-        self.invalidate_all();
-        self.host.set_up(dev, up)
-    }
-
-    fn delete_link(&mut self, dev: &str, index: u32) -> Result<(), Error> {
-        self.invalidate_all();
-        self.host.delete_link(dev, index)
-    }
-
-    fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.invalidate_all();
-        self.host.add_address(dev, address)
-    }
-
-    fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.invalidate_all();
-        self.host.delete_address(dev, address)
-    }
-
-    fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
-        self.invalidate_all();
-        self.host.open_tun(unit)
-    }
-
-    fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
-        self.invalidate_all();
-        self.host.run(program)
-    }
-
-    // The following operations change no routes.
-
-    fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
-        self.host.route_to(to, source)
-    }
-
-    fn route_to_marked(
-        &mut self,
-        to: IpAddr,
-        source: Option<IpAddr>,
-        mark: Option<u32>,
-    ) -> Result<RouteTo, Error> {
-        self.host.route_to_marked(to, source, mark)
-    }
-
-    fn route_to_in(&mut self, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
-        self.host.route_to_in(to, table)
-    }
-
-    fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
-        self.host.rules(ipv6)
-    }
-
-    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
-        self.host.add_rule(rule)
-    }
-
-    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
-        self.host.delete_rule(rule)
-    }
-
-    fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
-        self.host.link(name)
-    }
-
-    fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
-        self.host.enter(netns)
-    }
-
-    fn named_netns(&self) -> Option<NamedNetns> {
-        self.host.named_netns()
-    }
-
-    fn forwards(&mut self) -> Option<bool> {
-        self.host.forwards()
-    }
-
-    fn file(&mut self, deed: &FileOp<'_>) -> std::io::Result<()> {
-        self.host.file(deed)
+        seen.get(&key)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
+    use std::{net::IpAddr, rc::Rc};
 
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
-        apply::tests::fake_host::{FakeHost, HostState},
-        net::routes::MAIN_TABLE,
+        apply::{
+            Host, Output, Program,
+            tests::fake_host::{FakeHost, HostState},
+        },
+        net::routes::{Insert, MAIN_TABLE},
     };
 
     const LONG_AGE: Duration = Duration::from_secs(3600);
@@ -295,6 +159,14 @@ mod tests {
         ]
     }
 
+    /// Returns a host that reuses dumps for longer than the test takes.
+    fn caching(model: &FakeHost) -> Host {
+        let mut host = model.host();
+        host.cache = RouteCache { tables: None, max_age: AGES };
+        host.cache.begin();
+        host
+    }
+
     fn host() -> FakeHost {
         let mut state = HostState::default();
         state.device("eth0");
@@ -307,9 +179,9 @@ mod tests {
         FakeHost::new(state).with_programs(Rc::new(program))
     }
 
-    fn all_routes(host: &mut dyn Host) -> Vec<Vec<Route>> {
-        let queries = (0..4).flat_map(|number| [(number, MAIN_TABLE), (number, 77)]);
-        queries.map(|(number, table)| host.routes(&Filter::to(prefix(number), table)).unwrap()).collect()
+    fn all_routes(host: &mut Host) -> Vec<Vec<Route>> {
+        let places = (0..4).flat_map(|number| [(number, MAIN_TABLE), (number, 77)]);
+        places.map(|(number, table)| host.routes(&Filter::to(place(number), table)).unwrap()).collect()
     }
 
     proptest! {
@@ -317,18 +189,17 @@ mod tests {
         #[test]
         fn own_changes_are_visible_at_once(operations in proptest::collection::vec(operations(), 1..24)) {
             let model = host();
-            let mut cache = RouteCache { max_age: LONG_AGE, ..RouteCache::own(Box::new(model.clone())) };
-            cache.begin();
-            for operation in operations {
+            let mut recent = caching(&model);
+            for deed in deeds {
                 // Some operations are refused and change nothing.
-                let _refused = match &operation {
-                    Operation::Add(route, insert) => cache.add_route(route, *insert).is_err(),
-                    Operation::Delete(route) => cache.delete_route(route).is_err(),
-                    Operation::Up(up) => cache.set_up("tun0", *up).is_err(),
-                    Operation::DeleteLink => cache.delete_link("tun0", 3).is_err(),
-                    Operation::Run => cache.run(&Program::at("/bin/true".into(), &[])).is_err(),
+                let _refused = match &deed {
+                    Operation::Add(route, insert) => recent.change(KernelOp::AddRoute(route, *insert)).is_err(),
+                    Operation::Delete(route) => recent.change(KernelOp::DeleteRoute(route)).is_err(),
+                    Operation::Up(up) => recent.change(KernelOp::SetUp("tun0", *up)).is_err(),
+                    Operation::DeleteLink => recent.change(KernelOp::DeleteLink("tun0", 3)).is_err(),
+                    Operation::Run => recent.run(&Program::at("/bin/true".into(), &[])).is_err(),
                 };
-                prop_assert_eq!(all_routes(&mut cache), all_routes(&mut model.clone()), "{:?}", operation);
+                prop_assert_eq!(all_routes(&mut recent), all_routes(&mut model.host()), "{:?}", deed);
             }
         }
     }
@@ -336,21 +207,17 @@ mod tests {
     #[test]
     fn table_is_dumped_once_and_foreign_changes_appear_later() {
         let model = host();
-        let mut cache = RouteCache { max_age: LONG_AGE, ..RouteCache::own(Box::new(model.clone())) };
-        cache.begin();
-        let before = all_routes(&mut cache);
+        let mut recent = caching(&model);
+        let before = all_routes(&mut recent);
         assert_eq!(*model.table_reads.borrow(), 2, "one for each table");
-        let foreign = Route::through(prefix(3), "eth0");
-        model.clone().add_route(&foreign, Insert::New).unwrap();
-        assert_eq!(all_routes(&mut cache), before);
+        let theirs = Route::through(place(3), "eth0");
+        model.host().change(KernelOp::AddRoute(&theirs, Insert::New)).unwrap();
+        assert_eq!(all_routes(&mut recent), before);
         assert_eq!(*model.table_reads.borrow(), 2);
-        cache.invalidate_all();
-        assert!(
-            all_routes(&mut cache).contains(&vec![foreign.clone()]),
-            "the table is not dumped after invalidation"
-        );
-        cache.end();
-        model.clone().delete_route(&foreign).unwrap();
-        assert_eq!(all_routes(&mut cache), before, "dumps are reused after end()");
+        recent.cache.invalidate_all();
+        assert!(all_routes(&mut recent).contains(&vec![theirs.clone()]), "when it is looked at again");
+        recent.cache.end();
+        model.host().change(KernelOp::DeleteRoute(&theirs)).unwrap();
+        assert_eq!(all_routes(&mut recent), before, "nobody is in a hurry any more");
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    Cause, Host,
+    Cause, Host, KernelOp,
     error::{gone, known},
     ledger::{Device, PriorState},
 };
@@ -19,7 +19,7 @@ use crate::{
 ///
 /// # Errors
 /// Returns [`Cause::Taken`] or [`Cause::CannotRestore`] if the step must not be performed.
-pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<PriorState, Cause> {
+pub(super) fn observe(host: &mut Host, step: &Step) -> Result<PriorState, Cause> {
     if let Step::RemoveDefault { ipv6 } = step {
         return observe_defaults(host, *ipv6);
     }
@@ -44,7 +44,7 @@ pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<PriorState, Ca
     }
 }
 
-fn observe_defaults(host: &mut dyn Host, ipv6: bool) -> Result<PriorState, Cause> {
+fn observe_defaults(host: &mut Host, ipv6: bool) -> Result<PriorState, Cause> {
     let routes = host.routes(&Filter::defaults(ipv6))?;
     if let Some(other) = routes.iter().find(|route| route.is_ours()) {
         return Err(Cause::Taken(format!("another tunnel has the default route: {other}")));
@@ -56,13 +56,13 @@ fn observe_defaults(host: &mut dyn Host, ipv6: bool) -> Result<PriorState, Cause
 }
 
 /// Performs a step whose key now holds `before`.
-pub(super) fn perform(host: &mut dyn Host, step: &Step, before: &PriorState) -> Result<(), Cause> {
+pub(super) fn perform(host: &mut Host, step: &Step, before: &PriorState) -> Result<(), Cause> {
     match (step, before) {
         (Step::RemoveDefault { .. }, PriorState::Routes(routes)) => {
             // Delete from the last to the first: a crash then leaves the first ones, restored routes are
             // appended behind them, and of several routes with one metric the kernel uses the first.
             for route in routes.iter().rev() {
-                gone(host.delete_route(route))?;
+                gone(host.change(KernelOp::DeleteRoute(route)))?;
             }
             Ok(())
         }
@@ -75,7 +75,7 @@ pub(super) fn perform(host: &mut dyn Host, step: &Step, before: &PriorState) -> 
 
 /// Adds the route of a step in force again if it is missing (default routes are not checked); returns whether
 /// it was.
-pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &PriorState) -> Result<bool, Cause> {
+pub(super) fn renew(host: &mut Host, step: &Step, before: &PriorState) -> Result<bool, Cause> {
     match step {
         Step::HostRoute { .. } | Step::Route { .. } if *before != PriorState::Same => {
             add_if_missing(host, route_of(step)?)
@@ -86,7 +86,7 @@ pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &PriorState) -> Re
 
 /// Undoes a step. `device` is its tun device; `needed` is whether another tunnel needs the route.
 pub(super) fn undo(
-    host: &mut dyn Host,
+    host: &mut Host,
     step: &Step,
     before: &PriorState,
     device: Option<&Device>,
@@ -111,7 +111,7 @@ pub(super) fn undo(
 }
 
 /// Adds a route if it is missing; returns whether it was.
-pub(super) fn add_if_missing(host: &mut dyn Host, wanted: Route) -> Result<bool, Cause> {
+pub(super) fn add_if_missing(host: &mut Host, wanted: Route) -> Result<bool, Cause> {
     let missing = find_same_key(host, &wanted)?.is_none();
     if missing {
         add(host, wanted, Insert::New)?;
@@ -127,7 +127,7 @@ pub(super) fn cannot_restore(route: &Route) -> Option<String> {
 
 /// Removes our route and restores the one that it replaced.
 pub(super) fn remove_and_restore(
-    host: &mut dyn Host,
+    host: &mut Host,
     wanted: &Route,
     before: &PriorState,
     is_ours: impl Fn(&Route) -> bool,
@@ -135,10 +135,10 @@ pub(super) fn remove_and_restore(
     let found = find_same_key(host, wanted)?;
     let ours = found.as_ref().filter(|found| is_ours(found));
     match (before, ours, &found) {
-        (PriorState::Route(old), Some(_), _) => host.add_route(old, Insert::Replace)?,
+        (PriorState::Route(old), Some(_), _) => host.change(KernelOp::AddRoute(old, Insert::Replace))?,
         // Our route went away with its device, or the step was never begun and there was no route.
-        (PriorState::Route(old), None, None) => host.add_route(old, Insert::New)?,
-        (_, Some(ours), _) => gone(host.delete_route(ours))?,
+        (PriorState::Route(old), None, None) => host.change(KernelOp::AddRoute(old, Insert::New))?,
+        (_, Some(ours), _) => gone(host.change(KernelOp::DeleteRoute(ours)))?,
         // The route belongs to another program by now.
         (_, None, _) => {}
     }
@@ -147,7 +147,7 @@ pub(super) fn remove_and_restore(
 
 /// Restores default routes, except those for which another program (most likely a DHCP client) has meanwhile
 /// added one for the same device or with the same metric.
-fn restore_defaults(host: &mut dyn Host, ipv6: bool, saved: &[Route]) -> Result<(), Cause> {
+fn restore_defaults(host: &mut Host, ipv6: bool, saved: &[Route]) -> Result<(), Cause> {
     let now = host.routes(&Filter::to(default_prefix(ipv6), MAIN_TABLE))?;
     let (kept, foreign): (Vec<&Route>, Vec<&Route>) =
         now.iter().filter(|route| !route.is_ours()).partition(|route| saved.contains(route));
@@ -159,7 +159,7 @@ fn restore_defaults(host: &mut dyn Host, ipv6: bool, saved: &[Route]) -> Result<
             continue;
         }
         // Append behind routes of the same metric: several are restored in their listed order.
-        match host.add_route(old, Insert::Append) {
+        match host.change(KernelOp::AddRoute(old, Insert::Append)) {
             Err(error) if error.is_present() => {}
             // Its device is down, which removes routes anyway; a new one is added when it comes up again.
             Err(_) if is_device_down(host, old)? => {}
@@ -178,7 +178,7 @@ fn restore_defaults(host: &mut dyn Host, ipv6: bool, saved: &[Route]) -> Result<
 }
 
 /// Returns whether a device of a route exists but is down.
-fn is_device_down(host: &mut dyn Host, route: &Route) -> Result<bool, Cause> {
+fn is_device_down(host: &mut Host, route: &Route) -> Result<bool, Cause> {
     for dev in route.hops.iter().filter_map(|hop| hop.dev.as_deref()) {
         if host.link(dev)?.is_some_and(|link| !link.up) {
             return Ok(true);
@@ -198,21 +198,21 @@ pub(super) fn superseded<'a>(old: &Route, mut now: impl Iterator<Item = &'a Rout
 
 /// Adds a route. If no address of the device covers the gateway (as at some hosting providers), the gateway
 /// is assumed to be on the link, as the kernel already uses it.
-pub(super) fn add(host: &mut dyn Host, route: Route, insert: Insert) -> Result<(), Cause> {
-    match host.add_route(&route, insert) {
+pub(super) fn add(host: &mut Host, route: Route, insert: Insert) -> Result<(), Cause> {
+    match host.change(KernelOp::AddRoute(&route, insert)) {
         Err(error) if error.is_unreachable() && route.hops.iter().any(|hop| hop.via.is_some()) => {
             let mut route = route;
             for hop in &mut route.hops {
                 hop.onlink = true;
             }
-            Ok(host.add_route(&route, insert)?)
+            Ok(host.change(KernelOp::AddRoute(&route, insert))?)
         }
         outcome => Ok(outcome?),
     }
 }
 
 /// Returns the kernel's route with the same key; ours if several share it.
-pub(super) fn find_same_key(host: &mut dyn Host, wanted: &Route) -> Result<Option<Route>, Cause> {
+pub(super) fn find_same_key(host: &mut Host, wanted: &Route) -> Result<Option<Route>, Cause> {
     let mut found = host.routes(&Filter::to(wanted.dest, wanted.table))?;
     found.retain(|route| route.same_key(wanted));
     found.sort_by_key(|route| !route.is_ours());
@@ -221,7 +221,7 @@ pub(super) fn find_same_key(host: &mut dyn Host, wanted: &Route) -> Result<Optio
 
 /// Returns whether the tun device that a step was performed on still exists and is the same.
 pub(super) fn device_still_exists(
-    host: &mut dyn Host,
+    host: &mut Host,
     device: Option<&Device>,
     name: &str,
 ) -> Result<bool, Cause> {

@@ -10,7 +10,7 @@ use std::{cmp::Reverse, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{
-    ApplyError, Changes, Host as _,
+    ApplyError, Changes,
     ledger::{Entry, PriorState},
     routes, steps,
 };
@@ -32,7 +32,7 @@ impl Changes {
             Step::Policy(step @ PolicyStep::Rule { rule: PolicyRule::Tunnel, .. }) => step.table(),
             _ => None,
         });
-        let refused = match self.host.route_to_marked(server, source, mark) {
+        let refused = match self.host.route_to(server, source, mark) {
             Ok(way) if way.local => return Ok(NextHop::ThisHost),
             // The tunnel is in another namespace: its device name means nothing here.
             Ok(way) if self.host.named_netns().is_some() => {
@@ -131,7 +131,7 @@ impl Changes {
         if let (None, Some(gateway)) = (source, hop.via) {
             source = self
                 .host
-                .route_to(gateway, None)
+                .route_to(gateway, None, None)
                 .ok()
                 .filter(|way| way.dev == dev)
                 .and_then(|way| way.source);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    Cause, Host, dns,
+    Cause, Host, KernelOp, dns,
     error::{gone, known},
     firewall, gre_sysctl, hook,
     ledger::{Device, PriorState},
@@ -19,7 +19,7 @@ use crate::{
 ///
 /// # Errors
 /// Returns [`Cause::Taken`] or [`Cause::CannotRestore`] if the step must not be performed.
-pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<PriorState, Cause> {
+pub(super) fn observe(host: &mut Host, step: &Step) -> Result<PriorState, Cause> {
     match step {
         Step::RemoveDefault { .. } | Step::HostRoute { .. } | Step::Route { .. } => {
             routes::observe(host, step)
@@ -44,7 +44,7 @@ pub(super) fn observe(host: &mut dyn Host, step: &Step) -> Result<PriorState, Ca
 ///
 /// Warnings for the user are added to `notes`.
 pub(super) fn perform(
-    host: &mut dyn Host,
+    host: &mut Host,
     step: &Step,
     before: &PriorState,
     notes: &mut Vec<String>,
@@ -54,15 +54,15 @@ pub(super) fn perform(
         Step::RemoveDefault { .. } | Step::HostRoute { .. } | Step::Route { .. } => {
             routes::perform(host, step, before)?;
         }
-        Step::Mtu { tun, mtu } => host.set_mtu(known(tun)?, u32::from(*known(mtu)?))?,
-        Step::Domain { tun, number } => host.set_domain(known(tun)?, *number)?,
+        Step::Mtu { tun, mtu } => host.change(KernelOp::SetMtu(known(tun)?, u32::from(*known(mtu)?)))?,
+        Step::Domain { tun, number } => host.change(KernelOp::SetDomain(known(tun)?, *number))?,
         Step::Address { tun, .. } | Step::Address6 { tun, .. } => {
-            match host.add_address(known(tun)?, &address_of(step)?) {
+            match host.change(KernelOp::AddAddress(known(tun)?, &address_of(step)?)) {
                 Err(error) if error.is_present() => {}
                 outcome => outcome?,
             }
         }
-        Step::Up { tun } => host.set_up(known(tun)?, true)?,
+        Step::Up { tun } => host.change(KernelOp::SetUp(known(tun)?, true))?,
         Step::PidFile { pid, .. } => {
             if let Key::File(path) = step.key() {
                 pidfile::write(&path, *known(pid)?)?;
@@ -81,7 +81,7 @@ pub(super) fn perform(
 
 /// Performs a step in force again if its effect is gone: a device that goes down takes its routes along.
 /// Returns whether a route or rule was missing.
-pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &PriorState) -> Result<bool, Cause> {
+pub(super) fn renew(host: &mut Host, step: &Step, before: &PriorState) -> Result<bool, Cause> {
     match step {
         Step::HostRoute { .. } | Step::Route { .. } => routes::renew(host, step, before),
         Step::AllowGre => gre_sysctl::renew(host, before).map(|()| false),
@@ -95,7 +95,7 @@ pub(super) fn renew(host: &mut dyn Host, step: &Step, before: &PriorState) -> Re
 
 /// Undoes a step. `device` is its tun device; `needed` is whether another tunnel needs the result.
 pub(super) fn undo(
-    host: &mut dyn Host,
+    host: &mut Host,
     step: &Step,
     before: &PriorState,
     device: Option<&Device>,
@@ -103,7 +103,7 @@ pub(super) fn undo(
 ) -> Result<(), Cause> {
     match step {
         Step::OpenTun { .. } => match device {
-            Some(device) => gone(host.delete_link(&device.name, device.index)),
+            Some(device) => gone(host.change(KernelOp::DeleteLink(&device.name, device.index))),
             None => Ok(()),
         },
         Step::RemoveDefault { .. } | Step::HostRoute { .. } | Step::Route { .. } => {
@@ -114,14 +114,18 @@ pub(super) fn undo(
         Step::Address { tun, .. } | Step::Address6 { tun, .. } => {
             let tun = known(tun)?;
             if device_still_exists(host, device, tun)? {
-                gone(host.delete_address(tun, &address_of(step)?))
+                gone(host.change(KernelOp::DeleteAddress(tun, &address_of(step)?)))
             } else {
                 Ok(())
             }
         }
         Step::Up { tun } => {
             let tun = known(tun)?;
-            if device_still_exists(host, device, tun)? { gone(host.set_up(tun, false)) } else { Ok(()) }
+            if device_still_exists(host, device, tun)? {
+                gone(host.change(KernelOp::SetUp(tun, false)))
+            } else {
+                Ok(())
+            }
         }
         Step::PidFile { pid, .. } => match step.key() {
             Key::File(path) => pidfile::remove(&path, *known(pid)?),

@@ -109,11 +109,11 @@ impl AppliedRouting {
     ///
     /// # Errors
     /// Returns an error if the kernel could not be queried.
-    pub fn trace(&self, host: &mut dyn Host, to: IpAddr) -> Result<Trace, ApplyError> {
+    pub fn trace(&self, host: &mut Host, to: IpAddr) -> Result<Trace, ApplyError> {
         let domain = self.domain();
         let asked = match domain {
             Some(table) => host.route_to_in(to, table),
-            None => host.route_to(to, None),
+            None => host.route_to(to, None, None),
         };
         let answer = match asked {
             Err(error) if error.errno.is_none() || error.is_permission() => {
@@ -203,7 +203,7 @@ impl AppliedRouting {
 
 /// Returns the rule and route that the kernel selects; `table` is searched if the kernel has no rules.
 fn select_route(
-    host: &mut dyn Host,
+    host: &mut Host,
     to: IpAddr,
     table: u32,
 ) -> Result<Option<(Option<Rule>, Route)>, ApplyError> {

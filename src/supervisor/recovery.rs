@@ -36,13 +36,13 @@ pub struct Recovery {
 #[must_use]
 pub fn recover(own: Option<&str>) -> Recovery {
     let places = Directories::system(Platform::host());
-    let steps = match apply::system_host() {
+    let steps = match apply::Host::system() {
         Ok(mut host) => {
             let alive = |header: &apply::ledger::Header| {
                 (Some(header.profile.as_str()) != own && lock::is_held(&header.profile))
                     || outlives_its_lock(header)
             };
-            apply::recover(&places, host.as_mut(), &alive)
+            apply::recover(&places, &mut host, &alive)
         }
         Err(error) => apply::Recovery { errors: vec![error], ..apply::Recovery::default() },
     };

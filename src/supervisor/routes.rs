@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 pub use crate::apply::{Disposition, Trace};
 use crate::{
-    apply::{self, AppliedRouting, ApplyError, Directories},
+    apply::{AppliedRouting, ApplyError, Directories, Host},
     platform::Platform,
 };
 
@@ -27,8 +27,8 @@ pub struct Routes {
 pub fn routes(name: &str, destinations: &[IpAddr]) -> Result<Option<Routes>, ApplyError> {
     let platform = Platform::host();
     let Some(in_force) = AppliedRouting::of(&Directories::system(platform), name) else { return Ok(None) };
-    let mut host = apply::system_host()?;
-    let traces = destinations.iter().map(|to| in_force.trace(host.as_mut(), *to));
+    let mut host = Host::system()?;
+    let traces = destinations.iter().map(|to| in_force.trace(&mut host, *to));
     Ok(Some(Routes {
         traces: traces.collect::<Result<_, _>>()?,
         device: in_force.device().map(str::to_owned),

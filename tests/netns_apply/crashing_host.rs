@@ -1,12 +1,12 @@
-//! A `Host` that simulates a kill of its process before a chosen kernel request, program run or file change.
+//! A kernel that simulates a kill of its process before a chosen kernel request, program run or file change.
 
 use std::{cell::Cell, net::IpAddr, rc::Rc};
 
 use pptpctl::{
-    apply::{FileOp, Host, NamedNetns, Output, Program, ProgramError},
+    apply::{FileOp, Host, Kernel, KernelOp, Output, Program, ProgramError},
     net::{
         netlink::Netlink,
-        routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
+        routes::{Error, Filter, Link, Route, RouteTo},
         rules::Rule,
         tun::{self, Tun},
     },
@@ -21,12 +21,12 @@ impl Budget {
         Self(Rc::new(Cell::new(requests)))
     }
 
-    pub fn host(&self) -> Box<dyn Host> {
-        self.of_host(Box::new(Netlink::open().unwrap()))
+    pub fn host(&self) -> Host {
+        Host::new(self.of_kernel(Box::new(Netlink::open().unwrap())))
     }
 
-    pub fn of_host(&self, host: Box<dyn Host>) -> Box<dyn Host> {
-        Box::new(KillableHost { host, budget: self.clone() })
+    fn of_kernel(&self, kernel: Box<dyn Kernel>) -> Box<dyn Kernel> {
+        Box::new(Mortal { kernel, budget: self.clone() })
     }
 
     /// Returns how many changes were made out of a budget of `of`.
@@ -45,97 +45,44 @@ impl Budget {
     }
 }
 
-struct KillableHost {
-    host: Box<dyn Host>,
+struct Mortal {
+    kernel: Box<dyn Kernel>,
     budget: Budget,
 }
 
-impl Host for KillableHost {
-    fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>) -> Result<RouteTo, Error> {
-        self.host.route_to(to, source)
-    }
-
-    fn route_to_marked(
-        &mut self,
-        to: IpAddr,
-        source: Option<IpAddr>,
-        mark: Option<u32>,
-    ) -> Result<RouteTo, Error> {
-        self.host.route_to_marked(to, source, mark)
+impl Kernel for Mortal {
+    fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>, mark: Option<u32>) -> Result<RouteTo, Error> {
+        self.kernel.route_to(to, source, mark)
     }
 
     fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, Error> {
-        self.host.rules(ipv6)
-    }
-
-    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.add_rule(rule)
-    }
-
-    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_rule(rule)
+        self.kernel.rules(ipv6)
     }
 
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
-        self.host.routes(filter)
-    }
-
-    fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.add_route(route, insert)
-    }
-
-    fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_route(route)
+        self.kernel.routes(filter)
     }
 
     fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
-        self.host.link(name)
+        self.kernel.link(name)
     }
 
-    fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error> {
+    fn forwards(&self) -> Option<bool> {
+        self.kernel.forwards()
+    }
+
+    fn reopen(&self) -> Result<Box<dyn Kernel>, Error> {
+        Ok(self.budget.of_kernel(self.kernel.reopen()?))
+    }
+
+    fn change(&mut self, op: KernelOp<'_>) -> Result<(), Error> {
         self.budget.spend()?;
-        self.host.set_mtu(dev, mtu)
-    }
-
-    fn set_up(&mut self, dev: &str, up: bool) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.set_up(dev, up)
-    }
-
-    fn delete_link(&mut self, dev: &str, index: u32) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_link(dev, index)
-    }
-
-    fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.add_address(dev, address)
-    }
-
-    fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.budget.spend()?;
-        self.host.delete_address(dev, address)
-    }
-
-    fn enter(&self, netns: &str) -> Result<Box<dyn Host>, Error> {
-        Ok(self.budget.of_host(self.host.enter(netns)?))
-    }
-
-    fn named_netns(&self) -> Option<NamedNetns> {
-        self.host.named_netns()
-    }
-
-    fn forwards(&mut self) -> Option<bool> {
-        self.host.forwards()
+        self.kernel.change(op)
     }
 
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {
         self.budget.spend().map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
-        self.host.open_tun(unit)
+        self.kernel.open_tun(unit)
     }
 
     fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
@@ -143,11 +90,11 @@ impl Host for KillableHost {
             program: program.name(),
             error: std::io::Error::other(error),
         })?;
-        self.host.run(program)
+        self.kernel.run(program)
     }
 
     fn file(&mut self, op: &FileOp<'_>) -> std::io::Result<()> {
         self.budget.spend().map_err(std::io::Error::other)?;
-        op.perform()
+        self.kernel.file(op)
     }
 }

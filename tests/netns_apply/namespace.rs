@@ -10,7 +10,6 @@ use std::{
 
 use pptpctl::{
     apply::{ApplyError, Changes, Directories, Host, recover},
-    net::netlink::Netlink,
     plan::{self, Facts, Ipv6, Plan},
     platform::Platform,
     profile::{DefaultRoute, PasswordSource, Profile, Route as SplitRoute, Server},
@@ -92,11 +91,11 @@ impl Lab {
     }
 
     pub fn session(&self, profile: &str) -> Changes {
-        self.session_with(profile, Box::new(Netlink::open().unwrap()))
+        self.session_with(profile, Host::system().unwrap())
     }
 
-    pub fn session_with(&self, profile: &str, host: Box<dyn Host>) -> Changes {
-        Changes::open(&self.directories, profile, host).unwrap()
+    pub fn session_with(&self, profile: &str, host: Host) -> Changes {
+        Changes::open(&self.places, profile, host).unwrap()
     }
 
     pub fn network(&self, profile: &Profile) -> Plan {
@@ -124,7 +123,7 @@ impl Lab {
     }
 
     pub fn recover(&self) {
-        let recovery = recover(&self.directories, &mut Netlink::open().unwrap(), &|_| false);
+        let recovery = recover(&self.places, &mut Host::system().unwrap(), &|_| false);
         assert_none(recovery.errors);
         assert!(recovery.alive.is_empty());
         assert!(!self.directories.ledger("vpn").exists());

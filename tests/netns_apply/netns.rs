@@ -10,7 +10,7 @@ use std::{
 
 use pptpctl::{
     apply::{Changes, Host, recover},
-    net::{netlink::Netlink, packets},
+    net::packets,
     profile::{DefaultRoute, LinkSettings, Nftables, Profile},
 };
 
@@ -73,7 +73,7 @@ fn device_names_are_per_namespace() {
         drop(session);
         // The supervisor was killed: `recover`, run outside, undoes its changes inside.
         let recovery =
-            recover(&lab.directories, &mut Netlink::open().unwrap(), &|header| header.profile == "other");
+            recover(&lab.places, &mut Host::system().unwrap(), &|header| header.profile == "other");
         assert_none(recovery.errors);
         assert_eq!(recovery.recovered[0].profile, "vpn");
         lab.assert_state(&before, "the other tunnel is unchanged");
@@ -104,7 +104,7 @@ fn recover_succeeds_when_netns_is_gone() {
                 let same = format!("\"netns\":{},", inode());
                 fs::write(lab.directories.ledger("vpn"), text.replacen(&header, &same, 1)).unwrap();
             }
-            let recovery = recover(&lab.directories, &mut Netlink::open().unwrap(), &|_| false);
+            let recovery = recover(&lab.places, &mut Host::system().unwrap(), &|_| false);
             assert_none(recovery.errors);
             assert!(recovery.recovered[0].gone);
             assert!(!lab.directories.ledger("vpn").exists());
@@ -122,7 +122,7 @@ fn recover_succeeds_when_netns_is_gone() {
 #[test]
 fn missing_netns_is_named() {
     Lab::run(|_| {
-        let host = Netlink::open().unwrap();
+        let host = Host::system().unwrap();
         let words = host.enter("pptpctl-no-such-name").err().unwrap().to_string();
         assert!(words.contains("`ip netns add pptpctl-no-such-name` makes it"), "{words}");
     });
@@ -143,7 +143,7 @@ impl NamedNamespace {
     }
 
     pub fn session(&self, lab: &Lab) -> Changes {
-        lab.session_with("vpn", Netlink::open().unwrap().enter(&self.name).unwrap())
+        lab.session_with("vpn", Host::system().unwrap().enter(&self.name).unwrap())
     }
 
     /// Returns a profile with everything that can be set up inside a namespace.

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use pptpctl::{
-    apply::{AppliedRouting, Cause, Disposition},
+    apply::{AppliedRouting, Cause, Disposition, Host},
     net::netlink::Netlink,
     plan::{self, FIRST_TABLE, NextHop, SLOTS},
     platform::Platform,
@@ -181,10 +181,10 @@ fn routes_command_names_next_hop_and_reason() {
             let mut session = lab.session("vpn");
             lab.bring_up(&mut session, &profile).unwrap();
             let expect = |wanted: &[(&str, Disposition, &str, &str)]| {
-                let in_force = AppliedRouting::of(&lab.directories, "vpn").unwrap();
-                for (to, disposition, route, why) in wanted {
-                    let trace = in_force.trace(&mut Netlink::open().unwrap(), to.parse().unwrap()).unwrap();
-                    assert_eq!(trace.disposition, *disposition, "{} {trace:?}", mode.name());
+                let in_force = AppliedRouting::of(&lab.places, "vpn").unwrap();
+                for (to, goes, route, why) in wanted {
+                    let trace = in_force.trace(&mut Host::system().unwrap(), to.parse().unwrap()).unwrap();
+                    assert_eq!(trace.disposition, *goes, "{} {trace:?}", mode.name());
                     assert!(trace.why.contains(why), "{} {trace:?}", mode.name());
                     assert!(trace.route.unwrap_or_default().contains(route), "{} {to}", mode.name());
                 }
@@ -201,9 +201,8 @@ fn routes_command_names_next_hop_and_reason() {
                 AppliedRouting::of(&lab.directories, "vpn").unwrap().lines(Platform::Linux).collect();
             assert!(lines.iter().any(|line| line.contains("unreachable")), "{lines:?}");
             if mode == DefaultRoute::Policy {
-                let in_force = AppliedRouting::of(&lab.directories, "vpn").unwrap();
-                let trace =
-                    in_force.trace(&mut Netlink::open().unwrap(), "1.1.1.1".parse().unwrap()).unwrap();
+                let in_force = AppliedRouting::of(&lab.places, "vpn").unwrap();
+                let trace = in_force.trace(&mut Host::system().unwrap(), "1.1.1.1".parse().unwrap()).unwrap();
                 assert!(trace.rule.unwrap().contains("not fwmark"));
             }
             drop(session);

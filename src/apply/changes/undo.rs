@@ -6,7 +6,6 @@
 use crate::apply::{
     ApplyError, Directories, Host,
     ledger::{self, Entry, Ledger, PriorState, StateLock},
-    route_cache::RouteCache,
     steps,
 };
 use crate::plan::{Key, PolicyStep, Step};
@@ -15,13 +14,13 @@ use crate::plan::{Key, PolicyStep, Step};
 /// `lock` is released while a hook runs; recovery passes `None` and keeps its lock, or two processes could
 /// undo one ledger at once.
 pub(in crate::apply) fn undo_entries(
-    host: &mut RouteCache<'_>,
+    host: &mut Host,
     ledger: &mut Ledger,
     places: &Directories,
     mut lock: Option<&mut StateLock>,
     which: impl Fn(&Step) -> bool,
 ) -> Vec<ApplyError> {
-    host.begin();
+    host.cache.begin();
     let mut entries = ledger.record().entries.clone();
     entries.retain(|entry| which(&entry.step));
     entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
@@ -29,12 +28,12 @@ pub(in crate::apply) fn undo_entries(
         .iter()
         .filter_map(|entry| undo_entry(host, ledger, places, entry, lock.as_deref_mut()).err())
         .collect();
-    host.end();
+    host.cache.end();
     errors
 }
 
 pub(in crate::apply) fn undo_entry(
-    host: &mut dyn Host,
+    host: &mut Host,
     ledger: &mut Ledger,
     places: &Directories,
     entry: &Entry,

@@ -26,7 +26,7 @@ use crate::plan::{DnsStep, RESOLV_CONF, Resolver, Value, split_dns_refusal};
 ///
 /// # Errors
 /// Returns why the step must not be performed.
-pub(super) fn observe(_host: &mut dyn Host, step: &DnsStep) -> Result<PriorState, Cause> {
+pub(super) fn observe(_host: &mut Host, step: &DnsStep) -> Result<PriorState, Cause> {
     let resolver = *known(&step.resolver)?;
     if let Some(why) = split_dns_refusal(resolver, &step.domains, known(&step.servers)?) {
         return Err(Cause::Taken(why));
@@ -39,7 +39,7 @@ pub(super) fn observe(_host: &mut dyn Host, step: &DnsStep) -> Result<PriorState
 }
 
 /// Performs a step that replaces `before`, and verifies the result.
-pub(super) fn perform(host: &mut dyn Host, step: &DnsStep, before: &PriorState) -> Result<(), Cause> {
+pub(super) fn perform(host: &mut Host, step: &DnsStep, before: &PriorState) -> Result<(), Cause> {
     if let PriorState::File(saved) = before {
         return resolv_conf::perform(host, step, saved);
     }
@@ -52,7 +52,7 @@ pub(super) fn perform(host: &mut dyn Host, step: &DnsStep, before: &PriorState) 
 
 /// Performs a step in force again if its effect is gone. A file that another program has written since is
 /// left alone: the content to restore would no longer be the one in the ledger.
-pub(super) fn renew(host: &mut dyn Host, step: &DnsStep, before: &PriorState) -> Result<(), Cause> {
+pub(super) fn renew(host: &mut Host, step: &DnsStep, before: &PriorState) -> Result<(), Cause> {
     match before {
         PriorState::File(_) => Ok(()),
         _ if problem(host, step)?.is_none() => Ok(()),
@@ -62,7 +62,7 @@ pub(super) fn renew(host: &mut dyn Host, step: &DnsStep, before: &PriorState) ->
 
 /// Undoes a step. A setting that is already gone is not an error; one that another program changed stays.
 pub(super) fn undo(
-    host: &mut dyn Host,
+    host: &mut Host,
     step: &DnsStep,
     before: &PriorState,
     device: Option<&Device>,
@@ -82,7 +82,7 @@ pub(super) fn undo(
 ///
 /// # Errors
 /// Returns an error if the state could not be read.
-pub(super) fn problem(host: &mut dyn Host, step: &DnsStep) -> Result<Option<String>, Cause> {
+pub(super) fn problem(host: &mut Host, step: &DnsStep) -> Result<Option<String>, Cause> {
     let servers = known(&step.servers)?;
     match known(&step.resolver)? {
         Resolver::File => Ok(resolv_conf::problem(step, servers)),

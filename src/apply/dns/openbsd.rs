@@ -22,7 +22,7 @@ pub(super) fn observe(resolver: Resolver) -> Result<PriorState, Cause> {
 }
 
 /// Withdraws the proposals, unless the device is gone: both daemons then drop them by themselves.
-pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, device: Option<&Device>) -> Result<(), Cause> {
+pub(super) fn undo(host: &mut Host, step: &DnsStep, device: Option<&Device>) -> Result<(), Cause> {
     if device_still_exists(host, device, known(&step.tun)?)? {
         run_all(host, step, &step.undo_programs())?;
     }

@@ -17,10 +17,10 @@ pub(super) fn programs(step: &DnsStep, all: &[Vec<String>]) -> Vec<Program> {
     all.iter().filter_map(program).collect()
 }
 
-pub(super) fn run(host: &mut dyn Host, program: &Program) -> Result<Output, Cause> {
+pub(super) fn run(host: &mut Host, program: &Program) -> Result<Output, Cause> {
     Ok(host.run(program)?.or_failed(program)?)
 }
 
-pub(super) fn run_all(host: &mut dyn Host, step: &DnsStep, all: &[Vec<String>]) -> Result<(), Cause> {
+pub(super) fn run_all(host: &mut Host, step: &DnsStep, all: &[Vec<String>]) -> Result<(), Cause> {
     programs(step, all).iter().try_for_each(|program| run(host, program).map(drop))
 }

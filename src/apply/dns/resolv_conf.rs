@@ -104,7 +104,7 @@ pub(super) fn observe(step: &DnsStep) -> Result<SavedFile, Cause> {
     }
 }
 
-pub(super) fn perform(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
+pub(super) fn perform(host: &mut Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
     let path = &saved.path;
     let failed = |error| Cause::File { path: path.clone(), error };
     let found = files::read(path).map_err(failed)?;
@@ -129,7 +129,7 @@ pub(super) fn perform(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) ->
     Err(Cause::Taken(format!("{} was written by someone else at the same moment", path.display())))
 }
 
-pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
+pub(super) fn undo(host: &mut Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
     undo_file(host, step, saved)?;
     for dir in saved.directories() {
         match host.file(&FileOp::RemoveDirectory { path: dir }) {
@@ -144,7 +144,7 @@ pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) -> Re
     Ok(())
 }
 
-fn undo_file(host: &mut dyn Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
+fn undo_file(host: &mut Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
     let path = &saved.path;
     let failed = |error| Cause::File { path: path.clone(), error };
     // An interrupted write may have left a draft.
@@ -203,7 +203,7 @@ pub(super) fn problem(step: &DnsStep, servers: &[IpAddr]) -> Option<String> {
 
 /// Writes the content of a file: atomically if possible.
 fn write_content(
-    host: &mut dyn Host,
+    host: &mut Host,
     path: &Path,
     found: Option<&FoundFile>,
     content: &[u8],

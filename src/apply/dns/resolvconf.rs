@@ -11,7 +11,7 @@ use crate::{
     plan::{DnsStep, RESOLV_CONF},
 };
 
-pub(super) fn undo(host: &mut dyn Host, step: &DnsStep) -> Result<(), Cause> {
+pub(super) fn undo(host: &mut Host, step: &DnsStep) -> Result<(), Cause> {
     for program in programs(step, &step.undo_programs()) {
         let output = match host.run(&program) {
             // resolvconf(8) was removed from this host, and its data with it.

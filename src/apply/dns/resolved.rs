@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Reverts the settings of the device; for a device that is gone, systemd-resolved drops them by itself.
-pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, device: Option<&Device>) -> Result<(), Cause> {
+pub(super) fn undo(host: &mut Host, step: &DnsStep, device: Option<&Device>) -> Result<(), Cause> {
     if !device_still_exists(host, device, known(&step.tun)?)? {
         return Ok(());
     }
@@ -27,11 +27,7 @@ pub(super) fn undo(host: &mut dyn Host, step: &DnsStep, device: Option<&Device>)
 }
 
 /// Compares the resolvers and domains that resolvectl(1) shows for the device with those that were set.
-pub(super) fn problem(
-    host: &mut dyn Host,
-    step: &DnsStep,
-    servers: &[IpAddr],
-) -> Result<Option<String>, Cause> {
+pub(super) fn problem(host: &mut Host, step: &DnsStep, servers: &[IpAddr]) -> Result<Option<String>, Cause> {
     let tun = known(&step.tun)?;
     let mut ask = |what: &str| {
         let said = run(host, &Program::find("resolvectl", &[what, tun]))?;

@@ -22,7 +22,7 @@ use crate::{
 /// # Errors
 /// Returns [`Cause::Taken`] if another program has put something there, or the error of a failed filter
 /// program.
-pub(super) fn observe(host: &mut dyn Host, step: &FirewallStep) -> Result<PriorState, Cause> {
+pub(super) fn observe(host: &mut Host, step: &FirewallStep) -> Result<PriorState, Cause> {
     let seen = match step {
         FirewallStep::Nft { table, .. } => nft::observe(host, table),
         FirewallStep::Pf { anchor, .. } => pf::observe(host, anchor),
@@ -32,11 +32,7 @@ pub(super) fn observe(host: &mut dyn Host, step: &FirewallStep) -> Result<PriorS
 }
 
 /// Performs a step. Warnings for the user are added to `notes`.
-pub(super) fn perform(
-    host: &mut dyn Host,
-    step: &FirewallStep,
-    notes: &mut Vec<String>,
-) -> Result<(), Cause> {
+pub(super) fn perform(host: &mut Host, step: &FirewallStep, notes: &mut Vec<String>) -> Result<(), Cause> {
     match step {
         FirewallStep::Nft { file, .. } => {
             file.as_deref().map_or(Ok(()), check_file)?;
@@ -60,7 +56,7 @@ pub(super) fn perform(
 }
 
 /// Performs a step in force again if its effect is gone (reloading the host's own rules flushes all tables).
-pub(super) fn renew(host: &mut dyn Host, step: &FirewallStep) -> Result<(), Cause> {
+pub(super) fn renew(host: &mut Host, step: &FirewallStep) -> Result<(), Cause> {
     match step {
         FirewallStep::Nft { table, .. } => {
             let renewed = match nft::is_there(host, table) {
@@ -75,7 +71,7 @@ pub(super) fn renew(host: &mut dyn Host, step: &FirewallStep) -> Result<(), Caus
 }
 
 /// Undoes a step. A table that is already gone is not an error.
-pub(super) fn undo(host: &mut dyn Host, step: &FirewallStep, device: Option<&Device>) -> Result<(), Cause> {
+pub(super) fn undo(host: &mut Host, step: &FirewallStep, device: Option<&Device>) -> Result<(), Cause> {
     match step {
         FirewallStep::Nft { table, .. } => match nft::remove(host, table) {
             Ok(()) => Ok(()),

@@ -6,7 +6,7 @@ use super::super::{Cause, Host, Output, Program};
 use crate::plan::{self, FirewallStep};
 
 /// Refuses a table of that name that another program has made.
-pub(super) fn observe(host: &mut dyn Host, table: &str) -> Result<(), Cause> {
+pub(super) fn observe(host: &mut Host, table: &str) -> Result<(), Cause> {
     if is_there(host, table)? {
         return Err(Cause::Taken(format!(
             "there is a table of that name already, which this tunnel did not make; \
@@ -16,14 +16,14 @@ pub(super) fn observe(host: &mut dyn Host, table: &str) -> Result<(), Cause> {
     Ok(())
 }
 
-pub(super) fn is_there(host: &mut dyn Host, table: &str) -> Result<bool, Cause> {
+pub(super) fn is_there(host: &mut Host, table: &str) -> Result<bool, Cause> {
     let program = Program::find("nft", &["list", "tables", "inet"]);
     let tables = host.run(&program)?.or_failed(&program)?.stdout;
     Ok(tables.lines().any(|line| line.trim() == format!("table inet {table}")))
 }
 
 /// Checks the rules first, so that a file with an error does not touch the kernel's tables.
-pub(super) fn load(host: &mut dyn Host, step: &FirewallStep) -> Result<(), Cause> {
+pub(super) fn load(host: &mut Host, step: &FirewallStep) -> Result<(), Cause> {
     if let FirewallStep::Nft { file: Some(file), .. } = step {
         stays_inside(file)?;
     }
@@ -34,11 +34,11 @@ pub(super) fn load(host: &mut dyn Host, step: &FirewallStep) -> Result<(), Cause
 
 /// Deletes the table, whether or not it exists: adding an existing table changes nothing, and the deletion is
 /// in the same transaction.
-pub(super) fn remove(host: &mut dyn Host, table: &str) -> Result<(), Cause> {
+pub(super) fn remove(host: &mut Host, table: &str) -> Result<(), Cause> {
     feed(host, &["-f", "-"], &plan::nft_removal(table))
 }
 
-fn feed(host: &mut dyn Host, args: &[&str], text: &str) -> Result<(), Cause> {
+fn feed(host: &mut Host, args: &[&str], text: &str) -> Result<(), Cause> {
     let program = Program::find("nft", args).with_input(text);
     let output = host.run(&program)?;
     // The line of our wrapper that includes the user's file means nothing to the user.

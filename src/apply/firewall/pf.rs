@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Refuses an anchor that already holds rules: they could not be restored.
-pub(super) fn observe(host: &mut dyn Host, anchor: &str) -> Result<(), Cause> {
+pub(super) fn observe(host: &mut Host, anchor: &str) -> Result<(), Cause> {
     for kind in ["rules", "nat"] {
         // Ignore the exit status: it is 0 for an anchor that does not exist, and OpenBSD has no `-s nat`.
         let output = pfctl(host, &["-q", "-a", anchor, "-s", kind], None)?;
@@ -21,7 +21,7 @@ pub(super) fn observe(host: &mut dyn Host, anchor: &str) -> Result<(), Cause> {
     Ok(())
 }
 
-pub(super) fn load(host: &mut dyn Host, anchor: &str, rules: &PfRules, macros: &Macros) -> Result<(), Cause> {
+pub(super) fn load(host: &mut Host, anchor: &str, rules: &PfRules, macros: &Macros) -> Result<(), Cause> {
     let pairs = macros.pairs().ok_or_else(|| Cause::Ledger("rules without their facts".to_owned()))?;
     let defines: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let file = match rules {
@@ -38,12 +38,7 @@ pub(super) fn load(host: &mut dyn Host, anchor: &str, rules: &PfRules, macros: &
 }
 
 /// Returns reasons why the rules may not be evaluated, as far as the main ruleset shows them.
-pub(super) fn warnings(
-    host: &mut dyn Host,
-    anchor: &str,
-    rules: &PfRules,
-    platform: Platform,
-) -> Vec<String> {
+pub(super) fn warnings(host: &mut Host, anchor: &str, rules: &PfRules, platform: Platform) -> Vec<String> {
     let mut doubts = Vec::new();
     let mut ask = |kind| pfctl(host, &["-q", "-s", kind], None).unwrap_or_default().stdout;
     if ask("info").lines().any(|line| line.starts_with("Status: Disabled")) {
@@ -66,7 +61,7 @@ pub(super) fn warnings(
 /// Flushes the rules and pf's states of connections through the tunnel: states keep following the rules that
 /// created them, and their addresses no longer belong to this host.
 pub(super) fn flush(
-    host: &mut dyn Host,
+    host: &mut Host,
     anchor: &str,
     macros: &Macros,
     device: Option<&Device>,
@@ -88,18 +83,18 @@ pub(super) fn flush(
 }
 
 /// Returns whether no other tunnel has taken over the device's name.
-fn is_ours(host: &mut dyn Host, tun: &str, device: Option<&Device>) -> Result<bool, Cause> {
+fn is_ours(host: &mut Host, tun: &str, device: Option<&Device>) -> Result<bool, Cause> {
     let found = host.link(tun)?;
     Ok(found.is_none_or(|link| device.is_some_and(|device| device.name == tun && device.index == link.index)))
 }
 
-fn must(host: &mut dyn Host, args: &[&str], input: Option<&str>) -> Result<(), Cause> {
+fn must(host: &mut Host, args: &[&str], input: Option<&str>) -> Result<(), Cause> {
     let program = program(args, input);
     host.run(&program)?.or_failed(&program)?;
     Ok(())
 }
 
-fn pfctl(host: &mut dyn Host, args: &[&str], input: Option<&str>) -> Result<Output, ProgramError> {
+fn pfctl(host: &mut Host, args: &[&str], input: Option<&str>) -> Result<Output, ProgramError> {
     host.run(&program(args, input))
 }
 

@@ -43,15 +43,17 @@ fn program_writable_by_others_is_refused() {
 fn up_and_down_hooks_get_the_same_environment() {
     let runs: Rc<RefCell<Vec<Program>>> = Rc::default();
     let seen = Rc::clone(&runs);
-    let mut model = FakeHost::new(HostState::default()).with_programs(Rc::new(move |program, _| {
-        seen.borrow_mut().push(program.clone());
-        Ok(Output { code: Some(0), stdout: "hello\n".into(), ..Output::default() })
-    }));
+    let mut host = FakeHost::new(HostState::default())
+        .with_programs(Rc::new(move |program, _| {
+            seen.borrow_mut().push(program.clone());
+            Ok(Output { code: Some(0), stdout: "hello\n".into(), ..Output::default() })
+        }))
+        .host();
     let step = step(&["/bin/true", "a b"], &["/bin/true"]);
-    assert_eq!(observe(&mut model, &step).unwrap(), PriorState::Nothing);
-    perform(&mut model, &step, &PriorState::Nothing).unwrap();
-    renew(&mut model, &step, &PriorState::Nothing).unwrap();
-    undo(&mut model, &step, &PriorState::Nothing, None).unwrap();
+    assert_eq!(observe(&mut host, &step).unwrap(), PriorState::Nothing);
+    perform(&mut host, &step, &PriorState::Nothing).unwrap();
+    renew(&mut host, &step, &PriorState::Nothing).unwrap();
+    undo(&mut host, &step, &PriorState::Nothing, None).unwrap();
     let runs = runs.borrow();
     let [up, down] = runs.as_slice() else { panic!("{runs:?}") };
     assert_eq!((up.args.as_slice(), up.limit), (&["a b".to_owned()][..], Duration::from_millis(1500)));
@@ -67,15 +69,17 @@ fn up_and_down_hooks_get_the_same_environment() {
 
 #[test]
 fn failed_hook_reports_its_stderr() {
-    let mut model = FakeHost::new(HostState::default()).with_programs(Rc::new(|_, _| {
-        Ok(Output { code: Some(3), stdout: String::new(), stderr: "no such share\n".into() })
-    }));
+    let mut host = FakeHost::new(HostState::default())
+        .with_programs(Rc::new(|_, _| {
+            Ok(Output { code: Some(3), stdout: String::new(), stderr: "no such share\n".into() })
+        }))
+        .host();
     let step = step(&["/bin/true"], &[]);
-    let cause = perform(&mut model, &step, &PriorState::Nothing).unwrap_err();
+    let cause = perform(&mut host, &step, &PriorState::Nothing).unwrap_err();
     assert_eq!(cause.to_string(), "true: failed (exit status 3): no such share");
-    undo(&mut model, &step, &PriorState::Nothing, None).unwrap();
+    undo(&mut host, &step, &PriorState::Nothing, None).unwrap();
     let missing = self::step(&["/no/such/hook"], &[]);
-    let cause = observe(&mut model, &missing).unwrap_err();
+    let cause = observe(&mut host, &missing).unwrap_err();
     assert!(cause.to_string().starts_with("hooks.up is not run: /no/such/hook: No such file"), "{cause}");
 }
 

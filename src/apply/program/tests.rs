@@ -111,17 +111,14 @@ fn endless_output_does_not_outlive_limit() {
 
 #[test]
 fn fake_host_runs_the_programs_it_is_given() {
-    use crate::apply::{
-        Host,
-        tests::fake_host::{FakeHost, HostState},
-    };
+    use crate::apply::tests::fake_host::{FakeHost, HostState};
     let model = FakeHost::new(HostState::default()).with_programs(std::rc::Rc::new(|program, state| {
         state.device("seen");
         Ok(Output { code: Some(0), stdout: program.to_string(), stderr: String::new() })
     }));
-    assert_eq!(model.clone().run(&Program::find("nft", &["-j", "list"])).unwrap().stdout, "nft -j list");
+    assert_eq!(model.host().run(&Program::find("nft", &["-j", "list"])).unwrap().stdout, "nft -j list");
     assert_eq!(model.state.borrow().links.len(), 1);
-    assert!(model.restart(0).run(&Program::find("nft", &[])).is_err(), "the program was run after the kill");
+    assert!(model.restart(0).host().run(&Program::find("nft", &[])).is_err(), "killed before it");
 }
 
 /// A zombie that its parent has not reaped yet does not count as running.

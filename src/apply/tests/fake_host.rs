@@ -5,7 +5,7 @@ use std::{cell::RefCell, fs::File, net::IpAddr, rc::Rc};
 
 use nix::errno::Errno;
 
-use crate::apply::{FileOp, Host, Output, Program, ProgramError};
+use crate::apply::{FileOp, Host, Kernel, KernelOp, Output, Program, ProgramError};
 use crate::net::{
     routes::{Address, Error, Filter, Insert, Kind, Link, MAIN_TABLE, Route, RouteTo},
     rules::Rule,
@@ -70,6 +70,11 @@ impl FakeHost {
         }
     }
 
+    /// Returns the host for this process.
+    pub(in crate::apply) fn host(&self) -> Host {
+        Host::new(Box::new(self.clone()))
+    }
+
     /// Returns another process on the same host, which is killed after `budget` changes.
     pub(in crate::apply) fn restart(&self, budget: usize) -> Self {
         Self { budget: Rc::new(RefCell::new(budget)), ..self.clone() }
@@ -101,10 +106,118 @@ impl FakeHost {
         let position = state.links.iter().position(|link| link.name == dev);
         change(&mut state, position.ok_or_else(|| Error::errno("change", Errno::ENODEV))?)
     }
+
+    fn add_rule(&self, rule: &Rule) -> Result<(), Error> {
+        self.spend()?;
+        let mut state = self.state.borrow_mut();
+        if state.rules.contains(rule) {
+            return Err(Error::errno("add rule", Errno::EEXIST));
+        }
+        state.rules.push(rule.clone());
+        state.rules.sort_by_key(|rule| rule.priority);
+        Ok(())
+    }
+
+    fn delete_rule(&self, rule: &Rule) -> Result<(), Error> {
+        self.spend()?;
+        let mut state = self.state.borrow_mut();
+        let place = state.rules.iter().position(|other| other == rule);
+        state.rules.remove(place.ok_or_else(|| Error::errno("delete rule", Errno::ENOENT))?);
+        Ok(())
+    }
+
+    fn add_route(&self, route: &Route, insert: Insert) -> Result<(), Error> {
+        self.spend()?;
+        let mut state = self.state.borrow_mut();
+        let known = |hop: &crate::net::routes::Hop| {
+            hop.dev.as_ref().is_none_or(|dev| state.links.iter().any(|link| link.name == *dev))
+        };
+        if !route.hops.iter().all(known) {
+            return Err(Error::errno("add route", Errno::ENODEV));
+        }
+        let place = state.routes.iter().position(|other| other.same_key(route));
+        match (insert, place) {
+            (Insert::New, Some(_)) => return Err(Error::errno("add route", Errno::EEXIST)),
+            (Insert::Append, Some(_)) if state.routes.contains(route) => {
+                return Err(Error::errno("add route", Errno::EEXIST));
+            }
+            (Insert::Replace, Some(place)) => state.routes[place] = route.clone(),
+            _ => state.route(route.clone()),
+        }
+        Ok(())
+    }
+
+    fn delete_route(&self, route: &Route) -> Result<(), Error> {
+        self.spend()?;
+        let mut state = self.state.borrow_mut();
+        let place = state.routes.iter().position(|other| other == route);
+        state.routes.remove(place.ok_or_else(|| Error::errno("delete route", Errno::ESRCH))?);
+        Ok(())
+    }
+
+    fn set_mtu(&self, dev: &str, mtu: u32) -> Result<(), Error> {
+        self.change(dev, |state, link| {
+            state.links[link].mtu = mtu;
+            Ok(())
+        })
+    }
+
+    fn set_domain(&self, dev: &str, number: u32) -> Result<(), Error> {
+        self.change(dev, |state, _| {
+            state.domains.retain(|(name, _)| name != dev);
+            state.domains.push((dev.to_owned(), number));
+            state.addresses.retain(|(name, _)| name != dev);
+            Ok(())
+        })
+    }
+
+    fn set_up(&self, dev: &str, up: bool) -> Result<(), Error> {
+        self.change(dev, |state, link| {
+            state.links[link].up = up;
+            if !up {
+                state.routes.retain(|route| !route.leaves_by(dev));
+            }
+            Ok(())
+        })
+    }
+
+    fn delete_link(&self, dev: &str, index: u32) -> Result<(), Error> {
+        self.change(dev, |state, link| {
+            if state.links[link].index != index {
+                return Err(Error::errno("delete link", Errno::ENODEV));
+            }
+            state.remove_device(dev);
+            Ok(())
+        })
+    }
+
+    fn add_address(&self, dev: &str, address: &Address) -> Result<(), Error> {
+        self.change(dev, |state, _| {
+            let entry = (dev.to_owned(), address.clone());
+            if state.addresses.contains(&entry) {
+                return Err(Error::errno("add address", Errno::EEXIST));
+            }
+            state.addresses.push(entry);
+            Ok(())
+        })
+    }
+
+    fn delete_address(&self, dev: &str, address: &Address) -> Result<(), Error> {
+        self.change(dev, |state, _| {
+            let place = state.addresses.iter().position(|(name, held)| name == dev && held == address);
+            state.addresses.remove(place.ok_or_else(|| Error::errno("delete", Errno::EADDRNOTAVAIL))?);
+            Ok(())
+        })
+    }
 }
 
-impl Host for FakeHost {
-    fn route_to(&mut self, to: IpAddr, _source: Option<IpAddr>) -> Result<RouteTo, Error> {
+impl Kernel for FakeHost {
+    fn route_to(
+        &mut self,
+        to: IpAddr,
+        _source: Option<IpAddr>,
+        _mark: Option<u32>,
+    ) -> Result<RouteTo, Error> {
         self.route_to_in(to, MAIN_TABLE)
     }
 
@@ -132,25 +245,6 @@ impl Host for FakeHost {
         Ok(self.state.borrow().rules.iter().filter(|rule| rule.ipv6 == ipv6).cloned().collect())
     }
 
-    fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
-        self.spend()?;
-        let mut state = self.state.borrow_mut();
-        if state.rules.contains(rule) {
-            return Err(Error::errno("add rule", Errno::EEXIST));
-        }
-        state.rules.push(rule.clone());
-        state.rules.sort_by_key(|rule| rule.priority);
-        Ok(())
-    }
-
-    fn delete_rule(&mut self, rule: &Rule) -> Result<(), Error> {
-        self.spend()?;
-        let mut state = self.state.borrow_mut();
-        let position = state.rules.iter().position(|other| other == rule);
-        state.rules.remove(position.ok_or_else(|| Error::errno("delete rule", Errno::ENOENT))?);
-        Ok(())
-    }
-
     fn routes(&mut self, filter: &Filter) -> Result<Vec<Route>, Error> {
         *self.table_reads.borrow_mut() += 1;
         let matches = |route: &&Route| {
@@ -161,92 +255,27 @@ impl Host for FakeHost {
         Ok(self.state.borrow().routes.iter().filter(matches).cloned().collect())
     }
 
-    fn add_route(&mut self, route: &Route, insert: Insert) -> Result<(), Error> {
-        self.spend()?;
-        let mut state = self.state.borrow_mut();
-        let has_device = |hop: &crate::net::routes::Hop| {
-            hop.dev.as_ref().is_none_or(|dev| state.links.iter().any(|link| link.name == *dev))
-        };
-        if !route.hops.iter().all(has_device) {
-            return Err(Error::errno("add route", Errno::ENODEV));
-        }
-        let position = state.routes.iter().position(|other| other.same_key(route));
-        match (insert, position) {
-            (Insert::New, Some(_)) => return Err(Error::errno("add route", Errno::EEXIST)),
-            (Insert::Append, Some(_)) if state.routes.contains(route) => {
-                return Err(Error::errno("add route", Errno::EEXIST));
-            }
-            (Insert::Replace, Some(position)) => state.routes[position] = route.clone(),
-            _ => state.route(route.clone()),
-        }
-        Ok(())
-    }
-
-    fn delete_route(&mut self, route: &Route) -> Result<(), Error> {
-        self.spend()?;
-        let mut state = self.state.borrow_mut();
-        let position = state.routes.iter().position(|other| other == route);
-        state.routes.remove(position.ok_or_else(|| Error::errno("delete route", Errno::ESRCH))?);
-        Ok(())
-    }
-
     fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
         Ok(self.state.borrow().links.iter().find(|link| link.name == name).cloned())
     }
 
-    fn set_mtu(&mut self, dev: &str, mtu: u32) -> Result<(), Error> {
-        self.change(dev, |state, link| {
-            state.links[link].mtu = mtu;
-            Ok(())
-        })
+    fn change(&mut self, op: KernelOp<'_>) -> Result<(), Error> {
+        match op {
+            KernelOp::AddRoute(route, insert) => self.add_route(route, insert),
+            KernelOp::DeleteRoute(route) => self.delete_route(route),
+            KernelOp::AddRule(rule) => self.add_rule(rule),
+            KernelOp::DeleteRule(rule) => self.delete_rule(rule),
+            KernelOp::SetMtu(dev, mtu) => self.set_mtu(dev, mtu),
+            KernelOp::SetDomain(dev, number) => self.set_domain(dev, number),
+            KernelOp::SetUp(dev, up) => self.set_up(dev, up),
+            KernelOp::DeleteLink(dev, index) => self.delete_link(dev, index),
+            KernelOp::AddAddress(dev, address) => self.add_address(dev, address),
+            KernelOp::DeleteAddress(dev, address) => self.delete_address(dev, address),
+        }
     }
 
-    fn set_domain(&mut self, dev: &str, number: u32) -> Result<(), Error> {
-        self.change(dev, |state, _| {
-            state.domains.retain(|(name, _)| name != dev);
-            state.domains.push((dev.to_owned(), number));
-            state.addresses.retain(|(name, _)| name != dev);
-            Ok(())
-        })
-    }
-
-    fn set_up(&mut self, dev: &str, up: bool) -> Result<(), Error> {
-        self.change(dev, |state, link| {
-            state.links[link].up = up;
-            if !up {
-                state.routes.retain(|route| !route.leaves_by(dev));
-            }
-            Ok(())
-        })
-    }
-
-    fn delete_link(&mut self, dev: &str, index: u32) -> Result<(), Error> {
-        self.change(dev, |state, link| {
-            if state.links[link].index != index {
-                return Err(Error::errno("delete link", Errno::ENODEV));
-            }
-            state.remove_device(dev);
-            Ok(())
-        })
-    }
-
-    fn add_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.change(dev, |state, _| {
-            let entry = (dev.to_owned(), address.clone());
-            if state.addresses.contains(&entry) {
-                return Err(Error::errno("add address", Errno::EEXIST));
-            }
-            state.addresses.push(entry);
-            Ok(())
-        })
-    }
-
-    fn delete_address(&mut self, dev: &str, address: &Address) -> Result<(), Error> {
-        self.change(dev, |state, _| {
-            let position = state.addresses.iter().position(|(name, held)| name == dev && held == address);
-            state.addresses.remove(position.ok_or_else(|| Error::errno("delete", Errno::EADDRNOTAVAIL))?);
-            Ok(())
-        })
+    fn reopen(&self) -> Result<Box<dyn Kernel>, Error> {
+        Ok(Box::new(self.clone()))
     }
 
     fn open_tun(&mut self, unit: Option<u32>) -> Result<Tun, tun::Error> {

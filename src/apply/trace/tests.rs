@@ -14,7 +14,8 @@ const TABLE: u32 = crate::plan::FIRST_TABLE;
 /// this tests only `decide`; the kernel's own answers are covered by the namespace tests.
 #[test]
 fn rules_and_tables_are_searched_in_kernel_order() {
-    let mut host = FakeHost::new(state());
+    let model = FakeHost::new(state());
+    let mut host = model.host();
     let mut at = |to: &str| {
         let decided = select_route(&mut host, to.parse().unwrap(), MAIN_TABLE).unwrap();
         decided.map(|(rule, route)| (rule.unwrap().priority, route.to_string()))
@@ -23,7 +24,7 @@ fn rules_and_tables_are_searched_in_kernel_order() {
     assert_eq!(at("1.1.1.1"), own("default dev tun0"));
     assert_eq!(at("192.0.2.7"), Some((800, "192.0.2.0/24 dev up0".to_owned())), "not suppressed");
     assert_eq!(at("198.18.0.1"), Some((32_766, "default via 192.0.2.1 dev up0".to_owned())), "thrown");
-    host.state.borrow_mut().routes.retain(|route| !route.leaves_by("tun0"));
+    model.state.borrow_mut().routes.retain(|route| !route.leaves_by("tun0"));
     let mut at = |to: &str| {
         select_route(&mut host, to.parse().unwrap(), MAIN_TABLE).unwrap().map(|(_, route)| route.kind)
     };
@@ -76,10 +77,11 @@ fn trace_uses_the_table_of_the_routing_domain() {
     let mut inside = through("0.0.0.0/0", "tun0", 3);
     inside.hops[0].via = Some("10.99.0.1".parse().unwrap());
     state.route(inside);
-    let mut host = FakeHost::new(state);
+    let model = FakeHost::new(state);
+    let mut host = model.host();
     let entry = |step| Entry { number: 1, part: Part::Network, step, before: PriorState::Nothing };
     let placed = entry(Step::Domain { tun: Value::Known("tun0".to_owned()), number: 3 });
-    let traced = |entries: Vec<Entry>, host: &mut FakeHost| {
+    let traced = |entries: Vec<Entry>, host: &mut Host| {
         let tunnel = AppliedRouting { device: Some("tun0".to_owned()), entries };
         let trace = tunnel.trace(host, "192.0.2.7".parse().unwrap()).unwrap();
         (trace.disposition, trace.route)
@@ -91,7 +93,7 @@ fn trace_uses_the_table_of_the_routing_domain() {
         (Disposition::Outside, Some("192.0.2.0/24 dev up0".to_owned()))
     );
     // No route of the usual table applies in the domain.
-    host.state.borrow_mut().routes.retain(|route| route.table != 3);
+    model.state.borrow_mut().routes.retain(|route| route.table != 3);
     assert_eq!(traced(vec![placed], &mut host), (Disposition::Nowhere, None));
 }
 

@@ -184,9 +184,9 @@ fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
 /// Opens the ledger of this tunnel.
 pub(super) fn open_link(profile: &Profile) -> Result<apply::Changes, Failure> {
     let places = Directories::system(Platform::host());
-    apply::system_host()
+    apply::Host::system()
         .and_then(|host| match &profile.link.netns {
-            Some(netns) => apply::enter(host.as_ref(), netns),
+            Some(netns) => host.enter(netns),
             None => Ok(host),
         })
         .and_then(|host| apply::Changes::open(&places, profile.name.as_str(), host))
