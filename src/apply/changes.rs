@@ -12,11 +12,15 @@ use ipnet::IpNet;
 use super::{
     ApplyError, Cause, Directories, Host, dns,
     ledger::{self, Device, Entry, Header, Ledger, PriorState, StateLock},
-    routes, steps,
+    routes,
+    steps::{self, UndoContext},
 };
 use crate::{
     net::{routes::Filter, tun::Tun},
-    plan::{DnsStep, FIRST_TABLE, Facts, KeepDefault, Key, NextHop, Part, Plan, PolicyStep, SLOTS, Step},
+    plan::{
+        DnsStep, FIRST_TABLE, Facts, KeepDefault, Key, NextHop, OpenTunStep, Part, Plan, PolicyStep,
+        RemoveDefaultStep, SLOTS, Step,
+    },
 };
 
 /// What one tunnel has done to this host. Plans are performed and undone through it.
@@ -228,14 +232,7 @@ impl Changes {
         let (mut missing, mut first) = (0, None);
         self.with_route_cache(|session| {
             for entry in session.ledger.record().entries.clone() {
-                let route = matches!(
-                    entry.step,
-                    Step::HostRoute { .. }
-                        | Step::Route { .. }
-                        | Step::RemoveDefault { .. }
-                        | Step::Policy(_)
-                );
-                if route && !session.half_done.contains(&entry.number) {
+                if entry.step.traits().is_routing && !session.half_done.contains(&entry.number) {
                     match session.renew_entry(&entry) {
                         Ok(was_missing) => missing += usize::from(was_missing),
                         Err(error) => drop(first.get_or_insert(error)),
@@ -248,10 +245,13 @@ impl Changes {
 
     /// Returns whether the step's effect was missing.
     fn renew_entry(&mut self, entry: &Entry) -> Result<bool, ApplyError> {
-        if let (Step::RemoveDefault { ipv6 }, PriorState::Routes(kept)) = (&entry.step, &entry.before) {
+        if let (Step::RemoveDefault(RemoveDefaultStep { ipv6 }), PriorState::Routes(kept)) =
+            (&entry.step, &entry.before)
+        {
             return self.remove_new_defaults(entry, *ipv6, kept);
         }
-        steps::renew(&mut self.host, &entry.step, &entry.before)
+        steps::verbs(&entry.step)
+            .renew(&mut self.host, &entry.before)
             .map_err(|cause| ApplyError::doing(&entry.step, cause))
     }
 
@@ -363,7 +363,8 @@ impl Changes {
         lock: &mut StateLock,
     ) -> Result<(), ApplyError> {
         let failed = |cause: Cause| ApplyError::doing(step, cause);
-        if let (Step::OpenTun { unit }, None) = (step, &held) {
+        let verbs = steps::verbs(step);
+        if let (Step::OpenTun(OpenTunStep { unit }), None) = (step, &held) {
             self.ledger.intend(part, step, PriorState::Nothing, None)?;
             let tun = self.host.open_tun(*unit).map_err(|error| failed(error.into()))?;
             self.ledger.device(Device { name: tun.name.clone(), index: tun.index })?;
@@ -371,21 +372,20 @@ impl Changes {
             return Ok(());
         }
         // The earlier process may still run; its pid file must not be taken for another program's.
-        if let (Step::PidFile { .. }, Some(entry)) = (step, &held) {
-            steps::undo(&mut self.host, &entry.step, &entry.before, None, false).map_err(failed)?;
+        if let (Step::PidFile(_), Some(entry)) = (step, &held) {
+            steps::verbs(&entry.step)
+                .undo(&mut self.host, &entry.before, UndoContext::default())
+                .map_err(failed)?;
         }
         // A step that replaces an earlier one of this tunnel inherits the state from before both.
-        let (before, instead) = match held {
-            Some(entry) if entry.before != PriorState::Same => (entry.before, Some(entry.number)),
-            Some(entry) => {
-                let before = steps::observe(&mut self.host, step).map_err(failed)?;
-                (before, Some(entry.number))
-            }
-            None => (steps::observe(&mut self.host, step).map_err(failed)?, None),
+        let instead = held.as_ref().map(|entry| entry.number);
+        let before = match held {
+            Some(entry) if entry.before != PriorState::Same => entry.before,
+            _ => verbs.observe(&mut self.host).map_err(failed)?,
         };
         let number = self.ledger.intend(part, step, before.clone(), instead)?;
         let (host, notes) = (&mut self.host, &mut self.notes);
-        let mut perform = || steps::perform(host, step, &before, notes);
+        let mut perform = || verbs.perform(host, &before, notes);
         let (performed, again) =
             if let Step::Hook(_) = step { lock.while_released(perform) } else { (perform(), Ok(())) };
         performed.inspect_err(|_| self.half_done.push(number)).map_err(failed)?;
@@ -425,7 +425,11 @@ impl Changes {
     /// Returns why default routes can't be replaced here; `None` once they are replaced.
     fn keep_default(&mut self) -> KeepDefault {
         let settled = |ipv6| {
-            self.ledger.record().entries.iter().any(|entry| entry.step == Step::RemoveDefault { ipv6 })
+            self.ledger
+                .record()
+                .entries
+                .iter()
+                .any(|entry| entry.step == Step::RemoveDefault(RemoveDefaultStep { ipv6 }))
         };
         let (settled4, settled6) = (settled(false), settled(true));
         let mut reason = |ipv6| {

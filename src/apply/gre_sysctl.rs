@@ -5,31 +5,40 @@
 //! The setting is global to the host. A value of 1 set by the administrator stays. The value that a tunnel
 //! changed is restored when the last tunnel that needs it goes down, if that is the one that changed it.
 
-use super::{Cause, Host, Program, ledger::PriorState};
+use super::{
+    Cause, Host, Program,
+    ledger::PriorState,
+    steps::{Perform, UndoContext},
+};
+use crate::plan::AllowGreStep;
 
 const NAME: &str = "net.inet.gre.allow";
 
-/// Returns [`PriorState::Same`] if GRE is allowed already; the setting is then left alone.
-///
-/// # Errors
-/// Returns an error if sysctl(8) fails.
-pub(super) fn observe(host: &mut Host) -> Result<PriorState, Cause> {
-    Ok(if allowed(host)? { PriorState::Same } else { PriorState::Nothing })
-}
+impl Perform for AllowGreStep {
+    /// Returns [`PriorState::Same`] if GRE is allowed already; the setting is then left alone.
+    fn observe(&self, host: &mut Host) -> Result<PriorState, Cause> {
+        Ok(if allowed(host)? { PriorState::Same } else { PriorState::Nothing })
+    }
 
-/// Allows GRE.
-pub(super) fn perform(host: &mut Host, before: &PriorState) -> Result<(), Cause> {
-    if *before == PriorState::Same { Ok(()) } else { set(host, true) }
-}
+    fn perform(&self, host: &mut Host, before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
+        if *before == PriorState::Same { Ok(()) } else { set(host, true) }
+    }
 
-/// Allows GRE again if another program has forbidden it meanwhile.
-pub(super) fn renew(host: &mut Host, before: &PriorState) -> Result<(), Cause> {
-    if *before == PriorState::Same || allowed(host)? { Ok(()) } else { set(host, true) }
-}
+    /// Allows GRE again if another program has forbidden it meanwhile.
+    fn renew(&self, host: &mut Host, before: &PriorState) -> Result<bool, Cause> {
+        if *before != PriorState::Same && !allowed(host)? {
+            set(host, true)?;
+        }
+        Ok(false)
+    }
 
-/// Forbids GRE if it was forbidden before and no other tunnel needs it.
-pub(super) fn undo(host: &mut Host, before: &PriorState, needed: bool) -> Result<(), Cause> {
-    if *before == PriorState::Same || needed || !allowed(host)? { Ok(()) } else { set(host, false) }
+    /// Forbids GRE if it was forbidden before and no other tunnel needs it.
+    fn undo(&self, host: &mut Host, before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
+        if *before == PriorState::Same || context.is_needed || !allowed(host)? {
+            return Ok(());
+        }
+        set(host, false)
+    }
 }
 
 fn allowed(host: &mut Host) -> Result<bool, Cause> {
@@ -55,7 +64,7 @@ mod tests {
             ledger::Header,
             tests::fake_host::{FakeHost, HostState},
         },
-        plan::{Part, Plan, Step},
+        plan::{AllowGreStep, Part, Plan, Step},
         platform::Platform,
     };
 
@@ -81,7 +90,7 @@ mod tests {
         Plan {
             platform: Platform::OpenBsd,
             part: Part::Transport,
-            steps: vec![Step::AllowGre],
+            steps: vec![Step::AllowGre(AllowGreStep {})],
             notes: Vec::new(),
         }
     }

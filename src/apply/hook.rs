@@ -12,45 +12,33 @@ use std::{
 
 use super::{
     Cause, Host, Program,
-    ledger::{Device, PriorState},
+    ledger::PriorState,
+    steps::{Perform, UndoContext},
 };
 use crate::plan::{HookEvent, HookStep};
 
 /// The most lines of a program's output that are copied to the log.
 const MAX_LOG_LINES: usize = 200;
 
-/// Checks that both hooks may be run.
-///
-/// # Errors
-/// Returns why a hook must not be run: a bad down hook is refused before the up hook is run.
-pub(super) fn observe(_host: &mut Host, step: &HookStep) -> Result<PriorState, Cause> {
-    for moment in [HookEvent::Up, HookEvent::Down] {
-        if let Some(program) = step.argv(moment).first() {
-            trusted(Path::new(program))
-                .map_err(|why| Cause::Taken(format!("hooks.{} is not run: {why}", moment.word())))?;
+impl Perform for HookStep {
+    /// Checks that both hooks may be run: a bad down hook is refused before the up hook is run.
+    fn observe(&self, _host: &mut Host) -> Result<PriorState, Cause> {
+        for moment in [HookEvent::Up, HookEvent::Down] {
+            if let Some(program) = self.argv(moment).first() {
+                trusted(Path::new(program))
+                    .map_err(|why| Cause::Taken(format!("hooks.{} is not run: {why}", moment.word())))?;
+            }
         }
+        Ok(PriorState::Nothing)
     }
-    Ok(PriorState::Nothing)
-}
 
-/// Runs the up hook.
-pub(super) fn perform(host: &mut Host, step: &HookStep, _before: &PriorState) -> Result<(), Cause> {
-    run(host, step, HookEvent::Up)
-}
+    fn perform(&self, host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
+        run(host, self, HookEvent::Up)
+    }
 
-/// Does nothing: a hook runs once per step.
-pub(super) fn renew(_host: &mut Host, _step: &HookStep, _before: &PriorState) -> Result<(), Cause> {
-    Ok(())
-}
-
-/// Runs the down hook.
-pub(super) fn undo(
-    host: &mut Host,
-    step: &HookStep,
-    _before: &PriorState,
-    _device: Option<&Device>,
-) -> Result<(), Cause> {
-    run(host, step, HookEvent::Down)
+    fn undo(&self, host: &mut Host, _before: &PriorState, _context: UndoContext<'_>) -> Result<(), Cause> {
+        run(host, self, HookEvent::Down)
+    }
 }
 
 fn run(host: &mut Host, step: &HookStep, moment: HookEvent) -> Result<(), Cause> {

@@ -9,6 +9,7 @@
 //! harmless.
 
 mod changes;
+mod device;
 mod dns;
 mod error;
 mod files;

@@ -9,11 +9,26 @@ use std::{
 
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
-use super::Cause;
-use crate::os::crash;
+use super::{
+    Cause, Host,
+    error::known,
+    ledger::PriorState,
+    steps::{Perform, UndoContext},
+};
+use crate::{os::crash, plan::PidFileStep};
+
+impl Perform for PidFileStep {
+    fn perform(&self, _host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
+        write(&self.path(), *known(&self.pid)?)
+    }
+
+    fn undo(&self, _host: &mut Host, _before: &PriorState, _context: UndoContext<'_>) -> Result<(), Cause> {
+        remove(&self.path(), *known(&self.pid)?)
+    }
+}
 
 /// Writes the pid file, world-readable.
-pub(super) fn write(path: &Path, pid: u32) -> Result<(), Cause> {
+fn write(path: &Path, pid: u32) -> Result<(), Cause> {
     let failed = |error| Cause::File { path: path.to_owned(), error };
     match read(path).map_err(failed)? {
         Content::Absent => {}
@@ -39,7 +54,7 @@ pub(super) fn write(path: &Path, pid: u32) -> Result<(), Cause> {
 }
 
 /// Removes the file if it holds this pid or is still empty.
-pub(super) fn remove(path: &Path, pid: u32) -> Result<(), Cause> {
+fn remove(path: &Path, pid: u32) -> Result<(), Cause> {
     let failed = |error| Cause::File { path: path.to_owned(), error };
     crash::point(format_args!("remove {}", path.display()));
     match read(path).map_err(failed)? {

@@ -10,93 +10,70 @@ use super::{
     Cause, Host, KernelOp,
     error::{gone, known},
     ledger::PriorState,
-    routes::{self, add, find_same_key, remove_and_restore},
+    routes::{self, add_if_missing, remove_and_restore, replace, route_via},
+    steps::{Perform, UndoContext},
 };
 use crate::{
     net::{
-        routes::{Insert, Kind, MAIN_TABLE, PROTOCOL, Route, default_metric},
+        routes::{Kind, MAIN_TABLE, PROTOCOL, Route, default_metric},
         rules::Rule,
     },
     plan::{PolicyRule, PolicyStep, Value},
 };
 
-/// Reads the route or rule at the key of a step.
-///
-/// # Errors
-/// Returns why the step must not be performed.
-pub(super) fn observe(host: &mut Host, step: &PolicyStep) -> Result<PriorState, Cause> {
-    match step {
-        PolicyStep::Rule { rule: PolicyRule::Tunnel, ipv6, table } => {
-            let own = *known(table)?;
-            let rules = host.rules(*ipv6)?;
-            let other = rules.iter().find(|rule| rule.is_ours() && rule.not && rule.table != own);
-            match other {
-                Some(rule) => Err(Cause::Taken(format!("another tunnel has the default route: {rule}"))),
-                None => Ok(PriorState::Nothing),
-            }
-        }
-        PolicyStep::Rule { .. } => Ok(PriorState::Nothing),
-        PolicyStep::Block { .. } | PolicyStep::Throw { .. } => {
-            let wanted = route_of(step)?;
-            match find_same_key(host, &wanted)? {
-                None => Ok(PriorState::Nothing),
-                Some(found) if found.is_ours() => {
-                    Err(Cause::Taken(format!("another tunnel has this route: {found}")))
+impl Perform for PolicyStep {
+    fn observe(&self, host: &mut Host) -> Result<PriorState, Cause> {
+        match self {
+            Self::Rule { rule: PolicyRule::Tunnel, ipv6, table } => {
+                let own = *known(table)?;
+                let rules = host.rules(*ipv6)?;
+                let other = rules.iter().find(|rule| rule.is_ours() && rule.not && rule.table != own);
+                match other {
+                    Some(rule) => Err(Cause::Taken(format!("another tunnel has the default route: {rule}"))),
+                    None => Ok(PriorState::Nothing),
                 }
-                Some(found) if found.kind == wanted.kind => Ok(PriorState::Same),
-                Some(found) => replaceable(found),
+            }
+            Self::Rule { .. } => Ok(PriorState::Nothing),
+            Self::Block { .. } | Self::Throw { .. } => routes::observe(host, &route_of(self)?, |_| None),
+            Self::Outside { .. } => {
+                routes::observe(host, &route_of(self)?, |is_same| is_same.then_some(PriorState::Shared))
             }
         }
-        PolicyStep::Outside { .. } => {
-            let wanted = route_of(step)?;
-            match find_same_key(host, &wanted)? {
-                None => Ok(PriorState::Nothing),
-                Some(found) if found.is_ours() && found.same_next_hops(&wanted) => Ok(PriorState::Shared),
-                Some(found) if found.is_ours() => {
-                    Err(Cause::Taken(format!("another tunnel has this route: {found}")))
+    }
+
+    fn perform(&self, host: &mut Host, before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
+        match self {
+            Self::Rule { .. } => put_in(host, self).map(drop),
+            _ => replace(host, route_of(self)?, before),
+        }
+    }
+
+    fn renew(&self, host: &mut Host, before: &PriorState) -> Result<bool, Cause> {
+        match self {
+            // Read first: an existing rule must not be written again for every kernel notification.
+            Self::Rule { ipv6, .. } if host.rules(*ipv6)?.contains(&rule_of(self)?) => Ok(false),
+            Self::Rule { .. } => put_in(host, self),
+            _ => add_if_missing(host, route_of(self)?, before),
+        }
+    }
+
+    fn undo(&self, host: &mut Host, before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
+        match self {
+            _ if context.is_needed => Ok(()),
+            Self::Rule { ipv6, .. } => {
+                let wanted = rule_of(self)?;
+                if host.rules(*ipv6)?.contains(&wanted) {
+                    gone(host.change(KernelOp::DeleteRule(&wanted)))
+                } else {
+                    Ok(())
                 }
-                Some(found) if found.same_next_hops(&wanted) => Ok(PriorState::Same),
-                Some(found) => replaceable(found),
             }
-        }
-    }
-}
-
-/// Performs a step whose key now holds `before`.
-pub(super) fn perform(host: &mut Host, step: &PolicyStep, before: &PriorState) -> Result<(), Cause> {
-    match step {
-        PolicyStep::Rule { .. } => put_in(host, step).map(drop),
-        _ if *before == PriorState::Same => Ok(()),
-        _ => add(host, route_of(step)?, Insert::Replace),
-    }
-}
-
-/// Performs a step in force again if its effect is gone; returns whether it was.
-pub(super) fn renew(host: &mut Host, step: &PolicyStep, before: &PriorState) -> Result<bool, Cause> {
-    match step {
-        // Read first: an existing rule must not be written again for every kernel notification.
-        PolicyStep::Rule { ipv6, .. } if host.rules(*ipv6)?.contains(&rule_of(step)?) => Ok(false),
-        PolicyStep::Rule { .. } => put_in(host, step),
-        _ if *before == PriorState::Same => Ok(false),
-        _ => routes::add_if_missing(host, route_of(step)?),
-    }
-}
-
-/// Undoes a step. A missing route or rule is not an error; one that another program changed stays.
-pub(super) fn undo(host: &mut Host, step: &PolicyStep, before: &PriorState) -> Result<(), Cause> {
-    match step {
-        PolicyStep::Rule { ipv6, .. } => {
-            let wanted = rule_of(step)?;
-            if host.rules(*ipv6)?.contains(&wanted) {
-                gone(host.change(KernelOp::DeleteRule(&wanted)))
-            } else {
-                Ok(())
+            _ if *before == PriorState::Same => Ok(()),
+            _ => {
+                let wanted = route_of(self)?;
+                let is_ours = |found: &Route| found.is_ours() && found.kind == wanted.kind;
+                remove_and_restore(host, &wanted, before, is_ours)
             }
-        }
-        _ if *before == PriorState::Same => Ok(()),
-        _ => {
-            let wanted = route_of(step)?;
-            remove_and_restore(host, &wanted, before, |found| found.is_ours() && found.kind == wanted.kind)
         }
     }
 }
@@ -106,13 +83,6 @@ fn put_in(host: &mut Host, step: &PolicyStep) -> Result<bool, Cause> {
     match host.change(KernelOp::AddRule(&rule_of(step)?)) {
         Err(error) if error.is_present() => Ok(false),
         outcome => Ok(outcome.map(|()| true)?),
-    }
-}
-
-fn replaceable(found: Route) -> Result<PriorState, Cause> {
-    match routes::cannot_restore(&found) {
-        Some(reason) => Err(Cause::CannotRestore(reason)),
-        None => Ok(PriorState::Route(Box::new(found))),
     }
 }
 
@@ -151,7 +121,7 @@ fn rule_of(step: &PolicyStep) -> Result<Rule, Cause> {
 fn route_of(step: &PolicyStep) -> Result<Route, Cause> {
     match step {
         PolicyStep::Rule { .. } => Err(Cause::Ledger("not a route".to_owned())),
-        PolicyStep::Outside { dest, way } => routes::route_via(*dest, known(way)?),
+        PolicyStep::Outside { dest, way } => route_via(*dest, known(way)?),
         PolicyStep::Throw { dest, table } => {
             Ok(refusing(*dest, Kind::Throw, *known(table)?, default_metric(dest, None)))
         }

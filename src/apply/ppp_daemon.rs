@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Cause, Host, ledger::PriorState};
+use super::{
+    Cause, Host,
+    ledger::PriorState,
+    steps::{Perform, UndoContext},
+};
 use crate::{
     os::process::Process,
     plan::{Daemon, PppStep},
@@ -66,17 +70,16 @@ pub fn remove_pid_files(run: &Path, link: &str, pid: u32) -> io::Result<()> {
     gone(fs::remove_file(run.join(format!("ppp-{link}.pid"))))
 }
 
-pub(super) fn observe(_host: &mut Host, _step: &PppStep) -> Result<PriorState, Cause> {
-    Ok(PriorState::Nothing)
-}
-
-/// Ends the daemon if it still runs, and removes its pid files.
-pub(super) fn undo(step: &PppStep) -> Result<(), Cause> {
-    let PppStep::Start { daemon: Daemon::Pppd, run, link, .. } = step else { return Ok(()) };
-    let failed = |error| Cause::File { path: run.join(format!("ppp-{link}.pid")), error };
-    let Some(found) = find(run, link) else { return Ok(()) };
-    end(&found).map_err(failed)?;
-    remove_pid_files(run, link, found.pid).map_err(failed)
+/// The supervisor starts the daemon, on a pty, once there is a call.
+impl Perform for PppStep {
+    /// Ends the daemon if it still runs, and removes its pid files.
+    fn undo(&self, _host: &mut Host, _before: &PriorState, _context: UndoContext<'_>) -> Result<(), Cause> {
+        let PppStep::Start { daemon: Daemon::Pppd, run, link, .. } = self else { return Ok(()) };
+        let failed = |error| Cause::File { path: run.join(format!("ppp-{link}.pid")), error };
+        let Some(found) = find(run, link) else { return Ok(()) };
+        end(&found).map_err(failed)?;
+        remove_pid_files(run, link, found.pid).map_err(failed)
+    }
 }
 
 /// Sends SIGTERM, then SIGKILL after a timeout, unless the process with that pid is no pppd of ours.
@@ -114,6 +117,12 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apply::tests::fake_host::{FakeHost, HostState};
+
+    fn undo(step: &PppStep) -> Result<(), Cause> {
+        let mut host = FakeHost::new(HostState::default()).host();
+        step.undo(&mut host, &PriorState::Nothing, UndoContext::default())
+    }
 
     #[test]
     fn pid_file_is_parsed_into_pid_and_device() {

@@ -9,110 +9,140 @@ use super::{
     Cause, Host, KernelOp,
     error::{gone, known},
     ledger::{Device, PriorState},
+    steps::{Perform, UndoContext},
 };
 use crate::{
     net::routes::{Filter, Hop, Insert, MAIN_TABLE, Route, default_metric, default_prefix},
-    plan::{NextHop, Step},
+    plan::{HostRouteStep, NextHop, RemoveDefaultStep, RouteStep},
 };
 
-/// Reads the existing route with the key of a step.
-///
-/// # Errors
-/// Returns [`Cause::Taken`] or [`Cause::CannotRestore`] if the step must not be performed.
-pub(super) fn observe(host: &mut Host, step: &Step) -> Result<PriorState, Cause> {
-    if let Step::RemoveDefault { ipv6 } = step {
-        return observe_defaults(host, *ipv6);
+impl Perform for HostRouteStep {
+    fn observe(&self, host: &mut Host) -> Result<PriorState, Cause> {
+        observe(host, &self.route()?, |_| Some(PriorState::Shared))
     }
-    let wanted = route_of(step)?;
-    let Some(found) = find_same_key(host, &wanted)? else { return Ok(PriorState::Nothing) };
-    let into_tunnel = matches!(step, Step::Route { .. });
-    if found.is_ours() && into_tunnel {
-        if found.same_next_hops(&wanted) {
-            return Ok(PriorState::Nothing);
+
+    fn perform(&self, host: &mut Host, before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
+        replace(host, self.route()?, before)
+    }
+
+    fn renew(&self, host: &mut Host, before: &PriorState) -> Result<bool, Cause> {
+        add_if_missing(host, self.route()?, before)
+    }
+
+    fn undo(&self, host: &mut Host, before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
+        if *before == PriorState::Same || context.is_needed {
+            return Ok(());
         }
-        return Err(Cause::Taken(format!("another tunnel has this route: {found}")));
+        remove_and_restore(host, &self.route()?, before, Route::is_ours)
     }
+}
+
+impl HostRouteStep {
+    fn route(&self) -> Result<Route, Cause> {
+        route_via(IpNet::from(*known(&self.server)?), known(&self.way)?)
+    }
+}
+
+impl Perform for RouteStep {
+    fn observe(&self, host: &mut Host) -> Result<PriorState, Cause> {
+        observe(host, &self.route()?, |is_same| is_same.then_some(PriorState::Nothing))
+    }
+
+    fn perform(&self, host: &mut Host, before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
+        replace(host, self.route()?, before)
+    }
+
+    fn renew(&self, host: &mut Host, before: &PriorState) -> Result<bool, Cause> {
+        add_if_missing(host, self.route()?, before)
+    }
+
+    fn undo(&self, host: &mut Host, before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
+        let (wanted, tun) = (self.route()?, known(&self.tun)?);
+        // A device of the same name may belong to another tunnel by now, and the route with it.
+        let alive = device_still_exists(host, context.device, tun)?;
+        remove_and_restore(host, &wanted, before, |found| alive && found.is_ours() && found.leaves_by(tun))
+    }
+}
+
+impl RouteStep {
+    fn route(&self) -> Result<Route, Cause> {
+        let mut route = Route::through(self.dest, known(&self.tun)?);
+        if let (Some(peer), Some(hop)) = (&self.peer, route.hops.first_mut()) {
+            // BSD only: plans for Linux have no peer.
+            hop.via = Some(IpAddr::V4(*known(peer)?));
+        }
+        route.metric = default_metric(&self.dest, self.metric);
+        route.table = self.table.as_ref().map_or(Ok(MAIN_TABLE), |table| known(table).copied())?;
+        route.label.clone_from(&self.label);
+        Ok(route)
+    }
+}
+
+impl Perform for RemoveDefaultStep {
+    fn observe(&self, host: &mut Host) -> Result<PriorState, Cause> {
+        let routes = host.routes(&Filter::defaults(self.ipv6))?;
+        if let Some(other) = routes.iter().find(|route| route.is_ours()) {
+            return Err(Cause::Taken(format!("another tunnel has the default route: {other}")));
+        }
+        match routes.iter().find_map(cannot_restore) {
+            Some(reason) => Err(Cause::CannotRestore(reason)),
+            None => Ok(PriorState::Routes(routes)),
+        }
+    }
+
+    fn perform(&self, host: &mut Host, before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
+        let PriorState::Routes(routes) = before else { return Ok(()) };
+        // Delete from the last to the first: a crash then leaves the first ones, restored routes are appended
+        // behind them, and of several routes with one metric the kernel uses the first.
+        for route in routes.iter().rev() {
+            gone(host.change(KernelOp::DeleteRoute(route)))?;
+        }
+        Ok(())
+    }
+
+    fn undo(&self, host: &mut Host, before: &PriorState, _context: UndoContext<'_>) -> Result<(), Cause> {
+        match before {
+            PriorState::Routes(routes) => restore_defaults(host, self.ipv6, routes),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads the existing route with the key of a step. `ours` returns the prior state for a route of another
+/// tunnel, given whether it has the same effect; `None` if the step must not be performed.
+pub(super) fn observe(
+    host: &mut Host,
+    wanted: &Route,
+    ours: impl Fn(bool) -> Option<PriorState>,
+) -> Result<PriorState, Cause> {
+    let Some(found) = find_same_key(host, wanted)? else { return Ok(PriorState::Nothing) };
+    // Of a route that refuses packets only the kind matters.
+    let refuses = wanted.hops.is_empty() && found.kind == wanted.kind;
+    let is_same = refuses || found.same_next_hops(wanted);
     if found.is_ours() {
-        return Ok(PriorState::Shared);
-    }
-    if found.same_next_hops(&wanted) {
-        return Ok(PriorState::Same);
+        let taken = || Cause::Taken(format!("another tunnel has this route: {found}"));
+        return ours(is_same).ok_or_else(taken);
     }
     match cannot_restore(&found) {
+        _ if is_same => Ok(PriorState::Same),
         Some(reason) => Err(Cause::CannotRestore(reason)),
         None => Ok(PriorState::Route(Box::new(found))),
     }
 }
 
-fn observe_defaults(host: &mut Host, ipv6: bool) -> Result<PriorState, Cause> {
-    let routes = host.routes(&Filter::defaults(ipv6))?;
-    if let Some(other) = routes.iter().find(|route| route.is_ours()) {
-        return Err(Cause::Taken(format!("another tunnel has the default route: {other}")));
-    }
-    match routes.iter().find_map(cannot_restore) {
-        Some(reason) => Err(Cause::CannotRestore(reason)),
-        None => Ok(PriorState::Routes(routes)),
-    }
-}
-
-/// Performs a step whose key now holds `before`.
-pub(super) fn perform(host: &mut Host, step: &Step, before: &PriorState) -> Result<(), Cause> {
-    match (step, before) {
-        (Step::RemoveDefault { .. }, PriorState::Routes(routes)) => {
-            // Delete from the last to the first: a crash then leaves the first ones, restored routes are
-            // appended behind them, and of several routes with one metric the kernel uses the first.
-            for route in routes.iter().rev() {
-                gone(host.change(KernelOp::DeleteRoute(route)))?;
-            }
-            Ok(())
-        }
-        (Step::RemoveDefault { .. }, _) | (_, PriorState::Same) => Ok(()),
+/// Adds a route whose key now holds `before`.
+pub(super) fn replace(host: &mut Host, wanted: Route, before: &PriorState) -> Result<(), Cause> {
+    match before {
+        PriorState::Same => Ok(()),
         // The existing route is in the ledger, or ours: replace it in one request, so that there is never a
         // moment without a route.
-        _ => add(host, route_of(step)?, Insert::Replace),
-    }
-}
-
-/// Adds the route of a step in force again if it is missing (default routes are not checked); returns whether
-/// it was.
-pub(super) fn renew(host: &mut Host, step: &Step, before: &PriorState) -> Result<bool, Cause> {
-    match step {
-        Step::HostRoute { .. } | Step::Route { .. } if *before != PriorState::Same => {
-            add_if_missing(host, route_of(step)?)
-        }
-        _ => Ok(false),
-    }
-}
-
-/// Undoes a step. `device` is its tun device; `needed` is whether another tunnel needs the route.
-pub(super) fn undo(
-    host: &mut Host,
-    step: &Step,
-    before: &PriorState,
-    device: Option<&Device>,
-    needed: bool,
-) -> Result<(), Cause> {
-    match (step, before) {
-        (Step::RemoveDefault { ipv6 }, PriorState::Routes(routes)) => restore_defaults(host, *ipv6, routes),
-        (Step::RemoveDefault { .. }, _) => Ok(()),
-        (Step::Route { tun, .. }, _) => {
-            let wanted = route_of(step)?;
-            // A device of the same name may belong to another tunnel by now, and the route with it.
-            let tun = known(tun)?.clone();
-            let alive = device_still_exists(host, device, &tun)?;
-            remove_and_restore(host, &wanted, before, |found| {
-                alive && found.is_ours() && found.leaves_by(&tun)
-            })
-        }
-        (_, PriorState::Same) => Ok(()),
-        _ if needed => Ok(()),
-        _ => remove_and_restore(host, &route_of(step)?, before, Route::is_ours),
+        _ => add(host, wanted, Insert::Replace),
     }
 }
 
 /// Adds a route if it is missing; returns whether it was.
-pub(super) fn add_if_missing(host: &mut Host, wanted: Route) -> Result<bool, Cause> {
-    let missing = find_same_key(host, &wanted)?.is_none();
+pub(super) fn add_if_missing(host: &mut Host, wanted: Route, before: &PriorState) -> Result<bool, Cause> {
+    let missing = *before != PriorState::Same && find_same_key(host, &wanted)?.is_none();
     if missing {
         add(host, wanted, Insert::New)?;
     }
@@ -198,7 +228,7 @@ pub(super) fn superseded<'a>(old: &Route, mut now: impl Iterator<Item = &'a Rout
 
 /// Adds a route. If no address of the device covers the gateway (as at some hosting providers), the gateway
 /// is assumed to be on the link, as the kernel already uses it.
-pub(super) fn add(host: &mut Host, route: Route, insert: Insert) -> Result<(), Cause> {
+fn add(host: &mut Host, route: Route, insert: Insert) -> Result<(), Cause> {
     match host.change(KernelOp::AddRoute(&route, insert)) {
         Err(error) if error.is_unreachable() && route.hops.iter().any(|hop| hop.via.is_some()) => {
             let mut route = route;
@@ -241,22 +271,4 @@ pub(super) fn route_via(dest: IpNet, way: &NextHop) -> Result<Route, Cause> {
     }
     route.source = *source;
     Ok(route)
-}
-
-fn route_of(step: &Step) -> Result<Route, Cause> {
-    match step {
-        Step::HostRoute { server, way, .. } => route_via(IpNet::from(*known(server)?), known(way)?),
-        Step::Route { tun, dest, metric, table, peer, label } => {
-            let mut route = Route::through(*dest, known(tun)?);
-            if let (Some(peer), Some(hop)) = (peer, route.hops.first_mut()) {
-                // BSD only: plans for Linux have no peer.
-                hop.via = Some(IpAddr::V4(*known(peer)?));
-            }
-            route.metric = default_metric(dest, *metric);
-            route.table = table.as_ref().map_or(Ok(MAIN_TABLE), |table| known(table).copied())?;
-            route.label = label.clone();
-            Ok(route)
-        }
-        _ => Err(Cause::Ledger("not a route".to_owned())),
-    }
 }

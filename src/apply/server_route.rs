@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     net::routes::{Error, Filter, Kind, MAIN_TABLE, Route},
-    plan::{NextHop, PolicyRule, PolicyStep, Step, Value},
+    plan::{HostRouteStep, NextHop, PolicyRule, PolicyStep, Step, Value},
 };
 
 impl Changes {
@@ -62,7 +62,9 @@ impl Changes {
     /// server, if there is one.
     fn pinned_next_hop(&self, server: IpAddr) -> Option<&NextHop> {
         self.ledger.record().entries.iter().find_map(|entry| match &entry.step {
-            Step::HostRoute { server: Value::Known(to), way: Value::Known(way), .. } if *to == server => {
+            Step::HostRoute(HostRouteStep { server: Value::Known(to), way: Value::Known(way), .. })
+                if *to == server =>
+            {
                 Some(way)
             }
             Step::Policy(PolicyStep::Outside { dest, way: Value::Known(way) }) if dest.contains(&server) => {
@@ -180,7 +182,8 @@ impl Changes {
             kept.iter().filter(|old| !routes::superseded(old, fresh.iter())).cloned().collect();
         before.extend(fresh.iter().cloned());
         self.ledger.intend(entry.part, &entry.step, PriorState::Routes(before), Some(entry.number))?;
-        steps::perform(&mut self.host, &entry.step, &PriorState::Routes(fresh), &mut self.notes)
+        steps::verbs(&entry.step)
+            .perform(&mut self.host, &PriorState::Routes(fresh), &mut self.notes)
             .map(|()| true)
             .map_err(|cause| ApplyError::doing(&entry.step, cause))
     }

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     net::routes::{Hop, Kind, Route},
-    plan::{Facts, Ipv6, Part, Plan, Step, Value},
+    plan::{
+        Address6Step, AddressStep, Facts, HostRouteStep, Ipv6, MtuStep, OpenTunStep, Part, PidFileStep, Plan,
+        RemoveDefaultStep, RouteStep, Step, UpStep, Value,
+    },
     platform::Platform,
 };
 use fake_host::{FakeHost, HostState};
@@ -110,9 +113,9 @@ proptest! {
         drop(recover(&places, &mut model.host(), &|_| false));
 
         // A truncated ledger undoes the steps of its complete lines.
-        drop(fs::remove_file(directories.ledger("vpn")));
-        let mut session = session(&directories, &model);
-        session.perform(&Plan { steps: vec![Step::OpenTun { unit: None }], ..empty(Part::Transport) }).unwrap();
+        drop(fs::remove_file(places.ledger("vpn")));
+        let mut session = session(&places, &model);
+        session.perform(&Plan { steps: vec![Step::OpenTun(OpenTunStep { unit: None })], ..empty(Part::Transport) }).unwrap();
         drop(session);
         let text = fs::read(places.ledger("vpn")).unwrap();
         fs::write(places.ledger("vpn"), &text[..cut.min(text.len())]).unwrap();
@@ -144,7 +147,10 @@ fn each_step_is_on_disk_before_it_is_performed() {
     let model = FakeHost::new(laptop());
     let mut session = session(&directories, &model.restart(0));
     session
-        .perform(&Plan { steps: vec![Step::OpenTun { unit: Some(3) }], ..empty(Part::Transport) })
+        .perform(&Plan {
+            steps: vec![Step::OpenTun(OpenTunStep { unit: Some(3) })],
+            ..empty(Part::Transport)
+        })
         .unwrap_err();
     drop(session);
     let text = fs::read_to_string(directories.ledger("vpn")).unwrap();
@@ -154,9 +160,9 @@ fn each_step_is_on_disk_before_it_is_performed() {
 #[test]
 fn torn_line_is_truncated_and_ledger_stays_usable() {
     let dir = tempfile::tempdir().unwrap();
-    let directories = directories(dir.path());
-    let mut ledger = open_ledger(&directories);
-    let step = Step::RemoveDefault { ipv6: false };
+    let places = places(dir.path());
+    let mut ledger = open_ledger(&places);
+    let step = Step::RemoveDefault(RemoveDefaultStep { ipv6: false });
     ledger.intend(Part::Network, &step, PriorState::Routes(vec![]), None).unwrap();
     let mut file = fs::OpenOptions::new().append(true).open(ledger.path()).unwrap();
     file.write_all(b"{\"do\":{\"n\":2,\"pa").unwrap();
@@ -195,7 +201,8 @@ fn ledger_stays_small_over_many_reconnects() {
     let mut session = session(&directories, &model);
     bring_up(&mut session, &(Some(Mode::Halves), vec![], false), &directories).unwrap();
     for round in 0..600_u16 {
-        let mtu = Step::Mtu { tun: Value::Known("tun0".to_owned()), mtu: Value::Known(1400 - round % 2) };
+        let mtu =
+            Step::Mtu(MtuStep { tun: Value::Known("tun0".to_owned()), mtu: Value::Known(1400 - round % 2) });
         session.perform(&Plan { steps: vec![mtu], ..empty(Part::Network) }).unwrap();
     }
     let lines = fs::read_to_string(directories.ledger("vpn")).unwrap().lines().count();
@@ -251,9 +258,9 @@ fn plan_with_open_symbol_is_refused_before_any_step() {
     let dir = tempfile::tempdir().unwrap();
     let directories = directories(dir.path());
     let model = FakeHost::new(laptop());
-    let mut session = session(&directories, &model);
-    let up = Step::Up { tun: Value::Open(crate::plan::Symbol::Tun) };
-    let plan = Plan { steps: vec![Step::OpenTun { unit: None }, up], ..empty(Part::Transport) };
+    let mut session = session(&places, &model);
+    let up = Step::Up(UpStep { tun: Value::Open(crate::plan::Symbol::Tun) });
+    let plan = Plan { steps: vec![Step::OpenTun(OpenTunStep { unit: None }), up], ..empty(Part::Transport) };
     let error = session.perform(&plan).unwrap_err();
     assert_eq!(error.to_string(), "ip link set tunX up: not known yet: tunX");
     assert_eq!(*model.state.borrow(), laptop());
@@ -264,10 +271,12 @@ fn pid_file_is_taken_over_by_new_supervisor() {
     let dir = tempfile::tempdir().unwrap();
     let directories = directories(dir.path());
     let model = FakeHost::new(laptop());
-    let file = |pid| Step::PidFile {
-        dir: directories.run.clone(),
-        tun: Value::Known("tun0".to_owned()),
-        pid: Value::Known(pid),
+    let file = |pid| {
+        Step::PidFile(PidFileStep {
+            dir: places.run.clone(),
+            tun: Value::Known("tun0".to_owned()),
+            pid: Value::Known(pid),
+        })
     };
     let mut session = session(&directories, &model);
     // Process 1 always runs, and represents the parent process that is about to exit.
@@ -364,20 +373,19 @@ const fn empty(part: Part) -> Plan {
 fn bring_up(session: &mut Changes, wanted: &Wanted, directories: &Directories) -> Result<(), ApplyError> {
     let (mode, nets, ipv6) = wanted;
     let tun = || Value::Open(crate::plan::Symbol::Tun);
-    let route = |dest: ipnet::IpNet| Step::Route {
-        tun: tun(),
-        dest,
-        metric: None,
-        table: None,
-        peer: None,
-        label: None,
+    let route = |dest: ipnet::IpNet| {
+        Step::Route(RouteStep { tun: tun(), dest, metric: None, table: None, peer: None, label: None })
     };
     let open = crate::plan::Symbol::Server;
     let within = if mode.is_some() { vec!["0.0.0.0/0".parse().unwrap()] } else { nets.clone() };
     let mut transport = empty(Part::Transport);
     transport.steps = vec![
-        Step::OpenTun { unit: None },
-        Step::HostRoute { server: Value::Open(open), way: Value::Open(crate::plan::Symbol::Gateway), within },
+        Step::OpenTun(OpenTunStep { unit: None }),
+        Step::HostRoute(HostRouteStep {
+            server: Value::Open(open),
+            way: Value::Open(crate::plan::Symbol::Gateway),
+            within,
+        }),
     ];
     let mut facts = session.facts(SERVER, None)?;
     session.perform(&transport.resolve(&facts))?;
@@ -391,29 +399,29 @@ fn bring_up(session: &mut Changes, wanted: &Wanted, directories: &Directories) -
     };
     let mut network = empty(Part::Network);
     network.steps = vec![
-        Step::Mtu { tun: tun(), mtu: Value::Known(1400) },
-        Step::Address {
+        Step::Mtu(MtuStep { tun: tun(), mtu: Value::Known(1400) }),
+        Step::Address(AddressStep {
             tun: tun(),
             local: Value::Open(crate::plan::Symbol::Local),
             peer: Some(Value::Open(crate::plan::Symbol::Peer)),
-        },
-        Step::Address6 {
+        }),
+        Step::Address6(Address6Step {
             tun: tun(),
             local: Value::Open(crate::plan::Symbol::Local6),
             peer: Value::Open(crate::plan::Symbol::Peer6),
-        },
-        Step::Up { tun: tun() },
-        Step::PidFile {
-            dir: directories.run.clone(),
+        }),
+        Step::Up(UpStep { tun: tun() }),
+        Step::PidFile(PidFileStep {
+            dir: places.run.clone(),
             tun: tun(),
             pid: Value::Open(crate::plan::Symbol::Pid),
-        },
+        }),
     ];
     network.steps.extend(nets.iter().copied().map(route));
     for ipv6 in [false, true] {
         match mode {
             Some(Mode::Replace) => {
-                network.steps.push(Step::RemoveDefault { ipv6 });
+                network.steps.push(Step::RemoveDefault(RemoveDefaultStep { ipv6 }));
                 network.steps.push(route(crate::net::routes::default_prefix(ipv6)));
             }
             Some(Mode::Halves) => {

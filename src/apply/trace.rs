@@ -16,7 +16,7 @@ use crate::{
         routes::{Filter, Kind, MAIN_TABLE, Route, RouteTo},
         rules::Rule,
     },
-    plan::{PolicyStep, Step, Value},
+    plan::{DomainStep, HostRouteStep, PolicyStep, RouteStep, Step, Value},
     platform::Platform,
 };
 
@@ -95,12 +95,7 @@ impl AppliedRouting {
 
     /// Returns the steps that affect routing, in the platform's notation, in the order they were performed.
     pub fn lines(&self, platform: Platform) -> impl Iterator<Item = String> + '_ {
-        let routing = self.entries.iter().filter(|entry| {
-            matches!(
-                entry.step,
-                Step::HostRoute { .. } | Step::Route { .. } | Step::RemoveDefault { .. } | Step::Policy(_)
-            )
-        });
+        let routing = self.entries.iter().filter(|entry| entry.step.traits().is_routing);
         routing.map(move |entry| entry.step.line(platform))
     }
 
@@ -172,14 +167,14 @@ impl AppliedRouting {
     /// Returns the routing table that the device was moved to.
     fn domain(&self) -> Option<u32> {
         self.entries.iter().find_map(|entry| match entry.step {
-            Step::Domain { number, .. } => Some(number),
+            Step::Domain(DomainStep { number, .. }) => Some(number),
             _ => None,
         })
     }
 
     fn is_server(&self, to: IpAddr) -> bool {
         self.entries.iter().any(
-            |entry| matches!(&entry.step, Step::HostRoute { server: Value::Known(server), .. } if *server == to),
+            |entry| matches!(&entry.step, Step::HostRoute(HostRouteStep { server: Value::Known(server), .. }) if *server == to),
         )
     }
 
@@ -197,7 +192,7 @@ impl AppliedRouting {
     fn has_default(&self) -> bool {
         self.entries
             .iter()
-            .any(|entry| matches!(&entry.step, Step::Route { dest, .. } if dest.prefix_len() <= 2))
+            .any(|entry| matches!(&entry.step, Step::Route(RouteStep { dest, .. }) if dest.prefix_len() <= 2))
     }
 }
 

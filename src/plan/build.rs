@@ -12,10 +12,13 @@ use super::{
     default_route::{
         default_mode, default_prefix, halves, is_in_netns, literal_server, routing_domain, tunnel_prefixes,
     },
+    device::{Address6Step, AddressStep, DomainStep, MtuStep, OpenTunStep, PidFileStep, UpStep},
     dns::DnsStep,
     external_ppp, firewall,
+    gre_sysctl::AllowGreStep,
     hook::HookStep,
     kill_switch, peer_routes, ppp_daemon,
+    route::{HostRouteStep, RemoveDefaultStep, RouteStep},
 };
 use crate::{
     platform::Platform,
@@ -26,9 +29,9 @@ use crate::{
 #[must_use]
 pub fn transport(profile: &Profile, platform: Platform) -> Plan {
     let mut steps = kill_switch::first_steps(profile, platform);
-    steps.push(Step::OpenTun { unit: profile.unit });
+    steps.push(Step::OpenTun(OpenTunStep { unit: profile.unit }));
     if platform == Platform::OpenBsd && profile.link.gre_allow {
-        steps.push(Step::AllowGre);
+        steps.push(Step::AllowGre(AllowGreStep {}));
     }
     steps.extend(kill_switch::excluded_routes(profile, platform));
     // RFC 2637 runs over IPv4 only, so only IPv4 routes can capture packets to the server.
@@ -38,11 +41,11 @@ pub fn transport(profile: &Profile, platform: Platform) -> Plan {
         .collect();
     // Routes in a separate namespace do not affect the transport.
     if !within.is_empty() && !is_in_netns(profile, platform) {
-        steps.push(Step::HostRoute {
+        steps.push(Step::HostRoute(HostRouteStep {
             server: literal_server(profile),
             way: Value::Open(Symbol::Gateway),
             within,
-        });
+        }));
     }
     external_ppp::transport(profile, platform, &mut steps);
     let plan = Plan { platform, part: Part::Transport, steps, notes: kill_switch::notes(profile, platform) };
@@ -59,40 +62,47 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
         Mtu::Bytes(bytes) => Value::Known(bytes),
     };
     let domain = routing_domain(profile, platform);
-    let mut steps: Vec<Step> = domain.into_iter().map(|number| Step::Domain { tun: tun(), number }).collect();
+    let mut steps: Vec<Step> =
+        domain.into_iter().map(|number| Step::Domain(DomainStep { tun: tun(), number })).collect();
     steps.extend([
-        Step::Mtu { tun: tun(), mtu },
-        Step::Address {
+        Step::Mtu(MtuStep { tun: tun(), mtu }),
+        Step::Address(AddressStep {
             tun: tun(),
             local: Value::Open(Symbol::Local),
             peer: Some(Value::Open(Symbol::Peer)),
-        },
+        }),
     ]);
     if profile.ppp.ipv6 {
-        steps.push(Step::Address6 {
+        steps.push(Step::Address6(Address6Step {
             tun: tun(),
             local: Value::Open(Symbol::Local6),
             peer: Value::Open(Symbol::Peer6),
-        });
+        }));
     }
     // The filter rules precede the first packet.
     let (filters, mut notes) = firewall::steps(profile, platform, &tun());
     steps.extend(filters.into_iter().map(Step::Firewall));
-    steps.push(Step::Up { tun: tun() });
+    steps.push(Step::Up(UpStep { tun: tun() }));
     // tunX is unique only in its namespace, but all share the run directory.
     if !is_in_netns(profile, platform) {
-        steps.push(Step::PidFile { dir: run_dir.to_owned(), tun: tun(), pid: Value::Open(Symbol::Pid) });
+        steps.push(Step::PidFile(PidFileStep {
+            dir: run_dir.to_owned(),
+            tun: tun(),
+            pid: Value::Open(Symbol::Pid),
+        }));
     }
 
-    let route = |dest: IpNet, wanted: Option<&Route>, table: Option<Value<u32>>| Step::Route {
-        tun: tun(),
-        dest,
-        metric: wanted.and_then(|wanted| wanted.metric),
-        table: table.or(domain.map(Value::Known)),
-        // The routing sockets of the BSDs name the next hop by its address.
-        peer: (platform != Platform::Linux && matches!(dest, IpNet::V4(_)))
-            .then_some(Value::Open(Symbol::Peer)),
-        label: label(profile, platform, wanted),
+    let route = |dest: IpNet, wanted: Option<&Route>, table: Option<Value<u32>>| {
+        Step::Route(RouteStep {
+            tun: tun(),
+            dest,
+            metric: wanted.and_then(|wanted| wanted.metric),
+            table: table.or(domain.map(Value::Known)),
+            // The routing sockets of the BSDs name the next hop by its address.
+            peer: (platform != Platform::Linux && matches!(dest, IpNet::V4(_)))
+                .then_some(Value::Open(Symbol::Peer)),
+            label: label(profile, platform, wanted),
+        })
     };
     let speaks = |dest: &IpNet| profile.ppp.ipv6 || matches!(dest, IpNet::V4(_));
     for wanted in profile.routes.iter().filter(|wanted| speaks(&wanted.prefix)) {
@@ -113,7 +123,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
                 steps.push(route(default_prefix(ipv6), None, Some(Value::Open(Symbol::Table))));
             }
             Some(DefaultRoute::Replace) => {
-                steps.push(Step::RemoveDefault { ipv6 });
+                steps.push(Step::RemoveDefault(RemoveDefaultStep { ipv6 }));
                 steps.push(route(default_prefix(ipv6), None, None));
                 // The blocking routes are more specific than a default route, so that one added by DHCP has
                 // no effect; the tunnel's routes must take precedence over them.

@@ -8,7 +8,10 @@ use std::{net::IpAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, RESOLV_CONF, Resolver, Symbol, Value};
+use super::{
+    Facts, RESOLV_CONF, Resolver, Symbol, Value,
+    kind::{Key, StepKind, StepTraits},
+};
 use crate::{
     platform::Platform,
     profile::{DnsServers, Profile},
@@ -33,13 +36,62 @@ pub struct DnsStep {
     pub file: PathBuf,
 }
 
-/// Identifies the object that such a step changes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum DnsKey {
-    /// The resolvers of a device.
-    Device(Value<String>),
-    /// The resolvers in a file.
-    File(PathBuf),
+impl StepKind for DnsStep {
+    fn key(&self) -> Key {
+        match self.resolver {
+            Value::Known(Resolver::File) => Key::of("resolv.conf", &self.file),
+            _ => Key::of("resolvers", &self.tun),
+        }
+    }
+
+    fn fill(&mut self, facts: &Facts) -> Vec<Option<Symbol>> {
+        vec![self.tun.fill(&facts.tun), self.servers.fill(&facts.dns), self.resolver.fill(&facts.resolver)]
+    }
+
+    fn line(&self, _platform: Platform) -> String {
+        let lines = joined(&self.programs());
+        let (servers, search) = (self.server_words().join(" "), self.search.join(" "));
+        let search = if search.is_empty() { search } else { format!(", search {search}") };
+        match self.resolver {
+            Value::Known(Resolver::File) => {
+                format!(
+                    "write nameserver {servers}{search} to {} (remembered, put back on down)",
+                    self.file.display()
+                )
+            }
+            Value::Known(Resolver::Resolvconf) => format!("{lines} (nameserver {servers}{search})"),
+            Value::Known(_) => lines,
+            Value::Open(_) => {
+                let names = match self.domains.as_slice() {
+                    [] => "all names".to_owned(),
+                    domains => format!("names in {}", domains.join(", ")),
+                };
+                format!(
+                    "ask {servers} for {names}{search}, by systemd-resolved, resolvconf or {RESOLV_CONF}, whatever this host has"
+                )
+            }
+        }
+    }
+
+    fn undo_line(&self, _platform: Platform) -> Option<String> {
+        Some(match self.resolver {
+            Value::Known(Resolver::File) => format!("put back {} as it was", self.file.display()),
+            Value::Known(_) => joined(&self.undo_programs()),
+            Value::Open(_) => "put back the resolvers as they were".to_owned(),
+        })
+    }
+
+    fn traits(&self) -> StepTraits {
+        // resolv.conf(5) and the files of resolvconf(8) in /etc survive a reboot and know no device.
+        let in_files = matches!(self.resolver, Value::Known(Resolver::Resolvconf | Resolver::File));
+        StepTraits {
+            volatile: !in_files,
+            in_namespace: !in_files,
+            of_device: !in_files,
+            leads_into_tunnel: true,
+            ..StepTraits::OF_HOST
+        }
+    }
 }
 
 impl DnsStep {
@@ -63,28 +115,6 @@ impl DnsStep {
             resolver: resolver.map_or(Value::Open(Symbol::Resolver), Value::Known),
             file: inner.unwrap_or_else(|| RESOLV_CONF.to_owned()).into(),
         })
-    }
-
-    pub(super) fn key(&self) -> DnsKey {
-        match self.resolver {
-            Value::Known(Resolver::File) => DnsKey::File(self.file.clone()),
-            _ => DnsKey::Device(self.tun.clone()),
-        }
-    }
-
-    pub(super) fn open(&self) -> Vec<Symbol> {
-        [self.tun.open(), self.servers.open(), self.resolver.open()].into_iter().flatten().collect()
-    }
-
-    pub(super) fn fill(&mut self, facts: &Facts) {
-        self.tun.fill(facts.tun.as_ref());
-        self.servers.fill(facts.dns.as_ref());
-        self.resolver.fill(facts.resolver.as_ref());
-    }
-
-    /// Returns whether the resolvers are stored in files, not in a service that knows the device.
-    pub(super) const fn is_in_files(&self) -> bool {
-        matches!(self.resolver, Value::Known(Resolver::Resolvconf | Resolver::File))
     }
 
     /// Returns the argument vectors that set the resolvers, in order; none for a file.
@@ -164,39 +194,6 @@ impl DnsStep {
             Value::Known(servers) => servers.iter().map(ToString::to_string).collect(),
             Value::Open(symbol) => vec![symbol.to_string()],
         }
-    }
-
-    pub(super) fn line(&self, _platform: Platform) -> String {
-        let lines = joined(&self.programs());
-        let (servers, search) = (self.server_words().join(" "), self.search.join(" "));
-        let search = if search.is_empty() { search } else { format!(", search {search}") };
-        match self.resolver {
-            Value::Known(Resolver::File) => {
-                format!(
-                    "write nameserver {servers}{search} to {} (remembered, put back on down)",
-                    self.file.display()
-                )
-            }
-            Value::Known(Resolver::Resolvconf) => format!("{lines} (nameserver {servers}{search})"),
-            Value::Known(_) => lines,
-            Value::Open(_) => {
-                let names = match self.domains.as_slice() {
-                    [] => "all names".to_owned(),
-                    domains => format!("names in {}", domains.join(", ")),
-                };
-                format!(
-                    "ask {servers} for {names}{search}, by systemd-resolved, resolvconf or {RESOLV_CONF}, whatever this host has"
-                )
-            }
-        }
-    }
-
-    pub(super) fn undo_line(&self, _platform: Platform) -> Option<String> {
-        Some(match self.resolver {
-            Value::Known(Resolver::File) => format!("put back {} as it was", self.file.display()),
-            Value::Known(_) => joined(&self.undo_programs()),
-            Value::Open(_) => "put back the resolvers as they were".to_owned(),
-        })
     }
 }
 

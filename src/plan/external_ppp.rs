@@ -8,6 +8,7 @@ use super::{
     Step, Symbol, Value,
     default_route::literal_server,
     ppp_daemon::{Daemon, PppStep, device, link_name},
+    route::HostRouteStep,
 };
 use crate::{platform::Platform, profile::Profile};
 
@@ -18,19 +19,19 @@ pub(super) fn transport(profile: &Profile, platform: Platform, steps: &mut Vec<S
     let start = PppStep::Start { daemon, unit: profile.unit, run: platform.run_dir().into(), link };
     for step in &mut *steps {
         match step {
-            Step::OpenTun { .. } => *step = Step::Ppp(start.clone()),
+            Step::OpenTun(_) => *step = Step::Ppp(start.clone()),
             // A daemon adds a route to the peer's address in the tunnel. If that is the server's own address,
             // an earlier host route to the server keeps the tunnel out of itself.
-            Step::HostRoute { within, .. } => *within = vec![IpNet::V4(Ipv4Net::default())],
+            Step::HostRoute(HostRouteStep { within, .. }) => *within = vec![IpNet::V4(Ipv4Net::default())],
             _ => {}
         }
     }
-    if !steps.iter().any(|step| matches!(step, Step::HostRoute { .. })) {
-        steps.push(Step::HostRoute {
+    if !steps.iter().any(|step| matches!(step, Step::HostRoute(_))) {
+        steps.push(Step::HostRoute(HostRouteStep {
             server: literal_server(profile),
             way: Value::Open(Symbol::Gateway),
             within: vec![IpNet::V4(Ipv4Net::default())],
-        });
+        }));
     }
 }
 
@@ -38,7 +39,7 @@ pub(super) fn transport(profile: &Profile, platform: Platform, steps: &mut Vec<S
 pub(super) fn network(profile: &Profile, run: &Path, steps: &mut Vec<Step>) {
     let Some(daemon) = Daemon::of(profile) else { return };
     steps.retain(|step| {
-        !matches!(step, Step::Address { .. } | Step::Address6 { .. } | Step::Up { .. } | Step::PidFile { .. })
+        !matches!(step, Step::Address(_) | Step::Address6(_) | Step::Up(_) | Step::PidFile(_))
     });
     let does = PppStep::Does {
         daemon,

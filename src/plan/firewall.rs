@@ -13,7 +13,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Symbol, Value};
+use super::{
+    Facts, Symbol, Value,
+    kind::{Key, StepKind, StepTraits},
+};
 use crate::{
     platform::Platform,
     profile::{Mss, PppBackend, Profile},
@@ -81,15 +84,6 @@ pub struct Macros {
     pub peer: Value<Ipv4Addr>,
     /// `vpn_server`: the server address that was dialled.
     pub server: Value<IpAddr>,
-}
-
-/// Identifies the object that such a step changes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum FirewallKey {
-    /// A table of nftables in the family inet.
-    Table(String),
-    /// An anchor of pf.
-    Anchor(String),
 }
 
 /// Returns a profile's filter steps, and notes on settings without effect on the platform.
@@ -224,20 +218,14 @@ impl Clamp {
             Self::Bytes(bytes) => (*bytes, bytes.saturating_sub(20)),
         })
     }
-
-    const fn open(&self) -> Option<Symbol> {
-        match self {
-            Self::Mtu(mtu) => mtu.open(),
-            Self::Bytes(_) => None,
-        }
-    }
 }
 
 impl Macros {
     /// Returns the name and value of each macro; `None` while a value is missing.
     #[must_use]
     pub fn pairs(&self) -> Option<[(&'static str, String); 4]> {
-        self.open().is_empty().then(|| self.words())
+        let missing = self.clone().fill(&Facts::default());
+        missing.iter().all(Option::is_none).then(|| self.words())
     }
 
     fn words(&self) -> [(&'static str, String); 4] {
@@ -249,66 +237,36 @@ impl Macros {
         ]
     }
 
-    fn open(&self) -> Vec<Symbol> {
-        let Self { tun, local, peer, server } = self;
-        [tun.open(), local.open(), peer.open(), server.open()].into_iter().flatten().collect()
-    }
-
-    fn fill(&mut self, facts: &Facts) {
-        self.tun.fill(facts.tun.as_ref());
-        self.local.fill(facts.local.as_ref());
-        self.peer.fill(facts.peer.as_ref());
-        self.server.fill(facts.server.as_ref());
+    fn fill(&mut self, facts: &Facts) -> Vec<Option<Symbol>> {
+        vec![
+            self.tun.fill(&facts.tun),
+            self.local.fill(&facts.local),
+            self.peer.fill(&facts.peer),
+            self.server.fill(&facts.server),
+        ]
     }
 }
 
-impl FirewallStep {
-    pub(super) fn key(&self) -> FirewallKey {
+impl StepKind for FirewallStep {
+    fn key(&self) -> Key {
         match self {
-            Self::Nft { table, .. } => FirewallKey::Table(table.clone()),
-            Self::Pf { anchor, .. } => FirewallKey::Anchor(anchor.clone()),
+            Self::Nft { table, .. } => Key::of("nft", table),
+            Self::Pf { anchor, .. } => Key::of("pf", anchor),
         }
     }
 
-    pub(super) fn open(&self) -> Vec<Symbol> {
+    fn fill(&mut self, facts: &Facts) -> Vec<Option<Symbol>> {
         match self {
-            Self::Nft { macros, mss, .. } => {
-                let mut open = macros.open();
-                open.extend(mss.as_ref().and_then(Clamp::open));
+            Self::Nft { macros, mss: Some(Clamp::Mtu(mtu)), .. } => {
+                let mut open = macros.fill(facts);
+                open.push(mtu.fill(&facts.mtu));
                 open
             }
-            Self::Pf { macros, .. } => macros.open(),
+            Self::Nft { macros, .. } | Self::Pf { macros, .. } => macros.fill(facts),
         }
     }
 
-    pub(super) fn fill(&mut self, facts: &Facts) {
-        match self {
-            Self::Nft { macros, mss, .. } => {
-                macros.fill(facts);
-                if let Some(Clamp::Mtu(mtu)) = mss {
-                    mtu.fill(facts.mtu.as_ref());
-                }
-            }
-            Self::Pf { macros, .. } => macros.fill(facts),
-        }
-    }
-
-    /// Returns a note if NAT is set on a host that does not forward packets.
-    pub(super) fn note(&self, facts: &Facts) -> Option<String> {
-        let nat = match self {
-            Self::Nft { nat, .. } => *nat,
-            Self::Pf { rules, .. } => !matches!(rules, PfRules::File(_)),
-        };
-        let key = match self {
-            Self::Nft { .. } => "net.ipv4.ip_forward",
-            Self::Pf { .. } => "net.inet.ip.forwarding",
-        };
-        (nat && facts.forwarding == Some(false)).then(|| {
-            format!("nat = true, but this host does not forward packets: `sysctl {key}=1` makes it do so")
-        })
-    }
-
-    pub(super) fn line(&self, _platform: Platform) -> String {
+    fn line(&self, _platform: Platform) -> String {
         match self {
             Self::Nft { table, file, nat, mss, macros } => {
                 let mut parts = Vec::new();
@@ -333,13 +291,35 @@ impl FirewallStep {
         }
     }
 
-    pub(super) fn undo_line(&self, _platform: Platform) -> Option<String> {
+    fn undo_line(&self, _platform: Platform) -> Option<String> {
         Some(match self {
             Self::Nft { table, .. } => format!("nft delete table inet {table}"),
             Self::Pf { anchor, macros, .. } => {
                 let Macros { tun, local, .. } = macros;
                 format!("pfctl -a {anchor} -F all; the states of {tun} and {local} are killed")
             }
+        })
+    }
+
+    fn traits(&self) -> StepTraits {
+        // Filters must stay in force while a lost device is replaced.
+        StepTraits::OF_HOST
+    }
+}
+
+impl FirewallStep {
+    /// Returns a note if NAT is set on a host that does not forward packets.
+    pub(super) fn note(&self, facts: &Facts) -> Option<String> {
+        let nat = match self {
+            Self::Nft { nat, .. } => *nat,
+            Self::Pf { rules, .. } => !matches!(rules, PfRules::File(_)),
+        };
+        let key = match self {
+            Self::Nft { .. } => "net.ipv4.ip_forward",
+            Self::Pf { .. } => "net.inet.ip.forwarding",
+        };
+        (nat && facts.forwarding == Some(false)).then(|| {
+            format!("nat = true, but this host does not forward packets: `sysctl {key}=1` makes it do so")
         })
     }
 }

@@ -8,7 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Ipv6, Symbol, Value};
+use super::{
+    Facts, Ipv6, Symbol, Value,
+    kind::{Key, StepKind, StepTraits},
+};
 use crate::{
     platform::Platform,
     profile::{DnsServers, Profile},
@@ -41,13 +44,6 @@ pub struct HookStep {
     pub ipv6: Option<(Ipv6Addr, Ipv6Addr)>,
 }
 
-/// Identifies the object that such a step changes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum HookKey {
-    /// The tunnel's pair of hooks.
-    Hooks,
-}
-
 /// The event for which a program is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookEvent {
@@ -65,6 +61,42 @@ impl HookEvent {
             Self::Up => "up",
             Self::Down => "down",
         }
+    }
+}
+
+impl StepKind for HookStep {
+    fn key(&self) -> Key {
+        Key::of("hooks", ())
+    }
+
+    fn fill(&mut self, facts: &Facts) -> Vec<Option<Symbol>> {
+        if let Ipv6::Open { local, peer } = facts.ipv6 {
+            self.ipv6 = Some((local, peer));
+        }
+        vec![
+            self.tun.fill(&facts.tun),
+            self.server.fill(&facts.server),
+            self.local.fill(&facts.local),
+            self.peer.fill(&facts.peer),
+            self.mtu.fill(&facts.mtu),
+            self.dns.fill(&facts.dns),
+        ]
+    }
+
+    fn line(&self, _platform: Platform) -> String {
+        match self.up.as_slice() {
+            [] => "remember the down hook".to_owned(),
+            up => format!("run {}", quoted(up)),
+        }
+    }
+
+    fn undo_line(&self, _platform: Platform) -> Option<String> {
+        (!self.down.is_empty()).then(|| format!("run {}", quoted(&self.down)))
+    }
+
+    fn traits(&self) -> StepTraits {
+        // The effects of a hook may survive a reboot; only the down hook can undo them.
+        StepTraits { volatile: false, ..StepTraits::OF_DEVICE }
     }
 }
 
@@ -141,45 +173,6 @@ impl HookStep {
     const fn script_type(&self, moment: HookEvent) -> &'static str {
         // openvpn(8) uses the same words.
         moment.word()
-    }
-
-    pub(super) const fn key(&self) -> HookKey {
-        HookKey::Hooks
-    }
-
-    pub(super) fn open(&self) -> Vec<Symbol> {
-        let open = [
-            self.tun.open(),
-            self.server.open(),
-            self.local.open(),
-            self.peer.open(),
-            self.mtu.open(),
-            self.dns.open(),
-        ];
-        open.into_iter().flatten().collect()
-    }
-
-    pub(super) fn fill(&mut self, facts: &Facts) {
-        self.tun.fill(facts.tun.as_ref());
-        self.server.fill(facts.server.as_ref());
-        self.local.fill(facts.local.as_ref());
-        self.peer.fill(facts.peer.as_ref());
-        self.mtu.fill(facts.mtu.as_ref());
-        self.dns.fill(facts.dns.as_ref());
-        if let Ipv6::Open { local, peer } = facts.ipv6 {
-            self.ipv6 = Some((local, peer));
-        }
-    }
-
-    pub(super) fn line(&self, _platform: Platform) -> String {
-        match self.up.as_slice() {
-            [] => "remember the down hook".to_owned(),
-            up => format!("run {}", quoted(up)),
-        }
-    }
-
-    pub(super) fn undo_line(&self, _platform: Platform) -> Option<String> {
-        (!self.down.is_empty()).then(|| format!("run {}", quoted(&self.down)))
     }
 }
 

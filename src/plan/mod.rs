@@ -11,19 +11,22 @@
 
 mod build;
 mod default_route;
+mod device;
 mod dns;
 mod external_ppp;
 mod facts;
 mod firewall;
+mod gre_sysctl;
 mod hook;
 mod kill_switch;
+mod kind;
 mod notation;
 mod peer_routes;
 mod policy_routing;
 mod ppp_daemon;
-mod render;
 mod resolve;
 mod resolver;
+mod route;
 mod step;
 mod symbol;
 
@@ -36,15 +39,19 @@ use crate::platform::Platform;
 
 pub use self::{
     build::{network, transport},
-    dns::{DnsKey, DnsStep, MAX_SERVERS, dns_notes, split_dns_refusal},
+    device::{Address6Step, AddressStep, DomainStep, MtuStep, OpenTunStep, PidFileStep, UpStep},
+    dns::{DnsStep, MAX_SERVERS, dns_notes, split_dns_refusal},
     facts::{Facts, Ipv6, KeepDefault, NextHop},
-    firewall::{Clamp, FirewallKey, FirewallStep, Macros, PfRules, nft_removal, nft_text},
-    hook::{HookEvent, HookKey, HookStep},
+    firewall::{Clamp, FirewallStep, Macros, PfRules, nft_removal, nft_text},
+    gre_sysctl::AllowGreStep,
+    hook::{HookEvent, HookStep},
+    kind::{Key, StepTraits},
     peer_routes::{OFFERED_METRIC, with_offered_routes},
-    policy_routing::{FIRST_TABLE, PolicyKey, PolicyRule, PolicyStep, SLOTS},
-    ppp_daemon::{Daemon, PppKey, PppStep, link_name},
+    policy_routing::{FIRST_TABLE, PolicyRule, PolicyStep, SLOTS},
+    ppp_daemon::{Daemon, PppStep, link_name},
     resolver::{RESOLV_CONF, Resolver},
-    step::{Key, Step, StepTraits},
+    route::{HostRouteStep, RemoveDefaultStep, RouteStep},
+    step::Step,
     symbol::{Symbol, Value},
 };
 

@@ -31,6 +31,14 @@ pub(super) fn bsd_device(dev: &str, platform: Platform) -> String {
     }
 }
 
+/// Returns the word by which ip(8) or route(8) deletes.
+pub(super) const fn delete(platform: Platform) -> &'static str {
+    match platform {
+        Platform::Linux => "del",
+        Platform::FreeBsd | Platform::OpenBsd | Platform::NetBsd => "delete",
+    }
+}
+
 pub(super) fn route_destination(dest: &IpNet) -> String {
     if dest.prefix_len() == 0 { "default".to_owned() } else { dest.to_string() }
 }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Facts, NextHop, Symbol, Value,
-    notation::{bsd_next_hop, linux_next_hop, route_destination},
+    kind::{Key, StepKind, StepTraits},
+    notation::{bsd_next_hop, delete, linux_next_hop, route_destination},
 };
 use crate::platform::Platform;
 
@@ -84,19 +85,6 @@ pub enum PolicyRule {
     Tunnel,
 }
 
-/// Identifies the object that such a step changes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PolicyKey {
-    /// One rule: kind, IPv6, table.
-    Rule(PolicyRule, bool, Value<u32>),
-    /// The blocking route for a prefix in a table.
-    Block(IpNet, Option<Value<u32>>),
-    /// The `throw` route for a prefix in a tunnel's table.
-    Throw(IpNet, Value<u32>),
-    /// The route for an excluded prefix in the main table.
-    Outside(IpNet),
-}
-
 impl PolicyRule {
     /// Returns the priority of a rule of this kind. It is less than the main table's 32766 and greater than
     /// that of rules added later without a priority, and differs between tunnels, so that no two tunnels have
@@ -115,16 +103,52 @@ impl PolicyRule {
 
 const FIRST_PRIORITY: u32 = 12_000;
 
-impl PolicyStep {
-    pub(super) fn key(&self) -> PolicyKey {
+impl StepKind for PolicyStep {
+    fn key(&self) -> Key {
         match self {
-            Self::Rule { rule, ipv6, table } => PolicyKey::Rule(rule.clone(), *ipv6, table.clone()),
-            Self::Block { dest, table } => PolicyKey::Block(*dest, table.clone()),
-            Self::Throw { dest, table } => PolicyKey::Throw(*dest, table.clone()),
-            Self::Outside { dest, .. } => PolicyKey::Outside(*dest),
+            Self::Rule { .. } => Key::of("rule", self),
+            Self::Block { .. } => Key::of("block", self),
+            Self::Throw { .. } => Key::of("throw", self),
+            Self::Outside { dest, .. } => Key::of("outside", dest),
         }
     }
 
+    fn fill(&mut self, facts: &Facts) -> Vec<Option<Symbol>> {
+        match self {
+            Self::Rule { rule, table, .. } => {
+                let server = match rule {
+                    PolicyRule::Server { server, .. } => server.fill(&facts.server),
+                    PolicyRule::Names { .. } | PolicyRule::Main | PolicyRule::Tunnel => None,
+                };
+                vec![server, table.fill(&facts.table)]
+            }
+            Self::Throw { table, .. } => vec![table.fill(&facts.table)],
+            Self::Block { table, .. } => {
+                vec![table.as_mut().and_then(|table| table.fill(&facts.table))]
+            }
+            Self::Outside { dest, way } => {
+                let found = facts.outside.iter().find(|(prefix, _)| prefix == dest);
+                vec![way.fill(found.and_then(|(_, way)| way.as_ref()))]
+            }
+        }
+    }
+
+    fn line(&self, platform: Platform) -> String {
+        self.words(platform, "add")
+    }
+
+    fn undo_line(&self, platform: Platform) -> Option<String> {
+        Some(self.words(platform, delete(platform)))
+    }
+
+    fn traits(&self) -> StepTraits {
+        // Rules must stay in force while a lost device is replaced.
+        let is_shared = matches!(self, Self::Outside { .. });
+        StepTraits { is_routing: true, is_shared, ..StepTraits::OF_HOST }
+    }
+}
+
+impl PolicyStep {
     /// Returns the tunnel's routing table, if the step contains its number.
     #[must_use]
     pub const fn table(&self) -> Option<u32> {
@@ -134,45 +158,6 @@ impl PolicyStep {
             | Self::Block { table: Some(Value::Known(table)), .. } => Some(*table),
             _ => None,
         }
-    }
-
-    pub(super) fn open(&self) -> Vec<Symbol> {
-        let open = match self {
-            Self::Rule { rule: PolicyRule::Server { server, .. }, table, .. } => {
-                vec![server.open(), table.open()]
-            }
-            Self::Rule { table, .. } | Self::Throw { table, .. } => vec![table.open()],
-            Self::Block { table, .. } => vec![table.as_ref().and_then(Value::open)],
-            Self::Outside { way, .. } => vec![way.open()],
-        };
-        open.into_iter().flatten().collect()
-    }
-
-    pub(super) fn fill(&mut self, facts: &Facts) {
-        match self {
-            Self::Rule { rule, table, .. } => {
-                table.fill(facts.table.as_ref());
-                if let PolicyRule::Server { server, .. } = rule {
-                    server.fill(facts.server.as_ref());
-                }
-            }
-            Self::Throw { table, .. } | Self::Block { table: Some(table), .. } => {
-                table.fill(facts.table.as_ref());
-            }
-            Self::Block { table: None, .. } => {}
-            Self::Outside { dest, way } => {
-                let found = facts.outside.iter().find(|(prefix, _)| prefix == dest);
-                way.fill(found.and_then(|(_, way)| way.as_ref()));
-            }
-        }
-    }
-
-    pub(super) fn line(&self, platform: Platform) -> String {
-        self.words(platform, "add")
-    }
-
-    pub(super) fn undo_line(&self, platform: Platform) -> Option<String> {
-        Some(self.words(platform, if platform == Platform::Linux { "del" } else { "delete" }))
     }
 
     fn words(&self, platform: Platform, verb: &str) -> String {

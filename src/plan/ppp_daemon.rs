@@ -6,7 +6,10 @@ use std::{net::Ipv4Addr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Symbol, Value};
+use super::{
+    Facts, Symbol, Value,
+    kind::{Key, StepKind, StepTraits},
+};
 use crate::{
     platform::Platform,
     profile::{PppBackend, Profile},
@@ -50,15 +53,6 @@ pub enum PppStep {
         /// The directory of its pid files.
         run: PathBuf,
     },
-}
-
-/// Identifies the object that such a step changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PppKey {
-    /// The tunnel's daemon.
-    Start,
-    /// The device and the files that the daemon creates.
-    Does,
 }
 
 impl Daemon {
@@ -108,32 +102,24 @@ pub(super) fn device(profile: &Profile) -> Value<String> {
     }
 }
 
-impl PppStep {
-    pub(super) const fn key(&self) -> PppKey {
+impl StepKind for PppStep {
+    fn key(&self) -> Key {
         match self {
-            Self::Start { .. } => PppKey::Start,
-            Self::Does { .. } => PppKey::Does,
+            Self::Start { .. } => Key::of("ppp-start", ()),
+            Self::Does { .. } => Key::of("ppp-does", ()),
         }
     }
 
-    pub(super) fn open(&self) -> Vec<Symbol> {
+    fn fill(&mut self, facts: &Facts) -> Vec<Option<Symbol>> {
         match self {
             Self::Start { .. } => Vec::new(),
             Self::Does { tun, local, peer, .. } => {
-                [tun.open(), local.open(), peer.open()].into_iter().flatten().collect()
+                vec![tun.fill(&facts.tun), local.fill(&facts.local), peer.fill(&facts.peer)]
             }
         }
     }
 
-    pub(super) fn fill(&mut self, facts: &Facts) {
-        if let Self::Does { tun, local, peer, .. } = self {
-            tun.fill(facts.tun.as_ref());
-            local.fill(facts.local.as_ref());
-            peer.fill(facts.peer.as_ref());
-        }
-    }
-
-    pub(super) fn line(&self, platform: Platform) -> String {
+    fn line(&self, platform: Platform) -> String {
         match self {
             Self::Start { daemon, unit, .. } => {
                 let number = unit.map_or_else(|| "X".to_owned(), |unit| unit.to_string());
@@ -155,10 +141,17 @@ impl PppStep {
         }
     }
 
-    pub(super) fn undo_line(&self, _platform: Platform) -> Option<String> {
+    fn undo_line(&self, _platform: Platform) -> Option<String> {
         match self {
             Self::Start { daemon, .. } => Some(format!("end {}, and with it its device", daemon.name())),
             Self::Does { .. } => None,
+        }
+    }
+
+    fn traits(&self) -> StepTraits {
+        match self {
+            Self::Start { .. } => StepTraits { in_namespace: false, ..StepTraits::OF_HOST },
+            Self::Does { .. } => StepTraits::OF_DEVICE,
         }
     }
 }

@@ -6,8 +6,10 @@ use ipnet::IpNet;
 
 use super::{
     Facts, Plan, Step, Value, default_route,
+    device::{AddressStep, MtuStep},
     facts::{Ipv6, NextHop},
     policy_routing::PolicyStep,
+    route::{HostRouteStep, RemoveDefaultStep, RouteStep},
 };
 
 /// Implements [`Plan::resolve`].
@@ -15,101 +17,56 @@ pub(super) fn resolve(plan: &Plan, facts: &Facts) -> Plan {
     let mut resolved = Plan { steps: Vec::with_capacity(plan.steps.len()), ..plan.clone() };
     for step in &plan.steps {
         let mut step = step.clone();
-        fill(&mut step, facts);
+        step.fill(facts);
         adapt(step, facts, &mut resolved);
     }
     resolved
 }
 
-fn fill(step: &mut Step, facts: &Facts) {
-    match step {
-        Step::OpenTun { .. } | Step::RemoveDefault { .. } | Step::AllowGre => {}
-        Step::HostRoute { server, way, .. } => {
-            server.fill(facts.server.as_ref());
-            way.fill(facts.next_hop.as_ref());
-        }
-        Step::Mtu { tun, mtu } => {
-            tun.fill(facts.tun.as_ref());
-            mtu.fill(facts.mtu.as_ref());
-        }
-        Step::Address { tun, local, peer } => {
-            tun.fill(facts.tun.as_ref());
-            local.fill(facts.local.as_ref());
-            if let Some(peer) = peer {
-                peer.fill(facts.peer.as_ref());
-            }
-        }
-        Step::Address6 { tun, local, peer } => {
-            tun.fill(facts.tun.as_ref());
-            if let Ipv6::Open { local: ours, peer: theirs } = &facts.ipv6 {
-                local.fill(Some(ours));
-                peer.fill(Some(theirs));
-            }
-        }
-        Step::Up { tun } | Step::Domain { tun, .. } => tun.fill(facts.tun.as_ref()),
-        Step::PidFile { tun, pid, .. } => {
-            tun.fill(facts.tun.as_ref());
-            pid.fill(facts.pid.as_ref());
-        }
-        Step::Route { tun, peer, table, .. } => {
-            tun.fill(facts.tun.as_ref());
-            if let Some(table) = table {
-                table.fill(facts.table.as_ref());
-            }
-            if let Some(peer) = peer {
-                peer.fill(facts.peer.as_ref());
-            }
-        }
-        Step::Ppp(step) => step.fill(facts),
-        Step::Policy(step) => step.fill(facts),
-        Step::Firewall(step) => step.fill(facts),
-        Step::Dns(step) => step.fill(facts),
-        Step::Hook(step) => step.fill(facts),
-    }
-}
-
 /// Adds the step to the plan, or what the facts change it to.
 fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
     match step {
-        Step::HostRoute { way: Value::Known(NextHop::ThisHost), .. } => {
+        Step::HostRoute(HostRouteStep { way: Value::Known(NextHop::ThisHost), .. }) => {
             note(plan, "the server is this host: it needs no host route".to_owned());
         }
-        Step::HostRoute { server: Value::Known(server), ref within, .. }
+        Step::HostRoute(HostRouteStep { server: Value::Known(server), ref within, .. })
             if !within.iter().any(|prefix| prefix.contains(&server)) => {}
-        Step::Mtu { tun, mtu: Value::Known(mtu) } => {
+        Step::Mtu(MtuStep { tun, mtu: Value::Known(mtu) }) => {
             let allowed = facts.mtu.filter(|allowed| *allowed < mtu);
             if let Some(allowed) = allowed {
                 note(plan, format!("mtu {mtu} lowered to the {allowed} that path and peer allow"));
             }
-            plan.steps.push(Step::Mtu { tun, mtu: Value::Known(allowed.unwrap_or(mtu)) });
+            plan.steps.push(Step::Mtu(MtuStep { tun, mtu: Value::Known(allowed.unwrap_or(mtu)) }));
         }
         // The server uses its public address inside the tunnel too: the kernel's route to the peer would send
         // the tunnel into itself.
-        Step::Address { tun, local, peer: Some(Value::Known(peer)) }
+        Step::Address(AddressStep { tun, local, peer: Some(Value::Known(peer)) })
             if facts.server == Some(IpAddr::V4(peer)) =>
         {
             note(
                 plan,
                 format!("the peer's address {peer} is the server's own: no route to it in the tunnel"),
             );
-            plan.steps.push(Step::Address { tun, local, peer: None });
+            plan.steps.push(Step::Address(AddressStep { tun, local, peer: None }));
         }
-        Step::Address6 { .. } | Step::RemoveDefault { ipv6: true } if facts.ipv6 == Ipv6::Absent => {
+        Step::Address6(_) | Step::RemoveDefault(RemoveDefaultStep { ipv6: true })
+            if facts.ipv6 == Ipv6::Absent =>
+        {
             note(plan, NO_IPV6.to_owned());
         }
-        Step::Route { dest: IpNet::V6(_), .. } if facts.ipv6 == Ipv6::Absent => {
+        Step::Route(RouteStep { dest: IpNet::V6(_), .. }) if facts.ipv6 == Ipv6::Absent => {
             note(plan, NO_IPV6.to_owned());
         }
-        Step::RemoveDefault { ipv6 } if facts.keep_default.of(ipv6).is_some() => {
+        Step::RemoveDefault(RemoveDefaultStep { ipv6 }) if facts.keep_default.of(ipv6).is_some() => {
             let reason = facts.keep_default.of(ipv6).map_or("", String::as_str);
             note(plan, format!("{reason}: it stays, and two halves go through the tunnel instead"));
         }
-        Step::Route { tun, dest, metric, table: None, peer, label }
+        Step::Route(RouteStep { tun, dest, metric, table: None, peer, label })
             if dest.prefix_len() == 0 && facts.keep_default.of(matches!(dest, IpNet::V6(_))).is_some() =>
         {
             for half in default_route::halves(matches!(dest, IpNet::V6(_))) {
                 let (tun, peer, label) = (tun.clone(), peer.clone(), label.clone());
-                let half = Step::Route { tun, dest: half, metric, table: None, peer, label };
+                let half = Step::Route(RouteStep { tun, dest: half, metric, table: None, peer, label });
                 if !plan.steps.contains(&half) {
                     plan.steps.push(half);
                 }
@@ -122,7 +79,7 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
             note(plan, format!("there is no way to {dest} outside the tunnel now"));
         }
         // A duplicate: the halves that replace a default route, and the same halves for the kill switch.
-        Step::Route { .. } if plan.steps.contains(&step) => {}
+        Step::Route(_) if plan.steps.contains(&step) => {}
         Step::Firewall(step) => {
             if let Some(text) = step.note(facts) {
                 note(plan, text);

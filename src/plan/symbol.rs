@@ -33,11 +33,16 @@ impl<T> Value<T> {
 }
 
 impl<T: Clone> Value<T> {
-    /// Takes the value from a fact, if this is open and the fact is known.
-    pub(super) fn fill(&mut self, fact: Option<&T>) {
-        if let (Self::Open(_), Some(value)) = (&self, fact) {
+    /// Takes the value from a fact, if this is open and the fact is known; returns the symbol if it is still
+    /// open.
+    pub(super) fn fill<'a>(&mut self, fact: impl Into<Option<&'a T>>) -> Option<Symbol>
+    where
+        T: 'a,
+    {
+        if let (Self::Open(_), Some(value)) = (&self, fact.into()) {
             *self = Self::Known(value.clone());
         }
+        self.open()
     }
 }
 

@@ -18,7 +18,7 @@ use pptpctl::{
         ledger::{Header, Ledger, PriorState},
     },
     demo::config::Fault,
-    plan::{Part, Step},
+    plan::{Part, RemoveDefaultStep, Step},
 };
 
 use super::{
@@ -150,9 +150,9 @@ fn ledger_survives_temporarily_full_disk() {
         fs::create_dir(state).unwrap();
         mount(Some("tmpfs"), state, Some("tmpfs"), MsFlags::empty(), Some("size=16k")).unwrap();
         fs::write(state.join("filler"), [0; 8192]).unwrap();
-        let directories = Directories { run: "/run".into(), state: state.to_owned() };
-        let mut ledger = Ledger::create(&directories, Header::of_this_process("vpn")).unwrap();
-        let step = Step::RemoveDefault { ipv6: false };
+        let places = Directories { run: "/run".into(), state: state.to_owned() };
+        let mut ledger = Ledger::create(&places, Header::of_this_process("vpn")).unwrap();
+        let step = Step::RemoveDefault(RemoveDefaultStep { ipv6: false });
         let mut steps = 0;
         while ledger.intend(Part::Network, &step, PriorState::Nothing, None).is_ok() {
             steps += 1;

@@ -17,7 +17,7 @@ use std::{
 use nix::unistd::{Uid, setfsuid};
 use pptpctl::{
     apply::{Directories, ledger::Ledger},
-    plan::Step,
+    plan::{MtuStep, Step},
     platform::Platform,
     supervisor::log::LARGEST,
 };
@@ -152,7 +152,7 @@ fn fill(line: &str, performed: &[Step], pid: u64) -> String {
         .replace("<local>", "10.77.0.100")
         .replace("<peer>", "10.77.0.1");
     for step in performed {
-        if let Step::Mtu { mtu, .. } = step {
+        if let Step::Mtu(MtuStep { mtu, .. }) = step {
             assert!((1_300..=1_500).contains(mtu.known().unwrap()), "{mtu}");
             line = line.replace("<mtu>", &mtu.to_string());
         }

@@ -6,9 +6,9 @@
 use crate::apply::{
     ApplyError, Directories, Host,
     ledger::{self, Entry, Ledger, PriorState, StateLock},
-    steps,
+    steps::{self, UndoContext},
 };
-use crate::plan::{Key, PolicyStep, Step};
+use crate::plan::Step;
 
 /// Undoes the steps of a ledger for which `which` holds, network before transport, the last step first.
 /// `lock` is released while a hook runs; recovery passes `None` and keeps its lock, or two processes could
@@ -39,13 +39,10 @@ pub(in crate::apply) fn undo_entry(
     entry: &Entry,
     lock: Option<&mut StateLock>,
 ) -> Result<(), ApplyError> {
-    let shared = matches!(
-        entry.step,
-        Step::HostRoute { .. } | Step::AllowGre | Step::Policy(PolicyStep::Outside { .. })
-    );
-    let needed = shared && needed_elsewhere(places, ledger, &entry.step.key());
+    let is_needed = entry.step.traits().is_shared && needed_elsewhere(places, ledger, &entry.step);
     let device = ledger.record().device.clone();
-    let mut undo = || steps::undo(host, &entry.step, &entry.before, device.as_ref(), needed);
+    let context = UndoContext { device: device.as_ref(), is_needed };
+    let mut undo = || steps::verbs(&entry.step).undo(host, &entry.before, context);
     let (undone, again) = match (&entry.step, lock) {
         (Step::Hook(_), Some(lock)) => lock.while_released(undo),
         _ => (undo(), Ok(())),
@@ -57,13 +54,14 @@ pub(in crate::apply) fn undo_entry(
 }
 
 /// Returns whether another tunnel's ledger holds a step with the same key.
-fn needed_elsewhere(places: &Directories, own: &Ledger, key: &Key) -> bool {
+fn needed_elsewhere(places: &Directories, own: &Ledger, step: &Step) -> bool {
+    let key = step.key();
     let ledgers = ledger::list(&places.state).unwrap_or_default();
     ledgers.iter().filter(|path| *path != own.path()).filter_map(|path| ledger::peek(path)).any(|record| {
         let here = record.header.boot == own.record().header.boot
             && record.header.namespace().same_as(own.record().header.namespace());
         // `Same`: the other tunnel does not own the route. For GRE, this tunnel may have changed the setting.
-        let needs = |entry: &Entry| entry.before != PriorState::Same || *key == Key::AllowGre;
-        here && record.entries.iter().any(|entry| entry.step.key() == *key && needs(entry))
+        let needs = |entry: &Entry| entry.before != PriorState::Same || matches!(step, Step::AllowGre(_));
+        here && record.entries.iter().any(|entry| entry.step.key() == key && needs(entry))
     })
 }

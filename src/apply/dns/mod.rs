@@ -18,63 +18,55 @@ use super::{
     Cause, Host,
     error::known,
     files,
-    ledger::{Device, PriorState},
+    ledger::PriorState,
+    steps::{Perform, UndoContext},
 };
 use crate::plan::{DnsStep, RESOLV_CONF, Resolver, Value, split_dns_refusal};
 
-/// Reads the state that a step would replace.
-///
-/// # Errors
-/// Returns why the step must not be performed.
-pub(super) fn observe(_host: &mut Host, step: &DnsStep) -> Result<PriorState, Cause> {
-    let resolver = *known(&step.resolver)?;
-    if let Some(why) = split_dns_refusal(resolver, &step.domains, known(&step.servers)?) {
-        return Err(Cause::Taken(why));
+impl Perform for DnsStep {
+    fn observe(&self, _host: &mut Host) -> Result<PriorState, Cause> {
+        let resolver = *known(&self.resolver)?;
+        if let Some(why) = split_dns_refusal(resolver, &self.domains, known(&self.servers)?) {
+            return Err(Cause::Taken(why));
+        }
+        match resolver {
+            Resolver::File => resolv_conf::observe(self).map(|saved| PriorState::File(Box::new(saved))),
+            Resolver::Resolvd | Resolver::Unwind => openbsd::observe(resolver),
+            Resolver::Resolved | Resolver::Resolvconf => Ok(PriorState::Nothing),
+        }
     }
-    match resolver {
-        Resolver::File => resolv_conf::observe(step).map(|saved| PriorState::File(Box::new(saved))),
-        Resolver::Resolvd | Resolver::Unwind => openbsd::observe(resolver),
-        Resolver::Resolved | Resolver::Resolvconf => Ok(PriorState::Nothing),
-    }
-}
 
-/// Performs a step that replaces `before`, and verifies the result.
-pub(super) fn perform(host: &mut Host, step: &DnsStep, before: &PriorState) -> Result<(), Cause> {
-    if let PriorState::File(saved) = before {
-        return resolv_conf::perform(host, step, saved);
+    /// Performs the step, and verifies the result.
+    fn perform(&self, host: &mut Host, before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
+        if let PriorState::File(saved) = before {
+            return resolv_conf::perform(host, self, saved);
+        }
+        program::run_all(host, self, &self.programs())?;
+        match problem(host, self)? {
+            Some(why) => Err(Cause::Taken(why)),
+            None => Ok(()),
+        }
     }
-    program::run_all(host, step, &step.programs())?;
-    match problem(host, step)? {
-        Some(why) => Err(Cause::Taken(why)),
-        None => Ok(()),
-    }
-}
 
-/// Performs a step in force again if its effect is gone. A file that another program has written since is
-/// left alone: the content to restore would no longer be the one in the ledger.
-pub(super) fn renew(host: &mut Host, step: &DnsStep, before: &PriorState) -> Result<(), Cause> {
-    match before {
-        PriorState::File(_) => Ok(()),
-        _ if problem(host, step)?.is_none() => Ok(()),
-        _ => perform(host, step, before),
+    /// Leaves a file alone that another program has written since: the content to restore would no longer be
+    /// the one in the ledger.
+    fn renew(&self, host: &mut Host, before: &PriorState) -> Result<bool, Cause> {
+        if !matches!(before, PriorState::File(_)) && problem(host, self)?.is_some() {
+            self.perform(host, before, &mut Vec::new())?;
+        }
+        Ok(false)
     }
-}
 
-/// Undoes a step. A setting that is already gone is not an error; one that another program changed stays.
-pub(super) fn undo(
-    host: &mut Host,
-    step: &DnsStep,
-    before: &PriorState,
-    device: Option<&Device>,
-) -> Result<(), Cause> {
-    if let PriorState::File(saved) = before {
-        return resolv_conf::undo(host, step, saved);
-    }
-    match known(&step.resolver)? {
-        Resolver::Resolved => resolved::undo(host, step, device),
-        Resolver::Resolvd | Resolver::Unwind => openbsd::undo(host, step, device),
-        Resolver::Resolvconf => resolvconf::undo(host, step),
-        Resolver::File => Ok(()),
+    fn undo(&self, host: &mut Host, before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
+        if let PriorState::File(saved) = before {
+            return resolv_conf::undo(host, self, saved);
+        }
+        match known(&self.resolver)? {
+            Resolver::Resolved => resolved::undo(host, self, context.device),
+            Resolver::Resolvd | Resolver::Unwind => openbsd::undo(host, self, context.device),
+            Resolver::Resolvconf => resolvconf::undo(host, self),
+            Resolver::File => Ok(()),
+        }
     }
 }
 

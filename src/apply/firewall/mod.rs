@@ -10,80 +10,74 @@ use std::{io, os::unix::fs::MetadataExt, path::Path};
 
 use super::{
     Cause, Host, ProgramError,
-    ledger::{Device, PriorState},
+    ledger::PriorState,
+    steps::{Perform, UndoContext},
 };
 use crate::{
-    plan::{Clamp, FirewallStep},
+    plan::{Clamp, FirewallStep, PfRules},
     platform::Platform,
 };
 
-/// Checks that the table or anchor of a step is free.
-///
-/// # Errors
-/// Returns [`Cause::Taken`] if another program has put something there, or the error of a failed filter
-/// program.
-pub(super) fn observe(host: &mut Host, step: &FirewallStep) -> Result<PriorState, Cause> {
-    let seen = match step {
-        FirewallStep::Nft { table, .. } => nft::observe(host, table),
-        FirewallStep::Pf { anchor, .. } => pf::observe(host, anchor),
-    };
-    tolerate_default_clamp(step, seen)?;
-    Ok(PriorState::Nothing)
-}
-
-/// Performs a step. Warnings for the user are added to `notes`.
-pub(super) fn perform(host: &mut Host, step: &FirewallStep, notes: &mut Vec<String>) -> Result<(), Cause> {
-    match step {
-        FirewallStep::Nft { file, .. } => {
-            file.as_deref().map_or(Ok(()), check_file)?;
-            if let Some(error) = tolerate_default_clamp(step, nft::load(host, step))? {
-                notes.push(format!(
-                    "TCP segment sizes are not clamped ({error}): what this host forwards into the tunnel may stall; \
-                     mss = \"off\" does without"
-                ));
-            }
-            Ok(())
-        }
-        FirewallStep::Pf { anchor, rules, macros } => {
-            if let crate::plan::PfRules::File(file) = rules {
-                check_file(file)?;
-            }
-            pf::load(host, anchor, rules, macros)?;
-            notes.extend(pf::warnings(host, anchor, rules, Platform::host()));
-            Ok(())
-        }
+impl Perform for FirewallStep {
+    /// Checks that the table or anchor is free.
+    fn observe(&self, host: &mut Host) -> Result<PriorState, Cause> {
+        let seen = match self {
+            Self::Nft { table, .. } => nft::observe(host, table),
+            Self::Pf { anchor, .. } => pf::observe(host, anchor),
+        };
+        tolerate_default_clamp(self, seen)?;
+        Ok(PriorState::Nothing)
     }
-}
 
-/// Performs a step in force again if its effect is gone (reloading the host's own rules flushes all tables).
-pub(super) fn renew(host: &mut Host, step: &FirewallStep) -> Result<(), Cause> {
-    match step {
-        FirewallStep::Nft { table, .. } => {
+    fn perform(&self, host: &mut Host, _before: &PriorState, notes: &mut Vec<String>) -> Result<(), Cause> {
+        match self {
+            Self::Nft { file, .. } => {
+                file.as_deref().map_or(Ok(()), check_file)?;
+                if let Some(error) = tolerate_default_clamp(self, nft::load(host, self))? {
+                    notes.push(format!(
+                        "TCP segment sizes are not clamped ({error}): what this host forwards into the tunnel may stall; \
+                         mss = \"off\" does without"
+                    ));
+                }
+            }
+            Self::Pf { anchor, rules, macros } => {
+                if let PfRules::File(file) = rules {
+                    check_file(file)?;
+                }
+                pf::load(host, anchor, rules, macros)?;
+                notes.extend(pf::warnings(host, anchor, rules, Platform::host()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads a missing table again: reloading the host's own rules flushes all tables.
+    fn renew(&self, host: &mut Host, _before: &PriorState) -> Result<bool, Cause> {
+        // `pfctl -F rules` does not flush anchors.
+        if let Self::Nft { table, .. } = self {
             let renewed = match nft::is_there(host, table) {
-                Ok(false) => nft::load(host, step),
+                Ok(false) => nft::load(host, self),
                 seen => seen.map(drop),
             };
-            tolerate_default_clamp(step, renewed).map(drop)
+            tolerate_default_clamp(self, renewed)?;
         }
-        // `pfctl -F rules` does not flush anchors.
-        FirewallStep::Pf { .. } => Ok(()),
+        Ok(false)
     }
-}
 
-/// Undoes a step. A table that is already gone is not an error.
-pub(super) fn undo(host: &mut Host, step: &FirewallStep, device: Option<&Device>) -> Result<(), Cause> {
-    match step {
-        FirewallStep::Nft { table, .. } => match nft::remove(host, table) {
-            Ok(()) => Ok(()),
-            // A kernel without tables of this family has none of this name.
-            Err(refused) => match nft::is_there(host, table) {
-                Ok(false) => Ok(()),
-                Ok(true) => Err(refused),
-                // The tables can't be listed either: the table of a default clamp most likely never existed.
-                Err(_) => tolerate_default_clamp(step, Err(refused)).map(drop),
+    fn undo(&self, host: &mut Host, _before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
+        match self {
+            Self::Nft { table, .. } => match nft::remove(host, table) {
+                Ok(()) => Ok(()),
+                // A kernel without tables of this family has none of this name.
+                Err(refused) => match nft::is_there(host, table) {
+                    Ok(false) => Ok(()),
+                    Ok(true) => Err(refused),
+                    // The tables can't be listed either: the table of a default clamp most likely never existed.
+                    Err(_) => tolerate_default_clamp(self, Err(refused)).map(drop),
+                },
             },
-        },
-        FirewallStep::Pf { anchor, macros, .. } => pf::flush(host, anchor, macros, device),
+            Self::Pf { anchor, macros, .. } => pf::flush(host, anchor, macros, context.device),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
         Changes, Directories, Output, ProgramError, recover,
         tests::fake_host::{FakeHost, HostState},
     },
-    plan::{Clamp, Macros, Part, PfRules, Plan, Step, Value},
+    plan::{Clamp, Macros, OpenTunStep, Part, PfRules, Plan, Step, Value},
 };
 
 /// A replacement for pfctl(8) on hosts without pf: it logs its arguments, stores one anchor, and refuses a
@@ -116,7 +116,7 @@ fn plan(steps: Vec<FirewallStep>) -> Plan {
 }
 
 fn open_tun() -> Plan {
-    let steps = vec![Step::OpenTun { unit: Some(0) }];
+    let steps = vec![Step::OpenTun(OpenTunStep { unit: Some(0) })];
     Plan { platform: Platform::FreeBsd, part: Part::Transport, steps, notes: Vec::new() }
 }
 

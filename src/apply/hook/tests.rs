@@ -50,10 +50,10 @@ fn up_and_down_hooks_get_the_same_environment() {
         }))
         .host();
     let step = step(&["/bin/true", "a b"], &["/bin/true"]);
-    assert_eq!(observe(&mut host, &step).unwrap(), PriorState::Nothing);
-    perform(&mut host, &step, &PriorState::Nothing).unwrap();
-    renew(&mut host, &step, &PriorState::Nothing).unwrap();
-    undo(&mut host, &step, &PriorState::Nothing, None).unwrap();
+    assert_eq!(step.observe(&mut host).unwrap(), PriorState::Nothing);
+    step.perform(&mut host, &PriorState::Nothing, &mut Vec::new()).unwrap();
+    step.renew(&mut host, &PriorState::Nothing).unwrap();
+    step.undo(&mut host, &PriorState::Nothing, UndoContext::default()).unwrap();
     let runs = runs.borrow();
     let [up, down] = runs.as_slice() else { panic!("{runs:?}") };
     assert_eq!((up.args.as_slice(), up.limit), (&["a b".to_owned()][..], Duration::from_millis(1500)));
@@ -75,11 +75,11 @@ fn failed_hook_reports_its_stderr() {
         }))
         .host();
     let step = step(&["/bin/true"], &[]);
-    let cause = perform(&mut host, &step, &PriorState::Nothing).unwrap_err();
+    let cause = step.perform(&mut host, &PriorState::Nothing, &mut Vec::new()).unwrap_err();
     assert_eq!(cause.to_string(), "true: failed (exit status 3): no such share");
-    undo(&mut host, &step, &PriorState::Nothing, None).unwrap();
+    step.undo(&mut host, &PriorState::Nothing, UndoContext::default()).unwrap();
     let missing = self::step(&["/no/such/hook"], &[]);
-    let cause = observe(&mut host, &missing).unwrap_err();
+    let cause = missing.observe(&mut host).unwrap_err();
     assert!(cause.to_string().starts_with("hooks.up is not run: /no/such/hook: No such file"), "{cause}");
 }
 

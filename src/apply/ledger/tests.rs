@@ -16,7 +16,10 @@ use proptest::{
 use super::*;
 use crate::{
     net::routes::{Hop, Kind},
-    plan::{NextHop, PolicyRule, PolicyStep, Symbol, Value},
+    plan::{
+        Address6Step, AddressStep, HostRouteStep, MtuStep, NextHop, OpenTunStep, PidFileStep, PolicyRule,
+        PolicyStep, RemoveDefaultStep, RouteStep, Symbol, UpStep, Value,
+    },
 };
 
 #[derive(Clone, Debug)]
@@ -82,9 +85,9 @@ proptest! {
         bytes.extend(tail);
         fs::write(ledger.path(), bytes).unwrap();
         // Only a corrupted line end can corrupt the header; it is then refused, or counts as incomplete.
-        let Ok(Some(mut corrupted)) = Ledger::open(ledger.path()) else { return Ok(()) };
-        let step = Step::RemoveDefault { ipv6: true };
-        corrupted.intend(Part::Network, &step, PriorState::Nothing, None).unwrap();
+        let Ok(Some(mut spoilt)) = Ledger::open(ledger.path()) else { return Ok(()) };
+        let step = Step::RemoveDefault(RemoveDefaultStep { ipv6: true });
+        spoilt.intend(Part::Network, &step, PriorState::Nothing, None).unwrap();
         let read = Ledger::open(ledger.path()).unwrap().unwrap();
         prop_assert_eq!(&read.record().entries, &corrupted.record().entries);
         prop_assert_eq!(&read.record().garbled, &corrupted.record().garbled);
@@ -126,18 +129,19 @@ fn plain_step() -> impl Strategy<Value = Step> {
     let tun = || value("tun[0-9]{1,4}");
     let (v4, v6) = (|| value(any::<Ipv4Addr>()), || value(any::<Ipv6Addr>()));
     prop_oneof![
-        option::of(any::<u32>()).prop_map(|unit| Step::OpenTun { unit }),
+        option::of(any::<u32>()).prop_map(|unit| Step::OpenTun(OpenTunStep { unit })),
         (value(any::<IpAddr>()), value(way()), vec(net(), 0..4))
-            .prop_map(|(server, way, within)| Step::HostRoute { server, way, within }),
-        (tun(), value(any::<u16>())).prop_map(|(tun, mtu)| Step::Mtu { tun, mtu }),
-        (tun(), v4(), option::of(v4())).prop_map(|(tun, local, peer)| Step::Address { tun, local, peer }),
-        (tun(), v6(), v6()).prop_map(|(tun, local, peer)| Step::Address6 { tun, local, peer }),
-        tun().prop_map(|tun| Step::Up { tun }),
-        (any::<String>(), tun(), value(any::<u32>())).prop_map(|(dir, tun, pid)| Step::PidFile {
-            dir: dir.into(),
+            .prop_map(|(server, way, within)| Step::HostRoute(HostRouteStep { server, way, within })),
+        (tun(), value(any::<u16>())).prop_map(|(tun, mtu)| Step::Mtu(MtuStep { tun, mtu })),
+        (tun(), v4(), option::of(v4())).prop_map(|(tun, local, peer)| Step::Address(AddressStep {
             tun,
-            pid
-        }),
+            local,
+            peer
+        })),
+        (tun(), v6(), v6()).prop_map(|(tun, local, peer)| Step::Address6(Address6Step { tun, local, peer })),
+        tun().prop_map(|tun| Step::Up(UpStep { tun })),
+        (any::<String>(), tun(), value(any::<u32>()))
+            .prop_map(|(dir, tun, pid)| Step::PidFile(PidFileStep { dir: dir.into(), tun, pid })),
         (
             tun(),
             net(),
@@ -146,15 +150,15 @@ fn plain_step() -> impl Strategy<Value = Step> {
             option::of(v4()),
             option::of(any::<String>())
         )
-            .prop_map(|(tun, dest, metric, table, peer, label)| Step::Route {
+            .prop_map(|(tun, dest, metric, table, peer, label)| Step::Route(RouteStep {
                 tun,
                 dest,
                 metric,
                 table,
                 peer,
                 label
-            }),
-        any::<bool>().prop_map(|ipv6| Step::RemoveDefault { ipv6 }),
+            })),
+        any::<bool>().prop_map(|ipv6| Step::RemoveDefault(RemoveDefaultStep { ipv6 })),
     ]
 }
 
@@ -301,7 +305,12 @@ fn long_ledger_is_not_compacted_for_every_line() {
     let (mut before, mut rewrites) = (inode(&ledger), 0);
     for _ in 0..3 * COMPACT_LINES {
         ledger
-            .intend(Part::Network, &Step::RemoveDefault { ipv6: false }, PriorState::Nothing, None)
+            .intend(
+                Part::Network,
+                &Step::RemoveDefault(RemoveDefaultStep { ipv6: false }),
+                PriorState::Nothing,
+                None,
+            )
             .unwrap();
         let now = inode(&ledger);
         rewrites += usize::from(now != before);

@@ -1,31 +1,37 @@
 //! Properties of OpenBSD's routes, on the fake host and down to the bytes for the routing socket.
 
 use super::*;
-use crate::net::rtsock::{Action, Layout, Request, from_route};
+use crate::{
+    net::rtsock::{Action, Layout, Request, from_route},
+    plan::DomainStep,
+};
 
 /// As on OpenBSD: the device is moved to its domain before it gets an address, its routes are in the domain's
 /// table, and all state is removed with the device, wherever up or down was interrupted.
 #[test]
 fn routing_domain_is_undone_after_crash_at_any_request() {
     let tun = || Value::Known("tun0".to_owned());
-    let route = |dest: &str| Step::Route {
-        tun: tun(),
-        dest: dest.parse().unwrap(),
-        metric: None,
-        table: Some(Value::Known(3)),
-        peer: Some(Value::Known(Ipv4Addr::new(10, 99, 0, 1))),
-        label: None,
+    let route = |dest: &str| {
+        Step::Route(RouteStep {
+            tun: tun(),
+            dest: dest.parse().unwrap(),
+            metric: None,
+            table: Some(Value::Known(3)),
+            peer: Some(Value::Known(Ipv4Addr::new(10, 99, 0, 1))),
+            label: None,
+        })
     };
-    let transport = Plan { steps: vec![Step::OpenTun { unit: Some(0) }], ..empty(Part::Transport) };
-    let address = Step::Address {
+    let transport =
+        Plan { steps: vec![Step::OpenTun(OpenTunStep { unit: Some(0) })], ..empty(Part::Transport) };
+    let address = Step::Address(AddressStep {
         tun: tun(),
         local: Value::Known(Ipv4Addr::new(10, 99, 0, 2)),
         peer: Some(Value::Known(Ipv4Addr::new(10, 99, 0, 1))),
-    };
+    });
     let steps = vec![
-        Step::Domain { tun: tun(), number: 3 },
+        Step::Domain(DomainStep { tun: tun(), number: 3 }),
         address,
-        Step::Up { tun: tun() },
+        Step::Up(UpStep { tun: tun() }),
         route("0.0.0.0/1"),
         route("128.0.0.0/1"),
     ];
@@ -72,17 +78,20 @@ fn labelled_route_is_encoded_and_restored() {
     (old.table, old.metric, old.protocol, old.label) = (5, 12, 3, Some("office".to_owned()));
     host.route(old);
     let model = FakeHost::new(host.clone());
-    let mut session = session(&directories, &model);
-    let route = |label: &str| Step::Route {
-        tun: Value::Known("tun0".to_owned()),
-        dest: "10.0.0.0/8".parse().unwrap(),
-        metric: Some(12),
-        table: Some(Value::Known(5)),
-        peer: Some(Value::Known(Ipv4Addr::new(192, 0, 2, 1))),
-        label: Some(label.to_owned()),
+    let mut session = session(&places, &model);
+    let route = |label: &str| {
+        Step::Route(RouteStep {
+            tun: Value::Known("tun0".to_owned()),
+            dest: "10.0.0.0/8".parse().unwrap(),
+            metric: Some(12),
+            table: Some(Value::Known(5)),
+            peer: Some(Value::Known(Ipv4Addr::new(192, 0, 2, 1))),
+            label: Some(label.to_owned()),
+        })
     };
     let plan = |label: &str| Plan { steps: vec![route(label)], ..empty(Part::Network) };
-    let transport = Plan { steps: vec![Step::OpenTun { unit: Some(0) }], ..empty(Part::Transport) };
+    let transport =
+        Plan { steps: vec![Step::OpenTun(OpenTunStep { unit: Some(0) })], ..empty(Part::Transport) };
     session.perform(&transport).unwrap();
     session.perform(&plan("other")).unwrap();
     session.perform(&plan("pptpctl")).unwrap();

@@ -36,11 +36,11 @@ fn disposition_follows_from_route_and_ledger() {
     let step = |step| Entry { number: 1, part: Part::Transport, step, before: PriorState::Nothing };
     let server = "203.0.113.9".parse().unwrap();
     let entries = vec![
-        step(Step::HostRoute {
+        step(Step::HostRoute(HostRouteStep {
             server: Value::Known(server),
             way: Value::Known(NextHop::ThisHost),
             within: Vec::new(),
-        }),
+        })),
         step(Step::Policy(PolicyStep::Throw {
             dest: "198.18.0.0/15".parse().unwrap(),
             table: Value::Known(TABLE),
@@ -80,7 +80,7 @@ fn trace_uses_the_table_of_the_routing_domain() {
     let model = FakeHost::new(state);
     let mut host = model.host();
     let entry = |step| Entry { number: 1, part: Part::Network, step, before: PriorState::Nothing };
-    let placed = entry(Step::Domain { tun: Value::Known("tun0".to_owned()), number: 3 });
+    let placed = entry(Step::Domain(DomainStep { tun: Value::Known("tun0".to_owned()), number: 3 }));
     let traced = |entries: Vec<Entry>, host: &mut Host| {
         let tunnel = AppliedRouting { device: Some("tun0".to_owned()), entries };
         let trace = tunnel.trace(host, "192.0.2.7".parse().unwrap()).unwrap();

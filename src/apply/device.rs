@@ -1,0 +1,106 @@
+//! The tun device, its addresses and its settings.
+
+use std::net::IpAddr;
+
+use super::{
+    Cause, Host, KernelOp,
+    error::{gone, known},
+    ledger::PriorState,
+    routes::device_still_exists,
+    steps::{Perform, UndoContext},
+};
+use crate::{
+    net::routes::Address,
+    plan::{Address6Step, AddressStep, DomainStep, MtuStep, OpenTunStep, UpStep, Value},
+};
+
+/// `Changes` opens the tun device and keeps its descriptor.
+impl Perform for OpenTunStep {
+    fn undo(&self, host: &mut Host, _before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
+        let Some(device) = context.device else { return Ok(()) };
+        gone(host.change(KernelOp::DeleteLink(&device.name, device.index)))
+    }
+}
+
+/// The setting is removed with the device.
+impl Perform for MtuStep {
+    fn perform(&self, host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
+        Ok(host.change(KernelOp::SetMtu(known(&self.tun)?, u32::from(*known(&self.mtu)?)))?)
+    }
+}
+
+/// The setting is removed with the device.
+impl Perform for DomainStep {
+    fn perform(&self, host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
+        Ok(host.change(KernelOp::SetDomain(known(&self.tun)?, self.number))?)
+    }
+}
+
+impl Perform for AddressStep {
+    fn perform(&self, host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
+        add(host, &self.tun, &self.address()?)
+    }
+
+    fn undo(&self, host: &mut Host, _before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
+        delete(host, &self.tun, &self.address()?, context)
+    }
+}
+
+impl AddressStep {
+    fn address(&self) -> Result<Address, Cause> {
+        let peer = self.peer.as_ref().map(known).transpose()?;
+        let peer = peer.map(|peer| IpAddr::V4(*peer));
+        Ok(Address { local: IpAddr::V4(*known(&self.local)?), peer, prefix: 32 })
+    }
+}
+
+impl Perform for Address6Step {
+    fn perform(&self, host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
+        add(host, &self.tun, &self.address()?)
+    }
+
+    fn undo(&self, host: &mut Host, _before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
+        delete(host, &self.tun, &self.address()?, context)
+    }
+}
+
+impl Address6Step {
+    fn address(&self) -> Result<Address, Cause> {
+        let (local, peer) = (IpAddr::V6(*known(&self.local)?), IpAddr::V6(*known(&self.peer)?));
+        Ok(Address { local, peer: Some(peer), prefix: 64 })
+    }
+}
+
+fn add(host: &mut Host, tun: &Value<String>, address: &Address) -> Result<(), Cause> {
+    match host.change(KernelOp::AddAddress(known(tun)?, address)) {
+        Err(error) if error.is_present() => Ok(()),
+        outcome => Ok(outcome?),
+    }
+}
+
+fn delete(
+    host: &mut Host,
+    tun: &Value<String>,
+    address: &Address,
+    context: UndoContext<'_>,
+) -> Result<(), Cause> {
+    let tun = known(tun)?;
+    if !device_still_exists(host, context.device, tun)? {
+        return Ok(());
+    }
+    gone(host.change(KernelOp::DeleteAddress(tun, address)))
+}
+
+impl Perform for UpStep {
+    fn perform(&self, host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
+        Ok(host.change(KernelOp::SetUp(known(&self.tun)?, true))?)
+    }
+
+    fn undo(&self, host: &mut Host, _before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
+        let tun = known(&self.tun)?;
+        if !device_still_exists(host, context.device, tun)? {
+            return Ok(());
+        }
+        gone(host.change(KernelOp::SetUp(tun, false)))
+    }
+}
