@@ -166,12 +166,25 @@ pub(super) fn target(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// Returns whether serde may leave a field out.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Treats a refusal because the file does not exist as success.
+pub(super) fn gone(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
 /// Opens a file, neither blocking on a FIFO nor following a symbolic link at its path.
-fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
+pub(super) fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
     options.clone().custom_flags(flags).open(path)
 }
 
-fn sync_dir(path: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }

@@ -42,15 +42,13 @@ impl Perform for AllowGreStep {
 }
 
 fn allowed(host: &mut Host) -> Result<bool, Cause> {
-    let program = Program::find("sysctl", &["-n", NAME]);
-    let output = host.run(&program)?.or_failed(&program)?;
+    let output = host.run_successfully(&Program::find("sysctl", &["-n", NAME]))?;
     Ok(output.stdout.trim() != "0")
 }
 
 fn set(host: &mut Host, allow: bool) -> Result<(), Cause> {
     let setting = format!("{NAME}={}", u8::from(allow));
-    let program = Program::find("sysctl", &[&setting]);
-    host.run(&program)?.or_failed(&program)?;
+    host.run_successfully(&Program::find("sysctl", &[&setting]))?;
     Ok(())
 }
 
@@ -113,7 +111,8 @@ mod tests {
 
         fn up(&self, profile: &str) -> Changes {
             let host = self.model.host();
-            let mut session = Changes::open_as(&self.places, Header::of_this_process(profile), host).unwrap();
+            let mut session =
+                Changes::open_as(&self.directories, Header::of_this_process(profile), host).unwrap();
             session.perform(&plan()).unwrap();
             assert!(self.setting.get());
             session

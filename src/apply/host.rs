@@ -149,14 +149,13 @@ impl Host {
         self.inside(|kernel| kernel.run(program)).map_err(failed)?
     }
 
+    /// Does the same as [`Host::run`], where a non-zero exit status is an error.
+    pub(super) fn run_successfully(&mut self, program: &Program) -> Result<Output, ProgramError> {
+        self.run(program)?.or_failed(program)
+    }
+
     pub(super) fn file(&mut self, op: &FileOp<'_>) -> io::Result<()> {
         self.kernel.file(op)
-    }
-}
-
-impl std::fmt::Debug for Host {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Host").field("netns", &self.named_netns()).finish_non_exhaustive()
     }
 }
 

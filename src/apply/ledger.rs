@@ -13,7 +13,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{ApplyError, Cause, Directories, NamedNetns, SavedFile};
+use super::{
+    ApplyError, Cause, Directories, NamedNetns, SavedFile,
+    files::{self, open, sync_dir},
+};
 use crate::{
     net::routes::Route,
     os::{boot, crash, namespace::Namespace},
@@ -39,7 +42,7 @@ pub struct Header {
     /// Inode of the tunnel's network namespace; 0 if the platform has none.
     pub netns: u64,
     /// Cookie of the namespace, as the inode number may be reused when it is gone. 0 if the kernel has none.
-    #[serde(default, rename = "netns-cookie", skip_serializing_if = "is_zero")]
+    #[serde(default, rename = "netns-cookie", skip_serializing_if = "files::is_default")]
     pub netns_cookie: u64,
     /// Name of the namespace, if the tunnel is not in the one that the supervisor runs in.
     #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
@@ -354,10 +357,7 @@ impl Ledger {
             text.push(b'\n');
         }
         let draft = self.draft();
-        match std::fs::remove_file(&draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        files::gone(std::fs::remove_file(&draft))?;
         let mut file = open(OpenOptions::new().append(true).create_new(true).mode(0o600), &draft)?;
         file.write_all(&text)?;
         file.sync_all()?;
@@ -438,11 +438,6 @@ impl StateLock {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
 /// Returns whether a thread or a name still keeps a network namespace alive.
 #[cfg(target_os = "linux")]
 pub(super) fn netns_exists(namespace: Namespace) -> bool {
@@ -498,15 +493,6 @@ fn read(file: &mut File, path: &Path) -> Result<Option<(Record, u64)>, ApplyErro
 
 fn encode(value: &impl Serialize) -> io::Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(io::Error::other)
-}
-
-/// Opens a file without following a symbolic link.
-fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
-    options.clone().custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC).open(path)
-}
-
-fn sync_dir(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 fn file_error(path: &Path, error: io::Error) -> ApplyError {

@@ -12,6 +12,7 @@ use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use super::{
     Cause, Host,
     error::known,
+    files,
     ledger::PriorState,
     steps::{Perform, UndoContext},
 };
@@ -40,13 +41,8 @@ fn write(path: &Path, pid: u32) -> Result<(), Cause> {
         Content::Pid(_) | Content::Other => std::fs::remove_file(path).map_err(failed)?,
     }
     crash::point(format_args!("make {}", path.display()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
-        .open(path)
-        .map_err(failed)?;
+    let options = OpenOptions::new().write(true).create_new(true).mode(0o644).clone();
+    let mut file = files::open(&options, path).map_err(failed)?;
     // Override the umask, which is meant for sockets: a user who may list processes may read the pid.
     file.set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
     crash::point(format_args!("fill {}", path.display()));
@@ -75,8 +71,7 @@ enum Content {
 }
 
 fn read(path: &Path) -> io::Result<Content> {
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+    let file = match files::open(OpenOptions::new().read(true), path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::Absent),
         Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => return Ok(Content::Other),
         file => file?,

@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Cause, Host,
+    files::gone,
     ledger::PriorState,
     steps::{Perform, UndoContext},
 };
@@ -105,13 +106,6 @@ fn end(found: &RunningDaemon) -> io::Result<()> {
         }
     }
     Err(io::Error::other(format!("pppd (process {pid}) does not end")))
-}
-
-fn gone(removed: io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ mod tests {
     /// Returns a host that reuses dumps for longer than the test takes.
     fn caching(model: &FakeHost) -> Host {
         let mut host = model.host();
-        host.cache = RouteCache { tables: None, max_age: AGES };
+        host.cache = RouteCache { tables: None, max_age: LONG_AGE };
         host.cache.begin();
         host
     }
@@ -181,7 +181,7 @@ mod tests {
 
     fn all_routes(host: &mut Host) -> Vec<Vec<Route>> {
         let places = (0..4).flat_map(|number| [(number, MAIN_TABLE), (number, 77)]);
-        places.map(|(number, table)| host.routes(&Filter::to(place(number), table)).unwrap()).collect()
+        places.map(|(number, table)| host.routes(&Filter::to(prefix(number), table)).unwrap()).collect()
     }
 
     proptest! {
@@ -190,7 +190,7 @@ mod tests {
         fn own_changes_are_visible_at_once(operations in proptest::collection::vec(operations(), 1..24)) {
             let model = host();
             let mut recent = caching(&model);
-            for deed in deeds {
+            for deed in operations {
                 // Some operations are refused and change nothing.
                 let _refused = match &deed {
                     Operation::Add(route, insert) => recent.change(KernelOp::AddRoute(route, *insert)).is_err(),
@@ -210,7 +210,7 @@ mod tests {
         let mut recent = caching(&model);
         let before = all_routes(&mut recent);
         assert_eq!(*model.table_reads.borrow(), 2, "one for each table");
-        let theirs = Route::through(place(3), "eth0");
+        let theirs = Route::through(prefix(3), "eth0");
         model.host().change(KernelOp::AddRoute(&theirs, Insert::New)).unwrap();
         assert_eq!(all_routes(&mut recent), before);
         assert_eq!(*model.table_reads.borrow(), 2);

@@ -44,12 +44,12 @@ proptest! {
         if !engine_alive {
             model.close_tun();
         }
-        let first = recover(&places, &mut model.restart(down).host(), &|_| false);
+        let first = recover(&directories, &mut model.restart(down).host(), &|_| false);
         if !first.errors.is_empty() {
-            let second = recover(&places, &mut model.restart(usize::MAX).host(), &|_| false);
+            let second = recover(&directories, &mut model.restart(usize::MAX).host(), &|_| false);
             prop_assert!(second.errors.is_empty(), "{:?}", second.errors);
         }
-        let third = recover(&places, &mut model.restart(0).host(), &|_| false);
+        let third = recover(&directories, &mut model.restart(0).host(), &|_| false);
         prop_assert!(third.recovered.is_empty(), "nothing is left to undo");
         prop_assert_eq!(&*model.state.borrow(), &state);
         prop_assert_eq!(files(&directories.run), Vec::<String>::new());
@@ -97,7 +97,7 @@ proptest! {
         let is_complete = session.withdraw_routes().is_empty();
         prop_assert!(is_complete || killed < 12);
         drop(session);
-        let recovery = recover(&places, &mut model.restart(usize::MAX).host(), &|_| false);
+        let recovery = recover(&directories, &mut model.restart(usize::MAX).host(), &|_| false);
         prop_assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
         prop_assert_eq!(&*model.state.borrow(), &state);
         prop_assert_eq!(files(&directories.state), Vec::<String>::new());
@@ -108,18 +108,18 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let directories = directories(dir.path());
         let model = FakeHost::new(HostState::default());
-        fs::create_dir(&places.state).unwrap();
-        fs::write(places.ledger("vpn"), &bytes).unwrap();
-        drop(recover(&places, &mut model.host(), &|_| false));
+        fs::create_dir(&directories.state).unwrap();
+        fs::write(directories.ledger("vpn"), &bytes).unwrap();
+        drop(recover(&directories, &mut model.host(), &|_| false));
 
         // A truncated ledger undoes the steps of its complete lines.
-        drop(fs::remove_file(places.ledger("vpn")));
-        let mut session = session(&places, &model);
+        drop(fs::remove_file(directories.ledger("vpn")));
+        let mut session = session(&directories, &model);
         session.perform(&Plan { steps: vec![Step::OpenTun(OpenTunStep { unit: None })], ..empty(Part::Transport) }).unwrap();
         drop(session);
-        let text = fs::read(places.ledger("vpn")).unwrap();
-        fs::write(places.ledger("vpn"), &text[..cut.min(text.len())]).unwrap();
-        let recovery = recover(&places, &mut model.host(), &|_| false);
+        let text = fs::read(directories.ledger("vpn")).unwrap();
+        fs::write(directories.ledger("vpn"), &text[..cut.min(text.len())]).unwrap();
+        let recovery = recover(&directories, &mut model.host(), &|_| false);
         prop_assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
         prop_assert!(!directories.ledger("vpn").exists());
     }
@@ -134,9 +134,9 @@ fn ledger_is_private_and_never_a_symlink() {
     assert_eq!(fs::metadata(&directories.state).unwrap().permissions().mode() & 0o7777, 0o700);
     ledger.close().unwrap();
     let target = dir.path().join("target");
-    std::os::unix::fs::symlink(&target, places.ledger("vpn")).unwrap();
-    assert!(Changes::open(&places, "vpn", FakeHost::new(HostState::default()).host()).is_err());
-    assert!(Ledger::open(&places.ledger("vpn")).is_err());
+    std::os::unix::fs::symlink(&target, directories.ledger("vpn")).unwrap();
+    assert!(Changes::open(&directories, "vpn", FakeHost::new(HostState::default()).host()).is_err());
+    assert!(Ledger::open(&directories.ledger("vpn")).is_err());
     assert!(!target.exists());
 }
 
@@ -160,8 +160,8 @@ fn each_step_is_on_disk_before_it_is_performed() {
 #[test]
 fn torn_line_is_truncated_and_ledger_stays_usable() {
     let dir = tempfile::tempdir().unwrap();
-    let places = places(dir.path());
-    let mut ledger = open_ledger(&places);
+    let directories = directories(dir.path());
+    let mut ledger = open_ledger(&directories);
     let step = Step::RemoveDefault(RemoveDefaultStep { ipv6: false });
     ledger.intend(Part::Network, &step, PriorState::Routes(vec![]), None).unwrap();
     let mut file = fs::OpenOptions::new().append(true).open(ledger.path()).unwrap();
@@ -188,7 +188,7 @@ fn garbled_line_is_reported_and_others_are_undone() {
     let text = fs::read_to_string(&path).unwrap();
     let (first, rest) = text.split_once('\n').unwrap();
     fs::write(&path, format!("{first}\nrubbish\n{rest}")).unwrap();
-    let recovery = recover(&places, &mut model.host(), &|_| false);
+    let recovery = recover(&directories, &mut model.host(), &|_| false);
     assert!(recovery.errors[0].to_string().contains("line 2 can't be read"), "{:?}", recovery.errors);
     assert_eq!(*model.state.borrow(), before);
 }
@@ -217,14 +217,14 @@ fn volatile_steps_are_not_undone_after_a_reboot() {
     let directories = directories(dir.path());
     let header = Header { boot: "another".to_owned(), ..Header::of_this_process("vpn") };
     let model = FakeHost::new(laptop());
-    let mut session = Changes::open_as(&places, header, model.host()).unwrap();
-    bring_up(&mut session, &(Some(Mode::Replace), vec![], false), &places).unwrap();
+    let mut session = Changes::open_as(&directories, header, model.host()).unwrap();
+    bring_up(&mut session, &(Some(Mode::Replace), vec![], false), &directories).unwrap();
     drop(session);
     // The host boots, with a default route by DHCP and another tun0.
     *model.state.borrow_mut() = laptop();
     model.state.borrow_mut().device("tun0");
     let fresh = model.state.borrow().clone();
-    let recovery = recover(&places, &mut model.restart(0).host(), &|_| false);
+    let recovery = recover(&directories, &mut model.restart(0).host(), &|_| false);
     assert!(recovery.errors.is_empty());
     assert_eq!(recovery.recovered.len(), 1);
     assert!(recovery.recovered[0].gone);
@@ -242,11 +242,11 @@ fn device_of_same_name_of_another_tunnel_is_left_alone() {
     drop(session);
     model.close_tun();
     // A new tun0, with the same address and routes.
-    let mut second = Changes::open(&places, "other", model.host()).unwrap();
-    bring_up(&mut second, &(Some(Mode::Halves), vec![], false), &places).unwrap();
+    let mut second = Changes::open(&directories, "other", model.host()).unwrap();
+    bring_up(&mut second, &(Some(Mode::Halves), vec![], false), &directories).unwrap();
     let up = model.state.borrow().clone();
     let dead = |header: &Header| header.profile != "vpn";
-    let recovery = recover(&places, &mut model.host(), &dead);
+    let recovery = recover(&directories, &mut model.host(), &dead);
     assert!(recovery.errors.is_empty() && recovery.alive == ["other"], "{recovery:?}");
     assert_eq!(*model.state.borrow(), up);
     assert!(second.undo_all_and_close().is_empty());
@@ -258,7 +258,7 @@ fn plan_with_open_symbol_is_refused_before_any_step() {
     let dir = tempfile::tempdir().unwrap();
     let directories = directories(dir.path());
     let model = FakeHost::new(laptop());
-    let mut session = session(&places, &model);
+    let mut session = session(&directories, &model);
     let up = Step::Up(UpStep { tun: Value::Open(crate::plan::Symbol::Tun) });
     let plan = Plan { steps: vec![Step::OpenTun(OpenTunStep { unit: None }), up], ..empty(Part::Transport) };
     let error = session.perform(&plan).unwrap_err();
@@ -273,7 +273,7 @@ fn pid_file_is_taken_over_by_new_supervisor() {
     let model = FakeHost::new(laptop());
     let file = |pid| {
         Step::PidFile(PidFileStep {
-            dir: places.run.clone(),
+            dir: directories.run.clone(),
             tun: Value::Known("tun0".to_owned()),
             pid: Value::Known(pid),
         })
@@ -412,7 +412,7 @@ fn bring_up(session: &mut Changes, wanted: &Wanted, directories: &Directories) -
         }),
         Step::Up(UpStep { tun: tun() }),
         Step::PidFile(PidFileStep {
-            dir: places.run.clone(),
+            dir: directories.run.clone(),
             tun: tun(),
             pid: Value::Open(crate::plan::Symbol::Pid),
         }),

@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Resolver, Symbol};
+use super::Resolver;
 
 /// The facts known so far; initially none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,26 +124,6 @@ impl fmt::Display for NextHop {
             Self::By { gateway: Some(gateway), dev, .. } => write!(f, "{gateway} dev {dev}"),
             Self::By { gateway: None, dev, .. } => f.write_str(dev),
             Self::ThisHost => f.write_str("lo"),
-        }
-    }
-}
-
-impl Facts {
-    /// Returns whether the fact of a symbol is known.
-    #[must_use]
-    pub const fn has(&self, symbol: Symbol) -> bool {
-        match symbol {
-            Symbol::Server => self.server.is_some(),
-            Symbol::Gateway => self.next_hop.is_some(),
-            Symbol::Tun | Symbol::Ppp => self.tun.is_some(),
-            Symbol::Mtu => self.mtu.is_some(),
-            Symbol::Local => self.local.is_some(),
-            Symbol::Peer => self.peer.is_some(),
-            Symbol::Local6 | Symbol::Peer6 => matches!(self.ipv6, Ipv6::Open { .. }),
-            Symbol::Pid => self.pid.is_some(),
-            Symbol::Table => self.table.is_some(),
-            Symbol::Dns => self.dns.is_some(),
-            Symbol::Resolver => self.resolver.is_some(),
         }
     }
 }

@@ -149,7 +149,8 @@ impl HookStep {
             ("PPP_REMOTE", peer.clone()),
             ("PPP_IPPARAM", self.profile.clone()),
             ("dev", tun),
-            ("script_type", self.script_type(moment).to_owned()),
+            // openvpn(8) uses the same words.
+            ("script_type", moment.word().to_owned()),
             ("ifconfig_local", local),
             ("ifconfig_remote", peer),
             ("tun_mtu", mtu.clone()),
@@ -168,11 +169,6 @@ impl HookStep {
             all.extend([("LLLOCAL", ours.to_string()), ("LLREMOTE", theirs.to_string())]);
         }
         all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-    }
-
-    const fn script_type(&self, moment: HookEvent) -> &'static str {
-        // openvpn(8) uses the same words.
-        moment.word()
     }
 }
 

@@ -31,6 +31,16 @@ pub(super) fn bsd_device(dev: &str, platform: Platform) -> String {
     }
 }
 
+/// Returns the family option of ip(8).
+pub(super) const fn dash_6(dest: &IpNet) -> &'static str {
+    if matches!(dest, IpNet::V6(_)) { " -6" } else { "" }
+}
+
+/// Returns the family option of route(8).
+pub(super) const fn dash_inet6(dest: &IpNet) -> &'static str {
+    if matches!(dest, IpNet::V6(_)) { " -inet6" } else { "" }
+}
+
 /// Returns the word by which ip(8) or route(8) deletes.
 pub(super) const fn delete(platform: Platform) -> &'static str {
     match platform {

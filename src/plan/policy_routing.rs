@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Facts, NextHop, Symbol, Value,
     kind::{Key, StepKind, StepTraits},
-    notation::{bsd_next_hop, delete, linux_next_hop, route_destination},
+    notation::{bsd_next_hop, dash_6, dash_inet6, delete, linux_next_hop, route_destination},
 };
 use crate::platform::Platform;
 
@@ -169,25 +169,22 @@ impl PolicyStep {
                 format!("ip{family} rule {verb} {}{}", place.unwrap_or_default(), rule.words(table))
             }
             (Self::Throw { dest, table }, _) => {
-                format!("ip{} route {verb} throw {} table {table}", dash6(dest), route_destination(dest))
+                format!("ip{} route {verb} throw {} table {table}", dash_6(dest), route_destination(dest))
             }
             (Self::Block { dest, table }, Platform::Linux) => {
                 let table = table.as_ref().map_or(String::new(), |table| format!(" table {table}"));
                 let place = route_destination(dest);
-                format!("ip{} route {verb} unreachable {place} metric {}{table}", dash6(dest), u32::MAX)
+                format!("ip{} route {verb} unreachable {place} metric {}{table}", dash_6(dest), u32::MAX)
             }
-            (Self::Block { dest: dest @ IpNet::V4(_), .. }, _) => {
-                format!("route {verb} -net {dest} 127.0.0.1 -reject")
-            }
-            (Self::Block { dest: dest @ IpNet::V6(_), .. }, _) => {
-                format!("route {verb} -inet6 -net {dest} ::1 -reject")
+            (Self::Block { dest, .. }, _) => {
+                let lo = if matches!(dest, IpNet::V6(_)) { "::1" } else { "127.0.0.1" };
+                format!("route {verb}{} -net {dest} {lo} -reject", dash_inet6(dest))
             }
             (Self::Outside { dest, way }, Platform::Linux) => {
-                format!("ip{} route {verb} {dest} {}", dash6(dest), linux_next_hop(way))
+                format!("ip{} route {verb} {dest} {}", dash_6(dest), linux_next_hop(way))
             }
             (Self::Outside { dest, way }, _) => {
-                let family = if matches!(dest, IpNet::V6(_)) { " -inet6" } else { "" };
-                format!("route {verb}{family} -net {dest} {}", bsd_next_hop(way, platform))
+                format!("route {verb}{} -net {dest} {}", dash_inet6(dest), bsd_next_hop(way, platform))
             }
         }
     }
@@ -216,8 +213,4 @@ const fn protocol_name(number: u8) -> &'static str {
         17 => "udp",
         _ => "gre",
     }
-}
-
-const fn dash6(dest: &IpNet) -> &'static str {
-    if matches!(dest, IpNet::V6(_)) { " -6" } else { "" }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Facts, NextHop, Symbol, Value,
     kind::{Key, StepKind, StepTraits},
-    notation::{bsd_device, bsd_next_hop, delete, linux_next_hop, route_destination},
+    notation::{bsd_device, bsd_next_hop, dash_6, dash_inet6, delete, linux_next_hop, route_destination},
 };
 use crate::platform::Platform;
 
@@ -125,14 +125,12 @@ impl StepKind for RouteStep {
 impl RouteStep {
     fn words(&self, platform: Platform, verb: &str) -> String {
         let Self { tun, dest, metric, table, peer, .. } = self;
-        let ipv6 = matches!(dest, IpNet::V6(_));
         if platform == Platform::Linux {
-            let family = if ipv6 { " -6" } else { "" };
             let metric = metric.map_or(String::new(), |metric| format!(" metric {metric}"));
             let table = table.as_ref().map_or(String::new(), |table| format!(" table {table}"));
-            return format!("ip{family} route {verb} {} dev {tun}{metric}{table}", route_destination(dest));
+            let to = route_destination(dest);
+            return format!("ip{} route {verb} {to} dev {tun}{metric}{table}", dash_6(dest));
         }
-        let family = if ipv6 { " -inet6" } else { "" };
         let to = match dest.prefix_len() {
             0 => "default".to_owned(),
             _ => format!("-net {dest}"),
@@ -150,7 +148,7 @@ impl RouteStep {
             Some(peer) => peer.to_string(),
             None => bsd_device(&tun.to_string(), platform),
         };
-        format!("route{before} {verb}{family} {to} {by}{behind}")
+        format!("route{before} {verb}{} {to} {by}{behind}", dash_inet6(dest))
     }
 }
 

@@ -298,10 +298,10 @@ fn tables_and_metrics_follow_platform_syntax() {
 #[test]
 fn gre_sysctl_is_set_on_openbsd_when_configured() {
     let mut profile = router();
-    let asks = |profile: &Profile, platform| {
+    let sets_sysctl = |profile: &Profile, platform| {
         transport(profile, platform).steps.contains(&Step::AllowGre(AllowGreStep {}))
     };
-    assert!(Platform::ALL.into_iter().all(|platform| !asks(&profile, platform)));
+    assert!(Platform::ALL.into_iter().all(|platform| !sets_sysctl(&profile, platform)));
     profile.link.gre_allow = true;
     for platform in Platform::ALL {
         assert_eq!(sets_sysctl(&profile, platform), platform == Platform::OpenBsd);

@@ -24,12 +24,12 @@ fn ledger_of_running_supervisor_is_not_recovered() {
         lab.bring_up(&mut session, &with_default(DefaultRoute::Halves)).unwrap();
         let up = lab.state();
         let recovery =
-            recover(&lab.places, &mut Host::system().unwrap(), &|header| header.is_process_running());
+            recover(&lab.directories, &mut Host::system().unwrap(), &|header| header.is_process_running());
         assert_eq!(recovery.alive, ["vpn"]);
         assert!(recovery.recovered.is_empty() && recovery.errors.is_empty());
         lab.assert_state(&up, "");
         assert!(matches!(
-            Changes::open(&lab.places, "vpn", Host::system().unwrap()).unwrap_err().cause,
+            Changes::open(&lab.directories, "vpn", Host::system().unwrap()).unwrap_err().cause,
             Cause::LedgerExists
         ));
         assert_none(session.undo_all_and_close());
@@ -83,7 +83,7 @@ fn recover_restores_host_after_kill_anywhere_in_down() {
                 let engine = session.tun().unwrap().share().unwrap();
                 drop(session);
                 let budget = Budget::of(point);
-                let interrupted = recover(&lab.places, &mut budget.host(), &|_| false);
+                let interrupted = recover(&lab.directories, &mut budget.host(), &|_| false);
                 drop(engine);
                 lab.recover();
                 lab.assert_state(&before, &format!("{name}: killed at request {point} of down"));
@@ -118,7 +118,7 @@ fn ledger_of_other_namespace_is_not_recovered() {
                 let _ = stopped.recv();
             });
             let thread = is_up.recv().unwrap();
-            let recovery = recover(&lab.places, &mut Host::system().unwrap(), &|_| false);
+            let recovery = recover(&lab.directories, &mut Host::system().unwrap(), &|_| false);
             assert!(recovery.errors[0].to_string().contains("another network namespace"), "{recovery:?}");
             assert!(lab.directories.ledger("vpn").exists());
             drop(stop);
@@ -130,7 +130,7 @@ fn ledger_of_other_namespace_is_not_recovered() {
                 std::thread::yield_now();
             }
         });
-        let recovery = recover(&lab.places, &mut Host::system().unwrap(), &|_| false);
+        let recovery = recover(&lab.directories, &mut Host::system().unwrap(), &|_| false);
         assert!(recovery.errors.is_empty() && recovery.recovered[0].gone, "{recovery:?}");
         lab.assert_state(&before, "the pid file is deleted, the routes in this namespace stay");
     });
@@ -153,7 +153,7 @@ fn recover_restores_host_after_kill_anywhere_in_netns() {
                 let engine = down.then(|| session.tun().unwrap().share().unwrap());
                 drop(session);
                 if down {
-                    let interrupted = recover(&lab.places, &mut Budget::of(point).host(), &|_| false);
+                    let interrupted = recover(&lab.directories, &mut Budget::of(point).host(), &|_| false);
                     finished = interrupted.errors.is_empty();
                 }
                 drop(engine);

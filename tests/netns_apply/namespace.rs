@@ -95,7 +95,7 @@ impl Lab {
     }
 
     pub fn session_with(&self, profile: &str, host: Host) -> Changes {
-        Changes::open(&self.places, profile, host).unwrap()
+        Changes::open(&self.directories, profile, host).unwrap()
     }
 
     pub fn network(&self, profile: &Profile) -> Plan {
@@ -123,7 +123,7 @@ impl Lab {
     }
 
     pub fn recover(&self) {
-        let recovery = recover(&self.places, &mut Host::system().unwrap(), &|_| false);
+        let recovery = recover(&self.directories, &mut Host::system().unwrap(), &|_| false);
         assert_none(recovery.errors);
         assert!(recovery.alive.is_empty());
         assert!(!self.directories.ledger("vpn").exists());

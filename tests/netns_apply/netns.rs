@@ -73,7 +73,7 @@ fn device_names_are_per_namespace() {
         drop(session);
         // The supervisor was killed: `recover`, run outside, undoes its changes inside.
         let recovery =
-            recover(&lab.places, &mut Host::system().unwrap(), &|header| header.profile == "other");
+            recover(&lab.directories, &mut Host::system().unwrap(), &|header| header.profile == "other");
         assert_none(recovery.errors);
         assert_eq!(recovery.recovered[0].profile, "vpn");
         lab.assert_state(&before, "the other tunnel is unchanged");
@@ -104,7 +104,7 @@ fn recover_succeeds_when_netns_is_gone() {
                 let same = format!("\"netns\":{},", inode());
                 fs::write(lab.directories.ledger("vpn"), text.replacen(&header, &same, 1)).unwrap();
             }
-            let recovery = recover(&lab.places, &mut Host::system().unwrap(), &|_| false);
+            let recovery = recover(&lab.directories, &mut Host::system().unwrap(), &|_| false);
             assert_none(recovery.errors);
             assert!(recovery.recovered[0].gone);
             assert!(!lab.directories.ledger("vpn").exists());

@@ -181,7 +181,7 @@ fn routes_command_names_next_hop_and_reason() {
             let mut session = lab.session("vpn");
             lab.bring_up(&mut session, &profile).unwrap();
             let expect = |wanted: &[(&str, Disposition, &str, &str)]| {
-                let in_force = AppliedRouting::of(&lab.places, "vpn").unwrap();
+                let in_force = AppliedRouting::of(&lab.directories, "vpn").unwrap();
                 for (to, goes, route, why) in wanted {
                     let trace = in_force.trace(&mut Host::system().unwrap(), to.parse().unwrap()).unwrap();
                     assert_eq!(trace.disposition, *goes, "{} {trace:?}", mode.name());
@@ -201,7 +201,7 @@ fn routes_command_names_next_hop_and_reason() {
                 AppliedRouting::of(&lab.directories, "vpn").unwrap().lines(Platform::Linux).collect();
             assert!(lines.iter().any(|line| line.contains("unreachable")), "{lines:?}");
             if mode == DefaultRoute::Policy {
-                let in_force = AppliedRouting::of(&lab.places, "vpn").unwrap();
+                let in_force = AppliedRouting::of(&lab.directories, "vpn").unwrap();
                 let trace = in_force.trace(&mut Host::system().unwrap(), "1.1.1.1".parse().unwrap()).unwrap();
                 assert!(trace.rule.unwrap().contains("not fwmark"));
             }

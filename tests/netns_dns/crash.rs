@@ -64,7 +64,7 @@ fn kill_at_every_point(profile: &Profile, prepare: impl Fn() + Send + Sync) {
         let engine = session.tun().unwrap().share().unwrap();
         drop(session);
         let budget = Budget::of(usize::MAX);
-        let recovery = recover(&lab.places, &mut budget.host(), &|_| false);
+        let recovery = recover(&lab.directories, &mut budget.host(), &|_| false);
         assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
         drop(engine);
         assert_same(&before, &host_state(lab), "after `up` and `recover`");
@@ -88,7 +88,7 @@ fn kill_at_every_point(profile: &Profile, prepare: impl Fn() + Send + Sync) {
             // Keeps the device open, as an engine does that exits a little later.
             let engine = session.tun().unwrap().share().unwrap();
             drop(session);
-            let interrupted = recover(&lab.places, &mut Budget::of(point).host(), &|_| false);
+            let interrupted = recover(&lab.directories, &mut Budget::of(point).host(), &|_| false);
             assert_eq!(interrupted.errors.is_empty(), point >= points.1, "at {point}: {interrupted:?}");
             drop(engine);
             lab.recover();

@@ -1,7 +1,7 @@
 //! Runs the programs of a resolver backend.
 
 use crate::{
-    apply::{Cause, Host, Output, Program},
+    apply::{Cause, Host, Program},
     plan::{DnsStep, Resolver, Value},
 };
 
@@ -17,10 +17,9 @@ pub(super) fn programs(step: &DnsStep, all: &[Vec<String>]) -> Vec<Program> {
     all.iter().filter_map(program).collect()
 }
 
-pub(super) fn run(host: &mut Host, program: &Program) -> Result<Output, Cause> {
-    Ok(host.run(program)?.or_failed(program)?)
-}
-
 pub(super) fn run_all(host: &mut Host, step: &DnsStep, all: &[Vec<String>]) -> Result<(), Cause> {
-    programs(step, all).iter().try_for_each(|program| run(host, program).map(drop))
+    for program in programs(step, all) {
+        host.run_successfully(&program)?;
+    }
+    Ok(())
 }

@@ -32,13 +32,8 @@ pub struct SavedFile {
     /// Mode and owner.
     pub looks: Ownership,
     /// Number of its parent directories that did not exist either, such as `/etc/netns/NAME`.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "files::is_default")]
     pub missing: usize,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
-const fn is_zero(missing: &usize) -> bool {
-    *missing == 0
 }
 
 impl SavedFile {
@@ -132,13 +127,10 @@ pub(super) fn perform(host: &mut Host, step: &DnsStep, saved: &SavedFile) -> Res
 pub(super) fn undo(host: &mut Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
     undo_file(host, step, saved)?;
     for dir in saved.directories() {
-        match host.file(&FileOp::RemoveDirectory { path: dir }) {
+        match files::gone(host.file(&FileOp::RemoveDirectory { path: dir })) {
             // Another program has put a file there since; the directory stays.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => break,
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Cause::File { path: dir.to_owned(), error });
-            }
-            _ => {}
+            removed => removed.map_err(|error| Cause::File { path: dir.to_owned(), error })?,
         }
     }
     Ok(())
@@ -148,10 +140,7 @@ fn undo_file(host: &mut Host, step: &DnsStep, saved: &SavedFile) -> Result<(), C
     let path = &saved.path;
     let failed = |error| Cause::File { path: path.clone(), error };
     // An interrupted write may have left a draft.
-    match host.file(&FileOp::Remove { path: &draft(path) }) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
+    files::gone(host.file(&FileOp::Remove { path: &draft(path) })).map_err(failed)?;
     let found = match files::read(path) {
         // Another program has replaced the file with a symbolic link, which stays.
         Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => return Ok(()),
@@ -212,10 +201,7 @@ fn write_content(
     let draft = draft(path);
     let in_place = found.is_some_and(|found| found.has_other_names);
     if !in_place {
-        match host.file(&FileOp::Remove { path: &draft }) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        files::gone(host.file(&FileOp::Remove { path: &draft }))?;
         let made = host
             .file(&FileOp::Create { path: &draft, content, ownership: looks })
             .and_then(|()| host.file(&FileOp::Rename { from: &draft, to: path }));

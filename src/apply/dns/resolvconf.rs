@@ -2,10 +2,7 @@
 
 use std::{net::IpAddr, path::Path};
 
-use super::{
-    parse,
-    program::{programs, run},
-};
+use super::{parse, program::programs};
 use crate::{
     apply::{Cause, Host, Program, ProgramError, files},
     plan::{DnsStep, RESOLV_CONF},
@@ -26,7 +23,7 @@ pub(super) fn undo(host: &mut Host, step: &DnsStep) -> Result<(), Cause> {
     // Force a rewrite: resolvconf(8) skips it for a file from before a reboot or from a killed run.
     let found = nameservers();
     if step.servers.known().into_iter().flatten().any(|server| found.contains(server)) {
-        run(host, &Program::find("resolvconf", &["-u"]))?;
+        host.run_successfully(&Program::find("resolvconf", &["-u"]))?;
     }
     Ok(())
 }

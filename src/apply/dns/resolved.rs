@@ -2,10 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{
-    detect, parse,
-    program::{programs, run},
-};
+use super::{detect, parse, program::programs};
 use crate::{
     apply::{Cause, Host, Program, error::known, ledger::Device, routes::device_still_exists},
     plan::DnsStep,
@@ -17,7 +14,7 @@ pub(super) fn undo(host: &mut Host, step: &DnsStep, device: Option<&Device>) -> 
         return Ok(());
     }
     for program in programs(step, &step.undo_programs()) {
-        match run(host, &program) {
+        match host.run_successfully(&program) {
             // A daemon that has exited has dropped the settings too.
             Err(_) if !detect::resolved_runs() => {}
             outcome => drop(outcome?),
@@ -30,7 +27,7 @@ pub(super) fn undo(host: &mut Host, step: &DnsStep, device: Option<&Device>) -> 
 pub(super) fn problem(host: &mut Host, step: &DnsStep, servers: &[IpAddr]) -> Result<Option<String>, Cause> {
     let tun = known(&step.tun)?;
     let mut ask = |what: &str| {
-        let said = run(host, &Program::find("resolvectl", &[what, tun]))?;
+        let said = host.run_successfully(&Program::find("resolvectl", &[what, tun]))?;
         Ok::<_, Cause>(parse::of_link(&said.stdout, tun))
     };
     let (found, domains) = (ask("dns")?, ask("domain")?);

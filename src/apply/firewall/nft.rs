@@ -17,8 +17,7 @@ pub(super) fn observe(host: &mut Host, table: &str) -> Result<(), Cause> {
 }
 
 pub(super) fn is_there(host: &mut Host, table: &str) -> Result<bool, Cause> {
-    let program = Program::find("nft", &["list", "tables", "inet"]);
-    let tables = host.run(&program)?.or_failed(&program)?.stdout;
+    let tables = host.run_successfully(&Program::find("nft", &["list", "tables", "inet"]))?.stdout;
     Ok(tables.lines().any(|line| line.trim() == format!("table inet {table}")))
 }
 

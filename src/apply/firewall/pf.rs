@@ -89,8 +89,7 @@ fn is_ours(host: &mut Host, tun: &str, device: Option<&Device>) -> Result<bool, 
 }
 
 fn must(host: &mut Host, args: &[&str], input: Option<&str>) -> Result<(), Cause> {
-    let program = program(args, input);
-    host.run(&program)?.or_failed(&program)?;
+    host.run_successfully(&program(args, input))?;
     Ok(())
 }
 

@@ -96,7 +96,7 @@ impl Fixture {
     }
 
     fn session(&self) -> Changes {
-        Changes::open(&self.places(), "vpn", self.model.host()).unwrap()
+        Changes::open(&self.directories(), "vpn", self.model.host()).unwrap()
     }
 }
 
@@ -168,7 +168,7 @@ fn nat_rules_are_loaded_from_standard_input() {
     ");
     drop(session);
     // The supervisor was killed: another process undoes the step from the ledger alone.
-    let recovery = recover(&desk.places(), &mut desk.model.host(), &|_| false);
+    let recovery = recover(&fixture.directories(), &mut fixture.model.host(), &|_| false);
     assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
     assert!(!fixture.loaded());
     assert!(fixture.calls().starts_with("pfctl -q -a pptpctl/vpn -F all\n"));
@@ -211,15 +211,16 @@ fn anchor_is_flushed_after_crash_at_any_pfctl_call() {
             let fixture = Fixture::new();
             let file = fixture.rules("pass all\n");
             let up = if down { usize::MAX } else { budget };
-            let mut session = Changes::open(&desk.places(), "vpn", desk.model.restart(up).host()).unwrap();
+            let mut session =
+                Changes::open(&fixture.directories(), "vpn", fixture.model.restart(up).host()).unwrap();
             let mut done = session.perform(&plan(vec![pf("vpn", PfRules::File(file))])).is_ok();
             drop(session);
             if down {
-                done = recover(&desk.places(), &mut desk.model.restart(budget).host(), &|_| false)
+                done = recover(&fixture.directories(), &mut fixture.model.restart(budget).host(), &|_| false)
                     .errors
                     .is_empty();
             }
-            let recovery = recover(&desk.places(), &mut desk.model.host(), &|_| false);
+            let recovery = recover(&fixture.directories(), &mut fixture.model.host(), &|_| false);
             assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
             assert!(!fixture.loaded(), "killed at {budget}, down {down}");
             assert!(!fixture.directories().ledger("vpn").exists());
@@ -234,11 +235,11 @@ fn anchor_is_flushed_after_crash_at_any_pfctl_call() {
 
 #[test]
 fn warns_when_main_ruleset_does_not_call_the_anchor() {
-    let desk = Fixture::new();
-    let main = |name: &str, text: &str| fs::write(desk.dir.path().join(name), text).unwrap();
-    let file = PfRules::File(desk.rules("pass all\n"));
-    let doubts = |anchor: &str, rules: &PfRules, platform| {
-        pf::warnings(&mut desk.model.host(), anchor, rules, platform).join("\n")
+    let fixture = Fixture::new();
+    let main = |name: &str, text: &str| fs::write(fixture.dir.path().join(name), text).unwrap();
+    let file = PfRules::File(fixture.rules("pass all\n"));
+    let warnings = |anchor: &str, rules: &PfRules, platform| {
+        pf::warnings(&mut fixture.model.host(), anchor, rules, platform).join("\n")
     };
     main("main-info", "Status: Disabled for 0 days 00:01:00          Debug: Urgent\n");
     insta::assert_snapshot!(warnings("vpn", &file, Platform::FreeBsd), @r#"

@@ -85,9 +85,9 @@ proptest! {
         bytes.extend(tail);
         fs::write(ledger.path(), bytes).unwrap();
         // Only a corrupted line end can corrupt the header; it is then refused, or counts as incomplete.
-        let Ok(Some(mut spoilt)) = Ledger::open(ledger.path()) else { return Ok(()) };
+        let Ok(Some(mut corrupted)) = Ledger::open(ledger.path()) else { return Ok(()) };
         let step = Step::RemoveDefault(RemoveDefaultStep { ipv6: true });
-        spoilt.intend(Part::Network, &step, PriorState::Nothing, None).unwrap();
+        corrupted.intend(Part::Network, &step, PriorState::Nothing, None).unwrap();
         let read = Ledger::open(ledger.path()).unwrap().unwrap();
         prop_assert_eq!(&read.record().entries, &corrupted.record().entries);
         prop_assert_eq!(&read.record().garbled, &corrupted.record().garbled);

@@ -57,7 +57,7 @@ fn routing_domain_is_undone_after_crash_at_any_request() {
             assert_eq!(inside, [3, 3]);
         }
         drop(session);
-        let recovery = recover(&places, &mut model.host(), &|_| false);
+        let recovery = recover(&directories, &mut model.host(), &|_| false);
         assert!(recovery.errors.is_empty(), "killed at {budget}: {:?}", recovery.errors);
         assert_eq!(*model.state.borrow(), laptop(), "killed at {budget}");
         if done {
@@ -78,7 +78,7 @@ fn labelled_route_is_encoded_and_restored() {
     (old.table, old.metric, old.protocol, old.label) = (5, 12, 3, Some("office".to_owned()));
     host.route(old);
     let model = FakeHost::new(host.clone());
-    let mut session = session(&places, &model);
+    let mut session = session(&directories, &model);
     let route = |label: &str| {
         Step::Route(RouteStep {
             tun: Value::Known("tun0".to_owned()),
@@ -108,7 +108,7 @@ fn labelled_route_is_encoded_and_restored() {
     // A record is a name of 24 bytes, a length of 8 bytes, and the message.
     assert_eq!(vectors[offset + 32..].iter().take(bytes.len()).copied().collect::<Vec<_>>(), bytes);
     drop(session);
-    let recovery = recover(&places, &mut model.host(), &|_| false);
+    let recovery = recover(&directories, &mut model.host(), &|_| false);
     assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
     assert_eq!(*model.state.borrow(), host);
 }

@@ -161,14 +161,15 @@ fn replaced_default_route_is_taken_back_and_restored() {
 #[test]
 fn new_default_route_is_restored_after_crash_at_any_request() {
     for budget in 0..8 {
-        let mut story = Scenario::up(Mode::Replace);
-        story.change(|state| state.route(other_default(100)));
-        *story.model.budget.borrow_mut() = budget;
-        let _killed = bring_up(&mut story.session, &(Some(Mode::Replace), vec![], false), &story.places);
-        drop(story.session);
-        story.model.close_tun();
-        let mut fresh = story.model.restart(usize::MAX).host();
-        let recovery = recover(&story.places, &mut fresh, &|_| false);
+        let mut scenario = Scenario::up(Mode::Replace);
+        scenario.change(|state| state.route(other_default(100)));
+        *scenario.model.budget.borrow_mut() = budget;
+        let _killed =
+            bring_up(&mut scenario.session, &(Some(Mode::Replace), vec![], false), &scenario.directories);
+        drop(scenario.session);
+        scenario.model.close_tun();
+        let mut fresh = scenario.model.restart(usize::MAX).host();
+        let recovery = recover(&scenario.directories, &mut fresh, &|_| false);
         assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
         let state = scenario.model.state.borrow();
         let defaults = state.routes.iter().filter(|route| route.dest.prefix_len() == 0);

@@ -151,12 +151,12 @@ fn file_is_restored_after_crash_at_any_change() {
                 if two_names {
                     fs::hard_link(&fixture.step.file, fixture.dir.path().join("other")).unwrap();
                 }
-                let (before, saved) = (desk.text(), observe(&desk.step).unwrap());
-                let _killed = perform(&mut desk.killed_after(up), &desk.step, &saved);
-                let _killed = undo(&mut desk.killed_after(down), &desk.step, &saved);
-                undo(&mut desk.host(), &desk.step, &saved).unwrap();
-                assert_eq!(desk.text(), before, "{two_names} {up} {down}");
-                assert!(desk.names().len() == 1 + usize::from(two_names), "{:?}", desk.names());
+                let (before, saved) = (fixture.text(), observe(&fixture.step).unwrap());
+                let _killed = perform(&mut fixture.killed_after(up), &fixture.step, &saved);
+                let _killed = undo(&mut fixture.killed_after(down), &fixture.step, &saved);
+                undo(&mut fixture.host(), &fixture.step, &saved).unwrap();
+                assert_eq!(fixture.text(), before, "{two_names} {up} {down}");
+                assert!(fixture.names().len() == 1 + usize::from(two_names), "{:?}", fixture.names());
             }
         }
     }
