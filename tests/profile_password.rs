@@ -12,7 +12,10 @@ use std::{
 };
 
 use nix::unistd::Uid;
-use pptpctl::profile::{MAX_PASSWORD, PasswordSource, SecretAccess};
+use pptpctl::{
+    profile::{MAX_PASSWORD, PasswordSource},
+    supervisor::password::{self, SecretAccess},
+};
 use tempfile::TempDir;
 
 /// Returns the password, or the error message.
@@ -21,7 +24,7 @@ fn load(source: &PasswordSource) -> Result<Vec<u8>, String> {
 }
 
 fn load_with(source: &PasswordSource, access: &SecretAccess<'_>) -> Result<Vec<u8>, String> {
-    source.load(access).map(|secret| secret.expose().to_vec()).map_err(|error| error.to_string())
+    password::load(source, access).map(|secret| secret.expose().to_vec()).map_err(|error| error.to_string())
 }
 
 fn file(directory: &Path, content: &[u8], mode: u32) -> PathBuf {

@@ -12,7 +12,7 @@ use super::{
     route_cache::RouteCache,
 };
 #[cfg(target_os = "linux")]
-use crate::net::netns::Netns;
+use crate::os::netns::Netns;
 use crate::{
     net::{
         kernel,

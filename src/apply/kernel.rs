@@ -186,6 +186,6 @@ impl Kernel for kernel::Kernel {
     }
 
     fn forwards(&self) -> Option<bool> {
-        crate::os::forwarding::ipv4()
+        crate::net::forwarding::ipv4()
     }
 }

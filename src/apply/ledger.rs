@@ -444,7 +444,7 @@ pub(super) fn netns_exists(namespace: Namespace) -> bool {
     // A process that may not be inspected (init, in some containers) counts as outside. Blocking recovery
     // forever for a namespace that is gone is worse than leaving the routes of an unnamed namespace in place
     // until it ends.
-    let is_it = |path: PathBuf| crate::net::netns::is(&path, namespace);
+    let is_it = |path: PathBuf| crate::os::netns::is(&path, namespace);
     let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries(Path::new(crate::platform::NETNS_DIR)).any(|name| is_it(name.path()))
         || entries(Path::new("/proc"))

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+use nix::errno::Errno;
 
 use super::{
     Cause, Host,
@@ -16,7 +16,10 @@ use super::{
     ledger::PriorState,
     steps::{Perform, UndoContext},
 };
-use crate::{os::crash, plan::PidFileStep};
+use crate::{
+    os::{crash, process},
+    plan::PidFileStep,
+};
 
 impl Perform for PidFileStep {
     fn perform(&self, _host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
@@ -34,7 +37,7 @@ fn write(path: &Path, pid: u32) -> Result<(), Cause> {
     match read(path).map_err(failed)? {
         Content::Absent => {}
         Content::Pid(found) if found == pid => return Ok(()),
-        Content::Pid(found) if lives(found) => {
+        Content::Pid(found) if process::exists(found) => {
             return Err(Cause::Taken(format!("{} belongs to process {found}, which runs", path.display())));
         }
         // The file of a dead process, or one that a crash left incomplete.
@@ -81,8 +84,4 @@ fn read(path: &Path) -> io::Result<Content> {
         return Ok(Content::Other);
     }
     Ok(text.trim().parse().map_or(Content::Other, Content::Pid))
-}
-
-fn lives(pid: u32) -> bool {
-    i32::try_from(pid).is_ok_and(|pid| pid > 0 && kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
 }

@@ -5,27 +5,18 @@
 //! The caller blocks until the program has ended or timed out. This module interprets no output.
 
 use std::{
-    fmt,
-    io::{self, Read, Write},
-    os::{fd::AsFd, unix::process::CommandExt},
+    fmt, io,
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Stdio},
+    time::Duration,
 };
 
-use nix::{
-    sys::{
-        signal::{Signal, killpg},
-        stat::{Mode, umask},
-    },
-    unistd::Pid,
-};
+use nix::sys::stat::{Mode, umask};
 
 use crate::{
-    net::wait::{self, Interest},
     os::{
-        crash, descriptors,
-        process::{self, ExitWatch},
+        crash, descriptors, process,
+        program::{End, Limits, Run},
     },
     platform::PROGRAM_PATH,
 };
@@ -35,12 +26,6 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// The most bytes of each output that are kept; the rest is read and discarded.
 pub const MAX_OUTPUT: usize = 256 * 1024;
-
-/// How long a program may take to exit after SIGTERM, and again after SIGKILL.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// Poll interval for the exit of a process where it can't be waited for with a descriptor (before Linux 5.3).
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The most lines of a program's error output that an error message includes.
 const MAX_ERROR_LINES: usize = 8;
@@ -153,27 +138,45 @@ impl Program {
             return Err(ProgramError::Missing { program: self.name() });
         }
         crash::point(format_args!("run {self}"));
-        let mut run = Run::start(self).map_err(|error| match error.kind() {
+        let finished = self.start().and_then(Run::finish).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ProgramError::Missing { program: self.path.display().to_string() },
             _ => ProgramError::Spawn { program: self.name(), error },
         })?;
-        let deadline = Instant::now() + self.limit;
-        let watched = run.watch(deadline);
-        let code = match watched {
-            Ok(Some(status)) => status.code(),
-            outcome => {
-                run.end();
-                return Err(match outcome {
-                    Err(error) => ProgramError::Spawn { program: self.name(), error },
-                    Ok(_) => ProgramError::Late {
-                        program: self.name(),
-                        limit: self.limit,
-                        words: first_lines(&text(&run.stderr.kept)),
-                    },
-                });
-            }
-        };
-        Ok(Output { code, stdout: text(&run.stdout.kept), stderr: text(&run.stderr.kept) })
+        let (stdout, stderr) = (text(&finished.stdout), text(&finished.stderr));
+        match finished.end {
+            End::Exited(status) => Ok(Output { code: status.code(), stdout, stderr }),
+            End::OutOfTime | End::TooMuchOutput => Err(ProgramError::Late {
+                program: self.name(),
+                limit: self.limit,
+                words: first_lines(&stderr),
+            }),
+        }
+    }
+
+    fn start(&self) -> io::Result<Run> {
+        descriptors::set_close_on_exec();
+        let input = self.input.clone().unwrap_or_default();
+        let mut command = Command::new(&self.path);
+        // An orphaned program could load a rules file after `recover` has removed the table.
+        process::kill_with_parent(&mut command);
+        command
+            .args(&self.args)
+            .env_clear()
+            .env("PATH", PROGRAM_PATH)
+            .env("LANG", "C")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        // Ctrl-C at the terminal of `up --foreground` must reach only the supervisor, which ends the group.
+        let limits =
+            Limits { time: self.limit, output: MAX_OUTPUT, output_is_secret: false, separate_group: true };
+        // The supervisor's umask is private; a program may write world-readable files (resolv.conf(5)).
+        let ours = umask(Mode::from_bits_truncate(0o022));
+        let started = Run::start(&mut command, input, limits);
+        umask(ours);
+        started
     }
 }
 
@@ -204,181 +207,6 @@ impl Output {
         let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
         Err(ProgramError::Failed { program: program.name(), code: self.code, words: first_lines(said) })
     }
-}
-
-/// A running program.
-struct Run {
-    child: Child,
-    exit: Option<ExitWatch>,
-    stdin: Option<ChildStdin>,
-    input: Vec<u8>,
-    stdout: OutputPipe<ChildStdout>,
-    stderr: OutputPipe<ChildStderr>,
-}
-
-/// An output pipe of a program, and the bytes read from it.
-struct OutputPipe<T> {
-    pipe: Option<T>,
-    kept: Vec<u8>,
-}
-
-impl Run {
-    fn start(program: &Program) -> io::Result<Self> {
-        descriptors::set_close_on_exec();
-        // The supervisor's umask is private; a program may write world-readable files (resolv.conf(5)).
-        let ours = umask(Mode::from_bits_truncate(0o022));
-        let input = program.input.clone().unwrap_or_default();
-        let mut command = Command::new(&program.path);
-        // An orphaned program could load a rules file after `recover` has removed the table.
-        process::kill_with_parent(&mut command);
-        let child = command
-            .args(&program.args)
-            .env_clear()
-            .env("PATH", PROGRAM_PATH)
-            .env("LANG", "C")
-            .envs(program.environment.iter().map(|(name, value)| (name, value)))
-            .current_dir("/")
-            // Ctrl-C at the terminal of `up --foreground` must reach only the supervisor, which ends the
-            // group.
-            .process_group(0)
-            .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        umask(ours);
-        let mut child = child?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let exit =
-            ExitWatch::of(child.id()).inspect_err(|error| tracing::debug!(%error, "looked for instead")).ok();
-        let mut run = Self {
-            child,
-            exit,
-            stdin,
-            input,
-            stdout: OutputPipe { pipe: stdout, kept: Vec::new() },
-            stderr: OutputPipe { pipe: stderr, kept: Vec::new() },
-        };
-        if let Err(error) = run.never_block() {
-            run.end();
-            return Err(error);
-        }
-        Ok(run)
-    }
-
-    fn never_block(&self) -> io::Result<()> {
-        let pipes = [
-            self.stdin.as_ref().map(AsFd::as_fd),
-            self.stdout.pipe.as_ref().map(AsFd::as_fd),
-            self.stderr.pipe.as_ref().map(AsFd::as_fd),
-        ];
-        pipes.into_iter().flatten().try_for_each(wait::set_nonblocking)
-    }
-
-    /// Waits for the program to end, until the deadline.
-    fn watch(&mut self, deadline: Instant) -> io::Result<Option<std::process::ExitStatus>> {
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                // Read its last output from the pipes. Processes that it left running may hold them open; do
-                // not wait for those.
-                self.transfer();
-                return Ok(Some(status));
-            }
-            let now = Instant::now();
-            if now >= deadline {
-                return Ok(None);
-            }
-            let wake = if self.exit.is_some() { deadline } else { deadline.min(now + POLL_INTERVAL) };
-            let readable = |fd| (fd, Interest::Readable);
-            wait::until(
-                [
-                    self.exit.as_ref().map(AsFd::as_fd).map(readable),
-                    self.stdout.pipe.as_ref().map(AsFd::as_fd).map(readable),
-                    self.stderr.pipe.as_ref().map(AsFd::as_fd).map(readable),
-                    self.stdin.as_ref().map(|pipe| (pipe.as_fd(), Interest::Writable)),
-                ],
-                Some(wake),
-            )?;
-            self.transfer();
-        }
-    }
-
-    /// Writes and reads the pipes as far as possible without blocking.
-    fn transfer(&mut self) {
-        if let Some(pipe) = &mut self.stdin {
-            match pipe.write(&self.input) {
-                Ok(size) => {
-                    self.input.drain(..size);
-                    if self.input.is_empty() {
-                        self.stdin = None;
-                    }
-                }
-                Err(error) if is_later(&error) => {}
-                // It has closed its standard input.
-                Err(_) => self.stdin = None,
-            }
-        }
-        self.stdout.read_available();
-        self.stderr.read_available();
-    }
-
-    /// Ends the program and its process group, and waits until it is gone.
-    fn end(&mut self) {
-        let group = i32::try_from(self.child.id()).ok().map(Pid::from_raw);
-        // Do not reap the process in between: as long as it is a zombie its pid is not reused.
-        let asked = group.map(|group| killpg(group, Signal::SIGTERM));
-        self.wait_without_reaping(Instant::now() + GRACE);
-        let killed = group.map(|group| killpg(group, Signal::SIGKILL));
-        let gone = self.watch(Instant::now() + GRACE);
-        tracing::debug!(pid = self.child.id(), ?asked, ?killed, ?gone, "ended");
-    }
-
-    /// Waits for the program to end, until the deadline, without reaping it.
-    fn wait_without_reaping(&mut self, deadline: Instant) {
-        while Instant::now() < deadline {
-            let readable = |fd| (fd, Interest::Readable);
-            let ready = wait::until(
-                [
-                    self.exit.as_ref().map(AsFd::as_fd).map(readable),
-                    self.stdout.pipe.as_ref().map(AsFd::as_fd).map(readable),
-                    self.stderr.pipe.as_ref().map(AsFd::as_fd).map(readable),
-                ],
-                Some(deadline),
-            );
-            self.transfer();
-            if !matches!(ready, Ok([false, ..])) {
-                return;
-            }
-        }
-    }
-}
-
-impl<T: Read> OutputPipe<T> {
-    fn read_available(&mut self) {
-        let Some(pipe) = &mut self.pipe else { return };
-        let mut bytes = [0; 8192];
-        // Bounded, so that a program with endless output does not outlive its limit.
-        for _ in 0..64 {
-            match pipe.read(&mut bytes) {
-                Ok(0) => {
-                    self.pipe = None;
-                    return;
-                }
-                Ok(size) => {
-                    let room = MAX_OUTPUT.saturating_sub(self.kept.len());
-                    self.kept.extend(bytes.get(..size.min(room)).unwrap_or_default());
-                }
-                Err(error) if is_later(&error) => return,
-                Err(_) => {
-                    self.pipe = None;
-                    return;
-                }
-            }
-        }
-    }
-}
-
-fn is_later(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 fn in_path(path: &str, name: &str) -> Option<PathBuf> {

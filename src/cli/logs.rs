@@ -3,24 +3,22 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::fs::MetadataExt,
-    },
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::Path,
-    time::Duration,
-};
-
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    time::{Duration, Instant},
 };
 
 use super::{
     exit::{self, Code},
     output::error,
 };
-use crate::{profile::ProfileName, supervisor::log_path};
+use crate::{
+    profile::ProfileName,
+    supervisor::{
+        log_path,
+        wait::{self, Interest},
+    },
+};
 
 /// Poll interval of a followed log.
 const LOOK: Duration = Duration::from_millis(200);
@@ -65,7 +63,7 @@ fn show(path: &Path, follow: bool) -> io::Result<()> {
     }
     loop {
         // Detects a reader that has gone. The next write may be days away, so it is not left to that.
-        if is_gone_within(LOOK, out.as_fd())? {
+        if wait::until([Some((out.as_fd(), Interest::HangUp))], Some(Instant::now() + LOOK))? == [true] {
             return Ok(());
         }
         // Checked before the rest is read: nothing is written to the file after it was renamed, so that read
@@ -77,17 +75,6 @@ fn show(path: &Path, follow: bool) -> io::Result<()> {
         } else if file.stream_position()? > file.metadata()?.size() {
             file.seek(SeekFrom::Start(0))?;
         }
-    }
-}
-
-/// Waits up to `limit` for the reader of standard output to go; returns whether it has.
-fn is_gone_within(limit: Duration, out: BorrowedFd<'_>) -> io::Result<bool> {
-    // No events are requested: poll(2) reports errors and hang-ups anyway.
-    let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
-    match poll(&mut [PollFd::new(out, PollFlags::empty())], limit) {
-        Ok(ended) => Ok(ended != 0),
-        Err(Errno::EINTR) => Ok(false),
-        Err(wrong) => Err(wrong.into()),
     }
 }
 

@@ -20,10 +20,12 @@ use super::{
 use crate::{
     plan,
     platform::Platform,
-    profile::{Profile, SecretAccess},
+    profile::Profile,
     supervisor::{
         self, Failure, FailureKind, Inherited, Lock, LockError, Phase, Reporter, Signals, TunnelJob,
-        ipc::progress, log,
+        ipc::progress,
+        log,
+        password::{self, SecretAccess},
     },
 };
 
@@ -164,7 +166,7 @@ fn password(
     // A password prompt may stay unanswered: Ctrl-C must leave nothing behind, not even the lock.
     let load = move || {
         let open_fd = move |fd| inherited.reader(fd);
-        source.load(&SecretAccess { open_fd: &open_fd, ..SecretAccess::of_this_process() })
+        password::load(&source, &SecretAccess { open_fd: &open_fd, ..SecretAccess::of_this_process() })
     };
     match supervisor::unless_ended(signals, load) {
         Ok(Some(loaded)) => loaded.map_err(|wrong| {

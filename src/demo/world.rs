@@ -19,7 +19,7 @@ use nix::{
 };
 
 use super::{config::ServerConfig, server};
-use crate::net::wait::{self, Interest};
+use crate::os::wait;
 
 /// Directories of the host that must not be touched; an empty file system is mounted over each.
 const PRIVATE: [&str; 3] = ["/run", "/var/lib", "/var/log"];
@@ -91,8 +91,7 @@ impl Server {
     fn read_status(&mut self) -> io::Result<String> {
         let stdout = self.child.stdout.take().ok_or_else(gone)?;
         let deadline = Instant::now() + PATIENCE;
-        let [ready] = wait::until([Some((stdout.as_fd(), Interest::Readable))], Some(deadline))?;
-        if !ready {
+        if !wait::readable(stdout.as_fd(), deadline)? {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the server is not ready in time"));
         }
         let mut word = String::new();

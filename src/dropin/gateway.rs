@@ -25,16 +25,15 @@ use super::{
 };
 use crate::{
     deadline::log_due,
-    net::{
-        channel::Channel,
-        signals::{Request, Signals},
-        stdio, transport,
-        wait::{self, Interest},
-    },
+    net::transport,
     os::{
         batch::Batch,
+        channel::Channel,
         jail,
         privileges::{self, Files},
+        signals::{Request, Signals},
+        stdio,
+        wait::{self, Interest},
     },
 };
 
@@ -147,12 +146,8 @@ fn read_call_ids(stream: &mut UnixStream, deadline: Instant) -> io::Result<Optio
     let mut got = [0; 4];
     let mut filled = 0;
     while let Some(rest) = got.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        let [ready] = wait::until([Some((stream.as_fd(), Interest::Readable))], Some(deadline))?;
-        if !ready {
-            if deadline <= Instant::now() {
-                return Err(io::Error::other("the call manager does not answer"));
-            }
-            continue;
+        if !wait::readable(stream.as_fd(), deadline)? {
+            return Err(io::Error::other("the call manager does not answer"));
         }
         match stream.read(rest) {
             Ok(0) => return Ok(None),
@@ -214,8 +209,7 @@ impl Gateway {
                 let _leader_already = nix::unistd::setsid();
             }
         }
-        stdio::redirect_stdout_to_null()?;
-        stdio::redirect_stderr_to_null()?;
+        stdio::redirect_output_to_null()?;
         let ppp = stdio::Input::take()?;
         let [end, statistics] = signals.fds();
         let seldom = wait::combine(&[end, statistics, manager.as_fd()])?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{log::complain, options::Options, processes};
-use crate::net::pty::{self, Pty};
+use crate::os::pty::{self, Pty};
 
 /// Starts the tunnel with the same arguments, waits until it is up, and becomes the PPP daemon. Returns only
 /// on failure, with the exit status.

@@ -6,7 +6,7 @@ use std::{
     panic::Location,
 };
 
-use crate::net::syslog::{Severity, Syslog};
+use crate::os::syslog::{Severity, Syslog};
 
 /// Writes to syslog and standard error.
 #[derive(Debug)]

@@ -3,11 +3,12 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
-use crate::net::channel::Channel;
+use crate::os::{channel::Channel, child};
 
 /// The tunnel, when a PPP daemon replaces the original process. The daemon's pid follows.
 pub const GATEWAY: &str = "--__gateway";
@@ -23,16 +24,9 @@ pub const RESOLVER: &str = "--__resolve";
 /// # Errors
 /// Returns the kernel's error.
 pub fn start(role: &str, title: &str) -> io::Result<(Child, Channel)> {
-    let (ours, theirs) = Channel::pair()?;
-    let child = command(title)
-        .arg(role)
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::from(theirs.into_fd()))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    Ok((child, ours))
+    child::start(&program(), title, |command| {
+        command.arg(role);
+    })
 }
 
 /// Starts the tunnel on the master of a pty. It reports on standard output that it is up.
@@ -40,7 +34,8 @@ pub fn start(role: &str, title: &str) -> io::Result<(Child, Channel)> {
 /// # Errors
 /// Returns the kernel's error.
 pub fn start_gateway(master: OwnedFd, words: &[String]) -> io::Result<Child> {
-    command("pptp")
+    Command::new(program())
+        .arg0("pptp")
         .arg(GATEWAY)
         .arg(std::process::id().to_string())
         .args(words)
@@ -49,15 +44,6 @@ pub fn start_gateway(master: OwnedFd, words: &[String]) -> io::Result<Child> {
         .spawn()
 }
 
-/// Returns a command for this executable, even if its file has been replaced since.
-fn command(title: &str) -> Command {
-    use std::os::unix::process::CommandExt;
-    let program = if cfg!(target_os = "linux") {
-        "/proc/self/exe".into()
-    } else {
-        std::env::current_exe().unwrap_or_else(|_| "pptp".into())
-    };
-    let mut command = Command::new(program);
-    command.arg0(title);
-    command
+fn program() -> PathBuf {
+    child::own_program().unwrap_or_else(|_| "pptp".into())
 }

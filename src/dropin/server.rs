@@ -8,10 +8,9 @@ use std::{
 };
 
 use super::processes;
-use crate::net::{
-    channel::Channel,
-    lookup::Answer,
-    wait::{self, Interest},
+use crate::{
+    net::lookup::Answer,
+    os::{channel::Channel, child, wait},
 };
 
 /// Limit for a name lookup: a little more than the C library needs for two name servers, tried twice with a
@@ -34,25 +33,19 @@ pub fn addresses(host: &str) -> Result<Vec<Ipv4Addr>, String> {
 }
 
 fn look_up(host: &str) -> io::Result<Answer> {
-    let (mut child, channel) = processes::start(processes::RESOLVER, "pptp: resolve")?;
+    let (mut process, channel) = processes::start(processes::RESOLVER, "pptp: resolve")?;
     let answer = channel.send(host.as_bytes(), &[]).and_then(|()| answer(&channel, Instant::now() + LIMIT));
     // The process has answered, or has exceeded the limit.
-    child.kill()?;
-    child.wait()?;
+    child::reap(&mut process);
     answer
 }
 
 fn answer(channel: &Channel, deadline: Instant) -> io::Result<Answer> {
-    loop {
-        let [ready] = wait::until([Some((channel.as_fd(), Interest::Readable))], Some(deadline))?;
-        if ready {
-            return match channel.receive(false)? {
-                Some(message) => Ok(Answer::parse(&message.bytes)),
-                None => Ok(Answer::Failed("the look-up ended without an answer".to_owned())),
-            };
-        }
-        if deadline <= Instant::now() {
-            return Ok(Answer::Failed("the look-up took too long".to_owned()));
-        }
+    if !wait::readable(channel.as_fd(), deadline)? {
+        return Ok(Answer::Failed("the look-up took too long".to_owned()));
     }
+    Ok(match channel.receive(false)? {
+        Some(message) => Answer::parse(&message.bytes),
+        None => Answer::Failed("the look-up ended without an answer".to_owned()),
+    })
 }

@@ -23,17 +23,17 @@ use crate::{
     deadline::{earliest, log_due},
     failure::{Failure, FailureKind, Phase},
     net::{
-        channel::Channel,
         packets,
         tcp::{TcpEvent, TcpPump},
         transport,
-        wait::{self, Interest},
     },
     os::{
         batch::Batch,
+        channel::Channel,
         jail,
         privileges::{self, Files, Use},
         usage,
+        wait::{self, Interest},
     },
     platform,
     secret::Secret,
@@ -52,7 +52,7 @@ const DATAGRAM: usize = 2048;
 /// Returns an error if the process cannot drop root privileges, or its parent violates the protocol.
 pub fn main(loglevel: u8) -> io::Result<()> {
     start_log(loglevel);
-    let channel = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
+    let channel = Channel::to_parent()?;
     let jail = jail::path(&platform::control_dir(), "engine");
     privileges::drop_all(Files::Nothing(&jail))?;
     privileges::kill_on_parent_exit();

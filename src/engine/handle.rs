@@ -4,14 +4,12 @@
 //! channel as standard input, a pipe for log output, and nothing else.
 
 use std::{
-    ffi::OsStr,
     io::{self, Read},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::process::CommandExt,
     },
-    process::{Child, ChildStderr, Command, Stdio},
-    time::{Duration, Instant},
+    process::{Child, ChildStderr, Stdio},
 };
 
 use super::{
@@ -20,7 +18,7 @@ use super::{
     spec::Spec,
 };
 use crate::{
-    net::{channel::Channel, wait},
+    os::{channel::Channel, child, wait},
     secret::Secret,
 };
 
@@ -29,9 +27,6 @@ pub const ENGINE: &str = "__engine";
 
 /// Hidden subcommand that runs the resolver.
 pub const RESOLVER: &str = "__resolve";
-
-/// Maximum wait for a killed child to exit.
-const REAP_WAIT: Duration = Duration::from_secs(2);
 
 /// A child process. Dropping the handle kills it.
 #[derive(Debug)]
@@ -65,24 +60,17 @@ pub enum EngineOutput {
 
 impl ChildHandle {
     fn start(role: &str, name: &str, loglevel: u8) -> io::Result<Self> {
-        let (ours, theirs) = Channel::pair()?;
-        let mut child = Command::new(own_program()?)
-            .arg0(format!("pptpctl: {} {name}", role.trim_start_matches('_')))
-            .args([OsStr::new(role), OsStr::new(&loglevel.to_string())])
-            .env_clear()
-            .current_dir("/")
+        let title = format!("pptpctl: {} {name}", role.trim_start_matches('_'));
+        let (mut child, channel) = child::start(&child::own_program()?, &title, |command| {
             // Ctrl-C at the terminal of `up --foreground` must reach only the supervisor, which shuts the
             // child down.
-            .process_group(0)
-            .stdin(Stdio::from(theirs.into_fd()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
+            command.args([role, &loglevel.to_string()]).process_group(0).stderr(Stdio::piped());
+        })?;
         let stderr = child.stderr.take();
         if let Some(pipe) = &stderr {
             wait::set_nonblocking(pipe.as_fd())?;
         }
-        Ok(Self { child, channel: ours, stderr })
+        Ok(Self { child, channel, stderr })
     }
 
     /// Returns the child's process id.
@@ -115,37 +103,15 @@ impl ChildHandle {
         }
     }
 
-    /// Kills the child and waits until it has exited, up to `REAP_WAIT`.
-    pub fn kill(&mut self) {
-        if let Err(error) = self.child.kill() {
-            tracing::debug!(%error, "kill");
-        }
-        let give_up = Instant::now() + REAP_WAIT;
-        // SIGKILL takes effect when the child leaves the kernel; a child that hangs there is left to init.
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < give_up {
-            std::thread::yield_now();
-        }
-    }
-
     /// Returns the exit status after the end of the channel; kills a child that has not exited.
     pub fn end(&mut self) -> String {
-        match self.child.try_wait() {
-            Ok(Some(status)) => status.to_string(),
-            _ => {
-                self.kill();
-                self.child
-                    .try_wait()
-                    .ok()
-                    .flatten()
-                    .map_or_else(|| "gone".to_owned(), |status| status.to_string())
-            }
-        }
+        child::reap(&mut self.child).map_or_else(|| "gone".to_owned(), |status| status.to_string())
     }
 }
 
 impl Drop for ChildHandle {
     fn drop(&mut self) {
-        self.kill();
+        child::reap(&mut self.child);
     }
 }
 
@@ -250,9 +216,4 @@ impl Resolver {
             Err(error) => Some(Answer::Failed(format!("the resolver's channel: {error}"))),
         }
     }
-}
-
-/// Returns the running program, on Linux even if it was replaced on disk: both halves must match.
-fn own_program() -> io::Result<std::path::PathBuf> {
-    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }

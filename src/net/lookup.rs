@@ -5,16 +5,15 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, ToSocketAddrs},
-    os::fd::AsFd,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{
+use super::sanitize::{is_host, plain};
+use crate::os::{
     channel::Channel,
-    sanitize::{is_host, plain},
+    privileges::{self, Files},
 };
-use crate::os::privileges::{self, Files};
 
 /// The maximum number of addresses in an answer.
 pub const MAX_ADDRESSES: usize = 16;
@@ -52,7 +51,7 @@ impl Answer {
 /// # Errors
 /// Returns an error if root cannot be dropped or the parent is gone.
 pub fn main() -> io::Result<()> {
-    let channel = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
+    let channel = Channel::to_parent()?;
     privileges::drop_all(Files::Keep)?;
     privileges::kill_on_parent_exit();
     let Some(message) = channel.receive(true)? else { return Ok(()) };

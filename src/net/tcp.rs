@@ -7,8 +7,8 @@ use std::{
     time::Instant,
 };
 
-use super::wait::Interest;
 use crate::deadline::Deadline;
+use crate::os::wait::Interest;
 
 /// A non-blocking TCP socket. Its owner polls it for [`interest`](Self::interest), calls
 /// [`ready`](Self::ready) when it is ready, and [`write`](Self::write) when there is output.
@@ -131,7 +131,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::net::{transport, wait};
+    use crate::{net::transport, os::wait};
 
     fn listener() -> (TcpListener, std::net::SocketAddrV4) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

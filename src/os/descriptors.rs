@@ -6,7 +6,6 @@ use std::{
     fs::File,
     io,
     os::fd::{FromRawFd, OwnedFd, RawFd},
-    path::Path,
 };
 
 /// The descriptors from 3 on that were open when this process started.
@@ -17,8 +16,7 @@ impl Inherited {
     /// Lists the open descriptors. Call this before the process opens anything itself.
     #[must_use]
     pub fn at_start() -> Self {
-        let dir = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
-        let mut found = list_descriptors(Path::new(dir));
+        let mut found = list_descriptors();
         // The list includes the descriptor of the directory itself, which is closed by now.
         found.retain(|fd| *fd > 2 && is_open(*fd));
         Self(found)
@@ -59,14 +57,14 @@ impl Inherited {
 /// Sets close-on-exec on every descriptor of this process from 3 on. Otherwise a descriptor that a library
 /// opened without it would stay open in a program that a hook leaves running.
 pub fn set_close_on_exec() {
-    let dir = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
-    for fd in list_descriptors(Path::new(dir)).into_iter().filter(|fd| *fd > 2) {
+    for fd in list_descriptors().into_iter().filter(|fd| *fd > 2) {
         // SAFETY: F_SETFD changes a flag of the descriptor; a stale number gives EBADF.
         let _stale = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
 
-fn list_descriptors(dir: &Path) -> Vec<RawFd> {
+fn list_descriptors() -> Vec<RawFd> {
+    let dir = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }

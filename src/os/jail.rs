@@ -9,8 +9,6 @@ use std::{
     process,
 };
 
-use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
-
 /// Returns the path of this process's directory below `directory`. `role` is a word in lower case.
 #[must_use]
 pub fn path(directory: &Path, role: &str) -> PathBuf {
@@ -20,6 +18,7 @@ pub fn path(directory: &Path, role: &str) -> PathBuf {
 /// Removes the directories below `directory` whose process is gone, and returns their paths.
 pub fn sweep(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let is_gone = |pid| !super::process::exists(pid);
     let left =
         entries.flatten().filter(|entry| entry.file_name().to_str().and_then(owner).is_some_and(is_gone));
     // rmdir(2) removes only empty directories, so a misleading name does no harm.
@@ -27,14 +26,10 @@ pub fn sweep(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Returns the process that created the directory with this name.
-fn owner(name: &str) -> Option<Pid> {
+fn owner(name: &str) -> Option<i32> {
     let (role, pid) = name.strip_prefix('.')?.split_once('-')?;
     let plain = !role.is_empty() && role.bytes().all(|byte| byte.is_ascii_lowercase());
-    pid.parse().ok().filter(|pid| plain && *pid > 0).map(Pid::from_raw)
-}
-
-fn is_gone(pid: Pid) -> bool {
-    kill(pid, None) == Err(Errno::ESRCH)
+    pid.parse().ok().filter(|pid| plain && *pid > 0)
 }
 
 #[cfg(test)]

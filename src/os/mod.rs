@@ -1,12 +1,19 @@
-//! Differences between Linux, FreeBSD, OpenBSD and NetBSD; the only module with unsafe code.
+//! The operating system: processes, descriptors, signals and privileges on Linux, FreeBSD, OpenBSD and
+//! NetBSD; the only module with unsafe code. Nothing here interprets the bytes that it moves.
 //!
-//! [`paths`] has the platform's directories. [`privileges`] drops the engine's privileges, with [`jail`] for
-//! its empty root directory and, on Linux, `filter` for the system calls. [`peer`] identifies the process at
-//! the other end of a Unix socket, [`rights`] sends descriptors over one, and [`batch`] moves many datagrams
-//! with one system call. [`process`] and [`boot`] distinguish a process from a later one with the same PID,
-//! [`namespace`] does so for network namespaces. [`usage`] measures resource usage, [`descriptors`] handles
-//! inherited descriptors, and [`crash`] has the points at which tests kill a process. Nothing here interprets
-//! the bytes that it moves.
+//! - [`privileges`] drops the engine's privileges, with [`jail`] for its empty root directory and, on Linux,
+//!   `filter` for the system calls.
+//! - [`child`] executes this program again, with a [`channel`] to the new process; [`program`] runs a foreign
+//!   program within limits.
+//! - [`rights`] sends descriptors over a Unix socket, and [`peer`] identifies the process at its other end.
+//! - [`signals`], [`sleep`] and [`filewatch`] turn signals, resume from suspend and changes of files into
+//!   readable descriptors; [`wait`] polls them and is the only module that blocks.
+//! - [`process`] and [`boot`] distinguish a process from a later one with the same PID, [`namespace`] does so
+//!   for network namespaces; `netns` enters one.
+//! - [`descriptors`] handles inherited descriptors; [`pty`] and [`stdio`] connect to a PPP daemon; [`syslog`]
+//!   logs for the drop-in.
+//! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage.
+//! - [`crash`] has the points at which tests kill a process.
 
 pub mod batch;
 pub mod boot;
@@ -14,16 +21,27 @@ pub mod boot;
 pub mod bsd;
 #[cfg(target_os = "linux")]
 pub mod capabilities;
+pub mod channel;
+pub mod child;
 pub mod crash;
 pub mod descriptors;
+pub mod filewatch;
 // 64-bit only: 32-bit systems have separate system calls for each width of time_t.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod filter;
-pub mod forwarding;
 pub mod jail;
 pub mod namespace;
+#[cfg(target_os = "linux")]
+pub mod netns;
 pub mod peer;
 pub mod privileges;
 pub mod process;
+pub mod program;
+pub mod pty;
 pub mod rights;
+pub mod signals;
+pub mod sleep;
+pub mod stdio;
+pub mod syslog;
 pub mod usage;
+pub mod wait;

@@ -1,7 +1,7 @@
-//! A handle for a process, so that a later one with the same PID is not mistaken for it (pidfd_open(2)).
+//! A handle for a process, so that a later one with the same PID is not mistaken for it: a descriptor that is
+//! readable once the process has ended, pidfd_open(2) on Linux and kqueue(2) elsewhere.
 //!
-//! Where the platform has no such handle, only the PID is stored; the caller must then know by other means
-//! that the process still exists.
+//! Elsewhere signals go to the PID; the caller must then know by other means that the process still exists.
 #![cfg_attr(
     target_os = "linux",
     expect(
@@ -10,14 +10,58 @@
     )
 )]
 
-use std::{io, time::Instant};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    process::Child,
+    time::Instant,
+};
 
-/// A process that existed when it was opened.
+use nix::sys::signal::Signal;
+
+use super::wait;
+
+/// A process that existed when it was opened. Its descriptor is readable once the process has ended.
 #[derive(Debug)]
-pub struct Process(
-    #[cfg(target_os = "linux")] std::os::fd::OwnedFd,
-    #[cfg(not(target_os = "linux"))] nix::unistd::Pid,
-);
+pub struct Process {
+    end: OwnedFd,
+    #[cfg(not(target_os = "linux"))]
+    pid: nix::unistd::Pid,
+}
+
+impl Process {
+    /// Opens a child that has not been waited for yet.
+    ///
+    /// # Errors
+    /// As [`Process::open`].
+    pub fn of(child: &Child) -> io::Result<Self> {
+        Self::open(i32::try_from(child.id()).map_err(io::Error::other)?)
+    }
+
+    /// Sends SIGTERM.
+    ///
+    /// # Errors
+    /// Returns ESRCH if the process is gone, EPERM if it may not be signalled.
+    pub fn terminate(&self) -> io::Result<()> {
+        self.signal(Signal::SIGTERM)
+    }
+
+    /// Sends SIGKILL.
+    ///
+    /// # Errors
+    /// Returns ESRCH if the process is gone, EPERM if it may not be signalled.
+    pub fn kill(&self) -> io::Result<()> {
+        self.signal(Signal::SIGKILL)
+    }
+
+    /// Waits for the process to end; returns `false` if `deadline` comes first.
+    ///
+    /// # Errors
+    /// Returns the kernel's error.
+    pub fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
+        wait::readable(self.as_fd(), deadline)
+    }
+}
 
 #[cfg(target_os = "linux")]
 impl Process {
@@ -26,63 +70,22 @@ impl Process {
     /// # Errors
     /// Returns ESRCH if there is none; ENOSYS before Linux 5.3.
     pub fn open(pid: i32) -> io::Result<Self> {
-        use std::os::fd::{FromRawFd, OwnedFd};
+        use std::os::fd::FromRawFd;
         // SAFETY: pidfd_open takes two numbers and accesses no memory of ours.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
         // SAFETY: the kernel has just created this close-on-exec descriptor, and nothing else owns it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        Ok(Self { end: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
-    /// Sends SIGTERM.
-    ///
-    /// # Errors
-    /// Returns ESRCH if the process is gone, EPERM if it may not be signalled.
-    pub fn terminate(&self) -> io::Result<()> {
-        self.signal(libc::SIGTERM)
-    }
-
-    /// Sends SIGKILL.
-    ///
-    /// # Errors
-    /// Returns ESRCH if the process is gone, EPERM if it may not be signalled.
-    pub fn kill(&self) -> io::Result<()> {
-        self.signal(libc::SIGKILL)
-    }
-
-    /// Returns a descriptor that is readable once the process has ended, where the platform has one.
-    #[must_use]
-    pub fn end_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        Some(std::os::fd::AsFd::as_fd(&self.0))
-    }
-
-    /// Waits for the process to end; returns `false` if `deadline` comes first.
-    ///
-    /// # Errors
-    /// Returns the kernel's error.
-    pub fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let millis = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
-            let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(&self.0), PollFlags::POLLIN)];
-            match poll(&mut fds, PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)) {
-                Ok(0) => return Ok(false),
-                Ok(_) => return Ok(true),
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn signal(&self, number: i32) -> io::Result<()> {
+    fn signal(&self, signal: Signal) -> io::Result<()> {
         use std::os::fd::AsRawFd;
         // SAFETY: a descriptor that we own, a number, no siginfo, no flags.
         let sent = unsafe {
             libc::syscall(
                 libc::SYS_pidfd_send_signal,
-                self.0.as_raw_fd(),
-                number,
+                self.end.as_raw_fd(),
+                signal as i32,
                 std::ptr::null::<libc::siginfo_t>(),
                 0,
             )
@@ -98,86 +101,40 @@ impl Process {
     /// # Errors
     /// Returns ESRCH if there is none, EPERM if it may not be signalled.
     pub fn open(pid: i32) -> io::Result<Self> {
+        use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
+        let ident = usize::try_from(pid).map_err(io::Error::other)?;
         let pid = nix::unistd::Pid::from_raw(pid);
         nix::sys::signal::kill(pid, None)?;
-        Ok(Self(pid))
+        let queue = Kqueue::new()?;
+        let flags = EvFlags::EV_ADD;
+        let end = KEvent::new(ident, EventFilter::EVFILT_PROC, flags, FilterFlag::NOTE_EXIT, 0, 0);
+        match queue.kevent(&[end], &mut [], None) {
+            // It has ended and has not been waited for. A pipe that nothing can write to is readable.
+            Err(nix::errno::Errno::ESRCH) => return Ok(Self { end: io::pipe()?.0.into(), pid }),
+            watched => watched?,
+        };
+        let end: OwnedFd = queue.into();
+        // A kqueue is not inherited by fork(2), but stays open across exec(2).
+        nix::fcntl::fcntl(&end, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+        Ok(Self { end, pid })
     }
 
-    /// Sends SIGTERM.
-    ///
-    /// # Errors
-    /// Returns ESRCH if the process is gone, EPERM if it may not be signalled.
-    pub fn terminate(&self) -> io::Result<()> {
-        Ok(nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGTERM)?)
-    }
-
-    /// Sends SIGKILL.
-    ///
-    /// # Errors
-    /// Returns ESRCH if the process is gone, EPERM if it may not be signalled.
-    pub fn kill(&self) -> io::Result<()> {
-        Ok(nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGKILL)?)
-    }
-
-    /// Returns a descriptor that is readable once the process has ended, where the platform has one.
-    #[must_use]
-    pub fn end_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        None
-    }
-
-    /// Waits for the process to end; returns `false` if `deadline` comes first.
-    ///
-    /// # Errors
-    /// Returns the kernel's error.
-    pub fn wait_until(&self, deadline: Instant) -> io::Result<bool> {
-        /// Polling interval, because there is no descriptor to wait on.
-        const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
-        loop {
-            if nix::sys::signal::kill(self.0, None) == Err(nix::errno::Errno::ESRCH) {
-                return Ok(true);
-            }
-            if Instant::now() >= deadline {
-                return Ok(false);
-            }
-            std::thread::sleep(POLL_INTERVAL);
-        }
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(nix::sys::signal::kill(self.pid, signal)?)
     }
 }
 
-/// A descriptor that becomes readable when a child process ends: pidfd_open(2) on Linux, kqueue(2) elsewhere.
-#[derive(Debug)]
-pub struct ExitWatch(std::os::fd::OwnedFd);
-
-impl ExitWatch {
-    /// Watches a child that has not been waited for yet.
-    ///
-    /// # Errors
-    /// Returns ENOSYS before Linux 5.3; elsewhere also ESRCH, if the child has ended already.
-    pub fn of(pid: u32) -> io::Result<Self> {
-        #[cfg(target_os = "linux")]
-        {
-            Ok(Self(Process::open(i32::try_from(pid).map_err(io::Error::other)?)?.0))
-        }
-        #[cfg(not(target_os = "linux"))]
-        {
-            use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
-            let queue = Kqueue::new()?;
-            let ident = usize::try_from(pid).map_err(io::Error::other)?;
-            let flags = EvFlags::EV_ADD;
-            let end = KEvent::new(ident, EventFilter::EVFILT_PROC, flags, FilterFlag::NOTE_EXIT, 0, 0);
-            queue.kevent(&[end], &mut [], None)?;
-            let fd: std::os::fd::OwnedFd = queue.into();
-            // A kqueue is not inherited by fork(2), but stays open across exec(2).
-            nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
-            Ok(Self(fd))
-        }
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
     }
 }
 
-impl std::os::fd::AsFd for ExitWatch {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.as_fd()
-    }
+/// Returns whether there is a process with this PID, possibly a zombie.
+#[must_use]
+pub fn exists(pid: impl TryInto<i32>) -> bool {
+    use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+    pid.try_into().is_ok_and(|pid: i32| pid > 0 && kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
 }
 
 /// Makes the kernel kill the program that `command` starts when the calling thread ends for any reason. The
@@ -224,8 +181,10 @@ mod tests {
     #[test]
     fn terminate_fails_after_the_process_has_ended() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let held = Process::open(i32::try_from(child.id()).unwrap()).unwrap();
+        let held = Process::of(&child).unwrap();
+        assert!(!held.wait_until(Instant::now()).unwrap());
         held.terminate().unwrap();
+        assert!(held.wait_until(Instant::now() + std::time::Duration::from_secs(60)).unwrap());
         assert!(!child.wait().unwrap().success());
         assert!(held.terminate().is_err());
         assert!(Process::open(-1).is_err());

@@ -17,7 +17,7 @@ mod files;
 mod host;
 mod name;
 mod nearest;
-mod password;
+pub mod password;
 mod ppp;
 mod privacy;
 mod probe;
@@ -37,7 +37,7 @@ pub use host::{
     DefaultRoute, Dns, DnsBackend, DnsServers, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, Pf, Route,
 };
 pub use name::{InvalidName, ProfileName};
-pub use password::{MAX_LENGTH as MAX_PASSWORD, SecretAccess, SecretError};
+pub use password::{MAX_LENGTH as MAX_PASSWORD, SecretError};
 pub use ppp::{AuthProtocol, Echo, Mppe, MppeMode, MppeStrength, Ppp, PppBackend};
 pub use probe::MayRun;
 pub use profiles::{LookupError, Profiles};

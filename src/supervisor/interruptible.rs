@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use crate::net::{
+use crate::os::{
     signals::{Request, Signals},
     wait::{self, Interest},
 };

@@ -14,6 +14,7 @@ mod interruptible;
 pub mod ipc;
 pub mod log;
 pub mod machine;
+pub mod password;
 mod recovery;
 mod restore_limit;
 pub mod routes;
@@ -36,10 +37,11 @@ pub use self::{
 pub use crate::failure::{Failure, FailureKind, Phase};
 pub use crate::{
     apply::{RecoveredItem, may_run},
-    net::signals::Signals,
     os::{
         descriptors::Inherited,
         privileges::{disable_core_files, missing_capabilities},
+        signals::Signals,
+        wait,
     },
 };
 use crate::{

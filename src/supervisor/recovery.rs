@@ -2,7 +2,7 @@
 //! directory.
 
 use std::{
-    fs,
+    fs, io,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -10,13 +10,13 @@ use std::{
 use super::ipc::lock;
 use crate::{
     apply::{self, ApplyError, Directories, RecoveredItem},
+    os::process::Process,
     platform,
     platform::Platform,
 };
 
-/// How long a process may take to exit after its files are closed, and the poll interval.
+/// How long a process may take to exit after its files are closed.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
-const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The result of a recovery.
 #[derive(Debug, Default)]
@@ -58,14 +58,10 @@ pub fn recover(own: Option<&str>) -> Recovery {
 /// directory, but the tunnel must not be undone. A supervisor that is exiting has no lock either; it is given
 /// time to exit.
 fn outlives_its_lock(header: &apply::ledger::Header) -> bool {
-    let patience = Instant::now() + EXIT_TIMEOUT;
-    while header.is_process_running() {
-        if Instant::now() >= patience {
-            return true;
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
-    false
+    // Opened first, so that it is the process that is found running.
+    let process = i32::try_from(header.pid).map_err(io::Error::other).and_then(Process::open);
+    let ends = |process: Process| process.wait_until(Instant::now() + EXIT_TIMEOUT);
+    header.is_process_running() && !process.and_then(ends).unwrap_or(false)
 }
 
 /// Removes files of dead supervisors: their locks are free, and the new holder may remove what is beside one.

@@ -35,7 +35,7 @@ use crate::{
     apply,
     engine::message::{LinkUp, ToEngine},
     failure::{Failure, FailureKind, Phase},
-    net::{
+    os::{
         signals::{self, Signals},
         wait::{self, Interest},
     },

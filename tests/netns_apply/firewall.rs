@@ -12,10 +12,8 @@ use std::{
 
 use pptpctl::{
     apply::{Cause, Changes, ProgramError},
-    net::{
-        packets,
-        wait::{self, Interest},
-    },
+    net::packets,
+    os::wait::{self, Interest},
     plan::{Clamp, Facts, FirewallStep, Macros, Value, nft_text},
     profile::{DefaultRoute, Nftables, Profile},
 };

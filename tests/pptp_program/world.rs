@@ -218,7 +218,7 @@ impl Pipe {
                 (own_end.into(), child_end.into())
             }
             Self::Pty => {
-                let pty = pptpctl::net::pty::Pty::open().unwrap();
+                let pty = pptpctl::os::pty::Pty::open().unwrap();
                 (pty.slave, pty.master)
             }
         }

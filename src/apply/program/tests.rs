@@ -1,4 +1,6 @@
-use std::{fs::File, os::fd::AsRawFd};
+use std::{fs::File, os::fd::AsRawFd, time::Instant};
+
+use nix::{sys::signal::Signal, unistd::Pid};
 
 use super::*;
 

@@ -9,10 +9,8 @@ use std::{
 
 use crate::{
     demo::config::{Fault, ServerConfig},
-    net::{
-        tcp::{TcpEvent, TcpPump},
-        wait::Interest,
-    },
+    net::tcp::{TcpEvent, TcpPump},
+    os::wait::Interest,
     pptp::{
         control::{self, Control},
         wire::Message,

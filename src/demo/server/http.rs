@@ -11,8 +11,10 @@ use std::{
 
 use sha1::{Digest, Sha1};
 
-use crate::deadline::{Deadline, earliest};
-use crate::net::wait::Interest;
+use crate::{
+    deadline::{Deadline, earliest},
+    os::wait::Interest,
+};
 
 /// Most connections at a time.
 const MOST_VISITORS: usize = 16;

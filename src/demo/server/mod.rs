@@ -33,11 +33,8 @@ use super::{
 };
 use crate::{
     deadline::{Deadline, earliest, log_due},
-    net::{
-        netlink::Netlink,
-        transport,
-        wait::{self, Interest},
-    },
+    net::{netlink::Netlink, transport},
+    os::wait::{self, Interest},
     ppp::link,
     pptp::control::{self, CallAccept},
 };

@@ -23,15 +23,13 @@ use super::{
 use crate::{
     deadline::{Deadline, earliest, log_due},
     dropin::{log::Log, processes},
-    net::{
-        channel::Channel,
-        signals::Signals,
-        transport,
-        wait::{self, Interest},
-    },
+    net::transport,
     os::{
+        channel::Channel,
         peer,
         process::{self, Process},
+        signals::Signals,
+        wait::{self, Interest},
     },
 };
 
@@ -62,7 +60,7 @@ pub fn start(spec: &Spec, listener: &UnixListener, inode: u64) -> io::Result<Cha
 pub fn main() -> io::Result<()> {
     process::set_name(c"pptpcm");
     let _leader_already = nix::unistd::setsid();
-    let starter = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
+    let starter = Channel::to_parent()?;
     let Some(start) = starter.receive(true)? else { return Ok(()) };
     let (spec, inode): (Spec, u64) = serde_json::from_slice(&start.bytes)?;
     let listener = start.descriptors.into_iter().next().ok_or_else(|| io::Error::other("no socket"))?;

@@ -17,15 +17,15 @@ use crate::{
     deadline::{earliest, log_due},
     dropin::log::Log,
     net::{
-        channel::Channel,
         tcp::{TcpEvent, TcpPump},
         transport,
-        wait::{self, Interest},
     },
     os::{
+        channel::Channel,
         jail,
         privileges::{self, Files},
         process,
+        wait::{self, Interest},
     },
     pptp::{
         cause,
@@ -45,7 +45,7 @@ const ID_ATTEMPTS: u32 = 16;
 /// Returns an error if root cannot be dropped, or the monitor's messages are invalid.
 pub fn main() -> io::Result<()> {
     process::set_name(c"pptpcm");
-    let channel = Channel::from_fd(io::stdin().as_fd().try_clone_to_owned()?);
+    let channel = Channel::to_parent()?;
     let Some(start) = channel.receive(true)? else { return Ok(()) };
     let ToWorker::Start(spec) = serde_json::from_slice(&start.bytes)? else {
         return Err(io::Error::other("the first message is no start"));

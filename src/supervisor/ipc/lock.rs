@@ -12,10 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
-
 use crate::{
-    os::{crash, jail},
+    os::{crash, jail, process},
     platform,
 };
 
@@ -191,9 +189,5 @@ fn is_file_at(file: &File, path: &Path) -> bool {
 /// then.
 fn live_pid_in(path: &Path) -> u32 {
     let signed = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
-    let lives = |pid: &u32| {
-        let pid = i32::try_from(*pid).ok().filter(|pid| *pid > 0);
-        pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
-    };
-    signed.filter(lives).unwrap_or(0)
+    signed.filter(|pid| process::exists(*pid)).unwrap_or(0)
 }

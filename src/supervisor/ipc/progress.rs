@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     failure::{Failure, Phase},
-    net::{
+    os::{
         signals::{self, Signals},
         wait::{self, Interest},
     },

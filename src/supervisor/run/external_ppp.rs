@@ -24,8 +24,7 @@ use crate::{
     apply::ppp_daemon,
     engine::message::{LinkUp, ToEngine, plain},
     failure::{Failure, FailureKind, Phase},
-    net::{pty::Pty, wait},
-    os::process,
+    os::{child, process, pty::Pty, wait},
     plan::Daemon,
     platform,
     platform::Platform,
@@ -38,8 +37,6 @@ use crate::{
 /// The daemon sends its last negotiation packet before it configures its device: the interval at which that
 /// is polled.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long a killed daemon may take to exit.
-const REAP: Duration = Duration::from_secs(2);
 /// The longest log line of a daemon that is kept, in bytes.
 const LONGEST_LINE: usize = 1024;
 /// Bytes of a daemon's log that are read at a time, so that a daemon that logs without end does not block the
@@ -94,7 +91,7 @@ impl External {
             }
         }
         let pty = Pty::open()
-            .and_then(|pty| set_nonblocking(pty.master.as_fd()).map(|()| pty))
+            .and_then(|pty| wait::set_nonblocking(pty.master.as_fd()).map(|()| pty))
             .map_err(|error| super::internal(&format!("pty: {error}")))?;
         let external = Self {
             which,
@@ -114,7 +111,7 @@ impl External {
         let running = self.running.as_ref();
         [
             running.and_then(|running| running.log.as_ref()).map(AsFd::as_fd),
-            running.and_then(|running| running.held.end_fd()),
+            running.map(|running| running.held.as_fd()),
         ]
     }
 }
@@ -200,8 +197,6 @@ impl Supervisor {
         if log {
             self.read_ppp_log();
         }
-        let closed = |running: &Running| running.log.is_none() && running.held.end_fd().is_none();
-        let ended = ended || self.ppp.as_ref().and_then(|ppp| ppp.running.as_ref()).is_some_and(closed);
         if ended {
             self.ppp_ended();
         }
@@ -331,35 +326,21 @@ impl Running {
 
     /// Discards the log while waiting for the daemon's exit; returns whether it exited.
     fn drained_until_ended(&mut self, deadline: Instant) -> bool {
-        let slice = (Instant::now() + Duration::from_millis(100)).min(deadline);
         self.read_log(|_| {});
-        match self.held.end_fd() {
-            Some(end) => {
-                let log = self.log.as_ref().map(|log| (log.as_fd(), wait::Interest::Readable));
-                let ready = wait::until([Some((end, wait::Interest::Readable)), log], Some(deadline));
-                ready.is_ok_and(|[ended, _]| ended)
-            }
-            None => {
-                matches!(self.child.try_wait(), Ok(Some(_))) || self.held.wait_until(slice).unwrap_or(false)
-            }
-        }
+        let log = self.log.as_ref().map(|log| (log.as_fd(), wait::Interest::Readable));
+        let ready = wait::until([Some((self.held.as_fd(), wait::Interest::Readable)), log], Some(deadline));
+        ready.is_ok_and(|[ended, _]| ended)
     }
 
     /// Returns how the daemon ended; kills it if it still runs.
     fn reap(&mut self) -> exits::End {
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
-            if let Err(error) = self.child.kill() {
-                tracing::debug!(%error, "kill");
-            }
-            // SIGKILL takes effect when the process leaves the kernel; one that hangs there is left to init.
-            let _gone = self.held.wait_until(Instant::now() + REAP);
-        }
+        let status = child::reap(&mut self.child);
         self.read_log(|_| {});
-        match self.child.try_wait() {
-            Ok(Some(status)) => status
+        match status {
+            Some(status) => status
                 .code()
                 .map_or_else(|| exits::End::Signal(status.signal().unwrap_or(0)), exits::End::Status),
-            _ => exits::End::Signal(nix::libc::SIGKILL),
+            None => exits::End::Signal(nix::libc::SIGKILL),
         }
     }
 }
@@ -375,7 +356,7 @@ fn program(which: Daemon) -> &'static str {
 /// password, and once it is read, nothing does.
 fn start_pppd(external: &External, options: &[u8]) -> io::Result<Running> {
     let (reader, mut writer) = io::pipe()?;
-    set_nonblocking(writer.as_fd())?;
+    wait::set_nonblocking(writer.as_fd())?;
     // A pipe holds 64 KiB; no list of options is longer.
     writer.write_all(options)?;
     drop(writer);
@@ -402,7 +383,7 @@ fn start_ppp(external: &External, name: &str, arguments: &[String], section: &[u
 
 fn launch(mut command: Command, file: Option<PathBuf>) -> io::Result<Running> {
     let (log, theirs) = io::pipe()?;
-    set_nonblocking(log.as_fd())?;
+    wait::set_nonblocking(log.as_fd())?;
     if file.is_none() {
         command.env_clear();
     }
@@ -413,7 +394,7 @@ fn launch(mut command: Command, file: Option<PathBuf>) -> io::Result<Running> {
         .stdout(theirs.try_clone()?)
         .stderr(Stdio::from(theirs))
         .spawn()?;
-    let held = process::Process::open(i32::try_from(child.id()).map_err(io::Error::other)?)?;
+    let held = process::Process::of(&child)?;
     Ok(Running { child, held, log: Some(log), line: Vec::new(), reason_line: String::new(), file })
 }
 
@@ -438,11 +419,4 @@ fn tun_of(pid: u32) -> Option<String> {
         let text = std::fs::read_to_string(entry.path()).ok()?;
         (text.trim().parse() == Ok(pid)).then(|| device.to_owned())
     })
-}
-
-fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
-    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok(())
 }

@@ -11,7 +11,8 @@ use crate::{
     apply::{self, ApplyError, Cause},
     engine::message::ToEngine,
     failure::Failure,
-    net::{kernel::Watch, sleep::Sleep},
+    net::kernel::Watch,
+    os::sleep::Sleep,
     plan::{self, Facts},
     platform::Platform,
     supervisor::{

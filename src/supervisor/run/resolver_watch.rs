@@ -6,7 +6,7 @@ use std::{net::Ipv4Addr, os::fd::BorrowedFd};
 use super::Supervisor;
 use crate::{
     failure::Failure,
-    net::filewatch::FileWatch,
+    os::filewatch::FileWatch,
     profile::{Host, Leak},
     supervisor::{address_cache::AddressCache, machine::Input},
 };

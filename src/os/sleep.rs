@@ -157,7 +157,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn reports_no_suspend_while_awake() {
-        use crate::net::wait::{self, Interest};
+        use crate::os::wait::{self, Interest};
         let mut sleep = Sleep::watch().unwrap();
         assert_eq!(sleep.slept(), None);
         let soon = std::time::Instant::now() + Duration::from_millis(20);

@@ -11,7 +11,7 @@ use std::{
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-use crate::os::rights;
+use super::rights;
 
 /// The maximum size of a message, in bytes.
 pub const MAX_MESSAGE: usize = 32 * 1024;
@@ -39,10 +39,12 @@ impl Channel {
         Ok((Self(a), Self(b)))
     }
 
-    /// Wraps a descriptor that is one end of such a pair.
-    #[must_use]
-    pub fn from_fd(fd: OwnedFd) -> Self {
-        Self(fd)
+    /// Returns the channel to the parent of a process that has it as standard input.
+    ///
+    /// # Errors
+    /// Returns the kernel's error if dup(2) fails.
+    pub fn to_parent() -> io::Result<Self> {
+        Ok(Self(io::stdin().as_fd().try_clone_to_owned()?))
     }
 
     /// Returns the descriptor, for a child's standard input.
@@ -119,7 +121,7 @@ mod tests {
         let first = b.receive(true).unwrap().unwrap();
         assert_eq!(first.bytes, b"first");
         assert_eq!(b.receive(true).unwrap().unwrap().bytes, b"second");
-        let handed = Channel::from_fd(first.descriptors.into_iter().next().unwrap());
+        let handed = Channel(first.descriptors.into_iter().next().unwrap());
         handed.send(b"through", &[]).unwrap();
         assert_eq!(other.receive(true).unwrap().unwrap().bytes, b"through");
         drop(a);

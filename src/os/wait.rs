@@ -20,6 +20,8 @@ pub enum Interest {
     Writable,
     /// Either.
     Both,
+    /// Only an error or a hang-up, which count for the others too.
+    HangUp,
 }
 
 /// Waits until a descriptor is ready or `deadline` has passed, and returns which are ready, by position. An
@@ -31,10 +33,7 @@ pub enum Interest {
 pub fn any(interests: &[(BorrowedFd<'_>, Interest)], deadline: Option<Instant>) -> io::Result<Vec<bool>> {
     let mut fds: Vec<PollFd<'_>> =
         interests.iter().map(|(fd, interest)| PollFd::new(*fd, flags(*interest))).collect();
-    match poll(&mut fds, timeout(deadline)) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(error) => return Err(error.into()),
-    }
+    poll_once(&mut fds, timeout(deadline))?;
     Ok(fds.iter().map(|fd| fd.revents().is_some_and(|revents| !revents.is_empty())).collect())
 }
 
@@ -47,6 +46,20 @@ pub fn until<const N: usize>(
     deadline: Option<Instant>,
 ) -> io::Result<[bool; N]> {
     Ok(until_readiness(interests, deadline)?.map(|ready| ready.to_read || ready.to_write))
+}
+
+/// Waits until a descriptor is readable; returns `false` if `deadline` comes first. A signal does not end the
+/// wait.
+///
+/// # Errors
+/// As [`any`].
+pub fn readable(fd: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
+    loop {
+        let [ready] = until([Some((fd, Interest::Readable))], Some(deadline))?;
+        if ready || Instant::now() >= deadline {
+            return Ok(ready);
+        }
+    }
 }
 
 /// The events for which a descriptor is ready. An error or a hang-up sets both.
@@ -76,10 +89,7 @@ pub fn until_readiness<const N: usize>(
         *place = PollFd::new(*fd, flags(*interest));
         count += 1;
     }
-    match poll(fds.get_mut(..count).unwrap_or_default(), timeout(deadline)) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(error) => return Err(error.into()),
-    }
+    poll_once(fds.get_mut(..count).unwrap_or_default(), timeout(deadline))?;
     let mut revents = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
     Ok(interests.map(|interest| match interest.and_then(|_| revents.next()) {
         Some(revents) => Readiness {
@@ -127,7 +137,16 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
 #[must_use]
 pub fn is_ready(fd: BorrowedFd<'_>, interest: Interest) -> bool {
     let mut fds = [PollFd::new(fd, flags(interest))];
-    poll(&mut fds, PollTimeout::ZERO) != Ok(0)
+    poll_once(&mut fds, PollTimeout::ZERO).unwrap_or(true)
+}
+
+/// Returns whether a descriptor is ready; `false` also if a signal came first.
+fn poll_once(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> io::Result<bool> {
+    match poll(fds, timeout) {
+        Ok(count) => Ok(count != 0),
+        Err(Errno::EINTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn flags(interest: Interest) -> PollFlags {
@@ -135,6 +154,7 @@ fn flags(interest: Interest) -> PollFlags {
         Interest::Readable => PollFlags::POLLIN,
         Interest::Writable => PollFlags::POLLOUT,
         Interest::Both => PollFlags::POLLIN | PollFlags::POLLOUT,
+        Interest::HangUp => PollFlags::empty(),
     }
 }
 
@@ -217,7 +237,10 @@ mod tests {
     #[test]
     fn hang_up_counts_as_ready() {
         let (a, b) = UnixStream::pair().unwrap();
+        let hang_up = || until([Some((a.as_fd(), Interest::HangUp))], Some(Instant::now())).unwrap();
+        assert_eq!(hang_up(), [false]);
         drop(b);
+        assert_eq!(hang_up(), [true]);
         assert_eq!(until([Some((a.as_fd(), Interest::Readable))], None).unwrap(), [true]);
     }
 }

@@ -12,7 +12,8 @@ use std::{
 
 use nix::sched::{CloneFlags, setns};
 
-use crate::{os::namespace::Namespace, platform::NETNS_DIR};
+use super::namespace::Namespace;
+use crate::platform::NETNS_DIR;
 
 /// A named namespace, which exists at least as long as this value.
 #[derive(Debug)]

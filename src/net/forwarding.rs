@@ -10,7 +10,7 @@ pub fn ipv4() -> Option<bool> {
     }
     #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
     {
-        use super::bsd::sysctl;
+        use crate::os::bsd::sysctl;
         // CTL_NET, PF_INET, IPPROTO_IP, IPCTL_FORWARDING (netinet/in.h).
         let value = sysctl::read(&[libc::CTL_NET, libc::PF_INET, libc::IPPROTO_IP, 1]).ok()?;
         sysctl::int(&value).map(|value| value != 0)

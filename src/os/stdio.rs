@@ -49,20 +49,13 @@ impl Drop for Input {
     }
 }
 
-/// Redirects standard output to /dev/null, so that its reader sees end of file.
+/// Redirects standard output and error to /dev/null, so that their readers see end of file.
 ///
 /// # Errors
 /// Returns the kernel's error if /dev/null cannot be opened.
-pub fn redirect_stdout_to_null() -> io::Result<()> {
-    nix::unistd::dup2_stdout(OpenOptions::new().write(true).open("/dev/null")?)?;
-    Ok(())
-}
-
-/// Redirects standard error to /dev/null.
-///
-/// # Errors
-/// Returns the kernel's error if /dev/null cannot be opened.
-pub fn redirect_stderr_to_null() -> io::Result<()> {
-    nix::unistd::dup2_stderr(OpenOptions::new().write(true).open("/dev/null")?)?;
+pub fn redirect_output_to_null() -> io::Result<()> {
+    let null = OpenOptions::new().write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdout(&null)?;
+    nix::unistd::dup2_stderr(&null)?;
     Ok(())
 }

@@ -1,0 +1,185 @@
+//! Reads a password when it is needed: from a file, a command, a descriptor, or a systemd credential.
+//!
+//! The bytes are read into a buffer that is wiped after use; they are never printed, logged or stored, and no
+//! error contains them. A command is run by its argument vector, never through a shell, with the terminal as
+//! its stdin and stderr so that it can ask for a PIN.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, Read},
+    os::fd::AsFd,
+    path::PathBuf,
+    process::{Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use zeroize::Zeroizing;
+
+use crate::{
+    os::{
+        program::{End, Limits, Run},
+        wait,
+    },
+    profile::{
+        PasswordSource,
+        password::{self, SecretError},
+    },
+    secret::Secret,
+};
+
+/// The most output of a command before it is killed, in bytes; only the first line is used.
+const MAX_OUTPUT: usize = 64 * 1024;
+
+/// The resources of the process that reads a password.
+pub struct SecretAccess<'a> {
+    /// Opens an inherited file descriptor, given its number.
+    pub open_fd: &'a dyn Fn(i32) -> io::Result<File>,
+    /// systemd's `$CREDENTIALS_DIRECTORY`.
+    pub credentials: Option<PathBuf>,
+    /// The time limit of a command or descriptor; the user may have to type a PIN.
+    pub limit: Duration,
+}
+
+/// Why there is no password. `Display` is the message for the user; it never contains the password.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// The source could not be read, or what it contains is no password.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The descriptor was not inherited from the parent process.
+    #[error(
+        "descriptor {0} is not open for reading, so no password comes from it: it is opened like this: pptpctl up NAME {0}<FILE"
+    )]
+    NotOpen(i32),
+    /// The program could not be started.
+    #[error("cannot run the password command {program}: {error}")]
+    Spawn {
+        /// The first word of the command.
+        program: String,
+        /// The kernel's error.
+        error: io::Error,
+    },
+    /// The program failed.
+    #[error("the password command {program} failed: {status}")]
+    Failed {
+        /// The first word of the command.
+        program: String,
+        /// Its exit status or signal.
+        status: ExitStatus,
+    },
+    /// The password did not arrive in time.
+    #[error("no password from {place} within {} s", limit.as_secs())]
+    TimedOut {
+        /// Description of the source.
+        place: String,
+        /// The time limit.
+        limit: Duration,
+    },
+    /// The source has more than 64 KiB.
+    #[error("{0} writes without end")]
+    TooMuch(String),
+    /// The process was not started by systemd with `LoadCredential=`.
+    #[error(
+        "credential {0}: $CREDENTIALS_DIRECTORY is not set; it comes from LoadCredential= in a systemd unit"
+    )]
+    NoCredentials(String),
+    /// The profile has no command.
+    #[error("the password command is empty")]
+    NoCommand,
+}
+
+impl SecretAccess<'static> {
+    /// Returns the resources of this process: `/dev/fd/N` for descriptors (set another `open_fd` on systems
+    /// where that has only 0 to 2), `$CREDENTIALS_DIRECTORY`, and a limit of two minutes.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        Self {
+            open_fd: &open_fd,
+            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            limit: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Reads the password. Blocks while a command runs, at most `access.limit`.
+///
+/// # Errors
+/// Returns an error if the source cannot be read in time, if other users can access it, or if the password is
+/// not one non-empty line.
+pub fn load(source: &PasswordSource, access: &SecretAccess<'_>) -> Result<Secret, PasswordError> {
+    match source {
+        PasswordSource::File(path) => Ok(password::from_file(path, true)?),
+        PasswordSource::Command(argv) => from_command(argv, access.limit),
+        PasswordSource::Fd(fd) => from_descriptor(*fd, access),
+        PasswordSource::Credential(name) => {
+            let directory =
+                access.credentials.as_ref().ok_or_else(|| PasswordError::NoCredentials(name.clone()))?;
+            Ok(password::from_file(&directory.join(name), false)?)
+        }
+        PasswordSource::Inline(secret) => Ok(secret.clone()),
+    }
+}
+
+fn open_fd(fd: i32) -> io::Result<File> {
+    if fd == 0 {
+        return Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?));
+    }
+    File::open(format!("/dev/fd/{fd}"))
+}
+
+fn from_command(argv: &[OsString], limit: Duration) -> Result<Secret, PasswordError> {
+    let (program, arguments) = argv.split_first().ok_or(PasswordError::NoCommand)?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdout(Stdio::piped());
+    let program = program.to_string_lossy().into_owned();
+    let place = format!("the password command {program}");
+    let limits = Limits { time: limit, output: MAX_OUTPUT, output_is_secret: true, separate_group: false };
+    let run = match Run::start(&mut command, Vec::new(), limits) {
+        Ok(run) => run,
+        Err(error) => return Err(PasswordError::Spawn { program, error }),
+    };
+    let finished = run.finish().map_err(|error| SecretError::Read { place: place.clone(), error })?;
+    match finished.end {
+        End::Exited(status) if status.success() => first_line(&finished.stdout, &place),
+        End::Exited(status) => Err(PasswordError::Failed { program, status }),
+        End::OutOfTime => Err(PasswordError::TimedOut { place, limit }),
+        End::TooMuchOutput => Err(PasswordError::TooMuch(place)),
+    }
+}
+
+/// Reads the first line. Reads once even after the deadline, because the process may have been stopped, or
+/// the host suspended, since the password was typed.
+fn from_descriptor(fd: i32, access: &SecretAccess<'_>) -> Result<Secret, PasswordError> {
+    let place = format!("descriptor {fd}");
+    let failed = |error| SecretError::Read { place: place.clone(), error };
+    let mut file = (access.open_fd)(fd).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => PasswordError::NotOpen(fd),
+        _ => failed(error).into(),
+    })?;
+    let deadline = Instant::now() + access.limit;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_OUTPUT));
+    while !bytes.contains(&b'\n') {
+        if !wait::readable(file.as_fd(), deadline).map_err(failed)? {
+            return Err(PasswordError::TimedOut { place, limit: access.limit });
+        }
+        let mut chunk = Zeroizing::new([0; 1024]);
+        match file.read(chunk.as_mut_slice()) {
+            Ok(0) => break,
+            Ok(size) if bytes.len() + size > MAX_OUTPUT => return Err(PasswordError::TooMuch(place)),
+            Ok(size) => bytes.extend_from_slice(chunk.get(..size).unwrap_or_default()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+            Err(error) => return Err(failed(error).into()),
+        }
+    }
+    first_line(&bytes, &place)
+}
+
+fn first_line(bytes: &[u8], place: &str) -> Result<Secret, PasswordError> {
+    let mut line = bytes;
+    if let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+        line = bytes.get(..end).unwrap_or_default();
+        line = line.strip_suffix(b"\r").unwrap_or(line);
+    }
+    Ok(password::checked(line, place)?)
+}
