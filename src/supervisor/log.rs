@@ -4,6 +4,7 @@
 //! The supervisor is the only writer; it receives the engine's log lines through a pipe.
 
 use std::{
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -11,42 +12,93 @@ use std::{
     sync::Mutex,
 };
 
-use tracing::level_filters::LevelFilter;
+use tracing::{Event, Span, Subscriber, level_filters::LevelFilter, subscriber::SetGlobalDefaultError};
+use tracing_subscriber::{
+    fmt::{
+        FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter,
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
+    registry::LookupSpan,
+};
 
 use crate::profile::LogLevel;
 
 /// Size in bytes above which the file is renamed to `NAME.log.1` and a new one begun.
 pub const LARGEST: u64 = 2 * 1024 * 1024;
 
+/// The module of the supervisor's loop, whose messages are about its tunnel. Other modules either name it
+/// themselves or write about something else.
+const LOOP: &str = "pptpctl::supervisor::run";
+
 /// Opens the log and writes the trace events of this process to it.
 ///
 /// # Errors
 /// Returns an error if the directory or the file cannot be created, or is a symbolic link.
 pub fn to_file(path: &Path, level: LogLevel) -> io::Result<()> {
-    let file = RotatingFile::open(path)?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(filter(level))
-        .with_target(false)
-        .with_ansi(false)
-        // Events that cannot be written are lost. Reporting that on standard error panics if it is a closed
-        // pipe or a full disk, and a supervisor that panics there does not undo its steps.
-        .log_internal_errors(false)
-        .with_writer(Mutex::new(file))
-        .finish();
-    tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)
+    install(level, Mutex::new(RotatingFile::open(path)?)).map_err(io::Error::other)
 }
 
 /// Writes the trace events of this process to standard error.
 pub fn to_stderr(level: LogLevel) {
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(filter(level))
-        .with_target(false)
-        .with_ansi(false)
-        .log_internal_errors(false)
-        .with_writer(io::stderr)
-        .finish();
-    if tracing::subscriber::set_global_default(subscriber).is_err() {
+    if install(level, io::stderr).is_err() {
         tracing::debug!("a subscriber is set already");
+    }
+}
+
+fn install<W>(level: LogLevel, writer: W) -> Result<(), SetGlobalDefaultError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing::subscriber::set_global_default(subscriber(level, writer))
+}
+
+fn subscriber<W>(level: LogLevel, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt()
+        .with_max_level(filter(level))
+        .with_ansi(false)
+        // Events that cannot be written are lost. Reporting that on standard error panics if it is a closed
+        // pipe or a full disk, and a supervisor that panics there does not undo its steps.
+        .log_internal_errors(false)
+        .event_format(Lines)
+        .with_writer(writer)
+        .finish()
+}
+
+/// Returns the span of one tunnel. Messages of the supervisor's loop in it begin with `name`.
+#[must_use]
+pub fn tunnel(name: &str) -> Span {
+    // Enabled by every filter.
+    tracing::error_span!("tunnel", message = name)
+}
+
+/// Formats a line: time, level, the tunnel in messages of the supervisor's loop, message.
+struct Lines;
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        SystemTime.format_time(&mut writer)?;
+        write!(writer, " {:>5} ", event.metadata().level())?;
+        let scope = context.event_scope().filter(|_| event.metadata().target().starts_with(LOOP));
+        for span in scope.into_iter().flatten() {
+            if let Some(name) = span.extensions().get::<FormattedFields<N>>() {
+                write!(writer, "{name}: ")?;
+            }
+        }
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
     }
 }
 
@@ -164,6 +216,31 @@ mod tests {
             fs::read_dir(path.parent().unwrap()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
         assert!(sizes <= 2 * LARGEST + 4096, "{sizes}");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn messages_of_the_loop_begin_with_the_tunnel() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let written = |level, log: &dyn Fn()| {
+            file.as_file().set_len(0).unwrap();
+            let writer = Mutex::new(OpenOptions::new().append(true).open(file.path()).unwrap());
+            tracing::subscriber::with_default(subscriber(level, writer), log);
+            let text = fs::read_to_string(file.path()).unwrap();
+            text.lines().map(|line| line.split_once("Z ").unwrap().1.to_owned()).collect::<Vec<_>>()
+        };
+        let log = || {
+            tracing::warn!(target: LOOP, "outside");
+            let _tunnel = tunnel("office").entered();
+            tracing::warn!(target: "pptpctl::supervisor::run::dial", "no {}", "route");
+            tracing::info!(target: LOOP, "up on tun0");
+            tracing::error!(target: LOOP, parent: None, error = %"bad", "poll");
+            tracing::warn!(target: "pptpctl::apply", error = %"full", "ledger");
+            tracing::debug!(target: LOOP, "hidden");
+        };
+        let lines = [" WARN outside", " WARN office: no route", " INFO office: up on tun0"];
+        let others = ["ERROR poll error=bad", " WARN ledger error=full"];
+        assert_eq!(written(LogLevel::Normal, &log), [&lines[..], &others[..]].concat());
+        assert_eq!(written(LogLevel::Quiet, &log), [&lines[..2], &others[..]].concat());
     }
 
     #[test]

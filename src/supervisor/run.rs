@@ -27,7 +27,7 @@ use super::{
         progress::{Progress, Reporter},
         server::Control,
     },
-    log::EngineLog,
+    log::{self, EngineLog},
     machine::{Action, Input, Machine, TunnelState},
     systemd,
 };
@@ -69,7 +69,12 @@ pub fn run(job: TunnelJob, reporter: Reporter) -> Result<(), Failure> {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let name = job.profile.name.clone();
     match Supervisor::new(job, reporter) {
-        Ok(mut supervisor) => supervisor.run(),
+        Ok(supervisor) => {
+            let _tunnel = log::tunnel(supervisor.profile.log_name()).entered();
+            // Moved, so that what it logs when it is dropped is in the span, too.
+            let mut supervisor = supervisor;
+            supervisor.run()
+        }
         Err((mut reporter, lock, failure)) => {
             tracing::error!("{name}: {failure}");
             lock.release();
@@ -155,7 +160,7 @@ impl Drop for Supervisor {
         let Some(link) = self.changes.take() else { return };
         self.kill_child();
         for problem in link.undo_all_and_close() {
-            tracing::error!("{}: {problem}", self.profile.log_name());
+            tracing::error!("{problem}");
         }
         self.control.close();
         if let Some(lock) = self.lock.take() {
@@ -233,7 +238,7 @@ impl Supervisor {
             }
             if let Err(error) = self.wait() {
                 // poll(2) fails only because of a bug here; continuing would spin.
-                tracing::error!(%error, "poll");
+                tracing::error!(parent: None, %error, "poll");
                 self.handle(Input::Stop);
                 self.kill_child();
             }
@@ -319,11 +324,11 @@ impl Supervisor {
             Action::Ready => self.ready(),
             Action::WithdrawRoutes => self.let_go(),
             Action::Waiting(wait) => {
-                tracing::info!("{}: next attempt in {:.1} s", self.profile.log_name(), wait.as_secs_f32());
+                tracing::info!("next attempt in {:.1} s", wait.as_secs_f32());
                 systemd::status(&format!("waiting {:.0} s for the next attempt", wait.as_secs_f32()));
             }
             Action::NoNetwork => {
-                tracing::info!("{}: no network; waits for one", self.profile.log_name());
+                tracing::info!("no network; waits for one");
                 systemd::status("waiting for a network");
             }
             Action::PollNetwork => self.poll_network(),
@@ -341,7 +346,7 @@ impl Supervisor {
         if std::mem::take(&mut self.lost) {
             self.reconnects += 1;
         }
-        tracing::info!("{}: up on {tun}", self.profile.log_name());
+        tracing::info!("up on {tun}");
         systemd::ready(&format!("up on {tun}"));
         let at_ms = self.elapsed_ms();
         self.reporter.report(&Progress::Ready { tun, at_ms });
@@ -367,24 +372,23 @@ impl Supervisor {
         let errors = self.changes.take().map(unwind).unwrap_or_default();
         if guarded {
             tracing::warn!(
-                "{}: leak = \"block\": what is meant for the tunnel goes nowhere until `pptpctl recover` or the next up",
-                self.profile.log_name()
+                "leak = \"block\": what is meant for the tunnel goes nowhere until `pptpctl recover` or the next up"
             );
         }
         let problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
         for problem in &problems {
-            tracing::error!("{}: {problem}", self.profile.log_name());
+            tracing::error!("{problem}");
         }
         self.control.close();
         if let Some(lock) = self.lock.take() {
             lock.release();
         }
         match &outcome {
-            Ok(()) => tracing::info!("{}: down", self.profile.log_name()),
+            Ok(()) => tracing::info!("down"),
             Err(failure) => {
-                tracing::error!("{}: {failure}", self.profile.log_name());
+                tracing::error!("{failure}");
                 for hint in &failure.hints {
-                    tracing::info!("{}: check: {hint}", self.profile.log_name());
+                    tracing::info!("check: {hint}");
                 }
                 self.reporter
                     .report(&Progress::Failed { failure: failure.clone(), problems: problems.clone() });
@@ -400,11 +404,7 @@ impl Supervisor {
                 signals::Request::End => self.handle(Input::Stop),
                 signals::Request::Statistics => {
                     let (state, phase) = (self.machine.state().word(), self.machine.phase());
-                    tracing::info!(
-                        "{}: {state}, phase {phase}, {} reconnects",
-                        self.profile.log_name(),
-                        self.reconnects
-                    );
+                    tracing::info!("{state}, phase {phase}, {} reconnects", self.reconnects);
                     if let Child::Engine(engine) = &self.child {
                         self.log_statistics = engine.send(&ToEngine::Query);
                     }
@@ -416,7 +416,7 @@ impl Supervisor {
     fn failed(&mut self, failure: Failure, input: impl FnOnce(Failure) -> Input) {
         let failure = hints::add(failure, &self.profile, self.machine.server());
         if failure.kind != FailureKind::Interrupted {
-            tracing::warn!("{}: {failure}", self.profile.log_name());
+            tracing::warn!("{failure}");
             self.last_failure = Some(failure.clone());
         }
         self.handle(input(failure.clone()));

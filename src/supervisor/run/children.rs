@@ -114,7 +114,7 @@ impl Supervisor {
             FromEngine::Statistics(statistics) => {
                 if std::mem::take(&mut self.log_statistics) {
                     for (name, value) in statistics.counters.iter().filter(|(_, value)| *value > 0) {
-                        tracing::info!("{}: {name} {value}", self.profile.log_name());
+                        tracing::info!("{name} {value}");
                     }
                 }
                 self.answer_status(Some(&statistics));

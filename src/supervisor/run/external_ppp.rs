@@ -140,12 +140,7 @@ impl Supervisor {
         };
         match started {
             Ok(running) => {
-                tracing::info!(
-                    "{}: {} runs, process {}",
-                    profile.log_name(),
-                    external.which.name(),
-                    running.child.id()
-                );
+                tracing::info!("{} runs, process {}", external.which.name(), running.child.id());
                 external.running = Some(running);
             }
             Err(error) => {
@@ -207,10 +202,10 @@ impl Supervisor {
     }
 
     fn read_ppp_log(&mut self) {
-        let Self { ppp: Some(External { running: Some(running), which, .. }), profile, .. } = self else {
+        let Self { ppp: Some(External { running: Some(running), which, .. }), .. } = self else {
             return;
         };
-        running.read_log(|line| tracing::info!("{}: {}: {line}", profile.log_name(), which.name()));
+        running.read_log(|line| tracing::info!("{}: {line}", which.name()));
     }
 
     /// Handles the exit of a daemon that was not stopped here.
@@ -223,7 +218,7 @@ impl Supervisor {
         external.look = None;
         let end = running.reap();
         let failure = exits::failure_of(external.which, end, phase, &running.reason_line);
-        tracing::info!("{}: {failure}", self.profile.log_name());
+        tracing::info!("{failure}");
         external.verdict = Some(failure);
         self.remove_ppp_remains(&running);
         self.stop_engine();
@@ -236,7 +231,7 @@ impl Supervisor {
             return;
         };
         if let Err(error) = running.held.terminate() {
-            tracing::debug!(%error, "daemon not told");
+            tracing::debug!(parent: None, %error, "daemon not told");
         }
         let deadline = Instant::now() + patience;
         // The daemon must not block on its log.
@@ -270,7 +265,7 @@ impl Supervisor {
         let pids = ppp_daemon::remove_pid_files(run, &link, running.child.id());
         let file = running.file.as_ref().map_or(Ok(()), std::fs::remove_file);
         for error in [pids.err(), file.err()].into_iter().flatten() {
-            tracing::warn!("{}: what the daemon left: {error}", self.profile.log_name());
+            tracing::warn!("what the daemon left: {error}");
         }
     }
 }

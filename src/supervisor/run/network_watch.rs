@@ -114,7 +114,7 @@ impl Supervisor {
     /// Acts on notifications that are due.
     pub(super) fn roam_on(&mut self, now: Instant) {
         if std::mem::take(&mut self.network.woke) {
-            tracing::info!("{}: this host has slept", self.profile.log_name());
+            tracing::info!("this host has slept");
             self.handle(Input::Woke);
         }
         let again = self.network.restore_limit.due().is_some_and(|due| due <= now);
@@ -131,7 +131,7 @@ impl Supervisor {
     pub(super) fn poll_network(&mut self) {
         let began = Instant::now();
         if let Some(outlook) = self.outlook() {
-            tracing::debug!("{}: the network: {outlook:?}", self.profile.log_name());
+            tracing::debug!("the network: {outlook:?}");
             self.handle(Input::Network(outlook));
         }
         let now = Instant::now();
@@ -145,7 +145,7 @@ impl Supervisor {
             Ok(way) => Some(way),
             Err(error) if is_unreachable(&error) => None,
             Err(error) => {
-                tracing::warn!("{}: {error}", self.profile.log_name());
+                tracing::warn!("{error}");
                 return None;
             }
         };
@@ -160,7 +160,7 @@ impl Supervisor {
         let (Some(server), Some(link)) = (self.machine.server(), &mut self.changes) else { return };
         let done = dial::facts(link, &self.profile, *server.ip()).and_then(|facts| {
             let words = facts.next_hop.as_ref().map(ToString::to_string).unwrap_or_default();
-            tracing::info!("{}: the way to {} is {words} now", self.profile.log_name(), server.ip());
+            tracing::info!("the way to {} is {words} now", server.ip());
             let planned = self.offered.as_ref().unwrap_or(&self.profile);
             link.perform(&plan::transport(planned, Platform::host()).resolve(&facts))
         });
@@ -173,17 +173,14 @@ impl Supervisor {
         let now = Instant::now();
         if !self.network.restore_limit.may(now) {
             if self.network.restore_limit.take_warning() {
-                tracing::warn!("{}: {}", self.profile.log_name(), contested());
+                tracing::warn!("{}", contested());
             }
             return;
         }
         let (missing, done) = self.changes.as_mut().map_or((0, Ok(())), apply::Changes::renew_routes);
         if missing > 0 {
             self.network.restore_limit.put_back(now);
-            tracing::info!(
-                "{}: something changed {missing} of our routes and rules: put back",
-                self.profile.log_name()
-            );
+            tracing::info!("something changed {missing} of our routes and rules: put back");
         }
         self.warn_of(done);
     }
@@ -196,15 +193,15 @@ impl Supervisor {
     /// Only logged: a changing network is often in an intermediate state, and another notification follows.
     fn warn_of(&self, done: Result<(), ApplyError>) {
         if let Err(error) = done {
-            tracing::warn!("{}: after a change of the network: {error}", self.profile.log_name());
+            tracing::warn!("after a change of the network: {error}");
         }
     }
 
     /// Undoes the steps that lead into the lost tunnel, so that the host works without it.
     pub(super) fn let_go(&mut self) {
-        tracing::info!("{}: {WITHOUT_ROUTES}", self.profile.log_name());
+        tracing::info!("{WITHOUT_ROUTES}");
         for problem in self.changes.as_mut().map(apply::Changes::withdraw_routes).unwrap_or_default() {
-            tracing::warn!("{}: {problem}", self.profile.log_name());
+            tracing::warn!("{problem}");
         }
         self.without_routes = true;
     }
@@ -226,7 +223,7 @@ impl Supervisor {
             self.answer_status(None);
         }
         let failure = hints::add(failure, &self.profile, self.machine.server());
-        tracing::warn!("{}: {failure}", self.profile.log_name());
+        tracing::warn!("{failure}");
         self.last_failure = Some(failure.clone());
         self.reporter.report(&Progress::Attempt(failure));
     }

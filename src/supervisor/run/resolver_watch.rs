@@ -36,10 +36,7 @@ impl Supervisor {
         let in_vain =
             self.changes.as_ref().is_some_and(|link| link.resolves_all_names() || link.has_kill_switch());
         let known = self.resolvers.names.addresses_without_lookup(name, in_vain)?;
-        tracing::info!(
-            "{}: {name} can't be asked for while the tunnel is away; its last addresses are called",
-            self.profile.log_name()
-        );
+        tracing::info!("{name} can't be asked for while the tunnel is away; its last addresses are called");
         Some(known)
     }
 
@@ -59,7 +56,7 @@ impl Supervisor {
             Ok(addresses) => self.handle(Input::Resolved(Ok(addresses))),
             Err(failure) => match self.resolvers.names.known(&name) {
                 Some(known) => {
-                    tracing::warn!("{}: {failure}; its last addresses are called", self.profile.log_name());
+                    tracing::warn!("{failure}; its last addresses are called");
                     self.handle(Input::Resolved(Ok(known)));
                 }
                 None => self.failed(failure, |failure| Input::Resolved(Err(failure))),
@@ -92,7 +89,7 @@ impl Supervisor {
                 match FileWatch::new(files) {
                     Ok(watch) => self.resolvers.watch = Some(watch),
                     Err(error) => {
-                        tracing::debug!(%error, "resolv.conf is looked at only for status and down")
+                        tracing::debug!(parent: None, %error, "resolv.conf is looked at only for status and down")
                     }
                 }
             }
@@ -113,10 +110,10 @@ impl Supervisor {
         let problems =
             self.changes.as_mut().map(crate::apply::Changes::resolver_problems).unwrap_or_default();
         for problem in problems.iter().filter(|problem| !self.resolvers.problems.contains(problem)) {
-            tracing::warn!("{}: {problem}", self.profile.log_name());
+            tracing::warn!("{problem}");
         }
         if problems.is_empty() && !self.resolvers.problems.is_empty() {
-            tracing::info!("{}: the tunnel's resolvers are asked again", self.profile.log_name());
+            tracing::info!("the tunnel's resolvers are asked again");
         }
         self.resolvers.problems = problems;
     }

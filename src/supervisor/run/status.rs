@@ -76,7 +76,7 @@ impl Supervisor {
 
     pub(super) fn say_phase(&mut self, phase: Phase, detail: &str) {
         let separator = if detail.is_empty() { "" } else { " ◂ " };
-        tracing::info!("{}: {phase}{separator}{detail}", self.profile.log_name());
+        tracing::info!("{phase}{separator}{detail}");
         systemd::status(phase.word());
         let at_ms = self.elapsed_ms();
         self.reporter.report(&Progress::Phase { phase, detail: detail.to_owned(), at_ms });
@@ -84,7 +84,7 @@ impl Supervisor {
 
     pub(super) fn notes(&mut self, notes: &[String]) {
         for note in notes {
-            tracing::info!("{}: {note}", self.profile.log_name());
+            tracing::info!("{note}");
             self.reporter.report(&Progress::Note(note.clone()));
         }
     }
