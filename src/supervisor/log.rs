@@ -12,7 +12,7 @@ use std::{
     sync::Mutex,
 };
 
-use tracing::{Event, Span, Subscriber, level_filters::LevelFilter, subscriber::SetGlobalDefaultError};
+use tracing::{Event, Span, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     fmt::{
         FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter,
@@ -36,27 +36,21 @@ const LOOP: &str = "pptpctl::supervisor::run";
 /// # Errors
 /// Returns an error if the directory or the file cannot be created, or is a symbolic link.
 pub fn to_file(path: &Path, level: LogLevel) -> io::Result<()> {
-    install(level, Mutex::new(RotatingFile::open(path)?)).map_err(io::Error::other)
+    let file = Mutex::new(RotatingFile::open(path)?);
+    tracing::subscriber::set_global_default(subscriber(level, file)).map_err(io::Error::other)
 }
 
 /// Writes the trace events of this process to standard error.
 pub fn to_stderr(level: LogLevel) {
-    if install(level, io::stderr).is_err() {
+    if tracing::subscriber::set_global_default(subscriber(level, io::stderr)).is_err() {
         tracing::debug!("a subscriber is set already");
     }
 }
 
-fn install<W>(level: LogLevel, writer: W) -> Result<(), SetGlobalDefaultError>
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
-    tracing::subscriber::set_global_default(subscriber(level, writer))
-}
-
-fn subscriber<W>(level: LogLevel, writer: W) -> impl Subscriber + Send + Sync
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
+fn subscriber(
+    level: LogLevel,
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+) -> impl Subscriber + Send + Sync {
     tracing_subscriber::fmt()
         .with_max_level(filter(level))
         .with_ansi(false)

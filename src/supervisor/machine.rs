@@ -64,6 +64,19 @@ pub enum Input {
     Timeout,
 }
 
+impl Input {
+    /// Returns the failure in this input, if there is one.
+    pub fn failure_mut(&mut self) -> Option<&mut Failure> {
+        match self {
+            Self::Resolved(Err(failure))
+            | Self::DialFailed(failure)
+            | Self::Configured(Err(failure))
+            | Self::EngineEnded(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}
+
 /// An instruction to the loop in `run`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {

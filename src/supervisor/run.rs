@@ -1,50 +1,60 @@
 //! The supervisor's loop: performs the actions of the [`Machine`] and feeds the results back.
 //!
 //! It is the only part of a tunnel that keeps root. It reads nothing from the network: the resolver and the
-//! engine do that in processes of their own, and their messages are checked before they get here. `dial`
-//! begins an attempt and configures this host, `children` and `external_ppp` manage those processes,
-//! `network_watch` and `resolver_watch` follow changes, `status` reports.
+//! engine do that in processes of their own, and their messages are checked before they get here. Each part
+//! owns its state and returns results or inputs, which the loop passes on: `children` and `external_ppp` have
+//! those processes, `steps` the changes to this host, `network_watch` and `resolver_watch` follow changes by
+//! others, `status` reports.
 
 mod children;
-mod dial;
 mod external_ppp;
 mod network_watch;
 mod resolver_watch;
 mod status;
+mod steps;
 
 use std::{
     io,
-    os::fd::BorrowedFd,
-    time::{Duration, Instant, SystemTime},
+    net::{Ipv4Addr, SocketAddrV4},
+    ops::ControlFlow,
+    rc::Rc,
+    time::Instant,
 };
 
-use self::{children::Child, network_watch::NetworkWatch, resolver_watch::ResolverWatch};
+use self::{
+    children::{ChildEvent, Children},
+    external_ppp::Found,
+    network_watch::NetworkWatch,
+    resolver_watch::ResolverWatch,
+    status::Report,
+    steps::Steps,
+};
 use super::{
-    backoff, hints,
+    backoff, engine_spec, hints,
     ipc::{
         lock::Lock,
-        messages::{Request, Response},
+        messages::{Request, Response, Status},
         progress::{Progress, Reporter},
         server::Control,
     },
-    log::{self, EngineLog},
+    log,
     machine::{Action, Input, Machine, TunnelState},
     systemd,
 };
 use crate::{
-    apply,
-    engine::message::{LinkUp, ToEngine},
+    engine::message::{FromEngine, LinkUp, Statistics, ToEngine, plain},
     failure::{Failure, FailureKind, Phase},
+    net::transport,
     os::{
         signals::{self, Signals},
         wait::{self, Interest},
     },
-    profile::Profile,
+    profile::{Host, Profile},
     secret::Secret,
 };
 
-/// How long a status request waits for the engine's counters.
-const QUERY_WAIT: Duration = Duration::from_secs(1);
+/// Messages of an engine that are handled before signals and the control socket are polled again.
+const MOST_MESSAGES: usize = 64;
 
 /// Everything that a supervisor needs to run one tunnel.
 pub struct TunnelJob {
@@ -64,109 +74,57 @@ pub struct TunnelJob {
 ///
 /// # Errors
 /// Returns why the tunnel did not come up, or did not stay up and was given up on.
-pub fn run(job: TunnelJob, reporter: Reporter) -> Result<(), Failure> {
+pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
     // Sockets and files are private unless their mode is set explicitly.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    let name = job.profile.name.clone();
-    match Supervisor::new(job, reporter) {
-        Ok(supervisor) => {
-            let _tunnel = log::tunnel(supervisor.profile.log_name()).entered();
-            // Moved, so that what it logs when it is dropped is in the span, too.
-            let mut supervisor = supervisor;
-            supervisor.run()
-        }
-        Err((mut reporter, lock, failure)) => {
+    let TunnelJob { profile, password, lock, started, signals } = job;
+    let profile = Rc::new(profile);
+    let name = profile.name.as_str();
+    let opened = Control::listen(name, lock)
+        .map_err(|error| Failure::new(Phase::Resolve, FailureKind::Internal, error.to_string()))
+        .and_then(|control| Ok((control, Steps::open(profile.clone())?)));
+    let (control, steps) = match opened {
+        Ok(opened) => opened,
+        Err(failure) => {
             tracing::error!("{name}: {failure}");
-            lock.release();
             reporter.report(&Progress::Failed { failure: failure.clone(), problems: Vec::new() });
-            Err(failure)
+            return Err(failure);
         }
-    }
+    };
+    let network = NetworkWatch::new();
+    let _tunnel = log::tunnel(profile.log_name()).entered();
+    let retry = backoff::Policy {
+        first: profile.retry.first,
+        max: profile.retry.max,
+        attempts: profile.retry.attempts,
+        jitter_percent: profile.retry.jitter_percent,
+    };
+    let mut supervisor = Supervisor {
+        children: Children::new(profile.clone(), password),
+        steps,
+        control,
+        machine: Machine::new(profile.servers.clone(), retry).keeping_routes(profile.retry.keep_routes),
+        network,
+        resolvers: ResolverWatch::default(),
+        report: Report::new(reporter, started),
+        signals,
+        profile,
+    };
+    supervisor.run()
 }
 
-fn listen(name: &str) -> io::Result<Control> {
-    let place = crate::platform::control_socket(name);
-    Control::listen(name).map_err(|error| io::Error::other(format!("{}: {error}", place.display())))
-}
-
+/// The parts of one tunnel. The first three undo their effects when they are dropped, in this order, if a bug
+/// has ended the loop early.
 struct Supervisor {
-    profile: Profile,
-    password: Secret,
-    lock: Option<Lock>,
-    started: Instant,
-    reporter: Reporter,
-    machine: Machine,
-    changes: Option<apply::Changes>,
+    children: Children,
+    steps: Steps,
     control: Control,
-    signals: Signals,
-    child: Child,
-    /// The external PPP of the current attempt, if there is one.
-    ppp: Option<external_ppp::External>,
-    engine_log: EngineLog,
-    /// When to kill a child that was asked to end, or a resolver.
-    child_due: Option<Instant>,
-    /// When to answer status requests without the engine's counters.
-    query_due: Option<Instant>,
-    active: Option<ActiveLink>,
-    /// The profile with the routes that the server offered; set with `peer-routes`, after the first answer.
-    offered: Option<Profile>,
-    resolvers: ResolverWatch,
+    machine: Machine,
     network: NetworkWatch,
-    /// SIGUSR1 was received: the next statistics go to the log.
-    log_statistics: bool,
-    /// The tunnel was up and has been lost.
-    lost: bool,
-    /// The steps that lead traffic into the tunnel are undone until it is up again.
-    without_routes: bool,
-    reconnects: u64,
-    last_failure: Option<Failure>,
-    end: Option<Result<(), Failure>>,
-}
-
-/// The event sources of the loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    Signals,
-    /// The channel to the engine or the resolver.
-    Child,
-    /// Standard error of that process.
-    ChildLog,
-    /// Log output of pppd or ppp.
-    PppLog,
-    /// Exit of pppd or ppp.
-    PppEnd,
-    /// A watched file of the resolver configuration.
-    Files,
-    /// A kernel message about routes, addresses or links.
-    Network,
-    /// The wall clock was set, as after a suspend.
-    Clock,
-    /// The control socket or one of its clients.
-    Control,
-}
-
-/// A link that is up.
-struct ActiveLink {
-    link: LinkUp,
-    since: SystemTime,
-    /// The same time on the monotonic clock.
-    began: Instant,
-}
-
-impl Drop for Supervisor {
-    /// Undoes the changes to the host if a bug has ended the loop early.
-    fn drop(&mut self) {
-        self.drop_ppp();
-        let Some(link) = self.changes.take() else { return };
-        self.kill_child();
-        for problem in link.undo_all_and_close() {
-            tracing::error!("{problem}");
-        }
-        self.control.close();
-        if let Some(lock) = self.lock.take() {
-            lock.release();
-        }
-    }
+    resolvers: ResolverWatch,
+    report: Report,
+    signals: Signals,
+    profile: Rc<Profile>,
 }
 
 /// Returns a failure of this program itself, before the connection.
@@ -174,228 +132,247 @@ fn internal(words: &str) -> Failure {
     Failure::new(Phase::Connect, FailureKind::Internal, words)
 }
 
-type Refused = (Reporter, Lock, Failure);
-
 impl Supervisor {
-    fn new(job: TunnelJob, reporter: Reporter) -> Result<Self, Refused> {
-        let TunnelJob { profile, password, mut lock, started, signals } = job;
-        let name = profile.name.as_str();
-        let ready = lock
-            .sign()
-            .map_err(io::Error::other)
-            .and_then(|()| listen(name))
-            .map_err(|error| Failure::new(Phase::Resolve, FailureKind::Internal, error.to_string()));
-        let opened = ready.and_then(|control| {
-            let link = dial::open_link(&profile).inspect_err(|_| control.close())?;
-            Ok((control, link))
-        });
-        let (control, link) = match opened {
-            Ok(opened) => opened,
-            Err(failure) => return Err((reporter, lock, failure)),
-        };
-        let retry = backoff::Policy {
-            first: profile.retry.first,
-            max: profile.retry.max,
-            attempts: profile.retry.attempts,
-            jitter_percent: profile.retry.jitter_percent,
-        };
-        Ok(Self {
-            machine: Machine::new(profile.servers.clone(), retry).keeping_routes(profile.retry.keep_routes),
-            profile,
-            password,
-            lock: Some(lock),
-            started,
-            reporter,
-            changes: Some(link),
-            control,
-            signals,
-            child: Child::None,
-            ppp: None,
-            engine_log: EngineLog::default(),
-            child_due: None,
-            query_due: None,
-            active: None,
-            offered: None,
-            resolvers: ResolverWatch::default(),
-            network: NetworkWatch::new(),
-            log_statistics: false,
-            lost: false,
-            without_routes: false,
-            reconnects: 0,
-            last_failure: None,
-            end: None,
-        })
-    }
-
     fn run(&mut self) -> Result<(), Failure> {
         self.handle(Input::Start);
         loop {
             while let Some(action) = self.machine.poll_action() {
+                if let Action::End(outcome) = action {
+                    return self.finish(outcome);
+                }
                 self.perform(action);
-            }
-            if let Some(end) = self.end.take() {
-                return end;
             }
             if let Err(error) = self.wait() {
                 // poll(2) fails only because of a bug here; continuing would spin.
                 tracing::error!(parent: None, %error, "poll");
                 self.handle(Input::Stop);
-                self.kill_child();
+                self.children.kill();
             }
         }
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let deadline =
-            [self.machine.next_timeout(), self.child_due, self.query_due, self.ppp_due(), self.network.due()]
-                .into_iter()
-                .flatten()
-                .min();
-        let ready = self.readable(deadline)?;
-        let is = |source: Source| ready.contains(&source);
-        if is(Source::Signals) {
+        let deadline = [self.machine.next_timeout(), self.children.due(), self.network.due()];
+        let deadline = deadline.into_iter().flatten().min();
+        let [end, statistics] = self.signals.fds();
+        let [child, child_log, ppp_log, ppp_end] = self.children.fds();
+        let [network, clock] = self.network.fds();
+        let files = self.resolvers.fd();
+        let sources =
+            [Some(end), Some(statistics), child, child_log, ppp_log, ppp_end, files, network, clock];
+        let fds = sources.into_iter().flatten().chain(self.control.fds());
+        let fds: Vec<_> = fds.map(|fd| (fd, Interest::Readable)).collect();
+        let mut ready = wait::any(&fds, deadline)?.into_iter();
+        let [end, statistics, child, child_log, ppp_log, ppp_end, files, network, clock] =
+            sources.map(|fd| fd.is_some() && ready.next() == Some(true));
+        let requests = ready.any(|ready| ready);
+        if end || statistics {
             self.signalled();
         }
-        if is(Source::ChildLog) {
-            self.read_log();
+        if child_log {
+            self.children.read_log();
         }
-        if is(Source::Child) {
-            self.read_child();
+        if child {
+            // Bounded, so that an engine that sends without end does not block the other sources.
+            for _ in 0..MOST_MESSAGES {
+                let Some(event) = self.children.read(self.machine.phase()) else { break };
+                self.child_reports(event);
+            }
         }
-        self.serve_ppp(is(Source::PppLog), is(Source::PppEnd));
-        if is(Source::Control) {
+        let found = self.children.serve_ppp(ppp_log, ppp_end, self.machine.phase());
+        self.confirmed(found);
+        if requests {
             self.serve();
         }
-        if is(Source::Files) {
-            self.files_changed();
+        if files && self.resolvers.files_changed() {
+            self.check_resolvers();
         }
-        self.network.receive(is(Source::Network), is(Source::Clock), deadline);
+        self.network.receive(network, clock, deadline);
         self.expire();
         Ok(())
     }
 
-    /// Waits until a source is readable or the deadline passes; returns the readable sources.
-    fn readable(&self, deadline: Option<Instant>) -> io::Result<Vec<Source>> {
-        let sources = self.sources();
-        let fds: Vec<_> = sources.iter().map(|(_, fd)| (*fd, Interest::Readable)).collect();
-        let ready = wait::any(&fds, deadline)?;
-        Ok(sources.iter().zip(ready).filter(|(_, ready)| *ready).map(|((source, _), _)| *source).collect())
-    }
-
-    fn sources(&self) -> Vec<(Source, BorrowedFd<'_>)> {
-        let process = match &self.child {
-            Child::None => None,
-            Child::Resolver(resolver) => Some(resolver.process().fds()),
-            Child::Engine(engine) => Some(engine.process().fds()),
-        };
-        let (channel, log) = process.map_or((None, None), |(channel, log)| (Some(channel), log));
-        let [ppp_log, ppp_end] = self.ppp_fds();
-        let [network, clock] = self.network.fds();
-        let optional = [
-            (Source::Child, channel),
-            (Source::ChildLog, log),
-            (Source::PppLog, ppp_log),
-            (Source::PppEnd, ppp_end),
-            (Source::Files, self.resolvers.fd()),
-            (Source::Network, network),
-            (Source::Clock, clock),
-        ];
-        let signals = self.signals.fds().into_iter().map(|fd| (Source::Signals, fd));
-        let present = optional.into_iter().filter_map(|(source, fd)| Some((source, fd?)));
-        signals.chain(present).chain(self.control.fds().map(|fd| (Source::Control, fd))).collect()
-    }
-
-    fn handle(&mut self, input: Input) {
+    /// Passes an input to the machine. A failure in it gets its hints, and is reported.
+    fn handle(&mut self, mut input: Input) {
+        let failure = input.failure_mut().map(|failure| {
+            *failure = hints::add(failure.clone(), &self.profile, self.machine.server());
+            self.report.failure(failure);
+            failure.clone()
+        });
         let mut random = [0; 2];
         // The jitter only has to differ between hosts; without it the wait is merely exact.
         let _jitter = getrandom::fill(&mut random);
         self.machine.handle(Instant::now(), u16::from_ne_bytes(random), input);
+        // What follows is either the end, which reports the failure itself, or another attempt.
+        if let Some(failure) = failure
+            && matches!(self.machine.state(), TunnelState::Resolving | TunnelState::Dialing)
+        {
+            self.report.attempt(failure);
+        }
     }
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Resolve(server) => self.resolve(&server),
+            Action::Resolve(server) => {
+                if let Host::Name(name) = server.host {
+                    self.resolve(&name);
+                }
+            }
             Action::Dial(server) => {
                 if let Err(failure) = self.dial(server) {
-                    self.failed(failure, Input::DialFailed);
+                    self.handle(Input::DialFailed(failure));
                 }
             }
             Action::Configure(link) => self.configure(link),
-            Action::Ready => self.ready(),
-            Action::WithdrawRoutes => self.let_go(),
-            Action::Waiting(wait) => {
-                tracing::info!("next attempt in {:.1} s", wait.as_secs_f32());
-                systemd::status(&format!("waiting {:.0} s for the next attempt", wait.as_secs_f32()));
+            Action::Ready => {
+                let tun = self.tun_name().unwrap_or_default();
+                self.report.ready(tun);
             }
-            Action::NoNetwork => {
-                tracing::info!("no network; waits for one");
-                systemd::status("waiting for a network");
-            }
+            Action::WithdrawRoutes => self.steps.withdraw_routes(),
+            Action::Waiting(wait) => self.report.waiting(wait),
+            Action::NoNetwork => self.report.no_network(),
             Action::PollNetwork => self.poll_network(),
-            Action::Repin => self.repin(),
-            Action::RestoreRoutes => self.renew(),
-            Action::Probe => self.probe(),
-            Action::Abandon(failure) => self.abandon(failure),
-            Action::StopChild => self.stop_child(),
-            Action::End(outcome) => self.finish(outcome),
+            Action::Repin => {
+                if let Some(server) = self.machine.server() {
+                    network_watch::warn_of(self.steps.repin(*server.ip()));
+                    self.network.restore(|| self.steps.renew_routes());
+                }
+            }
+            Action::RestoreRoutes => self.network.restore(|| self.steps.renew_routes()),
+            Action::Probe => {
+                self.children.send(&ToEngine::Probe);
+            }
+            Action::Abandon(failure) => {
+                self.children.abandon();
+                self.link_down();
+                let failure = hints::add(failure, &self.profile, self.machine.server());
+                self.report.failure(&failure);
+                self.report.attempt(failure);
+            }
+            Action::StopChild => {
+                if let Some(input) = self.children.stop(self.machine.phase()) {
+                    self.handle(input);
+                }
+            }
+            Action::End(_) => {}
         }
     }
 
-    fn ready(&mut self) {
-        let tun = self.tun_name().unwrap_or_default();
-        if std::mem::take(&mut self.lost) {
-            self.reconnects += 1;
+    fn resolve(&mut self, name: &str) {
+        if let Some(known) = self.resolvers.instead_of_asking(name, self.steps.prevents_lookups()) {
+            return self.handle(Input::Resolved(Ok(known)));
         }
-        tracing::info!("up on {tun}");
-        systemd::ready(&format!("up on {tun}"));
-        let at_ms = self.elapsed_ms();
-        self.reporter.report(&Progress::Ready { tun, at_ms });
+        self.report.phase(Phase::Resolve, "");
+        self.ask(name);
+    }
+
+    /// Starts to look a name up; [`Supervisor::name_resolved`] receives the result.
+    fn ask(&mut self, name: &str) {
+        if let Err(failure) = self.children.resolve(name) {
+            self.name_resolved(name, Err(failure));
+        }
+    }
+
+    fn name_resolved(&mut self, name: &str, answer: Result<Vec<Ipv4Addr>, Failure>) {
+        match self.resolvers.resolved(name, answer, &self.profile, self.steps.has_kill_switch()) {
+            ControlFlow::Continue(next) => self.ask(&next),
+            ControlFlow::Break(input) => self.handle(input),
+        }
+    }
+
+    /// Sets up route and sockets, and starts the engine.
+    fn dial(&mut self, server: SocketAddrV4) -> Result<(), Failure> {
+        self.report.phase(Phase::Connect, "");
+        let facts = self.steps.facts(*server.ip());
+        if let Some(next_hop) = self.network.dials(&facts) {
+            self.machine.record_next_hop(next_hop);
+        }
+        let sockets = self.steps.connect(*server.ip(), facts)?;
+        self.network.local = transport::local_address(&sockets.gre);
+        let spec = engine_spec::spec(&self.profile, server, sockets.path_mtu);
+        self.children.dial(spec, &sockets)?;
+        self.report.notes(&sockets.notes);
+        Ok(())
+    }
+
+    fn configure(&mut self, up: LinkUp) {
+        let server = self.machine.server().map_or(Ipv4Addr::UNSPECIFIED, |server| *server.ip());
+        let done = self.steps.configure(server, &up);
+        self.report.phase(Phase::Routes, &format!("{} → {}, MTU {}", up.local, up.peer, up.mtu));
+        let configured = done.map(|notes| {
+            self.report.notes(&notes);
+            self.resolvers.watch(self.steps.resolver_files());
+            self.check_resolvers();
+            self.report.link_up(up);
+        });
+        self.handle(Input::Configured(configured));
+    }
+
+    fn child_reports(&mut self, event: ChildEvent) {
+        match event {
+            ChildEvent::Resolved(name, answer) => self.name_resolved(&name, answer),
+            ChildEvent::Engine(FromEngine::Phase { phase, detail }) => {
+                self.report.phase(phase, &detail);
+                self.handle(Input::Phase(phase));
+                if phase == Phase::Lcp {
+                    let started = self.children.start_ppp();
+                    self.confirmed(started.map(|()| None));
+                }
+            }
+            ChildEvent::Engine(FromEngine::Up(link)) => {
+                let found = self.children.link_up(link);
+                self.confirmed(found);
+            }
+            ChildEvent::Engine(FromEngine::Statistics(statistics)) => {
+                self.report.statistics(&statistics);
+                self.answer_status(Some(&statistics));
+            }
+            ChildEvent::NoStatistics => self.answer_status(None),
+            ChildEvent::Engine(FromEngine::Down(failure)) => {
+                self.link_down();
+                self.handle(Input::EngineEnded(failure));
+            }
+        }
+    }
+
+    /// Handles a link that is up, or a failure of the external PPP.
+    fn confirmed(&mut self, found: Result<Found, Failure>) {
+        let checked = found.and_then(|found| {
+            let Some((up, Some(device))) = found else { return Ok(found.map(|(up, _)| up)) };
+            let noted = self.steps.external_device(&device).map_err(|error| error.to_string());
+            match noted.and_then(|()| up.check().map_err(str::to_owned)) {
+                Ok(()) => Ok(Some(up)),
+                Err(words) => Err(Failure::new(Phase::Addresses, FailureKind::LinkStep, plain(&words))),
+            }
+        });
+        match checked {
+            Ok(None) => {}
+            Ok(Some(up)) => self.handle(Input::LinkUp(up)),
+            Err(failure) => {
+                self.children.ppp_failed(failure, self.machine.state() == TunnelState::Stopping);
+            }
+        }
+    }
+
+    /// Records that the link is gone, and with it the engine's counters.
+    fn link_down(&mut self) {
+        self.report.link_down();
+        if self.children.take_query() {
+            self.answer_status(None);
+        }
     }
 
     /// Undoes everything, and only then reports the end.
-    fn finish(&mut self, outcome: Result<(), Failure>) {
+    fn finish(&mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
         systemd::stopping();
-        self.drop_ppp();
+        self.children.drop_ppp();
         self.check_resolvers();
-        self.child = Child::None;
-        self.active = None;
-        // A tunnel that was up and is given up on was not taken down by the user: its traffic must still not
-        // leave.
-        let guarded = outcome.is_err()
-            && self.machine.was_up()
-            && self.changes.as_ref().is_some_and(apply::Changes::has_kill_switch);
-        let unwind = if guarded {
-            apply::Changes::undo_all_but_kill_switch
-        } else {
-            apply::Changes::undo_all_and_close
-        };
-        let errors = self.changes.take().map(unwind).unwrap_or_default();
-        if guarded {
-            tracing::warn!(
-                "leak = \"block\": what is meant for the tunnel goes nowhere until `pptpctl recover` or the next up"
-            );
-        }
-        let problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        for problem in &problems {
-            tracing::error!("{problem}");
-        }
+        self.children.kill();
+        let problems = self.steps.undo(outcome.is_err() && self.machine.was_up());
         self.control.close();
-        if let Some(lock) = self.lock.take() {
-            lock.release();
-        }
-        match &outcome {
-            Ok(()) => tracing::info!("down"),
-            Err(failure) => {
-                tracing::error!("{failure}");
-                for hint in &failure.hints {
-                    tracing::info!("check: {hint}");
-                }
-                self.reporter
-                    .report(&Progress::Failed { failure: failure.clone(), problems: problems.clone() });
-            }
-        }
+        self.report.end(&outcome, &problems);
         self.control.answer(Request::Down, &Response::Down { problems });
-        self.end = Some(outcome);
+        outcome
     }
 
     fn signalled(&mut self) {
@@ -403,26 +380,9 @@ impl Supervisor {
             match request {
                 signals::Request::End => self.handle(Input::Stop),
                 signals::Request::Statistics => {
-                    let (state, phase) = (self.machine.state().word(), self.machine.phase());
-                    tracing::info!("{state}, phase {phase}, {} reconnects", self.reconnects);
-                    if let Child::Engine(engine) = &self.child {
-                        self.log_statistics = engine.send(&ToEngine::Query);
-                    }
+                    self.report.summary(&self.machine, || self.children.send(&ToEngine::Query));
                 }
             }
-        }
-    }
-
-    fn failed(&mut self, failure: Failure, input: impl FnOnce(Failure) -> Input) {
-        let failure = hints::add(failure, &self.profile, self.machine.server());
-        if failure.kind != FailureKind::Interrupted {
-            tracing::warn!("{failure}");
-            self.last_failure = Some(failure.clone());
-        }
-        self.handle(input(failure.clone()));
-        // What follows is either the end, which reports the failure itself, or another attempt.
-        if matches!(self.machine.state(), TunnelState::Resolving | TunnelState::Dialing) {
-            self.reporter.report(&Progress::Attempt(failure));
         }
     }
 
@@ -430,42 +390,58 @@ impl Supervisor {
         for request in self.control.handle() {
             match request {
                 Request::Down => self.handle(Input::Stop),
-                Request::Status => match &self.child {
-                    // One query serves all clients that ask while it is pending.
-                    Child::Engine(_) if self.query_due.is_some() => {}
-                    Child::Engine(engine) if engine.send(&ToEngine::Query) => {
-                        self.query_due = Some(Instant::now() + QUERY_WAIT);
-                    }
-                    Child::Engine(_) => self.answer_status(None),
-                    Child::None | Child::Resolver(_) => self.answer_status(None),
-                },
+                // One query serves all clients that ask while it is pending.
+                Request::Status if self.children.query() => {}
+                Request::Status => self.answer_status(None),
             }
+        }
+    }
+
+    fn answer_status(&mut self, statistics: Option<&Statistics>) {
+        self.check_resolvers();
+        let about_routes = self.steps.warning().into_iter().chain(self.network.contest());
+        let status = Status {
+            name: self.profile.name.as_str().to_owned(),
+            tun: self.tun_name(),
+            warnings: about_routes.chain(self.resolvers.problems().iter().cloned()).collect(),
+            engine_pid: self.children.engine_pid(),
+            ..self.report.status(&self.machine, statistics)
+        };
+        self.control.answer(Request::Status, &Response::Status(Box::new(status)));
+    }
+
+    fn tun_name(&self) -> Option<String> {
+        // The device of an external PPP disappears when the daemon exits.
+        let there = !self.children.has_ppp() || self.report.has_link();
+        self.steps.device_name().filter(|_| there).map(str::to_owned)
+    }
+
+    /// Checks whether another program has changed our resolver settings.
+    fn check_resolvers(&mut self) {
+        self.resolvers.check(self.steps.resolver_problems());
+    }
+
+    fn poll_network(&mut self) {
+        let server = self.machine.server_to_reach();
+        let next_hop = || Some(self.steps.next_hop(*server?.ip()));
+        if let Some(input) = self.network.poll(self.machine.state(), next_hop) {
+            self.handle(input);
         }
     }
 
     fn expire(&mut self) {
         let now = Instant::now();
-        if self.query_due.is_some_and(|due| due <= now) {
-            self.answer_status(None);
-        }
-        if self.child_due.is_some_and(|due| due <= now) {
-            self.child_due = None;
-            match &self.child {
-                Child::Resolver(resolver) => {
-                    let name = resolver.name().to_owned();
-                    self.kill_child();
-                    let seconds = self.profile.timeouts.resolve.as_secs_f32();
-                    let late = format!("no answer from the resolver within {seconds} s");
-                    let failure = Failure::new(Phase::Resolve, FailureKind::NameNotResolved, late);
-                    self.name_resolved(&name, Err(failure));
-                }
-                Child::Engine(_) => self.engine_gone("the engine did not end in time"),
-                Child::None => {}
-            }
+        while let Some(event) = self.children.expired(now, self.machine.phase()) {
+            self.child_reports(event);
         }
         if self.machine.next_timeout().is_some_and(|due| due <= now) {
             self.handle(Input::Timeout);
         }
-        self.roam_on(now);
+        if let Some(input) = self.network.take_woke() {
+            self.handle(input);
+        }
+        if self.network.take_due(now) {
+            self.poll_network();
+        }
     }
 }

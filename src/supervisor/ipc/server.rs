@@ -1,4 +1,4 @@
-//! The control socket of one profile: access control and reading of requests.
+//! The control socket of one profile, with its lock: access control and reading of requests.
 //!
 //! It is a Unix socket of mode 0600 in the control directory; each peer must also be root or the user of the
 //! supervisor. A client sends one line and receives one. A client that sends more is dropped, as is a silent
@@ -14,11 +14,14 @@ use std::{
             net::{UnixListener, UnixStream},
         },
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use super::messages::{Request, Response};
+use super::{
+    lock::Lock,
+    messages::{Request, Response},
+};
 use crate::{
     os::{crash, peer},
     platform,
@@ -31,9 +34,11 @@ const MAX_REQUEST: usize = 1024;
 /// queue.
 const MAX_CLIENTS: usize = 16;
 
-/// The socket and its connected clients.
+/// The socket and its connected clients. Dropping it closes the socket.
 #[derive(Debug)]
 pub struct Control {
+    /// The profile's lock, until the socket is closed.
+    lock: Option<Lock>,
     listener: UnixListener,
     path: PathBuf,
     clients: Vec<Client>,
@@ -47,23 +52,20 @@ struct Client {
 }
 
 impl Control {
-    /// Listens for this profile. The caller holds the profile's lock, so an existing socket is stale.
+    /// Signs the profile's lock, and listens.
     ///
     /// # Errors
-    /// Returns the kernel's error if the socket cannot be created.
-    pub fn listen(name: &str) -> io::Result<Self> {
+    /// Releases the lock and returns the kernel's error if the socket cannot be created.
+    pub fn listen(name: &str, mut lock: Lock) -> io::Result<Self> {
         let path = platform::control_socket(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        let named = |error| io::Error::other(format!("{}: {error}", path.display()));
+        match lock.sign().map_err(io::Error::other).and_then(|()| bind(&path).map_err(named)) {
+            Ok(listener) => Ok(Self { lock: Some(lock), listener, path, clients: Vec::new() }),
+            Err(error) => {
+                lock.release();
+                Err(error)
+            }
         }
-        // No other user can connect between bind and chmod: the umask of a supervisor is 077.
-        crash::point(format_args!("make the control socket"));
-        let listener = UnixListener::bind(&path)?;
-        crash::point(format_args!("close the control socket to others"));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        listener.set_nonblocking(true)?;
-        Ok(Self { listener, path, clients: Vec::new() })
     }
 
     /// Returns the descriptors to poll; [`Control::handle`] is due when one of them is readable.
@@ -129,18 +131,21 @@ impl Control {
         });
     }
 
-    /// Returns whether a client waits for an answer to this request.
-    #[must_use]
-    pub fn is_asked(&self, request: Request) -> bool {
-        self.clients.iter().any(|client| client.pending == Some(request))
-    }
-
-    /// Removes the socket from the file system; waiting clients stay connected until `self` is dropped.
-    pub fn close(&self) {
+    /// Removes the socket from the file system and releases the lock; waiting clients stay connected until
+    /// `self` is dropped.
+    pub fn close(&mut self) {
+        let Some(lock) = self.lock.take() else { return };
         crash::point(format_args!("remove the control socket"));
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "control socket stays");
         }
+        lock.release();
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -183,6 +188,21 @@ impl Client {
             tracing::debug!(%error, "answer not taken");
         }
     }
+}
+
+/// Returns a listening socket. The caller holds the profile's lock, so an existing socket is stale.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // No other user can connect between bind and chmod: the umask of a supervisor is 077.
+    crash::point(format_args!("make the control socket"));
+    let listener = UnixListener::bind(path)?;
+    crash::point(format_args!("close the control socket to others"));
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 fn admit(stream: UnixStream) -> Option<Client> {

@@ -1,153 +1,316 @@
-//! The child of the current attempt, a resolver or an engine: its messages, how it is ended, how it exits by
-//! itself.
+//! The processes of the current attempt, a resolver or an engine with its external PPP: their messages, how
+//! they are ended, how they exit by themselves.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::Ipv4Addr,
+    os::fd::{AsFd, BorrowedFd},
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
-use super::Supervisor;
+use super::{
+    external_ppp::{External, Found},
+    internal,
+    steps::Sockets,
+};
 use crate::{
     engine::{
         handle::{Engine, EngineOutput, Resolver},
-        message::{FromEngine, ToEngine},
+        message::{FromEngine, LinkUp, ToEngine},
         resolver,
+        spec::Spec,
     },
     failure::{Failure, FailureKind, Phase},
-    supervisor::machine::Input,
+    plan::Daemon,
+    profile::Profile,
+    secret::Secret,
+    supervisor::{log::EngineLog, machine::Input},
 };
 
-/// Messages of an engine that are handled before signals and the control socket are polled again.
-const MOST_MESSAGES: usize = 64;
+/// How long a status request waits for the engine's counters.
+const QUERY_WAIT: Duration = Duration::from_secs(1);
 
 /// The child process of this tunnel.
-pub(super) enum Child {
+enum Child {
     None,
     Resolver(Resolver),
     Engine(Engine),
 }
 
-impl Supervisor {
-    pub(super) fn stop_child(&mut self) {
-        match &self.child {
-            Child::Engine(_) => {
-                self.end_ppp();
-                let patience = self.stop_patience();
-                let Child::Engine(engine) = &self.child else { return };
-                // LCP Terminate, Call-Clear, Stop: each has its own limit. An engine that does not accept the
-                // message is killed at once.
-                let patience = if engine.send(&ToEngine::Stop) { patience } else { Duration::ZERO };
-                self.child_due = Some(Instant::now() + patience);
-            }
-            Child::Resolver(_) => {
-                self.kill_child();
-                let stopped = Failure::new(Phase::Resolve, FailureKind::Interrupted, "");
-                self.handle(Input::Resolved(Err(stopped)));
-            }
-            Child::None => {
-                let stopped = Failure::new(self.machine.phase(), FailureKind::Interrupted, "");
-                self.handle(Input::EngineEnded(stopped));
-            }
+/// What a child reports.
+pub(super) enum ChildEvent {
+    /// The result of looking a name up.
+    Resolved(String, Result<Vec<Ipv4Addr>, Failure>),
+    /// A message of the engine. After [`FromEngine::Down`] the engine and the external PPP have ended.
+    Engine(FromEngine),
+    /// The engine has not answered [`Children::query`] in time.
+    NoStatistics,
+}
+
+/// The processes of the current attempt.
+pub(super) struct Children {
+    /// The external PPP of the current attempt, if there is one. It is dropped before the engine, whose end of
+    /// the pty hangs up.
+    ppp: Option<External>,
+    /// Why the external PPP ended; the engine only reports that it was asked to stop.
+    ppp_verdict: Option<Failure>,
+    child: Child,
+    log: EngineLog,
+    /// When to kill a child that was asked to end, or a resolver.
+    due: Option<Instant>,
+    /// When to give up waiting for the engine's counters.
+    query_due: Option<Instant>,
+    password: Secret,
+    profile: Rc<Profile>,
+}
+
+impl Children {
+    pub fn new(profile: Rc<Profile>, password: Secret) -> Self {
+        Self {
+            ppp: None,
+            ppp_verdict: None,
+            child: Child::None,
+            log: EngineLog::default(),
+            due: None,
+            query_due: None,
+            password,
+            profile,
         }
     }
 
-    /// Returns how long a graceful shutdown of the engine may take.
-    pub(super) fn stop_patience(&self) -> Duration {
-        self.profile.timeouts.stop * 3 + Duration::from_secs(1)
+    /// Returns the descriptors to poll: channel and log of the child, log and exit of the external PPP.
+    pub fn fds(&self) -> [Option<BorrowedFd<'_>>; 4] {
+        let process = match &self.child {
+            Child::None => None,
+            Child::Resolver(resolver) => Some(resolver.process().fds()),
+            Child::Engine(engine) => Some(engine.process().fds()),
+        };
+        let (channel, log) = process.map_or((None, None), |(channel, log)| (Some(channel), log));
+        let [ppp_log, ppp_end] = self.ppp.as_ref().map_or([None, None], External::fds);
+        [channel, log, ppp_log, ppp_end]
     }
 
-    pub(super) fn kill_child(&mut self) {
+    /// Returns when [`Children::expired`] or [`Children::serve_ppp`] is due.
+    pub fn due(&self) -> Option<Instant> {
+        [self.due, self.query_due, self.ppp.as_ref().and_then(External::due)].into_iter().flatten().min()
+    }
+
+    /// Starts to look a name up.
+    pub fn resolve(&mut self, name: &str) -> Result<(), Failure> {
+        let resolver = Resolver::start(name, 1).map_err(|error| {
+            Failure::new(Phase::Resolve, FailureKind::Internal, format!("resolver: {error}"))
+        })?;
+        self.child = Child::Resolver(resolver);
+        self.due = Some(Instant::now() + self.profile.timeouts.resolve);
+        Ok(())
+    }
+
+    /// Starts the engine with the tun device and the password; or with the engine's end of a daemon's pty and
+    /// no password, which the engine does not need then.
+    pub fn dial(&mut self, spec: Spec, sockets: &Sockets) -> Result<(), Failure> {
+        let line;
+        let (device, password) = match Daemon::of(&self.profile) {
+            None => (sockets.tun.as_ref().ok_or_else(|| internal("no tun device"))?, self.password.clone()),
+            Some(daemon) => {
+                let (external, engine_end) = External::prepare(daemon, self.profile.clone(), spec.mtu_limit)?;
+                self.ppp = Some(external);
+                line = engine_end;
+                (&line, Secret::new(Vec::new()))
+            }
+        };
+        let engine = Engine::start(spec, &password, sockets.tcp.as_fd(), sockets.gre.as_fd(), device.as_fd())
+            .map_err(|error| internal(&format!("the engine does not start: {error}")))?;
+        self.child = Child::Engine(engine);
+        self.due = None;
+        Ok(())
+    }
+
+    /// Returns the pid of the engine, while it runs.
+    pub fn engine_pid(&self) -> Option<u32> {
+        match &self.child {
+            Child::Engine(engine) => Some(engine.process().pid()),
+            Child::None | Child::Resolver(_) => None,
+        }
+    }
+
+    /// Returns whether this attempt has an external PPP.
+    pub fn has_ppp(&self) -> bool {
+        self.ppp.is_some()
+    }
+
+    /// Sends a message to the engine, if there is one; returns whether it was accepted.
+    pub fn send(&self, message: &ToEngine) -> bool {
+        matches!(&self.child, Child::Engine(engine) if engine.send(message))
+    }
+
+    /// Asks the engine for its counters, unless it has been asked already; returns whether to wait for them.
+    pub fn query(&mut self) -> bool {
+        if self.query_due.is_none() && self.send(&ToEngine::Query) {
+            self.query_due = Some(Instant::now() + QUERY_WAIT);
+        }
+        self.query_due.is_some()
+    }
+
+    /// Returns whether the counters are waited for in vain, as the engine has ended.
+    pub fn take_query(&mut self) -> bool {
+        self.query_due.take().is_some()
+    }
+
+    /// Asks the child to end; returns the result if that needs no wait. `phase` is that of the attempt.
+    pub fn stop(&mut self, phase: Phase) -> Option<Input> {
+        match &self.child {
+            Child::Engine(_) => {
+                if let Some(ppp) = &mut self.ppp {
+                    ppp.end();
+                }
+                self.stop_engine();
+                None
+            }
+            Child::Resolver(_) => {
+                self.kill();
+                let stopped = Failure::new(Phase::Resolve, FailureKind::Interrupted, "");
+                Some(Input::Resolved(Err(stopped)))
+            }
+            Child::None => Some(Input::EngineEnded(Failure::new(phase, FailureKind::Interrupted, ""))),
+        }
+    }
+
+    fn stop_engine(&mut self) {
+        if let Child::Engine(engine) = &self.child {
+            // LCP Terminate, Call-Clear, Stop: each has its own limit. An engine that does not accept the
+            // message is killed at once.
+            let patience = self.profile.timeouts.stop * 3 + Duration::from_secs(1);
+            let patience = if engine.send(&ToEngine::Stop) { patience } else { Duration::ZERO };
+            self.due = Some(Instant::now() + patience);
+        }
+    }
+
+    pub fn kill(&mut self) {
         self.child = Child::None;
-        self.child_due = None;
+        self.due = None;
     }
 
-    pub(super) fn read_log(&mut self) {
-        let Self { child, engine_log, .. } = self;
-        let helper = match child {
+    /// Kills the child, whose work is useless now.
+    pub fn abandon(&mut self) {
+        self.read_log();
+        // The engine first: its end of the pty hangs up, and the daemon does not attempt a graceful shutdown.
+        self.kill();
+        let _its_own_verdict = self.drop_ppp();
+    }
+
+    pub fn read_log(&mut self) {
+        let helper = match &mut self.child {
             Child::Engine(engine) => engine.helper(),
             Child::Resolver(resolver) => resolver.helper(),
             Child::None => return,
         };
-        helper.read_log(|bytes| engine_log.take(bytes));
+        helper.read_log(|bytes| self.log.take(bytes));
     }
 
-    pub(super) fn read_child(&mut self) {
+    /// Returns the next event of the child without blocking. `phase` is that of the attempt.
+    pub fn read(&mut self, phase: Phase) -> Option<ChildEvent> {
         match &self.child {
+            Child::None => None,
             Child::Resolver(resolver) => {
-                let Some(answer) = resolver.answer() else { return };
+                let answer = resolver.answer()?;
                 let name = resolver.name().to_owned();
-                self.kill_child();
-                match answer {
-                    resolver::Answer::Found(addresses) => self.name_resolved(&name, Ok(addresses)),
-                    resolver::Answer::Failed(why) => {
-                        let failure = Failure::new(
-                            Phase::Resolve,
-                            FailureKind::NameNotResolved,
-                            format!("{name}: {why}"),
-                        );
-                        self.name_resolved(&name, Err(failure));
-                    }
-                }
+                self.kill();
+                let answer = match answer {
+                    resolver::Answer::Found(addresses) => Ok(addresses),
+                    resolver::Answer::Failed(why) => Err(not_resolved(format!("{name}: {why}"))),
+                };
+                Some(ChildEvent::Resolved(name, answer))
             }
-            Child::Engine(_) => {
-                // Bounded, so that an engine that sends without end does not block the other sources.
-                for _ in 0..MOST_MESSAGES {
-                    let Child::Engine(engine) = &self.child else { break };
-                    match engine.receive() {
-                        EngineOutput::Message(message) => self.engine_said(message),
-                        EngineOutput::Nothing => break,
-                        EngineOutput::Ended(why) => self.engine_gone(&why),
-                    }
+            Child::Engine(engine) => match engine.receive() {
+                EngineOutput::Nothing => None,
+                EngineOutput::Message(FromEngine::Down(failure)) => {
+                    self.read_log();
+                    Some(self.ended(failure))
                 }
-            }
-            Child::None => {}
+                EngineOutput::Message(message) => {
+                    if matches!(message, FromEngine::Statistics(_)) {
+                        self.query_due = None;
+                    }
+                    Some(ChildEvent::Engine(message))
+                }
+                EngineOutput::Ended(why) => Some(self.gone(&why, phase)),
+            },
         }
     }
 
-    fn engine_said(&mut self, message: FromEngine) {
-        match message {
-            FromEngine::Phase { phase, detail } => {
-                self.say_phase(phase, &detail);
-                self.handle(Input::Phase(phase));
-                if phase == Phase::Lcp {
-                    self.start_ppp();
-                }
+    /// Returns the next event of the time: a child that had to end by now is killed.
+    pub fn expired(&mut self, now: Instant, phase: Phase) -> Option<ChildEvent> {
+        if self.query_due.take_if(|due| *due <= now).is_some() {
+            return Some(ChildEvent::NoStatistics);
+        }
+        self.due.take_if(|due| *due <= now)?;
+        match &self.child {
+            Child::None => None,
+            Child::Resolver(resolver) => {
+                let name = resolver.name().to_owned();
+                self.kill();
+                let seconds = self.profile.timeouts.resolve.as_secs_f32();
+                let late = not_resolved(format!("no answer from the resolver within {seconds} s"));
+                Some(ChildEvent::Resolved(name, Err(late)))
             }
-            FromEngine::Up(link) => self.link_up(link),
-            FromEngine::Statistics(statistics) => {
-                if std::mem::take(&mut self.log_statistics) {
-                    for (name, value) in statistics.counters.iter().filter(|(_, value)| *value > 0) {
-                        tracing::info!("{name} {value}");
-                    }
-                }
-                self.answer_status(Some(&statistics));
-            }
-            FromEngine::Down(failure) => {
-                self.read_log();
-                self.engine_ended(failure);
-            }
+            Child::Engine(_) => Some(self.gone("the engine did not end in time", phase)),
         }
     }
 
-    pub(super) fn engine_gone(&mut self, why: &str) {
+    /// Handles an engine that has ended without a reason of its own.
+    fn gone(&mut self, why: &str, phase: Phase) -> ChildEvent {
         self.read_log();
         let how = match &mut self.child {
             Child::Engine(engine) => engine.helper().end(),
             _ => String::new(),
         };
-        let failure = Failure::new(self.machine.phase(), FailureKind::Internal, format!("{why} ({how})"));
-        self.engine_ended(failure);
+        self.ended(Failure::new(phase, FailureKind::Internal, format!("{why} ({how})")))
     }
 
-    fn engine_ended(&mut self, failure: Failure) {
+    fn ended(&mut self, failure: Failure) -> ChildEvent {
         // If the daemon ended first, its reason counts; otherwise the engine's, which observed both
         // directions.
         let failure = match self.drop_ppp() {
             Some(verdict) if failure.kind == FailureKind::Interrupted => verdict,
             _ => failure,
         };
-        self.kill_child();
-        self.lost |= self.active.take().is_some();
-        if self.query_due.is_some() {
-            self.answer_status(None);
-        }
-        self.failed(failure, Input::EngineEnded);
+        self.kill();
+        ChildEvent::Engine(FromEngine::Down(failure))
     }
+
+    /// Starts the external PPP, if there is one, when the call is up.
+    pub fn start_ppp(&mut self) -> Result<(), Failure> {
+        self.ppp.as_mut().map_or(Ok(()), |ppp| ppp.start(&self.password))
+    }
+
+    /// Handles the engine's report that the link is up. With an external PPP, the kernel has to confirm it.
+    pub fn link_up(&mut self, up: LinkUp) -> Result<Found, Failure> {
+        match &mut self.ppp {
+            Some(ppp) => ppp.link_up(up),
+            None => Ok(Some((up, None))),
+        }
+    }
+
+    /// Handles events of the external PPP: its log is readable, it has ended, its time has come.
+    pub fn serve_ppp(&mut self, log: bool, ended: bool, phase: Phase) -> Result<Found, Failure> {
+        self.ppp.as_mut().map_or(Ok(None), |ppp| ppp.serve(log, ended, phase))
+    }
+
+    /// Handles a failure of the external PPP: stops the engine, unless it was asked to stop already.
+    pub fn ppp_failed(&mut self, verdict: Failure, stopping: bool) {
+        self.ppp_verdict = Some(verdict);
+        if !stopping {
+            self.stop_engine();
+        }
+    }
+
+    /// Ends the external PPP with its attempt; returns why it ended, if known.
+    pub fn drop_ppp(&mut self) -> Option<Failure> {
+        self.ppp = None;
+        self.ppp_verdict.take()
+    }
+}
+
+fn not_resolved(words: String) -> Failure {
+    Failure::new(Phase::Resolve, FailureKind::NameNotResolved, words)
 }

@@ -16,22 +16,21 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child as Process, Command, Stdio},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
-use super::{Child, Supervisor};
 use crate::{
     apply::ppp_daemon,
-    engine::message::{LinkUp, ToEngine, plain},
+    engine::message::{LinkUp, plain},
     failure::{Failure, FailureKind, Phase},
     os::{child, process, pty::Pty, wait},
     plan::Daemon,
     platform,
     platform::Platform,
-    supervisor::{
-        backend::{self, exits, ppp, pppd},
-        machine::{Input, TunnelState},
-    },
+    profile::Profile,
+    secret::Secret,
+    supervisor::backend::{self, exits, ppp, pppd},
 };
 
 /// The daemon sends its last negotiation packet before it configures its device: the interval at which that
@@ -43,7 +42,10 @@ const LONGEST_LINE: usize = 1024;
 /// other sources.
 const MAX_LOG_READ: usize = 64 * 1024;
 
-/// The external PPP of one attempt.
+/// A link that is up, with the device of the external PPP.
+pub(super) type Found = Option<(LinkUp, Option<String>)>;
+
+/// The external PPP of one attempt. Dropping it ends the daemon.
 pub(super) struct External {
     which: Daemon,
     /// The daemon's end of the pty, kept open until the daemon has exited: the engine's end hangs up with the
@@ -52,12 +54,11 @@ pub(super) struct External {
     name: PathBuf,
     /// The largest PPP information field that the path carries, in bytes.
     limit: u16,
+    profile: Rc<Profile>,
     running: Option<Running>,
     /// The link that the engine has seen come up but the kernel has not, and the deadline for that.
     pending: Option<(LinkUp, Instant)>,
     look: Option<Instant>,
-    /// Why the daemon ended; the engine only reports that it was asked to stop.
-    verdict: Option<Failure>,
 }
 
 struct Running {
@@ -72,7 +73,7 @@ struct Running {
 
 impl External {
     /// Checks this host before anything is sent, and opens a pty; returns it with the engine's end.
-    pub fn prepare(which: Daemon, unit: Option<u32>, limit: u16) -> Result<(Self, OwnedFd), Failure> {
+    pub fn prepare(which: Daemon, profile: Rc<Profile>, limit: u16) -> Result<(Self, OwnedFd), Failure> {
         let missing = |words: String| Failure::new(Phase::Connect, FailureKind::NoPpp, words);
         let program = program(which);
         if !Path::new(program).exists() {
@@ -81,7 +82,7 @@ impl External {
         if which == Daemon::Pppd && !Path::new("/dev/ppp").exists() {
             return Err(missing("/dev/ppp is missing".to_owned()));
         }
-        if let Some(unit) = unit {
+        if let Some(unit) = profile.unit {
             let device = format!("{}{unit}", which.device());
             if nix::net::if_::if_nametoindex(device.as_str()).is_ok() {
                 let words = format!("{device} is in use: there is a device of that name already");
@@ -98,10 +99,10 @@ impl External {
             pty: pty.slave,
             name: pty.name,
             limit,
+            profile,
             running: None,
             pending: None,
             look: None,
-            verdict: None,
         };
         Ok((external, pty.master))
     }
@@ -114,173 +115,131 @@ impl External {
             running.map(|running| running.held.as_fd()),
         ]
     }
-}
 
-impl Supervisor {
-    pub(super) fn ppp_fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
-        self.ppp.as_ref().map_or([None, None], External::fds)
-    }
-
-    pub(super) fn ppp_due(&self) -> Option<Instant> {
-        self.ppp.as_ref().and_then(|external| external.look)
+    /// Returns when to look for the device.
+    pub fn due(&self) -> Option<Instant> {
+        self.look
     }
 
     /// Starts the daemon, when the call is up.
-    pub(super) fn start_ppp(&mut self) {
-        let Self { ppp: Some(external), profile, password, .. } = self else { return };
-        if external.running.is_some() {
-            return;
+    pub fn start(&mut self, password: &Secret) -> Result<(), Failure> {
+        if self.running.is_some() {
+            return Ok(());
         }
-        let started = match external.which {
-            Daemon::Pppd => start_pppd(external, &pppd::options(profile, Some(password), external.limit)),
+        let profile = &*self.profile;
+        let started = match self.which {
+            Daemon::Pppd => start_pppd(self, &pppd::options(profile, Some(password), self.limit)),
             Daemon::Ppp => {
-                let section = ppp::section(profile, Some(password), external.limit);
-                start_ppp(external, profile.name.as_str(), &ppp::arguments(profile), section.as_bytes())
+                let section = ppp::section(profile, Some(password), self.limit);
+                start_ppp(self, profile.name.as_str(), &ppp::arguments(profile), section.as_bytes())
             }
         };
-        match started {
-            Ok(running) => {
-                tracing::info!("{} runs, process {}", external.which.name(), running.child.id());
-                external.running = Some(running);
-            }
-            Err(error) => {
-                let words = format!("{} does not start: {error}", external.which.name());
-                external.verdict = Some(Failure::new(Phase::Lcp, FailureKind::PppFailed, words));
-                self.stop_engine();
-            }
-        }
+        let running = started.map_err(|error| {
+            let words = format!("{} does not start: {error}", self.which.name());
+            Failure::new(Phase::Lcp, FailureKind::PppFailed, words)
+        })?;
+        tracing::info!("{} runs, process {}", self.which.name(), running.child.id());
+        self.running = Some(running);
+        Ok(())
     }
 
-    /// Handles the engine's report that the link is up. With a daemon, the kernel has to confirm it.
-    pub(super) fn link_up(&mut self, up: LinkUp) {
-        let patience = self.profile.timeouts.network;
-        let Some(external) = &mut self.ppp else { return self.handle(Input::LinkUp(up)) };
+    /// Handles the engine's report that the link is up, which the kernel has to confirm.
+    pub fn link_up(&mut self, up: LinkUp) -> Result<Found, Failure> {
         let now = Instant::now();
-        external.pending = Some((up, now + patience));
-        self.look_for_device(now);
+        self.pending = Some((up, now + self.profile.timeouts.network));
+        self.look_for_device(now)
     }
 
-    fn look_for_device(&mut self, now: Instant) {
-        let Self { ppp: Some(external), changes: link, profile, .. } = self else { return };
-        external.look = None;
-        let Some((up, limit)) = external.pending.take() else { return };
-        let name = external.device(&backend::link_name(profile), profile.unit);
-        let found = name.and_then(|name| Some((addresses_of(&name)?, name)));
+    fn look_for_device(&mut self, now: Instant) -> Result<Found, Failure> {
+        self.look = None;
+        let Some((up, limit)) = self.pending.take() else { return Ok(None) };
+        let found = self.device().and_then(|name| Some((addresses_of(&name)?, name)));
         let Some(((local, peer), device)) = found else {
             if now >= limit {
-                let words = format!("{} has not given its device an address", external.which.name());
-                external.verdict = Some(Failure::new(Phase::Addresses, FailureKind::PppFailed, words));
-                return self.stop_engine();
+                let words = format!("{} has not given its device an address", self.which.name());
+                return Err(Failure::new(Phase::Addresses, FailureKind::PppFailed, words));
             }
-            external.pending = Some((up, limit));
-            external.look = Some(now + LOOK);
-            return;
+            self.pending = Some((up, limit));
+            self.look = Some(now + LOOK);
+            return Ok(None);
         };
-        let noted = link.as_mut().map_or(Ok(()), |link| link.external_device(&device));
-        let up = LinkUp { local, peer: peer.unwrap_or(up.peer), ..up };
-        match noted.map_err(|error| error.to_string()).and_then(|()| up.check().map_err(str::to_owned)) {
-            Ok(()) => self.handle(Input::LinkUp(up)),
-            Err(words) => {
-                external.verdict = Some(Failure::new(Phase::Addresses, FailureKind::LinkStep, plain(&words)));
-                self.stop_engine();
-            }
-        }
+        Ok(Some((LinkUp { local, peer: peer.unwrap_or(up.peer), ..up }, Some(device))))
     }
 
-    /// Handles events of [`Supervisor::ppp_fds`] and [`Supervisor::ppp_due`].
-    pub(super) fn serve_ppp(&mut self, log: bool, ended: bool) {
+    /// Handles events of [`External::fds`] and [`External::due`]. Returns why the daemon ended if it was not
+    /// stopped here; `phase` is the one in which it did.
+    pub fn serve(&mut self, log: bool, ended: bool, phase: Phase) -> Result<Found, Failure> {
         if log {
-            self.read_ppp_log();
+            self.read_log();
         }
         if ended {
-            self.ppp_ended();
+            self.ended(phase)?;
         }
         let now = Instant::now();
-        if self.ppp_due().is_some_and(|due| due <= now) {
-            self.look_for_device(now);
-        }
+        if self.look.is_some_and(|due| due <= now) { self.look_for_device(now) } else { Ok(None) }
     }
 
-    fn read_ppp_log(&mut self) {
-        let Self { ppp: Some(External { running: Some(running), which, .. }), .. } = self else {
-            return;
-        };
+    fn read_log(&mut self) {
+        let Self { running: Some(running), which, .. } = self else { return };
         running.read_log(|line| tracing::info!("{}: {line}", which.name()));
     }
 
-    /// Handles the exit of a daemon that was not stopped here.
-    fn ppp_ended(&mut self) {
-        self.read_ppp_log();
-        let phase = self.machine.phase();
-        let Some(external) = &mut self.ppp else { return };
-        let Some(mut running) = external.running.take() else { return };
-        external.pending = None;
-        external.look = None;
+    fn ended(&mut self, phase: Phase) -> Result<(), Failure> {
+        self.read_log();
+        let Some(mut running) = self.running.take() else { return Ok(()) };
+        self.pending = None;
+        self.look = None;
         let end = running.reap();
-        let failure = exits::failure_of(external.which, end, phase, &running.reason_line);
+        let failure = exits::failure_of(self.which, end, phase, &running.reason_line);
         tracing::info!("{failure}");
-        external.verdict = Some(failure);
-        self.remove_ppp_remains(&running);
-        self.stop_engine();
+        self.remove_remains(&running);
+        Err(failure)
     }
 
     /// Ends the daemon while the call still carries its LCP Terminate: gracefully, within a bounded time.
-    pub(super) fn end_ppp(&mut self) {
-        let patience = self.profile.timeouts.stop;
-        let Some(Some(mut running)) = self.ppp.as_mut().map(|external| external.running.take()) else {
-            return;
-        };
+    pub fn end(&mut self) {
+        let Some(mut running) = self.running.take() else { return };
         if let Err(error) = running.held.terminate() {
             tracing::debug!(parent: None, %error, "daemon not told");
         }
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + self.profile.timeouts.stop;
         // The daemon must not block on its log.
         while !running.drained_until_ended(deadline) && Instant::now() < deadline {}
         running.reap();
-        self.remove_ppp_remains(&running);
-        if let Some(external) = &mut self.ppp {
-            external.pending = None;
-            external.look = None;
-        }
+        self.remove_remains(&running);
+        self.pending = None;
+        self.look = None;
     }
 
-    /// Ends the daemon with its attempt; returns why it ended, if known.
-    pub(super) fn drop_ppp(&mut self) -> Option<Failure> {
-        self.end_ppp();
-        self.ppp.take()?.verdict
-    }
-
-    fn stop_engine(&mut self) {
-        if let Child::Engine(engine) = &self.child
-            && self.machine.state() != TunnelState::Stopping
-        {
-            let patience = if engine.send(&ToEngine::Stop) { self.stop_patience() } else { Duration::ZERO };
-            self.child_due = Some(Instant::now() + patience);
-        }
-    }
-
-    fn remove_ppp_remains(&self, running: &Running) {
+    fn remove_remains(&self, running: &Running) {
         let run = Path::new(Platform::host().run_dir());
-        let link = backend::link_name(&self.profile);
-        let pids = ppp_daemon::remove_pid_files(run, &link, running.child.id());
+        let pids = ppp_daemon::remove_pid_files(run, &backend::link_name(&self.profile), running.child.id());
         let file = running.file.as_ref().map_or(Ok(()), std::fs::remove_file);
         for error in [pids.err(), file.err()].into_iter().flatten() {
             tracing::warn!("what the daemon left: {error}");
         }
     }
-}
 
-impl External {
     /// Returns the daemon's device: from pppd's own file, or for ppp from `unit` or its pid file.
-    fn device(&self, link: &str, unit: Option<u32>) -> Option<String> {
+    fn device(&self) -> Option<String> {
         let pid = self.running.as_ref()?.child.id();
         match self.which {
             Daemon::Pppd => {
                 let run = Path::new(Platform::host().run_dir());
-                ppp_daemon::find(run, link).filter(|found| found.pid == pid).map(|found| found.device)
+                ppp_daemon::find(run, &backend::link_name(&self.profile))
+                    .filter(|found| found.pid == pid)
+                    .map(|found| found.device)
             }
-            Daemon::Ppp => unit.map(|unit| format!("{}{unit}", self.which.device())).or_else(|| tun_of(pid)),
+            Daemon::Ppp => {
+                self.profile.unit.map(|unit| format!("{}{unit}", self.which.device())).or_else(|| tun_of(pid))
+            }
         }
+    }
+}
+
+impl Drop for External {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

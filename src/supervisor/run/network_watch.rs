@@ -1,4 +1,5 @@
-//! Follows the network: receives kernel notifications, polls its state, performs the actions of the machine.
+//! Follows the network: receives kernel notifications, decides when to poll its state and when to restore
+//! routes, and turns the state into inputs of the machine.
 
 use std::{
     net::{Ipv4Addr, UdpSocket},
@@ -6,20 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Child, Supervisor, dial};
 use crate::{
-    apply::{self, ApplyError, Cause},
-    engine::message::ToEngine,
-    failure::Failure,
+    apply::{ApplyError, Cause},
     net::kernel::Watch,
     os::sleep::Sleep,
-    plan::{self, Facts},
-    platform::Platform,
+    plan::{Facts, NextHop},
     supervisor::{
         debounce::Debounce,
-        hints,
-        ipc::progress::Progress,
-        machine::{Input, Machine, NetworkState, TunnelState},
+        machine::{Input, NetworkState, TunnelState},
         restore_limit::{self, RestoreLimit},
     },
 };
@@ -27,9 +22,6 @@ use crate::{
 /// A wait that ends this much later than its deadline means that this process, or the whole machine under a
 /// hypervisor, was stopped: the peer may have given up on the connection.
 const OVERSLEPT: Duration = Duration::from_secs(5);
-
-/// Warning for log and status.
-pub(super) const WITHOUT_ROUTES: &str = "retry.keep-routes = false: until the tunnel is up again, what is meant for it goes another way, in clear";
 
 /// Returns a warning for log and status.
 fn contested() -> String {
@@ -50,11 +42,11 @@ pub(super) struct NetworkWatch {
     restore_limit: RestoreLimit,
     woke: bool,
     /// Local address of the current connection.
-    local: Option<Ipv4Addr>,
+    pub local: Option<Ipv4Addr>,
 }
 
 impl NetworkWatch {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         let watch =
             Watch::open().inspect_err(|error| tracing::warn!("changes of the network go unnoticed: {error}"));
         let sleep = Sleep::watch().inspect_err(|error| tracing::debug!(%error, "sleep goes unnoticed"));
@@ -69,16 +61,16 @@ impl NetworkWatch {
     }
 
     /// Returns the descriptors of the routing messages and of the clock.
-    pub(super) fn fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
+    pub fn fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
         [self.watch.as_ref().map(AsFd::as_fd), self.sleep.as_ref().and_then(Sleep::fd)]
     }
 
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub fn due(&self) -> Option<Instant> {
         [self.burst.due(), self.restore_limit.due()].into_iter().flatten().min()
     }
 
     /// Reads what has arrived; `deadline` is when the wait should have ended.
-    pub(super) fn receive(&mut self, network: bool, clock: bool, deadline: Option<Instant>) {
+    pub fn receive(&mut self, network: bool, clock: bool, deadline: Option<Instant>) {
         let now = Instant::now();
         if network && self.watch.as_mut().is_some_and(Watch::drain) {
             self.burst.record(now);
@@ -92,140 +84,94 @@ impl NetworkWatch {
         self.woke |= slept.is_some() || overslept;
     }
 
-    /// Records the next hop that a dial uses.
-    pub(super) fn dials(&mut self, machine: &mut Machine, facts: &Result<Facts, ApplyError>) {
+    /// Handles a dial; returns the next hop that it uses, for the machine, if changes of it are noticed.
+    pub fn dials(&mut self, facts: &Result<Facts, ApplyError>) -> Option<Option<NextHop>> {
         self.local = None;
-        if self.watch.is_none() {
-            return;
-        }
+        self.watch.as_ref()?;
         match facts {
-            Ok(facts) => machine.record_next_hop(facts.next_hop.clone()),
-            Err(error) if is_unreachable(error) => machine.record_next_hop(None),
-            Err(_) => {}
+            Ok(facts) => Some(facts.next_hop.clone()),
+            Err(error) if is_unreachable(error) => Some(None),
+            Err(_) => None,
         }
     }
 
-    pub(super) fn connected_from(&mut self, local: Option<Ipv4Addr>) {
-        self.local = local;
-    }
-}
-
-impl Supervisor {
-    /// Acts on notifications that are due.
-    pub(super) fn roam_on(&mut self, now: Instant) {
-        if std::mem::take(&mut self.network.woke) {
+    /// Returns the machine's input if the host was suspended since the last call.
+    pub fn take_woke(&mut self) -> Option<Input> {
+        std::mem::take(&mut self.woke).then(|| {
             tracing::info!("this host has slept");
-            self.handle(Input::Woke);
-        }
-        let again = self.network.restore_limit.due().is_some_and(|due| due <= now);
+            Input::Woke
+        })
+    }
+
+    /// Returns whether a poll is due.
+    pub fn take_due(&mut self, now: Instant) -> bool {
+        let again = self.restore_limit.due().is_some_and(|due| due <= now);
         if again {
             // No longer due, whether or not the poll finds something to restore.
-            self.network.restore_limit.may(now);
+            self.restore_limit.may(now);
         }
-        if self.network.burst.take(now) || again {
-            self.poll_network();
-        }
+        self.burst.take(now) || again
     }
 
-    /// Polls the network and sends the result to the machine.
-    pub(super) fn poll_network(&mut self) {
+    /// Polls the network, with the kernel's next hop to the server. Returns `None`, for no change, if there is
+    /// no server yet or the kernel cannot be queried.
+    pub fn poll(
+        &mut self,
+        state: TunnelState,
+        next_hop: impl FnOnce() -> Option<Result<NextHop, ApplyError>>,
+    ) -> Option<Input> {
         let began = Instant::now();
-        if let Some(outlook) = self.outlook() {
+        let outlook = next_hop().and_then(|next_hop| self.outlook(state, next_hop));
+        if let Some(outlook) = &outlook {
             tracing::debug!("the network: {outlook:?}");
-            self.handle(Input::Network(outlook));
         }
         let now = Instant::now();
-        self.network.burst.polled(now, now.saturating_duration_since(began));
+        self.burst.polled(now, now.saturating_duration_since(began));
+        outlook.map(Input::Network)
     }
 
-    /// Returns `None`, for no change, if there is no server yet or the kernel cannot be queried.
-    fn outlook(&mut self) -> Option<NetworkState> {
-        let server = *self.machine.server_to_reach()?.ip();
-        let way = match self.changes.as_mut()?.next_hop(server, self.profile.localbind) {
-            Ok(way) => Some(way),
+    fn outlook(&self, state: TunnelState, next_hop: Result<NextHop, ApplyError>) -> Option<NetworkState> {
+        let next_hop = match next_hop {
+            Ok(next_hop) => Some(next_hop),
             Err(error) if is_unreachable(&error) => None,
             Err(error) => {
                 tracing::warn!("{error}");
                 return None;
             }
         };
-        let connected =
-            matches!(self.machine.state(), TunnelState::Dialing | TunnelState::Configuring | TunnelState::Up);
-        let address_stays = !connected || self.network.local.is_none_or(is_local_address);
-        Some(NetworkState { next_hop: way, address_stays })
+        let connected = matches!(state, TunnelState::Dialing | TunnelState::Configuring | TunnelState::Up);
+        let address_stays = !connected || self.local.is_none_or(is_local_address);
+        Some(NetworkState { next_hop, address_stays })
     }
 
-    /// Moves what depends on the next hop, and restores routes and rules of ours that were deleted.
-    pub(super) fn repin(&mut self) {
-        let (Some(server), Some(link)) = (self.machine.server(), &mut self.changes) else { return };
-        let done = dial::facts(link, &self.profile, *server.ip()).and_then(|facts| {
-            let words = facts.next_hop.as_ref().map(ToString::to_string).unwrap_or_default();
-            tracing::info!("the way to {} is {words} now", server.ip());
-            let planned = self.offered.as_ref().unwrap_or(&self.profile);
-            link.perform(&plan::transport(planned, Platform::host()).resolve(&facts))
-        });
-        self.warn_of(done);
-        self.renew();
-    }
-
-    /// Restores routes and rules of ours that were deleted.
-    pub(super) fn renew(&mut self) {
+    /// Restores routes and rules of ours that were deleted with `renew`, which returns how many were, unless
+    /// the limit is reached.
+    pub fn restore(&mut self, renew: impl FnOnce() -> (usize, Result<(), ApplyError>)) {
         let now = Instant::now();
-        if !self.network.restore_limit.may(now) {
-            if self.network.restore_limit.take_warning() {
+        if !self.restore_limit.may(now) {
+            if self.restore_limit.take_warning() {
                 tracing::warn!("{}", contested());
             }
             return;
         }
-        let (missing, done) = self.changes.as_mut().map_or((0, Ok(())), apply::Changes::renew_routes);
+        let (missing, done) = renew();
         if missing > 0 {
-            self.network.restore_limit.put_back(now);
+            self.restore_limit.put_back(now);
             tracing::info!("something changed {missing} of our routes and rules: put back");
         }
-        self.warn_of(done);
+        warn_of(done);
     }
 
     /// Returns a warning while another program changes our routes and rules.
-    pub(super) fn contest(&self) -> Option<String> {
-        self.network.restore_limit.is_in_conflict(Instant::now()).then(contested)
+    pub fn contest(&self) -> Option<String> {
+        self.restore_limit.is_in_conflict(Instant::now()).then(contested)
     }
+}
 
-    /// Only logged: a changing network is often in an intermediate state, and another notification follows.
-    fn warn_of(&self, done: Result<(), ApplyError>) {
-        if let Err(error) = done {
-            tracing::warn!("after a change of the network: {error}");
-        }
-    }
-
-    /// Undoes the steps that lead into the lost tunnel, so that the host works without it.
-    pub(super) fn let_go(&mut self) {
-        tracing::info!("{WITHOUT_ROUTES}");
-        for problem in self.changes.as_mut().map(apply::Changes::withdraw_routes).unwrap_or_default() {
-            tracing::warn!("{problem}");
-        }
-        self.without_routes = true;
-    }
-
-    pub(super) fn probe(&mut self) {
-        if let Child::Engine(engine) = &self.child {
-            engine.send(&ToEngine::Probe);
-        }
-    }
-
-    /// Kills the engine or the resolver, whose work is useless now.
-    pub(super) fn abandon(&mut self, failure: Failure) {
-        self.read_log();
-        // The engine first: its end of the pty hangs up, and the daemon does not attempt a graceful shutdown.
-        self.kill_child();
-        let _its_own_verdict = self.drop_ppp();
-        self.lost |= self.active.take().is_some();
-        if self.query_due.is_some() {
-            self.answer_status(None);
-        }
-        let failure = hints::add(failure, &self.profile, self.machine.server());
-        tracing::warn!("{failure}");
-        self.last_failure = Some(failure.clone());
-        self.reporter.report(&Progress::Attempt(failure));
+/// Only logged: a changing network is often in an intermediate state, and another notification follows.
+pub(super) fn warn_of(done: Result<(), ApplyError>) {
+    if let Err(error) = done {
+        tracing::warn!("after a change of the network: {error}");
     }
 }
 

@@ -1,39 +1,156 @@
-//! Reports of the loop: the status for clients, phases and notes for the log, systemd and the waiting `up`.
+//! Reports of the loop, to the log, systemd and the waiting `up`, and what the status says about links.
 
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Child, Supervisor, network_watch::WITHOUT_ROUTES};
 use crate::{
-    engine::message::Statistics,
-    failure::Phase,
+    engine::message::{LinkUp, Statistics},
+    failure::{Failure, FailureKind, Phase},
     os::usage,
     supervisor::{
-        ipc::messages::{Request, Response, Status},
-        ipc::progress::Progress,
-        machine::TunnelState,
+        ipc::messages::Status,
+        ipc::progress::{Progress, Reporter},
+        machine::{Machine, TunnelState},
         systemd,
     },
 };
 
-impl Supervisor {
-    pub(super) fn answer_status(&mut self, statistics: Option<&Statistics>) {
-        self.query_due = None;
-        self.check_resolvers();
-        let status = self.status(statistics);
-        self.control.answer(Request::Status, &Response::Status(Box::new(status)));
+/// A link that is up.
+struct ActiveLink {
+    link: LinkUp,
+    since: SystemTime,
+    /// The same time on the monotonic clock.
+    began: Instant,
+}
+
+/// The reports of one tunnel, and the history that they are about.
+pub(super) struct Report {
+    reporter: Reporter,
+    /// When the user called `up`.
+    started: Instant,
+    active: Option<ActiveLink>,
+    /// The tunnel was up and has been lost.
+    lost: bool,
+    reconnects: u64,
+    last_failure: Option<Failure>,
+    /// SIGUSR1 was received: the next statistics go to the log.
+    log_statistics: bool,
+}
+
+impl Report {
+    pub fn new(reporter: Reporter, started: Instant) -> Self {
+        Self {
+            reporter,
+            started,
+            active: None,
+            lost: false,
+            reconnects: 0,
+            last_failure: None,
+            log_statistics: false,
+        }
     }
 
-    fn status(&self, statistics: Option<&Statistics>) -> Status {
+    pub fn phase(&mut self, phase: Phase, detail: &str) {
+        let separator = if detail.is_empty() { "" } else { " ◂ " };
+        tracing::info!("{phase}{separator}{detail}");
+        systemd::status(phase.word());
+        let at_ms = self.elapsed_ms();
+        self.reporter.report(&Progress::Phase { phase, detail: detail.to_owned(), at_ms });
+    }
+
+    pub fn notes(&mut self, notes: &[String]) {
+        for note in notes {
+            tracing::info!("{note}");
+            self.reporter.report(&Progress::Note(note.clone()));
+        }
+    }
+
+    /// Records that a link is up and configured.
+    pub fn link_up(&mut self, link: LinkUp) {
+        self.active = Some(ActiveLink { link, since: SystemTime::now(), began: Instant::now() });
+    }
+
+    /// Records that there is no link any more.
+    pub fn link_down(&mut self) {
+        self.lost |= self.active.take().is_some();
+    }
+
+    pub fn has_link(&self) -> bool {
+        self.active.is_some()
+    }
+
+    pub fn ready(&mut self, tun: String) {
+        if std::mem::take(&mut self.lost) {
+            self.reconnects += 1;
+        }
+        tracing::info!("up on {tun}");
+        systemd::ready(&format!("up on {tun}"));
+        let at_ms = self.elapsed_ms();
+        self.reporter.report(&Progress::Ready { tun, at_ms });
+    }
+
+    pub fn waiting(&self, wait: Duration) {
+        tracing::info!("next attempt in {:.1} s", wait.as_secs_f32());
+        systemd::status(&format!("waiting {:.0} s for the next attempt", wait.as_secs_f32()));
+    }
+
+    pub fn no_network(&self) {
+        tracing::info!("no network; waits for one");
+        systemd::status("waiting for a network");
+    }
+
+    /// Logs a failure, and keeps it for the status.
+    pub fn failure(&mut self, failure: &Failure) {
+        if failure.kind != FailureKind::Interrupted {
+            tracing::warn!("{failure}");
+            self.last_failure = Some(failure.clone());
+        }
+    }
+
+    /// Reports a failure that another attempt follows.
+    pub fn attempt(&mut self, failure: Failure) {
+        self.reporter.report(&Progress::Attempt(failure));
+    }
+
+    /// Reports the end of the tunnel, after everything is undone but for `problems`.
+    pub fn end(&mut self, outcome: &Result<(), Failure>, problems: &[String]) {
+        match outcome {
+            Ok(()) => tracing::info!("down"),
+            Err(failure) => {
+                tracing::error!("{failure}");
+                for hint in &failure.hints {
+                    tracing::info!("check: {hint}");
+                }
+                let (failure, problems) = (failure.clone(), problems.to_owned());
+                self.reporter.report(&Progress::Failed { failure, problems });
+            }
+        }
+    }
+
+    /// Logs a summary, and the next statistics, for which `query` asks.
+    pub fn summary(&mut self, machine: &Machine, query: impl FnOnce() -> bool) {
+        let (state, phase) = (machine.state().word(), machine.phase());
+        tracing::info!("{state}, phase {phase}, {} reconnects", self.reconnects);
+        self.log_statistics |= query();
+    }
+
+    pub fn statistics(&mut self, statistics: &Statistics) {
+        if std::mem::take(&mut self.log_statistics) {
+            for (name, value) in statistics.counters.iter().filter(|(_, value)| *value > 0) {
+                tracing::info!("{name} {value}");
+            }
+        }
+    }
+
+    /// Returns the status, except for the profile's name and what other parts know.
+    pub fn status(&self, machine: &Machine, statistics: Option<&Statistics>) -> Status {
         let now = Instant::now();
         let live = self.active.as_ref();
         let link = live.map(|live| &live.link);
         let statistics = statistics.cloned().unwrap_or_default();
         Status {
-            name: self.profile.name.as_str().to_owned(),
-            state: self.machine.state().word().to_owned(),
-            phase: self.machine.phase().word().to_owned(),
-            server: self.machine.server().map(|server| server.to_string()),
-            tun: self.tun_name(),
+            state: machine.state().word().to_owned(),
+            phase: machine.phase().word().to_owned(),
+            server: machine.server().map(|server| server.to_string()),
             local: link.map(|link| link.local),
             peer: link.map(|link| link.peer),
             mtu: link.map(|link| link.mtu),
@@ -42,54 +159,23 @@ impl Supervisor {
             auth: link.map(|link| link.authentication.clone()),
             since: live.and_then(|live| Some(live.since.duration_since(UNIX_EPOCH).ok()?.as_secs())),
             uptime: live.map(|live| live.began.elapsed().as_secs()),
-            next_attempt_in: match self.machine.state() {
+            next_attempt_in: match machine.state() {
                 TunnelState::Waiting => {
-                    self.machine.next_timeout().map(|at| at.saturating_duration_since(now).as_secs())
+                    machine.next_timeout().map(|at| at.saturating_duration_since(now).as_secs())
                 }
                 _ => None,
             },
             reconnects: self.reconnects,
-            warnings: self.warnings(),
             last_failure: self.last_failure.clone(),
             supervisor_pid: std::process::id(),
-            engine_pid: match &self.child {
-                Child::Engine(engine) => Some(engine.process().pid()),
-                Child::None | Child::Resolver(_) => None,
-            },
             engine_cpu_micros: (!statistics.counters.is_empty()).then_some(statistics.cpu_micros),
             sleeps: (usage::voluntary_switches(), statistics.sleeps),
             counters: statistics.counters.into_iter().collect(),
+            ..Status::default()
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
-        let without_routes = self.without_routes.then(|| WITHOUT_ROUTES.to_owned());
-        let about_routes = without_routes.into_iter().chain(self.contest());
-        about_routes.chain(self.resolvers.problems.iter().cloned()).collect()
-    }
-
-    pub(super) fn tun_name(&self) -> Option<String> {
-        // The device of an external PPP disappears when the daemon exits.
-        let there = self.ppp.is_none() || self.active.is_some();
-        Some(self.changes.as_ref()?.device_name()?.to_owned()).filter(|_| there)
-    }
-
-    pub(super) fn say_phase(&mut self, phase: Phase, detail: &str) {
-        let separator = if detail.is_empty() { "" } else { " ◂ " };
-        tracing::info!("{phase}{separator}{detail}");
-        systemd::status(phase.word());
-        let at_ms = self.elapsed_ms();
-        self.reporter.report(&Progress::Phase { phase, detail: detail.to_owned(), at_ms });
-    }
-
-    pub(super) fn notes(&mut self, notes: &[String]) {
-        for note in notes {
-            tracing::info!("{note}");
-            self.reporter.report(&Progress::Note(note.clone()));
-        }
-    }
-
-    pub(super) fn elapsed_ms(&self) -> u64 {
+    fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }

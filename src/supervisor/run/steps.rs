@@ -1,0 +1,301 @@
+//! The steps of this tunnel on this host: performs both plans and what changes of the network need, and undoes
+//! them.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use super::internal;
+use crate::{
+    apply::{self, ApplyError, Cause, Changes, Directories, Operation},
+    engine::message::LinkUp,
+    failure::{Failure, FailureKind, Phase},
+    net::{
+        transport,
+        tun::{self, Tun},
+    },
+    plan::{self, Facts, NextHop, Plan},
+    platform::Platform,
+    profile::Profile,
+};
+
+/// Warning for log and status.
+const WITHOUT_ROUTES: &str = "retry.keep-routes = false: until the tunnel is up again, what is meant for it goes another way, in clear";
+
+/// Path MTU if the kernel provides no better value, in bytes.
+const ETHERNET: u16 = 1500;
+
+/// The sockets of one connection, and what the transport plan found out.
+pub(super) struct Sockets {
+    pub tcp: OwnedFd,
+    pub gre: OwnedFd,
+    /// There is none with an external PPP.
+    pub tun: Option<OwnedFd>,
+    /// In bytes.
+    pub path_mtu: u16,
+    /// Notes for the user.
+    pub notes: Vec<String>,
+}
+
+/// The changes to this host. Dropping them undoes them.
+pub(super) struct Steps {
+    profile: Rc<Profile>,
+    /// `None` once they are undone.
+    changes: Option<Changes>,
+    /// The profile with the routes that the server offered; set with `peer-routes`, after the first answer.
+    offered: Option<Profile>,
+    /// The steps that lead traffic into the tunnel are undone until it is up again.
+    without_routes: bool,
+}
+
+impl Steps {
+    /// Opens the ledger of this tunnel.
+    pub fn open(profile: Rc<Profile>) -> Result<Self, Failure> {
+        let places = Directories::system(Platform::host());
+        let changes = apply::Host::system()
+            .and_then(|host| match &profile.link.netns {
+                Some(netns) => host.enter(netns),
+                None => Ok(host),
+            })
+            .and_then(|host| Changes::open(&places, profile.name.as_str(), host))
+            .map_err(|error| step_failure(Phase::Resolve, &error))?;
+        Ok(Self { profile, changes: Some(changes), offered: None, without_routes: false })
+    }
+
+    /// Returns the current next hop to a server, and to the destinations outside the tunnel. Transport plans
+    /// are resolved with these facts, at each dial and whenever next hops may have changed.
+    pub fn facts(&mut self, server: Ipv4Addr) -> Result<Facts, ApplyError> {
+        facts(opened(&mut self.changes)?, &self.profile, server)
+    }
+
+    /// Returns the current next hop to a server.
+    pub fn next_hop(&mut self, server: Ipv4Addr) -> Result<NextHop, ApplyError> {
+        opened(&mut self.changes)?.next_hop(server, self.profile.localbind)
+    }
+
+    /// Sets up host route and sockets, in this order, so that the first packet already takes the right path.
+    pub fn connect(
+        &mut self,
+        server: Ipv4Addr,
+        facts: Result<Facts, ApplyError>,
+    ) -> Result<Sockets, Failure> {
+        let facts = facts.map_err(|error| route_failure(&error))?;
+        // Routes offered last time stay until there is a new answer: the kill switch covers them, too.
+        let planned = self.offered.as_ref().unwrap_or(&self.profile);
+        let transport = plan::transport(planned, Platform::host()).resolve(&facts);
+        let tun = opened(&mut self.changes)
+            .and_then(|changes| changes.perform(&transport).map(|()| changes.tun()))
+            .map_err(|error| step_failure(Phase::Connect, &error))?;
+        let local = self.profile.localbind;
+        let options = transport::Options { local, mark: transport.mark().unwrap_or(0) };
+        Ok(Sockets {
+            path_mtu: path_mtu(&facts),
+            tcp: transport::tcp_socket(&options).map_err(|error| socket_failure("TCP", local, &error))?,
+            gre: transport::gre_socket(server, &options)
+                .map_err(|error| socket_failure("GRE", local, &error))?,
+            tun: tun.map(Tun::share).transpose().map_err(|error| internal(&error.to_string()))?,
+            notes: transport.notes,
+        })
+    }
+
+    /// Records the device that an external PPP has created.
+    pub fn external_device(&mut self, name: &str) -> Result<(), ApplyError> {
+        opened(&mut self.changes)?.external_device(name)
+    }
+
+    /// Performs the network steps for a link; returns notes for the user.
+    pub fn configure(&mut self, server: Ipv4Addr, up: &LinkUp) -> Result<Vec<String>, Failure> {
+        let mut notes = self.take_offered(server, up);
+        let planned = self.offered.as_ref().unwrap_or(&self.profile);
+        let perform = |changes: &mut Changes| {
+            let facts = facts(changes, planned, server)?;
+            // The routes offered now may include the server, and so may those offered before: the host route
+            // is added first and removed last.
+            let transport =
+                self.offered.is_some().then(|| plan::transport(planned, Platform::host()).resolve(&facts));
+            transport.as_ref().map_or(Ok(()), |transport| changes.extend(transport))?;
+            let network = network_plan(planned, facts, up);
+            changes.perform(&network)?;
+            transport.as_ref().map_or(Ok(()), |transport| changes.perform(transport))?;
+            notes.extend(network.notes);
+            notes.extend(changes.take_notes());
+            Ok(())
+        };
+        opened(&mut self.changes).and_then(perform).map_err(|error| step_failure(Phase::Routes, &error))?;
+        self.without_routes = false;
+        Ok(notes)
+    }
+
+    /// Moves what depends on the next hop to the server.
+    pub fn repin(&mut self, server: Ipv4Addr) -> Result<(), ApplyError> {
+        let changes = opened(&mut self.changes)?;
+        let facts = facts(changes, &self.profile, server)?;
+        let words = facts.next_hop.as_ref().map(ToString::to_string).unwrap_or_default();
+        tracing::info!("the way to {server} is {words} now");
+        let planned = self.offered.as_ref().unwrap_or(&self.profile);
+        changes.perform(&plan::transport(planned, Platform::host()).resolve(&facts))
+    }
+
+    /// Restores routes and rules of ours that were deleted; returns how many were.
+    pub fn renew_routes(&mut self) -> (usize, Result<(), ApplyError>) {
+        self.changes.as_mut().map_or((0, Ok(())), Changes::renew_routes)
+    }
+
+    /// Undoes the steps that lead into the lost tunnel, so that the host works without it.
+    pub fn withdraw_routes(&mut self) {
+        tracing::info!("{WITHOUT_ROUTES}");
+        for problem in self.changes.as_mut().map(Changes::withdraw_routes).unwrap_or_default() {
+            tracing::warn!("{problem}");
+        }
+        self.without_routes = true;
+    }
+
+    /// Returns a warning for the status while those steps are undone.
+    pub fn warning(&self) -> Option<String> {
+        self.without_routes.then(|| WITHOUT_ROUTES.to_owned())
+    }
+
+    pub fn device_name(&self) -> Option<&str> {
+        self.changes.as_ref()?.device_name()
+    }
+
+    pub fn has_kill_switch(&self) -> bool {
+        self.changes.as_ref().is_some_and(Changes::has_kill_switch)
+    }
+
+    /// Returns whether no resolver is reachable without the tunnel.
+    pub fn prevents_lookups(&self) -> bool {
+        self.has_kill_switch() || self.changes.as_ref().is_some_and(Changes::resolves_all_names)
+    }
+
+    pub fn resolver_files(&self) -> Vec<PathBuf> {
+        self.changes.as_ref().map(Changes::resolver_files).unwrap_or_default()
+    }
+
+    /// Returns which of our resolver settings another program has changed.
+    pub fn resolver_problems(&mut self) -> Vec<String> {
+        self.changes.as_mut().map(Changes::resolver_problems).unwrap_or_default()
+    }
+
+    /// Undoes everything, but for the kill switch if the tunnel was `given_up`; returns what could not be
+    /// undone.
+    pub fn undo(&mut self, given_up: bool) -> Vec<String> {
+        let Some(changes) = self.changes.take() else { return Vec::new() };
+        // A tunnel that was up and is given up on was not taken down by the user: its traffic must still not
+        // leave.
+        let guarded = given_up && changes.has_kill_switch();
+        let errors = if guarded { changes.undo_all_but_kill_switch() } else { changes.undo_all_and_close() };
+        if guarded {
+            tracing::warn!(
+                "leak = \"block\": what is meant for the tunnel goes nowhere until `pptpctl recover` or the next up"
+            );
+        }
+        let problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        for problem in &problems {
+            tracing::error!("{problem}");
+        }
+        problems
+    }
+
+    /// Adds the routes that this link's server offers to those of the profile; returns notes about them.
+    fn take_offered(&mut self, server: Ipv4Addr, up: &LinkUp) -> Vec<String> {
+        let profile = &self.profile;
+        if !profile.peer_routes {
+            return Vec::new();
+        }
+        let (routes, words) = match &up.routes {
+            Some(routes) => (routes.as_slice(), format!("the server offers {} routes", routes.len())),
+            // A lost query must not open what the kill switch closes.
+            None if self.offered.is_some() => {
+                return vec![
+                    "peer-routes: the server did not answer; what it offered before stays".to_owned(),
+                ];
+            }
+            None => {
+                (&[][..], "the server did not answer (DHCPINFORM): there are no routes from it".to_owned())
+            }
+        };
+        let with = plan::with_offered_routes(profile, Platform::host(), server, up.peer, routes);
+        let left_out = routes.len() + profile.routes.len() - with.routes.len();
+        let left_out = match left_out {
+            0 => String::new(),
+            some => format!(", {some} of them for nothing: named already, excluded, or an end of the tunnel"),
+        };
+        self.offered = Some(with);
+        vec![format!("peer-routes: {words}{left_out}")]
+    }
+}
+
+impl Drop for Steps {
+    /// Undoes the changes if a bug has ended the loop early.
+    fn drop(&mut self) {
+        let _logged = self.undo(false);
+    }
+}
+
+fn opened(changes: &mut Option<Changes>) -> Result<&mut Changes, ApplyError> {
+    let cause = || Cause::Taken("the changes are undone".to_owned());
+    changes.as_mut().ok_or_else(|| ApplyError { operation: Operation::Observe, cause: cause() })
+}
+
+/// Returns the plan of the network steps for this link.
+fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
+    let facts = Facts {
+        mtu: Some(up.mtu),
+        local: Some(up.local),
+        peer: Some(up.peer),
+        dns: Some(up.dns.iter().copied().map(IpAddr::V4).collect()),
+        resolver: profile.dns.is_wanted().then(apply::resolver_in_charge),
+        ipv6: up.ipv6.map_or(plan::Ipv6::Absent, |(local, peer)| plan::Ipv6::from_identifiers(local, peer)),
+        ..facts
+    };
+    let run = Path::new(Platform::host().run_dir());
+    let mut network = plan::network(profile, Platform::host(), run).resolve(&facts);
+    network.notes.extend(plan::dns_notes(profile, facts.resolver, &profile.dns.servers_of(&up.dns)));
+    network
+}
+
+fn facts(changes: &mut Changes, profile: &Profile, server: Ipv4Addr) -> Result<Facts, ApplyError> {
+    let facts = changes.facts(server, profile.localbind)?;
+    Ok(Facts { outside: changes.next_hops_outside(&profile.exclude), ..facts })
+}
+
+/// Returns the path MTU, in bytes, as far as this host can tell.
+fn path_mtu(facts: &Facts) -> u16 {
+    let Some(plan::NextHop::By { dev, .. }) = &facts.next_hop else { return ETHERNET };
+    apply::device_mtu(dev).unwrap_or(ETHERNET)
+}
+
+fn route_failure(error: &ApplyError) -> Failure {
+    let unreachable = matches!(&error.cause, Cause::Kernel(error) if error.is_unreachable());
+    let kind = if unreachable { FailureKind::NoRoute } else { FailureKind::LinkStep };
+    Failure::new(Phase::Connect, kind, error.to_string())
+}
+
+fn step_failure(phase: Phase, error: &ApplyError) -> Failure {
+    let words = error.to_string();
+    match &error.cause {
+        Cause::Tun(tun::Error::InUse(unit)) => Failure::new(phase, FailureKind::NoTun, words)
+            .hint(format!("`pptpctl status` shows whether another tunnel has it; `ip -d link show tun{unit}`, what it is"))
+            .hint(format!("without unit = {unit} in the profile a free one is taken")),
+        Cause::Tun(_) => Failure::new(phase, FailureKind::NoTun, words),
+        _ => Failure::new(phase, FailureKind::LinkStep, words),
+    }
+}
+
+fn socket_failure(which: &str, localbind: Option<Ipv4Addr>, error: &io::Error) -> Failure {
+    match (error.kind(), localbind) {
+        (io::ErrorKind::AddrNotAvailable, Some(address)) => {
+            let words = format!("localbind = \"{address}\" is none of this host's addresses");
+            Failure::new(Phase::Connect, FailureKind::NoRoute, words)
+        }
+        (io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable, _) => {
+            Failure::new(Phase::Connect, FailureKind::NoRoute, error.to_string())
+        }
+        _ => internal(&format!("{which} socket: {error}")),
+    }
+}
