@@ -27,17 +27,17 @@ impl Debounce {
         self.burst = Some((first, now));
     }
 
-    /// Returns when to poll.
+    /// Returns when to poll, and why.
     #[must_use]
-    pub fn due(&self) -> Option<Instant> {
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
         let (first, last) = self.burst?;
         let settled = (last + QUIET).min(first + MAX_DELAY);
-        Some(self.pause_until.map_or(settled, |rest| rest.max(settled)))
+        Some((self.pause_until.map_or(settled, |rest| rest.max(settled)), "network settled"))
     }
 
     /// Returns whether a poll is due, and ends the burst if so.
     pub fn take(&mut self, now: Instant) -> bool {
-        let due = self.due().is_some_and(|due| due <= now);
+        let due = self.next_timeout().is_some_and(|(due, _)| due <= now);
         if due {
             self.burst = None;
         }
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn nothing_is_due_without_a_notification() {
         let mut quiet = Debounce::default();
-        assert_eq!(quiet.due(), None);
+        assert_eq!(quiet.next_timeout(), None);
         assert!(!quiet.take(Instant::now()));
     }
 
@@ -71,7 +71,7 @@ mod tests {
             burst.record(start + at * MS);
             assert!(!burst.take(start + at * MS));
         }
-        assert_eq!(burst.due(), Some(start + 130 * MS));
+        assert_eq!(burst.next_timeout(), Some((start + 130 * MS, "network settled")));
         assert!(!burst.take(start + 129 * MS));
         assert!(burst.take(start + 130 * MS));
         assert!(!burst.take(start + 131 * MS), "once");
@@ -96,10 +96,10 @@ mod tests {
         assert!(slow.take(start + 100 * MS));
         slow.polled(start + 300 * MS, 200 * MS);
         slow.record(start + 300 * MS);
-        assert_eq!(slow.due(), Some(start + 4300 * MS));
+        assert_eq!(slow.next_timeout(), Some((start + 4300 * MS, "network settled")));
         assert!(slow.take(start + 4300 * MS));
         slow.polled(start + 4300 * MS, Duration::ZERO);
         slow.record(start + 4300 * MS);
-        assert_eq!(slow.due(), Some(start + 4400 * MS));
+        assert_eq!(slow.next_timeout(), Some((start + 4400 * MS, "network settled")));
     }
 }

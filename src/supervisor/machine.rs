@@ -167,7 +167,7 @@ pub struct Machine {
     child: bool,
     /// The result to end with once the child has ended.
     outcome: Option<Result<(), Failure>>,
-    wake: Option<Instant>,
+    wake: Option<(Instant, &'static str)>,
     network: Network,
     keeps_routes: bool,
     actions: VecDeque<Action>,
@@ -208,9 +208,9 @@ impl Machine {
         self.actions.pop_front()
     }
 
-    /// Returns when [`Input::Timeout`] is due.
+    /// Returns when [`Input::Timeout`] is due, and why.
     #[must_use]
-    pub fn next_timeout(&self) -> Option<Instant> {
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
         self.wake
     }
 
@@ -256,10 +256,10 @@ impl Machine {
             // Sent by the engine before it received the request to stop.
             (TunnelState::Stopping, _) => {}
             (_, Input::Start) => self.new_round(now, random),
-            (TunnelState::Waiting, Input::Timeout) if self.wake.is_some_and(|wake| wake <= now) => {
+            (TunnelState::Waiting, Input::Timeout) if self.wake.is_some_and(|(wake, _)| wake <= now) => {
                 self.new_round(now, random);
             }
-            (TunnelState::NoNetwork, Input::Timeout) if self.wake.is_some_and(|wake| wake <= now) => {
+            (TunnelState::NoNetwork, Input::Timeout) if self.wake.is_some_and(|(wake, _)| wake <= now) => {
                 self.poll_again(now);
             }
             (_, Input::Timeout) => {}
@@ -413,7 +413,7 @@ impl Machine {
         match self.backoff.next(random) {
             Some(wait) => {
                 self.state = TunnelState::Waiting;
-                self.wake = Some(now + wait);
+                self.wake = Some((now + wait, "redial"));
                 self.actions.push_back(Action::Waiting(wait));
             }
             None => self.end(Err(failure)),

@@ -25,7 +25,7 @@ pub struct RestoreLimit {
 }
 
 impl RestoreLimit {
-    /// Returns whether missing routes may be restored now; if not, [`RestoreLimit::due`] returns when.
+    /// Returns whether missing routes may be restored now; if not, [`RestoreLimit::next_timeout`] returns when.
     pub fn may(&mut self, now: Instant) -> bool {
         while self.put_back.front().is_some_and(|at| now.saturating_duration_since(*at) >= PERIOD) {
             self.put_back.pop_front();
@@ -40,10 +40,11 @@ impl RestoreLimit {
         self.put_back.push_back(now);
     }
 
-    /// Returns when to try again after a restoration was refused.
+    /// Returns when to try again after a restoration was refused, and why.
     #[must_use]
-    pub fn due(&self) -> Option<Instant> {
-        self.put_back.front().filter(|_| self.held_back).map(|oldest| *oldest + PERIOD)
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        let oldest = self.put_back.front().filter(|_| self.held_back)?;
+        Some((*oldest + PERIOD, "routes may be restored again"))
     }
 
     /// Returns whether to warn the user: once, until there has been a quiet period.
@@ -70,7 +71,7 @@ mod tests {
         // The other program deletes them every 100 ms, for ten minutes.
         for tick in 0..6000_u32 {
             let now = start + tick * Duration::from_millis(100);
-            if limit.due().is_some_and(|due| due > now) {
+            if limit.next_timeout().is_some_and(|(due, _)| due > now) {
                 continue;
             }
             if limit.may(now) {
@@ -83,7 +84,7 @@ mod tests {
         assert!(limit.is_in_conflict(start + 10 * PERIOD));
         let later = start + 12 * PERIOD;
         assert!(!limit.is_in_conflict(later) && limit.may(later));
-        assert_eq!(limit.due(), None);
+        assert_eq!(limit.next_timeout(), None);
     }
 
     #[test]

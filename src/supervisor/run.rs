@@ -152,8 +152,10 @@ impl Supervisor {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let deadline = [self.machine.next_timeout(), self.children.due(), self.network.due()];
-        let deadline = deadline.into_iter().flatten().min();
+        let timeouts =
+            [self.machine.next_timeout(), self.children.next_timeout(), self.network.next_timeout()];
+        let timeout = timeouts.into_iter().flatten().min();
+        let deadline = timeout.map(|(at, _)| at);
         let [end, statistics] = self.signals.fds();
         let [child, child_log, ppp_log, ppp_end] = self.children.fds();
         let [network, clock] = self.network.fds();
@@ -166,6 +168,9 @@ impl Supervisor {
         let [end, statistics, child, child_log, ppp_log, ppp_end, files, network, clock] =
             sources.map(|fd| fd.is_some() && ready.next() == Some(true));
         let requests = ready.any(|ready| ready);
+        if let Some((_, reason)) = timeout.filter(|(at, _)| *at <= Instant::now()) {
+            tracing::trace!("woke: {reason}");
+        }
         if end || statistics {
             self.signalled();
         }
@@ -434,7 +439,7 @@ impl Supervisor {
         while let Some(event) = self.children.expired(now, self.machine.phase()) {
             self.child_reports(event);
         }
-        if self.machine.next_timeout().is_some_and(|due| due <= now) {
+        if self.machine.next_timeout().is_some_and(|(due, _)| due <= now) {
             self.handle(Input::Timeout);
         }
         if let Some(input) = self.network.take_woke() {

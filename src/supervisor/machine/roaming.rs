@@ -160,7 +160,7 @@ impl Machine {
 
     /// Polls the network now, and again later.
     pub(super) fn poll_again(&mut self, now: Instant) {
-        self.wake = Some(now + POLL_INTERVAL);
+        self.wake = Some((now + POLL_INTERVAL, "network is polled"));
         self.actions.push_back(Action::PollNetwork);
     }
 
@@ -186,7 +186,7 @@ impl Machine {
 
     fn no_network(&mut self, now: Instant) {
         self.state = TunnelState::NoNetwork;
-        self.wake = Some(now + POLL_INTERVAL);
+        self.wake = Some((now + POLL_INTERVAL, "network is polled"));
         self.actions.push_back(Action::NoNetwork);
     }
 

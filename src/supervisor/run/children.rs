@@ -90,9 +90,12 @@ impl Children {
         [channel, log, ppp_log, ppp_end]
     }
 
-    /// Returns when [`Children::expired`] or [`Children::serve_ppp`] is due.
-    pub fn due(&self) -> Option<Instant> {
-        [self.due, self.query_due, self.ppp.as_ref().and_then(External::due)].into_iter().flatten().min()
+    /// Returns when [`Children::expired`] or [`Children::serve_ppp`] is due, and why.
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        let child = self.due.map(|due| (due, "time limit of the child"));
+        let query = self.query_due.map(|due| (due, "no counters for status"));
+        let ppp = self.ppp.as_ref().and_then(External::next_timeout);
+        [child, query, ppp].into_iter().flatten().min()
     }
 
     /// Starts to look a name up.

@@ -117,8 +117,8 @@ impl External {
     }
 
     /// Returns when to look for the device.
-    pub fn due(&self) -> Option<Instant> {
-        self.look
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        Some((self.look?, "device of the PPP daemon"))
     }
 
     /// Starts the daemon, when the call is up.
@@ -166,7 +166,7 @@ impl External {
         Ok(Some((LinkUp { local, peer: peer.unwrap_or(up.peer), ..up }, Some(device))))
     }
 
-    /// Handles events of [`External::fds`] and [`External::due`]. Returns why the daemon ended if it was not
+    /// Handles events of [`External::fds`] and [`External::next_timeout`]. Returns why the daemon ended if it was not
     /// stopped here; `phase` is the one in which it did.
     pub fn serve(&mut self, log: bool, ended: bool, phase: Phase) -> Result<Found, Failure> {
         if log {

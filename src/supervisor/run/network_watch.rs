@@ -65,8 +65,8 @@ impl NetworkWatch {
         [self.watch.as_ref().map(AsFd::as_fd), self.sleep.as_ref().and_then(Sleep::fd)]
     }
 
-    pub fn due(&self) -> Option<Instant> {
-        [self.burst.due(), self.restore_limit.due()].into_iter().flatten().min()
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        [self.burst.next_timeout(), self.restore_limit.next_timeout()].into_iter().flatten().min()
     }
 
     /// Reads what has arrived; `deadline` is when the wait should have ended.
@@ -105,7 +105,7 @@ impl NetworkWatch {
 
     /// Returns whether a poll is due.
     pub fn take_due(&mut self, now: Instant) -> bool {
-        let again = self.restore_limit.due().is_some_and(|due| due <= now);
+        let again = self.restore_limit.next_timeout().is_some_and(|(due, _)| due <= now);
         if again {
             // No longer due, whether or not the poll finds something to restore.
             self.restore_limit.may(now);

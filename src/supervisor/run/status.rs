@@ -161,7 +161,7 @@ impl Report {
             uptime: live.map(|live| live.began.elapsed().as_secs()),
             next_attempt_in: match machine.state() {
                 TunnelState::Waiting => {
-                    machine.next_timeout().map(|at| at.saturating_duration_since(now).as_secs())
+                    machine.next_timeout().map(|(at, _)| at.saturating_duration_since(now).as_secs())
                 }
                 _ => None,
             },
