@@ -50,11 +50,6 @@ fn state(name: &ProfileName, profile: Option<&Profile>) -> String {
     match client::status(name.as_str()) {
         Ok(status) => status.state,
         Err(ClientError::NotUp) if profile.is_none() => "invalid".to_owned(),
-        Err(ClientError::NotUp) => "down".to_owned(),
-        Err(ClientError::Died) => "died".to_owned(),
-        Err(ClientError::NotYet(_)) => "starting".to_owned(),
-        // The socket exists, and only root may use it.
-        Err(ClientError::Denied(_)) => "running".to_owned(),
-        Err(_) => "stuck".to_owned(),
+        Err(why) => why.state().to_owned(),
     }
 }

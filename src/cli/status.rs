@@ -32,24 +32,17 @@ fn one(config: Option<&Path>, name: &str, json: bool) -> Code {
             }
             exit::OK
         }
-        Err(ClientError::NotUp) => {
+        Err(why @ (ClientError::NotUp | ClientError::Died | ClientError::NotYet(_))) => {
             // Neither up nor in the files: most likely mistyped.
-            if let Err(code) = output::is_known(config, name) {
+            if matches!(why, ClientError::NotUp)
+                && let Err(code) = output::is_known(config, name)
+            {
                 return code;
             }
             if json {
-                line(serde_json::json!({ "name": name, "state": "down" }));
+                line(serde_json::json!({ "name": name, "state": why.state() }));
             } else {
-                line(format_args!("{name}: down"));
-            }
-            exit::NOT_UP
-        }
-        Err(why @ (ClientError::Died | ClientError::NotYet(_))) => {
-            if json {
-                let state = if matches!(why, ClientError::Died) { "died" } else { "starting" };
-                line(serde_json::json!({ "name": name, "state": state }));
-            } else {
-                line(format_args!("{name}: {why}"));
+                line(without_status(name, &why));
             }
             exit::NOT_UP
         }
@@ -84,13 +77,10 @@ fn all(config: Option<&Path>, json: bool) -> Code {
             .iter()
             .map(|name| match client::status(name) {
                 Ok(status) => to_json(&status),
-                Err(ClientError::NotUp) => serde_json::json!({ "name": name, "state": "down" }),
-                Err(ClientError::Died) => serde_json::json!({ "name": name, "state": "died" }),
-                Err(ClientError::NotYet(_)) => serde_json::json!({ "name": name, "state": "starting" }),
-                Err(ClientError::Denied(_)) => serde_json::json!({ "name": name, "state": "running" }),
-                Err(wrong) => {
-                    serde_json::json!({ "name": name, "state": "unknown", "error": wrong.to_string() })
+                Err(wrong @ (ClientError::Silent(_) | ClientError::Refused(_))) => {
+                    serde_json::json!({ "name": name, "state": wrong.state(), "error": wrong.to_string() })
                 }
+                Err(wrong) => serde_json::json!({ "name": name, "state": wrong.state() }),
             })
             .collect();
         line(serde_json::Value::Array(all));
@@ -102,9 +92,7 @@ fn all(config: Option<&Path>, json: bool) -> Code {
     for name in &names {
         match client::status(name) {
             Ok(status) => line(headline(&status)),
-            Err(ClientError::NotUp) => line(format_args!("{name}: down")),
-            Err(ClientError::Denied(_)) => line(format_args!("{name}: running; only root may ask for more")),
-            Err(wrong) => line(format_args!("{name}: {wrong}")),
+            Err(wrong) => line(without_status(name, &wrong)),
         }
     }
     exit::OK
@@ -112,6 +100,14 @@ fn all(config: Option<&Path>, json: bool) -> Code {
 
 fn to_json(status: &Status) -> serde_json::Value {
     serde_json::to_value(status).unwrap_or_else(|error| serde_json::json!({ "error": error.to_string() }))
+}
+
+fn without_status(name: &str, why: &ClientError) -> String {
+    match why {
+        ClientError::NotUp => format!("{name}: down"),
+        ClientError::Denied(_) => format!("{name}: running; only root may ask for more"),
+        why => format!("{name}: {why}"),
+    }
 }
 
 fn headline(status: &Status) -> String {

@@ -202,6 +202,10 @@ fn stopped_supervisor_is_named() {
         assert_eq!(output.status.code(), Some(1));
         let stderr = text(&output.stderr);
         assert_eq!(stderr, "pptpctl: vpn: the supervisor does not answer: no word within 5 s\n");
+        for command in ["list", "status"] {
+            let output = text(&world.run(&[command, "--json"]).stdout);
+            assert!(output.contains(r#""state":"stuck""#), "{command}: {output}");
+        }
         world.shell(&format!("kill -CONT {supervisor}"));
         world.down(&before);
     });

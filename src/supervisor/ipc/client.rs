@@ -50,6 +50,21 @@ pub enum ClientError {
     Refused(String),
 }
 
+impl ClientError {
+    /// Returns the word that `list` and `status --json` show as the state of such a tunnel.
+    #[must_use]
+    pub const fn state(&self) -> &'static str {
+        match self {
+            Self::NotUp => "down",
+            Self::NotYet(_) => "starting",
+            Self::Died => "died",
+            // The socket exists, and only root may use it.
+            Self::Denied(_) => "running",
+            Self::Silent(_) | Self::Refused(_) => "stuck",
+        }
+    }
+}
+
 /// Returns the status of this profile's tunnel.
 ///
 /// # Errors
