@@ -14,12 +14,12 @@ use std::{
 
 use tracing::{Event, Span, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
+    Registry,
     fmt::{
         FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter,
-        format::Writer,
+        format::{DefaultFields, Writer},
         time::{FormatTime, SystemTime},
     },
-    registry::LookupSpan,
 };
 
 use crate::profile::LogLevel;
@@ -72,14 +72,10 @@ pub fn tunnel(name: &str) -> Span {
 /// Formats a line: time, level, the tunnel in messages of the supervisor's loop, message.
 struct Lines;
 
-impl<S, N> FormatEvent<S, N> for Lines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
+impl FormatEvent<Registry, DefaultFields> for Lines {
     fn format_event(
         &self,
-        context: &FmtContext<'_, S, N>,
+        context: &FmtContext<'_, Registry, DefaultFields>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
@@ -87,7 +83,7 @@ where
         write!(writer, " {:>5} ", event.metadata().level())?;
         let scope = context.event_scope().filter(|_| event.metadata().target().starts_with(LOOP));
         for span in scope.into_iter().flatten() {
-            if let Some(name) = span.extensions().get::<FormattedFields<N>>() {
+            if let Some(name) = span.extensions().get::<FormattedFields<DefaultFields>>() {
                 write!(writer, "{name}: ")?;
             }
         }
