@@ -24,7 +24,7 @@ use syn::{Attribute, Item, UseTree};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["profile", "plan", "supervisor", "demo"]),
     ("demo", &["pptp", "ppp", "net", "os"]),
-    ("profile", &[]),
+    ("profile", &["pptp", "ppp"]),
     ("plan", &["profile"]),
     ("supervisor", &["profile", "plan", "engine", "apply", "net", "os"]),
     ("dropin", &["pptp", "ppp", "net", "os"]),

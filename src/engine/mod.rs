@@ -3,7 +3,7 @@
 //!
 //! [`handle`] is the supervisor's half: it starts a child and exchanges the messages of [`message`] with it.
 //! [`child`] is the engine process, [`resolver`] a smaller child that looks up one name. [`session`] connects
-//! the sockets with the state machines and does no I/O; [`mss`] clamps TCP segment sizes; [`inform`] asks the
+//! the sockets with the state machines and does no I/O; [`inform`] asks the
 //! server for routes; [`bridge`] replaces our own PPP if pppd or ppp handles the call. [`failure`](crate::failure) lists
 //! everything that can go wrong.
 
@@ -12,7 +12,6 @@ pub mod child;
 pub mod handle;
 pub mod inform;
 pub mod message;
-pub mod mss;
 mod ppp_side;
 pub mod resolver;
 pub mod session;

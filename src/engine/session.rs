@@ -23,13 +23,15 @@ use std::{
 use self::{call::Call, liveness::LivenessCheck, peer_routes::PeerRoutes, ready_check::ReadyCheck};
 use super::{
     message::{LinkUp, plain},
-    mss::Clamper,
     spec::Spec,
 };
 use crate::{
     deadline::{Deadline, earliest},
     failure::{Failure, FailureKind, Phase},
-    ppp::link::{self, DownReason},
+    ppp::{
+        link::{self, DownReason},
+        mss::Clamper,
+    },
     pptp::control::{self, Control},
     secret::Secret,
 };

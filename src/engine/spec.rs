@@ -4,13 +4,14 @@ use std::{net::SocketAddrV4, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-pub use super::mss::Clamp;
 pub use crate::{
     ppp::{
         auth::AuthProtocol,
+        link::Echo,
         mppe::{Demand, Policy, Strength},
+        mss::Mss,
     },
-    pptp::quirks::Quirks,
+    pptp::{flow::Reorder, quirks::Quirks},
 };
 
 /// Parameters of one connection attempt.
@@ -33,8 +34,8 @@ pub struct Spec {
     pub idle_wait: Option<Duration>,
     /// Time limit for the Echo-Reply.
     pub max_echo_wait: Duration,
-    /// Maximum time that a packet waits for an earlier one; `None` does not reorder.
-    pub reorder: Option<Duration>,
+    /// How long a packet waits for an earlier one.
+    pub reorder: Reorder,
     /// A packet this many sequence numbers ahead is bogus; `None` disables the check.
     pub missing_window: Option<u32>,
     /// User name, without a domain.
@@ -45,8 +46,8 @@ pub struct Spec {
     pub auth: Vec<AuthProtocol>,
     /// Encryption requirements.
     pub mppe: Policy,
-    /// LCP Echo: interval, and how many unanswered requests end the link.
-    pub lcp_echo: Option<(Duration, u32)>,
+    /// LCP Echo; `None` sends none.
+    pub lcp_echo: Option<Echo>,
     /// MRU to request, in bytes; `None` requests `mtu_limit`.
     pub mru: Option<u16>,
     /// Largest PPP information field that the path carries, in bytes.
@@ -59,7 +60,7 @@ pub struct Spec {
     /// daemon does authentication and negotiation.
     pub external: bool,
     /// Limit of the size of TCP segments through the tunnel.
-    pub mss: Clamp,
+    pub mss: Mss,
     /// Whether to ask for routes ([`super::inform`]) before the link is reported up.
     pub peer_routes: bool,
 }

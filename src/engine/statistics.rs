@@ -1,9 +1,8 @@
 //! Collects the counters of all state machines, with the prefixes `control.…`, `gre.…`, `ppp.…`, `drop.…`,
 //! `mss.…`, `pty.…`; the session adds those of [`super::inform`].
 
-use super::mss;
 use crate::{
-    ppp::{link, stream::PppCounters},
+    ppp::{link, mss, stream::PppCounters},
     pptp::{control, flow},
 };
 

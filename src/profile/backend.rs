@@ -2,7 +2,7 @@
 //! settings that a daemon does not support.
 
 use super::{
-    AuthProtocol, DnsServers, MppeMode, MppeStrength, PppBackend, Profile,
+    AuthProtocol, Demand, DnsServers, PppBackend, Profile, Strength,
     report::Draft,
     source::Span,
     values::{self, Advice},
@@ -206,18 +206,18 @@ fn missing(backend: PppBackend, platform: Platform) -> Option<(&'static str, &'s
 
 /// Checks for settings that pppd does not support.
 fn pppd(profile: &Profile, at: &impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
-    match (profile.mppe.mode, profile.mppe.min) {
-        (MppeMode::Allow, _) => {
+    match (profile.mppe.demand, profile.mppe.min) {
+        (Demand::Allow, _) => {
             let label = "pppd demands encryption or refuses it: \"require-128\" or \"off\"";
             drafts.push(Draft::error(at("mppe"), "pppd cannot take encryption or leave it", label));
         }
-        (MppeMode::Require, MppeStrength::Bits56) => {
+        (Demand::Require, Strength::Bits56) => {
             let label = "\"require-128\", or \"require-40\" for 40 or 128 bits";
             drafts.push(Draft::error(at("mppe"), "pppd knows no 56-bit encryption", label));
         }
-        (MppeMode::Off | MppeMode::Require, _) => {}
+        (Demand::Off | Demand::Require, _) => {}
     }
-    if profile.mppe.mode == MppeMode::Require
+    if profile.mppe.demand == Demand::Require
         && profile.auth.contains(&AuthProtocol::MsChapV1)
         && profile.auth.contains(&AuthProtocol::MsChapV2)
     {

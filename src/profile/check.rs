@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    AuthProtocol, DefaultRoute, DnsBackend, DnsServers, Host, Leak, MppeMode, MppeStrength, Mtu,
-    PasswordSource, PppBackend, Profile, backend, report::Draft, source::Span, tree::Reader,
+    AuthProtocol, DefaultRoute, Demand, DnsBackend, DnsServers, Host, Leak, Mtu, PasswordSource, PppBackend,
+    Profile, Strength, backend, report::Draft, source::Span, tree::Reader, values,
 };
 use crate::platform::Platform;
 
@@ -46,8 +46,8 @@ fn while_lost(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Dra
 }
 
 fn authentication(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
-    let keys = |protocol: &AuthProtocol| protocol.gives_mppe_keys();
-    if profile.mppe.mode == MppeMode::Require && !profile.auth.is_empty() {
+    let keys = |protocol: &AuthProtocol| protocol.gives_keys();
+    if profile.mppe.demand == Demand::Require && !profile.auth.is_empty() {
         if !profile.auth.iter().any(keys) {
             let title = "`mppe` is required, and no protocol in `auth` gives it keys";
             let draft = Draft::error(at("auth"), title, "add \"mschapv2\"");
@@ -55,7 +55,8 @@ fn authentication(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec
                 "or give up encryption: mppe = \"off\" (mppe is \"require-128\" unless said otherwise)",
             ));
         } else if let Some(weak) = profile.auth.iter().find(|protocol| !keys(protocol)) {
-            let title = format!("`{}` gives no keys, but `mppe` is required", weak.name());
+            let title =
+                format!("`{}` gives no keys, but `mppe` is required", values::word(*weak, values::AUTH));
             drafts.push(Draft::warning(at("auth"), title, "a server that chooses it is hung up on"));
         }
     }
@@ -67,23 +68,23 @@ fn authentication(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec
         let label = "the server does not prove itself, and the password can be worked out";
         drafts.push(Draft::warning(at("auth"), "MS-CHAPv1 is accepted", label));
     }
-    match (profile.mppe.mode, profile.mppe.min) {
-        (MppeMode::Off, _) => {
+    match (profile.mppe.demand, profile.mppe.min) {
+        (Demand::Off, _) => {
             drafts.push(Draft::warning(
                 at("mppe"),
                 "no encryption",
                 "everything in the tunnel can be read on the way",
             ));
         }
-        (MppeMode::Allow, _) => {
+        (Demand::Allow, _) => {
             let label = "someone on the way can have it switched off; \"require-128\" is safer";
             drafts.push(Draft::warning(at("mppe"), "encryption is optional", label));
         }
-        (MppeMode::Require, MppeStrength::Bits40 | MppeStrength::Bits56) => {
+        (Demand::Require, Strength::Bits40 | Strength::Bits56) => {
             let label = "keys this short are found by trying; \"require-128\" is safer";
             drafts.push(Draft::warning(at("mppe"), "weak encryption is accepted", label));
         }
-        (MppeMode::Require, MppeStrength::Bits128) => {}
+        (Demand::Require, Strength::Bits128) => {}
     }
     if matches!(profile.password, PasswordSource::Inline(_)) {
         let label = "password.file or password.command keeps it out of this file";

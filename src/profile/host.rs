@@ -54,19 +54,6 @@ pub enum DefaultRoute {
     Replace,
 }
 
-impl DefaultRoute {
-    /// Returns the name in profiles.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Policy => "policy",
-            Self::Halves => "halves",
-            Self::Replace => "replace",
-        }
-    }
-}
-
 /// `leak`: the kill switch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Leak {
@@ -152,18 +139,6 @@ pub struct Pf {
 pub struct Nftables {
     /// `nftables.file`: its absolute path.
     pub file: PathBuf,
-}
-
-/// `mss`: clamping of the TCP maximum segment size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mss {
-    /// `"off"`: no clamping.
-    Off,
-    /// `"auto"`: to the tunnel's MTU less the headers.
-    #[default]
-    Auto,
-    /// As `auto`, and at most this number of bytes over IPv4, 20 less over IPv6.
-    Bytes(u16),
 }
 
 /// `hooks`: argument vectors, never run by a shell.

@@ -34,15 +34,24 @@ mod values;
 
 pub use files::{Locations, NoHome};
 pub use host::{
-    DefaultRoute, Dns, DnsBackend, DnsServers, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, Pf, Route,
+    DefaultRoute, Dns, DnsBackend, DnsServers, Hooks, Leak, LinkSettings, Mtu, Nftables, Pf, Route,
 };
 pub use name::{InvalidName, ProfileName};
 pub use password::{MAX_LENGTH as MAX_PASSWORD, SecretError};
-pub use ppp::{AuthProtocol, Echo, Mppe, MppeMode, MppeStrength, Ppp, PppBackend};
+pub use ppp::{Ppp, PppBackend};
 pub use probe::MayRun;
 pub use profiles::{LookupError, Profiles};
 pub use report::{Excerpt, Finding, Report, Severity, Style};
-pub use settings::{
-    Host, LogLevel, Origin, PasswordSource, Profile, Quirks, Reorder, Retry, Server, Timeouts,
-};
+pub use settings::{Host, LogLevel, Origin, PasswordSource, Profile, Retry, Server, Timeouts};
 pub use summary::Summary;
+pub use values::mppe_text;
+
+pub use crate::{
+    ppp::{
+        auth::AuthProtocol,
+        link::Echo,
+        mppe::{Demand, Policy, Strength},
+        mss::Mss,
+    },
+    pptp::{flow::Reorder, quirks::Quirks},
+};

@@ -8,7 +8,7 @@ use std::{ffi::OsString, time::Duration};
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Echo, Host, LogLevel, PasswordSource, Profile, ProfileName, Reorder, Server, backend, check,
+    Echo, Host, LogLevel, PasswordSource, Ppp, Profile, ProfileName, Reorder, Server, backend, check,
     nearest::nearest,
     read_host,
     report::{Draft, Finding},
@@ -17,8 +17,7 @@ use super::{
     tree::Reader,
     values,
 };
-use crate::platform::Platform;
-use crate::secret::Secret;
+use crate::{platform::Platform, secret::Secret};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -224,7 +223,7 @@ fn timeouts(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
             DeValue::String(text) if text == "off" => Reorder::Off,
             _ => reader
                 .as_duration(value, Duration::from_millis(10)..=Duration::from_secs(10))
-                .map_or(out.reorder, Reorder::Hold),
+                .map_or(out.reorder, |max| Reorder::Adaptive { max }),
         };
     }
     if let Some(value) = reader.take(table, "timeouts.idle-wait") {
@@ -272,7 +271,7 @@ fn ppp(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
         }
     }
     out.label = reader.parsed(table, "ppp.label", backend::label);
-    let mut echo = Echo::default();
+    let mut echo = Ppp::ECHO;
     if let Some(failures) = reader.integer(table, "ppp.lcp-echo-failure", 1..=100) {
         echo.failures = failures;
     }

@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    AuthProtocol, DefaultRoute, Dns, Hooks, Leak, LinkSettings, Mppe, Mss, Mtu, Nftables, Pf, Ppp,
-    ProfileName, Route,
+    AuthProtocol, DefaultRoute, Demand, Dns, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, Pf, Policy, Ppp,
+    ProfileName, Quirks, Reorder, Route, Strength,
 };
 use crate::secret::Secret;
 
@@ -51,8 +51,8 @@ pub struct Profile {
     pub password: PasswordSource,
     /// `auth`: the accepted authentication protocols, strongest first, each once, never empty.
     pub auth: Vec<AuthProtocol>,
-    /// `mppe`: the required encryption.
-    pub mppe: Mppe,
+    /// `mppe`: the required encryption; its `max` is 128 bits, since no key sets it.
+    pub mppe: Policy,
     /// `ppp`: the PPP side of the call.
     pub ppp: Ppp,
     /// `unit`: the N of tunN; `None` selects a free one.
@@ -109,7 +109,12 @@ impl Profile {
             domain: None,
             password,
             auth: vec![AuthProtocol::MsChapV2],
-            mppe: Mppe::default(),
+            mppe: Policy {
+                demand: Demand::Require,
+                min: Strength::Bits128,
+                max: Strength::Bits128,
+                stateful: false,
+            },
             ppp: Ppp::default(),
             unit: None,
             mtu: Mtu::default(),
@@ -202,27 +207,6 @@ impl fmt::Display for Host {
     }
 }
 
-/// A known departure of a peer from RFC 2637; `pptp::quirks` implements the differences.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Quirks {
-    /// The peer follows the RFC.
-    #[default]
-    None,
-    /// `BEZEQ_ISRAEL`: the Orckit Atur3 modem.
-    BezeqIsrael,
-}
-
-impl Quirks {
-    /// Returns the name in profiles and in `pptp --quirks`; `None` for no quirk.
-    #[must_use]
-    pub const fn name(self) -> Option<&'static str> {
-        match self {
-            Self::None => None,
-            Self::BezeqIsrael => Some("BEZEQ_ISRAEL"),
-        }
-    }
-}
-
 /// The timeout of each phase, and of each wait inside one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -244,7 +228,7 @@ pub struct Timeouts {
     pub network: Duration,
     /// `stop`: each wait of a graceful shutdown (CDN, Stop-Control-Connection-Reply, LCP Terminate-Ack).
     pub stop: Duration,
-    /// `reorder`: how long a GRE packet may wait for an earlier one.
+    /// `reorder`: how long a GRE packet may wait for an earlier one; `Off` is "off".
     pub reorder: Reorder,
     /// `idle-wait`: idle time of the control connection before an Echo-Request; `None` ("off", or 0 as in
     /// pptp(8)) sends none.
@@ -265,38 +249,23 @@ impl Default for Timeouts {
             auth: Duration::from_secs(30),
             network: Duration::from_secs(30),
             stop: Duration::from_secs(3),
-            reorder: Reorder::default(),
+            reorder: Reorder::Adaptive { max: Duration::from_millis(300) },
             idle_wait: Some(Duration::from_secs(60)),
             max_echo_wait: Duration::from_secs(60),
         }
     }
 }
 
-/// The treatment of GRE packets that arrive before an earlier one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reorder {
-    /// `"off"`, `--nobuffer`: delivered at once; late packets are dropped.
-    Off,
-    /// Held for an adaptive time, never longer than this (10 ms to 10 s, `--timeout`).
-    Hold(Duration),
-}
-
-impl Default for Reorder {
-    fn default() -> Self {
-        Self::Hold(Duration::from_millis(300))
-    }
-}
-
 /// `loglevel`, with the meaning of `pptp --loglevel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// 0: errors only.
-    Quiet,
-    /// 1: also the phases, and reordered or duplicate packets.
+    /// Errors only.
+    Quiet = 0,
+    /// Also the phases, and reordered or duplicate packets.
     #[default]
-    Normal,
-    /// 2: also every message.
-    Verbose,
+    Normal = 1,
+    /// Also every message.
+    Verbose = 2,
 }
 
 /// The backoff for redialling a lost tunnel: exponential, capped, with jitter. A failed authentication is

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{PasswordSource, Profile, ProfileName};
+use super::{DefaultRoute, PasswordSource, Profile, ProfileName, values};
 
 /// The fields of a profile that may be shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,11 +43,11 @@ impl Profile {
             user: self.user.clone(),
             domain: self.domain.clone(),
             password: self.password.kind(),
-            auth: self.auth.iter().map(|protocol| protocol.name()).collect(),
-            mppe: self.mppe.to_string(),
+            auth: self.auth.iter().map(|protocol| values::word(*protocol, values::AUTH)).collect(),
+            mppe: values::mppe_text(self.mppe),
             unit: self.unit,
             routes: self.routes.iter().map(|route| route.prefix.to_string()).collect(),
-            default: self.default_route.map(super::DefaultRoute::name),
+            default: self.default_route.map(DefaultRoute::name),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::{net::Ipv4Addr, net::Ipv6Addr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 
 use super::{
-    AuthProtocol, DefaultRoute, DnsBackend, Host, Leak, Mppe, MppeMode, MppeStrength, PppBackend, Quirks,
-    Server, nearest::nearest,
+    AuthProtocol, DefaultRoute, Demand, DnsBackend, Host, Leak, Policy, PppBackend, Quirks, Server, Strength,
+    nearest::nearest,
 };
 
 /// Advice on the right form of a value.
@@ -40,12 +40,12 @@ pub(super) const DNS_BACKENDS: Keywords<DnsBackend> = &[
     ("unwind", DnsBackend::Unwind),
     ("file", DnsBackend::File),
 ];
-const MPPE: Keywords<(MppeMode, MppeStrength)> = &[
-    ("off", (MppeMode::Off, MppeStrength::Bits40)),
-    ("allow", (MppeMode::Allow, MppeStrength::Bits40)),
-    ("require-40", (MppeMode::Require, MppeStrength::Bits40)),
-    ("require-56", (MppeMode::Require, MppeStrength::Bits56)),
-    ("require-128", (MppeMode::Require, MppeStrength::Bits128)),
+const MPPE: Keywords<(Demand, Strength)> = &[
+    ("off", (Demand::Off, Strength::Bits40)),
+    ("allow", (Demand::Allow, Strength::Bits40)),
+    ("require-40", (Demand::Require, Strength::Bits40)),
+    ("require-56", (Demand::Require, Strength::Bits56)),
+    ("require-128", (Demand::Require, Strength::Bits128)),
 ];
 
 /// Returns the value of a word, which must be spelt exactly.
@@ -61,16 +61,40 @@ pub(super) fn keyword<T: Copy>(text: &str, words: Keywords<T>) -> Result<T, Advi
     })
 }
 
+/// Returns the word of a value; empty if it has none.
+pub(super) fn word<T: PartialEq>(value: T, words: Keywords<T>) -> &'static str {
+    words.iter().find(|(_, one)| *one == value).map_or("", |(name, _)| name)
+}
+
+impl DefaultRoute {
+    /// Returns the name in profiles.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        word(self, DEFAULT_MODES)
+    }
+}
+
 /// Parses `off`, `allow`, `require-40`, `require-56` or `require-128`, the last four optionally with
 /// `+stateful`.
-pub(super) fn mppe(text: &str) -> Result<Mppe, Advice> {
+pub(super) fn mppe(text: &str) -> Result<Policy, Advice> {
     let (text, stateful) = text.strip_suffix("+stateful").map_or((text, false), |text| (text, true));
-    let (mode, min) = keyword(text, MPPE)
+    let (demand, min) = keyword(text, MPPE)
         .map_err(|advice| format!("{advice}; \"+stateful\" may follow, \"stateless\" is the rule"))?;
-    if stateful && mode == MppeMode::Off {
+    if stateful && demand == Demand::Off {
         return Err("\"off\" has no \"+stateful\"".to_owned());
     }
-    Ok(Mppe { mode, min, stateful })
+    Ok(Policy { demand, min, max: Strength::Bits128, stateful })
+}
+
+/// Formats a policy for [`mppe`].
+#[must_use]
+pub fn mppe_text(policy: Policy) -> String {
+    let stateful = if policy.stateful { "+stateful" } else { "" };
+    match policy.demand {
+        Demand::Off => "off".to_owned(),
+        Demand::Allow => format!("allow{stateful}"),
+        Demand::Require => format!("require-{}{stateful}", policy.min.bits()),
+    }
 }
 
 /// Parses a whole number and its unit: `ms`, `s`, `m` or `h`.
@@ -361,7 +385,7 @@ mod tests {
             "require-128",
             "require-128+stateful",
         ] {
-            assert_eq!(mppe(text).unwrap().to_string(), text);
+            assert_eq!(mppe_text(mppe(text).unwrap()), text);
         }
         assert!(mppe("require128").unwrap_err().contains("did you mean \"require-128\""));
         assert!(mppe("off+stateful").is_err());

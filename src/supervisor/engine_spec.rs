@@ -3,10 +3,8 @@
 use std::net::SocketAddrV4;
 
 use crate::{
-    engine::spec::{self, Limits, Spec},
-    profile::{
-        AuthProtocol, LogLevel, MppeMode, MppeStrength, Mss, Mtu, PppBackend, Profile, Quirks, Reorder,
-    },
+    engine::spec::{Limits, Spec},
+    profile::{Demand, Mtu, PppBackend, Profile},
 };
 
 /// Returns the specification of one dial. `path_mtu` is the largest IP packet on the path to the server, in
@@ -16,12 +14,10 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16) -> Spec {
     let timeouts = &profile.timeouts;
     Spec {
         name: profile.name.as_str().to_owned(),
-        loglevel: match profile.loglevel {
-            LogLevel::Quiet => 0,
-            LogLevel::Normal => 1,
-            LogLevel::Verbose => 2,
-        },
+        // A number, since it is also an argument of the child.
+        loglevel: profile.loglevel as u8,
         server,
+        // `Timeouts` also has the supervisor's limits, and the engine may not import `profile`.
         limits: Limits {
             connect: timeouts.connect,
             control: timeouts.control,
@@ -32,32 +28,17 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16) -> Spec {
             network: timeouts.network,
             stop: timeouts.stop,
         },
-        quirks: match profile.quirks {
-            Quirks::None => spec::Quirks::None,
-            Quirks::BezeqIsrael => spec::Quirks::BezeqIsrael,
-        },
+        quirks: profile.quirks,
         phone: profile.phone.clone(),
         idle_wait: timeouts.idle_wait,
         max_echo_wait: timeouts.max_echo_wait,
-        reorder: match timeouts.reorder {
-            Reorder::Off => None,
-            Reorder::Hold(longest) => Some(longest),
-        },
+        reorder: timeouts.reorder,
         missing_window: profile.missing_window,
         user: profile.user.clone(),
         domain: profile.domain.clone(),
-        auth: profile.auth.iter().map(|protocol| auth(*protocol)).collect(),
-        mppe: spec::Policy {
-            demand: match profile.mppe.mode {
-                MppeMode::Off => spec::Demand::Off,
-                MppeMode::Allow => spec::Demand::Allow,
-                MppeMode::Require => spec::Demand::Require,
-            },
-            min: strength(profile.mppe.min),
-            max: spec::Strength::Bits128,
-            stateful: profile.mppe.stateful,
-        },
-        lcp_echo: profile.ppp.echo.map(|echo| (echo.interval, echo.failures)),
+        auth: profile.auth.clone(),
+        mppe: profile.mppe,
+        lcp_echo: profile.ppp.echo,
         mru: profile.ppp.mru,
         mtu_limit: match profile.mtu {
             Mtu::Auto => inner_mtu(path_mtu),
@@ -67,11 +48,7 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16) -> Spec {
         ipv6: profile.ppp.ipv6,
         want_dns: true,
         external: profile.ppp.backend != PppBackend::Builtin,
-        mss: match profile.mss {
-            Mss::Off => spec::Clamp::Off,
-            Mss::Auto => spec::Clamp::Auto,
-            Mss::Bytes(bytes) => spec::Clamp::Bytes(bytes),
-        },
+        mss: profile.mss,
         peer_routes: profile.peer_routes,
     }
 }
@@ -95,24 +72,7 @@ pub const fn inner_mtu(path_mtu: u16) -> u16 {
 /// Returns the bytes that MPPE adds to each packet (RFC 3078 §3); 0 if the profile excludes MPPE.
 #[must_use]
 pub fn mppe_overhead(profile: &Profile) -> u16 {
-    if profile.mppe.mode == MppeMode::Off { 0 } else { 4 }
-}
-
-const fn auth(protocol: AuthProtocol) -> spec::AuthProtocol {
-    match protocol {
-        AuthProtocol::Pap => spec::AuthProtocol::Pap,
-        AuthProtocol::ChapMd5 => spec::AuthProtocol::ChapMd5,
-        AuthProtocol::MsChapV1 => spec::AuthProtocol::MsChapV1,
-        AuthProtocol::MsChapV2 => spec::AuthProtocol::MsChapV2,
-    }
-}
-
-const fn strength(strength: MppeStrength) -> spec::Strength {
-    match strength {
-        MppeStrength::Bits40 => spec::Strength::Bits40,
-        MppeStrength::Bits56 => spec::Strength::Bits56,
-        MppeStrength::Bits128 => spec::Strength::Bits128,
-    }
+    if profile.mppe.demand == Demand::Off { 0 } else { 4 }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use crate::{
     failure::{Failure, FailureKind},
-    profile::{MppeMode, Profile},
+    profile::{Demand, Profile, mppe_text},
 };
 
 /// Adds the hints for the failure's kind. A failure that already has hints keeps those: they are more
@@ -72,9 +72,9 @@ fn servers(profile: &Profile) -> String {
 }
 
 fn encryption(profile: &Profile) -> Vec<String> {
-    let mut hints = vec![format!("the profile says mppe = \"{}\"", profile.mppe)];
-    if profile.mppe.mode == MppeMode::Require {
-        if !profile.auth.iter().any(|auth| auth.gives_mppe_keys()) {
+    let mut hints = vec![format!("the profile says mppe = \"{}\"", mppe_text(profile.mppe))];
+    if profile.mppe.demand == Demand::Require {
+        if !profile.auth.iter().any(|auth| auth.gives_keys()) {
             hints.push("MPPE needs MS-CHAP: auth = [\"mschapv2\"]".to_owned());
         }
         hints.push("an old server may only do 40 bits, or stateful mode: mppe = \"require-40\", \"require-128+stateful\"".to_owned());

@@ -12,7 +12,7 @@ use proptest::{
 use super::*;
 use crate::engine::{
     resolver,
-    spec::{AuthProtocol, Clamp, Demand, Limits, Policy, Quirks, Strength},
+    spec::{AuthProtocol, Demand, Echo, Limits, Mss, Policy, Quirks, Reorder, Strength},
 };
 use crate::failure::FailureKind;
 
@@ -98,7 +98,9 @@ fn spec() -> impl Strategy<Value = Spec> {
         |(who, call, link, quirks, (ipv6, want_dns, external, peer_routes), mss)| {
             let (name, loglevel, phone, user, domain) = who;
             let ((address, port), times, idle_wait, reorder, missing_window) = call;
-            let (auth, mppe, lcp_echo, mru, mtu_limit) = link;
+            let (auth, mppe, echo, mru, mtu_limit) = link;
+            let lcp_echo = echo.map(|(interval, failures)| Echo { interval, failures });
+            let reorder = reorder.map_or(Reorder::Off, |max| Reorder::Adaptive { max });
             let limits = Limits {
                 connect: times[0],
                 control: times[1],
@@ -139,8 +141,8 @@ fn spec() -> impl Strategy<Value = Spec> {
     )
 }
 
-fn clamp() -> impl Strategy<Value = Clamp> {
-    prop_oneof![Just(Clamp::Off), Just(Clamp::Auto), any::<u16>().prop_map(Clamp::Bytes)]
+fn clamp() -> impl Strategy<Value = Mss> {
+    prop_oneof![Just(Mss::Off), Just(Mss::Auto), any::<u16>().prop_map(Mss::Bytes)]
 }
 
 fn policy() -> impl Strategy<Value = Policy> {

@@ -13,7 +13,7 @@ use crate::{
     pptp::{
         cause,
         control::{self, CallEnd, CallRequest, ControlEnd},
-        flow::{Flow, FlowConfig, Reorder},
+        flow::{Flow, FlowConfig},
     },
 };
 
@@ -83,7 +83,7 @@ impl Session {
                 local_call_id: call_id,
                 peer_call_id,
                 window: RECEIVE_WINDOW,
-                reorder: self.spec.reorder.map_or(Reorder::Off, |max| Reorder::Adaptive { max }),
+                reorder: self.spec.reorder,
                 missing_window: self.spec.missing_window,
             },
             now,

@@ -8,11 +8,11 @@ use std::{net::Ipv4Addr, ops::Range, time::Instant};
 
 use super::{Call, Session, peer_routes::PeerRoutes};
 use crate::{
-    engine::{
+    engine::ppp_side::PppSide,
+    ppp::{
+        link::{Link, Received},
         mss::{Clamper, Direction},
-        ppp_side::PppSide,
     },
-    ppp::link::{Link, Received},
     pptp::gre::{self, MAX_HEADER},
 };
 

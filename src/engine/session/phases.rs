@@ -107,7 +107,7 @@ pub(super) fn link_config(spec: &Spec, password: Secret, random: link::Random) -
     }
     config.mru = spec.mru.unwrap_or(spec.mtu_limit);
     config.mtu_limit = spec.mtu_limit;
-    config.echo = spec.lcp_echo.map(|(interval, failures)| link::Echo { interval, failures });
+    config.echo = spec.lcp_echo;
     config.accept.clone_from(&spec.auth);
     config.mppe = spec.mppe;
     config.ipv6 = spec.ipv6;

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::{
-    engine::spec::{Limits, Quirks},
+    engine::spec::{Limits, Quirks, Reorder},
     ppp::{
         auth::{AuthProtocol, Users},
         link::{Link, Phase as LinkPhase, Received},
@@ -291,7 +291,7 @@ fn spec() -> Spec {
         phone: None,
         idle_wait: Some(60 * second),
         max_echo_wait: 60 * second,
-        reorder: Some(Duration::from_millis(300)),
+        reorder: Reorder::Adaptive { max: Duration::from_millis(300) },
         missing_window: None,
         user: "alice".into(),
         domain: None,
@@ -308,7 +308,7 @@ fn spec() -> Spec {
         ipv6: false,
         want_dns: true,
         external: false,
-        mss: crate::engine::mss::Clamp::Auto,
+        mss: crate::ppp::mss::Mss::Auto,
         peer_routes: false,
     }
 }

@@ -84,7 +84,7 @@ pub struct Server {
 
 /// LCP Echo (RFC 1661 §5.8). No request is sent if a valid frame has arrived from the peer since the last
 /// check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Echo {
     /// Time between two checks.
     pub interval: Duration,

@@ -48,7 +48,7 @@ const RESTART_SILENCE: Duration = Duration::from_secs(1);
 const BEFORE_FIRST: u32 = 16;
 
 /// How long packets wait for earlier ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Reorder {
     /// Not at all: a gap is accepted at once, and late packets are dropped (pptp(8)'s `--nobuffer`).
     Off,

@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use super::super::{
-    AuthProtocol, DefaultRoute, DnsBackend, DnsServers, Leak, MppeMode, MppeStrength, Mss, Mtu, PppBackend,
-    Quirks, Retry, Route,
+    AuthProtocol, DefaultRoute, Demand, DnsBackend, DnsServers, Leak, Mss, Mtu, PppBackend, Quirks, Retry,
+    Route, Strength,
 };
 use super::*;
 
@@ -56,7 +56,7 @@ fn every_key_sets_its_field() {
     assert_eq!((profile.user.as_str(), profile.domain.as_deref()), ("alice", Some("EXAMPLE")));
     assert!(matches!(&profile.password, PasswordSource::Command(argv) if argv.len() == 3));
     assert_eq!(profile.auth, [AuthProtocol::MsChapV2, AuthProtocol::MsChapV1]);
-    assert_eq!((profile.mppe.mode, profile.mppe.min), (MppeMode::Require, MppeStrength::Bits128));
+    assert_eq!((profile.mppe.demand, profile.mppe.min), (Demand::Require, Strength::Bits128));
     assert!(profile.mppe.stateful);
     assert_eq!((profile.ppp.backend, profile.ppp.label.as_deref()), (PppBackend::Pppd, Some("vpn")));
     assert_eq!(profile.ppp.options, ["noauth", "debug"]);
@@ -126,7 +126,7 @@ fn accepts_short_forms_of_values() {
     assert_eq!((of("mss = 'auto'").mss, of("mss = 'off'").mss, of("").mss), (Mss::Auto, Mss::Off, Mss::Auto));
     assert_eq!((of("mtu = 'auto'").mtu, of("").mtu), (Mtu::Auto, Mtu::Auto));
     assert_eq!(of("timeouts.idle-wait = '0s'").timeouts.idle_wait, None);
-    assert_eq!(of("timeouts.reorder = '1s'").timeouts.reorder, Reorder::Hold(SECOND));
+    assert_eq!(of("timeouts.reorder = '1s'").timeouts.reorder, Reorder::Adaptive { max: SECOND });
     assert_eq!(of("ppp.lcp-echo-interval = 'off'").ppp.echo, None);
     assert_eq!(of("ppp.lcp-echo-failure = 2").ppp.echo.unwrap().failures, 2);
     assert_eq!(

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{link_name, sizes, user};
 use crate::{
-    profile::{AuthProtocol, DnsServers, LogLevel, MppeMode, MppeStrength, Profile},
+    profile::{AuthProtocol, Demand, DnsServers, LogLevel, Profile, Strength},
     secret::Secret,
 };
 
@@ -108,21 +108,21 @@ pub fn section(profile: &Profile, password: Option<&Secret>, limit: u16) -> Zero
 /// Writes the MPPE settings; any argument of `set mppe` makes ppp require it.
 fn mppe(profile: &Profile, line: &mut impl FnMut(String)) {
     let bits = match profile.mppe.min {
-        MppeStrength::Bits128 => "128",
-        MppeStrength::Bits56 => "56",
-        MppeStrength::Bits40 => "*",
+        Strength::Bits128 => "128",
+        Strength::Bits56 => "56",
+        Strength::Bits40 => "*",
     };
     let state = if profile.mppe.stateful { "*" } else { "stateless" };
-    match profile.mppe.mode {
-        MppeMode::Off => {
+    match profile.mppe.demand {
+        Demand::Off => {
             line("disable mppe".to_owned());
             line("deny mppe".to_owned());
         }
-        MppeMode::Allow => {
+        Demand::Allow => {
             line("enable mppe".to_owned());
             line("accept mppe".to_owned());
         }
-        MppeMode::Require => {
+        Demand::Require => {
             line("enable mppe".to_owned());
             line("accept mppe".to_owned());
             line(format!("set mppe {bits} {state}"));

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{link_name, sizes, user};
 use crate::{
-    profile::{AuthProtocol, DnsServers, LogLevel, MppeMode, MppeStrength, Profile},
+    profile::{AuthProtocol, Demand, DnsServers, LogLevel, Profile, Strength},
     secret::Secret,
 };
 
@@ -107,12 +107,12 @@ pub fn options(profile: &Profile, password: Option<&Secret>, limit: u16) -> Zero
 /// is read.
 fn mppe(profile: &Profile) -> &'static [&'static str] {
     let stateful = profile.mppe.stateful;
-    match (profile.mppe.mode, profile.mppe.min, stateful) {
-        (MppeMode::Off | MppeMode::Allow, _, _) => &["nomppe", "noccp"],
-        (MppeMode::Require, MppeStrength::Bits40, false) => &["require-mppe", "nomppe-stateful"],
-        (MppeMode::Require, MppeStrength::Bits40, true) => &["require-mppe", "mppe-stateful"],
-        (MppeMode::Require, _, false) => &["require-mppe-128", "nomppe-40", "nomppe-stateful"],
-        (MppeMode::Require, _, true) => &["require-mppe-128", "nomppe-40", "mppe-stateful"],
+    match (profile.mppe.demand, profile.mppe.min, stateful) {
+        (Demand::Off | Demand::Allow, _, _) => &["nomppe", "noccp"],
+        (Demand::Require, Strength::Bits40, false) => &["require-mppe", "nomppe-stateful"],
+        (Demand::Require, Strength::Bits40, true) => &["require-mppe", "mppe-stateful"],
+        (Demand::Require, _, false) => &["require-mppe-128", "nomppe-40", "nomppe-stateful"],
+        (Demand::Require, _, true) => &["require-mppe-128", "nomppe-40", "mppe-stateful"],
     }
 }
 

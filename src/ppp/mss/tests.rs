@@ -111,7 +111,7 @@ fn other_packets_pass_unchanged() {
     let long = syn(false, &[vec![8, 60], mss(9000)].concat(), b"", false);
     for packet in [data, fragment, udp, signed, bare, long, vec![], vec![0x45], vec![0x60; 41]] {
         let mut clamper = Clamper::new(2048);
-        clamper.set(Clamp::Auto, 1400);
+        clamper.set(Mss::Auto, 1400);
         assert_eq!(clamper.pass(Direction::In, &packet), packet);
         assert_eq!(clamper.counters(), ClampCounters::default());
     }
@@ -141,19 +141,19 @@ fn limit_follows_mtu_and_directions_are_counted() {
     let mut clamper = Clamper::new(2048);
     let (v4, v6) = (syn(false, &mss(1460), b"", false), syn(true, &mss(1440), b"", true));
     assert_eq!(clamper.pass(Direction::Out, &v4), v4, "not up yet");
-    clamper.set(Clamp::Auto, 1400);
+    clamper.set(Mss::Auto, 1400);
     assert_eq!(read(clamper.pass(Direction::Out, &v4)), Some(1360));
     assert_eq!(read(clamper.pass(Direction::In, &v6)), Some(1340));
-    clamper.set(Clamp::Bytes(1200), 1400);
+    clamper.set(Mss::Bytes(1200), 1400);
     assert_eq!(read(clamper.pass(Direction::Out, &v4)), Some(1200));
     assert_eq!(read(clamper.pass(Direction::Out, &v6)), Some(1180));
-    clamper.set(Clamp::Bytes(1500), 1400);
+    clamper.set(Mss::Bytes(1500), 1400);
     assert_eq!(read(clamper.pass(Direction::In, &v4)), Some(1360), "the MTU limits the segment size");
     assert_eq!(clamper.counters(), ClampCounters { lowered_in: 2, lowered_out: 3 });
-    clamper.set(Clamp::Off, 1400);
+    clamper.set(Mss::Off, 1400);
     assert_eq!(clamper.pass(Direction::Out, &v4), v4);
     // A packet larger than `largest` passes unchanged and allocates nothing.
     let mut small = Clamper::new(8);
-    small.set(Clamp::Auto, 1400);
+    small.set(Mss::Auto, 1400);
     assert_eq!(small.pass(Direction::Out, &v4), v4);
 }

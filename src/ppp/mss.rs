@@ -6,10 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The profile's setting.
+/// Limit of the segment size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Clamp {
+pub enum Mss {
     /// Segment sizes are not changed.
     Off,
     /// At most the tunnel's MTU minus the headers.
@@ -70,12 +70,12 @@ impl Clamper {
     }
 
     /// Sets the limits for a link with this MTU, in bytes.
-    pub fn set(&mut self, clamp: Clamp, mtu: u16) {
+    pub fn set(&mut self, clamp: Mss, mtu: u16) {
         let (v4, v6) = (mtu.saturating_sub(HEADERS_V4), mtu.saturating_sub(HEADERS_V6));
         self.limits = match clamp {
-            Clamp::Off => None,
-            Clamp::Auto => Some((v4, v6)),
-            Clamp::Bytes(bytes) => Some((v4.min(bytes), v6.min(bytes.saturating_sub(20)))),
+            Mss::Off => None,
+            Mss::Auto => Some((v4, v6)),
+            Mss::Bytes(bytes) => Some((v4.min(bytes), v6.min(bytes.saturating_sub(20)))),
         };
     }
 
