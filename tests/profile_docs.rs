@@ -1,12 +1,15 @@
 //! Compares the manual page, its examples and the example file with the reader.
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
-use std::{fs, io::ErrorKind, path::Path, process::Command};
+use std::{fs, io::ErrorKind, path::Path, process::Command, time::Duration};
 
 use pptpctl::{
     plan::{self, Facts, Ipv6, NextHop, Plan, Resolver},
     platform::Platform,
-    profile::{Profiles, Style, schema},
+    profile::{
+        Profiles, Style,
+        schema::{self, Absent, Kind},
+    },
 };
 
 #[test]
@@ -92,11 +95,11 @@ fn reference_profile_shows_defaults() {
 fn every_key_is_in_the_example() {
     let text = file("profiles.example.toml");
     let unsupported = text.split_once("does not do yet").map_or("", |(_, rest)| rest);
-    for key in schema::KEYS {
+    for key in schema::KEYS.iter().map(|key| key.path) {
         let section = if schema::is_supported(key) { text.as_str() } else { unsupported };
         let last = key.rsplit('.').next().unwrap();
         assert!(
-            words(section).any(|word| word == *key || word == last),
+            words(section).any(|word| word == key || word == last),
             "{key} is not in profiles.example.toml"
         );
     }
@@ -105,15 +108,14 @@ fn every_key_is_in_the_example() {
 #[test]
 fn every_key_is_in_the_manual() {
     let manual = file("man/pptpctl.toml.5");
-    for key in schema::KEYS {
-        let item =
-            |line: &str| line.starts_with(".It Ic ") && line.split([' ', ',']).any(|word| word == *key);
+    for key in schema::KEYS.iter().map(|key| key.path) {
+        let item = |line: &str| line.starts_with(".It Ic ") && line.split([' ', ',']).any(|word| word == key);
         assert!(manual.lines().any(item), "no .It Ic {key}");
     }
     for line in manual.lines().filter_map(|line| line.strip_prefix(".It Ic ")) {
         for key in line.split(" , ").filter(|key| !key.contains(' ')) {
             assert!(
-                schema::KEYS.contains(&key),
+                schema::find(key).is_some(),
                 "the manual documents {key}, which the reader does not accept"
             );
         }
@@ -131,6 +133,70 @@ fn every_key_is_in_the_manual() {
         !mentions_gates || !schema::GATE.is_empty(),
         "the manual says \"supported yet\", but no key is refused"
     );
+}
+
+/// Returns the text on a key in the manual, on one line and without markup.
+fn item(manual: &str, key: &str) -> String {
+    let mut items = manual.split("\n.It Ic ").skip(1);
+    let named = |item: &&str| item.lines().next().is_some_and(|line| line.split(' ').any(|word| word == key));
+    let text = items.find(named).unwrap();
+    let words: Vec<_> = text.split(['\n', ' ']).filter(|word| *word != ".Li").collect();
+    words.join(" ").replace("\\(dq", "").replace(['[', ']'], "")
+}
+
+#[test]
+fn manual_states_defaults_and_ranges() {
+    let manual = file("man/pptpctl.toml.5");
+    for key in schema::KEYS {
+        let (path, text) = (key.path, item(&manual, key.path));
+        if let Absent::Is(default) = key.absent {
+            let forms = ["Default: {}", "{} (the default", "{}, the default"];
+            let said = |form: &str| text.to_lowercase().contains(&form.replace("{}", default).to_lowercase());
+            assert!(forms.into_iter().any(said), "{path}: {default}: {text}");
+        }
+        let (min, max) = match key.kind {
+            Kind::Number(min, max, _) => (min.to_string(), max.to_string()),
+            Kind::Time(min, max, _) => (plain(min), plain(max)),
+            Kind::Word(allowed) | Kind::Words(allowed) => {
+                for word in allowed {
+                    assert!(words(&text).any(|said| said == *word), "{path}: {word}: {text}");
+                }
+                continue;
+            }
+            Kind::Flag | Kind::Text | Kind::Texts | Kind::List => continue,
+        };
+        let forms = [format!("{min} to {max}"), format!("at most {max}"), format!("At least {min}")];
+        // The manual gives the limit of most phases once, and no limit where any sensible number fits.
+        let elsewhere = path.starts_with("timeouts.") && (min.as_str(), max.as_str()) == ("100ms", "1h");
+        let any = ["loglevel", "routes.metric", "routes.table", "retry.attempts"].contains(&path);
+        assert!(
+            elsewhere || any || forms.iter().any(|form| text.contains(form)),
+            "{path}: {forms:?}: {text}"
+        );
+    }
+    assert!(manual.contains("from 100ms to 1h unless stated otherwise"));
+}
+
+#[test]
+fn example_states_defaults() {
+    let text = file("profiles.example.toml");
+    let reference = text.split_once("[profile.reference]").unwrap().1;
+    for key in schema::KEYS {
+        let Absent::Is(default) = key.absent else { continue };
+        let start = format!("{} = ", key.path);
+        let Some(rest) = reference.lines().find_map(|line| line.strip_prefix(&start)) else { continue };
+        let value = rest.split('#').next().unwrap().trim().trim_matches(['[', ']', '"']);
+        // `dns` shows a table.
+        let said = value == default || rest.contains(&format!("default: {default}"));
+        assert!(said || key.path.starts_with("dns"), "{start}{rest}");
+    }
+}
+
+/// Formats a duration in its largest unit.
+fn plain(time: Duration) -> String {
+    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    let fits = |(_, unit): &(&str, u128)| time.as_millis().is_multiple_of(*unit);
+    units.into_iter().find(fits).map(|(name, unit)| format!("{}{name}", time.as_millis() / unit)).unwrap()
 }
 
 #[test]

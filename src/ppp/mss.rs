@@ -7,13 +7,12 @@
 use serde::{Deserialize, Serialize};
 
 /// Limit of the segment size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mss {
     /// Segment sizes are not changed.
     Off,
     /// At most the tunnel's MTU minus the headers.
-    #[default]
     Auto,
     /// As `Auto`, and at most this many bytes over IPv4, 20 fewer over IPv6.
     Bytes(u16),

@@ -56,7 +56,7 @@ fn authentication(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec
             ));
         } else if let Some(weak) = profile.auth.iter().find(|protocol| !keys(protocol)) {
             let title =
-                format!("`{}` gives no keys, but `mppe` is required", values::word(*weak, values::AUTH));
+                format!("`{}` gives no keys, but `mppe` is required", values::word(*weak, &values::AUTH));
             drafts.push(Draft::warning(at("auth"), title, "a server that chooses it is hung up on"));
         }
     }

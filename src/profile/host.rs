@@ -11,10 +11,9 @@ use std::{
 use ipnet::IpNet;
 
 /// `mtu` of the tunnel device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mtu {
     /// `"auto"`: the MTU of the path to the server less the headers, and at most the peer's MRU.
-    #[default]
     Auto,
     /// In bytes, 576 to 1500 (at least 1280 with IPv6).
     Bytes(u16),
@@ -150,12 +149,6 @@ pub struct Hooks {
     pub down: Vec<String>,
     /// `hooks.timeout`: the time limit of each program.
     pub timeout: Duration,
-}
-
-impl Default for Hooks {
-    fn default() -> Self {
-        Self { up: Vec::new(), down: Vec::new(), timeout: Duration::from_secs(30) }
-    }
 }
 
 /// `link`: the namespace or routing table of the tunnel device; the transport stays outside.

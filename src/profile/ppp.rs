@@ -1,8 +1,6 @@
 //! The settings of a profile below `ppp`.
 //!
-//! Pure data with the defaults in one place. The module `ppp` implements the protocols.
-
-use std::time::Duration;
+//! Pure data; defaults are in `schema`. The module `ppp` implements the protocols.
 
 use super::Echo;
 
@@ -22,24 +20,6 @@ pub struct Ppp {
     pub mru: Option<u16>,
     /// `ppp.ipv6`: whether IPV6CP is negotiated.
     pub ipv6: bool,
-}
-
-impl Ppp {
-    /// The default of `echo`.
-    pub(super) const ECHO: Echo = Echo { interval: Duration::from_secs(15), failures: 4 };
-}
-
-impl Default for Ppp {
-    fn default() -> Self {
-        Self {
-            backend: PppBackend::default(),
-            options: Vec::new(),
-            label: None,
-            echo: Some(Self::ECHO),
-            mru: None,
-            ipv6: false,
-        }
-    }
 }
 
 /// The implementation of PPP.

@@ -1,39 +1,37 @@
 //! Reads a [`Profile`] from its TOML table: servers, credentials, call and PPP settings.
 //!
-//! `read_host` reads the settings for the host; `check` checks the relations between keys. Defaults are those
-//! of [`Profile::new`]: an absent key leaves its field unchanged.
+//! `read_host` reads the settings for the host; `check` checks the relations between keys. The default of a
+//! plain key is in `schema`; the default profile is what an empty table yields.
 
-use std::{ffi::OsString, time::Duration};
+use std::ffi::OsString;
 
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Echo, Host, LogLevel, PasswordSource, Ppp, Profile, ProfileName, Reorder, Server, backend, check,
+    AuthProtocol, Demand, Echo, LogLevel, Mtu, PasswordSource, Policy, Ppp, Profile, ProfileName, Reorder,
+    Retry, Server, Strength, Timeouts, backend, check,
     nearest::nearest,
     read_host,
     report::{Draft, Finding},
     schema,
     source::{Source, Span},
-    tree::Reader,
+    tree::{EMPTY, Reader},
     values,
 };
 use crate::{platform::Platform, secret::Secret};
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The most options for an external PPP: a pipe holds this many of the longest, with each byte escaped as
 /// four.
 const MAX_OPTIONS: usize = 48;
 
-/// The keys without a default, and the advice for adding them.
-const REQUIRED: &[(&str, &str)] = &[
-    ("server", "add server = \"vpn.example.net\""),
-    ("user", "add user = \"…\""),
-    ("password", "add password.file, password.command, password.fd or password.credential"),
-];
+impl Profile {
+    /// Returns a profile with these four settings and defaults for all others.
+    #[must_use]
+    pub fn new(name: ProfileName, server: Server, user: &str, password: PasswordSource) -> Self {
+        let mut reader = Reader::new(schema::gate);
+        settings(&mut reader, &EMPTY, name, vec![server], (user.to_owned(), None), password)
+    }
+}
 
 /// Reads `[profile.NAME]` for a system. Returns a profile only if no
 /// finding is an error.
@@ -77,30 +75,70 @@ fn read(
 ) -> Profile {
     reader.check_keys(table, "");
     let known = schema::children("");
-    for (key, label) in REQUIRED {
+    for (key, advice) in schema::required("") {
         // `check_keys` has already reported a misspelt key.
-        let meant = |word: &str| word == *key || nearest(word, known.iter().copied()) == Some(*key);
+        let meant = |word: &str| word == key || nearest(word, known.iter().copied()) == Some(key);
         if !table.keys().any(|word| meant(word.get_ref())) {
-            reader.drafts.push(Draft::error(header, format!("profile `{name}` has no `{key}`"), *label));
+            reader.drafts.push(Draft::error(header, format!("profile `{name}` has no `{key}`"), advice));
         }
     }
     let servers = servers(reader, table);
     let user = user(reader, table);
     let password = password(reader, source, table);
-    let server = servers.first().cloned().unwrap_or(Server { host: Host::Name(String::new()), port: 0 });
-    let (user, domain) = user.unwrap_or_default();
     let password = password.unwrap_or(PasswordSource::Fd(0));
-    let mut profile = Profile::new(name.clone(), server, &user, password);
-    profile.servers = servers;
-    profile.domain = domain;
-    profile.origin = Some(source.excerpt(header).origin());
-    call(reader, table, &mut profile);
-    timeouts(reader, table, &mut profile);
-    authentication(reader, table, &mut profile);
-    ppp(reader, table, &mut profile);
-    retry(reader, table, &mut profile);
-    read_host::read(reader, table, &mut profile);
-    profile
+    let profile = settings(reader, table, name.clone(), servers, user.unwrap_or_default(), password);
+    Profile { origin: Some(source.excerpt(header).origin()), ..profile }
+}
+
+/// Reads all other settings.
+fn settings(
+    reader: &mut Reader,
+    table: &DeTable<'_>,
+    name: ProfileName,
+    servers: Vec<Server>,
+    (user, domain): (String, Option<String>),
+    password: PasswordSource,
+) -> Profile {
+    // If the default in the list did not parse, this one would apply.
+    let strict = Policy { demand: Demand::Require, min: Strength::Bits128, ..Policy::default() };
+    Profile {
+        name,
+        origin: None,
+        servers,
+        phone: reader.parsed(table, "phone", values::phone),
+        quirks: reader.word(table, "quirks", &values::QUIRKS),
+        localbind: reader.parsed(table, "localbind", values::local_address),
+        logstring: reader.parsed(table, "logstring", |text| values::printable(text, 64)),
+        loglevel: match reader.number(table, "loglevel") {
+            Some(0_u32) => LogLevel::Quiet,
+            Some(2) => LogLevel::Verbose,
+            _ => LogLevel::Normal,
+        },
+        missing_window: reader.number(table, "missing-window"),
+        timeouts: timeouts(reader, table),
+        user,
+        domain,
+        password,
+        auth: auth(reader, table),
+        mppe: reader.parsed(table, "mppe", values::mppe).unwrap_or(strict),
+        ppp: ppp(reader, table),
+        unit: reader.number(table, "unit"),
+        mtu: reader.number(table, "mtu").map_or(Mtu::Auto, Mtu::Bytes),
+        routes: read_host::routes(reader, table),
+        peer_routes: reader.flag(table, "peer-routes"),
+        exclude: read_host::exclude(reader, table),
+        default_route: read_host::default_route(reader, table),
+        leak: reader.word(table, "leak", &values::LEAKS),
+        dns: read_host::dns(reader, table),
+        pf: read_host::pf(reader, table),
+        nftables: read_host::nftables(reader, table),
+        nat: reader.flag(table, "nat"),
+        mss: read_host::mss(reader, table),
+        hooks: read_host::hooks(reader, table),
+        link: read_host::link(reader, table),
+        retry: retry(reader, table),
+        autostart: reader.flag(table, "autostart"),
+    }
 }
 
 fn servers(reader: &mut Reader, table: &DeTable<'_>) -> Vec<Server> {
@@ -164,8 +202,7 @@ fn password(reader: &mut Reader, source: &Source, table: &DeTable<'_>) -> Option
     let file = reader.parsed(ways, "password.file", values::path).map(PasswordSource::File);
     let command = reader.take(ways, "password.command").and_then(|value| reader.argv(value));
     let command = command.map(|argv| PasswordSource::Command(argv.into_iter().map(OsString::from).collect()));
-    let fd = reader.integer(ways, "password.fd", 0..=1023);
-    let fd = fd.and_then(|fd| i32::try_from(fd).ok()).map(PasswordSource::Fd);
+    let fd = reader.number(ways, "password.fd").map(PasswordSource::Fd);
     let credential = reader.parsed(ways, "password.credential", values::credential);
     let credential = credential.map(PasswordSource::Credential);
     if ways.len() != 1 {
@@ -182,119 +219,79 @@ fn password(reader: &mut Reader, source: &Source, table: &DeTable<'_>) -> Option
     file.or(command).or(fd).or(credential)
 }
 
-/// Reads the settings of pptp(8) other than timeouts.
-fn call(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
-    profile.phone = reader.parsed(table, "phone", |text| match text.is_ascii() {
-        true => values::printable(text, 64),
-        false => Err("1 to 64 ASCII characters".to_owned()),
-    });
-    if let Some(quirks) = reader.parsed(table, "quirks", |text| values::keyword(text, values::QUIRKS)) {
-        profile.quirks = quirks;
+fn timeouts(reader: &mut Reader, table: &DeTable<'_>) -> Timeouts {
+    let table = reader.table(table, "timeouts");
+    let reorder = reader.time_or_word(table, "timeouts.reorder");
+    Timeouts {
+        resolve: reader.time(table, "timeouts.resolve"),
+        connect: reader.time(table, "timeouts.connect"),
+        control: reader.time(table, "timeouts.control"),
+        call: reader.time(table, "timeouts.call"),
+        gre: reader.time(table, "timeouts.gre"),
+        lcp: reader.time(table, "timeouts.lcp"),
+        auth: reader.time(table, "timeouts.auth"),
+        network: reader.time(table, "timeouts.network"),
+        stop: reader.time(table, "timeouts.stop"),
+        reorder: reorder.map_or(Reorder::Off, |max| Reorder::Adaptive { max }),
+        idle_wait: reader.time_or_word(table, "timeouts.idle-wait"),
+        max_echo_wait: reader.time(table, "timeouts.max-echo-wait"),
     }
-    profile.localbind = reader.parsed(table, "localbind", values::local_address);
-    profile.logstring = reader.parsed(table, "logstring", |text| values::printable(text, 64));
-    profile.loglevel = match reader.integer(table, "loglevel", 0..=2) {
-        Some(0) => LogLevel::Quiet,
-        Some(2) => LogLevel::Verbose,
-        _ => LogLevel::Normal,
+}
+
+fn auth(reader: &mut Reader, table: &DeTable<'_>) -> Vec<AuthProtocol> {
+    let parse = |text: &str| values::keyword(text, &values::AUTH);
+    let Some(value) = reader.take(table, "auth") else {
+        return schema::default("auth").into_iter().flat_map(parse).collect();
     };
-    profile.missing_window = reader.integer(table, "missing-window", 300..=0x7fff_ffff);
-}
-
-fn timeouts(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
-    let Some(table) = reader.table(table, "timeouts") else { return };
-    let out = &mut profile.timeouts;
-    for (path, limit) in [
-        ("timeouts.resolve", &mut out.resolve),
-        ("timeouts.connect", &mut out.connect),
-        ("timeouts.control", &mut out.control),
-        ("timeouts.call", &mut out.call),
-        ("timeouts.gre", &mut out.gre),
-        ("timeouts.lcp", &mut out.lcp),
-        ("timeouts.auth", &mut out.auth),
-        ("timeouts.network", &mut out.network),
-    ] {
-        *limit = reader.duration(table, path, MIN_TIMEOUT..=HOUR, *limit);
+    let items = reader.one_or_list(value);
+    if items.is_empty() {
+        reader.bad(value, "at least one of mschapv2, mschap, chap, pap");
     }
-    out.stop = reader.duration(table, "timeouts.stop", MIN_TIMEOUT..=MINUTE, out.stop);
-    out.max_echo_wait = reader.duration(table, "timeouts.max-echo-wait", SECOND..=HOUR, out.max_echo_wait);
-    if let Some(value) = reader.take(table, "timeouts.reorder") {
-        out.reorder = match value.value {
-            DeValue::String(text) if text == "off" => Reorder::Off,
-            _ => reader
-                .as_duration(value, Duration::from_millis(10)..=Duration::from_secs(10))
-                .map_or(out.reorder, |max| Reorder::Adaptive { max }),
-        };
-    }
-    if let Some(value) = reader.take(table, "timeouts.idle-wait") {
-        out.idle_wait = match value.value {
-            DeValue::String(text) if text == "off" || text == "0s" => None,
-            _ => reader.as_duration(value, SECOND..=24 * HOUR),
-        };
-    }
-}
-
-fn authentication(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
-    if let Some(value) = reader.take(table, "auth") {
-        let items = reader.one_or_list(value);
-        if items.is_empty() {
-            reader.bad(value, "at least one of mschapv2, mschap, chap, pap");
+    let mut accepted = Vec::new();
+    for item in items {
+        match reader.parse(item, parse) {
+            Some(protocol) if accepted.contains(&protocol) => reader.bad(item, "listed twice"),
+            protocol => accepted.extend(protocol),
         }
-        let mut accepted = Vec::new();
-        for item in items {
-            match reader.parse(item, |text| values::keyword(text, values::AUTH)) {
-                Some(protocol) if accepted.contains(&protocol) => reader.bad(item, "listed twice"),
-                protocol => accepted.extend(protocol),
-            }
-        }
-        accepted.sort_by(|a, b| b.cmp(a));
-        profile.auth = accepted;
     }
-    if let Some(mppe) = reader.parsed(table, "mppe", values::mppe) {
-        profile.mppe = mppe;
-    }
+    accepted.sort_by(|a, b| b.cmp(a));
+    accepted
 }
 
-fn ppp(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
-    let Some(table) = reader.table(table, "ppp") else { return };
-    let out = &mut profile.ppp;
-    if let Some(backend) = reader.parsed(table, "ppp.backend", |text| values::keyword(text, values::BACKENDS))
-    {
-        out.backend = backend;
-    }
+fn ppp(reader: &mut Reader, table: &DeTable<'_>) -> Ppp {
+    let table = reader.table(table, "ppp");
+    let backend = reader.word(table, "ppp.backend", &values::BACKENDS);
+    let failures = reader.number(table, "ppp.lcp-echo-failure").unwrap_or_default();
+    let interval = reader.time_or_word(table, "ppp.lcp-echo-interval");
+    let mut options = Vec::new();
     if let Some(value) = reader.take(table, "ppp.options") {
         let items = reader.list(value).unwrap_or_default();
-        let given = |item| reader.parse(item, |text| backend::option(out.backend, text));
-        out.options = items.into_iter().filter_map(given).collect();
-        if out.options.len() > MAX_OPTIONS {
+        let given = |item| reader.parse(item, |text| backend::option(backend, text));
+        options = items.into_iter().filter_map(given).collect();
+        if options.len() > MAX_OPTIONS {
             reader.bad(value, format!("at most {MAX_OPTIONS} options"));
         }
     }
-    out.label = reader.parsed(table, "ppp.label", backend::label);
-    let mut echo = Ppp::ECHO;
-    if let Some(failures) = reader.integer(table, "ppp.lcp-echo-failure", 1..=100) {
-        echo.failures = failures;
+    Ppp {
+        backend,
+        options,
+        label: reader.parsed(table, "ppp.label", backend::label),
+        echo: interval.map(|interval| Echo { interval, failures }),
+        mru: reader.number(table, "ppp.mru"),
+        ipv6: reader.flag(table, "ppp.ipv6"),
     }
-    out.echo = Some(echo);
-    if let Some(value) = reader.take(table, "ppp.lcp-echo-interval") {
-        out.echo = match value.value {
-            DeValue::String(text) if text == "off" => None,
-            _ => reader.as_duration(value, SECOND..=HOUR).map(|interval| Echo { interval, ..echo }),
-        };
-    }
-    out.mru = reader.integer(table, "ppp.mru", 576..=1500).and_then(|mru| u16::try_from(mru).ok());
-    out.ipv6 = reader.bool(table, "ppp.ipv6").unwrap_or(false);
 }
 
-fn retry(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
-    let Some(table) = reader.table(table, "retry") else { return };
-    let out = &mut profile.retry;
-    out.first = reader.duration(table, "retry.first", MIN_TIMEOUT..=HOUR, out.first);
-    // Otherwise a first wait above the default maximum would be an error about a key that is not in the file.
-    out.max = out.max.max(out.first);
-    out.max = reader.duration(table, "retry.max", MIN_TIMEOUT..=24 * HOUR, out.max);
-    out.attempts = reader.integer(table, "retry.attempts", 0..=1_000_000);
-    match (reader.bool(table, "retry.forever"), out.attempts) {
+fn retry(reader: &mut Reader, table: &DeTable<'_>) -> Retry {
+    let table = reader.table(table, "retry");
+    let first = reader.time(table, "retry.first");
+    let mut max = reader.time(table, "retry.max");
+    if !table.contains_key("max") {
+        // Otherwise a first wait above the default would be an error about a key that is not in the file.
+        max = max.max(first);
+    }
+    let mut attempts = reader.number(table, "retry.attempts");
+    match (reader.given_flag(table, "retry.forever"), attempts) {
         (Some(true), Some(_)) => {
             let at = reader.spans.get("retry.forever").copied().unwrap_or(Span { start: 0, end: 0 });
             reader.drafts.push(Draft::error(
@@ -303,13 +300,16 @@ fn retry(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
                 "leave one out",
             ));
         }
-        (Some(false), None) if !table.contains_key("attempts") => out.attempts = Some(0),
+        (Some(false), None) if !table.contains_key("attempts") => attempts = Some(0),
         _ => {}
     }
-    if let Some(percent) = reader.parsed(table, "retry.jitter", values::percent) {
-        out.jitter_percent = percent;
+    Retry {
+        first,
+        max,
+        attempts,
+        jitter_percent: reader.parsed(table, "retry.jitter", values::percent).unwrap_or_default(),
+        keep_routes: reader.flag(table, "retry.keep-routes"),
     }
-    out.keep_routes = reader.bool(table, "retry.keep-routes").unwrap_or(true);
 }
 
 #[cfg(test)]

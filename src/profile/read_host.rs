@@ -1,76 +1,39 @@
 //! Reads the host settings of a profile from its TOML table: device, routes, resolvers, firewall, hooks.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    DefaultRoute, Dns, DnsServers, Mss, Mtu, Nftables, Pf, Profile, Route,
+    DefaultRoute, Dns, DnsServers, Hooks, LinkSettings, Mss, Nftables, Pf, Route,
     report::Draft,
     source::Span,
     tree::{Reader, TomlValue},
     values,
 };
 
-pub(super) fn read(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
-    profile.unit = reader.integer(table, "unit", 0..=9999);
-    profile.mtu = mtu(reader, table);
-    profile.routes = routes(reader, table);
-    profile.peer_routes = reader.bool(table, "peer-routes").unwrap_or(false);
-    profile.exclude = exclude(reader, table);
-    profile.default_route = default_route(reader, table);
-    if let Some(leak) = reader.parsed(table, "leak", |text| values::keyword(text, values::LEAKS)) {
-        profile.leak = leak;
-    }
-    profile.dns = dns(reader, table);
-    profile.pf = pf(reader, table);
-    let nftables = reader.table(table, "nftables");
-    profile.nftables = nftables.and_then(|table| {
-        let file = reader.parsed(table, "nftables.file", values::rules_file);
-        required(reader, table, "nftables", "file");
-        Some(Nftables { file: file? })
-    });
-    profile.nat = reader.bool(table, "nat").unwrap_or(false);
-    profile.mss = mss(reader, table);
-    hooks(reader, table, profile);
-    if let Some(table) = reader.table(table, "link") {
-        profile.link.netns = reader.parsed(table, "link.netns", values::netns);
-        profile.link.rdomain = reader.integer(table, "link.rdomain", 1..=255);
-        profile.link.fib = reader.integer(table, "link.fib", 1..=65_535);
-        profile.link.rtlabel = reader.parsed(table, "link.rtlabel", values::route_label);
-        profile.link.gre_allow = reader.bool(table, "link.gre-allow").unwrap_or(false);
-    }
-    profile.autostart = reader.bool(table, "autostart").unwrap_or(false);
-}
-
-fn mtu(reader: &mut Reader, table: &DeTable<'_>) -> Mtu {
-    let Some(value) = reader.take(table, "mtu") else { return Mtu::Auto };
-    if matches!(value.value, DeValue::String(text) if text == "auto") {
-        return Mtu::Auto;
-    }
-    bytes(reader, value, "\"auto\"").map_or(Mtu::Auto, Mtu::Bytes)
-}
-
-fn mss(reader: &mut Reader, table: &DeTable<'_>) -> Mss {
-    let Some(value) = reader.take(table, "mss") else { return Mss::default() };
-    match value.value {
-        DeValue::String(text) if text == "off" => Mss::Off,
-        DeValue::String(text) if text == "auto" => Mss::Auto,
-        _ => bytes(reader, value, "\"auto\", \"off\"").map_or(Mss::default(), Mss::Bytes),
+/// Reads `"auto"`, `"off"`, or a number of bytes.
+pub(super) fn mss(reader: &mut Reader, table: &DeTable<'_>) -> Mss {
+    let bytes = reader.number(table, "mss");
+    match table.get("mss").and_then(|value| value.get_ref().as_str()) {
+        Some("off") => Mss::Off,
+        _ => bytes.map_or(Mss::Auto, Mss::Bytes),
     }
 }
 
-/// Reads a number of bytes, where one of `words` is also allowed.
-fn bytes(reader: &mut Reader, value: TomlValue<'_>, words: &str) -> Option<u16> {
-    if let DeValue::Integer(_) = value.value {
-        return reader.as_integer(value, 576..=1500).and_then(|bytes| u16::try_from(bytes).ok());
+pub(super) fn link(reader: &mut Reader, table: &DeTable<'_>) -> LinkSettings {
+    let table = reader.table(table, "link");
+    LinkSettings {
+        netns: reader.parsed(table, "link.netns", values::netns),
+        rdomain: reader.number(table, "link.rdomain"),
+        fib: reader.number(table, "link.fib"),
+        rtlabel: reader.parsed(table, "link.rtlabel", values::route_label),
+        gre_allow: reader.flag(table, "link.gre-allow"),
     }
-    reader.bad(value, format!("{words} or a number from 576 to 1500"));
-    None
 }
 
-fn routes(reader: &mut Reader, table: &DeTable<'_>) -> Vec<Route> {
+pub(super) fn routes(reader: &mut Reader, table: &DeTable<'_>) -> Vec<Route> {
     let Some(value) = reader.take(table, "routes") else { return Vec::new() };
     let mut routes: Vec<(Route, Span)> = Vec::new();
     let mut places: HashMap<(IpNet, Option<u32>), Span> = HashMap::new();
@@ -98,19 +61,17 @@ fn route(reader: &mut Reader, item: TomlValue<'_>) -> Option<Route> {
         return reject_default(reader, item, prefix).map(Route::to);
     };
     reader.check_keys(table, "routes");
-    required(reader, table, "routes", "to");
     let to = reader.take(table, "routes.to");
     let prefix = to.and_then(|to| reader.parse(to, values::prefix));
-    let metric = reader.integer(table, "routes.metric", 0..=u32::MAX);
-    // 0 means "unspecified" to the kernel, and 255 is the `local` table.
-    let number =
-        reader.take(table, "routes.table").and_then(|value| match reader.as_integer(value, 1..=u32::MAX) {
-            Some(255) => {
-                reader.bad(value, "table 255 is the kernel's own");
-                None
-            }
-            number => number,
-        });
+    let metric = reader.number(table, "routes.metric");
+    // 0, which the range excludes, means "unspecified" to the kernel, and 255 is the `local` table.
+    let number = reader.take(table, "routes.table").and_then(|value| match reader.as_number(value) {
+        Some(255) => {
+            reader.bad(value, "table 255 is the kernel's own");
+            None
+        }
+        number => number,
+    });
     let label = reader.parsed(table, "routes.label", values::route_label);
     let prefix = reject_default(reader, to.unwrap_or(item), prefix?)?;
     Some(Route { metric, table: number, label, ..Route::to(prefix) })
@@ -140,7 +101,7 @@ fn overlaps(reader: &mut Reader, routes: &[(Route, Span)]) {
     }
 }
 
-fn exclude(reader: &mut Reader, table: &DeTable<'_>) -> Vec<IpNet> {
+pub(super) fn exclude(reader: &mut Reader, table: &DeTable<'_>) -> Vec<IpNet> {
     let Some(value) = reader.take(table, "exclude") else { return Vec::new() };
     let items = reader.list(value).unwrap_or_default();
     let mut prefixes: Vec<IpNet> =
@@ -151,15 +112,14 @@ fn exclude(reader: &mut Reader, table: &DeTable<'_>) -> Vec<IpNet> {
 }
 
 /// Reads `true`, `false`, or a table with `mode`.
-fn default_route(reader: &mut Reader, table: &DeTable<'_>) -> Option<DefaultRoute> {
+pub(super) fn default_route(reader: &mut Reader, table: &DeTable<'_>) -> Option<DefaultRoute> {
     let value = reader.take(table, "default")?;
     match value.value {
         DeValue::Boolean(true) => Some(DefaultRoute::Auto),
         DeValue::Boolean(false) => None,
         DeValue::Table(table) => {
             reader.check_keys(table, "default");
-            required(reader, table, "default", "mode");
-            reader.parsed(table, "default.mode", |text| values::keyword(text, values::DEFAULT_MODES))
+            reader.parsed(table, "default.mode", |text| values::keyword(text, &values::DEFAULT_MODES))
         }
         _ => {
             reader.wrong_type(value, "true, false or { mode = \"halves\" }");
@@ -169,7 +129,7 @@ fn default_route(reader: &mut Reader, table: &DeTable<'_>) -> Option<DefaultRout
 }
 
 /// Reads `"none"`, `"peer"`, or a table.
-fn dns(reader: &mut Reader, table: &DeTable<'_>) -> Dns {
+pub(super) fn dns(reader: &mut Reader, table: &DeTable<'_>) -> Dns {
     let Some(value) = reader.take(table, "dns") else { return Dns::default() };
     let table = match value.value {
         DeValue::String(text) if text == "none" => return Dns::default(),
@@ -200,48 +160,36 @@ fn dns(reader: &mut Reader, table: &DeTable<'_>) -> Dns {
             *names = items.into_iter().filter_map(|item| reader.parse(item, values::domain)).collect();
         }
     }
-    if let Some(backend) =
-        reader.parsed(table, "dns.backend", |text| values::keyword(text, values::DNS_BACKENDS))
-    {
-        dns.backend = backend;
-    }
+    dns.backend = reader.word(table, "dns.backend", &values::DNS_BACKENDS);
     dns
 }
 
-fn pf(reader: &mut Reader, table: &DeTable<'_>) -> Option<Pf> {
-    let table = reader.table(table, "pf")?;
+pub(super) fn pf(reader: &mut Reader, table: &DeTable<'_>) -> Option<Pf> {
+    let table = reader.table(table, "pf");
     let anchor = reader.parsed(table, "pf.anchor", values::anchor);
     let file = reader.parsed(table, "pf.file", values::path);
-    required(reader, table, "pf", "anchor");
-    required(reader, table, "pf", "file");
     Some(Pf { anchor: anchor?, file: file? })
 }
 
-fn hooks(reader: &mut Reader, table: &DeTable<'_>, profile: &mut Profile) {
-    let Some(table) = reader.table(table, "hooks") else { return };
-    let out = &mut profile.hooks;
-    for (path, argv) in [("hooks.up", &mut out.up), ("hooks.down", &mut out.down)] {
-        if let Some(value) = reader.take(table, path) {
-            *argv = reader.argv(value).unwrap_or_default();
-            if argv.first().is_some_and(|program| !program.starts_with('/')) {
-                reader.bad(
-                    value,
-                    "a program by its absolute path, like [\"/usr/local/libexec/vpn-up\", \"arg\"]",
-                );
-            }
-        }
-    }
-    let range = Duration::from_secs(1)..=Duration::from_secs(3600);
-    out.timeout = reader.duration(table, "hooks.timeout", range, out.timeout);
+pub(super) fn nftables(reader: &mut Reader, table: &DeTable<'_>) -> Option<Nftables> {
+    let table = reader.table(table, "nftables");
+    Some(Nftables { file: reader.parsed(table, "nftables.file", values::rules_file)? })
 }
 
-/// Reports a required key that is missing in its table.
-fn required(reader: &mut Reader, table: &DeTable<'_>, path: &str, key: &str) {
-    if !table.contains_key(key) {
-        let mut spans: Vec<Span> = table.keys().map(|key| Span::from(key.span())).collect();
-        spans.sort();
-        let at = spans.first().copied().or_else(|| reader.spans.get(path).copied());
-        let at = at.unwrap_or(Span { start: 0, end: 0 });
-        reader.drafts.push(Draft::error(at, format!("`{path}` has no `{key}`"), format!("add `{key}`")));
+pub(super) fn hooks(reader: &mut Reader, table: &DeTable<'_>) -> Hooks {
+    let table = reader.table(table, "hooks");
+    Hooks {
+        up: hook(reader, table, "hooks.up"),
+        down: hook(reader, table, "hooks.down"),
+        timeout: reader.time(table, "hooks.timeout"),
     }
+}
+
+fn hook(reader: &mut Reader, table: &DeTable<'_>, path: &'static str) -> Vec<String> {
+    let Some(value) = reader.take(table, path) else { return Vec::new() };
+    let argv = reader.argv(value).unwrap_or_default();
+    if argv.first().is_some_and(|program| !program.starts_with('/')) {
+        reader.bad(value, "a program by its absolute path, like [\"/usr/local/libexec/vpn-up\", \"arg\"]");
+    }
+    argv
 }

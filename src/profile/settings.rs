@@ -1,6 +1,6 @@
 //! The typed profile: servers, credentials, the timeout of each phase, retry.
 //!
-//! Pure data with the defaults in one place. PPP, authentication and encryption are in `ppp`, the tunnel's
+//! Pure data; defaults are in `schema`. PPP, authentication and encryption are in `ppp`, the tunnel's
 //! changes to the host in `host`.
 
 use std::{
@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    AuthProtocol, DefaultRoute, Demand, Dns, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, Pf, Policy, Ppp,
-    ProfileName, Quirks, Reorder, Route, Strength,
+    AuthProtocol, DefaultRoute, Dns, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, Pf, Policy, Ppp,
+    ProfileName, Quirks, Reorder, Route,
 };
 use crate::secret::Secret;
 
@@ -91,50 +91,6 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Returns a profile with these four settings and defaults for all others.
-    #[must_use]
-    pub fn new(name: ProfileName, server: Server, user: &str, password: PasswordSource) -> Self {
-        Self {
-            name,
-            origin: None,
-            servers: vec![server],
-            phone: None,
-            quirks: Quirks::default(),
-            timeouts: Timeouts::default(),
-            missing_window: None,
-            localbind: None,
-            logstring: None,
-            loglevel: LogLevel::default(),
-            user: user.to_owned(),
-            domain: None,
-            password,
-            auth: vec![AuthProtocol::MsChapV2],
-            mppe: Policy {
-                demand: Demand::Require,
-                min: Strength::Bits128,
-                max: Strength::Bits128,
-                stateful: false,
-            },
-            ppp: Ppp::default(),
-            unit: None,
-            mtu: Mtu::default(),
-            routes: Vec::new(),
-            peer_routes: false,
-            exclude: Vec::new(),
-            default_route: None,
-            leak: Leak::default(),
-            dns: Dns::default(),
-            pf: None,
-            nftables: None,
-            nat: false,
-            mss: Mss::default(),
-            hooks: Hooks::default(),
-            link: LinkSettings::default(),
-            retry: Retry::default(),
-            autostart: false,
-        }
-    }
-
     /// Returns the prefix of each log line.
     #[must_use]
     pub fn log_name(&self) -> &str {
@@ -237,32 +193,12 @@ pub struct Timeouts {
     pub max_echo_wait: Duration,
 }
 
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            resolve: Duration::from_secs(10),
-            connect: Duration::from_secs(10),
-            control: Duration::from_secs(10),
-            call: Duration::from_secs(30),
-            gre: Duration::from_secs(10),
-            lcp: Duration::from_secs(30),
-            auth: Duration::from_secs(30),
-            network: Duration::from_secs(30),
-            stop: Duration::from_secs(3),
-            reorder: Reorder::Adaptive { max: Duration::from_millis(300) },
-            idle_wait: Some(Duration::from_secs(60)),
-            max_echo_wait: Duration::from_secs(60),
-        }
-    }
-}
-
 /// `loglevel`, with the meaning of `pptp --loglevel`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// Errors only.
     Quiet = 0,
     /// Also the phases, and reordered or duplicate packets.
-    #[default]
     Normal = 1,
     /// Also every message.
     Verbose = 2,
@@ -282,18 +218,6 @@ pub struct Retry {
     pub jitter_percent: u8,
     /// `retry.keep-routes`: whether the routes into the tunnel and its resolvers stay while it is lost.
     pub keep_routes: bool,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            first: Duration::from_secs(1),
-            max: Duration::from_secs(60),
-            attempts: None,
-            jitter_percent: 20,
-            keep_routes: true,
-        }
-    }
 }
 
 /// The source of the password.

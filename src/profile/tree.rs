@@ -1,22 +1,25 @@
 //! Typed access to the TOML tree, which collects all errors instead of stopping at the first.
 //!
-//! Each read takes the full path of its key, from which the gate of `schema` and the messages are derived. No
-//! message here quotes a value.
+//! Each read takes the full path of its key, from which the gate, the range and the default of `schema` and the
+//! messages are derived. A key that is absent or invalid has its default. No message here quotes a value.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use toml::de::{DeTable, DeValue};
 
 use super::{
     nearest::nearest,
     report::Draft,
-    schema,
+    schema::{self, Kind},
     source::Span,
-    values::{self, Advice},
+    values::{self, Advice, Keywords},
 };
 
 /// A function that returns the gate that rejects a value of a key.
 pub(super) type FindGate = fn(&str, &DeValue<'_>) -> Option<&'static schema::UnsupportedKey>;
+
+/// The table in the place of an absent one.
+pub(super) static EMPTY: LazyLock<DeTable<'static>> = LazyLock::new(DeTable::new);
 
 /// Reads one profile's table.
 pub(super) struct Reader {
@@ -63,16 +66,12 @@ impl Reader {
         Some(TomlValue { path, at, value: value.get_ref() })
     }
 
-    /// Returns the table under a key, after reporting unknown keys in it.
-    pub(super) fn table<'t>(
-        &mut self,
-        table: &'t DeTable<'t>,
-        path: &'static str,
-    ) -> Option<&'t DeTable<'t>> {
-        let value = self.take(table, path)?;
-        self.as_table(value)
+    /// Returns the table under a key, empty if the key is absent or invalid.
+    pub(super) fn table<'t>(&mut self, table: &'t DeTable<'t>, path: &'static str) -> &'t DeTable<'t> {
+        self.take(table, path).and_then(|value| self.as_table(value)).unwrap_or(&EMPTY)
     }
 
+    /// Returns the value if it is a table, after [`Self::check_keys`].
     pub(super) fn as_table<'t>(&mut self, value: TomlValue<'t>) -> Option<&'t DeTable<'t>> {
         if let DeValue::Table(inner) = value.value {
             self.check_keys(inner, value.path);
@@ -83,7 +82,8 @@ impl Reader {
         None
     }
 
-    /// Reports each key that is not in the schema.
+    /// Reports each key that is not in the schema, and each required key that is missing; at the top the caller
+    /// does the latter.
     pub(super) fn check_keys(&mut self, table: &DeTable<'_>, path: &str) {
         let known = schema::children(path);
         for key in table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
@@ -100,6 +100,12 @@ impl Reader {
                 path => format!("unknown key `{word}` in `{path}`"),
             };
             self.drafts.push(Draft::error(Span::from(key.span()), title, label));
+        }
+        let missing = schema::required(path).filter(|(key, _)| !path.is_empty() && !table.contains_key(*key));
+        for (key, advice) in missing {
+            let first = table.keys().map(|key| Span::from(key.span())).min();
+            let at = first.or_else(|| self.spans.get(path).copied()).unwrap_or(Span { start: 0, end: 0 });
+            self.drafts.push(Draft::error(at, format!("`{path}` has no `{key}`"), advice));
         }
     }
 
@@ -130,18 +136,52 @@ impl Reader {
         parse(text).map_err(|advice| self.bad(value, advice)).ok()
     }
 
-    /// Combines [`Reader::take`] and [`Reader::parse`].
+    /// Reads a value, or parses the default if the key is absent or invalid. `None` stands for one of the words
+    /// that the key allows beside numbers or lengths of time, or for no default.
+    fn or_default<T>(
+        &mut self,
+        table: &DeTable<'_>,
+        path: &'static str,
+        read: impl Fn(&mut Self, TomlValue<'_>) -> Option<T>,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.take(table, path);
+        let word = value.and_then(|value| value.value.as_str());
+        if let (Some(word), Kind::Number(_, _, words) | Kind::Time(_, _, words)) =
+            (word, schema::find(path)?.kind)
+            && words.contains(&word)
+        {
+            return None;
+        }
+        value.and_then(|value| read(self, value)).or_else(|| parse(schema::default(path)?))
+    }
+
+    /// Reads a string with one of the parsers of `values`, which also parses the default.
     pub(super) fn parsed<T>(
         &mut self,
         table: &DeTable<'_>,
         path: &'static str,
         parse: impl Fn(&str) -> Result<T, Advice>,
     ) -> Option<T> {
-        let value = self.take(table, path)?;
-        self.parse(value, parse)
+        self.or_default(table, path, |reader, value| reader.parse(value, &parse), |text| parse(text).ok())
     }
 
-    pub(super) fn bool(&mut self, table: &DeTable<'_>, path: &'static str) -> Option<bool> {
+    /// Reads one of the words, or returns the key's default.
+    pub(super) fn word<T: Copy + Default, const N: usize>(
+        &mut self,
+        table: &DeTable<'_>,
+        path: &'static str,
+        words: &Keywords<T, N>,
+    ) -> T {
+        self.parsed(table, path, |text| values::keyword(text, words)).unwrap_or_default()
+    }
+
+    pub(super) fn flag(&mut self, table: &DeTable<'_>, path: &'static str) -> bool {
+        self.given_flag(table, path).unwrap_or_else(|| schema::default(path) == Some("true"))
+    }
+
+    /// Reads a flag without its default.
+    pub(super) fn given_flag(&mut self, table: &DeTable<'_>, path: &'static str) -> Option<bool> {
         let value = self.take(table, path)?;
         if let DeValue::Boolean(it) = value.value {
             return Some(*it);
@@ -150,53 +190,49 @@ impl Reader {
         None
     }
 
-    pub(super) fn integer(
-        &mut self,
-        table: &DeTable<'_>,
-        path: &'static str,
-        range: RangeInclusive<u32>,
-    ) -> Option<u32> {
-        let value = self.take(table, path)?;
-        self.as_integer(value, range)
+    /// Reads a number within the key's range; see [`Self::or_default`] for `None`.
+    pub(super) fn number<T: TryFrom<u32>>(&mut self, table: &DeTable<'_>, path: &'static str) -> Option<T> {
+        let number = self.or_default(table, path, Self::as_number, |text| text.parse().ok());
+        number.and_then(|number| T::try_from(number).ok())
     }
 
-    pub(super) fn as_integer(&mut self, value: TomlValue<'_>, range: RangeInclusive<u32>) -> Option<u32> {
-        let wanted = format!("a number from {} to {}", range.start(), range.end());
+    pub(super) fn as_number(&mut self, value: TomlValue<'_>) -> Option<u32> {
+        let Kind::Number(min, max, words) = schema::find(value.path)?.kind else { return None };
+        let wanted = format!("a number from {min} to {max}");
         let DeValue::Integer(number) = value.value else {
-            self.wrong_type(value, &wanted);
+            match words {
+                [] => self.wrong_type(value, &wanted),
+                words => self.bad(value, format!("{} or {wanted}", values::quoted(words))),
+            }
             return None;
         };
-        let number = u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| range.contains(n));
+        let number = u32::from_str_radix(number.as_str(), number.radix()).ok();
+        let number = number.filter(|number| (min..=max).contains(number));
         if number.is_none() {
             self.bad(value, wanted);
         }
         number
     }
 
-    /// Reads a duration within the range; returns the default if the key is absent or invalid.
-    pub(super) fn duration(
-        &mut self,
-        table: &DeTable<'_>,
-        path: &'static str,
-        range: RangeInclusive<Duration>,
-        default: Duration,
-    ) -> Duration {
-        let Some(value) = self.take(table, path) else { return default };
-        self.as_duration(value, range).unwrap_or(default)
+    /// Reads a length of time within the key's range.
+    pub(super) fn time(&mut self, table: &DeTable<'_>, path: &'static str) -> Duration {
+        self.time_or_word(table, path).unwrap_or_default()
     }
 
-    pub(super) fn as_duration(
-        &mut self,
-        value: TomlValue<'_>,
-        range: RangeInclusive<Duration>,
-    ) -> Option<Duration> {
+    /// Reads a length of time within the key's range; see [`Self::or_default`] for `None`.
+    pub(super) fn time_or_word(&mut self, table: &DeTable<'_>, path: &'static str) -> Option<Duration> {
+        self.or_default(table, path, Self::as_time, |text| values::duration(text).ok())
+    }
+
+    fn as_time(&mut self, value: TomlValue<'_>) -> Option<Duration> {
+        let Kind::Time(min, max, _) = schema::find(value.path)?.kind else { return None };
         if let DeValue::Integer(number) = value.value {
             self.bad(value, format!("a length of time has a unit: \"{number}s\" or \"{number}ms\""));
             return None;
         }
         let time = self.parse(value, values::duration)?;
-        if !range.contains(&time) {
-            let (from, to) = (values::format_duration(*range.start()), values::format_duration(*range.end()));
+        if !(min..=max).contains(&time) {
+            let (from, to) = (values::format_duration(min), values::format_duration(max));
             self.bad(value, format!("from \"{from}\" to \"{to}\""));
             return None;
         }

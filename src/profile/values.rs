@@ -13,26 +13,27 @@ use super::{
 /// Advice on the right form of a value.
 pub(super) type Advice = String;
 
-/// The names of an enumeration's values, with the values.
-pub(super) type Keywords<T> = &'static [(&'static str, T)];
+/// The words of an enumeration, with the values.
+pub(super) type Keywords<T, const N: usize> = [(&'static str, T); N];
 
-pub(super) const QUIRKS: Keywords<Quirks> = &[("none", Quirks::None), ("BEZEQ_ISRAEL", Quirks::BezeqIsrael)];
-pub(super) const AUTH: Keywords<AuthProtocol> = &[
+pub(super) const QUIRKS: Keywords<Quirks, 2> =
+    [("none", Quirks::None), ("BEZEQ_ISRAEL", Quirks::BezeqIsrael)];
+pub(super) const AUTH: Keywords<AuthProtocol, 4> = [
     ("mschapv2", AuthProtocol::MsChapV2),
     ("mschap", AuthProtocol::MsChapV1),
     ("chap", AuthProtocol::ChapMd5),
     ("pap", AuthProtocol::Pap),
 ];
-pub(super) const BACKENDS: Keywords<PppBackend> =
-    &[("builtin", PppBackend::Builtin), ("pppd", PppBackend::Pppd), ("ppp", PppBackend::Ppp)];
-pub(super) const DEFAULT_MODES: Keywords<DefaultRoute> = &[
+pub(super) const BACKENDS: Keywords<PppBackend, 3> =
+    [("builtin", PppBackend::Builtin), ("pppd", PppBackend::Pppd), ("ppp", PppBackend::Ppp)];
+pub(super) const DEFAULT_MODES: Keywords<DefaultRoute, 4> = [
     ("auto", DefaultRoute::Auto),
     ("policy", DefaultRoute::Policy),
     ("halves", DefaultRoute::Halves),
     ("replace", DefaultRoute::Replace),
 ];
-pub(super) const LEAKS: Keywords<Leak> = &[("allow", Leak::Allow), ("block", Leak::Block)];
-pub(super) const DNS_BACKENDS: Keywords<DnsBackend> = &[
+pub(super) const LEAKS: Keywords<Leak, 2> = [("allow", Leak::Allow), ("block", Leak::Block)];
+pub(super) const DNS_BACKENDS: Keywords<DnsBackend, 6> = [
     ("auto", DnsBackend::Auto),
     ("resolved", DnsBackend::Resolved),
     ("resolvconf", DnsBackend::Resolvconf),
@@ -40,7 +41,7 @@ pub(super) const DNS_BACKENDS: Keywords<DnsBackend> = &[
     ("unwind", DnsBackend::Unwind),
     ("file", DnsBackend::File),
 ];
-const MPPE: Keywords<(Demand, Strength)> = &[
+const MPPE: Keywords<(Demand, Strength), 5> = [
     ("off", (Demand::Off, Strength::Bits40)),
     ("allow", (Demand::Allow, Strength::Bits40)),
     ("require-40", (Demand::Require, Strength::Bits40)),
@@ -48,21 +49,37 @@ const MPPE: Keywords<(Demand, Strength)> = &[
     ("require-128", (Demand::Require, Strength::Bits128)),
 ];
 
+/// Returns the words alone.
+#[expect(clippy::indexing_slicing, reason = "the compiler evaluates it; both arrays have N elements")]
+pub(super) const fn names<T: Copy, const N: usize>(words: &Keywords<T, N>) -> [&'static str; N] {
+    let mut names = [""; N];
+    let mut at = 0;
+    while at < N {
+        names[at] = words[at].0;
+        at += 1;
+    }
+    names
+}
+
+/// Formats words for a message: in quotes, separated by commas.
+pub(super) fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+}
+
 /// Returns the value of a word, which must be spelt exactly.
-pub(super) fn keyword<T: Copy>(text: &str, words: Keywords<T>) -> Result<T, Advice> {
+pub(super) fn keyword<T: Copy, const N: usize>(text: &str, words: &Keywords<T, N>) -> Result<T, Advice> {
     if let Some((_, value)) = words.iter().find(|(name, _)| *name == text) {
         return Ok(*value);
     }
-    let names: Vec<_> = words.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-    let list = names.join(", ");
-    Err(match nearest(text, words.iter().map(|(name, _)| *name)) {
+    let list = quoted(&names(words));
+    Err(match nearest(text, names(words)) {
         Some(name) => format!("did you mean \"{name}\"? known are {list}"),
         None => format!("known are {list}"),
     })
 }
 
 /// Returns the word of a value; empty if it has none.
-pub(super) fn word<T: PartialEq>(value: T, words: Keywords<T>) -> &'static str {
+pub(super) fn word<T: PartialEq>(value: T, words: &[(&'static str, T)]) -> &'static str {
     words.iter().find(|(_, one)| *one == value).map_or("", |(name, _)| name)
 }
 
@@ -70,7 +87,7 @@ impl DefaultRoute {
     /// Returns the name in profiles.
     #[must_use]
     pub fn name(self) -> &'static str {
-        word(self, DEFAULT_MODES)
+        word(self, &DEFAULT_MODES)
     }
 }
 
@@ -78,7 +95,7 @@ impl DefaultRoute {
 /// `+stateful`.
 pub(super) fn mppe(text: &str) -> Result<Policy, Advice> {
     let (text, stateful) = text.strip_suffix("+stateful").map_or((text, false), |text| (text, true));
-    let (demand, min) = keyword(text, MPPE)
+    let (demand, min) = keyword(text, &MPPE)
         .map_err(|advice| format!("{advice}; \"+stateful\" may follow, \"stateless\" is the rule"))?;
     if stateful && demand == Demand::Off {
         return Err("\"off\" has no \"+stateful\"".to_owned());
@@ -197,6 +214,11 @@ pub(super) fn local_address(text: &str) -> Result<Ipv4Addr, Advice> {
 
 pub(super) fn address(text: &str) -> Result<std::net::IpAddr, Advice> {
     text.parse().map_err(|_| "an IP address".to_owned())
+}
+
+/// Accepts text that fits into an Outgoing-Call-Request.
+pub(super) fn phone(text: &str) -> Result<String, Advice> {
+    if text.is_ascii() { printable(text, 64) } else { Err("1 to 64 ASCII characters".to_owned()) }
 }
 
 /// Accepts text that is safe in a message or a log line: 1 to `max` bytes, no control characters.

@@ -1,10 +1,14 @@
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::super::{
-    AuthProtocol, DefaultRoute, Demand, DnsBackend, DnsServers, Leak, Mss, Mtu, PppBackend, Quirks, Retry,
-    Route, Strength,
+    AuthProtocol, DefaultRoute, Demand, DnsBackend, DnsServers, Leak, Mss, Mtu, PppBackend, Quirks, Route,
+    Strength,
 };
 use super::*;
+use crate::profile::schema::{Absent, Key, Kind};
 
 /// Reads a profile without gates; also returns the draft titles.
 fn open(keys: &str) -> (Profile, Vec<String>) {
@@ -87,27 +91,78 @@ fn every_key_sets_its_field() {
     let link = profile.link;
     assert_eq!((link.netns.as_deref(), link.rdomain, link.fib), (Some("inner"), Some(1), Some(2)));
     assert!(link.gre_allow && link.rtlabel.as_deref() == Some("vpn"));
-    let retry = Retry {
-        first: seconds(14),
-        max: seconds(15),
-        attempts: Some(16),
-        jitter_percent: 17,
-        keep_routes: false,
-    };
-    assert_eq!(profile.retry, retry);
+    let retry = profile.retry;
+    assert_eq!((retry.first, retry.max, retry.attempts), (seconds(14), seconds(15), Some(16)));
+    assert_eq!((retry.jitter_percent, retry.keep_routes), (17, false));
 }
 
 #[test]
 fn test_file_has_every_key() {
     let text = include_str!("everything.toml");
     for key in schema::KEYS {
-        let last = key.rsplit('.').next().unwrap();
+        let last = key.path.rsplit('.').next().unwrap();
         // Keys that exclude another key in the file.
         let other = matches!(
-            *key,
+            key.path,
             "password.file" | "password.fd" | "password.credential" | "default.mode" | "retry.forever"
         );
-        assert!(other || text.contains(last), "{key}");
+        let tested_below = !samples(key).0.is_empty();
+        assert!(other || tested_below || text.contains(last), "{}", key.path);
+    }
+}
+
+/// Returns valid and invalid values in TOML for a key whose values are in the list; none for other keys.
+fn samples(key: &Key) -> (Vec<String>, Vec<String>) {
+    let quoted = |words: &[&str]| words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>();
+    let time = |time: Duration| format!("'{}'", values::format_duration(time));
+    match key.kind {
+        Kind::Flag => (vec!["true".to_owned(), "false".to_owned()], vec!["1".to_owned()]),
+        Kind::Number(min, max, words) => {
+            let outside = [i64::from(min) - 1, i64::from(max) + 1];
+            let inside = [min, max].map(|number| number.to_string());
+            ([quoted(words), inside.to_vec()].concat(), outside.map(|number| number.to_string()).to_vec())
+        }
+        Kind::Time(min, max, words) => {
+            let step = Duration::from_millis(1);
+            ([quoted(words), vec![time(min), time(max)]].concat(), vec![time(min - step), time(max + step)])
+        }
+        Kind::Word(words) | Kind::Words(words) => (quoted(words), vec!["'x'".to_owned()]),
+        Kind::Text | Kind::Texts | Kind::List => (vec![], vec![]),
+    }
+}
+
+#[test]
+fn keys_are_read_as_the_list_says() {
+    let read = |key: &str, value: Option<&str>| {
+        let password = if key == "password.fd" { "" } else { "password = 'x'\n" };
+        let line = match (value, key.strip_prefix("routes.")) {
+            (None, Some(_)) => "routes = [{ to = '10.0.0.0/8' }]".to_owned(),
+            (None, None) => String::new(),
+            (Some(value), Some(name)) => format!("routes = [{{ to = '10.0.0.0/8', {name} = {value} }}]"),
+            (Some(value), None) => format!("{key} = {value}"),
+        };
+        let (profile, drafts) = open(&format!("server = 'a.example'\nuser = 'u'\n{password}{line}"));
+        (format!("{profile:?}"), drafts.contains(&format!("bad value for `{key}`")))
+    };
+    for key in schema::KEYS {
+        let path = key.path;
+        assert_eq!(schema::KEYS.iter().filter(|other| other.path == path).count(), 1, "{path}");
+        let absent = read(path, None);
+        let (valid, invalid) = samples(key);
+        for value in &invalid {
+            assert!(read(path, Some(value)).1, "{path} = {value}");
+        }
+        let valid: Vec<_> = valid.iter().map(|value| read(path, Some(value))).collect();
+        assert!(valid.iter().all(|(_, failed)| !failed), "{path}");
+        assert!(valid.is_empty() || valid.iter().any(|read| *read != absent), "{path} sets no field");
+        // A table `dns` means "peer", and no `dns` means "none".
+        if let Absent::Is(default) = key.absent
+            && !path.starts_with("dns.")
+        {
+            let bare = matches!(key.kind, Kind::Flag) || default.bytes().all(|b| b.is_ascii_digit());
+            let value = if bare { default.to_owned() } else { format!("'{default}'") };
+            assert_eq!(read(path, Some(&value)), absent, "{path} = {value}");
+        }
     }
 }
 
@@ -126,7 +181,10 @@ fn accepts_short_forms_of_values() {
     assert_eq!((of("mss = 'auto'").mss, of("mss = 'off'").mss, of("").mss), (Mss::Auto, Mss::Off, Mss::Auto));
     assert_eq!((of("mtu = 'auto'").mtu, of("").mtu), (Mtu::Auto, Mtu::Auto));
     assert_eq!(of("timeouts.idle-wait = '0s'").timeouts.idle_wait, None);
-    assert_eq!(of("timeouts.reorder = '1s'").timeouts.reorder, Reorder::Adaptive { max: SECOND });
+    assert_eq!(
+        of("timeouts.reorder = '1s'").timeouts.reorder,
+        Reorder::Adaptive { max: Duration::from_secs(1) }
+    );
     assert_eq!(of("ppp.lcp-echo-interval = 'off'").ppp.echo, None);
     assert_eq!(of("ppp.lcp-echo-failure = 2").ppp.echo.unwrap().failures, 2);
     assert_eq!(
@@ -134,7 +192,7 @@ fn accepts_short_forms_of_values() {
         (None, None)
     );
     assert_eq!(of("retry.forever = false").retry.attempts, Some(0));
-    assert_eq!(of("retry.first = '5m'").retry.max, 5 * MINUTE);
+    assert_eq!(of("retry.first = '5m'").retry.max, Duration::from_secs(300));
     assert_eq!(of("auth = 'pap'\nmppe = 'off'").auth, [AuthProtocol::Pap]);
     assert_eq!(of("loglevel = 0").loglevel, LogLevel::Quiet);
 }
