@@ -188,36 +188,54 @@ impl FailureKind {
         }
     }
 
-    /// Returns whether another address of the server should be tried at once.
+    /// Returns the remedy for a failure of this class, unless what was observed says otherwise
+    /// ([`Failure::remedied_by`]).
     #[must_use]
-    pub const fn is_address_specific(self) -> bool {
-        matches!(
-            self,
-            Self::ConnectionRefused
-                | Self::ConnectTimeout
-                | Self::ControlSilent
-                | Self::ControlRefused
-                | Self::CallRefused
-                | Self::CallTimeout
-                | Self::NoAddress
-                | Self::GreFiltered
-                | Self::NoRoute
-        )
-    }
-
-    /// Returns whether a lost tunnel must not be dialled again: a retry could lock the account or hide a
-    /// refusal.
-    #[must_use]
-    pub const fn is_final(self) -> bool {
-        matches!(
-            self,
+    pub const fn usual_remedy(self) -> Remedy {
+        match self {
             Self::AuthenticationFailed
-                | Self::EncryptionRefused
-                | Self::Interrupted
-                | Self::NoTun
-                | Self::NoPpp
-        )
+            | Self::EncryptionRefused
+            | Self::Interrupted
+            | Self::NoTun
+            | Self::NoPpp => Remedy::Nothing,
+            Self::LinkStep | Self::PppFailed | Self::Internal => Remedy::Retry,
+            Self::NameNotResolved
+            | Self::ConnectionRefused
+            | Self::ConnectTimeout
+            | Self::ControlSilent
+            | Self::ControlRefused
+            | Self::CallRefused
+            | Self::CallTimeout
+            | Self::GreFiltered
+            | Self::LcpFailed
+            | Self::NoAddress
+            | Self::NoRoute
+            | Self::PeerEnded
+            | Self::PeerLost => Remedy::AnotherServer,
+        }
     }
+}
+
+/// How pptpctl itself may overcome a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Remedy {
+    /// Not at all: a new attempt would fail as well, or could lock the account. Ends a tunnel that was up.
+    Nothing,
+    /// By dialling the next address or server at once; for a tunnel that was up, by dialling again.
+    AnotherServer,
+    /// By dialling again, if the tunnel was up: another server would fail as well.
+    Retry,
+}
+
+/// How a log-in ended whose credentials were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UndecidedLogin {
+    /// Without an answer, or with one that says nothing about the account.
+    Unanswered,
+    /// With a refusal that any host can have forged: the server has not ended the link.
+    Refused,
 }
 
 /// Start of the text of `ppp` if the server accepts no protocol of the profile: other hints help than after a
@@ -238,13 +256,59 @@ pub struct Failure {
     pub detail: String,
     /// What to check, each a sentence.
     pub hints: Vec<String>,
+    /// The remedy, if it is not the usual one of the class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    remedy: Option<Remedy>,
+    /// Set if the credentials were sent and the server has neither accepted them nor certainly refused them. It
+    /// may count this as a failed log-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undecided_login: Option<UndecidedLogin>,
 }
 
 impl Failure {
     /// Creates a failure without hints.
     #[must_use]
     pub fn new(phase: Phase, kind: FailureKind, detail: impl Into<String>) -> Self {
-        Self { phase, kind, detail: detail.into(), hints: Vec::new() }
+        Self { phase, kind, detail: detail.into(), hints: Vec::new(), remedy: None, undecided_login: None }
+    }
+
+    /// Sets the remedy, if what was observed calls for another than the usual one of the class.
+    #[must_use]
+    pub fn remedied_by(mut self, remedy: Remedy) -> Self {
+        self.remedy = (remedy != self.kind.usual_remedy()).then_some(remedy);
+        self
+    }
+
+    /// Returns the remedy.
+    #[must_use]
+    pub fn remedy(&self) -> Remedy {
+        self.remedy.unwrap_or(self.kind.usual_remedy())
+    }
+
+    /// Returns this failure as the end of a log-in that the server has not decided. It is not repeated at will,
+    /// so that no account gets locked, but it is no reason to give up.
+    #[must_use]
+    pub fn undecided(mut self, how: UndecidedLogin) -> Self {
+        self.kind = FailureKind::AuthenticationFailed;
+        self.undecided_login = Some(how);
+        self.remedied_by(Remedy::AnotherServer)
+            .hint(match how {
+                UndecidedLogin::Unanswered => {
+                    "the server has not refused user or password: it, or the path to it, failed before it answered"
+                }
+                UndecidedLogin::Refused => {
+                    "the server kept the link after that, so the refusal may be forged; the next one is believed"
+                }
+            })
+            .hint("after two such log-ins in a row there is one in 30 minutes, so that no account gets locked")
+    }
+
+    /// Returns this undecided log-in as a refusal that was confirmed by a second one.
+    #[must_use]
+    pub fn confirmed(mut self) -> Self {
+        self.undecided_login = None;
+        self.hints.clear();
+        self.remedied_by(Remedy::Nothing)
     }
 
     /// Adds one more thing to check.

@@ -121,6 +121,12 @@ impl Bridge {
         self.close(reason);
     }
 
+    /// Returns whether LCP is open and the authentication has not ended.
+    #[must_use]
+    pub const fn is_authenticating(&self) -> bool {
+        matches!(self.stage, Stage::Authentication)
+    }
+
     /// Returns the counters.
     #[must_use]
     pub const fn counters(&self) -> &PppCounters {

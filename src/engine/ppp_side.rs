@@ -98,6 +98,15 @@ impl PppSide {
         }
     }
 
+    /// Returns whether credentials were sent that the peer has not accepted; of a daemon's PPP, whether it
+    /// authenticates.
+    pub fn is_login_pending(&self) -> bool {
+        match self {
+            Self::Builtin(link) => link.is_login_pending(),
+            Self::External(bridge) => bridge.is_authenticating(),
+        }
+    }
+
     /// Returns the counters of our own PPP.
     pub fn link_counters(&self) -> Option<&link::LinkCounters> {
         match self {

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     deadline::{Deadline, earliest},
-    failure::{Failure, FailureKind, Phase},
+    failure::{Failure, FailureKind, Phase, Remedy, UndecidedLogin},
     ppp::{
         link::{self, DownReason},
         mss::Clamper,
@@ -238,6 +238,19 @@ impl Session {
         counters.extend(call.map(|call| ("drop.loop".to_owned(), call.looped)));
         counters.extend(self.peer_routes.counters());
         counters
+    }
+
+    /// Sets why the session ends, unless that is set. A log-in that the server has not decided is marked as such.
+    fn end_with(&mut self, failure: Failure) {
+        let undecided = self.phase == Phase::Authentication
+            && failure.remedy() != Remedy::Nothing
+            && failure.undecided_login.is_none()
+            && self.call.as_ref().is_some_and(|call| call.link.is_login_pending());
+        self.ending.get_or_insert(if undecided {
+            failure.undecided(UndecidedLogin::Unanswered)
+        } else {
+            failure
+        });
     }
 
     fn enter(&mut self, phase: Phase, detail: String) {

@@ -61,6 +61,8 @@ pub struct Spec {
     pub external: bool,
     /// Limit of the size of TCP segments through the tunnel.
     pub mss: Mss,
+    /// Whether the tunnel was up before this attempt, so that a refusal of the credentials has to be confirmed.
+    pub was_up: bool,
     /// Whether to ask for routes ([`super::inform`]) before the link is reported up.
     pub peer_routes: bool,
 }

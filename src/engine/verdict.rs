@@ -4,8 +4,8 @@ use std::net::SocketAddrV4;
 
 use super::message::plain;
 use crate::{
-    failure::{Failure, FailureKind, Phase},
-    ppp::link::DownReason,
+    failure::{Failure, FailureKind, Phase, Remedy, UndecidedLogin},
+    ppp::{auth, link::DownReason},
     pptp::control::{CallEnd, ControlEnd},
 };
 
@@ -45,8 +45,14 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
         DownReason::LcpTimeout { heard_anything: true } | DownReason::LcpRefused(_) | DownReason::Looped => {
             FailureKind::LcpFailed
         }
+        // Without a challenge nothing was sent; the session knows better if something was.
+        DownReason::AuthFailed(failure) if failure.kind == auth::FailureKind::Timeout => {
+            FailureKind::PeerLost
+        }
         DownReason::AuthFailed(_) | DownReason::NoCommonAuth { .. } => FailureKind::AuthenticationFailed,
-        DownReason::EncryptionRefused(_) | DownReason::EncryptionLost => FailureKind::EncryptionRefused,
+        DownReason::EncryptionRefused(_) | DownReason::EncryptionTimeout | DownReason::EncryptionLost => {
+            FailureKind::EncryptionRefused
+        }
         DownReason::NoAddress(_) => FailureKind::NoAddress,
         DownReason::PeerTerminated(_) => hangup_kind(phase),
         DownReason::EchoTimeout => FailureKind::PeerLost,
@@ -63,6 +69,17 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
     };
     let failure = Failure::new(phase, kind, plain(&detail));
     match reason {
+        // Any host can forge packets of a link that is up: they decide nothing about account or encryption.
+        _ if phase >= Phase::Routes => failure.remedied_by(Remedy::AnotherServer),
+        DownReason::AuthFailed(refusal) if !refusal.is_confirmed => {
+            failure.undecided(UndecidedLogin::Refused)
+        }
+        DownReason::AuthFailed(refusal) if refusal.kind.is_transient() => {
+            failure.remedied_by(Remedy::AnotherServer)
+        }
+        DownReason::EncryptionTimeout | DownReason::EncryptionLost => {
+            failure.remedied_by(Remedy::AnotherServer)
+        }
         // The server has not asked for user and password, so the usual hints would mislead.
         DownReason::NoCommonAuth { .. } => failure
             .hint("the server offers none of the profile's auth = […]; to accept what it does offer, name it there")
@@ -97,9 +114,7 @@ const fn hangup_kind(phase: Phase) -> FailureKind {
         Phase::Resolve | Phase::Connect | Phase::Control => FailureKind::ControlRefused,
         Phase::Call => FailureKind::CallRefused,
         Phase::Lcp => FailureKind::LcpFailed,
-        Phase::Authentication => FailureKind::AuthenticationFailed,
-        Phase::Encryption => FailureKind::EncryptionRefused,
         Phase::Addresses => FailureKind::NoAddress,
-        Phase::Routes | Phase::Up => FailureKind::PeerEnded,
+        Phase::Authentication | Phase::Encryption | Phase::Routes | Phase::Up => FailureKind::PeerEnded,
     }
 }

@@ -8,9 +8,9 @@ use crate::{
 };
 
 /// Returns the specification of one dial. `path_mtu` is the largest IP packet on the path to the server, in
-/// bytes.
+/// bytes; `was_up` tells whether the tunnel was up before.
 #[must_use]
-pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16) -> Spec {
+pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16, was_up: bool) -> Spec {
     let timeouts = &profile.timeouts;
     Spec {
         name: profile.name.as_str().to_owned(),
@@ -49,6 +49,7 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16) -> Spec {
         want_dns: true,
         external: profile.ppp.backend != PppBackend::Builtin,
         mss: profile.mss,
+        was_up,
         peer_routes: profile.peer_routes,
     }
 }

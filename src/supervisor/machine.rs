@@ -26,10 +26,13 @@ use std::{
 
 use self::roaming::Network;
 pub use self::roaming::NetworkState;
-use super::backoff::{Backoff, Policy};
+use super::{
+    backoff::{Backoff, Policy},
+    login_limit::LoginLimit,
+};
 use crate::{
     engine::message::LinkUp,
-    failure::{Failure, FailureKind, Phase},
+    failure::{Failure, FailureKind, Phase, Remedy},
     profile::{Host, Server},
 };
 
@@ -153,6 +156,7 @@ impl TunnelState {
 pub struct Machine {
     servers: Vec<Server>,
     backoff: Backoff,
+    logins: LoginLimit,
     state: TunnelState,
     phase: Phase,
     /// Servers of this round that have not been tried.
@@ -180,6 +184,7 @@ impl Machine {
         Self {
             servers,
             backoff: Backoff::new(retry),
+            logins: LoginLimit::default(),
             state: TunnelState::Resolving,
             phase: Phase::Resolve,
             untried: VecDeque::new(),
@@ -277,7 +282,12 @@ impl Machine {
                 self.child = false;
                 self.failed(now, random, failure);
             }
-            (TunnelState::Dialing, Input::Phase(phase)) => self.phase = phase,
+            (TunnelState::Dialing, Input::Phase(phase)) => {
+                self.phase = phase;
+                if phase > Phase::Authentication {
+                    self.logins.reset();
+                }
+            }
             (_, Input::Phase(_)) => {}
             (TunnelState::Dialing | TunnelState::Up, Input::LinkUp(link)) => {
                 self.state = TunnelState::Configuring;
@@ -329,6 +339,9 @@ impl Machine {
     fn new_round(&mut self, now: Instant, random: u16) {
         self.wake = None;
         self.forget_next_hops();
+        if let Some(wait) = self.logins.wait(now) {
+            return self.wait(now, wait);
+        }
         self.untried = self.servers.iter().cloned().collect();
         self.addresses.clear();
         let nothing = Failure::new(Phase::Resolve, FailureKind::NameNotResolved, "no server in the profile");
@@ -367,6 +380,9 @@ impl Machine {
     }
 
     fn next_address(&mut self, now: Instant, random: u16, last: Failure) {
+        if self.logins.wait(now).is_some() {
+            return self.round_failed(now, random, last);
+        }
         let Some(address) = self.addresses.pop_front() else { return self.next_server(now, random, last) };
         self.state = TunnelState::Dialing;
         self.phase = Phase::Connect;
@@ -377,18 +393,19 @@ impl Machine {
 
     fn failed(&mut self, now: Instant, random: u16, failure: Failure) {
         self.was_up_until(now);
-        match failure.kind {
-            kind if self.state == TunnelState::Up
-                && !kind.is_final()
-                && self.lost_to_the_network(now, random) => {}
-            FailureKind::NameNotResolved => {
+        let failure = match failure.undecided_login {
+            Some(how) if self.logins.count(now, how) => failure.confirmed(),
+            _ => failure,
+        };
+        match (self.state, failure.remedy()) {
+            (TunnelState::Up, Remedy::AnotherServer | Remedy::Retry)
+                if self.lost_to_the_network(now, random) => {}
+            (TunnelState::Resolving, Remedy::AnotherServer) => {
                 self.untried.pop_front();
                 self.next_server(now, random, failure);
             }
             // Only a failed attempt moves on to the next address; a tunnel that was up starts a new round.
-            kind if kind.is_address_specific() && self.state == TunnelState::Dialing => {
-                self.next_address(now, random, failure);
-            }
+            (TunnelState::Dialing, Remedy::AnotherServer) => self.next_address(now, random, failure),
             _ => self.round_failed(now, random, failure),
         }
     }
@@ -404,20 +421,22 @@ impl Machine {
     }
 
     fn round_failed(&mut self, now: Instant, random: u16, failure: Failure) {
-        if !self.ever_up || failure.kind.is_final() {
+        if !self.ever_up || failure.remedy() == Remedy::Nothing {
             return self.end(Err(failure));
         }
         if self.waits_for_network(now) {
             return;
         }
         match self.backoff.next(random) {
-            Some(wait) => {
-                self.state = TunnelState::Waiting;
-                self.wake = Some((now + wait, "redial"));
-                self.actions.push_back(Action::Waiting(wait));
-            }
+            Some(wait) => self.wait(now, wait.max(self.logins.wait(now).unwrap_or_default())),
             None => self.end(Err(failure)),
         }
+    }
+
+    fn wait(&mut self, now: Instant, wait: Duration) {
+        self.state = TunnelState::Waiting;
+        self.wake = Some((now + wait, "redial"));
+        self.actions.push_back(Action::Waiting(wait));
     }
 }
 

@@ -13,6 +13,7 @@ pub mod hints;
 mod interruptible;
 pub mod ipc;
 pub mod log;
+mod login_limit;
 pub mod machine;
 pub mod password;
 mod recovery;

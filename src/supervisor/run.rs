@@ -294,7 +294,7 @@ impl Supervisor {
         }
         let sockets = self.steps.connect(*server.ip(), facts)?;
         self.network.local = transport::local_address(&sockets.gre);
-        let spec = engine_spec::spec(&self.profile, server, sockets.path_mtu);
+        let spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, self.machine.was_up());
         self.children.dial(spec, &sockets)?;
         self.report.notes(&sockets.notes);
         Ok(())

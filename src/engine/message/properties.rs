@@ -135,6 +135,7 @@ fn spec() -> impl Strategy<Value = Spec> {
                 want_dns,
                 external,
                 mss,
+                was_up: peer_routes,
                 peer_routes,
             }
         },
@@ -178,7 +179,10 @@ fn from_engine() -> impl Strategy<Value = FromEngine> {
             FromEngine::Statistics(Statistics { counters, cpu_micros, sleeps })
         }),
         (phase, select(&FailureKind::ALL[..]), words(), vec(words(), 0..=8)).prop_map(
-            |(phase, kind, detail, hints)| FromEngine::Down(Failure { phase, kind, detail, hints })
+            |(phase, kind, detail, hints)| {
+                let failure = Failure::new(phase, kind, detail);
+                FromEngine::Down(hints.into_iter().fold(failure, Failure::hint))
+            }
         ),
     ]
 }

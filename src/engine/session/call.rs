@@ -57,7 +57,7 @@ impl Session {
                 // The server may hang up because of what our link has sent; the link then has the reason.
                 self.lower_down(now);
                 if self.ending.is_none() && reason != CallEnd::ControlLost {
-                    self.ending = Some(verdict::of_call(self.phase, &reason));
+                    self.end_with(verdict::of_call(self.phase, &reason));
                     self.gre_due = None;
                 }
                 if self.ending.is_some() {
@@ -111,10 +111,11 @@ impl Session {
     fn closed(&mut self, now: Instant, end: &ControlEnd) {
         self.lower_down(now);
         self.up = false;
-        let failure = self.ending.take().unwrap_or_else(|| verdict::of_control(self.phase, end));
-        self.ending = Some(failure.clone());
-        if !matches!(self.events.back(), Some(SessionEvent::Down(_))) {
-            self.events.push_back(SessionEvent::Down(failure));
+        self.end_with(verdict::of_control(self.phase, end));
+        if let Some(failure) = &self.ending
+            && !matches!(self.events.back(), Some(SessionEvent::Down(_)))
+        {
+            self.events.push_back(SessionEvent::Down(failure.clone()));
         }
     }
 }

@@ -19,6 +19,10 @@ use crate::{
     secret::Secret,
 };
 
+/// Time within which the server of a tunnel that was up must end the link after it has refused our credentials.
+/// They worked before, and any host can forge the refusal.
+const CONFIRM_REFUSAL: Duration = Duration::from_secs(3);
+
 impl Session {
     pub(super) fn link_events(&mut self, now: Instant) {
         while let Some(event) = self.call.as_mut().and_then(|call| call.link.poll_event()) {
@@ -88,7 +92,7 @@ impl Session {
                 }
                 other => other,
             };
-            self.ending = Some(verdict::of_link(self.phase, reason));
+            self.end_with(verdict::of_link(self.phase, reason));
         }
         self.control.stop(now);
         // Events that `stop` reports at once belong to this round.
@@ -115,6 +119,7 @@ pub(super) fn link_config(spec: &Spec, password: Secret, random: link::Random) -
     config.timing.negotiation.first = Duration::from_millis(200);
     config.timing.lcp = spec.limits.lcp;
     config.timing.auth = spec.limits.auth;
+    config.timing.confirm_refusal = spec.was_up.then_some(CONFIRM_REFUSAL);
     config.timing.network = spec.limits.network;
     config.timing.terminate = spec.limits.stop;
     config

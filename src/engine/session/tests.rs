@@ -309,6 +309,7 @@ fn spec() -> Spec {
         want_dns: true,
         external: false,
         mss: crate::ppp::mss::Mss::Auto,
+        was_up: false,
         peer_routes: false,
     }
 }
@@ -479,6 +480,16 @@ fn wrong_password_is_an_authentication_failure() {
 }
 
 #[test]
+fn refusal_on_a_redial_is_final_only_if_the_server_ends_the_link() {
+    let redial = || Spec { was_up: true, ..spec() };
+    let mut world = World::new(ServerFault::None, redial(), "wrong");
+    world.run(Duration::from_secs(60));
+    let failure = world.failure().1;
+    assert_eq!((failure.kind, failure.remedy()), (FailureKind::AuthenticationFailed, Remedy::Nothing));
+    assert!(failure.detail.contains("691"), "{failure}");
+}
+
+#[test]
 fn missing_encryption_ends_the_session() {
     let mut world = World::new(ServerFault::None, spec(), "right");
     world.server_policy = Policy { demand: Demand::Off, ..Policy::default() };
@@ -490,12 +501,19 @@ fn missing_encryption_ends_the_session() {
 #[test]
 fn hangup_is_classified_by_phase() {
     let cases = [
-        (LinkPhase::Establish, FailureKind::LcpFailed),
-        (LinkPhase::Authenticate, FailureKind::AuthenticationFailed),
+        (LinkPhase::Establish, FailureKind::LcpFailed, false),
+        (LinkPhase::Authenticate, FailureKind::AuthenticationFailed, true),
+        (LinkPhase::Network, FailureKind::PeerEnded, false),
     ];
-    for (phase, kind) in cases {
+    for (phase, kind, is_undecided_login) in cases {
         let world = run_with(ServerFault::HangsUpWhen(phase));
-        assert_eq!(world.failure().1.kind, kind, "{}", world.failure().1);
+        let failure = world.failure().1;
+        assert_eq!(
+            (failure.kind, failure.undecided_login.is_some()),
+            (kind, is_undecided_login),
+            "{failure}"
+        );
+        assert_eq!(failure.remedy(), Remedy::AnotherServer, "{failure}");
     }
     let mut late = World::new(ServerFault::None, spec(), "right");
     late.run(Duration::from_secs(5));

@@ -1,6 +1,10 @@
 //! The side that is authenticated (RFC 1334 and RFC 1994 call it the peer).
 
-use std::{collections::VecDeque, fmt, time::Instant};
+use std::{
+    collections::VecDeque,
+    fmt,
+    time::{Duration, Instant},
+};
 
 use sha1::{Digest, Sha1};
 use zeroize::Zeroizing;
@@ -23,6 +27,10 @@ pub struct Client {
     state: ClientState,
     /// The last packet sent, and what a matching reply must contain.
     attempt: Option<Attempt>,
+    /// How long to wait for the end of the link after a refusal, if at all.
+    confirm: Option<Duration>,
+    /// A refusal that the peer has not confirmed, and the end of the wait.
+    refusal: Option<(AuthFailure, Instant)>,
     peer_name: String,
     output: Option<Vec<u8>>,
     events: VecDeque<AuthEvent>,
@@ -70,6 +78,8 @@ impl Client {
             retransmit: Retransmit::new(timing, now),
             state: ClientState::Open,
             attempt: None,
+            confirm: timing.confirm,
+            refusal: None,
             peer_name: String::new(),
             output: None,
             events: VecDeque::new(),
@@ -95,19 +105,28 @@ impl Client {
         }
         let packet = Packet::parse(packet)?;
         match (self.protocol, packet.code) {
-            (AuthProtocol::Pap, pap::ACK) => self.handle_success(packet.identifier, pap_message(packet.data)),
-            (AuthProtocol::Pap, pap::NAK) => self.handle_failure(packet.identifier, pap_message(packet.data)),
+            (AuthProtocol::Pap, pap::ACK) => {
+                self.handle_success(now, packet.identifier, pap_message(packet.data))
+            }
+            (AuthProtocol::Pap, pap::NAK) => {
+                self.handle_failure(now, packet.identifier, pap_message(packet.data))
+            }
             (AuthProtocol::Pap, _) => Err(AuthDrop::UnexpectedCode),
+            // The same password would be refused again.
+            (_, chap::CHALLENGE) if self.refusal.is_some() => Err(AuthDrop::UnexpectedCode),
             (_, chap::CHALLENGE) => self.handle_challenge(now, packet),
-            (_, chap::SUCCESS) => self.handle_success(packet.identifier, packet.data),
-            (_, chap::FAILURE) => self.handle_failure(packet.identifier, packet.data),
+            (_, chap::SUCCESS) => self.handle_success(now, packet.identifier, packet.data),
+            (_, chap::FAILURE) => self.handle_failure(now, packet.identifier, packet.data),
             _ => Err(AuthDrop::UnexpectedCode),
         }
     }
 
     /// Retransmits or times out, as due by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.state != ClientState::Open {
+        if let Some((failure, _)) = self.refusal.take_if(|(_, until)| now >= *until) {
+            return self.fail(AuthFailure { is_confirmed: false, ..failure });
+        }
+        if self.state != ClientState::Open || self.refusal.is_some() {
             return;
         }
         match self.retransmit.due(now) {
@@ -121,7 +140,18 @@ impl Client {
     /// Returns when [`Self::handle_timeout`] is due, and for which timer.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Deadline> {
-        if self.state == ClientState::Open { self.retransmit.next_timeout() } else { None }
+        match &self.refusal {
+            Some((_, until)) => Some((*until, "confirmation of the refusal")),
+            None if self.state == ClientState::Open => self.retransmit.next_timeout(),
+            None => None,
+        }
+    }
+
+    /// Returns the peer's refusal while it is not confirmed: the peer may yet end the link, or accept the
+    /// credentials if the refusal was forged. It becomes a failure after [`Timing::confirm`].
+    #[must_use]
+    pub fn refusal(&self) -> Option<&AuthFailure> {
+        self.refusal.as_ref().map(|(failure, _)| failure)
     }
 
     /// Returns the next packet to send: PPP protocol number, and the packet without PPP header.
@@ -229,23 +259,23 @@ impl Client {
         own
     }
 
-    fn handle_success(&mut self, identifier: u8, message: &[u8]) -> Result<(), AuthDrop> {
+    fn handle_success(&mut self, now: Instant, identifier: u8, message: &[u8]) -> Result<(), AuthDrop> {
         let attempt = self.attempt_for(identifier)?;
-        attempt.answered = true;
-        let proof = attempt.proof;
-        let keys = attempt.keys.take();
-        let message = match proof {
-            Some(proof) => match verify_server_proof(message, &proof) {
+        let message = match &attempt.proof {
+            Some(proof) => match verify_server_proof(message, proof) {
                 Some(words) => words,
                 None => {
                     let words = printable(message);
                     let failure = AuthFailure::new(FailureKind::ServerNotProven, self.protocol);
-                    self.fail(AuthFailure { message: words, ..failure });
+                    self.refused(now, AuthFailure { message: words, ..failure });
                     return Ok(());
                 }
             },
             None => message,
         };
+        attempt.answered = true;
+        let keys = attempt.keys.take();
+        self.refusal = None;
         if self.state == ClientState::Open {
             self.state = ClientState::Accepted;
             self.retransmit.answered();
@@ -255,10 +285,22 @@ impl Client {
         Ok(())
     }
 
-    fn handle_failure(&mut self, identifier: u8, message: &[u8]) -> Result<(), AuthDrop> {
-        self.attempt_for(identifier)?.answered = true;
-        self.fail(AuthFailure::from_message(self.protocol, message));
+    fn handle_failure(&mut self, now: Instant, identifier: u8, message: &[u8]) -> Result<(), AuthDrop> {
+        self.attempt_for(identifier)?;
+        self.refused(now, AuthFailure::from_message(self.protocol, message));
         Ok(())
+    }
+
+    /// Fails, or waits until the peer has confirmed the refusal. The first one is kept.
+    fn refused(&mut self, now: Instant, failure: AuthFailure) {
+        match self.confirm {
+            None => self.fail(failure),
+            Some(wait) => {
+                self.retransmit.answered();
+                let peer_name = self.peer_name.clone();
+                self.refusal.get_or_insert((AuthFailure { peer_name, ..failure }, now + wait));
+            }
+        }
     }
 
     /// Returns the unanswered attempt that a reply with this identifier is for.

@@ -20,6 +20,8 @@ pub struct AuthFailure {
     pub message: String,
     /// The peer's name, printable; empty if it sent none.
     pub peer_name: String,
+    /// Whether the peer acted on it. A refusal after which it keeps the link may be forged.
+    pub is_confirmed: bool,
 }
 
 /// Classes of failures that the user, or a retry policy, must distinguish.
@@ -64,6 +66,7 @@ impl AuthFailure {
             retry_allowed: false,
             message: String::new(),
             peer_name: String::new(),
+            is_confirmed: true,
         }
     }
 

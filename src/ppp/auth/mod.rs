@@ -179,6 +179,9 @@ pub struct Timing {
     pub attempts: u32,
     /// Time from the start of the exchange until it fails.
     pub limit: Duration,
+    /// Client: time to wait for the peer's end of the link after its refusal, see [`Client::refusal`]; `None`
+    /// fails at once.
+    pub confirm: Option<Duration>,
 }
 
 impl Default for Timing {
@@ -188,6 +191,7 @@ impl Default for Timing {
             retransmit_max: Duration::from_secs(4),
             attempts: 10,
             limit: Duration::from_secs(30),
+            confirm: None,
         }
     }
 }

@@ -102,6 +102,9 @@ pub struct Timing {
     pub lcp: Duration,
     /// From LCP open to authenticated.
     pub auth: Duration,
+    /// Client: time within which the peer must end the link after it has refused our credentials; otherwise the
+    /// refusal may be forged. `None` believes a refusal at once.
+    pub confirm_refusal: Option<Duration>,
     /// From authenticated to addresses, encryption included.
     pub network: Duration,
     /// Time to wait for a peer that does not react to CCP at all, before the link continues without
@@ -117,6 +120,7 @@ impl Default for Timing {
             negotiation: automaton::Timing::default(),
             lcp: Duration::from_secs(30),
             auth: Duration::from_secs(30),
+            confirm_refusal: None,
             network: Duration::from_secs(30),
             ccp_patience: Duration::from_secs(3),
             terminate: Duration::from_secs(2),

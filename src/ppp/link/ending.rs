@@ -72,13 +72,14 @@ impl Link {
                 self.finish(reason);
             }
             Phase::Network if self.config.mppe.demand == Demand::Require && !self.cipher.is_on() => {
-                let reason = if self.ccp_openings > 0 {
-                    DownReason::EncryptionLost
-                } else {
-                    let words = "the peer did not agree on encryption in time";
-                    DownReason::EncryptionRefused(words.to_owned())
-                };
-                self.fail(now, reason);
+                self.fail(
+                    now,
+                    if self.ccp_openings > 0 {
+                        DownReason::EncryptionLost
+                    } else {
+                        DownReason::EncryptionTimeout
+                    },
+                );
             }
             Phase::Network => {
                 self.fail(
@@ -116,12 +117,8 @@ impl Link {
         } else if unproven && !self.lcp.options().offered().is_empty() {
             // We refused the peer's proposals: pppd then opens LCP without authentication, and ends the link.
             self.no_common_auth()
-        } else if self.config.mppe.demand == Demand::Require
-            && self.phase == Phase::Network
-            && !self.up
-            && !self.cipher.is_on()
-        {
-            DownReason::EncryptionRefused(format!("before it was agreed: {otherwise}"))
+        } else if let Some(refusal) = &self.refusal {
+            DownReason::AuthFailed(refusal.clone())
         } else {
             otherwise
         }

@@ -102,7 +102,11 @@ impl Link {
         self.phase_end = None;
         let Some(protocol) = auth else { return self.enter_network(now) };
         self.phase = Phase::Authenticate;
-        let timing = auth::Timing { limit: self.config.timing.auth, ..auth::Timing::default() };
+        let timing = auth::Timing {
+            limit: self.config.timing.auth,
+            confirm: self.config.timing.confirm_refusal,
+            ..auth::Timing::default()
+        };
         let random = random_bytes(&mut self.config.random);
         self.auth = Some(match &self.config.role {
             Role::Client(client) => {
@@ -149,7 +153,12 @@ impl Link {
         let mut busy = false;
         loop {
             let (output, event) = match &mut self.auth {
-                Some(Authenticator::Client(client)) => (client.poll_output(), client.poll_event()),
+                Some(Authenticator::Client(client)) => {
+                    self.refusal = client.refusal().cloned();
+                    let output = client.poll_output();
+                    self.login_pending |= output.is_some() && self.phase == Phase::Authenticate;
+                    (output, client.poll_event())
+                }
                 Some(Authenticator::Server(server)) => (server.poll_output(), server.poll_event()),
                 None => return busy,
             };
@@ -164,6 +173,7 @@ impl Link {
                 Some(auth::AuthEvent::Success { peer_name, message, keys }) => {
                     let Some(protocol) = self.auth.as_ref().map(Authenticator::protocol) else { continue };
                     self.authenticated = Some(protocol);
+                    self.login_pending = false;
                     self.keys = keys;
                     self.event(LinkEvent::Authenticated { protocol, peer_name, message });
                     self.enter_network(now);

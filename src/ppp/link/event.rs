@@ -102,6 +102,8 @@ pub enum DownReason {
     },
     /// Required encryption is not available; the text gives the cause.
     EncryptionRefused(String),
+    /// The peer did not agree on required encryption within the limit.
+    EncryptionTimeout,
     /// The encryption of a link that was up ended, and clear text is not allowed.
     EncryptionLost,
     /// No usable address; the text gives the cause.
@@ -146,6 +148,7 @@ impl fmt::Display for DownReason {
                 write!(f, "no authentication protocol in common: the peer offered {offered}")
             }
             Self::EncryptionRefused(words) => write!(f, "no encryption: {words}"),
+            Self::EncryptionTimeout => f.write_str("the peer did not agree on encryption in time"),
             Self::EncryptionLost => f.write_str("the encryption ended, and nothing may travel in clear"),
             Self::NoAddress(words) => write!(f, "no address: {words}"),
             Self::PeerTerminated(words) if words.is_empty() => f.write_str("the peer ended the link"),

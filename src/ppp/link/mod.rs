@@ -41,7 +41,7 @@ pub use event::{DownReason, InterfaceIds, LinkEvent, LinkUp, Mppe};
 
 use crate::deadline::{Deadline, earliest};
 use crate::ppp::{
-    auth::{self, AuthProtocol},
+    auth::{self, AuthFailure, AuthProtocol},
     automaton::Automaton,
     ccp::Ccp,
     ipcp::Ipcp,
@@ -91,6 +91,10 @@ pub struct Link {
     lcp: Automaton<Lcp>,
     auth: Option<Authenticator>,
     authenticated: Option<AuthProtocol>,
+    /// Whether our credentials were sent and the peer has not accepted them yet.
+    login_pending: bool,
+    /// The peer's refusal of our credentials, while it is not confirmed.
+    refusal: Option<AuthFailure>,
     keys: Option<Keys>,
     /// `None` if CCP is not used: it is answered with Protocol-Reject then.
     ccp: Option<Automaton<Ccp>>,
@@ -163,6 +167,8 @@ impl Link {
             ),
             auth: None,
             authenticated: None,
+            login_pending: false,
+            refusal: None,
             keys: None,
             ccp: None,
             ipcp: Automaton::new(ipcp, negotiation.with_retries_for(config.timing.network)),
@@ -303,6 +309,12 @@ impl Link {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Returns whether our credentials were sent and the peer has not accepted them.
+    #[must_use]
+    pub fn is_login_pending(&self) -> bool {
+        self.login_pending
     }
 
     /// Returns the counters.

@@ -188,6 +188,9 @@ impl Link {
                 Signal::Up => self.ccp_up(now),
                 Signal::Down if renegotiating => self.ccp_restarted(now),
                 Signal::Down => self.encryption_unavailable(now, "the peer ended it".to_owned()),
+                Signal::Finished(Finish::Timeout) => {
+                    self.without_encryption(now, DownReason::EncryptionTimeout);
+                }
                 Signal::Finished(finish) => self.encryption_unavailable(now, ccp_end(finish).to_owned()),
                 Signal::TerminateRequested(reason) => {
                     let said = printable(&reason);
@@ -239,14 +242,18 @@ impl Link {
         }
     }
 
-    /// Continues or ends the link, which has no encryption or has lost it.
     fn encryption_unavailable(&mut self, now: Instant, words: String) {
+        self.without_encryption(now, DownReason::EncryptionRefused(words));
+    }
+
+    /// Continues or ends the link, which has no encryption or has lost it. `reason` ends it if there was none.
+    fn without_encryption(&mut self, now: Instant, reason: DownReason) {
         if self.phase != Phase::Network {
             return;
         }
         match self.config.mppe.demand {
             Demand::Require if self.ccp_openings > 0 => self.fail(now, DownReason::EncryptionLost),
-            Demand::Require => self.fail(now, DownReason::EncryptionRefused(words)),
+            Demand::Require => self.fail(now, reason),
             Demand::Allow | Demand::Off => self.set_cipher(now, Cipher::Clear),
         }
     }

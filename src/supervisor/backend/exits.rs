@@ -1,7 +1,7 @@
 //! Maps the exit status and the last informative log line of a PPP daemon to a [`Failure`]. No I/O.
 
 use crate::{
-    failure::{Failure, FailureKind, Phase},
+    failure::{Failure, FailureKind, Phase, Remedy, UndecidedLogin},
     plan::Daemon,
 };
 
@@ -69,7 +69,7 @@ pub fn of_ppp(end: End, phase: Phase, words: &str) -> Failure {
         End::Status(_) => (kind_without_reason(phase), "ppp ended".to_owned()),
     };
     let detail = if words.is_empty() { meaning } else { format!("{meaning}: {words}") };
-    let failure = Failure::new(phase, kind, detail);
+    let failure = failure_in(phase, kind, detail, false);
     if kind == FailureKind::PppFailed {
         failure
             .hint("does /etc/ppp/ppp.conf begin with the line `!include $PPTPCTL_PPP_CONF`?")
@@ -87,7 +87,8 @@ pub fn of_pppd(end: End, phase: Phase, words: &str) -> Failure {
         End::Status(status) => (pppd_kind(status, phase, words), format!("pppd: {}", pppd_words(status))),
     };
     let detail = if words.is_empty() { meaning } else { format!("{meaning}: {words}") };
-    let failure = Failure::new(phase, kind, detail);
+    let is_verdict = matches!(end, End::Status(11 | 19)) || words.starts_with("MPPE required");
+    let failure = failure_in(phase, kind, detail, is_verdict);
     match (kind, end) {
         (FailureKind::NoPpp, _) => failure
             .hint("does this kernel have PPP? `modprobe ppp_async` should load it, and /dev/ppp be there")
@@ -107,8 +108,24 @@ fn pppd_kind(status: i32, phase: Phase, words: &str) -> FailureKind {
         11 | 19 => FailureKind::AuthenticationFailed,
         15 => FailureKind::PeerLost,
         17 => FailureKind::LcpFailed,
+        10 if phase == Phase::Encryption => FailureKind::EncryptionRefused,
         0 | 10 | 12 | 13 | 16 => kind_without_reason(phase),
         _ => FailureKind::PppFailed,
+    }
+}
+
+/// Returns the failure with its remedy. `is_verdict` tells whether the server has decided on account or
+/// encryption. On a link that is up, any host can forge such a decision.
+fn failure_in(phase: Phase, kind: FailureKind, detail: String, is_verdict: bool) -> Failure {
+    let failure = Failure::new(phase, kind, detail);
+    match kind {
+        FailureKind::AuthenticationFailed if !is_verdict => failure.undecided(UndecidedLogin::Unanswered),
+        FailureKind::AuthenticationFailed | FailureKind::EncryptionRefused
+            if !is_verdict || phase >= Phase::Routes =>
+        {
+            failure.remedied_by(Remedy::AnotherServer)
+        }
+        _ => failure,
     }
 }
 
@@ -117,9 +134,8 @@ const fn kind_without_reason(phase: Phase) -> FailureKind {
     match phase {
         Phase::Resolve | Phase::Connect | Phase::Control | Phase::Call | Phase::Lcp => FailureKind::LcpFailed,
         Phase::Authentication => FailureKind::AuthenticationFailed,
-        Phase::Encryption => FailureKind::EncryptionRefused,
         Phase::Addresses => FailureKind::NoAddress,
-        Phase::Routes | Phase::Up => FailureKind::PeerEnded,
+        Phase::Encryption | Phase::Routes | Phase::Up => FailureKind::PeerEnded,
     }
 }
 
@@ -179,6 +195,22 @@ mod tests {
             (killed.kind, killed.detail.as_str()),
             (FailureKind::PppFailed, "pppd was ended by signal 9")
         );
+    }
+
+    #[test]
+    fn only_a_verdict_on_a_new_link_is_final() {
+        for (status, phase, words, remedy) in [
+            (19, Phase::Authentication, "", Remedy::Nothing),
+            (19, Phase::Up, "", Remedy::AnotherServer),
+            (16, Phase::Authentication, "", Remedy::AnotherServer),
+            (16, Phase::Encryption, "", Remedy::AnotherServer),
+            (10, Phase::Encryption, "", Remedy::AnotherServer),
+            (10, Phase::Encryption, "MPPE required but peer refused", Remedy::Nothing),
+        ] {
+            let failure = of_pppd(End::Status(status), phase, words);
+            assert_eq!(failure.remedy(), remedy, "{status} {phase}");
+            assert_eq!(failure.undecided_login.is_some(), status == 16 && phase == Phase::Authentication);
+        }
     }
 
     #[test]

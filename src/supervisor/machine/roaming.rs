@@ -16,7 +16,7 @@ use std::{
 
 use super::{Action, Machine, TunnelState};
 use crate::{
-    failure::{Failure, FailureKind},
+    failure::{Failure, FailureKind, Phase, UndecidedLogin},
     plan::NextHop,
 };
 
@@ -171,6 +171,9 @@ impl Machine {
 
     fn abandon(&mut self, now: Instant, why: &str) {
         self.was_up_until(now);
+        if self.state == TunnelState::Dialing && self.phase == Phase::Authentication {
+            self.logins.count(now, UndecidedLogin::Unanswered);
+        }
         self.network.hurry = None;
         self.child = false;
         self.actions.push_back(Action::Abandon(Failure::new(self.phase, FailureKind::PeerLost, why)));
@@ -195,7 +198,10 @@ impl Machine {
         if let Some(dialled) = self.dialled {
             self.addresses.push_front(dialled);
         }
-        let last = Failure::new(self.phase, FailureKind::NoRoute, "");
+        // Reported only if another log-in is not allowed now.
+        let last = "the network has changed before the server answered";
+        let last = Failure::new(self.phase, FailureKind::AuthenticationFailed, last)
+            .undecided(UndecidedLogin::Unanswered);
         self.next_address(now, random, last);
     }
 

@@ -3,9 +3,12 @@
 mod roaming;
 
 use super::*;
+use crate::failure::UndecidedLogin;
 
 const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+const PAUSE: Duration = Duration::from_secs(30 * 60);
 
 struct Scenario {
     machine: Machine,
@@ -14,10 +17,14 @@ struct Scenario {
 
 impl Scenario {
     fn of(servers: &[Server]) -> Self {
+        Self::with_attempts(servers, Some(2))
+    }
+
+    fn with_attempts(servers: &[Server], attempts: Option<u32>) -> Self {
         let policy = Policy {
             first: Duration::from_secs(1),
             max: Duration::from_secs(60),
-            attempts: Some(2),
+            attempts,
             jitter_percent: 0,
         };
         Self { machine: Machine::new(servers.to_vec(), policy), now: Instant::now() }
@@ -100,6 +107,81 @@ fn authentication_failure_is_never_retried() {
     later.now += Duration::from_secs(1);
     assert_eq!(later.handle(Input::Timeout), [dial(A)]);
     assert!(matches!(later.fail(FailureKind::AuthenticationFailed).as_slice(), [Action::End(Err(_))]));
+}
+
+#[test]
+fn undecided_login_moves_on_but_only_twice_in_a_row() {
+    let undecided =
+        || Input::EngineEnded(failure(FailureKind::PeerEnded).undecided(UndecidedLogin::Unanswered));
+    let c = Ipv4Addr::new(192, 0, 2, 3);
+    let mut first = Scenario::of(&[literal(A), literal(B), literal(c)]);
+    first.handle(Input::Start);
+    assert_eq!(first.handle(undecided()), [dial(B)]);
+    let end = first.handle(undecided());
+    assert!(matches!(end.as_slice(), [Action::End(Err(f))] if f.undecided_login.is_some()), "{end:?}");
+
+    let mut later = Scenario::with_attempts(&[literal(A), literal(B)], None);
+    later.handle(Input::Start);
+    later.bring_up();
+    later.fail(FailureKind::PeerEnded);
+    later.now += Duration::from_secs(1);
+    assert_eq!(later.handle(Input::Timeout), [dial(A)]);
+    assert_eq!(later.fail(FailureKind::ConnectTimeout), [dial(B)], "no log-in was tried");
+    assert_eq!(later.handle(undecided()), [Action::Waiting(Duration::from_secs(2))]);
+    later.now += Duration::from_secs(2);
+    assert_eq!(later.handle(Input::Timeout), [dial(A)]);
+    assert_eq!(later.handle(undecided()), [Action::Waiting(PAUSE)]);
+    later.now += PAUSE;
+    assert_eq!(later.handle(Input::Timeout), [dial(A)]);
+    later.handle(Input::Phase(Phase::Encryption));
+    assert_eq!(later.fail(FailureKind::PeerEnded), [dial(B)], "the server has accepted the log-in");
+}
+
+#[test]
+fn refusal_of_a_redial_is_final_when_repeated() {
+    let refused =
+        || Input::EngineEnded(failure(FailureKind::AuthenticationFailed).undecided(UndecidedLogin::Refused));
+    let mut tunnel = Scenario::of(&[literal(A)]);
+    tunnel.handle(Input::Start);
+    tunnel.bring_up();
+    tunnel.fail(FailureKind::PeerEnded);
+    tunnel.now += Duration::from_secs(1);
+    tunnel.handle(Input::Timeout);
+    assert_eq!(tunnel.handle(refused()), [Action::Waiting(Duration::from_secs(2))]);
+    tunnel.now += Duration::from_secs(2);
+    tunnel.handle(Input::Timeout);
+    assert_eq!(tunnel.handle(refused()), [Action::End(Err(failure(FailureKind::AuthenticationFailed)))]);
+}
+
+#[test]
+fn network_change_does_not_shorten_the_pause_between_logins() {
+    let mut tunnel = Scenario::with_attempts(&[literal(A)], None);
+    tunnel.handle(Input::Start);
+    tunnel.bring_up();
+    tunnel.fail(FailureKind::PeerEnded);
+    for _ in 0..2 {
+        tunnel.now += Duration::from_secs(4);
+        tunnel.handle(Input::Timeout);
+        tunnel.handle(Input::EngineEnded(
+            failure(FailureKind::PeerEnded).undecided(UndecidedLogin::Unanswered),
+        ));
+    }
+    let woken = tunnel.handle(Input::Woke);
+    assert!(matches!(woken.as_slice(), [Action::Waiting(wait)] if *wait > Duration::from_secs(1700)));
+}
+
+#[test]
+fn every_failure_but_a_verdict_tries_the_next_server() {
+    for kind in FailureKind::ALL {
+        let mut tunnel = Scenario::of(&[literal(A), literal(B)]);
+        tunnel.handle(Input::Start);
+        let next = tunnel.fail(kind);
+        assert_eq!(next == [dial(B)], kind.usual_remedy() == Remedy::AnotherServer, "{kind:?}");
+        let verdict = failure(FailureKind::AuthenticationFailed).remedied_by(Remedy::AnotherServer);
+        let mut other = Scenario::of(&[literal(A), literal(B)]);
+        other.handle(Input::Start);
+        assert_eq!(other.handle(Input::EngineEnded(verdict)), [dial(B)]);
+    }
 }
 
 #[test]

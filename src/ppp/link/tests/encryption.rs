@@ -226,7 +226,7 @@ fn unanswered_ccp_times_out() {
         }
         assert_eq!(pair.client_up().is_some(), expected, "{demand:?}: {:?}", pair.client_events);
         if demand == Demand::Require {
-            assert!(matches!(pair.client_down(), Some(DownReason::EncryptionRefused(_))));
+            assert!(matches!(pair.client_down(), Some(DownReason::PeerTerminated(_))));
         }
     }
 }
