@@ -11,8 +11,8 @@ use std::{
 use clap::CommandFactory;
 use pptpctl::{
     cli::{args::Args, exit},
+    failure::{FailureKind, Remedy},
     profile::schema,
-    supervisor::FailureKind,
 };
 
 const DOCUMENTS: &[&str] = &[

@@ -15,15 +15,32 @@ pub fn of_control(phase: Phase, end: &ControlEnd) -> Failure {
     let kind = match end {
         ControlEnd::Stopped => FailureKind::Interrupted,
         ControlEnd::SccrpTimeout | ControlEnd::SccrqTimeout => FailureKind::ControlSilent,
-        ControlEnd::Refused { .. } | ControlEnd::Version { .. } | ControlEnd::NotPptp => {
+        ControlEnd::Refused { .. } | ControlEnd::Version { .. } | ControlEnd::NotPptp { .. } => {
             FailureKind::ControlRefused
         }
         ControlEnd::EchoTimeout => FailureKind::PeerLost,
+        // Refuses the connection, even while a call is being requested.
+        ControlEnd::PeerStopped { .. } if phase <= Phase::Call => FailureKind::ControlRefused,
         ControlEnd::PeerStopped { .. } | ControlEnd::PeerClosed | ControlEnd::Protocol(_) => {
             hangup_kind(phase)
         }
     };
-    Failure::new(phase, kind, plain(&end.to_string()))
+    let failure = Failure::new(phase, kind, plain(&end.to_string()));
+    match end {
+        ControlEnd::NotPptp { first } => failure.hint(not_pptp_hint(first)),
+        _ => failure,
+    }
+}
+
+/// Returns the hint for a server that answers with something else than PPTP.
+fn not_pptp_hint(first: &[u8]) -> &'static str {
+    if first.starts_with(b"HTTP/") || first.starts_with(b"<") {
+        "a web server answers: a captive portal (open a web page and log in), or the wrong server or port"
+    } else if matches!(first, [0x14..=0x17, 0x03, ..]) {
+        "a TLS server answers: a captive portal, or a server of another kind of VPN"
+    } else {
+        "another service answers on this port: is the server right, and the port?"
+    }
 }
 
 /// Returns the failure for a call that ended without our request.

@@ -12,7 +12,7 @@ use crate::{
     ppp::link::Link,
     pptp::{
         cause,
-        control::{self, CallEnd, CallRequest, ControlEnd},
+        control::{self, CallEnd, CallError, CallRequest, ControlEnd},
         flow::{Flow, FlowConfig},
     },
 };
@@ -35,14 +35,19 @@ impl Session {
     pub(super) fn control_event(&mut self, now: Instant, event: control::ControlEvent) {
         match event {
             control::ControlEvent::Established { peer } => {
-                let vendor = if peer.vendor.is_empty() { "unnamed" } else { &peer.vendor };
-                self.enter(Phase::Call, format!("{vendor} firmware {} ({})", peer.firmware, peer.host_name));
                 let request = CallRequest {
                     phone: self.spec.phone.clone(),
                     window: RECEIVE_WINDOW,
                     ..CallRequest::new(self.call_id)
                 };
-                if let Err(error) = self.control.open_call(now, request) {
+                let opened = self.control.open_call(now, request);
+                // The server has ended the connection after its reply; that event follows.
+                if matches!(opened, Err(CallError::NotEstablished)) {
+                    return;
+                }
+                let vendor = if peer.vendor.is_empty() { "unnamed" } else { &peer.vendor };
+                self.enter(Phase::Call, format!("{vendor} firmware {} ({})", peer.firmware, peer.host_name));
+                if let Err(error) = opened {
                     self.fail(now, Failure::new(Phase::Call, FailureKind::Internal, error.to_string()));
                 }
             }

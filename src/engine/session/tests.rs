@@ -1,6 +1,7 @@
 //! A session and the server's state machines in memory, with a virtual clock: the outcomes that `up` reports.
 
 mod doubt;
+mod orders;
 
 use std::net::Ipv4Addr;
 

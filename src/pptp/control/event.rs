@@ -130,7 +130,10 @@ pub enum ControlEnd {
     /// Server: no Start-Control-Connection-Request in time.
     SccrqTimeout,
     /// The peer sent bytes, but none of them were PPTP.
-    NotPptp,
+    NotPptp {
+        /// The first bytes that it sent, at most [`FIRST_BYTES`](super::FIRST_BYTES).
+        first: Vec<u8>,
+    },
     /// Client: the server refused. [`cause::start_refusal_words`] describes the codes.
     Refused {
         /// Result code.
@@ -163,7 +166,9 @@ impl fmt::Display for ControlEnd {
         match self {
             Self::SccrpTimeout => f.write_str("the server does not answer on the control connection"),
             Self::SccrqTimeout => f.write_str("the client asks for nothing on the control connection"),
-            Self::NotPptp => f.write_str("the peer does not speak PPTP"),
+            Self::NotPptp { first } => {
+                write!(f, "the peer does not speak PPTP; it sends {}", quoted(first))
+            }
             Self::Refused { result, error } => {
                 write!(
                     f,
@@ -182,6 +187,15 @@ impl fmt::Display for ControlEnd {
             Self::Stopped => f.write_str("stopped by us"),
             Self::Protocol(what) => write!(f, "protocol error: {what}"),
         }
+    }
+}
+
+/// Returns the first line of a text in quotation marks, and anything else as hexadecimal numbers.
+fn quoted(bytes: &[u8]) -> String {
+    let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    match std::str::from_utf8(line) {
+        Ok(text) if !text.is_empty() && !text.chars().any(char::is_control) => format!("\"{text}\""),
+        _ => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
     }
 }
 

@@ -41,6 +41,11 @@ const MAX_OUTPUT_FOR_ECHO: usize = 4 * 1024;
 const MAX_EVENTS: usize = 1024;
 /// Bytes that may be skipped before the first message until the peer counts as not PPTP.
 const MAX_JUNK: u64 = 1024;
+/// After the first skipped byte, the first message is awaited this long: a captive portal or a web server is
+/// reported at once.
+const JUNK_WAIT: Duration = Duration::from_millis(500);
+/// How many of the peer's first bytes are kept, to be shown if they are not PPTP.
+pub const FIRST_BYTES: usize = 32;
 
 /// Reasons in Stop-Control-Connection-Request (§2.3).
 mod stop_reason {
@@ -55,6 +60,8 @@ pub struct Control {
     config: ControlConfig,
     phase: Phase,
     decoder: StreamDecoder,
+    /// The first bytes of the peer.
+    first: Vec<u8>,
     calls: Calls,
     keepalive: Keepalive,
     next_serial: u16,
@@ -92,6 +99,7 @@ impl Control {
             config,
             phase: Phase::Idle,
             decoder: StreamDecoder::default(),
+            first: Vec::new(),
             calls: Calls::default(),
             next_serial: 0,
             output: Vec::new(),
@@ -122,14 +130,20 @@ impl Control {
 
     /// Processes bytes received over TCP, in any segmentation.
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
+        let kept = FIRST_BYTES.saturating_sub(self.first.len()).min(bytes.len());
+        self.first.extend(bytes.get(..kept).unwrap_or_default());
         let mut input = bytes;
         while !matches!(self.phase, Phase::Idle | Phase::Ended) {
             let Some(message) = self.decoder.next_message(&mut input) else { break };
             self.receive(now, &message);
             self.end_if_limit_exceeded();
         }
-        if self.received_only_junk() && self.decoder.counters().skipped_bytes >= MAX_JUNK {
-            self.end(ControlEnd::NotPptp);
+        if self.received_only_junk() {
+            if self.decoder.counters().skipped_bytes >= MAX_JUNK {
+                self.end(self.not_pptp());
+            } else if let Phase::Starting { until } = &mut self.phase {
+                *until = (*until).min(now + JUNK_WAIT);
+            }
         }
     }
 
@@ -137,7 +151,7 @@ impl Control {
     pub fn handle_closed(&mut self, _now: Instant) {
         let end = match self.phase {
             Phase::Clearing | Phase::Stopping { .. } => ControlEnd::Stopped,
-            _ if self.received_only_junk() => ControlEnd::NotPptp,
+            _ if self.received_only_junk() => self.not_pptp(),
             _ => ControlEnd::PeerClosed,
         };
         self.end(end);
@@ -406,6 +420,10 @@ impl Control {
             return;
         }
         self.events.push_back(event);
+    }
+
+    fn not_pptp(&self) -> ControlEnd {
+        ControlEnd::NotPptp { first: self.first.clone() }
     }
 
     fn received_only_junk(&self) -> bool {

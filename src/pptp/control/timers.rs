@@ -150,7 +150,7 @@ impl Control {
             self.send_stop(stop_reason::NONE);
         }
         self.end(match self.config.role {
-            _ if self.received_only_junk() => ControlEnd::NotPptp,
+            _ if self.received_only_junk() => self.not_pptp(),
             Role::Pns => ControlEnd::SccrpTimeout,
             Role::Pac => ControlEnd::SccrqTimeout,
         });

@@ -87,7 +87,7 @@ fn refusal_fails_unconfirmed_when_the_wait_is_over() {
         Err(AuthDrop::UnexpectedCode),
         "the refused password is not sent again"
     );
-    assert_eq!(pair.client.next_timeout(), Some((pair.now + 3 * SECOND, Timer::GiveUp)));
+    assert_eq!(pair.client.next_timeout(), Some((pair.now + 3 * SECOND, "confirmation of the refusal")));
     pair.client.handle_timeout(pair.now + 3 * SECOND);
     assert!(pair.client.poll_output().is_none());
     let Some(AuthEvent::Failure(failure)) = pair.client_event() else { panic!() };

@@ -120,19 +120,25 @@ fn junk_before_the_reply_is_skipped() {
 #[test]
 fn non_pptp_server_is_distinguished_from_a_silent_one() {
     let banner = b"SSH-2.0-OpenSSH_9.2p1\r\n";
+    let not_pptp = ControlEnd::NotPptp { first: banner.to_vec() };
+    assert_eq!(not_pptp.to_string(), "the peer does not speak PPTP; it sends \"SSH-2.0-OpenSSH_9.2p1\"");
     let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     client.handle_input(now, banner);
     client.handle_closed(now);
-    assert_eq!(events(&mut client), [ControlEvent::Closed(ControlEnd::NotPptp)]);
+    assert_eq!(events(&mut client), [ControlEvent::Closed(not_pptp.clone())]);
 
     let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     client.handle_input(now, banner);
-    client.handle_timeout(now + 10 * SECOND);
-    assert_eq!(events(&mut client), [ControlEvent::Closed(ControlEnd::NotPptp)]);
+    let (due, timer) = client.next_timeout().unwrap();
+    assert!(due <= now + SECOND, "{timer}");
+    client.handle_timeout(due);
+    assert_eq!(events(&mut client), [ControlEvent::Closed(not_pptp.clone())]);
 
     let (mut client, now) = starting(ControlConfig::client(Quirks::None));
     client.handle_input(now, &banner.repeat(50));
-    assert_eq!(events(&mut client), [ControlEvent::Closed(ControlEnd::NotPptp)], "without waiting");
+    let first = banner.repeat(2)[..FIRST_BYTES].to_vec();
+    let not_pptp = ControlEnd::NotPptp { first };
+    assert_eq!(events(&mut client), [ControlEvent::Closed(not_pptp.clone())], "without waiting");
 }
 
 #[test]
