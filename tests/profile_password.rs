@@ -52,6 +52,11 @@ fn file_must_have_one_line() {
     assert!(load_content(b"hunter2\n\n").unwrap_err().contains("more than one line"));
     assert!(load_content(b"a\nhunter2").unwrap_err().contains("more than one line"));
     assert!(load_content(b"hun\0ter2").unwrap_err().contains("NUL"));
+    assert_eq!(load_content(b"\xef\xbb\xbfhunter2\r\n").unwrap(), b"hunter2", "a byte order mark");
+    assert!(load_content(b"\xef\xbb\xbf\n").unwrap_err().contains("is empty"));
+    assert!(load_content(b"\xff\xfeh\0\n\0").unwrap_err().contains("save it as UTF-8"));
+    assert!(load_content(b"\xfe\xff\0h\0\n").unwrap_err().contains("save it as UTF-8"));
+    assert_eq!(load(&shell("printf '\\357\\273\\277hunter2\\n'")).unwrap(), b"hunter2");
     assert_eq!(load_content(&[b'x'; MAX_PASSWORD]).unwrap().len(), MAX_PASSWORD);
     assert_eq!(
         load_content(&[&[b'x'; MAX_PASSWORD], b"\r\n".as_slice()].concat()).unwrap().len(),

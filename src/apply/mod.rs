@@ -70,4 +70,17 @@ impl Directories {
     pub fn ledger(&self, profile: &str) -> PathBuf {
         self.state.join(format!("{profile}.ledger"))
     }
+
+    /// Returns the header of a profile's ledger, if there is one that this user can read.
+    #[must_use]
+    pub fn ledger_header(&self, profile: &str) -> Option<ledger::Header> {
+        ledger::peek(&self.ledger(profile)).map(|record| record.header)
+    }
+
+    /// Returns the profiles that have a ledger; none if this user cannot read the directory.
+    #[must_use]
+    pub fn profiles_with_ledger(&self) -> Vec<String> {
+        let paths = ledger::list(&self.state).unwrap_or_default();
+        paths.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
+    }
 }

@@ -26,6 +26,7 @@ use args::{Args, Command, Up};
 /// Runs `pptpctl` and returns its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::supervisor::reset_inherited();
     // The supervisor's child processes have no command line for users.
     if let Some(code) = crate::supervisor::child_main() {
         return code;

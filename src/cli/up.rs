@@ -222,8 +222,10 @@ fn background(mut job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
             let ready = daemonized.map_err(|error| error.to_string()).and_then(|_| {
                 // The inherited signal listener is the parent's.
                 job.signals = Signals::listen().map_err(|error| format!("no signals: {error}"))?;
-                supervisor::log_to_file(&name, job.profile.loglevel)
-                    .map_err(|error| format!("no log: {error}"))
+                if let Some(note) = supervisor::open_log(&name, job.profile.loglevel) {
+                    reporter.report(&progress::Progress::Note(note));
+                }
+                Ok(())
             });
             if let Err(error) = ready {
                 job.lock.release();

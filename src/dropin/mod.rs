@@ -29,12 +29,13 @@ use options::Request;
 
 use crate::{
     net::lookup,
-    os::{descriptors::Inherited, process},
+    os::{descriptors::Inherited, process, signals},
 };
 
 /// Runs the role that the first argument names.
 #[must_use]
 pub fn main() -> ExitCode {
+    signals::reset_inherited();
     Inherited::at_start().close();
     let words: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();

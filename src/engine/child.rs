@@ -325,10 +325,13 @@ impl Engine {
     fn send_gre(&mut self) {
         if let Err(error) = self.outgoing.send(&self.gre) {
             self.io.gre_send_errors += 1;
+            self.session.gre_refused(Instant::now(), &error);
             // A full send queue is ordinary congestion.
             if !matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN)) {
                 self.note_gre_error(&error);
             }
+        } else {
+            self.session.gre_sent();
         }
     }
 
@@ -348,7 +351,8 @@ impl Engine {
                 SessionEvent::Up(link) => self.say(&FromEngine::Up(link))?,
                 SessionEvent::Down(mut failure) => {
                     self.flush(Instant::now());
-                    if failure.kind == FailureKind::GreFiltered
+                    if matches!(failure.kind, FailureKind::GreFiltered | FailureKind::PeerLost)
+                        && !failure.detail.contains("refuses")
                         && let Some(error) = &self.gre_error
                     {
                         failure.detail = plain(&format!("{}; the GRE socket says: {error}", failure.detail));

@@ -17,6 +17,7 @@ mod ready_check;
 
 use std::{
     collections::VecDeque,
+    io,
     time::{Duration, Instant},
 };
 
@@ -24,6 +25,7 @@ use self::{call::Call, liveness::LivenessCheck, peer_routes::PeerRoutes, ready_c
 use super::{
     message::{LinkUp, plain},
     spec::Spec,
+    verdict,
 };
 use crate::{
     deadline::{Deadline, earliest},
@@ -47,6 +49,16 @@ pub enum SessionEvent {
     Down(Failure),
 }
 
+/// How long the kernel may refuse to send any GRE packet before a link that is coming up fails.
+const GRE_REFUSED_MAX: Duration = Duration::from_millis(500);
+
+/// Refusals of the kernel to send GRE.
+struct GreRefusals {
+    since: Instant,
+    count: u32,
+    error: String,
+}
+
 /// One connection attempt.
 pub struct Session {
     spec: Spec,
@@ -56,6 +68,8 @@ pub struct Session {
     link_config: Option<link::LinkConfig>,
     call_id: u16,
     phase: Phase,
+    /// The kernel's refusals to send GRE since the last packet that it accepted.
+    gre_refusals: Option<GreRefusals>,
     /// GRE counts as filtered if no packet of the server has arrived by then.
     gre_due: Option<Instant>,
     /// The ready check: the link is up on our side, but not yet confirmed by the server.
@@ -92,6 +106,7 @@ impl Session {
             link_config: Some(phases::link_config(&spec, password, random)),
             call_id: spec.quirks.differences().call_id.unwrap_or(call_id),
             phase: Phase::Connect,
+            gre_refusals: None,
             gre_due: None,
             ready_check: None,
             peer_routes: offers,
@@ -146,6 +161,21 @@ impl Session {
         self.control.consume_output(count);
     }
 
+    /// Records that the kernel has accepted GRE packets to send.
+    pub fn gre_sent(&mut self) {
+        self.gre_refusals = None;
+    }
+
+    /// Records that the kernel has refused to send GRE packets. A rule that drops them on output is reported to the
+    /// sender as EPERM, on some systems as EACCES; other errors may pass and are ignored.
+    pub fn gre_refused(&mut self, now: Instant, error: &io::Error) {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            let first = || GreRefusals { since: now, count: 0, error: error.to_string() };
+            let refusals = self.gre_refusals.get_or_insert_with(first);
+            refusals.count = refusals.count.saturating_add(1);
+        }
+    }
+
     /// Returns whether an external daemon runs PPP, on a pty.
     #[must_use]
     pub const fn is_external(&self) -> bool {
@@ -176,6 +206,14 @@ impl Session {
         self.after(now);
         self.poll_ready_check(now);
         self.poll_liveness(now);
+        if let Some(refusals) = &self.gre_refusals
+            && self.gre_refusal_due().is_some_and(|(due, _)| due <= now)
+        {
+            self.ending = Some(verdict::of_gre_refusal(self.phase, refusals.count, &refusals.error));
+            self.gre_due = None;
+            // The link cannot end gracefully: nothing can be sent to its peer.
+            self.lower_down(now);
+        }
         if self.gre_due.is_some_and(|due| due <= now) {
             self.gre_due = None;
             if self.ending.is_none() && self.call.as_ref().is_some_and(|call| !call.heard) {
@@ -197,10 +235,16 @@ impl Session {
             call.and_then(|call| call.flow.next_timeout()),
             call.and_then(|call| call.link.next_timeout()),
             self.gre_due.map(|at| (at, "first GRE packet")),
+            self.gre_refusal_due(),
             self.ready_check.as_ref().and_then(ReadyCheck::next_timeout),
             self.liveness.as_ref().and_then(LivenessCheck::next_timeout),
             self.peer_routes.next_timeout(),
         ])
+    }
+
+    fn gre_refusal_due(&self) -> Option<Deadline> {
+        let refusals = self.gre_refusals.as_ref().filter(|_| !self.up && self.ending.is_none())?;
+        Some((refusals.since + GRE_REFUSED_MAX, "the kernel refuses GRE"))
     }
 
     /// Returns the next event, in order.

@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 use super::message::plain;
 use crate::{
     failure::{Failure, FailureKind, Phase, Remedy, UndecidedLogin},
+    platform::Platform,
     ppp::{auth, link::DownReason},
     pptp::control::{CallEnd, ControlEnd},
 };
@@ -71,7 +72,7 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
             FailureKind::EncryptionRefused
         }
         DownReason::NoAddress(_) => FailureKind::NoAddress,
-        DownReason::PeerTerminated(_) => hangup_kind(phase),
+        DownReason::PeerTerminated(_) | DownReason::DataRejected => hangup_kind(phase),
         DownReason::EchoTimeout => FailureKind::PeerLost,
         DownReason::LowerLayerDown | DownReason::Closed => FailureKind::Interrupted,
     };
@@ -102,6 +103,21 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
             .hint("the server offers none of the profile's auth = […]; to accept what it does offer, name it there")
             .hint("with auth = [\"pap\"] the password crosses the network in clear"),
         _ => failure,
+    }
+}
+
+/// Returns the failure of a link whose GRE packets the kernel refuses to send.
+#[must_use]
+pub fn of_gre_refusal(phase: Phase, count: u32, error: &str) -> Failure {
+    let detail = format!("this host refuses to send it ({count} packets: {error})");
+    let failure = Failure::new(phase, FailureKind::GreFiltered, plain(&detail)).remedied_by(Remedy::Retry);
+    if Platform::host() == Platform::Linux {
+        failure
+            .hint("a rule of this host's firewall drops outgoing GRE: look for IP protocol 47 in `nft list ruleset` and `iptables -S OUTPUT`")
+            .hint("a rule that lets it pass: nft insert rule inet TABLE CHAIN ip protocol gre accept")
+            .hint("no such rule? a cgroup program or a full conntrack table refuses in the same way (dmesg)")
+    } else {
+        failure.hint("a rule of this host's firewall blocks outgoing GRE: `pfctl -sr`; to let it pass: pass out proto gre")
     }
 }
 

@@ -1,5 +1,7 @@
 //! Signals as readable descriptors, so that the event loop polls them like its sockets.
 
+#![expect(unsafe_code, reason = "sigaction(2) is unsafe, as a handler may do anything")]
+
 use std::{
     io::{self, Read},
     os::{
@@ -12,6 +14,37 @@ use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     low_level::pipe,
 };
+
+/// Restores the default action of signals that the parent process ignored, and unblocks all of them: without
+/// SIGCHLD no child can be waited for, and SIGTERM would not end a supervisor. SIGHUP, SIGINT and those of the
+/// terminal stay ignored (nohup(1), background jobs of a shell); SIGPIPE is set by Rust's runtime.
+pub fn reset_inherited() {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in Signal::iterator() {
+        if matches!(
+            signal,
+            Signal::SIGKILL
+                | Signal::SIGSTOP
+                | Signal::SIGHUP
+                | Signal::SIGINT
+                | Signal::SIGQUIT
+                | Signal::SIGTSTP
+                | Signal::SIGTTIN
+                | Signal::SIGTTOU
+                | Signal::SIGPIPE
+        ) {
+            continue;
+        }
+        // SAFETY: the default action runs no code of this process.
+        if let Err(error) = unsafe { sigaction(signal, &default) } {
+            tracing::debug!(%error, %signal, "keeps its inherited action");
+        }
+    }
+    if let Err(error) = SigSet::empty().thread_set_mask() {
+        tracing::debug!(%error, "signals stay blocked");
+    }
+}
 
 /// The action that a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

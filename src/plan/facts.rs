@@ -25,6 +25,9 @@ pub struct Facts {
     pub local: Option<Ipv4Addr>,
     /// The peer's address in the tunnel.
     pub peer: Option<Ipv4Addr>,
+    /// Whether that is also the address of a host on a network to which this host is connected, such as its
+    /// gateway. That host keeps the address.
+    pub peer_is_on_link: bool,
     /// The outcome of IPV6CP.
     pub ipv6: Ipv6,
     /// The supervisor's process ID.

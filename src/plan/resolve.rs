@@ -49,6 +49,17 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
             );
             plan.steps.push(Step::Address(AddressStep { tun, local, peer: None }));
         }
+        Step::Address(AddressStep { tun, local, peer: Some(Value::Known(peer)) })
+            if facts.peer_is_on_link =>
+        {
+            note(
+                plan,
+                format!(
+                    "the peer's address {peer} belongs to a network of this host: no route to it in the tunnel"
+                ),
+            );
+            plan.steps.push(Step::Address(AddressStep { tun, local, peer: None }));
+        }
         Step::Address6(_) | Step::RemoveDefault(RemoveDefaultStep { ipv6: true })
             if facts.ipv6 == Ipv6::Absent =>
         {

@@ -65,6 +65,9 @@ pub enum SecretError {
     /// The file has more than one line, so the password is ambiguous.
     #[error("the password file {} has more than one line", .0.display())]
     ManyLines(PathBuf),
+    /// The text is UTF-16, as some editors of Windows write it.
+    #[error("the password from {0} is UTF-16 text: save it as UTF-8")]
+    Utf16(String),
     /// The password contains a NUL character.
     #[error("the password from {0} contains a NUL character")]
     Nul(String),
@@ -145,21 +148,30 @@ pub fn from_file(path: &Path, must_be_private: bool) -> Result<Secret, SecretErr
             bytes.pop();
         }
     }
+    if is_utf16(&bytes) {
+        return Err(SecretError::Utf16(place));
+    }
     if bytes.len() <= MAX_LENGTH && bytes.contains(&b'\n') {
         return Err(SecretError::ManyLines(path.to_owned()));
     }
     checked(&bytes, &place)
 }
 
-/// Returns the password in a line.
+/// Returns the password in a line, without a byte order mark before it.
 ///
 /// # Errors
-/// Returns an error if it is empty, too long, or contains a NUL character.
+/// Returns an error if it is empty, too long, UTF-16, or contains a NUL character.
 pub fn checked(bytes: &[u8], place: &str) -> Result<Secret, SecretError> {
-    match bytes {
+    match bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes) {
+        bytes if is_utf16(bytes) => Err(SecretError::Utf16(place.to_owned())),
         [] => Err(SecretError::Empty(place.to_owned())),
         bytes if bytes.len() > MAX_LENGTH => Err(SecretError::TooLong(place.to_owned())),
         bytes if bytes.contains(&0) => Err(SecretError::Nul(place.to_owned())),
         bytes => Ok(Secret::new(bytes.to_vec())),
     }
+}
+
+/// Returns whether the bytes begin with a byte order mark of UTF-16.
+fn is_utf16(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")
 }

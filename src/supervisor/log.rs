@@ -22,7 +22,10 @@ use tracing_subscriber::{
     },
 };
 
-use crate::profile::LogLevel;
+use crate::{
+    os::syslog::{Severity, Syslog},
+    profile::LogLevel,
+};
 
 /// Size in bytes above which the file is renamed to `NAME.log.1` and a new one begun.
 pub const LARGEST: u64 = 2 * 1024 * 1024;
@@ -38,6 +41,14 @@ const LOOP: &str = "pptpctl::supervisor::run";
 pub fn to_file(path: &Path, level: LogLevel) -> io::Result<()> {
     let file = Mutex::new(RotatingFile::open(path)?);
     tracing::subscriber::set_global_default(subscriber(level, file)).map_err(io::Error::other)
+}
+
+/// Writes the trace events of this process to syslog(3), or to the journal, which receives that.
+pub fn to_syslog(level: LogLevel) {
+    let syslog = Mutex::new(SyslogLines(Syslog::open("pptpctl")));
+    if tracing::subscriber::set_global_default(subscriber(level, syslog)).is_err() {
+        tracing::debug!("a subscriber is set already");
+    }
 }
 
 /// Writes the trace events of this process to standard error.
@@ -99,6 +110,20 @@ pub fn filter(level: LogLevel) -> LevelFilter {
         LogLevel::Quiet => LevelFilter::WARN,
         LogLevel::Normal => LevelFilter::INFO,
         LogLevel::Verbose => LevelFilter::DEBUG,
+    }
+}
+
+/// Each write is one line.
+struct SyslogLines(Syslog);
+
+impl Write for SyslogLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(Severity::Notice, String::from_utf8_lossy(bytes).trim_end());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

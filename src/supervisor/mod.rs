@@ -22,7 +22,7 @@ pub mod routes;
 mod run;
 pub mod systemd;
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 pub use self::{
     interruptible::unless_ended,
@@ -41,7 +41,7 @@ pub use crate::{
     os::{
         descriptors::Inherited,
         privileges::{disable_core_files, missing_capabilities},
-        signals::Signals,
+        signals::{Signals, reset_inherited},
         wait,
     },
 };
@@ -72,13 +72,16 @@ pub fn child_main() -> Option<ExitCode> {
     })
 }
 
-/// Writes trace events of this process to the log of a profile.
-///
-/// # Errors
-/// Returns an error with the path if the file cannot be opened.
-pub fn log_to_file(name: &str, level: LogLevel) -> io::Result<()> {
+/// Writes trace events of this process to the log of a profile; to syslog if the file cannot be opened, as on a
+/// read-only file system. Returns a note about that.
+#[must_use]
+pub fn open_log(name: &str, level: LogLevel) -> Option<String> {
     let path = platform::log_file(name);
-    log::to_file(&path, level).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
+    let error = log::to_file(&path, level).err()?;
+    log::to_syslog(level);
+    let note = format!("no log file {}: {error}; the log goes to syslog", path.display());
+    tracing::warn!("{note}");
+    Some(note)
 }
 
 /// Returns the path of a profile's log.

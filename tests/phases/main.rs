@@ -158,7 +158,7 @@ fn filtered_gre_is_reported() {
     in_world(faulty_server(Fault::DropGre), |world| {
         world.profile(&timeouts(&[("gre", "1s")]));
         let words = [
-            "GRE is filtered: nothing comes back on IP protocol 47",
+            "GRE, IP protocol 47, is filtered",
             "the control connection is fine",
             "does a firewall drop IP protocol 47 from 192.0.2.1?",
             "nf_conntrack_pptp",

@@ -24,7 +24,7 @@ use pptpctl::{
 
 use super::{
     working_server,
-    world::{LIMIT, download, in_world, new_world, text},
+    world::{LIMIT, World, download, in_world, new_world, text},
 };
 
 const NOBODY: u32 = 65_534;
@@ -216,4 +216,53 @@ fn failure_in_child_process_fails_the_test() {
         thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(world.join().unwrap_err().downcast_ref(), Some(&"on purpose"));
+}
+
+#[test]
+fn ignored_signals_of_the_parent_are_reset() {
+    in_world(working_server(), |world| {
+        world.profile("hooks.up = [\"/bin/true\"]\nhooks.down = [\"/bin/true\"]");
+        let before = world.state();
+        world.shell(&format!(
+            "env --ignore-signal=CHLD,PIPE,HUP,TERM,ALRM,USR1 --block-signal=TERM {} --config {} up vpn",
+            World::PROGRAM,
+            World::CONFIG
+        ));
+        let supervisor = world.pid("supervisor_pid");
+        world.shell(&format!("kill -TERM {supervisor}"));
+        world.wait_for(|| !std::path::Path::new(SOCKET).exists());
+        world.wait_for(|| world.state() == before);
+    });
+}
+
+#[test]
+fn down_ends_a_tunnel_whose_control_directory_was_removed() {
+    in_world(working_server(), |world| {
+        for removed in [SOCKET, "/run/pptpctl"] {
+            world.profile("");
+            let before = world.state();
+            world.up();
+            world.shell(&format!("rm -r {removed}"));
+            let status = world.run(&["status", "vpn"]);
+            let printed = text(&status.stdout) + &text(&status.stderr);
+            assert!(printed.contains("its control socket is gone"), "{printed}");
+            world.down(&before);
+        }
+    });
+}
+
+#[test]
+fn log_goes_to_syslog_if_its_file_cannot_be_written() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        let before = world.state();
+        world.shell("mount -t tmpfs -o ro tmpfs /var/log");
+        let output = world.run(&["up", "vpn"]);
+        let printed = text(&output.stdout) + &text(&output.stderr);
+        assert!(output.status.success(), "{printed}");
+        assert!(printed.contains("no log file /var/log/pptpctl/vpn.log: "), "{printed}");
+        assert!(printed.contains("the log goes to syslog"), "{printed}");
+        world.down(&before);
+        world.shell("umount /var/log");
+    });
 }

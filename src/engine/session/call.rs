@@ -105,7 +105,7 @@ impl Session {
     }
 
     /// Notifies the link that the call below it has ended, and handles the link's events.
-    fn lower_down(&mut self, now: Instant) {
+    pub(super) fn lower_down(&mut self, now: Instant) {
         if let Some(call) = &mut self.call {
             call.link.lower_down(now);
         }

@@ -491,6 +491,28 @@ fn refusal_on_a_redial_is_final_only_if_the_server_ends_the_link() {
 }
 
 #[test]
+fn refused_gre_is_reported_within_a_second() {
+    for accepted_again in [false, true] {
+        let mut world = World::new(ServerFault::NoGre, spec(), "right");
+        world.run(Duration::from_millis(100));
+        let refused = io::Error::from_raw_os_error(nix::libc::EPERM);
+        world.client.gre_refused(world.now, &refused);
+        world.client.gre_refused(world.now, &io::Error::from_raw_os_error(nix::libc::ENETUNREACH));
+        if accepted_again {
+            world.client.gre_sent();
+        }
+        world.run(Duration::from_secs(1));
+        let failure = world.down.as_ref().map(|(_, failure)| failure);
+        assert_eq!(failure.is_none(), accepted_again, "{failure:?}");
+        if let Some(failure) = failure {
+            assert_eq!((failure.kind, failure.phase), (FailureKind::GreFiltered, Phase::Lcp));
+            assert!(failure.detail.contains("this host refuses to send it (1 packets:"), "{failure}");
+            assert_eq!(failure.remedy(), Remedy::Retry, "another server would not help");
+        }
+    }
+}
+
+#[test]
 fn missing_encryption_ends_the_session() {
     let mut world = World::new(ServerFault::None, spec(), "right");
     world.server_policy = Policy { demand: Demand::Off, ..Policy::default() };

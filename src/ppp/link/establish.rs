@@ -1,7 +1,7 @@
 //! Phases Establish and Authenticate: LCP's signals and its codes beyond negotiation, Echo, and
 //! authentication.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Authenticator, DownReason, Link, LinkDrop, LinkEvent, Phase, Role, random_bytes};
 use crate::ppp::{
@@ -283,10 +283,28 @@ impl Link {
                 let words = "the peer rejects the authentication that was agreed";
                 self.fail(now, DownReason::LcpRefused(words.to_owned()));
             }
-            // A data protocol: the peer is changing state, or does not want that packet. Nothing to undo.
+            number if self.up && number == self.data_protocol() => self.data_rejected(now),
+            // The peer is changing state, or does not want that packet. Nothing to undo.
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// For how long the peer may reject our data packets, and send none itself, before the link ends.
+const DATA_REJECTED_MAX: Duration = Duration::from_secs(2);
+
+impl Link {
+    /// Returns the protocol number of the data packets that we send.
+    fn data_protocol(&self) -> u16 {
+        if self.cipher.may_seal() { protocol::COMPRESSED } else { protocol::IPV4 }
+    }
+
+    fn data_rejected(&mut self, now: Instant) {
+        let since = *self.rejected_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= DATA_REJECTED_MAX {
+            self.fail(now, DownReason::DataRejected);
+        }
     }
 }
 

@@ -106,6 +106,8 @@ pub enum DownReason {
     EncryptionTimeout,
     /// The encryption of a link that was up ended, and clear text is not allowed.
     EncryptionLost,
+    /// The peer rejects the protocol of our data packets, and sends none itself.
+    DataRejected,
     /// No usable address; the text gives the cause.
     NoAddress(String),
     /// The peer ended the link; the text is its message, if any. Printable.
@@ -148,6 +150,7 @@ impl fmt::Display for DownReason {
                 write!(f, "no authentication protocol in common: the peer offered {offered}")
             }
             Self::EncryptionRefused(words) => write!(f, "no encryption: {words}"),
+            Self::DataRejected => f.write_str("the peer rejects the packets in the tunnel (Protocol-Reject)"),
             Self::EncryptionTimeout => f.write_str("the peer did not agree on encryption in time"),
             Self::EncryptionLost => f.write_str("the encryption ended, and nothing may travel in clear"),
             Self::NoAddress(words) => write!(f, "no address: {words}"),

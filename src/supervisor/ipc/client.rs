@@ -10,7 +10,7 @@ use super::{
     lock,
     messages::{Request, Response, Status},
 };
-use crate::{apply::Directories, platform, platform::Platform};
+use crate::{apply::Directories, os::process::Process, platform, platform::Platform};
 
 /// A status is available at once; a supervisor that takes longer is stuck.
 const STATUS_WAIT: Duration = Duration::from_secs(5);
@@ -36,6 +36,9 @@ pub enum ClientError {
         "process {0} is about to bring it up and cannot be asked yet, perhaps waits for the password; SIGTERM ends it"
     )]
     NotYet(u32),
+    /// The supervisor with this pid runs, but its control socket has been removed.
+    #[error("process {0} runs it, but its control socket is gone; `pptpctl down` ends it all the same")]
+    NoSocket(u32),
     /// No supervisor runs, and the last one left changes on this host.
     #[error("its supervisor has died; `pptpctl recover` puts back what it left")]
     Died,
@@ -60,7 +63,7 @@ impl ClientError {
             Self::Died => "died",
             // The socket exists, and only root may use it.
             Self::Denied(_) => "running",
-            Self::Silent(_) | Self::Refused(_) => "stuck",
+            Self::Silent(_) | Self::Refused(_) | Self::NoSocket(_) => "stuck",
         }
     }
 }
@@ -89,6 +92,7 @@ pub fn down(name: &str) -> Result<Vec<String>, ClientError> {
     let patience = Instant::now() + STARTUP_WAIT;
     let (answer, mut stream) = loop {
         match ask(name, Request::Down, DOWN_WAIT) {
+            Err(ClientError::NoSocket(pid)) => return end_by_signal(name, pid),
             Err(ClientError::NotUp) if lock::is_held(name) => {
                 if Instant::now() >= patience {
                     return Err(ClientError::NotYet(lock::signer_pid(name)));
@@ -104,10 +108,43 @@ pub fn down(name: &str) -> Result<Vec<String>, ClientError> {
     Ok(problems)
 }
 
-/// Returns the profiles whose supervisors run, sorted by name.
+/// Ends a supervisor that cannot be asked, and waits until it has exited.
+fn end_by_signal(name: &str, pid: u32) -> Result<Vec<String>, ClientError> {
+    let process = i32::try_from(pid).map_err(io::Error::other).and_then(Process::open);
+    let ended = process.and_then(|process| {
+        process.terminate()?;
+        process.wait_until(Instant::now() + DOWN_WAIT)
+    });
+    match ended {
+        Ok(true) if has_ledger(name) => {
+            Ok(vec![format!("{name}: its supervisor has left something to undo")])
+        }
+        Ok(true) => Ok(Vec::new()),
+        Ok(false) => {
+            let words = format!("process {pid} has not ended within {} s", DOWN_WAIT.as_secs());
+            Err(ClientError::Silent(io::Error::other(words)))
+        }
+        // It has ended meanwhile.
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(Vec::new()),
+        Err(error) => Err(ClientError::Silent(error)),
+    }
+}
+
+/// Returns the profiles whose supervisors run, sorted by name. Those without files in the control directory are
+/// known by their ledger, which only root can read.
 #[must_use]
 pub fn running() -> Vec<String> {
-    lock::names().into_iter().filter(|name| lock::is_held(name)).collect()
+    let mut names = lock::names();
+    names.extend(Directories::system(Platform::host()).profiles_with_ledger());
+    names.sort();
+    names.dedup();
+    names.into_iter().filter(|name| lock::is_held(name) || supervisor_in_ledger(name).is_some()).collect()
+}
+
+/// Returns the pid of the running supervisor that a ledger names.
+fn supervisor_in_ledger(name: &str) -> Option<u32> {
+    let header = Directories::system(Platform::host()).ledger_header(name)?;
+    header.is_process_running().then_some(header.pid)
 }
 
 /// Returns whether there is a ledger, with steps to undo. Only root can see that.
@@ -116,15 +153,16 @@ pub fn has_ledger(name: &str) -> bool {
     Directories::system(Platform::host()).ledger(name).exists()
 }
 
-/// Returns whether a ledger has no supervisor. To users other than root such a tunnel is not up.
-fn has_died(name: &str) -> bool {
-    has_ledger(name) && !lock::is_held(name)
-}
-
 fn ask(name: &str, request: Request, wait: Duration) -> Result<(Response, UnixStream), ClientError> {
     let mut stream =
         UnixStream::connect(platform::control_socket(name)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if has_died(name) => ClientError::Died,
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if has_ledger(name) => {
+                match supervisor_in_ledger(name) {
+                    Some(pid) => ClientError::NoSocket(pid),
+                    None if lock::is_held(name) => ClientError::NotUp,
+                    None => ClientError::Died,
+                }
+            }
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotUp,
             io::ErrorKind::PermissionDenied => ClientError::Denied(error),
             _ => ClientError::Silent(error),

@@ -9,6 +9,8 @@ use std::{
     rc::Rc,
 };
 
+use ipnet::IpNet;
+
 use super::internal;
 use crate::{
     apply::{self, ApplyError, Cause, Changes, Directories, Operation},
@@ -113,6 +115,7 @@ impl Steps {
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let perform = |changes: &mut Changes| {
             let facts = facts(changes, planned, server)?;
+            let facts = Facts { peer_is_on_link: is_on_link(changes, up.peer), ..facts };
             // The routes offered now may include the server, and so may those offered before: the host route
             // is added first and removed last.
             let transport =
@@ -262,6 +265,15 @@ fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
 fn facts(changes: &mut Changes, profile: &Profile, server: Ipv4Addr) -> Result<Facts, ApplyError> {
     let facts = changes.facts(server, profile.localbind)?;
     Ok(Facts { outside: changes.next_hops_outside(&profile.exclude), ..facts })
+}
+
+/// Returns whether this host reaches the address on a connected network, without the tunnel.
+fn is_on_link(changes: &mut Changes, address: Ipv4Addr) -> bool {
+    let next_hops = changes.next_hops_outside(&[IpNet::from(IpAddr::V4(address))]);
+    matches!(
+        next_hops.as_slice(),
+        [(_, Some(plan::NextHop::By { gateway: None, .. } | plan::NextHop::ThisHost))]
+    )
 }
 
 /// Returns the path MTU, in bytes, as far as this host can tell.

@@ -294,3 +294,21 @@ fn link_comes_up_again_after_ipcp_renegotiation() {
     assert_eq!(pair.client_events.iter().filter(|event| matches!(event, LinkEvent::Up(_))).count(), 2);
     pair.send_ip(Side::Client, &ip(40, 1)).unwrap();
 }
+
+#[test]
+fn rejected_data_ends_the_link_unless_the_peer_still_sends_data() {
+    let reject = || lcp(code::PROTOCOL_REJECT, 9, &[0x00, 0xFD, 0x90, 0x00]);
+    for peer_sends in [true, false] {
+        let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).open().up();
+        for _ in 0..4 {
+            pair.deliver(Side::Client, reject());
+            pair.run(Duration::from_secs(1));
+            if peer_sends {
+                pair.send_ip(Side::Server, &ip(100, 1)).unwrap();
+                pair.run(Duration::from_millis(10));
+            }
+        }
+        let wanted = (!peer_sends).then_some(&DownReason::DataRejected);
+        assert_eq!(pair.client_down(), wanted, "peer sends: {peer_sends}");
+    }
+}
