@@ -111,11 +111,18 @@ impl Link {
         self.auth = Some(match &self.config.role {
             Role::Client(client) => {
                 let credentials = client.credentials.clone();
-                Authenticator::Client(auth::Client::new(protocol, credentials, random, now, timing))
+                Authenticator::Client(Box::new(auth::Client::new(protocol, credentials, random, now, timing)))
             }
             Role::Server(server) => {
                 let users = server.users.clone();
-                Authenticator::Server(auth::Server::new(protocol, &server.name, users, random, now, timing))
+                Authenticator::Server(Box::new(auth::Server::new(
+                    protocol,
+                    &server.name,
+                    users,
+                    random,
+                    now,
+                    timing,
+                )))
             }
         });
     }

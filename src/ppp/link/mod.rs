@@ -131,8 +131,8 @@ pub struct Link {
 }
 
 enum Authenticator {
-    Client(auth::Client),
-    Server(auth::Server),
+    Client(Box<auth::Client>),
+    Server(Box<auth::Server>),
 }
 
 #[derive(Debug, Default)]
