@@ -307,7 +307,8 @@ impl Failure {
     #[must_use]
     pub fn confirmed(mut self) -> Self {
         self.undecided_login = None;
-        self.hints.clear();
+        self.hints =
+            vec!["check user, domain and password: the server has refused them twice in a row".to_owned()];
         self.remedied_by(Remedy::Nothing)
     }
 

@@ -108,11 +108,18 @@ fn show_plan(profile: &Profile, platform: Platform) {
 
 fn lock(name: &str) -> Result<Lock, Code> {
     // The supervisor signs again when it runs; until then the lock names this process.
-    let signed = Lock::acquire(name).and_then(|mut lock| match lock.sign() {
-        Ok(()) => Ok(lock),
-        Err(refused) => {
-            lock.release();
-            Err(refused)
+    let signed = Lock::acquire(name).and_then(|mut lock| {
+        // A running supervisor whose control directory was removed has lost its lock, too.
+        let signed = match supervisor::ipc::client::supervisor_in_ledger(name) {
+            Some(pid) => Err(LockError::Held(pid)),
+            None => lock.sign(),
+        };
+        match signed {
+            Ok(()) => Ok(lock),
+            Err(refused) => {
+                lock.release();
+                Err(refused)
+            }
         }
     });
     signed.map_err(|refused| match refused {

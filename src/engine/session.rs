@@ -68,8 +68,9 @@ pub struct Session {
     link_config: Option<link::LinkConfig>,
     call_id: u16,
     phase: Phase,
-    /// The kernel's refusals to send GRE since the last packet that it accepted.
+    /// The kernel's refusals to send GRE, while it has not accepted any packet.
     gre_refusals: Option<GreRefusals>,
+    gre_accepted: bool,
     /// GRE counts as filtered if no packet of the server has arrived by then.
     gre_due: Option<Instant>,
     /// The ready check: the link is up on our side, but not yet confirmed by the server.
@@ -107,6 +108,7 @@ impl Session {
             call_id: spec.quirks.differences().call_id.unwrap_or(call_id),
             phase: Phase::Connect,
             gre_refusals: None,
+            gre_accepted: false,
             gre_due: None,
             ready_check: None,
             peer_routes: offers,
@@ -163,13 +165,14 @@ impl Session {
 
     /// Records that the kernel has accepted GRE packets to send.
     pub fn gre_sent(&mut self) {
+        self.gre_accepted = true;
         self.gre_refusals = None;
     }
 
     /// Records that the kernel has refused to send GRE packets. A rule that drops them on output is reported to the
     /// sender as EPERM, on some systems as EACCES; other errors may pass and are ignored.
     pub fn gre_refused(&mut self, now: Instant, error: &io::Error) {
-        if error.kind() == io::ErrorKind::PermissionDenied {
+        if error.kind() == io::ErrorKind::PermissionDenied && !self.gre_accepted {
             let first = || GreRefusals { since: now, count: 0, error: error.to_string() };
             let refusals = self.gre_refusals.get_or_insert_with(first);
             refusals.count = refusals.count.saturating_add(1);
@@ -209,7 +212,8 @@ impl Session {
         if let Some(refusals) = &self.gre_refusals
             && self.gre_refusal_due().is_some_and(|(due, _)| due <= now)
         {
-            self.ending = Some(verdict::of_gre_refusal(self.phase, refusals.count, &refusals.error));
+            let failure = verdict::of_gre_refusal(self.phase, refusals.count, &refusals.error);
+            self.end_with(failure);
             self.gre_due = None;
             // The link cannot end gracefully: nothing can be sent to its peer.
             self.lower_down(now);

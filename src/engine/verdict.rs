@@ -60,9 +60,10 @@ pub fn of_call(phase: Phase, end: &CallEnd) -> Failure {
 pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
     let kind = match reason {
         DownReason::LcpTimeout { heard_anything: false } => FailureKind::GreFiltered,
-        DownReason::LcpTimeout { heard_anything: true } | DownReason::LcpRefused(_) | DownReason::Looped => {
-            FailureKind::LcpFailed
-        }
+        DownReason::LcpTimeout { heard_anything: true }
+        | DownReason::LcpRefused(_)
+        | DownReason::DataRejected
+        | DownReason::Looped => FailureKind::LcpFailed,
         // Without a challenge nothing was sent; the session knows better if something was.
         DownReason::AuthFailed(failure) if failure.kind == auth::FailureKind::Timeout => {
             FailureKind::PeerLost
@@ -72,7 +73,7 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
             FailureKind::EncryptionRefused
         }
         DownReason::NoAddress(_) => FailureKind::NoAddress,
-        DownReason::PeerTerminated(_) | DownReason::DataRejected => hangup_kind(phase),
+        DownReason::PeerTerminated(_) => hangup_kind(phase),
         DownReason::EchoTimeout => FailureKind::PeerLost,
         DownReason::LowerLayerDown | DownReason::Closed => FailureKind::Interrupted,
     };
@@ -89,11 +90,11 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
     match reason {
         // Any host can forge packets of a link that is up: they decide nothing about account or encryption.
         _ if phase >= Phase::Routes => failure.remedied_by(Remedy::AnotherServer),
-        DownReason::AuthFailed(refusal) if !refusal.is_confirmed => {
-            failure.undecided(UndecidedLogin::Refused)
-        }
         DownReason::AuthFailed(refusal) if refusal.kind.is_transient() => {
             failure.remedied_by(Remedy::AnotherServer)
+        }
+        DownReason::AuthFailed(refusal) if !refusal.is_confirmed => {
+            failure.undecided(UndecidedLogin::Refused)
         }
         DownReason::EncryptionTimeout | DownReason::EncryptionLost => {
             failure.remedied_by(Remedy::AnotherServer)
@@ -110,7 +111,7 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
 #[must_use]
 pub fn of_gre_refusal(phase: Phase, count: u32, error: &str) -> Failure {
     let detail = format!("this host refuses to send it ({count} packets: {error})");
-    let failure = Failure::new(phase, FailureKind::GreFiltered, plain(&detail)).remedied_by(Remedy::Retry);
+    let failure = Failure::new(phase, FailureKind::GreFiltered, plain(&detail));
     if Platform::host() == Platform::Linux {
         failure
             .hint("a rule of this host's firewall drops outgoing GRE: look for IP protocol 47 in `nft list ruleset` and `iptables -S OUTPUT`")

@@ -36,8 +36,15 @@ pub fn reset_inherited() {
         ) {
             continue;
         }
-        // SAFETY: the default action runs no code of this process.
-        if let Err(error) = unsafe { sigaction(signal, &default) } {
+        // SAFETY: the default action runs no code of this process, and the former action was in force before.
+        let restored = unsafe {
+            sigaction(signal, &default).and_then(|former| match former.handler() {
+                SigHandler::SigIgn | SigHandler::SigDfl => Ok(()),
+                // Installed by Rust's runtime.
+                _ => sigaction(signal, &former).map(drop),
+            })
+        };
+        if let Err(error) = restored {
             tracing::debug!(%error, %signal, "keeps its inherited action");
         }
     }

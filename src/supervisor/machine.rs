@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     engine::message::LinkUp,
-    failure::{Failure, FailureKind, Phase, Remedy},
+    failure::{Failure, FailureKind, Phase, Remedy, UndecidedLogin},
     profile::{Host, Server},
 };
 
@@ -157,6 +157,9 @@ pub struct Machine {
     servers: Vec<Server>,
     backoff: Backoff,
     logins: LoginLimit,
+    /// The last undecided log-in of a round that was interrupted by the pause between log-ins, or of a tunnel that was
+    /// never up.
+    undecided: Option<Failure>,
     state: TunnelState,
     phase: Phase,
     /// Servers of this round that have not been tried.
@@ -185,6 +188,7 @@ impl Machine {
             servers,
             backoff: Backoff::new(retry),
             logins: LoginLimit::default(),
+            undecided: None,
             state: TunnelState::Resolving,
             phase: Phase::Resolve,
             untried: VecDeque::new(),
@@ -342,6 +346,12 @@ impl Machine {
         if let Some(wait) = self.logins.wait(now) {
             return self.wait(now, wait);
         }
+        // After the pause, the round goes on with the servers that have not been tried.
+        if let Some(last) = self.undecided.take()
+            && !(self.addresses.is_empty() && self.untried.is_empty())
+        {
+            return self.next_address(now, random, last);
+        }
         self.untried = self.servers.iter().cloned().collect();
         self.addresses.clear();
         let nothing = Failure::new(Phase::Resolve, FailureKind::NameNotResolved, "no server in the profile");
@@ -380,8 +390,12 @@ impl Machine {
     }
 
     fn next_address(&mut self, now: Instant, random: u16, last: Failure) {
-        if self.logins.wait(now).is_some() {
-            return self.round_failed(now, random, last);
+        if let Some(wait) = self.logins.wait(now) {
+            if !self.ever_up {
+                return self.round_failed(now, random, last);
+            }
+            self.undecided = Some(last);
+            return self.wait(now, wait);
         }
         let Some(address) = self.addresses.pop_front() else { return self.next_server(now, random, last) };
         self.state = TunnelState::Dialing;
@@ -393,8 +407,17 @@ impl Machine {
 
     fn failed(&mut self, now: Instant, random: u16, failure: Failure) {
         self.was_up_until(now);
-        let failure = match failure.undecided_login {
+        // An engine that was killed cannot report whether it had sent the credentials.
+        let killed = matches!(failure.kind, FailureKind::Internal | FailureKind::PppFailed)
+            && self.state == TunnelState::Dialing
+            && self.phase == Phase::Authentication;
+        let how = failure.undecided_login.or(killed.then_some(UndecidedLogin::Unanswered));
+        let failure = match how {
             Some(how) if self.logins.count(now, how) => failure.confirmed(),
+            Some(_) if !self.ever_up => {
+                self.undecided = Some(failure.clone());
+                failure
+            }
             _ => failure,
         };
         match (self.state, failure.remedy()) {
@@ -421,7 +444,12 @@ impl Machine {
     }
 
     fn round_failed(&mut self, now: Instant, random: u16, failure: Failure) {
-        if !self.ever_up || failure.remedy() == Remedy::Nothing {
+        if failure.remedy() == Remedy::Nothing {
+            return self.end(Err(failure));
+        }
+        if !self.ever_up {
+            // The exit status must not invite a service manager to repeat the log-in.
+            let failure = self.undecided.take().unwrap_or(failure);
             return self.end(Err(failure));
         }
         if self.waits_for_network(now) {

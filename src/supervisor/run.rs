@@ -43,13 +43,13 @@ use super::{
 };
 use crate::{
     engine::message::{FromEngine, LinkUp, Statistics, ToEngine, plain},
-    failure::{Failure, FailureKind, Phase},
+    failure::{Failure, FailureKind, Phase, Remedy, UndecidedLogin},
     net::transport,
     os::{
         signals::{self, Signals},
         wait::{self, Interest},
     },
-    profile::{Host, Profile},
+    profile::{Host, PppBackend, Profile},
     secret::Secret,
 };
 
@@ -199,7 +199,15 @@ impl Supervisor {
 
     /// Passes an input to the machine. A failure in it gets its hints, and is reported.
     fn handle(&mut self, mut input: Input) {
+        // A daemon believes every refusal; that of a tunnel that was up has to be repeated.
+        let external = self.profile.ppp.backend != PppBackend::Builtin && self.machine.was_up();
         let failure = input.failure_mut().map(|failure| {
+            if external
+                && failure.kind == FailureKind::AuthenticationFailed
+                && failure.remedy() == Remedy::Nothing
+            {
+                *failure = failure.clone().undecided(UndecidedLogin::Refused);
+            }
             *failure = hints::add(failure.clone(), &self.profile, self.machine.server());
             self.report.failure(failure);
             failure.clone()

@@ -17,6 +17,7 @@ use std::{
 use nix::unistd::{Uid, setfsuid};
 use pptpctl::{
     apply::{Directories, ledger::Ledger},
+    demo::config::CLIENT_DEVICE,
     plan::{MtuStep, Step},
     platform::Platform,
     supervisor::log::LARGEST,
@@ -246,6 +247,7 @@ fn down_ends_a_tunnel_whose_control_directory_was_removed() {
             let status = world.run(&["status", "vpn"]);
             let printed = text(&status.stdout) + &text(&status.stderr);
             assert!(printed.contains("its control socket is gone"), "{printed}");
+            assert_eq!(world.run(&["up", "vpn"]).status.code(), Some(5), "it is up already");
             world.down(&before);
         }
     });
@@ -265,4 +267,24 @@ fn log_goes_to_syslog_if_its_file_cannot_be_written() {
         world.down(&before);
         world.shell("umount /var/log");
     });
+}
+
+#[test]
+fn peer_with_address_of_a_neighbour_gets_no_route() {
+    let cases = [
+        (format!("ip address add 10.77.0.9/24 dev {CLIENT_DEVICE}"), false),
+        // No gateway, as with PPPoE: that makes the peer no neighbour.
+        (format!("ip route replace default dev {CLIENT_DEVICE}"), true),
+    ];
+    for (change, has_route) in cases {
+        in_world(working_server(), move |world| {
+            world.profile("");
+            world.shell(&change);
+            let before = world.state();
+            world.up();
+            let routes = world.shell("ip route show dev tun0");
+            assert_eq!(routes.contains("10.77.0.1 "), has_route, "{change}: {routes}");
+            world.down(&before);
+        });
+    }
 }

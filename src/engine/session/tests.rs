@@ -507,7 +507,6 @@ fn refused_gre_is_reported_within_a_second() {
         if let Some(failure) = failure {
             assert_eq!((failure.kind, failure.phase), (FailureKind::GreFiltered, Phase::Lcp));
             assert!(failure.detail.contains("this host refuses to send it (1 packets:"), "{failure}");
-            assert_eq!(failure.remedy(), Remedy::Retry, "another server would not help");
         }
     }
 }

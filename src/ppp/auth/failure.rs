@@ -117,10 +117,10 @@ impl FailureKind {
     }
 
     /// Returns whether a retry with the same credentials may succeed without intervention: never after a
-    /// decision about the account.
+    /// decision about the account. An unknown code is not known to be one.
     #[must_use]
     pub const fn is_transient(self) -> bool {
-        matches!(self, Self::ServerTrouble | Self::Timeout)
+        matches!(self, Self::ServerTrouble | Self::Timeout | Self::Other)
     }
 }
 
@@ -211,10 +211,10 @@ mod tests {
 
     #[test]
     fn account_failures_are_not_retried() {
-        for code in [646, 647, 648, 649, 691, 709, 4711] {
+        for code in [646, 647, 648, 649, 691, 709, 812, 742] {
             assert!(!parse(&format!("E={code} R=1")).kind.is_transient(), "{code}");
         }
-        assert!(parse("E=718").kind.is_transient());
+        assert!(parse("E=718").kind.is_transient() && parse("E=4711").kind.is_transient());
         assert!(!FailureKind::ServerNotProven.is_transient());
     }
 

@@ -138,7 +138,7 @@ impl Link {
             Err(reason) => return Err(reason),
         }
         self.echo.received = true;
-        self.rejected_since = None;
+        self.rejected = None;
         self.counters.received_packets = self.counters.received_packets.saturating_add(1);
         self.counters.received_bytes = self.counters.received_bytes.saturating_add(bytes(ip));
         Ok(())

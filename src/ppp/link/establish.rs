@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Authenticator, DownReason, Link, LinkDrop, LinkEvent, Phase, Role, random_bytes};
 use crate::ppp::{
-    auth,
+    auth::{self, AuthFailure},
     automaton::{Finish, Input, Signal},
     lcp::LcpDeadlock,
     wire::{FrameHeader, HEADER_LEN, Packet, code, protocol},
@@ -129,7 +129,17 @@ impl Link {
 
     /// Handles LCP leaving Opened: either the peer renegotiates, or a termination is in progress.
     fn lcp_lost(&mut self, now: Instant) {
+        let authenticating = self.phase == Phase::Authenticate;
         self.leave(now);
+        if authenticating && self.login_pending && self.phase != Phase::Terminate {
+            // Another exchange on this link would be another log-in.
+            let starts_over =
+                || DownReason::LcpRefused("the peer starts over before it answers the log-in".to_owned());
+            let unconfirmed =
+                |failure| DownReason::AuthFailed(AuthFailure { is_confirmed: false, ..failure });
+            let reason = self.refusal.take().map_or_else(starts_over, unconfirmed);
+            return self.fail(now, reason);
+        }
         if self.lcp.state().negotiating() && self.phase != Phase::Terminate {
             self.phase = Phase::Establish;
             self.phase_end = now.checked_add(self.config.timing.lcp);
@@ -300,6 +310,8 @@ impl Link {
 
 /// For how long the peer may reject our data packets, and send none itself, before the link ends.
 const DATA_REJECTED_MAX: Duration = Duration::from_secs(2);
+/// Rejects further apart than this are unrelated.
+const DATA_REJECTED_APART: Duration = Duration::from_secs(10);
 
 impl Link {
     /// Returns the protocol number of the data packets that we send.
@@ -308,7 +320,10 @@ impl Link {
     }
 
     fn data_rejected(&mut self, now: Instant) {
-        let since = *self.rejected_since.get_or_insert(now);
+        let recent =
+            |(_, last): &(Instant, Instant)| now.saturating_duration_since(*last) < DATA_REJECTED_APART;
+        let (since, _) = self.rejected.filter(recent).unwrap_or((now, now));
+        self.rejected = Some((since, now));
         if now.saturating_duration_since(since) >= DATA_REJECTED_MAX {
             self.fail(now, DownReason::DataRejected);
         }

@@ -123,8 +123,8 @@ pub struct Link {
     /// Reason for the Terminate phase.
     ending: Option<DownReason>,
     reset_sent: Option<Instant>,
-    /// When the peer first rejected the protocol of our data packets, since the last data packet from it.
-    rejected_since: Option<Instant>,
+    /// When the peer first and last rejected the protocol of our data packets, since the last data packet from it.
+    rejected: Option<(Instant, Instant)>,
     counters: LinkCounters,
     output: VecDeque<Vec<u8>>,
     events: VecDeque<LinkEvent>,
@@ -190,7 +190,7 @@ impl Link {
             restarts: 0,
             ending: None,
             reset_sent: None,
-            rejected_since: None,
+            rejected: None,
             counters: LinkCounters::default(),
             output: VecDeque::new(),
             events: VecDeque::new(),

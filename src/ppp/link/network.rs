@@ -79,6 +79,7 @@ impl Link {
             self.event(LinkEvent::Ipv6Down);
         }
         self.addressing = false;
+        self.rejected = None;
         self.early_requests = EarlyRequests::default();
         self.cipher = Cipher::Undecided;
         self.reported = None;

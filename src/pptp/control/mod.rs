@@ -43,7 +43,7 @@ const MAX_EVENTS: usize = 1024;
 const MAX_JUNK: u64 = 1024;
 /// After the first skipped byte, the first message is awaited this long: a captive portal or a web server is
 /// reported at once.
-const JUNK_WAIT: Duration = Duration::from_millis(500);
+const JUNK_WAIT: Duration = Duration::from_secs(1);
 /// How many of the peer's first bytes are kept, to be shown if they are not PPTP.
 pub const FIRST_BYTES: usize = 32;
 

@@ -87,7 +87,9 @@ pub fn of_pppd(end: End, phase: Phase, words: &str) -> Failure {
         End::Status(status) => (pppd_kind(status, phase, words), format!("pppd: {}", pppd_words(status))),
     };
     let detail = if words.is_empty() { meaning } else { format!("{meaning}: {words}") };
-    let is_verdict = matches!(end, End::Status(11 | 19)) || words.starts_with("MPPE required");
+    // pppd has one status for a refusal and for silence.
+    let silent = words.contains("No response") || words.contains("timed out") || words.contains("timeout");
+    let is_verdict = (matches!(end, End::Status(11 | 19)) && !silent) || words.starts_with("MPPE required");
     let failure = failure_in(phase, kind, detail, is_verdict);
     match (kind, end) {
         (FailureKind::NoPpp, _) => failure
@@ -119,7 +121,11 @@ fn pppd_kind(status: i32, phase: Phase, words: &str) -> FailureKind {
 fn failure_in(phase: Phase, kind: FailureKind, detail: String, is_verdict: bool) -> Failure {
     let failure = Failure::new(phase, kind, detail);
     match kind {
-        FailureKind::AuthenticationFailed if !is_verdict => failure.undecided(UndecidedLogin::Unanswered),
+        FailureKind::AuthenticationFailed | FailureKind::PeerLost
+            if !is_verdict && phase == Phase::Authentication =>
+        {
+            failure.undecided(UndecidedLogin::Unanswered)
+        }
         FailureKind::AuthenticationFailed | FailureKind::EncryptionRefused
             if !is_verdict || phase >= Phase::Routes =>
         {
@@ -202,6 +208,8 @@ mod tests {
         for (status, phase, words, remedy) in [
             (19, Phase::Authentication, "", Remedy::Nothing),
             (19, Phase::Up, "", Remedy::AnotherServer),
+            (19, Phase::Authentication, "No response to PAP authenticate-requests", Remedy::AnotherServer),
+            (15, Phase::Authentication, "", Remedy::AnotherServer),
             (16, Phase::Authentication, "", Remedy::AnotherServer),
             (16, Phase::Encryption, "", Remedy::AnotherServer),
             (10, Phase::Encryption, "", Remedy::AnotherServer),
@@ -209,7 +217,8 @@ mod tests {
         ] {
             let failure = of_pppd(End::Status(status), phase, words);
             assert_eq!(failure.remedy(), remedy, "{status} {phase}");
-            assert_eq!(failure.undecided_login.is_some(), status == 16 && phase == Phase::Authentication);
+            let undecided = phase == Phase::Authentication && remedy == Remedy::AnotherServer;
+            assert_eq!(failure.undecided_login.is_some(), undecided, "{status} {phase}");
         }
     }
 

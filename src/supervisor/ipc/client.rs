@@ -112,6 +112,10 @@ pub fn down(name: &str) -> Result<Vec<String>, ClientError> {
 fn end_by_signal(name: &str, pid: u32) -> Result<Vec<String>, ClientError> {
     let process = i32::try_from(pid).map_err(io::Error::other).and_then(Process::open);
     let ended = process.and_then(|process| {
+        // Checked after it was opened, so that no other process that got its pid is signalled.
+        if supervisor_in_ledger(name) != Some(pid) {
+            return Ok(true);
+        }
         process.terminate()?;
         process.wait_until(Instant::now() + DOWN_WAIT)
     });
@@ -142,7 +146,8 @@ pub fn running() -> Vec<String> {
 }
 
 /// Returns the pid of the running supervisor that a ledger names.
-fn supervisor_in_ledger(name: &str) -> Option<u32> {
+#[must_use]
+pub fn supervisor_in_ledger(name: &str) -> Option<u32> {
     let header = Directories::system(Platform::host()).ledger_header(name)?;
     header.is_process_running().then_some(header.pid)
 }

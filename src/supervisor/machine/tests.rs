@@ -132,9 +132,10 @@ fn undecided_login_moves_on_but_only_twice_in_a_row() {
     assert_eq!(later.handle(Input::Timeout), [dial(A)]);
     assert_eq!(later.handle(undecided()), [Action::Waiting(PAUSE)]);
     later.now += PAUSE;
-    assert_eq!(later.handle(Input::Timeout), [dial(A)]);
+    assert_eq!(later.handle(Input::Timeout), [dial(B)], "the round goes on");
     later.handle(Input::Phase(Phase::Encryption));
-    assert_eq!(later.fail(FailureKind::PeerEnded), [dial(B)], "the server has accepted the log-in");
+    let next = later.fail(FailureKind::PeerEnded);
+    assert_eq!(next, [Action::Waiting(Duration::from_secs(4))], "the server has accepted the log-in");
 }
 
 #[test]
@@ -150,7 +151,58 @@ fn refusal_of_a_redial_is_final_when_repeated() {
     assert_eq!(tunnel.handle(refused()), [Action::Waiting(Duration::from_secs(2))]);
     tunnel.now += Duration::from_secs(2);
     tunnel.handle(Input::Timeout);
-    assert_eq!(tunnel.handle(refused()), [Action::End(Err(failure(FailureKind::AuthenticationFailed)))]);
+    let end = tunnel.handle(refused());
+    assert!(
+        matches!(end.as_slice(), [Action::End(Err(f))] if f.remedy() == Remedy::Nothing && f.hints[0].contains("twice")),
+        "{end:?}"
+    );
+}
+
+#[test]
+fn round_goes_on_with_the_next_server_after_the_pause() {
+    let undecided =
+        || Input::EngineEnded(failure(FailureKind::PeerEnded).undecided(UndecidedLogin::Unanswered));
+    let mut tunnel = Scenario::with_attempts(&[literal(A), literal(B)], Some(1));
+    tunnel.handle(Input::Start);
+    tunnel.bring_up();
+    tunnel.fail(FailureKind::PeerEnded);
+    tunnel.now += Duration::from_secs(1);
+    assert_eq!(tunnel.handle(Input::Timeout), [dial(A)]);
+    assert_eq!(tunnel.handle(undecided()), [dial(B)]);
+    tunnel.handle(Input::Phase(Phase::Authentication));
+    // The pause between log-ins costs no attempt: the profile allows no more.
+    let changed = tunnel.handle(Input::Woke);
+    assert!(matches!(changed.as_slice(), [Action::Abandon(_), Action::Waiting(PAUSE)]), "{changed:?}");
+    tunnel.now += PAUSE;
+    assert_eq!(tunnel.handle(Input::Timeout), [dial(B)], "not the first server again");
+}
+
+#[test]
+fn first_up_ends_with_its_undecided_login() {
+    let mut tunnel = Scenario::of(&[literal(A), literal(B)]);
+    tunnel.handle(Input::Start);
+    tunnel.handle(Input::EngineEnded(failure(FailureKind::PeerEnded).undecided(UndecidedLogin::Unanswered)));
+    let end = tunnel.fail(FailureKind::ConnectTimeout);
+    assert!(
+        matches!(end.as_slice(), [Action::End(Err(f))] if f.kind == FailureKind::AuthenticationFailed),
+        "a service manager would repeat the log-in: {end:?}"
+    );
+}
+
+#[test]
+fn killed_engine_may_have_logged_in() {
+    let mut tunnel = Scenario::with_attempts(&[literal(A)], None);
+    tunnel.handle(Input::Start);
+    tunnel.bring_up();
+    tunnel.fail(FailureKind::PeerEnded);
+    for _ in 0..2 {
+        tunnel.now += Duration::from_secs(10);
+        assert_eq!(tunnel.handle(Input::Timeout), [dial(A)]);
+        tunnel.handle(Input::Phase(Phase::Authentication));
+        tunnel.fail(FailureKind::Internal);
+    }
+    tunnel.now += Duration::from_secs(100);
+    assert_eq!(tunnel.handle(Input::Timeout), []);
 }
 
 #[test]

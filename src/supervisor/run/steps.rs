@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
 };
 
-use ipnet::IpNet;
+use nix::ifaddrs::InterfaceAddress;
 
 use super::internal;
 use crate::{
@@ -115,7 +115,8 @@ impl Steps {
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let perform = |changes: &mut Changes| {
             let facts = facts(changes, planned, server)?;
-            let facts = Facts { peer_is_on_link: is_on_link(changes, up.peer), ..facts };
+            let peer_is_on_link = is_on_link(planned, facts.tun.as_deref(), up.peer);
+            let facts = Facts { peer_is_on_link, ..facts };
             // The routes offered now may include the server, and so may those offered before: the host route
             // is added first and removed last.
             let transport =
@@ -267,13 +268,19 @@ fn facts(changes: &mut Changes, profile: &Profile, server: Ipv4Addr) -> Result<F
     Ok(Facts { outside: changes.next_hops_outside(&profile.exclude), ..facts })
 }
 
-/// Returns whether this host reaches the address on a connected network, without the tunnel.
-fn is_on_link(changes: &mut Changes, address: Ipv4Addr) -> bool {
-    let next_hops = changes.next_hops_outside(&[IpNet::from(IpAddr::V4(address))]);
-    matches!(
-        next_hops.as_slice(),
-        [(_, Some(plan::NextHop::By { gateway: None, .. } | plan::NextHop::ThisHost))]
-    )
+/// Returns whether the address is in a network of the host's other interfaces. A tunnel in a namespace, routing
+/// domain or FIB of its own does not compete with those.
+fn is_on_link(profile: &Profile, tun: Option<&str>, address: Ipv4Addr) -> bool {
+    let link = &profile.link;
+    if link.netns.is_some() || link.rdomain.is_some() || link.fib.is_some() {
+        return false;
+    }
+    let connected = |interface: InterfaceAddress| {
+        let [own, mask] = [interface.address, interface.netmask].map(|one| Some(one?.as_sockaddr_in()?.ip()));
+        let network = ipnet::Ipv4Net::with_netmask(own?, mask?).ok()?;
+        Some(Some(interface.interface_name.as_str()) != tun && network.contains(&address))
+    };
+    nix::ifaddrs::getifaddrs().is_ok_and(|mut all| all.any(|interface| connected(interface) == Some(true)))
 }
 
 /// Returns the path MTU, in bytes, as far as this host can tell.

@@ -312,3 +312,30 @@ fn rejected_data_ends_the_link_unless_the_peer_still_sends_data() {
         assert_eq!(pair.client_down(), wanted, "peer sends: {peer_sends}");
     }
 }
+
+#[test]
+fn unrelated_rejects_of_data_do_not_end_the_link() {
+    let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).open().up();
+    for _ in 0..3 {
+        pair.deliver(Side::Client, lcp(code::PROTOCOL_REJECT, 9, &[0x00, 0xFD, 0x90, 0x00]));
+        pair.run(Duration::from_secs(60));
+    }
+    assert_eq!(pair.client_down(), None);
+}
+
+#[test]
+fn renegotiation_during_authentication_sends_no_second_login() {
+    let mut pair = Pair::with_auth(
+        &[crate::ppp::auth::AuthProtocol::MsChapV2],
+        &[crate::ppp::auth::AuthProtocol::MsChapV2],
+    )
+    .open();
+    while !pair.client.is_login_pending() {
+        pair.run(Duration::from_millis(1));
+    }
+    // Any host can forge this.
+    pair.deliver(Side::Client, lcp(code::CONFIGURE_REQUEST, 77, &[]));
+    pair.run(LONG);
+    assert!(matches!(pair.client_down(), Some(DownReason::LcpRefused(_))), "{:?}", pair.client_down());
+    assert!(pair.client.is_login_pending(), "the session counts it as a log-in");
+}
