@@ -5,21 +5,30 @@
 //! sockets to the protocol state machines in [`pptp`] and [`ppp`], which do no I/O. [`apply`] performs the
 //! steps that follow from their events, and writes each to the ledger first.
 //!
-//! `ARCHITECTURE.md` describes the modules; `tests/imports.rs` checks their imports against it.
+//! `ARCHITECTURE.md` describes the modules; `tests/imports.rs` checks their imports against it. They are
+//! private, so that the compiler finds unused code; [`testing`] has the items that tests use.
 
-pub mod apply;
-pub mod cli;
-pub mod deadline;
-pub mod demo;
-pub mod dropin;
-pub mod engine;
-pub mod failure;
-pub mod net;
-pub mod os;
-pub mod plan;
-pub mod platform;
-pub mod ppp;
-pub mod pptp;
-pub mod profile;
-pub mod secret;
-pub mod supervisor;
+mod apply;
+mod cli;
+mod deadline;
+mod demo;
+mod dropin;
+mod engine;
+mod failure;
+#[cfg(any(feature = "fuzzing", test))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod net;
+mod os;
+mod plan;
+mod platform;
+mod ppp;
+mod pptp;
+mod profile;
+mod secret;
+mod supervisor;
+#[doc(hidden)]
+pub mod testing;
+
+pub use cli::main as pptpctl_main;
+pub use dropin::main as pptp_main;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub const CONFIG_DIR: &str = "/etc/pptpctl";
 
 /// Directory of the profiles' logs, on every platform.
-pub const LOG_DIR: &str = "/var/log/pptpctl";
+const LOG_DIR: &str = "/var/log/pptpctl";
 
 /// Directory of the call managers' sockets, as in the man page of pptp(8).
 pub const CALL_MANAGER_DIR: &str = "/var/run/pptp";

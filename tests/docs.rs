@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::CommandFactory;
-use pptpctl::{
+use pptpctl::testing::{
     cli::{args::Args, exit},
     failure::{FailureKind, Remedy},
     profile::schema,

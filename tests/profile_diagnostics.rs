@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pptpctl::{
+use pptpctl::testing::{
     platform::Platform,
     profile::{Profiles, Style},
 };

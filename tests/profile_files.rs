@@ -8,7 +8,7 @@ use std::{
 };
 
 use nix::unistd::Uid;
-use pptpctl::profile::{Locations, Profiles};
+use pptpctl::testing::profile::{Locations, Profiles};
 use tempfile::TempDir;
 
 /// Returns the text of a profile without errors.
@@ -184,7 +184,7 @@ fn probe_checks_password_files() {
     assert!(profiles.report().is_empty(), "loading profiles reads a password file: {}", profiles.report());
     profiles.probe(&|_| Ok(()));
     let message = profiles.report().to_string();
-    let titles = |findings: &[pptpctl::profile::Finding]| {
+    let titles = |findings: &[pptpctl::testing::profile::Finding]| {
         findings.iter().map(|finding| finding.profile.clone().unwrap().to_string()).collect::<Vec<_>>()
     };
     assert_eq!(titles(&profiles.report().errors), ["empty", "open"], "{message}");
@@ -231,7 +231,7 @@ fn probe_checks_files_named_by_profiles() {
     assert!(profiles.report().is_empty(), "{}", profiles.report());
     profiles.probe(&|path| if path.ends_with("hook") { Ok(()) } else { Err("no program".to_owned()) });
     let report = profiles.report();
-    let labels = |findings: &[pptpctl::profile::Finding], name: &str| -> Vec<String> {
+    let labels = |findings: &[pptpctl::testing::profile::Finding], name: &str| -> Vec<String> {
         let mut labels: Vec<_> = findings
             .iter()
             .map(|finding| {

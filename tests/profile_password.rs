@@ -12,7 +12,7 @@ use std::{
 };
 
 use nix::unistd::Uid;
-use pptpctl::{
+use pptpctl::testing::{
     profile::{MAX_PASSWORD, PasswordSource},
     supervisor::password::{self, SecretAccess},
 };

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use pptpctl::profile::{Profiles, Style};
+use pptpctl::testing::profile::{Profiles, Style};
 use proptest::prelude::*;
 
 const SECRET: &str = "Xy7-qQ!zz";

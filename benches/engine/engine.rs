@@ -16,7 +16,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, read, write},
 };
-use pptpctl::os::pty::Pty;
+use pptpctl::testing::os::pty::Pty;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{load::Cell, world::World};

@@ -12,7 +12,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     unistd::{read, write},
 };
-use pptpctl::{
+use pptpctl::testing::{
     net::transport::strip_ip_header,
     os::batch::Batch,
     ppp::hdlc::{Accm, Decoder, encode},

@@ -17,7 +17,7 @@ use std::{
 };
 
 use nix::sched::{CloneFlags, setns, unshare};
-use pptpctl::pptp::wire::{
+use pptpctl::testing::pptp::wire::{
     EchoReply, Message, OutgoingCallReply, StartControlConnectionReply, StreamDecoder, Text, VERSION,
 };
 use socket2::{Domain, Protocol, Socket, Type};

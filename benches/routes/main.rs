@@ -27,7 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pptpctl::demo::{
+use pptpctl::testing::demo::{
     config::ServerConfig,
     world::{self, Server},
 };

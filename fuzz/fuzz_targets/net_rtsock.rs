@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    if let Err(error) = pptpctl::net::rtsock::fuzzing::messages(data) {
+    if let Err(error) = pptpctl::fuzzing::net_rtsock(data) {
         panic!("{error}");
     }
 });

@@ -1,4 +1,4 @@
 //! MPPE, sealer against opener, and any bytes.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| pptpctl::ppp::mppe::fuzz::drive(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pptpctl::fuzzing::ppp_mppe(data));

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    if let Err(error) = pptpctl::pptp::fuzzing::control(data) {
+    if let Err(error) = pptpctl::fuzzing::pptp_control(data) {
         panic!("{error}");
     }
 });

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    if let Err(error) = pptpctl::pptp::fuzzing::gre_flow(data) {
+    if let Err(error) = pptpctl::fuzzing::pptp_gre_flow(data) {
         panic!("{error}");
     }
 });

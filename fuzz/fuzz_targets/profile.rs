@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use pptpctl::profile::{Profiles, Style};
+use pptpctl::fuzzing::{Profiles, Style};
 
 const SECRET: &str = "Xy7-qQ!zz";
 

@@ -85,17 +85,6 @@ impl ApplyError {
         Self { operation: Operation::Ledger(path.to_owned()), cause }
     }
 
-    /// Returns whether it failed for lack of privileges.
-    #[must_use]
-    pub fn is_permission(&self) -> bool {
-        match &self.cause {
-            Cause::Kernel(error) => error.is_permission(),
-            Cause::Tun(error) => matches!(error, tun::Error::Permission),
-            Cause::File { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
-            _ => false,
-        }
-    }
-
     /// Returns whether a retry can't help: the kernel refused for a reason that lies in the request itself.
     pub(super) fn is_final(&self) -> bool {
         match &self.cause {

@@ -39,7 +39,7 @@ pub use self::{
     changes::Changes,
     dns::{SavedFile, detect as resolver_in_charge},
     error::{ApplyError, Cause, Operation},
-    files::{FileOp, Ownership},
+    files::FileOp,
     hook::trusted as may_run,
     host::{Host, NamedNetns, device_mtu},
     kernel::{Kernel, KernelOp},

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pptpctl::dropin::main()
+    pptpctl::pptp_main()
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pptpctl::cli::main()
+    pptpctl::pptpctl_main()
 }

@@ -75,12 +75,6 @@ impl Server {
         }
     }
 
-    /// Returns its process id in the caller's namespace.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     fn give(&mut self, orders: &ServerConfig) -> io::Result<()> {
         let mut line = serde_json::to_vec(orders)?;
         line.push(b'\n');

@@ -60,7 +60,7 @@ impl Bridge {
     }
 
     /// Queues a frame of the peer for the daemon, or drops and counts it.
-    pub fn from_peer(&mut self, now: Instant, frame: &[u8]) {
+    pub fn take_from_peer(&mut self, now: Instant, frame: &[u8]) {
         self.watch.frame(Sender::Peer, frame);
         self.handle_watch_events(now);
         let Self { stream, counters, watch, .. } = self;
@@ -70,7 +70,7 @@ impl Bridge {
     }
 
     /// Processes bytes read from the pty; passes each valid frame for the peer to `deliver`.
-    pub fn from_daemon(&mut self, now: Instant, bytes: &[u8], mut deliver: impl FnMut(&[u8])) {
+    pub fn take_from_daemon(&mut self, now: Instant, bytes: &[u8], mut deliver: impl FnMut(&[u8])) {
         let Self { stream, counters, watch, .. } = self;
         stream.read(bytes, counters, |frame| {
             watch.frame(Sender::Daemon, frame);
@@ -207,14 +207,14 @@ mod tests {
         let now = Instant::now();
         let (mut sender, mut receiver) = (bridge(now), bridge(now));
         for _ in 0..3 {
-            sender.from_peer(now, &FRAME);
+            sender.take_from_peer(now, &FRAME);
         }
         let mut bytes = sender.stream.to_write().to_vec();
         let damaged = bytes.len() - 4;
         bytes[damaged] ^= 1;
         let mut got = Vec::new();
         for piece in bytes.chunks(3) {
-            receiver.from_daemon(now, piece, |frame| got.push(frame.to_vec()));
+            receiver.take_from_daemon(now, piece, |frame| got.push(frame.to_vec()));
             sender.stream.written(piece.len());
         }
         assert_eq!(got, [FRAME, FRAME]);
@@ -228,7 +228,7 @@ mod tests {
         let now = Instant::now();
         let mut bridge = bridge(now);
         for round in 0..20_000 {
-            bridge.from_peer(now, &[0x21; 1400]);
+            bridge.take_from_peer(now, &[0x21; 1400]);
             if round % 3 == 0 {
                 bridge.stream.written(1000);
             }
@@ -252,11 +252,11 @@ mod tests {
         let request = [0xff, 0x03, 0xc0, 0x21, 1, 1, 0, 9, 3, 5, 0xc2, 0x23, 0x81];
         let mut ack = request;
         ack[4] = 2;
-        stalled.from_peer(now, &request);
+        stalled.take_from_peer(now, &request);
         let mut bytes = Vec::new();
         encode(&ack, Accm::ALL, &mut bytes);
-        stalled.from_daemon(now, &bytes, |_| {});
-        stalled.from_peer(now, &[0xff, 0x03, 0xc0, 0x21, 2, 1, 0, 4]);
+        stalled.take_from_daemon(now, &bytes, |_| {});
+        stalled.take_from_peer(now, &[0xff, 0x03, 0xc0, 0x21, 2, 1, 0, 4]);
         assert!(matches!(
             stalled.poll_event(),
             Some(LinkEvent::LcpUp { auth: Some(AuthProtocol::MsChapV2), .. })

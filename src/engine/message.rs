@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-pub use crate::net::sanitize::{MAX_TEXT_LENGTH, plain};
+pub use crate::net::sanitize::plain;
 use crate::net::sanitize::{is_host, is_plain};
 
 use super::spec::Spec;
@@ -120,22 +120,6 @@ impl LinkUp {
         }
         Ok(())
     }
-
-    /// Returns a link with TEST-NET addresses, for tests and for the preview of a plan.
-    #[must_use]
-    pub fn example() -> Self {
-        Self {
-            local: Ipv4Addr::new(192, 0, 2, 10),
-            peer: Ipv4Addr::new(192, 0, 2, 1),
-            dns: vec![Ipv4Addr::new(192, 0, 2, 53)],
-            wins: Vec::new(),
-            ipv6: None,
-            mtu: 1396,
-            encryption: "MPPE 128-bit stateless".into(),
-            authentication: "MS-CHAPv2".into(),
-            routes: None,
-        }
-    }
 }
 
 /// Returns whether a server may offer this route: to a network or a host, but not the default route (the
@@ -178,9 +162,27 @@ impl FromEngine {
 mod properties;
 
 #[cfg(test)]
+impl LinkUp {
+    /// Returns a link with TEST-NET addresses.
+    pub fn example() -> Self {
+        Self {
+            local: Ipv4Addr::new(192, 0, 2, 10),
+            peer: Ipv4Addr::new(192, 0, 2, 1),
+            dns: vec![Ipv4Addr::new(192, 0, 2, 53)],
+            wins: Vec::new(),
+            ipv6: None,
+            mtu: 1396,
+            encryption: "MPPE 128-bit stateless".into(),
+            authentication: "MS-CHAPv2".into(),
+            routes: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::FailureKind;
+    use crate::{failure::FailureKind, net::sanitize::MAX_TEXT_LENGTH};
 
     fn round_trip(message: &FromEngine) -> Result<FromEngine, String> {
         FromEngine::parse(&serde_json::to_vec(message).unwrap())

@@ -27,7 +27,7 @@ impl PppSide {
         match self {
             Self::Builtin(link) => link.handle_input(now, frame),
             Self::External(bridge) => {
-                bridge.from_peer(now, frame);
+                bridge.take_from_peer(now, frame);
                 Received::Control
             }
         }

@@ -1,12 +1,12 @@
 //! The child process that looks up one name: unprivileged, because a resolver parses data from the network.
 //!
-//! It reads the name from its channel, answers with at most [`MAX_ADDRESSES`] IPv4 addresses, and exits. The
-//! supervisor ends it if it takes too long.
+//! It reads the name from its channel, answers with at most [`lookup::MAX_ADDRESSES`] IPv4 addresses, and
+//! exits. The supervisor ends it if it takes too long.
 
 use std::io;
 
 use crate::net::lookup;
-pub use crate::net::lookup::{Answer, MAX_ADDRESSES};
+pub use crate::net::lookup::Answer;
 
 /// Runs the resolver process, whose standard input is its channel.
 ///

@@ -5,12 +5,7 @@ use std::{net::SocketAddrV4, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use crate::{
-    ppp::{
-        auth::AuthProtocol,
-        link::Echo,
-        mppe::{Demand, Policy, Strength},
-        mss::Mss,
-    },
+    ppp::{auth::AuthProtocol, link::Echo, mppe::Policy, mss::Mss},
     pptp::{flow::Reorder, quirks::Quirks},
 };
 

@@ -19,7 +19,7 @@ pub const PROTOCOL: u8 = 112;
 pub const MAIN_TABLE: u32 = 254;
 
 /// The metric that Linux stores for an IPv6 route that was added without one.
-pub const IPV6_DEFAULT_METRIC: u32 = 1024;
+const IPV6_DEFAULT_METRIC: u32 = 1024;
 
 /// One route, as listed by the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

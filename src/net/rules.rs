@@ -10,9 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::routes::MAIN_TABLE;
 
-/// The default priority of the rule for the main table.
-pub const MAIN_PRIORITY: u32 = 32_766;
-
 /// One rule. A packet must match all selectors that are not `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {

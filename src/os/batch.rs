@@ -57,11 +57,6 @@ impl Batch {
         self.filled == self.ranges.len()
     }
 
-    /// Removes all datagrams.
-    pub fn clear(&mut self) {
-        self.filled = 0;
-    }
-
     /// Lets `write` fill the next buffer and return the range of the datagram in it, or `None` to add
     /// nothing. Returns whether a datagram was added.
     pub fn push(&mut self, write: impl FnOnce(&mut [u8]) -> Option<Range<usize>>) -> bool {

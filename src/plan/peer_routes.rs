@@ -16,7 +16,7 @@ use crate::{
 
 /// The metric of offered routes on Linux: worse than NetworkManager's (up to 20600 for devices without
 /// connectivity) and dhcpcd's (up to 4003), better than that of the kill switch's blocking routes.
-pub const OFFERED_METRIC: u32 = 1_000_000;
+const OFFERED_METRIC: u32 = 1_000_000;
 
 /// Returns the profile with the offered routes added to its own. Leaves out routes that the profile has
 /// already, excluded prefixes, and the tunnel's end points, which have their routes. `server` is the address

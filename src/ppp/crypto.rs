@@ -17,7 +17,7 @@ use zeroize::{Zeroize, Zeroizing};
 /// Length of an MS-CHAPv1 challenge, and of the challenge that both versions encrypt with DES, in bytes.
 pub const SHORT_CHALLENGE: usize = 8;
 /// Length of an MS-CHAPv2 challenge, from server or client, in bytes.
-pub const LONG_CHALLENGE: usize = 16;
+const LONG_CHALLENGE: usize = 16;
 /// Length of an NT response in bytes.
 pub const NT_RESPONSE: usize = 24;
 /// Length of `S=` and 40 hexadecimal digits, in bytes.
@@ -113,7 +113,7 @@ pub fn challenge_response(challenge: &[u8; SHORT_CHALLENGE], hash: &NtHash) -> [
 /// Computes `ChallengeHash` (RFC 2759 §8.2). The name is hashed without its domain, as in every
 /// implementation.
 #[must_use]
-pub fn challenge_hash(
+fn challenge_hash(
     peer_challenge: &[u8; LONG_CHALLENGE],
     authenticator_challenge: &[u8; LONG_CHALLENGE],
     name: &[u8],
@@ -184,7 +184,7 @@ pub fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
 
 /// Returns `user` of `DOMAIN\user`: the part after the last backslash.
 #[must_use]
-pub fn without_domain(name: &[u8]) -> &[u8] {
+fn without_domain(name: &[u8]) -> &[u8] {
     name.rsplit(|byte| *byte == b'\\').next().unwrap_or(name)
 }
 

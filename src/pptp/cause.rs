@@ -56,7 +56,7 @@ pub fn stop_reason_words(reason: u8) -> String {
 
 /// Describes a general error code (§2.16); `None` for 0, which means no error.
 #[must_use]
-pub const fn general_error_words(error: u8) -> Option<&'static str> {
+const fn general_error_words(error: u8) -> Option<&'static str> {
     Some(match error {
         0 => return None,
         1 => "no control connection exists yet",
@@ -71,7 +71,7 @@ pub const fn general_error_words(error: u8) -> Option<&'static str> {
 
 /// Describes a cause code of the telephone network; `None` for 0 and for codes without a well-known meaning.
 #[must_use]
-pub const fn cause_words(cause: u16) -> Option<&'static str> {
+const fn cause_words(cause: u16) -> Option<&'static str> {
     Some(match cause {
         1 => "unallocated number",
         2 | 3 => "no route to destination",

@@ -8,7 +8,7 @@ use std::{fmt, ops::Range};
 /// GRE's protocol number in the IP header.
 pub const IP_PROTOCOL: u8 = 47;
 /// Protocol type of PPP in GRE.
-pub const PROTOCOL_PPP: u16 = 0x880B;
+const PROTOCOL_PPP: u16 = 0x880B;
 /// The longest header, in bytes: with key, sequence number and acknowledgement.
 pub const MAX_HEADER: usize = 16;
 
@@ -50,22 +50,6 @@ pub enum GreDrop {
     Flags,
     /// A payload without a sequence number.
     NoSequence,
-}
-
-impl GreDrop {
-    /// Returns the label used in statistics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ShortHeader => "short_header",
-            Self::Truncated => "truncated",
-            Self::Version => "version",
-            Self::Protocol => "protocol",
-            Self::NoKey => "no_key",
-            Self::Flags => "flags",
-            Self::NoSequence => "no_sequence",
-        }
-    }
 }
 
 impl fmt::Display for GreDrop {

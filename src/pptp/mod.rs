@@ -9,7 +9,7 @@
 pub mod cause;
 pub mod control;
 pub mod flow;
-#[doc(hidden)]
+#[cfg(any(feature = "fuzzing", test))]
 pub mod fuzzing;
 pub mod gre;
 pub mod quirks;

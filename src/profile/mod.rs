@@ -2,7 +2,7 @@
 //!
 //! Owns the TOML schema, its defaults, the diagnostics (file, line, column, advice) and the sources of
 //! passwords. `plan` derives the steps from a profile and `apply` performs them; nothing here opens a socket.
-//! A [`Profile`] that exists is valid: errors in a file end up in a [`Report`], and no other module sees a
+//! A [`Profile`] that exists is valid: errors in a file end up in a report, and no other module sees a
 //! half-checked value. `man/pptpctl.toml.5` describes the format.
 //!
 //! ```text
@@ -32,18 +32,16 @@ mod summary;
 mod tree;
 mod values;
 
-pub use files::{Locations, NoHome};
+pub use files::Locations;
 pub use host::{
     DefaultRoute, Dns, DnsBackend, DnsServers, Hooks, Leak, LinkSettings, Mtu, Nftables, Pf, Route,
 };
-pub use name::{InvalidName, ProfileName};
-pub use password::{MAX_LENGTH as MAX_PASSWORD, SecretError};
+pub use name::ProfileName;
+pub use password::SecretError;
 pub use ppp::{Ppp, PppBackend};
-pub use probe::MayRun;
 pub use profiles::{LookupError, Profiles};
-pub use report::{Excerpt, Finding, Report, Severity, Style};
+pub use report::{Finding, Severity, Style};
 pub use settings::{Host, LogLevel, Origin, PasswordSource, Profile, Retry, Server, Timeouts};
-pub use summary::Summary;
 pub use values::mppe_text;
 
 pub use crate::{

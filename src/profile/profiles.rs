@@ -51,8 +51,6 @@ pub enum LookupError {
     },
     /// The profile exists and has errors.
     Broken {
-        /// The requested name.
-        name: ProfileName,
         /// All findings of the profile.
         report: Report,
     },
@@ -104,7 +102,7 @@ impl Profiles {
             Some((_, Entry { profile: Some(profile), .. })) => Ok(profile),
             Some((name, _)) => {
                 let report = self.report_where(|finding| finding.profile.as_ref() == Some(name));
-                Err(LookupError::Broken { name: name.clone(), report })
+                Err(LookupError::Broken { report })
             }
             None => Err(LookupError::Unknown {
                 name: name.to_owned(),
@@ -248,7 +246,7 @@ impl LookupError {
     #[must_use]
     pub fn render(&self, style: Style) -> String {
         match self {
-            Self::Broken { report, .. } => report.render(style),
+            Self::Broken { report } => report.render(style),
             Self::Unknown { name, nearest, files } => {
                 let mut finding = Finding::error(format!("there is no profile `{name}`"));
                 finding.help.extend(nearest.as_ref().map(|nearest| format!("did you mean `{nearest}`?")));

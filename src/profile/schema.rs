@@ -196,15 +196,6 @@ pub struct UnsupportedKey {
 /// The keys that are rejected with "not supported yet" instead of being ignored.
 pub const GATE: &[UnsupportedKey] = &[];
 
-/// Returns whether this version implements the key, at least for some values.
-#[must_use]
-pub fn is_supported(key: &str) -> bool {
-    !GATE.iter().any(|gate| {
-        gate.works.is_empty()
-            && (gate.key == key || key.strip_prefix(gate.key).is_some_and(|r| r.starts_with('.')))
-    })
-}
-
 /// Returns the gate that rejects this value of the key.
 pub(super) fn gate(key: &str, value: &DeValue<'_>) -> Option<&'static UnsupportedKey> {
     let gate = GATE.iter().find(|gate| gate.key == key)?;
@@ -260,8 +251,5 @@ mod tests {
         for gate in GATE {
             assert!(find(gate.key).is_some() || is_table(gate.key), "{}", gate.key);
         }
-        assert!(is_supported("leak") && is_supported("retry.first"));
-        assert!(is_supported("hooks.up") && is_supported("dns.servers"));
-        assert!(GATE.iter().filter(|gate| gate.works.is_empty()).all(|gate| !is_supported(gate.key)));
     }
 }

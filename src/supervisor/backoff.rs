@@ -34,12 +34,6 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// Returns the number of consecutive failures.
-    #[must_use]
-    pub fn failures(&self) -> u32 {
-        self.failures
-    }
-
     /// Counts a failure. Returns how long to wait now, or `None` to give up. `random` determines the jitter.
     pub fn next(&mut self, random: u16) -> Option<Duration> {
         if self.policy.attempts.is_some_and(|most| self.failures >= most) {
@@ -57,6 +51,14 @@ fn jittered(base: Duration, percent: u8, random: u16) -> Duration {
     let spread = f64::from(percent.min(100)) / 100.0;
     let position = f64::from(random) / f64::from(u16::MAX) * 2.0 - 1.0;
     base.mul_f64(1.0 + spread * position)
+}
+
+#[cfg(test)]
+impl Backoff {
+    /// Returns the number of consecutive failures.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
 }
 
 #[cfg(test)]

@@ -247,12 +247,6 @@ impl Machine {
         self.ever_up
     }
 
-    /// Returns the number of consecutive failures.
-    #[must_use]
-    pub fn failures(&self) -> u32 {
-        self.backoff.failures()
-    }
-
     /// Handles an event. `random` determines the jitter of a wait.
     pub fn handle(&mut self, now: Instant, random: u16, input: Input) {
         match (self.state, input) {

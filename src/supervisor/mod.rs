@@ -32,7 +32,7 @@ pub use self::{
         messages::Status,
         progress::{Progress, Reporter},
     },
-    recovery::{Recovery, recover},
+    recovery::recover,
     run::{TunnelJob, run},
 };
 pub use crate::failure::{Failure, FailureKind, Phase};

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-pub use crate::apply::{Disposition, Trace};
+pub use crate::apply::Trace;
 use crate::{
     apply::{AppliedRouting, ApplyError, Directories, Host},
     platform::Platform,

@@ -15,7 +15,7 @@ use nix::{
     mount::{MsFlags, mount},
     sys::socket::{getsockopt, sockopt::PeerCredentials},
 };
-use pptpctl::demo::config::ServerConfig;
+use pptpctl::testing::demo::config::ServerConfig;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use crate::{

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pptpctl::{
+use pptpctl::testing::{
     apply::{Cause, Changes, Host, recover},
     profile::{DefaultRoute, Leak, Nftables, Profile},
 };

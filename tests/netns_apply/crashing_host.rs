@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, net::IpAddr, rc::Rc};
 
-use pptpctl::{
+use pptpctl::testing::{
     apply::{FileOp, Host, Kernel, KernelOp, Output, Program, ProgramError},
     net::{
         netlink::Netlink,

@@ -1,6 +1,6 @@
 //! The default route: replaced, covered by two halves, restored, kept if another program changed it.
 
-use pptpctl::{apply::Cause, profile::DefaultRoute};
+use pptpctl::testing::{apply::Cause, profile::DefaultRoute};
 
 use crate::namespace::{Lab, assert_none, ip, with_default};
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pptpctl::{
+use pptpctl::testing::{
     apply::{Cause, Changes, ProgramError},
     net::packets,
     os::wait::{self, Interest},

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pptpctl::{
+use pptpctl::testing::{
     net::transport,
     plan,
     platform::Platform,

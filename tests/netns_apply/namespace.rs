@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pptpctl::{
+use pptpctl::testing::{
     apply::{ApplyError, Changes, Directories, Host, recover},
     plan::{self, Facts, Ipv6, Plan},
     platform::Platform,
@@ -30,8 +30,10 @@ const SECOND_DEFAULT_ROUTES: &str = "route add default via 198.51.100.1 dev up2 
                       route add default via 2001:db8:2::1 dev up2 metric 2048\n";
 
 pub fn profile() -> Profile {
-    let server =
-        Server { host: pptpctl::profile::Host::Name("vpn.example.net".to_owned()), port: Server::PORT };
+    let server = Server {
+        host: pptpctl::testing::profile::Host::Name("vpn.example.net".to_owned()),
+        port: Server::PORT,
+    };
     Profile::new("vpn".parse().unwrap(), server, "user", PasswordSource::Inline(Secret::from("secret")))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pptpctl::net::{
+use pptpctl::testing::net::{
     netlink::Netlink,
     routes::{Filter, Insert, Route},
 };

@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use pptpctl::{
+use pptpctl::testing::{
     apply::{Changes, Host, recover},
     net::packets,
     profile::{DefaultRoute, LinkSettings, Nftables, Profile},

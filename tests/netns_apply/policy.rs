@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use pptpctl::{
+use pptpctl::testing::{
     apply::{AppliedRouting, Cause, Disposition, Host},
     net::netlink::Netlink,
     plan::{self, FIRST_TABLE, NextHop, SLOTS},
@@ -220,7 +220,7 @@ fn routes_command_names_next_hop_and_reason() {
 }
 
 /// Returns the mark of the tunnel that is up.
-fn mark(session: &mut pptpctl::apply::Changes) -> u32 {
+fn mark(session: &mut pptpctl::testing::apply::Changes) -> u32 {
     let rules = Netlink::open().unwrap().rules(false).unwrap();
     let rule = rules.iter().find(|rule| rule.is_ours() && rule.not).expect("no rule leads into the tunnel");
     assert_eq!(session.facts(SERVER, None).unwrap().table, Some(rule.table));

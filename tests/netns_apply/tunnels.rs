@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use pptpctl::{
+use pptpctl::testing::{
     apply::Cause,
     net::{routes::PROTOCOL, tun},
     plan::{self, NextHop},

@@ -6,7 +6,7 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
-use pptpctl::{
+use pptpctl::testing::{
     apply::recover,
     profile::{DefaultRoute, DnsBackend, DnsServers, Profile},
 };

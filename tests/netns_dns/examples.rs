@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use pptpctl::demo::config::ServerConfig;
+use pptpctl::testing::demo::config::ServerConfig;
 
 use crate::{
     resolver_world::{FAR_ANSWER, NEAR_ANSWER, ResolverWorld, in_resolver_world_with},

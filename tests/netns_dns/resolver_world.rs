@@ -9,7 +9,7 @@ use std::{
 };
 
 use nix::mount::{MsFlags, mount};
-use pptpctl::demo::config::ServerConfig;
+use pptpctl::testing::demo::config::ServerConfig;
 
 pub use crate::script::script;
 use crate::{

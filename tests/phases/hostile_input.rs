@@ -12,7 +12,7 @@ use std::{
 };
 
 use nix::mount::{MsFlags, mount};
-use pptpctl::{
+use pptpctl::testing::{
     apply::{
         Directories,
         ledger::{Header, Ledger, PriorState},

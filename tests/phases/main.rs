@@ -29,7 +29,7 @@ use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
-use pptpctl::{
+use pptpctl::testing::{
     demo::{
         config::{Fault, ServerConfig},
         impairment::ImpairmentConfig,

@@ -15,7 +15,7 @@ use std::{
 };
 
 use nix::unistd::{Uid, setfsuid};
-use pptpctl::{
+use pptpctl::testing::{
     apply::{Directories, ledger::Ledger},
     demo::config::CLIENT_DEVICE,
     plan::{MtuStep, Step},

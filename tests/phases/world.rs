@@ -13,7 +13,7 @@ use std::{
 };
 
 use nix::mount::{MsFlags, mount};
-use pptpctl::demo::{
+use pptpctl::testing::demo::{
     config::ServerConfig,
     world::{self, Server},
 };
@@ -265,7 +265,9 @@ fn files(path: &Path, state: &mut String) {
 /// Waits until the operational state of the wire is up, which the kernel sets asynchronously.
 fn settle() {
     let deadline = Instant::now() + LIMIT;
-    while !ip(&["-j", "link", "show", pptpctl::demo::config::CLIENT_DEVICE]).contains(r#""operstate":"UP""#) {
+    while !ip(&["-j", "link", "show", pptpctl::testing::demo::config::CLIENT_DEVICE])
+        .contains(r#""operstate":"UP""#)
+    {
         assert!(Instant::now() < deadline, "the wire does not come up");
         thread::sleep(POLL_INTERVAL);
     }

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use pptpctl::dropin::options;
+use pptpctl::testing::dropin::options;
 
 #[test]
 fn manual_page_matches_options() {

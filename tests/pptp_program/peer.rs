@@ -12,7 +12,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::Signal,
 };
-use pptpctl::{
+use pptpctl::testing::{
     ppp::hdlc::{Accm, Decoder, encode},
     pptp::gre,
 };

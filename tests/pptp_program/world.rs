@@ -19,7 +19,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use pptpctl::{
+use pptpctl::testing::{
     dropin::stream::Stream,
     ppp::{
         auth::Credentials,
@@ -218,7 +218,7 @@ impl Pipe {
                 (own_end.into(), child_end.into())
             }
             Self::Pty => {
-                let pty = pptpctl::os::pty::Pty::open().unwrap();
+                let pty = pptpctl::testing::os::pty::Pty::open().unwrap();
                 (pty.slave, pty.master)
             }
         }
@@ -242,7 +242,7 @@ impl Daemon {
             Credentials { user: "user".into(), domain: None, password: Secret::new(b"secret".to_vec()) };
         let mut config = link::LinkConfig::client(credentials, random);
         if require_mppe {
-            config.mppe.demand = pptpctl::ppp::mppe::Demand::Require;
+            config.mppe.demand = pptpctl::testing::ppp::mppe::Demand::Require;
         }
         let mut link = Link::new(config, Instant::now());
         link.open(Instant::now());

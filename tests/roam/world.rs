@@ -27,7 +27,7 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns},
 };
-use pptpctl::demo::{
+use pptpctl::testing::demo::{
     config::ServerConfig,
     world::{self, Server},
 };
@@ -246,7 +246,7 @@ impl World {
             client: [198, 51, 100, 2].into(),
             ..server_config()
         };
-        let mut child = inside("s2", &[Self::PROGRAM, pptpctl::demo::server::ROLE])
+        let mut child = inside("s2", &[Self::PROGRAM, pptpctl::testing::demo::server::ROLE])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use pptpctl::net::{
+use pptpctl::testing::net::{
     ifreq::{IN6_IFREQ, Requests},
     rtsock::{Field, Layout},
 };

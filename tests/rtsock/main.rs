@@ -20,11 +20,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pptpctl::net::rtsock::{
+use pptpctl::testing::net::rtsock::{
     Action, AddressChange, Gateway, Interface, InterfaceChange, Layout, LinkState, Message, Refused, Request,
     RouteChange, read,
 };
-use proptest::prelude::*;
 
 #[test]
 fn requests_match_vectors() {
@@ -187,33 +186,6 @@ fn is_change_ignores_answers_and_refusals() {
         let mut refused = vectors["add_net"].clone();
         refused[layout.route.errno.at] = 17;
         assert!(!decode_one(layout, &refused).is_change(), "a refused request is taken for a change");
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn codec_accepts_arbitrary_bytes(data in proptest::collection::vec(any::<u8>(), 0..600)) {
-        prop_assert_eq!(pptpctl::net::rtsock::fuzzing::messages(&data), Ok(()));
-    }
-
-    /// Mutates vectors, because random bytes seldom have a valid length and version.
-    #[test]
-    fn codec_accepts_mutated_messages(
-        system in 0_usize..3,
-        vector in any::<prop::sample::Index>(),
-        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
-    ) {
-        let layout = &Layout::ALL[system];
-        let vectors: Vec<Vec<u8>> = vectors(layout).into_values().collect();
-        let mut bytes = vec![u8::try_from(system).unwrap()];
-        bytes.extend_from_slice(&vectors[vector.index(vectors.len())]);
-        for (at, value) in changes {
-            let at = at.index(bytes.len() - 1) + 1;
-            bytes[at] = value;
-        }
-        prop_assert_eq!(pptpctl::net::rtsock::fuzzing::messages(&bytes), Ok(()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Conversion of kernel messages to routes, and of routes to requests.
 
-use pptpctl::net::{
+use pptpctl::testing::net::{
     routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route},
     rtsock::{Action, Layout, Message, Request, RouteChange, from_route, to_route},
 };

@@ -12,9 +12,12 @@ use proptest::{
 use super::*;
 use crate::engine::{
     resolver,
-    spec::{AuthProtocol, Demand, Echo, Limits, Mss, Policy, Quirks, Reorder, Strength},
+    spec::{AuthProtocol, Echo, Limits, Mss, Policy, Quirks, Reorder},
 };
-use crate::failure::FailureKind;
+use crate::{
+    failure::FailureKind,
+    ppp::mppe::{Demand, Strength},
+};
 
 proptest! {
     #[test]
@@ -52,7 +55,7 @@ proptest! {
             }
             let _no_panic = serde_json::from_slice::<ToEngine>(&bytes).is_ok();
             match resolver::Answer::parse(&bytes) {
-                resolver::Answer::Found(found) => prop_assert!(found.len() <= resolver::MAX_ADDRESSES),
+                resolver::Answer::Found(found) => prop_assert!(found.len() <= crate::net::lookup::MAX_ADDRESSES),
                 resolver::Answer::Failed(why) => prop_assert!(is_plain(&why), "{why:?}"),
             }
         }

@@ -59,7 +59,7 @@ impl Session {
     /// separately.
     pub fn pty_input(&mut self, now: Instant, bytes: &[u8], mut send: impl FnMut(&[u8], &[u8])) {
         let Some(Call { flow, link: PppSide::External(bridge), .. }) = &mut self.call else { return };
-        bridge.from_daemon(now, bytes, |frame| {
+        bridge.take_from_daemon(now, bytes, |frame| {
             let mut header = [0; MAX_HEADER];
             if let Some(size) = flow.header(now, frame.len(), &mut header) {
                 send(header.get(..size).unwrap_or_default(), frame);

@@ -12,6 +12,7 @@
 
 mod address;
 mod convert;
+#[cfg(any(feature = "fuzzing", test))]
 pub mod fuzzing;
 mod layout;
 mod message;
@@ -20,7 +21,7 @@ mod request;
 pub use self::{
     address::Gateway,
     convert::{from_route, to_route},
-    layout::{AddressHeader, AnnounceHeader, Field, Flags, InterfaceHeader, Kinds, Layout, RouteHeader},
+    layout::{Field, Layout},
     message::{
         Action, AddressChange, Interface, InterfaceChange, LinkState, MalformedMessage, Message, RouteChange,
         read,

@@ -47,7 +47,7 @@ fn query(number: &[i32], room: &mut [u8]) -> io::Result<usize> {
 /// # Errors
 /// Returns the kernel's error: `ENOENT` if there is no such name.
 #[cfg(any(target_os = "freebsd", target_os = "netbsd"))]
-pub fn read_named(name: &std::ffi::CStr) -> io::Result<Vec<u8>> {
+fn read_named(name: &std::ffi::CStr) -> io::Result<Vec<u8>> {
     let mut number = [0; 24];
     let mut count = number.len();
     // SAFETY: the name ends with a zero byte; at most `count` numbers are written to `number`, which has that

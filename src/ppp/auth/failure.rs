@@ -101,7 +101,7 @@ impl AuthFailure {
 impl FailureKind {
     /// Returns the class of an error code of RFC 2433 §6, RFC 2759 §6 or Windows' raserror.h.
     #[must_use]
-    pub const fn of_code(code: u32) -> Self {
+    const fn of_code(code: u32) -> Self {
         match code {
             691 => Self::Rejected,
             646 => Self::RestrictedHours,

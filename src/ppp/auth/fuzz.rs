@@ -1,4 +1,4 @@
-//! The body of the fuzz target `ppp_auth`; `tests/fuzz_corpora.rs` also runs it over the corpus.
+//! The body of the fuzz target `ppp_auth`; `src/fuzzing.rs` also runs it over the corpus.
 
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@
 
 mod client;
 mod failure;
-#[doc(hidden)]
+#[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
 mod packet;
 mod retransmit;
@@ -122,43 +122,22 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// The result of looking up a user name.
+/// A server's user database: names with their passwords.
 #[derive(Clone)]
-pub enum Lookup {
-    /// The user's password.
-    Password(Secret),
-    /// No such user; answered like a wrong password.
-    Unknown,
-    /// The user is refused with this error code of RFC 2759 §6 (646 to 649), if the dialect carries one.
-    Refused(u32),
-}
-
-/// A server's user database: maps a name as received, domain included, to a [`Lookup`].
-#[derive(Clone)]
-pub struct Users(Arc<dyn Fn(&str) -> Lookup + Send + Sync>);
+pub struct Users(Arc<[(String, Secret)]>);
 
 impl Users {
-    /// Creates a database that calls `lookup` for each name.
-    pub fn from_fn(lookup: impl Fn(&str) -> Lookup + Send + Sync + 'static) -> Self {
-        Self(Arc::new(lookup))
-    }
-
-    /// Creates a database from a table. A name with a domain is looked up first with it, then without.
+    /// Creates a database.
     #[must_use]
     pub fn table(users: Vec<(String, Secret)>) -> Self {
-        let find = move |wanted: &str| {
-            users.iter().find(|(name, _)| name == wanted).map(|(_, secret)| secret.clone())
-        };
-        Self::from_fn(move |name| {
-            let bare = name.rsplit('\\').next().unwrap_or(name);
-            find(name).or_else(|| find(bare)).map_or(Lookup::Unknown, Lookup::Password)
-        })
+        Self(users.into())
     }
 
-    /// Looks up a name.
+    /// Returns the password of a user. A name with a domain is looked up first with it, then without.
     #[must_use]
-    pub fn lookup(&self, name: &str) -> Lookup {
-        (self.0)(name)
+    pub fn lookup(&self, name: &str) -> Option<&Secret> {
+        let find = |wanted: &str| self.0.iter().find(|(name, _)| name == wanted).map(|(_, secret)| secret);
+        find(name).or_else(|| find(name.rsplit('\\').next().unwrap_or(name)))
     }
 }
 

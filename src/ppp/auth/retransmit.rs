@@ -29,6 +29,7 @@ impl Retransmit {
     }
 
     /// Starts a new exchange.
+    #[cfg(any(feature = "fuzzing", test))]
     pub(super) const fn restart(&mut self, now: Instant) {
         *self = Self::new(self.timing, now);
     }

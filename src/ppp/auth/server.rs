@@ -3,15 +3,18 @@
 use std::{collections::VecDeque, fmt, time::Instant};
 
 use super::{
-    AuthDrop, AuthEvent, AuthFailure, AuthProtocol, FailureKind, Lookup, Timing, Users,
+    AuthDrop, AuthEvent, AuthFailure, AuthProtocol, FailureKind, Timing, Users,
     packet::{Packet, chap, pap, put_length_prefixed, split_length_prefixed},
     retransmit::{Due, Retransmit},
     text::printable,
 };
-use crate::deadline::Deadline;
-use crate::ppp::{crypto, mppe};
+use crate::{
+    deadline::Deadline,
+    ppp::{crypto, mppe},
+    secret::Secret,
+};
 
-/// Authenticates the peer, once or, with CHAP, again on each [`Server::rechallenge`].
+/// Authenticates the peer.
 pub struct Server {
     protocol: AuthProtocol,
     name: String,
@@ -32,6 +35,7 @@ enum ServerState {
     Asking,
     Accepted,
     /// Waiting for the response to a renewed challenge.
+    #[cfg(any(feature = "fuzzing", test))]
     AskingAgain,
     Failed,
 }
@@ -39,7 +43,7 @@ enum ServerState {
 /// The result of checking a request or response.
 enum CheckResult {
     Right { message: Vec<u8>, keys: Option<mppe::Keys> },
-    Wrong(u32),
+    Wrong,
 }
 
 /// ERROR_AUTHENTICATION_FAILURE (RFC 2759 §6).
@@ -95,6 +99,7 @@ impl Server {
 
     /// Authenticates the peer again on a link that is up (RFC 1994 §2), with a fresh random challenge. A
     /// correct response is not reported and changes no key. Does nothing for PAP or before the first success.
+    #[cfg(any(feature = "fuzzing", test))]
     pub fn rechallenge(&mut self, now: Instant, challenge: [u8; 16]) {
         if self.state == ServerState::Accepted && self.protocol != AuthProtocol::Pap {
             self.challenge = challenge;
@@ -140,7 +145,7 @@ impl Server {
     }
 
     fn is_asking(&self) -> bool {
-        matches!(self.state, ServerState::Asking | ServerState::AskingAgain)
+        !matches!(self.state, ServerState::Accepted | ServerState::Failed)
     }
 
     fn send_challenge(&mut self, now: Instant) {
@@ -164,11 +169,10 @@ impl Server {
             return Ok(());
         }
         let judgement = match self.lookup(name) {
-            Lookup::Password(right) if crypto::constant_time_eq(right.expose(), password) => {
+            Some(right) if crypto::constant_time_eq(right.expose(), password) => {
                 CheckResult::Right { message: Vec::new(), keys: None }
             }
-            Lookup::Password(_) | Lookup::Unknown => CheckResult::Wrong(AUTHENTICATION_FAILURE),
-            Lookup::Refused(code) => CheckResult::Wrong(code),
+            _ => CheckResult::Wrong,
         };
         self.send_reply(packet.identifier, name, judgement);
         Ok(())
@@ -197,20 +201,19 @@ impl Server {
             return Err(AuthDrop::BadValue);
         }
         let judgement = match self.lookup(name) {
-            Lookup::Password(secret) => self.check_response(packet.identifier, value, name, secret.expose()),
-            Lookup::Unknown => CheckResult::Wrong(AUTHENTICATION_FAILURE),
-            Lookup::Refused(code) => CheckResult::Wrong(code),
+            Some(secret) => self.check_response(packet.identifier, value, name, secret.expose()),
+            None => CheckResult::Wrong,
         };
         self.send_reply(packet.identifier, name, judgement);
         Ok(())
     }
 
-    fn lookup(&self, name: &[u8]) -> Lookup {
+    fn lookup(&self, name: &[u8]) -> Option<&Secret> {
         self.users.lookup(&String::from_utf8_lossy(name))
     }
 
     fn check_response(&self, identifier: u8, value: &[u8], name: &[u8], password: &[u8]) -> CheckResult {
-        let wrong = CheckResult::Wrong(AUTHENTICATION_FAILURE);
+        let wrong = CheckResult::Wrong;
         match self.protocol {
             AuthProtocol::Pap => wrong,
             AuthProtocol::ChapMd5 => {
@@ -255,7 +258,7 @@ impl Server {
     fn send_reply(&mut self, identifier: u8, name: &[u8], judgement: CheckResult) {
         let (code, text) = match &judgement {
             CheckResult::Right { message, .. } => (chap::SUCCESS, message.clone()),
-            CheckResult::Wrong(code) => (chap::FAILURE, self.failure_text(*code)),
+            CheckResult::Wrong => (chap::FAILURE, self.failure_text()),
         };
         let packet = if self.protocol == AuthProtocol::Pap {
             let code = if code == chap::SUCCESS { pap::ACK } else { pap::NAK };
@@ -273,9 +276,13 @@ impl Server {
                 }
                 self.state = ServerState::Accepted;
             }
-            CheckResult::Wrong(code) => {
-                let failure = AuthFailure::new(FailureKind::of_code(code), self.protocol);
-                self.fail(AuthFailure { code: Some(code), peer_name: printable(name), ..failure });
+            CheckResult::Wrong => {
+                let failure = AuthFailure::new(FailureKind::Rejected, self.protocol);
+                self.fail(AuthFailure {
+                    code: Some(AUTHENTICATION_FAILURE),
+                    peer_name: printable(name),
+                    ..failure
+                });
             }
         }
         self.output = packet;
@@ -283,12 +290,15 @@ impl Server {
 
     /// Returns the text of a failure packet (RFC 2433 §6, RFC 2759 §6). Its challenge is zero because no
     /// retry is offered.
-    fn failure_text(&self, code: u32) -> Vec<u8> {
+    fn failure_text(&self) -> Vec<u8> {
         match self.protocol {
             AuthProtocol::Pap | AuthProtocol::ChapMd5 => b"Access denied".to_vec(),
-            AuthProtocol::MsChapV1 => format!("E={code} R=0 C={} V=2", "0".repeat(16)).into_bytes(),
+            AuthProtocol::MsChapV1 => {
+                format!("E={AUTHENTICATION_FAILURE} R=0 C={} V=2", "0".repeat(16)).into_bytes()
+            }
             AuthProtocol::MsChapV2 => {
-                format!("E={code} R=0 C={} V=3 M=Access denied", "0".repeat(32)).into_bytes()
+                format!("E={AUTHENTICATION_FAILURE} R=0 C={} V=3 M=Access denied", "0".repeat(32))
+                    .into_bytes()
             }
         }
     }

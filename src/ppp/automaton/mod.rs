@@ -269,11 +269,6 @@ impl<O: OptionSet> Automaton<O> {
         &self.options
     }
 
-    /// Returns the protocol's options for modification.
-    pub fn options_mut(&mut self) -> &mut O {
-        &mut self.options
-    }
-
     /// Sets the length, header included, to which rejected packets are cut: the peer's MRU (RFC 1661 §5.6,
     /// §5.7).
     pub fn set_reject_limit(&mut self, bytes: usize) {
@@ -363,8 +358,6 @@ impl<O: OptionSet> Automaton<O> {
                         self.answer(what);
                     }
                 }
-                // Only LCP has Echo. The link answers it, because the reply carries LCP's magic number.
-                Action::SendEcho => {}
             }
         }
         if !self.state.timed() {

@@ -58,8 +58,6 @@ pub enum Event {
     RejectHarmless,
     /// RXJ-: a Code- or Protocol-Reject of something essential.
     RejectFatal,
-    /// RXR: an Echo-Request, Echo-Reply or Discard-Request.
-    Echo,
 }
 
 /// Action of a transition (RFC 1661 §4.4).
@@ -89,25 +87,9 @@ pub enum Action {
     SendTerminateAck,
     /// scj: send a Code-Reject.
     SendCodeReject,
-    /// ser: answer an Echo-Request.
-    SendEcho,
 }
 
 impl State {
-    /// Every state, in the RFC's order.
-    pub const ALL: [Self; 10] = [
-        Self::Initial,
-        Self::Starting,
-        Self::Closed,
-        Self::Stopped,
-        Self::Closing,
-        Self::Stopping,
-        Self::ReqSent,
-        Self::AckRcvd,
-        Self::AckSent,
-        Self::Opened,
-    ];
-
     /// Returns whether options are being negotiated: Req-Sent, Ack-Rcvd or Ack-Sent.
     #[must_use]
     pub const fn negotiating(self) -> bool {
@@ -121,28 +103,6 @@ impl State {
     }
 }
 
-impl Event {
-    /// Every event, in the RFC's order.
-    pub const ALL: [Self; 16] = [
-        Self::Up,
-        Self::Down,
-        Self::Open,
-        Self::Close,
-        Self::TimeoutRetry,
-        Self::TimeoutFinal,
-        Self::RequestGood,
-        Self::RequestBad,
-        Self::Ack,
-        Self::NakOrReject,
-        Self::TerminateRequest,
-        Self::TerminateAck,
-        Self::UnknownCode,
-        Self::RejectHarmless,
-        Self::RejectFatal,
-        Self::Echo,
-    ];
-}
-
 /// Returns one cell of the table: the actions in order, and the next state. `None` for the cells that the RFC
 /// marks "-", where the event cannot occur. The RFC's restart option (r) and passive option (p) are not
 /// implemented.
@@ -150,8 +110,8 @@ impl Event {
 pub const fn transition(state: State, event: Event) -> Option<(&'static [Action], State)> {
     use Action::{
         InitRestart as Irc, LayerDown as Tld, LayerFinished as Tlf, LayerStarted as Tls, LayerUp as Tlu,
-        SendAck as Sca, SendCodeReject as Scj, SendEcho as Ser, SendNak as Scn, SendRequest as Scr,
-        SendTerminate as Str, SendTerminateAck as Sta, ZeroRestart as Zrc,
+        SendAck as Sca, SendCodeReject as Scj, SendNak as Scn, SendRequest as Scr, SendTerminate as Str,
+        SendTerminateAck as Sta, ZeroRestart as Zrc,
     };
     use Event as E;
     use State::{AckRcvd, AckSent, Closed, Closing, Initial, Opened, ReqSent, Starting, Stopped, Stopping};
@@ -227,9 +187,6 @@ pub const fn transition(state: State, event: Event) -> Option<(&'static [Action]
         (E::RejectFatal, Closed | Closing) => (&[Tlf], Closed),
         (E::RejectFatal, Stopped | Stopping | ReqSent | AckRcvd | AckSent) => (&[Tlf], Stopped),
         (E::RejectFatal, Opened) => (&[Tld, Irc, Str], Stopping),
-
-        (E::Echo, Opened) => (&[Ser], Opened),
-        (E::Echo, _) => (&[], state),
     };
     Some(cell)
 }

@@ -3,15 +3,14 @@
 use std::fmt;
 
 use super::{
-    Accm, ESCAPE, ESCAPE_BIT, FLAG,
+    ESCAPE, ESCAPE_BIT, FLAG,
     chunk::{CHUNK, ChunkMask, EscapeBuffer, find},
-    fcs, plain_run,
+    fcs,
 };
 
-/// Finds the frames in a stream that arrives in pieces of any size.
+/// Finds the frames in a stream that arrives in pieces of any size. Keeps control characters that are not
+/// escaped, whatever the ACCM: a pty inserts none.
 pub struct Decoder {
-    /// Control characters that are ignored when not escaped.
-    accm: Accm,
     /// The frame received so far, escapes removed, FCS included.
     pub(super) frame: Vec<u8>,
     longest: usize,
@@ -57,7 +56,6 @@ impl Decoder {
     #[must_use]
     pub fn new(longest: usize) -> Self {
         Self {
-            accm: Accm::NONE,
             frame: Vec::with_capacity(longest + 2),
             longest,
             state: DecoderState::Hunting,
@@ -65,21 +63,11 @@ impl Decoder {
         }
     }
 
-    /// Sets the control characters that the sender escapes; unescaped ones were inserted on the path and are
-    /// ignored. Initially none: a pty inserts nothing, and all bytes must be kept if the negotiation has not
-    /// been seen.
-    pub const fn set_accm(&mut self, accm: Accm) {
-        self.accm = accm;
-    }
-
     /// Takes the next bytes of the stream, and passes each good frame, without FCS, to `deliver` in order.
     pub fn feed(&mut self, bytes: &[u8], mut deliver: impl FnMut(&mut [u8])) {
         let mut rest = bytes;
         if self.state == DecoderState::Hunting {
             rest = self.hunt(rest);
-        }
-        if self.accm != Accm::NONE {
-            return self.feed_with_accm(rest, deliver);
         }
         while !rest.is_empty() {
             let to_flag = find(FLAG, rest);
@@ -154,84 +142,10 @@ impl Decoder {
         true
     }
 
-    /// Does the same as [`Self::feed`], but ignores unescaped control characters.
-    fn feed_with_accm(&mut self, bytes: &[u8], mut deliver: impl FnMut(&mut [u8])) {
-        let mut rest = bytes;
-        while let Some((first, after)) = rest.split_first() {
-            let (first, after) = (*first, after);
-            if self.state == DecoderState::Escaped {
-                rest = after;
-                match first {
-                    FLAG => {
-                        self.drop_frame(HdlcDrop::Aborted);
-                        self.begin();
-                    }
-                    // A control character inserted on the path is not the escaped byte.
-                    _ if self.accm.contains(first) => {}
-                    _ => {
-                        self.state = DecoderState::Inside;
-                        rest = self.take_one(first ^ ESCAPE_BIT, after);
-                    }
-                }
-                continue;
-            }
-            match first {
-                FLAG => {
-                    self.finish(&mut deliver);
-                    self.begin();
-                    rest = after;
-                }
-                ESCAPE => match after.split_first() {
-                    Some((second, after)) if *second != FLAG && !self.accm.contains(*second) => {
-                        rest = self.take_one(second ^ ESCAPE_BIT, after);
-                    }
-                    _ => {
-                        self.state = DecoderState::Escaped;
-                        rest = after;
-                    }
-                },
-                _ if first < 0x20 => {
-                    rest = if self.accm.contains(first) { after } else { self.take_one(first, after) };
-                }
-                _ => {
-                    let (run, after) = rest.split_at(plain_run(rest, true).clamp(1, rest.len()));
-                    rest = self.take(run, after);
-                }
-            }
-        }
-    }
-
     /// Returns the counters.
     #[must_use]
     pub const fn counters(&self) -> &DecoderCounters {
         &self.counters
-    }
-
-    /// Appends to the frame. Returns the bytes left to read: `after`, or, if the frame is too long, the bytes
-    /// after the next flag.
-    fn take<'a>(&mut self, run: &[u8], after: &'a [u8]) -> &'a [u8] {
-        if self.frame.len() + run.len() > self.longest + 2 {
-            return self.too_long(after);
-        }
-        self.frame.extend_from_slice(run);
-        after
-    }
-
-    /// Does the same as [`Self::take`] for one byte.
-    fn take_one<'a>(&mut self, byte: u8, after: &'a [u8]) -> &'a [u8] {
-        if self.frame.len() >= self.longest + 2 {
-            return self.too_long(after);
-        }
-        self.frame.push(byte);
-        after
-    }
-
-    #[cold]
-    fn too_long<'a>(&mut self, after: &'a [u8]) -> &'a [u8] {
-        self.drop_frame(HdlcDrop::Long);
-        self.frame.clear();
-        self.state = DecoderState::Hunting;
-        self.seek(after)
     }
 
     fn hunt<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
@@ -319,14 +233,6 @@ impl fmt::Debug for Decoder {
             .field("held", &self.frame.len())
             .field("counters", &self.counters)
             .finish_non_exhaustive()
-    }
-}
-
-impl DecoderCounters {
-    /// Returns how many frames were dropped for `reason`.
-    #[must_use]
-    pub fn dropped(&self, reason: HdlcDrop) -> u64 {
-        self.drops.get(reason as usize).copied().unwrap_or_default()
     }
 }
 

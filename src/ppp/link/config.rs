@@ -10,7 +10,7 @@ use crate::ppp::{
 
 /// Ethernet's 1500 bytes less IPv4 (20), enhanced GRE with acknowledgement (16) and an uncompressed PPP
 /// header (4): the largest information field that is not fragmented.
-pub const MTU_LIMIT: u16 = 1500 - 20 - 16 - 4;
+const MTU_LIMIT: u16 = 1500 - 20 - 16 - 4;
 
 /// Most bytes that MPPE adds to a datagram: its own header (2) and the inner protocol number (2).
 pub const MPPE_OVERHEAD: u16 = 4;

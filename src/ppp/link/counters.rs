@@ -77,12 +77,6 @@ pub struct LinkCounters {
 }
 
 impl LinkCounters {
-    /// Returns how often this reason has occurred.
-    #[must_use]
-    pub fn dropped(&self, reason: LinkDrop) -> u64 {
-        self.drops.get(reason.index()).copied().unwrap_or(0)
-    }
-
     /// Returns all reasons with their counters, for metrics.
     pub fn drops(&self) -> impl Iterator<Item = (LinkDrop, u64)> + '_ {
         LinkDrop::all().zip(self.drops.iter().copied())
@@ -182,6 +176,14 @@ impl From<PacketDrop> for LinkDrop {
             PacketDrop::Unmatched => Self::UnmatchedReply,
             PacketDrop::NotReady => Self::WrongPhase,
         }
+    }
+}
+
+#[cfg(test)]
+impl LinkCounters {
+    /// Returns how often this reason has occurred.
+    pub fn dropped(&self, reason: LinkDrop) -> u64 {
+        self.drops.get(reason.index()).copied().unwrap_or(0)
     }
 }
 

@@ -13,7 +13,7 @@
 //! directly to another.
 //!
 //! MTU: an Ethernet path carries 1500 − 20 (IP) − 16 (GRE with acknowledgement) − 4 (`FF 03` and protocol) =
-//! 1460 bytes of information field ([`MTU_LIMIT`]), or less if the peer's MRU is smaller; MPPE takes 4 more
+//! 1460 bytes of information field (`MTU_LIMIT`), or less if the peer's MRU is smaller; MPPE takes 4 more
 //! (its header, and the inner protocol number). [`Link::mtu`] assumes the worst case, whether or not the
 //! header is compressed.
 
@@ -23,7 +23,7 @@ mod data;
 mod ending;
 mod establish;
 mod event;
-#[doc(hidden)]
+#[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
 mod network;
 #[cfg(test)]
@@ -35,7 +35,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use config::{Client, Echo, LinkConfig, MPPE_OVERHEAD, MTU_LIMIT, Random, Role, Server, Timing};
+pub use config::{Echo, LinkConfig, MPPE_OVERHEAD, Random, Role};
 pub use counters::{LinkCounters, LinkDrop};
 pub use event::{DownReason, InterfaceIds, LinkEvent, LinkUp, Mppe};
 
@@ -309,6 +309,7 @@ impl Link {
     }
 
     /// Returns the present phase.
+    #[cfg(any(feature = "fuzzing", test))]
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase

@@ -1,6 +1,6 @@
-//! The body of the fuzz target `ppp_mppe`; `tests/fuzz_corpora.rs` also runs it over the corpus.
+//! The body of the fuzz target `ppp_mppe`; `src/fuzzing.rs` also runs it over the corpus.
 
-use super::{End, HEADER, Keys, LATE_WINDOW, Opener, ResetStyle, Sealer, Strength};
+use super::{End, HEADER, Keys, Opener, ResetStyle, SealError, Sealer, Strength, opener::LATE_WINDOW};
 use crate::ppp::crypto::NtHash;
 
 /// Drives a sealer and an opener with operations read from `data`: packets delivered, lost, duplicated,
@@ -9,7 +9,6 @@ use crate::ppp::crypto::NtHash;
 /// # Panics
 /// Panics if a packet opens to other bytes than were sealed, or fails to open although nothing was lost or
 /// forged.
-#[doc(hidden)]
 pub fn drive(data: &[u8]) {
     let Some((&[first, ..], mut rest)) = data.split_first_chunk::<1>() else { return };
     let mut road = Harness::new(first);
@@ -76,10 +75,7 @@ impl Harness {
 
     fn packet_arrives(&mut self, payload: &[u8]) {
         let plain = ip_packet(payload);
-        let mut sealed = vec![0; plain.len() + HEADER];
-        if self.sealer.seal(&plain, &mut sealed).is_err() {
-            panic!("an IP packet is not sealed");
-        }
+        let Ok(mut sealed) = seal(&mut self.sealer, &plain) else { panic!("an IP packet is not sealed") };
         let copy = sealed.clone();
         match self.opener.open(&mut sealed) {
             Ok(opened) if self.honest && *opened != *plain => panic!("another packet came out"),
@@ -93,9 +89,8 @@ impl Harness {
         self.whole = false;
         self.since = self.since.saturating_add(count);
         let plain = ip_packet(payload);
-        let mut sealed = vec![0; plain.len() + HEADER];
         for _ in 0..count.min(self.budget) {
-            let _ = self.sealer.seal(&plain, &mut sealed);
+            let _ = seal(&mut self.sealer, &plain);
         }
         self.budget = self.budget.saturating_sub(count);
     }
@@ -120,17 +115,23 @@ impl Harness {
 
     fn packet_arrives_bent(&mut self, bytes: &[u8]) {
         (self.honest, self.whole) = (false, false);
-        let plain = ip_packet(bytes);
-        let mut sealed = vec![0; plain.len() + HEADER];
-        let _ = self.sealer.seal(&plain, &mut sealed);
+        let mut sealed = seal(&mut self.sealer, &ip_packet(bytes)).unwrap_or_default();
         sealed.iter_mut().zip(bytes).for_each(|(byte, mask)| *byte ^= mask);
         let _ = self.opener.open(&mut sealed);
     }
 
     fn any_bytes_are_sealed(&mut self, bytes: &[u8]) {
-        let _ = self.sealer.seal(bytes, &mut vec![0; bytes.len() + 20 + 2 + HEADER]);
+        let _ = seal(&mut self.sealer, bytes);
         self.whole = false;
     }
+}
+
+/// Encrypts a two-byte PPP protocol field and its payload.
+fn seal(sealer: &mut Sealer, packet: &[u8]) -> Result<Vec<u8>, SealError> {
+    let (protocol, payload) = packet.split_first_chunk().unwrap_or((&[0, 0], &[]));
+    let mut sealed = vec![0; HEADER + 2 + payload.len()];
+    sealer.seal_parts(u16::from_be_bytes(*protocol), payload, &mut sealed)?;
+    Ok(sealed)
 }
 
 /// Returns an IPv4 packet with `payload`, behind a two-byte PPP protocol field.

@@ -4,7 +4,7 @@
 //! data path and allocate nothing. [`crate::ppp::ccp`] does the negotiation (CCP option 18); this module only
 //! defines its bits. MPPE has no integrity protection.
 
-#[doc(hidden)]
+#[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
 mod keys;
 mod opener;
@@ -17,7 +17,7 @@ mod tests;
 use std::fmt;
 
 pub use keys::{End, Keys};
-pub use opener::{LATE_WINDOW, MppeDrop, Opener};
+pub use opener::{MppeDrop, Opener};
 pub use sealer::{ResetStyle, SealError, Sealer};
 
 /// Length of the MPPE header in bytes: flags and coherency count (RFC 3078 §3).
@@ -27,8 +27,6 @@ pub const HEADER: usize = 2;
 pub mod option {
     /// CCP option type of MPPE and MPPC.
     pub const TYPE: u8 = 18;
-    /// Length of the whole option, type and length included.
-    pub const LENGTH: u8 = 6;
     /// H: stateless mode, a new key for every packet.
     pub const STATELESS: u32 = 0x0100_0000;
     /// M: 56-bit keys.
@@ -38,8 +36,10 @@ pub mod option {
     /// L: 40-bit keys.
     pub const BITS_40: u32 = 0x0000_0020;
     /// D: obsolete; never offered, ignored on receipt.
+    #[cfg(test)]
     pub const OBSOLETE: u32 = 0x0000_0010;
     /// C: MPPC compression, not supported.
+    #[cfg(test)]
     pub const COMPRESSION: u32 = 0x0000_0001;
 }
 
@@ -76,12 +76,6 @@ impl Strength {
             Self::Bits56 => 56,
             Self::Bits128 => 128,
         }
-    }
-
-    /// Returns the strength with this key length. Inverse of [`Self::bits`].
-    #[must_use]
-    pub fn from_bits(bits: u16) -> Option<Self> {
-        Self::ALL.into_iter().find(|strength| strength.bits() == bits)
     }
 
     /// Returns the strongest in `min..=max` whose bit of the CCP option is set in `supported`.
@@ -140,12 +134,3 @@ const FLUSHED: u8 = 0x80;
 /// D bit: the packet is encrypted.
 const ENCRYPTED: u8 = 0x10;
 const COUNT_MASK: u16 = 0x0fff;
-
-/// Returns the PPP protocol of a packet, with or without protocol field compression.
-fn protocol_of(packet: &[u8]) -> Option<u16> {
-    match packet {
-        [low, ..] if low & 1 == 1 => Some(u16::from(*low)),
-        [high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
-        _ => None,
-    }
-}

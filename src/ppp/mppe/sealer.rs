@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use super::{
-    COUNT_MASK, ENCRYPTED, FLUSHED, HEADER, Keys, Strength, carries, protocol_of, schedule::Schedule,
-};
+use super::{COUNT_MASK, ENCRYPTED, FLUSHED, HEADER, Keys, Strength, carries, schedule::Schedule};
 
 /// Encrypts packets of one direction, in the order in which they are sent.
 pub struct Sealer {
@@ -44,19 +42,6 @@ impl Sealer {
         Some(Self { schedule, stateful, count: COUNT_MASK, flush: false, style: ResetStyle::default() })
     }
 
-    /// Encrypts `plain` (PPP protocol field and payload) into `out`, header first; returns the length
-    /// written.
-    ///
-    /// # Errors
-    /// Returns the reason if the packet is not sealed; the state and `out` are then unchanged.
-    pub fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
-        let length = HEADER + plain.len();
-        let packet = out.get_mut(..length).ok_or(SealError::NoRoom)?;
-        let (header, body) = packet.split_first_chunk_mut::<HEADER>().ok_or(SealError::NoRoom)?;
-        *header = self.next_header(protocol_of(plain))?;
-        if self.schedule.apply_to(plain, body) { Ok(length) } else { Err(SealError::NoRoom) }
-    }
-
     /// Encrypts a packet of `protocol` into `out`: header, then the protocol field in two bytes and the
     /// payload. Returns the length written. Reads and writes every byte once.
     ///
@@ -67,22 +52,10 @@ impl Sealer {
         let packet = out.get_mut(..length).ok_or(SealError::NoRoom)?;
         let (header, rest) = packet.split_first_chunk_mut::<HEADER>().ok_or(SealError::NoRoom)?;
         let (field, body) = rest.split_first_chunk_mut::<2>().ok_or(SealError::NoRoom)?;
-        *header = self.next_header(Some(protocol))?;
+        *header = self.next_header(protocol)?;
         *field = protocol.to_be_bytes();
         self.schedule.apply(field);
         if self.schedule.apply_to(payload, body) { Ok(length) } else { Err(SealError::NoRoom) }
-    }
-
-    /// Encrypts in place a packet that consists of [`HEADER`] bytes reserved for the header, the PPP protocol
-    /// field and the payload.
-    ///
-    /// # Errors
-    /// Returns the reason if the packet is not sealed; the state and the packet are then unchanged.
-    pub fn seal_in_place(&mut self, packet: &mut [u8]) -> Result<(), SealError> {
-        let (header, body) = packet.split_first_chunk_mut::<HEADER>().ok_or(SealError::NoRoom)?;
-        *header = self.next_header(protocol_of(body))?;
-        self.schedule.apply(body);
-        Ok(())
     }
 
     /// Handles the peer's CCP Reset-Request: restarts the cipher for the next packet and sets its A bit (RFC
@@ -98,8 +71,8 @@ impl Sealer {
     }
 
     /// Counts the packet, changes the key when due, and returns the packet's header.
-    fn next_header(&mut self, protocol: Option<u16>) -> Result<[u8; HEADER], SealError> {
-        if !protocol.is_some_and(carries) {
+    fn next_header(&mut self, protocol: u16) -> Result<[u8; HEADER], SealError> {
+        if !carries(protocol) {
             return Err(SealError::NotCarried);
         }
         self.count = (self.count + 1) & COUNT_MASK;

@@ -9,7 +9,7 @@ mod packet;
 #[cfg(test)]
 mod tests;
 
-pub use options::{OptionIter, Options, RawOption, push};
+pub use options::{Options, RawOption, push};
 pub use packet::{HEADER_LEN, Packet, PacketBuilder, code};
 
 /// PPP protocol numbers (RFC 1661 §2; IANA "PPP DLL Protocol Numbers").

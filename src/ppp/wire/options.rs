@@ -48,12 +48,6 @@ impl<'a> Options<'a> {
         self.iter().find(|option| option.kind == kind)
     }
 
-    /// Returns whether the list is empty.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Returns the list as it was on the wire.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {

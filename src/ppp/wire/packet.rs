@@ -25,10 +25,6 @@ pub mod code {
     pub const ECHO_REQUEST: u8 = 9;
     /// Echo-Reply (LCP only).
     pub const ECHO_REPLY: u8 = 10;
-    /// Discard-Request (LCP only).
-    pub const DISCARD_REQUEST: u8 = 11;
-    /// Identification (LCP only, RFC 1570 §2.1; Windows servers send it).
-    pub const IDENTIFICATION: u8 = 12;
     /// Time-Remaining (LCP only, RFC 1570 §2.2).
     pub const TIME_REMAINING: u8 = 13;
     /// Reset-Request (CCP only).
@@ -57,14 +53,6 @@ impl<'a> Packet<'a> {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
         let data = rest.get(..length.checked_sub(HEADER_LEN)?)?;
         Some(Self { code: *code, id: *id, data })
-    }
-
-    /// Returns the packet as bytes. Data that exceeds the 16-bit length is cut off.
-    #[must_use]
-    pub fn to_vec(&self) -> Vec<u8> {
-        let mut builder = PacketBuilder::new(self.code, self.id);
-        builder.bytes(self.data);
-        builder.finish()
     }
 }
 
@@ -96,5 +84,15 @@ impl PacketBuilder {
             field.copy_from_slice(&length);
         }
         self.bytes
+    }
+}
+
+#[cfg(test)]
+impl Packet<'_> {
+    /// Returns the packet as bytes. Data that exceeds the 16-bit length is cut off.
+    pub fn to_vec(self) -> Vec<u8> {
+        let mut builder = PacketBuilder::new(self.code, self.id);
+        builder.bytes(self.data);
+        builder.finish()
     }
 }

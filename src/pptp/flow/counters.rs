@@ -19,20 +19,6 @@ pub enum DropReason {
     OverWindow,
 }
 
-impl DropReason {
-    /// Returns the label used in statistics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gre(gre) => gre.name(),
-            Self::WrongCall => "wrong_call",
-            Self::Duplicate => "duplicate",
-            Self::UnderWindow => "under_window",
-            Self::OverWindow => "over_window",
-        }
-    }
-}
-
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -31,12 +31,6 @@ impl<const N: usize> Text<N> {
         Self(field)
     }
 
-    /// Returns all `N` bytes of the field.
-    #[must_use]
-    pub const fn field(&self) -> &[u8; N] {
-        &self.0
-    }
-
     /// Returns the bytes before the first NUL.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -113,8 +107,8 @@ mod tests {
 
     #[test]
     fn text_is_truncated_padded_and_safe_to_print() {
-        assert_eq!(Text::<4>::new("ab").field(), b"ab\0\0");
-        assert_eq!(Text::<4>::new("abcdef").field(), b"abcd");
+        assert_eq!(Text::<4>::new("ab").0, *b"ab\0\0");
+        assert_eq!(Text::<4>::new("abcdef").0, *b"abcd");
         assert_eq!(Text::<4>::new("abcdef").bytes(), b"abcd");
         let mut nasty: &[u8] = b"\x1b[2J\xff\0zz";
         let text = Text::<8>::read(&mut nasty).unwrap();

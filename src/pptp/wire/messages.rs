@@ -21,11 +21,6 @@ macro_rules! messages {
             }
 
             impl $name {
-                /// The control message type on the wire.
-                pub const KIND: u16 = $kind;
-                /// The length of the whole message, including the header, in bytes.
-                pub const LENGTH: u16 = $length;
-
                 fn read(bytes: &mut &[u8]) -> Option<Self> {
                     $(
                         let $field = <$type>::read(bytes)?;
@@ -61,14 +56,6 @@ macro_rules! messages {
             pub const fn kind(&self) -> u16 {
                 match self {
                     $(Self::$name(_) => $kind,)*
-                }
-            }
-
-            /// Returns the name that RFC 2637 gives the message, without hyphens.
-            #[must_use]
-            pub const fn name(&self) -> &'static str {
-                match self {
-                    $(Self::$name(_) => stringify!($name),)*
                 }
             }
 

@@ -10,10 +10,9 @@ mod tests;
 
 pub use fields::Text;
 pub use messages::{
-    CallClearRequest, CallDisconnectNotify, EchoReply, EchoRequest, IncomingCallConnected, IncomingCallReply,
-    IncomingCallRequest, Message, OutgoingCallReply, OutgoingCallRequest, SetLinkInfo,
-    StartControlConnectionReply, StartControlConnectionRequest, StopControlConnectionReply,
-    StopControlConnectionRequest, WanErrorNotify,
+    CallClearRequest, CallDisconnectNotify, EchoReply, EchoRequest, Message, OutgoingCallReply,
+    OutgoingCallRequest, SetLinkInfo, StartControlConnectionReply, StartControlConnectionRequest,
+    StopControlConnectionReply, StopControlConnectionRequest,
 };
 pub use stream::{StreamCounters, StreamDecoder};
 

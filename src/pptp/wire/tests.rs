@@ -1,6 +1,9 @@
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
+use super::{
+    messages::{IncomingCallConnected, IncomingCallReply, IncomingCallRequest, WanErrorNotify},
+    *,
+};
 
 const KINDS: std::ops::RangeInclusive<u16> = 1..=15;
 
@@ -12,7 +15,7 @@ fn message_lengths_match_the_rfc() {
         let message = zeros(kind);
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
-        assert_eq!(bytes.len(), usize::from(Message::length_of(kind).unwrap()), "{}", message.name());
+        assert_eq!(bytes.len(), usize::from(Message::length_of(kind).unwrap()), "{message:?}");
         assert_eq!(message.kind(), kind);
     }
 }

@@ -62,7 +62,7 @@ pub fn failure_of(daemon: Daemon, end: End, phase: Phase, words: &str) -> Failur
 /// 2, EX_MODEM 3, EX_DIAL 4, EX_DEAD 5, EX_DONE 6, EX_REBOOT 7, EX_ERRDEAD 8, EX_HANGUP 9, EX_TERMINATE 10,
 /// EX_NODIAL 11, EX_NOLOGIN 12). None names the phase, so `phase` decides.
 #[must_use]
-pub fn of_ppp(end: End, phase: Phase, words: &str) -> Failure {
+fn of_ppp(end: End, phase: Phase, words: &str) -> Failure {
     let (kind, meaning) = match end {
         End::Signal(number) => (FailureKind::PppFailed, format!("ppp was ended by signal {number}")),
         End::Status(1..=3) => (FailureKind::PppFailed, "ppp could not start".to_owned()),
@@ -81,7 +81,7 @@ pub fn of_ppp(end: End, phase: Phase, words: &str) -> Failure {
 
 /// Maps the end of pppd(8); see EXIT STATUS in its manual.
 #[must_use]
-pub fn of_pppd(end: End, phase: Phase, words: &str) -> Failure {
+fn of_pppd(end: End, phase: Phase, words: &str) -> Failure {
     let (kind, meaning) = match end {
         End::Signal(number) => (FailureKind::PppFailed, format!("pppd was ended by signal {number}")),
         End::Status(status) => (pppd_kind(status, phase, words), format!("pppd: {}", pppd_words(status))),

@@ -1,9 +1,9 @@
 //! Section of ppp.conf(5) for FreeBSD's ppp(8), and the arguments that load it.
 //!
 //! ppp reads only /etc/ppp/ppp.conf, but expands environment variables in `!include`. With the line
-//! [`INCLUDE`] at the top of that file, ppp reads the private file that [`VARIABLE`] names, which is written
-//! for each run. The profile's own label is loaded first, so that settings derived from the profile override
-//! it.
+//! `!include $PPTPCTL_PPP_CONF` at the top of that file, ppp reads the private file that [`VARIABLE`] names,
+//! which is written for each run. The profile's own label is loaded first, so that settings derived from the
+//! profile override it.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -19,13 +19,7 @@ use crate::{
 pub const PROGRAM: &str = "/usr/sbin/ppp";
 
 /// Environment variable that names the private file.
-pub const VARIABLE: &str = "PPTPCTL_PPP_CONF";
-
-/// The line that /etc/ppp/ppp.conf needs, once for all profiles.
-pub const INCLUDE: &str = "!include $PPTPCTL_PPP_CONF";
-
-/// The longest line that ppp reads, in bytes (LINE_LEN less one).
-pub const LONGEST_LINE: usize = 511;
+const VARIABLE: &str = "PPTPCTL_PPP_CONF";
 
 /// ppp's names of the protocols.
 const PROTOCOLS: [(AuthProtocol, &str); 4] = [

@@ -16,9 +16,6 @@ use crate::{
 /// Path of pppd on every Linux distribution.
 pub const PROGRAM: &str = "/usr/sbin/pppd";
 
-/// pppd's limit for a password, in bytes (MAXSECRETLEN less one).
-pub const LONGEST_PASSWORD: usize = 255;
-
 /// The option that refuses each protocol.
 const REFUSALS: [(AuthProtocol, &str); 4] = [
     (AuthProtocol::Pap, "refuse-pap"),

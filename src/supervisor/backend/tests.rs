@@ -230,7 +230,8 @@ ppp.ipv6 = true\nppp.lcp-echo-interval = 'off'",
         section.find("ccpretry") < section.find("set timeout"),
         "derived settings must follow the configured ones"
     );
-    assert!(section.lines().all(|line| line.len() <= ppp::LONGEST_LINE));
+    // ppp reads lines of at most 511 bytes (LINE_LEN less one).
+    assert!(section.lines().all(|line| line.len() <= 511));
     let mut labelled = odd;
     labelled.ppp.label = Some("office".to_owned());
     assert_eq!(ppp::arguments(&labelled), ["-direct", "-quiet", "-unit3", "office", "pptpctl-vpn"]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::pair::{Pair, Side, client_config, ip, policy, server_config};
 use crate::ppp::{
-    link::{DownReason, Echo, LinkConfig, LinkDrop, LinkEvent, Phase, Role, Timing},
+    link::{DownReason, Echo, LinkConfig, LinkDrop, LinkEvent, Phase, Role, config::Timing},
     mppe::Demand,
     wire::{Packet, code, control_frame, protocol},
 };

@@ -184,8 +184,9 @@ fn sent(control: &mut Control) -> Vec<Message> {
     messages
 }
 
-fn names(messages: &[Message]) -> Vec<&'static str> {
-    messages.iter().map(Message::name).collect()
+fn names(messages: &[Message]) -> Vec<String> {
+    let name = |message| format!("{message:?}").split('(').next().unwrap().to_owned();
+    messages.iter().map(name).collect()
 }
 
 fn events(control: &mut Control) -> Vec<ControlEvent> {

@@ -50,7 +50,7 @@ fn new_next_hop_repins_and_probes_the_connection() {
     assert_eq!(scenario.handle(observed(by(2), true)), [Action::RestoreRoutes], "the next hop is the same");
     // The probe fails: no wait, and no failure is counted.
     assert_eq!(scenario.fail(FailureKind::PeerLost), [dial(A)]);
-    assert_eq!(scenario.machine.failures(), 0);
+    assert_eq!(scenario.machine.backoff.failures(), 0);
     // The new dial fails as well: from here on the usual backoff.
     assert_eq!(scenario.fail(FailureKind::ConnectTimeout), [Action::Waiting(Duration::from_secs(1))]);
 }
@@ -92,7 +92,7 @@ fn no_attempts_are_made_without_a_network() {
     assert_eq!(scenario.handle(Input::Timeout), [Action::PollNetwork]);
     assert_eq!(scenario.handle(observed(None, true)), []);
     assert_eq!(scenario.handle(observed(by(2), true)), [dial(A)]);
-    assert_eq!(scenario.machine.failures(), 0, "an attempt was counted");
+    assert_eq!(scenario.machine.backoff.failures(), 0, "an attempt was counted");
     scenario.bring_up();
 }
 
@@ -119,7 +119,7 @@ fn dial_without_a_route_waits_and_costs_no_attempt() {
     scenario.machine.record_next_hop(None);
     let failed = scenario.handle(Input::DialFailed(failure(FailureKind::NoRoute)));
     assert_eq!(kinds(&failed), ["no network"]);
-    assert_eq!(scenario.machine.failures(), 1, "only the earlier failure is counted");
+    assert_eq!(scenario.machine.backoff.failures(), 1, "only the earlier failure is counted");
 }
 
 #[test]

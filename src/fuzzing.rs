@@ -1,0 +1,141 @@
+//! The bodies of the fuzz targets of `fuzz`, by target, and the replay of their corpora.
+
+pub use crate::{
+    net::rtsock::fuzzing::messages as net_rtsock,
+    ppp::{auth::fuzz::drive as ppp_auth, link::fuzz::drive as ppp_link, mppe::fuzz::drive as ppp_mppe},
+    pptp::fuzzing::{control as pptp_control, gre_flow as pptp_gre_flow},
+    profile::{Profiles, Style},
+};
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::net::rtsock::Layout;
+
+    /// Runs one input; an error is a finding, like a panic.
+    type Drive = fn(&[u8]) -> Result<(), String>;
+
+    /// Every target with a corpus, except `profile`, which tests/profile_secrets.rs replays with planted secrets.
+    const TARGETS: &[(&str, Drive)] = &[
+        ("net_rtsock", net_rtsock),
+        ("ppp_auth", |data| {
+            ppp_auth(data);
+            Ok(())
+        }),
+        ("ppp_link", |data| {
+            ppp_link(data);
+            Ok(())
+        }),
+        ("ppp_mppe", |data| {
+            ppp_mppe(data);
+            Ok(())
+        }),
+        ("pptp_control", pptp_control),
+        ("pptp_gre_flow", pptp_gre_flow),
+    ];
+
+    #[test]
+    fn targets_accept_every_seed_of_their_corpus() {
+        for (target, drive) in TARGETS {
+            let mut seeds: Vec<_> = fs::read_dir(root().join("fuzz/corpus").join(target))
+                .unwrap()
+                .map(|e| e.unwrap().path())
+                .collect();
+            seeds.sort();
+            assert!(seeds.len() >= 8, "{target} has {} seeds", seeds.len());
+            for seed in seeds {
+                assert_eq!(drive(&fs::read(&seed).unwrap()), Ok(()), "{}", seed.display());
+            }
+        }
+    }
+
+    #[test]
+    fn every_target_has_a_corpus() {
+        let names = |path: &Path| -> BTreeSet<String> {
+            let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+            entries.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+        };
+        let known: BTreeSet<String> =
+            TARGETS.iter().map(|(name, _)| (*name).to_owned()).chain(["profile".to_owned()]).collect();
+        assert_eq!(names(&root().join("fuzz/corpus")), known);
+        assert_eq!(names(&root().join("fuzz/fuzz_targets")), known);
+    }
+
+    fn root() -> &'static Path {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn control_connection_accepts_random_scripts(data in proptest::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert_eq!(pptp_control(&data), Ok(()));
+        }
+
+        /// Starts with an established control connection and a requested call, which random bytes rarely reach.
+        #[test]
+        fn call_accepts_random_scripts(
+            server: bool,
+            quirk: bool,
+            data in proptest::collection::vec(any::<u8>(), 0..600),
+        ) {
+            let mut script = if server {
+                vec![7, 2, 1, 0, 0, 2, 7, 1, 0, 11, 255, 9, 2]
+            } else {
+                vec![if quirk { 6 } else { 4 }, 2, 2, 0, 0, 6, 1, 0]
+            };
+            script.extend(data);
+            prop_assert_eq!(pptp_control(&script), Ok(()));
+        }
+
+        #[test]
+        fn flow_accepts_random_scripts(data in proptest::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert_eq!(pptp_gre_flow(&data), Ok(()));
+        }
+
+        #[test]
+        fn codec_accepts_arbitrary_bytes(data in proptest::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert_eq!(net_rtsock(&data), Ok(()));
+        }
+
+        /// Mutates vectors, because random bytes seldom have a valid length and version.
+        #[test]
+        fn codec_accepts_mutated_messages(
+            system in 0_usize..3,
+            vector in any::<prop::sample::Index>(),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        ) {
+            let vectors = rtsock_vectors(&Layout::ALL[system]);
+            let mut bytes = vec![u8::try_from(system).unwrap()];
+            bytes.extend_from_slice(&vectors[vector.index(vectors.len())]);
+            for (at, value) in changes {
+                let at = at.index(bytes.len() - 1) + 1;
+                bytes[at] = value;
+            }
+            prop_assert_eq!(net_rtsock(&bytes), Ok(()));
+        }
+    }
+
+    /// The messages in `tests/rtsock/SYSTEM.hex`: each has a name of 24 bytes, its length, and padding.
+    fn rtsock_vectors(layout: &Layout) -> Vec<Vec<u8>> {
+        let file = root().join("tests/rtsock").join(layout.name).with_extension("hex");
+        let text = fs::read_to_string(file).unwrap();
+        let bytes: Vec<u8> =
+            text.split_whitespace().map(|two| u8::from_str_radix(two, 16).unwrap()).collect();
+        let mut rest = bytes.as_slice();
+        let mut found = Vec::new();
+        while let Some((_name, after)) = rest.split_at_checked(24) {
+            let (length, after) = after.split_first_chunk().unwrap();
+            let length = usize::try_from(u64::from_le_bytes(*length)).unwrap();
+            found.push(after[..length].to_vec());
+            rest = after.get(length.next_multiple_of(8)..).unwrap_or_default();
+        }
+        assert!(found.len() > 12, "{}", layout.name);
+        found
+    }
+}
