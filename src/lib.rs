@@ -11,6 +11,7 @@
 mod apply;
 mod cli;
 mod deadline;
+#[cfg(target_os = "linux")]
 mod demo;
 mod dropin;
 mod engine;

@@ -14,6 +14,7 @@ const LOG_DIR: &str = "/var/log/pptpctl";
 pub const CALL_MANAGER_DIR: &str = "/var/run/pptp";
 
 /// Directory of named network namespaces (ip-netns(8)).
+#[cfg(target_os = "linux")]
 pub const NETNS_DIR: &str = "/run/netns";
 
 /// The directories in which programs are looked for, as in `$PATH`. The caller's `$PATH` is not used.

@@ -20,6 +20,7 @@ pub mod cli {
     pub use crate::cli::exit;
 }
 
+#[cfg(target_os = "linux")]
 pub mod demo {
     pub mod config {
         pub use crate::demo::config::{CLIENT_DEVICE, Fault, ServerConfig};
@@ -27,11 +28,9 @@ pub mod demo {
     pub mod impairment {
         pub use crate::demo::impairment::ImpairmentConfig;
     }
-    #[cfg(target_os = "linux")]
     pub mod server {
         pub use crate::demo::server::ROLE;
     }
-    #[cfg(target_os = "linux")]
     pub mod world {
         pub use crate::demo::world::{Server, enter};
     }

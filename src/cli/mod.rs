@@ -31,6 +31,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::supervisor::child_main() {
         return code;
     }
+    #[cfg(target_os = "linux")]
     if let Some(code) = crate::demo::child_main() {
         return code;
     }
@@ -62,6 +63,7 @@ pub fn main() -> ExitCode {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn demo() -> exit::Code {
     use crate::demo::Outcome;
     match crate::demo::main() {
@@ -71,4 +73,10 @@ fn demo() -> exit::Code {
         Outcome::NoNamespaces => exit::NO_NAMESPACES,
         Outcome::Failed => exit::INTERNAL,
     }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn demo() -> exit::Code {
+    output::complain("pptpctl demo: it makes Linux network namespaces, which this system does not have");
+    exit::NO_NAMESPACES
 }

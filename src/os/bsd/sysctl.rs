@@ -46,7 +46,7 @@ fn query(number: &[i32], room: &mut [u8]) -> io::Result<usize> {
 ///
 /// # Errors
 /// Returns the kernel's error: `ENOENT` if there is no such name.
-#[cfg(any(target_os = "freebsd", target_os = "netbsd"))]
+#[cfg(target_os = "freebsd")]
 fn read_named(name: &std::ffi::CStr) -> io::Result<Vec<u8>> {
     let mut number = [0; 24];
     let mut count = number.len();

@@ -47,7 +47,7 @@ impl Call {
         matches!(self.state, CallState::Clearing { .. })
     }
 
-    const fn is_offered(&self) -> bool {
+    pub const fn is_offered(&self) -> bool {
         matches!(self.state, CallState::Offered { .. })
     }
 }
@@ -84,11 +84,6 @@ impl Calls {
     /// Returns the call with our call ID, unless it awaits a decision.
     pub fn local(&mut self, id: u16) -> Option<&mut Call> {
         self.0.iter_mut().find(|call| call.local == id && !call.is_offered())
-    }
-
-    /// Returns the call that awaits our decision, by the client's call ID.
-    pub fn offered(&mut self, peer: u16) -> Option<&mut Call> {
-        self.0.iter_mut().find(|call| call.peer == Some(peer) && call.is_offered())
     }
 
     /// Returns whether a call has this call ID of the peer.

@@ -10,6 +10,10 @@ pub enum Role {
     /// PPTP network server: opens the control connection and requests calls. Commonly called the client.
     Pns,
     /// PPTP access concentrator: answers. Commonly called the server.
+    #[cfg_attr(
+        not(any(target_os = "linux", feature = "fuzzing", test)),
+        expect(dead_code, reason = "the demo's server runs on Linux only")
+    )]
     Pac,
 }
 
@@ -66,26 +70,6 @@ impl ControlConfig {
             stop_timeout: Duration::from_secs(2),
         }
     }
-
-    /// Returns the parameters of a server.
-    #[must_use]
-    pub fn server(host_name: impl Into<String>) -> Self {
-        Self {
-            role: Role::Pac,
-            host_name: host_name.into(),
-            vendor: "pptpctl".to_owned(),
-            firmware: 1,
-            max_channels: 64,
-            framing: 3,
-            bearer: 3,
-            quirks: Quirks::None,
-            reply_timeout: Duration::from_secs(10),
-            call_timeout: Duration::from_secs(10),
-            idle_wait: Some(Duration::from_secs(60)),
-            max_echo_wait: Duration::from_secs(60),
-            stop_timeout: Duration::from_secs(2),
-        }
-    }
 }
 
 /// A call that the client requests (RFC 2637 §2.7).
@@ -110,26 +94,5 @@ impl CallRequest {
     #[must_use]
     pub const fn new(call_id: u16) -> Self {
         Self { call_id, phone: None, window: 3, minimum_bps: 2400, maximum_bps: 10_000_000, framing: 3 }
-    }
-}
-
-/// Values that the server sends when it accepts a call (§2.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CallAccept {
-    /// Our call ID, which must not be in use.
-    pub call_id: u16,
-    /// Line speed to report, bit/s.
-    pub connect_speed: u32,
-    /// Packets that we buffer for the call.
-    pub window: u16,
-    /// Physical channel to report, for the client's logs.
-    pub channel: u32,
-}
-
-impl CallAccept {
-    /// Returns the values of a fast line.
-    #[must_use]
-    pub const fn new(call_id: u16) -> Self {
-        Self { call_id, connect_speed: 100_000_000, window: 64, channel: 0 }
     }
 }

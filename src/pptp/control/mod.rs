@@ -17,6 +17,8 @@ mod calls;
 mod config;
 mod event;
 mod receive;
+#[cfg(any(target_os = "linux", feature = "fuzzing", test))]
+mod server;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -27,8 +29,10 @@ use std::{
 };
 
 use calls::{Call, CallState, Calls};
-pub use config::{CallAccept, CallRequest, ControlConfig, Role};
+pub use config::{CallRequest, ControlConfig, Role};
 pub use event::{CallEnd, CallError, ControlCounters, ControlEnd, ControlEvent, Peer};
+#[cfg(any(target_os = "linux", feature = "fuzzing", test))]
+pub use server::CallAccept;
 use timers::Keepalive;
 
 use crate::pptp::wire::{self, Message, StreamDecoder, Text};
@@ -199,61 +203,6 @@ impl Control {
         Ok(call_id)
     }
 
-    /// Server: accepts the call that [`ControlEvent::IncomingCall`] reported.
-    ///
-    /// # Errors
-    /// Returns a [`CallError`] if the call does not await a decision or the call ID is in use.
-    pub fn accept_call(
-        &mut self,
-        _now: Instant,
-        peer_call_id: u16,
-        accept: CallAccept,
-    ) -> Result<(), CallError> {
-        if self.calls.local(accept.call_id).is_some() {
-            return Err(CallError::InUse(accept.call_id));
-        }
-        let call = self.calls.offered(peer_call_id).ok_or(CallError::Unknown(peer_call_id))?;
-        call.local = accept.call_id;
-        call.state = CallState::Up;
-        let peer_window = call.peer_window;
-        self.send(wire::OutgoingCallReply {
-            call_id: accept.call_id,
-            peer_call_id,
-            result: 1,
-            error: 0,
-            cause: 0,
-            connect_speed: accept.connect_speed,
-            window: accept.window,
-            delay: 0,
-            channel: accept.channel,
-        });
-        self.emit(ControlEvent::CallUp {
-            call_id: accept.call_id,
-            peer_call_id,
-            peer_window,
-            connect_speed: accept.connect_speed,
-        });
-        Ok(())
-    }
-
-    /// Server: refuses the call that [`ControlEvent::IncomingCall`] reported.
-    ///
-    /// # Errors
-    /// Returns a [`CallError`] if the call does not await a decision.
-    pub fn refuse_call(
-        &mut self,
-        _now: Instant,
-        peer_call_id: u16,
-        result: u8,
-        error: u8,
-        cause: u16,
-    ) -> Result<(), CallError> {
-        self.calls.offered(peer_call_id).ok_or(CallError::Unknown(peer_call_id))?;
-        self.calls.remove_peer(peer_call_id);
-        self.refuse(peer_call_id, result, error, cause);
-        Ok(())
-    }
-
     /// Ends one call; [`ControlEvent::CallDown`] follows, on the client once the server has confirmed or
     /// `stop_timeout` has passed.
     ///
@@ -321,12 +270,6 @@ impl Control {
     #[must_use]
     pub fn is_established(&self) -> bool {
         self.phase == Phase::Established
-    }
-
-    /// Returns whether the control connection has ended. Output and events may still be queued.
-    #[must_use]
-    pub fn is_ended(&self) -> bool {
-        self.phase == Phase::Ended
     }
 
     /// Returns the counters, including those of the stream decoder.
