@@ -8,6 +8,9 @@
 //! `ARCHITECTURE.md` describes the modules; `tests/imports.rs` checks their imports against it. They are
 //! private, so that the compiler finds unused code; [`testing`] has the items that tests use.
 
+// missing_docs does not see items that are public in a private module.
+#![deny(clippy::missing_docs_in_private_items)]
+
 mod apply;
 mod cli;
 mod deadline;

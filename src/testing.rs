@@ -45,6 +45,10 @@ pub mod dropin {
     }
 }
 
+pub mod failure {
+    pub use crate::failure::{FailureKind, Remedy};
+}
+
 pub mod net {
     pub use crate::net::{ifreq, rtsock};
     #[cfg(target_os = "linux")]
@@ -135,7 +139,6 @@ pub mod secret {
 }
 
 pub mod supervisor {
-    pub use crate::supervisor::FailureKind;
     pub mod log {
         pub use crate::supervisor::log::LARGEST;
     }
