@@ -287,13 +287,13 @@ impl Failure {
         self.remedied_by(Remedy::AnotherServer)
             .hint(match how {
                 UndecidedLogin::Unanswered => {
-                    "the server has not refused user or password: it, or the path to it, failed before it answered"
+                    "user and password were not refused: the server, or the path to it, failed before an answer"
                 }
                 UndecidedLogin::Refused => {
-                    "the server kept the link after that, so the refusal may be forged; the next one is believed"
+                    "the server did not end the link, so this refusal may be forged; a second one is final"
                 }
             })
-            .hint("after two such log-ins in a row there is one in 30 minutes, so that no account gets locked")
+            .hint("after two such log-ins in a row only one in 30 minutes is made, so that no account gets locked")
     }
 
     /// Returns this undecided log-in as a refusal that was confirmed by a second one.

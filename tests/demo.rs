@@ -63,7 +63,7 @@ fn interrupted_demo_leaves_nothing() {
         ("2. The tunnel", Signal::SIGTERM),
         ("connect ", Signal::SIGKILL),
         ("3. A ping", Signal::SIGINT),
-        ("5. How it is", Signal::SIGKILL),
+        ("5. Its state", Signal::SIGKILL),
         ("6. Down again", Signal::SIGKILL),
     ] {
         let (mut child, mut stdout) = stepwise_demo();
@@ -95,7 +95,7 @@ fn missing_requirements_are_reported() {
     let output = as_nobody.output().unwrap();
     let (_, errors) = texts(&output);
     assert_eq!(output.status.code(), Some(4), "{errors}");
-    assert!(errors.contains("only root can: sudo "), "{errors}");
+    assert!(errors.contains("which requires root: sudo "), "{errors}");
 
     // Root in a new user namespace.
     let output = Command::new("unshare").args(["-Ur", &program(), "demo"]).output().unwrap();

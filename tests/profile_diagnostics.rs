@@ -30,8 +30,12 @@ fn routing_domain_and_fib_are_limited_to_one_system() {
             let wanted: Vec<&str> = if platform == only { Vec::new() } else { vec![refusal] };
             assert_eq!(titles(&format!("link.{key} = 3"), platform), wanted, "{platform:?}");
         };
-        assert_limited_to("rdomain", Platform::OpenBsd, "a routing domain is OpenBSD's: `link.rdomain`");
-        assert_limited_to("fib", Platform::FreeBsd, "a FIB is FreeBSD's: `link.fib`");
+        assert_limited_to(
+            "rdomain",
+            Platform::OpenBsd,
+            "routing domains exist on OpenBSD only: `link.rdomain`",
+        );
+        assert_limited_to("fib", Platform::FreeBsd, "FIBs exist on FreeBSD only: `link.fib`");
     }
     assert_eq!(titles("link.rdomain = 254", Platform::OpenBsd), ["`link.rdomain` = 254"]);
     let both = "link.fib = 3\nleak = 'block'\nexclude = ['10.1.0.0/16']";
@@ -50,7 +54,7 @@ fn netbsd_has_one_routing_table() {
         let profiles = Profiles::from_text_for(Path::new("f"), profile, true, platform);
         let errors = &profiles.report().errors;
         let titles: Vec<&str> = errors.iter().map(|error| error.title.as_str()).collect();
-        let refused = ["a routing table: `routes.table`"];
+        let refused = ["`routes.table` is not supported on NetBSD"];
         assert_eq!(
             titles,
             if platform == Platform::NetBsd { refused.as_slice() } else { &[] },
@@ -70,11 +74,11 @@ fn route_labels_are_limited_to_openbsd() {
     let labels = "link.rtlabel = 'vpn'\nroutes = ['10.0.0.0/8', { to = '192.0.2.0/24', label = 'branch' }]";
     assert_eq!(titles(labels, Platform::OpenBsd), [""; 0]);
     for platform in [Platform::Linux, Platform::FreeBsd, Platform::NetBsd] {
-        let refused =
-            ["link.rtlabel", "routes.label"].map(|key| format!("labels of routes are OpenBSD's: `{key}`"));
+        let refused = ["link.rtlabel", "routes.label"]
+            .map(|key| format!("labels of routes exist on OpenBSD only: `{key}`"));
         assert_eq!(titles(labels, platform), refused, "{platform:?}");
     }
-    assert_eq!(titles("link.rtlabel = 'vpn'", Platform::OpenBsd), ["a label for nothing"]);
+    assert_eq!(titles("link.rtlabel = 'vpn'", Platform::OpenBsd), ["a label without a route"]);
     assert_eq!(titles("link.rtlabel = 'vpn'\npeer-routes = true", Platform::OpenBsd), [""; 0]);
 }
 

@@ -72,7 +72,7 @@ impl Host {
         let failed = |error: io::Error| {
             let why = match error.kind() {
                 io::ErrorKind::NotFound => {
-                    format!("there is none of that name; `ip netns add {name}` makes it")
+                    format!("it does not exist; `ip netns add {name}` creates it")
                 }
                 _ => error.to_string(),
             };

@@ -54,7 +54,7 @@ pub trait Kernel {
     /// # Errors
     /// As [`Kernel::route_to`]; EOPNOTSUPP if the platform has no such tables.
     fn route_to_in(&mut self, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
-        Err(Error::errno(format!("find the way to {to} in routing table {table}"), Errno::EOPNOTSUPP))
+        Err(Error::errno(format!("look up the route to {to} in routing table {table}"), Errno::EOPNOTSUPP))
     }
 
     /// Returns the policy routing rules of an address family, in the kernel's order; none if unsupported.

@@ -429,7 +429,7 @@ impl StateLock {
         let found = directory.metadata().map_err(failed)?;
         if found.uid() != nix::unistd::geteuid().as_raw() || found.mode() & 0o022 != 0 {
             return Err(failed(io::Error::other(
-                "it is not ours alone to write: chown root and chmod 700 it",
+                "only root may have write access: chown root and chmod 700 it",
             )));
         }
         let held = nix::fcntl::Flock::lock(directory, nix::fcntl::FlockArg::LockExclusive);
@@ -472,7 +472,7 @@ fn read(file: &mut File, path: &Path) -> Result<Option<(Record, u64)>, ApplyErro
         Ok(header) => header,
         Err(error) => {
             let text = format!(
-                "not a ledger, so nothing can be undone from it: {error}; remove it when all is as it should be"
+                "not a ledger, so nothing can be undone from it: {error}; remove it when the host is as it should be"
             );
             return Err(ApplyError::ledger(path, Cause::Ledger(text)));
         }

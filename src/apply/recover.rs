@@ -89,8 +89,10 @@ fn recover_one(
     });
     let elsewhere = !rebooted && inside.is_none() && !header.namespace().same_as(Namespace::current());
     if elsewhere && header.netns_name.is_none() && ledger::netns_exists(header.namespace()) {
-        let text =
-            format!("made in another network namespace (inode {}); recover it from there", header.netns);
+        let text = format!(
+            "written in another network namespace (inode {}); run `pptpctl recover` there",
+            header.netns
+        );
         return Err(ApplyError::ledger(path, Cause::Ledger(text)));
     }
     // Skip steps that went away with the kernel or namespace: undoing them would change the current state.

@@ -152,7 +152,7 @@ pub(super) fn add_if_missing(host: &mut Host, wanted: Route, before: &PriorState
 /// Returns why a route could not be restored as it is, if so.
 pub(super) fn cannot_restore(route: &Route) -> Option<String> {
     let reason = route.unrestorable.first()?;
-    Some(format!("the route \"{route}\" has {reason}, which could not be put back"))
+    Some(format!("the route \"{route}\" has {reason}, which could not be restored"))
 }
 
 /// Removes our route and restores the one that it replaced.

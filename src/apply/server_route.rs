@@ -190,5 +190,5 @@ impl Changes {
 }
 
 fn unreachable(server: IpAddr) -> Error {
-    Error::errno(format!("find the way to {server} outside the tunnel"), nix::errno::Errno::ENETUNREACH)
+    Error::errno(format!("look up the route to {server} outside the tunnel"), nix::errno::Errno::ENETUNREACH)
 }

@@ -158,9 +158,9 @@ impl AppliedRouting {
             Some(_) => (Disposition::Outside, "no route of the tunnel leads there"),
             None if route.is_some_and(|route| route.is_ours() && route.kind == Kind::Unreachable) => (
                 Disposition::Blocked,
-                "meant for the tunnel, which is away or does not carry it (leak = \"block\")",
+                "for the tunnel, which is down or does not carry it (leak = \"block\")",
             ),
-            None => (Disposition::Nowhere, "the kernel has no way there"),
+            None => (Disposition::Nowhere, "the kernel has no route there"),
         }
     }
 

@@ -46,10 +46,10 @@ fn down(name: &str) -> Result<Code, Code> {
             problems.iter().for_each(error);
             if client::has_ledger(name) {
                 error(format_args!(
-                    "{name}: down, but not everything could be put back; `pptpctl recover` tries again"
+                    "{name}: down, but not everything could be undone; `pptpctl recover` tries again"
                 ));
             } else {
-                error(format_args!("{name}: down, but not all went well; trying again cannot help"));
+                error(format_args!("{name}: down, but with errors; trying again cannot help"));
             }
             Err(exit::NOT_UNDONE)
         }

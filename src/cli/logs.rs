@@ -40,7 +40,7 @@ pub fn main(name: &str, follow: bool) -> Code {
             exit::NOT_UP
         }
         Err(wrong) if wrong.kind() == io::ErrorKind::PermissionDenied => {
-            error(format_args!("{}: {wrong}; the log is root's", path.display()));
+            error(format_args!("{}: {wrong}; only root can read the log", path.display()));
             exit::NOT_ROOT
         }
         Err(wrong) if wrong.get_ref().is_some_and(|inner| inner.is::<WriteFailed>()) => {

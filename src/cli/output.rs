@@ -100,7 +100,7 @@ pub fn need_root(command: &str) -> Result<(), Code> {
         return Ok(());
     }
     error(format_args!(
-        "{command} needs root (routes, the tun device and raw sockets are root's): try sudo or doas"
+        "{command} needs root (for routes, the tun device and raw sockets): try sudo or doas"
     ));
     Err(exit::NOT_ROOT)
 }
@@ -112,7 +112,7 @@ pub fn need_all_of_root(command: &str) -> Result<(), Code> {
         return Ok(());
     }
     error(format_args!(
-        "{command} needs more than root has here: {} (capabilities(7))\n  in a container, start it with them: --cap-add",
+        "{command} needs capabilities that root does not have here: {} (capabilities(7))\n  in a container, add them with --cap-add",
         lacking.join(", ")
     ));
     Err(exit::NOT_ROOT)

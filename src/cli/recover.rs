@@ -15,14 +15,14 @@ pub fn main() -> Code {
         line(words(recovered));
     }
     for name in &recovery.alive {
-        line(format_args!("{name}: alive, left alone"));
+        line(format_args!("{name}: running, not changed"));
     }
     for file in &recovery.removed {
         line(format_args!("removed {}", file.display()));
     }
     recovery.errors.iter().for_each(error);
     if recovery.recovered.is_empty() && recovery.errors.is_empty() && recovery.removed.is_empty() {
-        line("nothing to put back");
+        line("nothing to undo");
     }
     if recovery.errors.is_empty() { exit::OK } else { exit::NOT_UNDONE }
 }
@@ -31,8 +31,8 @@ pub fn main() -> Code {
 pub fn words(recovered: &RecoveredItem) -> String {
     let RecoveredItem { profile, steps, gone } = recovered;
     if *gone {
-        format!("{profile}: gone with a restart or its namespace; nothing was left to put back")
+        format!("{profile}: its changes ended with a restart or with its namespace; nothing was left to undo")
     } else {
-        format!("{profile}: put back {steps} steps that a supervisor which died had left")
+        format!("{profile}: undid {steps} steps that a killed supervisor had left")
     }
 }

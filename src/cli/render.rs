@@ -28,7 +28,7 @@ impl Screen {
             Progress::Note(note) => line(format_args!("  {:<15} {note}", "note")),
             Progress::Attempt(failure) => {
                 self.phase = None;
-                complain(format_args!("  {failure}; trying on"));
+                complain(format_args!("  {failure}; another attempt follows"));
             }
             Progress::Ready { tun, at_ms } => {
                 self.close(&format!("done on {tun}"), *at_ms);
@@ -59,7 +59,7 @@ pub fn explain(name: &str, failure: &Failure, problems: &[String]) {
         complain(format_args!("  everything is as before; `pptpctl logs {name}` has the details"));
     }
     for problem in problems {
-        complain(format_args!("  not put back: {problem}"));
+        complain(format_args!("  not undone: {problem}"));
     }
 }
 

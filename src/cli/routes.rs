@@ -50,7 +50,7 @@ pub fn main(config: Option<&std::path::Path>, name: &str, destinations: &[IpAddr
     let routes = match routes(name, &asked) {
         Ok(Some(routes)) => routes,
         Ok(None) => {
-            error(format_args!("{name}: it has done nothing to this host yet ({state})"));
+            error(format_args!("{name}: no changes to this host yet ({state})"));
             return exit::NOT_UP;
         }
         Err(wrong) => {

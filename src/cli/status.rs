@@ -105,7 +105,7 @@ fn to_json(status: &Status) -> serde_json::Value {
 fn without_status(name: &str, why: &ClientError) -> String {
     match why {
         ClientError::NotUp => format!("{name}: down"),
-        ClientError::Denied(_) => format!("{name}: running; only root may ask for more"),
+        ClientError::Denied(_) => format!("{name}: running; only root may see more"),
         why => format!("{name}: {why}"),
     }
 }
@@ -149,7 +149,7 @@ fn show(status: &Status) {
             count("gre.rx_repaired"),
             count("gre.rx_duplicate")
         );
-        field("on the way", order);
+        field("in transit", order);
     }
     let drops: Vec<_> = status
         .counters
@@ -162,7 +162,7 @@ fn show(status: &Status) {
         field("dropped", drops.join(", "));
     }
     if status.reconnects > 0 {
-        field("came back", format!("{} times", status.reconnects));
+        field("reconnected", format!("{} times", status.reconnects));
     }
     for warning in &status.warnings {
         field("warning", warning.clone());

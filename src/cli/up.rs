@@ -167,7 +167,10 @@ fn password(
     let source = profile.password.clone();
     let inherited = inherited.clone();
     supervisor::disable_core_files().map_err(|wrong| {
-        error(format_args!("{}: the password would be in a core file: {wrong}", profile.name));
+        error(format_args!(
+            "{}: cannot disable core files, which would contain the password: {wrong}",
+            profile.name
+        ));
         exit::INTERNAL
     })?;
     // A password prompt may stay unanswered: Ctrl-C must leave nothing behind, not even the lock.
@@ -220,7 +223,7 @@ fn background(mut job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
         }
         Outcome::Parent(Err(error)) => {
             job.lock.release();
-            output::error(format_args!("{name}: no daemon: {error}"));
+            output::error(format_args!("{name}: cannot start the daemon: {error}"));
             Err(exit::INTERNAL)
         }
         Outcome::Child(daemonized) => {
@@ -228,7 +231,7 @@ fn background(mut job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
             drop(waiting);
             let ready = daemonized.map_err(|error| error.to_string()).and_then(|_| {
                 // The inherited signal listener is the parent's.
-                job.signals = Signals::listen().map_err(|error| format!("no signals: {error}"))?;
+                job.signals = Signals::listen().map_err(|error| format!("cannot set up signals: {error}"))?;
                 if let Some(note) = supervisor::open_log(&name, job.profile.loglevel) {
                     reporter.report(&progress::Progress::Note(note));
                 }
@@ -257,7 +260,7 @@ fn wait_for(name: &str, waiting: std::os::unix::net::UnixStream, signals: Signal
         Ok(Ok(())) => Ok(exit::OK),
         Ok(Err(failure)) => Err(Code::of(&failure)),
         Err(wrong) => {
-            error(format_args!("{name}: {wrong}; `pptpctl recover` puts back what it may have left"));
+            error(format_args!("{name}: {wrong}; `pptpctl recover` undoes what it may have left"));
             Err(exit::INTERNAL)
         }
     }

@@ -81,13 +81,13 @@ fn prepare() -> Result<(), (Outcome, String)> {
         let program =
             std::env::current_exe().map_or_else(|_| "pptpctl".into(), |path| path.display().to_string());
         let words = format!(
-            "it makes network namespaces and a tunnel device of its own, which only root can: sudo {program} demo"
+            "it creates network namespaces and a tunnel device, which requires root: sudo {program} demo"
         );
         return Err((Outcome::NotRoot, words));
     }
     if !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| has_nobody(&map)) {
         let words = format!(
-            "in this user namespace there is nobody but root, and the engine could not give up root\n  {IN_CONTAINER}"
+            "this user namespace has no user nobody (65534), which the engine needs to give up root\n  {IN_CONTAINER}"
         );
         return Err((Outcome::NoNamespaces, words));
     }
@@ -114,7 +114,7 @@ fn show() -> Result<(), Failed> {
     step(1, "A server in a network namespace of its own");
     let server = Server::start(Path::new("/proc/self/exe"), &orders).map_err(failed("the server"))?;
     let (address, client, office) = (orders.address, orders.client, orders.office);
-    say(format_args!("{address} at one end of a wire, we are {client} at the other"));
+    say(format_args!("the server is {address}, the client {client}, on a veth pair"));
     say(format_args!("it asks for MS-CHAPv2 and {}-bit MPPE; behind it is {office}", orders.mppe.min.bits()));
     write_profile(&orders).map_err(failed("the profile"))?;
 
@@ -134,7 +134,7 @@ fn show() -> Result<(), Failed> {
     let page = fetch::page(office, PATIENCE).map_err(failed(&format!("no page from http://{office}/")))?;
     say(format_args!("http://{office}/ says: {}", page.trim_end()));
 
-    step(5, "How it is");
+    step(5, "Its state");
     pptpctl(&["status", NAME])?;
 
     step(6, "Down again");

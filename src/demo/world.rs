@@ -104,5 +104,5 @@ impl Drop for Server {
 }
 
 fn gone() -> io::Error {
-    io::Error::other("the server ended without a word")
+    io::Error::other("the server exited without a message")
 }

@@ -355,7 +355,8 @@ impl Engine {
                         && !failure.detail.contains("refuses")
                         && let Some(error) = &self.gre_error
                     {
-                        failure.detail = plain(&format!("{}; the GRE socket says: {error}", failure.detail));
+                        failure.detail =
+                            plain(&format!("{}; the GRE socket reports: {error}", failure.detail));
                     }
                     tracing::debug!(counters = ?self.statistics().counters.iter().filter(|(_, n)| *n > 0).collect::<Vec<_>>());
                     self.say(&FromEngine::Down(failure))?;

@@ -164,13 +164,13 @@ impl Engine {
     pub fn receive(&self) -> EngineOutput {
         match self.0.channel.receive(false) {
             Ok(Some(message)) if !message.descriptors.is_empty() => {
-                EngineOutput::Ended("the engine broke a rule: descriptors".to_owned())
+                EngineOutput::Ended("the engine sent an invalid message: it has descriptors".to_owned())
             }
             Ok(Some(message)) => match FromEngine::parse(&message.bytes) {
                 Ok(message) => EngineOutput::Message(message),
-                Err(rule) => EngineOutput::Ended(format!("the engine broke a rule: {rule}")),
+                Err(rule) => EngineOutput::Ended(format!("the engine sent an invalid message: {rule}")),
             },
-            Ok(None) => EngineOutput::Ended("the engine ended without a word".to_owned()),
+            Ok(None) => EngineOutput::Ended("the engine exited without a message".to_owned()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => EngineOutput::Nothing,
             Err(error) => EngineOutput::Ended(format!("the engine's channel: {error}")),
         }
@@ -211,7 +211,7 @@ impl Resolver {
     pub fn answer(&self) -> Option<Answer> {
         match self.helper.channel.receive(false) {
             Ok(Some(message)) => Some(Answer::parse(&message.bytes)),
-            Ok(None) => Some(Answer::Failed("the resolver ended without a word".to_owned())),
+            Ok(None) => Some(Answer::Failed("the resolver process exited without an answer".to_owned())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => Some(Answer::Failed(format!("the resolver's channel: {error}"))),
         }

@@ -96,17 +96,17 @@ impl LinkUp {
     /// Returns the first rule that is broken.
     pub fn check(&self) -> Result<(), &'static str> {
         if !is_host(self.local) {
-            return Err("our address is none that a host can have");
+            return Err("our address is not valid for a host");
         }
         // Some servers send no address of their own; a point-to-point device works without one.
         if !is_host(self.peer) && !self.peer.is_unspecified() {
-            return Err("the peer's address is none that a host can have");
+            return Err("the peer's address is not valid for a host");
         }
         if self.dns.len() > 2 || self.wins.len() > 2 {
             return Err("too many name servers");
         }
         if !self.dns.iter().chain(&self.wins).all(|address| is_host(*address)) {
-            return Err("a name server's address is none that a host can have");
+            return Err("a name server's address is not valid for a host");
         }
         if !(68..=1500).contains(&self.mtu) {
             return Err("an MTU outside 68 to 1500");

@@ -40,7 +40,7 @@ fn not_pptp_hint(first: &[u8]) -> &'static str {
     } else if matches!(first, [0x14..=0x17, 0x03, ..]) {
         "a TLS server answers: a captive portal, or a server of another kind of VPN"
     } else {
-        "another service answers on this port: is the server right, and the port?"
+        "another service answers on this port: check the server and the port"
     }
 }
 
@@ -101,7 +101,7 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
         }
         // The server has not asked for user and password, so the usual hints would mislead.
         DownReason::NoCommonAuth { .. } => failure
-            .hint("the server offers none of the profile's auth = […]; to accept what it does offer, name it there")
+            .hint("the server offers none of the profile's auth = […]; to accept what it offers, add that there")
             .hint("with auth = [\"pap\"] the password crosses the network in clear"),
         _ => failure,
     }

@@ -40,7 +40,9 @@ impl Answer {
                 Self::Found(addresses)
             }
             Ok(Self::Failed(why)) => Self::Failed(plain(&why)),
-            Err(error) => Self::Failed(plain(&format!("the resolver broke a rule: {error}"))),
+            Err(error) => {
+                Self::Failed(plain(&format!("the resolver process sent an invalid answer: {error}")))
+            }
         }
     }
 }

@@ -140,12 +140,12 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     notes.extend(peer_routes::note(profile, platform));
     if domain.is_some() && profile.dns.is_wanted() {
         notes.push(
-            "the resolvers are the whole host's: they are asked outside the tunnel's routing table"
+            "the resolvers apply to the whole host: they are asked outside the tunnel's routing table"
                 .to_owned(),
         );
     }
     if profile.link.netns.is_some() && !is_in_netns(profile, platform) {
-        notes.push("link.netns is Linux's: the tunnel stays where it is on the BSDs".to_owned());
+        notes.push("link.netns exists on Linux only: it is ignored on the BSDs".to_owned());
     }
     external_ppp::network(profile, run_dir, &mut steps);
     steps.extend(DnsStep::of(profile, platform, tun()).map(Step::Dns));
@@ -157,7 +157,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
     if matches!(platform, Platform::FreeBsd | Platform::NetBsd)
         && profile.routes.iter().any(|wanted| wanted.metric.is_some())
     {
-        notes.push("routes have no metric on this system: it is left out".to_owned());
+        notes.push("routes have no metric on this system: `metric` is left out".to_owned());
     }
     Plan { platform, part: Part::Network, steps, notes }
 }

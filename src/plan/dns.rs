@@ -55,7 +55,7 @@ impl StepKind for DnsStep {
         match self.resolver {
             Value::Known(Resolver::File) => {
                 format!(
-                    "write nameserver {servers}{search} to {} (remembered, put back on down)",
+                    "write nameserver {servers}{search} to {} (saved, restored on down)",
                     self.file.display()
                 )
             }
@@ -75,9 +75,9 @@ impl StepKind for DnsStep {
 
     fn undo_line(&self, _platform: Platform) -> Option<String> {
         Some(match self.resolver {
-            Value::Known(Resolver::File) => format!("put back {} as it was", self.file.display()),
+            Value::Known(Resolver::File) => format!("restore {} as it was", self.file.display()),
             Value::Known(_) => joined(&self.undo_programs()),
-            Value::Open(_) => "put back the resolvers as they were".to_owned(),
+            Value::Open(_) => "restore the resolvers as they were".to_owned(),
         })
     }
 
@@ -210,7 +210,7 @@ pub fn dns_notes(profile: &Profile, resolver: Option<Resolver>, servers: &[IpAdd
         for server in servers.iter().filter(|server| !routed(server)) {
             notes.push(format!(
                 "the resolver {server} is in none of the tunnel's routes, so it is asked outside the tunnel; \
-                 routes = [\"{}\"] leads it in",
+                 routes = [\"{}\"] sends it through the tunnel",
                 IpNet::from(*server)
             ));
         }
@@ -222,7 +222,7 @@ pub fn dns_notes(profile: &Profile, resolver: Option<Resolver>, servers: &[IpAdd
         ));
     }
     if servers.len() > MAX_SERVERS && matches!(resolver, Some(Resolver::File | Resolver::Resolvconf)) {
-        notes.push(format!("resolv.conf(5) knows {MAX_SERVERS} resolvers; the others are not asked"));
+        notes.push(format!("resolv.conf(5) supports {MAX_SERVERS} resolvers; the others are not asked"));
     }
     notes
 }

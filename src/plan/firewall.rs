@@ -102,7 +102,7 @@ pub(super) fn steps(
     let mut steps = Vec::new();
     if platform == Platform::Linux {
         if profile.pf.is_some() {
-            notes.push("pf is the BSDs': the anchor is left out on Linux".to_owned());
+            notes.push("pf exists on the BSDs only: the anchor is left out on Linux".to_owned());
         }
         // The builtin PPP clamps the MSS itself, in both directions.
         let mss = match (profile.ppp.backend, profile.mss) {
@@ -118,7 +118,7 @@ pub(super) fn steps(
         return (steps, notes);
     }
     if profile.nftables.is_some() {
-        notes.push("nftables is Linux's: its file is left out on the BSDs".to_owned());
+        notes.push("nftables exists on Linux only: its file is left out on the BSDs".to_owned());
     }
     if profile.nat {
         let rules = if platform == Platform::OpenBsd { PfRules::NatTo } else { PfRules::Nat };
@@ -270,7 +270,7 @@ impl StepKind for FirewallStep {
         match self {
             Self::Nft { table, file, nat, mss, macros } => {
                 let mut parts = Vec::new();
-                parts.extend(nat.then(|| "masquerade what is forwarded".to_owned()));
+                parts.extend(nat.then(|| "masquerade forwarded packets".to_owned()));
                 parts.extend(mss.as_ref().map(|clamp| match clamp {
                     Clamp::Mtu(mtu) => format!("MSS for MTU {mtu}"),
                     Clamp::Bytes(bytes) => format!("MSS {bytes}"),
@@ -319,7 +319,7 @@ impl FirewallStep {
             Self::Pf { .. } => "net.inet.ip.forwarding",
         };
         (nat && facts.forwarding == Some(false)).then(|| {
-            format!("nat = true, but this host does not forward packets: `sysctl {key}=1` makes it do so")
+            format!("nat = true, but this host does not forward packets: `sysctl {key}=1` enables it")
         })
     }
 }

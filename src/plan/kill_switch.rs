@@ -110,12 +110,17 @@ pub(super) fn notes(profile: &Profile, platform: Platform) -> Vec<String> {
     let mut notes = Vec::new();
     if platform != Platform::Linux {
         if profile.default_route == Some(DefaultRoute::Policy) {
-            notes.push("policy rules are Linux's: two halves go through the tunnel instead".to_owned());
+            notes.push(
+                "policy rules exist on Linux only: the default route is added as two halves instead"
+                    .to_owned(),
+            );
         }
         if is_on(profile, platform) && profile.default_route.is_some() {
             // NetBSD's own packet filter is npf(7).
             let filter = if platform == Platform::NetBsd { "npf" } else { "pf" };
-            notes.push(format!("a resolver on the link can still be asked: guard port 53 with {filter}"));
+            notes.push(format!(
+                "a resolver on a connected network can still be asked: block port 53 with {filter}"
+            ));
         }
         let alone = is_on(profile, platform) && profile.default_route.is_none();
         for route in profile.routes.iter().filter(|_| alone) {

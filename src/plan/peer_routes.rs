@@ -53,7 +53,7 @@ pub(super) fn note(profile: &Profile, platform: Platform) -> Option<String> {
     let behind =
         if platform == Platform::Linux { format!(", with metric {OFFERED_METRIC}") } else { String::new() };
     profile.peer_routes.then(|| {
-        format!("peer-routes: routes that the server offers are added{behind}; and one to <server> alone, if it is in one")
+        format!("peer-routes: routes that the server offers are added{behind}; and a host route to <server>, if one of them covers it")
     })
 }
 

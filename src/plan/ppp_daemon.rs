@@ -134,7 +134,7 @@ impl StepKind for PppStep {
                     _ => format!("ifconfig {tun} inet {local} {peer} up"),
                 };
                 format!(
-                    "{daemon} does: {device}; write its pid to {}",
+                    "{daemon} itself runs: {device}; writes its pid to {}",
                     run.join(format!("{tun}.pid")).display()
                 )
             }
@@ -143,7 +143,7 @@ impl StepKind for PppStep {
 
     fn undo_line(&self, _platform: Platform) -> Option<String> {
         match self {
-            Self::Start { daemon, .. } => Some(format!("end {}, and with it its device", daemon.name())),
+            Self::Start { daemon, .. } => Some(format!("end {}, which removes its device", daemon.name())),
             Self::Does { .. } => None,
         }
     }

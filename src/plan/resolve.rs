@@ -70,7 +70,7 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
         }
         Step::RemoveDefault(RemoveDefaultStep { ipv6 }) if facts.keep_default.of(ipv6).is_some() => {
             let reason = facts.keep_default.of(ipv6).map_or("", String::as_str);
-            note(plan, format!("{reason}: it stays, and two halves go through the tunnel instead"));
+            note(plan, format!("{reason}: it stays, and the tunnel's default route is added as two halves"));
         }
         Step::Route(RouteStep { tun, dest, metric, table: None, peer, label })
             if dest.prefix_len() == 0 && facts.keep_default.of(matches!(dest, IpNet::V6(_))).is_some() =>
@@ -87,7 +87,7 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
         Step::Policy(PolicyStep::Outside { dest, way: Value::Open(_) })
             if facts.outside.iter().any(|(prefix, way)| *prefix == dest && way.is_none()) =>
         {
-            note(plan, format!("there is no way to {dest} outside the tunnel now"));
+            note(plan, format!("there is no route to {dest} outside the tunnel now"));
         }
         // A duplicate: the halves that replace a default route, and the same halves for the kill switch.
         Step::Route(_) if plan.steps.contains(&step) => {}

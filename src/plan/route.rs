@@ -164,11 +164,11 @@ impl StepKind for RemoveDefaultStep {
             (_, false) => "route delete default",
             (_, true) => "route delete -inet6 default",
         };
-        format!("{command} (remembered, put back on down)")
+        format!("{command} (saved, restored on down)")
     }
 
     fn undo_line(&self, _platform: Platform) -> Option<String> {
-        Some(format!("put back the default route{} as it was", if self.ipv6 { " for IPv6" } else { "" }))
+        Some(format!("restore the default route{} as it was", if self.ipv6 { " for IPv6" } else { "" }))
     }
 
     fn traits(&self) -> StepTraits {

@@ -48,14 +48,14 @@ fn dry_run_of_client() {
     ip address add <local> peer <peer> dev tunX
     ip link set tunX up
     write <pid> to /run/tunX.pid
-    ip route del default (remembered, put back on down)
+    ip route del default (saved, restored on down)
     ip route add default dev tunX
     ");
     let undo: Vec<String> =
         network_plan(&client(DefaultRoute::Replace), Platform::Linux).undo_lines().collect();
     insta::assert_snapshot!(undo.join("\n"), @"
     ip route del default dev tunX
-    put back the default route as it was
+    restore the default route as it was
     remove /run/tunX.pid
     ip link set tunX down
     ip address del <local> peer <peer> dev tunX
@@ -163,7 +163,7 @@ fn kept_default_route_becomes_halves() {
     write 4711 to /run/tun3.pid
     ip route add 0.0.0.0/1 dev tun3
     ip route add 128.0.0.0/1 dev tun3
-    note: the route "default" has a lifetime: it stays, and two halves go through the tunnel instead
+    note: the route "default" has a lifetime: it stays, and the tunnel's default route is added as two halves
     "#);
 }
 

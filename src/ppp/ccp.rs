@@ -138,7 +138,7 @@ impl OptionSet for Ccp {
         let stateless = if self.policy.stateful { bits & option::STATELESS } else { option::STATELESS };
         let next = strength.bit() | stateless;
         if insists && next == asking {
-            let what = if bits & option::STATELESS == 0 { "stateful MPPE" } else { "MPPE on other terms" };
+            let what = if bits & option::STATELESS == 0 { "stateful MPPE" } else { "other MPPE options" };
             return self.refuse(format!("the peer insists on {what}"));
         }
         self.requested = Some(next);

@@ -128,7 +128,7 @@ impl Ipcp {
         match wish {
             Some(address) if usable(address) => self.address = address,
             Some(Ipv4Addr::UNSPECIFIED) => {
-                self.refuse("the server answered with 0.0.0.0: it has none to give")
+                self.refuse("the server answered with 0.0.0.0: it has no address to give")
             }
             Some(address) => self.refuse(&format!("the server gave {address}, which no host can have")),
             None => self.refuse("the server's answer was malformed"),
@@ -199,7 +199,7 @@ impl OptionSet for Ipcp {
 
     fn acked(&mut self) {
         if self.requests_address && !usable(self.address) {
-            self.refuse("the server left us without one (it acknowledged 0.0.0.0)");
+            self.refuse("the server acknowledged 0.0.0.0");
         }
     }
 
@@ -222,7 +222,7 @@ impl OptionSet for Ipcp {
             if option.kind == option::ADDRESS {
                 self.requests_address = false;
                 if let Side::Client { .. } = self.side {
-                    self.refuse("the server refuses to give one");
+                    self.refuse("the server refuses to give an address");
                 }
             } else if let Side::Client { .. } = self.side
                 && let Some(slot) = self.slot(option.kind)

@@ -22,27 +22,30 @@ const PPPD_FORBIDDEN: &[(&[&str], &str)] = &[
     ),
     (
         &["pty", "socket", "notty", "connect", "disconnect", "init", "welcome", "sync"],
-        "the line is pptpctl's",
+        "pptpctl sets up the line",
     ),
     (&["file", "call"], "write the options here, one by one"),
-    (&["persist", "demand", "holdoff", "maxfail"], "dialling again is pptpctl's: see `retry`"),
+    (&["persist", "demand", "holdoff", "maxfail"], "pptpctl redials: see `retry`"),
     (
         &["defaultroute", "defaultroute6", "replacedefaultroute", "defaultroute-metric"],
-        "routes are pptpctl's: see `default` and `routes`",
+        "pptpctl sets the routes: see `default` and `routes`",
     ),
-    (&["unit", "ifname"], "the device is named by the profile's `unit`"),
-    (&["linkname", "logfile", "logfd", "nolog", "nologfd"], "pptpctl finds pppd, and its messages, by this"),
-    (&["user", "name"], "this is the profile's `user` and `domain`"),
-    (&["password"], "this is the profile's `password`"),
+    (&["unit", "ifname"], "the profile's `unit` names the device"),
+    (
+        &["linkname", "logfile", "logfd", "nolog", "nologfd"],
+        "pptpctl sets this to find pppd and its messages",
+    ),
+    (&["user", "name"], "pptpctl sets this from the profile's `user` and `domain`"),
+    (&["password"], "pptpctl sets this from the profile's `password`"),
     (&["show-password"], "it would write the password to the log"),
-    (&["dryrun", "dump"], "`pptpctl up --dry-run` shows what pppd is told"),
+    (&["dryrun", "dump"], "`pptpctl up --dry-run` shows the options of pppd"),
     (&["noip", "-ip"], "without an IPv4 address there is no tunnel"),
-    (&["+ipv6", "ipv6", "noipv6"], "this is the profile's `ppp.ipv6`"),
-    (&["usepeerdns"], "this is the profile's `dns`"),
-    (&["mtu", "mru"], "this is the profile's `mtu` and `ppp.mru`"),
+    (&["+ipv6", "ipv6", "noipv6"], "pptpctl sets this from the profile's `ppp.ipv6`"),
+    (&["usepeerdns"], "pptpctl sets this from the profile's `dns`"),
+    (&["mtu", "mru"], "pptpctl sets this from the profile's `mtu` and `ppp.mru`"),
     (
         &["lcp-echo-interval", "lcp-echo-failure"],
-        "this is the profile's `ppp.lcp-echo-interval` and `ppp.lcp-echo-failure`",
+        "pptpctl sets this from the profile's `ppp.lcp-echo-interval` and `ppp.lcp-echo-failure`",
     ),
     (
         &[
@@ -57,7 +60,7 @@ const PPPD_FORBIDDEN: &[(&[&str], &str)] = &[
             "+mschap-v2",
             "require-eap",
         ],
-        "a server does not log in to its client; what we accept is the profile's `auth`",
+        "a server does not log in to its client; the profile's `auth` selects the protocols",
     ),
     (
         &[
@@ -70,7 +73,7 @@ const PPPD_FORBIDDEN: &[(&[&str], &str)] = &[
             "refuse-mschap-v2",
             "-mschap-v2",
         ],
-        "this is the profile's `auth`",
+        "pptpctl sets this from the profile's `auth`",
     ),
     (
         &[
@@ -89,31 +92,28 @@ const PPPD_FORBIDDEN: &[(&[&str], &str)] = &[
             "noccp",
             "-ccp",
         ],
-        "this is the profile's `mppe`",
+        "pptpctl sets this from the profile's `mppe`",
     ),
 ];
 
 /// Commands of ppp(8) that a profile may not contain, by their first words, with the reason.
 const PPP_FORBIDDEN: &[(&[&str], &str)] = &[
-    (&["set authname", "set authkey"], "this is the profile's `user` and `password`"),
-    (&["set device", "set speed", "set phone", "set dial", "set login"], "the line is pptpctl's"),
+    (&["set authname", "set authkey"], "pptpctl sets this from the profile's `user` and `password`"),
+    (&["set device", "set speed", "set phone", "set dial", "set login"], "pptpctl sets up the line"),
     (
         &["set mppe", "enable mppe", "disable mppe", "accept mppe", "deny mppe"],
-        "this is the profile's `mppe`",
+        "pptpctl sets this from the profile's `mppe`",
     ),
-    (&["set mtu", "set mru"], "this is the profile's `mtu` and `ppp.mru`"),
-    (
-        &["set redial", "set reconnect", "set autoload", "set mode"],
-        "dialling again is pptpctl's: see `retry`",
-    ),
-    (&["add", "add!", "delete", "delete!"], "routes are pptpctl's: see `default` and `routes`"),
-    (&["enable dns", "disable dns", "resolv"], "this is the profile's `dns`"),
-    (&["nat"], "this is the profile's `nat`"),
+    (&["set mtu", "set mru"], "pptpctl sets this from the profile's `mtu` and `ppp.mru`"),
+    (&["set redial", "set reconnect", "set autoload", "set mode"], "pptpctl redials: see `retry`"),
+    (&["add", "add!", "delete", "delete!"], "pptpctl sets the routes: see `default` and `routes`"),
+    (&["enable dns", "disable dns", "resolv"], "pptpctl sets this from the profile's `dns`"),
+    (&["nat"], "pptpctl sets this from the profile's `nat`"),
     (
         &["dial", "open", "close", "down", "quit", "bye", "load", "term"],
         "pptpctl brings the link up and down",
     ),
-    (&["shell", "bg"], "the profile's `hooks` run programs"),
+    (&["shell", "bg"], "use the profile's `hooks` to run programs"),
 ];
 
 /// Checks one of `ppp.options`.
@@ -124,11 +124,11 @@ pub(super) fn option(backend: PppBackend, text: &str) -> Result<String, Advice> 
     let option = values::printable(text, MAX_OPTION_LENGTH)?;
     let forbidden = match backend {
         PppBackend::Builtin => return Ok(option),
-        PppBackend::Pppd if option.starts_with("/dev/") => Some("the line is pptpctl's"),
+        PppBackend::Pppd if option.starts_with("/dev/") => Some("pptpctl sets up the line"),
         PppBackend::Pppd => {
             PPPD_FORBIDDEN.iter().find(|(names, _)| names.contains(&option.as_str())).map(|(_, why)| *why)
         }
-        PppBackend::Ppp if option.starts_with('!') => Some("one command of ppp, and no shell's"),
+        PppBackend::Ppp if option.starts_with('!') => Some("one command of ppp, not of a shell"),
         PppBackend::Ppp => {
             let words: Vec<&str> = option.split_whitespace().collect();
             let starts = |name: &&str| words.starts_with(&name.split(' ').collect::<Vec<_>>());
@@ -173,14 +173,14 @@ pub(super) fn check(
         drafts.push(Draft::error(at("ppp.options"), "`ppp.options` without an external PPP", label));
     }
     if backend != PppBackend::Ppp && profile.ppp.label.is_some() {
-        let label = "labels are of ppp(8)'s ppp.conf";
+        let label = "labels are in ppp.conf, which only ppp(8) reads";
         drafts.push(Draft::error(at("ppp.label"), "`ppp.label` without ppp.backend = \"ppp\"", label));
     }
     if backend == PppBackend::Pppd {
         pppd(profile, &at, drafts);
     }
     if backend != PppBackend::Builtin && profile.peer_routes {
-        let label = "only the builtin PPP can ask for them";
+        let label = "only the builtin PPP can ask for routes";
         drafts.push(Draft::error(at("peer-routes"), "`peer-routes` with an external PPP", label));
     }
 }
@@ -195,11 +195,11 @@ fn missing(backend: PppBackend, platform: Platform) -> Option<(&'static str, &'s
             Some(("FreeBSD has no pppd(8)", "its PPP daemon is \"ppp\""))
         }
         (PppBackend::Pppd, _) => {
-            Some(("the pppd(8) of this system knows neither MPPE nor MS-CHAPv2", "it cannot carry PPTP"))
+            Some(("the pppd(8) of this system supports neither MPPE nor MS-CHAPv2", "it cannot carry PPTP"))
         }
         (PppBackend::Ppp, Platform::Linux) => Some(("Linux has no ppp(8)", "this is FreeBSD's PPP daemon")),
         (PppBackend::Ppp, _) => {
-            Some(("ppp(8) is not part of this system", "FreeBSD has it; OpenBSD gave it up in 5.8"))
+            Some(("ppp(8) is not part of this system", "FreeBSD has it; OpenBSD removed it in 5.8"))
         }
     }
 }
@@ -208,12 +208,12 @@ fn missing(backend: PppBackend, platform: Platform) -> Option<(&'static str, &'s
 fn pppd(profile: &Profile, at: &impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     match (profile.mppe.demand, profile.mppe.min) {
         (Demand::Allow, _) => {
-            let label = "pppd demands encryption or refuses it: \"require-128\" or \"off\"";
-            drafts.push(Draft::error(at("mppe"), "pppd cannot take encryption or leave it", label));
+            let label = "pppd requires encryption or refuses it: \"require-128\" or \"off\"";
+            drafts.push(Draft::error(at("mppe"), "pppd does not support optional encryption", label));
         }
         (Demand::Require, Strength::Bits56) => {
             let label = "\"require-128\", or \"require-40\" for 40 or 128 bits";
-            drafts.push(Draft::error(at("mppe"), "pppd knows no 56-bit encryption", label));
+            drafts.push(Draft::error(at("mppe"), "pppd does not support 56-bit encryption", label));
         }
         (Demand::Off | Demand::Require, _) => {}
     }
@@ -221,11 +221,11 @@ fn pppd(profile: &Profile, at: &impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) 
         && profile.auth.contains(&AuthProtocol::MsChapV1)
         && profile.auth.contains(&AuthProtocol::MsChapV2)
     {
-        let label = "pppd would take either";
+        let label = "pppd would accept either";
         drafts.push(Draft::warning(at("auth"), "MS-CHAPv1 beside MS-CHAPv2 with pppd", label));
     }
     if matches!(profile.dns.servers, DnsServers::Peer) {
-        let label = "and /etc/ppp/ip-up may change resolvers beside us";
+        let label = "and /etc/ppp/ip-up may also change the resolvers";
         drafts.push(Draft::warning(at("dns"), "pppd writes /etc/ppp/resolv.conf as well", label));
     }
 }

@@ -39,9 +39,9 @@ pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span, plat
 fn while_lost(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     if !profile.retry.keep_routes && profile.leak == Leak::Block {
         let title = "`retry.keep-routes = false` beside `leak = \"block\"`";
-        let label = "without its routes, what is meant for a lost tunnel leaves in clear";
+        let label = "packets for a lost tunnel then leave unencrypted";
         let draft = Draft::error(at("retry.keep-routes"), title, label);
-        drafts.push(draft.also(at("leak"), "and this is to prevent just that").help("leave one of them out"));
+        drafts.push(draft.also(at("leak"), "which this setting is to prevent").help("leave one of them out"));
     }
 }
 
@@ -51,21 +51,21 @@ fn authentication(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec
         if !profile.auth.iter().any(keys) {
             let title = "`mppe` is required, and no protocol in `auth` gives it keys";
             let draft = Draft::error(at("auth"), title, "add \"mschapv2\"");
-            drafts.push(draft.help(
-                "or give up encryption: mppe = \"off\" (mppe is \"require-128\" unless said otherwise)",
-            ));
+            drafts.push(
+                draft.help("or give up encryption: mppe = \"off\" (the default is mppe = \"require-128\")"),
+            );
         } else if let Some(weak) = profile.auth.iter().find(|protocol| !keys(protocol)) {
             let title =
                 format!("`{}` gives no keys, but `mppe` is required", values::word(*weak, &values::AUTH));
-            drafts.push(Draft::warning(at("auth"), title, "a server that chooses it is hung up on"));
+            drafts.push(Draft::warning(at("auth"), title, "the link ends if the server chooses it"));
         }
     }
     if profile.auth.contains(&AuthProtocol::Pap) {
-        let label = "any server that asks for PAP is sent the password in clear";
+        let label = "any server that asks for PAP gets the password in clear";
         drafts.push(Draft::warning(at("auth"), "PAP is accepted", label));
     }
     if profile.auth.contains(&AuthProtocol::MsChapV1) {
-        let label = "the server does not prove itself, and the password can be worked out";
+        let label = "the server does not prove its identity, and an attacker can compute the password";
         drafts.push(Draft::warning(at("auth"), "MS-CHAPv1 is accepted", label));
     }
     match (profile.mppe.demand, profile.mppe.min) {
@@ -73,15 +73,15 @@ fn authentication(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec
             drafts.push(Draft::warning(
                 at("mppe"),
                 "no encryption",
-                "everything in the tunnel can be read on the way",
+                "anyone on the path can read the packets in the tunnel",
             ));
         }
         (Demand::Allow, _) => {
-            let label = "someone on the way can have it switched off; \"require-128\" is safer";
+            let label = "an attacker on the path can switch it off; \"require-128\" is safer";
             drafts.push(Draft::warning(at("mppe"), "encryption is optional", label));
         }
         (Demand::Require, Strength::Bits40 | Strength::Bits56) => {
-            let label = "keys this short are found by trying; \"require-128\" is safer";
+            let label = "keys this short can be found by brute force; \"require-128\" is safer";
             drafts.push(Draft::warning(at("mppe"), "weak encryption is accepted", label));
         }
         (Demand::Require, Strength::Bits128) => {}
@@ -115,11 +115,11 @@ fn link(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     }
     let leads_nowhere = profile.default_route.is_none() && profile.routes.is_empty() && !profile.peer_routes;
     if profile.leak == Leak::Block && leads_nowhere {
-        let label = "nothing is meant for the tunnel: no `routes`, no `default`";
+        let label = "nothing goes through the tunnel: no `routes`, no `default`";
         drafts.push(Draft::warning(at("leak"), "the kill switch has nothing to guard", label));
     }
     if profile.link.netns.is_some() {
-        let label = "nothing else leads out of a network namespace of its own";
+        let label = "only the tunnel leads out of its network namespace";
         for (key, written) in
             [("leak", profile.leak == Leak::Block), ("exclude", !profile.exclude.is_empty())]
         {
@@ -129,7 +129,7 @@ fn link(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
         }
         if profile.ppp.backend != PppBackend::Builtin {
             let title = "`link.netns` needs the builtin PPP";
-            let label = "pppd and ppp make their device where they run";
+            let label = "pppd and ppp create the device in their own network namespace";
             drafts.push(Draft::error(at("link.netns"), title, label));
         }
     }
@@ -142,8 +142,8 @@ fn link(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
 /// Checks `link.rdomain` and `link.fib`.
 fn domain(profile: &Profile, platform: Platform, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     let places = [
-        ("link.rdomain", profile.link.rdomain, Platform::OpenBsd, "a routing domain is OpenBSD's"),
-        ("link.fib", profile.link.fib, Platform::FreeBsd, "a FIB is FreeBSD's"),
+        ("link.rdomain", profile.link.rdomain, Platform::OpenBsd, "routing domains exist on OpenBSD only"),
+        ("link.fib", profile.link.fib, Platform::FreeBsd, "FIBs exist on FreeBSD only"),
     ];
     for (key, number, only, whose) in places {
         let Some(number) = number else { continue };
@@ -163,19 +163,19 @@ fn domain(profile: &Profile, platform: Platform, at: impl Fn(&str) -> Span, draf
             drafts.push(Draft::error(
                 at(key),
                 format!("`{key}` = 254"),
-                "254 is the usual table: another number",
+                "254 is the main table: choose another number",
             ));
         }
         for (other, written) in
             [("leak", profile.leak == Leak::Block), ("exclude", !profile.exclude.is_empty())]
         {
             if written {
-                let label = "it is about the usual routing table, where nothing of this tunnel is";
+                let label = "it applies to the main routing table, which this tunnel does not use";
                 drafts.push(Draft::error(at(other), format!("`{other}` beside `{key}`"), label));
             }
         }
         if profile.ppp.backend != PppBackend::Builtin {
-            let label = "ppp(8) makes its device and its routes where it runs";
+            let label = "ppp(8) creates its device and routes in its own routing table";
             drafts.push(Draft::error(at(key), format!("`{key}` needs the builtin PPP"), label));
         }
     }
@@ -184,8 +184,8 @@ fn domain(profile: &Profile, platform: Platform, at: impl Fn(&str) -> Span, draf
 /// Checks `routes.table`; `domain` checks `link.rdomain` and `link.fib`.
 fn tables(profile: &Profile, platform: Platform, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     if platform == Platform::NetBsd && profile.routes.iter().any(|route| route.table.is_some()) {
-        let label = "this system has only one: leave it out";
-        drafts.push(Draft::error(at("routes.table"), "a routing table: `routes.table`", label));
+        let label = "this system has only one table: leave it out";
+        drafts.push(Draft::error(at("routes.table"), "`routes.table` is not supported on NetBSD", label));
     }
 }
 
@@ -195,14 +195,14 @@ fn labels(profile: &Profile, platform: Platform, at: impl Fn(&str) -> Span, draf
         ("routes.label", profile.routes.iter().any(|route| route.label.is_some())),
     ];
     for (key, _) in written.into_iter().filter(|(_, written)| *written && platform != Platform::OpenBsd) {
-        let title = format!("labels of routes are OpenBSD's: `{key}`");
-        let draft = Draft::error(at(key), title, "this system's routes have none: leave it out");
+        let title = format!("labels of routes exist on OpenBSD only: `{key}`");
+        let draft = Draft::error(at(key), title, "routes of this system have no labels: leave it out");
         drafts.push(draft.help("`up --dry-run --platform openbsd` shows what it does there"));
     }
     let leads_nowhere = profile.default_route.is_none() && profile.routes.is_empty() && !profile.peer_routes;
     if platform == Platform::OpenBsd && profile.link.rtlabel.is_some() && leads_nowhere {
-        let label = "no route is made that could have it: no `routes`, no `default`";
-        drafts.push(Draft::warning(at("link.rtlabel"), "a label for nothing", label));
+        let label = "there is no route for it: no `routes`, no `default`";
+        drafts.push(Draft::warning(at("link.rtlabel"), "a label without a route", label));
     }
 }
 
@@ -259,7 +259,7 @@ fn dns(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
         && !matches!(dns.backend, DnsBackend::Auto | DnsBackend::File)
     {
         let title = "a network namespace has a resolv.conf of its own";
-        let label = "leave it out: /etc/netns/NAME/resolv.conf is written";
+        let label = "leave it out: pptpctl writes /etc/netns/NAME/resolv.conf";
         drafts.push(Draft::error(at("dns.backend"), title, label));
     }
     // `plan::dns_notes` checks resolvers that the server names.

@@ -112,7 +112,7 @@ fn no_profiles(locations: &Locations) -> Finding {
     finding.help.push(format!("looked for {file} and for *.toml in {directory}"));
     finding.help.push(format!("to start, copy profiles.example.toml to {file} and edit it"));
     if !locations.as_root {
-        finding.help.push(format!("profiles in {CONFIG_DIR} are root's: use sudo for those"));
+        finding.help.push(format!("profiles in {CONFIG_DIR} belong to root: use sudo for those"));
     }
     finding
 }
@@ -185,7 +185,9 @@ fn check_ownership(path: &Path, facts: &Metadata) -> Result<(), Box<Finding>> {
         };
         if let Some((title, remedy)) = complaint {
             let mut finding = Finding::error(title);
-            finding.help.push("who can change profiles could run commands as root through them".to_owned());
+            finding
+                .help
+                .push("a user who can change profiles could run commands as root through them".to_owned());
             finding.help.push(remedy);
             return Err(Box::new(finding));
         }

@@ -67,7 +67,7 @@ fn route(reader: &mut Reader, item: TomlValue<'_>) -> Option<Route> {
     // 0, which the range excludes, means "unspecified" to the kernel, and 255 is the `local` table.
     let number = reader.take(table, "routes.table").and_then(|value| match reader.as_number(value) {
         Some(255) => {
-            reader.bad(value, "table 255 is the kernel's own");
+            reader.bad(value, "table 255 is reserved for the kernel");
             None
         }
         number => number,

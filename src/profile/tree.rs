@@ -54,7 +54,7 @@ impl Reader {
             let label = match gate.works {
                 [] => "leave it out".to_owned(),
                 works => format!(
-                    "this version knows only {}",
+                    "this version supports only {}",
                     works.iter().map(literal).collect::<Vec<_>>().join(" and ")
                 ),
             };

@@ -96,7 +96,7 @@ impl DefaultRoute {
 pub(super) fn mppe(text: &str) -> Result<Policy, Advice> {
     let (text, stateful) = text.strip_suffix("+stateful").map_or((text, false), |text| (text, true));
     let (demand, min) = keyword(text, &MPPE)
-        .map_err(|advice| format!("{advice}; \"+stateful\" may follow, \"stateless\" is the rule"))?;
+        .map_err(|advice| format!("{advice}; \"+stateful\" may follow, \"stateless\" is the default"))?;
     if stateful && demand == Demand::Off {
         return Err("\"off\" has no \"+stateful\"".to_owned());
     }

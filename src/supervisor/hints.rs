@@ -17,18 +17,18 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
     let to = server.map_or_else(|| "the server".to_owned(), |server| server.ip().to_string());
     let hints = match failure.kind {
         FailureKind::NameNotResolved => vec![
-            "is there a network at all, and does it want a login page first?".to_owned(),
+            "is there a network, and does it require a web login first?".to_owned(),
             format!("is the name right? server = {}", servers(profile)),
             "an address in the profile needs no resolver: server = [\"NAME\", \"203.0.113.9\"]".to_owned(),
         ],
         FailureKind::ConnectionRefused => vec![
-            format!("{to} is there, but has no PPTP server on this port: is it running, is the port right?"),
+            format!("{to} is reachable, but has no PPTP server on this port: is it running, is the port right?"),
         ],
         FailureKind::ConnectTimeout => vec![
-            "a firewall, here or on the way, may drop TCP port 1723; many guest networks do".to_owned(),
+            "a firewall, on this host or on the path, may drop TCP port 1723; many guest networks do".to_owned(),
             format!("is {to} switched on, and the address right?"),
         ],
-        FailureKind::NoRoute => vec!["is a network connected? `ip route get` shows what the kernel thinks".to_owned()],
+        FailureKind::NoRoute => vec!["is a network connected? `ip route get` shows the kernel's choice".to_owned()],
         FailureKind::ControlSilent => vec![
             "something accepts TCP on port 1723 and does not speak PPTP: a captive portal, or a hung server".to_owned(),
         ],
@@ -40,12 +40,12 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
             "on Linux with a stateful firewall: nf_conntrack_pptp must be loaded and assigned, or GRE accepted by a rule"
                 .to_owned(),
             "on OpenBSD before 6.3: sysctl net.inet.gre.allow=1".to_owned(),
-            "on the way: the router must pass PPTP (\"PPTP passthrough\"); many guest networks do not: try another network"
+            "on the path: the router must pass PPTP (\"PPTP passthrough\"); many guest networks do not: try another network"
                 .to_owned(),
         ],
         FailureKind::LcpFailed => vec!["`pptpctl logs` with loglevel = 2 shows what the two sides asked for".to_owned()],
         FailureKind::AuthenticationFailed => vec![
-            "check user, domain and password; it is not tried again by itself, so that no account gets locked".to_owned(),
+            "check user, domain and password; pptpctl does not try again by itself, so that no account gets locked".to_owned(),
             "some servers want the domain: user = \"DOMAIN\\\\name\"".to_owned(),
         ],
         FailureKind::EncryptionRefused => encryption(profile),
@@ -57,7 +57,7 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
             "on Linux: install the package ppp, and `modprobe ppp_async`; in a container /dev/ppp must be passed in".to_owned(),
             "ppp.backend = \"builtin\" needs no other program".to_owned(),
         ],
-        FailureKind::PppFailed => vec!["`pptpctl logs` shows what the PPP daemon says".to_owned()],
+        FailureKind::PppFailed => vec!["`pptpctl logs` shows the messages of the PPP daemon".to_owned()],
         FailureKind::LinkStep
         | FailureKind::Interrupted
         | FailureKind::PeerEnded
@@ -79,7 +79,7 @@ fn encryption(profile: &Profile) -> Vec<String> {
         }
         hints.push("an old server may only do 40 bits, or stateful mode: mppe = \"require-40\", \"require-128+stateful\"".to_owned());
         hints.push(
-            "without encryption anyone on the way can read along; if that is right: mppe = \"off\""
+            "without encryption anyone on the path can read the packets; if that is acceptable: mppe = \"off\""
                 .to_owned(),
         );
     }

@@ -49,7 +49,7 @@ pub enum PasswordError {
     Secret(#[from] SecretError),
     /// The descriptor was not inherited from the parent process.
     #[error(
-        "descriptor {0} is not open for reading, so no password comes from it: it is opened like this: pptpctl up NAME {0}<FILE"
+        "descriptor {0} is not open for reading, so the password cannot be read from it: run pptpctl up NAME {0}<FILE"
     )]
     NotOpen(i32),
     /// The program could not be started.
@@ -77,7 +77,7 @@ pub enum PasswordError {
         limit: Duration,
     },
     /// The source has more than 64 KiB.
-    #[error("{0} writes without end")]
+    #[error("{0} writes more than 64 KiB")]
     TooMuch(String),
     /// The process was not started by systemd with `LoadCredential=`.
     #[error(

@@ -111,7 +111,7 @@ pub fn kill_recover_at_every_point(name: &'static str, device: Device, profile: 
         let devices = host.world.shell("ip -o link show type tun; ip -n inner -o link show type tun");
         assert_eq!(devices.lines().count(), usize::from(held.is_some()), "{name}: {devices}");
         let recover = host.world.command(&["recover"]).envs(kill_at(point)).output().unwrap();
-        let has_recovered = recover.status.success() && text(&recover.stdout).contains("put back");
+        let has_recovered = recover.status.success() && text(&recover.stdout).contains("undid ");
         (has_recovered, format!("{name}: kill of recover at point {point}: {}", printed_by(&recover)))
     });
     println!("{name}: killed at {} points of recover", tally.kills.len());
@@ -156,7 +156,7 @@ impl TestHost<'_> {
         let again = self.world.run(&["recover"]);
         assert_eq!(
             text(&again.stdout),
-            "nothing to put back\n",
+            "nothing to undo\n",
             "{when}: {}{}",
             printed_by(&output),
             printed_by(&again)

@@ -136,7 +136,7 @@ fn down_continues_without_the_uplink() {
         ip(&["link", "del", "up0"]);
         let errors = session.undo_all_and_close();
         assert_eq!(errors.len(), 1, "only the default route cannot be restored: {errors:?}");
-        assert!(errors[0].to_string().starts_with("put back the default route as it was: "), "{}", errors[0]);
+        assert!(errors[0].to_string().starts_with("restore the default route as it was: "), "{}", errors[0]);
         assert!(
             !lab.directories.ledger("vpn").exists(),
             "the ledger is kept although a retry cannot succeed"

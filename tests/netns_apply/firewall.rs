@@ -141,7 +141,7 @@ fn unsafe_rules_are_refused() {
         // A table of the same name made by another program is neither replaced nor deleted.
         load_rules("table inet pptpctl_vpn {\n chain theirs { }\n}\n");
         let before = lab.state();
-        assert_refused(lab, &rules(lab, valid), "which this tunnel did not make");
+        assert_refused(lab, &rules(lab, valid), "that this tunnel did not create");
         lab.assert_state(&before, "after refusing the name of another table");
     });
 }

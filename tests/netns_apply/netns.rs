@@ -124,7 +124,7 @@ fn missing_netns_is_named() {
     Lab::run(|_| {
         let host = Host::system().unwrap();
         let words = host.enter("pptpctl-no-such-name").err().unwrap().to_string();
-        assert!(words.contains("`ip netns add pptpctl-no-such-name` makes it"), "{words}");
+        assert!(words.contains("`ip netns add pptpctl-no-such-name` creates it"), "{words}");
     });
 }
 

@@ -212,7 +212,7 @@ fn routes_command_names_next_hop_and_reason() {
                 assert!(std::time::Instant::now() < deadline, "the device is not deleted");
                 std::thread::yield_now();
             }
-            expect(&[("1.1.1.1", Disposition::Blocked, "unreachable", "away")]);
+            expect(&[("1.1.1.1", Disposition::Blocked, "unreachable", "down")]);
             lab.recover();
             assert!(AppliedRouting::of(&lab.directories, "vpn").is_none());
         });

@@ -32,7 +32,7 @@ fn tunnel_runs_in_netns() {
         let before = net.world.state();
         let output = net.world.run(&["up", "vpn"]);
         let stderr = crate::world::text(&output.stderr);
-        assert!(!output.status.success() && stderr.contains("`ip netns add outer` makes it"), "{stderr}");
+        assert!(!output.status.success() && stderr.contains("`ip netns add outer` creates it"), "{stderr}");
         net.world.assert_state(&before);
     });
 }

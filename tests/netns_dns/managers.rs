@@ -61,9 +61,9 @@ fn systemd_resolved_is_configured_once() {
         assert_eq!(once, ["dns tun0 192.168.77.1", "domain tun0 ~.", "default-route tun0 yes"]);
         // The route to the server changes, and the connection survives.
         net.world.shell("ip route add 192.0.2.1 via 192.0.2.1 dev eth0 onlink");
-        net.world.wait_for(|| net.log().contains("the way to 192.0.2.1 is 192.0.2.1 dev eth0 now"));
+        net.world.wait_for(|| net.log().contains("the route to 192.0.2.1 is 192.0.2.1 dev eth0 now"));
         net.world.shell("ip route del 192.0.2.1");
-        net.world.wait_for(|| net.log().matches("the way to 192.0.2.1 is").count() == 2);
+        net.world.wait_for(|| net.log().matches("the route to 192.0.2.1 is").count() == 2);
         assert_eq!(net.status()["reconnects"], 0, "{}", net.log());
         // The device itself goes down and up.
         net.world.shell("ip link set tun0 down; ip link set tun0 up");
@@ -161,7 +161,11 @@ fn unused_resolvconf_is_not_chosen() {
         net.world.profile("dns = { backend = \"resolvconf\" }");
         let output = net.world.run(&["up", "vpn"]);
         assert_eq!(output.status.code(), Some(23));
-        assert!(text(&output.stderr).contains("not what resolvconf was told"), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("not the resolver that resolvconf was given"),
+            "{}",
+            text(&output.stderr)
+        );
         assert!(!fs::exists("/run/resolvconf/interface/tun0.pptpctl").unwrap());
     });
 }
@@ -195,7 +199,7 @@ fn check_resolvconf(net: &ResolverWorld<'_>, is_exclusive: bool) {
             resolvconf("eth0.dhclient", "nameserver 192.0.2.2\n");
             // The administrator edits the file.
             fs::write("/etc/resolv.conf", "nameserver 192.0.2.2\n").unwrap();
-            net.world.wait_for(|| net.log().contains("not what resolvconf was told"));
+            net.world.wait_for(|| net.log().contains("not the resolver that resolvconf was given"));
             net.world.down(&before);
         }
         net.assert_resolves("who.example", NEAR_ANSWER);

@@ -205,7 +205,7 @@ fn final_failure_advises_no_retry() {
         let stderr = text(&output.stderr);
         assert!(stderr.contains("run /bin/false") && stderr.contains("trying again cannot help"), "{stderr}");
         assert!(!stderr.contains("recover"), "{stderr}");
-        assert_eq!(text(&world.run(&["recover"]).stdout), "nothing to put back\n");
+        assert_eq!(text(&world.run(&["recover"]).stdout), "nothing to undo\n");
         world.assert_state(&before);
     });
 }

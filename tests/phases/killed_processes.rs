@@ -24,7 +24,7 @@ fn recover_restores_host_after_killed_supervisor() {
             // Before `recover`, `status` distinguishes this from a tunnel that is down.
             let status = world.run(&["status", "vpn"]);
             assert_eq!(status.status.code(), Some(6));
-            assert!(text(&status.stdout).contains("`pptpctl recover` puts back"), "{}", text(&status.stdout));
+            assert!(text(&status.stdout).contains("`pptpctl recover` undoes"), "{}", text(&status.stdout));
             assert!(text(&world.run(&["list"]).stdout).contains("vpn      died"));
             let recovered = world.run(&["recover"]);
             assert_eq!(recovered.status.code(), Some(0), "{}", text(&recovered.stderr));

@@ -241,7 +241,7 @@ fn refused_encryption_is_reported() {
         world.assert_up_fails(
             20,
             "encryption",
-            &["no encryption that this profile accepts: the peer does not do", "require-128"],
+            &["no encryption that this profile accepts: the peer does not support encryption", "require-128"],
             4.0,
         );
     });

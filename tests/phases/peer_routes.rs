@@ -153,7 +153,7 @@ fn redial_applies_changed_peer_routes() {
             redial(3);
             assert_routes(with_other);
             let log = fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap();
-            assert!(log.contains("the server did not answer; what it offered before stays"), "{log}");
+            assert!(log.contains("the server did not answer; its earlier routes stay"), "{log}");
 
             let nothing = dnsmasq(world, &[]);
             redial(4);

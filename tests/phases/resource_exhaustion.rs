@@ -201,7 +201,7 @@ fn stopped_supervisor_is_named() {
         let output = world.run(&["status", "vpn"]);
         assert_eq!(output.status.code(), Some(1));
         let stderr = text(&output.stderr);
-        assert_eq!(stderr, "pptpctl: vpn: the supervisor does not answer: no word within 5 s\n");
+        assert_eq!(stderr, "pptpctl: vpn: the supervisor does not answer: no answer within 5 s\n");
         for command in ["list", "status"] {
             let output = text(&world.run(&[command, "--json"]).stdout);
             assert!(output.contains(r#""state":"stuck""#), "{command}: {output}");
@@ -223,7 +223,7 @@ fn tunnel_with_deleted_lock_is_not_recovered() {
         fs::remove_file("/run/pptpctl/vpn.lock").unwrap();
         let recover = world.run(&["recover"]);
         let printed = text(&recover.stdout);
-        assert!(recover.status.success() && printed.contains("vpn: alive, left alone"), "{printed}");
+        assert!(recover.status.success() && printed.contains("vpn: running, not changed"), "{printed}");
         // A second tunnel of the same name is refused too, although its lock is free.
         fs::remove_dir_all("/run/pptpctl").unwrap();
         let up = world.run(&["up", "vpn"]);
@@ -247,7 +247,7 @@ fn status_shows_wait_for_password() {
         let printed = text(&status.stdout);
         assert_eq!(status.status.code(), Some(6), "{printed}");
         assert!(
-            printed.contains("is about to bring it up") && printed.contains("waits for the password"),
+            printed.contains("is about to bring it up") && printed.contains("be waiting for the password"),
             "{printed}"
         );
         let status: serde_json::Value =

@@ -85,7 +85,7 @@ fn deleted_routes_and_rules_are_restored() {
                 world.laptop(DELETE_OURS);
                 let deleted = Instant::now();
                 world.wait_for("all routes and rules", || {
-                    own_routes_and_rules(world) == up && world.log().contains("put back")
+                    own_routes_and_rules(world) == up && world.log().contains("routes and rules: restored")
                 });
                 pings.time_to_answer(Instant::now(), || world.log());
                 println!(
@@ -112,8 +112,8 @@ fn restoring_is_rate_limited() {
         let up = own_routes_and_rules(world);
         let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
         let mut deleter = RouteDeleter::start();
-        let restorations = || world.log().matches("routes and rules: put back").count();
-        let warnings = || world.log().matches("again and again").count();
+        let restorations = || world.log().matches("routes and rules: restored").count();
+        let warnings = || world.log().matches("another program keeps changing").count();
         // Ten times, each after the supervisor's pause, and before the first of them is a minute old.
         world.wait_within(Duration::from_secs(55), "a warning", || {
             deleter.delete_ours();
@@ -129,7 +129,11 @@ fn restoring_is_rate_limited() {
         assert_eq!((restorations(), warnings()), (restored, 1), "{}", world.log());
         assert!(restored <= 10, "{}", world.log());
         assert!(world.ticks(supervisor) - ticks < 100, "{} ticks in 3 s", world.ticks(supervisor) - ticks);
-        assert!(world.status()["warnings"].to_string().contains("again and again"), "{}", world.status());
+        assert!(
+            world.status()["warnings"].to_string().contains("another program keeps changing"),
+            "{}",
+            world.status()
+        );
         drop(deleter);
         // Until a minute after the first restoration.
         let given_up = Instant::now();
@@ -177,7 +181,7 @@ fn routes_survive_reconfiguration_by_systemd_networkd() {
             world.laptop("ip link add late type veth peer name far; ip link set far up");
             world.wait_for("removal by systemd-networkd", || log_contains("Removing foreign ro"));
             world.wait_for("restored routes and rules", || {
-                own_routes_and_rules(world) == up && world.log().contains("routes and rules: put back")
+                own_routes_and_rules(world) == up && world.log().contains("routes and rules: restored")
             });
             pings.time_to_answer(Instant::now(), || world.log());
             let removed = fs::read_to_string(log).unwrap().matches("Removing foreign ro").count();

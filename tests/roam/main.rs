@@ -336,7 +336,7 @@ fn down_keeps_a_foreign_default_route() {
             // A new lease with another router, which the supervisor follows at its next poll.
             world.laptop("ip route replace default via 10.1.0.254 dev up1 metric 100");
             world.wait_for("the new next hop", || {
-                world.log().contains("the way to 192.0.2.1 is 10.1.0.254 dev up1 now")
+                world.log().contains("the route to 192.0.2.1 is 10.1.0.254 dev up1 now")
             });
             let host_route = "192.0.2.1 via 10.1.0.254 dev up1";
             if mode == "policy" {

@@ -16,7 +16,7 @@ pub(super) fn observe(resolver: Resolver) -> Result<PriorState, Cause> {
     match Platform::host() {
         Platform::OpenBsd => Ok(PriorState::Nothing),
         _ => Err(Cause::Taken(format!(
-            "{resolver} is OpenBSD's; dns.backend = \"auto\" finds what this host has"
+            "{resolver} exists on OpenBSD only; dns.backend = \"auto\" selects what this host has"
         ))),
     }
 }

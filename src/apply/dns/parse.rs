@@ -52,7 +52,7 @@ pub(super) fn owner(content: &[u8]) -> Option<String> {
 pub(super) fn with_block(content: &[u8], step: &DnsStep) -> Vec<u8> {
     let profile = &step.profile;
     let mut text = format!(
-        "{BEGIN}{profile}: only while this tunnel is up; `pptpctl down {profile}` puts back what was here\n"
+        "{BEGIN}{profile}: only while this tunnel is up; `pptpctl down {profile}` restores the file\n"
     );
     text.push_str(&step.resolv_conf());
     text.push_str(&format!("{END}{profile}\n"));

@@ -60,7 +60,7 @@ pub(super) fn observe(step: &DnsStep) -> Result<SavedFile, Cause> {
     let shown = step.file.display();
     let refuse = |why: String| Cause::CannotRestore(format!("{shown}: {why}"));
     let path = files::target(&step.file).map_err(|error| {
-        refuse(format!("a symbolic link that leads nowhere ({error}); what made it does not run"))
+        refuse(format!("a broken symbolic link ({error}); the service that created it does not run"))
     })?;
     let found =
         files::read(&path).map_err(|error| refuse(format!("leads to {}: {error}", path.display())))?;
@@ -73,7 +73,7 @@ pub(super) fn observe(step: &DnsStep) -> Result<SavedFile, Cause> {
     let Ownership { uid, mode, .. } = found.ownership;
     if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
         return Err(refuse(format!(
-            "{} belongs to user {uid}, so a service keeps it and would write over us; see `dns.backend`",
+            "{} belongs to user {uid}, so a service manages it and would overwrite our change; see `dns.backend`",
             path.display()
         )));
     }
@@ -86,13 +86,13 @@ pub(super) fn observe(step: &DnsStep) -> Result<SavedFile, Cause> {
             let cleaned = parse::without_block(&found.content, &step.profile);
             let Some(cleaned) = cleaned else {
                 return Err(refuse(
-                    "the end of our own old block is missing: take it out by hand".to_owned(),
+                    "the old block of pptpctl has no end line: remove the block by hand".to_owned(),
                 ));
             };
             Ok(SavedFile::of(path, Some((cleaned, found.ownership))))
         }
         Some(owner) => Err(Cause::Taken(format!(
-            "{shown} belongs to the tunnel {}, which has put its resolvers there; one at a time",
+            "{shown} contains the resolvers of the tunnel {}; only one tunnel at a time can set them",
             owner.trim_end_matches(':')
         ))),
         None => Ok(SavedFile::of(path, Some((found.content, found.ownership)))),
@@ -121,7 +121,7 @@ pub(super) fn perform(host: &mut Host, step: &DnsStep, saved: &SavedFile) -> Res
     if read.as_deref() == Some(wanted.as_slice()) {
         return Ok(());
     }
-    Err(Cause::Taken(format!("{} was written by someone else at the same moment", path.display())))
+    Err(Cause::Taken(format!("another program wrote {} at the same time", path.display())))
 }
 
 pub(super) fn undo(host: &mut Host, step: &DnsStep, saved: &SavedFile) -> Result<(), Cause> {
@@ -156,7 +156,7 @@ fn undo_file(host: &mut Host, step: &DnsStep, saved: &SavedFile) -> Result<(), C
         before
     } else if let Some(cleaned) = parse::without_block(&found.content, &step.profile) {
         tracing::warn!(
-            "{}: {} was changed while the tunnel was up; only our own lines are taken out",
+            "{}: {} was changed while the tunnel was up; only the lines of pptpctl are removed",
             step.profile,
             path.display()
         );
@@ -184,7 +184,7 @@ pub(super) fn problem(step: &DnsStep, servers: &[IpAddr]) -> Option<String> {
     let who =
         if who.starts_with('#') { format!(", under the line \"{}\"", who.trim()) } else { String::new() };
     Some(format!(
-        "someone else has written {}: it has {} now{who}; the tunnel's resolvers are not asked",
+        "another program has written {}: it has {} now{who}; the tunnel's resolvers are not asked",
         step.file.display(),
         parse::list(&now)
     ))

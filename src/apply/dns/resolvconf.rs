@@ -34,8 +34,9 @@ pub(super) fn problem(servers: &[IpAddr]) -> Option<String> {
     // A resolver on this host, to which resolvconf(8) has forwarded ours.
     let local = found.first().is_some_and(IpAddr::is_loopback);
     let ours = found.first().is_some_and(|first| Some(first) == servers.first());
-    (!ours && !local)
-        .then(|| format!("{RESOLV_CONF} has {} first, not what resolvconf was told", parse::list(&found)))
+    (!ours && !local).then(|| {
+        format!("{RESOLV_CONF} has {} first, not the resolver that resolvconf was given", parse::list(&found))
+    })
 }
 
 /// Returns the resolvers in resolv.conf(5), which programs on this host query.

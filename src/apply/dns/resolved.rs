@@ -35,7 +35,7 @@ pub(super) fn problem(host: &mut Host, step: &DnsStep, servers: &[IpAddr]) -> Re
     let lacks_domain = step.routing_domains().iter().any(|domain| !domains.contains(domain));
     Ok((lacks_server || lacks_domain).then(|| {
         format!(
-            "systemd-resolved has resolvers [{}] and domains [{}] for {tun}, not those it was told",
+            "systemd-resolved has resolvers [{}] and domains [{}] for {tun}, not those that pptpctl set",
             found.join(" "),
             domains.join(" ")
         )

@@ -35,8 +35,8 @@ impl Perform for FirewallStep {
                 file.as_deref().map_or(Ok(()), check_file)?;
                 if let Some(error) = tolerate_default_clamp(self, nft::load(host, self))? {
                     notes.push(format!(
-                        "TCP segment sizes are not clamped ({error}): what this host forwards into the tunnel may stall; \
-                         mss = \"off\" does without"
+                        "TCP segment sizes are not clamped ({error}): TCP connections that this host forwards into the tunnel may stall; \
+                         mss = \"off\" disables this"
                     ));
                 }
             }

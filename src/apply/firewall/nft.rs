@@ -9,8 +9,7 @@ use crate::plan::{self, FirewallStep};
 pub(super) fn observe(host: &mut Host, table: &str) -> Result<(), Cause> {
     if is_there(host, table)? {
         return Err(Cause::Taken(format!(
-            "there is a table of that name already, which this tunnel did not make; \
-             `nft delete table inet {table}` takes it away"
+            "a table of that name exists that this tunnel did not create; `nft delete table inet {table}` removes it"
         )));
     }
     Ok(())
@@ -55,8 +54,7 @@ fn stays_inside(file: &Path) -> Result<(), Cause> {
     match first_unbalanced_brace(&text) {
         None => Ok(()),
         Some(line) => Err(Cause::Taken(format!(
-            "{}:{line}: this brace closes the table that the rules are loaded into; \
-             the file holds what stands inside of it",
+            "{}:{line}: this brace closes the table that the rules are loaded into; the file may contain only what stands inside it",
             file.display()
         ))),
     }

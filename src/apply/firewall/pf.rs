@@ -13,8 +13,7 @@ pub(super) fn observe(host: &mut Host, anchor: &str) -> Result<(), Cause> {
         let output = pfctl(host, &["-q", "-a", anchor, "-s", kind], None)?;
         if output.success() && !output.stdout.trim().is_empty() {
             return Err(Cause::Taken(format!(
-                "the anchor {anchor} holds rules already, which this tunnel did not load; \
-                 `pfctl -a {anchor} -F all` takes them away"
+                "the anchor {anchor} contains rules that this tunnel did not load; `pfctl -a {anchor} -F all` removes them"
             )));
         }
     }
@@ -53,7 +52,7 @@ pub(super) fn warnings(host: &mut Host, anchor: &str, rules: &PfRules, platform:
     }
     if !missing.is_empty() {
         let lines = missing.join(" and ");
-        doubts.push(format!("pf never looks into the anchor {anchor}; /etc/pf.conf lacks {lines}"));
+        doubts.push(format!("pf does not evaluate the anchor {anchor}; /etc/pf.conf lacks {lines}"));
     }
     doubts
 }

@@ -197,7 +197,11 @@ fn anchor_with_foreign_rules_is_left_alone() {
     let file = fixture.rules("block all\n");
     let mut session = fixture.session();
     let error = session.perform(&plan(vec![pf("vpn", PfRules::File(file))])).unwrap_err().to_string();
-    assert!(error.contains("holds rules already") && error.contains("`pfctl -a vpn -F all`"), "{error}");
+    assert!(
+        error.contains("contains rules that this tunnel did not load")
+            && error.contains("`pfctl -a vpn -F all`"),
+        "{error}"
+    );
     assert!(session.undo_all_and_close().is_empty());
     assert!(fixture.loaded(), "the foreign rules were flushed");
 }
@@ -244,15 +248,15 @@ fn warns_when_main_ruleset_does_not_call_the_anchor() {
     main("main-info", "Status: Disabled for 0 days 00:01:00          Debug: Urgent\n");
     insta::assert_snapshot!(warnings("vpn", &file, Platform::FreeBsd), @r#"
     pf is disabled, so the rules change nothing: `pfctl -e` enables it
-    pf never looks into the anchor vpn; /etc/pf.conf lacks nat-anchor "vpn" and anchor "vpn"
+    pf does not evaluate the anchor vpn; /etc/pf.conf lacks nat-anchor "vpn" and anchor "vpn"
     "#);
     insta::assert_snapshot!(warnings("vpn", &file, Platform::OpenBsd), @r#"
     pf is disabled, so the rules change nothing: `pfctl -e` enables it
-    pf never looks into the anchor vpn; /etc/pf.conf lacks anchor "vpn"
+    pf does not evaluate the anchor vpn; /etc/pf.conf lacks anchor "vpn"
     "#);
     insta::assert_snapshot!(warnings("pptpctl/vpn", &PfRules::Nat, Platform::NetBsd), @r#"
     pf is disabled, so the rules change nothing: `pfctl -e` enables it
-    pf never looks into the anchor pptpctl/vpn; /etc/pf.conf lacks nat-anchor "pptpctl/*"
+    pf does not evaluate the anchor pptpctl/vpn; /etc/pf.conf lacks nat-anchor "pptpctl/*"
     "#);
     main("main-info", "Status: Enabled for 0 days 00:01:00          Debug: Urgent\n");
     main("main-rules", "scrub in all fragment reassemble\nanchor \"vpn\" all\n");
@@ -319,7 +323,7 @@ fn missing_nft_is_an_error_or_a_note() {
     let rules = nft(false, Some(Clamp::Mtu(Value::Known(1400))));
     let mut session = fixture.session();
     session.perform(&plan(vec![rules.clone()])).unwrap();
-    insta::assert_snapshot!(session.take_notes().join("\n"), @r#"TCP segment sizes are not clamped (nft: no such program in /usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin; install it): what this host forwards into the tunnel may stall; mss = "off" does without"#);
+    insta::assert_snapshot!(session.take_notes().join("\n"), @r#"TCP segment sizes are not clamped (nft: no such program in /usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin; install it): TCP connections that this host forwards into the tunnel may stall; mss = "off" disables this"#);
     session.perform(&plan(vec![rules])).unwrap();
     assert!(session.undo_all_and_close().is_empty());
 }

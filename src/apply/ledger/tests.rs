@@ -282,7 +282,7 @@ fn state_directory_writable_by_others_is_refused() {
     for mode in [0o777, 0o770, 0o702] {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
         let refused = StateLock::take(dir.path()).unwrap_err().to_string();
-        let expected = format!("{}: it is not ours alone to write: ", dir.path().display());
+        let expected = format!("{}: only root may have write access: ", dir.path().display());
         assert!(refused.starts_with(&expected), "{refused}");
     }
 }

@@ -234,7 +234,7 @@ impl Monitor {
         {
             let uid = peer::uid(&stream).unwrap_or(u32::MAX);
             if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
-                log.warn("callmgr_main", format!("user {uid} wanted a call and was turned away"));
+                log.warn("callmgr_main", format!("user {uid} requested a call and was refused"));
                 continue;
             }
             if stream.set_nonblocking(true).is_err() {
@@ -285,7 +285,7 @@ impl Monitor {
                 Err(rule) => {
                     // Compromised or defective: read nothing more from it.
                     self.child.kill()?;
-                    let why = format!("the control connection's process broke a rule: {rule}");
+                    let why = format!("the control connection's process sent an invalid message: {rule}");
                     log.warn("callmgr_main", &why);
                     return Ok(Some(why));
                 }

@@ -63,7 +63,10 @@ impl ManagerSocket {
         }
         let found = fs::symlink_metadata(&self.directory)?;
         if !found.is_dir() || found.uid() != nix::unistd::geteuid().as_raw() {
-            return Err(io::Error::other(format!("{} is not a directory of ours", self.directory.display())));
+            return Err(io::Error::other(format!(
+                "{} is not a directory, or belongs to another user",
+                self.directory.display()
+            )));
         }
         if found.mode() & 0o027 != 0 {
             fs::set_permissions(&self.directory, Permissions::from_mode(0o750))?;

@@ -59,7 +59,7 @@ impl Session {
             self.round_trip = Some(now.saturating_duration_since(asked));
         }
         if self.liveness.take().is_some() {
-            tracing::info!("the server answers: the tunnel goes on");
+            tracing::info!("the server answers: the tunnel stays up");
         }
         self.ready_confirmed(now);
     }

@@ -56,7 +56,7 @@ impl Session {
             link::LinkEvent::Ipv6Up(ids) => self.ipv6_opened(identifiers(ids)),
             link::LinkEvent::Ipv6Down => tracing::debug!("IPv6 may not flow"),
             link::LinkEvent::Renegotiating => {
-                tracing::info!("the server starts the link over");
+                tracing::info!("the server renegotiates the link");
                 self.cancel_pending();
             }
             link::LinkEvent::Down(reason) => self.link_down(now, &reason),

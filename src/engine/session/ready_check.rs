@@ -43,7 +43,7 @@ impl Session {
         let (Some(proof), Some(call)) = (&mut self.ready_check, &mut self.call) else { return };
         if proof.until <= now {
             if !proof.confirmed {
-                tracing::info!("the server answers no LCP Echo; taken to be up");
+                tracing::info!("the server does not answer LCP echoes; assuming that the link is up");
             }
             self.complete(now);
         } else if proof.again <= now && !proof.confirmed {
@@ -65,7 +65,7 @@ impl Session {
     pub(super) fn ipv6_opened(&mut self, identifiers: (u64, u64)) {
         match &mut self.ready_check {
             Some(proof) => proof.up.ipv6 = Some(identifiers),
-            None => tracing::warn!("the server agreed to IPv6 too late: none until the next dial"),
+            None => tracing::warn!("the server agreed to IPv6 too late: no IPv6 until the next dial"),
         }
     }
 

@@ -68,7 +68,7 @@ impl Kernel {
         source: Option<IpAddr>,
         _mark: Option<u32>,
     ) -> Result<RouteTo, Error> {
-        self.lookup_route(&format!("find the way to {to}"), to, MAIN_TABLE)
+        self.lookup_route(&format!("look up the route to {to}"), to, MAIN_TABLE)
             .map(|way| RouteTo { source: source.or(way.source), ..way })
     }
 
@@ -78,7 +78,7 @@ impl Kernel {
     /// As [`Kernel::route_to`]; EINVAL if the table does not exist. Always fails on NetBSD, which has one
     /// table.
     pub fn route_to_in(&mut self, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
-        self.lookup_route(&format!("find the way to {to} in routing table {table}"), to, table)
+        self.lookup_route(&format!("look up the route to {to} in routing table {table}"), to, table)
     }
 
     fn lookup_route(&mut self, what: &str, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
@@ -185,7 +185,7 @@ impl Kernel {
         self.change(what, Action::Add, route).inspect_err(|_| {
             // Restore the old route.
             if let Err(error) = self.change(what, Action::Add, held) {
-                tracing::warn!(%error, "the route that was to be replaced could not be put back");
+                tracing::warn!(%error, "the replaced route could not be restored");
             }
         })
     }

@@ -133,11 +133,7 @@ impl Netlink {
         setting.extend(1_u32.to_ne_bytes());
         let conf = AfSpecInet::Other(DefaultNla::new(IFLA_INET_CONF | NLA_F_NESTED, setting));
         message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet(vec![conf])]));
-        self.change(
-            &format!("let addresses of {name} outlive each other"),
-            RouteNetlinkMessage::SetLink(message),
-            0,
-        )
+        self.change(&format!("set promote_secondaries of {name}"), RouteNetlinkMessage::SetLink(message), 0)
     }
 
     /// Deletes an interface if the index still has this name.

@@ -43,7 +43,7 @@ impl Netlink {
         if let Some(mark) = mark {
             message.attributes.push(RouteAttribute::Mark(mark));
         }
-        let what = format!("find the way to {to}");
+        let what = format!("look up the route to {to}");
         let mut found = None;
         self.query(&what, RouteNetlinkMessage::GetRoute(message), &mut |answer| {
             if let Ok(RouteNetlinkMessage::NewRoute(message)) = answer {

@@ -23,8 +23,8 @@ fn programs_follow_the_resolver_service() {
     resolvconf -d tun3.pptpctl
     ");
     insta::assert_snapshot!(line(Platform::Linux, Some(Resolver::File)), @r"
-    write nameserver 10.99.0.53 10.99.0.54, search corp.example to /etc/resolv.conf (remembered, put back on down)
-    put back /etc/resolv.conf as it was
+    write nameserver 10.99.0.53 10.99.0.54, search corp.example to /etc/resolv.conf (saved, restored on down)
+    restore /etc/resolv.conf as it was
     ");
     insta::assert_snapshot!(line(Platform::FreeBsd, None), @r"
     resolvconf -a tun3.pptpctl -m 0 -x (nameserver 10.99.0.53 10.99.0.54, search corp.example)

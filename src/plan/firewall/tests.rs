@@ -44,10 +44,10 @@ fn facts() -> Facts {
 #[test]
 fn dry_run_on_each_platform() {
     insta::assert_snapshot!(lines(&router(), Platform::Linux), @r#"
-    nft add table inet pptpctl_vpn: masquerade what is forwarded, include "/etc/nftables.vpn" (vpn_if=tunX vpn_local=<local> vpn_peer=<peer> vpn_server=<server>)
+    nft add table inet pptpctl_vpn: masquerade forwarded packets, include "/etc/nftables.vpn" (vpn_if=tunX vpn_local=<local> vpn_peer=<peer> vpn_server=<server>)
     --
     nft delete table inet pptpctl_vpn
-    pf is the BSDs': the anchor is left out on Linux
+    pf exists on the BSDs only: the anchor is left out on Linux
     "#);
     insta::assert_snapshot!(lines(&router(), Platform::FreeBsd), @"
     pfctl -a pptpctl/vpn -D vpn_if=tunX -D vpn_local=<local> -D vpn_peer=<peer> -D vpn_server=<server> -f -: nat on $vpn_if inet from ! ($vpn_if) to any -> ($vpn_if)
@@ -55,7 +55,7 @@ fn dry_run_on_each_platform() {
     --
     pfctl -a vpn -F all; the states of tunX and <local> are killed
     pfctl -a pptpctl/vpn -F all; the states of tunX and <local> are killed
-    nftables is Linux's: its file is left out on the BSDs
+    nftables exists on Linux only: its file is left out on the BSDs
     ");
     insta::assert_snapshot!(lines(&router(), Platform::OpenBsd), @"
     pfctl -a pptpctl/vpn -D vpn_if=tunX -D vpn_local=<local> -D vpn_peer=<peer> -D vpn_server=<server> -f -: match out on $vpn_if inet from ! ($vpn_if) to any nat-to ($vpn_if)
@@ -63,7 +63,7 @@ fn dry_run_on_each_platform() {
     --
     pfctl -a vpn -F all; the states of tunX and <local> are killed
     pfctl -a pptpctl/vpn -F all; the states of tunX and <local> are killed
-    nftables is Linux's: its file is left out on the BSDs
+    nftables exists on Linux only: its file is left out on the BSDs
     ");
     insta::assert_snapshot!(lines(&router(), Platform::NetBsd), @"
     pfctl -a pptpctl/vpn -D vpn_if=tunX -D vpn_local=<local> -D vpn_peer=<peer> -D vpn_server=<server> -f -: nat on $vpn_if inet from ! ($vpn_if) to any -> ($vpn_if)
@@ -71,7 +71,7 @@ fn dry_run_on_each_platform() {
     --
     pfctl -a vpn -F all; the states of tunX and <local> are killed
     pfctl -a pptpctl/vpn -F all; the states of tunX and <local> are killed
-    nftables is Linux's: its file is left out on the BSDs
+    nftables exists on Linux only: its file is left out on the BSDs
     ");
 }
 

@@ -140,7 +140,7 @@ impl fmt::Display for AuthFailure {
             FailureKind::ServerTrouble => "the server could not check the password now",
             FailureKind::Policy => "a connection policy on the server forbids this user or this protocol",
             FailureKind::NotAgreed => "server and client found no common way to authenticate or encrypt",
-            FailureKind::Other => "the server refused for a reason that has no words here",
+            FailureKind::Other => "the server refused for an unknown reason",
             FailureKind::ServerNotProven => {
                 "the server did not prove that it knows the password: it may not be the server that it claims to be"
             }

@@ -147,7 +147,10 @@ impl Link {
             self.restarts = self.restarts.saturating_add(1);
             self.event(LinkEvent::Renegotiating);
             if self.restarts > RESTARTS_MAX {
-                self.fail(now, DownReason::LcpRefused("the peer keeps starting over".to_owned()));
+                self.fail(
+                    now,
+                    DownReason::LcpRefused("the peer keeps restarting the negotiation".to_owned()),
+                );
             }
         }
     }
@@ -159,9 +162,7 @@ impl Link {
             }
             Finish::Terminated => self.best_reason(DownReason::Closed),
             Finish::Rejected => DownReason::LcpRefused("the peer rejects LCP itself".to_owned()),
-            Finish::NotConverging => {
-                DownReason::LcpRefused("the peer refuses whatever we ask for".to_owned())
-            }
+            Finish::NotConverging => DownReason::LcpRefused("the peer refuses every proposal".to_owned()),
         };
         self.finish(reason);
     }

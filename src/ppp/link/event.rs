@@ -152,13 +152,15 @@ impl fmt::Display for DownReason {
             Self::EncryptionRefused(words) => write!(f, "no encryption: {words}"),
             Self::DataRejected => f.write_str("the peer rejects the packets in the tunnel (Protocol-Reject)"),
             Self::EncryptionTimeout => f.write_str("the peer did not agree on encryption in time"),
-            Self::EncryptionLost => f.write_str("the encryption ended, and nothing may travel in clear"),
+            Self::EncryptionLost => {
+                f.write_str("the encryption ended, and unencrypted packets are not allowed")
+            }
             Self::NoAddress(words) => write!(f, "no address: {words}"),
             Self::PeerTerminated(words) if words.is_empty() => f.write_str("the peer ended the link"),
             Self::PeerTerminated(words) => write!(f, "the peer ended the link: {words}"),
             Self::EchoTimeout => f.write_str("the peer does not answer any more"),
-            Self::Looped => f.write_str("the link is looped back: we hear only ourselves"),
-            Self::LowerLayerDown => f.write_str("the tunnel below the link went away"),
+            Self::Looped => f.write_str("the link is looped back: we receive our own packets"),
+            Self::LowerLayerDown => f.write_str("the connection below the link ended"),
             Self::Closed => f.write_str("closed"),
         }
     }

@@ -188,7 +188,7 @@ impl Link {
             match signal {
                 Signal::Up => self.ccp_up(now),
                 Signal::Down if renegotiating => self.ccp_restarted(now),
-                Signal::Down => self.encryption_unavailable(now, "the peer ended it".to_owned()),
+                Signal::Down => self.encryption_unavailable(now, "the peer ended CCP".to_owned()),
                 Signal::Finished(Finish::Timeout) => {
                     self.without_encryption(now, DownReason::EncryptionTimeout);
                 }
@@ -222,7 +222,7 @@ impl Link {
                 self.set_cipher(now, Cipher::both(sealer, opener, mppe))
             }
             _ if self.config.mppe.demand == Demand::Require => {
-                self.encryption_unavailable(now, "the peer wants one direction in clear".to_owned());
+                self.encryption_unavailable(now, "the peer wants one direction unencrypted".to_owned());
             }
             (None, None, _) => self.set_cipher(now, Cipher::Clear),
             (sealer, opener, _) => self.set_cipher(now, Cipher::On { sealer, opener, mppe: None }),
@@ -457,8 +457,8 @@ fn ccp_end(finish: Finish) -> &'static str {
     match finish {
         Finish::Timeout => "the peer does not answer the negotiation of encryption",
         Finish::Terminated => "the peer ended the negotiation of encryption",
-        Finish::Rejected => "the peer does not do encryption at all (it rejects CCP)",
-        Finish::NotConverging => "the two ends agree on no way to encrypt",
+        Finish::Rejected => "the peer does not support encryption (it rejects CCP)",
+        Finish::NotConverging => "the two ends do not agree on MPPE options",
     }
 }
 
@@ -466,7 +466,7 @@ fn ipcp_end(finish: Finish) -> &'static str {
     match finish {
         Finish::Timeout => "the peer does not answer IPCP",
         Finish::Terminated => "the peer ended IPCP",
-        Finish::Rejected => "the peer does not do IPv4 (it rejects IPCP)",
-        Finish::NotConverging => "the two ends agree on no address",
+        Finish::Rejected => "the peer does not support IPv4 (it rejects IPCP)",
+        Finish::NotConverging => "the two ends do not agree on an address",
     }
 }

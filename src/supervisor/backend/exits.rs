@@ -93,12 +93,12 @@ fn of_pppd(end: End, phase: Phase, words: &str) -> Failure {
     let failure = failure_in(phase, kind, detail, is_verdict);
     match (kind, end) {
         (FailureKind::NoPpp, _) => failure
-            .hint("does this kernel have PPP? `modprobe ppp_async` should load it, and /dev/ppp be there")
+            .hint("does this kernel have PPP? `modprobe ppp_async` should load it, and /dev/ppp should exist")
             .hint("ppp.backend = \"builtin\" needs neither"),
         (FailureKind::PppFailed, End::Status(2)) => failure
-            .hint("are ppp.options and /etc/ppp/options what this pppd knows? `pppd --version`; 2.4.8 is the oldest that does")
-            .hint("`pptpctl up --dry-run` shows what it is told, `pptpctl logs` what it says"),
-        (FailureKind::PppFailed, _) => failure.hint("`pptpctl logs` shows what pppd says"),
+            .hint("does this pppd know all of ppp.options and /etc/ppp/options? `pppd --version`; 2.4.8 is the oldest supported")
+            .hint("`pptpctl up --dry-run` shows its options, `pptpctl logs` its messages"),
+        (FailureKind::PppFailed, _) => failure.hint("`pptpctl logs` shows the messages of pppd"),
         _ => failure,
     }
 }
@@ -149,20 +149,20 @@ const fn pppd_words(status: i32) -> &'static str {
     match status {
         0 => "the link ended",
         1 => "fatal error (1)",
-        2 => "an option that it does not take (2)",
+        2 => "an option that it does not accept (2)",
         3 => "it is not root (3)",
         4 => "the kernel has no PPP (4)",
-        5 => "ended by someone's signal (5)",
+        5 => "ended by SIGINT, SIGTERM or SIGHUP (5)",
         6 => "the device is locked (6)",
         7 => "the device could not be opened (7)",
         10 => "no agreement with the server (10)",
-        11 => "the server did not prove itself (11)",
+        11 => "the server failed to authenticate itself (11)",
         12 => "idle for too long (12)",
-        13 => "the time was up (13)",
+        13 => "the time limit of the connection was reached (13)",
         15 => "no answer to LCP echo (15)",
         16 => "the line was hung up (16)",
         17 => "the line is looped back (17)",
-        19 => "the server does not accept us (19)",
+        19 => "the server refused our authentication (19)",
         _ => "an unexpected exit status",
     }
 }

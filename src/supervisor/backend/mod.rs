@@ -33,10 +33,10 @@ pub fn displayed_configuration(profile: &Profile) -> Option<(String, Vec<String>
     let (title, text) = match Daemon::of(profile)? {
         Daemon::Pppd => {
             let text = pppd::options(profile, None, limit);
-            ("pppd is told".to_owned(), String::from_utf8_lossy(&text).into_owned())
+            ("options of pppd".to_owned(), String::from_utf8_lossy(&text).into_owned())
         }
         Daemon::Ppp => {
-            let title = format!("ppp {} is told", ppp::arguments(profile).join(" "));
+            let title = format!("commands of ppp {}", ppp::arguments(profile).join(" "));
             (title, ppp::section(profile, None, limit).to_string())
         }
     };

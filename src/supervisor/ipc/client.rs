@@ -33,17 +33,17 @@ pub enum ClientError {
     NotUp,
     /// The process with this pid holds the lock but has no socket yet: `up` waits for the password.
     #[error(
-        "process {0} is about to bring it up and cannot be asked yet, perhaps waits for the password; SIGTERM ends it"
+        "process {0} is about to bring it up and cannot be queried yet; it may be waiting for the password; SIGTERM ends it"
     )]
     NotYet(u32),
     /// The supervisor with this pid runs, but its control socket has been removed.
-    #[error("process {0} runs it, but its control socket is gone; `pptpctl down` ends it all the same")]
+    #[error("process {0} runs it, but its control socket is gone; `pptpctl down` still ends it")]
     NoSocket(u32),
     /// No supervisor runs, and the last one left changes on this host.
-    #[error("its supervisor has died; `pptpctl recover` puts back what it left")]
+    #[error("its supervisor has died; `pptpctl recover` undoes what it left")]
     Died,
     /// This user may not use the socket.
-    #[error("only root may ask: {0}")]
+    #[error("only root may query it: {0}")]
     Denied(io::Error),
     /// A supervisor runs, but does not answer as it should.
     #[error("the supervisor does not answer: {0}")]
@@ -120,9 +120,7 @@ fn end_by_signal(name: &str, pid: u32) -> Result<Vec<String>, ClientError> {
         process.wait_until(Instant::now() + DOWN_WAIT)
     });
     match ended {
-        Ok(true) if has_ledger(name) => {
-            Ok(vec![format!("{name}: its supervisor has left something to undo")])
-        }
+        Ok(true) if has_ledger(name) => Ok(vec![format!("{name}: its supervisor has left steps to undo")]),
         Ok(true) => Ok(Vec::new()),
         Ok(false) => {
             let words = format!("process {pid} has not ended within {} s", DOWN_WAIT.as_secs());
@@ -180,7 +178,7 @@ fn ask(name: &str, request: Request, wait: Duration) -> Result<(Response, UnixSt
             ClientError::NotUp
         }
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            ClientError::Silent(io::Error::other(format!("no word within {} s", wait.as_secs())))
+            ClientError::Silent(io::Error::other(format!("no answer within {} s", wait.as_secs())))
         }
         _ => ClientError::Silent(error),
     })?;

@@ -84,7 +84,7 @@ impl Lock {
                 return Ok(Self { file, path });
             }
             if Instant::now() >= patience {
-                return Err(failed(io::Error::other("it keeps changing under us")));
+                return Err(failed(io::Error::other("another process keeps replacing the file")));
             }
         }
     }
@@ -164,7 +164,11 @@ fn make_control_dir() -> io::Result<()> {
     }
     let found = fs::symlink_metadata(&dir)?;
     let ours = found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o022 == 0;
-    if ours { Ok(()) } else { Err(io::Error::other("the control directory is not ours alone to write")) }
+    if ours {
+        Ok(())
+    } else {
+        Err(io::Error::other("only root may have write access to the control directory"))
+    }
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -144,7 +144,10 @@ pub fn listen(
         let mut bytes = [0; 4096];
         let size = stream.read(&mut bytes)?;
         if size == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the supervisor ended without a word"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the supervisor exited without a message",
+            ));
         }
         text.extend_from_slice(bytes.get(..size).unwrap_or_default());
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {

@@ -78,7 +78,7 @@ impl Machine {
         let moved = before.is_some_and(|before| !is_same(before.as_ref(), way.as_ref()));
         match self.state {
             TunnelState::Up | TunnelState::Configuring if !address_stays => {
-                self.abandon(now, "the network has changed: the address that the tunnel had is gone");
+                self.abandon(now, "the network has changed: the source address of the connection is gone");
                 self.dial_or_wait(now, random);
             }
             TunnelState::Up | TunnelState::Configuring => {
@@ -125,11 +125,11 @@ impl Machine {
                 self.actions.push_back(Action::PollNetwork);
             }
             TunnelState::Dialing => {
-                self.abandon(now, "this host has slept meanwhile");
+                self.abandon(now, "this host was suspended meanwhile");
                 self.dial_again(now, random);
             }
             TunnelState::Resolving => {
-                self.abandon(now, "this host has slept meanwhile");
+                self.abandon(now, "this host was suspended meanwhile");
                 self.ask_again();
             }
             TunnelState::Waiting => self.new_round(now, random),

@@ -26,7 +26,7 @@ const OVERSLEPT: Duration = Duration::from_secs(5);
 /// Returns a warning for log and status.
 fn contested() -> String {
     format!(
-        "something changes our routes and rules again and again (systemd-networkd, a DHCP client?): they are put back \
+        "another program keeps changing the tunnel's routes and rules (systemd-networkd, a DHCP client?): they are restored \
          at most {} times in {} s",
         restore_limit::MAX_RESTORES,
         restore_limit::PERIOD.as_secs()
@@ -47,8 +47,8 @@ pub(super) struct NetworkWatch {
 
 impl NetworkWatch {
     pub fn new() -> Self {
-        let watch =
-            Watch::open().inspect_err(|error| tracing::warn!("changes of the network go unnoticed: {error}"));
+        let watch = Watch::open()
+            .inspect_err(|error| tracing::warn!("cannot watch the network for changes: {error}"));
         let sleep = Sleep::watch().inspect_err(|error| tracing::debug!(%error, "sleep goes unnoticed"));
         Self {
             watch: watch.ok(),
@@ -98,7 +98,7 @@ impl NetworkWatch {
     /// Returns the machine's input if the host was suspended since the last call.
     pub fn take_woke(&mut self) -> Option<Input> {
         std::mem::take(&mut self.woke).then(|| {
-            tracing::info!("this host has slept");
+            tracing::info!("this host was suspended");
             Input::Woke
         })
     }
@@ -157,7 +157,7 @@ impl NetworkWatch {
         let (missing, done) = renew();
         if missing > 0 {
             self.restore_limit.put_back(now);
-            tracing::info!("something changed {missing} of our routes and rules: put back");
+            tracing::info!("another program changed {missing} of the tunnel's routes and rules: restored");
         }
         warn_of(done);
     }

@@ -31,7 +31,7 @@ impl ResolverWatch {
     /// Returns the addresses to dial without a lookup. `in_vain` says that no resolver is reachable.
     pub fn instead_of_asking(&mut self, name: &str, in_vain: bool) -> Option<Vec<Ipv4Addr>> {
         let known = self.names.addresses_without_lookup(name, in_vain)?;
-        tracing::info!("{name} can't be asked for while the tunnel is away; its last addresses are called");
+        tracing::info!("{name} can't be looked up while the tunnel is down; dialling its last addresses");
         Some(known)
     }
 
@@ -57,7 +57,7 @@ impl ResolverWatch {
         let known = answer.as_ref().err().and_then(|_| self.names.known(&name));
         ControlFlow::Break(Input::Resolved(match (answer, known) {
             (Err(failure), Some(known)) => {
-                tracing::warn!("{failure}; its last addresses are called");
+                tracing::warn!("{failure}; dialling its last addresses");
                 Ok(known)
             }
             (answer, _) => answer,

@@ -26,7 +26,8 @@ use crate::{
 };
 
 /// Warning for log and status.
-const WITHOUT_ROUTES: &str = "retry.keep-routes = false: until the tunnel is up again, what is meant for it goes another way, in clear";
+const WITHOUT_ROUTES: &str =
+    "retry.keep-routes = false: until the tunnel is up again, packets for it use other routes, unencrypted";
 
 /// Path MTU if the kernel provides no better value, in bytes.
 const ETHERNET: u16 = 1500;
@@ -139,7 +140,7 @@ impl Steps {
         let changes = opened(&mut self.changes)?;
         let facts = facts(changes, &self.profile, server)?;
         let words = facts.next_hop.as_ref().map(ToString::to_string).unwrap_or_default();
-        tracing::info!("the way to {server} is {words} now");
+        tracing::info!("the route to {server} is {words} now");
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         changes.perform(&plan::transport(planned, Platform::host()).resolve(&facts))
     }
@@ -195,7 +196,7 @@ impl Steps {
         let errors = if guarded { changes.undo_all_but_kill_switch() } else { changes.undo_all_and_close() };
         if guarded {
             tracing::warn!(
-                "leak = \"block\": what is meant for the tunnel goes nowhere until `pptpctl recover` or the next up"
+                "leak = \"block\": packets for the tunnel are blocked until `pptpctl recover` or the next up"
             );
         }
         let problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -215,19 +216,17 @@ impl Steps {
             Some(routes) => (routes.as_slice(), format!("the server offers {} routes", routes.len())),
             // A lost query must not open what the kill switch closes.
             None if self.offered.is_some() => {
-                return vec![
-                    "peer-routes: the server did not answer; what it offered before stays".to_owned(),
-                ];
+                return vec!["peer-routes: the server did not answer; its earlier routes stay".to_owned()];
             }
-            None => {
-                (&[][..], "the server did not answer (DHCPINFORM): there are no routes from it".to_owned())
-            }
+            None => (&[][..], "the server did not answer (DHCPINFORM): no routes from it".to_owned()),
         };
         let with = plan::with_offered_routes(profile, Platform::host(), server, up.peer, routes);
         let left_out = routes.len() + profile.routes.len() - with.routes.len();
         let left_out = match left_out {
             0 => String::new(),
-            some => format!(", {some} of them for nothing: named already, excluded, or an end of the tunnel"),
+            some => format!(
+                ", {some} of them not used: in the profile already, excluded, or an end of the tunnel"
+            ),
         };
         self.offered = Some(with);
         vec![format!("peer-routes: {words}{left_out}")]

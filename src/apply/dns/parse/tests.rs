@@ -47,7 +47,7 @@ fn only_our_resolvers_are_in_effect() {
         b"# by hand\ndomain example.net\nnameserver 192.0.2.53\nnameserver 192.0.2.54\noptions edns0\n";
     let with = String::from_utf8(with_block(before, &step(false))).unwrap();
     insta::assert_snapshot!(with, @r"
-    # BEGIN pptpctl vpn: only while this tunnel is up; `pptpctl down vpn` puts back what was here
+    # BEGIN pptpctl vpn: only while this tunnel is up; `pptpctl down vpn` restores the file
     nameserver 10.99.0.53
     # END pptpctl vpn
     # by hand

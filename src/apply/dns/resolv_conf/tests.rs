@@ -58,9 +58,11 @@ fn symlink_is_kept_and_its_target_is_edited() {
 fn unusual_targets_are_refused() {
     let refused = |fixture: &Fixture| observe(&fixture.step).unwrap_err().to_string();
     let fixture = Fixture::new();
-    for (target, words) in
-        [("nowhere", "leads nowhere"), ("/dev/null", "not a regular file"), ("/", "not a regular file")]
-    {
+    for (target, words) in [
+        ("nowhere", "a broken symbolic link"),
+        ("/dev/null", "not a regular file"),
+        ("/", "not a regular file"),
+    ] {
         std::os::unix::fs::symlink(target, &fixture.step.file).unwrap();
         let error = refused(&fixture);
         assert!(error.contains(words), "{target}: {error}");
@@ -122,7 +124,7 @@ fn block_of_another_profile_is_refused() {
     let saved = observe(&fixture.step).unwrap();
     perform(&mut fixture.host(), &fixture.step, &saved).unwrap();
     let other = DnsStep { profile: "other".into(), ..fixture.step.clone() };
-    assert!(observe(&other).unwrap_err().to_string().contains("belongs to the tunnel vpn"));
+    assert!(observe(&other).unwrap_err().to_string().contains("contains the resolvers of the tunnel vpn"));
     // A block of the same profile whose ledger is gone.
     let again = observe(&fixture.step).unwrap();
     assert_eq!(again, saved);
