@@ -412,7 +412,7 @@ impl Supervisor {
 
     fn answer_status(&mut self, statistics: Option<&Statistics>) {
         self.check_resolvers();
-        let about_routes = self.steps.warning().into_iter().chain(self.network.contest());
+        let about_routes = self.steps.warning().into_iter().chain(self.network.restore_conflict());
         let status = Status {
             name: self.profile.name.as_str().to_owned(),
             tun: self.tun_name(),

@@ -54,7 +54,7 @@ impl Session {
     /// Handles the server's answer to an LCP Echo.
     pub(super) fn answered(&mut self, now: Instant) {
         let asked = self.ready_check.as_ref().map(|proof| proof.began);
-        let asked = asked.or_else(|| self.liveness.as_ref().map(|doubt| doubt.since));
+        let asked = asked.or_else(|| self.liveness.as_ref().map(|check| check.since));
         if let Some(asked) = asked {
             self.round_trip = Some(now.saturating_duration_since(asked));
         }
@@ -66,29 +66,29 @@ impl Session {
 
     /// Repeats the LCP Echo, or decides, when due.
     pub(super) fn poll_liveness(&mut self, now: Instant) {
-        let patience = self.answer_limit();
-        let (Some(doubt), Some(Call { link, last_heard, .. })) = (&mut self.liveness, &mut self.call) else {
+        let limit = self.answer_limit();
+        let (Some(check), Some(Call { link, last_heard, .. })) = (&mut self.liveness, &mut self.call) else {
             return;
         };
-        if doubt.until > now {
-            if doubt.again <= now {
-                doubt.again = now + ECHO_INTERVAL;
+        if check.until > now {
+            if check.again <= now {
+                check.again = now + ECHO_INTERVAL;
                 link.probe(now);
             }
             return;
         }
         // Packets in flight when the network changed prove nothing.
-        let lately = doubt.until - patience / 2;
+        let lately = check.until - limit / 2;
         let heard = last_heard.is_some_and(|at| at > lately);
-        let heard = heard || (self.round_trip.is_none() && self.control.heard_after(doubt.since));
+        let heard = heard || (self.round_trip.is_none() && self.control.heard_after(check.since));
         // If the server has never answered an LCP Echo, any packet suffices.
         if heard && self.round_trip.is_none() {
             self.liveness = None;
-        } else if heard && !doubt.extended {
-            doubt.extended = true;
-            doubt.until = now + patience;
+        } else if heard && !check.extended {
+            check.extended = true;
+            check.until = now + limit;
         } else {
-            let waited = now.saturating_duration_since(doubt.since).as_secs_f32();
+            let waited = now.saturating_duration_since(check.since).as_secs_f32();
             self.liveness = None;
             self.lost(now, &format!("the network has changed, and no answer came within {waited:.1} s"));
         }

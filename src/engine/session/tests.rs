@@ -1,7 +1,7 @@
 //! A session and the server's state machines in memory, with a virtual clock: the outcomes that `up` reports.
 
-mod doubt;
-mod orders;
+mod control_messages;
+mod liveness;
 
 use std::net::Ipv4Addr;
 

@@ -89,12 +89,12 @@ pub fn status(name: &str) -> Result<Status, ClientError> {
 /// # Errors
 /// Returns why the supervisor could not be queried.
 pub fn down(name: &str) -> Result<Vec<String>, ClientError> {
-    let patience = Instant::now() + STARTUP_WAIT;
+    let deadline = Instant::now() + STARTUP_WAIT;
     let (answer, mut stream) = loop {
         match ask(name, Request::Down, DOWN_WAIT) {
             Err(ClientError::NoSocket(pid)) => return end_by_signal(name, pid),
             Err(ClientError::NotUp) if lock::is_held(name) => {
-                if Instant::now() >= patience {
+                if Instant::now() >= deadline {
                     return Err(ClientError::NotYet(lock::signer_pid(name)));
                 }
                 std::thread::sleep(POLL_INTERVAL);

@@ -54,7 +54,7 @@ impl Lock {
     pub fn acquire(name: &str) -> Result<Self, LockError> {
         let path = platform::lock_file(name);
         let failed = |error| LockError::Io { path: path.clone(), error };
-        let patience = Instant::now() + ACQUIRE_TIMEOUT;
+        let deadline = Instant::now() + ACQUIRE_TIMEOUT;
         loop {
             crash::point(format_args!("make the control directory"));
             make_control_dir().map_err(failed)?;
@@ -62,7 +62,7 @@ impl Lock {
             let file = match open(&path) {
                 Ok(file) => file,
                 // The previous holder has just removed the directory.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && Instant::now() < patience => {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && Instant::now() < deadline => {
                     continue;
                 }
                 Err(error) => return Err(failed(error)),
@@ -72,7 +72,7 @@ impl Lock {
                 Err(fs::TryLockError::WouldBlock) => match live_pid_in(&path) {
                     // The holder has just acquired it, or only tests whether it is stale, and has not signed
                     // (yet).
-                    0 if Instant::now() < patience => {
+                    0 if Instant::now() < deadline => {
                         std::thread::sleep(POLL_INTERVAL);
                         continue;
                     }
@@ -83,7 +83,7 @@ impl Lock {
             if is_file_at(&file, &path) {
                 return Ok(Self { file, path });
             }
-            if Instant::now() >= patience {
+            if Instant::now() >= deadline {
                 return Err(failed(io::Error::other("another process keeps replacing the file")));
             }
         }

@@ -182,9 +182,9 @@ impl Children {
         if let Child::Engine(engine) = &self.child {
             // LCP Terminate, Call-Clear, Stop: each has its own limit. An engine that does not accept the
             // message is killed at once.
-            let patience = self.profile.timeouts.stop * 3 + Duration::from_secs(1);
-            let patience = if engine.send(&ToEngine::Stop) { patience } else { Duration::ZERO };
-            self.due = Some(Instant::now() + patience);
+            let limit = self.profile.timeouts.stop * 3 + Duration::from_secs(1);
+            let limit = if engine.send(&ToEngine::Stop) { limit } else { Duration::ZERO };
+            self.due = Some(Instant::now() + limit);
         }
     }
 

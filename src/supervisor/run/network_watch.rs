@@ -163,7 +163,7 @@ impl NetworkWatch {
     }
 
     /// Returns a warning while another program changes our routes and rules.
-    pub fn contest(&self) -> Option<String> {
+    pub fn restore_conflict(&self) -> Option<String> {
         self.restore_limit.is_in_conflict(Instant::now()).then(contested)
     }
 }
