@@ -12,10 +12,17 @@ pub fn earliest(deadlines: impl IntoIterator<Item = Option<Deadline>>) -> Option
     deadlines.into_iter().flatten().min_by_key(|(at, _)| *at)
 }
 
-/// Returns whether a deadline has come. Logs which timer it is, the reason why the process woke.
+/// Timers of the data path, which expire up to fifty times a second while packets pass.
+pub const DATA_TIMERS: [&str; 2] = ["acknowledgement", "reordering"];
+
+/// Returns whether a deadline has come. Logs which timer it is, the reason why the process woke, unless it is one of
+/// [`DATA_TIMERS`].
 pub fn log_due(deadline: Option<Deadline>, now: Instant) -> bool {
     let due = deadline.filter(|(at, _)| *at <= now);
-    due.inspect(|(_, timer)| tracing::trace!("timer: {timer}")).is_some()
+    if let Some((_, timer)) = due.filter(|(_, timer)| !DATA_TIMERS.contains(timer)) {
+        tracing::debug!("timer: {timer}");
+    }
+    due.is_some()
 }
 
 #[cfg(test)]

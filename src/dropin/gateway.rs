@@ -288,9 +288,9 @@ impl Gateway {
             }
             self.expire(now);
         }
-        if let Some(mut disorder) = self.reorder_test.take() {
+        if let Some(mut reorder_test) = self.reorder_test.take() {
             let Self { outgoing, .. } = &mut self;
-            disorder.finish(|packet| {
+            reorder_test.finish(|packet| {
                 outgoing.push_parts(packet, &[]);
             });
             self.send();
@@ -368,15 +368,15 @@ impl Gateway {
 
     /// Sends the frames in the first `size` bytes of the buffer; 0 means end of input for now.
     fn take_ppp(&mut self, now: Instant, size: usize) {
-        let Self { tunnel, reorder_test: disorder, gre, outgoing, buffer, io, gre_full, .. } = self;
+        let Self { tunnel, reorder_test, gre, outgoing, buffer, io, gre_full, .. } = self;
         let mut queue = |header: &[u8], frame: &[u8]| {
             if outgoing.is_full() {
                 *gre_full |= send(outgoing, gre, io);
             }
             outgoing.push_parts(header, frame);
         };
-        let each = |header: &[u8], frame: &[u8]| match disorder {
-            Some(disorder) => disorder.pass(&[header, frame].concat(), |packet| queue(packet, &[])),
+        let each = |header: &[u8], frame: &[u8]| match reorder_test {
+            Some(reorder_test) => reorder_test.pass(&[header, frame].concat(), |packet| queue(packet, &[])),
             None => queue(header, frame),
         };
         match size {

@@ -169,7 +169,7 @@ impl Supervisor {
             sources.map(|fd| fd.is_some() && ready.next() == Some(true));
         let requests = ready.any(|ready| ready);
         if let Some((_, reason)) = timeout.filter(|(at, _)| *at <= Instant::now()) {
-            tracing::trace!("woke: {reason}");
+            tracing::debug!("timer: {reason}");
         }
         if end || statistics {
             self.signalled();

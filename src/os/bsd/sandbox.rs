@@ -1,7 +1,7 @@
 //! Restrictions beyond the change of user: pledge(2) and unveil(2) on OpenBSD, Capsicum on FreeBSD. NetBSD
 //! has neither; it has only the empty root directory and the user ID.
 //!
-//! The supervisor, and the keeper of the drop-in, do not call pledge(2). No promise of OpenBSD's kernel
+//! The supervisor, and the monitor of the call manager, do not call pledge(2). No promise of OpenBSD's kernel
 //! (`kern_pledge.c`) covers their work: "wroute" allows addresses and the MTU (SIOCAIFADDR, SIOCDIFADDR,
 //! SIOCSIFMTU), but no promise allows opening a socket of family AF_ROUTE, bringing an interface up or down
 //! (SIOCSIFFLAGS), placing it in a routing domain (SIOCSIFRDOMAIN), or setting a sysctl(2). A process that

@@ -24,7 +24,7 @@ use crate::{
 const OVERSLEPT: Duration = Duration::from_secs(5);
 
 /// Returns a warning for log and status.
-fn contested() -> String {
+fn conflict_message() -> String {
     format!(
         "another program keeps changing the tunnel's routes and rules (systemd-networkd, a DHCP client?): they are restored \
          at most {} times in {} s",
@@ -150,7 +150,7 @@ impl NetworkWatch {
         let now = Instant::now();
         if !self.restore_limit.may(now) {
             if self.restore_limit.take_warning() {
-                tracing::warn!("{}", contested());
+                tracing::warn!("{}", conflict_message());
             }
             return;
         }
@@ -164,7 +164,7 @@ impl NetworkWatch {
 
     /// Returns a warning while another program changes our routes and rules.
     pub fn restore_conflict(&self) -> Option<String> {
-        self.restore_limit.is_in_conflict(Instant::now()).then(contested)
+        self.restore_limit.is_in_conflict(Instant::now()).then(conflict_message)
     }
 }
 
