@@ -124,8 +124,11 @@ fn lock(name: &str) -> Result<Lock, Code> {
     });
     signed.map_err(|refused| match refused {
         LockError::Held(pid) => {
-            let state = supervisor::ipc::client::status(name)
-                .map_or_else(|_| "coming up".to_owned(), |status| status.state);
+            let state = match supervisor::ipc::client::status(name) {
+                Ok(status) => status.state,
+                Err(supervisor::ClientError::NoSocket(_)) => "running".to_owned(),
+                Err(_) => "coming up".to_owned(),
+            };
             error(format_args!(
                 "{name} is {state} already (supervisor {pid}); `pptpctl down {name}` ends it"
             ));

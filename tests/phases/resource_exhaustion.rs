@@ -227,8 +227,9 @@ fn tunnel_with_deleted_lock_is_not_recovered() {
         // A second tunnel of the same name is refused too, although its lock is free.
         fs::remove_dir_all("/run/pptpctl").unwrap();
         let up = world.run(&["up", "vpn"]);
-        assert_eq!(up.status.code(), Some(23), "{}", text(&up.stderr));
-        assert!(text(&up.stderr).contains("there is a ledger already"), "{}", text(&up.stderr));
+        assert_eq!(up.status.code(), Some(5), "{}", text(&up.stderr));
+        let words = format!("vpn is running already (supervisor {supervisor})");
+        assert!(text(&up.stderr).contains(&words), "{}", text(&up.stderr));
         assert_eq!(world.shell("ip route; ip -br address"), during);
         world.shell(&format!("kill {supervisor}"));
         world.wait_for(|| !fs::exists("/var/lib/pptpctl/vpn.ledger").unwrap());
