@@ -12,8 +12,12 @@ pub fn earliest(deadlines: impl IntoIterator<Item = Option<Deadline>>) -> Option
     deadlines.into_iter().flatten().min_by_key(|(at, _)| *at)
 }
 
+/// Timer of the acknowledgement of received packets.
+pub const ACKNOWLEDGEMENT: &str = "acknowledgement";
+/// Timer of the packets that wait for an earlier one.
+pub const REORDERING: &str = "reordering";
 /// Timers of the data path, which expire up to fifty times a second while packets pass.
-pub const DATA_TIMERS: [&str; 2] = ["acknowledgement", "reordering"];
+const DATA_TIMERS: [&str; 2] = [ACKNOWLEDGEMENT, REORDERING];
 
 /// Returns whether a deadline has come. Logs which timer it is, the reason why the process woke, unless it is one of
 /// [`DATA_TIMERS`].

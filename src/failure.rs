@@ -160,6 +160,18 @@ impl FailureKind {
         }
     }
 
+    /// Returns the class for a server that hangs up in this phase without a reason.
+    #[must_use]
+    pub const fn of_hangup(phase: Phase) -> Self {
+        match phase {
+            Phase::Resolve | Phase::Connect | Phase::Control => Self::ControlRefused,
+            Phase::Call => Self::CallRefused,
+            Phase::Lcp => Self::LcpFailed,
+            Phase::Addresses => Self::NoAddress,
+            Phase::Authentication | Phase::Encryption | Phase::Routes | Phase::Up => Self::PeerEnded,
+        }
+    }
+
     /// Returns a short description.
     #[must_use]
     pub const fn words(self) -> &'static str {
@@ -272,10 +284,13 @@ impl Failure {
         self
     }
 
-    /// Returns the remedy.
+    /// Returns the remedy. On a link that is up, any host can forge what ended it, so nothing there is final.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
-        self.remedy.unwrap_or(self.kind.usual_remedy())
+        match self.remedy.unwrap_or(self.kind.usual_remedy()) {
+            Remedy::Nothing if self.phase >= Phase::Routes => Remedy::AnotherServer,
+            remedy => remedy,
+        }
     }
 
     /// Returns this failure as the end of a log-in that the server has not decided. It is not repeated at will,
@@ -337,6 +352,14 @@ mod tests {
                 assert_ne!(kind.words(), other.words());
             }
             assert!(!(2..10).contains(&kind.exit_code()), "2 to 9 belong to the command line");
+        }
+    }
+
+    #[test]
+    fn nothing_on_a_link_that_is_up_is_final() {
+        for kind in FailureKind::ALL {
+            assert_eq!(Failure::new(Phase::Lcp, kind, "").remedy(), kind.usual_remedy());
+            assert_ne!(Failure::new(Phase::Up, kind, "").remedy(), Remedy::Nothing, "{kind:?}");
         }
     }
 

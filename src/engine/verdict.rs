@@ -23,7 +23,7 @@ pub fn of_control(phase: Phase, end: &ControlEnd) -> Failure {
         // Refuses the connection, even while a call is being requested.
         ControlEnd::PeerStopped { .. } if phase <= Phase::Call => FailureKind::ControlRefused,
         ControlEnd::PeerStopped { .. } | ControlEnd::PeerClosed | ControlEnd::Protocol(_) => {
-            hangup_kind(phase)
+            FailureKind::of_hangup(phase)
         }
     };
     let failure = Failure::new(phase, kind, plain(&end.to_string()));
@@ -50,7 +50,9 @@ pub fn of_call(phase: Phase, end: &CallEnd) -> Failure {
     let kind = match end {
         CallEnd::ReplyTimeout => FailureKind::CallTimeout,
         CallEnd::Closed => FailureKind::Interrupted,
-        CallEnd::Disconnected { .. } | CallEnd::PeerCleared | CallEnd::ControlLost => hangup_kind(phase),
+        CallEnd::Disconnected { .. } | CallEnd::PeerCleared | CallEnd::ControlLost => {
+            FailureKind::of_hangup(phase)
+        }
     };
     Failure::new(phase, kind, plain(&end.to_string()))
 }
@@ -73,7 +75,7 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
             FailureKind::EncryptionRefused
         }
         DownReason::NoAddress(_) => FailureKind::NoAddress,
-        DownReason::PeerTerminated(_) => hangup_kind(phase),
+        DownReason::PeerTerminated(_) => FailureKind::of_hangup(phase),
         DownReason::EchoTimeout => FailureKind::PeerLost,
         DownReason::LowerLayerDown | DownReason::Closed => FailureKind::Interrupted,
     };
@@ -89,7 +91,7 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
     let failure = Failure::new(phase, kind, plain(&detail));
     match reason {
         // Any host can forge packets of a link that is up: they decide nothing about account or encryption.
-        _ if phase >= Phase::Routes => failure.remedied_by(Remedy::AnotherServer),
+        _ if phase >= Phase::Routes => failure,
         DownReason::AuthFailed(refusal) if refusal.kind.is_transient() => {
             failure.remedied_by(Remedy::AnotherServer)
         }
@@ -140,15 +142,4 @@ pub fn of_connect(server: SocketAddrV4, error: &std::io::Error) -> Failure {
     // The class says what happened, the address with which of several servers.
     let detail = if words.is_empty() { server.to_string() } else { format!("{server}: {words}") };
     Failure::new(Phase::Connect, kind, plain(&detail))
-}
-
-/// Returns the class for a server that hangs up in this phase.
-const fn hangup_kind(phase: Phase) -> FailureKind {
-    match phase {
-        Phase::Resolve | Phase::Connect | Phase::Control => FailureKind::ControlRefused,
-        Phase::Call => FailureKind::CallRefused,
-        Phase::Lcp => FailureKind::LcpFailed,
-        Phase::Addresses => FailureKind::NoAddress,
-        Phase::Authentication | Phase::Encryption | Phase::Routes | Phase::Up => FailureKind::PeerEnded,
-    }
 }

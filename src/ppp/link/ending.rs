@@ -117,7 +117,7 @@ impl Link {
         } else if unproven && !self.lcp.options().offered().is_empty() {
             // We refused the peer's proposals: pppd then opens LCP without authentication, and ends the link.
             self.no_common_auth()
-        } else if let Some(refusal) = &self.refusal {
+        } else if let Some(refusal) = self.refusal() {
             DownReason::AuthFailed(refusal.clone())
         } else {
             otherwise

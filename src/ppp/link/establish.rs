@@ -130,6 +130,7 @@ impl Link {
     /// Handles LCP leaving Opened: either the peer renegotiates, or a termination is in progress.
     fn lcp_lost(&mut self, now: Instant) {
         let authenticating = self.phase == Phase::Authenticate;
+        let refusal = self.refusal().cloned();
         self.leave(now);
         if authenticating && self.login_pending && self.phase != Phase::Terminate {
             // Another exchange on this link would be another log-in.
@@ -137,7 +138,7 @@ impl Link {
                 || DownReason::LcpRefused("the peer starts over before it answers the log-in".to_owned());
             let unconfirmed =
                 |failure| DownReason::AuthFailed(AuthFailure { is_confirmed: false, ..failure });
-            let reason = self.refusal.take().map_or_else(starts_over, unconfirmed);
+            let reason = refusal.map_or_else(starts_over, unconfirmed);
             return self.fail(now, reason);
         }
         if self.lcp.state().negotiating() && self.phase != Phase::Terminate {
@@ -172,7 +173,6 @@ impl Link {
         loop {
             let (output, event) = match &mut self.auth {
                 Some(Authenticator::Client(client)) => {
-                    self.refusal = client.refusal().cloned();
                     let output = client.poll_output();
                     self.login_pending |= output.is_some() && self.phase == Phase::Authenticate;
                     (output, client.poll_event())

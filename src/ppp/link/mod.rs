@@ -93,8 +93,6 @@ pub struct Link {
     authenticated: Option<AuthProtocol>,
     /// Whether our credentials were sent and the peer has not accepted them yet.
     login_pending: bool,
-    /// The peer's refusal of our credentials, while it is not confirmed.
-    refusal: Option<AuthFailure>,
     keys: Option<Keys>,
     /// `None` if CCP is not used: it is answered with Protocol-Reject then.
     ccp: Option<Automaton<Ccp>>,
@@ -170,7 +168,6 @@ impl Link {
             auth: None,
             authenticated: None,
             login_pending: false,
-            refusal: None,
             keys: None,
             ccp: None,
             ipcp: Automaton::new(ipcp, negotiation.with_retries_for(config.timing.network)),
@@ -313,6 +310,14 @@ impl Link {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Returns the peer's refusal of our credentials, while it is not confirmed.
+    fn refusal(&self) -> Option<&AuthFailure> {
+        match &self.auth {
+            Some(Authenticator::Client(client)) => client.refusal(),
+            _ => None,
+        }
     }
 
     /// Returns whether our credentials were sent and the peer has not accepted them.

@@ -36,7 +36,7 @@ use order::OutlierFilter;
 use ring::{Mark, Ring};
 
 use super::gre::{self, Header, MAX_HEADER};
-use crate::deadline::{DATA_TIMERS, Deadline, earliest};
+use crate::deadline::{ACKNOWLEDGEMENT, Deadline, REORDERING, earliest};
 
 /// How far ahead a packet may be and is still accepted at once, unless `missing_window` is set.
 const DEFAULT_WINDOW: u32 = 0x1_0000;
@@ -173,8 +173,8 @@ impl Flow {
     /// Returns when [`handle_timeout`](Self::handle_timeout) or [`poll_ack`](Self::poll_ack) is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Deadline> {
-        let reorder = self.gap_deadline().map(|at| (at, DATA_TIMERS[1]));
-        let ack = self.acks.due().map(|at| (at, DATA_TIMERS[0]));
+        let reorder = self.gap_deadline().map(|at| (at, REORDERING));
+        let ack = self.acks.due().map(|at| (at, ACKNOWLEDGEMENT));
         earliest([reorder, ack])
     }
 

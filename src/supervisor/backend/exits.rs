@@ -66,7 +66,7 @@ fn of_ppp(end: End, phase: Phase, words: &str) -> Failure {
     let (kind, meaning) = match end {
         End::Signal(number) => (FailureKind::PppFailed, format!("ppp was ended by signal {number}")),
         End::Status(1..=3) => (FailureKind::PppFailed, "ppp could not start".to_owned()),
-        End::Status(_) => (kind_without_reason(phase), "ppp ended".to_owned()),
+        End::Status(_) => (FailureKind::of_hangup(phase), "ppp ended".to_owned()),
     };
     let detail = if words.is_empty() { meaning } else { format!("{meaning}: {words}") };
     let failure = failure_in(phase, kind, detail, false);
@@ -111,37 +111,26 @@ fn pppd_kind(status: i32, phase: Phase, words: &str) -> FailureKind {
         15 => FailureKind::PeerLost,
         17 => FailureKind::LcpFailed,
         10 if phase == Phase::Encryption => FailureKind::EncryptionRefused,
-        0 | 10 | 12 | 13 | 16 => kind_without_reason(phase),
+        0 | 10 | 12 | 13 | 16 => FailureKind::of_hangup(phase),
         _ => FailureKind::PppFailed,
     }
 }
 
 /// Returns the failure with its remedy. `is_verdict` tells whether the server has decided on account or
-/// encryption. On a link that is up, any host can forge such a decision.
+/// encryption.
 fn failure_in(phase: Phase, kind: FailureKind, detail: String, is_verdict: bool) -> Failure {
     let failure = Failure::new(phase, kind, detail);
     match kind {
-        FailureKind::AuthenticationFailed | FailureKind::PeerLost
-            if !is_verdict && phase == Phase::Authentication =>
+        _ if is_verdict => failure,
+        FailureKind::AuthenticationFailed | FailureKind::PeerLost | FailureKind::PeerEnded
+            if phase == Phase::Authentication =>
         {
             failure.undecided(UndecidedLogin::Unanswered)
         }
-        FailureKind::AuthenticationFailed | FailureKind::EncryptionRefused
-            if !is_verdict || phase >= Phase::Routes =>
-        {
+        FailureKind::AuthenticationFailed | FailureKind::EncryptionRefused => {
             failure.remedied_by(Remedy::AnotherServer)
         }
         _ => failure,
-    }
-}
-
-/// Maps the end of a link that gave no reason.
-const fn kind_without_reason(phase: Phase) -> FailureKind {
-    match phase {
-        Phase::Resolve | Phase::Connect | Phase::Control | Phase::Call | Phase::Lcp => FailureKind::LcpFailed,
-        Phase::Authentication => FailureKind::AuthenticationFailed,
-        Phase::Addresses => FailureKind::NoAddress,
-        Phase::Encryption | Phase::Routes | Phase::Up => FailureKind::PeerEnded,
     }
 }
 
