@@ -155,16 +155,18 @@ fn unprivileged_user() -> (Uid, Gid) {
 
 /// Enters a root directory that no longer exists: every lookup in it fails, and nothing can be created in it.
 fn enter_empty_jail(path: &Path) -> io::Result<()> {
+    let (above, name) = path.parent().zip(path.file_name()).ok_or(Errno::EINVAL)?;
+    // Closed before the caller goes on: a descriptor of a directory would lead out of the jail.
+    let parent = std::fs::File::open(above)?;
     match nix::unistd::mkdir(path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IXUSR) {
         // Left by an earlier process with our PID that was killed here; only root can create it.
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(error) => return Err(error.into()),
     }
-    let entered = chdir(path);
-    std::fs::remove_dir(path)?;
-    entered?;
-    chroot(".")?;
-    Ok(())
+    // The directory is removed last, and by its parent: OpenBSD cannot look up "." in a removed directory.
+    let entered = chdir(path).and_then(|()| chroot("."));
+    nix::unistd::unlinkat(&parent, name, nix::unistd::UnlinkatFlags::RemoveDir)?;
+    Ok(entered?)
 }
 
 fn set_limit(resource: Resource, most: u64) -> io::Result<()> {
