@@ -128,7 +128,7 @@ fn route_of(step: &PolicyStep) -> Result<Route, Cause> {
         PolicyStep::Block { dest, table } => {
             let table = table.as_ref().map_or(Ok(MAIN_TABLE), |table: &Value<u32>| known(table).copied())?;
             // After all other routes to the same prefix, if the system has metrics.
-            let last = if cfg!(target_os = "linux") { u32::MAX } else { 0 };
+            let last = if cfg!(target_os = "linux") { u32::MAX } else { default_metric(dest, None) };
             Ok(refusing(*dest, Kind::Unreachable, table, last))
         }
     }

@@ -162,15 +162,21 @@ pub(super) fn remove_and_restore(
     before: &PriorState,
     is_ours: impl Fn(&Route) -> bool,
 ) -> Result<(), Cause> {
-    let found = find_same_key(host, wanted)?;
-    let ours = found.as_ref().filter(|found| is_ours(found));
-    match (before, ours, &found) {
+    let routes = host.routes(&Filter::to(wanted.dest, wanted.table))?;
+    let found = routes.iter().find(|route| route.same_key(wanted));
+    let mut ours = routes.iter().filter(|route| is_ours(route));
+    match (before, ours.clone().find(|route| route.same_key(wanted)), found) {
         (PriorState::Route(old), Some(_), _) => host.change(KernelOp::AddRoute(old, Insert::Replace))?,
         // Our route went away with its device, or the step was never begun and there was no route.
         (PriorState::Route(old), None, None) => host.change(KernelOp::AddRoute(old, Insert::New))?,
         (_, Some(ours), _) => gone(host.change(KernelOp::DeleteRoute(ours)))?,
-        // The route belongs to another program by now.
-        (_, None, _) => {}
+        // The route is gone, or belongs to another program by now, unless the kernel lists it with another
+        // metric than it was asked for: a route of ours that stays would refuse or misdirect packets for good.
+        (_, None, _) => {
+            if let Some(ours) = ours.find(|route| route.same_next_hops(wanted)) {
+                gone(host.change(KernelOp::DeleteRoute(ours)))?;
+            }
+        }
     }
     Ok(())
 }

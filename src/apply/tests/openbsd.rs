@@ -67,6 +67,33 @@ fn routing_domain_is_undone_after_crash_at_any_request() {
     }
 }
 
+/// A kill switch that stays would keep the host offline: its routes are found although the kernel lists them
+/// with another priority.
+#[test]
+fn kill_switch_is_lifted_whatever_priority_the_kernel_lists() {
+    let dir = tempfile::tempdir().unwrap();
+    let directories = directories(dir.path());
+    let model = FakeHost::new(laptop());
+    let mut session = session(&directories, &model);
+    let block = |dest: &str| {
+        Step::Policy(crate::plan::PolicyStep::Block { dest: dest.parse().unwrap(), table: None })
+    };
+    let steps = ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"].map(block).to_vec();
+    session.perform(&Plan { steps, ..empty(Part::Transport) }).unwrap();
+    let mut refusing = 0;
+    for route in &mut model.state.borrow_mut().routes {
+        if route.kind == crate::net::routes::Kind::Unreachable {
+            route.metric = 8;
+            refusing += 1;
+        }
+    }
+    assert_eq!(refusing, 4);
+    drop(session);
+    let recovery = recover(&directories, &mut model.host(), &|_| false);
+    assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
+    assert_eq!(*model.state.borrow(), laptop());
+}
+
 /// From the step to the bytes that OpenBSD's headers define, and back: a labelled route that was replaced
 /// gets its label back.
 #[test]
