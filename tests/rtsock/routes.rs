@@ -2,7 +2,7 @@
 
 use pptpctl::testing::net::{
     routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route},
-    rtsock::{Action, Layout, Message, Request, RouteChange, from_route, to_route},
+    rtsock::{Action, Gateway, Layout, Message, Request, RouteChange, from_route, to_route},
 };
 
 use super::{decode_one, hex, vectors};
@@ -44,6 +44,33 @@ fn route_round_trips_through_request() {
             };
             assert_eq!(to_route(layout, &news, 3, &names), Some(route), "{}", layout.name);
         }
+    }
+}
+
+/// On OpenBSD a link address as gateway makes an ARP entry: a route on the link has an address of this host
+/// instead, is read as one, and is deleted without it.
+#[test]
+fn link_route_has_own_address_on_openbsd() {
+    let openbsd = &Layout::OPENBSD;
+    let names = |number: u16| (number == 2).then(|| "em0".to_owned());
+    for (dest, cloning) in [("192.0.2.9/32", 0), ("192.0.2.0/24", 0x100)] {
+        let mut route = Route::through(dest.parse().unwrap(), "em0");
+        (route.metric, route.scope, route.source) = (8, 0, Some("192.0.2.5".parse().unwrap()));
+        let add = from_route(openbsd, Action::Add, &route, 0, &|_| Some(2)).unwrap();
+        let Message::Route(news) = decode_one(openbsd, &add.encode(openbsd).unwrap()) else {
+            panic!("not a route")
+        };
+        assert_eq!(news.gateway, Some(Gateway::Address("192.0.2.5".parse().unwrap())));
+        assert_eq!(news.flags & 0x102, cloning, "RTF_CLONING, RTF_GATEWAY");
+        // The source is not part of what a dump lists.
+        assert_eq!(to_route(openbsd, &news, 0, &names), Some(Route { source: None, ..route.clone() }));
+        let delete = from_route(openbsd, Action::Delete, &route, 0, &|_| Some(2)).unwrap();
+        let Message::Route(news) = decode_one(openbsd, &delete.encode(openbsd).unwrap()) else {
+            panic!("not a route")
+        };
+        assert_eq!(news.gateway, None);
+        let freebsd = from_route(&Layout::FREEBSD, Action::Add, &route, 0, &|_| Some(2)).unwrap();
+        assert_eq!(freebsd.gateway, Some(Gateway::Link(2)));
     }
 }
 

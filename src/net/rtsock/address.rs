@@ -25,6 +25,9 @@ pub enum Gateway {
     Address(IpAddr),
     /// The link itself, by interface index; 0 if the address has none.
     Link(u16),
+    /// The link itself, by an address of this host (OpenBSD, in requests): the gateway of a route without
+    /// RTF_GATEWAY. There a link address would make the route an ARP entry (RTF_LLINFO).
+    Own(IpAddr),
 }
 
 /// The kinds of socket addresses in a message, by index (RTAX_*).

@@ -14,6 +14,7 @@ use crate::net::routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route};
 
 /// RTF_* flags that are the same on all systems.
 const UP: u32 = 0x1;
+const GATEWAY: u32 = 0x2;
 const REJECT: u32 = 0x8;
 const DYNAMIC: u32 = 0x10;
 const STATIC: u32 = 0x800;
@@ -64,8 +65,11 @@ pub fn to_route(
     let dev = device(news, names);
     let hop = match news.gateway {
         _ if kind == Kind::Blackhole || kind == Kind::Unreachable => None,
-        Some(Gateway::Address(via)) => Some(Hop { via: Some(via), dev, onlink: false, weight: 0 }),
-        Some(Gateway::Link(_)) | None => Some(Hop { via: None, dev, onlink: false, weight: 0 }),
+        Some(Gateway::Address(via)) if flags & GATEWAY != 0 => {
+            Some(Hop { via: Some(via), dev, onlink: false, weight: 0 })
+        }
+        // Without RTF_GATEWAY the destination is on the link; OpenBSD gives an address of this host.
+        _ => Some(Hop { via: None, dev, onlink: false, weight: 0 }),
     };
     let table =
         if layout.route.tableid.is_some() && news.table != main { news.table.into() } else { MAIN_TABLE };
@@ -116,7 +120,15 @@ pub fn from_route(
             if let Some(dev) = &hop.dev {
                 request.index = index(dev).ok_or_else(|| format!("there is no interface {dev}"))?;
             }
-            request.gateway = Some(hop.via.map_or(Gateway::Link(request.index), Gateway::Address));
+            request.gateway = match (hop.via, route.source) {
+                (Some(via), _) => Some(Gateway::Address(via)),
+                (None, Some(own)) if layout.link_routes_by_address => {
+                    // The kernel finds the route to delete without its gateway.
+                    Some(Gateway::Own(own)).filter(|_| action != Action::Delete)
+                }
+                (None, _) if layout.link_routes_by_address && action == Action::Delete => None,
+                (None, _) => Some(Gateway::Link(request.index)),
+            };
         }
         Kind::Blackhole => {
             request.flags |= BLACKHOLE;

@@ -142,6 +142,8 @@ pub struct Layout {
     pub max_addresses: u32,
     /// Whether routes can have a label (RTA_LABEL, `struct sockaddr_rtlabel`).
     pub labels: bool,
+    /// Whether a route without a gateway has an address of this host in its place, not a link address.
+    pub link_routes_by_address: bool,
     /// The default priority of a route (RTP_STATIC); 0 if the system has no priorities.
     pub default_priority: u8,
     /// Header of route messages.
@@ -171,6 +173,7 @@ impl Layout {
         link_size: 54,
         max_addresses: 8,
         labels: false,
+        link_routes_by_address: false,
         default_priority: 0,
         route: RouteHeader {
             size: 152,
@@ -219,6 +222,7 @@ impl Layout {
         link_size: 32,
         max_addresses: 15,
         labels: true,
+        link_routes_by_address: true,
         default_priority: 8,
         route: RouteHeader {
             size: 96,
@@ -274,6 +278,7 @@ impl Layout {
         link_size: 32,
         max_addresses: 9,
         labels: false,
+        link_routes_by_address: false,
         default_priority: 0,
         route: RouteHeader {
             size: 120,

@@ -13,6 +13,8 @@ use super::{
 const UP: u32 = 0x1;
 const GATEWAY: u32 = 0x2;
 const HOST: u32 = 0x4;
+/// RTF_CLONING (OpenBSD).
+const CLONING: u32 = 0x100;
 const STATIC: u32 = 0x800;
 
 /// RTV_MTU, the same on all systems.
@@ -102,7 +104,7 @@ impl Request {
         let mut addresses = Writer::default();
         addresses.ip(layout, AddressSlot::Dest, self.dest.network(), self.index);
         match self.gateway {
-            Some(Gateway::Address(address)) => {
+            Some(Gateway::Address(address) | Gateway::Own(address)) => {
                 addresses.ip(layout, AddressSlot::Gateway, address, self.index);
             }
             Some(Gateway::Link(index)) => addresses.link(layout, AddressSlot::Gateway, index),
@@ -147,7 +149,10 @@ impl Request {
             None => {}
         }
         let by_gateway = matches!(self.gateway, Some(Gateway::Address(_)));
-        let flags = self.flags | UP | if host { HOST } else { 0 } | if by_gateway { GATEWAY } else { 0 };
+        // The hosts of a network on the link get a route each, with their link address (OpenBSD).
+        let clones = matches!(self.gateway, Some(Gateway::Own(_))) && !host;
+        let when = |condition: bool, flag: u32| if condition { flag } else { 0 };
+        let flags = self.flags | UP | when(host, HOST) | when(by_gateway, GATEWAY) | when(clones, CLONING);
         set(&mut bytes, header.flags, u64::from(flags));
         set(&mut bytes, header.addrs, u64::from(addresses.places));
         if let (Some(fmask), Action::Change) = (header.fmask, self.action) {
