@@ -47,6 +47,10 @@ pub fn gre_socket(server: Ipv4Addr, options: &Options) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(GRE)))?;
     socket.set_nonblocking(true)?;
     apply_options(&socket, options)?;
+    #[cfg(not(target_os = "linux"))]
+    if options.local.is_none() {
+        bind_to_source(&socket, server)?;
+    }
     set_receive_buffer(&socket);
     socket.connect(&SocketAddr::V4(SocketAddrV4::new(server, 0)).into())?;
     Ok(socket.into())
@@ -115,6 +119,19 @@ fn apply_options(socket: &Socket, options: &Options) -> io::Result<()> {
         socket.bind(&SocketAddr::V4(SocketAddrV4::new(local, 0)).into())?;
     }
     Ok(())
+}
+
+/// Binds to the address that the kernel now chooses for packets to `server`. Linux stores it when the socket
+/// is connected; the BSDs choose it anew with each change of the routes, and the server ignores a new one.
+#[cfg(not(target_os = "linux"))]
+fn bind_to_source(socket: &Socket, server: Ipv4Addr) -> io::Result<()> {
+    // Connecting a datagram socket sends nothing.
+    let probe = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    probe.connect(&SocketAddr::V4(SocketAddrV4::new(server, 1723)).into())?;
+    match local_address(&probe) {
+        Some(local) => socket.bind(&SocketAddr::V4(SocketAddrV4::new(local, 0)).into()),
+        None => Ok(()),
+    }
 }
 
 /// Sets the receive buffer size. On Linux root may exceed the system's limit.
