@@ -20,6 +20,10 @@ const ROUND_TRIPS: u32 = 4;
 /// Maximum time limit: a path that is slower is most likely dead.
 const LONGEST: Duration = Duration::from_secs(5);
 
+/// Time from the first answer to a second check. FreeBSD sends packets by the old route for some tens of
+/// milliseconds after a change, so that the first answer may have come on a path that no longer exists.
+const SECOND_CHECK: Duration = Duration::from_millis(500);
+
 /// Interval between LCP Echoes.
 const ECHO_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -29,9 +33,15 @@ pub(super) struct LivenessCheck {
     until: Instant,
     /// The time limit was extended once, because packets arrived but not the answer.
     extended: bool,
+    /// This is the check after the first answer.
+    second: bool,
 }
 
 impl LivenessCheck {
+    fn new(since: Instant, limit: Duration, second: bool) -> Self {
+        Self { since, again: since, until: since + limit, extended: false, second }
+    }
+
     pub(super) fn next_timeout(&self) -> Option<Deadline> {
         Some((self.again.min(self.until), "liveness check"))
     }
@@ -44,8 +54,7 @@ impl Session {
         if !self.is_up() {
             return;
         }
-        self.liveness =
-            Some(LivenessCheck { since: now, again: now, until: now + self.answer_limit(), extended: false });
+        self.liveness = Some(LivenessCheck::new(now, self.answer_limit(), false));
         self.control.probe(now);
         self.poll_liveness(now);
         self.after(now);
@@ -54,12 +63,15 @@ impl Session {
     /// Handles the server's answer to an LCP Echo.
     pub(super) fn answered(&mut self, now: Instant) {
         let asked = self.ready_check.as_ref().map(|proof| proof.began);
-        let asked = asked.or_else(|| self.liveness.as_ref().map(|check| check.since));
+        // An answer before the second check is one to an earlier echo.
+        let due = self.liveness.take_if(|check| check.since <= now);
+        let asked = asked.or_else(|| due.as_ref().map(|check| check.since));
         if let Some(asked) = asked {
             self.round_trip = Some(now.saturating_duration_since(asked));
         }
-        if self.liveness.take().is_some() {
+        if due.is_some_and(|check| !check.second) {
             tracing::info!("the server answers: the tunnel stays up");
+            self.liveness = Some(LivenessCheck::new(now + SECOND_CHECK, self.answer_limit(), true));
         }
         self.ready_confirmed(now);
     }

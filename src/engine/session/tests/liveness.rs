@@ -41,6 +41,20 @@ fn dead_path_is_abandoned_within_a_second() {
     assert!((Duration::from_millis(500)..Duration::from_secs(1)).contains(&took), "{took:?}");
 }
 
+/// The kernel sends by the old route for some milliseconds after it has reported the change.
+#[test]
+fn path_that_dies_after_the_first_answer_is_abandoned() {
+    let mut world = up(ServerFault::None);
+    let probed = world.now;
+    world.client.probe(probed);
+    world.run(Duration::from_millis(300));
+    assert!(world.client.round_trip.is_some(), "no answer to the first check");
+    world.cut = true;
+    world.run(Duration::from_secs(60));
+    let took = time_to_failure(&world, probed);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
 #[test]
 fn path_that_passes_only_tcp_is_dead() {
     let mut world = up(ServerFault::None);
