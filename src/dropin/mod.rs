@@ -36,6 +36,7 @@ use crate::{
 #[must_use]
 pub fn main() -> ExitCode {
     signals::reset_inherited();
+    processes::find_program();
     Inherited::at_start().close();
     let words: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();

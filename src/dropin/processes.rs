@@ -34,14 +34,20 @@ pub fn start(role: &str, title: &str) -> io::Result<(Child, Channel)> {
 /// # Errors
 /// Returns the kernel's error.
 pub fn start_gateway(master: OwnedFd, words: &[String]) -> io::Result<Child> {
-    Command::new(program())
-        .arg0("pptp")
+    let program = program();
+    Command::new(&program)
+        .arg0(child::title(&program, "pptp"))
         .arg(GATEWAY)
         .arg(std::process::id().to_string())
         .args(words)
         .stdin(Stdio::from(master))
         .stdout(Stdio::piped())
         .spawn()
+}
+
+/// Finds this program, before anything changes the directory; an error shows when a process is started.
+pub fn find_program() {
+    let _found = program();
 }
 
 fn program() -> PathBuf {

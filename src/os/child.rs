@@ -1,10 +1,12 @@
 //! Child processes: how this program is executed again as a child, and how a child ends.
 
 use std::{
+    ffi::OsStr,
     io,
     os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -22,10 +24,44 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Returns the running program, on Linux even if it was replaced on disk: both halves must match.
 ///
+/// OpenBSD knows only the first argument. The first call must therefore come before a change of directory.
+///
 /// # Errors
 /// Returns an error if the system does not know the program's path.
 pub fn own_program() -> io::Result<PathBuf> {
-    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(known) = PROGRAM.get() {
+        return Ok(known.clone());
+    }
+    let program = if cfg!(target_os = "linux") {
+        "/proc/self/exe".into()
+    } else if cfg!(target_os = "openbsd") {
+        let first = std::env::args_os().next().unwrap_or_default();
+        located(Path::new(&first), std::env::var_os("PATH").as_deref())?
+    } else {
+        std::env::current_exe()?
+    };
+    Ok(PROGRAM.get_or_init(|| program).clone())
+}
+
+/// Returns the absolute path of the program that execvp(3) ran by this first argument.
+///
+/// # Errors
+/// Returns `NotFound` if there is no such file.
+fn located(first: &Path, path: Option<&OsStr>) -> io::Result<PathBuf> {
+    // execvp(3) searches PATH only for a name without a slash.
+    if first.components().count() != 1 || first.has_root() || first.starts_with(".") {
+        return first.canonicalize();
+    }
+    let directories = path.map(std::env::split_paths).into_iter().flatten();
+    let found = directories.map(|directory| directory.join(first)).find(|file| file.is_file());
+    found.ok_or(io::ErrorKind::NotFound)?.canonicalize()
+}
+
+/// Returns the name that a child of ours gets for ps(1). On OpenBSD it is the path, by which the child finds
+/// its own program.
+pub fn title<'a>(program: &'a Path, title: &'a str) -> &'a OsStr {
+    if cfg!(target_os = "openbsd") { program.as_os_str() } else { title.as_ref() }
 }
 
 /// Starts a program, which must be this one, with a channel to this process as standard input, an empty
@@ -37,7 +73,7 @@ pub fn start(program: &Path, title: &str, adjust: impl FnOnce(&mut Command)) -> 
     let (ours, theirs) = Channel::pair()?;
     let mut command = Command::new(program);
     command
-        .arg0(title)
+        .arg0(self::title(program, title))
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::from(theirs.into_fd()))
@@ -77,6 +113,21 @@ fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitSta
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn program_is_located_as_execvp_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path().canonicalize().unwrap();
+        let file = home.join("pptp");
+        std::fs::write(&file, "").unwrap();
+        std::fs::create_dir_all(home.join("first/pptp")).unwrap();
+        let path = std::env::join_paths([home.join("first"), home.join("missing"), home.clone()]).unwrap();
+        assert_eq!(located(Path::new("pptp"), Some(&path)).unwrap(), file);
+        assert_eq!(located(&file, None).unwrap(), file);
+        assert_eq!(located(&home.join("first/../pptp"), None).unwrap(), file);
+        let missing = [located(Path::new("pptp"), None), located(Path::new("./pptp-of-no-one"), Some(&path))];
+        assert!(missing.iter().all(|result| result.is_err()), "{missing:?}");
+    }
 
     #[test]
     fn reap_returns_status_and_kills_if_needed() {

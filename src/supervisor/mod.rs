@@ -54,6 +54,8 @@ use crate::{
 /// Runs this process as a child of a supervisor, if it was started as one, and returns its exit status.
 #[must_use]
 pub fn child_main() -> Option<ExitCode> {
+    // Before anything changes the directory. An error shows when a child is started.
+    let _found = crate::os::child::own_program();
     // Arguments from the user may not be UTF-8, on which `args` panics.
     let mut arguments = std::env::args_os().skip(1);
     let role = arguments.next()?;
