@@ -116,26 +116,32 @@ impl Drop for ChildHandle {
 }
 
 impl Engine {
-    /// Starts the engine and sends it the spec, the descriptors and the password. Does not wait for the
-    /// connection.
+    /// Starts the engine.
     ///
     /// # Errors
-    /// Returns an error if the process cannot be started or does not accept a message.
-    pub fn start(
+    /// Returns an error if the process cannot be started.
+    pub fn start(spec: &Spec) -> io::Result<Self> {
+        ChildHandle::start(ENGINE, &spec.name, spec.loglevel).map(Self)
+    }
+
+    /// Sends the spec, the descriptors and the password. Does not wait for the connection.
+    ///
+    /// # Errors
+    /// Returns an error if the process does not accept a message: EPIPE if it has exited.
+    pub fn dial(
+        &self,
         spec: Spec,
         password: &Secret,
         tcp: BorrowedFd<'_>,
         gre: BorrowedFd<'_>,
         tun: BorrowedFd<'_>,
-    ) -> io::Result<Self> {
-        let helper = ChildHandle::start(ENGINE, &spec.name, spec.loglevel)?;
+    ) -> io::Result<()> {
         let start = serde_json::to_vec(&ToEngine::Start(Box::new(spec)))?;
-        helper.channel.send(&start, &[tcp, gre, tun])?;
+        self.0.channel.send(&start, &[tcp, gre, tun])?;
         // One byte in front, because an empty message would look like the end of the channel.
         let mut bare = zeroize::Zeroizing::new(vec![b'p']);
         bare.extend_from_slice(password.expose());
-        helper.channel.send(&bare, &[])?;
-        Ok(Self(helper))
+        self.0.channel.send(&bare, &[])
     }
 
     /// Returns the process.

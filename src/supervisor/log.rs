@@ -182,6 +182,8 @@ impl Write for RotatingFile {
 #[derive(Debug, Default)]
 pub struct EngineLog {
     rest: Vec<u8>,
+    /// The last error message.
+    error: Option<String>,
 }
 
 impl EngineLog {
@@ -190,33 +192,53 @@ impl EngineLog {
         self.rest.extend_from_slice(bytes);
         while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
-            log_line(&line);
+            self.error = log_line(&line).or(self.error.take());
         }
         // A line without an end is an accident or an attack; it is bounded in either case.
         if self.rest.len() > 4096 {
             log_line(&std::mem::take(&mut self.rest));
         }
     }
+
+    /// Returns the last error message since the previous call.
+    pub fn take_error(&mut self) -> Option<String> {
+        self.error.take()
+    }
 }
 
-fn log_line(line: &[u8]) {
+/// Logs a line with its level; returns the text of an error.
+fn log_line(line: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(line);
     let text = text.trim();
     let (level, rest) = text.split_once(' ').unwrap_or(("", text));
     let rest = crate::engine::message::plain(rest.trim());
     match level {
-        "ERROR" => tracing::error!("engine: {rest}"),
+        "ERROR" => {
+            tracing::error!("engine: {rest}");
+            return Some(rest);
+        }
         "WARN" => tracing::warn!("engine: {rest}"),
         "INFO" => tracing::info!("engine: {rest}"),
         "DEBUG" => tracing::debug!("engine: {rest}"),
         "" if rest.is_empty() => {}
         _ => tracing::warn!("engine: {}", crate::engine::message::plain(text)),
     }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn last_error_of_the_engine_is_kept() {
+        let mut log = EngineLog::default();
+        log.take(b" INFO starts\nERROR no such ");
+        assert_eq!(log.take_error(), None);
+        log.take(b"directory\n WARN ends\n");
+        assert_eq!(log.take_error().as_deref(), Some("no such directory"));
+        assert_eq!(log.take_error(), None);
+    }
 
     #[test]
     fn log_size_is_bounded_with_one_predecessor() {

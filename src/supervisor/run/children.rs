@@ -2,6 +2,7 @@
 //! they are ended, how they exit by themselves.
 
 use std::{
+    io,
     net::Ipv4Addr,
     os::fd::{AsFd, BorrowedFd},
     rc::Rc,
@@ -121,11 +122,17 @@ impl Children {
                 (&line, Secret::new(Vec::new()))
             }
         };
-        let engine = Engine::start(spec, &password, sockets.tcp.as_fd(), sockets.gre.as_fd(), device.as_fd())
-            .map_err(|error| internal(&format!("the engine does not start: {error}")))?;
+        let not_started = |error: io::Error| format!("the engine does not start: {error}");
+        let engine = Engine::start(&spec).map_err(|error| internal(&not_started(error)))?;
+        let (tcp, gre) = (sockets.tcp.as_fd(), sockets.gre.as_fd());
+        let dialed = engine.dial(spec, &password, tcp, gre, device.as_fd());
         self.child = Child::Engine(engine);
         self.due = None;
-        Ok(())
+        dialed.map_err(|error| {
+            let failure = self.internal_end(&not_started(error), Phase::Connect);
+            self.kill();
+            failure
+        })
     }
 
     /// Returns the pid of the engine, while it runs.
@@ -262,12 +269,21 @@ impl Children {
 
     /// Handles an engine that has ended without a reason of its own.
     fn gone(&mut self, why: &str, phase: Phase) -> ChildEvent {
-        self.read_log();
+        let failure = self.internal_end(why, phase);
+        self.ended(failure)
+    }
+
+    /// Returns the failure of an engine that has ended without a reason of its own: its exit status, and its
+    /// last error message.
+    fn internal_end(&mut self, why: &str, phase: Phase) -> Failure {
         let how = match &mut self.child {
             Child::Engine(engine) => engine.helper().end(),
             _ => String::new(),
         };
-        self.ended(Failure::new(phase, FailureKind::Internal, format!("{why} ({how})")))
+        // It has exited: its log is complete.
+        self.read_log();
+        let error = self.log.take_error().map(|error| format!(": {error}")).unwrap_or_default();
+        Failure::new(phase, FailureKind::Internal, format!("{why} ({how}){error}"))
     }
 
     fn ended(&mut self, failure: Failure) -> ChildEvent {
