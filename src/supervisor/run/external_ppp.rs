@@ -82,7 +82,9 @@ impl External {
         if which == Daemon::Pppd && !Path::new("/dev/ppp").exists() {
             return Err(missing("/dev/ppp is missing".to_owned()));
         }
-        if let Some(unit) = profile.unit {
+        // ppp(8) opens a tun device that exists; if another process has it, ppp(8) says so.
+        let unit = profile.unit.filter(|_| which == Daemon::Pppd);
+        if let Some(unit) = unit {
             let device = format!("{}{unit}", which.device());
             if nix::net::if_::if_nametoindex(device.as_str()).is_ok() {
                 let words = format!("{device} is in use: there is a device of that name already");
