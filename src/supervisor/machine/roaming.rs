@@ -176,6 +176,7 @@ impl Machine {
         }
         self.network.hurry = None;
         self.child = false;
+        self.actions.retain(|action| !matches!(action, Action::Configure(_)));
         self.actions.push_back(Action::Abandon(Failure::new(self.phase, FailureKind::PeerLost, why)));
     }
 

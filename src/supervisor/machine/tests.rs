@@ -313,6 +313,59 @@ fn failed_step_takes_the_link_down() {
     assert_eq!(scenario.fail(FailureKind::Interrupted), [Action::End(Err(wrong))]);
 }
 
+/// The engine's messages are handled before the loop performs the actions that follow from them.
+#[test]
+fn link_lost_while_configuring_moves_on_to_the_next_server() {
+    for kind in [FailureKind::PeerEnded, FailureKind::PeerLost, FailureKind::LcpFailed] {
+        let mut scenario = Scenario::of(&[literal(A), literal(B)]);
+        scenario.handle(Input::Start);
+        scenario.machine.handle(scenario.now, 0, Input::LinkUp(LinkUp::example()));
+        assert_eq!(scenario.machine.state(), TunnelState::Configuring);
+        assert_eq!(scenario.fail(kind), [dial(B)], "{kind:?}: the steps of a lost link are not performed");
+        // A result of steps that were performed for the lost link changes nothing.
+        assert_eq!(scenario.handle(Input::Configured(Ok(()))), []);
+        scenario.bring_up();
+    }
+    let mut last = Scenario::of(&[literal(A)]);
+    last.handle(Input::Start);
+    last.handle(Input::LinkUp(LinkUp::example()));
+    let end = last.fail(FailureKind::PeerEnded);
+    assert_eq!(end, [Action::End(Err(failure(FailureKind::PeerEnded)))], "no other server is left");
+    let mut with_final = Scenario::of(&[literal(A), literal(B)]);
+    with_final.handle(Input::Start);
+    with_final.handle(Input::LinkUp(LinkUp::example()));
+    let end = with_final.fail(FailureKind::NoTun);
+    assert_eq!(end, [Action::End(Err(failure(FailureKind::NoTun)))]);
+}
+
+#[test]
+fn redial_lost_while_configuring_goes_on_with_its_round() {
+    let mut tunnel = Scenario::with_attempts(&[literal(A), literal(B)], None);
+    tunnel.handle(Input::Start);
+    tunnel.bring_up();
+    tunnel.fail(FailureKind::PeerLost);
+    tunnel.now += Duration::from_secs(1);
+    assert_eq!(tunnel.handle(Input::Timeout), [dial(A)]);
+    tunnel.handle(Input::LinkUp(LinkUp::example()));
+    assert_eq!(tunnel.fail(FailureKind::PeerEnded), [dial(B)]);
+    tunnel.bring_up();
+    // A renegotiated link was up before: its loss starts a new round.
+    tunnel.handle(Input::LinkUp(LinkUp::example()));
+    assert_eq!(tunnel.fail(FailureKind::PeerEnded), [Action::Waiting(Duration::from_secs(2))]);
+}
+
+/// The source address can disappear in the same instant as the link comes up.
+#[test]
+fn network_change_before_the_steps_drops_them() {
+    let mut tunnel = Scenario::of(&[literal(A)]);
+    tunnel.handle(Input::Start);
+    tunnel.machine.handle(tunnel.now, 0, Input::LinkUp(LinkUp::example()));
+    let moved = NetworkState { next_hop: None, address_stays: false };
+    let actions = tunnel.handle(Input::Network(moved));
+    assert!(!actions.iter().any(|action| matches!(action, Action::Configure(_))), "{actions:?}");
+    assert!(matches!(actions[..], [Action::Abandon(_), ..]), "{actions:?}");
+}
+
 #[test]
 fn early_hangups_lengthen_the_wait() {
     let mut scenario = Scenario::of(&[literal(A)]);
