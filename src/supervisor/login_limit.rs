@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::failure::UndecidedLogin;
+use crate::failure::{Failure, FailureKind, Remedy, UndecidedLogin};
 
 /// Undecided log-ins in a row, over all servers of a profile, before [`PAUSE`] applies.
 const FREE: u32 = 2;
@@ -41,9 +41,50 @@ impl LoginLimit {
     }
 }
 
+/// Returns the failure of a redial by an external PPP daemon. A daemon believes every refusal of the
+/// credentials, and any host can forge one, so the first one is not final; a second one is
+/// ([`LoginLimit::count`]).
+#[must_use]
+pub fn of_daemon_redial(failure: Failure) -> Failure {
+    if failure.kind == FailureKind::AuthenticationFailed && failure.remedy() == Remedy::Nothing {
+        failure.undecided(UndecidedLogin::Refused)
+    } else {
+        failure
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Phase;
+
+    #[test]
+    fn daemons_refusal_on_a_redial_must_be_repeated() {
+        let refusal = || Failure::new(Phase::Authentication, FailureKind::AuthenticationFailed, "691");
+        let first = of_daemon_redial(refusal());
+        assert_eq!(first.undecided_login, Some(UndecidedLogin::Refused));
+        assert_eq!(first.remedy(), Remedy::AnotherServer);
+        assert!(first.hints.iter().any(|hint| hint.contains("a second one is final")), "{first:?}");
+
+        let mut limit = LoginLimit::default();
+        let now = Instant::now();
+        assert!(!limit.count(now, UndecidedLogin::Refused), "the first refusal is final");
+        assert!(limit.count(now, UndecidedLogin::Refused), "the second refusal is not final");
+        let confirmed = first.confirmed();
+        assert_eq!((confirmed.remedy(), confirmed.undecided_login), (Remedy::Nothing, None));
+    }
+
+    #[test]
+    fn other_ends_of_a_daemon_are_unchanged() {
+        for kind in FailureKind::ALL.into_iter().filter(|kind| *kind != FailureKind::AuthenticationFailed) {
+            let failure = Failure::new(Phase::Encryption, kind, "");
+            assert_eq!(of_daemon_redial(failure.clone()), failure, "{kind:?}");
+        }
+        // Undecided already: an end without an answer is no refusal.
+        let unanswered = Failure::new(Phase::Authentication, FailureKind::PeerEnded, "")
+            .undecided(UndecidedLogin::Unanswered);
+        assert_eq!(of_daemon_redial(unanswered.clone()), unanswered);
+    }
 
     #[test]
     fn two_log_ins_are_free_and_the_next_ones_wait() {

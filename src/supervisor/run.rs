@@ -37,13 +37,13 @@ use super::{
         progress::{Progress, Reporter},
         server::Control,
     },
-    log,
+    log, login_limit,
     machine::{Action, Input, Machine, TunnelState},
     systemd,
 };
 use crate::{
     engine::message::{FromEngine, LinkUp, Statistics, ToEngine, plain},
-    failure::{Failure, FailureKind, Phase, Remedy, UndecidedLogin},
+    failure::{Failure, FailureKind, Phase},
     net::transport,
     os::{
         signals::{self, Signals},
@@ -199,14 +199,10 @@ impl Supervisor {
 
     /// Passes an input to the machine. A failure in it gets its hints, and is reported.
     fn handle(&mut self, mut input: Input) {
-        // A daemon believes every refusal; that of a tunnel that was up has to be repeated.
         let external = self.profile.ppp.backend != PppBackend::Builtin && self.machine.was_up();
         let failure = input.failure_mut().map(|failure| {
-            if external
-                && failure.kind == FailureKind::AuthenticationFailed
-                && failure.remedy() == Remedy::Nothing
-            {
-                *failure = failure.clone().undecided(UndecidedLogin::Refused);
+            if external {
+                *failure = login_limit::of_daemon_redial(failure.clone());
             }
             *failure = hints::add(failure.clone(), &self.profile, self.machine.server());
             self.report.failure(failure);
