@@ -370,14 +370,6 @@ mod tests {
     }
 
     #[test]
-    fn hint_patterns_match_the_reported_texts() {
-        let text = crate::ppp::link::DownReason::NoCommonAuth { offered: "PAP".into() }.to_string();
-        assert!(text.starts_with("no authentication protocol in common"), "{text}");
-        let text = crate::net::tun::Error::InUse(7).to_string();
-        assert!(text.contains(" is in use"), "{text}");
-    }
-
-    #[test]
     fn display_omits_repeated_kind() {
         let kind = FailureKind::AuthenticationFailed;
         let failure = Failure::new(Phase::Authentication, kind, "authentication failed: error 691");
