@@ -33,6 +33,13 @@ impl PppSide {
         }
     }
 
+    /// Reports how many frames of the peer were lost in total, at least and at most.
+    pub fn set_lost(&mut self, (least, most): (u64, u64)) {
+        if let Self::Builtin(link) = self {
+            link.set_lost(least, most);
+        }
+    }
+
     /// Encapsulates an IP packet for the peer; a daemon has its own network device.
     pub fn encapsulate(&mut self, ip: &[u8], out: &mut [u8]) -> Result<usize, LinkDrop> {
         match self {

@@ -71,9 +71,10 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
             FailureKind::PeerLost
         }
         DownReason::AuthFailed(_) | DownReason::NoCommonAuth { .. } => FailureKind::AuthenticationFailed,
-        DownReason::EncryptionRefused(_) | DownReason::EncryptionTimeout | DownReason::EncryptionLost => {
-            FailureKind::EncryptionRefused
-        }
+        DownReason::EncryptionRefused(_)
+        | DownReason::EncryptionTimeout
+        | DownReason::EncryptionLost
+        | DownReason::DataUnreadable { .. } => FailureKind::EncryptionRefused,
         DownReason::NoAddress(_) => FailureKind::NoAddress,
         DownReason::PeerTerminated(_) => FailureKind::of_hangup(phase),
         DownReason::EchoTimeout => FailureKind::PeerLost,

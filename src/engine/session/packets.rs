@@ -27,6 +27,7 @@ impl Session {
         else {
             return;
         };
+        link.set_lost(flow.lost_before(packet));
         let taken = flow.receive(now, packet, &mut |frame| pass_in(now, frame, link, mss, offers, to_tun));
         if taken.is_ok() {
             *heard = true;
@@ -37,6 +38,7 @@ impl Session {
     /// Handles the timeouts of flow and link: releases packets that waited too long for an earlier one.
     pub(super) fn call_timeout(&mut self, now: Instant, to_tun: &mut impl FnMut(&[u8])) {
         let Self { call: Some(Call { flow, link, .. }), mss, peer_routes: offers, .. } = self else { return };
+        link.set_lost(flow.lost_when_due());
         flow.handle_timeout(now, &mut |frame| pass_in(now, frame, link, mss, offers, to_tun));
         link.handle_timeout(now);
     }

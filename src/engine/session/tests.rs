@@ -2,6 +2,7 @@
 
 mod control_messages;
 mod liveness;
+mod losses;
 
 use std::net::Ipv4Addr;
 

@@ -11,6 +11,21 @@ use crate::ppp::{
 /// Interval at which an ineffective CCP Reset-Request is repeated, as in pppd.
 const RESET_INTERVAL: Duration = Duration::from_secs(1);
 
+/// For how long no data packet of the peer may be readable while packets come, before the link ends.
+const UNREADABLE_MAX: Duration = Duration::from_secs(5);
+/// Unreadable packets that end the link at least: fewer may be strays or forged.
+const UNREADABLE_LEAST: u32 = 8;
+/// Unreadable packets further apart than this are unrelated.
+const UNREADABLE_APART: Duration = Duration::from_secs(10);
+
+/// Data packets of the peer that could not be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unreadable {
+    since: Instant,
+    last: Instant,
+    count: u32,
+}
+
 /// How packets are sent at present.
 #[derive(Debug)]
 #[expect(
@@ -97,8 +112,9 @@ impl Link {
             }
             Ok(_) => Received::Dropped(self.counters.drop(LinkDrop::NotIp)),
             Err(reason) => {
+                self.note_unreadable(now, reason);
                 if matches!(reason, LinkDrop::Mppe(_)) {
-                    self.after_bad_packet(now);
+                    self.after_bad_packet(now, reason);
                 }
                 Received::Dropped(self.counters.drop(reason))
             }
@@ -113,6 +129,8 @@ impl Link {
         let required = self.config.mppe.demand == Demand::Require;
         match (&mut self.cipher, number) {
             (Cipher::On { opener: Some(opener), .. }, protocol::COMPRESSED) => {
+                let (least, most) = self.lost;
+                opener.set_lost(least, most);
                 let plain = opener.open(information).map_err(LinkDrop::Mppe)?;
                 self.reset_sent = None;
                 let (number, packet) = split_protocol(plain).map_err(|_| LinkDrop::NotIp)?;
@@ -139,6 +157,7 @@ impl Link {
         }
         self.echo.received = true;
         self.rejected = None;
+        self.unreadable = None;
         self.counters.received_packets = self.counters.received_packets.saturating_add(1);
         self.counters.received_bytes = self.counters.received_bytes.saturating_add(bytes(ip));
         Ok(())
@@ -154,11 +173,33 @@ impl Link {
         }
     }
 
+    /// Counts a data packet that could not be read, and ends the link if packets have come for a while and none
+    /// could be. LCP echoes alone would keep such a link up for ever.
+    fn note_unreadable(&mut self, now: Instant, reason: LinkDrop) {
+        let is_about_keys =
+            matches!(reason, LinkDrop::Mppe(_) | LinkDrop::ClearRefused | LinkDrop::EncryptedUnexpected);
+        if !is_about_keys || !self.up || self.cipher.is_undecided() {
+            return;
+        }
+        let begin = Unreadable { since: now, last: now, count: 0 };
+        let recent = |one: &Unreadable| now.saturating_duration_since(one.last) < UNREADABLE_APART;
+        let one = self.unreadable.filter(recent).unwrap_or(begin);
+        let one = Unreadable { last: now, count: one.count.saturating_add(1), ..one };
+        self.unreadable = Some(one);
+        let lasted = now.saturating_duration_since(one.since);
+        if lasted >= UNREADABLE_MAX && one.count >= UNREADABLE_LEAST {
+            self.fail(now, DownReason::DataUnreadable { packets: one.count, lasted, last: reason });
+            self.pump(now);
+        }
+    }
+
     /// Requests a reset from the peer if that helps, and ends the link if nothing does.
-    fn after_bad_packet(&mut self, now: Instant) {
+    fn after_bad_packet(&mut self, now: Instant, reason: LinkDrop) {
         let Cipher::On { opener: Some(opener), .. } = &mut self.cipher else { return };
         if opener.is_hopeless() {
-            self.fail(now, DownReason::EncryptionLost);
+            let (packets, lasted) =
+                self.unreadable.map_or((1, Duration::ZERO), |one| (one.count, one.last - one.since));
+            self.fail(now, DownReason::DataUnreadable { packets, lasted, last: reason });
             return self.pump(now);
         }
         let due = self.reset_sent.is_none_or(|at| now.saturating_duration_since(at) >= RESET_INTERVAL);

@@ -1,10 +1,11 @@
 //! Events of a link: milestones, and the one reason for its end.
 
-use std::{fmt, net::Ipv4Addr};
+use std::{fmt, net::Ipv4Addr, time::Duration};
 
+use super::LinkDrop;
 use crate::ppp::{
     auth::{AuthFailure, AuthProtocol},
-    mppe::Strength,
+    mppe::{MppeDrop, Strength},
 };
 
 /// A milestone. The order is `LcpUp`, `Authenticated`, `Encryption`, `Up`; any of them again after
@@ -108,6 +109,15 @@ pub enum DownReason {
     EncryptionLost,
     /// The peer rejects the protocol of our data packets, and sends none itself.
     DataRejected,
+    /// Data packets of the peer arrive, but none of them could be read.
+    DataUnreadable {
+        /// Number of packets.
+        packets: u32,
+        /// Time from the first of them to the last.
+        lasted: Duration,
+        /// Why the last one was dropped.
+        last: LinkDrop,
+    },
     /// No usable address; the text gives the cause.
     NoAddress(String),
     /// The peer ended the link; the text is its message, if any. Printable.
@@ -151,6 +161,27 @@ impl fmt::Display for DownReason {
             }
             Self::EncryptionRefused(words) => write!(f, "no encryption: {words}"),
             Self::DataRejected => f.write_str("the peer rejects the packets in the tunnel (Protocol-Reject)"),
+            Self::DataUnreadable { packets, lasted, last } => {
+                let seconds = lasted.as_secs_f32();
+                match last {
+                    LinkDrop::ClearRefused => write!(
+                        f,
+                        "all {packets} packets of the last {seconds:.1} s came unencrypted, which this profile does not accept"
+                    ),
+                    LinkDrop::EncryptedUnexpected => write!(
+                        f,
+                        "all {packets} packets of the last {seconds:.1} s came encrypted, although no encryption was agreed on"
+                    ),
+                    LinkDrop::Mppe(MppeDrop::AwaitingReset) => write!(
+                        f,
+                        "{packets} packets came within {seconds:.1} s, and none of them could be decrypted: packets were lost, and the peer does not answer our CCP Reset-Requests"
+                    ),
+                    other => write!(
+                        f,
+                        "{packets} packets came within {seconds:.1} s, and none of them could be decrypted (the last: {other}); probably the two ends no longer have the same key"
+                    ),
+                }
+            }
             Self::EncryptionTimeout => f.write_str("the peer did not agree on encryption in time"),
             Self::EncryptionLost => {
                 f.write_str("the encryption ended, and unencrypted packets are not allowed")

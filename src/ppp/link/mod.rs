@@ -121,6 +121,10 @@ pub struct Link {
     /// Reason for the Terminate phase.
     ending: Option<DownReason>,
     reset_sent: Option<Instant>,
+    /// Frames of the peer that the layer below has lost, at least and at most.
+    lost: (u64, u64),
+    /// Data packets that could not be read, since the last one that could.
+    unreadable: Option<data::Unreadable>,
     /// When the peer first and last rejected the protocol of our data packets, since the last data packet from it.
     rejected: Option<(Instant, Instant)>,
     counters: LinkCounters,
@@ -187,6 +191,8 @@ impl Link {
             restarts: 0,
             ending: None,
             reset_sent: None,
+            lost: (0, 0),
+            unreadable: None,
             rejected: None,
             counters: LinkCounters::default(),
             output: VecDeque::new(),
@@ -227,6 +233,12 @@ impl Link {
             }
             _ => self.receive_control(now, number, information),
         }
+    }
+
+    /// Reports how many frames of the peer the layer below has lost in total, before those that follow: at
+    /// least and at most, since it may still wait for some. `u64::MAX` if unknown.
+    pub fn set_lost(&mut self, least: u64, most: u64) {
+        self.lost = (least, most);
     }
 
     fn receive_control<'a>(&mut self, now: Instant, number: u16, information: &[u8]) -> Received<'a> {

@@ -80,6 +80,7 @@ impl Link {
         }
         self.addressing = false;
         self.rejected = None;
+        self.unreadable = None;
         self.early_requests = EarlyRequests::default();
         self.cipher = Cipher::Undecided;
         self.reported = None;
@@ -215,7 +216,9 @@ impl Link {
         }
         let (send, receive) = (ccp.options().send(), ccp.options().receive());
         let sealer = send.and_then(|one| Sealer::new(keys, one.strength, one.stateful));
-        let opener = receive.and_then(|one| Opener::new(keys, one.strength, one.stateful));
+        let opener = receive
+            .and_then(|one| Opener::new(keys, one.strength, one.stateful))
+            .map(|opener| opener.beginning_at(self.lost.0));
         let mppe = Mppe::of(send, receive);
         match (sealer, opener, mppe) {
             (Some(sealer), Some(opener), Some(mppe)) => {

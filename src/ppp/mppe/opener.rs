@@ -9,8 +9,10 @@ use super::{
 
 /// Decrypts packets of one direction.
 ///
-/// Coherency counts are compared modulo 4096. A packet up to [`LATE_WINDOW`] behind the expected count is
-/// late and dropped; any other is ahead: up to 3583 packets were lost.
+/// Coherency counts are compared modulo 4096. The layer below delivers packets in the order of their GRE
+/// sequence numbers, and reports how many it has lost ([`Opener::set_lost`]). A packet up to [`LATE_WINDOW`]
+/// behind the expected count is late and dropped, unless enough packets were lost for it to be ahead; any
+/// other is ahead. So up to 4095 lost packets are bridged.
 pub struct Opener {
     schedule: Schedule,
     stateful: bool,
@@ -20,10 +22,36 @@ pub struct Opener {
     discarding: bool,
     style: Option<ResetStyle>,
     offences: u32,
+    losses: Losses,
 }
 
-/// Maximum distance behind the expected count of a late packet. Larger than any reordering that the GRE flow
-/// lets through.
+/// Packets of the peer that the layer below has lost, and that were not opened.
+#[derive(Debug, Default)]
+struct Losses {
+    /// Total that the layer below has certainly lost.
+    least: u64,
+    /// Total that it has lost at most.
+    most: u64,
+    /// `least` when a packet was last opened.
+    at_last_opened: u64,
+    /// Packets received since then.
+    unopened: u64,
+}
+
+impl Losses {
+    /// Returns how many packets of the peer may be missing between the last one opened and the present one.
+    fn missing(&self) -> u64 {
+        self.most.saturating_sub(self.at_last_opened).saturating_add(self.unopened)
+    }
+
+    fn opened(&mut self) {
+        self.at_last_opened = self.least;
+        self.unopened = 0;
+    }
+}
+
+/// Maximum distance behind the expected count of a late packet: a peer may encrypt packets in another order
+/// than it numbers them.
 pub const LATE_WINDOW: u16 = 512;
 
 /// Why a packet was not opened.
@@ -56,13 +84,38 @@ const SHORT_JUMP: u16 = 256;
 /// Stateful mode: key changes to try beyond those that the count implies. A peer that changes its key for
 /// each Reset-Request may have done so for packets that were lost.
 const UNSEEN_RESETS: u16 = 16;
+/// Stateful mode: full rounds of the count that a loss may have skipped, if the layer below has lost that many.
+const ROUNDS_MAX: u64 = 4;
+/// Flag packets, and so key changes, in one round of the count.
+const FLAGS_PER_ROUND: u16 = 16;
 
 impl Opener {
     /// Creates an opener; `None` if there is no key of this strength ([`Keys::supports`]).
     #[must_use]
     pub fn new(keys: &Keys, strength: Strength, stateful: bool) -> Option<Self> {
         let schedule = Schedule::new(&keys.receive, strength)?;
-        Some(Self { schedule, stateful, expected: 0, discarding: false, style: None, offences: 0 })
+        Some(Self {
+            schedule,
+            stateful,
+            expected: 0,
+            discarding: false,
+            style: None,
+            offences: 0,
+            losses: Losses::default(),
+        })
+    }
+
+    /// Reports how many packets of the peer the layer below has lost in total, before the next one for
+    /// [`Opener::open`]: at least and at most, since it may still wait for some. `u64::MAX` if unknown.
+    pub fn set_lost(&mut self, least: u64, most: u64) {
+        (self.losses.least, self.losses.most) = (least, most);
+    }
+
+    /// Sets the total of lost packets at which this opener begins.
+    #[must_use]
+    pub fn beginning_at(mut self, lost: u64) -> Self {
+        self.losses.at_last_opened = lost;
+        self
     }
 
     /// Decrypts in place what follows PPP protocol 00FD; returns the PPP protocol field (one or two bytes, as
@@ -72,11 +125,15 @@ impl Opener {
     /// Returns the reason if the packet is dropped; its bytes are then unspecified.
     pub fn open<'a>(&mut self, packet: &'a mut [u8]) -> Result<&'a mut [u8], MppeDrop> {
         if self.is_hopeless() {
-            // A gap costs up to 3583 key changes; a peer must not cause them without end.
+            // A gap costs up to 4095 key changes; a peer must not cause them without end.
             return Err(MppeDrop::Hopeless);
         }
         let (header, body) = packet.split_first_chunk_mut::<HEADER>().ok_or(MppeDrop::Short)?;
         let result = self.decide(*header, body);
+        match result {
+            Ok(()) => self.losses.opened(),
+            Err(_) => self.losses.unopened = self.losses.unopened.saturating_add(1),
+        }
         self.offences = match result {
             // With a wrong key one packet in 60 passes; those must not lower the score.
             Ok(()) if plausible::plausible_protocol(body) || plausible::plausible_ip(body) => {
@@ -129,15 +186,16 @@ impl Opener {
             return Err(MppeDrop::NotFlushed);
         }
         let behind = self.expected.wrapping_sub(count) & COUNT_MASK;
+        let ahead = count.wrapping_sub(self.expected) & COUNT_MASK;
         match behind {
+            _ if u64::from(ahead) <= self.losses.missing() => {}
             1 if !self.discarding => return Err(MppeDrop::Duplicate),
             1..=LATE_WINDOW => return Err(MppeDrop::Late),
             _ => {}
         }
-        let ahead = count.wrapping_sub(self.expected) & COUNT_MASK;
         match (self.stateful, flushed) {
             (false, _) => self.open_stateless(ahead, body)?,
-            (true, true) => self.open_flushed(count, body)?,
+            (true, true) => self.open_flushed(count, ahead, body)?,
             (true, false) => self.open_continued(count, ahead, body)?,
         }
         self.expected = (count + 1) & COUNT_MASK;
@@ -185,7 +243,7 @@ impl Opener {
 
     /// Decrypts in stateful mode with the A bit (RFC 3078 §8.2), which resynchronizes the stream after any
     /// loss. Implementations change the key differently; trial decryption finds the number of changes.
-    fn open_flushed(&mut self, count: u16, body: &mut [u8]) -> Result<(), MppeDrop> {
+    fn open_flushed(&mut self, count: u16, ahead: u16, body: &mut [u8]) -> Result<(), MppeDrop> {
         let before = self.schedule.snapshot();
         self.schedule.rekey_times(flag_packets(self.expected, count));
         let base = self.schedule.snapshot();
@@ -196,8 +254,12 @@ impl Opener {
             ResetStyle::NewKey | ResetStyle::SameKey => 0,
         };
         let unbroken = count == self.expected && !self.discarding;
-        let found =
-            self.find_key_changes(&base, preferred, plausible::plausible_ip_start, body).or_else(|| {
+        let rounds = self.losses.missing().saturating_sub(u64::from(ahead)) / u64::from(COUNT_MASK + 1);
+        let rounds = u16::try_from(rounds.min(ROUNDS_MAX)).unwrap_or_default();
+        let most = UNSEEN_RESETS + FLAGS_PER_ROUND * rounds;
+        let found = self
+            .find_key_changes(&base, preferred, most, plausible::plausible_ip_start, body)
+            .or_else(|| {
                 self.schedule.restore(&base);
                 self.schedule.rekey_times(preferred);
                 let start: [u8; plausible::START] = self.schedule.preview(body);
@@ -214,7 +276,7 @@ impl Opener {
         self.schedule.apply(body);
         self.discarding = false;
         if !flag_packet {
-            match changes {
+            match if rounds > 0 { changes % FLAGS_PER_ROUND } else { changes } {
                 0 => self.style = Some(ResetStyle::SameKey),
                 _ => self.style = Some(ResetStyle::NewKey),
             }
@@ -222,21 +284,36 @@ impl Opener {
         Ok(())
     }
 
-    /// Returns the number of key changes after `base`, `preferred` first, for which `accept` accepts the
-    /// packet's start.
+    /// Returns the number of key changes after `base`, `preferred` first, then up to `most`, for which `accept`
+    /// accepts the packet's start.
     fn find_key_changes(
         &mut self,
         base: &[u8; 16],
         preferred: u16,
+        most: u16,
         accept: impl Fn(&[u8; plausible::START], usize) -> bool,
         body: &[u8],
     ) -> Option<u16> {
-        let others = (0..=UNSEEN_RESETS).filter(|changes| *changes != preferred);
-        std::iter::once(preferred).chain(others).find(|changes| {
-            self.schedule.restore(base);
-            self.schedule.rekey_times(*changes);
-            accept(&self.schedule.preview(body), body.len())
+        self.schedule.restore(base);
+        self.schedule.rekey_times(preferred);
+        if accept(&self.schedule.preview(body), body.len()) {
+            return Some(preferred);
+        }
+        self.schedule.restore(base);
+        (0..=most).find(|changes| {
+            if *changes > 0 {
+                self.schedule.rekey();
+            }
+            *changes != preferred && accept(&self.schedule.preview(body), body.len())
         })
+    }
+}
+
+#[cfg(test)]
+impl Opener {
+    /// Returns how often the key was changed.
+    pub fn key_changes(&self) -> u64 {
+        self.schedule.changes
     }
 }
 

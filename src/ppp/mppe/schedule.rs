@@ -16,6 +16,9 @@ pub(super) struct Schedule {
     key_len: usize,
     strength: Strength,
     rc4: Rc4,
+    /// Key changes so far.
+    #[cfg(test)]
+    pub(super) changes: u64,
 }
 
 impl Schedule {
@@ -29,7 +32,14 @@ impl Schedule {
         hashed.get_mut(key_len + 40..)?.get_mut(..key_len)?.copy_from_slice(start);
         hashed.get_mut(2 * key_len + 40..)?.get_mut(..40)?.fill(0xf2);
         let rc4 = Rc4::new_from_slice(start).ok()?;
-        let mut schedule = Self { hashed, key_len, strength, rc4 };
+        let mut schedule = Self {
+            hashed,
+            key_len,
+            strength,
+            rc4,
+            #[cfg(test)]
+            changes: 0,
+        };
         let mut key = schedule.next_key();
         schedule.adopt(&mut key);
         schedule.reinitialize();
@@ -53,6 +63,10 @@ impl Schedule {
                 own.zeroize();
             }
             self.adopt(&mut key);
+            #[cfg(test)]
+            {
+                self.changes += 1;
+            }
         }
         if times > 0 {
             self.reinitialize();

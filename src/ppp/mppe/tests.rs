@@ -1,5 +1,7 @@
 //! Test vectors of RFC 3079, and sealer against opener over a lossy path.
 
+mod losses;
+
 use proptest::prelude::*;
 
 use super::{keys::StartKey, opener::LATE_WINDOW, schedule::Schedule, *};

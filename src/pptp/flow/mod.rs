@@ -164,6 +164,28 @@ impl Flow {
         taken
     }
 
+    /// Returns how many packets of the peer count as lost before those that [`receive`](Self::receive) delivers
+    /// for this one, at least and at most; `u64::MAX` if the flow may restart at it.
+    #[must_use]
+    pub fn lost_before(&self, packet: &[u8]) -> (u64, u64) {
+        let waiting = self.lost_when_due();
+        let seq = gre::parse(packet).ok().and_then(|(header, _)| header.seq);
+        let Some(seq) = seq.filter(|seq| *seq != self.expected) else { return waiting };
+        let ahead = seq.wrapping_sub(self.expected);
+        if ahead >= self.config.missing_window.unwrap_or(DEFAULT_WINDOW) {
+            return (waiting.0, u64::MAX);
+        }
+        (waiting.0, waiting.1.max(waiting.0 + u64::from(ahead)))
+    }
+
+    /// Returns how many packets of the peer count as lost before those that
+    /// [`handle_timeout`](Self::handle_timeout) delivers, at least and at most.
+    #[must_use]
+    pub fn lost_when_due(&self) -> (u64, u64) {
+        let lost = self.counters.rx_lost;
+        (lost, lost + u64::from(self.end.wrapping_sub(self.expected)))
+    }
+
     /// Delivers packets that have waited long enough; none is due before
     /// [`next_timeout`](Self::next_timeout).
     pub fn handle_timeout(&mut self, now: Instant, deliver: &mut impl FnMut(&mut [u8])) {
