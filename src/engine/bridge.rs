@@ -158,6 +158,7 @@ impl Bridge {
                 LinkEvent::Encryption(_)
                 | LinkEvent::PeerAnswered
                 | LinkEvent::Ipv6Up(_)
+                | LinkEvent::PathAnswered(_)
                 | LinkEvent::Ipv6Down => {}
             }
             self.events.push_back(event);

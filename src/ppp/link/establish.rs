@@ -233,6 +233,9 @@ impl Link {
         let (theirs, _) = packet.data.split_first_chunk::<4>().ok_or(LinkDrop::MalformedPacket)?;
         let ours = self.lcp.options().magic();
         let own_voice = ours != 0 && u32::from_be_bytes(*theirs) == ours;
+        if !own_voice && self.path_answered(packet.id) {
+            return Ok(());
+        }
         if self.echo.unanswered == 0 || own_voice {
             return Err(LinkDrop::UnmatchedReply);
         }

@@ -35,6 +35,8 @@ pub enum LinkEvent {
     Up(LinkUp),
     /// The answer to [`Link::probe`](super::Link::probe).
     PeerAnswered,
+    /// The answer to [`Link::path_echo`](super::Link::path_echo) with this identifier.
+    PathAnswered(u8),
     /// IPv6 packets may pass as well.
     Ipv6Up(InterfaceIds),
     /// IPv6 packets may no longer pass.

@@ -26,6 +26,7 @@ mod event;
 #[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
 mod network;
+mod path_echo;
 #[cfg(test)]
 mod tests;
 
@@ -145,6 +146,8 @@ struct EchoState {
     received: bool,
     /// Whether the owner waits for [`LinkEvent::PeerAnswered`].
     probing: bool,
+    /// Identifiers of the requests of [`Link::path_echo`] that have no answer yet.
+    path: VecDeque<u8>,
 }
 
 impl Link {

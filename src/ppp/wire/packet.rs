@@ -25,6 +25,8 @@ pub mod code {
     pub const ECHO_REQUEST: u8 = 9;
     /// Echo-Reply (LCP only).
     pub const ECHO_REPLY: u8 = 10;
+    /// Discard-Request (LCP only).
+    pub const DISCARD_REQUEST: u8 = 11;
     /// Time-Remaining (LCP only, RFC 1570 §2.2).
     pub const TIME_REMAINING: u8 = 13;
     /// Reset-Request (CCP only).

@@ -57,6 +57,12 @@ impl Acks {
         Some(owed)
     }
 
+    /// Returns the last acknowledgement, pending or already sent, and clears it.
+    pub const fn take_last(&mut self) -> Option<u32> {
+        self.pending = 0;
+        self.highest
+    }
+
     /// Returns when the pending acknowledgement must be sent without data.
     pub fn due(&self) -> Option<Instant> {
         match self.pending {

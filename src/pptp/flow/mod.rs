@@ -23,6 +23,7 @@ mod order;
 mod ring;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::{
     ops::Range,
@@ -34,6 +35,8 @@ pub use counters::{DropReason, FlowCounters};
 use hold::Hold;
 use order::OutlierFilter;
 use ring::{Mark, Ring};
+pub use watch::Acked;
+use watch::Watch;
 
 use super::gre::{self, Header, MAX_HEADER};
 use crate::deadline::{ACKNOWLEDGEMENT, Deadline, REORDERING, earliest};
@@ -108,6 +111,8 @@ pub struct Flow {
     partly_filled: Option<(Instant, Instant)>,
     /// The last number sent; the first is 1, as in pptp(8).
     sent: u32,
+    /// The packet whose acknowledgement is watched.
+    watch: Option<Watch>,
     counters: FlowCounters,
 }
 
@@ -140,6 +145,7 @@ impl Flow {
             advances: 0,
             partly_filled: None,
             sent: 0,
+            watch: None,
             counters: FlowCounters::default(),
         }
     }
@@ -287,6 +293,9 @@ impl Flow {
     }
 
     fn acknowledged(&mut self, now: Instant, ack: u32) {
+        if let Some(watch) = &mut self.watch {
+            watch.acknowledged(ack);
+        }
         match self.acks.acknowledged(now, ack, self.sent) {
             Ok(round_trip) => {
                 self.counters.rx_acks += 1;
