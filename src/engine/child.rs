@@ -349,6 +349,7 @@ impl Engine {
             match event {
                 SessionEvent::Phase(phase, detail) => self.say(&FromEngine::Phase { phase, detail })?,
                 SessionEvent::Up(link) => self.say(&FromEngine::Up(link))?,
+                SessionEvent::PathMtu(path) => self.say(&FromEngine::PathMtu(path))?,
                 SessionEvent::Down(mut failure) => {
                     self.flush(Instant::now());
                     if matches!(failure.kind, FailureKind::GreFiltered | FailureKind::PeerLost)

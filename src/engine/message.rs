@@ -47,6 +47,8 @@ pub enum FromEngine {
     },
     /// The link is up; it carries packets once this host is configured for it.
     Up(LinkUp),
+    /// What the path carries was found to differ from what was assumed.
+    PathMtu(PathMtu),
     /// The answer to [`ToEngine::Query`].
     Statistics(Statistics),
     /// The session has ended; the last message.
@@ -75,6 +77,16 @@ pub struct LinkUp {
     pub authentication: String,
     /// Routes that the server offers (RFC 3442); `None` if it was not asked or did not answer.
     pub routes: Option<Vec<Ipv4Net>>,
+}
+
+/// The size of packets that the path to the server carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PathMtu {
+    /// The MTU for the tunnel device, in bytes.
+    pub mtu: u16,
+    /// A sentence for log and status; empty if the path carries all that the link does.
+    pub warning: String,
 }
 
 /// Counters and resource usage of a running engine.
@@ -144,6 +156,7 @@ impl FromEngine {
         let sound = match &message {
             Self::Phase { detail, .. } => is_plain(detail),
             Self::Up(link) => return link.check().map(|()| message).map_err(str::to_owned),
+            Self::PathMtu(PathMtu { mtu, warning }) => (68..=1500).contains(mtu) && is_plain(warning),
             Self::Statistics(statistics) => {
                 statistics.counters.len() <= 256
                     && statistics.counters.iter().all(|(name, _)| is_plain(name) && name.len() <= 64)

@@ -105,6 +105,14 @@ impl PppSide {
         }
     }
 
+    /// Returns the link for a test of the path; a daemon's PPP cannot be used for that.
+    pub fn testable(&mut self) -> Option<&mut Link> {
+        match self {
+            Self::Builtin(link) => Some(link),
+            Self::External(_) => None,
+        }
+    }
+
     /// Returns whether credentials were sent that the peer has not accepted; of a daemon's PPP, whether it
     /// authenticates.
     pub fn is_login_pending(&self) -> bool {

@@ -6,11 +6,13 @@
 //!
 //! This file has the engine's interface, the timeouts and the graceful shutdown. `call` handles events of the
 //! control connection, `phases` those of the link; `ready_check` and `peer_routes` run between IPCP and
-//! [`SessionEvent::Up`]; `packets` is the data path; `liveness` checks whether the server still answers.
+//! [`SessionEvent::Up`]; `packets` is the data path; `liveness` checks whether the server still answers;
+//! `path_mtu` finds out how large a packet the path carries.
 
 mod call;
 mod liveness;
 mod packets;
+mod path_mtu;
 mod peer_routes;
 mod phases;
 mod ready_check;
@@ -21,9 +23,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{call::Call, liveness::LivenessCheck, peer_routes::PeerRoutes, ready_check::ReadyCheck};
+use self::{
+    call::Call, liveness::LivenessCheck, path_mtu::PathSearch, peer_routes::PeerRoutes,
+    ready_check::ReadyCheck,
+};
 use super::{
-    message::{LinkUp, plain},
+    message::{LinkUp, PathMtu, plain},
     spec::Spec,
     verdict,
 };
@@ -45,6 +50,8 @@ pub enum SessionEvent {
     Phase(Phase, String),
     /// The link carries packets.
     Up(LinkUp),
+    /// The path carries less than the link, or again as much.
+    PathMtu(PathMtu),
     /// The session has ended; no event follows.
     Down(Failure),
 }
@@ -79,6 +86,8 @@ pub struct Session {
     peer_routes: PeerRoutes,
     /// The running liveness check, if any.
     liveness: Option<LivenessCheck>,
+    /// The search for the size of packets that the path carries.
+    path: PathSearch,
     /// Round-trip time of the last answered LCP Echo, if any.
     round_trip: Option<Duration>,
     /// Why the session ends, once its shutdown has begun.
@@ -113,6 +122,7 @@ impl Session {
             ready_check: None,
             peer_routes: offers,
             liveness: None,
+            path: PathSearch::default(),
             round_trip: None,
             ending: None,
             up: false,
@@ -209,6 +219,7 @@ impl Session {
         self.after(now);
         self.poll_ready_check(now);
         self.poll_liveness(now);
+        self.poll_path(now);
         if let Some(refusals) = &self.gre_refusals
             && self.gre_refusal_due().is_some_and(|(due, _)| due <= now)
         {
@@ -242,6 +253,7 @@ impl Session {
             self.gre_refusal_due(),
             self.ready_check.as_ref().and_then(ReadyCheck::next_timeout),
             self.liveness.as_ref().and_then(LivenessCheck::next_timeout),
+            self.path.next_timeout(),
             self.peer_routes.next_timeout(),
         ])
     }

@@ -47,6 +47,8 @@ pub struct Spec {
     pub mru: Option<u16>,
     /// Largest PPP information field that the path carries, in bytes.
     pub mtu_limit: u16,
+    /// Whether the tunnel's MTU follows what the path is found to carry.
+    pub follow_path: bool,
     /// Whether to negotiate IPV6CP.
     pub ipv6: bool,
     /// Whether to request resolvers and WINS servers.

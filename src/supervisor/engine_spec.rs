@@ -45,6 +45,7 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16, was_up: bool
             // The profile gives the device's MTU; MPPE's header is added to it.
             Mtu::Bytes(bytes) => bytes.saturating_add(mppe_overhead(profile)).min(inner_mtu(path_mtu)),
         },
+        follow_path: profile.mtu == Mtu::Auto,
         ipv6: profile.ppp.ipv6,
         want_dns: true,
         external: profile.ppp.backend != PppBackend::Builtin,

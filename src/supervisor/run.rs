@@ -42,7 +42,7 @@ use super::{
     systemd,
 };
 use crate::{
-    engine::message::{FromEngine, LinkUp, Statistics, ToEngine, plain},
+    engine::message::{FromEngine, LinkUp, PathMtu, Statistics, ToEngine, plain},
     failure::{Failure, FailureKind, Phase},
     net::transport,
     os::{
@@ -332,6 +332,7 @@ impl Supervisor {
                 let found = self.children.link_up(link);
                 self.confirmed(found);
             }
+            ChildEvent::Engine(FromEngine::PathMtu(path)) => self.path_found(path),
             ChildEvent::Engine(FromEngine::Statistics(statistics)) => {
                 self.report.statistics(&statistics);
                 self.answer_status(Some(&statistics));
@@ -341,6 +342,16 @@ impl Supervisor {
                 self.link_down();
                 self.handle(Input::EngineEnded(failure));
             }
+        }
+    }
+
+    /// Sets the MTU that the engine found for the path.
+    fn path_found(&mut self, path: PathMtu) {
+        let server = self.machine.server().map_or(Ipv4Addr::UNSPECIFIED, |server| *server.ip());
+        if let Some(up) = self.report.path_found(path)
+            && let Err(error) = self.steps.set_mtu(server, up)
+        {
+            tracing::warn!("the MTU of the path: {error}");
         }
     }
 
@@ -409,6 +420,7 @@ impl Supervisor {
     fn answer_status(&mut self, statistics: Option<&Statistics>) {
         self.check_resolvers();
         let about_routes = self.steps.warning().into_iter().chain(self.network.restore_conflict());
+        let about_routes = about_routes.chain(self.report.path_warning().map(str::to_owned));
         let status = Status {
             name: self.profile.name.as_str().to_owned(),
             tun: self.tun_name(),

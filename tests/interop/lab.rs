@@ -105,6 +105,17 @@ impl Lab {
         Unplugged(self)
     }
 
+    /// Drops GRE packets of more than `limit` bytes, in both directions, until the guard is dropped.
+    pub fn drops_long_gre(&self, limit: u16) -> Unplugged<'_> {
+        self.wire(&["nft", "add", "table", "ip", "unplugged"]);
+        let hook = "{ type filter hook forward priority -1; }";
+        self.wire(&["nft", "add", "chain", "ip", "unplugged", "forward", hook]);
+        let rule = format!("ip protocol gre meta length > {limit} drop");
+        let words: Vec<&str> = rule.split(' ').collect();
+        self.wire(&[&["nft", "add", "rule", "ip", "unplugged", "forward"], &words[..]].concat());
+        Unplugged(self)
+    }
+
     /// Copies the case's files and all logs to a directory that outlives the lab.
     pub fn keep_evidence(&self, to: &Path) {
         fs::create_dir_all(to).unwrap();
@@ -127,7 +138,7 @@ impl Lab {
     }
 }
 
-/// The guard of [`Lab::unplugged`].
+/// The guard of [`Lab::unplugged`] and [`Lab::drops_long_gre`].
 pub struct Unplugged<'a>(&'a Lab);
 
 impl Drop for Unplugged<'_> {

@@ -51,6 +51,7 @@ pub const CASES: &[Case] = &[
     }),
     ("sessions::lossy_and_reordering_line", lossy_and_reordering_line),
     ("sessions::stays_up_while_idle", stays_up_while_idle),
+    ("sessions::mtu_follows_the_path", mtu_follows_the_path),
     ("sessions::by_name", |lab| session(lab, Profile::new("vpn", "vpn.lab.test"), &ENCRYPTED_128)),
     ("sessions::second_server_of_two", second_server_of_two),
     ("sessions::user_with_domain_and_spaces", user_with_domain_and_spaces),
@@ -255,6 +256,24 @@ fn stays_up_while_idle(lab: &Lab) {
     }
     client.down("often");
     client.down("seldom");
+    before.assert_restored(lab);
+}
+
+/// The wire drops long GRE packets without an error message: the MTU of the device is lowered to what passes.
+fn mtu_follows_the_path(lab: &Lab) {
+    let before = Snapshot::take();
+    let client = Client::new(lab, &[Profile::new("vpn", MPPE128)]);
+    let hole = lab.drops_long_gre(1300);
+    client.up("vpn");
+    let mtu = wait_for(EVENT_TIMEOUT, || {
+        let status = client.status("vpn");
+        status["warnings"].to_string().contains("GRE packets of").then(|| status["mtu"].as_u64())?
+    });
+    // 1300 less 20 (IP), 16 (GRE), 4 (PPP), 4 (MPPE).
+    assert!(mtu.is_some_and(|mtu| (1244..=1256).contains(&mtu)), "{mtu:?}: {}", client.status("vpn"));
+    traffic::assert_traffic();
+    drop(hole);
+    client.down("vpn");
     before.assert_restored(lab);
 }
 

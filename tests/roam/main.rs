@@ -2,7 +2,7 @@
 //! tunnel follows without a packet of it leaving in clear.
 //!
 //! Each test has its own world: namespaces for a laptop with two uplinks, two routers, and a server of ours
-//! that both lead to. Needs root, /dev/net/tun, ip(8), nsenter(1), ping(8) and systemd-networkd(8); fails if
+//! that both lead to. Needs root, /dev/net/tun, ip(8), nft(8), nsenter(1), ping(8) and systemd-networkd(8); fails if
 //! they are missing. The time until the tunnel carries packets again is printed: `cargo test --test roam --
 //! --nocapture`.
 
@@ -13,6 +13,7 @@
 mod displaced;
 mod foreign;
 mod lost;
+mod path_mtu;
 mod strict;
 mod witness;
 mod world;

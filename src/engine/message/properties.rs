@@ -51,6 +51,7 @@ proptest! {
                 Ok(FromEngine::Up(link)) => prop_assert_eq!(link.check(), Ok(())),
                 Ok(FromEngine::Phase { detail, .. }) => prop_assert!(is_plain(&detail)),
                 Ok(FromEngine::Down(failure)) => prop_assert!(is_plain(&failure.detail)),
+                Ok(FromEngine::PathMtu(path)) => prop_assert!((68..=1500).contains(&path.mtu) && is_plain(&path.warning)),
                 Ok(FromEngine::Statistics(statistics)) => prop_assert!(statistics.counters.len() <= 256),
             }
             let _no_panic = serde_json::from_slice::<ToEngine>(&bytes).is_ok();
@@ -134,6 +135,7 @@ fn spec() -> impl Strategy<Value = Spec> {
                 lcp_echo,
                 mru,
                 mtu_limit,
+                follow_path: external,
                 ipv6,
                 want_dns,
                 external,
@@ -178,6 +180,7 @@ fn from_engine() -> impl Strategy<Value = FromEngine> {
     prop_oneof![
         (phase.clone(), words()).prop_map(|(phase, detail)| FromEngine::Phase { phase, detail }),
         link_up().prop_map(FromEngine::Up),
+        (68_u16..=1500, words()).prop_map(|(mtu, warning)| FromEngine::PathMtu(PathMtu { mtu, warning })),
         (counters, any::<(u64, u64)>(), any::<u64>()).prop_map(|(counters, cpu_micros, sleeps)| {
             FromEngine::Statistics(Statistics { counters, cpu_micros, sleeps })
         }),

@@ -72,6 +72,7 @@ impl Session {
         if due.is_some_and(|check| !check.second) {
             tracing::info!("the server answers: the tunnel stays up");
             self.liveness = Some(LivenessCheck::new(now + SECOND_CHECK, self.answer_limit(), true));
+            self.search_path(now);
         }
         self.ready_confirmed(now);
     }

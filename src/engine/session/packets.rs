@@ -109,6 +109,9 @@ impl Session {
                 return Some(packet);
             }
         }
+        if let Some(packet) = self.path.poll_packet(now, flow, out) {
+            return Some(packet);
+        }
         let ack = flow.poll_ack(now)?;
         out.get_mut(..ack.len())?.copy_from_slice(&ack);
         Some(0..ack.len())

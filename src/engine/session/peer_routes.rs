@@ -66,7 +66,7 @@ impl Session {
     /// Reports the link up, at once or after the request for routes.
     pub(super) fn request_routes(&mut self, now: Instant, up: LinkUp) {
         match self.peer_routes.xid {
-            None => self.is_up_with(up),
+            None => self.is_up_with(now, up),
             Some(xid) => {
                 let inform = InformExchange::new(up.local, up.peer, xid, now);
                 self.peer_routes.open = Some((up, inform));
@@ -84,13 +84,15 @@ impl Session {
         self.peer_routes.counters = inform.counters();
         if let (Some((mut up, inform)), None) = (self.peer_routes.open.take(), &self.ending) {
             up.routes = inform.into_routes();
-            self.is_up_with(up);
+            self.is_up_with(now, up);
         }
     }
 
-    fn is_up_with(&mut self, up: LinkUp) {
+    fn is_up_with(&mut self, now: Instant, up: LinkUp) {
         self.up = true;
         self.phase = Phase::Up;
+        self.path.link_up(&up);
         self.events.push_back(SessionEvent::Up(up));
+        self.search_path(now);
     }
 }

@@ -53,6 +53,7 @@ impl Session {
                 }
             }
             link::LinkEvent::PeerAnswered => self.answered(now),
+            link::LinkEvent::PathAnswered(id) => self.path_answered(now, id),
             link::LinkEvent::Ipv6Up(ids) => self.ipv6_opened(identifiers(ids)),
             link::LinkEvent::Ipv6Down => tracing::debug!("IPv6 may not flow"),
             link::LinkEvent::Renegotiating => {
@@ -78,6 +79,7 @@ impl Session {
         self.ready_check = None;
         self.peer_routes.forget();
         self.liveness = None;
+        self.path.cancel();
     }
 
     fn link_down(&mut self, now: Instant, reason: &DownReason) {

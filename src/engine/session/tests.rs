@@ -3,6 +3,7 @@
 mod control_messages;
 mod liveness;
 mod losses;
+mod path_mtu;
 
 use std::net::Ipv4Addr;
 
@@ -65,6 +66,10 @@ struct World {
     server_got: Vec<Vec<u8>>,
     /// IPV6CP frames of the server that are held back.
     held_back: Vec<Vec<u8>>,
+    /// What path and server do to GRE packets and Echo-Replies.
+    path: path_mtu::Path,
+    /// What was found about the path.
+    found: Vec<(Duration, PathMtu)>,
 }
 
 impl World {
@@ -90,6 +95,8 @@ impl World {
             down: None,
             server_got: Vec::new(),
             held_back: Vec::new(),
+            path: path_mtu::Path::default(),
+            found: Vec::new(),
         }
     }
 
@@ -136,8 +143,8 @@ impl World {
 
     fn deliver(&mut self) {
         while self.wire.front().is_some_and(|(at, _)| *at <= self.now) {
-            let Some((_, what)) = self.wire.pop_front() else { return };
-            if self.cut {
+            let Some((_, mut what)) = self.wire.pop_front() else { return };
+            if self.cut || !self.path.carries(&mut what) {
                 continue;
             }
             match what {
@@ -188,6 +195,7 @@ impl World {
             match event {
                 SessionEvent::Phase(phase, _) => self.seen.push(phase.word().to_owned()),
                 SessionEvent::Up(link) => self.up = Some((at, link)),
+                SessionEvent::PathMtu(path) => self.found.push((at, path)),
                 SessionEvent::Down(failure) => self.down = Some((at, failure)),
             }
         }
@@ -214,6 +222,7 @@ impl World {
                     let users = Users::table(vec![("alice".into(), Secret::from("right"))]);
                     let mut config = link::LinkConfig::server("lab", users, INSIDE, GIVEN, random(2));
                     config.mppe = self.server_policy;
+                    config.mru = self.path.server_mru.unwrap_or(config.mru);
                     config.ipv6 = matches!(self.fault, ServerFault::Ipv6After(_));
                     let link = Link::new(config, self.now);
                     self.call = Some((Flow::new(FlowConfig::new(call_id, peer_call_id), self.now), link));
@@ -247,6 +256,7 @@ impl World {
             if self.fault == ServerFault::NoGre || (self.fault == ServerFault::NoEchoReply && is_reply) {
                 continue;
             }
+            let Some(frame) = self.path.reply(frame, is_reply) else { continue };
             out[MAX_HEADER..MAX_HEADER + frame.len()].copy_from_slice(&frame);
             let range = flow.put_header(self.now, frame.len(), &mut out).unwrap();
             self.wire.push_back((arrival, Wire::GreToClient(out[range].to_vec())));
@@ -307,6 +317,7 @@ fn spec() -> Spec {
         lcp_echo: None,
         mru: None,
         mtu_limit: 1460,
+        follow_path: true,
         ipv6: false,
         want_dns: true,
         external: false,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::{
-    engine::message::{LinkUp, Statistics},
+    engine::message::{LinkUp, PathMtu, Statistics},
     failure::{Failure, FailureKind, Phase},
     os::usage,
     supervisor::{
@@ -20,6 +20,8 @@ struct ActiveLink {
     since: SystemTime,
     /// The same time on the monotonic clock.
     began: Instant,
+    /// Warning about the size of packets that the path carries; empty if there is none.
+    path_warning: String,
 }
 
 /// The reports of one tunnel, and the history that they are about.
@@ -66,7 +68,28 @@ impl Report {
 
     /// Records that a link is up and configured.
     pub fn link_up(&mut self, link: LinkUp) {
-        self.active = Some(ActiveLink { link, since: SystemTime::now(), began: Instant::now() });
+        let path_warning = String::new();
+        self.active =
+            Some(ActiveLink { link, since: SystemTime::now(), began: Instant::now(), path_warning });
+    }
+
+    /// Records what the path was found to carry; returns the link if its MTU has changed.
+    pub fn path_found(&mut self, path: PathMtu) -> Option<&LinkUp> {
+        let PathMtu { mtu, warning } = path;
+        let active = self.active.as_mut()?;
+        if warning.is_empty() {
+            tracing::info!("the path carries all packets: MTU {mtu}");
+        } else {
+            tracing::warn!("{warning}");
+        }
+        active.path_warning = warning;
+        let changed = std::mem::replace(&mut active.link.mtu, mtu) != mtu;
+        changed.then_some(&active.link)
+    }
+
+    /// Returns the warning about the path, if there is one.
+    pub fn path_warning(&self) -> Option<&str> {
+        self.active.as_ref().map(|active| active.path_warning.as_str()).filter(|words| !words.is_empty())
     }
 
     /// Records that there is no link any more.

@@ -20,7 +20,7 @@ use crate::{
         transport,
         tun::{self, Tun},
     },
-    plan::{self, Facts, NextHop, Plan},
+    plan::{self, Facts, NextHop, Plan, Step},
     platform::Platform,
     profile::Profile,
 };
@@ -133,6 +133,15 @@ impl Steps {
         opened(&mut self.changes).and_then(perform).map_err(|error| step_failure(Phase::Routes, &error))?;
         self.without_routes = false;
         Ok(notes)
+    }
+
+    /// Changes the MTU of the tunnel device, and of the rules that follow it. Hooks are not run again.
+    pub fn set_mtu(&mut self, server: Ipv4Addr, up: &LinkUp) -> Result<(), ApplyError> {
+        let changes = opened(&mut self.changes)?;
+        let planned = self.offered.as_ref().unwrap_or(&self.profile);
+        let mut plan = network_plan(planned, facts(changes, planned, server)?, up);
+        plan.steps.retain(|step| matches!(step, Step::Mtu(_) | Step::Firewall(_)));
+        changes.extend(&plan)
     }
 
     /// Moves what depends on the next hop to the server.
