@@ -289,12 +289,13 @@ impl Changes {
         errors
     }
 
-    /// Undoes the steps that lead traffic into the tunnel, the last one first, so that the host works while
-    /// the tunnel is lost. The next [`Changes::perform`] of the network plan performs them again. The device
-    /// and its configuration stay.
+    /// Undoes the steps that are in force only while the tunnel is up (routes into it, resolvers, packet filter,
+    /// the device's state), the last one first, so that the host works while the tunnel is lost. The next
+    /// [`Changes::perform`] of the network plan performs them again, the filter before the device is up. The
+    /// device and its IPv4 addresses stay.
     #[must_use = "these are the steps that could not be undone"]
     pub fn withdraw_routes(&mut self) -> Vec<ApplyError> {
-        let (_lock, errors) = self.undo_all(|step| step.traits().leads_into_tunnel);
+        let (_lock, errors) = self.undo_all(|step| step.traits().only_while_up);
         errors
     }
 

@@ -196,6 +196,11 @@ impl StepKind for Address6Step {
             _ => format!("ifconfig {} inet6 {} delete", self.tun, self.local),
         })
     }
+
+    fn traits(&self) -> StepTraits {
+        // Linux deletes it when the device goes down.
+        StepTraits { only_while_up: true, ..StepTraits::OF_DEVICE }
+    }
 }
 
 impl Address6Step {
@@ -220,6 +225,11 @@ impl StepKind for UpStep {
 
     fn undo_line(&self, platform: Platform) -> Option<String> {
         Some(self.words(platform, "down"))
+    }
+
+    fn traits(&self) -> StepTraits {
+        // So that no packet passes the device before the filters of the next link are loaded.
+        StepTraits { only_while_up: true, ..StepTraits::OF_DEVICE }
     }
 }
 

@@ -88,7 +88,7 @@ impl StepKind for DnsStep {
             volatile: !in_files,
             in_namespace: !in_files,
             of_device: !in_files,
-            leads_into_tunnel: true,
+            only_while_up: true,
             ..StepTraits::OF_HOST
         }
     }

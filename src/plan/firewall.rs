@@ -303,7 +303,7 @@ impl StepKind for FirewallStep {
 
     fn traits(&self) -> StepTraits {
         // Filters must stay in force while a lost device is replaced.
-        StepTraits::OF_HOST
+        StepTraits { only_while_up: true, ..StepTraits::OF_HOST }
     }
 }
 

@@ -50,9 +50,10 @@ pub struct StepTraits {
     pub in_namespace: bool,
     /// It changes the tun device or names it.
     pub of_device: bool,
-    /// It directs packets or DNS queries into the tunnel, and must be undone for the host to work while the
-    /// tunnel is lost. (The rules for a table have no effect once it is empty.)
-    pub leads_into_tunnel: bool,
+    /// It is undone while the tunnel is lost, with `retry.keep-routes = false`: it directs packets or DNS queries
+    /// into the tunnel, filters them, or brings the device up. (The rules for a table have no effect once it is
+    /// empty.)
+    pub only_while_up: bool,
     /// It is a route or a rule, which disappears when a device goes down, and is then restored.
     pub is_routing: bool,
     /// Several tunnels may need it: the last of them undoes it.
@@ -65,7 +66,7 @@ impl StepTraits {
         volatile: true,
         in_namespace: true,
         of_device: false,
-        leads_into_tunnel: false,
+        only_while_up: false,
         is_routing: false,
         is_shared: false,
     };

@@ -132,7 +132,7 @@ impl Plan {
 
     /// Returns the undo lines that apply while the tunnel is lost, with `retry.keep-routes = false`.
     pub fn withdraw_lines(&self) -> impl Iterator<Item = String> + '_ {
-        let steps = self.steps.iter().rev().filter(|step| step.traits().leads_into_tunnel);
+        let steps = self.steps.iter().rev().filter(|step| step.traits().only_while_up);
         steps.filter_map(|step| step.undo_line(self.platform))
     }
 }

@@ -118,7 +118,7 @@ impl StepKind for RouteStep {
     }
 
     fn traits(&self) -> StepTraits {
-        StepTraits { leads_into_tunnel: true, is_routing: true, ..StepTraits::OF_DEVICE }
+        StepTraits { only_while_up: true, is_routing: true, ..StepTraits::OF_DEVICE }
     }
 }
 
@@ -172,6 +172,6 @@ impl StepKind for RemoveDefaultStep {
     }
 
     fn traits(&self) -> StepTraits {
-        StepTraits { leads_into_tunnel: true, is_routing: true, ..StepTraits::OF_HOST }
+        StepTraits { only_while_up: true, is_routing: true, ..StepTraits::OF_HOST }
     }
 }

@@ -216,7 +216,7 @@ pub struct Retry {
     pub attempts: Option<u32>,
     /// `retry.jitter`: the largest random change of each wait, up or down, in percent, 0 to 100.
     pub jitter_percent: u8,
-    /// `retry.keep-routes`: whether the routes into the tunnel and its resolvers stay while it is lost.
+    /// `retry.keep-routes`: whether routes into the tunnel, resolvers and packet filter stay while it is lost.
     pub keep_routes: bool,
 }
 

@@ -91,7 +91,7 @@ pub enum Action {
     Configure(LinkUp),
     /// The tunnel carries packets: report that.
     Ready,
-    /// The tunnel is lost: undo the steps that lead traffic into it, until [`Action::Configure`].
+    /// The tunnel is lost: undo the steps that are in force only while it is up, until [`Action::Configure`].
     WithdrawRoutes,
     /// The tunnel is lost, and the next attempt follows after this wait: report that.
     Waiting(Duration),

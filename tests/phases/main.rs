@@ -9,6 +9,7 @@
 
 mod hostile_input;
 mod killed_processes;
+mod lost_tunnel;
 mod peer_routes;
 mod resource_exhaustion;
 #[path = "../lab/shown.rs"]

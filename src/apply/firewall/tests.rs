@@ -397,3 +397,52 @@ fn undeletable_table_is_reported() {
         "the ledger was removed although a retry may succeed"
     );
 }
+
+/// The anchor of a lost tunnel is flushed with its states, and loaded again when the tunnel is back.
+#[test]
+fn anchor_of_a_lost_tunnel_is_flushed_until_it_is_back() {
+    let fixture = Fixture::new();
+    let file = fixture.rules("pass all\n");
+    let mut session = fixture.session();
+    session.perform(&open_tun()).unwrap();
+    let network = plan(vec![pf("vpn", PfRules::File(file))]);
+    session.perform(&network).unwrap();
+    let loads = fixture.calls();
+    assert!(session.withdraw_routes().is_empty());
+    assert!(!fixture.loaded());
+    insta::assert_snapshot!(fixture.calls(), @"
+    pfctl -q -a vpn -F all
+    pfctl -q -i tun0 -F state
+    pfctl -q -k 10.99.0.2
+    pfctl -q -k 0.0.0.0/0 -k 10.99.0.2
+    ");
+    session.perform(&network).unwrap();
+    assert_eq!(fixture.calls(), loads);
+    assert!(session.undo_all_and_close().is_empty() && !fixture.loaded());
+    assert!(!fixture.directories().ledger("vpn").exists());
+}
+
+/// Kills the process before each call of pfctl while the tunnel is lost and comes back.
+#[test]
+fn anchor_is_flushed_after_crash_while_the_tunnel_is_lost() {
+    let mut points = 0;
+    for budget in 0.. {
+        let fixture = Fixture::new();
+        let network = plan(vec![pf("vpn", PfRules::File(fixture.rules("pass all\n")))]);
+        let mut session =
+            Changes::open(&fixture.directories(), "vpn", fixture.model.restart(budget).host()).unwrap();
+        let done = session.perform(&network).is_ok()
+            && session.withdraw_routes().is_empty()
+            && session.perform(&network).is_ok();
+        drop(session);
+        let recovery = recover(&fixture.directories(), &mut fixture.model.host(), &|_| false);
+        assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
+        assert!(!fixture.loaded(), "killed at {budget}");
+        assert!(!fixture.directories().ledger("vpn").exists());
+        points += 1;
+        if done {
+            break;
+        }
+    }
+    assert!(points > 15, "{points}");
+}

@@ -255,3 +255,23 @@ fn is_pf_host(word: &str) -> bool {
     let word = word.strip_prefix('!').unwrap_or(word);
     matches!(word, "any" | "($vpn_if)" | "$vpn_local" | "$vpn_peer" | "$vpn_server")
 }
+
+/// With `retry.keep-routes = false` the filter of a lost tunnel is removed after the device is down, and loaded
+/// before it is up.
+#[test]
+fn filter_is_loaded_before_the_device_is_up() {
+    for platform in Platform::ALL {
+        let mut profile = router();
+        profile.ppp.ipv6 = true;
+        let network = plan(&profile, platform);
+        let position = |wanted: fn(&Step) -> bool| network.steps.iter().position(wanted).unwrap();
+        let filter = position(|step| matches!(step, Step::Firewall(_)));
+        let up = position(|step| matches!(step, Step::Up(_)));
+        let address = position(|step| matches!(step, Step::Address6(_)));
+        assert!(address < filter && filter < up, "{platform:?}");
+        for (at, step) in network.steps.iter().enumerate() {
+            let stays = matches!(step, Step::Mtu(_) | Step::Address(_) | Step::PidFile(_));
+            assert_eq!(step.traits().only_while_up, !stays, "{platform:?}: step {at}");
+        }
+    }
+}

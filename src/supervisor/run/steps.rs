@@ -159,7 +159,7 @@ impl Steps {
         self.changes.as_mut().map_or((0, Ok(())), Changes::renew_routes)
     }
 
-    /// Undoes the steps that lead into the lost tunnel, so that the host works without it.
+    /// Undoes the steps that are in force only while the tunnel is up, so that the host works without it.
     pub fn withdraw_routes(&mut self) {
         tracing::info!("{WITHOUT_ROUTES}");
         for problem in self.changes.as_mut().map(Changes::withdraw_routes).unwrap_or_default() {
