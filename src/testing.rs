@@ -45,6 +45,12 @@ pub mod dropin {
     }
 }
 
+pub mod engine {
+    pub mod statistics {
+        pub use crate::engine::statistics::names;
+    }
+}
+
 pub mod failure {
     pub use crate::failure::{FailureKind, Remedy};
 }

@@ -11,6 +11,7 @@ use std::{
 use clap::CommandFactory;
 use pptpctl::testing::{
     cli::{args::Args, exit},
+    engine::statistics,
     failure::{FailureKind, Remedy},
     profile::schema,
 };
@@ -190,6 +191,23 @@ fn manual_page_has_every_exit_status() {
         (exit::INTERNAL.number(), exit::NOT_UNDONE.number()),
         (1, 23),
         "the manual page states these two numbers"
+    );
+}
+
+#[test]
+fn manual_page_has_every_counter() {
+    let page = read("man/pptpctl.8");
+    let section = page.split(".Sh COUNTERS").nth(1).and_then(|rest| rest.split("\n.Sh ").next()).unwrap();
+    let rows: Vec<_> = section.split("\n.It Li ").skip(1).map(|row| row.split_once('\n').unwrap()).collect();
+    assert!(rows.iter().all(|(_, words)| words.len() > 10), "a counter without a description");
+    let documented: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
+    let names = statistics::names();
+    let missing: Vec<_> = names.iter().filter(|name| !documented.contains(&name.as_str())).collect();
+    assert!(missing.is_empty(), "man/pptpctl.8, COUNTERS, has no {missing:?}");
+    assert_eq!(
+        documented.len(),
+        names.len(),
+        "man/pptpctl.8 has a counter twice, or one that does not exist"
     );
 }
 

@@ -1,6 +1,6 @@
 //! `status`: the state of tunnels, as text or JSON.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, time::SystemTime};
 
 use super::{
     exit::{self, Code},
@@ -8,8 +8,11 @@ use super::{
 };
 use crate::{
     profile::{Locations, ProfileName, Profiles},
-    supervisor::{ClientError, Status, ipc::client},
+    supervisor::{ClientError, Failure, Status, ipc::client, local_time},
 };
+
+/// Seconds that a tunnel has to be up before its last failure is of interest to `status --json` only.
+const STALE_FAILURE: u64 = 10 * 60;
 
 pub fn main(config: Option<&Path>, name: Option<&str>, json: bool) -> Code {
     match name {
@@ -159,17 +162,53 @@ fn show(status: &Status) {
         .map(|(reason, value)| format!("{reason} {value}"))
         .collect();
     if !drops.is_empty() {
-        field("dropped", drops.join(", "));
+        field("dropped", format!("{} (pptpctl(8), COUNTERS)", drops.join(", ")));
     }
-    if status.reconnects > 0 {
-        field("reconnected", format!("{} times", status.reconnects));
+    match status.reconnects {
+        0 => {}
+        1 => field("reconnected", "once".to_owned()),
+        more => field("reconnected", format!("{more} times")),
     }
     for warning in &status.warnings {
         field("warning", warning.clone());
     }
-    if let Some(failure) = &status.last_failure {
-        field("last failure", failure.to_string());
+    if let Some(failure) = &status.last_failure
+        && !(status.state == "up" && status.uptime.is_some_and(|uptime| uptime >= STALE_FAILURE))
+    {
+        field("last failure", last_failure(failure, status.last_failure_at, now()));
     }
     let engine = status.engine_pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
     field("processes", format!("supervisor {}, engine {engine}", status.supervisor_pid));
+}
+
+/// Returns the last failure with its time, local and relative. `at` and `now` are in seconds since 1970.
+fn last_failure(failure: &Failure, at: Option<u64>, now: u64) -> String {
+    let Some((at, local)) = at.and_then(|at| Some((at, local_time::format(at)?))) else {
+        return failure.to_string();
+    };
+    let ago = now.saturating_sub(at);
+    let local = if ago < 86_400 { local.split(' ').next_back().unwrap_or_default() } else { &local };
+    format!("{local} ({} ago), {failure}", duration(ago))
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::{FailureKind, Phase};
+
+    #[test]
+    fn last_failure_has_its_time() {
+        let failure = Failure::new(Phase::Connect, FailureKind::NoRoute, "");
+        let text = |at, now| last_failure(&failure, at, now);
+        assert_eq!(text(None, 0), "connect: no route to the server");
+        let recent = text(Some(1_764_000_000), 1_764_000_090);
+        assert!(recent.ends_with(" (1 min 30 s ago), connect: no route to the server"), "{recent}");
+        assert_eq!(recent.find(' '), Some(8), "without the date: {recent}");
+        let old = text(Some(1_764_000_000), 1_764_000_000 + 3 * 86_400);
+        assert!(old.starts_with("2025-11-2") && old.contains(" (3 d 0 h ago), "), "{old}");
+    }
 }

@@ -1,5 +1,5 @@
 //! Collects the counters of all state machines, with the prefixes `control.…`, `gre.…`, `ppp.…`, `drop.…`,
-//! `mss.…`, `pty.…`; the session adds those of [`super::inform`].
+//! `ignored.…`, `mss.…`, `pty.…`; the session adds those of [`super::inform`].
 
 use crate::{
     ppp::{link, mss, stream::PppCounters},
@@ -42,7 +42,7 @@ pub fn counters(
         add("ppp", "renegotiations", link.renegotiations);
         add("ppp", "resets_sent", link.resets_sent);
         for (reason, value) in link.drops() {
-            add("drop", reason.label(), value);
+            add(if reason.is_harmless() { "ignored" } else { "drop" }, reason.label(), value);
         }
         add("mss", "lowered_in", mss.lowered_in);
         add("mss", "lowered_out", mss.lowered_out);
@@ -53,4 +53,21 @@ pub fn counters(
         }
     }
     all
+}
+
+/// Returns the names of all counters: those of [`counters`], and those that the session and the engine's process
+/// add. `pptpctl(8)` describes each.
+#[must_use]
+pub fn names() -> Vec<String> {
+    let all = counters(
+        &control::ControlCounters::default(),
+        Some(&flow::FlowCounters::default()),
+        Some(&link::LinkCounters::default()),
+        Some(&PppCounters::default()),
+        mss::ClampCounters::default(),
+    );
+    let added = ["drop.loop", "inform.sent", "inform.ignored", "inform.routes_refused"];
+    let io = ["io.gre_receive_errors", "io.gre_send_errors", "io.not_ipv4", "io.tun_refused"];
+    let added = added.into_iter().chain(io).map(str::to_owned);
+    all.into_iter().map(|(name, _)| name).chain(added).collect()
 }

@@ -12,7 +12,8 @@
 //!   for network namespaces; `netns` enters one.
 //! - [`descriptors`] handles inherited descriptors; [`pty`] and [`stdio`] connect to a PPP daemon; [`syslog`]
 //!   logs for the drop-in.
-//! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage.
+//! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage;
+//!   [`local_time`] formats times.
 //! - [`crash`] has the points at which tests kill a process.
 
 pub mod batch;
@@ -30,6 +31,7 @@ pub mod filewatch;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod filter;
 pub mod jail;
+pub mod local_time;
 pub mod namespace;
 #[cfg(target_os = "linux")]
 pub mod netns;

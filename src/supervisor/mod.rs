@@ -40,6 +40,7 @@ pub use crate::{
     apply::{RecoveredItem, may_run},
     os::{
         descriptors::Inherited,
+        local_time,
         privileges::{disable_core_files, missing_capabilities},
         signals::{Signals, reset_inherited},
         wait,

@@ -291,7 +291,7 @@ impl Supervisor {
 
     /// Sets up route and sockets, and starts the engine.
     fn dial(&mut self, server: SocketAddrV4) -> Result<(), Failure> {
-        self.report.phase(Phase::Connect, "");
+        self.report.phase(Phase::Connect, &self.resolvers.take_result());
         let facts = self.steps.facts(*server.ip());
         if let Some(next_hop) = self.network.dials(&facts) {
             self.machine.record_next_hop(next_hop);
@@ -306,8 +306,9 @@ impl Supervisor {
 
     fn configure(&mut self, up: LinkUp) {
         let server = self.machine.server().map_or(Ipv4Addr::UNSPECIFIED, |server| *server.ip());
-        let done = self.steps.configure(server, &up);
+        // Before the steps, some of which run programs: their time belongs to this phase.
         self.report.phase(Phase::Routes, &format!("{} → {}, MTU {}", up.local, up.peer, up.mtu));
+        let done = self.steps.configure(server, &up);
         let configured = done.map(|notes| {
             self.report.notes(&notes);
             self.resolvers.watch(self.steps.resolver_files());

@@ -11,6 +11,7 @@ mod hostile_input;
 mod killed_processes;
 mod lost_tunnel;
 mod peer_routes;
+mod readable;
 mod resource_exhaustion;
 #[path = "../lab/shown.rs"]
 mod shown;

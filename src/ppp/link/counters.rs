@@ -121,6 +121,13 @@ impl LinkDrop {
         Self::PLAIN.into_iter().chain(mppe).chain(auth)
     }
 
+    /// Returns whether the reason is part of normal operation and costs no packet: a reply to a request that was
+    /// repeated meanwhile, and a request that is answered later.
+    #[must_use]
+    pub const fn is_harmless(self) -> bool {
+        matches!(self, Self::UnmatchedReply | Self::BeforeEncryption)
+    }
+
     /// Returns the reason's name as a metrics label.
     #[must_use]
     pub const fn label(self) -> &'static str {

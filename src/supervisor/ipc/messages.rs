@@ -81,6 +81,9 @@ pub struct Status {
     /// Why the tunnel was lost last, or why the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
+    /// When that was, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure_at: Option<u64>,
     /// Pid of the supervisor.
     pub supervisor_pid: u32,
     /// Pid of the engine, while it runs.

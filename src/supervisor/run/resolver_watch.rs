@@ -19,6 +19,8 @@ pub(super) struct ResolverWatch {
     asked: Vec<String>,
     /// The answer that the machine waits for, held while the other names are looked up.
     held: Option<(String, Result<Vec<Ipv4Addr>, Failure>)>,
+    /// The result of the last lookup, for the user.
+    result: String,
     /// Current problems; each is logged once.
     problems: Vec<String>,
 }
@@ -55,13 +57,24 @@ impl ResolverWatch {
         }
         let (name, answer) = wanted;
         let known = answer.as_ref().err().and_then(|_| self.names.known(&name));
+        let list = |found: &[Ipv4Addr]| found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         ControlFlow::Break(Input::Resolved(match (answer, known) {
             (Err(failure), Some(known)) => {
                 tracing::warn!("{failure}; dialling its last addresses");
+                self.result = format!("{name} cannot be looked up now; it was {}", list(&known));
                 Ok(known)
             }
-            (answer, _) => answer,
+            (Ok(found), _) => {
+                self.result = format!("{name} is {}", list(&found));
+                Ok(found)
+            }
+            (Err(failure), None) => Err(failure),
         }))
+    }
+
+    /// Returns the result of the last lookup, for the user; empty if it has been returned before.
+    pub fn take_result(&mut self) -> String {
+        std::mem::take(&mut self.result)
     }
 
     /// Returns the next server name to look up in advance, as none can be with the kill switch on.

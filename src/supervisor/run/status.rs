@@ -29,11 +29,14 @@ pub(super) struct Report {
     reporter: Reporter,
     /// When the user called `up`.
     started: Instant,
+    /// The phase that was reported last, until it has ended.
+    phase: Option<Phase>,
     active: Option<ActiveLink>,
     /// The tunnel was up and has been lost.
     lost: bool,
     reconnects: u64,
-    last_failure: Option<Failure>,
+    /// The last failure, and when it occurred.
+    last_failure: Option<(Failure, SystemTime)>,
     /// SIGUSR1 was received: the next statistics go to the log.
     log_statistics: bool,
 }
@@ -43,6 +46,7 @@ impl Report {
         Self {
             reporter,
             started,
+            phase: None,
             active: None,
             lost: false,
             reconnects: 0,
@@ -51,12 +55,21 @@ impl Report {
         }
     }
 
+    /// Reports that a phase begins. `detail` is the result of the phase before.
     pub fn phase(&mut self, phase: Phase, detail: &str) {
-        let separator = if detail.is_empty() { "" } else { " ◂ " };
-        tracing::info!("{phase}{separator}{detail}");
+        self.phase_ended(detail);
+        self.phase = Some(phase);
+        tracing::info!("{phase}");
         systemd::status(phase.word());
         let at_ms = self.elapsed_ms();
         self.reporter.report(&Progress::Phase { phase, detail: detail.to_owned(), at_ms });
+    }
+
+    /// Logs the result of the last phase with its name.
+    fn phase_ended(&mut self, result: &str) {
+        if let Some(ended) = self.phase.take().filter(|_| !result.is_empty()) {
+            tracing::info!("finished {ended}: {result}");
+        }
     }
 
     pub fn notes(&mut self, notes: &[String]) {
@@ -105,6 +118,7 @@ impl Report {
         if std::mem::take(&mut self.lost) {
             self.reconnects += 1;
         }
+        self.phase = None;
         tracing::info!("up on {tun}");
         systemd::ready(&format!("up on {tun}"));
         let at_ms = self.elapsed_ms();
@@ -124,8 +138,9 @@ impl Report {
     /// Logs a failure, and keeps it for the status.
     pub fn failure(&mut self, failure: &Failure) {
         if failure.kind != FailureKind::Interrupted {
+            self.phase = None;
             tracing::warn!("{failure}");
-            self.last_failure = Some(failure.clone());
+            self.last_failure = Some((failure.clone(), SystemTime::now()));
         }
     }
 
@@ -180,7 +195,7 @@ impl Report {
             dns: link.map(|link| link.dns.clone()).unwrap_or_default(),
             mppe: link.map(|link| link.encryption.clone()),
             auth: link.map(|link| link.authentication.clone()),
-            since: live.and_then(|live| Some(live.since.duration_since(UNIX_EPOCH).ok()?.as_secs())),
+            since: live.and_then(|live| seconds(live.since)),
             uptime: live.map(|live| live.began.elapsed().as_secs()),
             next_attempt_in: match machine.state() {
                 TunnelState::Waiting => {
@@ -189,7 +204,8 @@ impl Report {
                 _ => None,
             },
             reconnects: self.reconnects,
-            last_failure: self.last_failure.clone(),
+            last_failure: self.last_failure.as_ref().map(|(failure, _)| failure.clone()),
+            last_failure_at: self.last_failure.as_ref().and_then(|(_, at)| seconds(*at)),
             supervisor_pid: std::process::id(),
             engine_cpu_micros: (!statistics.counters.is_empty()).then_some(statistics.cpu_micros),
             sleeps: (usage::voluntary_switches(), statistics.sleeps),
@@ -201,4 +217,9 @@ impl Report {
     fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// Returns a time in seconds since 1970.
+fn seconds(time: SystemTime) -> Option<u64> {
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }
