@@ -89,6 +89,9 @@ pub struct Up {
     /// Every profile with autostart = true, one after the other
     #[arg(long, conflicts_with_all = ["name", "foreground"])]
     pub autostart: bool,
+    /// Wait until the tunnel is up or has failed for good, also if retry.from-start is set or another `up` has begun
+    #[arg(long, conflicts_with_all = ["foreground", "dry_run"])]
+    pub wait: bool,
     /// Stay in the foreground until the tunnel ends; notify systemd when it is up
     #[arg(long)]
     pub foreground: bool,

@@ -16,6 +16,7 @@ mod render;
 mod routes;
 mod status;
 mod up;
+mod wait;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! Output while a tunnel comes up: one line for each finished phase, with its result and duration; a failure
 //! with its phase, its cause and what to check.
 
-use super::output::{complain, line};
+use super::output::{complain, duration, line};
 use crate::supervisor::{Failure, Phase, Progress};
 
 /// Renderer for the progress of one tunnel.
@@ -9,13 +9,15 @@ use crate::supervisor::{Failure, Phase, Progress};
 pub struct Screen {
     name: String,
     phase: Option<(Phase, u64)>,
+    /// The failure that was shown last.
+    shown: Option<Failure>,
 }
 
 impl Screen {
     /// Returns a renderer for the profile of that name.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), phase: None }
+        Self { name: name.to_owned(), phase: None, shown: None }
     }
 
     /// Renders one report.
@@ -30,6 +32,10 @@ impl Screen {
                 self.phase = None;
                 complain(format_args!("  {failure}; another attempt follows"));
             }
+            Progress::Trying { failure, wait_ms } => {
+                self.phase = None;
+                self.trying(failure.as_ref(), *wait_ms);
+            }
             Progress::Ready { tun, at_ms } => {
                 self.close(&format!("done on {tun}"), *at_ms);
                 line(format_args!("{}: up on {tun} after {} s", self.name, seconds(*at_ms)));
@@ -39,6 +45,32 @@ impl Screen {
                 explain(&self.name, failure, problems);
             }
         }
+    }
+
+    fn trying(&mut self, failure: Option<&Failure>, wait_ms: Option<u64>) {
+        let name = &self.name;
+        if let Some(failure) = failure.filter(|failure| self.shown.as_ref() != Some(*failure)) {
+            complain(format_args!("{name}: not up yet: {failure}"));
+            for hint in &failure.hints {
+                complain(format_args!("  - {hint}"));
+            }
+            self.shown = Some(failure.clone());
+        }
+        let next = wait_ms.map_or_else(
+            || "no network, waiting for one".to_owned(),
+            |wait| format!("next attempt in {}", duration(wait.div_ceil(1000))),
+        );
+        line(format_args!("{name}: trying, {next}"));
+    }
+
+    /// Says that the supervisor goes on without this command.
+    pub fn left_alone(&self) {
+        let name = &self.name;
+        let during = self.phase.map_or_else(String::new, |(phase, _)| format!("not up yet, phase {phase}; "));
+        line(format_args!(
+            "{name}: {during}the supervisor keeps trying (retry.from-start); `pptpctl status {name}` shows how far it is, \
+             `pptpctl down {name}` ends it"
+        ));
     }
 
     fn close(&mut self, detail: &str, at_ms: u64) {

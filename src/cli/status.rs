@@ -113,7 +113,8 @@ fn without_status(name: &str, why: &ClientError) -> String {
     }
 }
 
-fn headline(status: &Status) -> String {
+/// Returns the state in one line.
+pub fn headline(status: &Status) -> String {
     let name = &status.name;
     match (status.state.as_str(), &status.tun) {
         ("up", Some(tun)) => {

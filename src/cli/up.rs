@@ -16,6 +16,7 @@ use super::{
     output::{self, error, line},
     recover,
     render::Screen,
+    wait,
 };
 use crate::{
     plan,
@@ -66,7 +67,7 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
         error(format_args!("{name}: {wrong}"));
         exit::INTERNAL
     })?;
-    let lock = lock(name)?;
+    let lock = lock(name, args.wait.then_some(&mut signals))?;
     put_back_remains(name);
     let password = match password(&profile, inherited, &mut signals) {
         Ok(password) => password,
@@ -76,7 +77,15 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
         }
     };
     let job = TunnelJob { profile, password, lock, started, signals };
-    if args.foreground { foreground(job, inherited.clone()) } else { background(job, inherited.clone()) }
+    let until = match job.profile.retry.from_start && !args.wait {
+        true => progress::Until::FirstFailure,
+        false => progress::Until::End,
+    };
+    if args.foreground {
+        foreground(job, inherited.clone())
+    } else {
+        background(job, inherited.clone(), until)
+    }
 }
 
 /// Shows the steps that `up` performs, and how they are undone: from the same plan.
@@ -106,7 +115,9 @@ fn show_plan(profile: &Profile, platform: Platform) {
     }
 }
 
-fn lock(name: &str) -> Result<Lock, Code> {
+/// Takes the lock of the profile. If a supervisor holds it, waits for its tunnel if `waiting` has the signals that end
+/// the wait, and returns the exit status.
+fn lock(name: &str, waiting: Option<&mut Signals>) -> Result<Lock, Code> {
     // The supervisor signs again when it runs; until then the lock names this process.
     let signed = Lock::acquire(name).and_then(|mut lock| {
         // A running supervisor whose control directory was removed has lost its lock, too.
@@ -124,6 +135,9 @@ fn lock(name: &str) -> Result<Lock, Code> {
     });
     signed.map_err(|refused| match refused {
         LockError::Held(pid) => {
+            if let Some(signals) = waiting {
+                return wait::until_up(name, signals);
+            }
             let state = match supervisor::ipc::client::status(name) {
                 Ok(status) => status.state,
                 Err(supervisor::ClientError::NoSocket(_)) => "running".to_owned(),
@@ -211,7 +225,7 @@ fn foreground(job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
     Ok(supervisor::run(job, reporter).map_or_else(|failure| Code::of(&failure), |()| exit::OK))
 }
 
-fn background(mut job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
+fn background(mut job: TunnelJob, inherited: Inherited, until: progress::Until) -> Result<Code, Code> {
     let name = job.profile.name.as_str().to_owned();
     let internal = |error: io::Error| {
         output::error(format_args!("{name}: {error}"));
@@ -222,7 +236,7 @@ fn background(mut job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
         Outcome::Parent(Ok(_)) => {
             let TunnelJob { signals, lock, password, .. } = job;
             drop((reporter, lock, password));
-            wait_for(&name, waiting, signals)
+            wait_for(&name, waiting, signals, until)
         }
         Outcome::Parent(Err(error)) => {
             job.lock.release();
@@ -252,16 +266,26 @@ fn background(mut job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
     }
 }
 
-/// Renders the daemon's reports until the tunnel is up or has failed. Ctrl-C takes it down again.
-fn wait_for(name: &str, waiting: std::os::unix::net::UnixStream, signals: Signals) -> Result<Code, Code> {
+/// Renders the daemon's reports until the tunnel is up or has failed, or the supervisor goes on alone. Ctrl-C takes it
+/// down again.
+fn wait_for(
+    name: &str,
+    waiting: std::os::unix::net::UnixStream,
+    signals: Signals,
+    until: progress::Until,
+) -> Result<Code, Code> {
     let mut screen = Screen::new(name);
     let interrupted = || {
         // What could not be undone is in the daemon's final report, which is still to come.
         let _reported = supervisor::ipc::client::down(name);
     };
-    match progress::listen(waiting, signals, interrupted, |progress| screen.show(progress)) {
-        Ok(Ok(())) => Ok(exit::OK),
-        Ok(Err(failure)) => Err(Code::of(&failure)),
+    match progress::listen(waiting, signals, until, interrupted, |progress| screen.show(progress)) {
+        Ok(progress::Outcome::Up) => Ok(exit::OK),
+        Ok(progress::Outcome::Trying) => {
+            screen.left_alone();
+            Ok(exit::OK)
+        }
+        Ok(progress::Outcome::Failed(failure)) => Err(Code::of(&failure)),
         Err(wrong) => {
             error(format_args!("{name}: {wrong}; `pptpctl recover` undoes what it may have left"));
             Err(exit::INTERNAL)

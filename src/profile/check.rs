@@ -31,6 +31,11 @@ pub(super) fn profile(profile: &Profile, reader: &mut Reader, header: Span, plat
         let title = "`retry.first` is longer than `retry.max`";
         drafts.push(Draft::error(at("retry.first"), title, "the first wait is the shortest"));
     }
+    if profile.retry.from_start && profile.retry.attempts == Some(0) {
+        let title = "`retry.from-start = true` without a second attempt";
+        let draft = Draft::warning(at("retry.from-start"), title, "it has no effect");
+        drafts.push(draft.help("set retry.attempts, or leave out retry.attempts and retry.forever"));
+    }
     while_lost(profile, at, &mut drafts);
     reader.drafts = drafts;
 }

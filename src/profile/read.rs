@@ -308,6 +308,7 @@ fn retry(reader: &mut Reader, table: &DeTable<'_>) -> Retry {
         max,
         attempts,
         jitter_percent: reader.parsed(table, "retry.jitter", values::percent).unwrap_or_default(),
+        from_start: reader.flag(table, "retry.from-start"),
         keep_routes: reader.flag(table, "retry.keep-routes"),
     }
 }

@@ -146,12 +146,8 @@ pub const KEYS: &[Key] = &[
     key("retry.attempts", Number(0, 1_000_000, &[]), Unset, "consecutive failures that end the tunnel"),
     key("retry.forever", Flag, Is("true"), "whether to try again without a limit"),
     key("retry.jitter", Text, Is("20%"), "largest random change of each wait, \"0%\" to \"100%\""),
-    key(
-        "retry.keep-routes",
-        Flag,
-        Is("true"),
-        "whether routes, resolvers and filter rules stay while it is lost",
-    ),
+    key("retry.from-start", Flag, Is("false"), "whether the first attempts are repeated too"),
+    key("retry.keep-routes", Flag, Is("true"), "whether routes and filter rules stay while it is lost"),
     key("autostart", Flag, Is("false"), "whether `pptpctl up --autostart` brings the tunnel up"),
 ];
 

@@ -216,6 +216,8 @@ pub struct Retry {
     pub attempts: Option<u32>,
     /// `retry.jitter`: the largest random change of each wait, up or down, in percent, 0 to 100.
     pub jitter_percent: u8,
+    /// `retry.from-start`: whether a tunnel that has never been up is redialled like a lost one.
+    pub from_start: bool,
     /// `retry.keep-routes`: whether routes into the tunnel, resolvers and packet filter stay while it is lost.
     pub keep_routes: bool,
 }

@@ -14,7 +14,7 @@
 //! The machine owns neither sockets nor steps: the loop in `run` performs the [`Action`]s in order and feeds
 //! the results back. The first `up` tries every address of every server once. After the tunnel has been up
 //! once, a loss leads to new attempts by the retry policy, except after a failure that a new attempt cannot
-//! fix.
+//! fix. With `retry.from-start`, so does the failure of the first round.
 
 mod roaming;
 
@@ -157,9 +157,10 @@ pub struct Machine {
     servers: Vec<Server>,
     backoff: Backoff,
     logins: LoginLimit,
-    /// The last undecided log-in of a round that was interrupted by the pause between log-ins, or of a tunnel that was
-    /// never up.
+    /// The last undecided log-in of a tunnel that was never up.
     undecided: Option<Failure>,
+    /// Why the round was interrupted by the pause between log-ins.
+    paused: Option<Failure>,
     state: TunnelState,
     phase: Phase,
     /// Servers of this round that have not been tried.
@@ -177,6 +178,7 @@ pub struct Machine {
     wake: Option<(Instant, &'static str)>,
     network: Network,
     keeps_routes: bool,
+    from_start: bool,
     actions: VecDeque<Action>,
 }
 
@@ -189,6 +191,7 @@ impl Machine {
             backoff: Backoff::new(retry),
             logins: LoginLimit::default(),
             undecided: None,
+            paused: None,
             state: TunnelState::Resolving,
             phase: Phase::Resolve,
             untried: VecDeque::new(),
@@ -202,6 +205,7 @@ impl Machine {
             wake: None,
             network: Network::default(),
             keeps_routes: true,
+            from_start: false,
             actions: VecDeque::new(),
         }
     }
@@ -210,6 +214,17 @@ impl Machine {
     #[must_use]
     pub fn keeping_routes(self, keeps_routes: bool) -> Self {
         Self { keeps_routes, ..self }
+    }
+
+    /// Sets whether a tunnel that has never been up is redialled like a lost one.
+    #[must_use]
+    pub fn from_start(self, from_start: bool) -> Self {
+        Self { from_start, ..self }
+    }
+
+    /// Returns whether the failure of a round leads to another one.
+    fn redials(&self) -> bool {
+        self.ever_up || self.from_start
     }
 
     /// Returns the next action to perform.
@@ -284,6 +299,7 @@ impl Machine {
                 self.phase = phase;
                 if phase > Phase::Authentication {
                     self.logins.reset();
+                    self.undecided = None;
                 }
             }
             (_, Input::Phase(_)) => {}
@@ -341,7 +357,7 @@ impl Machine {
             return self.wait(now, wait);
         }
         // After the pause, the round goes on with the servers that have not been tried.
-        if let Some(last) = self.undecided.take()
+        if let Some(last) = self.paused.take()
             && !(self.addresses.is_empty() && self.untried.is_empty())
         {
             return self.next_address(now, random, last);
@@ -385,10 +401,10 @@ impl Machine {
 
     fn next_address(&mut self, now: Instant, random: u16, last: Failure) {
         if let Some(wait) = self.logins.wait(now) {
-            if !self.ever_up {
+            if !self.redials() {
                 return self.round_failed(now, random, last);
             }
-            self.undecided = Some(last);
+            self.paused = Some(last);
             return self.wait(now, wait);
         }
         let Some(address) = self.addresses.pop_front() else { return self.next_server(now, random, last) };
@@ -447,18 +463,18 @@ impl Machine {
         if failure.remedy() == Remedy::Nothing {
             return self.end(Err(failure));
         }
-        if !self.ever_up {
-            // The exit status must not invite a service manager to repeat the log-in.
-            let failure = self.undecided.take().unwrap_or(failure);
-            return self.end(Err(failure));
+        if self.redials() {
+            if self.waits_for_network(now) {
+                return;
+            }
+            if let Some(wait) = self.backoff.next(random) {
+                self.find_out_about_network();
+                return self.wait(now, wait.max(self.logins.wait(now).unwrap_or_default()));
+            }
         }
-        if self.waits_for_network(now) {
-            return;
-        }
-        match self.backoff.next(random) {
-            Some(wait) => self.wait(now, wait.max(self.logins.wait(now).unwrap_or_default())),
-            None => self.end(Err(failure)),
-        }
+        // The exit status must not invite a service manager to repeat the log-in.
+        let undecided = self.undecided.take().filter(|_| !self.ever_up);
+        self.end(Err(undecided.unwrap_or(failure)));
     }
 
     fn wait(&mut self, now: Instant, wait: Duration) {

@@ -103,7 +103,9 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
         children: Children::new(profile.clone(), password),
         steps,
         control,
-        machine: Machine::new(profile.servers.clone(), retry).keeping_routes(profile.retry.keep_routes),
+        machine: Machine::new(profile.servers.clone(), retry)
+            .keeping_routes(profile.retry.keep_routes)
+            .from_start(profile.retry.from_start),
         network,
         resolvers: ResolverWatch::default(),
         report: Report::new(reporter, started),
@@ -134,6 +136,9 @@ fn internal(words: &str) -> Failure {
 
 impl Supervisor {
     fn run(&mut self) -> Result<(), Failure> {
+        if self.profile.retry.from_start {
+            self.report.trying();
+        }
         self.handle(Input::Start);
         loop {
             while let Some(action) = self.machine.poll_action() {
@@ -238,8 +243,8 @@ impl Supervisor {
                 self.report.ready(tun);
             }
             Action::WithdrawRoutes => self.steps.withdraw_routes(),
-            Action::Waiting(wait) => self.report.waiting(wait),
-            Action::NoNetwork => self.report.no_network(),
+            Action::Waiting(wait) => self.report.waiting(Some(wait), self.machine.was_up()),
+            Action::NoNetwork => self.report.waiting(None, self.machine.was_up()),
             Action::PollNetwork => self.poll_network(),
             Action::Repin => {
                 if let Some(server) = self.machine.server() {
@@ -445,7 +450,11 @@ impl Supervisor {
 
     fn poll_network(&mut self) {
         let server = self.machine.server_to_reach();
-        let next_hop = || Some(self.steps.next_hop(*server?.ip()));
+        let is_looked_up = self.profile.retry.from_start && !self.machine.was_up();
+        let next_hop = || match server {
+            Some(server) => Some(self.steps.next_hop(*server.ip())),
+            None => is_looked_up.then(|| self.steps.next_hop_to_internet()),
+        };
         if let Some(input) = self.network.poll(self.machine.state(), next_hop) {
             self.handle(input);
         }

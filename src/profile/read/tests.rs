@@ -93,7 +93,7 @@ fn every_key_sets_its_field() {
     assert!(link.gre_allow && link.rtlabel.as_deref() == Some("vpn"));
     let retry = profile.retry;
     assert_eq!((retry.first, retry.max, retry.attempts), (seconds(14), seconds(15), Some(16)));
-    assert_eq!((retry.jitter_percent, retry.keep_routes), (17, false));
+    assert_eq!((retry.jitter_percent, retry.from_start, retry.keep_routes), (17, true, false));
 }
 
 #[test]
@@ -195,4 +195,12 @@ fn accepts_short_forms_of_values() {
     assert_eq!(of("retry.first = '5m'").retry.max, Duration::from_secs(300));
     assert_eq!(of("auth = 'pap'\nmppe = 'off'").auth, [AuthProtocol::Pap]);
     assert_eq!(of("loglevel = 0").loglevel, LogLevel::Quiet);
+}
+
+#[test]
+fn first_attempts_without_a_second_one_are_doubtful() {
+    let head = "server = 'a.example'\nuser = 'u'\npassword = 'x'\nretry.from-start = true\n";
+    let doubts = |keys: &str| open(&format!("{head}{keys}")).1.len();
+    assert_eq!([doubts(""), doubts("retry.attempts = 3"), doubts("retry.attempts = 0")], [0, 0, 1]);
+    assert_eq!(doubts("retry.forever = false"), 1);
 }

@@ -4,7 +4,7 @@
 use std::{
     io::{self, Read, Write},
     os::{fd::AsFd, unix::net::UnixStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,13 @@ pub enum Progress {
     Note(String),
     /// An attempt failed, and the next one follows at once.
     Attempt(Failure),
+    /// A tunnel that has never been up waits for its next attempt (`retry.from-start`).
+    Trying {
+        /// Why the last attempt failed.
+        failure: Option<Failure>,
+        /// The wait in milliseconds; `None` for the wait for a network.
+        wait_ms: Option<u64>,
+    },
     /// The tunnel carries packets.
     Ready {
         /// Name of the device.
@@ -51,6 +58,30 @@ pub enum Progress {
         /// What could not be undone, one sentence each.
         problems: Vec<String>,
     },
+}
+
+/// How long `up` without `--wait` waits for the first attempts of a tunnel with `retry.from-start`, so that it
+/// does not block the boot.
+const FIRST_ATTEMPTS: Duration = Duration::from_secs(20);
+
+/// What a waiting `up` has learnt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The tunnel carries packets.
+    Up,
+    /// The tunnel is not up yet, and the supervisor goes on.
+    Trying,
+    /// The tunnel has ended.
+    Failed(Failure),
+}
+
+/// What `up` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The final report.
+    End,
+    /// The final report or the first failure, but at most for a short time.
+    FirstFailure,
 }
 
 /// Destination of progress reports.
@@ -111,7 +142,7 @@ fn send_line(stream: &mut UnixStream, line: &str, last: bool) -> io::Result<()> 
     }
 }
 
-/// Reads reports up to the final one and passes each to `each`. A signal that asks this process to end calls
+/// Reads reports as far as `until` says and passes each to `each`. A signal that asks this process to end calls
 /// `interrupted`; the final report still follows. `earlier` is the signal listener from before the daemon was
 /// forked.
 ///
@@ -120,9 +151,11 @@ fn send_line(stream: &mut UnixStream, line: &str, last: bool) -> io::Result<()> 
 pub fn listen(
     mut stream: UnixStream,
     mut earlier: Signals,
+    until: Until,
     mut interrupted: impl FnMut(),
     mut each: impl FnMut(&Progress),
-) -> io::Result<Result<(), Failure>> {
+) -> io::Result<Outcome> {
+    let mut deadline = (until == Until::FirstFailure).then(|| Instant::now() + FIRST_ATTEMPTS);
     let mut signals = Signals::listen()?;
     // Read once and closed: the daemon shares `earlier`, and its signals must not be taken for ours.
     if earlier.take() == Some(signals::Request::End) {
@@ -133,10 +166,14 @@ pub fn listen(
     loop {
         let [news, end] = wait::until(
             [Some((stream.as_fd(), Interest::Readable)), Some((signals.end(), Interest::Readable))],
-            None,
+            deadline,
         )?;
         if end && signals.take() == Some(signals::Request::End) {
+            deadline = None;
             interrupted();
+        }
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Ok(Outcome::Trying);
         }
         if !news {
             continue;
@@ -155,9 +192,13 @@ pub fn listen(
             let progress: Progress = serde_json::from_slice(&line).map_err(io::Error::other)?;
             each(&progress);
             match progress {
-                Progress::Ready { .. } => return Ok(Ok(())),
-                Progress::Failed { failure, .. } => return Ok(Err(failure)),
-                Progress::Phase { .. } | Progress::Note(_) | Progress::Attempt(_) => {}
+                Progress::Ready { .. } => return Ok(Outcome::Up),
+                Progress::Failed { failure, .. } => return Ok(Outcome::Failed(failure)),
+                Progress::Trying { .. } if deadline.is_some() => return Ok(Outcome::Trying),
+                Progress::Phase { .. }
+                | Progress::Note(_)
+                | Progress::Attempt(_)
+                | Progress::Trying { .. } => {}
             }
         }
     }
@@ -173,15 +214,28 @@ mod tests {
         let (mut reporter, waiting) = Reporter::pipe().unwrap();
         let phase = Progress::Phase { phase: Phase::Connect, detail: "ok\u{1f600}".into(), at_ms: 3 };
         let failure = Failure::new(Phase::Lcp, FailureKind::GreFiltered, "");
-        let failed = Progress::Failed { failure, problems: vec!["a route stays".into()] };
-        for progress in [&phase, &failed, &phase] {
+        let failed = Progress::Failed { failure: failure.clone(), problems: vec!["a route stays".into()] };
+        let trying = Progress::Trying { failure: Some(failure.clone()), wait_ms: Some(1000) };
+        for progress in [&phase, &trying, &failed, &phase] {
             reporter.report(progress);
         }
         let mut seen = Vec::new();
-        let end =
-            listen(waiting, Signals::none().unwrap(), || {}, |progress| seen.push(progress.clone())).unwrap();
-        assert_eq!(seen, [phase, failed]);
-        assert_eq!(end.unwrap_err().kind, FailureKind::GreFiltered);
+        let each = |progress: &Progress| seen.push(progress.clone());
+        let end = listen(waiting, Signals::none().unwrap(), Until::End, || {}, each).unwrap();
+        assert_eq!(seen, [phase, trying, failed]);
+        assert_eq!(end, Outcome::Failed(failure));
+    }
+
+    #[test]
+    fn first_failure_ends_the_wait_if_the_supervisor_goes_on() {
+        let (mut reporter, waiting) = Reporter::pipe().unwrap();
+        let trying = Progress::Trying { failure: None, wait_ms: None };
+        reporter.report(&trying);
+        let end = listen(waiting, Signals::none().unwrap(), Until::FirstFailure, || {}, |_| {}).unwrap();
+        assert_eq!(end, Outcome::Trying);
+        // The reader has gone; the tunnel continues.
+        reporter.report(&trying);
+        assert!(matches!(reporter, Reporter::Pipe(None)));
     }
 
     #[test]
@@ -202,6 +256,6 @@ mod tests {
     fn listen_fails_if_the_daemon_exits_without_a_report() {
         let (reporter, waiting) = Reporter::pipe().unwrap();
         drop(reporter);
-        assert!(listen(waiting, Signals::none().unwrap(), || {}, |_| {}).is_err());
+        assert!(listen(waiting, Signals::none().unwrap(), Until::End, || {}, |_| {}).is_err());
     }
 }

@@ -30,8 +30,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(60);
 /// The state of the network, as this host sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkState {
-    /// Next hop to the server that is being dialled or was up last, ignoring our own tunnel; `None` if there
-    /// is none.
+    /// Next hop to the server that is being dialled or was up last, ignoring our own tunnel; to the internet while
+    /// no address of a server is known. `None` if there is none.
     pub next_hop: Option<NextHop>,
     /// Whether the local address of the connection, if there is one, still belongs to this host.
     pub address_stays: bool,
@@ -89,7 +89,7 @@ impl Machine {
                     self.probe(now);
                 }
             }
-            TunnelState::Dialing if way.is_none() && self.ever_up => {
+            TunnelState::Dialing if way.is_none() && self.redials() => {
                 self.abandon(now, "the network has gone");
                 self.no_network(now);
             }
@@ -97,7 +97,7 @@ impl Machine {
                 self.abandon(now, "the network has changed meanwhile");
                 self.dial_again(now, random);
             }
-            TunnelState::Resolving if way.is_none() && self.ever_up => {
+            TunnelState::Resolving if way.is_none() && self.redials() => {
                 self.abandon(now, "the network has gone");
                 self.no_network(now);
             }
@@ -188,8 +188,17 @@ impl Machine {
         }
     }
 
+    /// Polls the network if nothing is known about it yet, because no name could be looked up: perhaps there is
+    /// none.
+    pub(super) fn find_out_about_network(&mut self) {
+        if !self.ever_up && self.network.way.is_none() {
+            self.actions.push_back(Action::PollNetwork);
+        }
+    }
+
     fn no_network(&mut self, now: Instant) {
         self.state = TunnelState::NoNetwork;
+        self.actions.retain(|action| !matches!(action, Action::Waiting(_)));
         self.wake = Some((now + POLL_INTERVAL, "network is polled"));
         self.actions.push_back(Action::NoNetwork);
     }

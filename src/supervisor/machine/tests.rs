@@ -1,5 +1,6 @@
 //! Scenarios for the state machine under a virtual clock.
 
+mod from_start;
 mod roaming;
 
 use super::*;

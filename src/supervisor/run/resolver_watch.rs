@@ -32,6 +32,11 @@ impl ResolverWatch {
 
     /// Returns the addresses to dial without a lookup. `in_vain` says that no resolver is reachable.
     pub fn instead_of_asking(&mut self, name: &str, in_vain: bool) -> Option<Vec<Ipv4Addr>> {
+        if !in_vain {
+            // Names that could not be looked up yet, as before there was a network, are asked for again.
+            let names = &self.names;
+            self.asked.retain(|name| names.known(name).is_some());
+        }
         let known = self.names.addresses_without_lookup(name, in_vain)?;
         tracing::info!("{name} can't be looked up while the tunnel is down; dialling its last addresses");
         Some(known)

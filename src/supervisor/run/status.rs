@@ -37,6 +37,8 @@ pub(super) struct Report {
     reconnects: u64,
     /// The last failure, and when it occurred.
     last_failure: Option<(Failure, SystemTime)>,
+    /// systemd was told that the service has started.
+    announced: bool,
     /// SIGUSR1 was received: the next statistics go to the log.
     log_statistics: bool,
 }
@@ -51,6 +53,7 @@ impl Report {
             lost: false,
             reconnects: 0,
             last_failure: None,
+            announced: false,
             log_statistics: false,
         }
     }
@@ -120,19 +123,43 @@ impl Report {
         }
         self.phase = None;
         tracing::info!("up on {tun}");
-        systemd::ready(&format!("up on {tun}"));
+        self.announce(&format!("up on {tun}"));
         let at_ms = self.elapsed_ms();
         self.reporter.report(&Progress::Ready { tun, at_ms });
     }
 
-    pub fn waiting(&self, wait: Duration) {
-        tracing::info!("next attempt in {:.1} s", wait.as_secs_f32());
-        systemd::status(&format!("waiting {:.0} s for the next attempt", wait.as_secs_f32()));
+    /// Reports that the supervisor goes on until the tunnel is up, which ends the start of the service.
+    pub fn trying(&mut self) {
+        self.announce("trying");
     }
 
-    pub fn no_network(&self) {
-        tracing::info!("no network; waits for one");
-        systemd::status("waiting for a network");
+    fn announce(&mut self, status: &str) {
+        if std::mem::replace(&mut self.announced, true) {
+            systemd::status(status);
+        } else {
+            systemd::ready(status);
+        }
+    }
+
+    /// Reports a wait for the next attempt, or for a network if it is `None`.
+    pub fn waiting(&mut self, wait: Option<Duration>, was_up: bool) {
+        let words = match wait {
+            Some(wait) => {
+                tracing::info!("next attempt in {:.1} s", wait.as_secs_f32());
+                format!("waiting {:.0} s for the next attempt", wait.as_secs_f32())
+            }
+            None => {
+                tracing::info!("no network; waits for one");
+                "waiting for a network".to_owned()
+            }
+        };
+        let failure = self.last_failure.as_ref().map(|(failure, _)| failure.clone());
+        let why = failure.as_ref().map_or_else(String::new, |failure| format!("; {failure}"));
+        systemd::status(&format!("{words}{why}"));
+        if !was_up {
+            let wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            self.reporter.report(&Progress::Trying { failure, wait_ms });
+        }
     }
 
     /// Logs a failure, and keeps it for the status.

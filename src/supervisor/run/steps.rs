@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
 };
 
-use nix::ifaddrs::InterfaceAddress;
+use nix::{ifaddrs::InterfaceAddress, net::if_::InterfaceFlags};
 
 use super::internal;
 use crate::{
@@ -28,6 +28,10 @@ use crate::{
 /// Warning for log and status.
 const WITHOUT_ROUTES: &str =
     "retry.keep-routes = false: until the tunnel is up again, packets for it use other routes, unencrypted";
+
+/// An address that stands for the internet while no server's is known: that of a.root-servers.net. Only the
+/// routing table is asked; nothing is sent there.
+const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);
 
 /// Path MTU if the kernel provides no better value, in bytes.
 const ETHERNET: u16 = 1500;
@@ -78,6 +82,17 @@ impl Steps {
     /// Returns the current next hop to a server.
     pub fn next_hop(&mut self, server: Ipv4Addr) -> Result<NextHop, ApplyError> {
         opened(&mut self.changes)?.next_hop(server, self.profile.localbind)
+    }
+
+    /// Returns the current next hop to the internet, or else a link with an address: the server may be there. An
+    /// error that is about the route means that there is no network.
+    pub fn next_hop_to_internet(&mut self) -> Result<NextHop, ApplyError> {
+        match self.next_hop(INTERNET) {
+            Err(error) if matches!(&error.cause, Cause::Kernel(error) if error.is_unreachable()) => {
+                any_link().ok_or(error)
+            }
+            found => found,
+        }
     }
 
     /// Sets up host route and sockets, in this order, so that the first packet already takes the right path.
@@ -289,6 +304,17 @@ fn is_on_link(profile: &Profile, tun: Option<&str>, address: Ipv4Addr) -> bool {
         Some(Some(interface.interface_name.as_str()) != tun && network.contains(&address))
     };
     nix::ifaddrs::getifaddrs().is_ok_and(|mut all| all.any(|interface| connected(interface) == Some(true)))
+}
+
+/// Returns a link that is up and has an IPv4 address, as the next hop to its neighbours.
+fn any_link() -> Option<NextHop> {
+    let is_usable = |interface: &InterfaceAddress| {
+        interface.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING)
+            && !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)
+            && interface.address.is_some_and(|address| address.as_sockaddr_in().is_some())
+    };
+    let dev = nix::ifaddrs::getifaddrs().ok()?.find(is_usable)?.interface_name;
+    Some(NextHop::By { gateway: None, dev, source: None })
 }
 
 /// Returns the path MTU, in bytes, as far as this host can tell.

@@ -1,0 +1,78 @@
+//! `up --wait` for a tunnel that another `up` has begun: waits until it is up, or has ended.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    exit::{self, Code},
+    output::{error, line},
+    status,
+};
+use crate::supervisor::{
+    ClientError, Signals,
+    ipc::client,
+    wait::{Interest, until},
+};
+
+/// Time between two looks at the state.
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
+
+/// Waits for the tunnel of this name, and prints each of its states. A signal ends only the wait.
+pub fn until_up(name: &str, signals: &mut Signals) -> Code {
+    let mut shown = String::new();
+    let mut failure = None;
+    loop {
+        match client::status(name) {
+            Ok(status) if status.state == "up" => {
+                line(status::headline(&status));
+                return exit::OK;
+            }
+            Ok(status) => {
+                let words = match &status.last_failure {
+                    Some(failure) => format!("{name}: {}; {failure}", status.state),
+                    None => format!("{name}: {}", status.state),
+                };
+                // The states of an attempt follow each other within a second.
+                if words != shown && matches!(status.state.as_str(), "waiting" | "no network" | "stopping") {
+                    line(&words);
+                    shown = words;
+                }
+                failure = status.last_failure;
+            }
+            Err(ClientError::NotYet(_)) => {}
+            Err(ClientError::NotUp) => {
+                return match failure {
+                    Some(failure) => {
+                        error(format_args!("{name}: it has ended; its last failure: {failure}"));
+                        Code::of(&failure)
+                    }
+                    None => {
+                        error(format_args!("{name}: it was taken down"));
+                        exit::NOT_UP
+                    }
+                };
+            }
+            Err(wrong) => {
+                error(format_args!("{name}: {wrong}"));
+                return exit::INTERNAL;
+            }
+        }
+        if is_interrupted(signals) {
+            error(format_args!(
+                "{name}: not up yet; its supervisor continues, `pptpctl down {name}` ends it"
+            ));
+            return exit::ALREADY_UP;
+        }
+    }
+}
+
+/// Waits until it is time to look again; returns whether a signal has asked this process to end.
+fn is_interrupted(signals: &mut Signals) -> bool {
+    let deadline = Instant::now() + POLL_INTERVAL;
+    while Instant::now() < deadline {
+        let ready = until([Some((signals.end(), Interest::Readable))], Some(deadline));
+        if !matches!(ready, Ok([false])) {
+            return signals.take().is_some();
+        }
+    }
+    false
+}
