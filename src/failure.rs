@@ -250,6 +250,28 @@ pub enum UndecidedLogin {
     Refused,
 }
 
+/// Packets and messages of a call that have been seen when it failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Evidence {
+    /// GRE packets given to the kernel, acknowledgements without payload included.
+    pub gre_sent: u64,
+    /// Those that the kernel refused, if it has accepted none.
+    pub gre_refused: u64,
+    /// GRE packets of the server for this call.
+    pub gre_received: u64,
+    /// PPP frames in them.
+    pub frames_received: u64,
+    /// The highest of our sequence numbers that the server has acknowledged; the first is 1.
+    pub gre_acknowledged: u64,
+    /// LCP Configure-Requests of the server, repeated ones included.
+    pub lcp_requests: u64,
+    /// Replies of the server to our LCP Configure-Requests.
+    pub lcp_replies: u64,
+    /// Messages of the server on the control connection.
+    pub control_messages: u64,
+}
+
 /// One failure, with all that the user needs to resolve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -268,13 +290,24 @@ pub struct Failure {
     /// may count this as a failed log-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undecided_login: Option<UndecidedLogin>,
+    /// What had been seen of the call, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<Evidence>>,
 }
 
 impl Failure {
     /// Creates a failure without hints.
     #[must_use]
     pub fn new(phase: Phase, kind: FailureKind, detail: impl Into<String>) -> Self {
-        Self { phase, kind, detail: detail.into(), hints: Vec::new(), remedy: None, undecided_login: None }
+        Self {
+            phase,
+            kind,
+            detail: detail.into(),
+            hints: Vec::new(),
+            remedy: None,
+            undecided_login: None,
+            evidence: None,
+        }
     }
 
     /// Sets the remedy, if what was observed calls for another than the usual one of the class.

@@ -127,6 +127,18 @@ impl Bridge {
         matches!(self.stage, Stage::Authentication)
     }
 
+    /// Returns how many LCP Configure-Requests of the peer, and replies to the daemon's, have passed.
+    #[must_use]
+    pub const fn lcp_received(&self) -> (u64, u64) {
+        self.watch.lcp_received()
+    }
+
+    /// Returns the authentication protocols that the peer has demanded.
+    #[must_use]
+    pub fn offered_auth(&self) -> &[String] {
+        self.watch.offered_auth()
+    }
+
     /// Returns the counters.
     #[must_use]
     pub const fn counters(&self) -> &PppCounters {

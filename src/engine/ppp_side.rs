@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::bridge::Bridge;
 use crate::deadline::Deadline;
 use crate::ppp::{
+    ccp::MppeRefusal,
     link::{self, DownReason, Link, LinkDrop, LinkEvent, Received},
     stream::PppCounters,
 };
@@ -119,6 +120,31 @@ impl PppSide {
         match self {
             Self::Builtin(link) => link.is_login_pending(),
             Self::External(bridge) => bridge.is_authenticating(),
+        }
+    }
+
+    /// Returns how many LCP Configure-Requests of the peer, and replies to those of this side, have arrived.
+    pub fn lcp_received(&self) -> (u64, u64) {
+        match self {
+            Self::Builtin(link) => (link.counters().lcp_requests, link.counters().lcp_replies),
+            Self::External(bridge) => bridge.lcp_received(),
+        }
+    }
+
+    /// Returns the authentication protocols that the peer has offered and this side did not accept; of a daemon's
+    /// PPP, all that it has offered.
+    pub fn offered_auth(&self) -> &[String] {
+        match self {
+            Self::Builtin(link) => link.offered_auth(),
+            Self::External(bridge) => bridge.offered_auth(),
+        }
+    }
+
+    /// Returns what the peer has refused of MPPE; not known of a daemon's PPP.
+    pub fn mppe_refusal(&self) -> Option<MppeRefusal> {
+        match self {
+            Self::Builtin(link) => link.mppe_refusal(),
+            Self::External(_) => None,
         }
     }
 

@@ -10,6 +10,8 @@
 //! `path_mtu` finds out how large a packet the path carries.
 
 mod call;
+mod early;
+mod evidence;
 mod liveness;
 mod packets;
 mod path_mtu;
@@ -24,7 +26,7 @@ use std::{
 };
 
 use self::{
-    call::Call, liveness::LivenessCheck, path_mtu::PathSearch, peer_routes::PeerRoutes,
+    call::Call, early::EarlyPackets, liveness::LivenessCheck, path_mtu::PathSearch, peer_routes::PeerRoutes,
     ready_check::ReadyCheck,
 };
 use super::{
@@ -34,7 +36,7 @@ use super::{
 };
 use crate::{
     deadline::{Deadline, earliest},
-    failure::{Failure, FailureKind, Phase, Remedy, UndecidedLogin},
+    failure::{Failure, Phase, Remedy, UndecidedLogin},
     ppp::{
         link::{self, DownReason},
         mss::Clamper,
@@ -74,6 +76,8 @@ pub struct Session {
     /// Configuration of the link, used once the call is up.
     link_config: Option<link::LinkConfig>,
     call_id: u16,
+    /// GRE packets of the call that have arrived before the call reply.
+    early: EarlyPackets,
     phase: Phase,
     /// The kernel's refusals to send GRE, while it has not accepted any packet.
     gre_refusals: Option<GreRefusals>,
@@ -115,6 +119,7 @@ impl Session {
             call: None,
             link_config: Some(phases::link_config(&spec, password, random)),
             call_id: spec.quirks.differences().call_id.unwrap_or(call_id),
+            early: EarlyPackets::default(),
             phase: Phase::Connect,
             gre_refusals: None,
             gre_accepted: false,
@@ -231,12 +236,9 @@ impl Session {
         }
         if self.gre_due.is_some_and(|due| due <= now) {
             self.gre_due = None;
-            if self.ending.is_none() && self.call.as_ref().is_some_and(|call| !call.heard) {
-                let seconds = self.spec.limits.gre.as_secs_f32();
-                let detail = format!(
-                    "the call is up and the control connection is fine, but no GRE packet came within {seconds} s"
-                );
-                self.fail(now, Failure::new(Phase::Lcp, FailureKind::GreFiltered, detail));
+            if self.ending.is_none() && self.call.as_ref().is_some_and(|call| call.received == 0) {
+                let seen = self.evidence().unwrap_or_default();
+                self.fail(now, verdict::of_silence(self.spec.limits.gre, &seen));
             }
         }
     }
@@ -275,7 +277,7 @@ impl Session {
         if self.ending.is_some() {
             return;
         }
-        self.ending = Some(failure);
+        self.ending = Some(self.with_evidence(failure));
         self.gre_due = None;
         match &mut self.call {
             Some(call) => call.link.close(now, DownReason::Closed),
@@ -302,6 +304,10 @@ impl Session {
 
     /// Sets why the session ends, unless that is set. A log-in that the server has not decided is marked as such.
     fn end_with(&mut self, failure: Failure) {
+        if self.ending.is_some() {
+            return;
+        }
+        let failure = self.with_evidence(failure);
         let undecided = self.phase == Phase::Authentication
             && failure.remedy() != Remedy::Nothing
             && failure.undecided_login.is_none()

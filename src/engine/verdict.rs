@@ -1,6 +1,14 @@
 //! Maps the end of a state machine to a [`Failure`]: phase, class, words. No I/O.
 
+mod gre;
+mod offers;
+
 use std::net::SocketAddrV4;
+
+pub use self::{
+    gre::{of_early_end, of_lcp_timeout, of_silence},
+    offers::Offers,
+};
 
 use super::message::plain;
 use crate::{
@@ -29,16 +37,24 @@ pub fn of_control(phase: Phase, end: &ControlEnd) -> Failure {
     let failure = Failure::new(phase, kind, plain(&end.to_string()));
     match end {
         ControlEnd::NotPptp { first } => failure.hint(not_pptp_hint(first)),
+        // RFC 2637 §2.2: the server knows its clients by their address, which those behind one router share.
+        ControlEnd::Refused { result: 3, .. } => failure
+            .hint("a connection from this address is open already: that of another client behind the same router, or one of this host that was lost; the server forgets the latter after a minute or two")
+            .hint("to tell: end the other client's tunnel, or try from another network"),
+        ControlEnd::PeerClosed if phase == Phase::Control => failure
+            .hint("the server closed the connection before any reply: it may allow only known addresses, or be full, or not be a PPTP server (TLS servers and proxies do that)"),
         _ => failure,
     }
 }
 
 /// Returns the hint for a server that answers with something else than PPTP.
 fn not_pptp_hint(first: &[u8]) -> &'static str {
-    if first.starts_with(b"HTTP/") || first.starts_with(b"<") {
+    if first.starts_with(b"SSH-") {
+        "an SSH server answers: check the server and the port"
+    } else if first.starts_with(b"HTTP/") || first.starts_with(b"<") {
         "a web server answers: a captive portal (open a web page and log in), or the wrong server or port"
     } else if matches!(first, [0x14..=0x17, 0x03, ..]) {
-        "a TLS server answers: a captive portal, or a server of another kind of VPN"
+        "a TLS server answers: a web server, a captive portal, or a server of another kind of VPN"
     } else {
         "another service answers on this port: check the server and the port"
     }
@@ -59,7 +75,7 @@ pub fn of_call(phase: Phase, end: &CallEnd) -> Failure {
 
 /// Returns the failure for the end of the PPP link.
 #[must_use]
-pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
+pub fn of_link(phase: Phase, reason: &DownReason, offers: &Offers) -> Failure {
     let kind = match reason {
         DownReason::LcpTimeout { heard_anything: false } => FailureKind::GreFiltered,
         DownReason::LcpTimeout { heard_anything: true }
@@ -103,11 +119,20 @@ pub fn of_link(phase: Phase, reason: &DownReason) -> Failure {
             failure.remedied_by(Remedy::AnotherServer)
         }
         // The server has not asked for user and password, so the usual hints would mislead.
-        DownReason::NoCommonAuth { .. } => failure
-            .hint("the server offers none of the profile's auth = […]; to accept what it offers, add that there")
-            .hint("with auth = [\"pap\"] the password crosses the network in clear"),
+        DownReason::NoCommonAuth { .. } if offers.auth_hints().is_empty() => failure.hint(
+            "the server offers none of the profile's auth = […]; to accept what it offers, add that there",
+        ),
+        DownReason::NoCommonAuth { .. } => with_hints(failure, offers.auth_hints()),
+        DownReason::EncryptionRefused(_) if offers.mppe_refusal.is_some() => {
+            with_hints(failure, offers.mppe_hints())
+        }
+        DownReason::EncryptionRefused(_) => with_hints(failure, offers.auth_hints()),
         _ => failure,
     }
+}
+
+fn with_hints(failure: Failure, hints: Vec<String>) -> Failure {
+    hints.into_iter().fold(failure, Failure::hint)
 }
 
 /// Returns the failure of a link whose GRE packets the kernel refuses to send.
@@ -143,4 +168,42 @@ pub fn of_connect(server: SocketAddrV4, error: &std::io::Error) -> Failure {
     // The class says what happened, the address with which of several servers.
     let detail = if words.is_empty() { server.to_string() } else { format!("{server}: {words}") };
     Failure::new(Phase::Connect, kind, plain(&detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_that_are_not_pptp_are_named() {
+        let cases: [(&[u8], &str); 6] = [
+            (b"HTTP/1.1 400 Bad Request", "a web server answers: a captive portal"),
+            (b"<html>", "a web server answers: a captive portal"),
+            (&[0x15, 0x03, 0x01, 0, 2, 2, 0x46], "a TLS server answers"),
+            (&[0x16, 0x03, 0x03, 0, 9], "a TLS server answers"),
+            (b"SSH-2.0-dropbear", "an SSH server answers"),
+            (b"220 mail ESMTP", "another service answers"),
+        ];
+        for (first, words) in cases {
+            let failure = of_control(Phase::Control, &ControlEnd::NotPptp { first: first.to_vec() });
+            assert_eq!((failure.kind, failure.hints.len()), (FailureKind::ControlRefused, 1), "{failure}");
+            assert!(failure.hints[0].contains(words), "{:?}", failure.hints);
+        }
+    }
+
+    #[test]
+    fn second_connection_of_one_address_may_be_another_client() {
+        let end = ControlEnd::Refused { result: 3, error: 0 };
+        let failure = of_control(Phase::Control, &end);
+        assert!(failure.hints[0].contains("another client behind the same router"), "{:?}", failure.hints);
+        let other = of_control(Phase::Control, &ControlEnd::Refused { result: 4, error: 0 });
+        assert!(other.hints.is_empty(), "{:?}", other.hints);
+    }
+
+    #[test]
+    fn hangup_without_a_reply_has_hints_of_its_own() {
+        let failure = of_control(Phase::Control, &ControlEnd::PeerClosed);
+        assert!(failure.hints[0].contains("before any reply"), "{:?}", failure.hints);
+        assert!(of_control(Phase::Up, &ControlEnd::PeerClosed).hints.is_empty());
+    }
 }

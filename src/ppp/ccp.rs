@@ -22,6 +22,17 @@ pub struct Agreed {
     pub stateful: bool,
 }
 
+/// What a peer has refused of MPPE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MppeRefusal {
+    /// CCP as a whole, by an LCP Protocol-Reject.
+    Protocol,
+    /// The MPPE option, by a Configure-Reject.
+    Option,
+    /// What our policy allows, by a Configure-Nak with these option bits instead.
+    Bits(u32),
+}
+
 /// CCP's options.
 #[derive(Debug)]
 pub struct Ccp {
@@ -33,6 +44,7 @@ pub struct Ccp {
     receive: Option<Agreed>,
     send: Option<Agreed>,
     refusal: Option<String>,
+    refused: Option<MppeRefusal>,
 }
 
 impl Ccp {
@@ -44,7 +56,7 @@ impl Ccp {
             .into_iter()
             .filter(|one| (policy.min..=policy.max).contains(one))
             .fold(0, |bits, one| bits | one.bit() & available);
-        Self { policy, allowed, requested: None, receive: None, send: None, refusal: None }
+        Self { policy, allowed, requested: None, receive: None, send: None, refusal: None, refused: None }
     }
 
     /// Returns whether policy and keys have any strength in common.
@@ -71,8 +83,15 @@ impl Ccp {
         self.refusal.as_deref()
     }
 
-    fn refuse(&mut self, words: String) {
+    /// Returns what the peer has refused, once it has.
+    #[must_use]
+    pub fn refused(&self) -> Option<MppeRefusal> {
+        self.refused
+    }
+
+    fn refuse(&mut self, what: MppeRefusal, words: String) {
         self.requested = None;
+        self.refused.get_or_insert(what);
         self.refusal.get_or_insert(words);
     }
 
@@ -109,6 +128,7 @@ impl OptionSet for Ccp {
         self.receive = None;
         self.send = None;
         self.refusal = None;
+        self.refused = None;
     }
 
     fn request(&self, out: &mut Vec<u8>) {
@@ -128,28 +148,28 @@ impl OptionSet for Ccp {
             return;
         };
         let Some(strength) = self.strongest(bits) else {
-            return self.refuse(format!(
-                "the peer offers {}, which is not among the allowed {} to {}",
-                describe_bits(bits),
-                self.policy.min,
-                self.policy.max
-            ));
+            let allowed = if self.policy.min == self.policy.max {
+                format!("not the required {}", self.policy.min)
+            } else {
+                format!("which is not among the allowed {} to {}", self.policy.min, self.policy.max)
+            };
+            let words = format!("the peer offers {}, {allowed}", describe_bits(bits));
+            return self.refuse(MppeRefusal::Bits(bits), words);
         };
         let stateless = if self.policy.stateful { bits & option::STATELESS } else { option::STATELESS };
         let next = strength.bit() | stateless;
         if insists && next == asking {
             let what = if bits & option::STATELESS == 0 { "stateful MPPE" } else { "other MPPE options" };
-            return self.refuse(format!("the peer insists on {what}"));
+            return self.refuse(MppeRefusal::Bits(bits), format!("the peer insists on {what}"));
         }
         self.requested = Some(next);
     }
 
     fn rejected(&mut self, options: Options<'_>) {
         if options.find(option::TYPE).is_some() {
-            self.refuse(format!(
-                "the peer refuses {}",
-                describe_bits(self.requested.unwrap_or(self.allowed))
-            ));
+            let asked = describe_bits(self.requested.unwrap_or(self.allowed));
+            let words = format!("the peer has CCP, but refuses its MPPE option ({asked}, Configure-Reject)");
+            self.refuse(MppeRefusal::Option, words);
         }
     }
 

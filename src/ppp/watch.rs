@@ -59,6 +59,8 @@ pub struct Watch {
     auth_refused: bool,
     mtu_limit: u16,
     received_from_peer: bool,
+    /// LCP Configure-Requests and replies to them, from the peer.
+    lcp_received: (u64, u64),
     events: VecDeque<LinkEvent>,
 }
 
@@ -152,6 +154,18 @@ impl Watch {
         self.received_from_peer
     }
 
+    /// Returns how many LCP Configure-Requests of the peer, and replies to the daemon's, have passed.
+    #[must_use]
+    pub const fn lcp_received(&self) -> (u64, u64) {
+        self.lcp_received
+    }
+
+    /// Returns the authentication protocols that the peer has demanded.
+    #[must_use]
+    pub fn offered_auth(&self) -> &[String] {
+        &self.offered
+    }
+
     /// Returns the authentication protocol that the peer demands, once that is agreed.
     #[must_use]
     pub fn demanded(&self) -> Option<AuthProtocol> {
@@ -159,6 +173,15 @@ impl Watch {
     }
 
     fn lcp(&mut self, from: Sender, packet: Packet<'_>) {
+        let (requests, replies) = &mut self.lcp_received;
+        match packet.code {
+            _ if from == Sender::Daemon => {}
+            code::CONFIGURE_REQUEST => *requests = requests.saturating_add(1),
+            code::CONFIGURE_ACK | code::CONFIGURE_NAK | code::CONFIGURE_REJECT => {
+                *replies = replies.saturating_add(1);
+            }
+            _ => {}
+        }
         match packet.code {
             code::CONFIGURE_REQUEST => self.lcp_request(from, packet),
             code::CONFIGURE_ACK => {

@@ -32,7 +32,10 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
         FailureKind::ControlSilent => vec![
             "something accepts TCP on port 1723 and does not speak PPTP: a captive portal, or a hung server".to_owned(),
         ],
-        FailureKind::ControlRefused | FailureKind::CallRefused | FailureKind::CallTimeout => vec![
+        FailureKind::ControlRefused => vec![
+            "the server may be full, or allow only known addresses; some need a quirk (quirks = \"…\")".to_owned(),
+        ],
+        FailureKind::CallRefused | FailureKind::CallTimeout => vec![
             "the server may be full, or may want a phone number (phone = \"…\") or a quirk (quirks = \"…\")".to_owned(),
         ],
         FailureKind::GreFiltered => vec![
@@ -64,7 +67,18 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
         | FailureKind::PeerLost
         | FailureKind::Internal => Vec::new(),
     };
-    hints.into_iter().fold(failure, Failure::hint)
+    let shared_address = matches!(failure.kind, FailureKind::CallRefused | FailureKind::GreFiltered)
+        .then(|| another_client(&to));
+    hints.into_iter().chain(shared_address).fold(failure, Failure::hint)
+}
+
+/// Returns the hint about a router that carries one PPTP tunnel to a server only: it cannot tell the GRE packets
+/// of two clients apart.
+fn another_client(server: &str) -> String {
+    format!(
+        "another device behind the same router with a tunnel to {server}? Many routers carry one at a time; to tell: end that one, \
+         wait a minute and try again, or try from another network"
+    )
 }
 
 fn servers(profile: &Profile) -> String {
@@ -90,6 +104,19 @@ fn encryption(profile: &Profile) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::failure::Phase;
+
+    #[test]
+    fn shared_public_address_is_a_hint_where_it_can_be_the_cause() {
+        let text = "[profile.x]\nserver = '192.0.2.1'\nuser = 'u'\npassword.fd = 3\n";
+        let profiles = crate::profile::Profiles::from_text(std::path::Path::new("x"), text, true);
+        let profile = profiles.get("x").unwrap();
+        for kind in FailureKind::ALL {
+            let hints = add(Failure::new(Phase::Call, kind, ""), profile, None).hints;
+            let is_there = hints.iter().any(|hint| hint.contains("another device behind the same router"));
+            let can_be = matches!(kind, FailureKind::CallRefused | FailureKind::GreFiltered);
+            assert_eq!(is_there, can_be, "{kind:?}");
+        }
+    }
 
     #[test]
     fn every_kind_has_hints_unless_the_failure_has_its_own() {

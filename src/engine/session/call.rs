@@ -23,8 +23,10 @@ const RECEIVE_WINDOW: u16 = 64;
 pub(super) struct Call {
     pub flow: Flow,
     pub link: PppSide,
-    /// Whether any packet of this call has arrived: GRE is not filtered.
-    pub heard: bool,
+    /// When the call came up.
+    pub since: Instant,
+    /// Packets of this call that have arrived.
+    pub received: u64,
     /// Arrival time of the last packet of this call.
     pub last_heard: Option<Instant>,
     /// Packets of this call that were routed into the tunnel, and dropped.
@@ -62,7 +64,10 @@ impl Session {
                 // The server may hang up because of what our link has sent; the link then has the reason.
                 self.lower_down(now);
                 if self.ending.is_none() && reason != CallEnd::ControlLost {
-                    self.end_with(verdict::of_call(self.phase, &reason));
+                    self.end_with(
+                        self.ended_early(now, &reason.to_string())
+                            .unwrap_or_else(|| verdict::of_call(self.phase, &reason)),
+                    );
                     self.gre_due = None;
                 }
                 if self.ending.is_some() {
@@ -101,7 +106,22 @@ impl Session {
             PppSide::Builtin(link)
         };
         self.gre_due = Some(now + self.spec.limits.gre);
-        self.call = Some(Call { flow, link, heard: false, last_heard: None, looped: 0 });
+        self.call = Some(Call { flow, link, since: now, received: 0, last_heard: None, looped: 0 });
+        let early = self.early.take();
+        if !early.is_empty() {
+            tracing::debug!("{} GRE packets came before the call reply", early.len());
+        }
+        for mut packet in early {
+            // No IP packet can pass yet.
+            self.gre_input(now, &mut packet, &mut |_| {});
+        }
+    }
+
+    /// Returns the failure of a call that the server has ended before it sent any PPP; `words` say how.
+    fn ended_early(&self, now: Instant, words: &str) -> Option<Failure> {
+        let seen = self.evidence().filter(|seen| self.phase == Phase::Lcp && seen.frames_received == 0)?;
+        let lasted = now.saturating_duration_since(self.call.as_ref()?.since);
+        Some(verdict::of_early_end(self.phase, words, lasted, &seen))
     }
 
     /// Notifies the link that the call below it has ended, and handles the link's events.
@@ -116,7 +136,17 @@ impl Session {
     fn closed(&mut self, now: Instant, end: &ControlEnd) {
         self.lower_down(now);
         self.up = false;
-        self.end_with(verdict::of_control(self.phase, end));
+        let early = match end {
+            ControlEnd::PeerStopped { .. } | ControlEnd::PeerClosed => {
+                self.ended_early(now, &end.to_string())
+            }
+            _ => None,
+        };
+        let mut failure = early.unwrap_or_else(|| verdict::of_control(self.phase, end));
+        if *end == ControlEnd::EchoTimeout {
+            failure.detail = plain(&format!("{}; {}", failure.detail, self.since_last_packet(now)));
+        }
+        self.end_with(failure);
         if let Some(failure) = &self.ending
             && !matches!(self.events.back(), Some(SessionEvent::Down(_)))
         {

@@ -114,7 +114,8 @@ impl Session {
     /// Ends the session at once: the server cannot take part in a graceful shutdown.
     fn lost(&mut self, now: Instant, words: &str) {
         if self.ending.is_none() {
-            self.ending = Some(Failure::new(Phase::Up, FailureKind::PeerLost, plain(words)));
+            let failure = Failure::new(Phase::Up, FailureKind::PeerLost, plain(words));
+            self.ending = Some(self.with_evidence(failure));
             self.control.give_up();
             self.after(now);
         }

@@ -9,6 +9,7 @@ use std::{net::Ipv4Addr, ops::Range, time::Instant};
 use super::{Call, Session, peer_routes::PeerRoutes};
 use crate::{
     engine::ppp_side::PppSide,
+    failure::Phase,
     ppp::{
         link::{Link, Received},
         mss::{Clamper, Direction},
@@ -22,15 +23,17 @@ pub(super) const LARGEST_PACKET: usize = 2048;
 impl Session {
     /// Processes a GRE packet without its IP header; passes IP packets for the tun device to `to_tun`.
     pub fn gre_input(&mut self, now: Instant, packet: &mut [u8], to_tun: &mut impl FnMut(&[u8])) {
-        let Self { call: Some(Call { flow, link, heard, last_heard, .. }), mss, peer_routes: offers, .. } =
-            self
-        else {
+        let Self { call: Some(call), mss, peer_routes: offers, .. } = self else {
+            if self.phase == Phase::Call && gre::peek_call_id(packet) == Some(self.call_id) {
+                self.early.keep(packet);
+            }
             return;
         };
+        let Call { flow, link, received, last_heard, .. } = call;
         link.set_lost(flow.lost_before(packet));
         let taken = flow.receive(now, packet, &mut |frame| pass_in(now, frame, link, mss, offers, to_tun));
         if taken.is_ok() {
-            *heard = true;
+            *received += 1;
             *last_heard = Some(now);
         }
     }

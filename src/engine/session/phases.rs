@@ -34,7 +34,16 @@ impl Session {
     fn link_event(&mut self, now: Instant, event: link::LinkEvent) {
         match event {
             link::LinkEvent::LcpUp { peer_mru, auth } => {
-                let by = auth.map_or_else(|| "no authentication".to_owned(), |protocol| protocol.to_string());
+                let refused = self.call.as_ref().map_or(&[][..], |call| call.link.offered_auth());
+                let by = match auth {
+                    Some(protocol) => protocol.to_string(),
+                    None if refused.is_empty() => "no authentication".to_owned(),
+                    // pppd drops its demand when we refuse it, and ends the link right after that.
+                    None => format!(
+                        "the server offered {}, which the profile does not accept",
+                        refused.join(", ")
+                    ),
+                };
                 self.enter_link_phase(Phase::Authentication, format!("MRU {peer_mru}, {by}"));
             }
             link::LinkEvent::Authenticated { protocol, peer_name, message } => {
@@ -87,14 +96,18 @@ impl Session {
         self.gre_due = None;
         // The end of the call is not a reason; whatever ended it has one.
         if self.ending.is_none() && *reason != DownReason::LowerLayerDown {
-            // The link gets only frames; a server that only acknowledges also counts as heard.
-            let reason = match reason {
-                DownReason::LcpTimeout { .. } if self.call.as_ref().is_some_and(|call| call.heard) => {
-                    &DownReason::LcpTimeout { heard_anything: true }
+            // The link gets only frames; a server that only acknowledges has also sent something.
+            let seen = self.evidence().unwrap_or_default();
+            let mut failure = match reason {
+                DownReason::LcpTimeout { .. } if seen.gre_received > 0 => {
+                    verdict::of_lcp_timeout(self.phase, &seen)
                 }
-                other => other,
+                other => verdict::of_link(self.phase, other, &self.offers()),
             };
-            self.end_with(verdict::of_link(self.phase, reason));
+            if *reason == DownReason::EchoTimeout {
+                failure.detail = plain(&format!("{}: {}", failure.detail, self.since_last_packet(now)));
+            }
+            self.end_with(failure);
         }
         self.control.stop(now);
         // Events that `stop` reports at once belong to this round.

@@ -1,6 +1,7 @@
 //! A session and the server's state machines in memory, with a virtual clock: the outcomes that `up` reports.
 
 mod control_messages;
+mod evidence;
 mod liveness;
 mod losses;
 mod path_mtu;
@@ -10,6 +11,7 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::{
     engine::spec::{Limits, Quirks, Reorder},
+    failure::FailureKind,
     ppp::{
         auth::{AuthProtocol, Users},
         link::{Link, Phase as LinkPhase, Received},
@@ -38,6 +40,10 @@ enum ServerFault {
     /// The server's IPV6CP is held back until this many milliseconds after the start.
     Ipv6After(u64),
     HangsUpWhen(LinkPhase),
+    /// No GRE packet of the client arrives.
+    DeafGre,
+    /// The call is ended right after the reply.
+    EndsCallAtOnce,
 }
 
 enum Wire {
@@ -164,7 +170,7 @@ impl World {
     }
 
     fn server_gre(&mut self, packet: &mut [u8]) {
-        if self.now - self.start < self.ppp_start_delay {
+        if self.now - self.start < self.ppp_start_delay || self.fault == ServerFault::DeafGre {
             return;
         }
         let Some((flow, link)) = &mut self.call else { return };
@@ -218,6 +224,11 @@ impl World {
                     ServerFault::SilentCall => {}
                     _ => self.control.accept_call(self.now, peer_call_id, CallAccept::new(9)).unwrap(),
                 },
+                control::ControlEvent::CallUp { call_id, .. }
+                    if self.fault == ServerFault::EndsCallAtOnce =>
+                {
+                    self.control.close_call(self.now, call_id).unwrap();
+                }
                 control::ControlEvent::CallUp { call_id, peer_call_id, .. } => {
                     let users = Users::table(vec![("alice".into(), Secret::from("right"))]);
                     let mut config = link::LinkConfig::server("lab", users, INSIDE, GIVEN, random(2));

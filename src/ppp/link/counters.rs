@@ -69,6 +69,10 @@ pub struct LinkCounters {
     pub echoes_sent: u64,
     /// LCP Echo-Replies received to them.
     pub echoes_answered: u64,
+    /// LCP Configure-Requests received, repeated ones included.
+    pub lcp_requests: u64,
+    /// LCP Configure-Acks, Naks and Rejects received.
+    pub lcp_replies: u64,
     /// How often the peer has renegotiated the link.
     pub renegotiations: u64,
     /// CCP Reset-Requests sent.

@@ -7,6 +7,7 @@ use super::{Authenticator, DownReason, Link, LinkDrop, LinkEvent, Phase, Role, r
 use crate::ppp::{
     auth::{self, AuthFailure},
     automaton::{Finish, Input, Signal},
+    ccp::MppeRefusal,
     lcp::LcpDeadlock,
     wire::{FrameHeader, HEADER_LEN, Packet, code, protocol},
 };
@@ -16,7 +17,16 @@ const RESTARTS_MAX: u32 = 5;
 
 impl Link {
     pub(super) fn receive_lcp(&mut self, now: Instant, packet: &[u8]) -> Result<(), LinkDrop> {
-        self.peer_sent_request |= packet.first() == Some(&code::CONFIGURE_REQUEST);
+        match packet.first() {
+            Some(&code::CONFIGURE_REQUEST) => {
+                self.peer_sent_request = true;
+                self.counters.lcp_requests = self.counters.lcp_requests.saturating_add(1);
+            }
+            Some(&(code::CONFIGURE_ACK | code::CONFIGURE_NAK | code::CONFIGURE_REJECT)) => {
+                self.counters.lcp_replies = self.counters.lcp_replies.saturating_add(1);
+            }
+            _ => {}
+        }
         let handled = match self.lcp.handle_input(now, packet) {
             Input::Done => Ok(()),
             Input::Dropped(why) => Err(why.into()),
@@ -291,6 +301,7 @@ impl Link {
             protocol::LCP => self.lcp.protocol_rejected(now),
             protocol::CCP => {
                 if let Some(ccp) = &mut self.ccp {
+                    self.mppe_refusal = Some(MppeRefusal::Protocol);
                     ccp.protocol_rejected(now);
                 }
             }

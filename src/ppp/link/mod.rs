@@ -44,7 +44,7 @@ use crate::deadline::{Deadline, earliest};
 use crate::ppp::{
     auth::{self, AuthFailure, AuthProtocol},
     automaton::Automaton,
-    ccp::Ccp,
+    ccp::{Ccp, MppeRefusal},
     ipcp::Ipcp,
     ipv6cp::Ipv6cp,
     lcp::{AuthStance, Lcp, MagicSource},
@@ -122,6 +122,8 @@ pub struct Link {
     /// Reason for the Terminate phase.
     ending: Option<DownReason>,
     reset_sent: Option<Instant>,
+    /// What the peer has refused of MPPE.
+    mppe_refusal: Option<MppeRefusal>,
     /// Frames of the peer that the layer below has lost, at least and at most.
     lost: (u64, u64),
     /// Data packets that could not be read, since the last one that could.
@@ -194,6 +196,7 @@ impl Link {
             restarts: 0,
             ending: None,
             reset_sent: None,
+            mppe_refusal: None,
             lost: (0, 0),
             unreadable: None,
             rejected: None,
@@ -339,6 +342,18 @@ impl Link {
     #[must_use]
     pub fn is_login_pending(&self) -> bool {
         self.login_pending
+    }
+
+    /// Returns the authentication protocols that the peer proposed and that were not acceptable.
+    #[must_use]
+    pub fn offered_auth(&self) -> &[String] {
+        self.lcp.options().offered()
+    }
+
+    /// Returns what the peer has refused of MPPE, if it has.
+    #[must_use]
+    pub fn mppe_refusal(&self) -> Option<MppeRefusal> {
+        self.mppe_refusal
     }
 
     /// Returns the counters.

@@ -10,7 +10,7 @@ use super::{Cipher, DownReason, InterfaceIds, Link, LinkDrop, LinkEvent, LinkUp,
 use crate::ppp::{
     auth::printable,
     automaton::{Automaton, Finish, Input, Signal},
-    ccp::{Agreed, Ccp},
+    ccp::{Agreed, Ccp, MppeRefusal},
     mppe::{Demand, Keys, Opener, Sealer},
     wire::{Packet, code, protocol},
 };
@@ -173,6 +173,8 @@ impl Link {
             }
             // Checked before sending: if the refusal ends the link, the request that follows it is not sent.
             let refusal = self.ccp.as_ref().and_then(|ccp| ccp.options().refusal().map(str::to_owned));
+            self.mppe_refusal =
+                self.ccp.as_ref().and_then(|ccp| ccp.options().refused()).or(self.mppe_refusal);
             if let Some(words) = refusal.filter(|_| self.cipher.is_undecided()) {
                 self.encryption_unavailable(now, words);
                 busy = true;
@@ -192,6 +194,10 @@ impl Link {
                 Signal::Down => self.encryption_unavailable(now, "the peer ended CCP".to_owned()),
                 Signal::Finished(Finish::Timeout) => {
                     self.without_encryption(now, DownReason::EncryptionTimeout);
+                }
+                Signal::Finished(Finish::Rejected) if self.mppe_refusal == Some(MppeRefusal::Protocol) => {
+                    let words = "the peer does not support encryption: it rejects CCP as a whole (LCP Protocol-Reject of 80FD)";
+                    self.encryption_unavailable(now, words.to_owned());
                 }
                 Signal::Finished(finish) => self.encryption_unavailable(now, ccp_end(finish).to_owned()),
                 Signal::TerminateRequested(reason) => {

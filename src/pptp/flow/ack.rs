@@ -63,6 +63,11 @@ impl Acks {
         self.highest
     }
 
+    /// Returns the highest number that the peer has acknowledged; 0 if none.
+    pub const fn highest_acknowledged(&self) -> u32 {
+        self.acknowledged
+    }
+
     /// Returns when the pending acknowledgement must be sent without data.
     pub fn due(&self) -> Option<Instant> {
         match self.pending {

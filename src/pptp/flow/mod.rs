@@ -253,6 +253,12 @@ impl Flow {
         self.config.peer_call_id
     }
 
+    /// Returns the highest of our sequence numbers that the peer has acknowledged; 0 if none, as the first is 1.
+    #[must_use]
+    pub const fn acknowledged(&self) -> u32 {
+        self.acks.highest_acknowledged()
+    }
+
     /// Returns the counters of this flow.
     #[must_use]
     pub const fn counters(&self) -> &FlowCounters {
@@ -270,7 +276,7 @@ impl Flow {
             return Err(DropReason::WrongCall);
         }
         if let Some(ack) = header.ack {
-            self.acknowledged(now, ack);
+            self.handle_ack(now, ack);
         }
         let (Some(seq), Some(payload)) = (header.seq, packet.get_mut(payload)) else { return Ok(()) };
         if self.stage == Stage::Silent {
@@ -292,7 +298,7 @@ impl Flow {
         Ok(())
     }
 
-    fn acknowledged(&mut self, now: Instant, ack: u32) {
+    fn handle_ack(&mut self, now: Instant, ack: u32) {
         if let Some(watch) = &mut self.watch {
             watch.acknowledged(ack);
         }
