@@ -23,7 +23,7 @@ pub mod cli {
 #[cfg(target_os = "linux")]
 pub mod demo {
     pub mod config {
-        pub use crate::demo::config::{CLIENT_DEVICE, Fault, ServerConfig};
+        pub use crate::demo::config::{CLIENT_DEVICE, Fault, ServerConfig, Service};
     }
     pub mod impairment {
         pub use crate::demo::impairment::ImpairmentConfig;
@@ -114,7 +114,7 @@ pub mod ppp {
         pub use crate::ppp::link::{Link, LinkConfig, LinkEvent, LinkUp, Received};
     }
     pub mod mppe {
-        pub use crate::ppp::mppe::{Demand, Policy};
+        pub use crate::ppp::mppe::{Demand, Policy, Strength};
     }
 }
 

@@ -89,6 +89,39 @@ pub enum Fault {
     WrongProof,
     /// The client's IPCP packets are dropped.
     NoIpcp,
+    /// The call reply leaves 300 ms after the first GRE packet.
+    GreBeforeReply,
+    /// The call is ended right after the reply, before any PPP, as when pppd does not start.
+    EndsCallAtOnce,
+    /// Another kind of server: it greets every connection and waits.
+    OtherService(Service),
+}
+
+/// A server that is not PPTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Service {
+    /// A web server, or a captive portal.
+    Http,
+    /// A TLS server, which sends an alert.
+    Tls,
+    /// An SSH server.
+    Ssh,
+    /// Anything else, with control characters.
+    Unknown,
+}
+
+impl Service {
+    /// Returns its first bytes.
+    pub(super) const fn greeting(self) -> &'static [u8] {
+        match self {
+            Self::Http => b"HTTP/1.1 302 Found\r\nLocation: http://portal.example/\r\n\r\n",
+            // Alert, TLS 1.2, fatal, protocol_version (RFC 5246 section 7.2).
+            Self::Tls => &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x46],
+            Self::Ssh => b"SSH-2.0-OpenSSH_9.2p1\r\n",
+            Self::Unknown => b"\x1b]0;owned\x07\x1b[31m",
+        }
+    }
 }
 
 impl Default for ServerConfig {

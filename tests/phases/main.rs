@@ -14,6 +14,7 @@ mod lost_tunnel;
 mod peer_routes;
 mod readable;
 mod resource_exhaustion;
+mod server_verdicts;
 #[path = "../lab/shown.rs"]
 mod shown;
 mod visible_state;

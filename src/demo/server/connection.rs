@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    deadline::Deadline,
     demo::config::{Fault, ServerConfig},
     net::tcp::{TcpEvent, TcpPump},
     os::wait::Interest,
@@ -16,6 +17,9 @@ use crate::{
         wire::Message,
     },
 };
+
+/// For how long [`Fault::GreBeforeReply`] holds the call reply back.
+const REPLY_DELAY: Duration = Duration::from_millis(300);
 
 /// Longer than any client waits for a call.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -27,6 +31,8 @@ pub(super) struct Connection {
     /// Protocol state.
     pub control: Control,
     trouble: Option<Fault>,
+    /// When the call reply may leave.
+    reply_due: Option<Instant>,
 }
 
 impl Connection {
@@ -43,11 +49,16 @@ impl Connection {
         }
         let mut control = Control::new(config, now);
         control.connected(now);
-        Ok(Self { tcp: TcpPump::new(stream, None), peer, control, trouble: orders.trouble })
+        Ok(Self { tcp: TcpPump::new(stream, None), peer, control, trouble: orders.trouble, reply_due: None })
     }
 
     pub fn interest(&self) -> Option<(BorrowedFd<'_>, Interest)> {
-        self.tcp.interest(self.control.poll_output())
+        self.tcp.interest(if self.reply_due.is_some() { &[] } else { self.control.poll_output() })
+    }
+
+    /// Returns when [`Control::handle_timeout`] or [`Connection::write`] is due.
+    pub fn next_timeouts(&self) -> [Option<Deadline>; 2] {
+        [self.control.next_timeout(), self.reply_due.map(|due| (due, "call reply"))]
     }
 
     /// Reads from the socket once.
@@ -62,6 +73,14 @@ impl Connection {
     /// Writes until the socket blocks.
     pub fn write(&mut self, now: Instant) {
         let output = self.control.poll_output();
+        if self.trouble == Some(Fault::GreBeforeReply)
+            && let Some(Message::OutgoingCallReply(_)) = Message::decode(output)
+        {
+            if *self.reply_due.get_or_insert(now + REPLY_DELAY) > now {
+                return;
+            }
+            self.reply_due = None;
+        }
         let refusal = self.refusal(output);
         match self.tcp.write(refusal.as_deref().unwrap_or(output)) {
             // The refusal replaces all of the output.

@@ -13,7 +13,7 @@ mod setup;
 
 use std::{
     collections::BTreeMap,
-    io,
+    io::{self, Write},
     net::{TcpListener, TcpStream},
     os::fd::{AsFd, OwnedFd},
     os::unix::net::UnixStream,
@@ -148,7 +148,7 @@ impl Server {
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        let controls = self.connections.values().map(|one| one.control.next_timeout());
+        let controls = self.connections.values().flat_map(Connection::next_timeouts);
         let calls = self.calls.iter().map(|(_, call)| call.next_timeout());
         earliest(controls.chain(calls).chain([self.gre_socket.next_timeout(), self.page.next_timeout()]))
     }
@@ -170,6 +170,13 @@ impl Server {
                 continue;
             }
             if self.config.trouble == Some(Fault::SilentControl) {
+                self.ignored.push(stream);
+                continue;
+            }
+            if let Some(Fault::OtherService(service)) = self.config.trouble {
+                if let Err(error) = (&stream).write_all(service.greeting()) {
+                    tracing::warn!("{from}: {error}");
+                }
                 self.ignored.push(stream);
                 continue;
             }
@@ -298,6 +305,12 @@ impl Server {
         };
         let accept = CallAccept::new(key.call_id);
         match connection.control.accept_call(now, peer_call_id, accept) {
+            Ok(()) if self.config.trouble == Some(Fault::EndsCallAtOnce) => {
+                if let Err(error) = connection.control.close_call(now, key.call_id) {
+                    tracing::warn!("connection {id}: {error}");
+                }
+                self.pool.give_back(address);
+            }
             Ok(()) => {
                 let ids = (key.call_id, peer_call_id);
                 self.calls.insert(key, Call::new(&self.config, id, ids, accept.window, address, now));
