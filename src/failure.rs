@@ -102,13 +102,15 @@ pub enum FailureKind {
     NoPpp,
     /// The external PPP ended unexpectedly.
     PppFailed,
+    /// Routes or addresses of the tunnel are those of a network of this host, or of another tunnel.
+    Collision,
     /// A bug in pptpctl, or a failure of the operating system.
     Internal,
 }
 
 impl FailureKind {
     /// All classes, for documents and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NameNotResolved,
         Self::ConnectionRefused,
         Self::ConnectTimeout,
@@ -129,6 +131,7 @@ impl FailureKind {
         Self::PeerLost,
         Self::NoPpp,
         Self::PppFailed,
+        Self::Collision,
         Self::Internal,
     ];
 
@@ -157,6 +160,7 @@ impl FailureKind {
             Self::PeerLost => 27,
             Self::NoPpp => 28,
             Self::PppFailed => 29,
+            Self::Collision => 30,
         }
     }
 
@@ -196,6 +200,7 @@ impl FailureKind {
             Self::PeerLost => "the server went silent",
             Self::NoPpp => "no external PPP",
             Self::PppFailed => "the PPP daemon failed",
+            Self::Collision => "the tunnel and this host have the same addresses",
             Self::Internal => "internal error",
         }
     }
@@ -210,7 +215,7 @@ impl FailureKind {
             | Self::Interrupted
             | Self::NoTun
             | Self::NoPpp => Remedy::Nothing,
-            Self::LinkStep | Self::PppFailed | Self::Internal => Remedy::Retry,
+            Self::LinkStep | Self::PppFailed | Self::Collision | Self::Internal => Remedy::Retry,
             Self::NameNotResolved
             | Self::ConnectionRefused
             | Self::ConnectTimeout

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::{
     ApplyError, Cause, Directories, Host, dns,
     ledger::{self, Device, Entry, Header, Ledger, PriorState, StateLock},
-    routes,
+    others, routes,
     steps::{self, UndoContext},
 };
 use crate::{
@@ -203,7 +203,9 @@ impl Changes {
                     {
                         session.renew_entry(&entry).map(drop)
                     }
-                    held => session.perform_step(plan.part, step, held, lock),
+                    held => session
+                        .perform_step(plan.part, step, held, lock)
+                        .map_err(|error| others::name_holder(&session.directories, &session.ledger, error)),
                 }
             })
         })
@@ -296,6 +298,17 @@ impl Changes {
     #[must_use = "these are the steps that could not be undone"]
     pub fn withdraw_routes(&mut self) -> Vec<ApplyError> {
         let (_lock, errors) = self.undo_all(|step| step.traits().only_while_up);
+        errors
+    }
+
+    /// Undoes the routes into the tunnel that lead to one of these prefixes, because a network of this host has
+    /// them. The kill switch stays.
+    #[must_use = "these are the steps that could not be undone"]
+    pub fn withdraw_routes_to(&mut self, prefixes: &[IpNet]) -> Vec<ApplyError> {
+        let (_lock, errors) = self.undo_all(|step| match step {
+            Step::Route(route) => route.table.is_none() && prefixes.contains(&route.dest),
+            _ => false,
+        });
         errors
     }
 

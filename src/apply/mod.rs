@@ -19,6 +19,8 @@ mod hook;
 mod host;
 mod kernel;
 pub mod ledger;
+mod on_link;
+mod others;
 mod pidfile;
 mod policy_routing;
 pub mod ppp_daemon;
@@ -28,6 +30,7 @@ mod route_cache;
 mod routes;
 mod server_route;
 mod steps;
+mod surroundings;
 mod trace;
 
 #[cfg(test)]
@@ -43,8 +46,10 @@ pub use self::{
     hook::trusted as may_run,
     host::{Host, NamedNetns, device_mtu},
     kernel::{Kernel, KernelOp},
+    others::device_holder,
     program::{Output, Program, ProgramError},
     recover::{RecoveredItem, Recovery, recover},
+    surroundings::surroundings,
     trace::{AppliedRouting, Disposition, Trace},
 };
 use crate::platform::Platform;

@@ -9,6 +9,7 @@ use super::{
     Cause, Host, KernelOp,
     error::{gone, known},
     ledger::{Device, PriorState},
+    on_link::network_in_the_way,
     steps::{Perform, UndoContext},
 };
 use crate::{
@@ -45,7 +46,13 @@ impl HostRouteStep {
 
 impl Perform for RouteStep {
     fn observe(&self, host: &mut Host) -> Result<PriorState, Cause> {
-        observe(host, &self.route()?, |is_same| is_same.then_some(PriorState::Nothing))
+        let wanted = self.route()?;
+        if let Some(network) = network_in_the_way(host, &wanted, known(&self.tun)?)? {
+            // Only if the network has appeared since the plan was made; the next one leaves the route out.
+            tracing::warn!("the route to {} is left out: this host is connected to {network}", wanted.dest);
+            return Ok(PriorState::Same);
+        }
+        observe(host, &wanted, |is_same| is_same.then_some(PriorState::Nothing))
     }
 
     fn perform(&self, host: &mut Host, before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
@@ -53,7 +60,12 @@ impl Perform for RouteStep {
     }
 
     fn renew(&self, host: &mut Host, before: &PriorState) -> Result<bool, Cause> {
-        add_if_missing(host, self.route()?, before)
+        let wanted = self.route()?;
+        // The host has moved into a network of these addresses; the next plan leaves the route out.
+        if network_in_the_way(host, &wanted, known(&self.tun)?)?.is_some() {
+            return Ok(false);
+        }
+        add_if_missing(host, wanted, before)
     }
 
     fn undo(&self, host: &mut Host, before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {

@@ -23,7 +23,7 @@ use crate::{
     platform::Platform,
     profile::Profile,
     supervisor::{
-        self, Failure, FailureKind, Inherited, Lock, LockError, Phase, Reporter, Signals, TunnelJob,
+        self, Failure, FailureKind, Inherited, Lock, LockError, Phase, Preview, Reporter, Signals, TunnelJob,
         ipc::progress,
         log,
         password::{self, SecretAccess},
@@ -59,8 +59,10 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
     let platform = args.platform.unwrap_or(Platform::host());
     let profile = output::profile(config, name, platform)?;
     if args.dry_run {
-        show_plan(&profile, platform);
-        return Ok(exit::OK);
+        // A plan for a named system is that of any host.
+        let here = if args.platform.is_none() { supervisor::preview(&profile) } else { Preview::default() };
+        show_plan(&profile, platform, &here);
+        return Ok(here.refusal.map_or(exit::OK, |failure| Code::of(&failure)));
     }
     // Before anything exists that a signal could leave behind.
     let mut signals = Signals::listen().map_err(|wrong| {
@@ -89,9 +91,20 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
 }
 
 /// Shows the steps that `up` performs, and how they are undone: from the same plan.
-fn show_plan(profile: &Profile, platform: Platform) {
-    let transport = plan::transport(profile, platform);
-    let network = plan::network(profile, platform, Path::new(platform.run_dir()));
+fn show_plan(profile: &Profile, platform: Platform, here: &Preview) {
+    let mut transport = plan::transport(profile, platform);
+    let mut network = plan::network(profile, platform, Path::new(platform.run_dir()));
+    match &here.refusal {
+        Some(failure) => {
+            line(format_args!("# on this host `up` would fail now, in phase {failure}"));
+            failure.hints.iter().for_each(|hint| line(format_args!("#   - {hint}")));
+            line("# on a host without this collision:");
+        }
+        None => {
+            (transport, network) = (transport.around(&here.collisions), network.around(&here.collisions));
+            network.notes.extend(here.collisions.warnings());
+        }
+    }
     let step = |text: String| match &profile.link.netns {
         Some(netns) if platform == Platform::Linux => line(plan::line_in_netns(netns, &text)),
         _ => line(text),

@@ -9,7 +9,10 @@
 //! route to the server through the current next hop, so that a later default or split route cannot send the
 //! tunnel into itself. [`network`] is performed when the link is up.
 
+mod assigned;
 mod build;
+mod collision;
+mod collision_text;
 mod default_route;
 mod device;
 mod dns;
@@ -38,7 +41,9 @@ use std::fmt;
 use crate::platform::Platform;
 
 pub use self::{
+    assigned::assigned,
     build::{network, transport},
+    collision::{Collisions, Connected, Obstacle, Surroundings, Tunnel, TunnelRoute, find as collisions},
     device::{Address6Step, AddressStep, DomainStep, MtuStep, OpenTunStep, PidFileStep, UpStep},
     dns::{DnsStep, MAX_SERVERS, dns_notes, split_dns_refusal},
     facts::{Facts, Ipv6, KeepDefault, NextHop},

@@ -49,6 +49,15 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
             );
             plan.steps.push(Step::Address(AddressStep { tun, local, peer: None }));
         }
+        Step::Address(AddressStep { tun, local: Value::Known(local), peer: Some(Value::Known(peer)) })
+            if local == peer =>
+        {
+            note(
+                plan,
+                format!("the server gives both ends the address {peer}: no route to it in the tunnel"),
+            );
+            plan.steps.push(Step::Address(AddressStep { tun, local: Value::Known(local), peer: None }));
+        }
         Step::Address(AddressStep { tun, local, peer: Some(Value::Known(peer)) })
             if facts.peer_is_on_link =>
         {

@@ -63,6 +63,20 @@ pub enum Leak {
     Block,
 }
 
+/// `collision`: what happens to a route into the tunnel that has the addresses of a network to which this host
+/// is connected, or that covers a resolver of this host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCollision {
+    /// `refuse`: `up` fails. On a tunnel that was up already the same as `KeepLan`.
+    #[default]
+    Refuse,
+    /// `keep-lan`: the route is left out as long as the host is connected to that network.
+    KeepLan,
+    /// `tunnel`: a route to a part of such a network leads into the tunnel; the network's gateway, the host's
+    /// resolvers and the server stay outside.
+    Tunnel,
+}
+
 /// `dns`: the resolvers that are used while the tunnel is up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dns {

@@ -34,7 +34,8 @@ mod values;
 
 pub use files::Locations;
 pub use host::{
-    DefaultRoute, Dns, DnsBackend, DnsServers, Hooks, Leak, LinkSettings, Mtu, Nftables, Pf, Route,
+    DefaultRoute, Dns, DnsBackend, DnsServers, Hooks, Leak, LinkSettings, Mtu, Nftables, OnCollision, Pf,
+    Route,
 };
 pub use name::ProfileName;
 pub use password::SecretError;

@@ -127,6 +127,7 @@ fn settings(
         routes: read_host::routes(reader, table),
         peer_routes: reader.flag(table, "peer-routes"),
         exclude: read_host::exclude(reader, table),
+        collision: reader.word(table, "collision", &values::COLLISIONS),
         default_route: read_host::default_route(reader, table),
         leak: reader.word(table, "leak", &values::LEAKS),
         dns: read_host::dns(reader, table),

@@ -11,7 +11,7 @@ use Absent::{Error, Is, Unset};
 use Kind::{Flag, List, Number, Text, Texts, Time, Word, Words};
 use toml::de::DeValue;
 
-use super::values::{AUTH, BACKENDS, DEFAULT_MODES, DNS_BACKENDS, LEAKS, QUIRKS, names};
+use super::values::{AUTH, BACKENDS, COLLISIONS, DEFAULT_MODES, DNS_BACKENDS, LEAKS, QUIRKS, names};
 
 /// A key.
 pub struct Key {
@@ -120,6 +120,7 @@ pub const KEYS: &[Key] = &[
     key("routes.label", Text, Unset, "label of the route (OpenBSD)"),
     key("peer-routes", Flag, Is("false"), "whether the server is asked for routes"),
     key("exclude", List, Unset, "prefixes that stay outside the tunnel"),
+    key("collision", Word(&names(&COLLISIONS)), Is("refuse"), "route that is a network of this host already"),
     key("default", Flag, Is("false"), "whether all traffic goes through the tunnel"),
     key("default.mode", Word(&names(&DEFAULT_MODES)), Error("add `mode`"), "how the default route is set"),
     key("leak", Word(&names(&LEAKS)), Is("allow"), "\"block\" is the kill switch"),

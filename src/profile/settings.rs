@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    AuthProtocol, DefaultRoute, Dns, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, Pf, Policy, Ppp,
-    ProfileName, Quirks, Reorder, Route,
+    AuthProtocol, DefaultRoute, Dns, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, OnCollision, Pf, Policy,
+    Ppp, ProfileName, Quirks, Reorder, Route,
 };
 use crate::secret::Secret;
 
@@ -65,6 +65,8 @@ pub struct Profile {
     pub peer_routes: bool,
     /// `exclude`: prefixes that stay outside the tunnel.
     pub exclude: Vec<ipnet::IpNet>,
+    /// `collision`: what happens to a route that has the addresses of a network of this host.
+    pub collision: OnCollision,
     /// `default`: how all traffic is sent through the tunnel; `None` leaves the default route alone.
     pub default_route: Option<DefaultRoute>,
     /// `leak`: whether traffic for the tunnel may leave in clear while the tunnel is lost between `up` and

@@ -6,8 +6,8 @@ use std::{net::Ipv4Addr, net::Ipv6Addr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 
 use super::{
-    AuthProtocol, DefaultRoute, Demand, DnsBackend, Host, Leak, Policy, PppBackend, Quirks, Server, Strength,
-    nearest::nearest,
+    AuthProtocol, DefaultRoute, Demand, DnsBackend, Host, Leak, OnCollision, Policy, PppBackend, Quirks,
+    Server, Strength, nearest::nearest,
 };
 
 /// Advice on the right form of a value.
@@ -32,6 +32,8 @@ pub(super) const DEFAULT_MODES: Keywords<DefaultRoute, 4> = [
     ("halves", DefaultRoute::Halves),
     ("replace", DefaultRoute::Replace),
 ];
+pub(super) const COLLISIONS: Keywords<OnCollision, 3> =
+    [("refuse", OnCollision::Refuse), ("keep-lan", OnCollision::KeepLan), ("tunnel", OnCollision::Tunnel)];
 pub(super) const LEAKS: Keywords<Leak, 2> = [("allow", Leak::Allow), ("block", Leak::Block)];
 pub(super) const DNS_BACKENDS: Keywords<DnsBackend, 6> = [
     ("auto", DnsBackend::Auto),

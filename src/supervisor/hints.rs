@@ -65,6 +65,7 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
         | FailureKind::Interrupted
         | FailureKind::PeerEnded
         | FailureKind::PeerLost
+        | FailureKind::Collision
         | FailureKind::Internal => Vec::new(),
     };
     let shared_address = matches!(failure.kind, FailureKind::CallRefused | FailureKind::GreFiltered)
@@ -132,6 +133,7 @@ mod tests {
                     | FailureKind::Interrupted
                     | FailureKind::PeerEnded
                     | FailureKind::PeerLost
+                    | FailureKind::Collision
                     | FailureKind::Internal
             );
             assert_eq!(hints.is_empty(), needs_no_hint, "{kind:?}");

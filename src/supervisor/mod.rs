@@ -16,6 +16,7 @@ pub mod log;
 mod login_limit;
 pub mod machine;
 pub mod password;
+mod preview;
 mod recovery;
 mod restore_limit;
 pub mod routes;
@@ -32,6 +33,7 @@ pub use self::{
         messages::Status,
         progress::{Progress, Reporter},
     },
+    preview::{Preview, preview},
     recovery::recover,
     run::{TunnelJob, run},
 };

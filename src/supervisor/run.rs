@@ -82,7 +82,11 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
     let name = profile.name.as_str();
     let opened = Control::listen(name, lock)
         .map_err(|error| Failure::new(Phase::Resolve, FailureKind::Internal, error.to_string()))
-        .and_then(|control| Ok((control, Steps::open(profile.clone())?)));
+        .and_then(|control| {
+            let mut steps = Steps::open(profile.clone())?;
+            steps.refuse_collisions()?;
+            Ok((control, steps))
+        });
     let (control, steps) = match opened {
         Ok(opened) => opened,
         Err(failure) => {
@@ -425,11 +429,12 @@ impl Supervisor {
 
     fn answer_status(&mut self, statistics: Option<&Statistics>) {
         self.check_resolvers();
-        let about_routes = self.steps.warning().into_iter().chain(self.network.restore_conflict());
+        let about_routes = self.steps.warnings().chain(self.network.restore_conflict());
         let about_routes = about_routes.chain(self.report.path_warning().map(str::to_owned));
         let status = Status {
             name: self.profile.name.as_str().to_owned(),
             tun: self.tun_name(),
+            unreachable: self.steps.unreachable(),
             warnings: about_routes.chain(self.resolvers.problems().iter().cloned()).collect(),
             engine_pid: self.children.engine_pid(),
             ..self.report.status(&self.machine, statistics)
@@ -449,6 +454,7 @@ impl Supervisor {
     }
 
     fn poll_network(&mut self) {
+        self.steps.follow_collisions(self.report.has_link());
         let server = self.machine.server_to_reach();
         let is_looked_up = self.profile.retry.from_start && !self.machine.was_up();
         let next_hop = || match server {

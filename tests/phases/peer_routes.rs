@@ -16,7 +16,8 @@ const OFFERED: &str = "10.50.0.0/16,10.77.0.1,172.16.9.1/32,10.77.0.1,192.168.77
 fn peer_routes_are_added() {
     for option in ["121", "249"] {
         in_world(working_server(), move |world| {
-            world.profile("peer-routes = true\nexclude = [\"10.60.0.0/16\"]");
+            // One of the offered routes is a part of the client's own network.
+            world.profile("peer-routes = true\nexclude = [\"10.60.0.0/16\"]\ncollision = \"tunnel\"");
             let _dnsmasq = dnsmasq(world, &[&format!("--dhcp-option-force={option},{OFFERED}")]);
             let before = world.state();
             let output = world.run(&["up", "vpn"]);
@@ -65,7 +66,9 @@ fn redial_applies_changed_peer_routes() {
     for kill_switch in [false, true] {
         in_world(working_server(), move |world| {
             let leak = if kill_switch { "leak = \"block\"\n" } else { "" };
-            world.profile(&format!("peer-routes = true\n{leak}retry.first = \"100ms\""));
+            world.profile(&format!(
+                "peer-routes = true\ncollision = \"tunnel\"\n{leak}retry.first = \"100ms\""
+            ));
             let before = world.state();
             let option = |routes: &str| format!("--dhcp-option-force=121,{routes}");
             let both = option("10.50.0.0/16,10.77.0.1,192.0.2.0/25,10.77.0.1");

@@ -13,6 +13,7 @@ mod resolved;
 
 use std::path::Path;
 
+pub(super) use self::parse::nameservers;
 pub use self::{detect::detect, resolv_conf::SavedFile};
 use super::{
     Cause, Host,

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use crate::plan::DnsStep;
 
 /// Returns the addresses of the nameserver lines, in order.
-pub(super) fn nameservers(content: &[u8]) -> Vec<IpAddr> {
+pub(in crate::apply) fn nameservers(content: &[u8]) -> Vec<IpAddr> {
     let text = String::from_utf8_lossy(content);
     let address = |line: &str| {
         let mut words = line.split_whitespace();

@@ -75,6 +75,9 @@ pub struct Status {
     pub next_attempt_in: Option<u64>,
     /// How many times the tunnel was lost and came up again.
     pub reconnects: u64,
+    /// Prefixes that the profile leads into the tunnel and that a network of this host has instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreachable: Vec<String>,
     /// Problems on this host, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

@@ -1,6 +1,8 @@
 //! The steps of this tunnel on this host: performs both plans and what changes of the network need, and undoes
 //! them.
 
+mod collisions;
+
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
@@ -11,6 +13,7 @@ use std::{
 
 use nix::{ifaddrs::InterfaceAddress, net::if_::InterfaceFlags};
 
+use self::collisions::CollisionState;
 use super::internal;
 use crate::{
     apply::{self, ApplyError, Cause, Changes, Directories, Operation},
@@ -57,6 +60,7 @@ pub(super) struct Steps {
     offered: Option<Profile>,
     /// The steps that lead traffic into the tunnel are undone until it is up again.
     without_routes: bool,
+    collisions: CollisionState,
 }
 
 impl Steps {
@@ -70,7 +74,13 @@ impl Steps {
             })
             .and_then(|host| Changes::open(&places, profile.name.as_str(), host))
             .map_err(|error| step_failure(Phase::Resolve, &error))?;
-        Ok(Self { profile, changes: Some(changes), offered: None, without_routes: false })
+        Ok(Self {
+            profile,
+            changes: Some(changes),
+            offered: None,
+            without_routes: false,
+            collisions: CollisionState::default(),
+        })
     }
 
     /// Returns the current next hop to a server, and to the destinations outside the tunnel. Transport plans
@@ -102,9 +112,12 @@ impl Steps {
         facts: Result<Facts, ApplyError>,
     ) -> Result<Sockets, Failure> {
         let facts = facts.map_err(|error| route_failure(&error))?;
+        self.collisions.server = Some(server);
+        self.compare();
         // Routes offered last time stay until there is a new answer: the kill switch covers them, too.
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let transport = plan::transport(planned, Platform::host()).resolve(&facts);
+        let transport = self.collisions.around(transport);
         let tun = opened(&mut self.changes)
             .and_then(|changes| changes.perform(&transport).map(|()| changes.tun()))
             .map_err(|error| step_failure(Phase::Connect, &error))?;
@@ -128,7 +141,9 @@ impl Steps {
     /// Performs the network steps for a link; returns notes for the user.
     pub fn configure(&mut self, server: Ipv4Addr, up: &LinkUp) -> Result<Vec<String>, Failure> {
         let mut notes = self.take_offered(server, up);
+        let dns = self.compare_addresses(up, &mut notes)?;
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
+        let collisions = &mut self.collisions;
         let perform = |changes: &mut Changes| {
             let facts = facts(changes, planned, server)?;
             let peer_is_on_link = is_on_link(planned, facts.tun.as_deref(), up.peer);
@@ -137,8 +152,9 @@ impl Steps {
             // is added first and removed last.
             let transport =
                 self.offered.is_some().then(|| plan::transport(planned, Platform::host()).resolve(&facts));
+            let transport = transport.map(|transport| collisions.around(transport));
             transport.as_ref().map_or(Ok(()), |transport| changes.extend(transport))?;
-            let network = network_plan(planned, facts, up);
+            let network = collisions.around(network_plan(planned, facts, up, &dns));
             changes.perform(&network)?;
             transport.as_ref().map_or(Ok(()), |transport| changes.perform(transport))?;
             notes.extend(network.notes);
@@ -147,6 +163,7 @@ impl Steps {
         };
         opened(&mut self.changes).and_then(perform).map_err(|error| step_failure(Phase::Routes, &error))?;
         self.without_routes = false;
+        notes.extend(self.collisions.found.warnings());
         Ok(notes)
     }
 
@@ -166,7 +183,8 @@ impl Steps {
         let words = facts.next_hop.as_ref().map(ToString::to_string).unwrap_or_default();
         tracing::info!("the route to {server} is {words} now");
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
-        changes.perform(&plan::transport(planned, Platform::host()).resolve(&facts))
+        let transport = plan::transport(planned, Platform::host()).resolve(&facts);
+        changes.perform(&self.collisions.around(transport))
     }
 
     /// Restores routes and rules of ours that were deleted; returns how many were.
@@ -183,9 +201,10 @@ impl Steps {
         self.without_routes = true;
     }
 
-    /// Returns a warning for the status while those steps are undone.
-    pub fn warning(&self) -> Option<String> {
-        self.without_routes.then(|| WITHOUT_ROUTES.to_owned())
+    /// Returns warnings for the status: while those steps are undone, and while routes are left out.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let without = self.without_routes.then(|| WITHOUT_ROUTES.to_owned());
+        without.into_iter().chain(self.collisions.found.warnings())
     }
 
     pub fn device_name(&self) -> Option<&str> {
@@ -270,19 +289,19 @@ fn opened(changes: &mut Option<Changes>) -> Result<&mut Changes, ApplyError> {
 }
 
 /// Returns the plan of the network steps for this link.
-fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp) -> Plan {
+fn network_plan(profile: &Profile, facts: Facts, up: &LinkUp, dns: &[Ipv4Addr]) -> Plan {
     let facts = Facts {
         mtu: Some(up.mtu),
         local: Some(up.local),
         peer: Some(up.peer),
-        dns: Some(up.dns.iter().copied().map(IpAddr::V4).collect()),
+        dns: Some(dns.iter().copied().map(IpAddr::V4).collect()),
         resolver: profile.dns.is_wanted().then(apply::resolver_in_charge),
         ipv6: up.ipv6.map_or(plan::Ipv6::Absent, |(local, peer)| plan::Ipv6::from_identifiers(local, peer)),
         ..facts
     };
     let run = Path::new(Platform::host().run_dir());
     let mut network = plan::network(profile, Platform::host(), run).resolve(&facts);
-    network.notes.extend(plan::dns_notes(profile, facts.resolver, &profile.dns.servers_of(&up.dns)));
+    network.notes.extend(plan::dns_notes(profile, facts.resolver, &profile.dns.servers_of(dns)));
     network
 }
 
@@ -332,9 +351,22 @@ fn route_failure(error: &ApplyError) -> Failure {
 fn step_failure(phase: Phase, error: &ApplyError) -> Failure {
     let words = error.to_string();
     match &error.cause {
-        Cause::Tun(tun::Error::InUse(unit)) => Failure::new(phase, FailureKind::NoTun, words)
-            .hint(format!("`pptpctl status` shows whether another tunnel has it; `ip -d link show tun{unit}`, what it is"))
-            .hint(format!("without unit = {unit} in the profile a free one is taken")),
+        Cause::Tun(tun::Error::InUse(unit)) => {
+            let free = format!("without unit = {unit} in the profile a free one is taken");
+            let places = Directories::system(Platform::host());
+            match apply::device_holder(&places, &format!("tun{unit}")) {
+                Some(holder) => {
+                    Failure::new(phase, FailureKind::NoTun, format!("{words}: profile {holder} has it"))
+                        .hint(format!("`pptpctl down {holder}` frees it"))
+                        .hint(free)
+                }
+                None => Failure::new(phase, FailureKind::NoTun, words)
+                    .hint(format!(
+                        "no tunnel of pptpctl has it; `ip -d link show tun{unit}` shows what it is"
+                    ))
+                    .hint(free),
+            }
+        }
         Cause::Tun(_) => Failure::new(phase, FailureKind::NoTun, words),
         _ => Failure::new(phase, FailureKind::LinkStep, words),
     }

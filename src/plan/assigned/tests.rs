@@ -1,0 +1,72 @@
+use super::*;
+use crate::{
+    plan::{Connected, tests::profile},
+    profile::{DefaultRoute, Leak, Profile},
+};
+
+fn home() -> Surroundings {
+    Surroundings {
+        connected: vec![Connected {
+            network: "192.0.2.0/24".parse().unwrap(),
+            dev: "eth0".into(),
+            metric: 0,
+        }],
+        gateways: vec!["192.0.2.254".parse().unwrap()],
+        resolvers: vec![("198.51.100.53".parse().unwrap(), None)],
+        tunnels: Vec::new(),
+    }
+}
+
+fn check(profile: &Profile, local: &str, dns: &[&str], routes: &[&str]) -> Assigned {
+    let dns: Vec<Ipv4Addr> = dns.iter().map(|text| text.parse().unwrap()).collect();
+    let routes: Vec<IpNet> = routes.iter().map(|text| text.parse().unwrap()).collect();
+    let server = Some(Ipv4Addr::new(203, 0, 113, 9));
+    let tunnel = Tunnel { profile, planned: profile, platform: Platform::Linux, server, dns: Some(&dns) };
+    assigned(&tunnel, &home(), local.parse().unwrap(), &routes)
+}
+
+#[test]
+fn address_that_the_host_needs_is_refused() {
+    let profile = profile("203.0.113.9");
+    for (local, words) in [
+        ("203.0.113.9", Some("the server's own address")),
+        ("192.0.2.254", Some("a gateway of this host")),
+        ("198.51.100.53", Some("a resolver of this host")),
+        ("192.0.2.77", None),
+        ("10.77.0.100", None),
+    ] {
+        let result = check(&profile, local, &[], &[]);
+        let refusal = result.refusal.as_deref();
+        assert_eq!(refusal.is_some(), words.is_some(), "{local}: {refusal:?}");
+        assert!(refusal.unwrap_or_default().contains(words.unwrap_or_default()), "{refusal:?}");
+        assert_eq!(!result.notes.is_empty(), local.starts_with("192.0.2."), "{local}: {:?}", result.notes);
+    }
+    let mut apart = profile;
+    apart.link.netns = Some("office".to_owned());
+    assert_eq!(check(&apart, "192.0.2.254", &[], &[]), Assigned::default());
+}
+
+#[test]
+fn resolver_on_a_connected_network_is_not_asked() {
+    let mut profile = profile("203.0.113.9");
+    profile.dns.servers = DnsServers::Peer;
+    let two = ["192.0.2.53", "10.42.0.53"];
+    let result = check(&profile, "10.77.0.100", &two, &[]);
+    assert_eq!(result.dns, [Ipv4Addr::new(10, 42, 0, 53)]);
+    assert!(
+        result.notes.len() == 1 && result.notes[0].contains("192.0.2.0/24 on eth0"),
+        "{:?}",
+        result.notes
+    );
+    // A longer route leads to it through the tunnel.
+    assert_eq!(check(&profile, "10.77.0.100", &two, &["192.0.2.53/32"]).dns.len(), 2);
+    // The kill switch sends all queries through the tunnel.
+    let mut blocking = profile.clone();
+    blocking.default_route = Some(DefaultRoute::Auto);
+    blocking.leak = Leak::Block;
+    assert_eq!(check(&blocking, "10.77.0.100", &two, &[]).dns.len(), 2);
+    let mut fixed = profile;
+    fixed.dns.servers = DnsServers::Fixed(vec!["192.0.2.53".parse().unwrap()]);
+    let result = check(&fixed, "10.77.0.100", &[], &[]);
+    assert!(result.notes[0].contains("asked there"), "{:?}", result.notes);
+}

@@ -1,0 +1,53 @@
+//! What `up` would meet on this host now: for the dry run, and for `up` itself.
+
+use crate::{
+    apply::{self, Directories},
+    failure::{Failure, FailureKind, Phase},
+    plan::{self, Collisions, Obstacle, Tunnel},
+    platform::Platform,
+    profile::{OnCollision, Profile},
+};
+
+/// The collisions of a profile with this host.
+#[derive(Debug, Default)]
+pub struct Preview {
+    /// The collisions, for the plans.
+    pub collisions: Collisions,
+    /// Why `up` would refuse.
+    pub refusal: Option<Failure>,
+}
+
+/// Compares a profile with this host, without changing anything. Other tunnels count as far as this user may read
+/// their ledgers.
+#[must_use]
+pub fn preview(profile: &Profile) -> Preview {
+    let platform = Platform::host();
+    let server = profile.servers.first().and_then(|first| first.literal()).map(|address| *address.ip());
+    let tunnel = Tunnel { profile, planned: profile, platform, server, dns: None };
+    if !tunnel.shares_routes() {
+        return Preview::default();
+    }
+    let places = Directories::system(platform);
+    match apply::surroundings(&places, profile.name.as_str(), profile.ppp.ipv6) {
+        Ok(host) => {
+            let collisions = plan::collisions(&tunnel, &host);
+            Preview { refusal: refusal(profile, &collisions), collisions }
+        }
+        Err(error) => {
+            tracing::warn!("the networks of this host: {error}");
+            Preview::default()
+        }
+    }
+}
+
+/// Returns why `up` refuses, if it does: for a whole connected network also with `collision = "tunnel"`, for the
+/// route of another tunnel always.
+#[must_use]
+pub fn refusal(profile: &Profile, found: &Collisions) -> Option<Failure> {
+    let is_taken = found.found.iter().any(|one| matches!(one.with, Obstacle::Tunnel(_)));
+    if found.found.is_empty() || (profile.collision == OnCollision::KeepLan && !is_taken) {
+        return None;
+    }
+    let failure = Failure::new(Phase::Routes, FailureKind::Collision, found.summary());
+    Some(found.ways_out().into_iter().fold(failure, Failure::hint))
+}
