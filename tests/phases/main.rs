@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "the output of `up` shows the cause of a failure")]
 
 mod from_start;
+mod collisions;
 mod hostile_input;
 mod killed_processes;
 mod lost_tunnel;

@@ -10,6 +10,7 @@
 #![expect(clippy::indexing_slicing, reason = "packets whose length the kernel has checked")]
 #![expect(clippy::print_stdout, reason = "the measured times are results")]
 
+mod collisions;
 mod displaced;
 mod foreign;
 mod lost;

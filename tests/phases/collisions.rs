@@ -1,0 +1,208 @@
+//! The client's own network has the addresses of a route of the profile: 192.0.2.0/24, with the gateway, a resolver
+//! and the server in it. The network wins, or `up` refuses.
+
+use std::{fs, net::Ipv4Addr, process::Stdio};
+
+use pptpctl::testing::demo::config::ServerConfig;
+
+use crate::{
+    working_server,
+    world::{World, in_world, text},
+};
+
+const GATEWAY: &str = "192.0.2.200";
+const RESOLVER: &str = "192.0.2.201";
+const ROUTE: &str = "routes = [\"192.0.2.0/24\", \"192.168.77.0/24\"]";
+
+/// Gives the client's network a gateway, a default route by it, and a resolver.
+fn furnish(world: &World) {
+    world.shell(&format!(
+        "set -e; for host in {GATEWAY} {RESOLVER}; do
+             nsenter -t 1 -n ip addr add $host/24 dev $(nsenter -t 1 -n ip -o route show 192.0.2.0/24 | sed 's/.* dev \\([^ ]*\\).*/\\1/')
+         done
+         ip route add default via {GATEWAY} proto dhcp metric 100
+         echo nameserver {RESOLVER} > /run/test.resolv; mount --bind /run/test.resolv /etc/resolv.conf"
+    ));
+}
+
+/// Runs `action` while the gateway and the resolver are pinged; they have to answer throughout.
+#[track_caller]
+fn while_network_answers(world: &World, action: impl FnOnce()) {
+    let pings = [GATEWAY, RESOLVER].map(|host| {
+        let mut command = std::process::Command::new("ping");
+        command.args(["-n", "-i", "0.1", "-c", "25", "-W", "20", host]).stdout(Stdio::piped());
+        world.spawn(&mut command)
+    });
+    action();
+    for ping in pings {
+        let output = text(&ping.wait_with_output().stdout);
+        assert!(output.contains(" 0% packet loss"), "{output}");
+    }
+}
+
+/// Returns the prefixes that the status calls unreachable.
+#[track_caller]
+fn unreachable(world: &World) -> Option<serde_json::Value> {
+    let status: serde_json::Value =
+        serde_json::from_slice(&world.run(&["status", "vpn", "--json"]).stdout).unwrap();
+    status.get("unreachable").cloned()
+}
+
+#[test]
+fn up_refuses_a_route_to_its_own_network() {
+    in_world(working_server(), |world| {
+        furnish(world);
+        world.profile(ROUTE);
+        let words = [
+            "192.0.2.0/24 would take over 192.0.2.0/24 on eth0",
+            GATEWAY,
+            "collision = \"keep-lan\"",
+            "exclude",
+            "link.netns",
+            "renumber",
+        ];
+        world.assert_up_fails(30, "routes", &words, 10.0);
+        let shown = world.run(&["up", "--dry-run", "vpn"]);
+        assert_eq!(shown.status.code(), Some(30));
+        let shown = text(&shown.stdout);
+        assert!(words.iter().all(|word| shown.contains(word)), "{shown}");
+
+        // A whole network is refused in this mode too; a part of it is not.
+        world.profile(&format!("{ROUTE}\ncollision = \"tunnel\""));
+        world.assert_up_fails(30, "routes", &words[..1], 10.0);
+
+        // A resolver that is reached through the gateway.
+        fs::write("/run/test.resolv", "nameserver 10.99.0.53\n").unwrap();
+        world.profile("routes = [\"10.0.0.0/8\"]");
+        world.assert_up_fails(
+            30,
+            "routes",
+            &["10.99.0.53, a resolver of this host", "exclude = [\"10.99.0.53\"]"],
+            10.0,
+        );
+    });
+}
+
+/// In every mode of the default route, and after the supervisor was killed.
+#[track_caller]
+fn assert_network_is_kept(mode: &'static str, extra: &'static str) {
+    in_world(working_server(), move |world| {
+        furnish(world);
+        let default =
+            if mode.is_empty() { String::new() } else { format!("\ndefault = {{ mode = \"{mode}\" }}") };
+        world.profile(&format!("{ROUTE}{default}\ncollision = \"keep-lan\"{extra}"));
+        let before = world.state();
+        let shown = text(&world.run(&["up", "--dry-run", "vpn"]).stdout);
+        assert!(!shown.contains("192.0.2.0/24 dev tun"), "{shown}");
+        assert!(shown.contains("192.0.2.0/24 is not reached through the tunnel"), "{shown}");
+        while_network_answers(world, || {
+            world.up();
+            assert_eq!(unreachable(world), Some(serde_json::json!(["192.0.2.0/24"])));
+            let shown = text(&world.run(&["status", "vpn"]).stdout);
+            assert!(
+                shown.contains("192.0.2.0/24 is not reached through the tunnel: this host is connected"),
+                "{shown}"
+            );
+            let routes = world.shell("ip route show table all");
+            assert!(!routes.contains("192.0.2.0/24 dev tun0"), "{routes}");
+            crate::download(world.server_config.office, 10_000);
+            world.down(&before);
+        });
+        while_network_answers(world, || {
+            world.up();
+            world.shell(&format!("kill -9 {}", world.pid("supervisor_pid")));
+            // The kernel may still be ending the process.
+            world.wait_for(|| {
+                world.run(&["recover"]);
+                fs::read_dir("/var/lib/pptpctl").unwrap().next().is_none()
+            });
+        });
+        world.assert_state(&before);
+    });
+}
+
+#[test]
+fn network_is_kept_with_split_routes() {
+    assert_network_is_kept("", "");
+}
+
+#[test]
+fn network_is_kept_with_split_routes_and_kill_switch() {
+    assert_network_is_kept("", "\nleak = \"block\"");
+}
+
+#[test]
+fn network_is_kept_in_mode_halves() {
+    assert_network_is_kept("halves", "");
+}
+
+#[test]
+fn network_is_kept_in_mode_replace() {
+    assert_network_is_kept("replace", "");
+}
+
+#[test]
+fn network_is_kept_in_mode_policy() {
+    assert_network_is_kept("policy", "");
+}
+
+#[test]
+fn part_of_the_network_goes_through_the_tunnel_but_not_its_gateway() {
+    in_world(working_server(), |world| {
+        furnish(world);
+        // The server is in this part too.
+        world.profile("routes = [\"192.0.2.128/25\", \"192.0.2.0/25\"]\ncollision = \"tunnel\"");
+        let before = world.state();
+        while_network_answers(world, || {
+            world.up();
+            for (host, device) in [
+                (GATEWAY, "eth0"),
+                (RESOLVER, "eth0"),
+                ("192.0.2.1", "eth0"),
+                ("192.0.2.150", "tun0"),
+                ("192.0.2.7", "tun0"),
+            ] {
+                let way = world.shell(&format!("ip route get {host}"));
+                assert!(way.contains(&format!("dev {device} ")), "{way}");
+            }
+            assert_eq!(unreachable(world), None);
+            world.down(&before);
+        });
+    });
+}
+
+#[test]
+fn address_of_the_gateway_is_not_accepted() {
+    let first = Ipv4Addr::new(192, 0, 2, 200);
+    in_world(ServerConfig { first, addresses: 1, ..working_server() }, |world| {
+        furnish(world);
+        world.profile("");
+        while_network_answers(world, || {
+            let words = ["the server assigns 192.0.2.200 to this host", "a gateway of this host"];
+            world.assert_up_fails(30, "routes", &words, 10.0);
+        });
+    });
+}
+
+#[test]
+fn route_and_unit_of_another_tunnel_name_its_profile() {
+    in_world(working_server(), |world| {
+        world.profile("unit = 7");
+        let first = fs::read_to_string(World::CONFIG).unwrap();
+        let second = first.replace("[profile.vpn]", "[profile.other]");
+        let fails = |profile: &str, code: i32, words: &str| {
+            fs::write(World::CONFIG, format!("{first}\n{profile}")).unwrap();
+            let output = world.run(&["up", "other"]);
+            let printed = text(&output.stdout) + &text(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{printed}");
+            assert!(printed.contains(words), "{printed}");
+        };
+        let before = world.state();
+        world.up();
+        fails(&second.replace("unit = 7", ""), 30, "the route to 192.168.77.0/24 is that of the tunnel vpn");
+        let elsewhere = second.replace("192.168.77.0/24", "10.42.0.0/16");
+        fails(&elsewhere, 22, "profile vpn has it");
+        fs::write(World::CONFIG, &first).unwrap();
+        world.down(&before);
+    });
+}

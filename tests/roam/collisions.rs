@@ -1,0 +1,101 @@
+//! The laptop moves into a network with the addresses of one of the tunnel's routes, and out of it again.
+
+use std::time::Instant;
+
+use crate::{
+    LITERAL, MODES, default_route,
+    witness::Pings,
+    world::{World, in_world},
+};
+
+/// A route that is the second network.
+const ROUTES: &str = "routes = [\"10.2.0.0/24\", \"192.168.77.0/24\"]";
+
+/// A second host of the second network, beside its gateway.
+const NEIGHBOUR: &str = "10.2.0.53";
+
+fn into_tunnel(world: &World) -> bool {
+    world.laptop("ip route show 10.2.0.0/24").contains("dev tun0")
+}
+
+fn unreachable(world: &World) -> String {
+    world.status()["unreachable"].to_string()
+}
+
+/// Checks that the second network is reached directly.
+#[track_caller]
+fn assert_network_answers(world: &World) {
+    for host in ["10.2.0.1", NEIGHBOUR] {
+        world.wait_for("an answer of the network", || {
+            world.laptop(&format!("ping -n -c 1 -W 1 {host} || true")).contains(" 0% packet loss")
+        });
+        assert!(world.laptop(&format!("ip route get {host}")).contains("dev up2"));
+    }
+}
+
+#[track_caller]
+fn assert_follows(mode: &str, extra: &str) {
+    let keys = format!("{ROUTES}\n{mode}\n{extra}");
+    in_world(move |world| {
+        world.shell(&format!("ip -n r2 addr add {NEIGHBOUR}/24 dev lan"));
+        let unplugged = world.routes();
+        world.plug(1, 100);
+        let before = world.routes();
+        world.profile(LITERAL, &keys);
+        world.up();
+        let pings = Pings::start();
+        assert!(into_tunnel(world) && unreachable(world) == "null", "{}", world.log());
+
+        // Both networks at once: the tunnel stays on the first.
+        world.plug(2, 200);
+        world.wait_for("the network's own route", || !into_tunnel(world));
+        assert_network_answers(world);
+        world.wait_for("the status", || unreachable(world) == "[\"10.2.0.0/24\"]");
+        pings.time_to_answer(Instant::now(), || world.log());
+
+        // Without the first one: the tunnel comes up again over the colliding network.
+        world.unplug(1);
+        world.wait_for("another connection", || {
+            world.status()["reconnects"] == 1 && world.status()["state"] == "up"
+        });
+        assert_network_answers(world);
+        assert!(!into_tunnel(world) && unreachable(world) == "[\"10.2.0.0/24\"]", "{}", world.log());
+        assert!(
+            world.status()["warnings"].to_string().contains("this host is connected to 10.2.0.0/24 on up2")
+        );
+        pings.time_to_answer(Instant::now(), || world.log());
+
+        // Back, with a time without any network between.
+        world.unplug(2);
+        world.plug(1, 100);
+        world.wait_for("another connection", || {
+            world.status()["reconnects"] == 2 && world.status()["state"] == "up"
+        });
+        world.wait_for("the route", || into_tunnel(world));
+        assert_eq!(unreachable(world), "null");
+        pings.time_to_answer(Instant::now(), || world.log());
+        drop(pings);
+        world.down();
+        assert_eq!(world.routes(), before, "{}", world.log());
+        world.unplug(1);
+        assert_eq!(world.routes(), unplugged, "{}", world.log());
+    });
+}
+
+#[test]
+fn colliding_network_is_followed_with_split_routes() {
+    assert_follows("", "");
+}
+
+#[test]
+fn colliding_network_is_followed_in_every_mode() {
+    for mode in MODES {
+        assert_follows(&default_route(mode), "");
+    }
+}
+
+/// The kill switch refuses what the route would lead into the tunnel, but not the network.
+#[test]
+fn colliding_network_is_followed_behind_the_kill_switch() {
+    assert_follows("", "leak = \"block\"");
+}
