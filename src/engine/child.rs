@@ -348,6 +348,7 @@ impl Engine {
         while let Some(event) = self.session.poll_event() {
             match event {
                 SessionEvent::Phase(phase, detail) => self.say(&FromEngine::Phase { phase, detail })?,
+                SessionEvent::Offers(offers) => self.say(&FromEngine::Offers(offers))?,
                 SessionEvent::Up(link) => self.say(&FromEngine::Up(link))?,
                 SessionEvent::PathMtu(path) => self.say(&FromEngine::PathMtu(path))?,
                 SessionEvent::Down(mut failure) => {

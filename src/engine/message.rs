@@ -45,6 +45,8 @@ pub enum FromEngine {
         /// How the previous phase ended, for the user; may be empty.
         detail: String,
     },
+    /// What the server has offered so far; sent again whenever that changes.
+    Offers(Offers),
     /// The link is up; it carries packets once this host is configured for it.
     Up(LinkUp),
     /// What the path carries was found to differ from what was assumed.
@@ -87,6 +89,16 @@ pub struct PathMtu {
     pub mtu: u16,
     /// A sentence for log and status; empty if the path carries all that the link does.
     pub warning: String,
+}
+
+/// What a server has offered in the negotiation, accepted or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offers {
+    /// Authentication protocols, at most 8, in the order in which they were proposed.
+    pub auth: Vec<String>,
+    /// Strengths of MPPE; `None` if CCP has not begun or has no such option.
+    pub mppe: Option<String>,
 }
 
 /// Counters and resource usage of a running engine.
@@ -155,6 +167,9 @@ impl FromEngine {
         let message: Self = serde_json::from_slice(bytes).map_err(|error| plain(&error.to_string()))?;
         let sound = match &message {
             Self::Phase { detail, .. } => is_plain(detail),
+            Self::Offers(offers) => {
+                offers.auth.len() <= 8 && offers.auth.iter().chain(&offers.mppe).all(|words| is_plain(words))
+            }
             Self::Up(link) => return link.check().map(|()| message).map_err(str::to_owned),
             Self::PathMtu(PathMtu { mtu, warning }) => (68..=1500).contains(mtu) && is_plain(warning),
             Self::Statistics(statistics) => {

@@ -148,6 +148,14 @@ impl PppSide {
         }
     }
 
+    /// Returns what the peer has offered ([`Link::offers`]); nothing of a daemon's PPP.
+    pub fn offers(&self) -> (&[String], Option<String>) {
+        match self {
+            Self::Builtin(link) => link.offers(),
+            Self::External(_) => (&[], None),
+        }
+    }
+
     /// Returns the counters of our own PPP.
     pub fn link_counters(&self) -> Option<&link::LinkCounters> {
         match self {

@@ -30,7 +30,7 @@ use self::{
     ready_check::ReadyCheck,
 };
 use super::{
-    message::{LinkUp, PathMtu, plain},
+    message::{LinkUp, Offers, PathMtu, plain},
     spec::Spec,
     verdict,
 };
@@ -50,6 +50,8 @@ use crate::{
 pub enum SessionEvent {
     /// A phase begins; the text says how the previous one ended.
     Phase(Phase, String),
+    /// What the server has offered so far has changed.
+    Offers(Offers),
     /// The link carries packets.
     Up(LinkUp),
     /// The path carries less than the link, or again as much.
@@ -98,6 +100,8 @@ pub struct Session {
     ending: Option<Failure>,
     up: bool,
     mss: Clamper,
+    /// The server's offers as they were last reported.
+    offers: Offers,
     events: VecDeque<SessionEvent>,
 }
 
@@ -132,6 +136,7 @@ impl Session {
             ending: None,
             up: false,
             mss: Clamper::new(packets::LARGEST_PACKET),
+            offers: Offers::default(),
             events: VecDeque::new(),
             spec,
         }

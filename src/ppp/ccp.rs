@@ -45,6 +45,8 @@ pub struct Ccp {
     send: Option<Agreed>,
     refusal: Option<String>,
     refused: Option<MppeRefusal>,
+    /// The option bits of the peer's requests and Naks, together.
+    offered: u32,
 }
 
 impl Ccp {
@@ -56,7 +58,16 @@ impl Ccp {
             .into_iter()
             .filter(|one| (policy.min..=policy.max).contains(one))
             .fold(0, |bits, one| bits | one.bit() & available);
-        Self { policy, allowed, requested: None, receive: None, send: None, refusal: None, refused: None }
+        Self {
+            policy,
+            allowed,
+            requested: None,
+            receive: None,
+            send: None,
+            refusal: None,
+            refused: None,
+            offered: 0,
+        }
     }
 
     /// Returns whether policy and keys have any strength in common.
@@ -83,6 +94,12 @@ impl Ccp {
         self.refusal.as_deref()
     }
 
+    /// Returns the option bits of the peer's requests and Naks, together; 0 if it has sent none.
+    #[must_use]
+    pub fn offered(&self) -> u32 {
+        self.offered
+    }
+
     /// Returns what the peer has refused, once it has.
     #[must_use]
     pub fn refused(&self) -> Option<MppeRefusal> {
@@ -105,6 +122,11 @@ impl Ccp {
         let strength = self.strongest(bits).or_else(|| self.strongest(self.allowed)).map_or(0, Strength::bit);
         let stateless = if self.policy.stateful { bits & option::STATELESS } else { option::STATELESS };
         strength | stateless
+    }
+
+    fn note_offer(&mut self, options: Options<'_>) {
+        let bits = options.find(option::TYPE).and_then(|offer| offer.array()).map(u32::from_be_bytes);
+        self.offered |= bits.unwrap_or(0);
     }
 
     fn judge_mppe(&self, asked: RawOption<'_>, reply: &mut Reply) {
@@ -142,6 +164,7 @@ impl OptionSet for Ccp {
     }
 
     fn nakked(&mut self, options: Options<'_>, insists: bool) {
+        self.note_offer(options);
         let Some(asking) = self.requested else { return };
         let Some(bits) = options.find(option::TYPE).and_then(|wish| wish.array()).map(u32::from_be_bytes)
         else {
@@ -174,6 +197,7 @@ impl OptionSet for Ccp {
     }
 
     fn judge(&mut self, options: Options<'_>, reply: &mut Reply) {
+        self.note_offer(options);
         for asked in options {
             match asked.kind {
                 option::TYPE => self.judge_mppe(asked, reply),
@@ -205,7 +229,8 @@ impl Agreed {
 }
 
 /// Formats option bits for the user: "MPPE-128", "MPPE-40/MPPE-128 stateful", "no MPPE".
-fn describe_bits(bits: u32) -> String {
+#[must_use]
+pub fn describe_bits(bits: u32) -> String {
     let strengths: Vec<_> =
         Strength::ALL.into_iter().filter(|one| bits & one.bit() != 0).map(|one| one.to_string()).collect();
     match (strengths.is_empty(), bits & option::STATELESS) {

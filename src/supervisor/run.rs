@@ -338,6 +338,7 @@ impl Supervisor {
                     self.confirmed(started.map(|()| None));
                 }
             }
+            ChildEvent::Engine(FromEngine::Offers(offers)) => tracing::debug!(?offers, "the server offers"),
             ChildEvent::Engine(FromEngine::Up(link)) => {
                 let found = self.children.link_up(link);
                 self.confirmed(found);

@@ -49,6 +49,9 @@ proptest! {
             match FromEngine::parse(&bytes) {
                 Err(why) => prop_assert!(is_plain(&why), "{why:?}"),
                 Ok(FromEngine::Up(link)) => prop_assert_eq!(link.check(), Ok(())),
+                Ok(FromEngine::Offers(offers)) => {
+                    prop_assert!(offers.auth.iter().chain(&offers.mppe).all(|words| is_plain(words)));
+                }
                 Ok(FromEngine::Phase { detail, .. }) => prop_assert!(is_plain(&detail)),
                 Ok(FromEngine::Down(failure)) => prop_assert!(is_plain(&failure.detail)),
                 Ok(FromEngine::PathMtu(path)) => prop_assert!((68..=1500).contains(&path.mtu) && is_plain(&path.warning)),
@@ -179,6 +182,8 @@ fn from_engine() -> impl Strategy<Value = FromEngine> {
     let counters = vec(("[a-z_.]{0,64}", any::<u64>()), 0..=256);
     prop_oneof![
         (phase.clone(), words()).prop_map(|(phase, detail)| FromEngine::Phase { phase, detail }),
+        (vec(words(), 0..=8), option::of(words()))
+            .prop_map(|(auth, mppe)| FromEngine::Offers(Offers { auth, mppe })),
         link_up().prop_map(FromEngine::Up),
         (68_u16..=1500, words()).prop_map(|(mtu, warning)| FromEngine::PathMtu(PathMtu { mtu, warning })),
         (counters, any::<(u64, u64)>(), any::<u64>()).prop_map(|(counters, cpu_micros, sleeps)| {

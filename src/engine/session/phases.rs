@@ -4,10 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::Session;
+use super::{Session, SessionEvent};
 use crate::{
     engine::{
-        message::{LinkUp, plain},
+        message::{LinkUp, Offers, plain},
         spec::Spec,
         verdict,
     },
@@ -26,6 +26,7 @@ const CONFIRM_REFUSAL: Duration = Duration::from_secs(3);
 impl Session {
     pub(super) fn link_events(&mut self, now: Instant) {
         while let Some(event) = self.call.as_mut().and_then(|call| call.link.poll_event()) {
+            self.report_offers();
             self.link_event(now, event);
         }
         self.ipv6_decided(now);
@@ -70,6 +71,19 @@ impl Session {
                 self.cancel_pending();
             }
             link::LinkEvent::Down(reason) => self.link_down(now, &reason),
+        }
+    }
+
+    /// Reports the server's offers if they have changed since the last report.
+    fn report_offers(&mut self) {
+        let Some((auth, mppe)) = self.call.as_ref().map(|call| call.link.offers()) else { return };
+        let offers = Offers {
+            auth: auth.iter().map(|words| plain(words)).collect(),
+            mppe: mppe.map(|words| plain(&words)),
+        };
+        if offers != self.offers {
+            self.offers = offers.clone();
+            self.events.push_back(SessionEvent::Offers(offers));
         }
     }
 

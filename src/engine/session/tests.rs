@@ -67,6 +67,7 @@ struct World {
     /// All packets are lost.
     cut: bool,
     seen: Vec<String>,
+    offers: Offers,
     up: Option<(Duration, LinkUp)>,
     down: Option<(Duration, Failure)>,
     server_got: Vec<Vec<u8>>,
@@ -97,6 +98,7 @@ impl World {
             ppp_start_delay: Duration::ZERO,
             cut: false,
             seen: Vec::new(),
+            offers: Offers::default(),
             up: None,
             down: None,
             server_got: Vec::new(),
@@ -200,6 +202,7 @@ impl World {
             let at = self.now - self.start;
             match event {
                 SessionEvent::Phase(phase, _) => self.seen.push(phase.word().to_owned()),
+                SessionEvent::Offers(offers) => self.offers = offers,
                 SessionEvent::Up(link) => self.up = Some((at, link)),
                 SessionEvent::PathMtu(path) => self.found.push((at, path)),
                 SessionEvent::Down(failure) => self.down = Some((at, failure)),
@@ -362,6 +365,10 @@ fn phases_are_reported_in_order_until_up() {
     assert_eq!((link.local, link.peer, link.mtu), (GIVEN, INSIDE, 1456));
     assert!(link.encryption.contains("128") && link.authentication.contains("MS-CHAPv2"), "{link:?}");
     assert!(*at < LATENCY * 40, "only round trips, no waits: {at:?}");
+    assert_eq!(
+        world.offers,
+        Offers { auth: vec!["MS-CHAPv2".into()], mppe: Some("MPPE-40/MPPE-56/MPPE-128".into()) }
+    );
     assert!(world.client.is_up());
 }
 

@@ -87,6 +87,8 @@ pub struct Lcp {
     ours: LocalOptions,
     peer: PeerOptions,
     offered: Vec<String>,
+    /// Every authentication protocol that the peer has proposed on this link, acceptable or not.
+    proposed: Vec<String>,
     proposals: usize,
     suggested_magic: Option<u32>,
     loops: u32,
@@ -119,6 +121,7 @@ impl Lcp {
             ours,
             peer: PeerOptions::DEFAULT,
             offered: Vec::new(),
+            proposed: Vec::new(),
             proposals: 0,
             suggested_magic: None,
             loops: 0,
@@ -150,6 +153,12 @@ impl Lcp {
         &self.offered
     }
 
+    /// Returns every authentication protocol that the peer has proposed on this link, acceptable or not.
+    #[must_use]
+    pub fn proposed(&self) -> &[String] {
+        &self.proposed
+    }
+
     /// Returns why the negotiation cannot succeed, once that is certain.
     #[must_use]
     pub fn deadlock(&self) -> Option<LcpDeadlock> {
@@ -160,6 +169,7 @@ impl Lcp {
     /// room for a Nak (RFC 1661 §5.4).
     fn judge_auth(&mut self, option: RawOption<'_>, postponed: bool, reply: &mut Reply) {
         let AuthStance::Prove(acceptable) = &self.stance else { return reply.reject(option) };
+        note(&mut self.proposed, option.data);
         if AuthProtocol::from_lcp_option(option.data).is_some_and(|one| acceptable.contains(&one)) {
             return;
         }
@@ -202,10 +212,7 @@ impl Lcp {
     }
 
     fn note_offer(&mut self, value: &[u8]) {
-        let words = auth_words(value);
-        if !self.offered.contains(&words) && self.offered.len() < 8 {
-            self.offered.push(words);
-        }
+        note(&mut self.offered, value);
     }
 
     /// Switches to the next authentication that both sides accept, after a refusal of the current one.
@@ -366,6 +373,14 @@ fn is_unknown(option: RawOption<'_>) -> bool {
         option::MRU | option::ACCM | option::AUTH | option::MAGIC => false,
         option::PFC | option::ACFC => !option.data.is_empty(),
         _ => true,
+    }
+}
+
+/// Adds the name of an Authentication-Protocol option to a list of at most 8 different names.
+fn note(list: &mut Vec<String>, value: &[u8]) {
+    let words = auth_words(value);
+    if !list.contains(&words) && list.len() < 8 {
+        list.push(words);
     }
 }
 

@@ -44,7 +44,7 @@ use crate::deadline::{Deadline, earliest};
 use crate::ppp::{
     auth::{self, AuthFailure, AuthProtocol},
     automaton::Automaton,
-    ccp::{Ccp, MppeRefusal},
+    ccp::{self, Ccp, MppeRefusal},
     ipcp::Ipcp,
     ipv6cp::Ipv6cp,
     lcp::{AuthStance, Lcp, MagicSource},
@@ -105,6 +105,8 @@ pub struct Link {
     cipher: Cipher,
     /// Encryption as it was last reported; the outer `None` before the first report.
     reported: Option<Option<Mppe>>,
+    /// The MPPE option bits that the peer has offered; 0 before its first CCP option.
+    mppe_offered: u32,
     /// How often CCP has opened with the present keys.
     ccp_openings: u32,
     up: bool,
@@ -185,6 +187,7 @@ impl Link {
             early_requests: EarlyRequests::default(),
             cipher: Cipher::Undecided,
             reported: None,
+            mppe_offered: 0,
             ccp_openings: 0,
             up: false,
             header: FrameHeader::default(),
@@ -354,6 +357,14 @@ impl Link {
     #[must_use]
     pub fn mppe_refusal(&self) -> Option<MppeRefusal> {
         self.mppe_refusal
+    }
+
+    /// Returns the authentication protocols that the peer has proposed, acceptable or not, and the MPPE strengths
+    /// that it has offered, as text; `None` before its first offer.
+    #[must_use]
+    pub fn offers(&self) -> (&[String], Option<String>) {
+        let mppe = (self.mppe_offered != 0).then(|| ccp::describe_bits(self.mppe_offered));
+        (self.lcp.options().proposed(), mppe)
     }
 
     /// Returns the counters.

@@ -98,7 +98,9 @@ impl Link {
             return Err(LinkDrop::WrongPhase);
         }
         let Some(ccp) = &mut self.ccp else { return self.reject_protocol(protocol::CCP, packet) };
-        match ccp.handle_input(now, packet) {
+        let handled = ccp.handle_input(now, packet);
+        self.mppe_offered |= ccp.options().offered();
+        match handled {
             Input::Done => Ok(()),
             Input::Dropped(why) => Err(why.into()),
             Input::Extra(packet) if ccp.is_opened() => self.receive_reset(packet),
