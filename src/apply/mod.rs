@@ -19,6 +19,7 @@ mod hook;
 mod host;
 mod kernel;
 pub mod ledger;
+mod observe;
 mod on_link;
 mod others;
 mod pidfile;

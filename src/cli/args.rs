@@ -66,6 +66,17 @@ pub enum Command {
     },
     /// Check all profiles for errors and doubtful settings
     Check,
+    /// Check this host and a profile step by step, and say what to do next
+    Doctor {
+        /// The profile; without it, this host and every profile if there are few
+        name: Option<String>,
+        /// Also dial: log in to the server, and close the connection before its addresses are used
+        #[arg(long, requires = "name")]
+        dial: bool,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the log of a tunnel
     Logs {
         /// The profile

@@ -22,13 +22,9 @@ pub fn main(config: Option<&Path>) -> Code {
     let count = profiles.names().count();
     line(format_args!(
         "{}, {}, {}",
-        many(count, "profile"),
-        many(errors, "error"),
-        many(warnings, "warning")
+        output::many(count, "profile"),
+        output::many(errors, "error"),
+        output::many(warnings, "warning")
     ));
     if errors == 0 { exit::OK } else { exit::PROFILE }
-}
-
-fn many(count: usize, thing: &str) -> String {
-    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }

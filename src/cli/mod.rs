@@ -6,6 +6,7 @@
 pub mod args;
 mod autostart;
 mod check;
+mod doctor;
 mod down;
 pub mod exit;
 mod list;
@@ -52,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Routes { name, destinations, json } => routes::main(config, name, destinations, *json),
         Command::List { names, json } => list::main(config, *names, *json),
         Command::Check => check::main(config),
+        Command::Doctor { name, dial, json } => doctor::main(config, name.as_deref(), *dial, *json),
         Command::Logs { name, follow } => logs::main(name, *follow),
         Command::Recover => recover::main(),
         Command::Demo => demo(),

@@ -129,6 +129,11 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
+/// Formats a number of things for the user.
+pub fn many(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
 /// Formats a number of bytes for the user.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];

@@ -101,6 +101,43 @@ pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
     Ok(Tun { fd, name, index })
 }
 
+/// Checks, without creating a device, whether [`open`] would succeed. Returns whether the driver is loaded; if it is
+/// not, the kernel loads it when a device is opened, if it has it. `None`: only opening a device would tell.
+///
+/// # Errors
+/// Returns the error that `open` would return.
+pub fn probe(unit: Option<u32>) -> Result<Option<bool>, Error> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::path::Path;
+        if let Some(unit) = unit
+            && nix::net::if_::if_nametoindex(format!("tun{unit}").as_str()).is_ok()
+        {
+            return Err(Error::InUse(unit));
+        }
+        if !Path::new("/dev/net/tun").exists() {
+            return Err(Error::Missing(NO_NODE));
+        }
+        // Opening the node would load the module.
+        if !Path::new("/sys/class/misc/tun").exists() {
+            return Ok(Some(false));
+        }
+        // A device is created by TUNSETIFF, not by this.
+        let opened = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+        opened.map(|_| Some(true)).map_err(|error| explain(error, unit))
+    }
+    #[cfg(target_os = "freebsd")]
+    {
+        let _ = unit;
+        Ok(None)
+    }
+    #[cfg(any(target_os = "openbsd", target_os = "netbsd"))]
+    {
+        let node = format!("/dev/tun{}", unit.unwrap_or(0));
+        if std::path::Path::new(&node).exists() { Ok(None) } else { Err(Error::Missing(NO_NODE)) }
+    }
+}
+
 pub(super) fn explain(error: io::Error, unit: Option<u32>) -> Error {
     match (error.raw_os_error().map(Errno::from_raw), unit) {
         (Some(Errno::EBUSY | Errno::EEXIST), Some(unit)) => Error::InUse(unit),

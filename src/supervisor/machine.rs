@@ -394,8 +394,7 @@ impl Machine {
         if let Some(at) = self.addresses.iter().position(|address| Some(*address) == self.last_good) {
             self.addresses.swap(0, at);
         }
-        let nothing =
-            Failure::new(Phase::Resolve, FailureKind::NameNotResolved, "the answer has no IPv4 address");
+        let nothing = no_ipv4_address();
         self.next_address(now, random, nothing);
     }
 
@@ -482,6 +481,11 @@ impl Machine {
         self.wake = Some((now + wait, "redial"));
         self.actions.push_back(Action::Waiting(wait));
     }
+}
+
+/// Returns the failure for a name without an IPv4 address.
+pub(super) fn no_ipv4_address() -> Failure {
+    Failure::new(Phase::Resolve, FailureKind::NameNotResolved, "the answer has no IPv4 address")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod address_cache;
 pub mod backend;
 pub mod backoff;
 pub mod debounce;
+pub mod doctor;
 mod engine_spec;
 pub mod hints;
 mod interruptible;

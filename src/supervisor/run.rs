@@ -6,12 +6,12 @@
 //! those processes, `steps` the changes to this host, `network_watch` and `resolver_watch` follow changes by
 //! others, `status` reports.
 
-mod children;
-mod external_ppp;
+pub(super) mod children;
+pub(super) mod external_ppp;
 mod network_watch;
 mod resolver_watch;
 mod status;
-mod steps;
+pub(super) mod steps;
 
 use std::{
     io,

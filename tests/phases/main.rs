@@ -7,8 +7,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::print_stdout, reason = "the output of `up` shows the cause of a failure")]
 
-mod from_start;
 mod collisions;
+mod doctor;
+mod from_start;
 mod hostile_input;
 mod killed_processes;
 mod lost_tunnel;

@@ -143,6 +143,12 @@ pub fn running() -> Vec<String> {
     names.into_iter().filter(|name| lock::is_held(name) || supervisor_in_ledger(name).is_some()).collect()
 }
 
+/// Returns the profiles that have a ledger. Only root can see that.
+#[must_use]
+pub fn with_ledger() -> Vec<String> {
+    Directories::system(Platform::host()).profiles_with_ledger()
+}
+
 /// Returns the pid of the running supervisor that a ledger names.
 #[must_use]
 pub fn supervisor_in_ledger(name: &str) -> Option<u32> {

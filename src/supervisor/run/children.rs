@@ -39,7 +39,7 @@ enum Child {
 }
 
 /// What a child reports.
-pub(super) enum ChildEvent {
+pub(in crate::supervisor) enum ChildEvent {
     /// The result of looking a name up.
     Resolved(String, Result<Vec<Ipv4Addr>, Failure>),
     /// A message of the engine. After [`FromEngine::Down`] the engine and the external PPP have ended.
@@ -49,7 +49,7 @@ pub(super) enum ChildEvent {
 }
 
 /// The processes of the current attempt.
-pub(super) struct Children {
+pub(in crate::supervisor) struct Children {
     /// The external PPP of the current attempt, if there is one. It is dropped before the engine, whose end of
     /// the pty hangs up.
     ppp: Option<External>,

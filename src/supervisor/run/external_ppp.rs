@@ -43,7 +43,7 @@ const LONGEST_LINE: usize = 1024;
 const MAX_LOG_READ: usize = 64 * 1024;
 
 /// A link that is up, with the device of the external PPP.
-pub(super) type Found = Option<(LinkUp, Option<String>)>;
+pub(in crate::supervisor) type Found = Option<(LinkUp, Option<String>)>;
 
 /// The external PPP of one attempt. Dropping it ends the daemon.
 pub(super) struct External {
@@ -74,14 +74,7 @@ struct Running {
 impl External {
     /// Checks this host before anything is sent, and opens a pty; returns it with the engine's end.
     pub fn prepare(which: Daemon, profile: Rc<Profile>, limit: u16) -> Result<(Self, OwnedFd), Failure> {
-        let missing = |words: String| Failure::new(Phase::Connect, FailureKind::NoPpp, words);
-        let program = program(which);
-        if !Path::new(program).exists() {
-            return Err(missing(format!("{program} is missing")));
-        }
-        if which == Daemon::Pppd && !Path::new("/dev/ppp").exists() {
-            return Err(missing("/dev/ppp is missing".to_owned()));
-        }
+        check_daemon(which)?;
         // ppp(8) opens a tun device that exists; if another process has it, ppp(8) says so.
         let unit = profile.unit.filter(|_| which == Daemon::Pppd);
         if let Some(unit) = unit {
@@ -299,6 +292,19 @@ impl Running {
             None => exits::End::Signal(nix::libc::SIGKILL),
         }
     }
+}
+
+/// Checks that this host has the daemon and what it needs of the kernel.
+pub(in crate::supervisor) fn check_daemon(which: Daemon) -> Result<(), Failure> {
+    let missing = |words: String| Err(Failure::new(Phase::Connect, FailureKind::NoPpp, words));
+    let program = program(which);
+    if !Path::new(program).exists() {
+        return missing(format!("{program} is missing"));
+    }
+    if which == Daemon::Pppd && !Path::new("/dev/ppp").exists() {
+        return missing("/dev/ppp is missing".to_owned());
+    }
+    Ok(())
 }
 
 fn program(which: Daemon) -> &'static str {

@@ -40,7 +40,7 @@ const INTERNET: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);
 const ETHERNET: u16 = 1500;
 
 /// The sockets of one connection, and what the transport plan found out.
-pub(super) struct Sockets {
+pub(in crate::supervisor) struct Sockets {
     pub tcp: OwnedFd,
     pub gre: OwnedFd,
     /// There is none with an external PPP.
@@ -123,11 +123,11 @@ impl Steps {
             .map_err(|error| step_failure(Phase::Connect, &error))?;
         let local = self.profile.localbind;
         let options = transport::Options { local, mark: transport.mark().unwrap_or(0) };
+        let (tcp, gre) = open_sockets(server, &options)?;
         Ok(Sockets {
-            path_mtu: path_mtu(&facts),
-            tcp: transport::tcp_socket(&options).map_err(|error| socket_failure("TCP", local, &error))?,
-            gre: transport::gre_socket(server, &options)
-                .map_err(|error| socket_failure("GRE", local, &error))?,
+            path_mtu: path_mtu(facts.next_hop.as_ref()),
+            tcp,
+            gre,
             tun: tun.map(Tun::share).transpose().map_err(|error| internal(&error.to_string()))?,
             notes: transport.notes,
         })
@@ -336,19 +336,21 @@ fn any_link() -> Option<NextHop> {
     Some(NextHop::By { gateway: None, dev, source: None })
 }
 
-/// Returns the path MTU, in bytes, as far as this host can tell.
-fn path_mtu(facts: &Facts) -> u16 {
-    let Some(plan::NextHop::By { dev, .. }) = &facts.next_hop else { return ETHERNET };
+/// Returns the path MTU by this next hop, in bytes, as far as this host can tell.
+pub(in crate::supervisor) fn path_mtu(next_hop: Option<&NextHop>) -> u16 {
+    let Some(NextHop::By { dev, .. }) = next_hop else { return ETHERNET };
     apply::device_mtu(dev).unwrap_or(ETHERNET)
 }
 
-fn route_failure(error: &ApplyError) -> Failure {
+/// Returns the failure for an error of looking up the route to the server.
+pub(in crate::supervisor) fn route_failure(error: &ApplyError) -> Failure {
     let unreachable = matches!(&error.cause, Cause::Kernel(error) if error.is_unreachable());
     let kind = if unreachable { FailureKind::NoRoute } else { FailureKind::LinkStep };
     Failure::new(Phase::Connect, kind, error.to_string())
 }
 
-fn step_failure(phase: Phase, error: &ApplyError) -> Failure {
+/// Returns the failure for an error of a step.
+pub(in crate::supervisor) fn step_failure(phase: Phase, error: &ApplyError) -> Failure {
     let words = error.to_string();
     match &error.cause {
         Cause::Tun(tun::Error::InUse(unit)) => {
@@ -372,7 +374,23 @@ fn step_failure(phase: Phase, error: &ApplyError) -> Failure {
     }
 }
 
-fn socket_failure(which: &str, localbind: Option<Ipv4Addr>, error: &io::Error) -> Failure {
+/// Creates the sockets of a connection, TCP and GRE.
+pub(in crate::supervisor) fn open_sockets(
+    server: Ipv4Addr,
+    options: &transport::Options,
+) -> Result<(OwnedFd, OwnedFd), Failure> {
+    let failed = |which| move |error: io::Error| socket_failure(which, options.local, &error);
+    let tcp = transport::tcp_socket(options).map_err(failed("TCP"))?;
+    let gre = transport::gre_socket(server, options).map_err(failed("GRE"))?;
+    Ok((tcp, gre))
+}
+
+/// Returns the failure for a socket that could not be created, bound or connected.
+pub(in crate::supervisor) fn socket_failure(
+    which: &str,
+    localbind: Option<Ipv4Addr>,
+    error: &io::Error,
+) -> Failure {
     match (error.kind(), localbind) {
         (io::ErrorKind::AddrNotAvailable, Some(address)) => {
             let words = format!("localbind = \"{address}\" is none of this host's addresses");

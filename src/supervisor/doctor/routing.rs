@@ -1,0 +1,151 @@
+//! What else on this host decides about the packets that the profile wants in its tunnel: connected networks,
+//! default routes and rules of other programs.
+
+use ipnet::IpNet;
+
+use super::{finding::Finding, server::is_tunnel};
+use crate::{
+    apply,
+    net::{
+        routes::{Kind, MAIN_TABLE, Route},
+        rules::Rule,
+    },
+    profile::Profile,
+};
+
+/// Tables that every Linux host has: local, main and default.
+const USUAL_TABLES: [u32; 3] = [255, MAIN_TABLE, 253];
+
+/// Returns whether routes into the tunnel collide with networks that this host is connected to.
+fn collisions(wanted: &[IpNet], routes: &[Route]) -> Finding {
+    // Without a gateway, on a device that is no tunnel, and added by another program or the kernel.
+    let connected = routes.iter().filter_map(|route| {
+        let [hop] = route.hops.as_slice() else { return None };
+        let dev = hop.dev.as_deref().filter(|dev| !is_tunnel(dev))?;
+        let is_connected = hop.via.is_none() && !route.is_ours() && route.kind == Kind::Unicast;
+        (is_connected && route.dest.prefix_len() > 0).then_some((route.dest, dev))
+    });
+    let mut pairs = connected.flat_map(|(network, dev)| {
+        wanted.iter().filter(move |route| network.contains(*route)).map(move |route| (route, network, dev))
+    });
+    match pairs.next() {
+        None => Finding::ok("collisions", "no route of the profile in a network of this host"),
+        Some((route, network, dev)) => Finding::warning(
+            "collisions",
+            format!("the route {route} of the profile lies in {network}, the network of {dev}: they collide"),
+        )
+        .next("use another network on one side, `exclude`, or a tunnel in a namespace (link.netns)"),
+    }
+}
+
+/// Returns whether another program wants all traffic, too.
+fn default_route(routes: &[Route], rules: &[Rule], is_wanted: bool) -> Finding {
+    let foreign = || routes.iter().filter(|route| !route.is_ours() && route.kind == Kind::Unicast);
+    let defaults: Vec<&Route> = foreign().filter(|route| route.dest.prefix_len() == 0).collect();
+    let by_tunnel = |route: &&Route| {
+        // 0.0.0.0/1 and 128.0.0.0/1 hide a default route.
+        route.dest.prefix_len() <= 1 && route.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(is_tunnel))
+    };
+    let taken = foreign().find(by_tunnel).map(|route| format!("the route \"{route}\""));
+    let rule = rules.iter().find(|rule| !rule.is_ours() && !USUAL_TABLES.contains(&rule.table));
+    let rule = rule.map(|rule| format!("the rule \"{rule}\" of another program"));
+    match taken.or(rule).filter(|_| is_wanted) {
+        Some(what) => Finding::warning(
+            "default",
+            format!("the profile wants all traffic, and so may another VPN: {what}"),
+        )
+        .next("end the other VPN first, or list the networks of the profile in routes = […]"),
+        None => {
+            let list: Vec<String> = defaults.iter().map(|route| route.to_string()).collect();
+            let list =
+                if list.is_empty() { "this host has no default route".to_owned() } else { list.join("; ") };
+            Finding::ok("default", list)
+        }
+    }
+}
+
+/// Checks the routes of this host against those of the profile.
+pub(super) fn check(profile: &Profile) -> Vec<Finding> {
+    let elsewhere =
+        profile.link.netns.is_some() || profile.link.rdomain.is_some() || profile.link.fib.is_some();
+    if elsewhere {
+        let why = "the tunnel has routes of its own (link), so those of this host do not matter";
+        return vec![Finding::skipped("collisions", why), Finding::skipped("default", why)];
+    }
+    let read = apply::Host::system().and_then(|mut host| Ok((host.main_routes()?, host.policy_rules()?)));
+    match read {
+        Ok((routes, rules)) => {
+            let wanted: Vec<IpNet> = profile.routes.iter().map(|route| route.prefix).collect();
+            vec![
+                collisions(&wanted, &routes),
+                default_route(&routes, &rules, profile.default_route.is_some()),
+            ]
+        }
+        Err(error) => {
+            let why = format!("the routes cannot be read: {error}");
+            vec![Finding::skipped("collisions", why.clone()), Finding::skipped("default", why)]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::finding::Severity, *};
+
+    /// A route that another program has added.
+    fn foreign(dest: &str, dev: &str, via: Option<&str>) -> Route {
+        let mut route = Route::through(dest.parse().unwrap(), dev);
+        route.protocol = 4;
+        for hop in &mut route.hops {
+            hop.via = via.map(|via| via.parse().unwrap());
+        }
+        route
+    }
+
+    fn rule(table: u32, protocol: u8) -> Rule {
+        Rule {
+            ipv6: false,
+            priority: 5270,
+            not: false,
+            mark: None,
+            to: None,
+            ip_protocol: None,
+            port: None,
+            suppress_prefix: None,
+            table,
+            protocol,
+            unrestorable: false,
+        }
+    }
+
+    #[test]
+    fn collisions_are_routes_inside_a_connected_network() {
+        let lan =
+            [foreign("192.168.1.0/24", "eth0", None), foreign("0.0.0.0/0", "eth0", Some("192.168.1.1"))];
+        let check = |route: &str| collisions(&[route.parse().unwrap()], &lan).severity;
+        assert_eq!(check("192.168.1.0/24"), Severity::Warning);
+        assert_eq!(check("192.168.1.7/32"), Severity::Warning);
+        assert_eq!(check("192.168.0.0/16"), Severity::Ok, "the connected network is more specific");
+        assert_eq!(check("10.0.0.0/8"), Severity::Ok);
+        let other_tunnel = [foreign("10.0.0.0/8", "wg0", None)];
+        assert_eq!(collisions(&["10.0.0.0/8".parse().unwrap()], &other_tunnel).severity, Severity::Ok);
+    }
+
+    #[test]
+    fn another_vpn_with_the_default_route_is_reported() {
+        let lan = foreign("0.0.0.0/0", "eth0", Some("192.168.1.1"));
+        let only = [lan.clone()];
+        assert_eq!(default_route(&only, &[rule(MAIN_TABLE, 2)], true).severity, Severity::Ok);
+        let halves = [lan.clone(), foreign("128.0.0.0/1", "tun0", None)];
+        assert_eq!(default_route(&halves, &[], true).severity, Severity::Warning);
+        assert_eq!(default_route(&halves, &[], false).severity, Severity::Ok);
+        let tailscale = default_route(&only, &[rule(52, 2)], true);
+        assert!(
+            tailscale.evidence.contains("table 52") || tailscale.evidence.contains("lookup 52"),
+            "{tailscale:?}"
+        );
+        let ours = rule(0x1723_0001, crate::net::routes::PROTOCOL);
+        assert_eq!(default_route(&only, &[ours], true).severity, Severity::Ok);
+        assert!(default_route(&[], &[], true).evidence.contains("no default route"));
+    }
+}

@@ -1,0 +1,294 @@
+//! `pptpctl doctor --dial`: the same exit status and cause as `up` for each failure, and a host that is not changed.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    os::unix::process::CommandExt,
+    process::Stdio,
+    sync::mpsc,
+    thread,
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use pptpctl::testing::{
+    demo::config::{Fault, ServerConfig},
+    ppp::auth::AuthProtocol,
+};
+use serde_json::Value;
+
+use super::{
+    faulty_server, no_mppe, timeouts, working_server,
+    world::{World, in_world, text},
+};
+
+/// Runs `doctor` with these arguments; returns its exit status and its JSON. The host must be as before.
+#[track_caller]
+fn doctor(world: &World, arguments: &[&str]) -> (i32, Value) {
+    let before = world.state();
+    let shown = world.run(&[&["doctor"], arguments].concat());
+    println!("{}{}", text(&shown.stdout), text(&shown.stderr));
+    for line in text(&shown.stdout).lines().filter(|line| line.contains(' ')) {
+        assert!(line.chars().count() <= 80, "longer than 80 columns: {line}");
+    }
+    let output = world.run(&[&["doctor", "--json"], arguments].concat());
+    assert_eq!(output.status.code(), shown.status.code(), "JSON and text disagree");
+    world.assert_state(&before);
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value.get("status").and_then(Value::as_i64), output.status.code().map(i64::from));
+    (output.status.code().unwrap(), value)
+}
+
+/// Returns the finding about a subject, the last one if there are several.
+#[track_caller]
+fn finding<'a>(report: &'a Value, subject: &str) -> &'a Value {
+    let all = report["findings"].as_array().unwrap();
+    all.iter()
+        .rfind(|finding| finding["subject"] == subject)
+        .unwrap_or_else(|| panic!("no {subject}: {report:#}"))
+}
+
+/// Checks that `doctor` fails with the same exit status as `up`, and with the same words about it.
+#[track_caller]
+fn assert_same_as_up(world: &World, arguments: &[&str], code: i32, subject: &str) -> Value {
+    let up = world.run(&["up", "vpn"]);
+    assert_eq!(up.status.code(), Some(code), "{}", text(&up.stderr));
+    let (status, report) = doctor(world, arguments);
+    assert_eq!(status, code, "{report:#}");
+    let found = finding(&report, subject);
+    assert_eq!((found["severity"].as_str(), found["status"].as_i64()), (Some("failure"), Some(code.into())));
+    let evidence = found["evidence"].as_str().unwrap();
+    // The first line of `up` names profile and phase, then the cause.
+    let stderr = text(&up.stderr);
+    assert!(
+        stderr.lines().any(|line| line.ends_with(evidence)),
+        "{evidence:?} is not what up says:\n{stderr}"
+    );
+    if let Some(next) = found["next"].as_str() {
+        assert!(stderr.contains(next), "{next:?} is not a hint of up:\n{stderr}");
+    }
+    report
+}
+
+const DIAL: &[&str] = &["vpn", "--dial"];
+
+#[test]
+fn healthy_server_has_no_failure() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        let (status, report) = doctor(world, DIAL);
+        assert_eq!(
+            (status, &report["failures"], &report["warnings"]),
+            (0, &0.into(), &0.into()),
+            "{report:#}"
+        );
+        for (subject, words) in [
+            ("connect", "192.0.2.1:1723"),
+            ("control", "(demo)"),
+            ("gre", "in both directions"),
+            ("authentication", "the server proposed MS-CHAPv2"),
+            ("encryption", "the server offers MPPE-128"),
+            ("addresses", "10.77.0.1"),
+            ("packets", "0 lost"),
+            ("dial", "nothing was changed"),
+            ("route", "192.0.2.1 by eth0"),
+        ] {
+            let evidence = finding(&report, subject)["evidence"].as_str().unwrap();
+            assert!(evidence.contains(words), "{subject}: {evidence}");
+        }
+        // Without --dial the server gets nothing.
+        let (status, report) = doctor(world, &["vpn"]);
+        assert_eq!(status, 0);
+        let all = report["findings"].as_array().unwrap();
+        assert!(!all.iter().any(|finding| finding["subject"] == "connect"), "{report:#}");
+    });
+}
+
+/// Ctrl-C closes the connection, and leaves nothing behind.
+#[test]
+fn interrupted_dial_leaves_nothing() {
+    in_world(faulty_server(Fault::SilentCall), |world| {
+        world.profile("timeouts = { call = \"60s\" }");
+        let before = world.state();
+        let mut dial = world.spawn(world.command(&["doctor", "vpn", "--dial"]).stdout(Stdio::piped()));
+        let mut lines = BufReader::new(dial.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains(" control ")), "not dialled");
+        let up = world.run(&["up", "vpn"]).status.code();
+        kill(Pid::from_raw(dial.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+        let rest: Vec<String> = lines.map(|line| line.unwrap()).collect();
+        assert_eq!((up, dial.wait().unwrap().code()), (Some(5), Some(24)), "{rest:?}");
+        world.assert_state(&before);
+    });
+}
+
+#[test]
+fn tunnel_that_is_up_is_not_dialled() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        let before = world.state();
+        world.up();
+        let (status, report) = doctor(world, DIAL);
+        assert_eq!(status, 0, "{report:#}");
+        assert_eq!(finding(&report, "tunnel")["evidence"], "up on tun0");
+        assert_eq!(finding(&report, "dial")["severity"], "warning");
+        assert_eq!(
+            finding(&report, "clients")["severity"],
+            "ok",
+            "its own connection is not another client's"
+        );
+        world.down(&before);
+    });
+}
+
+#[test]
+fn broken_host_has_the_verdict_of_up() {
+    in_world(working_server(), |world| {
+        world.profile(r#"server = "no-such-host.invalid""#);
+        assert_same_as_up(world, &["vpn"], 10, "name");
+        world.profile(r#"server = "203.0.113.9""#);
+        assert_same_as_up(world, &["vpn"], 25, "route");
+        world.profile("localbind = \"203.0.113.7\"");
+        let up = world.run(&["up", "vpn"]).status.code();
+        assert_eq!(Some(doctor(world, &["vpn"]).0), up);
+        // The second server can be dialled.
+        world.profile(r#"server = ["203.0.113.9", "192.0.2.1"]"#);
+        let (status, report) = doctor(world, DIAL);
+        assert_eq!((status, &finding(&report, "dial")["severity"]), (0, &"ok".into()), "{report:#}");
+        world.profile("password.file = \"/run/missing\"");
+        assert_same_as_up(world, &["vpn"], 3, "password");
+        world.profile("");
+        let none: Option<&str> = None;
+        mount(Some("tmpfs"), "/dev/net", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        let up = world.run(&["up", "vpn"]);
+        let (status, report) = doctor(world, DIAL);
+        assert_eq!((up.status.code(), status), (Some(22), 22));
+        assert!(finding(&report, "tun")["evidence"].as_str().unwrap().contains("/dev/net/tun is missing"));
+        assert_eq!(finding(&report, "dial")["severity"], "skipped", "dialled without a tun device");
+    });
+}
+
+#[test]
+fn ordinary_user_learns_what_can_be_checked() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        let output = world.command(&["doctor", "vpn", "--json"]).uid(65_534).gid(65_534).output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(finding(&report, "rights")["status"], 4);
+        assert_eq!(finding(&report, "password")["severity"], "skipped");
+        assert_eq!(finding(&report, "route")["severity"], "ok");
+    });
+}
+
+#[test]
+fn refused_and_silent_connections_have_the_verdict_of_up() {
+    in_world(working_server(), |world| {
+        world.profile(r#"server = "192.0.2.1:9""#);
+        assert_same_as_up(world, DIAL, 11, "connect");
+        world.profile(&format!("server = \"192.0.2.77\"\n{}", timeouts(&[("connect", "1s")])));
+        world.shell("ip neigh add 192.0.2.77 lladdr 02:00:00:00:00:77 nud permanent dev eth0");
+        assert_same_as_up(world, DIAL, 12, "connect");
+    });
+}
+
+/// Something else than a PPTP server answers, as behind a captive portal.
+#[test]
+fn web_server_has_the_verdict_of_up() {
+    // A thread of a world cannot start threads; its sockets work in any.
+    let (opened, portal) = mpsc::channel::<TcpListener>();
+    let server = thread::spawn(move || {
+        for mut client in portal.recv().unwrap().incoming().take(3).flatten() {
+            let _request = client.read(&mut [0; 256]);
+            client.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://portal/\r\n\r\n").unwrap();
+        }
+    });
+    in_world(working_server(), move |world| {
+        world.shell("ip link set lo up");
+        opened.send(TcpListener::bind("127.0.0.1:1723").unwrap()).unwrap();
+        world.profile(r#"server = "127.0.0.1""#);
+        assert_same_as_up(world, DIAL, 14, "control");
+    });
+    server.join().unwrap();
+}
+
+#[test]
+fn silent_control_connection_has_the_verdict_of_up() {
+    in_world(faulty_server(Fault::SilentControl), |world| {
+        world.profile(&timeouts(&[("control", "500ms")]));
+        assert_same_as_up(world, DIAL, 13, "control");
+    });
+}
+
+#[test]
+fn refused_call_has_the_verdict_of_up() {
+    in_world(faulty_server(Fault::RefuseCall { result: 4, error: 0, cause: 0 }), |world| {
+        world.profile("");
+        let report = assert_same_as_up(world, DIAL, 15, "call");
+        assert_eq!(finding(&report, "control")["severity"], "ok");
+    });
+}
+
+#[test]
+fn filtered_gre_has_the_verdict_of_up() {
+    in_world(faulty_server(Fault::DropGre), |world| {
+        world.profile(&timeouts(&[("gre", "500ms")]));
+        let report = assert_same_as_up(world, DIAL, 17, "gre");
+        assert_eq!(finding(&report, "call")["severity"], "ok");
+    });
+}
+
+#[test]
+fn wrong_password_has_the_verdict_of_up() {
+    in_world(working_server(), |world| {
+        fs::write("/run/test.password", "not that one\n").unwrap();
+        world.profile("");
+        let report = assert_same_as_up(world, DIAL, 19, "authentication");
+        assert_eq!(finding(&report, "lcp")["severity"], "ok");
+    });
+}
+
+#[test]
+fn missing_common_authentication_has_the_verdict_of_up() {
+    in_world(ServerConfig { auth: vec![AuthProtocol::Pap], mppe: no_mppe(), ..working_server() }, |world| {
+        world.profile(r#"mppe = "off""#);
+        assert_same_as_up(world, DIAL, 19, "lcp");
+    });
+}
+
+#[test]
+fn missing_encryption_has_the_verdict_of_up() {
+    in_world(ServerConfig { mppe: no_mppe(), ..working_server() }, |world| {
+        world.profile("");
+        let report = assert_same_as_up(world, DIAL, 20, "encryption");
+        assert_eq!(finding(&report, "authentication")["severity"], "ok");
+    });
+}
+
+/// A connection of another client to the server is seen, and so are steps that a killed supervisor left.
+#[test]
+fn other_clients_and_leftovers_are_reported() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        let held = TcpStream::connect("192.0.2.1:1723").unwrap();
+        let (status, report) = doctor(world, &["vpn"]);
+        let clients = finding(&report, "clients");
+        assert_eq!((status, &clients["severity"]), (0, &"warning".into()), "{report:#}");
+        assert!(clients["evidence"].as_str().unwrap().contains("is connected to 192.0.2.1:1723"));
+        drop(held);
+        world.up();
+        world.shell(&format!("kill -9 {}", world.pid("supervisor_pid")));
+        world.wait_for(|| text(&world.run(&["status", "vpn"]).stdout).contains("died"));
+        let (status, report) = doctor(world, DIAL);
+        assert_eq!(
+            (status, &finding(&report, "leftovers")["severity"]),
+            (0, &"warning".into()),
+            "{report:#}"
+        );
+        assert_eq!(finding(&report, "dial")["severity"], "warning", "dialled among the leftovers");
+        assert!(world.run(&["recover"]).status.success());
+    });
+}
