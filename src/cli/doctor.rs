@@ -13,10 +13,7 @@ use super::{
 use crate::{
     platform::Platform,
     profile::{Locations, Profile, Profiles},
-    supervisor::{
-        Inherited,
-        doctor::{self, Blocker, Finding, Severity, first_blocker},
-    },
+    supervisor::doctor::{self, Blocker, Finding, Severity, first_blocker},
 };
 
 /// The most profiles that are checked if none is named: looking up their servers' names may take seconds each.
@@ -38,7 +35,7 @@ struct Report {
 }
 
 pub fn main(config: Option<&Path>, name: Option<&str>, dial: bool, json: bool) -> Code {
-    let inherited = Inherited::at_start();
+    let inherited = doctor::start();
     let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut report = Report { findings: Vec::new(), json: json.then(Vec::new), profile: None, colour };
     let profiles = match profiles(config, name, &mut report) {
@@ -51,7 +48,7 @@ pub fn main(config: Option<&Path>, name: Option<&str>, dial: bool, json: bool) -
         doctor::check_profile(profile, &mut |finding| report.add(finding));
         if dial {
             let blocked = first_blocker(&report.findings).is_some();
-            doctor::dial(profile, &inherited, blocked, &mut |finding| report.add(finding));
+            doctor::dial(profile, inherited.clone(), blocked, &mut |finding| report.add(finding));
         }
     }
     report.end()

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::process::CommandExt,
-    process::Stdio,
+    process::{Command, Stdio},
     sync::mpsc,
     thread,
 };
@@ -112,12 +112,19 @@ fn healthy_server_has_no_failure() {
 #[test]
 fn interrupted_dial_leaves_nothing() {
     in_world(faulty_server(Fault::SilentCall), |world| {
-        world.profile("timeouts = { call = \"60s\" }");
+        world.profile("timeouts = { call = \"60s\" }\npassword.fd = 7");
         let before = world.state();
-        let mut dial = world.spawn(world.command(&["doctor", "vpn", "--dial"]).stdout(Stdio::piped()));
+        let script = format!(
+            "cp -p /run/test.password /run/inherited; exec 7</run/inherited; rm /run/inherited; exec {} --config {} doctor vpn --dial",
+            World::PROGRAM,
+            World::CONFIG
+        );
+        let mut dial = world.spawn(Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()));
         let mut lines = BufReader::new(dial.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().contains(" control ")), "not dialled");
         let up = world.run(&["up", "vpn"]).status.code();
+        let holders = world.shell("ls -l /proc/[0-9]*/fd 2>/dev/null | grep -c /run/inherited || true");
+        assert_eq!(holders.trim(), "0", "the engine has inherited the descriptor of the password");
         kill(Pid::from_raw(dial.id().try_into().unwrap()), Signal::SIGINT).unwrap();
         let rest: Vec<String> = lines.map(|line| line.unwrap()).collect();
         assert_eq!((up, dial.wait().unwrap().code()), (Some(5), Some(24)), "{rest:?}");

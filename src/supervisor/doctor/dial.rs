@@ -63,7 +63,7 @@ struct Dial<'a> {
 
 /// Dials the profile's servers once, as `up` does. The password is read when nothing else prevents the dial, and the
 /// profile's lock is held meanwhile.
-pub(super) fn dial(profile: &Rc<Profile>, inherited: &Inherited, found: &mut dyn FnMut(Finding)) {
+pub(super) fn dial(profile: &Rc<Profile>, inherited: Inherited, found: &mut dyn FnMut(Finding)) {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return found(internal(&error)),
@@ -77,7 +77,9 @@ pub(super) fn dial(profile: &Rc<Profile>, inherited: &Inherited, found: &mut dyn
         Ok(lock) => lock,
         Err(finding) => return found(finding),
     };
-    match load_password(profile, inherited, &mut signals) {
+    let password = load_password(profile, &inherited, &mut signals);
+    inherited.close();
+    match password {
         Ok(password) => Dial::new(profile, password, &mut signals, found).run(),
         Err(finding) => found(finding),
     }

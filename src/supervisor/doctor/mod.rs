@@ -22,9 +22,19 @@ use std::{net::SocketAddrV4, rc::Rc};
 pub use self::finding::{Blocker, Finding, Severity, first_blocker};
 use super::{ClientError, Inherited, Status, ipc::client};
 use crate::{
+    os::descriptors,
     plan::{Daemon, NextHop},
     profile::Profile,
 };
+
+/// Records the descriptors that this process inherited, and keeps them from the child processes of the checks. Call this
+/// before the process opens anything itself.
+#[must_use]
+pub fn start() -> Inherited {
+    let inherited = Inherited::at_start();
+    descriptors::set_close_on_exec();
+    inherited
+}
 
 /// Checks what does not depend on a profile. With a profile, the checks that it covers itself are left out.
 pub fn check_host(has_profile: bool, found: &mut dyn FnMut(Finding)) {
@@ -64,7 +74,7 @@ pub fn check_profile(profile: &Rc<Profile>, found: &mut dyn FnMut(Finding)) {
 
 /// Dials the servers of a profile as `up` does, logs in, and closes the connection before its addresses are used.
 /// `blocked` says that a failure was found already: then it does not dial.
-pub fn dial(profile: &Rc<Profile>, inherited: &Inherited, blocked: bool, found: &mut dyn FnMut(Finding)) {
+pub fn dial(profile: &Rc<Profile>, inherited: Inherited, blocked: bool, found: &mut dyn FnMut(Finding)) {
     if blocked {
         found(Finding::skipped("dial", "not dialled: `up` would fail before it, see above"));
     } else {
@@ -85,5 +95,25 @@ fn tunnel(status: Result<Status, ClientError>) -> Finding {
         Err(ClientError::NotUp) => Finding::ok("tunnel", "down"),
         Err(error @ ClientError::Denied(_)) => Finding::skipped("tunnel", format!("running; {error}")),
         Err(error) => Finding::warning("tunnel", error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::{Failure, FailureKind, Phase};
+
+    #[test]
+    fn state_of_the_tunnel_is_shown_with_its_failure() {
+        let up = Status { state: "up".into(), tun: Some("tun3".into()), ..Status::default() };
+        assert_eq!(tunnel(Ok(up)), Finding::ok("tunnel", "up on tun3"));
+        let lost = Failure::new(Phase::Up, FailureKind::PeerLost, "");
+        let waiting = Status { state: "waiting".into(), last_failure: Some(lost), ..Status::default() };
+        let found = tunnel(Ok(waiting));
+        assert!(found.severity == Severity::Warning && found.evidence.contains("went silent"), "{found:?}");
+        assert_eq!(tunnel(Err(ClientError::NotUp)).severity, Severity::Ok);
+        assert_eq!(tunnel(Err(ClientError::Died)).severity, Severity::Warning);
+        let denied = ClientError::Denied(std::io::ErrorKind::PermissionDenied.into());
+        assert_eq!(tunnel(Err(denied)).severity, Severity::Skipped);
     }
 }
