@@ -22,13 +22,14 @@ use super::{
 };
 use crate::{
     platform::Platform,
-    profile::{DefaultRoute, Mtu, Profile, Route},
+    profile::{Conntrack, DefaultRoute, Mtu, Profile, Route},
 };
 
 /// Returns the plan that is performed before anything is sent to the server.
 #[must_use]
 pub fn transport(profile: &Profile, platform: Platform) -> Plan {
     let mut steps = kill_switch::first_steps(profile, platform);
+    steps.extend(firewall::helper(profile, platform).map(Step::Firewall));
     steps.push(Step::OpenTun(OpenTunStep { unit: profile.unit }));
     if platform == Platform::OpenBsd && profile.link.gre_allow {
         steps.push(Step::AllowGre(AllowGreStep {}));
@@ -48,7 +49,11 @@ pub fn transport(profile: &Profile, platform: Platform) -> Plan {
         }));
     }
     external_ppp::transport(profile, platform, &mut steps);
-    let plan = Plan { platform, part: Part::Transport, steps, notes: kill_switch::notes(profile, platform) };
+    let mut notes = kill_switch::notes(profile, platform);
+    if profile.conntrack == Conntrack::Helper && platform != Platform::Linux {
+        notes.push("conntrack exists on Linux only: it is left out on the BSDs".to_owned());
+    }
+    let plan = Plan { platform, part: Part::Transport, steps, notes };
     // A literal address may already decide whether the host route is needed.
     plan.resolve(&super::Facts::default())
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     platform::Platform,
-    profile::{Mss, PppBackend, Profile},
+    profile::{Conntrack, Mss, PppBackend, Profile},
 };
 
 /// One step of this kind.
@@ -38,6 +38,16 @@ pub enum FirewallStep {
         mss: Option<Clamp>,
         /// Macros for the rules.
         macros: Macros,
+    },
+    /// Loads a table of nftables that has the kernel follow the control connection with its helper for PPTP. The
+    /// call's GRE is then `related` to that connection.
+    Helper {
+        /// The table's name, in the family ip.
+        table: String,
+        /// The server address that is dialled.
+        server: Value<IpAddr>,
+        /// The TCP ports of the profile's servers.
+        ports: Vec<u16>,
     },
     /// Loads an anchor of pf.
     Pf {
@@ -132,18 +142,35 @@ pub(super) fn steps(
     (steps, notes)
 }
 
+/// Returns the step of `conntrack = "helper"`, which precedes the connection to the server.
+pub(super) fn helper(profile: &Profile, platform: Platform) -> Option<FirewallStep> {
+    let mut ports: Vec<u16> = profile.servers.iter().map(|server| server.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    // The rules would be in the namespace, the connection is outside.
+    (profile.conntrack == Conntrack::Helper && platform == Platform::Linux && profile.link.netns.is_none())
+        .then(|| {
+            let table = format!("pptpctl_{}", profile.name);
+            FirewallStep::Helper { table, server: Value::Open(Symbol::Server), ports }
+        })
+}
+
 /// Returns the input of nft(8) that loads the table, replacing an existing one, in one transaction. `None`
 /// while a fact is missing.
 #[must_use]
 pub fn nft_text(step: &FirewallStep) -> Option<String> {
-    let FirewallStep::Nft { table, file, nat, mss, macros } = step else { return None };
+    let (table, file, nat, mss, macros) = match step {
+        FirewallStep::Nft { table, file, nat, mss, macros } => (table, file, nat, mss, macros),
+        FirewallStep::Helper { table, server, ports } => return helper_text(table, *server.known()?, ports),
+        FirewallStep::Pf { .. } => return None,
+    };
     let mut text = String::new();
     for (name, value) in macros.pairs()? {
         // Interface names are strings in nft's syntax, addresses are not.
         let quote = if name == "vpn_if" { "\"" } else { "" };
         let _infallible = writeln!(text, "define {name} = {quote}{value}{quote}");
     }
-    text.push_str(&nft_removal(table));
+    text.push_str(&nft_removal("inet", table));
     let _infallible = writeln!(text, "table inet {table} {{");
     if *nat {
         text.push_str(
@@ -174,10 +201,29 @@ pub fn nft_text(step: &FirewallStep) -> Option<String> {
     Some(text)
 }
 
+/// Returns the table of [`FirewallStep::Helper`]. The helper is assigned after the kernel has looked the connection up
+/// (priority -200) and before the host's filters.
+fn helper_text(table: &str, server: IpAddr, ports: &[u16]) -> Option<String> {
+    let removal = nft_removal("ip", table);
+    let ports = joined(ports);
+    Some(format!(
+        "{removal}table ip {table} {{\n\
+         \tct helper pptp {{\n\t\ttype \"pptp\" protocol tcp;\n\t}}\n\
+         \tchain output {{\n\
+         \t\ttype filter hook output priority -150; policy accept;\n\
+         \t\tip daddr {server} tcp dport {{ {ports} }} ct helper set \"pptp\"\n\
+         \t}}\n}}\n"
+    ))
+}
+
+fn joined(ports: &[u16]) -> String {
+    ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Returns the input of nft(8) that deletes a table, whether or not it exists.
 #[must_use]
-pub fn nft_removal(table: &str) -> String {
-    format!("table inet {table}\ndelete table inet {table}\n")
+pub fn nft_removal(family: &str, table: &str) -> String {
+    format!("table {family} {table}\ndelete table {family} {table}\n")
 }
 
 impl PfRules {
@@ -251,6 +297,7 @@ impl StepKind for FirewallStep {
     fn key(&self) -> Key {
         match self {
             Self::Nft { table, .. } => Key::of("nft", table),
+            Self::Helper { table, .. } => Key::of("nft ip", table),
             Self::Pf { anchor, .. } => Key::of("pf", anchor),
         }
     }
@@ -263,6 +310,7 @@ impl StepKind for FirewallStep {
                 open
             }
             Self::Nft { macros, .. } | Self::Pf { macros, .. } => macros.fill(facts),
+            Self::Helper { server, .. } => vec![server.fill(&facts.server)],
         }
     }
 
@@ -280,6 +328,12 @@ impl StepKind for FirewallStep {
                     macros.words().iter().map(|(name, value)| format!("{name}={value}")).collect();
                 format!("nft add table inet {table}: {} ({})", parts.join(", "), defines.join(" "))
             }
+            Self::Helper { table, server, ports } => {
+                format!(
+                    "nft add table ip {table}: ct helper \"pptp\" for TCP to {server} port {}",
+                    joined(ports)
+                )
+            }
             Self::Pf { anchor, rules, macros } => {
                 let macros: String = macros
                     .words()
@@ -294,6 +348,7 @@ impl StepKind for FirewallStep {
     fn undo_line(&self, _platform: Platform) -> Option<String> {
         Some(match self {
             Self::Nft { table, .. } => format!("nft delete table inet {table}"),
+            Self::Helper { table, .. } => format!("nft delete table ip {table}"),
             Self::Pf { anchor, macros, .. } => {
                 let Macros { tun, local, .. } = macros;
                 format!("pfctl -a {anchor} -F all; the states of {tun} and {local} are killed")
@@ -312,10 +367,11 @@ impl FirewallStep {
     pub(super) fn note(&self, facts: &Facts) -> Option<String> {
         let nat = match self {
             Self::Nft { nat, .. } => *nat,
+            Self::Helper { .. } => false,
             Self::Pf { rules, .. } => !matches!(rules, PfRules::File(_)),
         };
         let key = match self {
-            Self::Nft { .. } => "net.ipv4.ip_forward",
+            Self::Nft { .. } | Self::Helper { .. } => "net.ipv4.ip_forward",
             Self::Pf { .. } => "net.inet.ip.forwarding",
         };
         (nat && facts.forwarding == Some(false)).then(|| {

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    AuthProtocol, DefaultRoute, Demand, DnsBackend, DnsServers, Host, Leak, Mtu, PasswordSource, PppBackend,
-    Profile, Strength, backend, report::Draft, source::Span, tree::Reader, values,
+    AuthProtocol, Conntrack, DefaultRoute, Demand, DnsBackend, DnsServers, Host, Leak, Mtu, PasswordSource,
+    PppBackend, Profile, Strength, backend, report::Draft, source::Span, tree::Reader, values,
 };
 use crate::platform::Platform;
 
@@ -137,6 +137,11 @@ fn link(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
             let label = "pppd and ppp create the device in their own network namespace";
             drafts.push(Draft::error(at("link.netns"), title, label));
         }
+    }
+    if profile.link.netns.is_some() && profile.conntrack == Conntrack::Helper {
+        let label =
+            "its rules would be in that namespace, but the connection to the server is outside: leave it out";
+        drafts.push(Draft::error(at("conntrack"), "`conntrack` beside `link.netns`", label));
     }
     if profile.pf.is_some() && profile.nftables.is_some() {
         let label = "pf is for the BSDs, nftables for Linux";

@@ -154,6 +154,16 @@ pub struct Nftables {
     pub file: PathBuf,
 }
 
+/// `conntrack`: help for a stateful firewall of this host (Linux).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Conntrack {
+    /// `off`: none.
+    #[default]
+    Off,
+    /// `helper`: the kernel's helper for PPTP follows the control connection, so that rules know the call's GRE.
+    Helper,
+}
+
 /// `hooks`: argument vectors, never run by a shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hooks {

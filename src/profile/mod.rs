@@ -34,7 +34,7 @@ mod values;
 
 pub use files::Locations;
 pub use host::{
-    DefaultRoute, Dns, DnsBackend, DnsServers, Hooks, Leak, LinkSettings, Mtu, Nftables, OnCollision, Pf,
+    Conntrack, DefaultRoute, Dns, DnsBackend, DnsServers, Hooks, Leak, LinkSettings, Mtu, Nftables, OnCollision, Pf,
     Route,
 };
 pub use name::ProfileName;

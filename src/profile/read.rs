@@ -133,6 +133,7 @@ fn settings(
         dns: read_host::dns(reader, table),
         pf: read_host::pf(reader, table),
         nftables: read_host::nftables(reader, table),
+        conntrack: reader.word(table, "conntrack", &values::CONNTRACKS),
         nat: reader.flag(table, "nat"),
         mss: read_host::mss(reader, table),
         hooks: read_host::hooks(reader, table),

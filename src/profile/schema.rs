@@ -11,7 +11,7 @@ use Absent::{Error, Is, Unset};
 use Kind::{Flag, List, Number, Text, Texts, Time, Word, Words};
 use toml::de::DeValue;
 
-use super::values::{AUTH, BACKENDS, COLLISIONS, DEFAULT_MODES, DNS_BACKENDS, LEAKS, QUIRKS, names};
+use super::values::{AUTH, BACKENDS, COLLISIONS, CONNTRACKS, DEFAULT_MODES, DNS_BACKENDS, LEAKS, QUIRKS, names};
 
 /// A key.
 pub struct Key {
@@ -132,6 +132,12 @@ pub const KEYS: &[Key] = &[
     key("pf.anchor", Text, Error("add `anchor`"), "anchor of pf(4)"),
     key("pf.file", Text, Error("add `file`"), "absolute path of the anchor's rules"),
     key("nftables.file", Text, Error("add `file`"), "absolute path of rules for nft(8)"),
+    key(
+        "conntrack",
+        Word(&names(&CONNTRACKS)),
+        Is("off"),
+        "\"helper\" makes stateful rules know the call's GRE (Linux)",
+    ),
     key("nat", Flag, Is("false"), "whether forwarded traffic is masqueraded"),
     key("mss", Number(576, 1500, &["auto", "off"]), Is("auto"), "largest TCP segment, in bytes"),
     key("hooks.up", List, Unset, "program and arguments that are run when the tunnel is up"),

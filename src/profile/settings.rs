@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    AuthProtocol, DefaultRoute, Dns, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, OnCollision, Pf, Policy,
+    AuthProtocol, Conntrack, DefaultRoute, Dns, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, OnCollision, Pf, Policy,
     Ppp, ProfileName, Quirks, Reorder, Route,
 };
 use crate::secret::Secret;
@@ -78,6 +78,8 @@ pub struct Profile {
     pub pf: Option<Pf>,
     /// `nftables`: a rules file that is loaded while the tunnel is up.
     pub nftables: Option<Nftables>,
+    /// `conntrack`: help for a stateful firewall of this host.
+    pub conntrack: Conntrack,
     /// `nat`: masquerade traffic from the LAN behind this host into the tunnel.
     pub nat: bool,
     /// `mss`: clamp the MSS of TCP connections through the tunnel.

@@ -6,7 +6,7 @@ use std::{net::Ipv4Addr, net::Ipv6Addr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 
 use super::{
-    AuthProtocol, DefaultRoute, Demand, DnsBackend, Host, Leak, OnCollision, Policy, PppBackend, Quirks,
+    AuthProtocol, Conntrack, DefaultRoute, Demand, DnsBackend, Host, Leak, OnCollision, Policy, PppBackend, Quirks,
     Server, Strength, nearest::nearest,
 };
 
@@ -35,6 +35,8 @@ pub(super) const DEFAULT_MODES: Keywords<DefaultRoute, 4> = [
 pub(super) const COLLISIONS: Keywords<OnCollision, 3> =
     [("refuse", OnCollision::Refuse), ("keep-lan", OnCollision::KeepLan), ("tunnel", OnCollision::Tunnel)];
 pub(super) const LEAKS: Keywords<Leak, 2> = [("allow", Leak::Allow), ("block", Leak::Block)];
+pub(super) const CONNTRACKS: Keywords<Conntrack, 2> =
+    [("off", Conntrack::Off), ("helper", Conntrack::Helper)];
 pub(super) const DNS_BACKENDS: Keywords<DnsBackend, 6> = [
     ("auto", DnsBackend::Auto),
     ("resolved", DnsBackend::Resolved),

@@ -14,8 +14,9 @@ use pptpctl::testing::{
     apply::{Cause, Changes, ProgramError},
     net::packets,
     os::wait::{self, Interest},
-    plan::{Clamp, Facts, FirewallStep, Macros, Value, nft_text},
-    profile::{DefaultRoute, Nftables, Profile},
+    plan::{self, Clamp, Facts, FirewallStep, Macros, Value, nft_text},
+    platform::Platform,
+    profile::{Conntrack, DefaultRoute, Nftables, Profile},
 };
 
 use crate::namespace::{Lab, SERVER, assert_none, ip, link_facts, nft, profile, split, with_default};
@@ -143,6 +144,33 @@ fn unsafe_rules_are_refused() {
         let before = lab.state();
         assert_refused(lab, &rules(lab, valid), "that this tunnel did not create");
         lab.assert_state(&before, "after refusing the name of another table");
+    });
+}
+
+/// `conntrack = "helper"`: the table follows the address that is dialled, is loaded again after a flush, and is deleted.
+#[test]
+fn helper_table_follows_the_dialled_address() {
+    Lab::run(|lab| {
+        lab.one_uplink();
+        load_rules(ADMIN_RULES);
+        let before = lab.state();
+        let profile = Profile { conntrack: Conntrack::Helper, ..profile() };
+        let mut session = lab.session("vpn");
+        lab.bring_up(&mut session, &profile).unwrap();
+        let table = || nft(&["list", "table", "ip", "pptpctl_vpn"]);
+        let rule = |server: Ipv4Addr| format!("ip daddr {server} tcp dport 1723 ct helper set \"pptp\"");
+        assert!(table().contains(&rule(SERVER)), "{}", table());
+        let other = Ipv4Addr::new(198, 51, 100, 77);
+        let facts = Facts { server: Some(other.into()), ..session.facts(SERVER, None).unwrap() };
+        let transport = plan::transport(&profile, Platform::Linux).resolve(&facts);
+        session.perform(&transport).unwrap();
+        assert!(table().contains(&rule(other)) && !table().contains(&rule(SERVER)), "{}", table());
+        let loaded = table();
+        nft(&["delete", "table", "ip", "pptpctl_vpn"]);
+        session.perform(&transport).unwrap();
+        assert_eq!(table(), loaded);
+        assert_none(session.undo_all_and_close());
+        lab.assert_state(&before, "");
     });
 }
 

@@ -22,7 +22,8 @@ impl Perform for FirewallStep {
     /// Checks that the table or anchor is free.
     fn observe(&self, host: &mut Host) -> Result<PriorState, Cause> {
         let seen = match self {
-            Self::Nft { table, .. } => nft::observe(host, table),
+            Self::Nft { table, .. } => nft::observe(host, "inet", table),
+            Self::Helper { table, .. } => nft::observe(host, "ip", table),
             Self::Pf { anchor, .. } => pf::observe(host, anchor),
         };
         tolerate_default_clamp(self, seen)?;
@@ -40,6 +41,7 @@ impl Perform for FirewallStep {
                     ));
                 }
             }
+            Self::Helper { .. } => nft::load(host, self).map_err(without_helper)?,
             Self::Pf { anchor, rules, macros } => {
                 if let PfRules::File(file) = rules {
                     check_file(file)?;
@@ -53,23 +55,27 @@ impl Perform for FirewallStep {
 
     /// Loads a missing table again: reloading the host's own rules flushes all tables.
     fn renew(&self, host: &mut Host, _before: &PriorState) -> Result<bool, Cause> {
-        // `pfctl -F rules` does not flush anchors.
-        if let Self::Nft { table, .. } = self {
-            let renewed = match nft::is_there(host, table) {
-                Ok(false) => nft::load(host, self),
-                seen => seen.map(drop),
-            };
-            tolerate_default_clamp(self, renewed)?;
-        }
+        let (family, table) = match self {
+            Self::Nft { table, .. } => ("inet", table),
+            Self::Helper { table, .. } => ("ip", table),
+            // `pfctl -F rules` does not flush anchors.
+            Self::Pf { .. } => return Ok(false),
+        };
+        let renewed = match nft::is_there(host, family, table) {
+            Ok(false) => nft::load(host, self),
+            seen => seen.map(drop),
+        };
+        tolerate_default_clamp(self, renewed)?;
         Ok(false)
     }
 
     fn undo(&self, host: &mut Host, _before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
         match self {
-            Self::Nft { table, .. } => match nft::remove(host, table) {
+            Self::Helper { table, .. } => nft::remove(host, "ip", table),
+            Self::Nft { table, .. } => match nft::remove(host, "inet", table) {
                 Ok(()) => Ok(()),
                 // A kernel without tables of this family has none of this name.
-                Err(refused) => match nft::is_there(host, table) {
+                Err(refused) => match nft::is_there(host, "inet", table) {
                     Ok(false) => Ok(()),
                     Ok(true) => Err(refused),
                     // The tables can't be listed either: the table of a default clamp most likely never existed.
@@ -92,6 +98,18 @@ fn tolerate_default_clamp(
     match outcome {
         Err(Cause::Program(error)) if by_default => Ok(Some(error)),
         outcome => outcome.map(|()| None),
+    }
+}
+
+/// Says what nft(8) means by `No such file or directory` if the kernel lacks the helper.
+fn without_helper(cause: Cause) -> Cause {
+    match cause {
+        Cause::Program(ProgramError::Failed { program, code, words }) if words.contains("No such file") => {
+            let words =
+                format!("this kernel has no nf_conntrack_pptp, which conntrack = \"helper\" needs\n{words}");
+            Cause::Program(ProgramError::Failed { program, code, words })
+        }
+        other => other,
     }
 }
 

@@ -6,18 +6,18 @@ use super::super::{Cause, Host, Output, Program};
 use crate::plan::{self, FirewallStep};
 
 /// Refuses a table of that name that another program has made.
-pub(super) fn observe(host: &mut Host, table: &str) -> Result<(), Cause> {
-    if is_there(host, table)? {
+pub(super) fn observe(host: &mut Host, family: &str, table: &str) -> Result<(), Cause> {
+    if is_there(host, family, table)? {
         return Err(Cause::Taken(format!(
-            "a table of that name exists that this tunnel did not create; `nft delete table inet {table}` removes it"
+            "a table of that name exists that this tunnel did not create; `nft delete table {family} {table}` removes it"
         )));
     }
     Ok(())
 }
 
-pub(super) fn is_there(host: &mut Host, table: &str) -> Result<bool, Cause> {
-    let tables = host.run_successfully(&Program::find("nft", &["list", "tables", "inet"]))?.stdout;
-    Ok(tables.lines().any(|line| line.trim() == format!("table inet {table}")))
+pub(super) fn is_there(host: &mut Host, family: &str, table: &str) -> Result<bool, Cause> {
+    let tables = host.run_successfully(&Program::find("nft", &["list", "tables", family]))?.stdout;
+    Ok(tables.lines().any(|line| line.trim() == format!("table {family} {table}")))
 }
 
 /// Checks the rules first, so that a file with an error does not touch the kernel's tables.
@@ -32,8 +32,8 @@ pub(super) fn load(host: &mut Host, step: &FirewallStep) -> Result<(), Cause> {
 
 /// Deletes the table, whether or not it exists: adding an existing table changes nothing, and the deletion is
 /// in the same transaction.
-pub(super) fn remove(host: &mut Host, table: &str) -> Result<(), Cause> {
-    feed(host, &["-f", "-"], &plan::nft_removal(table))
+pub(super) fn remove(host: &mut Host, family: &str, table: &str) -> Result<(), Cause> {
+    feed(host, &["-f", "-"], &plan::nft_removal(family, table))
 }
 
 fn feed(host: &mut Host, args: &[&str], text: &str) -> Result<(), Cause> {

@@ -308,6 +308,7 @@ fn finds_first_unbalanced_closing_brace() {
 fn nft(nat: bool, mss: Option<Clamp>) -> FirewallStep {
     let macros = match pf("x", PfRules::Nat) {
         FirewallStep::Pf { macros, .. } | FirewallStep::Nft { macros, .. } => macros,
+        FirewallStep::Helper { .. } => unreachable!("it is for pf"),
     };
     FirewallStep::Nft { table: "pptpctl_vpn".to_owned(), file: None, nat, mss, macros }
 }

@@ -42,6 +42,46 @@ fn facts() -> Facts {
 }
 
 #[test]
+fn helper_is_for_the_dialled_address_and_the_ports_of_the_profile() {
+    let mut profile = router();
+    let helpers = |profile: &Profile, platform| {
+        let plan = crate::plan::transport(profile, platform);
+        let steps = plan.steps.into_iter().filter(|step| matches!(step, Step::Firewall(_)));
+        (steps.collect::<Vec<_>>(), plan.notes)
+    };
+    assert!(helpers(&profile, Platform::Linux).0.is_empty());
+    profile.conntrack = Conntrack::Helper;
+    profile.servers.extend(
+        ["a", "b"].map(|name| Server { host: crate::profile::Host::Name(name.to_owned()), port: 99 }),
+    );
+    let (steps, notes) = helpers(&profile, Platform::Linux);
+    let [Step::Firewall(step)] = &steps[..] else { unreachable!("{steps:?}") };
+    assert!(notes.is_empty() && nft_text(step).is_none(), "the address is not known yet");
+    assert_eq!(
+        step.line(Platform::Linux),
+        "nft add table ip pptpctl_vpn: ct helper \"pptp\" for TCP to <server> port 99, 1723"
+    );
+    let mut step = step.clone();
+    step.fill(&facts());
+    insta::assert_snapshot!(nft_text(&step).unwrap().replace('\t', "  "), @r#"
+    table ip pptpctl_vpn
+    delete table ip pptpctl_vpn
+    table ip pptpctl_vpn {
+      ct helper pptp {
+        type "pptp" protocol tcp;
+      }
+      chain output {
+        type filter hook output priority -150; policy accept;
+        ip daddr 203.0.113.9 tcp dport { 99, 1723 } ct helper set "pptp"
+      }
+    }
+    "#);
+    let (steps, notes) = helpers(&profile, Platform::OpenBsd);
+    assert_eq!(notes, ["conntrack exists on Linux only: it is left out on the BSDs"]);
+    assert!(steps.is_empty());
+}
+
+#[test]
 fn dry_run_on_each_platform() {
     insta::assert_snapshot!(lines(&router(), Platform::Linux), @r#"
     nft add table inet pptpctl_vpn: masquerade forwarded packets, include "/etc/nftables.vpn" (vpn_if=tunX vpn_local=<local> vpn_peer=<peer> vpn_server=<server>)

@@ -31,6 +31,7 @@ fn every_key_sets_its_field() {
         "`leak` beside `link.netns`",
         "`exclude` beside `link.netns`",
         "`link.netns` needs the builtin PPP",
+        "`conntrack` beside `link.netns`",
         "`pf` and `nftables` in one profile",
         "routing domains exist on OpenBSD only: `link.rdomain`",
         "FIBs exist on FreeBSD only: `link.fib`",
