@@ -135,10 +135,16 @@ fn with_hints(failure: Failure, hints: Vec<String>) -> Failure {
     hints.into_iter().fold(failure, Failure::hint)
 }
 
+/// How the detail of [`of_gre_refusal`] begins; the supervisor looks for the reason then.
+pub const HOST_REFUSES: &str = "this host refuses to send it";
+
+/// What the detail of [`of_connect`] contains if connect(2) was not permitted.
+pub const HOST_FORBIDS: &str = "this host forbids it";
+
 /// Returns the failure of a link whose GRE packets the kernel refuses to send.
 #[must_use]
 pub fn of_gre_refusal(phase: Phase, count: u32, error: &str) -> Failure {
-    let detail = format!("this host refuses to send it ({count} packets: {error})");
+    let detail = format!("{HOST_REFUSES} ({count} packets: {error})");
     let failure = Failure::new(phase, FailureKind::GreFiltered, plain(&detail));
     if Platform::host() == Platform::Linux {
         failure
@@ -159,10 +165,8 @@ pub fn of_connect(server: SocketAddrV4, error: &std::io::Error) -> Failure {
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
             (FailureKind::NoRoute, error.to_string())
         }
-        // connect(2) returns this if a firewall rule of this host rejects the packet.
-        ErrorKind::PermissionDenied => {
-            (FailureKind::NoRoute, format!("{error}; a firewall on this host forbids it"))
-        }
+        // connect(2) returns this if a cgroup program or, on some systems, a firewall rule of this host refuses it.
+        ErrorKind::PermissionDenied => (FailureKind::NoRoute, format!("{error}; {HOST_FORBIDS}")),
         _ => (FailureKind::ConnectTimeout, error.to_string()),
     };
     // The class says what happened, the address with which of several servers.

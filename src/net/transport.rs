@@ -56,6 +56,67 @@ pub fn gre_socket(server: Ipv4Addr, options: &Options) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
+/// Sends an empty GRE packet for call id 0, which no call has. Returns `false` if this host refuses it: the kernel
+/// reports a rule that drops it as `EPERM`, on some systems as `EACCES`.
+///
+/// # Errors
+/// Returns any other error of the kernel.
+pub fn send_test_gre(server: Ipv4Addr, options: &Options) -> io::Result<bool> {
+    // Key and acknowledgement present, version 1, protocol 0x880b, no payload (RFC 2637 §4.1).
+    const EMPTY: [u8; 12] = [0x20, 0x81, 0x88, 0x0b, 0, 0, 0, 0, 0, 0, 0, 0];
+    let socket = gre_socket(server, options)?;
+    was_accepted(SockRef::from(&socket).send(&EMPTY))
+}
+
+/// Sends a TCP SYN to the server over a raw socket. Returns `false` if this host refuses it, which connect(2) reports
+/// as a timeout. This host resets the connection if the server answers.
+///
+/// # Errors
+/// Returns any other error of the kernel.
+pub fn send_test_syn(server: SocketAddrV4, options: &Options) -> io::Result<bool> {
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    apply_options(&socket, options)?;
+    socket.connect(&SocketAddr::V4(SocketAddrV4::new(*server.ip(), 0)).into())?;
+    let local = local_address(&socket).ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
+    let mut random = [0; 6];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    was_accepted(socket.send(&syn(local, server, random)))
+}
+
+fn was_accepted(sent: io::Result<usize>) -> io::Result<bool> {
+    match sent {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns a TCP SYN without options (RFC 9293 §3.1). `random` becomes source port and sequence number.
+fn syn(local: Ipv4Addr, server: SocketAddrV4, random: [u8; 6]) -> [u8; 20] {
+    let [port_high, port_low, sequence @ ..] = random;
+    // From the range for dynamic ports.
+    let [from_high, from_low] = [port_high | 0xc0, port_low];
+    let [to_high, to_low] = server.port().to_be_bytes();
+    let [s0, s1, s2, s3] = sequence;
+    // Header of 5 words, the flag SYN, a window of 64240 bytes.
+    let mut segment = [
+        from_high, from_low, to_high, to_low, s0, s1, s2, s3, 0, 0, 0, 0, 0x50, 0x02, 0xfa, 0xf0, 0, 0, 0, 0,
+    ];
+    let pseudo_header = [&local.octets()[..], &server.ip().octets(), &[0, 6, 0, 20]].concat();
+    let words = pseudo_header.chunks_exact(2).chain(segment.chunks_exact(2));
+    let mut sum: u32 =
+        words.map(|word| word.iter().fold(0, |value, byte| value << 8 | u32::from(*byte))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let [.., high, low] = (!sum).to_be_bytes();
+    if let Some(checksum) = segment.get_mut(16..18) {
+        checksum.copy_from_slice(&[high, low]);
+    }
+    segment
+}
+
 /// Starts a non-blocking connect; the socket becomes writable when the outcome is known.
 ///
 /// # Errors
@@ -148,6 +209,22 @@ fn set_receive_buffer(socket: &Socket) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn syn_has_a_valid_checksum() {
+        let (local, server) = (Ipv4Addr::new(192, 0, 2, 2), "192.0.2.1:1723".parse().unwrap());
+        let segment = syn(local, server, [1, 2, 3, 4, 5, 6]);
+        let parsed = etherparse::TcpHeader::from_slice(&segment).unwrap().0;
+        assert!(
+            parsed.syn
+                && !parsed.ack
+                && parsed.destination_port == 1723
+                && parsed.sequence_number == 0x0304_0506
+        );
+        assert!(parsed.source_port >= 49_152);
+        let expected = parsed.calc_checksum_ipv4_raw(local.octets(), server.ip().octets(), &[]).unwrap();
+        assert_eq!(parsed.checksum, expected);
+    }
 
     #[test]
     fn strip_ip_header_accepts_any_header_length() {

@@ -12,8 +12,8 @@
 //!   for network namespaces; `netns` enters one.
 //! - [`descriptors`] handles inherited descriptors; [`pty`] and [`stdio`] connect to a PPP daemon; [`syslog`]
 //!   logs for the drop-in.
-//! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage;
-//!   [`local_time`] formats times.
+//! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage; [`cgroup`] counts the
+//!   programs that filter this process's packets; [`local_time`] formats times.
 //! - [`crash`] has the points at which tests kill a process.
 
 pub mod batch;
@@ -22,6 +22,7 @@ pub mod boot;
 pub mod bsd;
 #[cfg(target_os = "linux")]
 pub mod capabilities;
+pub mod cgroup;
 pub mod channel;
 pub mod child;
 pub mod crash;

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddrV4;
 
+use super::firewall;
 use crate::{
     failure::{Failure, FailureKind},
+    platform::Platform,
     profile::{Demand, Profile, mppe_text},
 };
 
@@ -38,14 +40,7 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
         FailureKind::CallRefused | FailureKind::CallTimeout => vec![
             "the server may be full, or may want a phone number (phone = \"…\") or a quirk (quirks = \"…\")".to_owned(),
         ],
-        FailureKind::GreFiltered => vec![
-            format!("on this host: does a firewall drop IP protocol 47 from {to}? (nft list ruleset, pfctl -sr)"),
-            "on Linux with a stateful firewall: nf_conntrack_pptp must be loaded and assigned, or GRE accepted by a rule"
-                .to_owned(),
-            "on OpenBSD before 6.3: sysctl net.inet.gre.allow=1".to_owned(),
-            "on the path: the router must pass PPTP (\"PPTP passthrough\"); many guest networks do not: try another network"
-                .to_owned(),
-        ],
+        FailureKind::GreFiltered => gre_filtered(&to, Platform::host()),
         FailureKind::LcpFailed => vec!["`pptpctl logs` with loglevel = 2 shows what the two sides asked for".to_owned()],
         FailureKind::AuthenticationFailed => vec![
             "check user, domain and password; pptpctl does not try again by itself, so that no account gets locked".to_owned(),
@@ -80,6 +75,23 @@ fn another_client(server: &str) -> String {
         "another device behind the same router with a tunnel to {server}? Many routers carry one at a time; to tell: end that one, \
          wait a minute and try again, or try from another network"
     )
+}
+
+/// Returns the hints if this host's own rules are not known.
+fn gre_filtered(server: &str, platform: Platform) -> Vec<String> {
+    let list = if platform == Platform::Linux { "nft list ruleset" } else { "pfctl -sr" };
+    let mut hints =
+        vec![format!("on this host: does a firewall drop IP protocol 47 from {server}? ({list})")];
+    match platform {
+        Platform::Linux => hints.push(
+            "with a stateful firewall: conntrack = \"helper\" in the profile, or a rule that accepts GRE"
+                .to_owned(),
+        ),
+        Platform::OpenBsd => hints.push("before OpenBSD 6.3: sysctl net.inet.gre.allow=1".to_owned()),
+        Platform::FreeBsd | Platform::NetBsd => {}
+    }
+    hints.push(firewall::PATH_HINT.to_owned());
+    hints
 }
 
 fn servers(profile: &Profile) -> String {

@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod debounce;
 pub mod doctor;
 mod engine_spec;
+pub mod firewall;
 pub mod hints;
 mod interruptible;
 pub mod ipc;

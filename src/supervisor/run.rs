@@ -4,10 +4,11 @@
 //! engine do that in processes of their own, and their messages are checked before they get here. Each part
 //! owns its state and returns results or inputs, which the loop passes on: `children` and `external_ppp` have
 //! those processes, `steps` the changes to this host, `network_watch` and `resolver_watch` follow changes by
-//! others, `status` reports.
+//! others, `firewall_watch` reads this host's rules when a dial stalls, `status` reports.
 
 pub(super) mod children;
 pub(super) mod external_ppp;
+mod firewall_watch;
 mod network_watch;
 mod resolver_watch;
 mod status;
@@ -24,13 +25,16 @@ use std::{
 use self::{
     children::{ChildEvent, Children},
     external_ppp::Found,
+    firewall_watch::FirewallWatch,
     network_watch::NetworkWatch,
     resolver_watch::ResolverWatch,
     status::Report,
     steps::Steps,
 };
 use super::{
-    backoff, engine_spec, hints,
+    backoff, engine_spec,
+    firewall::Path,
+    hints,
     ipc::{
         lock::Lock,
         messages::{Request, Response, Status},
@@ -111,6 +115,7 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
             .keeping_routes(profile.retry.keep_routes)
             .from_start(profile.retry.from_start),
         network,
+        firewall: FirewallWatch::default(),
         resolvers: ResolverWatch::default(),
         report: Report::new(reporter, started),
         signals,
@@ -127,6 +132,7 @@ struct Supervisor {
     control: Control,
     machine: Machine,
     network: NetworkWatch,
+    firewall: FirewallWatch,
     resolvers: ResolverWatch,
     report: Report,
     signals: Signals,
@@ -161,8 +167,12 @@ impl Supervisor {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let timeouts =
-            [self.machine.next_timeout(), self.children.next_timeout(), self.network.next_timeout()];
+        let timeouts = [
+            self.machine.next_timeout(),
+            self.children.next_timeout(),
+            self.network.next_timeout(),
+            self.firewall.next_timeout(),
+        ];
         let timeout = timeouts.into_iter().flatten().min();
         let deadline = timeout.map(|(at, _)| at);
         let [end, statistics] = self.signals.fds();
@@ -213,7 +223,8 @@ impl Supervisor {
             if external {
                 *failure = login_limit::of_daemon_redial(failure.clone());
             }
-            *failure = hints::add(failure.clone(), &self.profile, self.machine.server());
+            let explained = self.firewall.explain(failure.clone(), &self.profile);
+            *failure = hints::add(explained, &self.profile, self.machine.server());
             self.report.failure(failure);
             failure.clone()
         });
@@ -305,8 +316,10 @@ impl Supervisor {
         if let Some(next_hop) = self.network.dials(&facts) {
             self.machine.record_next_hop(next_hop);
         }
+        let dev = firewall_watch::device(&facts);
         let sockets = self.steps.connect(*server.ip(), facts)?;
         self.network.local = transport::local_address(&sockets.gre);
+        self.firewall.dials(Path { server, local: self.network.local, dev, options: sockets.options });
         let spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, self.machine.was_up());
         self.children.dial(spec, &sockets)?;
         self.report.notes(&sockets.notes);
@@ -332,6 +345,7 @@ impl Supervisor {
             ChildEvent::Resolved(name, answer) => self.name_resolved(&name, answer),
             ChildEvent::Engine(FromEngine::Phase { phase, detail }) => {
                 self.report.phase(phase, &detail);
+                self.firewall.phase(phase, self.profile.timeouts.gre);
                 self.handle(Input::Phase(phase));
                 if phase == Phase::Lcp {
                     let started = self.children.start_ppp();
@@ -471,6 +485,11 @@ impl Supervisor {
         let now = Instant::now();
         while let Some(event) = self.children.expired(now, self.machine.phase()) {
             self.child_reports(event);
+        }
+        if let Some(failure) = self.firewall.expired(now) {
+            self.children.abandon();
+            self.link_down();
+            self.handle(Input::EngineEnded(failure));
         }
         if self.machine.next_timeout().is_some_and(|(due, _)| due <= now) {
             self.handle(Input::Timeout);

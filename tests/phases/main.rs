@@ -13,6 +13,7 @@ mod from_start;
 mod hostile_input;
 mod killed_processes;
 mod lost_tunnel;
+mod own_firewall;
 mod peer_routes;
 mod readable;
 mod resource_exhaustion;

@@ -45,6 +45,8 @@ pub(in crate::supervisor) struct Sockets {
     pub gre: OwnedFd,
     /// There is none with an external PPP.
     pub tun: Option<OwnedFd>,
+    /// The options of both.
+    pub options: transport::Options,
     /// In bytes.
     pub path_mtu: u16,
     /// Notes for the user.
@@ -125,6 +127,7 @@ impl Steps {
         let options = transport::Options { local, mark: transport.mark().unwrap_or(0) };
         let (tcp, gre) = open_sockets(server, &options)?;
         Ok(Sockets {
+            options,
             path_mtu: path_mtu(facts.next_hop.as_ref()),
             tcp,
             gre,

@@ -1,0 +1,85 @@
+//! Reads this host's firewall when a dial stalls, and explains by it why the dial failed.
+//!
+//! A dial that goes well costs nothing: the rules are read only when TCP is not connected after [`CONNECT`], or no
+//! GRE packet has led beyond LCP after [`GRE`].
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    apply::ApplyError,
+    failure::{Failure, FailureKind, Phase},
+    plan::{Facts, NextHop},
+    profile::Profile,
+    supervisor::firewall::{self, Finding, Path, Reading, Traffic},
+};
+
+/// How long TCP may take to connect before the rules are read. Longer than most round trips.
+const CONNECT: Duration = Duration::from_millis(300);
+/// How long LCP may take before the rules are read; a quarter of `timeouts.gre` if that is shorter.
+const GRE: Duration = Duration::from_millis(700);
+
+/// The firewall's part in the current dial.
+#[derive(Default)]
+pub(super) struct FirewallWatch {
+    path: Option<Path>,
+    /// When to read the rules, and for what.
+    due: Option<(Instant, Traffic)>,
+    earlier: Option<Reading>,
+}
+
+impl FirewallWatch {
+    /// Begins with a dial.
+    pub fn dials(&mut self, path: Path) {
+        let due = Some((Instant::now() + CONNECT, Traffic::TcpOut));
+        *self = Self { path: Some(path), due, earlier: None };
+    }
+
+    /// Follows the dial.
+    pub fn phase(&mut self, phase: Phase, gre: Duration) {
+        self.due = match phase {
+            Phase::Connect => self.due,
+            Phase::Lcp => Some((Instant::now() + GRE.min(gre / 4), Traffic::GreIn)),
+            _ => None,
+        };
+        if phase != Phase::Connect {
+            self.earlier = None;
+        }
+    }
+
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.due.map(|(due, _)| (due, "reading the firewall's rules"))
+    }
+
+    /// Reads the rules if that is due. Returns the failure of a dial whose packets this host drops.
+    pub fn expired(&mut self, now: Instant) -> Option<Failure> {
+        let (_, traffic) = self.due.take_if(|(due, _)| *due <= now)?;
+        if traffic == Traffic::TcpOut
+            && let Some(path) = &self.path
+            && let Finding::Blocked(found) = firewall::explain(traffic, path, None)
+            && found.is_lasting
+        {
+            // The explanation follows, as for every failure.
+            let words = format!("no answer from {}", path.server);
+            return Some(Failure::new(Phase::Connect, FailureKind::ConnectTimeout, words));
+        }
+        self.earlier = Some(Reading::take());
+        None
+    }
+
+    /// Adds to the failure of a dial what this host's firewall has to do with it.
+    pub fn explain(&mut self, failure: Failure, profile: &Profile) -> Failure {
+        self.due = None;
+        match self.path.take() {
+            Some(path) => firewall::explained(failure, &path, profile, self.earlier.take().as_ref()),
+            None => failure,
+        }
+    }
+}
+
+/// Returns the device that leads to the server.
+pub(super) fn device(facts: &Result<Facts, ApplyError>) -> Option<String> {
+    match facts.as_ref().ok()?.next_hop.as_ref()? {
+        NextHop::By { dev, .. } => Some(dev.clone()),
+        NextHop::ThisHost => Some("lo".to_owned()),
+    }
+}
