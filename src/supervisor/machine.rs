@@ -218,7 +218,7 @@ impl Machine {
 
     /// Sets whether a tunnel that has never been up is redialled like a lost one.
     #[must_use]
-    pub fn from_start(self, from_start: bool) -> Self {
+    pub fn trying_from_start(self, from_start: bool) -> Self {
         Self { from_start, ..self }
     }
 

@@ -113,7 +113,7 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
         control,
         machine: Machine::new(profile.servers.clone(), retry)
             .keeping_routes(profile.retry.keep_routes)
-            .from_start(profile.retry.from_start),
+            .trying_from_start(profile.retry.from_start),
         network,
         firewall: FirewallWatch::default(),
         resolvers: ResolverWatch::default(),

@@ -89,7 +89,11 @@ fn conntrack_helper_opens_stateful_rules() {
         download(world.server_config.office, 100_000);
         world.down(&before);
         world.up();
-        world.shell(&format!("kill -9 {}", world.pid("supervisor_pid")));
+        let (supervisor, engine) = (world.pid("supervisor_pid"), world.pid("engine_pid"));
+        world.shell(&format!("kill -9 {supervisor}"));
+        let gone =
+            format!("! kill -0 {supervisor} 2>&- && ! kill -0 {engine} 2>&- && echo gone || echo alive");
+        world.wait_for(|| world.shell(&gone) == "gone\n");
         let recovered = world.run(&["recover"]);
         assert!(recovered.status.success(), "{}", text(&recovered.stderr));
         world.assert_state(&before);

@@ -1,7 +1,7 @@
 //! What `up`, `status` and the log say: each result with its phase, failures with their time, and nothing that
 //! looks like a fault on a healthy tunnel.
 
-use std::fs;
+use std::{fs, time::SystemTime};
 
 use nix::mount::{MsFlags, mount};
 
@@ -60,7 +60,7 @@ fn status_shows_when_the_tunnel_was_lost() {
         let line = status.lines().find(|line| line.contains("last failure")).unwrap();
         assert!(line.contains(" s ago), up: internal error: "), "{line}");
         let at = world.pid("last_failure_at");
-        let now: u64 = world.shell("date +%s").trim().parse().unwrap();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
         assert!(now >= at && now - at < 120, "{at} {now}");
         world.down(&before);
     });
@@ -69,7 +69,7 @@ fn status_shows_when_the_tunnel_was_lost() {
 fn assert_counters_are_described(world: &World) {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/man/pptpctl.8")).unwrap();
     let status = world.status_with_counters();
-    for name in status["counters"].as_object().unwrap().keys() {
+    for name in status.get("counters").unwrap().as_object().unwrap().keys() {
         assert!(page.contains(&format!("\n.It Li {name}\n")), "man/pptpctl.8 does not describe {name}");
     }
 }

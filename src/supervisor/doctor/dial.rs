@@ -266,7 +266,8 @@ impl<'a> Dial<'a> {
         let next_hop = apply::Host::system()
             .and_then(|mut host| host.next_hop((*server.ip()).into(), local.map(IpAddr::V4)))
             .map_err(|error| route_failure(&error))?;
-        let (tcp, gre) = open_sockets(*server.ip(), &transport::Options { local, mark: 0 })?;
+        let options = transport::Options { local, mark: 0 };
+        let (tcp, gre) = open_sockets(*server.ip(), &options)?;
         let failed =
             |error: io::Error| Failure::new(Phase::Connect, FailureKind::Internal, error.to_string());
         let (device, engine_end) = UnixDatagram::pair().map_err(failed)?;
@@ -274,6 +275,7 @@ impl<'a> Dial<'a> {
         self.device = Some(device);
         self.offers = Offers::default();
         let sockets = Sockets {
+            options,
             tcp,
             gre,
             tun: Some(engine_end.into()),
@@ -294,6 +296,7 @@ impl<'a> Dial<'a> {
             }
             ChildEvent::Engine(FromEngine::Offers(offers)) => self.offers = offers,
             ChildEvent::Engine(FromEngine::Up(link)) => self.handle(Input::LinkUp(link)),
+            ChildEvent::Engine(FromEngine::PathMtu(_)) => {}
             ChildEvent::Engine(FromEngine::Statistics(statistics)) => {
                 (self.found)(negotiation::packets(&statistics));
                 self.stop();

@@ -235,6 +235,10 @@ fn incoming_rule_needs_packets_in_the_meantime() {
     assert_eq!(ask(3, 3, 9), None, "the server repeats its packets: none arrives");
     assert_eq!(ask(3, 3, 1).as_deref(), Some("probably table inet f, chain in"), "too early to tell");
     assert_eq!(ask(0, 0, 1), None);
+    // A rule for all packets may have counted others.
+    let any = |count: u64| output_chain(&[&format!("counter packets {count} bytes 0 drop")], "accept");
+    let said = compared(&any(3), &any(9), Traffic::GreIn, Some(Duration::from_secs(9)));
+    assert_eq!(said.as_deref(), Some("probably table inet f, chain in"));
     // A rule that only may match is not named without a counter.
     let doubtful = output_chain(&["meta mark 0x1 drop"], "accept");
     assert_eq!(compared(&doubtful, &doubtful, Traffic::GreIn, Some(Duration::from_secs(9))), None);

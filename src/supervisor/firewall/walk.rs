@@ -242,7 +242,9 @@ pub(super) fn culprit(
         })
         .collect();
     if let [(suspect, moved)] = moved[..] {
-        return Some(Culprit { suspect: suspect.clone(), counted: Some(moved) });
+        // Packets of others come by between two readings that are seconds apart.
+        let counted = (after.is_none() || is_specific(second, suspect)).then_some(moved);
+        return Some(Culprit { suspect: suspect.clone(), counted });
     }
     if let Some((suspect, _)) = moved.iter().find(|(suspect, _)| suspect.is_sure).or(moved.first()) {
         return Some(Culprit { suspect: (*suspect).clone(), counted: None });
@@ -255,6 +257,13 @@ pub(super) fn culprit(
     // Without a packet that was certainly dropped here, only a rule that certainly drops it is named.
     let suspect = suspects.iter().filter(possible).find(|suspect| suspect.is_sure || after.is_none())?;
     Some(Culprit { suspect: suspect.clone(), counted: None })
+}
+
+/// Returns whether a suspect is a rule for some protocols, senders or ports only.
+fn is_specific(listing: &[Table], suspect: &Suspect) -> bool {
+    let rule = suspect.rule.and_then(|at| chain_of(listing, suspect)?.rules.get(at));
+    let specific = |test: &Test| matches!(test, Test::Protocol(_) | Test::Source(_) | Test::SourcePort(_));
+    rule.is_some_and(|rule| rule.conditions.iter().any(|condition| specific(&condition.test)))
 }
 
 /// Returns the counter of a suspect of `named` in a listing, if its rule is in the same place there.

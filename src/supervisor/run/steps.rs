@@ -174,7 +174,8 @@ impl Steps {
     pub fn set_mtu(&mut self, server: Ipv4Addr, up: &LinkUp) -> Result<(), ApplyError> {
         let changes = opened(&mut self.changes)?;
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
-        let mut plan = network_plan(planned, facts(changes, planned, server)?, up);
+        // No step that depends on the resolvers is performed again.
+        let mut plan = network_plan(planned, facts(changes, planned, server)?, up, &[]);
         plan.steps.retain(|step| matches!(step, Step::Mtu(_) | Step::Firewall(_)));
         changes.extend(&plan)
     }

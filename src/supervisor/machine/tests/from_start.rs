@@ -5,7 +5,7 @@ use crate::plan::NextHop;
 
 fn from_start(servers: &[Server], attempts: Option<u32>) -> Scenario {
     let Scenario { machine, now } = Scenario::with_attempts(servers, attempts);
-    Scenario { machine: machine.from_start(true), now }
+    Scenario { machine: machine.trying_from_start(true), now }
 }
 
 fn undecided() -> Input {
