@@ -312,6 +312,13 @@ impl Changes {
         errors
     }
 
+    /// Undoes the addresses of the tunnel, because this host needs one of them otherwise.
+    #[must_use = "these are the steps that could not be undone"]
+    pub fn withdraw_addresses(&mut self) -> Vec<ApplyError> {
+        let (_lock, errors) = self.undo_all(|step| matches!(step, Step::Address(_)));
+        errors
+    }
+
     /// Returns whether the kill switch is on: traffic for the tunnel can't leave by another route.
     #[must_use]
     pub fn has_kill_switch(&self) -> bool {

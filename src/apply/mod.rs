@@ -14,6 +14,7 @@ mod dns;
 mod error;
 mod files;
 mod firewall;
+mod gateways;
 mod gre_sysctl;
 mod hook;
 mod host;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     net::routes::{Filter, MAIN_TABLE, Route},
-    plan::{Connected, RESOLV_CONF, Step, Surroundings},
+    plan::{Connected, NextHop, RESOLV_CONF, Step, Surroundings},
 };
 
 /// The upstream resolvers of systemd-resolved, when resolv.conf(5) names only its stub.
@@ -65,13 +65,19 @@ impl Changes {
 pub fn surroundings(places: &Directories, profile: &str, ipv6: bool) -> Result<Surroundings, ApplyError> {
     let own = places.ledger(profile);
     let device = ledger::peek(&own).and_then(|record| record.device).map(|device| device.name);
-    let mut found = read(&mut Host::system()?, device.as_deref(), ipv6);
+    let mut host = Host::system()?;
+    let mut found = read(&mut host, device.as_deref(), ipv6);
+    for (resolver, way) in &mut found.resolvers {
+        let route =
+            host.route_to(*resolver, None, None).ok().filter(|route| device.as_ref() != Some(&route.dev));
+        *way = route.map(|to| NextHop::By { gateway: to.gateway, dev: to.dev, source: to.source });
+    }
     found.tunnels = others::routes(places, &own, crate::os::namespace::Namespace::current());
     Ok(found)
 }
 
 fn read(host: &mut Host, own: Option<&str>, ipv6: bool) -> Surroundings {
-    let addresses = addresses();
+    let addresses = addresses(own);
     let mut found = Surroundings::default();
     let families: &[bool] = if ipv6 { &[false, true] } else { &[false] };
     for &ipv6 in families {
@@ -106,15 +112,16 @@ fn gateways(route: &Route) -> impl Iterator<Item = IpAddr> + '_ {
     route.hops.iter().filter_map(|hop| hop.via)
 }
 
-/// Returns the addresses of this host.
-fn addresses() -> Vec<IpAddr> {
+/// Returns the addresses of this host, apart from those of the tunnel's device.
+fn addresses(own: Option<&str>) -> Vec<IpAddr> {
     let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
-    all.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|one| IpAddr::V4(one.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|one| IpAddr::V6(one.ip())))
-    })
-    .collect()
+    all.filter(|interface| Some(interface.interface_name.as_str()) != own)
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|one| IpAddr::V4(one.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|one| IpAddr::V6(one.ip())))
+        })
+        .collect()
 }
 
 /// Returns the resolvers on other hosts that this host asks, in order.

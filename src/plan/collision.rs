@@ -169,6 +169,14 @@ pub fn find(tunnel: &Tunnel<'_>, host: &Surroundings) -> Collisions {
             Some(Obstacle::Network { network, hosts, .. }) if leads_into(tunnel, route, &network, &hosts) => {
                 result.keep_outside(tunnel, route, host);
             }
+            // The resolver stays outside instead of the route.
+            Some(Obstacle::Resolver(address))
+                if tunnel.profile.collision == OnCollision::Tunnel
+                    && IpNet::from(address) != route.prefix
+                    && host.has_ways_to(&route.prefix) =>
+            {
+                result.keep_outside(tunnel, route, host);
+            }
             Some(with) => {
                 result.leave_out(tunnel, route, &with);
                 if let Obstacle::Resolver(_) = with
@@ -248,6 +256,11 @@ impl Surroundings {
             }
         }
         hosts
+    }
+
+    /// Returns whether the next hops to all gateways and resolvers in a prefix are known.
+    fn has_ways_to(&self, prefix: &IpNet) -> bool {
+        self.hosts_in(prefix).into_iter().all(|host| self.way_to(host).is_some())
     }
 
     /// Returns the next hop to a gateway or resolver without the tunnel, as far as it is known.

@@ -115,7 +115,9 @@ fn ways_out_of(collision: &Collision) -> Vec<String> {
             ways
         }
         Obstacle::Resolver(address) => vec![
-            format!("exclude = [\"{address}\"] keeps the resolver outside the tunnel, and the route"),
+            "collision = \"tunnel\" keeps the resolvers of this host outside the tunnel, and the route in it"
+                .to_owned(),
+            format!("exclude = [\"{address}\"] does so for this one, on every network"),
             format!("dns.servers = [\"{address}\"] if it is meant to be asked through the tunnel"),
             "collision = \"keep-lan\" brings the tunnel up without this route".to_owned(),
             namespace,

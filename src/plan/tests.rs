@@ -188,6 +188,15 @@ fn peer_with_address_of_a_neighbour_gets_no_route() {
 }
 
 #[test]
+fn peer_with_our_own_address_gets_no_route() {
+    let peer = facts().local;
+    let resolved =
+        network_plan(&client(DefaultRoute::Halves), Platform::Linux).resolve(&Facts { peer, ..facts() });
+    assert_eq!(resolved.lines().nth(1).as_deref(), Some("ip address add 10.99.0.2/32 dev tun3"));
+    assert!(resolved.notes[0].contains("both ends"), "{:?}", resolved.notes);
+}
+
+#[test]
 fn mtu_is_lowered_to_path_limit() {
     let resolved = network_plan(&router(), Platform::Linux).resolve(&facts());
     assert_eq!(resolved.lines().next().as_deref(), Some("ip link set tun0 mtu 1396"));

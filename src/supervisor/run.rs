@@ -469,7 +469,8 @@ impl Supervisor {
     }
 
     fn poll_network(&mut self) {
-        self.steps.follow_collisions(self.report.has_link());
+        // The device of an external PPP disappears when the daemon exits.
+        self.steps.follow_collisions(self.report.has_link() || !self.children.has_ppp());
         let server = self.machine.server_to_reach();
         let is_looked_up = self.profile.retry.from_start && !self.machine.was_up();
         let next_hop = || match server {

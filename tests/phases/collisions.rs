@@ -80,6 +80,14 @@ fn up_refuses_a_route_to_its_own_network() {
             &["10.99.0.53, a resolver of this host", "exclude = [\"10.99.0.53\"]"],
             10.0,
         );
+        // It stays outside with this mode.
+        world.profile("routes = [\"10.0.0.0/8\"]\ncollision = \"tunnel\"");
+        let before = world.state();
+        world.up();
+        let way = |host: &str| world.shell(&format!("ip route get {host}"));
+        assert!(way("10.99.0.53").contains(&format!("via {GATEWAY} dev eth0")), "{}", way("10.99.0.53"));
+        assert!(way("10.99.0.54").contains("dev tun0"), "{}", way("10.99.0.54"));
+        world.down(&before);
     });
 }
 

@@ -163,7 +163,7 @@ fn half_of_a_route_that_is_a_connected_network_is_left_out() {
 }
 
 #[test]
-fn resolver_stays_outside_behind_the_kill_switch() {
+fn resolver_stays_outside_of_a_route() {
     let mut host = home();
     let way = NextHop::By { gateway: Some("192.0.2.254".parse().unwrap()), dev: "eth0".into(), source: None };
     host.resolvers = vec![("10.9.9.9".parse().unwrap(), Some(way))];
@@ -174,6 +174,13 @@ fn resolver_stays_outside_behind_the_kill_switch() {
     assert!(
         lines[0].contains("unreachable 10.0.0.0/8") && lines[1].contains("10.9.9.9/32 via 192.0.2.254"),
         "{lines:?}"
+    );
+    // The same without the kill switch, if the profile prefers the tunnel.
+    profile.leak = Leak::Allow;
+    profile.collision = OnCollision::Tunnel;
+    assert_eq!(
+        planned(&profile, &host, Platform::Linux),
+        ["ip route add 10.9.9.9/32 via 192.0.2.254 dev eth0", "ip route add 10.0.0.0/8 dev tunX"]
     );
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use nix::{ifaddrs::InterfaceAddress, net::if_::InterfaceFlags};
 
-use self::collisions::CollisionState;
+use self::collisions::{CollisionState, NetworkPlans};
 use super::internal;
 use crate::{
     apply::{self, ApplyError, Cause, Changes, Directories, Operation},
@@ -119,7 +119,7 @@ impl Steps {
         // Routes offered last time stay until there is a new answer: the kill switch covers them, too.
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let transport = plan::transport(planned, Platform::host()).resolve(&facts);
-        let transport = self.collisions.around(transport);
+        let transport = self.collisions.around_transport(transport);
         let tun = opened(&mut self.changes)
             .and_then(|changes| changes.perform(&transport).map(|()| changes.tun()))
             .map_err(|error| step_failure(Phase::Connect, &error))?;
@@ -149,15 +149,16 @@ impl Steps {
         let collisions = &mut self.collisions;
         let perform = |changes: &mut Changes| {
             let facts = facts(changes, planned, server)?;
-            let peer_is_on_link = is_on_link(planned, facts.tun.as_deref(), up.peer);
-            let facts = Facts { peer_is_on_link, ..facts };
             // The routes offered now may include the server, and so may those offered before: the host route
             // is added first and removed last.
             let transport =
                 self.offered.is_some().then(|| plan::transport(planned, Platform::host()).resolve(&facts));
-            let transport = transport.map(|transport| collisions.around(transport));
+            let transport = transport.map(|transport| collisions.around_transport(transport));
             transport.as_ref().map_or(Ok(()), |transport| changes.extend(transport))?;
-            let network = collisions.around(network_plan(planned, facts, up, &dns));
+            let plan =
+                |peer_is_on_link| network_plan(planned, Facts { peer_is_on_link, ..facts.clone() }, up, &dns);
+            let plans = NetworkPlans { apart: plan(false), on_link: plan(true) };
+            let network = collisions.around_network(plans);
             changes.perform(&network)?;
             transport.as_ref().map_or(Ok(()), |transport| changes.perform(transport))?;
             notes.extend(network.notes);
@@ -188,7 +189,7 @@ impl Steps {
         tracing::info!("the route to {server} is {words} now");
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let transport = plan::transport(planned, Platform::host()).resolve(&facts);
-        changes.perform(&self.collisions.around(transport))
+        changes.perform(&self.collisions.around_transport(transport))
     }
 
     /// Restores routes and rules of ours that were deleted; returns how many were.
@@ -208,7 +209,8 @@ impl Steps {
     /// Returns warnings for the status: while those steps are undone, and while routes are left out.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         let without = self.without_routes.then(|| WITHOUT_ROUTES.to_owned());
-        without.into_iter().chain(self.collisions.found.warnings())
+        let address = self.collisions.addresses.refusal.clone();
+        without.into_iter().chain(self.collisions.found.warnings()).chain(address)
     }
 
     pub fn device_name(&self) -> Option<&str> {

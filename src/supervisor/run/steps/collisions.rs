@@ -5,12 +5,12 @@ use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
-use super::Steps;
+use super::{Steps, is_on_link};
 use crate::{
     apply::Changes,
     engine::message::LinkUp,
     failure::{Failure, FailureKind, Phase},
-    plan::{self, Collisions, Part, Plan, Surroundings, Tunnel},
+    plan::{self, Assigned, Collisions, Plan, Surroundings, Tunnel},
     platform::Platform,
     profile::Profile,
     supervisor::preview::refusal,
@@ -23,21 +23,46 @@ pub(super) struct CollisionState {
     pub server: Option<Ipv4Addr>,
     /// The collisions that the plans in force take into account.
     pub found: Collisions,
-    /// The resolvers that the server has named; `None` before the first link.
-    dns: Option<Vec<Ipv4Addr>>,
+    /// What is known about the addresses of the last link.
+    pub addresses: Addresses,
+    /// The last link.
+    link: Option<LinkUp>,
     transport: Option<Plan>,
-    network: Option<Plan>,
+    network: Option<NetworkPlans>,
+}
+
+/// How the addresses of a link relate to the networks of this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Addresses {
+    /// Whether the peer's address is one of a network of this host, which keeps it.
+    pub peer_is_on_link: bool,
+    /// Why our address cannot be used.
+    pub refusal: Option<String>,
+}
+
+/// The network plan for a peer whose address is none of this host's networks, and for the other case.
+pub(super) struct NetworkPlans {
+    pub apart: Plan,
+    pub on_link: Plan,
 }
 
 impl CollisionState {
-    /// Returns the plan without the colliding routes, and keeps the whole for the time without a collision.
-    pub fn around(&mut self, plan: Plan) -> Plan {
+    /// Returns the transport plan without the colliding routes, and keeps the whole for the time without them.
+    pub fn around_transport(&mut self, plan: Plan) -> Plan {
         let around = plan.around(&self.found);
-        match plan.part {
-            Part::Transport => self.transport = Some(plan),
-            Part::Network => self.network = Some(plan),
-        }
+        self.transport = Some(plan);
         around
+    }
+
+    /// Returns the network plan that applies now, without the colliding routes, and keeps both.
+    pub fn around_network(&mut self, plans: NetworkPlans) -> Plan {
+        let around = self.applicable(&plans).around(&self.found);
+        self.network = Some(plans);
+        around
+    }
+
+    fn applicable<'a>(&self, plans: &'a NetworkPlans) -> &'a Plan {
+        if self.addresses.peer_is_on_link { &plans.on_link } else { &plans.apart }
     }
 }
 
@@ -69,16 +94,11 @@ impl Steps {
         up: &LinkUp,
         notes: &mut Vec<String>,
     ) -> Result<Vec<Ipv4Addr>, Failure> {
-        self.collisions.dns = Some(up.dns.clone());
+        self.collisions.link = Some(up.clone());
         self.compare();
-        let host = self.surroundings();
-        let planned = self.offered.as_ref().unwrap_or(&self.profile);
-        let left_out = self.collisions.found.unreachable();
-        let routes: Vec<IpNet> =
-            main_routes(planned).into_iter().filter(|route| !left_out.contains(route)).collect();
-        let assigned = plan::assigned(&self.tunnel(planned), &host, up.local, &routes);
+        let assigned = self.compare_link(up);
         notes.extend(assigned.notes);
-        match assigned.refusal {
+        match &self.collisions.addresses.refusal {
             Some(words) => Err(Failure::new(Phase::Routes, FailureKind::Collision, words)
                 .hint("ask the server's administrator for another pool of addresses")
                 .hint("link.netns = \"NAME\" keeps the tunnel apart from this host's networks (Linux)")),
@@ -86,35 +106,57 @@ impl Steps {
         }
     }
 
-    /// Compares again after a change of the network: takes routes away that collide now, and performs the plans
-    /// again when one no longer does. `has_link` is whether the tunnel is up.
-    pub fn follow_collisions(&mut self, has_link: bool) {
+    /// Compares the addresses of a link with this host.
+    fn compare_link(&mut self, up: &LinkUp) -> Assigned {
+        let host = self.surroundings();
+        let planned = self.offered.as_ref().unwrap_or(&self.profile);
+        let left_out = self.collisions.found.unreachable();
+        let routes: Vec<IpNet> =
+            main_routes(planned).into_iter().filter(|route| !left_out.contains(route)).collect();
+        let assigned = plan::assigned(&self.tunnel(planned), &host, up.local, &routes);
+        self.collisions.addresses = Addresses {
+            peer_is_on_link: is_on_link(planned, self.device_name(), up.peer),
+            refusal: assigned.refusal.clone(),
+        };
+        assigned
+    }
+
+    /// Compares again after a change of the network: takes away what collides now, and performs the plans again
+    /// when something no longer does. `has_device` is whether the tunnel's device is there.
+    pub fn follow_collisions(&mut self, has_device: bool) {
         if self.changes.is_none() || self.collisions.transport.is_none() {
             return;
         }
-        let before = self.collisions.found.clone();
+        let before = (self.collisions.found.clone(), self.collisions.addresses.clone());
         self.compare();
-        let now = &self.collisions.found;
-        if *now == before {
+        if let Some(link) = self.collisions.link.clone() {
+            self.compare_link(&link);
+        }
+        let state = &self.collisions;
+        if (&state.found, &state.addresses) == (&before.0, &before.1) {
             return;
         }
-        let fresh = now.found.iter().filter(|one| !before.found.contains(one));
-        fresh.for_each(|one| tracing::warn!("{}", one.warning()));
-        let gone = before.found.iter().filter(|one| !now.unreachable().contains(&one.route));
-        gone.for_each(|one| tracing::info!("{} is reached through the tunnel again", one.route));
-        let transport = self.collisions.transport.as_ref().map(|plan| plan.around(now));
-        let network = self.collisions.network.as_ref().map(|plan| plan.around(now));
-        let network = network.filter(|_| has_link && !self.without_routes);
+        log_difference(&before.0, &state.found);
+        let transport = state.transport.as_ref().map(|plan| plan.around(&state.found));
+        let network = state.network.as_ref().map(|plans| state.applicable(plans).around(&state.found));
+        let network =
+            network.filter(|_| has_device && !self.without_routes && state.addresses.refusal.is_none());
+        let (left_out, refusal) = (state.found.left_out_prefixes(), state.addresses.refusal.clone());
+        let host = self.surroundings();
         let Some(changes) = &mut self.changes else { return };
         // First of all the host gets its network back.
-        for error in changes.withdraw_routes_to(&now.left_out_prefixes()) {
-            tracing::warn!("{error}");
+        let mut errors = changes.withdraw_routes_to(&left_out);
+        if let Some(words) = refusal {
+            tracing::warn!("{words}; the tunnel has no address until this host leaves that network");
+            errors.extend(changes.withdraw_addresses());
         }
+        errors.extend(changes.free_gateways(&host));
         for plan in transport.iter().chain(&network) {
+            errors.extend(changes.perform(plan).err());
+        }
+        for error in errors {
             // Another message of the kernel follows while the network is still changing.
-            if let Err(error) = changes.perform(plan) {
-                tracing::warn!("after a change of the network: {error}");
-            }
+            tracing::warn!("after a change of the network: {error}");
         }
     }
 
@@ -129,7 +171,7 @@ impl Steps {
             planned,
             platform: Platform::host(),
             server: self.collisions.server,
-            dns: self.collisions.dns.as_deref(),
+            dns: self.collisions.link.as_ref().map(|link| link.dns.as_slice()),
         }
     }
 
@@ -140,6 +182,14 @@ impl Steps {
         let changes = self.changes.as_mut().filter(|_| shares);
         changes.map(|changes| changes.surroundings(&routes, ipv6)).unwrap_or_default()
     }
+}
+
+/// Logs which routes collide now and did not before, and which no longer do.
+fn log_difference(before: &Collisions, now: &Collisions) {
+    let fresh = now.found.iter().filter(|one| !before.found.contains(one));
+    fresh.for_each(|one| tracing::warn!("{}", one.warning()));
+    let gone = before.found.iter().filter(|one| !now.unreachable().contains(&one.route));
+    gone.for_each(|one| tracing::info!("{} is reached through the tunnel again", one.route));
 }
 
 /// Returns the destinations of a profile's routes in the main table.
