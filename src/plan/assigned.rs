@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::{
-    collision::{Surroundings, Tunnel},
+    collision::{Collisions, Surroundings, Tunnel},
     default_route::default_mode,
     kill_switch,
 };
@@ -20,17 +20,21 @@ use crate::{platform::Platform, profile::DnsServers};
 pub struct Assigned {
     /// Why the address that the server assigns to this host cannot be used.
     pub refusal: Option<String>,
-    /// The resolvers of the server that are asked.
-    pub dns: Vec<Ipv4Addr>,
+    /// The resolvers of the tunnel that are not asked, because a network of this host has their addresses.
+    pub not_asked: Vec<IpAddr>,
     /// Remarks for the user, one sentence each.
     pub notes: Vec<String>,
 }
 
-/// Compares the local address and the resolvers that the server assigns with the host. `routes` are the
-/// destinations of the tunnel's routes.
+/// Compares the local address and the resolvers of a tunnel with the host. `collisions` are those of its routes.
 #[must_use]
-pub fn assigned(tunnel: &Tunnel<'_>, host: &Surroundings, local: Ipv4Addr, routes: &[IpNet]) -> Assigned {
-    let mut result = Assigned { dns: tunnel.dns.unwrap_or_default().to_vec(), ..Assigned::default() };
+pub fn assigned(
+    tunnel: &Tunnel<'_>,
+    host: &Surroundings,
+    local: Ipv4Addr,
+    collisions: &Collisions,
+) -> Assigned {
+    let mut result = Assigned::default();
     if !tunnel.shares_routes() {
         return result;
     }
@@ -61,35 +65,32 @@ pub fn assigned(tunnel: &Tunnel<'_>, host: &Surroundings, local: Ipv4Addr, route
     let by_rule = tunnel.platform == Platform::Linux
         && kill_switch::is_on(tunnel.planned, tunnel.platform)
         && default_mode(tunnel.planned, tunnel.platform).is_some();
+    let left_out = collisions.unreachable();
     let through = |address: IpAddr, network: &IpNet| {
-        routes.iter().any(|route| route.prefix_len() > network.prefix_len() && route.contains(&address))
+        let mut routes = tunnel.routes().map(|route| route.prefix).filter(|route| !left_out.contains(route));
+        routes.any(|route| route.prefix_len() > network.prefix_len() && route.contains(&address))
     };
     let outside = |address: IpAddr| {
         let found = on_link(address)?;
         (!by_rule && !through(address, &found.network)).then_some(found)
     };
-    match &tunnel.profile.dns.servers {
-        DnsServers::None => {}
-        DnsServers::Peer => result.dns.retain(|server| match outside(IpAddr::V4(*server)) {
-            Some(found) => {
-                result.notes.push(format!(
-                    "the server's resolver {server} is not used: its address is one of {} on {}, so queries would not go \
-                     through the tunnel",
-                    found.network, found.dev
-                ));
-                false
-            }
-            None => true,
-        }),
-        DnsServers::Fixed(servers) => {
-            let on_lan = servers.iter().filter_map(|server| Some((server, outside(*server)?)));
-            result.notes.extend(on_lan.map(|(server, found)| {
-                format!(
-                    "dns.servers: {server} is one of {} on {}: it is asked there, outside the tunnel",
-                    found.network, found.dev
-                )
-            }));
+    let is_fixed = matches!(tunnel.profile.dns.servers, DnsServers::Fixed(_));
+    for server in tunnel.profile.dns.servers_of(tunnel.dns.unwrap_or_default()) {
+        let Some(found) = outside(server) else { continue };
+        let (network, dev) = (found.network, &found.dev);
+        // Without a route of the tunnel to it, a resolver that the user names may well be meant to be there.
+        if is_fixed && !left_out.iter().any(|route| route.contains(&server)) {
+            let note = format!(
+                "dns.servers: {server} is one of {network} on {dev}: it is asked there, outside the tunnel"
+            );
+            result.notes.push(note);
+            continue;
         }
+        result.notes.push(format!(
+            "the tunnel's resolver {server} is not used: its address is one of {network} on {dev}, so queries would not go \
+             through the tunnel"
+        ));
+        result.not_asked.push(server);
     }
     result
 }

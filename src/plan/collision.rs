@@ -128,7 +128,7 @@ impl Tunnel<'_> {
     }
 
     /// Returns the routes that can collide.
-    fn routes(&self) -> impl Iterator<Item = &Route> {
+    pub(super) fn routes(&self) -> impl Iterator<Item = &Route> {
         let speaks = |dest: &IpNet| self.planned.ppp.ipv6 || matches!(dest, IpNet::V4(_));
         let shares = self.shares_routes();
         self.planned.routes.iter().filter(move |one| shares && one.table.is_none() && speaks(&one.prefix))

@@ -41,7 +41,7 @@ use std::fmt;
 use crate::platform::Platform;
 
 pub use self::{
-    assigned::{Assigned, assigned},
+    assigned::assigned,
     build::{network, transport},
     collision::{Collisions, Connected, Obstacle, Surroundings, Tunnel, TunnelRoute, find as collisions},
     device::{Address6Step, AddressStep, DomainStep, MtuStep, OpenTunStep, PidFileStep, UpStep},

@@ -167,3 +167,27 @@ fn resolver_with_our_address_is_reached() {
         assert_eq!(world.routes(), before, "{}", world.log());
     });
 }
+
+/// The second network has the address of the tunnel's resolver: this host's own resolvers come back meanwhile.
+#[test]
+fn resolver_of_the_tunnel_is_not_asked_in_a_colliding_network() {
+    in_world(|world| {
+        world.private_etc();
+        let by_hand = "nameserver 10.1.0.1\n";
+        fs::write("/etc/resolv.conf", by_hand).unwrap();
+        let resolv_conf = || fs::read_to_string("/etc/resolv.conf").unwrap();
+        world.plug(1, 100);
+        let dns = format!("dns = {{ servers = [\"{NEIGHBOUR}\"], backend = \"file\" }}");
+        world.profile(LITERAL, &format!("{ROUTES}\n{dns}"));
+        world.up();
+        assert!(resolv_conf().contains(NEIGHBOUR), "{}", world.log());
+        world.plug(2, 200);
+        world.wait_for("the host's resolver", || resolv_conf() == by_hand);
+        let warnings = world.status()["warnings"].to_string();
+        assert!(warnings.contains("the tunnel's resolver 10.2.0.53 is not asked"), "{warnings}");
+        world.unplug(2);
+        world.wait_for("the tunnel's resolver", || resolv_conf().contains(NEIGHBOUR));
+        world.down();
+        assert_eq!(resolv_conf(), by_hand);
+    });
+}

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
-    plan::{Connected, tests::profile},
-    profile::{DefaultRoute, Leak, Profile},
+    plan::{Connected, collisions, tests::profile},
+    profile::{DefaultRoute, Leak, OnCollision, Profile, Route},
 };
 
 fn home() -> Surroundings {
@@ -19,10 +19,12 @@ fn home() -> Surroundings {
 
 fn check(profile: &Profile, local: &str, dns: &[&str], routes: &[&str]) -> Assigned {
     let dns: Vec<Ipv4Addr> = dns.iter().map(|text| text.parse().unwrap()).collect();
-    let routes: Vec<IpNet> = routes.iter().map(|text| text.parse().unwrap()).collect();
+    let mut profile = profile.clone();
+    profile.routes = routes.iter().map(|text| Route::to(text.parse().unwrap())).collect();
+    let profile = &profile;
     let server = Some(Ipv4Addr::new(203, 0, 113, 9));
     let tunnel = Tunnel { profile, planned: profile, platform: Platform::Linux, server, dns: Some(&dns) };
-    assigned(&tunnel, &home(), local.parse().unwrap(), &routes)
+    assigned(&tunnel, &home(), local.parse().unwrap(), &collisions(&tunnel, &home()))
 }
 
 #[test]
@@ -52,21 +54,25 @@ fn resolver_on_a_connected_network_is_not_asked() {
     profile.dns.servers = DnsServers::Peer;
     let two = ["192.0.2.53", "10.42.0.53"];
     let result = check(&profile, "10.77.0.100", &two, &[]);
-    assert_eq!(result.dns, [Ipv4Addr::new(10, 42, 0, 53)]);
+    assert_eq!(result.not_asked, ["192.0.2.53".parse::<IpAddr>().unwrap()]);
     assert!(
         result.notes.len() == 1 && result.notes[0].contains("192.0.2.0/24 on eth0"),
         "{:?}",
         result.notes
     );
-    // A longer route leads to it through the tunnel.
-    assert_eq!(check(&profile, "10.77.0.100", &two, &["192.0.2.53/32"]).dns.len(), 2);
+    // A longer route leads to it through the tunnel, unless it is left out.
+    assert_eq!(check(&profile, "10.77.0.100", &two, &["192.0.2.53/32"]).not_asked.len(), 1);
+    profile.collision = OnCollision::Tunnel;
+    assert_eq!(check(&profile, "10.77.0.100", &two, &["192.0.2.53/32"]).not_asked.len(), 0);
     // The kill switch sends all queries through the tunnel.
     let mut blocking = profile.clone();
     blocking.default_route = Some(DefaultRoute::Auto);
     blocking.leak = Leak::Block;
-    assert_eq!(check(&blocking, "10.77.0.100", &two, &[]).dns.len(), 2);
+    assert_eq!(check(&blocking, "10.77.0.100", &two, &[]).not_asked.len(), 0);
     let mut fixed = profile;
     fixed.dns.servers = DnsServers::Fixed(vec!["192.0.2.53".parse().unwrap()]);
     let result = check(&fixed, "10.77.0.100", &[], &[]);
-    assert!(result.notes[0].contains("asked there"), "{:?}", result.notes);
+    assert!(result.not_asked.is_empty() && result.notes[0].contains("asked there"), "{:?}", result.notes);
+    let result = check(&fixed, "10.77.0.100", &[], &["192.0.2.0/24"]);
+    assert_eq!(result.not_asked.len(), 1);
 }

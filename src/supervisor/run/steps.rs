@@ -13,7 +13,7 @@ use std::{
 
 use nix::{ifaddrs::InterfaceAddress, net::if_::InterfaceFlags};
 
-use self::collisions::{CollisionState, NetworkPlans};
+use self::collisions::CollisionState;
 use super::internal;
 use crate::{
     apply::{self, ApplyError, Cause, Changes, Directories, Operation},
@@ -144,7 +144,7 @@ impl Steps {
     /// Performs the network steps for a link; returns notes for the user.
     pub fn configure(&mut self, server: Ipv4Addr, up: &LinkUp) -> Result<Vec<String>, Failure> {
         let mut notes = self.take_offered(server, up);
-        let dns = self.compare_addresses(up, &mut notes)?;
+        self.compare_addresses(up, &mut notes)?;
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let collisions = &mut self.collisions;
         let perform = |changes: &mut Changes| {
@@ -155,10 +155,7 @@ impl Steps {
                 self.offered.is_some().then(|| plan::transport(planned, Platform::host()).resolve(&facts));
             let transport = transport.map(|transport| collisions.around_transport(transport));
             transport.as_ref().map_or(Ok(()), |transport| changes.extend(transport))?;
-            let plan =
-                |peer_is_on_link| network_plan(planned, Facts { peer_is_on_link, ..facts.clone() }, up, &dns);
-            let plans = NetworkPlans { apart: plan(false), on_link: plan(true) };
-            let network = collisions.around_network(plans);
+            let network = collisions.around_network(planned, facts, up);
             changes.perform(&network)?;
             transport.as_ref().map_or(Ok(()), |transport| changes.perform(transport))?;
             notes.extend(network.notes);
@@ -209,8 +206,8 @@ impl Steps {
     /// Returns warnings for the status: while those steps are undone, and while routes are left out.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         let without = self.without_routes.then(|| WITHOUT_ROUTES.to_owned());
-        let address = self.collisions.addresses.refusal.clone();
-        without.into_iter().chain(self.collisions.found.warnings()).chain(address)
+        let found = self.collisions.found.warnings();
+        without.into_iter().chain(found).chain(self.collisions.addresses.warnings())
     }
 
     pub fn device_name(&self) -> Option<&str> {

@@ -1,18 +1,18 @@
 //! Compares the tunnel with the networks of this host, before the dial and on every change of the network, and
 //! leaves colliding routes out as long as they collide.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::{Steps, is_on_link};
+use super::{Steps, is_on_link, network_plan};
 use crate::{
     apply::Changes,
     engine::message::LinkUp,
     failure::{Failure, FailureKind, Phase},
-    plan::{self, Assigned, Collisions, Plan, Surroundings, Tunnel},
+    plan::{self, Collisions, Facts, Plan, Surroundings, Tunnel},
     platform::Platform,
-    profile::Profile,
+    profile::{DnsServers, Profile},
     supervisor::preview::refusal,
 };
 
@@ -28,7 +28,8 @@ pub(super) struct CollisionState {
     /// The last link.
     link: Option<LinkUp>,
     transport: Option<Plan>,
-    network: Option<NetworkPlans>,
+    /// The facts that the network plan is resolved with.
+    facts: Option<Facts>,
 }
 
 /// How the addresses of a link relate to the networks of this host.
@@ -38,12 +39,18 @@ pub(super) struct Addresses {
     pub peer_is_on_link: bool,
     /// Why our address cannot be used.
     pub refusal: Option<String>,
+    /// The resolvers of the tunnel that are not asked.
+    not_asked: Vec<IpAddr>,
 }
 
-/// The network plan for a peer whose address is none of this host's networks, and for the other case.
-pub(super) struct NetworkPlans {
-    pub apart: Plan,
-    pub on_link: Plan,
+impl Addresses {
+    /// Returns warnings for the status, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let not_asked = self.not_asked.iter().map(|server| {
+            format!("the tunnel's resolver {server} is not asked: a network of this host has its address")
+        });
+        self.refusal.iter().cloned().chain(not_asked).collect()
+    }
 }
 
 impl CollisionState {
@@ -54,15 +61,27 @@ impl CollisionState {
         around
     }
 
-    /// Returns the network plan that applies now, without the colliding routes, and keeps both.
-    pub fn around_network(&mut self, plans: NetworkPlans) -> Plan {
-        let around = self.applicable(&plans).around(&self.found);
-        self.network = Some(plans);
-        around
+    /// Returns the network plan for a link as it applies now, and keeps the facts for later changes.
+    pub fn around_network(&mut self, planned: &Profile, facts: Facts, up: &LinkUp) -> Plan {
+        let plan = self.network(planned, &facts, up);
+        self.facts = Some(facts);
+        plan
     }
 
-    fn applicable<'a>(&self, plans: &'a NetworkPlans) -> &'a Plan {
-        if self.addresses.peer_is_on_link { &plans.on_link } else { &plans.apart }
+    /// Returns the network plan without the colliding routes, and without resolvers that are not asked.
+    fn network(&self, planned: &Profile, facts: &Facts, up: &LinkUp) -> Plan {
+        let Addresses { peer_is_on_link, not_asked, .. } = &self.addresses;
+        let asked = |address: &IpAddr| !not_asked.contains(address);
+        let mut planned = planned.clone();
+        if let DnsServers::Fixed(servers) = &mut planned.dns.servers {
+            servers.retain(asked);
+            if servers.is_empty() {
+                planned.dns.servers = DnsServers::None;
+            }
+        }
+        let dns: Vec<Ipv4Addr> = up.dns.iter().copied().filter(|one| asked(&IpAddr::V4(*one))).collect();
+        let facts = Facts { peer_is_on_link: *peer_is_on_link, ..facts.clone() };
+        network_plan(&planned, facts, up, &dns).around(&self.found)
     }
 }
 
@@ -85,40 +104,31 @@ impl Steps {
         self.collisions.found = plan::collisions(&self.tunnel(planned), &host);
     }
 
-    /// Compares the addresses of a link with this host; returns the resolvers of the server that are asked.
+    /// Compares the addresses of a new link with this host.
     ///
     /// # Errors
     /// Returns a failure if the host needs the address that the server assigns to it.
-    pub fn compare_addresses(
-        &mut self,
-        up: &LinkUp,
-        notes: &mut Vec<String>,
-    ) -> Result<Vec<Ipv4Addr>, Failure> {
+    pub fn compare_addresses(&mut self, up: &LinkUp, notes: &mut Vec<String>) -> Result<(), Failure> {
         self.collisions.link = Some(up.clone());
         self.compare();
-        let assigned = self.compare_link(up);
-        notes.extend(assigned.notes);
-        match &self.collisions.addresses.refusal {
-            Some(words) => Err(Failure::new(Phase::Routes, FailureKind::Collision, words)
-                .hint("ask the server's administrator for another pool of addresses")
-                .hint("link.netns = \"NAME\" keeps the tunnel apart from this host's networks (Linux)")),
-            None => Ok(assigned.dns),
-        }
+        notes.extend(self.compare_link(up));
+        let Some(words) = &self.collisions.addresses.refusal else { return Ok(()) };
+        Err(Failure::new(Phase::Routes, FailureKind::Collision, words)
+            .hint("ask the server's administrator for another pool of addresses")
+            .hint("link.netns = \"NAME\" keeps the tunnel apart from this host's networks (Linux)"))
     }
 
-    /// Compares the addresses of a link with this host.
-    fn compare_link(&mut self, up: &LinkUp) -> Assigned {
+    /// Compares the addresses of a link with this host; returns notes for the user.
+    fn compare_link(&mut self, up: &LinkUp) -> Vec<String> {
         let host = self.surroundings();
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
-        let left_out = self.collisions.found.unreachable();
-        let routes: Vec<IpNet> =
-            main_routes(planned).into_iter().filter(|route| !left_out.contains(route)).collect();
-        let assigned = plan::assigned(&self.tunnel(planned), &host, up.local, &routes);
+        let assigned = plan::assigned(&self.tunnel(planned), &host, up.local, &self.collisions.found);
         self.collisions.addresses = Addresses {
             peer_is_on_link: is_on_link(planned, self.device_name(), up.peer),
-            refusal: assigned.refusal.clone(),
+            refusal: assigned.refusal,
+            not_asked: assigned.not_asked,
         };
-        assigned
+        assigned.notes
     }
 
     /// Compares again after a change of the network: takes away what collides now, and performs the plans again
@@ -138,7 +148,9 @@ impl Steps {
         }
         log_difference(&before.0, &state.found);
         let transport = state.transport.as_ref().map(|plan| plan.around(&state.found));
-        let network = state.network.as_ref().map(|plans| state.applicable(plans).around(&state.found));
+        let planned = self.offered.as_ref().unwrap_or(&self.profile);
+        let known = state.facts.as_ref().zip(state.link.as_ref());
+        let network = known.map(|(facts, up)| state.network(planned, facts, up));
         let network =
             network.filter(|_| has_device && !self.without_routes && state.addresses.refusal.is_none());
         let (left_out, refusal) = (state.found.left_out_prefixes(), state.addresses.refusal.clone());
