@@ -111,14 +111,16 @@ impl Changes {
     /// # Errors
     /// Returns an error if there is no route to the server ([`crate::net::routes::Error::is_unreachable`]).
     pub fn facts(&mut self, server: Ipv4Addr, source: Option<Ipv4Addr>) -> Result<Facts, ApplyError> {
+        let next_hop = self.next_hop(server, source)?;
         Ok(Facts {
             server: Some(IpAddr::V4(server)),
-            next_hop: Some(self.next_hop(server, source)?),
             tun: self.ledger.record().device.as_ref().map(|device| device.name.clone()),
             pid: Some(self.ledger.record().header.pid),
             keep_default: self.keep_default(),
             table: Some(self.choose_table()),
+            connected: Some(self.connected_networks(Some(&next_hop))),
             forwarding: self.host.forwards(),
+            next_hop: Some(next_hop),
             ..Facts::default()
         })
     }

@@ -15,6 +15,7 @@ use super::{
 use crate::os::netns::Netns;
 use crate::{
     net::{
+        connected::Connected,
         kernel,
         routes::{Error, Filter, Link, Route, RouteTo},
         rules::Rule,
@@ -112,6 +113,10 @@ impl Host {
         self.outside().route_to(to, source, mark)
     }
 
+    pub(super) fn route_of_ping(&mut self, to: IpAddr) -> Result<RouteTo, Error> {
+        self.outside().route_of_ping(to)
+    }
+
     pub(super) fn route_to_in(&mut self, to: IpAddr, table: u32) -> Result<RouteTo, Error> {
         self.outside().route_to_in(to, table)
     }
@@ -141,6 +146,10 @@ impl Host {
 
     pub(super) fn forwards(&mut self) -> Option<bool> {
         self.inside(|kernel| kernel.forwards()).ok().flatten()
+    }
+
+    pub(super) fn connected(&mut self) -> io::Result<Vec<Connected>> {
+        self.inside(|kernel| kernel.connected())?
     }
 
     pub(super) fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use super::{FileOp, Output, Program, ProgramError};
 use crate::{
     net::{
+        connected::{self, Connected},
         kernel,
         routes::{Address, Error, Filter, Insert, Link, Route, RouteTo},
         rules::Rule,
@@ -48,6 +49,14 @@ pub trait Kernel {
     /// # Errors
     /// Returns an error if there is no route or the query failed.
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>, mark: Option<u32>) -> Result<RouteTo, Error>;
+
+    /// Returns the route that an echo request to `to` takes now. Rules may select packets by protocol.
+    ///
+    /// # Errors
+    /// As [`Kernel::route_to`].
+    fn route_of_ping(&mut self, to: IpAddr) -> Result<RouteTo, Error> {
+        self.route_to(to, None, None)
+    }
 
     /// Returns the route to `to` in the table of a routing domain (OpenBSD) or of a FIB (FreeBSD).
     ///
@@ -106,6 +115,14 @@ pub trait Kernel {
         None
     }
 
+    /// Returns the networks of the interfaces, in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// Returns the kernel's error.
+    fn connected(&self) -> std::io::Result<Vec<Connected>> {
+        Ok(Vec::new())
+    }
+
     /// Runs a program and waits for it to end, at most for its time limit.
     ///
     /// # Errors
@@ -126,6 +143,11 @@ pub trait Kernel {
 impl Kernel for kernel::Kernel {
     fn route_to(&mut self, to: IpAddr, source: Option<IpAddr>, mark: Option<u32>) -> Result<RouteTo, Error> {
         Self::route_to(self, to, source, mark)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn route_of_ping(&mut self, to: IpAddr) -> Result<RouteTo, Error> {
+        Self::route_of_ping(self, to)
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -187,5 +209,9 @@ impl Kernel for kernel::Kernel {
 
     fn forwards(&self) -> Option<bool> {
         crate::net::forwarding::ipv4()
+    }
+
+    fn connected(&self) -> std::io::Result<Vec<Connected>> {
+        connected::networks()
     }
 }

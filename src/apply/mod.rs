@@ -20,6 +20,7 @@ mod hook;
 mod host;
 mod kernel;
 pub mod ledger;
+mod local_networks;
 mod observe;
 mod on_link;
 mod others;

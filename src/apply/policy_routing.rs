@@ -21,6 +21,10 @@ use crate::{
     plan::{PolicyRule, PolicyStep, Value},
 };
 
+const UDP: u8 = 17;
+/// The port of DHCP servers.
+const DHCP_SERVER: u16 = 67;
+
 impl Perform for PolicyStep {
     fn observe(&self, host: &mut Host) -> Result<PriorState, Cause> {
         match self {
@@ -111,6 +115,15 @@ fn rule_of(step: &PolicyStep) -> Result<Rule, Cause> {
             (rule.ip_protocol, rule.port, rule.table) = (Some(*protocol), *port, MAIN_TABLE);
         }
         PolicyRule::Names { protocol } => (rule.ip_protocol, rule.port) = (Some(*protocol), Some(53)),
+        PolicyRule::Dhcp => {
+            (rule.ip_protocol, rule.port) = (Some(UDP), Some(DHCP_SERVER));
+            (rule.suppress_prefix, rule.table) = (Some(0), MAIN_TABLE);
+        }
+        PolicyRule::Carried { protocol } => rule.ip_protocol = Some(*protocol),
+        PolicyRule::Connected { dest } | PolicyRule::Answered { dest } => {
+            rule.to = Some(*known(dest)?);
+            (rule.suppress_prefix, rule.table) = (Some(0), MAIN_TABLE);
+        }
         PolicyRule::Main => (rule.suppress_prefix, rule.table) = (Some(0), MAIN_TABLE),
         PolicyRule::Tunnel => (rule.not, rule.mark) = (true, Some(own)),
     }

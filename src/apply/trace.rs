@@ -16,7 +16,7 @@ use crate::{
         routes::{Filter, Kind, MAIN_TABLE, Route, RouteTo},
         rules::Rule,
     },
-    plan::{DomainStep, HostRouteStep, PolicyStep, RouteStep, Step, Value},
+    plan::{DomainStep, HostRouteStep, PolicyRule, PolicyStep, RouteStep, Step, Value},
     platform::Platform,
 };
 
@@ -108,7 +108,7 @@ impl AppliedRouting {
         let domain = self.domain();
         let asked = match domain {
             Some(table) => host.route_to_in(to, table),
-            None => host.route_to(to, None, None),
+            None => host.route_of_ping(to),
         };
         let answer = match asked {
             Err(error) if error.errno.is_none() || error.is_permission() => {
@@ -119,7 +119,7 @@ impl AppliedRouting {
         let decided = if answer.as_ref().is_some_and(|way| way.local) {
             None
         } else {
-            select_route(host, to, domain.unwrap_or(MAIN_TABLE))?
+            select_route(host, to, domain.unwrap_or(MAIN_TABLE), |rule| self.is_for_arp(rule))?
         };
         let agreed = decided.filter(|(_, route)| agrees(answer.as_ref(), route));
         let (goes, why) = self.explain(answer.as_ref(), agreed.as_ref().map(|(_, route)| route), to);
@@ -172,6 +172,17 @@ impl AppliedRouting {
         })
     }
 
+    /// Returns whether a rule of this tunnel applies only to packets without protocol.
+    fn is_for_arp(&self, rule: &Rule) -> bool {
+        rule.is_ours() && self.entries.iter().any(|entry| {
+            matches!(
+                &entry.step,
+                Step::Policy(PolicyStep::Rule { rule: PolicyRule::Answered { dest: Value::Known(dest) }, .. })
+                    if rule.to == Some(*dest)
+            )
+        })
+    }
+
     fn is_server(&self, to: IpAddr) -> bool {
         self.entries.iter().any(
             |entry| matches!(&entry.step, Step::HostRoute(HostRouteStep { server: Value::Known(server), .. }) if *server == to),
@@ -196,18 +207,22 @@ impl AppliedRouting {
     }
 }
 
-/// Returns the rule and route that the kernel selects; `table` is searched if the kernel has no rules.
+/// Returns the rule and route that the kernel selects, without the rules for which `is_skipped` holds;
+/// `table` is searched if the kernel has no rules.
 fn select_route(
     host: &mut Host,
     to: IpAddr,
     table: u32,
+    is_skipped: impl Fn(&Rule) -> bool,
 ) -> Result<Option<(Option<Rule>, Route)>, ApplyError> {
     let ipv6 = to.is_ipv6();
     let rules = host.rules(ipv6).map_err(ApplyError::observing)?;
     let selected: Vec<(Option<Rule>, u32)> = if rules.is_empty() {
         vec![(None, table)]
     } else {
-        let for_it = rules.into_iter().filter(|rule| rule.matches(to, 0) && rule.table != LOCAL_TABLE);
+        let for_it = rules
+            .into_iter()
+            .filter(|rule| rule.matches(to, 0) && rule.table != LOCAL_TABLE && !is_skipped(rule));
         for_it.map(|rule| (Some(rule.clone()), rule.table)).collect()
     };
     for (rule, table) in selected {

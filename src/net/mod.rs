@@ -5,11 +5,13 @@
 //! - [`tun`] opens the device; [`packets`] reads and writes its packets.
 //! - [`routes`] and [`rules`] are the data types of requests to the kernel. `netlink` sends them on Linux,
 //!   `bsd` on the BSDs; [`rtsock`] and [`ifreq`] encode the BSDs' messages and ioctl arguments.
+//! - [`connected`] lists the networks of the host's interfaces.
 //! - [`forwarding`] says whether the host forwards packets.
 //! - [`lookup`] resolves host names in a child process; [`sanitize`] checks such a child's messages.
 
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
 pub mod bsd;
+pub mod connected;
 pub mod forwarding;
 pub mod ifreq;
 pub mod lookup;

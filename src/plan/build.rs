@@ -138,7 +138,7 @@ pub fn network(profile: &Profile, platform: Platform, run_dir: &Path) -> Plan {
             }
             Some(DefaultRoute::Halves) => steps.extend(halved().map(|half| route(half, None, None))),
         }
-        if kill_switch::has_dns_table(profile, platform) {
+        if kill_switch::has_guard_table(profile, platform) {
             steps.push(route(default_prefix(ipv6), None, Some(Value::Open(Symbol::Table))));
         }
     }

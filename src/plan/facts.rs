@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::Resolver;
+use super::{ConnectedNetworks, Resolver};
 
 /// The facts known so far; initially none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Facts {
     pub table: Option<u32>,
     /// The next hop of each excluded prefix outside the tunnel; `None` if it has none.
     pub outside: Vec<(IpNet, Option<NextHop>)>,
+    /// The networks to which this host is connected, without the tunnel's own.
+    pub connected: Option<ConnectedNetworks>,
     /// Whether this host forwards IPv4 packets; `None` if that is not known.
     pub forwarding: Option<bool>,
 }

@@ -10,12 +10,15 @@ use ipnet::IpNet;
 use super::{
     PolicyRule, PolicyStep, Step, Symbol, Value,
     default_route::{default_mode, default_prefix, halves, is_in_netns, literal_server},
+    local_space::LINK_LOCAL_IPV6,
 };
 use crate::{
     platform::Platform,
     profile::{DefaultRoute, Leak, Profile},
 };
 
+/// The protocols that a program without privileges can send: ICMP, TCP, UDP, DCCP, SCTP, UDP-Lite.
+const UNPRIVILEGED: [u8; 6] = [1, TCP, UDP, 33, 132, 136];
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const GRE: u8 = 47;
@@ -40,26 +43,14 @@ pub(super) fn first_steps(profile: &Profile, platform: Platform) -> Vec<Step> {
             let families: &[bool] =
                 if profile.ppp.ipv6 || is_on(profile, platform) { &[false, true] } else { &[false] };
             for &ipv6 in families {
-                if is_on(profile, platform) {
-                    steps.push(block(default_prefix(ipv6), Some(own_table())));
-                }
-                steps.extend(throw_routes(profile, ipv6));
-                if !ipv6 {
-                    steps.extend(server_rules(profile));
-                }
-                if is_on(profile, platform) {
-                    steps.extend(dns_rules(ipv6));
-                }
-                steps.extend([PolicyRule::Main, PolicyRule::Tunnel].map(|kind| rule(kind, ipv6)));
+                steps.extend(own_table_steps(profile, platform, ipv6));
             }
         }
         Some(DefaultRoute::Halves | DefaultRoute::Replace) if is_on(profile, platform) => {
             for ipv6 in [false, true] {
                 steps.extend(halves(ipv6).map(|half| block(half, None)));
-                if has_dns_table(profile, platform) {
-                    steps.push(block(default_prefix(ipv6), Some(own_table())));
-                    steps.extend(throw_routes(profile, ipv6));
-                    steps.extend(dns_rules(ipv6));
+                if has_guard_table(profile, platform) {
+                    steps.extend(own_table_steps(profile, platform, ipv6));
                 }
             }
         }
@@ -97,9 +88,10 @@ pub(super) fn more_specific_than_block(profile: &Profile, platform: Platform, de
     }
 }
 
-/// Returns whether DNS queries need a separate table: the main table sends those for a resolver on the local
-/// link past the tunnel. (With policy rules they use the tunnel's table.)
-pub(super) fn has_dns_table(profile: &Profile, platform: Platform) -> bool {
+/// Returns whether the kill switch needs a separate table although the main table leads into the tunnel: the
+/// routes that other programs add to the main table, and those of connected networks, must not lead past the
+/// tunnel. (With policy rules the tunnel has a table in any case.)
+pub(super) fn has_guard_table(profile: &Profile, platform: Platform) -> bool {
     let by_main =
         matches!(default_mode(profile, platform), Some(DefaultRoute::Halves | DefaultRoute::Replace));
     platform == Platform::Linux && is_on(profile, platform) && by_main
@@ -120,6 +112,14 @@ pub(super) fn notes(profile: &Profile, platform: Platform) -> Vec<String> {
             let filter = if platform == Platform::NetBsd { "npf" } else { "pf" };
             notes.push(format!(
                 "a resolver on a connected network can still be asked: block port 53 with {filter}"
+            ));
+            let remedy = match platform {
+                Platform::NetBsd => "block them with npf",
+                _ => "pptpctl.toml(5), \"leak\", has rules for pf that block them",
+            };
+            notes.push(format!(
+                "connected networks, and routes that DHCP or another program adds, lead past the tunnel, with public \
+                 addresses too: {remedy}"
             ));
         }
         let alone = is_on(profile, platform) && profile.default_route.is_none();
@@ -153,17 +153,44 @@ fn throw_routes(profile: &Profile, ipv6: bool) -> impl Iterator<Item = Step> + '
     excluded.map(|dest| Step::Policy(PolicyStep::Throw { dest: *dest, table: own_table() }))
 }
 
-fn dns_rules(ipv6: bool) -> [Step; 2] {
-    [UDP, TCP].map(|protocol| rule(PolicyRule::Names { protocol }, ipv6))
+/// Returns the content of the tunnel's table and the rules that lead to it or past it.
+fn own_table_steps(profile: &Profile, platform: Platform, ipv6: bool) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if is_on(profile, platform) {
+        steps.push(block(default_prefix(ipv6), Some(own_table())));
+    }
+    steps.extend(throw_routes(profile, ipv6));
+    if !ipv6 {
+        steps.extend(server_rules(profile));
+    }
+    if is_on(profile, platform) {
+        steps.extend([UDP, TCP].map(|protocol| rule(PolicyRule::Names { protocol }, ipv6)));
+        let dest = Value::Open(Symbol::Connected);
+        steps.push(rule(PolicyRule::Connected { dest }, ipv6));
+        if ipv6 {
+            // Also of DHCPv6. The prefix needs no lookup of the connected networks.
+            steps.push(rule(PolicyRule::Connected { dest: Value::Known(LINK_LOCAL_IPV6) }, true));
+        } else {
+            steps.push(rule(PolicyRule::Dhcp, false));
+            // IPv6 has no reverse path check.
+            steps.extend(UNPRIVILEGED.map(|protocol| rule(PolicyRule::Carried { protocol }, false)));
+            let dest = Value::Open(Symbol::Public);
+            steps.push(rule(PolicyRule::Answered { dest }, false));
+        }
+    } else {
+        steps.push(rule(PolicyRule::Main, ipv6));
+    }
+    steps.push(rule(PolicyRule::Tunnel, ipv6));
+    steps
 }
 
-fn server_rules(profile: &Profile) -> [Step; 2] {
-    // If the servers of the profile listen on different ports, the rule matches any port.
-    let port = match profile.servers.split_first() {
-        Some((first, others)) if others.iter().all(|other| other.port == first.port) => Some(first.port),
-        _ => None,
-    };
-    [(TCP, port), (GRE, None)].map(|(protocol, port)| {
-        rule(PolicyRule::Server { server: literal_server(profile), protocol, port }, false)
-    })
+fn server_rules(profile: &Profile) -> Vec<Step> {
+    let mut ports: Vec<u16> = profile.servers.iter().map(|server| server.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let transport = ports.into_iter().map(|port| (TCP, Some(port))).chain([(GRE, None)]);
+    let server = literal_server(profile);
+    transport
+        .map(|(protocol, port)| rule(PolicyRule::Server { server: server.clone(), protocol, port }, false))
+        .collect()
 }

@@ -23,6 +23,7 @@ mod gre_sysctl;
 mod hook;
 mod kill_switch;
 mod kind;
+mod local_space;
 mod notation;
 mod peer_routes;
 mod policy_routing;
@@ -51,6 +52,7 @@ pub use self::{
     gre_sysctl::AllowGreStep,
     hook::{HookEvent, HookStep},
     kind::Key,
+    local_space::ConnectedNetworks,
     peer_routes::with_offered_routes,
     policy_routing::{FIRST_TABLE, PolicyRule, PolicyStep, SLOTS},
     ppp_daemon::{Daemon, PppStep, link_name},

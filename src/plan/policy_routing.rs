@@ -79,6 +79,28 @@ pub enum PolicyRule {
         /// IP protocol number: 6 or 17.
         protocol: u8,
     },
+    /// Sends packets to DHCP servers to the main table, unless only a default route leads there: a lease can
+    /// be renewed.
+    Dhcp,
+    /// Sends packets for a connected network in local address space to the main table, unless only a default
+    /// route leads there. With the kill switch these rules replace [`PolicyRule::Main`].
+    Connected {
+        /// The network. A plan with an open value gets one rule for each network of the facts.
+        dest: Value<IpNet>,
+    },
+    /// Sends packets of this protocol to the tunnel's table, so that none is left for
+    /// [`PolicyRule::Answered`].
+    Carried {
+        /// IP protocol number.
+        protocol: u8,
+    },
+    /// Sends the rest of the packets for a connected network in other than local address space to the main
+    /// table. With `rp_filter` the kernel answers an ARP request only if a packet without protocol to the
+    /// sender would leave by the same interface; without an answer the gateway could not send us anything.
+    Answered {
+        /// The network. A plan with an open value gets one rule for each network of the facts.
+        dest: Value<IpNet>,
+    },
     /// Sends packets to the main table if it has a more specific route for them than a default route.
     Main,
     /// Sends everything but the transport's packets to the tunnel's table.
@@ -92,16 +114,19 @@ impl PolicyRule {
     #[must_use]
     pub const fn priority(&self, table: u32) -> u32 {
         let kind = match self {
-            Self::Server { .. } => 0,
+            Self::Server { .. } | Self::Dhcp => 0,
             Self::Names { .. } => 1,
-            Self::Main => 2,
-            Self::Tunnel => 3,
+            Self::Connected { .. } | Self::Main => 2,
+            Self::Carried { .. } => 3,
+            Self::Answered { .. } => 4,
+            Self::Tunnel => 5,
         };
         FIRST_PRIORITY + kind * SLOTS + table % SLOTS
     }
 }
 
-const FIRST_PRIORITY: u32 = 12_000;
+/// After the rules of Tailscale (5210 to 5270).
+const FIRST_PRIORITY: u32 = 7_000;
 
 impl StepKind for PolicyStep {
     fn key(&self) -> Key {
@@ -116,11 +141,17 @@ impl StepKind for PolicyStep {
     fn fill(&mut self, facts: &Facts) -> Vec<Option<Symbol>> {
         match self {
             Self::Rule { rule, table, .. } => {
-                let server = match rule {
+                let address = match rule {
                     PolicyRule::Server { server, .. } => server.fill(&facts.server),
-                    PolicyRule::Names { .. } | PolicyRule::Main | PolicyRule::Tunnel => None,
+                    // `resolve` fills it in: there may be several.
+                    PolicyRule::Connected { dest } | PolicyRule::Answered { dest } => dest.open(),
+                    PolicyRule::Names { .. }
+                    | PolicyRule::Dhcp
+                    | PolicyRule::Carried { .. }
+                    | PolicyRule::Main
+                    | PolicyRule::Tunnel => None,
                 };
-                vec![server, table.fill(&facts.table)]
+                vec![address, table.fill(&facts.table)]
             }
             Self::Throw { table, .. } => vec![table.fill(&facts.table)],
             Self::Block { table, .. } => {
@@ -201,16 +232,25 @@ impl PolicyRule {
             Self::Names { protocol } => {
                 format!("ipproto {} dport 53 lookup {table}", protocol_name(*protocol))
             }
+            Self::Dhcp => "ipproto udp dport 67 lookup main suppress_prefixlength 0".to_owned(),
+            Self::Carried { protocol } => {
+                format!("ipproto {} lookup {table}", protocol_name(*protocol))
+            }
+            Self::Connected { dest } | Self::Answered { dest } => {
+                format!("to {dest} lookup main suppress_prefixlength 0")
+            }
             Self::Main => "lookup main suppress_prefixlength 0".to_owned(),
             Self::Tunnel => format!("not fwmark {table} lookup {table}"),
         }
     }
 }
 
-const fn protocol_name(number: u8) -> &'static str {
+fn protocol_name(number: u8) -> String {
     match number {
-        6 => "tcp",
-        17 => "udp",
-        _ => "gre",
+        1 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        47 => "gre".to_owned(),
+        other => other.to_string(),
     }
 }

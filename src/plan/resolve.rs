@@ -8,7 +8,7 @@ use super::{
     Facts, Plan, Step, Value, default_route,
     device::{AddressStep, MtuStep},
     facts::{Ipv6, NextHop},
-    policy_routing::PolicyStep,
+    policy_routing::{PolicyRule, PolicyStep},
     route::{HostRouteStep, RemoveDefaultStep, RouteStep},
 };
 
@@ -90,6 +90,27 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
                 if !plan.steps.contains(&half) {
                     plan.steps.push(half);
                 }
+            }
+        }
+        Step::Policy(PolicyStep::Rule {
+            rule: PolicyRule::Connected { dest: Value::Open(_) },
+            ipv6,
+            table,
+        }) if facts.connected.is_some() => {
+            let networks = facts.connected.iter().flat_map(|connected| &connected.local);
+            for dest in networks.filter(|network| matches!(network, IpNet::V6(_)) == ipv6) {
+                let rule = PolicyRule::Connected { dest: Value::Known(*dest) };
+                plan.steps.push(Step::Policy(PolicyStep::Rule { rule, ipv6, table: table.clone() }));
+            }
+        }
+        Step::Policy(PolicyStep::Rule {
+            rule: PolicyRule::Answered { dest: Value::Open(_) },
+            ipv6,
+            table,
+        }) if facts.connected.is_some() => {
+            for dest in facts.connected.iter().flat_map(|connected| &connected.others) {
+                let rule = PolicyRule::Answered { dest: Value::Known(*dest) };
+                plan.steps.push(Step::Policy(PolicyStep::Rule { rule, ipv6, table: table.clone() }));
             }
         }
         Step::Policy(PolicyStep::Outside { way: Value::Known(NextHop::ThisHost), .. }) => {}

@@ -97,6 +97,12 @@ pub enum Symbol {
     /// The service that manages this host's resolvers.
     #[serde(rename = "<resolver>")]
     Resolver,
+    /// A network in local address space to which this host is connected (Linux).
+    #[serde(rename = "<connected>")]
+    Connected,
+    /// A network in other address space to which this host is connected (Linux).
+    #[serde(rename = "<public>")]
+    Public,
 }
 
 impl fmt::Display for Symbol {
@@ -116,6 +122,8 @@ impl fmt::Display for Symbol {
             Self::Table => "<table>",
             Self::Dns => "<dns>",
             Self::Resolver => "<resolver>",
+            Self::Connected => "<connected>",
+            Self::Public => "<public>",
         })
     }
 }

@@ -269,6 +269,7 @@ fn facts() -> Facts {
         keep_default: KeepDefault::default(),
         table: Some(FIRST_TABLE + 9),
         outside: Vec::new(),
+        connected: None,
         forwarding: None,
         dns: Some(Vec::new()),
         resolver: None,

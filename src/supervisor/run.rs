@@ -267,7 +267,12 @@ impl Supervisor {
                     self.network.restore(|| self.steps.renew_routes());
                 }
             }
-            Action::RestoreRoutes => self.network.restore(|| self.steps.renew_routes()),
+            Action::RestoreRoutes => {
+                if let Some(server) = self.machine.server() {
+                    network_watch::warn_of(self.steps.follow_networks(*server.ip()));
+                }
+                self.network.restore(|| self.steps.renew_routes());
+            }
             Action::Probe => {
                 self.children.send(&ToEngine::Probe);
             }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Destinations that a tunnel with a default route carries: remote hosts of both families, resolvers
-/// anywhere.
+/// anywhere, connected networks with public addresses, and the server itself.
 const TUNNEL_DESTINATIONS: &[&str] = &[
     "1.1.1.1:9",
     "192.88.99.1:9",
@@ -32,9 +32,15 @@ const TUNNEL_DESTINATIONS: &[&str] = &[
     "192.0.2.1:53",
     "[2001:db8:77::1]:9",
     "[2001:db8::1]:53",
+    "172.20.0.1:53",
+    "[fd00:20::1]:53",
+    "192.0.2.1:80",
+    "[2001:db8::1]:80",
+    "203.0.113.9:80",
 ];
-/// Destinations that are never blocked: DHCP, the local network, excluded prefixes.
-const UNBLOCKED_DESTINATIONS: &[&str] = &["192.0.2.1:67", "192.0.2.1:80", "198.18.0.1:9", "198.18.0.1:53"];
+/// Destinations that are never blocked: DHCP, local networks with private addresses, excluded prefixes.
+const UNBLOCKED_DESTINATIONS: &[&str] =
+    &["192.0.2.1:67", "172.20.0.1:67", "172.20.0.1:80", "[fd00:20::1]:80", "198.18.0.1:9", "198.18.0.1:53"];
 
 #[test]
 fn kill_switch_blocks_all_traffic_in_every_mode() {
@@ -149,7 +155,7 @@ fn assert_nothing_leaks(name: &str, profile: &Profile, tunnelled: &[&str], unblo
 }
 
 /// Sends a datagram and a SYN; errors are ignored, as the kernel may refuse either.
-fn send(to: SocketAddr) {
+pub fn send(to: SocketAddr) {
     let any: SocketAddr = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" }.parse().unwrap();
     let _refused = UdpSocket::bind(any).unwrap().send_to(b"meant for the tunnel", to);
     let domain = if to.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
@@ -158,7 +164,7 @@ fn send(to: SocketAddr) {
     let _refused = tcp.connect(&to.into());
 }
 
-fn assert_transport_passes(remote: &mut RemoteNetwork, mark: Option<u32>, name: &str) {
+pub fn assert_transport_passes(remote: &mut RemoteNetwork, mark: Option<u32>, name: &str) {
     let options = transport::Options { local: None, mark: mark.unwrap_or(0) };
     let gre = Socket::from(transport::gre_socket(SERVER, &options).unwrap());
     let tcp = Socket::from(transport::tcp_socket(&options).unwrap());

@@ -19,6 +19,7 @@ mod crashing_host;
 mod defaults;
 mod firewall;
 mod leaks;
+mod local_networks;
 mod namespace;
 mod netlink;
 mod netns;

@@ -131,6 +131,17 @@ impl Lab {
         assert!(!self.directories.ledger("vpn").exists());
     }
 
+    /// Waits until a tun device whose descriptor was closed is gone: a child that another test forked may hold
+    /// the descriptor until it executes its program.
+    #[track_caller]
+    pub fn wait_until_gone(&self, device: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while ip(&["-o", "link"]).contains(&format!(" {device}:")) {
+            assert!(Instant::now() < deadline, "the device is not deleted");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub fn run_files(&self) -> Vec<String> {
         list(&self.directories.run)
     }
@@ -148,6 +159,12 @@ impl Lab {
         text.push_str(&format!("run: {:?}\n", self.run_files()));
         text
     }
+}
+
+/// Runs one ip(8) command per line; all must succeed.
+#[track_caller]
+pub fn ip_lines(lines: &str) {
+    ip_batch(&[], lines);
 }
 
 pub fn enter_new_namespace() {

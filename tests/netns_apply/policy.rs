@@ -174,6 +174,7 @@ fn routes_command_names_next_hop_and_reason() {
     for mode in [DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
         Lab::run(|lab| {
             lab.one_uplink();
+            ip(&["addr", "add", "172.20.0.2/24", "dev", "up0"]);
             let mut profile = with_default(mode);
             profile.leak = Leak::Block;
             profile.exclude = vec!["198.18.0.0/15".parse().unwrap()];
@@ -192,11 +193,13 @@ fn routes_command_names_next_hop_and_reason() {
             let outside = [
                 ("192.0.2.2", Disposition::Here, "", "this host"),
                 ("198.18.7.7", Disposition::Outside, "via 192.0.2.1", "excluded"),
-                ("192.0.2.99", Disposition::Outside, "192.0.2.0/24", "more specific"),
+                ("172.20.0.99", Disposition::Outside, "172.20.0.0/24", "more specific"),
                 ("2001:db8:5::1", Disposition::Blocked, "unreachable", "block"),
             ];
             expect(&outside);
             expect(&[("1.1.1.1", Disposition::Tunnel, "dev tun0", "tunnel")]);
+            // A connected network with public addresses.
+            expect(&[("192.0.2.99", Disposition::Tunnel, "dev tun0", "tunnel")]);
             let lines: Vec<String> =
                 AppliedRouting::of(&lab.directories, "vpn").unwrap().lines(Platform::Linux).collect();
             assert!(lines.iter().any(|line| line.contains("unreachable")), "{lines:?}");
@@ -213,6 +216,7 @@ fn routes_command_names_next_hop_and_reason() {
                 std::thread::yield_now();
             }
             expect(&[("1.1.1.1", Disposition::Blocked, "unreachable", "down")]);
+            expect(&[("192.0.2.99", Disposition::Blocked, "unreachable", "down")]);
             lab.recover();
             assert!(AppliedRouting::of(&lab.directories, "vpn").is_none());
         });

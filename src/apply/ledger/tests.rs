@@ -167,6 +167,10 @@ fn policy() -> impl Strategy<Value = PolicyStep> {
         (value(any::<IpAddr>()), any::<u8>(), option::of(any::<u16>()))
             .prop_map(|(server, protocol, port)| PolicyRule::Server { server, protocol, port }),
         any::<u8>().prop_map(|protocol| PolicyRule::Names { protocol }),
+        Just(PolicyRule::Dhcp),
+        value(net()).prop_map(|dest| PolicyRule::Connected { dest }),
+        value(net()).prop_map(|dest| PolicyRule::Answered { dest }),
+        any::<u8>().prop_map(|protocol| PolicyRule::Carried { protocol }),
         Just(PolicyRule::Main),
         Just(PolicyRule::Tunnel),
     ];

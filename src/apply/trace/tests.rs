@@ -17,7 +17,7 @@ fn rules_and_tables_are_searched_in_kernel_order() {
     let model = FakeHost::new(state());
     let mut host = model.host();
     let mut at = |to: &str| {
-        let decided = select_route(&mut host, to.parse().unwrap(), MAIN_TABLE).unwrap();
+        let decided = select_route(&mut host, to.parse().unwrap(), MAIN_TABLE, |_| false).unwrap();
         decided.map(|(rule, route)| (rule.unwrap().priority, route.to_string()))
     };
     let own = |route: &str| Some((900, format!("{route} table {TABLE}")));
@@ -26,7 +26,9 @@ fn rules_and_tables_are_searched_in_kernel_order() {
     assert_eq!(at("198.18.0.1"), Some((32_766, "default via 192.0.2.1 dev up0".to_owned())), "thrown");
     model.state.borrow_mut().routes.retain(|route| !route.leaves_by("tun0"));
     let mut at = |to: &str| {
-        select_route(&mut host, to.parse().unwrap(), MAIN_TABLE).unwrap().map(|(_, route)| route.kind)
+        select_route(&mut host, to.parse().unwrap(), MAIN_TABLE, |_| false)
+            .unwrap()
+            .map(|(_, route)| route.kind)
     };
     assert_eq!(at("1.1.1.1"), Some(Kind::Unreachable), "the unreachable route of the table");
 }

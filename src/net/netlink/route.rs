@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     route::{
@@ -16,6 +16,12 @@ use nix::errno::Errno;
 
 use super::{Error, Netlink, socket::Undecoded};
 use crate::net::routes::{Filter, Hop, Insert, Kind, Route, RouteTo};
+
+/// `RTA_IP_PROTO`.
+const RTA_IP_PROTO: u16 = 27;
+/// IP protocol numbers.
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 
 /// Interface names by index, for decoding routes.
 type Names = BTreeMap<u32, String>;
@@ -31,18 +37,34 @@ impl Netlink {
         source: Option<IpAddr>,
         mark: Option<u32>,
     ) -> Result<RouteTo, Error> {
+        let mut selectors = Vec::new();
+        selectors.extend(source.map(|source| RouteAttribute::Source(source.into())));
+        selectors.extend(mark.map(RouteAttribute::Mark));
+        self.look_up(to, source, selectors)
+    }
+
+    /// Looks up the route for an echo request.
+    ///
+    /// # Errors
+    /// As [`Netlink::route_to`].
+    pub fn route_of_ping(&mut self, to: IpAddr) -> Result<RouteTo, Error> {
+        let protocol = DefaultNla::new(RTA_IP_PROTO, vec![if to.is_ipv6() { ICMPV6 } else { ICMP }]);
+        self.look_up(to, None, vec![RouteAttribute::Other(protocol)])
+    }
+
+    fn look_up(
+        &mut self,
+        to: IpAddr,
+        source: Option<IpAddr>,
+        selectors: Vec<RouteAttribute>,
+    ) -> Result<RouteTo, Error> {
         let names = self.names()?;
         let mut message = RouteMessage::default();
         message.header.address_family = family(to);
         message.header.destination_prefix_length = host_bits(to);
         message.attributes.push(RouteAttribute::Destination(to.into()));
-        if let Some(source) = source {
-            message.header.source_prefix_length = host_bits(source);
-            message.attributes.push(RouteAttribute::Source(source.into()));
-        }
-        if let Some(mark) = mark {
-            message.attributes.push(RouteAttribute::Mark(mark));
-        }
+        message.header.source_prefix_length = source.map_or(0, host_bits);
+        message.attributes.extend(selectors);
         let what = format!("look up the route to {to}");
         let mut found = None;
         self.query(&what, RouteNetlinkMessage::GetRoute(message), &mut |answer| {

@@ -189,6 +189,19 @@ impl Steps {
         changes.perform(&self.collisions.around_transport(transport))
     }
 
+    /// Lets the kill switch pass the networks to which this host is connected now, if they have changed.
+    pub fn follow_networks(&mut self, server: Ipv4Addr) -> Result<(), ApplyError> {
+        let changes = opened(&mut self.changes)?;
+        let next_hop = changes.next_hop(server, self.profile.localbind)?;
+        if !changes.networks_changed(Some(&next_hop)) {
+            return Ok(());
+        }
+        tracing::info!("the networks of this host have changed: the rules of the kill switch follow");
+        let facts = facts(changes, &self.profile, server)?;
+        let planned = self.offered.as_ref().unwrap_or(&self.profile);
+        changes.perform(&plan::transport(planned, Platform::host()).resolve(&facts))
+    }
+
     /// Restores routes and rules of ours that were deleted; returns how many were.
     pub fn renew_routes(&mut self) -> (usize, Result<(), ApplyError>) {
         self.changes.as_mut().map_or((0, Ok(())), Changes::renew_routes)

@@ -1,0 +1,47 @@
+//! The networks to which this host is connected, from the addresses of its interfaces.
+//!
+//! Addresses are read instead of routes, because address managers differ in how they add the route of a
+//! network: some leave it to the kernel, others add it as DHCP's.
+
+use std::{io, net::IpAddr};
+
+use ipnet::IpNet;
+use nix::{
+    ifaddrs::{InterfaceAddress, getifaddrs},
+    net::if_::InterfaceFlags,
+    sys::socket::SockaddrStorage,
+};
+
+/// A connected network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// The interface.
+    pub dev: String,
+    /// The prefix; that of the peer on a point-to-point link.
+    pub network: IpNet,
+}
+
+/// Lists the connected networks in the calling thread's namespace; those of loopback interfaces are left out.
+///
+/// # Errors
+/// Returns the kernel's error.
+pub fn networks() -> io::Result<Vec<Connected>> {
+    Ok(getifaddrs()?.filter_map(|address| connected(&address)).collect())
+}
+
+fn connected(interface: &InterfaceAddress) -> Option<Connected> {
+    if interface.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
+        return None;
+    }
+    let is_point_to_point = interface.flags.contains(InterfaceFlags::IFF_POINTOPOINT);
+    let peer = interface.destination.as_ref().filter(|_| is_point_to_point).and_then(address);
+    let end = peer.or_else(|| interface.address.as_ref().and_then(address))?;
+    let mask = interface.netmask.as_ref().and_then(address)?;
+    let network = IpNet::with_netmask(end, mask).ok()?.trunc();
+    Some(Connected { dev: interface.interface_name.clone(), network })
+}
+
+fn address(socket: &SockaddrStorage) -> Option<IpAddr> {
+    let ipv4 = socket.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+    ipv4.or_else(|| socket.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+}
