@@ -64,6 +64,16 @@ const CASES: &[(&str, &[&str])] = &[
     ("missing", &["up: 28", "/dev/ppp is missing", "state: as before"]),
     ("server", &["up: 0", "reconnected: 1", " 0% packet loss", "down: 0", "state: as before"]),
     (
+        "refused",
+        &[
+            "up: 0",
+            "ended by itself",
+            "refusals: 2",
+            "the server has refused them twice in a row",
+            "state: as before",
+        ],
+    ),
+    (
         "pppd",
         &["up: 0", "reconnected: 1", "reconnected: 2", " 0% packet loss", "down: 0", "state: as before"],
     ),
