@@ -255,7 +255,7 @@ pub enum UndecidedLogin {
     Refused,
 }
 
-/// Packets and messages of a call that have been seen when it failed.
+/// Packets and messages of a connection that had been seen when it failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Evidence {
@@ -295,7 +295,7 @@ pub struct Failure {
     /// may count this as a failed log-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undecided_login: Option<UndecidedLogin>,
-    /// What had been seen of the call, if there was one.
+    /// What had been seen of the server, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Box<Evidence>>,
 }

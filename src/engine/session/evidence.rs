@@ -9,9 +9,13 @@ use crate::{
 };
 
 impl Session {
-    /// Returns what has been seen of the call; `None` before there is one.
+    /// Returns what has been seen of the server; `None` if nothing was, and before there is a call only the control
+    /// messages.
     pub(super) fn evidence(&self) -> Option<Evidence> {
-        let call = self.call.as_ref()?;
+        let control_messages = self.control.counters().stream.messages;
+        let Some(call) = &self.call else {
+            return (control_messages > 0).then(|| Evidence { control_messages, ..Evidence::default() });
+        };
         let flow = call.flow.counters();
         let (lcp_requests, lcp_replies) = call.link.lcp_received();
         Some(Evidence {
@@ -22,7 +26,7 @@ impl Session {
             gre_acknowledged: call.flow.acknowledged().into(),
             lcp_requests,
             lcp_replies,
-            control_messages: self.control.counters().stream.messages,
+            control_messages,
         })
     }
 

@@ -77,9 +77,13 @@ fn lost_link_states_when_the_last_packet_came() {
 }
 
 #[test]
-fn failure_without_a_call_has_no_evidence() {
+fn failure_without_a_call_counts_control_messages() {
     assert_eq!(run_with(ServerFault::SilentControl).failure().1.evidence, None);
-    assert_eq!(run_with(ServerFault::RefusesCall).failure().1.evidence, None);
+    // The start reply, and the call reply that refuses.
+    for (fault, control_messages) in [(ServerFault::RefusesCall, 2), (ServerFault::SilentCall, 1)] {
+        let only_control = Evidence { control_messages, ..Evidence::default() };
+        assert_eq!(evidence(run_with(fault).failure().1), only_control);
+    }
 }
 
 /// Runs a session whose call reply arrives 300 ms later than the server's first GRE packets.
