@@ -70,6 +70,12 @@ pub const CASES: &[Case] = &[
         let done = with_peer(lab, PeerFault::NeverAgrees, profile, 18, &["LCP"]);
         assert_within(&done, 8.0);
     }),
+    ("failures::gre_blocked_towards_the_server", |lab| {
+        let profile = at_peer().set("timeouts.lcp", "\"8s\"");
+        let words = ["GRE", "does not hear", "acknowledges none", "outbound"];
+        let done = with_peer(lab, PeerFault::NeverHears, profile, 17, &words);
+        assert_within(&done, 8.0);
+    }),
     ("failures::wrong_password_mschapv2", |lab| wrong_password(lab, at(MPPE128), &["691"])),
     ("failures::wrong_password_mschapv1", |lab| {
         wrong_password(lab, at("198.51.100.14").set("auth", "[\"mschap\"]"), &["691"]);

@@ -46,8 +46,10 @@ pub enum PeerFault {
     IgnoresCall,
     /// Connects the call but sends no GRE.
     NoGre,
-    /// Connects the call and sends LCP Configure-Requests, but answers none.
+    /// Connects the call, sends LCP Configure-Requests and acknowledges GRE packets, but answers no LCP packet.
     NeverAgrees,
+    /// Connects the call and sends LCP Configure-Requests, as if no GRE packet of the client arrived.
+    NeverHears,
 }
 
 /// A running peer; dropping it stops it.
@@ -108,7 +110,8 @@ fn serve(
 ) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_millis(50)))?;
-    let mut gre = (fault == PeerFault::NeverAgrees).then(|| LcpSender::new(from));
+    let mut gre = matches!(fault, PeerFault::NeverAgrees | PeerFault::NeverHears)
+        .then(|| LcpSender::new(from, fault == PeerFault::NeverAgrees));
     let mut pending = Vec::new();
     let mut buffer = [0; 2048];
     while !stop.load(Ordering::Relaxed) {
@@ -193,15 +196,24 @@ struct LcpSender {
     call: Option<[u8; 2]>,
     sequence: u32,
     due: Instant,
+    /// Whether it acknowledges the client's first packet, from its own second one on.
+    acknowledges: bool,
 }
 
 impl LcpSender {
-    fn new(client: SocketAddr) -> Self {
+    fn new(client: SocketAddr, acknowledges: bool) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(47))).unwrap();
         let address: Ipv4Addr = ADDRESS.parse().unwrap();
         socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
         let IpAddr::V4(to) = client.ip() else { panic!("{client} is not IPv4") };
-        Self { socket, to: SocketAddr::from((to, 0)), call: None, sequence: 0, due: Instant::now() }
+        Self {
+            socket,
+            to: SocketAddr::from((to, 0)),
+            call: None,
+            sequence: 0,
+            due: Instant::now(),
+            acknowledges,
+        }
     }
 
     fn send_if_due(&mut self) {
@@ -210,8 +222,10 @@ impl LcpSender {
         self.sequence += 1;
         // FF 03 C021, Configure-Request with a magic number only.
         let lcp = [0xff, 3, 0xc0, 0x21, 1, self.sequence as u8, 0, 10, 5, 6, 0xde, 0xad, 0xbe, 0xef];
-        let header = [0x30, 0x01, 0x88, 0x0b, 0, lcp.len() as u8, call[0], call[1]];
-        let packet = [&header[..], &self.sequence.to_be_bytes(), &lcp].concat();
+        let (flags, ack): (_, &[u8]) =
+            if self.acknowledges && self.sequence > 1 { (0x81, &[0, 0, 0, 1]) } else { (0x01, &[]) };
+        let header = [0x30, flags, 0x88, 0x0b, 0, lcp.len() as u8, call[0], call[1]];
+        let packet = [&header[..], &self.sequence.to_be_bytes(), ack, &lcp].concat();
         let _gone = self.socket.send_to(&packet, &self.to.into());
     }
 }
