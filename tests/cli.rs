@@ -74,6 +74,51 @@ fn valid_profiles_with_a_warning_exit_with_0() {
 }
 
 #[test]
+fn check_for_another_system_reads_its_rules_file() {
+    let mut cli = Cli::new();
+    let rules = cli.dir.path().join("pf.vpn");
+    fs::write(&rules, "nat on $vpn_if inet from any to any -> ($vpn_if)\n").unwrap();
+    let profile = format!(
+        "[profile.vpn]\nserver = 'a.example'\nuser = 'u'\npassword.fd = 3\nroutes = ['10.0.0.0/8']\n\
+         pf = {{ anchor = 'vpn', file = '{}' }}\n",
+        rules.display()
+    );
+    fs::write(&cli.profiles, profile).unwrap();
+    cli.chmod(0o644);
+    for (system, warnings) in [("openbsd", 1), ("freebsd", 0), ("netbsd", 0), ("linux", 0)] {
+        let before = cli.transcript.len();
+        assert_eq!(cli.run(&["check", "--platform", system]), 0);
+        let output = &cli.transcript[before..];
+        // A BSD that runs this test may have a pf.conf(5) without the anchor.
+        let found = output.contains("/DESK/pf.vpn:1:1") && output.contains("OpenBSD's pf has no `nat` rules");
+        assert_eq!(found, warnings == 1, "{output}");
+    }
+    assert_eq!(cli.run(&["check", "--platform", "plan9"]), 2);
+}
+
+#[test]
+fn check_names_the_home_directory_behind_sudo() {
+    let cli = Cli::with("profiles.toml");
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let check = |user: &str, home: &str| {
+        let mut command = Command::new(&cli.program);
+        command
+            .arg("--config")
+            .arg(&cli.profiles)
+            .arg("check")
+            .env_clear()
+            .env("PATH", cli.dir.path().join("bin"));
+        let output = command.env("SUDO_USER", user).env("HOME", home).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let warning = "pass then looks in root's home, not in that of nobody";
+    assert!(check("nobody", "/root").contains(warning), "{}", check("nobody", "/root"));
+    assert!(!check("root", "/root").contains("root's home"));
+}
+
+#[test]
 fn invalid_profiles_are_reported() {
     let mut cli = Cli::with("bad.toml");
     assert_eq!(cli.run(&["check"]), 3);
@@ -252,6 +297,10 @@ impl Cli {
         let cli = Self::new();
         fs::copy(golden().join(profiles), &cli.profiles).unwrap();
         cli.chmod(0o600);
+        fs::create_dir(cli.dir.path().join("bin")).unwrap();
+        let stub = cli.dir.path().join("bin/pass");
+        fs::write(&stub, "#!/bin/sh\nexit 1\n").unwrap();
+        fs::set_permissions(&stub, fs::Permissions::from_mode(0o755)).unwrap();
         cli
     }
 
@@ -285,7 +334,10 @@ impl Cli {
         } else {
             Command::new(&self.program)
         };
-        let path = std::env::var_os("PATH").unwrap_or_default();
+        // `pass` of the profiles is not installed everywhere.
+        let mut path = self.dir.path().join("bin").into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
         let output = command
             .arg("--config")
             .arg(&self.profiles)

@@ -65,7 +65,11 @@ pub enum Command {
         json: bool,
     },
     /// Check all profiles for errors and doubtful settings
-    Check,
+    Check {
+        /// As profiles for another system: linux, freebsd, openbsd or netbsd
+        #[arg(long, value_name = "SYSTEM", value_parser = platform)]
+        platform: Option<Platform>,
+    },
     /// Check this host and a profile step by step, and say what to do next
     Doctor {
         /// The profile; without it, this host and every profile if there are few

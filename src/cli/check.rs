@@ -1,19 +1,36 @@
 //! `check`: reports errors and doubtful settings of all profiles.
 
-use std::path::Path;
+use std::{
+    env,
+    fs::{self, File},
+    io::Read,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+use nix::unistd::{Uid, User};
 
 use super::{
     exit::{self, Code},
     output::{self, complain, line},
 };
-use crate::supervisor;
+use crate::{
+    platform::Platform,
+    profile::{HostView, ProfileName, Profiles},
+    supervisor,
+};
 
-pub fn main(config: Option<&Path>) -> Code {
-    let mut profiles = match output::profiles(config) {
+/// A rules file is not read beyond this many bytes.
+const RULES_MAX: u64 = 1 << 20;
+
+pub fn main(config: Option<&Path>, platform: Option<Platform>) -> Code {
+    let platform = platform.unwrap_or_else(Platform::host);
+    let mut profiles = match output::profiles_for(config, platform) {
         Ok(profiles) => profiles,
         Err(code) => return code,
     };
     profiles.probe(&supervisor::may_run);
+    review(&mut profiles, platform);
     let report = profiles.report();
     if !report.is_empty() {
         complain(report.render(output::style()));
@@ -27,4 +44,60 @@ pub fn main(config: Option<&Path>) -> Code {
         output::many(warnings, "warning")
     ));
     if errors == 0 { exit::OK } else { exit::PROFILE }
+}
+
+/// Compares the profiles with each other and with this host.
+fn review(profiles: &mut Profiles, platform: Platform) {
+    // What this host has says nothing about a host with another system.
+    let here = platform == Platform::host();
+    profiles.review(&HostView {
+        forwarding: here.then(supervisor::forwards_ipv4).flatten(),
+        caller: here.then(caller).flatten(),
+        has_program: &|program| !here || has_program(program),
+        read: &read,
+    });
+}
+
+/// Returns the warnings of this comparison that concern a profile, one line each, for the dry run.
+pub fn warnings_about(config: Option<&Path>, name: &ProfileName, platform: Platform) -> Vec<String> {
+    let Ok(mut profiles) = output::profiles_for(config, platform) else { return Vec::new() };
+    let others = profiles.report().warnings.len();
+    review(&mut profiles, platform);
+    let quoted = format!("`{name}`");
+    let found = profiles.report().warnings.iter().skip(others);
+    let concerns = found.filter(|one| one.profile.as_ref() == Some(name) || one.title.contains(&quoted));
+    concerns.map(|one| format!("{}: {}", one.title, one.label)).collect()
+}
+
+/// Returns the user behind sudo(8) or doas(1), unless commands of root see that user's home directory.
+fn caller() -> Option<String> {
+    if !Uid::effective().is_root() {
+        return None;
+    }
+    let name = ["SUDO_USER", "DOAS_USER"].into_iter().find_map(|name| env::var(name).ok())?;
+    let user = User::from_name(&name).ok().flatten()?;
+    let sees_it = env::var_os("HOME").is_some_and(|home| Path::new(&home) == user.dir);
+    (!user.uid.is_root() && !sees_it).then_some(user.name)
+}
+
+/// Returns whether a program exists, by its path or by its name in `PATH`.
+fn has_program(program: &Path) -> bool {
+    let is_program = |path: &Path| {
+        fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    if program.components().count() > 1 {
+        return is_program(program);
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| is_program(&directory.join(program)))
+}
+
+/// Returns the beginning of a text file, if this user can read it.
+fn read(path: &Path) -> Option<String> {
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(RULES_MAX).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }

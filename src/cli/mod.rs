@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
         Command::Status { name, json } => status::main(config, name.as_deref(), *json),
         Command::Routes { name, destinations, json } => routes::main(config, name, destinations, *json),
         Command::List { names, json } => list::main(config, *names, *json),
-        Command::Check => check::main(config),
+        Command::Check { platform } => check::main(config, *platform),
         Command::Doctor { name, dial, json } => doctor::main(config, name.as_deref(), *dial, *json),
         Command::Logs { name, follow } => logs::main(name, *follow),
         Command::Recover => recover::main(),

@@ -52,7 +52,8 @@ pub fn profiles(config: Option<&Path>) -> Result<Profiles, Code> {
     profiles_for(config, Platform::host())
 }
 
-fn profiles_for(config: Option<&Path>, platform: Platform) -> Result<Profiles, Code> {
+/// Does the same for another system.
+pub fn profiles_for(config: Option<&Path>, platform: Platform) -> Result<Profiles, Code> {
     match Locations::find(config) {
         Ok(locations) => Ok(Profiles::load_for(&locations, platform)),
         Err(nowhere) => {

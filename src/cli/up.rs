@@ -11,7 +11,7 @@ use daemonize::{Daemonize, Outcome};
 
 use super::{
     args::Up,
-    autostart,
+    autostart, check,
     exit::{self, Code},
     output::{self, error, line},
     recover,
@@ -62,6 +62,9 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
         // A plan for a named system is that of any host.
         let here = if args.platform.is_none() { supervisor::preview(&profile) } else { Preview::default() };
         show_plan(&profile, platform, &here);
+        for warning in check::warnings_about(config, &profile.name, platform) {
+            line(format_args!("# {warning}"));
+        }
         return Ok(here.refusal.map_or(exit::OK, |failure| Code::of(&failure)));
     }
     // Before anything exists that a signal could leave behind.

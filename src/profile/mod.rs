@@ -14,10 +14,12 @@
 mod backend;
 mod check;
 mod files;
+mod home_command;
 mod host;
 mod name;
 mod nearest;
 pub mod password;
+mod pf_text;
 mod ppp;
 mod privacy;
 mod probe;
@@ -25,6 +27,7 @@ mod profiles;
 mod read;
 mod read_host;
 mod report;
+mod review;
 pub mod schema;
 mod settings;
 mod source;
@@ -42,6 +45,7 @@ pub use password::SecretError;
 pub use ppp::{Ppp, PppBackend};
 pub use profiles::{LookupError, Profiles};
 pub use report::{Finding, Severity, Style};
+pub use review::HostView;
 pub use settings::{Host, LogLevel, Origin, PasswordSource, Profile, Retry, Server, Timeouts};
 pub use values::mppe_text;
 

@@ -7,6 +7,7 @@
 use std::{fs::Metadata, io::ErrorKind, os::unix::fs::MetadataExt, path::Path};
 
 use super::{Profile, SecretError, Severity};
+use crate::platform::Platform;
 
 /// A file of a profile that is missing or unusable.
 pub(super) struct Problem {
@@ -19,10 +20,10 @@ pub(super) struct Problem {
 /// A function that returns whether root may run a program; the error says why not.
 pub type MayRun<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
 
-pub(super) fn check_profile(profile: &Profile, may_run: MayRun<'_>) -> Vec<Problem> {
+pub(super) fn check_profile(profile: &Profile, platform: Platform, may_run: MayRun<'_>) -> Vec<Problem> {
     let hooks = [("hooks.up", &profile.hooks.up), ("hooks.down", &profile.hooks.down)];
     let hooks = hooks.into_iter().filter_map(|(key, argv)| hook(key, argv.first()?, may_run));
-    password(profile).into_iter().chain(rules(profile)).chain(hooks).collect()
+    password(profile).into_iter().chain(rules(profile, platform)).chain(hooks).collect()
 }
 
 fn password(profile: &Profile) -> Option<Problem> {
@@ -36,8 +37,8 @@ fn password(profile: &Profile) -> Option<Problem> {
 }
 
 /// Checks that only its owner can write the rules file. Its syntax is checked when the tunnel is up.
-fn rules(profile: &Profile) -> Option<Problem> {
-    let (key, path) = if cfg!(target_os = "linux") {
+fn rules(profile: &Profile, platform: Platform) -> Option<Problem> {
+    let (key, path) = if platform == Platform::Linux {
         ("nftables.file", &profile.nftables.as_ref()?.file)
     } else {
         ("pf.file", &profile.pf.as_ref()?.file)

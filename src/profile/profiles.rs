@@ -15,8 +15,10 @@ use super::{
     privacy,
     probe::{self, MayRun},
     read,
-    report::{Draft, Excerpt, Finding, Report, Style},
+    report::{Draft, Finding, Report, Style},
+    review::{self, Entry, HostView},
     source::{Source, Span},
+    values,
 };
 use crate::platform::Platform;
 
@@ -29,12 +31,6 @@ pub struct Profiles {
     report: Report,
     /// The system that they are for.
     platform: Platform,
-}
-
-struct Entry {
-    at: Excerpt,
-    /// `None` if it has an error.
-    profile: Option<Profile>,
 }
 
 /// Why there is no profile for a name. `Display` is the message for the user, possibly of several lines.
@@ -133,8 +129,9 @@ impl Profiles {
     /// Checks the files and programs that the profiles name on this host, as `up` does, and adds findings to
     /// the report. Some may be accessible to root only.
     pub fn probe(&mut self, may_run: MayRun<'_>) {
-        for (name, Entry { at, profile }) in &self.entries {
-            for problem in profile.iter().flat_map(|profile| probe::check_profile(profile, may_run)) {
+        for (name, Entry { at, profile, .. }) in &self.entries {
+            let check = |profile| probe::check_profile(profile, self.platform, may_run);
+            for problem in profile.iter().flat_map(check) {
                 let mut finding = Finding::error(problem.message);
                 finding.severity = problem.severity;
                 finding.profile = Some(name.clone());
@@ -142,6 +139,13 @@ impl Profiles {
                 finding.label = format!("its `{}`", problem.key);
                 self.report.push(finding);
             }
+        }
+    }
+
+    /// Compares the profiles with each other and with the host, and adds findings to the report.
+    pub fn review(&mut self, host: &HostView<'_>) {
+        for finding in review::review(&self.entries, self.platform, host) {
+            self.report.push(finding);
         }
     }
 
@@ -168,7 +172,8 @@ impl Profiles {
             let mut errors: Vec<_> = errors.iter().map(|error| (place(error), error.message())).collect();
             errors.sort();
             for (at, message) in errors.into_iter().take(MAX_SYNTAX_ERRORS) {
-                let draft = Draft::error(at, "this is not TOML, so none of the file is used", message);
+                let mut draft = Draft::error(at, "this is not TOML, so none of the file is used", message);
+                draft.help.extend(escape_help(&text, at, message));
                 self.report.push(draft.finish(&source, None));
             }
             return;
@@ -195,14 +200,14 @@ impl Profiles {
     }
 
     fn add_profile(&mut self, source: &Source, name: ProfileName, header: Span, value: &DeValue<'_>) {
-        let (profile, findings) = read::profile(source, &name, header, value, self.platform);
+        let (profile, findings, keys) = read::profile(source, &name, header, value, self.platform);
         for finding in findings {
             self.report.push(finding);
         }
         let at = source.excerpt(header);
         match self.entries.get_mut(&name) {
             None => {
-                self.entries.insert(name, Entry { at, profile });
+                self.entries.insert(name, Entry { at, keys, profile });
             }
             Some(first) => {
                 let mut finding = Finding::error(format!("profile `{name}` stands in two files"));
@@ -215,6 +220,15 @@ impl Profiles {
             }
         }
     }
+}
+
+/// Returns advice for an invalid escape, which is mostly the backslash between a Windows domain and a name.
+fn escape_help(text: &str, at: Span, message: &str) -> Option<String> {
+    if !["escape", "unicode"].iter().any(|part| message.contains(part)) {
+        return None;
+    }
+    let line = text.get(..at.start)?.rsplit('\n').next()?.trim_start();
+    Some(if line.starts_with("user") { values::DOMAIN_ADVICE } else { values::ESCAPE_ADVICE }.to_owned())
 }
 
 /// Returns a draft for each top-level key of a file that is not a table `profile`.

@@ -3,7 +3,7 @@
 //! `read_host` reads the settings for the host; `check` checks the relations between keys. The default of a
 //! plain key is in `schema`; the default profile is what an empty table yields.
 
-use std::ffi::OsString;
+use std::{collections::BTreeMap, ffi::OsString};
 
 use toml::de::{DeTable, DeValue};
 
@@ -12,7 +12,7 @@ use super::{
     Retry, Server, Strength, Timeouts, backend, check,
     nearest::nearest,
     read_host,
-    report::{Draft, Finding},
+    report::{Draft, Excerpt, Finding},
     schema,
     source::{Source, Span},
     tree::{EMPTY, Reader},
@@ -24,6 +24,9 @@ use crate::{platform::Platform, secret::Secret};
 /// four.
 const MAX_OPTIONS: usize = 48;
 
+/// Keys whose positions are kept for `review`.
+const REVIEWED: [&str; 6] = ["unit", "routes", "nat", "password.command", "pf.file", "pf.anchor"];
+
 impl Profile {
     /// Returns a profile with these four settings and defaults for all others.
     #[must_use]
@@ -34,14 +37,14 @@ impl Profile {
 }
 
 /// Reads `[profile.NAME]` for a system. Returns a profile only if no
-/// finding is an error.
+/// finding is an error; also the positions of some of its keys.
 pub(super) fn profile(
     source: &Source,
     name: &ProfileName,
     header: Span,
     value: &DeValue<'_>,
     platform: Platform,
-) -> (Option<Profile>, Vec<Finding>) {
+) -> (Option<Profile>, Vec<Finding>, BTreeMap<&'static str, Excerpt>) {
     let mut reader = Reader::new(schema::gate);
     let profile = match value {
         DeValue::Table(table) => Some(read(&mut reader, source, name, header, table)),
@@ -58,11 +61,13 @@ pub(super) fn profile(
     if let Some(profile) = &profile {
         check::profile(profile, &mut reader, header, platform);
     }
-    let Reader { mut drafts, .. } = reader;
+    let Reader { mut drafts, spans, .. } = reader;
+    let place = |key| Some((key, source.excerpt(*spans.get(key)?)));
+    let places = REVIEWED.into_iter().filter_map(place).collect();
     let failed = drafts.iter().any(|draft| draft.severity == super::Severity::Error);
     drafts.sort_by_key(|draft| draft.at);
     let findings = drafts.into_iter().map(|draft| draft.finish(source, Some(name))).collect();
-    (profile.filter(|_| !failed), findings)
+    (profile.filter(|_| !failed), findings, places)
 }
 
 /// Reads as much of the profile as possible: each error becomes a draft, and its field gets a default.
@@ -163,7 +168,13 @@ fn servers(reader: &mut Reader, table: &DeTable<'_>) -> Vec<Server> {
 fn user(reader: &mut Reader, table: &DeTable<'_>) -> Option<(String, Option<String>)> {
     let domain = reader.parsed(table, "domain", |text| values::printable(text, 255));
     let value = reader.take(table, "user")?;
-    let user = reader.parse(value, |text| values::printable(text, 255))?;
+    let text = reader.str(value)?;
+    // TOML has read the backslash before the name as an escape, such as \b.
+    let user = values::printable(text, 255).map_err(|advice| {
+        let escaped = text.chars().any(char::is_control);
+        reader.bad(value, if escaped { values::DOMAIN_ADVICE.to_owned() } else { advice });
+    });
+    let user = user.ok()?;
     match user.split_once('\\') {
         None => Some((user, domain)),
         Some((_, "")) | Some(("", _)) => {

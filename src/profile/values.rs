@@ -226,6 +226,12 @@ pub(super) fn phone(text: &str) -> Result<String, Advice> {
 }
 
 /// Accepts text that is safe in a message or a log line: 1 to `max` bytes, no control characters.
+/// Advice for a backslash in a string in double quotes.
+pub(super) const ESCAPE_ADVICE: &str = r"in double quotes a backslash begins an escape: write the value in single quotes, or each backslash twice";
+
+/// The same for a user with a domain.
+pub(super) const DOMAIN_ADVICE: &str = r#"in double quotes a backslash begins an escape: write user = 'CORP\alice', "CORP\\alice", or domain = "CORP" and user = "alice""#;
+
 pub(super) fn printable(text: &str, max: usize) -> Result<String, Advice> {
     if text.is_empty() || text.len() > max || text.chars().any(char::is_control) {
         return Err(format!("1 to {max} bytes without control characters"));

@@ -42,6 +42,7 @@ pub use self::{
 pub use crate::failure::{Failure, FailureKind, Phase};
 pub use crate::{
     apply::{RecoveredItem, may_run},
+    net::forwarding::ipv4 as forwards_ipv4,
     os::{
         descriptors::Inherited,
         local_time,
