@@ -104,6 +104,8 @@ pub enum FailureKind {
     PppFailed,
     /// Routes or addresses of the tunnel are those of a network of this host, or of another tunnel.
     Collision,
+    /// A directory or file system that pptpctl needs is missing, read-only or full.
+    HostFiles,
     /// A bug in pptpctl, or a failure of the operating system.
     Internal,
 }
@@ -132,6 +134,7 @@ impl FailureKind {
         Self::NoPpp,
         Self::PppFailed,
         Self::Collision,
+        Self::HostFiles,
         Self::Internal,
     ];
 
@@ -161,6 +164,7 @@ impl FailureKind {
             Self::NoPpp => 28,
             Self::PppFailed => 29,
             Self::Collision => 30,
+            Self::HostFiles => 31,
         }
     }
 
@@ -201,6 +205,7 @@ impl FailureKind {
             Self::NoPpp => "no external PPP",
             Self::PppFailed => "the PPP daemon failed",
             Self::Collision => "the tunnel and this host have the same addresses",
+            Self::HostFiles => "a file system of this host cannot be used",
             Self::Internal => "internal error",
         }
     }
@@ -215,7 +220,7 @@ impl FailureKind {
             | Self::Interrupted
             | Self::NoTun
             | Self::NoPpp => Remedy::Nothing,
-            Self::LinkStep | Self::PppFailed | Self::Collision | Self::Internal => Remedy::Retry,
+            Self::LinkStep | Self::PppFailed | Self::Collision | Self::HostFiles | Self::Internal => Remedy::Retry,
             Self::NameNotResolved
             | Self::ConnectionRefused
             | Self::ConnectTimeout

@@ -99,6 +99,12 @@ pub fn lock_file(name: &str) -> PathBuf {
     control_dir().join(format!("{name}.lock"))
 }
 
+/// Returns the path of the record of a profile's undecided log-ins.
+#[must_use]
+pub fn logins_file(name: &str) -> PathBuf {
+    Path::new(Platform::host().state_dir()).join(format!("{name}.logins"))
+}
+
 /// Returns the path of a profile's log.
 #[must_use]
 pub fn log_file(name: &str) -> PathBuf {

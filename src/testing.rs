@@ -145,6 +145,7 @@ pub mod secret {
 }
 
 pub mod supervisor {
+    pub use crate::supervisor::look_up;
     pub mod log {
         pub use crate::supervisor::log::LARGEST;
     }

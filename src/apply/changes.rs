@@ -247,6 +247,20 @@ impl Changes {
         (missing, first.map_or(Ok(()), Err))
     }
 
+    /// Creates the pid file again if another program has removed it.
+    ///
+    /// # Errors
+    /// Returns the file system's error.
+    pub fn renew_pid_file(&mut self) -> Result<(), ApplyError> {
+        let mut entries = self.ledger.record().entries.clone();
+        entries.retain(|entry| matches!(entry.step, Step::PidFile(_)));
+        entries.iter().try_for_each(|entry| {
+            steps::verbs(&entry.step)
+                .perform(&mut self.host, &entry.before, &mut self.notes)
+                .map_err(|cause| ApplyError::doing(&entry.step, cause))
+        })
+    }
+
     /// Returns whether the step's effect was missing.
     fn renew_entry(&mut self, entry: &Entry) -> Result<bool, ApplyError> {
         if let (Step::RemoveDefault(RemoveDefaultStep { ipv6 }), PriorState::Routes(kept)) =

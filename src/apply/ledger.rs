@@ -5,14 +5,15 @@
 //! is synced to disk before the step is performed. A torn last line is a step that was never begun.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use super::state_lock::StateLock;
 use super::{
     ApplyError, Cause, Directories, NamedNetns, SavedFile,
     files::{self, open, sync_dir},
@@ -391,51 +392,6 @@ pub(super) fn list(state: &Path) -> io::Result<Vec<PathBuf>> {
     }
     paths.sort();
     Ok(paths)
-}
-
-/// A lock on the state directory: two tunnels that share a host route must not undo it at the same time.
-#[derive(Debug)]
-pub(super) struct StateLock {
-    state: PathBuf,
-    held: Option<nix::fcntl::Flock<File>>,
-}
-
-impl StateLock {
-    pub(super) fn take(state: &Path) -> Result<Self, ApplyError> {
-        let mut lock = Self { state: state.to_owned(), held: None };
-        lock.hold()?;
-        Ok(lock)
-    }
-
-    /// Runs `work` with the lock released: a hook may take long, and may run this program for another tunnel.
-    ///
-    /// # Errors
-    /// Returns the error if the lock can't be taken again, along with the result of `work`.
-    pub(super) fn while_released<T>(&mut self, work: impl FnOnce() -> T) -> (T, Result<(), ApplyError>) {
-        self.held = None;
-        let done = work();
-        (done, self.hold())
-    }
-
-    fn hold(&mut self) -> Result<(), ApplyError> {
-        let failed = |error| file_error(&self.state, error);
-        if !self.state.is_dir() {
-            crash::point(format_args!("make the state directory"));
-        }
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.state).map_err(failed)?;
-        // Lock the directory itself: a lock file would be one more file to leave behind.
-        let directory = open(OpenOptions::new().read(true), &self.state).map_err(failed)?;
-        // A user who can write a ledger can make root undo steps that were never performed, or run a hook.
-        let found = directory.metadata().map_err(failed)?;
-        if found.uid() != nix::unistd::geteuid().as_raw() || found.mode() & 0o022 != 0 {
-            return Err(failed(io::Error::other(
-                "only root may have write access: chown root and chmod 700 it",
-            )));
-        }
-        let held = nix::fcntl::Flock::lock(directory, nix::fcntl::FlockArg::LockExclusive);
-        self.held = Some(held.map_err(|(_, errno)| failed(errno.into()))?);
-        Ok(())
-    }
 }
 
 /// Returns whether a thread or a name still keeps a network namespace alive.

@@ -32,6 +32,7 @@ mod recover;
 mod route_cache;
 mod routes;
 mod server_route;
+mod state_lock;
 mod steps;
 mod surroundings;
 mod trace;

@@ -7,7 +7,7 @@ use super::{
     autostart,
     exit::{self, Code},
     output::{self, error, line},
-    recover,
+    recover, render,
 };
 use crate::{
     profile::ProfileName,
@@ -62,6 +62,7 @@ fn down(name: &str) -> Result<Code, Code> {
 }
 
 fn clean_up(name: &str) -> Result<Code, Code> {
+    render::need_proc(name)?;
     let recovery = supervisor::recover(None);
     for recovered in &recovery.recovered {
         line(recover::words(recovered));

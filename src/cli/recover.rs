@@ -3,11 +3,16 @@
 use super::{
     exit::{self, Code},
     output::{self, error, line},
+    render,
 };
 use crate::supervisor::{self, RecoveredItem};
 
 pub fn main() -> Code {
     if let Err(code) = output::need_root("recover") {
+        return code;
+    }
+    // Without it, every supervisor would seem to have died in an earlier boot.
+    if let Err(code) = render::need_proc("recover") {
         return code;
     }
     let recovery = supervisor::recover(None);

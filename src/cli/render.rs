@@ -1,8 +1,11 @@
 //! Output while a tunnel comes up: one line for each finished phase, with its result and duration; a failure
 //! with its phase, its cause and what to check.
 
-use super::output::{complain, duration, line};
-use crate::supervisor::{Failure, Phase, Progress};
+use super::{
+    exit::Code,
+    output::{complain, duration, line},
+};
+use crate::supervisor::{self, Failure, Phase, Progress};
 
 /// Renderer for the progress of one tunnel.
 #[derive(Debug)]
@@ -93,6 +96,14 @@ pub fn explain(name: &str, failure: &Failure, problems: &[String]) {
     for problem in problems {
         complain(format_args!("  not undone: {problem}"));
     }
+}
+
+/// Checks that /proc is mounted; reports it if not.
+pub fn need_proc(name: &str) -> Result<(), Code> {
+    supervisor::need_proc().map_err(|failure| {
+        explain(name, &failure, &[]);
+        Code::of(&failure)
+    })
 }
 
 fn seconds(ms: u64) -> String {

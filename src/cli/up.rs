@@ -15,7 +15,7 @@ use super::{
     exit::{self, Code},
     output::{self, error, line},
     recover,
-    render::Screen,
+    render::{self, Screen},
     wait,
 };
 use crate::{
@@ -58,6 +58,9 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
     }
     let platform = args.platform.unwrap_or(Platform::host());
     let profile = output::profile(config, name, platform)?;
+    if !args.dry_run {
+        render::need_proc(name)?;
+    }
     if args.dry_run {
         // A plan for a named system is that of any host.
         let here = if args.platform.is_none() { supervisor::preview(&profile) } else { Preview::default() };
@@ -149,7 +152,12 @@ fn lock(name: &str, waiting: Option<&mut Signals>) -> Result<Lock, Code> {
             }
         }
     });
-    signed.map_err(|refused| match refused {
+    // Without its files, a running supervisor is known by its ledger.
+    let known = |refused| match supervisor::ipc::client::supervisor_in_ledger(name) {
+        Some(pid) => LockError::Held(pid),
+        None => refused,
+    };
+    signed.map_err(known).map_err(|refused| match refused {
         LockError::Held(pid) => {
             if let Some(signals) = waiting {
                 return wait::until_up(name, signals);
@@ -164,9 +172,17 @@ fn lock(name: &str, waiting: Option<&mut Signals>) -> Result<Lock, Code> {
             ));
             exit::ALREADY_UP
         }
-        LockError::Io { .. } => {
-            error(refused);
-            exit::INTERNAL
+        LockError::Io { ref path, error: ref why } => {
+            match supervisor::host_failure(Phase::Resolve, path, why) {
+                Some(failure) => {
+                    render::explain(name, &failure, &[]);
+                    Code::of(&failure)
+                }
+                None => {
+                    error(refused);
+                    exit::INTERNAL
+                }
+            }
         }
     })
 }

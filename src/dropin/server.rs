@@ -29,6 +29,7 @@ pub fn addresses(host: &str) -> Result<Vec<Ipv4Addr>, String> {
         Answer::Found(addresses) if addresses.is_empty() => Err(format!("{host} has no IPv4 address")),
         Answer::Found(addresses) => Ok(addresses),
         Answer::Failed(why) => Err(format!("{host}: {why}")),
+        Answer::Unreadable(_) => Err(format!("{host}: the look-up ended without an answer")),
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     message::{FromEngine, ToEngine},
-    resolver::Answer,
+    resolver::{Answer, name_check::Report},
     spec::Spec,
 };
 use crate::{
@@ -27,6 +27,9 @@ pub const ENGINE: &str = "__engine";
 
 /// Hidden subcommand that runs the resolver.
 pub const RESOLVER: &str = "__resolve";
+
+/// Hidden subcommand that finds out why a name was not resolved.
+pub const NAME_CHECK: &str = "__why";
 
 /// A child process. Dropping the handle kills it.
 #[derive(Debug)]
@@ -44,7 +47,12 @@ pub struct Engine(ChildHandle);
 #[derive(Debug)]
 pub struct Resolver {
     helper: ChildHandle,
-    name: String,
+}
+
+/// The process that finds out why a name was not resolved.
+#[derive(Debug)]
+pub struct NameCheck {
+    helper: ChildHandle,
 }
 
 /// The result of reading from an engine.
@@ -98,7 +106,12 @@ impl ChildHandle {
                 }
                 Ok(size) => each(bytes.get(..size).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // It would stay readable for ever.
+                Err(_) => {
+                    self.stderr = None;
+                    return;
+                }
             }
         }
     }
@@ -191,13 +204,7 @@ impl Resolver {
     pub fn start(name: &str, loglevel: u8) -> io::Result<Self> {
         let helper = ChildHandle::start(RESOLVER, name, loglevel)?;
         helper.channel.send(name.as_bytes(), &[])?;
-        Ok(Self { helper, name: name.to_owned() })
-    }
-
-    /// Returns the name that is looked up.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+        Ok(Self { helper })
     }
 
     /// Returns the process.
@@ -220,6 +227,41 @@ impl Resolver {
             Ok(None) => Some(Answer::Failed("the resolver process exited without an answer".to_owned())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => Some(Answer::Failed(format!("the resolver's channel: {error}"))),
+        }
+    }
+}
+
+impl NameCheck {
+    /// Starts to find out why this name was not resolved.
+    ///
+    /// # Errors
+    /// Returns an error if the process cannot be started or does not accept the name.
+    pub fn start(name: &str) -> io::Result<Self> {
+        let helper = ChildHandle::start(NAME_CHECK, name, 1)?;
+        helper.channel.send(name.as_bytes(), &[])?;
+        Ok(Self { helper })
+    }
+
+    /// Returns the process.
+    pub fn helper(&mut self) -> &mut ChildHandle {
+        &mut self.helper
+    }
+
+    /// Returns the process, for polling.
+    #[must_use]
+    pub fn process(&self) -> &ChildHandle {
+        &self.helper
+    }
+
+    /// Returns the report, `None` if it has not arrived yet; due when the channel is readable. A failure is a
+    /// sentence.
+    #[must_use]
+    pub fn report(&self) -> Option<Result<Report, String>> {
+        match self.helper.channel.receive(false) {
+            Ok(Some(message)) => Some(Report::parse(&message.bytes)),
+            Ok(None) => Some(Err("the process exited without a report".to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => Some(Err(error.to_string())),
         }
     }
 }

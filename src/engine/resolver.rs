@@ -6,12 +6,20 @@
 use std::io;
 
 use crate::net::lookup;
-pub use crate::net::lookup::Answer;
+pub use crate::net::{lookup::Answer, name_check};
 
 /// Runs the resolver process, whose standard input is its channel.
 ///
 /// # Errors
 /// Returns an error if the process cannot drop root privileges, or its parent is gone.
 pub fn main() -> io::Result<()> {
-    lookup::main()
+    lookup::main_with_files()
+}
+
+/// Runs the process that finds out why a name was not resolved.
+///
+/// # Errors
+/// As [`main`].
+pub fn check_main() -> io::Result<()> {
+    lookup::check_main()
 }

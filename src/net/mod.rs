@@ -7,14 +7,17 @@
 //!   `bsd` on the BSDs; [`rtsock`] and [`ifreq`] encode the BSDs' messages and ioctl arguments.
 //! - [`connected`] lists the networks of the host's interfaces.
 //! - [`forwarding`] says whether the host forwards packets.
-//! - [`lookup`] resolves host names in a child process; [`sanitize`] checks such a child's messages.
+//! - [`lookup`] resolves host names in a child process, [`name_check`] finds out there why it failed, with queries
+//!   of [`dns_query`]; [`sanitize`] checks such a child's messages.
 
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
 pub mod bsd;
 pub mod connected;
+pub mod dns_query;
 pub mod forwarding;
 pub mod ifreq;
 pub mod lookup;
+pub mod name_check;
 #[cfg(target_os = "linux")]
 pub mod netlink;
 pub mod packets;

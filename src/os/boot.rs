@@ -13,6 +13,17 @@ pub fn id() -> String {
     }
 }
 
+/// Returns the time since the boot. On Linux it includes the time suspended.
+#[must_use]
+pub fn uptime() -> std::time::Duration {
+    use nix::time::{ClockId, clock_gettime};
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::CLOCK_BOOTTIME;
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::CLOCK_MONOTONIC;
+    clock_gettime(clock).map(std::time::Duration::from).unwrap_or_default()
+}
+
 /// Returns when a process started, in a platform-specific unit; `None` if there is no such process or it is a
 /// zombie, which undoes nothing any more.
 #[must_use]
@@ -40,7 +51,7 @@ mod tests {
 
     #[test]
     fn boot_and_own_process_are_identified() {
-        assert!(!id().is_empty());
+        assert!(!id().is_empty() && uptime() > std::time::Duration::ZERO);
         assert_eq!(id(), id());
         let own = start_time(std::process::id()).unwrap();
         assert_eq!(start_time(std::process::id()), Some(own));

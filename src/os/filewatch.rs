@@ -24,10 +24,10 @@ impl FileWatch {
             use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
             let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
             let written = AddWatchFlags::IN_CLOSE_WRITE;
+            let gone = AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_MOVE_SELF;
             for file in &files {
                 let directory = file.parent().unwrap_or_else(|| std::path::Path::new("/"));
-                inotify
-                    .add_watch(directory, written | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE)?;
+                inotify.add_watch(directory, written | gone | AddWatchFlags::IN_MOVED_TO)?;
                 if file.exists() {
                     inotify.add_watch(file, written)?;
                 }

@@ -8,6 +8,7 @@
 //! - [`rights`] sends descriptors over a Unix socket, and [`peer`] identifies the process at its other end.
 //! - [`signals`], [`sleep`] and [`filewatch`] turn signals, resume from suspend and changes of files into
 //!   readable descriptors; [`wait`] polls them and is the only module that blocks.
+//! - [`accept`] pauses a listening socket while no descriptor is left.
 //! - [`process`] and [`boot`] distinguish a process from a later one with the same PID, [`namespace`] does so
 //!   for network namespaces; `netns` enters one.
 //! - [`descriptors`] handles inherited descriptors; [`pty`] and [`stdio`] connect to a PPP daemon; [`syslog`]
@@ -16,6 +17,7 @@
 //!   programs that filter this process's packets; [`local_time`] formats times.
 //! - [`crash`] has the points at which tests kill a process.
 
+pub mod accept;
 pub mod batch;
 pub mod boot;
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]

@@ -57,6 +57,7 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
         ],
         FailureKind::PppFailed => vec!["`pptpctl logs` shows the messages of the PPP daemon".to_owned()],
         FailureKind::LinkStep
+        | FailureKind::HostFiles
         | FailureKind::Interrupted
         | FailureKind::PeerEnded
         | FailureKind::PeerLost
@@ -142,6 +143,7 @@ mod tests {
             let needs_no_hint = matches!(
                 kind,
                 FailureKind::LinkStep
+                    | FailureKind::HostFiles
                     | FailureKind::Interrupted
                     | FailureKind::PeerEnded
                     | FailureKind::PeerLost

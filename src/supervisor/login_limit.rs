@@ -16,12 +16,26 @@ const PAUSE: Duration = Duration::from_secs(30 * 60);
 pub struct LoginLimit {
     undecided: u32,
     last: Option<(Instant, UndecidedLogin)>,
+    /// When authentication began whose outcome is not known yet.
+    pending: Option<Instant>,
+}
+
+/// What a later supervisor has to know about these log-ins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginState {
+    /// Undecided log-ins in a row. One under way counts: its supervisor may be killed before it is decided.
+    pub undecided: u32,
+    /// When the last of them was made.
+    pub last: Instant,
+    /// How it ended.
+    pub how: UndecidedLogin,
 }
 
 impl LoginLimit {
     /// Counts a log-in that the server has not decided. Returns whether it confirms the previous one: a server
     /// that refuses the credentials on two connections in a row, and sends no valid Success, means it.
     pub fn count(&mut self, now: Instant, how: UndecidedLogin) -> bool {
+        self.pending = None;
         self.undecided = self.undecided.saturating_add(1);
         let before = self.last.replace((now, how));
         how == UndecidedLogin::Refused && before.is_some_and(|(_, before)| before == how)
@@ -30,6 +44,41 @@ impl LoginLimit {
     /// Starts over: the server has accepted the credentials.
     pub fn reset(&mut self) {
         *self = Self::default();
+    }
+
+    /// Handles the start of authentication: the credentials may be sent from now on.
+    pub fn begin(&mut self, now: Instant) {
+        self.pending = Some(now);
+    }
+
+    /// Handles the end of an attempt that [`LoginLimit::count`] does not count: no credentials were sent, or the
+    /// server has decided.
+    pub fn settle(&mut self) {
+        self.pending = None;
+    }
+
+    /// Returns the state to store for a later supervisor; `None` if there is no undecided log-in.
+    #[must_use]
+    pub fn state(&self) -> Option<LoginState> {
+        let (last, how) = match (self.pending, self.last) {
+            (Some(pending), _) => (pending, UndecidedLogin::Unanswered),
+            (None, last) => last?,
+        };
+        let undecided = self.undecided.saturating_add(u32::from(self.pending.is_some()));
+        Some(LoginState { undecided, last, how })
+    }
+
+    /// Continues with the state of an earlier supervisor, whose last log-in was this long ago.
+    pub fn restore(&mut self, now: Instant, undecided: u32, how: UndecidedLogin, age: Duration) {
+        self.undecided = undecided;
+        // Before the boot: the pause is over in any case.
+        self.last = now.checked_sub(age).map(|last| (last, how));
+    }
+
+    /// Counts the time for which the host was suspended, which [`Instant`] does not count.
+    pub fn add_suspended(&mut self, slept: Duration) {
+        let earlier = |at: Instant| at.checked_sub(slept).unwrap_or(at);
+        self.last = self.last.map(|(last, how)| (earlier(last), how));
     }
 
     /// Returns how long the next log-in has to wait; `None` if it is allowed now.
@@ -84,6 +133,41 @@ mod tests {
         let unanswered = Failure::new(Phase::Authentication, FailureKind::PeerEnded, "")
             .undecided(UndecidedLogin::Unanswered);
         assert_eq!(of_daemon_redial(unanswered.clone()), unanswered);
+    }
+
+    #[test]
+    fn later_supervisor_continues_the_count() {
+        let now = Instant::now();
+        let mut first = LoginLimit::default();
+        assert_eq!(first.state(), None);
+        first.begin(now);
+        let pending = first.state().unwrap();
+        assert_eq!((pending.undecided, pending.last), (1, now), "its supervisor may be killed now");
+        first.settle();
+        assert_eq!(first.state(), None, "no credentials were sent");
+        first.begin(now);
+        first.count(now, UndecidedLogin::Unanswered);
+        first.begin(now);
+        let LoginState { undecided, how, .. } = first.state().unwrap();
+        assert_eq!(undecided, FREE);
+        let mut second = LoginLimit::default();
+        second.restore(now, undecided, how, Duration::from_secs(60));
+        assert_eq!(second.wait(now), Some(PAUSE - Duration::from_secs(60)));
+        second.restore(now, undecided, how, Duration::from_secs(1 << 40));
+        assert_eq!(second.wait(now), None);
+        second.reset();
+        assert_eq!(second.state(), None);
+    }
+
+    #[test]
+    fn pause_runs_while_the_host_is_suspended() {
+        let now = Instant::now();
+        let mut limit = LoginLimit::default();
+        limit.count(now, UndecidedLogin::Unanswered);
+        limit.count(now, UndecidedLogin::Unanswered);
+        assert_eq!(limit.wait(now), Some(PAUSE));
+        limit.add_suspended(Duration::from_secs(10));
+        assert_eq!(limit.wait(now), Some(PAUSE - Duration::from_secs(10)));
     }
 
     #[test]

@@ -16,7 +16,9 @@
 //! once, a loss leads to new attempts by the retry policy, except after a failure that a new attempt cannot
 //! fix. With `retry.from-start`, so does the failure of the first round.
 
+mod logins;
 mod roaming;
+mod stale;
 
 use std::{
     collections::VecDeque,
@@ -33,7 +35,7 @@ use super::{
 use crate::{
     engine::message::LinkUp,
     failure::{Failure, FailureKind, Phase, Remedy, UndecidedLogin},
-    profile::{Host, Server},
+    profile::{Host, Profile, Server},
 };
 
 /// A tunnel that was up for this long resets the backoff. A server that accepts and closes at once does not,
@@ -210,6 +212,20 @@ impl Machine {
         }
     }
 
+    /// Returns the machine of a profile.
+    #[must_use]
+    pub fn of(profile: &Profile) -> Self {
+        let retry = Policy {
+            first: profile.retry.first,
+            max: profile.retry.max,
+            attempts: profile.retry.attempts,
+            jitter_percent: profile.retry.jitter_percent,
+        };
+        Self::new(profile.servers.clone(), retry)
+            .keeping_routes(profile.retry.keep_routes)
+            .trying_from_start(profile.retry.from_start)
+    }
+
     /// Sets whether the steps that lead traffic into the tunnel stay in force while it is lost.
     #[must_use]
     pub fn keeping_routes(self, keeps_routes: bool) -> Self {
@@ -264,6 +280,9 @@ impl Machine {
 
     /// Handles an event. `random` determines the jitter of a wait.
     pub fn handle(&mut self, now: Instant, random: u16, input: Input) {
+        if self.is_stale(&input) {
+            return;
+        }
         match (self.state, input) {
             (TunnelState::Ended, _) => {}
             (_, Input::Stop) => self.stop(),
@@ -300,6 +319,8 @@ impl Machine {
                 if phase > Phase::Authentication {
                     self.logins.reset();
                     self.undecided = None;
+                } else if phase == Phase::Authentication {
+                    self.logins.begin(now);
                 }
             }
             (_, Input::Phase(_)) => {}
@@ -335,6 +356,7 @@ impl Machine {
         }
         self.state = TunnelState::Stopping;
         self.wake = None;
+        self.drop_useless_actions();
         // All steps are undone anyway.
         self.actions.retain(|action| *action != Action::WithdrawRoutes);
         self.outcome = Some(outcome);
@@ -432,6 +454,7 @@ impl Machine {
             }
             _ => failure,
         };
+        self.logins.settle();
         match (self.state, failure.remedy()) {
             (TunnelState::Up, Remedy::AnotherServer | Remedy::Retry)
                 if self.lost_to_the_network(now, random) => {}
@@ -449,6 +472,7 @@ impl Machine {
     }
 
     fn was_up_until(&mut self, now: Instant) {
+        self.drop_useless_actions();
         let Some(since) = self.up_since.take() else { return };
         if now.saturating_duration_since(since) >= STABLE {
             self.backoff.reset();

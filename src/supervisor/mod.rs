@@ -12,11 +12,16 @@ pub mod doctor;
 mod engine_spec;
 pub mod firewall;
 pub mod hints;
+mod host_files;
 mod interruptible;
 pub mod ipc;
 pub mod log;
 mod login_limit;
+mod login_record;
 pub mod machine;
+mod name_lookup;
+mod name_verdict;
+mod network_verdict;
 pub mod password;
 mod preview;
 mod recovery;
@@ -24,10 +29,12 @@ mod restore_limit;
 pub mod routes;
 mod run;
 pub mod systemd;
+mod unreadable;
 
 use std::{path::PathBuf, process::ExitCode};
 
 pub use self::{
+    host_files::{failure as host_failure, need_proc},
     interruptible::unless_ended,
     ipc::{
         client::ClientError,
@@ -35,6 +42,7 @@ pub use self::{
         messages::Status,
         progress::{Progress, Reporter},
     },
+    name_lookup::look_up,
     preview::{Preview, preview},
     recovery::recover,
     run::{TunnelJob, run},
@@ -69,6 +77,7 @@ pub fn child_main() -> Option<ExitCode> {
     let ended = match role.to_str()? {
         handle::ENGINE => child::main(loglevel),
         handle::RESOLVER => resolver::main(),
+        handle::NAME_CHECK => resolver::check_main(),
         _ => return None,
     };
     Some(match ended {

@@ -7,6 +7,7 @@
 //! others, `firewall_watch` reads this host's rules when a dial stalls, `status` reports.
 
 pub(super) mod children;
+mod control_files;
 pub(super) mod external_ppp;
 mod firewall_watch;
 mod network_watch;
@@ -24,6 +25,7 @@ use std::{
 
 use self::{
     children::{ChildEvent, Children},
+    control_files::ControlFiles,
     external_ppp::Found,
     firewall_watch::FirewallWatch,
     network_watch::NetworkWatch,
@@ -32,9 +34,9 @@ use self::{
     steps::Steps,
 };
 use super::{
-    backoff, engine_spec,
+    engine_spec,
     firewall::Path,
-    hints,
+    hints, host_files,
     ipc::{
         lock::Lock,
         messages::{Request, Response, Status},
@@ -42,8 +44,9 @@ use super::{
         server::Control,
     },
     log, login_limit,
+    login_record::LoginRecord,
     machine::{Action, Input, Machine, TunnelState},
-    systemd,
+    network_verdict, systemd,
 };
 use crate::{
     engine::message::{FromEngine, LinkUp, PathMtu, Statistics, ToEngine, plain},
@@ -84,13 +87,21 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
     let TunnelJob { profile, password, lock, started, signals } = job;
     let profile = Rc::new(profile);
     let name = profile.name.as_str();
-    let opened = Control::listen(name, lock)
-        .map_err(|error| Failure::new(Phase::Resolve, FailureKind::Internal, error.to_string()))
-        .and_then(|control| {
-            let mut steps = Steps::open(profile.clone())?;
-            steps.refuse_collisions()?;
-            Ok((control, steps))
-        });
+    let mut machine = Machine::of(&profile);
+    let logins = LoginRecord::load(name, &mut machine);
+    let opened = match logins.check(&machine) {
+        Ok(()) => Control::listen(name, lock)
+            .map_err(|error| host_files::socket_failure(name, &error))
+            .and_then(|control| {
+                let mut steps = Steps::open(profile.clone())?;
+                steps.refuse_collisions()?;
+                Ok((control, steps))
+            }),
+        Err(failure) => {
+            lock.release();
+            Err(failure)
+        }
+    };
     let (control, steps) = match opened {
         Ok(opened) => opened,
         Err(failure) => {
@@ -101,22 +112,16 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
     };
     let network = NetworkWatch::new();
     let _tunnel = log::tunnel(profile.log_name()).entered();
-    let retry = backoff::Policy {
-        first: profile.retry.first,
-        max: profile.retry.max,
-        attempts: profile.retry.attempts,
-        jitter_percent: profile.retry.jitter_percent,
-    };
     let mut supervisor = Supervisor {
         children: Children::new(profile.clone(), password),
         steps,
         control,
-        machine: Machine::new(profile.servers.clone(), retry)
-            .keeping_routes(profile.retry.keep_routes)
-            .trying_from_start(profile.retry.from_start),
+        machine,
         network,
+        control_files: ControlFiles::new(profile.name.as_str()),
         firewall: FirewallWatch::default(),
         resolvers: ResolverWatch::default(),
+        logins,
         report: Report::new(reporter, started),
         signals,
         profile,
@@ -133,7 +138,9 @@ struct Supervisor {
     machine: Machine,
     network: NetworkWatch,
     firewall: FirewallWatch,
+    control_files: ControlFiles,
     resolvers: ResolverWatch,
+    logins: LoginRecord,
     report: Report,
     signals: Signals,
     profile: Rc<Profile>,
@@ -172,19 +179,31 @@ impl Supervisor {
             self.children.next_timeout(),
             self.network.next_timeout(),
             self.firewall.next_timeout(),
+            self.control.next_timeout(),
+            self.control_files.next_timeout(),
         ];
         let timeout = timeouts.into_iter().flatten().min();
         let deadline = timeout.map(|(at, _)| at);
         let [end, statistics] = self.signals.fds();
         let [child, child_log, ppp_log, ppp_end] = self.children.fds();
         let [network, clock] = self.network.fds();
-        let files = self.resolvers.fd();
-        let sources =
-            [Some(end), Some(statistics), child, child_log, ppp_log, ppp_end, files, network, clock];
+        let [files, control_files] = [self.resolvers.fd(), self.control_files.fd()];
+        let sources = [
+            Some(end),
+            Some(statistics),
+            child,
+            child_log,
+            ppp_log,
+            ppp_end,
+            files,
+            network,
+            clock,
+            control_files,
+        ];
         let fds = sources.into_iter().flatten().chain(self.control.fds());
         let fds: Vec<_> = fds.map(|fd| (fd, Interest::Readable)).collect();
         let mut ready = wait::any(&fds, deadline)?.into_iter();
-        let [end, statistics, child, child_log, ppp_log, ppp_end, files, network, clock] =
+        let [end, statistics, child, child_log, ppp_log, ppp_end, files, network, clock, control_files] =
             sources.map(|fd| fd.is_some() && ready.next() == Some(true));
         let requests = ready.any(|ready| ready);
         if let Some((_, reason)) = timeout.filter(|(at, _)| *at <= Instant::now()) {
@@ -212,6 +231,9 @@ impl Supervisor {
             self.check_resolvers();
         }
         self.network.receive(network, clock, deadline);
+        if self.control_files.check(Instant::now(), control_files, &mut self.control) {
+            self.steps.restore_pid_file();
+        }
         self.expire();
         Ok(())
     }
@@ -223,8 +245,7 @@ impl Supervisor {
             if external {
                 *failure = login_limit::of_daemon_redial(failure.clone());
             }
-            let explained = self.firewall.explain(failure.clone(), &self.profile);
-            *failure = hints::add(explained, &self.profile, self.machine.server());
+                *failure = self.explained(failure.clone());
             self.report.failure(failure);
             failure.clone()
         });
@@ -232,12 +253,20 @@ impl Supervisor {
         // The jitter only has to differ between hosts; without it the wait is merely exact.
         let _jitter = getrandom::fill(&mut random);
         self.machine.handle(Instant::now(), u16::from_ne_bytes(random), input);
+        self.logins.store(self.machine.logins());
         // What follows is either the end, which reports the failure itself, or another attempt.
         if let Some(failure) = failure
             && matches!(self.machine.state(), TunnelState::Resolving | TunnelState::Dialing)
         {
             self.report.attempt(failure);
         }
+    }
+
+    fn explained(&mut self, failure: Failure) -> Failure {
+        let server = self.machine.server();
+        let failure = self.firewall.explain(failure, &self.profile);
+        let failure = network_verdict::amend(failure, &self.profile, server, self.network.local);
+        hints::add(failure, &self.profile, server)
     }
 
     fn perform(&mut self, action: Action) {
@@ -279,7 +308,7 @@ impl Supervisor {
             Action::Abandon(failure) => {
                 self.children.abandon();
                 self.link_down();
-                let failure = hints::add(failure, &self.profile, self.machine.server());
+                let failure = self.explained(failure);
                 self.report.failure(&failure);
                 self.report.attempt(failure);
             }
@@ -302,7 +331,7 @@ impl Supervisor {
 
     /// Starts to look a name up; [`Supervisor::name_resolved`] receives the result.
     fn ask(&mut self, name: &str) {
-        if let Err(failure) = self.children.resolve(name) {
+        if let Err(failure) = self.children.resolve(name, !self.resolvers.knows(name)) {
             self.name_resolved(name, Err(failure));
         }
     }
@@ -348,6 +377,10 @@ impl Supervisor {
     fn child_reports(&mut self, event: ChildEvent) {
         match event {
             ChildEvent::Resolved(name, answer) => self.name_resolved(&name, answer),
+            ChildEvent::Unreadable(files) => {
+                let notes = self.resolvers.unreadable(&files);
+                self.report.notes(&notes);
+            }
             ChildEvent::Engine(FromEngine::Phase { phase, detail }) => {
                 self.report.phase(phase, &detail);
                 self.firewall.phase(phase, self.profile.timeouts.gre);
@@ -500,8 +533,9 @@ impl Supervisor {
         if self.machine.next_timeout().is_some_and(|(due, _)| due <= now) {
             self.handle(Input::Timeout);
         }
-        if let Some(input) = self.network.take_woke() {
-            self.handle(input);
+        if let Some(slept) = self.network.take_woke() {
+            self.machine.add_suspended(slept);
+            self.handle(Input::Woke);
         }
         if self.network.take_due(now) {
             self.poll_network();

@@ -27,6 +27,7 @@ mod responder;
 mod script;
 #[path = "../lab/shown.rs"]
 mod shown;
+mod verdicts;
 
 #[path = "../netns_apply/crashing_host.rs"]
 mod crashing_host;

@@ -55,6 +55,8 @@ pub fn in_resolver_world_with(
             ("vpn.example", Ipv4Addr::new(192, 0, 2, 1)),
             ("vpn-gateway.net", Ipv4Addr::new(192, 0, 2, 1)),
             ("near.example", Ipv4Addr::new(192, 0, 2, 67)),
+            ("blocked.example", Ipv4Addr::UNSPECIFIED),
+            ("loop.example", Ipv4Addr::new(127, 0, 0, 9)),
         ];
         // This thread is outside the world's PID namespace and not in its /proc; a child of it is.
         let mut neighbour = world.spawn(Command::new("cat").stdin(Stdio::piped()));

@@ -1,4 +1,5 @@
-//! A DNS server that answers with the address of each name it has, and with NXDOMAIN for all others.
+//! A DNS server that answers with the address of each name it has, and with NXDOMAIN for all others. Names that
+//! begin with `servfail`, `silent` and `six` are answered with SERVFAIL, not at all, and with an IPv6 address.
 
 use std::{
     fs::File,
@@ -105,13 +106,37 @@ fn answer(query: &[u8], names: &[(String, Ipv4Addr)]) -> Option<(String, Vec<u8>
     let name = labels.join(".");
     let known = names.iter().find(|(other, _)| *other == name).map(|(_, address)| *address);
     let record = known.filter(|_| kind == 1);
-    let code = if known.is_some() { 0 } else { 3 };
-    let mut reply =
-        vec![header[0], header[1], 0x81, 0x80 | code, 0, 1, 0, u8::from(record.is_some()), 0, 0, 0, 0];
+    let special = labels.first().map_or("", String::as_str);
+    let code = match special {
+        "silent" => return None,
+        "servfail" => 2,
+        _ if known.is_some() || special == "six" => 0,
+        _ => 3,
+    };
+    let ipv6 = special == "six" && kind == 28;
+    let mut reply = vec![
+        header[0],
+        header[1],
+        0x81,
+        0x80 | code,
+        0,
+        1,
+        0,
+        u8::from(record.is_some() || ipv6),
+        0,
+        0,
+        0,
+        0,
+    ];
     reply.extend(question);
     if let Some(address) = record {
         reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
         reply.extend(address.octets());
+    }
+    if ipv6 {
+        reply.extend([
+            0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 0, 0, 16, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6,
+        ]);
     }
     Some((name, reply))
 }

@@ -8,10 +8,12 @@
 #![expect(clippy::print_stdout, reason = "the output of `up` shows the cause of a failure")]
 
 mod collisions;
+mod control_files;
 mod doctor;
 mod from_start;
 mod hostile_input;
 mod killed_processes;
+mod login_limit;
 mod lost_tunnel;
 mod own_firewall;
 mod peer_routes;

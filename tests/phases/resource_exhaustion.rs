@@ -121,14 +121,15 @@ fn full_disk_leaves_no_stale_ledger() {
         on_full_disk("/var/lib/pptpctl", || {
             let output = world.run(&["up", "vpn"]);
             let stderr = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(23), "{stderr}");
+            assert_eq!(output.status.code(), Some(30), "{stderr}");
+            assert!(stderr.contains("`df /var/lib/pptpctl`"), "{stderr}");
             assert_eq!(stderr.matches("/var/lib/pptpctl/vpn.ledger").count(), 1, "{stderr}");
             let status = world.run(&["status", "vpn"]);
             assert_eq!((status.status.code(), text(&status.stdout)), (Some(6), "vpn: down\n".to_owned()));
         });
         on_full_disk("/run/pptpctl", || {
             let output = world.run(&["up", "vpn"]);
-            assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+            assert_eq!(output.status.code(), Some(30), "{}", text(&output.stderr));
             assert!(text(&output.stderr).contains("/run/pptpctl/vpn.lock: No space left on device"));
             assert!(!fs::exists("/run/pptpctl/vpn.lock").unwrap());
         });
@@ -141,6 +142,48 @@ fn full_disk_leaves_no_stale_ledger() {
         let printed = text(&output.stdout) + &text(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{printed}");
         assert!(printed.contains("/var/log/pptpctl/vpn.log: Read-only file system"), "{printed}");
+        world.down(&before);
+    });
+}
+
+#[test]
+fn missing_or_read_only_file_system_is_named() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        let before = world.state();
+        let refuses = |arguments: &[&str], words: &[&str]| {
+            let output = world.run(arguments);
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(30), "{stderr}");
+            assert!(stderr.contains("a file system of this host cannot be used: "), "{stderr}");
+            for word in words {
+                assert!(stderr.contains(word), "{word:?} is missing in {stderr}");
+            }
+        };
+        let read_only = |dir: &str, words: &[&str]| {
+            fs::create_dir_all(dir).unwrap();
+            mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::MS_RDONLY, Some("mode=0755")).unwrap();
+            refuses(&["up", "vpn"], words);
+            umount(dir).unwrap();
+            fs::remove_dir(dir).unwrap();
+        };
+        read_only("/run/pptpctl", &["/run/pptpctl/vpn.lock: Read-only file system", "a writable /run"]);
+        read_only(
+            "/var/lib/pptpctl",
+            &["/var/lib/pptpctl/vpn.ledger: Read-only", "`mount -t tmpfs tmpfs /var/lib/pptpctl`"],
+        );
+        world.assert_state(&before);
+
+        // With /proc hidden, a live tunnel is neither taken for a dead one nor undone.
+        world.up();
+        let during = world.shell("ip route; ip -br address");
+        mount(Some("tmpfs"), "/proc", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        let proc = ["/proc is not mounted", "mount -t proc proc /proc"];
+        refuses(&["up", "vpn"], &proc);
+        refuses(&["recover"], &proc);
+        assert!(text(&world.run(&["status", "vpn"]).stdout).contains("up on tun0"));
+        umount("/proc").unwrap();
+        assert_eq!(world.shell("ip route; ip -br address"), during);
         world.down(&before);
     });
 }
@@ -228,8 +271,10 @@ fn tunnel_with_deleted_lock_is_not_recovered() {
         fs::remove_dir_all("/run/pptpctl").unwrap();
         let up = world.run(&["up", "vpn"]);
         assert_eq!(up.status.code(), Some(5), "{}", text(&up.stderr));
-        let words = format!("vpn is running already (supervisor {supervisor})");
-        assert!(text(&up.stderr).contains(&words), "{}", text(&up.stderr));
+        // The supervisor may have put its files back by now.
+        let words =
+            ["running", "up"].map(|state| format!("vpn is {state} already (supervisor {supervisor})"));
+        assert!(words.iter().any(|words| text(&up.stderr).contains(words)), "{}", text(&up.stderr));
         assert_eq!(world.shell("ip route; ip -br address"), during);
         world.shell(&format!("kill {supervisor}"));
         world.wait_for(|| !fs::exists("/var/lib/pptpctl/vpn.ledger").unwrap());

@@ -243,12 +243,18 @@ fn down_ends_a_tunnel_whose_control_directory_was_removed() {
             world.profile("");
             let before = world.state();
             world.up();
-            world.shell(&format!("rm -r {removed}"));
+            // Removed where the supervisor cannot put it back.
+            world.shell(&format!(
+                "rm -r {removed}; mkdir -p /run/pptpctl; mount -t tmpfs -o ro none /run/pptpctl"
+            ));
             let status = world.run(&["status", "vpn"]);
             let printed = text(&status.stdout) + &text(&status.stderr);
             assert!(printed.contains("its control socket is gone"), "{printed}");
             assert_eq!(world.run(&["up", "vpn"]).status.code(), Some(5), "it is up already");
-            world.down(&before);
+            let down = world.run(&["down", "vpn"]);
+            assert!(down.status.success(), "{}", text(&down.stderr));
+            world.shell("umount /run/pptpctl; rm -r /run/pptpctl");
+            world.assert_state(&before);
         }
     });
 }

@@ -25,8 +25,9 @@ use crate::{
     dropin::{log::Log, processes},
     net::transport,
     os::{
+        accept::AcceptPause,
         channel::Channel,
-        peer,
+        child, peer,
         process::{self, Process},
         signals::Signals,
         wait::{self, Interest},
@@ -39,6 +40,8 @@ const MAX_CLIENTS: usize = 128;
 const HELLO_LIMIT: Duration = Duration::from_secs(10);
 /// Limit for the graceful shutdown: CDN and StopCCRP have two seconds each.
 const STOP_LIMIT: Duration = Duration::from_secs(6);
+/// How long the worker may take to exit after its last message.
+const EXIT_LIMIT: Duration = Duration::from_secs(2);
 /// Bytes of a client's first message: two `pid_t`.
 const HELLO: usize = 8;
 
@@ -82,6 +85,7 @@ pub fn main() -> io::Result<()> {
             last_client: 0,
             client_seen: false,
             stop_by: None,
+            pause: AcceptPause::default(),
             first_by: Instant::now() + HELLO_LIMIT,
             call_was_up: false,
         };
@@ -97,6 +101,8 @@ pub fn main() -> io::Result<()> {
 
 struct Monitor {
     listener: UnixListener,
+    /// After an error of accept(2).
+    pause: AcceptPause,
     signals: Signals,
     child: Child,
     worker: Channel,
@@ -162,13 +168,18 @@ impl Monitor {
         if self.stop_by.is_some_and(|by| by <= Instant::now()) {
             self.child.kill()?;
         }
-        self.child.wait().map(drop)
+        // It exits by itself after its last message, unless it is compromised.
+        let _exited =
+            Process::of(&self.child).and_then(|worker| worker.wait_until(Instant::now() + EXIT_LIMIT));
+        child::reap(&mut self.child);
+        Ok(())
     }
 
     /// Waits for events and reads from clients that are ready. Returns whether the worker, the signals, the
     /// socket and the network watch are ready.
     fn wait(&mut self) -> io::Result<[bool; 4]> {
-        let open = self.clients.len() < MAX_CLIENTS && self.stop_by.is_none();
+        let pausing = self.pause.is_pausing(Instant::now());
+        let open = self.clients.len() < MAX_CLIENTS && self.stop_by.is_none() && !pausing;
         let fixed = [
             Some(self.worker.as_fd()),
             Some(self.signals.end()),
@@ -207,7 +218,8 @@ impl Monitor {
         let stop = self.stop_by.map(|at| (at, "stop"));
         let first = Some((self.first_by, "first client")).filter(|_| !self.client_seen);
         let route = self.route.as_ref().and_then(HostRoute::next_timeout);
-        earliest(hellos.chain([stop, first, route]))
+        let pause = self.pause.next_timeout(Instant::now()).map(|at| (at, "clients are accepted again"));
+        earliest(hellos.chain([stop, first, route, pause]))
     }
 
     fn stop_if_idle(&mut self) -> io::Result<()> {
@@ -229,9 +241,11 @@ impl Monitor {
     }
 
     fn accept(&mut self, log: &mut Log) {
-        while self.clients.len() < MAX_CLIENTS
-            && let Ok((stream, _)) = self.listener.accept()
-        {
+        while self.clients.len() < MAX_CLIENTS {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) => return self.pause.failed(Instant::now(), &error),
+            };
             let uid = peer::uid(&stream).unwrap_or(u32::MAX);
             if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
                 log.warn("callmgr_main", format!("user {uid} requested a call and was refused"));

@@ -60,6 +60,7 @@ proptest! {
             let _no_panic = serde_json::from_slice::<ToEngine>(&bytes).is_ok();
             match resolver::Answer::parse(&bytes) {
                 resolver::Answer::Found(found) => prop_assert!(found.len() <= crate::net::lookup::MAX_ADDRESSES),
+                resolver::Answer::Unreadable(files) => prop_assert!(files.len() <= 5),
                 resolver::Answer::Failed(why) => prop_assert!(is_plain(&why), "{why:?}"),
             }
         }

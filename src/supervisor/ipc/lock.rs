@@ -46,6 +46,18 @@ pub enum LockError {
     },
 }
 
+impl LockError {
+    /// Returns it as an error of the same kind.
+    #[must_use]
+    pub fn into_io(self) -> io::Error {
+        let kind = match &self {
+            Self::Held(_) => io::ErrorKind::Other,
+            Self::Io { error, .. } => error.kind(),
+        };
+        io::Error::new(kind, self.to_string())
+    }
+}
+
 impl Lock {
     /// Acquires the lock of this profile, creating the control directory if needed.
     ///
@@ -103,9 +115,42 @@ impl Lock {
         signed.map_err(|error| LockError::Io { path: self.path.clone(), error })
     }
 
-    /// Removes the file, and the control directory if nothing else is in it, then releases the lock.
+    /// Returns whether the path still refers to the locked file.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        is_file_at(&self.file, &self.path)
+    }
+
+    /// Creates, locks and signs the file again if another program has removed it. Returns `false` if another process
+    /// holds the new file. Does not wait.
+    ///
+    /// # Errors
+    /// Returns the file system's error.
+    pub fn restore(&mut self) -> io::Result<bool> {
+        if self.is_in_place() {
+            return Ok(true);
+        }
+        make_control_dir()?;
+        let file = open(&self.path)?;
+        match file.try_lock() {
+            Ok(()) if is_file_at(&file, &self.path) => {}
+            Ok(()) | Err(fs::TryLockError::WouldBlock) => return Ok(false),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        // The former file has no name any more; its lock goes with it.
+        self.file = file;
+        self.sign().map_err(LockError::into_io)?;
+        Ok(true)
+    }
+
+    /// Removes the file if it is still the locked one, and the control directory if nothing else is in it, then
+    /// releases the lock.
     pub fn release(self) {
         crash::point(format_args!("remove the lock"));
+        // Another program may have removed the file, and another supervisor may have created its own.
+        if !self.is_in_place() {
+            return;
+        }
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "lock file stays");
         }

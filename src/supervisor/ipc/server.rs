@@ -4,6 +4,8 @@
 //! supervisor. A client sends one line and receives one. A client that sends more is dropped, as is a silent
 //! one whose slot is needed.
 
+mod files;
+
 use std::{
     fs,
     io::{self, Read, Write},
@@ -15,15 +17,15 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
-    lock::Lock,
+    lock::{Lock, LockError},
     messages::{Request, Response},
 };
 use crate::{
-    os::{crash, peer},
+    os::{accept::AcceptPause, crash, peer},
     platform,
 };
 
@@ -40,6 +42,9 @@ pub struct Control {
     /// The profile's lock, until the socket is closed.
     lock: Option<Lock>,
     listener: UnixListener,
+    pause: AcceptPause,
+    /// Device and inode of the socket in the file system.
+    inode: Option<(u64, u64)>,
     path: PathBuf,
     clients: Vec<Client>,
 }
@@ -58,9 +63,16 @@ impl Control {
     /// Releases the lock and returns the kernel's error if the socket cannot be created.
     pub fn listen(name: &str, mut lock: Lock) -> io::Result<Self> {
         let path = platform::control_socket(name);
-        let named = |error| io::Error::other(format!("{}: {error}", path.display()));
-        match lock.sign().map_err(io::Error::other).and_then(|()| bind(&path).map_err(named)) {
-            Ok(listener) => Ok(Self { lock: Some(lock), listener, path, clients: Vec::new() }),
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        match lock.sign().map_err(LockError::into_io).and_then(|()| bind(&path).map_err(named)) {
+            Ok(listener) => Ok(Self {
+                lock: Some(lock),
+                listener,
+                pause: AcceptPause::default(),
+                inode: files::inode(&path),
+                path,
+                clients: Vec::new(),
+            }),
             Err(error) => {
                 lock.release();
                 Err(error)
@@ -70,9 +82,15 @@ impl Control {
 
     /// Returns the descriptors to poll; [`Control::handle`] is due when one of them is readable.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let listener = self.has_room().then(|| self.listener.as_fd());
+        let accepts = self.has_room() && !self.pause.is_pausing(Instant::now());
+        let listener = accepts.then(|| self.listener.as_fd());
         // Clients that wait for an answer are polled too, so that their slot is freed when they disconnect.
         listener.into_iter().chain(self.clients.iter().map(|client| client.stream.as_fd()))
+    }
+
+    /// Returns when the listening socket is polled again, and why, if accept(2) has failed.
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.pause.next_timeout(Instant::now()).map(|at| (at, "clients are accepted again"))
     }
 
     /// Accepts clients and reads requests without blocking; returns the new requests.
@@ -97,6 +115,7 @@ impl Control {
                     if error.kind() != io::ErrorKind::WouldBlock {
                         tracing::debug!(%error, "control socket");
                     }
+                    self.pause.failed(Instant::now(), &error);
                     break;
                 }
             }
@@ -136,7 +155,9 @@ impl Control {
     pub fn close(&mut self) {
         let Some(lock) = self.lock.take() else { return };
         crash::point(format_args!("remove the control socket"));
-        if let Err(error) = fs::remove_file(&self.path) {
+        if self.has_socket()
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             tracing::warn!(%error, path = %self.path.display(), "control socket stays");
         }
         lock.release();

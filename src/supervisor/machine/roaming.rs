@@ -174,6 +174,7 @@ impl Machine {
         if self.state == TunnelState::Dialing && self.phase == Phase::Authentication {
             self.logins.count(now, UndecidedLogin::Unanswered);
         }
+        self.logins.settle();
         self.network.hurry = None;
         self.child = false;
         self.actions.retain(|action| !matches!(action, Action::Configure(_)));

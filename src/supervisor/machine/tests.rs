@@ -1,6 +1,7 @@
 //! Scenarios for the state machine under a virtual clock.
 
 mod from_start;
+mod properties;
 mod roaming;
 
 use super::*;

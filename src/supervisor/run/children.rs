@@ -16,16 +16,19 @@ use super::{
 };
 use crate::{
     engine::{
-        handle::{Engine, EngineOutput, Resolver},
+        handle::{Engine, EngineOutput},
         message::{FromEngine, LinkUp, ToEngine},
-        resolver,
         spec::Spec,
     },
     failure::{Failure, FailureKind, Phase},
     plan::Daemon,
     profile::Profile,
     secret::Secret,
-    supervisor::{log::EngineLog, machine::Input},
+    supervisor::{
+        log::EngineLog,
+        machine::Input,
+        name_lookup::{Lookup, LookupEvent},
+    },
 };
 
 /// How long a status request waits for the engine's counters.
@@ -34,7 +37,7 @@ const QUERY_WAIT: Duration = Duration::from_secs(1);
 /// The child process of this tunnel.
 enum Child {
     None,
-    Resolver(Resolver),
+    Lookup(Lookup),
     Engine(Engine),
 }
 
@@ -42,6 +45,8 @@ enum Child {
 pub(in crate::supervisor) enum ChildEvent {
     /// The result of looking a name up.
     Resolved(String, Result<Vec<Ipv4Addr>, Failure>),
+    /// The resolver may not read these files.
+    Unreadable(Vec<String>),
     /// A message of the engine. After [`FromEngine::Down`] the engine and the external PPP have ended.
     Engine(FromEngine),
     /// The engine has not answered [`Children::query`] in time.
@@ -57,7 +62,7 @@ pub(in crate::supervisor) struct Children {
     ppp_verdict: Option<Failure>,
     child: Child,
     log: EngineLog,
-    /// When to kill a child that was asked to end, or a resolver.
+    /// When to kill an engine that was asked to end.
     due: Option<Instant>,
     /// When to give up waiting for the engine's counters.
     query_due: Option<Instant>,
@@ -83,7 +88,7 @@ impl Children {
     pub fn fds(&self) -> [Option<BorrowedFd<'_>>; 4] {
         let process = match &self.child {
             Child::None => None,
-            Child::Resolver(resolver) => Some(resolver.process().fds()),
+            Child::Lookup(lookup) => Some(lookup.process().fds()),
             Child::Engine(engine) => Some(engine.process().fds()),
         };
         let (channel, log) = process.map_or((None, None), |(channel, log)| (Some(channel), log));
@@ -96,16 +101,17 @@ impl Children {
         let child = self.due.map(|due| (due, "time limit of the child"));
         let query = self.query_due.map(|due| (due, "no counters for status"));
         let ppp = self.ppp.as_ref().and_then(External::next_timeout);
-        [child, query, ppp].into_iter().flatten().min()
+        let lookup = match &self.child {
+            Child::Lookup(lookup) => Some(lookup.next_timeout()),
+            Child::None | Child::Engine(_) => None,
+        };
+        [child, query, ppp, lookup].into_iter().flatten().min()
     }
 
-    /// Starts to look a name up.
-    pub fn resolve(&mut self, name: &str) -> Result<(), Failure> {
-        let resolver = Resolver::start(name, 1).map_err(|error| {
-            Failure::new(Phase::Resolve, FailureKind::Internal, format!("resolver: {error}"))
-        })?;
-        self.child = Child::Resolver(resolver);
-        self.due = Some(Instant::now() + self.profile.timeouts.resolve);
+    /// Starts to look a name up; `explains` a failure, which takes longer.
+    pub fn resolve(&mut self, name: &str, explains: bool) -> Result<(), Failure> {
+        self.due = None;
+        self.child = Child::Lookup(Lookup::start(name, self.profile.timeouts.resolve, explains)?);
         Ok(())
     }
 
@@ -139,7 +145,7 @@ impl Children {
     pub fn engine_pid(&self) -> Option<u32> {
         match &self.child {
             Child::Engine(engine) => Some(engine.process().pid()),
-            Child::None | Child::Resolver(_) => None,
+            Child::None | Child::Lookup(_) => None,
         }
     }
 
@@ -176,7 +182,7 @@ impl Children {
                 self.stop_engine();
                 None
             }
-            Child::Resolver(_) => {
+            Child::Lookup(_) => {
                 self.kill();
                 let stopped = Failure::new(Phase::Resolve, FailureKind::Interrupted, "");
                 Some(Input::Resolved(Err(stopped)))
@@ -211,7 +217,7 @@ impl Children {
     pub fn read_log(&mut self) {
         let helper = match &mut self.child {
             Child::Engine(engine) => engine.helper(),
-            Child::Resolver(resolver) => resolver.helper(),
+            Child::Lookup(lookup) => lookup.helper(),
             Child::None => return,
         };
         helper.read_log(|bytes| self.log.take(bytes));
@@ -219,17 +225,11 @@ impl Children {
 
     /// Returns the next event of the child without blocking. `phase` is that of the attempt.
     pub fn read(&mut self, phase: Phase) -> Option<ChildEvent> {
-        match &self.child {
+        match &mut self.child {
             Child::None => None,
-            Child::Resolver(resolver) => {
-                let answer = resolver.answer()?;
-                let name = resolver.name().to_owned();
-                self.kill();
-                let answer = match answer {
-                    resolver::Answer::Found(addresses) => Ok(addresses),
-                    resolver::Answer::Failed(why) => Err(not_resolved(format!("{name}: {why}"))),
-                };
-                Some(ChildEvent::Resolved(name, answer))
+            Child::Lookup(lookup) => {
+                let event = lookup.read()?;
+                Some(self.looked_up(event))
             }
             Child::Engine(engine) => match engine.receive() {
                 EngineOutput::Nothing => None,
@@ -253,17 +253,29 @@ impl Children {
         if self.query_due.take_if(|due| *due <= now).is_some() {
             return Some(ChildEvent::NoStatistics);
         }
+        if let Child::Lookup(lookup) = &mut self.child {
+            let event = lookup.expire(now)?;
+            return Some(self.looked_up(event));
+        }
         self.due.take_if(|due| *due <= now)?;
         match &self.child {
-            Child::None => None,
-            Child::Resolver(resolver) => {
-                let name = resolver.name().to_owned();
-                self.kill();
-                let seconds = self.profile.timeouts.resolve.as_secs_f32();
-                let late = not_resolved(format!("no answer from the resolver within {seconds} s"));
-                Some(ChildEvent::Resolved(name, Err(late)))
-            }
+            Child::None | Child::Lookup(_) => None,
             Child::Engine(_) => Some(self.gone("the engine did not end in time", phase)),
+        }
+    }
+
+    fn looked_up(&mut self, event: LookupEvent) -> ChildEvent {
+        match event {
+            LookupEvent::Unreadable(files) => ChildEvent::Unreadable(files),
+            LookupEvent::Done(answer) => {
+                self.read_log();
+                let name = match &self.child {
+                    Child::Lookup(lookup) => lookup.name().to_owned(),
+                    Child::None | Child::Engine(_) => String::new(),
+                };
+                self.kill();
+                ChildEvent::Resolved(name, answer)
+            }
         }
     }
 
@@ -328,8 +340,4 @@ impl Children {
         self.ppp = None;
         self.ppp_verdict.take()
     }
-}
-
-fn not_resolved(words: String) -> Failure {
-    Failure::new(Phase::Resolve, FailureKind::NameNotResolved, words)
 }

@@ -251,7 +251,9 @@ impl Running {
                     self.take_log(bytes.get(..size).unwrap_or_default(), &mut each);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // It would stay readable for ever.
+                Err(_) => self.log = None,
             }
         }
     }

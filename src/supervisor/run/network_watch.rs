@@ -40,7 +40,8 @@ pub(super) struct NetworkWatch {
     sleep: Option<Sleep>,
     burst: Debounce,
     restore_limit: RestoreLimit,
-    woke: bool,
+    /// For how long the host was suspended since [`NetworkWatch::take_woke`]; zero if only this process was.
+    woke: Option<Duration>,
     /// Local address of the current connection.
     pub local: Option<Ipv4Addr>,
 }
@@ -55,7 +56,7 @@ impl NetworkWatch {
             sleep: sleep.ok(),
             burst: Debounce::default(),
             restore_limit: RestoreLimit::default(),
-            woke: false,
+            woke: None,
             local: None,
         }
     }
@@ -81,7 +82,9 @@ impl NetworkWatch {
         }
         let slept = self.sleep.as_mut().and_then(Sleep::slept);
         let overslept = deadline.is_some_and(|deadline| now > deadline + OVERSLEPT);
-        self.woke |= slept.is_some() || overslept;
+        if slept.is_some() || overslept {
+            self.woke = Some(self.woke.unwrap_or_default() + slept.unwrap_or_default());
+        }
     }
 
     /// Handles a dial; returns the next hop that it uses, for the machine, if changes of it are noticed.
@@ -95,12 +98,9 @@ impl NetworkWatch {
         }
     }
 
-    /// Returns the machine's input if the host was suspended since the last call.
-    pub fn take_woke(&mut self) -> Option<Input> {
-        std::mem::take(&mut self.woke).then(|| {
-            tracing::info!("this host was suspended");
-            Input::Woke
-        })
+    /// Returns for how long the host was suspended since the last call, if it was.
+    pub fn take_woke(&mut self) -> Option<Duration> {
+        self.woke.take().inspect(|_| tracing::info!("this host was suspended"))
     }
 
     /// Returns whether a poll is due.

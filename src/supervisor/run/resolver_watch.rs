@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     os::filewatch::FileWatch,
     profile::{Host, Leak, Profile},
-    supervisor::{address_cache::AddressCache, machine::Input},
+    supervisor::{address_cache::AddressCache, machine::Input, unreadable},
 };
 
 /// Cached names, watched resolver files, and known problems.
@@ -21,6 +21,8 @@ pub(super) struct ResolverWatch {
     held: Option<(String, Result<Vec<Ipv4Addr>, Failure>)>,
     /// The result of the last lookup, for the user.
     result: String,
+    /// Files that the resolver process may not read, each reported once.
+    unreadable: Vec<String>,
     /// Current problems; each is logged once.
     problems: Vec<String>,
 }
@@ -37,9 +39,23 @@ impl ResolverWatch {
             let names = &self.names;
             self.asked.retain(|name| names.known(name).is_some());
         }
+        // An earlier lookup may have been abandoned while another name was looked up; its answer is out of date.
+        self.held = None;
         let known = self.names.addresses_without_lookup(name, in_vain)?;
         tracing::info!("{name} can't be looked up while the tunnel is down; dialling its last addresses");
         Some(known)
+    }
+
+    /// Returns whether there are addresses to dial if the name cannot be resolved.
+    pub fn knows(&self, name: &str) -> bool {
+        self.names.known(name).is_some()
+    }
+
+    /// Returns notes about files that the resolver process may not read, each once.
+    pub fn unreadable(&mut self, files: &[String]) -> Vec<String> {
+        let new: Vec<String> = files.iter().filter(|file| !self.unreadable.contains(file)).cloned().collect();
+        self.unreadable.extend(new.iter().cloned());
+        unreadable::notes(&new)
     }
 
     /// Handles the result of a lookup: returns the next name to look up, or else the input. `blocked` says that

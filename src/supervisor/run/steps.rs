@@ -26,6 +26,7 @@ use crate::{
     plan::{self, Facts, NextHop, Plan, Step},
     platform::Platform,
     profile::Profile,
+    supervisor::host_files,
 };
 
 /// Warning for log and status.
@@ -207,6 +208,13 @@ impl Steps {
         self.changes.as_mut().map_or((0, Ok(())), Changes::renew_routes)
     }
 
+    /// Creates the tunnel's pid file again if another program has removed it.
+    pub fn restore_pid_file(&mut self) {
+        if let Some(Err(error)) = self.changes.as_mut().map(Changes::renew_pid_file) {
+            tracing::warn!("{error}");
+        }
+    }
+
     /// Undoes the steps that are in force only while the tunnel is up, so that the host works without it.
     pub fn withdraw_routes(&mut self) {
         tracing::info!("{WITHOUT_ROUTES}");
@@ -368,6 +376,11 @@ pub(in crate::supervisor) fn route_failure(error: &ApplyError) -> Failure {
 /// Returns the failure for an error of a step.
 pub(in crate::supervisor) fn step_failure(phase: Phase, error: &ApplyError) -> Failure {
     let words = error.to_string();
+    if let (Operation::Ledger(path), Cause::File { error, .. }) = (&error.operation, &error.cause)
+        && let Some(failure) = host_files::failure(phase, path, error)
+    {
+        return failure;
+    }
     match &error.cause {
         Cause::Tun(tun::Error::InUse(unit)) => {
             let free = format!("without unit = {unit} in the profile a free one is taken");

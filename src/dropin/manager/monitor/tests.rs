@@ -13,6 +13,7 @@ fn new_monitor() -> (Monitor, [UnixStream; 2]) {
         Client { number: 2, stream: b, state: ClientState::Waiting(Vec::new()) },
     ];
     let monitor = Monitor {
+        pause: AcceptPause::default(),
         listener: UnixListener::bind(directory.path().join("socket")).unwrap(),
         signals: Signals::none().unwrap(),
         child: Command::new("true").stdin(Stdio::null()).spawn().unwrap(),

@@ -1,0 +1,188 @@
+//! A lookup of one name from its start to its verdict: by the loop of a tunnel without blocking, or all at once.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    os::fd::BorrowedFd,
+    time::{Duration, Instant},
+};
+
+use super::name_verdict;
+use crate::{
+    engine::{
+        handle::{ChildHandle, NameCheck, Resolver},
+        resolver::Answer,
+    },
+    failure::{Failure, FailureKind, Phase},
+    os::wait,
+};
+
+/// How long the process that asks the nameservers may take; it has a limit of 2 s for their answers.
+const CHECK_LIMIT: Duration = Duration::from_secs(4);
+
+/// The processes of a lookup.
+enum Child {
+    Resolver(Resolver),
+    /// With the C library's reason for the failure.
+    Check(NameCheck, String),
+}
+
+/// The news of a lookup.
+pub enum LookupEvent {
+    /// The resolver process may not read these files.
+    Unreadable(Vec<String>),
+    /// The result; the lookup has ended.
+    Done(Result<Vec<Ipv4Addr>, Failure>),
+}
+
+/// A lookup under way. Dropping it ends its process.
+pub struct Lookup {
+    name: String,
+    child: Child,
+    due: Instant,
+    limit: Duration,
+    /// Whether a failure is to be explained, which takes up to [`CHECK_LIMIT`] more.
+    explains: bool,
+    unreadable: Vec<String>,
+}
+
+impl Lookup {
+    /// Starts to look a name up.
+    ///
+    /// # Errors
+    /// Returns why no process can be started.
+    pub fn start(name: &str, limit: Duration, explains: bool) -> Result<Self, Failure> {
+        let resolver = Resolver::start(name, 1).map_err(|error| {
+            Failure::new(Phase::Resolve, FailureKind::Internal, format!("resolver: {error}"))
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            child: Child::Resolver(resolver),
+            due: Instant::now() + limit,
+            limit,
+            // pledge(2) lets the process ask nobody but by way of libc.
+            explains: explains && !cfg!(target_os = "openbsd"),
+            unreadable: Vec::new(),
+        })
+    }
+
+    /// Returns the name that is looked up.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the process, for polling.
+    #[must_use]
+    pub fn process(&self) -> &ChildHandle {
+        match &self.child {
+            Child::Resolver(resolver) => resolver.process(),
+            Child::Check(check, _) => check.process(),
+        }
+    }
+
+    /// Returns the process.
+    pub fn helper(&mut self) -> &mut ChildHandle {
+        match &mut self.child {
+            Child::Resolver(resolver) => resolver.helper(),
+            Child::Check(check, _) => check.helper(),
+        }
+    }
+
+    /// Returns when [`Lookup::expire`] is due, and why.
+    #[must_use]
+    pub fn next_timeout(&self) -> (Instant, &'static str) {
+        (self.due, "time limit of the lookup")
+    }
+
+    /// Returns the news without blocking; due when the process' channel is readable.
+    pub fn read(&mut self) -> Option<LookupEvent> {
+        let failed = match &self.child {
+            Child::Resolver(resolver) => match resolver.answer()? {
+                Answer::Unreadable(files) => {
+                    self.unreadable.clone_from(&files);
+                    return Some(LookupEvent::Unreadable(files));
+                }
+                Answer::Found(addresses) => return Some(LookupEvent::Done(Ok(addresses))),
+                Answer::Failed(words) => words,
+            },
+            Child::Check(check, words) => {
+                let report = check.report()?;
+                let failure = match report {
+                    Ok(report) => {
+                        name_verdict::explain(&self.name, words, &report, &self.unreadable, interface_of)
+                    }
+                    Err(error) => {
+                        tracing::debug!("nameservers: {error}");
+                        self.unexplained(words)
+                    }
+                };
+                return Some(LookupEvent::Done(Err(failure)));
+            }
+        };
+        self.fail(failed)
+    }
+
+    /// Returns the news if the time limit has passed.
+    pub fn expire(&mut self, now: Instant) -> Option<LookupEvent> {
+        if now < self.due {
+            return None;
+        }
+        match &self.child {
+            Child::Resolver(_) => {
+                self.fail(format!("no answer from the resolver within {} s", self.limit.as_secs_f32()))
+            }
+            Child::Check(_, words) => Some(LookupEvent::Done(Err(self.unexplained(words)))),
+        }
+    }
+
+    /// Handles a failure: asks the nameservers, and returns the failure if that is not possible.
+    fn fail(&mut self, words: String) -> Option<LookupEvent> {
+        if self.explains {
+            match NameCheck::start(&self.name) {
+                Ok(check) => {
+                    self.child = Child::Check(check, words);
+                    self.due = Instant::now() + CHECK_LIMIT;
+                    return None;
+                }
+                Err(error) => tracing::debug!("nameservers: {error}"),
+            }
+        }
+        Some(LookupEvent::Done(Err(self.unexplained(&words))))
+    }
+
+    fn unexplained(&self, words: &str) -> Failure {
+        Failure::new(Phase::Resolve, FailureKind::NameNotResolved, format!("{}: {words}", self.name))
+    }
+
+    fn channel(&self) -> BorrowedFd<'_> {
+        self.process().fds().0
+    }
+}
+
+/// Looks a name up, with a verdict if that fails. Blocks for up to `limit` and [`CHECK_LIMIT`].
+///
+/// # Errors
+/// Returns why the name has no usable address.
+pub fn look_up(name: &str, limit: Duration) -> Result<Vec<Ipv4Addr>, Failure> {
+    let mut lookup = Lookup::start(name, limit, true)?;
+    loop {
+        let (due, _) = lookup.next_timeout();
+        let ready = wait::readable(lookup.channel(), due).map_err(|error| {
+            Failure::new(Phase::Resolve, FailureKind::Internal, format!("resolver: {error}"))
+        })?;
+        let event = if ready { lookup.read() } else { lookup.expire(Instant::now()) };
+        if let Some(LookupEvent::Done(result)) = event {
+            return result;
+        }
+    }
+}
+
+/// Returns the interface that has this address.
+fn interface_of(address: IpAddr) -> Option<String> {
+    let mut all = nix::ifaddrs::getifaddrs().ok()?;
+    let has = |storage: &nix::sys::socket::SockaddrStorage| match address {
+        IpAddr::V4(address) => storage.as_sockaddr_in().is_some_and(|found| found.ip() == address),
+        IpAddr::V6(address) => storage.as_sockaddr_in6().is_some_and(|found| found.ip() == address),
+    };
+    all.find(|interface| interface.address.as_ref().is_some_and(has)).map(|found| found.interface_name)
+}

@@ -1,0 +1,108 @@
+//! Notices that another program has removed this supervisor's files from the control directory, and puts them back.
+
+use std::{
+    os::fd::BorrowedFd,
+    time::{Duration, Instant},
+};
+
+use crate::{os::filewatch::FileWatch, platform, supervisor::ipc::server::Control};
+
+/// Interval at which the files are looked at, in case the kernel does not report a removal: it has no inotify(7),
+/// or the directory is hidden by a mount.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Time from the first removal to the look: `rm -r` removes one file after the other, and then the directory.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// Time between two attempts, doubled up to [`CHECK_INTERVAL`] while they follow each other.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The watch on the control directory.
+#[derive(Debug)]
+pub(super) struct ControlFiles {
+    name: String,
+    watch: Option<FileWatch>,
+    /// When the files are looked at next.
+    due: Instant,
+    /// The earliest time of the next attempt to put files back, and the time between that and the one after it.
+    retry: (Instant, Duration),
+    /// The last failure; each is logged once.
+    failure: Option<String>,
+}
+
+impl ControlFiles {
+    pub fn new(name: &str) -> Self {
+        let now = Instant::now();
+        let mut files = Self {
+            name: name.to_owned(),
+            watch: None,
+            due: now + CHECK_INTERVAL,
+            retry: (now, RETRY),
+            failure: None,
+        };
+        files.watch();
+        files
+    }
+
+    fn watch(&mut self) {
+        let files = vec![platform::control_socket(&self.name), platform::lock_file(&self.name)];
+        self.watch = FileWatch::new(files)
+            .inspect_err(|error| tracing::debug!(%error, "the control directory is looked at once a minute"))
+            .ok();
+    }
+
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().and_then(FileWatch::fd)
+    }
+
+    /// Returns when [`ControlFiles::check`] is due, and why.
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        Some((self.due, "files in the control directory"))
+    }
+
+    /// Looks at the files when the time has come, which is soon after their directory has `changed`; puts back
+    /// those that are missing. Returns whether some were.
+    pub fn check(&mut self, now: Instant, changed: bool, control: &mut Control) -> bool {
+        if changed && self.watch.as_ref().is_some_and(FileWatch::take) {
+            self.due = self.due.min(self.retry.0.max(now + SETTLE));
+        }
+        if now < self.due {
+            return false;
+        }
+        self.due = now + CHECK_INTERVAL;
+        if control.has_files() {
+            return false;
+        }
+        let (earliest, pause) = self.retry;
+        let pause = if now > earliest + CHECK_INTERVAL { RETRY } else { pause };
+        self.retry = (now + pause, (pause * 2).min(CHECK_INTERVAL));
+        let restored = control.restore_files();
+        let dir = platform::control_dir();
+        let failure = match restored {
+            Ok(true) => None,
+            Ok(false) => Some("another process holds the lock".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        match &failure {
+            None => {
+                tracing::warn!(
+                    "another program had removed this tunnel's files in {}: put back",
+                    dir.display()
+                );
+                // The directory may be a new one.
+                self.watch();
+            }
+            Some(why) => {
+                self.due = now + pause;
+                if self.failure != failure {
+                    tracing::warn!(
+                        "this tunnel's files in {} are gone and can't be put back: {why}",
+                        dir.display()
+                    );
+                }
+            }
+        }
+        self.failure = failure;
+        self.failure.is_none()
+    }
+}
