@@ -93,6 +93,12 @@ pub fn control_socket(name: &str) -> PathBuf {
     control_dir().join(format!("{name}.sock"))
 }
 
+/// Returns the path of the socket on which a profile's `control.group` reads the status.
+#[must_use]
+pub fn status_socket(name: &str) -> PathBuf {
+    control_dir().join(format!("{name}.status"))
+}
+
 /// Returns the path of the lock that a profile's running supervisor holds.
 #[must_use]
 pub fn lock_file(name: &str) -> PathBuf {

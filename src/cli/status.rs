@@ -108,7 +108,12 @@ fn to_json(status: &Status) -> serde_json::Value {
 fn without_status(name: &str, why: &ClientError) -> String {
     match why {
         ClientError::NotUp => format!("{name}: down"),
-        ClientError::Denied(_) => format!("{name}: running; only root may see more"),
+        ClientError::Denied(_) => match client::group_of_readers(name) {
+            Some(group) => {
+                format!("{name}: running; only root and members of the group {group} may see more")
+            }
+            None => format!("{name}: running; only root may see more (`control.group` admits a group)"),
+        },
         why => format!("{name}: {why}"),
     }
 }

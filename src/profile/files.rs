@@ -108,6 +108,14 @@ fn toml_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn no_profiles(locations: &Locations) -> Finding {
     let (file, directory) = (locations.file.display(), locations.directory.display());
+    let of_root = Path::new(CONFIG_DIR).join("profiles.toml").exists()
+        || Path::new(CONFIG_DIR).join("profiles.d").exists();
+    if !locations.as_root && of_root {
+        let mut finding = Finding::error("you have no profiles of your own");
+        finding.help.push(format!("those in {CONFIG_DIR} belong to root: use sudo for them"));
+        finding.help.push(format!("looked for {file} and for *.toml in {directory}"));
+        return finding;
+    }
     let mut finding = Finding::error("there are no profiles yet");
     finding.help.push(format!("looked for {file} and for *.toml in {directory}"));
     finding.help.push(format!("to start, copy profiles.example.toml to {file} and edit it"));

@@ -144,6 +144,10 @@ fn settings(
         hooks: read_host::hooks(reader, table),
         link: read_host::link(reader, table),
         retry: retry(reader, table),
+        control_group: {
+            let control = reader.table(table, "control");
+            reader.parsed(control, "control.group", values::group)
+        },
         autostart: reader.flag(table, "autostart"),
     }
 }

@@ -155,6 +155,7 @@ pub const KEYS: &[Key] = &[
     key("retry.jitter", Text, Is("20%"), "largest random change of each wait, \"0%\" to \"100%\""),
     key("retry.from-start", Flag, Is("false"), "whether the first attempts are repeated too"),
     key("retry.keep-routes", Flag, Is("true"), "whether routes and filter rules stay while it is lost"),
+    key("control.group", Text, Unset, "group that may read the status"),
     key("autostart", Flag, Is("false"), "whether `pptpctl up --autostart` brings the tunnel up"),
 ];
 

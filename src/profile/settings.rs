@@ -90,6 +90,8 @@ pub struct Profile {
     pub link: LinkSettings,
     /// `retry`: when and how often a lost tunnel is redialled.
     pub retry: Retry,
+    /// `control.group`: the group whose members may read the status.
+    pub control_group: Option<String>,
     /// `autostart`: whether the tunnel is brought up at boot.
     pub autostart: bool,
 }

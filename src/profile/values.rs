@@ -293,6 +293,15 @@ pub(super) fn credential(text: &str) -> Result<String, Advice> {
     Ok(text.to_owned())
 }
 
+/// Parses the name of a group, as in group(5).
+pub(super) fn group(text: &str) -> Result<String, Advice> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'$');
+    if !(1..=64).contains(&text.len()) || text.starts_with('-') || !text.bytes().all(good) {
+        return Err("the name of a group, as in /etc/group".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// Parses `"0%"` to `"100%"`.
 pub(super) fn percent(text: &str) -> Result<u8, Advice> {
     let number = text.strip_suffix('%').filter(|n| n.bytes().all(|b| b.is_ascii_digit()));

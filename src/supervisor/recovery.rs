@@ -72,9 +72,10 @@ fn remove_files(own: Option<&str>) -> Vec<PathBuf> {
             continue;
         }
         let Ok(lock) = lock::Lock::acquire(&name) else { continue };
-        let socket = platform::control_socket(&name);
-        if fs::remove_file(&socket).is_ok() {
-            removed.push(socket);
+        for socket in [platform::status_socket(&name), platform::control_socket(&name)] {
+            if fs::remove_file(&socket).is_ok() {
+                removed.push(socket);
+            }
         }
         removed.push(platform::lock_file(&name));
         lock.release();

@@ -102,7 +102,7 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
             Err(failure)
         }
     };
-    let (control, steps) = match opened {
+    let (mut control, steps) = match opened {
         Ok(opened) => opened,
         Err(failure) => {
             tracing::error!("{name}: {failure}");
@@ -112,6 +112,13 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
     };
     let network = NetworkWatch::new();
     let _tunnel = log::tunnel(profile.log_name()).entered();
+    if let Some(group) = &profile.control_group
+        && let Err(error) = control.admit_group(name, group)
+    {
+        let note = format!("control.group: {error}; only root can read the status");
+        tracing::warn!("{note}");
+        reporter.report(&Progress::Note(note));
+    }
     let mut supervisor = Supervisor {
         children: Children::new(profile.clone(), password),
         steps,

@@ -38,7 +38,7 @@ const FULL_PROFILE: &str = "routes = [\"192.168.77.0/24\", \"10.42.0.0/16\", { t
     hooks = { up = [\"/etc/pptpctl/hook\", \"up\"], down = [\"/etc/pptpctl/hook\", \"down\"] }\n";
 
 /// A network namespace for the tunnel needs neither exclusions nor a kill switch.
-const NETNS_PROFILE: &str = "link.netns = \"inner\"\ndefault = true\n\
+const NETNS_PROFILE: &str = "link.netns = \"inner\"\ndefault = true\ncontrol.group = \"daemon\"\n\
     routes = [\"192.168.77.0/24\", \"10.42.0.0/16\"]\n\
     nftables.file = \"/etc/nftables.vpn\"\n\
     nat = true\n\

@@ -9,6 +9,7 @@
 
 mod collisions;
 mod control_files;
+mod control_group;
 mod doctor;
 mod from_start;
 mod hostile_input;

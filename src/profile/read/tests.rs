@@ -92,6 +92,7 @@ fn every_key_sets_its_field() {
     let link = profile.link;
     assert_eq!((link.netns.as_deref(), link.rdomain, link.fib), (Some("inner"), Some(1), Some(2)));
     assert!(link.gre_allow && link.rtlabel.as_deref() == Some("vpn"));
+    assert_eq!(profile.control_group.as_deref(), Some("netadmin"));
     let retry = profile.retry;
     assert_eq!((retry.first, retry.max, retry.attempts), (seconds(14), seconds(15), Some(16)));
     assert_eq!((retry.jitter_percent, retry.from_start, retry.keep_routes), (17, true, false));

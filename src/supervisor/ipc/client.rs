@@ -2,7 +2,8 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
-    os::unix::net::UnixStream,
+    os::unix::{fs::MetadataExt, net::UnixStream},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -43,7 +44,7 @@ pub enum ClientError {
     #[error("its supervisor has died; `pptpctl recover` undoes what it left")]
     Died,
     /// This user may not use the socket.
-    #[error("only root may query it: {0}")]
+    #[error("it runs, and only root or a member of its control.group may query it: {0}")]
     Denied(io::Error),
     /// A supervisor runs, but does not answer as it should.
     #[error("the supervisor does not answer: {0}")]
@@ -73,7 +74,19 @@ impl ClientError {
 /// # Errors
 /// Returns why the supervisor could not be queried.
 pub fn status(name: &str) -> Result<Status, ClientError> {
-    match ask(name, Request::Status, STATUS_WAIT) {
+    let answer = match ask(name, &platform::control_socket(name), Request::Status, STATUS_WAIT) {
+        // Members of `control.group` have a socket of their own. Without one, or for others, only root may ask.
+        Err(ClientError::Denied(denied)) => {
+            ask(name, &platform::status_socket(name), Request::Status, STATUS_WAIT).map_err(|other| {
+                match other {
+                    ClientError::Refused(_) | ClientError::Silent(_) => other,
+                    _ => ClientError::Denied(denied),
+                }
+            })
+        }
+        answer => answer,
+    };
+    match answer {
         Ok((Response::Status(status), _)) => Ok(*status),
         Ok((other, _)) => Err(unexpected(other)),
         // A process that only tests the lock holds it briefly and has not signed it.
@@ -91,7 +104,7 @@ pub fn status(name: &str) -> Result<Status, ClientError> {
 pub fn down(name: &str) -> Result<Vec<String>, ClientError> {
     let deadline = Instant::now() + STARTUP_WAIT;
     let (answer, mut stream) = loop {
-        match ask(name, Request::Down, DOWN_WAIT) {
+        match ask(name, &platform::control_socket(name), Request::Down, DOWN_WAIT) {
             Err(ClientError::NoSocket(pid)) => return end_by_signal(name, pid),
             Err(ClientError::NotUp) if lock::is_held(name) => {
                 if Instant::now() >= deadline {
@@ -140,7 +153,21 @@ pub fn running() -> Vec<String> {
     names.extend(Directories::system(Platform::host()).profiles_with_ledger());
     names.sort();
     names.dedup();
-    names.into_iter().filter(|name| lock::is_held(name) || supervisor_in_ledger(name).is_some()).collect()
+    let may_run = |name: &String| {
+        lock::is_held(name)
+            || supervisor_in_ledger(name).is_some()
+            // Other users than root cannot see more than that there is a socket.
+            || (lock::is_private(name) && platform::control_socket(name).exists())
+    };
+    names.into_iter().filter(may_run).collect()
+}
+
+/// Returns the group that may read the status of this tunnel, if there is one.
+#[must_use]
+pub fn group_of_readers(name: &str) -> Option<String> {
+    let group = std::fs::symlink_metadata(platform::status_socket(name)).ok()?.gid();
+    let found = nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(group)).ok().flatten();
+    Some(found.map_or_else(|| group.to_string(), |group| group.name))
 }
 
 /// Returns the profiles that have a ledger. Only root can see that.
@@ -162,20 +189,24 @@ pub fn has_ledger(name: &str) -> bool {
     Directories::system(Platform::host()).ledger(name).exists()
 }
 
-fn ask(name: &str, request: Request, wait: Duration) -> Result<(Response, UnixStream), ClientError> {
-    let mut stream =
-        UnixStream::connect(platform::control_socket(name)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if has_ledger(name) => {
-                match supervisor_in_ledger(name) {
-                    Some(pid) => ClientError::NoSocket(pid),
-                    None if lock::is_held(name) => ClientError::NotUp,
-                    None => ClientError::Died,
-                }
+fn ask(
+    name: &str,
+    socket: &Path,
+    request: Request,
+    wait: Duration,
+) -> Result<(Response, UnixStream), ClientError> {
+    let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if has_ledger(name) => {
+            match supervisor_in_ledger(name) {
+                Some(pid) => ClientError::NoSocket(pid),
+                None if lock::is_held(name) => ClientError::NotUp,
+                None => ClientError::Died,
             }
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotUp,
-            io::ErrorKind::PermissionDenied => ClientError::Denied(error),
-            _ => ClientError::Silent(error),
-        })?;
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotUp,
+        io::ErrorKind::PermissionDenied => ClientError::Denied(error),
+        _ => ClientError::Silent(error),
+    })?;
     let answer = converse(&mut stream, request, wait).map_err(|error| match error.kind() {
         // The supervisor exited while the request was being sent, or without reading it.
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe

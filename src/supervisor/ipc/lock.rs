@@ -180,6 +180,13 @@ pub fn is_held(name: &str) -> bool {
     matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
 }
 
+/// Returns whether this user may not test the lock of this profile.
+#[must_use]
+pub fn is_private(name: &str) -> bool {
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(platform::lock_file(name));
+    opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
 /// Returns the pid that signed the lock of this profile; 0 if there is none or its process has exited.
 #[must_use]
 pub fn signer_pid(name: &str) -> u32 {

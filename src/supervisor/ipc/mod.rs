@@ -2,7 +2,9 @@
 //! that a waiting `up` reads, and the lock that identifies the supervisor's process.
 
 pub mod client;
+mod connection;
 pub mod lock;
 pub mod messages;
 pub mod progress;
+mod readers;
 pub mod server;

@@ -7,8 +7,7 @@
 mod files;
 
 use std::{
-    fs,
-    io::{self, Read, Write},
+    fs, io,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::{
@@ -21,16 +20,16 @@ use std::{
 };
 
 use super::{
+    connection::Client,
     lock::{Lock, LockError},
     messages::{Request, Response},
+    readers::Readers,
 };
 use crate::{
+    deadline::earliest,
     os::{accept::AcceptPause, crash, peer},
     platform,
 };
-
-/// The longest request, in bytes.
-const MAX_REQUEST: usize = 1024;
 
 /// Maximum number of clients. One more replaces the oldest that has sent no request, or waits in the kernel's
 /// queue.
@@ -47,13 +46,8 @@ pub struct Control {
     inode: Option<(u64, u64)>,
     path: PathBuf,
     clients: Vec<Client>,
-}
-
-#[derive(Debug)]
-struct Client {
-    stream: UnixStream,
-    line: Vec<u8>,
-    pending: Option<Request>,
+    /// The socket of the group that may read the status.
+    readers: Option<Readers>,
 }
 
 impl Control {
@@ -72,6 +66,7 @@ impl Control {
                 inode: files::inode(&path),
                 path,
                 clients: Vec::new(),
+                readers: None,
             }),
             Err(error) => {
                 lock.release();
@@ -80,17 +75,29 @@ impl Control {
         }
     }
 
+    /// Lets the members of a group read the status, on a socket of their own.
+    ///
+    /// # Errors
+    /// Returns why there is no such socket.
+    pub fn admit_group(&mut self, name: &str, group: &str) -> io::Result<()> {
+        self.readers = Some(Readers::listen(name, group)?);
+        Ok(())
+    }
+
+    /// Returns when [`Control::handle`] is due without a readable descriptor, and why.
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        // accept(2) has failed, and is tried again then.
+        let accepts = self.pause.next_timeout(Instant::now()).map(|at| (at, "clients are accepted again"));
+        earliest([accepts, self.readers.as_ref().and_then(Readers::next_timeout)])
+    }
+
     /// Returns the descriptors to poll; [`Control::handle`] is due when one of them is readable.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let accepts = self.has_room() && !self.pause.is_pausing(Instant::now());
         let listener = accepts.then(|| self.listener.as_fd());
         // Clients that wait for an answer are polled too, so that their slot is freed when they disconnect.
-        listener.into_iter().chain(self.clients.iter().map(|client| client.stream.as_fd()))
-    }
-
-    /// Returns when the listening socket is polled again, and why, if accept(2) has failed.
-    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
-        self.pause.next_timeout(Instant::now()).map(|at| (at, "clients are accepted again"))
+        let own = listener.into_iter().chain(self.clients.iter().map(Client::fd));
+        own.chain(self.readers.iter().flat_map(Readers::fds))
     }
 
     /// Accepts clients and reads requests without blocking; returns the new requests.
@@ -121,6 +128,7 @@ impl Control {
             }
         }
         asked.extend(self.read());
+        asked.extend(self.readers.as_mut().and_then(Readers::handle));
         asked
     }
 
@@ -141,6 +149,9 @@ impl Control {
     /// Answers all clients that sent this request, and disconnects them.
     pub fn answer(&mut self, request: Request, answer: &Response) {
         let Ok(line) = serde_json::to_string(answer) else { return };
+        if let (Request::Status, Some(readers)) = (request, &mut self.readers) {
+            readers.answer(&line);
+        }
         self.clients.retain_mut(|client| {
             if client.pending != Some(request) {
                 return true;
@@ -154,6 +165,7 @@ impl Control {
     /// `self` is dropped.
     pub fn close(&mut self) {
         let Some(lock) = self.lock.take() else { return };
+        self.readers = None;
         crash::point(format_args!("remove the control socket"));
         if self.has_socket()
             && let Err(error) = fs::remove_file(&self.path)
@@ -167,47 +179,6 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-impl Client {
-    /// Reads what has arrived. `None` drops the client; `Some(Some(request))` is a new request.
-    fn read(&mut self) -> Option<Option<Request>> {
-        let mut bytes = [0; MAX_REQUEST];
-        loop {
-            match self.stream.read(&mut bytes) {
-                Ok(0) => return None,
-                Ok(_) if self.pending.is_some() => return None,
-                Ok(size) => self.line.extend_from_slice(bytes.get(..size)?),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return None,
-            }
-            if self.line.len() > MAX_REQUEST {
-                return None;
-            }
-        }
-        let Some(line) = self.line.strip_suffix(b"\n") else { return Some(None) };
-        match serde_json::from_slice(line) {
-            Ok(request) => {
-                self.pending = Some(request);
-                Some(Some(request))
-            }
-            Err(error) => {
-                let refused = Response::Refused(format!("not a request: {error}"));
-                if let Ok(line) = serde_json::to_string(&refused) {
-                    self.write(&line);
-                }
-                None
-            }
-        }
-    }
-
-    /// Sends an answer. It fits into the socket's buffer, so only a client that does not read loses it.
-    fn write(&mut self, line: &str) {
-        if let Err(error) = self.stream.write_all(format!("{line}\n").as_bytes()) {
-            tracing::debug!(%error, "answer not taken");
-        }
     }
 }
 
@@ -232,7 +203,5 @@ fn admit(stream: UnixStream) -> Option<Client> {
         tracing::warn!(uid, "control socket: refused");
         return None;
     }
-    stream.set_nonblocking(true).ok()?;
-    stream.set_write_timeout(Some(Duration::from_millis(100))).ok()?;
-    Some(Client { stream, line: Vec::new(), pending: None })
+    Client::new(stream).ok()
 }
