@@ -135,6 +135,8 @@ fn interrupt_ends_what_the_command_has_begun() {
         let first = first.wait_with_output();
         assert_eq!(first.status.code(), Some(24), "{}", printed(&first));
         world.assert_state(&before);
+        let log = fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap();
+        assert!(log.contains("taken down before it was up") && !log.contains("ERROR"), "{log}");
 
         // Without --wait the supervisor stays when the command has returned, until it is taken down.
         assert!(world.run(&["up", "vpn"]).status.success());

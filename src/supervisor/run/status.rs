@@ -181,7 +181,11 @@ impl Report {
         match outcome {
             Ok(()) => tracing::info!("down"),
             Err(failure) => {
-                tracing::error!("{failure}");
+                // What the user has asked for is no error.
+                match failure.kind {
+                    FailureKind::Interrupted => tracing::info!("{failure}"),
+                    _ => tracing::error!("{failure}"),
+                }
                 for hint in &failure.hints {
                     tracing::info!("check: {hint}");
                 }
@@ -226,7 +230,7 @@ impl Report {
             uptime: live.map(|live| live.began.elapsed().as_secs()),
             next_attempt_in: match machine.state() {
                 TunnelState::Waiting => {
-                    machine.next_timeout().map(|(at, _)| at.saturating_duration_since(now).as_secs())
+                    machine.next_timeout().map(|(at, _)| rounded_up(at.saturating_duration_since(now)))
                 }
                 _ => None,
             },
@@ -249,4 +253,9 @@ impl Report {
 /// Returns a time in seconds since 1970.
 fn seconds(time: SystemTime) -> Option<u64> {
     Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
+/// Returns whole seconds: a wait that is not over is not shown as 0.
+fn rounded_up(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
