@@ -72,7 +72,13 @@ impl Perform for RouteStep {
         let (wanted, tun) = (self.route()?, known(&self.tun)?);
         // A device of the same name may belong to another tunnel by now, and the route with it.
         let alive = device_still_exists(host, context.device, tun)?;
-        remove_and_restore(host, &wanted, before, |found| alive && found.is_ours() && found.leaves_by(tun))
+        let leads_into_tunnel = |found: &Route| found.is_ours() && found.leaves_by(tun);
+        if !alive && find_same_key(host, &wanted)?.is_some_and(|found| leads_into_tunnel(&found)) {
+            // The kernel may have removed the device, and the route with it, since the table was read. A
+            // route taken for another tunnel's would keep the one that ours replaced from being restored.
+            host.cache.invalidate_all();
+        }
+        remove_and_restore(host, &wanted, before, |found| alive && leads_into_tunnel(found))
     }
 }
 

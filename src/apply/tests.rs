@@ -232,6 +232,25 @@ fn volatile_steps_are_not_undone_after_a_reboot() {
     assert!(!directories.ledger("vpn").exists());
 }
 
+/// The kernel removes the device of a killed supervisor, and its routes, while `recover` runs on one dump of
+/// the table.
+#[test]
+fn replaced_route_is_restored_if_the_device_goes_during_recovery() {
+    let dir = tempfile::tempdir().unwrap();
+    let directories = directories(dir.path());
+    let mut state = laptop();
+    state.route(by_gateway("10.42.0.0/16", "192.0.2.99", 0));
+    let model = FakeHost::new(state.clone());
+    let mut session = session(&directories, &model);
+    let routes = ["10.42.0.0/16", "203.0.113.0/24"].map(|net| net.parse().unwrap()).to_vec();
+    bring_up(&mut session, &(None, routes, false), &directories).unwrap();
+    drop(session);
+    model.closes_tun.replace(true);
+    let recovery = recover(&directories, &mut model.host(), &|_| false);
+    assert!(recovery.errors.is_empty(), "{:?}", recovery.errors);
+    assert_eq!(*model.state.borrow(), state);
+}
+
 #[test]
 fn device_of_same_name_of_another_tunnel_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();

@@ -52,6 +52,8 @@ pub(in crate::apply) struct FakeHost {
     pub(in crate::apply) budget: Rc<RefCell<usize>>,
     /// Number of reads of a routing table.
     pub(in crate::apply) table_reads: Rc<RefCell<usize>>,
+    /// Whether the kernel removes tun0 after the next read of a routing table.
+    pub(in crate::apply) closes_tun: Rc<RefCell<bool>>,
     next: Rc<RefCell<u32>>,
     answer: Answer,
 }
@@ -65,6 +67,7 @@ impl FakeHost {
             state: Rc::new(RefCell::new(state)),
             budget: Rc::new(RefCell::new(usize::MAX)),
             table_reads: Rc::default(),
+            closes_tun: Rc::default(),
             next: Rc::new(RefCell::new(100)),
             answer: Rc::new(|program, _| Err(ProgramError::Missing { program: program.name() })),
         }
@@ -252,7 +255,11 @@ impl Kernel for FakeHost {
                 && filter.dest.is_none_or(|dest| dest == route.dest)
                 && filter.ipv6 == route.dest.addr().is_ipv6()
         };
-        Ok(self.state.borrow().routes.iter().filter(matches).cloned().collect())
+        let found = self.state.borrow().routes.iter().filter(matches).cloned().collect();
+        if self.closes_tun.take() {
+            self.close_tun();
+        }
+        Ok(found)
     }
 
     fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
