@@ -112,7 +112,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// All classes, for documents and tests.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NameNotResolved,
         Self::ConnectionRefused,
         Self::ConnectTimeout,

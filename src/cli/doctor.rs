@@ -42,7 +42,7 @@ pub fn main(config: Option<&Path>, name: Option<&str>, dial: bool, json: bool) -
         Ok(profiles) => profiles,
         Err(code) => return code,
     };
-    doctor::check_host(name.is_some(), &mut |finding| report.add(finding));
+    doctor::check_host(!profiles.is_empty(), &mut |finding| report.add(finding));
     for profile in &profiles {
         report.begin(profile.name.as_str());
         doctor::check_profile(profile, &mut |finding| report.add(finding));

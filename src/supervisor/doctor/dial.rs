@@ -224,7 +224,7 @@ impl<'a> Dial<'a> {
         match action {
             Action::Resolve(server) => {
                 if let Host::Name(name) = server.host
-                    && let Err(failure) = self.children.resolve(&name)
+                    && let Err(failure) = self.children.resolve(&name, true)
                 {
                     self.handle(Input::Resolved(Err(failure)));
                 }
@@ -296,7 +296,7 @@ impl<'a> Dial<'a> {
             }
             ChildEvent::Engine(FromEngine::Offers(offers)) => self.offers = offers,
             ChildEvent::Engine(FromEngine::Up(link)) => self.handle(Input::LinkUp(link)),
-            ChildEvent::Engine(FromEngine::PathMtu(_)) => {}
+            ChildEvent::Unreadable(_) | ChildEvent::Engine(FromEngine::PathMtu(_)) => {}
             ChildEvent::Engine(FromEngine::Statistics(statistics)) => {
                 (self.found)(negotiation::packets(&statistics));
                 self.stop();

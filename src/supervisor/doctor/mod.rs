@@ -36,7 +36,7 @@ pub fn start() -> Inherited {
     inherited
 }
 
-/// Checks what does not depend on a profile. With a profile, the checks that it covers itself are left out.
+/// Checks what does not depend on a profile. `has_profile` leaves out what [`check_profile`] covers.
 pub fn check_host(has_profile: bool, found: &mut dyn FnMut(Finding)) {
     found(rights::check_rights());
     if !has_profile {

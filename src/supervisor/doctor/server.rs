@@ -149,7 +149,7 @@ fn next_hop(server: Ipv4Addr, local: Option<Ipv4Addr>) -> Result<NextHop, Failur
 /// Looks a name up in a child process, within the profile's limit.
 fn look_up(profile: &Rc<Profile>, name: &str) -> Result<Vec<Ipv4Addr>, Failure> {
     let mut children = Children::new(profile.clone(), Secret::new(Vec::new()));
-    children.resolve(name)?;
+    children.resolve(name, true)?;
     loop {
         let due = children.next_timeout().map(|(at, _)| at);
         let fds: Vec<(BorrowedFd<'_>, Interest)> =

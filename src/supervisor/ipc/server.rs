@@ -16,7 +16,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
