@@ -220,7 +220,9 @@ impl FailureKind {
             | Self::Interrupted
             | Self::NoTun
             | Self::NoPpp => Remedy::Nothing,
-            Self::LinkStep | Self::PppFailed | Self::Collision | Self::HostFiles | Self::Internal => Remedy::Retry,
+            Self::LinkStep | Self::PppFailed | Self::Collision | Self::HostFiles | Self::Internal => {
+                Remedy::Retry
+            }
             Self::NameNotResolved
             | Self::ConnectionRefused
             | Self::ConnectTimeout

@@ -132,8 +132,8 @@ pub mod pptp {
 pub mod profile {
     pub use crate::profile::password::MAX_LENGTH as MAX_PASSWORD;
     pub use crate::profile::{
-        Conntrack, DefaultRoute, DnsBackend, DnsServers, Finding, Host, HostView, Leak, LinkSettings, Locations,
-        Nftables, PasswordSource, Profile, Profiles, Route, Server, Style,
+        Conntrack, DefaultRoute, DnsBackend, DnsServers, Finding, Host, HostView, Leak, LinkSettings,
+        Locations, Nftables, PasswordSource, Profile, Profiles, Route, Server, Style,
     };
     pub mod schema {
         pub use crate::profile::schema::{Absent, GATE, KEYS, Kind, find};

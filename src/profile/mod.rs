@@ -37,8 +37,8 @@ mod values;
 
 pub use files::Locations;
 pub use host::{
-    Conntrack, DefaultRoute, Dns, DnsBackend, DnsServers, Hooks, Leak, LinkSettings, Mtu, Nftables, OnCollision, Pf,
-    Route,
+    Conntrack, DefaultRoute, Dns, DnsBackend, DnsServers, Hooks, Leak, LinkSettings, Mtu, Nftables,
+    OnCollision, Pf, Route,
 };
 pub use name::ProfileName;
 pub use password::SecretError;

@@ -11,7 +11,9 @@ use Absent::{Error, Is, Unset};
 use Kind::{Flag, List, Number, Text, Texts, Time, Word, Words};
 use toml::de::DeValue;
 
-use super::values::{AUTH, BACKENDS, COLLISIONS, CONNTRACKS, DEFAULT_MODES, DNS_BACKENDS, LEAKS, QUIRKS, names};
+use super::values::{
+    AUTH, BACKENDS, COLLISIONS, CONNTRACKS, DEFAULT_MODES, DNS_BACKENDS, LEAKS, QUIRKS, names,
+};
 
 /// A key.
 pub struct Key {

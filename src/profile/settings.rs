@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    AuthProtocol, Conntrack, DefaultRoute, Dns, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, OnCollision, Pf, Policy,
-    Ppp, ProfileName, Quirks, Reorder, Route,
+    AuthProtocol, Conntrack, DefaultRoute, Dns, Hooks, Leak, LinkSettings, Mss, Mtu, Nftables, OnCollision,
+    Pf, Policy, Ppp, ProfileName, Quirks, Reorder, Route,
 };
 use crate::secret::Secret;
 

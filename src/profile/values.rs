@@ -6,8 +6,8 @@ use std::{net::Ipv4Addr, net::Ipv6Addr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 
 use super::{
-    AuthProtocol, Conntrack, DefaultRoute, Demand, DnsBackend, Host, Leak, OnCollision, Policy, PppBackend, Quirks,
-    Server, Strength, nearest::nearest,
+    AuthProtocol, Conntrack, DefaultRoute, Demand, DnsBackend, Host, Leak, OnCollision, Policy, PppBackend,
+    Quirks, Server, Strength, nearest::nearest,
 };
 
 /// Advice on the right form of a value.

@@ -252,7 +252,7 @@ impl Supervisor {
             if external {
                 *failure = login_limit::of_daemon_redial(failure.clone());
             }
-                *failure = self.explained(failure.clone());
+            *failure = self.explained(failure.clone());
             self.report.failure(failure);
             failure.clone()
         });

@@ -176,6 +176,10 @@ impl Session {
                 }
             }
             Verdict::Unanswered { passes, fails } => {
+                tracing::info!(
+                    "the server answers LCP echoes as long as packets of {passes} bytes, not of {fails}; nothing shows \
+                     whether the path drops the longer ones: if transfers stall, try mtu = {passes}"
+                );
                 let due = now + RECONSIDER;
                 self.path.suspicion = Some(Suspicion { passes, fails, began: seen, due });
             }

@@ -4,27 +4,19 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket},
-    os::fd::BorrowedFd,
     rc::Rc,
-    time::Instant,
 };
 
 use super::finding::Finding;
 use crate::{
     apply,
     failure::{Failure, FailureKind, Phase},
-    os::wait::{self, Interest},
     plan::NextHop,
     profile::{Host, Profile},
-    secret::Secret,
     supervisor::{
         engine_spec::{inner_mtu, mppe_overhead},
         hints,
-        machine::no_ipv4_address,
-        run::{
-            children::{ChildEvent, Children},
-            steps::{path_mtu, route_failure, socket_failure},
-        },
+        run::steps::{path_mtu, route_failure, socket_failure},
     },
 };
 
@@ -102,7 +94,7 @@ pub(super) fn check(profile: &Rc<Profile>) -> Servers {
                 steps.push(Step::Fine(Finding::ok("name", format!("{address} is an address"))));
                 vec![*address]
             }
-            Host::Name(name) => match look_up(profile, name) {
+            Host::Name(name) => match crate::supervisor::look_up(name, profile.timeouts.resolve) {
                 Ok(addresses) => {
                     steps.push(Step::Fine(Finding::ok("name", format!("{name} is {}", list(&addresses)))));
                     addresses
@@ -143,28 +135,6 @@ fn next_hop(server: Ipv4Addr, local: Option<Ipv4Addr>) -> Result<NextHop, Failur
             Err(socket_failure("TCP", local, &error))
         }
         _ => Ok(next_hop),
-    }
-}
-
-/// Looks a name up in a child process, within the profile's limit.
-fn look_up(profile: &Rc<Profile>, name: &str) -> Result<Vec<Ipv4Addr>, Failure> {
-    let mut children = Children::new(profile.clone(), Secret::new(Vec::new()));
-    children.resolve(name, true)?;
-    loop {
-        let due = children.next_timeout().map(|(at, _)| at);
-        let fds: Vec<(BorrowedFd<'_>, Interest)> =
-            children.fds().into_iter().flatten().map(|fd| (fd, Interest::Readable)).collect();
-        wait::any(&fds, due)
-            .map_err(|error| Failure::new(Phase::Resolve, FailureKind::Internal, error.to_string()))?;
-        children.read_log();
-        let event = children.read(Phase::Resolve);
-        match event.or_else(|| children.expired(Instant::now(), Phase::Resolve)) {
-            Some(ChildEvent::Resolved(_, Ok(addresses))) if addresses.is_empty() => {
-                return Err(no_ipv4_address());
-            }
-            Some(ChildEvent::Resolved(_, answer)) => return answer,
-            Some(ChildEvent::Engine(_) | ChildEvent::NoStatistics) | None => {}
-        }
     }
 }
 
