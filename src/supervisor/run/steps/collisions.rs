@@ -7,7 +7,6 @@ use ipnet::IpNet;
 
 use super::{Steps, is_on_link, network_plan};
 use crate::{
-    apply::Changes,
     engine::message::LinkUp,
     failure::{Failure, FailureKind, Phase},
     plan::{self, Collisions, Facts, Plan, Surroundings, Tunnel},
@@ -89,10 +88,19 @@ impl Steps {
     /// Compares the profile with this host before anything is done.
     ///
     /// # Errors
-    /// Returns the refusal that the profile asks for (`collision`), or one because another tunnel has a route.
+    /// Returns the refusal that the profile asks for (`collision`).
     pub fn refuse_collisions(&mut self) -> Result<(), Failure> {
-        let mut host = self.surroundings();
-        host.tunnels = self.changes.as_ref().map(Changes::other_tunnels).unwrap_or_default();
+        let host = self.surroundings();
+        let found = plan::collisions(&self.tunnel(&self.profile), &host);
+        refusal(&self.profile, &found).map_or(Ok(()), Err)
+    }
+
+    /// Compares the routes of a first link with those of other tunnels, which may have ended meanwhile.
+    fn refuse_taken_routes(&self) -> Result<(), Failure> {
+        let Some(changes) = self.changes.as_ref().filter(|_| self.collisions.facts.is_none()) else {
+            return Ok(());
+        };
+        let host = Surroundings { tunnels: changes.other_tunnels(), ..Surroundings::default() };
         let found = plan::collisions(&self.tunnel(&self.profile), &host);
         refusal(&self.profile, &found).map_or(Ok(()), Err)
     }
@@ -107,8 +115,10 @@ impl Steps {
     /// Compares the addresses of a new link with this host.
     ///
     /// # Errors
-    /// Returns a failure if the host needs the address that the server assigns to it.
+    /// Returns a failure if the host needs the address that the server assigns to it, or if another tunnel has one of
+    /// the routes.
     pub fn compare_addresses(&mut self, up: &LinkUp, notes: &mut Vec<String>) -> Result<(), Failure> {
+        self.refuse_taken_routes()?;
         self.collisions.link = Some(up.clone());
         self.compare();
         notes.extend(self.compare_link(up));
