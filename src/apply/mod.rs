@@ -9,6 +9,7 @@
 //! harmless.
 
 mod changes;
+mod coexistence;
 mod device;
 mod dns;
 mod error;

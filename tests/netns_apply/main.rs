@@ -13,6 +13,7 @@
     reason = "a test's helpers fail the test"
 )]
 
+mod coexistence;
 mod connected;
 mod crash;
 mod crashing_host;

@@ -10,7 +10,7 @@ use std::{
 use super::finding::Finding;
 use crate::{
     apply,
-    failure::{Failure, FailureKind, Phase},
+    failure::Failure,
     plan::NextHop,
     profile::{Host, Profile},
     supervisor::{

@@ -161,6 +161,7 @@ impl Steps {
             transport.as_ref().map_or(Ok(()), |transport| changes.perform(transport))?;
             notes.extend(network.notes);
             notes.extend(changes.take_notes());
+            notes.extend(changes.rival_default_routes()?);
             Ok(())
         };
         opened(&mut self.changes).and_then(perform).map_err(|error| step_failure(Phase::Routes, &error))?;
