@@ -9,7 +9,7 @@
 pub(super) mod children;
 mod control_files;
 pub(super) mod external_ppp;
-mod firewall_watch;
+pub(super) mod firewall_watch;
 mod network_watch;
 mod resolver_watch;
 mod status;

@@ -156,6 +156,8 @@ fn broken_host_has_the_verdict_of_up() {
     in_world(working_server(), |world| {
         world.profile(r#"server = "no-such-host.invalid""#);
         assert_same_as_up(world, &["vpn"], 10, "name");
+        world.profile(r#"routes = ["192.0.2.0/24"]"#);
+        assert_same_as_up(world, &["vpn"], 30, "collisions");
         world.profile(r#"server = "203.0.113.9""#);
         assert_same_as_up(world, &["vpn"], 25, "route");
         world.profile("localbind = \"203.0.113.7\"");

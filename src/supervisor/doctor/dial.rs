@@ -9,7 +9,7 @@ use std::{
         unix::net::UnixDatagram,
     },
     rc::Rc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     apply,
-    engine::message::{FromEngine, Offers},
+    engine::message::{FromEngine, Offers, PathMtu},
     failure::{Failure, FailureKind, Phase},
     net::transport,
     os::{
@@ -29,7 +29,9 @@ use crate::{
     profile::{Host, PppBackend, Profile},
     secret::Secret,
     supervisor::{
-        backoff, disable_core_files, engine_spec, hints,
+        backoff, disable_core_files, engine_spec,
+        firewall::Path,
+        hints,
         interruptible::unless_ended,
         ipc::{
             client,
@@ -39,6 +41,7 @@ use crate::{
         password::{self, SecretAccess},
         run::{
             children::{ChildEvent, Children},
+            firewall_watch::{FirewallWatch, device_of},
             steps::{Sockets, open_sockets, path_mtu, route_failure},
         },
     },
@@ -46,6 +49,9 @@ use crate::{
 
 /// Messages of an engine that are handled before signals are polled again.
 const MAX_MESSAGES: usize = 64;
+
+/// How long a link stays open for the search of the path's MTU, which reports only a path that drops long packets.
+const PATH_SEARCH: Duration = Duration::from_secs(8);
 
 /// One dial.
 struct Dial<'a> {
@@ -56,6 +62,9 @@ struct Dial<'a> {
     /// Stands for the tun device: packets of the peer end here, and none are sent.
     device: Option<UnixDatagram>,
     offers: Offers,
+    firewall: FirewallWatch,
+    /// When the search of the path's MTU has reported nothing.
+    searched: Option<Instant>,
     /// The link was up, and the engine was asked to end it.
     done: bool,
     found: &'a mut dyn FnMut(Finding),
@@ -155,6 +164,8 @@ impl<'a> Dial<'a> {
             profile,
             device: None,
             offers: Offers::default(),
+            firewall: FirewallWatch::default(),
+            searched: None,
             done: false,
             found,
         }
@@ -183,7 +194,8 @@ impl<'a> Dial<'a> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let deadline = self.children.next_timeout().map(|(at, _)| at);
+        let timeouts = [self.children.next_timeout(), self.firewall.next_timeout()];
+        let deadline = timeouts.into_iter().flatten().map(|(at, _)| at).chain(self.searched).min();
         let children = self.children.fds();
         let fds: Vec<(BorrowedFd<'_>, Interest)> = std::iter::once(self.signals.end())
             .chain(children.into_iter().flatten())
@@ -203,13 +215,21 @@ impl<'a> Dial<'a> {
         while let Some(event) = self.children.expired(Instant::now(), self.machine.phase()) {
             self.child_reports(event);
         }
+        if self.searched.is_some_and(|until| until <= Instant::now()) {
+            self.path_found(None);
+        }
+        if let Some(failure) = self.firewall.expired(Instant::now()) {
+            self.children.abandon();
+            self.handle(Input::EngineEnded(failure));
+        }
         Ok(())
     }
 
     /// Passes an input to the machine; reports a failure that another attempt follows.
     fn handle(&mut self, mut input: Input) {
         let failure = input.failure_mut().map(|failure| {
-            *failure = hints::add(failure.clone(), &self.profile, self.machine.server());
+            let explained = self.firewall.explain(failure.clone(), &self.profile);
+            *failure = hints::add(explained, &self.profile, self.machine.server());
             failure.clone()
         });
         self.machine.handle(Instant::now(), 0, input);
@@ -237,9 +257,7 @@ impl<'a> Dial<'a> {
             // Here `up` would use the addresses.
             Action::Configure(link) => {
                 (self.found)(negotiation::addresses(&link));
-                if !self.children.query() {
-                    self.stop();
-                }
+                self.searched = Some(Instant::now() + PATH_SEARCH);
             }
             Action::StopChild => {
                 if let Some(input) = self.children.stop(self.machine.phase()) {
@@ -268,6 +286,12 @@ impl<'a> Dial<'a> {
             .map_err(|error| route_failure(&error))?;
         let options = transport::Options { local, mark: 0 };
         let (tcp, gre) = open_sockets(*server.ip(), &options)?;
+        self.firewall.dials(Path {
+            server,
+            local: transport::local_address(&gre),
+            dev: Some(device_of(&next_hop)),
+            options,
+        });
         let failed =
             |error: io::Error| Failure::new(Phase::Connect, FailureKind::Internal, error.to_string());
         let (device, engine_end) = UnixDatagram::pair().map_err(failed)?;
@@ -289,23 +313,39 @@ impl<'a> Dial<'a> {
     fn child_reports(&mut self, event: ChildEvent) {
         match event {
             ChildEvent::Resolved(_, answer) => self.handle(Input::Resolved(answer)),
+            // In the detail of the failure, if there is one.
+            ChildEvent::Unreadable(_) => {}
             ChildEvent::Engine(FromEngine::Phase { phase, detail }) => {
                 let findings = negotiation::finished(phase, &detail, &self.offers, &self.profile);
                 findings.into_iter().for_each(&mut *self.found);
+                self.firewall.phase(phase, self.profile.timeouts.gre);
                 self.handle(Input::Phase(phase));
             }
             ChildEvent::Engine(FromEngine::Offers(offers)) => self.offers = offers,
+            ChildEvent::Engine(FromEngine::PathMtu(path)) => {
+                if self.searched.is_some() {
+                    self.path_found(Some(&path));
+                }
+            }
             ChildEvent::Engine(FromEngine::Up(link)) => self.handle(Input::LinkUp(link)),
-            ChildEvent::Unreadable(_) | ChildEvent::Engine(FromEngine::PathMtu(_)) => {}
             ChildEvent::Engine(FromEngine::Statistics(statistics)) => {
                 (self.found)(negotiation::packets(&statistics));
                 self.stop();
             }
             ChildEvent::NoStatistics => self.stop(),
             ChildEvent::Engine(FromEngine::Down(failure)) => {
-                self.device = None;
+                (self.device, self.searched) = (None, None);
                 self.handle(Input::EngineEnded(failure));
             }
+        }
+    }
+
+    /// Handles the end of the search of the path's MTU: asks for the counters, the last thing that the link is for.
+    fn path_found(&mut self, path: Option<&PathMtu>) {
+        self.searched = None;
+        (self.found)(negotiation::path(path));
+        if !self.children.query() {
+            self.stop();
         }
     }
 

@@ -109,20 +109,22 @@ fn subject_of(failure: &Failure) -> &'static str {
         FailureKind::NoTun => "tun",
         FailureKind::NoPpp | FailureKind::PppFailed => "ppp",
         FailureKind::GreFiltered => "gre",
+        FailureKind::Collision => "collisions",
         _ => failure.phase.word(),
     }
 }
 
-/// Returns the finding that stops `up` first, of several: `up` checks its rights, then reads the password, and
-/// then goes through the phases, in which it opens the tun device after it has found the route.
+/// Returns the finding that stops `up` first, of several: `up` checks its rights, reads the password, looks
+/// for collisions, and then goes through the phases, in which it opens the tun device after it has found the route.
 #[must_use]
 pub fn first_blocker(findings: &[Finding]) -> Option<Blocker> {
     let order = |blocker: &Blocker| match blocker {
         Blocker::NotRoot => (0, None, 0),
         Blocker::Profile => (1, None, 0),
+        Blocker::Failure(_, FailureKind::Collision) => (2, None, 0),
         Blocker::Failure(phase, kind) => {
             let later = matches!(kind, FailureKind::NoTun | FailureKind::NoPpp);
-            (2, Some(*phase), u8::from(later))
+            (3, Some(*phase), u8::from(later))
         }
     };
     findings.iter().filter_map(|finding| finding.blocker).min_by_key(order)
@@ -138,9 +140,10 @@ mod tests {
         let tun = failed(Phase::Connect, FailureKind::NoTun);
         let route = failed(Phase::Connect, FailureKind::NoRoute);
         let name = failed(Phase::Resolve, FailureKind::NameNotResolved);
+        let collision = failed(Phase::Routes, FailureKind::Collision);
         let password = Finding::blocked("password", "", Blocker::Profile);
         let rights = Finding::blocked("rights", "", Blocker::NotRoot);
-        let mut all = vec![Finding::ok("clock", ""), tun, route, name, password, rights];
+        let mut all = vec![Finding::ok("clock", ""), tun, route, name, collision, password, rights];
         let mut order = Vec::new();
         while let Some(first) = first_blocker(&all) {
             all.retain(|finding| finding.blocker != Some(first));
@@ -151,6 +154,7 @@ mod tests {
             [
                 Blocker::NotRoot,
                 Blocker::Profile,
+                Blocker::Failure(Phase::Routes, FailureKind::Collision),
                 Blocker::Failure(Phase::Resolve, FailureKind::NameNotResolved),
                 Blocker::Failure(Phase::Connect, FailureKind::NoRoute),
                 Blocker::Failure(Phase::Connect, FailureKind::NoTun),

@@ -2,7 +2,7 @@
 
 use super::{finding::Finding, vendor};
 use crate::{
-    engine::message::{LinkUp, Offers, Statistics},
+    engine::message::{LinkUp, Offers, PathMtu, Statistics},
     failure::Phase,
     profile::{Demand, Profile},
 };
@@ -76,6 +76,16 @@ pub(super) fn addresses(link: &LinkUp) -> Finding {
     Finding::ok("addresses", words)
 }
 
+/// Returns the finding for the path's MTU; `None` if the search has found nothing in its time.
+pub(super) fn path(found: Option<&PathMtu>) -> Finding {
+    match found {
+        Some(PathMtu { mtu, warning }) if !warning.is_empty() => Finding::warning("path", warning.clone())
+            .next(format!("mtu = {mtu} in the profile avoids the search")),
+        Some(PathMtu { mtu, .. }) => Finding::ok("path", format!("it carries packets for an MTU of {mtu}")),
+        None => Finding::ok("path", "no sign that it drops long packets"),
+    }
+}
+
 /// Returns the finding for the packets of the whole dial.
 pub(super) fn packets(statistics: &Statistics) -> Finding {
     let count = |name: &str| {
@@ -137,6 +147,9 @@ mod tests {
         };
         assert_eq!(packets(&with(0)).evidence, "9 GRE packets out, 8 back, 0 lost on the way back");
         assert_eq!(packets(&with(2)).severity, Severity::Warning);
+        let short = PathMtu { mtu: 1300, warning: "the path drops long packets".into() };
+        assert_eq!(path(Some(&short)).severity, Severity::Warning);
+        assert_eq!(path(None).severity, Severity::Ok);
         assert!(addresses(&LinkUp::example()).evidence.ends_with("resolvers 192.0.2.53; not used"));
     }
 }

@@ -1,8 +1,6 @@
 //! What else on this host decides about the packets that the profile wants in its tunnel: connected networks,
 //! default routes and rules of other programs.
 
-use ipnet::IpNet;
-
 use super::{finding::Finding, server::is_tunnel};
 use crate::{
     apply,
@@ -11,30 +9,25 @@ use crate::{
         rules::Rule,
     },
     profile::Profile,
+    supervisor::preview::{Preview, preview},
 };
 
 /// Tables that every Linux host has: local, main and default.
 const USUAL_TABLES: [u32; 3] = [255, MAIN_TABLE, 253];
 
-/// Returns whether routes into the tunnel collide with networks that this host is connected to.
-fn collisions(wanted: &[IpNet], routes: &[Route]) -> Finding {
-    // Without a gateway, on a device that is no tunnel, and added by another program or the kernel.
-    let connected = routes.iter().filter_map(|route| {
-        let [hop] = route.hops.as_slice() else { return None };
-        let dev = hop.dev.as_deref().filter(|dev| !is_tunnel(dev))?;
-        let is_connected = hop.via.is_none() && !route.is_ours() && route.kind == Kind::Unicast;
-        (is_connected && route.dest.prefix_len() > 0).then_some((route.dest, dev))
-    });
-    let mut pairs = connected.flat_map(|(network, dev)| {
-        wanted.iter().filter(move |route| network.contains(*route)).map(move |route| (route, network, dev))
-    });
-    match pairs.next() {
-        None => Finding::ok("collisions", "no route of the profile in a network of this host"),
-        Some((route, network, dev)) => Finding::warning(
-            "collisions",
-            format!("the route {route} of the profile lies in {network}, the network of {dev}: they collide"),
-        )
-        .next("use another network on one side, `exclude`, or a tunnel in a namespace (link.netns)"),
+/// Returns whether addresses of the profile collide with those of this host, as `up` sees it.
+fn collisions(preview: &Preview) -> Finding {
+    match (&preview.refusal, preview.collisions.found.as_slice()) {
+        (Some(failure), _) => Finding::failure(failure),
+        (None, []) => Finding::ok("collisions", "none with the networks of this host"),
+        (None, _) => {
+            let ways = preview.collisions.ways_out();
+            let finding = Finding::warning("collisions", preview.collisions.warnings().join("; "));
+            match ways.into_iter().next() {
+                Some(way) => finding.next(way),
+                None => finding,
+            }
+        }
     }
 }
 
@@ -75,9 +68,8 @@ pub(super) fn check(profile: &Profile) -> Vec<Finding> {
     let read = apply::Host::system().and_then(|mut host| Ok((host.main_routes()?, host.policy_rules()?)));
     match read {
         Ok((routes, rules)) => {
-            let wanted: Vec<IpNet> = profile.routes.iter().map(|route| route.prefix).collect();
             vec![
-                collisions(&wanted, &routes),
+                collisions(&preview(profile)),
                 default_route(&routes, &rules, profile.default_route.is_some()),
             ]
         }
@@ -119,16 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn collisions_are_routes_inside_a_connected_network() {
-        let lan =
-            [foreign("192.168.1.0/24", "eth0", None), foreign("0.0.0.0/0", "eth0", Some("192.168.1.1"))];
-        let check = |route: &str| collisions(&[route.parse().unwrap()], &lan).severity;
-        assert_eq!(check("192.168.1.0/24"), Severity::Warning);
-        assert_eq!(check("192.168.1.7/32"), Severity::Warning);
-        assert_eq!(check("192.168.0.0/16"), Severity::Ok, "the connected network is more specific");
-        assert_eq!(check("10.0.0.0/8"), Severity::Ok);
-        let other_tunnel = [foreign("10.0.0.0/8", "wg0", None)];
-        assert_eq!(collisions(&["10.0.0.0/8".parse().unwrap()], &other_tunnel).severity, Severity::Ok);
+    fn collision_that_up_refuses_stops_it() {
+        use crate::failure::{Failure, FailureKind, Phase};
+        assert_eq!(collisions(&Preview::default()).severity, Severity::Ok);
+        let failure = Failure::new(Phase::Routes, FailureKind::Collision, "10.0.0.0/8").hint("exclude");
+        let found = collisions(&Preview { refusal: Some(failure), ..Preview::default() });
+        assert_eq!((found.subject, found.severity), ("collisions", Severity::Failure));
+        assert_eq!(found.next.as_deref(), Some("exclude"));
     }
 
     #[test]

@@ -148,6 +148,7 @@ mod tests {
         super::finding::{Blocker, Severity},
         *,
     };
+    use crate::failure::{FailureKind, Phase};
 
     fn failed(kind: FailureKind) -> Step {
         Step::Failed(Failure::new(Phase::Resolve, kind, ""))

@@ -20,7 +20,7 @@ const GRE: Duration = Duration::from_millis(700);
 
 /// The firewall's part in the current dial.
 #[derive(Default)]
-pub(super) struct FirewallWatch {
+pub(in crate::supervisor) struct FirewallWatch {
     path: Option<Path>,
     /// When to read the rules, and for what.
     due: Option<(Instant, Traffic)>,
@@ -78,8 +78,13 @@ impl FirewallWatch {
 
 /// Returns the device that leads to the server.
 pub(super) fn device(facts: &Result<Facts, ApplyError>) -> Option<String> {
-    match facts.as_ref().ok()?.next_hop.as_ref()? {
-        NextHop::By { dev, .. } => Some(dev.clone()),
-        NextHop::ThisHost => Some("lo".to_owned()),
+    facts.as_ref().ok()?.next_hop.as_ref().map(device_of)
+}
+
+/// Returns the device of a next hop.
+pub(in crate::supervisor) fn device_of(next_hop: &NextHop) -> String {
+    match next_hop {
+        NextHop::By { dev, .. } => dev.clone(),
+        NextHop::ThisHost => "lo".to_owned(),
     }
 }
