@@ -38,9 +38,18 @@ const TUNNEL_DESTINATIONS: &[&str] = &[
     "[2001:db8::1]:80",
     "203.0.113.9:80",
 ];
-/// Destinations that are never blocked: DHCP, local networks with private addresses, excluded prefixes.
-const UNBLOCKED_DESTINATIONS: &[&str] =
-    &["192.0.2.1:67", "172.20.0.1:67", "172.20.0.1:80", "[fd00:20::1]:80", "198.18.0.1:9", "198.18.0.1:53"];
+/// Destinations that are never blocked.
+const UNBLOCKED_DESTINATIONS: &[&str] = &[
+    // DHCP, with a public address too.
+    "192.0.2.1:67",
+    "172.20.0.1:67",
+    // Connected networks with private addresses.
+    "172.20.0.1:80",
+    "[fd00:20::1]:80",
+    // Excluded prefixes.
+    "198.18.0.1:9",
+    "198.18.0.1:53",
+];
 
 #[test]
 fn kill_switch_blocks_all_traffic_in_every_mode() {

@@ -121,7 +121,7 @@ fn full_disk_leaves_no_stale_ledger() {
         on_full_disk("/var/lib/pptpctl", || {
             let output = world.run(&["up", "vpn"]);
             let stderr = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(30), "{stderr}");
+            assert_eq!(output.status.code(), Some(31), "{stderr}");
             assert!(stderr.contains("`df /var/lib/pptpctl`"), "{stderr}");
             assert_eq!(stderr.matches("/var/lib/pptpctl/vpn.ledger").count(), 1, "{stderr}");
             let status = world.run(&["status", "vpn"]);
@@ -129,7 +129,7 @@ fn full_disk_leaves_no_stale_ledger() {
         });
         on_full_disk("/run/pptpctl", || {
             let output = world.run(&["up", "vpn"]);
-            assert_eq!(output.status.code(), Some(30), "{}", text(&output.stderr));
+            assert_eq!(output.status.code(), Some(31), "{}", text(&output.stderr));
             assert!(text(&output.stderr).contains("/run/pptpctl/vpn.lock: No space left on device"));
             assert!(!fs::exists("/run/pptpctl/vpn.lock").unwrap());
         });
@@ -154,7 +154,7 @@ fn missing_or_read_only_file_system_is_named() {
         let refuses = |arguments: &[&str], words: &[&str]| {
             let output = world.run(arguments);
             let stderr = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(30), "{stderr}");
+            assert_eq!(output.status.code(), Some(31), "{stderr}");
             assert!(stderr.contains("a file system of this host cannot be used: "), "{stderr}");
             for word in words {
                 assert!(stderr.contains(word), "{word:?} is missing in {stderr}");
