@@ -27,7 +27,8 @@ pub fn programs_for_sending() -> Option<u32> {
 #[cfg(target_os = "linux")]
 fn query(group: std::os::fd::BorrowedFd<'_>, kind: u32) -> Option<u32> {
     use std::os::fd::AsRawFd;
-    /// The part of `union bpf_attr` for `BPF_PROG_QUERY`.
+    /// The part of `union bpf_attr` for `BPF_PROG_QUERY`, with every field of Linux 6.17: a kernel writes some results
+    /// without comparing their place with the size that is passed. Older kernels require zero in those that they lack.
     #[repr(C)]
     #[derive(Default)]
     struct Query {
@@ -38,14 +39,18 @@ fn query(group: std::os::fd::BorrowedFd<'_>, kind: u32) -> Option<u32> {
         ids: u64,
         count: u32,
         reserved: u32,
+        program_flags: u64,
+        link_ids: u64,
+        link_flags: u64,
+        revision: u64,
     }
     const PROG_QUERY: libc::c_long = 16;
     /// `BPF_F_QUERY_EFFECTIVE`.
     const EFFECTIVE: u32 = 1;
     let mut attributes =
         Query { target: u32::try_from(group.as_raw_fd()).ok()?, kind, flags: EFFECTIVE, ..Query::default() };
-    // SAFETY: the kernel reads and writes at most the size that is passed, which is that of the structure. The list
-    // of ids is absent (null), so that only the count is written.
+    // SAFETY: the kernel reads the size that is passed, and writes flags, count and revision, which the structure has.
+    // The lists are absent (null).
     let result = unsafe { libc::syscall(libc::SYS_bpf, PROG_QUERY, &raw mut attributes, size_of::<Query>()) };
     (result == 0).then_some(attributes.count)
 }
