@@ -170,9 +170,12 @@ pub fn look_up(name: &str, limit: Duration) -> Result<Vec<Ipv4Addr>, Failure> {
         let ready = wait::readable(lookup.channel(), due).map_err(|error| {
             Failure::new(Phase::Resolve, FailureKind::Internal, format!("resolver: {error}"))
         })?;
-        let event = if ready { lookup.read() } else { lookup.expire(Instant::now()) };
-        if let Some(LookupEvent::Done(result)) = event {
-            return result;
+        // The time limit also ends a process that sends other messages without end.
+        let events = [ready.then(|| lookup.read()).flatten(), lookup.expire(Instant::now())];
+        for event in events.into_iter().flatten() {
+            if let LookupEvent::Done(result) = event {
+                return result;
+            }
         }
     }
 }
