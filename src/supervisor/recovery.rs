@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::ipc::lock;
+use super::ipc::{client, lock};
 use crate::{
     apply::{self, ApplyError, Directories, RecoveredItem},
     os::process::Process,
@@ -72,6 +72,11 @@ fn remove_files(own: Option<&str>) -> Vec<PathBuf> {
             continue;
         }
         let Ok(lock) = lock::Lock::acquire(&name) else { continue };
+        // A running supervisor has lost its lock with its other files, and puts them back.
+        if client::supervisor_in_ledger(&name).is_some() {
+            lock.release();
+            continue;
+        }
         for socket in [platform::status_socket(&name), platform::control_socket(&name)] {
             if fs::remove_file(&socket).is_ok() {
                 removed.push(socket);

@@ -85,6 +85,14 @@ fn members_of_the_group_read_the_status_only() {
         assert!(code != Some(0) && !said.contains("up on"), "{said}");
         fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o660)).unwrap();
         world.assert_state(&during);
+
+        // Another program that removes the socket, or everything, does not lock the group out.
+        for removal in [format!("rm {SOCKET}"), "rm -r /run/pptpctl".to_owned()] {
+            world.shell(&removal);
+            world.wait_for(|| run(Some(GROUP.1), &["status", "vpn"]).1.starts_with("vpn: up on tun0 for "));
+            assert!(ask("{\"command\":\"down\"}").contains("this socket answers status only"), "{removal}");
+            world.assert_state(&during);
+        }
         world.down(&before);
     });
 }

@@ -3,6 +3,7 @@
 
 pub mod client;
 mod connection;
+mod files;
 pub mod lock;
 pub mod messages;
 pub mod progress;

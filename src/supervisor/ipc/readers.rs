@@ -20,7 +20,7 @@ use std::{
 
 use nix::unistd::{Gid, Group, chown};
 
-use super::{connection::Client, messages::Request};
+use super::{connection::Client, files, messages::Request};
 use crate::{
     os::{crash, peer},
     platform,
@@ -40,6 +40,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 pub struct Readers {
     listener: UnixListener,
     path: PathBuf,
+    /// Device and inode of the socket in the file system.
+    inode: Option<(u64, u64)>,
     group: Gid,
     clients: Vec<Client>,
     /// When the next round is due; `None` if the last one is long ago.
@@ -57,7 +59,8 @@ impl Readers {
         let path = platform::status_socket(name);
         let listener = bind(&path, group)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-        Ok(Self { listener, path, group, clients: Vec::new(), next_round: None })
+        let inode = files::inode(&path);
+        Ok(Self { listener, path, inode, group, clients: Vec::new(), next_round: None })
     }
 
     /// Returns the descriptors to poll: none before the next round.
@@ -84,8 +87,13 @@ impl Readers {
         self.next_round = None;
         self.read();
         for _ in 0..MAX_ACCEPTED {
-            let Ok((stream, _)) = self.listener.accept() else { break };
+            let accepted = self.listener.accept();
+            // The next round is a pause after any error but an empty queue: the socket may stay readable.
+            if accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                break;
+            }
             self.next_round = Some(now + INTERVAL);
+            let Ok((stream, _)) = accepted else { break };
             let Some(client) = self.admit(stream) else { continue };
             if self.clients.len() >= MAX_CLIENTS {
                 self.read();
@@ -125,6 +133,23 @@ impl Readers {
         });
     }
 
+    /// Returns whether the socket is where commands look for it.
+    pub fn has_file(&self) -> bool {
+        self.inode.is_some() && files::inode(&self.path) == self.inode
+    }
+
+    /// Creates the socket again if another program has removed it. The caller holds the profile's lock.
+    ///
+    /// # Errors
+    /// Returns the file system's error.
+    pub fn restore_file(&mut self) -> io::Result<()> {
+        if !self.has_file() {
+            self.listener = bind(&self.path, self.group)?;
+            self.inode = files::inode(&self.path);
+        }
+        Ok(())
+    }
+
     fn admit(&self, stream: UnixStream) -> Option<Client> {
         let uid = peer::uid(&stream).ok()?;
         // Where the kernel does not tell the groups, the mode of the file alone decides.
@@ -140,6 +165,10 @@ impl Readers {
 impl Drop for Readers {
     fn drop(&mut self) {
         crash::point(format_args!("remove the status socket"));
+        // Another supervisor may have created its own.
+        if !self.has_file() {
+            return;
+        }
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%error, path = %self.path.display(), "status socket stays");

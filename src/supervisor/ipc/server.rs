@@ -21,6 +21,7 @@ use std::{
 
 use super::{
     connection::Client,
+    files::inode,
     lock::{Lock, LockError},
     messages::{Request, Response},
     readers::Readers,
@@ -63,7 +64,7 @@ impl Control {
                 lock: Some(lock),
                 listener,
                 pause: AcceptPause::default(),
-                inode: files::inode(&path),
+                inode: inode(&path),
                 path,
                 clients: Vec::new(),
                 readers: None,

@@ -45,7 +45,11 @@ impl ControlFiles {
     }
 
     fn watch(&mut self) {
-        let files = vec![platform::control_socket(&self.name), platform::lock_file(&self.name)];
+        let files = vec![
+            platform::control_socket(&self.name),
+            platform::status_socket(&self.name),
+            platform::lock_file(&self.name),
+        ];
         self.watch = FileWatch::new(files)
             .inspect_err(|error| tracing::debug!(%error, "the control directory is looked at once a minute"))
             .ok();

@@ -3,16 +3,17 @@
 //! Commands find a supervisor by them. The lock comes first: `up` and `recover` of this profile take it before
 //! they touch the socket, and a supervisor that does not get it leaves both alone.
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::io;
 
-use super::{Control, bind};
+use super::{Control, Readers, bind};
+use crate::supervisor::ipc::files::inode;
 
 impl Control {
-    /// Returns whether lock and socket are where commands look for them.
+    /// Returns whether lock and sockets are where commands look for them.
     #[must_use]
     pub fn has_files(&self) -> bool {
         let Some(lock) = &self.lock else { return true };
-        lock.is_in_place() && self.has_socket()
+        lock.is_in_place() && self.has_socket() && self.readers.as_ref().is_none_or(Readers::has_file)
     }
 
     pub(super) fn has_socket(&self) -> bool {
@@ -33,11 +34,7 @@ impl Control {
             self.listener = bind(&self.path)?;
             self.inode = inode(&self.path);
         }
+        self.readers.as_mut().map_or(Ok(()), Readers::restore_file)?;
         Ok(true)
     }
-}
-
-/// Returns what identifies the file at a path, without following a symbolic link.
-pub(super) fn inode(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|data| (data.dev(), data.ino()))
 }
