@@ -256,6 +256,17 @@ mod tests {
         assert!(nameservers("").is_empty());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_text_has_at_most_three_nameservers(
+            text in "(nameserver|[ \\t\\r\\n%:.#]|[0-9a-f]{1,4}|é){0,60}",
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+        ) {
+            proptest::prop_assert!(nameservers(&text).len() <= MAX_SERVERS);
+            let _no_panic = Report::parse(&bytes);
+        }
+    }
+
     #[test]
     fn untrusted_reports_are_bounded() {
         let server = ServerReport {

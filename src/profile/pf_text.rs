@@ -215,4 +215,18 @@ mod tests {
             }
         }
     }
+
+    proptest::proptest! {
+        /// The bytes of a word are those of the text, which a report excerpts.
+        #[test]
+        fn arbitrary_text_is_read(text in "([ \\t\\r\\n,#\\\\\"=*/$ä]|nat|no|rdr-to|match|scrub|anchor|include|[a-z]){0,60}") {
+            for platform in Platform::ALL {
+                for rule in foreign_rules(&text, platform) {
+                    proptest::prop_assert!(text.get(rule.at).is_some_and(|word| !word.is_empty()));
+                }
+                let kinds = anchor_kinds(&text, platform);
+                let _missing = missing_anchors(&text, &kinds, "pptpctl/vpn");
+            }
+        }
+    }
 }

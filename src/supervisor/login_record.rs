@@ -210,4 +210,27 @@ mod tests {
         fs::write(&path, "{").unwrap();
         assert!(read(&path).is_err());
     }
+
+    proptest::proptest! {
+        /// A file that another program has written never leads to a longer pause than the limit.
+        #[test]
+        fn any_stored_time_is_bounded(undecided: u32, uptime: u64, unix: u64, same_boot: bool, now: u64) {
+            let boot = if same_boot { "a" } else { "b" };
+            let stored =
+                Stored { undecided, how: UndecidedLogin::Refused, boot: boot.to_owned(), uptime, unix };
+            let mut limit = crate::supervisor::login_limit::LoginLimit::default();
+            let at = Instant::now();
+            limit.restore(at, undecided, stored.how, stored.age(&clocks("a", now, now)));
+            proptest::prop_assert!(limit.wait(at).unwrap_or_default() <= Duration::from_secs(1800));
+            let _state = limit.state();
+        }
+
+        #[test]
+        fn arbitrary_file_is_refused_or_read(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("vpn.logins");
+            fs::write(&path, bytes).unwrap();
+            let _no_panic = read(&path);
+        }
+    }
 }

@@ -329,4 +329,64 @@ proptest! {
             }
         }
     }
+
+    /// Words that the parsers know, in any order: unbalanced braces and quotes, chains that jump to each other.
+    #[test]
+    fn parsers_accept_known_words_in_any_order(words in proptest::collection::vec(prop::sample::select(WORDS), 0..60)) {
+        let text = words.join(" ");
+        for tables in [nft::parse(&text), iptables::parse(&text), vec![pf::parse(&text)]] {
+            for traffic in [Traffic::GreIn, Traffic::GreOut, Traffic::TcpOut] {
+                let _found = suspects(&tables, &packet(traffic));
+            }
+        }
+    }
 }
+
+const WORDS: &[&str] = &[
+    "\n",
+    "\n",
+    "\n",
+    "{",
+    "}",
+    "\"",
+    ",",
+    ":",
+    "table ip filter {\n",
+    "chain output {\n",
+    "chain a {\n",
+    "}\n",
+    "type filter hook output priority 0; policy drop;\n",
+    "jump a",
+    "goto output",
+    "ct state vmap {",
+    "drop",
+    "accept",
+    "counter packets 1 bytes 2",
+    "counter name",
+    "ip saddr",
+    "ip protocol gre",
+    "!=",
+    "@set",
+    "limit rate 1/second",
+    "*filter\n",
+    ":OUTPUT DROP [1:2]\n",
+    "[3:4] -A OUTPUT",
+    "-p gre",
+    "-j OUTPUT",
+    "-d 192.0.2.1/33",
+    "-g",
+    "!",
+    "block",
+    "pass",
+    "out quick",
+    "proto gre",
+    "from any to",
+    "port 1 >< 2",
+    "[ Evaluations: 1 Packets: 2",
+    "é",
+    "192.0.2.0/24",
+    "65536-1",
+    "return",
+    "reject",
+    "comment",
+];
