@@ -16,6 +16,7 @@
 //! once, a loss leads to new attempts by the retry policy, except after a failure that a new attempt cannot
 //! fix. With `retry.from-start`, so does the failure of the first round.
 
+mod events;
 mod logins;
 mod roaming;
 mod stale;
@@ -26,14 +27,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use self::events::{Action, Input, NetworkState, TunnelState};
 use self::roaming::Network;
-pub use self::roaming::NetworkState;
 use super::{
     backoff::{Backoff, Policy},
     login_limit::LoginLimit,
 };
 use crate::{
-    engine::message::LinkUp,
     failure::{Failure, FailureKind, Phase, Remedy, UndecidedLogin},
     profile::{Host, Profile, Server},
 };
@@ -41,117 +41,6 @@ use crate::{
 /// A tunnel that was up for this long resets the backoff. A server that accepts and closes at once does not,
 /// so that it is not redialled at the shortest wait for ever.
 const STABLE: Duration = Duration::from_secs(30);
-
-/// An event.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Begin with the first server.
-    Start,
-    /// The resolver's answer for the server of [`Action::Resolve`].
-    Resolved(Result<Vec<Ipv4Addr>, Failure>),
-    /// Sockets, host route or engine could not be set up for the address being dialled.
-    DialFailed(Failure),
-    /// The engine has reached this phase.
-    Phase(Phase),
-    /// The engine's link carries packets.
-    LinkUp(LinkUp),
-    /// The network steps have been performed, or have failed.
-    Configured(Result<(), Failure>),
-    /// The engine has ended, for this reason.
-    EngineEnded(Failure),
-    /// The network may have changed; this is its current state.
-    Network(NetworkState),
-    /// The host was suspended, or the process stopped, for a while.
-    Woke,
-    /// `down`, or a signal to end.
-    Stop,
-    /// The time returned by [`Machine::next_timeout`] has come.
-    Timeout,
-}
-
-impl Input {
-    /// Returns the failure in this input, if there is one.
-    pub fn failure_mut(&mut self) -> Option<&mut Failure> {
-        match self {
-            Self::Resolved(Err(failure))
-            | Self::DialFailed(failure)
-            | Self::Configured(Err(failure))
-            | Self::EngineEnded(failure) => Some(failure),
-            _ => None,
-        }
-    }
-}
-
-/// An instruction to the loop in `run`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Look up the server's name, within the profile's limit.
-    Resolve(Server),
-    /// Set up host route, sockets and engine for this address.
-    Dial(SocketAddrV4),
-    /// Perform the network steps for this link, then report [`Input::Configured`].
-    Configure(LinkUp),
-    /// The tunnel carries packets: report that.
-    Ready,
-    /// The tunnel is lost: undo the steps that are in force only while it is up, until [`Action::Configure`].
-    WithdrawRoutes,
-    /// The tunnel is lost, and the next attempt follows after this wait: report that.
-    Waiting(Duration),
-    /// There is no route to the server: report that, and send [`Input::Network`] when it changes.
-    NoNetwork,
-    /// Poll the network and send [`Input::Network`] now.
-    PollNetwork,
-    /// Move the host route, and all else that depends on the next hop to the server, to the present one.
-    Repin,
-    /// The next hop is unchanged: restore our routes that have disappeared.
-    RestoreRoutes,
-    /// Make the engine check whether the server still answers.
-    Probe,
-    /// Kill the engine or the resolver at once, for this reason; no input follows.
-    Abandon(Failure),
-    /// End the engine gracefully, or the resolver; [`Input::EngineEnded`] or [`Input::Resolved`] follows.
-    StopChild,
-    /// Undo everything and end with this result.
-    End(Result<(), Failure>),
-}
-
-/// The state of a tunnel, as `status` shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TunnelState {
-    /// Looking up a server's name.
-    Resolving,
-    /// Establishing a link.
-    Dialing,
-    /// The link is up; the network steps are being performed.
-    Configuring,
-    /// The tunnel carries packets.
-    Up,
-    /// Waiting for the next attempt.
-    Waiting,
-    /// Waiting for a route to the server.
-    NoNetwork,
-    /// Shutting down.
-    Stopping,
-    /// Ended.
-    Ended,
-}
-
-impl TunnelState {
-    /// Returns the word shown to users.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Resolving => "resolving",
-            Self::Dialing => "connecting",
-            Self::Configuring => "configuring",
-            Self::Up => "up",
-            Self::Waiting => "waiting",
-            Self::NoNetwork => "no network",
-            Self::Stopping => "stopping",
-            Self::Ended => "ended",
-        }
-    }
-}
 
 /// The state machine of one tunnel, from `up` to `down`.
 #[derive(Debug)]
@@ -338,6 +227,10 @@ impl Machine {
                 self.up_since.get_or_insert(now);
                 self.actions.push_back(Action::Ready);
             }
+            // The user sees at the first `up` that a step fails; a tunnel that was up must come back by itself.
+            (TunnelState::Configuring, Input::Configured(Err(failure))) if self.ever_up => {
+                self.steps_failed(now, random, failure);
+            }
             (TunnelState::Configuring, Input::Configured(Err(failure))) => self.end(Err(failure)),
             (_, Input::Configured(_)) => {}
         }
@@ -498,6 +391,17 @@ impl Machine {
         // The exit status must not invite a service manager to repeat the log-in.
         let undecided = self.undecided.take().filter(|_| !self.ever_up);
         self.end(Err(undecided.unwrap_or(failure)));
+    }
+
+    /// Handles network steps that failed for a tunnel that was up earlier: ends this link, and tries again.
+    fn steps_failed(&mut self, now: Instant, random: u16, failure: Failure) {
+        let was_up = self.up_since.is_some();
+        self.abandon(now, failure.clone());
+        // Some of the steps are in force.
+        if !self.keeps_routes && !was_up {
+            self.actions.push_back(Action::WithdrawRoutes);
+        }
+        self.round_failed(now, random, failure);
     }
 
     fn wait(&mut self, now: Instant, wait: Duration) {

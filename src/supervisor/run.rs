@@ -89,15 +89,17 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
     let name = profile.name.as_str();
     let mut machine = Machine::of(&profile);
     let logins = LoginRecord::load(name, &mut machine);
-    let opened = match logins.check(&machine) {
-        Ok(()) => Control::listen(name, lock)
+    // With `retry.from-start` the machine waits until a log-in is allowed.
+    let delayed = logins.check(&machine).err();
+    let opened = match delayed.clone().filter(|_| !profile.retry.from_start) {
+        None => Control::listen(name, lock)
             .map_err(|error| host_files::socket_failure(name, &error))
             .and_then(|control| {
                 let mut steps = Steps::open(profile.clone())?;
                 steps.refuse_collisions()?;
                 Ok((control, steps))
             }),
-        Err(failure) => {
+        Some(failure) => {
             lock.release();
             Err(failure)
         }
@@ -133,6 +135,9 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
         signals,
         profile,
     };
+    if let Some(failure) = &delayed {
+        supervisor.report.failure(failure);
+    }
     supervisor.run()
 }
 
@@ -316,8 +321,10 @@ impl Supervisor {
                 self.children.abandon();
                 self.link_down();
                 let failure = self.explained(failure);
-                self.report.failure(&failure);
-                self.report.attempt(failure);
+                if !self.report.has_reported(&failure) {
+                    self.report.failure(&failure);
+                    self.report.attempt(failure);
+                }
             }
             Action::StopChild => {
                 if let Some(input) = self.children.stop(self.machine.phase()) {
@@ -516,11 +523,19 @@ impl Supervisor {
     fn poll_network(&mut self) {
         // The device of an external PPP disappears when the daemon exits.
         self.steps.follow_collisions(self.report.has_link() || !self.children.has_ppp());
-        let server = self.machine.server_to_reach();
+        let servers = self.machine.servers_to_reach();
         let is_looked_up = self.profile.retry.from_start && !self.machine.was_up();
-        let next_hop = || match server {
-            Some(server) => Some(self.steps.next_hop(*server.ip())),
-            None => is_looked_up.then(|| self.steps.next_hop_to_internet()),
+        let is_looked_up = is_looked_up && self.machine.server().is_none();
+        let next_hop = || {
+            let mut last = None;
+            for server in servers {
+                let next_hop = self.steps.next_hop(*server.ip());
+                if next_hop.is_ok() {
+                    return Some(next_hop);
+                }
+                last = Some(next_hop);
+            }
+            if is_looked_up { Some(self.steps.next_hop_to_internet()) } else { last }
         };
         if let Some(input) = self.network.poll(self.machine.state(), next_hop) {
             self.handle(input);

@@ -182,3 +182,29 @@ fn service_has_started_before_there_is_a_server() {
         world.assert_state(&before);
     });
 }
+
+#[test]
+fn pause_of_an_earlier_supervisor_is_waited_for() {
+    in_world(working_server(), |world| {
+        world.profile(RETRY);
+        let before = world.state();
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let uptime = fs::read_to_string("/proc/uptime").unwrap();
+        let (boot, uptime) = (boot.trim(), uptime.split('.').next().unwrap());
+        let record = "/var/lib/pptpctl/vpn.logins";
+        fs::create_dir_all("/var/lib/pptpctl").unwrap();
+        let text =
+            format!(r#"{{"undecided":2,"how":"unanswered","boot":"{boot}","uptime":{uptime},"unix":0}}"#);
+        fs::write(record, text).unwrap();
+        // A failure with the status of a verdict would keep systemd from starting the tunnel ever again.
+        let up = world.run(&["up", "vpn"]);
+        let said = printed(&up);
+        assert!(up.status.success() && said.contains("vpn: trying, next attempt in "), "{said}");
+        let shown = status(world);
+        assert!(shown.contains("the last 2 log-ins ended without a verdict"), "{shown}");
+        assert!(world.run(&["down", "vpn"]).status.success());
+        fs::remove_file(record).unwrap();
+        fs::remove_dir("/var/lib/pptpctl").unwrap_or_default();
+        world.assert_state(&before);
+    });
+}

@@ -34,6 +34,32 @@ fn packet_filter_of_a_lost_tunnel_is_removed_until_it_is_back() {
     });
 }
 
+/// A step that fails on a redial, as while another program changes the host, does not end a tunnel that was up.
+#[test]
+fn tunnel_comes_back_after_a_step_of_a_redial_has_failed() {
+    in_world(working_server(), |world| {
+        let rules = "/run/rules.nft";
+        let write = |text: &str| std::fs::write(rules, text).unwrap();
+        write("");
+        world.profile(&format!(
+            "nftables.file = \"{rules}\"\nretry = {{ first = \"300ms\", max = \"300ms\", keep-routes = false }}"
+        ));
+        let before = world.state();
+        world.up();
+        let during = network(world);
+        write("no rule\n");
+        world.shell(&format!("kill -9 {}", world.pid("engine_pid")));
+        let status = || text(&world.run(&["status", "vpn"]).stdout);
+        world.wait_for(|| status().contains("a step on this host failed"));
+        let link = world.shell("ip -o link show dev tun0");
+        assert!(!link.contains(",UP"), "the device is up without its filter: {link}");
+        write("");
+        world.wait_for(|| status().contains("vpn: up on tun0"));
+        assert_eq!(network(world), during);
+        world.down(&before);
+    });
+}
+
 /// Returns what the tunnel has configured, without its new IPv6 interface identifiers.
 fn network(world: &World) -> Vec<String> {
     let all = world.shell(

@@ -14,10 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Action, Machine, TunnelState};
+use super::{Action, Machine, NetworkState, TunnelState};
 use crate::{
     failure::{Failure, FailureKind, Phase, UndecidedLogin},
     plan::NextHop,
+    profile::Host,
 };
 
 /// A loss within this long after a change of the network is attributed to it, and redialled without a wait.
@@ -26,16 +27,6 @@ const REDIAL_WINDOW: Duration = Duration::from_secs(10);
 /// Without a network, the supervisor waits for a kernel notification. It also polls at this interval, in case
 /// one was missed.
 const POLL_INTERVAL: Duration = Duration::from_secs(60);
-
-/// The state of the network, as this host sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NetworkState {
-    /// Next hop to the server that is being dialled or was up last, ignoring our own tunnel; to the internet while
-    /// no address of a server is known. `None` if there is none.
-    pub next_hop: Option<NextHop>,
-    /// Whether the local address of the connection, if there is one, still belongs to this host.
-    pub address_stays: bool,
-}
 
 /// The state that a machine keeps about the network.
 #[derive(Debug, Default)]
@@ -61,14 +52,31 @@ impl Machine {
 
     /// Records a next hop that was seen in passing, as in a dial, without reacting to it.
     pub fn record_next_hop(&mut self, way: Option<NextHop>) {
-        self.network.any_next_hop |= way.is_some();
-        self.network.way = Some(way);
+        // A server without a route does not hide that another one has a route.
+        if way.is_some() || !self.network.any_next_hop {
+            self.network.any_next_hop |= way.is_some();
+            self.network.way = Some(way);
+        }
     }
 
-    /// Returns the server to find a next hop to: that of the current attempt, or the last one that worked.
+    /// Returns the servers to find a next hop to, the first that has one deciding: that of the current attempt, or
+    /// the last one that worked. Between two attempts the others follow, the last of the profile first, as its next
+    /// hop was recorded last.
     #[must_use]
-    pub fn server_to_reach(&self) -> Option<SocketAddrV4> {
-        self.dialled.or(self.last_good)
+    pub fn servers_to_reach(&self) -> Vec<SocketAddrV4> {
+        let mut servers = Vec::from_iter(self.dialled.or(self.last_good));
+        if matches!(self.state, TunnelState::Waiting | TunnelState::NoNetwork) {
+            let literal = self.servers.iter().rev().filter_map(|server| match server.host {
+                Host::Address(address) => Some(SocketAddrV4::new(address, server.port)),
+                Host::Name(_) => None,
+            });
+            for server in literal.chain(self.last_good) {
+                if !servers.contains(&server) {
+                    servers.push(server);
+                }
+            }
+        }
+        servers
     }
 
     pub(super) fn network_changed(&mut self, now: Instant, random: u16, outlook: NetworkState) {
@@ -78,7 +86,7 @@ impl Machine {
         let moved = before.is_some_and(|before| !is_same(before.as_ref(), way.as_ref()));
         match self.state {
             TunnelState::Up | TunnelState::Configuring if !address_stays => {
-                self.abandon(now, "the network has changed: the source address of the connection is gone");
+                self.interrupt(now, "the network has changed: the source address of the connection is gone");
                 self.dial_or_wait(now, random);
             }
             TunnelState::Up | TunnelState::Configuring => {
@@ -90,19 +98,19 @@ impl Machine {
                 }
             }
             TunnelState::Dialing if way.is_none() && self.redials() => {
-                self.abandon(now, "the network has gone");
+                self.interrupt(now, "the network has gone");
                 self.no_network(now);
             }
             TunnelState::Dialing if way.is_some() && (moved || !address_stays) => {
-                self.abandon(now, "the network has changed meanwhile");
+                self.interrupt(now, "the network has changed meanwhile");
                 self.dial_again(now, random);
             }
             TunnelState::Resolving if way.is_none() && self.redials() => {
-                self.abandon(now, "the network has gone");
+                self.interrupt(now, "the network has gone");
                 self.no_network(now);
             }
             TunnelState::Resolving if way.is_some() && moved => {
-                self.abandon(now, "the network has changed meanwhile");
+                self.interrupt(now, "the network has changed meanwhile");
                 self.ask_again();
             }
             TunnelState::Waiting if way.is_none() => self.no_network(now),
@@ -125,11 +133,11 @@ impl Machine {
                 self.actions.push_back(Action::PollNetwork);
             }
             TunnelState::Dialing => {
-                self.abandon(now, "this host was suspended meanwhile");
+                self.interrupt(now, "this host was suspended meanwhile");
                 self.dial_again(now, random);
             }
             TunnelState::Resolving => {
-                self.abandon(now, "this host was suspended meanwhile");
+                self.interrupt(now, "this host was suspended meanwhile");
                 self.ask_again();
             }
             TunnelState::Waiting => self.new_round(now, random),
@@ -169,7 +177,12 @@ impl Machine {
         self.actions.push_back(Action::Probe);
     }
 
-    fn abandon(&mut self, now: Instant, why: &str) {
+    fn interrupt(&mut self, now: Instant, why: &str) {
+        self.abandon(now, Failure::new(self.phase, FailureKind::PeerLost, why));
+    }
+
+    /// Ends the attempt or the link at once, for this reason.
+    pub(super) fn abandon(&mut self, now: Instant, why: Failure) {
         self.was_up_until(now);
         if self.state == TunnelState::Dialing && self.phase == Phase::Authentication {
             self.logins.count(now, UndecidedLogin::Unanswered);
@@ -178,7 +191,7 @@ impl Machine {
         self.network.hurry = None;
         self.child = false;
         self.actions.retain(|action| !matches!(action, Action::Configure(_)));
-        self.actions.push_back(Action::Abandon(Failure::new(self.phase, FailureKind::PeerLost, why)));
+        self.actions.push_back(Action::Abandon(why));
     }
 
     fn dial_or_wait(&mut self, now: Instant, random: u16) {

@@ -5,7 +5,7 @@ mod properties;
 mod roaming;
 
 use super::*;
-use crate::failure::UndecidedLogin;
+use crate::{engine::message::LinkUp, failure::UndecidedLogin};
 
 const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -313,6 +313,31 @@ fn failed_step_takes_the_link_down() {
     let wrong = Failure::new(Phase::Routes, FailureKind::LinkStep, "no such device");
     assert_eq!(scenario.handle(Input::Configured(Err(wrong.clone()))), [Action::StopChild]);
     assert_eq!(scenario.fail(FailureKind::Interrupted), [Action::End(Err(wrong))]);
+}
+
+#[test]
+fn failed_step_of_a_redial_is_tried_again() {
+    for keeps_routes in [true, false] {
+        let Scenario { machine, now } = Scenario::of(&[literal(A)]);
+        let mut scenario = Scenario { machine: machine.keeping_routes(keeps_routes), now };
+        scenario.handle(Input::Start);
+        scenario.bring_up();
+        scenario.fail(FailureKind::PeerLost);
+        let wrong = Failure::new(Phase::Routes, FailureKind::LinkStep, "no such device");
+        scenario.now += Duration::from_secs(1);
+        assert_eq!(scenario.handle(Input::Timeout), [dial(A)]);
+        scenario.handle(Input::LinkUp(LinkUp::example()));
+        let withdraw = (!keeps_routes).then_some(Action::WithdrawRoutes);
+        let wait = Action::Waiting(Duration::from_secs(2));
+        let expected: Vec<_> =
+            [Action::Abandon(wrong.clone())].into_iter().chain(withdraw).chain([wait]).collect();
+        assert_eq!(scenario.handle(Input::Configured(Err(wrong.clone()))), expected);
+        scenario.now += Duration::from_secs(2);
+        assert_eq!(scenario.handle(Input::Timeout), [dial(A)]);
+        scenario.handle(Input::LinkUp(LinkUp::example()));
+        let end = scenario.handle(Input::Configured(Err(wrong.clone())));
+        assert_eq!(end.last(), Some(&Action::End(Err(wrong))), "retry.attempts = 2: {end:?}");
+    }
 }
 
 /// The engine's messages are handled before the loop performs the actions that follow from them.

@@ -171,6 +171,11 @@ impl Report {
         }
     }
 
+    /// Returns whether this is the last failure that was reported: its input led to the action that has it, too.
+    pub fn has_reported(&self, failure: &Failure) -> bool {
+        self.last_failure.as_ref().is_some_and(|(last, _)| last == failure)
+    }
+
     /// Reports a failure that another attempt follows.
     pub fn attempt(&mut self, failure: Failure) {
         self.reporter.report(&Progress::Attempt(failure));

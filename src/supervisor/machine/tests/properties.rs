@@ -22,6 +22,8 @@ enum Event {
     Child(Failure),
     /// The time of the next timeout has come.
     Time,
+    /// The host was suspended for this many seconds.
+    Suspend(u64),
     /// The loop performs this many actions; the others wait until after the next event.
     Perform(usize),
 }
@@ -71,6 +73,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Any(Input::LinkUp(LinkUp::example()))),
         3 => any_failure().prop_map(Event::Child),
         2 => Just(Event::Time),
+        1 => (0_u64..4000).prop_map(Event::Suspend),
         4 => (1_usize..5).prop_map(Event::Perform),
     ]
 }
@@ -80,19 +83,30 @@ struct Simulation {
     scenario: Scenario,
     child: Child,
     end: Option<Result<(), Failure>>,
+    /// The present next hop to the server.
+    next_hop: Option<NextHop>,
 }
 
 impl Simulation {
     fn new(servers: &[Server], attempts: Option<u32>) -> Self {
         let scenario = Scenario::with_attempts(servers, attempts);
-        Self { scenario, child: Child::None, end: None }
+        Self { scenario, child: Child::None, end: None, next_hop: None }
     }
 
     fn handle(&mut self, input: Input) {
+        if let Input::Network(NetworkState { next_hop, .. }) = &input {
+            self.next_hop.clone_from(next_hop);
+        }
         self.scenario.machine.handle(self.scenario.now, 0, input);
         let machine = &self.scenario.machine;
         let waits = matches!(machine.state(), TunnelState::Waiting | TunnelState::NoNetwork);
         assert_eq!(waits, machine.next_timeout().is_some(), "{:?} and its timeout", machine.state());
+        let ends = matches!(machine.state(), TunnelState::Stopping | TunnelState::Ended);
+        assert!(
+            waits || ends || self.child != Child::None || !machine.actions.is_empty(),
+            "{:?} without a child",
+            machine.state()
+        );
     }
 
     fn perform(&mut self, count: usize) {
@@ -104,6 +118,15 @@ impl Simulation {
                     assert_eq!(self.child, Child::None, "{action:?} beside another child");
                     let resolves = matches!(action, Action::Resolve(_));
                     self.child = if resolves { Child::Resolver } else { Child::Engine };
+                    if !resolves {
+                        let wait = self.scenario.machine.login_wait(self.scenario.now);
+                        assert_eq!(wait, None, "a log-in in the pause");
+                        self.scenario.machine.record_next_hop(self.next_hop.clone());
+                        if self.next_hop.is_none() {
+                            self.child = Child::None;
+                            self.handle(Input::DialFailed(failure(FailureKind::NoRoute)));
+                        }
+                    }
                 }
                 Action::Configure(_) => {
                     assert_eq!(self.child, Child::Engine, "steps for a link that is gone");
@@ -142,8 +165,11 @@ impl Simulation {
                     assert!(again.is_none_or(|(due, _)| due > self.scenario.now), "the loop would spin");
                 }
             }
-            // Those that say that a child has ended are of a former one: the machine hears them only while
-            // none runs.
+            Event::Suspend(slept) => {
+                self.scenario.machine.add_suspended(Duration::from_secs(slept));
+                self.handle(Input::Woke);
+            }
+            // Those that report the end of a child are of a former one: they arrive only while none runs.
             Event::Any(input @ (Input::Resolved(_) | Input::DialFailed(_) | Input::EngineEnded(_))) => {
                 if self.child == Child::None && self.scenario.machine.state() != TunnelState::Stopping {
                     let before = self.scenario.machine.state();
@@ -166,12 +192,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     /// No sequence of events leads to an internal error, a panic, two children at a time or a wait without
-    /// a timeout, and a stop always leads to the end.
+    /// a timeout, a log-in in the pause between log-ins, or the end of a tunnel that was up without a final reason,
+    /// and a stop always leads to the end.
     #[test]
     fn stop_ends_the_tunnel_after_any_events(
         servers in select(vec![vec![literal(A)], vec![literal(A), literal(B)], vec![named(), literal(B)]]),
         attempts in select(vec![None, Some(0), Some(3)]),
         keeps_routes in any::<bool>(),
+        from_start in any::<bool>(),
+        earlier in proptest::option::of((0_u32..4, 0_u64..4000)),
         events in vec(any_event(), 0..60),
         late in vec(any_input(), 0..4),
     ) {
@@ -180,10 +209,22 @@ proptest! {
             &mut simulation.scenario.machine,
             Machine::new(Vec::new(), Policy { first: PAUSE, max: PAUSE, attempts: None, jitter_percent: 0 }),
         )
-        .keeping_routes(keeps_routes);
+        .keeping_routes(keeps_routes)
+        .trying_from_start(from_start);
+        if let Some((undecided, age)) = earlier {
+            let (now, age) = (simulation.scenario.now, Duration::from_secs(age));
+            simulation.scenario.machine.restore_logins(now, undecided, UndecidedLogin::Refused, age);
+        }
         simulation.handle(Input::Start);
         for event in events {
             simulation.event(event);
+        }
+        let machine = &simulation.scenario.machine;
+        let goes_on = attempts.is_none() && (from_start || machine.was_up());
+        let outcome = machine.outcome.as_ref().or(simulation.end.as_ref());
+        if let Some(Err(failure)) = outcome.filter(|_| goes_on) {
+            let may_end = failure.remedy() == Remedy::Nothing || (!machine.was_up() && failure.phase >= Phase::Routes);
+            prop_assert!(may_end, "ended: {failure:?}");
         }
         simulation.handle(Input::Stop);
         for input in late {

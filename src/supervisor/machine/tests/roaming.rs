@@ -175,7 +175,7 @@ fn change_during_a_lookup_restarts_the_resolver() {
     scenario.fail(FailureKind::PeerEnded);
     scenario.now += Duration::from_secs(1);
     assert_eq!(kinds(&scenario.handle(Input::Timeout)), ["resolve"]);
-    assert_eq!(scenario.machine.server_to_reach().map(|server| *server.ip()), Some(A));
+    assert_eq!(reached(&scenario), [A]);
     assert_eq!(scenario.handle(observed(by(1), true)), []);
     assert_eq!(kinds(&scenario.handle(observed(by(2), true))), ["abandon", "resolve"]);
     assert_eq!(kinds(&scenario.handle(observed(None, true))), ["abandon", "no network"]);
@@ -241,4 +241,30 @@ fn routes_are_withdrawn_on_loss_if_configured() {
     assert_eq!(kinds(&refused.fail(FailureKind::AuthenticationFailed)), ["end"]);
     let mut stopped = scenario();
     assert_eq!(kinds(&stopped.handle(Input::Stop)), ["stop"]);
+}
+
+fn reached(scenario: &Scenario) -> Vec<Ipv4Addr> {
+    scenario.machine.servers_to_reach().iter().map(|server| *server.ip()).collect()
+}
+
+#[test]
+fn server_without_a_route_does_not_hide_that_another_has_one() {
+    let mut scenario = Scenario::of(&[literal(A), literal(B)]);
+    scenario.handle(Input::Start);
+    scenario.machine.record_next_hop(by(1));
+    scenario.bring_up();
+    assert_eq!(reached(&scenario), [A]);
+    scenario.fail(FailureKind::PeerLost);
+    scenario.now += Duration::from_secs(1);
+    scenario.handle(Input::Timeout);
+    scenario.machine.record_next_hop(by(1));
+    assert_eq!(scenario.fail(FailureKind::ConnectTimeout), [dial(B)]);
+    scenario.machine.record_next_hop(None);
+    let no_route = Input::DialFailed(failure(FailureKind::NoRoute));
+    assert_eq!(scenario.handle(no_route), [Action::Waiting(Duration::from_secs(2))]);
+    assert_eq!(reached(&scenario), [B, A]);
+    assert_eq!(scenario.handle(observed(by(1), true)), [], "the wait goes on: nothing has changed");
+    assert_eq!(scenario.handle(observed(None, true)), [Action::NoNetwork]);
+    assert_eq!(reached(&scenario), [B, A], "the first server is polled, too");
+    assert_eq!(scenario.handle(observed(by(1), true)), [dial(A)]);
 }
