@@ -6,6 +6,7 @@
 //! those processes, `steps` the changes to this host, `network_watch` and `resolver_watch` follow changes by
 //! others, `firewall_watch` reads this host's rules when a dial stalls, `status` reports.
 
+mod child_events;
 pub(super) mod children;
 mod control_files;
 pub(super) mod external_ppp;
@@ -24,14 +25,8 @@ use std::{
 };
 
 use self::{
-    children::{ChildEvent, Children},
-    control_files::ControlFiles,
-    external_ppp::Found,
-    firewall_watch::FirewallWatch,
-    network_watch::NetworkWatch,
-    resolver_watch::ResolverWatch,
-    status::Report,
-    steps::Steps,
+    children::Children, control_files::ControlFiles, firewall_watch::FirewallWatch,
+    network_watch::NetworkWatch, resolver_watch::ResolverWatch, status::Report, steps::Steps,
 };
 use super::{
     engine_spec,
@@ -49,7 +44,7 @@ use super::{
     network_verdict, systemd,
 };
 use crate::{
-    engine::message::{FromEngine, LinkUp, PathMtu, Statistics, ToEngine, plain},
+    engine::message::{LinkUp, Statistics, ToEngine},
     failure::{Failure, FailureKind, Phase},
     net::transport,
     os::{
@@ -386,77 +381,6 @@ impl Supervisor {
             self.report.link_up(up);
         });
         self.handle(Input::Configured(configured));
-    }
-
-    fn child_reports(&mut self, event: ChildEvent) {
-        match event {
-            ChildEvent::Resolved(name, answer) => self.name_resolved(&name, answer),
-            ChildEvent::Unreadable(files) => {
-                let notes = self.resolvers.unreadable(&files);
-                self.report.notes(&notes);
-            }
-            ChildEvent::Engine(FromEngine::Phase { phase, detail }) => {
-                self.report.phase(phase, &detail);
-                self.firewall.phase(phase, self.profile.timeouts.gre);
-                self.handle(Input::Phase(phase));
-                if phase == Phase::Lcp {
-                    let started = self.children.start_ppp();
-                    self.confirmed(started.map(|()| None));
-                }
-            }
-            ChildEvent::Engine(FromEngine::Offers(offers)) => tracing::debug!(?offers, "the server offers"),
-            ChildEvent::Engine(FromEngine::Up(link)) => {
-                let found = self.children.link_up(link);
-                self.confirmed(found);
-            }
-            ChildEvent::Engine(FromEngine::PathMtu(path)) => self.path_found(path),
-            ChildEvent::Engine(FromEngine::Statistics(statistics)) => {
-                self.report.statistics(&statistics);
-                self.answer_status(Some(&statistics));
-            }
-            ChildEvent::NoStatistics => self.answer_status(None),
-            ChildEvent::Engine(FromEngine::Down(failure)) => {
-                self.link_down();
-                self.handle(Input::EngineEnded(failure));
-            }
-        }
-    }
-
-    /// Sets the MTU that the engine found for the path.
-    fn path_found(&mut self, path: PathMtu) {
-        let server = self.machine.server().map_or(Ipv4Addr::UNSPECIFIED, |server| *server.ip());
-        if let Some(up) = self.report.path_found(path)
-            && let Err(error) = self.steps.set_mtu(server, up)
-        {
-            tracing::warn!("the MTU of the path: {error}");
-        }
-    }
-
-    /// Handles a link that is up, or a failure of the external PPP.
-    fn confirmed(&mut self, found: Result<Found, Failure>) {
-        let checked = found.and_then(|found| {
-            let Some((up, Some(device))) = found else { return Ok(found.map(|(up, _)| up)) };
-            let noted = self.steps.external_device(&device).map_err(|error| error.to_string());
-            match noted.and_then(|()| up.check().map_err(str::to_owned)) {
-                Ok(()) => Ok(Some(up)),
-                Err(words) => Err(Failure::new(Phase::Addresses, FailureKind::LinkStep, plain(&words))),
-            }
-        });
-        match checked {
-            Ok(None) => {}
-            Ok(Some(up)) => self.handle(Input::LinkUp(up)),
-            Err(failure) => {
-                self.children.ppp_failed(failure, self.machine.state() == TunnelState::Stopping);
-            }
-        }
-    }
-
-    /// Records that the link is gone, and with it the engine's counters.
-    fn link_down(&mut self) {
-        self.report.link_down();
-        if self.children.take_query() {
-            self.answer_status(None);
-        }
     }
 
     /// Undoes everything, and only then reports the end.
