@@ -354,7 +354,7 @@ impl Changes {
     /// Undoes the steps for which `which` holds, network before transport, the last one first. It goes on
     /// without the lock if the lock can't be taken, because leaving steps in force is worse. Returns the
     /// lock, for further work under it.
-    fn undo_all(&mut self, which: impl Fn(&Step) -> bool) -> (Option<StateLock>, Vec<ApplyError>) {
+    pub(super) fn undo_all(&mut self, which: impl Fn(&Step) -> bool) -> (Option<StateLock>, Vec<ApplyError>) {
         let (mut lock, mut errors) = match StateLock::take(&self.directories.state) {
             Ok(lock) => (Some(lock), Vec::new()),
             Err(error) => (None, vec![error]),

@@ -4,8 +4,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Changes;
-use crate::plan::{ConnectedNetworks, NextHop, PolicyRule, PolicyStep, Step, Value};
+use super::{ApplyError, Changes};
+use crate::{
+    plan::{ConnectedNetworks, LINK_LOCAL_IPV6, NextHop, Part, Plan, PolicyRule, PolicyStep, Step, Value},
+    platform::Platform,
+};
 
 impl Changes {
     /// Returns the connected networks, without the tunnel's own. A next hop outside of all of them counts as a
@@ -30,29 +33,56 @@ impl Changes {
         }
     }
 
-    /// Returns whether this host has come to or left a network since the rules of the kill switch were set. If
-    /// so, the transport plan has to be performed again.
+    /// Returns whether this host has come to or left a network since the rules of the kill switch were set.
     pub fn networks_changed(&mut self, next_hop: Option<&NextHop>) -> bool {
-        let entries = &self.ledger.record().entries;
-        let rules: Vec<&PolicyRule> = entries
-            .iter()
-            .filter_map(|entry| match &entry.step {
-                Step::Policy(PolicyStep::Rule { rule, .. }) => Some(rule),
-                _ => None,
-            })
-            .collect();
-        if !rules.contains(&&PolicyRule::Dhcp) {
-            return false;
-        }
-        let mut held = ConnectedNetworks::of(rules.iter().filter_map(|rule| match rule {
-            PolicyRule::Connected { dest: Value::Known(dest) } => Some(*dest),
+        let held = self.network_rules();
+        self.wanted_network_rules(next_hop).is_some_and(|wanted| {
+            wanted.len() != held.len() || !wanted.iter().all(|rule| held.contains(rule))
+        })
+    }
+
+    /// Lets the kill switch pass the networks to which this host is connected now; other steps stay as they are. The
+    /// rules for new networks are added before those for old ones are removed.
+    ///
+    /// # Errors
+    /// Returns the first error; the remaining rules are removed despite it.
+    pub fn follow_networks(&mut self, next_hop: Option<&NextHop>) -> Result<(), ApplyError> {
+        let held = self.network_rules();
+        let Some(wanted) = self.wanted_network_rules(next_hop) else { return Ok(()) };
+        let steps = wanted.iter().filter(|step| !held.contains(step)).cloned().collect();
+        let plan = Plan { platform: Platform::host(), part: Part::Transport, steps, notes: Vec::new() };
+        let added = self.extend(&plan);
+        let (_lock, errors) = self.undo_all(|step| held.contains(step) && !wanted.contains(step));
+        added.and(errors.into_iter().next().map_or(Ok(()), Err))
+    }
+
+    /// Returns the rules that the ledger holds for connected networks. The one for link-local IPv6 is left out, as it
+    /// depends on no network.
+    fn network_rules(&self) -> Vec<Step> {
+        let is_network = |dest: &Value<IpNet>| dest.known() != Some(&LINK_LOCAL_IPV6);
+        let entries = self.ledger.record().entries.iter().map(|entry| &entry.step);
+        let rules = entries.filter(|step| match step {
+            Step::Policy(PolicyStep::Rule { rule: PolicyRule::Connected { dest }, .. }) => is_network(dest),
+            Step::Policy(PolicyStep::Rule { rule: PolicyRule::Answered { .. }, .. }) => true,
+            _ => false,
+        });
+        rules.cloned().collect()
+    }
+
+    /// Returns the rules for the networks of now; `None` without a kill switch that has such rules.
+    fn wanted_network_rules(&mut self, next_hop: Option<&NextHop>) -> Option<Vec<Step>> {
+        let table = self.ledger.record().entries.iter().find_map(|entry| match &entry.step {
+            Step::Policy(PolicyStep::Rule { rule: PolicyRule::Dhcp, table, .. }) => Some(table.clone()),
             _ => None,
-        }));
-        held.others.extend(rules.iter().filter_map(|rule| match rule {
-            PolicyRule::Answered { dest: Value::Known(dest) } => Some(*dest),
-            _ => None,
-        }));
-        held.others.sort_unstable();
-        held != self.connected_networks(next_hop)
+        })?;
+        let networks = self.connected_networks(next_hop);
+        let local = networks.local.into_iter().map(|dest| (dest, true));
+        let others = networks.others.into_iter().map(|dest| (dest, false));
+        let step = |(dest, is_local): (IpNet, bool)| {
+            let (ipv6, dest) = (matches!(dest, IpNet::V6(_)), Value::Known(dest));
+            let rule = if is_local { PolicyRule::Connected { dest } } else { PolicyRule::Answered { dest } };
+            Step::Policy(PolicyStep::Rule { rule, ipv6, table: table.clone() })
+        };
+        Some(local.chain(others).map(step).collect())
     }
 }

@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// fe80::/10 (RFC 4291 §2.4).
-pub(super) const LINK_LOCAL_IPV6: IpNet =
+pub const LINK_LOCAL_IPV6: IpNet =
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10));
 
 /// Private space (RFC 1918, RFC 4193) and link-local space (RFC 3927, RFC 4291).

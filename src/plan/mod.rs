@@ -52,7 +52,7 @@ pub use self::{
     gre_sysctl::AllowGreStep,
     hook::{HookEvent, HookStep},
     kind::Key,
-    local_space::ConnectedNetworks,
+    local_space::{ConnectedNetworks, LINK_LOCAL_IPV6},
     peer_routes::with_offered_routes,
     policy_routing::{FIRST_TABLE, PolicyRule, PolicyStep, SLOTS},
     ppp_daemon::{Daemon, PppStep, link_name},

@@ -303,12 +303,7 @@ impl Supervisor {
                     self.network.restore(|| self.steps.renew_routes());
                 }
             }
-            Action::RestoreRoutes => {
-                if let Some(server) = self.machine.server() {
-                    network_watch::warn_of(self.steps.follow_networks(*server.ip()));
-                }
-                self.network.restore(|| self.steps.renew_routes());
-            }
+            Action::RestoreRoutes => self.network.restore(|| self.steps.renew_routes()),
             Action::Probe => {
                 self.children.send(&ToEngine::Probe);
             }
@@ -446,20 +441,27 @@ impl Supervisor {
 
     fn poll_network(&mut self) {
         // The device of an external PPP disappears when the daemon exits.
-        self.steps.follow_collisions(self.report.has_link() || !self.children.has_ppp());
+        let has_device = self.report.has_link() || !self.children.has_ppp();
         let servers = self.machine.servers_to_reach();
         let is_looked_up = self.profile.retry.from_start && !self.machine.was_up();
         let is_looked_up = is_looked_up && self.machine.server().is_none();
+        let steps = &mut self.steps;
         let next_hop = || {
-            let mut last = None;
+            steps.follow_collisions(has_device);
+            let mut found = None;
             for server in servers {
-                let next_hop = self.steps.next_hop(*server.ip());
-                if next_hop.is_ok() {
-                    return Some(next_hop);
+                found = Some(steps.next_hop(*server.ip()));
+                if found.as_ref().is_some_and(Result::is_ok) {
+                    break;
                 }
-                last = Some(next_hop);
             }
-            if is_looked_up { Some(self.steps.next_hop_to_internet()) } else { last }
+            if is_looked_up && !found.as_ref().is_some_and(Result::is_ok) {
+                found = Some(steps.next_hop_to_internet());
+            }
+            let found = found?;
+            // Also without a path to the server.
+            network_watch::warn_of(steps.follow_networks(found.as_ref().ok()));
+            Some(found)
         };
         if let Some(input) = self.network.poll(self.machine.state(), next_hop) {
             self.handle(input);

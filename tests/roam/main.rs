@@ -13,6 +13,7 @@
 mod collisions;
 mod displaced;
 mod foreign;
+mod interplay;
 mod local_networks;
 mod lost;
 mod path_mtu;

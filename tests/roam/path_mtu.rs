@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Makes the router of an uplink drop GRE packets of more than `limit` bytes, in both directions.
-fn drop_long_gre(world: &World, uplink: u8, limit: u16) {
+pub fn drop_long_gre(world: &World, uplink: u8, limit: u16) {
     world.shell(&format!(
         "nsenter --net=/run/netns/r{uplink} nft '
              table ip hole {{
@@ -21,7 +21,7 @@ fn drop_long_gre(world: &World, uplink: u8, limit: u16) {
     ));
 }
 
-fn device_mtu(world: &World) -> u64 {
+pub fn device_mtu(world: &World) -> u64 {
     let links: serde_json::Value = serde_json::from_str(&world.laptop("ip -j link show tun0")).unwrap();
     links[0]["mtu"].as_u64().unwrap()
 }

@@ -116,7 +116,7 @@ impl Steps {
     ) -> Result<Sockets, Failure> {
         let facts = facts.map_err(|error| route_failure(&error))?;
         self.collisions.server = Some(server);
-        self.compare();
+        let _host = self.compare();
         // Routes offered last time stay until there is a new answer: the kill switch covers them, too.
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let transport = plan::transport(planned, Platform::host()).resolve(&facts);
@@ -177,6 +177,7 @@ impl Steps {
         // No step that depends on the resolvers is performed again.
         let mut plan = network_plan(planned, facts(changes, planned, server)?, up, &[]);
         plan.steps.retain(|step| matches!(step, Step::Mtu(_) | Step::Firewall(_)));
+        self.collisions.set_mtu(up.mtu);
         changes.extend(&plan)
     }
 
@@ -192,16 +193,13 @@ impl Steps {
     }
 
     /// Lets the kill switch pass the networks to which this host is connected now, if they have changed.
-    pub fn follow_networks(&mut self, server: Ipv4Addr) -> Result<(), ApplyError> {
+    pub fn follow_networks(&mut self, next_hop: Option<&NextHop>) -> Result<(), ApplyError> {
         let changes = opened(&mut self.changes)?;
-        let next_hop = changes.next_hop(server, self.profile.localbind)?;
-        if !changes.networks_changed(Some(&next_hop)) {
+        if !changes.networks_changed(next_hop) {
             return Ok(());
         }
         tracing::info!("the networks of this host have changed: the rules of the kill switch follow");
-        let facts = facts(changes, &self.profile, server)?;
-        let planned = self.offered.as_ref().unwrap_or(&self.profile);
-        changes.perform(&plan::transport(planned, Platform::host()).resolve(&facts))
+        changes.follow_networks(next_hop)
     }
 
     /// Restores routes and rules of ours that were deleted; returns how many were.

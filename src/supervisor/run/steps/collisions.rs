@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::{Steps, is_on_link, network_plan};
+use super::{Steps, facts, is_on_link, network_plan};
 use crate::{
     engine::message::LinkUp,
     failure::{Failure, FailureKind, Phase},
-    plan::{self, Collisions, Facts, Plan, Surroundings, Tunnel},
+    plan::{self, Collisions, Facts, Plan, Step, Surroundings, Tunnel},
     platform::Platform,
     profile::{DnsServers, Profile},
     supervisor::preview::refusal,
@@ -67,6 +67,20 @@ impl CollisionState {
         plan
     }
 
+    /// Returns the transport plan for the time without a path to the server, which has no host route then.
+    fn without_path(&self) -> Option<Plan> {
+        let mut plan = self.transport.as_ref()?.around(&self.found);
+        plan.steps.retain(|step| !matches!(step, Step::HostRoute(_)));
+        Some(plan)
+    }
+
+    /// Records the MTU that the path allows, for the next time the network plan is performed.
+    pub fn set_mtu(&mut self, mtu: u16) {
+        if let Some(link) = &mut self.link {
+            link.mtu = mtu;
+        }
+    }
+
     /// Returns the network plan without the colliding routes, and without resolvers that are not asked.
     fn network(&self, planned: &Profile, facts: &Facts, up: &LinkUp) -> Plan {
         let Addresses { peer_is_on_link, not_asked, .. } = &self.addresses;
@@ -90,9 +104,8 @@ impl Steps {
     /// # Errors
     /// Returns the refusal that the profile asks for (`collision`).
     pub fn refuse_collisions(&mut self) -> Result<(), Failure> {
-        let host = self.surroundings();
-        let found = plan::collisions(&self.tunnel(&self.profile), &host);
-        refusal(&self.profile, &found).map_or(Ok(()), Err)
+        self.compare();
+        refusal(&self.profile, &self.collisions.found).map_or(Ok(()), Err)
     }
 
     /// Compares the routes of a first link with those of other tunnels, which may have ended meanwhile.
@@ -105,11 +118,12 @@ impl Steps {
         refusal(&self.profile, &found).map_or(Ok(()), Err)
     }
 
-    /// Compares the routes with this host as it is now.
-    pub fn compare(&mut self) {
+    /// Compares the routes with this host as it is now, which it returns.
+    pub fn compare(&mut self) -> Surroundings {
         let host = self.surroundings();
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         self.collisions.found = plan::collisions(&self.tunnel(planned), &host);
+        host
     }
 
     /// Compares the addresses of a new link with this host.
@@ -120,8 +134,8 @@ impl Steps {
     pub fn compare_addresses(&mut self, up: &LinkUp, notes: &mut Vec<String>) -> Result<(), Failure> {
         self.refuse_taken_routes()?;
         self.collisions.link = Some(up.clone());
-        self.compare();
-        notes.extend(self.compare_link(up));
+        let host = self.compare();
+        notes.extend(self.compare_link(up, &host));
         let Some(words) = &self.collisions.addresses.refusal else { return Ok(()) };
         Err(Failure::new(Phase::Routes, FailureKind::Collision, words)
             .hint("ask the server's administrator for another pool of addresses")
@@ -129,10 +143,9 @@ impl Steps {
     }
 
     /// Compares the addresses of a link with this host; returns notes for the user.
-    fn compare_link(&mut self, up: &LinkUp) -> Vec<String> {
-        let host = self.surroundings();
+    fn compare_link(&mut self, up: &LinkUp, host: &Surroundings) -> Vec<String> {
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
-        let assigned = plan::assigned(&self.tunnel(planned), &host, up.local, &self.collisions.found);
+        let assigned = plan::assigned(&self.tunnel(planned), host, up.local, &self.collisions.found);
         self.collisions.addresses = Addresses {
             peer_is_on_link: is_on_link(planned, self.device_name(), up.peer),
             refusal: assigned.refusal,
@@ -148,23 +161,16 @@ impl Steps {
             return;
         }
         let before = (self.collisions.found.clone(), self.collisions.addresses.clone());
-        self.compare();
+        let host = self.compare();
         if let Some(link) = self.collisions.link.clone() {
-            self.compare_link(&link);
+            self.compare_link(&link, &host);
         }
-        let state = &self.collisions;
-        if (&state.found, &state.addresses) == (&before.0, &before.1) {
+        if (&self.collisions.found, &self.collisions.addresses) == (&before.0, &before.1) {
             return;
         }
-        log_difference(&before.0, &state.found);
-        let transport = state.transport.as_ref().map(|plan| plan.around(&state.found));
-        let planned = self.offered.as_ref().unwrap_or(&self.profile);
-        let known = state.facts.as_ref().zip(state.link.as_ref());
-        let network = known.map(|(facts, up)| state.network(planned, facts, up));
-        let network =
-            network.filter(|_| has_device && !self.without_routes && state.addresses.refusal.is_none());
-        let (left_out, refusal) = (state.found.left_out_prefixes(), state.addresses.refusal.clone());
-        let host = self.surroundings();
+        log_difference(&before.0, &self.collisions.found);
+        let (left_out, refusal) =
+            (self.collisions.found.left_out_prefixes(), self.collisions.addresses.refusal.clone());
         let Some(changes) = &mut self.changes else { return };
         // First of all the host gets its network back.
         let mut errors = changes.withdraw_routes_to(&left_out);
@@ -173,6 +179,20 @@ impl Steps {
             errors.extend(changes.withdraw_addresses());
         }
         errors.extend(changes.free_gateways(&host));
+        let planned = self.offered.as_ref().unwrap_or(&self.profile);
+        let now = self.collisions.server.and_then(|server| facts(changes, planned, server).ok());
+        let transport = match now {
+            Some(now) => {
+                let plan = plan::transport(planned, Platform::host()).resolve(&now);
+                Some(self.collisions.around_transport(plan))
+            }
+            None => self.collisions.without_path(),
+        };
+        let state = &self.collisions;
+        let known = state.facts.as_ref().zip(state.link.as_ref());
+        let network = known.map(|(facts, up)| state.network(planned, facts, up));
+        let network =
+            network.filter(|_| has_device && !self.without_routes && state.addresses.refusal.is_none());
         for plan in transport.iter().chain(&network) {
             errors.extend(changes.perform(plan).err());
         }
