@@ -86,3 +86,34 @@ fn kill_switch_follows_networks_without_a_path_to_the_server() {
         assert_eq!(world.routes(), before, "{}", world.log());
     });
 }
+
+/// The gateway of the next network has our address in the tunnel: the tunnel waits until the laptop leaves it.
+#[test]
+fn redial_in_a_network_that_has_our_address_is_not_the_end() {
+    in_world(|world| {
+        world.plug(1, 100);
+        let before = world.routes();
+        world.profile(LITERAL, "routes = [\"192.168.77.0/24\"]");
+        world.up();
+        // The server still holds the first address for the connection that is lost.
+        assert_eq!(world.status()["local"], "10.77.0.100");
+        let ours = "10.77.0.101".to_owned();
+        world.shell(&format!(
+            "ip -n r2 addr add {ours}/24 dev lan; ip route add 10.77.0.0/24 via 203.0.113.6"
+        ));
+        world.unplug(1);
+        world.wait_state("no network");
+        world.laptop(&format!(
+            "ip link set up2 up; ip addr add 10.77.0.250/24 dev up2; ip route add default via {ours} dev up2"
+        ));
+        world.wait_for("the refusal", || world.log().contains("which is the address of a gateway"));
+        world.wait_for("an answer of the gateway", || is_answered(world, &ours));
+        world.wait_state("waiting");
+        world.laptop("ip addr flush dev up2; ip link set up2 down");
+        world.plug(1, 100);
+        world.wait_state("up");
+        world.wait_for("the office", || is_answered(world, "192.168.77.1"));
+        world.down();
+        assert_eq!(world.routes(), before, "{}", world.log());
+    });
+}
