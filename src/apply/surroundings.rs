@@ -15,7 +15,7 @@ use super::{
     others,
 };
 use crate::{
-    net::routes::{Filter, MAIN_TABLE, Route},
+    net::routes::{Filter, Kind, MAIN_TABLE, Route},
     plan::{Connected, NextHop, RESOLV_CONF, Step, Surroundings},
 };
 
@@ -29,9 +29,17 @@ impl Changes {
         let own = self.device_name().map(str::to_owned);
         let mut found = read(&mut self.host, own.as_deref(), ipv6);
         for entry in &self.ledger.record().entries {
-            // The default routes that this tunnel has removed.
-            if let (Step::RemoveDefault(_), PriorState::Routes(removed)) = (&entry.step, &entry.before) {
-                found.gateways.extend(removed.iter().flat_map(gateways));
+            match (&entry.step, &entry.before) {
+                // The default routes that this tunnel has removed.
+                (Step::RemoveDefault(_), PriorState::Routes(removed)) => {
+                    found.gateways.extend(removed.iter().flat_map(gateways));
+                }
+                // The resolvers that the last link has set: the next one may name others.
+                (Step::Dns(dns), _) => {
+                    let set = dns.servers.known().map(Vec::as_slice).unwrap_or_default();
+                    found.resolvers.retain(|(address, _)| !set.contains(address));
+                }
+                _ => {}
             }
         }
         let on_link = |address: &IpAddr| found.connected.iter().any(|one| one.network.contains(address));
@@ -42,6 +50,9 @@ impl Changes {
             .filter(|address| routes.iter().any(|route| route.contains(address)) && !on_link(address))
             .map(IpNet::from)
             .collect();
+        if !asked.is_empty() {
+            found.ways_to_resolvers.extend(self.other_tunnels().into_iter().map(|route| route.dest));
+        }
         for (resolver, way) in self.next_hops_outside(&asked) {
             for (_, known) in found.resolvers.iter_mut().filter(|(one, _)| IpNet::from(*one) == resolver) {
                 known.clone_from(&way);
@@ -73,12 +84,16 @@ pub fn surroundings(places: &Directories, profile: &str, ipv6: bool) -> Result<S
         *way = route.map(|to| NextHop::By { gateway: to.gateway, dev: to.dev, source: to.source });
     }
     found.tunnels = others::routes(places, &own, crate::os::namespace::Namespace::current());
+    found.ways_to_resolvers.extend(found.tunnels.iter().map(|route| route.dest));
     Ok(found)
 }
 
 fn read(host: &mut Host, own: Option<&str>, ipv6: bool) -> Surroundings {
     let addresses = addresses(own);
-    let mut found = Surroundings::default();
+    let mut found = Surroundings {
+        resolvers: resolvers(&addresses).into_iter().map(|address| (address, None)).collect(),
+        ..Surroundings::default()
+    };
     let families: &[bool] = if ipv6 { &[false, true] } else { &[false] };
     for &ipv6 in families {
         let filter = Filter { ipv6, table: Some(MAIN_TABLE), dest: None };
@@ -87,6 +102,15 @@ fn read(host: &mut Host, own: Option<&str>, ipv6: bool) -> Surroundings {
                 found.connected.extend(routes.iter().filter_map(|one| connected(one, own, &addresses)));
                 let defaults = routes.iter().filter(|one| one.dest.prefix_len() == 0 && !one.is_ours());
                 found.gateways.extend(defaults.flat_map(gateways));
+                let leads_to_resolver = |one: &&Route| {
+                    !one.is_ours()
+                        && one.kind == Kind::Unicast
+                        && one.dest.prefix_len() >= SHORTEST
+                        && own.is_none_or(|own| !one.leaves_by(own))
+                        && found.resolvers.iter().any(|(address, _)| one.dest.contains(address))
+                };
+                let ways = routes.iter().filter(leads_to_resolver).map(|one| one.dest);
+                found.ways_to_resolvers.extend(ways);
             }
             // Adding a route compares with the kernel's table again.
             Err(error) => tracing::warn!("the networks of this host: {error}"),
@@ -94,7 +118,6 @@ fn read(host: &mut Host, own: Option<&str>, ipv6: bool) -> Surroundings {
     }
     found.gateways.sort_unstable();
     found.gateways.dedup();
-    found.resolvers = resolvers(&addresses).into_iter().map(|address| (address, None)).collect();
     found
 }
 
@@ -148,7 +171,7 @@ fn resolvers(addresses: &[IpAddr]) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::routes::{Hop, Kind};
+    use crate::net::routes::Hop;
 
     fn route(dest: &str, dev: &str) -> Route {
         Route { protocol: 2, ..Route::through(dest.parse().unwrap(), dev) }

@@ -32,6 +32,8 @@ pub struct Surroundings {
     pub gateways: Vec<IpAddr>,
     /// The resolvers that the host asks, with the next hop to those that need one. None on the host itself.
     pub resolvers: Vec<(IpAddr, Option<NextHop>)>,
+    /// The destinations of routes by a gateway or another tunnel that lead to a resolver; no default routes.
+    pub ways_to_resolvers: Vec<IpNet>,
     /// The routes of other tunnels of this program.
     pub tunnels: Vec<TunnelRoute>,
 }
@@ -225,6 +227,7 @@ fn obstacle(tunnel: &Tunnel<'_>, route: &Route, host: &Surroundings) -> Option<O
     let asked = |address: &IpAddr| {
         route.prefix.contains(address)
             && host.network_with(&IpNet::from(*address)).is_none()
+            && !host.keeps_way_to(address, &route.prefix)
             && !tunnel.is_own_resolver(*address)
             && !tunnel.is_excluded(&IpNet::from(*address))
     };
@@ -256,6 +259,12 @@ impl Surroundings {
             }
         }
         hosts
+    }
+
+    /// Returns whether a route more specific than this prefix leads to a resolver.
+    fn keeps_way_to(&self, resolver: &IpAddr, prefix: &IpNet) -> bool {
+        let longer = |one: &&IpNet| one.prefix_len() > prefix.prefix_len();
+        self.ways_to_resolvers.iter().filter(longer).any(|one| one.contains(resolver))
     }
 
     /// Returns whether the next hops to all gateways and resolvers in a prefix are known.

@@ -80,6 +80,14 @@ fn up_refuses_a_route_to_its_own_network() {
             &["10.99.0.53, a resolver of this host", "exclude = [\"10.99.0.53\"]"],
             10.0,
         );
+        // Not one that a longer route leads to.
+        world.shell(&format!("ip route add 10.99.0.0/16 via {GATEWAY}"));
+        let before = world.state();
+        world.up();
+        let way = world.shell("ip route get 10.99.0.53");
+        assert!(way.contains(&format!("via {GATEWAY} dev eth0")), "{way}");
+        world.down(&before);
+        world.shell("ip route del 10.99.0.0/16");
         // It stays outside with this mode.
         world.profile("routes = [\"10.0.0.0/8\"]\ncollision = \"tunnel\"");
         let before = world.state();

@@ -13,7 +13,7 @@ fn home() -> Surroundings {
         }],
         gateways: vec!["192.0.2.254".parse().unwrap()],
         resolvers: vec![("198.51.100.53".parse().unwrap(), None)],
-        tunnels: Vec::new(),
+        ..Surroundings::default()
     }
 }
 

@@ -15,7 +15,7 @@ fn home() -> Surroundings {
         connected: vec![connected("192.0.2.0/24", "eth0")],
         gateways: vec!["192.0.2.254".parse().unwrap()],
         resolvers: vec![("192.0.2.253".parse().unwrap(), None)],
-        tunnels: Vec::new(),
+        ..Surroundings::default()
     }
 }
 
@@ -59,6 +59,19 @@ fn equal_and_inner_routes_collide_and_shorter_ones_do_not() {
             let lines = planned(&with_routes(&[route]), &home(), platform);
             assert_eq!(lines.is_empty(), collides, "{route} {platform:?}: {lines:?}");
         }
+    }
+}
+
+/// A resolver that a longer route reaches by another gateway or another tunnel is not covered.
+#[test]
+fn resolver_behind_a_longer_route_does_not_collide() {
+    let profile = with_routes(&["10.0.0.0/8"]);
+    let mut host = home();
+    host.resolvers.push(("10.9.9.9".parse().unwrap(), None));
+    for (way, collides) in [("10.9.0.0/16", false), ("10.8.0.0/16", true), ("10.0.0.0/8", true)] {
+        host.ways_to_resolvers = vec![net(way)];
+        let collisions = found(&profile, &host, Platform::Linux);
+        assert_eq!(!collisions.found.is_empty(), collides, "{way}");
     }
 }
 
