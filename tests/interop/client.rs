@@ -22,6 +22,7 @@ use crate::{
 };
 
 /// One profile, as TOML keys and values. Keys that are not set have pptpctl's defaults.
+#[derive(Clone)]
 pub struct Profile {
     name: &'static str,
     keys: BTreeMap<&'static str, String>,

@@ -107,10 +107,14 @@ impl Lab {
 
     /// Drops GRE packets of more than `limit` bytes, in both directions, until the guard is dropped.
     pub fn drops_long_gre(&self, limit: u16) -> Unplugged<'_> {
+        self.rule_on_the_way(&format!("ip protocol gre meta length > {limit} drop"))
+    }
+
+    /// Adds an nftables rule for forwarded packets on the wire, until the guard is dropped.
+    pub fn rule_on_the_way(&self, rule: &str) -> Unplugged<'_> {
         self.wire(&["nft", "add", "table", "ip", "unplugged"]);
         let hook = "{ type filter hook forward priority -1; }";
         self.wire(&["nft", "add", "chain", "ip", "unplugged", "forward", hook]);
-        let rule = format!("ip protocol gre meta length > {limit} drop");
         let words: Vec<&str> = rule.split(' ').collect();
         self.wire(&[&["nft", "add", "rule", "ip", "unplugged", "forward"], &words[..]].concat());
         Unplugged(self)
@@ -138,7 +142,7 @@ impl Lab {
     }
 }
 
-/// The guard of [`Lab::unplugged`] and [`Lab::drops_long_gre`].
+/// The guard of [`Lab::unplugged`] and [`Lab::rule_on_the_way`].
 pub struct Unplugged<'a>(&'a Lab);
 
 impl Drop for Unplugged<'_> {

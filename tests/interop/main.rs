@@ -15,6 +15,7 @@
     reason = "a test program: a panic fails the case"
 )]
 
+mod broken;
 mod capture;
 mod client;
 mod failures;

@@ -38,6 +38,8 @@ pub enum PeerFault {
     HangsUp,
     /// Is an HTTP server.
     SpeaksHttp,
+    /// Is a TLS server: sends the alert "protocol version" (RFC 5246 §7.2).
+    SpeaksTls,
     /// Sends a Start-Control-Connection-Reply with this result code (RFC 2637 §2.2).
     RefusesControl(u8),
     /// Sends an Outgoing-Call-Reply with these result, error and cause codes (RFC 2637 §2.8).
@@ -152,6 +154,7 @@ fn answer(fault: PeerFault, message: &[u8]) -> Vec<u8> {
     match (fault, message[9]) {
         (PeerFault::Silent | PeerFault::HangsUp, _) => Vec::new(),
         (PeerFault::SpeaksHttp, _) => b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n".to_vec(),
+        (PeerFault::SpeaksTls, _) => vec![0x15, 3, 1, 0, 2, 2, 70],
         (PeerFault::RefusesControl(result), SCCRQ) => sccrp(result),
         (_, SCCRQ) => sccrp(1),
         (PeerFault::IgnoresCall, OCRQ) => Vec::new(),

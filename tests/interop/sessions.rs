@@ -264,6 +264,10 @@ fn mtu_follows_the_path(lab: &Lab) {
     let before = Snapshot::take();
     let client = Client::new(lab, &[Profile::new("vpn", MPPE128)]);
     let hole = lab.drops_long_gre(1300);
+    let doctor = client.run(&["doctor", "--dial", "vpn"]);
+    let text = doctor.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(doctor.code == 0 && text.contains("warning path"), "{}", doctor.text);
+    before.assert_restored(lab);
     client.up("vpn");
     let mtu = wait_for(EVENT_TIMEOUT, || {
         let status = client.status("vpn");
