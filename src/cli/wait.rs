@@ -13,7 +13,7 @@ use crate::supervisor::{
     wait::{Interest, until},
 };
 
-/// Time between two looks at the state.
+/// Poll interval for the state.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Waits for the tunnel of this name, and prints each of its states. A signal ends only the wait.
@@ -65,7 +65,7 @@ pub fn until_up(name: &str, signals: &mut Signals) -> Code {
     }
 }
 
-/// Waits until it is time to look again; returns whether a signal has asked this process to end.
+/// Waits for the poll interval; returns whether a signal has asked this process to end.
 fn is_interrupted(signals: &mut Signals) -> bool {
     let deadline = Instant::now() + POLL_INTERVAL;
     while Instant::now() < deadline {

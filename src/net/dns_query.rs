@@ -1,5 +1,5 @@
-//! One query of the DNS (RFC 1035) and the part of its answer that tells why a name was not resolved. Parses
-//! untrusted bytes, in the unprivileged resolver process. No I/O.
+//! A DNS query (RFC 1035), and the part of its answer that shows why a name was not resolved. Parses untrusted
+//! bytes, in the unprivileged resolver process. No I/O.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +12,7 @@ const MAX_RECORDS: usize = 32;
 /// The most labels of a name that are read.
 const MAX_LABELS: usize = 128;
 
-/// The record types that are asked for.
+/// The record types of queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordType {
     /// IPv4 addresses.

@@ -1,7 +1,8 @@
-//! Why a name was not resolved: asks each nameserver of resolv.conf(5) itself, in the unprivileged resolver process.
+//! Finds the reason why a name was not resolved: queries each nameserver of resolv.conf(5), in the unprivileged resolver
+//! process.
 //!
-//! getaddrinfo(3) tells only that it failed. It may also ask others than these nameservers (nsswitch.conf(5)), so
-//! the report is an observation of its own.
+//! getaddrinfo(3) reports only that it failed. It may also use other sources than these nameservers
+//! (nsswitch.conf(5)), so the report is a separate observation.
 
 use std::{
     fs::File,
@@ -19,7 +20,7 @@ use crate::os::wait::{self, Interest};
 /// How long the nameservers may take to answer. One that needs longer is of no use to getaddrinfo(3) either.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The most nameservers that are asked: libc uses no more than three.
+/// The most nameservers that are queried: libc uses no more than three.
 const MAX_SERVERS: usize = 3;
 
 /// The most addresses of a kind in a report.
@@ -28,14 +29,14 @@ const MAX_ADDRESSES: usize = 4;
 /// The file with the nameservers of this host.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// The files that getaddrinfo(3) reads. It goes on without those that it may not read, and says nothing.
+/// The files that getaddrinfo(3) reads. It ignores those that it may not read, without an error.
 pub const FILES: [&str; 5] =
     ["/etc/hosts", RESOLV_CONF, "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf"];
 
 /// A name with an IPv6 address only where NAT64 is in use (RFC 7050).
 const NAT64_NAME: &str = "ipv4only.arpa";
 
-/// What was found out about a name.
+/// The result of the queries about a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Report {
@@ -45,13 +46,13 @@ pub struct Report {
     pub nat64: bool,
 }
 
-/// What one nameserver does.
+/// The result of the queries to one nameserver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ServerReport {
     /// Its address.
     pub address: IpAddr,
-    /// The address of this host from which it is asked, which tells the interface; `None` if there is no route.
+    /// The source address of the queries, which identifies the interface; `None` if there is no route.
     pub from: Option<IpAddr>,
     /// Its answer.
     pub outcome: Outcome,
@@ -114,7 +115,7 @@ pub fn nameservers(text: &str) -> Vec<IpAddr> {
     text.lines().filter_map(server).take(MAX_SERVERS).collect()
 }
 
-/// Asks the nameservers of this host about a name.
+/// Queries the nameservers of this host for a name.
 #[must_use]
 pub fn check(name: &str) -> Report {
     let text = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
@@ -164,7 +165,7 @@ impl Inquiry {
         inquiry
     }
 
-    /// Returns the queries: the socket is connected and its port random, so the ids only tell the answers apart.
+    /// Returns the queries. The socket is connected and its port random, so the ids only have to differ.
     fn questions(name: &str) -> [(u16, &str, RecordType); 3] {
         let base = u16::try_from(std::process::id() & 0x7fff).unwrap_or(0);
         [

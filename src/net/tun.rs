@@ -102,7 +102,7 @@ pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
 }
 
 /// Checks, without creating a device, whether [`open`] would succeed. Returns whether the driver is loaded; if it is
-/// not, the kernel loads it when a device is opened, if it has it. `None`: only opening a device would tell.
+/// not, the kernel loads it when a device is opened, if it has it. `None`: only opening a device shows it.
 ///
 /// # Errors
 /// Returns the error that `open` would return.

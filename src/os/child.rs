@@ -24,7 +24,7 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Returns the running program, on Linux even if it was replaced on disk: both halves must match.
 ///
-/// OpenBSD knows only the first argument. The first call must therefore come before a change of directory.
+/// OpenBSD provides only the first argument. The first call must therefore come before a change of directory.
 ///
 /// # Errors
 /// Returns an error if the system does not know the program's path.

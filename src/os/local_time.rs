@@ -1,4 +1,4 @@
-//! Local time, as text: localtime_r(3) knows the host's time zone.
+//! Local time as text, in the host's time zone: localtime_r(3).
 
 #![expect(unsafe_code, reason = "localtime_r(3) writes through a pointer")]
 

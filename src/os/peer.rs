@@ -23,7 +23,7 @@ pub fn uid(stream: &UnixStream) -> io::Result<u32> {
 }
 
 /// Returns whether the process at the other end was a member of this group when it connected; `None` if the kernel
-/// does not tell (the BSDs report the effective group only).
+/// does not report it (the BSDs report the effective group only).
 ///
 /// # Errors
 /// Returns the kernel's error if the socket is not connected.

@@ -1,8 +1,8 @@
-//! What the text of pf rules shows without pfctl(8): rules of another system's syntax, and missing anchors.
+//! Checks the text of pf rules without pfctl(8): rules in the syntax of another system, and missing anchors.
 //!
 //! The packet filters have diverged: OpenBSD replaced `nat`, `rdr` and `binat` rules and `scrub` rules by options of
 //! `match` and `pass` in 4.6 and 4.7; FreeBSD and NetBSD keep the older rules. Only the first words of a rule and its
-//! plain words are looked at, since macros can stand for everything else.
+//! plain words are read, since macros can replace everything else.
 
 use std::ops::Range;
 
@@ -52,7 +52,7 @@ fn keyword<'t>(rule: &Rule<'t>) -> Option<(Range<usize>, &'t str)> {
     (!is_macro).then(|| first.clone())
 }
 
-/// Returns the rules that this system's pf(4) does not know.
+/// Returns the rules that this system's pf(4) does not support.
 pub(super) fn foreign_rules(text: &str, platform: Platform) -> Vec<ForeignRule> {
     let rules = rules(text);
     let found = rules.iter().filter_map(|rule| match platform {
@@ -140,7 +140,7 @@ pub(super) fn missing_anchors(pf_conf: &str, kinds: &[&'static str], anchor: &st
 
 /// Returns whether an anchor of this name, perhaps a pattern or one that contains the other, evaluates the anchor.
 fn evaluates(name: &str, anchor: &str) -> bool {
-    // A macro, or a nested anchor whose inner lines are not looked at.
+    // A macro, or a nested anchor whose inner lines are not read.
     name.starts_with('$')
         || name == anchor
         || anchor.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'))

@@ -8,8 +8,8 @@ use crate::{
     platform::{self, Platform},
 };
 
-/// Checks that /proc is mounted, where this program needs it: to start its children, and to tell a running
-/// supervisor from one that has died.
+/// Checks that /proc is mounted, where this program needs it: to start its children, and to distinguish a
+/// running supervisor from a killed one.
 ///
 /// # Errors
 /// Returns what to mount.
@@ -22,8 +22,8 @@ pub fn need_proc() -> Result<(), Failure> {
         .hint("`mount -t proc proc /proc`; in a chroot or container, its creator has to mount it"))
 }
 
-/// Returns the failure to use this file in the control directory or the state directory; `None` if the error says
-/// nothing about the host's file system.
+/// Returns the failure to use this file in the control directory or the state directory; `None` if the error is not
+/// about the host's file system.
 #[must_use]
 pub fn failure(phase: Phase, path: &Path, error: &io::Error) -> Option<Failure> {
     let hint = remedy(path, error.kind())?;

@@ -20,7 +20,7 @@ pub struct LoginLimit {
     pending: Option<Instant>,
 }
 
-/// What a later supervisor has to know about these log-ins.
+/// The state of these log-ins for a later supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoginState {
     /// Undecided log-ins in a row. One under way counts: its supervisor may be killed before it is decided.
@@ -90,7 +90,7 @@ impl LoginLimit {
     }
 }
 
-/// Returns the failure of a redial by an external PPP daemon. A daemon believes every refusal of the
+/// Returns the failure of a redial by an external PPP daemon. A daemon accepts every refusal of the
 /// credentials, and any host can forge one, so the first one is not final; a second one is
 /// ([`LoginLimit::count`]).
 #[must_use]

@@ -1,5 +1,5 @@
-//! The undecided log-ins of a profile, in a file beside its ledger: a service manager, cron(8) or a user that
-//! starts the tunnel again and again must not lock the account either.
+//! Stores the undecided log-ins of a profile in a file beside its ledger, so that a service manager, cron(8) or a user
+//! that starts the tunnel repeatedly does not lock the account either.
 //!
 //! The file exists only while there are undecided log-ins. It is written before the credentials are sent.
 
@@ -20,7 +20,7 @@ use crate::{
     platform,
 };
 
-/// A longer file is not ours.
+/// A longer file was not written by this program.
 const MAX_BYTES: usize = 4096;
 
 /// The contents of the file.
@@ -155,7 +155,7 @@ fn read(path: &PathBuf) -> io::Result<Option<Stored>> {
     }
 }
 
-/// Replaces the file, so that no reader sees half of it.
+/// Replaces the file atomically.
 fn write(path: &PathBuf, stored: &Stored) -> io::Result<()> {
     let new = path.with_extension("logins.new");
     let mut file = OpenOptions::new()

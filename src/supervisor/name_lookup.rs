@@ -16,7 +16,7 @@ use crate::{
     os::wait,
 };
 
-/// How long the process that asks the nameservers may take; it has a limit of 2 s for their answers.
+/// Time limit of the process that queries the nameservers; it waits 2 s for their answers.
 const CHECK_LIMIT: Duration = Duration::from_secs(4);
 
 /// The processes of a lookup.
@@ -26,7 +26,7 @@ enum Child {
     Check(NameCheck, String),
 }
 
-/// The news of a lookup.
+/// An event of a lookup.
 pub enum LookupEvent {
     /// The resolver process may not read these files.
     Unreadable(Vec<String>),
@@ -59,7 +59,7 @@ impl Lookup {
             child: Child::Resolver(resolver),
             due: Instant::now() + limit,
             limit,
-            // pledge(2) lets the process ask nobody but by way of libc.
+            // pledge(2) allows the process to query DNS through libc only.
             explains: explains && !cfg!(target_os = "openbsd"),
             unreadable: Vec::new(),
         })
@@ -94,7 +94,7 @@ impl Lookup {
         (self.due, "time limit of the lookup")
     }
 
-    /// Returns the news without blocking; due when the process' channel is readable.
+    /// Returns the next event without blocking; due when the channel of the process is readable.
     pub fn read(&mut self) -> Option<LookupEvent> {
         let failed = match &self.child {
             Child::Resolver(resolver) => match resolver.answer()? {
@@ -122,7 +122,7 @@ impl Lookup {
         self.fail(failed)
     }
 
-    /// Returns the news if the time limit has passed.
+    /// Returns the next event if the time limit has passed.
     pub fn expire(&mut self, now: Instant) -> Option<LookupEvent> {
         if now < self.due {
             return None;
@@ -135,7 +135,7 @@ impl Lookup {
         }
     }
 
-    /// Handles a failure: asks the nameservers, and returns the failure if that is not possible.
+    /// Handles a failure: queries the nameservers, and returns the failure if that is not possible.
     fn fail(&mut self, words: String) -> Option<LookupEvent> {
         if self.explains {
             match NameCheck::start(&self.name) {

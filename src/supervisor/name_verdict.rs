@@ -1,4 +1,4 @@
-//! What a lookup that failed means: which nameserver was asked, over which interface, and what it said. No I/O.
+//! Explains a lookup that failed: the nameservers, the interfaces that lead to them, and their answers. No I/O.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,10 +13,10 @@ const SERVFAIL: u8 = 2;
 const NXDOMAIN: u8 = 3;
 const REFUSED: u8 = 5;
 
-/// The way around any resolver.
+/// The hint that avoids all resolvers.
 const LITERAL: &str = "an address in the profile needs no resolver: server = [\"NAME\", \"203.0.113.9\"]";
 
-/// Returns the failure of a lookup. `words` is what the C library says; `interface` finds the interface of one of
+/// Returns the failure of a lookup. `words` is the C library's error; `interface` finds the interface of one of
 /// this host's addresses.
 #[must_use]
 pub fn explain(
@@ -40,7 +40,7 @@ pub fn explain(
     hints.chain([LITERAL.to_owned()]).fold(failure, Failure::hint)
 }
 
-/// Returns what one nameserver did.
+/// Returns the description of one nameserver's result.
 fn observation(server: &ServerReport, interface: &impl Fn(IpAddr) -> Option<String>) -> String {
     let over = server.from.and_then(interface).map_or_else(String::new, |device| format!(" over {device}"));
     let stub = if is_resolved_stub(server.address) { " (systemd-resolved)" } else { "" };
@@ -62,7 +62,7 @@ fn observation(server: &ServerReport, interface: &impl Fn(IpAddr) -> Option<Stri
     format!("nameserver {}{stub}{over} {did}", server.address)
 }
 
-/// Returns the next steps, for the best of the nameservers: one that answers tells more than one that does not.
+/// Returns the next steps, by the most significant result: an answer precedes silence.
 fn hints(report: &Report) -> Vec<String> {
     let of = |wanted: &dyn Fn(&Outcome) -> bool| report.servers.iter().find(|server| wanted(&server.outcome));
     let blocked = |outcome: &Outcome| matches!(outcome, Outcome::Found { ipv4, .. } if ipv4.iter().any(|a| is_blocked(*a)));
@@ -120,7 +120,7 @@ fn is_resolved_stub(address: IpAddr) -> bool {
     [IpAddr::from([127, 0, 0, 53]), IpAddr::from([127, 0, 0, 54])].contains(&address)
 }
 
-/// Returns whether a nameserver that gives this address for a server's name does not tell the truth.
+/// Returns whether this address cannot be a server's, so that the nameserver's answer is false.
 #[must_use]
 pub fn is_blocked(address: Ipv4Addr) -> bool {
     !is_host(address)

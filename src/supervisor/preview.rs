@@ -1,4 +1,4 @@
-//! What `up` would meet on this host now: for the dry run, and for `up` itself.
+//! The collisions that `up` finds on this host now: for the dry run, and for `up` itself.
 
 use crate::{
     apply::{self, Directories},
@@ -13,7 +13,7 @@ use crate::{
 pub struct Preview {
     /// The collisions, for the plans.
     pub collisions: Collisions,
-    /// Why `up` would refuse.
+    /// The failure with which `up` refuses them.
     pub refusal: Option<Failure>,
 }
 

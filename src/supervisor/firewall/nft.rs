@@ -1,6 +1,6 @@
 //! Parses the listing of nft(8), as `nft -t list ruleset` prints it.
 //!
-//! The text rather than JSON: one run yields both the structure and each rule as the administrator knows it, and
+//! The text rather than JSON: one run yields both the structure and each rule as the administrator wrote it, and
 //! some distributions build nft without JSON. With `-t` the elements of named sets, which can be many, are left
 //! out.
 
@@ -89,7 +89,7 @@ fn base(line: &str) -> Option<Base> {
     (!line.starts_with("type nat ")).then_some(Base { direction, drops, devices, counter: None })
 }
 
-/// Tells by the names who made a table: iptables' chains on hooks have capitals.
+/// Returns the program that made a table, by its names: iptables' chains on hooks have capitals.
 fn tool(table: &Table) -> Tool {
     let has = |start: &str| table.chains.iter().any(|chain| chain.name.starts_with(start));
     let classic = |chain: &Chain| {

@@ -55,7 +55,7 @@ fn rule(line: &str) -> Rule {
                 conditions.extend(end(word == "from", &mut words));
                 continue;
             }
-            // Said before, or about what happens with a packet that matches.
+            // Defaults, or options about packets that match.
             "drop" | "return" | "return-rst" | "return-icmp" | "log" | "all" | "keep" | "modulate"
             | "synproxy" | "state" => continue,
             "flags" | "label" | "queue" | "rtable" | "set" | "scrub" | "tag" | "allow-opts" => {

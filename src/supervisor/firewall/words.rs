@@ -1,4 +1,4 @@
-//! What the user reads about a rule that drops packets: where it is, and which rule would help. No I/O.
+//! Describes a rule that drops packets: its table and chain, and the rule that lets the packets pass. No I/O.
 
 use std::net::SocketAddrV4;
 
@@ -126,7 +126,7 @@ pub(super) fn packet(traffic: Traffic, path: &super::Path, helper: bool) -> Pack
         dev: path.dev.clone(),
         states: match traffic {
             Traffic::TcpIn => &["established"],
-            // Without a helper the kernel does not know that both directions of a call belong together: their GRE
+            // Without a helper the kernel does not track that both directions of a call belong together: their GRE
             // keys differ (nf_conntrack_proto_gre.c).
             Traffic::GreIn if helper => &["new", "related", "established"],
             _ => &["new"],

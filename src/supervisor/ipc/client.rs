@@ -75,7 +75,7 @@ impl ClientError {
 /// Returns why the supervisor could not be queried.
 pub fn status(name: &str) -> Result<Status, ClientError> {
     let answer = match ask(name, &platform::control_socket(name), Request::Status, STATUS_WAIT) {
-        // Members of `control.group` have a socket of their own. Without one, or for others, only root may ask.
+        // Members of `control.group` have a socket of their own. Without one, or for others, only root may query.
         Err(ClientError::Denied(denied)) => {
             ask(name, &platform::status_socket(name), Request::Status, STATUS_WAIT).map_err(|other| {
                 match other {

@@ -64,7 +64,7 @@ pub enum Progress {
 /// does not block the boot.
 const FIRST_ATTEMPTS: Duration = Duration::from_secs(20);
 
-/// What a waiting `up` has learnt.
+/// The result of waiting for a tunnel.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The tunnel carries packets.
@@ -142,7 +142,7 @@ fn send_line(stream: &mut UnixStream, line: &str, last: bool) -> io::Result<()> 
     }
 }
 
-/// Reads reports as far as `until` says and passes each to `each`. A signal that asks this process to end calls
+/// Reads reports until the event of `until` and passes each to `each`. A signal that asks this process to end calls
 /// `interrupted`; the final report still follows. `earlier` is the signal listener from before the daemon was
 /// forked.
 ///

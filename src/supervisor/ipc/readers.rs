@@ -44,7 +44,7 @@ pub struct Readers {
     inode: Option<(u64, u64)>,
     group: Gid,
     clients: Vec<Client>,
-    /// When the next round is due; `None` if the last one is long ago.
+    /// When the next round is due; `None` if a round may begin at once.
     next_round: Option<Instant>,
 }
 
@@ -152,7 +152,7 @@ impl Readers {
 
     fn admit(&self, stream: UnixStream) -> Option<Client> {
         let uid = peer::uid(&stream).ok()?;
-        // Where the kernel does not tell the groups, the mode of the file alone decides.
+        // Where the kernel does not report the groups, the mode of the file alone decides.
         let is_member = peer::is_in_group(&stream, self.group.as_raw()).ok()?.unwrap_or(true);
         if uid != 0 && !is_member {
             tracing::debug!(uid, "status socket: refused");

@@ -1,4 +1,4 @@
-//! The log-ins of earlier supervisors of the profile, and of time that no clock of this process counts.
+//! Log-ins of earlier supervisors of the profile, and time during which the host was suspended.
 
 use std::time::{Duration, Instant};
 

@@ -7,11 +7,11 @@ use std::{
 
 use crate::{os::filewatch::FileWatch, platform, supervisor::ipc::server::Control};
 
-/// Interval at which the files are looked at, in case the kernel does not report a removal: it has no inotify(7),
+/// Interval at which the files are checked, in case the kernel does not report a removal: it has no inotify(7),
 /// or the directory is hidden by a mount.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Time from the first removal to the look: `rm -r` removes one file after the other, and then the directory.
+/// Time from the first removal to the check: `rm -r` removes one file after the other, and then the directory.
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// Time between two attempts, doubled up to [`CHECK_INTERVAL`] while they follow each other.
@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct ControlFiles {
     name: String,
     watch: Option<FileWatch>,
-    /// When the files are looked at next.
+    /// The time of the next check.
     due: Instant,
     /// The earliest time of the next attempt to put files back, and the time between that and the one after it.
     retry: (Instant, Duration),
@@ -64,8 +64,8 @@ impl ControlFiles {
         Some((self.due, "files in the control directory"))
     }
 
-    /// Looks at the files when the time has come, which is soon after their directory has `changed`; puts back
-    /// those that are missing. Returns whether some were.
+    /// Checks the files when that is due, which is soon after their directory has `changed`; puts back those that are
+    /// missing. Returns whether files were put back.
     pub fn check(&mut self, now: Instant, changed: bool, control: &mut Control) -> bool {
         if changed && self.watch.as_ref().is_some_and(FileWatch::take) {
             self.due = self.due.min(self.retry.0.max(now + SETTLE));

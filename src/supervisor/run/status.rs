@@ -37,7 +37,7 @@ pub(super) struct Report {
     reconnects: u64,
     /// The last failure, and when it occurred.
     last_failure: Option<(Failure, SystemTime)>,
-    /// systemd was told that the service has started.
+    /// systemd has been notified that the service has started.
     announced: bool,
     /// SIGUSR1 was received: the next statistics go to the log.
     log_statistics: bool,
@@ -186,7 +186,7 @@ impl Report {
         match outcome {
             Ok(()) => tracing::info!("down"),
             Err(failure) => {
-                // What the user has asked for is no error.
+                // An interruption by the user is no error.
                 match failure.kind {
                     FailureKind::Interrupted => tracing::info!("{failure}"),
                     _ => tracing::error!("{failure}"),

@@ -5,7 +5,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::*;
 use crate::plan::NextHop;
 
-/// What the loop in `run` keeps about the child that the machine has asked for.
+/// The child that the loop in `run` has started for the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Child {
     None,
