@@ -117,3 +117,30 @@ fn redial_in_a_network_that_has_our_address_is_not_the_end() {
         assert_eq!(world.routes(), before, "{}", world.log());
     });
 }
+
+/// The resolver that the last link has set is none that a route of the next one must not cover.
+#[test]
+fn redial_to_a_server_without_resolvers_keeps_the_routes() {
+    in_world(|world| {
+        world.private_etc();
+        let by_hand = "nameserver 10.1.0.1\n";
+        let resolv_conf = || std::fs::read_to_string("/etc/resolv.conf").unwrap();
+        std::fs::write("/etc/resolv.conf", by_hand).unwrap();
+        world.plug(1, 100);
+        let server = world.second_server_naming(&[[192, 168, 77, 53].into()]);
+        let keys = "retry.first = \"200ms\"\nroutes = [\"192.168.77.0/24\"]\ndns = { servers = \"peer\", backend = \"file\" }";
+        world.profile("\"198.51.100.1\"", keys);
+        world.up();
+        assert!(resolv_conf().contains("192.168.77.53"), "{}", world.log());
+        drop(server);
+        let _without = world.second_server();
+        world.wait_for("another connection", || {
+            world.status()["reconnects"] == 1 && world.status()["state"] == "up"
+        });
+        assert!(world.laptop("ip route get 192.168.77.1").contains("dev tun0"), "{}", world.log());
+        assert!(world.status()["unreachable"].is_null(), "{}", world.status());
+        assert_eq!(resolv_conf(), by_hand);
+        world.down();
+        assert_eq!(resolv_conf(), by_hand);
+    });
+}

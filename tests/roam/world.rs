@@ -15,6 +15,7 @@ use std::{
     cell::Cell,
     fs,
     io::{BufRead, BufReader, Write},
+    net::Ipv4Addr,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Output, Stdio},
@@ -232,6 +233,11 @@ impl World {
 
     /// Starts or restarts a server at 198.51.100.1.
     pub fn second_server(&self) -> SecondServer {
+        self.second_server_naming(&[])
+    }
+
+    /// The same with resolvers for its clients.
+    pub fn second_server_naming(&self, dns: &[Ipv4Addr]) -> SecondServer {
         self.shell(
             "set -e; ip netns del s2 2>&- || true; ip link del c3 2>&- || true; ip netns add s2
              ip link add c3 type veth peer name wan netns s2
@@ -244,6 +250,7 @@ impl World {
         let config = ServerConfig {
             address: [198, 51, 100, 1].into(),
             client: [198, 51, 100, 2].into(),
+            dns: dns.to_vec(),
             ..server_config()
         };
         let mut child = inside("s2", &[Self::PROGRAM, pptpctl::testing::demo::server::ROLE])

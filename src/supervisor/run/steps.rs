@@ -333,21 +333,6 @@ fn facts(changes: &mut Changes, profile: &Profile, server: Ipv4Addr) -> Result<F
     Ok(Facts { outside: changes.next_hops_outside(&profile.exclude), ..facts })
 }
 
-/// Returns whether the address is in a network of the host's other interfaces. A tunnel in a namespace, routing
-/// domain or FIB of its own does not compete with those.
-fn is_on_link(profile: &Profile, tun: Option<&str>, address: Ipv4Addr) -> bool {
-    let link = &profile.link;
-    if link.netns.is_some() || link.rdomain.is_some() || link.fib.is_some() {
-        return false;
-    }
-    let connected = |interface: InterfaceAddress| {
-        let [own, mask] = [interface.address, interface.netmask].map(|one| Some(one?.as_sockaddr_in()?.ip()));
-        let network = ipnet::Ipv4Net::with_netmask(own?, mask?).ok()?;
-        Some(Some(interface.interface_name.as_str()) != tun && network.contains(&address))
-    };
-    nix::ifaddrs::getifaddrs().is_ok_and(|mut all| all.any(|interface| connected(interface) == Some(true)))
-}
-
 /// Returns a link that is up and has an IPv4 address, as the next hop to its neighbours.
 fn any_link() -> Option<NextHop> {
     let is_usable = |interface: &InterfaceAddress| {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::{Steps, facts, is_on_link, network_plan};
+use super::{Steps, facts, network_plan};
 use crate::{
     engine::message::LinkUp,
     failure::{Failure, FailureKind, Phase},
@@ -146,8 +146,9 @@ impl Steps {
     fn compare_link(&mut self, up: &LinkUp, host: &Surroundings) -> Vec<String> {
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let assigned = plan::assigned(&self.tunnel(planned), host, up.local, &self.collisions.found);
+        let has_peer = |network: &IpNet| network.prefix_len() < 32 && network.contains(&IpAddr::V4(up.peer));
         self.collisions.addresses = Addresses {
-            peer_is_on_link: is_on_link(planned, self.device_name(), up.peer),
+            peer_is_on_link: host.connected.iter().any(|one| has_peer(&one.network)),
             refusal: assigned.refusal,
             not_asked: assigned.not_asked,
         };
