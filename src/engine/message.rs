@@ -51,6 +51,8 @@ pub enum FromEngine {
     Up(LinkUp),
     /// What the path carries was found to differ from what was assumed.
     PathMtu(PathMtu),
+    /// A search of the path's MTU has ended; what it found came before.
+    PathSearched,
     /// The answer to [`ToEngine::Query`].
     Statistics(Statistics),
     /// The session has ended; the last message.
@@ -171,6 +173,7 @@ impl FromEngine {
                 offers.auth.len() <= 8 && offers.auth.iter().chain(&offers.mppe).all(|words| is_plain(words))
             }
             Self::Up(link) => return link.check().map(|()| message).map_err(str::to_owned),
+            Self::PathSearched => true,
             Self::PathMtu(PathMtu { mtu, warning }) => (68..=1500).contains(mtu) && is_plain(warning),
             Self::Statistics(statistics) => {
                 statistics.counters.len() <= 256

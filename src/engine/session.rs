@@ -56,6 +56,8 @@ pub enum SessionEvent {
     Up(LinkUp),
     /// The path carries less than the link, or again as much.
     PathMtu(PathMtu),
+    /// A search of the path's MTU has ended; what it found came before.
+    PathSearched,
     /// The session has ended; no event follows.
     Down(Failure),
 }

@@ -127,6 +127,7 @@ impl Session {
             if let Some(verdict) = search.take_verdict() {
                 self.path.search = None;
                 self.path_found(now, verdict, seen);
+                self.events.push_back(SessionEvent::PathSearched);
             }
         }
         if let Some(suspicion) = self.path.suspicion.take_if(|suspicion| suspicion.due <= now) {

@@ -77,6 +77,8 @@ struct World {
     path: path_mtu::Path,
     /// What was found about the path.
     found: Vec<(Duration, PathMtu)>,
+    /// When a search of the path's MTU had ended.
+    searched: Vec<Duration>,
 }
 
 impl World {
@@ -105,6 +107,7 @@ impl World {
             held_back: Vec::new(),
             path: path_mtu::Path::default(),
             found: Vec::new(),
+            searched: Vec::new(),
         }
     }
 
@@ -205,6 +208,7 @@ impl World {
                 SessionEvent::Offers(offers) => self.offers = offers,
                 SessionEvent::Up(link) => self.up = Some((at, link)),
                 SessionEvent::PathMtu(path) => self.found.push((at, path)),
+                SessionEvent::PathSearched => self.searched.push(at),
                 SessionEvent::Down(failure) => self.down = Some((at, failure)),
             }
         }

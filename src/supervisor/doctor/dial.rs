@@ -50,8 +50,8 @@ use crate::{
 /// Messages of an engine that are handled before signals are polled again.
 const MAX_MESSAGES: usize = 64;
 
-/// How long a link stays open for the search of the path's MTU, which reports only a path that drops long packets:
-/// 12 padded echoes without an answer take 1.3 s each.
+/// The longest time that a link stays open for the search of the path's MTU: 12 padded echoes without an answer take
+/// 1.3 s each.
 const PATH_SEARCH: Duration = Duration::from_secs(16);
 
 /// One dial.
@@ -326,6 +326,11 @@ impl<'a> Dial<'a> {
             ChildEvent::Engine(FromEngine::PathMtu(path)) => {
                 if self.searched.is_some() {
                     self.path_found(Some(&path));
+                }
+            }
+            ChildEvent::Engine(FromEngine::PathSearched) => {
+                if self.searched.is_some() {
+                    self.path_found(None);
                 }
             }
             ChildEvent::Engine(FromEngine::Up(link)) => self.handle(Input::LinkUp(link)),

@@ -33,6 +33,8 @@ impl Supervisor {
                 self.confirmed(found);
             }
             ChildEvent::Engine(FromEngine::PathMtu(path)) => self.path_found(path),
+            // For `doctor`.
+            ChildEvent::Engine(FromEngine::PathSearched) => {}
             ChildEvent::Engine(FromEngine::Statistics(statistics)) => {
                 self.report.statistics(&statistics);
                 self.answer_status(Some(&statistics));

@@ -101,6 +101,7 @@ fn path_without_limit_is_tested_with_one_long_echo() {
     let world = after(Path::default(), spec(), 60);
     assert!(world.found.is_empty(), "{:?}", world.found);
     assert_eq!((world.path.longest, world.path.padded), (1500, 1));
+    assert!(matches!(world.searched[..], [at] if at < Duration::from_secs(3)), "{:?}", world.searched);
 }
 
 #[test]
@@ -124,6 +125,11 @@ fn limit_of_the_path_is_found_in_either_direction() {
             assert!(found.warning.contains(&format!("GRE packets of {} bytes pass", found.mtu + 44)));
             assert_eq!(found.warning.contains("answers to longer ones are lost"), inbound, "{found:?}");
             assert!(world.path.padded <= 12, "{} padded echoes", world.path.padded);
+            assert!(
+                matches!(world.searched[..], [at] if at < Duration::from_secs(16)),
+                "{:?}",
+                world.searched
+            );
         }
     }
 }
