@@ -146,12 +146,13 @@ impl Engine {
                 // The supervisor is gone: the tunnel has no owner any more.
                 return Ok(());
             }
+            // GRE first: if the server ends the connection, its last packets have the reason, or the success.
+            if gre {
+                self.receive_gre(now);
+            }
             if tcp {
                 self.tcp_ready(now);
                 self.confine()?;
-            }
-            if gre {
-                self.receive_gre(now);
             }
             if tun && self.session.is_external() {
                 self.receive_pty(now);

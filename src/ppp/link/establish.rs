@@ -171,7 +171,10 @@ impl Link {
             Finish::Timeout => {
                 self.best_reason(DownReason::LcpTimeout { heard_anything: self.received_anything })
             }
-            Finish::Terminated => self.best_reason(DownReason::Closed),
+            // Not by a Terminate-Request of either side, which have their reasons: a reject of what LCP needs.
+            Finish::Terminated => self.best_reason(DownReason::LcpRefused(
+                "the peer rejects LCP, with which the link was opened".to_owned(),
+            )),
             Finish::Rejected => DownReason::LcpRefused("the peer rejects LCP itself".to_owned()),
             Finish::NotConverging => DownReason::LcpRefused("the peer refuses every proposal".to_owned()),
         };

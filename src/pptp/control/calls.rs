@@ -106,7 +106,8 @@ impl Calls {
     /// Removes and returns the call that a Call-Disconnect-Notify with this call ID ends.
     ///
     /// The ID should be the server's. If we requested the end before we learned it, or if the server echoes
-    /// ours instead, the notification still ends the one call that is being cleared.
+    /// ours instead, the notification still ends the one call that is being cleared. So it does with the one call of
+    /// the connection whose reply has not come: a server may refuse a call in this way.
     pub fn remove_disconnected(&mut self, id: u16) -> Option<Call> {
         if let Some(call) = self.remove_peer(id) {
             return Some(call);
@@ -115,6 +116,10 @@ impl Calls {
             let mut clearing = self.0.iter().enumerate().filter(|(_, call)| call.is_clearing());
             match (clearing.next(), clearing.next()) {
                 (Some((at, call)), None) if call.peer.is_none() => Some(at),
+                (None, _) => match self.0.as_slice() {
+                    [Call { peer: None, state: CallState::WaitReply { .. }, .. }] => Some(0),
+                    _ => None,
+                },
                 _ => None,
             }
         })?;

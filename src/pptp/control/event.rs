@@ -176,6 +176,10 @@ impl fmt::Display for ControlEnd {
                     cause::start_refusal_words(*result, *error)
                 )
             }
+            // A server that refuses the version sends ours back.
+            Self::Version { theirs: 0x100 } => {
+                f.write_str("the peer refuses version 1.0 of PPTP, and there is no other (result 5)")
+            }
             Self::Version { theirs } => {
                 write!(f, "the peer speaks version {}.{} of PPTP, not 1.0", theirs >> 8, theirs & 0xFF)
             }

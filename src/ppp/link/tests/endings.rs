@@ -248,6 +248,18 @@ fn server_without_an_address_is_reported() {
 }
 
 #[test]
+fn rejected_lcp_is_not_taken_for_an_end_by_this_side() {
+    let mut pair = Pair::with_mppe(policy(Demand::Off), policy(Demand::Off)).open();
+    while pair.lose(Side::Client, protocol::IPCP).is_empty() {
+        pair.run(Duration::from_millis(1));
+    }
+    pair.deliver(Side::Client, lcp(code::PROTOCOL_REJECT, 9, &[0xC0, 0x21, 1, 1, 0, 4]));
+    pair.run(LONG);
+    let Some(DownReason::LcpRefused(words)) = pair.client_down() else { panic!("{:?}", pair.client_events) };
+    assert!(words.contains("rejects LCP"), "{words}");
+}
+
+#[test]
 fn ipcp_rejected_ended_or_silent_gives_no_address() {
     let at_network = || {
         let mut pair = Pair::with_mppe(policy(Demand::Off), policy(Demand::Off)).open();

@@ -87,6 +87,15 @@ fn server_ends_a_call_with_disconnect_notify() {
 }
 
 #[test]
+fn server_refuses_a_call_with_disconnect_notify_instead_of_a_reply() {
+    let (mut client, now) = client(ControlConfig::client(Quirks::None));
+    client.open_call(now, CallRequest::new(7)).unwrap();
+    client.handle_input(now, &encoded(disconnect(99)));
+    let reason = CallEnd::Disconnected { result: 3, error: 0, cause: 16 };
+    assert_eq!(events(&mut client), [ControlEvent::CallDown { call_id: 7, reason }]);
+}
+
+#[test]
 fn server_ends_a_call_with_clear_request() {
     let (mut client, now) = client_with_call();
     client.handle_input(now, &encoded(wire::CallClearRequest { call_id: 99 }));
