@@ -66,3 +66,23 @@ fn accepted_login_leaves_no_record() {
         }
     });
 }
+
+#[test]
+fn tunnel_that_is_tried_from_the_start_waits_for_the_end_of_the_pause() {
+    in_world(super::working_server(), |world| {
+        world.profile("retry.from-start = true");
+        let before = world.state();
+        fs::create_dir_all("/var/lib/pptpctl").unwrap();
+        let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let record =
+            format!(r#"{{"undecided":2,"how":"unanswered","boot":"","uptime":0,"unix":{}}}"#, unix - 60);
+        fs::write(RECORD, record).unwrap();
+        let up = world.run(&["up", "vpn"]);
+        let words = format!("{}{}", text(&up.stdout), text(&up.stderr));
+        assert_eq!(up.status.code(), Some(0), "{words}");
+        assert!(words.contains("not tried: the last 2 log-ins ended without a verdict"), "{words}");
+        let status = world.run(&["status", "vpn"]);
+        assert!(text(&status.stdout).contains("waiting"), "{}", text(&status.stdout));
+        world.down(&before);
+    });
+}

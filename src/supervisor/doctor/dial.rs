@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixDatagram,
@@ -38,12 +38,14 @@ use crate::{
             lock::{Lock, LockError},
         },
         machine::{Action, Input, Machine, TunnelState},
+        network_verdict,
         password::{self, SecretAccess},
         run::{
             children::{ChildEvent, Children},
             firewall_watch::{FirewallWatch, device_of},
             steps::{Sockets, open_sockets, path_mtu, route_failure},
         },
+        unreadable,
     },
 };
 
@@ -64,6 +66,8 @@ struct Dial<'a> {
     device: Option<UnixDatagram>,
     offers: Offers,
     firewall: FirewallWatch,
+    /// The address of this host that the dial uses.
+    local: Option<Ipv4Addr>,
     /// When the search of the path's MTU has reported nothing.
     searched: Option<Instant>,
     /// The link was up, and the engine was asked to end it.
@@ -166,6 +170,7 @@ impl<'a> Dial<'a> {
             device: None,
             offers: Offers::default(),
             firewall: FirewallWatch::default(),
+            local: None,
             searched: None,
             done: false,
             found,
@@ -229,8 +234,10 @@ impl<'a> Dial<'a> {
     /// Passes an input to the machine; reports a failure that another attempt follows.
     fn handle(&mut self, mut input: Input) {
         let failure = input.failure_mut().map(|failure| {
+            let server = self.machine.server();
             let explained = self.firewall.explain(failure.clone(), &self.profile);
-            *failure = hints::add(explained, &self.profile, self.machine.server());
+            let explained = network_verdict::amend(explained, &self.profile, server, self.local);
+            *failure = hints::add(explained, &self.profile, server);
             failure.clone()
         });
         self.machine.handle(Instant::now(), 0, input);
@@ -287,12 +294,8 @@ impl<'a> Dial<'a> {
             .map_err(|error| route_failure(&error))?;
         let options = transport::Options { local, mark: 0 };
         let (tcp, gre) = open_sockets(*server.ip(), &options)?;
-        self.firewall.dials(Path {
-            server,
-            local: transport::local_address(&gre),
-            dev: Some(device_of(&next_hop)),
-            options,
-        });
+        self.local = transport::local_address(&gre);
+        self.firewall.dials(Path { server, local: self.local, dev: Some(device_of(&next_hop)), options });
         let failed =
             |error: io::Error| Failure::new(Phase::Connect, FailureKind::Internal, error.to_string());
         let (device, engine_end) = UnixDatagram::pair().map_err(failed)?;
@@ -314,8 +317,11 @@ impl<'a> Dial<'a> {
     fn child_reports(&mut self, event: ChildEvent) {
         match event {
             ChildEvent::Resolved(_, answer) => self.handle(Input::Resolved(answer)),
-            // In the detail of the failure, if there is one.
-            ChildEvent::Unreadable(_) => {}
+            ChildEvent::Unreadable(files) => {
+                for note in unreadable::notes(&files) {
+                    (self.found)(Finding::warning("resolvers", note));
+                }
+            }
             ChildEvent::Engine(FromEngine::Phase { phase, detail }) => {
                 let findings = negotiation::finished(phase, &detail, &self.offers, &self.profile);
                 findings.into_iter().for_each(&mut *self.found);

@@ -128,3 +128,16 @@ fn down_while_trying_reports_that_it_was_never_up() {
     let end = scenario.handle(Input::Stop);
     assert!(matches!(end.as_slice(), [Action::End(Err(f))] if f.kind == FailureKind::Interrupted), "{end:?}");
 }
+
+/// Of earlier supervisors: the machine waits, instead of an end that a service manager would have to repeat.
+#[test]
+fn pause_of_earlier_logins_is_waited_for() {
+    let mut scenario = from_start(&[literal(A)], None);
+    let age = Duration::from_secs(60);
+    scenario.now += age;
+    scenario.machine.restore_logins(scenario.now, 2, UndecidedLogin::Unanswered, age);
+    let wait = PAUSE - age;
+    assert_eq!(scenario.handle(Input::Start), [Action::Waiting(wait)]);
+    scenario.now += wait;
+    assert_eq!(scenario.handle(Input::Timeout), [dial(A)]);
+}
