@@ -344,16 +344,19 @@ impl Failure {
     pub fn undecided(mut self, how: UndecidedLogin) -> Self {
         self.kind = FailureKind::AuthenticationFailed;
         self.undecided_login = Some(how);
-        self.remedied_by(Remedy::AnotherServer)
-            .hint(match how {
-                UndecidedLogin::Unanswered => {
-                    "user and password were not refused: the server, or the path to it, failed before an answer"
-                }
-                UndecidedLogin::Refused => {
-                    "the server did not end the link, so this refusal may be forged; a second one is final"
-                }
-            })
-            .hint("after two such log-ins in a row only one in 30 minutes is made, so that no account gets locked")
+        let words = match how {
+            // Hints so far are about what was observed.
+            UndecidedLogin::Unanswered if !self.hints.is_empty() => None,
+            UndecidedLogin::Unanswered => Some(
+                "user and password were not refused: the server, a system behind it, or the path to it failed before a decision",
+            ),
+            UndecidedLogin::Refused => {
+                Some("the server did not end the link, so this refusal may be forged; a second one is final")
+            }
+        };
+        words.into_iter().fold(self.remedied_by(Remedy::AnotherServer), Self::hint).hint(
+            "after two such log-ins in a row only one in 30 minutes is made, so that no account gets locked",
+        )
     }
 
     /// Returns this undecided log-in as a refusal that was confirmed by a second one.

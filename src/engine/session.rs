@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     deadline::{Deadline, earliest},
-    failure::{Failure, Phase, Remedy, UndecidedLogin},
+    failure::{Failure, FailureKind, Phase, Remedy, UndecidedLogin},
     ppp::{
         link::{self, DownReason},
         mss::Clamper,
@@ -88,6 +88,8 @@ pub struct Session {
     gre_accepted: bool,
     /// GRE counts as filtered if no packet of the server has arrived by then.
     gre_due: Option<Instant>,
+    /// IPCP is open: the server has given an address.
+    has_address: bool,
     /// The ready check: the link is up on our side, but not yet confirmed by the server.
     ready_check: Option<ReadyCheck>,
     /// The request for the server's routes, after the ready check.
@@ -130,6 +132,7 @@ impl Session {
             gre_refusals: None,
             gre_accepted: false,
             gre_due: None,
+            has_address: false,
             ready_check: None,
             peer_routes: offers,
             liveness: None,
@@ -243,9 +246,11 @@ impl Session {
         }
         if self.gre_due.is_some_and(|due| due <= now) {
             self.gre_due = None;
-            if self.ending.is_none() && self.call.as_ref().is_some_and(|call| call.received == 0) {
-                let seen = self.evidence().unwrap_or_default();
+            let seen = self.evidence().unwrap_or_default();
+            if self.ending.is_none() && seen.gre_received == 0 && self.call.is_some() {
                 self.fail(now, verdict::of_silence(self.spec.limits.gre, &seen));
+            } else if self.ending.is_none() && self.phase == Phase::Lcp && verdict::is_clearly_deaf(&seen) {
+                self.fail(now, verdict::of_lcp_timeout(self.phase, &seen));
             }
         }
     }
@@ -314,7 +319,12 @@ impl Session {
         if self.ending.is_some() {
             return;
         }
-        let failure = self.with_evidence(failure);
+        let mut failure = self.with_evidence(failure);
+        if failure.kind == FailureKind::NoAddress && self.has_address {
+            failure.kind = FailureKind::PeerEnded;
+            failure.hints.clear();
+            failure = verdict::after_hangup(failure);
+        }
         let undecided = self.phase == Phase::Authentication
             && failure.remedy() != Remedy::Nothing
             && failure.undecided_login.is_none()

@@ -1,12 +1,14 @@
 //! Maps the end of a state machine to a [`Failure`]: phase, class, words. No I/O.
 
+mod advice;
 mod gre;
 mod offers;
 
 use std::net::SocketAddrV4;
 
 pub use self::{
-    gre::{of_early_end, of_lcp_timeout, of_silence},
+    advice::after_hangup,
+    gre::{is_clearly_deaf, of_early_end, of_lcp_timeout, of_silence},
     offers::Offers,
 };
 
@@ -41,8 +43,12 @@ pub fn of_control(phase: Phase, end: &ControlEnd) -> Failure {
         ControlEnd::Refused { result: 3, .. } => failure
             .hint("a connection from this address is open already: that of another client behind the same router, or one of this host that was lost; the server forgets the latter after a minute or two")
             .hint("to tell: end the other client's tunnel, or try from another network"),
+        ControlEnd::Version { .. } => {
+            failure.hint("this server does not speak PPTP as RFC 2637 has it: check the server and the port")
+        }
         ControlEnd::PeerClosed if phase == Phase::Control => failure
             .hint("the server closed the connection before any reply: it may allow only known addresses, or be full, or not be a PPTP server (TLS servers and proxies do that)"),
+        ControlEnd::PeerStopped { .. } | ControlEnd::PeerClosed => advice::after_hangup(failure),
         _ => failure,
     }
 }
@@ -70,7 +76,7 @@ pub fn of_call(phase: Phase, end: &CallEnd) -> Failure {
             FailureKind::of_hangup(phase)
         }
     };
-    Failure::new(phase, kind, plain(&end.to_string()))
+    advice::after_hangup(Failure::new(phase, kind, plain(&end.to_string())))
 }
 
 /// Returns the failure for the end of the PPP link.
@@ -110,14 +116,17 @@ pub fn of_link(phase: Phase, reason: &DownReason, offers: &Offers) -> Failure {
         // Any host can forge packets of a link that is up: they decide nothing about account or encryption.
         _ if phase >= Phase::Routes => failure,
         DownReason::AuthFailed(refusal) if refusal.kind.is_transient() => {
-            failure.remedied_by(Remedy::AnotherServer)
+            advice::after_refusal(failure.remedied_by(Remedy::AnotherServer), refusal.kind)
         }
         DownReason::AuthFailed(refusal) if !refusal.is_confirmed => {
             failure.undecided(UndecidedLogin::Refused)
         }
-        DownReason::EncryptionTimeout | DownReason::EncryptionLost => {
-            failure.remedied_by(Remedy::AnotherServer)
-        }
+        DownReason::AuthFailed(refusal) => advice::after_refusal(failure, refusal.kind),
+        DownReason::EncryptionTimeout | DownReason::EncryptionLost => with_hints(
+            failure.remedied_by(Remedy::AnotherServer),
+            advice::after_missing_encryption(*reason == DownReason::EncryptionLost),
+        ),
+        DownReason::PeerTerminated(_) => advice::after_hangup(failure),
         // The server has not asked for user and password, so the usual hints would mislead.
         DownReason::NoCommonAuth { .. } if offers.auth_hints().is_empty() => failure.hint(
             "the server offers none of the profile's auth = […]; to accept what it offers, add that there",
@@ -126,10 +135,19 @@ pub fn of_link(phase: Phase, reason: &DownReason, offers: &Offers) -> Failure {
         DownReason::EncryptionRefused(_) if offers.mppe_refusal.is_some() => {
             with_hints(failure, offers.mppe_hints())
         }
-        DownReason::EncryptionRefused(_) => with_hints(failure, offers.auth_hints()),
+        DownReason::EncryptionRefused(words) => match offers.auth_hints() {
+            // Of a profile without MS-CHAP the hints of the class say so.
+            hints if hints.is_empty() && words.contains(NO_KEYS) && offers.accepts_keys() => {
+                with_hints(failure, advice::without_keys())
+            }
+            hints => with_hints(failure, hints),
+        },
         _ => failure,
     }
 }
+
+/// How the link says that there is no key for MPPE (`ppp/link/ending.rs`).
+const NO_KEYS: &str = "MPPE takes its keys from MS-CHAP";
 
 fn with_hints(failure: Failure, hints: Vec<String>) -> Failure {
     hints.into_iter().fold(failure, Failure::hint)

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use super::firewall;
 use crate::{
-    failure::{Failure, FailureKind},
+    failure::{Failure, FailureKind, Phase},
     platform::Platform,
     profile::{Demand, Profile, mppe_text},
 };
@@ -13,10 +13,14 @@ use crate::{
 /// specific.
 #[must_use]
 pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) -> Failure {
+    let to = server.map_or_else(|| "the server".to_owned(), |server| server.ip().to_string());
+    // The path remains, and what is behind its routers.
+    if failure.hints == [firewall::PATH_HINT] {
+        return failure.hint(another_client(&to));
+    }
     if !failure.hints.is_empty() {
         return failure;
     }
-    let to = server.map_or_else(|| "the server".to_owned(), |server| server.ip().to_string());
     let hints = match failure.kind {
         FailureKind::NameNotResolved => vec![
             "is there a network, and does it require a web login first?".to_owned(),
@@ -47,7 +51,7 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
             "some servers want the domain: user = \"DOMAIN\\\\name\"".to_owned(),
         ],
         FailureKind::EncryptionRefused => encryption(profile),
-        FailureKind::NoAddress => vec!["the server's pool of addresses may be empty: ask its administrator".to_owned()],
+        FailureKind::NoAddress => vec!["the server's settings decide, its pool of addresses may be empty or wrong: ask its administrator".to_owned()],
         FailureKind::NoTun => vec![
             "is the tun driver there? (/dev/net/tun; in a container it must be passed in)".to_owned(),
         ],
@@ -56,6 +60,10 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
             "ppp.backend = \"builtin\" needs no other program".to_owned(),
         ],
         FailureKind::PppFailed => vec!["`pptpctl logs` shows the messages of the PPP daemon".to_owned()],
+        // A link that was up is redialled.
+        FailureKind::PeerLost if failure.phase < Phase::Routes => {
+            vec!["the server, or the path to it, failed at this point: try again, then ask its administrator".to_owned()]
+        }
         FailureKind::LinkStep
         | FailureKind::HostFiles
         | FailureKind::Interrupted
@@ -101,7 +109,9 @@ fn servers(profile: &Profile) -> String {
 
 fn encryption(profile: &Profile) -> Vec<String> {
     let mut hints = vec![format!("the profile says mppe = \"{}\"", mppe_text(profile.mppe))];
-    if profile.mppe.demand == Demand::Require {
+    if profile.mppe.demand != Demand::Require {
+        hints = vec!["the server requires encryption: mppe = \"require-128\" in the profile".to_owned()];
+    } else {
         if !profile.auth.iter().any(|auth| auth.gives_keys()) {
             hints.push("MPPE needs MS-CHAP: auth = [\"mschapv2\"]".to_owned());
         }
@@ -117,7 +127,6 @@ fn encryption(profile: &Profile) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Phase;
 
     #[test]
     fn shared_public_address_is_a_hint_where_it_can_be_the_cause() {
@@ -146,7 +155,6 @@ mod tests {
                     | FailureKind::HostFiles
                     | FailureKind::Interrupted
                     | FailureKind::PeerEnded
-                    | FailureKind::PeerLost
                     | FailureKind::Collision
                     | FailureKind::Internal
             );

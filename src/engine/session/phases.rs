@@ -57,6 +57,7 @@ impl Session {
                 self.enter_link_phase(Phase::Addresses, words);
             }
             link::LinkEvent::Up(up) => {
+                self.has_address = true;
                 if self.ending.is_none() {
                     self.mss.set(self.spec.mss, up.mtu);
                     self.start_ready_check(now, link_up(&up));
@@ -68,6 +69,7 @@ impl Session {
             link::LinkEvent::Ipv6Down => tracing::debug!("IPv6 may not flow"),
             link::LinkEvent::Renegotiating => {
                 tracing::info!("the server renegotiates the link");
+                self.has_address = false;
                 self.cancel_pending();
             }
             link::LinkEvent::Down(reason) => self.link_down(now, &reason),

@@ -10,6 +10,19 @@ use crate::{
 /// Configure-Requests of the server that count as repeated: it would have got an answer to the first.
 const REPEATED: u64 = 2;
 
+/// Configure-Requests of the server, and packets of ours, after which a block is told before the limit of LCP.
+const CLEARLY_REPEATED: u64 = 3;
+
+/// Returns whether the server certainly does not hear our GRE: it has repeated its request several times, and has
+/// neither acknowledged nor answered any of several packets.
+#[must_use]
+pub fn is_clearly_deaf(seen: &Evidence) -> bool {
+    seen.gre_acknowledged == 0
+        && seen.lcp_replies == 0
+        && seen.lcp_requests >= CLEARLY_REPEATED
+        && seen.gre_sent.saturating_sub(seen.gre_refused) >= CLEARLY_REPEATED
+}
+
 /// Returns the failure of a link for which LCP did not come up in time, although packets of the server came.
 #[must_use]
 pub fn of_lcp_timeout(phase: Phase, seen: &Evidence) -> Failure {
@@ -111,7 +124,10 @@ mod tests {
             let failure = of_lcp_timeout(Phase::Lcp, &seen);
             assert_eq!(failure.kind, FailureKind::LcpFailed, "{seen:?}");
             assert!(!failure.detail.contains("outbound"), "{failure}");
+            assert!(!is_clearly_deaf(&seen), "{seen:?}");
         }
+        assert!(is_clearly_deaf(&DEAF));
+        assert!(!is_clearly_deaf(&Evidence { lcp_requests: 2, ..DEAF }), "two may be chance");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What both sides offer of authentication and encryption, and the keys of the profile that would fit. No I/O.
 
+use super::advice::IN_CLEAR;
 use crate::ppp::{
     auth::AuthProtocol,
     ccp::MppeRefusal,
@@ -78,7 +79,6 @@ impl Offers {
     /// Returns the hints for a server that has refused MPPE, by what exactly it refused.
     #[must_use]
     pub fn mppe_hints(&self) -> Vec<String> {
-        const IN_CLEAR: &str = "without encryption anyone on the path can read the packets; if that is acceptable: mppe = \"off\"";
         let turn_on = format!(
             "its administrator has to turn MPPE on, for mppe = \"{}\" in the profile",
             self.required()
@@ -95,8 +95,19 @@ impl Offers {
                 turn_on,
                 IN_CLEAR.to_owned(),
             ],
-            Some(MppeRefusal::Bits(bits)) => self.bits_hints(bits),
+            Some(MppeRefusal::Bits(bits)) => match self.bits_hints(bits) {
+                hints if hints.is_empty() => {
+                    vec!["this server names no strength of MPPE: it has none turned on".to_owned(), turn_on, IN_CLEAR.to_owned()]
+                }
+                hints => hints,
+            },
         }
+    }
+
+    /// Returns whether the profile accepts an authentication that gives keys for MPPE.
+    #[must_use]
+    pub fn accepts_keys(&self) -> bool {
+        self.auth.iter().any(|one| one.gives_keys())
     }
 
     /// Returns the value of `mppe` in the profile.
@@ -110,8 +121,14 @@ impl Offers {
         };
         let stateful = bits & option::STATELESS == 0;
         let suffix = if stateful || self.mppe.stateful { "+stateful" } else { "" };
-        let mut hints =
-            vec![format!("to accept what it offers: mppe = \"require-{}{suffix}\"", strength.bits())];
+        let value = format!("require-{}{suffix}", strength.bits());
+        if value == self.required() {
+            return vec![format!(
+                "the profile accepts {strength} already, but the server insists on more than one strength or on other bits: \
+                 its administrator has to turn on {strength} alone"
+            )];
+        }
+        let mut hints = vec![format!("to accept what it offers: mppe = \"{value}\"")];
         if strength < Strength::Bits128 {
             hints.push(format!("what that costs: {} bits can be broken by trying all keys", strength.bits()));
         }
@@ -221,6 +238,10 @@ mod tests {
             assert!(hints[0].contains(key), "{bits:x}: {hints:?}");
             assert!(!hints.iter().any(|hint| hint.contains("\"off\"")), "{hints:?}");
         }
-        assert!(of(MppeRefusal::Bits(0)).is_empty());
+        let none = of(MppeRefusal::Bits(0));
+        assert!(none[0].contains("names no strength") && none[2].contains("mppe = \"off\""), "{none:?}");
+        // A value that the profile has already is no way out.
+        let all = of(MppeRefusal::Bits(option::STATELESS | option::BITS_40 | option::BITS_128));
+        assert!(all[0].contains("accepts") && !all[0].contains("to accept what it offers"), "{all:?}");
     }
 }

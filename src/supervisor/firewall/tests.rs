@@ -279,7 +279,8 @@ fn failure_tells_the_rule_and_offers_the_helper() {
     let failure = told(silent(), Traffic::GreIn, Finding::Blocked(explanation(true)), false);
     assert_eq!(failure.hints, ["to let it pass: …"]);
     let failure = told(silent(), Traffic::GreIn, Finding::Clear, true);
-    assert!(failure.hints[0].contains("does not drop it") && failure.hints.len() == 2);
+    assert!(failure.detail.ends_with("does not drop it (its rules were read)"), "{failure}");
+    assert!(failure.hints[0].contains("on the path") && failure.hints.len() == 1);
     assert_eq!(told(silent(), Traffic::GreIn, Finding::Unknown(String::new()), true), silent());
     let forbidden = Failure::new(Phase::Connect, FailureKind::NoRoute, format!("EPERM; {HOST_FORBIDS}"));
     let failure = told(forbidden, Traffic::TcpOut, Finding::Clear, true);

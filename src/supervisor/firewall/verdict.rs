@@ -50,10 +50,8 @@ pub(super) fn told(mut failure: Failure, traffic: Traffic, finding: Finding, off
             failure.hints.extend(found.remedies);
         }
         (Finding::Clear, Traffic::GreIn) => {
-            failure.hints = vec![
-                "this host's own firewall does not drop it: its rules were read".to_owned(),
-                PATH_HINT.to_owned(),
-            ];
+            failure.detail.push_str("; this host's own firewall does not drop it (its rules were read)");
+            failure.hints = vec![PATH_HINT.to_owned()];
         }
         (Finding::Unknown(reason), _) => tracing::debug!("this host's firewall: {reason}"),
         // No packet was sent: connect(2) itself was refused.
