@@ -4,9 +4,9 @@
 //! The file exists only while there are undecided log-ins. It is written before the credentials are sent.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::PathBuf,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -155,8 +155,11 @@ fn read(path: &PathBuf) -> io::Result<Option<Stored>> {
     }
 }
 
-/// Replaces the file atomically.
+/// Replaces the file atomically. `doctor` may be the first command that needs the state directory.
 fn write(path: &PathBuf, stored: &Stored) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
     let new = path.with_extension("logins.new");
     let mut file = OpenOptions::new()
         .write(true)

@@ -1,7 +1,10 @@
 //! The collisions that `up` finds on this host now: for the dry run, and for `up` itself.
 
+use std::net::Ipv4Addr;
+
 use crate::{
     apply::{self, Directories},
+    engine::message::LinkUp,
     failure::{Failure, FailureKind, Phase},
     plan::{self, Collisions, Obstacle, Tunnel},
     platform::Platform,
@@ -38,6 +41,26 @@ pub fn preview(profile: &Profile) -> Preview {
             Preview::default()
         }
     }
+}
+
+/// Compares the addresses of a link, which is not used, with this host; returns the failure of `up`, if there is one.
+#[must_use]
+pub fn link_refusal(profile: &Profile, server: Ipv4Addr, link: &LinkUp) -> Option<Failure> {
+    let platform = Platform::host();
+    let tunnel =
+        Tunnel { profile, planned: profile, platform, server: Some(server), dns: Some(link.dns.as_slice()) };
+    let places = Directories::system(platform);
+    let host = apply::surroundings(&places, profile.name.as_str(), profile.ppp.ipv6).ok()?;
+    let assigned = plan::assigned(&tunnel, &host, link.local, &plan::collisions(&tunnel, &host));
+    assigned.refusal.map(address_refusal)
+}
+
+/// Returns the failure of a link whose local address this host needs otherwise.
+#[must_use]
+pub fn address_refusal(words: String) -> Failure {
+    Failure::new(Phase::Routes, FailureKind::Collision, words)
+        .hint("ask the server's administrator for another pool of addresses")
+        .hint("link.netns = \"NAME\" keeps the tunnel apart from this host's networks (Linux)")
 }
 
 /// Returns why `up` refuses, if it does: for a whole connected network also with `collision = "tunnel"`, for the

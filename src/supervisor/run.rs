@@ -30,7 +30,7 @@ use self::{
 };
 use super::{
     engine_spec,
-    firewall::Path,
+    firewall::DialPath,
     hints, host_files,
     ipc::{
         lock::Lock,
@@ -357,7 +357,7 @@ impl Supervisor {
         let dev = firewall_watch::device(&facts);
         let sockets = self.steps.connect(*server.ip(), facts)?;
         self.network.local = transport::local_address(&sockets.gre);
-        self.firewall.dials(Path { server, local: self.network.local, dev, options: sockets.options });
+        self.firewall.dials(DialPath { server, local: self.network.local, dev, options: sockets.options });
         let spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, self.machine.was_up());
         self.children.dial(spec, &sockets)?;
         self.report.notes(&sockets.notes);

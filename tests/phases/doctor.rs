@@ -30,11 +30,15 @@ use super::{
 #[track_caller]
 fn doctor(world: &World, arguments: &[&str]) -> (i32, Value) {
     let before = world.state();
+    // Log-ins without a verdict would add up to a pause.
+    let forget_logins = || drop(fs::remove_file("/var/lib/pptpctl/vpn.logins"));
+    forget_logins();
     let shown = world.run(&[&["doctor"], arguments].concat());
     println!("{}{}", text(&shown.stdout), text(&shown.stderr));
     for line in text(&shown.stdout).lines().filter(|line| line.contains(' ')) {
         assert!(line.chars().count() <= 80, "longer than 80 columns: {line}");
     }
+    forget_logins();
     let output = world.run(&[&["doctor", "--json"], arguments].concat());
     assert_eq!(output.status.code(), shown.status.code(), "JSON and text disagree");
     world.assert_state(&before);
@@ -148,6 +152,35 @@ fn tunnel_that_is_up_is_not_dialled() {
             "its own connection is not another client's"
         );
         world.down(&before);
+    });
+}
+
+/// `doctor --dial` must not lock an account either.
+#[test]
+fn logins_without_a_verdict_are_counted() {
+    in_world(faulty_server(Fault::DeafAuth), |world| {
+        world.profile(&timeouts(&[("auth", "1s")]));
+        let before = world.state();
+        let dial = || text(&world.run(&["doctor", "vpn", "--dial"]).stdout);
+        for _ in 0..2 {
+            let shown = dial();
+            assert!(!shown.contains("not tried") && shown.contains("authentication"), "{shown}");
+        }
+        let refused = dial();
+        assert!(refused.contains("not tried") && !refused.contains("  connect "), "{refused}");
+        let up = world.run(&["up", "vpn"]);
+        assert_eq!(up.status.code(), Some(19), "{}", text(&up.stderr));
+        assert!(text(&up.stderr).contains("not tried"), "{}", text(&up.stderr));
+        world.assert_state(&before);
+    });
+}
+
+#[test]
+fn assigned_address_of_the_server_has_the_verdict_of_up() {
+    let first = std::net::Ipv4Addr::new(192, 0, 2, 1);
+    in_world(ServerConfig { first, addresses: 1, ..working_server() }, |world| {
+        world.profile("");
+        assert_same_as_up(world, DIAL, 30, "collisions");
     });
 }
 

@@ -30,16 +30,18 @@ use crate::{
     secret::Secret,
     supervisor::{
         backoff, disable_core_files, engine_spec,
-        firewall::Path,
+        firewall::DialPath,
         hints,
         interruptible::unless_ended,
         ipc::{
             client,
             lock::{Lock, LockError},
         },
+        login_record::LoginRecord,
         machine::{Action, Input, Machine, TunnelState},
         network_verdict,
         password::{self, SecretAccess},
+        preview::link_refusal,
         run::{
             children::{ChildEvent, Children},
             firewall_watch::{FirewallWatch, device_of},
@@ -60,6 +62,7 @@ const PATH_SEARCH: Duration = Duration::from_secs(16);
 struct Dial<'a> {
     children: Children,
     machine: Machine,
+    logins: LoginRecord,
     signals: &'a mut Signals,
     profile: Rc<Profile>,
     /// Stands for the tun device: packets of the peer end here, and none are sent.
@@ -162,9 +165,12 @@ impl<'a> Dial<'a> {
             attempts: Some(0),
             jitter_percent: 0,
         };
+        let mut machine = Machine::new(profile.servers.clone(), once);
+        let logins = LoginRecord::load(profile.name.as_str(), &mut machine);
         Self {
             children: Children::new(profile.clone(), password),
-            machine: Machine::new(profile.servers.clone(), once),
+            machine,
+            logins,
             signals,
             profile,
             device: None,
@@ -178,6 +184,9 @@ impl<'a> Dial<'a> {
     }
 
     fn run(&mut self) {
+        if let Err(failure) = self.logins.check(&self.machine) {
+            return (self.found)(Finding::failure(&failure));
+        }
         self.handle(Input::Start);
         loop {
             while let Some(action) = self.machine.poll_action() {
@@ -241,6 +250,7 @@ impl<'a> Dial<'a> {
             failure.clone()
         });
         self.machine.handle(Instant::now(), 0, input);
+        self.logins.store(self.machine.logins());
         if let Some(failure) = failure
             && matches!(self.machine.state(), TunnelState::Resolving | TunnelState::Dialing)
         {
@@ -265,6 +275,10 @@ impl<'a> Dial<'a> {
             // Here `up` would use the addresses.
             Action::Configure(link) => {
                 (self.found)(negotiation::addresses(&link));
+                let server = self.machine.server().map(|server| *server.ip());
+                if let Some(failure) = server.and_then(|server| link_refusal(&self.profile, server, &link)) {
+                    (self.found)(Finding::failure(&failure));
+                }
                 self.searched = Some(Instant::now() + PATH_SEARCH);
             }
             Action::StopChild => {
@@ -295,7 +309,7 @@ impl<'a> Dial<'a> {
         let options = transport::Options { local, mark: 0 };
         let (tcp, gre) = open_sockets(*server.ip(), &options)?;
         self.local = transport::local_address(&gre);
-        self.firewall.dials(Path { server, local: self.local, dev: Some(device_of(&next_hop)), options });
+        self.firewall.dials(DialPath { server, local: self.local, dev: Some(device_of(&next_hop)), options });
         let failed =
             |error: io::Error| Failure::new(Phase::Connect, FailureKind::Internal, error.to_string());
         let (device, engine_end) = UnixDatagram::pair().map_err(failed)?;

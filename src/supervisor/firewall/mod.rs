@@ -47,9 +47,9 @@ pub enum Traffic {
     GreIn,
 }
 
-/// The way between this host and a server.
+/// The path of the packets of a dial, between this host and a server.
 #[derive(Clone, Debug)]
-pub struct Path {
+pub struct DialPath {
     /// The server.
     pub server: SocketAddrV4,
     /// This host's address, if known.
@@ -113,14 +113,14 @@ impl Traffic {
 /// Returns whether and how this host's firewall drops this traffic. `earlier` is a reading from before the packets
 /// that were dropped on their way in; without it a rule can only be probable. Needs root.
 #[must_use]
-pub fn explain(traffic: Traffic, path: &Path, earlier: Option<&Reading>) -> Finding {
+pub fn explain(traffic: Traffic, path: &DialPath, earlier: Option<&Reading>) -> Finding {
     match traffic.direction() {
         Direction::Out => explain_outgoing(traffic, path),
         Direction::In => explain_incoming(traffic, path, earlier),
     }
 }
 
-fn explain_outgoing(traffic: Traffic, path: &Path) -> Finding {
+fn explain_outgoing(traffic: Traffic, path: &DialPath) -> Finding {
     let first = Reading::take();
     let packet = words::packet(traffic, path, first.has_helper);
     let suspects = walk::suspects(&first.tables, &packet);
@@ -149,7 +149,7 @@ fn explain_outgoing(traffic: Traffic, path: &Path) -> Finding {
     Finding::Blocked(found.unwrap_or_else(|| not_by_a_rule(&second, programs)))
 }
 
-fn explain_incoming(traffic: Traffic, path: &Path, earlier: Option<&Reading>) -> Finding {
+fn explain_incoming(traffic: Traffic, path: &DialPath, earlier: Option<&Reading>) -> Finding {
     let second = Reading::take();
     let packet = words::packet(traffic, path, second.has_helper);
     let suspects = walk::suspects(&second.tables, &packet);
@@ -179,7 +179,7 @@ fn explain_incoming(traffic: Traffic, path: &Path, earlier: Option<&Reading>) ->
 }
 
 /// Sends one packet of this kind; returns whether the kernel lets it pass.
-fn test(traffic: Traffic, path: &Path) -> io::Result<bool> {
+fn test(traffic: Traffic, path: &DialPath) -> io::Result<bool> {
     if traffic.is_gre() {
         transport::send_test_gre(*path.server.ip(), &path.options)
     } else {

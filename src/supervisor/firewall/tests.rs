@@ -24,8 +24,8 @@ const LEGACY: &str = include_str!("listings/iptables-legacy.txt");
 const OPENBSD: &str = include_str!("listings/openbsd.pf");
 const FREEBSD: &str = include_str!("listings/freebsd.pf");
 
-fn path() -> Path {
-    Path {
+fn path() -> DialPath {
+    DialPath {
         server: "192.0.2.1:1723".parse().unwrap(),
         local: Some(Ipv4Addr::new(192, 0, 2, 2)),
         dev: Some("em0".to_owned()),

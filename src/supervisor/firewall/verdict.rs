@@ -1,6 +1,6 @@
 //! Adds to a failure what this host's firewall has to do with it. No I/O but for the readings.
 
-use super::{Explanation, Finding, Path, Reading, Traffic, explain};
+use super::{DialPath, Explanation, Finding, Reading, Traffic, explain};
 use crate::{
     engine::verdict::{HOST_FORBIDS, HOST_REFUSES},
     failure::{Failure, FailureKind, Phase},
@@ -10,7 +10,7 @@ use crate::{
 /// Returns the failure with what this host's firewall has to do with it. `earlier` is a reading from before the
 /// failure.
 #[must_use]
-pub fn explained(failure: Failure, path: &Path, profile: &Profile, earlier: Option<&Reading>) -> Failure {
+pub fn explained(failure: Failure, path: &DialPath, profile: &Profile, earlier: Option<&Reading>) -> Failure {
     let offers_helper = profile.conntrack == Conntrack::Off && profile.link.netns.is_none();
     match (failure.phase, failure.kind) {
         (Phase::Connect, FailureKind::ConnectionRefused | FailureKind::NoRoute) => {

@@ -115,7 +115,7 @@ fn remedy(table: &Table, base: &Chain, chain: &Chain, traffic: Traffic, server: 
 }
 
 /// Returns the packets of this traffic.
-pub(super) fn packet(traffic: Traffic, path: &super::Path, helper: bool) -> Packet {
+pub(super) fn packet(traffic: Traffic, path: &super::DialPath, helper: bool) -> Packet {
     let gre = traffic.is_gre();
     Packet {
         direction: traffic.direction(),

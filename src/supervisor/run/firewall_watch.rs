@@ -10,7 +10,7 @@ use crate::{
     failure::{Failure, FailureKind, Phase},
     plan::{Facts, NextHop},
     profile::Profile,
-    supervisor::firewall::{self, Finding, Path, Reading, Traffic},
+    supervisor::firewall::{self, DialPath, Finding, Reading, Traffic},
 };
 
 /// How long TCP may take to connect before the rules are read. Longer than most round trips.
@@ -21,7 +21,7 @@ const GRE: Duration = Duration::from_millis(700);
 /// The firewall's part in the current dial.
 #[derive(Default)]
 pub(in crate::supervisor) struct FirewallWatch {
-    path: Option<Path>,
+    path: Option<DialPath>,
     /// When to read the rules, and for what.
     due: Option<(Instant, Traffic)>,
     earlier: Option<Reading>,
@@ -29,7 +29,7 @@ pub(in crate::supervisor) struct FirewallWatch {
 
 impl FirewallWatch {
     /// Begins with a dial.
-    pub fn dials(&mut self, path: Path) {
+    pub fn dials(&mut self, path: DialPath) {
         let due = Some((Instant::now() + CONNECT, Traffic::TcpOut));
         *self = Self { path: Some(path), due, earlier: None };
     }

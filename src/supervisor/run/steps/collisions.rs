@@ -8,11 +8,11 @@ use ipnet::IpNet;
 use super::{Steps, facts, network_plan};
 use crate::{
     engine::message::LinkUp,
-    failure::{Failure, FailureKind, Phase},
+    failure::Failure,
     plan::{self, Collisions, Facts, Plan, Step, Surroundings, Tunnel},
     platform::Platform,
     profile::{DnsServers, Profile},
-    supervisor::preview::refusal,
+    supervisor::preview::{address_refusal, refusal},
 };
 
 /// What is known about collisions, and the plans as they are without them.
@@ -137,9 +137,7 @@ impl Steps {
         let host = self.compare();
         notes.extend(self.compare_link(up, &host));
         let Some(words) = &self.collisions.addresses.refusal else { return Ok(()) };
-        Err(Failure::new(Phase::Routes, FailureKind::Collision, words)
-            .hint("ask the server's administrator for another pool of addresses")
-            .hint("link.netns = \"NAME\" keeps the tunnel apart from this host's networks (Linux)"))
+        Err(address_refusal(words.clone()))
     }
 
     /// Compares the addresses of a link with this host; returns notes for the user.
