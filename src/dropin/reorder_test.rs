@@ -62,12 +62,12 @@ mod tests {
     use super::*;
 
     fn order(kind: u8, rate: u32, count: u8) -> Vec<u8> {
-        let mut disorder = ReorderTest::new(kind, rate).unwrap();
+        let mut reordering = ReorderTest::new(kind, rate).unwrap();
         let mut sent = Vec::new();
         for n in 0..count {
-            disorder.pass(&[n], |packet| sent.push(packet[0]));
+            reordering.pass(&[n], |packet| sent.push(packet[0]));
         }
-        disorder.finish(|packet| sent.push(packet[0]));
+        reordering.finish(|packet| sent.push(packet[0]));
         sent
     }
 

@@ -74,7 +74,7 @@ struct World {
     /// IPV6CP frames of the server that are held back.
     held_back: Vec<Vec<u8>>,
     /// What path and server do to GRE packets and Echo-Replies.
-    path: path_mtu::Path,
+    path: path_mtu::LinkPath,
     /// What was found about the path.
     found: Vec<(Duration, PathMtu)>,
     /// When a search of the path's MTU had ended.
@@ -105,7 +105,7 @@ impl World {
             down: None,
             server_got: Vec::new(),
             held_back: Vec::new(),
-            path: path_mtu::Path::default(),
+            path: path_mtu::LinkPath::default(),
             found: Vec::new(),
             searched: Vec::new(),
         }

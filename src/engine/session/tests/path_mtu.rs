@@ -5,7 +5,7 @@ use crate::engine::session::path_mtu::IPV6_MTU;
 
 /// What path and server do to GRE packets and Echo-Replies. The default changes nothing.
 #[derive(Default)]
-pub(super) struct Path {
+pub(super) struct LinkPath {
     /// GRE packets to the server that are longer, with their IP header, are lost.
     pub to_server: Option<usize>,
     /// Likewise to the client.
@@ -34,7 +34,7 @@ pub(super) enum Replies {
     UpTo(usize),
 }
 
-impl Path {
+impl LinkPath {
     pub fn carries(&mut self, what: &mut Wire) -> bool {
         let (packet, limit) = match what {
             Wire::GreToServer(packet) => {
@@ -73,7 +73,7 @@ impl Path {
     }
 }
 
-fn after(path: Path, spec: Spec, seconds: u64) -> World {
+fn after(path: LinkPath, spec: Spec, seconds: u64) -> World {
     let mut world = World::new(ServerFault::None, spec, "right");
     world.path = path;
     world.run(Duration::from_secs(seconds));
@@ -98,7 +98,7 @@ fn limit_of(world: &World) -> (u16, u16) {
 
 #[test]
 fn path_without_limit_is_tested_with_one_long_echo() {
-    let world = after(Path::default(), spec(), 60);
+    let world = after(LinkPath::default(), spec(), 60);
     assert!(world.found.is_empty(), "{:?}", world.found);
     assert_eq!((world.path.longest, world.path.padded), (1500, 1));
     assert!(matches!(world.searched[..], [at] if at < Duration::from_secs(3)), "{:?}", world.searched);
@@ -114,9 +114,9 @@ fn limit_of_the_path_is_found_in_either_direction() {
             }
             let limit = Some(limit);
             let path = if inbound {
-                Path { to_client: limit, ..Path::default() }
+                LinkPath { to_client: limit, ..LinkPath::default() }
             } else {
-                Path { to_server: limit, ..Path::default() }
+                LinkPath { to_server: limit, ..LinkPath::default() }
             };
             let world = after(path, spec(), 60);
             let found = only_report(&world);
@@ -136,7 +136,7 @@ fn limit_of_the_path_is_found_in_either_direction() {
 
 #[test]
 fn mss_follows_the_path() {
-    let world = after(Path { to_server: Some(1400), ..Path::default() }, spec(), 60);
+    let world = after(LinkPath { to_server: Some(1400), ..LinkPath::default() }, spec(), 60);
     let found = only_report(&world).mtu;
     let builder =
         etherparse::PacketBuilder::ipv4([10, 0, 0, 2], [10, 0, 0, 1], 64).tcp(4000, 80, 1, 65_535).syn();
@@ -150,7 +150,7 @@ fn mss_follows_the_path() {
 
 #[test]
 fn shortened_reply_is_a_reply() {
-    let path = |limit| Path { replies: Replies::Shortened, to_server: limit, ..Path::default() };
+    let path = |limit| LinkPath { replies: Replies::Shortened, to_server: limit, ..LinkPath::default() };
     let world = after(path(None), spec(), 60);
     assert!(world.found.is_empty() && world.path.padded == 1, "{:?}", world.found);
     let world = after(path(Some(1400)), spec(), 60);
@@ -162,7 +162,7 @@ fn shortened_reply_is_a_reply() {
 #[test]
 fn server_without_long_replies_lowers_nothing() {
     for longest in [12, 100, 1000, 1400] {
-        let world = after(Path { replies: Replies::UpTo(longest), ..Path::default() }, spec(), 120);
+        let world = after(LinkPath { replies: Replies::UpTo(longest), ..LinkPath::default() }, spec(), 120);
         assert!(world.found.is_empty(), "replies up to {longest}: {:?}", world.found);
     }
 }
@@ -171,7 +171,7 @@ fn server_without_long_replies_lowers_nothing() {
 #[test]
 fn silence_without_acknowledgements_lowers_nothing() {
     for longest in [12, 1000] {
-        let path = Path { replies: Replies::UpTo(longest), no_acks: true, ..Path::default() };
+        let path = LinkPath { replies: Replies::UpTo(longest), no_acks: true, ..LinkPath::default() };
         let world = after(path, spec(), 120);
         assert!(world.found.is_empty(), "replies up to {longest}: {:?}", world.found);
         assert!(world.path.padded <= 12);
@@ -181,7 +181,7 @@ fn silence_without_acknowledgements_lowers_nothing() {
 /// The same server, and losses afterwards: a warning, and nothing is lowered.
 #[test]
 fn silence_and_losses_give_a_warning() {
-    let path = Path { replies: Replies::UpTo(1000), no_acks: true, ..Path::default() };
+    let path = LinkPath { replies: Replies::UpTo(1000), no_acks: true, ..LinkPath::default() };
     let mut world = after(path, spec(), 15);
     assert!(world.found.is_empty(), "{:?}", world.found);
     for lost in [9_u32, 0] {
@@ -214,11 +214,11 @@ fn server_without_echo_replies_is_left_alone() {
 #[test]
 fn small_mru_of_the_server_is_respected() {
     for mru in [1400, 1000, 576] {
-        let world = after(Path { server_mru: Some(mru), ..Path::default() }, spec(), 60);
+        let world = after(LinkPath { server_mru: Some(mru), ..LinkPath::default() }, spec(), 60);
         assert!(world.found.is_empty(), "MRU {mru}: {:?}", world.found);
         assert_eq!(world.path.longest, usize::from(mru) + 40, "MRU {mru}");
     }
-    let path = Path { server_mru: Some(1400), to_server: Some(1300), ..Path::default() };
+    let path = LinkPath { server_mru: Some(1400), to_server: Some(1300), ..LinkPath::default() };
     let world = after(path, spec(), 60);
     let (low, high) = limit_of(&world);
     assert!((low..=high).contains(&only_report(&world).mtu), "{:?}", world.found);
@@ -229,7 +229,7 @@ fn random_losses_do_not_lower_the_mtu_much() {
     for seed in 1..=60 {
         let mut world = World::new(ServerFault::None, spec(), "right");
         world.run(Duration::from_millis(150));
-        world.path = Path { loss: 100, seed, ..Path::default() };
+        world.path = LinkPath { loss: 100, seed, ..LinkPath::default() };
         world.run(Duration::from_secs(60));
         let lowest = world.found.iter().map(|(_, found)| found.mtu).min().unwrap_or(1456);
         assert!(lowest >= 1440, "seed {seed}: {:?}", world.found);
@@ -241,7 +241,7 @@ fn random_losses_do_not_lower_the_mtu_much() {
 fn limit_is_found_despite_losses() {
     let mut found = 0;
     for seed in 1..=40 {
-        let path = Path { loss: 30, seed, to_server: Some(1400), ..Path::default() };
+        let path = LinkPath { loss: 30, seed, to_server: Some(1400), ..LinkPath::default() };
         let mut world = World::new(ServerFault::None, spec(), "right");
         world.path = path;
         world.run(Duration::from_secs(60));
@@ -256,7 +256,7 @@ fn limit_is_found_despite_losses() {
 #[test]
 fn fixed_mtu_gives_a_warning_only() {
     let fixed = Spec { follow_path: false, ..spec() };
-    let world = after(Path { to_server: Some(1400), ..Path::default() }, fixed, 60);
+    let world = after(LinkPath { to_server: Some(1400), ..LinkPath::default() }, fixed, 60);
     let found = only_report(&world);
     assert_eq!(found.mtu, 1456);
     assert!(found.warning.contains("set mtu = \"auto\" or mtu = 13"), "{found:?}");
@@ -278,7 +278,7 @@ fn ipv6_keeps_its_minimum() {
 fn search_is_repeated_after_a_change_of_the_network() {
     let echo = link::Echo { interval: Duration::from_secs(5), failures: 2 };
     let spec = Spec { lcp_echo: Some(echo), ..spec() };
-    let mut world = after(Path { to_server: Some(1400), ..Path::default() }, spec, 20);
+    let mut world = after(LinkPath { to_server: Some(1400), ..LinkPath::default() }, spec, 20);
     let mut expected = 1;
     for limit in [None, Some(1300), None, None] {
         expected += usize::from(limit.is_some() || !world.found.last().unwrap().1.warning.is_empty());
