@@ -98,7 +98,7 @@ impl Session {
         }
     }
 
-    /// Cancels everything in progress before or after [`SessionEvent::Up`](super::SessionEvent::Up).
+    /// Cancels everything in progress before or after [`SessionEvent::Up`].
     fn cancel_pending(&mut self) {
         self.up = false;
         self.ready_check = None;
