@@ -92,7 +92,7 @@ impl Changes {
                 errno,
             )));
         };
-        let device = Device { name: link.name, index: link.index };
+        let device = Device { name: link.name, index: link.index, existed: true };
         if self.ledger.record().device.as_ref().is_some_and(|earlier| *earlier != device) {
             let _lock = StateLock::take(&self.directories.state)?;
             self.undo_device_steps()?;
@@ -364,6 +364,7 @@ impl Changes {
             &mut self.ledger,
             &self.directories,
             lock.as_mut(),
+            &mut self.tun,
             which,
         ));
         (lock, errors)
@@ -404,7 +405,8 @@ impl Changes {
         if let (Step::OpenTun(OpenTunStep { unit }), None) = (step, &held) {
             self.ledger.intend(part, step, PriorState::Nothing, None)?;
             let tun = self.host.open_tun(*unit).map_err(|error| failed(error.into()))?;
-            self.ledger.device(Device { name: tun.name.clone(), index: tun.index })?;
+            let Tun { index, existed, .. } = tun;
+            self.ledger.device(Device { name: tun.name.clone(), index, existed })?;
             self.tun = Some(tun);
             return Ok(());
         }

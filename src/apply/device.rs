@@ -18,7 +18,14 @@ use crate::{
 impl Perform for OpenTunStep {
     fn undo(&self, host: &mut Host, _before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
         let Some(device) = context.device else { return Ok(()) };
-        gone(host.change(KernelOp::DeleteLink(&device.name, device.index)))
+        if !device.existed {
+            return gone(host.change(KernelOp::DeleteLink(&device.name, device.index)));
+        }
+        // Another program made it: it stays, down.
+        if !device_still_exists(host, context.device, &device.name)? {
+            return Ok(());
+        }
+        gone(host.change(KernelOp::SetUp(&device.name, false)))
     }
 }
 

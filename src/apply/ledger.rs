@@ -123,6 +123,9 @@ pub struct Device {
     pub name: String,
     /// The kernel's interface index.
     pub index: u32,
+    /// Whether it existed before, and so remains.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub existed: bool,
 }
 
 /// A step in force.

@@ -103,7 +103,7 @@ fn recover_one(
         }
     }
     let host = inside.as_mut().unwrap_or(host);
-    recovery.errors.extend(undo::undo_entries(host, &mut ledger, places, None, |_| true));
+    recovery.errors.extend(undo::undo_entries(host, &mut ledger, places, None, &mut None, |_| true));
     recovery.recovered.push(RecoveredItem { profile: header.profile, steps, gone: rebooted || elsewhere });
     ledger.close()
 }

@@ -52,8 +52,11 @@ pub struct Requests {
     pub tun_mode: u64,
     /// TUNSIFHEAD; `None` where the address family always precedes a packet (OpenBSD).
     pub tun_head: Option<u64>,
-    /// TUNSTRANSIENT: closing the last descriptor removes the interface (FreeBSD; OpenBSD's default).
+    /// TUNSTRANSIENT: closing the last descriptor removes the interface (FreeBSD after 14.0; OpenBSD's default).
     pub tun_transient: Option<u64>,
+    /// SIOCIFDESTROY, where closing the last descriptor of a tun device may leave it (FreeBSD before
+    /// TUNSTRANSIENT).
+    pub destroy: Option<u64>,
 }
 
 /// `sizeof(struct in6_ifreq)`, the same on all systems.
@@ -85,6 +88,7 @@ impl Requests {
         tun_mode: 0x8004_745e,
         tun_head: Some(0x8004_7460),
         tun_transient: Some(0x8004_7462),
+        destroy: Some(0x8020_6979),
     };
 
     /// OpenBSD 7.
@@ -107,6 +111,7 @@ impl Requests {
         tun_mode: 0x8004_745d,
         tun_head: None,
         tun_transient: None,
+        destroy: None,
     };
 
     /// NetBSD 10.
@@ -129,6 +134,7 @@ impl Requests {
         tun_mode: 0x8004_7458,
         tun_head: Some(0x8004_7442),
         tun_transient: None,
+        destroy: None,
     };
 
     /// All systems.
@@ -294,6 +300,7 @@ mod tests {
                 (system.get_flags, system.named("tun7").unwrap()),
                 (system.set_flags, system.flags("tun7", 1).unwrap()),
                 (system.get_mtu, system.named("tun7").unwrap()),
+                (system.destroy.unwrap_or(system.set_flags), system.named("tun7").unwrap()),
                 (system.set_mtu, system.mtu("tun7", 1400).unwrap()),
                 system.domain("tun7", 3).unwrap_or_else(|| (system.get_mtu, system.named("tun7").unwrap())),
                 system.add("tun7", &local("10.1.2.3")).unwrap(),

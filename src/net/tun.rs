@@ -24,6 +24,8 @@ pub struct Tun {
     pub name: String,
     /// Interface index.
     pub index: u32,
+    /// Whether the interface existed before. It then stays when it is closed. Always false on Linux.
+    pub existed: bool,
 }
 
 impl Tun {
@@ -98,7 +100,7 @@ pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
     // The duplicate keeps the device while tun-rs closes its own descriptor.
     let fd = device.as_fd().try_clone_to_owned()?;
     drop(device);
-    Ok(Tun { fd, name, index })
+    Ok(Tun { fd, name, index, existed: false })
 }
 
 /// Checks, without creating a device, whether [`open`] would succeed. Returns whether the driver is loaded; if it is

@@ -8,16 +8,18 @@ use crate::apply::{
     ledger::{self, Entry, Ledger, PriorState, StateLock},
     steps::{self, UndoContext},
 };
-use crate::plan::Step;
+use crate::{net::tun::Tun, plan::Step};
 
 /// Undoes the steps of a ledger for which `which` holds, network before transport, the last step first.
 /// `lock` is released while a hook runs; recovery passes `None` and keeps its lock, or two processes could
-/// undo one ledger at once.
+/// undo one ledger at once. `tun` is closed before its step is undone, because
+/// FreeBSD removes only a closed device.
 pub(in crate::apply) fn undo_entries(
     host: &mut Host,
     ledger: &mut Ledger,
     places: &Directories,
     mut lock: Option<&mut StateLock>,
+    tun: &mut Option<Tun>,
     which: impl Fn(&Step) -> bool,
 ) -> Vec<ApplyError> {
     host.cache.begin();
@@ -26,7 +28,12 @@ pub(in crate::apply) fn undo_entries(
     entries.sort_by_key(|entry| std::cmp::Reverse((entry.part, entry.number)));
     let errors = entries
         .iter()
-        .filter_map(|entry| undo_entry(host, ledger, places, entry, lock.as_deref_mut()).err())
+        .filter_map(|entry| {
+            if let Step::OpenTun(_) = entry.step {
+                drop(tun.take());
+            }
+            undo_entry(host, ledger, places, entry, lock.as_deref_mut()).err()
+        })
         .collect();
     host.cache.end();
     errors

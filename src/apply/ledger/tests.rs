@@ -111,7 +111,11 @@ fn new_ledger(dir: &Path, profile: &str) -> Ledger {
 
 fn operation() -> impl Strategy<Value = Operation> {
     let part = select(&[Part::Transport, Part::Network][..]);
-    let device = ("tun[0-9]{1,3}", any::<u32>()).prop_map(|(name, index)| Device { name, index });
+    let device = ("tun[0-9]{1,3}", any::<u32>(), any::<bool>()).prop_map(|(name, index, existed)| Device {
+        name,
+        index,
+        existed,
+    });
     prop_oneof![
         8 => (part, step(), before(), option::weighted(0.2, any::<Index>()))
             .prop_map(|(part, step, before, instead)| Operation::Intend(part, Box::new(step), before, instead)),

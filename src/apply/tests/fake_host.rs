@@ -298,7 +298,7 @@ impl Kernel for FakeHost {
             *next
         };
         state.links.push(Link { index, name: name.clone(), mtu: 1500, up: false });
-        Ok(Tun { fd: File::open("/dev/null")?.into(), name, index })
+        Ok(Tun { fd: File::open("/dev/null")?.into(), name, index, existed: false })
     }
 
     fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {

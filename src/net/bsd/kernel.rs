@@ -4,8 +4,10 @@
 //! process id and sequence number, because every routing socket receives all messages.
 
 use std::{
+    fs::OpenOptions,
     io::{self, Read, Write},
     net::IpAddr,
+    os::unix::fs::OpenOptionsExt,
     time::{Duration, Instant},
 };
 
@@ -25,6 +27,10 @@ use crate::{
 
 /// Timeout for an answer. Kernels answer at once.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait until another process has closed a device that is to be destroyed, and between looks.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+const CLOSE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Size of the receive buffer: OpenBSD's RTM_MAXSIZE, the largest of the three systems.
 const MAX_MESSAGE: usize = 2048;
@@ -244,15 +250,39 @@ impl Kernel {
         self.request(&what, REQUESTS.set_flags, REQUESTS.flags(dev, wanted)).map(drop)
     }
 
-    /// Brings an interface down if the index still has this name. Destroying an open tun device blocks
-    /// forever. Closing the last descriptor removes it on FreeBSD and OpenBSD; on NetBSD it remains, down and
-    /// without addresses.
+    /// Brings a tun device down if the index still has this name, and destroys it on FreeBSD, where it must
+    /// be closed. Closing the last descriptor removes it on OpenBSD, and on FreeBSD after 14.0; on NetBSD it
+    /// remains, down and without addresses.
     ///
     /// # Errors
-    /// Returns ENXIO if the index does not have this name, EPERM.
+    /// Returns ENXIO if the index does not have this name, EBUSY if a process has the device open, EPERM.
     pub fn delete_link(&mut self, dev: &str, index: u32) -> Result<(), Error> {
+        self.require_link(dev, index)?;
+        self.set_up(dev, false)?;
+        let Some(destroy) = REQUESTS.destroy else { return Ok(()) };
+        // The request waits for the last descriptor, in the kernel and without end. Only one process can open
+        // the device. The engine of a killed supervisor may still be about to exit.
+        let what = format!("delete {dev}");
+        let end = Instant::now() + CLOSE_TIMEOUT;
+        loop {
+            let mut node = OpenOptions::new();
+            node.read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC);
+            match node.open(format!("/dev/{dev}")) {
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < end => {
+                    std::thread::sleep(CLOSE_PAUSE);
+                }
+                Err(error) => return Err(kernel_error(&what, &error)),
+                // Closes it again. If the kernel has just removed the interface, this has created another one.
+                Ok(_) => break,
+            }
+            self.require_link(dev, index)?;
+        }
+        self.request(&what, destroy, REQUESTS.named(dev)).map(drop)
+    }
+
+    fn require_link(&mut self, dev: &str, index: u32) -> Result<(), Error> {
         match self.link(dev)? {
-            Some(link) if link.index == index => self.set_up(dev, false),
+            Some(link) if link.index == index => Ok(()),
             _ => Err(Error::errno(format!("delete {dev}"), Errno::ENXIO)),
         }
     }

@@ -51,11 +51,11 @@ fn open_unit(unit: u32) -> io::Result<Tun> {
     // An interface that existed before remains on exit.
     if let (Some(transient), false) = (REQUESTS.tun_transient, existed) {
         match set(transient, 1) {
-            // FreeBSD before 13 has no TUNSTRANSIENT.
+            // FreeBSD 14.0 has no TUNSTRANSIENT; `Kernel::delete_link` removes the interface there.
             Err(error) if error.raw_os_error() == Some(Errno::ENOTTY as i32) => {}
             outcome => outcome?,
         }
     }
     let index = if_nametoindex(name.as_str())?;
-    Ok(Tun { fd, name, index })
+    Ok(Tun { fd, name, index, existed })
 }
