@@ -9,6 +9,11 @@ use crate::{
     profile::{Demand, Profile, mppe_text},
 };
 
+/// The command that shows what an interface is; its name follows.
+pub const SHOW_DEVICE: &str = if cfg!(target_os = "linux") { "ip -d link show" } else { "ifconfig" };
+/// The command that shows the route to an address.
+const SHOW_ROUTE: &str = if cfg!(target_os = "linux") { "ip route get" } else { "route -n get" };
+
 /// Adds the hints for the failure's kind. A failure that already has hints keeps those: they are more
 /// specific.
 #[must_use]
@@ -34,7 +39,7 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
             "a firewall, on this host or on the path, may drop TCP port 1723; many guest networks do".to_owned(),
             format!("is {to} switched on, and the address right?"),
         ],
-        FailureKind::NoRoute => vec!["is a network connected? `ip route get` shows the kernel's choice".to_owned()],
+        FailureKind::NoRoute => vec![format!("is a network connected? `{SHOW_ROUTE}` shows the kernel's choice")],
         FailureKind::ControlSilent => vec![
             "something accepts TCP on port 1723 and does not speak PPTP: a captive portal, or a hung server".to_owned(),
         ],

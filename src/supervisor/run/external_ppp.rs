@@ -30,7 +30,10 @@ use crate::{
     platform::Platform,
     profile::Profile,
     secret::Secret,
-    supervisor::backend::{self, exits, ppp, pppd},
+    supervisor::{
+        backend::{self, exits, ppp, pppd},
+        hints::SHOW_DEVICE,
+    },
 };
 
 /// The daemon sends its last negotiation packet before it configures its device: the interval at which that
@@ -82,7 +85,7 @@ impl External {
             if nix::net::if_::if_nametoindex(device.as_str()).is_ok() {
                 let words = format!("{device} is in use: there is a device of that name already");
                 return Err(Failure::new(Phase::Connect, FailureKind::NoTun, words)
-                    .hint(format!("`pptpctl status` shows whether another tunnel has it; `ip -d link show {device}`, what it is"))
+                    .hint(format!("`pptpctl status` shows whether another tunnel has it; `{SHOW_DEVICE} {device}`, what it is"))
                     .hint(format!("without unit = {unit} in the profile a free one is taken")));
             }
         }

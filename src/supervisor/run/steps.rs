@@ -26,7 +26,7 @@ use crate::{
     plan::{self, Facts, NextHop, Plan, Step},
     platform::Platform,
     profile::Profile,
-    supervisor::host_files,
+    supervisor::{hints::SHOW_DEVICE, host_files},
 };
 
 /// Warning for log and status.
@@ -376,9 +376,7 @@ pub(in crate::supervisor) fn step_failure(phase: Phase, error: &ApplyError) -> F
                         .hint(free)
                 }
                 None => Failure::new(phase, FailureKind::NoTun, words)
-                    .hint(format!(
-                        "no tunnel of pptpctl has it; `ip -d link show tun{unit}` shows what it is"
-                    ))
+                    .hint(format!("no tunnel of pptpctl has it; `{SHOW_DEVICE} tun{unit}` shows what it is"))
                     .hint(free),
             }
         }
