@@ -170,7 +170,12 @@ impl Changes {
                     Some(&mut lock),
                 )
             })
-        })
+        })?;
+        // On the BSDs routes go with the address that the device had when they were added.
+        if stale.iter().any(|entry| matches!(entry.step, Step::Address(_) | Step::Address6(_))) {
+            return self.renew_routing_entries(|entry| entry.part == plan.part).1;
+        }
+        Ok(())
     }
 
     /// Does the first half of [`Changes::perform`]: steps that the plan no longer contains stay in force.
@@ -233,10 +238,17 @@ impl Changes {
             Ok(lock) => lock,
             Err(error) => return (0, Err(error)),
         };
+        self.renew_routing_entries(|_| true)
+    }
+
+    fn renew_routing_entries(&mut self, which: impl Fn(&Entry) -> bool) -> (usize, Result<(), ApplyError>) {
         let (mut missing, mut first) = (0, None);
         self.with_route_cache(|session| {
             for entry in session.ledger.record().entries.clone() {
-                if entry.step.traits().is_routing && !session.half_done.contains(&entry.number) {
+                if which(&entry)
+                    && entry.step.traits().is_routing
+                    && !session.half_done.contains(&entry.number)
+                {
                     match session.renew_entry(&entry) {
                         Ok(was_missing) => missing += usize::from(was_missing),
                         Err(error) => drop(first.get_or_insert(error)),

@@ -54,6 +54,8 @@ pub(in crate::apply) struct FakeHost {
     pub(in crate::apply) table_reads: Rc<RefCell<usize>>,
     /// Whether the kernel removes tun0 after the next read of a routing table.
     pub(in crate::apply) closes_tun: Rc<RefCell<bool>>,
+    /// Whether a device's routes go with its address, as on FreeBSD.
+    pub(in crate::apply) routes_go_with_address: Rc<RefCell<bool>>,
     next: Rc<RefCell<u32>>,
     answer: Answer,
 }
@@ -68,6 +70,7 @@ impl FakeHost {
             budget: Rc::new(RefCell::new(usize::MAX)),
             table_reads: Rc::default(),
             closes_tun: Rc::default(),
+            routes_go_with_address: Rc::default(),
             next: Rc::new(RefCell::new(100)),
             answer: Rc::new(|program, _| Err(ProgramError::Missing { program: program.name() })),
         }
@@ -209,6 +212,9 @@ impl FakeHost {
         self.change(dev, |state, _| {
             let place = state.addresses.iter().position(|(name, held)| name == dev && held == address);
             state.addresses.remove(place.ok_or_else(|| Error::errno("delete", Errno::EADDRNOTAVAIL))?);
+            if *self.routes_go_with_address.borrow() {
+                state.routes.retain(|route| !route.leaves_by(dev));
+            }
             Ok(())
         })
     }

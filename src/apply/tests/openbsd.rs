@@ -1,10 +1,38 @@
-//! Properties of OpenBSD's routes, on the fake host and down to the bytes for the routing socket.
+//! Properties of the routes of OpenBSD and FreeBSD, on the fake host and down to the bytes for the routing socket.
 
 use super::*;
 use crate::{
     net::rtsock::{Action, Layout, Request, from_route},
     plan::DomainStep,
 };
+
+/// As on FreeBSD: routes that were added while the device had another address go with that address.
+#[test]
+fn routes_are_there_after_the_address_has_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let directories = directories(dir.path());
+    let model = FakeHost::new(laptop());
+    model.routes_go_with_address.replace(true);
+    let mut session = session(&directories, &model);
+    let transport =
+        Plan { steps: vec![Step::OpenTun(OpenTunStep { unit: Some(0) })], ..empty(Part::Transport) };
+    session.perform(&transport).unwrap();
+    let tun = || Value::Known("tun0".to_owned());
+    let network = |last: u8| {
+        let peer = Value::Known(Ipv4Addr::new(10, 99, 0, 1));
+        let local = Value::Known(Ipv4Addr::new(10, 99, 0, last));
+        let address = AddressStep { tun: tun(), local, peer: Some(peer.clone()) };
+        let dest = "192.168.77.0/24".parse().unwrap();
+        let route = RouteStep { tun: tun(), dest, metric: None, table: None, peer: Some(peer), label: None };
+        let steps = vec![Step::Address(address), Step::Up(UpStep { tun: tun() }), Step::Route(route)];
+        Plan { steps, ..empty(Part::Network) }
+    };
+    session.perform(&network(2)).unwrap();
+    session.perform(&network(3)).unwrap();
+    let state = model.state.borrow().clone();
+    assert_eq!(state.addresses.len(), 1);
+    assert_eq!(state.routes.iter().filter(|route| route.leaves_by("tun0")).count(), 1);
+}
 
 /// As on OpenBSD: the device is moved to its domain before it gets an address, its routes are in the domain's
 /// table, and all state is removed with the device, wherever up or down was interrupted.
