@@ -149,8 +149,9 @@ impl Request {
             None => {}
         }
         let by_gateway = matches!(self.gateway, Some(Gateway::Address(_)));
-        // The hosts of a network on the link get a route each, with their link address (OpenBSD).
-        let clones = matches!(self.gateway, Some(Gateway::Own(_))) && !host;
+        // Each host on the link gets a route of its own with its link address, also the one of a host route:
+        // without RTF_CLONING OpenBSD sends nothing ("route contains no arp information").
+        let clones = matches!(self.gateway, Some(Gateway::Own(_)));
         let when = |condition: bool, flag: u32| if condition { flag } else { 0 };
         let flags = self.flags | UP | when(host, HOST) | when(by_gateway, GATEWAY) | when(clones, CLONING);
         set(&mut bytes, header.flags, u64::from(flags));
