@@ -158,13 +158,14 @@ pub(super) fn replace(host: &mut Host, wanted: Route, before: &PriorState) -> Re
     }
 }
 
-/// Adds a route if it is missing; returns whether it was.
+/// Adds a route if it is missing; returns whether it was. Where the kernel's own entry leads there (OpenBSD),
+/// nothing is added.
 pub(super) fn add_if_missing(host: &mut Host, wanted: Route, before: &PriorState) -> Result<bool, Cause> {
-    let missing = *before != PriorState::Same && find_same_key(host, &wanted)?.is_none();
-    if missing {
-        add(host, wanted, Insert::New)?;
+    if *before == PriorState::Same || find_same_key(host, &wanted)?.is_some() {
+        return Ok(false);
     }
-    Ok(missing)
+    add(host, wanted.clone(), Insert::New)?;
+    Ok(find_same_key(host, &wanted)?.is_some())
 }
 
 /// Returns why a route could not be restored as it is, if so.

@@ -2,7 +2,7 @@
 
 use pptpctl::testing::net::{
     routes::{Hop, Kind, MAIN_TABLE, PROTOCOL, Route},
-    rtsock::{Action, Gateway, Layout, Message, Request, RouteChange, from_route, to_route},
+    rtsock::{Action, Gateway, Layout, Message, Request, RouteChange, from_route, is_neighbour, to_route},
 };
 
 use super::{decode_one, hex, vectors};
@@ -72,6 +72,33 @@ fn link_route_has_own_address_on_openbsd() {
         let freebsd = from_route(&Layout::FREEBSD, Action::Add, &route, 0, &|_| Some(2)).unwrap();
         assert_eq!(freebsd.gateway, Some(Gateway::Link(2)));
     }
+}
+
+/// OpenBSD refuses a route to an address that is another route's gateway: it has an entry of its own there,
+/// which leads the same way.
+#[test]
+fn neighbour_entry_on_openbsd_leads_where_a_link_route_would() {
+    let openbsd = &Layout::OPENBSD;
+    let names = |number: u16| (number == 2).then(|| "em0".to_owned());
+    let mut route = Route::through("192.0.2.1/32".parse().unwrap(), "em0");
+    (route.metric, route.source) = (8, Some("192.0.2.5".parse().unwrap()));
+    let add = from_route(openbsd, Action::Add, &route, 0, &|_| Some(2)).unwrap();
+    let Message::Route(mut news) = decode_one(openbsd, &add.encode(openbsd).unwrap()) else {
+        panic!("not a route")
+    };
+    assert!(!is_neighbour(openbsd, &news, &route, &names), "a route");
+    // RTF_UP, RTF_HOST, RTF_LLINFO, RTF_CLONED, RTF_CACHED.
+    news.flags = 0x3_0405;
+    news.gateway = Some(Gateway::Link(2));
+    assert!(is_neighbour(openbsd, &news, &route, &names));
+    let through = |dest: &str, dev: &str| Route::through(dest.parse().unwrap(), dev);
+    for other in [through("192.0.2.1/32", "em1"), through("192.0.2.2/32", "em0")] {
+        assert!(!is_neighbour(openbsd, &news, &other, &names), "{other}");
+    }
+    let mut by_gateway = route.clone();
+    by_gateway.hops[0].via = Some("192.0.2.3".parse().unwrap());
+    assert!(!is_neighbour(openbsd, &news, &by_gateway, &names));
+    assert!(!is_neighbour(&Layout::FREEBSD, &news, &route, &names));
 }
 
 #[test]

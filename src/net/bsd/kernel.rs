@@ -19,7 +19,7 @@ use crate::{
     net::{
         ifreq::{flags_in, mtu_in},
         routes::{Address, Error, Filter, Insert, Link, MAIN_TABLE, Route, RouteTo},
-        rtsock::{Action, Gateway, Message, Request, RouteChange, from_route, read, to_route},
+        rtsock::{Action, Gateway, Message, Request, RouteChange, from_route, is_neighbour, read, to_route},
         rules::Rule,
     },
     os::bsd::{control, sysctl},
@@ -350,8 +350,26 @@ impl Kernel {
         match socket.write(&bytes) {
             Ok(written) if written == bytes.len() => Ok(()),
             Ok(_) => Err(Error::other(what, "the kernel took only a part of the request")),
-            Err(error) => Err(kernel_error(what, &error)),
+            Err(error) => {
+                let refused = kernel_error(what, &error);
+                let leads_there = action == Action::Add
+                    && refused.errno == Some(Errno::EINVAL)
+                    && self.has_neighbour_of(what, route);
+                if !leads_there {
+                    return Err(refused);
+                }
+                tracing::debug!("{what}: the kernel's own entry leads there");
+                Ok(())
+            }
         }
+    }
+
+    /// Returns whether the kernel's own entry for a host leads where this route would.
+    fn has_neighbour_of(&mut self, what: &str, route: &Route) -> bool {
+        let Ok(request) = from_route(LAYOUT, Action::Get, route, self.table, &index_of) else { return false };
+        let request = Request { table: request.table, ..Request::get(route.dest.addr()) };
+        let answer = self.query(what, route.table, request);
+        answer.is_ok_and(|answer| is_neighbour(LAYOUT, &answer, route, &name_of))
     }
 
     fn query(&mut self, what: &str, table: u32, request: Request) -> Result<RouteChange, Error> {

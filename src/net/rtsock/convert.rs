@@ -95,6 +95,24 @@ pub fn to_route(
     })
 }
 
+/// Returns whether an answer to a lookup is the kernel's own entry for a host on the link, leading where this
+/// route would (OpenBSD). The kernel refuses a route to such a host (EINVAL) while it is another route's gateway
+/// (RTF_CACHED).
+pub fn is_neighbour(
+    layout: &Layout,
+    answer: &RouteChange,
+    route: &Route,
+    names: &dyn Fn(u16) -> Option<String>,
+) -> bool {
+    let [hop] = route.hops.as_slice() else { return false };
+    layout.link_routes_by_address
+        && hop.via.is_none()
+        && route.dest.prefix_len() == route.dest.max_prefix_len()
+        && answer.dest == Some(route.dest)
+        && answer.flags & layout.flags.not_a_route != 0
+        && device(answer, names) == hop.dev
+}
+
 /// Returns the request for an operation on a route. `index` returns the index of an interface by name.
 ///
 /// # Errors
