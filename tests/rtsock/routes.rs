@@ -101,6 +101,25 @@ fn neighbour_entry_on_openbsd_leads_where_a_link_route_would() {
     assert!(!is_neighbour(&Layout::FREEBSD, &news, &route, &names));
 }
 
+/// On OpenBSD the routes of an interface that is down stay, without RTF_UP; ours would refuse its successor.
+#[test]
+fn of_the_routes_that_are_down_only_own_ones_are_listed() {
+    let openbsd = &Layout::OPENBSD;
+    let mut route = Route::through("192.0.2.1/32".parse().unwrap(), "em0");
+    (route.metric, route.scope) = (8, 0);
+    route.hops[0].via = Some("198.51.100.1".parse().unwrap());
+    let names = |number: u16| (number == 2).then(|| "em0".to_owned());
+    let add = from_route(openbsd, Action::Add, &route, 0, &|_| Some(2)).unwrap();
+    let Message::Route(mut news) = decode_one(openbsd, &add.encode(openbsd).unwrap()) else {
+        panic!("not a route")
+    };
+    news.flags &= !0x1;
+    assert_eq!(to_route(openbsd, &news, 0, &names), Some(route));
+    // RTF_GATEWAY, RTF_HOST, RTF_STATIC.
+    news.flags = 0x806;
+    assert_eq!(to_route(openbsd, &news, 0, &names), None);
+}
+
 #[test]
 fn recognizes_own_routes_by_flags() {
     for layout in &Layout::ALL {

@@ -39,6 +39,8 @@ const MAX_MESSAGE: usize = 2048;
 const LOOPBACK: u16 = 0x8;
 /// IFF_UP.
 const UP: u16 = 0x1;
+/// RTF_UP.
+const ROUTE_UP: u32 = 0x1;
 /// IFF_POINTOPOINT.
 const POINT_TO_POINT: u16 = 0x10;
 
@@ -95,6 +97,10 @@ impl Kernel {
         // On other systems the table is a property of the socket.
         let in_request = if LAYOUT.route.tableid.is_some() { number } else { 0 };
         let answer = self.query(what, table, Request { table: in_request, ..Request::get(to) })?;
+        // OpenBSD answers with the route of an interface that is down, which no packet takes.
+        if answer.flags & ROUTE_UP == 0 {
+            return Err(Error::errno(what, Errno::ENETUNREACH));
+        }
         let dev = match (answer.interface.name.as_str(), answer.interface.index) {
             ("", 0) => return Err(Error::errno(what, Errno::ENETUNREACH)),
             ("", index) => name_of(index).ok_or_else(|| Error::errno(what, Errno::ENXIO))?,

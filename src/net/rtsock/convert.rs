@@ -26,8 +26,8 @@ const PROTO1: u32 = 0x8000;
 const METRIC_MTU: u16 = 2;
 
 /// Converts a route message. Returns `None` for table entries that are not routes (neighbours, clones,
-/// broadcast addresses) and for other address families. `main` is the table of this process, `names` returns
-/// the name of an interface by index.
+/// broadcast addresses), for others' routes that are down, and for other address families. `main` is the table
+/// of this process, `names` returns the name of an interface by index.
 pub fn to_route(
     layout: &Layout,
     news: &RouteChange,
@@ -35,7 +35,10 @@ pub fn to_route(
     names: &dyn Fn(u16) -> Option<String>,
 ) -> Option<Route> {
     let flags = news.flags;
-    if flags & (layout.flags.not_a_route | layout.flags.broadcast) != 0 || flags & UP == 0 {
+    // OpenBSD keeps the routes of an interface that is down, without RTF_UP. They lead nowhere, but hold their
+    // keys and come back with the interface: ours must be found, to be replaced or deleted.
+    let down = flags & UP == 0 && protocol(layout, flags) != PROTOCOL;
+    if flags & (layout.flags.not_a_route | layout.flags.broadcast) != 0 || down {
         return None;
     }
     let dest = news.dest?;
