@@ -207,6 +207,7 @@ impl Assertions {
                 },
                 requests.set_domain.unwrap_or(0),
             ),
+            (if requests.destroy.is_some() { "SIOCIFDESTROY" } else { "" }, requests.destroy.unwrap_or(0)),
             ("SIOCAIFADDR", requests.add_address),
             ("SIOCDIFADDR", requests.delete_address),
             ("SIOCAIFADDR_IN6", requests.add_address6),
