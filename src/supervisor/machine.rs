@@ -340,7 +340,11 @@ impl Machine {
             && self.phase == Phase::Authentication;
         let how = failure.undecided_login.or(killed.then_some(UndecidedLogin::Unanswered));
         let failure = match how {
-            Some(how) if self.logins.count(now, how) => failure.confirmed(),
+            Some(how) if self.logins.count(now, how) => {
+                // The server has decided: no later supervisor has to wait.
+                self.logins.reset();
+                failure.confirmed()
+            }
             Some(_) if !self.ever_up => {
                 self.undecided = Some(failure.clone());
                 failure

@@ -58,7 +58,9 @@ fn any_input() -> impl Strategy<Value = Input> {
         any_failure().prop_map(Input::DialFailed),
         select(phases).prop_map(Input::Phase),
         Just(Input::LinkUp(LinkUp::example())),
-        any_failure().prop_map(|failure| Input::Configured(Err(failure))),
+        // Of a step, as `run` reports it.
+        select(vec![FailureKind::LinkStep, FailureKind::Collision, FailureKind::HostFiles])
+            .prop_map(|kind| Input::Configured(Err(Failure::new(Phase::Routes, kind, "")))),
         Just(Input::Configured(Ok(()))),
         any_failure().prop_map(Input::EngineEnded),
         any_network(),
