@@ -158,6 +158,7 @@ fn refusal_of_a_redial_is_final_when_repeated() {
         matches!(end.as_slice(), [Action::End(Err(f))] if f.remedy() == Remedy::Nothing && f.hints[0].contains("twice")),
         "{end:?}"
     );
+    assert_eq!(tunnel.machine.logins(), None, "a verdict holds up no later log-in");
 }
 
 #[test]
