@@ -4,14 +4,12 @@
 use super::{ApplyError, Changes};
 use crate::{
     net::{
-        routes::{Filter, Kind, MAIN_TABLE},
+        routes::{Filter, Kind},
         rules::Rule,
     },
     plan::{RouteStep, Step},
 };
 
-/// Linux's tables `default` and `local`.
-const KERNEL_TABLES: [u32; 2] = [253, 255];
 /// The priority of the kernel's rule for the main table.
 const MAIN_PRIORITY: u32 = 32_766;
 
@@ -47,8 +45,7 @@ fn leads_everything_away(rule: &Rule) -> bool {
     !rule.is_ours()
         && !rule.unrestorable
         && rule.priority < MAIN_PRIORITY
-        && rule.table != MAIN_TABLE
-        && !KERNEL_TABLES.contains(&rule.table)
+        && rule.has_own_table()
         && (rule.mark.is_none() || rule.not)
         && rule.to.is_none()
         && rule.ip_protocol.is_none()
@@ -77,21 +74,10 @@ fn warning(rule: &Rule, rules: &[Rule]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::routes::MAIN_TABLE;
 
     fn rule(priority: u32, table: u32, protocol: u8) -> Rule {
-        Rule {
-            ipv6: false,
-            priority,
-            not: false,
-            mark: None,
-            to: None,
-            ip_protocol: None,
-            port: None,
-            suppress_prefix: None,
-            table,
-            protocol,
-            unrestorable: false,
-        }
+        Rule { protocol, ..Rule::for_all(false, priority, table) }
     }
 
     #[test]

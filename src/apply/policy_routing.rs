@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     net::{
-        routes::{Kind, MAIN_TABLE, PROTOCOL, Route, default_metric},
+        routes::{Kind, MAIN_TABLE, Route, default_metric},
         rules::Rule,
     },
     plan::{PolicyRule, PolicyStep, Value},
@@ -96,19 +96,7 @@ fn rule_of(step: &PolicyStep) -> Result<Rule, Cause> {
         return Err(Cause::Ledger("not a rule".to_owned()));
     };
     let own = *known(table)?;
-    let mut rule = Rule {
-        ipv6: *ipv6,
-        priority: kind.priority(own),
-        not: false,
-        mark: None,
-        to: None,
-        ip_protocol: None,
-        port: None,
-        suppress_prefix: None,
-        table: own,
-        protocol: PROTOCOL,
-        unrestorable: false,
-    };
+    let mut rule = Rule::for_all(*ipv6, kind.priority(own), own);
     match kind {
         PolicyRule::Server { server, protocol, port } => {
             rule.to = Some(IpNet::from(*known(server)?));

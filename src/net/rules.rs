@@ -45,6 +45,30 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Returns a rule of this program that leads all packets to a table.
+    #[must_use]
+    pub const fn for_all(ipv6: bool, priority: u32, table: u32) -> Self {
+        Self {
+            ipv6,
+            priority,
+            not: false,
+            mark: None,
+            to: None,
+            ip_protocol: None,
+            port: None,
+            suppress_prefix: None,
+            table,
+            protocol: super::routes::PROTOCOL,
+            unrestorable: false,
+        }
+    }
+
+    /// Returns whether the table is none of those that every Linux host has: local, main and default.
+    #[must_use]
+    pub const fn has_own_table(&self) -> bool {
+        !matches!(self.table, 255 | MAIN_TABLE | 253)
+    }
+
     /// Returns whether this program added the rule.
     #[must_use]
     pub const fn is_ours(&self) -> bool {

@@ -4,7 +4,7 @@ use super::{
 };
 use crate::{
     apply::ledger::PriorState,
-    net::routes::{Hop, PROTOCOL},
+    net::routes::Hop,
     plan::{NextHop, Part, PolicyRule},
 };
 
@@ -118,19 +118,7 @@ fn state() -> HostState {
     state.route(Route { kind: Kind::Unreachable, hops: Vec::new(), metric: u32::MAX, ..last });
     let outside = through("198.18.0.0/15", "", TABLE);
     state.route(Route { kind: Kind::Throw, hops: Vec::new(), ..outside });
-    let rule = |priority, table| Rule {
-        ipv6: false,
-        priority,
-        not: false,
-        mark: None,
-        to: None,
-        ip_protocol: None,
-        port: None,
-        suppress_prefix: None,
-        table,
-        protocol: PROTOCOL,
-        unrestorable: false,
-    };
+    let rule = |priority, table| Rule::for_all(false, priority, table);
     state.rules = vec![
         rule(0, LOCAL_TABLE),
         Rule { ip_protocol: Some(17), port: Some(53), ..rule(700, TABLE) },

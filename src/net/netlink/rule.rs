@@ -89,20 +89,13 @@ fn write(rule: &Rule) -> RuleMessage {
 fn read(message: &RuleMessage) -> Rule {
     let header = &message.header;
     let mut rule = Rule {
-        ipv6: header.family == AddressFamily::Inet6,
-        priority: 0,
         not: header.flags.contains(RuleFlags::Invert),
-        mark: None,
-        to: None,
-        ip_protocol: None,
-        port: None,
-        suppress_prefix: None,
-        table: u32::from(header.table),
         protocol: 0,
         unrestorable: header.action != RuleAction::ToTable
             || header.tos != 0
             || header.src_len != 0
             || header.flags.difference(RuleFlags::Invert) != RuleFlags::empty(),
+        ..Rule::for_all(header.family == AddressFamily::Inet6, 0, u32::from(header.table))
     };
     let (mut mark, mut mask) = (0, 0);
     for attribute in &message.attributes {

@@ -5,15 +5,12 @@ use super::{finding::Finding, server::is_tunnel};
 use crate::{
     apply,
     net::{
-        routes::{Kind, MAIN_TABLE, Route},
+        routes::{Kind, Route},
         rules::Rule,
     },
     profile::Profile,
     supervisor::preview::{Preview, preview},
 };
-
-/// Tables that every Linux host has: local, main and default.
-const USUAL_TABLES: [u32; 3] = [255, MAIN_TABLE, 253];
 
 /// Returns whether addresses of the profile collide with those of this host, as `up` sees it.
 fn collisions(preview: &Preview) -> Finding {
@@ -40,7 +37,7 @@ fn default_route(routes: &[Route], rules: &[Rule], is_wanted: bool) -> Finding {
         route.dest.prefix_len() <= 1 && route.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(is_tunnel))
     };
     let taken = foreign().find(by_tunnel).map(|route| format!("the route \"{route}\""));
-    let rule = rules.iter().find(|rule| !rule.is_ours() && !USUAL_TABLES.contains(&rule.table));
+    let rule = rules.iter().find(|rule| !rule.is_ours() && rule.has_own_table());
     let rule = rule.map(|rule| format!("the rule \"{rule}\" of another program"));
     match taken.or(rule).filter(|_| is_wanted) {
         Some(what) => Finding::warning(
@@ -83,6 +80,7 @@ pub(super) fn check(profile: &Profile) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::{super::finding::Severity, *};
+    use crate::net::routes::MAIN_TABLE;
 
     /// A route that another program has added.
     fn foreign(dest: &str, dev: &str, via: Option<&str>) -> Route {
@@ -95,19 +93,7 @@ mod tests {
     }
 
     fn rule(table: u32, protocol: u8) -> Rule {
-        Rule {
-            ipv6: false,
-            priority: 5270,
-            not: false,
-            mark: None,
-            to: None,
-            ip_protocol: None,
-            port: None,
-            suppress_prefix: None,
-            table,
-            protocol,
-            unrestorable: false,
-        }
+        Rule { protocol, ..Rule::for_all(false, 5270, table) }
     }
 
     #[test]
