@@ -1,6 +1,6 @@
 //! The supervisor's half: starts this program as a child, passes it descriptors, and reads its messages.
 //!
-//! A child is either the engine of one tunnel or a resolver of one name. Both get an empty environment, the
+//! A child is either the engine of one tunnel or a process that looks up or checks one name. Both get an empty environment, the
 //! channel as standard input, a pipe for log output, and nothing else.
 
 use std::{
@@ -43,18 +43,6 @@ pub struct ChildHandle {
 #[derive(Debug)]
 pub struct Engine(ChildHandle);
 
-/// The resolver of one name.
-#[derive(Debug)]
-pub struct Resolver {
-    helper: ChildHandle,
-}
-
-/// The process that finds out why a name was not resolved.
-#[derive(Debug)]
-pub struct NameCheck {
-    helper: ChildHandle,
-}
-
 /// The result of reading from an engine.
 #[derive(Debug)]
 pub enum EngineOutput {
@@ -79,6 +67,50 @@ impl ChildHandle {
             wait::set_nonblocking(pipe.as_fd())?;
         }
         Ok(Self { child, channel, stderr })
+    }
+
+    /// Starts a lookup of `name`.
+    ///
+    /// # Errors
+    /// Returns an error if the process cannot be started or does not accept the name.
+    pub fn resolve(name: &str, loglevel: u8) -> io::Result<Self> {
+        let child = Self::start(RESOLVER, name, loglevel)?;
+        child.channel.send(name.as_bytes(), &[])?;
+        Ok(child)
+    }
+
+    /// Starts to find out why this name was not resolved.
+    ///
+    /// # Errors
+    /// As [`ChildHandle::resolve`].
+    pub fn check_name(name: &str) -> io::Result<Self> {
+        let child = Self::start(NAME_CHECK, name, 1)?;
+        child.channel.send(name.as_bytes(), &[])?;
+        Ok(child)
+    }
+
+    /// Returns the answer of a lookup, `None` if it has not arrived yet; due when the channel is readable. A failure
+    /// is a sentence.
+    #[must_use]
+    pub fn answer(&self) -> Option<Answer> {
+        match self.channel.receive(false) {
+            Ok(Some(message)) => Some(Answer::parse(&message.bytes)),
+            Ok(None) => Some(Answer::Failed("the resolver process exited without an answer".to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => Some(Answer::Failed(format!("the resolver's channel: {error}"))),
+        }
+    }
+
+    /// Returns the report of [`ChildHandle::check_name`], `None` if it has not arrived yet; due when the channel is
+    /// readable. A failure is a sentence.
+    #[must_use]
+    pub fn report(&self) -> Option<Result<Report, String>> {
+        match self.channel.receive(false) {
+            Ok(Some(message)) => Some(Report::parse(&message.bytes)),
+            Ok(None) => Some(Err("the process exited without a report".to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => Some(Err(error.to_string())),
+        }
     }
 
     /// Returns the child's process id.
@@ -192,76 +224,6 @@ impl Engine {
             Ok(None) => EngineOutput::Ended("the engine exited without a message".to_owned()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => EngineOutput::Nothing,
             Err(error) => EngineOutput::Ended(format!("the engine's channel: {error}")),
-        }
-    }
-}
-
-impl Resolver {
-    /// Starts a lookup of `name`.
-    ///
-    /// # Errors
-    /// Returns an error if the process cannot be started or does not accept the name.
-    pub fn start(name: &str, loglevel: u8) -> io::Result<Self> {
-        let helper = ChildHandle::start(RESOLVER, name, loglevel)?;
-        helper.channel.send(name.as_bytes(), &[])?;
-        Ok(Self { helper })
-    }
-
-    /// Returns the process.
-    pub fn helper(&mut self) -> &mut ChildHandle {
-        &mut self.helper
-    }
-
-    /// Returns the process, for polling.
-    #[must_use]
-    pub fn process(&self) -> &ChildHandle {
-        &self.helper
-    }
-
-    /// Returns the answer, `None` if it has not arrived yet; due when the channel is readable. A failure is a
-    /// sentence.
-    #[must_use]
-    pub fn answer(&self) -> Option<Answer> {
-        match self.helper.channel.receive(false) {
-            Ok(Some(message)) => Some(Answer::parse(&message.bytes)),
-            Ok(None) => Some(Answer::Failed("the resolver process exited without an answer".to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) => Some(Answer::Failed(format!("the resolver's channel: {error}"))),
-        }
-    }
-}
-
-impl NameCheck {
-    /// Starts to find out why this name was not resolved.
-    ///
-    /// # Errors
-    /// Returns an error if the process cannot be started or does not accept the name.
-    pub fn start(name: &str) -> io::Result<Self> {
-        let helper = ChildHandle::start(NAME_CHECK, name, 1)?;
-        helper.channel.send(name.as_bytes(), &[])?;
-        Ok(Self { helper })
-    }
-
-    /// Returns the process.
-    pub fn helper(&mut self) -> &mut ChildHandle {
-        &mut self.helper
-    }
-
-    /// Returns the process, for polling.
-    #[must_use]
-    pub fn process(&self) -> &ChildHandle {
-        &self.helper
-    }
-
-    /// Returns the report, `None` if it has not arrived yet; due when the channel is readable. A failure is a
-    /// sentence.
-    #[must_use]
-    pub fn report(&self) -> Option<Result<Report, String>> {
-        match self.helper.channel.receive(false) {
-            Ok(Some(message)) => Some(Report::parse(&message.bytes)),
-            Ok(None) => Some(Err("the process exited without a report".to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) => Some(Err(error.to_string())),
         }
     }
 }

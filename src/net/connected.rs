@@ -41,7 +41,9 @@ fn connected(interface: &InterfaceAddress) -> Option<Connected> {
     Some(Connected { dev: interface.interface_name.clone(), network })
 }
 
-fn address(socket: &SockaddrStorage) -> Option<IpAddr> {
+/// Returns the IP address in a socket address, if it has one.
+#[must_use]
+pub fn address(socket: &SockaddrStorage) -> Option<IpAddr> {
     let ipv4 = socket.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
     ipv4.or_else(|| socket.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
 }

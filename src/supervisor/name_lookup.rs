@@ -8,23 +8,14 @@ use std::{
 
 use super::name_verdict;
 use crate::{
-    engine::{
-        handle::{ChildHandle, NameCheck, Resolver},
-        resolver::Answer,
-    },
+    engine::{handle::ChildHandle, resolver::Answer},
     failure::{Failure, FailureKind, Phase},
+    net::connected,
     os::wait,
 };
 
 /// Time limit of the process that queries the nameservers; it waits 2 s for their answers.
 const CHECK_LIMIT: Duration = Duration::from_secs(4);
-
-/// The processes of a lookup.
-enum Child {
-    Resolver(Resolver),
-    /// With the C library's reason for the failure.
-    Check(NameCheck, String),
-}
 
 /// An event of a lookup.
 pub enum LookupEvent {
@@ -37,7 +28,9 @@ pub enum LookupEvent {
 /// A lookup under way. Dropping it ends its process.
 pub struct Lookup {
     name: String,
-    child: Child,
+    child: ChildHandle,
+    /// The C library's reason for the failure, while the process checks the name.
+    checked: Option<String>,
     due: Instant,
     limit: Duration,
     /// Whether a failure is to be explained, which takes up to [`CHECK_LIMIT`] more.
@@ -51,12 +44,13 @@ impl Lookup {
     /// # Errors
     /// Returns why no process can be started.
     pub fn start(name: &str, limit: Duration, explains: bool) -> Result<Self, Failure> {
-        let resolver = Resolver::start(name, 1).map_err(|error| {
+        let child = ChildHandle::resolve(name, 1).map_err(|error| {
             Failure::new(Phase::Resolve, FailureKind::Internal, format!("resolver: {error}"))
         })?;
         Ok(Self {
             name: name.to_owned(),
-            child: Child::Resolver(resolver),
+            child,
+            checked: None,
             due: Instant::now() + limit,
             limit,
             // pledge(2) allows the process to query DNS through libc only.
@@ -74,18 +68,12 @@ impl Lookup {
     /// Returns the process, for polling.
     #[must_use]
     pub fn process(&self) -> &ChildHandle {
-        match &self.child {
-            Child::Resolver(resolver) => resolver.process(),
-            Child::Check(check, _) => check.process(),
-        }
+        &self.child
     }
 
     /// Returns the process.
     pub fn helper(&mut self) -> &mut ChildHandle {
-        match &mut self.child {
-            Child::Resolver(resolver) => resolver.helper(),
-            Child::Check(check, _) => check.helper(),
-        }
+        &mut self.child
     }
 
     /// Returns when [`Lookup::expire`] is due, and why.
@@ -96,30 +84,24 @@ impl Lookup {
 
     /// Returns the next event without blocking; due when the channel of the process is readable.
     pub fn read(&mut self) -> Option<LookupEvent> {
-        let failed = match &self.child {
-            Child::Resolver(resolver) => match resolver.answer()? {
+        let Some(words) = &self.checked else {
+            return match self.child.answer()? {
                 Answer::Unreadable(files) => {
                     self.unreadable.clone_from(&files);
-                    return Some(LookupEvent::Unreadable(files));
+                    Some(LookupEvent::Unreadable(files))
                 }
-                Answer::Found(addresses) => return Some(LookupEvent::Done(Ok(addresses))),
-                Answer::Failed(words) => words,
-            },
-            Child::Check(check, words) => {
-                let report = check.report()?;
-                let failure = match report {
-                    Ok(report) => {
-                        name_verdict::explain(&self.name, words, &report, &self.unreadable, interface_of)
-                    }
-                    Err(error) => {
-                        tracing::debug!("nameservers: {error}");
-                        self.unexplained(words)
-                    }
-                };
-                return Some(LookupEvent::Done(Err(failure)));
+                Answer::Found(addresses) => Some(LookupEvent::Done(Ok(addresses))),
+                Answer::Failed(words) => self.fail(words),
+            };
+        };
+        let failure = match self.child.report()? {
+            Ok(report) => name_verdict::explain(&self.name, words, &report, &self.unreadable, interface_of),
+            Err(error) => {
+                tracing::debug!("nameservers: {error}");
+                self.unexplained(words)
             }
         };
-        self.fail(failed)
+        Some(LookupEvent::Done(Err(failure)))
     }
 
     /// Returns the next event if the time limit has passed.
@@ -127,20 +109,18 @@ impl Lookup {
         if now < self.due {
             return None;
         }
-        match &self.child {
-            Child::Resolver(_) => {
-                self.fail(format!("no answer from the resolver within {} s", self.limit.as_secs_f32()))
-            }
-            Child::Check(_, words) => Some(LookupEvent::Done(Err(self.unexplained(words)))),
+        match &self.checked {
+            None => self.fail(format!("no answer from the resolver within {} s", self.limit.as_secs_f32())),
+            Some(words) => Some(LookupEvent::Done(Err(self.unexplained(words)))),
         }
     }
 
     /// Handles a failure: queries the nameservers, and returns the failure if that is not possible.
     fn fail(&mut self, words: String) -> Option<LookupEvent> {
         if self.explains {
-            match NameCheck::start(&self.name) {
+            match ChildHandle::check_name(&self.name) {
                 Ok(check) => {
-                    self.child = Child::Check(check, words);
+                    (self.child, self.checked) = (check, Some(words));
                     self.due = Instant::now() + CHECK_LIMIT;
                     return None;
                 }
@@ -183,9 +163,6 @@ pub fn look_up(name: &str, limit: Duration) -> Result<Vec<Ipv4Addr>, Failure> {
 /// Returns the interface that has this address.
 fn interface_of(address: IpAddr) -> Option<String> {
     let mut all = nix::ifaddrs::getifaddrs().ok()?;
-    let has = |storage: &nix::sys::socket::SockaddrStorage| match address {
-        IpAddr::V4(address) => storage.as_sockaddr_in().is_some_and(|found| found.ip() == address),
-        IpAddr::V6(address) => storage.as_sockaddr_in6().is_some_and(|found| found.ip() == address),
-    };
-    all.find(|interface| interface.address.as_ref().is_some_and(has)).map(|found| found.interface_name)
+    let found = all.find(|one| one.address.as_ref().and_then(connected::address) == Some(address));
+    found.map(|interface| interface.interface_name)
 }
