@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{ApplyError, Host};
+use super::{ApplyError, Host, routes};
 use crate::{
     net::{
         routes::{Filter, MAIN_TABLE, Route},
@@ -21,7 +21,7 @@ impl Host {
         if way.local {
             return Ok(NextHop::ThisHost);
         }
-        Ok(NextHop::By { gateway: way.gateway, dev: way.dev, source: way.source })
+        Ok(routes::next_hop(way))
     }
 
     /// Returns the IPv4 routes of the main table.

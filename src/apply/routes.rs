@@ -13,7 +13,7 @@ use super::{
     steps::{Perform, UndoContext},
 };
 use crate::{
-    net::routes::{Filter, Hop, Insert, MAIN_TABLE, Route, default_metric, default_prefix},
+    net::routes::{Filter, Hop, Insert, MAIN_TABLE, Route, RouteTo, default_metric, default_prefix},
     plan::{HostRouteStep, NextHop, RemoveDefaultStep, RouteStep},
 };
 
@@ -282,6 +282,11 @@ pub(super) fn device_still_exists(
 ) -> Result<bool, Cause> {
     let Some(device) = device.filter(|device| device.name == name) else { return Ok(false) };
     Ok(host.link(name)?.is_some_and(|link| link.index == device.index))
+}
+
+/// Returns the next hop of the kernel's answer for a host other than this one.
+pub(super) fn next_hop(answer: RouteTo) -> NextHop {
+    NextHop::By { gateway: answer.gateway, dev: answer.dev, source: answer.source }
 }
 
 /// Returns a route of ours by a given next hop.

@@ -36,12 +36,12 @@ impl Changes {
             Ok(way) if way.local => return Ok(NextHop::ThisHost),
             // The tunnel is in another namespace: its device name means nothing here.
             Ok(way) if self.host.named_netns().is_some() => {
-                return Ok(NextHop::By { gateway: way.gateway, dev: way.dev, source: way.source });
+                return Ok(routes::next_hop(way));
             }
             Err(error) if self.host.named_netns().is_some() => return Err(ApplyError::observing(error)),
             Ok(way) if own.as_ref() == Some(&way.dev) => unreachable(server),
             Ok(way) => {
-                let way = NextHop::By { gateway: way.gateway, dev: way.dev, source: way.source };
+                let way = routes::next_hop(way);
                 if !self.pinned_next_hop(server).is_some_and(|pinned| pinned.is_same_path(&way)) {
                     let past = self.next_hop_without_tunnel(server, own.as_deref(), source)?;
                     self.main_table_decides = past.is_some_and(|past| past.is_same_path(&way));

@@ -12,11 +12,14 @@ use super::{
     ApplyError, Changes, Directories, Host, dns, files,
     ledger::{self, PriorState},
     on_link::{self, SHORTEST},
-    others,
+    others, routes,
 };
 use crate::{
-    net::routes::{Filter, Kind, MAIN_TABLE, Route},
-    plan::{Connected, NextHop, RESOLV_CONF, Step, Surroundings},
+    net::{
+        connected,
+        routes::{Filter, Kind, MAIN_TABLE, Route},
+    },
+    plan::{Connected, RESOLV_CONF, Step, Surroundings},
 };
 
 /// The upstream resolvers of systemd-resolved, when resolv.conf(5) names only its stub.
@@ -81,7 +84,7 @@ pub fn surroundings(places: &Directories, profile: &str, ipv6: bool) -> Result<S
     for (resolver, way) in &mut found.resolvers {
         let route =
             host.route_to(*resolver, None, None).ok().filter(|route| device.as_ref() != Some(&route.dev));
-        *way = route.map(|to| NextHop::By { gateway: to.gateway, dev: to.dev, source: to.source });
+        *way = route.map(routes::next_hop);
     }
     found.tunnels = others::routes(places, &own, crate::os::namespace::Namespace::current());
     found.ways_to_resolvers.extend(found.tunnels.iter().map(|route| route.dest));
@@ -99,7 +102,9 @@ fn read(host: &mut Host, own: Option<&str>, ipv6: bool) -> Surroundings {
         let filter = Filter { ipv6, table: Some(MAIN_TABLE), dest: None };
         match host.routes(&filter) {
             Ok(routes) => {
-                found.connected.extend(routes.iter().filter_map(|one| connected(one, own, &addresses)));
+                found
+                    .connected
+                    .extend(routes.iter().filter_map(|one| connected_network(one, own, &addresses)));
                 let defaults = routes.iter().filter(|one| one.dest.prefix_len() == 0 && !one.is_ours());
                 found.gateways.extend(defaults.flat_map(gateways));
                 let leads_to_resolver = |one: &&Route| {
@@ -122,7 +127,7 @@ fn read(host: &mut Host, own: Option<&str>, ipv6: bool) -> Surroundings {
 }
 
 /// Returns the network of a route without a gateway, if its interface is neither the tunnel's nor loopback.
-fn connected(route: &Route, own: Option<&str>, addresses: &[IpAddr]) -> Option<Connected> {
+fn connected_network(route: &Route, own: Option<&str>, addresses: &[IpAddr]) -> Option<Connected> {
     let dev = on_link::device(route, addresses)?;
     let is_network = route.dest.prefix_len() >= SHORTEST && !route.dest.addr().is_multicast();
     let is_loopback =
@@ -139,11 +144,7 @@ fn gateways(route: &Route) -> impl Iterator<Item = IpAddr> + '_ {
 fn addresses(own: Option<&str>) -> Vec<IpAddr> {
     let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     all.filter(|interface| Some(interface.interface_name.as_str()) != own)
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|one| IpAddr::V4(one.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|one| IpAddr::V6(one.ip())))
-        })
+        .filter_map(|interface| connected::address(&interface.address?))
         .collect()
 }
 
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn routes_without_a_gateway_are_connected_networks() {
         let of = |route: &Route| {
-            connected(route, Some("tun0"), &["192.0.2.2".parse().unwrap()]).map(|one| one.dev)
+            connected_network(route, Some("tun0"), &["192.0.2.2".parse().unwrap()]).map(|one| one.dev)
         };
         assert_eq!(of(&route("192.0.2.0/24", "eth0")).as_deref(), Some("eth0"));
         assert_eq!(of(&route("2001:db8::/64", "eth0")).as_deref(), Some("eth0"));
