@@ -31,7 +31,7 @@ use self::{
 use super::{
     engine_spec,
     firewall::DialPath,
-    hints, host_files,
+    host_files,
     ipc::{
         lock::Lock,
         messages::{Request, Response, Status},
@@ -41,7 +41,7 @@ use super::{
     log, login_limit,
     login_record::LoginRecord,
     machine::{Action, Input, Machine, TunnelState},
-    network_verdict, systemd,
+    systemd,
 };
 use crate::{
     engine::message::{LinkUp, Statistics, ToEngine},
@@ -270,10 +270,7 @@ impl Supervisor {
     }
 
     fn explained(&mut self, failure: Failure) -> Failure {
-        let server = self.machine.server();
-        let failure = self.firewall.explain(failure, &self.profile);
-        let failure = network_verdict::amend(failure, &self.profile, server, self.network.local);
-        hints::add(failure, &self.profile, server)
+        self.firewall.explained(failure, &self.profile, self.machine.server(), self.network.local)
     }
 
     fn perform(&mut self, action: Action) {

@@ -31,7 +31,6 @@ use crate::{
     supervisor::{
         backoff, disable_core_files, engine_spec,
         firewall::DialPath,
-        hints,
         interruptible::unless_ended,
         ipc::{
             client,
@@ -39,7 +38,6 @@ use crate::{
         },
         login_record::LoginRecord,
         machine::{Action, Input, Machine, TunnelState},
-        network_verdict,
         password::{self, SecretAccess},
         preview::link_refusal,
         run::{
@@ -244,9 +242,7 @@ impl<'a> Dial<'a> {
     fn handle(&mut self, mut input: Input) {
         let failure = input.failure_mut().map(|failure| {
             let server = self.machine.server();
-            let explained = self.firewall.explain(failure.clone(), &self.profile);
-            let explained = network_verdict::amend(explained, &self.profile, server, self.local);
-            *failure = hints::add(explained, &self.profile, server);
+            *failure = self.firewall.explained(failure.clone(), &self.profile, server, self.local);
             failure.clone()
         });
         self.machine.handle(Instant::now(), 0, input);

@@ -3,14 +3,20 @@
 //! A dial that goes well costs nothing: the rules are read only when TCP is not connected after [`CONNECT`], or no
 //! GRE packet has led beyond LCP after [`GRE`].
 
-use std::time::{Duration, Instant};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::{Duration, Instant},
+};
 
 use crate::{
     apply::ApplyError,
     failure::{Failure, FailureKind, Phase},
     plan::{Facts, NextHop},
     profile::Profile,
-    supervisor::firewall::{self, DialPath, Finding, Reading, Traffic},
+    supervisor::{
+        firewall::{self, DialPath, Finding, Reading, Traffic},
+        hints, network_verdict,
+    },
 };
 
 /// How long TCP may take to connect before the rules are read. Longer than most round trips.
@@ -66,13 +72,21 @@ impl FirewallWatch {
         None
     }
 
-    /// Adds to the failure of a dial what this host's firewall has to do with it.
-    pub fn explain(&mut self, failure: Failure, profile: &Profile) -> Failure {
+    /// Returns the failure of a dial with what this host's firewall and network explain about it, and with its hints.
+    /// `server` is the one that was dialled, `local` the address that the dial used.
+    pub fn explained(
+        &mut self,
+        failure: Failure,
+        profile: &Profile,
+        server: Option<SocketAddrV4>,
+        local: Option<Ipv4Addr>,
+    ) -> Failure {
         self.due = None;
-        match self.path.take() {
+        let failure = match self.path.take() {
             Some(path) => firewall::explained(failure, &path, profile, self.earlier.take().as_ref()),
             None => failure,
-        }
+        };
+        hints::add(network_verdict::amend(failure, profile, server, local), profile, server)
     }
 }
 
