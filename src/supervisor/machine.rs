@@ -332,8 +332,6 @@ impl Machine {
     fn failed(&mut self, now: Instant, random: u16, failure: Failure) {
         let was_up = self.up_since.is_some();
         self.was_up_until(now);
-        // The link may end before the loop has performed the network steps for it.
-        self.actions.retain(|action| !matches!(action, Action::Configure(_)));
         // An engine that was killed cannot report whether it had sent the credentials.
         let killed = matches!(failure.kind, FailureKind::Internal | FailureKind::PppFailed)
             && self.state == TunnelState::Dialing

@@ -190,7 +190,6 @@ impl Machine {
         self.logins.settle();
         self.network.hurry = None;
         self.child = false;
-        self.actions.retain(|action| !matches!(action, Action::Configure(_)));
         self.actions.push_back(Action::Abandon(why));
     }
 

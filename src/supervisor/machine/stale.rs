@@ -25,8 +25,8 @@ impl Machine {
         of_child && no_child && self.state != TunnelState::Stopping
     }
 
-    /// Drops the actions that an end of the attempt makes useless. What was to be configured is gone, and what
-    /// was to be started must not run beside its successor.
+    /// Drops the queued actions of an attempt that has ended: its link is gone, and a child that was not started yet
+    /// must not run beside that of the next attempt.
     pub(super) fn drop_useless_actions(&mut self) {
         let before = self.actions.len();
         self.actions.retain(|action| !action.starts_a_child());

@@ -382,7 +382,7 @@ fn redial_lost_while_configuring_goes_on_with_its_round() {
     assert_eq!(tunnel.fail(FailureKind::PeerEnded), [Action::Waiting(Duration::from_secs(2))]);
 }
 
-/// The source address can disappear in the same instant as the link comes up.
+/// The source address can disappear before the loop has handled the link that came up.
 #[test]
 fn network_change_before_the_steps_drops_them() {
     let mut tunnel = Scenario::of(&[literal(A)]);
