@@ -249,7 +249,10 @@ impl Session {
             let seen = self.evidence().unwrap_or_default();
             if self.ending.is_none() && seen.gre_received == 0 && self.call.is_some() {
                 self.fail(now, verdict::of_silence(self.spec.limits.gre, &seen));
-            } else if self.ending.is_none() && self.phase == Phase::Lcp && verdict::is_clearly_deaf(&seen) {
+            } else if self.ending.is_none()
+                && self.phase == Phase::Lcp
+                && verdict::gets_none_of_our_gre(&seen)
+            {
                 self.fail(now, verdict::of_lcp_timeout(self.phase, &seen));
             }
         }

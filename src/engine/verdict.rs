@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 
 pub use self::{
     advice::after_hangup,
-    gre::{is_clearly_deaf, of_early_end, of_lcp_timeout, of_silence},
+    gre::{gets_none_of_our_gre, of_early_end, of_lcp_timeout, of_silence},
     offers::Offers,
 };
 

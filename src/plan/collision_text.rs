@@ -34,7 +34,8 @@ impl fmt::Display for Collision {
 }
 
 impl Collision {
-    /// Returns what is unreachable while the route is left out, and until when.
+    /// Returns a sentence that names the unreachable prefix while the route is left out, and the condition for its
+    /// return.
     #[must_use]
     pub fn warning(&self) -> String {
         let route = self.route;
@@ -55,7 +56,7 @@ impl Collision {
 }
 
 impl Collisions {
-    /// Returns what is unreachable, one sentence for each route.
+    /// Returns that sentence for each route.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         self.found.iter().map(Collision::warning).collect()

@@ -13,10 +13,10 @@ const REPEATED: u64 = 2;
 /// Configure-Requests of the server, and packets of ours, after which a block is told before the limit of LCP.
 const CLEARLY_REPEATED: u64 = 3;
 
-/// Returns whether the server certainly does not hear our GRE: it has repeated its request several times, and has
-/// neither acknowledged nor answered any of several packets.
+/// Returns whether the evidence shows that none of our GRE packets reaches the server: it has repeated its request
+/// several times, and has neither acknowledged nor answered any of several packets.
 #[must_use]
-pub fn is_clearly_deaf(seen: &Evidence) -> bool {
+pub fn gets_none_of_our_gre(seen: &Evidence) -> bool {
     seen.gre_acknowledged == 0
         && seen.lcp_replies == 0
         && seen.lcp_requests >= CLEARLY_REPEATED
@@ -124,10 +124,10 @@ mod tests {
             let failure = of_lcp_timeout(Phase::Lcp, &seen);
             assert_eq!(failure.kind, FailureKind::LcpFailed, "{seen:?}");
             assert!(!failure.detail.contains("outbound"), "{failure}");
-            assert!(!is_clearly_deaf(&seen), "{seen:?}");
+            assert!(!gets_none_of_our_gre(&seen), "{seen:?}");
         }
-        assert!(is_clearly_deaf(&DEAF));
-        assert!(!is_clearly_deaf(&Evidence { lcp_requests: 2, ..DEAF }), "two may be chance");
+        assert!(gets_none_of_our_gre(&DEAF));
+        assert!(!gets_none_of_our_gre(&Evidence { lcp_requests: 2, ..DEAF }), "two may be chance");
     }
 
     #[test]
