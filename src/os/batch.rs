@@ -1,13 +1,11 @@
-//! Receives and sends many datagrams with one system call: recvmmsg(2) and sendmmsg(2) where the platform has
-//! them, else a loop of recv(2) and send(2) (OpenBSD).
+//! Receives and sends many datagrams with recvmmsg(2) and sendmmsg(2): one system call each on Linux, on
+//! OpenBSD since 7.2, which pledge(2) permits with "stdio", and on NetBSD; on FreeBSD they are loops in the C
+//! library.
 //!
 //! A [`Batch`] owns its buffers and is reused, so that nothing on this path allocates.
-#![cfg_attr(
-    any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"),
-    expect(
-        unsafe_code,
-        reason = "nix ties the buffers of recvmmsg to one lifetime, so they could not be reused"
-    )
+#![expect(
+    unsafe_code,
+    reason = "nix ties the buffers of recvmmsg to one lifetime, so they could not be reused"
 )]
 
 use std::{
@@ -126,7 +124,6 @@ impl Batch {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"))]
 mod system {
     use super::{AsFd, AsRawFd, Batch, io};
     use std::mem::MaybeUninit;
@@ -223,40 +220,6 @@ mod system {
                 )
             };
             usize::try_from(sent).map_err(|_| io::Error::last_os_error())
-        }
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd")))]
-mod system {
-    use super::{AsFd, AsRawFd, Batch, MsgFlags, io, send};
-    use nix::sys::socket::recv;
-
-    impl Batch {
-        pub(super) fn receive_some(&mut self, socket: impl AsFd) -> io::Result<usize> {
-            let fd = socket.as_fd().as_raw_fd();
-            let mut got = 0;
-            for (buffer, place) in
-                self.space.chunks_exact_mut(self.buffer_size.max(1)).zip(&mut self.ranges).take(self.offered)
-            {
-                match recv(fd, buffer, MsgFlags::MSG_DONTWAIT) {
-                    Ok(size) => *place = 0..size,
-                    Err(error) if got == 0 => return Err(error.into()),
-                    Err(_) => break,
-                }
-                got += 1;
-            }
-            Ok(got)
-        }
-
-        pub(super) fn send_all(&mut self, socket: impl AsFd) -> io::Result<usize> {
-            let fd = socket.as_fd().as_raw_fd();
-            let mut sent = 0;
-            for datagram in self.datagrams() {
-                send(fd, datagram, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?;
-                sent += 1;
-            }
-            Ok(sent)
         }
     }
 }
