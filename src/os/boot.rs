@@ -13,7 +13,7 @@ pub fn id() -> String {
     }
 }
 
-/// Returns the time since the boot. On Linux it includes the time suspended.
+/// Returns the time since the boot. On Linux and OpenBSD it includes the time suspended.
 #[must_use]
 pub fn uptime() -> std::time::Duration {
     use nix::time::{ClockId, clock_gettime};

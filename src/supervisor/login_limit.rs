@@ -75,7 +75,7 @@ impl LoginLimit {
         self.last = now.checked_sub(age).map(|last| (last, how));
     }
 
-    /// Counts the time for which the host was suspended, which [`Instant`] does not count.
+    /// Counts time for which the host was suspended and which [`Instant`] did not count.
     pub fn add_suspended(&mut self, slept: Duration) {
         let earlier = |at: Instant| at.checked_sub(slept).unwrap_or(at);
         self.last = self.last.map(|(last, how)| (earlier(last), how));

@@ -23,7 +23,7 @@ impl Machine {
         self.logins.wait(now)
     }
 
-    /// Counts the time for which the host was suspended. [`super::Input::Woke`] follows.
+    /// Counts time for which the host was suspended and [`Instant`] stood still. [`super::Input::Woke`] follows.
     pub fn add_suspended(&mut self, slept: Duration) {
         self.logins.add_suspended(slept);
     }

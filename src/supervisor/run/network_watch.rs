@@ -10,7 +10,7 @@ use std::{
 use crate::{
     apply::{ApplyError, Cause},
     net::kernel::Watch,
-    os::sleep::Sleep,
+    os::sleep::{self, Sleep},
     plan::{Facts, NextHop},
     supervisor::{
         debounce::Debounce,
@@ -40,7 +40,8 @@ pub(super) struct NetworkWatch {
     sleep: Option<Sleep>,
     burst: Debounce,
     restore_limit: RestoreLimit,
-    /// For how long the host was suspended since [`NetworkWatch::take_woke`]; zero if only this process was.
+    /// For how long [`Instant`] stood still since [`NetworkWatch::take_woke`], if the host was suspended or this
+    /// process stopped; zero if it counted that time.
     woke: Option<Duration>,
     /// Local address of the current connection.
     pub local: Option<Ipv4Addr>,
@@ -67,7 +68,8 @@ impl NetworkWatch {
     }
 
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
-        [self.burst.next_timeout(), self.restore_limit.next_timeout()].into_iter().flatten().min()
+        let clocks = self.sleep.as_ref().and_then(Sleep::next_timeout);
+        [self.burst.next_timeout(), self.restore_limit.next_timeout(), clocks].into_iter().flatten().min()
     }
 
     /// Reads what has arrived; `deadline` is when the wait should have ended.
@@ -98,9 +100,9 @@ impl NetworkWatch {
         }
     }
 
-    /// Returns for how long the host was suspended since the last call, if it was.
+    /// Returns, if the host was suspended since the last call, for how long [`Instant`] stood still meanwhile.
     pub fn take_woke(&mut self) -> Option<Duration> {
-        self.woke.take().inspect(|_| tracing::info!("this host was suspended"))
+        self.woke.take().inspect(|_| tracing::info!("{}", sleep::OBSERVATION))
     }
 
     /// Returns whether a poll is due.
