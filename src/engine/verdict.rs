@@ -98,7 +98,7 @@ pub fn of_link(phase: Phase, reason: &DownReason, offers: &Offers) -> Failure {
         | DownReason::EncryptionLost
         | DownReason::DataUnreadable { .. } => FailureKind::EncryptionRefused,
         DownReason::NoAddress(_) => FailureKind::NoAddress,
-        DownReason::PeerTerminated(_) => FailureKind::of_hangup(phase),
+        DownReason::PeerTerminated(_) | DownReason::EncryptionEnded(_) => FailureKind::of_hangup(phase),
         DownReason::EchoTimeout => FailureKind::PeerLost,
         DownReason::LowerLayerDown | DownReason::Closed => FailureKind::Interrupted,
     };
@@ -126,7 +126,7 @@ pub fn of_link(phase: Phase, reason: &DownReason, offers: &Offers) -> Failure {
             failure.remedied_by(Remedy::AnotherServer),
             advice::after_missing_encryption(*reason == DownReason::EncryptionLost),
         ),
-        DownReason::PeerTerminated(_) => advice::after_hangup(failure),
+        DownReason::PeerTerminated(_) | DownReason::EncryptionEnded(_) => advice::after_hangup(failure),
         // The server has not asked for user and password, so the usual hints would mislead.
         DownReason::NoCommonAuth { .. } if offers.auth_hints().is_empty() => failure.hint(
             "the server offers none of the profile's auth = […]; to accept what it offers, add that there",
@@ -210,6 +210,28 @@ mod tests {
             let failure = of_control(Phase::Control, &ControlEnd::NotPptp { first: first.to_vec() });
             assert_eq!((failure.kind, failure.hints.len()), (FailureKind::ControlRefused, 1), "{failure}");
             assert!(failure.hints[0].contains(words), "{:?}", failure.hints);
+        }
+    }
+
+    #[test]
+    fn end_of_the_negotiation_of_encryption_is_retried() {
+        let of = |reason: DownReason| of_link(Phase::Encryption, &reason, &offers());
+        for words in ["", "out of memory"] {
+            let failure = of(DownReason::EncryptionEnded(words.to_owned()));
+            assert_eq!((failure.kind, failure.remedy()), (FailureKind::PeerEnded, Remedy::AnotherServer));
+            assert!(failure.detail.contains("negotiation of encryption") && failure.detail.ends_with(words));
+            assert!(failure.hints[0].contains("after it had accepted"), "{:?}", failure.hints);
+        }
+        let refused = of(DownReason::EncryptionRefused("it has none".to_owned()));
+        assert_eq!((refused.kind, refused.remedy()), (FailureKind::EncryptionRefused, Remedy::Nothing));
+    }
+
+    fn offers() -> Offers {
+        Offers {
+            auth: vec![auth::AuthProtocol::MsChapV2],
+            mppe: crate::ppp::mppe::Policy::default(),
+            offered_auth: Vec::new(),
+            mppe_refusal: None,
         }
     }
 

@@ -161,7 +161,7 @@ impl Link {
 }
 
 /// Returns the text of a Terminate-Request, and whether it is about encryption.
-fn termination_words(data: &[u8]) -> (String, bool) {
+pub(super) fn termination_words(data: &[u8]) -> (String, bool) {
     if let Some((head, code)) = data.get(4..).and_then(|rest| rest.split_first_chunk::<4>())
         && *head == WINDOWS_MARK
         && let Some(code) = code.first_chunk::<4>()

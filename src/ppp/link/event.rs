@@ -107,6 +107,9 @@ pub enum DownReason {
     EncryptionRefused(String),
     /// The peer did not agree on required encryption within the limit.
     EncryptionTimeout,
+    /// The peer ended the negotiation of required encryption, and has refused nothing; the text is its message, if
+    /// any. Printable.
+    EncryptionEnded(String),
     /// The encryption of a link that was up ended, and clear text is not allowed.
     EncryptionLost,
     /// The peer rejects the protocol of our data packets, and sends none itself.
@@ -185,6 +188,12 @@ impl fmt::Display for DownReason {
                 }
             }
             Self::EncryptionTimeout => f.write_str("the peer did not agree on encryption in time"),
+            Self::EncryptionEnded(words) if words.is_empty() => {
+                f.write_str("the peer ended the negotiation of encryption")
+            }
+            Self::EncryptionEnded(words) => {
+                write!(f, "the peer ended the negotiation of encryption: {words}")
+            }
             Self::EncryptionLost => {
                 f.write_str("the encryption ended, and unencrypted packets are not allowed")
             }

@@ -6,7 +6,10 @@
 
 use std::time::Instant;
 
-use super::{Cipher, DownReason, InterfaceIds, Link, LinkDrop, LinkEvent, LinkUp, Mppe, Phase};
+use super::{
+    Cipher, DownReason, InterfaceIds, Link, LinkDrop, LinkEvent, LinkUp, Mppe, Phase,
+    ending::termination_words,
+};
 use crate::ppp::{
     auth::printable,
     automaton::{Automaton, Finish, Input, Signal},
@@ -201,18 +204,28 @@ impl Link {
                     let words = "the peer does not support encryption: it rejects CCP as a whole (LCP Protocol-Reject of 80FD)";
                     self.encryption_unavailable(now, words.to_owned());
                 }
+                Signal::Finished(Finish::Terminated) => {
+                    self.without_encryption(now, DownReason::EncryptionEnded(String::new()));
+                }
                 Signal::Finished(finish) => self.encryption_unavailable(now, ccp_end(finish).to_owned()),
-                Signal::TerminateRequested(reason) => {
-                    let said = printable(&reason);
-                    let words = if said.is_empty() {
-                        "the peer ended the negotiation of encryption".to_owned()
-                    } else {
-                        format!("the peer ended the negotiation of encryption: {said}")
-                    };
-                    self.encryption_unavailable(now, words);
+                Signal::TerminateRequested(data) => {
+                    let reason = self.ccp_terminated(&data);
+                    self.without_encryption(now, reason);
                 }
                 Signal::Started | Signal::CodeRejected(_) => {}
             }
+        }
+    }
+
+    /// Returns the reason for a link on which the peer has ended CCP. That alone refuses nothing: a server that
+    /// restarts or is out of memory does the same.
+    fn ccp_terminated(&self, data: &[u8]) -> DownReason {
+        let (words, about_encryption) = termination_words(data);
+        let refused = self.ccp.as_ref().and_then(|ccp| ccp.options().refusal());
+        match (refused, about_encryption) {
+            (Some(refused), _) => DownReason::EncryptionRefused(refused.to_owned()),
+            (None, true) => DownReason::EncryptionRefused(format!("the peer ended CCP: {words}")),
+            (None, false) => DownReason::EncryptionEnded(words),
         }
     }
 

@@ -157,6 +157,42 @@ fn end_of_ccp_ends_a_link_that_requires_mppe() {
     }
 }
 
+/// While encryption is negotiated, only what names MPPE is a refusal of it.
+#[test]
+fn end_of_the_negotiation_is_no_refusal() {
+    let ended = |demand, text: &[u8]| {
+        let mut pair = Pair::with_mppe(policy(demand), policy(demand)).open();
+        while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })) {
+            pair.run(Duration::from_millis(1));
+        }
+        pair.deliver(Side::Client, ccp(code::TERMINATE_REQUEST, 77, text));
+        pair.run(LONG);
+        pair
+    };
+    for (text, words) in [(&b""[..], "negotiation of encryption"), (b"out of memory", "out of memory")] {
+        let pair = ended(Demand::Require, text);
+        let Some(reason @ DownReason::EncryptionEnded(_)) = pair.client_down() else {
+            panic!("{:?}", pair.client_events)
+        };
+        assert!(reason.to_string().contains(words), "{reason}");
+        assert_eq!(pair.clear_frames(), 0);
+    }
+    for text in [b"MPPE required but not possible".to_vec(), windows_error(742)] {
+        let pair = ended(Demand::Require, &text);
+        assert!(
+            matches!(pair.client_down(), Some(DownReason::EncryptionRefused(_))),
+            "{:?}",
+            pair.client_events
+        );
+    }
+    assert!(ended(Demand::Allow, b"").client_up().is_some());
+}
+
+/// The data of a Terminate-Request of Windows with this error number.
+fn windows_error(code: u32) -> Vec<u8> {
+    [&[0x0D, 0x43, 0x12, 0x33, 0x00, 0x3C, 0xCD, 0x74][..], &code.to_be_bytes()].concat()
+}
+
 #[test]
 fn end_of_ccp_falls_back_to_clear_if_allowed() {
     let mut pair = Pair::with_mppe(policy(Demand::Allow), policy(Demand::Allow)).up();
