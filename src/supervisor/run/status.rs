@@ -37,6 +37,8 @@ pub(super) struct Report {
     reconnects: u64,
     /// The last failure, and when it occurred.
     last_failure: Option<(Failure, SystemTime)>,
+    /// The notes of the attempts since the tunnel was up last: each server repeats most of them.
+    noted: Vec<String>,
     /// systemd has been notified that the service has started.
     announced: bool,
     /// SIGUSR1 was received: the next statistics go to the log.
@@ -53,6 +55,7 @@ impl Report {
             lost: false,
             reconnects: 0,
             last_failure: None,
+            noted: Vec::new(),
             announced: false,
             log_statistics: false,
         }
@@ -75,10 +78,14 @@ impl Report {
         }
     }
 
+    /// Reports notes to log and user, each once until the tunnel is up.
     pub fn notes(&mut self, notes: &[String]) {
         for note in notes {
-            tracing::info!("{note}");
-            self.reporter.report(&Progress::Note(note.clone()));
+            if !self.noted.contains(note) {
+                self.noted.push(note.clone());
+                tracing::info!("{note}");
+                self.reporter.report(&Progress::Note(note.clone()));
+            }
         }
     }
 
@@ -122,6 +129,7 @@ impl Report {
             self.reconnects += 1;
         }
         self.phase = None;
+        self.noted.clear();
         tracing::info!("up on {tun}");
         self.announce(&format!("up on {tun}"));
         let at_ms = self.elapsed_ms();
@@ -263,4 +271,31 @@ fn seconds(time: SystemTime) -> Option<u64> {
 /// Returns whole seconds: a wait that is not over is not shown as 0.
 fn rounded_up(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
+    use super::*;
+
+    #[test]
+    fn note_is_shown_once_until_the_tunnel_is_up() {
+        let shown = Rc::new(RefCell::new(Vec::new()));
+        let sink = shown.clone();
+        let reporter = Reporter::call(move |progress| {
+            if let Progress::Note(note) = progress {
+                sink.borrow_mut().push(note.clone());
+            }
+        });
+        let mut report = Report::new(reporter, Instant::now());
+        let [one, two] = ["one", "two"].map(str::to_owned);
+        // Two servers, with the same plan.
+        report.notes(std::slice::from_ref(&one));
+        report.notes(&[one.clone(), two.clone()]);
+        assert_eq!(*shown.borrow(), [one.clone(), two.clone()]);
+        report.ready("tun0".to_owned());
+        report.notes(std::slice::from_ref(&two));
+        assert_eq!(*shown.borrow(), [one, two.clone(), two]);
+    }
 }
