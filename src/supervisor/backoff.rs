@@ -29,6 +29,19 @@ impl Backoff {
         Self { policy, failures: 0 }
     }
 
+    /// Returns the wait after this many failures in a row whose cause no new attempt removes: `retry.max` after the
+    /// second, doubled with each further one, up to `limit`.
+    #[must_use]
+    pub fn lengthened(&self, failures: u32, limit: Duration) -> Duration {
+        match failures.checked_sub(2) {
+            None => Duration::ZERO,
+            Some(doublings) => {
+                let longest = self.policy.max.max(limit);
+                self.policy.max.saturating_mul(1_u32 << doublings.min(20)).min(longest)
+            }
+        }
+    }
+
     /// Resets the number of failures, after the tunnel was up.
     pub fn reset(&mut self) {
         self.failures = 0;

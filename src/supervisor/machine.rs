@@ -42,6 +42,10 @@ use crate::{
 /// so that it is not redialled at the shortest wait for ever.
 const STABLE: Duration = Duration::from_secs(30);
 
+/// The longest wait after network steps have failed several times in a row, unless `retry.max` is longer. Each
+/// attempt logs in and ends a call, to no effect until the cause on this host is gone.
+const STEPS_WAIT_MAX: Duration = Duration::from_secs(600);
+
 /// The state machine of one tunnel, from `up` to `down`.
 #[derive(Debug)]
 pub struct Machine {
@@ -54,6 +58,8 @@ pub struct Machine {
     paused: Option<Failure>,
     state: TunnelState,
     phase: Phase,
+    /// Failures of the network steps in a row.
+    failed_steps: u32,
     /// Servers of this round that have not been tried.
     untried: VecDeque<Server>,
     /// Addresses of the current server that have not been tried.
@@ -85,6 +91,7 @@ impl Machine {
             paused: None,
             state: TunnelState::Resolving,
             phase: Phase::Resolve,
+            failed_steps: 0,
             untried: VecDeque::new(),
             addresses: VecDeque::new(),
             dialled: None,
@@ -167,6 +174,18 @@ impl Machine {
         self.ever_up
     }
 
+    /// Returns a warning for the status while the network steps fail again and again.
+    #[must_use]
+    pub fn steps_warning(&self) -> Option<String> {
+        (self.failed_steps > 1).then(|| {
+            format!(
+                "the steps on this host have failed {} times in a row (last failure), so the server is dialled less often,                  in the end every {} min: mend the cause; `pptpctl down` and `pptpctl up` try at once",
+                self.failed_steps,
+                self.backoff.lengthened(u32::MAX, STEPS_WAIT_MAX).as_secs().div_ceil(60)
+            )
+        })
+    }
+
     /// Handles an event. `random` determines the jitter of a wait.
     pub fn handle(&mut self, now: Instant, random: u16, input: Input) {
         if self.is_stale(&input) {
@@ -224,6 +243,7 @@ impl Machine {
                 self.phase = Phase::Up;
                 self.ever_up = true;
                 self.last_good = self.dialled;
+                self.failed_steps = 0;
                 self.up_since.get_or_insert(now);
                 self.actions.push_back(Action::Ready);
             }
@@ -403,7 +423,14 @@ impl Machine {
         if !self.keeps_routes && !was_up {
             self.actions.push_back(Action::WithdrawRoutes);
         }
+        self.failed_steps = self.failed_steps.saturating_add(1);
         self.round_failed(now, random, failure);
+        // Another log-in would not change what is wrong on this host.
+        let wait = self.backoff.lengthened(self.failed_steps, STEPS_WAIT_MAX);
+        if self.state == TunnelState::Waiting && self.wake.is_some_and(|(wake, _)| wake < now + wait) {
+            self.actions.retain(|action| !matches!(action, Action::Waiting(_)));
+            self.wait(now, wait);
+        }
     }
 
     fn wait(&mut self, now: Instant, wait: Duration) {

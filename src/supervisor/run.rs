@@ -414,6 +414,7 @@ impl Supervisor {
         self.check_resolvers();
         let about_routes = self.steps.warnings().chain(self.network.restore_conflict());
         let about_routes = about_routes.chain(self.report.path_warning().map(str::to_owned));
+        let about_routes = about_routes.chain(self.machine.steps_warning());
         let status = Status {
             name: self.profile.name.as_str().to_owned(),
             tun: self.tun_name(),

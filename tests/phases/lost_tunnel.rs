@@ -53,9 +53,13 @@ fn tunnel_comes_back_after_a_step_of_a_redial_has_failed() {
         world.wait_for(|| status().contains("a step on this host failed"));
         let link = world.shell("ip -o link show dev tun0");
         assert!(!link.contains(",UP"), "the device is up without its filter: {link}");
+        world.wait_for(|| {
+            status().contains("have failed 2 times in a row (last failure), so the server is dialled less")
+        });
         write("");
         world.wait_for(|| status().contains("vpn: up on tun0"));
         assert_eq!(network(world), during);
+        assert!(!status().contains("in a row"), "{}", status());
         world.down(&before);
     });
 }

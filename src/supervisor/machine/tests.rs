@@ -341,6 +341,34 @@ fn failed_step_of_a_redial_is_tried_again() {
     }
 }
 
+#[test]
+fn steps_that_fail_again_and_again_lead_to_fewer_log_ins() {
+    let mut scenario = Scenario::with_attempts(&[literal(A)], None);
+    scenario.handle(Input::Start);
+    scenario.bring_up();
+    scenario.fail(FailureKind::PeerLost);
+    let mut waits = Vec::new();
+    for _ in 0..7 {
+        scenario.now = scenario.machine.next_timeout().unwrap().0;
+        assert_eq!(scenario.handle(Input::Timeout), [dial(A)]);
+        scenario.handle(Input::LinkUp(LinkUp::example()));
+        let wrong = Failure::new(Phase::Routes, FailureKind::LinkStep, "no space left on device");
+        let actions = scenario.handle(Input::Configured(Err(wrong)));
+        let [Action::Abandon(_), Action::Waiting(wait)] = actions[..] else { panic!("{actions:?}") };
+        assert_eq!(scenario.machine.next_timeout().unwrap().0, scenario.now + wait);
+        waits.push(wait.as_secs());
+    }
+    assert_eq!(waits, [2, 60, 120, 240, 480, 600, 600]);
+    assert!(scenario.machine.steps_warning().unwrap().contains("7 times in a row"));
+    // Another network, or a resume, may have changed the cause: no wait.
+    let way = NetworkState { next_hop: Some(crate::plan::NextHop::ThisHost), address_stays: true };
+    scenario.handle(Input::Network(NetworkState { next_hop: None, ..way.clone() }));
+    assert_eq!(scenario.handle(Input::Network(way)), [dial(A)]);
+    scenario.bring_up();
+    assert_eq!(scenario.machine.steps_warning(), None);
+    assert_eq!(scenario.fail(FailureKind::PeerLost), [Action::Waiting(Duration::from_secs(60))]);
+}
+
 /// The engine's messages are handled before the loop performs the actions that follow from them.
 #[test]
 fn link_lost_while_configuring_moves_on_to_the_next_server() {
