@@ -29,18 +29,60 @@ impl Perform for OpenTunStep {
     }
 }
 
-/// The setting is removed with the device.
+/// The setting is removed with the device; on a device that existed before, the previous one is restored.
 impl Perform for MtuStep {
+    fn observe(&self, host: &mut Host) -> Result<PriorState, Cause> {
+        let link = host.link(known(&self.tun)?)?;
+        Ok(link.map_or(PriorState::Nothing, |link| PriorState::Number(link.mtu)))
+    }
+
     fn perform(&self, host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
         Ok(host.change(KernelOp::SetMtu(known(&self.tun)?, u32::from(*known(&self.mtu)?)))?)
     }
+
+    fn undo(&self, host: &mut Host, before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
+        let tun = known(&self.tun)?;
+        let Some(mtu) = number_to_restore(host, tun, before, context)? else { return Ok(()) };
+        // Whatever it is now: an interrupted redial leaves the value of the connection before it.
+        if host.link(tun)?.is_some_and(|link| link.mtu != mtu) {
+            return gone(host.change(KernelOp::SetMtu(tun, mtu)));
+        }
+        Ok(())
+    }
 }
 
-/// The setting is removed with the device.
+/// The setting is removed with the device; on a device that existed before, the previous one is restored.
 impl Perform for DomainStep {
+    fn observe(&self, host: &mut Host) -> Result<PriorState, Cause> {
+        Ok(host.domain(known(&self.tun)?)?.map_or(PriorState::Nothing, PriorState::Number))
+    }
+
     fn perform(&self, host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
         Ok(host.change(KernelOp::SetDomain(known(&self.tun)?, self.number))?)
     }
+
+    fn undo(&self, host: &mut Host, before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
+        let tun = known(&self.tun)?;
+        let Some(domain) = number_to_restore(host, tun, before, context)? else { return Ok(()) };
+        // Another domain is another program's.
+        if host.domain(tun)? == Some(self.number) {
+            return gone(host.change(KernelOp::SetDomain(tun, domain)));
+        }
+        Ok(())
+    }
+}
+
+/// Returns the setting that a device had before; `None` if it is gone, or goes when it is closed.
+fn number_to_restore(
+    host: &mut Host,
+    tun: &str,
+    before: &PriorState,
+    context: UndoContext<'_>,
+) -> Result<Option<u32>, Cause> {
+    let PriorState::Number(number) = before else { return Ok(None) };
+    let stays = context.device.is_some_and(|device| device.existed)
+        && device_still_exists(host, context.device, tun)?;
+    Ok(stays.then_some(*number))
 }
 
 impl Perform for AddressStep {

@@ -133,6 +133,10 @@ impl Host {
         self.kernel.link(name)
     }
 
+    pub(super) fn domain(&mut self, dev: &str) -> Result<Option<u32>, Error> {
+        self.kernel.domain(dev)
+    }
+
     pub(super) fn change(&mut self, op: KernelOp<'_>) -> Result<(), Error> {
         self.cache.invalidate(op);
         self.kernel.change(op)

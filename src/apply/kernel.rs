@@ -92,6 +92,14 @@ pub trait Kernel {
     /// Returns an error if the query failed.
     fn link(&mut self, name: &str) -> Result<Option<Link>, Error>;
 
+    /// Returns the routing domain (OpenBSD) or the FIB (FreeBSD) of an interface; `None` if the platform has none.
+    ///
+    /// # Errors
+    /// Returns the kernel's error.
+    fn domain(&mut self, _dev: &str) -> Result<Option<u32>, Error> {
+        Ok(None)
+    }
+
     /// Performs a request.
     ///
     /// # Errors
@@ -170,6 +178,11 @@ impl Kernel for kernel::Kernel {
 
     fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
         Self::link(self, name)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn domain(&mut self, dev: &str) -> Result<Option<u32>, Error> {
+        Self::domain(self, dev)
     }
 
     fn change(&mut self, op: KernelOp<'_>) -> Result<(), Error> {

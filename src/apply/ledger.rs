@@ -114,6 +114,10 @@ pub enum PriorState {
     Routes(Vec<Route>),
     /// A file that the step changes.
     File(Box<SavedFile>),
+    /// Files that a program changes when the step runs it.
+    Files(Vec<SavedFile>),
+    /// The number that the step replaces: an MTU, a routing domain or a FIB.
+    Number(u32),
 }
 
 /// A tun device by name and index: a later device of the same name has another index.

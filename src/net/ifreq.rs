@@ -36,6 +36,8 @@ pub struct Requests {
     pub get_mtu: u64,
     /// SIOCSIFMTU.
     pub set_mtu: u64,
+    /// SIOCGIFRDOMAIN (OpenBSD), SIOCGIFFIB (FreeBSD).
+    pub get_domain: Option<u64>,
     /// SIOCSIFRDOMAIN (OpenBSD), SIOCSIFFIB (FreeBSD): an unsigned int at the offset of the MTU.
     pub set_domain: Option<u64>,
     /// SIOCAIFADDR.
@@ -79,6 +81,7 @@ impl Requests {
         set_flags: 0x8020_6910,
         get_mtu: 0xc020_6933,
         set_mtu: 0x8020_6934,
+        get_domain: Some(0xc020_695c),
         set_domain: Some(0x8020_695d),
         add_address: 0x8044_692b,
         delete_address: 0x8020_6919,
@@ -102,6 +105,7 @@ impl Requests {
         set_flags: 0x8020_6910,
         get_mtu: 0xc020_697e,
         set_mtu: 0x8020_697f,
+        get_domain: Some(0xc020_69a0),
         set_domain: Some(0x8020_699f),
         add_address: 0x8040_691a,
         delete_address: 0x8020_6919,
@@ -125,6 +129,7 @@ impl Requests {
         set_flags: 0x8090_6910,
         get_mtu: 0xc090_697e,
         set_mtu: 0x8090_697f,
+        get_domain: None,
         set_domain: None,
         add_address: 0x8040_691a,
         delete_address: 0x8090_6919,
@@ -238,6 +243,12 @@ pub fn mtu_in(argument: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(*argument.get(AFTER_NAME..)?.first_chunk()?))
 }
 
+/// Returns the routing domain or FIB in the result of SIOCGIFRDOMAIN or SIOCGIFFIB.
+#[must_use]
+pub fn domain_in(argument: &[u8]) -> Option<u32> {
+    mtu_in(argument)
+}
+
 fn named(dev: &str, size: usize) -> Option<Vec<u8>> {
     // IFNAMSIZ includes the terminating NUL.
     if dev.is_empty() || dev.len() >= AFTER_NAME || dev.contains('\0') {
@@ -300,6 +311,7 @@ mod tests {
                 (system.get_flags, system.named("tun7").unwrap()),
                 (system.set_flags, system.flags("tun7", 1).unwrap()),
                 (system.get_mtu, system.named("tun7").unwrap()),
+                (system.get_domain.unwrap_or(system.get_mtu), system.named("tun7").unwrap()),
                 (system.destroy.unwrap_or(system.set_flags), system.named("tun7").unwrap()),
                 (system.set_mtu, system.mtu("tun7", 1400).unwrap()),
                 system.domain("tun7", 3).unwrap_or_else(|| (system.get_mtu, system.named("tun7").unwrap())),
@@ -318,7 +330,7 @@ mod tests {
         assert_eq!(Requests::NETBSD.domain("tun7", 3), None, "NetBSD has one routing table");
         for (system, request) in [(Requests::FREEBSD, 0x8020_695d), (Requests::OPENBSD, 0x8020_699f)] {
             let (number, argument) = system.domain("tun7", 0x0102).unwrap();
-            assert_eq!((number, mtu_in(&argument)), (request, Some(0x0102)));
+            assert_eq!((number, domain_in(&argument)), (request, Some(0x0102)));
             assert_eq!(system.domain("", 3), None);
         }
     }

@@ -135,6 +135,33 @@ fn openresolv_serves_and_is_restored() {
     });
 }
 
+/// openresolv that manages nothing yet, as on a FreeBSD host with a fixed address: it restores its copy of the file
+/// with an empty line more, and keeps the copy.
+#[test]
+fn file_that_openresolv_has_not_written_is_restored_to_the_byte() {
+    in_resolver_world(|net| {
+        install(&["openresolv"]);
+        fs::write("/etc/resolvconf.conf", "resolv_conf=/etc/resolv.conf\n").unwrap();
+        let fixed = "# by hand\nnameserver 192.0.2.2\n";
+        fs::write("/etc/resolv.conf", fixed).unwrap();
+        net.world.profile("dns = { backend = \"resolvconf\" }");
+        for crash in [false, true] {
+            let before = net.world.state();
+            net.world.up();
+            net.assert_resolves("who.example", FAR_ANSWER);
+            if crash {
+                net.kill_both();
+                assert!(net.world.run(&["recover"]).status.success());
+                net.world.assert_state(&before);
+            } else {
+                net.world.down(&before);
+            }
+            assert_eq!(resolv_conf(), fixed);
+            assert!(!fs::exists("/etc/resolv.conf.bak").unwrap());
+        }
+    });
+}
+
 #[test]
 fn debian_resolvconf_serves_and_is_restored() {
     in_resolver_world(|net| {

@@ -85,7 +85,7 @@ fn deleted_routes_and_rules_are_restored() {
                 world.laptop(DELETE_OURS);
                 let deleted = Instant::now();
                 world.wait_for("all routes and rules", || {
-                    own_routes_and_rules(world) == up && world.log().contains("routes and rules: restored")
+                    own_routes_and_rules(world) == up && world.log().contains("routes and rules were gone")
                 });
                 pings.time_to_answer(Instant::now(), || world.log());
                 println!(
@@ -112,8 +112,8 @@ fn restoring_is_rate_limited() {
         let up = own_routes_and_rules(world);
         let supervisor = world.status()["supervisor_pid"].as_u64().unwrap();
         let mut deleter = RouteDeleter::start();
-        let restorations = || world.log().matches("routes and rules: restored").count();
-        let warnings = || world.log().matches("another program keeps changing").count();
+        let restorations = || world.log().matches("routes and rules were gone").count();
+        let warnings = || world.log().matches("routes and rules keep disappearing").count();
         // Ten times, each after the supervisor's pause, and before the first of them is a minute old.
         world.wait_within(Duration::from_secs(55), "a warning", || {
             deleter.delete_ours();
@@ -130,7 +130,7 @@ fn restoring_is_rate_limited() {
         assert!(restored <= 10, "{}", world.log());
         assert!(world.ticks(supervisor) - ticks < 100, "{} ticks in 3 s", world.ticks(supervisor) - ticks);
         assert!(
-            world.status()["warnings"].to_string().contains("another program keeps changing"),
+            world.status()["warnings"].to_string().contains("routes and rules keep disappearing"),
             "{}",
             world.status()
         );
@@ -182,7 +182,7 @@ fn routes_survive_reconfiguration_by_systemd_networkd() {
             world.wait_for("removal by systemd-networkd", || log_contains("Removing foreign ro"));
             // The kill switch follows the new network: all of its rules are performed again, with one more.
             let restored =
-                if leak.is_empty() { "routes and rules: restored" } else { "the kill switch follow" };
+                if leak.is_empty() { "routes and rules were gone" } else { "the kill switch follow" };
             world.wait_for("restored routes and rules", || {
                 let mut now = own_routes_and_rules(world);
                 now.retain(|line| leak.is_empty() || !line.contains("10.3.0.0/24"));

@@ -201,6 +201,14 @@ impl Assertions {
             ("SIOCSIFMTU", requests.set_mtu),
             (
                 match layout.name {
+                    "openbsd" => "SIOCGIFRDOMAIN",
+                    "freebsd" => "SIOCGIFFIB",
+                    _ => "",
+                },
+                requests.get_domain.unwrap_or(0),
+            ),
+            (
+                match layout.name {
                     "openbsd" => "SIOCSIFRDOMAIN",
                     "freebsd" => "SIOCSIFFIB",
                     _ => "",

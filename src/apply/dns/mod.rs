@@ -3,6 +3,7 @@
 //! Owns the detection ([`detect()`]) and one file per backend: running resolvectl(1), resolvconf(8) and
 //! route(8) and verifying the result, and editing resolv.conf(5). The command lines are composed by `plan`.
 
+mod backup;
 mod detect;
 mod openbsd;
 mod parse;
@@ -33,7 +34,8 @@ impl Perform for DnsStep {
         match resolver {
             Resolver::File => resolv_conf::observe(self).map(|saved| PriorState::File(Box::new(saved))),
             Resolver::Resolvd | Resolver::Unwind => openbsd::observe(resolver),
-            Resolver::Resolved | Resolver::Resolvconf => Ok(PriorState::Nothing),
+            Resolver::Resolvconf => Ok(PriorState::Files(backup::observe(Path::new(RESOLV_CONF)))),
+            Resolver::Resolved => Ok(PriorState::Nothing),
         }
     }
 
@@ -65,7 +67,10 @@ impl Perform for DnsStep {
         match known(&self.resolver)? {
             Resolver::Resolved => resolved::undo(host, self, context.device),
             Resolver::Resolvd | Resolver::Unwind => openbsd::undo(host, self, context.device),
-            Resolver::Resolvconf => resolvconf::undo(host, self),
+            Resolver::Resolvconf => match before {
+                PriorState::Files(saved) => resolvconf::undo(host, self, saved),
+                _ => resolvconf::undo(host, self, &[]),
+            },
             Resolver::File => Ok(()),
         }
     }

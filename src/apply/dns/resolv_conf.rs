@@ -37,7 +37,7 @@ pub struct SavedFile {
 }
 
 impl SavedFile {
-    fn of(path: PathBuf, found: Option<(Vec<u8>, Ownership)>) -> Self {
+    pub(super) fn of(path: PathBuf, found: Option<(Vec<u8>, Ownership)>) -> Self {
         let looks = found.as_ref().map_or(NEW, |(_, looks)| *looks);
         let content = found.map(|(bytes, _)| bytes.into_iter().map(char::from).collect());
         Self { path, content, looks, missing: 0 }
@@ -48,7 +48,8 @@ impl SavedFile {
         self.path.ancestors().skip(1).take(self.missing).collect()
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// Returns its bytes; none if there was no file.
+    pub(super) fn bytes(&self) -> Vec<u8> {
         self.content.iter().flat_map(|text| text.chars()).filter_map(|c| u8::try_from(c).ok()).collect()
     }
 }
@@ -191,7 +192,7 @@ pub(super) fn problem(step: &DnsStep, servers: &[IpAddr]) -> Option<String> {
 }
 
 /// Writes the content of a file: atomically if possible.
-fn write_content(
+pub(super) fn write_content(
     host: &mut Host,
     path: &Path,
     found: Option<&FoundFile>,

@@ -2,13 +2,13 @@
 
 use std::{net::IpAddr, path::Path};
 
-use super::{parse, program::programs};
+use super::{backup, parse, program::programs, resolv_conf::SavedFile};
 use crate::{
     apply::{Cause, Host, Program, ProgramError, files},
     plan::{DnsStep, RESOLV_CONF},
 };
 
-pub(super) fn undo(host: &mut Host, step: &DnsStep) -> Result<(), Cause> {
+pub(super) fn undo(host: &mut Host, step: &DnsStep, saved: &[SavedFile]) -> Result<(), Cause> {
     for program in programs(step, &step.undo_programs()) {
         let output = match host.run(&program) {
             // resolvconf(8) was removed from this host, and its data with it.
@@ -25,7 +25,7 @@ pub(super) fn undo(host: &mut Host, step: &DnsStep) -> Result<(), Cause> {
     if step.servers.known().into_iter().flatten().any(|server| found.contains(server)) {
         host.run_successfully(&Program::find("resolvconf", &["-u"]))?;
     }
-    Ok(())
+    backup::undo(host, saved)
 }
 
 /// Compares the first resolver in resolv.conf(5) with the one passed to resolvconf(8).

@@ -198,6 +198,7 @@ fn before() -> impl Strategy<Value = PriorState> {
         Just(PriorState::Shared),
         route().prop_map(|route| PriorState::Route(Box::new(route))),
         vec(route(), 0..3).prop_map(PriorState::Routes),
+        any::<u32>().prop_map(PriorState::Number),
     ]
 }
 

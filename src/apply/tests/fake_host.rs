@@ -56,6 +56,8 @@ pub(in crate::apply) struct FakeHost {
     pub(in crate::apply) closes_tun: Rc<RefCell<bool>>,
     /// Whether a device's routes go with its address, as on FreeBSD.
     pub(in crate::apply) routes_go_with_address: Rc<RefCell<bool>>,
+    /// Whether a device that exists can be opened, as on the BSDs; closing it takes it down.
+    pub(in crate::apply) opens_existing: Rc<RefCell<bool>>,
     next: Rc<RefCell<u32>>,
     answer: Answer,
 }
@@ -71,6 +73,7 @@ impl FakeHost {
             table_reads: Rc::default(),
             closes_tun: Rc::default(),
             routes_go_with_address: Rc::default(),
+            opens_existing: Rc::default(),
             next: Rc::new(RefCell::new(100)),
             answer: Rc::new(|program, _| Err(ProgramError::Missing { program: program.name() })),
         }
@@ -171,7 +174,9 @@ impl FakeHost {
     fn set_domain(&self, dev: &str, number: u32) -> Result<(), Error> {
         self.change(dev, |state, _| {
             state.domains.retain(|(name, _)| name != dev);
-            state.domains.push((dev.to_owned(), number));
+            if number != 0 {
+                state.domains.push((dev.to_owned(), number));
+            }
             state.addresses.retain(|(name, _)| name != dev);
             Ok(())
         })
@@ -272,6 +277,12 @@ impl Kernel for FakeHost {
         Ok(self.state.borrow().links.iter().find(|link| link.name == name).cloned())
     }
 
+    fn domain(&mut self, dev: &str) -> Result<Option<u32>, Error> {
+        Ok(Some(
+            self.state.borrow().domains.iter().find(|(name, _)| name == dev).map_or(0, |(_, domain)| *domain),
+        ))
+    }
+
     fn change(&mut self, op: KernelOp<'_>) -> Result<(), Error> {
         match op {
             KernelOp::AddRoute(route, insert) => self.add_route(route, insert),
@@ -295,7 +306,11 @@ impl Kernel for FakeHost {
         self.spend().map_err(|error| tun::Error::Other(std::io::Error::other(error)))?;
         let name = format!("tun{}", unit.unwrap_or(0));
         let mut state = self.state.borrow_mut();
-        if state.links.iter().any(|link| link.name == name) {
+        if let Some(link) = state.links.iter().find(|link| link.name == name) {
+            if *self.opens_existing.borrow() {
+                let fd = File::open("/dev/null")?.into();
+                return Ok(Tun { fd, name, index: link.index, existed: true });
+            }
             return Err(tun::Error::InUse(unit.unwrap_or(0)));
         }
         let index = {

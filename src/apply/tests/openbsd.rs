@@ -95,6 +95,52 @@ fn routing_domain_is_undone_after_crash_at_any_request() {
     }
 }
 
+/// A device that the administrator made keeps its MTU and its routing domain, wherever up or down was interrupted.
+#[test]
+fn existing_device_is_as_before_after_crash_at_any_request() {
+    let tun = || Value::Known("tun0".to_owned());
+    let transport =
+        Plan { steps: vec![Step::OpenTun(OpenTunStep { unit: Some(0) })], ..empty(Part::Transport) };
+    let network = |mtu| {
+        let address = Step::Address(AddressStep {
+            tun: tun(),
+            local: Value::Known(Ipv4Addr::new(10, 99, 0, 2)),
+            peer: Some(Value::Known(Ipv4Addr::new(10, 99, 0, 1))),
+        });
+        let mtu = Step::Mtu(MtuStep { tun: tun(), mtu: Value::Known(mtu) });
+        let domain = Step::Domain(DomainStep { tun: tun(), number: 3 });
+        let steps = vec![mtu, domain, address, Step::Up(UpStep { tun: tun() })];
+        Plan { steps, ..empty(Part::Network) }
+    };
+    let mut before = laptop();
+    before.device("tun0");
+    let device = before.links.last_mut().unwrap();
+    (device.mtu, device.up) = (1400, false);
+    before.domains.push(("tun0".to_owned(), 7));
+    for budget in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let directories = directories(dir.path());
+        let model = FakeHost::new(before.clone());
+        model.opens_existing.replace(true);
+        let mut session = session(&directories, &model.restart(budget));
+        let mut perform = |plan: &Plan| session.perform(plan);
+        // The second connection agrees on another MTU.
+        let done =
+            perform(&transport).and_then(|()| perform(&network(1456))).and_then(|()| perform(&network(1300)));
+        let done = done.is_ok();
+        if done {
+            assert_eq!(model.state.borrow().links.last().unwrap().mtu, 1300);
+        }
+        drop(session);
+        let recovery = recover(&directories, &mut model.host(), &|_| false);
+        assert!(recovery.errors.is_empty(), "killed at {budget}: {:?}", recovery.errors);
+        assert_eq!(*model.state.borrow(), before, "killed at {budget}");
+        if done {
+            break;
+        }
+    }
+}
+
 /// A kill switch that stays would keep the host offline: its routes are found although the kernel lists them
 /// with another priority.
 #[test]

@@ -233,18 +233,6 @@ impl Kernel {
         self.request(&format!("set mtu of {dev} to {mtu}"), REQUESTS.set_mtu, argument).map(drop)
     }
 
-    /// Moves an interface to a routing domain (OpenBSD, which deletes its addresses) or a FIB (FreeBSD).
-    ///
-    /// # Errors
-    /// Returns ENXIO, EPERM, EINVAL if the table does not exist. Always fails on NetBSD.
-    pub fn set_domain(&mut self, dev: &str, number: u32) -> Result<(), Error> {
-        let what = format!("place {dev} in routing table {number}");
-        let Some((request, argument)) = REQUESTS.domain(dev, number) else {
-            return Err(Error::other(what, "this system has only one"));
-        };
-        self.request(&what, request, Some(argument)).map(drop)
-    }
-
     /// Brings the interface up or down.
     ///
     /// # Errors
@@ -474,7 +462,12 @@ impl Kernel {
         control::request(socket, request, &mut argument).map_err(|error| kernel_error(what, &error))
     }
 
-    fn request(&self, what: &str, request: u64, argument: Option<Vec<u8>>) -> Result<Vec<u8>, Error> {
+    pub(super) fn request(
+        &self,
+        what: &str,
+        request: u64,
+        argument: Option<Vec<u8>>,
+    ) -> Result<Vec<u8>, Error> {
         // No interface can have this name.
         let mut argument = argument.ok_or_else(|| Error::errno(what, Errno::ENXIO))?;
         control::request(&self.inet, request, &mut argument).map_err(|error| kernel_error(what, &error))?;

@@ -4,6 +4,7 @@
 //! A thin wrapper that decides nothing. [`rtsock`](super::rtsock) and [`ifreq`](super::ifreq) encode the
 //! messages and are tested on all platforms.
 
+mod domain;
 mod kernel;
 mod watch;
 

@@ -26,8 +26,8 @@ const OVERSLEPT: Duration = Duration::from_secs(5);
 /// Returns a warning for log and status.
 fn conflict_message() -> String {
     format!(
-        "another program keeps changing the tunnel's routes and rules (systemd-networkd, a DHCP client?): they are restored \
-         at most {} times in {} s",
+        "the tunnel's routes and rules keep disappearing (systemd-networkd, a DHCP client, an interface that keeps going \
+         down?): they are restored at most {} times in {} s",
         restore_limit::MAX_RESTORES,
         restore_limit::PERIOD.as_secs()
     )
@@ -159,12 +159,12 @@ impl NetworkWatch {
         let (missing, done) = renew();
         if missing > 0 {
             self.restore_limit.put_back(now);
-            tracing::info!("another program changed {missing} of the tunnel's routes and rules: restored");
+            tracing::info!("{missing} of the tunnel's routes and rules were gone: restored");
         }
         warn_of(done);
     }
 
-    /// Returns a warning while another program changes our routes and rules.
+    /// Returns a warning while our routes and rules keep disappearing.
     pub fn restore_conflict(&self) -> Option<String> {
         self.restore_limit.is_in_conflict(Instant::now()).then(conflict_message)
     }
