@@ -84,6 +84,9 @@ pub mod os {
     pub mod batch {
         pub use crate::os::batch::Batch;
     }
+    pub mod channel {
+        pub use crate::os::channel::Channel;
+    }
     pub mod pty {
         pub use crate::os::pty::Pty;
     }

@@ -199,6 +199,7 @@ impl Engine {
                         self.session.fail(now, stopped);
                     }
                     ToEngine::Probe => self.session.probe(now),
+                    ToEngine::Alive => self.say(&FromEngine::Alive)?,
                     ToEngine::Query => self.say(&FromEngine::Statistics(self.statistics()))?,
                     ToEngine::Start(_) => return Err(io::Error::other("started twice")),
                 },

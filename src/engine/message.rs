@@ -29,6 +29,8 @@ pub enum ToEngine {
     Stop,
     /// Answer with [`FromEngine::Statistics`].
     Query,
+    /// Answer with [`FromEngine::Alive`].
+    Alive,
     /// The network under the tunnel may have changed: check at once whether the server still answers, and end
     /// if it does not.
     Probe,
@@ -55,6 +57,8 @@ pub enum FromEngine {
     PathSearched,
     /// The answer to [`ToEngine::Query`].
     Statistics(Statistics),
+    /// The answer to [`ToEngine::Alive`].
+    Alive,
     /// The session has ended; the last message.
     Down(Failure),
 }
@@ -173,7 +177,7 @@ impl FromEngine {
                 offers.auth.len() <= 8 && offers.auth.iter().chain(&offers.mppe).all(|words| is_plain(words))
             }
             Self::Up(link) => return link.check().map(|()| message).map_err(str::to_owned),
-            Self::PathSearched => true,
+            Self::PathSearched | Self::Alive => true,
             Self::PathMtu(PathMtu { mtu, warning }) => (68..=1500).contains(mtu) && is_plain(warning),
             Self::Statistics(statistics) => {
                 statistics.counters.len() <= 256

@@ -175,6 +175,14 @@ pub struct Hooks {
     pub timeout: Duration,
 }
 
+impl Hooks {
+    /// Returns the longest time that one program may take; zero without programs.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        if self.up.is_empty() && self.down.is_empty() { Duration::ZERO } else { self.timeout }
+    }
+}
+
 /// `link`: the namespace or routing table of the tunnel device; the transport stays outside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkSettings {

@@ -9,6 +9,7 @@
 mod child_events;
 pub(super) mod children;
 mod control_files;
+mod engine_watch;
 pub(super) mod external_ppp;
 pub(super) mod firewall_watch;
 mod network_watch;
@@ -128,6 +129,7 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
         logins,
         report: Report::new(reporter, started),
         signals,
+        watchdog: systemd::Watchdog::of_environment(profile.hooks.longest()),
         profile,
     };
     if let Some(failure) = &delayed {
@@ -150,6 +152,7 @@ struct Supervisor {
     logins: LoginRecord,
     report: Report,
     signals: Signals,
+    watchdog: systemd::Watchdog,
     profile: Rc<Profile>,
 }
 
@@ -188,6 +191,7 @@ impl Supervisor {
             self.firewall.next_timeout(),
             self.control.next_timeout(),
             self.control_files.next_timeout(),
+            self.watchdog.next_timeout(),
         ];
         let timeout = timeouts.into_iter().flatten().min();
         let deadline = timeout.map(|(at, _)| at);
@@ -274,6 +278,7 @@ impl Supervisor {
     }
 
     fn perform(&mut self, action: Action) {
+        self.watchdog.beat(Instant::now(), true);
         match action {
             Action::Resolve(server) => {
                 if let Host::Name(name) = server.host {
@@ -415,11 +420,12 @@ impl Supervisor {
         let about_routes = self.steps.warnings().chain(self.network.restore_conflict());
         let about_routes = about_routes.chain(self.report.path_warning().map(str::to_owned));
         let about_routes = about_routes.chain(self.machine.steps_warning());
+        let silent = self.children.engine_silent_for().map(engine_watch::warning);
         let status = Status {
             name: self.profile.name.as_str().to_owned(),
             tun: self.tun_name(),
             unreachable: self.steps.unreachable(),
-            warnings: about_routes.chain(self.resolvers.problems().iter().cloned()).collect(),
+            warnings: about_routes.chain(self.resolvers.problems().iter().cloned()).chain(silent).collect(),
             engine_pid: self.children.engine_pid(),
             ..self.report.status(&self.machine, statistics)
         };
@@ -486,5 +492,6 @@ impl Supervisor {
         if self.network.take_due(now) {
             self.poll_network();
         }
+        self.watchdog.beat(now, false);
     }
 }

@@ -1,7 +1,13 @@
-//! Readiness and status messages to systemd: one datagram each to `$NOTIFY_SOCKET` (sd_notify(3)), if it is
+//! Readiness, status and watchdog messages to systemd: one datagram each to `$NOTIFY_SOCKET` (sd_notify(3)), if it is
 //! set.
 
-use std::{env, ffi::OsStr, io, os::unix::ffi::OsStrExt, os::unix::net::UnixDatagram, time::Duration};
+use std::{
+    env,
+    ffi::OsStr,
+    io,
+    os::unix::{ffi::OsStrExt, net::UnixDatagram},
+    time::{Duration, Instant},
+};
 
 /// Send timeout. A service manager that does not read within it does not get the message.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
@@ -19,6 +25,58 @@ pub fn status(status: &str) {
 /// Reports that the tunnel is going down.
 pub fn stopping() {
     send_or_log("STOPPING=1");
+}
+
+/// How much longer than a hook the steps may take during which the supervisor sends nothing.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// The messages that show systemd's watchdog (`WatchdogSec=`) that the supervisor's loop runs.
+#[derive(Debug)]
+pub struct Watchdog {
+    /// Half of systemd's limit; `None` if systemd does not watch this process.
+    interval: Option<Duration>,
+    next: Instant,
+}
+
+impl Watchdog {
+    /// Reads the limit from the environment. If a step that takes `longest` would exceed it, systemd is asked for a
+    /// longer one.
+    #[must_use]
+    pub fn of_environment(longest: Duration) -> Self {
+        let variable = |name| env::var(name).ok();
+        let limit = limit(variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"), std::process::id());
+        let needed = longest + MARGIN;
+        let limit = limit.map(|limit| {
+            if limit < needed && longest > Duration::ZERO {
+                send_or_log(&format!("WATCHDOG_USEC={}", needed.as_micros()));
+            }
+            if longest > Duration::ZERO { limit.max(needed) } else { limit }
+        });
+        Self { interval: limit.map(|limit| limit / 2), next: Instant::now() }
+    }
+
+    /// Returns when [`Watchdog::beat`] is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.interval.map(|_| (self.next, "systemd's watchdog"))
+    }
+
+    /// Tells systemd that the loop runs: when that is due, or `before_steps` that may take long.
+    pub fn beat(&mut self, now: Instant, before_steps: bool) {
+        if let Some(interval) = self.interval
+            && (self.next <= now || before_steps)
+        {
+            send_or_log("WATCHDOG=1");
+            self.next = now + interval;
+        }
+    }
+}
+
+/// Returns the limit of systemd's watchdog for the process `own`, from `$WATCHDOG_USEC` and `$WATCHDOG_PID`.
+fn limit(usec: Option<String>, pid: Option<String>, own: u32) -> Option<Duration> {
+    let micros: u64 = usec?.parse().ok()?;
+    let is_own = pid.is_none_or(|pid| pid.parse() == Ok(own));
+    (is_own && micros > 0).then(|| Duration::from_micros(micros))
 }
 
 fn send_or_log(message: &str) {
@@ -59,5 +117,15 @@ mod tests {
         let size = systemd.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..size], b"READY=1");
         assert!(send(OsStr::new("relative"), b"x").is_err());
+    }
+
+    #[test]
+    fn watchdog_is_for_this_process_only() {
+        let text = |value: &str| Some(value.to_owned());
+        assert_eq!(limit(text("3000000"), text("7"), 7), Some(Duration::from_secs(3)));
+        assert_eq!(limit(text("3000000"), None, 7), Some(Duration::from_secs(3)));
+        for (usec, pid) in [(None, text("7")), (text("0"), None), (text("x"), None), (text("3"), text("8"))] {
+            assert_eq!(limit(usec.clone(), pid.clone(), 7), None, "{usec:?} {pid:?}");
+        }
     }
 }

@@ -24,6 +24,7 @@ mod server_verdicts;
 #[path = "../lab/shown.rs"]
 mod shown;
 mod visible_state;
+mod watchdog;
 mod world;
 
 use std::{

@@ -349,6 +349,7 @@ impl<'a> Dial<'a> {
                     self.path_found(None);
                 }
             }
+            ChildEvent::Engine(FromEngine::Alive) => {}
             ChildEvent::Engine(FromEngine::Up(link)) => self.handle(Input::LinkUp(link)),
             ChildEvent::Engine(FromEngine::Statistics(statistics)) => {
                 (self.found)(negotiation::packets(&statistics));

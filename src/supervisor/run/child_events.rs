@@ -33,8 +33,8 @@ impl Supervisor {
                 self.confirmed(found);
             }
             ChildEvent::Engine(FromEngine::PathMtu(path)) => self.path_found(path),
-            // For `doctor`.
-            ChildEvent::Engine(FromEngine::PathSearched) => {}
+            // For `doctor`; for the watch of `children`.
+            ChildEvent::Engine(FromEngine::PathSearched | FromEngine::Alive) => {}
             ChildEvent::Engine(FromEngine::Statistics(statistics)) => {
                 self.report.statistics(&statistics);
                 self.answer_status(Some(&statistics));

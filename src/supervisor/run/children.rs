@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    engine_watch::{Due, EngineWatch, dial_limit},
     external_ppp::{External, Found},
     internal,
     steps::Sockets,
@@ -66,6 +67,8 @@ pub(in crate::supervisor) struct Children {
     due: Option<Instant>,
     /// When to give up waiting for the engine's counters.
     query_due: Option<Instant>,
+    /// Whether the engine runs; of the last engine if there is none now.
+    watch: Option<EngineWatch>,
     password: Secret,
     profile: Rc<Profile>,
 }
@@ -79,6 +82,7 @@ impl Children {
             log: EngineLog::default(),
             due: None,
             query_due: None,
+            watch: None,
             password,
             profile,
         }
@@ -105,7 +109,19 @@ impl Children {
             Child::Lookup(lookup) => Some(lookup.next_timeout()),
             Child::None | Child::Engine(_) => None,
         };
-        [child, query, ppp, lookup].into_iter().flatten().min()
+        let watch = self.watch.as_ref().filter(|_| self.is_watched()).map(EngineWatch::next_timeout);
+        [child, query, ppp, lookup, watch].into_iter().flatten().min()
+    }
+
+    /// Returns whether the engine has to answer questions: it runs, and was not asked to end, which has its limit.
+    fn is_watched(&self) -> bool {
+        matches!(self.child, Child::Engine(_)) && self.due.is_none()
+    }
+
+    /// Returns for how long the engine has owed an answer, if that is unusual.
+    pub fn engine_silent_for(&self) -> Option<Duration> {
+        let silent = self.watch.as_ref().filter(|_| self.is_watched())?.silent_for(Instant::now());
+        silent.filter(|silent| *silent >= QUERY_WAIT)
     }
 
     /// Starts to look a name up; `explains` a failure, which takes longer.
@@ -133,6 +149,7 @@ impl Children {
         let (tcp, gre) = (sockets.tcp.as_fd(), sockets.gre.as_fd());
         let dialed = engine.dial(spec, &password, tcp, gre, device.as_fd());
         self.child = Child::Engine(engine);
+        self.watch = Some(EngineWatch::new(dial_limit(&self.profile.timeouts), Instant::now()));
         self.due = None;
         dialed.map_err(|error| {
             let failure = self.internal_end(&not_started(error), Phase::Connect);
@@ -233,13 +250,17 @@ impl Children {
             }
             Child::Engine(engine) => match engine.receive() {
                 EngineOutput::Nothing => None,
-                EngineOutput::Message(FromEngine::Down(failure)) => {
-                    self.read_log();
-                    Some(self.ended(failure))
-                }
                 EngineOutput::Message(message) => {
-                    if matches!(message, FromEngine::Statistics(_)) {
-                        self.query_due = None;
+                    if let Some(watch) = &mut self.watch {
+                        watch.received(Instant::now());
+                    }
+                    match message {
+                        FromEngine::Down(failure) => {
+                            self.read_log();
+                            return Some(self.ended(failure));
+                        }
+                        FromEngine::Statistics(_) => self.query_due = None,
+                        _ => {}
                     }
                     Some(ChildEvent::Engine(message))
                 }
@@ -251,11 +272,23 @@ impl Children {
     /// Returns the next event of the time: a child that had to end by now is killed.
     pub fn expired(&mut self, now: Instant, phase: Phase) -> Option<ChildEvent> {
         if self.query_due.take_if(|due| *due <= now).is_some() {
+            if let Some(watch) = &mut self.watch {
+                watch.unanswered(now);
+            }
             return Some(ChildEvent::NoStatistics);
         }
         if let Child::Lookup(lookup) = &mut self.child {
             let event = lookup.expire(now)?;
             return Some(self.looked_up(event));
+        }
+        if self.is_watched() {
+            return match self.watch.as_mut()?.expired(now)? {
+                Due::End(why) => Some(self.gone(&why, phase)),
+                Due::Question => {
+                    self.send(&ToEngine::Alive);
+                    None
+                }
+            };
         }
         self.due.take_if(|due| *due <= now)?;
         match &self.child {
@@ -316,6 +349,10 @@ impl Children {
 
     /// Handles the engine's report that the link is up. With an external PPP, the kernel has to confirm it.
     pub fn link_up(&mut self, up: LinkUp) -> Result<Found, Failure> {
+        if let Some(watch) = &mut self.watch {
+            watch.is_up();
+            watch.received(Instant::now());
+        }
         match &mut self.ppp {
             Some(ppp) => ppp.link_up(up),
             None => Ok(Some((up, None))),

@@ -1,0 +1,88 @@
+//! What the supervisor does about each part of the engine.
+
+use std::{
+    env, fs, thread,
+    time::{Duration, Instant},
+};
+
+use nix::mount::{MsFlags, mount};
+use pptpctl::testing::demo::config::ServerConfig;
+
+use crate::world::{World, in_world, text, timeouts};
+
+pub const CASES: &[(&str, fn())] = &[
+    ("silent_engine_does_not_keep_up_waiting", silent_engine),
+    ("engine_that_only_answers_does_not_keep_up_waiting", patient_engine),
+    ("silent_engine_of_a_tunnel_is_replaced", silent_engine_of_a_tunnel),
+    ("forbidden_messages_end_the_engine", forbidden_messages),
+    ("endless_messages_do_not_delay_down", endless_messages),
+];
+
+/// Runs `test` in a world whose pptpctl has the engine of this part.
+fn with_engine(part: &'static str, extra: &'static str, test: impl FnOnce(&World) + Send + 'static) {
+    let this = env::current_exe().unwrap();
+    in_world(ServerConfig::default(), move |world| {
+        let none: Option<&str> = None;
+        mount(Some(&this), World::PROGRAM, none, MsFlags::MS_BIND, none).unwrap();
+        world.profile(&format!("user = \"{part}\"\n{extra}"));
+        test(world);
+    });
+}
+
+fn log() -> String {
+    fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap_or_default()
+}
+
+fn silent_engine() {
+    with_engine("silent", "", |world| {
+        world.assert_up_fails(1, "connect", &["the engine process has not answered for 1"], 22.0);
+    });
+}
+
+fn patient_engine() {
+    let short = ["connect", "control", "call", "gre", "lcp", "auth", "network"].map(|phase| (phase, "1s"));
+    let short: &'static str = timeouts(&short).leak();
+    with_engine("patient", short, |world| {
+        let words = ["the engine has reported no result of the dial for 37 s"];
+        world.assert_up_fails(1, "connect", &words, 38.0);
+    });
+}
+
+fn silent_engine_of_a_tunnel() {
+    with_engine("up-then-silent", "retry = { first = \"100ms\" }", |world| {
+        let before = world.state();
+        world.up();
+        let engine = world.pid("engine_pid");
+        let mut warned = false;
+        world.wait_for(|| {
+            let status = text(&world.run(&["status", "vpn"]).stdout);
+            warned |= status.contains("has not answered for");
+            thread::sleep(Duration::from_millis(300));
+            log().contains("it was stopped, or it hangs") && status.contains("up on")
+        });
+        assert!(warned, "no warning in the status\n{}", log());
+        assert_ne!(world.pid("engine_pid"), engine);
+        world.down(&before);
+    });
+}
+
+fn forbidden_messages() {
+    for (part, words) in [("descriptor", "it has descriptors"), ("unknown-message", "invalid message")] {
+        with_engine(part, "", move |world| {
+            world.assert_up_fails(1, "connect", &[words], 5.0);
+        });
+    }
+}
+
+fn endless_messages() {
+    with_engine("endless", "", |world| {
+        let before = world.state();
+        let mut up = world.spawn(world.command(&["up", "vpn"]).stdout(std::process::Stdio::null()));
+        world.wait_for(|| world.run(&["status", "vpn"]).status.success());
+        let started = Instant::now();
+        assert!(world.run(&["down", "vpn"]).status.success());
+        assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+        assert_eq!(up.wait().unwrap().code(), Some(24));
+        world.assert_state(&before);
+    });
+}
