@@ -168,15 +168,18 @@ impl FailureKind {
         }
     }
 
-    /// Returns the class for a server that hangs up in this phase without a reason.
+    /// Returns the class for a server that hangs up in this phase without a reason. `has_address` tells whether it
+    /// has given an address.
     #[must_use]
-    pub const fn of_hangup(phase: Phase) -> Self {
+    pub const fn of_hangup(phase: Phase, has_address: bool) -> Self {
         match phase {
             Phase::Resolve | Phase::Connect | Phase::Control => Self::ControlRefused,
             Phase::Call => Self::CallRefused,
             Phase::Lcp => Self::LcpFailed,
-            Phase::Addresses => Self::NoAddress,
-            Phase::Authentication | Phase::Encryption | Phase::Routes | Phase::Up => Self::PeerEnded,
+            Phase::Addresses if !has_address => Self::NoAddress,
+            Phase::Authentication | Phase::Encryption | Phase::Addresses | Phase::Routes | Phase::Up => {
+                Self::PeerEnded
+            }
         }
     }
 

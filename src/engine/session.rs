@@ -32,11 +32,11 @@ use self::{
 use super::{
     message::{LinkUp, Offers, PathMtu, plain},
     spec::Spec,
-    verdict,
+    verdict::{self, Reached},
 };
 use crate::{
     deadline::{Deadline, earliest},
-    failure::{Failure, FailureKind, Phase, Remedy, UndecidedLogin},
+    failure::{Failure, Phase, Remedy, UndecidedLogin},
     ppp::{
         link::{self, DownReason},
         mss::Clamper,
@@ -322,12 +322,7 @@ impl Session {
         if self.ending.is_some() {
             return;
         }
-        let mut failure = self.with_evidence(failure);
-        if failure.kind == FailureKind::NoAddress && self.has_address {
-            failure.kind = FailureKind::PeerEnded;
-            failure.hints.clear();
-            failure = verdict::after_hangup(failure);
-        }
+        let failure = self.with_evidence(failure);
         let undecided = self.phase == Phase::Authentication
             && failure.remedy() != Remedy::Nothing
             && failure.undecided_login.is_none()
@@ -337,6 +332,11 @@ impl Session {
         } else {
             failure
         });
+    }
+
+    /// Returns how far this session has come.
+    fn reached(&self) -> Reached {
+        Reached { phase: self.phase, has_address: self.has_address }
     }
 
     fn enter(&mut self, phase: Phase, detail: String) {

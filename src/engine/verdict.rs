@@ -7,7 +7,6 @@ mod offers;
 use std::net::SocketAddrV4;
 
 pub use self::{
-    advice::after_hangup,
     gre::{gets_none_of_our_gre, of_early_end, of_lcp_timeout, of_silence},
     offers::Offers,
 };
@@ -20,9 +19,25 @@ use crate::{
     pptp::control::{CallEnd, ControlEnd},
 };
 
+/// How far a session has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Reached {
+    /// The present phase.
+    pub phase: Phase,
+    /// The server has given an address, which the phase does not show until the link is confirmed.
+    pub has_address: bool,
+}
+
+impl From<Phase> for Reached {
+    fn from(phase: Phase) -> Self {
+        Self { phase, has_address: false }
+    }
+}
+
 /// Returns the failure for the end of the control connection.
 #[must_use]
-pub fn of_control(phase: Phase, end: &ControlEnd) -> Failure {
+pub fn of_control(reached: impl Into<Reached>, end: &ControlEnd) -> Failure {
+    let Reached { phase, has_address } = reached.into();
     let kind = match end {
         ControlEnd::Stopped => FailureKind::Interrupted,
         ControlEnd::SccrpTimeout | ControlEnd::SccrqTimeout => FailureKind::ControlSilent,
@@ -33,7 +48,7 @@ pub fn of_control(phase: Phase, end: &ControlEnd) -> Failure {
         // Refuses the connection, even while a call is being requested.
         ControlEnd::PeerStopped { .. } if phase <= Phase::Call => FailureKind::ControlRefused,
         ControlEnd::PeerStopped { .. } | ControlEnd::PeerClosed | ControlEnd::Protocol(_) => {
-            FailureKind::of_hangup(phase)
+            FailureKind::of_hangup(phase, has_address)
         }
     };
     let failure = Failure::new(phase, kind, plain(&end.to_string()));
@@ -68,12 +83,13 @@ fn not_pptp_hint(first: &[u8]) -> &'static str {
 
 /// Returns the failure for a call that ended without our request.
 #[must_use]
-pub fn of_call(phase: Phase, end: &CallEnd) -> Failure {
+pub fn of_call(reached: impl Into<Reached>, end: &CallEnd) -> Failure {
+    let Reached { phase, has_address } = reached.into();
     let kind = match end {
         CallEnd::ReplyTimeout => FailureKind::CallTimeout,
         CallEnd::Closed => FailureKind::Interrupted,
         CallEnd::Disconnected { .. } | CallEnd::PeerCleared | CallEnd::ControlLost => {
-            FailureKind::of_hangup(phase)
+            FailureKind::of_hangup(phase, has_address)
         }
     };
     advice::after_hangup(Failure::new(phase, kind, plain(&end.to_string())))
@@ -81,7 +97,8 @@ pub fn of_call(phase: Phase, end: &CallEnd) -> Failure {
 
 /// Returns the failure for the end of the PPP link.
 #[must_use]
-pub fn of_link(phase: Phase, reason: &DownReason, offers: &Offers) -> Failure {
+pub fn of_link(reached: impl Into<Reached>, reason: &DownReason, offers: &Offers) -> Failure {
+    let Reached { phase, has_address } = reached.into();
     let kind = match reason {
         DownReason::LcpTimeout { heard_anything: false } => FailureKind::GreFiltered,
         DownReason::LcpTimeout { heard_anything: true }
@@ -97,8 +114,11 @@ pub fn of_link(phase: Phase, reason: &DownReason, offers: &Offers) -> Failure {
         | DownReason::EncryptionTimeout
         | DownReason::EncryptionLost
         | DownReason::DataUnreadable { .. } => FailureKind::EncryptionRefused,
+        DownReason::NoAddress(_) if has_address => FailureKind::PeerEnded,
         DownReason::NoAddress(_) => FailureKind::NoAddress,
-        DownReason::PeerTerminated(_) | DownReason::EncryptionEnded(_) => FailureKind::of_hangup(phase),
+        DownReason::PeerTerminated(_) | DownReason::EncryptionEnded(_) => {
+            FailureKind::of_hangup(phase, has_address)
+        }
         DownReason::EchoTimeout => FailureKind::PeerLost,
         DownReason::LowerLayerDown | DownReason::Closed => FailureKind::Interrupted,
     };
@@ -127,6 +147,7 @@ pub fn of_link(phase: Phase, reason: &DownReason, offers: &Offers) -> Failure {
             advice::after_missing_encryption(*reason == DownReason::EncryptionLost),
         ),
         DownReason::PeerTerminated(_) | DownReason::EncryptionEnded(_) => advice::after_hangup(failure),
+        DownReason::NoAddress(_) if has_address => advice::after_hangup(failure),
         // The server has not asked for user and password, so the usual hints would mislead.
         DownReason::NoCommonAuth { .. } if offers.auth_hints().is_empty() => failure.hint(
             "the server offers none of the profile's auth = […]; to accept what it offers, add that there",
@@ -232,6 +253,26 @@ mod tests {
             mppe: crate::ppp::mppe::Policy::default(),
             offered_auth: Vec::new(),
             mppe_refusal: None,
+        }
+    }
+
+    #[test]
+    fn hangup_after_an_address_was_given_is_no_lack_of_one() {
+        let ends = |has_address| {
+            let reached = || Reached { phase: Phase::Addresses, has_address };
+            [
+                of_control(reached(), &ControlEnd::PeerClosed),
+                of_call(reached(), &CallEnd::PeerCleared),
+                of_link(reached(), &DownReason::PeerTerminated(String::new()), &offers()),
+                of_link(reached(), &DownReason::NoAddress("the peer ended IPCP".to_owned()), &offers()),
+            ]
+        };
+        for failure in ends(true) {
+            assert_eq!(failure.kind, FailureKind::PeerEnded, "{failure}");
+            assert!(failure.hints[0].contains("after it had accepted"), "{failure:?}");
+        }
+        for failure in ends(false) {
+            assert_eq!(failure.kind, FailureKind::NoAddress, "{failure}");
         }
     }
 

@@ -66,7 +66,7 @@ impl Session {
                 if self.ending.is_none() && reason != CallEnd::ControlLost {
                     self.end_with(
                         self.ended_early(now, &reason.to_string())
-                            .unwrap_or_else(|| verdict::of_call(self.phase, &reason)),
+                            .unwrap_or_else(|| verdict::of_call(self.reached(), &reason)),
                     );
                     self.gre_due = None;
                 }
@@ -142,7 +142,7 @@ impl Session {
             }
             _ => None,
         };
-        let mut failure = early.unwrap_or_else(|| verdict::of_control(self.phase, end));
+        let mut failure = early.unwrap_or_else(|| verdict::of_control(self.reached(), end));
         if *end == ControlEnd::EchoTimeout {
             failure.detail = plain(&format!("{}; {}", failure.detail, self.since_last_packet(now)));
         }

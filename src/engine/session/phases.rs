@@ -118,7 +118,7 @@ impl Session {
                 DownReason::LcpTimeout { .. } if seen.gre_received > 0 => {
                     verdict::of_lcp_timeout(self.phase, &seen)
                 }
-                other => verdict::of_link(self.phase, other, &self.offers()),
+                other => verdict::of_link(self.reached(), other, &self.offers()),
             };
             if *reason == DownReason::EchoTimeout {
                 failure.detail = plain(&format!("{}: {}", failure.detail, self.since_last_packet(now)));

@@ -66,7 +66,7 @@ fn of_ppp(end: End, phase: Phase, words: &str) -> Failure {
     let (kind, meaning) = match end {
         End::Signal(number) => (FailureKind::PppFailed, format!("ppp was ended by signal {number}")),
         End::Status(1..=3) => (FailureKind::PppFailed, "ppp could not start".to_owned()),
-        End::Status(_) => (FailureKind::of_hangup(phase), "ppp ended".to_owned()),
+        End::Status(_) => (FailureKind::of_hangup(phase, false), "ppp ended".to_owned()),
     };
     let detail = if words.is_empty() { meaning } else { format!("{meaning}: {words}") };
     let failure = failure_in(phase, kind, detail, false);
@@ -111,7 +111,7 @@ fn pppd_kind(status: i32, phase: Phase, words: &str) -> FailureKind {
         15 => FailureKind::PeerLost,
         17 => FailureKind::LcpFailed,
         10 if phase == Phase::Encryption => FailureKind::EncryptionRefused,
-        0 | 10 | 12 | 13 | 16 => FailureKind::of_hangup(phase),
+        0 | 10 | 12 | 13 | 16 => FailureKind::of_hangup(phase, false),
         _ => FailureKind::PppFailed,
     }
 }
