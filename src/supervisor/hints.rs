@@ -2,7 +2,7 @@
 
 use std::net::SocketAddrV4;
 
-use super::firewall;
+use super::path_hints;
 use crate::{
     failure::{Failure, FailureKind, Phase},
     platform::Platform,
@@ -19,10 +19,6 @@ const SHOW_ROUTE: &str = if cfg!(target_os = "linux") { "ip route get" } else { 
 #[must_use]
 pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) -> Failure {
     let to = server.map_or_else(|| "the server".to_owned(), |server| server.ip().to_string());
-    // The path remains, and what is behind its routers.
-    if failure.hints == [firewall::PATH_HINT] {
-        return failure.hint(another_client(&to));
-    }
     if !failure.hints.is_empty() {
         return failure;
     }
@@ -78,17 +74,8 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
         | FailureKind::Internal => Vec::new(),
     };
     let shared_address = matches!(failure.kind, FailureKind::CallRefused | FailureKind::GreFiltered)
-        .then(|| another_client(&to));
+        .then(|| path_hints::another_client(&to));
     hints.into_iter().chain(shared_address).fold(failure, Failure::hint)
-}
-
-/// Returns the hint about a router that carries one PPTP tunnel to a server only: it cannot tell the GRE packets
-/// of two clients apart.
-fn another_client(server: &str) -> String {
-    format!(
-        "another device behind the same router with a tunnel to {server}? Many routers carry one at a time; to tell: end that one, \
-         wait a minute and try again, or try from another network"
-    )
 }
 
 /// Returns the hints if this host's own rules are not known.
@@ -104,7 +91,7 @@ fn gre_filtered(server: &str, platform: Platform) -> Vec<String> {
         Platform::OpenBsd => hints.push("before OpenBSD 6.3: sysctl net.inet.gre.allow=1".to_owned()),
         Platform::FreeBsd | Platform::NetBsd => {}
     }
-    hints.push(firewall::PATH_HINT.to_owned());
+    hints.push(path_hints::PASSTHROUGH.to_owned());
     hints
 }
 

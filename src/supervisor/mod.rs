@@ -23,6 +23,7 @@ mod name_lookup;
 mod name_verdict;
 mod network_verdict;
 pub mod password;
+mod path_hints;
 mod preview;
 mod recovery;
 mod restore_limit;

@@ -28,10 +28,7 @@ use std::{
 };
 
 use self::rules::Direction;
-pub use self::{
-    reading::Reading,
-    verdict::{PATH_HINT, explained},
-};
+pub use self::{reading::Reading, verdict::explained};
 use crate::{net::transport, os::cgroup, platform::Platform};
 
 /// Packets of a tunnel that do not pass.

@@ -5,6 +5,7 @@ use crate::{
     engine::verdict::{HOST_FORBIDS, HOST_REFUSES},
     failure::{Failure, FailureKind, Phase},
     profile::{Conntrack, Profile},
+    supervisor::path_hints,
 };
 
 /// Returns the failure with what this host's firewall has to do with it. `earlier` is a reading from before the
@@ -12,30 +13,37 @@ use crate::{
 #[must_use]
 pub fn explained(failure: Failure, path: &DialPath, profile: &Profile, earlier: Option<&Reading>) -> Failure {
     let offers_helper = profile.conntrack == Conntrack::Off && profile.link.netns.is_none();
+    let told = |failure, traffic, finding| told(failure, traffic, finding, path, offers_helper);
     match (failure.phase, failure.kind) {
         (Phase::Connect, FailureKind::ConnectionRefused | FailureKind::NoRoute) => {
-            told(failure, Traffic::TcpOut, explain(Traffic::TcpOut, path, None), offers_helper)
+            told(failure, Traffic::TcpOut, explain(Traffic::TcpOut, path, None))
         }
         (Phase::Connect, FailureKind::ConnectTimeout) => {
             let (traffic, finding) = match explain(Traffic::TcpOut, path, None) {
                 Finding::Clear => (Traffic::TcpIn, explain(Traffic::TcpIn, path, earlier)),
                 found => (Traffic::TcpOut, found),
             };
-            told(failure, traffic, finding, offers_helper)
+            told(failure, traffic, finding)
         }
         (_, FailureKind::GreFiltered) if failure.detail.starts_with(HOST_REFUSES) => {
-            told(failure, Traffic::GreOut, explain(Traffic::GreOut, path, None), offers_helper)
+            told(failure, Traffic::GreOut, explain(Traffic::GreOut, path, None))
         }
         // A failure with hints was seen to have another cause.
         (_, FailureKind::GreFiltered) if failure.hints.is_empty() => {
-            told(failure, Traffic::GreIn, explain(Traffic::GreIn, path, earlier), offers_helper)
+            told(failure, Traffic::GreIn, explain(Traffic::GreIn, path, earlier))
         }
         _ => failure,
     }
 }
 
 /// Adds a finding to a failure.
-pub(super) fn told(mut failure: Failure, traffic: Traffic, finding: Finding, offers_helper: bool) -> Failure {
+pub(super) fn told(
+    mut failure: Failure,
+    traffic: Traffic,
+    finding: Finding,
+    path: &DialPath,
+    offers_helper: bool,
+) -> Failure {
     match (finding, traffic) {
         (Finding::Blocked(found), _) => {
             failure.detail.push_str(&sentence(failure.kind, traffic, &found));
@@ -51,7 +59,9 @@ pub(super) fn told(mut failure: Failure, traffic: Traffic, finding: Finding, off
         }
         (Finding::Clear, Traffic::GreIn) => {
             failure.detail.push_str("; this host's own firewall does not drop it (its rules were read)");
-            failure.hints = vec![PATH_HINT.to_owned()];
+            // The path remains, and what is behind its routers.
+            let server = path.server.ip().to_string();
+            failure.hints = vec![path_hints::PASSTHROUGH.to_owned(), path_hints::another_client(&server)];
         }
         (Finding::Unknown(reason), _) => tracing::debug!("this host's firewall: {reason}"),
         // No packet was sent: connect(2) itself was refused.
@@ -65,9 +75,6 @@ pub(super) fn told(mut failure: Failure, traffic: Traffic, finding: Finding, off
     }
     failure
 }
-
-/// Hint for GRE that is lost between the server and this host.
-pub const PATH_HINT: &str = "on the path: the router must pass PPTP (\"PPTP passthrough\"); many guest networks do not: try another network";
 
 fn sentence(kind: FailureKind, traffic: Traffic, found: &Explanation) -> String {
     match (kind, traffic) {
