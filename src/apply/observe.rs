@@ -4,10 +4,7 @@ use std::net::IpAddr;
 
 use super::{ApplyError, Host, routes};
 use crate::{
-    net::{
-        routes::{Filter, MAIN_TABLE, Route},
-        rules::Rule,
-    },
+    net::routes::{Filter, MAIN_TABLE, Route},
     plan::NextHop,
 };
 
@@ -31,13 +28,5 @@ impl Host {
     pub fn main_routes(&mut self) -> Result<Vec<Route>, ApplyError> {
         let filter = Filter { ipv6: false, table: Some(MAIN_TABLE), dest: None };
         self.routes(&filter).map_err(ApplyError::observing)
-    }
-
-    /// Returns the policy routing rules for IPv4; none on a system without them.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel cannot be queried.
-    pub fn policy_rules(&mut self) -> Result<Vec<Rule>, ApplyError> {
-        self.rules(false).map_err(ApplyError::observing)
     }
 }

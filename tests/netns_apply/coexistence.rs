@@ -176,6 +176,31 @@ fn other_default_route_is_reported() {
     });
 }
 
+/// OpenVPN with `redirect-gateway def1`: two halves in the main table, which a whole default route does not beat.
+#[test]
+fn other_halves_are_reported() {
+    for mode in [DefaultRoute::Policy, DefaultRoute::Replace] {
+        Lab::run(|lab| {
+            lab.one_uplink();
+            uplink("tun5", "10.8.0.2/24", "fd00:8::2/64");
+            ip(&["route", "add", "0.0.0.0/1", "dev", "tun5"]);
+            ip(&["route", "add", "128.0.0.0/1", "dev", "tun5"]);
+            let before = lab.state();
+            let mut session = lab.session("vpn");
+            lab.bring_up(&mut session, &with_default(mode)).unwrap();
+            let warnings = session.rival_default_routes().unwrap();
+            assert!(
+                warnings.len() == 1 && warnings[0].contains("do not enter this tunnel"),
+                "{}: {warnings:?}",
+                mode.name()
+            );
+            assert!(ip(&["route", "get", "8.8.8.8"]).contains("dev tun5"), "the warning is wrong");
+            assert_none(session.undo_all_and_close());
+            lab.assert_state(&before, mode.name());
+        });
+    }
+}
+
 /// Sends a datagram to a remote host and reads it from the tunnel's device.
 #[track_caller]
 fn assert_carries(session: &pptpctl::testing::apply::Changes, name: &str) {

@@ -1,13 +1,10 @@
 //! What else on this host decides about the packets that the profile wants in its tunnel: connected networks,
 //! default routes and rules of other programs.
 
-use super::{finding::Finding, server::is_tunnel};
+use super::finding::Finding;
 use crate::{
     apply,
-    net::{
-        routes::{Kind, Route},
-        rules::Rule,
-    },
+    net::routes::{Kind, Route},
     profile::Profile,
     supervisor::preview::{Preview, preview},
 };
@@ -28,30 +25,22 @@ fn collisions(preview: &Preview) -> Finding {
     }
 }
 
-/// Returns whether another program wants all traffic, too.
-fn default_route(routes: &[Route], rules: &[Rule], is_wanted: bool) -> Finding {
-    let foreign = || routes.iter().filter(|route| !route.is_ours() && route.kind == Kind::Unicast);
-    let defaults: Vec<&Route> = foreign().filter(|route| route.dest.prefix_len() == 0).collect();
-    let by_tunnel = |route: &&Route| {
-        // 0.0.0.0/1 and 128.0.0.0/1 hide a default route.
-        route.dest.prefix_len() <= 1 && route.hops.iter().any(|hop| hop.dev.as_deref().is_some_and(is_tunnel))
-    };
-    let taken = foreign().find(by_tunnel).map(|route| format!("the route \"{route}\""));
-    let rule = rules.iter().find(|rule| !rule.is_ours() && rule.has_own_table());
-    let rule = rule.map(|rule| format!("the rule \"{rule}\" of another program"));
-    match taken.or(rule).filter(|_| is_wanted) {
-        Some(what) => Finding::warning(
+/// Returns whether another program wants all traffic, too: `rivals` is what `up` would warn of.
+fn default_route(routes: &[Route], rivals: &[String], is_wanted: bool) -> Finding {
+    if let Some(what) = rivals.first().filter(|_| is_wanted) {
+        return Finding::warning(
             "default",
-            format!("the profile wants all traffic, and so may another VPN: {what}"),
+            format!("the profile wants all traffic, and so does another program: {what}"),
         )
-        .next("end the other VPN first, or list the networks of the profile in routes = […]"),
-        None => {
-            let list: Vec<String> = defaults.iter().map(|route| route.to_string()).collect();
-            let list =
-                if list.is_empty() { "this host has no default route".to_owned() } else { list.join("; ") };
-            Finding::ok("default", list)
-        }
+        .next("end the other VPN first, or list the networks of the profile in routes = […]");
     }
+    let foreign = routes.iter().filter(|route| !route.is_ours() && route.kind == Kind::Unicast);
+    let defaults = foreign.filter(|route| route.dest.prefix_len() == 0);
+    let list: Vec<String> = defaults.map(ToString::to_string).collect();
+    Finding::ok(
+        "default",
+        if list.is_empty() { "this host has no default route".to_owned() } else { list.join("; ") },
+    )
 }
 
 /// Checks the routes of this host against those of the profile.
@@ -62,12 +51,13 @@ pub(super) fn check(profile: &Profile) -> Vec<Finding> {
         let why = "the tunnel has routes of its own (link), so those of this host do not matter";
         return vec![Finding::skipped("collisions", why), Finding::skipped("default", why)];
     }
-    let read = apply::Host::system().and_then(|mut host| Ok((host.main_routes()?, host.policy_rules()?)));
+    let read =
+        apply::Host::system().and_then(|mut host| Ok((host.main_routes()?, host.rival_default_routes()?)));
     match read {
-        Ok((routes, rules)) => {
+        Ok((routes, rivals)) => {
             vec![
                 collisions(&preview(profile)),
-                default_route(&routes, &rules, profile.default_route.is_some()),
+                default_route(&routes, &rivals, profile.default_route.is_some()),
             ]
         }
         Err(error) => {
@@ -80,8 +70,6 @@ pub(super) fn check(profile: &Profile) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::{super::finding::Severity, *};
-    use crate::net::routes::MAIN_TABLE;
-
     /// A route that another program has added.
     fn foreign(dest: &str, dev: &str, via: Option<&str>) -> Route {
         let mut route = Route::through(dest.parse().unwrap(), dev);
@@ -90,10 +78,6 @@ mod tests {
             hop.via = via.map(|via| via.parse().unwrap());
         }
         route
-    }
-
-    fn rule(table: u32, protocol: u8) -> Rule {
-        Rule { protocol, ..Rule::for_all(false, 5270, table) }
     }
 
     #[test]
@@ -108,19 +92,12 @@ mod tests {
 
     #[test]
     fn another_vpn_with_the_default_route_is_reported() {
-        let lan = foreign("0.0.0.0/0", "eth0", Some("192.168.1.1"));
-        let only = [lan.clone()];
-        assert_eq!(default_route(&only, &[rule(MAIN_TABLE, 2)], true).severity, Severity::Ok);
-        let halves = [lan.clone(), foreign("128.0.0.0/1", "tun0", None)];
-        assert_eq!(default_route(&halves, &[], true).severity, Severity::Warning);
-        assert_eq!(default_route(&halves, &[], false).severity, Severity::Ok);
-        let tailscale = default_route(&only, &[rule(52, 2)], true);
-        assert!(
-            tailscale.evidence.contains("table 52") || tailscale.evidence.contains("lookup 52"),
-            "{tailscale:?}"
-        );
-        let ours = rule(0x1723_0001, crate::net::routes::PROTOCOL);
-        assert_eq!(default_route(&only, &[ours], true).severity, Severity::Ok);
+        let only = [foreign("0.0.0.0/0", "eth0", Some("192.168.1.1"))];
+        assert_eq!(default_route(&only, &[], true).severity, Severity::Ok);
+        let rivals = ["its rule 5270 leads all packets to the default route of table 52".to_owned()];
+        let found = default_route(&only, &rivals, true);
+        assert!(found.severity == Severity::Warning && found.evidence.ends_with(&rivals[0]), "{found:?}");
+        assert_eq!(default_route(&only, &rivals, false).severity, Severity::Ok, "it wants its routes only");
         assert!(default_route(&[], &[], true).evidence.contains("no default route"));
     }
 }

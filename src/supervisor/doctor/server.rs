@@ -50,7 +50,7 @@ fn judge(steps: Vec<Step>, can_dial: bool) -> Vec<Finding> {
 }
 
 /// Returns whether a device leads into a tunnel, by its name.
-pub(super) fn is_tunnel(dev: &str) -> bool {
+fn is_tunnel(dev: &str) -> bool {
     TUNNEL_DEVICES.iter().any(|start| {
         dev.strip_prefix(start).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
     })

@@ -161,7 +161,11 @@ impl Steps {
             transport.as_ref().map_or(Ok(()), |transport| changes.perform(transport))?;
             notes.extend(network.notes);
             notes.extend(changes.take_notes());
-            notes.extend(changes.rival_default_routes()?);
+            // Only a warning: the tunnel is up without it.
+            notes.extend(changes.rival_default_routes().unwrap_or_else(|error| {
+                tracing::warn!("default routes of other programs: {error}");
+                Vec::new()
+            }));
             Ok(())
         };
         opened(&mut self.changes).and_then(perform).map_err(|error| step_failure(Phase::Routes, &error))?;
