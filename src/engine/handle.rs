@@ -89,15 +89,14 @@ impl ChildHandle {
         Ok(child)
     }
 
-    /// Returns the answer of a lookup, `None` if it has not arrived yet; due when the channel is readable. A failure
-    /// is a sentence.
-    #[must_use]
-    pub fn answer(&self) -> Option<Answer> {
+    /// Returns the answer of a lookup, `None` if it has not arrived yet; due when the channel is readable. The error
+    /// says how the process ended without an answer: OpenBSD's kernel kills one that breaks its promises.
+    pub fn answer(&mut self) -> Option<Result<Answer, String>> {
         match self.channel.receive(false) {
-            Ok(Some(message)) => Some(Answer::parse(&message.bytes)),
-            Ok(None) => Some(Answer::Failed("the resolver process exited without an answer".to_owned())),
+            Ok(Some(message)) => Some(Ok(Answer::parse(&message.bytes))),
+            Ok(None) => Some(Err(format!("the resolver process ended without an answer ({})", self.end()))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) => Some(Answer::Failed(format!("the resolver's channel: {error}"))),
+            Err(error) => Some(Err(format!("the resolver's channel: {error}"))),
         }
     }
 
@@ -225,5 +224,28 @@ impl Engine {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => EngineOutput::Nothing,
             Err(error) => EngineOutput::Ended(format!("the engine's channel: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::Path,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    /// As OpenBSD's kernel does it when the process breaks a promise of pledge(2).
+    #[test]
+    fn answer_of_a_killed_resolver_is_its_signal() {
+        let (child, channel) = child::start(Path::new("/bin/sh"), "sh", |command| {
+            command.args(["-c", "kill -ABRT $$"]);
+        })
+        .unwrap();
+        let mut handle = ChildHandle { child, channel, stderr: None };
+        assert!(wait::readable(handle.fds().0, Instant::now() + Duration::from_secs(60)).unwrap());
+        let words = handle.answer().unwrap().unwrap_err();
+        assert!(words.contains("signal: 6 (SIGABRT)"), "{words}");
     }
 }

@@ -15,7 +15,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::dns_query::{self, RecordType, Reply};
-use crate::os::wait::{self, Interest};
+use crate::{
+    os::wait::{self, Interest},
+    platform::Platform,
+};
 
 /// How long the nameservers may take to answer. One that needs longer is of no use to getaddrinfo(3) either.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -29,9 +32,20 @@ const MAX_ADDRESSES: usize = 4;
 /// The file with the nameservers of this host.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// The files that getaddrinfo(3) reads. It ignores those that it may not read, without an error.
-pub const FILES: [&str; 5] =
-    ["/etc/hosts", RESOLV_CONF, "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf"];
+/// The files that getaddrinfo(3) reads on this platform. It ignores those that it may not read, without an error.
+pub const FILES: &[&str] = files(Platform::host());
+
+/// Returns the files that getaddrinfo(3) reads. No other may be opened: OpenBSD's kernel kills a process with the
+/// promise "dns" that opens one.
+const fn files(platform: Platform) -> &'static [&'static str] {
+    match platform {
+        Platform::Linux => {
+            &["/etc/hosts", RESOLV_CONF, "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf"]
+        }
+        Platform::FreeBsd | Platform::NetBsd => &["/etc/hosts", RESOLV_CONF, "/etc/nsswitch.conf"],
+        Platform::OpenBsd => &["/etc/hosts", RESOLV_CONF],
+    }
+}
 
 /// A name with an IPv6 address only where NAT64 is in use (RFC 7050).
 const NAT64_NAME: &str = "ipv4only.arpa";
@@ -101,7 +115,7 @@ impl Report {
 #[must_use]
 pub fn unreadable() -> Vec<String> {
     let refused = |path: &&str| File::open(path).is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
-    FILES.into_iter().filter(refused).map(str::to_owned).collect()
+    FILES.iter().copied().filter(refused).map(str::to_owned).collect()
 }
 
 /// Returns the nameservers in the text of a resolv.conf(5), without scopes of IPv6 addresses.
@@ -247,6 +261,16 @@ fn is_refusal(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// On OpenBSD those that the kernel's pledge(2) permits with "dns", without the unneeded /etc/services and
+    /// /etc/protocols; an attempt to open another one kills the process.
+    #[test]
+    fn openbsds_resolver_opens_no_other_file() {
+        assert_eq!(files(Platform::OpenBsd), ["/etc/hosts", "/etc/resolv.conf"]);
+        for platform in Platform::ALL {
+            assert!(files(platform).contains(&RESOLV_CONF), "{platform:?}");
+        }
+    }
 
     #[test]
     fn nameservers_are_read_as_libc_reads_them() {

@@ -86,12 +86,13 @@ impl Lookup {
     pub fn read(&mut self) -> Option<LookupEvent> {
         let Some(words) = &self.checked else {
             return match self.child.answer()? {
-                Answer::Unreadable(files) => {
+                Err(words) => Some(LookupEvent::Done(Err(self.of_process(&words)))),
+                Ok(Answer::Unreadable(files)) => {
                     self.unreadable.clone_from(&files);
                     Some(LookupEvent::Unreadable(files))
                 }
-                Answer::Found(addresses) => Some(LookupEvent::Done(Ok(addresses))),
-                Answer::Failed(words) => self.fail(words),
+                Ok(Answer::Found(addresses)) => Some(LookupEvent::Done(Ok(addresses))),
+                Ok(Answer::Failed(words)) => self.fail(words),
             };
         };
         let failure = match self.child.report()? {
@@ -132,6 +133,11 @@ impl Lookup {
 
     fn unexplained(&self, words: &str) -> Failure {
         Failure::new(Phase::Resolve, FailureKind::NameNotResolved, format!("{}: {words}", self.name))
+    }
+
+    /// Returns the failure of the process itself, which says nothing about the name.
+    fn of_process(&self, words: &str) -> Failure {
+        Failure::new(Phase::Resolve, FailureKind::Internal, format!("{}: {words}", self.name))
     }
 
     fn channel(&self) -> BorrowedFd<'_> {
