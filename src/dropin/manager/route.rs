@@ -1,7 +1,7 @@
 //! The host route to the server, which keeps packets of the tunnel itself out of the tunnel's routes.
 //!
 //! It uses the kernel's next hop for the server, is replaced when that changes, and is deleted at the end if
-//! unchanged. A host route of another program is neither changed nor deleted. The next hop is that of the
+//! unchanged, or when another program adds its own. A host route of another program is neither changed nor deleted. The next hop is that of the
 //! best route in the main table that does not lead into the tunnel; a point-to-point device that appears
 //! later is taken for the tunnel, whose name is not known here. Where the kernel's choice depends on more
 //! than the main table (rules, `--rtmark`), the initial next hop is kept.
@@ -104,10 +104,15 @@ impl HostRoute {
         let routes = self.kernel.routes(&MAIN)?;
         let present = self.made.as_ref().filter(|made| routes.iter().any(|found| is_same_route(found, made)));
         let to_server = |route: &Route| route.dest == host(self.server);
-        if routes
-            .iter()
-            .any(|route| to_server(route) && present.is_none_or(|made| !is_same_route(route, made)))
-        {
+        if has_other_route(&routes, self.server, present) {
+            // Another program, such as ppp(8) by ppp.linkup, has added its own meanwhile. FreeBSD keeps two routes with
+            // one key, and deletes neither if it is asked to delete the key: ours is not needed any more.
+            if let Some(made) = present {
+                match self.kernel.delete_route(made) {
+                    Err(error) if !error.is_absent() => return Err(error),
+                    _ => self.made = None,
+                }
+            }
             return Ok(false);
         }
         let tunnels: Vec<String> = self
@@ -187,6 +192,12 @@ fn route(server: Ipv4Addr, hop: Hop, source: Option<IpAddr>) -> Route {
     }
 }
 
+/// Returns whether there is a host route to the server beside ours.
+fn has_other_route(routes: &[Route], server: Ipv4Addr, ours: Option<&Route>) -> bool {
+    let other = |route: &Route| ours.is_none_or(|made| !is_same_route(route, made));
+    routes.iter().any(|route| route.dest == host(server) && other(route))
+}
+
 fn is_same_route(found: &Route, made: &Route) -> bool {
     found.is_ours() && found.same_key(made) && found.same_next_hops(made)
 }
@@ -221,6 +232,16 @@ mod tests {
         let via = via.map(|via| via.parse().unwrap());
         let hop = Hop { via, dev: Some(dev.to_owned()), onlink: false, weight: 0 };
         Route { dest: dest.parse().unwrap(), metric, protocol: 3, ..route(SERVER, hop, None) }
+    }
+
+    #[test]
+    fn route_of_another_program_is_told_from_ours() {
+        let ours = Route { protocol: PROTOCOL, ..to("192.0.2.1/32", Some("10.0.0.1"), "eth0", 0) };
+        let theirs = to("192.0.2.1/32", Some("10.0.0.1"), "eth0", 0);
+        let default = to("0.0.0.0/0", Some("10.0.0.1"), "eth0", 0);
+        let other = |routes: &[Route], made| has_other_route(routes, SERVER, made);
+        assert!(!other(&[default.clone()], None) && !other(&[default.clone(), ours.clone()], Some(&ours)));
+        assert!(other(&[default, ours.clone(), theirs.clone()], Some(&ours)) && other(&[theirs], None));
     }
 
     #[test]

@@ -103,6 +103,13 @@ fn defect_08_host_route_follows_network_change() {
             assert!(route_to_server().contains("via 192.0.2.12"), "{}", route_to_server());
             ip(&["route", "del", "192.0.2.1", "via", "192.0.2.12"]);
             eventually("our host route by the first router", || route_to_server().contains("via 192.0.2.11"));
+            // Ours is withdrawn if another program's is added beside it: it may delete its own without a gateway.
+            let host_routes = || output("ip", &["route", "show", "192.0.2.1"]);
+            ip(&["route", "add", "192.0.2.1", "via", "192.0.2.11", "proto", "static", "metric", "7"]);
+            eventually("only the other host route", || !host_routes().contains("proto 112"));
+            daemon.ping(&pptp.ppp, 3, 40);
+            ip(&["route", "del", "192.0.2.1", "metric", "7"]);
+            eventually("our host route again", || host_routes().contains("proto 112"));
             // The device goes down, which deletes all its routes, and comes up again.
             ip(&["link", "set", &device, "down"]);
             eventually("the route into the tunnel", || route_to_server().contains("tunnel0"));
