@@ -353,7 +353,7 @@ impl Engine {
                 SessionEvent::Offers(offers) => self.say(&FromEngine::Offers(offers))?,
                 SessionEvent::Up(link) => self.say(&FromEngine::Up(link))?,
                 SessionEvent::PathMtu(path) => self.say(&FromEngine::PathMtu(path))?,
-                SessionEvent::PathSearched => self.say(&FromEngine::PathSearched)?,
+                SessionEvent::PathSearched(end) => self.say(&FromEngine::PathSearched(end))?,
                 SessionEvent::Down(mut failure) => {
                     self.flush(Instant::now());
                     if matches!(failure.kind, FailureKind::GreFiltered | FailureKind::PeerLost)

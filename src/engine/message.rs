@@ -53,8 +53,8 @@ pub enum FromEngine {
     Up(LinkUp),
     /// What the path carries was found to differ from what was assumed.
     PathMtu(PathMtu),
-    /// A search of the path's MTU has ended; what it found came before.
-    PathSearched,
+    /// A search of the path's MTU has ended; the size came before, if it was not the one that was assumed.
+    PathSearched(PathSearchEnd),
     /// The answer to [`ToEngine::Query`].
     Statistics(Statistics),
     /// The answer to [`ToEngine::Alive`].
@@ -95,6 +95,20 @@ pub struct PathMtu {
     pub mtu: u16,
     /// A sentence for log and status; empty if the path carries all that the link does.
     pub warning: String,
+}
+
+/// How a search of the path's MTU ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathSearchEnd {
+    /// The server has received packets of the full size.
+    Full,
+    /// Longer packets are lost.
+    Limited,
+    /// The server does not answer echoes above a size, and nothing shows whether they are lost.
+    Unanswered,
+    /// The server answered no echo that tells anything about sizes.
+    Unknown,
 }
 
 /// What a server has offered in the negotiation, accepted or not.
@@ -177,7 +191,7 @@ impl FromEngine {
                 offers.auth.len() <= 8 && offers.auth.iter().chain(&offers.mppe).all(|words| is_plain(words))
             }
             Self::Up(link) => return link.check().map(|()| message).map_err(str::to_owned),
-            Self::PathSearched | Self::Alive => true,
+            Self::PathSearched(_) | Self::Alive => true,
             Self::PathMtu(PathMtu { mtu, warning }) => (68..=1500).contains(mtu) && is_plain(warning),
             Self::Statistics(statistics) => {
                 statistics.counters.len() <= 256

@@ -30,7 +30,7 @@ use self::{
     ready_check::ReadyCheck,
 };
 use super::{
-    message::{LinkUp, Offers, PathMtu, plain},
+    message::{LinkUp, Offers, PathMtu, PathSearchEnd, plain},
     spec::Spec,
     verdict::{self, Reached},
 };
@@ -57,7 +57,7 @@ pub enum SessionEvent {
     /// The path carries less than the link, or again as much.
     PathMtu(PathMtu),
     /// A search of the path's MTU has ended; what it found came before.
-    PathSearched,
+    PathSearched(PathSearchEnd),
     /// The session has ended; no event follows.
     Down(Failure),
 }

@@ -55,7 +55,7 @@ proptest! {
                 Ok(FromEngine::Phase { detail, .. }) => prop_assert!(is_plain(&detail)),
                 Ok(FromEngine::Down(failure)) => prop_assert!(is_plain(&failure.detail)),
                 Ok(FromEngine::PathMtu(path)) => prop_assert!((68..=1500).contains(&path.mtu) && is_plain(&path.warning)),
-                Ok(FromEngine::PathSearched | FromEngine::Alive) => {}
+                Ok(FromEngine::PathSearched(_) | FromEngine::Alive) => {}
                 Ok(FromEngine::Statistics(statistics)) => prop_assert!(statistics.counters.len() <= 256),
             }
             let _no_panic = serde_json::from_slice::<ToEngine>(&bytes).is_ok();
@@ -189,8 +189,14 @@ fn from_engine() -> impl Strategy<Value = FromEngine> {
             .prop_map(|(auth, mppe)| FromEngine::Offers(Offers { auth, mppe })),
         link_up().prop_map(FromEngine::Up),
         (68_u16..=1500, words()).prop_map(|(mtu, warning)| FromEngine::PathMtu(PathMtu { mtu, warning })),
-        phase.clone().prop_map(|_| FromEngine::PathSearched),
         phase.clone().prop_map(|_| FromEngine::Alive),
+        proptest::sample::select(vec![
+            PathSearchEnd::Full,
+            PathSearchEnd::Limited,
+            PathSearchEnd::Unanswered,
+            PathSearchEnd::Unknown
+        ])
+        .prop_map(FromEngine::PathSearched),
         (counters, any::<(u64, u64)>(), any::<u64>()).prop_map(|(counters, cpu_micros, sleeps)| {
             FromEngine::Statistics(Statistics { counters, cpu_micros, sleeps })
         }),

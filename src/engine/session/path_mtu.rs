@@ -18,7 +18,7 @@ use self::search::{Observed, Probe, Search, Verdict};
 use super::{Call, Session, SessionEvent};
 use crate::{
     deadline::Deadline,
-    engine::message::{LinkUp, PathMtu, plain},
+    engine::message::{LinkUp, PathMtu, PathSearchEnd, plain},
     pptp::{flow::Flow, gre::MAX_HEADER},
 };
 
@@ -84,6 +84,17 @@ impl PathSearch {
     }
 }
 
+impl Verdict {
+    const fn end(self) -> PathSearchEnd {
+        match self {
+            Self::Full => PathSearchEnd::Full,
+            Self::Limited { .. } => PathSearchEnd::Limited,
+            Self::Unanswered { .. } => PathSearchEnd::Unanswered,
+            Self::Unknown => PathSearchEnd::Unknown,
+        }
+    }
+}
+
 impl Session {
     /// Begins a search on a path that may have changed. A daemon's PPP is not tested.
     pub(super) fn search_path(&mut self, now: Instant) {
@@ -127,7 +138,7 @@ impl Session {
             if let Some(verdict) = search.take_verdict() {
                 self.path.search = None;
                 self.path_found(now, verdict, seen);
-                self.events.push_back(SessionEvent::PathSearched);
+                self.events.push_back(SessionEvent::PathSearched(verdict.end()));
             }
         }
         if let Some(suspicion) = self.path.suspicion.take_if(|suspicion| suspicion.due <= now) {

@@ -78,7 +78,7 @@ struct World {
     /// What was found about the path.
     found: Vec<(Duration, PathMtu)>,
     /// When a search of the path's MTU had ended.
-    searched: Vec<Duration>,
+    searched: Vec<(Duration, PathSearchEnd)>,
 }
 
 impl World {
@@ -208,7 +208,7 @@ impl World {
                 SessionEvent::Offers(offers) => self.offers = offers,
                 SessionEvent::Up(link) => self.up = Some((at, link)),
                 SessionEvent::PathMtu(path) => self.found.push((at, path)),
-                SessionEvent::PathSearched => self.searched.push(at),
+                SessionEvent::PathSearched(end) => self.searched.push((at, end)),
                 SessionEvent::Down(failure) => self.down = Some((at, failure)),
             }
         }

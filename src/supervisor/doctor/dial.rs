@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     apply,
-    engine::message::{FromEngine, Offers, PathMtu},
+    engine::message::{FromEngine, Offers},
     failure::{Failure, FailureKind, Phase},
     net::transport,
     os::{
@@ -229,7 +229,7 @@ impl<'a> Dial<'a> {
             self.child_reports(event);
         }
         if self.searched.is_some_and(|until| until <= Instant::now()) {
-            self.path_found(None);
+            self.path_found(negotiation::path_searched(None));
         }
         if let Some(failure) = self.firewall.expired(Instant::now()) {
             self.children.abandon();
@@ -341,12 +341,12 @@ impl<'a> Dial<'a> {
             ChildEvent::Engine(FromEngine::Offers(offers)) => self.offers = offers,
             ChildEvent::Engine(FromEngine::PathMtu(path)) => {
                 if self.searched.is_some() {
-                    self.path_found(Some(&path));
+                    self.path_found(negotiation::path(&path));
                 }
             }
-            ChildEvent::Engine(FromEngine::PathSearched) => {
+            ChildEvent::Engine(FromEngine::PathSearched(end)) => {
                 if self.searched.is_some() {
-                    self.path_found(None);
+                    self.path_found(negotiation::path_searched(Some(end)));
                 }
             }
             ChildEvent::Engine(FromEngine::Alive) => {}
@@ -364,9 +364,9 @@ impl<'a> Dial<'a> {
     }
 
     /// Handles the end of the search of the path's MTU: asks for the counters, the last thing that the link is for.
-    fn path_found(&mut self, path: Option<&PathMtu>) {
+    fn path_found(&mut self, path: Finding) {
         self.searched = None;
-        (self.found)(negotiation::path(path));
+        (self.found)(path);
         if !self.children.query() {
             self.stop();
         }

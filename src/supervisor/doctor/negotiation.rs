@@ -2,7 +2,7 @@
 
 use super::{finding::Finding, vendor};
 use crate::{
-    engine::message::{LinkUp, Offers, PathMtu, Statistics},
+    engine::message::{LinkUp, Offers, PathMtu, PathSearchEnd, Statistics},
     failure::Phase,
     profile::{Demand, Profile},
 };
@@ -76,13 +76,36 @@ pub(super) fn addresses(link: &LinkUp) -> Finding {
     Finding::ok("addresses", words)
 }
 
-/// Returns the finding for the path's MTU; `None` if the search has found nothing in its time.
-pub(super) fn path(found: Option<&PathMtu>) -> Finding {
-    match found {
-        Some(PathMtu { mtu, warning }) if !warning.is_empty() => Finding::warning("path", warning.clone())
-            .next(format!("mtu = {mtu} in the profile avoids the search")),
-        Some(PathMtu { mtu, .. }) => Finding::ok("path", format!("it carries packets for an MTU of {mtu}")),
-        None => Finding::ok("path", "no sign that it drops long packets"),
+/// Returns the finding for the path's MTU, if it is not the one that was assumed.
+pub(super) fn path(found: &PathMtu) -> Finding {
+    let PathMtu { mtu, warning } = found;
+    if warning.is_empty() {
+        Finding::ok("path", format!("it carries packets for an MTU of {mtu}"))
+    } else {
+        Finding::warning("path", warning.clone())
+            .next(format!("mtu = {mtu} in the profile avoids the search"))
+    }
+}
+
+/// Returns the finding for a search of the path's MTU that found no other size; `None` if it has not ended in its
+/// time.
+pub(super) fn path_searched(end: Option<PathSearchEnd>) -> Finding {
+    let unknown = |why: &str| {
+        Finding::skipped("path", format!("not known whether it drops long packets: {why}"))
+            .next("if small transfers work and large ones stall: mtu = 1300 in the profile")
+    };
+    match end {
+        Some(PathSearchEnd::Full) => Finding::ok(
+            "path",
+            "it carries packets of the full size: the server answered or acknowledged one",
+        ),
+        // Its size came before.
+        Some(PathSearchEnd::Limited) => Finding::ok("path", "it drops long packets"),
+        Some(PathSearchEnd::Unanswered) => unknown(
+            "the server answers short LCP echoes and no long ones, and acknowledges none of them by itself",
+        ),
+        Some(PathSearchEnd::Unknown) => unknown("the server does not answer the LCP echoes of the search"),
+        None => unknown("the search has not ended in time"),
     }
 }
 
@@ -148,8 +171,15 @@ mod tests {
         assert_eq!(packets(&with(0)).evidence, "9 GRE packets out, 8 back, 0 lost on the way back");
         assert_eq!(packets(&with(2)).severity, Severity::Warning);
         let short = PathMtu { mtu: 1300, warning: "the path drops long packets".into() };
-        assert_eq!(path(Some(&short)).severity, Severity::Warning);
-        assert_eq!(path(None).severity, Severity::Ok);
+        assert_eq!(path(&short).severity, Severity::Warning);
+        assert_eq!(path_searched(Some(PathSearchEnd::Full)).severity, Severity::Ok);
+        for end in [Some(PathSearchEnd::Unanswered), Some(PathSearchEnd::Unknown), None] {
+            let found = path_searched(end);
+            assert!(
+                found.severity == Severity::Skipped && found.evidence.starts_with("not known"),
+                "{found:?}"
+            );
+        }
         assert!(addresses(&LinkUp::example()).evidence.ends_with("resolvers 192.0.2.53; not used"));
     }
 }

@@ -34,7 +34,7 @@ impl Supervisor {
             }
             ChildEvent::Engine(FromEngine::PathMtu(path)) => self.path_found(path),
             // For `doctor`; for the watch of `children`.
-            ChildEvent::Engine(FromEngine::PathSearched | FromEngine::Alive) => {}
+            ChildEvent::Engine(FromEngine::PathSearched(_) | FromEngine::Alive) => {}
             ChildEvent::Engine(FromEngine::Statistics(statistics)) => {
                 self.report.statistics(&statistics);
                 self.answer_status(Some(&statistics));

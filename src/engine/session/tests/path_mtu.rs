@@ -101,7 +101,11 @@ fn path_without_limit_is_tested_with_one_long_echo() {
     let world = after(LinkPath::default(), spec(), 60);
     assert!(world.found.is_empty(), "{:?}", world.found);
     assert_eq!((world.path.longest, world.path.padded), (1500, 1));
-    assert!(matches!(world.searched[..], [at] if at < Duration::from_secs(3)), "{:?}", world.searched);
+    assert!(
+        matches!(world.searched[..], [(at, PathSearchEnd::Full)] if at < Duration::from_secs(3)),
+        "{:?}",
+        world.searched
+    );
 }
 
 #[test]
@@ -126,7 +130,7 @@ fn limit_of_the_path_is_found_in_either_direction() {
             assert_eq!(found.warning.contains("answers to longer ones are lost"), inbound, "{found:?}");
             assert!(world.path.padded <= 12, "{} padded echoes", world.path.padded);
             assert!(
-                matches!(world.searched[..], [at] if at < Duration::from_secs(16)),
+                matches!(world.searched[..], [(at, PathSearchEnd::Limited)] if at < Duration::from_secs(16)),
                 "{:?}",
                 world.searched
             );
