@@ -16,6 +16,7 @@ use super::{
     NextHop, Part, Plan, PolicyStep, Step, Value,
     default_route::{default_mode, is_in_netns, routing_domain},
     kill_switch,
+    local_space::ConnectedNetworks,
     route::{HostRouteStep, RouteStep},
 };
 use crate::{
@@ -67,6 +68,9 @@ pub struct Collision {
     pub route: IpNet,
     /// What it collides with.
     pub with: Obstacle,
+    /// The kill switch leads packets for it into the tunnel all the same: the network that it collides with has
+    /// public addresses, and is not reached instead.
+    pub cuts_lan: bool,
 }
 
 /// What a route collides with.
@@ -153,6 +157,16 @@ impl Tunnel<'_> {
         dns.is_wanted() && dns.domains.is_empty() && has_some
     }
 
+    /// Returns whether the rules of the kill switch lead packets for a network of this host into the tunnel's table,
+    /// which has a default route: those of local address space pass.
+    fn cuts_lan(&self, with: &Obstacle) -> bool {
+        let Obstacle::Network { network, .. } = with else { return false };
+        self.platform == Platform::Linux
+            && kill_switch::is_on(self.planned, self.platform)
+            && default_mode(self.planned, self.platform).is_some()
+            && ConnectedNetworks::of([*network]).local.is_empty()
+    }
+
     /// Returns whether a prefix stays outside because the user says so.
     fn is_excluded(&self, prefix: &IpNet) -> bool {
         self.profile.exclude.iter().any(|outside| outside.contains(prefix))
@@ -186,7 +200,8 @@ pub fn find(tunnel: &Tunnel<'_>, host: &Surroundings) -> Collisions {
                 {
                     result.keep_outside(tunnel, route, host);
                 }
-                result.found.push(Collision { route: route.prefix, with });
+                let cuts_lan = tunnel.cuts_lan(&with);
+                result.found.push(Collision { route: route.prefix, with, cuts_lan });
             }
         }
         // On the BSDs the kill switch makes two routes of one; a half can be a connected network where the whole
@@ -320,7 +335,7 @@ impl Collisions {
     /// Returns the prefixes that are not reached through the tunnel although the profile says so.
     #[must_use]
     pub fn unreachable(&self) -> Vec<IpNet> {
-        self.found.iter().map(|one| one.route).collect()
+        self.found.iter().filter(|one| !one.cuts_lan).map(|one| one.route).collect()
     }
 }
 

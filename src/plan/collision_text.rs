@@ -40,6 +40,11 @@ impl Collision {
     pub fn warning(&self) -> String {
         let route = self.route;
         match &self.with {
+            Obstacle::Network { network, dev, .. } if self.cuts_lan => format!(
+                "{network} on {dev}, a network of this host, is not reached: it has public addresses, so leak = \"block\" \
+                 sends packets for it into the tunnel, to {route} as the profile says; exclude = [\"{network}\"] if {dev} \
+                 is meant"
+            ),
             Obstacle::Network { network, dev, .. } => format!(
                 "{route} is not reached through the tunnel: this host is connected to {network} on {dev}; the \
                  route returns when the host leaves that network"
@@ -93,9 +98,16 @@ fn ways_out_of(collision: &Collision) -> Vec<String> {
         "link.netns = \"NAME\" keeps the tunnel apart from this host's networks (Linux)".to_owned();
     match &collision.with {
         Obstacle::Network { network, dev, .. } => {
-            let mut ways = vec![format!(
-                "collision = \"keep-lan\" brings the tunnel up without this route; {dev} keeps {network}"
-            )];
+            let mut ways = vec![if collision.cuts_lan {
+                format!(
+                    "collision = \"keep-lan\" brings the tunnel up; {network} has public addresses, so leak = \"block\" sends \
+                     packets for it into the tunnel, and {dev} reaches it no longer"
+                )
+            } else {
+                format!(
+                    "collision = \"keep-lan\" brings the tunnel up without this route; {dev} keeps {network}"
+                )
+            }];
             if *network == route {
                 ways.push(format!(
                     "for single hosts behind the tunnel: routes to them instead of {route}, and collision = \"tunnel\""

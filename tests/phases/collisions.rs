@@ -162,6 +162,28 @@ fn network_is_kept_in_mode_policy() {
     assert_network_is_kept("policy", "");
 }
 
+/// The kill switch passes connected networks of private space only: this one has public addresses.
+#[test]
+fn public_network_behind_the_kill_switch_is_reported_as_cut_off() {
+    in_world(working_server(), |world| {
+        furnish(world);
+        for mode in ["policy", "halves", "replace"] {
+            world.profile(&format!(
+                "{ROUTE}\ndefault = {{ mode = \"{mode}\" }}\ncollision = \"keep-lan\"\nleak = \"block\""
+            ));
+            let before = world.state();
+            world.up();
+            let way = world.shell(&format!("ip route get {GATEWAY} ipproto icmp"));
+            assert!(way.contains("dev tun0"), "{mode}: {way}");
+            assert_eq!(unreachable(world), None, "{mode}");
+            let shown = text(&world.run(&["status", "vpn"]).stdout);
+            let words = "192.0.2.0/24 on eth0, a network of this host, is not reached";
+            assert!(shown.contains(words) && !shown.contains("through the tunnel"), "{mode}: {shown}");
+            world.down(&before);
+        }
+    });
+}
+
 #[test]
 fn part_of_the_network_goes_through_the_tunnel_but_not_its_gateway() {
     in_world(working_server(), |world| {

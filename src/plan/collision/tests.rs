@@ -100,7 +100,10 @@ fn covered_resolver_collides_unless_it_is_of_the_tunnel() {
     host.resolvers.push(("10.9.9.9".parse().unwrap(), None));
     let profile = with_routes(&["10.0.0.0/8"]);
     let with = Obstacle::Resolver("10.9.9.9".parse().unwrap());
-    assert_eq!(found(&profile, &host, Platform::Linux).found, [Collision { route: net("10.0.0.0/8"), with }]);
+    assert_eq!(
+        found(&profile, &host, Platform::Linux).found,
+        [Collision { route: net("10.0.0.0/8"), with, cuts_lan: false }]
+    );
     let mut own = profile.clone();
     own.dns.servers = crate::profile::DnsServers::Fixed(vec!["10.9.9.9".parse().unwrap()]);
     own.dns.domains = vec!["example.net".to_owned()];
@@ -123,6 +126,41 @@ fn covered_resolver_collides_unless_it_is_of_the_tunnel() {
     // A route that covers a resolver on the link of a smaller network.
     let wide = with_routes(&["192.0.0.0/16"]);
     assert_eq!(found(&wide, &home(), Platform::Linux), Collisions::default());
+}
+
+/// The kill switch leaves only networks of private space outside: of a public one the network is cut off, not the
+/// route.
+#[test]
+fn kill_switch_with_a_default_route_cuts_a_public_network() {
+    let mut profile = with_routes(&["192.0.2.0/24"]);
+    profile.collision = OnCollision::KeepLan;
+    let ask = |profile: &Profile, platform| {
+        let collisions = found(profile, &home(), platform);
+        let warning = collisions.warnings().join("; ");
+        (collisions.unreachable().len(), warning)
+    };
+    let (count, warning) = ask(&profile, Platform::Linux);
+    assert!(count == 1 && warning.starts_with("192.0.2.0/24 is not reached through the tunnel"), "{warning}");
+    profile.leak = crate::profile::Leak::Block;
+    assert_eq!(
+        ask(&profile, Platform::Linux).0,
+        1,
+        "without a default route nothing leads it into the tunnel"
+    );
+    profile.default_route = Some(crate::profile::DefaultRoute::Auto);
+    let (count, warning) = ask(&profile, Platform::Linux);
+    assert!(count == 0 && warning.contains("on eth0, a network of this host, is not reached"), "{warning}");
+    let refused = found(&profile, &home(), Platform::Linux);
+    assert!(refused.ways_out()[0].ends_with("eth0 reaches it no longer"), "{:?}", refused.ways_out());
+    assert_eq!(ask(&profile, Platform::FreeBsd).0, 1, "there the network's route is more specific");
+    let mut host = home();
+    host.connected[0].network = net("192.168.1.0/24");
+    profile.routes[0].prefix = net("192.168.1.0/24");
+    assert_eq!(
+        found(&profile, &host, Platform::Linux).unreachable().len(),
+        1,
+        "private space passes outside"
+    );
 }
 
 #[test]

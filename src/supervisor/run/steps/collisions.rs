@@ -229,7 +229,8 @@ impl Steps {
 fn log_difference(before: &Collisions, now: &Collisions) {
     let fresh = now.found.iter().filter(|one| !before.found.contains(one));
     fresh.for_each(|one| tracing::warn!("{}", one.warning()));
-    let gone = before.found.iter().filter(|one| !now.unreachable().contains(&one.route));
+    let is_found = |route: &IpNet| now.found.iter().any(|one| one.route == *route && !one.cuts_lan);
+    let gone = before.found.iter().filter(|one| !one.cuts_lan && !is_found(&one.route));
     gone.for_each(|one| tracing::info!("{} is reached through the tunnel again", one.route));
 }
 
