@@ -6,6 +6,7 @@
 pub mod args;
 mod autostart;
 mod check;
+mod demo;
 mod doctor;
 mod down;
 pub mod exit;
@@ -56,7 +57,7 @@ pub fn main() -> ExitCode {
         Command::Doctor { name, dial, json } => doctor::main(config, name.as_deref(), *dial, *json),
         Command::Logs { name, follow } => logs::main(name, *follow),
         Command::Recover => recover::main(),
-        Command::Demo => demo(),
+        Command::Demo => demo::main(),
     };
     match args.command {
         // The change to the host counts: a tunnel that is up has not failed because its last line of output
@@ -64,22 +65,4 @@ pub fn main() -> ExitCode {
         Command::Up(Up { dry_run: false, .. }) | Command::Down { .. } | Command::Recover => code.into(),
         _ => output::unless_lost(code).into(),
     }
-}
-
-#[cfg(target_os = "linux")]
-fn demo() -> exit::Code {
-    use crate::demo::Outcome;
-    match crate::demo::main() {
-        Outcome::Shown => exit::OK,
-        Outcome::NotRoot => exit::NOT_ROOT,
-        Outcome::NoTun => exit::NO_TUN,
-        Outcome::NoNamespaces => exit::NO_NAMESPACES,
-        Outcome::Failed => exit::INTERNAL,
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn demo() -> exit::Code {
-    output::complain("pptpctl demo: it makes Linux network namespaces, which this system does not have");
-    exit::NO_NAMESPACES
 }
