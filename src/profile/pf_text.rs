@@ -71,9 +71,23 @@ fn old_rule(rule: &Rule<'_>) -> Option<ForeignRule> {
         "binat" => "write match on … binat-to …",
         "nat-anchor" | "rdr-anchor" | "binat-anchor" => "write anchor, which evaluates all kinds of rules",
         "scrub" => "write match in all scrub (…)",
-        _ => return None,
+        _ => return old_route(rule),
     };
     Some(ForeignRule { at, title: format!("OpenBSD's pf has no `{word}` rules, since 4.7"), advice })
+}
+
+/// Returns the first option of a rule that names the next hop's interface, as in the man page of pptp(8).
+fn old_route(rule: &Rule<'_>) -> Option<ForeignRule> {
+    let pairs = rule.iter().zip(rule.iter().skip(1));
+    let mut options = pairs.filter(|((_, word), (_, next))| {
+        matches!(*word, "route-to" | "reply-to" | "dup-to") && next.starts_with('(') && !next.ends_with(')')
+    });
+    let ((at, word), _) = options.next()?;
+    Some(ForeignRule {
+        at: at.clone(),
+        title: format!("OpenBSD's pf has no `{word} (INTERFACE ADDRESS)`, since 6.9"),
+        advice: "write the address alone, $vpn_peer for the tunnel, at the end of the rule",
+    })
 }
 
 fn new_rule(rule: &Rule<'_>, platform: Platform) -> Option<ForeignRule> {
@@ -170,6 +184,18 @@ mod tests {
         assert_eq!(words(NEW, Platform::FreeBsd), ["nat-to", "rdr-to", "binat-to"]);
         assert_eq!(words(NEW, Platform::NetBsd), ["nat-to", "rdr-to", "match", "binat-to"]);
         assert!(words(OLD, Platform::FreeBsd).is_empty() && words(OLD, Platform::NetBsd).is_empty());
+    }
+
+    /// The rules of the man page of pptp(8).
+    #[test]
+    fn next_hop_with_an_interface_is_found_on_openbsd() {
+        let old = "block drop on $vpn_if\npass in on $vpn_if reply-to ($vpn_if vpn-gateway.net) \\\n\
+                   inet proto icmp icmp-type echoreq keep state\n";
+        assert_eq!(words(old, Platform::OpenBsd), ["reply-to"]);
+        assert!(words(old, Platform::FreeBsd).is_empty());
+        let new = "pass in on $vpn_if inet proto icmp all icmp-type echoreq reply-to $vpn_peer\n\
+                   pass in on $vpn_if from any to any route-to ($vpn_if)\n";
+        assert!(words(new, Platform::OpenBsd).is_empty());
     }
 
     #[test]
