@@ -19,7 +19,7 @@ use crate::{
         connected,
         routes::{Filter, Kind, MAIN_TABLE, Route},
     },
-    plan::{Connected, RESOLV_CONF, Step, Surroundings},
+    plan::{Connected, HostRouteStep, PolicyStep, RESOLV_CONF, Step, Surroundings, Value},
 };
 
 /// The upstream resolvers of systemd-resolved, when resolv.conf(5) names only its stub.
@@ -36,6 +36,11 @@ impl Changes {
                 // The default routes that this tunnel has removed.
                 (Step::RemoveDefault(_), PriorState::Routes(removed)) => {
                     found.gateways.extend(removed.iter().flat_map(gateways));
+                }
+                // The next hops to the server and to `exclude`.
+                (Step::HostRoute(HostRouteStep { way: Value::Known(way), .. }), _)
+                | (Step::Policy(PolicyStep::Outside { way: Value::Known(way), .. }), _) => {
+                    found.next_hops.extend(way.gateway());
                 }
                 // The resolvers that the last link has set: the next one may name others.
                 (Step::Dns(dns), _) => {
@@ -105,6 +110,9 @@ fn read(host: &mut Host, own: Option<&str>, ipv6: bool) -> Surroundings {
                 found
                     .connected
                     .extend(routes.iter().filter_map(|one| connected_network(one, own, &addresses)));
+                let by_own = |one: &&Route| own.is_some_and(|own| one.leaves_by(own));
+                let foreign = routes.iter().filter(|one| !one.is_ours() && !by_own(one));
+                found.next_hops.extend(foreign.flat_map(gateways).filter(|via| !addresses.contains(via)));
                 let defaults = routes.iter().filter(|one| one.dest.prefix_len() == 0 && !one.is_ours());
                 found.gateways.extend(defaults.flat_map(gateways));
                 let leads_to_resolver = |one: &&Route| {
@@ -121,6 +129,7 @@ fn read(host: &mut Host, own: Option<&str>, ipv6: bool) -> Surroundings {
             Err(error) => tracing::warn!("the networks of this host: {error}"),
         }
     }
+    found.addresses = addresses;
     found.gateways.sort_unstable();
     found.gateways.dedup();
     found

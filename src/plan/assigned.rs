@@ -1,7 +1,8 @@
 //! Compares the addresses that a server assigns with the host that they are added to.
 //!
 //! An address of ours that the host needs otherwise cannot be used: the kernel would deliver to itself what is
-//! meant for the gateway, the resolver or the server. An end of the tunnel on a connected network gets no route
+//! meant for a next hop, the resolver or the server. One that it has already, or that stands for all hosts of a
+//! connected network, cannot be used either. An end of the tunnel on a connected network gets no route
 //! (`resolve`); a resolver there is not asked, as its queries would not go through the tunnel.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,6 +27,54 @@ pub struct Assigned {
     pub notes: Vec<String>,
 }
 
+/// Whose address a server assigns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Server,
+    Gateway,
+    NextHop,
+    Resolver,
+}
+
+impl Holder {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Server => "the server's own address on the Internet",
+            Self::Gateway => "the address of a gateway of this host",
+            Self::NextHop => "the address of a next hop of this host's routes",
+            Self::Resolver => "the address of a resolver of this host",
+        }
+    }
+}
+
+/// Returns which other host that this one needs has an address.
+fn needed_otherwise(tunnel: &Tunnel<'_>, host: &Surroundings, address: Ipv4Addr) -> Option<Holder> {
+    let one = IpAddr::V4(address);
+    if tunnel.server == Some(address) {
+        Some(Holder::Server)
+    } else if host.gateways.contains(&one) {
+        Some(Holder::Gateway)
+    } else if host.next_hops.contains(&one) {
+        Some(Holder::NextHop)
+    } else if host.resolvers.iter().any(|(resolver, _)| *resolver == one) {
+        Some(Holder::Resolver)
+    } else {
+        None
+    }
+}
+
+/// Returns whether a route into the tunnel to the peer's address would take over a host that this one needs, one of
+/// its own addresses, or a part of a connected network.
+#[must_use]
+pub fn peer_is_taken(tunnel: &Tunnel<'_>, host: &Surroundings, peer: Ipv4Addr) -> bool {
+    let one = IpAddr::V4(peer);
+    let is_on_link = |network: &IpNet| network.prefix_len() < 32 && network.contains(&one);
+    tunnel.shares_routes()
+        && (needed_otherwise(tunnel, host, peer).is_some()
+            || host.addresses.contains(&one)
+            || host.connected.iter().any(|connected| is_on_link(&connected.network)))
+}
+
 /// Compares the local address and the resolvers of a tunnel with the host. `collisions` are those of its routes.
 #[must_use]
 pub fn assigned(
@@ -39,21 +88,29 @@ pub fn assigned(
         return result;
     }
     let ours = IpAddr::V4(local);
-    let needed = if tunnel.server == Some(local) {
-        Some("the server's own address on the Internet")
-    } else if host.gateways.contains(&ours) {
-        Some("the address of a gateway of this host")
-    } else if host.resolvers.iter().any(|(address, _)| *address == ours) {
-        Some("the address of a resolver of this host")
-    } else {
-        None
-    };
-    result.refusal = needed.map(|what| {
-        format!("the server assigns {local} to this host, which is {what}: it could no longer be reached")
-    });
     let on_link = |address: IpAddr| {
         let around = host.connected.iter().filter(|one| one.network.contains(&address));
         around.max_by_key(|one| one.network.prefix_len())
+    };
+    // Of a network of one or two hosts every address is one of a host.
+    let stands_for_all = |network: IpNet| {
+        network.prefix_len() < 31 && (network.network() == ours || network.broadcast() == ours)
+    };
+    result.refusal = if let Some(other) = needed_otherwise(tunnel, host, local) {
+        Some(format!(
+            "the server assigns {local} to this host, which is {}: it could no longer be reached",
+            other.words()
+        ))
+    } else if host.addresses.contains(&ours) {
+        Some(format!("the server assigns {local} to this host, which has it already, outside the tunnel"))
+    } else {
+        let network = on_link(ours).filter(|found| stands_for_all(found.network));
+        network.map(|found| {
+            format!(
+                "the server assigns {local} to this host, which stands for all hosts of {} on {}",
+                found.network, found.dev
+            )
+        })
     };
     if let Some(found) = on_link(ours).filter(|found| found.network.prefix_len() < 32) {
         result.notes.push(format!(

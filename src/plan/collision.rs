@@ -31,6 +31,10 @@ pub struct Surroundings {
     pub connected: Vec<Connected>,
     /// The gateways of all default routes.
     pub gateways: Vec<IpAddr>,
+    /// The next hops of all routes by a gateway.
+    pub next_hops: Vec<IpAddr>,
+    /// The host's own addresses, apart from those of the tunnel's device.
+    pub addresses: Vec<IpAddr>,
     /// The resolvers that the host asks, with the next hop to those that need one. None on the host itself.
     pub resolvers: Vec<(IpAddr, Option<NextHop>)>,
     /// The destinations of routes by a gateway or another tunnel that lead to a resolver; no default routes.

@@ -25,9 +25,9 @@ pub struct Facts {
     pub local: Option<Ipv4Addr>,
     /// The peer's address in the tunnel.
     pub peer: Option<Ipv4Addr>,
-    /// Whether that is also the address of a host on a network to which this host is connected, such as its
-    /// gateway. That host keeps the address.
-    pub peer_is_on_link: bool,
+    /// Whether that is also an address of this host, of a network to which it is connected, of a next hop or a
+    /// resolver. That host keeps the address.
+    pub peer_is_taken: bool,
     /// The outcome of IPV6CP.
     pub ipv6: Ipv6,
     /// The supervisor's process ID.
@@ -110,6 +110,15 @@ pub enum NextHop {
 }
 
 impl NextHop {
+    /// Returns the gateway, if there is one.
+    #[must_use]
+    pub const fn gateway(&self) -> Option<IpAddr> {
+        match self {
+            Self::By { gateway, .. } => *gateway,
+            Self::ThisHost => None,
+        }
+    }
+
     /// Returns whether packets take the same path: the same gateway and device, whatever the source address.
     #[must_use]
     pub fn is_same_path(&self, other: &Self) -> bool {

@@ -42,7 +42,7 @@ use std::fmt;
 use crate::platform::Platform;
 
 pub use self::{
-    assigned::assigned,
+    assigned::{assigned, peer_is_taken},
     build::{network, transport},
     collision::{Collisions, Connected, Obstacle, Surroundings, Tunnel, TunnelRoute, find as collisions},
     device::{Address6Step, AddressStep, DomainStep, MtuStep, OpenTunStep, PidFileStep, UpStep},

@@ -58,13 +58,12 @@ fn adapt(step: Step, facts: &Facts, plan: &mut Plan) {
             );
             plan.steps.push(Step::Address(AddressStep { tun, local: Value::Known(local), peer: None }));
         }
-        Step::Address(AddressStep { tun, local, peer: Some(Value::Known(peer)) })
-            if facts.peer_is_on_link =>
-        {
+        Step::Address(AddressStep { tun, local, peer: Some(Value::Known(peer)) }) if facts.peer_is_taken => {
             note(
                 plan,
                 format!(
-                    "the peer's address {peer} belongs to a network of this host: no route to it in the tunnel"
+                    "the peer's address {peer} belongs to a network of this host, or is that of a next hop or resolver: no \
+                     route to it in the tunnel"
                 ),
             );
             plan.steps.push(Step::Address(AddressStep { tun, local, peer: None }));

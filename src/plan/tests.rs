@@ -180,7 +180,7 @@ fn peer_with_server_address_gets_no_route() {
 fn peer_with_address_of_a_neighbour_gets_no_route() {
     for platform in Platform::ALL {
         let plan = network_plan(&client(DefaultRoute::Halves), platform);
-        let resolved = plan.resolve(&Facts { peer_is_on_link: true, ..facts() });
+        let resolved = plan.resolve(&Facts { peer_is_taken: true, ..facts() });
         let address = resolved.lines().nth(1).unwrap();
         assert!(!address.contains("10.99.0.1"), "{address}");
         assert!(resolved.notes.iter().any(|note| note.contains("10.99.0.1")), "{:?}", resolved.notes);
@@ -263,7 +263,7 @@ fn facts() -> Facts {
         mtu: Some(1396),
         local: Some(Ipv4Addr::new(10, 99, 0, 2)),
         peer: Some(Ipv4Addr::new(10, 99, 0, 1)),
-        peer_is_on_link: false,
+        peer_is_taken: false,
         ipv6: Ipv6::Absent,
         pid: Some(4711),
         keep_default: KeepDefault::default(),

@@ -15,6 +15,7 @@ pub const CASES: &[(&str, fn())] = &[
     ("engine_that_only_answers_does_not_keep_up_waiting", patient_engine),
     ("silent_engine_of_a_tunnel_is_replaced", silent_engine_of_a_tunnel),
     ("forbidden_messages_end_the_engine", forbidden_messages),
+    ("claimed_addresses_are_checked", claimed_addresses),
     ("endless_messages_do_not_delay_down", endless_messages),
 ];
 
@@ -71,6 +72,19 @@ fn forbidden_messages() {
         with_engine(part, "", move |world| {
             world.assert_up_fails(1, "connect", &[words], 5.0);
         });
+    }
+}
+
+fn claimed_addresses() {
+    for (part, code, phase, words) in [
+        ("claims 127.0.0.2", 1, "connect", "our address is not valid for a host"),
+        ("claims 224.0.0.9", 1, "connect", "our address is not valid for a host"),
+        ("claims 0.0.0.0", 1, "connect", "our address is not valid for a host"),
+        ("claims 192.0.2.2", 30, "routes", "which has it already"),
+        ("claims 192.0.2.1", 30, "routes", "the server's own address"),
+        ("claims 192.0.2.255", 30, "routes", "stands for all hosts"),
+    ] {
+        with_engine(part, "", move |world| world.assert_up_fails(code, phase, &[words], 5.0));
     }
 }
 

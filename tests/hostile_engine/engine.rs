@@ -19,6 +19,10 @@ pub fn main() {
     match part.as_str() {
         "silent" => {}
         "patient" => answer(&channel),
+        claim if claim.starts_with("claims ") => {
+            send(&channel, &json!({ "up": link(claim.trim_start_matches("claims ")) }));
+            answer(&channel);
+        }
         "up-then-silent" => send(&channel, &json!({ "up": link("192.168.77.2") })),
         "descriptor" => {
             let alive = serde_json::to_vec(&json!("alive")).unwrap();

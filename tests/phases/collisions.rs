@@ -222,6 +222,79 @@ fn address_of_the_gateway_is_not_accepted() {
     });
 }
 
+/// The server's own address, those of the host, of a next hop and of a resolver, and one that stands for a network.
+#[test]
+fn addresses_that_the_host_needs_are_not_accepted() {
+    let worlds: Vec<_> = [
+        ("192.0.2.1", "the server's own address on the Internet"),
+        ("192.0.2.2", "which has it already, outside the tunnel"),
+        ("198.51.100.7", "which has it already, outside the tunnel"),
+        ("192.0.2.202", "a next hop of this host's routes"),
+        (RESOLVER, "a resolver of this host"),
+        ("192.0.2.255", "stands for all hosts of 192.0.2.0/24 on eth0"),
+    ]
+    .map(|(first, words)| {
+        let first = first.parse().unwrap();
+        crate::new_world(ServerConfig { first, addresses: 1, ..working_server() }, move |world| {
+            furnish(world);
+            world.shell("ip addr add 198.51.100.7/32 dev lo; ip route add 10.90.0.0/16 via 192.0.2.202");
+            world.profile("");
+            world.assert_up_fails(
+                30,
+                "routes",
+                &[&format!("the server assigns {first} to this host"), words],
+                10.0,
+            );
+        })
+    })
+    .into_iter()
+    .collect();
+    worlds.into_iter().for_each(crate::join_world);
+}
+
+/// Servers whose pool is in their LAN exist, and so do networks that happen to be the same.
+#[test]
+fn address_in_the_network_of_the_host_is_accepted() {
+    let first = Ipv4Addr::new(192, 0, 2, 77);
+    let server = Ipv4Addr::new(192, 0, 2, 1);
+    in_world(ServerConfig { first, addresses: 1, inner: server, ..working_server() }, move |world| {
+        furnish(world);
+        world.profile("");
+        let before = world.state();
+        while_network_answers(world, || {
+            let up = world.run(&["up", "vpn"]);
+            let printed = text(&up.stdout) + &text(&up.stderr);
+            assert!(up.status.success(), "{printed}");
+            assert!(
+                printed.contains("our address in the tunnel, 192.0.2.77, is one of 192.0.2.0/24 on eth0"),
+                "{printed}"
+            );
+            assert!(printed.contains("is the server's own: no route to it in the tunnel"), "{printed}");
+            let addresses = world.shell("ip -o -4 addr show dev tun0");
+            assert!(addresses.contains("192.0.2.77/32"), "{addresses}");
+            assert!(world.shell("ip route get 192.0.2.1").contains("dev eth0"));
+            crate::download(world.server_config.office, 10_000);
+            world.down(&before);
+        });
+    });
+}
+
+/// A peer whose address is that of a resolver elsewhere does not get its queries.
+#[test]
+fn peer_with_the_address_of_a_resolver_gets_no_route() {
+    let resolver = Ipv4Addr::new(198, 51, 100, 53);
+    in_world(ServerConfig { inner: resolver, ..working_server() }, move |world| {
+        furnish(world);
+        fs::write("/run/test.resolv", format!("nameserver {resolver}\n")).unwrap();
+        world.profile("");
+        let before = world.state();
+        world.up();
+        let way = world.shell(&format!("ip route get {resolver}"));
+        assert!(way.contains(&format!("via {GATEWAY} dev eth0")), "{way}");
+        world.down(&before);
+    });
+}
+
 #[test]
 fn route_and_unit_of_another_tunnel_name_its_profile() {
     in_world(working_server(), |world| {

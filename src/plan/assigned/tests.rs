@@ -12,6 +12,8 @@ fn home() -> Surroundings {
             metric: 0,
         }],
         gateways: vec!["192.0.2.254".parse().unwrap()],
+        next_hops: vec!["192.0.2.253".parse().unwrap()],
+        addresses: vec!["192.0.2.2".parse().unwrap(), "198.51.100.7".parse().unwrap()],
         resolvers: vec![("198.51.100.53".parse().unwrap(), None)],
         ..Surroundings::default()
     }
@@ -34,6 +36,11 @@ fn address_that_the_host_needs_is_refused() {
         ("203.0.113.9", Some("the server's own address")),
         ("192.0.2.254", Some("a gateway of this host")),
         ("198.51.100.53", Some("a resolver of this host")),
+        ("192.0.2.253", Some("a next hop of this host's routes")),
+        ("192.0.2.2", Some("has it already")),
+        ("198.51.100.7", Some("has it already")),
+        ("192.0.2.0", Some("stands for all hosts of 192.0.2.0/24 on eth0")),
+        ("192.0.2.255", Some("stands for all hosts")),
         ("192.0.2.77", None),
         ("10.77.0.100", None),
     ] {
@@ -46,6 +53,33 @@ fn address_that_the_host_needs_is_refused() {
     let mut apart = profile;
     apart.link.netns = Some("office".to_owned());
     assert_eq!(check(&apart, "192.0.2.254", &[], &[]), Assigned::default());
+}
+
+#[test]
+fn address_in_a_network_of_two_hosts_is_accepted() {
+    let profile = profile("203.0.113.9");
+    let tunnel =
+        Tunnel { profile: &profile, planned: &profile, platform: Platform::Linux, server: None, dns: None };
+    let mut host = home();
+    host.connected[0].network = "192.0.2.76/31".parse().unwrap();
+    let local = "192.0.2.77".parse().unwrap();
+    assert_eq!(assigned(&tunnel, &host, local, &Collisions::default()).refusal, None);
+}
+
+#[test]
+fn peer_that_the_host_needs_gets_no_route() {
+    let mut profile = profile("203.0.113.9");
+    let taken = |profile: &Profile, peer: &str| {
+        let server = Some(Ipv4Addr::new(203, 0, 113, 9));
+        let tunnel = Tunnel { profile, planned: profile, platform: Platform::Linux, server, dns: None };
+        peer_is_taken(&tunnel, &home(), peer.parse().unwrap())
+    };
+    for peer in ["203.0.113.9", "192.0.2.254", "192.0.2.77", "198.51.100.53", "198.51.100.7"] {
+        assert!(taken(&profile, peer), "{peer}");
+    }
+    assert!(!taken(&profile, "10.77.0.1"));
+    profile.link.netns = Some("office".to_owned());
+    assert!(!taken(&profile, "192.0.2.254"));
 }
 
 #[test]

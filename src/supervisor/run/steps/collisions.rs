@@ -34,8 +34,8 @@ pub(super) struct CollisionState {
 /// How the addresses of a link relate to the networks of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses {
-    /// Whether the peer's address is one of a network of this host, which keeps it.
-    pub peer_is_on_link: bool,
+    /// Whether the peer's address is one of a network of this host, or of a host that it needs, which keeps it.
+    pub peer_is_taken: bool,
     /// Why our address cannot be used.
     pub refusal: Option<String>,
     /// The resolvers of the tunnel that are not asked.
@@ -83,7 +83,7 @@ impl CollisionState {
 
     /// Returns the network plan without the colliding routes, and without resolvers that are not asked.
     fn network(&self, planned: &Profile, facts: &Facts, up: &LinkUp) -> Plan {
-        let Addresses { peer_is_on_link, not_asked, .. } = &self.addresses;
+        let Addresses { peer_is_taken, not_asked, .. } = &self.addresses;
         let asked = |address: &IpAddr| !not_asked.contains(address);
         let mut planned = planned.clone();
         if let DnsServers::Fixed(servers) = &mut planned.dns.servers {
@@ -93,7 +93,7 @@ impl CollisionState {
             }
         }
         let dns: Vec<Ipv4Addr> = up.dns.iter().copied().filter(|one| asked(&IpAddr::V4(*one))).collect();
-        let facts = Facts { peer_is_on_link: *peer_is_on_link, ..facts.clone() };
+        let facts = Facts { peer_is_taken: *peer_is_taken, ..facts.clone() };
         network_plan(&planned, facts, up, &dns).around(&self.found)
     }
 }
@@ -144,12 +144,9 @@ impl Steps {
     fn compare_link(&mut self, up: &LinkUp, host: &Surroundings) -> Vec<String> {
         let planned = self.offered.as_ref().unwrap_or(&self.profile);
         let assigned = plan::assigned(&self.tunnel(planned), host, up.local, &self.collisions.found);
-        let has_peer = |network: &IpNet| network.prefix_len() < 32 && network.contains(&IpAddr::V4(up.peer));
-        self.collisions.addresses = Addresses {
-            peer_is_on_link: host.connected.iter().any(|one| has_peer(&one.network)),
-            refusal: assigned.refusal,
-            not_asked: assigned.not_asked,
-        };
+        let peer_is_taken = plan::peer_is_taken(&self.tunnel(planned), host, up.peer);
+        self.collisions.addresses =
+            Addresses { peer_is_taken, refusal: assigned.refusal, not_asked: assigned.not_asked };
         assigned.notes
     }
 
