@@ -34,7 +34,7 @@ pub struct Changes {
     tun: Option<Tun>,
     pub(super) notes: Vec<String>,
     /// Numbers of the steps that failed half-way: they are in the ledger but perhaps not in force.
-    half_done: Vec<u64>,
+    pub(super) half_done: Vec<u64>,
     /// Whether the main table alone gave the kernel's next hop at the last query without our host route.
     pub(super) main_table_decides: bool,
 }

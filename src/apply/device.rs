@@ -10,7 +10,7 @@ use super::{
     steps::{Perform, UndoContext},
 };
 use crate::{
-    net::routes::Address,
+    net::routes::{Address, Error},
     plan::{Address6Step, AddressStep, DomainStep, MtuStep, OpenTunStep, UpStep, Value},
 };
 
@@ -90,6 +90,10 @@ impl Perform for AddressStep {
         add(host, &self.tun, &self.address()?)
     }
 
+    fn renew(&self, host: &mut Host, _before: &PriorState) -> Result<bool, Cause> {
+        add_if_missing(host, &self.tun, &self.address()?)
+    }
+
     fn undo(&self, host: &mut Host, _before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
         delete(host, &self.tun, &self.address()?, context)
     }
@@ -106,6 +110,10 @@ impl AddressStep {
 impl Perform for Address6Step {
     fn perform(&self, host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
         add(host, &self.tun, &self.address()?)
+    }
+
+    fn renew(&self, host: &mut Host, _before: &PriorState) -> Result<bool, Cause> {
+        add_if_missing(host, &self.tun, &self.address()?)
     }
 
     fn undo(&self, host: &mut Host, _before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {
@@ -127,6 +135,18 @@ fn add(host: &mut Host, tun: &Value<String>, address: &Address) -> Result<(), Ca
     }
 }
 
+/// Adds an address that a device has lost; returns whether it had.
+fn add_if_missing(host: &mut Host, tun: &Value<String>, address: &Address) -> Result<bool, Cause> {
+    let name = known(tun)?;
+    let unknown =
+        |error: std::io::Error| Error::other(format!("list the addresses of {name}"), error.to_string());
+    if host.link(name)?.is_none() || host.has_address(name, address.local).map_err(unknown)? {
+        return Ok(false);
+    }
+    add(host, tun, address)?;
+    Ok(true)
+}
+
 fn delete(
     host: &mut Host,
     tun: &Value<String>,
@@ -143,6 +163,15 @@ fn delete(
 impl Perform for UpStep {
     fn perform(&self, host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {
         Ok(host.change(KernelOp::SetUp(known(&self.tun)?, true))?)
+    }
+
+    fn renew(&self, host: &mut Host, _before: &PriorState) -> Result<bool, Cause> {
+        let tun = known(&self.tun)?;
+        if host.link(tun)?.is_none_or(|link| link.up) {
+            return Ok(false);
+        }
+        host.change(KernelOp::SetUp(tun, true))?;
+        Ok(true)
     }
 
     fn undo(&self, host: &mut Host, _before: &PriorState, context: UndoContext<'_>) -> Result<(), Cause> {

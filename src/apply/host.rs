@@ -93,7 +93,7 @@ impl Host {
     }
 
     /// Calls a function in the namespace of the tunnel.
-    fn inside<T>(&mut self, act: impl FnOnce(&mut dyn Kernel) -> T) -> io::Result<T> {
+    pub(super) fn inside<T>(&mut self, act: impl FnOnce(&mut dyn Kernel) -> T) -> io::Result<T> {
         match &self.netns {
             Some((netns, _)) => netns.inside(|| act(self.kernel.as_mut())),
             None => Ok(act(self.kernel.as_mut())),
@@ -154,6 +154,11 @@ impl Host {
 
     pub(super) fn connected(&mut self) -> io::Result<Vec<Connected>> {
         self.inside(|kernel| kernel.connected())?
+    }
+
+    /// Returns whether an interface has this address.
+    pub(super) fn has_address(&mut self, dev: &str, address: IpAddr) -> io::Result<bool> {
+        self.inside(|kernel| kernel.has_address(dev, address))?
     }
 
     pub(super) fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {

@@ -131,6 +131,19 @@ pub trait Kernel {
         Ok(Vec::new())
     }
 
+    /// Returns whether an interface has this address, in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// Returns the kernel's error.
+    fn has_address(&self, _dev: &str, _address: IpAddr) -> std::io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Returns the name of the interface with this index, in the calling thread's namespace.
+    fn link_name(&self, _index: u32) -> Option<String> {
+        None
+    }
+
     /// Runs a program and waits for it to end, at most for its time limit.
     ///
     /// # Errors
@@ -226,5 +239,13 @@ impl Kernel for kernel::Kernel {
 
     fn connected(&self) -> std::io::Result<Vec<Connected>> {
         connected::networks()
+    }
+
+    fn has_address(&self, dev: &str, address: IpAddr) -> std::io::Result<bool> {
+        connected::has_address(dev, address)
+    }
+
+    fn link_name(&self, index: u32) -> Option<String> {
+        connected::link_name(index)
     }
 }

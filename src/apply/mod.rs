@@ -11,6 +11,7 @@
 mod changes;
 mod coexistence;
 mod device;
+mod device_watch;
 mod dns;
 mod error;
 mod files;
@@ -45,6 +46,7 @@ use std::path::PathBuf;
 
 pub use self::{
     changes::Changes,
+    device_watch::DeviceLoss,
     dns::{SavedFile, detect as resolver_in_charge},
     error::{ApplyError, Cause, Operation},
     files::FileOp,

@@ -29,6 +29,23 @@ pub fn networks() -> io::Result<Vec<Connected>> {
     Ok(getifaddrs()?.filter_map(|address| connected(&address)).collect())
 }
 
+/// Returns whether an interface has this address, in the calling thread's namespace.
+///
+/// # Errors
+/// Returns the kernel's error.
+pub fn has_address(dev: &str, wanted: IpAddr) -> io::Result<bool> {
+    let has = |one: &InterfaceAddress| one.address.as_ref().and_then(address) == Some(wanted);
+    Ok(getifaddrs()?.any(|one| one.interface_name == dev && has(&one)))
+}
+
+/// Returns the name of the interface with this index, in the calling thread's namespace.
+#[must_use]
+pub fn link_name(index: u32) -> Option<String> {
+    let name = nix::net::if_::if_indextoname(index).ok()?.into_string().ok();
+    // nix returns an empty name if there is no such interface.
+    name.filter(|name| !name.is_empty())
+}
+
 fn connected(interface: &InterfaceAddress) -> Option<Connected> {
     if interface.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
         return None;

@@ -9,6 +9,7 @@
 mod child_events;
 pub(super) mod children;
 mod control_files;
+mod device_watch;
 mod engine_watch;
 pub(super) mod external_ppp;
 pub(super) mod firewall_watch;
@@ -444,6 +445,7 @@ impl Supervisor {
     }
 
     fn poll_network(&mut self) {
+        self.check_device();
         // The device of an external PPP disappears when the daemon exits.
         let has_device = self.report.has_link() || !self.children.has_ppp();
         let servers = self.machine.servers_to_reach();

@@ -10,6 +10,7 @@
 mod collisions;
 mod control_files;
 mod control_group;
+mod device_changes;
 mod doctor;
 mod from_start;
 mod hostile_input;

@@ -322,6 +322,16 @@ impl Kernel for FakeHost {
         Ok(Tun { fd: File::open("/dev/null")?.into(), name, index, existed: false })
     }
 
+    fn has_address(&self, dev: &str, address: IpAddr) -> std::io::Result<bool> {
+        let state = self.state.borrow();
+        Ok(state.addresses.iter().any(|(name, held)| name == dev && held.local == address))
+    }
+
+    fn link_name(&self, index: u32) -> Option<String> {
+        let state = self.state.borrow();
+        state.links.iter().find(|link| link.index == index).map(|link| link.name.clone())
+    }
+
     fn run(&mut self, program: &Program) -> Result<Output, ProgramError> {
         self.spend().map_err(|error| ProgramError::Spawn {
             program: program.name(),

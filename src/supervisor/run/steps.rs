@@ -16,7 +16,7 @@ use nix::{ifaddrs::InterfaceAddress, net::if_::InterfaceFlags};
 use self::collisions::CollisionState;
 use super::internal;
 use crate::{
-    apply::{self, ApplyError, Cause, Changes, Directories, Operation},
+    apply::{self, ApplyError, Cause, Changes, DeviceLoss, Directories, Operation},
     engine::message::LinkUp,
     failure::{Failure, FailureKind, Phase},
     net::{
@@ -64,6 +64,8 @@ pub(super) struct Steps {
     /// The steps that lead traffic into the tunnel are undone until it is up again.
     without_routes: bool,
     collisions: CollisionState,
+    /// What another program did to the device since the link came up.
+    device_changed: Option<String>,
 }
 
 impl Steps {
@@ -83,6 +85,7 @@ impl Steps {
             offered: None,
             without_routes: false,
             collisions: CollisionState::default(),
+            device_changed: None,
         })
     }
 
@@ -169,7 +172,7 @@ impl Steps {
             Ok(())
         };
         opened(&mut self.changes).and_then(perform).map_err(|error| step_failure(Phase::Routes, &error))?;
-        self.without_routes = false;
+        (self.without_routes, self.device_changed) = (false, None);
         notes.extend(self.collisions.found.warnings());
         Ok(notes)
     }
@@ -208,7 +211,23 @@ impl Steps {
 
     /// Restores routes and rules of ours that were deleted; returns how many were.
     pub fn renew_routes(&mut self) -> (usize, Result<(), ApplyError>) {
-        self.changes.as_mut().map_or((0, Ok(())), Changes::renew_routes)
+        let Some(changes) = &mut self.changes else { return (0, Ok(())) };
+        // The device first: there are no routes by one that is down.
+        let (settings, device) = changes.renew_device();
+        let (missing, routes) = changes.renew_routes();
+        if let (Some(name), false) = (changes.device_name(), settings.is_empty()) {
+            let done = settings.join(", ");
+            let words =
+                format!("another program took {name} down or removed its addresses; put back: {done}");
+            tracing::warn!("{words}");
+            self.device_changed = Some(words);
+        }
+        (missing, device.and(routes))
+    }
+
+    /// Returns why the tunnel's device can no longer be used, if so.
+    pub fn device_loss(&mut self) -> Option<DeviceLoss> {
+        self.changes.as_mut()?.device_loss()
     }
 
     /// Creates the tunnel's pid file again if another program has removed it.
@@ -231,7 +250,8 @@ impl Steps {
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         let without = self.without_routes.then(|| WITHOUT_ROUTES.to_owned());
         let found = self.collisions.found.warnings();
-        without.into_iter().chain(found).chain(self.collisions.addresses.warnings())
+        let addresses = self.collisions.addresses.warnings();
+        without.into_iter().chain(found).chain(addresses).chain(self.device_changed.clone())
     }
 
     pub fn device_name(&self) -> Option<&str> {

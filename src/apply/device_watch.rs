@@ -1,0 +1,70 @@
+//! Changes by other programs to the tunnel's device: taken down, without our addresses, renamed, gone.
+
+use super::{ApplyError, Changes, Host, ledger::StateLock, steps};
+use crate::plan::Step;
+
+/// Why a tunnel can no longer use its device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceLoss {
+    /// The device has another name now.
+    Renamed {
+        /// The name that it had.
+        from: String,
+        /// The name that it has.
+        to: String,
+    },
+    /// No device here has its index: it was deleted, or moved to another network namespace.
+    Gone(String),
+}
+
+impl Changes {
+    /// Returns why the tunnel's device can no longer be used, if so.
+    pub fn device_loss(&mut self) -> Option<DeviceLoss> {
+        let device = self.ledger.record().device.clone()?;
+        match self.host.link(&device.name) {
+            Ok(Some(link)) if link.index == device.index => return None,
+            Ok(_) => {}
+            // The next message of the kernel leads to another look.
+            Err(_) => return None,
+        }
+        Some(match self.host.link_name(device.index) {
+            Some(to) => DeviceLoss::Renamed { from: device.name, to },
+            None => DeviceLoss::Gone(device.name),
+        })
+    }
+
+    /// Brings the device up and adds its addresses again, as far as the steps in force say that it was up and had
+    /// them. Returns what was put back, in the order of the steps, and the first error.
+    pub fn renew_device(&mut self) -> (Vec<String>, Result<(), ApplyError>) {
+        let entries = self.ledger.record().entries.clone();
+        let mut settings = entries;
+        settings.retain(|entry| is_device_setting(&entry.step) && !self.half_done.contains(&entry.number));
+        if settings.is_empty() {
+            return (Vec::new(), Ok(()));
+        }
+        let _lock = match StateLock::take(&self.directories.state) {
+            Ok(lock) => lock,
+            Err(error) => return (Vec::new(), Err(error)),
+        };
+        let (mut put_back, mut first) = (Vec::new(), None);
+        for entry in settings {
+            match steps::verbs(&entry.step).renew(&mut self.host, &entry.before) {
+                Ok(false) => {}
+                Ok(true) => put_back.push(entry.step.line(crate::platform::Platform::host())),
+                Err(cause) => drop(first.get_or_insert(ApplyError::doing(&entry.step, cause))),
+            }
+        }
+        (put_back, first.map_or(Ok(()), Err))
+    }
+}
+
+const fn is_device_setting(step: &Step) -> bool {
+    matches!(step, Step::Address(_) | Step::Address6(_) | Step::Up(_))
+}
+
+impl Host {
+    /// Returns the name of the interface with this index, in the namespace of the tunnel.
+    fn link_name(&mut self, index: u32) -> Option<String> {
+        self.inside(|kernel| kernel.link_name(index)).ok().flatten()
+    }
+}
