@@ -37,6 +37,7 @@ mod server_route;
 mod state_lock;
 mod steps;
 mod surroundings;
+mod taken_traffic;
 mod trace;
 
 #[cfg(test)]

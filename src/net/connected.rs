@@ -34,8 +34,22 @@ pub fn networks() -> io::Result<Vec<Connected>> {
 /// # Errors
 /// Returns the kernel's error.
 pub fn has_address(dev: &str, wanted: IpAddr) -> io::Result<bool> {
-    let has = |one: &InterfaceAddress| one.address.as_ref().and_then(address) == Some(wanted);
+    let wanted = without_scope(wanted);
+    let has =
+        |one: &InterfaceAddress| one.address.as_ref().and_then(address).map(without_scope) == Some(wanted);
     Ok(getifaddrs()?.any(|one| one.interface_name == dev && has(&one)))
+}
+
+/// Returns a link-local IPv6 address without the number of its interface, which OpenBSD and NetBSD embed in it.
+fn without_scope(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(found) if found.is_unicast_link_local() => {
+            let [first, _, rest @ ..] = found.segments();
+            let [c, d, e, f, g, h] = rest;
+            IpAddr::V6([first, 0, c, d, e, f, g, h].into())
+        }
+        other => other,
+    }
 }
 
 /// Returns the name of the interface with this index, in the calling thread's namespace.

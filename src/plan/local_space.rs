@@ -24,6 +24,12 @@ const fn ipv4([a, b, c, d]: [u8; 4], length: u8) -> IpNet {
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length))
 }
 
+/// Returns whether a prefix lies in local address space as a whole.
+#[must_use]
+pub fn is_local(prefix: &IpNet) -> bool {
+    LOCAL_SPACE.iter().any(|space| space.contains(prefix))
+}
+
 /// The networks to which this host is connected, each once, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectedNetworks {
@@ -41,7 +47,6 @@ impl ConnectedNetworks {
         let mut connected: Vec<IpNet> = connected.into_iter().map(|network| network.trunc()).collect();
         connected.sort_unstable();
         connected.dedup();
-        let is_local = |network: &IpNet| LOCAL_SPACE.iter().any(|space| space.contains(network));
         let (mut local, mut others): (Vec<_>, Vec<_>) = connected.into_iter().partition(is_local);
         local.retain(|network| !LINK_LOCAL_IPV6.contains(network));
         others.retain(|network| matches!(network, IpNet::V4(_)));

@@ -33,6 +33,7 @@ mod resolver;
 mod route;
 mod step;
 mod symbol;
+mod taken_traffic;
 
 #[cfg(test)]
 mod tests;
@@ -60,6 +61,7 @@ pub use self::{
     route::{HostRouteStep, RemoveDefaultStep, RouteStep},
     step::Step,
     symbol::{Symbol, Value},
+    taken_traffic::{MainRoute, taken_traffic},
 };
 
 /// The phase of a connection in which a plan is performed.

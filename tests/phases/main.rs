@@ -21,6 +21,7 @@ mod own_firewall;
 mod peer_routes;
 mod readable;
 mod resource_exhaustion;
+mod rogue_routes;
 mod server_verdicts;
 #[path = "../lab/shown.rs"]
 mod shown;

@@ -2,6 +2,7 @@
 //! them.
 
 mod collisions;
+mod taken_traffic;
 
 use std::{
     io,
@@ -13,7 +14,7 @@ use std::{
 
 use nix::{ifaddrs::InterfaceAddress, net::if_::InterfaceFlags};
 
-use self::collisions::CollisionState;
+use self::{collisions::CollisionState, taken_traffic::TakenTraffic};
 use super::internal;
 use crate::{
     apply::{self, ApplyError, Cause, Changes, DeviceLoss, Directories, Operation},
@@ -66,6 +67,7 @@ pub(super) struct Steps {
     collisions: CollisionState,
     /// What another program did to the device since the link came up.
     device_changed: Option<String>,
+    taken: TakenTraffic,
 }
 
 impl Steps {
@@ -86,6 +88,7 @@ impl Steps {
             without_routes: false,
             collisions: CollisionState::default(),
             device_changed: None,
+            taken: TakenTraffic::default(),
         })
     }
 
@@ -173,6 +176,7 @@ impl Steps {
         };
         opened(&mut self.changes).and_then(perform).map_err(|error| step_failure(Phase::Routes, &error))?;
         (self.without_routes, self.device_changed) = (false, None);
+        self.follow_taken_traffic();
         notes.extend(self.collisions.found.warnings());
         Ok(notes)
     }
@@ -251,7 +255,12 @@ impl Steps {
         let without = self.without_routes.then(|| WITHOUT_ROUTES.to_owned());
         let found = self.collisions.found.warnings();
         let addresses = self.collisions.addresses.warnings();
-        without.into_iter().chain(found).chain(addresses).chain(self.device_changed.clone())
+        without
+            .into_iter()
+            .chain(found)
+            .chain(addresses)
+            .chain(self.device_changed.clone())
+            .chain(self.taken.warnings())
     }
 
     pub fn device_name(&self) -> Option<&str> {

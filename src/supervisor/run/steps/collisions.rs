@@ -156,6 +156,9 @@ impl Steps {
         if self.changes.is_none() || self.collisions.transport.is_none() {
             return;
         }
+        if self.collisions.link.is_some() {
+            self.follow_taken_traffic();
+        }
         let before = (self.collisions.found.clone(), self.collisions.addresses.clone());
         let host = self.compare();
         if let Some(link) = self.collisions.link.clone() {

@@ -1,0 +1,90 @@
+//! Routes of other programs that take packets from the tunnel: more specific than one of its routes, or preferred to it.
+//!
+//! Without the kill switch the kernel follows them (TunnelVision, CVE-2024-3661): a DHCP server of the local network can
+//! add them with the classless static routes of RFC 3442. Those that were there at `up` are the administrator's.
+
+use ipnet::IpNet;
+
+use super::local_space;
+
+/// A route of the main table, as far as it matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MainRoute {
+    /// The destination.
+    pub dest: IpNet,
+    /// Lower is preferred, 0 is none.
+    pub metric: u32,
+    /// Whether it is one of this tunnel.
+    pub is_own: bool,
+    /// Whether packets leave by a gateway.
+    pub has_gateway: bool,
+    /// The route for the user.
+    pub words: String,
+}
+
+/// Returns the routes that take packets from a tunnel with routes to `tunnel`. Not those to `exclude` or the server,
+/// nor those of connected networks in local address space, which the kill switch passes too.
+#[must_use]
+pub fn taken_traffic<'a>(main: &'a [MainRoute], tunnel: &[IpNet], outside: &[IpNet]) -> Vec<&'a MainRoute> {
+    let is_preferred = |route: &MainRoute| {
+        let mut own = main.iter().filter(|own| own.is_own && own.dest == route.dest);
+        !own.any(|own| own.metric < route.metric)
+    };
+    main.iter()
+        .filter(|route| {
+            !route.is_own
+                && route.dest.prefix_len() > 0
+                && tunnel.iter().any(|own| own.contains(&route.dest))
+                && !outside.iter().any(|prefix| prefix.contains(&route.dest))
+                && (route.has_gateway || !local_space::is_local(&route.dest))
+                && !route.dest.addr().is_multicast()
+                && is_preferred(route)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(dest: &str, metric: u32) -> MainRoute {
+        let words = dest.to_owned();
+        MainRoute { dest: dest.parse().unwrap(), metric, is_own: false, has_gateway: true, words }
+    }
+
+    fn taken(main: &[MainRoute], tunnel: &[&str], outside: &[&str]) -> Vec<String> {
+        let prefixes =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
+        let found = taken_traffic(main, &prefixes(tunnel), &prefixes(outside));
+        found.into_iter().map(|route| route.words.clone()).collect()
+    }
+
+    #[test]
+    fn longer_routes_take_packets_from_a_default_route() {
+        let main = [
+            route("0.0.0.0/0", 0),
+            route("0.0.0.0/1", 0),
+            route("8.8.8.8/32", 100),
+            route("10.9.0.0/16", 0),
+            route("203.0.113.9/32", 0),
+            route("2001:db8::/32", 0),
+            MainRoute { has_gateway: false, ..route("192.168.1.0/24", 0) },
+            MainRoute { has_gateway: false, ..route("198.18.0.0/15", 0) },
+            MainRoute { is_own: true, ..route("203.0.113.0/24", 0) },
+        ];
+        let found = taken(&main, &["0.0.0.0/0"], &["203.0.113.9/32"]);
+        assert_eq!(found, ["0.0.0.0/1", "8.8.8.8/32", "10.9.0.0/16", "198.18.0.0/15"]);
+        assert_eq!(taken(&main, &["10.0.0.0/8"], &["10.9.0.0/24"]), ["10.9.0.0/16"]);
+        assert!(taken(&main, &["10.0.0.0/8"], &["10.9.0.0/16"]).is_empty());
+        assert!(taken(&main, &["172.16.0.0/12"], &[]).is_empty());
+    }
+
+    #[test]
+    fn route_to_the_same_prefix_takes_packets_if_it_is_preferred() {
+        let own = |metric| MainRoute { is_own: true, ..route("10.0.0.0/8", metric) };
+        let tunnel = ["10.0.0.0/8"];
+        assert!(taken(&[route("10.0.0.0/8", 100), own(0)], &tunnel, &[]).is_empty());
+        assert_eq!(taken(&[route("10.0.0.0/8", 0), own(5)], &tunnel, &[]).len(), 1);
+        assert_eq!(taken(&[route("10.0.0.0/8", 100)], &tunnel, &[]).len(), 1, "in the place of the tunnel's");
+    }
+}
