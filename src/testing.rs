@@ -61,8 +61,12 @@ pub mod net {
     pub mod netlink {
         pub use crate::net::netlink::Netlink;
     }
+    #[cfg(target_os = "linux")]
+    pub mod offload {
+        pub use crate::net::offload::{Coalescer, Offloads, VirtioHeader, split};
+    }
     pub mod packets {
-        pub use crate::net::packets::{receive, send};
+        pub use crate::net::packets::PacketIo;
     }
     pub mod routes {
         pub use crate::net::routes::{
@@ -73,10 +77,12 @@ pub mod net {
         pub use crate::net::rules::Rule;
     }
     pub mod transport {
-        pub use crate::net::transport::{Options, gre_socket, start_connect, strip_ip_header, tcp_socket};
+        pub use crate::net::transport::{
+            Options, gre_socket, set_receive_buffer, start_connect, strip_ip_header, tcp_socket,
+        };
     }
     pub mod tun {
-        pub use crate::net::tun::{Error, Tun};
+        pub use crate::net::tun::{Error, Tun, open};
     }
 }
 
@@ -108,7 +114,7 @@ pub mod platform {
 
 pub mod ppp {
     pub mod auth {
-        pub use crate::ppp::auth::{AuthProtocol, Credentials};
+        pub use crate::ppp::auth::{AuthProtocol, Credentials, Users};
     }
     pub mod hdlc {
         pub use crate::ppp::hdlc::{Accm, Decoder, encode};
@@ -122,6 +128,9 @@ pub mod ppp {
 }
 
 pub mod pptp {
+    pub mod flow {
+        pub use crate::pptp::flow::{Flow, FlowConfig};
+    }
     pub mod gre {
         pub use crate::pptp::gre::{Header, MAX_HEADER, emit, parse};
     }

@@ -5,6 +5,7 @@
 //! that neither direction nor the control connection waits for long. With an external PPP a pty (`pty`)
 //! replaces the tun device.
 
+mod outgoing;
 mod pty;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
     time::Instant,
 };
 
+use self::outgoing::Outgoing;
 use super::{
     message::{FromEngine, Statistics, ToEngine, plain},
     session::{Session, SessionEvent},
@@ -23,7 +25,7 @@ use crate::{
     deadline::{earliest, log_due},
     failure::{Failure, FailureKind, Phase},
     net::{
-        packets,
+        packets::PacketIo,
         tcp::{TcpEvent, TcpPump},
         transport,
     },
@@ -73,11 +75,10 @@ struct Engine {
     pty_gone: bool,
     server: std::net::SocketAddrV4,
     incoming: Batch,
-    outgoing: Batch,
-    packet: Vec<u8>,
+    outgoing: Outgoing,
+    /// The packets of the tun device.
+    packets: PacketIo,
     io: IoCounters,
-    /// Last error of the GRE socket; explains why no packet arrives.
-    gre_error: Option<String>,
     confined: bool,
     ended: bool,
 }
@@ -85,9 +86,7 @@ struct Engine {
 #[derive(Default)]
 struct IoCounters {
     gre_receive_errors: u64,
-    gre_send_errors: u64,
     not_ipv4: u64,
-    tun_refused: u64,
 }
 
 impl Engine {
@@ -112,6 +111,7 @@ impl Engine {
         });
         let session = Session::new(spec, password, u16::from_be_bytes(call_id).max(1), random, now);
         transport::filter_call_id(&gre, session.call_id());
+        let packets = PacketIo::new(&tun);
         Ok(Self {
             session,
             channel,
@@ -121,10 +121,9 @@ impl Engine {
             pty_gone: false,
             server,
             incoming: Batch::new(BATCH, DATAGRAM),
-            outgoing: Batch::new(BATCH, DATAGRAM),
-            packet: vec![0; DATAGRAM - Session::overhead()],
+            outgoing: Outgoing::new(),
+            packets,
             io: IoCounters::default(),
-            gre_error: None,
             confined: false,
             ended: false,
         })
@@ -248,29 +247,27 @@ impl Engine {
     fn receive_gre(&mut self, now: Instant) {
         if let Err(error) = self.incoming.receive(&self.gre) {
             self.io.gre_receive_errors += 1;
-            self.note_gre_error(&error);
+            self.outgoing.note(&error);
             return;
         }
-        let Self { session, tun, incoming, io, .. } = self;
+        let Self { session, tun, incoming, packets, io, .. } = self;
         for datagram in incoming.datagrams() {
             let Some(packet) = transport::strip_ip_header(datagram) else {
                 io.not_ipv4 += 1;
                 continue;
             };
-            session.gre_input(now, packet, &mut |ip| {
-                if !packets::send(&*tun, ip) {
-                    io.tun_refused += 1;
-                }
-            });
+            session.gre_input(now, packet, &mut |ip| packets.send(&*tun, ip));
         }
+        packets.flush(&*tun);
         session.after(now);
     }
 
     fn receive_tun(&mut self, now: Instant) {
-        let Self { session, tun, outgoing, packet, .. } = self;
-        for _ in 0..BATCH {
-            let size = match packets::receive(&*tun, packet) {
-                Ok(Some(size)) => size,
+        let Self { session, tun, packets, outgoing, gre, .. } = self;
+        let mut count = 0;
+        while count < BATCH {
+            let mut read = match packets.receive(&*tun) {
+                Ok(Some(read)) => read,
                 Ok(None) => break,
                 Err(error) => {
                     let words = format!("the tun device is gone: {error}");
@@ -278,10 +275,12 @@ impl Engine {
                     break;
                 }
             };
-            let Some(ip) = packet.get(..size) else { break };
-            outgoing.push(|out| session.tun_input(now, ip, out));
-            if outgoing.is_full() {
-                break;
+            while let Some(ip) = read.next_packet() {
+                if outgoing.batch.is_full() {
+                    outgoing.send(gre, session);
+                }
+                outgoing.batch.push(|out| session.tun_input(now, ip, out));
+                count += 1;
             }
         }
         self.send_gre();
@@ -297,12 +296,9 @@ impl Engine {
             self.session.fail(now, waited);
         }
         if log_due(self.session.next_timeout(), now) {
-            let Self { session, tun, io, .. } = self;
-            session.handle_timeout(now, &mut |ip| {
-                if !packets::send(&*tun, ip) {
-                    io.tun_refused += 1;
-                }
-            });
+            let Self { session, tun, packets, .. } = self;
+            session.handle_timeout(now, &mut |ip| packets.send(&*tun, ip));
+            packets.flush(&*tun);
         }
     }
 
@@ -310,8 +306,8 @@ impl Engine {
     fn flush(&mut self, now: Instant) {
         loop {
             let Self { session, outgoing, .. } = self;
-            while outgoing.push(|out| session.gre_output(now, out)) {}
-            if self.outgoing.filled() == 0 {
+            while outgoing.batch.push(|out| session.gre_output(now, out)) {}
+            if self.outgoing.batch.filled() == 0 {
                 break;
             }
             self.send_gre();
@@ -325,24 +321,7 @@ impl Engine {
     }
 
     fn send_gre(&mut self) {
-        if let Err(error) = self.outgoing.send(&self.gre) {
-            self.io.gre_send_errors += 1;
-            self.session.gre_refused(Instant::now(), &error);
-            // A full send queue is ordinary congestion.
-            if !matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN)) {
-                self.note_gre_error(&error);
-            }
-        } else {
-            self.session.gre_sent();
-        }
-    }
-
-    fn note_gre_error(&mut self, error: &io::Error) {
-        let text = error.to_string();
-        if self.gre_error.as_ref() != Some(&text) {
-            tracing::info!("GRE socket: {text}");
-            self.gre_error = Some(text);
-        }
+        self.outgoing.send(&self.gre, &mut self.session);
     }
 
     /// Sends the session's events to the supervisor.
@@ -358,7 +337,7 @@ impl Engine {
                     self.flush(Instant::now());
                     if matches!(failure.kind, FailureKind::GreFiltered | FailureKind::PeerLost)
                         && !failure.detail.contains("refuses")
-                        && let Some(error) = &self.gre_error
+                        && let Some(error) = &self.outgoing.last_error
                     {
                         failure.detail =
                             plain(&format!("{}; the GRE socket reports: {error}", failure.detail));
@@ -380,9 +359,9 @@ impl Engine {
         let mut counters = self.session.counters();
         counters.extend([
             ("io.gre_receive_errors".to_owned(), self.io.gre_receive_errors),
-            ("io.gre_send_errors".to_owned(), self.io.gre_send_errors),
+            ("io.gre_send_errors".to_owned(), self.outgoing.errors),
             ("io.not_ipv4".to_owned(), self.io.not_ipv4),
-            ("io.tun_refused".to_owned(), self.io.tun_refused),
+            ("io.tun_refused".to_owned(), self.packets.refused()),
         ]);
         let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let (user, system) = usage::cpu_time();

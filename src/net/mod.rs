@@ -2,7 +2,8 @@
 //!
 //! - [`transport`] makes the TCP and GRE sockets of a tunnel, [`tcp`] moves the bytes of a control
 //!   connection.
-//! - [`tun`] opens the device; [`packets`] reads and writes its packets.
+//! - [`tun`] opens the device; [`packets`] reads and writes its packets; `offload` splits and combines them on
+//!   Linux.
 //! - [`routes`] and [`rules`] are the data types of requests to the kernel. `netlink` sends them on Linux,
 //!   `bsd` on the BSDs; [`rtsock`] and [`ifreq`] encode the BSDs' messages and ioctl arguments.
 //! - [`connected`] lists the networks of the host's interfaces.
@@ -20,6 +21,8 @@ pub mod lookup;
 pub mod name_check;
 #[cfg(target_os = "linux")]
 pub mod netlink;
+#[cfg(target_os = "linux")]
+pub mod offload;
 pub mod packets;
 pub mod routes;
 pub mod rtsock;

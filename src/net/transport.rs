@@ -195,10 +195,12 @@ fn bind_to_source(socket: &Socket, server: Ipv4Addr) -> io::Result<()> {
     }
 }
 
-/// Sets the receive buffer size. On Linux root may exceed the system's limit.
-fn set_receive_buffer(socket: &Socket) {
+/// Sets the receive buffer size of a GRE socket. On Linux root may exceed the system's limit.
+pub fn set_receive_buffer(socket: impl AsFd) {
+    let socket = SockRef::from(&socket);
     #[cfg(target_os = "linux")]
-    if nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::RcvBufForce, &RECEIVE_BUFFER).is_ok() {
+    if nix::sys::socket::setsockopt(&*socket, nix::sys::socket::sockopt::RcvBufForce, &RECEIVE_BUFFER).is_ok()
+    {
         return;
     }
     if let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER) {

@@ -1,5 +1,4 @@
-//! The tun device: a facade over the crate tun-rs on Linux, which no other module imports, and over the BSDs'
-//! device nodes (`bsd`).
+//! The tun device: /dev/net/tun on Linux, the BSDs' device nodes (`bsd`).
 //!
 //! Owns opening a tun device (layer 3, no packet information, non-blocking) and the errors of that. Its
 //! addresses, MTU and state are steps of a plan. The device exists as long as a descriptor of it is open:
@@ -9,8 +8,6 @@
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
 mod bsd;
 
-#[cfg(target_os = "linux")]
-use std::os::fd::AsFd;
 use std::{io, os::fd::OwnedFd};
 
 use nix::errno::Errno;
@@ -18,7 +15,7 @@ use nix::errno::Errno;
 /// An open tun device.
 #[derive(Debug)]
 pub struct Tun {
-    /// The descriptor: each read or write transfers one IP packet. Non-blocking, close-on-exec.
+    /// The descriptor, for [`super::packets::PacketIo`]. Non-blocking, close-on-exec.
     pub fd: OwnedFd,
     /// Interface name, `tunN`.
     pub name: String,
@@ -79,27 +76,14 @@ const NO_DRIVER: &str = if cfg!(target_os = "linux") {
 /// Returns the [`Error`] variant for the reason.
 #[cfg(target_os = "linux")]
 pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
-    // tun-rs creates a missing node, does not report it, and leaves it behind.
-    if !std::path::Path::new("/dev/net/tun").exists() {
-        return Err(explain(Errno::ENOENT.into(), unit));
+    let name = unit.map_or_else(|| "tun%d".to_owned(), |unit| format!("tun{unit}"));
+    // An existing device that is not open (a persistent one of openvpn or ip tuntap) can be attached to, but
+    // the kernel does not remove it when this program exits: it counts as in use.
+    if unit.is_some() && nix::net::if_::if_nametoindex(name.as_str()).is_ok() {
+        return Err(Error::InUse(unit.unwrap_or_default()));
     }
-    let mut builder = tun_rs::DeviceBuilder::new().inherit_enable_state().packet_information(false);
-    if let Some(unit) = unit {
-        let name = format!("tun{unit}");
-        // An existing device that is not open (a persistent one of openvpn or ip tuntap) can be attached to,
-        // but the kernel does not remove it when this program exits: it counts as in use.
-        if nix::net::if_::if_nametoindex(name.as_str()).is_ok() {
-            return Err(Error::InUse(unit));
-        }
-        builder = builder.name(name);
-    }
-    let device = builder.build_sync().map_err(|error| explain(error, unit))?;
-    let name = device.name()?;
-    let index = device.if_index()?;
-    device.set_nonblocking(true)?;
-    // The duplicate keeps the device while tun-rs closes its own descriptor.
-    let fd = device.as_fd().try_clone_to_owned()?;
-    drop(device);
+    let (fd, name) = crate::os::tun::create(&name).map_err(|error| explain(error, unit))?;
+    let index = nix::net::if_::if_nametoindex(name.as_str()).map_err(io::Error::from)?;
     Ok(Tun { fd, name, index, existed: false })
 }
 

@@ -15,6 +15,7 @@
 //!   logs for the drop-in.
 //! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage; [`cgroup`] counts the
 //!   programs that filter this process's packets; [`local_time`] formats times.
+//! - `tun` has the requests of Linux's tun device.
 //! - [`crash`] has the points at which tests kill a process.
 
 pub mod accept;
@@ -48,5 +49,7 @@ pub mod signals;
 pub mod sleep;
 pub mod stdio;
 pub mod syslog;
+#[cfg(target_os = "linux")]
+pub mod tun;
 pub mod usage;
 pub mod wait;

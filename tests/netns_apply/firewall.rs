@@ -12,7 +12,7 @@ use std::{
 
 use pptpctl::testing::{
     apply::{Cause, Changes, ProgramError},
-    net::packets,
+    net::packets::PacketIo,
     os::wait::{self, Interest},
     plan::{self, Clamp, Facts, FirewallStep, Macros, Value, nft_text},
     platform::Platform,
@@ -206,7 +206,7 @@ fn nat_masquerades_forwarded_traffic() {
         assert_eq!(packet[12..16], [10, 99, 0, 2], "the source is not masqueraded");
         assert_eq!(packet[16..20], [10, 42, 0, 5]);
         answer_ping(&mut packet);
-        assert!(packets::send(&tun, &packet));
+        send(&tun, &packet);
         let answered = pinging.wait_with_output().unwrap();
         assert!(answered.status.success(), "{}", String::from_utf8_lossy(&answered.stdout));
 
@@ -271,9 +271,9 @@ fn example_rules_filter_traffic() {
             builder.write(&mut packet, b"x").unwrap();
             packet
         };
-        assert!(packets::send(&tun, &udp([10, 99, 0, 1])));
+        send(&tun, &udp([10, 99, 0, 1]));
         assert_eq!(dropped(), 0, "the packet of the peer was dropped");
-        assert!(packets::send(&tun, &udp([10, 42, 0, 9])));
+        send(&tun, &udp([10, 42, 0, 9]));
         assert_eq!(dropped(), 1, "the unsolicited packet was not dropped");
         assert_none(session.undo_all_and_close());
     });
@@ -328,15 +328,26 @@ fn other_tables() -> String {
         .fold(String::new(), |text, line| text + line + "\n")
 }
 
+/// Writes a packet to the device, as one that comes out of the tunnel.
+#[track_caller]
+pub fn send(tun: &OwnedFd, packet: &[u8]) {
+    let mut packets = PacketIo::new(tun);
+    packets.send(tun, packet);
+    packets.flush(tun);
+    assert_eq!(packets.refused(), 0);
+}
+
 /// Returns the first packet sent into the tunnel that `wanted` accepts.
 pub fn from_tunnel(tun: &OwnedFd, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let deadline = Instant::now() + Duration::from_secs(20);
-    let mut packet = vec![0; 2048];
+    let mut packets = PacketIo::new(tun);
     loop {
         use std::os::fd::AsFd;
-        while let Some(size) = packets::receive(tun, &mut packet).unwrap() {
-            if wanted(&packet[..size]) {
-                return packet[..size].to_vec();
+        while let Some(mut read) = packets.receive(tun).unwrap() {
+            while let Some(packet) = read.next_packet() {
+                if wanted(packet) {
+                    return packet.to_vec();
+                }
             }
         }
         assert!(Instant::now() < deadline, "no such packet");

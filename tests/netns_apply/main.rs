@@ -24,6 +24,7 @@ mod local_networks;
 mod namespace;
 mod netlink;
 mod netns;
+mod offload;
 mod policy;
 mod remote_network;
 #[path = "../lab/shown.rs"]

@@ -10,12 +10,11 @@ use std::{
 
 use pptpctl::testing::{
     apply::{Changes, Host, recover},
-    net::packets,
     profile::{DefaultRoute, LinkSettings, Nftables, Profile},
 };
 
 use crate::{
-    firewall::{answer_ping, example, from_tunnel},
+    firewall::{answer_ping, example, from_tunnel, send},
     namespace::{Lab, assert_none, ip, split, with_default},
 };
 
@@ -45,7 +44,7 @@ fn tunnel_in_netns_changes_nothing_outside() {
         let mut packet = from_tunnel(&tun, |packet| packet.first() == Some(&0x45) && packet[9] == 1);
         assert_eq!((&packet[12..16], &packet[16..20]), (&[10, 99, 0, 2][..], &[198, 18, 0, 1][..]));
         answer_ping(&mut packet);
-        assert!(packets::send(&tun, &packet));
+        send(&tun, &packet);
         assert!(pinging.wait_with_output().unwrap().status.success());
 
         assert_none(session.undo_all_and_close());

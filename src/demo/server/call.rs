@@ -8,12 +8,13 @@ use std::{
     time::Instant,
 };
 
+use super::gre_socket::GreSocket;
 use crate::{
     deadline::{Deadline, earliest},
     demo::config::{Fault, ServerConfig},
     net::{
         netlink::Netlink,
-        packets,
+        packets::PacketIo,
         routes::Address,
         tun::{self, Tun},
     },
@@ -42,10 +43,16 @@ pub(super) struct Call {
     pub address: Ipv4Addr,
     flow: Flow,
     link: Link,
-    tun: Option<Tun>,
+    device: Option<Device>,
     trouble: Option<Fault>,
-    /// Packets that the kernel did not accept on the tun device.
-    tun_refused: u64,
+    /// Packets that arrived before there was a tun device.
+    too_early: u64,
+}
+
+/// The call's tun device.
+struct Device {
+    tun: Tun,
+    packets: PacketIo,
 }
 
 impl Call {
@@ -64,14 +71,14 @@ impl Call {
             link.open(now);
         }
         let flow = Flow::new(FlowConfig { window, ..FlowConfig::new(local, peer) }, now);
-        Self { connection, address, flow, link, tun: None, trouble: orders.trouble, tun_refused: 0 }
+        Self { connection, address, flow, link, device: None, trouble: orders.trouble, too_early: 0 }
     }
 
     /// Takes a GRE packet without its IP header.
     pub fn receive(&mut self, now: Instant, packet: &mut [u8]) {
-        let Self { flow, link, tun, trouble, tun_refused, .. } = self;
+        let Self { flow, link, device, trouble, too_early, .. } = self;
         let taken = flow.receive(now, packet, &mut |frame| {
-            deliver(now, link, tun.as_ref(), *trouble, tun_refused, frame);
+            deliver(now, link, device.as_mut(), *trouble, too_early, frame);
         });
         if let Err(drop) = taken {
             tracing::debug!("call of {}: dropped: {drop:?}", self.address);
@@ -80,11 +87,19 @@ impl Call {
 
     /// Runs expired timers.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let Self { flow, link, tun, trouble, tun_refused, .. } = self;
+        let Self { flow, link, device, trouble, too_early, .. } = self;
         flow.handle_timeout(now, &mut |frame| {
-            deliver(now, link, tun.as_ref(), *trouble, tun_refused, frame);
+            deliver(now, link, device.as_mut(), *trouble, too_early, frame);
         });
         link.handle_timeout(now);
+        self.flush_tun();
+    }
+
+    /// Writes the packets that the device holds back.
+    pub fn flush_tun(&mut self) {
+        if let Some(Device { tun, packets }) = &mut self.device {
+            packets.flush(&tun.fd);
+        }
     }
 
     /// Returns when [`Call::handle_timeout`] is due.
@@ -94,26 +109,28 @@ impl Call {
 
     /// Returns the descriptor for packets to the client; `None` until the link is up.
     pub fn tun(&self) -> Option<BorrowedFd<'_>> {
-        self.tun.as_ref().map(|tun| tun.fd.as_fd())
+        self.device.as_ref().map(|device| device.tun.fd.as_fd())
     }
 
-    /// Reads packets from the tun device and passes them to `send` as GRE packets.
+    /// Reads packets from the tun device and sends them as GRE packets.
     ///
     /// # Errors
     /// Returns the kernel's error.
-    pub fn receive_tun(&mut self, now: Instant, mut send: impl FnMut(&[u8])) -> io::Result<()> {
-        let Some(tun) = &self.tun else { return Ok(()) };
-        let mut packet = [0; 2048];
-        let mut out = [0; 2048 + MAX_HEADER + Link::FRAME_OVERHEAD];
-        for _ in 0..BATCH {
-            let Some(size) = packets::receive(&tun.fd, &mut packet)? else { break };
-            let (Some(ip), Some(frame)) = (packet.get(..size), out.get_mut(MAX_HEADER..)) else { break };
-            // The link counts the packets that it rejects.
-            let Ok(length) = self.link.encapsulate(ip, frame) else { continue };
-            if let Some(range) = self.flow.put_header(now, length, &mut out) {
-                send(out.get(range).unwrap_or_default());
+    pub fn receive_tun(&mut self, now: Instant, gre: &mut GreSocket, peer: Ipv4Addr) -> io::Result<()> {
+        let Self { device: Some(Device { tun, packets }), flow, link, .. } = self else { return Ok(()) };
+        let mut count = 0;
+        while count < BATCH {
+            let Some(mut read) = packets.receive(&tun.fd)? else { break };
+            while let Some(ip) = read.next_packet() {
+                count += 1;
+                gre.send(now, peer, |out| {
+                    // The link counts the packets that it rejects.
+                    let length = link.encapsulate(ip, out.get_mut(MAX_HEADER..)?).ok()?;
+                    flow.put_header(now, length, out)
+                });
             }
         }
+        gre.flush();
         Ok(())
     }
 
@@ -144,7 +161,7 @@ impl Call {
     /// # Errors
     /// Returns a description of what failed.
     pub fn up(&mut self, netlink: &mut Netlink, up: &LinkUp) -> Result<(), String> {
-        if self.tun.is_none() {
+        if self.device.is_none() {
             let tun = tun::open(None).map_err(|error| error.to_string())?;
             let address =
                 Address { local: IpAddr::V4(up.local), peer: Some(IpAddr::V4(up.peer)), prefix: 32 };
@@ -153,9 +170,9 @@ impl Call {
                 .and_then(|()| netlink.add_address(&tun.name, &address))
                 .and_then(|()| netlink.set_up(&tun.name, true))
                 .map_err(|error| error.to_string())?;
-            self.tun = Some(tun);
+            self.device = Some(Device { packets: PacketIo::new(&tun.fd), tun });
         }
-        let name = self.tun.as_ref().map_or("", |tun| tun.name.as_str());
+        let name = self.device.as_ref().map_or("", |device| device.tun.name.as_str());
         netlink.set_mtu(name, u32::from(up.mtu)).map_err(|error| error.to_string())?;
         up.ipv6.map_or(Ok(()), |ids| self.ipv6_up(netlink, ids))
     }
@@ -165,7 +182,7 @@ impl Call {
     /// # Errors
     /// Returns a description of what failed.
     pub fn ipv6_up(&mut self, netlink: &mut Netlink, ids: InterfaceIds) -> Result<(), String> {
-        let Some(tun) = &self.tun else { return Ok(()) };
+        let Some(Device { tun, .. }) = &self.device else { return Ok(()) };
         let address = |id: [u8; 8]| {
             let bits = (0xfe80_u128 << 112) | u128::from(u64::from_be_bytes(id));
             IpAddr::V6(Ipv6Addr::from_bits(bits))
@@ -185,16 +202,17 @@ impl Call {
     /// Returns the counters that are not zero, for diagnosis.
     pub fn counted(&self) -> String {
         let flow: Vec<_> = self.flow.counters().named().into_iter().filter(|(_, n)| *n > 0).collect();
-        format!("{flow:?} {:?} tun_refused {}", self.link.counters(), self.tun_refused)
+        let refused = self.device.as_ref().map_or(0, |device| device.packets.refused());
+        format!("{flow:?} {:?} tun_refused {}", self.link.counters(), self.too_early + refused)
     }
 }
 
 fn deliver(
     now: Instant,
     link: &mut Link,
-    tun: Option<&Tun>,
+    device: Option<&mut Device>,
     trouble: Option<Fault>,
-    refused: &mut u64,
+    too_early: &mut u64,
     frame: &mut [u8],
 ) {
     let lost = match trouble {
@@ -208,10 +226,11 @@ fn deliver(
     if lost {
         return;
     }
-    if let Received::Ip(ip) = link.handle_input(now, frame)
-        && !tun.is_some_and(|tun| packets::send(&tun.fd, ip))
-    {
-        *refused += 1;
+    if let Received::Ip(ip) = link.handle_input(now, frame) {
+        match device {
+            Some(Device { tun, packets }) => packets.send(&tun.fd, ip),
+            None => *too_early += 1,
+        }
     }
 }
 

@@ -1,17 +1,20 @@
 //! The raw GRE socket of all calls, with an impaired path in each direction.
 
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     io,
     net::{Ipv4Addr, SocketAddrV4},
+    ops::Range,
     os::fd::{AsFd, BorrowedFd},
     time::Instant,
 };
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use crate::{
     deadline::{Deadline, earliest},
     demo::impairment::{ImpairedPath, ImpairmentConfig, ImpairmentCounters},
+    net::transport,
     os::batch::Batch,
     pptp::gre,
 };
@@ -22,8 +25,8 @@ const BATCH: usize = 64;
 /// Largest datagram received; a larger one is truncated, and the flow then drops it by its length.
 const DATAGRAM: usize = 2048;
 
-/// Receive buffer of the socket in bytes.
-const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
+/// Most hosts with a socket for packets to them; as many as there are connections.
+const SENDERS: usize = 64;
 
 /// A GRE packet and the address of the other host. An incoming packet still has its IP header.
 type Packet = (Ipv4Addr, Vec<u8>);
@@ -32,6 +35,12 @@ type Packet = (Ipv4Addr, Vec<u8>);
 pub(super) struct GreSocket {
     socket: Socket,
     batch: Batch,
+    address: Ipv4Addr,
+    /// Packets that wait for [`GreSocket::flush`], all to one host.
+    outgoing: Batch,
+    outgoing_to: Ipv4Addr,
+    /// Connected sockets that receive nothing, for batches to one host.
+    senders: BTreeMap<Ipv4Addr, Socket>,
     inbound: ImpairedPath<Packet>,
     outbound: ImpairedPath<Packet>,
     /// Drop all outgoing packets.
@@ -51,14 +60,15 @@ impl GreSocket {
         outbound: ImpairmentConfig,
         blocked: bool,
     ) -> io::Result<Self> {
-        let protocol = Protocol::from(i32::from(gre::IP_PROTOCOL));
-        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(protocol))?;
-        socket.set_nonblocking(true)?;
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-        socket.bind(&SocketAddrV4::new(address, 0).into())?;
+        let socket = raw_socket(address)?;
+        transport::set_receive_buffer(&socket);
         Ok(Self {
             socket,
             batch: Batch::new(BATCH, DATAGRAM),
+            address,
+            outgoing: Batch::new(BATCH, DATAGRAM),
+            outgoing_to: Ipv4Addr::UNSPECIFIED,
+            senders: BTreeMap::new(),
             inbound: ImpairedPath::new(inbound),
             outbound: ImpairedPath::new(outbound),
             blocked,
@@ -75,8 +85,9 @@ impl GreSocket {
         earliest([self.inbound.next_timeout(), self.outbound.next_timeout()])
     }
 
-    /// Reads from the socket and sends the packets into the inbound path.
-    pub fn receive(&mut self, now: Instant) {
+    /// Reads from the socket. Packets of a clear path are passed to `each`, with the sender's address and the IP
+    /// header; others go into the inbound path.
+    pub fn receive(&mut self, now: Instant, mut each: impl FnMut(Ipv4Addr, &mut [u8])) {
         // An error of an unconnected socket cannot be attributed to a packet.
         if self.batch.receive(&self.socket).is_err() {
             return;
@@ -85,7 +96,11 @@ impl GreSocket {
             let Some(source) = datagram.get(12..16).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()) else {
                 continue;
             };
-            self.inbound.send(now, (Ipv4Addr::from(source), datagram.to_vec()));
+            if self.inbound.is_clear() {
+                each(Ipv4Addr::from(source), datagram);
+            } else {
+                self.inbound.send(now, (Ipv4Addr::from(source), datagram.to_vec()));
+            }
         }
     }
 
@@ -94,17 +109,28 @@ impl GreSocket {
         self.inbound.arrive(now)
     }
 
-    /// Sends a packet to a client through the outbound path.
-    pub fn send(&mut self, now: Instant, to: Ipv4Addr, packet: &[u8]) {
-        if self.blocked {
-            return;
+    /// Sends a packet to a client through the outbound path: `write` fills a buffer and returns the packet's range
+    /// in it, or `None`. Returns whether there was a packet.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        to: Ipv4Addr,
+        write: impl FnOnce(&mut [u8]) -> Option<Range<usize>>,
+    ) -> bool {
+        if self.outbound.is_clear() && !self.blocked {
+            if self.outgoing.is_full() || self.outgoing_to != to {
+                self.flush();
+                self.outgoing_to = to;
+            }
+            return self.outgoing.push(write);
         }
-        if self.outbound.is_clear() {
-            self.transmit(to, packet);
-        } else {
+        let mut buffer = [0; DATAGRAM];
+        let Some(packet) = write(&mut buffer).and_then(|range| buffer.get(range)) else { return false };
+        if !self.blocked {
             self.outbound.send(now, (to, packet.to_vec()));
             self.depart(now);
         }
+        true
     }
 
     /// Transmits the packets that have arrived from the outbound path.
@@ -119,10 +145,46 @@ impl GreSocket {
         (self.inbound.counters(), self.outbound.counters(), self.refused)
     }
 
-    fn transmit(&mut self, to: Ipv4Addr, packet: &[u8]) {
-        let to = SockAddr::from(SocketAddrV4::new(to, 0));
-        if self.socket.send_to(packet, &to).is_err() {
-            self.refused += 1;
+    /// Sends the packets that wait.
+    pub fn flush(&mut self) {
+        let waiting = self.outgoing.filled();
+        if waiting == 0 {
+            return;
         }
+        if self.senders.len() >= SENDERS && !self.senders.contains_key(&self.outgoing_to) {
+            self.senders.clear();
+        }
+        let sent = match self.senders.entry(self.outgoing_to) {
+            Entry::Occupied(socket) => self.outgoing.send(socket.get()),
+            Entry::Vacant(place) => connected(self.address, self.outgoing_to)
+                .and_then(|socket| self.outgoing.send(place.insert(socket))),
+        };
+        let sent = sent.and_then(|sent| u64::try_from(waiting - sent).map_err(io::Error::other));
+        self.refused += sent.unwrap_or(1);
     }
+
+    fn transmit(&mut self, to: Ipv4Addr, packet: &[u8]) {
+        if self.outgoing.is_full() || self.outgoing_to != to {
+            self.flush();
+            self.outgoing_to = to;
+        }
+        self.outgoing.push_parts(packet, &[]);
+    }
+}
+
+fn raw_socket(address: Ipv4Addr) -> io::Result<Socket> {
+    let protocol = Protocol::from(i32::from(gre::IP_PROTOCOL));
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddrV4::new(address, 0).into())?;
+    Ok(socket)
+}
+
+/// Returns a socket that only sends: a filter drops what it would receive.
+fn connected(address: Ipv4Addr, to: Ipv4Addr) -> io::Result<Socket> {
+    const RETURN: u16 = 0x06;
+    let socket = raw_socket(address)?;
+    socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])?;
+    socket.connect(&SocketAddrV4::new(to, 0).into())?;
+    Ok(socket)
 }

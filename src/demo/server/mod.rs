@@ -42,9 +42,6 @@ use crate::{
 /// Most control connections at a time.
 const MOST_CONNECTIONS: usize = 64;
 
-/// Largest GRE packet sent, in bytes.
-const PACKET: usize = 2048;
-
 struct Server {
     config: ServerConfig,
     listener: TcpListener,
@@ -96,12 +93,7 @@ impl Server {
                     connection.read(now);
                 }
             }
-            if ready.gre {
-                self.gre_socket.receive(now);
-            }
-            while let Some((source, mut packet)) = self.gre_socket.arrived(now) {
-                self.receive_gre(now, source, &mut packet);
-            }
+            self.receive_gre(now, ready.gre);
             self.receive_tuns(now, &ready.tuns);
             let page_due = self.page.next_timeout().is_some_and(|(due, _)| due <= now);
             if ready.page || page_due {
@@ -161,6 +153,7 @@ impl Server {
             call.handle_timeout(now);
         }
         self.gre_socket.depart(now);
+        self.gre_socket.flush();
     }
 
     fn accept(&mut self, now: Instant) {
@@ -190,22 +183,35 @@ impl Server {
         }
     }
 
-    fn receive_gre(&mut self, now: Instant, source: std::net::Ipv4Addr, datagram: &mut [u8]) {
-        let found = match transport::strip_ip_header(datagram) {
-            Some(packet) => self.calls.of_packet(source, packet).map(|call| call.receive(now, packet)),
-            None => Err(NoCall::Short),
+    /// Passes the GRE packets that have arrived to their calls; `ready`: there are some on the socket.
+    fn receive_gre(&mut self, now: Instant, ready: bool) {
+        let Self { gre_socket, calls, no_call, .. } = self;
+        let mut deliver = |source: std::net::Ipv4Addr, datagram: &mut [u8]| {
+            let found = match transport::strip_ip_header(datagram) {
+                Some(packet) => calls.of_packet(source, packet).map(|call| call.receive(now, packet)),
+                None => Err(NoCall::Short),
+            };
+            if let Err(reason) = found {
+                *no_call += 1;
+                tracing::debug!("{source}: a GRE packet of no call: {reason:?}");
+            }
         };
-        if let Err(reason) = found {
-            self.no_call += 1;
-            tracing::debug!("{source}: a GRE packet of no call: {reason:?}");
+        if ready {
+            gre_socket.receive(now, &mut deliver);
+        }
+        while let Some((source, mut packet)) = gre_socket.arrived(now) {
+            deliver(source, &mut packet);
+        }
+        for (_, call) in calls.iter_mut() {
+            call.flush_tun();
         }
     }
 
     fn receive_tuns(&mut self, now: Instant, ready: &[u16]) {
-        let Self { calls, gre_socket: road, .. } = self;
+        let Self { calls, gre_socket, .. } = self;
         let mut lost = Vec::new();
         for (key, call) in calls.iter_mut().filter(|(key, _)| ready.contains(&key.call_id)) {
-            if let Err(error) = call.receive_tun(now, |packet| road.send(now, key.peer, packet)) {
+            if let Err(error) = call.receive_tun(now, gre_socket, key.peer) {
                 tracing::warn!("call {}: its device is gone: {error}", key.call_id);
                 lost.push(key);
             }
@@ -247,12 +253,10 @@ impl Server {
     }
 
     fn flush_calls(&mut self, now: Instant) {
-        let mut out = [0; PACKET];
         for (key, call) in self.calls.iter_mut() {
-            while let Some(range) = call.output(now, &mut out) {
-                self.gre_socket.send(now, key.peer, out.get(range).unwrap_or_default());
-            }
+            while self.gre_socket.send(now, key.peer, |out| call.output(now, out)) {}
         }
+        self.gre_socket.flush();
     }
 
     fn control_event(&mut self, now: Instant, id: u64, event: control::ControlEvent) {

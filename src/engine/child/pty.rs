@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use super::{BATCH, Engine};
+use super::{BATCH, Engine, outgoing::Outgoing};
 
 /// Bytes per read.
 const READ: usize = 16 * 1024;
@@ -35,12 +35,12 @@ impl Engine {
     }
 
     fn frames_from_pty(&mut self, now: Instant, bytes: &[u8]) {
-        let Self { session, outgoing, gre, io, .. } = self;
+        let Self { session, outgoing: Outgoing { batch, errors, .. }, gre, .. } = self;
         session.pty_input(now, bytes, |header, frame| {
-            if outgoing.is_full() && outgoing.send(&*gre).is_err() {
-                io.gre_send_errors += 1;
+            if batch.is_full() && batch.send(&*gre).is_err() {
+                *errors += 1;
             }
-            outgoing.push_parts(header, frame);
+            batch.push_parts(header, frame);
         });
     }
 

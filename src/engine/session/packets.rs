@@ -11,7 +11,7 @@ use crate::{
     engine::ppp_side::PppSide,
     failure::Phase,
     ppp::{
-        link::{Link, Received},
+        link::Received,
         mss::{Clamper, Direction},
     },
     pptp::gre::{self, MAX_HEADER},
@@ -47,7 +47,7 @@ impl Session {
     }
 
     /// Encapsulates an IP packet from the tun device. Returns the range of the GRE packet in `out`, or `None`
-    /// if it was dropped and counted. `out` must hold the packet and [`Session::overhead`].
+    /// if it was dropped and counted. `out` must hold the packet and its headers.
     pub fn tun_input(&mut self, now: Instant, packet: &[u8], out: &mut [u8]) -> Option<Range<usize>> {
         let Self { call, mss, spec, .. } = self;
         let Call { flow, link, looped, .. } = call.as_mut()?;
@@ -86,12 +86,6 @@ impl Session {
         if let Some(Call { link: PppSide::External(bridge), .. }) = &mut self.call {
             bridge.stream.written(count);
         }
-    }
-
-    /// Returns by how many bytes a GRE packet may be longer than its IP packet.
-    #[must_use]
-    pub const fn overhead() -> usize {
-        MAX_HEADER + Link::FRAME_OVERHEAD
     }
 
     /// Writes the next GRE packet that is not data from the tun device: a control frame of the link, a route

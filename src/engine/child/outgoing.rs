@@ -1,0 +1,44 @@
+//! GRE packets on their way to the socket, and what the socket reports.
+
+use std::{io, os::fd::OwnedFd, time::Instant};
+
+use super::{BATCH, DATAGRAM};
+use crate::{engine::session::Session, os::batch::Batch};
+
+/// Packets that wait for the next [`Outgoing::send`].
+pub(super) struct Outgoing {
+    pub batch: Batch,
+    /// Batches that the kernel has not accepted whole.
+    pub errors: u64,
+    /// Last error of the GRE socket; explains why no packet arrives.
+    pub last_error: Option<String>,
+}
+
+impl Outgoing {
+    pub fn new() -> Self {
+        Self { batch: Batch::new(BATCH, DATAGRAM), errors: 0, last_error: None }
+    }
+
+    /// Sends the packets that wait.
+    pub fn send(&mut self, gre: &OwnedFd, session: &mut Session) {
+        if self.batch.filled() == 0 {
+            return;
+        }
+        let Err(error) = self.batch.send(gre) else { return session.gre_sent() };
+        self.errors += 1;
+        session.gre_refused(Instant::now(), &error);
+        // A full send queue is ordinary congestion.
+        if !matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN)) {
+            self.note(&error);
+        }
+    }
+
+    /// Logs an error of the socket, unless it is the last one again.
+    pub fn note(&mut self, error: &io::Error) {
+        let text = error.to_string();
+        if self.last_error.as_ref() != Some(&text) {
+            tracing::info!("GRE socket: {text}");
+            self.last_error = Some(text);
+        }
+    }
+}
