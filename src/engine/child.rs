@@ -99,9 +99,9 @@ impl Engine {
         tun: OwnedFd,
     ) -> io::Result<Self> {
         let now = Instant::now();
-        let mut call_id = [0; 2];
-        getrandom::fill(&mut call_id).map_err(io::Error::other)?;
-        let server = spec.server;
+        // Fails here, if ever, and not in the session.
+        getrandom::fill(&mut [0; 2]).map_err(io::Error::other)?;
+        let (server, call_id) = (spec.server, spec.call_id);
         let tcp = TcpPump::new(tcp.into(), Some(now + spec.limits.connect));
         // The same call succeeded above; should it fail later, an abort is better than zeros.
         let random = Box::new(|bytes: &mut [u8]| {
@@ -109,7 +109,7 @@ impl Engine {
                 std::process::abort();
             }
         });
-        let session = Session::new(spec, password, u16::from_be_bytes(call_id).max(1), random, now);
+        let session = Session::new(spec, password, call_id, random, now);
         transport::filter_call_id(&gre, session.call_id());
         let packets = PacketIo::new(&tun);
         Ok(Self {

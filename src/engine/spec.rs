@@ -19,6 +19,8 @@ pub struct Spec {
     pub loglevel: u8,
     /// Address and port of the server.
     pub server: SocketAddrV4,
+    /// Our call id: the key of the GRE packets that the server sends.
+    pub call_id: u16,
     /// Time limits of the phases.
     pub limits: Limits,
     /// How the server deviates from RFC 2637.

@@ -2,6 +2,7 @@
 //!
 //! - [`transport`] makes the TCP and GRE sockets of a tunnel, [`tcp`] moves the bytes of a control
 //!   connection.
+//! - [`gre_witness`] shows GRE packets that a tunnel's socket does not get.
 //! - [`tun`] opens the device; [`packets`] reads and writes its packets; `offload` splits and combines them on
 //!   Linux.
 //! - [`routes`] and [`rules`] are the data types of requests to the kernel. `netlink` sends them on Linux,
@@ -16,6 +17,7 @@ pub mod bsd;
 pub mod connected;
 pub mod dns_query;
 pub mod forwarding;
+pub mod gre_witness;
 pub mod ifreq;
 pub mod lookup;
 pub mod name_check;

@@ -13,7 +13,7 @@ use std::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// IP protocol number of GRE.
-const GRE: i32 = 47;
+pub(super) const GRE: i32 = 47;
 
 /// Size of the GRE socket's receive buffer, in bytes: about a quarter of a second at 40 Mbit/s.
 const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;

@@ -17,6 +17,7 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16, was_up: bool
         // A number, since it is also an argument of the child.
         loglevel: profile.loglevel as u8,
         server,
+        call_id: profile.quirks.differences().call_id.unwrap_or_else(random_call_id),
         // `Timeouts` also has the supervisor's limits, and the engine may not import `profile`.
         limits: Limits {
             connect: timeouts.connect,
@@ -53,6 +54,14 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16, was_up: bool
         was_up,
         peer_routes: profile.peer_routes,
     }
+}
+
+/// Returns a call id that other tunnels to the same server probably do not have; not 0.
+fn random_call_id() -> u16 {
+    let mut id = [0; 2];
+    // The engine does not start without random numbers.
+    let _unused = getrandom::fill(&mut id);
+    u16::from_be_bytes(id).max(1)
 }
 
 /// Returns the largest PPP information field in such a packet: less IPv4 (20), enhanced GRE with sequence and

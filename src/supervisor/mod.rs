@@ -7,10 +7,12 @@
 mod address_cache;
 pub mod backend;
 pub mod backoff;
+mod connections;
 pub mod debounce;
 pub mod doctor;
 mod engine_spec;
 pub mod firewall;
+mod gre_strays;
 pub mod hints;
 mod host_files;
 mod interruptible;

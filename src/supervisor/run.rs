@@ -1,7 +1,8 @@
 //! The supervisor's loop: performs the actions of the [`Machine`] and feeds the results back.
 //!
-//! It is the only part of a tunnel that keeps root. It reads nothing from the network: the resolver and the
-//! engine do that in processes of their own, and their messages are checked before they get here. Each part
+//! It is the only part of a tunnel that keeps root. It reads nothing from the network but the headers of GRE packets
+//! that go astray while a dial stalls: the resolver and the engine do the rest in processes of their own, and their
+//! messages are checked before they get here. Each part
 //! owns its state and returns results or inputs, which the loop passes on: `children` and `external_ppp` have
 //! those processes, `steps` the changes to this host, `network_watch` and `resolver_watch` follow changes by
 //! others, `firewall_watch` reads this host's rules when a dial stalls, `status` reports.
@@ -215,8 +216,19 @@ impl Supervisor {
         let fds = sources.into_iter().flatten().chain(self.control.fds());
         let fds: Vec<_> = fds.map(|fd| (fd, Interest::Readable)).collect();
         let mut ready = wait::any(&fds, deadline)?.into_iter();
-        let [end, statistics, child, child_log, ppp_log, ppp_end, files, network, clock, control_files] =
-            sources.map(|fd| fd.is_some() && ready.next() == Some(true));
+        let [
+            end,
+            statistics,
+            child,
+            child_log,
+            ppp_log,
+            ppp_end,
+            files,
+            network,
+            clock,
+            names,
+            control_files,
+        ] = sources.map(|fd| fd.is_some() && ready.next() == Some(true));
         let requests = ready.any(|ready| ready);
         if let Some((_, reason)) = timeout.filter(|(at, _)| *at <= Instant::now()) {
             tracing::debug!("timer: {reason}");
@@ -360,8 +372,9 @@ impl Supervisor {
         let dev = firewall_watch::device(&facts);
         let sockets = self.steps.connect(*server.ip(), facts)?;
         self.network.local = transport::local_address(&sockets.gre);
-        self.firewall.dials(DialPath { server, local: self.network.local, dev, options: sockets.options });
         let spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, self.machine.was_up());
+        let (local, options, call_id) = (self.network.local, sockets.options, spec.call_id);
+        self.firewall.dials(DialPath { server, local, dev, options, call_id });
         self.children.dial(spec, &sockets)?;
         self.report.notes(&sockets.notes);
         Ok(())

@@ -13,6 +13,7 @@ mod control_group;
 mod device_changes;
 mod doctor;
 mod from_start;
+mod gre_strays;
 mod hostile_input;
 mod killed_processes;
 mod login_limit;

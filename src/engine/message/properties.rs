@@ -127,6 +127,7 @@ fn spec() -> impl Strategy<Value = Spec> {
                 name,
                 loglevel,
                 server,
+                call_id: mtu_limit,
                 limits,
                 quirks,
                 phone,

@@ -307,6 +307,7 @@ fn spec() -> Spec {
         name: "vpn".into(),
         loglevel: 1,
         server: "192.0.2.1:1723".parse().unwrap(),
+        call_id: 77,
         limits: Limits {
             connect: 5 * second,
             control: 6 * second,

@@ -305,7 +305,6 @@ impl<'a> Dial<'a> {
         let options = transport::Options { local, mark: 0 };
         let (tcp, gre) = open_sockets(*server.ip(), &options)?;
         self.local = transport::local_address(&gre);
-        self.firewall.dials(DialPath { server, local: self.local, dev: Some(device_of(&next_hop)), options });
         let failed =
             |error: io::Error| Failure::new(Phase::Connect, FailureKind::Internal, error.to_string());
         let (device, engine_end) = UnixDatagram::pair().map_err(failed)?;
@@ -321,6 +320,8 @@ impl<'a> Dial<'a> {
             notes: Vec::new(),
         };
         let spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, false);
+        let (local, dev, call_id) = (self.local, Some(device_of(&next_hop)), spec.call_id);
+        self.firewall.dials(DialPath { server, local, dev, options, call_id });
         self.children.dial(spec, &sockets)
     }
 

@@ -55,6 +55,8 @@ pub struct DialPath {
     pub dev: Option<String>,
     /// The options of the tunnel's sockets.
     pub options: transport::Options,
+    /// This host's call id.
+    pub call_id: u16,
 }
 
 /// How this host's firewall drops the packets.

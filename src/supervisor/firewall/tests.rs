@@ -30,6 +30,7 @@ fn path() -> DialPath {
         local: Some(Ipv4Addr::new(192, 0, 2, 2)),
         dev: Some("em0".to_owned()),
         options: transport::Options::default(),
+        call_id: 77,
     }
 }
 

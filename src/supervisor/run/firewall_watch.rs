@@ -1,7 +1,7 @@
 //! Reads this host's firewall when a dial stalls, and explains by it why the dial failed.
 //!
 //! A dial that goes well costs nothing: the rules are read only when TCP is not connected after [`CONNECT`], or no
-//! GRE packet has led beyond LCP after [`GRE`].
+//! GRE packet has led beyond LCP after [`GRE`]. From then on a second GRE socket shows packets that go astray.
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
@@ -11,11 +11,13 @@ use std::{
 use crate::{
     apply::ApplyError,
     failure::{Failure, FailureKind, Phase},
+    net::gre_witness::GreWitness,
     plan::{Facts, NextHop},
     profile::Profile,
     supervisor::{
+        connections::connections,
         firewall::{self, DialPath, Finding, Reading, Traffic},
-        hints, network_verdict,
+        gre_strays, hints, network_verdict,
     },
 };
 
@@ -31,13 +33,21 @@ pub(in crate::supervisor) struct FirewallWatch {
     /// When to read the rules, and for what.
     due: Option<(Instant, Traffic)>,
     earlier: Option<Reading>,
+    strays: Option<StrayWatch>,
+}
+
+/// What watches for GRE packets that the tunnel's socket does not get.
+struct StrayWatch {
+    witness: GreWitness,
+    /// This host has other connections to the server.
+    others: bool,
 }
 
 impl FirewallWatch {
     /// Begins with a dial.
     pub fn dials(&mut self, path: DialPath) {
         let due = Some((Instant::now() + CONNECT, Traffic::TcpOut));
-        *self = Self { path: Some(path), due, earlier: None };
+        *self = Self { path: Some(path), due, earlier: None, strays: None };
     }
 
     /// Follows the dial.
@@ -49,6 +59,9 @@ impl FirewallWatch {
         };
         if phase != Phase::Connect {
             self.earlier = None;
+        }
+        if phase > Phase::Lcp {
+            self.strays = None;
         }
     }
 
@@ -68,6 +81,9 @@ impl FirewallWatch {
             let words = format!("no answer from {}", path.server);
             return Some(Failure::new(Phase::Connect, FailureKind::ConnectTimeout, words));
         }
+        if traffic == Traffic::GreIn {
+            self.strays = self.path.as_ref().and_then(watch_strays);
+        }
         self.earlier = Some(Reading::take());
         None
     }
@@ -82,12 +98,36 @@ impl FirewallWatch {
         local: Option<Ipv4Addr>,
     ) -> Failure {
         self.due = None;
+        if let Some(stray) = self.gone_astray(&failure) {
+            self.path = None;
+            return stray;
+        }
         let failure = match self.path.take() {
             Some(path) => firewall::explained(failure, &path, profile, self.earlier.take().as_ref()),
             None => failure,
         };
         hints::add(network_verdict::amend(failure, profile, server, local), profile, server)
     }
+}
+
+impl FirewallWatch {
+    /// Returns the failure with where the GRE packets of the call went, if they came and were not the tunnel's.
+    fn gone_astray(&mut self, failure: &Failure) -> Option<Failure> {
+        let StrayWatch { witness, others } = self.strays.take()?;
+        let path = self.path.as_ref()?;
+        // A failure with hints was seen to have another cause.
+        let is_silence = failure.kind == FailureKind::GreFiltered && failure.hints.is_empty();
+        let strays = if is_silence { witness.take() } else { Vec::new() };
+        gre_strays::explained(failure, &strays, path.server, path.call_id, others)
+    }
+}
+
+fn watch_strays(path: &DialPath) -> Option<StrayWatch> {
+    let witness = GreWitness::open(*path.server.ip(), path.call_id, &path.options)
+        .inspect_err(|error| tracing::debug!(%error, "no second GRE socket"))
+        .ok()?;
+    // That of this dial is one of them.
+    Some(StrayWatch { witness, others: connections()(path.server) > 1 })
 }
 
 /// Returns the device that leads to the server.
