@@ -57,7 +57,7 @@ pub use self::{
     others::device_holder,
     program::{Output, Program, ProgramError},
     recover::{RecoveredItem, Recovery, recover},
-    surroundings::surroundings,
+    surroundings::{resolver_sources, surroundings},
     trace::{AppliedRouting, Disposition, Trace},
 };
 use crate::platform::Platform;

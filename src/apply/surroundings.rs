@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use ipnet::IpNet;
@@ -155,6 +155,15 @@ fn addresses(own: Option<&str>) -> Vec<IpAddr> {
     all.filter(|interface| Some(interface.interface_name.as_str()) != own)
         .filter_map(|interface| connected::address(&interface.address?))
         .collect()
+}
+
+/// Returns the files that name the resolvers of this host, as far as their directories exist.
+#[must_use]
+pub fn resolver_sources() -> Vec<PathBuf> {
+    let named = Path::new(RESOLV_CONF);
+    let target = files::target(named).ok().filter(|target| target != named);
+    let all = [Some(named.to_owned()), target, Some(RESOLVED_UPSTREAM.into())].into_iter().flatten();
+    all.filter(|file| file.parent().is_some_and(Path::is_dir)).collect()
 }
 
 /// Returns the resolvers on other hosts that this host asks, in order.

@@ -15,6 +15,7 @@ mod engine_watch;
 pub(super) mod external_ppp;
 pub(super) mod firewall_watch;
 mod network_watch;
+mod resolver_files;
 mod resolver_watch;
 mod status;
 pub(super) mod steps;
@@ -199,7 +200,7 @@ impl Supervisor {
         let deadline = timeout.map(|(at, _)| at);
         let [end, statistics] = self.signals.fds();
         let [child, child_log, ppp_log, ppp_end] = self.children.fds();
-        let [network, clock] = self.network.fds();
+        let [network, clock, names] = self.network.fds();
         let [files, control_files] = [self.resolvers.fd(), self.control_files.fd()];
         let sources = [
             Some(end),
@@ -211,6 +212,7 @@ impl Supervisor {
             files,
             network,
             clock,
+            names,
             control_files,
         ];
         let fds = sources.into_iter().flatten().chain(self.control.fds());
@@ -254,7 +256,7 @@ impl Supervisor {
         if files && self.resolvers.files_changed() {
             self.check_resolvers();
         }
-        self.network.receive(network, clock, deadline);
+        self.network.receive([network, clock, names], deadline);
         if self.control_files.check(Instant::now(), control_files, &mut self.control) {
             self.steps.restore_pid_file();
         }

@@ -162,6 +162,26 @@ fn network_is_kept_in_mode_policy() {
     assert_network_is_kept("policy", "");
 }
 
+/// Only the file changes, as when a DHCP lease brings another resolver: no message of the kernel follows.
+#[test]
+fn route_to_a_new_resolver_is_left_out() {
+    in_world(working_server(), |world| {
+        furnish(world);
+        world.profile("routes = [\"10.0.0.0/8\", \"192.168.77.0/24\"]");
+        let before = world.state();
+        world.up();
+        let into_tunnel = || world.shell("ip route show 10.0.0.0/8").contains("dev tun0");
+        assert!(into_tunnel() && unreachable(world).is_none());
+        fs::write("/run/test.resolv", "nameserver 10.99.0.53\n").unwrap();
+        world.wait_for(|| !into_tunnel());
+        assert_eq!(unreachable(world), Some(serde_json::json!(["10.0.0.0/8"])));
+        fs::write("/run/test.resolv", format!("nameserver {RESOLVER}\n")).unwrap();
+        world.wait_for(into_tunnel);
+        assert_eq!(unreachable(world), None);
+        world.down(&before);
+    });
+}
+
 /// The kill switch passes connected networks of private space only: this one has public addresses.
 #[test]
 fn public_network_behind_the_kill_switch_is_reported_as_cut_off() {

@@ -16,6 +16,7 @@ use crate::{
         debounce::Debounce,
         machine::{Input, NetworkState, TunnelState},
         restore_limit::{self, RestoreLimit},
+        run::resolver_files::ResolverFiles,
     },
 };
 
@@ -38,6 +39,7 @@ pub(super) struct NetworkWatch {
     /// Without it changes go unnoticed, and the backoff alone decides when to try again.
     watch: Option<Watch>,
     sleep: Option<Sleep>,
+    resolver_files: ResolverFiles,
     burst: Debounce,
     restore_limit: RestoreLimit,
     /// For how long [`Instant`] stood still since [`NetworkWatch::take_woke`], if the host was suspended or this
@@ -55,6 +57,7 @@ impl NetworkWatch {
         Self {
             watch: watch.ok(),
             sleep: sleep.ok(),
+            resolver_files: ResolverFiles::watch(Instant::now()),
             burst: Debounce::default(),
             restore_limit: RestoreLimit::default(),
             woke: None,
@@ -62,9 +65,10 @@ impl NetworkWatch {
         }
     }
 
-    /// Returns the descriptors of the routing messages and of the clock.
-    pub fn fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
-        [self.watch.as_ref().map(AsFd::as_fd), self.sleep.as_ref().and_then(Sleep::fd)]
+    /// Returns the descriptors of the routing messages, of the clock, and of the files that name resolvers.
+    pub fn fds(&self) -> [Option<BorrowedFd<'_>>; 3] {
+        let clock = self.sleep.as_ref().and_then(Sleep::fd);
+        [self.watch.as_ref().map(AsFd::as_fd), clock, self.resolver_files.fd()]
     }
 
     pub fn next_timeout(&self) -> Option<(Instant, &'static str)> {
@@ -73,9 +77,10 @@ impl NetworkWatch {
     }
 
     /// Reads what has arrived; `deadline` is when the wait should have ended.
-    pub fn receive(&mut self, network: bool, clock: bool, deadline: Option<Instant>) {
+    pub fn receive(&mut self, [network, clock, files]: [bool; 3], deadline: Option<Instant>) {
         let now = Instant::now();
-        if network && self.watch.as_mut().is_some_and(Watch::drain) {
+        let moved = network && self.watch.as_mut().is_some_and(Watch::drain);
+        if self.resolver_files.changed(files, now) || moved {
             self.burst.record(now);
         }
         if clock && self.sleep.as_mut().is_some_and(|sleep| sleep.rearm().is_err()) {
