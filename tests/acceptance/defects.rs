@@ -73,6 +73,11 @@ const DEFECTS: &[Defect] = &[
         "the route to 10.1.0.9",
     ),
     (
+        "server-gateway",
+        r#"[ "$3" != up ] || { $real "$@"; ip route replace 10.1.0.9 via 10.1.0.1; exit 0; }"#,
+        "the route to 10.1.0.9",
+    ),
+    (
         "leak-down",
         r#"[ "$3" != down ] || { $real "$@"; ip route add unreachable 192.0.2.2; exit 0; }"#,
         "ping 192.0.2.2 is not answered",
@@ -99,6 +104,11 @@ const DEFECTS: &[Defect] = &[
         "link-down",
         r#"case $3 in up) $real "$@"; kill -STOP "$(cat /run/tun0.pid)"; exit 0 ;; down) kill -CONT "$(cat /run/tun0.pid)" ;; status) kill -CONT "$(cat /run/tun0.pid)"; $real "$@"; s=$?; kill -STOP "$(cat /run/tun0.pid)"; exit $s ;; esac"#,
         "not answered",
+    ),
+    (
+        "link-moves",
+        r#"case $3 in up) $real "$@"; kill -STOP "$(cat /run/tun0.pid)"; exit 0 ;; down) kill -CONT "$(cat /run/tun0.pid)" ;; status) kill -CONT "$(cat /run/tun0.pid)"; $real "$@"; s=$?; kill -STOP "$(cat /run/tun0.pid)"; exit $s ;; esac"#,
+        "after the move the route to the server is by tun0",
     ),
     (
         "server-lost",

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Rows that wait for the network most of the time.
-const SLOW: &[&str] = &["roam", "link-down", "server-lost"];
+const SLOW: &[&str] = &["roam", "link-down", "link-moves", "server-lost"];
 
 /// The rows that are not run on Linux, and why.
 const NOT_ON_LINUX: &[(&str, &str)] = &[
@@ -43,6 +43,8 @@ const NEED_OPTIONS: &[&str] = &[
     "engine-killed",
     "roam",
     "link-down",
+    "link-moves",
+    "server-gateway",
     "server-lost",
     "remote-ping",
     "nft",
