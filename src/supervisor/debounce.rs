@@ -12,6 +12,10 @@ const MAX_DELAY: Duration = Duration::from_millis(500);
 /// the time needs its CPU for other things.
 const PAUSE_FACTOR: u32 = 20;
 
+/// Maximum of that pause: a poll also takes long if the machine was stopped meanwhile, as a virtual one may be, and
+/// the tunnel must follow the next change.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
 /// The notifications since the last poll.
 #[derive(Clone, Debug, Default)]
 pub struct Debounce {
@@ -46,7 +50,7 @@ impl Debounce {
 
     /// Records that a poll has ended, and how long it took.
     pub fn polled(&mut self, now: Instant, took: Duration) {
-        self.pause_until = Some(now + took * PAUSE_FACTOR);
+        self.pause_until = Some(now + took.saturating_mul(PAUSE_FACTOR).min(MAX_PAUSE));
     }
 }
 
@@ -98,6 +102,12 @@ mod tests {
         slow.record(start + 300 * MS);
         assert_eq!(slow.next_timeout(), Some((start + 4300 * MS, "network settled")));
         assert!(slow.take(start + 4300 * MS));
+        slow.polled(start + 4300 * MS, 3600 * MS);
+        slow.record(start + 4300 * MS);
+        assert!(
+            !slow.take(start + 9299 * MS) && slow.take(start + 9300 * MS),
+            "a stopped machine does not count"
+        );
         slow.polled(start + 4300 * MS, Duration::ZERO);
         slow.record(start + 4300 * MS);
         assert_eq!(slow.next_timeout(), Some((start + 4400 * MS, "network settled")));
