@@ -251,6 +251,9 @@ pub enum Remedy {
     Nothing,
     /// By dialling the next address or server at once; for a tunnel that was up, by dialling again.
     AnotherServer,
+    /// By dialling this server again, at once, and accepting the authentication that it has asked for: it gave up
+    /// its demand when it was asked for a stronger one.
+    WeakerAuthentication,
     /// By dialling again, if the tunnel was up: another server would fail as well.
     Retry,
 }
@@ -336,7 +339,9 @@ impl Failure {
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self.remedy.unwrap_or(self.kind.usual_remedy()) {
-            Remedy::Nothing if self.phase >= Phase::Routes => Remedy::AnotherServer,
+            Remedy::Nothing | Remedy::WeakerAuthentication if self.phase >= Phase::Routes => {
+                Remedy::AnotherServer
+            }
             remedy => remedy,
         }
     }

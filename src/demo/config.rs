@@ -87,6 +87,8 @@ pub enum Fault {
     DeafAuth,
     /// The server's authenticator response in MS-CHAPv2 (RFC 2759 §5) is wrong.
     WrongProof,
+    /// Like pppd, the server gives up its only demand for authentication when the client asks for another protocol.
+    GivesUpAuth,
     /// The client's IPCP packets are dropped.
     NoIpcp,
     /// The call reply leaves 300 ms after the first GRE packet.

@@ -41,6 +41,10 @@ pub struct Spec {
     pub domain: Option<String>,
     /// Authentication protocols that we accept.
     pub auth: Vec<AuthProtocol>,
+    /// Whether a server that asks for no authentication is accepted.
+    pub unauthenticated: bool,
+    /// Whether to ask once for the strongest protocol of `auth` if the server asks for a weaker one.
+    pub prefer_stronger: bool,
     /// Encryption requirements.
     pub mppe: Policy,
     /// LCP Echo; `None` sends none.

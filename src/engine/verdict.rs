@@ -109,7 +109,10 @@ pub fn of_link(reached: impl Into<Reached>, reason: &DownReason, offers: &Offers
         DownReason::AuthFailed(failure) if failure.kind == auth::FailureKind::Timeout => {
             FailureKind::PeerLost
         }
-        DownReason::AuthFailed(_) | DownReason::NoCommonAuth { .. } => FailureKind::AuthenticationFailed,
+        DownReason::AuthFailed(_)
+        | DownReason::NoCommonAuth { .. }
+        | DownReason::NotAuthenticated
+        | DownReason::WeakerAuthOnly { .. } => FailureKind::AuthenticationFailed,
         DownReason::EncryptionRefused(_)
         | DownReason::EncryptionTimeout
         | DownReason::EncryptionLost
@@ -148,6 +151,10 @@ pub fn of_link(reached: impl Into<Reached>, reason: &DownReason, offers: &Offers
         ),
         DownReason::PeerTerminated(_) | DownReason::EncryptionEnded(_) => advice::after_hangup(failure),
         DownReason::NoAddress(_) if has_address => advice::after_hangup(failure),
+        DownReason::WeakerAuthOnly { .. } => failure.remedied_by(Remedy::WeakerAuthentication),
+        DownReason::NotAuthenticated => failure
+            .hint("any host that can answer with this address could be the server, and nothing in the tunnel would be encrypted: check server = …")
+            .hint("if this server is to be used so: add \"none\" to auth = […], and mppe = \"off\""),
         // The server has not asked for user and password, so the usual hints would mislead.
         DownReason::NoCommonAuth { .. } if offers.auth_hints().is_empty() => failure.hint(
             "the server offers none of the profile's auth = […]; to accept what it offers, add that there",

@@ -52,22 +52,33 @@ fn while_lost(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Dra
 
 fn authentication(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec<Draft>) {
     let keys = |protocol: &AuthProtocol| protocol.gives_keys();
-    if profile.mppe.demand == Demand::Require && !profile.auth.is_empty() {
+    let is_set = !profile.auth.is_empty() || profile.unauthenticated;
+    if profile.mppe.demand == Demand::Require && is_set {
         if !profile.auth.iter().any(keys) {
             let title = "`mppe` is required, and no protocol in `auth` gives it keys";
             let draft = Draft::error(at("auth"), title, "add \"mschapv2\"");
             drafts.push(
                 draft.help("or give up encryption: mppe = \"off\" (the default is mppe = \"require-128\")"),
             );
-        } else if let Some(weak) = profile.auth.iter().find(|protocol| !keys(protocol)) {
-            let title =
-                format!("`{}` gives no keys, but `mppe` is required", values::word(*weak, &values::AUTH));
+        } else if let Some(weak) = profile.auth.iter().copied().find(|protocol| !keys(protocol)) {
+            let title = format!(
+                "`{}` gives no keys, but `mppe` is required",
+                values::word(Some(weak), &values::AUTH)
+            );
             drafts.push(Draft::warning(at("auth"), title, "the link ends if the server chooses it"));
         }
     }
     if profile.auth.contains(&AuthProtocol::Pap) {
         let label = "any server that asks for PAP gets the password in clear";
         drafts.push(Draft::warning(at("auth"), "PAP is accepted", label));
+    }
+    if profile.unauthenticated {
+        let label = "any host that answers with the server's address gets a tunnel, without encryption";
+        drafts.push(Draft::warning(
+            at("auth"),
+            "a server that asks for no authentication is accepted",
+            label,
+        ));
     }
     if profile.auth.contains(&AuthProtocol::MsChapV1) {
         let label = "the server does not prove its identity, and an attacker can compute the password";

@@ -106,6 +106,7 @@ fn settings(
 ) -> Profile {
     // If the default in the list did not parse, this one would apply.
     let strict = Policy { demand: Demand::Require, min: Strength::Bits128, ..Policy::default() };
+    let (auth, unauthenticated) = auth(reader, table);
     Profile {
         name,
         origin: None,
@@ -124,7 +125,8 @@ fn settings(
         user,
         domain,
         password,
-        auth: auth(reader, table),
+        auth,
+        unauthenticated,
         mppe: reader.parsed(table, "mppe", values::mppe).unwrap_or(strict),
         ppp: ppp(reader, table),
         unit: reader.number(table, "unit"),
@@ -255,14 +257,15 @@ fn timeouts(reader: &mut Reader, table: &DeTable<'_>) -> Timeouts {
     }
 }
 
-fn auth(reader: &mut Reader, table: &DeTable<'_>) -> Vec<AuthProtocol> {
+/// Reads the accepted protocols, strongest first, and whether a server may ask for none.
+fn auth(reader: &mut Reader, table: &DeTable<'_>) -> (Vec<AuthProtocol>, bool) {
     let parse = |text: &str| values::keyword(text, &values::AUTH);
     let Some(value) = reader.take(table, "auth") else {
-        return schema::default("auth").into_iter().flat_map(parse).collect();
+        return (schema::default("auth").into_iter().flat_map(parse).flatten().collect(), false);
     };
     let items = reader.one_or_list(value);
     if items.is_empty() {
-        reader.bad(value, "at least one of mschapv2, mschap, chap, pap");
+        reader.bad(value, "at least one of mschapv2, mschap, chap, pap, none");
     }
     let mut accepted = Vec::new();
     for item in items {
@@ -271,8 +274,10 @@ fn auth(reader: &mut Reader, table: &DeTable<'_>) -> Vec<AuthProtocol> {
             protocol => accepted.extend(protocol),
         }
     }
-    accepted.sort_by(|a, b| b.cmp(a));
-    accepted
+    let unauthenticated = accepted.contains(&None);
+    let mut protocols: Vec<AuthProtocol> = accepted.into_iter().flatten().collect();
+    protocols.sort_by(|a, b| b.cmp(a));
+    (protocols, unauthenticated)
 }
 
 fn ppp(reader: &mut Reader, table: &DeTable<'_>) -> Ppp {

@@ -49,8 +49,10 @@ pub struct Profile {
     /// `password`: the source of the password. The password is read once per `up` (a descriptor or a PIN
     /// cannot be read twice), and not stored here unless inline.
     pub password: PasswordSource,
-    /// `auth`: the accepted authentication protocols, strongest first, each once, never empty.
+    /// `auth`: the accepted authentication protocols, strongest first, each once; empty only for `none` alone.
     pub auth: Vec<AuthProtocol>,
+    /// `auth` has `none`: a server that asks for no authentication is accepted too.
+    pub unauthenticated: bool,
     /// `mppe`: the required encryption; its `max` is 128 bits, since no key sets it.
     pub mppe: Policy,
     /// `ppp`: the PPP side of the call.

@@ -43,7 +43,10 @@ impl Profile {
             user: self.user.clone(),
             domain: self.domain.clone(),
             password: self.password.kind(),
-            auth: self.auth.iter().map(|protocol| values::word(*protocol, &values::AUTH)).collect(),
+            auth: (self.auth.iter().copied().map(Some))
+                .chain(self.unauthenticated.then_some(None))
+                .map(|one| values::word(one, &values::AUTH))
+                .collect(),
             mppe: values::mppe_text(self.mppe),
             unit: self.unit,
             routes: self.routes.iter().map(|route| route.prefix.to_string()).collect(),

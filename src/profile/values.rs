@@ -18,11 +18,13 @@ pub(super) type Keywords<T, const N: usize> = [(&'static str, T); N];
 
 pub(super) const QUIRKS: Keywords<Quirks, 2> =
     [("none", Quirks::None), ("BEZEQ_ISRAEL", Quirks::BezeqIsrael)];
-pub(super) const AUTH: Keywords<AuthProtocol, 4> = [
-    ("mschapv2", AuthProtocol::MsChapV2),
-    ("mschap", AuthProtocol::MsChapV1),
-    ("chap", AuthProtocol::ChapMd5),
-    ("pap", AuthProtocol::Pap),
+/// `None` is a server that asks for no authentication.
+pub(super) const AUTH: Keywords<Option<AuthProtocol>, 5> = [
+    ("mschapv2", Some(AuthProtocol::MsChapV2)),
+    ("mschap", Some(AuthProtocol::MsChapV1)),
+    ("chap", Some(AuthProtocol::ChapMd5)),
+    ("pap", Some(AuthProtocol::Pap)),
+    ("none", None),
 ];
 pub(super) const BACKENDS: Keywords<PppBackend, 3> =
     [("builtin", PppBackend::Builtin), ("pppd", PppBackend::Pppd), ("ppp", PppBackend::Ppp)];

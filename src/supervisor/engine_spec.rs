@@ -3,7 +3,10 @@
 use std::net::SocketAddrV4;
 
 use crate::{
-    engine::spec::{Limits, Spec},
+    engine::{
+        message::LinkUp,
+        spec::{AuthProtocol, Limits, Spec},
+    },
     profile::{Demand, Mtu, PppBackend, Profile},
 };
 
@@ -38,6 +41,8 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16, was_up: bool
         user: profile.user.clone(),
         domain: profile.domain.clone(),
         auth: profile.auth.clone(),
+        unauthenticated: profile.unauthenticated,
+        prefer_stronger: true,
         mppe: profile.mppe,
         lcp_echo: profile.ppp.echo,
         mru: profile.ppp.mru,
@@ -62,6 +67,13 @@ fn random_call_id() -> u16 {
     // The engine does not start without random numbers.
     let _unused = getrandom::fill(&mut id);
     u16::from_be_bytes(id).max(1)
+}
+
+/// Returns the note on a password that has crossed the network in clear, if it has.
+#[must_use]
+pub fn password_note(up: &LinkUp) -> Vec<String> {
+    let words = "PAP: the password has crossed the network in clear; auth = [\"mschapv2\"] prevents that, if the server can do it";
+    (up.authentication == AuthProtocol::Pap.to_string()).then(|| words.to_owned()).into_iter().collect()
 }
 
 /// Returns the largest PPP information field in such a packet: less IPv4 (20), enhanced GRE with sequence and

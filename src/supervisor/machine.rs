@@ -66,6 +66,8 @@ pub struct Machine {
     addresses: VecDeque<SocketAddrV4>,
     dialled: Option<SocketAddrV4>,
     last_good: Option<SocketAddrV4>,
+    /// The server that insists on a weaker authentication than the strongest of the profile.
+    weaker_auth: Option<SocketAddrV4>,
     ever_up: bool,
     up_since: Option<Instant>,
     /// Whether a resolver or an engine runs, which has to end before the machine does.
@@ -96,6 +98,7 @@ impl Machine {
             addresses: VecDeque::new(),
             dialled: None,
             last_good: None,
+            weaker_auth: None,
             ever_up: false,
             up_since: None,
             child: false,
@@ -179,11 +182,19 @@ impl Machine {
     pub fn steps_warning(&self) -> Option<String> {
         (self.failed_steps > 1).then(|| {
             format!(
-                "the steps on this host have failed {} times in a row (last failure), so the server is dialled less often,                  in the end every {} min: mend the cause; `pptpctl down` and `pptpctl up` try at once",
+                "the steps on this host have failed {} times in a row (last failure), so the server is dialled less often, \
+                 in the end every {} min: mend the cause; `pptpctl down` and `pptpctl up` try at once",
                 self.failed_steps,
                 self.backoff.lengthened(u32::MAX, STEPS_WAIT_MAX).as_secs().div_ceil(60)
             )
         })
+    }
+
+    /// Returns whether the server of the current attempt has insisted on a weaker authentication than the strongest
+    /// of the profile, which is accepted then.
+    #[must_use]
+    pub fn accepts_weaker_auth(&self) -> bool {
+        self.weaker_auth.is_some() && self.weaker_auth == self.dialled
     }
 
     /// Handles an event. `random` determines the jitter of a wait.
@@ -371,14 +382,22 @@ impl Machine {
         };
         self.logins.settle();
         match (self.state, failure.remedy()) {
-            (TunnelState::Up, Remedy::AnotherServer | Remedy::Retry)
+            (TunnelState::Up, Remedy::AnotherServer | Remedy::WeakerAuthentication | Remedy::Retry)
                 if self.lost_to_the_network(now, random) => {}
             (TunnelState::Resolving, Remedy::AnotherServer) => {
                 self.untried.pop_front();
                 self.next_server(now, random, failure);
             }
+            (TunnelState::Dialing, Remedy::WeakerAuthentication) if !self.accepts_weaker_auth() => {
+                self.weaker_auth = self.dialled;
+                self.addresses.extend(self.dialled);
+                self.addresses.rotate_right(1);
+                self.next_address(now, random, failure);
+            }
             // Only a failed attempt moves on to the next address; a tunnel that was up starts a new round.
-            (TunnelState::Dialing, Remedy::AnotherServer) => self.next_address(now, random, failure),
+            (TunnelState::Dialing, Remedy::AnotherServer | Remedy::WeakerAuthentication) => {
+                self.next_address(now, random, failure)
+            }
             (TunnelState::Configuring, Remedy::AnotherServer) if !was_up => {
                 self.next_address(now, random, failure);
             }

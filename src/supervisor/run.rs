@@ -374,7 +374,8 @@ impl Supervisor {
         let dev = firewall_watch::device(&facts);
         let sockets = self.steps.connect(*server.ip(), facts)?;
         self.network.local = transport::local_address(&sockets.gre);
-        let spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, self.machine.was_up());
+        let mut spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, self.machine.was_up());
+        spec.prefer_stronger = !self.machine.accepts_weaker_auth();
         let (local, options, call_id) = (self.network.local, sockets.options, spec.call_id);
         self.firewall.dials(DialPath { server, local, dev, options, call_id });
         self.children.dial(spec, &sockets)?;
@@ -391,6 +392,7 @@ impl Supervisor {
             self.report.notes(&notes);
             self.resolvers.watch(self.steps.resolver_files());
             self.check_resolvers();
+            self.report.notes(&engine_spec::password_note(&up));
             self.report.link_up(up);
         });
         self.handle(Input::Configured(configured));

@@ -28,6 +28,7 @@ mod server_verdicts;
 mod shown;
 mod visible_state;
 mod watchdog;
+mod weak_authentication;
 mod world;
 
 use std::{

@@ -254,6 +254,7 @@ fn link_config(orders: &ServerConfig, address: Ipv4Addr) -> link::LinkConfig {
     let mut config = link::LinkConfig::server(&orders.host_name, users, orders.inner, address, random);
     if let link::Role::Server(server) = &mut config.role {
         server.dns.clone_from(&orders.dns);
+        server.insists = orders.trouble != Some(Fault::GivesUpAuth);
     }
     config.accept.clone_from(&orders.auth);
     config.mppe = orders.mppe;

@@ -138,6 +138,8 @@ fn spec() -> impl Strategy<Value = Spec> {
                 user,
                 domain,
                 auth,
+                unauthenticated: want_dns,
+                prefer_stronger: ipv6,
                 mppe,
                 lcp_echo,
                 mru,

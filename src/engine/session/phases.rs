@@ -56,6 +56,13 @@ impl Session {
                 let words = mppe.map_or_else(|| "none".to_owned(), |mppe| mppe.to_string());
                 self.enter_link_phase(Phase::Addresses, words);
             }
+            // A daemon has no option for this.
+            link::LinkEvent::Up(up)
+                if self.spec.external && up.auth.is_none() && !self.spec.unauthenticated =>
+            {
+                let failure = verdict::of_link(self.phase, &DownReason::NotAuthenticated, &self.offers());
+                self.fail(now, failure);
+            }
             link::LinkEvent::Up(up) => {
                 self.has_address = true;
                 if self.ending.is_none() {
@@ -144,6 +151,8 @@ pub(super) fn link_config(spec: &Spec, password: Secret, random: link::Random) -
     config.mtu_limit = spec.mtu_limit;
     config.echo = spec.lcp_echo;
     config.accept.clone_from(&spec.auth);
+    config.unauthenticated = spec.unauthenticated;
+    config.prefer_stronger = spec.prefer_stronger;
     config.mppe = spec.mppe;
     config.ipv6 = spec.ipv6;
     // pptpd starts a pppd for each call; what arrives before pppd runs is lost, so retransmit early.

@@ -339,6 +339,8 @@ fn spec() -> Spec {
         follow_path: true,
         ipv6: false,
         want_dns: true,
+        unauthenticated: false,
+        prefer_stronger: true,
         external: false,
         mss: crate::ppp::mss::Mss::Auto,
         was_up: false,

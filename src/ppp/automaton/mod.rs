@@ -269,6 +269,11 @@ impl<O: OptionSet> Automaton<O> {
         &self.options
     }
 
+    /// Returns the protocol's options, to change what the next negotiation accepts.
+    pub fn options_mut(&mut self) -> &mut O {
+        &mut self.options
+    }
+
     /// Sets the length, header included, to which rejected packets are cut: the peer's MRU (RFC 1661 §5.6,
     /// §5.7).
     pub fn set_reject_limit(&mut self, bytes: usize) {

@@ -46,6 +46,7 @@ pub struct Reply {
     rejects: Vec<u8>,
     naks: Vec<u8>,
     naks_allowed: bool,
+    identifier: u8,
 }
 
 impl Reply {
@@ -53,7 +54,19 @@ impl Reply {
     /// becomes a Reject, and nothing is suggested that the peer did not request (RFC 1661 §4.6).
     #[must_use]
     pub fn new(persuading: bool) -> Self {
-        Self { rejects: Vec::new(), naks: Vec::new(), naks_allowed: persuading }
+        Self { rejects: Vec::new(), naks: Vec::new(), naks_allowed: persuading, identifier: 0 }
+    }
+
+    /// Sets the identifier of the request.
+    #[must_use]
+    pub fn to(self, identifier: u8) -> Self {
+        Self { identifier, ..self }
+    }
+
+    /// Returns the identifier of the request. A retransmission has that of the first copy.
+    #[must_use]
+    pub fn identifier(&self) -> u8 {
+        self.identifier
     }
 
     /// Rejects an option that is not known or not wanted.

@@ -55,7 +55,7 @@ impl<O: OptionSet> Automaton<O> {
             _ => {
                 // A request in Opened begins a new negotiation, with a fresh count of failures.
                 let persuading = self.naks_sent < self.timing.max_failure || !self.state.negotiating();
-                let mut reply = Reply::new(persuading);
+                let mut reply = Reply::new(persuading).to(packet.id);
                 self.options.judge(options, &mut reply);
                 let verdict = reply.verdict();
                 let event = if verdict == Verdict::Ack { Event::RequestGood } else { Event::RequestBad };

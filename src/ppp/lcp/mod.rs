@@ -90,6 +90,12 @@ pub struct Lcp {
     /// Every authentication protocol that the peer has proposed on this link, acceptable or not.
     proposed: Vec<String>,
     proposals: usize,
+    /// Whether the first proposal of an acceptable protocol is nakked if we accept a stronger one.
+    prefers_stronger: bool,
+    /// Whether a protocol that the peer has nakked is demanded again if there is no other.
+    insists: bool,
+    /// The proposal that was nakked only because we accept a stronger one, and the identifier of that request.
+    held_back: Option<(AuthProtocol, u8)>,
     suggested_magic: Option<u32>,
     loops: u32,
     deadlock: Option<LcpDeadlock>,
@@ -123,9 +129,41 @@ impl Lcp {
             offered: Vec::new(),
             proposed: Vec::new(),
             proposals: 0,
+            prefers_stronger: false,
+            insists: false,
+            held_back: None,
             suggested_magic: None,
             loops: 0,
             deadlock: None,
+        }
+    }
+
+    /// Sets whether the first proposal of an acceptable protocol is nakked if we accept a stronger one.
+    #[must_use]
+    pub fn preferring_stronger(self, prefers_stronger: bool) -> Self {
+        Self { prefers_stronger, ..self }
+    }
+
+    /// Sets whether a protocol that the peer has nakked is demanded again if there is no other.
+    #[must_use]
+    pub fn insisting(self, insists: bool) -> Self {
+        Self { insists, ..self }
+    }
+
+    /// Removes the protocols weaker than `least` from those with which we authenticate ourselves.
+    pub fn accept_at_least(&mut self, least: AuthProtocol) {
+        if let AuthStance::Prove(list) = &mut self.stance {
+            list.retain(|one| *one >= least);
+        }
+    }
+
+    /// Returns the protocol that the peer has proposed, and that was nakked only because we accept a stronger one,
+    /// with the strongest one. `None` once the peer has agreed on any protocol.
+    #[must_use]
+    pub fn held_back(&self) -> Option<(AuthProtocol, AuthProtocol)> {
+        match (&self.stance, self.held_back) {
+            (AuthStance::Prove(list), Some((held_back, _))) => Some((held_back, *list.first()?)),
+            _ => None,
         }
     }
 
@@ -170,7 +208,18 @@ impl Lcp {
     fn judge_auth(&mut self, option: RawOption<'_>, postponed: bool, reply: &mut Reply) {
         let AuthStance::Prove(acceptable) = &self.stance else { return reply.reject(option) };
         note(&mut self.proposed, option.data);
-        if AuthProtocol::from_lcp_option(option.data).is_some_and(|one| acceptable.contains(&one)) {
+        let known = AuthProtocol::from_lcp_option(option.data).filter(|one| acceptable.contains(one));
+        let strongest = acceptable.first().copied().filter(|best| known.is_some_and(|one| one < *best));
+        if let (Some(known), Some(strongest), true) = (known, strongest, self.prefers_stronger) {
+            // A copy of that request does not mean that the peer insists.
+            let request = (known, reply.identifier());
+            if self.proposals == 0 || self.held_back == Some(request) {
+                self.held_back = Some(request);
+                self.proposals = self.proposals.max(1);
+                return reply.nak(option, strongest.lcp_option());
+            }
+        }
+        if known.is_some() {
             return;
         }
         if postponed {
@@ -215,20 +264,26 @@ impl Lcp {
         note(&mut self.offered, value);
     }
 
-    /// Switches to the next authentication that both sides accept, after a refusal of the current one.
+    /// Switches to the next authentication that both sides accept, after a refusal of the current one; insists on
+    /// the current one if there is none.
     fn demand_other(&mut self, wish: Option<&[u8]>) {
         let AuthStance::Demand(list) = &self.stance else { return };
         let Some(current) = self.ours.auth else { return };
         let wished =
             wish.and_then(AuthProtocol::from_lcp_option).filter(|one| list.contains(one) && *one != current);
         let following = list.iter().copied().skip_while(|one| *one != current).nth(1);
+        let again = Some(current).filter(|_| self.insists);
         if let Some(wish) = wish {
             self.note_offer(wish);
         }
         self.proposals = self.proposals.saturating_add(1);
-        match wished.or(following) {
+        match wished.or(following).or(again) {
             Some(next) if self.proposals <= EXTRA_NAKS * 2 => self.ours.auth = Some(next),
             _ => {
+                if !self.insists {
+                    // The next request may leave before the link ends.
+                    self.ours.auth = None;
+                }
                 self.deadlock.get_or_insert(LcpDeadlock::NoCommonAuth);
             }
         }
@@ -360,6 +415,9 @@ impl OptionSet for Lcp {
             pfc: value(option::PFC).is_some(),
             acfc: value(option::ACFC).is_some(),
         };
+        if self.peer.auth.is_some() {
+            self.held_back = None;
+        }
     }
 
     fn knows_code(&self, code: u8) -> bool {

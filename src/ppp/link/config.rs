@@ -30,6 +30,10 @@ pub struct LinkConfig {
     /// Client: the protocols with which we may authenticate ourselves. Server: the protocols that we accept,
     /// in the order in which they are demanded; empty for no authentication.
     pub accept: Vec<AuthProtocol>,
+    /// Client: whether a peer may demand no authentication at all.
+    pub unauthenticated: bool,
+    /// Client: whether to ask once for the strongest of `accept` when the peer demands a weaker one.
+    pub prefer_stronger: bool,
     /// Encryption policy.
     pub mppe: Policy,
     /// Whether IPV6CP is used; otherwise it is answered with Protocol-Reject.
@@ -80,6 +84,8 @@ pub struct Server {
     pub dns: Vec<Ipv4Addr>,
     /// NBNS servers, at most two, for a client that requests them.
     pub wins: Vec<Ipv4Addr>,
+    /// Whether to demand an authentication protocol again that the client has nakked, if there is no other.
+    pub insists: bool,
 }
 
 /// LCP Echo (RFC 1661 §5.8). No request is sent if a valid frame has arrived from the peer since the last
@@ -142,7 +148,15 @@ impl LinkConfig {
     pub fn server(name: &str, users: Users, local: Ipv4Addr, peer: Ipv4Addr, random: Random) -> Self {
         let name = name.to_owned();
         Self::with_role(
-            Role::Server(Server { name, users, local, peer, dns: Vec::new(), wins: Vec::new() }),
+            Role::Server(Server {
+                name,
+                users,
+                local,
+                peer,
+                dns: Vec::new(),
+                wins: Vec::new(),
+                insists: true,
+            }),
             random,
         )
     }
@@ -154,6 +168,8 @@ impl LinkConfig {
             mtu_limit: MTU_LIMIT,
             echo: Some(Echo { interval: Duration::from_secs(30), failures: 4 }),
             accept: vec![AuthProtocol::MsChapV2],
+            unauthenticated: false,
+            prefer_stronger: true,
             mppe: Policy::default(),
             ipv6: false,
             timing: Timing::default(),
@@ -170,6 +186,8 @@ impl fmt::Debug for LinkConfig {
             .field("mtu_limit", &self.mtu_limit)
             .field("echo", &self.echo)
             .field("accept", &self.accept)
+            .field("unauthenticated", &self.unauthenticated)
+            .field("prefer_stronger", &self.prefer_stronger)
             .field("mppe", &self.mppe)
             .field("ipv6", &self.ipv6)
             .field("timing", &self.timing)

@@ -42,6 +42,12 @@ pub(super) enum Cipher {
 }
 
 impl Link {
+    /// Returns whether no packet may pass in clear: by configuration, or because the link has been encrypted. Any
+    /// host can forge the packets that would end the encryption.
+    pub(super) fn requires_encryption(&self) -> bool {
+        self.config.mppe.demand == Demand::Require || self.was_encrypted
+    }
+
     /// Frames an IP packet of either version, encrypts it if that was agreed, and returns the frame's length.
     /// `out` needs room for the packet and [`Self::FRAME_OVERHEAD`].
     ///
@@ -69,6 +75,7 @@ impl Link {
             return Err(LinkDrop::TooBig);
         }
         let header = self.header;
+        let required = self.requires_encryption();
         match &mut self.cipher {
             Cipher::Undecided => Err(LinkDrop::EncryptionPending),
             Cipher::On { sealer: Some(sealer), .. } => {
@@ -83,9 +90,7 @@ impl Link {
             }
             // Defence in depth: with encryption required the cipher is never clear, and if it were, nothing
             // is sent.
-            Cipher::Clear | Cipher::On { sealer: None, .. } if self.config.mppe.demand == Demand::Require => {
-                Err(LinkDrop::EncryptionPending)
-            }
+            Cipher::Clear | Cipher::On { sealer: None, .. } if required => Err(LinkDrop::EncryptionPending),
             Cipher::Clear | Cipher::On { sealer: None, .. } => {
                 let start = header.emit(number, out).ok_or(LinkDrop::NoRoom)?;
                 let end = start + ip.len();
@@ -126,7 +131,7 @@ impl Link {
         if self.phase != Phase::Network {
             return Err(LinkDrop::WrongPhase);
         }
-        let required = self.config.mppe.demand == Demand::Require;
+        let required = self.requires_encryption();
         match (&mut self.cipher, number) {
             (Cipher::On { opener: Some(opener), .. }, protocol::COMPRESSED) => {
                 let (least, most) = self.lost;

@@ -71,10 +71,10 @@ impl Link {
                     self.best_reason(DownReason::LcpTimeout { heard_anything: self.received_anything });
                 self.finish(reason);
             }
-            Phase::Network if self.config.mppe.demand == Demand::Require && !self.cipher.is_on() => {
+            Phase::Network if self.requires_encryption() && !self.cipher.is_on() => {
                 self.fail(
                     now,
-                    if self.ccp_openings > 0 {
+                    if self.ccp_openings > 0 || self.was_encrypted {
                         DownReason::EncryptionLost
                     } else {
                         DownReason::EncryptionTimeout
@@ -114,6 +114,8 @@ impl Link {
         let unproven = self.authenticated.is_none() && !self.up && self.phase != Phase::Authenticate;
         if let Some(reason) = &self.ending {
             reason.clone()
+        } else if unproven && let Some((demanded, asked)) = self.lcp.options().held_back() {
+            DownReason::WeakerAuthOnly { demanded, asked }
         } else if unproven && !self.lcp.options().offered().is_empty() {
             // We refused the peer's proposals: pppd then opens LCP without authentication, and ends the link.
             self.no_common_auth()

@@ -9,6 +9,7 @@ use crate::ppp::{
     automaton::{Finish, Input, Signal},
     ccp::MppeRefusal,
     lcp::LcpDeadlock,
+    mppe::Demand,
     wire::{FrameHeader, HEADER_LEN, Packet, code, protocol},
 };
 
@@ -110,7 +111,7 @@ impl Link {
         self.echo.unanswered = 0;
         self.echo.next = self.config.echo.and_then(|echo| now.checked_add(echo.interval));
         self.phase_end = None;
-        let Some(protocol) = auth else { return self.enter_network(now) };
+        let Some(protocol) = auth else { return self.without_auth(now) };
         self.phase = Phase::Authenticate;
         let timing = auth::Timing {
             limit: self.config.timing.auth,
@@ -137,10 +138,28 @@ impl Link {
         });
     }
 
+    /// Continues without authentication, or ends the link. With encryption required, which needs an authentication,
+    /// the missing keys are the reason.
+    fn without_auth(&mut self, now: Instant) {
+        let refused = matches!(self.config.role, Role::Client(_))
+            && !self.config.unauthenticated
+            && self.config.mppe.demand != Demand::Require;
+        if refused || self.lcp.options().held_back().is_some() {
+            let reason = self.best_reason(DownReason::NotAuthenticated);
+            self.fail(now, reason);
+        } else {
+            self.enter_network(now);
+        }
+    }
+
     /// Handles LCP leaving Opened: either the peer renegotiates, or a termination is in progress.
     fn lcp_lost(&mut self, now: Instant) {
         let authenticating = self.phase == Phase::Authenticate;
         let refusal = self.refusal().cloned();
+        if let Some(protocol) = self.authenticated {
+            // Any host can forge a request to start over; it must not lead to a weaker authentication.
+            self.lcp.options_mut().accept_at_least(protocol);
+        }
         self.leave(now);
         if authenticating && self.login_pending && self.phase != Phase::Terminate {
             // Another exchange on this link would be another log-in.

@@ -103,6 +103,15 @@ pub enum DownReason {
         /// What the peer offered, as text for the user.
         offered: String,
     },
+    /// The peer demands no authentication, and the configuration does.
+    NotAuthenticated,
+    /// The peer gave up its demand, or the link, when we asked for a stronger protocol.
+    WeakerAuthOnly {
+        /// What it had demanded, which is acceptable.
+        demanded: AuthProtocol,
+        /// What we asked for.
+        asked: AuthProtocol,
+    },
     /// Required encryption is not available; the text gives the cause.
     EncryptionRefused(String),
     /// The peer did not agree on required encryption within the limit.
@@ -110,7 +119,7 @@ pub enum DownReason {
     /// The peer ended the negotiation of required encryption, and has refused nothing; the text is its message, if
     /// any. Printable.
     EncryptionEnded(String),
-    /// The encryption of a link that was up ended, and clear text is not allowed.
+    /// The encryption of the link ended; a link that was encrypted does not go on in clear.
     EncryptionLost,
     /// The peer rejects the protocol of our data packets, and sends none itself.
     DataRejected,
@@ -163,6 +172,13 @@ impl fmt::Display for DownReason {
             }
             Self::NoCommonAuth { offered } => {
                 write!(f, "no authentication protocol in common: the peer offered {offered}")
+            }
+            Self::NotAuthenticated => f.write_str("the peer asks for no authentication"),
+            Self::WeakerAuthOnly { demanded, asked } => {
+                write!(
+                    f,
+                    "the peer asked for {demanded}, and for nothing when it was asked for {asked} instead"
+                )
             }
             Self::EncryptionRefused(words) => write!(f, "no encryption: {words}"),
             Self::DataRejected => f.write_str("the peer rejects the packets in the tunnel (Protocol-Reject)"),

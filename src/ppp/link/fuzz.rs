@@ -38,6 +38,7 @@ struct Harness {
     now: Instant,
     tested: Link,
     other: Link,
+    /// No packet may pass in clear: encryption is required, or was on.
     required: bool,
     /// Last frame from the other side.
     last: Vec<u8>,
@@ -63,6 +64,7 @@ impl Harness {
         let common = |config: LinkConfig| LinkConfig {
             mppe,
             accept: accept.clone(),
+            unauthenticated: role & 0x80 != 0,
             ipv6: role & 0x40 != 0,
             ..config
         };
@@ -171,6 +173,7 @@ impl Harness {
         while let Some(event) = self.tested.poll_event() {
             assert!(!self.ended, "{event:?} after the end");
             self.ended = matches!(event, LinkEvent::Down(_));
+            self.required |= matches!(event, LinkEvent::Encryption(Some(_)));
         }
         while self.other.poll_event().is_some() {}
         // Frames that `exchange` does not fetch are lost.

@@ -107,6 +107,8 @@ pub struct Link {
     reported: Option<Option<Mppe>>,
     /// The MPPE option bits that the peer has offered; 0 before its first CCP option.
     mppe_offered: u32,
+    /// Whether both directions have been encrypted. From then on this link neither sends nor accepts clear packets.
+    was_encrypted: bool,
     /// How often CCP has opened with the present keys.
     ccp_openings: u32,
     up: bool,
@@ -173,7 +175,9 @@ impl Link {
         Self {
             phase: Phase::Idle,
             lcp: Automaton::new(
-                Lcp::new(config.mru, stance, source),
+                Lcp::new(config.mru, stance, source)
+                    .preferring_stronger(config.prefer_stronger)
+                    .insisting(matches!(&config.role, Role::Server(server) if server.insists)),
                 negotiation.with_retries_for(config.timing.lcp),
             ),
             auth: None,
@@ -188,6 +192,7 @@ impl Link {
             cipher: Cipher::Undecided,
             reported: None,
             mppe_offered: 0,
+            was_encrypted: false,
             ccp_openings: 0,
             up: false,
             header: FrameHeader::default(),

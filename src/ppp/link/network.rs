@@ -122,7 +122,7 @@ impl Link {
             _ => return Err(LinkDrop::WrongPhase),
         }
         if !self.addressing {
-            if self.config.mppe.demand == Demand::Require {
+            if self.requires_encryption() {
                 return keep_request(&mut self.early_requests.ipcp, packet, LinkDrop::BeforeEncryption);
             }
             self.start_addressing(now);
@@ -245,7 +245,7 @@ impl Link {
             (Some(sealer), Some(opener), Some(mppe)) => {
                 self.set_cipher(now, Cipher::both(sealer, opener, mppe))
             }
-            _ if self.config.mppe.demand == Demand::Require => {
+            _ if self.requires_encryption() => {
                 self.encryption_unavailable(now, "the peer wants one direction unencrypted".to_owned());
             }
             (None, None, _) => self.set_cipher(now, Cipher::Clear),
@@ -258,12 +258,7 @@ impl Link {
     fn ccp_restarted(&mut self, now: Instant) {
         if self.cipher.is_on() {
             self.cipher = Cipher::Undecided;
-            match self.config.mppe.demand {
-                Demand::Require => self.phase_end = now.checked_add(self.config.timing.network),
-                Demand::Allow | Demand::Off => {
-                    self.ccp_patience_end = now.checked_add(self.config.timing.ccp_patience);
-                }
-            }
+            self.phase_end = now.checked_add(self.config.timing.network);
         }
     }
 
@@ -277,6 +272,7 @@ impl Link {
             return;
         }
         match self.config.mppe.demand {
+            _ if self.was_encrypted => self.fail(now, DownReason::EncryptionLost),
             Demand::Require if self.ccp_openings > 0 => self.fail(now, DownReason::EncryptionLost),
             Demand::Require => self.fail(now, reason),
             Demand::Allow | Demand::Off => self.set_cipher(now, Cipher::Clear),
@@ -285,10 +281,11 @@ impl Link {
 
     /// Decides how packets are sent. Only this function can set a link to clear text.
     fn set_cipher(&mut self, now: Instant, cipher: Cipher) {
-        if self.config.mppe.demand == Demand::Require && !cipher.is_on() {
+        if self.requires_encryption() && !cipher.is_on() {
             return self.fail(now, DownReason::EncryptionLost);
         }
         let mppe = cipher.mppe();
+        self.was_encrypted |= cipher.is_on();
         self.cipher = cipher;
         self.ccp_patience_end = None;
         if self.up {
@@ -297,6 +294,8 @@ impl Link {
         if self.reported != Some(mppe) {
             self.reported = Some(mppe);
             self.event(LinkEvent::Encryption(mppe));
+            // The owner reports what is in force, and the MTU has changed with it.
+            self.up = false;
         }
         self.start_addressing(now);
         self.check_up();

@@ -85,6 +85,22 @@ fn every_address_of_every_server_is_tried_before_up_fails() {
 }
 
 #[test]
+fn server_that_insists_on_a_weaker_authentication_is_dialled_again_once() {
+    let weaker = || failure(FailureKind::AuthenticationFailed).remedied_by(Remedy::WeakerAuthentication);
+    let mut scenario = Scenario::of(&[literal(A), literal(B)]);
+    scenario.handle(Input::Start);
+    assert!(!scenario.machine.accepts_weaker_auth());
+    assert_eq!(scenario.handle(Input::EngineEnded(weaker())), [dial(A)]);
+    assert!(scenario.machine.accepts_weaker_auth());
+    assert_eq!(scenario.handle(Input::EngineEnded(weaker())), [dial(B)], "not A for ever");
+    assert!(!scenario.machine.accepts_weaker_auth(), "the other server has not insisted");
+    // On a link that is up nothing of this holds.
+    let mut late = weaker();
+    late.phase = Phase::Up;
+    assert_eq!(late.remedy(), Remedy::AnotherServer);
+}
+
+#[test]
 fn unresolvable_name_leads_to_the_next_server() {
     let mut scenario = Scenario::of(&[named(), literal(B)]);
     scenario.handle(Input::Start);

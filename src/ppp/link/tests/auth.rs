@@ -6,7 +6,7 @@ use super::pair::{Pair, Side, client_config, policy, server_config};
 use crate::{
     ppp::{
         auth::{AuthProtocol, Credentials, FailureKind},
-        link::{DownReason, LinkConfig, LinkEvent, Role},
+        link::{DownReason, Link, LinkConfig, LinkEvent, Role},
         mppe::Demand,
         wire::protocol,
     },
@@ -113,9 +113,83 @@ fn no_common_auth_lists_the_offers() {
     assert_eq!(pair.server_down(), Some(&DownReason::NoCommonAuth { offered: "MS-CHAPv2".to_owned() }));
 }
 
+/// `auth` means one of these: a server that asks for none could be any host.
 #[test]
-fn server_may_skip_auth_unless_encryption_is_required() {
-    let mut pair = Pair::with_auth(&[AuthProtocol::MsChapV2], &[]).up();
+fn server_without_authentication_is_refused() {
+    for demand in [Demand::Off, Demand::Allow] {
+        for accept in [vec![AuthProtocol::MsChapV2], vec![AuthProtocol::Pap, AuthProtocol::ChapMd5], vec![]] {
+            let mut pair = Pair::new(
+                LinkConfig { accept, mppe: policy(demand), ..client_config() },
+                LinkConfig { accept: vec![], mppe: policy(Demand::Off), ..server_config() },
+            )
+            .open();
+            pair.run(LONG);
+            assert_eq!(pair.client_down(), Some(&DownReason::NotAuthenticated), "{demand:?}");
+            assert!(pair.client_up().is_none());
+        }
+    }
+}
+
+/// A request without authentication on a link that is up, which any host can forge.
+#[test]
+fn renegotiation_does_not_weaken_the_authentication() {
+    use AuthProtocol::{ChapMd5, MsChapV2, Pap};
+    for next in [vec![], vec![Pap], vec![ChapMd5, Pap]] {
+        let mut pair = Pair::new(
+            LinkConfig { accept: vec![Pap, ChapMd5, MsChapV2], mppe: policy(Demand::Off), ..client_config() },
+            LinkConfig { mppe: policy(Demand::Off), ..server_config() },
+        )
+        .up();
+        assert_eq!(pair.client_up().unwrap().auth, Some(MsChapV2));
+        pair.tap.clear();
+        // The forger takes the place of the server.
+        pair.server = Link::new(LinkConfig { accept: next.clone(), ..server_config() }, pair.now);
+        pair.server.open(pair.now);
+        pair.collect();
+        pair.run(LONG);
+        assert!(pair.client_down().is_some(), "{next:?}: {:?}", pair.client_events);
+        assert!(pair.of_protocol(&[protocol::PAP, protocol::CHAP]).is_empty(), "{next:?}");
+    }
+}
+
+#[test]
+fn stronger_protocol_is_asked_for_first() {
+    use AuthProtocol::{ChapMd5, MsChapV2, Pap};
+    // The first frame that shows a choice: whether the client's password was sent with PAP.
+    let sends_pap = |pair: &Pair| !pair.of_protocol(&[protocol::PAP]).is_empty();
+    let both = Pair::with_auth(&[MsChapV2, Pap], &[Pap, MsChapV2]).up();
+    assert_eq!(both.client_up().unwrap().auth, Some(MsChapV2));
+    assert!(!sends_pap(&both));
+    // A server that insists.
+    let only = Pair::with_auth(&[MsChapV2, ChapMd5, Pap], &[Pap]).up();
+    assert_eq!(only.client_up().unwrap().auth, Some(Pap));
+    let naks = only.of_protocol(&[protocol::LCP]).into_iter().filter(|(from, frame)| {
+        *from == Side::Client && frame[4] == 3 && frame.ends_with(MsChapV2.lcp_option())
+    });
+    assert_eq!(naks.count(), 1);
+    // pppd drops its demand instead: the owner dials again, without the question.
+    let mut server = LinkConfig { accept: vec![Pap], ..server_config() };
+    if let Role::Server(role) = &mut server.role {
+        role.insists = false;
+    }
+    let client = LinkConfig { accept: vec![MsChapV2, Pap], ..client_config() };
+    let mut gives_up = Pair::new(client, server).open();
+    gives_up.run(LONG);
+    let reason = DownReason::WeakerAuthOnly { demanded: Pap, asked: MsChapV2 };
+    assert_eq!(gives_up.client_down(), Some(&reason));
+    assert!(!sends_pap(&gives_up));
+    let client = LinkConfig { accept: vec![MsChapV2, Pap], prefer_stronger: false, ..client_config() };
+    let again = Pair::new(client, LinkConfig { accept: vec![Pap], ..server_config() }).up();
+    assert_eq!(again.client_up().unwrap().auth, Some(Pap));
+}
+
+#[test]
+fn server_may_skip_auth_only_if_that_is_accepted() {
+    let mut pair = Pair::new(
+        LinkConfig { unauthenticated: true, ..client_config() },
+        LinkConfig { accept: vec![], ..server_config() },
+    )
+    .up();
     assert_eq!(pair.client_up().unwrap().auth, None);
     assert!(!pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })));
     pair.send_ip(Side::Client, &super::pair::ip(40, 1)).unwrap();

@@ -193,15 +193,71 @@ fn windows_error(code: u32) -> Vec<u8> {
     [&[0x0D, 0x43, 0x12, 0x33, 0x00, 0x3C, 0xCD, 0x74][..], &code.to_be_bytes()].concat()
 }
 
+fn protocol_reject_of_ccp() -> Vec<u8> {
+    control_frame(protocol::LCP, &Packet { code: 8, id: 9, data: &[0x80, 0xFD, 1, 1, 0, 4] }.to_vec())
+}
+
+/// Whether or not the profile requires encryption, any host can forge the packets that would end it.
 #[test]
-fn end_of_ccp_falls_back_to_clear_if_allowed() {
+fn encrypted_link_does_not_go_on_in_clear() {
+    let stateless = [18, 6, 0x01, 0, 0, 0x40];
+    for (name, frame, answered) in [
+        ("CCP Terminate-Request", ccp(code::TERMINATE_REQUEST, 77, b""), true),
+        ("Protocol-Reject of CCP", protocol_reject_of_ccp(), true),
+        ("Code-Reject of CCP", ccp(code::CODE_REJECT, 7, &[1, 1, 0, 4]), true),
+        ("CCP without MPPE", ccp(code::CONFIGURE_REQUEST, 99, &[]), false),
+        ("CCP that is not finished", ccp(code::CONFIGURE_REQUEST, 99, &stateless), false),
+    ] {
+        let mut pair = Pair::with_mppe(policy(Demand::Allow), policy(Demand::Allow)).up();
+        pair.cut = [!answered; 2];
+        pair.deliver(Side::Client, frame);
+        for _ in 0..40 {
+            pair.collect();
+            let mut clear = vec![0xFF, 0x03, 0x00, 0x21];
+            clear.extend(ip(60, 1));
+            pair.deliver(Side::Client, clear);
+            assert!(pair.client_ip.is_empty(), "{name}: a clear packet was accepted");
+            if let Ok(()) = pair.send_ip(Side::Client, &ip(60, 1)) {
+                assert_eq!(pair.clear_frames(), 0, "{name}: a clear packet was sent");
+            }
+            pair.run(Duration::from_secs(1));
+        }
+        assert_eq!(pair.client_down(), Some(&DownReason::EncryptionLost), "{name}");
+    }
+}
+
+#[test]
+fn renegotiation_of_lcp_does_not_lead_to_clear_packets() {
     let mut pair = Pair::with_mppe(policy(Demand::Allow), policy(Demand::Allow)).up();
-    let encrypted = pair.client.mtu();
-    pair.deliver(Side::Client, ccp(code::TERMINATE_REQUEST, 77, b""));
-    pair.collect();
-    assert_eq!(pair.client_events.last(), Some(&LinkEvent::Encryption(None)));
-    assert!(pair.client_down().is_none());
-    assert_eq!(pair.client.mtu(), encrypted + 4);
+    pair.server.restart_lcp(pair.now);
+    let authenticated =
+        |pair: &Pair| matches!(pair.client_events.last(), Some(LinkEvent::Authenticated { .. }));
+    while !authenticated(&pair) {
+        pair.collect();
+        pair.run(Duration::from_millis(1));
+    }
+    pair.deliver(Side::Client, protocol_reject_of_ccp());
+    pair.run(LONG);
+    assert_eq!(pair.client_down(), Some(&DownReason::EncryptionLost));
+    assert_eq!(pair.clear_frames(), 0);
+}
+
+/// A server that starts CCP late: what was reported as clear is reported again with its encryption and MTU.
+#[test]
+fn encryption_that_begins_late_is_reported() {
+    let mut pair = Pair::with_mppe(policy(Demand::Allow), policy(Demand::Allow)).open();
+    while pair.client_up().is_none() {
+        pair.run(Duration::from_millis(5));
+        pair.lose(Side::Client, protocol::CCP);
+        pair.lose(Side::Server, protocol::CCP);
+    }
+    let first = pair.client_up().unwrap().clone();
+    assert_eq!(first.mppe, None);
+    pair.run(LONG);
+    let second = pair.client_up().unwrap();
+    assert_eq!(second.mppe, Some(Mppe { strength: Strength::Bits128, stateful: false }));
+    assert_eq!(second.mtu, first.mtu - 4);
+    assert_eq!(second.mtu, pair.client.mtu());
 }
 
 #[test]
