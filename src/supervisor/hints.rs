@@ -47,6 +47,12 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
         ],
         FailureKind::GreFiltered => gre_filtered(&to, Platform::host()),
         FailureKind::LcpFailed => vec!["`pptpctl logs` with loglevel = 2 shows what the two sides asked for".to_owned()],
+        // Any host can have sent what ended a link that was up.
+        FailureKind::EncryptionRefused | FailureKind::AuthenticationFailed
+            if failure.phase >= Phase::Routes =>
+        {
+            Vec::new()
+        }
         FailureKind::AuthenticationFailed => vec![
             "check user, domain and password; pptpctl does not try again by itself, so that no account gets locked".to_owned(),
             "some servers want the domain: user = \"DOMAIN\\\\name\"".to_owned(),

@@ -14,6 +14,7 @@ mod device_watch;
 mod engine_watch;
 pub(super) mod external_ppp;
 pub(super) mod firewall_watch;
+mod forgeable;
 mod network_watch;
 mod resolver_files;
 mod resolver_watch;
@@ -439,6 +440,7 @@ impl Supervisor {
         let about_routes = about_routes.chain(self.report.path_warning().map(str::to_owned));
         let about_routes = about_routes.chain(self.machine.steps_warning());
         let silent = self.children.engine_silent_for().map(engine_watch::warning);
+        let about_routes = about_routes.chain(self.report.forgery_warning());
         let status = Status {
             name: self.profile.name.as_str().to_owned(),
             tun: self.tun_name(),

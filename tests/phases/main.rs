@@ -12,6 +12,7 @@ mod control_files;
 mod control_group;
 mod device_changes;
 mod doctor;
+mod forged;
 mod from_start;
 mod gre_strays;
 mod hostile_input;

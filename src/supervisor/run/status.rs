@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::forgeable::ForgeableEnds;
 use crate::{
     engine::message::{LinkUp, PathMtu, Statistics},
     failure::{Failure, FailureKind, Phase},
@@ -35,6 +36,9 @@ pub(super) struct Report {
     /// The tunnel was up and has been lost.
     lost: bool,
     reconnects: u64,
+    /// How long the last link was up.
+    lasted: Duration,
+    forgeable: ForgeableEnds,
     /// The last failure, and when it occurred.
     last_failure: Option<(Failure, SystemTime)>,
     /// The notes of the attempts since the tunnel was up last: each server repeats most of them.
@@ -54,6 +58,8 @@ impl Report {
             active: None,
             lost: false,
             reconnects: 0,
+            lasted: Duration::ZERO,
+            forgeable: ForgeableEnds::default(),
             last_failure: None,
             noted: Vec::new(),
             announced: false,
@@ -115,9 +121,17 @@ impl Report {
         self.active.as_ref().map(|active| active.path_warning.as_str()).filter(|words| !words.is_empty())
     }
 
+    /// Returns the warning about links that were ended by packets that any host can forge, if there is one.
+    pub fn forgery_warning(&self) -> Option<String> {
+        self.forgeable.warning()
+    }
+
     /// Records that there is no link any more.
     pub fn link_down(&mut self) {
-        self.lost |= self.active.take().is_some();
+        if let Some(link) = self.active.take() {
+            self.lost = true;
+            self.lasted = link.began.elapsed();
+        }
     }
 
     pub fn has_link(&self) -> bool {
@@ -175,6 +189,7 @@ impl Report {
         if failure.kind != FailureKind::Interrupted {
             self.phase = None;
             tracing::warn!("{failure}");
+            self.forgeable.record(failure, self.lasted);
             self.last_failure = Some((failure.clone(), SystemTime::now()));
         }
     }
