@@ -77,7 +77,8 @@ impl ApplyError {
         Self { operation: Operation::Undo(Box::new(step.clone())), cause: cause.into() }
     }
 
-    pub(super) fn observing(cause: impl Into<Cause>) -> Self {
+    /// Returns an error of reading the host's state.
+    pub fn observing(cause: impl Into<Cause>) -> Self {
         Self { operation: Operation::Observe, cause: cause.into() }
     }
 

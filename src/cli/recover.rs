@@ -25,8 +25,12 @@ pub fn main() -> Code {
     for file in &recovery.removed {
         line(format_args!("removed {}", file.display()));
     }
+    for route in &recovery.host_routes {
+        line(format_args!("removed the host route {route}, which a killed call manager of pptp had left"));
+    }
     recovery.errors.iter().for_each(error);
-    if recovery.recovered.is_empty() && recovery.errors.is_empty() && recovery.removed.is_empty() {
+    let nothing = recovery.recovered.is_empty() && recovery.host_routes.is_empty();
+    if nothing && recovery.errors.is_empty() && recovery.removed.is_empty() {
         line("nothing to undo");
     }
     if recovery.errors.is_empty() { exit::OK } else { exit::NOT_UNDONE }

@@ -7,6 +7,7 @@
 //!   Linux.
 //! - [`routes`] and [`rules`] are the data types of requests to the kernel. `netlink` sends them on Linux,
 //!   `bsd` on the BSDs; [`rtsock`] and [`ifreq`] encode the BSDs' messages and ioctl arguments.
+//! - [`host_route_record`] lets another process remove the host route of one that was killed.
 //! - [`connected`] lists the networks of the host's interfaces.
 //! - [`forwarding`] says whether the host forwards packets.
 //! - [`lookup`] resolves host names in a child process, [`name_check`] finds out there why it failed, with queries
@@ -18,6 +19,7 @@ pub mod connected;
 pub mod dns_query;
 pub mod forwarding;
 pub mod gre_witness;
+pub mod host_route_record;
 pub mod ifreq;
 pub mod lookup;
 pub mod name_check;

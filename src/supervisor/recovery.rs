@@ -3,16 +3,17 @@
 
 use std::{
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use super::ipc::{client, lock};
 use crate::{
     apply::{self, ApplyError, Directories, RecoveredItem},
+    net::host_route_record,
     os::process::Process,
     platform,
-    platform::Platform,
+    platform::{CALL_MANAGER_DIR, Platform},
 };
 
 /// How long a process may take to exit after its files are closed.
@@ -27,6 +28,8 @@ pub struct Recovery {
     pub alive: Vec<String>,
     /// Removed sockets and locks of dead supervisors, and the control directory if it was empty.
     pub removed: Vec<PathBuf>,
+    /// Host routes of call managers of pptp(8) that were killed, in words.
+    pub host_routes: Vec<String>,
     /// What could not be undone.
     pub errors: Vec<ApplyError>,
 }
@@ -46,11 +49,17 @@ pub fn recover(own: Option<&str>) -> Recovery {
         }
         Err(error) => apply::Recovery { errors: vec![error], ..apply::Recovery::default() },
     };
+    let mut errors = steps.errors;
+    let host_routes = host_route_record::sweep(Path::new(CALL_MANAGER_DIR), None).unwrap_or_else(|error| {
+        errors.push(ApplyError::observing(error));
+        Vec::new()
+    });
     Recovery {
         recovered: steps.recovered,
         alive: steps.alive,
         removed: remove_files(own),
-        errors: steps.errors,
+        host_routes: host_routes.iter().map(ToString::to_string).collect(),
+        errors,
     }
 }
 

@@ -80,6 +80,84 @@ fn simultaneous_clients_start_one_manager() {
     });
 }
 
+/// Kills the managers and waits until the pptp that used them has ended.
+fn kill_managers(mut pptp: Pptp) {
+    for pid in processes("pptpcm") {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    }
+    assert_eq!(pptp.wait().code(), Some(0));
+    eventually("end of the managers", || processes("pptpcm").is_empty());
+}
+
+fn host_route() -> String {
+    output("ip", &["-4", "route", "show", "192.0.2.1"])
+}
+
+fn records() -> usize {
+    let entries = std::fs::read_dir("/var/run/pptp").unwrap().flatten();
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".route-")).count()
+}
+
+/// The host route of a manager that was killed stays; the next one takes it over, also when the network has changed
+/// since, and one that wants no host route, one for another server, and `pptpctl recover` remove it.
+#[test]
+fn host_route_of_killed_manager_does_not_stay() {
+    in_world("manager::host_route_of_killed_manager_does_not_stay", || {
+        let _log = Syslog::start();
+        let _server = Server::start("");
+        let start = |line: &str| {
+            let pptp = Pptp::start(OURS, line, Pipe::Socket);
+            Daemon::new(false, true).ping(&pptp.ppp, 1, 0);
+            pptp
+        };
+        let leave_route = || {
+            kill_managers(start(LINE));
+            assert!(host_route().contains("proto 112") && records() == 1, "{}", host_route());
+        };
+        let ends_clean = |mut pptp: Pptp| {
+            pptp.end();
+            eventually("exit of the manager", || sockets().is_empty() && processes("pptpcm").is_empty());
+            assert_eq!((host_route().as_str(), records()), ("", 0));
+        };
+        leave_route();
+        ends_clean(start(LINE));
+
+        leave_route();
+        let device = host_route().split(" dev ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        // The route that was left names a gateway that the host has left.
+        output("ip", &["route", "add", "192.0.2.99", "dev", &device]);
+        output("ip", &["route", "del", "192.0.2.1", "proto", "112"]);
+        output("ip", &["route", "add", "192.0.2.1", "via", "192.0.2.99", "proto", "112"]);
+        let path = "/var/run/pptp/.route-255.255.255.255:192.0.2.1";
+        let hop = r#""hops":[{"via":"192.0.2.99""#;
+        let record = std::fs::read_to_string(path).unwrap().replace(r#""hops":[{"via":null"#, hop);
+        assert!(record.contains(hop), "{record}");
+        std::fs::write(path, record.replace(r#""scope":253"#, r#""scope":0"#)).unwrap();
+        let pptp = start(LINE);
+        assert!(!host_route().contains("192.0.2.99"), "{}", host_route());
+        ends_clean(pptp);
+        output("ip", &["route", "del", "192.0.2.99"]);
+
+        leave_route();
+        let pptp = start(&format!("{LINE} --nohostroute"));
+        assert_eq!((host_route().as_str(), records()), ("", 0));
+        ends_clean(pptp);
+
+        leave_route();
+        // Another manager, for the same server: with a local address of its own.
+        let pptp = start(&format!("{LINE} --localbind 192.0.2.2"));
+        assert_eq!(records(), 1);
+        // Only a manager for the same local address would take over the socket.
+        std::fs::remove_file("/var/run/pptp/255.255.255.255:192.0.2.1").unwrap();
+        ends_clean(pptp);
+
+        leave_route();
+        let recovered = output(env!("CARGO_BIN_EXE_pptpctl"), &["recover"]);
+        assert!(recovered.contains("removed the host route 192.0.2.1"), "{recovered}");
+        assert_eq!((host_route().as_str(), records()), ("", 0));
+    });
+}
+
 #[test]
 fn classic_client_exits_when_server_closes() {
     if !is_classic_installed() {

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     deadline::{Deadline, earliest, log_due},
     dropin::{log::Log, processes},
-    net::transport,
+    net::{host_route_record, transport},
     os::{
         accept::AcceptPause,
         channel::Channel,
@@ -417,10 +417,18 @@ fn remove(place: &ManagerSocket, inode: u64) {
 }
 
 fn host_route(spec: &Spec, log: &mut Log) -> Option<HostRoute> {
-    if !spec.host_route {
-        return None;
+    let place = ManagerSocket::new(spec.local, *spec.server.ip());
+    // Routes of managers that were killed: that of this server's is taken over, if this one has a route.
+    let own = spec.host_route.then(|| place.route_record());
+    match host_route_record::sweep(ManagerSocket::directory(), own.as_deref()) {
+        Ok(removed) => {
+            for route in removed {
+                log.log("route_del", format!("left by a call manager that was killed: {route}"));
+            }
+        }
+        Err(error) => log.warn("route_del", error.to_string()),
     }
-    HostRoute::make(*spec.server.ip(), spec.local, spec.mark).unwrap_or_else(|error| {
+    HostRoute::make(*spec.server.ip(), spec.local, spec.mark, &own?).unwrap_or_else(|error| {
         log.warn("route_add", error.to_string());
         None
     })

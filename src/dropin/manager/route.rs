@@ -10,6 +10,7 @@ use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
     os::fd::{AsFd, BorrowedFd},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 
 use crate::deadline::Deadline;
 use crate::net::{
+    host_route_record,
     kernel::{Kernel, Watch},
     routes::{Error, Filter, Hop, Insert, Kind, MAIN_TABLE, PROTOCOL, Route, RouteTo},
 };
@@ -34,34 +36,46 @@ pub struct HostRoute {
     before: BTreeSet<u32>,
     /// The route added last.
     made: Option<Route>,
+    /// The file that records it.
+    record: PathBuf,
     watch: Option<Watch>,
     check_at: Option<Instant>,
 }
 
 impl HostRoute {
-    /// Adds the route unless one exists. Returns `None` if the server is this host.
+    /// Adds the route unless one exists; that of a manager that was killed is taken over. Returns `None` if the server
+    /// is this host. `record` is the file that records the route.
     ///
     /// # Errors
     /// Returns the kernel's error, such as no route to the server or no permission.
-    pub fn make(server: Ipv4Addr, local: Option<Ipv4Addr>, mark: u32) -> Result<Option<Self>, Error> {
+    pub fn make(
+        server: Ipv4Addr,
+        local: Option<Ipv4Addr>,
+        mark: u32,
+        record: &Path,
+    ) -> Result<Option<Self>, Error> {
         // Opened first, so that no change is missed.
         let watch = Watch::open()?;
         let mut kernel = Kernel::open()?;
         let mark = Some(mark).filter(|mark| *mark != 0);
+        let left = host_route_record::take_over(record, &mut kernel);
         let way = kernel.route_to(server.into(), local.map(IpAddr::V4), mark)?;
         if way.local {
             return Ok(None);
         }
         let before = kernel.point_to_points()?.into_iter().map(|(index, _)| index).collect();
         let routes = kernel.routes(&MAIN)?;
-        let by_the_table = best_route(&routes, server, |_| false)
-            .is_some_and(|route| route.hops.iter().any(|hop| uses_hop(hop, &way)));
+        // A route that was left may be outdated: the kernel's choice is its own.
+        let by_the_table = left.is_some()
+            || best_route(&routes, server, |_| false)
+                .is_some_and(|route| route.hops.iter().any(|hop| uses_hop(hop, &way)));
         let mut made = Self {
             kernel,
             server,
             fixed: Some(way).filter(|_| !by_the_table),
             before,
-            made: None,
+            made: left,
+            record: record.to_owned(),
             watch: by_the_table.then_some(watch),
             check_at: None,
         };
@@ -142,6 +156,9 @@ impl HostRoute {
             }
         };
         let insert = if present.is_some() { Insert::Replace } else { Insert::New };
+        if let Err(error) = host_route_record::write(&self.record, &wanted) {
+            tracing::debug!(%error, "record of the host route");
+        }
         match self.kernel.add_route(&wanted, insert) {
             Ok(()) => {
                 self.made = Some(wanted);
@@ -155,14 +172,16 @@ impl HostRoute {
 
 impl Drop for HostRoute {
     fn drop(&mut self) {
-        let Self { kernel, server, made, .. } = self;
+        let Self { kernel, server, made, record, .. } = self;
         let Some(made) = made else { return };
         let there = kernel.routes(&Filter::to(host(*server), MAIN_TABLE));
         if there.is_ok_and(|found| found.iter().any(|found| is_same_route(found, made)))
             && let Err(error) = kernel.delete_route(made)
         {
             tracing::debug!(%error, "host route");
+            return;
         }
+        let _gone = std::fs::remove_file(record);
     }
 }
 

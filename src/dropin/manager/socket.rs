@@ -19,6 +19,7 @@ use std::{
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::{
+    net::host_route_record,
     os::{jail, peer},
     platform::CALL_MANAGER_DIR,
 };
@@ -50,6 +51,13 @@ impl ManagerSocket {
     #[must_use]
     pub fn directory() -> &'static Path {
         Path::new(CALL_MANAGER_DIR)
+    }
+
+    /// Returns the path of the record of the manager's host route.
+    #[must_use]
+    pub fn route_record(&self) -> PathBuf {
+        let name = self.socket.file_name().unwrap_or_default().to_string_lossy();
+        host_route_record::path(&self.directory, &name)
     }
 
     /// Creates the directory if necessary, and waits for the lock, which is only ever held briefly.
