@@ -7,6 +7,7 @@
 //! those processes, `steps` the changes to this host, `network_watch` and `resolver_watch` follow changes by
 //! others, `firewall_watch` reads this host's rules when a dial stalls, `status` reports.
 
+mod answers;
 mod child_events;
 pub(super) mod children;
 mod control_files;
@@ -39,7 +40,7 @@ use super::{
     host_files,
     ipc::{
         lock::Lock,
-        messages::{Request, Response, Status},
+        messages::{Request, Response},
         progress::{Progress, Reporter},
         server::Control,
     },
@@ -49,7 +50,7 @@ use super::{
     systemd,
 };
 use crate::{
-    engine::message::{LinkUp, Statistics, ToEngine},
+    engine::message::{LinkUp, ToEngine},
     failure::{Failure, FailureKind, Phase},
     net::transport,
     os::{
@@ -421,46 +422,6 @@ impl Supervisor {
                 }
             }
         }
-    }
-
-    fn serve(&mut self) {
-        for request in self.control.handle() {
-            match request {
-                Request::Down => self.handle(Input::Stop),
-                // One query serves all clients that ask while it is pending.
-                Request::Status if self.children.query() => {}
-                Request::Status => self.answer_status(None),
-            }
-        }
-    }
-
-    fn answer_status(&mut self, statistics: Option<&Statistics>) {
-        self.check_resolvers();
-        let about_routes = self.steps.warnings().chain(self.network.restore_conflict());
-        let about_routes = about_routes.chain(self.report.path_warning().map(str::to_owned));
-        let about_routes = about_routes.chain(self.machine.steps_warning());
-        let silent = self.children.engine_silent_for().map(engine_watch::warning);
-        let about_routes = about_routes.chain(self.report.forgery_warning());
-        let status = Status {
-            name: self.profile.name.as_str().to_owned(),
-            tun: self.tun_name(),
-            unreachable: self.steps.unreachable(),
-            warnings: about_routes.chain(self.resolvers.problems().iter().cloned()).chain(silent).collect(),
-            engine_pid: self.children.engine_pid(),
-            ..self.report.status(&self.machine, statistics)
-        };
-        self.control.answer(Request::Status, &Response::Status(Box::new(status)));
-    }
-
-    fn tun_name(&self) -> Option<String> {
-        // The device of an external PPP disappears when the daemon exits.
-        let there = !self.children.has_ppp() || self.report.has_link();
-        self.steps.device_name().filter(|_| there).map(str::to_owned)
-    }
-
-    /// Checks whether another program has changed our resolver settings.
-    fn check_resolvers(&mut self) {
-        self.resolvers.check(self.steps.resolver_problems());
     }
 
     fn poll_network(&mut self) {

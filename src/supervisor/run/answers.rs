@@ -1,0 +1,63 @@
+//! Answers requests on the control sockets: the status, with warnings, and `down`.
+
+use super::{Supervisor, engine_watch};
+use crate::{
+    engine::message::Statistics,
+    supervisor::{
+        ipc::messages::{Request, Response, Status},
+        machine::Input,
+    },
+};
+
+impl Supervisor {
+    /// Answers the requests that wait on the control sockets.
+    pub(super) fn serve(&mut self) {
+        for request in self.control.handle() {
+            match request {
+                Request::Down => self.handle(Input::Stop),
+                // One query serves all clients that ask while it is pending.
+                Request::Status if self.children.query() => {}
+                Request::Status => self.answer_status(None),
+            }
+        }
+    }
+
+    /// Answers requests for the status, with the engine's counters if it has sent them.
+    pub(super) fn answer_status(&mut self, statistics: Option<&Statistics>) {
+        self.check_resolvers();
+        let status = Status {
+            name: self.profile.name.as_str().to_owned(),
+            tun: self.tun_name(),
+            unreachable: self.steps.unreachable(),
+            warnings: self.warnings().collect(),
+            engine_pid: self.children.engine_pid(),
+            ..self.report.status(&self.machine, statistics)
+        };
+        self.control.answer(Request::Status, &Response::Status(Box::new(status)));
+    }
+
+    /// Returns what the user should know of the tunnel as it is now.
+    fn warnings(&self) -> impl Iterator<Item = String> {
+        let silent = self.children.engine_silent_for().map(engine_watch::warning);
+        self.steps
+            .warnings()
+            .chain(self.network.restore_conflict())
+            .chain(self.report.path_warning().map(str::to_owned))
+            .chain(self.machine.steps_warning())
+            .chain(self.report.forgery_warning())
+            .chain(self.resolvers.problems().iter().cloned())
+            .chain(silent)
+    }
+
+    /// Returns the name of the device, if there is one.
+    pub(super) fn tun_name(&self) -> Option<String> {
+        // The device of an external PPP disappears when the daemon exits.
+        let there = !self.children.has_ppp() || self.report.has_link();
+        self.steps.device_name().filter(|_| there).map(str::to_owned)
+    }
+
+    /// Checks whether another program has changed our resolver settings.
+    pub(super) fn check_resolvers(&mut self) {
+        self.resolvers.check(self.steps.resolver_problems());
+    }
+}
