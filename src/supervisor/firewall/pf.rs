@@ -44,6 +44,12 @@ fn rule(line: &str) -> Rule {
                 keeps_state &= words.next_if_eq(&"state").is_none();
                 continue;
             }
+            "on" if matches!(words.clone().find(|word| *word != "!"), Some("rdomain")) => {
+                // The routing domain of a packet is not known here.
+                while words.next().is_some_and(|word| word != "rdomain") {}
+                let _number = words.next();
+                Test::Unknown
+            }
             "on" => {
                 let negated = words.next_if_eq(&"!").is_some();
                 let test = Test::Device(vec![words.next().unwrap_or_default().to_owned()]);
@@ -57,12 +63,17 @@ fn rule(line: &str) -> Rule {
             }
             // Defaults, or options about packets that match.
             "drop" | "return" | "return-rst" | "return-icmp" | "log" | "all" | "keep" | "modulate"
-            | "synproxy" | "state" => continue,
-            "flags" | "label" | "queue" | "rtable" | "set" | "scrub" | "tag" | "allow-opts" => {
+            | "synproxy" | "state" | "set" | "scrub" | "allow-opts" | "once" => continue,
+            "flags" | "label" | "queue" | "rtable" | "tag" => {
                 let _value = words.next();
                 continue;
             }
-            option if option.starts_with("return-") || option.starts_with('(') || option.ends_with(')') => {
+            option if option.starts_with("return-") || option.starts_with('(') => {
+                // A list in parentheses, as after `keep state`, may have several words.
+                let is_open = |word: &str| word.contains('(') && !word.contains(')');
+                if is_open(option) {
+                    while words.next().is_some_and(|word| !word.ends_with(')')) {}
+                }
                 continue;
             }
             _ => Test::Unknown,
@@ -90,11 +101,20 @@ fn end<'a>(
     if words.peek() != Some(&"port") {
         let negated = words.next_if_eq(&"!").is_some();
         let word = words.next().unwrap_or_default();
-        if word != "any" {
+        // A range from one address to another; only its ends are printed.
+        let is_range = words.next_if_eq(&"-").is_some();
+        if is_range {
+            let _last = words.next();
+        }
+        // `(em0:network)` and `<table>` stand for addresses that the listing does not have.
+        let is_name = word.starts_with(['(', '<']);
+        if is_range {
+            conditions.push(Test::Unknown.holds());
+        } else if word != "any" {
             let test = match addresses(word) {
                 Some(range) if is_source => Test::Source(vec![range]),
                 Some(range) => Test::Destination(vec![range]),
-                None if word.contains(':') => Test::Always(false),
+                None if word.contains(':') && !is_name => Test::Always(false),
                 None => Test::Unknown,
             };
             conditions.push(Condition { negated, test });

@@ -224,6 +224,41 @@ fn rule_is_named_only_if_its_counter_moved() {
     assert_eq!(compared(&counting(4), &other, Traffic::GreOut, None), None);
 }
 
+/// As print_rule() of OpenBSD's and FreeBSD's pfctl(8) writes them.
+#[test]
+fn options_and_names_of_pf_do_not_hide_a_rule() {
+    let suspects = |rule: &str| names(&[pf::parse(&format!("{rule}\n"))], &packet(Traffic::GreIn)).len();
+    for blocks in [
+        "block drop in quick from (em0:network) to any",
+        "block drop in quick inet from <bad:3> to (em0:0)",
+        "block drop in quick on rdomain 0 proto gre all",
+        "block return-icmp(port-unr, port-unr) in log (all, to pflog1) quick on em0 proto gre all",
+        "block drop in quick inet proto gre from 192.0.2.0 - 192.0.2.9 to any",
+        "block drop in quick proto gre all allow-opts label \"no gre\"",
+    ] {
+        assert_eq!(suspects(blocks), 1, "{blocks}");
+    }
+    for other in [
+        "block drop in quick inet6 from fe80::/10 to any",
+        "block drop in quick from fe80::1 to any",
+        "block drop in quick on em9 proto gre all",
+        "block drop out quick proto gre all",
+    ] {
+        assert_eq!(suspects(other), 0, "{other}");
+    }
+    let passes_gre = |rule: &str| {
+        let tables = [pf::parse(&format!("block drop all\n{rule}\n"))];
+        names(&tables, &packet(Traffic::GreIn)).is_empty()
+    };
+    for rule in [
+        "pass in quick proto gre all keep state (max 100, source-track rule, tcp.established 60)",
+        "pass in quick proto gre all set ( prio 5, tos 0x10 ) scrub (no-df max-mss 1440)",
+        "pass in log (all) quick proto gre all allow-opts label \"gre\" once",
+    ] {
+        assert!(passes_gre(rule), "{rule}");
+    }
+}
+
 #[test]
 fn incoming_rule_needs_packets_in_the_meantime() {
     let counting = |count: u64| {
