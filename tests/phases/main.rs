@@ -27,6 +27,7 @@ mod rogue_routes;
 mod server_verdicts;
 #[path = "../lab/shown.rs"]
 mod shown;
+mod systemd_filter;
 mod visible_state;
 mod watchdog;
 mod weak_authentication;
