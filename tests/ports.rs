@@ -2,11 +2,7 @@
 //! crates and `Cargo.lock`, the version of Rust, the directory of the profiles. No ports tree is at hand: nothing is
 //! built. `UPDATE_GOLDEN=1 cargo test --test ports` rewrites the lists of crates.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test; clippy.toml exempts only the functions marked as one"
-)]
+#![expect(clippy::unwrap_used, reason = "a test; clippy.toml exempts only the functions marked as one")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
