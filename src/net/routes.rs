@@ -10,6 +10,8 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::platform::Platform;
+
 /// The `rtm_protocol` of every route that this program adds on Linux, by which `ip route` and a later run
 /// recognize it. The kernel does not interpret numbers from RTPROT_STATIC (4); neither linux/rtnetlink.h nor
 /// iproute2's rt_protos assigns 112.
@@ -295,21 +297,21 @@ pub fn default_prefix(ipv6: bool) -> IpNet {
     if ipv6 { IpNet::V6(ipnet::Ipv6Net::default()) } else { IpNet::V4(ipnet::Ipv4Net::default()) }
 }
 
-/// Returns the metric that the kernel lists for a route that was added with the given one.
+/// Returns the metric that this platform's kernel lists for a route that was added with the given one.
 #[must_use]
 pub fn default_metric(dest: &IpNet, metric: Option<u32>) -> u32 {
-    if cfg!(target_os = "openbsd") {
+    metric_on(Platform::host(), dest, metric)
+}
+
+const fn metric_on(platform: Platform, dest: &IpNet, metric: Option<u32>) -> u32 {
+    match (platform, dest, metric) {
         // The priority of a static route (RTP_STATIC).
-        return metric.unwrap_or(8);
-    }
-    if cfg!(any(target_os = "freebsd", target_os = "netbsd")) {
+        (Platform::OpenBsd, _, None) => 8,
         // Routes have no metric.
-        return 0;
-    }
-    match (dest, metric) {
-        (IpNet::V6(_), None | Some(0)) => IPV6_DEFAULT_METRIC,
-        (IpNet::V4(_), None) => 0,
-        (_, Some(metric)) => metric,
+        (Platform::FreeBsd | Platform::NetBsd, ..) => 0,
+        (Platform::Linux, IpNet::V6(_), None | Some(0)) => IPV6_DEFAULT_METRIC,
+        (Platform::Linux, IpNet::V4(_), None) => 0,
+        (Platform::Linux | Platform::OpenBsd, _, Some(metric)) => metric,
     }
 }
 
@@ -372,5 +374,24 @@ fn error_text(errno: Option<Errno>, detail: Option<&str>) -> String {
         (Some(errno), None) => format!("{} ({errno:?})", errno.desc()),
         (None, Some(detail)) => detail.to_owned(),
         (None, None) => "failed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A route that is looked up with another metric is not found, and stays for ever.
+    #[test]
+    fn metric_is_that_of_each_kernel() {
+        let [v4, v6] = ["192.0.2.1/32", "2001:db8::/32"].map(|dest| dest.parse().unwrap());
+        let metrics =
+            |platform, dest| [None, Some(0), Some(9)].map(|metric| metric_on(platform, dest, metric));
+        assert_eq!(metrics(Platform::Linux, &v4), [0, 0, 9]);
+        assert_eq!(metrics(Platform::Linux, &v6), [1024, 1024, 9]);
+        assert_eq!(metrics(Platform::OpenBsd, &v4), [8, 0, 9]);
+        assert_eq!(metrics(Platform::FreeBsd, &v6), [0; 3]);
+        assert_eq!(metrics(Platform::NetBsd, &v4), [0; 3]);
+        assert_eq!(Route::through(v4, "tun0").metric, default_metric(&v4, None));
     }
 }

@@ -20,7 +20,7 @@ use crate::deadline::Deadline;
 use crate::net::{
     host_route_record,
     kernel::{Kernel, Watch},
-    routes::{Error, Filter, Hop, Insert, Kind, MAIN_TABLE, PROTOCOL, Route, RouteTo},
+    routes::{Error, Filter, Hop, Insert, Kind, MAIN_TABLE, Route, RouteTo},
 };
 
 /// A network change causes many notifications: they are handled together this long after the first.
@@ -193,22 +193,9 @@ const fn host(server: Ipv4Addr) -> IpNet {
 }
 
 fn route(server: Ipv4Addr, hop: Hop, source: Option<IpAddr>) -> Route {
-    Route {
-        dest: host(server),
-        table: MAIN_TABLE,
-        metric: 0,
-        tos: 0,
-        kind: Kind::Unicast,
-        scope: if hop.via.is_some() { 0 } else { 253 },
-        protocol: PROTOCOL,
-        hops: vec![hop],
-        source,
-        metrics: Vec::new(),
-        preference: None,
-        realm: None,
-        label: None,
-        unrestorable: Vec::new(),
-    }
+    let scope = if hop.via.is_some() { 0 } else { 253 };
+    // With the metric that the kernel lists, by which the route is found again.
+    Route { scope, hops: vec![hop], source, ..Route::through(host(server), "") }
 }
 
 /// Returns whether there is a host route to the server beside ours.
@@ -244,6 +231,7 @@ fn best_route(routes: &[Route], server: Ipv4Addr, skip: impl Fn(&Route) -> bool)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::routes::{PROTOCOL, default_metric};
 
     const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
@@ -261,6 +249,21 @@ mod tests {
         let other = |routes: &[Route], made| has_other_route(routes, SERVER, made);
         assert!(!other(&[default.clone()], None) && !other(&[default.clone(), ours.clone()], Some(&ours)));
         assert!(other(&[default, ours.clone(), theirs.clone()], Some(&ours)) && other(&[theirs], None));
+    }
+
+    /// OpenBSD lists a priority of 8 for it.
+    #[test]
+    fn route_has_the_metric_by_which_it_is_listed() {
+        let hop = Hop {
+            via: Some("10.0.0.1".parse().unwrap()),
+            dev: Some("vio0".to_owned()),
+            onlink: false,
+            weight: 0,
+        };
+        let made = route(SERVER, hop.clone(), None);
+        assert_eq!(made.metric, default_metric(&host(SERVER), None));
+        assert_eq!((made.scope, &made.hops), (0, &vec![hop.clone()]));
+        assert_eq!(route(SERVER, Hop { via: None, ..hop }, None).scope, 253);
     }
 
     #[test]
