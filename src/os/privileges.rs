@@ -165,6 +165,13 @@ fn enter_empty_jail(path: &Path) -> io::Result<()> {
     }
     // The directory is removed last, and by its parent: OpenBSD cannot look up "." in a removed directory.
     let entered = chdir(path).and_then(|()| chroot("."));
+    if cfg!(target_os = "freebsd") && entered == Err(Errno::EPERM) {
+        // In a jail the kernel refuses chroot(2) to a process with an open directory. FreeBSD can look up "." in a
+        // removed one.
+        drop(parent);
+        std::fs::remove_dir(path)?;
+        return Ok(chroot(".")?);
+    }
     nix::unistd::unlinkat(&parent, name, nix::unistd::UnlinkatFlags::RemoveDir)?;
     Ok(entered?)
 }

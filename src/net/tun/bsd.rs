@@ -25,11 +25,19 @@ pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
     if let Some(unit) = unit {
         return open_unit(unit).map_err(|error| explain(error, Some(unit)));
     }
+    let mut missing = None;
     for unit in 0..UNITS {
         match open_unit(unit) {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+            // FreeBSD hides the devices of other jails.
+            Err(error) if cfg!(target_os = "freebsd") && error.kind() == io::ErrorKind::NotFound => {
+                missing = Some(error);
+            }
             outcome => return outcome.map_err(|error| explain(error, None)),
         }
+    }
+    if let Some(error) = missing {
+        return Err(explain(error, None));
     }
     Err(Error::Other(io::Error::other(format!("tun0 to tun{} are in use", UNITS - 1))))
 }
@@ -37,6 +45,10 @@ pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
 fn open_unit(unit: u32) -> io::Result<Tun> {
     let name = format!("tun{unit}");
     let existed = if_nametoindex(name.as_str()).is_ok();
+    if cfg!(target_os = "freebsd") && !existed && has_node(&name) {
+        // The interface is in another network stack (vnet); opening the node would take it from there.
+        return Err(Errno::EBUSY.into());
+    }
     let node = OpenOptions::new()
         .read(true)
         .write(true)
@@ -58,4 +70,9 @@ fn open_unit(unit: u32) -> io::Result<Tun> {
     }
     let index = if_nametoindex(name.as_str())?;
     Ok(Tun { fd, name, index, existed })
+}
+
+/// Returns whether /dev lists the device. Looking the name up would create it (FreeBSD).
+fn has_node(name: &str) -> bool {
+    std::fs::read_dir("/dev").is_ok_and(|nodes| nodes.flatten().any(|node| node.file_name() == *name))
 }
