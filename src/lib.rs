@@ -14,7 +14,7 @@
 mod apply;
 mod cli;
 mod deadline;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
 mod demo;
 mod dropin;
 mod engine;

@@ -34,7 +34,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::supervisor::child_main() {
         return code;
     }
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
     if let Some(code) = crate::demo::child_main() {
         return code;
     }

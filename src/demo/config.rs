@@ -12,6 +12,7 @@ use crate::ppp::{
 };
 
 /// The client's end of the veth pair.
+#[cfg(target_os = "linux")]
 pub const CLIENT_DEVICE: &str = "eth0";
 
 /// Configuration of one server. The defaults make a valid server with encryption.

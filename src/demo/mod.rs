@@ -1,8 +1,8 @@
-//! `pptpctl demo`: a PPTP server and two temporary network namespaces.
+//! `pptpctl demo`: a PPTP server and two temporary network namespaces (Linux) or jails (FreeBSD).
 //!
 //! [`config`] is the server's configuration, `server` its process, and [`impairment`] the impaired path that
 //! tests put between both ends. `world` creates the namespaces, and `tour` runs the demo with the help of
-//! `ping` and `fetch`. Linux only, as the namespaces are.
+//! `ping` and `fetch`.
 //!
 //! The client is not part of this module: the demo runs `pptpctl up` as a user does, in a process of its own.
 
@@ -13,6 +13,7 @@ pub mod impairment;
 mod ping;
 pub mod pool;
 pub mod server;
+mod snapshot;
 mod tour;
 pub mod world;
 
@@ -33,6 +34,26 @@ pub enum Outcome {
     Failed,
 }
 
+#[cfg(target_os = "freebsd")]
+impl Outcome {
+    /// The outcomes in the order of their exit statuses between the demo's processes.
+    const ALL: [Self; 5] = [Self::Shown, Self::NotRoot, Self::NoTun, Self::NoNamespaces, Self::Failed];
+    /// The exit status of the first of them: none that a process has by accident.
+    const FIRST: u8 = 60;
+
+    /// Returns the exit status of a process of the demo.
+    fn code(self) -> u8 {
+        let place = Self::ALL.iter().position(|outcome| *outcome == self);
+        place.and_then(|place| u8::try_from(place).ok()).map_or(1, |place| Self::FIRST + place)
+    }
+
+    /// Returns the outcome of a process of the demo.
+    fn of(status: std::process::ExitStatus) -> Self {
+        let place = status.code().and_then(|code| usize::try_from(code - i32::from(Self::FIRST)).ok());
+        place.and_then(|place| Self::ALL.get(place).copied()).unwrap_or(Self::Failed)
+    }
+}
+
 /// Runs `pptpctl demo`.
 #[must_use]
 pub fn main() -> Outcome {
@@ -42,7 +63,14 @@ pub fn main() -> Outcome {
 /// Runs the server if this process was started as one, by a demo or a test, and returns its exit status.
 #[must_use]
 pub fn child_main() -> Option<ExitCode> {
-    if std::env::args_os().nth(1).is_some_and(|role| role == server::ROLE) {
+    let role = std::env::args_os().nth(1)?;
+    #[cfg(target_os = "freebsd")]
+    if role == world::jail::KEEPER {
+        return Some(world::jail::keep());
+    } else if role == world::jail::INSIDE {
+        return Some(tour::inside().code().into());
+    }
+    if role == server::ROLE {
         return Some(match server::main() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

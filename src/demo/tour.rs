@@ -2,7 +2,7 @@
 //! final check.
 
 use std::{
-    fmt::{self, Display},
+    fmt::Display,
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, Write},
     net::Ipv4Addr,
@@ -12,19 +12,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Outcome,
-    config::ServerConfig,
-    fetch,
-    ping::ping,
-    world::{self, Server},
-};
-use crate::net::{netlink::Netlink, routes::Filter, tun};
+#[cfg(target_os = "linux")]
+use super::world;
+#[cfg(target_os = "freebsd")]
+use super::world::jail;
+use super::{Outcome, config::ServerConfig, fetch, ping::ping, snapshot::Snapshot, world::Server};
+#[cfg(target_os = "freebsd")]
+use crate::net::kernel::Kernel;
+use crate::net::tun;
 
-/// The profile's file, on the demo's private /run.
-const CONFIG: &str = "/run/demo.toml";
+/// The profile's file, on the demo's private run directory.
+const CONFIG: &str = if cfg!(target_os = "linux") { "/run/demo.toml" } else { "/var/run/demo.toml" };
 /// The password's file, beside it.
-const PASSWORD: &str = "/run/demo.password";
+const PASSWORD: &str =
+    if cfg!(target_os = "linux") { "/run/demo.password" } else { "/var/run/demo.password" };
 /// Name of the profile.
 const NAME: &str = "demo";
 /// Limit for an answer through the tunnel.
@@ -33,8 +34,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PINGS: u16 = 3;
 
 /// Advice for a root user with reduced privileges.
-const IN_CONTAINER: &str =
-    "root in a container is often not allowed to: give it --privileged, or run it on the host";
+const IN_CONTAINER: &str = if cfg!(target_os = "linux") {
+    "root in a container is often not allowed to: give it --privileged, or run it on the host"
+} else {
+    "root in a jail is often not allowed to: run it on the host"
+};
+
+/// The places of client and server, for the first line and for the first step.
+const PLACES: [&str; 3] = if cfg!(target_os = "linux") {
+    ["two throw-away network namespaces", "a network namespace of its own", "a veth pair"]
+} else {
+    ["two throw-away jails", "a jail of its own", "an epair"]
+};
 
 /// Why a step failed.
 enum Failed {
@@ -46,14 +57,70 @@ enum Failed {
 
 /// Runs the demo and prints its progress.
 pub fn run() -> Outcome {
-    let started = Instant::now();
-    if let Err((outcome, words)) = prepare() {
-        complain(words);
-        return outcome;
+    if !nix::unistd::geteuid().is_root() {
+        let program =
+            std::env::current_exe().map_or_else(|_| "pptpctl".into(), |path| path.display().to_string());
+        let [places, ..] = PLACES;
+        complain(format_args!(
+            "it creates {places} and a tunnel device, which requires root: sudo {program} demo"
+        ));
+        return Outcome::NotRoot;
     }
-    line("pptpctl demo: a whole PPTP tunnel on this computer, between two throw-away network namespaces.");
+    in_place()
+}
+
+/// Runs the demo in namespaces of the calling thread.
+#[cfg(target_os = "linux")]
+fn in_place() -> Outcome {
+    match prepare() {
+        Ok(()) => play(Path::new("/proc/self/exe")),
+        Err((outcome, words)) => {
+            complain(words);
+            outcome
+        }
+    }
+}
+
+/// Runs the demo in a process in a jail.
+#[cfg(target_os = "freebsd")]
+fn in_place() -> Outcome {
+    match jail::run() {
+        Ok(status) => Outcome::of(status),
+        Err(error) => {
+            complain(format_args!("it could not start: {error}"));
+            Outcome::Failed
+        }
+    }
+}
+
+/// Enters the jail that the keeper has made, and runs the demo.
+#[cfg(target_os = "freebsd")]
+pub fn inside() -> Outcome {
+    let program = match jail::enter() {
+        Ok(program) => program,
+        Err(error) => {
+            complain(format_args!("it could not enter its jail: {error}\n  {IN_CONTAINER}"));
+            return Outcome::NoNamespaces;
+        }
+    };
+    // The device is created in the jail's network stack, where it stays after 14.0 only if it is not deleted.
+    let opened = tun::open(None).map(|tun| (tun.name.clone(), tun.index));
+    let deleted =
+        opened.map(|(name, index)| Kernel::open().and_then(|mut kernel| kernel.delete_link(&name, index)));
+    if let Err(error) = deleted {
+        complain(error);
+        return Outcome::NoTun;
+    }
+    play(&program)
+}
+
+/// Runs the demo with this program, in its namespaces or its jail.
+fn play(program: &Path) -> Outcome {
+    let started = Instant::now();
+    let [places, ..] = PLACES;
+    line(format_args!("pptpctl demo: a whole PPTP tunnel on this computer, between {places}."));
     line("Your own network, files and tunnels are not touched, and nothing is left when it ends.");
-    match show() {
+    match show(program) {
         Ok(()) => {
             line(format_args!(
                 "\nThat was all, in {:.2} s. Your own tunnel:",
@@ -76,15 +143,8 @@ pub fn run() -> Outcome {
 }
 
 /// Checks the requirements, then enters the demo's namespaces.
+#[cfg(target_os = "linux")]
 fn prepare() -> Result<(), (Outcome, String)> {
-    if !nix::unistd::geteuid().is_root() {
-        let program =
-            std::env::current_exe().map_or_else(|_| "pptpctl".into(), |path| path.display().to_string());
-        let words = format!(
-            "it creates network namespaces and a tunnel device, which requires root: sudo {program} demo"
-        );
-        return Err((Outcome::NotRoot, words));
-    }
     if !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| has_nobody(&map)) {
         let words = format!(
             "this user namespace has no user nobody (65534), which the engine needs to give up root\n  {IN_CONTAINER}"
@@ -98,6 +158,7 @@ fn prepare() -> Result<(), (Outcome, String)> {
     tun::open(None).map(drop).map_err(|error| (Outcome::NoTun, error.to_string()))
 }
 
+#[cfg(target_os = "linux")]
 /// Returns whether a user namespace maps user 65534, which the engine changes to.
 fn has_nobody(uid_map: &str) -> bool {
     uid_map.lines().any(|line| {
@@ -109,18 +170,19 @@ fn has_nobody(uid_map: &str) -> bool {
     })
 }
 
-fn show() -> Result<(), Failed> {
+fn show(program: &Path) -> Result<(), Failed> {
     let orders = server_config()?;
-    step(1, "A server in a network namespace of its own");
-    let server = Server::start(Path::new("/proc/self/exe"), &orders).map_err(failed("the server"))?;
+    let [_, place, link] = PLACES;
+    step(1, &format!("A server in {place}"));
+    let server = Server::start(program, &orders).map_err(failed("the server"))?;
     let (address, client, office) = (orders.address, orders.client, orders.office);
-    say(format_args!("the server is {address}, the client {client}, on a veth pair"));
+    say(format_args!("the server is {address}, the client {client}, on {link}"));
     say(format_args!("it asks for MS-CHAPv2 and {}-bit MPPE; behind it is {office}", orders.mppe.min.bits()));
     write_profile(&orders).map_err(failed("the profile"))?;
 
-    let before = Snapshot::take()?;
+    let before = Snapshot::take().map_err(failed("the state of the network"))?;
     step(2, "The tunnel, with a profile of eight lines");
-    pptpctl(&["--config", CONFIG, "up", NAME])?;
+    pptpctl(program, &["--config", CONFIG, "up", NAME])?;
 
     step(3, "A ping through it");
     let mut answers = Vec::new();
@@ -135,13 +197,13 @@ fn show() -> Result<(), Failed> {
     say(format_args!("http://{office}/ says: {}", page.trim_end()));
 
     step(5, "Its state");
-    pptpctl(&["status", NAME])?;
+    pptpctl(program, &["status", NAME])?;
 
     step(6, "Down again");
-    pptpctl(&["down", NAME])?;
+    pptpctl(program, &["down", NAME])?;
 
     step(7, "Is everything as before?");
-    let after = Snapshot::take()?;
+    let after = Snapshot::take().map_err(failed("the state of the network"))?;
     if before != after {
         return Err(Failed::Defect(format!("this was before:\n{before}\nand this is after:\n{after}")));
     }
@@ -183,11 +245,12 @@ const fn network(host: Ipv4Addr) -> Ipv4Addr {
 }
 
 /// Runs this program as a user does and prints its output.
-fn pptpctl(arguments: &[&str]) -> Result<(), Failed> {
+fn pptpctl(program: &Path, arguments: &[&str]) -> Result<(), Failed> {
     let shown = format!("pptpctl {}", arguments.join(" "));
     say(format_args!("$ {shown}"));
-    let mut child = Command::new("/proc/self/exe")
+    let mut child = Command::new(program)
         .args(arguments)
+        .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -199,70 +262,6 @@ fn pptpctl(arguments: &[&str]) -> Result<(), Failed> {
     }
     let status = child.wait().map_err(failed(&shown))?;
     if status.success() { Ok(()) } else { Err(Failed::Defect(format!("`{shown}` ended with {status}"))) }
-}
-
-/// What a tunnel can change in this namespace, and the files in /run.
-#[derive(PartialEq, Eq)]
-struct Snapshot {
-    links: Vec<String>,
-    addresses: Vec<String>,
-    routes: Vec<String>,
-    files: Vec<String>,
-}
-
-impl Snapshot {
-    fn take() -> Result<Self, Failed> {
-        let asked = |error: crate::net::routes::Error| Failed::Defect(error.to_string());
-        let mut netlink = Netlink::open().map_err(asked)?;
-        let links = netlink.links().map_err(asked)?;
-        let mut addresses = Vec::new();
-        for link in &links {
-            for address in netlink.addresses(&link.name).map_err(asked)? {
-                addresses.push(format!("{}: {address:?}", link.name));
-            }
-        }
-        let mut routes = Vec::new();
-        for ipv6 in [false, true] {
-            let all = netlink.routes(&Filter { ipv6, table: None, dest: None }).map_err(asked)?;
-            routes.extend(all.iter().map(|route| format!("{route:?}")));
-        }
-        let files = files(Path::new("/run"));
-        Ok(Self { links: links.iter().map(|link| format!("{link:?}")).collect(), addresses, routes, files })
-    }
-
-    fn summary(&self) -> String {
-        let Self { links, addresses, routes, .. } = self;
-        format!(
-            "{} interfaces, {} addresses, {} routes and no file in /run that was not there",
-            links.len(),
-            addresses.len(),
-            routes.len()
-        )
-    }
-}
-
-impl Display for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for text in self.links.iter().chain(&self.addresses).chain(&self.routes).chain(&self.files) {
-            writeln!(f, "  {text}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Returns every file below a directory, without the directories.
-fn files(directory: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            found.extend(files(&path));
-        } else {
-            found.push(path.display().to_string());
-        }
-    }
-    found.sort();
-    found
 }
 
 fn failed(what: &str) -> impl Fn(io::Error) -> Failed {

@@ -1,9 +1,15 @@
-//! The demo's environment: namespaces for the calling thread, and a server behind a veth pair.
+//! The demo's environment: namespaces (Linux) or a jail (FreeBSD) for the client, and a server, which makes a
+//! network stack of its own with a link to the client's.
 //!
-//! Nothing in it has a name on the host. The calling thread leaves the host's network and mount namespaces.
-//! The server is the first process of a pid namespace, so the kernel kills all other processes in it
-//! (including a tunnel's supervisor) when the server exits; and the server exits when its pipe from this
-//! process closes, however it ends.
+//! The server exits when its pipe from this process closes, however it ends.
+
+#[cfg(target_os = "freebsd")]
+pub mod jail;
+#[cfg(target_os = "linux")]
+mod namespaces;
+
+#[cfg(target_os = "linux")]
+pub use self::namespaces::enter;
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -13,48 +19,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-};
-
 use super::{config::ServerConfig, server};
 use crate::os::wait;
-
-/// Directories of the host that must not be touched; an empty file system is mounted over each.
-const PRIVATE: [&str; 3] = ["/run", "/var/lib", "/var/log"];
 
 /// Limit for the start of a server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Moves the calling thread, and processes that it starts later, into new namespaces.
-///
-/// # Errors
-/// Returns the kernel's error and the operation; `EPERM` where a container or policy forbids it.
-pub fn enter() -> Result<(), (&'static str, io::Error)> {
-    let wrong = |what| move |errno: nix::errno::Errno| (what, io::Error::from(errno));
-    let flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID;
-    unshare(flags).map_err(wrong("make namespaces"))?;
-    let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .map_err(wrong("make mounts private"))?;
-    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    for place in PRIVATE {
-        mount(Some("tmpfs"), place, Some("tmpfs"), safe, Some("mode=0755,size=16m"))
-            .map_err(wrong("mount an empty file system"))?;
-    }
-    Ok(())
-}
-
-/// A server that accepts calls. Dropping it kills it and all processes in its pid namespace.
+/// A server that accepts calls. Dropping it kills it, and on Linux all processes in its pid namespace.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
 }
 
 impl Server {
-    /// Starts `program`, which must be this one, as a server. It must be the first process started after
-    /// [`enter`].
+    /// Starts `program`, which must be this one, as a server. On Linux it must be the first process started
+    /// after `enter`.
     ///
     /// # Errors
     /// Returns the reason if it does not start; `PermissionDenied` where a container or policy forbids it.

@@ -13,7 +13,7 @@ use crate::{
     deadline::{Deadline, earliest},
     demo::config::{Fault, ServerConfig},
     net::{
-        netlink::Netlink,
+        kernel::Kernel,
         packets::PacketIo,
         routes::Address,
         tun::{self, Tun},
@@ -160,38 +160,44 @@ impl Call {
     ///
     /// # Errors
     /// Returns a description of what failed.
-    pub fn up(&mut self, netlink: &mut Netlink, up: &LinkUp) -> Result<(), String> {
+    pub fn up(&mut self, kernel: &mut Kernel, up: &LinkUp) -> Result<(), String> {
         if self.device.is_none() {
             let tun = tun::open(None).map_err(|error| error.to_string())?;
             let address =
                 Address { local: IpAddr::V4(up.local), peer: Some(IpAddr::V4(up.peer)), prefix: 32 };
-            netlink
-                .no_automatic_ipv6(&tun.name)
-                .and_then(|()| netlink.add_address(&tun.name, &address))
-                .and_then(|()| netlink.set_up(&tun.name, true))
+            #[cfg(target_os = "linux")]
+            kernel.no_automatic_ipv6(&tun.name).map_err(|error| error.to_string())?;
+            kernel
+                .add_address(&tun.name, &address)
+                .and_then(|()| kernel.set_up(&tun.name, true))
                 .map_err(|error| error.to_string())?;
             self.device = Some(Device { packets: PacketIo::new(&tun.fd), tun });
         }
         let name = self.device.as_ref().map_or("", |device| device.tun.name.as_str());
-        netlink.set_mtu(name, u32::from(up.mtu)).map_err(|error| error.to_string())?;
-        up.ipv6.map_or(Ok(()), |ids| self.ipv6_up(netlink, ids))
+        kernel.set_mtu(name, u32::from(up.mtu)).map_err(|error| error.to_string())?;
+        up.ipv6.map_or(Ok(()), |ids| self.ipv6_up(kernel, ids))
     }
 
     /// Assigns the device its link-local address (RFC 5072 §5).
     ///
     /// # Errors
     /// Returns a description of what failed.
-    pub fn ipv6_up(&mut self, netlink: &mut Netlink, ids: InterfaceIds) -> Result<(), String> {
+    pub fn ipv6_up(&mut self, kernel: &mut Kernel, ids: InterfaceIds) -> Result<(), String> {
         let Some(Device { tun, .. }) = &self.device else { return Ok(()) };
         let address = |id: [u8; 8]| {
             let bits = (0xfe80_u128 << 112) | u128::from(u64::from_be_bytes(id));
             IpAddr::V6(Ipv6Addr::from_bits(bits))
         };
         let address = Address { local: address(ids.local), peer: Some(address(ids.peer)), prefix: 64 };
-        match netlink.add_address(&tun.name, &address) {
+        match kernel.add_address(&tun.name, &address) {
             Err(error) if !error.is_present() => Err(error.to_string()),
             _ => Ok(()),
         }
+    }
+
+    /// Closes the call's tun device, and returns its name and index.
+    pub fn close_tun(&mut self) -> Option<(String, u32)> {
+        self.device.take().map(|device| (device.tun.name, device.tun.index))
     }
 
     /// Reports that GRE no longer passes.

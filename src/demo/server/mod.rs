@@ -10,6 +10,11 @@ mod connection;
 mod gre_socket;
 mod http;
 mod setup;
+#[cfg(target_os = "linux")]
+mod wire;
+#[cfg(target_os = "freebsd")]
+#[path = "wire_freebsd.rs"]
+mod wire;
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +38,7 @@ use super::{
 };
 use crate::{
     deadline::{Deadline, earliest, log_due},
-    net::{netlink::Netlink, transport},
+    net::{kernel::Kernel, transport},
     os::wait::{self, Interest},
     ppp::link,
     pptp::control::{self, CallAccept},
@@ -47,7 +52,7 @@ struct Server {
     listener: TcpListener,
     gre_socket: GreSocket,
     page: HttpServer,
-    netlink: Netlink,
+    kernel: Kernel,
     /// Standard input, closed when the starting process exits.
     master: OwnedFd,
     /// Readable when a child has exited, if this is the first process of a pid namespace.
@@ -330,17 +335,17 @@ impl Server {
         match event {
             link::LinkEvent::Up(up) => {
                 tracing::info!("call {}: up: {up:?}", key.call_id);
-                let Self { calls, netlink, .. } = self;
+                let Self { calls, kernel, .. } = self;
                 let Some(call) = calls.get_mut(key.call_id) else { return };
-                if let Err(error) = call.up(netlink, &up) {
+                if let Err(error) = call.up(kernel, &up) {
                     tracing::error!("call {}: {error}", key.call_id);
                     self.hang_up(now, key);
                 }
             }
             link::LinkEvent::Ipv6Up(ids) => {
                 tracing::info!("call {}: {ids:?}", key.call_id);
-                let Self { calls, netlink, .. } = self;
-                let done = calls.get_mut(key.call_id).map_or(Ok(()), |call| call.ipv6_up(netlink, ids));
+                let Self { calls, kernel, .. } = self;
+                let done = calls.get_mut(key.call_id).map_or(Ok(()), |call| call.ipv6_up(kernel, ids));
                 if let Err(error) = done {
                     tracing::error!("call {}: {error}", key.call_id);
                 }
@@ -372,6 +377,12 @@ impl Server {
                 self.gre_socket.counters()
             );
             self.pool.give_back(call.address);
+            // Closing a device deletes it, but for FreeBSD 14.0.
+            if let Some((name, index)) = call.close_tun().filter(|_| cfg!(target_os = "freebsd"))
+                && let Err(error) = self.kernel.delete_link(&name, index)
+            {
+                tracing::debug!("call {call_id}: {error}");
+            }
         }
     }
 

@@ -5,6 +5,8 @@
 //! messages and are tested on all platforms.
 
 mod domain;
+#[cfg(target_os = "freebsd")]
+mod epair;
 mod kernel;
 mod watch;
 

@@ -11,7 +11,7 @@ pub enum Role {
     Pns,
     /// PPTP access concentrator: answers. Commonly called the server.
     #[cfg_attr(
-        not(any(target_os = "linux", feature = "fuzzing", test)),
+        not(any(target_os = "linux", target_os = "freebsd", feature = "fuzzing", test)),
         expect(dead_code, reason = "the demo's server runs on Linux only")
     )]
     Pac,

@@ -17,7 +17,7 @@ mod calls;
 mod config;
 mod event;
 mod receive;
-#[cfg(any(target_os = "linux", feature = "fuzzing", test))]
+#[cfg(any(target_os = "linux", target_os = "freebsd", feature = "fuzzing", test))]
 mod server;
 #[cfg(test)]
 mod tests;
@@ -31,7 +31,7 @@ use std::{
 use calls::{Call, CallState, Calls};
 pub use config::{CallRequest, ControlConfig, Role};
 pub use event::{CallEnd, CallError, ControlCounters, ControlEnd, ControlEvent, Peer};
-#[cfg(any(target_os = "linux", feature = "fuzzing", test))]
+#[cfg(any(target_os = "linux", target_os = "freebsd", feature = "fuzzing", test))]
 pub use server::CallAccept;
 use timers::Keepalive;
 

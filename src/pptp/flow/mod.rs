@@ -80,7 +80,7 @@ pub struct FlowConfig {
 
 impl FlowConfig {
     /// Returns pptp(8)'s defaults: a window of 3, at most 0.3 s of waiting.
-    #[cfg(any(target_os = "linux", feature = "fuzzing", test))]
+    #[cfg(any(target_os = "linux", target_os = "freebsd", feature = "fuzzing", test))]
     #[must_use]
     pub const fn new(local_call_id: u16, peer_call_id: u16) -> Self {
         let reorder = Reorder::Adaptive { max: Duration::from_millis(300) };
