@@ -9,7 +9,9 @@ use std::{
     time::Instant,
 };
 
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+#[cfg(target_os = "linux")]
+use socket2::SockFilter;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
     deadline::{Deadline, earliest},
@@ -180,11 +182,14 @@ fn raw_socket(address: Ipv4Addr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Returns a socket that only sends: a filter drops what it would receive.
+/// Returns a socket that only sends: on Linux a filter drops what it would receive, elsewhere its buffer fills.
 fn connected(address: Ipv4Addr, to: Ipv4Addr) -> io::Result<Socket> {
-    const RETURN: u16 = 0x06;
     let socket = raw_socket(address)?;
-    socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])?;
+    #[cfg(target_os = "linux")]
+    {
+        const RETURN: u16 = 0x06;
+        socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])?;
+    }
     socket.connect(&SocketAddrV4::new(to, 0).into())?;
     Ok(socket)
 }
