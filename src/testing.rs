@@ -123,7 +123,10 @@ pub mod ppp {
         pub use crate::ppp::link::{Link, LinkConfig, LinkEvent, LinkUp, Received};
     }
     pub mod mppe {
-        pub use crate::ppp::mppe::{Demand, Policy, Strength};
+        pub use crate::ppp::{
+            crypto::NtHash,
+            mppe::{Demand, End, Keys, Opener, Policy, Sealer, Strength},
+        };
     }
 }
 

@@ -77,17 +77,27 @@ pub struct LinkCounters {
     pub renegotiations: u64,
     /// CCP Reset-Requests sent.
     pub resets_sent: u64,
-    drops: [u64; LinkDrop::COUNT],
+    drops: DropCounts,
+}
+
+/// One counter for each reason, in the order of [`LinkDrop::all`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct DropCounts([u64; LinkDrop::COUNT]);
+
+impl Default for DropCounts {
+    fn default() -> Self {
+        Self([0; LinkDrop::COUNT])
+    }
 }
 
 impl LinkCounters {
     /// Returns all reasons with their counters, for metrics.
     pub fn drops(&self) -> impl Iterator<Item = (LinkDrop, u64)> + '_ {
-        LinkDrop::all().zip(self.drops.iter().copied())
+        LinkDrop::all().zip(self.drops.0.iter().copied())
     }
 
     pub(super) fn drop(&mut self, reason: LinkDrop) -> LinkDrop {
-        if let Some(count) = self.drops.get_mut(reason.index()) {
+        if let Some(count) = self.drops.0.get_mut(reason.index()) {
             *count = count.saturating_add(1);
         }
         reason
@@ -194,7 +204,7 @@ impl From<PacketDrop> for LinkDrop {
 impl LinkCounters {
     /// Returns how often this reason has occurred.
     pub fn dropped(&self, reason: LinkDrop) -> u64 {
-        self.drops.get(reason.index()).copied().unwrap_or(0)
+        self.drops.0.get(reason.index()).copied().unwrap_or(0)
     }
 }
 

@@ -106,7 +106,7 @@ impl Link {
         number: u16,
         information: &'a mut [u8],
     ) -> Received<'a> {
-        match self.open_data(number, information) {
+        match self.open_data(now, number, information) {
             Ok((version @ (protocol::IPV4 | protocol::IPV6), ip)) => match self.deliver(ip, version) {
                 Ok(()) => Received::Ip(ip),
                 Err(reason) => Received::Dropped(self.counters.drop(reason)),
@@ -127,7 +127,12 @@ impl Link {
     }
 
     /// Returns protocol number and information field of a packet that the cipher accepts.
-    fn open_data<'a>(&mut self, number: u16, information: &'a mut [u8]) -> Result<(u16, &'a [u8]), LinkDrop> {
+    fn open_data<'a>(
+        &mut self,
+        now: Instant,
+        number: u16,
+        information: &'a mut [u8],
+    ) -> Result<(u16, &'a [u8]), LinkDrop> {
         if self.phase != Phase::Network {
             return Err(LinkDrop::WrongPhase);
         }
@@ -136,6 +141,7 @@ impl Link {
             (Cipher::On { opener: Some(opener), .. }, protocol::COMPRESSED) => {
                 let (least, most) = self.lost;
                 opener.set_lost(least, most);
+                opener.set_time(now);
                 let plain = opener.open(information).map_err(LinkDrop::Mppe)?;
                 self.reset_sent = None;
                 let (number, packet) = split_protocol(plain).map_err(|_| LinkDrop::NotIp)?;

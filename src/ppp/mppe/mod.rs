@@ -4,6 +4,8 @@
 //! data path and allocate nothing. [`crate::ppp::ccp`] does the negotiation (CCP option 18); this module only
 //! defines its bits. MPPE has no integrity protection.
 
+mod budget;
+mod checkpoints;
 #[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
 mod keys;

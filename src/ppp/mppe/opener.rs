@@ -1,10 +1,11 @@
 //! The receiving direction (RFC 3078 §3, §7, §8), with the limits that Linux's ppp_mppe sets for a
 //! misbehaving peer.
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
 use super::{
-    COUNT_MASK, ENCRYPTED, FLUSHED, HEADER, Keys, ResetStyle, Strength, plausible, schedule::Schedule,
+    COUNT_MASK, ENCRYPTED, FLUSHED, HEADER, Keys, ResetStyle, Strength, budget::KeyBudget,
+    checkpoints::Checkpoints, plausible, schedule::Schedule,
 };
 
 /// Decrypts packets of one direction.
@@ -12,7 +13,8 @@ use super::{
 /// Coherency counts are compared modulo 4096. The layer below delivers packets in the order of their GRE
 /// sequence numbers, and reports how many it has lost ([`Opener::set_lost`]). A packet up to [`LATE_WINDOW`]
 /// behind the expected count is late and dropped, unless enough packets were lost for it to be ahead; any
-/// other is ahead. So up to 4095 lost packets are bridged.
+/// other is ahead. So up to 4095 lost packets are bridged. A forged count costs few key changes, since keys ahead are
+/// stored ([`Checkpoints`]), and those of dropped packets are limited ([`KeyBudget`]).
 pub struct Opener {
     schedule: Schedule,
     stateful: bool,
@@ -23,6 +25,9 @@ pub struct Opener {
     style: Option<ResetStyle>,
     offences: u32,
     losses: Losses,
+    /// Stateless mode: keys ahead of the expected count.
+    checkpoints: Checkpoints,
+    budget: KeyBudget,
 }
 
 /// Packets of the peer that the layer below has lost, and that were not opened.
@@ -71,6 +76,8 @@ pub enum MppeDrop {
     AwaitingReset,
     /// The decrypted bytes are no packet that MPPE carries: the keys differ, or the packet is damaged.
     Garbage,
+    /// Not decrypted: it does not follow the last packet, and too many like it could not be decrypted.
+    OverBudget,
     /// Not decrypted, because of too many errors before ([`Opener::is_hopeless`]).
     Hopeless,
 }
@@ -102,6 +109,8 @@ impl Opener {
             style: None,
             offences: 0,
             losses: Losses::default(),
+            checkpoints: Checkpoints::new(),
+            budget: KeyBudget::new(),
         })
     }
 
@@ -109,6 +118,11 @@ impl Opener {
     /// [`Opener::open`]: at least and at most, since it may still wait for some. `u64::MAX` if unknown.
     pub fn set_lost(&mut self, least: u64, most: u64) {
         (self.losses.least, self.losses.most) = (least, most);
+    }
+
+    /// Sets the time at which the next packets arrive, which allows for key changes.
+    pub fn set_time(&mut self, now: Instant) {
+        self.budget.refill(now);
     }
 
     /// Sets the total of lost packets at which this opener begins.
@@ -144,7 +158,9 @@ impl Opener {
                 self.offences.saturating_add(100)
             }
             Err(MppeDrop::Late | MppeDrop::Duplicate) => self.offences.saturating_add(1),
-            Err(MppeDrop::Short | MppeDrop::AwaitingReset | MppeDrop::Hopeless) => self.offences,
+            Err(MppeDrop::Short | MppeDrop::AwaitingReset | MppeDrop::OverBudget | MppeDrop::Hopeless) => {
+                self.offences
+            }
         };
         result.map(|()| body)
     }
@@ -193,11 +209,20 @@ impl Opener {
             1..=LATE_WINDOW => return Err(MppeDrop::Late),
             _ => {}
         }
-        match (self.stateful, flushed) {
-            (false, _) => self.open_stateless(ahead, body)?,
-            (true, true) => self.open_flushed(count, ahead, body)?,
-            (true, false) => self.open_continued(count, ahead, body)?,
+        let in_sequence = ahead == 0 && !self.discarding;
+        if !in_sequence && flushed && self.budget.is_spent() {
+            return Err(MppeDrop::OverBudget);
         }
+        let changes = self.schedule.changes;
+        let opened = match (self.stateful, flushed) {
+            (false, _) => self.open_stateless(ahead, body),
+            (true, true) => self.open_flushed(count, ahead, body),
+            (true, false) => self.open_continued(count, ahead, body),
+        };
+        if opened.is_err() {
+            self.budget.waste(self.schedule.changes.wrapping_sub(changes));
+        }
+        opened?;
         self.expected = (count + 1) & COUNT_MASK;
         Ok(())
     }
@@ -205,17 +230,27 @@ impl Opener {
     /// Decrypts in stateless mode (RFC 3078 §8.1): one key change for each packet, including lost ones. A gap
     /// that leads to garbage is undone, so that one forged header does not end the stream.
     fn open_stateless(&mut self, ahead: u16, body: &mut [u8]) -> Result<(), MppeDrop> {
-        let before = (ahead > 0).then(|| self.schedule.snapshot());
-        self.schedule.rekey_times(ahead + 1);
-        self.schedule.apply(body);
-        let Some(before) = before else {
+        let distance = ahead + 1;
+        if ahead == 0 {
+            self.schedule.rekey();
+            self.checkpoints.advanced(distance);
+            self.schedule.apply(body);
             return if plausible::plausible_in_sequence(body) { Ok(()) } else { self.garbage_in_sequence() };
-        };
-        if plausible::plausible_ip(body) || (ahead <= SHORT_JUMP && plausible::plausible_protocol(body)) {
-            return Ok(());
         }
-        self.schedule.restore(&before);
-        Err(MppeDrop::Garbage)
+        let before = self.schedule.snapshot();
+        let current = self.expected.wrapping_sub(1) & COUNT_MASK;
+        self.checkpoints.seek(&mut self.schedule, current, distance);
+        let start: [u8; plausible::START] = self.schedule.preview(body);
+        let is_plausible = plausible::plausible_ip_start(&start, body.len())
+            || (ahead <= SHORT_JUMP && plausible::plausible_protocol(&start));
+        if !is_plausible {
+            self.schedule.restore(&before);
+            return Err(MppeDrop::Garbage);
+        }
+        self.checkpoints.advanced(distance);
+        self.schedule.reinitialize();
+        self.schedule.apply(body);
+        Ok(())
     }
 
     /// Advances the expected count past a packet that decrypted to garbage.
@@ -330,7 +365,7 @@ impl fmt::Debug for Opener {
 
 impl MppeDrop {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Short,
         Self::NotEncrypted,
         Self::NotFlushed,
@@ -338,6 +373,7 @@ impl MppeDrop {
         Self::Late,
         Self::AwaitingReset,
         Self::Garbage,
+        Self::OverBudget,
         Self::Hopeless,
     ];
 
@@ -352,6 +388,7 @@ impl MppeDrop {
             Self::Late => "mppe_late",
             Self::AwaitingReset => "mppe_awaiting_reset",
             Self::Garbage => "mppe_garbage",
+            Self::OverBudget => "mppe_over_budget",
             Self::Hopeless => "mppe_hopeless",
         }
     }

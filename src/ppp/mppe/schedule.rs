@@ -17,7 +17,6 @@ pub(super) struct Schedule {
     strength: Strength,
     rc4: Rc4,
     /// Key changes so far.
-    #[cfg(test)]
     pub(super) changes: u64,
 }
 
@@ -32,14 +31,7 @@ impl Schedule {
         hashed.get_mut(key_len + 40..)?.get_mut(..key_len)?.copy_from_slice(start);
         hashed.get_mut(2 * key_len + 40..)?.get_mut(..40)?.fill(0xf2);
         let rc4 = Rc4::new_from_slice(start).ok()?;
-        let mut schedule = Self {
-            hashed,
-            key_len,
-            strength,
-            rc4,
-            #[cfg(test)]
-            changes: 0,
-        };
+        let mut schedule = Self { hashed, key_len, strength, rc4, changes: 0 };
         let mut key = schedule.next_key();
         schedule.adopt(&mut key);
         schedule.reinitialize();
@@ -54,23 +46,25 @@ impl Schedule {
     /// Changes the session key `times` times; initializes RC4 only with the last key.
     pub(super) fn rekey_times(&mut self, times: u16) {
         for _ in 0..times {
-            let mut key = self.next_key();
-            let mut own = Zeroizing::new(*key);
-            if let (Some(own), Some(key)) = (own.get_mut(..self.key_len), key.get_mut(..self.key_len))
-                && let Ok(mut rc4) = Rc4::new_from_slice(own)
-            {
-                rc4.apply_keystream(key);
-                own.zeroize();
-            }
-            self.adopt(&mut key);
-            #[cfg(test)]
-            {
-                self.changes += 1;
-            }
+            self.change_key();
         }
         if times > 0 {
             self.reinitialize();
         }
+    }
+
+    /// Changes the session key once, without initializing RC4 with it.
+    pub(super) fn change_key(&mut self) {
+        let mut key = self.next_key();
+        let mut own = Zeroizing::new(*key);
+        if let (Some(own), Some(key)) = (own.get_mut(..self.key_len), key.get_mut(..self.key_len))
+            && let Ok(mut rc4) = Rc4::new_from_slice(own)
+        {
+            rc4.apply_keystream(key);
+            own.zeroize();
+        }
+        self.adopt(&mut key);
+        self.changes = self.changes.wrapping_add(1);
     }
 
     /// Reinitializes RC4 with the current session key.

@@ -1,5 +1,7 @@
 //! Long losses: the layer below reports how many packets are missing, and the opener follows.
 
+use std::time::Duration;
+
 use super::*;
 
 /// The last count that no report of losses is needed for, the first that needs one, and the last of all.
@@ -121,6 +123,103 @@ fn forged_jump_costs_no_more_keys_than_its_distance() {
     }
     assert_eq!(cost(4095, 0), (Err(MppeDrop::Garbage), 4096), "the most that one packet costs");
     assert_eq!(cost(u64::MAX, 0), (Err(MppeDrop::Garbage), 4096));
+}
+
+/// Returns a packet with this count that no key decrypts to an IP packet. Up to 256 ahead one in 600 passes.
+fn junk(count: u16) -> Vec<u8> {
+    [&(0x9000 | count & 0x0fff).to_be_bytes()[..], &[0x5a; 60]].concat()
+}
+
+/// Returns the count of a forged packet by its number.
+type Order = fn(u16) -> u16;
+
+/// The counts of forged packets are the forger's choice; only the first of them costs what it is ahead.
+#[test]
+fn forged_jumps_cost_few_keys_each() {
+    let orders: [(&str, Order); 4] = [
+        ("the same", |_| 3000),
+        ("ascending", |n| n * 15),
+        ("descending", |n| 3000 - n * 15),
+        ("scattered", |n| n.wrapping_mul(1777) % 3000),
+    ];
+    for (name, order) in orders {
+        let (mut sealer, mut opener) = pair(Strength::Bits128, false);
+        let mut costs = Vec::new();
+        for round in 0..200 {
+            // Good packets between them, so that the link is not given up.
+            for n in 0..2 {
+                assert_eq!(opener.open(&mut seal(&mut sealer, n)).unwrap(), plain(n), "{name}, {round}");
+            }
+            let before = opener.key_changes();
+            let expected = 2 * (round + 1);
+            assert_eq!(
+                opener.open(&mut junk(expected + 300 + order(round))),
+                Err(MppeDrop::Garbage),
+                "{name}"
+            );
+            costs.push(opener.key_changes() - before);
+        }
+        let total: u64 = costs.iter().sum();
+        assert!(total <= 4096 + 400 + 200 * 15, "{name}: {total} key changes for 200 forged packets");
+        let mean = costs.iter().rev().take(50).sum::<u64>() / 50;
+        assert!(mean <= 40, "{name}: {mean} key changes for each of the last ones");
+    }
+}
+
+#[test]
+fn flood_of_forged_packets_spends_a_budget() {
+    let (mut sealer, mut opener) = pair(Strength::Bits128, false);
+    let mut now = std::time::Instant::now();
+    opener.set_time(now);
+    let before = opener.key_changes();
+    let (mut refused, mut expected) = (0, 0_u16);
+    // Two seconds with 5000 forged and 1000 good packets each.
+    for n in 0..10_000_u16 {
+        if n.is_multiple_of(5) {
+            now += Duration::from_millis(1);
+            opener.set_time(now);
+            assert_eq!(opener.open(&mut seal(&mut sealer, 7)).unwrap(), plain(7), "good packet {n}");
+            expected = (expected + 1) & 0x0fff;
+        }
+        match opener.open(&mut junk(expected + 300 + n.wrapping_mul(1777) % 3000)) {
+            Err(MppeDrop::OverBudget) => refused += 1,
+            Err(MppeDrop::Garbage) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let wasted = opener.key_changes() - before - 2000;
+    assert!(refused > 5000 && wasted < 3 * 9000 + 4096, "{refused} refused, {wasted} key changes wasted");
+    // A loss is followed as soon as the budget allows.
+    for n in 0..300 {
+        seal(&mut sealer, n);
+    }
+    opener.set_time(now + Duration::from_millis(50));
+    assert_eq!(opener.open(&mut seal(&mut sealer, 9)).unwrap(), plain(9));
+}
+
+#[test]
+fn stored_keys_stay_right_over_rounds_and_jumps() {
+    let (mut sealer, mut opener) = pair(Strength::Bits128, false);
+    let (mut state, mut expected) = (7_u32, 0_u16);
+    let mut now = std::time::Instant::now();
+    for n in 0..600 {
+        state = state.wrapping_mul(1_103_515_245).wrapping_add(12345);
+        let lost = u16::try_from(state >> 16).unwrap() % 300;
+        for _ in 0..lost {
+            seal(&mut sealer, 1);
+        }
+        assert_eq!(opener.open(&mut seal(&mut sealer, n)).unwrap(), plain(n), "{n}: {lost} lost");
+        expected = (expected + lost + 1) & 0x0fff;
+        // Trials ahead fill the store.
+        let ahead = 300 + u16::try_from(state & 0xffff).unwrap() % 3200;
+        assert_eq!(opener.open(&mut junk(expected + ahead)), Err(MppeDrop::Garbage));
+        for n in 0..3 {
+            assert_eq!(opener.open(&mut seal(&mut sealer, n)).unwrap(), plain(n));
+        }
+        expected = (expected + 3) & 0x0fff;
+        now += Duration::from_secs(2);
+        opener.set_time(now);
+    }
 }
 
 #[test]
