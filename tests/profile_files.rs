@@ -246,3 +246,48 @@ fn probe_checks_files_named_by_profiles() {
     assert_eq!(labels(&report.warnings, "later"), all);
     assert_eq!(labels(&report.errors, "never"), all);
 }
+
+/// Every directory above a profile, and every link on its path, has to be root's.
+#[test]
+fn root_refuses_what_others_can_change_above_a_profile() {
+    if !Uid::effective().is_root() {
+        return;
+    }
+    let top = TempDir::new().unwrap();
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    mode(top.path(), 0o755);
+    let (upper, lower) = (top.path().join("upper"), top.path().join("upper/lower"));
+    fs::create_dir_all(&lower).unwrap();
+    write(&lower.join("profiles.toml"), &valid_profile("vpn"), 0o644);
+    let load = |directory: &Path| {
+        let locations = Locations {
+            file: directory.join("profiles.toml"),
+            directory: directory.join("profiles.d"),
+            as_root: true,
+            is_explicit: true,
+        };
+        Profiles::load(&locations).report().to_string()
+    };
+    assert_eq!(load(&lower), "");
+    mode(&upper, 0o777);
+    assert!(load(&lower).contains("upper can be written by others than root"), "{}", load(&lower));
+    mode(&upper, 0o1777);
+    assert_eq!(load(&lower), "", "nobody else can rename root's directory there");
+    chown(&upper, Some(65534), None).unwrap();
+    assert!(load(&lower).contains("upper belongs to user 65534"), "{}", load(&lower));
+    chown(&upper, Some(0), None).unwrap();
+
+    // A link in the sticky directory: of root, and of another user, to a directory and to the file itself.
+    symlink(&lower, upper.join("link")).unwrap();
+    assert_eq!(load(&upper.join("link")), "");
+    std::os::unix::fs::lchown(upper.join("link"), Some(65534), None).unwrap();
+    assert!(
+        load(&upper.join("link")).contains("link belongs to user 65534"),
+        "{}",
+        load(&upper.join("link"))
+    );
+    symlink(lower.join("profiles.toml"), upper.join("profiles.toml")).unwrap();
+    assert_eq!(load(&upper), "");
+    std::os::unix::fs::lchown(upper.join("profiles.toml"), Some(65534), None).unwrap();
+    assert!(load(&upper).contains("profiles.toml belongs to user 65534"), "{}", load(&upper));
+}

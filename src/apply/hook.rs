@@ -71,6 +71,13 @@ pub fn trusted(path: &Path) -> Result<(), String> {
     if !facts.is_file() || facts.mode() & 0o111 == 0 {
         return Err(format!("{} is not a program (chmod +x it?)", place.display()));
     }
+    // In a sticky directory other users can make a link, too.
+    for link in path.ancestors().filter(|place| place.is_symlink()) {
+        let owner = fs::symlink_metadata(link).map_err(|error| format!("{}: {error}", link.display()))?.uid();
+        if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+            return Err(format!("{} is a link that belongs to user {owner}, not to root", link.display()));
+        }
+    }
     // Check both the path as given and the resolved path: a symbolic link may belong to any user.
     let mut ways: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();
     ways.extend(place.ancestors().map(Path::to_owned));

@@ -29,6 +29,10 @@ use args::{Args, Command, Up};
 /// Runs `pptpctl` and returns its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
+    if crate::supervisor::is_setuid() {
+        output::error("pptpctl must not be set-user-ID or set-group-ID: chmod ug-s it, and use sudo or doas");
+        return exit::USAGE.into();
+    }
     crate::supervisor::reset_inherited();
     // The supervisor's child processes have no command line for users.
     if let Some(code) = crate::supervisor::child_main() {

@@ -29,12 +29,18 @@ use options::Request;
 
 use crate::{
     net::lookup,
-    os::{descriptors::Inherited, process, signals},
+    os::{descriptors::Inherited, process, setuid, signals},
 };
 
 /// Runs the role that the first argument names.
 #[must_use]
 pub fn main() -> ExitCode {
+    if setuid::is_setuid() {
+        complain(
+            "pptp: must not be set-user-ID or set-group-ID: chmod ug-s it, and start it by pppd or as root",
+        );
+        return ExitCode::FAILURE;
+    }
     signals::reset_inherited();
     processes::find_program();
     Inherited::at_start().close();

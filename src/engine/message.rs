@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 pub use crate::net::sanitize::plain;
-use crate::net::sanitize::{is_host, is_plain};
+use crate::net::sanitize::{is_host, is_plain, visible};
 
 use super::spec::Spec;
 use crate::failure::{Failure, Phase};
@@ -179,12 +179,28 @@ pub fn is_acceptable_route(route: Ipv4Net) -> bool {
 }
 
 impl FromEngine {
+    /// Replaces characters of its texts that are invisible or change the order of others: servers write some of them.
+    fn make_visible(&mut self) {
+        let texts: Vec<&mut String> = match self {
+            Self::Phase { detail, .. } => vec![detail],
+            Self::Offers(offers) => offers.auth.iter_mut().chain(&mut offers.mppe).collect(),
+            Self::Up(link) => vec![&mut link.encryption, &mut link.authentication],
+            Self::PathMtu(path) => vec![&mut path.warning],
+            Self::Down(failure) => std::iter::once(&mut failure.detail).chain(&mut failure.hints).collect(),
+            Self::Statistics(_) | Self::PathSearched | Self::Alive => Vec::new(),
+        };
+        for text in texts {
+            *text = visible(text);
+        }
+    }
+
     /// Parses and checks one message from the engine.
     ///
     /// # Errors
     /// Returns the broken rule; the caller must then end the engine.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let message: Self = serde_json::from_slice(bytes).map_err(|error| plain(&error.to_string()))?;
+        let mut message: Self = serde_json::from_slice(bytes).map_err(|error| plain(&error.to_string()))?;
+        message.make_visible();
         let sound = match &message {
             Self::Phase { detail, .. } => is_plain(detail),
             Self::Offers(offers) => {

@@ -16,6 +16,7 @@
 //! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage; [`cgroup`] counts the
 //!   programs that filter this process's packets; [`local_time`] formats times.
 //! - `tun` has the requests of Linux's tun device.
+//! - [`setuid`] detects a set-user-ID bit.
 //! - [`crash`] has the points at which tests kill a process.
 
 pub mod accept;
@@ -45,6 +46,7 @@ pub mod process;
 pub mod program;
 pub mod pty;
 pub mod rights;
+pub mod setuid;
 pub mod signals;
 pub mod sleep;
 pub mod stdio;

@@ -17,10 +17,13 @@ use signal_hook::{
 
 /// Restores the default action of signals that the parent process ignored, and unblocks all of them: without
 /// SIGCHLD no child can be waited for, and SIGTERM would not end a supervisor. SIGHUP, SIGINT and those of the
-/// terminal stay ignored (nohup(1), background jobs of a shell); SIGPIPE is set by Rust's runtime.
+/// terminal stay ignored (nohup(1), background jobs of a shell); SIGPIPE is set by Rust's runtime. SIGXFSZ is ignored: a
+/// write beyond the limit of file sizes (`ulimit -f`) fails with EFBIG instead of killing a supervisor, which would leave
+/// its changes.
 pub fn reset_inherited() {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     for signal in Signal::iterator() {
         if matches!(
             signal,
@@ -36,9 +39,10 @@ pub fn reset_inherited() {
         ) {
             continue;
         }
-        // SAFETY: the default action runs no code of this process, and the former action was in force before.
+        let action = if signal == Signal::SIGXFSZ { &ignore } else { &default };
+        // SAFETY: neither action runs code of this process, and the former action was in force before.
         let restored = unsafe {
-            sigaction(signal, &default).and_then(|former| match former.handler() {
+            sigaction(signal, action).and_then(|former| match former.handler() {
                 SigHandler::SigIgn | SigHandler::SigDfl => Ok(()),
                 // Installed by Rust's runtime.
                 _ => sigaction(signal, &former).map(drop),

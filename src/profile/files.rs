@@ -167,18 +167,25 @@ fn read_bounded(file: File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Checks that only root can change the file: another user could run commands as root through
-/// `password.command`.
+/// Checks that only root can change the file, a directory above it or a link on its path: another user could run
+/// commands as root through `password.command`.
 fn check_ownership(path: &Path, facts: &Metadata) -> Result<(), Box<Finding>> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+    let failed = |place: &Path, error: io::Error| {
+        Box::new(Finding::error(format!("cannot read {}: {error}", place.display())))
     };
-    let parent_metadata = fs::metadata(parent)
-        .map_err(|error| Box::new(Finding::error(format!("cannot read {}: {error}", parent.display()))))?;
-    // In a directory with the sticky bit, such as /tmp, other users cannot replace the file.
-    let sticky = parent_metadata.mode() & 0o1000 != 0;
-    let checks = [(path, facts, false), (parent, &parent_metadata, sticky)];
+    let absolute = std::path::absolute(path).map_err(|error| failed(path, error))?;
+    let resolved = fs::canonicalize(path).map_err(|error| failed(path, error))?;
+    // The names as they were given, of which one may be a link that another user can change, and what they lead to.
+    let given = absolute.ancestors().filter(|place| place.is_symlink());
+    let above = resolved.ancestors().skip(1);
+    let mut checks = vec![(path.to_owned(), facts.clone(), false)];
+    for place in given.chain(above) {
+        let found = fs::symlink_metadata(place).map_err(|error| failed(place, error))?;
+        // Every mode of a link is 0777. In a directory with the sticky bit, such as /tmp, other users cannot replace
+        // what is root's.
+        let excused = found.is_symlink() || found.mode() & 0o1000 != 0;
+        checks.push((place.to_owned(), found, excused));
+    }
     for (place, facts, excused) in checks {
         let shown = place.display();
         let complaint = if facts.uid() != 0 {

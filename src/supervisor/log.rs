@@ -133,12 +133,30 @@ struct RotatingFile {
     size: u64,
 }
 
+/// Checks that no other user can put files into the log's directory, or take the log away from it.
+///
+/// # Errors
+/// Returns the problem, with its remedy.
+fn check_directory(dir: &Path) -> io::Result<()> {
+    let found = fs::metadata(dir)?;
+    let (mode, owner) = (found.mode() & 0o7777, found.uid());
+    let shown = dir.display();
+    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+        return Err(io::Error::other(format!("{shown} belongs to user {owner}: chown root {shown}")));
+    }
+    if mode & 0o022 != 0 {
+        let words = format!("{shown} can be written by others (mode {mode:04o}): chmod 700 {shown}");
+        return Err(io::Error::other(words));
+    }
+    Ok(())
+}
+
 impl RotatingFile {
     fn open(path: &Path) -> io::Result<Self> {
         if let Some(dir) = path.parent() {
             match fs::DirBuilder::new().mode(0o700).create(dir) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
+                _ => check_directory(dir)?,
             }
         }
         let file = OpenOptions::new()
@@ -278,6 +296,19 @@ mod tests {
         let others = ["ERROR poll error=bad", " WARN ledger error=full"];
         assert_eq!(written(LogLevel::Normal, &log), [&lines[..], &others[..]].concat());
         assert_eq!(written(LogLevel::Quiet, &log), [&lines[..2], &others[..]].concat());
+    }
+
+    #[test]
+    fn open_refuses_a_directory_that_others_can_write() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vpn.log");
+        for (mode, is_good) in [(0o777, false), (0o1777, false), (0o770, false), (0o755, true), (0o700, true)]
+        {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let opened = RotatingFile::open(&path).map(drop);
+            assert_eq!(opened.is_ok(), is_good, "{mode:o}: {opened:?}");
+        }
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub use crate::{
         descriptors::Inherited,
         local_time,
         privileges::{disable_core_files, missing_capabilities},
+        setuid::is_setuid,
         signals::{Signals, reset_inherited},
         wait,
     },

@@ -16,6 +16,7 @@ pub const CASES: &[(&str, fn())] = &[
     ("silent_engine_of_a_tunnel_is_replaced", silent_engine_of_a_tunnel),
     ("forbidden_messages_end_the_engine", forbidden_messages),
     ("claimed_addresses_are_checked", claimed_addresses),
+    ("invisible_characters_are_replaced", invisible_characters),
     ("endless_messages_do_not_delay_down", endless_messages),
 ];
 
@@ -86,6 +87,16 @@ fn claimed_addresses() {
     ] {
         with_engine(part, "", move |world| world.assert_up_fails(code, phase, &[words], 5.0));
     }
+}
+
+fn invisible_characters() {
+    with_engine("invisible", "", |world| {
+        let output = world.run(&["up", "vpn"]);
+        let shown = text(&output.stdout) + &text(&output.stderr) + &log();
+        assert!(shown.contains("call ?dekcah???? ok"), "{shown}");
+        let hidden = ['\u{202e}', '\u{2066}', '\u{200b}', '\u{feff}', '\u{e0041}'];
+        assert!(!shown.contains(hidden), "{shown:?}");
+    });
 }
 
 fn endless_messages() {

@@ -23,6 +23,13 @@ pub fn main() {
             send(&channel, &json!({ "up": link(claim.trim_start_matches("claims ")) }));
             answer(&channel);
         }
+        "invisible" => {
+            let detail = "call \u{202e}dekcah\u{2066}\u{200b}\u{feff}\u{e0041} ok";
+            send(&channel, &json!({ "phase": { "phase": "lcp", "detail": detail } }));
+            let failure =
+                json!({ "phase": "lcp", "kind": "lcp-failed", "detail": detail, "hints": [detail] });
+            send(&channel, &json!({ "down": failure }));
+        }
         "up-then-silent" => send(&channel, &json!({ "up": link("192.168.77.2") })),
         "descriptor" => {
             let alive = serde_json::to_vec(&json!("alive")).unwrap();

@@ -28,6 +28,15 @@ fn program_writable_by_others_is_refused() {
     mode(dir.path(), 0o1777);
     trusted(&program).unwrap();
 
+    // A link of another user, in a directory where anyone may make one.
+    let foreign = dir.path().join("foreign");
+    std::os::unix::fs::symlink(&program, &foreign).unwrap();
+    trusted(&foreign).unwrap();
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::lchown(&foreign, Some(65534), None).unwrap();
+        assert!(trusted(&foreign).unwrap_err().contains("foreign is a link that belongs to user 65534"));
+    }
+
     // A symbolic link in a directory that becomes world-writable.
     let open = dir.path().join("open");
     fs::create_dir(&open).unwrap();
