@@ -187,7 +187,7 @@ impl FromEngine {
             Self::Up(link) => vec![&mut link.encryption, &mut link.authentication],
             Self::PathMtu(path) => vec![&mut path.warning],
             Self::Down(failure) => std::iter::once(&mut failure.detail).chain(&mut failure.hints).collect(),
-            Self::Statistics(_) | Self::PathSearched | Self::Alive => Vec::new(),
+            Self::Statistics(_) | Self::PathSearched(_) | Self::Alive => Vec::new(),
         };
         for text in texts {
             *text = visible(text);
