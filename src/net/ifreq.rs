@@ -61,6 +61,23 @@ pub struct Requests {
     pub destroy: Option<u64>,
 }
 
+/// FIONBIO, the same on all systems.
+const NONBLOCKING: u64 = 0x8004_667e;
+
+/// IFF_POINTOPOINT and IFF_MULTICAST.
+const TUN_MODE: i32 = 0x8010;
+
+/// A request to a tun device that was just opened, with an int as its argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The request.
+    pub request: u64,
+    /// Its argument.
+    pub value: i32,
+    /// Whether some releases of the system lack the request (ENOTTY).
+    pub optional: bool,
+}
+
 /// `sizeof(struct in6_ifreq)`, the same on all systems.
 pub const IN6_IFREQ: usize = 288;
 
@@ -144,6 +161,23 @@ impl Requests {
 
     /// All systems.
     pub const ALL: [Self; 3] = [Self::FREEBSD, Self::OPENBSD, Self::NETBSD];
+
+    /// Returns the requests for a tun device that was just opened, in order. `existed`: whether its interface did
+    /// before.
+    #[must_use]
+    pub fn opened_tun(&self, existed: bool) -> Vec<Setting> {
+        // NetBSD's driver ignores O_NONBLOCK in open(2), and its fcntl(2) passes on only a change of the flag.
+        let mut settings = vec![
+            Setting { request: NONBLOCKING, value: 1, optional: false },
+            Setting { request: self.tun_mode, value: TUN_MODE, optional: false },
+        ];
+        settings.extend(self.tun_head.map(|request| Setting { request, value: 1, optional: false }));
+        // An interface that existed before remains on exit. FreeBSD 14.0 has no TUNSTRANSIENT; closing leaves the
+        // interface there, and `destroy` removes it.
+        let transient = self.tun_transient.filter(|_| !existed);
+        settings.extend(transient.map(|request| Setting { request, value: 1, optional: true }));
+        settings
+    }
 
     /// Returns a `struct ifreq` with only the name, for the kernel to fill in; `None` if no interface can
     /// have it.
@@ -298,6 +332,26 @@ mod tests {
             assert_eq!(system.named("0123456789abcdef"), None, "IFNAMSIZ includes the terminating NUL");
             assert_eq!(system.named(""), None);
         }
+    }
+
+    /// A tun device that blocks stops the engine at its first read, and with it the whole tunnel.
+    #[test]
+    fn every_system_is_asked_not_to_block_before_anything_else() {
+        for system in Requests::ALL {
+            for existed in [false, true] {
+                let settings = system.opened_tun(existed);
+                let first = settings.first().map(|first| (first.request, first.value));
+                assert_eq!(first, Some((0x8004_667e, 1)), "{}", system.name);
+                assert!(settings.iter().all(|setting| setting.request >> 16 & 0x1fff == 4), "an int");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_new_interface_is_removed_by_closing_it() {
+        let transient =
+            |existed| Requests::FREEBSD.opened_tun(existed).iter().any(|setting| setting.optional);
+        assert!(transient(false) && !transient(true));
     }
 
     /// Bits 16 to 28 of a request number are the size of its argument, which the kernel copies

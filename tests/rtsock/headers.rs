@@ -221,6 +221,7 @@ impl Assertions {
             ("SIOCAIFADDR_IN6", requests.add_address6),
             ("SIOCDIFADDR_IN6", requests.delete_address6),
             ("TUNSIFMODE", requests.tun_mode),
+            ("FIONBIO", 0x8004_667e),
             (if requests.no_dad == 0 { "" } else { "IN6_IFF_NODAD" }, requests.no_dad.into()),
             (if requests.tun_head.is_some() { "TUNSIFHEAD" } else { "" }, requests.tun_head.unwrap_or(0)),
             (

@@ -104,6 +104,7 @@ IS(SIOCDIFADDR, 0x80206919);
 IS(SIOCAIFADDR_IN6, 0x8080691a);
 IS(SIOCDIFADDR_IN6, 0x81206919);
 IS(TUNSIFMODE, 0x8004745d);
+IS(FIONBIO, 0x8004667e);
 IS(sizeof(struct in6_ifreq), 0x120);
 IS(offsetof(struct ifreq, ifr_flags), 0x10);
 IS(offsetof(struct ifreq, ifr_mtu), 0x10);

@@ -14,9 +14,6 @@ use crate::{net::bsd::REQUESTS, os::bsd::control};
 /// Number of units to try if none was requested.
 const UNITS: u32 = 256;
 
-/// IFF_POINTOPOINT and IFF_MULTICAST.
-const MODE: i32 = 0x8010;
-
 /// Opens `tunN`, or with `None` the first unit that is not open.
 ///
 /// # Errors
@@ -55,16 +52,9 @@ fn open_unit(unit: u32) -> io::Result<Tun> {
         .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open(format!("/dev/{name}"))?;
     let fd = OwnedFd::from(node);
-    let set = |request: u64, value: i32| control::request(&fd, request, &mut value.to_ne_bytes());
-    set(REQUESTS.tun_mode, MODE)?;
-    if let Some(head) = REQUESTS.tun_head {
-        set(head, 1)?;
-    }
-    // An interface that existed before remains on exit.
-    if let (Some(transient), false) = (REQUESTS.tun_transient, existed) {
-        match set(transient, 1) {
-            // FreeBSD 14.0 has no TUNSTRANSIENT; `Kernel::delete_link` removes the interface there.
-            Err(error) if error.raw_os_error() == Some(Errno::ENOTTY as i32) => {}
+    for setting in REQUESTS.opened_tun(existed) {
+        match control::request(&fd, setting.request, &mut setting.value.to_ne_bytes()) {
+            Err(error) if setting.optional && error.raw_os_error() == Some(Errno::ENOTTY as i32) => {}
             outcome => outcome?,
         }
     }
