@@ -56,7 +56,7 @@ pub struct Requests {
     pub tun_head: Option<u64>,
     /// TUNSTRANSIENT: closing the last descriptor removes the interface (FreeBSD after 14.0; OpenBSD's default).
     pub tun_transient: Option<u64>,
-    /// SIOCIFDESTROY, where closing the last descriptor of a tun device may leave it (FreeBSD before
+    /// SIOCIFDESTROY, where closing the last descriptor of a tun device leaves it (NetBSD, and FreeBSD before
     /// TUNSTRANSIENT).
     pub destroy: Option<u64>,
 }
@@ -156,7 +156,7 @@ impl Requests {
         tun_mode: 0x8004_7458,
         tun_head: Some(0x8004_7442),
         tun_transient: None,
-        destroy: None,
+        destroy: Some(0x8090_6979),
     };
 
     /// All systems.

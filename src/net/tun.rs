@@ -3,7 +3,7 @@
 //! Owns opening a tun device (layer 3, no packet information, non-blocking) and the errors of that. Its
 //! addresses, MTU and state are steps of a plan. The device exists as long as a descriptor of it is open:
 //! when supervisor and engine have both exited, the kernel removes it with all its routes and addresses (on
-//! NetBSD it removes those but keeps the device).
+//! NetBSD it removes the routes but keeps the device, which `Kernel::delete_link` destroys).
 
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
 mod bsd;

@@ -244,9 +244,8 @@ impl Kernel {
         self.request(&what, REQUESTS.set_flags, REQUESTS.flags(dev, wanted)).map(drop)
     }
 
-    /// Brings a tun device down if the index still has this name, and destroys it on FreeBSD, where it must
-    /// be closed. Closing the last descriptor removes it on OpenBSD, and on FreeBSD after 14.0; on NetBSD it
-    /// remains, down and without addresses.
+    /// Brings a tun device down if the index still has this name, and destroys it on FreeBSD and NetBSD, where it
+    /// must be closed. Closing the last descriptor removes it on OpenBSD, and on FreeBSD after 14.0.
     ///
     /// # Errors
     /// Returns ENXIO if the index does not have this name, EBUSY if a process has the device open, EPERM.
