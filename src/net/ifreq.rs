@@ -48,7 +48,8 @@ pub struct Requests {
     pub add_address6: u64,
     /// SIOCDIFADDR_IN6.
     pub delete_address6: u64,
-    /// IN6_IFF_NODAD: no duplicate address detection; 0 where the flag does not exist (OpenBSD).
+    /// IN6_IFF_NODAD: no duplicate address detection; 0 where the flag does not exist (OpenBSD), or where the kernel
+    /// refuses an address with it, EINVAL (NetBSD).
     pub no_dad: u32,
     /// TUNSIFMODE.
     pub tun_mode: u64,
@@ -152,7 +153,7 @@ impl Requests {
         delete_address: 0x8090_6919,
         add_address6: 0x8080_696b,
         delete_address6: 0x8120_6919,
-        no_dad: 0x20,
+        no_dad: 0,
         tun_mode: 0x8004_7458,
         tun_head: Some(0x8004_7442),
         tun_transient: None,
@@ -345,6 +346,17 @@ mod tests {
                 assert!(settings.iter().all(|setting| setting.request >> 16 & 0x1fff == 4), "an int");
             }
         }
+    }
+
+    /// Its kernel refuses every flag that it sets itself: duplicated, detached, tentative, and no detection.
+    #[test]
+    fn addresses_of_netbsd_have_no_flags() {
+        let address = Address { local: "fe80::1".parse().unwrap(), peer: None, prefix: 64 };
+        let flags = |system: Requests| {
+            let (_, argument) = system.add("tun7", &address).unwrap();
+            u32::from_ne_bytes(*argument.get(FLAGS6..).unwrap().first_chunk().unwrap())
+        };
+        assert_eq!((flags(Requests::FREEBSD), flags(Requests::NETBSD)), (0x20, 0));
     }
 
     #[test]
