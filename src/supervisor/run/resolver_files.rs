@@ -56,7 +56,6 @@ impl ResolverFiles {
     }
 }
 
-#[expect(clippy::ptr_arg, reason = "it is mapped over a list of paths")]
 fn state(file: &PathBuf) -> State {
     let metadata = std::fs::metadata(file).ok()?;
     Some((metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime()))
