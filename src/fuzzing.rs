@@ -1,10 +1,17 @@
 //! The bodies of the fuzz targets of `fuzz`, by target, and the replay of their corpora.
 
 pub use crate::{
+    apply::resolv_conf_fuzz as resolv_conf,
+    dropin::fuzz::arguments as pptp_options,
+    engine::{inform::fuzz::exchange as dhcp_inform, message::fuzz::message as engine_message},
     net::rtsock::fuzzing::messages as net_rtsock,
-    ppp::{auth::fuzz::drive as ppp_auth, link::fuzz::drive as ppp_link, mppe::fuzz::drive as ppp_mppe},
+    ppp::{
+        auth::fuzz::drive as ppp_auth, hdlc::fuzz::streams as hdlc, link::fuzz::drive as ppp_link,
+        mppe::fuzz::drive as ppp_mppe,
+    },
     pptp::fuzzing::{control as pptp_control, gre_flow as pptp_gre_flow},
     profile::{Profiles, Style},
+    supervisor::{ipc::fuzz::control_messages, machine::fuzz::machine as supervisor_machine},
 };
 
 #[cfg(test)]
@@ -21,6 +28,10 @@ mod tests {
 
     /// Every target with a corpus, except `profile`, which tests/profile_secrets.rs replays with planted secrets.
     const TARGETS: &[(&str, Drive)] = &[
+        ("control_messages", control_messages),
+        ("dhcp_inform", dhcp_inform),
+        ("engine_message", engine_message),
+        ("hdlc", hdlc),
         ("net_rtsock", net_rtsock),
         ("ppp_auth", |data| {
             ppp_auth(data);
@@ -36,6 +47,9 @@ mod tests {
         }),
         ("pptp_control", pptp_control),
         ("pptp_gre_flow", pptp_gre_flow),
+        ("pptp_options", pptp_options),
+        ("resolv_conf", resolv_conf),
+        ("supervisor_machine", supervisor_machine),
     ];
 
     #[test]
@@ -96,6 +110,18 @@ mod tests {
         #[test]
         fn flow_accepts_random_scripts(data in proptest::collection::vec(any::<u8>(), 0..600)) {
             prop_assert_eq!(pptp_gre_flow(&data), Ok(()));
+        }
+
+        #[test]
+        fn parsers_accept_arbitrary_bytes(data in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for target in [control_messages, dhcp_inform, engine_message, hdlc, pptp_options, resolv_conf] {
+                prop_assert_eq!(target(&data), Ok(()));
+            }
+        }
+
+        #[test]
+        fn supervisor_accepts_random_events(data in proptest::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert_eq!(supervisor_machine(&data), Ok(()));
         }
 
         #[test]

@@ -61,6 +61,8 @@ pub use self::{
     trace::{AppliedRouting, Disposition, Trace},
 };
 use crate::platform::Platform;
+#[cfg(any(feature = "fuzzing", test))]
+pub use dns::fuzz::resolv_conf as resolv_conf_fuzz;
 
 /// The directories that this module writes to; tests use temporary ones.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,8 @@
 //! `man/pptp.8` lists the deliberate improvements. RFC 2637 itself is in `pptp`.
 
 mod accm;
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzz;
 pub mod gateway;
 mod launch;
 pub mod log;

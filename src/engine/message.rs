@@ -223,6 +223,8 @@ impl FromEngine {
     }
 }
 
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzz;
 #[cfg(test)]
 mod properties;
 

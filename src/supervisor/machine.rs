@@ -17,6 +17,8 @@
 //! fix. With `retry.from-start`, so does the failure of the first round.
 
 mod events;
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzz;
 mod logins;
 mod roaming;
 mod stale;

@@ -5,6 +5,8 @@
 
 mod backup;
 mod detect;
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzz;
 mod openbsd;
 mod parse;
 mod program;

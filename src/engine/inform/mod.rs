@@ -5,6 +5,8 @@
 //! answers. `wire` builds complete IP packets, because no device has our address yet. No I/O. Many servers do
 //! not answer; then there are no routes, and no failure.
 
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzz;
 mod wire;
 
 use std::{

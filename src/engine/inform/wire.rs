@@ -96,6 +96,16 @@ fn in_packet(from: Ipv4Addr, to: Ipv4Addr, message: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// Returns a DHCP message as an IP packet from a server to the client at `local`.
+#[cfg(any(feature = "fuzzing", test))]
+pub(super) fn fuzzed_packet(local: Ipv4Addr, message: &[u8]) -> Vec<u8> {
+    let mut packet = in_packet(Ipv4Addr::new(10, 0, 0, 1), local, message);
+    put(&mut packet, IP_HEADER, &SERVER_PORT.to_be_bytes());
+    put(&mut packet, IP_HEADER + 2, &CLIENT_PORT.to_be_bytes());
+    put(&mut packet, IP_HEADER + 6, &[0; 2]);
+    packet
+}
+
 /// Returns the DHCP message in an IP packet for a DHCP client at `local`; `None` if the packet is another one
 /// or malformed.
 pub(super) fn to_client(packet: &[u8], local: Ipv4Addr) -> Option<&[u8]> {

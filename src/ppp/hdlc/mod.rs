@@ -13,6 +13,8 @@ mod chunk;
 mod decoder;
 mod encoder;
 mod fcs;
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;
 

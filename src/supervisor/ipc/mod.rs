@@ -4,6 +4,8 @@
 pub mod client;
 mod connection;
 mod files;
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzz;
 pub mod lock;
 pub mod messages;
 pub mod progress;
