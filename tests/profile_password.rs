@@ -214,3 +214,37 @@ fn debug_output_omits_arguments() {
     assert_eq!(format!("{source:?}"), "Command(Some(\"echo\"))");
     assert_eq!(format!("{:?}", PasswordSource::Inline("hunter2".into())), "Inline(…)");
 }
+
+/// Root runs no command that another user can change, and none that the caller's PATH leads to.
+#[test]
+fn root_runs_only_trusted_commands() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = dir.path().join("pptpctl-test-password");
+    fs::write(&program, "#!/bin/sh\necho \"$PATH\"\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |first: &str| {
+        load(&PasswordSource::Command(vec![first.into()])).map(|secret| String::from_utf8(secret).unwrap())
+    };
+    let path = program.to_str().unwrap();
+    let found = run(path).unwrap();
+    assert!(found.starts_with("/usr/sbin:/usr/bin:"), "{found}");
+    for (owner, mode, words) in [
+        (65534, 0o755, "belongs to user 65534, not to root"),
+        (0, 0o777, "can be written by others than root"),
+    ] {
+        chown(&program, Some(owner), None).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+        let refused = run(path).unwrap_err();
+        assert!(refused.contains("is not run") && refused.contains(words), "{refused}");
+    }
+    chown(&program, Some(0), None).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    // Without a slash it is looked for in the fixed PATH.
+    let refused = run("pptpctl-test-password").unwrap_err();
+    assert!(refused.contains("cannot run the password command"), "{refused}");
+}

@@ -95,6 +95,16 @@ pub enum ProgramError {
     },
 }
 
+/// Returns the path of a program as execvp(3) finds it in [`PROGRAM_PATH`]; a path with a slash is its own. `None` if there
+/// is none.
+#[must_use]
+pub fn located(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 || program.has_root() || program.starts_with(".") {
+        return Some(program.to_owned());
+    }
+    in_path(PROGRAM_PATH, program.to_str()?)
+}
+
 impl Program {
     /// Finds a program by name in [`PROGRAM_PATH`], with the default limit and no input. One that is missing keeps
     /// its bare name, and running it returns [`ProgramError::Missing`].

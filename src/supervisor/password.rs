@@ -2,14 +2,15 @@
 //!
 //! The bytes are read into a buffer that is wiped after use; they are never printed, logged or stored, and no
 //! error contains them. A command is run by its argument vector, never through a shell, with the terminal as
-//! its stdin and stderr so that it can ask for a PIN.
+//! its stdin and stderr so that it can ask for a PIN. It is found in a fixed PATH and, for root, only root may be able to
+//! change it.
 
 use std::{
     ffi::OsString,
     fs::File,
     io::{self, Read},
     os::fd::AsFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -17,10 +18,12 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
+    apply,
     os::{
         program::{End, Limits, Run},
         wait,
     },
+    platform::PROGRAM_PATH,
     profile::{
         PasswordSource,
         password::{self, SecretError},
@@ -59,6 +62,14 @@ pub enum PasswordError {
         program: String,
         /// The kernel's error.
         error: io::Error,
+    },
+    /// Other users could have root run what they like.
+    #[error("the password command {program} is not run: {why}")]
+    NotTrusted {
+        /// The first word of the command.
+        program: String,
+        /// What others can change.
+        why: String,
     },
     /// The program failed.
     #[error("the password command {program} failed: {status}")]
@@ -130,9 +141,17 @@ fn open_fd(fd: i32) -> io::Result<File> {
 
 fn from_command(argv: &[OsString], limit: Duration) -> Result<Secret, PasswordError> {
     let (program, arguments) = argv.split_first().ok_or(PasswordError::NoCommand)?;
-    let mut command = Command::new(program);
-    command.args(arguments).stdout(Stdio::piped());
-    let program = program.to_string_lossy().into_owned();
+    let named = program.to_string_lossy().into_owned();
+    let path = apply::program::located(Path::new(program));
+    // Root would do what the program says, whoever called `up`. One that does not exist cannot be run anyway.
+    if nix::unistd::geteuid().is_root()
+        && let Some(path) = path.as_ref().filter(|path| path.exists())
+    {
+        apply::may_run(path).map_err(|why| PasswordError::NotTrusted { program: named.clone(), why })?;
+    }
+    let mut command = Command::new(path.as_deref().unwrap_or(Path::new(program)));
+    command.args(arguments).stdout(Stdio::piped()).env("PATH", PROGRAM_PATH);
+    let program = named;
     let place = format!("the password command {program}");
     let limits = Limits { time: limit, output: MAX_OUTPUT, output_is_secret: true, separate_group: false };
     let run = match Run::start(&mut command, Vec::new(), limits) {
