@@ -36,6 +36,7 @@ mod routes;
 mod server_route;
 mod state_lock;
 mod steps;
+mod strays;
 mod surroundings;
 mod taken_traffic;
 mod trace;
@@ -57,6 +58,7 @@ pub use self::{
     others::device_holder,
     program::{Output, Program, ProgramError},
     recover::{RecoveredItem, Recovery, recover},
+    strays::{Strays, remove_strays},
     surroundings::{resolver_sources, surroundings},
     trace::{AppliedRouting, Disposition, Trace},
 };

@@ -28,12 +28,21 @@ pub fn main() -> Code {
     for route in &recovery.host_routes {
         line(format_args!("removed the host route {route}, which a killed call manager of pptp had left"));
     }
-    recovery.errors.iter().for_each(error);
-    let nothing = recovery.recovered.is_empty() && recovery.host_routes.is_empty();
-    if nothing && recovery.errors.is_empty() && recovery.removed.is_empty() {
+    let strays = supervisor::recover_strays();
+    let is_lifted = strays.rules + strays.routes > 0;
+    if is_lifted {
+        line(format_args!(
+            "lifted the kill switch of a tunnel whose ledger is lost: {} rules, {} routes",
+            strays.rules, strays.routes
+        ));
+    }
+    recovery.errors.iter().chain(&strays.errors).for_each(error);
+    let nothing = recovery.recovered.is_empty() && recovery.host_routes.is_empty() && !is_lifted;
+    let failed = !recovery.errors.is_empty() || !strays.errors.is_empty();
+    if nothing && !failed && recovery.removed.is_empty() {
         line("nothing to undo");
     }
-    if recovery.errors.is_empty() { exit::OK } else { exit::NOT_UNDONE }
+    if failed { exit::NOT_UNDONE } else { exit::OK }
 }
 
 /// Returns a line about what was undone for one tunnel.

@@ -212,12 +212,15 @@ impl Engine {
     /// Restricts the process to its open descriptors once TCP is connected.
     fn confine(&mut self) -> io::Result<()> {
         if !self.confined && self.tcp.is_open() {
-            privileges::confine(&[
+            let unfiltered = privileges::confine(&[
                 (self.channel.as_fd(), Use::Stream),
                 (self.tcp.as_fd(), Use::Socket),
                 (self.gre.as_fd(), Use::Socket),
                 (self.tun.as_fd(), Use::Stream),
             ])?;
+            if let Some(why) = unfiltered {
+                self.say(&FromEngine::Unfiltered(plain(&why)))?;
+            }
             self.confined = true;
         }
         Ok(())

@@ -59,6 +59,8 @@ pub enum FromEngine {
     Statistics(Statistics),
     /// The answer to [`ToEngine::Alive`].
     Alive,
+    /// The engine runs without a filter of system calls, for this reason.
+    Unfiltered(String),
     /// The session has ended; the last message.
     Down(Failure),
 }
@@ -186,6 +188,7 @@ impl FromEngine {
             Self::Offers(offers) => offers.auth.iter_mut().chain(&mut offers.mppe).collect(),
             Self::Up(link) => vec![&mut link.encryption, &mut link.authentication],
             Self::PathMtu(path) => vec![&mut path.warning],
+            Self::Unfiltered(why) => vec![why],
             Self::Down(failure) => std::iter::once(&mut failure.detail).chain(&mut failure.hints).collect(),
             Self::Statistics(_) | Self::PathSearched(_) | Self::Alive => Vec::new(),
         };
@@ -208,6 +211,7 @@ impl FromEngine {
             }
             Self::Up(link) => return link.check().map(|()| message).map_err(str::to_owned),
             Self::PathSearched(_) | Self::Alive => true,
+            Self::Unfiltered(why) => is_plain(why),
             Self::PathMtu(PathMtu { mtu, warning }) => (68..=1500).contains(mtu) && is_plain(warning),
             Self::Statistics(statistics) => {
                 statistics.counters.len() <= 256

@@ -69,14 +69,18 @@ const RESTRICTED: &[(libc::c_long, u8, libc::c_int)] =
 /// Restricts this thread to these calls, irrevocably.
 ///
 /// # Errors
-/// Returns the kernel's error. A kernel without seccomp and a processor without a filter are no errors;
-/// there, the other restrictions must suffice.
-pub fn restrict_to_engine_calls() -> io::Result<()> {
-    let Ok(arch) = TargetArch::try_from(env::consts::ARCH) else { return Ok(()) };
+/// Returns the kernel's error. A kernel without seccomp and a processor without a filter are no errors; there, the
+/// other restrictions must suffice, and the reason is returned.
+pub fn restrict_to_engine_calls() -> io::Result<Option<String>> {
+    let Ok(arch) = TargetArch::try_from(env::consts::ARCH) else {
+        return Ok(Some(format!("there is none for this processor ({})", env::consts::ARCH)));
+    };
     let program = program(arch).map_err(io::Error::other)?;
     match apply_filter(&program) {
-        Err(Error::Prctl(error) | Error::Seccomp(error)) if is_missing(&error) => Ok(()),
-        outcome => outcome.map_err(io::Error::other),
+        Err(Error::Prctl(error) | Error::Seccomp(error)) if is_missing(&error) => {
+            Ok(Some(format!("the kernel refuses seccomp(2): {error}")))
+        }
+        outcome => outcome.map(|()| None).map_err(io::Error::other),
     }
 }
 

@@ -104,25 +104,28 @@ mod confinement {
     }
 
     /// Drops the remaining privileges once all sockets are connected and all descriptors received: the
-    /// process keeps only the use of these descriptors.
+    /// process keeps only the use of these descriptors. Returns why there is no filter of system calls, if a system that
+    /// should have one lacks it.
     ///
     /// # Errors
     /// Returns the kernel's error. The caller must exit.
-    pub fn confine(descriptors: &[(BorrowedFd<'_>, Use)]) -> io::Result<()> {
+    pub fn confine(descriptors: &[(BorrowedFd<'_>, Use)]) -> io::Result<Option<String>> {
         #[cfg(target_os = "linux")]
         {
             // The filter permits the same calls for every descriptor.
             let _ = descriptors;
             #[cfg(target_pointer_width = "64")]
-            crate::os::filter::restrict_to_engine_calls()?;
+            return crate::os::filter::restrict_to_engine_calls();
+            #[cfg(not(target_pointer_width = "64"))]
+            Ok(Some("there is none for 32-bit processors".to_owned()))
         }
         #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
         {
             // Without "inet": its sockets are connected, and it needs no other socket or address.
             crate::os::bsd::sandbox::pledge(c"stdio")?;
             crate::os::bsd::sandbox::confine(descriptors)?;
+            Ok(None)
         }
-        Ok(())
     }
 }
 

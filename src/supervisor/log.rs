@@ -10,6 +10,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Mutex,
+    time::Instant,
 };
 
 use tracing::{Event, Span, Subscriber, level_filters::LevelFilter};
@@ -195,11 +196,55 @@ impl Write for RotatingFile {
     }
 }
 
+/// Bytes of an engine's lines that may come at once.
+const BURST: u64 = 512 * 1024;
+
+/// Bytes of them per second in the long run: a flood takes an hour to push all earlier lines out of the log and its
+/// predecessor.
+const RATE: u64 = 1024;
+
+/// Limits the lines of an engine, so that one that was captured does not rotate the log away. No I/O.
+#[derive(Debug)]
+struct Budget {
+    left: u64,
+    since: Instant,
+    /// Lines that were left out.
+    lost: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { left: BURST, since: Instant::now(), lost: 0 }
+    }
+}
+
+impl Budget {
+    /// Returns whether a line of this length may be logged; with the number of lines that were left out before it.
+    fn admit(&mut self, now: Instant, length: usize) -> Option<u64> {
+        let seconds = now.saturating_duration_since(self.since).as_secs();
+        if seconds > 0 {
+            self.left = self.left.saturating_add(seconds.saturating_mul(RATE)).min(BURST);
+            self.since = now;
+        }
+        // The prefix with time and level counts, too.
+        let length = u64::try_from(length).unwrap_or(u64::MAX).saturating_add(64);
+        // Lines come back in portions, so that the note about those left out is rare.
+        let needed = if self.lost == 0 { length } else { length.saturating_add(BURST / 64) };
+        if self.left < needed {
+            self.lost += 1;
+            return None;
+        }
+        self.left -= length;
+        Some(std::mem::take(&mut self.lost))
+    }
+}
+
 /// Writes lines from the engine to the log, sanitised: they must not control the terminal of a user who reads
-/// it.
+/// it. A flood of them is cut.
 #[derive(Debug, Default)]
 pub struct EngineLog {
     rest: Vec<u8>,
+    budget: Budget,
     /// The last error message.
     error: Option<String>,
 }
@@ -210,12 +255,23 @@ impl EngineLog {
         self.rest.extend_from_slice(bytes);
         while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
-            self.error = log_line(&line).or(self.error.take());
+            self.error = self.log_line(&line).or(self.error.take());
         }
         // A line without an end is an accident or an attack; it is bounded in either case.
         if self.rest.len() > 4096 {
-            log_line(&std::mem::take(&mut self.rest));
+            let line = std::mem::take(&mut self.rest);
+            self.log_line(&line);
         }
+    }
+
+    /// Logs a line if the budget admits it; returns the text of an error.
+    fn log_line(&mut self, line: &[u8]) -> Option<String> {
+        match self.budget.admit(Instant::now(), line.len()) {
+            Some(0) => {}
+            Some(lost) => tracing::warn!("engine: {lost} lines are left out: it wrote too many"),
+            None => return None,
+        }
+        log_line(line)
     }
 
     /// Returns the last error message since the previous call.
@@ -256,6 +312,28 @@ mod tests {
         log.take(b"directory\n WARN ends\n");
         assert_eq!(log.take_error().as_deref(), Some("no such directory"));
         assert_eq!(log.take_error(), None);
+    }
+
+    #[test]
+    fn flood_of_an_engine_needs_an_hour_to_rotate_the_log_twice() {
+        let start = Instant::now();
+        let mut budget = Budget { since: start, ..Budget::default() };
+        let (mut written, mut notes) = (0, 0);
+        for second in 0..3600 {
+            for _ in 0..1000 {
+                if let Some(lost) = budget.admit(start + std::time::Duration::from_secs(second), 200) {
+                    written += 264;
+                    notes += u64::from(lost > 0);
+                }
+            }
+        }
+        assert!(written < 2 * LARGEST + BURST, "{written}");
+        assert!(written > BURST + 3000 * RATE, "{written}: too few");
+        assert!(notes < 600, "{notes}");
+        // An engine that writes little loses nothing.
+        let mut budget = Budget { since: start, ..Budget::default() };
+        let quiet = (0..10_000).map(|second| start + std::time::Duration::from_secs(second));
+        assert!(quiet.into_iter().all(|now| budget.admit(now, 900) == Some(0)));
     }
 
     #[test]

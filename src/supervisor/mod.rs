@@ -47,7 +47,7 @@ pub use self::{
     },
     name_lookup::look_up,
     preview::{Preview, preview},
-    recovery::recover,
+    recovery::{recover, recover_strays},
     run::{TunnelJob, run},
 };
 pub use crate::failure::{Failure, FailureKind, Phase};

@@ -63,6 +63,19 @@ pub fn recover(own: Option<&str>) -> Recovery {
     }
 }
 
+/// Lifts a kill switch whose ledger is lost, unless a supervisor runs, which may have lost its ledger too. Call it after
+/// [`recover`].
+#[must_use]
+pub fn recover_strays() -> apply::Strays {
+    if lock::names().iter().any(|name| lock::is_held(name)) {
+        return apply::Strays::default();
+    }
+    match apply::Host::system() {
+        Ok(mut host) => apply::remove_strays(&Directories::system(Platform::host()), &mut host),
+        Err(error) => apply::Strays { errors: vec![error], ..apply::Strays::default() },
+    }
+}
+
 /// Returns whether a supervisor runs without its lock: another program may have cleared the control
 /// directory, but the tunnel must not be undone. A supervisor that is exiting has no lock either; it is given
 /// time to exit.

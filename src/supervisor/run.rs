@@ -8,7 +8,7 @@
 //! others, `firewall_watch` reads this host's rules when a dial stalls, `status` reports.
 
 mod answers;
-mod child_events;
+pub(super) mod child_events;
 pub(super) mod children;
 mod control_files;
 mod device_watch;

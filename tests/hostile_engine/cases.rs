@@ -17,6 +17,7 @@ pub const CASES: &[(&str, fn())] = &[
     ("forbidden_messages_end_the_engine", forbidden_messages),
     ("claimed_addresses_are_checked", claimed_addresses),
     ("invisible_characters_are_replaced", invisible_characters),
+    ("flood_of_lines_does_not_rotate_the_log_away", flood_of_lines),
     ("endless_messages_do_not_delay_down", endless_messages),
 ];
 
@@ -96,6 +97,27 @@ fn invisible_characters() {
         assert!(shown.contains("call ?dekcah???? ok"), "{shown}");
         let hidden = ['\u{202e}', '\u{2066}', '\u{200b}', '\u{feff}', '\u{e0041}'];
         assert!(!shown.contains(hidden), "{shown:?}");
+    });
+}
+
+fn flood_of_lines() {
+    with_engine("flood", "", |world| {
+        let mut up = world.spawn(world.command(&["up", "vpn"]).stdout(std::process::Stdio::null()));
+        let length = || fs::metadata("/var/log/pptpctl/vpn.log").map_or(0, |log| log.len());
+        world.wait_for(|| length() > 200_000);
+        // The engine has written all when it answers again; meanwhile nothing is lost.
+        let mut last = 0;
+        world.wait_for(|| {
+            thread::sleep(Duration::from_secs(1));
+            std::mem::replace(&mut last, length()) == length()
+        });
+        assert!(
+            log().contains("vpn: connect") && log().contains("before the flood"),
+            "the beginning is lost"
+        );
+        assert!(!fs::exists("/var/log/pptpctl/vpn.log.1").unwrap() && length() < 1_000_000, "{}", length());
+        assert!(world.run(&["down", "vpn"]).status.success());
+        assert_eq!(up.wait().unwrap().code(), Some(24));
     });
 }
 

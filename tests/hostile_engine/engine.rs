@@ -30,6 +30,18 @@ pub fn main() {
                 json!({ "phase": "lcp", "kind": "lcp-failed", "detail": detail, "hints": [detail] });
             send(&channel, &json!({ "down": failure }));
         }
+        "flood" => {
+            send(&channel, &json!({ "phase": { "phase": "control", "detail": "before the flood" } }));
+            thread::sleep(Duration::from_millis(300));
+            let line = format!("ERROR {}\n", "x".repeat(500));
+            // More than the log and its predecessor hold.
+            for _ in 0..20_000 {
+                if io::stderr().write_all(line.as_bytes()).is_err() {
+                    return;
+                }
+            }
+            answer(&channel);
+        }
         "up-then-silent" => send(&channel, &json!({ "up": link("192.168.77.2") })),
         "descriptor" => {
             let alive = serde_json::to_vec(&json!("alive")).unwrap();

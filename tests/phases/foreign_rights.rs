@@ -57,6 +57,81 @@ fn limit_of_file_sizes_does_not_kill_a_supervisor() {
     });
 }
 
+/// The ledger of a killed supervisor is lost, with the kill switch on: `recover` lifts it.
+#[test]
+fn kill_switch_without_a_ledger_is_lifted() {
+    for keys in [
+        "default = true",
+        "default = { mode = \"halves\" }",
+        "default = { mode = \"replace\" }\nretry.max = \"2s\"",
+        "routes = [\"192.168.77.0/24\"]",
+    ] {
+        in_world(working_server(), move |world| {
+            world.shell("ip route add default via 192.0.2.200 proto dhcp metric 100");
+            world.profile(&format!("{keys}\nleak = \"block\""));
+            let before = world.state();
+            world.up();
+            let supervisor = world.pid("supervisor_pid");
+            world.shell(&format!("kill -9 {supervisor}; rm /var/lib/pptpctl/vpn.ledger"));
+            world.wait_for(|| world.shell("ip link").matches("tun0").count() == 0);
+            assert!(world.shell("ip -4 route show table all; ip rule").contains("unreachable"), "{keys}");
+            world.wait_for(|| {
+                let recovered = world.run(&["recover"]);
+                text(&recovered.stdout).contains("lifted the kill switch of a tunnel whose ledger is lost")
+            });
+            let left =
+                world.shell("ip -4 route show table all; ip -6 route show table all; ip rule; ip -6 rule");
+            assert!(!left.contains("unreachable") && !left.contains("lookup 3"), "{keys}: {left}");
+            assert_eq!(text(&world.run(&["recover"]).stdout), "nothing to undo\n");
+            if !keys.contains("replace") {
+                world.shell("ip route flush proto 112; rm -f /run/tun0.pid");
+                world.assert_state(&before);
+            }
+        });
+    }
+}
+
+/// A running tunnel whose ledger is lost keeps its kill switch.
+#[test]
+fn kill_switch_of_a_running_tunnel_is_not_lifted() {
+    in_world(working_server(), |world| {
+        world.profile("default = true\nleak = \"block\"");
+        world.up();
+        let rules = || world.shell("ip rule; ip route show table all type unreachable");
+        let before = rules();
+        world.shell("rm /var/lib/pptpctl/vpn.ledger");
+        assert_eq!(text(&world.run(&["recover"]).stdout), "nothing to undo\n");
+        assert_eq!(rules(), before);
+        world.run(&["down", "vpn"]);
+    });
+}
+
+/// The kernel refuses seccomp(2), as one without it does.
+#[test]
+fn missing_filter_of_system_calls_is_shown() {
+    use seccompiler::{SeccompAction, SeccompFilter, TargetArch, apply_filter};
+    in_world(working_server(), |world| {
+        world.profile("");
+        let before = world.state();
+        world.up();
+        let status = |world: &World| text(&world.run(&["status", "vpn", "--json"]).stdout);
+        assert!(!status(world).contains("filter of system calls"), "{}", status(world));
+        world.down(&before);
+        let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return };
+        let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+        let rules = [(libc::SYS_seccomp, Vec::new())].into_iter().collect();
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).unwrap();
+        let program: seccompiler::BpfProgram = filter.try_into().unwrap();
+        // Inherited by the programs that this thread runs.
+        apply_filter(&program).unwrap();
+        world.up();
+        let shown = status(world);
+        assert!(shown.contains("runs without its filter of system calls"), "{shown}");
+        assert!(shown.contains("refuses seccomp(2)"), "{shown}");
+        world.down(&before);
+    });
+}
+
 #[test]
 fn log_directory_that_others_can_write_is_refused() {
     in_world(working_server(), |world| {

@@ -56,6 +56,7 @@ proptest! {
                 Ok(FromEngine::Down(failure)) => prop_assert!(is_plain(&failure.detail)),
                 Ok(FromEngine::PathMtu(path)) => prop_assert!((68..=1500).contains(&path.mtu) && is_plain(&path.warning)),
                 Ok(FromEngine::PathSearched(_) | FromEngine::Alive) => {}
+                Ok(FromEngine::Unfiltered(why)) => prop_assert!(is_plain(&why)),
                 Ok(FromEngine::Statistics(statistics)) => prop_assert!(statistics.counters.len() <= 256),
             }
             let _no_panic = serde_json::from_slice::<ToEngine>(&bytes).is_ok();
@@ -200,6 +201,7 @@ fn from_engine() -> impl Strategy<Value = FromEngine> {
             PathSearchEnd::Unknown
         ])
         .prop_map(FromEngine::PathSearched),
+        words().prop_map(FromEngine::Unfiltered),
         (counters, any::<(u64, u64)>(), any::<u64>()).prop_map(|(counters, cpu_micros, sleeps)| {
             FromEngine::Statistics(Statistics { counters, cpu_micros, sleeps })
         }),

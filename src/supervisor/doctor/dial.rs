@@ -41,6 +41,7 @@ use crate::{
         password::{self, SecretAccess},
         preview::link_refusal,
         run::{
+            child_events::unfiltered,
             children::{ChildEvent, Children},
             firewall_watch::{FirewallWatch, device_of},
             steps::{Sockets, open_sockets, path_mtu, route_failure},
@@ -352,6 +353,9 @@ impl<'a> Dial<'a> {
                 }
             }
             ChildEvent::Engine(FromEngine::Alive) => {}
+            ChildEvent::Engine(FromEngine::Unfiltered(why)) => {
+                (self.found)(Finding::warning("filter", unfiltered(&why)));
+            }
             ChildEvent::Engine(FromEngine::Up(link)) => self.handle(Input::LinkUp(link)),
             ChildEvent::Engine(FromEngine::Statistics(statistics)) => {
                 (self.found)(negotiation::packets(&statistics));

@@ -47,6 +47,7 @@ impl Supervisor {
             .chain(self.report.forgery_warning())
             .chain(self.resolvers.problems().iter().cloned())
             .chain(silent)
+            .chain(self.report.unfiltered.clone())
     }
 
     /// Returns the name of the device, if there is one.

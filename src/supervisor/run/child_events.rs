@@ -9,6 +9,11 @@ use crate::{
     supervisor::machine::{Input, TunnelState},
 };
 
+/// Returns the warning about an engine without a filter of system calls.
+pub(in crate::supervisor) fn unfiltered(why: &str) -> String {
+    format!("the engine runs without its filter of system calls, which limits a captured one: {why}")
+}
+
 impl Supervisor {
     /// Handles an event of a child.
     pub(super) fn child_reports(&mut self, event: ChildEvent) {
@@ -33,6 +38,11 @@ impl Supervisor {
                 self.confirmed(found);
             }
             ChildEvent::Engine(FromEngine::PathMtu(path)) => self.path_found(path),
+            ChildEvent::Engine(FromEngine::Unfiltered(why)) => {
+                let words = unfiltered(&why);
+                tracing::warn!("{words}");
+                self.report.unfiltered = Some(words);
+            }
             // For `doctor`; for the watch of `children`.
             ChildEvent::Engine(FromEngine::PathSearched(_) | FromEngine::Alive) => {}
             ChildEvent::Engine(FromEngine::Statistics(statistics)) => {

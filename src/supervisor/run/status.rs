@@ -45,6 +45,8 @@ pub(super) struct Report {
     noted: Vec<String>,
     /// systemd has been notified that the service has started.
     announced: bool,
+    /// Warning about an engine without a filter of system calls.
+    pub unfiltered: Option<String>,
     /// SIGUSR1 was received: the next statistics go to the log.
     log_statistics: bool,
 }
@@ -63,6 +65,7 @@ impl Report {
             last_failure: None,
             noted: Vec::new(),
             announced: false,
+            unfiltered: None,
             log_statistics: false,
         }
     }
