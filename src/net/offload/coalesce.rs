@@ -33,7 +33,7 @@ pub struct Coalescer {
 
 /// Packets of one flow that were combined.
 struct Pending {
-    /// Space for the longest packet; never touched beyond the longest that was combined.
+    /// Space for the longest packet, allocated when it is first needed: an idle tunnel needs none of it.
     buffer: Vec<u8>,
     length: usize,
     layout: Layout,
@@ -137,11 +137,8 @@ impl Coalescer {
 
     /// Passes a packet on as it is.
     fn alone(&mut self, packet: &[u8], write: &mut impl FnMut(&VirtioHeader, &mut [u8])) {
-        if let Some(flow) = self.flows.get_mut(self.active)
-            && let Some(space) = flow.buffer.get_mut(..packet.len())
-        {
-            space.copy_from_slice(packet);
-            write(&VirtioHeader::PLAIN, space);
+        if let Some(packet) = self.flows.get_mut(self.active).and_then(|flow| flow.copy(packet)) {
+            write(&VirtioHeader::PLAIN, packet);
         }
     }
 
@@ -218,8 +215,7 @@ impl Layout {
 impl Pending {
     fn new() -> Self {
         Self {
-            // Zeroed by the kernel when touched: an idle tunnel needs none of it.
-            buffer: vec![0; LARGEST],
+            buffer: Vec::new(),
             length: 0,
             layout: Layout { ipv6: false, protocol: TCP, transport: 0, headers: 0 },
             count: 0,
@@ -228,13 +224,24 @@ impl Pending {
         }
     }
 
+    /// Copies a packet to the front of the buffer and returns it there.
+    fn copy(&mut self, packet: &[u8]) -> Option<&mut [u8]> {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; LARGEST];
+        }
+        let space = self.buffer.get_mut(..packet.len())?;
+        space.copy_from_slice(packet);
+        Some(space)
+    }
+
     fn packet(&self) -> &[u8] {
         self.buffer.get(..self.length).unwrap_or_default()
     }
 
     fn begin(&mut self, layout: Layout, packet: &[u8]) {
-        let Some(space) = self.buffer.get_mut(..packet.len()) else { return };
-        space.copy_from_slice(packet);
+        if self.copy(packet).is_none() {
+            return;
+        }
         self.length = packet.len();
         self.size = packet.len() - layout.headers;
         self.layout = layout;
