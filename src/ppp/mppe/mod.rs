@@ -11,6 +11,7 @@ pub mod fuzz;
 mod keys;
 mod opener;
 mod plausible;
+mod rc4;
 mod schedule;
 mod sealer;
 #[cfg(test)]

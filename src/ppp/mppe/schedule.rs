@@ -1,10 +1,13 @@
 //! One direction's session key and RC4 tables (RFC 3078 §7, RFC 3079 §3.4 `GetNewKeyFromSHA`).
 
-use rc4::{KeyInit, Rc4, StreamCipher, cipher::InOutBuf};
 use sha1::{Digest, Sha1};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Strength, keys::StartKey};
+use super::{
+    Strength,
+    keys::StartKey,
+    rc4::{KEY, Rc4},
+};
 
 /// Maximum length of the hash input: two keys of 16 bytes and two pads of 40.
 const HASHED: usize = 16 + 40 + 16 + 40;
@@ -16,6 +19,8 @@ pub(super) struct Schedule {
     key_len: usize,
     strength: Strength,
     rc4: Rc4,
+    /// Space for the self-encryption of keys.
+    spare: Rc4,
     /// Key changes so far.
     pub(super) changes: u64,
 }
@@ -30,8 +35,9 @@ impl Schedule {
         hashed.get_mut(..key_len)?.copy_from_slice(start);
         hashed.get_mut(key_len + 40..)?.get_mut(..key_len)?.copy_from_slice(start);
         hashed.get_mut(2 * key_len + 40..)?.get_mut(..40)?.fill(0xf2);
-        let rc4 = Rc4::new_from_slice(start).ok()?;
-        let mut schedule = Self { hashed, key_len, strength, rc4, changes: 0 };
+        let none = [0; KEY];
+        let (rc4, spare) = (Rc4::new(&none), Rc4::new(&none));
+        let mut schedule = Self { hashed, key_len, strength, rc4, spare, changes: 0 };
         let mut key = schedule.next_key();
         schedule.adopt(&mut key);
         schedule.reinitialize();
@@ -56,33 +62,26 @@ impl Schedule {
     /// Changes the session key once, without initializing RC4 with it.
     pub(super) fn change_key(&mut self) {
         let mut key = self.next_key();
-        let mut own = Zeroizing::new(*key);
-        if let (Some(own), Some(key)) = (own.get_mut(..self.key_len), key.get_mut(..self.key_len))
-            && let Ok(mut rc4) = Rc4::new_from_slice(own)
-        {
-            rc4.apply_keystream(key);
-            own.zeroize();
-        }
+        self.spare.restart(&cipher_key(key.get(..self.key_len).unwrap_or_default()));
+        self.spare.apply(key.get_mut(..self.key_len).unwrap_or_default());
         self.adopt(&mut key);
         self.changes = self.changes.wrapping_add(1);
     }
 
     /// Reinitializes RC4 with the current session key.
     pub(super) fn reinitialize(&mut self) {
-        // Always succeeds: RC4 takes 1 to 256 bytes; these keys have 8 or 16.
-        if let Ok(rc4) = Rc4::new_from_slice(self.session_key()) {
-            self.rc4 = rc4;
-        }
+        let key = cipher_key(self.session_key());
+        self.rc4.restart(&key);
     }
 
     /// Runs RC4 over `buffer` in place.
     pub(super) fn apply(&mut self, buffer: &mut [u8]) {
-        self.rc4.apply_keystream(buffer);
+        self.rc4.apply(buffer);
     }
 
     /// Runs RC4 from `from` to `to`; returns `false`, with no effect, if their lengths differ.
     pub(super) fn apply_to(&mut self, from: &[u8], to: &mut [u8]) -> bool {
-        InOutBuf::new(from, to).map(|buffers| self.rc4.apply_keystream_inout(buffers)).is_ok()
+        self.rc4.apply_to(from, to)
     }
 
     /// Decrypts the start of `sealed` with a freshly initialized cipher. Changes neither the session key nor
@@ -92,9 +91,7 @@ impl Schedule {
         for (slot, byte) in start.iter_mut().zip(sealed) {
             *slot = *byte;
         }
-        if let Ok(mut rc4) = Rc4::new_from_slice(self.session_key()) {
-            rc4.apply_keystream(&mut start);
-        }
+        Rc4::new(&cipher_key(self.session_key())).apply(&mut start);
         start
     }
 
@@ -143,4 +140,13 @@ impl Schedule {
         }
         self.restore(key);
     }
+}
+
+/// Returns a session key as RC4 takes it: one of 8 bytes twice, which gives the same cipher.
+fn cipher_key(key: &[u8]) -> Zeroizing<[u8; KEY]> {
+    let mut all = Zeroizing::new([0; KEY]);
+    for (slot, byte) in all.iter_mut().zip(key.iter().cycle()) {
+        *slot = *byte;
+    }
+    all
 }
