@@ -247,7 +247,10 @@ mod tests {
         let theirs = to("192.0.2.1/32", Some("10.0.0.1"), "eth0", 0);
         let default = to("0.0.0.0/0", Some("10.0.0.1"), "eth0", 0);
         let other = |routes: &[Route], made| has_other_route(routes, SERVER, made);
-        assert!(!other(&[default.clone()], None) && !other(&[default.clone(), ours.clone()], Some(&ours)));
+        assert!(
+            !other(std::slice::from_ref(&default), None)
+                && !other(&[default.clone(), ours.clone()], Some(&ours))
+        );
         assert!(other(&[default, ours.clone(), theirs.clone()], Some(&ours)) && other(&[theirs], None));
     }
 
