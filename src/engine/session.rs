@@ -18,6 +18,7 @@ mod path_mtu;
 mod peer_routes;
 mod phases;
 mod ready_check;
+mod wrong_calls;
 
 use std::{
     collections::VecDeque,

@@ -134,8 +134,8 @@ pub fn local_address(socket: impl AsFd) -> Option<Ipv4Addr> {
     SockRef::from(&socket.as_fd()).local_addr().ok()?.as_socket_ipv4().map(|address| *address.ip())
 }
 
-/// Attaches a filter that passes only GRE packets with this call id in the key (Linux). Otherwise each packet
-/// wakes every tunnel to the same server. Failure is ignored: the flow discards the packets of other calls.
+/// Attaches a filter that passes only GRE packets with this call id in the key, and one in 64 of the others, so that a
+/// flood of them is noticed (Linux). Otherwise each packet wakes every tunnel to the same server. Failure is ignored: the flow discards the packets of other calls.
 pub fn filter_call_id(socket: impl AsFd, call_id: u16) {
     #[cfg(target_os = "linux")]
     {
@@ -145,11 +145,17 @@ pub fn filter_call_id(socket: impl AsFd, call_id: u16) {
         const LOAD_HEADER_LENGTH: u16 = 0xb1;
         const LOAD_HALF_AT_X: u16 = 0x48;
         const JUMP_IF_EQUAL: u16 = 0x15;
+        const LOAD_WORD: u16 = 0x20;
+        const JUMP_IF_BITS: u16 = 0x45;
         const RETURN: u16 = 0x06;
+        // SKF_AD_OFF + SKF_AD_RANDOM: the kernel loads a random number.
+        const RANDOM: u32 = 0xffff_f038;
         let filter = [
             SockFilter::new(LOAD_HEADER_LENGTH, 0, 0, 0),
             SockFilter::new(LOAD_HALF_AT_X, 0, 0, 6),
-            SockFilter::new(JUMP_IF_EQUAL, 0, 1, u32::from(call_id)),
+            SockFilter::new(JUMP_IF_EQUAL, 2, 0, u32::from(call_id)),
+            SockFilter::new(LOAD_WORD, 0, 0, RANDOM),
+            SockFilter::new(JUMP_IF_BITS, 1, 0, 63),
             SockFilter::new(RETURN, 0, 0, u32::MAX),
             SockFilter::new(RETURN, 0, 0, 0),
         ];

@@ -251,6 +251,30 @@ fn forged_packets_do_not_strip_optional_encryption() {
     assert_survives_attacks("allow", Demand::Allow);
 }
 
+/// The kernel drops them but for one in 64, which are counted.
+#[test]
+fn flood_of_other_call_ids_is_counted_and_reported() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        let state = world.state();
+        world.up();
+        let before = status(world);
+        let forger = Forger::new(&world.server_config);
+        let (own, _) = forger.overhear(world);
+        for call in (0..=u16::MAX).filter(|call| *call != own) {
+            forger.send(call, 5000, &frame(CCP, 5, b""));
+        }
+        download(world.server_config.office, 10_000);
+        let after = world.status_with_counters();
+        assert_eq!(after["engine_pid"], before["engine_pid"]);
+        let counted = after["counters"]["gre.rx_wrong_call"].as_u64().unwrap();
+        assert!((400..2500).contains(&counted), "{counted} of about 1024");
+        let log = std::fs::read_to_string("/var/log/pptpctl/vpn.log").unwrap();
+        assert_eq!(log.matches("another host probably tries all call ids").count(), 1, "{log}");
+        world.down(&state);
+    });
+}
+
 /// An address is easier to forge than a place on the path: one packet for each call id.
 #[test]
 fn forger_off_the_path_does_not_end_the_tunnel() {

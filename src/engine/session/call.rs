@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::{Session, SessionEvent};
+use super::{Session, SessionEvent, wrong_calls::WrongCalls};
 use crate::{
     engine::{bridge::Bridge, message::plain, ppp_side::PppSide, verdict},
     failure::{Failure, FailureKind, Phase},
@@ -31,6 +31,8 @@ pub(super) struct Call {
     pub last_heard: Option<Instant>,
     /// Packets of this call that were routed into the tunnel, and dropped.
     pub looped: u64,
+    /// Packets for other calls.
+    pub wrong_calls: WrongCalls,
 }
 
 impl Session {
@@ -106,7 +108,15 @@ impl Session {
             PppSide::Builtin(link)
         };
         self.gre_due = Some(now + self.spec.limits.gre);
-        self.call = Some(Call { flow, link, since: now, received: 0, last_heard: None, looped: 0 });
+        self.call = Some(Call {
+            flow,
+            link,
+            since: now,
+            received: 0,
+            last_heard: None,
+            looped: 0,
+            wrong_calls: WrongCalls::default(),
+        });
         let early = self.early.take();
         if !early.is_empty() {
             tracing::debug!("{} GRE packets came before the call reply", early.len());

@@ -14,7 +14,10 @@ use crate::{
         link::Received,
         mss::{Clamper, Direction},
     },
-    pptp::gre::{self, MAX_HEADER},
+    pptp::{
+        flow::DropReason,
+        gre::{self, MAX_HEADER},
+    },
 };
 
 /// Upper bound of an IP packet through the tunnel, in bytes; well above the MRU of PPP, at most 1500.
@@ -29,12 +32,19 @@ impl Session {
             }
             return;
         };
-        let Call { flow, link, received, last_heard, .. } = call;
+        let Call { flow, link, received, last_heard, wrong_calls, .. } = call;
         link.set_lost(flow.lost_before(packet));
         let taken = flow.receive(now, packet, &mut |frame| pass_in(now, frame, link, mss, offers, to_tun));
         if taken.is_ok() {
             *received += 1;
             *last_heard = Some(now);
+        } else if taken == Err(DropReason::WrongCall)
+            && let Some(other) = gre::peek_call_id(packet)
+            && wrong_calls.record(now, other)
+        {
+            tracing::warn!(
+                "GRE packets for many calls that are not ours come from the server's address; another host probably tries all call ids (counter gre.rx_wrong_call)"
+            );
         }
     }
 
