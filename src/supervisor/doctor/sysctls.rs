@@ -97,7 +97,9 @@ pub(super) fn check_host() -> Vec<Finding> {
             });
         found.push(conntrack(state));
     } else {
-        found.push(Finding::skipped("conntrack", "not checked on this system: see `pfctl -si`"));
+        // NetBSD's packet filter is npf(7); 10 has no pf.
+        let see = if cfg!(target_os = "netbsd") { "npfctl stats" } else { "pfctl -si" };
+        found.push(Finding::skipped("conntrack", format!("not checked on this system: see `{see}`")));
     }
     #[cfg(target_os = "openbsd")]
     {
