@@ -24,6 +24,7 @@ const DOCUMENTS: &[&str] = &[
     "CHANGELOG.md",
     "contrib/README.md",
     "docs/ADDING.md",
+    "docs/ATTACKS.md",
     "docs/PLATFORMS.md",
     "docs/REFERENCE.md",
 ];
