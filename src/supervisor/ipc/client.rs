@@ -207,6 +207,7 @@ fn ask(
         io::ErrorKind::PermissionDenied => ClientError::Denied(error),
         _ => ClientError::Silent(error),
     })?;
+    let began = Instant::now();
     let answer = converse(&mut stream, request, wait).map_err(|error| match error.kind() {
         // The supervisor exited while the request was being sent, or without reading it.
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
@@ -214,9 +215,9 @@ fn ask(
         {
             ClientError::NotUp
         }
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            ClientError::Silent(io::Error::other(format!("no answer within {} s", wait.as_secs())))
-        }
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent(io::Error::other(
+            format!("no answer within {} s", began.elapsed().min(wait).as_secs()),
+        )),
         _ => ClientError::Silent(error),
     })?;
     match answer {
@@ -228,7 +229,13 @@ fn ask(
 fn converse(stream: &mut UnixStream, request: Request, wait: Duration) -> io::Result<Response> {
     stream.set_read_timeout(Some(wait))?;
     stream.set_write_timeout(Some(STATUS_WAIT))?;
-    stream.write_all(format!("{}\n", serde_json::to_string(&request)?).as_bytes())?;
+    let request = format!("{}\n", serde_json::to_string(&request)?);
+    stream.write_all(request.as_bytes()).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::other(format!("the request could not be sent: {error}"))
+        }
+        _ => error,
+    })?;
     let mut line = String::new();
     BufReader::new(stream.try_clone()?.take(MAX_ANSWER)).read_line(&mut line)?;
     if line.is_empty() {
