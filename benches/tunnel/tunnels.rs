@@ -1,0 +1,193 @@
+//! The two namespaces and the tunnels between them.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns},
+};
+use pptpctl::testing::{
+    demo::{
+        config::{CLIENT_DEVICE, ServerConfig},
+        server::ROLE,
+        world::Server,
+    },
+    ppp::mppe::{Demand, Policy},
+};
+
+use crate::{load, null, others};
+
+/// The ends of the veth pair.
+pub const NEAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub const FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The program, at a path where all users may run it.
+const PROGRAM: &str = "/run/program";
+const CONFIG: &str = "/run/bench.toml";
+const PASSWORD: &str = "/run/bench.password";
+/// Limit for a tunnel to come up.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A path between the two namespaces.
+pub struct Tunnel {
+    pub name: &'static str,
+    /// The near end's device.
+    pub device: String,
+    /// The far end's address.
+    pub far: Ipv4Addr,
+    /// Processes of both ends.
+    pub processes: Vec<u32>,
+}
+
+/// All tunnels.
+pub struct World {
+    pub tunnels: Vec<Tunnel>,
+    /// The programs that are measured.
+    pub versions: Vec<String>,
+    _children: Vec<Running>,
+    _server: Server,
+}
+
+/// A process that ends with the measurement.
+pub struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
+impl World {
+    /// Brings up the tunnels whose names `wanted` accepts.
+    pub fn new(program: &Path, own: &Path, wanted: &dyn Fn(&str) -> bool) -> Self {
+        fs::set_permissions("/run", fs::Permissions::from_mode(0o755)).unwrap();
+        for place in ["/var/lib", "/var/log"] {
+            mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
+        }
+        let config = ServerConfig {
+            users: vec![("bench".to_owned(), "bench".to_owned())],
+            mppe: Policy { demand: Demand::Allow, ..ServerConfig::default().mppe },
+            ..ServerConfig::default()
+        };
+        let server = Server::start(program, &config).unwrap();
+        // The build directory may be accessible to root only.
+        fs::write(PROGRAM, "").unwrap();
+        mount(Some(program), PROGRAM, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        let (mut tunnels, mut children) = (Vec::new(), Vec::new());
+        let mut versions = vec![format!("pptpctl: {}", program.display())];
+        if wanted("veth") {
+            let device = CLIENT_DEVICE.to_owned();
+            tunnels.push(Tunnel { name: "veth", device, far: FAR, processes: Vec::new() });
+        }
+        if wanted("null") {
+            for (end, addresses) in
+                [("far", "10.80.0.1 peer 10.80.0.2"), ("near", "10.80.0.2 peer 10.80.0.1")]
+            {
+                children.push(Running(Command::new(own).args([null::ROLE, end, addresses]).spawn().unwrap()));
+            }
+            let device = format!("tun{}", null::UNIT);
+            wait_for(&device, &device);
+            let processes = processes(null::ROLE);
+            tunnels.push(Tunnel { name: "null", device, far: Ipv4Addr::new(10, 80, 0, 1), processes });
+        }
+        write_profiles();
+        for (name, unit) in [("clear", 10), ("mppe", 11)] {
+            if !wanted(name) {
+                continue;
+            }
+            run(Command::new(PROGRAM).args(["--config", CONFIG, "up", name]).stdout(Stdio::null()));
+            let mut processes = processes(&format!("pptpctl: engine {name}"));
+            processes.extend(server_processes());
+            tunnels.push(Tunnel { name, device: format!("tun{unit}"), far: config.inner, processes });
+        }
+        others::start_all(wanted, &mut tunnels, &mut children, &mut versions);
+        for tunnel in &tunnels {
+            load::wait_until_reachable(tunnel);
+        }
+        Self { tunnels, versions, _children: children, _server: server }
+    }
+}
+
+fn write_profiles() {
+    let mut text = String::new();
+    for (name, unit, mppe) in [("clear", 10, "off"), ("mppe", 11, "require-128")] {
+        // The routes are not used: sockets are bound to the device.
+        text += &format!(
+            "[profile.{name}]\nserver = \"{FAR}\"\nuser = \"bench\"\npassword.file = \"{PASSWORD}\"\n\
+             auth = [\"mschapv2\"]\nmppe = \"{mppe}\"\nunit = {unit}\nroutes = [\"10.99.{unit}.0/24\"]\n"
+        );
+    }
+    fs::write(CONFIG, text).unwrap();
+    fs::write(PASSWORD, "bench\n").unwrap();
+    for path in [CONFIG, PASSWORD] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+/// Returns the processes whose command line contains `words`.
+pub fn processes(words: &str) -> Vec<u32> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).replace('\0', " ").contains(words)
+        })
+        .collect()
+}
+
+fn server_processes() -> Vec<u32> {
+    processes(ROLE)
+}
+
+/// Returns the network namespace of the far end, which is the server's.
+pub fn far_namespace() -> String {
+    format!("/proc/{}/ns/net", server_processes()[0])
+}
+
+/// Runs `work` in the far namespace.
+pub fn at_far_end<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                setns(fs::File::open(far_namespace()).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+                work()
+            })
+            .join()
+            .unwrap()
+    })
+}
+
+/// Waits until the devices of both ends exist.
+pub fn wait_for(near: &str, far: &str) {
+    let exists = |device: &str| nix::net::if_::if_nametoindex(device).is_ok();
+    let end = Instant::now() + LIMIT;
+    while !(exists(near) && at_far_end(|| exists(far))) {
+        assert!(Instant::now() < end, "no devices {near} and {far} within {LIMIT:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    // Its owner adds the address.
+    thread::sleep(Duration::from_millis(300));
+}
+
+pub fn ip(words: &str) {
+    run(Command::new("ip").args(words.split(' ')));
+}
+
+pub fn run(command: &mut Command) {
+    let status = command.stdin(Stdio::null()).status();
+    assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "{command:?}: {status:?}");
+}
+
+/// Starts a program that ends with the measurement.
+pub fn start(command: &mut Command) -> Running {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    Running(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
+}
