@@ -25,6 +25,7 @@ const DOCUMENTS: &[&str] = &[
     "contrib/README.md",
     "docs/ADDING.md",
     "docs/ATTACKS.md",
+    "docs/BENCHMARKS.md",
     "docs/PLATFORMS.md",
     "docs/REFERENCE.md",
 ];
