@@ -1,7 +1,7 @@
 //! Segmentation offload of a Linux tun device: large packets of one flow instead of many small ones.
 //!
 //! With a virtio-net header before each packet (IFF_VNET_HDR), the kernel passes TCP data and UDP datagrams of
-//! one flow as one packet of up to 64 KiB, with the checksum left to us, and accepts such packets. [`split`]
+//! one flow as one packet of up to 64 KiB, with the checksum left to us, and accepts such packets. [`split()`]
 //! turns one into the packets that it stands for; [`Coalescer`] does the reverse with the packets from the
 //! tunnel. No I/O: [`super::packets`] reads and writes the device. Nothing is allocated per packet, and any
 //! bytes are accepted.
