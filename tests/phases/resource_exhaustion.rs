@@ -136,8 +136,8 @@ fn full_disk_leaves_no_stale_ledger() {
         world.assert_state(&before);
         // A log file that cannot be written is named, and the tunnel comes up without it.
         fs::create_dir_all("/var/log/pptpctl").unwrap();
-        let none: Option<&str> = None;
-        mount(Some("tmpfs"), "/var/log/pptpctl", Some("tmpfs"), MsFlags::MS_RDONLY, none).unwrap();
+        let mode = Some("mode=0755");
+        mount(Some("tmpfs"), "/var/log/pptpctl", Some("tmpfs"), MsFlags::MS_RDONLY, mode).unwrap();
         let output = world.run(&["up", "vpn"]);
         let printed = text(&output.stdout) + &text(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{printed}");
