@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::failure::{Failure, FailureKind, Phase};
 
-/// A link that the server itself ends after a shorter time than this counts as well.
+/// A link that the server itself ends after a shorter time than this counts as well, but for the first one.
 const SHORT: Duration = Duration::from_secs(60);
 
 /// Links that were ended in this way.
@@ -12,6 +12,8 @@ const SHORT: Duration = Duration::from_secs(60);
 pub(super) struct ForgeableEnds {
     count: u64,
     last: String,
+    /// Links that the server itself has ended soon.
+    soon: u64,
 }
 
 impl ForgeableEnds {
@@ -24,7 +26,10 @@ impl ForgeableEnds {
             | FailureKind::AuthenticationFailed
             | FailureKind::NoAddress => true,
             // A server that restarts does, but not again and again.
-            FailureKind::PeerEnded => lasted < SHORT,
+            FailureKind::PeerEnded if lasted < SHORT => {
+                self.soon = self.soon.saturating_add(1);
+                self.soon > 1
+            }
             _ => false,
         };
         if is_forgeable && failure.phase >= Phase::Routes {
@@ -61,8 +66,18 @@ mod tests {
         assert!(record(FailureKind::LcpFailed, Phase::Up, 3600).unwrap().contains("once"));
         assert_eq!(record(FailureKind::EncryptionRefused, Phase::Encryption, 0), None, "not up");
         assert_eq!(record(FailureKind::PeerEnded, Phase::Up, 3600), None, "a server that restarts");
-        assert!(record(FailureKind::PeerEnded, Phase::Up, 5).is_some());
+        assert_eq!(record(FailureKind::PeerEnded, Phase::Up, 5), None, "once");
         assert_eq!(record(FailureKind::PeerLost, Phase::Up, 5), None);
+    }
+
+    #[test]
+    fn server_that_ends_links_again_and_again_is_counted() {
+        let mut ends = ForgeableEnds::default();
+        for _ in 0..2 {
+            assert_eq!(ends.warning(), None);
+            ends.record(&Failure::new(Phase::Up, FailureKind::PeerEnded, "seen"), Duration::from_secs(5));
+        }
+        assert!(ends.warning().unwrap().contains("once"), "{:?}", ends.warning());
     }
 
     #[test]
