@@ -3,6 +3,11 @@
 
 use std::{io, path::Path};
 
+use nix::{
+    errno::Errno,
+    unistd::{AccessFlags, access},
+};
+
 use crate::{
     failure::{Failure, FailureKind, Phase},
     platform::{self, Platform},
@@ -20,6 +25,22 @@ pub fn need_proc() -> Result<(), Failure> {
     let detail = "/proc is not mounted, or hides this process";
     Err(Failure::new(Phase::Resolve, FailureKind::HostFiles, detail)
         .hint("`mount -t proc proc /proc`; in a chroot or container, its creator has to mount it"))
+}
+
+/// Returns the failure of `up` if the lock or the ledger of this profile is on a read-only file system, or would be.
+/// Writes nothing.
+#[must_use]
+pub fn read_only(name: &str) -> Option<Failure> {
+    let ledger = Path::new(Platform::host().state_dir()).join(format!("{name}.ledger"));
+    let found = [platform::lock_file(name), ledger].into_iter().find(|path| is_on_read_only(path))?;
+    failure(Phase::Resolve, &found, &Errno::EROFS.into())
+}
+
+/// Returns whether the directory of this file, or the nearest one above it that exists, cannot be written because its
+/// file system is read-only.
+fn is_on_read_only(path: &Path) -> bool {
+    let dir = path.ancestors().skip(1).find(|dir| dir.exists());
+    dir.is_some_and(|dir| access(dir, AccessFlags::W_OK) == Err(Errno::EROFS))
 }
 
 /// Returns the failure to use this file in the control directory or the state directory; `None` if the error is not

@@ -139,19 +139,31 @@ fn open_fd(fd: i32) -> io::Result<File> {
     File::open(format!("/dev/fd/{fd}"))
 }
 
-fn from_command(argv: &[OsString], limit: Duration) -> Result<Secret, PasswordError> {
-    let (program, arguments) = argv.split_first().ok_or(PasswordError::NoCommand)?;
-    let named = program.to_string_lossy().into_owned();
-    let path = apply::program::located(Path::new(program));
-    // Root would do what the program says, whoever called `up`. One that does not exist cannot be run anyway.
-    if nix::unistd::geteuid().is_root()
-        && let Some(path) = path.as_ref().filter(|path| path.exists())
-    {
-        apply::may_run(path).map_err(|why| PasswordError::NotTrusted { program: named.clone(), why })?;
+/// Returns the program of a password command, if it is there and may be run.
+///
+/// # Errors
+/// Returns why `up` cannot run it.
+pub fn program_of(argv: &[OsString]) -> Result<PathBuf, PasswordError> {
+    let program = argv.first().ok_or(PasswordError::NoCommand)?;
+    let named = || program.to_string_lossy().into_owned();
+    let found = apply::program::located(Path::new(program));
+    let Some(path) = found.filter(|path| !matches!(path.try_exists(), Ok(false))) else {
+        let error = nix::errno::Errno::ENOENT.into();
+        return Err(PasswordError::Spawn { program: named(), error });
+    };
+    // Root would do what the program says, whoever called `up`.
+    if nix::unistd::geteuid().is_root() {
+        apply::may_run(&path).map_err(|why| PasswordError::NotTrusted { program: named(), why })?;
     }
-    let mut command = Command::new(path.as_deref().unwrap_or(Path::new(program)));
+    Ok(path)
+}
+
+fn from_command(argv: &[OsString], limit: Duration) -> Result<Secret, PasswordError> {
+    let path = program_of(argv)?;
+    let (program, arguments) = argv.split_first().ok_or(PasswordError::NoCommand)?;
+    let mut command = Command::new(path);
     command.args(arguments).stdout(Stdio::piped()).env("PATH", PROGRAM_PATH);
-    let program = named;
+    let program = program.to_string_lossy().into_owned();
     let place = format!("the password command {program}");
     let limits = Limits { time: limit, output: MAX_OUTPUT, output_is_secret: true, separate_group: false };
     let run = match Run::start(&mut command, Vec::new(), limits) {

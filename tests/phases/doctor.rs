@@ -11,7 +11,7 @@ use std::{
 };
 
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MsFlags, mount, umount},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -210,6 +210,43 @@ fn broken_host_has_the_verdict_of_up() {
         assert_eq!((up.status.code(), status), (Some(22), 22));
         assert!(finding(&report, "tun")["evidence"].as_str().unwrap().contains("/dev/net/tun is missing"));
         assert_eq!(finding(&report, "dial")["severity"], "skipped", "dialled without a tun device");
+    });
+}
+
+/// What `up` cannot use on this host, before or after the dial.
+#[test]
+fn unusable_files_have_the_verdict_of_up() {
+    in_world(working_server(), |world| {
+        world.profile("");
+        let none: Option<&str> = None;
+        for dir in ["/run/pptpctl", "/var/lib/pptpctl"] {
+            fs::create_dir_all(dir).unwrap();
+            mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::MS_RDONLY, Some("mode=0755")).unwrap();
+            assert_same_as_up(world, DIAL, 31, "files");
+            umount(dir).unwrap();
+            fs::remove_dir(dir).unwrap();
+        }
+        mount(Some("tmpfs"), "/proc", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        let up = world.run(&["up", "vpn"]);
+        let output = world.run(&["doctor", "--json", "vpn", "--dial"]);
+        umount("/proc").unwrap();
+        assert_eq!((up.status.code(), output.status.code()), (Some(31), Some(31)));
+        assert!(!text(&up.stderr).contains("pptpctl logs"), "nothing was logged: {}", text(&up.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        for unknown in ["conntrack", "clients", "dial"] {
+            assert_eq!(finding(&report, unknown)["severity"], "skipped", "{report:#}");
+        }
+
+        world.profile("localbind = \"203.0.113.7\"");
+        assert_same_as_up(world, &["vpn"], 25, "route");
+        world.profile("link.netns = \"nowhere\"");
+        assert_same_as_up(world, DIAL, 23, "netns");
+        world.profile("hooks.up = [\"/nonexistent/hook\"]");
+        let up = world.run(&["up", "vpn"]).status.code();
+        let (status, report) = doctor(world, DIAL);
+        assert_eq!((up, status), (Some(23), 23), "{report:#}");
+        let evidence = finding(&report, "files")["evidence"].as_str().unwrap();
+        assert!(evidence.contains("hooks.up: /nonexistent/hook: No such file"), "{evidence}");
     });
 }
 

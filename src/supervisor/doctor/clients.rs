@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, net::SocketAddrV4};
 use super::finding::Finding;
 #[cfg(not(target_os = "linux"))]
 use crate::apply::Program;
+#[cfg(target_os = "linux")]
+use crate::supervisor::host_files;
 use crate::supervisor::{connections::connections, ipc::client};
 
 /// Returns what another PPTP client is, by its arguments; `None` for any other program.
@@ -110,6 +112,7 @@ fn is_in_this_namespace(pid: u32) -> bool {
 /// Returns the processes of this host with their arguments.
 #[cfg(target_os = "linux")]
 fn processes() -> Option<Vec<(u32, Vec<String>)>> {
+    host_files::need_proc().ok()?;
     let entries = std::fs::read_dir("/proc").ok()?;
     let process = |entry: std::io::Result<std::fs::DirEntry>| {
         let entry = entry.ok()?;

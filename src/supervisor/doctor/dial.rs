@@ -31,6 +31,7 @@ use crate::{
     supervisor::{
         backoff, disable_core_files, engine_spec,
         firewall::DialPath,
+        host_files,
         interruptible::unless_ended,
         ipc::{
             client,
@@ -122,7 +123,10 @@ fn lock(name: &str) -> Result<Lock, Finding> {
     });
     signed.map_err(|error| match error {
         LockError::Held(pid) => is_up(pid),
-        error @ LockError::Io { .. } => internal(&error),
+        LockError::Io { ref path, error: ref why } => match host_files::failure(Phase::Resolve, path, why) {
+            Some(failure) => Finding::failure(&failure),
+            None => internal(&error),
+        },
     })
 }
 

@@ -110,16 +110,18 @@ fn subject_of(failure: &Failure) -> &'static str {
         FailureKind::NoPpp | FailureKind::PppFailed => "ppp",
         FailureKind::GreFiltered => "gre",
         FailureKind::Collision => "collisions",
+        FailureKind::HostFiles => "files",
         _ => failure.phase.word(),
     }
 }
 
-/// Returns the finding that stops `up` first, of several: `up` checks its rights, reads the password, looks
-/// for collisions, and then goes through the phases, in which it opens the tun device after it has found the route.
+/// Returns the finding that stops `up` first, of several: `up` checks its rights, uses its files, reads the password,
+/// looks for collisions, and then goes through the phases, in which it opens the tun device after it has found the route.
 #[must_use]
 pub fn first_blocker(findings: &[Finding]) -> Option<Blocker> {
     let order = |blocker: &Blocker| match blocker {
         Blocker::NotRoot => (0, None, 0),
+        Blocker::Failure(_, FailureKind::HostFiles) => (0, None, 1),
         Blocker::Profile => (1, None, 0),
         Blocker::Failure(_, FailureKind::Collision) => (2, None, 0),
         Blocker::Failure(phase, kind) => {
@@ -143,7 +145,8 @@ mod tests {
         let collision = failed(Phase::Routes, FailureKind::Collision);
         let password = Finding::blocked("password", "", Blocker::Profile);
         let rights = Finding::blocked("rights", "", Blocker::NotRoot);
-        let mut all = vec![Finding::ok("clock", ""), tun, route, name, collision, password, rights];
+        let files = failed(Phase::Resolve, FailureKind::HostFiles);
+        let mut all = vec![Finding::ok("clock", ""), tun, route, name, collision, password, files, rights];
         let mut order = Vec::new();
         while let Some(first) = first_blocker(&all) {
             all.retain(|finding| finding.blocker != Some(first));
@@ -153,6 +156,7 @@ mod tests {
             order,
             [
                 Blocker::NotRoot,
+                Blocker::Failure(Phase::Resolve, FailureKind::HostFiles),
                 Blocker::Profile,
                 Blocker::Failure(Phase::Routes, FailureKind::Collision),
                 Blocker::Failure(Phase::Resolve, FailureKind::NameNotResolved),

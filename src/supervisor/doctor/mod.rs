@@ -7,6 +7,7 @@
 mod clients;
 mod devices;
 mod dial;
+mod files;
 mod finding;
 mod leftovers;
 mod negotiation;
@@ -39,6 +40,7 @@ pub fn start() -> Inherited {
 /// Checks what does not depend on a profile. `has_profile` leaves out what [`check_profile`] covers.
 pub fn check_host(has_profile: bool, found: &mut dyn FnMut(Finding)) {
     found(rights::check_rights());
+    files::check_proc().into_iter().for_each(&mut *found);
     if !has_profile {
         found(devices::check_tun(None));
         found(sysctls::check_forwarding(None));
@@ -55,6 +57,10 @@ pub fn check_profile(profile: &Rc<Profile>, found: &mut dyn FnMut(Finding)) {
     let status = client::status(profile.name.as_str());
     let is_down = matches!(status, Err(ClientError::NotUp | ClientError::Died));
     found(tunnel(status));
+    if is_down {
+        found(files::check_writable(profile.name.as_str()));
+    }
+    files::check_named(profile).into_iter().for_each(&mut *found);
     // The device of a tunnel that is up is its own, and an external PPP has another one.
     if is_down && Daemon::of(profile).is_none() {
         found(devices::check_tun(Some(profile)));

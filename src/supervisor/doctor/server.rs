@@ -127,15 +127,14 @@ pub(super) fn check(profile: &Rc<Profile>) -> Servers {
 
 /// Returns the kernel's next hop to an address, once the source address of the profile is known to be this host's.
 fn next_hop(server: Ipv4Addr, local: Option<Ipv4Addr>) -> Result<NextHop, Failure> {
-    let mut host = apply::Host::system().map_err(|error| route_failure(&error))?;
-    let next_hop =
-        host.next_hop(server.into(), local.map(IpAddr::V4)).map_err(|error| route_failure(&error))?;
-    match local.map(|local| UdpSocket::bind((local, 0))) {
-        Some(Err(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
-            Err(socket_failure("TCP", local, &error))
-        }
-        _ => Ok(next_hop),
+    // First: the kernel has no route from an address that is not this host's.
+    if let Some(Err(error)) = local.map(|local| UdpSocket::bind((local, 0)))
+        && error.kind() == io::ErrorKind::AddrNotAvailable
+    {
+        return Err(socket_failure("TCP", local, &error));
     }
+    let mut host = apply::Host::system().map_err(|error| route_failure(&error))?;
+    host.next_hop(server.into(), local.map(IpAddr::V4)).map_err(|error| route_failure(&error))
 }
 
 fn list(addresses: &[Ipv4Addr]) -> String {

@@ -32,7 +32,8 @@ pub(super) fn check_password(profile: &Profile) -> Finding {
         PasswordSource::File(_) | PasswordSource::Inline(_) => {
             Some(password::load(&profile.password, &SecretAccess::of_this_process()).map(drop))
         }
-        PasswordSource::Command(_) | PasswordSource::Fd(_) | PasswordSource::Credential(_) => None,
+        PasswordSource::Command(argv) => password::program_of(argv).err().map(Err),
+        PasswordSource::Fd(_) | PasswordSource::Credential(_) => None,
     };
     password(read, profile)
 }
@@ -100,6 +101,11 @@ mod tests {
         let empty = PasswordError::Secret(SecretError::Empty("/etc/x".into()));
         let found = password(Some(Err(empty)), profile);
         assert_eq!((found.severity, found.blocker), (Severity::Failure, Some(Blocker::Profile)));
+        let command = text.replace("password.fd = 3", "password.command = ['/nonexistent/pass']");
+        let profiles = crate::profile::Profiles::from_text(std::path::Path::new("x"), &command, true);
+        let missing = check_password(profiles.get("x").unwrap());
+        assert_eq!(missing.blocker, Some(Blocker::Profile));
+        assert!(missing.evidence.contains("/nonexistent/pass: No such file"), "{missing:?}");
         let unread = password(None, profile);
         assert!(
             unread.severity == Severity::Skipped && unread.evidence.contains("descriptor 3"),

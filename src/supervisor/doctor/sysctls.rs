@@ -2,7 +2,7 @@
 //! connection tracking, and OpenBSD's switch for GRE.
 
 use super::finding::Finding;
-use crate::{net::forwarding, profile::Profile};
+use crate::{net::forwarding, profile::Profile, supervisor::host_files};
 
 /// The state of connection tracking (Linux).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,9 @@ fn gre_allow(value: Option<i32>) -> Finding {
 /// Checks the settings that concern the whole host.
 pub(super) fn check_host() -> Vec<Finding> {
     let mut found = Vec::new();
-    if cfg!(target_os = "linux") {
+    if host_files::need_proc().is_err() {
+        found.push(Finding::skipped("conntrack", "not known without /proc"));
+    } else if cfg!(target_os = "linux") {
         let number = |name: &str| read(name).and_then(|text| text.parse().ok());
         let state = number("net/netfilter/nf_conntrack_count")
             .zip(number("net/netfilter/nf_conntrack_max"))
