@@ -98,12 +98,19 @@ pub fn explain(name: &str, failure: &Failure, problems: &[String]) {
     }
 }
 
+/// Writes a failure that precedes the first phase, with its hints, and returns its status. Nothing was logged.
+pub fn refuse(name: &str, failure: &Failure) -> Code {
+    let text = failure.to_string();
+    let text = text.strip_prefix(&format!("{}: ", failure.phase)).unwrap_or(&text);
+    complain(format_args!("{name}: {text}"));
+    failure.hints.iter().for_each(|hint| complain(format_args!("  - {hint}")));
+    complain("  nothing was changed");
+    Code::of(failure)
+}
+
 /// Checks that /proc is mounted; reports it if not.
 pub fn need_proc(name: &str) -> Result<(), Code> {
-    supervisor::need_proc().map_err(|failure| {
-        explain(name, &failure, &[]);
-        Code::of(&failure)
-    })
+    supervisor::need_proc().map_err(|failure| refuse(name, &failure))
 }
 
 fn seconds(ms: u64) -> String {

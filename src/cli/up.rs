@@ -174,10 +174,7 @@ fn lock(name: &str, waiting: Option<&mut Signals>) -> Result<Lock, Code> {
         }
         LockError::Io { ref path, error: ref why } => {
             match supervisor::host_failure(Phase::Resolve, path, why) {
-                Some(failure) => {
-                    render::explain(name, &failure, &[]);
-                    Code::of(&failure)
-                }
+                Some(failure) => render::refuse(name, &failure),
                 None => {
                     error(refused);
                     exit::INTERNAL
