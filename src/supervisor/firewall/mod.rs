@@ -145,7 +145,15 @@ fn explain_outgoing(traffic: Traffic, path: &DialPath) -> Finding {
     let culprit = walk::culprit(&suspects, &first.tables, &second.tables, None);
     let found =
         culprit.and_then(|culprit| words::explanation(&second.tables, &culprit, traffic, path.server));
-    Finding::Blocked(found.unwrap_or_else(|| not_by_a_rule(&second, programs)))
+    Finding::Blocked(match found {
+        Some(mut found) => {
+            if !found.certain && Platform::host() == Platform::Linux {
+                found.remedies.push(other_causes(&second, programs));
+            }
+            found
+        }
+        None => not_by_a_rule(&second, programs),
+    })
 }
 
 fn explain_incoming(traffic: Traffic, path: &DialPath, earlier: Option<&Reading>) -> Finding {
@@ -196,6 +204,23 @@ fn full(reading: &Reading) -> Option<Explanation> {
         remedies: vec![format!("sysctl net.netfilter.nf_conntrack_max={}", most.saturating_mul(2))],
         helper_would_help: false,
     })
+}
+
+/// Returns what else refuses packets with the same error as a rule, and what was seen of it: for a rule whose counter
+/// does not show that it was the one.
+fn other_causes(reading: &Reading, programs: Option<u32>) -> String {
+    let programs = match programs {
+        Some(0) => "none filters what this process sends".to_owned(),
+        Some(count) => format!("number of those that filter what this process sends: {count}"),
+        None => "`bpftool cgroup tree`".to_owned(),
+    };
+    let table = match reading.connections {
+        Some((count, most)) => format!("{count} of {most} entries now"),
+        None => "dmesg".to_owned(),
+    };
+    format!(
+        "no such rule there? EPERM can also come from a cgroup program ({programs}) or a full connection tracking table ({table})"
+    )
 }
 
 /// Returns the explanation of a packet that the kernel refused although no rule drops it.

@@ -348,6 +348,18 @@ fn refusal_without_a_rule_is_attributed_to_what_is_known() {
 }
 
 #[test]
+fn probable_rule_is_not_the_only_cause_that_is_told() {
+    let mut reading = Reading::of(Vec::new());
+    let told = other_causes(&reading, None);
+    assert!(told.contains("cgroup program (`bpftool cgroup tree`)") && told.contains("(dmesg)"), "{told}");
+    reading.connections = Some((17, 65_536));
+    let told = other_causes(&reading, Some(0));
+    assert!(told.contains("none filters what this process sends"), "{told}");
+    assert!(told.contains("a full connection tracking table (17 of 65536 entries now)"), "{told}");
+    assert!(other_causes(&reading, Some(2)).contains("process sends: 2)"));
+}
+
+#[test]
 fn full_connection_table_is_reported() {
     let mut reading = Reading::of(Vec::new());
     assert_eq!(full(&reading), None);
