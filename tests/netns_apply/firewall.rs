@@ -130,6 +130,7 @@ fn unsafe_rules_are_refused() {
         for (text, mode, words) in [
             (escaping, 0o644, "rules.nft:2: this brace closes the table"),
             (valid, 0o666, "others than its owner may write it"),
+            ("\u{feff}chain x { }\n", 0o644, "rules.nft: begins with a byte order mark"),
             ("include \"/no/such/file\"\n", 0o644, "File not found: /no/such/file"),
         ] {
             let file = rules(lab, text);

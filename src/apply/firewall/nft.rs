@@ -51,6 +51,13 @@ fn feed(host: &mut Host, args: &[&str], text: &str) -> Result<(), Cause> {
 fn stays_inside(file: &Path) -> Result<(), Cause> {
     let failed = |error| Cause::File { path: file.to_owned(), error };
     let text = std::fs::read_to_string(file).map_err(failed)?;
+    // nft(8) calls it junk, and shows a line in which nothing is wrong.
+    if text.starts_with('\u{feff}') {
+        return Err(Cause::Taken(format!(
+            "{}: begins with a byte order mark, which nft does not accept: save it as UTF-8 without one",
+            file.display()
+        )));
+    }
     match first_unbalanced_brace(&text) {
         None => Ok(()),
         Some(line) => Err(Cause::Taken(format!(
