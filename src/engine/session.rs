@@ -323,12 +323,14 @@ impl Session {
         if self.ending.is_some() {
             return;
         }
-        let failure = self.with_evidence(failure);
+        let mut failure = self.with_evidence(failure);
         let undecided = self.phase == Phase::Authentication
             && failure.remedy() != Remedy::Nothing
             && failure.undecided_login.is_none()
             && self.call.as_ref().is_some_and(|call| call.link.is_login_pending());
         self.ending.get_or_insert(if undecided {
+            // They were sent.
+            failure.hints.retain(|hint| hint != verdict::BEFORE_LOGIN);
             failure.undecided(UndecidedLogin::Unanswered)
         } else {
             failure

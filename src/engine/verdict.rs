@@ -7,6 +7,7 @@ mod offers;
 use std::net::SocketAddrV4;
 
 pub use self::{
+    advice::BEFORE_LOGIN,
     gre::{gets_none_of_our_gre, of_early_end, of_lcp_timeout, of_silence},
     offers::Offers,
 };

@@ -573,6 +573,9 @@ fn hangup_is_classified_by_phase() {
             "{failure}"
         );
         assert_eq!(failure.remedy(), Remedy::AnotherServer, "{failure}");
+        let says = |words: &str| failure.hints.iter().any(|hint| hint.contains(words));
+        assert_eq!(says("user and password were not refused"), is_undecided_login, "{:?}", failure.hints);
+        assert!(!says("before user and password were sent"), "{:?}", failure.hints);
     }
     let mut late = World::new(ServerFault::None, spec(), "right");
     late.run(Duration::from_secs(5));

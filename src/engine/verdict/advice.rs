@@ -9,6 +9,9 @@ use crate::{
 pub(super) const IN_CLEAR: &str =
     "without encryption anyone on the path can read the packets; if that is acceptable: mppe = \"off\"";
 
+/// The hint for a server that ended the link when authentication had begun, if no credentials were sent.
+pub const BEFORE_LOGIN: &str = "the server ended this itself, before user and password were sent: its administrator finds the reason in its log";
+
 /// Adds the next step to the failure of a server that has ended call, link or connection by itself. It has refused
 /// nothing, so there is nothing to change in the profile.
 #[must_use]
@@ -22,9 +25,7 @@ pub fn after_hangup(failure: Failure) -> Failure {
         (FailureKind::NoAddress, _) => {
             "the server ended this itself, before it gave an address: its log has the reason; it may have no free address"
         }
-        (FailureKind::PeerEnded, Phase::Authentication) => {
-            "the server ended this itself, before user and password were sent: its administrator finds the reason in its log"
-        }
+        (FailureKind::PeerEnded, Phase::Authentication) => BEFORE_LOGIN,
         (FailureKind::PeerEnded, _) => {
             "the server ended this itself, after it had accepted user and password: its administrator finds the reason in its log"
         }
