@@ -88,6 +88,11 @@ fn conntrack_helper_opens_stateful_rules() {
         world.assert_up_fails(17, "lcp", &words, 3.0);
         world.profile(&format!("{limits}conntrack = \"helper\"\nserver = [\"192.0.2.1:9\", \"192.0.2.1\"]"));
         let before = world.state();
+        // A dial of `doctor` changes nothing on this host, so the rules drop its packets.
+        let doctor = world.run(&["doctor", "vpn", "--dial"]);
+        let said = text(&doctor.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(doctor.status.success() && said.contains("warning gre "), "{said}");
+        assert!(said.contains("its table is not loaded now: only `up` loads it"), "{said}");
         world.up();
         let table = world.shell("nft list table ip pptpctl_vpn");
         assert!(table.contains("ip daddr 192.0.2.1 tcp dport { 9, 1723 } ct helper set \"pptp\""), "{table}");

@@ -28,7 +28,10 @@ use std::{
 };
 
 use self::rules::Direction;
-pub use self::{reading::Reading, verdict::explained};
+pub use self::{
+    reading::Reading,
+    verdict::{HELPER_NOT_LOADED, explained},
+};
 use crate::{net::transport, os::cgroup, platform::Platform};
 
 /// Packets of a tunnel that do not pass.

@@ -8,6 +8,11 @@ use crate::{
     supervisor::path_hints,
 };
 
+/// The first hint if `conntrack = "helper"` of the profile would let the packets pass, but its table is not loaded, as
+/// in a dial of `doctor`.
+pub const HELPER_NOT_LOADED: &str =
+    "conntrack = \"helper\" of the profile lets it pass, but its table is not loaded now: only `up` loads it";
+
 /// Returns the failure with what this host's firewall has to do with it. `earlier` is a reading from before the
 /// failure.
 #[must_use]
@@ -30,7 +35,15 @@ pub fn explained(failure: Failure, path: &DialPath, profile: &Profile, earlier: 
         }
         // A failure with hints was seen to have another cause.
         (_, FailureKind::GreFiltered) if failure.hints.is_empty() => {
-            told(failure, Traffic::GreIn, explain(Traffic::GreIn, path, earlier))
+            let finding = explain(Traffic::GreIn, path, earlier);
+            let not_loaded = profile.conntrack == Conntrack::Helper
+                && profile.link.netns.is_none()
+                && matches!(&finding, Finding::Blocked(found) if found.helper_would_help);
+            let mut failure = told(failure, Traffic::GreIn, finding);
+            if not_loaded {
+                failure.hints.insert(0, HELPER_NOT_LOADED.to_owned());
+            }
+            failure
         }
         _ => failure,
     }
