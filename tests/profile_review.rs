@@ -7,8 +7,13 @@ use pptpctl::testing::{
     profile::{HostView, Profiles, Style},
 };
 
-const HOST: HostView<'_> =
-    HostView { forwarding: Some(true), caller: None, has_program: &|_| true, read: &|_| None };
+const HOST: HostView<'_> = HostView {
+    forwarding: Some(true),
+    caller: None,
+    no_invoker: None,
+    has_program: &|_| true,
+    read: &|_| None,
+};
 
 /// A profile without findings; later keys are added to it.
 fn profile(name: &str, keys: &str) -> String {
@@ -137,6 +142,14 @@ fn password_commands_are_examined_but_not_run() {
     let home = ["`up` runs as root: pass then looks in root's home, not in that of alice"];
     assert_eq!(of("['pass', 'show', 'vpn']", alice), home);
     assert_eq!(of("['sudo', '-u', 'alice', 'pass', 'show', 'vpn']", alice), [""; 0]);
+    let invoker = "['pass', 'show', 'vpn']\npassword.run-as = 'invoker'";
+    assert_eq!(of(invoker, alice), [""; 0]);
+    let at_boot = ["`autostart` with the password of a user"];
+    assert_eq!(of(&format!("{invoker}\nautostart = true"), alice), at_boot);
+    let text = profile("a", "routes = ['10.0.0.0/8']")
+        .replace("password.fd = 3", &format!("password.command = {invoker}"));
+    let no_invoker = Some("no user is behind this call".to_owned());
+    assert_eq!(titles(&text, &HostView { no_invoker, ..HOST }), ["`up` would fail from here"]);
     assert_eq!(of("['absent', 'x']", alice), ["there is no program absent in PATH"]);
     assert_eq!(of("['/opt/absent']", None), ["there is no program /opt/absent"]);
     assert_eq!(of("['cat', '~/vpn']", None), ["`~/vpn` in a command that no shell runs"]);

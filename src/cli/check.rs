@@ -53,6 +53,7 @@ fn review(profiles: &mut Profiles, platform: Platform) {
     profiles.review(&HostView {
         forwarding: here.then(supervisor::forwards_ipv4).flatten(),
         caller: here.then(caller).flatten(),
+        no_invoker: here.then(no_invoker).flatten(),
         has_program: &|program| !here || has_program(program),
         read: &read,
     });
@@ -78,6 +79,12 @@ fn caller() -> Option<String> {
     let user = User::from_name(&name).ok().flatten()?;
     let sees_it = env::var_os("HOME").is_some_and(|home| Path::new(&home) == user.dir);
     (!user.uid.is_root() && !sees_it).then_some(user.name)
+}
+
+/// Returns why the user behind this call is not known; `None` without root, as `up` will then be called in another way.
+fn no_invoker() -> Option<String> {
+    let error = supervisor::invoker::find().err()?;
+    Uid::effective().is_root().then(|| error.to_string())
 }
 
 /// Returns whether a program exists, by its path or by its name in `PATH`.

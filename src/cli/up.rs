@@ -210,7 +210,7 @@ fn password(
             SecretAccess::of_this_process().limit.as_secs()
         ));
     }
-    let source = profile.password.clone();
+    let (source, run_as) = (profile.password.clone(), profile.password_run_as);
     let inherited = inherited.clone();
     supervisor::disable_core_files().map_err(|wrong| {
         error(format_args!(
@@ -222,7 +222,10 @@ fn password(
     // A password prompt may stay unanswered: Ctrl-C must leave nothing behind, not even the lock.
     let load = move || {
         let open_fd = move |fd| inherited.reader(fd);
-        password::load(&source, &SecretAccess { open_fd: &open_fd, ..SecretAccess::of_this_process() })
+        password::load(
+            &source,
+            &SecretAccess { open_fd: &open_fd, run_as, ..SecretAccess::of_this_process() },
+        )
     };
     match supervisor::unless_ended(signals, load) {
         Ok(Some(loaded)) => loaded.map_err(|wrong| {

@@ -13,6 +13,7 @@
 //!   for network namespaces; `netns` enters one.
 //! - [`descriptors`] handles inherited descriptors; [`pty`] and [`stdio`] connect to a PPP daemon; [`syslog`]
 //!   logs for the drop-in.
+//! - [`user`] runs a program with another user's rights, and [`terminal`] relays between its pty and the user's terminal.
 //! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage; [`cgroup`] counts the
 //!   programs that filter this process's packets; [`local_time`] formats times.
 //! - `tun` has the requests of Linux's tun device.
@@ -51,7 +52,9 @@ pub mod signals;
 pub mod sleep;
 pub mod stdio;
 pub mod syslog;
+pub mod terminal;
 #[cfg(target_os = "linux")]
 pub mod tun;
 pub mod usage;
+pub mod user;
 pub mod wait;

@@ -186,7 +186,7 @@ fn set_limit(resource: Resource, most: u64) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "netbsd"))]
-fn set_ids(uid: Uid, gid: Gid) -> io::Result<()> {
+pub(super) fn set_ids(uid: Uid, gid: Gid) -> io::Result<()> {
     nix::unistd::setresgid(gid, gid, gid)?;
     nix::unistd::setresuid(uid, uid, uid)?;
     Ok(())
@@ -194,7 +194,7 @@ fn set_ids(uid: Uid, gid: Gid) -> io::Result<()> {
 
 /// Sets all IDs. NetBSD has no setres*id; for root, setgid(2) and setuid(2) set all three.
 #[cfg(target_os = "netbsd")]
-fn set_ids(uid: Uid, gid: Gid) -> io::Result<()> {
+pub(super) fn set_ids(uid: Uid, gid: Gid) -> io::Result<()> {
     nix::unistd::setgid(gid)?;
     nix::unistd::setuid(uid)?;
     Ok(())

@@ -97,6 +97,18 @@ impl Run {
         if limits.separate_group {
             command.process_group(0);
         }
+        Self::spawn(command, input, limits)
+    }
+
+    /// Starts a program that makes itself a session, which is a process group too: `limits.separate_group` must be set.
+    ///
+    /// # Errors
+    /// Returns the kernel's error.
+    pub fn start_session(command: &mut Command, limits: Limits) -> io::Result<Self> {
+        Self::spawn(command, Vec::new(), limits)
+    }
+
+    fn spawn(command: &mut Command, input: Vec<u8>, limits: Limits) -> io::Result<Self> {
         let mut child = command.spawn()?;
         let process =
             Process::of(&child).inspect_err(|error| tracing::debug!(%error, "looked for instead")).ok();

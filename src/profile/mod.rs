@@ -47,7 +47,7 @@ pub use probe::unusable_files;
 pub use profiles::{LookupError, Profiles};
 pub use report::{Finding, Severity, Style};
 pub use review::HostView;
-pub use settings::{Host, LogLevel, Origin, PasswordSource, Profile, Retry, Server, Timeouts};
+pub use settings::{Host, LogLevel, Origin, PasswordSource, Profile, Retry, RunAs, Server, Timeouts};
 pub use values::mppe_text;
 
 pub use crate::{

@@ -5,11 +5,14 @@
 
 use std::{collections::BTreeMap, ffi::OsString};
 
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeString, DeTable, DeValue},
+};
 
 use super::{
     AuthProtocol, Demand, Echo, LogLevel, Mtu, PasswordSource, Policy, Ppp, Profile, ProfileName, Reorder,
-    Retry, Server, Strength, Timeouts, backend, check,
+    Retry, RunAs, Server, Strength, Timeouts, backend, check,
     nearest::nearest,
     read_host,
     report::{Draft, Excerpt, Finding},
@@ -25,7 +28,8 @@ use crate::{platform::Platform, secret::Secret};
 const MAX_OPTIONS: usize = 48;
 
 /// Keys whose positions are kept for `review`.
-const REVIEWED: [&str; 6] = ["unit", "routes", "nat", "password.command", "pf.file", "pf.anchor"];
+const REVIEWED: [&str; 7] =
+    ["unit", "routes", "nat", "password.command", "password.run-as", "pf.file", "pf.anchor"];
 
 impl Profile {
     /// Returns a profile with these four settings and defaults for all others.
@@ -125,6 +129,10 @@ fn settings(
         user,
         domain,
         password,
+        password_run_as: match table.get("password").map(Spanned::get_ref) {
+            Some(DeValue::Table(ways)) => reader.word(ways, "password.run-as", &values::RUN_AS),
+            _ => RunAs::Root,
+        },
         auth,
         unauthenticated,
         mppe: reader.parsed(table, "mppe", values::mppe).unwrap_or(strict),
@@ -224,8 +232,9 @@ fn password(reader: &mut Reader, source: &Source, table: &DeTable<'_>) -> Option
     let fd = reader.number(ways, "password.fd").map(PasswordSource::Fd);
     let credential = reader.parsed(ways, "password.credential", values::credential);
     let credential = credential.map(PasswordSource::Credential);
-    if ways.len() != 1 {
-        let mut spans: Vec<_> = ways.keys().map(|key| Span::from(key.span())).collect();
+    let is_source = |key: &&Spanned<DeString<'_>>| key.get_ref().as_ref() != "run-as";
+    if ways.keys().filter(is_source).count() != 1 {
+        let mut spans: Vec<_> = ways.keys().filter(is_source).map(|key| Span::from(key.span())).collect();
         spans.sort();
         let at = spans.get(1).copied().unwrap_or(value.at);
         reader.drafts.push(Draft::error(
@@ -234,6 +243,12 @@ fn password(reader: &mut Reader, source: &Source, table: &DeTable<'_>) -> Option
             "exactly one of file, command, fd, credential",
         ));
         return None;
+    }
+    if command.is_none()
+        && let Some(key) = ways.keys().find(|key| !is_source(key))
+    {
+        let label = "only with password.command; leave it out";
+        reader.drafts.push(Draft::error(key.span().into(), "`password.run-as` without a command", label));
     }
     file.or(command).or(fd).or(credential)
 }

@@ -10,7 +10,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Host, Leak, PasswordSource, PppBackend, Profile, ProfileName, Severity, home_command, pf_text,
+    Host, Leak, PasswordSource, PppBackend, Profile, ProfileName, RunAs, Severity, home_command, pf_text,
     report::{Excerpt, Finding},
     source::{Source, Span},
 };
@@ -22,6 +22,8 @@ pub struct HostView<'a> {
     pub forwarding: Option<bool>,
     /// The user who calls through sudo(8) or doas(1), if commands of root do not see that user's home directory.
     pub caller: Option<String>,
+    /// Why the user of `password.run-as = "invoker"` is not known, if `up` would not know it from here.
+    pub no_invoker: Option<String>,
     /// Returns whether a program exists, by its path or by its name in `PATH`.
     pub has_program: &'a dyn Fn(&Path) -> bool,
     /// Returns the text of a file, if it can be read.
@@ -204,6 +206,9 @@ fn password_command(one: &Reviewed<'_>, platform: Platform, host: &HostView<'_>)
         finding.help.push("write the absolute path; nothing replaces `~` and variables".to_owned());
         return Some(finding);
     }
+    if one.profile.password_run_as == RunAs::Invoker {
+        return without_invoker(one, host);
+    }
     let caller = host.caller.as_deref()?;
     let tool = home_command::reads_home(&words)?;
     let title = format!("`up` runs as root: {tool} then looks in root's home, not in that of {caller}");
@@ -212,8 +217,21 @@ fn password_command(one: &Reviewed<'_>, platform: Platform, host: &HostView<'_>)
         Platform::Linux => format!("[\"sudo\", \"-H\", \"-u\", \"{caller}\", \"{name}\", …]"),
         _ => format!("[\"doas\", \"-u\", \"{caller}\", \"{name}\", …]"),
     };
-    finding.help.push(format!("{instead} runs it as {caller}"));
+    finding.help.push(format!("password.run-as = \"invoker\" runs it as {caller}, and so does {instead}"));
     Some(finding)
+}
+
+/// Reports a command for a user who is not known at boot, or not from here.
+fn without_invoker(one: &Reviewed<'_>, host: &HostView<'_>) -> Option<Finding> {
+    let key = "password.run-as";
+    if one.profile.autostart {
+        let label = "no user calls `up` at boot, so the tunnel does not come up then";
+        let mut finding = one.warning(key, "`autostart` with the password of a user", label);
+        finding.help.push("use password.credential or password.file, or leave autostart out".to_owned());
+        return Some(finding);
+    }
+    let why = host.no_invoker.clone()?;
+    Some(one.warning(key, "`up` would fail from here", why))
 }
 
 fn pf(one: &Reviewed<'_>, platform: Platform, host: &HostView<'_>, findings: &mut Vec<Finding>) {

@@ -12,7 +12,7 @@ use Kind::{Flag, List, Number, Text, Texts, Time, Word, Words};
 use toml::de::DeValue;
 
 use super::values::{
-    AUTH, BACKENDS, COLLISIONS, CONNTRACKS, DEFAULT_MODES, DNS_BACKENDS, LEAKS, QUIRKS, names,
+    AUTH, BACKENDS, COLLISIONS, CONNTRACKS, DEFAULT_MODES, DNS_BACKENDS, LEAKS, QUIRKS, RUN_AS, names,
 };
 
 /// A key.
@@ -102,6 +102,7 @@ pub const KEYS: &[Key] = &[
     ),
     key("password.file", Text, Unset, "absolute path of a file that contains only the password"),
     key("password.command", List, Unset, "program and arguments that print the password"),
+    key("password.run-as", Word(&names(&RUN_AS)), Is("root"), "user that password.command runs as"),
     key("password.fd", Number(0, 1023, &[]), Unset, "inherited descriptor; the password is its first line"),
     key("password.credential", Text, Unset, "name of a systemd credential (LoadCredential=)"),
     key("auth", Words(&names(&AUTH)), Is("mschapv2"), "accepted authentication protocols"),
@@ -250,7 +251,7 @@ mod tests {
     #[test]
     fn children_are_unique_next_segments() {
         assert_eq!(children("default"), ["mode"]);
-        assert_eq!(children("password"), ["file", "command", "fd", "credential"]);
+        assert_eq!(children("password"), ["file", "command", "run-as", "fd", "credential"]);
         let top = children("");
         assert_eq!(top.iter().filter(|name| **name == "ppp").count(), 1);
         assert!(top.contains(&"timeouts") && !top.contains(&"reorder"));

@@ -49,6 +49,8 @@ pub struct Profile {
     /// `password`: the source of the password. The password is read once per `up` (a descriptor or a PIN
     /// cannot be read twice), and not stored here unless inline.
     pub password: PasswordSource,
+    /// `password.run-as`: the user that `password.command` runs as.
+    pub password_run_as: RunAs,
     /// `auth`: the accepted authentication protocols, strongest first, each once; empty only for `none` alone.
     pub auth: Vec<AuthProtocol>,
     /// `auth` has `none`: a server that asks for no authentication is accepted too.
@@ -228,6 +230,16 @@ pub struct Retry {
     pub from_start: bool,
     /// `retry.keep-routes`: whether routes into the tunnel, resolvers and packet filter stay while it is lost.
     pub keep_routes: bool,
+}
+
+/// The user that `password.command` runs as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunAs {
+    /// root; only root may be able to change the program.
+    #[default]
+    Root,
+    /// The user who called sudo(8), doas(1) or pkexec(1).
+    Invoker,
 }
 
 /// The source of the password.

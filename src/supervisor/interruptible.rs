@@ -8,6 +8,7 @@ use std::{
 
 use crate::os::{
     signals::{Request, Signals},
+    terminal,
     wait::{self, Interest},
 };
 
@@ -36,6 +37,8 @@ pub fn unless_ended<T: Send + 'static>(
         // resulting error is not what the user wants to read.
         let ended = signals.take() == Some(Request::End);
         if ended {
+            // The thread may relay between the terminal and a program.
+            terminal::restore();
             return Ok(None);
         }
         if ready {

@@ -16,6 +16,7 @@ mod gre_strays;
 pub mod hints;
 mod host_files;
 mod interruptible;
+pub mod invoker;
 pub mod ipc;
 pub mod log;
 mod login_limit;

@@ -3,7 +3,7 @@
 //! The bytes are read into a buffer that is wiped after use; they are never printed, logged or stored, and no
 //! error contains them. A command is run by its argument vector, never through a shell, with the terminal as
 //! its stdin and stderr so that it can ask for a PIN. It is found in a fixed PATH and, for root, only root may be able to
-//! change it.
+//! change it. With `password.run-as = "invoker"` it has the rights of the user behind the call, and another terminal.
 
 use std::{
     ffi::OsString,
@@ -19,16 +19,19 @@ use zeroize::Zeroizing;
 
 use crate::{
     apply,
+    net::sanitize,
     os::{
-        program::{End, Limits, Run},
-        wait,
+        program::{End, Finished, Limits, Run},
+        terminal::{self, Relay},
+        user, wait,
     },
     platform::PROGRAM_PATH,
     profile::{
-        PasswordSource,
+        PasswordSource, RunAs,
         password::{self, SecretError},
     },
     secret::Secret,
+    supervisor::invoker::{self, InvokerError},
 };
 
 /// The most output of a command before it is killed, in bytes; only the first line is used.
@@ -40,6 +43,8 @@ pub struct SecretAccess<'a> {
     pub open_fd: &'a dyn Fn(i32) -> io::Result<File>,
     /// systemd's `$CREDENTIALS_DIRECTORY`.
     pub credentials: Option<PathBuf>,
+    /// The user that a command runs as.
+    pub run_as: RunAs,
     /// The time limit of a command or descriptor; the user may have to type a PIN.
     pub limit: Duration,
 }
@@ -63,6 +68,14 @@ pub enum PasswordError {
         /// The kernel's error.
         error: io::Error,
     },
+    /// `password.run-as = "invoker"`, and the invoker is not known.
+    #[error("the password command {program} is not run (password.run-as = \"invoker\"): {error}")]
+    NoInvoker {
+        /// The first word of the command.
+        program: String,
+        /// Why not.
+        error: InvokerError,
+    },
     /// Other users could have root run what they like.
     #[error("the password command {program} is not run: {why}")]
     NotTrusted {
@@ -72,12 +85,14 @@ pub enum PasswordError {
         why: String,
     },
     /// The program failed.
-    #[error("the password command {program} failed: {status}")]
+    #[error("the password command {program} failed: {status}{words}")]
     Failed {
         /// The first word of the command.
         program: String,
         /// Its exit status or signal.
         status: ExitStatus,
+        /// Its error output, if it was not shown.
+        words: String,
     },
     /// The password did not arrive in time.
     #[error("no password from {place} within {} s", limit.as_secs())]
@@ -108,6 +123,7 @@ impl SecretAccess<'static> {
         Self {
             open_fd: &open_fd,
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            run_as: RunAs::Root,
             limit: Duration::from_secs(120),
         }
     }
@@ -121,7 +137,7 @@ impl SecretAccess<'static> {
 pub fn load(source: &PasswordSource, access: &SecretAccess<'_>) -> Result<Secret, PasswordError> {
     match source {
         PasswordSource::File(path) => Ok(password::from_file(path, true)?),
-        PasswordSource::Command(argv) => from_command(argv, access.limit),
+        PasswordSource::Command(argv) => from_command(argv, access),
         PasswordSource::Fd(fd) => from_descriptor(*fd, access),
         PasswordSource::Credential(name) => {
             let directory =
@@ -139,11 +155,11 @@ fn open_fd(fd: i32) -> io::Result<File> {
     File::open(format!("/dev/fd/{fd}"))
 }
 
-/// Returns the program of a password command, if it is there and may be run.
+/// Returns the program of a password command, if it is there and may be run as this user.
 ///
 /// # Errors
 /// Returns why `up` cannot run it.
-pub fn program_of(argv: &[OsString]) -> Result<PathBuf, PasswordError> {
+pub fn program_of(argv: &[OsString], run_as: RunAs) -> Result<PathBuf, PasswordError> {
     let program = argv.first().ok_or(PasswordError::NoCommand)?;
     let named = || program.to_string_lossy().into_owned();
     let found = apply::program::located(Path::new(program));
@@ -151,32 +167,101 @@ pub fn program_of(argv: &[OsString]) -> Result<PathBuf, PasswordError> {
         let error = nix::errno::Errno::ENOENT.into();
         return Err(PasswordError::Spawn { program: named(), error });
     };
-    // Root would do what the program says, whoever called `up`.
-    if nix::unistd::geteuid().is_root() {
-        apply::may_run(&path).map_err(|why| PasswordError::NotTrusted { program: named(), why })?;
+    match run_as {
+        // Root would do what the program says, whoever called `up`.
+        RunAs::Root if nix::unistd::geteuid().is_root() => {
+            apply::may_run(&path).map_err(|why| PasswordError::NotTrusted { program: named(), why })?;
+        }
+        RunAs::Root => {}
+        RunAs::Invoker => {
+            invoker::find().map_err(|error| PasswordError::NoInvoker { program: named(), error })?;
+        }
     }
     Ok(path)
 }
 
-fn from_command(argv: &[OsString], limit: Duration) -> Result<Secret, PasswordError> {
-    let path = program_of(argv)?;
+fn from_command(argv: &[OsString], access: &SecretAccess<'_>) -> Result<Secret, PasswordError> {
+    let path = program_of(argv, access.run_as)?;
     let (program, arguments) = argv.split_first().ok_or(PasswordError::NoCommand)?;
-    let mut command = Command::new(path);
-    command.args(arguments).stdout(Stdio::piped()).env("PATH", PROGRAM_PATH);
     let program = program.to_string_lossy().into_owned();
     let place = format!("the password command {program}");
-    let limits = Limits { time: limit, output: MAX_OUTPUT, output_is_secret: true, separate_group: false };
-    let run = match Run::start(&mut command, Vec::new(), limits) {
-        Ok(run) => run,
-        Err(error) => return Err(PasswordError::Spawn { program, error }),
-    };
-    let finished = run.finish().map_err(|error| SecretError::Read { place: place.clone(), error })?;
+    let finished = match access.run_as {
+        RunAs::Root => run_as_root(&path, arguments, access.limit, &program),
+        RunAs::Invoker => run_as_invoker(&path, arguments, access.limit, &program),
+    }?;
     match finished.end {
         End::Exited(status) if status.success() => first_line(&finished.stdout, &place),
-        End::Exited(status) => Err(PasswordError::Failed { program, status }),
-        End::OutOfTime => Err(PasswordError::TimedOut { place, limit }),
+        End::Exited(status) => {
+            let words = shown(&finished.stderr);
+            Err(PasswordError::Failed { program, status, words })
+        }
+        End::OutOfTime => Err(PasswordError::TimedOut { place, limit: access.limit }),
         End::TooMuchOutput => Err(PasswordError::TooMuch(place)),
     }
+}
+
+fn run_as_root(
+    path: &Path,
+    arguments: &[OsString],
+    limit: Duration,
+    program: &str,
+) -> Result<Finished, PasswordError> {
+    let mut command = Command::new(path);
+    command.args(arguments).stdout(Stdio::piped()).env("PATH", PROGRAM_PATH);
+    let limits = Limits { time: limit, output: MAX_OUTPUT, output_is_secret: true, separate_group: false };
+    let run = Run::start(&mut command, Vec::new(), limits)
+        .map_err(|error| PasswordError::Spawn { program: program.to_owned(), error })?;
+    finish(run, program)
+}
+
+/// Runs the program as the user behind this call. It has a terminal if this process is in the foreground of one: a pty,
+/// which is relayed meanwhile and hung up afterwards.
+fn run_as_invoker(
+    path: &Path,
+    arguments: &[OsString],
+    limit: Duration,
+    program: &str,
+) -> Result<Finished, PasswordError> {
+    let invoker =
+        invoker::find().map_err(|error| PasswordError::NoInvoker { program: program.to_owned(), error })?;
+    let not_started = |error| PasswordError::Spawn { program: program.to_owned(), error };
+    let relay = match terminal::of_the_user() {
+        Some(tty) => Some(Relay::start(tty, invoker.rights.uid).map_err(not_started)?),
+        None => None,
+    };
+    let start = || {
+        let mut command = Command::new(path);
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(invoker.environment(relay.as_ref().map(|relay| relay.name.as_path())))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(relay) = &relay {
+            command.stdin(relay.slave.try_clone()?).stderr(relay.slave.try_clone()?);
+        }
+        user::confine(&mut command, invoker.rights.clone(), &invoker.home, relay.is_some())?;
+        let limits = Limits { time: limit, output: MAX_OUTPUT, output_is_secret: true, separate_group: true };
+        Run::start_session(&mut command, limits)
+    };
+    let finished = start().map_err(not_started).and_then(|run| finish(run, program));
+    if let Some(relay) = relay {
+        relay.end();
+    }
+    finished
+}
+
+fn finish(run: Run, program: &str) -> Result<Finished, PasswordError> {
+    let place = format!("the password command {program}");
+    Ok(run.finish().map_err(|error| SecretError::Read { place, error })?)
+}
+
+/// Returns the last line of an error output, for the end of a message.
+fn shown(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+    last.map_or_else(String::new, |line| format!(": {}", sanitize::plain(line)))
 }
 
 /// Reads the first line. Reads once even after the deadline, because the process may have been stopped, or

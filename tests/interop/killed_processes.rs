@@ -48,12 +48,15 @@ fn supervisor(lab: &Lab, loaded: bool) {
     client.up("vpn");
     let load = Load::start(loaded);
     let status = client.status("vpn");
-    signal(pid(&status, "supervisor_pid"), Signal::SIGKILL);
+    let killed = pid(&status, "supervisor_pid");
+    signal(killed, Signal::SIGKILL);
     let engine = pid(&status, "engine_pid");
     assert!(
         wait_for(EVENT_TIMEOUT, || (!is_alive(engine)).then_some(())).is_some(),
         "the engine outlives its supervisor"
     );
+    // The kernel may end the killed process, and so release its locks, after the engine has ended.
+    assert!(wait_for(EVENT_TIMEOUT, || (!is_alive(killed)).then_some(())).is_some(), "it survives SIGKILL");
     drop(load);
     recover(&client);
     before.assert_restored(lab);

@@ -26,6 +26,7 @@ mod peer_routes;
 mod readable;
 mod resource_exhaustion;
 mod rogue_routes;
+mod run_as_invoker;
 mod server_verdicts;
 #[path = "../lab/shown.rs"]
 mod shown;

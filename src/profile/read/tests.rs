@@ -136,7 +136,7 @@ fn samples(key: &Key) -> (Vec<String>, Vec<String>) {
 #[test]
 fn keys_are_read_as_the_list_says() {
     let read = |key: &str, value: Option<&str>| {
-        let password = if key == "password.fd" { "" } else { "password = 'x'\n" };
+        let password = if key.starts_with("password.") { "" } else { "password = 'x'\n" };
         let line = match (value, key.strip_prefix("routes.")) {
             (None, Some(_)) => "routes = [{ to = '10.0.0.0/8' }]".to_owned(),
             (None, None) => String::new(),
@@ -211,5 +211,15 @@ fn first_attempts_without_a_second_one_are_doubtful() {
         ("retry.forever = false", true),
     ] {
         assert_eq!(is_doubtful(keys), expected, "{keys}");
+    }
+}
+
+#[test]
+fn user_of_a_command_needs_a_command() {
+    let title = "`password.run-as` without a command".to_owned();
+    for (source, is_wrong) in [("fd = 3", true), ("file = '/p'", true), ("command = ['pass']", false)] {
+        let text = format!("password.{source}\npassword.run-as = 'invoker'");
+        let (_, drafts) = open(&format!("server = 'a.example'\nuser = 'u'\n{text}"));
+        assert_eq!(drafts.contains(&title), is_wrong, "{text}");
     }
 }

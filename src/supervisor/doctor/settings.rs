@@ -32,7 +32,7 @@ pub(super) fn check_password(profile: &Profile) -> Finding {
         PasswordSource::File(_) | PasswordSource::Inline(_) => {
             Some(password::load(&profile.password, &SecretAccess::of_this_process()).map(drop))
         }
-        PasswordSource::Command(argv) => password::program_of(argv).err().map(Err),
+        PasswordSource::Command(argv) => password::program_of(argv, profile.password_run_as).err().map(Err),
         PasswordSource::Fd(_) | PasswordSource::Credential(_) => None,
     };
     password(read, profile)
