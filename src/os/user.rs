@@ -71,7 +71,8 @@ pub fn confine(
             nix::unistd::chdir(c"/")?;
         }
         // After the change of user, which clears it.
-        super::privileges::kill_on_parent_exit();
+        #[cfg(target_os = "linux")]
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
         Ok(())
     };
     // SAFETY: between fork and exec the closure makes system calls and reads memory that was allocated before: it neither
