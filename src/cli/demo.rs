@@ -18,7 +18,7 @@ pub(super) fn main() -> exit::Code {
 /// Runs the command.
 #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
 pub(super) fn main() -> exit::Code {
-    super::output::complain(&refusal(crate::platform::Platform::host()));
+    super::output::complain(refusal(crate::platform::Platform::host()));
     exit::NO_NAMESPACES
 }
 
