@@ -8,7 +8,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::net::transport;
+use crate::net::{checksum::Sum, transport};
 
 const ECHO_REQUEST: u8 = 8;
 const ECHO_REPLY: u8 = 0;
@@ -52,7 +52,7 @@ fn request(identifier: u16, sequence: u16) -> Vec<u8> {
     packet.extend_from_slice(&identifier.to_be_bytes());
     packet.extend_from_slice(&sequence.to_be_bytes());
     packet.resize(8 + PAYLOAD, 0x55);
-    let [high, low] = checksum(&packet).to_be_bytes();
+    let [high, low] = Sum::default().add(&packet).checksum().to_be_bytes();
     if let [_, _, first, second, ..] = packet.as_mut_slice() {
         (*first, *second) = (high, low);
     }
@@ -66,21 +66,6 @@ fn answers(icmp: &[u8], identifier: u16, sequence: u16) -> bool {
         && u16::from_be_bytes([s0, s1]) == sequence
 }
 
-/// Returns the Internet checksum (RFC 1071).
-fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = 0;
-    for pair in bytes.chunks(2) {
-        let word = match *pair {
-            [high, low] => u16::from_be_bytes([high, low]),
-            [high] => u16::from_be_bytes([high, 0]),
-            _ => 0,
-        };
-        sum += u32::from(word);
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or(u16::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,13 +74,7 @@ mod tests {
     fn request_checksum_verifies() {
         let packet = request(0x1234, 7);
         assert_eq!(packet.len(), 64);
-        assert_eq!(checksum(&packet), 0);
-    }
-
-    #[test]
-    fn checksum_matches_rfc_1071_example() {
-        assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
-        assert_eq!(checksum(&[0xff]), 0x00ff);
+        assert_eq!(Sum::default().add(&packet).checksum(), 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - [`routes`] and [`rules`] are the data types of requests to the kernel. `netlink` sends them on Linux,
 //!   `bsd` on the BSDs; [`rtsock`] and [`ifreq`] encode the BSDs' messages and ioctl arguments.
 //! - [`host_route_record`] lets another process remove the host route of one that was killed.
+//! - [`checksum`] computes the Internet checksum.
 //! - [`connected`] lists the networks of the host's interfaces.
 //! - [`forwarding`] says whether the host forwards packets.
 //! - [`lookup`] resolves host names in a child process, [`name_check`] finds out there why it failed, with queries
@@ -15,6 +16,7 @@
 
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
 pub mod bsd;
+pub mod checksum;
 pub mod connected;
 pub mod dns_query;
 pub mod forwarding;

@@ -12,6 +12,8 @@ use std::{
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::checksum::Sum;
+
 /// IP protocol number of GRE.
 pub(super) const GRE: i32 = 47;
 
@@ -104,15 +106,9 @@ fn syn(local: Ipv4Addr, server: SocketAddrV4, random: [u8; 6]) -> [u8; 20] {
         from_high, from_low, to_high, to_low, s0, s1, s2, s3, 0, 0, 0, 0, 0x50, 0x02, 0xfa, 0xf0, 0, 0, 0, 0,
     ];
     let pseudo_header = [&local.octets()[..], &server.ip().octets(), &[0, 6, 0, 20]].concat();
-    let words = pseudo_header.chunks_exact(2).chain(segment.chunks_exact(2));
-    let mut sum: u32 =
-        words.map(|word| word.iter().fold(0, |value, byte| value << 8 | u32::from(*byte))).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    let [.., high, low] = (!sum).to_be_bytes();
+    let sum = Sum::default().add(&pseudo_header).add(&segment).checksum();
     if let Some(checksum) = segment.get_mut(16..18) {
-        checksum.copy_from_slice(&[high, low]);
+        checksum.copy_from_slice(&sum.to_be_bytes());
     }
     segment
 }

@@ -8,6 +8,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use crate::net::checksum::Sum;
+
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
 const UDP: u8 = 17;
@@ -90,7 +92,7 @@ fn in_packet(from: Ipv4Addr, to: Ipv4Addr, message: &[u8]) -> Vec<u8> {
     packet.extend([0, 0, 0, 0, 64, UDP, 0, 0]);
     packet.extend(from.octets());
     packet.extend(to.octets());
-    let sum = checksum(&[&packet]);
+    let sum = Sum::default().add(&packet).checksum();
     put(&mut packet, 10, &sum.to_be_bytes());
     packet.extend(udp);
     packet
@@ -117,7 +119,8 @@ pub(super) fn to_client(packet: &[u8], local: Ipv4Addr) -> Option<&[u8]> {
         return None;
     }
     let (from, to) = (address(packet, 12)?, address(packet, 16)?);
-    if checksum(&[whole.get(..header)?]) != 0 || (to != local && to != Ipv4Addr::BROADCAST) {
+    if Sum::default().add(whole.get(..header)?).checksum() != 0 || (to != local && to != Ipv4Addr::BROADCAST)
+    {
         return None;
     }
     let udp = whole.get(header..)?;
@@ -187,24 +190,9 @@ fn routes(mut bytes: &[u8]) -> Option<Vec<Ipv4Net>> {
 }
 
 fn udp_checksum(from: Ipv4Addr, to: Ipv4Addr, udp: &[u8]) -> u16 {
-    let length = u16::try_from(udp.len()).unwrap_or(u16::MAX).to_be_bytes();
-    checksum(&[&from.octets(), &to.octets(), &[0, UDP], &length, udp])
-}
-
-/// Computes the checksum of RFC 1071 over parts that, except for the last, have an even length.
-fn checksum(parts: &[&[u8]]) -> u16 {
-    let words = parts.iter().flat_map(|part| part.chunks(2));
-    let mut sum: u32 = words
-        .map(|pair| match pair {
-            [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
-            [high] => u32::from(u16::from_be_bytes([*high, 0])),
-            _ => 0,
-        })
-        .sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or(u16::MAX)
+    let length = u16::try_from(udp.len()).unwrap_or(u16::MAX);
+    let pseudo_header = Sum::default().add(&from.octets()).add(&to.octets()).add_word(UDP.into());
+    pseudo_header.add_word(length).add(udp).checksum()
 }
 
 fn address(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {

@@ -6,13 +6,13 @@
 
 use super::{
     Offloads,
-    checksum::{self, Sum},
     fields::{
         self, IPV4, IPV4_CHECKSUM, IPV6, TCP, TCP_CHECKSUM, TCP_HEADER, UDP, UDP_CHECKSUM, UDP_HEADER, flag,
         put,
     },
     header::{Split, VirtioHeader},
 };
+use crate::net::checksum::Sum;
 
 /// Longest packet of the device: the length fields have 16 bits.
 pub const LARGEST: usize = 65_535;
@@ -208,7 +208,7 @@ impl Layout {
     fn is_right(&self, packet: &[u8]) -> bool {
         let ip = self.ipv6
             || packet.get(..IPV4).is_some_and(|header| Sum::default().add(header).folded() == 0xffff);
-        ip && checksum::is_right(packet, self.transport, self.ipv6, self.protocol)
+        ip && fields::has_right_checksum(packet, self.transport, self.ipv6, self.protocol)
     }
 }
 
@@ -354,7 +354,7 @@ impl Pending {
         } else {
             TCP_CHECKSUM
         };
-        let pseudo = checksum::pseudo_header(fields::addresses(packet, ipv6)?, protocol).add_word(body);
+        let pseudo = fields::pseudo_header(fields::addresses(packet, ipv6)?, protocol).add_word(body);
         put(packet, transport + offset, pseudo.folded().to_be_bytes())?;
         let split = match (protocol, ipv6) {
             (UDP, _) => Split::Udp,

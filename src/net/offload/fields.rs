@@ -1,5 +1,7 @@
 //! Fields of IP, TCP and UDP headers, read and written with bounds checks.
 
+use crate::net::checksum::Sum;
+
 /// Protocol number of TCP.
 pub(super) const TCP: u8 = 6;
 /// Protocol number of UDP.
@@ -49,4 +51,18 @@ pub(super) fn put<const N: usize>(packet: &mut [u8], at: usize, bytes: [u8; N]) 
 /// Returns the source and destination address of an IP packet of this version, next to each other.
 pub(super) fn addresses(packet: &[u8], ipv6: bool) -> Option<&[u8]> {
     if ipv6 { packet.get(8..40) } else { packet.get(12..20) }
+}
+
+/// Returns the sum of the pseudo header (RFC 9293 §3.1, RFC 8200 §8.1) without the length.
+pub(super) fn pseudo_header(addresses: &[u8], protocol: u8) -> Sum {
+    Sum::default().add(addresses).add_word(u16::from(protocol))
+}
+
+/// Returns whether the checksum of a TCP or UDP packet is right; `at` is the offset of the TCP or UDP header.
+pub(super) fn has_right_checksum(packet: &[u8], at: usize, ipv6: bool, protocol: u8) -> bool {
+    let (Some(addresses), Some(body)) = (addresses(packet, ipv6), packet.get(at..)) else {
+        return false;
+    };
+    let Ok(length) = u16::try_from(body.len()) else { return false };
+    pseudo_header(addresses, protocol).add_word(length).add(body).folded() == 0xffff
 }

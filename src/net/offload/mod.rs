@@ -6,7 +6,6 @@
 //! tunnel. No I/O: [`super::packets`] reads and writes the device. Nothing is allocated per packet, and any
 //! bytes are accepted.
 
-mod checksum;
 mod coalesce;
 mod fields;
 mod header;

@@ -4,13 +4,13 @@
 //! caller has used by then. The payload is not copied.
 
 use super::{
-    checksum::{self, Sum},
     fields::{
         self, IPV4, IPV4_CHECKSUM, IPV6, TCP, TCP_CHECKSUM, TCP_HEADER, UDP, UDP_CHECKSUM, UDP_HEADER, flag,
         put,
     },
     header::{Split, VirtioHeader},
 };
+use crate::net::checksum::Sum;
 
 /// Longest headers of a packet that is split: IPv4 and TCP with all their options have 120 bytes.
 const MOST_HEADERS: usize = 192;
@@ -108,7 +108,7 @@ impl Plan {
         }
         let mut headers = [0; MOST_HEADERS];
         headers.get_mut(..length)?.copy_from_slice(packet.get(..length)?);
-        let pseudo = checksum::pseudo_header(fields::addresses(packet, is_ipv6)?, protocol);
+        let pseudo = fields::pseudo_header(fields::addresses(packet, is_ipv6)?, protocol);
         let size = usize::from(header.size);
         // The length fields of each packet have 16 bits.
         u16::try_from(length + size.min(packet.len() - length)).ok()?;

@@ -326,7 +326,7 @@ fn partial_checksum_is_completed() {
         let length = u16::try_from(packet.len() - begin).unwrap();
         let protocol = if offset == 16 { 6 } else { 17 };
         let addresses = fields::addresses(&packet, begin == 40).unwrap();
-        let pseudo = checksum::pseudo_header(addresses, protocol).add_word(length).folded();
+        let pseudo = fields::pseudo_header(addresses, protocol).add_word(length).folded();
         packet[begin + offset..begin + offset + 2].copy_from_slice(&pseudo.to_be_bytes());
         let header = VirtioHeader {
             checksum: Some((u16::try_from(begin).unwrap(), u16::try_from(offset).unwrap())),

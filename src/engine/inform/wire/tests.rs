@@ -40,7 +40,7 @@ fn parses_the_descriptors_of_rfc_3442() {
 #[test]
 fn request_is_a_valid_packet() {
     let packet = encode_inform(US, Ipv4Addr::BROADCAST, 0x0102_0304);
-    assert_eq!(checksum(&[&packet[..IP_HEADER]]), 0);
+    assert_eq!(Sum::default().add(&packet[..IP_HEADER]).checksum(), 0);
     assert_eq!(udp_checksum(US, Ipv4Addr::BROADCAST, &packet[IP_HEADER..]), 0);
     assert_eq!(usize::from(word(&packet, 2).unwrap()), packet.len());
     let message = &packet[IP_HEADER + UDP_HEADER..];
