@@ -12,26 +12,6 @@ use super::{Error, Netlink};
 use crate::net::routes::Address;
 
 impl Netlink {
-    /// Lists the addresses of an interface, both families.
-    ///
-    /// # Errors
-    /// Returns ENODEV if there is no such interface.
-    pub fn addresses(&mut self, dev: &str) -> Result<Vec<Address>, Error> {
-        let index = self.index(dev)?;
-        let mut message = AddressMessage::default();
-        message.header.index = index;
-        let request = RouteNetlinkMessage::GetAddress(message);
-        self.dump(&format!("list addresses of {dev}"), &request, |found, answer| {
-            match answer {
-                Ok(RouteNetlinkMessage::NewAddress(message)) if message.header.index == index => {
-                    found.extend(read(&message));
-                }
-                _ => {}
-            }
-            Ok(())
-        })
-    }
-
     /// Adds an address to an interface. Duplicate address detection is off for IPv6: both ends of a PPP link
     /// have negotiated their interface identifiers (RFC 5072 §4.1).
     ///
@@ -68,19 +48,4 @@ impl Netlink {
         }
         Ok(message)
     }
-}
-
-fn read(message: &AddressMessage) -> Option<Address> {
-    let mut local = None;
-    let mut remote = None;
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(address) => local = Some(*address),
-            AddressAttribute::Address(address) => remote = Some(*address),
-            _ => {}
-        }
-    }
-    // For IPv6 the kernel lists IFA_LOCAL only for an address with a peer.
-    let local = local.or(remote)?;
-    Some(Address { local, peer: remote.filter(|peer| *peer != local), prefix: message.header.prefix_len })
 }
