@@ -93,8 +93,7 @@ impl Header {
     /// that the supervisor holds is more reliable.
     #[must_use]
     pub fn is_process_running(&self) -> bool {
-        self.boot == boot::id()
-            && boot::start_time(self.pid).is_some_and(|start| self.start == 0 || start == self.start)
+        boot::is_running(&self.boot, self.pid, self.start)
     }
 }
 

@@ -38,8 +38,7 @@ struct Record {
 
 impl Record {
     fn is_process_running(&self) -> bool {
-        self.boot == boot::id()
-            && boot::start_time(self.pid).is_some_and(|start| self.start == 0 || start == self.start)
+        boot::is_running(&self.boot, self.pid, self.start)
     }
 
     fn is_here(&self) -> bool {
@@ -92,6 +91,7 @@ pub fn sweep(directory: &Path, except: Option<&Path>) -> Result<Vec<Route>, Erro
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_record).collect();
     paths.retain(|path| Some(path.as_path()) != except);
     let (mut removed, mut first) = (Vec::new(), None);
+    let mut kernel = None;
     for path in paths {
         let Some(record) = read(&path) else { continue };
         // Of an earlier boot: its route went with it.
@@ -101,7 +101,11 @@ pub fn sweep(directory: &Path, except: Option<&Path>) -> Result<Vec<Route>, Erro
         if !record.is_here() || record.is_process_running() {
             continue;
         }
-        match remove(&record.route) {
+        let kernel = match &mut kernel {
+            Some(kernel) => kernel,
+            none => none.insert(Kernel::open()?),
+        };
+        match remove(kernel, &record.route) {
             Ok(was_there) => {
                 let _gone = fs::remove_file(&path);
                 removed.extend(was_there.then_some(record.route));
@@ -113,9 +117,11 @@ pub fn sweep(directory: &Path, except: Option<&Path>) -> Result<Vec<Route>, Erro
 }
 
 /// Removes a route if the kernel has it as recorded; returns whether it had.
-fn remove(route: &Route) -> Result<bool, Error> {
-    let mut kernel = Kernel::open()?;
-    if !is_in_force(&mut kernel, route) {
+///
+/// # Errors
+/// Returns the kernel's error.
+pub fn remove(kernel: &mut Kernel, route: &Route) -> Result<bool, Error> {
+    if !is_in_force(kernel, route) {
         return Ok(false);
     }
     match kernel.delete_route(route) {
@@ -125,8 +131,8 @@ fn remove(route: &Route) -> Result<bool, Error> {
 }
 
 fn is_in_force(kernel: &mut Kernel, route: &Route) -> bool {
-    let is_same = |found: &Route| found.is_ours() && found.same_key(route) && found.same_next_hops(route);
-    kernel.routes(&Filter::to(route.dest, MAIN_TABLE)).is_ok_and(|found| found.iter().any(is_same))
+    let found = kernel.routes(&Filter::to(route.dest, MAIN_TABLE));
+    found.is_ok_and(|found| found.iter().any(|one| one.is_ours_as(route)))
 }
 
 /// Reads a record; `None` if it is not one that this user wrote, of a host route of ours.

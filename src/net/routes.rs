@@ -111,6 +111,12 @@ impl Route {
             && self.hops.iter().zip(&other.hops).all(|(a, b)| a.via == b.via && a.dev == b.dev)
     }
 
+    /// Returns whether this route of the kernel is one that pptpctl has added as `made`.
+    #[must_use]
+    pub fn is_ours_as(&self, made: &Self) -> bool {
+        self.is_ours() && self.same_key(made) && self.same_next_hops(made)
+    }
+
     /// Returns whether one of the next hops uses this device.
     #[must_use]
     pub fn leaves_by(&self, dev: &str) -> bool {

@@ -45,6 +45,12 @@ pub fn start_time(pid: u32) -> Option<u64> {
     }
 }
 
+/// Returns whether a process of this boot with this pid and start time (0 if unknown) still runs.
+#[must_use]
+pub fn is_running(boot: &str, pid: u32, start: u64) -> bool {
+    boot == id() && start_time(pid).is_some_and(|found| start == 0 || start == found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -116,7 +116,7 @@ impl HostRoute {
     /// Adds or replaces the route if necessary. Returns whether it did.
     fn update(&mut self) -> Result<bool, Error> {
         let routes = self.kernel.routes(&MAIN)?;
-        let present = self.made.as_ref().filter(|made| routes.iter().any(|found| is_same_route(found, made)));
+        let present = self.made.as_ref().filter(|made| routes.iter().any(|found| found.is_ours_as(made)));
         let to_server = |route: &Route| route.dest == host(self.server);
         if has_other_route(&routes, self.server, present) {
             // Another program, such as ppp(8) by ppp.linkup, has added its own meanwhile. FreeBSD keeps two routes with
@@ -172,16 +172,12 @@ impl HostRoute {
 
 impl Drop for HostRoute {
     fn drop(&mut self) {
-        let Self { kernel, server, made, record, .. } = self;
+        let Self { kernel, made, record, .. } = self;
         let Some(made) = made else { return };
-        let there = kernel.routes(&Filter::to(host(*server), MAIN_TABLE));
-        if there.is_ok_and(|found| found.iter().any(|found| is_same_route(found, made)))
-            && let Err(error) = kernel.delete_route(made)
-        {
-            tracing::debug!(%error, "host route");
-            return;
+        match host_route_record::remove(kernel, made) {
+            Ok(_) => drop(std::fs::remove_file(record)),
+            Err(error) => tracing::debug!(%error, "host route"),
         }
-        let _gone = std::fs::remove_file(record);
     }
 }
 
@@ -200,12 +196,8 @@ fn route(server: Ipv4Addr, hop: Hop, source: Option<IpAddr>) -> Route {
 
 /// Returns whether there is a host route to the server beside ours.
 fn has_other_route(routes: &[Route], server: Ipv4Addr, ours: Option<&Route>) -> bool {
-    let other = |route: &Route| ours.is_none_or(|made| !is_same_route(route, made));
+    let other = |route: &Route| ours.is_none_or(|made| !route.is_ours_as(made));
     routes.iter().any(|route| route.dest == host(server) && other(route))
-}
-
-fn is_same_route(found: &Route, made: &Route) -> bool {
-    found.is_ours() && found.same_key(made) && found.same_next_hops(made)
 }
 
 fn is_same_hop(a: &Hop, b: &Hop) -> bool {
