@@ -6,12 +6,12 @@
 
 use std::{
     io::{self, Read},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    net::Ipv4Addr,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
-use super::transport::{GRE, Options};
+use super::transport::{self, Options};
 
 /// Bytes of a packet that are read: the longest IPv4 header, and the GRE header as far as the call id.
 const HEADERS: usize = 60 + 8;
@@ -47,11 +47,7 @@ impl GreWitness {
     /// # Errors
     /// Returns the kernel's error; `EPERM` without root.
     pub fn open(server: Ipv4Addr, call_id: u16, options: &Options) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(GRE)))?;
-        socket.set_nonblocking(true)?;
-        if let Some(local) = options.local {
-            socket.bind(&SocketAddr::V4(SocketAddrV4::new(local, 0)).into())?;
-        }
+        let socket = transport::raw_gre(options)?;
         filter(&socket, server, call_id);
         Ok(Self { socket, server, call_id })
     }
@@ -97,14 +93,8 @@ fn stray(packet: &[u8], server: Ipv4Addr, call_id: u16) -> Option<Stray> {
 fn filter(socket: &Socket, server: Ipv4Addr, call_id: u16) {
     #[cfg(target_os = "linux")]
     {
+        use super::bpf::{AND, JUMP_IF_EQUAL, LOAD_HALF_AT_X, LOAD_HEADER_LENGTH, LOAD_WORD, RETURN};
         use socket2::SockFilter;
-        // Classic BPF on a packet with its IPv4 header, whose length X becomes.
-        const LOAD_HEADER_LENGTH: u16 = 0xb1;
-        const LOAD_HALF_AT_X: u16 = 0x48;
-        const LOAD_WORD: u16 = 0x20;
-        const AND: u16 = 0x54;
-        const JUMP_IF_EQUAL: u16 = 0x15;
-        const RETURN: u16 = 0x06;
         /// [`HEADERS`]; the kernel cuts the rest off.
         const HEADERS_PASSED: u32 = 68;
         let server = u32::from(server);

@@ -8,12 +8,15 @@
 //! - [`routes`] and [`rules`] are the data types of requests to the kernel. `netlink` sends them on Linux,
 //!   `bsd` on the BSDs; [`rtsock`] and [`ifreq`] encode the BSDs' messages and ioctl arguments.
 //! - [`host_route_record`] lets another process remove the host route of one that was killed.
+//! - `bpf` has the codes of socket filters on Linux.
 //! - [`checksum`] computes the Internet checksum.
 //! - [`connected`] lists the networks of the host's interfaces.
 //! - [`forwarding`] says whether the host forwards packets.
 //! - [`lookup`] resolves host names in a child process, [`name_check`] finds out there why it failed, with queries
 //!   of [`dns_query`]; [`sanitize`] checks such a child's messages.
 
+#[cfg(target_os = "linux")]
+pub mod bpf;
 #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
 pub mod bsd;
 pub mod checksum;

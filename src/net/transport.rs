@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::checksum::Sum;
 
 /// IP protocol number of GRE.
-pub(super) const GRE: i32 = 47;
+const GRE: i32 = 47;
 
 /// Size of the GRE socket's receive buffer, in bytes: about a quarter of a second at 40 Mbit/s.
 const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
@@ -41,14 +41,23 @@ pub fn tcp_socket(options: &Options) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
+/// Creates a raw GRE socket, non-blocking and not connected: it receives the packets of all hosts.
+///
+/// # Errors
+/// Returns the kernel's error; `EPERM` without root.
+pub fn raw_gre(options: &Options) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(GRE)))?;
+    socket.set_nonblocking(true)?;
+    apply_options(&socket, options)?;
+    Ok(socket)
+}
+
 /// Creates a raw GRE socket, non-blocking and connected: it receives only packets from `server`.
 ///
 /// # Errors
 /// Returns the kernel's error; `EPERM` without root.
 pub fn gre_socket(server: Ipv4Addr, options: &Options) -> io::Result<OwnedFd> {
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(GRE)))?;
-    socket.set_nonblocking(true)?;
-    apply_options(&socket, options)?;
+    let socket = raw_gre(options)?;
     #[cfg(not(target_os = "linux"))]
     if options.local.is_none() {
         bind_to_source(&socket, server)?;
@@ -131,23 +140,20 @@ pub fn local_address(socket: impl AsFd) -> Option<Ipv4Addr> {
 }
 
 /// Attaches a filter that passes only GRE packets with this call id in the key, and one in 64 of the others, so that a
-/// flood of them is noticed (Linux). Otherwise each packet wakes every tunnel to the same server. Failure is ignored: the flow discards the packets of other calls.
+/// flood of them is noticed (Linux). Without it each packet wakes every tunnel to the same server. Failure is ignored:
+/// the flow discards the packets of other calls.
 pub fn filter_call_id(socket: impl AsFd, call_id: u16) {
     #[cfg(target_os = "linux")]
     {
+        use super::bpf::{
+            JUMP_IF_BITS, JUMP_IF_EQUAL, LOAD_HALF_AT_X, LOAD_HEADER_LENGTH, LOAD_WORD, RETURN,
+        };
         use socket2::SockFilter;
-        // Classic BPF. A raw IPv4 socket receives the IP header: X = its length, then the half word of the
-        // call id, at offset 6 of the GRE header (RFC 2637 §4.1).
-        const LOAD_HEADER_LENGTH: u16 = 0xb1;
-        const LOAD_HALF_AT_X: u16 = 0x48;
-        const JUMP_IF_EQUAL: u16 = 0x15;
-        const LOAD_WORD: u16 = 0x20;
-        const JUMP_IF_BITS: u16 = 0x45;
-        const RETURN: u16 = 0x06;
         // SKF_AD_OFF + SKF_AD_RANDOM: the kernel loads a random number.
         const RANDOM: u32 = 0xffff_f038;
         let filter = [
             SockFilter::new(LOAD_HEADER_LENGTH, 0, 0, 0),
+            // The call id, at offset 6 of the GRE header (RFC 2637 §4.1).
             SockFilter::new(LOAD_HALF_AT_X, 0, 0, 6),
             SockFilter::new(JUMP_IF_EQUAL, 2, 0, u32::from(call_id)),
             SockFilter::new(LOAD_WORD, 0, 0, RANDOM),

@@ -9,16 +9,15 @@ use std::{
     time::Instant,
 };
 
-#[cfg(target_os = "linux")]
-use socket2::SockFilter;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
+#[cfg(target_os = "linux")]
+use crate::net::bpf;
 use crate::{
     deadline::{Deadline, earliest},
     demo::impairment::{ImpairedPath, ImpairmentConfig, ImpairmentCounters},
-    net::transport,
+    net::transport::{self, Options},
     os::batch::Batch,
-    pptp::gre,
 };
 
 /// Packets per batch.
@@ -62,7 +61,7 @@ impl GreSocket {
         outbound: ImpairmentConfig,
         blocked: bool,
     ) -> io::Result<Self> {
-        let socket = raw_socket(address)?;
+        let socket = transport::raw_gre(&Options { local: Some(address), mark: 0 })?;
         transport::set_receive_buffer(&socket);
         Ok(Self {
             socket,
@@ -120,11 +119,7 @@ impl GreSocket {
         write: impl FnOnce(&mut [u8]) -> Option<Range<usize>>,
     ) -> bool {
         if self.outbound.is_clear() && !self.blocked {
-            if self.outgoing.is_full() || self.outgoing_to != to {
-                self.flush();
-                self.outgoing_to = to;
-            }
-            return self.outgoing.push(write);
+            return self.batch_to(to).push(write);
         }
         let mut buffer = [0; DATAGRAM];
         let Some(packet) = write(&mut buffer).and_then(|range| buffer.get(range)) else { return false };
@@ -138,7 +133,7 @@ impl GreSocket {
     /// Transmits the packets that have arrived from the outbound path.
     pub fn depart(&mut self, now: Instant) {
         while let Some((to, packet)) = self.outbound.arrive(now) {
-            self.transmit(to, &packet);
+            self.batch_to(to).push_parts(&packet, &[]);
         }
     }
 
@@ -165,31 +160,21 @@ impl GreSocket {
         self.refused += sent.unwrap_or(1);
     }
 
-    fn transmit(&mut self, to: Ipv4Addr, packet: &[u8]) {
+    /// Returns the batch of packets to this host, with space for one.
+    fn batch_to(&mut self, to: Ipv4Addr) -> &mut Batch {
         if self.outgoing.is_full() || self.outgoing_to != to {
             self.flush();
             self.outgoing_to = to;
         }
-        self.outgoing.push_parts(packet, &[]);
+        &mut self.outgoing
     }
-}
-
-fn raw_socket(address: Ipv4Addr) -> io::Result<Socket> {
-    let protocol = Protocol::from(i32::from(gre::IP_PROTOCOL));
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(protocol))?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddrV4::new(address, 0).into())?;
-    Ok(socket)
 }
 
 /// Returns a socket that only sends: on Linux a filter drops what it would receive, elsewhere its buffer fills.
 fn connected(address: Ipv4Addr, to: Ipv4Addr) -> io::Result<Socket> {
-    let socket = raw_socket(address)?;
+    let socket = transport::raw_gre(&Options { local: Some(address), mark: 0 })?;
     #[cfg(target_os = "linux")]
-    {
-        const RETURN: u16 = 0x06;
-        socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])?;
-    }
+    bpf::receive_nothing(&socket)?;
     socket.connect(&SocketAddrV4::new(to, 0).into())?;
     Ok(socket)
 }
