@@ -267,24 +267,15 @@ impl Engine {
 
     fn receive_tun(&mut self, now: Instant) {
         let Self { session, tun, packets, outgoing, gre, .. } = self;
-        let mut count = 0;
-        while count < BATCH {
-            let mut read = match packets.receive(&*tun) {
-                Ok(Some(read)) => read,
-                Ok(None) => break,
-                Err(error) => {
-                    let words = format!("the tun device is gone: {error}");
-                    session.fail(now, Failure::new(session.phase(), FailureKind::LinkStep, plain(&words)));
-                    break;
-                }
-            };
-            while let Some(ip) = read.next_packet() {
-                if outgoing.batch.is_full() {
-                    outgoing.send(gre, session);
-                }
-                outgoing.batch.push(|out| session.tun_input(now, ip, out));
-                count += 1;
+        let received = packets.receive_each(&*tun, BATCH, |ip| {
+            if outgoing.batch.is_full() {
+                outgoing.send(gre, session);
             }
+            outgoing.batch.push(|out| session.tun_input(now, ip, out));
+        });
+        if let Err(error) = received {
+            let words = format!("the tun device is gone: {error}");
+            session.fail(now, Failure::new(session.phase(), FailureKind::LinkStep, plain(&words)));
         }
         self.send_gre();
     }

@@ -118,18 +118,13 @@ impl Call {
     /// Returns the kernel's error.
     pub fn receive_tun(&mut self, now: Instant, gre: &mut GreSocket, peer: Ipv4Addr) -> io::Result<()> {
         let Self { device: Some(Device { tun, packets }), flow, link, .. } = self else { return Ok(()) };
-        let mut count = 0;
-        while count < BATCH {
-            let Some(mut read) = packets.receive(&tun.fd)? else { break };
-            while let Some(ip) = read.next_packet() {
-                count += 1;
-                gre.send(now, peer, |out| {
-                    // The link counts the packets that it rejects.
-                    let length = link.encapsulate(ip, out.get_mut(MAX_HEADER..)?).ok()?;
-                    flow.put_header(now, length, out)
-                });
-            }
-        }
+        packets.receive_each(&tun.fd, BATCH, |ip| {
+            gre.send(now, peer, |out| {
+                // The link counts the packets that it rejects.
+                let length = link.encapsulate(ip, out.get_mut(MAX_HEADER..)?).ok()?;
+                flow.put_header(now, length, out)
+            });
+        })?;
         gre.flush();
         Ok(())
     }

@@ -17,9 +17,32 @@ pub use self::linux::PacketIo;
 /// Size of the buffer for a packet that is not combined, in bytes; well above the MTU of a tunnel.
 const PACKET: usize = 2048;
 
-use std::io;
+use std::{io, os::fd::AsFd};
 
 use nix::errno::Errno;
+
+impl PacketIo {
+    /// Passes the packets that are queued to `each`: all, or those of as many reads as give `most` packets.
+    ///
+    /// # Errors
+    /// Returns the kernel's error.
+    pub fn receive_each(
+        &mut self,
+        tun: impl AsFd,
+        most: usize,
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        let mut count = 0;
+        while count < most {
+            let Some(mut read) = self.receive(tun.as_fd())? else { break };
+            while let Some(packet) = read.next_packet() {
+                each(packet);
+                count += 1;
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Returns the size of what was read, or `None` if no packet is queued.
 fn outcome(read: nix::Result<usize>) -> io::Result<Option<usize>> {
