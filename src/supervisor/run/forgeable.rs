@@ -19,6 +19,9 @@ pub(super) struct ForgeableEnds {
 impl ForgeableEnds {
     /// Records how a link ended that had been up for `lasted`.
     pub fn record(&mut self, failure: &Failure, lasted: Duration) {
+        if failure.phase < Phase::Routes {
+            return;
+        }
         let is_forgeable = match failure.kind {
             // No working server does this on a link that is up.
             FailureKind::LcpFailed
@@ -32,7 +35,7 @@ impl ForgeableEnds {
             }
             _ => false,
         };
-        if is_forgeable && failure.phase >= Phase::Routes {
+        if is_forgeable {
             self.count = self.count.saturating_add(1);
             self.last = failure.to_string();
         }
@@ -75,6 +78,8 @@ mod tests {
         let mut ends = ForgeableEnds::default();
         for _ in 0..2 {
             assert_eq!(ends.warning(), None);
+            // No link that was up.
+            ends.record(&Failure::new(Phase::Call, FailureKind::PeerEnded, "dial"), Duration::ZERO);
             ends.record(&Failure::new(Phase::Up, FailureKind::PeerEnded, "seen"), Duration::from_secs(5));
         }
         assert!(ends.warning().unwrap().contains("once"), "{:?}", ends.warning());
