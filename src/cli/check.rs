@@ -15,7 +15,7 @@ use super::{
     output::{self, complain, line},
 };
 use crate::{
-    platform::Platform,
+    platform::{PROGRAM_PATH, Platform},
     profile::{HostView, ProfileName, Profiles},
     supervisor,
 };
@@ -87,7 +87,7 @@ fn no_invoker() -> Option<String> {
     Uid::effective().is_root().then(|| error.to_string())
 }
 
-/// Returns whether a program exists, by its path or by its name in `PATH`.
+/// Returns whether a program exists, by its path or by its name in the `PATH` of `up`.
 fn has_program(program: &Path) -> bool {
     let is_program = |path: &Path| {
         fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
@@ -95,8 +95,7 @@ fn has_program(program: &Path) -> bool {
     if program.components().count() > 1 {
         return is_program(program);
     }
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|directory| is_program(&directory.join(program)))
+    env::split_paths(PROGRAM_PATH).any(|directory| is_program(&directory.join(program)))
 }
 
 /// Returns the beginning of a text file, if this user can read it.

@@ -24,7 +24,7 @@ pub struct HostView<'a> {
     pub caller: Option<String>,
     /// Why the user of `password.run-as = "invoker"` is not known, if `up` would not know it from here.
     pub no_invoker: Option<String>,
-    /// Returns whether a program exists, by its path or by its name in `PATH`.
+    /// Returns whether a program exists, by its path or by its name in the `PATH` of `up`.
     pub has_program: &'a dyn Fn(&Path) -> bool,
     /// Returns the text of a file, if it can be read.
     pub read: &'a dyn Fn(&Path) -> Option<String>,
