@@ -392,8 +392,9 @@ impl Machine {
             }
             (TunnelState::Dialing, Remedy::WeakerAuthentication) if !self.accepts_weaker_auth() => {
                 self.weaker_auth = self.dialled;
-                self.addresses.extend(self.dialled);
-                self.addresses.rotate_right(1);
+                if let Some(same) = self.dialled {
+                    self.addresses.push_front(same);
+                }
                 self.next_address(now, random, failure);
             }
             // Only a failed attempt moves on to the next address; a tunnel that was up starts a new round.
@@ -419,6 +420,11 @@ impl Machine {
     }
 
     fn round_failed(&mut self, now: Instant, random: u16, failure: Failure) {
+        self.round_failed_waiting(now, random, failure, Duration::ZERO);
+    }
+
+    /// Ends a round; the next one begins after this time at the earliest.
+    fn round_failed_waiting(&mut self, now: Instant, random: u16, failure: Failure, least: Duration) {
         if failure.remedy() == Remedy::Nothing {
             return self.end(Err(failure));
         }
@@ -428,7 +434,7 @@ impl Machine {
             }
             if let Some(wait) = self.backoff.next(random) {
                 self.find_out_about_network();
-                return self.wait(now, wait.max(self.logins.wait(now).unwrap_or_default()));
+                return self.wait(now, wait.max(self.logins.wait(now).unwrap_or_default()).max(least));
             }
         }
         // The exit status must not invite a service manager to repeat the log-in.
@@ -445,13 +451,9 @@ impl Machine {
             self.actions.push_back(Action::WithdrawRoutes);
         }
         self.failed_steps = self.failed_steps.saturating_add(1);
-        self.round_failed(now, random, failure);
         // Another log-in would not change what is wrong on this host.
-        let wait = self.backoff.lengthened(self.failed_steps, STEPS_WAIT_MAX);
-        if self.state == TunnelState::Waiting && self.wake.is_some_and(|(wake, _)| wake < now + wait) {
-            self.actions.retain(|action| !matches!(action, Action::Waiting(_)));
-            self.wait(now, wait);
-        }
+        let least = self.backoff.lengthened(self.failed_steps, STEPS_WAIT_MAX);
+        self.round_failed_waiting(now, random, failure, least);
     }
 
     fn wait(&mut self, now: Instant, wait: Duration) {
