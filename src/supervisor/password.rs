@@ -31,7 +31,7 @@ use crate::{
         password::{self, SecretError},
     },
     secret::Secret,
-    supervisor::invoker::{self, InvokerError},
+    supervisor::invoker::{self, Invoker, InvokerError},
 };
 
 /// The most output of a command before it is killed, in bytes; only the first line is used.
@@ -160,6 +160,11 @@ fn open_fd(fd: i32) -> io::Result<File> {
 /// # Errors
 /// Returns why `up` cannot run it.
 pub fn program_of(argv: &[OsString], run_as: RunAs) -> Result<PathBuf, PasswordError> {
+    prepared(argv, run_as).map(|(path, _)| path)
+}
+
+/// Returns the program, and the user who runs it if that is not this one.
+fn prepared(argv: &[OsString], run_as: RunAs) -> Result<(PathBuf, Option<Invoker>), PasswordError> {
     let program = argv.first().ok_or(PasswordError::NoCommand)?;
     let named = || program.to_string_lossy().into_owned();
     let found = apply::program::located(Path::new(program));
@@ -168,26 +173,28 @@ pub fn program_of(argv: &[OsString], run_as: RunAs) -> Result<PathBuf, PasswordE
         return Err(PasswordError::Spawn { program: named(), error });
     };
     match run_as {
-        // Root would do what the program says, whoever called `up`.
-        RunAs::Root if nix::unistd::geteuid().is_root() => {
-            apply::may_run(&path).map_err(|why| PasswordError::NotTrusted { program: named(), why })?;
+        RunAs::Root => {
+            // Root would do what the program says, whoever called `up`.
+            if nix::unistd::geteuid().is_root() {
+                apply::may_run(&path).map_err(|why| PasswordError::NotTrusted { program: named(), why })?;
+            }
+            Ok((path, None))
         }
-        RunAs::Root => {}
-        RunAs::Invoker => {
-            invoker::find().map_err(|error| PasswordError::NoInvoker { program: named(), error })?;
-        }
+        RunAs::Invoker => match invoker::find() {
+            Ok(invoker) => Ok((path, Some(invoker))),
+            Err(error) => Err(PasswordError::NoInvoker { program: named(), error }),
+        },
     }
-    Ok(path)
 }
 
 fn from_command(argv: &[OsString], access: &SecretAccess<'_>) -> Result<Secret, PasswordError> {
-    let path = program_of(argv, access.run_as)?;
+    let (path, invoker) = prepared(argv, access.run_as)?;
     let (program, arguments) = argv.split_first().ok_or(PasswordError::NoCommand)?;
     let program = program.to_string_lossy().into_owned();
     let place = format!("the password command {program}");
-    let finished = match access.run_as {
-        RunAs::Root => run_as_root(&path, arguments, access.limit, &program),
-        RunAs::Invoker => run_as_invoker(&path, arguments, access.limit, &program),
+    let finished = match invoker {
+        None => run_as_root(&path, arguments, access.limit, &program),
+        Some(invoker) => run_as_invoker(&path, arguments, access.limit, &program, &invoker),
     }?;
     match finished.end {
         End::Exited(status) if status.success() => first_line(&finished.stdout, &place),
@@ -221,9 +228,8 @@ fn run_as_invoker(
     arguments: &[OsString],
     limit: Duration,
     program: &str,
+    invoker: &Invoker,
 ) -> Result<Finished, PasswordError> {
-    let invoker =
-        invoker::find().map_err(|error| PasswordError::NoInvoker { program: program.to_owned(), error })?;
     let not_started = |error| PasswordError::Spawn { program: program.to_owned(), error };
     let relay = match terminal::of_the_user() {
         Some(tty) => Some(Relay::start(tty, invoker.rights.uid).map_err(not_started)?),
