@@ -35,10 +35,12 @@ impl Changes {
             let filter = Filter { ipv6, table: Some(MAIN_TABLE), dest: None };
             match self.host.routes(&filter) {
                 Ok(routes) => {
-                    let main: Vec<MainRoute> =
+                    let main: Vec<MainRoute<&Route>> =
                         routes.iter().filter_map(|route| main_route(route, own.as_deref())).collect();
                     let taken = taken_traffic(&main, &tunnel, &outside);
-                    found.extend(taken.into_iter().map(|route| route.words.clone()));
+                    found.extend(
+                        taken.into_iter().map(|one| format!("{}{}", one.route, origin(one.route.protocol))),
+                    );
                 }
                 // The next message of the kernel leads to another look.
                 Err(error) => tracing::debug!(%error, "routes that take packets from the tunnel"),
@@ -49,7 +51,7 @@ impl Changes {
 }
 
 /// Returns what matters of a route; `None` if it lets no packet out.
-fn main_route(route: &Route, own: Option<&str>) -> Option<MainRoute> {
+fn main_route<'a>(route: &'a Route, own: Option<&str>) -> Option<MainRoute<&'a Route>> {
     let is_own = route.is_ours() || own.is_some_and(|own| route.leaves_by(own));
     let leaves = route.kind == Kind::Unicast && !route.leaves_by("lo") && !route.leaves_by("lo0");
     (is_own || leaves).then(|| MainRoute {
@@ -57,7 +59,7 @@ fn main_route(route: &Route, own: Option<&str>) -> Option<MainRoute> {
         metric: route.metric,
         is_own,
         has_gateway: route.hops.iter().any(|hop| hop.via.is_some()),
-        words: format!("{route}{}", origin(route.protocol)),
+        route,
     })
 }
 

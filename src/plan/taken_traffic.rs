@@ -3,13 +3,15 @@
 //! Without the kill switch the kernel follows them (TunnelVision, CVE-2024-3661): a DHCP server of the local network can
 //! add them with the classless static routes of RFC 3442. Those that were there at `up` are the administrator's.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 
 use super::local_space;
 
 /// A route of the main table, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MainRoute {
+pub struct MainRoute<T> {
     /// The destination.
     pub dest: IpNet,
     /// Lower is preferred, 0 is none.
@@ -18,18 +20,25 @@ pub struct MainRoute {
     pub is_own: bool,
     /// Whether packets leave by a gateway.
     pub has_gateway: bool,
-    /// The route for the user.
-    pub words: String,
+    /// The route itself.
+    pub route: T,
 }
 
 /// Returns the routes that take packets from a tunnel with routes to `tunnel`. Not those to `exclude` or the server,
 /// nor those of connected networks in local address space, which the kill switch passes too.
 #[must_use]
-pub fn taken_traffic<'a>(main: &'a [MainRoute], tunnel: &[IpNet], outside: &[IpNet]) -> Vec<&'a MainRoute> {
-    let is_preferred = |route: &MainRoute| {
-        let mut own = main.iter().filter(|own| own.is_own && own.dest == route.dest);
-        !own.any(|own| own.metric < route.metric)
-    };
+pub fn taken_traffic<'a, T>(
+    main: &'a [MainRoute<T>],
+    tunnel: &[IpNet],
+    outside: &[IpNet],
+) -> Vec<&'a MainRoute<T>> {
+    let mut best_own = BTreeMap::new();
+    for own in main.iter().filter(|route| route.is_own) {
+        let best = best_own.entry(own.dest).or_insert(own.metric);
+        *best = own.metric.min(*best);
+    }
+    let is_preferred =
+        |route: &MainRoute<T>| best_own.get(&route.dest).is_none_or(|own| *own >= route.metric);
     main.iter()
         .filter(|route| {
             !route.is_own
@@ -47,16 +56,16 @@ pub fn taken_traffic<'a>(main: &'a [MainRoute], tunnel: &[IpNet], outside: &[IpN
 mod tests {
     use super::*;
 
-    fn route(dest: &str, metric: u32) -> MainRoute {
-        let words = dest.to_owned();
-        MainRoute { dest: dest.parse().unwrap(), metric, is_own: false, has_gateway: true, words }
+    fn route(dest: &str, metric: u32) -> MainRoute<String> {
+        let route = dest.to_owned();
+        MainRoute { dest: dest.parse().unwrap(), metric, is_own: false, has_gateway: true, route }
     }
 
-    fn taken(main: &[MainRoute], tunnel: &[&str], outside: &[&str]) -> Vec<String> {
+    fn taken(main: &[MainRoute<String>], tunnel: &[&str], outside: &[&str]) -> Vec<String> {
         let prefixes =
             |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
         let found = taken_traffic(main, &prefixes(tunnel), &prefixes(outside));
-        found.into_iter().map(|route| route.words.clone()).collect()
+        found.into_iter().map(|route| route.route.clone()).collect()
     }
 
     #[test]
