@@ -16,7 +16,7 @@ use super::{
     NextHop, Part, Plan, PolicyStep, Step, Value,
     default_route::{default_mode, is_in_netns, routing_domain},
     kill_switch,
-    local_space::ConnectedNetworks,
+    local_space::is_local,
     route::{HostRouteStep, RouteStep},
 };
 use crate::{
@@ -168,7 +168,7 @@ impl Tunnel<'_> {
         self.platform == Platform::Linux
             && kill_switch::is_on(self.planned, self.platform)
             && default_mode(self.planned, self.platform).is_some()
-            && ConnectedNetworks::of([*network]).local.is_empty()
+            && !is_local(network)
     }
 
     /// Returns whether a prefix stays outside because the user says so.

@@ -229,9 +229,9 @@ impl Steps {
 fn log_difference(before: &Collisions, now: &Collisions) {
     let fresh = now.found.iter().filter(|one| !before.found.contains(one));
     fresh.for_each(|one| tracing::warn!("{}", one.warning()));
-    let is_found = |route: &IpNet| now.found.iter().any(|one| one.route == *route && !one.cuts_lan);
-    let gone = before.found.iter().filter(|one| !one.cuts_lan && !is_found(&one.route));
-    gone.for_each(|one| tracing::info!("{} is reached through the tunnel again", one.route));
+    let still = now.unreachable();
+    let gone = before.unreachable().into_iter().filter(|route| !still.contains(route));
+    gone.for_each(|route| tracing::info!("{route} is reached through the tunnel again"));
 }
 
 /// Returns the destinations of a profile's routes in the main table.
