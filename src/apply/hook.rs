@@ -78,7 +78,7 @@ pub fn trusted(path: &Path) -> Result<(), String> {
             return Err(format!("{} is a link that belongs to user {owner}, not to root", link.display()));
         }
     }
-    // Check both the path as given and the resolved path: a symbolic link may belong to any user.
+    // Check the path as given and the resolved one: who can change a directory on either can replace the program.
     let mut ways: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();
     ways.extend(place.ancestors().map(Path::to_owned));
     for way in ways.iter().filter(|way| !way.as_os_str().is_empty()) {

@@ -34,8 +34,7 @@ impl fmt::Display for Collision {
 }
 
 impl Collision {
-    /// Returns a sentence that names the unreachable prefix while the route is left out, and the condition for its
-    /// return.
+    /// Returns a sentence that says what is not reached, and what ends that.
     #[must_use]
     pub fn warning(&self) -> String {
         let route = self.route;
@@ -61,7 +60,7 @@ impl Collision {
 }
 
 impl Collisions {
-    /// Returns that sentence for each route.
+    /// Returns the warning of each collision.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         self.found.iter().map(Collision::warning).collect()

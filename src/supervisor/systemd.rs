@@ -45,12 +45,12 @@ impl Watchdog {
     pub fn of_environment(longest: Duration) -> Self {
         let variable = |name| env::var(name).ok();
         let limit = limit(variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"), std::process::id());
-        let needed = longest + MARGIN;
+        let needed = if longest.is_zero() { Duration::ZERO } else { longest + MARGIN };
         let limit = limit.map(|limit| {
-            if limit < needed && longest > Duration::ZERO {
+            if limit < needed {
                 send_or_log(&format!("WATCHDOG_USEC={}", needed.as_micros()));
             }
-            if longest > Duration::ZERO { limit.max(needed) } else { limit }
+            limit.max(needed)
         });
         Self { interval: limit.map(|limit| limit / 2), next: Instant::now() }
     }

@@ -18,7 +18,7 @@ type State = Option<(u64, u64, u64, i64)>;
 #[derive(Debug)]
 pub(super) struct ResolverFiles {
     files: Vec<PathBuf>,
-    /// `None` on a system without inotify(7).
+    /// `None` on a system without inotify(7), or if it failed.
     watch: Option<FileWatch>,
     seen: Vec<State>,
     checked: Instant,
