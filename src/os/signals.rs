@@ -17,13 +17,13 @@ use signal_hook::{
 
 /// Restores the default action of signals that the parent process ignored, and unblocks all of them: without
 /// SIGCHLD no child can be waited for, and SIGTERM would not end a supervisor. SIGHUP, SIGINT and those of the
-/// terminal stay ignored (nohup(1), background jobs of a shell); SIGPIPE is set by Rust's runtime. SIGXFSZ is ignored: a
-/// write beyond the limit of file sizes (`ulimit -f`) fails with EFBIG instead of killing a supervisor, which would leave
-/// its changes.
+/// terminal stay ignored (nohup(1), background jobs of a shell); SIGPIPE is set by Rust's runtime. SIGXFSZ does
+/// nothing: a write beyond the limit of file sizes (`ulimit -f`) fails with EFBIG instead of killing a supervisor, which
+/// would leave its changes. It has a handler for that and is not ignored, as programs that it starts would inherit it.
 pub fn reset_inherited() {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    let nothing = SigAction::new(SigHandler::Handler(do_nothing), SaFlags::SA_RESTART, SigSet::empty());
     for signal in Signal::iterator() {
         if matches!(
             signal,
@@ -39,8 +39,8 @@ pub fn reset_inherited() {
         ) {
             continue;
         }
-        let action = if signal == Signal::SIGXFSZ { &ignore } else { &default };
-        // SAFETY: neither action runs code of this process, and the former action was in force before.
+        let action = if signal == Signal::SIGXFSZ { &nothing } else { &default };
+        // SAFETY: the handler does nothing, and the former action was in force before.
         let restored = unsafe {
             sigaction(signal, action).and_then(|former| match former.handler() {
                 SigHandler::SigIgn | SigHandler::SigDfl => Ok(()),
@@ -56,6 +56,8 @@ pub fn reset_inherited() {
         tracing::debug!(%error, "signals stay blocked");
     }
 }
+
+extern "C" fn do_nothing(_: libc::c_int) {}
 
 /// The action that a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

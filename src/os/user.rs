@@ -17,10 +17,9 @@ use nix::{
     unistd::{Gid, Uid},
 };
 
-/// The signals of a terminal, which a caller may have had ignored (nohup(1), background jobs), and SIGXFSZ, which this
-/// process ignores itself.
-const SIGNALS: [libc::c_int; 7] =
-    [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGXFSZ];
+/// The signals of a terminal, which a caller may have had ignored (nohup(1), background jobs).
+const SIGNALS: [libc::c_int; 6] =
+    [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
 /// The rights of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]

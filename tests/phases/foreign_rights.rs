@@ -57,6 +57,21 @@ fn limit_of_file_sizes_does_not_kill_a_supervisor() {
     });
 }
 
+/// Programs of the user have the default action of SIGXFSZ: number 25, bit 24 of the mask (proc(5)).
+#[test]
+fn hook_does_not_inherit_the_handling_of_file_size_limits() {
+    in_world(working_server(), |world| {
+        world.profile(r#"hooks.up = ["/bin/sh", "-c", "grep SigIgn /proc/self/status >/run/ignored"]"#);
+        let before = world.state();
+        world.up();
+        let line = std::fs::read_to_string("/run/ignored").unwrap();
+        let mask = line.trim_start_matches("SigIgn:").trim();
+        assert_eq!(u64::from_str_radix(mask, 16).unwrap() >> 24 & 1, 0, "{line}");
+        std::fs::remove_file("/run/ignored").unwrap();
+        world.down(&before);
+    });
+}
+
 /// The ledger of a killed supervisor is lost, with the kill switch on: `recover` lifts it.
 #[test]
 fn kill_switch_without_a_ledger_is_lifted() {
