@@ -8,12 +8,15 @@ use std::{
 
 use nix::ifaddrs::getifaddrs;
 
-use crate::net::{connected, kernel::Kernel, routes::Filter};
+use crate::{
+    net::{connected, kernel::Kernel, routes::Filter},
+    platform::Platform,
+};
 
 /// The directory of process files.
-const RUN: &str = if cfg!(target_os = "linux") { "/run" } else { "/var/run" };
+const RUN: &str = Platform::host().run_dir();
 
-/// What a tunnel can change in this namespace, and the files in /run.
+/// What a tunnel can change in this network stack, and the files in the run directory.
 #[derive(PartialEq, Eq)]
 pub struct Snapshot {
     links: Vec<String>,

@@ -103,7 +103,7 @@ pub fn inside() -> Outcome {
             return Outcome::NoNamespaces;
         }
     };
-    // The device is created in the jail's network stack, where it stays after 14.0 only if it is not deleted.
+    // Opening a device shows whether the jail may. FreeBSD 14.0 keeps a device that was closed, so it is deleted.
     let opened = tun::open(None).map(|tun| (tun.name.clone(), tun.index));
     let deleted =
         opened.map(|(name, index)| Kernel::open().and_then(|mut kernel| kernel.delete_link(&name, index)));

@@ -1,7 +1,7 @@
 //! The supervisor's half: starts this program as a child, passes it descriptors, and reads its messages.
 //!
-//! A child is either the engine of one tunnel or a process that looks up or checks one name. Both get an empty environment, the
-//! channel as standard input, a pipe for log output, and nothing else.
+//! A child is either the engine of one tunnel or a process that looks up or checks one name. Each gets an empty
+//! environment, the channel as standard input, a pipe for log output, and nothing else.
 
 use std::{
     io::{self, Read},

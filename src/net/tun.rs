@@ -79,8 +79,10 @@ pub fn open(unit: Option<u32>) -> Result<Tun, Error> {
     let name = unit.map_or_else(|| "tun%d".to_owned(), |unit| format!("tun{unit}"));
     // An existing device that is not open (a persistent one of openvpn or ip tuntap) can be attached to, but
     // the kernel does not remove it when this program exits: it counts as in use.
-    if unit.is_some() && nix::net::if_::if_nametoindex(name.as_str()).is_ok() {
-        return Err(Error::InUse(unit.unwrap_or_default()));
+    if let Some(unit) = unit
+        && nix::net::if_::if_nametoindex(name.as_str()).is_ok()
+    {
+        return Err(Error::InUse(unit));
     }
     let (fd, name) = crate::os::tun::create(&name).map_err(|error| explain(error, unit))?;
     let index = nix::net::if_::if_nametoindex(name.as_str()).map_err(io::Error::from)?;

@@ -2,10 +2,10 @@
 //!
 //! It is the only part of a tunnel that keeps root. It reads nothing from the network but the headers of GRE packets
 //! that go astray while a dial stalls: the resolver and the engine do the rest in processes of their own, and their
-//! messages are checked before they get here. Each part
-//! owns its state and returns results or inputs, which the loop passes on: `children` and `external_ppp` have
-//! those processes, `steps` the changes to this host, `network_watch` and `resolver_watch` follow changes by
-//! others, `firewall_watch` reads this host's rules when a dial stalls, `status` reports.
+//! messages are checked before they get here. Each part owns its state and returns results or inputs, which the loop
+//! passes on: `children` and `external_ppp` have those processes, `steps` the changes to this host, `network_watch` and
+//! `resolver_watch` follow changes by others, `firewall_watch` reads this host's rules when a dial stalls, `status` and
+//! `answers` report.
 
 mod answers;
 pub(super) mod child_events;

@@ -6,7 +6,7 @@
 
 use std::{
     io::{self, Read, Write},
-    os::unix::{ffi::OsStrExt, fs::DirBuilderExt, process::CommandExt},
+    os::unix::{fs::DirBuilderExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, ExitStatus, Stdio},
     time::Duration,
@@ -133,10 +133,7 @@ fn start(name: &str, root: &Path, mounts: &mut Mounts) -> Result<Child, String> 
     Command::new(&program)
         .args([INSIDE, &jail.to_string()])
         .env_clear()
-        .arg(
-            Path::new(PROGRAM)
-                .join(std::ffi::OsStr::from_bytes(program.file_name().unwrap_or_default().as_bytes())),
-        )
+        .arg(Path::new(PROGRAM).join(program.file_name().unwrap_or_default()))
         .stdin(Stdio::null())
         .spawn()
         .map_err(|error| format!("start: {error}"))

@@ -1,10 +1,10 @@
 //! The host route to the server, which keeps packets of the tunnel itself out of the tunnel's routes.
 //!
 //! It uses the kernel's next hop for the server, is replaced when that changes, and is deleted at the end if
-//! unchanged, or when another program adds its own. A host route of another program is neither changed nor deleted. The next hop is that of the
-//! best route in the main table that does not lead into the tunnel; a point-to-point device that appears
-//! later is taken for the tunnel, whose name is not known here. Where the kernel's choice depends on more
-//! than the main table (rules, `--rtmark`), the initial next hop is kept.
+//! unchanged, or when another program adds its own. A host route of another program is neither changed nor deleted.
+//! The next hop is that of the best route in the main table that does not lead into the tunnel; a point-to-point
+//! device that appears later is taken for the tunnel, whose name is not known here. Where the kernel's choice depends on
+//! more than the main table (rules, `--rtmark`), the initial next hop is kept.
 
 use std::{
     collections::BTreeSet,

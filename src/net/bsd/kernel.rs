@@ -475,8 +475,7 @@ impl Kernel {
 }
 
 fn name_of(index: u16) -> Option<String> {
-    let name = nix::net::if_::if_indextoname(index.into()).ok()?;
-    Some(name.to_string_lossy().into_owned())
+    crate::net::connected::link_name(index.into())
 }
 
 fn index_of(name: &str) -> Option<u16> {

@@ -139,7 +139,7 @@ impl Opener {
     /// Returns the reason if the packet is dropped; its bytes are then unspecified.
     pub fn open<'a>(&mut self, packet: &'a mut [u8]) -> Result<&'a mut [u8], MppeDrop> {
         if self.is_hopeless() {
-            // A gap costs up to 4095 key changes; a peer must not cause them without end.
+            // Too many packets did not decrypt: the two ends share no key.
             return Err(MppeDrop::Hopeless);
         }
         let (header, body) = packet.split_first_chunk_mut::<HEADER>().ok_or(MppeDrop::Short)?;
