@@ -104,12 +104,7 @@ fn check_names_the_home_directory_behind_sudo() {
     }
     let check = |user: &str, home: &str| {
         let mut command = Command::new(&cli.program);
-        command
-            .arg("--config")
-            .arg(&cli.profiles)
-            .arg("check")
-            .env_clear()
-            .env("PATH", cli.dir.path().join("bin"));
+        command.arg("--config").arg(&cli.profiles).arg("check").env_clear();
         let output = command.env("SUDO_USER", user).env("HOME", home).output().unwrap();
         String::from_utf8(output.stderr).unwrap()
     };
@@ -295,10 +290,12 @@ impl Cli {
     /// Returns an environment with these profiles of `tests/cli`, readable only by their owner.
     fn with(profiles: &str) -> Self {
         let cli = Self::new();
-        fs::copy(golden().join(profiles), &cli.profiles).unwrap();
-        cli.chmod(0o600);
         fs::create_dir(cli.dir.path().join("bin")).unwrap();
+        // `pass` is not installed everywhere, and `up` searches a fixed PATH.
         let stub = cli.dir.path().join("bin/pass");
+        let text = fs::read_to_string(golden().join(profiles)).unwrap();
+        fs::write(&cli.profiles, text.replace("[\"pass\"", &format!("[\"{}\"", stub.display()))).unwrap();
+        cli.chmod(0o600);
         fs::write(&stub, "#!/bin/sh\nexit 1\n").unwrap();
         fs::set_permissions(&stub, fs::Permissions::from_mode(0o755)).unwrap();
         cli
@@ -334,16 +331,12 @@ impl Cli {
         } else {
             Command::new(&self.program)
         };
-        // `pass` of the profiles is not installed everywhere.
-        let mut path = self.dir.path().join("bin").into_os_string();
-        path.push(":");
-        path.push(std::env::var_os("PATH").unwrap_or_default());
         let output = command
             .arg("--config")
             .arg(&self.profiles)
             .args(arguments)
             .env_clear()
-            .env("PATH", path)
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .output()

@@ -14,7 +14,7 @@ use super::{
     report::{Excerpt, Finding},
     source::{Source, Span},
 };
-use crate::platform::Platform;
+use crate::platform::{PROGRAM_PATH, Platform};
 
 /// Facts about the host, for [`Profiles::review`](super::Profiles::review).
 pub struct HostView<'a> {
@@ -195,7 +195,7 @@ fn password_command(one: &Reviewed<'_>, platform: Platform, host: &HostView<'_>)
         let title = if program.components().count() > 1 {
             format!("there is no program {name}")
         } else {
-            format!("there is no program {name} in PATH")
+            format!("there is no program {name} in {PROGRAM_PATH}")
         };
         return Some(one.warning(key, title, label));
     }
