@@ -13,7 +13,7 @@ fn packet_filter_of_a_lost_tunnel_is_removed_until_it_is_back() {
     in_world(ServerConfig { ipv6: true, ..working_server() }, |world| {
         world.profile(
             "nat = true\nppp.ipv6 = true\nroutes = [\"192.168.77.0/24\", \"2001:db8:42::/48\"]\n\
-             retry = { first = \"1500ms\", keep-routes = false }",
+             retry = { first = \"6s\", keep-routes = false }",
         );
         let before = world.state();
         let tables = || world.shell("nft list tables");
