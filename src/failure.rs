@@ -82,8 +82,12 @@ pub enum FailureKind {
     LcpFailed,
     /// The server refused our credentials, or failed to authenticate itself.
     AuthenticationFailed,
-    /// The encryption that the profile requires was not negotiated.
+    /// The credentials were sent or asked for, and the server has decided nothing.
+    LoginUndecided,
+    /// The server refused the encryption that the profile requires.
     EncryptionRefused,
+    /// Encryption was not negotiated in time, or ended, and the server has refused nothing.
+    EncryptionFailed,
     /// IPCP assigned no address.
     NoAddress,
     /// There is no tunnel device.
@@ -112,7 +116,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// All classes, for documents and tests.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::NameNotResolved,
         Self::ConnectionRefused,
         Self::ConnectTimeout,
@@ -123,7 +127,9 @@ impl FailureKind {
         Self::GreFiltered,
         Self::LcpFailed,
         Self::AuthenticationFailed,
+        Self::LoginUndecided,
         Self::EncryptionRefused,
+        Self::EncryptionFailed,
         Self::NoAddress,
         Self::NoTun,
         Self::LinkStep,
@@ -165,6 +171,8 @@ impl FailureKind {
             Self::PppFailed => 29,
             Self::Collision => 30,
             Self::HostFiles => 31,
+            Self::LoginUndecided => 32,
+            Self::EncryptionFailed => 33,
         }
     }
 
@@ -197,7 +205,9 @@ impl FailureKind {
             Self::GreFiltered => "GRE, IP protocol 47, is filtered",
             Self::LcpFailed => "the PPP link could not be agreed on",
             Self::AuthenticationFailed => "authentication failed",
+            Self::LoginUndecided => "authentication ended without a verdict",
             Self::EncryptionRefused => "no encryption that this profile accepts",
+            Self::EncryptionFailed => "encryption does not work",
             Self::NoAddress => "the server gave no address",
             Self::NoTun => "no tunnel device",
             Self::LinkStep => "a step on this host failed",
@@ -214,7 +224,8 @@ impl FailureKind {
     }
 
     /// Returns the remedy for a failure of this class, unless what was observed says otherwise
-    /// ([`Failure::remedied_by`]).
+    /// ([`Failure::remedied_by`]). Whether there is one at all is a property of the class, and so of the exit status: a
+    /// service manager starts a tunnel again exactly where a new attempt may succeed.
     #[must_use]
     pub const fn usual_remedy(self) -> Remedy {
         match self {
@@ -235,10 +246,24 @@ impl FailureKind {
             | Self::CallTimeout
             | Self::GreFiltered
             | Self::LcpFailed
+            | Self::LoginUndecided
+            | Self::EncryptionFailed
             | Self::NoAddress
             | Self::NoRoute
             | Self::PeerEnded
             | Self::PeerLost => Remedy::AnotherServer,
+        }
+    }
+
+    /// Returns the class of such a failure in this phase. On a link that is up any host can forge what ended it, so
+    /// nothing there is final, and the class is one that may pass.
+    const fn in_phase(self, phase: Phase) -> Self {
+        match (phase, self) {
+            (Phase::Routes | Phase::Up, Self::AuthenticationFailed) => Self::LoginUndecided,
+            (Phase::Routes | Phase::Up, Self::EncryptionRefused) => Self::EncryptionFailed,
+            (Phase::Routes | Phase::Up, Self::NoTun) => Self::LinkStep,
+            (Phase::Routes | Phase::Up, Self::NoPpp) => Self::PppFailed,
+            _ => self,
         }
     }
 }
@@ -314,12 +339,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Creates a failure without hints.
+    /// Creates a failure without hints. On a link that is up its class is one that may pass.
     #[must_use]
     pub fn new(phase: Phase, kind: FailureKind, detail: impl Into<String>) -> Self {
         Self {
             phase,
-            kind,
+            kind: kind.in_phase(phase),
             detail: detail.into(),
             hints: Vec::new(),
             remedy: None,
@@ -335,10 +360,12 @@ impl Failure {
         self
     }
 
-    /// Returns the remedy. On a link that is up, any host can forge what ended it, so nothing there is final.
+    /// Returns the remedy. It is [`Remedy::Nothing`] exactly if the class is final, and never on a link that is up.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
-        match self.remedy.unwrap_or(self.kind.usual_remedy()) {
+        let usual = self.kind.usual_remedy();
+        let is_final = usual == Remedy::Nothing;
+        match self.remedy.filter(|remedy| is_final == (*remedy == Remedy::Nothing)).unwrap_or(usual) {
             Remedy::Nothing | Remedy::WeakerAuthentication if self.phase >= Phase::Routes => {
                 Remedy::AnotherServer
             }
@@ -350,7 +377,7 @@ impl Failure {
     /// so that no account gets locked, but it is no reason to give up.
     #[must_use]
     pub fn undecided(mut self, how: UndecidedLogin) -> Self {
-        self.kind = FailureKind::AuthenticationFailed;
+        self.kind = FailureKind::LoginUndecided;
         self.undecided_login = Some(how);
         let words = match how {
             // Hints so far are about what was observed.
@@ -362,7 +389,7 @@ impl Failure {
                 Some("the server did not end the link, so this refusal may be forged; a second one is final")
             }
         };
-        words.into_iter().fold(self.remedied_by(Remedy::AnotherServer), Self::hint).hint(
+        words.into_iter().fold(self, Self::hint).hint(
             "after two such log-ins in a row only one in 30 minutes is made, so that no account gets locked",
         )
     }
@@ -370,10 +397,11 @@ impl Failure {
     /// Returns this undecided log-in as a refusal that was confirmed by a second one.
     #[must_use]
     pub fn confirmed(mut self) -> Self {
+        self.kind = FailureKind::AuthenticationFailed;
         self.undecided_login = None;
         self.hints =
             vec!["check user, domain and password: the server has refused them twice in a row".to_owned()];
-        self.remedied_by(Remedy::Nothing)
+        self
     }
 
     /// Adds one more thing to check.
@@ -416,6 +444,25 @@ mod tests {
         for kind in FailureKind::ALL {
             assert_eq!(Failure::new(Phase::Lcp, kind, "").remedy(), kind.usual_remedy());
             assert_ne!(Failure::new(Phase::Up, kind, "").remedy(), Remedy::Nothing, "{kind:?}");
+            let seen = Failure::new(Phase::Up, kind, "").kind;
+            // `up` that is interrupted has this status in any phase.
+            assert!(seen == FailureKind::Interrupted || seen.usual_remedy() != Remedy::Nothing, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn exit_status_tells_whether_a_failure_is_final() {
+        use UndecidedLogin::{Refused, Unanswered};
+        let remedies = [Remedy::Nothing, Remedy::AnotherServer, Remedy::WeakerAuthentication, Remedy::Retry];
+        for kind in FailureKind::ALL {
+            let plain = || Failure::new(Phase::Authentication, kind, "");
+            let mut all: Vec<_> = remedies.map(|remedy| plain().remedied_by(remedy)).into();
+            all.extend([Refused, Unanswered].map(|how| plain().undecided(how)));
+            all.push(plain().undecided(Refused).confirmed());
+            for failure in all {
+                let is_final = failure.kind.usual_remedy() == Remedy::Nothing;
+                assert_eq!(failure.remedy() == Remedy::Nothing, is_final, "{failure:?}");
+            }
         }
     }
 

@@ -185,6 +185,7 @@ fn manual_page_has_every_exit_status() {
         exit::ALREADY_UP,
         exit::NOT_UP,
         exit::NO_NAMESPACES,
+        exit::NO_PASSWORD,
     ];
     let mut codes: BTreeSet<u8> = FailureKind::ALL.iter().map(|kind| kind.exit_code()).collect();
     codes.extend(cli_codes.map(|code| code.number()));
@@ -230,22 +231,36 @@ fn manual_pages_pass_mandoc_lint() {
     }
 }
 
+/// A service is started again after exactly those failures that a new attempt may overcome.
 #[test]
-fn systemd_unit_does_not_restart_after_final_failure() {
-    let unit = read("contrib/systemd/pptpctl@.service");
-    let list = |key: &str| -> BTreeSet<u8> {
-        let value = unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
-        value.split(' ').map(|code| code.parse().unwrap()).collect()
-    };
-    let mut wanted: BTreeSet<u8> =
-        [exit::USAGE, exit::PROFILE, exit::NOT_ROOT, exit::ALREADY_UP].map(|code| code.number()).into();
-    let finals = FailureKind::ALL
-        .iter()
-        .filter(|k| k.usual_remedy() == Remedy::Nothing && **k != FailureKind::Interrupted);
-    wanted.extend(finals.map(|kind| kind.exit_code()));
-    assert_eq!(list("RestartPreventExitStatus="), wanted);
-    assert_eq!(list("SuccessExitStatus="), [FailureKind::Interrupted.exit_code()].into());
-    assert!(unit.contains("\nType=notify\n") && unit.contains(" up --foreground %i\n"));
+fn systemd_units_prevent_restarts_after_final_failures_only() {
+    let cli = [exit::USAGE, exit::PROFILE, exit::NOT_ROOT, exit::ALREADY_UP, exit::NOT_UP];
+    let cli = cli.into_iter().chain([exit::NO_NAMESPACES, exit::NO_PASSWORD]);
+    let finals: BTreeSet<u8> =
+        cli.filter(|code| code.is_final()).map(exit::Code::number).chain(final_kinds()).collect();
+    for (name, starts) in
+        [("pptpctl@", "\nType=notify\n"), ("pptpctl-autostart", "/pptpctl up --autostart\n")]
+    {
+        let unit = read(&format!("contrib/systemd/{name}.service"));
+        let list = |key: &str| -> BTreeSet<u8> {
+            let value = unit.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+            value.split_whitespace().map(|code| code.parse().unwrap()).collect()
+        };
+        assert_eq!(list("RestartPreventExitStatus="), finals, "{name}");
+        let success =
+            if name == "pptpctl@" { vec![FailureKind::Interrupted.exit_code()] } else { Vec::new() };
+        assert_eq!(list("SuccessExitStatus="), success.into_iter().collect(), "{name}");
+        assert!(unit.contains(starts) && unit.contains("\nRestart=on-failure\n"), "{name}");
+    }
+    assert!(read("contrib/systemd/pptpctl@.service").contains(" up --foreground %i\n"));
+    for kind in FailureKind::ALL {
+        assert_eq!(exit::Code::of_kind(kind).is_final(), final_kinds().any(|code| code == kind.exit_code()));
+    }
+}
+
+fn final_kinds() -> impl Iterator<Item = u8> {
+    let is_final = |k: &FailureKind| k.usual_remedy() == Remedy::Nothing && *k != FailureKind::Interrupted;
+    FailureKind::ALL.into_iter().filter(is_final).map(FailureKind::exit_code)
 }
 
 #[test]

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::profile::Profile;
 
-/// Runs the command for each of them, one after the other, even after a failure. Returns the first failure.
+/// Runs the command for each of them, one after the other, even after a failure. Returns the first failure that is
+/// final, as a repetition could lock an account; otherwise the first one.
 pub fn each(config: Option<&Path>, mut command: impl FnMut(&str) -> Code) -> Code {
     let profiles = match output::profiles(config) {
         Ok(profiles) => profiles,
@@ -30,9 +31,33 @@ pub fn each(config: Option<&Path>, mut command: impl FnMut(&str) -> Code) -> Cod
     }
     for name in names {
         let code = command(name);
-        if first == exit::OK {
-            first = code;
-        }
+        first = worse(first, code);
     }
     first
+}
+
+/// Returns the status of two commands.
+fn worse(first: Code, next: Code) -> Code {
+    if first == exit::OK || (next.is_final() && !first.is_final()) { next } else { first }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::FailureKind;
+
+    #[test]
+    fn final_failure_wins_over_one_that_may_pass() {
+        let [refused, timeout, lost] =
+            [FailureKind::AuthenticationFailed, FailureKind::ConnectTimeout, FailureKind::PeerLost]
+                .map(Code::of_kind);
+        for (codes, wanted) in [
+            (&[exit::OK, exit::OK][..], exit::OK),
+            (&[timeout, exit::OK, lost], timeout),
+            (&[timeout, refused, lost], refused),
+            (&[exit::PROFILE, refused], exit::PROFILE),
+        ] {
+            assert_eq!(codes.iter().copied().fold(exit::OK, worse), wanted, "{codes:?}");
+        }
+    }
 }

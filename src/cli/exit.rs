@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::supervisor::{Failure, FailureKind};
+use crate::supervisor::{Failure, FailureKind, Remedy};
 
 /// An exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub const OK: Code = Code(0);
 pub const INTERNAL: Code = Code(1);
 /// The command line is invalid.
 pub const USAGE: Code = Code(2);
-/// The profile does not exist or is invalid, or its password cannot be obtained.
+/// The profile does not exist or is invalid, or its password cannot be used.
 pub const PROFILE: Code = Code(3);
 /// The command needs root.
 pub const NOT_ROOT: Code = Code(4);
@@ -24,6 +24,8 @@ pub const ALREADY_UP: Code = Code(5);
 pub const NOT_UP: Code = Code(6);
 /// The demo may not create namespaces here, or the system has none.
 pub const NO_NAMESPACES: Code = Code(7);
+/// The password did not arrive in time, or its command failed: the next attempt may get it.
+pub const NO_PASSWORD: Code = Code(8);
 /// The demo has no tunnel device; the same status as [`FailureKind::NoTun`].
 pub const NO_TUN: Code = Code(FailureKind::NoTun.exit_code());
 /// Something could not be undone.
@@ -40,6 +42,18 @@ impl Code {
     #[must_use]
     pub const fn of_kind(kind: FailureKind) -> Self {
         Self(kind.exit_code())
+    }
+
+    /// Returns whether the command would fail again in the same way, or could lock an account: a service manager must not
+    /// repeat it.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        let is_final_kind = |kind: &FailureKind| {
+            kind.exit_code() == self.0
+                && kind.usual_remedy() == Remedy::Nothing
+                && *kind != FailureKind::Interrupted
+        };
+        [USAGE, PROFILE, NOT_ROOT, ALREADY_UP].contains(&self) || FailureKind::ALL.iter().any(is_final_kind)
     }
 
     /// Returns the status as a number.

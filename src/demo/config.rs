@@ -90,6 +90,8 @@ pub enum Fault {
     WrongProof,
     /// Like pppd, the server gives up its only demand for authentication when the client asks for another protocol.
     GivesUpAuth,
+    /// The client's CCP packets are dropped.
+    DeafCcp,
     /// The client's IPCP packets are dropped.
     NoIpcp,
     /// The call reply leaves 300 ms after the first GRE packet.

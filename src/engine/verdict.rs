@@ -104,20 +104,21 @@ pub fn of_link(reached: impl Into<Reached>, reason: &DownReason, offers: &Offers
         DownReason::LcpTimeout { heard_anything: false } => FailureKind::GreFiltered,
         DownReason::LcpTimeout { heard_anything: true }
         | DownReason::LcpRefused(_)
+        | DownReason::WeakerAuthOnly { .. }
         | DownReason::DataRejected
         | DownReason::Looped => FailureKind::LcpFailed,
         // Without a challenge nothing was sent; the session knows better if something was.
         DownReason::AuthFailed(failure) if failure.kind == auth::FailureKind::Timeout => {
             FailureKind::PeerLost
         }
-        DownReason::AuthFailed(_)
-        | DownReason::NoCommonAuth { .. }
-        | DownReason::NotAuthenticated
-        | DownReason::WeakerAuthOnly { .. } => FailureKind::AuthenticationFailed,
-        DownReason::EncryptionRefused(_)
-        | DownReason::EncryptionTimeout
-        | DownReason::EncryptionLost
-        | DownReason::DataUnreadable { .. } => FailureKind::EncryptionRefused,
+        DownReason::AuthFailed(failure) if failure.kind.is_transient() => FailureKind::LoginUndecided,
+        DownReason::AuthFailed(_) | DownReason::NoCommonAuth { .. } | DownReason::NotAuthenticated => {
+            FailureKind::AuthenticationFailed
+        }
+        DownReason::EncryptionRefused(_) => FailureKind::EncryptionRefused,
+        DownReason::EncryptionTimeout | DownReason::EncryptionLost | DownReason::DataUnreadable { .. } => {
+            FailureKind::EncryptionFailed
+        }
         DownReason::NoAddress(_) if has_address => FailureKind::PeerEnded,
         DownReason::NoAddress(_) => FailureKind::NoAddress,
         DownReason::PeerTerminated(_) | DownReason::EncryptionEnded(_) => {
@@ -140,14 +141,14 @@ pub fn of_link(reached: impl Into<Reached>, reason: &DownReason, offers: &Offers
         // Any host can forge packets of a link that is up: they decide nothing about account or encryption.
         _ if phase >= Phase::Routes => failure,
         DownReason::AuthFailed(refusal) if refusal.kind.is_transient() => {
-            advice::after_refusal(failure.remedied_by(Remedy::AnotherServer), refusal.kind)
+            advice::after_refusal(failure, refusal.kind)
         }
         DownReason::AuthFailed(refusal) if !refusal.is_confirmed => {
             failure.undecided(UndecidedLogin::Refused)
         }
         DownReason::AuthFailed(refusal) => advice::after_refusal(failure, refusal.kind),
         DownReason::EncryptionTimeout | DownReason::EncryptionLost => with_hints(
-            failure.remedied_by(Remedy::AnotherServer),
+            failure,
             advice::after_missing_encryption(*reason == DownReason::EncryptionLost),
         ),
         DownReason::PeerTerminated(_) | DownReason::EncryptionEnded(_) => advice::after_hangup(failure),

@@ -48,10 +48,14 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
         FailureKind::GreFiltered => gre_filtered(&to, Platform::host()),
         FailureKind::LcpFailed => vec!["`pptpctl logs` with loglevel = 2 shows what the two sides asked for".to_owned()],
         // Any host can have sent what ended a link that was up.
-        FailureKind::EncryptionRefused | FailureKind::AuthenticationFailed
-            if failure.phase >= Phase::Routes =>
-        {
+        FailureKind::EncryptionFailed | FailureKind::LoginUndecided if failure.phase >= Phase::Routes => {
             Vec::new()
+        }
+        FailureKind::LoginUndecided => vec![
+            "user and password were not refused: the server, or a system behind it, failed before a decision: ask its administrator".to_owned(),
+        ],
+        FailureKind::EncryptionFailed => {
+            vec!["`pptpctl logs` with loglevel = 2 shows what the two sides asked for".to_owned()]
         }
         FailureKind::AuthenticationFailed => vec![
             "check user, domain and password; pptpctl does not try again by itself, so that no account gets locked".to_owned(),

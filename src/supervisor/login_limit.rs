@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::failure::{Failure, FailureKind, Remedy, UndecidedLogin};
+use crate::failure::{Failure, FailureKind, UndecidedLogin};
 
 /// Undecided log-ins in a row, over all servers of a profile, before [`PAUSE`] applies.
 const FREE: u32 = 2;
@@ -95,7 +95,7 @@ impl LoginLimit {
 /// ([`LoginLimit::count`]).
 #[must_use]
 pub fn of_daemon_redial(failure: Failure) -> Failure {
-    if failure.kind == FailureKind::AuthenticationFailed && failure.remedy() == Remedy::Nothing {
+    if failure.kind == FailureKind::AuthenticationFailed {
         failure.undecided(UndecidedLogin::Refused)
     } else {
         failure
@@ -105,7 +105,7 @@ pub fn of_daemon_redial(failure: Failure) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Phase;
+    use crate::failure::{Phase, Remedy};
 
     #[test]
     fn daemons_refusal_on_a_redial_must_be_repeated() {

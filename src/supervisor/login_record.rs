@@ -119,7 +119,7 @@ impl LoginRecord {
             now.saturating_duration_since(state.last).as_secs() / 60,
             minutes(wait)
         );
-        Err(Failure::new(Phase::Authentication, FailureKind::AuthenticationFailed, detail)
+        Err(Failure::new(Phase::Authentication, FailureKind::LoginUndecided, detail)
             .hint("the server may count each of them as a failed log-in; more of them could lock the account")
             .hint(format!("to log in now nevertheless: rm {}", self.path.display())))
     }

@@ -437,7 +437,7 @@ impl Machine {
                 return self.wait(now, wait.max(self.logins.wait(now).unwrap_or_default()).max(least));
             }
         }
-        // The exit status must not invite a service manager to repeat the log-in.
+        // What counts for the account is worth more than how the last server failed.
         let undecided = self.undecided.take().filter(|_| !self.ever_up);
         self.end(Err(undecided.unwrap_or(failure)));
     }

@@ -51,7 +51,7 @@ pub use self::{
     recovery::{recover, recover_strays},
     run::{TunnelJob, run},
 };
-pub use crate::failure::{Failure, FailureKind, Phase};
+pub use crate::failure::{Failure, FailureKind, Phase, Remedy};
 pub use crate::{
     apply::{RecoveredItem, may_run},
     net::forwarding::ipv4 as forwards_ipv4,

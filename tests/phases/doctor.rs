@@ -169,7 +169,7 @@ fn logins_without_a_verdict_are_counted() {
         let refused = dial();
         assert!(refused.contains("not tried") && !refused.contains("  connect "), "{refused}");
         let up = world.run(&["up", "vpn"]);
-        assert_eq!(up.status.code(), Some(19), "{}", text(&up.stderr));
+        assert_eq!(up.status.code(), Some(32), "{}", text(&up.stderr));
         assert!(text(&up.stderr).contains("not tried"), "{}", text(&up.stderr));
         world.assert_state(&before);
     });

@@ -238,7 +238,7 @@ fn unanswered_authentication_is_reported() {
     in_world(faulty_server(Fault::DeafAuth), |world| {
         world.profile(&timeouts(&[("auth", "2s")]));
         world.assert_up_fails(
-            19,
+            32,
             "authentication",
             &["the peer stopped answering during authentication"],
             3.0,
@@ -264,6 +264,16 @@ fn refused_encryption_is_reported() {
             &["no encryption that this profile accepts: the peer does not support encryption", "require-128"],
             4.0,
         );
+    });
+}
+
+/// The server has refused nothing, so the next attempt may succeed: not the status of a refusal.
+#[test]
+fn unanswered_encryption_is_reported() {
+    in_world(faulty_server(Fault::DeafCcp), |world| {
+        world.profile(&timeouts(&[("network", "2s")]));
+        let words = ["encryption does not work", "the server does not finish CCP"];
+        world.assert_up_fails(33, "encryption", &words, 4.0);
     });
 }
 

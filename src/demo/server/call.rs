@@ -221,6 +221,7 @@ fn deliver(
         Some(Fault::DeafAuth) => {
             wire::split(frame).is_ok_and(|(number, _)| matches!(number, protocol::PAP | protocol::CHAP))
         }
+        Some(Fault::DeafCcp) => wire::split(frame).is_ok_and(|(number, _)| number == protocol::CCP),
         Some(Fault::NoIpcp) => wire::split(frame).is_ok_and(|(number, _)| number == protocol::IPCP),
         _ => false,
     };

@@ -561,7 +561,7 @@ fn missing_encryption_ends_the_session() {
 fn hangup_is_classified_by_phase() {
     let cases = [
         (LinkPhase::Establish, FailureKind::LcpFailed, false),
-        (LinkPhase::Authenticate, FailureKind::AuthenticationFailed, true),
+        (LinkPhase::Authenticate, FailureKind::LoginUndecided, true),
         (LinkPhase::Network, FailureKind::PeerEnded, false),
     ];
     for (phase, kind, is_undecided_login) in cases {

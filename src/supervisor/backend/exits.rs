@@ -1,7 +1,7 @@
 //! Maps the exit status and the last informative log line of a PPP daemon to a [`Failure`]. No I/O.
 
 use crate::{
-    failure::{Failure, FailureKind, Phase, Remedy, UndecidedLogin},
+    failure::{Failure, FailureKind, Phase, UndecidedLogin},
     plan::Daemon,
 };
 
@@ -69,7 +69,7 @@ fn of_ppp(end: End, phase: Phase, words: &str) -> Failure {
         End::Status(_) => (FailureKind::of_hangup(phase, false), "ppp ended".to_owned()),
     };
     let detail = if words.is_empty() { meaning } else { format!("{meaning}: {words}") };
-    let failure = failure_in(phase, kind, detail, false);
+    let failure = failure_in(phase, kind, detail);
     if kind == FailureKind::PppFailed {
         failure
             .hint("does /etc/ppp/ppp.conf begin with the line `!include $PPTPCTL_PPP_CONF`?")
@@ -87,10 +87,7 @@ fn of_pppd(end: End, phase: Phase, words: &str) -> Failure {
         End::Status(status) => (pppd_kind(status, phase, words), format!("pppd: {}", pppd_words(status))),
     };
     let detail = if words.is_empty() { meaning } else { format!("{meaning}: {words}") };
-    // pppd has one status for a refusal and for silence.
-    let silent = words.contains("No response") || words.contains("timed out") || words.contains("timeout");
-    let is_verdict = (matches!(end, End::Status(11 | 19)) && !silent) || words.starts_with("MPPE required");
-    let failure = failure_in(phase, kind, detail, is_verdict);
+    let failure = failure_in(phase, kind, detail);
     match (kind, end) {
         (FailureKind::NoPpp, _) => failure
             .hint("does this kernel have PPP? `modprobe ppp_async` should load it, and /dev/ppp should exist")
@@ -107,28 +104,29 @@ fn pppd_kind(status: i32, phase: Phase, words: &str) -> FailureKind {
     match status {
         _ if words.starts_with("MPPE required") => FailureKind::EncryptionRefused,
         4 => FailureKind::NoPpp,
+        11 | 19 if is_silent(words) => FailureKind::LoginUndecided,
         11 | 19 => FailureKind::AuthenticationFailed,
         15 => FailureKind::PeerLost,
         17 => FailureKind::LcpFailed,
-        10 if phase == Phase::Encryption => FailureKind::EncryptionRefused,
+        10 if phase == Phase::Encryption => FailureKind::EncryptionFailed,
         0 | 10 | 12 | 13 | 16 => FailureKind::of_hangup(phase, false),
         _ => FailureKind::PppFailed,
     }
 }
 
-/// Returns the failure with its remedy. `is_verdict` tells whether the server has decided on account or
-/// encryption.
-fn failure_in(phase: Phase, kind: FailureKind, detail: String, is_verdict: bool) -> Failure {
+/// Returns whether the daemon got no answer: it has one status for that and for a refusal.
+fn is_silent(words: &str) -> bool {
+    ["No response", "timed out", "timeout"].iter().any(|one| words.contains(one))
+}
+
+/// Returns the failure; one that says nothing about the account is an undecided log-in while that is under way.
+fn failure_in(phase: Phase, kind: FailureKind, detail: String) -> Failure {
     let failure = Failure::new(phase, kind, detail);
     match kind {
-        _ if is_verdict => failure,
-        FailureKind::AuthenticationFailed | FailureKind::PeerLost | FailureKind::PeerEnded
+        FailureKind::LoginUndecided | FailureKind::PeerLost | FailureKind::PeerEnded
             if phase == Phase::Authentication =>
         {
             failure.undecided(UndecidedLogin::Unanswered)
-        }
-        FailureKind::AuthenticationFailed | FailureKind::EncryptionRefused => {
-            failure.remedied_by(Remedy::AnotherServer)
         }
         _ => failure,
     }
@@ -159,6 +157,7 @@ const fn pppd_words(status: i32) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Remedy;
 
     #[test]
     fn pppd_exit_statuses_map_to_failure_kinds() {
@@ -171,14 +170,14 @@ mod tests {
             (8, Phase::Lcp, FailureKind::PppFailed),
             (9, Phase::Lcp, FailureKind::PppFailed),
             (10, Phase::Lcp, FailureKind::LcpFailed),
-            (10, Phase::Encryption, FailureKind::EncryptionRefused),
+            (10, Phase::Encryption, FailureKind::EncryptionFailed),
             (10, Phase::Addresses, FailureKind::NoAddress),
             (11, Phase::Authentication, FailureKind::AuthenticationFailed),
             (12, Phase::Up, FailureKind::PeerEnded),
             (13, Phase::Up, FailureKind::PeerEnded),
             (15, Phase::Up, FailureKind::PeerLost),
             (16, Phase::Up, FailureKind::PeerEnded),
-            (16, Phase::Authentication, FailureKind::AuthenticationFailed),
+            (16, Phase::Authentication, FailureKind::LoginUndecided),
             (17, Phase::Lcp, FailureKind::LcpFailed),
             (19, Phase::Authentication, FailureKind::AuthenticationFailed),
             (77, Phase::Up, FailureKind::PppFailed),

@@ -12,10 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    finding::{Blocker, Finding},
-    leftovers, negotiation,
-};
+use super::{finding::Finding, leftovers, negotiation};
 use crate::{
     apply,
     engine::message::{FromEngine, Offers},
@@ -143,7 +140,7 @@ fn load_password(profile: &Profile, inherited: &Inherited, signals: &mut Signals
     };
     match unless_ended(signals, load) {
         Ok(Some(Ok(password))) => Ok(password),
-        Ok(Some(Err(error))) => Err(Finding::blocked("password", error.to_string(), Blocker::Profile)),
+        Ok(Some(Err(error))) => Err(Finding::password(&error)),
         Ok(None) => Err(Finding::failure(&Failure::new(Phase::Resolve, FailureKind::Interrupted, ""))),
         Err(error) => Err(internal(&error)),
     }

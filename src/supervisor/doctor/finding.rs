@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::failure::{Failure, FailureKind, Phase};
+use crate::{
+    failure::{Failure, FailureKind, Phase},
+    supervisor::password::PasswordError,
+};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -23,8 +26,10 @@ pub enum Severity {
 pub enum Blocker {
     /// This process lacks rights.
     NotRoot,
-    /// The profile cannot be used, as its password cannot be obtained.
+    /// The profile cannot be used, as its password cannot be.
     Profile,
+    /// The password did not arrive, which may pass.
+    NoPassword,
     /// The failure that `up` reports.
     Failure(Phase, FailureKind),
 }
@@ -67,6 +72,12 @@ impl Finding {
     /// Returns a finding about something that was not checked.
     pub fn skipped(subject: &'static str, why: impl Into<String>) -> Self {
         Self::new(subject, Severity::Skipped, why)
+    }
+
+    /// Returns the finding that there is no password.
+    pub fn password(error: &PasswordError) -> Self {
+        let by = if error.may_pass() { Blocker::NoPassword } else { Blocker::Profile };
+        Self::blocked("password", error.to_string(), by)
     }
 
     /// Returns a finding that stops `up`.
@@ -122,7 +133,7 @@ pub fn first_blocker(findings: &[Finding]) -> Option<Blocker> {
     let order = |blocker: &Blocker| match blocker {
         Blocker::NotRoot => (0, None, 0),
         Blocker::Failure(_, FailureKind::HostFiles) => (0, None, 1),
-        Blocker::Profile => (1, None, 0),
+        Blocker::Profile | Blocker::NoPassword => (1, None, 0),
         Blocker::Failure(_, FailureKind::Collision) => (2, None, 0),
         Blocker::Failure(phase, kind) => {
             let later = matches!(kind, FailureKind::NoTun | FailureKind::NoPpp);

@@ -1,6 +1,6 @@
 //! The password of a profile, and the resolvers of this host.
 
-use super::finding::{Blocker, Finding};
+use super::finding::Finding;
 use crate::{
     apply,
     plan::{RESOLV_CONF, Resolver},
@@ -18,7 +18,7 @@ fn password(read: Option<Result<(), PasswordError>>, profile: &Profile) -> Findi
         {
             Finding::skipped("password", "only root can read it")
         }
-        Some(Err(error)) => Finding::blocked("password", error.to_string(), Blocker::Profile),
+        Some(Err(error)) => Finding::password(&error),
         None => {
             let from = profile.password.waits_for().unwrap_or_else(|| "systemd".to_owned());
             Finding::skipped("password", format!("not read: it comes from {from} when the tunnel comes up"))
@@ -77,7 +77,10 @@ pub(super) fn check_resolvers() -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::finding::Severity, *};
+    use super::{
+        super::finding::{Blocker, Severity},
+        *,
+    };
 
     #[test]
     fn resolvers_are_listed_with_their_manager() {

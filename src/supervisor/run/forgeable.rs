@@ -25,8 +25,8 @@ impl ForgeableEnds {
         let is_forgeable = match failure.kind {
             // No working server does this on a link that is up.
             FailureKind::LcpFailed
-            | FailureKind::EncryptionRefused
-            | FailureKind::AuthenticationFailed
+            | FailureKind::EncryptionFailed
+            | FailureKind::LoginUndecided
             | FailureKind::NoAddress => true,
             // A server that restarts does, but not again and again.
             FailureKind::PeerEnded if lasted < SHORT => {
