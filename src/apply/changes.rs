@@ -55,7 +55,20 @@ impl Changes {
     pub fn open_as(places: &Directories, header: Header, host: Host) -> Result<Self, ApplyError> {
         let _lock = StateLock::take(&places.state)?;
         let ledger = Ledger::create(places, header.at(host.named_netns()))?;
-        Ok(Self {
+        Ok(Self::with(places, ledger, host))
+    }
+
+    /// Returns the changes of a profile for reading facts alone, as any user: no step can be performed.
+    ///
+    /// # Errors
+    /// Returns an error if this process has no descriptor left.
+    pub fn read_only(places: &Directories, profile: &str, host: Host) -> Result<Self, ApplyError> {
+        let header = Header::of_this_process(profile).at(host.named_netns());
+        Ok(Self::with(places, Ledger::read_only(places, header)?, host))
+    }
+
+    fn with(places: &Directories, ledger: Ledger, host: Host) -> Self {
+        Self {
             directories: places.clone(),
             ledger,
             host,
@@ -63,7 +76,7 @@ impl Changes {
             notes: Vec::new(),
             half_done: Vec::new(),
             main_table_decides: false,
-        })
+        }
     }
 
     /// Returns the tun device, once a transport plan has been performed.
@@ -116,13 +129,20 @@ impl Changes {
             server: Some(IpAddr::V4(server)),
             tun: self.ledger.record().device.as_ref().map(|device| device.name.clone()),
             pid: Some(self.ledger.record().header.pid),
+            ..self.facts_of_host(Some(next_hop))
+        })
+    }
+
+    /// Returns the facts about this host that depend on the server by its next hop alone, if that is known.
+    pub fn facts_of_host(&mut self, next_hop: Option<NextHop>) -> Facts {
+        Facts {
             keep_default: self.keep_default(),
             table: Some(self.choose_table()),
-            connected: Some(self.connected_networks(Some(&next_hop))),
+            connected: Some(self.connected_networks(next_hop.as_ref())),
             forwarding: self.host.forwards(),
-            next_hop: Some(next_hop),
+            next_hop,
             ..Facts::default()
-        })
+        }
     }
 
     /// Returns only the next hop of these facts; a change of the network matters if this changes.

@@ -252,6 +252,18 @@ impl Ledger {
         Ok(Some(Self { path: path.to_owned(), file, record, torn: false }))
     }
 
+    /// Returns the ledger of a profile as it is, or an empty one, in which nothing can be recorded.
+    ///
+    /// # Errors
+    /// Returns an error if this process has no descriptor left.
+    pub fn read_only(places: &Directories, header: Header) -> Result<Self, ApplyError> {
+        let path = places.ledger(&header.profile);
+        let file = File::open("/dev/null").map_err(|error| file_error(&path, error))?;
+        let record = peek(&path).filter(|record| record.header.boot == header.boot);
+        let record = record.unwrap_or_else(|| Record::new(header));
+        Ok(Self { path, file, record, torn: false })
+    }
+
     /// Returns its content.
     #[must_use]
     pub const fn record(&self) -> &Record {

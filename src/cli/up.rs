@@ -23,7 +23,7 @@ use crate::{
     platform::Platform,
     profile::Profile,
     supervisor::{
-        self, Failure, FailureKind, Inherited, Lock, LockError, Phase, Preview, Reporter, Signals, TunnelJob,
+        self, Failure, FailureKind, Here, Inherited, Lock, LockError, Phase, Reporter, Signals, TunnelJob,
         ipc::progress,
         log,
         password::{self, SecretAccess},
@@ -63,12 +63,12 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
     }
     if args.dry_run {
         // A plan for a named system is that of any host.
-        let here = if args.platform.is_none() { supervisor::preview(&profile) } else { Preview::default() };
+        let here = if args.platform.is_none() { supervisor::here(&profile) } else { Here::default() };
         show_plan(&profile, platform, &here);
         for warning in check::warnings_about(config, &profile.name, platform) {
             line(format_args!("# {warning}"));
         }
-        return Ok(here.refusal.map_or(exit::OK, |failure| Code::of(&failure)));
+        return Ok(here.preview.refusal.map_or(exit::OK, |failure| Code::of(&failure)));
     }
     // Before anything exists that a signal could leave behind.
     let mut signals = Signals::listen().map_err(|wrong| {
@@ -97,18 +97,20 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
 }
 
 /// Shows the steps that `up` performs, and how they are undone: from the same plan.
-fn show_plan(profile: &Profile, platform: Platform, here: &Preview) {
-    let mut transport = plan::transport(profile, platform);
-    let mut network = plan::network(profile, platform, Path::new(platform.run_dir()));
-    match &here.refusal {
+fn show_plan(profile: &Profile, platform: Platform, here: &Here) {
+    let mut transport = plan::transport(profile, platform).resolve(&here.facts);
+    let mut network = plan::network(profile, platform, Path::new(platform.run_dir())).resolve(&here.facts);
+    network.notes.extend(here.notes.iter().cloned());
+    let collisions = &here.preview.collisions;
+    match &here.preview.refusal {
         Some(failure) => {
             line(format_args!("# on this host `up` would fail now, in phase {failure}"));
             failure.hints.iter().for_each(|hint| line(format_args!("#   - {hint}")));
             line("# on a host without this collision:");
         }
         None => {
-            (transport, network) = (transport.around(&here.collisions), network.around(&here.collisions));
-            network.notes.extend(here.collisions.warnings());
+            (transport, network) = (transport.around(collisions), network.around(collisions));
+            network.notes.extend(collisions.warnings());
         }
     }
     let step = |text: String| match &profile.link.netns {

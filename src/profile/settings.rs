@@ -106,6 +106,12 @@ impl Profile {
     pub fn log_name(&self) -> &str {
         self.logstring.as_deref().unwrap_or(self.name.as_str())
     }
+
+    /// Returns the address of the first server, if the profile gives it instead of a name.
+    #[must_use]
+    pub fn first_literal(&self) -> Option<Ipv4Addr> {
+        self.servers.first()?.literal().map(|address| *address.ip())
+    }
 }
 
 /// A position in a file.

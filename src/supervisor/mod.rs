@@ -10,6 +10,7 @@ pub mod backoff;
 mod connections;
 pub mod debounce;
 pub mod doctor;
+mod dry_run;
 mod engine_spec;
 pub mod firewall;
 mod gre_strays;
@@ -38,6 +39,7 @@ mod unreadable;
 use std::{path::PathBuf, process::ExitCode};
 
 pub use self::{
+    dry_run::{Here, here},
     host_files::{failure as host_failure, need_proc},
     interruptible::unless_ended,
     ipc::{
@@ -47,7 +49,6 @@ pub use self::{
         progress::{Progress, Reporter},
     },
     name_lookup::look_up,
-    preview::{Preview, preview},
     recovery::{recover, recover_strays},
     run::{TunnelJob, run},
 };

@@ -21,11 +21,10 @@ pub struct Preview {
 }
 
 /// Compares a profile with this host, without changing anything. Other tunnels count as far as this user may read
-/// their ledgers.
+/// their ledgers. `server` is the address of the first server, if it is known.
 #[must_use]
-pub fn preview(profile: &Profile) -> Preview {
+pub fn preview(profile: &Profile, server: Option<Ipv4Addr>) -> Preview {
     let platform = Platform::host();
-    let server = profile.servers.first().and_then(|first| first.literal()).map(|address| *address.ip());
     let tunnel = Tunnel { profile, planned: profile, platform, server, dns: None };
     if !tunnel.shares_routes() {
         return Preview::default();

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use pptpctl::testing::{
-    apply::{AppliedRouting, Cause, Disposition, Host},
+    apply::{AppliedRouting, Cause, Changes, Disposition, Host},
     net::netlink::Netlink,
     plan::{self, FIRST_TABLE, NextHop, SLOTS},
     platform::Platform,
@@ -55,8 +55,15 @@ fn policy_mode_avoids_used_tables() {
         ip(&["-6", "rule", "add", "fwmark", &(first + 1).to_string(), "lookup", "main"]);
         ip(&["rule", "add", "lookup", &(first + 2).to_string(), "priority", "30000"]);
         let before = lab.state();
+        // As the dry run reads them, which records nothing.
+        let host = Host::system().unwrap();
+        let mut read_only = Changes::read_only(&lab.directories, "vpn", host).unwrap();
+        let shown = read_only.facts(SERVER, None).unwrap();
+        lab.bring_up(&mut read_only, &with_default(DefaultRoute::Policy)).unwrap_err();
+        lab.assert_state(&before, "");
         let mut session = lab.session("vpn");
-        assert_eq!(session.facts(SERVER, None).unwrap().table, Some(first + 3));
+        assert_eq!(session.facts(SERVER, None).unwrap(), shown);
+        assert_eq!(shown.table, Some(first + 3));
         lab.bring_up(&mut session, &with_default(DefaultRoute::Policy)).unwrap();
         assert_eq!(session.facts(SERVER, None).unwrap().table, Some(first + 3), "the table of the tunnel");
         assert_none(session.undo_all_and_close());

@@ -102,13 +102,22 @@ fn followed_log_continues_after_rotation() {
 
 #[test]
 fn up_performs_the_steps_of_dry_run() {
-    for (default, gateway) in [("halves", ""), ("replace", "ip route add default via 192.0.2.200")] {
+    let cases = [
+        ("halves", "", ""),
+        ("replace", "ip route add default via 192.0.2.200", ""),
+        (
+            "policy",
+            "ip route add default via 192.0.2.200",
+            "leak = \"block\"\nexclude = [\"198.51.100.0/24\"]",
+        ),
+    ];
+    for (default, gateway, extra) in cases {
         in_world(working_server(), move |world| {
             if !gateway.is_empty() {
                 world.shell(gateway);
             }
             world.profile(&format!(
-                "default = {{ mode = \"{default}\" }}\nroutes = [\"192.168.77.0/24\", \"10.42.0.0/16\"]"
+                "default = {{ mode = \"{default}\" }}\nroutes = [\"192.168.77.0/24\", \"10.42.0.0/16\"]\n{extra}"
             ));
             let before = world.state();
             let shown = world.run(&["up", "--dry-run", "vpn"]);
@@ -137,6 +146,43 @@ fn up_performs_the_steps_of_dry_run() {
     }
 }
 
+/// As an ordinary user too, who may enter no namespace and read no ledger.
+#[test]
+fn dry_run_shows_this_host_to_a_user() {
+    in_world(working_server(), |world| {
+        world.shell("ip route add default via 192.0.2.200 && ip route add 198.51.100.0/24 via 192.0.2.201");
+        let shown = |extra: &str| {
+            let profile = format!("[profile.vpn]\nuser = 'u'\npassword.fd = 3\n{extra}");
+            fs::write("/run/user.toml", profile).unwrap();
+            let mut command = std::process::Command::new(World::PROGRAM);
+            command.args(["--config", "/run/user.toml", "up", "--dry-run", "vpn"]).uid(65_534).gid(65_534);
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+            text(&output.stdout)
+        };
+        let on_link = shown("server = '192.0.2.1'\nroutes = ['192.0.0.0/16']");
+        assert!(on_link.contains("ip route add 192.0.2.1 dev eth0\n"), "{on_link}");
+        let routed =
+            shown("server = '198.51.100.9'\nroutes = ['198.51.0.0/16']\nexclude = ['198.51.99.0/24']");
+        assert!(routed.contains("ip route add 198.51.100.9 via 192.0.2.201 dev eth0\n"), "{routed}");
+        assert!(routed.contains("ip route add 198.51.99.0/24 via 192.0.2.200 dev eth0\n"), "{routed}");
+        let guarded = shown("server = '192.0.2.1'\ndefault = true\nleak = 'block'");
+        assert!(guarded.contains(" to 192.0.2.0/24 lookup main"), "{guarded}");
+        assert!(guarded.contains("not fwmark 38"), "the number of the table: {guarded}");
+        for open in ["<gateway>", "<table>", "<connected>", "<public>"] {
+            assert!(![&on_link, &routed, &guarded].iter().any(|all| all.contains(open)), "{open}: {guarded}");
+        }
+        // What cannot be known is said.
+        let unnamed = shown("server = 'vpn.invalid'\nroutes = ['172.16.0.0/12']");
+        assert!(unnamed.contains("ip route add <server> via <gateway>"), "{unnamed}");
+        assert!(unnamed.contains("# not known now: <server> and the way to it"), "{unnamed}");
+        world.shell("ip route del default");
+        let unreachable = shown("server = '203.0.113.9'\nroutes = ['203.0.0.0/16']");
+        assert!(unreachable.contains("ip route add 203.0.113.9 via <gateway>"), "{unreachable}");
+        assert!(unreachable.contains("# not known now: <gateway> ("), "{unreachable}");
+    });
+}
+
 /// Returns the steps that the live tunnel has in force, in order.
 fn performed() -> Vec<Step> {
     let ledger =
@@ -158,8 +204,7 @@ fn fill(line: &str, performed: &[Step], pid: u64) -> String {
             line = line.replace("<mtu>", &mtu.to_string());
         }
     }
-    // The server is on-link. Lines that refer to the device before it is chosen keep the name tunX.
-    line = line.replace("via <gateway>", "dev eth0");
+    // Lines that refer to the device before it is chosen keep the name tunX.
     if line.contains("(tunX)") || line == "close tunX" { line } else { line.replace("tunX", "tun0") }
 }
 

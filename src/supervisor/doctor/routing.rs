@@ -56,7 +56,7 @@ pub(super) fn check(profile: &Profile) -> Vec<Finding> {
     match read {
         Ok((routes, rivals)) => {
             vec![
-                collisions(&preview(profile)),
+                collisions(&preview(profile, profile.first_literal())),
                 default_route(&routes, &rivals, profile.default_route.is_some()),
             ]
         }
