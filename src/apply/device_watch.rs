@@ -1,7 +1,7 @@
 //! Changes by other programs to the tunnel's device: taken down, without our addresses, renamed, gone.
 
-use super::{ApplyError, Changes, Host, ledger::StateLock, steps};
-use crate::plan::Step;
+use super::{ApplyError, Changes, Host, ledger::StateLock};
+use crate::{plan::Step, platform::Platform};
 
 /// Why a tunnel can no longer use its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,25 +36,15 @@ impl Changes {
     /// Brings the device up and adds its addresses again, as far as the steps in force say that it was up and had
     /// them. Returns what was put back, in the order of the steps, and the first error.
     pub fn renew_device(&mut self) -> (Vec<String>, Result<(), ApplyError>) {
-        let entries = self.ledger.record().entries.clone();
-        let mut settings = entries;
-        settings.retain(|entry| is_device_setting(&entry.step) && !self.half_done.contains(&entry.number));
-        if settings.is_empty() {
+        if !self.ledger.record().entries.iter().any(|entry| is_device_setting(&entry.step)) {
             return (Vec::new(), Ok(()));
         }
         let _lock = match StateLock::take(&self.directories.state) {
             Ok(lock) => lock,
             Err(error) => return (Vec::new(), Err(error)),
         };
-        let (mut put_back, mut first) = (Vec::new(), None);
-        for entry in settings {
-            match steps::verbs(&entry.step).renew(&mut self.host, &entry.before) {
-                Ok(false) => {}
-                Ok(true) => put_back.push(entry.step.line(crate::platform::Platform::host())),
-                Err(cause) => drop(first.get_or_insert(ApplyError::doing(&entry.step, cause))),
-            }
-        }
-        (put_back, first.map_or(Ok(()), Err))
+        let (put_back, renewed) = self.renew_entries(|entry| is_device_setting(&entry.step));
+        (put_back.iter().map(|step| step.line(Platform::host())).collect(), renewed)
     }
 }
 

@@ -22,14 +22,18 @@ const MAX_LOG_LINES: usize = 200;
 
 impl Perform for HookStep {
     /// Checks that both hooks may be run: a bad down hook is refused before the up hook is run.
-    fn observe(&self, _host: &mut Host) -> Result<PriorState, Cause> {
+    fn check(&self) -> Result<(), Cause> {
         for moment in [HookEvent::Up, HookEvent::Down] {
             if let Some(program) = self.argv(moment).first() {
                 trusted(Path::new(program))
                     .map_err(|why| Cause::Taken(format!("hooks.{} is not run: {why}", moment.word())))?;
             }
         }
-        Ok(PriorState::Nothing)
+        Ok(())
+    }
+
+    fn observe(&self, _host: &mut Host) -> Result<PriorState, Cause> {
+        self.check().map(|()| PriorState::Nothing)
     }
 
     fn perform(&self, host: &mut Host, _before: &PriorState, _notes: &mut Vec<String>) -> Result<(), Cause> {

@@ -58,6 +58,7 @@ pub use self::{
     others::device_holder,
     program::{Output, Program, ProgramError},
     recover::{RecoveredItem, Recovery, recover},
+    steps::check as check_step,
     strays::{Strays, remove_strays},
     surroundings::{resolver_sources, surroundings},
     trace::{AppliedRouting, Disposition, Trace},

@@ -60,7 +60,7 @@ pub struct Output {
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// The program is not on this host.
-    #[error("{program}: no such program in {PROGRAM_PATH}; install it")]
+    #[error("{program}: no such program in {}; install it", PROGRAM_PATH.replace(':', ", "))]
     Missing {
         /// Its name.
         program: String,
@@ -124,6 +124,15 @@ impl Program {
     #[must_use]
     pub fn with_input(self, input: impl Into<Vec<u8>>) -> Self {
         Self { input: Some(input.into()), ..self }
+    }
+
+    /// Checks that a program of this name is installed.
+    ///
+    /// # Errors
+    /// Returns [`ProgramError::Missing`].
+    pub fn need(name: &str) -> Result<(), ProgramError> {
+        let program = Self::find(name, &[]);
+        if program.is_there() { Ok(()) } else { Err(ProgramError::Missing { program: program.name() }) }
     }
 
     /// Returns whether the program exists on this host.

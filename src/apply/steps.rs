@@ -2,7 +2,7 @@
 //! of step implements them in a file of its own; this file only dispatches.
 
 use super::{
-    Cause, Host,
+    ApplyError, Cause, Host,
     ledger::{Device, PriorState},
 };
 use crate::plan::Step;
@@ -15,6 +15,14 @@ pub(super) trait Perform {
     /// Returns [`Cause::Taken`] or [`Cause::CannotRestore`] if the step must not be performed.
     fn observe(&self, _host: &mut Host) -> Result<PriorState, Cause> {
         Ok(PriorState::Nothing)
+    }
+
+    /// Checks, without changing anything, what the step runs and reads on this host.
+    ///
+    /// # Errors
+    /// Returns the cause with which performing it would fail.
+    fn check(&self) -> Result<(), Cause> {
+        Ok(())
     }
 
     /// Performs the step, which replaces `before`. Warnings for the user are added to `notes`.
@@ -42,6 +50,14 @@ pub(super) struct UndoContext<'a> {
     pub(super) device: Option<&'a Device>,
     /// Whether another tunnel needs the result.
     pub(super) is_needed: bool,
+}
+
+/// Checks, without changing anything, what a step runs and reads on this host.
+///
+/// # Errors
+/// Returns the error with which performing it would fail.
+pub fn check(step: &Step) -> Result<(), ApplyError> {
+    verbs(step).check().map_err(|cause| ApplyError::doing(step, cause))
 }
 
 /// Returns the implementation for the kind of a step.

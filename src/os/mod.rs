@@ -15,7 +15,7 @@
 //!   logs for the drop-in.
 //! - [`user`] runs a program with another user's rights, and [`terminal`] relays between its pty and the user's terminal.
 //! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage; [`cgroup`] counts the
-//!   programs that filter this process's packets; [`local_time`] formats times.
+//!   programs that filter this process's packets; [`local_time`] formats times; [`kernel_module`] finds a driver.
 //! - `tun` has the requests of Linux's tun device.
 //! - [`setuid`] detects a set-user-ID bit.
 //! - [`crash`] has the points at which tests kill a process.
@@ -37,6 +37,7 @@ pub mod filewatch;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod filter;
 pub mod jail;
+pub mod kernel_module;
 pub mod local_time;
 pub mod namespace;
 #[cfg(target_os = "linux")]

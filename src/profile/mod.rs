@@ -43,7 +43,6 @@ pub use host::{
 pub use name::ProfileName;
 pub use password::SecretError;
 pub use ppp::{Ppp, PppBackend};
-pub use probe::unusable_files;
 pub use profiles::{LookupError, Profiles};
 pub use report::{Finding, Severity, Style};
 pub use review::HostView;

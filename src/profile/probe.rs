@@ -26,17 +26,6 @@ pub(super) fn check_profile(profile: &Profile, platform: Platform, may_run: MayR
     password(profile).into_iter().chain(rules(profile, platform)).chain(hooks).collect()
 }
 
-/// Returns the rules files and hooks of a profile that cannot be used, each by its key and with the reason.
-#[must_use]
-pub fn unusable_files(
-    profile: &Profile,
-    platform: Platform,
-    may_run: MayRun<'_>,
-) -> Vec<(&'static str, String)> {
-    let found = check_profile(profile, platform, may_run).into_iter();
-    found.filter(|one| !one.key.starts_with("password")).map(|one| (one.key, one.message)).collect()
-}
-
 fn password(profile: &Profile) -> Option<Problem> {
     let wrong = profile.password.probe().err()?;
     let severity = match &wrong {

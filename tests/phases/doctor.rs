@@ -241,12 +241,41 @@ fn unusable_files_have_the_verdict_of_up() {
         assert_same_as_up(world, &["vpn"], 25, "route");
         world.profile("link.netns = \"nowhere\"");
         assert_same_as_up(world, DIAL, 23, "netns");
-        world.profile("hooks.up = [\"/nonexistent/hook\"]");
-        let up = world.run(&["up", "vpn"]).status.code();
+        let assert_found = |profile: &str, words: &str| {
+            world.profile(profile);
+            let before = world.state();
+            let up = world.run(&["up", "vpn"]);
+            assert_eq!(up.status.code(), Some(23), "{}", text(&up.stderr));
+            assert!(text(&up.stderr).contains(words), "{words}: {}", text(&up.stderr));
+            world.assert_state(&before);
+            let (status, report) = doctor(world, DIAL);
+            assert_eq!(status, 23, "{report:#}");
+            let found = finding(&report, "files");
+            assert_eq!((found["severity"].as_str(), found["status"].as_i64()), (Some("failure"), Some(23)));
+            assert!(found["evidence"].as_str().unwrap().contains(words), "{words}: {found:#}");
+        };
+        // Both are looked at before the up hook is run.
+        for hook in ["up", "down"] {
+            let words = format!("hooks.{hook} is not run: /nonexistent/hook: No such file");
+            assert_found(&format!("hooks.{hook} = [\"/nonexistent/hook\"]"), &words);
+        }
+        fs::write("/run/rules.nft", "\u{feff}chain forward { }\n").unwrap();
+        assert_found("nftables.file = \"/run/rules.nft\"", "begins with a byte order mark");
+        assert_found(
+            "dns = { servers = [\"10.77.0.53\"], backend = \"resolvconf\" }",
+            "resolvconf: no such program",
+        );
+        // This server names none.
+        world.profile("dns = { servers = \"peer\", backend = \"resolvconf\" }");
+        let before = world.state();
+        world.up();
+        world.down(&before);
         let (status, report) = doctor(world, DIAL);
-        assert_eq!((up, status), (Some(23), 23), "{report:#}");
-        let evidence = finding(&report, "files")["evidence"].as_str().unwrap();
-        assert!(evidence.contains("hooks.up: /nonexistent/hook: No such file"), "{evidence}");
+        assert_eq!((status, &finding(&report, "files")["severity"]), (0, &"warning".into()), "{report:#}");
+        let nft = world.shell("command -v nft").trim().to_owned();
+        mount(Some("/dev/null"), nft.as_str(), none, MsFlags::MS_BIND, none).unwrap();
+        assert_found("conntrack = \"helper\"", "nft: no such program");
+        umount(nft.as_str()).unwrap();
     });
 }
 
@@ -344,6 +373,19 @@ fn missing_encryption_has_the_verdict_of_up() {
         world.profile("");
         let report = assert_same_as_up(world, DIAL, 20, "encryption");
         assert_eq!(finding(&report, "authentication")["severity"], "ok");
+    });
+}
+
+/// Resolvers that the server names can be set only by a program that is there: known after a dial.
+#[test]
+fn missing_resolvconf_has_the_verdict_of_up() {
+    in_world(ServerConfig { dns: vec![[10, 77, 0, 53].into()], ..working_server() }, |world| {
+        world.profile("dns = { servers = \"peer\", backend = \"resolvconf\" }");
+        assert_eq!(world.run(&["up", "vpn"]).status.code(), Some(23));
+        let (status, report) = doctor(world, DIAL);
+        let found = finding(&report, "files");
+        assert_eq!((status, &found["severity"]), (23, &"failure".into()), "{report:#}");
+        assert!(found["evidence"].as_str().unwrap().contains("resolvconf: no such program"), "{found:#}");
     });
 }
 

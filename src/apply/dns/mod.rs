@@ -14,12 +14,12 @@ mod resolv_conf;
 mod resolvconf;
 mod resolved;
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 pub(super) use self::parse::nameservers;
 pub use self::{detect::detect, resolv_conf::SavedFile};
 use super::{
-    Cause, Host,
+    Cause, Host, Program,
     error::known,
     files,
     ledger::PriorState,
@@ -39,6 +39,11 @@ impl Perform for DnsStep {
             Resolver::Resolvconf => Ok(PriorState::Files(backup::observe(Path::new(RESOLV_CONF)))),
             Resolver::Resolved => Ok(PriorState::Nothing),
         }
+    }
+
+    fn check(&self) -> Result<(), Cause> {
+        let names = self.programs().into_iter().filter_map(|argv| argv.into_iter().next());
+        Ok(names.collect::<BTreeSet<_>>().iter().try_for_each(|name| Program::need(name))?)
     }
 
     /// Performs the step, and verifies the result.

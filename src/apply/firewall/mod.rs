@@ -9,16 +9,43 @@ mod tests;
 use std::{io, os::unix::fs::MetadataExt, path::Path};
 
 use super::{
-    Cause, Host, ProgramError,
+    Cause, Host, Program, ProgramError,
     ledger::PriorState,
     steps::{Perform, UndoContext},
 };
 use crate::{
+    os::kernel_module,
     plan::{Clamp, FirewallStep, PfRules},
     platform::Platform,
 };
 
+/// Part of the message for a kernel without the helper.
+const NO_HELPER: &str = "this kernel has no nf_conntrack_pptp, which conntrack = \"helper\" needs";
+
 impl Perform for FirewallStep {
+    fn check(&self) -> Result<(), Cause> {
+        let checked = match self {
+            Self::Nft { file, .. } => {
+                file.as_deref().map_or(Ok(()), check_nft_file).and_then(|()| Ok(Program::need("nft")?))
+            }
+            Self::Helper { .. } => {
+                Program::need("nft")?;
+                // Loading the rules decides in the end; the lists of modules can only show that it will fail.
+                match kernel_module::is_available("nf_conntrack_pptp") {
+                    Some(false) => Err(Cause::Taken(NO_HELPER.to_owned())),
+                    Some(true) | None => Ok(()),
+                }
+            }
+            Self::Pf { rules, .. } => {
+                if let PfRules::File(file) = rules {
+                    check_file(file)?;
+                }
+                Ok(Program::need("pfctl")?)
+            }
+        };
+        tolerate_default_clamp(self, checked).map(drop)
+    }
+
     /// Checks that the table or anchor is free.
     fn observe(&self, host: &mut Host) -> Result<PriorState, Cause> {
         let seen = match self {
@@ -33,7 +60,7 @@ impl Perform for FirewallStep {
     fn perform(&self, host: &mut Host, _before: &PriorState, notes: &mut Vec<String>) -> Result<(), Cause> {
         match self {
             Self::Nft { file, .. } => {
-                file.as_deref().map_or(Ok(()), check_file)?;
+                file.as_deref().map_or(Ok(()), check_nft_file)?;
                 if let Some(error) = tolerate_default_clamp(self, nft::load(host, self))? {
                     notes.push(format!(
                         "TCP segment sizes are not clamped ({error}): TCP connections that this host forwards into the tunnel may stall; \
@@ -105,12 +132,16 @@ fn tolerate_default_clamp(
 fn without_helper(cause: Cause) -> Cause {
     match cause {
         Cause::Program(ProgramError::Failed { program, code, words }) if words.contains("No such file") => {
-            let words =
-                format!("this kernel has no nf_conntrack_pptp, which conntrack = \"helper\" needs\n{words}");
+            let words = format!("{NO_HELPER}\n{words}");
             Cause::Program(ProgramError::Failed { program, code, words })
         }
         other => other,
     }
+}
+
+fn check_nft_file(path: &Path) -> Result<(), Cause> {
+    check_file(path)?;
+    nft::stays_inside(path)
 }
 
 /// Root loads the rules: a user who may write the file could act as root.

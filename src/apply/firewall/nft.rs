@@ -22,6 +22,7 @@ pub(super) fn is_there(host: &mut Host, family: &str, table: &str) -> Result<boo
 
 /// Checks the rules first, so that a file with an error does not touch the kernel's tables.
 pub(super) fn load(host: &mut Host, step: &FirewallStep) -> Result<(), Cause> {
+    // The file may have changed since the step was performed first.
     if let FirewallStep::Nft { file: Some(file), .. } = step {
         stays_inside(file)?;
     }
@@ -48,7 +49,7 @@ fn feed(host: &mut Host, args: &[&str], text: &str) -> Result<(), Cause> {
 }
 
 /// Refuses a file with an extra `}`: the rules after it would be outside our table and never be undone.
-fn stays_inside(file: &Path) -> Result<(), Cause> {
+pub(super) fn stays_inside(file: &Path) -> Result<(), Cause> {
     let failed = |error| Cause::File { path: file.to_owned(), error };
     let text = std::fs::read_to_string(file).map_err(failed)?;
     // nft(8) calls it junk, and shows a line in which nothing is wrong.

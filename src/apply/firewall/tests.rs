@@ -324,7 +324,7 @@ fn missing_nft_is_an_error_or_a_note() {
     let rules = nft(false, Some(Clamp::Mtu(Value::Known(1400))));
     let mut session = fixture.session();
     session.perform(&plan(vec![rules.clone()])).unwrap();
-    insta::assert_snapshot!(session.take_notes().join("\n"), @r#"TCP segment sizes are not clamped (nft: no such program in /usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin; install it): TCP connections that this host forwards into the tunnel may stall; mss = "off" disables this"#);
+    insta::assert_snapshot!(session.take_notes().join("\n"), @r#"TCP segment sizes are not clamped (nft: no such program in /usr/sbin, /usr/bin, /sbin, /bin, /usr/local/sbin, /usr/local/bin; install it): TCP connections that this host forwards into the tunnel may stall; mss = "off" disables this"#);
     session.perform(&plan(vec![rules])).unwrap();
     assert!(session.undo_all_and_close().is_empty());
 }

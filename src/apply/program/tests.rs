@@ -58,7 +58,7 @@ fn missing_program_is_named_in_error() {
     let missing = Program::find("no-such-program-of-ours", &[]);
     assert!(!missing.is_there() && Program::find("sh", &[]).is_there());
     let text = missing.run().unwrap_err().to_string();
-    assert!(text.starts_with("no-such-program-of-ours: no such program in /usr/sbin:"), "{text}");
+    assert!(text.starts_with("no-such-program-of-ours: no such program in /usr/sbin, "), "{text}");
     let gone = Program::at("/no/such/dir/prog".into(), &[]).run().unwrap_err();
     assert!(matches!(gone, ProgramError::Missing { program } if program == "/no/such/dir/prog"));
     let directory = Program::at("/etc".into(), &[]).run().unwrap_err();

@@ -5,6 +5,7 @@ use crate::{
     apply::{ApplyError, Cause, Operation},
     failure::Phase,
     net::tun,
+    os::kernel_module,
     plan::Daemon,
     profile::Profile,
     supervisor::{
@@ -40,7 +41,8 @@ fn tun(driver: Result<Option<bool>, tun::Error>, has_module: bool, profile: Opti
 
 /// Checks the tun driver, and the unit if the profile sets one.
 pub(super) fn check_tun(profile: Option<&Profile>) -> Finding {
-    tun(tun::probe(profile.and_then(|profile| profile.unit)), has_tun_module(), profile)
+    let has_module = kernel_module::is_available("tun") == Some(true);
+    tun(tun::probe(profile.and_then(|profile| profile.unit)), has_module, profile)
 }
 
 /// Checks the PPP of a profile.
@@ -52,22 +54,6 @@ pub(super) fn check_ppp(profile: &Profile) -> Finding {
         Ok(()) => Finding::ok("ppp", format!("{} is installed", daemon.name())),
         Err(failure) => Finding::failure(&hints::add(failure, profile, None)),
     }
-}
-
-/// Returns whether the running Linux kernel has the tun driver built in or as a module file.
-fn has_tun_module() -> bool {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let release = read("/proc/sys/kernel/osrelease");
-    let list = |name: &str| read(&format!("/lib/modules/{}/modules.{name}", release.trim()));
-    lists_tun(&list("builtin")) || lists_tun(&list("dep"))
-}
-
-/// Returns whether a list of modules (`modules.dep`, `modules.builtin`) has tun.
-fn lists_tun(list: &str) -> bool {
-    list.lines().any(|line| {
-        let path = line.split(':').next().unwrap_or_default();
-        path.rsplit('/').next().is_some_and(|file| file.split('.').next() == Some("tun"))
-    })
 }
 
 #[cfg(test)]
@@ -93,12 +79,5 @@ mod tests {
         assert_eq!(tun(Ok(Some(false)), true, None).severity, Severity::Ok);
         assert_eq!(tun(Ok(Some(false)), false, None).severity, Severity::Warning);
         assert_eq!(tun(Ok(None), false, None).severity, Severity::Skipped);
-    }
-
-    #[test]
-    fn module_lists_are_searched_for_tun() {
-        assert!(lists_tun("kernel/fs/ext4/ext4.ko\nkernel/drivers/net/tun.ko.zst:\n"));
-        assert!(lists_tun("kernel/drivers/net/tun.ko\n"));
-        assert!(!lists_tun("kernel/net/ipv4/tunnel4.ko: kernel/drivers/net/tun.ko\n"));
     }
 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{finding::Finding, leftovers, negotiation};
+use super::{files, finding::Finding, leftovers, negotiation};
 use crate::{
     apply,
     engine::message::{FromEngine, Offers},
@@ -284,6 +284,7 @@ impl<'a> Dial<'a> {
                 if let Some(failure) = server.and_then(|server| link_refusal(&self.profile, server, &link)) {
                     (self.found)(Finding::failure(&failure));
                 }
+                files::check_link(&self.profile, &link.dns).into_iter().for_each(&mut self.found);
                 self.searched = Some(Instant::now() + PATH_SEARCH);
             }
             Action::StopChild => {
