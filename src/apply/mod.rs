@@ -95,6 +95,12 @@ impl Directories {
         ledger::peek(&self.ledger(profile)).map(|record| record.header)
     }
 
+    /// Returns the device of a tunnel, if this user can read its ledger.
+    #[must_use]
+    pub fn ledger_device(&self, profile: &str) -> Option<String> {
+        ledger::peek(&self.ledger(profile))?.device.map(|device| device.name)
+    }
+
     /// Returns the profiles that have a ledger; none if this user cannot read the directory.
     #[must_use]
     pub fn profiles_with_ledger(&self) -> Vec<String> {

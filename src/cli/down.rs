@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{
     autostart,
     exit::{self, Code},
-    output::{self, error, line},
+    output::{self, complain, error, line},
     recover, render,
 };
 use crate::{
@@ -56,6 +56,9 @@ fn down(name: &str) -> Result<Code, Code> {
         Err(ClientError::NotUp | ClientError::Died) => clean_up(name),
         Err(wrong) => {
             error(format_args!("{name}: {wrong}"));
+            if wrong.is_stuck() {
+                complain(format_args!("  - {}", client::stuck(name, &wrong).next));
+            }
             Err(exit::INTERNAL)
         }
     }

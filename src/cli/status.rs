@@ -8,7 +8,11 @@ use super::{
 };
 use crate::{
     profile::{Locations, ProfileName, Profiles},
-    supervisor::{ClientError, Failure, Status, ipc::client, local_time},
+    supervisor::{
+        ClientError, Failure, Status,
+        ipc::client::{self, Stuck},
+        local_time,
+    },
 };
 
 /// Seconds that a tunnel has to be up before its last failure is of interest to `status --json` only.
@@ -54,10 +58,37 @@ fn one(config: Option<&Path>, name: &str, json: bool) -> Code {
             exit::NOT_ROOT
         }
         Err(wrong) => {
+            if json {
+                line(stuck_to_json(name, &wrong));
+            } else {
+                show_stuck(name, &client::stuck(name, &wrong));
+            }
             error(format_args!("{name}: {wrong}"));
             exit::INTERNAL
         }
     }
+}
+
+/// Shows what is known without an answer of the supervisor.
+fn show_stuck(name: &str, known: &Stuck) {
+    let on = known.tun.as_ref().map_or_else(String::new, |tun| format!(" on {tun}"));
+    line(format_args!("{name}: stuck{on}"));
+    let field = |name: &str, value: &str| line(format_args!("  {name:<12} {value}"));
+    if let Some(pid) = known.supervisor_pid {
+        let stopped = if known.stopped == Some(true) { ", stopped by a signal or a debugger" } else { "" };
+        field("processes", &format!("supervisor {pid}{stopped}"));
+    }
+    field("next step", &known.next);
+}
+
+fn stuck_to_json(name: &str, why: &ClientError) -> serde_json::Value {
+    let mut value = serde_json::json!({ "name": name, "state": why.state(), "error": why.to_string() });
+    if let (Some(object), Ok(serde_json::Value::Object(known))) =
+        (value.as_object_mut(), serde_json::to_value(client::stuck(name, why)))
+    {
+        object.extend(known);
+    }
+    value
 }
 
 /// Shows the profiles in the files, and tunnels whose profile is in none of them.
@@ -80,9 +111,7 @@ fn all(config: Option<&Path>, json: bool) -> Code {
             .iter()
             .map(|name| match client::status(name) {
                 Ok(status) => to_json(&status),
-                Err(wrong @ (ClientError::Silent(_) | ClientError::Refused(_))) => {
-                    serde_json::json!({ "name": name, "state": wrong.state(), "error": wrong.to_string() })
-                }
+                Err(wrong) if wrong.is_stuck() => stuck_to_json(name, &wrong),
                 Err(wrong) => serde_json::json!({ "name": name, "state": wrong.state() }),
             })
             .collect();
@@ -114,6 +143,7 @@ fn without_status(name: &str, why: &ClientError) -> String {
             }
             None => format!("{name}: running; only root may see more (`control.group` admits a group)"),
         },
+        why if why.is_stuck() => format!("{name}: stuck: {why}"),
         why => format!("{name}: {why}"),
     }
 }

@@ -46,6 +46,14 @@ impl Process {
         self.signal(Signal::SIGTERM)
     }
 
+    /// Lets the process run if a signal has stopped it; otherwise this has no effect.
+    ///
+    /// # Errors
+    /// Returns ESRCH if the process is gone, EPERM if it may not be signalled.
+    pub fn resume(&self) -> io::Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
     /// Sends SIGKILL.
     ///
     /// # Errors
@@ -128,6 +136,16 @@ impl AsFd for Process {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
     }
+}
+
+/// Returns whether a signal or a debugger has stopped a process; `None` where /proc does not tell.
+#[must_use]
+pub fn is_stopped(pid: u32) -> Option<bool> {
+    let stat =
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().filter(|_| cfg!(target_os = "linux"))?;
+    // The name before the state may contain anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    Some(rest.starts_with(['T', 't']))
 }
 
 /// Returns whether there is a process with this PID, possibly a zombie.

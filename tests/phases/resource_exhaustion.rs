@@ -243,13 +243,22 @@ fn stopped_supervisor_is_named() {
         world.shell(&format!("kill -STOP {supervisor}"));
         let output = world.run(&["status", "vpn"]);
         assert_eq!(output.status.code(), Some(1));
+        let shown = text(&output.stdout);
+        assert!(shown.starts_with("vpn: stuck on tun0\n"), "{shown}");
+        assert!(shown.contains(&format!("supervisor {supervisor}, stopped by a signal")), "{shown}");
         let stderr = text(&output.stderr);
         assert_eq!(stderr, "pptpctl: vpn: the supervisor does not answer: no answer within 5 s\n");
         for command in ["list", "status"] {
             let output = text(&world.run(&[command, "--json"]).stdout);
             assert!(output.contains(r#""state":"stuck""#), "{command}: {output}");
         }
-        world.shell(&format!("kill -CONT {supervisor}"));
+        let json = world.run(&["status", "vpn", "--json"]);
+        assert_eq!(json.status.code(), Some(1));
+        let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        let known = (&json["state"], &json["tun"], json["supervisor_pid"].as_u64(), &json["stopped"]);
+        assert_eq!(known, (&"stuck".into(), &"tun0".into(), Some(supervisor), &true.into()));
+        assert!(json["next"].as_str().unwrap().contains("`pptpctl down vpn` lets it run again"), "{json:#}");
+        // The command that it names.
         world.down(&before);
     });
 }

@@ -11,7 +11,12 @@ use super::{
     lock,
     messages::{Request, Response, Status},
 };
-use crate::{apply::Directories, os::process::Process, platform, platform::Platform};
+use crate::{
+    apply::Directories,
+    os::process::{self, Process},
+    platform,
+    platform::Platform,
+};
 
 /// A status is available at once; a supervisor that takes longer is stuck.
 const STATUS_WAIT: Duration = Duration::from_secs(5);
@@ -55,6 +60,17 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Returns whether a supervisor runs that cannot be asked.
+    #[must_use]
+    pub const fn is_stuck(&self) -> bool {
+        matches!(self, Self::Silent(_) | Self::Refused(_) | Self::NoSocket(_))
+    }
+
+    /// Returns whether `down` ends this supervisor although it cannot be asked for its status.
+    const fn answers(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::NoSocket(_))
+    }
+
     /// Returns the word that `list` and `status --json` show as the state of such a tunnel.
     #[must_use]
     pub const fn state(&self) -> &'static str {
@@ -103,6 +119,7 @@ pub fn status(name: &str) -> Result<Status, ClientError> {
 /// Returns why the supervisor could not be queried.
 pub fn down(name: &str) -> Result<Vec<String>, ClientError> {
     let deadline = Instant::now() + STARTUP_WAIT;
+    resume(name);
     let (answer, mut stream) = loop {
         match ask(name, &platform::control_socket(name), Request::Down, DOWN_WAIT) {
             Err(ClientError::NoSocket(pid)) => return end_by_signal(name, pid),
@@ -142,6 +159,67 @@ fn end_by_signal(name: &str, pid: u32) -> Result<Vec<String>, ClientError> {
         // It has ended meanwhile.
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(Vec::new()),
         Err(error) => Err(ClientError::Silent(error)),
+    }
+}
+
+/// What is known of a tunnel whose supervisor cannot be asked.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Stuck {
+    /// The process of the supervisor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supervisor_pid: Option<u32>,
+    /// The tunnel's device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tun: Option<String>,
+    /// Whether a signal or a debugger has stopped the process, where that can be seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<bool>,
+    /// The next step for the user.
+    pub next: String,
+}
+
+impl Stuck {
+    fn new(
+        name: &str,
+        why: &ClientError,
+        supervisor_pid: Option<u32>,
+        tun: Option<String>,
+        stopped: Option<bool>,
+    ) -> Self {
+        let next = match (supervisor_pid, stopped) {
+            (Some(_), Some(true)) => {
+                format!("`pptpctl down {name}` lets it run again and takes the tunnel down")
+            }
+            (Some(_), _) if why.answers() => format!("`pptpctl down {name}` ends it"),
+            (Some(pid), _) => format!(
+                "it may run a hook or wait for the host; if it stays so: `kill -9 {pid}`, then `pptpctl down {name}` \
+                 undoes what it left"
+            ),
+            (None, _) => format!("as root, `pptpctl status {name}` names the process"),
+        };
+        Self { supervisor_pid, tun, stopped, next }
+    }
+}
+
+/// Reads what ledger, lock and the system's table of processes say about a tunnel whose supervisor cannot be asked.
+#[must_use]
+pub fn stuck(name: &str, why: &ClientError) -> Stuck {
+    let signed = || Some(lock::signer_pid(name)).filter(|pid| *pid != 0);
+    let pid = supervisor_in_ledger(name).or_else(signed);
+    let tun = Directories::system(Platform::host()).ledger_device(name);
+    Stuck::new(name, why, pid, tun, pid.and_then(process::is_stopped))
+}
+
+/// Lets a supervisor run that a signal has stopped.
+fn resume(name: &str) {
+    let Some(pid) = supervisor_in_ledger(name) else { return };
+    let opened = i32::try_from(pid).map_err(io::Error::other).and_then(Process::open);
+    // Checked after it was opened, so that no other process that got its pid is signalled.
+    if let Ok(process) = opened
+        && supervisor_in_ledger(name) == Some(pid)
+    {
+        // If that fails, the supervisor does not answer, which is reported.
+        let _asked_next = process.resume();
     }
 }
 
@@ -248,5 +326,24 @@ fn unexpected(answer: Response) -> ClientError {
     match answer {
         Response::Refused(why) => ClientError::Refused(why),
         _ => ClientError::Silent(io::Error::from(io::ErrorKind::InvalidData)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn way_to_end_a_stuck_supervisor_depends_on_its_state() {
+        let next = |pid, stopped| {
+            Stuck::new("vpn", &ClientError::Silent(io::ErrorKind::TimedOut.into()), pid, None, stopped).next
+        };
+        assert!(next(Some(7), Some(true)).contains("`pptpctl down vpn` lets it run again"));
+        for stopped in [Some(false), None] {
+            assert!(next(Some(7), stopped).contains("`kill -9 7`, then `pptpctl down vpn`"), "{stopped:?}");
+        }
+        assert!(next(None, None).contains("as root"));
+        let gone = Stuck::new("vpn", &ClientError::NoSocket(7), Some(7), None, Some(false)).next;
+        assert_eq!(gone, "`pptpctl down vpn` ends it");
     }
 }
