@@ -217,7 +217,7 @@ fn examples_in_the_manual_are_valid() {
         assert!(profiles.report().errors.is_empty(), "{}", profiles.report());
         examples += profiles.iter().count();
     }
-    assert_eq!(examples, 4);
+    assert_eq!(examples, 6);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     plan,
     platform::Platform,
-    profile::Profile,
+    profile::{PasswordSource, Profile},
     supervisor::{
         self, Failure, FailureKind, Here, Inherited, Lock, LockError, Phase, Reporter, Signals, TunnelJob,
         ipc::progress,
@@ -44,13 +44,30 @@ pub fn main(config: Option<&Path>, args: &Up) -> Code {
     }
 }
 
+/// Brings one tunnel up. A password that was typed and refused is asked for once more: the server has decided on the
+/// first log-in, so the limit of undecided ones does not apply, and everything has been undone.
 fn one(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Code {
-    match up(config, name, args, inherited) {
+    let mut refused = false;
+    let first = up(config, name, args, inherited, &mut refused);
+    if refused && password::can_ask() {
+        line(format_args!("{name}: once more, in case the password was mistyped (Ctrl-C to leave it)"));
+        return match up(config, name, args, inherited, &mut refused) {
+            Ok(code) | Err(code) => code,
+        };
+    }
+    match first {
         Ok(code) | Err(code) => code,
     }
 }
 
-fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Result<Code, Code> {
+/// Sets `refused` if the server has refused a password that the user typed.
+fn up(
+    config: Option<&Path>,
+    name: &str,
+    args: &Up,
+    inherited: &Inherited,
+    refused: &mut bool,
+) -> Result<Code, Code> {
     let started = Instant::now();
     if !args.dry_run {
         output::need_root("up")?;
@@ -90,9 +107,24 @@ fn up(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Re
         false => progress::Until::End,
     };
     if args.foreground {
-        foreground(job, inherited.clone())
-    } else {
-        background(job, inherited.clone(), until)
+        return foreground(job, inherited.clone());
+    }
+    let is_typed = matches!(job.profile.password, PasswordSource::Ask { .. });
+    background(job, inherited.clone(), until).map_err(|end| {
+        *refused = is_typed && end.blames_password;
+        end.code
+    })
+}
+
+/// The end of a tunnel that did not come up.
+struct Unsuccessful {
+    code: Code,
+    blames_password: bool,
+}
+
+impl From<Code> for Unsuccessful {
+    fn from(code: Code) -> Self {
+        Self { code, blames_password: false }
     }
 }
 
@@ -117,6 +149,12 @@ fn show_plan(profile: &Profile, platform: Platform, here: &Here) {
         Some(netns) if platform == Platform::Linux => line(plan::line_in_netns(netns, &text)),
         _ => line(text),
     };
+    if matches!(profile.password, PasswordSource::Ask { .. }) {
+        line(format_args!(
+            "# {}: the password is asked for at the terminal, before anything else",
+            profile.name
+        ));
+    }
     line(format_args!("# {}: before anything is sent", profile.name));
     transport.lines().for_each(step);
     if let Some((title, told)) = supervisor::backend::displayed_configuration(profile) {
@@ -205,14 +243,16 @@ fn password(
     inherited: &Inherited,
     signals: &mut Signals,
 ) -> Result<crate::secret::Secret, Code> {
-    if let Some(place) = profile.password.waits_for() {
+    // A prompt speaks for itself.
+    let is_asked = matches!(profile.password, PasswordSource::Ask { .. });
+    if let Some(place) = profile.password.waits_for().filter(|_| !is_asked) {
         line(format_args!(
             "  {:<15} from {place}, within {} s",
             "password",
             SecretAccess::of_this_process().limit.as_secs()
         ));
     }
-    let (source, run_as) = (profile.password.clone(), profile.password_run_as);
+    let (source, access) = (profile.password.clone(), SecretAccess::of_profile(profile));
     let inherited = inherited.clone();
     supervisor::disable_core_files().map_err(|wrong| {
         error(format_args!(
@@ -224,10 +264,7 @@ fn password(
     // A password prompt may stay unanswered: Ctrl-C must leave nothing behind, not even the lock.
     let load = move || {
         let open_fd = move |fd| inherited.reader(fd);
-        password::load(
-            &source,
-            &SecretAccess { open_fd: &open_fd, run_as, ..SecretAccess::of_this_process() },
-        )
+        password::load(&source, &SecretAccess { open_fd: &open_fd, ..access })
     };
     match supervisor::unless_ended(signals, load) {
         Ok(Some(loaded)) => loaded.map_err(|wrong| {
@@ -259,7 +296,11 @@ fn foreground(job: TunnelJob, inherited: Inherited) -> Result<Code, Code> {
     Ok(supervisor::run(job, reporter).map_or_else(|failure| Code::of(&failure), |()| exit::OK))
 }
 
-fn background(mut job: TunnelJob, inherited: Inherited, until: progress::Until) -> Result<Code, Code> {
+fn background(
+    mut job: TunnelJob,
+    inherited: Inherited,
+    until: progress::Until,
+) -> Result<Code, Unsuccessful> {
     let name = job.profile.name.as_str().to_owned();
     let internal = |error: io::Error| {
         output::error(format_args!("{name}: {error}"));
@@ -275,7 +316,7 @@ fn background(mut job: TunnelJob, inherited: Inherited, until: progress::Until) 
         Outcome::Parent(Err(error)) => {
             job.lock.release();
             output::error(format_args!("{name}: cannot start the daemon: {error}"));
-            Err(exit::INTERNAL)
+            Err(exit::INTERNAL.into())
         }
         Outcome::Child(daemonized) => {
             inherited.close();
@@ -307,7 +348,7 @@ fn wait_for(
     waiting: std::os::unix::net::UnixStream,
     signals: Signals,
     until: progress::Until,
-) -> Result<Code, Code> {
+) -> Result<Code, Unsuccessful> {
     let mut screen = Screen::new(name);
     let interrupted = || {
         // What could not be undone is in the daemon's final report, which is still to come.
@@ -319,10 +360,13 @@ fn wait_for(
             screen.left_alone();
             Ok(exit::OK)
         }
-        Ok(progress::Outcome::Failed(failure)) => Err(Code::of(&failure)),
+        Ok(progress::Outcome::Failed(failure)) => Err(Unsuccessful {
+            code: Code::of(&failure),
+            blames_password: supervisor::hints::blames_password(&failure),
+        }),
         Err(wrong) => {
             error(format_args!("{name}: {wrong}; `pptpctl recover` undoes what it may have left"));
-            Err(exit::INTERNAL)
+            Err(exit::INTERNAL.into())
         }
     }
 }

@@ -13,7 +13,8 @@
 //!   for network namespaces; `netns` enters one.
 //! - [`descriptors`] handles inherited descriptors; [`pty`] and [`stdio`] connect to a PPP daemon; [`syslog`]
 //!   logs for the drop-in.
-//! - [`user`] runs a program with another user's rights, and [`terminal`] relays between its pty and the user's terminal.
+//! - [`user`] runs a program with another user's rights, and [`terminal`] relays between its pty and the user's terminal;
+//!   [`prompt`] asks there for a secret.
 //! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage; [`cgroup`] counts the
 //!   programs that filter this process's packets; [`local_time`] formats times; [`kernel_module`] finds a driver.
 //! - `tun` has the requests of Linux's tun device.
@@ -46,6 +47,7 @@ pub mod peer;
 pub mod privileges;
 pub mod process;
 pub mod program;
+pub mod prompt;
 pub mod pty;
 pub mod rights;
 pub mod setuid;

@@ -43,15 +43,15 @@ const BUFFER: usize = 1024;
 /// How long the last output of a program may take to be shown.
 const LAST_OUTPUT: Duration = Duration::from_millis(200);
 
-/// The settings of the user's terminal while it is in raw mode.
+/// The settings of the user's terminal while it has others.
 static SAVED: Mutex<Saved> = Mutex::new(Saved::Cooked);
 
 enum Saved {
     /// It is as the user has it.
     Cooked,
-    /// It is in raw mode; these were its settings.
-    Raw(File, Box<Termios>),
-    /// This process is about to exit: it must not be set to raw mode any more.
+    /// It has other settings; these were its own.
+    Changed(File, Box<Termios>),
+    /// This process is about to exit: the settings must not be changed any more.
     Ended,
 }
 
@@ -79,15 +79,20 @@ fn is_ours(tty: &File) -> bool {
     tcgetpgrp(tty).is_ok_and(|group| group == getpgrp())
 }
 
-/// Restores the user's terminal if a relay has it in raw mode, and keeps later ones from setting it. Call this when the
-/// process is about to exit.
+/// Restores the user's terminal if a relay or a prompt has changed its settings, and keeps later ones from changing them.
+/// Call this when the process is about to exit.
 pub fn restore() {
     back_to(Saved::Ended);
 }
 
+/// Restores the user's terminal after [`change`].
+pub(super) fn change_back() {
+    back_to(Saved::Cooked);
+}
+
 fn back_to(next: Saved) {
     let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Saved::Raw(tty, settings) = &*saved
+    if let Saved::Changed(tty, settings) = &*saved
         // Else it has the settings of its foreground process.
         && is_ours(tty)
     {
@@ -95,6 +100,10 @@ fn back_to(next: Saved) {
         let restored = tcflush(tty, FlushArg::TCIFLUSH).and(tcsetattr(tty, SetArg::TCSANOW, settings));
         if let Err(error) = restored {
             tracing::debug!(%error, "the terminal keeps its settings");
+        }
+        if matches!(next, Saved::Ended) {
+            // What follows does not continue the line of a question.
+            let _gone = (&*tty).write_all(b"\n");
         }
     }
     if !matches!(*saved, Saved::Ended) {
@@ -104,16 +113,24 @@ fn back_to(next: Saved) {
 
 /// Sets raw mode; again after the process was stopped and continued, when the shell has set its own.
 fn set_raw(tty: &File) -> io::Result<()> {
+    change(tty, SetArg::TCSANOW, cfmakeraw)
+}
+
+/// Changes the settings of the user's terminal, starting from its own.
+///
+/// # Errors
+/// Returns `Interrupted` after [`restore`], otherwise the kernel's error.
+pub(super) fn change(tty: &File, when: SetArg, how: impl Fn(&mut Termios)) -> io::Result<()> {
     let mut saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner);
     let settings = match &*saved {
         Saved::Ended => return Err(io::ErrorKind::Interrupted.into()),
-        Saved::Raw(_, settings) => settings.clone(),
+        Saved::Changed(_, settings) => settings.clone(),
         Saved::Cooked => Box::new(tcgetattr(tty)?),
     };
-    let mut raw = Termios::clone(&settings);
-    cfmakeraw(&mut raw);
-    *saved = Saved::Raw(tty.try_clone()?, settings);
-    Ok(tcsetattr(tty, SetArg::TCSANOW, &raw)?)
+    let mut changed = Termios::clone(&settings);
+    how(&mut changed);
+    *saved = Saved::Changed(tty.try_clone()?, settings);
+    Ok(tcsetattr(tty, when, &changed)?)
 }
 
 impl Relay {

@@ -102,6 +102,11 @@ fn authentication(profile: &Profile, at: impl Fn(&str) -> Span, drafts: &mut Vec
         }
         (Demand::Require, Strength::Bits128) => {}
     }
+    if profile.autostart && matches!(profile.password, PasswordSource::Ask { .. }) {
+        let label = "no user is there to answer at boot, so the tunnel does not come up then";
+        let draft = Draft::warning(at("autostart"), "`autostart` with a password that is asked for", label);
+        drafts.push(draft.help("use password.file or password.credential, or leave autostart out"));
+    }
     if matches!(profile.password, PasswordSource::Inline(_)) {
         let label = "password.file or password.command keeps it out of this file";
         drafts.push(Draft::warning(at("password"), "the password stands in the profile", label));

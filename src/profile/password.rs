@@ -88,7 +88,9 @@ impl PasswordSource {
     pub fn probe(&self) -> Result<(), SecretError> {
         match self {
             Self::File(path) => from_file(path, true).map(drop),
-            Self::Command(_) | Self::Fd(_) | Self::Credential(_) | Self::Inline(_) => Ok(()),
+            Self::Command(_) | Self::Fd(_) | Self::Credential(_) | Self::Inline(_) | Self::Ask { .. } => {
+                Ok(())
+            }
         }
     }
 
@@ -100,6 +102,7 @@ impl PasswordSource {
                 argv.first().map(|program| format!("the command {}", program.to_string_lossy()))
             }
             Self::Fd(fd) => Some(format!("descriptor {fd}")),
+            Self::Ask { .. } => Some("the terminal".to_owned()),
             Self::File(_) | Self::Credential(_) | Self::Inline(_) => None,
         }
     }

@@ -94,7 +94,7 @@ fn read(
     let servers = servers(reader, table);
     let user = user(reader, table);
     let password = password(reader, source, table);
-    let password = password.unwrap_or(PasswordSource::Fd(0));
+    let password = password.unwrap_or(PasswordSource::Ask { is_explicit: false });
     let profile = settings(reader, table, name.clone(), servers, user.unwrap_or_default(), password);
     Profile { origin: Some(source.excerpt(header).origin()), ..profile }
 }
@@ -222,7 +222,7 @@ fn password(reader: &mut Reader, source: &Source, table: &DeTable<'_>) -> Option
         return Some(PasswordSource::Inline(Secret::from(text.as_ref())));
     }
     let DeValue::Table(ways) = value.value else {
-        reader.wrong_type(value, "a string, or one of .file, .command, .fd, .credential");
+        reader.wrong_type(value, "a string, or one of .file, .command, .fd, .credential, .ask");
         return None;
     };
     reader.check_keys(ways, "password");
@@ -232,7 +232,14 @@ fn password(reader: &mut Reader, source: &Source, table: &DeTable<'_>) -> Option
     let fd = reader.number(ways, "password.fd").map(PasswordSource::Fd);
     let credential = reader.parsed(ways, "password.credential", values::credential);
     let credential = credential.map(PasswordSource::Credential);
-    let is_source = |key: &&Spanned<DeString<'_>>| key.get_ref().as_ref() != "run-as";
+    let ask = reader.flag(ways, "password.ask").then_some(PasswordSource::Ask { is_explicit: true });
+    // A value that is no flag has its own error.
+    let is_asked = ask.is_some() || reader.failed.contains(&"password.ask");
+    let is_source = |key: &&Spanned<DeString<'_>>| match key.get_ref().as_ref() {
+        "run-as" => false,
+        "ask" => is_asked,
+        _ => true,
+    };
     if ways.keys().filter(is_source).count() != 1 {
         let mut spans: Vec<_> = ways.keys().filter(is_source).map(|key| Span::from(key.span())).collect();
         spans.sort();
@@ -240,17 +247,17 @@ fn password(reader: &mut Reader, source: &Source, table: &DeTable<'_>) -> Option
         reader.drafts.push(Draft::error(
             at,
             "the password comes from one place",
-            "exactly one of file, command, fd, credential",
+            "exactly one of file, command, fd, credential, ask = true",
         ));
         return None;
     }
     if command.is_none()
-        && let Some(key) = ways.keys().find(|key| !is_source(key))
+        && let Some(key) = ways.keys().find(|key| key.get_ref().as_ref() == "run-as")
     {
         let label = "only with password.command; leave it out";
         reader.drafts.push(Draft::error(key.span().into(), "`password.run-as` without a command", label));
     }
-    file.or(command).or(fd).or(credential)
+    file.or(command).or(fd).or(credential).or(ask)
 }
 
 fn timeouts(reader: &mut Reader, table: &DeTable<'_>) -> Timeouts {

@@ -94,17 +94,13 @@ pub const KEYS: &[Key] = &[
     key("timeouts.max-echo-wait", Time(SECOND, HOUR, &[]), Is("60s"), "wait for an echo reply"),
     key("user", Text, Error("add user = \"…\""), "name of the user, or DOMAIN\\name"),
     key("domain", Text, Unset, "domain of the user"),
-    key(
-        "password",
-        Text,
-        Error("add password.file, password.command, password.fd or password.credential"),
-        "the password itself, or a table with its source",
-    ),
+    key("password", Text, Unset, "the password itself, or a table with its source; asked for if absent"),
     key("password.file", Text, Unset, "absolute path of a file that contains only the password"),
     key("password.command", List, Unset, "program and arguments that print the password"),
     key("password.run-as", Word(&names(&RUN_AS)), Is("root"), "user that password.command runs as"),
     key("password.fd", Number(0, 1023, &[]), Unset, "inherited descriptor; the password is its first line"),
     key("password.credential", Text, Unset, "name of a systemd credential (LoadCredential=)"),
+    key("password.ask", Flag, Is("false"), "whether `up` asks for the password at the terminal"),
     key("auth", Words(&names(&AUTH)), Is("mschapv2"), "accepted authentication protocols"),
     key("mppe", Text, Is("require-128"), "off, allow, require-40, -56 or -128; \"+stateful\" may follow"),
     key("ppp.backend", Word(&names(&BACKENDS)), Is("builtin"), "implementation of PPP"),
@@ -251,7 +247,7 @@ mod tests {
     #[test]
     fn children_are_unique_next_segments() {
         assert_eq!(children("default"), ["mode"]);
-        assert_eq!(children("password"), ["file", "command", "run-as", "fd", "credential"]);
+        assert_eq!(children("password"), ["file", "command", "run-as", "fd", "credential", "ask"]);
         let top = children("");
         assert_eq!(top.iter().filter(|name| **name == "ppp").count(), 1);
         assert!(top.contains(&"timeouts") && !top.contains(&"reorder"));

@@ -262,6 +262,11 @@ pub enum PasswordSource {
     Credential(String),
     /// `password = "…"`, only in a file that other users cannot read.
     Inline(Secret),
+    /// The user is asked at the terminal: by `password.ask = true`, or because the profile names no source.
+    Ask {
+        /// Whether the profile says so.
+        is_explicit: bool,
+    },
 }
 
 impl fmt::Debug for PasswordSource {
@@ -274,6 +279,7 @@ impl fmt::Debug for PasswordSource {
             Self::Fd(fd) => f.debug_tuple("Fd").field(fd).finish(),
             Self::Credential(name) => f.debug_tuple("Credential").field(name).finish(),
             Self::Inline(_) => f.write_str("Inline(…)"),
+            Self::Ask { is_explicit } => f.debug_struct("Ask").field("is_explicit", is_explicit).finish(),
         }
     }
 }

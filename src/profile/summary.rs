@@ -18,7 +18,7 @@ pub struct Summary {
     pub user: String,
     /// The domain of the user.
     pub domain: Option<String>,
-    /// `file`, `command`, `fd`, `credential` or `inline`.
+    /// `file`, `command`, `fd`, `credential`, `inline` or `ask`.
     pub password: &'static str,
     /// The accepted authentication protocols, strongest first.
     pub auth: Vec<&'static str>,
@@ -56,7 +56,7 @@ impl Profile {
 }
 
 impl PasswordSource {
-    /// Returns the kind of source by the name of its key; `inline` for a password in the profile.
+    /// Returns the kind of source by the name of its key; `inline` for a password in the profile, `ask` also for none.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -65,6 +65,7 @@ impl PasswordSource {
             Self::Fd(_) => "fd",
             Self::Credential(_) => "credential",
             Self::Inline(_) => "inline",
+            Self::Ask { .. } => "ask",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use super::path_hints;
 use crate::{
-    failure::{Failure, FailureKind, Phase},
+    failure::{Failure, FailureKind, Phase, Remedy},
     platform::Platform,
     profile::{Demand, Profile, mppe_text},
 };
@@ -13,6 +13,18 @@ use crate::{
 pub const SHOW_DEVICE: &str = if cfg!(target_os = "linux") { "ip -d link show" } else { "ifconfig" };
 /// The command that shows the route to an address.
 const SHOW_ROUTE: &str = if cfg!(target_os = "linux") { "ip route get" } else { "route -n get" };
+
+/// The beginning of the hint after a refusal of the credentials themselves.
+const CHECK_PASSWORD: &str = "check user, domain and password";
+
+/// Returns whether the server has refused user or password, and nothing else, for good.
+#[must_use]
+pub fn blames_password(failure: &Failure) -> bool {
+    failure.kind == FailureKind::AuthenticationFailed
+        && failure.undecided_login.is_none()
+        && failure.remedy() == Remedy::Nothing
+        && failure.hints.iter().any(|hint| hint.starts_with(CHECK_PASSWORD))
+}
 
 /// Adds the hints for the failure's kind. A failure that already has hints keeps those: they are more
 /// specific.
@@ -58,7 +70,7 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
             vec!["`pptpctl logs` with loglevel = 2 shows what the two sides asked for".to_owned()]
         }
         FailureKind::AuthenticationFailed => vec![
-            "check user, domain and password; pptpctl does not try again by itself, so that no account gets locked".to_owned(),
+            format!("{CHECK_PASSWORD}; pptpctl does not try again by itself, so that no account gets locked"),
             "some servers want the domain: user = \"DOMAIN\\\\name\"".to_owned(),
         ],
         FailureKind::EncryptionRefused => encryption(profile),
@@ -141,6 +153,19 @@ mod tests {
             let can_be = matches!(kind, FailureKind::CallRefused | FailureKind::GreFiltered);
             assert_eq!(is_there, can_be, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn only_a_final_refusal_blames_the_password() {
+        let text = "[profile.x]\nserver = '192.0.2.1'\nuser = 'u'\n";
+        let profiles = crate::profile::Profiles::from_text(std::path::Path::new("x"), text, true);
+        let refused = Failure::new(Phase::Authentication, FailureKind::AuthenticationFailed, "691");
+        let blames = |failure| blames_password(&add(failure, profiles.get("x").unwrap(), None));
+        assert!(blames(refused.clone()) && blames(refused.clone().confirmed()));
+        assert!(!blames(refused.clone().hint("the account is disabled")));
+        assert!(!blames(refused.clone().undecided(crate::failure::UndecidedLogin::Refused)));
+        assert!(!blames(refused.remedied_by(Remedy::AnotherServer)));
+        assert!(!blames(Failure::new(Phase::Lcp, FailureKind::LcpFailed, "")));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reads a password when it is needed: from a file, a command, a descriptor, or a systemd credential.
+//! Reads a password when it is needed: from a file, a command, a descriptor, a systemd credential, or the terminal.
 //!
 //! The bytes are read into a buffer that is wiped after use; they are never printed, logged or stored, and no
 //! error contains them. A command is run by its argument vector, never through a shell, with the terminal as
@@ -22,12 +22,13 @@ use crate::{
     net::sanitize,
     os::{
         program::{End, Finished, Limits, Run},
+        prompt::{self, Answer},
         terminal::{self, Relay},
         user, wait,
     },
     platform::PROGRAM_PATH,
     profile::{
-        PasswordSource, RunAs,
+        PasswordSource, Profile, RunAs,
         password::{self, SecretError},
     },
     secret::Secret,
@@ -45,7 +46,9 @@ pub struct SecretAccess<'a> {
     pub credentials: Option<PathBuf>,
     /// The user that a command runs as.
     pub run_as: RunAs,
-    /// The time limit of a command or descriptor; the user may have to type a PIN.
+    /// What the user is asked at the terminal.
+    pub prompt: String,
+    /// The time limit of a command, a descriptor or the user, who may have to type a PIN.
     pub limit: Duration,
 }
 
@@ -94,6 +97,19 @@ pub enum PasswordError {
         /// Its error output, if it was not shown.
         words: String,
     },
+    /// There is no terminal to ask at.
+    #[error(
+        "{}, and there is no terminal to ask at: run `pptpctl up` in the foreground of one (with ssh, `ssh -t`), or set \
+         password.file, password.command, password.fd or password.credential in the profile",
+        if *is_explicit { "the password is asked for (password.ask = true)" } else { "the profile names no source of its password" }
+    )]
+    NoTerminal {
+        /// Whether the profile has `password.ask = true`.
+        is_explicit: bool,
+    },
+    /// The user ended the input.
+    #[error("no password was typed")]
+    NotTyped,
     /// The password did not arrive in time.
     #[error("no password from {place} within {} s", limit.as_secs())]
     TimedOut {
@@ -140,8 +156,41 @@ impl SecretAccess<'static> {
             open_fd: &open_fd,
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             run_as: RunAs::Root,
+            prompt: "Password: ".to_owned(),
             limit: Duration::from_secs(120),
         }
+    }
+
+    /// Returns the resources of this process for the password of a profile.
+    #[must_use]
+    pub fn of_profile(profile: &Profile) -> Self {
+        let servers =
+            profile.servers.first().map_or_else(String::new, |server| format!(" at {}", server.host));
+        let domain = profile.domain.as_ref().map_or_else(String::new, |domain| format!("{domain}\\"));
+        let prompt = format!("{}: password of {domain}{}{servers}: ", profile.name, profile.user);
+        Self { run_as: profile.password_run_as, prompt, ..Self::of_this_process() }
+    }
+}
+
+/// Returns whether the user can be asked: this process is in the foreground of a terminal.
+#[must_use]
+pub fn can_ask() -> bool {
+    terminal::of_the_user().is_some()
+}
+
+/// Asks for a secret at the terminal, without echo. An empty answer is no password: `None`.
+///
+/// # Errors
+/// Returns an error if there is no terminal, the input ends, or what is typed cannot be a password.
+pub fn ask(prompt: &str, limit: Duration) -> Result<Option<Secret>, PasswordError> {
+    let place = || "the terminal".to_owned();
+    let failed = |error| SecretError::Read { place: place(), error };
+    match prompt::secret(prompt, Instant::now() + limit).map_err(failed)? {
+        Answer::Line(line) if line.is_empty() => Ok(None),
+        Answer::Line(line) => Ok(Some(password::checked(&line, &place())?)),
+        Answer::EndOfInput => Err(PasswordError::NotTyped),
+        Answer::OutOfTime => Err(PasswordError::TimedOut { place: place(), limit }),
+        Answer::NoTerminal => Err(PasswordError::NoTerminal { is_explicit: true }),
     }
 }
 
@@ -161,6 +210,14 @@ pub fn load(source: &PasswordSource, access: &SecretAccess<'_>) -> Result<Secret
             Ok(password::from_file(&directory.join(name), false)?)
         }
         PasswordSource::Inline(secret) => Ok(secret.clone()),
+        PasswordSource::Ask { is_explicit } => match ask(&access.prompt, access.limit) {
+            Ok(Some(secret)) => Ok(secret),
+            Ok(None) => Err(PasswordError::NotTyped),
+            Err(PasswordError::NoTerminal { .. }) => {
+                Err(PasswordError::NoTerminal { is_explicit: *is_explicit })
+            }
+            Err(error) => Err(error),
+        },
     }
 }
 

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 #![expect(clippy::print_stdout, reason = "the output of `up` shows the cause of a failure")]
 
+mod at_terminal;
 mod collisions;
 mod control_files;
 mod control_group;
@@ -23,6 +24,7 @@ mod lost_tunnel;
 mod neighbours;
 mod own_firewall;
 mod peer_routes;
+mod prompt;
 mod readable;
 mod resource_exhaustion;
 mod rogue_routes;

@@ -158,6 +158,31 @@ fn command_of_the_invoker_asks_at_a_terminal_of_its_own() {
     });
 }
 
+/// The real pass(1), with a key of the invoker's.
+#[test]
+fn password_store_of_the_invoker_is_read() {
+    in_world(working_server(), |world| {
+        add_alice("");
+        let script = r#"key() { gpg --list-keys --with-colons | sed -n 's/^fpr:*\([0-9A-F]*\):.*/\1/p'; }
+            gpg -q --batch --passphrase '' --quick-gen-key alice ed25519 cert
+            gpg -q --batch --passphrase '' --quick-add-key "$(key)" cv25519 encr
+            pass init "$(key | head -n 1)" && printf '%s\n' "$PASSWORD" | pass insert -e vpn"#;
+        fs::write("/run/store", script).unwrap();
+        world.shell(&format!(
+            "cd {HOME} && env -i HOME={HOME} PATH=\"$PATH\" PASSWORD='{PASSWORD}' \\
+             setpriv --reuid={UID} --regid={GID} --clear-groups sh -e /run/store"
+        ));
+        world.profile("password.run-as = \"invoker\"\npassword.command = [\"pass\", \"show\", \"vpn\"]");
+        let before = world.state();
+        let mut up = world.command(&["up", "vpn"]);
+        let output = up.env("SUDO_UID", UID.to_string()).output().unwrap();
+        // The agent, which would outlive the test.
+        world.shell(&format!("pkill -U {UID} || true"));
+        assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+        world.down(&before);
+    });
+}
+
 #[test]
 fn without_terminal_or_invoker_the_error_says_why() {
     in_world(working_server(), |world| {

@@ -106,7 +106,12 @@ fn test_file_has_every_key() {
         // Keys that exclude another key in the file.
         let other = matches!(
             key.path,
-            "password.file" | "password.fd" | "password.credential" | "default.mode" | "retry.forever"
+            "password.file"
+                | "password.fd"
+                | "password.credential"
+                | "password.ask"
+                | "default.mode"
+                | "retry.forever"
         );
         let tested_below = !samples(key).0.is_empty();
         assert!(other || tested_below || text.contains(last), "{}", key.path);
@@ -221,5 +226,29 @@ fn user_of_a_command_needs_a_command() {
         let text = format!("password.{source}\npassword.run-as = 'invoker'");
         let (_, drafts) = open(&format!("server = 'a.example'\nuser = 'u'\n{text}"));
         assert_eq!(drafts.contains(&title), is_wrong, "{text}");
+    }
+}
+
+#[test]
+fn password_is_asked_for_if_the_profile_has_no_other_source() {
+    let read = |keys: &str| open(&format!("server = 'a.example'\nuser = 'u'\n{keys}"));
+    let is_asked = |keys: &str| match read(keys).0.password {
+        PasswordSource::Ask { is_explicit } => Some(is_explicit),
+        _ => None,
+    };
+    assert_eq!((is_asked(""), is_asked("password.ask = true")), (Some(false), Some(true)));
+    assert_eq!(is_asked("password = { file = '/p', ask = false }"), None);
+    let one_place = "the password comes from one place".to_owned();
+    for (keys, expected) in [
+        ("", vec![]),
+        ("password.ask = true", vec![]),
+        ("password = { file = '/p', ask = false }", vec![]),
+        ("password = { file = '/p', ask = true }", vec![one_place.clone()]),
+        ("password.ask = false", vec![one_place]),
+        ("password.ask = 'yes'", vec!["bad value for `password.ask`".to_owned()]),
+        ("autostart = true", vec!["`autostart` with a password that is asked for".to_owned()]),
+        ("autostart = true\npassword.fd = 3", vec![]),
+    ] {
+        assert_eq!(read(keys).1, expected, "{keys}");
     }
 }

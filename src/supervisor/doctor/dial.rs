@@ -129,14 +129,11 @@ fn lock(name: &str) -> Result<Lock, Finding> {
 
 fn load_password(profile: &Profile, inherited: &Inherited, signals: &mut Signals) -> Result<Secret, Finding> {
     disable_core_files().map_err(|error| internal(&error))?;
-    let (source, run_as) = (profile.password.clone(), profile.password_run_as);
+    let (source, access) = (profile.password.clone(), SecretAccess::of_profile(profile));
     let inherited = inherited.clone();
     let load = move || {
         let open_fd = move |fd| inherited.reader(fd);
-        password::load(
-            &source,
-            &SecretAccess { open_fd: &open_fd, run_as, ..SecretAccess::of_this_process() },
-        )
+        password::load(&source, &SecretAccess { open_fd: &open_fd, ..access })
     };
     match unless_ended(signals, load) {
         Ok(Some(Ok(password))) => Ok(password),

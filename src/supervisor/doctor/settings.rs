@@ -33,7 +33,7 @@ pub(super) fn check_password(profile: &Profile) -> Finding {
             Some(password::load(&profile.password, &SecretAccess::of_this_process()).map(drop))
         }
         PasswordSource::Command(argv) => password::program_of(argv, profile.password_run_as).err().map(Err),
-        PasswordSource::Fd(_) | PasswordSource::Credential(_) => None,
+        PasswordSource::Fd(_) | PasswordSource::Credential(_) | PasswordSource::Ask { .. } => None,
     };
     password(read, profile)
 }
