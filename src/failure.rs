@@ -110,13 +110,15 @@ pub enum FailureKind {
     Collision,
     /// A directory or file system that pptpctl needs is missing, read-only or full.
     HostFiles,
+    /// Other users can change a directory that root's processes trust.
+    UnsafeFiles,
     /// A bug in pptpctl, or a failure of the operating system.
     Internal,
 }
 
 impl FailureKind {
     /// All classes, for documents and tests.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::NameNotResolved,
         Self::ConnectionRefused,
         Self::ConnectTimeout,
@@ -141,6 +143,7 @@ impl FailureKind {
         Self::PppFailed,
         Self::Collision,
         Self::HostFiles,
+        Self::UnsafeFiles,
         Self::Internal,
     ];
 
@@ -173,6 +176,7 @@ impl FailureKind {
             Self::HostFiles => 31,
             Self::LoginUndecided => 32,
             Self::EncryptionFailed => 33,
+            Self::UnsafeFiles => 34,
         }
     }
 
@@ -219,6 +223,7 @@ impl FailureKind {
             Self::PppFailed => "the PPP daemon failed",
             Self::Collision => "the tunnel and this host have the same addresses",
             Self::HostFiles => "a file system of this host cannot be used",
+            Self::UnsafeFiles => "other users can change a directory of pptpctl",
             Self::Internal => "internal error",
         }
     }
@@ -234,9 +239,12 @@ impl FailureKind {
             | Self::Interrupted
             | Self::NoTun
             | Self::NoPpp => Remedy::Nothing,
-            Self::LinkStep | Self::PppFailed | Self::Collision | Self::HostFiles | Self::Internal => {
-                Remedy::Retry
-            }
+            Self::LinkStep
+            | Self::PppFailed
+            | Self::Collision
+            | Self::HostFiles
+            | Self::UnsafeFiles
+            | Self::Internal => Remedy::Retry,
             Self::NameNotResolved
             | Self::ConnectionRefused
             | Self::ConnectTimeout

@@ -3,7 +3,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use nix::{
 };
 
 use super::{ApplyError, Cause, files::open};
-use crate::os::{crash, wait};
+use crate::os::{crash, private_dir, wait};
 
 /// The longest wait for the lock: its holder may run programs, each with a limit, but it may also be stopped.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -56,11 +56,7 @@ impl StateLock {
         let directory = open(OpenOptions::new().read(true), &self.state).map_err(failed)?;
         // A user who can write a ledger can make root undo steps that were never performed, or run a hook.
         let found = directory.metadata().map_err(failed)?;
-        if found.uid() != nix::unistd::geteuid().as_raw() || found.mode() & 0o022 != 0 {
-            return Err(failed(io::Error::other(
-                "only root may have write access: chown root and chmod 700 it",
-            )));
-        }
+        private_dir::check(&self.state, &found, 0o700).map_err(failed)?;
         self.held = Some(lock_within(directory, LIMIT).map_err(failed)?);
         Ok(())
     }

@@ -18,7 +18,7 @@
 //! - [`batch`] moves many datagrams with one system call; [`usage`] measures resource usage; [`cgroup`] counts the
 //!   programs that filter this process's packets; [`local_time`] formats times; [`kernel_module`] finds a driver.
 //! - `tun` has the requests of Linux's tun device.
-//! - [`setuid`] detects a set-user-ID bit.
+//! - [`setuid`] detects a set-user-ID bit, [`private_dir`] a directory that others can change.
 //! - [`crash`] has the points at which tests kill a process.
 
 pub mod accept;
@@ -44,6 +44,7 @@ pub mod namespace;
 #[cfg(target_os = "linux")]
 pub mod netns;
 pub mod peer;
+pub mod private_dir;
 pub mod privileges;
 pub mod process;
 pub mod program;

@@ -89,6 +89,7 @@ pub fn add(failure: Failure, profile: &Profile, server: Option<SocketAddrV4>) ->
         }
         FailureKind::LinkStep
         | FailureKind::HostFiles
+        | FailureKind::UnsafeFiles
         | FailureKind::Interrupted
         | FailureKind::PeerEnded
         | FailureKind::PeerLost
@@ -180,6 +181,7 @@ mod tests {
                 kind,
                 FailureKind::LinkStep
                     | FailureKind::HostFiles
+                    | FailureKind::UnsafeFiles
                     | FailureKind::Interrupted
                     | FailureKind::PeerEnded
                     | FailureKind::Collision

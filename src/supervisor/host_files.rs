@@ -1,7 +1,7 @@
 //! Directories and file systems that this host lacks, or that cannot be written: a failure of the host, not of this
 //! program. Names the path and the next step.
 
-use std::{io, path::Path};
+use std::{fs, io, path::Path};
 
 use nix::{
     errno::Errno,
@@ -10,6 +10,7 @@ use nix::{
 
 use crate::{
     failure::{Failure, FailureKind, Phase},
+    os::private_dir::{self, UnsafeDirectory},
     platform::{self, Platform},
 };
 
@@ -27,11 +28,20 @@ pub fn need_proc() -> Result<(), Failure> {
         .hint("`mount -t proc proc /proc`; in a chroot or container, its creator has to mount it"))
 }
 
-/// Returns the failure of `up` if the lock or the ledger of this profile is on a read-only file system, or would be.
-/// Writes nothing.
+/// Returns the failure of `up` if other users can change the directory of locks or ledgers, or if the lock or the ledger
+/// of this profile is on a read-only file system, or would be. Writes nothing.
 #[must_use]
-pub fn read_only(name: &str) -> Option<Failure> {
-    let ledger = Path::new(Platform::host().state_dir()).join(format!("{name}.ledger"));
+pub fn unusable(name: &str) -> Option<Failure> {
+    let state = Path::new(Platform::host().state_dir());
+    // Another user sees other owners than root does.
+    let is_root = nix::unistd::geteuid().is_root();
+    for (dir, mode) in [(platform::control_dir().as_path(), 0o755), (state, 0o700)] {
+        let found = fs::symlink_metadata(dir).ok().filter(|_| is_root);
+        if let Some(Err(error)) = found.map(|found| private_dir::check(dir, &found, mode)) {
+            return failure(Phase::Resolve, dir, &error);
+        }
+    }
+    let ledger = state.join(format!("{name}.ledger"));
     let found = [platform::lock_file(name), ledger].into_iter().find(|path| is_on_read_only(path))?;
     failure(Phase::Resolve, &found, &Errno::EROFS.into())
 }
@@ -47,6 +57,12 @@ fn is_on_read_only(path: &Path) -> bool {
 /// about the host's file system.
 #[must_use]
 pub fn failure(phase: Phase, path: &Path, error: &io::Error) -> Option<Failure> {
+    if let Some(found) = UnsafeDirectory::in_error(error) {
+        let failure = Failure::new(phase, FailureKind::UnsafeFiles, found.state());
+        return Some(
+            failure.hint(format!("look who has changed it, and what is in it; then `{}`", found.command())),
+        );
+    }
     let hint = remedy(path, error.kind())?;
     let text = error.to_string();
     let name = path.display().to_string();

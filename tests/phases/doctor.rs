@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     process::{Command, Stdio},
     sync::mpsc,
     thread,
@@ -224,6 +224,21 @@ fn unusable_files_have_the_verdict_of_up() {
             mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::MS_RDONLY, Some("mode=0755")).unwrap();
             assert_same_as_up(world, DIAL, 31, "files");
             umount(dir).unwrap();
+            fs::remove_dir(dir).unwrap();
+        }
+        for (dir, mode) in [("/run/pptpctl", "755"), ("/var/lib/pptpctl", "700")] {
+            fs::create_dir_all(dir).unwrap();
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
+            let report = assert_same_as_up(world, DIAL, 34, "files");
+            let found = finding(&report, "files");
+            assert!(
+                found["evidence"]
+                    .as_str()
+                    .unwrap()
+                    .ends_with(&format!("{dir} has mode 0777 and belongs to user 0"))
+            );
+            let command = format!("`chmod {mode} {dir}`");
+            assert!(found["next"].as_str().unwrap().ends_with(&command), "{found:#}");
             fs::remove_dir(dir).unwrap();
         }
         mount(Some("tmpfs"), "/proc", Some("tmpfs"), MsFlags::empty(), none).unwrap();

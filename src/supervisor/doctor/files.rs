@@ -23,7 +23,7 @@ pub(super) fn check_proc() -> Option<Finding> {
 
 /// Checks that lock, control socket and ledger of a profile can be written. Writes nothing.
 pub(super) fn check_writable(name: &str) -> Finding {
-    match host_files::read_only(name) {
+    match host_files::unusable(name) {
         Some(failure) => Finding::failure(&failure),
         None if nix::unistd::geteuid().is_root() => {
             Finding::ok("files", "the file systems of lock, socket and ledger are writable")

@@ -121,7 +121,7 @@ fn subject_of(failure: &Failure) -> &'static str {
         FailureKind::NoPpp | FailureKind::PppFailed => "ppp",
         FailureKind::GreFiltered => "gre",
         FailureKind::Collision => "collisions",
-        FailureKind::HostFiles => "files",
+        FailureKind::HostFiles | FailureKind::UnsafeFiles => "files",
         _ => failure.phase.word(),
     }
 }
@@ -132,7 +132,7 @@ fn subject_of(failure: &Failure) -> &'static str {
 pub fn first_blocker(findings: &[Finding]) -> Option<Blocker> {
     let order = |blocker: &Blocker| match blocker {
         Blocker::NotRoot => (0, None, 0),
-        Blocker::Failure(_, FailureKind::HostFiles) => (0, None, 1),
+        Blocker::Failure(_, FailureKind::HostFiles | FailureKind::UnsafeFiles) => (0, None, 1),
         Blocker::Profile | Blocker::NoPassword => (1, None, 0),
         Blocker::Failure(_, FailureKind::Collision) => (2, None, 0),
         Blocker::Failure(phase, kind) => {

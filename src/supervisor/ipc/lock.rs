@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    os::{crash, jail, process},
+    os::{crash, jail, private_dir, process},
     platform,
 };
 
@@ -214,13 +214,7 @@ fn make_control_dir() -> io::Result<()> {
         Ok(()) => fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?,
         other => return other,
     }
-    let found = fs::symlink_metadata(&dir)?;
-    let ours = found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o022 == 0;
-    if ours {
-        Ok(())
-    } else {
-        Err(io::Error::other("only root may have write access to the control directory"))
-    }
+    private_dir::check(&dir, &fs::symlink_metadata(&dir)?, 0o755)
 }
 
 fn open(path: &Path) -> io::Result<File> {
