@@ -232,6 +232,7 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant, to_tun: &mut impl FnMut(&[u8])) {
         self.control.handle_timeout(now);
         self.call_timeout(now, to_tun);
+        self.peer_routes.handle_timeout(now);
         self.after(now);
         self.poll_ready_check(now);
         self.poll_liveness(now);

@@ -116,10 +116,16 @@ impl InformExchange {
         true
     }
 
+    /// Returns whether the answer has arrived.
+    #[must_use]
+    pub const fn is_answered(&self) -> bool {
+        self.routes.is_some()
+    }
+
     /// Returns whether the answer has arrived or the time limit has expired.
     #[must_use]
     pub fn is_over(&self, now: Instant) -> bool {
-        self.routes.is_some() || self.until <= now
+        self.is_answered() || self.until <= now
     }
 
     /// Returns the routes; `None` if no answer came.

@@ -18,6 +18,8 @@ pub(super) struct PeerRoutes {
     /// Transaction id of the request; `None` if routes are not requested.
     xid: Option<u32>,
     open: Option<(LinkUp, InformExchange)>,
+    /// The open request has exceeded its time limit.
+    expired: bool,
     counters: InformCounters,
 }
 
@@ -42,6 +44,14 @@ impl PeerRoutes {
 
     pub(super) fn next_timeout(&self) -> Option<Deadline> {
         self.open.as_ref()?.1.next_timeout()
+    }
+
+    /// Repeats the request when due, or gives it up.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if let Some((_, inform)) = &mut self.open {
+            inform.handle_timeout(now);
+            self.expired = inform.is_over(now);
+        }
     }
 
     /// Cancels the request: the link has ended or renegotiates.
@@ -69,16 +79,15 @@ impl Session {
             None => self.is_up_with(now, up),
             Some(xid) => {
                 let inform = InformExchange::new(up.local, up.peer, xid, now);
-                self.peer_routes.open = Some((up, inform));
+                (self.peer_routes.open, self.peer_routes.expired) = (Some((up, inform)), false);
             }
         }
     }
 
-    /// Repeats the request when due; reports the link up after the answer or the time limit.
+    /// Reports the link up after the answer to the request or the time limit.
     pub(super) fn poll_routes(&mut self, now: Instant) {
-        let Some((_, inform)) = &mut self.peer_routes.open else { return };
-        inform.handle_timeout(now);
-        if !inform.is_over(now) {
+        let Some((_, inform)) = &self.peer_routes.open else { return };
+        if !inform.is_answered() && !self.peer_routes.expired {
             return;
         }
         self.peer_routes.counters = inform.counters();

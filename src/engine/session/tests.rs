@@ -5,6 +5,7 @@ mod evidence;
 mod liveness;
 mod losses;
 mod path_mtu;
+mod peer_routes;
 
 use std::net::Ipv4Addr;
 
