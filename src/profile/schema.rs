@@ -223,21 +223,35 @@ pub(super) fn gate(key: &str, value: &DeValue<'_>) -> Option<&'static Unsupporte
 /// Returns the names of the keys in a table; `""` is the profile itself.
 pub(super) fn children(table: &str) -> Vec<&'static str> {
     let mut names: Vec<&'static str> = Vec::new();
-    for Key { path, .. } in KEYS {
+    for name in child_names(table) {
+        // Those of one table are next to each other.
+        if names.last() != Some(&name) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Returns whether a table has a key of this name.
+pub(super) fn is_child(table: &str, name: &str) -> bool {
+    child_names(table).any(|child| child == name)
+}
+
+/// Returns the names of [`children`], some of them more than once.
+fn child_names(table: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter().filter_map(move |Key { path, .. }| {
         let rest = if table.is_empty() {
             Some(*path)
         } else {
             path.strip_prefix(table).and_then(|rest| rest.strip_prefix('.'))
         };
-        let name = rest.and_then(|rest| rest.split('.').next());
-        names.extend(name.filter(|name| !names.contains(name)));
-    }
-    names
+        rest.and_then(|rest| rest.split('.').next())
+    })
 }
 
 /// Returns whether a key of the profile may be written as a table.
 pub(super) fn is_table(key: &str) -> bool {
-    !children(key).is_empty()
+    child_names(key).next().is_some()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{nearest::distance, schema};
+use super::{nearest::distance_within, schema};
 
 /// A range of bytes in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,7 +184,11 @@ pub(super) fn is_suspicious(line: &str) -> bool {
     PARTS.iter().any(|part| lower.contains(part))
         || lower
             .split(|c: char| !c.is_alphanumeric())
-            .any(|word| WORDS.contains(&word) || distance(word, "password") <= 3)
+            .any(|word| WORDS.contains(&word) || is_near_password(word))
+}
+
+fn is_near_password(word: &str) -> bool {
+    distance_within(word, "password", 3).is_some()
 }
 
 /// Returns whether the line contains "password" in pieces, as in `pass"word`, comparing its letters only.
@@ -197,8 +201,9 @@ fn has_split_password(line: &str) -> bool {
     }
     (0..letters.len()).filter(|at| letters.get(*at).is_some_and(|c| "pasw".contains(*c))).any(|at| {
         (5..=9).filter_map(|length| letters.get(at..at + length)).any(|window| {
-            let window: String = window.iter().collect();
-            distance(&window, "password") <= 3
+            // Five of its characters at least are those of the word then.
+            window.iter().filter(|c| "password".contains(**c)).count() >= 5
+                && is_near_password(&window.iter().collect::<String>())
         })
     })
 }
@@ -215,9 +220,7 @@ fn is_harmless(line: &str) -> bool {
     let rest = line.get(word.len()..).unwrap_or("").trim_start();
     line.starts_with("[profile.")
         || line.chars().all(|c| c.is_whitespace() || "[]{},".contains(c))
-        || (rest.starts_with(['=', '.'])
-            && word != "password"
-            && schema::children("").contains(&word.as_str()))
+        || (rest.starts_with(['=', '.']) && word != "password" && schema::is_child("", &word))
 }
 
 #[cfg(test)]
