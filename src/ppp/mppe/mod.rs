@@ -9,6 +9,8 @@ mod checkpoints;
 #[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
 mod keys;
+#[cfg(any(feature = "fuzzing", test))]
+mod memo;
 mod opener;
 mod plausible;
 mod rc4;

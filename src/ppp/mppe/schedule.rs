@@ -61,11 +61,24 @@ impl Schedule {
 
     /// Changes the session key once, without initializing RC4 with it.
     pub(super) fn change_key(&mut self) {
+        #[cfg(not(feature = "fuzzing"))]
+        let mut key = self.changed_key();
+        #[cfg(feature = "fuzzing")]
+        let mut key = {
+            let (start, session) =
+                (self.hashed.get(..self.key_len).unwrap_or_default().to_vec(), self.snapshot());
+            super::memo::change(&start, &*session, || *self.changed_key())
+        };
+        self.adopt(&mut key);
+        self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// Returns the session key that follows, not salted.
+    fn changed_key(&mut self) -> Zeroizing<[u8; 16]> {
         let mut key = self.next_key();
         self.spare.restart(&cipher_key(key.get(..self.key_len).unwrap_or_default()));
         self.spare.apply(key.get_mut(..self.key_len).unwrap_or_default());
-        self.adopt(&mut key);
-        self.changes = self.changes.wrapping_add(1);
+        key
     }
 
     /// Reinitializes RC4 with the current session key.
