@@ -15,6 +15,8 @@ use crate::{
 
 const PHASES: [Phase; 6] =
     [Phase::Connect, Phase::Call, Phase::Lcp, Phase::Authentication, Phase::Encryption, Phase::Up];
+/// The longest wait: the pause between log-ins, or the longest of the retry policy with its jitter.
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
 const REMEDIES: [Remedy; 4] =
     [Remedy::Nothing, Remedy::AnotherServer, Remedy::WeakerAuthentication, Remedy::Retry];
 
@@ -37,7 +39,10 @@ pub fn machine(data: &[u8]) -> Result<(), String> {
         simulation.perform(usize::MAX)?;
         simulation.child_ends(Failure::new(Phase::Up, FailureKind::Interrupted, ""))?;
     }
-    if simulation.ended { Ok(()) } else { Err("no end after a stop".to_owned()) }
+    if !simulation.ended {
+        return Err("no end after a stop".to_owned());
+    }
+    simulation.stays_ended()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +57,9 @@ struct Simulation {
     now: Instant,
     random: u16,
     child: Child,
+    /// The next steps fail, or the next dial does.
+    steps_fail: bool,
+    dial_fails: bool,
     /// The tunnel is redialled without a limit once it was up.
     endless: bool,
     ended: bool,
@@ -74,7 +82,16 @@ impl Simulation {
             .keeping_routes(options & 8 != 0)
             .trying_from_start(options & 16 != 0);
         let endless = attempts.is_none();
-        Self { machine, now: Instant::now(), random: 7, child: Child::None, endless, ended: false }
+        Self {
+            machine,
+            now: Instant::now(),
+            random: 7,
+            child: Child::None,
+            steps_fail: false,
+            dial_fails: false,
+            endless,
+            ended: false,
+        }
     }
 
     fn handle(&mut self, input: Input) -> Result<(), String> {
@@ -85,6 +102,9 @@ impl Simulation {
         if waits != self.machine.next_timeout().is_some() {
             return Err(format!("{state:?} and its timeout {:?}", self.machine.next_timeout()));
         }
+        if self.machine.next_timeout().is_some_and(|(due, _)| due > self.now + LONGEST_WAIT) {
+            return Err(format!("{state:?} for too long"));
+        }
         if self.machine.actions.len() > 64 || self.machine.addresses.len() > 64 {
             return Err("the memory grows".to_owned());
         }
@@ -92,7 +112,7 @@ impl Simulation {
     }
 
     fn event(&mut self, event: u8, value: u8) -> Result<(), String> {
-        match event % 12 {
+        match event % 16 {
             0..=2 => self.perform(usize::from(value % 6)),
             3 => {
                 self.now += Duration::from_millis(u64::from(value) * 700);
@@ -129,8 +149,56 @@ impl Simulation {
                 self.machine.add_suspended(Duration::from_secs(u64::from(value) * 20));
                 self.handle(Input::Woke)
             }
+            12 => {
+                self.steps_fail = value & 1 == 0;
+                self.dial_fails = value & 6 == 0;
+                Ok(())
+            }
+            13 if self.child == Child::Engine && self.machine.state() == TunnelState::Up => self.lost(value),
+            // A wake-up without a timer, or before it is due.
+            14 => {
+                let before = self.machine.next_timeout();
+                let due = before.is_some_and(|(due, _)| due <= self.now);
+                self.handle(Input::Timeout)?;
+                let same = due || self.machine.next_timeout() == before;
+                if same { Ok(()) } else { Err("a timeout is handled before it is due".to_owned()) }
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Ends a link that is up, for any reason that a server or a forger can cause. Without a limit of attempts the
+    /// tunnel is redialled.
+    fn lost(&mut self, value: u8) -> Result<(), String> {
+        let kind = FailureKind::ALL.get(usize::from(value) % FailureKind::ALL.len()).copied();
+        let failure = Failure::new(Phase::Up, kind.unwrap_or(FailureKind::PeerLost), "");
+        self.child_ends(failure.clone())?;
+        let ends = matches!(self.machine.state(), TunnelState::Stopping | TunnelState::Ended);
+        if ends && self.endless { Err(format!("{failure:?} has ended a link that was up")) } else { Ok(()) }
+    }
+
+    /// After the end nothing has an effect.
+    fn stays_ended(&mut self) -> Result<(), String> {
+        let failed = || failure(0);
+        for input in [
+            Input::Start,
+            Input::Stop,
+            Input::Timeout,
+            Input::Woke,
+            Input::Phase(Phase::Up),
+            Input::LinkUp(link()),
+            Input::Configured(Ok(())),
+            Input::Configured(Err(failed())),
+            Input::EngineEnded(failed()),
+            Input::DialFailed(failed()),
+            Input::Resolved(Ok(vec![Ipv4Addr::LOCALHOST])),
+        ] {
+            self.handle(input)?;
+            if self.machine.poll_action().is_some() || self.machine.state() != TunnelState::Ended {
+                return Err("an action after the end".to_owned());
+            }
+        }
+        Ok(())
     }
 
     fn perform(&mut self, count: usize) -> Result<(), String> {
@@ -147,9 +215,14 @@ impl Simulation {
                 Action::Dial(_) if self.machine.login_wait(self.now).is_some() => {
                     return Err("a log-in in the pause".to_owned());
                 }
+                Action::Dial(_) if self.dial_fails => self.handle(Input::DialFailed(failure(4)))?,
                 Action::Dial(_) => self.child = Child::Engine,
                 Action::Configure(_) if self.child != Child::Engine => {
                     return Err("steps for a link that is gone".to_owned());
+                }
+                Action::Configure(_) if self.steps_fail => {
+                    let failed = Failure::new(Phase::Routes, FailureKind::LinkStep, "");
+                    self.handle(Input::Configured(Err(failed)))?;
                 }
                 Action::Configure(_) => self.handle(Input::Configured(Ok(())))?,
                 Action::Abandon(_) => self.child = Child::None,
