@@ -1,9 +1,14 @@
 //! The bodies of the fuzz targets of `fuzz`, by target, and the replay of their corpora.
 
+#[cfg(target_os = "linux")]
+pub use crate::net::{netlink::fuzz::messages as netlink, offload::fuzz::packets as offload};
 pub use crate::{
-    apply::resolv_conf_fuzz as resolv_conf,
+    apply::{ledger::fuzz::file as ledger, resolv_conf_fuzz as resolv_conf},
     dropin::fuzz::arguments as pptp_options,
-    engine::{inform::fuzz::exchange as dhcp_inform, message::fuzz::message as engine_message},
+    engine::{
+        inform::fuzz::exchange as dhcp_inform, message::fuzz::message as engine_message,
+        session::fuzz::session,
+    },
     net::rtsock::fuzzing::messages as net_rtsock,
     ppp::{
         auth::fuzz::drive as ppp_auth, hdlc::fuzz::streams as hdlc, link::fuzz::drive as ppp_link,
@@ -32,7 +37,12 @@ mod tests {
         ("dhcp_inform", dhcp_inform),
         ("engine_message", engine_message),
         ("hdlc", hdlc),
+        ("ledger", ledger),
         ("net_rtsock", net_rtsock),
+        #[cfg(target_os = "linux")]
+        ("netlink", netlink),
+        #[cfg(target_os = "linux")]
+        ("offload", offload),
         ("ppp_auth", |data| {
             ppp_auth(data);
             Ok(())
@@ -49,6 +59,7 @@ mod tests {
         ("pptp_gre_flow", pptp_gre_flow),
         ("pptp_options", pptp_options),
         ("resolv_conf", resolv_conf),
+        ("session", |data| session(data).map(drop)),
         ("supervisor_machine", supervisor_machine),
     ];
 
@@ -73,10 +84,53 @@ mod tests {
             let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
             entries.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
         };
+        // Targets for one system are missing elsewhere.
+        let more = ["netlink", "offload", "profile"];
         let known: BTreeSet<String> =
-            TARGETS.iter().map(|(name, _)| (*name).to_owned()).chain(["profile".to_owned()]).collect();
+            TARGETS.iter().map(|(name, _)| *name).chain(more).map(str::to_owned).collect();
         assert_eq!(names(&root().join("fuzz/corpus")), known);
         assert_eq!(names(&root().join("fuzz/fuzz_targets")), known);
+    }
+
+    /// Random bytes, the same for the same seed (SplitMix64).
+    fn random_bytes(seed: u64, length: usize) -> Vec<u8> {
+        let mut state = seed;
+        let mut bytes = Vec::new();
+        while bytes.len() < length {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            bytes.extend((mixed ^ (mixed >> 31)).to_le_bytes());
+        }
+        bytes.truncate(length);
+        bytes
+    }
+
+    #[test]
+    fn sessions_keep_their_invariants() {
+        let (mut up, mut data, mut ended) = (0, 0, 0);
+        let mut broken = Vec::new();
+        for seed in 0..400 {
+            let mut script = random_bytes(seed, 4 + usize::try_from(seed % 8).unwrap() * 60);
+            if seed % 2 == 0 {
+                // The usual profile and server, and a link that is up.
+                script[..4].fill(0);
+            }
+            match session(&script) {
+                Ok(reached) => {
+                    up += u32::from(reached.up);
+                    data += u32::from(reached.data);
+                    ended += u32::from(reached.ended);
+                }
+                Err(why) => broken.push(format!("seed {seed}: {why}")),
+            }
+        }
+        assert!(broken.is_empty(), "{}", broken.join("\n"));
+        // The test is worth something only if its sessions get somewhere.
+        assert!(
+            up > 200 && data > 10 && ended > 40,
+            "of 400 sessions {up} up, {data} with data, {ended} ended"
+        );
     }
 
     fn root() -> &'static Path {

@@ -198,6 +198,25 @@ impl Record {
             Line::Undone { n } => self.entries.retain(|entry| entry.number != n),
         }
     }
+
+    /// Returns a file with the steps in force and nothing else.
+    fn compacted(&self) -> io::Result<Vec<u8>> {
+        let mut text = encode(&self.header)?;
+        text.push(b'\n');
+        let device = self.device.clone().map(Line::Device);
+        let entries = self.entries.iter().map(|entry| Line::Do {
+            n: entry.number,
+            part: entry.part,
+            step: entry.step.clone(),
+            before: entry.before.clone(),
+            instead: None,
+        });
+        for line in entries.chain(device) {
+            text.extend(encode(&line)?);
+            text.push(b'\n');
+        }
+        Ok(text)
+    }
 }
 
 /// A ledger that is open for writing.
@@ -361,20 +380,7 @@ impl Ledger {
 
     /// Rewrites the file with the steps in force: a long-running tunnel reconnects often.
     fn compact(&mut self) -> io::Result<()> {
-        let mut text = encode(&self.record.header)?;
-        text.push(b'\n');
-        let device = self.record.device.clone().map(Line::Device);
-        let entries = self.record.entries.iter().map(|entry| Line::Do {
-            n: entry.number,
-            part: entry.part,
-            step: entry.step.clone(),
-            before: entry.before.clone(),
-            instead: None,
-        });
-        for line in entries.chain(device) {
-            text.extend(encode(&line)?);
-            text.push(b'\n');
-        }
+        let text = self.record.compacted()?;
         let draft = self.draft();
         files::gone(std::fs::remove_file(&draft))?;
         let mut file = open(OpenOptions::new().append(true).create_new(true).mode(0o600), &draft)?;
@@ -438,6 +444,11 @@ fn read(file: &mut File, path: &Path) -> Result<Option<(Record, u64)>, ApplyErro
     let mut bytes = Vec::new();
     let got = Read::take(&mut *file, MAX_BYTES).read_to_end(&mut bytes);
     got.map_err(|error| file_error(path, error))?;
+    parse(&mut bytes, path)
+}
+
+/// As [`read`], of the bytes of the file, from which a torn line is removed.
+fn parse(bytes: &mut Vec<u8>, path: &Path) -> Result<Option<(Record, u64)>, ApplyError> {
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |position| position + 1);
     bytes.truncate(end);
     let mut lines = bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
@@ -473,5 +484,7 @@ fn file_error(path: &Path, error: io::Error) -> ApplyError {
     ApplyError::ledger(path, Cause::File { path: path.to_owned(), error })
 }
 
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,8 @@
 mod call;
 mod early;
 mod evidence;
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzz;
 mod liveness;
 mod packets;
 mod path_mtu;

@@ -185,7 +185,7 @@ impl Netlink {
     }
 }
 
-fn read(message: &LinkMessage) -> Option<Link> {
+pub(super) fn read(message: &LinkMessage) -> Option<Link> {
     let mut name = None;
     let mut mtu = 0;
     for attribute in &message.attributes {

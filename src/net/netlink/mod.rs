@@ -6,6 +6,8 @@
 
 mod address;
 mod device;
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzz;
 mod route;
 mod rule;
 mod socket;

@@ -24,7 +24,7 @@ const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
 /// Interface names by index, for decoding routes.
-type Names = BTreeMap<u32, String>;
+pub(super) type Names = BTreeMap<u32, String>;
 
 impl Netlink {
     /// Looks up the route for a packet to `to` (RTM_GETROUTE), from `source` and with `mark` if given.
@@ -171,7 +171,7 @@ impl Netlink {
     }
 }
 
-fn write(route: &Route, indices: &[Option<u32>]) -> RouteMessage {
+pub(super) fn write(route: &Route, indices: &[Option<u32>]) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header = RouteHeader {
         address_family: family(route.dest.addr()),
@@ -235,7 +235,7 @@ fn gateway(route: &Route, hop: &Hop) -> Option<RouteAttribute> {
 }
 
 /// Decodes a route; returns `None` for families other than IPv4 and IPv6.
-fn read(message: &RouteMessage, names: &Names) -> Option<Route> {
+pub(super) fn read(message: &RouteMessage, names: &Names) -> Option<Route> {
     let header = &message.header;
     let mut route = Route {
         dest: IpNet::new(unspecified(header.address_family)?, header.destination_prefix_length).ok()?,
@@ -322,7 +322,11 @@ fn read_hop(hop: &RouteNextHop, names: &Names, route: &mut Route) {
     route.hops.push(read);
 }
 
-fn read_route_to(message: &RouteMessage, names: &Names, asked_from: Option<IpAddr>) -> Option<RouteTo> {
+pub(super) fn read_route_to(
+    message: &RouteMessage,
+    names: &Names,
+    asked_from: Option<IpAddr>,
+) -> Option<RouteTo> {
     let route = read(message, names)?;
     let hop = route.hops.first()?;
     let mtu = route.metrics.iter().find(|(number, _)| *number == 2).map(|(_, value)| *value);
@@ -343,7 +347,7 @@ fn matches(filter: &Filter, route: &Route) -> bool {
 
 /// Returns whether a message that could not be decoded may be to the filter's destination, by its prefix
 /// length.
-fn could_match(filter: &Filter, payload: &[u8]) -> bool {
+pub(super) fn could_match(filter: &Filter, payload: &[u8]) -> bool {
     let length = payload.get(1).copied();
     filter.dest.is_some_and(|dest| length.is_none_or(|length| length == dest.prefix_len()))
 }

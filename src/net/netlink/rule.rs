@@ -59,7 +59,7 @@ impl Netlink {
     }
 }
 
-fn write(rule: &Rule) -> RuleMessage {
+pub(super) fn write(rule: &Rule) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header = RuleHeader {
         family: family(rule.ipv6),
@@ -86,7 +86,7 @@ fn write(rule: &Rule) -> RuleMessage {
     message
 }
 
-fn read(message: &RuleMessage) -> Rule {
+pub(super) fn read(message: &RuleMessage) -> Rule {
     let header = &message.header;
     let mut rule = Rule {
         not: header.flags.contains(RuleFlags::Invert),

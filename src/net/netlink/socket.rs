@@ -121,13 +121,7 @@ impl Netlink {
         take: &mut dyn FnMut(Answer<'_>) -> Result<(), Error>,
     ) -> Result<bool, Error> {
         self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = self.sequence;
-        let mut request = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
-        request.finalize();
-        let mut bytes = vec![0; request.buffer_len()];
-        request.serialize(&mut bytes);
+        let bytes = encode(message, NLM_F_REQUEST | flags, self.sequence);
         self.socket.send(&bytes, 0).map_err(|error| from_io(what, &error))?;
 
         let mut consistent = true;
@@ -170,12 +164,24 @@ impl std::fmt::Debug for Netlink {
     }
 }
 
-enum Progress {
+pub(super) enum Progress {
     More,
     Done,
 }
 
-fn read_datagram(
+/// Returns a message with its netlink header.
+pub(super) fn encode(message: RouteNetlinkMessage, flags: u16, sequence: u32) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    header.sequence_number = sequence;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+pub(super) fn read_datagram(
     what: &str,
     mut rest: &[u8],
     sequence: u32,

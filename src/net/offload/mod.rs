@@ -8,6 +8,8 @@
 
 mod coalesce;
 mod fields;
+#[cfg(any(feature = "fuzzing", test))]
+pub mod fuzz;
 mod header;
 mod split;
 #[cfg(test)]

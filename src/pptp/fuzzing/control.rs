@@ -168,7 +168,7 @@ impl Run {
 
 /// Returns a message with a valid header and a plausible body: our version, small call IDs, an accepted call.
 /// The script may overwrite the beginning of the body.
-fn likely_message(script: &mut Script<'_>) -> Vec<u8> {
+pub(crate) fn likely_message(script: &mut Script<'_>) -> Vec<u8> {
     let kind = u16::from(script.byte() % 17);
     let ids = script.byte();
     let mut body = match kind {

@@ -7,32 +7,37 @@ mod control;
 mod flow;
 
 pub use control::control;
+pub(crate) use control::likely_message;
 pub use flow::gre_flow;
 
 /// The script, read from the front; yields zeros once it is used up.
-struct Script<'a>(&'a [u8]);
+pub(crate) struct Script<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Script<'a> {
-    const fn is_over(&self) -> bool {
+    /// Returns whether every byte has been read.
+    pub(crate) const fn is_over(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn byte(&mut self) -> u8 {
+    /// Reads a byte.
+    pub(crate) fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         *first
     }
 
-    fn u16(&mut self) -> u16 {
+    /// Reads a number of 16 bits.
+    pub(crate) fn u16(&mut self) -> u16 {
         u16::from_be_bytes([self.byte(), self.byte()])
     }
 
-    fn u32(&mut self) -> u32 {
+    /// Reads a number of 32 bits.
+    pub(crate) fn u32(&mut self) -> u32 {
         u32::from_be_bytes([self.byte(), self.byte(), self.byte(), self.byte()])
     }
 
     /// Takes the next `count` bytes, or all that are left.
-    fn bytes(&mut self, count: usize) -> &'a [u8] {
+    pub(crate) fn bytes(&mut self, count: usize) -> &'a [u8] {
         let (head, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;
         head
@@ -40,6 +45,6 @@ impl<'a> Script<'a> {
 }
 
 /// Returns `what` as an error unless `holds`.
-fn ensure(holds: bool, what: &str) -> Result<(), String> {
+pub(crate) fn ensure(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }
