@@ -6,7 +6,7 @@
 pub mod apply {
     pub use crate::apply::{
         AppliedRouting, ApplyError, Cause, Changes, Directories, Disposition, FileOp, Host, Kernel, KernelOp,
-        Output, Program, ProgramError, recover,
+        Output, Program, ProgramError, RecoveredItem, recover, recover_keeping,
     };
     pub mod ledger {
         pub use crate::apply::ledger::{Header, Ledger, PriorState};
@@ -26,7 +26,7 @@ pub mod demo {
         pub use crate::demo::config::{CLIENT_DEVICE, Fault, ServerConfig, Service};
     }
     pub mod impairment {
-        pub use crate::demo::impairment::ImpairmentConfig;
+        pub use crate::demo::impairment::{ImpairedPath, ImpairmentConfig};
     }
     pub mod server {
         pub use crate::demo::server::ROLE;

@@ -32,10 +32,13 @@ pub struct Changes {
     pub(super) half_done: Vec<u64>,
     /// Whether the main table alone gave the kernel's next hop at the last query without our host route.
     pub(super) main_table_decides: bool,
+    /// Whether it began with the kill switch of a dead supervisor.
+    is_continued: bool,
 }
 
 impl Changes {
-    /// Creates the ledger of a profile. What a dead supervisor left must have been recovered before.
+    /// Creates the ledger of a profile, or continues one with nothing but a kill switch. What else a dead supervisor
+    /// left must have been recovered before.
     ///
     /// # Errors
     /// Returns [`Cause::LedgerExists`], or an error if the state directory can't be written.
@@ -49,8 +52,11 @@ impl Changes {
     /// As [`Changes::open`].
     pub fn open_as(places: &Directories, header: Header, host: Host) -> Result<Self, ApplyError> {
         let _lock = StateLock::take(&places.state)?;
-        let ledger = Ledger::create(places, header.at(host.named_netns()))?;
-        Ok(Self::with(places, ledger, host))
+        let header = header.at(host.named_netns());
+        let adopted = Ledger::adopt(places, &header)?;
+        let is_continued = adopted.is_some();
+        let ledger = adopted.map_or_else(|| Ledger::create(places, header), Ok)?;
+        Ok(Self { is_continued, ..Self::with(places, ledger, host) })
     }
 
     /// Returns the changes of a profile for reading facts alone, as any user: no step can be performed.
@@ -71,6 +77,7 @@ impl Changes {
             notes: Vec::new(),
             half_done: Vec::new(),
             main_table_decides: false,
+            is_continued: false,
         }
     }
 
@@ -323,6 +330,12 @@ impl Changes {
     pub fn has_kill_switch(&self) -> bool {
         let entries = &self.ledger.record().entries;
         entries.iter().any(|entry| matches!(entry.step, Step::Policy(PolicyStep::Block { .. })))
+    }
+
+    /// Returns whether the kill switch was on before, left by a dead supervisor.
+    #[must_use]
+    pub const fn is_continued(&self) -> bool {
+        self.is_continued
     }
 
     /// Undoes everything, the last step first, and closes the tun device. Errors do not stop it; they are

@@ -4,6 +4,8 @@
 //! (with the state before it), a fact learnt while performing it, or a step that has been undone. Every line
 //! is synced to disk before the step is performed. A torn last line is a step that was never begun.
 
+mod adopt;
+
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},

@@ -57,7 +57,7 @@ pub use self::{
     kernel::{Kernel, KernelOp},
     others::device_holder,
     program::{Output, Program, ProgramError},
-    recover::{RecoveredItem, Recovery, recover},
+    recover::{RecoveredItem, Recovery, recover, recover_keeping},
     steps::check as check_step,
     strays::{Strays, remove_strays},
     surroundings::{resolver_sources, surroundings},

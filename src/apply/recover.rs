@@ -7,7 +7,10 @@ use super::{
     changes::undo,
     ledger::{self, Header, Ledger, StateLock},
 };
-use crate::os::{boot, crash, namespace::Namespace};
+use crate::{
+    os::{boot, crash, namespace::Namespace},
+    plan::Step,
+};
 
 /// The result of [`recover`].
 #[derive(Debug, Default)]
@@ -29,11 +32,24 @@ pub struct RecoveredItem {
     pub steps: usize,
     /// Whether the host was rebooted since, or the network namespace is gone: nothing was left to undo there.
     pub gone: bool,
+    /// Number of steps that stay in force: the kill switch, for a supervisor that continues it.
+    pub kept: usize,
 }
 
 /// Undoes the steps of every ledger whose supervisor is dead. `alive` returns whether the supervisor of a
 /// header still runs (preferably judged by its lock). Repeating or interrupting a recovery is harmless.
 pub fn recover(places: &Directories, host: &mut Host, alive: &dyn Fn(&Header) -> bool) -> Recovery {
+    recover_keeping(places, host, alive, None)
+}
+
+/// Does the same, but leaves the kill switch of this profile in force, for [`super::Changes::open`] to continue:
+/// nothing leaves past the tunnel between two supervisors.
+pub fn recover_keeping(
+    places: &Directories,
+    host: &mut Host,
+    alive: &dyn Fn(&Header) -> bool,
+    guarded: Option<&str>,
+) -> Recovery {
     let mut recovery = Recovery::default();
     if !places.state.exists() {
         return recovery;
@@ -45,7 +61,7 @@ pub fn recover(places: &Directories, host: &mut Host, alive: &dyn Fn(&Header) ->
     match (lock, paths) {
         (Ok(_lock), Ok(paths)) => {
             for path in paths {
-                if let Err(error) = recover_one(places, host, alive, &path, &mut recovery) {
+                if let Err(error) = recover_one(places, host, alive, guarded, &path, &mut recovery) {
                     recovery.errors.push(error);
                 }
             }
@@ -59,6 +75,7 @@ fn recover_one(
     places: &Directories,
     host: &mut Host,
     alive: &dyn Fn(&Header) -> bool,
+    guarded: Option<&str>,
     path: &Path,
     recovery: &mut Recovery,
 ) -> Result<(), ApplyError> {
@@ -103,7 +120,17 @@ fn recover_one(
         }
     }
     let host = inside.as_mut().unwrap_or(host);
-    recovery.errors.extend(undo::undo_entries(host, &mut ledger, places, None, &mut None, |_| true));
-    recovery.recovered.push(RecoveredItem { profile: header.profile, steps, gone: rebooted || elsewhere });
+    // A line that can't be read may have been a step of another kind, so that the ledger can't be continued.
+    let keeps = guarded == Some(header.profile.as_str()) && ledger.record().garbled.is_empty();
+    let which = |step: &Step| !(keeps && matches!(step, Step::Policy(_)));
+    recovery.errors.extend(undo::undo_entries(host, &mut ledger, places, None, &mut None, which));
+    let kept = if keeps { ledger.record().entries.len() } else { 0 };
+    let steps = steps - kept;
+    recovery.recovered.push(RecoveredItem {
+        profile: header.profile,
+        steps,
+        gone: rebooted || elsewhere,
+        kept,
+    });
     ledger.close()
 }

@@ -47,8 +47,13 @@ pub fn main() -> Code {
 
 /// Returns a line about what was undone for one tunnel.
 pub fn words(recovered: &RecoveredItem) -> String {
-    let RecoveredItem { profile, steps, gone } = recovered;
-    if *gone {
+    let RecoveredItem { profile, steps, gone, kept } = recovered;
+    if *kept > 0 {
+        format!(
+            "{profile}: undid {steps} steps that a killed supervisor had left; leak = \"block\": packets for the \
+             tunnel stay blocked until it is up, or until `pptpctl recover`"
+        )
+    } else if *gone {
         format!("{profile}: its changes ended with a restart or with its namespace; nothing was left to undo")
     } else {
         format!("{profile}: undid {steps} steps that a killed supervisor had left")

@@ -93,7 +93,7 @@ fn up(
         exit::INTERNAL
     })?;
     let lock = lock(name, args.wait.then_some(&mut signals))?;
-    put_back_remains(name);
+    put_back_remains(&profile);
     let password = match password(&profile, inherited, &mut signals) {
         Ok(password) => password,
         Err(code) => {
@@ -180,7 +180,7 @@ fn lock(name: &str, waiting: Option<&mut Signals>) -> Result<Lock, Code> {
     // The supervisor signs again when it runs; until then the lock names this process.
     let signed = Lock::acquire(name).and_then(|mut lock| {
         // A running supervisor whose control directory was removed has lost its lock, too.
-        let signed = match supervisor::ipc::client::supervisor_in_ledger(name) {
+        let signed = match supervisor::supervisor_without_lock(name) {
             Some(pid) => Err(LockError::Held(pid)),
             None => lock.sign(),
         };
@@ -226,8 +226,8 @@ fn lock(name: &str, waiting: Option<&mut Signals>) -> Result<Lock, Code> {
 
 /// Undoes the steps of dead supervisors, of this profile and of others, which would conflict with the new
 /// ones.
-fn put_back_remains(name: &str) {
-    let recovery = supervisor::recover(Some(name));
+fn put_back_remains(profile: &Profile) {
+    let recovery = supervisor::recover_before_up(profile);
     for recovered in &recovery.recovered {
         line(recover::words(recovered));
     }

@@ -29,6 +29,13 @@ pub(super) fn is_on(profile: &Profile, platform: Platform) -> bool {
     profile.leak == Leak::Block && !is_in_netns(profile, platform)
 }
 
+/// Returns whether the kill switch that a killed supervisor left stays in force until the next one continues it. The
+/// name of a server can't be looked up behind it.
+#[must_use]
+pub fn kill_switch_stays(profile: &Profile, platform: Platform) -> bool {
+    is_on(profile, platform) && profile.servers.iter().all(|server| server.literal().is_some())
+}
+
 /// Returns the rules and blocking routes, which precede the tun device and thus the first packet.
 pub(super) fn first_steps(profile: &Profile, platform: Platform) -> Vec<Step> {
     let mut steps = Vec::new();

@@ -52,6 +52,7 @@ pub use self::{
     firewall::{Clamp, FirewallStep, Macros, PfRules, nft_removal, nft_text},
     gre_sysctl::AllowGreStep,
     hook::{HookEvent, HookStep},
+    kill_switch::kill_switch_stays,
     kind::Key,
     local_space::{ConnectedNetworks, LINK_LOCAL_IPV6},
     peer_routes::with_offered_routes,

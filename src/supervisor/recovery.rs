@@ -12,8 +12,9 @@ use crate::{
     apply::{self, ApplyError, Directories, RecoveredItem},
     net::host_route_record,
     os::process::Process,
-    platform,
-    platform::{CALL_MANAGER_DIR, Platform},
+    plan,
+    platform::{self, CALL_MANAGER_DIR, Platform},
+    profile::Profile,
 };
 
 /// How long a process may take to exit after its files are closed.
@@ -38,6 +39,18 @@ pub struct Recovery {
 /// belongs to a dead supervisor.
 #[must_use]
 pub fn recover(own: Option<&str>) -> Recovery {
+    recover_keeping(own, None)
+}
+
+/// Does the same before an `up` of this profile, whose lock the caller holds. If its kill switch can stay meanwhile, it
+/// does, and the new supervisor continues it.
+#[must_use]
+pub fn recover_before_up(profile: &Profile) -> Recovery {
+    let name = profile.name.as_str();
+    recover_keeping(Some(name), plan::kill_switch_stays(profile, Platform::host()).then_some(name))
+}
+
+fn recover_keeping(own: Option<&str>, guarded: Option<&str>) -> Recovery {
     let places = Directories::system(Platform::host());
     let steps = match apply::Host::system() {
         Ok(mut host) => {
@@ -45,7 +58,7 @@ pub fn recover(own: Option<&str>) -> Recovery {
                 (Some(header.profile.as_str()) != own && lock::is_held(&header.profile))
                     || outlives_its_lock(header)
             };
-            apply::recover(&places, &mut host, &alive)
+            apply::recover_keeping(&places, &mut host, &alive, guarded)
         }
         Err(error) => apply::Recovery { errors: vec![error], ..apply::Recovery::default() },
     };
@@ -74,6 +87,13 @@ pub fn recover_strays() -> apply::Strays {
         Ok(mut host) => apply::remove_strays(&Directories::system(Platform::host()), &mut host),
         Err(error) => apply::Strays { errors: vec![error], ..apply::Strays::default() },
     }
+}
+
+/// Returns the pid of a supervisor that runs without its lock, which the caller holds. Waits for one that is exiting.
+#[must_use]
+pub fn supervisor_without_lock(name: &str) -> Option<u32> {
+    let header = Directories::system(Platform::host()).ledger_header(name)?;
+    outlives_its_lock(&header).then_some(header.pid)
 }
 
 /// Returns whether a supervisor runs without its lock: another program may have cleared the control

@@ -406,7 +406,10 @@ impl Supervisor {
         self.children.drop_ppp();
         self.check_resolvers();
         self.children.kill();
-        let problems = self.steps.undo(outcome.is_err() && self.machine.was_up());
+        // An `up` that the user interrupts is taken down.
+        let fails = outcome.as_ref().is_err_and(|failure| failure.kind != FailureKind::Interrupted);
+        let was_closed = self.machine.was_up() || self.steps.continues_kill_switch();
+        let problems = self.steps.undo(fails && was_closed);
         self.control.close();
         self.report.end(&outcome, &problems);
         self.control.answer(Request::Down, &Response::Down { problems });

@@ -98,6 +98,49 @@ fn kill_switch_stays_when_supervisor_gives_up() {
     }
 }
 
+/// The supervisor is killed, `up` undoes what it left except the kill switch, and the next one continues that.
+#[test]
+fn kill_switch_stays_between_two_supervisors() {
+    for mode in [DefaultRoute::Policy, DefaultRoute::Halves, DefaultRoute::Replace] {
+        Lab::run(|lab| {
+            lab.one_uplink();
+            let mut remote = RemoteNetwork::of_up0();
+            let before = lab.state();
+            let mut profile = with_default(mode);
+            profile.leak = Leak::Block;
+            let mut session = lab.session("vpn");
+            lab.bring_up(&mut session, &profile).unwrap();
+            let device = session.tun().unwrap().name.clone();
+            drop(session);
+            lab.wait_until_gone(&device);
+            let steps = || lab.recover_keeping("vpn");
+            assert!(steps().kept > 0);
+            // Repeating it changes nothing.
+            assert_eq!(steps().steps, 0);
+            let mut probe = |when: &str| {
+                for to in TUNNEL_DESTINATIONS {
+                    send(to.parse().unwrap());
+                }
+                assert_eq!(remote.capture_until_markers(&[]), [], "{}, {when}", mode.name());
+            };
+            probe("undone");
+            let mut session = lab.session("vpn");
+            assert!(session.is_continued() && session.has_kill_switch());
+            probe("continued");
+            lab.bring_up(&mut session, &profile).unwrap();
+            assert_none(session.undo_all_but_kill_switch());
+            probe("given up");
+            // The profile has none any more.
+            profile.leak = Leak::Allow;
+            let mut session = lab.session("vpn");
+            lab.bring_up(&mut session, &profile).unwrap();
+            assert!(!session.has_kill_switch());
+            assert_none(session.undo_all_and_close());
+            lab.assert_state(&before, mode.name());
+        });
+    }
+}
+
 fn assert_nothing_leaks(name: &str, profile: &Profile, tunnelled: &[&str], unblocked: &[&str]) {
     Lab::run(|lab| {
         lab.one_uplink();

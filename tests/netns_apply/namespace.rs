@@ -9,7 +9,7 @@ use std::{
 };
 
 use pptpctl::testing::{
-    apply::{ApplyError, Changes, Directories, Host, recover},
+    apply::{ApplyError, Changes, Directories, Host, RecoveredItem, recover, recover_keeping},
     plan::{self, Facts, Ipv6, Plan},
     platform::Platform,
     profile::{DefaultRoute, PasswordSource, Profile, Route as SplitRoute, Server},
@@ -129,6 +129,14 @@ impl Lab {
         assert_none(recovery.errors);
         assert!(recovery.alive.is_empty());
         assert!(!self.directories.ledger("vpn").exists());
+    }
+
+    /// Undoes what a dead supervisor left of this profile, except its kill switch.
+    pub fn recover_keeping(&self, profile: &str) -> RecoveredItem {
+        let mut recovery =
+            recover_keeping(&self.directories, &mut Host::system().unwrap(), &|_| false, Some(profile));
+        assert_none(recovery.errors);
+        recovery.recovered.pop().expect("no ledger")
     }
 
     /// Waits until a tun device whose descriptor was closed is gone: a child that another test forked may hold

@@ -36,6 +36,40 @@ fn recover_restores_host_after_killed_supervisor() {
     }
 }
 
+/// The kill switch of a killed supervisor stays while the next `up` reads the password, dials, and fails.
+#[test]
+fn kill_switch_of_killed_supervisor_stays_until_the_tunnel_is_up() {
+    in_world(working_server(), |world| {
+        let keys = "default = true\nleak = \"block\"";
+        world.profile(keys);
+        let before = world.state();
+        world.up();
+        let rules = || world.shell("ip rule | wc -l");
+        let (closed, supervisor) = (rules(), world.pid("supervisor_pid"));
+        world.shell(&format!("kill -9 {supervisor}"));
+        world.wait_for(|| world.shell(&format!("kill -0 {supervisor} 2>&- || echo gone")) == "gone\n");
+        // The program runs while nothing of the new supervisor exists.
+        let program = "[\"/bin/sh\", \"-c\", \"ip rule | wc -l >/run/rules; exit 1\"]";
+        world.profile(&format!("{keys}\npassword.command = {program}"));
+        let up = world.run(&["up", "vpn"]);
+        assert_eq!(up.status.code(), Some(3), "{}", text(&up.stderr));
+        assert!(text(&up.stdout).contains("stay blocked until it is up"), "{}", text(&up.stdout));
+        assert_eq!([fs::read_to_string("/run/rules").unwrap(), rules()], [closed.clone(), closed.clone()]);
+
+        world.profile(&format!("{keys}\nuser = \"stranger\""));
+        let up = world.run(&["up", "vpn"]);
+        assert_eq!(up.status.code(), Some(19), "{}", text(&up.stderr));
+        assert_eq!(rules(), closed);
+
+        world.profile(keys);
+        world.up();
+        assert_eq!(rules(), closed);
+        download(world.server_config.office, 10_000);
+        world.shell("rm /run/rules");
+        world.down(&before);
+    });
+}
+
 /// An engine that is killed while it changes to its empty root directory leaves the directory behind.
 #[test]
 fn jail_of_killed_engine_is_removed() {

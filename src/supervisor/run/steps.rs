@@ -285,6 +285,11 @@ impl Steps {
         self.changes.as_mut().map(Changes::resolver_problems).unwrap_or_default()
     }
 
+    /// Returns whether the kill switch was on before this supervisor began.
+    pub fn continues_kill_switch(&self) -> bool {
+        self.changes.as_ref().is_some_and(Changes::is_continued)
+    }
+
     /// Undoes everything, but for the kill switch if the tunnel was `given_up`; returns what could not be
     /// undone.
     pub fn undo(&mut self, given_up: bool) -> Vec<String> {
@@ -295,7 +300,7 @@ impl Steps {
         let errors = if guarded { changes.undo_all_but_kill_switch() } else { changes.undo_all_and_close() };
         if guarded {
             tracing::warn!(
-                "leak = \"block\": packets for the tunnel are blocked until `pptpctl recover` or the next up"
+                "leak = \"block\": packets for the tunnel are blocked until it is up again, or `pptpctl recover`"
             );
         }
         let problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
