@@ -17,6 +17,7 @@ mod interplay;
 mod local_networks;
 mod lost;
 mod path_mtu;
+mod soak;
 mod strict;
 mod witness;
 mod world;

@@ -55,14 +55,24 @@ impl Pings {
     pub fn time_to_answer(&self, since: Instant, log: impl Fn() -> String) -> Duration {
         let deadline = Instant::now() + LIMIT;
         loop {
-            let journal = self.journal.lock().unwrap();
-            if let Some((_, answered)) = journal.answered.iter().find(|(sent, _)| *sent >= since) {
-                return *answered - since;
+            if let Some(took) = self.answer_after(since) {
+                return took;
             }
-            drop(journal);
             assert!(Instant::now() < deadline, "no ping is answered through the tunnel\n{}", log());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Returns the time from `since` to the first answer to a ping that was sent after it, if one has come.
+    pub fn answer_after(&self, since: Instant) -> Option<Duration> {
+        let journal = self.journal.lock().unwrap();
+        let first = journal.answered.iter().find(|(sent, _)| *sent >= since);
+        first.map(|(_, answered)| *answered - since)
+    }
+
+    /// Forgets the answers so far.
+    pub fn forget(&self) {
+        self.journal.lock().unwrap().answered.clear();
     }
 
     /// Returns the longest time without an answer after `since`.
@@ -150,6 +160,12 @@ impl UplinkCapture {
                 seen.tunnel
             );
         }
+    }
+
+    /// Returns the packets that left in clear since the last call.
+    pub fn take_in_clear(&self) -> Vec<String> {
+        let others = std::mem::take(&mut self.seen.lock().unwrap().others);
+        others.into_iter().map(|(what, count)| format!("{what}: {count}")).collect()
     }
 
     /// Returns how many packets to the office left in clear.

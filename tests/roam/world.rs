@@ -292,7 +292,14 @@ thread_local! {
 
 /// Runs `work` on a thread in the laptop's network; the returned channel delivers its result.
 pub fn thread_on_laptop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
-    let namespace = fs::File::open("/run/netns/laptop").unwrap();
+    thread_in(fs::File::open("/run/netns/laptop").unwrap(), work)
+}
+
+/// The same in another network namespace.
+pub fn thread_in<T: Send + 'static>(
+    namespace: fs::File,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> mpsc::Receiver<T> {
     let (result, done) = mpsc::channel();
     let jobs = JOBS.take().expect("called in a world");
     let job = move || {
