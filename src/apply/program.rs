@@ -7,15 +7,13 @@
 use std::{
     fmt, io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::Duration,
 };
 
-use nix::sys::stat::{Mode, umask};
-
 use crate::{
     os::{
-        crash, descriptors, process,
+        crash,
+        launch::{ProgramFile, Start},
         program::{End, Limits, Run},
     },
     platform::PROGRAM_PATH,
@@ -173,29 +171,23 @@ impl Program {
     }
 
     fn start(&self) -> io::Result<Run> {
-        descriptors::set_close_on_exec();
-        let input = self.input.clone().unwrap_or_default();
-        let mut command = Command::new(&self.path);
-        // An orphaned program could load a rules file after `recover` has removed the table.
-        process::kill_with_parent(&mut command);
-        command
-            .args(&self.args)
-            .env_clear()
-            .env("PATH", PROGRAM_PATH)
-            .env("LANG", "C")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .current_dir("/")
-            .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        // Ctrl-C at the terminal of `up --foreground` must reach only the supervisor, which ends the group.
+        let environment =
+            [("PATH", PROGRAM_PATH), ("LANG", "C")].map(|(name, value)| (name.into(), value.into()));
+        let start = Start {
+            program: ProgramFile::At(self.path.clone()),
+            title: None,
+            arguments: self.args.clone(),
+            environment: environment.into_iter().chain(self.environment.iter().cloned()).collect(),
+            // The supervisor's umask is private; a program may write world-readable files (resolv.conf(5)).
+            umask: Some(0o022),
+            // Ctrl-C at the terminal of `up --foreground` must reach only the supervisor, which ends the group.
+            separate_group: true,
+            // An orphaned program could load a rules file after `recover` has removed the table.
+            ends_with_parent: true,
+        };
         let limits =
             Limits { time: self.limit, output: MAX_OUTPUT, output_is_secret: false, separate_group: true };
-        // The supervisor's umask is private; a program may write world-readable files (resolv.conf(5)).
-        let ours = umask(Mode::from_bits_truncate(0o022));
-        let started = Run::start(&mut command, input, limits);
-        umask(ours);
-        started
+        Run::start(&start, self.input.clone().unwrap_or_default(), limits)
     }
 }
 

@@ -215,6 +215,9 @@ fn show(status: &Status) {
     }
     let engine = status.engine_pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
     field("processes", format!("supervisor {}, engine {engine}", status.supervisor_pid));
+    if let Some(sandbox) = &status.sandbox {
+        field("supervisor", sandbox.to_string());
+    }
 }
 
 /// Returns the last failure with its time, local and relative. `at` and `now` are in seconds since 1970.

@@ -5,11 +5,7 @@
 
 use std::{
     io::{self, Read},
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::process::CommandExt,
-    },
-    process::{Child, ChildStderr, Stdio},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use super::{
@@ -18,7 +14,12 @@ use super::{
     spec::Spec,
 };
 use crate::{
-    os::{channel::Channel, child, wait},
+    os::{
+        channel::Channel,
+        child::{self, Awaited},
+        launch::{ProgramFile, Spawned, Start},
+        wait,
+    },
     secret::Secret,
 };
 
@@ -34,9 +35,9 @@ pub const NAME_CHECK: &str = "__why";
 /// A child process. Dropping the handle kills it.
 #[derive(Debug)]
 pub struct ChildHandle {
-    child: Child,
+    child: Spawned,
     channel: Channel,
-    stderr: Option<ChildStderr>,
+    stderr: Option<io::PipeReader>,
 }
 
 /// The engine of one tunnel.
@@ -57,16 +58,23 @@ pub enum EngineOutput {
 impl ChildHandle {
     fn start(role: &str, name: &str, loglevel: u8) -> io::Result<Self> {
         let title = format!("pptpctl: {} {name}", role.trim_start_matches('_'));
-        let (mut child, channel) = child::start(&child::own_program()?, &title, |command| {
+        let (channel, theirs) = Channel::pair()?;
+        let (stderr, log) = io::pipe()?;
+        wait::set_nonblocking(stderr.as_fd())?;
+        let start = Start {
+            program: ProgramFile::Own,
+            title: Some(title),
+            arguments: vec![role.to_owned(), loglevel.to_string()],
+            environment: Vec::new(),
+            umask: None,
             // Ctrl-C at the terminal of `up --foreground` must reach only the supervisor, which shuts the
             // child down.
-            command.args([role, &loglevel.to_string()]).process_group(0).stderr(Stdio::piped());
-        })?;
-        let stderr = child.stderr.take();
-        if let Some(pipe) = &stderr {
-            wait::set_nonblocking(pipe.as_fd())?;
-        }
-        Ok(Self { child, channel, stderr })
+            separate_group: true,
+            // It asks for that itself, after it has changed its user.
+            ends_with_parent: false,
+        };
+        let child = start.spawn([Some(theirs.into_fd()), None, Some(log.into())])?;
+        Ok(Self { child, channel, stderr: Some(stderr) })
     }
 
     /// Starts a lookup of `name`.
@@ -243,7 +251,7 @@ mod tests {
             command.args(["-c", "kill -ABRT $$"]);
         })
         .unwrap();
-        let mut handle = ChildHandle { child, channel, stderr: None };
+        let mut handle = ChildHandle { child: child.into(), channel, stderr: None };
         assert!(wait::readable(handle.fds().0, Instant::now() + Duration::from_secs(60)).unwrap());
         let words = handle.answer().unwrap().unwrap_err();
         assert!(words.contains("signal: 6 (SIGABRT)"), "{words}");

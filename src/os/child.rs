@@ -83,9 +83,41 @@ pub fn start(program: &Path, title: &str, adjust: impl FnOnce(&mut Command)) -> 
     Ok((command.spawn()?, ours))
 }
 
+/// A process that this one can end and get the exit status of.
+pub trait Awaited {
+    /// Returns its pid, which stays its own until its status was returned.
+    fn id(&self) -> u32;
+
+    /// Returns its exit status, `None` while it runs.
+    ///
+    /// # Errors
+    /// Returns the kernel's error.
+    fn try_wait(&mut self) -> io::Result<Option<ExitStatus>>;
+
+    /// Sends SIGKILL.
+    ///
+    /// # Errors
+    /// Returns the kernel's error.
+    fn kill(&mut self) -> io::Result<()>;
+}
+
+impl Awaited for Child {
+    fn id(&self) -> u32 {
+        Self::id(self)
+    }
+
+    fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        Self::try_wait(self)
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        Self::kill(self)
+    }
+}
+
 /// Returns a child's exit status; kills a child that has not exited. `None` if it hangs in the kernel, where
 /// SIGKILL takes no effect: it is left to init.
-pub fn reap(child: &mut Child) -> Option<ExitStatus> {
+pub fn reap(child: &mut impl Awaited) -> Option<ExitStatus> {
     if let Ok(None) = child.try_wait()
         && let Err(error) = child.kill()
     {
@@ -95,8 +127,8 @@ pub fn reap(child: &mut Child) -> Option<ExitStatus> {
 }
 
 /// Waits for a child to exit and returns its status; `None` if `deadline` comes first.
-fn wait_until(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
-    let process = Process::of(child).ok();
+fn wait_until(child: &mut impl Awaited, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    let process = i32::try_from(child.id()).ok().and_then(|pid| Process::open(pid).ok());
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));

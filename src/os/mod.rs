@@ -4,7 +4,7 @@
 //! - [`privileges`] drops the engine's privileges, with [`jail`] for its empty root directory and, on Linux,
 //!   `filter` for the system calls.
 //! - [`child`] executes this program again, with a [`channel`] to the new process; [`program`] runs a foreign
-//!   program within limits.
+//!   program within limits, [`launch`] starts it, from a restricted process through a launcher.
 //! - [`rights`] sends descriptors over a Unix socket, and [`peer`] identifies the process at its other end.
 //! - [`signals`], [`sleep`] and [`filewatch`] turn signals, resume from suspend and changes of files into
 //!   readable descriptors; [`wait`] polls them and is the only module that blocks.
@@ -39,6 +39,7 @@ pub mod filewatch;
 pub mod filter;
 pub mod jail;
 pub mod kernel_module;
+pub mod launch;
 pub mod local_time;
 pub mod namespace;
 #[cfg(target_os = "linux")]

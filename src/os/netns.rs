@@ -74,7 +74,8 @@ pub fn is(path: &Path, namespace: Namespace) -> bool {
             .map_or(true, |found| found.same_as(namespace))
 }
 
-fn inside<T>(namespace: &File, action: impl FnOnce() -> T) -> io::Result<T> {
+/// Calls a function inside a namespace, as [`Netns::inside`].
+pub(super) fn inside<T>(namespace: &File, action: impl FnOnce() -> T) -> io::Result<T> {
     let home = ReturnGuard(File::open("/proc/thread-self/ns/net")?);
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
     let outcome = action();

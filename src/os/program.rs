@@ -1,27 +1,22 @@
 //! Runs a foreign program to its end, within limits.
 //!
-//! The caller makes the command: arguments, environment, and which of the standard streams are pipes. It
+//! The caller makes the command: arguments, environment, streams. It
 //! blocks until the program has ended. Nothing here interprets the output.
 
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::process::CommandExt,
-    },
-    process::{Child, ChildStdin, Command, ExitStatus},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    process::{Command, ExitStatus},
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use zeroize::Zeroizing;
 
 use super::{
-    child::{self, POLL_INTERVAL},
+    child::{self, Awaited, POLL_INTERVAL},
+    launch::{Spawned, Start},
     process::Process,
     wait::{self, Interest},
 };
@@ -70,11 +65,11 @@ pub struct Finished {
 /// A running program.
 #[derive(Debug)]
 pub struct Run {
-    child: Child,
+    child: Spawned,
     /// `None` before Linux 5.3.
     process: Option<Process>,
     limits: Limits,
-    stdin: Option<ChildStdin>,
+    stdin: Option<File>,
     input: Vec<u8>,
     outputs: [Output; 2],
 }
@@ -89,37 +84,50 @@ struct Output {
 }
 
 impl Run {
-    /// Starts a program. `input` is for its standard input, if that is a pipe.
+    /// Starts a program, through the launcher if there is one, with `input` as its standard input.
+    ///
+    /// # Errors
+    /// Returns the kernel's error, or why the launcher did not start it.
+    pub fn start(start: &Start, input: Vec<u8>, limits: Limits) -> io::Result<Self> {
+        let [(stdout, output), (stderr, errors)] = [io::pipe()?, io::pipe()?];
+        let (stdin, source) = match input.is_empty() {
+            true => (None, None),
+            false => {
+                let (theirs, ours) = io::pipe()?;
+                (Some(OwnedFd::from(ours)), Some(OwnedFd::from(theirs)))
+            }
+        };
+        let child = start.spawn([source, Some(output.into()), Some(errors.into())])?;
+        Ok(Self::of(child, stdin, [Some(stdout.into()), Some(stderr.into())], input, limits))
+    }
+
+    /// Starts a program with what its command says; only the streams that are pipes are limited. It makes itself a session,
+    /// which is a process group too, if `limits.separate_group` is set.
     ///
     /// # Errors
     /// Returns the kernel's error.
-    pub fn start(command: &mut Command, input: Vec<u8>, limits: Limits) -> io::Result<Self> {
-        if limits.separate_group {
-            command.process_group(0);
-        }
-        Self::spawn(command, input, limits)
-    }
-
-    /// Starts a program that makes itself a session, which is a process group too: `limits.separate_group` must be set.
-    ///
-    /// # Errors
-    /// Returns the kernel's error.
-    pub fn start_session(command: &mut Command, limits: Limits) -> io::Result<Self> {
-        Self::spawn(command, Vec::new(), limits)
-    }
-
-    fn spawn(command: &mut Command, input: Vec<u8>, limits: Limits) -> io::Result<Self> {
+    pub fn command(command: &mut Command, limits: Limits) -> io::Result<Self> {
         let mut child = command.spawn()?;
-        let process =
-            Process::of(&child).inspect_err(|error| tracing::debug!(%error, "looked for instead")).ok();
-        let capacity = if limits.output_is_secret { limits.output } else { 0 };
         let pipes = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
+        Ok(Self::of(child.into(), None, pipes, Vec::new(), limits))
+    }
+
+    fn of(
+        child: Spawned,
+        stdin: Option<OwnedFd>,
+        pipes: [Option<OwnedFd>; 2],
+        input: Vec<u8>,
+        limits: Limits,
+    ) -> Self {
+        let process = i32::try_from(child.id()).map_err(io::Error::other).and_then(Process::open);
+        let process = process.inspect_err(|error| tracing::debug!(%error, "looked for instead")).ok();
+        let capacity = if limits.output_is_secret { limits.output } else { 0 };
         let outputs = pipes.map(|pipe| Output {
             pipe: pipe.map(File::from),
             kept: Zeroizing::new(Vec::with_capacity(capacity)),
             is_cut: false,
         });
-        Ok(Self { stdin: child.stdin.take(), child, process, limits, input, outputs })
+        Self { stdin: stdin.map(File::from), child, process, limits, input, outputs }
     }
 
     /// Waits until the program has ended, and ends it when it exceeds a limit. Processes that it leaves
@@ -189,14 +197,12 @@ impl Run {
 
     /// Ends the program, with its process group if that is separate, and waits until it is gone.
     fn kill(&mut self) {
-        if self.limits.separate_group
-            && let Ok(group) = i32::try_from(self.child.id()).map(Pid::from_raw)
-        {
+        if self.limits.separate_group {
             // Do not reap the process in between: as long as it is a zombie its pid is not reused.
-            let asked = killpg(group, Signal::SIGTERM);
+            let asked = self.child.signal_group(Signal::SIGTERM);
             self.wait_without_reaping(Instant::now() + GRACE);
-            let killed = killpg(group, Signal::SIGKILL);
-            tracing::debug!(%group, ?asked, ?killed, "ended");
+            let killed = self.child.signal_group(Signal::SIGKILL);
+            tracing::debug!(group = self.child.id(), ?asked, ?killed, "ended");
         }
         child::reap(&mut self.child);
         self.transfer();

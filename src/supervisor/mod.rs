@@ -31,6 +31,7 @@ mod path_hints;
 mod preview;
 mod recovery;
 mod restore_limit;
+mod restrict;
 pub mod routes;
 mod run;
 pub mod systemd;
@@ -81,6 +82,8 @@ pub fn child_main() -> Option<ExitCode> {
     let role = arguments.next()?;
     let loglevel = arguments.next().and_then(|level| level.to_str()?.parse().ok()).unwrap_or(1);
     let ended = match role.to_str()? {
+        #[cfg(target_os = "linux")]
+        crate::os::launch::ROLE => crate::os::launch::main(),
         handle::ENGINE => child::main(loglevel),
         handle::RESOLVER => resolver::main(),
         handle::NAME_CHECK => resolver::check_main(),

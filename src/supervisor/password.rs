@@ -289,7 +289,7 @@ fn run_as_root(
     let mut command = Command::new(path);
     command.args(arguments).stdout(Stdio::piped()).env("PATH", PROGRAM_PATH);
     let limits = Limits { time: limit, output: MAX_OUTPUT, output_is_secret: true, separate_group: false };
-    let run = Run::start(&mut command, Vec::new(), limits)
+    let run = Run::command(&mut command, limits)
         .map_err(|error| PasswordError::Spawn { program: program.to_owned(), error })?;
     finish(run, program)
 }
@@ -322,7 +322,7 @@ fn run_as_invoker(
         }
         user::confine(&mut command, invoker.rights.clone(), &invoker.home, relay.is_some())?;
         let limits = Limits { time: limit, output: MAX_OUTPUT, output_is_secret: true, separate_group: true };
-        Run::start_session(&mut command, limits)
+        Run::command(&mut command, limits)
     };
     let finished = start().map_err(not_started).and_then(|run| finish(run, program));
     if let Some(relay) = relay {

@@ -47,6 +47,7 @@ use super::{
     log, login_limit,
     login_record::LoginRecord,
     machine::{Action, Input, Machine, TunnelState},
+    restrict::{self, Restrictions},
     systemd,
 };
 use crate::{
@@ -54,6 +55,7 @@ use crate::{
     failure::{Failure, FailureKind, Phase},
     net::transport,
     os::{
+        launch,
         signals::{self, Signals},
         wait::{self, Interest},
     },
@@ -98,14 +100,15 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
             .and_then(|control| {
                 let mut steps = Steps::open(profile.clone())?;
                 steps.refuse_collisions()?;
-                Ok((control, steps))
+                let restrictions = restrict::apply(&profile).map_err(|error| internal(&error))?;
+                Ok((control, steps, restrictions))
             }),
         Some(failure) => {
             lock.release();
             Err(failure)
         }
     };
-    let (mut control, steps) = match opened {
+    let (mut control, steps, restrictions) = match opened {
         Ok(opened) => opened,
         Err(failure) => {
             tracing::error!("{name}: {failure}");
@@ -135,6 +138,8 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
         report: Report::new(reporter, started),
         signals,
         watchdog: systemd::Watchdog::of_environment(profile.hooks.longest()),
+        restrictions,
+        broken: None,
         profile,
     };
     if let Some(failure) = &delayed {
@@ -158,6 +163,9 @@ struct Supervisor {
     report: Report,
     signals: Signals,
     watchdog: systemd::Watchdog,
+    restrictions: Restrictions,
+    /// Why the loop cannot go on.
+    broken: Option<Failure>,
     profile: Rc<Profile>,
 }
 
@@ -181,7 +189,12 @@ impl Supervisor {
             }
             if let Err(error) = self.wait() {
                 // poll(2) fails only because of a bug here; continuing would spin.
-                tracing::error!(parent: None, %error, "poll");
+                let words = match launch::has_ended() {
+                    true => "the launcher, which starts programs, has ended".to_owned(),
+                    false => format!("poll: {error}"),
+                };
+                tracing::error!(parent: None, "{words}");
+                self.broken = Some(internal(&words));
                 self.handle(Input::Stop);
                 self.children.kill();
             }
@@ -203,7 +216,7 @@ impl Supervisor {
         let [end, statistics] = self.signals.fds();
         let [child, child_log, ppp_log, ppp_end] = self.children.fds();
         let [network, clock, names] = self.network.fds();
-        let [files, control_files] = [self.resolvers.fd(), self.control_files.fd()];
+        let [files, control_files, launcher] = [self.resolvers.fd(), self.control_files.fd(), launch::end()];
         let sources = [
             Some(end),
             Some(statistics),
@@ -216,6 +229,7 @@ impl Supervisor {
             clock,
             names,
             control_files,
+            launcher,
         ];
         let fds = sources.into_iter().flatten().chain(self.control.fds());
         let fds: Vec<_> = fds.map(|fd| (fd, Interest::Readable)).collect();
@@ -232,6 +246,7 @@ impl Supervisor {
             clock,
             names,
             control_files,
+            launcher,
         ] = sources.map(|fd| fd.is_some() && ready.next() == Some(true));
         let requests = ready.any(|ready| ready);
         if let Some((_, reason)) = timeout.filter(|(at, _)| *at <= Instant::now()) {
@@ -263,7 +278,8 @@ impl Supervisor {
             self.steps.restore_pid_file();
         }
         self.expire();
-        Ok(())
+        // Without it no engine can be started.
+        if launcher { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
     /// Passes an input to the machine. A failure in it gets its hints, and is reported.
@@ -403,6 +419,7 @@ impl Supervisor {
     /// Undoes everything, and only then reports the end.
     fn finish(&mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
         systemd::stopping();
+        let outcome = self.broken.take().map_or(outcome, Err);
         self.children.drop_ppp();
         self.check_resolvers();
         self.children.kill();

@@ -25,6 +25,10 @@ fn main() -> ExitCode {
         engine::main();
         return ExitCode::SUCCESS;
     }
+    // Its launcher, too, is this program.
+    if arguments.get(1).is_some_and(|role| role == "__launcher") {
+        return pptpctl::pptpctl_main();
+    }
     if arguments.first().is_some_and(|name| name == world::World::PROGRAM) {
         return pptpctl::pptpctl_main();
     }

@@ -155,8 +155,11 @@ fn hook_is_killed_with_supervisor() {
             let value = status.lines().find_map(|line| line.strip_prefix(what)?.split_whitespace().next());
             value.map(str::to_owned)
         };
-        let supervisor = proc_field(&hook, "PPid:").unwrap();
-        assert!(proc_field(&supervisor, "Name:").unwrap().starts_with("pptpctl"), "{supervisor}");
+        // The supervisor starts hooks through its launcher.
+        let launcher = proc_field(&hook, "PPid:").unwrap();
+        assert_eq!(proc_field(&launcher, "Name:").unwrap(), "pptpctl-launch");
+        let supervisor = proc_field(&launcher, "PPid:").unwrap();
+        assert!(proc_field(&supervisor, "Name:").unwrap().starts_with("pptpctl-under"), "{supervisor}");
         net.world.shell(&format!("kill -9 {supervisor}"));
         net.world.wait_for(|| proc_field(&hook, "State:").is_none_or(|state| state == "Z"));
         assert!(!up.wait().unwrap().success());

@@ -27,6 +27,7 @@ mod peer_routes;
 mod prompt;
 mod readable;
 mod resource_exhaustion;
+mod restrictions;
 mod rogue_routes;
 mod run_as_invoker;
 mod server_verdicts;

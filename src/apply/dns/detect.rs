@@ -51,8 +51,15 @@ pub(super) fn resolved_runs() -> bool {
     let namespace = |process: String| std::fs::metadata(format!("/proc/{process}/ns/net")).map(|ns| ns.ino());
     match (namespace(pid.to_string()), namespace("thread-self".to_owned())) {
         (Ok(its), Ok(ours)) => its == ours,
-        _ => true,
+        // A restricted supervisor may not inspect the daemon, but read which sockets are of this namespace.
+        _ => std::fs::read_to_string("/proc/thread-self/net/unix")
+            .map_or(true, |list| has_socket(&list, RESOLVED)),
     }
+}
+
+/// Returns whether a list as /proc/net/unix has a socket with this path: the last of eight columns.
+fn has_socket(list: &str, path: &str) -> bool {
+    list.lines().any(|line| line.split_ascii_whitespace().nth(7) == Some(path))
 }
 
 fn gather_evidence() -> ResolverEvidence {
@@ -97,6 +104,15 @@ fn decide(look: &ResolverEvidence) -> Resolver {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn socket_of_this_namespace_is_found() {
+        let list = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 171 /run/systemd/resolve/io.systemd.Resolve\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 172\n";
+        assert!(has_socket(list, RESOLVED));
+        assert!(!has_socket(list, "/run/systemd/resolve") && !has_socket("", RESOLVED));
+    }
 
     #[test]
     fn resolved_is_detected_only_when_it_is_queried() {

@@ -13,7 +13,7 @@ mod iptables;
 mod nft;
 mod nft_rule;
 mod pf;
-mod reading;
+pub mod reading;
 mod rules;
 mod verdict;
 mod walk;

@@ -14,6 +14,10 @@ use crate::{
 /// Time limit of a program that lists rules. The supervisor does nothing else meanwhile.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// The programs that list rules on Linux, by name.
+#[cfg(target_os = "linux")]
+pub const PROGRAMS: [&str; 3] = ["nft", "iptables-legacy-save", "iptables-save"];
+
 /// The rules of this host at one time, with their counters.
 #[derive(Clone, Debug)]
 pub struct Reading {

@@ -1,6 +1,6 @@
 //! The status of one tunnel, and the two requests that the control socket accepts.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -97,8 +97,29 @@ pub struct Status {
     pub engine_cpu_micros: Option<(u64, u64)>,
     /// Voluntary context switches of the supervisor and of the engine.
     pub sleeps: (u64, u64),
+    /// What the supervisor is restricted to; absent where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
     /// Packets, bytes and drops of the current link, by name.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// The restrictions of a supervisor that are in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// The names of its effective capabilities.
+    pub capabilities: Vec<String>,
+}
+
+impl fmt::Display for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self
+            .capabilities
+            .iter()
+            .map(|name| name.strip_prefix("CAP_").unwrap_or(name).to_lowercase())
+            .collect();
+        write!(f, "capabilities {}", names.join(" "))
+    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ impl Supervisor {
             unreachable: self.steps.unreachable(),
             warnings: self.warnings().collect(),
             engine_pid: self.children.engine_pid(),
+            sandbox: self.restrictions.sandbox.clone(),
             ..self.report.status(&self.machine, statistics)
         };
         self.control.answer(Request::Status, &Response::Status(Box::new(status)));

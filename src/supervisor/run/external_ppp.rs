@@ -9,13 +9,9 @@ use std::{
     io::{self, Read, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::{
-            fs::OpenOptionsExt,
-            process::{CommandExt, ExitStatusExt},
-        },
+        unix::{fs::OpenOptionsExt, process::ExitStatusExt},
     },
     path::{Path, PathBuf},
-    process::{Child as Process, Command, Stdio},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -24,7 +20,13 @@ use crate::{
     apply::ppp_daemon,
     engine::message::{LinkUp, plain},
     failure::{Failure, FailureKind, Phase},
-    os::{child, process, pty::Pty, wait},
+    os::{
+        child::{self, Awaited},
+        launch::{ProgramFile, Spawned, Start},
+        process,
+        pty::Pty,
+        wait,
+    },
     plan::Daemon,
     platform,
     platform::Platform,
@@ -65,7 +67,7 @@ pub(super) struct External {
 }
 
 struct Running {
-    child: Process,
+    child: Spawned,
     held: process::Process,
     log: Option<io::PipeReader>,
     line: Vec<u8>,
@@ -327,9 +329,9 @@ fn start_pppd(external: &External, options: &[u8]) -> io::Result<Running> {
     // A pipe holds 64 KiB; no list of options is longer.
     writer.write_all(options)?;
     drop(writer);
-    let mut command = Command::new(pppd::PROGRAM);
-    command.arg(&external.name).args(["nodetach", "file", ppp_daemon::OPTIONS]).stdin(reader);
-    launch(command, None)
+    let pty = external.name.to_string_lossy().into_owned();
+    let arguments = [&pty, "nodetach", "file", ppp_daemon::OPTIONS].map(str::to_owned);
+    launch(pppd::PROGRAM, arguments.into(), Vec::new(), reader.into(), None)
 }
 
 fn start_ppp(external: &External, name: &str, arguments: &[String], section: &[u8]) -> io::Result<Running> {
@@ -340,28 +342,40 @@ fn start_ppp(external: &External, name: &str, arguments: &[String], section: &[u
     }
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
     file.write_all(section)?;
-    let mut command = Command::new(ppp::PROGRAM);
-    command.args(arguments).stdin(external.pty.try_clone()?);
-    command.env_clear().envs(ppp::environment(&path));
-    launch(command, Some(path.clone())).inspect_err(|_| {
+    let environment = ppp::environment(&path);
+    let environment =
+        environment.map(|(name, value)| (name.to_owned(), value.to_string_lossy().into_owned()));
+    let pty = external.pty.try_clone()?;
+    launch(ppp::PROGRAM, arguments.to_vec(), environment.into(), pty, Some(path.clone())).inspect_err(|_| {
         let _as_well = std::fs::remove_file(&path);
     })
 }
 
-fn launch(mut command: Command, file: Option<PathBuf>) -> io::Result<Running> {
+fn launch(
+    program: &str,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    stdin: OwnedFd,
+    file: Option<PathBuf>,
+) -> io::Result<Running> {
     let (log, theirs) = io::pipe()?;
     wait::set_nonblocking(log.as_fd())?;
-    if file.is_none() {
-        command.env_clear();
-    }
-    let child = command
-        .current_dir("/")
+    let start = Start {
+        program: ProgramFile::At(program.into()),
+        title: None,
+        arguments,
+        environment,
+        umask: None,
         // Ctrl-C at the terminal of `up --foreground` is for the supervisor only.
-        .process_group(0)
-        .stdout(theirs.try_clone()?)
-        .stderr(Stdio::from(theirs))
-        .spawn()?;
-    let held = process::Process::of(&child)?;
+        separate_group: true,
+        // It ends with its pty, and the next `up` or `recover` waits for that.
+        ends_with_parent: false,
+    };
+    let mut child = start.spawn([Some(stdin), Some(theirs.try_clone()?.into()), Some(theirs.into())])?;
+    let held = i32::try_from(child.id()).map_err(io::Error::other).and_then(process::Process::open);
+    let held = held.inspect_err(|_| {
+        child::reap(&mut child);
+    })?;
     Ok(Running { child, held, log: Some(log), line: Vec::new(), reason_line: String::new(), file })
 }
 

@@ -1,0 +1,85 @@
+//! The restrictions of a supervisor on Linux: it keeps the capabilities that the steps of its profile need, and starts
+//! programs through a launcher, which has all of root's rights. Other systems have nothing that fits.
+
+use super::ipc::messages::Sandbox;
+use crate::profile::Profile;
+
+/// The restrictions that are in force.
+#[derive(Debug, Default)]
+pub(super) struct Restrictions {
+    /// What `status` shows.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Restricts this process, which must have one thread.
+///
+/// # Errors
+/// Returns why the supervisor cannot start.
+#[cfg(target_os = "linux")]
+pub(super) fn apply(profile: &Profile) -> Result<Restrictions, String> {
+    use crate::os::{capabilities, launch};
+    launch::launch_by(&format!("pptpctl: launcher {}", profile.name.as_str()), &linux::programs(profile))
+        .map_err(|error| format!("the launcher, which starts programs, does not start: {error}"))?;
+    capabilities::keep_only(&linux::capabilities(profile))
+        .map_err(|error| format!("cannot give up capabilities: {error}"))?;
+    let kept = capabilities::in_force().into_iter().map(capabilities::Capability::name).collect();
+    let sandbox = Sandbox { capabilities: kept };
+    tracing::debug!("restricted: {sandbox}");
+    Ok(Restrictions { sandbox: Some(sandbox) })
+}
+
+/// Returns no restrictions.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "the same shape on every platform")]
+pub(super) fn apply(_profile: &Profile) -> Result<Restrictions, String> {
+    Ok(Restrictions::default())
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use crate::{
+        os::{capabilities::Capability, launch::Allowed},
+        profile::{DnsBackend, PppBackend, Profile},
+        supervisor::{backend::pppd, firewall::reading},
+    };
+
+    /// Returns the programs that a tunnel of this profile may start.
+    pub(super) fn programs(profile: &Profile) -> Allowed {
+        // Also without `nftables`: a dial that stalls asks what the host's firewall does.
+        let mut names = reading::PROGRAMS.to_vec();
+        if profile.dns.is_wanted() {
+            names.extend(["resolvectl", "resolvconf"]);
+        }
+        let mut paths: Vec<_> =
+            [&profile.hooks.up, &profile.hooks.down].into_iter().filter_map(|argv| argv.first()).collect();
+        let pppd = pppd::PROGRAM.to_owned();
+        if profile.ppp.backend == PppBackend::Pppd {
+            paths.push(&pppd);
+        }
+        Allowed {
+            names: names.into_iter().map(str::to_owned).collect(),
+            paths: paths.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    /// Returns the capabilities that the steps of a tunnel of this profile need in the supervisor itself.
+    pub(super) fn capabilities(profile: &Profile) -> Vec<Capability> {
+        let mut needed = vec![Capability::NET_ADMIN, Capability::NET_RAW];
+        // setns(2), before each request about devices and routes.
+        if profile.link.netns.is_some() {
+            needed.push(Capability::SYS_ADMIN);
+        }
+        // The status socket is made by its group, also after another program has removed it.
+        if profile.control_group.is_some() {
+            needed.push(Capability::SETGID);
+        }
+        // A resolv.conf(5) may belong to a daemon's user, and keeps its owner.
+        let by_program = matches!(profile.dns.backend, DnsBackend::Resolved | DnsBackend::Resolvconf);
+        if profile.dns.is_wanted() && !by_program {
+            needed.extend([Capability::CHOWN, Capability::DAC_OVERRIDE, Capability::FOWNER]);
+        }
+        needed.sort_unstable();
+        needed.dedup();
+        needed
+    }
+}
