@@ -239,7 +239,7 @@ fn systemd_units_prevent_restarts_after_final_failures_only() {
     let finals: BTreeSet<u8> =
         cli.filter(|code| code.is_final()).map(exit::Code::number).chain(final_kinds()).collect();
     for (name, starts) in
-        [("pptpctl@", "\nType=notify\n"), ("pptpctl-autostart", "/pptpctl up --autostart\n")]
+        [("pptpctl@", "\nType=notify\n"), ("pptpctl-autostart", "/pptpctl up --autostart --from-start\n")]
     {
         let unit = read(&format!("contrib/systemd/{name}.service"));
         let list = |key: &str| -> BTreeSet<u8> {
@@ -252,7 +252,7 @@ fn systemd_units_prevent_restarts_after_final_failures_only() {
         assert_eq!(list("SuccessExitStatus="), success.into_iter().collect(), "{name}");
         assert!(unit.contains(starts) && unit.contains("\nRestart=on-failure\n"), "{name}");
     }
-    assert!(read("contrib/systemd/pptpctl@.service").contains(" up --foreground %i\n"));
+    assert!(read("contrib/systemd/pptpctl@.service").contains("/pptpctl up --foreground --from-start %i\n"));
     for kind in FailureKind::ALL {
         assert_eq!(exit::Code::of_kind(kind).is_final(), final_kinds().any(|code| code == kind.exit_code()));
     }

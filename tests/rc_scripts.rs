@@ -36,24 +36,30 @@ rc_cmd() {
 #[test]
 fn freebsd_brings_up_what_rc_conf_lists() {
     let script = StubbedScript::new("freebsd", RC_SUBR, "pptpctl_profiles='office lab'\n");
-    assert_eq!(script.run(&["start"]), (true, "up office\nup lab\n".to_owned()));
+    assert_eq!(script.run(&["start"]), (true, "up --from-start office\nup --from-start lab\n".to_owned()));
     assert_eq!(script.run(&["stop"]), (true, "down office\ndown lab\n".to_owned()));
     assert_eq!(script.run(&["status"]), (true, "status office\nstatus lab\n".to_owned()));
-    assert_eq!(script.run(&["restart"]).1, "down office\ndown lab\nup office\nup lab\n");
+    assert_eq!(
+        script.run(&["restart"]).1,
+        "down office\ndown lab\nup --from-start office\nup --from-start lab\n"
+    );
 }
 
 #[test]
 fn netbsd_brings_up_what_rc_conf_lists() {
     let script = StubbedScript::new("netbsd", RC_SUBR, "pptpctl_profiles='office lab'\n");
-    assert_eq!(script.run(&["start"]), (true, "up office\nup lab\n".to_owned()));
-    assert_eq!(script.run(&["restart"]).1, "down office\ndown lab\nup office\nup lab\n");
+    assert_eq!(script.run(&["start"]), (true, "up --from-start office\nup --from-start lab\n".to_owned()));
+    assert_eq!(
+        script.run(&["restart"]).1,
+        "down office\ndown lab\nup --from-start office\nup --from-start lab\n"
+    );
 }
 
 #[test]
 fn rc_script_accepts_one_tunnel() {
     for system in ["freebsd", "netbsd"] {
         let script = StubbedScript::new(system, RC_SUBR, "pptpctl_profiles='office lab'\n");
-        assert_eq!(script.run(&["start", "home"]), (true, "up home\n".to_owned()), "{system}");
+        assert_eq!(script.run(&["start", "home"]), (true, "up --from-start home\n".to_owned()), "{system}");
     }
 }
 
@@ -61,7 +67,11 @@ fn rc_script_accepts_one_tunnel() {
 fn rc_script_continues_after_failure_and_reports_it() {
     for system in ["freebsd", "netbsd"] {
         let script = StubbedScript::new(system, RC_SUBR, "pptpctl_profiles='broken lab'\n");
-        assert_eq!(script.run(&["start"]), (false, "up broken\nup lab\n".to_owned()), "{system}");
+        assert_eq!(
+            script.run(&["start"]),
+            (false, "up --from-start broken\nup --from-start lab\n".to_owned()),
+            "{system}"
+        );
         // For a profile called `idle`, the stub of pptpctl exits with status 6 (not up).
         let script = StubbedScript::new(system, RC_SUBR, "pptpctl_profiles='idle lab'\n");
         assert_eq!(script.run(&["stop"]), (true, "down idle\ndown lab\n".to_owned()), "{system}");
@@ -72,9 +82,9 @@ fn rc_script_continues_after_failure_and_reports_it() {
 #[test]
 fn openbsd_brings_up_the_profile_of_its_flags() {
     let script = StubbedScript::new("openbsd", OPENBSD_RC_SUBR, "daemon_flags=office\n");
-    assert_eq!(script.run(&["start"]), (true, "up office\n".to_owned()));
+    assert_eq!(script.run(&["start"]), (true, "up --from-start office\n".to_owned()));
     let pattern = script.output(&["pattern"]);
-    assert!(pattern.ends_with("/pptpctl up office\n"), "the pattern for pgrep(1): {pattern}");
+    assert!(pattern.ends_with("/pptpctl up --from-start office\n"), "the pattern for pgrep(1): {pattern}");
     let script = StubbedScript::new("openbsd", OPENBSD_RC_SUBR, "daemon_flags=\n");
     assert_eq!(script.run(&["start"]), (false, String::new()), "pptpctl was started without a profile");
 }
@@ -118,7 +128,7 @@ impl StubbedScript {
         fs::write(at("rc.conf"), rc_conf).unwrap();
         fs::create_dir_all(at("etc/pptpctl")).unwrap();
         let pptpctl = at("pptpctl");
-        let stub = "echo \"$@\" >>\"$PLACE/calls\"; case $2 in broken) exit 13;; idle) exit 6;; esac\n";
+        let stub = "echo \"$@\" >>\"$PLACE/calls\"; for last; do :; done; case $last in broken) exit 13;; idle) exit 6;; esac\n";
         // Written by another process: children that other tests start at this time would inherit our
         // descriptor, and a file open for writing cannot be executed (ETXTBSY).
         let write = "printf '#!/bin/sh\\n%s' \"$2\" >\"$1\" && chmod 755 \"$1\"";

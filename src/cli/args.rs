@@ -107,6 +107,9 @@ pub struct Up {
     /// Wait until the tunnel is up or has failed for good, also if retry.from-start is set or another `up` has begun
     #[arg(long, conflicts_with_all = ["foreground", "dry_run"])]
     pub wait: bool,
+    /// Keep trying from the first attempt, as with retry.from-start = true in the profile: for service managers
+    #[arg(long, conflicts_with = "dry_run")]
+    pub from_start: bool,
     /// Stay in the foreground until the tunnel ends; notify systemd when it is up
     #[arg(long)]
     pub foreground: bool,

@@ -74,7 +74,8 @@ fn up(
         output::need_all_of_root("up")?;
     }
     let platform = args.platform.unwrap_or(Platform::host());
-    let profile = output::profile(config, name, platform)?;
+    let mut profile = output::profile(config, name, platform)?;
+    profile.retry.from_start |= args.from_start;
     if !args.dry_run {
         render::need_proc(name)?;
     }

@@ -45,6 +45,10 @@ fn status(world: &World) -> String {
     printed(&world.run(&["status", "vpn"]))
 }
 
+fn wait_for_state(world: &World, state: &str) {
+    world.wait_for(|| status(world).contains(state));
+}
+
 /// Waits until the tunnel has failed at least once more.
 fn wait_for_attempts(world: &World) {
     let attempts =
@@ -91,6 +95,32 @@ fn tunnel_comes_up_when_the_network_does() {
             world.down(&before);
         });
     }
+}
+
+/// The command of `contrib/systemd/pptpctl@.service`, which a server that does not run yet must not delay.
+#[test]
+fn command_of_the_systemd_unit_is_ready_at_once() {
+    in_world(working_server(), |world| {
+        world.profile("server = \"192.0.2.1:9\"\nretry = { first = \"100ms\", max = \"300ms\" }");
+        let before = world.state();
+        let unit = include_str!("../../contrib/systemd/pptpctl@.service");
+        let command =
+            unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/pptpctl ")).unwrap();
+        let command = command.replace("%i", "vpn");
+        let systemd = UnixDatagram::bind("/run/notify.sock").unwrap();
+        systemd.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut up = world.command(&command.split(' ').collect::<Vec<_>>());
+        let mut up = world.spawn(up.env("NOTIFY_SOCKET", "/run/notify.sock").stderr(Stdio::null()));
+        let mut bytes = [0; 512];
+        let size = systemd.recv(&mut bytes).unwrap();
+        assert_eq!(text(&bytes[..size]), "READY=1\nSTATUS=trying");
+        wait_for_state(world, "waiting");
+        assert!(world.run(&["down", "vpn"]).status.success());
+        assert_eq!(up.wait().unwrap().code(), Some(24), "taken down before it was up");
+        drop(systemd);
+        fs::remove_file("/run/notify.sock").unwrap();
+        world.assert_state(&before);
+    });
 }
 
 #[test]
