@@ -127,6 +127,8 @@ fn data_path_allocates_nothing_per_packet() {
             }
             buffer.copy_from_slice(&original);
             let mut segments = split(&header, &mut buffer).unwrap();
+            client.expect_packets(segments.lengths());
+            server.expect_frames(std::iter::repeat_n(&[0xfd; 1344][..], 40));
             while let Some(packet) = segments.next_packet() {
                 let length = client.encapsulate(packet, &mut out[MAX_HEADER..]).unwrap();
                 let range = flows[0].put_header(now, length, &mut out).unwrap();

@@ -254,6 +254,8 @@ impl Engine {
             return;
         }
         let Self { session, tun, incoming, packets, io, .. } = self;
+        session
+            .expect_gre(incoming.datagrams().filter_map(transport::strip_ip_header).map(|packet| &*packet));
         for datagram in incoming.datagrams() {
             let Some(packet) = transport::strip_ip_header(datagram) else {
                 io.not_ipv4 += 1;
@@ -267,11 +269,17 @@ impl Engine {
 
     fn receive_tun(&mut self, now: Instant) {
         let Self { session, tun, packets, outgoing, gre, .. } = self;
-        let received = packets.receive_each(&*tun, BATCH, |ip| {
-            if outgoing.batch.is_full() {
-                outgoing.send(gre, session);
+        let join = session.is_sealing_ahead();
+        let received = packets.receive_runs(&*tun, BATCH, join, |run| {
+            if join {
+                session.expect_packets(run.lengths());
             }
-            outgoing.batch.push(|out| session.tun_input(now, ip, out));
+            while let Some(ip) = run.next_packet() {
+                if outgoing.batch.is_full() {
+                    outgoing.send(gre, session);
+                }
+                outgoing.batch.push(|out| session.tun_input(now, ip, out));
+            }
         });
         if let Err(error) = received {
             let words = format!("the tun device is gone: {error}");

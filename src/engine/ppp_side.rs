@@ -49,6 +49,25 @@ impl PppSide {
         }
     }
 
+    /// Returns whether [`PppSide::expect_packets`] saves time.
+    pub fn is_sealing_ahead(&self) -> bool {
+        matches!(self, Self::Builtin(link) if link.is_sealing_ahead())
+    }
+
+    /// Sets the lengths of the next packets for [`PppSide::encapsulate`].
+    pub fn expect_packets(&mut self, lengths: impl Iterator<Item = usize>) {
+        if let Self::Builtin(link) = self {
+            link.expect_packets(lengths);
+        }
+    }
+
+    /// Shows the next frames for [`PppSide::handle_input`].
+    pub fn expect_frames<'a>(&mut self, frames: impl Iterator<Item = &'a [u8]>) {
+        if let Self::Builtin(link) = self {
+            link.expect_frames(frames);
+        }
+    }
+
     pub fn poll_output(&mut self) -> Option<Vec<u8>> {
         match self {
             Self::Builtin(link) => link.poll_output(),

@@ -77,6 +77,23 @@ impl Batch {
         })
     }
 
+    /// Empties the batch.
+    pub fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// Returns the lengths of the datagrams.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.ranges.iter().take(self.filled).map(ExactSizeIterator::len)
+    }
+
+    /// Returns one datagram.
+    pub fn datagram(&mut self, at: usize) -> Option<&mut [u8]> {
+        let place = self.ranges.get(..self.filled)?.get(at)?;
+        let start = at * self.buffer_size;
+        self.space.get_mut(start + place.start..start + place.end)
+    }
+
     /// Returns the datagrams, to be read or changed in place.
     pub fn datagrams(&mut self) -> impl Iterator<Item = &mut [u8]> {
         let filled = self.filled;
@@ -287,6 +304,22 @@ mod tests {
             assert_eq!(into.datagrams().next().unwrap(), [n; 3]);
         }
         assert_eq!(out.send(&a).unwrap(), 0, "an empty batch sends nothing");
+    }
+
+    #[test]
+    fn datagrams_are_found_by_their_numbers() {
+        let mut batch = Batch::new(3, 16);
+        batch.push_parts(&[1; 4], &[2]);
+        batch.push(|buffer| {
+            buffer[5..8].fill(3);
+            Some(5..8)
+        });
+        assert_eq!(batch.lengths().collect::<Vec<_>>(), [5, 3]);
+        assert_eq!(batch.datagram(0).unwrap(), [1, 1, 1, 1, 2]);
+        assert_eq!(batch.datagram(1).unwrap(), [3; 3]);
+        assert!(batch.datagram(2).is_none());
+        batch.clear();
+        assert!(batch.datagram(0).is_none() && batch.lengths().count() == 0);
     }
 
     #[test]

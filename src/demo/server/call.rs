@@ -74,6 +74,11 @@ impl Call {
         Self { connection, address, flow, link, device: None, trouble: orders.trouble, too_early: 0 }
     }
 
+    /// Shows the packets that [`Call::receive`] gets next, among others.
+    pub fn expect<'a>(&mut self, packets: impl Iterator<Item = &'a [u8]>) {
+        self.link.expect_frames(self.flow.in_order(packets));
+    }
+
     /// Takes a GRE packet without its IP header.
     pub fn receive(&mut self, now: Instant, packet: &mut [u8]) {
         let Self { flow, link, device, trouble, too_early, .. } = self;
@@ -118,12 +123,18 @@ impl Call {
     /// Returns the kernel's error.
     pub fn receive_tun(&mut self, now: Instant, gre: &mut GreSocket, peer: Ipv4Addr) -> io::Result<()> {
         let Self { device: Some(Device { tun, packets }), flow, link, .. } = self else { return Ok(()) };
-        packets.receive_each(&tun.fd, BATCH, |ip| {
-            gre.send(now, peer, |out| {
-                // The link counts the packets that it rejects.
-                let length = link.encapsulate(ip, out.get_mut(MAX_HEADER..)?).ok()?;
-                flow.put_header(now, length, out)
-            });
+        let join = link.is_sealing_ahead();
+        packets.receive_runs(&tun.fd, BATCH, join, |run| {
+            if join {
+                link.expect_packets(run.lengths());
+            }
+            while let Some(ip) = run.next_packet() {
+                gre.send(now, peer, |out| {
+                    // The link counts the packets that it rejects.
+                    let length = link.encapsulate(ip, out.get_mut(MAX_HEADER..)?).ok()?;
+                    flow.put_header(now, length, out)
+                });
+            }
         })?;
         gre.flush();
         Ok(())

@@ -86,23 +86,22 @@ impl GreSocket {
         earliest([self.inbound.next_timeout(), self.outbound.next_timeout()])
     }
 
-    /// Reads from the socket. Packets of a clear path are passed to `each`, with the sender's address and the IP
-    /// header; others go into the inbound path.
-    pub fn receive(&mut self, now: Instant, mut each: impl FnMut(Ipv4Addr, &mut [u8])) {
+    /// Reads from the socket. Packets of a clear path are then in [`GreSocket::received`]; others go into the inbound
+    /// path.
+    pub fn receive(&mut self, now: Instant) {
         // An error of an unconnected socket cannot be attributed to a packet.
-        if self.batch.receive(&self.socket).is_err() {
+        if self.batch.receive(&self.socket).is_err() || self.inbound.is_clear() {
             return;
         }
-        for datagram in self.batch.datagrams() {
-            let Some(source) = datagram.get(12..16).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()) else {
-                continue;
-            };
-            if self.inbound.is_clear() {
-                each(Ipv4Addr::from(source), datagram);
-            } else {
-                self.inbound.send(now, (Ipv4Addr::from(source), datagram.to_vec()));
-            }
+        for (source, datagram) in self.batch.datagrams().filter_map(with_source) {
+            self.inbound.send(now, (source, datagram.to_vec()));
         }
+        self.batch.clear();
+    }
+
+    /// Returns the packets of the last [`GreSocket::receive`], with the sender's address and the IP header.
+    pub fn received(&mut self) -> impl Iterator<Item = (Ipv4Addr, &mut [u8])> {
+        self.batch.datagrams().filter_map(with_source)
     }
 
     /// Returns the next packet that has arrived.
@@ -177,4 +176,10 @@ fn connected(address: Ipv4Addr, to: Ipv4Addr) -> io::Result<Socket> {
     bpf::receive_nothing(&socket)?;
     socket.connect(&SocketAddrV4::new(to, 0).into())?;
     Ok(socket)
+}
+
+/// Returns a datagram with the address of its sender.
+fn with_source(datagram: &mut [u8]) -> Option<(Ipv4Addr, &mut [u8])> {
+    let source = <[u8; 4]>::try_from(datagram.get(12..16)?).ok()?;
+    Some((Ipv4Addr::from(source), datagram))
 }

@@ -191,6 +191,18 @@ impl Server {
     /// Passes the GRE packets that have arrived to their calls; `ready`: there are some on the socket.
     fn receive_gre(&mut self, now: Instant, ready: bool) {
         let Self { gre_socket, calls, no_call, .. } = self;
+        if ready {
+            gre_socket.receive(now);
+            // Most of them are of one call.
+            let first = gre_socket.received().next().and_then(|(source, datagram)| {
+                calls.of_packet(source, transport::strip_ip_header(datagram)?).ok()
+            });
+            if let Some(call) = first {
+                let packets =
+                    gre_socket.received().filter_map(|(_, datagram)| transport::strip_ip_header(datagram));
+                call.expect(packets.map(|packet| &*packet));
+            }
+        }
         let mut deliver = |source: std::net::Ipv4Addr, datagram: &mut [u8]| {
             let found = match transport::strip_ip_header(datagram) {
                 Some(packet) => calls.of_packet(source, packet).map(|call| call.receive(now, packet)),
@@ -202,7 +214,9 @@ impl Server {
             }
         };
         if ready {
-            gre_socket.receive(now, &mut deliver);
+            for (source, datagram) in gre_socket.received() {
+                deliver(source, datagram);
+            }
         }
         while let Some((source, mut packet)) = gre_socket.arrived(now) {
             deliver(source, &mut packet);

@@ -24,6 +24,26 @@ use crate::{
 pub(super) const LARGEST_PACKET: usize = 2048;
 
 impl Session {
+    /// Shows the packets that [`Session::gre_input`] gets next.
+    pub fn expect_gre<'a>(&mut self, packets: impl Iterator<Item = &'a [u8]>) {
+        if let Some(Call { flow, link, .. }) = &mut self.call {
+            link.expect_frames(flow.in_order(packets));
+        }
+    }
+
+    /// Returns whether [`Session::expect_packets`] saves time.
+    #[must_use]
+    pub fn is_sealing_ahead(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| call.link.is_sealing_ahead())
+    }
+
+    /// Sets the lengths of the packets that [`Session::tun_input`] gets next.
+    pub fn expect_packets(&mut self, lengths: impl Iterator<Item = usize>) {
+        if let Some(Call { link, .. }) = &mut self.call {
+            link.expect_packets(lengths);
+        }
+    }
+
     /// Processes a GRE packet without its IP header; passes IP packets for the tun device to `to_tun`.
     pub fn gre_input(&mut self, now: Instant, packet: &mut [u8], to_tun: &mut impl FnMut(&[u8])) {
         let Self { call: Some(call), mss, peer_routes: offers, .. } = self else {

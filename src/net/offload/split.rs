@@ -65,6 +65,22 @@ impl Default for Segments<'_> {
 }
 
 impl Segments<'_> {
+    /// Returns the lengths of the packets that [`Segments::next_packet`] returns.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> + use<> {
+        let (headers, size) = self.plan.as_ref().map_or((0, 1), |plan| (plan.length, plan.size));
+        let payload = self.buffer.len().saturating_sub(headers + self.done);
+        let (alone, mut left) = match &self.plan {
+            None => ((self.count == 0).then_some(payload), 0),
+            Some(_) => (None, payload),
+        };
+        let each = std::iter::from_fn(move || {
+            let payload = left.min(size);
+            left -= payload;
+            (payload > 0).then_some(headers + payload)
+        });
+        alone.into_iter().chain(each)
+    }
+
     /// Returns the next packet, to be used before the one after it.
     pub fn next_packet(&mut self) -> Option<&mut [u8]> {
         let Some(plan) = &self.plan else {

@@ -94,9 +94,11 @@ pub fn combined(packets: &[Vec<u8>]) -> Vec<(VirtioHeader, Vec<u8>)> {
 
 fn parts(header: &VirtioHeader, mut packet: Vec<u8>) -> Vec<Vec<u8>> {
     let (mut found, mut segments) = (Vec::new(), split(header, &mut packet).unwrap());
+    let lengths: Vec<usize> = segments.lengths().collect();
     while let Some(packet) = segments.next_packet() {
         found.push(packet.to_vec());
     }
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
     found
 }
 

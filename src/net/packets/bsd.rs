@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{PACKET, outcome};
+use crate::os::batch::Batch;
 
 /// Size of the address family before a packet, in bytes.
 const FAMILY: usize = 4;
@@ -13,6 +14,8 @@ const FAMILY: usize = 4;
 /// Moves the packets of one device.
 pub struct PacketIo {
     buffer: Vec<u8>,
+    /// Space for the packets of several reads, once it was needed.
+    pub(super) joined: Option<Batch>,
     refused: u64,
 }
 
@@ -20,6 +23,11 @@ pub struct PacketIo {
 pub struct Packets<'a>(Option<&'a mut [u8]>);
 
 impl Packets<'_> {
+    /// Returns the lengths of all packets.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> + use<> {
+        self.0.as_ref().map(|packet| packet.len()).into_iter()
+    }
+
     /// Returns the packet, once.
     pub fn next_packet(&mut self) -> Option<&mut [u8]> {
         self.0.take()
@@ -30,7 +38,7 @@ impl PacketIo {
     /// Prepares a device.
     #[must_use]
     pub fn new(_tun: impl AsFd) -> Self {
-        Self { buffer: vec![0; PACKET], refused: 0 }
+        Self { buffer: vec![0; PACKET], joined: None, refused: 0 }
     }
 
     /// Reads the next packet, or returns `None` if no packet is queued.

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::{PACKET, outcome};
 use crate::{
     net::offload::{Coalescer, HEADER, LARGEST, Offloads, Segments, Split, VirtioHeader, split},
-    os::tun,
+    os::{batch::Batch, tun},
 };
 
 /// Moves the packets of one device.
@@ -18,6 +18,8 @@ pub struct PacketIo {
     has_header: bool,
     /// For one read: the header, if there is one, and the packet.
     buffer: Vec<u8>,
+    /// Space for the packets of several reads, once it was needed.
+    pub(super) joined: Option<Batch>,
     /// `None` if the kernel accepts no combined packets.
     coalescer: Option<Coalescer>,
     counters: Counters,
@@ -47,6 +49,7 @@ impl PacketIo {
         Self {
             has_header,
             buffer: vec![0; HEADER + if combines { LARGEST } else { PACKET }],
+            joined: None,
             coalescer: combines.then(|| Coalescer::new(offloads)),
             counters: Counters::default(),
         }
@@ -175,6 +178,36 @@ mod tests {
         let (written, counters) = refused_with(Errno::EIO, &Sample::UdpV6.run(5, 1000));
         assert!(written.is_empty());
         assert_eq!((counters.refused, counters.unsupported), (5, None));
+    }
+
+    #[test]
+    fn lengths_are_known_before_the_packets() {
+        let socket = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (near, far) = (socket(), socket());
+        far.connect(near.local_addr().unwrap()).unwrap();
+        near.set_nonblocking(true).unwrap();
+        let mut packets = PacketIo::new(&near);
+        let run = [Sample::TcpV4.run(2, 100), Sample::UdpV6.run(70, 50)].concat();
+        for (join, most, expected) in
+            [(true, 64, vec![64]), (true, 100, vec![64, 8]), (false, 3, vec![1, 1, 1])]
+        {
+            let sent = expected.iter().sum::<usize>();
+            run.iter().take(sent).for_each(|packet| drop(far.send(packet).unwrap()));
+            let (mut found, mut counts) = (Vec::new(), Vec::new());
+            packets
+                .receive_runs(&near, most, join, |run| {
+                    let lengths: Vec<usize> = run.lengths().collect();
+                    let begin = found.len();
+                    while let Some(packet) = run.next_packet() {
+                        found.push(packet.to_vec());
+                    }
+                    counts.push(lengths.len());
+                    assert_eq!(found[begin..].iter().map(Vec::len).collect::<Vec<_>>(), lengths);
+                })
+                .unwrap();
+            assert_eq!((&found[..], counts), (&run[..sent], expected));
+        }
+        assert_eq!(Segments::default().lengths().count(), 0);
     }
 
     #[test]

@@ -17,30 +17,110 @@ pub use self::linux::PacketIo;
 /// Size of the buffer for a packet that is not combined, in bytes; well above the MTU of a tunnel.
 const PACKET: usize = 2048;
 
-use std::{io, os::fd::AsFd};
+/// Most packets of several reads that are joined.
+const JOINED: usize = 64;
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use nix::errno::Errno;
 
+#[cfg(not(target_os = "linux"))]
+use self::bsd::Packets;
+#[cfg(target_os = "linux")]
+use crate::net::offload::Segments as Packets;
+use crate::os::batch::Batch;
+
+/// Packets of the device whose lengths are known before the first is used.
+pub enum Run<'a> {
+    /// Those of one read.
+    Read(Packets<'a>),
+    /// Those of several reads, and how many were used.
+    Joined(&'a mut Batch, usize),
+}
+
+impl Run<'_> {
+    /// Returns the lengths of all packets.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> {
+        let (read, joined) = match self {
+            Self::Read(read) => (Some(read.lengths()), None),
+            Self::Joined(batch, _) => (None, Some(batch.lengths())),
+        };
+        read.into_iter().flatten().chain(joined.into_iter().flatten())
+    }
+
+    /// Returns the next packet, to be used before the one after it.
+    pub fn next_packet(&mut self) -> Option<&mut [u8]> {
+        match self {
+            Self::Read(read) => read.next_packet(),
+            Self::Joined(batch, at) => {
+                *at += 1;
+                batch.datagram(*at - 1)
+            }
+        }
+    }
+}
+
 impl PacketIo {
-    /// Passes the packets that are queued to `each`: all, or those of as many reads as give `most` packets.
+    /// Passes the packets that are queued to `each`: all, or those of as many reads as give `most` packets. With
+    /// `join`, packets that were read one by one come together.
     ///
     /// # Errors
-    /// Returns the kernel's error.
-    pub fn receive_each(
+    /// Returns the kernel's error; packets read before it were passed on.
+    pub fn receive_runs(
         &mut self,
         tun: impl AsFd,
         most: usize,
-        mut each: impl FnMut(&[u8]),
+        join: bool,
+        mut each: impl FnMut(&mut Run<'_>),
+    ) -> io::Result<()> {
+        let mut joined = join.then(|| self.joined.take().unwrap_or_else(|| Batch::new(JOINED, PACKET)));
+        let received = self.receive_all(tun.as_fd(), most, joined.as_mut(), &mut each);
+        if let Some(mut batch) = joined {
+            pass(&mut batch, &mut each);
+            self.joined = Some(batch);
+        }
+        received
+    }
+
+    /// Does the work of [`PacketIo::receive_runs`]; packets may be left in `joined`.
+    fn receive_all(
+        &mut self,
+        tun: BorrowedFd<'_>,
+        most: usize,
+        mut joined: Option<&mut Batch>,
+        each: &mut impl FnMut(&mut Run<'_>),
     ) -> io::Result<()> {
         let mut count = 0;
         while count < most {
-            let Some(mut read) = self.receive(tun.as_fd())? else { break };
-            while let Some(packet) = read.next_packet() {
-                each(packet);
-                count += 1;
+            let Some(mut read) = self.receive(tun)? else { break };
+            let found = read.lengths().count();
+            count += found.max(1);
+            if let Some(batch) = joined.as_deref_mut() {
+                if found == 1 && read.lengths().all(|length| length <= PACKET) {
+                    if let Some(packet) = read.next_packet() {
+                        batch.push_parts(packet, &[]);
+                    }
+                    if batch.is_full() {
+                        pass(batch, each);
+                    }
+                    continue;
+                }
+                pass(batch, each);
             }
+            each(&mut Run::Read(read));
         }
         Ok(())
+    }
+}
+
+/// Passes the packets of a batch to `each`, and empties it.
+fn pass(batch: &mut Batch, each: &mut impl FnMut(&mut Run<'_>)) {
+    if batch.filled() > 0 {
+        each(&mut Run::Joined(batch, 0));
+        batch.clear();
     }
 }
 

@@ -66,6 +66,27 @@ impl Link {
         }
     }
 
+    /// Returns whether [`Self::expect_packets`] saves time: each packet is encrypted with a key of its own.
+    #[must_use]
+    pub fn is_sealing_ahead(&self) -> bool {
+        matches!(&self.cipher, Cipher::On { sealer: Some(sealer), .. } if !sealer.is_stateful())
+    }
+
+    /// Sets the lengths of the next packets for [`Self::encapsulate`]; others may come.
+    pub fn expect_packets(&mut self, lengths: impl Iterator<Item = usize>) {
+        if let Cipher::On { sealer: Some(sealer), .. } = &mut self.cipher {
+            sealer.expect(lengths);
+        }
+    }
+
+    /// Shows the next frames for [`Self::handle_input`], so that keys of encrypted ones are made together; others may
+    /// come.
+    pub fn expect_frames<'a>(&mut self, frames: impl Iterator<Item = &'a [u8]>) {
+        if let Cipher::On { opener: Some(opener), .. } = &mut self.cipher {
+            opener.expect(frames.filter_map(wire::compressed).map(<[u8]>::len));
+        }
+    }
+
     fn frame(&mut self, ip: &[u8], out: &mut [u8]) -> Result<usize, LinkDrop> {
         if self.phase != Phase::Network || !self.up {
             return Err(if self.phase == Phase::Dead { LinkDrop::Ended } else { LinkDrop::NotUp });

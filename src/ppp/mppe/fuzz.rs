@@ -1,6 +1,9 @@
-//! The body of the fuzz target `ppp_mppe`; `src/fuzzing.rs` also runs it over the corpus.
+//! The body of the fuzz target `ppp_mppe`; `src/fuzzing.rs` also runs it over the corpus. Each packet also passes a
+//! sealer and an opener that were told lengths of the next packets, right or wrong, with the same results.
 
-use super::{End, HEADER, Keys, Opener, ResetStyle, SealError, Sealer, Strength, opener::LATE_WINDOW};
+use super::{
+    End, HEADER, Keys, MppeDrop, Opener, ResetStyle, SealError, Sealer, Strength, opener::LATE_WINDOW,
+};
 use crate::ppp::crypto::NtHash;
 
 /// Drives a sealer and an opener with operations read from `data`: packets delivered, lost, duplicated,
@@ -15,6 +18,7 @@ pub fn drive(data: &[u8]) {
     while let Some((&[operation, length], after)) = rest.split_first_chunk::<2>() {
         let (bytes, after) = after.split_at_checked(usize::from(length)).unwrap_or((after, &[]));
         rest = after;
+        road.expect(operation, bytes.len());
         if road.budget == 0 {
             return;
         }
@@ -24,14 +28,14 @@ pub fn drive(data: &[u8]) {
             3 => road.packet_comes_late(),
             4 => road.forgery_arrives(bytes),
             5 => road.packet_arrives_bent(bytes),
-            6 => road.sealer.handle_reset_request(),
+            6 => road.request_reset(),
             _ => road.any_bytes_are_sealed(bytes),
         }
         if road.opener.is_hopeless() {
             return;
         }
         if road.opener.needs_reset() && operation & 0x80 != 0 {
-            road.sealer.handle_reset_request();
+            road.request_reset();
             road.opener.handle_reset_ack();
         }
     }
@@ -41,6 +45,8 @@ pub fn drive(data: &[u8]) {
 struct Harness {
     sealer: Sealer,
     opener: Opener,
+    /// The same, with lengths of the next packets.
+    ahead: (Sealer, Opener),
     /// Nothing has been forged yet: every opened packet must equal the sealed one.
     honest: bool,
     /// Nothing has been lost yet: every packet must be opened.
@@ -64,20 +70,56 @@ impl Harness {
         let hash = NtHash::of(b"fuzz");
         let client = Keys::from_ms_chap_v2(End::Client, &hash, &[3; 24]);
         let server = Keys::from_ms_chap_v2(End::Server, &hash, &[3; 24]);
-        let (Some(mut sealer), Some(opener)) =
-            (Sealer::new(&client, strength, stateful), Opener::new(&server, strength, stateful))
-        else {
-            panic!("MS-CHAPv2 gives keys of each strength");
+        let ends = || {
+            let (Some(mut sealer), Some(opener)) =
+                (Sealer::new(&client, strength, stateful), Opener::new(&server, strength, stateful))
+            else {
+                panic!("MS-CHAPv2 gives keys of each strength");
+            };
+            sealer.set_reset_style(if kind & 8 == 0 { ResetStyle::NewKey } else { ResetStyle::SameKey });
+            (sealer, opener)
         };
-        sealer.set_reset_style(if kind & 8 == 0 { ResetStyle::NewKey } else { ResetStyle::SameKey });
-        Self { sealer, opener, honest: true, whole: true, last: None, since: 0, budget: 1200 }
+        let (sealer, opener) = ends();
+        Self { sealer, opener, ahead: ends(), honest: true, whole: true, last: None, since: 0, budget: 1200 }
+    }
+
+    /// Announces up to 15 packets of this length, and between two announcements as many as come.
+    fn expect(&mut self, operation: u8, length: usize) {
+        let count = usize::from(operation >> 3 & 0x0f);
+        if count > 0 {
+            self.ahead.0.expect((0..count).map(|n| length + n));
+            self.ahead.1.expect((0..count).map(|n| length + 24 - n));
+        }
+    }
+
+    fn request_reset(&mut self) {
+        self.sealer.handle_reset_request();
+        self.ahead.0.handle_reset_request();
+    }
+
+    fn seal(&mut self, packet: &[u8]) -> Result<Vec<u8>, SealError> {
+        let sealed = seal(&mut self.sealer, packet);
+        if sealed != seal(&mut self.ahead.0, packet) {
+            panic!("an expected packet is sealed differently");
+        }
+        sealed
+    }
+
+    fn open<'a>(&mut self, packet: &'a mut [u8]) -> Result<&'a mut [u8], MppeDrop> {
+        let mut copy = packet.to_vec();
+        let opened = self.opener.open(packet);
+        let (one, two) = (&self.opener, &mut self.ahead.1);
+        if opened.as_deref() != two.open(&mut copy).as_deref() || format!("{one:?}") != format!("{two:?}") {
+            panic!("an expected packet is opened differently");
+        }
+        opened
     }
 
     fn packet_arrives(&mut self, payload: &[u8]) {
         let plain = ip_packet(payload);
-        let Ok(mut sealed) = seal(&mut self.sealer, &plain) else { panic!("an IP packet is not sealed") };
+        let Ok(mut sealed) = self.seal(&plain) else { panic!("an IP packet is not sealed") };
         let copy = sealed.clone();
-        match self.opener.open(&mut sealed) {
+        match self.open(&mut sealed) {
             Ok(opened) if self.honest && *opened != *plain => panic!("another packet came out"),
             Err(reason) if self.honest && self.whole => panic!("{reason} on a clean road"),
             Ok(_) | Err(_) => {}
@@ -90,7 +132,7 @@ impl Harness {
         self.since = self.since.saturating_add(count);
         let plain = ip_packet(payload);
         for _ in 0..count.min(self.budget) {
-            let _ = seal(&mut self.sealer, &plain);
+            let _ = self.seal(&plain);
         }
         self.budget = self.budget.saturating_sub(count);
     }
@@ -99,7 +141,7 @@ impl Harness {
     fn packet_comes_late(&mut self) {
         if let Some((plain, mut sealed)) = self.last.take()
             && self.since < LATE_WINDOW
-            && let Ok(opened) = self.opener.open(&mut sealed)
+            && let Ok(opened) = self.open(&mut sealed)
             && self.honest
             && *opened != *plain
         {
@@ -109,19 +151,19 @@ impl Harness {
 
     fn forgery_arrives(&mut self, bytes: &[u8]) {
         (self.honest, self.whole) = (false, false);
-        let _ = self.opener.open(&mut bytes.to_vec());
+        let _ = self.open(&mut bytes.to_vec());
         self.budget = self.budget.saturating_sub(200);
     }
 
     fn packet_arrives_bent(&mut self, bytes: &[u8]) {
         (self.honest, self.whole) = (false, false);
-        let mut sealed = seal(&mut self.sealer, &ip_packet(bytes)).unwrap_or_default();
+        let mut sealed = self.seal(&ip_packet(bytes)).unwrap_or_default();
         sealed.iter_mut().zip(bytes).for_each(|(byte, mask)| *byte ^= mask);
-        let _ = self.opener.open(&mut sealed);
+        let _ = self.open(&mut sealed);
     }
 
     fn any_bytes_are_sealed(&mut self, bytes: &[u8]) {
-        let _ = seal(&mut self.sealer, bytes);
+        let _ = self.seal(bytes);
         self.whole = false;
     }
 }

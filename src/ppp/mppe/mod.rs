@@ -4,11 +4,13 @@
 //! data path and allocate nothing. [`crate::ppp::ccp`] does the negotiation (CCP option 18); this module only
 //! defines its bits. MPPE has no integrity protection.
 
+mod ahead;
 mod budget;
 mod checkpoints;
 #[cfg(any(feature = "fuzzing", test))]
 pub mod fuzz;
 mod keys;
+mod lanes;
 #[cfg(any(feature = "fuzzing", test))]
 mod memo;
 mod opener;

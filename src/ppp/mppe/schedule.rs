@@ -5,7 +5,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     Strength,
+    ahead::{Ahead, LEAST},
     keys::StartKey,
+    lanes::LANES,
     rc4::{KEY, Rc4},
 };
 
@@ -23,6 +25,10 @@ pub(super) struct Schedule {
     spare: Rc4,
     /// Key changes so far.
     pub(super) changes: u64,
+    /// Keys and streams of the next packets, once any were expected.
+    ahead: Option<Box<Ahead>>,
+    /// The lane of `ahead` that has the present stream, if not `rc4`.
+    lane: Option<usize>,
 }
 
 impl Schedule {
@@ -37,11 +43,67 @@ impl Schedule {
         hashed.get_mut(2 * key_len + 40..)?.get_mut(..40)?.fill(0xf2);
         let none = [0; KEY];
         let (rc4, spare) = (Rc4::new(&none), Rc4::new(&none));
-        let mut schedule = Self { hashed, key_len, strength, rc4, spare, changes: 0 };
+        let mut schedule =
+            Self { hashed, key_len, strength, rc4, spare, changes: 0, ahead: None, lane: None };
         let mut key = schedule.next_key();
         schedule.adopt(&mut key);
         schedule.reinitialize();
         Some(schedule)
+    }
+
+    /// Sets the lengths of the next packets for [`Schedule::rekey_next`]; those that come may differ.
+    pub(super) fn expect(&mut self, mut lengths: impl Iterator<Item = usize>) {
+        if let Some(ahead) = &mut self.ahead {
+            return ahead.expect(lengths);
+        }
+        // Space is allocated when it is first of use: an idle tunnel needs none.
+        let first: [Option<usize>; LEAST] = std::array::from_fn(|_| lengths.next());
+        if first.iter().all(Option::is_some) {
+            let mut ahead = Box::new(Ahead::new());
+            ahead.expect(first.into_iter().flatten().chain(lengths));
+            self.ahead = Some(ahead);
+        }
+    }
+
+    /// Does the same as [`Schedule::rekey`], in less time if the next packets are known.
+    pub(super) fn rekey_next(&mut self) {
+        let Some(mut ahead) = self.ahead.take() else { return self.rekey() };
+        let present = self.snapshot();
+        let mut found = ahead.take(&present);
+        if found.is_none()
+            && let Some(lengths) = ahead.next_lengths()
+        {
+            self.make(&mut ahead, &present, lengths);
+            found = ahead.take(&present);
+        }
+        self.ahead = Some(ahead);
+        if let Some((lane, key)) = found {
+            self.restore(&key);
+            self.changes = self.changes.wrapping_add(1);
+            self.lane = Some(lane);
+        } else {
+            self.rekey();
+        }
+    }
+
+    /// Makes the keys and streams of the next packets.
+    fn make(&mut self, ahead: &mut Ahead, present: &[u8; KEY], lengths: [usize; LANES]) {
+        let (mut keys, mut ciphers) =
+            (Zeroizing::new([*present; LANES + 1]), Zeroizing::new([[0; KEY]; LANES]));
+        let changes = self.changes;
+        for ((key, cipher), _) in keys
+            .iter_mut()
+            .skip(1)
+            .zip(ciphers.iter_mut())
+            .zip(lengths.iter().take_while(|length| **length > 0))
+        {
+            self.change_key();
+            *key = *self.snapshot();
+            *cipher = *cipher_key(self.session_key());
+        }
+        self.restore(present);
+        self.changes = changes;
+        ahead.make(*keys, &ciphers, lengths);
     }
 
     /// Changes the session key and initializes RC4 with it (RFC 3078 §7.3).
@@ -85,16 +147,31 @@ impl Schedule {
     pub(super) fn reinitialize(&mut self) {
         let key = cipher_key(self.session_key());
         self.rc4.restart(&key);
+        self.lane = None;
     }
 
     /// Runs RC4 over `buffer` in place.
     pub(super) fn apply(&mut self, buffer: &mut [u8]) {
-        self.rc4.apply(buffer);
+        let mut rest = buffer;
+        if let (Some(lane), Some(ahead)) = (self.lane, &mut self.ahead) {
+            rest = ahead.apply(lane, rest);
+            if rest.is_empty() {
+                return;
+            }
+            self.rc4 = ahead.rest(lane);
+            self.lane = None;
+        }
+        self.rc4.apply(rest);
     }
 
     /// Runs RC4 from `from` to `to`; returns `false`, with no effect, if their lengths differ.
     pub(super) fn apply_to(&mut self, from: &[u8], to: &mut [u8]) -> bool {
-        self.rc4.apply_to(from, to)
+        if from.len() != to.len() {
+            return false;
+        }
+        to.copy_from_slice(from);
+        self.apply(to);
+        true
     }
 
     /// Decrypts the start of `sealed` with a freshly initialized cipher. Changes neither the session key nor

@@ -58,6 +58,20 @@ impl Sealer {
         if self.schedule.apply_to(payload, body) { Ok(length) } else { Err(SealError::NoRoom) }
     }
 
+    /// Returns whether packets depend on those before them.
+    #[must_use]
+    pub fn is_stateful(&self) -> bool {
+        self.stateful
+    }
+
+    /// Sets the lengths of the next payloads for [`Sealer::seal_parts`], in place of those set before. In stateless
+    /// mode their keys are then made together, in less time; the results are the same, and others may come.
+    pub fn expect(&mut self, lengths: impl Iterator<Item = usize>) {
+        if !self.stateful {
+            self.schedule.expect(lengths.map(|length| length.saturating_add(2)));
+        }
+    }
+
     /// Handles the peer's CCP Reset-Request: restarts the cipher for the next packet and sets its A bit (RFC
     /// 3078 §8.2). Several requests before the next packet count as one. Does nothing in stateless mode.
     pub fn handle_reset_request(&mut self) {
@@ -81,8 +95,10 @@ impl Sealer {
         if !self.stateful || flag_packet || self.flush {
             if self.stateful && !flag_packet && self.style == ResetStyle::SameKey {
                 self.schedule.reinitialize();
-            } else {
+            } else if self.stateful {
                 self.schedule.rekey();
+            } else {
+                self.schedule.rekey_next();
             }
             self.flush = false;
             flags |= FLUSHED;

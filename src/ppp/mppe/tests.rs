@@ -1,5 +1,6 @@
 //! Test vectors of RFC 3079, and sealer against opener over a lossy path.
 
+mod ahead;
 mod losses;
 
 use proptest::prelude::*;

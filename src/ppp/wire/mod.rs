@@ -67,6 +67,14 @@ pub fn split(frame: &mut [u8]) -> Result<(u16, &mut [u8]), FrameError> {
     }
 }
 
+/// Returns the information field of a frame of protocol [`protocol::COMPRESSED`], `None` for any other.
+#[must_use]
+pub fn compressed(frame: &[u8]) -> Option<&[u8]> {
+    let rest = frame.strip_prefix(&ADDRESS_CONTROL).unwrap_or(frame);
+    let [high, low] = protocol::COMPRESSED.to_be_bytes();
+    rest.strip_prefix(&[low]).or_else(|| rest.strip_prefix(&[high, low]))
+}
+
 /// Splits a protocol field of one or two bytes from the bytes after it (RFC 1661 §2 and §6.5).
 ///
 /// # Errors

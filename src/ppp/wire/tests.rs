@@ -15,6 +15,8 @@ fn split_reads_each_header_compression() {
         let mut copy = frame.to_vec();
         let (found, information) = split(&mut copy).unwrap();
         assert_eq!((found, information.len()), (number, length), "{frame:02x?}");
+        let information = (number == protocol::COMPRESSED).then_some(&*information);
+        assert_eq!(compressed(frame), information, "{frame:02x?}");
     }
 }
 

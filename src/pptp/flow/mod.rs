@@ -184,6 +184,20 @@ impl Flow {
         (waiting.0, waiting.1.max(waiting.0 + u64::from(ahead)))
     }
 
+    /// Returns the payloads of those packets that [`receive`](Self::receive) delivers at once, if it gets them in this
+    /// order and none waits.
+    pub fn in_order<'a>(&self, packets: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+        let (local, mut next) = (self.config.local_call_id, self.expected);
+        packets.filter_map(move |packet| {
+            let (header, payload) = gre::parse(packet).ok()?;
+            if header.call_id != local || header.seq != Some(next) {
+                return None;
+            }
+            next = next.wrapping_add(1);
+            packet.get(payload)
+        })
+    }
+
     /// Returns how many packets of the peer count as lost before those that
     /// [`handle_timeout`](Self::handle_timeout) delivers, at least and at most.
     #[must_use]

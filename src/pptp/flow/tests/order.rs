@@ -21,6 +21,30 @@ fn in_order_packets_are_delivered_without_copying() {
 }
 
 #[test]
+fn packets_in_order_are_known_beforehand() {
+    let mut receiver = Receiver::running();
+    let mut other = packet(4, 70);
+    other[6] ^= 1;
+    let mut cut = packet(4, 70);
+    cut.truncate(60);
+    let batch = [
+        packet(2, 10),
+        packet(1, 20),
+        packet(3, 30),
+        packet(3, 40),
+        other,
+        cut,
+        packet(4, 50),
+        packet(6, 60),
+    ];
+    let found: Vec<usize> =
+        receiver.flow.in_order(batch.iter().map(Vec::as_slice)).map(<[u8]>::len).collect();
+    assert_eq!(found, [10, 30, 50]);
+    receiver.arrive_all([2, 3, 4]);
+    assert_eq!(receiver.delivered, [1, 2, 3, 4]);
+}
+
+#[test]
 fn swapped_packets_are_reordered_without_waiting() {
     let mut receiver = Receiver::running();
     receiver.arrive_all([3, 2, 4]);
