@@ -147,7 +147,9 @@ impl FailureKind {
         Self::Internal,
     ];
 
-    /// Returns the exit status of `pptpctl up`: unique, and not used for anything else by the command line.
+    /// Returns the exit status of `pptpctl up`, not used for anything else by the command line. A log-in or encryption
+    /// that failed without a refusal has the status of a refusal: scripts tell phases apart, and service managers use
+    /// `--from-start`, which goes on after what may pass.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
@@ -161,8 +163,8 @@ impl FailureKind {
             Self::CallTimeout => 16,
             Self::GreFiltered => 17,
             Self::LcpFailed => 18,
-            Self::AuthenticationFailed => 19,
-            Self::EncryptionRefused => 20,
+            Self::AuthenticationFailed | Self::LoginUndecided => 19,
+            Self::EncryptionRefused | Self::EncryptionFailed => 20,
             Self::NoAddress => 21,
             Self::NoTun => 22,
             Self::LinkStep => 23,
@@ -174,9 +176,7 @@ impl FailureKind {
             Self::PppFailed => 29,
             Self::Collision => 30,
             Self::HostFiles => 31,
-            Self::LoginUndecided => 32,
-            Self::EncryptionFailed => 33,
-            Self::UnsafeFiles => 34,
+            Self::UnsafeFiles => 32,
         }
     }
 
@@ -440,7 +440,12 @@ mod tests {
     fn failures_have_distinct_exit_codes_and_words() {
         for (at, kind) in FailureKind::ALL.iter().enumerate() {
             for other in FailureKind::ALL.iter().skip(at + 1) {
-                assert_ne!(kind.exit_code(), other.exit_code(), "{kind:?} {other:?}");
+                let share = [
+                    (FailureKind::AuthenticationFailed, FailureKind::LoginUndecided),
+                    (FailureKind::EncryptionRefused, FailureKind::EncryptionFailed),
+                ];
+                let is_shared = share.contains(&(*kind, *other));
+                assert_eq!(kind.exit_code() == other.exit_code(), is_shared, "{kind:?} {other:?}");
                 assert_ne!(kind.words(), other.words());
             }
             assert!(!(2..10).contains(&kind.exit_code()), "2 to 9 belong to the command line");

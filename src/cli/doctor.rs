@@ -122,7 +122,6 @@ fn code_of(blocker: Blocker) -> Code {
     match blocker {
         Blocker::NotRoot => exit::NOT_ROOT,
         Blocker::Profile => exit::PROFILE,
-        Blocker::NoPassword => exit::NO_PASSWORD,
         Blocker::Failure(_, kind) => Code::of_kind(kind),
     }
 }

@@ -14,7 +14,7 @@ pub const OK: Code = Code(0);
 pub const INTERNAL: Code = Code(1);
 /// The command line is invalid.
 pub const USAGE: Code = Code(2);
-/// The profile does not exist or is invalid, or its password cannot be used.
+/// The profile does not exist or is invalid, or its password cannot be obtained.
 pub const PROFILE: Code = Code(3);
 /// The command needs root.
 pub const NOT_ROOT: Code = Code(4);
@@ -24,8 +24,6 @@ pub const ALREADY_UP: Code = Code(5);
 pub const NOT_UP: Code = Code(6);
 /// The demo may not create namespaces here, or the system has none.
 pub const NO_NAMESPACES: Code = Code(7);
-/// The password did not arrive in time, or its command failed: the next attempt may get it.
-pub const NO_PASSWORD: Code = Code(8);
 /// The demo has no tunnel device; the same status as [`FailureKind::NoTun`].
 pub const NO_TUN: Code = Code(FailureKind::NoTun.exit_code());
 /// Something could not be undone.

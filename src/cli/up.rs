@@ -270,7 +270,7 @@ fn password(
     match supervisor::unless_ended(signals, load) {
         Ok(Some(loaded)) => loaded.map_err(|wrong| {
             error(format_args!("{}: {wrong}", profile.name));
-            if wrong.may_pass() { exit::NO_PASSWORD } else { exit::PROFILE }
+            exit::PROFILE
         }),
         Ok(None) => {
             error(format_args!("{}: {}", profile.name, FailureKind::Interrupted.words()));

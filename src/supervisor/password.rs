@@ -131,22 +131,6 @@ pub enum PasswordError {
     NoCommand,
 }
 
-impl PasswordError {
-    /// Returns whether the next attempt may get the password although nobody mends anything: the command failed, as one
-    /// that asks another host, or the user did not type in time.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        let is_missing = |error: &io::Error| {
-            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
-        };
-        match self {
-            Self::Failed { .. } | Self::TimedOut { .. } => true,
-            Self::Spawn { error, .. } => !is_missing(error),
-            _ => false,
-        }
-    }
-}
-
 impl SecretAccess<'static> {
     /// Returns the resources of this process: `/dev/fd/N` for descriptors (set another `open_fd` on systems
     /// where that has only 0 to 2), `$CREDENTIALS_DIRECTORY`, and a limit of two minutes.

@@ -25,12 +25,12 @@ fn restarts_do_not_add_up_to_more_logins_than_one_supervisor_makes() {
 
         let second = world.run(&["up", "vpn"]);
         let stderr = text(&second.stderr);
-        assert_eq!(second.status.code(), Some(32), "{stderr}");
+        assert_eq!(second.status.code(), Some(19), "{stderr}");
         assert!(stderr.contains("during authentication"), "{stderr}");
         for _ in 0..2 {
             let refused = world.run(&["up", "vpn"]);
             let stderr = text(&refused.stderr);
-            assert_eq!(refused.status.code(), Some(32), "{stderr}");
+            assert_eq!(refused.status.code(), Some(19), "{stderr}");
             assert!(stderr.contains("not tried: the last 2 log-ins ended without a verdict"), "{stderr}");
             assert!(stderr.contains("allowed in 30 min") || stderr.contains("allowed in 29 min"), "{stderr}");
             assert!(stderr.contains(&format!("rm {RECORD}")), "{stderr}");

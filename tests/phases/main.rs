@@ -241,7 +241,7 @@ fn unanswered_authentication_is_reported() {
     in_world(faulty_server(Fault::DeafAuth), |world| {
         world.profile(&timeouts(&[("auth", "2s")]));
         world.assert_up_fails(
-            32,
+            19,
             "authentication",
             &["the peer stopped answering during authentication"],
             3.0,
@@ -276,7 +276,7 @@ fn unanswered_encryption_is_reported() {
     in_world(faulty_server(Fault::DeafCcp), |world| {
         world.profile(&timeouts(&[("network", "2s")]));
         let words = ["encryption does not work", "the server does not finish CCP"];
-        world.assert_up_fails(33, "encryption", &words, 4.0);
+        world.assert_up_fails(20, "encryption", &words, 4.0);
     });
 }
 

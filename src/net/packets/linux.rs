@@ -192,7 +192,9 @@ mod tests {
             [(true, 64, vec![64]), (true, 100, vec![64, 8]), (false, 3, vec![1, 1, 1])]
         {
             let sent = expected.iter().sum::<usize>();
-            run.iter().take(sent).for_each(|packet| drop(far.send(packet).unwrap()));
+            for packet in run.iter().take(sent) {
+                far.send(packet).unwrap();
+            }
             let (mut found, mut counts) = (Vec::new(), Vec::new());
             packets
                 .receive_runs(&near, most, join, |run| {

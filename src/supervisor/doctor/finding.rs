@@ -26,10 +26,8 @@ pub enum Severity {
 pub enum Blocker {
     /// This process lacks rights.
     NotRoot,
-    /// The profile cannot be used, as its password cannot be.
+    /// The profile cannot be used, as its password cannot be obtained.
     Profile,
-    /// The password did not arrive, which may pass.
-    NoPassword,
     /// The failure that `up` reports.
     Failure(Phase, FailureKind),
 }
@@ -76,8 +74,7 @@ impl Finding {
 
     /// Returns the finding that there is no password.
     pub fn password(error: &PasswordError) -> Self {
-        let by = if error.may_pass() { Blocker::NoPassword } else { Blocker::Profile };
-        Self::blocked("password", error.to_string(), by)
+        Self::blocked("password", error.to_string(), Blocker::Profile)
     }
 
     /// Returns a finding that stops `up`.
@@ -133,7 +130,7 @@ pub fn first_blocker(findings: &[Finding]) -> Option<Blocker> {
     let order = |blocker: &Blocker| match blocker {
         Blocker::NotRoot => (0, None, 0),
         Blocker::Failure(_, FailureKind::HostFiles | FailureKind::UnsafeFiles) => (0, None, 1),
-        Blocker::Profile | Blocker::NoPassword => (1, None, 0),
+        Blocker::Profile => (1, None, 0),
         Blocker::Failure(_, FailureKind::Collision) => (2, None, 0),
         Blocker::Failure(phase, kind) => {
             let later = matches!(kind, FailureKind::NoTun | FailureKind::NoPpp);
