@@ -43,8 +43,8 @@ impl Changes {
             return Ok(Vec::new());
         }
         let own = self.device_name().map(str::to_owned);
-        let rivals = rivals(&mut self.host, own.as_deref())?;
         let rules = self.host.rules(false).map_err(ApplyError::observing)?;
+        let rivals = rivals(&mut self.host, &rules, own.as_deref())?;
         let warning = |rival: &Rival| match rival {
             Rival::Rule(rule) => warning(rule, &rules),
             Rival::Half(route) => warning_of_half(route, own_defaults.contains(&route.dest.prefix_len())),
@@ -68,19 +68,20 @@ impl Host {
             }
             Rival::Half(route) => format!("its route \"{route}\" is half a default route"),
         };
-        Ok(rivals(self, None)?.iter().map(words).collect())
+        let rules = self.rules(false).map_err(ApplyError::observing)?;
+        Ok(rivals(self, &rules, None)?.iter().map(words).collect())
     }
 }
 
-/// Returns what leads all packets elsewhere; `own` is the device of this tunnel.
-fn rivals(host: &mut Host, own: Option<&str>) -> Result<Vec<Rival>, ApplyError> {
+/// Returns what leads all packets elsewhere, by these rules or by half a default route; `own` is the device of this tunnel.
+fn rivals(host: &mut Host, rules: &[Rule], own: Option<&str>) -> Result<Vec<Rival>, ApplyError> {
     let mut found = Vec::new();
-    for rule in host.rules(false).map_err(ApplyError::observing)? {
-        if leads_everything_away(&rule) {
+    for rule in rules {
+        if leads_everything_away(rule) {
             let filter = Filter { ipv6: false, table: Some(rule.table), dest: None };
             let routes = host.routes(&filter).map_err(ApplyError::observing)?;
             if routes.iter().any(|route| route.kind == Kind::Unicast && route.dest.prefix_len() <= 1) {
-                found.push(Rival::Rule(rule));
+                found.push(Rival::Rule(rule.clone()));
             }
         }
     }

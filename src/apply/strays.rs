@@ -15,6 +15,8 @@ pub struct Strays {
     pub rules: usize,
     /// Number of routes.
     pub routes: usize,
+    /// Whether some of them have refused packets.
+    pub lifted: bool,
     /// What could not be removed.
     pub errors: Vec<ApplyError>,
 }
@@ -42,7 +44,10 @@ pub fn remove_strays(places: &Directories, host: &mut Host) -> Strays {
             Ok(routes) => {
                 for route in routes.iter().filter(|route| is_of_kill_switch(route)) {
                     match gone(host.change(KernelOp::DeleteRoute(route))) {
-                        Ok(()) => strays.routes += 1,
+                        Ok(()) => {
+                            strays.routes += 1;
+                            strays.lifted |= route.kind != Kind::Unicast && route.kind != Kind::Throw;
+                        }
                         Err(cause) => strays.errors.push(ApplyError::observing(cause)),
                     }
                 }

@@ -130,8 +130,10 @@ fn read(host: &mut Host, own: Option<&str>, ipv6: bool) -> Surroundings {
         }
     }
     found.addresses = addresses;
-    found.gateways.sort_unstable();
-    found.gateways.dedup();
+    for list in [&mut found.gateways, &mut found.next_hops] {
+        list.sort_unstable();
+        list.dedup();
+    }
     found
 }
 

@@ -29,15 +29,16 @@ pub fn main() -> Code {
         line(format_args!("removed the host route {route}, which a killed call manager of pptp had left"));
     }
     let strays = supervisor::recover_strays();
-    let is_lifted = strays.rules + strays.routes > 0;
-    if is_lifted {
+    let has_strays = strays.rules + strays.routes > 0;
+    if has_strays {
+        let what = if strays.lifted { "lifted the kill switch" } else { "removed the default route" };
         line(format_args!(
-            "lifted the kill switch of a tunnel whose ledger is lost: {} rules, {} routes",
+            "{what} of a tunnel whose ledger is lost: {} rules, {} routes",
             strays.rules, strays.routes
         ));
     }
     recovery.errors.iter().chain(&strays.errors).for_each(error);
-    let nothing = recovery.recovered.is_empty() && recovery.host_routes.is_empty() && !is_lifted;
+    let nothing = recovery.recovered.is_empty() && recovery.host_routes.is_empty() && !has_strays;
     let failed = !recovery.errors.is_empty() || !strays.errors.is_empty();
     if nothing && !failed && recovery.removed.is_empty() {
         line("nothing to undo");

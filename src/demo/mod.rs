@@ -17,7 +17,11 @@ mod snapshot;
 mod tour;
 pub mod world;
 
-use std::process::ExitCode;
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 /// Result of the demo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,11 @@ impl Outcome {
         let place = status.code().and_then(|code| usize::try_from(code - i32::from(Self::FIRST)).ok());
         place.and_then(|place| Self::ALL.get(place).copied()).unwrap_or(Self::Failed)
     }
+}
+
+/// Prints an error; ignores errors of the write, as the reader may have closed the pipe.
+fn complain(text: impl Display) {
+    let _closed = writeln!(io::stderr().lock(), "pptpctl demo: {text}");
 }
 
 /// Runs `pptpctl demo`.

@@ -16,7 +16,7 @@ use std::{
 use super::world;
 #[cfg(target_os = "freebsd")]
 use super::world::jail;
-use super::{Outcome, config::ServerConfig, fetch, ping::ping, snapshot::Snapshot, world::Server};
+use super::{Outcome, complain, config::ServerConfig, fetch, ping::ping, snapshot::Snapshot, world::Server};
 #[cfg(target_os = "freebsd")]
 use crate::net::kernel::Kernel;
 use crate::net::tun;
@@ -287,10 +287,6 @@ fn say(text: impl Display) {
 /// Prints a line; ignores errors, as the reader may have closed the pipe.
 fn line(text: impl Display) {
     let _closed = writeln!(io::stdout().lock(), "{text}");
-}
-
-fn complain(text: impl Display) {
-    let _closed = writeln!(io::stderr().lock(), "pptpctl demo: {text}");
 }
 
 #[cfg(test)]

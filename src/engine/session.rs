@@ -326,14 +326,11 @@ impl Session {
         if self.ending.is_some() {
             return;
         }
-        let mut failure = self.with_evidence(failure);
-        let undecided = self.phase == Phase::Authentication
-            && failure.remedy() != Remedy::Nothing
+        let failure = self.with_evidence(failure);
+        let undecided = failure.remedy() != Remedy::Nothing
             && failure.undecided_login.is_none()
-            && self.call.as_ref().is_some_and(|call| call.link.is_login_pending());
+            && self.reached().login_pending;
         self.ending.get_or_insert(if undecided {
-            // They were sent.
-            failure.hints.retain(|hint| hint != verdict::BEFORE_LOGIN);
             failure.undecided(UndecidedLogin::Unanswered)
         } else {
             failure
@@ -342,7 +339,9 @@ impl Session {
 
     /// Returns how far this session has come.
     fn reached(&self) -> Reached {
-        Reached { phase: self.phase, has_address: self.has_address }
+        let is_pending = |call: &Call| call.link.is_login_pending();
+        let login_pending = self.phase == Phase::Authentication && self.call.as_ref().is_some_and(is_pending);
+        Reached { phase: self.phase, has_address: self.has_address, login_pending }
     }
 
     fn enter(&mut self, phase: Phase, detail: String) {

@@ -7,7 +7,6 @@ mod offers;
 use std::net::SocketAddrV4;
 
 pub use self::{
-    advice::BEFORE_LOGIN,
     gre::{gets_none_of_our_gre, of_early_end, of_lcp_timeout, of_silence},
     offers::Offers,
 };
@@ -27,18 +26,20 @@ pub struct Reached {
     pub phase: Phase,
     /// The server has given an address, which the phase does not show until the link is confirmed.
     pub has_address: bool,
+    /// User and password were sent, or an external daemon may have sent them, and the server has not decided.
+    pub login_pending: bool,
 }
 
 impl From<Phase> for Reached {
     fn from(phase: Phase) -> Self {
-        Self { phase, has_address: false }
+        Self { phase, has_address: false, login_pending: false }
     }
 }
 
 /// Returns the failure for the end of the control connection.
 #[must_use]
 pub fn of_control(reached: impl Into<Reached>, end: &ControlEnd) -> Failure {
-    let Reached { phase, has_address } = reached.into();
+    let Reached { phase, has_address, login_pending } = reached.into();
     let kind = match end {
         ControlEnd::Stopped => FailureKind::Interrupted,
         ControlEnd::SccrpTimeout | ControlEnd::SccrqTimeout => FailureKind::ControlSilent,
@@ -64,7 +65,9 @@ pub fn of_control(reached: impl Into<Reached>, end: &ControlEnd) -> Failure {
         }
         ControlEnd::PeerClosed if phase == Phase::Control => failure
             .hint("the server closed the connection before any reply: it may allow only known addresses, or be full, or not be a PPTP server (TLS servers and proxies do that)"),
-        ControlEnd::PeerStopped { .. } | ControlEnd::PeerClosed => advice::after_hangup(failure),
+        ControlEnd::PeerStopped { .. } | ControlEnd::PeerClosed => {
+            advice::after_hangup(failure, login_pending)
+        }
         _ => failure,
     }
 }
@@ -85,7 +88,7 @@ fn not_pptp_hint(first: &[u8]) -> &'static str {
 /// Returns the failure for a call that ended without our request.
 #[must_use]
 pub fn of_call(reached: impl Into<Reached>, end: &CallEnd) -> Failure {
-    let Reached { phase, has_address } = reached.into();
+    let Reached { phase, has_address, login_pending } = reached.into();
     let kind = match end {
         CallEnd::ReplyTimeout => FailureKind::CallTimeout,
         CallEnd::Closed => FailureKind::Interrupted,
@@ -93,13 +96,13 @@ pub fn of_call(reached: impl Into<Reached>, end: &CallEnd) -> Failure {
             FailureKind::of_hangup(phase, has_address)
         }
     };
-    advice::after_hangup(Failure::new(phase, kind, plain(&end.to_string())))
+    advice::after_hangup(Failure::new(phase, kind, plain(&end.to_string())), login_pending)
 }
 
 /// Returns the failure for the end of the PPP link.
 #[must_use]
 pub fn of_link(reached: impl Into<Reached>, reason: &DownReason, offers: &Offers) -> Failure {
-    let Reached { phase, has_address } = reached.into();
+    let Reached { phase, has_address, login_pending } = reached.into();
     let kind = match reason {
         DownReason::LcpTimeout { heard_anything: false } => FailureKind::GreFiltered,
         DownReason::LcpTimeout { heard_anything: true }
@@ -151,8 +154,10 @@ pub fn of_link(reached: impl Into<Reached>, reason: &DownReason, offers: &Offers
             failure,
             advice::after_missing_encryption(*reason == DownReason::EncryptionLost),
         ),
-        DownReason::PeerTerminated(_) | DownReason::EncryptionEnded(_) => advice::after_hangup(failure),
-        DownReason::NoAddress(_) if has_address => advice::after_hangup(failure),
+        DownReason::PeerTerminated(_) | DownReason::EncryptionEnded(_) => {
+            advice::after_hangup(failure, login_pending)
+        }
+        DownReason::NoAddress(_) if has_address => advice::after_hangup(failure, login_pending),
         DownReason::WeakerAuthOnly { .. } => failure.remedied_by(Remedy::WeakerAuthentication),
         DownReason::NotAuthenticated => failure
             .hint("any host that can answer with this address could be the server, and nothing in the tunnel would be encrypted: check server = …")
@@ -268,7 +273,7 @@ mod tests {
     #[test]
     fn hangup_after_an_address_was_given_is_no_lack_of_one() {
         let ends = |has_address| {
-            let reached = || Reached { phase: Phase::Addresses, has_address };
+            let reached = || Reached { phase: Phase::Addresses, has_address, login_pending: false };
             [
                 of_control(reached(), &ControlEnd::PeerClosed),
                 of_call(reached(), &CallEnd::PeerCleared),

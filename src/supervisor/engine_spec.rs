@@ -2,6 +2,7 @@
 
 use std::net::SocketAddrV4;
 
+use super::machine::Machine;
 use crate::{
     engine::{
         message::LinkUp,
@@ -11,9 +12,9 @@ use crate::{
 };
 
 /// Returns the specification of one dial. `path_mtu` is the largest IP packet on the path to the server, in
-/// bytes; `was_up` tells whether the tunnel was up before.
+/// bytes; `machine` knows the history of the tunnel.
 #[must_use]
-pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16, was_up: bool) -> Spec {
+pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16, machine: &Machine) -> Spec {
     let timeouts = &profile.timeouts;
     Spec {
         name: profile.name.as_str().to_owned(),
@@ -42,7 +43,7 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16, was_up: bool
         domain: profile.domain.clone(),
         auth: profile.auth.clone(),
         unauthenticated: profile.unauthenticated,
-        prefer_stronger: true,
+        prefer_stronger: !machine.accepts_weaker_auth(),
         mppe: profile.mppe,
         lcp_echo: profile.ppp.echo,
         mru: profile.ppp.mru,
@@ -56,7 +57,7 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16, was_up: bool
         want_dns: true,
         external: profile.ppp.backend != PppBackend::Builtin,
         mss: profile.mss,
-        was_up,
+        was_up: machine.was_up(),
         peer_routes: profile.peer_routes,
     }
 }

@@ -360,6 +360,13 @@ impl Supervisor {
         }
     }
 
+    /// Ends the engine's connection for a reason that the engine does not know.
+    fn end_link(&mut self, failure: Failure) {
+        self.children.abandon();
+        self.link_down();
+        self.handle(Input::EngineEnded(failure));
+    }
+
     fn resolve(&mut self, name: &str) {
         if let Some(known) = self.resolvers.instead_of_asking(name, self.steps.prevents_lookups()) {
             return self.handle(Input::Resolved(Ok(known)));
@@ -392,8 +399,7 @@ impl Supervisor {
         let dev = firewall_watch::device(&facts);
         let sockets = self.steps.connect(*server.ip(), facts)?;
         self.network.local = transport::local_address(&sockets.gre);
-        let mut spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, self.machine.was_up());
-        spec.prefer_stronger = !self.machine.accepts_weaker_auth();
+        let spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, &self.machine);
         let (local, options, call_id) = (self.network.local, sockets.options, spec.call_id);
         self.firewall.dials(DialPath { server, local, dev, options, call_id });
         self.children.dial(spec, &sockets)?;
@@ -480,9 +486,7 @@ impl Supervisor {
             self.child_reports(event);
         }
         if let Some(failure) = self.firewall.expired(now) {
-            self.children.abandon();
-            self.link_down();
-            self.handle(Input::EngineEnded(failure));
+            self.end_link(failure);
         }
         if self.machine.next_timeout().is_some_and(|(due, _)| due <= now) {
             self.handle(Input::Timeout);

@@ -67,14 +67,14 @@ pub fn keep() -> ExitCode {
             wait(&mut demo, || master.is_finished())
         }
         Err(why) => {
-            complain(&format!("it could not {why}"));
+            super::super::complain(format_args!("it could not {why}"));
             Outcome::NoNamespaces.code()
         }
     };
     jails::remove(&name);
     drop(mounts);
     if let Err(error) = std::fs::remove_dir(&root) {
-        complain(&format!("{}: {error}", root.display()));
+        super::super::complain(format_args!("{}: {error}", root.display()));
     }
     code.into()
 }
@@ -150,8 +150,4 @@ pub fn enter() -> io::Result<PathBuf> {
     let (jail, program) = jail.zip(program).ok_or(io::ErrorKind::InvalidInput)?;
     jails::enter(jail)?;
     Ok(program)
-}
-
-fn complain(text: &str) {
-    let _closed = writeln!(io::stderr().lock(), "pptpctl demo: {text}");
 }

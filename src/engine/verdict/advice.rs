@@ -9,13 +9,11 @@ use crate::{
 pub(super) const IN_CLEAR: &str =
     "without encryption anyone on the path can read the packets; if that is acceptable: mppe = \"off\"";
 
-/// The hint for a server that ended the link when authentication had begun, if no credentials were sent.
-pub const BEFORE_LOGIN: &str = "the server ended this itself, before user and password were sent: its administrator finds the reason in its log";
-
 /// Adds the next step to the failure of a server that has ended call, link or connection by itself. It has refused
-/// nothing, so there is nothing to change in the profile.
+/// nothing, so there is nothing to change in the profile. Where it has user and password and has decided nothing
+/// (`login_pending`), [`Failure::undecided`] adds the next step.
 #[must_use]
-pub fn after_hangup(failure: Failure) -> Failure {
+pub fn after_hangup(failure: Failure, login_pending: bool) -> Failure {
     let words = match (failure.kind, failure.phase) {
         // A link that was up is redialled.
         (_, Phase::Routes | Phase::Up) => return failure,
@@ -25,7 +23,10 @@ pub fn after_hangup(failure: Failure) -> Failure {
         (FailureKind::NoAddress, _) => {
             "the server ended this itself, before it gave an address: its log has the reason; it may have no free address"
         }
-        (FailureKind::PeerEnded, Phase::Authentication) => BEFORE_LOGIN,
+        (FailureKind::PeerEnded, Phase::Authentication) if login_pending => return failure,
+        (FailureKind::PeerEnded, Phase::Authentication) => {
+            "the server ended this itself, before user and password were sent: its administrator finds the reason in its log"
+        }
         (FailureKind::PeerEnded, _) => {
             "the server ended this itself, after it had accepted user and password: its administrator finds the reason in its log"
         }
@@ -95,11 +96,13 @@ mod tests {
             (FailureKind::PeerEnded, Phase::Addresses, "after it had accepted"),
             (FailureKind::NoAddress, Phase::Addresses, "no free address"),
         ] {
-            let failure = after_hangup(Failure::new(phase, kind, ""));
+            let failure = after_hangup(Failure::new(phase, kind, ""), false);
             assert!(failure.hints.len() == 1 && failure.hints[0].contains(words), "{failure:?}");
         }
+        let pending = Failure::new(Phase::Authentication, FailureKind::PeerEnded, "");
+        assert!(after_hangup(pending, true).hints.is_empty(), "they were sent");
         for phase in [Phase::Routes, Phase::Up] {
-            assert!(after_hangup(Failure::new(phase, FailureKind::PeerEnded, "")).hints.is_empty());
+            assert!(after_hangup(Failure::new(phase, FailureKind::PeerEnded, ""), false).hints.is_empty());
         }
     }
 

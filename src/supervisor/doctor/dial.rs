@@ -326,8 +326,7 @@ impl<'a> Dial<'a> {
             path_mtu: path_mtu(Some(&next_hop)),
             notes: Vec::new(),
         };
-        let mut spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, false);
-        spec.prefer_stronger = !self.machine.accepts_weaker_auth();
+        let spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, &self.machine);
         let (local, dev, call_id) = (self.local, Some(device_of(&next_hop)), spec.call_id);
         self.firewall.dials(DialPath { server, local, dev, options, call_id });
         self.children.dial(spec, &sockets)

@@ -39,9 +39,12 @@ impl Supervisor {
             }
             ChildEvent::Engine(FromEngine::PathMtu(path)) => self.path_found(path),
             ChildEvent::Engine(FromEngine::Unfiltered(why)) => {
-                let words = unfiltered(&why);
-                tracing::warn!("{words}");
-                self.report.unfiltered = Some(words);
+                let words = Some(unfiltered(&why));
+                // Not again for each redial.
+                if self.report.unfiltered != words {
+                    tracing::warn!("{}", words.as_deref().unwrap_or_default());
+                    self.report.unfiltered = words;
+                }
             }
             // For `doctor`; for the watch of `children`.
             ChildEvent::Engine(FromEngine::PathSearched(_) | FromEngine::Alive) => {}

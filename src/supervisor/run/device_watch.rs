@@ -5,7 +5,7 @@ use super::Supervisor;
 use crate::{
     apply::DeviceLoss,
     failure::{Failure, FailureKind, Phase},
-    supervisor::machine::{Input, TunnelState},
+    supervisor::machine::TunnelState,
 };
 
 /// Returns the failure for the loss of a device; `None` if its owner, an external PPP, reports the loss itself.
@@ -30,9 +30,7 @@ impl Supervisor {
         }
         let loss = self.steps.device_loss();
         if let Some(failure) = loss.and_then(|loss| failure(loss, self.children.has_ppp())) {
-            self.children.abandon();
-            self.link_down();
-            self.handle(Input::EngineEnded(failure));
+            self.end_link(failure);
         }
     }
 }
