@@ -191,6 +191,11 @@ pub const CASES: &[Case] = &[
     ("failures::encryption_not_offered", |lab| {
         already(lab, at("198.51.100.11"), 20, &["encryption", "no MPPE at all", "its administrator"]);
     }),
+    ("failures::mppe_option_rejected", |lab| {
+        // This pppd speaks CCP, for other compressions.
+        let words = &["encryption", "probably has no MPPE", "its administrator", "mppe = \"off\""];
+        already(lab, at("198.51.100.17"), 20, words);
+    }),
     ("failures::encryption_too_weak", |lab| {
         already(lab, at("198.51.100.15"), 20, &["encryption", "mppe = \"require-40\""]);
     }),

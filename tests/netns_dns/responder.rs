@@ -1,5 +1,6 @@
 //! A DNS server that answers with the address of each name it has, and with NXDOMAIN for all others. Names that
-//! begin with `servfail`, `silent` and `six` are answered with SERVFAIL, not at all, and with an IPv6 address.
+//! begin with `servfail`, `silent` and `six` are answered with SERVFAIL, not at all, and with an IPv6 address; `dns64` as
+//! in a network with NAT64.
 
 use std::{
     fs::File,
@@ -59,9 +60,12 @@ impl Responder {
                 socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
                 ready.send(()).unwrap();
                 let mut query = [0; 512];
+                let mut translates = false;
                 while !stop.load(Ordering::Relaxed) {
                     let Ok((size, from)) = socket.recv_from(&mut query) else { continue };
-                    let Some((name, answer)) = answer(&query[..size], &names) else { continue };
+                    let Some((name, answer)) = answer(&query[..size], &names, &mut translates) else {
+                        continue;
+                    };
                     queries.lock().unwrap().push(name);
                     let _gone = socket.send_to(&answer, from);
                 }
@@ -85,8 +89,9 @@ impl Drop for Responder {
     }
 }
 
-/// Answers a query with one question (RFC 1035 §4) with that question and at most one record.
-fn answer(query: &[u8], names: &[(String, Ipv4Addr)]) -> Option<(String, Vec<u8>)> {
+/// Answers a query with one question (RFC 1035 §4) with that question and at most one record. `translates` is set once a
+/// name has been answered as DNS64 does.
+fn answer(query: &[u8], names: &[(String, Ipv4Addr)], translates: &mut bool) -> Option<(String, Vec<u8>)> {
     let (header, mut rest) = query.split_at_checked(12)?;
     let mut labels = Vec::new();
     let mut length = 12;
@@ -107,13 +112,21 @@ fn answer(query: &[u8], names: &[(String, Ipv4Addr)]) -> Option<(String, Vec<u8>
     let known = names.iter().find(|(other, _)| *other == name).map(|(_, address)| *address);
     let record = known.filter(|_| kind == 1);
     let special = labels.first().map_or("", String::as_str);
+    // DNS64 (RFC 6147): IPv6 addresses made of 198.51.100.9 and of the well-known one of `ipv4only.arpa`.
+    *translates |= special == "dns64";
+    let ipv6: Option<[u8; 16]> = match special {
+        "six" => Some([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6]),
+        "dns64" => Some([0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, 198, 51, 100, 9]),
+        "ipv4only" if *translates => Some([0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, 192, 0, 0, 170]),
+        _ => None,
+    };
     let code = match special {
         "silent" => return None,
         "servfail" => 2,
-        _ if known.is_some() || special == "six" => 0,
+        _ if known.is_some() || ipv6.is_some() => 0,
         _ => 3,
     };
-    let ipv6 = special == "six" && kind == 28;
+    let ipv6 = ipv6.filter(|_| kind == 28);
     let mut reply = vec![
         header[0],
         header[1],
@@ -122,7 +135,7 @@ fn answer(query: &[u8], names: &[(String, Ipv4Addr)]) -> Option<(String, Vec<u8>
         0,
         1,
         0,
-        u8::from(record.is_some() || ipv6),
+        u8::from(record.is_some() || ipv6.is_some()),
         0,
         0,
         0,
@@ -133,10 +146,9 @@ fn answer(query: &[u8], names: &[(String, Ipv4Addr)]) -> Option<(String, Vec<u8>
         reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
         reply.extend(address.octets());
     }
-    if ipv6 {
-        reply.extend([
-            0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 0, 0, 16, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6,
-        ]);
+    if let Some(address) = ipv6 {
+        reply.extend([0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 0, 0, 16]);
+        reply.extend(address);
     }
     Some((name, reply))
 }

@@ -113,3 +113,22 @@ fn name_of_this_host_and_network_without_ipv4_are_told() {
         net.world.assert_up_fails(25, "connect", &words, 5.0);
     });
 }
+
+/// A network with IPv6 and NAT64 only, whose resolver makes IPv6 addresses of IPv4 ones.
+#[test]
+fn network_with_nat64_only_is_told() {
+    in_resolver_world(|net| {
+        // The resolver of the test has an IPv4 address; the network has none.
+        net.world.shell(
+            "ip -4 address flush dev eth0; ip address add 192.0.2.2/32 dev lo; \
+             ip -6 address add 2001:db8::2/64 dev eth0 nodad; ip -6 route add default via 2001:db8::1 dev eth0",
+        );
+        let words = [
+            "IPv6 addresses only (64:ff9b::c633:6409)",
+            "PPTP exists over IPv4 only",
+            "this network has NAT64",
+            "NAT64 does not carry GRE",
+        ];
+        assert_verdict(net, "dns64.example", "nameserver 192.0.2.2", &words);
+    });
+}

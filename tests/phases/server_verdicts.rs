@@ -139,3 +139,19 @@ fn gre_before_the_call_reply_is_used() {
         world.down(&before);
     });
 }
+
+/// A host that translates its IPv4 to IPv6 (464XLAT): TCP arrives, and GRE does not.
+#[test]
+fn gre_lost_behind_nat64_is_told() {
+    in_world(faulty_server(Fault::DropGre), |world| {
+        // As its translator, which takes packets with this source address.
+        world.shell(
+            "ip address add 192.0.0.4/32 dev lo; nft add table ip clat; \
+             nft 'add chain ip clat out { type nat hook postrouting priority 100; }'; \
+             nft add rule ip clat out ip saddr 192.0.0.4 snat to 192.0.2.2",
+        );
+        world.profile(&(timeouts(&[("gre", "1s")]) + "localbind = \"192.0.0.4\"\n"));
+        let words = ["GRE, IP protocol 47, is filtered", "192.0.0.4 belongs to 464XLAT", "no GRE (RFC 6146)"];
+        world.assert_up_fails(17, "lcp", &words, 4.0);
+    });
+}
