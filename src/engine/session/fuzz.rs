@@ -196,8 +196,11 @@ impl Run {
     fn rare(&mut self, script: &mut Script<'_>) -> Result<(), String> {
         match script.byte() % 8 {
             0 => self.blocked = !self.blocked,
-            1 => self.client.gre_refused(self.now, &io::Error::from(io::ErrorKind::PermissionDenied)),
-            2 => self.client.gre_sent(),
+            // The kernel refuses only what was sent: there is a call.
+            1 if self.client.call.is_some() => {
+                self.client.gre_refused(self.now, &io::Error::from(io::ErrorKind::PermissionDenied));
+            }
+            1 | 2 => self.client.gre_sent(),
             3 | 4 => {
                 let count = usize::from(script.byte());
                 let bytes = script.bytes(count);

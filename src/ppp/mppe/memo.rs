@@ -3,37 +3,38 @@
 
 use std::cell::RefCell;
 
-/// Places for key changes; more than the keys of all chains that inputs reach.
-const PLACES: usize = 1 << 16;
+/// Places for key changes: several times the keys of all chains that inputs reach.
+const PLACES: usize = 1 << 17;
+/// Places that are tried for one key.
+const TRIES: usize = 4;
 
-/// The input of a key change (start and session key) and its result.
-type Change = ([u8; 32], [u8; 16]);
+/// The input of a key change: start key and session key, each of 16 bytes or of 8 and zeros.
+pub(super) type Input = [[u8; 16]; 2];
+
+/// A key change and its result.
+type Change = (Input, [u8; 16]);
 
 thread_local! {
-    static KNOWN: RefCell<Vec<Option<Change>>> = RefCell::new(vec![None; PLACES]);
+    static KNOWN: RefCell<Vec<Option<Change>>> = RefCell::new(vec![None; PLACES + TRIES]);
 }
 
 /// Returns the session key that follows, from `compute` if it is not known.
-pub(super) fn change(start: &[u8], session: &[u8], compute: impl FnOnce() -> [u8; 16]) -> [u8; 16] {
-    let mut input = [0; 32];
-    for (slot, byte) in input.iter_mut().zip(start.iter().chain(session)) {
-        *slot = *byte;
-    }
-    // The last bytes of a session key are not salted.
-    let place = match (start, session) {
-        ([first, ..], [.., high, low]) => {
-            usize::from(u16::from_be_bytes([*high, *low])) ^ usize::from(*first)
+pub(super) fn change(input: &Input, compute: impl FnOnce() -> [u8; 16]) -> [u8; 16] {
+    // Bytes of the session key that are in each key, and not salted.
+    let [start, [_, _, _, _, a, b, c, d, ..]] = input;
+    let place = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or_default() % PLACES;
+    let place = place ^ usize::from(start.first().copied().unwrap_or_default());
+    KNOWN.with_borrow_mut(|known| {
+        let tried = known.get_mut(place..place + TRIES).unwrap_or_default();
+        if let Some((_, next)) = tried.iter().flatten().find(|(known, _)| known == input) {
+            return *next;
         }
-        _ => 0,
-    };
-    KNOWN.with_borrow_mut(|known| match known.get_mut(place) {
-        Some(Some((same, next))) if *same == input => *next,
-        Some(slot) => {
-            let next = compute();
-            *slot = Some((input, next));
-            next
+        let next = compute();
+        let free = tried.iter().position(Option::is_none).unwrap_or_default();
+        if let Some(slot) = tried.get_mut(free) {
+            *slot = Some((*input, next));
         }
-        None => compute(),
+        next
     })
 }
 
@@ -43,14 +44,16 @@ mod tests {
 
     #[test]
     fn known_change_is_not_computed_again() {
-        let (start, session) = ([1; 16], [2; 16]);
-        assert_eq!(change(&start, &session, || [3; 16]), [3; 16]);
-        assert_eq!(change(&start, &session, || unreachable!("computed twice")), [3; 16]);
-        // Another start key, in the same place and in another one.
-        let mut other = start;
-        other[15] = 9;
-        assert_eq!(change(&other, &session, || [4; 16]), [4; 16]);
-        assert_eq!(change(&[5; 16], &session, || [6; 16]), [6; 16]);
-        assert_eq!(change(&other, &session, || unreachable!("computed twice")), [4; 16]);
+        let none = || unreachable!("computed twice");
+        // The same place for all, and more keys than fit there.
+        let key = |byte| [[1; 16], [2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, byte]];
+        for byte in 0..6 {
+            assert_eq!(change(&key(byte), || [byte; 16]), [byte; 16]);
+            assert_eq!(change(&key(byte), none), [byte; 16]);
+        }
+        assert_eq!(change(&key(1), none), [1; 16]);
+        let other = [[3; 16], key(1)[1]];
+        assert_eq!(change(&other, || [9; 16]), [9; 16]);
+        assert_eq!(change(&other, none), [9; 16]);
     }
 }

@@ -126,13 +126,23 @@ impl Schedule {
         #[cfg(not(feature = "fuzzing"))]
         let mut key = self.changed_key();
         #[cfg(feature = "fuzzing")]
-        let mut key = {
-            let (start, session) =
-                (self.hashed.get(..self.key_len).unwrap_or_default().to_vec(), self.snapshot());
-            super::memo::change(&start, &*session, || *self.changed_key())
-        };
+        let mut key = super::memo::change(&self.input(), || *self.changed_key());
         self.adopt(&mut key);
         self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// Returns what determines the key that follows.
+    #[cfg(feature = "fuzzing")]
+    fn input(&self) -> super::memo::Input {
+        let mut input = [[0; 16]; 2];
+        for (slot, from) in input.iter_mut().zip([0, self.key_len + 40]) {
+            if let (Some(slot), Some(key)) =
+                (slot.get_mut(..self.key_len), self.hashed.get(from..from + self.key_len))
+            {
+                slot.copy_from_slice(key);
+            }
+        }
+        input
     }
 
     /// Returns the session key that follows, not salted.

@@ -112,6 +112,10 @@ impl Simulation {
     }
 
     fn event(&mut self, event: u8, value: u8) -> Result<(), String> {
+        // The loop performs all actions before it waits; a few may be left when more has happened.
+        if self.machine.actions.len() > 8 {
+            self.perform(usize::MAX)?;
+        }
         match event % 16 {
             0..=2 => self.perform(usize::from(value % 6)),
             3 => {
