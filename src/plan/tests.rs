@@ -1,3 +1,6 @@
+mod facts;
+mod programs;
+
 use std::net::Ipv4Addr;
 
 use super::*;

@@ -284,3 +284,36 @@ fn refusal_names_both_networks_and_the_ways_out() {
     );
     assert!(many.summary().ends_with("; and 1 more"), "{}", many.summary());
 }
+
+/// Each kind of collision says what is not reached and names at least one way out; a long list is cut.
+#[test]
+fn every_collision_has_a_sentence_and_a_way_out() {
+    let with = [
+        Obstacle::Network {
+            network: net("10.0.0.0/8"),
+            dev: "eth0".to_owned(),
+            hosts: vec!["10.0.0.1".parse().unwrap()],
+        },
+        Obstacle::Resolver("10.0.0.53".parse().unwrap()),
+        Obstacle::Tunnel("office".to_owned()),
+    ];
+    let found: Vec<Collision> =
+        with.into_iter().map(|with| Collision { route: net("10.0.0.0/16"), with, cuts_lan: false }).collect();
+    let words = [
+        ("part of 10.0.0.0/8 on eth0", "connected to 10.0.0.0/8 on eth0", "exclude = [\"10.0.0.0/8\"]"),
+        ("10.0.0.53, a resolver of this host", "covers 10.0.0.53", "dns.servers = [\"10.0.0.53\"]"),
+        ("the tunnel office, which is up", "the tunnel office has the route", "`pptpctl down office`"),
+    ];
+    for (collision, (summary, warning, way)) in found.iter().zip(words) {
+        assert!(collision.to_string().contains(summary), "{collision}");
+        assert!(collision.warning().contains(warning), "{}", collision.warning());
+        assert!(collision.warning().starts_with("10.0.0.0/16 is not reached"), "{}", collision.warning());
+        let one = Collisions { found: vec![collision.clone()], ..Collisions::default() };
+        assert!(one.ways_out().iter().any(|words| words.contains(way)), "{:?}", one.ways_out());
+        assert_eq!(one.summary(), collision.to_string());
+    }
+    let many = Collisions { found: [found.clone(), found].concat(), ..Collisions::default() };
+    assert!(many.summary().ends_with("; and 3 more"), "{}", many.summary());
+    let ways = many.ways_out();
+    assert!(ways.iter().enumerate().all(|(at, way)| !ways[..at].contains(way)), "{ways:?}");
+}
