@@ -169,6 +169,7 @@ impl Bridge {
                 }
                 LinkEvent::Encryption(_)
                 | LinkEvent::PeerAnswered
+                | LinkEvent::Confirmed
                 | LinkEvent::Ipv6Up(_)
                 | LinkEvent::PathAnswered(_)
                 | LinkEvent::Ipv6Down => {}

@@ -81,6 +81,8 @@ pub struct LinkUp {
     pub ipv6: Option<(u64, u64)>,
     /// The largest IP packet, in bytes, that may enter the tunnel.
     pub mtu: u16,
+    /// Our MRU, to which the peer has agreed; 1500 without the option, in bytes. `None` of an external PPP.
+    pub mru: Option<u16>,
     /// `MPPE 128-bit stateless`, or `none`.
     pub encryption: String,
     /// `MS-CHAPv2`, or `none`.
@@ -243,6 +245,7 @@ impl LinkUp {
             wins: Vec::new(),
             ipv6: None,
             mtu: 1396,
+            mru: None,
             encryption: "MPPE 128-bit stateless".into(),
             authentication: "MS-CHAPv2".into(),
             routes: None,

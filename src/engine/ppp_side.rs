@@ -75,6 +75,22 @@ impl PppSide {
         }
     }
 
+    /// Returns whether the peer has processed our last Configure-Ack; not known of a daemon's PPP.
+    pub fn is_confirmed(&self) -> bool {
+        match self {
+            Self::Builtin(link) => link.is_confirmed(),
+            Self::External(_) => false,
+        }
+    }
+
+    /// Returns the MRU of our own PPP, in bytes.
+    pub fn requested_mru(&self) -> Option<u16> {
+        match self {
+            Self::Builtin(link) => Some(link.requested_mru()),
+            Self::External(_) => None,
+        }
+    }
+
     /// Returns whether IPV6CP is still undecided; a daemon's is not waited for.
     pub fn is_ipv6_undecided(&self) -> bool {
         match self {

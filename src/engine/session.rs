@@ -95,6 +95,8 @@ pub struct Session {
     has_address: bool,
     /// The ready check: the link is up on our side, but not yet confirmed by the server.
     ready_check: Option<ReadyCheck>,
+    /// When the first LCP Echo was sent, until it is answered.
+    first_echo: Option<Instant>,
     /// The request for the server's routes, after the ready check.
     peer_routes: PeerRoutes,
     /// The running liveness check, if any.
@@ -137,6 +139,7 @@ impl Session {
             gre_due: None,
             has_address: false,
             ready_check: None,
+            first_echo: None,
             peer_routes: offers,
             liveness: None,
             path: PathSearch::default(),

@@ -1,6 +1,9 @@
 //! The engine's parameters, except for the password, which is sent separately.
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +60,9 @@ pub struct Spec {
     pub follow_path: bool,
     /// Whether to negotiate IPV6CP.
     pub ipv6: bool,
-    /// Whether to request resolvers and WINS servers.
+    /// What this server agreed to before, requested first.
+    pub remembered: Option<Remembered>,
+    /// Whether to request resolvers.
     pub want_dns: bool,
     /// Whether an external daemon runs PPP: the third descriptor is then a pty, not a tun device, and the
     /// daemon does authentication and negotiation.
@@ -68,6 +73,18 @@ pub struct Spec {
     pub was_up: bool,
     /// Whether to ask for routes ([`super::inform`]) before the link is reported up.
     pub peer_routes: bool,
+}
+
+/// What a server agreed to when the tunnel last came up. Nothing about authentication or encryption.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remembered {
+    /// Our address.
+    pub address: Ipv4Addr,
+    /// Resolvers, at most two.
+    pub dns: Vec<Ipv4Addr>,
+    /// Our MRU, 1500 without the option; in bytes.
+    pub mru: Option<u16>,
 }
 
 /// The time limit of each phase.

@@ -27,6 +27,17 @@ struct Slot {
     kind: u8,
     /// Client: the address in our request, `None` once the peer has none. Server: the address that we assign.
     address: Option<Ipv4Addr>,
+    /// Client: the peer has rejected the option.
+    is_rejected: bool,
+}
+
+/// What a peer has given before: requested first, and forgotten once the peer refuses any of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Our address.
+    pub address: Ipv4Addr,
+    /// Name servers, at most two; without any, none are requested.
+    pub dns: Vec<Ipv4Addr>,
 }
 
 /// Our role.
@@ -40,6 +51,7 @@ enum Side {
 #[derive(Debug)]
 pub struct Ipcp {
     side: Side,
+    given_before: Option<Given>,
     address: Ipv4Addr,
     /// Whether our request contains the address; the peer may reject a server's without harm.
     requests_address: bool,
@@ -55,6 +67,12 @@ impl Ipcp {
         Self::new(Side::Client { wanted, dns, wins }, wanted, [&[], &[]])
     }
 
+    /// Sets what the peer has given before.
+    #[must_use]
+    pub fn given_before(self, given_before: Option<Given>) -> Self {
+        Self { given_before, ..self }
+    }
+
     /// Creates the options of a server at `local` that assigns the client the address `gives` and these name
     /// servers (at most two of each).
     #[must_use]
@@ -65,14 +83,15 @@ impl Ipcp {
     fn new(side: Side, address: Ipv4Addr, [dns, wins]: [&[Ipv4Addr]; 2]) -> Self {
         let [dns_first, dns_second] = option::DNS;
         let [wins_first, wins_second] = option::WINS;
-        let slot = |kind, list: &[Ipv4Addr], at| Slot { kind, address: list.get(at).copied() };
+        let slot =
+            |kind, list: &[Ipv4Addr], at| Slot { kind, address: list.get(at).copied(), is_rejected: false };
         let slots = [
             slot(dns_first, dns, 0),
             slot(wins_first, wins, 0),
             slot(dns_second, dns, 1),
             slot(wins_second, wins, 1),
         ];
-        Self { side, address, requests_address: true, slots, peer: None, refusal: None }
+        Self { side, given_before: None, address, requests_address: true, slots, peer: None, refusal: None }
     }
 
     /// Returns our address, valid while IPCP is up.
@@ -103,6 +122,12 @@ impl Ipcp {
     #[must_use]
     pub fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
+    }
+
+    /// Returns whether our request asks for what the peer has given before, and the peer has refused none of it.
+    #[must_use]
+    pub fn is_from_memory(&self) -> bool {
+        self.given_before.is_some()
     }
 
     fn usable_servers(&self, kinds: [u8; 2]) -> Vec<Ipv4Addr> {
@@ -176,7 +201,16 @@ impl OptionSet for Ipcp {
             }
             for slot in &mut self.slots {
                 let ask = if option::DNS.contains(&slot.kind) { dns } else { wins };
-                slot.address = ask.then_some(Ipv4Addr::UNSPECIFIED);
+                *slot = Slot { address: ask.then_some(Ipv4Addr::UNSPECIFIED), is_rejected: false, ..*slot };
+            }
+            if let Some(Given { address, dns }) = &self.given_before {
+                self.address = *address;
+                for (at, kind) in option::DNS.into_iter().enumerate() {
+                    let slot = self.slots.iter_mut().find(|slot| slot.kind == kind);
+                    if let Some(slot) = slot.filter(|slot| slot.address.is_some()) {
+                        slot.address = dns.get(at).copied();
+                    }
+                }
             }
         }
         self.requests_address = true;
@@ -204,22 +238,31 @@ impl OptionSet for Ipcp {
     }
 
     fn nakked(&mut self, options: Options<'_>, insists: bool) {
+        self.given_before = None;
         for wish in options {
             let address = address_in(wish);
             if wish.kind == option::ADDRESS {
                 self.nakked_address(address);
             } else if let Side::Client { .. } = self.side
                 && let Some(slot) = self.slot(wish.kind)
-                && slot.address.is_some()
+                && !slot.is_rejected
             {
+                // Also one that we have not requested: some peers require it.
                 slot.address = address.filter(|one| *one != Ipv4Addr::UNSPECIFIED && !insists);
             }
         }
     }
 
     fn rejected(&mut self, options: Options<'_>) {
+        let given_before = self.given_before.take();
         for option in options {
-            if option.kind == option::ADDRESS {
+            if option.kind == option::ADDRESS && given_before.is_some() {
+                // Only that address, perhaps: any other is requested once.
+                self.address = match self.side {
+                    Side::Client { wanted, .. } => wanted,
+                    Side::Server { .. } => self.address,
+                };
+            } else if option.kind == option::ADDRESS {
                 self.requests_address = false;
                 if let Side::Client { .. } = self.side {
                     self.refuse("the server refuses to give an address");
@@ -227,7 +270,7 @@ impl OptionSet for Ipcp {
             } else if let Side::Client { .. } = self.side
                 && let Some(slot) = self.slot(option.kind)
             {
-                slot.address = None;
+                (slot.address, slot.is_rejected) = (None, true);
             }
         }
     }
@@ -369,5 +412,50 @@ mod tests {
         assert_eq!(verdict(&mut ipcp, &one), Verdict::Nak(list(&[(129, SERVER.octets())])));
         ipcp.rejected(Options::parse(&list(&[(3, SERVER.octets())])).unwrap());
         assert_eq!(ipcp.refusal(), None, "a client need not know our address");
+    }
+    #[test]
+    fn what_was_given_before_is_requested_until_it_is_refused() {
+        let before = Given { address: CLIENT, dns: vec![SERVER] };
+        let again = || {
+            let mut ipcp =
+                Ipcp::client(Ipv4Addr::UNSPECIFIED, true, false).given_before(Some(before.clone()));
+            ipcp.restart();
+            ipcp
+        };
+        let written = |ipcp: &Ipcp| {
+            let mut out = Vec::new();
+            ipcp.request(&mut out);
+            out
+        };
+        let all = list(&[(3, CLIENT.octets()), (129, SERVER.octets())]);
+        let mut ipcp = again();
+        assert_eq!(written(&ipcp), all);
+        ipcp.acked();
+        assert!(ipcp.is_from_memory() && ipcp.refusal().is_none());
+        let mut ipcp = again();
+        ipcp.nakked(Options::parse(&list(&[(3, [10, 0, 0, 9])])).unwrap(), false);
+        assert_eq!(written(&ipcp)[..6], list(&[(3, [10, 0, 0, 9])]));
+        assert!(!ipcp.is_from_memory());
+        ipcp.restart();
+        assert_eq!(written(&ipcp), list(&[(3, [10, 0, 0, 9]), (129, [0; 4]), (131, [0; 4])]), "forgotten");
+        // A server that rejects this address may give another.
+        let mut ipcp = again();
+        ipcp.rejected(Options::parse(&all).unwrap());
+        assert_eq!((written(&ipcp), ipcp.refusal()), (list(&[(3, [0; 4])]), None));
+        ipcp.rejected(Options::parse(&list(&[(3, [0; 4])])).unwrap());
+        assert!(ipcp.refusal().unwrap().contains("refuses"));
+    }
+
+    #[test]
+    fn options_that_the_peer_requires_are_requested() {
+        let mut ipcp = Ipcp::client(Ipv4Addr::UNSPECIFIED, true, false);
+        ipcp.restart();
+        ipcp.nakked(Options::parse(&list(&[(3, CLIENT.octets()), (130, [10, 0, 0, 5])])).unwrap(), false);
+        let mut out = Vec::new();
+        ipcp.request(&mut out);
+        assert!(out.windows(6).any(|option| option == list(&[(130, [10, 0, 0, 5])])), "{out:?}");
+        ipcp.rejected(Options::parse(&list(&[(130, [10, 0, 0, 5])])).unwrap());
+        ipcp.nakked(Options::parse(&list(&[(130, [10, 0, 0, 5])])).unwrap(), false);
+        assert!(ipcp.wins().is_empty(), "rejected once, it is not requested again");
     }
 }

@@ -54,6 +54,7 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16, machine: &Ma
         },
         follow_path: profile.mtu == Mtu::Auto,
         ipv6: profile.ppp.ipv6,
+        remembered: None,
         want_dns: true,
         external: profile.ppp.backend != PppBackend::Builtin,
         mss: profile.mss,

@@ -30,6 +30,7 @@ pub mod password;
 mod path_hints;
 mod preview;
 mod recovery;
+mod redial_memory;
 mod restore_limit;
 mod restrict;
 pub mod routes;

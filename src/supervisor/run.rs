@@ -48,6 +48,7 @@ use super::{
     login_record::LoginRecord,
     machine::{Action, Input, Machine, TunnelState},
     restrict::{self, Restrictions},
+    redial_memory::RedialMemory,
     systemd,
 };
 use crate::{
@@ -135,6 +136,7 @@ pub fn run(job: TunnelJob, mut reporter: Reporter) -> Result<(), Failure> {
         firewall: FirewallWatch::default(),
         resolvers: ResolverWatch::default(),
         logins,
+        redial_memory: RedialMemory::default(),
         report: Report::new(reporter, started),
         signals,
         watchdog: systemd::Watchdog::of_environment(profile.hooks.longest()),
@@ -160,6 +162,7 @@ struct Supervisor {
     control_files: ControlFiles,
     resolvers: ResolverWatch,
     logins: LoginRecord,
+    redial_memory: RedialMemory,
     report: Report,
     signals: Signals,
     watchdog: systemd::Watchdog,
@@ -399,7 +402,8 @@ impl Supervisor {
         let dev = firewall_watch::device(&facts);
         let sockets = self.steps.connect(*server.ip(), facts)?;
         self.network.local = transport::local_address(&sockets.gre);
-        let spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, &self.machine);
+        let mut spec = engine_spec::spec(&self.profile, server, sockets.path_mtu, &self.machine);
+        spec.remembered = self.redial_memory.dial(server);
         let (local, options, call_id) = (self.network.local, sockets.options, spec.call_id);
         self.firewall.dials(DialPath { server, local, dev, options, call_id });
         self.children.dial(spec, &sockets)?;

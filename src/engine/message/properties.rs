@@ -12,7 +12,7 @@ use proptest::{
 use super::*;
 use crate::engine::{
     resolver,
-    spec::{AuthProtocol, Echo, Limits, Mss, Policy, Quirks, Reorder},
+    spec::{AuthProtocol, Echo, Limits, Mss, Policy, Quirks, Remembered, Reorder},
 };
 use crate::{
     failure::FailureKind,
@@ -147,6 +147,11 @@ fn spec() -> impl Strategy<Value = Spec> {
                 mtu_limit,
                 follow_path: external,
                 ipv6,
+                remembered: mru.map(|mru| Remembered {
+                    address: address.into(),
+                    dns: vec![address.into()],
+                    mru: Some(mru),
+                }),
                 want_dns,
                 external,
                 mss,
@@ -221,19 +226,22 @@ fn link_up() -> impl Strategy<Value = LinkUp> {
     (
         (host(), peer, vec(host(), 0..=2), vec(host(), 0..=2)),
         (option::of(any::<(u64, u64)>()), 68_u16..=1500, words(), words()),
-        option::of(vec(offered(), 0..=MAX_ROUTES)),
+        (option::of(vec(offered(), 0..=MAX_ROUTES)), option::of(any::<u16>())),
     )
-        .prop_map(|((local, peer, dns, wins), (ipv6, mtu, encryption, authentication), routes)| LinkUp {
-            local,
-            peer,
-            dns,
-            wins,
-            ipv6,
-            mtu,
-            encryption,
-            authentication,
-            routes,
-        })
+        .prop_map(
+            |((local, peer, dns, wins), (ipv6, mtu, encryption, authentication), (routes, mru))| LinkUp {
+                local,
+                peer,
+                dns,
+                wins,
+                ipv6,
+                mtu,
+                mru,
+                encryption,
+                authentication,
+                routes,
+            },
+        )
 }
 
 fn offered() -> impl Strategy<Value = Ipv4Net> {

@@ -62,7 +62,7 @@ impl Session {
 
     /// Handles the server's answer to an LCP Echo.
     pub(super) fn answered(&mut self, now: Instant) {
-        let asked = self.ready_check.as_ref().map(|proof| proof.began);
+        let asked = self.first_echo.take();
         // An answer before the second check is one to an earlier echo.
         let due = self.liveness.take_if(|check| check.since <= now);
         let asked = asked.or_else(|| due.as_ref().map(|check| check.since));

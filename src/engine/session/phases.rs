@@ -14,6 +14,8 @@ use crate::{
     failure::Phase,
     ppp::{
         auth::Credentials,
+        ipcp::Given,
+        lcp::DEFAULT_MRU,
         link::{self, DownReason},
     },
     secret::Secret,
@@ -67,10 +69,12 @@ impl Session {
                 self.has_address = true;
                 if self.ending.is_none() {
                     self.mss.set(self.spec.mss, up.mtu);
-                    self.start_ready_check(now, link_up(&up));
+                    let mru = self.call.as_ref().and_then(|call| call.link.requested_mru());
+                    self.start_ready_check(now, link_up(&up, mru));
                 }
             }
             link::LinkEvent::PeerAnswered => self.answered(now),
+            link::LinkEvent::Confirmed => self.ready_confirmed(now),
             link::LinkEvent::PathAnswered(id) => self.path_answered(now, id),
             link::LinkEvent::Ipv6Up(ids) => self.ipv6_opened(identifiers(ids)),
             link::LinkEvent::Ipv6Down => tracing::debug!("IPv6 may not flow"),
@@ -108,7 +112,7 @@ impl Session {
     /// Cancels everything in progress before or after [`SessionEvent::Up`].
     fn cancel_pending(&mut self) {
         self.up = false;
-        self.ready_check = None;
+        (self.ready_check, self.first_echo) = (None, None);
         self.peer_routes.forget();
         self.liveness = None;
         self.path.cancel();
@@ -145,9 +149,14 @@ pub(super) fn link_config(spec: &Spec, password: Secret, random: link::Random) -
     let mut config = link::LinkConfig::client(credentials, random);
     if let link::Role::Client(client) = &mut config.role {
         client.dns = spec.want_dns;
-        client.wins = spec.want_dns;
+        client.follow_mru = spec.mru.is_none();
+        client.given_before =
+            spec.remembered.as_ref().map(|before| Given { address: before.address, dns: before.dns.clone() });
     }
-    config.mru = spec.mru.unwrap_or(spec.mtu_limit);
+    // A peer that has rejected the option sends up to 1500 bytes.
+    let accepted = spec.remembered.as_ref().and_then(|before| before.mru);
+    let accepted = accepted.map(|mru| if mru == DEFAULT_MRU { mru } else { mru.min(spec.mtu_limit) });
+    config.mru = spec.mru.or(accepted).unwrap_or(spec.mtu_limit);
     config.mtu_limit = spec.mtu_limit;
     config.echo = spec.lcp_echo;
     config.accept.clone_from(&spec.auth);
@@ -169,7 +178,7 @@ fn identifiers(ids: link::InterfaceIds) -> (u64, u64) {
     (u64::from_be_bytes(ids.local), u64::from_be_bytes(ids.peer))
 }
 
-fn link_up(up: &link::LinkUp) -> LinkUp {
+fn link_up(up: &link::LinkUp, mru: Option<u16>) -> LinkUp {
     LinkUp {
         local: up.local,
         peer: up.peer,
@@ -177,6 +186,7 @@ fn link_up(up: &link::LinkUp) -> LinkUp {
         wins: up.wins.iter().copied().filter(|address| !address.is_unspecified()).take(2).collect(),
         ipv6: up.ipv6.map(identifiers),
         mtu: up.mtu,
+        mru,
         encryption: up.mppe.map_or_else(|| "none".to_owned(), |mppe| mppe.to_string()),
         authentication: up.auth.map_or_else(|| "none".to_owned(), |auth| auth.to_string()),
         routes: None,

@@ -1,7 +1,8 @@
-//! Confirms with an LCP Echo (RFC 1661 §5.8) that the server's end of the link is open as well.
+//! Confirms with an LCP Echo (RFC 1661 §5.8) that the server's end of the link is open as well, unless its answers have
+//! shown that already ([`Link::is_confirmed`](crate::ppp::link::Link::is_confirmed)).
 //!
 //! IPCP is open on our side when we have sent and received a Configure-Ack. Ours may still be in flight, and
-//! the server drops a data packet that overtakes it.
+//! the server drops a data packet that overtakes it, or that comes before it has set up its device.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,6 @@ const ECHO_INTERVAL: Duration = Duration::from_millis(250);
 pub(super) struct ReadyCheck {
     /// Reported once the check succeeds.
     up: LinkUp,
-    pub began: Instant,
     again: Instant,
     until: Instant,
     /// The server has answered; only IPV6CP, which the profile wants, is not decided yet.
@@ -33,9 +33,14 @@ impl ReadyCheck {
 impl Session {
     /// Starts the check when the link is up on our side.
     pub(super) fn start_ready_check(&mut self, now: Instant, up: LinkUp) {
-        self.ready_check =
-            Some(ReadyCheck { up, began: now, again: now, until: now + LIMIT, confirmed: false });
+        let confirmed = self.call.as_ref().is_some_and(|call| call.link.is_confirmed());
+        self.ready_check = Some(ReadyCheck { up, again: now, until: now + LIMIT, confirmed: false });
+        // In any case for the round-trip time.
+        self.first_echo = Some(now);
         self.poll_ready_check(now);
+        if confirmed {
+            self.ready_confirmed(now);
+        }
     }
 
     /// Sends an LCP Echo when due; completes the check at its time limit.

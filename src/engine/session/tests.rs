@@ -7,12 +7,13 @@ mod liveness;
 mod losses;
 mod path_mtu;
 mod peer_routes;
+mod round_trips;
 
 use std::net::Ipv4Addr;
 
 use super::*;
 use crate::{
-    engine::spec::{Limits, Quirks, Reorder},
+    engine::spec::{Limits, Quirks, Remembered, Reorder},
     failure::FailureKind,
     ppp::{
         auth::{AuthProtocol, Users},
@@ -340,6 +341,7 @@ fn spec() -> Spec {
         mtu_limit: 1460,
         follow_path: true,
         ipv6: false,
+        remembered: None,
         want_dns: true,
         unauthenticated: false,
         prefer_stronger: true,
@@ -479,9 +481,20 @@ fn mss_is_clamped_in_both_directions() {
 
 #[test]
 fn server_without_echo_reply_is_up_after_a_second() {
+    // On a redial our last Configure-Ack is the last packet: only an echo can show that it has arrived.
+    let before = Remembered { address: GIVEN, dns: Vec::new(), mru: None };
+    let redial = Spec { remembered: Some(before), ..spec() };
+    let mut world = World::new(ServerFault::NoEchoReply, redial, "right");
+    let (at, _) = world.run(Duration::from_secs(60)).up.as_ref().unwrap();
+    assert!((ready_check::LIMIT..ready_check::LIMIT + LATENCY * 40).contains(at), "{at:?}");
+    assert!(world.down.is_none());
+}
+
+#[test]
+fn answer_to_a_later_request_replaces_the_echo_reply() {
     let world = run_with(ServerFault::NoEchoReply);
     let (at, _) = world.up.as_ref().unwrap();
-    assert!((ready_check::LIMIT..ready_check::LIMIT + LATENCY * 40).contains(at), "{at:?}");
+    assert!(*at < LATENCY * 40, "{at:?}");
     assert!(world.down.is_none());
 }
 

@@ -136,6 +136,10 @@ pub struct Automaton<O> {
     requested: Option<Instant>,
     next_id: u8,
     request_id: u8,
+    /// The request that the last one has replaced before its answer came, which is then ignored.
+    replaced: Option<u8>,
+    /// The peer has answered our last request with a Terminate-Ack: its side of the layer is closed.
+    is_closed_at_peer: bool,
     /// Options of our last Configure-Request; `answered` is set once a reply has matched it.
     request: Vec<u8>,
     answered: bool,
@@ -169,6 +173,8 @@ impl<O: OptionSet> Automaton<O> {
             requested: None,
             next_id: 1,
             request_id: 0,
+            replaced: None,
+            is_closed_at_peer: false,
             request: Vec::new(),
             answered: true,
             request_sent: None,
@@ -223,10 +229,30 @@ impl<O: OptionSet> Automaton<O> {
     pub fn first_frame_received(&mut self, now: Instant) {
         let waiting =
             self.requested.is_some_and(|at| now.saturating_duration_since(at) >= self.timing.first / 4);
-        if waiting && !self.answered && matches!(self.state, State::ReqSent | State::AckSent) {
+        if waiting {
+            self.repeat_request(now);
+        }
+    }
+
+    /// Returns whether the peer has answered our last request with a Terminate-Ack, as one does whose layer is not
+    /// open yet (RFC 1661 §4.1, state Closed). It can be sent again with [`Self::repeat_request`].
+    pub fn is_closed_at_peer(&self) -> bool {
+        self.is_closed_at_peer && !self.answered && matches!(self.state, State::ReqSent | State::AckSent)
+    }
+
+    /// Retransmits our Configure-Request at once, unless it has been answered.
+    pub fn repeat_request(&mut self, now: Instant) {
+        if !self.answered && matches!(self.state, State::ReqSent | State::AckSent) {
             self.deadline = Some(now);
             self.handle_timeout(now);
         }
+    }
+
+    /// Sends a changed Configure-Request in place of one that has no answer yet.
+    fn replace_request(&mut self, now: Instant) {
+        self.replaced = Some(self.request_id);
+        self.interval = self.first_wait();
+        self.send_request(now, false);
     }
 
     /// Retransmits or gives up if the restart timer has expired; otherwise does nothing.
@@ -341,6 +367,7 @@ impl<O: OptionSet> Automaton<O> {
         self.state = next;
         if fresh {
             self.options.restart();
+            self.replaced = None;
             self.naks_sent = 0;
             self.refusals = 0;
             self.interval = self.first_wait();
@@ -389,6 +416,7 @@ impl<O: OptionSet> Automaton<O> {
             self.request_sent = Some(now);
         }
         self.answered = false;
+        self.is_closed_at_peer = false;
         let request = std::mem::take(&mut self.request);
         self.send(code::CONFIGURE_REQUEST, self.request_id, &request);
         self.request = request;

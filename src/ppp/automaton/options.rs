@@ -13,6 +13,13 @@ pub trait OptionSet {
     /// Starts a new negotiation: discards everything learnt in an earlier one.
     fn restart(&mut self);
 
+    /// Reads the peer's Configure-Request while ours has no answer yet. Returns whether our own request changes:
+    /// it is then sent again with a new identifier, before the answer to the peer's.
+    fn follow(&mut self, options: Options<'_>) -> bool {
+        let _ = options;
+        false
+    }
+
     /// Writes the option list of our next Configure-Request.
     fn request(&self, out: &mut Vec<u8>);
 

@@ -26,6 +26,7 @@ impl<O: OptionSet> Automaton<O> {
                 Ok(())
             }
             code::TERMINATE_ACK => {
+                self.is_closed_at_peer = true;
                 self.apply(now, Event::TerminateAck, None);
                 Ok(())
             }
@@ -53,6 +54,12 @@ impl<O: OptionSet> Automaton<O> {
                 self.send(code::CONFIGURE_ACK, packet.id, packet.data);
             }
             _ => {
+                if matches!(self.state, State::ReqSent | State::AckSent)
+                    && !self.answered
+                    && self.options.follow(options)
+                {
+                    self.replace_request(now);
+                }
                 // A request in Opened begins a new negotiation, with a fresh count of failures.
                 let persuading = self.naks_sent < self.timing.max_failure || !self.state.negotiating();
                 let mut reply = Reply::new(persuading).to(packet.id);
@@ -67,6 +74,9 @@ impl<O: OptionSet> Automaton<O> {
 
     fn configure_ack(&mut self, now: Instant, packet: Packet<'_>) -> Result<(), PacketDrop> {
         if self.awaits_reply() {
+            if self.answers_replaced(packet) {
+                return Ok(());
+            }
             if !self.answers_request(packet) || packet.data != self.request {
                 return Err(PacketDrop::Unmatched);
             }
@@ -81,6 +91,9 @@ impl<O: OptionSet> Automaton<O> {
     fn configure_refusal(&mut self, now: Instant, packet: Packet<'_>) -> Result<(), PacketDrop> {
         let options = Options::parse(packet.data).ok_or(PacketDrop::BadOptions)?;
         if self.awaits_reply() {
+            if self.answers_replaced(packet) {
+                return Ok(());
+            }
             if !self.answers_request(packet) {
                 return Err(PacketDrop::Unmatched);
             }
@@ -124,6 +137,10 @@ impl<O: OptionSet> Automaton<O> {
 
     fn answers_request(&self, packet: Packet<'_>) -> bool {
         !self.answered && packet.id == self.request_id
+    }
+
+    fn answers_replaced(&self, packet: Packet<'_>) -> bool {
+        !self.answered && self.replaced == Some(packet.id) && packet.id != self.request_id
     }
 
     fn note_answer(&mut self, now: Instant) {

@@ -6,15 +6,18 @@
 //! to the link. Multilink, callback, link quality and all other options are rejected.
 
 mod magic;
+mod request;
 #[cfg(test)]
 mod tests;
 
 pub use magic::MagicSource;
+use request::LocalOptions;
+pub use request::RequestStyle;
 
 use crate::ppp::{
     auth::AuthProtocol,
     automaton::{OptionSet, Reply},
-    wire::{Options, RawOption, code, push},
+    wire::{Options, RawOption, code},
 };
 
 /// Option types (RFC 1661 §6; IANA "PPP LCP Configuration Options").
@@ -82,6 +85,9 @@ pub enum LcpDeadlock {
 #[derive(Debug)]
 pub struct Lcp {
     mru: u16,
+    style: RequestStyle,
+    /// The peer has answered a request of ours: what it requests changes ours no more.
+    is_answered: bool,
     stance: AuthStance,
     source: MagicSource,
     ours: LocalOptions,
@@ -101,17 +107,6 @@ pub struct Lcp {
     deadlock: Option<LcpDeadlock>,
 }
 
-/// Options of our next request.
-#[derive(Clone, Copy, Debug)]
-struct LocalOptions {
-    mru: Option<u16>,
-    accm: Option<u32>,
-    auth: Option<AuthProtocol>,
-    magic: Option<u32>,
-    pfc: bool,
-    acfc: bool,
-}
-
 impl Lcp {
     /// Creates the options. `mru` is in bytes.
     #[must_use]
@@ -119,12 +114,13 @@ impl Lcp {
         if let AuthStance::Prove(list) = &mut stance {
             list.sort_unstable_by(|a, b| b.cmp(a));
         }
-        let ours = LocalOptions { mru: None, accm: None, auth: None, magic: None, pfc: false, acfc: false };
         Self {
             mru,
+            style: RequestStyle::Full,
+            is_answered: false,
             stance,
             source,
-            ours,
+            ours: LocalOptions::default(),
             peer: PeerOptions::DEFAULT,
             offered: Vec::new(),
             proposed: Vec::new(),
@@ -142,6 +138,12 @@ impl Lcp {
     #[must_use]
     pub fn preferring_stronger(self, prefers_stronger: bool) -> Self {
         Self { prefers_stronger, ..self }
+    }
+
+    /// Sets which options our requests contain.
+    #[must_use]
+    pub fn requesting(self, style: RequestStyle) -> Self {
+        Self { style, ..self }
     }
 
     /// Sets whether a protocol that the peer has nakked is demanded again if there is no other.
@@ -165,6 +167,12 @@ impl Lcp {
             (AuthStance::Prove(list), Some((held_back, _))) => Some((held_back, *list.first()?)),
             _ => None,
         }
+    }
+
+    /// Returns the MRU of our request, or the default that applies without one; in bytes, valid while LCP is up.
+    #[must_use]
+    pub fn mru(&self) -> u16 {
+        self.ours.mru.unwrap_or(DEFAULT_MRU)
     }
 
     /// Returns the peer's acknowledged options, valid while LCP is up.
@@ -302,14 +310,8 @@ impl OptionSet for Lcp {
             AuthStance::Demand(list) => list.first().copied(),
             AuthStance::Prove(_) => None,
         };
-        self.ours = LocalOptions {
-            mru: Some(self.mru).filter(|mru| *mru != DEFAULT_MRU),
-            accm: Some(0),
-            auth: demand,
-            magic: Some(self.source.draw()),
-            pfc: true,
-            acfc: true,
-        };
+        self.ours = LocalOptions::initial(self.style, self.mru, demand, self.source.draw());
+        self.is_answered = false;
         self.peer = PeerOptions::DEFAULT;
         self.offered.clear();
         self.proposals = 0;
@@ -318,31 +320,21 @@ impl OptionSet for Lcp {
         self.deadlock = None;
     }
 
-    fn request(&self, out: &mut Vec<u8>) {
-        let ours = &self.ours;
-        if let Some(mru) = ours.mru {
-            push(out, option::MRU, &mru.to_be_bytes());
-        }
-        if let Some(map) = ours.accm {
-            push(out, option::ACCM, &map.to_be_bytes());
-        }
-        if let Some(auth) = ours.auth {
-            push(out, option::AUTH, auth.lcp_option());
-        }
-        if let Some(magic) = ours.magic {
-            push(out, option::MAGIC, &magic.to_be_bytes());
-        }
-        if ours.pfc {
-            push(out, option::PFC, &[]);
-        }
-        if ours.acfc {
-            push(out, option::ACFC, &[]);
-        }
+    fn follow(&mut self, options: Options<'_>) -> bool {
+        let RequestStyle::Short { follow_mru } = self.style else { return false };
+        !self.is_answered && self.ours.follow(options, follow_mru)
     }
 
-    fn acked(&mut self) {}
+    fn request(&self, out: &mut Vec<u8>) {
+        self.ours.write(out);
+    }
+
+    fn acked(&mut self) {
+        self.is_answered = true;
+    }
 
     fn nakked(&mut self, options: Options<'_>, insists: bool) {
+        self.is_answered = true;
         for wish in options {
             match wish.kind {
                 option::MRU => {
@@ -352,7 +344,7 @@ impl OptionSet for Lcp {
                 }
                 option::ACCM => {
                     let more = wish.array().map_or(0, u32::from_be_bytes);
-                    self.ours.accm = self.ours.accm.map(|map| map | more).filter(|_| !insists);
+                    self.ours.accm = Some(self.ours.accm.unwrap_or(0) | more).filter(|_| !insists);
                 }
                 option::AUTH => self.demand_other(Some(wish.data)),
                 option::MAGIC => {
@@ -373,6 +365,7 @@ impl OptionSet for Lcp {
     }
 
     fn rejected(&mut self, options: Options<'_>) {
+        self.is_answered = true;
         for option in options {
             match option.kind {
                 option::MRU => self.ours.mru = None,

@@ -156,3 +156,33 @@ fn magic_numbers_are_nonzero_and_distinct() {
     numbers.dedup();
     assert_eq!(numbers.len(), 1000);
 }
+
+/// A client's first request is short, and follows the peer's until it has been answered.
+#[test]
+fn short_request_follows_the_peer() {
+    let short = |mru, follow_mru| {
+        let mut lcp = Lcp::new(mru, AuthStance::Prove(Vec::new()), MagicSource::new([1; 8]));
+        lcp = lcp.requesting(RequestStyle::Short { follow_mru });
+        lcp.restart();
+        lcp
+    };
+    let full = [1, 4, 0x05, 0x78, 2, 6, 0, 0x0A, 0, 0, 3, 4, 0xC0, 0x23, 7, 2, 8, 2];
+    let mut lcp = short(1460, true);
+    assert_eq!(request(&lcp)[..6], [1, 4, 0x05, 0xB4, 5, 6]);
+    assert_eq!(request(&lcp).len(), 10);
+    assert!(lcp.follow(Options::parse(&full).unwrap()));
+    assert!(request(&lcp).starts_with(&[1, 4, 0x05, 0x78, 2, 6, 0, 0, 0, 0, 5, 6]), "{:?}", request(&lcp));
+    assert!(request(&lcp).ends_with(&[7, 2, 8, 2]) && lcp.mru() == 1400);
+    assert!(!lcp.follow(Options::parse(&full).unwrap()), "nothing new");
+    // Not to a larger or impossible MRU, not to a malformed option, and not at all if the profile sets the MRU.
+    let mut lcp = short(1400, true);
+    for other in [&[1, 4, 0x05, 0xDC][..], &[1, 4, 0, 1], &[7, 3, 1], &[5, 6, 1, 2, 3, 4]] {
+        assert!(!lcp.follow(Options::parse(other).unwrap()), "{other:?}");
+    }
+    assert!(!short(1460, false).follow(Options::parse(&full[..4]).unwrap()));
+    // A peer that has answered has chosen; one that requires an option suggests it.
+    let mut lcp = short(1500, true);
+    lcp.nakked(Options::parse(&[2, 6, 0, 0x0A, 0, 0, 7, 2]).unwrap(), false);
+    assert!(!lcp.follow(Options::parse(&full).unwrap()));
+    assert!(request(&lcp).starts_with(&[2, 6, 0, 0x0A, 0, 0, 5, 6]) && request(&lcp).ends_with(&[7, 2]));
+}

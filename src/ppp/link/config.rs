@@ -5,6 +5,7 @@ use std::{fmt, net::Ipv4Addr, time::Duration};
 use crate::ppp::{
     auth::{AuthProtocol, Credentials, Users},
     automaton,
+    ipcp::Given,
     mppe::Policy,
 };
 
@@ -63,6 +64,10 @@ pub struct Client {
     pub credentials: Credentials,
     /// Address to request; unspecified (0.0.0.0) for any.
     pub address: Ipv4Addr,
+    /// What the peer has given before, to request it first.
+    pub given_before: Option<Given>,
+    /// Whether our MRU follows a smaller one of the peer ([`RequestStyle`](crate::ppp::lcp::RequestStyle)).
+    pub follow_mru: bool,
     /// Whether to request name servers (RFC 1877 §1.1, §1.3).
     pub dns: bool,
     /// Whether to request NBNS servers (RFC 1877 §1.2, §1.4).
@@ -139,7 +144,14 @@ impl LinkConfig {
     /// servers.
     #[must_use]
     pub fn client(credentials: Credentials, random: Random) -> Self {
-        let client = Client { credentials, address: Ipv4Addr::UNSPECIFIED, dns: true, wins: false };
+        let client = Client {
+            credentials,
+            address: Ipv4Addr::UNSPECIFIED,
+            given_before: None,
+            follow_mru: true,
+            dns: true,
+            wins: false,
+        };
         Self::with_role(Role::Client(client), random)
     }
 

@@ -21,8 +21,8 @@ pub enum LinkDrop {
     WrongPhase,
     /// Received: a protocol that is not supported; a Protocol-Reject was sent.
     UnknownProtocol,
-    /// Received: an address negotiation while required encryption is not open yet. The last request is kept
-    /// and answered later.
+    /// Received: an address negotiation before the peer has begun to negotiate required encryption. The last request
+    /// is kept and answered later.
     BeforeEncryption,
     /// Received: IP in clear, where only encrypted packets are accepted.
     ClearRefused,

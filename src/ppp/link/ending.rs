@@ -55,7 +55,7 @@ impl Link {
         self.ccp = None;
         self.ipv6cp = None;
         self.cipher = super::Cipher::Undecided;
-        self.addressing = false;
+        self.addressing = super::Addressing::default();
         self.lcp.stop();
         self.ipcp.stop();
         let reason = self.ending.take().unwrap_or(reason);

@@ -93,7 +93,7 @@ impl Link {
         busy
     }
 
-    fn flush_lcp(&mut self) {
+    pub(super) fn flush_lcp(&mut self) {
         while let Some(packet) = self.lcp.poll_output() {
             self.send(protocol::LCP, &packet);
         }
@@ -265,7 +265,7 @@ impl Link {
         let (theirs, _) = packet.data.split_first_chunk::<4>().ok_or(LinkDrop::MalformedPacket)?;
         let ours = self.lcp.options().magic();
         let own_voice = ours != 0 && u32::from_be_bytes(*theirs) == ours;
-        if !own_voice && self.path_answered(packet.id) {
+        if !own_voice && (self.path_answered(packet.id) || self.confirmed_by(packet)) {
             return Ok(());
         }
         if self.echo.unanswered == 0 || own_voice {

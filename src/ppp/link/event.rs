@@ -37,6 +37,8 @@ pub enum LinkEvent {
     PeerAnswered,
     /// The answer to [`Link::path_echo`](super::Link::path_echo) with this identifier.
     PathAnswered(u8),
+    /// The peer has processed our last Configure-Ack, after `Up` ([`Link::is_confirmed`](super::Link::is_confirmed)).
+    Confirmed,
     /// IPv6 packets may pass as well.
     Ipv6Up(InterfaceIds),
     /// IPv6 packets may no longer pass.

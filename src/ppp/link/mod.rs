@@ -1,15 +1,14 @@
 //! One PPP link, both roles: the phases of RFC 1661 §3 around LCP, authentication, CCP with MPPE, IPCP and IPV6CP.
 //!
 //! ```text
-//!  Idle ─open─► Establish ─LCP up─► Authenticate ─accepted─► Network ─┐ CCP first, addresses then, data last
+//!  Idle ─open─► Establish ─LCP up─► Authenticate ─accepted─► Network ─┐ CCP and addresses, data last
 //!                  ▲  ▲──────────────────┴──the peer starts over──────┤
 //!                  │                                                  ▼
 //!               Terminate ◄──────────── any failure, close ───────────┘  ──► Dead (one `Down`)
 //! ```
 //!
 //! Owns the order of the phases, their timers, Echo, and the rules for sending: with encryption required, no
-//! IP packet is ever sent or accepted in clear, and no address is negotiated before MPPE is open (as in pppd
-//! and Windows). Does not own sockets, clocks or the GRE tunnel below. The frames of one link can be fed
+//! IP packet is ever sent or accepted in clear, and no address takes effect before MPPE is open. Does not own sockets, clocks or the GRE tunnel below. The frames of one link can be fed
 //! directly to another.
 //!
 //! MTU: an Ethernet path carries 1500 − 20 (IP) − 16 (GRE with acknowledgement) − 4 (`FF 03` and protocol) =
@@ -17,7 +16,9 @@
 //! (its header, and the inner protocol number). [`Link::mtu`] assumes the worst case, whether or not the
 //! header is compressed.
 
+mod addresses;
 mod config;
+mod confirmation;
 mod counters;
 mod data;
 mod ending;
@@ -47,12 +48,13 @@ use crate::ppp::{
     ccp::{self, Ccp, MppeRefusal},
     ipcp::Ipcp,
     ipv6cp::Ipv6cp,
-    lcp::{AuthStance, Lcp, MagicSource},
+    lcp::{AuthStance, Lcp, MagicSource, RequestStyle},
     mppe::{Demand, Keys},
     wire::{self, FrameHeader, protocol},
 };
+use addresses::{Addressing, EarlyRequests};
+use confirmation::Confirmation;
 use data::Cipher;
-use network::EarlyRequests;
 
 /// Limit of each queue. The owner fetches after every call, so it is not reached.
 const QUEUE_MAX: usize = 64;
@@ -99,8 +101,8 @@ pub struct Link {
     ccp: Option<Automaton<Ccp>>,
     ipcp: Automaton<Ipcp>,
     ipv6cp: Option<Automaton<Ipv6cp>>,
-    /// Whether IPCP and IPV6CP have been started.
-    addressing: bool,
+    addressing: Addressing,
+    confirmation: Confirmation,
     early_requests: EarlyRequests,
     cipher: Cipher,
     /// Encryption as it was last reported; the outer `None` before the first report.
@@ -167,15 +169,21 @@ impl Link {
         let stance = Self::auth_stance(&config);
         let source = MagicSource::new(random_bytes(&mut config.random));
         let negotiation = config.timing.negotiation;
+        let requests = match &config.role {
+            Role::Client(client) => RequestStyle::Short { follow_mru: client.follow_mru },
+            Role::Server(_) => RequestStyle::Full,
+        };
         let ids = [random_bytes(&mut config.random), random_bytes(&mut config.random)];
         let ipcp = match &config.role {
-            Role::Client(client) => Ipcp::client(client.address, client.dns, client.wins),
+            Role::Client(client) => Ipcp::client(client.address, client.dns, client.wins)
+                .given_before(client.given_before.clone()),
             Role::Server(server) => Ipcp::server(server.local, server.peer, &server.dns, &server.wins),
         };
         Self {
             phase: Phase::Idle,
             lcp: Automaton::new(
                 Lcp::new(config.mru, stance, source)
+                    .requesting(requests)
                     .preferring_stronger(config.prefer_stronger)
                     .insisting(matches!(&config.role, Role::Server(server) if server.insists)),
                 negotiation.with_retries_for(config.timing.lcp),
@@ -187,7 +195,8 @@ impl Link {
             ccp: None,
             ipcp: Automaton::new(ipcp, negotiation.with_retries_for(config.timing.network)),
             ipv6cp: config.ipv6.then(|| Automaton::new(Ipv6cp::new(ids), negotiation)),
-            addressing: false,
+            addressing: Addressing::default(),
+            confirmation: Confirmation::default(),
             early_requests: EarlyRequests::default(),
             cipher: Cipher::Undecided,
             reported: None,
@@ -378,6 +387,12 @@ impl Link {
         &self.counters
     }
 
+    /// Returns the MRU of our last Configure-Request, 1500 if it had none; in bytes.
+    #[must_use]
+    pub fn requested_mru(&self) -> u16 {
+        self.lcp.options().mru()
+    }
+
     /// Returns the largest IP packet for [`Self::encapsulate`], in bytes. Not final before the link is up.
     #[must_use]
     pub fn mtu(&self) -> u16 {
@@ -403,13 +418,14 @@ impl Link {
             busy |= self.pump_auth(now);
             busy |= self.pump_network(now);
             if !busy {
-                return;
+                return self.confirm_early();
             }
         }
     }
 
     fn send(&mut self, number: u16, packet: &[u8]) {
         if self.output.len() < QUEUE_MAX {
+            self.confirmation.sent(number, packet);
             self.output.push_back(wire::control_frame(number, packet));
             self.counters.sent_control = self.counters.sent_control.saturating_add(1);
         } else {

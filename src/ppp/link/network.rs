@@ -1,17 +1,14 @@
-//! Network phase: encryption first, then addresses, then data.
-//!
-//! IPCP starts once it is decided whether the link is encrypted. With encryption required, that is when MPPE
-//! is open in both directions; an earlier request of the peer is kept and answered then, so that the peer
-//! need not retransmit it. With encryption allowed, IPCP also starts when the peer's does.
+//! Network phase: its begin and end, and encryption. `addresses` has the rest.
 
 use std::time::Instant;
 
 use super::{
-    Cipher, DownReason, InterfaceIds, Link, LinkDrop, LinkEvent, LinkUp, Mppe, Phase,
+    Cipher, DownReason, Link, LinkDrop, LinkEvent, Mppe, Phase,
+    addresses::{Addressing, EarlyRequests, keep_request},
+    confirmation::Confirmation,
     ending::termination_words,
 };
 use crate::ppp::{
-    auth::printable,
     automaton::{Automaton, Finish, Input, Signal},
     ccp::{Agreed, Ccp, MppeRefusal},
     mppe::{Demand, Keys, Opener, Sealer},
@@ -21,17 +18,6 @@ use crate::ppp::{
 /// Most times that CCP may open. Each time MPPE restarts with the same keys, and so with the same key stream
 /// (RFC 3079 §4), so a peer that keeps renegotiating is dropped.
 const CCP_OPENINGS_MAX: u32 = 16;
-
-/// Longest early request that is kept, in bytes.
-const HELD_MAX: usize = 256;
-
-/// The last Configure-Request of each network protocol that arrived too early to be answered.
-#[derive(Debug, Default)]
-pub(super) struct EarlyRequests {
-    ccp: Option<Vec<u8>>,
-    ipcp: Option<Vec<u8>>,
-    ipv6cp: Option<Vec<u8>>,
-}
 
 impl Link {
     pub(super) fn enter_network(&mut self, now: Instant) {
@@ -59,6 +45,7 @@ impl Link {
         ccp.open(now);
         ccp.lower_up(now);
         self.ccp = Some(ccp);
+        self.begin_addressing(now);
         if let Some(early) = self.early_requests.ccp.take() {
             self.replay(protocol::CCP, now, &early);
         }
@@ -75,13 +62,15 @@ impl Link {
         if let Some(ipv6cp) = &mut self.ipv6cp {
             ipv6cp.lower_down(now);
         }
-        // The signals of these two layers need no handling: both are known to be down.
-        while self.ipcp.poll_signal().is_some() {}
+        // The signals of these two layers need no handling: both are known to be down. What IPCP has ready to send
+        // belongs to the phase that is over.
+        while self.ipcp.poll_signal().is_some() || self.ipcp.poll_output().is_some() {}
         while self.ipv6cp.as_mut().is_some_and(|ipv6cp| ipv6cp.poll_signal().is_some()) {}
         if had_ipv6 {
             self.event(LinkEvent::Ipv6Down);
         }
-        self.addressing = false;
+        self.addressing = Addressing::default();
+        self.confirmation = Confirmation::default();
         self.rejected = None;
         self.unreadable = None;
         self.early_requests = EarlyRequests::default();
@@ -104,55 +93,16 @@ impl Link {
         let handled = ccp.handle_input(now, packet);
         self.mppe_offered |= ccp.options().offered();
         match handled {
-            Input::Done => Ok(()),
+            Input::Done => {
+                self.confirmation.answered(protocol::CCP, packet);
+                self.ccp_seen(now);
+                Ok(())
+            }
             Input::Dropped(why) => Err(why.into()),
             Input::Extra(packet) if ccp.is_opened() => self.receive_reset(packet),
             Input::Extra(_) => Err(LinkDrop::WrongPhase),
         }?;
         self.echo.received = true;
-        Ok(())
-    }
-
-    pub(super) fn receive_ipcp(&mut self, now: Instant, packet: &[u8]) -> Result<(), LinkDrop> {
-        match self.phase {
-            Phase::Authenticate => {
-                return keep_request(&mut self.early_requests.ipcp, packet, LinkDrop::WrongPhase);
-            }
-            Phase::Network => {}
-            _ => return Err(LinkDrop::WrongPhase),
-        }
-        if !self.addressing {
-            if self.requires_encryption() {
-                return keep_request(&mut self.early_requests.ipcp, packet, LinkDrop::BeforeEncryption);
-            }
-            self.start_addressing(now);
-        }
-        match self.ipcp.handle_input(now, packet) {
-            Input::Done => self.echo.received = true,
-            Input::Extra(_) => return Err(LinkDrop::MalformedPacket),
-            Input::Dropped(why) => return Err(why.into()),
-        }
-        Ok(())
-    }
-
-    pub(super) fn receive_ipv6cp(&mut self, now: Instant, packet: &[u8]) -> Result<(), LinkDrop> {
-        let addressing = self.addressing;
-        let Some(ipv6cp) = &mut self.ipv6cp else { return self.reject_protocol(protocol::IPV6CP, packet) };
-        match self.phase {
-            Phase::Authenticate => {
-                return keep_request(&mut self.early_requests.ipv6cp, packet, LinkDrop::WrongPhase);
-            }
-            Phase::Network if !addressing => {
-                return keep_request(&mut self.early_requests.ipv6cp, packet, LinkDrop::BeforeEncryption);
-            }
-            Phase::Network => {}
-            _ => return Err(LinkDrop::WrongPhase),
-        }
-        match ipv6cp.handle_input(now, packet) {
-            Input::Done => self.echo.received = true,
-            Input::Extra(_) => return Err(LinkDrop::MalformedPacket),
-            Input::Dropped(why) => return Err(why.into()),
-        }
         Ok(())
     }
 
@@ -297,38 +247,10 @@ impl Link {
             // The owner reports what is in force, and the MTU has changed with it.
             self.up = false;
         }
-        self.start_addressing(now);
-        self.check_up();
+        self.encryption_decided(now);
     }
 
-    fn start_addressing(&mut self, now: Instant) {
-        if std::mem::replace(&mut self.addressing, true) {
-            return;
-        }
-        let limit = usize::from(self.lcp.options().peer().mru);
-        self.ipcp.set_reject_limit(limit);
-        self.ipcp.expect_response_time(self.lcp.response_time());
-        self.ipcp.open(now);
-        self.ipcp.lower_up(now);
-        if let Some(ipv6cp) = &mut self.ipv6cp {
-            ipv6cp.set_reject_limit(limit);
-            ipv6cp.expect_response_time(self.lcp.response_time());
-            ipv6cp.open(now);
-            ipv6cp.lower_up(now);
-        }
-        for number in [protocol::IPCP, protocol::IPV6CP] {
-            let early = if number == protocol::IPCP {
-                self.early_requests.ipcp.take()
-            } else {
-                self.early_requests.ipv6cp.take()
-            };
-            if let Some(early) = early {
-                self.replay(number, now, &early);
-            }
-        }
-    }
-
-    fn replay(&mut self, number: u16, now: Instant, packet: &[u8]) {
+    pub(super) fn replay(&mut self, number: u16, now: Instant, packet: &[u8]) {
         let handled = match number {
             protocol::CCP => self.receive_ccp(now, packet),
             protocol::IPCP => self.receive_ipcp(now, packet),
@@ -337,100 +259,6 @@ impl Link {
         if let Err(reason) = handled {
             self.counters.drop(reason);
         }
-    }
-
-    fn pump_ipcp(&mut self, now: Instant) -> bool {
-        let mut busy = false;
-        loop {
-            if let Some(packet) = self.ipcp.poll_output() {
-                self.send(protocol::IPCP, &packet);
-                continue;
-            }
-            if self.phase == Phase::Network
-                && let Some(words) = self.ipcp.options().refusal().map(str::to_owned)
-            {
-                self.fail(now, DownReason::NoAddress(words));
-                return true;
-            }
-            let Some(signal) = self.ipcp.poll_signal() else { return busy };
-            busy = true;
-            match signal {
-                Signal::Up => self.check_up(),
-                Signal::Down if self.ipcp.state().negotiating() => self.ipcp_restarted(now),
-                Signal::Down => self.addresses_unavailable(now, "the peer ended IPCP".to_owned()),
-                Signal::Finished(finish) => self.addresses_unavailable(now, ipcp_end(finish).to_owned()),
-                Signal::TerminateRequested(reason) => {
-                    let said = printable(&reason);
-                    self.addresses_unavailable(
-                        now,
-                        format!("the peer ended IPCP {said}").trim_end().to_owned(),
-                    );
-                }
-                Signal::Started | Signal::CodeRejected(_) => {}
-            }
-        }
-    }
-
-    fn ipcp_restarted(&mut self, now: Instant) {
-        if std::mem::take(&mut self.up) {
-            self.phase_end = now.checked_add(self.config.timing.network);
-            self.counters.renegotiations = self.counters.renegotiations.saturating_add(1);
-            self.event(LinkEvent::Renegotiating);
-        }
-    }
-
-    fn addresses_unavailable(&mut self, now: Instant, words: String) {
-        let reason = if self.up { DownReason::PeerTerminated(words) } else { DownReason::NoAddress(words) };
-        self.fail(now, reason);
-    }
-
-    fn pump_ipv6cp(&mut self) -> bool {
-        let mut busy = false;
-        while let Some(packet) = self.ipv6cp.as_mut().and_then(Automaton::poll_output) {
-            self.send(protocol::IPV6CP, &packet);
-        }
-        while let Some(signal) = self.ipv6cp.as_mut().and_then(Automaton::poll_signal) {
-            busy = true;
-            match (signal, self.interface_ids()) {
-                (Signal::Up, Some(ids)) if self.up => self.event(LinkEvent::Ipv6Up(ids)),
-                (Signal::Down, _) if self.up => self.event(LinkEvent::Ipv6Down),
-                _ => {}
-            }
-        }
-        busy
-    }
-
-    fn check_up(&mut self) {
-        if self.up || self.cipher.is_undecided() || !self.ipcp.is_opened() {
-            return;
-        }
-        self.up = true;
-        self.restarts = 0;
-        self.phase_end = None;
-        let ipcp = self.ipcp.options();
-        let up = LinkUp {
-            local: ipcp.local(),
-            peer: ipcp.peer().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
-            dns: ipcp.dns(),
-            wins: ipcp.wins(),
-            ipv6: self.interface_ids(),
-            mtu: self.mtu(),
-            mppe: self.cipher.mppe(),
-            auth: self.authenticated,
-        };
-        self.event(LinkEvent::Up(up));
-    }
-
-    /// Returns whether IPV6CP may still open: it was started, and the peer has neither agreed to it nor
-    /// rejected it (RFC 5072 §4).
-    #[must_use]
-    pub fn is_ipv6_undecided(&self) -> bool {
-        self.ipv6cp.as_ref().is_some_and(|ipv6cp| ipv6cp.state().negotiating())
-    }
-
-    fn interface_ids(&self) -> Option<InterfaceIds> {
-        let ipv6cp = self.ipv6cp.as_ref().filter(|ipv6cp| ipv6cp.is_opened())?;
-        Some(InterfaceIds { local: ipv6cp.options().local(), peer: ipv6cp.options().peer() })
     }
 
     /// Handles CCP's own codes (RFC 1962 §3.1).
@@ -467,29 +295,11 @@ impl Mppe {
     }
 }
 
-/// Keeps a Configure-Request for later; drops any other packet for the reason `otherwise`.
-fn keep_request(slot: &mut Option<Vec<u8>>, packet: &[u8], otherwise: LinkDrop) -> Result<(), LinkDrop> {
-    if packet.first() != Some(&code::CONFIGURE_REQUEST) || packet.len() > HELD_MAX {
-        return Err(otherwise);
-    }
-    *slot = Some(packet.to_vec());
-    Ok(())
-}
-
 fn ccp_end(finish: Finish) -> &'static str {
     match finish {
         Finish::Timeout => "the peer does not answer the negotiation of encryption",
         Finish::Terminated => "the peer ended the negotiation of encryption",
         Finish::Rejected => "the peer does not support encryption (it rejects CCP)",
         Finish::NotConverging => "the two ends do not agree on MPPE options",
-    }
-}
-
-fn ipcp_end(finish: Finish) -> &'static str {
-    match finish {
-        Finish::Timeout => "the peer does not answer IPCP",
-        Finish::Terminated => "the peer ended IPCP",
-        Finish::Rejected => "the peer does not support IPv4 (it rejects IPCP)",
-        Finish::NotConverging => "the two ends do not agree on an address",
     }
 }

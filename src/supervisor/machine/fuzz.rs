@@ -284,6 +284,7 @@ fn link() -> LinkUp {
         wins: Vec::new(),
         ipv6: None,
         mtu: 1396,
+        mru: None,
         encryption: "none".to_owned(),
         authentication: "none".to_owned(),
         routes: None,

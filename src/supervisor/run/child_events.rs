@@ -82,7 +82,10 @@ impl Supervisor {
         });
         match checked {
             Ok(None) => {}
-            Ok(Some(up)) => self.handle(Input::LinkUp(up)),
+            Ok(Some(up)) => {
+                self.redial_memory.link_up(&up);
+                self.handle(Input::LinkUp(up));
+            }
             Err(failure) => {
                 self.children.ppp_failed(failure, self.machine.state() == TunnelState::Stopping);
             }

@@ -74,7 +74,9 @@ fn peer_without_ccp_is_refused_or_used_in_clear() {
         panic!("{:?}", pair.client_events)
     };
     assert!(words.contains("rejects CCP"), "{words}");
-    assert!(pair.of_protocol(&[protocol::IPCP]).iter().all(|(from, _)| *from == Side::Server));
+    let acks = |(from, frame): &(Side, Vec<u8>)| *from == Side::Client && frame[4] == code::CONFIGURE_ACK;
+    assert!(!pair.of_protocol(&[protocol::IPCP]).iter().any(acks), "no address is agreed on");
+    assert_eq!(pair.clear_frames(), 0);
 
     let pair = Pair::with_mppe(policy(Demand::Allow), policy(Demand::Off)).up();
     assert_eq!(pair.client_up().unwrap().mppe, None);
@@ -91,9 +93,9 @@ fn nothing_is_sent_before_encryption_is_open() {
             break;
         }
         assert!(pair.send_ip(Side::Client, &ip(60, 1)).is_err());
-        // The client does not start IPCP before MPPE is open.
+        // IPCP may be open before MPPE, and takes no effect.
         if !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Encryption(Some(_)))) {
-            assert!(pair.of_protocol(&[protocol::IPCP]).iter().all(|(from, _)| *from != Side::Client));
+            assert!(pair.client_up().is_none());
         }
         pair.run(Duration::from_millis(5));
     }
@@ -102,17 +104,27 @@ fn nothing_is_sent_before_encryption_is_open() {
     assert_eq!(pair.clear_frames(), 0);
 }
 
+/// Returns a pair whose client has been accepted, and has received neither CCP nor IPCP.
+fn before_ccp() -> Pair {
+    let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Allow)).open();
+    while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })) {
+        pair.lose(Side::Server, protocol::CCP);
+        pair.lose(Side::Server, protocol::IPCP);
+        pair.run(Duration::from_millis(1));
+    }
+    pair
+}
+
 #[test]
 fn early_ipcp_request_is_kept_until_mppe_is_open() {
     // A server that only allows encryption may start IPCP before MPPE is open: its first request comes early.
-    let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Allow)).open();
-    while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })) {
-        pair.run(Duration::from_millis(1));
-    }
+    let mut pair = before_ccp();
     let request = [1, 9, 0, 10, 3, 6, 10, 9, 0, 1];
     pair.deliver(Side::Client, control_frame(protocol::IPCP, &request));
     pair.collect();
-    assert!(pair.of_protocol(&[protocol::IPCP]).is_empty(), "not answered yet");
+    let answers =
+        |(from, frame): &(Side, Vec<u8>)| *from == Side::Client && frame[4] != code::CONFIGURE_REQUEST;
+    assert!(!pair.of_protocol(&[protocol::IPCP]).iter().any(answers), "not answered yet");
     pair.run(Duration::from_millis(200));
     let answered = pair
         .of_protocol(&[protocol::IPCP])
@@ -120,10 +132,7 @@ fn early_ipcp_request_is_kept_until_mppe_is_open() {
         .any(|(from, frame)| from == Side::Client && frame[4] == code::CONFIGURE_ACK && frame[5] == 9);
     assert!(answered);
     // Anything but a request is dropped and counted.
-    let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Allow)).open();
-    while !pair.client_events.iter().any(|event| matches!(event, LinkEvent::Authenticated { .. })) {
-        pair.run(Duration::from_millis(1));
-    }
+    let mut pair = before_ccp();
     pair.deliver(Side::Client, control_frame(protocol::IPCP, &[2, 1, 0, 4]));
     assert_eq!(pair.client.counters().dropped(LinkDrop::BeforeEncryption), 1);
 }
@@ -385,4 +394,58 @@ fn stateful_pair() -> Pair {
         Some(Some(Mppe { strength: Strength::Bits128, stateful: true }))
     );
     pair
+}
+
+/// IPCP may open before MPPE: nothing is up, and no packet passes in either direction.
+#[test]
+fn open_ipcp_has_no_effect_before_mppe_is_open() {
+    for demand in [Demand::Require, Demand::Allow] {
+        let mut pair = Pair::with_mppe(policy(Demand::Require), policy(demand)).open();
+        let mut clear = vec![0xFF, 0x03, 0x00, 0x21];
+        clear.extend(ip(60, 1));
+        for _ in 0..8000 {
+            pair.run(Duration::from_millis(5));
+            // The peer's CCP requests arrive, so that IPCP goes on; our answers and requests do not.
+            pair.lose(Side::Client, protocol::CCP);
+            assert!(pair.send_ip(Side::Client, &ip(60, 1)).is_err());
+            pair.deliver(Side::Client, clear.clone());
+        }
+        let acked =
+            |(from, frame): &(Side, Vec<u8>)| *from == Side::Server && frame[4] == code::CONFIGURE_ACK;
+        assert!(pair.of_protocol(&[protocol::IPCP]).iter().any(acked), "{demand:?}: IPCP did not go on");
+        assert!(pair.client_up().is_none() && pair.client_ip.is_empty(), "{demand:?}");
+        assert!(!pair.client_events.iter().any(|event| matches!(event, LinkEvent::Encryption(_))));
+        assert!(pair.client_down().is_some(), "{demand:?}");
+        let from_client = |(from, _): &(Side, Vec<u8>)| *from == Side::Client;
+        assert!(!pair.of_protocol(&[protocol::IPV4, protocol::IPV6]).iter().any(from_client), "{demand:?}");
+    }
+}
+
+/// The end of IPCP and refused addresses are reported once encryption is decided, which has precedence.
+#[test]
+fn refused_encryption_is_reported_before_a_refused_address() {
+    let reject =
+        |id| control_frame(protocol::IPCP, &Packet { code: 4, id, data: &[3, 6, 0, 0, 0, 0] }.to_vec());
+    let terminate = control_frame(protocol::IPCP, &Packet { code: 5, id: 7, data: b"no" }.to_vec());
+    for is_refused in [true, false] {
+        for frame in [None, Some(terminate.clone())] {
+            let mut pair = Pair::with_mppe(policy(Demand::Require), policy(Demand::Require)).open();
+            while pair.of_protocol(&[protocol::IPCP]).iter().all(|(from, _)| *from == Side::Server) {
+                pair.run(Duration::from_millis(1));
+            }
+            let ours = pair.of_protocol(&[protocol::IPCP]);
+            let id = ours.iter().find(|(from, _)| *from == Side::Client).unwrap().1[5];
+            pair.deliver(Side::Client, frame.unwrap_or_else(|| reject(id)));
+            pair.collect();
+            assert_eq!(pair.client_down(), None, "before encryption is decided");
+            if is_refused {
+                pair.deliver(Side::Client, protocol_reject_of_ccp());
+            }
+            pair.run(LONG);
+            match (is_refused, pair.client_down()) {
+                (true, Some(DownReason::EncryptionRefused(_))) | (false, Some(DownReason::NoAddress(_))) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }

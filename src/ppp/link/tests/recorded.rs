@@ -55,14 +55,18 @@ fn down(link: &mut Link) -> Option<DownReason> {
         .find_map(|event| if let LinkEvent::Down(reason) = event { Some(reason) } else { None })
 }
 
-const OUR_LCP: &str = "ff03 c021 01 01 0014 0206 00000000 0506 ........ 0702 0802";
+const OUR_LCP: &str = "ff03 c021 01 01 000a 0506 ........";
+
+/// Our request in its place, once pppd has sent one with MRU 1400, ACCM and both header compressions.
+const OUR_LCP_FOLLOWING: &str = "ff03 c021 01 02 0018 0104 0578 0206 00000000 0506 ........ 0702 0802";
 
 #[test]
 fn link_comes_up_with_pppd_using_pap_and_no_ccp() {
     let (mut link, now) = open(LinkConfig { accept: vec![AuthProtocol::Pap], ..client_config() });
-    let request = expect(&mut link, OUR_LCP);
+    expect(&mut link, OUR_LCP);
     // [LCP ConfReq id=0x1 <mru 1400> <asyncmap 0x0> <auth pap> <magic 0x3d9ae13c> <pcomp> <accomp>]
     feed(&mut link, now, "ff03 c021 01 01 001c 0104 0578 0206 00000000 0304 c023 0506 3d9ae13c 0702 0802");
+    let request = expect(&mut link, OUR_LCP_FOLLOWING);
     expect(&mut link, "ff03 c021 02 01 001c 0104 0578 0206 00000000 0304 c023 0506 3d9ae13c 0702 0802");
     // [LCP ConfAck id=0x1 …]
     let mut ack = request;
@@ -101,10 +105,15 @@ fn link_comes_up_with_pppd_using_pap_and_no_ccp() {
 /// random.
 fn authenticated(config: LinkConfig) -> (Link, Instant) {
     let (mut link, now) = open(config);
-    let mut ack = expect(&mut link, OUR_LCP);
+    let mut replaced = expect(&mut link, OUR_LCP);
     // [LCP ConfReq id=0x1 <mru 1400> <asyncmap 0x0> <auth chap MS-v2> <magic 0x57d0a1c2> <pcomp> <accomp>]
     feed(&mut link, now, "ff03 c021 01 01 001d 0104 0578 0206 00000000 0305 c223 81 0506 57d0a1c2 0702 0802");
+    let mut ack = expect(&mut link, OUR_LCP_FOLLOWING);
     expect(&mut link, "ff03 c021 02 01 001d 0104 0578 0206 00000000 0305 c223 81 0506 57d0a1c2 0702 0802");
+    // The answer to the request that was replaced changes nothing.
+    replaced[4] = 2;
+    assert_eq!(link.handle_input(now, &mut replaced), Received::Control);
+    assert!(link.poll_output().is_none());
     ack[4] = 2;
     link.handle_input(now, &mut ack);
     let users = Users::table(vec![("alice".to_owned(), Secret::from("open sesame"))]);
@@ -129,10 +138,14 @@ fn link_comes_up_with_pppd_requiring_mppe_128() {
     // [CCP ConfReq id=0x1 <mppe +H -M +S -L -D -C>]
     feed(&mut link, now, "80fd 01 01 000a 1206 01000040");
     expect(&mut link, "ff03 80fd 02 01 000a 1206 01000040");
+    // If pppd had agreed to our request as well, it would open IPCP now.
+    expect(&mut link, "ff03 8021 01 01 0016 0306 00000000 8106 00000000 8306 00000000");
     // [CCP ConfNak id=0x1 <mppe +H -M +S -L -D -C>]
     feed(&mut link, now, "80fd 03 01 000a 1206 01000040");
     expect(&mut link, "ff03 80fd 01 02 000a 1206 01000040");
-    assert!(link.poll_output().is_none(), "no IPCP before MPPE is open");
+    // [IPCP TermAck id=0x1]
+    feed(&mut link, now, "8021 06 01 0004");
+    assert!(link.poll_output().is_none(), "IPCP is not repeated before MPPE is open");
     feed(&mut link, now, "80fd 02 02 000a 1206 01000040");
     expect(&mut link, "ff03 8021 01 01 0016 0306 00000000 8106 00000000 8306 00000000");
     // [IPCP ConfReq id=0x1 <addr 10.9.0.1>], [IPCP ConfRej id=0x1 <ms-dns1 0.0.0.0> <ms-dns2 0.0.0.0>]
@@ -165,8 +178,8 @@ fn pppd_with_ccp_but_no_mppe_is_refused_or_used_in_clear() {
         feed(&mut link, now, "80fd 04 01 000a 1206 010000e0");
         if demand == Demand::Require {
             let terminate = link.poll_output().unwrap();
-            assert_eq!(terminate[..6], [0xFF, 0x03, 0xC0, 0x21, 5, 2]);
-            feed(&mut link, now, "ff03 c021 06 02 0004");
+            assert_eq!(terminate[..6], [0xFF, 0x03, 0xC0, 0x21, 5, 3]);
+            feed(&mut link, now, "ff03 c021 06 03 0004");
             let Some(DownReason::EncryptionRefused(words)) = down(&mut link) else { panic!() };
             assert!(words.contains("refuses"), "{words}");
         } else {
@@ -211,12 +224,13 @@ fn refusal_of_pppds_only_auth_is_explained() {
         (vec![MsChapV2, Pap], Demand::Require, "from MS-CHAP, and the peer wants PAP"),
     ] {
         let (mut link, now) = open(LinkConfig { accept, mppe: policy(demand), ..client_config() });
-        let mut ack = expect(&mut link, OUR_LCP);
+        expect(&mut link, OUR_LCP);
         feed(
             &mut link,
             now,
             "ff03 c021 01 01 001c 0104 0578 0206 00000000 0304 c023 0506 3d9ae13c 0702 0802",
         );
+        let mut ack = expect(&mut link, OUR_LCP_FOLLOWING);
         expect(&mut link, "ff03 c021 03 01 0009 0305 c223 81");
         feed(&mut link, now, "ff03 c021 01 02 0018 0104 0578 0206 00000000 0506 3d9ae13c 0702 0802");
         ack[4] = 2;
@@ -240,6 +254,7 @@ fn windows_server_options_are_negotiated() {
         now,
         "ff03 c021 01 00 0026 0104 0578 0304 c227 0506 2b1cf207 0702 0802 0d03 06 1104 064e 1309 01 aabbccddeeff",
     );
+    expect(&mut link, "ff03 c021 01 02 0012 0104 0578 0506 ........ 0702 0802");
     expect(&mut link, "ff03 c021 04 00 0014 0d03 06 1104 064e 1309 01 aabbccddeeff");
     feed(&mut link, now, "ff03 c021 01 01 0016 0104 0578 0304 c227 0506 2b1cf207 0702 0802");
     expect(&mut link, "ff03 c021 03 01 0009 0305 c223 81");
