@@ -9,6 +9,7 @@ pub use crate::{
         inform::fuzz::exchange as dhcp_inform, message::fuzz::message as engine_message,
         session::fuzz::session,
     },
+    import::fuzz::files as import_files,
     net::rtsock::fuzzing::messages as net_rtsock,
     ppp::{
         auth::fuzz::drive as ppp_auth, hdlc::fuzz::streams as hdlc, link::fuzz::drive as ppp_link,
@@ -37,6 +38,7 @@ mod tests {
         ("dhcp_inform", dhcp_inform),
         ("engine_message", engine_message),
         ("hdlc", hdlc),
+        ("import_files", import_files),
         ("ledger", ledger),
         ("net_rtsock", net_rtsock),
         #[cfg(target_os = "linux")]
@@ -168,7 +170,7 @@ mod tests {
 
         #[test]
         fn parsers_accept_arbitrary_bytes(data in proptest::collection::vec(any::<u8>(), 0..300)) {
-            for target in [control_messages, dhcp_inform, engine_message, hdlc, pptp_options, resolv_conf] {
+            for target in [control_messages, dhcp_inform, engine_message, hdlc, import_files, pptp_options, resolv_conf] {
                 prop_assert_eq!(target(&data), Ok(()));
             }
         }

@@ -22,6 +22,7 @@ mod failure;
 #[cfg(any(feature = "fuzzing", test))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod import;
 mod net;
 mod os;
 mod plan;

@@ -22,8 +22,9 @@ use syn::{Attribute, Item, UseTree};
 
 /// (module, modules it may use). Every module may use `deadline`, `failure`, `platform`, `secret`, and itself.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("cli", &["profile", "plan", "supervisor", "demo"]),
+    ("cli", &["profile", "plan", "supervisor", "demo", "import"]),
     ("demo", &["pptp", "ppp", "net", "os"]),
+    ("import", &["profile"]),
     ("profile", &["pptp", "ppp"]),
     ("plan", &["profile"]),
     ("supervisor", &["profile", "plan", "engine", "apply", "net", "os"]),
