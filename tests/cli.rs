@@ -18,7 +18,9 @@ const NOBODY: u32 = 65_534;
 fn help_and_version() {
     let mut cli = Cli::new();
     cli.run(&["--help"]);
-    for command in ["up", "down", "status", "routes", "list", "check", "doctor", "logs", "recover", "demo"] {
+    for command in
+        ["up", "down", "status", "routes", "list", "check", "doctor", "logs", "import", "recover", "demo"]
+    {
         cli.run(&[command, "--help"]);
     }
     cli.run(&["--version"]);

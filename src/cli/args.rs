@@ -4,6 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
+use super::import::Import;
 use crate::platform::Platform;
 
 /// PPTP tunnels by name: brings them up, keeps them up, restores the host.
@@ -89,6 +90,8 @@ pub enum Command {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Write profiles from the configuration of another PPTP client
+    Import(Import),
     /// Undo the changes that killed supervisors left on the host
     Recover,
     /// Bring up a tunnel between two temporary network namespaces

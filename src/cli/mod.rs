@@ -10,6 +10,10 @@ mod demo;
 mod doctor;
 mod down;
 pub mod exit;
+mod import;
+mod import_files;
+mod import_places;
+mod import_write;
 mod list;
 mod logs;
 mod output;
@@ -60,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Check { platform } => check::main(config, *platform),
         Command::Doctor { name, dial, json } => doctor::main(config, name.as_deref(), *dial, *json),
         Command::Logs { name, follow } => logs::main(name, *follow),
+        Command::Import(import) => import::main(config, import),
         Command::Recover => recover::main(),
         Command::Demo => demo::main(),
     };

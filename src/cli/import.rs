@@ -1,0 +1,233 @@
+//! `import`: profiles from the configuration of other PPTP clients.
+
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::Uid;
+
+use super::{
+    check,
+    exit::{self, Code},
+    import_files::{limit, read_file},
+    import_places, import_write,
+    output::{complain, error, line},
+};
+use crate::{
+    import::{self, Imported, Kind, PLACEHOLDER, Place, Source, Sources, Tunnel},
+    profile::{Locations, ProfileName},
+};
+
+/// The longest list of words that need no setting, before it is cut.
+const MAX_NEEDLESS: usize = 24;
+
+/// Arguments of `import`.
+#[derive(Debug, clap::Args)]
+pub struct Import {
+    /// Files of the other client, or - for standard input; without any, list what this host has
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The other client, if it cannot be told from the file: pppd, ppp, networkmanager, openwrt, mpd or windows
+    #[arg(long, value_name = "KIND", value_parser = kind, requires = "files")]
+    pub from: Option<Kind>,
+    /// The name of the profile, if the files have one tunnel
+    #[arg(long, requires = "files")]
+    pub name: Option<String>,
+    /// Put the profile and its password in place, then check all profiles
+    #[arg(long, requires = "files")]
+    pub write: bool,
+    /// With --write: replace a profile and a password that an import has put there
+    #[arg(long, requires = "write")]
+    pub force: bool,
+}
+
+fn kind(word: &str) -> Result<Kind, String> {
+    let known = Kind::ALL.into_iter().find(|kind| kind.word() == word);
+    known.ok_or_else(|| "one of pppd, ppp, networkmanager, openwrt, mpd and windows".to_owned())
+}
+
+/// Prints or writes the profiles of the files; without files, lists what can be imported.
+pub fn main(config: Option<&Path>, args: &Import) -> Code {
+    if args.files.is_empty() {
+        return import_places::list(Path::new("/"));
+    }
+    match import(config, args) {
+        Ok(code) | Err(code) => code,
+    }
+}
+
+fn import(config: Option<&Path>, args: &Import) -> Result<Code, Code> {
+    let refuse = |text: String| {
+        error(text);
+        exit::PROFILE
+    };
+    let name = match &args.name {
+        Some(name) => Some(ProfileName::new(name).map_err(|why| refuse(format!("--name: {why}")))?),
+        None => None,
+    };
+    let directory = directory(config)?;
+    let mut groups: Vec<(Kind, Vec<Source>)> = Vec::new();
+    for path in &args.files {
+        let source = source(path).map_err(|why| refuse(format!("{}: {why}", path.display())))?;
+        let kind = kind_of(&source, args.from)?;
+        match groups.iter_mut().find(|(other, _)| *other == kind) {
+            Some((_, sources)) => sources.push(source),
+            None => groups.push((kind, vec![source])),
+        }
+    }
+    let sources = Sources::new(&read_file);
+    let mut found: Vec<(Kind, ProfileName, Tunnel)> = Vec::new();
+    for (kind, files) in &groups {
+        let Imported { tunnels, remarks } = import::import(*kind, files, &sources, name.as_ref());
+        remarks.iter().for_each(error);
+        for (name, tunnel) in tunnels {
+            if found.iter().any(|(_, other, _)| *other == name) {
+                return Err(refuse(format!(
+                    "two tunnels would be called `{name}`: import them one by one, with --name"
+                )));
+            }
+            found.push((*kind, name, tunnel));
+        }
+    }
+    if found.is_empty() {
+        return Err(refuse("there is nothing to import: no PPTP tunnel in these files".to_owned()));
+    }
+    if args.name.is_some() && found.len() > 1 {
+        return Err(refuse(format!("--name is for one tunnel, and there are {}", found.len())));
+    }
+    let mut drafts = Vec::new();
+    for (number, (kind, name, tunnel)) in found.iter().enumerate() {
+        let place = Place::of(&directory, name);
+        let toml = tunnel.toml(name, kind.title(), &place, args.write);
+        if !args.write {
+            if number > 0 {
+                line("");
+            }
+            line(toml.trim_end());
+        }
+        tell(name, tunnel, &place);
+        let errors = Tunnel::errors(&toml, &place);
+        if !errors.is_empty() {
+            errors.iter().for_each(|why| error(format_args!("the profile `{name}` would be refused: {why}")));
+            return Err(exit::PROFILE);
+        }
+        drafts.push(import_write::Draft {
+            name,
+            place,
+            toml,
+            password: tunnel.password.as_ref().map(|(secret, _)| secret),
+        });
+    }
+    if !args.write {
+        let all = args.files.iter().map(|path| import_places::word(&path.to_string_lossy()));
+        let from = args.from.map_or(String::new(), |kind| format!(" --from {}", kind.word()));
+        let name = args.name.as_ref().map_or(String::new(), |name| format!(" --name {name}"));
+        if !args.files.iter().any(|path| path == Path::new("-")) {
+            complain(format_args!(
+                "to put it in place: pptpctl import --write{from}{name} {}",
+                all.collect::<Vec<_>>().join(" ")
+            ));
+        }
+        return Ok(exit::OK);
+    }
+    import_write::write(config, &directory, &drafts, args.force)?;
+    let code = check::main(config, None);
+    let names: Vec<&str> = found.iter().map(|(_, name, _)| name.as_str()).collect();
+    next(config, &names);
+    Ok(code)
+}
+
+/// Shows the command that comes next.
+fn next(config: Option<&Path>, names: &[&str]) {
+    let config = config
+        .map_or(String::new(), |file| format!(" --config {}", import_places::word(&file.to_string_lossy())));
+    for name in names {
+        line(format_args!(
+            "next: pptpctl{config} up --dry-run {name}   shows what it does; without --dry-run it does it"
+        ));
+    }
+    if !Uid::effective().is_root() {
+        complain(
+            "a tunnel needs root, whose profiles are in /etc/pptpctl: to put it there, import with sudo",
+        );
+    }
+}
+
+/// Returns the directory of the profiles.
+fn directory(config: Option<&Path>) -> Result<PathBuf, Code> {
+    let failed = |why: String| {
+        error(why);
+        exit::PROFILE
+    };
+    let locations = Locations::find(config).map_err(|nowhere| failed(nowhere.to_string()))?;
+    let directory = locations.directory.parent().map(Path::to_owned).unwrap_or_default();
+    let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
+    // A path in a profile is absolute.
+    let absolute = std::path::absolute(&directory).map_err(|why| failed(why.to_string()))?;
+    Ok(absolute.components().collect())
+}
+
+/// Returns the kind of a file, and says how it was found.
+fn kind_of(source: &Source, from: Option<Kind>) -> Result<Kind, Code> {
+    let path = import::shown(&source.path);
+    let detected = Kind::detect(source);
+    match (from, detected) {
+        (Some(kind), _) => {
+            complain(format_args!("{path}: taken for {}, by --from", kind.title()));
+            Ok(kind)
+        }
+        (None, Some((kind, why))) => {
+            complain(format_args!("{path}: taken for {}: {why}", kind.title()));
+            Ok(kind)
+        }
+        (None, None) => {
+            error(format_args!(
+                "{path}: no PPTP client that is known here has such a file; --from pppd, ppp, networkmanager, openwrt, \
+                 mpd or windows says which"
+            ));
+            Err(exit::PROFILE)
+        }
+    }
+}
+
+/// Reads an argument: a file, or standard input.
+fn source(path: &Path) -> Result<Source, String> {
+    let bytes = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().take(limit()).read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        read_file(path)
+    };
+    let bytes = bytes.map_err(|why| match why.kind() {
+        io::ErrorKind::PermissionDenied => format!("{why}: try sudo"),
+        _ => why.to_string(),
+    })?;
+    Source::new(&path.to_string_lossy(), &bytes)
+}
+
+/// Says what was not carried over.
+fn tell(name: &ProfileName, tunnel: &Tunnel, place: &Place) {
+    complain(format_args!("profile `{name}`:"));
+    tunnel.remarks().iter().for_each(|remark| complain(format_args!("  {remark}")));
+    let words = tunnel.needless_words();
+    if !words.is_empty() {
+        let shown: Vec<&str> = words.iter().take(MAX_NEEDLESS).map(String::as_str).collect();
+        let more = words.len().saturating_sub(MAX_NEEDLESS);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        complain(format_args!("  needs no setting: {}{more}", shown.join(", ")));
+    }
+    if !tunnel.has("user") {
+        complain(format_args!("  no user was found: replace \"{PLACEHOLDER}\" by it"));
+    }
+    if tunnel.password.is_none() {
+        if let Some(hint) = &tunnel.password_hint {
+            complain(format_args!("  no password: {}", import::shown_whole(hint)));
+        }
+        let parent = place.secret.parent().unwrap_or(Path::new("/")).display();
+        complain(format_args!(
+            "  write it there: (umask 077; mkdir -p {parent}; cat > {})",
+            place.secret.display()
+        ));
+    }
+}
