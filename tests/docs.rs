@@ -26,6 +26,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/ADDING.md",
     "docs/ATTACKS.md",
     "docs/BENCHMARKS.md",
+    "docs/MIGRATING.md",
     "docs/PLATFORMS.md",
     "docs/REFERENCE.md",
 ];
