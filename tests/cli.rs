@@ -18,9 +18,23 @@ const NOBODY: u32 = 65_534;
 fn help_and_version() {
     let mut cli = Cli::new();
     cli.run(&["--help"]);
-    for command in
-        ["up", "down", "status", "routes", "list", "check", "doctor", "logs", "import", "recover", "demo"]
-    {
+    for command in [
+        "init",
+        "edit",
+        "up",
+        "down",
+        "restart",
+        "status",
+        "routes",
+        "list",
+        "check",
+        "doctor",
+        "logs",
+        "import",
+        "recover",
+        "demo",
+        "completions",
+    ] {
         cli.run(&[command, "--help"]);
     }
     cli.run(&["--version"]);
@@ -37,6 +51,11 @@ fn invalid_command_line_exits_with_2() {
         &["up", "--frobnicate", "office"],
         &["list", "--names", "--json"],
         &["status", "one", "two"],
+        &["restart"],
+        &["completions", "tcsh"],
+        &["init"],
+        &["init", "new", "--route", "10.0.0.0/8", "--default"],
+        &["init", "new", "--password-file", "/x", "--password-stdin"],
     ] {
         assert_eq!(cli.run(wrong), 2, "{wrong:?}");
     }
@@ -260,7 +279,14 @@ fn status_without_a_name_lists_all_profiles() {
 fn commands_that_need_root_exit_with_4() {
     let mut cli = Cli::with("profiles.toml");
     cli.as_nobody();
-    for command in [&["up", "t-split"][..], &["down", "t-split"], &["recover"], &["up", "no-such-name"]] {
+    for command in [
+        &["up", "t-split"][..],
+        &["down", "t-split"],
+        &["recover"],
+        &["up", "no-such-name"],
+        &["restart", "t-split"],
+        &["init", "new"],
+    ] {
         assert_eq!(cli.run(command), 4, "{command:?}");
     }
     cli.compare("not_root");

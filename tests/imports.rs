@@ -22,7 +22,7 @@ use syn::{Attribute, Item, UseTree};
 
 /// (module, modules it may use). Every module may use `deadline`, `failure`, `platform`, `secret`, and itself.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("cli", &["profile", "plan", "supervisor", "demo", "import"]),
+    ("cli", &["profile", "plan", "supervisor", "demo", "dropin", "import"]),
     ("demo", &["pptp", "ppp", "net", "os"]),
     ("import", &["profile"]),
     ("profile", &["pptp", "ppp"]),

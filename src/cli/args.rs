@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use super::import::Import;
 use crate::platform::Platform;
@@ -26,9 +26,18 @@ pub struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a profile and the file of its password: asks for what they need, shows the plan, and connects
+    Init(Init),
+    /// Open the file of a profile in $VISUAL or $EDITOR, check it, and replace it
+    Edit {
+        /// The profile
+        name: String,
+    },
     /// Bring a tunnel up; return when it carries packets, or print which phase failed and why
+    #[command(visible_alias = "start")]
     Up(Up),
     /// Take a tunnel down and restore the host
+    #[command(visible_alias = "stop")]
     Down {
         /// The profile
         #[arg(required_unless_present = "autostart")]
@@ -37,6 +46,8 @@ pub enum Command {
         #[arg(long, conflicts_with = "name")]
         autostart: bool,
     },
+    /// Take a tunnel down, if it is up, and bring it up again with its profile as it is now
+    Restart(Restart),
     /// Print the state of all tunnels, or the details of one
     Status {
         /// The profile
@@ -96,6 +107,81 @@ pub enum Command {
     Recover,
     /// Bring up a tunnel between two temporary network namespaces
     Demo,
+    /// Print a script with which a shell completes commands, options and profile names
+    Completions {
+        /// bash, zsh or fish
+        #[arg(hide_possible_values = true)]
+        shell: Shell,
+        /// The program whose command line it completes: pptpctl or pptp
+        #[arg(default_value = "pptpctl", hide_possible_values = true)]
+        program: Program,
+    },
+}
+
+/// A shell with completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// bash(1)
+    Bash,
+    /// zsh(1)
+    Zsh,
+    /// fish(1)
+    Fish,
+}
+
+/// A program with completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Program {
+    /// pptpctl(8)
+    Pptpctl,
+    /// pptp(8)
+    Pptp,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, clap::Args)]
+pub struct Init {
+    /// The new profile
+    #[arg(value_name = "NAME")]
+    pub new: String,
+    /// Name or address of the server, or HOST:PORT
+    #[arg(long, value_name = "HOST")]
+    pub server: Option<String>,
+    /// User on the server, or DOMAIN\name
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Domain of the user
+    #[arg(long, value_name = "DOMAIN")]
+    pub domain: Option<String>,
+    /// Use the password in this file, which stays where it is
+    #[arg(long, value_name = "FILE", conflicts_with = "password_stdin")]
+    pub password_file: Option<PathBuf>,
+    /// Store the password that is the first line of standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// A network that is reached through the tunnel; may be repeated
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',')]
+    pub route: Vec<String>,
+    /// All traffic goes through the tunnel
+    #[arg(long, conflicts_with = "route")]
+    pub default: bool,
+    /// Ask nothing: what is not given has its default; do not connect
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Arguments of `restart`.
+#[derive(Debug, clap::Args)]
+pub struct Restart {
+    /// The profile
+    #[arg(required_unless_present = "autostart")]
+    pub name: Option<String>,
+    /// Every profile with autostart = true, one after the other
+    #[arg(long, conflicts_with = "name")]
+    pub autostart: bool,
+    /// As with `up`
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// Arguments of `up`.

@@ -30,6 +30,15 @@ fn one(name: &str) -> Code {
     }
 }
 
+/// Takes the tunnel down if it is up, and undoes what a killed supervisor left.
+pub fn if_up(name: &str) -> Code {
+    let has_left_something = client::has_ledger(name);
+    match client::status(name) {
+        Err(ClientError::NotUp) if !has_left_something => exit::OK,
+        _ => one(name),
+    }
+}
+
 fn down(name: &str) -> Result<Code, Code> {
     output::need_root("down")?;
     // The name becomes part of a path; the profile itself may no longer exist.

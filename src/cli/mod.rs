@@ -4,21 +4,27 @@
 //! output while a tunnel comes up. The commands change the host only through `supervisor`.
 
 pub mod args;
+mod ask;
 mod autostart;
 mod check;
+mod completions;
 mod demo;
 mod doctor;
 mod down;
+mod edit;
 pub mod exit;
 mod import;
 mod import_files;
 mod import_places;
 mod import_write;
+mod init;
 mod list;
 mod logs;
 mod output;
+mod put;
 mod recover;
 mod render;
+mod restart;
 mod routes;
 mod status;
 mod up;
@@ -56,8 +62,11 @@ pub fn main() -> ExitCode {
     };
     let config = args.config.as_deref();
     let code = match &args.command {
+        Command::Init(init) => init::main(config, init),
+        Command::Edit { name } => edit::main(config, name),
         Command::Up(up) => up::main(config, up),
         Command::Down { name, .. } => down::main(config, name.as_deref()),
+        Command::Restart(restart) => restart::main(config, restart),
         Command::Status { name, json } => status::main(config, name.as_deref(), *json),
         Command::Routes { name, destinations, json } => routes::main(config, name, destinations, *json),
         Command::List { names, json } => list::main(config, *names, *json),
@@ -67,11 +76,17 @@ pub fn main() -> ExitCode {
         Command::Import(import) => import::main(config, import),
         Command::Recover => recover::main(),
         Command::Demo => demo::main(),
+        Command::Completions { shell, program } => completions::main(*shell, *program),
     };
     match args.command {
         // The change to the host counts: a tunnel that is up has not failed because its last line of output
         // was lost.
-        Command::Up(Up { dry_run: false, .. }) | Command::Down { .. } | Command::Recover => code.into(),
+        Command::Up(Up { dry_run: false, .. })
+        | Command::Down { .. }
+        | Command::Init(_)
+        | Command::Edit { .. }
+        | Command::Restart(_)
+        | Command::Recover => code.into(),
         _ => output::unless_lost(code).into(),
     }
 }

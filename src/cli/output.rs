@@ -17,8 +17,14 @@ use crate::{
 static LOST: AtomicBool = AtomicBool::new(false);
 
 /// Writes a line to standard output.
-pub fn line(text: impl Display) {
-    match writeln!(io::stdout().lock(), "{text}") {
+pub fn line(words: impl Display) {
+    text(format_args!("{words}\n"));
+}
+
+/// Writes to standard output, without adding a newline.
+pub fn text(words: impl Display) {
+    let mut out = io::stdout().lock();
+    match write!(out, "{words}").and_then(|()| out.flush()) {
         Err(wrong) if wrong.kind() != io::ErrorKind::BrokenPipe && !LOST.swap(true, Ordering::Relaxed) => {
             error(format_args!("standard output: {wrong}"));
         }

@@ -46,7 +46,7 @@ pub fn main(config: Option<&Path>, args: &Up) -> Code {
 
 /// Brings one tunnel up. A password that was typed and refused is asked for once more: the server has decided on the
 /// first log-in, so the limit of undecided ones does not apply, and everything has been undone.
-fn one(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Code {
+pub fn one(config: Option<&Path>, name: &str, args: &Up, inherited: &Inherited) -> Code {
     let mut refused = false;
     let first = up(config, name, args, inherited, &mut refused);
     if refused && password::can_ask() {
@@ -130,7 +130,7 @@ impl From<Code> for Unsuccessful {
 }
 
 /// Shows the steps that `up` performs, and how they are undone: from the same plan.
-fn show_plan(profile: &Profile, platform: Platform, here: &Here) {
+pub fn show_plan(profile: &Profile, platform: Platform, here: &Here) {
     let mut transport = plan::transport(profile, platform).resolve(&here.facts);
     let mut network = plan::network(profile, platform, Path::new(platform.run_dir())).resolve(&here.facts);
     network.notes.extend(here.notes.iter().cloned());

@@ -228,6 +228,11 @@ pub fn help() -> String {
     text
 }
 
+/// Returns each option: its name, its argument's name if it takes one, and its text for `--help`.
+pub fn rows() -> impl Iterator<Item = (&'static str, Option<&'static str>, &'static str)> {
+    TABLE.iter().map(|Row(_, name, argument, words)| (*name, *argument, *words))
+}
+
 /// Finds the option with this name, or the only one with this prefix.
 fn find(written: &str) -> Result<&'static Row, Refusal> {
     if let Some(row) = TABLE.iter().find(|row| row.1 == written) {

@@ -118,7 +118,8 @@ fn no_profiles(locations: &Locations) -> Finding {
     }
     let mut finding = Finding::error("there are no profiles yet");
     finding.help.push(format!("looked for {file} and for *.toml in {directory}"));
-    finding.help.push(format!("to start, copy profiles.example.toml to {file} and edit it"));
+    finding.help.push("to start, `pptpctl init NAME` asks for what a profile needs, as root".to_owned());
+    finding.help.push(format!("or copy profiles.example.toml to {file} and edit it"));
     if !locations.as_root {
         finding.help.push(format!("profiles in {CONFIG_DIR} belong to root: use sudo for those"));
     }
@@ -131,7 +132,10 @@ fn read_one(path: &Path, locations: &Locations) -> Result<Source, Box<Finding>> 
     let failed = |error: io::Error| {
         let mut finding = Finding::error(format!("cannot read {shown}: {error}"));
         if error.kind() == io::ErrorKind::NotFound {
-            finding.help.push(format!("to start, copy profiles.example.toml to {shown} and edit it"));
+            finding
+                .help
+                .push("to start, `pptpctl init NAME` asks for what a profile needs, as root".to_owned());
+            finding.help.push(format!("or copy profiles.example.toml to {shown} and edit it"));
         }
         Box::new(finding)
     };

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use super::{
-    Profile, ProfileName, Severity,
+    Origin, Profile, ProfileName, Severity,
     files::{self, Locations},
     nearest::nearest,
     privacy,
@@ -57,6 +57,24 @@ impl Profiles {
     #[must_use]
     pub fn load(locations: &Locations) -> Self {
         Self::load_for(locations, Platform::host())
+    }
+
+    /// Does the same with a text in the place of the file at `path`.
+    #[must_use]
+    pub fn load_with(locations: &Locations, path: &Path, text: &str) -> Self {
+        let (sources, findings) = files::read(locations);
+        let mut profiles = Self::empty(Platform::host());
+        for finding in findings {
+            profiles.report.push(finding);
+        }
+        for source in sources {
+            let source = match source.path == path {
+                true => Source::new(path, text.to_owned(), source.is_private),
+                false => source,
+            };
+            profiles.add(source);
+        }
+        profiles
     }
 
     /// Does the same for another system.
@@ -118,6 +136,12 @@ impl Profiles {
     /// Returns all names, sorted, each with its profile if that is usable.
     pub fn iter(&self) -> impl Iterator<Item = (&ProfileName, Option<&Profile>)> {
         self.entries.iter().map(|(name, entry)| (name, entry.profile.as_ref()))
+    }
+
+    /// Returns where the profile of that name stands, whether it is usable or not.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<Origin> {
+        self.entries.get(name).map(|entry| entry.at.origin())
     }
 
     /// Returns the findings of all files, which `check` prints.

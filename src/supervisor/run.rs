@@ -47,8 +47,8 @@ use super::{
     log, login_limit,
     login_record::LoginRecord,
     machine::{Action, Input, Machine, TunnelState},
-    restrict::{self, Restrictions},
     redial_memory::RedialMemory,
+    restrict::{self, Restrictions},
     systemd,
 };
 use crate::{

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    engine::spec::{Limits, Quirks, Reorder, Spec},
+    engine::spec::{Limits, Quirks, Remembered, Reorder, Spec},
     ppp::{
         auth::AuthProtocol,
         link::Echo,
@@ -69,6 +69,12 @@ impl Setup {
             mtu_limit: 1460,
             follow_path: options & 0x20 == 0,
             ipv6: client & 0x40 != 0,
+            // On a redial; the server may give another address.
+            remembered: (options & 1 != 0).then(|| Remembered {
+                address: std::net::Ipv4Addr::new(10, 77, 0, 100),
+                dns: vec![std::net::Ipv4Addr::new(10, 77, 0, 1)],
+                mru: (options & 2 != 0).then_some(1400),
+            }),
             want_dns: client & 4 == 0,
             external: options & 0xe0 == 0xe0,
             mss: Mss::Auto,
