@@ -299,3 +299,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn drop_reasons_have_labels_of_their_own() {
+    for (at, reason) in HdlcDrop::ALL.iter().enumerate() {
+        assert!(reason.label().starts_with("hdlc_"), "{reason}");
+        assert!(HdlcDrop::ALL[..at].iter().all(|other| other.label() != reason.label()), "{reason}");
+    }
+}

@@ -190,6 +190,29 @@ fn ipv6_of_one_side_only_is_rejected() {
     assert!(!pair.tap.iter().any(|(from, frame)| *from == Side::Server && frame[2..4] == [0x80, 0x57]));
 }
 
+/// IPV6CP is awaited while the peer may still agree to it, and no longer (RFC 5072 §4).
+#[test]
+fn ipv6_is_undecided_only_while_the_peer_may_agree() {
+    let both = || {
+        Pair::new(LinkConfig { ipv6: true, ..client_config() }, LinkConfig { ipv6: true, ..server_config() })
+    };
+    let decided = |pair: Pair| !pair.client.is_ipv6_undecided();
+    let mut settled = both().up();
+    settled.run(Duration::from_secs(1));
+    assert!(decided(settled), "both have it");
+    let mut refused = Pair::new(LinkConfig { ipv6: true, ..client_config() }, server_config()).up();
+    refused.run(Duration::from_secs(1));
+    assert!(decided(refused), "the peer has rejected it");
+    assert!(decided(Pair::new(client_config(), server_config()).up()), "it was not asked for");
+    let mut pair = both().open();
+    let mut was_undecided = false;
+    for _ in 0..20_000 {
+        pair.run(Duration::from_millis(1));
+        was_undecided |= pair.client.is_ipv6_undecided();
+    }
+    assert!(was_undecided, "it was never negotiated");
+}
+
 #[test]
 fn no_packet_passes_before_open_or_after_the_end() {
     let mut pair = Pair::new(client_config(), server_config());

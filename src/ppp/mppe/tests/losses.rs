@@ -234,3 +234,20 @@ fn forged_reset_costs_few_keys() {
         assert!(keys <= most, "{keys} key changes");
     }
 }
+
+/// A packet in its place that arrives spoilt costs itself alone: RFC 3078 §8.1 changes the key for each count.
+#[test]
+fn spoilt_packet_in_sequence_costs_only_itself() {
+    let (mut sealer, mut opener) = pair(Strength::Bits128, false);
+    for n in 0..5000 {
+        let mut packet = seal(&mut sealer, n);
+        if n % 7 == 3 {
+            // The first byte of the plaintext, which is the protocol.
+            packet[2] ^= 0xff;
+            assert_eq!(opener.open(&mut packet), Err(MppeDrop::Garbage), "packet {n}");
+        } else {
+            assert_eq!(opener.open(&mut packet).unwrap(), plain(n), "packet {n}");
+        }
+    }
+    assert!(!opener.is_hopeless());
+}
