@@ -179,7 +179,7 @@ fn hash() -> Work {
             &mut input,
             |_| {},
             |input| {
-                let digest: [u8; 20] = Sha1::digest(&*input).into();
+                let digest: [u8; 20] = Sha1::digest(*input).into();
                 // Each follows from the one before, as keys do.
                 input[56..72].copy_from_slice(&digest[..16]);
             },

@@ -192,7 +192,7 @@ mod tests {
             [(true, 64, vec![64]), (true, 100, vec![64, 8]), (false, 3, vec![1, 1, 1])]
         {
             let sent = expected.iter().sum::<usize>();
-            for packet in run.iter().take(sent) {
+            for packet in &run[..sent] {
                 far.send(packet).unwrap();
             }
             let (mut found, mut counts) = (Vec::new(), Vec::new());

@@ -34,6 +34,10 @@ use crate::net::offload::Segments as Packets;
 use crate::os::batch::Batch;
 
 /// Packets of the device whose lengths are known before the first is used.
+#[cfg_attr(
+    target_os = "linux",
+    expect(clippy::large_enum_variant, reason = "one at a time, on the stack; a box would be an allocation")
+)]
 pub enum Run<'a> {
     /// Those of one read.
     Read(Packets<'a>),

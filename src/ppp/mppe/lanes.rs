@@ -2,7 +2,8 @@
 //! those of different streams do not. The streams are kept, and applied to the packets when these come.
 #![expect(
     clippy::indexing_slicing,
-    reason = "the lanes are counted; other indices have 8 bits, or are checked before"
+    clippy::needless_range_loop,
+    reason = "the lanes are counted, other indices have 8 bits or are checked before; iterators make it slower"
 )]
 
 use std::array;

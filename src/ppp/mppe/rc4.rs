@@ -1,5 +1,9 @@
 //! RC4, faster than the crate `rc4`, with which the tests compare it. `lanes` has four streams at a time.
-#![expect(clippy::indexing_slicing, reason = "indices of 8 bits, into a table with an element for each")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::needless_range_loop,
+    reason = "indices of 8 bits, into a table with an element for each"
+)]
 
 use std::array;
 
