@@ -59,6 +59,7 @@ fn tunnel(section: &Section) -> Tunnel {
     let mut security =
         Security { encryption: Encryption::Optional(None), is_told: true, ..Security::default() };
     let flag = |key: &str| section.get(key).is_some_and(|entry| entry.value == "1");
+    let has_own_resolvers = section.get("IpNameAssign").is_some_and(|entry| entry.value == "2");
     for entry in &section.entries {
         let (value, origin) = (entry.value.as_str(), &entry.origin);
         let number = value.parse::<u32>().unwrap_or(0);
@@ -74,7 +75,9 @@ fn tunnel(section: &Section) -> Tunnel {
                     tunnel.changed(origin, "IpPrioritizeRemote=0", how);
                 }
             }
-            "IpDnsAddress" | "IpDns2Address" if is_address => tunnel.set("dns.servers", value, origin),
+            "IpDnsAddress" | "IpDns2Address" if is_address && has_own_resolvers => {
+                tunnel.set("dns.servers", value, origin)
+            }
             "IpDnsSuffix" if !value.is_empty() => tunnel.set("dns.search", value, origin),
             "IpAddress" | "IpWinsAddress" | "IpWins2Address" if is_address => {
                 tunnel.left_out(origin, &entry.key, "the addresses are those that the server assigns");

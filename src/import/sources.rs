@@ -86,6 +86,7 @@ impl<'a> Sources<'a> {
         self.left.set(left);
         let bytes = (self.read)(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => Unread::Missing,
+            ErrorKind::PermissionDenied => Unread::Failed(format!("{error}: try sudo")),
             _ => Unread::Failed(error.to_string()),
         })?;
         Source::new(&path.to_string_lossy(), &bytes).map_err(Unread::Failed)
