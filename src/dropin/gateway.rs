@@ -235,6 +235,9 @@ impl Gateway {
     }
 
     fn run(mut self, log: &mut Log) -> io::Result<()> {
+        if let Some(why) = privileges::confine_drop_in()? {
+            log.log("main", format!("no filter of system calls: {why}"));
+        }
         loop {
             if !self.write_ppp(log) {
                 break;

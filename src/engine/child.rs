@@ -80,6 +80,8 @@ struct Engine {
     packets: PacketIo,
     io: IoCounters,
     confined: bool,
+    /// The engine may run without its filter if the kernel refuses it.
+    best_effort: bool,
     ended: bool,
 }
 
@@ -101,7 +103,7 @@ impl Engine {
         let now = Instant::now();
         // Fails here, if ever, and not in the session.
         getrandom::fill(&mut [0; 2]).map_err(io::Error::other)?;
-        let (server, call_id) = (spec.server, spec.call_id);
+        let (server, call_id, best_effort) = (spec.server, spec.call_id, spec.best_effort);
         let tcp = TcpPump::new(tcp.into(), Some(now + spec.limits.connect));
         // The same call succeeded above; should it fail later, an abort is better than zeros.
         let random = Box::new(|bytes: &mut [u8]| {
@@ -125,6 +127,7 @@ impl Engine {
             packets,
             io: IoCounters::default(),
             confined: false,
+            best_effort,
             ended: false,
         })
     }
@@ -217,7 +220,11 @@ impl Engine {
                 (self.tcp.as_fd(), Use::Socket),
                 (self.gre.as_fd(), Use::Socket),
                 (self.tun.as_fd(), Use::Stream),
-            ])?;
+            ]);
+            let unfiltered = match unfiltered {
+                Err(error) if self.best_effort => Some(error.to_string()),
+                unfiltered => unfiltered?,
+            };
             if let Some(why) = unfiltered {
                 self.say(&FromEngine::Unfiltered(plain(&why)))?;
             }

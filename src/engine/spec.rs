@@ -73,6 +73,8 @@ pub struct Spec {
     pub was_up: bool,
     /// Whether to ask for routes ([`super::inform`]) before the link is reported up.
     pub peer_routes: bool,
+    /// Whether to run without the filter of system calls if the kernel refuses it.
+    pub best_effort: bool,
 }
 
 /// What a server agreed to when the tunnel last came up. Nothing about authentication or encryption.

@@ -100,6 +100,10 @@ fn serve(answer: impl FnOnce(&Channel, &str) -> io::Result<()>) -> io::Result<()
     let channel = Channel::to_parent()?;
     privileges::drop_all(Files::Keep)?;
     privileges::kill_on_parent_exit();
+    // A supervisor without `sandbox = "best-effort"` does not get here if the kernel refuses its own filter.
+    if let Err(error) = privileges::confine_resolver() {
+        tracing::warn!("no filter of system calls: {error}");
+    }
     let Some(message) = channel.receive(true)? else { return Ok(()) };
     let name = String::from_utf8(message.bytes).map_err(io::Error::other)?;
     answer(&channel, &name)

@@ -2,6 +2,10 @@
 //! firewall does, but are in no ruleset.
 #![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "nix has no bpf(2)"))]
 
+/// The command of bpf(2) that returns them.
+#[cfg(target_os = "linux")]
+pub(super) const PROG_QUERY: libc::c_long = 16;
+
 /// Returns how many such programs can refuse what this process sends; `None` if that is not known.
 #[cfg(target_os = "linux")]
 #[must_use]
@@ -44,7 +48,6 @@ fn query(group: std::os::fd::BorrowedFd<'_>, kind: u32) -> Option<u32> {
         link_flags: u64,
         revision: u64,
     }
-    const PROG_QUERY: libc::c_long = 16;
     /// `BPF_F_QUERY_EFFECTIVE`.
     const EFFECTIVE: u32 = 1;
     let mut attributes =

@@ -1,10 +1,13 @@
-//! The system calls that the engine may still make on Linux (seccomp(2)), once it has all its descriptors.
+//! The system calls that the engine and the processes of `pptp` may still make on Linux (seccomp(2)), once they have all
+//! their descriptors; [`refuse_calls`] has those of other processes.
 //!
 //! This is a list of allowed calls; every other one fails with EPERM, which libraries handle as a refusal. A
 //! compromised engine can therefore open no file and no socket, change no socket's address, reach no other
 //! process and map no new code. The list has the calls that the event loop, the allocator and process exit
 //! need in glibc and in musl. Not filtered, because a filter cannot dereference pointers: the destination of
 //! packets on a raw socket.
+
+mod refused;
 
 use std::{collections::BTreeMap, env, io};
 
@@ -13,6 +16,16 @@ use seccompiler::{
     BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch, apply_filter,
 };
+
+pub use refused::{Restricted, refuse_calls};
+
+type BackendResult<T> = Result<T, seccompiler::BackendError>;
+
+/// Arguments are compared as 32-bit numbers.
+const ARGUMENT_32: SeccompCmpArgLen = SeccompCmpArgLen::Dword;
+
+/// A request of ioctl(2), as a 64-bit number in every C library.
+const FIONBIO: u64 = 0x5421;
 
 /// Allowed with any arguments.
 const CALLS: &[libc::c_long] = &[
@@ -66,17 +79,33 @@ const CALLS: &[libc::c_long] = &[
 const RESTRICTED: &[(libc::c_long, u8, libc::c_int)] =
     &[(libc::SYS_mmap, 2, libc::PROT_EXEC), (libc::SYS_mprotect, 2, libc::PROT_EXEC)];
 
-/// Restricts this thread to these calls, irrevocably.
+/// Restricts this thread to the calls of an engine, irrevocably.
 ///
 /// # Errors
 /// Returns the kernel's error. A kernel without seccomp and a processor without a filter are no errors; there, the
 /// other restrictions must suffice, and the reason is returned.
 pub fn restrict_to_engine_calls() -> io::Result<Option<String>> {
+    install(|arch| program(arch, BTreeMap::new()))
+}
+
+/// Restricts this thread to the same calls and ioctl(2) with FIONBIO, by which the standard library makes a socket
+/// non-blocking.
+///
+/// # Errors
+/// As [`restrict_to_engine_calls`].
+pub fn restrict_to_drop_in_calls() -> io::Result<Option<String>> {
+    install(|arch| {
+        let request = SeccompCondition::new(1, ARGUMENT_32, SeccompCmpOp::Eq, FIONBIO)?;
+        program(arch, BTreeMap::from([(libc::SYS_ioctl, vec![SeccompRule::new(vec![request])?])]))
+    })
+}
+
+/// Installs a filter. Returns why there is none if the kernel or the processor has none.
+fn install(program: impl FnOnce(TargetArch) -> BackendResult<BpfProgram>) -> io::Result<Option<String>> {
     let Ok(arch) = TargetArch::try_from(env::consts::ARCH) else {
         return Ok(Some(format!("there is none for this processor ({})", env::consts::ARCH)));
     };
-    let program = program(arch).map_err(io::Error::other)?;
-    match apply_filter(&program) {
+    match apply_filter(&program(arch).map_err(io::Error::other)?) {
         Err(Error::Prctl(error) | Error::Seccomp(error)) if is_missing(&error) => {
             Ok(Some(format!("the kernel refuses seccomp(2): {error}")))
         }
@@ -84,20 +113,24 @@ pub fn restrict_to_engine_calls() -> io::Result<Option<String>> {
     }
 }
 
-fn program(arch: TargetArch) -> Result<BpfProgram, seccompiler::BackendError> {
+fn program(arch: TargetArch, more: BTreeMap<i64, Vec<SeccompRule>>) -> BackendResult<BpfProgram> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = CALLS.iter().map(|call| (*call, Vec::new())).collect();
     for (call, argument, bits) in RESTRICTED {
         let bits = u64::from(bits.unsigned_abs());
-        let none =
-            SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bits), 0)?;
+        let none = SeccompCondition::new(*argument, ARGUMENT_32, SeccompCmpOp::MaskedEq(bits), 0)?;
         rules.insert(*call, vec![SeccompRule::new(vec![none])?]);
     }
     // Only signals to this process, for abort(3).
     let own = u64::from(std::process::id());
-    let own = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own)?;
+    let own = SeccompCondition::new(0, ARGUMENT_32, SeccompCmpOp::Eq, own)?;
     rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![own])?]);
-    let refused = SeccompAction::Errno(Errno::EPERM as u32);
-    SeccompFilter::new(rules, refused, SeccompAction::Allow, arch)?.try_into()
+    rules.extend(more);
+    SeccompFilter::new(rules, refused(), SeccompAction::Allow, arch)?.try_into()
+}
+
+/// Returns the action for a call that is refused.
+const fn refused() -> SeccompAction {
+    SeccompAction::Errno(Errno::EPERM as u32)
 }
 
 fn is_missing(error: &io::Error) -> bool {
@@ -164,6 +197,17 @@ mod tests {
             .map(|error| error.map(|error| error.kind()))
         });
         assert_eq!(refused, [Some(ErrorKind::PermissionDenied); 7]);
+    }
+
+    #[test]
+    fn processes_of_pptp_log_without_blocking() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let results = thread::spawn(move || {
+            restrict_to_drop_in_calls().unwrap();
+            let opened = File::open("/etc/passwd").map(drop).map_err(|error| error.kind());
+            (ours.set_nonblocking(true).is_ok(), opened)
+        });
+        assert_eq!(results.join().unwrap(), (true, Err(ErrorKind::PermissionDenied)));
     }
 
     #[test]

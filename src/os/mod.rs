@@ -2,7 +2,7 @@
 //! NetBSD; the only module with unsafe code. Nothing here interprets the bytes that it moves.
 //!
 //! - [`privileges`] drops the engine's privileges, with [`jail`] for its empty root directory and, on Linux,
-//!   `filter` for the system calls.
+//!   `filter` for the system calls, of other processes too.
 //! - [`child`] executes this program again, with a [`channel`] to the new process; [`program`] runs a foreign
 //!   program within limits, [`launch`] starts it, from a restricted process through a launcher.
 //! - [`rights`] sends descriptors over a Unix socket, and [`peer`] identifies the process at its other end.

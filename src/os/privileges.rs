@@ -84,6 +84,44 @@ fn initial_pledge(files: Files<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Restricts a process of `pptp` that has all its descriptors to a list of system calls (Linux). Returns why there is no
+/// filter, if a system that should have one lacks it.
+///
+/// # Errors
+/// Returns the kernel's error. The caller must exit.
+pub fn confine_drop_in() -> io::Result<Option<String>> {
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    return super::filter::restrict_to_drop_in_calls();
+    #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+    Ok(None)
+}
+
+/// Refuses system calls that a process that looks up names does not need (Linux), as far as the kernel can.
+///
+/// # Errors
+/// Returns the kernel's error.
+pub fn confine_resolver() -> io::Result<()> {
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    super::filter::refuse_calls(super::filter::Restricted::Resolver)?;
+    Ok(())
+}
+
+/// Refuses system calls that a supervisor on Linux does not need. Returns why there is no filter, if the kernel or the
+/// processor has none.
+///
+/// # Errors
+/// Returns the kernel's error.
+#[cfg(target_os = "linux")]
+pub fn confine_supervisor(enters_namespace: bool) -> io::Result<Option<String>> {
+    #[cfg(target_pointer_width = "64")]
+    return super::filter::refuse_calls(super::filter::Restricted::Supervisor { enters_namespace });
+    #[cfg(not(target_pointer_width = "64"))]
+    {
+        let _ = enters_namespace;
+        Ok(Some("there is none for 32-bit processors".to_owned()))
+    }
+}
+
 /// Restricts the process to given descriptors and uses.
 pub use self::confinement::{Use, confine};
 

@@ -46,7 +46,9 @@ pub use ppp::{Ppp, PppBackend};
 pub use profiles::{LookupError, Profiles};
 pub use report::{Finding, Severity, Style};
 pub use review::HostView;
-pub use settings::{Host, LogLevel, Origin, PasswordSource, Profile, Retry, RunAs, Server, Timeouts};
+pub use settings::{
+    Host, LogLevel, Origin, PasswordSource, Profile, Retry, RunAs, SandboxMode, Server, Timeouts,
+};
 pub use values::mppe_text;
 
 pub use crate::{

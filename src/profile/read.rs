@@ -154,6 +154,7 @@ fn settings(
         hooks: read_host::hooks(reader, table),
         link: read_host::link(reader, table),
         retry: retry(reader, table),
+        sandbox: reader.word(table, "sandbox", &values::SANDBOXES),
         control_group: {
             let control = reader.table(table, "control");
             reader.parsed(control, "control.group", values::group)

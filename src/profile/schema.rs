@@ -12,7 +12,8 @@ use Kind::{Flag, List, Number, Text, Texts, Time, Word, Words};
 use toml::de::DeValue;
 
 use super::values::{
-    AUTH, BACKENDS, COLLISIONS, CONNTRACKS, DEFAULT_MODES, DNS_BACKENDS, LEAKS, QUIRKS, RUN_AS, names,
+    AUTH, BACKENDS, COLLISIONS, CONNTRACKS, DEFAULT_MODES, DNS_BACKENDS, LEAKS, QUIRKS, RUN_AS, SANDBOXES,
+    names,
 };
 
 /// A key.
@@ -155,6 +156,7 @@ pub const KEYS: &[Key] = &[
     key("retry.from-start", Flag, Is("false"), "whether the first attempts are repeated too"),
     key("retry.keep-routes", Flag, Is("true"), "whether routes and filter rules stay while it is lost"),
     key("control.group", Text, Unset, "group that may read the status"),
+    key("sandbox", Word(&names(&SANDBOXES)), Is("strict"), "restrictions that the kernel refuses"),
     key("autostart", Flag, Is("false"), "whether `pptpctl up --autostart` brings the tunnel up"),
 ];
 

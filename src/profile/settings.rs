@@ -96,6 +96,8 @@ pub struct Profile {
     pub retry: Retry,
     /// `control.group`: the group whose members may read the status.
     pub control_group: Option<String>,
+    /// `sandbox`: whether the tunnel runs without a filter that the kernel refuses.
+    pub sandbox: SandboxMode,
     /// `autostart`: whether the tunnel is brought up at boot.
     pub autostart: bool,
 }
@@ -236,6 +238,16 @@ pub struct Retry {
     pub from_start: bool,
     /// `retry.keep-routes`: whether routes into the tunnel, resolvers and packet filter stay while it is lost.
     pub keep_routes: bool,
+}
+
+/// What happens if the kernel refuses a filter of system calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SandboxMode {
+    /// `up` fails.
+    #[default]
+    Strict,
+    /// The tunnel runs without it, and `status` warns.
+    BestEffort,
 }
 
 /// The user that `password.command` runs as.

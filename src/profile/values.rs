@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::{
     AuthProtocol, Conntrack, DefaultRoute, Demand, DnsBackend, Host, Leak, OnCollision, Policy, PppBackend,
-    Quirks, RunAs, Server, Strength, nearest::nearest,
+    Quirks, RunAs, SandboxMode, Server, Strength, nearest::nearest,
 };
 
 /// Advice on the right form of a value.
@@ -38,6 +38,8 @@ pub(super) const COLLISIONS: Keywords<OnCollision, 3> =
     [("refuse", OnCollision::Refuse), ("keep-lan", OnCollision::KeepLan), ("tunnel", OnCollision::Tunnel)];
 pub(super) const LEAKS: Keywords<Leak, 2> = [("allow", Leak::Allow), ("block", Leak::Block)];
 pub(super) const RUN_AS: Keywords<RunAs, 2> = [("root", RunAs::Root), ("invoker", RunAs::Invoker)];
+pub(super) const SANDBOXES: Keywords<SandboxMode, 2> =
+    [("strict", SandboxMode::Strict), ("best-effort", SandboxMode::BestEffort)];
 pub(super) const CONNTRACKS: Keywords<Conntrack, 2> =
     [("off", Conntrack::Off), ("helper", Conntrack::Helper)];
 pub(super) const DNS_BACKENDS: Keywords<DnsBackend, 6> = [

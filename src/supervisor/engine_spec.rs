@@ -8,7 +8,7 @@ use crate::{
         message::LinkUp,
         spec::{AuthProtocol, Limits, Spec},
     },
-    profile::{Demand, Mtu, PppBackend, Profile},
+    profile::{Demand, Mtu, PppBackend, Profile, SandboxMode},
 };
 
 /// Returns the specification of one dial. `path_mtu` is the largest IP packet on the path to the server, in
@@ -59,6 +59,7 @@ pub fn spec(profile: &Profile, server: SocketAddrV4, path_mtu: u16, machine: &Ma
         external: profile.ppp.backend != PppBackend::Builtin,
         mss: profile.mss,
         was_up: machine.was_up(),
+        best_effort: profile.sandbox == SandboxMode::BestEffort,
         peer_routes: profile.peer_routes,
     }
 }

@@ -1,5 +1,5 @@
-//! The restrictions of a supervisor on Linux: it keeps the capabilities that the steps of its profile need, and starts
-//! programs through a launcher, which has all of root's rights. Other systems have nothing that fits.
+//! The restrictions of a supervisor on Linux: it keeps the capabilities that the steps of its profile need, has system
+//! calls refused that it does not need, and starts programs through a launcher, which has all of root's rights. Other systems have nothing that fits.
 
 use super::ipc::messages::Sandbox;
 use crate::profile::Profile;
@@ -9,6 +9,8 @@ use crate::profile::Profile;
 pub(super) struct Restrictions {
     /// What `status` shows.
     pub sandbox: Option<Sandbox>,
+    /// Why it has no filter of system calls.
+    pub warning: Option<String>,
 }
 
 /// Restricts this process, which must have one thread.
@@ -17,15 +19,31 @@ pub(super) struct Restrictions {
 /// Returns why the supervisor cannot start.
 #[cfg(target_os = "linux")]
 pub(super) fn apply(profile: &Profile) -> Result<Restrictions, String> {
-    use crate::os::{capabilities, launch};
+    use crate::{
+        os::{capabilities, launch, privileges},
+        profile::SandboxMode,
+    };
     launch::launch_by(&format!("pptpctl: launcher {}", profile.name.as_str()), &linux::programs(profile))
         .map_err(|error| format!("the launcher, which starts programs, does not start: {error}"))?;
     capabilities::keep_only(&linux::capabilities(profile))
         .map_err(|error| format!("cannot give up capabilities: {error}"))?;
     let kept = capabilities::in_force().into_iter().map(capabilities::Capability::name).collect();
-    let sandbox = Sandbox { capabilities: kept };
+    let missing = match privileges::confine_supervisor(profile.link.netns.is_some()) {
+        Err(error) if profile.sandbox == SandboxMode::Strict => {
+            return Err(format!(
+                "the kernel refuses the supervisor's filter of system calls: {error} (sandbox = \"best-effort\" does without)"
+            ));
+        }
+        Err(error) => Some(error.to_string()),
+        Ok(missing) => missing,
+    };
+    let sandbox = Sandbox { capabilities: kept, seccomp: missing.is_none() };
     tracing::debug!("restricted: {sandbox}");
-    Ok(Restrictions { sandbox: Some(sandbox) })
+    let warning = missing.map(|why| format!("the supervisor runs without its filter of system calls: {why}"));
+    if let Some(warning) = &warning {
+        tracing::warn!("{warning}");
+    }
+    Ok(Restrictions { sandbox: Some(sandbox), warning })
 }
 
 /// Returns no restrictions.

@@ -121,10 +121,22 @@ fn kill_switch_of_a_running_tunnel_is_not_lifted() {
     });
 }
 
+/// Has the kernel refuse seccomp(2) with this error, for this thread and the programs that it runs. Returns whether the
+/// programs have a filter on this processor.
+fn refuse_filters(errno: i32) -> bool {
+    use seccompiler::{SeccompAction, SeccompFilter, TargetArch, apply_filter};
+    let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return false };
+    let refused = SeccompAction::Errno(errno.unsigned_abs());
+    let rules = [(libc::SYS_seccomp, Vec::new())].into_iter().collect();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).unwrap();
+    let program: seccompiler::BpfProgram = filter.try_into().unwrap();
+    apply_filter(&program).unwrap();
+    true
+}
+
 /// The kernel refuses seccomp(2), as one without it does.
 #[test]
 fn missing_filter_of_system_calls_is_shown() {
-    use seccompiler::{SeccompAction, SeccompFilter, TargetArch, apply_filter};
     in_world(working_server(), |world| {
         world.profile("");
         let before = world.state();
@@ -132,17 +144,40 @@ fn missing_filter_of_system_calls_is_shown() {
         let status = |world: &World| text(&world.run(&["status", "vpn", "--json"]).stdout);
         assert!(!status(world).contains("filter of system calls"), "{}", status(world));
         world.down(&before);
-        let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return };
-        let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-        let rules = [(libc::SYS_seccomp, Vec::new())].into_iter().collect();
-        let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).unwrap();
-        let program: seccompiler::BpfProgram = filter.try_into().unwrap();
-        // Inherited by the programs that this thread runs.
-        apply_filter(&program).unwrap();
+        if !refuse_filters(libc::ENOSYS) {
+            return;
+        }
         world.up();
         let shown = status(world);
-        assert!(shown.contains("runs without its filter of system calls"), "{shown}");
+        for process in ["engine", "supervisor"] {
+            assert!(
+                shown.contains(&format!("the {process} runs without its filter of system calls")),
+                "{shown}"
+            );
+        }
         assert!(shown.contains("refuses seccomp(2)"), "{shown}");
+        world.down(&before);
+    });
+}
+
+/// One that has seccomp(2) and refuses a filter, as under the filter of a container.
+#[test]
+fn refused_filter_of_system_calls_ends_up_unless_the_profile_does_without() {
+    in_world(working_server(), |world| {
+        if !refuse_filters(libc::EPERM) {
+            return;
+        }
+        world.profile("");
+        let words =
+            ["the kernel refuses the supervisor's filter of system calls", "sandbox = \"best-effort\""];
+        world.assert_up_fails(1, "connect", &words, 10.0);
+        world.profile("sandbox = \"best-effort\"");
+        let before = world.state();
+        world.up();
+        let shown = text(&world.run(&["status", "vpn"]).stdout);
+        assert!(shown.contains("the engine runs without its filter of system calls"), "{shown}");
+        assert!(shown.contains("the supervisor runs without its filter of system calls"), "{shown}");
+        assert!(shown.contains("; no filter of system calls"), "{shown}");
         world.down(&before);
     });
 }

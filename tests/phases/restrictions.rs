@@ -62,7 +62,10 @@ fn supervisor_keeps_the_capabilities_of_its_profile() {
             }
             assert_eq!((&*found["CapInh"], &*found["CapAmb"]), (&*set(&[]), &*set(&[])), "{keys}");
             assert_eq!(found["NoNewPrivs"], "1", "{keys}");
+            // A filter: on x86-64 and aarch64.
+            assert_eq!(found["Seccomp"], if cfg!(target_pointer_width = "64") { "2" } else { "0" }, "{keys}");
             let status = world.status_with_counters();
+            assert_eq!(status["sandbox"]["seccomp"], found["Seccomp"] == "2", "{keys}: {status}");
             let names = status["sandbox"]["capabilities"].as_array().unwrap();
             assert_eq!(names.len(), others.len() + 2, "{keys}: {status}");
             assert!(names.contains(&"CAP_NET_ADMIN".into()) && names.contains(&"CAP_NET_RAW".into()));

@@ -28,6 +28,7 @@ fn every_address_of_a_name_is_tried() {
         let resolver = resolver_statuses.recv().unwrap();
         assert!(resolver.contains("\nNoNewPrivs:\t1\n") && !resolver.contains("\nUid:\t0"), "{resolver}");
         assert!(resolver.contains("\nCapEff:\t0000000000000000\n"), "{resolver}");
+        assert!(resolver.contains("\nSeccomp:\t2\n"), "{resolver}");
         drop(peer);
         drop(tcp);
         assert_eq!(pptp.wait().code(), Some(1), "no address is left");

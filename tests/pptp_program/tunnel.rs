@@ -58,6 +58,14 @@ fn tunnel_has_expected_processes_files_and_log() {
             "{status}"
         );
         assert!(!status.contains("\nUid:\t0"), "{status}");
+        // The tunnel and the manager's worker, on x86-64 and aarch64; not the monitor, which stays root.
+        assert!(status.contains("\nSeccomp:\t2\n"), "{status}");
+        let filtered = processes("pptpcm").into_iter().filter(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            assert_eq!(status.contains("\nSeccomp:\t2\n"), !status.contains("\nUid:\t0"), "{status}");
+            status.contains("\nSeccomp:\t2\n")
+        });
+        assert_eq!(filtered.count(), 1);
         assert!(fs::read_dir(format!("/proc/{}/fd", pptp.child.id())).unwrap().count() <= 16);
 
         assert_eq!(sockets(), ["255.255.255.255:192.0.2.1"]);

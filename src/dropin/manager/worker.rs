@@ -116,7 +116,7 @@ impl Worker {
                 return Ok(());
             }
             if tcp {
-                self.tcp_ready(now);
+                self.tcp_ready(now)?;
             }
             if self.tcp.handle_timeout(now) {
                 self.connect_failed(&io::ErrorKind::TimedOut.into());
@@ -169,14 +169,20 @@ impl Worker {
         }
     }
 
-    fn tcp_ready(&mut self, now: Instant) {
+    fn tcp_ready(&mut self, now: Instant) -> io::Result<()> {
         match self.tcp.ready() {
             None => {}
-            Some(TcpEvent::Connected(Ok(()))) => self.control.connected(now),
+            Some(TcpEvent::Connected(Ok(()))) => {
+                if let Some(why) = privileges::confine_drop_in()? {
+                    self.note("main", &format!("no filter of system calls: {why}"));
+                }
+                self.control.connected(now);
+            }
             Some(TcpEvent::Connected(Err(error))) => self.connect_failed(&error),
             Some(TcpEvent::Input(bytes)) => self.control.handle_input(now, bytes),
             Some(TcpEvent::Closed(_)) => self.control.handle_closed(now),
         }
+        Ok(())
     }
 
     fn write(&mut self, now: Instant) {

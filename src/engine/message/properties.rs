@@ -156,6 +156,7 @@ fn spec() -> impl Strategy<Value = Spec> {
                 external,
                 mss,
                 was_up: peer_routes,
+                best_effort: peer_routes,
                 peer_routes,
             }
         },

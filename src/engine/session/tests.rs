@@ -348,6 +348,7 @@ fn spec() -> Spec {
         external: false,
         mss: crate::ppp::mss::Mss::Auto,
         was_up: false,
+        best_effort: false,
         peer_routes: false,
     }
 }

@@ -109,6 +109,8 @@ pub struct Status {
 pub struct Sandbox {
     /// The names of its effective capabilities.
     pub capabilities: Vec<String>,
+    /// Whether a filter refuses system calls that it does not need.
+    pub seccomp: bool,
 }
 
 impl fmt::Display for Sandbox {
@@ -118,7 +120,8 @@ impl fmt::Display for Sandbox {
             .iter()
             .map(|name| name.strip_prefix("CAP_").unwrap_or(name).to_lowercase())
             .collect();
-        write!(f, "capabilities {}", names.join(" "))
+        let calls = if self.seccomp { "system calls filtered" } else { "no filter of system calls" };
+        write!(f, "capabilities {}; {calls}", names.join(" "))
     }
 }
 

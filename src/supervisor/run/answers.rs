@@ -49,6 +49,7 @@ impl Supervisor {
             .chain(self.resolvers.problems().iter().cloned())
             .chain(silent)
             .chain(self.report.unfiltered.clone())
+            .chain(self.restrictions.warning.clone())
     }
 
     /// Returns the name of the device, if there is one.

@@ -79,6 +79,7 @@ impl Setup {
             external: options & 0xe0 == 0xe0,
             mss: Mss::Auto,
             was_up: options & 1 != 0,
+            best_effort: false,
             peer_routes: client & 0x80 != 0,
         };
         let server = ServerSetup {
