@@ -246,6 +246,42 @@ fn pptpsetup_writes_the_files_of_our_cases() {
     }
 }
 
+/// Gives the same words to pppd(8), which names the first option that it does not know, and to the import.
+#[test]
+fn words_are_read_as_pppd_reads_them() {
+    if !nix::unistd::geteuid().is_root() || !Path::new("/usr/sbin/pppd").exists() {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("peer");
+    for word in [
+        "zz#b",
+        "\"x y\"z",
+        "'it''s'",
+        "q\\ r",
+        "\\x41\\101",
+        "\"a\\\"b\"",
+        "a\\\nb",
+        "\"x#y\"",
+        "\\sfoo",
+        "CORP\\\\al",
+    ] {
+        fs::write(&file, format!("{word}\n")).unwrap();
+        let output =
+            Command::new("pppd").arg("file").arg(&file).arg("dryrun").stdin(Stdio::null()).output().unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        let found = said.split_once("unrecognized option '").and_then(|(_, rest)| rest.split_once("'\n"));
+        let Some((expected, _)) = found else { panic!("{word}: {said}") };
+        fs::write(&file, format!("pty 'pptp a.example'\nuser {word}\n")).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_pptpctl")).arg("import").arg(&file).output().unwrap();
+        let profiles = Profiles::from_text(&file, &text(&output.stdout), false);
+        let (_, profile) = profiles.iter().next().unwrap();
+        let profile = profile.unwrap();
+        let domain = profile.domain.as_ref().map_or(String::new(), |domain| format!("{domain}\\"));
+        assert_eq!(format!("{domain}{}", profile.user), expected, "{word}");
+    }
+}
+
 fn cases() -> Vec<PathBuf> {
     let all = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import")).unwrap();
     let mut all: Vec<PathBuf> = all.map(|entry| entry.unwrap().path()).collect();

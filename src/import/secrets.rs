@@ -23,7 +23,10 @@ pub enum NoPassword {
 #[must_use]
 pub fn account(word: &Word) -> (String, bool) {
     let one = word.raw.matches('\\').count() == 1;
-    let between = !word.raw.starts_with('\\') && !word.raw.ends_with('\\');
+    let between = word.raw.split_once('\\').is_some_and(|(domain, name)| {
+        // Before a blank or a quote it is meant as an escape.
+        !domain.is_empty() && name.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+    });
     if one && between && !word.text.contains('\\') {
         return (word.raw.clone(), true);
     }
