@@ -84,7 +84,7 @@ fn find(root: &Path) -> (Vec<(String, String)>, Vec<String>) {
                 continue;
             }
         };
-        // A peer by another protocol is none of ours.
+        // Other kinds of connections are skipped.
         let Some(source) = source.ok().filter(|source| is_pptp(source, kind)) else { continue };
         let names = import::names(kind, &source);
         if names.is_empty() {

@@ -1,4 +1,4 @@
-//! Puts each setting before the profile reader, so that a value that it refuses becomes a remark, not an error in
+//! Checks each setting with the profile reader, so that a value that it refuses becomes a remark, not an error in
 //! the profile.
 
 use std::path::Path;

@@ -2,7 +2,7 @@
 //!
 //! Each format has a file with a pure function from texts to [`Tunnel`]s: settings with their origins, a password, and
 //! remarks about what was not carried over. Files are read through [`Sources`], which limits them. [`render`] writes a
-//! tunnel as TOML, after [`accept`] has put each setting before the profile reader: what it would refuse becomes a
+//! tunnel as TOML, after [`accept`] has checked each setting with the profile reader: what it would refuse becomes a
 //! remark. Content is never trusted: no parser panics, and no command that a file names is run.
 
 mod accept;

@@ -19,7 +19,7 @@ pub struct Security {
     pub stateful: bool,
     /// Whether stateless encryption is refused.
     pub only_stateful: bool,
-    /// Whether the format has said what it knows about the protocols itself.
+    /// Whether the format has its own remark about the protocols.
     pub is_told: bool,
 }
 
